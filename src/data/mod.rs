@@ -1,0 +1,1 @@
+//! Data sets in host memory, and the loader that brings their batches.

@@ -1,0 +1,71 @@
+//! What can go wrong with files, devices and what a user asked for.
+//!
+//! A wrong shape is a programming error and panics instead; see [`crate::shape`].
+
+use std::path::{Path, PathBuf};
+
+/// Every failure the library reports.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something the user gave is at fault: a file, a flag, a key. `subject` names it.
+    #[error("{subject}: {message}")]
+    Input {
+        /// The file, flag or key at fault.
+        subject: String,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// A device cannot be opened or was lost.
+    #[error("--device {device}: {message}")]
+    Device {
+        /// Name of the device.
+        device: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// A file could not be written while running.
+    #[error("{}: could not be written: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// No step had a finite loss for a long time.
+    #[error("diverged: no finite loss in the last {steps} steps, up to step {step}")]
+    Diverged {
+        /// Number of steps in a row without a finite loss.
+        steps: u64,
+        /// The step at which the run ended.
+        step: u64,
+    },
+}
+
+/// A result of the library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error about something the user gave.
+    pub fn input(subject: impl std::fmt::Display, message: impl Into<String>) -> Self {
+        Error::Input { subject: subject.to_string(), message: message.into() }
+    }
+
+    /// An error about a file the user gave.
+    pub fn file(path: &Path, message: impl Into<String>) -> Self {
+        Error::input(path.display(), message)
+    }
+
+    /// A file that could not be written while running.
+    pub fn write(path: &Path, source: std::io::Error) -> Self {
+        Error::Write { path: path.to_owned(), source }
+    }
+
+    /// The process's exit code for this error: 2 for what the user gave or a device that cannot be
+    /// opened, 1 for a failure while running.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Input { .. } | Error::Device { .. } => 2,
+            Error::Write { .. } | Error::Diverged { .. } => 1,
+        }
+    }
+}
