@@ -1,9 +1,18 @@
 //! Trains neural networks without tuning a learning rate.
 
 pub mod data;
+pub mod device;
 pub mod error;
+pub mod nn;
+pub mod ops;
+pub mod optim;
 pub mod random;
 pub mod shape;
+pub mod tape;
+pub mod tensor;
 
+pub use device::{DType, Device, DeviceKind};
 pub use error::{Error, Result};
 pub use shape::Shape;
+pub use tape::Tape;
+pub use tensor::Tensor;

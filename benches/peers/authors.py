@@ -1,0 +1,69 @@
+"""Alrao as its authors' implementation runs a step: every copy a layer of its own, the head forward and backward
+twice, a full-sized tensor of learning rates beside each parameter, the bookkeeping read back copy by copy. Only
+`step.py` uses it, to time; `alrao.py` is the program to compare results with."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import learning_rates
+
+
+class AuthorsAlrao:
+    def __init__(self, pre_classifier, outputs, copies, eta_min, eta_max, theta=0.999):
+        self.pre_classifier, self.copies, self.theta, self.t = pre_classifier, copies, theta, 1
+        self.heads = nn.ModuleList(nn.Linear(pre_classifier.dimension, outputs) for _ in range(copies))
+        rates = learning_rates.draw(pre_classifier, eta_min, eta_max, torch.Generator().manual_seed(0))
+        shaped = learning_rates.broadcastable(pre_classifier, rates)
+        self.parameters = [
+            (parameter, shaped[name].expand_as(parameter).contiguous())
+            for name, parameter in pre_classifier.named_parameters()
+        ]
+        self.optimizers = [
+            torch.optim.SGD(head.parameters(), lr=rate)
+            for head, rate in zip(self.heads, learning_rates.classifier_rates(copies, eta_min, eta_max))
+        ]
+        self.weights = torch.stack([torch.full((copies,), math.log(part / copies)) for part in (theta, 1 - theta)])
+        self.log_posterior = torch.full((copies,), -math.log(copies))
+
+    def step(self, x, y):
+        for parameter, _ in self.parameters:
+            parameter.grad = None
+        z = self.pre_classifier(x)
+        if not z.isfinite().all():
+            raise ValueError("the features are not finite")
+        log_p = [head(z).log_softmax(-1) for head in self.heads]
+        mixture = (torch.stack(log_p, -1) + self.log_posterior).logsumexp(-1)
+        F.nll_loss(mixture, y).backward()
+
+        features = z.detach()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        for head in self.heads:
+            loss = F.nll_loss(head(features).log_softmax(-1), y)
+            if loss.isfinite().all():
+                loss.backward()
+        with torch.no_grad():
+            for parameter, rate in self.parameters:
+                parameter.addcmul_(parameter.grad, rate, value=-1)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.switch(log_p, y)
+
+    def switch(self, log_p, y):
+        for p in log_p:
+            self.performance = F.nll_loss(p, y).item(), p.argmax(1).eq(y).sum().item()
+        losses = torch.stack([F.nll_loss(p, y) for p in log_p])
+        if any(math.isnan(loss) for loss in losses):
+            raise ValueError("a classifier's loss is not a number")
+        self.weights -= losses
+        pi = 1 / (self.t + 1)
+        share = self.weights[0].logsumexp(0) + math.log(pi) - math.log(self.copies)
+        self.weights[0] += math.log(1 - pi)
+        added = torch.stack([torch.full((self.copies,), math.log(p)) for p in (self.theta, 1 - self.theta)]) + share
+        self.weights = torch.logaddexp(self.weights, added)
+        self.weights -= self.weights.logsumexp((0, 1))
+        self.log_posterior = self.weights.logsumexp(0)
+        self.t += 1

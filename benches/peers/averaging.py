@@ -1,0 +1,51 @@
+"""Model averaging over the copies of the classifier: log-domain, f64 state."""
+
+import math
+
+import torch
+
+
+def log(x):
+    return math.log(x) if x > 0 else -math.inf
+
+
+class Switch:
+    """The switch distribution of van Erven, Grünwald and de Rooij (2008), their algorithm 1. A batch is one observation.
+    Row 0 of the weights holds what may still switch, row 1 what has settled on its classifier for good."""
+
+    def __init__(self, copies, theta=0.999):
+        self.copies, self.theta, self.t = copies, theta, 1
+        row = torch.zeros(copies, dtype=torch.float64)
+        self.weights = torch.stack([row + log(theta / copies), row + log((1 - theta) / copies)])
+        self.log_posterior = torch.full((copies,), -math.log(copies), dtype=torch.float64)
+
+    def update(self, losses):
+        """`losses`: each classifier's mean loss on the batch, before the parameters moved; infinite if it diverged."""
+        if self.copies == 1 or not losses.isfinite().any():
+            return
+        switching, settled = self.weights - losses.to(torch.float64)
+        pi = 1 / (self.t + 1)
+        share = switching.logsumexp(0) + math.log(pi) - math.log(self.copies)
+        switching = torch.logaddexp(switching + math.log(1 - pi), share + log(self.theta))
+        settled = torch.logaddexp(settled, share + log(1 - self.theta))
+        weights = torch.stack([switching, settled])
+        self.weights = weights - weights.logsumexp((0, 1))
+        self.log_posterior = self.weights.logsumexp(0)
+        self.t += 1
+
+
+class Bayesian:
+    """Plain Bayesian model averaging: a classifier that diverged once has no weight ever after."""
+
+    def __init__(self, copies):
+        self.copies = copies
+        self.log_posterior = torch.full((copies,), -math.log(copies), dtype=torch.float64)
+
+    def update(self, losses):
+        if self.copies == 1:
+            return
+        joint = self.log_posterior - losses.to(torch.float64)
+        total = joint.logsumexp(0)
+        # Where every classifier that still had weight diverged, there is nothing to normalise by.
+        if total.isfinite():
+            self.log_posterior = joint - total

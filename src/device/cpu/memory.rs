@@ -1,0 +1,200 @@
+//! Host memory: a caching allocator, and blocks whose borrows are checked as `RefCell` checks them.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use crate::device::Element;
+
+/// Every block starts on a cache line, which is also the widest vector.
+const ALIGNMENT: usize = 64;
+
+/// Blocks that were given back, by size, for the next tensor of about that size.
+#[derive(Default)]
+pub(crate) struct Memory {
+    free: RefCell<BTreeMap<usize, Vec<NonNull<u8>>>>,
+    in_use: Cell<usize>,
+    peak: Cell<usize>,
+}
+
+impl Memory {
+    /// A block of at least `bytes` bytes: the smallest free one that wastes no more than an eighth, else a new one.
+    pub fn allocate(memory: &Rc<Memory>, bytes: usize) -> Rc<Block> {
+        let wanted = bytes.max(1).next_multiple_of(ALIGNMENT);
+        let (pointer, capacity) = memory.take(wanted).unwrap_or_else(|| (fresh(wanted), wanted));
+        memory.in_use.set(memory.in_use.get() + capacity);
+        memory.peak.set(memory.peak.get().max(memory.in_use.get()));
+        Rc::new(Block {
+            pointer,
+            capacity,
+            bytes,
+            borrow: Cell::new(0),
+            memory: Rc::clone(memory),
+        })
+    }
+
+    pub fn peak_bytes(&self) -> usize {
+        self.peak.get()
+    }
+
+    fn take(&self, wanted: usize) -> Option<(NonNull<u8>, usize)> {
+        let mut free = self.free.borrow_mut();
+        let (&capacity, blocks) = free.range_mut(wanted..=wanted + wanted / 8).next()?;
+        let pointer = blocks.pop();
+        if blocks.is_empty() {
+            free.remove(&capacity);
+        }
+        pointer.map(|pointer| (pointer, capacity))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for (capacity, blocks) in self.free.get_mut() {
+            for block in blocks {
+                // SAFETY: every pointer in `free` came from `fresh` with this capacity and is held by nobody else.
+                unsafe { dealloc(block.as_ptr(), layout(*capacity)) };
+            }
+        }
+    }
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, ALIGNMENT).expect("a block's size fits the address space")
+}
+
+fn fresh(bytes: usize) -> NonNull<u8> {
+    let layout = layout(bytes);
+    // SAFETY: `bytes` is at least one cache line, so the layout is not of size zero.
+    let pointer = unsafe { alloc_zeroed(layout) };
+    NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// Host memory that goes back to its device's cache when the last tensor lets go of it.
+pub(crate) struct Block {
+    pointer: NonNull<u8>,
+    capacity: usize,
+    bytes: usize,
+    /// Number of readers, or -1 while somebody writes.
+    borrow: Cell<isize>,
+    memory: Rc<Memory>,
+}
+
+impl Block {
+    /// Elements `start` to `start + length` for reading. Panics while the block is being written.
+    pub fn read<T: Element>(&self, start: usize, length: usize) -> ReadGuard<'_, T> {
+        assert!(self.borrow.get() >= 0, "this tensor's block is being written");
+        let pointer = self.elements::<T>(start, length);
+        self.borrow.set(self.borrow.get() + 1);
+        // SAFETY: the range lies in the block and is aligned (checked by `elements`), every byte was initialised
+        // when the block was made, any bytes are a valid `T` (Pod), and the borrow flag keeps writers out.
+        let slice = unsafe { std::slice::from_raw_parts(pointer, length) };
+        ReadGuard { slice, borrow: &self.borrow }
+    }
+
+    /// Elements `start` to `start + length` for writing. Panics while the block is borrowed otherwise.
+    pub fn write<T: Element>(&self, start: usize, length: usize) -> WriteGuard<'_, T> {
+        assert!(self.borrow.get() == 0, "this tensor's block is being read or written");
+        let pointer = self.elements::<T>(start, length);
+        self.borrow.set(-1);
+        // SAFETY: as for `read`; the borrow flag keeps every other borrow out while the guard lives.
+        let slice = unsafe { std::slice::from_raw_parts_mut(pointer, length) };
+        WriteGuard { slice, borrow: &self.borrow }
+    }
+
+    fn elements<T: Element>(&self, start: usize, length: usize) -> *mut T {
+        let end = (start + length) * size_of::<T>();
+        assert!(end <= self.bytes, "elements {start}+{length} lie outside a block of {} bytes", self.bytes);
+        // SAFETY: `start` elements are at most `end` bytes, which lie in the block; blocks are aligned to 64 bytes.
+        unsafe { self.pointer.as_ptr().cast::<T>().add(start) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.memory.in_use.set(self.memory.in_use.get() - self.capacity);
+        self.memory.free.borrow_mut().entry(self.capacity).or_default().push(self.pointer);
+    }
+}
+
+/// A tensor's elements, borrowed for reading.
+pub struct ReadGuard<'a, T> {
+    slice: &'a [T],
+    borrow: &'a Cell<isize>,
+}
+
+// SAFETY: a shared guard gives no more than its slice; the flag is touched by its drop alone, which stays on the
+// guard's own thread, since it is not `Send`.
+unsafe impl<T: Sync> Sync for ReadGuard<'_, T> {}
+
+impl<T> Deref for ReadGuard<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.slice
+    }
+}
+
+impl<T> Drop for ReadGuard<'_, T> {
+    fn drop(&mut self) {
+        self.borrow.set(self.borrow.get() - 1);
+    }
+}
+
+/// A tensor's elements, borrowed for writing.
+pub struct WriteGuard<'a, T> {
+    slice: &'a mut [T],
+    borrow: &'a Cell<isize>,
+}
+
+impl<T> Deref for WriteGuard<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.slice
+    }
+}
+
+impl<T> DerefMut for WriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.slice
+    }
+}
+
+impl<T> Drop for WriteGuard<'_, T> {
+    fn drop(&mut self) {
+        self.borrow.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_given_back_is_used_again() {
+        let memory = Rc::new(Memory::default());
+        let first = Memory::allocate(&memory, 1000);
+        let address = first.pointer;
+        drop(first);
+        assert_eq!(Memory::allocate(&memory, 990).pointer, address);
+        assert_ne!(Memory::allocate(&memory, 400).pointer, address);
+    }
+
+    #[test]
+    #[should_panic(expected = "is being read")]
+    fn a_block_that_is_read_cannot_be_written() {
+        let memory = Rc::new(Memory::default());
+        let block = Memory::allocate(&memory, 64);
+        let _reader = block.read::<f32>(0, 4);
+        block.write::<f32>(4, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "lie outside")]
+    fn a_borrow_past_the_end_panics() {
+        let memory = Rc::new(Memory::default());
+        Memory::allocate(&memory, 16).read::<f32>(1, 4);
+    }
+}

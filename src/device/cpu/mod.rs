@@ -1,0 +1,125 @@
+//! The host's processor: memory, threads and vector instructions.
+
+mod float;
+mod gemm;
+mod memory;
+#[macro_use]
+pub(crate) mod vector;
+
+use std::rc::Rc;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+pub(crate) use float::Float;
+pub(crate) use gemm::{Matrix, gemm};
+pub(crate) use memory::Block;
+pub use memory::{ReadGuard, WriteGuard};
+
+/// Work below this many element operations is done on the calling thread: waking another costs more.
+const SERIAL_WORK: usize = 1 << 15;
+
+/// The host's processor as a device: a caching allocator and a thread pool of its own.
+pub struct Cpu {
+    pool: rayon::ThreadPool,
+    memory: Rc<memory::Memory>,
+}
+
+impl Cpu {
+    pub(crate) fn new(threads: Option<usize>) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|index| format!("alrao-{index}"))
+            .build()
+            .map_err(|error| Error::Device {
+                device: "cpu".into(),
+                message: format!("its threads could not be started: {error}"),
+            })?;
+        Ok(Cpu { pool, memory: Rc::default() })
+    }
+
+    /// Number of threads that work on one op.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    pub(crate) fn description(&self) -> String {
+        format!("cpu: {} threads, {}", self.threads(), vector::level().name())
+    }
+
+    pub(crate) fn allocate(&self, bytes: usize) -> Rc<Block> {
+        memory::Memory::allocate(&self.memory, bytes)
+    }
+
+    /// The most bytes that were in use at any time.
+    pub fn peak_bytes(&self) -> usize {
+        self.memory.peak_bytes()
+    }
+
+    /// Runs `body` for each task from 0 to `tasks - 1`, in parallel where `work` (element operations in
+    /// all) is worth it. The cut into tasks is the caller's and must not depend on the number of threads.
+    pub(crate) fn parallel(&self, tasks: usize, work: usize, body: impl Fn(usize) + Sync) {
+        if self.is_serial(tasks, work) {
+            (0..tasks).for_each(body);
+        } else {
+            self.pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&body));
+        }
+    }
+
+    /// Cuts `output` into pieces of `length` elements and runs `body(piece's number, piece)` on each.
+    pub(crate) fn pieces<T: Send>(
+        &self,
+        output: &mut [T],
+        length: usize,
+        work: usize,
+        body: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        if output.is_empty() {
+            return;
+        }
+        let length = length.max(1);
+        if self.is_serial(output.len().div_ceil(length), work) {
+            output.chunks_mut(length).enumerate().for_each(|(index, piece)| body(index, piece));
+        } else {
+            self.pool.install(|| {
+                output
+                    .par_chunks_mut(length)
+                    .enumerate()
+                    .with_max_len(1)
+                    .for_each(|(index, piece)| body(index, piece));
+            });
+        }
+    }
+
+    /// The same over two outputs, cut into the same number of pieces.
+    pub(crate) fn pieces2<T: Send, U: Send>(
+        &self,
+        (first, first_length): (&mut [T], usize),
+        (second, second_length): (&mut [U], usize),
+        work: usize,
+        body: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+    ) {
+        if first.is_empty() {
+            return;
+        }
+        let (first_length, second_length) = (first_length.max(1), second_length.max(1));
+        if self.is_serial(first.len().div_ceil(first_length), work) {
+            let pairs = first.chunks_mut(first_length).zip(second.chunks_mut(second_length));
+            pairs.enumerate().for_each(|(index, (a, b))| body(index, a, b));
+        } else {
+            self.pool.install(|| {
+                first
+                    .par_chunks_mut(first_length)
+                    .zip(second.par_chunks_mut(second_length))
+                    .enumerate()
+                    .with_max_len(1)
+                    .for_each(|(index, (a, b))| body(index, a, b));
+            });
+        }
+    }
+
+    /// Whether a job is done on the calling thread. The outcome never depends on it.
+    fn is_serial(&self, tasks: usize, work: usize) -> bool {
+        tasks <= 1 || work < SERIAL_WORK || self.threads() == 1
+    }
+}

@@ -1,0 +1,163 @@
+//! Where tensors live and work is done. Knows no op.
+
+pub mod cpu;
+
+use std::rc::Rc;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+pub use cpu::Cpu;
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16: storage only.
+    BF16,
+    /// Bytes, such as pixels and flags.
+    U8,
+    /// Labels, tokens and indices.
+    I32,
+    /// 64-bit floating point: for proofs on the CPU, and for the switch's state.
+    F64,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::U8 => 1,
+            DType::BF16 => 2,
+            DType::F32 | DType::I32 => 4,
+            DType::F64 => 8,
+        }
+    }
+}
+
+/// A Rust type that a tensor can hold.
+pub trait Element: bytemuck::Pod + Send + Sync + std::fmt::Debug {
+    /// Its run-time name.
+    const DTYPE: DType;
+}
+
+macro_rules! element {
+    ($($rust:ty => $dtype:ident),*) => {
+        $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })*
+    };
+}
+element!(f32 => F32, half::bf16 => BF16, u8 => U8, i32 => I32, f64 => F64);
+
+/// Which device a user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeviceKind {
+    /// The best one that can be opened.
+    #[default]
+    Auto,
+    /// The host's processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// The CUDA kernels, run on the host's processor.
+    Simulator,
+}
+
+impl DeviceKind {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Auto => "auto",
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
+            DeviceKind::Simulator => "simulator",
+        }
+    }
+}
+
+impl FromStr for DeviceKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        [DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| Error::input("--device", format!("'{name}' is none of auto, cpu, cuda, simulator")))
+    }
+}
+
+/// An open device. Cloning it is cheap and gives the same device; it stays on one thread.
+#[derive(Clone)]
+pub enum Device {
+    /// The host's processor.
+    Cpu(Rc<Cpu>),
+}
+
+impl Device {
+    /// Opens a device; the CPU with all its cores.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device is not there or not in this build.
+    pub fn open(kind: DeviceKind) -> Result<Device> {
+        Device::open_with_threads(kind, None)
+    }
+
+    /// Opens a device whose CPU work uses `threads` threads (all cores where `None`).
+    pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
+        match kind {
+            DeviceKind::Auto | DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
+            DeviceKind::Cuda | DeviceKind::Simulator => Err(Error::Device {
+                device: kind.name().into(),
+                message: "this build has no such device yet; use --device cpu".into(),
+            }),
+        }
+    }
+
+    /// A CPU device with all cores.
+    pub fn cpu() -> Device {
+        Device::open(DeviceKind::Cpu).expect("the CPU can always be opened")
+    }
+
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Device::Cpu(_) => "cpu",
+        }
+    }
+
+    /// One line on what it is, for people.
+    pub fn description(&self) -> String {
+        match self {
+            Device::Cpu(cpu) => cpu.description(),
+        }
+    }
+
+    /// Whether two handles are the same device.
+    pub fn same(&self, other: &Device) -> bool {
+        match (self, other) {
+            (Device::Cpu(a), Device::Cpu(b)) => Rc::ptr_eq(a, b),
+        }
+    }
+
+    /// A block of `bytes` bytes. Its content is whatever was there before.
+    pub(crate) fn allocate(&self, bytes: usize) -> Storage {
+        match self {
+            Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes)),
+        }
+    }
+}
+
+/// A block of device memory, shared by the tensors that view it.
+#[derive(Clone)]
+pub(crate) enum Storage {
+    /// Host memory.
+    Cpu(Rc<cpu::Block>),
+}
+
+impl Storage {
+    /// How many tensors hold this block.
+    pub fn holders(&self) -> usize {
+        match self {
+            Storage::Cpu(block) => Rc::strong_count(block),
+        }
+    }
+}

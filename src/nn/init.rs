@@ -1,0 +1,64 @@
+//! Initial weights, drawn on the host as PyTorch's defaults are distributed.
+
+use std::cell::Cell;
+
+use crate::nn::parameter::{Features, FileLayout, Parameter};
+use crate::random::{Philox, Purpose, Stream};
+use crate::shape::Shape;
+
+/// The source of a model's initial weights, handed from layer to layer.
+///
+/// ```
+/// use alrao::nn::{Init, Linear};
+/// let mut init = Init::new(0);
+/// let layer = Linear::new(784, 100, &mut init);
+/// ```
+pub struct Init {
+    stream: Stream,
+    groups: Cell<u32>,
+}
+
+impl Init {
+    /// Weights that are a function of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Init { stream: Philox::new(seed, Purpose::Weights).stream(0), groups: Cell::new(0) }
+    }
+
+    /// A new group of features: parameters that name the same group are given the same learning rates.
+    pub fn group(&mut self) -> u32 {
+        self.groups.set(self.groups.get() + 1);
+        self.groups.get()
+    }
+
+    /// Uniform in `-bound..bound`.
+    pub fn uniform(
+        &mut self,
+        shape: impl Into<Shape>,
+        bound: f64,
+        features: Features,
+        layout: FileLayout,
+    ) -> Parameter {
+        let shape = shape.into();
+        let values = (0..shape.elements()).map(|_| self.stream.uniform_in(-bound, bound) as f32);
+        Parameter::new(shape, values.collect(), features, layout)
+    }
+
+    /// Normal with mean 0 and deviation 1.
+    pub fn normal(&mut self, shape: impl Into<Shape>, features: Features, layout: FileLayout) -> Parameter {
+        let shape = shape.into();
+        let values = (0..shape.elements()).map(|_| self.stream.normal() as f32);
+        Parameter::new(shape, values.collect(), features, layout)
+    }
+
+    /// The same number everywhere.
+    pub fn constant(
+        &mut self,
+        shape: impl Into<Shape>,
+        value: f32,
+        features: Features,
+        layout: FileLayout,
+    ) -> Parameter {
+        let shape = shape.into();
+        Parameter::new(shape, vec![value; shape.elements()], features, layout)
+    }
+}

@@ -1,0 +1,34 @@
+//! The fully connected layer.
+
+use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::tensor::Tensor;
+
+/// `y = x W^T + b` over the last axis. Features are the output units.
+pub struct Linear {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Linear {
+    /// Weights and bias uniform in `±1/sqrt(inputs)`, as PyTorch's.
+    pub fn new(inputs: usize, outputs: usize, init: &mut Init) -> Self {
+        let group = init.group();
+        let bound = 1.0 / (inputs as f64).sqrt();
+        let features = |inner| Features { count: outputs, inner, group };
+        Linear {
+            weight: init.uniform([outputs, inputs], bound, features(inputs), FileLayout::Same),
+            bias: init.uniform([outputs], bound, features(1), FileLayout::Same),
+        }
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        x.matmul_transposed(&self.weight.value(step)).add(&self.bias.value(step))
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.parameter("weight", &self.weight);
+        visitor.parameter("bias", &self.bias);
+    }
+}

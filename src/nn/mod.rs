@@ -1,0 +1,13 @@
+//! Layers: parameters, modules, and what a forward pass needs to know.
+
+mod init;
+mod linear;
+mod module;
+mod parameter;
+mod step;
+
+pub use init::Init;
+pub use linear::Linear;
+pub use module::{Module, Sequential, Visitor};
+pub use parameter::{Buffer, BufferKind, Features, FileLayout, Parameter};
+pub use step::{Mask, Step};

@@ -1,0 +1,122 @@
+//! What a layer and a model are: a forward pass, and the parameters by name.
+
+use crate::nn::{Buffer, Parameter, Step};
+use crate::tensor::Tensor;
+
+/// A layer or a model.
+pub trait Module {
+    /// The output for a batch of inputs.
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor;
+
+    /// Shows every parameter, buffer and child to a visitor, always in the same order.
+    fn visit(&self, visitor: &mut dyn Visitor);
+}
+
+/// Something that goes through a model's parameters, by PyTorch's names.
+pub trait Visitor {
+    /// A child module of this name begins.
+    fn enter(&mut self, name: &str);
+    /// The child module ends.
+    fn leave(&mut self);
+    /// A parameter of the current module.
+    fn parameter(&mut self, name: &str, parameter: &Parameter);
+    /// A buffer of the current module.
+    fn buffer(&mut self, name: &str, buffer: &Buffer);
+}
+
+impl dyn Visitor + '_ {
+    /// Visits a child module.
+    pub fn child(&mut self, name: &str, module: &dyn Module) {
+        self.enter(name);
+        module.visit(self);
+        self.leave();
+    }
+}
+
+/// One entry of a model, as [`entries`] lists them.
+pub(crate) enum Entry<'a> {
+    Parameter(&'a Parameter),
+    Buffer(&'a Buffer),
+}
+
+/// Calls `each` with the full dotted name of every parameter and buffer.
+pub(crate) fn for_each_entry(module: &dyn Module, each: &mut dyn FnMut(&str, Entry)) {
+    struct Names<'a> {
+        path: Vec<String>,
+        each: &'a mut dyn FnMut(&str, Entry),
+    }
+    impl Names<'_> {
+        fn full(&self, name: &str) -> String {
+            self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".")
+        }
+    }
+    impl Visitor for Names<'_> {
+        fn enter(&mut self, name: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn leave(&mut self) {
+            self.path.pop();
+        }
+        fn parameter(&mut self, name: &str, parameter: &Parameter) {
+            let name = self.full(name);
+            (self.each)(&name, Entry::Parameter(parameter));
+        }
+        fn buffer(&mut self, name: &str, buffer: &Buffer) {
+            let name = self.full(name);
+            (self.each)(&name, Entry::Buffer(buffer));
+        }
+    }
+    module.visit(&mut Names { path: Vec::new(), each });
+}
+
+/// Modules one after the other, named by their position, as PyTorch's `nn.Sequential`.
+#[derive(Default)]
+pub struct Sequential {
+    layers: Vec<(String, Box<dyn Module>)>,
+    position: usize,
+}
+
+impl Sequential {
+    /// No layers yet.
+    pub fn new() -> Self {
+        Sequential::default()
+    }
+
+    /// Adds a layer.
+    pub fn push(&mut self, layer: impl Module + 'static) {
+        self.layers.push((self.position.to_string(), Box::new(layer)));
+        self.position += 1;
+    }
+
+    /// Leaves a position out, as a PyTorch module without parameters would take it.
+    pub fn skip(&mut self) {
+        self.position += 1;
+    }
+
+    /// Adds a layer whose own parameters stand at several positions, such as a convolution fused with its norm:
+    /// its children are named as if they stood directly here.
+    pub fn push_flat(&mut self, positions: usize, layer: impl Module + 'static) {
+        self.layers.push((String::new(), Box::new(layer)));
+        self.position += positions;
+    }
+
+    /// The next layer's position.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+}
+
+impl Module for Sequential {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.layers.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, step))
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        for (name, layer) in &self.layers {
+            match name.as_str() {
+                "" => layer.visit(visitor),
+                name => visitor.child(name, &**layer),
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a layer learns, and what it merely keeps.
+
+use std::cell::{Ref, RefCell};
+
+use crate::device::{DType, Device};
+use crate::nn::Step;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Which learning rate an element has: element `e` of a parameter learns with `rate[(e / inner) % count]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Number of features.
+    pub count: usize,
+    /// Consecutive elements of one feature.
+    pub inner: usize,
+    /// Parameters of the same group are given the same draw; see [`crate::nn::Init::group`].
+    pub group: u32,
+}
+
+/// How a parameter lies in a file, where PyTorch's layouts are used, and in memory, where channels are last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileLayout {
+    /// The same in both.
+    Same,
+    /// In memory `[K, R, S, C]`, in files `[K, C, R, S]`.
+    Convolution,
+    /// In memory `[R, S, K]`, in files `[K, 1, R, S]`.
+    Depthwise,
+}
+
+impl FileLayout {
+    /// The shape in a file of what has `shape` in memory.
+    pub fn file_shape(self, shape: Shape) -> Shape {
+        match (self, shape.extents()) {
+            (FileLayout::Convolution, &[k, r, s, c]) => Shape::from([k, c, r, s]),
+            (FileLayout::Depthwise, &[r, s, k]) => Shape::from([k, 1, r, s]),
+            _ => shape,
+        }
+    }
+
+    /// For each element in memory order, its place in file order.
+    fn file_index(self, shape: Shape, element: usize) -> usize {
+        match (self, shape.extents()) {
+            (FileLayout::Convolution, &[_, r, s, c]) => {
+                let (channel, tap, filter) = (element % c, element / c % (r * s), element / (c * r * s));
+                (filter * c + channel) * r * s + tap
+            }
+            (FileLayout::Depthwise, &[r, s, k]) => element % k * (r * s) + element / k,
+            _ => element,
+        }
+    }
+
+    /// Elements in memory order, from file order.
+    pub fn from_file<T: Copy>(self, shape: Shape, elements: &[T]) -> Vec<T> {
+        (0..elements.len()).map(|element| elements[self.file_index(shape, element)]).collect()
+    }
+
+    /// Elements in file order, from memory order.
+    pub fn to_file<T: Copy + Default>(self, shape: Shape, elements: &[T]) -> Vec<T> {
+        let mut file = vec![T::default(); elements.len()];
+        for (element, value) in elements.iter().enumerate() {
+            file[self.file_index(shape, element)] = *value;
+        }
+        file
+    }
+}
+
+/// Something a layer learns. Its values sit in host memory until [`crate::optim::FlatParameters`] gives
+/// them a place in the model's flat buffers.
+pub struct Parameter {
+    shape: Shape,
+    features: Features,
+    layout: FileLayout,
+    place: RefCell<Place>,
+}
+
+enum Place {
+    Host(Vec<f32>),
+    Device { value: Tensor, gradient: Tensor },
+}
+
+impl Parameter {
+    /// A parameter with the given initial values. Panics where their number is not the shape's.
+    pub fn new(shape: impl Into<Shape>, initial: Vec<f32>, features: Features, layout: FileLayout) -> Self {
+        let shape = shape.into();
+        assert!(initial.len() == shape.elements(), "parameter: {} values for shape {shape}", initial.len());
+        Parameter { shape, features, layout, place: RefCell::new(Place::Host(initial)) }
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Which elements share a learning rate.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// How it lies in a file.
+    pub fn layout(&self) -> FileLayout {
+        self.layout
+    }
+
+    /// Its value in a forward pass; on the step's tape in training.
+    pub fn value(&self, step: &Step) -> Tensor {
+        match (&*self.place.borrow(), step.tape()) {
+            (Place::Device { value, gradient }, Some(tape)) => tape.watch_into(value, gradient),
+            (Place::Device { value, .. }, None) => value.clone(),
+            (Place::Host(values), tape) => {
+                let value = host_tensor(values, self.shape, step);
+                tape.map_or(value.clone(), |tape| tape.watch(&value))
+            }
+        }
+    }
+
+    /// Moves the values to their place on a device.
+    pub(crate) fn place(&self, value: Tensor, gradient: Tensor) {
+        let mut place = self.place.borrow_mut();
+        match &*place {
+            Place::Host(values) => copy_f32s(&value, values),
+            Place::Device { value: old, .. } => value.copy_from_f64s(&old.to_f64s()),
+        }
+        *place = Place::Device { value, gradient };
+    }
+
+    /// The values in memory order, as f64.
+    pub fn values(&self) -> Vec<f64> {
+        match &*self.place.borrow() {
+            Place::Host(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            Place::Device { value, .. } => value.to_f64s(),
+        }
+    }
+
+    /// Overwrites the values, in memory order. Panics where their number is not the shape's.
+    pub fn set_values(&self, values: &[f64]) {
+        assert!(values.len() == self.shape.elements(), "parameter: {} values for {}", values.len(), self.shape);
+        match &mut *self.place.borrow_mut() {
+            Place::Host(own) => own.iter_mut().zip(values).for_each(|(own, value)| *own = *value as f32),
+            Place::Device { value, .. } => value.copy_from_f64s(values),
+        }
+    }
+
+    /// The gradient of the last backward pass, once placed.
+    pub fn gradient(&self) -> Option<Tensor> {
+        match &*self.place.borrow() {
+            Place::Host(_) => None,
+            Place::Device { gradient, .. } => Some(gradient.clone()),
+        }
+    }
+}
+
+fn host_tensor(values: &[f32], shape: Shape, step: &Step) -> Tensor {
+    let tensor = Tensor::empty(step.device(), shape, step.dtype());
+    copy_f32s(&tensor, values);
+    tensor
+}
+
+fn copy_f32s(tensor: &Tensor, values: &[f32]) {
+    match tensor.dtype() {
+        DType::F32 => tensor.copy_from_slice(values),
+        _ => tensor.copy_from_f64s(&values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>()),
+    }
+}
+
+/// What a [`Buffer`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferKind {
+    /// A running statistic: part of the model, saved under its own name.
+    Statistic,
+    /// State carried from one window of a text to the next: zero at the start of an epoch and of an evaluation.
+    Carried,
+}
+
+/// Something a layer keeps from step to step without learning it by gradient.
+pub struct Buffer {
+    kind: BufferKind,
+    initial: f64,
+    value: RefCell<Option<Tensor>>,
+    shape: std::cell::Cell<Shape>,
+}
+
+impl Buffer {
+    /// A running statistic, at first `initial` everywhere.
+    pub fn statistic(shape: impl Into<Shape>, initial: f64) -> Self {
+        Buffer {
+            kind: BufferKind::Statistic,
+            initial,
+            value: RefCell::new(None),
+            shape: std::cell::Cell::new(shape.into()),
+        }
+    }
+
+    /// Carried state, at first zero; its shape follows the batch.
+    pub fn carried() -> Self {
+        Buffer { kind: BufferKind::Carried, ..Buffer::statistic([0], 0.0) }
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> BufferKind {
+        self.kind
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> Shape {
+        self.shape.get()
+    }
+
+    /// Its tensor, made when first asked for.
+    pub fn value(&self, device: &Device, dtype: DType) -> Tensor {
+        self.value
+            .borrow_mut()
+            .get_or_insert_with(|| Tensor::full(device, self.shape.get(), dtype, self.initial))
+            .clone()
+    }
+
+    /// Its tensor with the given shape: zero where it had another one.
+    pub fn shaped(&self, shape: impl Into<Shape>, device: &Device, dtype: DType) -> Tensor {
+        let shape = shape.into();
+        if self.shape.get() != shape {
+            self.shape.set(shape);
+            *self.value.borrow_mut() = None;
+        }
+        self.value(device, dtype)
+    }
+
+    /// The tensor as it is, if any step has asked for it.
+    pub fn current(&self) -> Option<Ref<'_, Tensor>> {
+        Ref::filter_map(self.value.borrow(), Option::as_ref).ok()
+    }
+
+    /// Back to the initial value.
+    pub fn reset(&self) {
+        if let Some(value) = &*self.value.borrow() {
+            value.copy_from_f64s(&vec![self.initial; value.shape().elements()]);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a forward pass has to know besides its input.
+
+use std::cell::Cell;
+
+use crate::device::{DType, Device};
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+
+/// One forward pass: on which device and in which precision, whether in training, on which tape.
+///
+/// ```
+/// use alrao::nn::{Init, Linear, Module, Step};
+/// use alrao::{DType, Device, Tensor};
+/// let step = Step::evaluation(&Device::cpu(), DType::F32);
+/// let x = Tensor::zeros(&Device::cpu(), [8, 3], DType::F32);
+/// assert_eq!(Linear::new(3, 5, &mut Init::new(0)).forward(&x, &step).shape(), [8, 5].into());
+/// ```
+pub struct Step {
+    device: Device,
+    dtype: DType,
+    training: Option<Training>,
+}
+
+struct Training {
+    tape: Tape,
+    seed: u64,
+    number: Tensor,
+    dropouts: Cell<u32>,
+}
+
+impl Step {
+    /// A pass without gradients: dropout off, batch norm by its running statistics.
+    pub fn evaluation(device: &Device, dtype: DType) -> Self {
+        Step { device: device.clone(), dtype, training: None }
+    }
+
+    /// A training pass on a tape of its own. `number`, an I32 tensor of one element on the device, is the step's
+    /// number, which random masks depend on beside the seed.
+    pub fn training(device: &Device, dtype: DType, seed: u64, number: &Tensor) -> Self {
+        let training = Training { tape: Tape::new(), seed, number: number.clone(), dropouts: Cell::new(0) };
+        Step { device: device.clone(), dtype, training: Some(training) }
+    }
+
+    /// Whether this is a training pass.
+    pub fn is_training(&self) -> bool {
+        self.training.is_some()
+    }
+
+    /// The tape, in training.
+    pub fn tape(&self) -> Option<&Tape> {
+        self.training.as_ref().map(|training| &training.tape)
+    }
+
+    /// The device of the pass.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The precision of parameters and activations.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Seed, step number and a fresh layer number for a random mask; `None` outside training.
+    pub fn next_mask(&self) -> Option<Mask> {
+        let training = self.training.as_ref()?;
+        let layer = training.dropouts.get();
+        training.dropouts.set(layer + 1);
+        Some(Mask { seed: training.seed, step: training.number.clone(), layer })
+    }
+}
+
+/// Which random mask a dropout layer draws.
+#[derive(Clone)]
+pub struct Mask {
+    /// The run's seed.
+    pub seed: u64,
+    /// The step's number on the device, I32.
+    pub step: Tensor,
+    /// Which of the pass's masks it is.
+    pub layer: u32,
+}

@@ -1,0 +1,376 @@
+//! Element-wise functions of one tensor, of two with broadcasting, and copies.
+
+use crate::device::cpu::{Cpu, Float, vector::vectorised};
+use crate::device::{DType, Device};
+use crate::ops::reduce;
+use crate::shape::{MAX_RANK, Shape};
+use crate::tape::{Slot, record};
+use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
+
+/// Elements that one task works on: three such pieces fit the second-level cache.
+const PIECE: usize = 1 << 14;
+
+/// A function of one number, and its derivative as a function of the one value that is kept for it.
+trait Unary: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+    /// Whether the derivative is written in terms of the output; else of the input.
+    const KEEPS_OUTPUT: bool;
+    fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
+    fn derivative<const FUSED: bool, T: Float>(self, kept: T) -> T;
+}
+
+macro_rules! unary {
+    ($($type:ident, $name:literal, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident| $derivative:expr;)*) => {
+        $(#[derive(Clone, Copy)]
+        struct $type;
+        impl Unary for $type {
+            const NAME: &'static str = $name;
+            const KEEPS_OUTPUT: bool = $keeps_output;
+            #[inline(always)]
+            fn forward<const FUSED: bool, T: Float>(self, $x: T) -> T { $forward }
+            #[inline(always)]
+            fn derivative<const FUSED: bool, T: Float>(self, $kept: T) -> T { $derivative }
+        })*
+    };
+}
+
+unary! {
+    Relu, "relu", true, |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
+    Exp, "exp", true, |x| x.exp::<FUSED>(), |y| y;
+    Ln, "ln", false, |x| x.ln(), |x| T::ONE / x;
+    Tanh, "tanh", true, |x| x.tanh::<FUSED>(), |y| T::ONE - y * y;
+    Sigmoid, "sigmoid", true, |x| x.sigmoid::<FUSED>(), |y| y * (T::ONE - y);
+    Sqrt, "sqrt", true, |x| x.sqrt(), |y| T::from_f64(0.5) / y;
+    Square, "square", false, |x| x * x, |x| x + x;
+}
+
+/// `factor x + summand`.
+#[derive(Clone, Copy)]
+struct Affine {
+    factor: f64,
+    summand: f64,
+}
+
+impl Unary for Affine {
+    const NAME: &'static str = "affine";
+    const KEEPS_OUTPUT: bool = true;
+    #[inline(always)]
+    fn forward<const FUSED: bool, T: Float>(self, x: T) -> T {
+        T::from_f64(self.factor) * x + T::from_f64(self.summand)
+    }
+    #[inline(always)]
+    fn derivative<const FUSED: bool, T: Float>(self, _: T) -> T {
+        T::from_f64(self.factor)
+    }
+}
+
+vectorised! {
+    fn unary_forward[T: Float, U: Unary](function: U, x: &[T], y: &mut [T]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = function.forward::<FUSED, T>(*x);
+        }
+    }
+}
+
+vectorised! {
+    fn unary_backward[T: Float, U: Unary](function: U, kept: &[T], dy: &[T], dx: &mut [T], add: bool) {
+        let pairs = dx.iter_mut().zip(kept.iter().zip(dy));
+        if add {
+            pairs.for_each(|(dx, (kept, dy))| *dx = *dx + *dy * function.derivative::<FUSED, T>(*kept));
+        } else {
+            pairs.for_each(|(dx, (kept, dy))| *dx = *dy * function.derivative::<FUSED, T>(*kept));
+        }
+    }
+}
+
+fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
+    float_dispatch!(x.dtype(), "element-wise", T => unary_typed::<T, U>(function, x))
+}
+
+fn unary_typed<T: Float, U: Unary>(function: U, x: &Tensor) -> Tensor {
+    let x = &*dense::<T>(x);
+    let y = x.empty_like(x.shape());
+    match x.device() {
+        Device::Cpu(cpu) => {
+            let from = x.read::<T>();
+            cpu.pieces(&mut y.write::<T>(), PIECE, from.len(), |piece, to| {
+                let start = piece * PIECE;
+                unary_forward(function, &from[start..start + to.len()], to);
+            });
+        }
+    }
+    let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
+    record(y, &[x], move |dy, gradients| {
+        let Some(slot) = gradients.slot(0, &kept) else { return };
+        let dy = &*dense::<T>(dy);
+        match dy.device() {
+            Device::Cpu(cpu) => {
+                let (kept, dy) = (kept.read::<T>(), dy.read::<T>());
+                cpu.pieces(&mut slot.tensor.write::<T>(), PIECE, dy.len(), |piece, dx| {
+                    let range = piece * PIECE..piece * PIECE + dx.len();
+                    unary_backward(function, &kept[range.clone()], &dy[range], dx, slot.add);
+                });
+            }
+        }
+    })
+}
+
+/// A function of two numbers.
+trait Binary: Copy + Send + Sync + 'static {
+    fn apply<T: Float>(a: T, b: T) -> T;
+}
+
+macro_rules! binary {
+    ($($type:ident, |$a:ident, $b:ident| $body:expr;)*) => {
+        $(#[derive(Clone, Copy)]
+        struct $type;
+        impl Binary for $type {
+            #[inline(always)]
+            fn apply<T: Float>($a: T, $b: T) -> T { $body }
+        })*
+    };
+}
+
+binary! {
+    Add, |a, b| a + b;
+    Subtract, |a, b| a - b;
+    Multiply, |a, b| a * b;
+    Divide, |a, b| a / b;
+}
+
+vectorised! {
+    /// `out[i] = f(a[i * a_step], b[i * b_step])`, steps 0 or 1.
+    fn binary_row[T: Float, B: Binary](a: &[T], a_step: usize, b: &[T], b_step: usize, out: &mut [T], _f: B) {
+        match (a_step, b_step) {
+            (1, 1) => out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = B::apply(*a, *b)),
+            (1, _) => out.iter_mut().zip(a).for_each(|(out, a)| *out = B::apply(*a, b[0])),
+            (_, 1) => out.iter_mut().zip(b).for_each(|(out, b)| *out = B::apply(a[0], *b)),
+            _ => out.fill(B::apply(a[0], b[0])),
+        }
+    }
+}
+
+/// Where an operand's rows lie when it is broadcast to an output shape.
+struct Broadcast {
+    strides: [usize; MAX_RANK],
+    extents: [usize; MAX_RANK],
+    rank: usize,
+}
+
+impl Broadcast {
+    fn new(operand: &Tensor, output: Shape) -> Self {
+        let rank = output.rank();
+        let (mut strides, mut extents) = ([0; MAX_RANK], [1; MAX_RANK]);
+        let mut stride = operand.pitch();
+        for axis in (0..rank).rev() {
+            let extent = operand.shape().extent_from_right(rank, axis);
+            extents[axis] = output[axis];
+            let own = if axis + 1 == rank { 1 } else { stride };
+            strides[axis] = if extent == 1 { 0 } else { own };
+            if axis + 1 < rank {
+                stride *= extent;
+            }
+        }
+        Broadcast { strides, extents, rank }
+    }
+
+    /// Offset of the operand's elements for the output's row `row`.
+    fn row_offset(&self, mut row: usize) -> usize {
+        let mut offset = 0;
+        for axis in (0..self.rank.saturating_sub(1)).rev() {
+            offset += row % self.extents[axis] * self.strides[axis];
+            row /= self.extents[axis];
+        }
+        offset
+    }
+
+    fn column_step(&self) -> usize {
+        if self.rank == 0 { 0 } else { self.strides[self.rank - 1] }
+    }
+}
+
+fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Tensor, function: B) {
+    let shape = out.shape();
+    let (left, right) = (a.read::<T>(), b.read::<T>());
+    let mut to = out.write::<T>();
+    if a.shape() == shape && b.shape() == shape && a.is_contiguous() && b.is_contiguous() {
+        cpu.pieces(&mut to, PIECE, left.len(), |piece, to| {
+            let range = piece * PIECE..piece * PIECE + to.len();
+            binary_row(&left[range.clone()], 1, &right[range], 1, to, function);
+        });
+        return;
+    }
+    let columns = shape.columns();
+    let (a, b) = (Broadcast::new(a, shape), Broadcast::new(b, shape));
+    let rows = (PIECE / columns.max(1)).max(1);
+    cpu.pieces(&mut to, rows * columns, shape.elements(), |piece, to| {
+        for (index, row) in to.chunks_mut(columns).enumerate() {
+            let (from_a, from_b) = (a.row_offset(piece * rows + index), b.row_offset(piece * rows + index));
+            binary_row(&left[from_a..], a.column_step(), &right[from_b..], b.column_step(), row, function);
+        }
+    });
+}
+
+/// The broadcast value of `function(a, b)`, without a gradient.
+fn binary_value<B: Binary>(name: &str, function: B, a: &Tensor, b: &Tensor) -> Tensor {
+    assert_alike(name, &[a, b]);
+    let shape = (a.shape().broadcast(&b.shape()))
+        .unwrap_or_else(|| panic!("{name}: shapes {} and {} do not broadcast", a.shape(), b.shape()));
+    let out = a.empty_like(shape);
+    match a.device() {
+        Device::Cpu(cpu) => {
+            float_dispatch!(a.dtype(), "element-wise", T => binary_into::<T, B>(cpu, a, b, &out, function));
+        }
+    }
+    out
+}
+
+vectorised! {
+    fn accumulate_row[T: Float](from: &[T], to: &mut [T]) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *to + *from);
+    }
+}
+
+/// Stores `from` in the slot, or adds it, as the slot says. Shapes must be equal; both may have gaps.
+pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
+    let to = &slot.tensor;
+    assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
+    match from.device() {
+        Device::Cpu(cpu) => float_dispatch!(from.dtype(), "accumulate", T => {
+            accumulate_typed::<T>(cpu, from, to, slot.add);
+        }),
+    }
+}
+
+fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) {
+    let shape = from.shape();
+    if shape.elements() == 0 {
+        return;
+    }
+    let flat = from.is_contiguous() && to.is_contiguous();
+    let (from_pitch, to_pitch) = if flat { (PIECE, PIECE) } else { (from.pitch(), to.pitch()) };
+    let width = if flat { PIECE } else { shape.columns() };
+    let rows = if flat { 1 } else { (PIECE / width.max(1)).max(1) };
+    let (source, mut target) = (from.read::<T>(), to.write::<T>());
+    cpu.pieces(&mut target, rows * to_pitch, shape.elements(), |piece, to| {
+        let source = source[piece * rows * from_pitch..].chunks(from_pitch);
+        for (to, from) in to.chunks_mut(to_pitch).zip(source) {
+            let width = width.min(to.len()).min(from.len());
+            match add {
+                true => accumulate_row(&from[..width], &mut to[..width]),
+                false => to[..width].copy_from_slice(&from[..width]),
+            }
+        }
+    });
+}
+
+impl Tensor {
+    /// `max(x, 0)`, element by element; NaN stays.
+    pub fn relu(&self) -> Tensor {
+        unary(Relu, self)
+    }
+
+    /// `e^x`, element by element.
+    pub fn exp(&self) -> Tensor {
+        unary(Exp, self)
+    }
+
+    /// The natural logarithm, element by element.
+    pub fn ln(&self) -> Tensor {
+        unary(Ln, self)
+    }
+
+    /// The hyperbolic tangent, element by element.
+    pub fn tanh(&self) -> Tensor {
+        unary(Tanh, self)
+    }
+
+    /// `1 / (1 + e^-x)`, element by element.
+    pub fn sigmoid(&self) -> Tensor {
+        unary(Sigmoid, self)
+    }
+
+    /// The square root, element by element.
+    pub fn sqrt(&self) -> Tensor {
+        unary(Sqrt, self)
+    }
+
+    /// `x^2`, element by element.
+    pub fn square(&self) -> Tensor {
+        unary(Square, self)
+    }
+
+    /// `factor x + summand`, element by element.
+    pub fn affine(&self, factor: f64, summand: f64) -> Tensor {
+        unary(Affine { factor, summand }, self)
+    }
+
+    /// `a + b`, broadcast as in NumPy. Panics where the shapes do not fit.
+    pub fn add(&self, other: &Tensor) -> Tensor {
+        let out = binary_value("add", Add, self, other);
+        let (a, b) = (self.shape(), other.shape());
+        record(out, &[self, other], move |gradient, gradients| {
+            for (input, shape) in [(0, a), (1, b)] {
+                if gradients.wants(input) {
+                    gradients.pass(input, &reduce::sum_to(gradient, shape));
+                }
+            }
+        })
+    }
+
+    /// `a - b`, broadcast as in NumPy.
+    pub fn sub(&self, other: &Tensor) -> Tensor {
+        let out = binary_value("sub", Subtract, self, other);
+        let (a, b) = (self.shape(), other.shape());
+        record(out, &[self, other], move |gradient, gradients| {
+            if gradients.wants(0) {
+                gradients.pass(0, &reduce::sum_to(gradient, a));
+            }
+            if gradients.wants(1) {
+                gradients.pass(1, &reduce::sum_to(&gradient.detach().affine(-1.0, 0.0), b));
+            }
+        })
+    }
+
+    /// `a b`, element by element, broadcast as in NumPy.
+    pub fn mul(&self, other: &Tensor) -> Tensor {
+        let out = binary_value("mul", Multiply, self, other);
+        let (a, b) = (self.detach(), other.detach());
+        record(out, &[self, other], move |gradient, gradients| {
+            for (input, own, factor) in [(0, &a, &b), (1, &b, &a)] {
+                if gradients.wants(input) {
+                    let product = binary_value("mul", Multiply, gradient, factor);
+                    gradients.pass(input, &reduce::sum_to(&product, own.shape()));
+                }
+            }
+        })
+    }
+
+    /// `a / b`, element by element, broadcast as in NumPy.
+    pub fn div(&self, other: &Tensor) -> Tensor {
+        let out = binary_value("div", Divide, self, other);
+        let (a, b, quotient) = (self.detach(), other.detach(), out.clone());
+        record(out, &[self, other], move |gradient, gradients| {
+            let by_b = binary_value("div", Divide, gradient, &b);
+            if gradients.wants(0) {
+                gradients.pass(0, &reduce::sum_to(&by_b, a.shape()));
+            }
+            if gradients.wants(1) {
+                let product = binary_value("div", Multiply, &by_b, &quotient).affine(-1.0, 0.0);
+                gradients.pass(1, &reduce::sum_to(&product, b.shape()));
+            }
+        })
+    }
+
+    /// The same elements in memory of their own, without gaps and without a gradient.
+    pub fn copy(&self) -> Tensor {
+        let out = self.empty_like(self.shape());
+        match self.dtype() {
+            DType::F32 | DType::F64 => accumulate(self, &Slot { tensor: out.clone(), add: false }),
+            DType::I32 => out.copy_from_slice(&self.to_vec::<i32>()),
+            DType::U8 => out.copy_from_slice(&self.to_vec::<u8>()),
+            DType::BF16 => out.copy_from_slice(&self.to_vec::<half::bf16>()),
+        }
+        out
+    }
+}

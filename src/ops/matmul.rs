@@ -1,0 +1,171 @@
+//! Matrix products: plain, with either side transposed, batched.
+
+use crate::device::Device;
+use crate::device::cpu::{Cpu, Float, Matrix, gemm};
+use crate::shape::Shape;
+use crate::tape::record;
+use crate::tensor::{Tensor, assert_alike, float_dispatch};
+
+/// Multiply-adds that are worth a task of their own.
+const TASK: usize = 1 << 20;
+
+/// One matrix product of a batch: which side is transposed, and the sizes of the product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Product {
+    transpose_a: bool,
+    transpose_b: bool,
+}
+
+/// `C (+)= op(A) op(B)` over slices, cut into tasks by size. `op(A)` is `[m, k]`, `op(B)` `[k, n]`.
+pub(crate) fn gemm_parallel<T: Float>(
+    cpu: &Cpu,
+    sizes: [usize; 3],
+    a: (&[T], usize, bool),
+    b: (&[T], usize, bool),
+    (c, c_stride): (&mut [T], usize),
+    accumulate: bool,
+) {
+    let [m, n, k] = sizes;
+    if m == 0 || n == 0 {
+        return;
+    }
+    let rows = task_rows(sizes);
+    cpu.pieces(c, rows * c_stride, m * n * k, |task, c| {
+        let first = task * rows;
+        let height = rows.min(m - first);
+        let a_view = match a.2 {
+            false => Matrix::rows(&a.0[(first * a.1).min(a.0.len())..], a.1),
+            true => Matrix::rows(&a.0[first.min(a.0.len())..], a.1).transposed(),
+        };
+        let b_view = if b.2 { Matrix::rows(b.0, b.1).transposed() } else { Matrix::rows(b.0, b.1) };
+        gemm([height, n, k], a_view, b_view, c, c_stride, accumulate);
+    });
+}
+
+/// Rows of C a task computes: a multiple of 16, about [`TASK`] multiply-adds or more.
+fn task_rows([m, n, k]: [usize; 3]) -> usize {
+    let wanted = TASK.div_ceil((n * k).max(1)).next_multiple_of(16);
+    let tasks = m.div_ceil(wanted).max(1);
+    // Not much less work in the last task than in the others.
+    m.div_ceil(tasks).next_multiple_of(16).max(16)
+}
+
+fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
+    float_dispatch!(a.dtype(), "matmul", T => product_typed::<T>(a, b, out, product, add));
+}
+
+/// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
+fn product_typed<T: Float>(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
+    let Device::Cpu(cpu) = a.device();
+    let [batch, m, n] = matrix_extents(out.shape());
+    let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
+    let [b_batch, b_rows, _] = matrix_extents(b.shape());
+    let k = if product.transpose_a { a_rows } else { a_columns };
+    let (left, right) = (a.read::<T>(), b.read::<T>());
+    let mut to = out.write::<T>();
+    for member in 0..batch {
+        let a_start = if a_batch == 1 { 0 } else { member * a_rows * a.pitch() };
+        let b_start = if b_batch == 1 { 0 } else { member * b_rows * b.pitch() };
+        let from = (member * m * out.pitch()).min(to.len());
+        let until = (from + m * out.pitch()).min(to.len());
+        gemm_parallel(
+            cpu,
+            [m, n, k],
+            (&left[a_start.min(left.len())..], a.pitch(), product.transpose_a),
+            (&right[b_start.min(right.len())..], b.pitch(), product.transpose_b),
+            (&mut to[from..until], out.pitch()),
+            add,
+        );
+    }
+}
+
+/// Batch, rows and columns of a stack of matrices.
+fn matrix_extents(shape: Shape) -> [usize; 3] {
+    let extents = shape.extents();
+    let (outer, inner) = extents.split_at(extents.len() - 2);
+    [outer.iter().product(), inner[0], inner[1]]
+}
+
+/// `op(a) op(b)` with a gradient.
+fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
+    assert_alike("matmul", &[a, b]);
+    let shape = output_shape(a.shape(), b.shape(), product);
+    let out = a.empty_like(shape);
+    product_into(a, b, &out, product, false);
+    let (left, right) = (a.detach(), b.detach());
+    record(out, &[a, b], move |gradient, gradients| {
+        let Product { transpose_a, transpose_b } = product;
+        if gradients.wants(0) {
+            // dA = dC op(B)^T, or its transpose.
+            let (first, second, product) = match transpose_a {
+                false => (gradient, &right, Product { transpose_a: false, transpose_b: !transpose_b }),
+                true => (&right, gradient, Product { transpose_a: transpose_b, transpose_b: true }),
+            };
+            operand_gradient(0, &left, first, second, product, gradients);
+        }
+        if gradients.wants(1) {
+            let (first, second, product) = match transpose_b {
+                false => (&left, gradient, Product { transpose_a: !transpose_a, transpose_b: false }),
+                true => (gradient, &left, Product { transpose_a: true, transpose_b: transpose_a }),
+            };
+            operand_gradient(1, &right, first, second, product, gradients);
+        }
+    })
+}
+
+fn operand_gradient(
+    input: usize,
+    operand: &Tensor,
+    first: &Tensor,
+    second: &Tensor,
+    product: Product,
+    gradients: &mut crate::tape::Gradients,
+) {
+    let whole = output_shape(first.shape(), second.shape(), product);
+    if whole.elements() == operand.shape().elements() {
+        if let Some(slot) = gradients.slot(input, operand) {
+            product_into(first, second, &slot.tensor.detach(), product, slot.add);
+        }
+        return;
+    }
+    // The operand served every member of the batch: its gradient is the sum over them.
+    let members = operand.empty_like(whole);
+    product_into(first, second, &members, product, false);
+    gradients.pass(input, &members.sum_to(operand.shape()).reshape(operand.shape()));
+}
+
+fn output_shape(a: Shape, b: Shape, product: Product) -> Shape {
+    assert!(a.rank() >= 2 && b.rank() >= 2, "matmul: shapes {a} and {b} need two axes each");
+    let [_, a_rows, a_columns] = matrix_extents(a);
+    let [_, b_rows, b_columns] = matrix_extents(b);
+    let (m, k) = if product.transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
+    let (inner, n) = if product.transpose_b { (b_columns, b_rows) } else { (b_rows, b_columns) };
+    assert!(k == inner, "matmul: shapes {a} and {b} differ on the inner axis ({k} and {inner}), {product:?}");
+    let outer = match (a.rank(), b.rank()) {
+        (_, 2) => &a.extents()[..a.rank() - 2],
+        (2, _) => &b.extents()[..b.rank() - 2],
+        _ => {
+            let (a_outer, b_outer) = (&a.extents()[..a.rank() - 2], &b.extents()[..b.rank() - 2]);
+            assert!(a_outer == b_outer, "matmul: shapes {a} and {b} differ on a batch axis");
+            a_outer
+        }
+    };
+    Shape::new(&[outer, &[m, n]].concat())
+}
+
+impl Tensor {
+    /// The product of the last two axes, batched over those before; an operand of two axes serves every member.
+    pub fn matmul(&self, other: &Tensor) -> Tensor {
+        matmul(self, other, Product { transpose_a: false, transpose_b: false })
+    }
+
+    /// `A B^T`.
+    pub fn matmul_transposed(&self, other: &Tensor) -> Tensor {
+        matmul(self, other, Product { transpose_a: false, transpose_b: true })
+    }
+
+    /// `A^T B`.
+    pub fn transposed_matmul(&self, other: &Tensor) -> Tensor {
+        matmul(self, other, Product { transpose_a: true, transpose_b: false })
+    }
+}

@@ -1,0 +1,9 @@
+//! One op, one file: its shape rule, its CPU code, its backward. Knows no layer.
+//!
+//! `docs/adding-an-op.md` shows how to add one.
+
+pub mod concatenate;
+pub mod elementwise;
+pub mod matmul;
+pub mod reduce;
+pub mod view;

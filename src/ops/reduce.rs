@@ -1,0 +1,146 @@
+//! Sums, means and argmax, in a fixed order.
+
+use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
+use crate::device::{DType, Device};
+use crate::shape::Shape;
+use crate::tape::record;
+use crate::tensor::{Tensor, dense, float_dispatch};
+
+/// Rows that one task adds up. Part of the result's definition: another number gives other roundings.
+const ROWS: usize = 512;
+
+/// Elements whose sum is one partial sum.
+const PIECE: usize = 1 << 14;
+
+vectorised! {
+    /// `sums[c] += sum over rows of x[row * pitch + c]`.
+    fn add_rows[T: Float](x: &[T], pitch: usize, sums: &mut [T]) {
+        for row in x.chunks(pitch) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum = *sum + *x);
+        }
+    }
+}
+
+/// The sum of the rows of `x`: `sums[c] = sum_r x[r, c]`, added to what `sums` holds.
+pub(crate) fn add_column_sums<T: Float>(cpu: &Cpu, x: &[T], pitch: usize, sums: &mut [T]) {
+    let columns = sums.len();
+    let tasks = x.len().div_ceil(pitch * ROWS);
+    if tasks <= 1 {
+        return add_rows(x, pitch, sums);
+    }
+    let mut partial = vec![T::ZERO; tasks * columns];
+    cpu.pieces(&mut partial, columns, x.len(), |task, sums| {
+        let end = x.len().min((task + 1) * ROWS * pitch);
+        add_rows(&x[task * ROWS * pitch..end], pitch, sums);
+    });
+    add_rows(&partial, columns, sums);
+}
+
+/// Sums `x` over the axes along which `shape` was broadcast to it; `x` itself where there are none. No gradient.
+pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
+    if x.shape() == shape {
+        return x.clone();
+    }
+    float_dispatch!(x.dtype(), "sum", T => sum_to_typed::<T>(x, shape))
+}
+
+fn sum_to_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
+    let fits = x.shape().broadcast(&shape) == Some(x.shape());
+    assert!(fits, "sum: shape {} is not a broadcast of {shape}", x.shape());
+    let out = Tensor::zeros(x.device(), shape, x.dtype());
+    let Device::Cpu(cpu) = x.device();
+    if shape.elements() == x.shape().columns() && shape.columns() == x.shape().columns() {
+        add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut out.write::<T>());
+        return out;
+    }
+    if shape.elements() == 1 {
+        out.write::<T>()[0] = total::<T>(cpu, x);
+        return out;
+    }
+    let (rank, columns) = (x.shape().rank(), x.shape().columns());
+    let own_columns = shape.extent_from_right(rank, rank - 1);
+    let x_values = x.read::<T>();
+    let mut sums = out.write::<T>();
+    for (mut row, values) in x_values.chunks(x.pitch()).enumerate() {
+        let (mut offset, mut stride) = (0, own_columns);
+        for axis in (0..rank - 1).rev() {
+            let extent = shape.extent_from_right(rank, axis);
+            offset += if extent == 1 { 0 } else { row % x.shape()[axis] * stride };
+            row /= x.shape()[axis];
+            stride *= extent;
+        }
+        match own_columns {
+            1 => sums[offset] = sums[offset] + vector::sum(&values[..columns]),
+            _ => add_rows(&values[..columns], columns, &mut sums[offset..offset + columns]),
+        }
+    }
+    drop(sums);
+    out
+}
+
+fn total<T: Float>(cpu: &Cpu, x: &Tensor) -> T {
+    let x = &*dense::<T>(x);
+    let values = x.read::<T>();
+    let mut partial = vec![T::ZERO; values.len().div_ceil(PIECE)];
+    cpu.pieces(&mut partial, 1, values.len(), |piece, sum| {
+        let end = values.len().min((piece + 1) * PIECE);
+        sum[0] = vector::sum(&values[piece * PIECE..end]);
+    });
+    vector::sum(&partial)
+}
+
+impl Tensor {
+    /// The sum of all elements, a scalar.
+    pub fn sum(&self) -> Tensor {
+        self.sum_to([])
+    }
+
+    /// The mean of all elements, a scalar. NaN for an empty tensor.
+    pub fn mean(&self) -> Tensor {
+        self.sum().affine(1.0 / self.shape().elements() as f64, 0.0)
+    }
+
+    /// The sum over the axes along which `shape` would be broadcast to this tensor's shape.
+    ///
+    /// ```
+    /// use alrao::{Device, Tensor};
+    /// let x = Tensor::from_slice(&Device::cpu(), [2, 3], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    /// assert_eq!(x.sum_to([3]).to_vec::<f32>(), [5.0, 7.0, 9.0]);
+    /// assert_eq!(x.sum_to([2, 1]).to_vec::<f32>(), [6.0, 15.0]);
+    /// ```
+    pub fn sum_to(&self, shape: impl Into<Shape>) -> Tensor {
+        let out = sum_to(&self.detach(), shape.into());
+        let whole = self.shape();
+        record(out, &[self], move |gradient, gradients| {
+            let zeros = Tensor::zeros(gradient.device(), whole, gradient.dtype());
+            gradients.pass(0, &zeros.add(&gradient.detach()));
+        })
+    }
+
+    /// The index of each row's largest element, the first of equals, as I32; NaN is never the largest.
+    pub fn argmax(&self) -> Tensor {
+        let shape = Shape::new(&self.shape().extents()[..self.shape().rank().saturating_sub(1)]);
+        let out = Tensor::empty(self.device(), shape, DType::I32);
+        let Device::Cpu(_) = self.device();
+        float_dispatch!(self.dtype(), "argmax", T => {
+            let columns = self.shape().columns();
+            let values = self.read::<T>();
+            let rows = values.chunks(self.pitch()).map(|row| row_argmax(&row[..columns]) as i32);
+            out.write::<i32>().iter_mut().zip(rows).for_each(|(to, index)| *to = index);
+        });
+        out
+    }
+}
+
+/// The index of the largest element, the first of equals.
+pub(crate) fn row_argmax<T: Float>(row: &[T]) -> usize {
+    let mut best = 0;
+    for (index, value) in row.iter().enumerate() {
+        let is_number = *value == *value;
+        let best_is_number = row[best] == row[best];
+        if is_number && (*value > row[best] || !best_is_number) {
+            best = index;
+        }
+    }
+    best
+}

@@ -1,0 +1,191 @@
+//! Reverse-mode differentiation: ops record how to go back; [`Tape::backward`] goes.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A tensor's place on a tape.
+#[derive(Clone)]
+pub(crate) struct Node {
+    /// Weak, since what the ops on a tape keep are tensors with places on it.
+    tape: Weak<RefCell<Vec<Entry>>>,
+    index: usize,
+}
+
+/// What turns the gradient of an op's output into gradients of its inputs.
+type Backward = Box<dyn FnOnce(&Tensor, &mut Gradients)>;
+
+#[derive(Default)]
+pub(crate) struct Entry {
+    shape: Option<Shape>,
+    gradient: Option<Tensor>,
+    /// Where a parameter's gradient has to be stored; it is not yet written while `gradient` is empty.
+    home: Option<Tensor>,
+    inputs: Vec<Option<usize>>,
+    backward: Option<Backward>,
+}
+
+/// The ops of one forward pass, in order. Cloning it gives the same tape.
+///
+/// ```
+/// use alrao::{Device, Tape, Tensor};
+/// let tape = Tape::new();
+/// let x = tape.watch(&Tensor::from_slice(&Device::cpu(), [2], &[3f64, -1.0]));
+/// let y = x.mul(&x).sum();
+/// tape.backward(&y);
+/// assert_eq!(tape.gradient(&x).unwrap().to_vec::<f64>(), [6.0, -2.0]);
+/// ```
+#[derive(Clone, Default)]
+pub struct Tape(Rc<RefCell<Vec<Entry>>>);
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Tape::default()
+    }
+
+    /// The same elements as `tensor`, with a gradient: a leaf.
+    pub fn watch(&self, tensor: &Tensor) -> Tensor {
+        self.leaf(tensor, None)
+    }
+
+    /// A leaf whose gradient is written to `home`.
+    pub(crate) fn watch_into(&self, tensor: &Tensor, home: &Tensor) -> Tensor {
+        self.leaf(tensor, Some(home.clone()))
+    }
+
+    fn leaf(&self, tensor: &Tensor, home: Option<Tensor>) -> Tensor {
+        let entry = Entry { shape: Some(tensor.shape()), home, ..Entry::default() };
+        tensor.with_node(Some(self.push(entry)))
+    }
+
+    fn push(&self, entry: Entry) -> Node {
+        let mut entries = self.0.borrow_mut();
+        entries.push(entry);
+        Node { tape: Rc::downgrade(&self.0), index: entries.len() - 1 }
+    }
+
+    /// Goes back from a scalar, whose gradient is 1, to every leaf. What the ops kept is freed on the way.
+    pub fn backward(&self, loss: &Tensor) {
+        assert!(loss.shape().elements() == 1, "backward: the loss has shape {}", loss.shape());
+        let one = Tensor::full(loss.device(), loss.shape(), loss.dtype(), 1.0);
+        self.backward_from(loss, one);
+    }
+
+    /// Goes back from a tensor with a given gradient.
+    pub(crate) fn backward_from(&self, output: &Tensor, gradient: Tensor) {
+        let Some(node) = output.node() else { return };
+        self.0.borrow_mut()[node.index].gradient = Some(gradient);
+        for index in (0..=node.index).rev() {
+            let (gradient, backward, inputs) = {
+                let mut entries = self.0.borrow_mut();
+                let entry = &mut entries[index];
+                let Some(backward) = entry.backward.take() else { continue };
+                let Some(gradient) = entry.gradient.take() else { continue };
+                (gradient, backward, std::mem::take(&mut entry.inputs))
+            };
+            backward(&gradient, &mut Gradients { tape: self, inputs: &inputs });
+        }
+    }
+
+    /// The gradient of a watched tensor after [`Tape::backward`]; `None` where none reached it.
+    pub fn gradient(&self, leaf: &Tensor) -> Option<Tensor> {
+        let node = leaf.node()?;
+        self.0.borrow()[node.index].gradient.clone()
+    }
+
+    /// Fills the home of every leaf that no gradient reached with zeros.
+    pub(crate) fn finish_homes(&self) {
+        for entry in self.0.borrow().iter() {
+            if let (Some(home), None) = (&entry.home, &entry.gradient) {
+                home.zero_();
+            }
+        }
+    }
+}
+
+/// The gradients of one op's inputs, while its backward runs.
+pub(crate) struct Gradients<'a> {
+    tape: &'a Tape,
+    inputs: &'a [Option<usize>],
+}
+
+/// Where an input's gradient goes.
+pub(crate) struct Slot {
+    /// The memory to write.
+    pub tensor: Tensor,
+    /// Whether to add to what is there (`+=`) or to overwrite it (`=`).
+    pub add: bool,
+}
+
+impl Gradients<'_> {
+    /// Whether input number `input` has a gradient at all.
+    pub fn wants(&self, input: usize) -> bool {
+        self.inputs[input].is_some()
+    }
+
+    /// Where to write the gradient of input number `input`; `None` where nobody wants it.
+    pub fn slot(&mut self, input: usize, like: &Tensor) -> Option<Slot> {
+        let index = self.inputs[input]?;
+        let mut entries = self.tape.0.borrow_mut();
+        let entry = &mut entries[index];
+        if let Some(gradient) = entry.gradient.take() {
+            let is_home = entry.home.is_some();
+            // A gradient that was passed on unchanged belongs to somebody else as well.
+            let gradient = if is_home || gradient.owns_its_memory() { gradient } else { gradient.copy() };
+            entry.gradient = Some(gradient.clone());
+            return Some(Slot { tensor: gradient, add: true });
+        }
+        let shape = entry.shape.unwrap_or(like.shape());
+        let tensor = entry.home.clone().unwrap_or_else(|| like.empty_like(shape));
+        entry.gradient = Some(tensor.clone());
+        Some(Slot { tensor, add: false })
+    }
+
+    /// Where to add to the gradient of input number `input`: it is set to zero first if nothing is there.
+    pub fn sum_slot(&mut self, input: usize, like: &Tensor) -> Option<Tensor> {
+        let slot = self.slot(input, like)?;
+        if !slot.add {
+            slot.tensor.zero_();
+        }
+        Some(slot.tensor)
+    }
+
+    /// Gives input number `input` this gradient as it is, without a copy where it is the first.
+    pub fn pass(&mut self, input: usize, gradient: &Tensor) {
+        let Some(index) = self.inputs[input] else { return };
+        let is_first = {
+            let mut entries = self.tape.0.borrow_mut();
+            let entry = &mut entries[index];
+            let is_first = entry.gradient.is_none() && entry.home.is_none();
+            if is_first {
+                entry.gradient = Some(gradient.detach());
+            }
+            is_first
+        };
+        if !is_first && let Some(slot) = self.slot(input, gradient) {
+            crate::ops::elementwise::accumulate(gradient, &slot);
+        }
+    }
+}
+
+/// Gives `output` a place on the tape of its inputs, if any of them has one.
+pub(crate) fn record(
+    output: Tensor,
+    inputs: &[&Tensor],
+    backward: impl FnOnce(&Tensor, &mut Gradients) + 'static,
+) -> Tensor {
+    let Some(tape) = inputs.iter().find_map(|input| input.node()?.tape.upgrade()).map(Tape) else {
+        return output;
+    };
+    let entry = Entry {
+        shape: Some(output.shape()),
+        inputs: inputs.iter().map(|input| input.node().map(|node| node.index)).collect(),
+        backward: Some(Box::new(backward)),
+        ..Entry::default()
+    };
+    let node = tape.push(entry);
+    output.with_node(Some(node))
+}

@@ -1,0 +1,307 @@
+//! A tensor: a shape over a block of device memory.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::device::cpu::Float;
+use crate::device::cpu::{ReadGuard, WriteGuard};
+use crate::device::{DType, Device, Element, Storage};
+use crate::shape::Shape;
+use crate::tape::Node;
+
+/// An n-dimensional array on a device. Cloning it is cheap and gives the same elements.
+///
+/// The last axis is contiguous; from one row of it to the next there are `pitch` elements, so that a
+/// slice of an image's channels is a tensor too. All other axes follow without gaps.
+///
+/// ```
+/// use alrao::{Device, Tensor};
+/// let x = Tensor::from_slice(&Device::cpu(), [2, 2], &[1f32, 2.0, 3.0, 4.0]);
+/// assert_eq!(x.add(&x).to_vec::<f32>(), [2.0, 4.0, 6.0, 8.0]);
+/// ```
+#[derive(Clone)]
+pub struct Tensor(Rc<Inner>);
+
+struct Inner {
+    shape: Shape,
+    pitch: usize,
+    offset: usize,
+    dtype: DType,
+    storage: Storage,
+    device: Device,
+    node: Option<Node>,
+}
+
+impl Tensor {
+    /// A tensor with whatever content its memory has.
+    pub(crate) fn empty(device: &Device, shape: impl Into<Shape>, dtype: DType) -> Self {
+        let shape = shape.into();
+        Tensor(Rc::new(Inner {
+            shape,
+            pitch: shape.columns(),
+            offset: 0,
+            dtype,
+            storage: device.allocate(shape.elements() * dtype.size()),
+            device: device.clone(),
+            node: None,
+        }))
+    }
+
+    /// A tensor of the same device and dtype, content undefined.
+    pub(crate) fn empty_like(&self, shape: impl Into<Shape>) -> Self {
+        Tensor::empty(&self.0.device, shape, self.0.dtype)
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(device: &Device, shape: impl Into<Shape>, dtype: DType) -> Self {
+        let tensor = Tensor::empty(device, shape, dtype);
+        tensor.zero_();
+        tensor
+    }
+
+    /// A tensor with every element `value`.
+    pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
+        let shape = shape.into();
+        Tensor::from_f64s(device, shape, dtype, &vec![value; shape.elements()])
+    }
+
+    /// A tensor with the given elements, in row-major order. Panics where their number is not the shape's.
+    pub fn from_slice<T: Element>(device: &Device, shape: impl Into<Shape>, elements: &[T]) -> Self {
+        let tensor = Tensor::empty(device, shape, T::DTYPE);
+        tensor.copy_from_slice(elements);
+        tensor
+    }
+
+    /// A tensor of `dtype` F32, F64 or I32 with the given numbers, rounded to it.
+    pub fn from_f64s(device: &Device, shape: impl Into<Shape>, dtype: DType, elements: &[f64]) -> Self {
+        match dtype {
+            DType::F64 => Tensor::from_slice(device, shape, elements),
+            DType::F32 => Tensor::from_slice(device, shape, &convert(elements, |x| x as f32)),
+            DType::I32 => Tensor::from_slice(device, shape, &convert(elements, |x| x as i32)),
+            DType::U8 => Tensor::from_slice(device, shape, &convert(elements, |x| x as u8)),
+            DType::BF16 => Tensor::from_slice(device, shape, &convert(elements, half::bf16::from_f64)),
+        }
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> Shape {
+        self.0.shape
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// The device the elements live on.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// Elements from one row of the last axis to the next.
+    pub fn pitch(&self) -> usize {
+        self.0.pitch
+    }
+
+    /// Whether the elements follow each other without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.0.pitch == self.0.shape.columns() || self.0.shape.rows() <= 1
+    }
+
+    /// The place on a tape, if a gradient flows through this tensor.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.0.node.as_ref()
+    }
+
+    /// The same elements without a gradient.
+    pub fn detach(&self) -> Tensor {
+        self.with_node(None)
+    }
+
+    pub(crate) fn with_node(&self, node: Option<Node>) -> Tensor {
+        Tensor(Rc::new(Inner { node, ..self.alias(self.0.shape, self.0.pitch, 0) }))
+    }
+
+    /// A view of some of the elements: `offset` elements further on, with another shape and pitch.
+    pub(crate) fn view(&self, offset: usize, shape: impl Into<Shape>, pitch: usize) -> Tensor {
+        Tensor(Rc::new(self.alias(shape.into(), pitch, offset)))
+    }
+
+    fn alias(&self, shape: Shape, pitch: usize, offset: usize) -> Inner {
+        Inner {
+            shape,
+            pitch,
+            offset: self.0.offset + offset,
+            dtype: self.0.dtype,
+            storage: self.0.storage.clone(),
+            device: self.0.device.clone(),
+            node: None,
+        }
+    }
+
+    /// Whether this tensor is the only one on its block of memory.
+    pub(crate) fn owns_its_memory(&self) -> bool {
+        self.0.storage.holders() == 1 && Rc::strong_count(&self.0) == 1
+    }
+
+    /// Number of elements from the first to the last, gaps between rows included.
+    fn span(&self) -> usize {
+        match self.0.shape.elements() {
+            0 => 0,
+            _ => (self.0.shape.rows() - 1) * self.0.pitch + self.0.shape.columns(),
+        }
+    }
+
+    /// The elements for reading, gaps between rows included. CPU only.
+    pub(crate) fn read<T: Element>(&self) -> ReadGuard<'_, T> {
+        self.assert_holds::<T>();
+        let Storage::Cpu(block) = &self.0.storage;
+        block.read(self.0.offset, self.span())
+    }
+
+    /// The elements for writing, gaps between rows included. CPU only.
+    pub(crate) fn write<T: Element>(&self) -> WriteGuard<'_, T> {
+        self.assert_holds::<T>();
+        let Storage::Cpu(block) = &self.0.storage;
+        block.write(self.0.offset, self.span())
+    }
+
+    fn assert_holds<T: Element>(&self) {
+        assert!(T::DTYPE == self.0.dtype, "a tensor of {:?} was used as {:?}", self.0.dtype, T::DTYPE);
+    }
+
+    /// The elements in row-major order.
+    pub fn to_vec<T: Element>(&self) -> Vec<T> {
+        let elements = self.read::<T>();
+        if self.is_contiguous() {
+            return elements.to_vec();
+        }
+        let columns = self.0.shape.columns();
+        elements.chunks(self.0.pitch).flat_map(|row| &row[..columns]).copied().collect()
+    }
+
+    /// The elements in row-major order, as f64 whatever the dtype.
+    pub fn to_f64s(&self) -> Vec<f64> {
+        match self.0.dtype {
+            DType::F64 => self.to_vec::<f64>(),
+            DType::F32 => convert(&self.to_vec::<f32>(), f64::from),
+            DType::I32 => convert(&self.to_vec::<i32>(), f64::from),
+            DType::U8 => convert(&self.to_vec::<u8>(), f64::from),
+            DType::BF16 => convert(&self.to_vec::<half::bf16>(), f64::from),
+        }
+    }
+
+    /// The only element. Panics where there is more than one.
+    pub fn item(&self) -> f64 {
+        let elements = self.to_f64s();
+        assert!(elements.len() == 1, "item: the tensor has shape {}", self.0.shape);
+        elements[0]
+    }
+
+    /// Overwrites the elements, in row-major order. Panics where their number is not the shape's.
+    pub fn copy_from_slice<T: Element>(&self, elements: &[T]) {
+        let shape = self.0.shape;
+        assert!(
+            elements.len() == shape.elements(),
+            "{} elements do not fill a tensor of shape {shape}",
+            elements.len()
+        );
+        let (pitch, columns) = (self.0.pitch.max(1), shape.columns().max(1));
+        let mut own = self.write::<T>();
+        if self.is_contiguous() {
+            own.copy_from_slice(elements);
+        } else {
+            let rows = own.chunks_mut(pitch).zip(elements.chunks(columns));
+            rows.for_each(|(to, from)| to[..columns].copy_from_slice(from));
+        }
+    }
+
+    /// Overwrites the elements with numbers rounded to the dtype.
+    pub fn copy_from_f64s(&self, elements: &[f64]) {
+        match self.0.dtype {
+            DType::F64 => self.copy_from_slice(elements),
+            DType::F32 => self.copy_from_slice(&convert(elements, |x| x as f32)),
+            DType::I32 => self.copy_from_slice(&convert(elements, |x| x as i32)),
+            DType::U8 => self.copy_from_slice(&convert(elements, |x| x as u8)),
+            DType::BF16 => self.copy_from_slice(&convert(elements, half::bf16::from_f64)),
+        }
+    }
+
+    /// Sets every element to zero.
+    pub(crate) fn zero_(&self) {
+        match self.0.dtype {
+            DType::F64 => self.fill_::<f64>(0.0),
+            DType::F32 => self.fill_::<f32>(0.0),
+            DType::I32 => self.fill_::<i32>(0),
+            DType::U8 => self.fill_::<u8>(0),
+            DType::BF16 => self.fill_(half::bf16::ZERO),
+        }
+    }
+
+    fn fill_<T: Element>(&self, value: T) {
+        let (pitch, columns) = (self.0.pitch.max(1), self.0.shape.columns());
+        let mut own = self.write::<T>();
+        if self.is_contiguous() {
+            own.fill(value);
+        } else {
+            own.chunks_mut(pitch).for_each(|row| row[..columns].fill(value));
+        }
+    }
+}
+
+/// Element-wise conversion of a slice.
+fn convert<A: Copy, B>(elements: &[A], one: impl Fn(A) -> B) -> Vec<B> {
+    elements.iter().map(|&element| one(element)).collect()
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let elements = self.to_f64s();
+        let shown = &elements[..elements.len().min(8)];
+        let more = if elements.len() > 8 { ", .." } else { "" };
+        write!(f, "Tensor {} {:?} {shown:?}{more}", self.0.shape, self.0.dtype)
+    }
+}
+
+/// Runs an expression with `T` standing for the Rust type of a floating-point dtype.
+macro_rules! float_dispatch {
+    ($dtype:expr, $op:literal, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::device::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::device::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => panic!("{}: no arithmetic on {other:?}", $op),
+        }
+    };
+}
+pub(crate) use float_dispatch;
+
+/// Panics unless all tensors have the dtype and device of the first.
+pub(crate) fn assert_alike(op: &str, tensors: &[&Tensor]) {
+    for tensor in &tensors[1..] {
+        assert!(
+            tensor.dtype() == tensors[0].dtype(),
+            "{op}: {:?} and {:?} do not mix",
+            tensors[0].dtype(),
+            tensor.dtype()
+        );
+        assert!(tensor.device().same(tensors[0].device()), "{op}: tensors of two devices");
+    }
+}
+
+/// A tensor's elements in one dense slice, copied only where rows have gaps.
+pub(crate) fn dense<T: Float>(tensor: &Tensor) -> std::borrow::Cow<'_, Tensor> {
+    match tensor.is_contiguous() {
+        true => std::borrow::Cow::Borrowed(tensor),
+        false => {
+            let copy = tensor.empty_like(tensor.shape());
+            copy.copy_from_slice(&tensor.to_vec::<T>());
+            std::borrow::Cow::Owned(copy)
+        }
+    }
+}
