@@ -134,7 +134,8 @@ impl Gradients<'_> {
         if let Some(gradient) = entry.gradient.take() {
             let is_home = entry.home.is_some();
             // A gradient that was passed on unchanged belongs to somebody else as well.
-            let gradient = if is_home || gradient.owns_its_memory() { gradient } else { gradient.copy() };
+            let gradient =
+                if is_home || gradient.owns_its_memory() { gradient } else { gradient.copy() };
             entry.gradient = Some(gradient.clone());
             return Some(Slot { tensor: gradient, add: true });
         }

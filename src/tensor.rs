@@ -66,20 +66,31 @@ impl Tensor {
     }
 
     /// A tensor with the given elements, in row-major order. Panics where their number is not the shape's.
-    pub fn from_slice<T: Element>(device: &Device, shape: impl Into<Shape>, elements: &[T]) -> Self {
+    pub fn from_slice<T: Element>(
+        device: &Device,
+        shape: impl Into<Shape>,
+        elements: &[T],
+    ) -> Self {
         let tensor = Tensor::empty(device, shape, T::DTYPE);
         tensor.copy_from_slice(elements);
         tensor
     }
 
     /// A tensor of `dtype` F32, F64 or I32 with the given numbers, rounded to it.
-    pub fn from_f64s(device: &Device, shape: impl Into<Shape>, dtype: DType, elements: &[f64]) -> Self {
+    pub fn from_f64s(
+        device: &Device,
+        shape: impl Into<Shape>,
+        dtype: DType,
+        elements: &[f64],
+    ) -> Self {
         match dtype {
             DType::F64 => Tensor::from_slice(device, shape, elements),
             DType::F32 => Tensor::from_slice(device, shape, &convert(elements, |x| x as f32)),
             DType::I32 => Tensor::from_slice(device, shape, &convert(elements, |x| x as i32)),
             DType::U8 => Tensor::from_slice(device, shape, &convert(elements, |x| x as u8)),
-            DType::BF16 => Tensor::from_slice(device, shape, &convert(elements, half::bf16::from_f64)),
+            DType::BF16 => {
+                Tensor::from_slice(device, shape, &convert(elements, half::bf16::from_f64))
+            }
         }
     }
 
@@ -167,7 +178,12 @@ impl Tensor {
     }
 
     fn assert_holds<T: Element>(&self) {
-        assert!(T::DTYPE == self.0.dtype, "a tensor of {:?} was used as {:?}", self.0.dtype, T::DTYPE);
+        assert!(
+            T::DTYPE == self.0.dtype,
+            "a tensor of {:?} was used as {:?}",
+            self.0.dtype,
+            T::DTYPE
+        );
     }
 
     /// The elements in row-major order.

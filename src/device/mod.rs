@@ -81,7 +81,9 @@ impl FromStr for DeviceKind {
         [DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator]
             .into_iter()
             .find(|kind| kind.name() == name)
-            .ok_or_else(|| Error::input("--device", format!("'{name}' is none of auto, cpu, cuda, simulator")))
+            .ok_or_else(|| {
+                Error::input("--device", format!("'{name}' is none of auto, cpu, cuda, simulator"))
+            })
     }
 }
 

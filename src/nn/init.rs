@@ -44,7 +44,12 @@ impl Init {
     }
 
     /// Normal with mean 0 and deviation 1.
-    pub fn normal(&mut self, shape: impl Into<Shape>, features: Features, layout: FileLayout) -> Parameter {
+    pub fn normal(
+        &mut self,
+        shape: impl Into<Shape>,
+        features: Features,
+        layout: FileLayout,
+    ) -> Parameter {
         let shape = shape.into();
         let values = (0..shape.elements()).map(|_| self.stream.normal() as f32);
         Parameter::new(shape, values.collect(), features, layout)

@@ -43,7 +43,8 @@ impl FileLayout {
     fn file_index(self, shape: Shape, element: usize) -> usize {
         match (self, shape.extents()) {
             (FileLayout::Convolution, &[_, r, s, c]) => {
-                let (channel, tap, filter) = (element % c, element / c % (r * s), element / (c * r * s));
+                let (channel, tap, filter) =
+                    (element % c, element / c % (r * s), element / (c * r * s));
                 (filter * c + channel) * r * s + tap
             }
             (FileLayout::Depthwise, &[r, s, k]) => element % k * (r * s) + element / k,
@@ -82,9 +83,18 @@ enum Place {
 
 impl Parameter {
     /// A parameter with the given initial values. Panics where their number is not the shape's.
-    pub fn new(shape: impl Into<Shape>, initial: Vec<f32>, features: Features, layout: FileLayout) -> Self {
+    pub fn new(
+        shape: impl Into<Shape>,
+        initial: Vec<f32>,
+        features: Features,
+        layout: FileLayout,
+    ) -> Self {
         let shape = shape.into();
-        assert!(initial.len() == shape.elements(), "parameter: {} values for shape {shape}", initial.len());
+        assert!(
+            initial.len() == shape.elements(),
+            "parameter: {} values for shape {shape}",
+            initial.len()
+        );
         Parameter { shape, features, layout, place: RefCell::new(Place::Host(initial)) }
     }
 
@@ -135,9 +145,16 @@ impl Parameter {
 
     /// Overwrites the values, in memory order. Panics where their number is not the shape's.
     pub fn set_values(&self, values: &[f64]) {
-        assert!(values.len() == self.shape.elements(), "parameter: {} values for {}", values.len(), self.shape);
+        assert!(
+            values.len() == self.shape.elements(),
+            "parameter: {} values for {}",
+            values.len(),
+            self.shape
+        );
         match &mut *self.place.borrow_mut() {
-            Place::Host(own) => own.iter_mut().zip(values).for_each(|(own, value)| *own = *value as f32),
+            Place::Host(own) => {
+                own.iter_mut().zip(values).for_each(|(own, value)| *own = *value as f32)
+            }
             Place::Device { value, .. } => value.copy_from_f64s(values),
         }
     }
@@ -160,7 +177,9 @@ fn host_tensor(values: &[f32], shape: Shape, step: &Step) -> Tensor {
 fn copy_f32s(tensor: &Tensor, values: &[f32]) {
     match tensor.dtype() {
         DType::F32 => tensor.copy_from_slice(values),
-        _ => tensor.copy_from_f64s(&values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>()),
+        _ => {
+            tensor.copy_from_f64s(&values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>())
+        }
     }
 }
 

@@ -37,7 +37,8 @@ impl Step {
     /// A training pass on a tape of its own. `number`, an I32 tensor of one element on the device, is the step's
     /// number, which random masks depend on beside the seed.
     pub fn training(device: &Device, dtype: DType, seed: u64, number: &Tensor) -> Self {
-        let training = Training { tape: Tape::new(), seed, number: number.clone(), dropouts: Cell::new(0) };
+        let training =
+            Training { tape: Tape::new(), seed, number: number.clone(), dropouts: Cell::new(0) };
         Step { device: device.clone(), dtype, training: Some(training) }
     }
 

@@ -205,8 +205,16 @@ fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Ten
     let rows = (PIECE / columns.max(1)).max(1);
     cpu.pieces(&mut to, rows * columns, shape.elements(), |piece, to| {
         for (index, row) in to.chunks_mut(columns).enumerate() {
-            let (from_a, from_b) = (a.row_offset(piece * rows + index), b.row_offset(piece * rows + index));
-            binary_row(&left[from_a..], a.column_step(), &right[from_b..], b.column_step(), row, function);
+            let (from_a, from_b) =
+                (a.row_offset(piece * rows + index), b.row_offset(piece * rows + index));
+            binary_row(
+                &left[from_a..],
+                a.column_step(),
+                &right[from_b..],
+                b.column_step(),
+                row,
+                function,
+            );
         }
     });
 }
@@ -214,8 +222,9 @@ fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Ten
 /// The broadcast value of `function(a, b)`, without a gradient.
 fn binary_value<B: Binary>(name: &str, function: B, a: &Tensor, b: &Tensor) -> Tensor {
     assert_alike(name, &[a, b]);
-    let shape = (a.shape().broadcast(&b.shape()))
-        .unwrap_or_else(|| panic!("{name}: shapes {} and {} do not broadcast", a.shape(), b.shape()));
+    let shape = (a.shape().broadcast(&b.shape())).unwrap_or_else(|| {
+        panic!("{name}: shapes {} and {} do not broadcast", a.shape(), b.shape())
+    });
     let out = a.empty_like(shape);
     match a.device() {
         Device::Cpu(cpu) => {

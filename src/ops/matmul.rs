@@ -98,14 +98,18 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
         if gradients.wants(0) {
             // dA = dC op(B)^T, or its transpose.
             let (first, second, product) = match transpose_a {
-                false => (gradient, &right, Product { transpose_a: false, transpose_b: !transpose_b }),
+                false => {
+                    (gradient, &right, Product { transpose_a: false, transpose_b: !transpose_b })
+                }
                 true => (&right, gradient, Product { transpose_a: transpose_b, transpose_b: true }),
             };
             operand_gradient(0, &left, first, second, product, gradients);
         }
         if gradients.wants(1) {
             let (first, second, product) = match transpose_b {
-                false => (&left, gradient, Product { transpose_a: !transpose_a, transpose_b: false }),
+                false => {
+                    (&left, gradient, Product { transpose_a: !transpose_a, transpose_b: false })
+                }
                 true => (gradient, &left, Product { transpose_a: true, transpose_b: transpose_a }),
             };
             operand_gradient(1, &right, first, second, product, gradients);
@@ -140,7 +144,10 @@ fn output_shape(a: Shape, b: Shape, product: Product) -> Shape {
     let [_, b_rows, b_columns] = matrix_extents(b);
     let (m, k) = if product.transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
     let (inner, n) = if product.transpose_b { (b_columns, b_rows) } else { (b_rows, b_columns) };
-    assert!(k == inner, "matmul: shapes {a} and {b} differ on the inner axis ({k} and {inner}), {product:?}");
+    assert!(
+        k == inner,
+        "matmul: shapes {a} and {b} differ on the inner axis ({k} and {inner}), {product:?}"
+    );
     let outer = match (a.rank(), b.rank()) {
         (_, 2) => &a.extents()[..a.rank() - 2],
         (2, _) => &b.extents()[..b.rank() - 2],

@@ -8,7 +8,10 @@ impl Tensor {
     /// The same elements in row-major order under another shape. Panics where their number differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
         let (shape, own) = (shape.into(), self.shape());
-        assert!(shape.elements() == own.elements(), "reshape: {own} has other than {shape}'s elements");
+        assert!(
+            shape.elements() == own.elements(),
+            "reshape: {own} has other than {shape}'s elements"
+        );
         let keeps_rows = own.rank() > 0 && shape.rank() > 0 && own.columns() == shape.columns();
         let out = if self.is_contiguous() {
             self.view(0, shape, shape.columns())
@@ -17,7 +20,9 @@ impl Tensor {
         } else {
             self.copy().view(0, shape, shape.columns())
         };
-        record(out, &[self], move |gradient, gradients| gradients.pass(0, &gradient.detach().reshape(own)))
+        record(out, &[self], move |gradient, gradients| {
+            gradients.pass(0, &gradient.detach().reshape(own))
+        })
     }
 
     /// Elements `start` to `start + length` of one axis: a view of the same memory where it is the last axis or
@@ -37,7 +42,11 @@ impl Tensor {
             let Some(whole) = gradients.sum_slot(0, gradient) else { return };
             for part in Blocks::of(&whole, axis, start, length) {
                 let tensor = whole.view(part.offset, part.shape, part.pitch);
-                let from = gradient.view(part.sliced_offset(gradient), part.shape, part.sliced_pitch(gradient));
+                let from = gradient.view(
+                    part.sliced_offset(gradient),
+                    part.shape,
+                    part.sliced_pitch(gradient),
+                );
                 crate::ops::elementwise::accumulate(&from, &Slot { tensor, add: true });
             }
         })

@@ -58,7 +58,10 @@ pub(crate) fn gemm<T: Float>(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(c.len() >= (m - 1) * c_stride + n && c_stride >= n, "gemm: C is too short for [{m}, {n}]");
+    assert!(
+        c.len() >= (m - 1) * c_stride + n && c_stride >= n,
+        "gemm: C is too short for [{m}, {n}]"
+    );
     if k == 0 {
         if !accumulate {
             c.chunks_mut(c_stride).take(m).for_each(|row| row[..n].fill(T::ZERO));

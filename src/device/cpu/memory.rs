@@ -27,13 +27,7 @@ impl Memory {
         let (pointer, capacity) = memory.take(wanted).unwrap_or_else(|| (fresh(wanted), wanted));
         memory.in_use.set(memory.in_use.get() + capacity);
         memory.peak.set(memory.peak.get().max(memory.in_use.get()));
-        Rc::new(Block {
-            pointer,
-            capacity,
-            bytes,
-            borrow: Cell::new(0),
-            memory: Rc::clone(memory),
-        })
+        Rc::new(Block { pointer, capacity, bytes, borrow: Cell::new(0), memory: Rc::clone(memory) })
     }
 
     pub fn peak_bytes(&self) -> usize {
@@ -107,7 +101,11 @@ impl Block {
 
     fn elements<T: Element>(&self, start: usize, length: usize) -> *mut T {
         let end = (start + length) * size_of::<T>();
-        assert!(end <= self.bytes, "elements {start}+{length} lie outside a block of {} bytes", self.bytes);
+        assert!(
+            end <= self.bytes,
+            "elements {start}+{length} lie outside a block of {} bytes",
+            self.bytes
+        );
         // SAFETY: `start` elements are at most `end` bytes, which lie in the block; blocks are aligned to 64 bytes.
         unsafe { self.pointer.as_ptr().cast::<T>().add(start) }
     }

@@ -183,12 +183,21 @@ pub(crate) fn tanh_f32<const FUSED: bool>(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    fn worst(function: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, low: f32, high: f32) -> f64 {
+    fn worst(
+        function: impl Fn(f32) -> f32,
+        exact: impl Fn(f64) -> f64,
+        low: f32,
+        high: f32,
+    ) -> f64 {
         (0..200_001)
             .map(|i| low + (high - low) * i as f32 / 200_000.0)
             .map(|x| {
                 let truth = exact(f64::from(x));
-                if truth == 0.0 { 0.0 } else { (f64::from(function(x)) - truth).abs() / truth.abs() }
+                if truth == 0.0 {
+                    0.0
+                } else {
+                    (f64::from(function(x)) - truth).abs() / truth.abs()
+                }
             })
             .fold(0.0, f64::max)
     }

@@ -1,0 +1,102 @@
+//! Every op's gradient in f64 against central differences, over awkward shapes.
+//!
+//! A row of the table is an op's name, the shapes of its inputs and the op. To add an op, add its rows to the file of
+//! its family.
+
+mod arithmetic;
+mod head;
+mod sequence;
+mod vision;
+
+use alrao::random::{Philox, Purpose};
+use alrao::{Device, Shape, Tape, Tensor};
+
+type Op = Box<dyn Fn(&[Tensor]) -> Tensor>;
+
+struct Row {
+    name: &'static str,
+    shapes: Vec<Shape>,
+    op: Op,
+}
+
+fn row<const N: usize>(
+    name: &'static str,
+    shapes: [&[usize]; N],
+    op: impl Fn(&[Tensor]) -> Tensor + 'static,
+) -> Row {
+    Row { name, shapes: shapes.iter().map(|shape| Shape::new(shape)).collect(), op: Box::new(op) }
+}
+
+/// Inputs away from the kinks of relu and max: magnitudes between 0.1 and 1.1.
+fn draw(shape: Shape, number: u64) -> Vec<f64> {
+    let mut stream = Philox::new(7, Purpose::Data).stream(number);
+    (0..shape.elements())
+        .map(|_| (0.1 + stream.uniform()) * if stream.uniform() < 0.5 { -1.0 } else { 1.0 })
+        .collect()
+}
+
+fn table() -> Vec<Row> {
+    [arithmetic::rows(), vision::rows(), sequence::rows(), head::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// `sum(output * upstream)`, with a fixed upstream, for given input values.
+fn objective(row: &Row, inputs: &[Vec<f64>], device: &Device) -> (f64, Vec<Tensor>) {
+    let tape = Tape::new();
+    let tensors: Vec<Tensor> = row
+        .shapes
+        .iter()
+        .zip(inputs)
+        .map(|(shape, values)| tape.watch(&Tensor::from_slice(device, *shape, values)))
+        .collect();
+    let output = (row.op)(&tensors);
+    let upstream = Tensor::from_slice(device, output.shape(), &draw(output.shape(), 99));
+    let loss = output.mul(&upstream).sum();
+    tape.backward(&loss);
+    let zeros = |tensor: &Tensor| Tensor::zeros(device, tensor.shape(), tensor.dtype());
+    let gradients = tensors.iter().map(|x| tape.gradient(x).unwrap_or_else(|| zeros(x))).collect();
+    (loss.item(), gradients)
+}
+
+#[test]
+fn gradients_agree_with_central_differences() {
+    const STEP: f64 = 1e-5;
+    let device = Device::cpu();
+    for row in table() {
+        let inputs: Vec<Vec<f64>> = row
+            .shapes
+            .iter()
+            .enumerate()
+            .map(|(number, shape)| draw(*shape, number as u64))
+            .collect();
+        let (_, gradients) = objective(&row, &inputs, &device);
+        for (number, gradient) in gradients.iter().enumerate() {
+            assert_eq!(
+                gradient.shape(),
+                row.shapes[number],
+                "{}: shape of gradient {number}",
+                row.name
+            );
+            let gradient = gradient.to_vec::<f64>();
+            // Large inputs are checked at some of their elements.
+            let stride = gradient.len().div_ceil(200).max(1);
+            for element in (0..gradient.len()).step_by(stride) {
+                let moved = |delta: f64| {
+                    let mut inputs = inputs.clone();
+                    inputs[number][element] += delta;
+                    objective(&row, &inputs, &device).0
+                };
+                let difference = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                let error = (difference - gradient[element]).abs();
+                assert!(
+                    error < 1e-7 * (1.0 + difference.abs()) + 1e-10 * gradient.len() as f64,
+                    "{}: input {number}, element {element}: gradient {}, difference {difference}",
+                    row.name,
+                    gradient[element],
+                );
+            }
+        }
+    }
+}
