@@ -87,8 +87,8 @@ fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
     float_dispatch!(x.dtype(), "element-wise", T => unary_typed::<T, U>(function, x))
 }
 
-fn unary_typed<T: Float, U: Unary>(function: U, x: &Tensor) -> Tensor {
-    let x = &*dense::<T>(x);
+fn unary_typed<T: Float, U: Unary>(function: U, input: &Tensor) -> Tensor {
+    let x = &*dense::<T>(input);
     let y = x.empty_like(x.shape());
     match x.device() {
         Device::Cpu(cpu) => {
@@ -100,7 +100,7 @@ fn unary_typed<T: Float, U: Unary>(function: U, x: &Tensor) -> Tensor {
         }
     }
     let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
-    record(y, &[x], move |dy, gradients| {
+    record(y, &[input], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &kept) else { return };
         let dy = &*dense::<T>(dy);
         match dy.device() {
