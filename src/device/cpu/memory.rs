@@ -27,7 +27,13 @@ impl Memory {
         let (pointer, capacity) = memory.take(wanted).unwrap_or_else(|| (fresh(wanted), wanted));
         memory.in_use.set(memory.in_use.get() + capacity);
         memory.peak.set(memory.peak.get().max(memory.in_use.get()));
-        Rc::new(Block { pointer, capacity, bytes, borrow: Cell::new(0), memory: Rc::clone(memory) })
+        Rc::new(Block {
+            pointer,
+            capacity,
+            bytes,
+            borrows: RefCell::default(),
+            memory: Rc::clone(memory),
+        })
     }
 
     pub fn peak_bytes(&self) -> usize {
@@ -106,7 +112,11 @@ impl Block {
 
     fn borrow<T: Element>(&self, start: usize, length: usize, writes: bool) -> (*mut T, Borrow) {
         let end = (start + length) * size_of::<T>();
-        assert!(end <= self.bytes, "elements {start}+{length} lie outside a block of {} bytes", self.bytes);
+        assert!(
+            end <= self.bytes,
+            "elements {start}+{length} lie outside a block of {} bytes",
+            self.bytes
+        );
         let borrow = Borrow { start: start * size_of::<T>(), end, writes };
         let mut borrows = self.borrows.borrow_mut();
         for other in borrows.iter() {
