@@ -8,6 +8,7 @@ mod step;
 
 pub use init::Init;
 pub use linear::Linear;
+pub(crate) use module::{Entry, for_each_entry, zero_missing_gradients};
 pub use module::{Module, Sequential, Visitor};
 pub use parameter::{Buffer, BufferKind, Features, FileLayout, Parameter};
 pub use step::{Mask, Step};
