@@ -1,8 +1,6 @@
 //! Long short-term memory, in several layers.
 
-use crate::nn::{
-    Buffer, Dropout, Features, FileLayout, Init, Module, Parameter, Step, Visitor,
-};
+use crate::nn::{Buffer, Dropout, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
 use crate::ops::elementwise::accumulate;
 use crate::ops::lstm::{LstmWeights, lstm};
 use crate::tape::Slot;
@@ -32,13 +30,7 @@ struct Layer {
 
 impl Lstm {
     /// Weights and biases uniform in `±1/sqrt(hidden)`, as PyTorch's; dropout between the layers.
-    pub fn new(
-        inputs: usize,
-        hidden: usize,
-        layers: usize,
-        dropout: f64,
-        init: &mut Init,
-    ) -> Self {
+    pub fn new(inputs: usize, hidden: usize, layers: usize, dropout: f64, init: &mut Init) -> Self {
         let layer = |number| Layer::new(if number == 0 { inputs } else { hidden }, hidden, init);
         Lstm {
             layers: (0..layers).map(layer).collect(),
@@ -93,8 +85,7 @@ impl Module for Lstm {
             if number > 0 {
                 x = self.dropout.forward(&x, step);
             }
-            let [h, c] =
-                [&h, &c].map(|state| state.slice(0, number, 1).reshape([batch, hidden]));
+            let [h, c] = [&h, &c].map(|state| state.slice(0, number, 1).reshape([batch, hidden]));
             x = layer.forward(&x, step, &h, &c);
         }
         x

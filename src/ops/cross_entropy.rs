@@ -25,7 +25,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
         shape.rank() == 2 && own.extents() == &shape.extents()[..1],
         "cross_entropy: logits {shape} and labels {own}, not [batch, classes] and [batch]"
     );
-    assert!(labels.dtype() == DType::I32, "cross_entropy: labels are {:?}, not I32", labels.dtype());
+    assert!(
+        labels.dtype() == DType::I32,
+        "cross_entropy: labels are {:?}, not I32",
+        labels.dtype()
+    );
     let normalisers = logits.empty_like([shape[0]]);
     let out = logits.empty_like([]);
     match logits.device() {

@@ -58,12 +58,8 @@ impl Sizes {
             shape.rank() == 3 && recurrent.rank() == 2 && recurrent[0] == 4 * recurrent[1],
             "lstm: input {shape} and weight_hh {recurrent}, not [T, B, I] and [4H, H]"
         );
-        let sizes = Sizes {
-            times: shape[0],
-            batch: shape[1],
-            inputs: shape[2],
-            hidden: recurrent[1],
-        };
+        let sizes =
+            Sizes { times: shape[0], batch: shape[1], inputs: shape[2], hidden: recurrent[1] };
         let Sizes { batch, inputs, hidden, .. } = sizes;
         for (name, tensor, wanted) in [
             ("weight_ih", weights.weight_ih, &[4 * hidden, inputs][..]),
@@ -168,8 +164,9 @@ struct Forward<'a, T> {
 fn forward<T: Float>(cpu: &Cpu, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
     let sizes = kept.sizes;
     let Sizes { batch, inputs, hidden, .. } = sizes;
-    let bias: Vec<T> =
-        (bias_ih.read::<T>().iter().zip(bias_hh.read::<T>().iter())).map(|(a, b)| *a + *b).collect();
+    let bias: Vec<T> = (bias_ih.read::<T>().iter().zip(bias_hh.read::<T>().iter()))
+        .map(|(a, b)| *a + *b)
+        .collect();
     let mut gates = kept.gates.write::<T>();
     gemm_parallel(
         cpu,

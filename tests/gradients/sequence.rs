@@ -85,9 +85,11 @@ fn recurrent() -> Vec<Row> {
             let y = layer(&input, &weights, &state(&x[0], 2, 2));
             concatenate(&[&y, &input]).square()
         }),
-        row("lstm whose last output alone is used", [&[4, 2, 2], &[8, 2], &[8, 2], &[8], &[8]], |x| {
-            layer(&x[0], &x[1..], &state(&x[0], 2, 2)).slice(0, 3, 1)
-        }),
+        row(
+            "lstm whose last output alone is used",
+            [&[4, 2, 2], &[8, 2], &[8, 2], &[8], &[8]],
+            |x| layer(&x[0], &x[1..], &state(&x[0], 2, 2)).slice(0, 3, 1),
+        ),
     ]
 }
 
@@ -115,10 +117,7 @@ fn cross_entropies() -> Vec<Row> {
             cross_entropy(&x[0], &integers(&x[0], [2], &[0, 0]))
         }),
         row("cross_entropy on a slice", [&[3, 40]], |x| {
-            let loss = cross_entropy(
-                &x[0].slice(1, 3, 33),
-                &integers(&x[0], [3], &[32, 0, 16]),
-            );
+            let loss = cross_entropy(&x[0].slice(1, 3, 33), &integers(&x[0], [3], &[32, 0, 16]));
             loss.affine(-3.0, 0.0).add(&x[0])
         }),
         row("cross_entropy of logits used again", [&[3, 4]], |x| {

@@ -24,7 +24,8 @@ impl<T: Float> Packed<T> {
             let first = number * PANEL;
             for column in first..columns.min(first + PANEL) {
                 for k in 0..depth {
-                    panel[k * PANEL + column - first] = elements[k * strides.0 + column * strides.1];
+                    panel[k * PANEL + column - first] =
+                        elements[k * strides.0 + column * strides.1];
                 }
             }
         }
