@@ -3,7 +3,11 @@
 //! `docs/adding-an-op.md` shows how to add one.
 
 pub mod concatenate;
+pub mod cross_entropy;
+pub mod dropout;
 pub mod elementwise;
+pub mod embedding;
+pub mod lstm;
 pub mod matmul;
 pub mod reduce;
 pub mod view;
