@@ -2,8 +2,12 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+pub mod classifiers;
+pub mod clip;
 pub mod concatenate;
 pub mod elementwise;
 pub mod matmul;
+pub mod optimizer;
 pub mod reduce;
+pub mod switch;
 pub mod view;
