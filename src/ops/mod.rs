@@ -2,6 +2,7 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+pub mod catch_up;
 pub mod classifiers;
 pub mod clip;
 pub mod concatenate;
