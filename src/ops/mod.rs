@@ -2,6 +2,9 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+pub mod catch_up;
+pub mod classifiers;
+pub mod clip;
 pub mod concatenate;
 pub mod cross_entropy;
 pub mod dropout;
@@ -9,5 +12,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod lstm;
 pub mod matmul;
+pub mod optimizer;
 pub mod reduce;
+pub mod switch;
 pub mod view;

@@ -1,0 +1,61 @@
+//! Copies of a layer that fell behind start again from the mean of all.
+
+use crate::device::cpu::{Cpu, Float};
+use crate::device::{DType, Device};
+use crate::tensor::{Tensor, assert_alike, float_dispatch};
+
+/// Gives every copy whose log-posterior is below `threshold` the mean of all copies' parameters, weighted by the posterior.
+/// `weight` is `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`. In the mean of an element, copies where it is not
+/// finite have no part.
+pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshold: f64) {
+    assert_alike("catch_up", &[weight, bias]);
+    let copies = log_posterior.shape().elements();
+    assert!(
+        log_posterior.dtype() == DType::F64
+            && weight.shape().rank() == 3
+            && bias.shape().extents() == &weight.shape().extents()[..2]
+            && weight.shape()[0] == copies,
+        "catch_up: weight {}, bias {} and log-posterior {:?} {} are not [N, K, d], [N, K] and F64 [N]",
+        weight.shape(),
+        bias.shape(),
+        log_posterior.dtype(),
+        log_posterior.shape()
+    );
+    match weight.device() {
+        Device::Cpu(cpu) => float_dispatch!(weight.dtype(), "catch_up", T => {
+            let log_posterior = log_posterior.read::<f64>();
+            move_weak::<T>(cpu, &mut weight.write::<T>(), &log_posterior, threshold);
+            move_weak::<T>(cpu, &mut bias.write::<T>(), &log_posterior, threshold);
+        }),
+    }
+}
+
+fn move_weak<T: Float>(cpu: &Cpu, parameters: &mut [T], log_posterior: &[f64], threshold: f64) {
+    let is_weak = |copy: usize| log_posterior[copy] < threshold;
+    if !(0..log_posterior.len()).any(is_weak) || parameters.is_empty() {
+        return;
+    }
+    let length = parameters.len() / log_posterior.len();
+    let mean = weighted_mean(parameters, length, log_posterior);
+    cpu.pieces(parameters, length, log_posterior.len() * length, |copy, own| {
+        if is_weak(copy) {
+            let pairs = own.iter_mut().zip(&mean).filter(|(_, mean)| mean.is_finite());
+            pairs.for_each(|(own, mean)| *own = T::from_f64(*mean));
+        }
+    });
+}
+
+/// The mean over the copies; NaN where no copy with weight has a finite element.
+fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64]) -> Vec<f64> {
+    let (mut sums, mut totals) = (vec![0.0; length], vec![0.0; length]);
+    for (copy, log_share) in parameters.chunks(length).zip(log_posterior) {
+        let share = log_share.exp();
+        for ((sum, total), value) in sums.iter_mut().zip(&mut totals).zip(copy) {
+            if value.is_finite() {
+                *sum += share * value.to_f64();
+                *total += share;
+            }
+        }
+    }
+    sums.iter().zip(totals).map(|(sum, total)| sum / total).collect()
+}

@@ -1,0 +1,673 @@
+//! The last layer in several copies, their losses, and the loss of the mixture of them, as one op.
+//!
+//! Copy `j` of N gives `p_j = softmax(W_j z + b_j)`, and the mixture is `p = sum_j a_j p_j`. Each copy's parameters learn from
+//! the copy's own loss, `z` from the mixture's: with `g_ij` the gradient of copy `j`'s mean loss at its outputs for sample `i`,
+//! and the responsibility `r_ij = a_j p_ij(y_i) / p_i(y_i)`,
+//!
+//! `dW_j = sum_i g_ij z_i^T`, `db_j = sum_i g_ij`, `dz_i = sum_j r_ij W_j^T g_ij`.
+//!
+//! For regression `p_j` is the normal law around `W_j z + b_j` with unit variance.
+//!
+//! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
+//! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
+
+use std::borrow::Cow;
+
+use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
+use crate::device::{DType, Device};
+use crate::ops::matmul::gemm_parallel;
+use crate::ops::reduce::{add_column_sums, row_argmax};
+use crate::tape::{Gradients, record};
+use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
+
+/// Outputs that one task works on.
+const PIECE: usize = 1 << 12;
+
+/// What the classifiers are to predict.
+#[derive(Clone, Copy)]
+pub enum Targets<'a> {
+    /// A class for each sample: I32 `[B]`.
+    Classes(&'a Tensor),
+    /// Numbers to regress on: `[B, D]`.
+    Values(&'a Tensor),
+}
+
+/// Whether a prediction is of classes or of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredictionKind {
+    /// Log-probabilities of classes.
+    Classes,
+    /// Expected values.
+    Values,
+}
+
+/// What [`classifiers`] gives for a batch.
+pub struct Head {
+    /// A scalar on the tape to go back from. Its value is the sum of the copies' and the mixture's losses, without what is
+    /// not finite; its gradient is what each parameter learns from, and is taken to be 1 at the scalar itself.
+    pub objective: Tensor,
+    /// F64 `[1]`: the mixture's mean loss; infinite if a sample has no finite classifier.
+    pub loss: Tensor,
+    /// I32 `[1]`: samples whose likeliest class under the mixture is right; 0 in regression.
+    pub correct: Tensor,
+    /// F64 `[N]`: each classifier's mean loss; infinite where flagged.
+    pub classifier_losses: Tensor,
+    /// U8 `[N]`: 1 where some sample had no finite likelihood under the classifier.
+    pub flagged: Tensor,
+    /// I32 `[1]`: samples with no finite classifier of positive weight. Their `dz` is zero.
+    pub dead_samples: Tensor,
+}
+
+/// Number of samples B, inputs d, classifiers N, and outputs of each K.
+#[derive(Clone, Copy)]
+struct Extents {
+    samples: usize,
+    inputs: usize,
+    classifiers: usize,
+    outputs: usize,
+}
+
+impl Extents {
+    fn of(op: &str, z: &Tensor, weight: &Tensor, bias: &Tensor) -> Self {
+        assert_alike(op, &[z, weight, bias]);
+        let (z_shape, shape) = (z.shape(), weight.shape());
+        let fits = z_shape.rank() == 2
+            && shape.rank() == 3
+            && shape[2] == z_shape[1]
+            && bias.shape().extents() == &shape.extents()[..2];
+        assert!(
+            fits,
+            "{op}: z {z_shape}, weight {shape} and bias {} are not [B, d], [N, K, d] and [N, K]",
+            bias.shape()
+        );
+        assert!(
+            weight.is_contiguous() && bias.is_contiguous(),
+            "{op}: weight {shape} or bias {} has gaps",
+            bias.shape()
+        );
+        Extents {
+            samples: z_shape[0],
+            inputs: z_shape[1],
+            classifiers: shape[0],
+            outputs: shape[1],
+        }
+    }
+
+    /// Outputs of all classifiers for one sample.
+    fn row(&self) -> usize {
+        self.classifiers * self.outputs
+    }
+
+    /// Samples of a task.
+    fn task_samples(&self) -> usize {
+        (PIECE / self.row().max(1)).max(1)
+    }
+
+    fn check_targets(&self, op: &str, targets: Targets) {
+        match targets {
+            Targets::Classes(classes) => assert!(
+                classes.dtype() == DType::I32 && classes.shape().elements() == self.samples,
+                "{op}: classes {:?} {} for {} samples",
+                classes.dtype(),
+                classes.shape(),
+                self.samples
+            ),
+            Targets::Values(values) => assert!(
+                values.shape().extents() == [self.samples, self.outputs],
+                "{op}: values {} for {} samples of {} outputs",
+                values.shape(),
+                self.samples,
+                self.outputs
+            ),
+        }
+    }
+
+    fn check_posterior(&self, op: &str, log_posterior: &Tensor) {
+        assert!(
+            log_posterior.dtype() == DType::F64
+                && log_posterior.shape().extents() == [self.classifiers],
+            "{op}: log-posterior {:?} {} for {} classifiers",
+            log_posterior.dtype(),
+            log_posterior.shape(),
+            self.classifiers
+        );
+    }
+}
+
+/// Losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`,
+/// which may be minus infinity. Panics on other shapes, and on a class outside `0..K`.
+///
+/// ```
+/// use alrao::{Device, Tensor};
+/// use alrao::ops::classifiers::{Targets, classifiers};
+/// let device = Device::cpu();
+/// let z = Tensor::from_slice(&device, [1, 1], &[1f64]);
+/// let weight = Tensor::from_slice(&device, [2, 2, 1], &[0f64, 0.0, 3f64.ln(), 0.0]);
+/// let bias = Tensor::from_slice(&device, [2, 2], &[0f64; 4]);
+/// let classes = Tensor::from_slice(&device, [1], &[0i32]);
+/// let log_posterior = Tensor::from_slice(&device, [2], &[0.5f64.ln(); 2]);
+/// let head = classifiers(&z, &weight, &bias, Targets::Classes(&classes), &log_posterior);
+/// // The first gives the class 1/2, the second 3/4.
+/// assert!((head.loss.item() + (0.5f64 * (0.5 + 0.75)).ln()).abs() < 1e-15);
+/// ```
+pub fn classifiers(
+    z: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: Targets,
+    log_posterior: &Tensor,
+) -> Head {
+    let extents = Extents::of("classifiers", z, weight, bias);
+    extents.check_targets("classifiers", targets);
+    extents.check_posterior("classifiers", log_posterior);
+    float_dispatch!(z.dtype(), "classifiers", T => {
+        classifiers_typed::<T>(extents, z, weight, bias, targets, log_posterior)
+    })
+}
+
+fn classifiers_typed<T: Float>(
+    extents: Extents,
+    z: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: Targets,
+    log_posterior: &Tensor,
+) -> Head {
+    let scores = outputs(z, weight, bias);
+    let samples = Samples::new(z, extents);
+    match z.device() {
+        Device::Cpu(cpu) => {
+            let posterior = Posterior::new(&log_posterior.read::<f64>());
+            judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
+        }
+    }
+    let head = samples.summary::<T>(z.dtype());
+    let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
+    let dead_samples = head.dead_samples.clone();
+    let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
+        // After the pass over the samples, what were the scores are their gradients.
+        let kept =
+            Kept { extents, z: z_value, weight: weight_value, g: scores, samples, dead_samples };
+        kept.weight_gradient::<T>(gradients);
+        kept.bias_gradient::<T>(gradients, &bias_like);
+        kept.input_gradient::<T>(gradients);
+    });
+    Head { objective, ..head }
+}
+
+/// What each classifier gives for each sample, before any softmax: `[B, N, K]`, without a gradient.
+pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let extents = Extents::of("classifiers", z, weight, bias);
+    let out = z.empty_like([extents.samples, extents.classifiers, extents.outputs]);
+    match z.device() {
+        Device::Cpu(cpu) => float_dispatch!(z.dtype(), "classifiers", T => {
+            let row = extents.row();
+            let (z_values, weights, biases) = (z.read::<T>(), weight.read::<T>(), bias.read::<T>());
+            let mut to = out.write::<T>();
+            to.chunks_mut(row.max(1)).for_each(|scores| scores.copy_from_slice(&biases));
+            gemm_parallel(
+                cpu,
+                [extents.samples, row, extents.inputs],
+                (&z_values, z.pitch(), false),
+                (&weights, extents.inputs, true),
+                (&mut to, row),
+                true,
+            );
+        }),
+    }
+    out
+}
+
+/// The weights of the mixture.
+struct Posterior {
+    logarithms: Vec<f64>,
+    /// Proportional to the weights, the largest 1, so that they cannot all underflow.
+    shares: Vec<f64>,
+}
+
+impl Posterior {
+    fn new(logarithms: &[f64]) -> Self {
+        let mut shares = vec![0.0; logarithms.len()];
+        shares_of(logarithms.iter().copied(), &mut shares);
+        Posterior { logarithms: logarithms.to_vec(), shares }
+    }
+}
+
+/// `e^x_j` up to a common factor that makes the largest 1; zeros where every `x_j` is minus infinity.
+fn shares_of(logarithms: impl Iterator<Item = f64> + Clone, shares: &mut [f64]) {
+    let largest = logarithms.clone().fold(f64::NEG_INFINITY, f64::max);
+    let shifted =
+        logarithms.map(|x| if x == f64::NEG_INFINITY { 0.0 } else { (x - largest).exp() });
+    shares.iter_mut().zip(shifted).for_each(|(share, shifted)| *share = shifted);
+}
+
+/// What the pass over the samples finds out about each: F64 `[B, 2 N + 2]`.
+struct Samples {
+    statistics: Tensor,
+    extents: Extents,
+}
+
+/// One sample's row of [`Samples`].
+struct Sample<'a> {
+    /// `log p_ij(y_i)`; minus infinity where it is not finite.
+    log_likelihoods: &'a mut [f64],
+    /// `r_ij`.
+    responsibilities: &'a mut [f64],
+    /// `log p_i(y_i)`; minus infinity for a sample without a finite classifier.
+    log_mixture: &'a mut f64,
+    /// 1 where the mixture's likeliest class is right, else 0.
+    correct: &'a mut f64,
+}
+
+impl<'a> Sample<'a> {
+    fn of(row: &'a mut [f64], classifiers: usize) -> Self {
+        let (log_likelihoods, rest) = row.split_at_mut(classifiers);
+        let (responsibilities, rest) = rest.split_at_mut(classifiers);
+        let [log_mixture, correct] = rest else { unreachable!("a row has 2 N + 2 numbers") };
+        Sample { log_likelihoods, responsibilities, log_mixture, correct }
+    }
+
+    /// The mixture and the responsibilities, once the likelihoods are there.
+    fn mix(&mut self, posterior: &Posterior) {
+        let mut largest = f64::NEG_INFINITY;
+        let likelihoods = self.log_likelihoods.iter_mut().zip(&posterior.logarithms);
+        for (joint, (likelihood, log_a)) in self.responsibilities.iter_mut().zip(likelihoods) {
+            if !likelihood.is_finite() {
+                *likelihood = f64::NEG_INFINITY;
+            }
+            *joint = *likelihood + log_a;
+            largest = largest.max(*joint);
+        }
+        *self.correct = 0.0;
+        *self.log_mixture = f64::NEG_INFINITY;
+        if largest == f64::NEG_INFINITY {
+            self.responsibilities.fill(0.0);
+            return;
+        }
+        self.responsibilities.iter_mut().for_each(|joint| *joint = (*joint - largest).exp());
+        let total: f64 = self.responsibilities.iter().sum();
+        self.responsibilities.iter_mut().for_each(|share| *share /= total);
+        *self.log_mixture = largest + total.ln();
+    }
+
+    fn is_dead(&self) -> bool {
+        *self.log_mixture == f64::NEG_INFINITY
+    }
+
+    /// Adds up the probabilities of each class under the usable classifiers, up to a common factor.
+    fn mixture_of_classes<T: Float>(
+        &self,
+        probabilities: &[T],
+        posterior: &Posterior,
+        mixture: &mut [T],
+    ) {
+        let usable = |likelihood: &f64| *likelihood != f64::NEG_INFINITY;
+        let all_usable = self.log_likelihoods.iter().all(usable);
+        let mut own = Vec::new();
+        if !all_usable {
+            own.resize(posterior.shares.len(), 0.0);
+            let pairs = self.log_likelihoods.iter().zip(&posterior.logarithms);
+            let logarithms =
+                pairs.map(|(l, log_a)| if usable(l) { *log_a } else { f64::NEG_INFINITY });
+            shares_of(logarithms, &mut own);
+        }
+        let shares = if all_usable { &posterior.shares } else { &own };
+        mixture.fill(T::ZERO);
+        for (share, probabilities) in shares.iter().zip(probabilities.chunks(mixture.len())) {
+            let share = T::from_f64(*share);
+            if share != T::ZERO {
+                let terms = mixture.iter_mut().zip(probabilities);
+                terms.for_each(|(mixture, p)| *mixture = *mixture + share * *p);
+            }
+        }
+    }
+}
+
+/// The pass over the samples: from outputs to likelihoods, responsibilities and, in place of the outputs, the gradients `g` of
+/// the classifiers' own mean losses.
+fn judge<T: Float>(
+    cpu: &Cpu,
+    extents: Extents,
+    scores: &Tensor,
+    targets: Targets,
+    posterior: &Posterior,
+    samples: &Samples,
+) {
+    let (row, width, height) = (extents.row(), samples.width(), extents.task_samples());
+    let scale = T::from_f64(1.0 / extents.samples as f64);
+    let mut scores = scores.write::<T>();
+    let mut statistics = samples.statistics.write::<f64>();
+    let (first, second) = ((&mut scores[..], height * row), (&mut statistics[..], height * width));
+    let work = 16 * extents.samples * row;
+    match targets {
+        Targets::Classes(classes) => {
+            let classes = classes.read::<i32>();
+            cpu.pieces2(first, second, work, |piece, scores, statistics| {
+                let classes = &classes[piece * height..];
+                judge_classes(extents, scores, statistics, classes, posterior, scale);
+            });
+        }
+        Targets::Values(values) => {
+            let (pitch, values) = (values.pitch(), values.read::<T>());
+            cpu.pieces2(first, second, work, |piece, scores, statistics| {
+                let values = &values[piece * height * pitch..];
+                judge_values(extents, scores, statistics, values, pitch, posterior, scale);
+            });
+        }
+    }
+}
+
+vectorised! {
+    fn judge_classes[T: Float](
+        extents: Extents, scores: &mut [T], statistics: &mut [f64], classes: &[i32], posterior: &Posterior, scale: T,
+    ) {
+        let Extents { classifiers, outputs, .. } = extents;
+        let mut mixture = vec![T::ZERO; outputs];
+        let rows = scores.chunks_mut(extents.row()).zip(statistics.chunks_mut(2 * classifiers + 2));
+        for ((scores, statistics), class) in rows.zip(classes) {
+            assert!(
+                (0..outputs as i32).contains(class),
+                "classifiers: class {class} outside 0..{outputs}"
+            );
+            let class = *class as usize;
+            let mut sample = Sample::of(statistics, classifiers);
+            softmax::<FUSED, T>(scores, outputs, |j, shifted, log_total| {
+                sample.log_likelihoods[j] = (shifted[class] - log_total).to_f64();
+            });
+            sample.mix(posterior);
+            if !sample.is_dead() {
+                sample.mixture_of_classes(scores, posterior, &mut mixture);
+                *sample.correct = f64::from(u8::from(row_argmax(&mixture) == class));
+            }
+            for (g, likelihood) in scores.chunks_mut(outputs).zip(&*sample.log_likelihoods) {
+                if *likelihood == f64::NEG_INFINITY {
+                    g.fill(T::ZERO);
+                } else {
+                    g[class] = g[class] - T::ONE;
+                    g.iter_mut().for_each(|g| *g = *g * scale);
+                }
+            }
+        }
+    }
+}
+
+/// The softmax of each stretch of `outputs` numbers, in place. On the way, `log_softmax(j, shifted, log_total)` is shown what
+/// the logarithms are made of: `log p_jk = shifted[k] - log_total`.
+#[inline(always)]
+fn softmax<const FUSED: bool, T: Float>(
+    scores: &mut [T],
+    outputs: usize,
+    mut log_softmax: impl FnMut(usize, &[T], T),
+) {
+    for (j, scores) in scores.chunks_mut(outputs).enumerate() {
+        let largest = scores.iter().fold(-T::INFINITY, |best, x| if *x > best { *x } else { best });
+        scores.iter_mut().for_each(|x| *x = *x - largest);
+        let total = vector::lane_sum(scores.len(), |k| scores[k].exp::<FUSED>());
+        log_softmax(j, scores, total.ln());
+        scores.iter_mut().for_each(|x| *x = x.exp::<FUSED>() / total);
+    }
+}
+
+vectorised! {
+    fn judge_values[T: Float](
+        extents: Extents, scores: &mut [T], statistics: &mut [f64], values: &[T], pitch: usize, posterior: &Posterior,
+        scale: T,
+    ) {
+        let Extents { classifiers, outputs, .. } = extents;
+        let constant = 0.5 * outputs as f64 * (2.0 * std::f64::consts::PI).ln();
+        let rows = scores.chunks_mut(extents.row()).zip(statistics.chunks_mut(2 * classifiers + 2));
+        for ((scores, statistics), values) in rows.zip(values.chunks(pitch.max(1))) {
+            let mut sample = Sample::of(statistics, classifiers);
+            for (scores, likelihood) in scores.chunks_mut(outputs).zip(&mut *sample.log_likelihoods) {
+                scores.iter_mut().zip(values).for_each(|(score, value)| *score = *score - *value);
+                let square = vector::lane_sum(outputs, |k| scores[k] * scores[k]);
+                *likelihood = -0.5 * square.to_f64() - constant;
+            }
+            sample.mix(posterior);
+            for (g, likelihood) in scores.chunks_mut(outputs).zip(&*sample.log_likelihoods) {
+                if *likelihood == f64::NEG_INFINITY {
+                    g.fill(T::ZERO);
+                } else {
+                    g.iter_mut().for_each(|g| *g = *g * scale);
+                }
+            }
+        }
+    }
+}
+
+impl Samples {
+    fn new(z: &Tensor, extents: Extents) -> Self {
+        let shape = [extents.samples, 2 * extents.classifiers + 2];
+        Samples { statistics: Tensor::empty(z.device(), shape, DType::F64), extents }
+    }
+
+    fn width(&self) -> usize {
+        self.statistics.shape().columns()
+    }
+
+    /// The batch's losses and counts, added up sample after sample.
+    fn summary<T: Float>(&self, dtype: DType) -> Head {
+        let device = self.statistics.device();
+        let classifiers = self.extents.classifiers;
+        let head = Head {
+            objective: Tensor::empty(device, [], dtype),
+            loss: Tensor::empty(device, [1], DType::F64),
+            correct: Tensor::empty(device, [1], DType::I32),
+            classifier_losses: Tensor::zeros(device, [classifiers], DType::F64),
+            flagged: Tensor::zeros(device, [classifiers], DType::U8),
+            dead_samples: Tensor::empty(device, [1], DType::I32),
+        };
+        match device {
+            Device::Cpu(_) => self.summarise::<T>(&head),
+        }
+        head
+    }
+
+    fn summarise<T: Float>(&self, head: &Head) {
+        let Extents { samples, classifiers, .. } = self.extents;
+        let mut statistics = self.statistics.write::<f64>();
+        let mut losses = head.classifier_losses.write::<f64>();
+        let mut flagged = head.flagged.write::<u8>();
+        let (mut mixture, mut correct, mut dead) = (0.0, 0, 0);
+        for row in statistics.chunks_mut(2 * classifiers + 2) {
+            let sample = Sample::of(row, classifiers);
+            let sums = losses.iter_mut().zip(flagged.iter_mut());
+            for ((loss, flagged), likelihood) in sums.zip(&*sample.log_likelihoods) {
+                match likelihood.is_finite() {
+                    true => *loss -= likelihood,
+                    false => *flagged = 1,
+                }
+            }
+            correct += *sample.correct as i32;
+            match sample.is_dead() {
+                true => dead += 1,
+                false => mixture -= *sample.log_mixture,
+            }
+        }
+        let count = samples as f64;
+        let objective = (losses.iter().sum::<f64>() + mixture) / count;
+        for (loss, flagged) in losses.iter_mut().zip(flagged.iter()) {
+            *loss = if *flagged == 0 { *loss / count } else { f64::INFINITY };
+        }
+        head.objective.write::<T>()[0] = T::from_f64(objective);
+        head.loss.write::<f64>()[0] = if dead == 0 { mixture / count } else { f64::INFINITY };
+        head.correct.write::<i32>()[0] = correct;
+        head.dead_samples.write::<i32>()[0] = dead;
+    }
+}
+
+/// What the way back needs.
+struct Kept {
+    extents: Extents,
+    z: Tensor,
+    weight: Tensor,
+    /// `g_ij`, `[B, N, K]`.
+    g: Tensor,
+    samples: Samples,
+    dead_samples: Tensor,
+}
+
+impl Kept {
+    /// `dW = g^T z`, `[N K, d]`.
+    fn weight_gradient<T: Float>(&self, gradients: &mut Gradients) {
+        let Some(slot) = gradients.slot(1, &self.weight) else { return };
+        let Extents { samples, inputs, .. } = self.extents;
+        match self.z.device() {
+            Device::Cpu(cpu) => {
+                // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
+                let some_dead = self.dead_samples.read::<i32>()[0] > 0;
+                let z = if some_dead { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
+                let row = self.extents.row();
+                gemm_parallel(
+                    cpu,
+                    [row, inputs, samples],
+                    (&self.g.read::<T>(), row, true),
+                    (&z.read::<T>(), z.pitch(), false),
+                    (&mut slot.tensor.write::<T>(), inputs),
+                    slot.add,
+                );
+            }
+        }
+    }
+
+    /// `db = sum_i g_i`.
+    fn bias_gradient<T: Float>(&self, gradients: &mut Gradients, bias: &Tensor) {
+        let Some(sums) = gradients.sum_slot(2, bias) else { return };
+        match self.g.device() {
+            Device::Cpu(cpu) => add_column_sums(
+                cpu,
+                &self.g.read::<T>(),
+                self.extents.row(),
+                &mut sums.write::<T>(),
+            ),
+        }
+    }
+
+    /// `dz_i = sum_j r_ij g_ij W_j`. The last to go back: `g` is overwritten.
+    fn input_gradient<T: Float>(&self, gradients: &mut Gradients) {
+        let Some(slot) = gradients.slot(0, &self.z) else { return };
+        let Extents { samples, inputs, .. } = self.extents;
+        match self.z.device() {
+            Device::Cpu(cpu) => {
+                self.weigh_by_responsibility::<T>();
+                let row = self.extents.row();
+                let weight = only_finite::<T>(&self.weight);
+                gemm_parallel(
+                    cpu,
+                    [samples, inputs, row],
+                    (&self.g.read::<T>(), row, false),
+                    (&weight.read::<T>(), inputs, false),
+                    (&mut slot.tensor.write::<T>(), slot.tensor.pitch()),
+                    slot.add,
+                );
+            }
+        }
+    }
+
+    fn weigh_by_responsibility<T: Float>(&self) {
+        let Extents { classifiers, outputs, .. } = self.extents;
+        let mut statistics = self.samples.statistics.write::<f64>();
+        let mut g = self.g.write::<T>();
+        let rows = g.chunks_mut(self.extents.row().max(1));
+        for (g, statistics) in rows.zip(statistics.chunks_mut(2 * classifiers + 2)) {
+            let sample = Sample::of(statistics, classifiers);
+            for (g, share) in g.chunks_mut(outputs).zip(&*sample.responsibilities) {
+                let share = T::from_f64(*share);
+                g.iter_mut().for_each(|g| *g = *g * share);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn all_finite[T: Float](values: &[T]) -> bool {
+        // Not `all`: a loop that may end early is no stream of vectors.
+        values.iter().fold(true, |finite, value| finite & value.is_finite())
+    }
+}
+
+/// The tensor, with zeros for what is not finite.
+fn only_finite<T: Float>(x: &Tensor) -> Cow<'_, Tensor> {
+    let x = dense::<T>(x);
+    if all_finite(&x.read::<T>()) {
+        return x;
+    }
+    let clean = |value: &T| if value.is_finite() { *value } else { T::ZERO };
+    let values: Vec<T> = x.read::<T>().iter().map(clean).collect();
+    Cow::Owned(Tensor::from_slice(x.device(), x.shape(), &values))
+}
+
+/// The mixture's prediction, without a gradient. For classes: the logarithm of their probabilities, `[B, K]`; minus infinity
+/// throughout for a sample without a finite classifier. For values: their expectation `sum_j a_j (W_j z + b_j)`, `[B, D]`. A
+/// classifier with outputs that are not finite has no part in a sample's sum, and nothing is renormalised.
+pub fn predict(
+    z: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    log_posterior: &Tensor,
+    kind: PredictionKind,
+) -> Tensor {
+    let extents = Extents::of("predict", z, weight, bias);
+    extents.check_posterior("predict", log_posterior);
+    let scores = outputs(z, weight, bias);
+    let out = z.empty_like([extents.samples, extents.outputs]);
+    match z.device() {
+        Device::Cpu(cpu) => float_dispatch!(z.dtype(), "predict", T => {
+            let log_posterior = log_posterior.read::<f64>();
+            let mut scores = scores.write::<T>();
+            let mut out = out.write::<T>();
+            let (row, height) = (extents.row(), extents.task_samples());
+            let first = (&mut scores[..], height * row);
+            let second = (&mut out[..], height * extents.outputs);
+            cpu.pieces2(first, second, 16 * extents.samples * row, |_, scores, out| match kind {
+                PredictionKind::Classes => predict_classes(extents, scores, out, &log_posterior),
+                PredictionKind::Values => predict_values(extents, scores, out, &log_posterior),
+            });
+        }),
+    }
+    out
+}
+
+vectorised! {
+    fn predict_classes[T: Float](extents: Extents, scores: &mut [T], out: &mut [T], log_posterior: &[f64]) {
+        let outputs = extents.outputs;
+        for (scores, out) in scores.chunks_mut(extents.row()).zip(out.chunks_mut(outputs)) {
+            out.fill(-T::INFINITY);
+            for (scores, log_a) in scores.chunks_mut(outputs).zip(log_posterior) {
+                let mut joint = T::ZERO;
+                softmax::<FUSED, T>(&mut scores.to_vec(), outputs, |_, shifted, log_total| {
+                    scores.copy_from_slice(shifted);
+                    joint = T::from_f64(*log_a) - log_total;
+                });
+                // NaN where the outputs have no softmax: such a classifier's part is nothing.
+                scores.iter_mut().for_each(|score| *score = *score + joint);
+                out.iter_mut().zip(&*scores).filter(|(out, score)| **score > **out).for_each(|(out, s)| *out = *s);
+            }
+            for (k, largest) in out.iter_mut().enumerate() {
+                if *largest == -T::INFINITY {
+                    continue;
+                }
+                let mut total = T::ZERO;
+                for score in scores[k..].iter().step_by(outputs).filter(|score| **score <= *largest) {
+                    total = total + (*score - *largest).exp::<FUSED>();
+                }
+                *largest = *largest + total.ln();
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn predict_values[T: Float](extents: Extents, scores: &mut [T], out: &mut [T], log_posterior: &[f64]) {
+        let outputs = extents.outputs;
+        for (scores, out) in scores.chunks(extents.row()).zip(out.chunks_mut(outputs)) {
+            out.fill(T::ZERO);
+            for (scores, log_a) in scores.chunks(outputs).zip(log_posterior) {
+                let share = T::from_f64(log_a.exp());
+                if scores.iter().all(|score| score.is_finite()) {
+                    out.iter_mut().zip(scores).for_each(|(out, score)| *out = *out + share * *score);
+                }
+            }
+        }
+    }
+}

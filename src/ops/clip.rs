@@ -1,0 +1,40 @@
+//! Clipping of a gradient by its norm.
+
+use crate::device::Device;
+use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
+use crate::tensor::{Tensor, float_dispatch};
+
+/// Elements whose squares are one partial sum. Part of the result's definition: another number gives other roundings.
+const PIECE: usize = 1 << 14;
+
+/// Writes to `out`, F64 `[1]`, what a gradient has to be multiplied with for its norm to stay below `limit`: `min(1, limit /
+/// (norm + 1e-6))`, as PyTorch's. The norm is taken in f64 over the elements that are finite. `gradients` is any stretch of
+/// memory without gaps.
+pub fn gradient_norm_factor(gradients: &Tensor, limit: f64, out: &Tensor) {
+    assert!(gradients.is_contiguous(), "gradient_norm_factor: {} has gaps", gradients.shape());
+    match gradients.device() {
+        Device::Cpu(cpu) => float_dispatch!(gradients.dtype(), "gradient_norm_factor", T => {
+            let norm = sum_of_squares::<T>(cpu, &gradients.read::<T>()).sqrt();
+            out.write::<f64>()[0] = (limit / (norm + 1e-6)).min(1.0);
+        }),
+    }
+}
+
+fn sum_of_squares<T: Float>(cpu: &Cpu, values: &[T]) -> f64 {
+    let mut partial = vec![0.0; values.len().div_ceil(PIECE)];
+    cpu.pieces(&mut partial, 1, values.len(), |piece, sum| {
+        let end = values.len().min((piece + 1) * PIECE);
+        sum[0] = finite_squares(&values[piece * PIECE..end]);
+    });
+    vector::sum(&partial)
+}
+
+vectorised! {
+    /// The sum of the squares of the elements that are finite.
+    fn finite_squares[T: Float](values: &[T]) -> f64 {
+        vector::lane_sum(values.len(), |index| {
+            let value = values[index].to_f64();
+            if value.abs() < f64::INFINITY { value * value } else { 0.0 }
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Averaging several predictors by their past losses: the switch distribution, and plain Bayesian averaging. Weights are
+//! logarithms in f64.
+
+use crate::device::{DType, Device};
+use crate::tensor::Tensor;
+
+/// What the switch distribution carries from step to step, all F64 on the device.
+#[derive(Clone)]
+pub struct SwitchState {
+    /// `[2, N]`: the logarithm of the weight of each predictor while it may still switch (row 0) and once it has settled
+    /// for good (row 1). The weights sum to 1.
+    pub weights: Tensor,
+    /// `[N]`: the logarithm of each predictor's posterior, `logsumexp` over the two rows.
+    pub log_posterior: Tensor,
+    /// `[1]`: 1 plus the number of updates.
+    pub t: Tensor,
+}
+
+impl SwitchState {
+    /// The state before the first observation: `predictors` of equal weight, `theta` of it still switching.
+    ///
+    /// ```
+    /// use alrao::Device;
+    /// use alrao::ops::switch::SwitchState;
+    /// let state = SwitchState::new(&Device::cpu(), 4, 0.999);
+    /// assert_eq!(state.log_posterior.to_vec::<f64>(), [-4f64.ln(); 4]);
+    /// ```
+    pub fn new(device: &Device, predictors: usize, theta: f64) -> Self {
+        let rows = [theta, 1.0 - theta].map(|share| (share / predictors as f64).ln());
+        let weights: Vec<f64> = rows.iter().flat_map(|&w| vec![w; predictors]).collect();
+        SwitchState {
+            weights: Tensor::from_slice(device, [2, predictors], &weights),
+            log_posterior: uniform_log_posterior(device, predictors),
+            t: Tensor::full(device, [1], DType::F64, 1.0),
+        }
+    }
+}
+
+/// `[N]` F64: the logarithm of `1 / N` for each predictor.
+pub fn uniform_log_posterior(device: &Device, predictors: usize) -> Tensor {
+    Tensor::full(device, [predictors], DType::F64, -(predictors as f64).ln())
+}
+
+/// Takes in one observation (van Erven, Grünwald and de Rooij 2008, algorithm 1): `losses`, F64 `[N]`, of the predictors,
+/// taken `scale` times. A loss that is not finite is a probability of zero. If none is finite nothing moves, and with one
+/// predictor nothing ever does.
+pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f64) {
+    let predictors = state.log_posterior.shape().elements();
+    assert!(
+        losses.shape().elements() == predictors && losses.dtype() == DType::F64,
+        "switch_update: losses {:?} {} for {predictors} predictors",
+        losses.dtype(),
+        losses.shape()
+    );
+    if predictors == 1 {
+        return;
+    }
+    match losses.device() {
+        Device::Cpu(_) => {
+            let losses = losses.read::<f64>();
+            let moved = switch_step(
+                &mut state.weights.write::<f64>(),
+                state.t.read::<f64>()[0],
+                &losses,
+                theta,
+                scale,
+            );
+            if moved {
+                let weights = state.weights.read::<f64>();
+                let (switching, settled) = weights.split_at(predictors);
+                let sums = switching.iter().zip(settled).map(|(a, b)| log_add_exp(*a, *b));
+                state.log_posterior.write::<f64>().iter_mut().zip(sums).for_each(|(p, s)| *p = s);
+                state.t.write::<f64>()[0] += 1.0;
+            }
+        }
+    }
+}
+
+/// Moves both rows of the weights; whether there was anything to move by.
+fn switch_step(weights: &mut [f64], t: f64, losses: &[f64], theta: f64, scale: f64) -> bool {
+    let predictors = losses.len();
+    let observed: Vec<f64> = (0..2 * predictors)
+        .map(|i| weights[i] + log_likelihood(losses[i % predictors], scale))
+        .collect();
+    let (switching, settled) = observed.split_at(predictors);
+    let pi = 1.0 / (t + 1.0);
+    let share = log_sum_exp(switching) + pi.ln() - (predictors as f64).ln();
+    let stays = (1.0 - pi).ln();
+    let switching = switching.iter().map(|w| log_add_exp(w + stays, share + theta.ln()));
+    let settled = settled.iter().map(|w| log_add_exp(*w, share + (1.0 - theta).ln()));
+    let new: Vec<f64> = switching.chain(settled).collect();
+    let total = log_sum_exp(&new);
+    if !total.is_finite() {
+        return false;
+    }
+    weights.iter_mut().zip(new).for_each(|(weight, new)| *weight = new - total);
+    true
+}
+
+/// Bayes' rule on a log-posterior, F64 `[N]`, with the predictors' `losses`, F64 `[N]`, taken `scale` times. A loss that is
+/// not finite ends its predictor for good; where that would be all that have weight, nothing moves.
+pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
+    let predictors = log_posterior.shape().elements();
+    assert!(
+        losses.shape().elements() == predictors && losses.dtype() == DType::F64,
+        "bayesian_update: losses {:?} {} for {predictors} predictors",
+        losses.dtype(),
+        losses.shape()
+    );
+    if predictors == 1 {
+        return;
+    }
+    match losses.device() {
+        Device::Cpu(_) => {
+            let losses = losses.read::<f64>();
+            let mut posterior = log_posterior.write::<f64>();
+            let pairs = posterior.iter().zip(losses.iter());
+            let joint: Vec<f64> = pairs.map(|(a, loss)| a + log_likelihood(*loss, scale)).collect();
+            let total = log_sum_exp(&joint);
+            if total.is_finite() {
+                posterior.iter_mut().zip(joint).for_each(|(a, joint)| *a = joint - total);
+            }
+        }
+    }
+}
+
+fn log_likelihood(loss: f64, scale: f64) -> f64 {
+    if loss.is_finite() { -scale * loss } else { f64::NEG_INFINITY }
+}
+
+/// `log(e^a + e^b)`.
+fn log_add_exp(a: f64, b: f64) -> f64 {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+/// `log(sum_i e^x_i)`; minus infinity where every term is.
+fn log_sum_exp(x: &[f64]) -> f64 {
+    let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if largest == f64::NEG_INFINITY {
+        return largest;
+    }
+    largest + x.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
+}

@@ -1,0 +1,92 @@
+//! The head and its predictions, with infinities and NaN at chosen places.
+
+use std::collections::HashMap;
+
+use alrao::ops::classifiers::{PredictionKind, Targets, classifiers, predict};
+use alrao::{DType, Device, Tape, Tensor};
+
+use super::{assert_close, load};
+
+const TOLERANCE: f64 = 1e-12;
+const CASES: [&str; 10] = [
+    "plain",
+    "regression",
+    "broken copies",
+    "overflow",
+    "no weight",
+    "dead samples",
+    "nothing finite",
+    "tiny",
+    "broken regression",
+    "broken inputs",
+];
+
+struct Case<'a> {
+    name: &'a str,
+    file: &'a HashMap<String, Tensor>,
+}
+
+impl Case<'_> {
+    fn tensor(&self, key: &str) -> &Tensor {
+        &self.file[&format!("{}.{key}", self.name)]
+    }
+
+    fn check(&self, key: &str, got: &Tensor) {
+        let expected = self.tensor(key);
+        assert_eq!(got.shape().elements(), expected.shape().elements());
+        assert_close(
+            &format!("{}: {key}", self.name),
+            &got.to_f64s(),
+            &expected.to_f64s(),
+            TOLERANCE,
+        );
+    }
+}
+
+#[test]
+fn the_head_agrees_with_pytorch() {
+    let device = Device::cpu();
+    let file = load(&device, "head.safetensors");
+    for name in CASES {
+        let case = Case { name, file: &file };
+        let tape = Tape::new();
+        let [z, weight, bias] = ["z", "weight", "bias"].map(|key| tape.watch(case.tensor(key)));
+        let targets = match case.tensor("targets").dtype() {
+            DType::I32 => Targets::Classes(case.tensor("targets")),
+            _ => Targets::Values(case.tensor("targets")),
+        };
+        let head = classifiers(&z, &weight, &bias, targets, case.tensor("log_posterior"));
+        tape.backward(&head.objective);
+        case.check("objective", &head.objective);
+        case.check("loss", &head.loss);
+        case.check("correct", &head.correct);
+        case.check("classifier_losses", &head.classifier_losses);
+        case.check("flagged", &head.flagged);
+        for (key, leaf) in [("dz", &z), ("dweight", &weight), ("dbias", &bias)] {
+            case.check(key, &tape.gradient(leaf).unwrap());
+        }
+        let dead = head.dead_samples.item();
+        let expected = match name {
+            "dead samples" | "broken inputs" => 2.0,
+            "nothing finite" => 5.0,
+            _ => 0.0,
+        };
+        assert_eq!(dead, expected, "{name}: dead samples");
+    }
+}
+
+#[test]
+fn predictions_agree_with_pytorch() {
+    let device = Device::cpu();
+    let file = load(&device, "head.safetensors");
+    for (name, kind) in [
+        ("classes", PredictionKind::Classes),
+        ("classes without a broken copy", PredictionKind::Classes),
+        ("values", PredictionKind::Values),
+    ] {
+        let case = Case { name, file: &file };
+        let [z, weight, bias, log_posterior] =
+            ["z", "weight", "bias", "log_posterior"].map(|key| case.tensor(key));
+        case.check("prediction", &predict(z, weight, bias, log_posterior, kind));
+    }
+}

@@ -1,0 +1,47 @@
+//! Against values from PyTorch. Each file `<name>.safetensors` lies beside the script that writes it.
+
+mod head;
+mod optimizer;
+mod switch;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use alrao::{Device, Shape, Tensor};
+use safetensors::{Dtype, SafeTensors};
+
+/// The tensors of a file by name.
+fn load(device: &Device, file: &str) -> HashMap<String, Tensor> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.iter().map(|(name, view)| {
+        let (shape, data) = (Shape::new(view.shape()), view.data());
+        let tensor = match view.dtype() {
+            Dtype::F64 => Tensor::from_slice(device, shape, &numbers(data, f64::from_le_bytes)),
+            Dtype::I32 => Tensor::from_slice(device, shape, &numbers(data, i32::from_le_bytes)),
+            Dtype::U8 => Tensor::from_slice(device, shape, data),
+            other => panic!("{name} is of type {other:?}"),
+        };
+        (name.to_owned(), tensor)
+    });
+    tensors.collect()
+}
+
+fn numbers<T, const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.chunks_exact(N).map(|bytes| decode(bytes.try_into().unwrap())).collect()
+}
+
+/// Panics unless both are equal up to `tolerance`, relative to the larger of 1 and the expected value; what is not finite
+/// must be the same.
+fn assert_close(name: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{name}: number of elements");
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let is_same = got == expected || (got.is_nan() && expected.is_nan());
+        let error = (got - expected).abs() / expected.abs().max(1.0);
+        assert!(
+            is_same || error <= tolerance,
+            "{name}: element {index} is {got}, expected {expected}"
+        );
+    }
+}
