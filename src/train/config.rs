@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::device::DeviceKind;
+use crate::device::{DType, DeviceKind};
 use crate::error::Error;
 use crate::models::ModelConfig;
 use crate::named::named;
@@ -212,4 +212,15 @@ pub struct RunConfig {
     pub device: DeviceKind,
     /// Threads of the CPU; all cores where `None`.
     pub threads: Option<usize>,
+}
+
+impl Precision {
+    /// The type of parameters and activations in memory.
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::F32 | Precision::Tf32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::F64 => DType::F64,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A run from its first step, or from a checkpoint, to its last.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -371,6 +372,11 @@ impl Training {
             (None, Some(best)) => best.restore_predictor(&self.learner, "the best epoch".as_ref()),
             (None, None) => Ok(()),
         }
+    }
+
+    /// Writes the state that was last reached to a file, under PyTorch's names.
+    pub(crate) fn write_state(&self, path: &Path) -> Result<()> {
+        self.best.as_ref().or(self.latest.as_ref()).map_or(Ok(()), |checkpoint| checkpoint.write(path))
     }
 
     fn counts(&self) -> Counts {
