@@ -98,7 +98,7 @@ fn block<const FUSED: bool, const ROWS: usize, T: Float>(
     for (row, sums) in sums.iter().enumerate() {
         let c = &mut c[row * c_stride..row * c_stride + width];
         if accumulate {
-            c.iter_mut().zip(sums).for_each(|(c, sum)| *c = *c + *sum);
+            c.iter_mut().zip(sums).for_each(|(c, sum)| *c += *sum);
         } else {
             c.copy_from_slice(&sums[..width]);
         }
