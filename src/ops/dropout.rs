@@ -30,13 +30,15 @@ impl Mask {
     #[inline(always)]
     fn bits(&self, start: usize) -> [u32; GROUP] {
         let first = u64::from(self.layer) << 32 | (start / 4) as u64;
-        let mut bits = [0; GROUP];
-        let drawn: [[u32; 4]; GROUP / 4] =
-            std::array::from_fn(|index| self.philox.at(self.step, first + index as u64));
-        for (four, drawn) in bits.chunks_exact_mut(4).zip(&drawn) {
-            four.copy_from_slice(drawn);
+        // Word by word, not number by number: so the compiler draws several numbers in one vector.
+        let mut words = [[0; GROUP / 4]; 4];
+        for index in 0..GROUP / 4 {
+            let drawn = self.philox.at(self.step, first + index as u64);
+            for word in 0..4 {
+                words[word][index] = drawn[word];
+            }
         }
-        bits
+        std::array::from_fn(|element| words[element % 4][element / 4])
     }
 }
 

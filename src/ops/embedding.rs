@@ -91,7 +91,7 @@ impl Sorted {
 
 vectorised! {
     fn add_row[T: Float](from: &[T], to: &mut [T]) {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *to + *from);
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
     }
 }
 

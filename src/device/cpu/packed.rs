@@ -58,16 +58,17 @@ vectorised! {
         while row < rows {
             let left = tallest.min(rows - row);
             let height = [10, 6, 4, 2].into_iter().find(|height| *height <= left).unwrap_or(1);
-            for (number, panel) in panels.chunks((depth * PANEL).max(1)).enumerate() {
+            for number in 0..columns.div_ceil(PANEL) {
+                let panel = &panels[number * depth * PANEL..(number + 1) * depth * PANEL];
                 let width = PANEL.min(columns - number * PANEL);
                 let a = (&a[row * a_stride..], a_stride);
                 let c = (&mut c[row * c_stride + number * PANEL..], c_stride);
                 match height {
-                    10 => block::<FUSED, 10, T>(a, panel, c, width, accumulate),
-                    6 => block::<FUSED, 6, T>(a, panel, c, width, accumulate),
-                    4 => block::<FUSED, 4, T>(a, panel, c, width, accumulate),
-                    2 => block::<FUSED, 2, T>(a, panel, c, width, accumulate),
-                    _ => block::<FUSED, 1, T>(a, panel, c, width, accumulate),
+                    10 => block10::<FUSED, T>(a, panel, c, width, accumulate),
+                    6 => block6::<FUSED, T>(a, panel, c, width, accumulate),
+                    4 => block4::<FUSED, T>(a, panel, c, width, accumulate),
+                    2 => block2::<FUSED, T>(a, panel, c, width, accumulate),
+                    _ => block1::<FUSED, T>(a, panel, c, width, accumulate),
                 }
             }
             row += height;
@@ -75,33 +76,47 @@ vectorised! {
     }
 }
 
-/// `ROWS` rows of one panel's columns.
-#[inline(always)]
-fn block<const FUSED: bool, const ROWS: usize, T: Float>(
-    (a, a_stride): (&[T], usize),
-    panel: &[T],
-    (c, c_stride): (&mut [T], usize),
-    width: usize,
-    accumulate: bool,
-) {
-    let depth = panel.len() / PANEL;
-    let a: [&[T]; ROWS] = std::array::from_fn(|row| &a[row * a_stride..row * a_stride + depth]);
-    let mut sums = [[T::ZERO; PANEL]; ROWS];
-    for (k, b) in panel.chunks_exact(PANEL).enumerate() {
-        for row in 0..ROWS {
-            let factor = a[row][k];
-            for lane in 0..PANEL {
-                sums[row][lane] = multiply_add::<FUSED, T>(factor, b[lane], sums[row][lane]);
+/// Defines the product of a fixed number of rows with one panel. Each row's sums are an array of their own: only so
+/// does the compiler keep them in registers.
+macro_rules! block {
+    ($name:ident, $rows:literal, $($row:literal $sums:ident),*) => {
+        #[inline(always)]
+        fn $name<const FUSED: bool, T: Float>(
+            (a, a_stride): (&[T], usize),
+            panel: &[T],
+            (c, c_stride): (&mut [T], usize),
+            width: usize,
+            accumulate: bool,
+        ) {
+            let depth = panel.len() / PANEL;
+            assert!(a.len() >= ($rows - 1) * a_stride + depth);
+            $(let mut $sums = [T::ZERO; PANEL];)*
+            for (k, b) in panel.chunks_exact(PANEL).enumerate() {
+                $(
+                    // SAFETY: `k` is below `depth`, and the assertion above covers the last row.
+                    let factor = unsafe { *a.get_unchecked($row * a_stride + k) };
+                    for lane in 0..PANEL {
+                        $sums[lane] = multiply_add::<FUSED, T>(factor, b[lane], $sums[lane]);
+                    }
+                )*
             }
+            $(store(&$sums, &mut c[$row * c_stride..$row * c_stride + width], accumulate);)*
         }
-    }
-    for (row, sums) in sums.iter().enumerate() {
-        let c = &mut c[row * c_stride..row * c_stride + width];
-        if accumulate {
-            c.iter_mut().zip(sums).for_each(|(c, sum)| *c = *c + *sum);
-        } else {
-            c.copy_from_slice(&sums[..width]);
-        }
+    };
+}
+
+block!(block10, 10, 0 s0, 1 s1, 2 s2, 3 s3, 4 s4, 5 s5, 6 s6, 7 s7, 8 s8, 9 s9);
+block!(block6, 6, 0 s0, 1 s1, 2 s2, 3 s3, 4 s4, 5 s5);
+block!(block4, 4, 0 s0, 1 s1, 2 s2, 3 s3);
+block!(block2, 2, 0 s0, 1 s1);
+block!(block1, 1, 0 s0);
+
+#[inline(always)]
+fn store<T: Float>(sums: &[T; PANEL], c: &mut [T], accumulate: bool) {
+    if accumulate {
+        c.iter_mut().zip(sums).for_each(|(c, sum)| *c += *sum);
+    } else {
+        c.copy_from_slice(&sums[..c.len()]);
     }
 }
 
