@@ -1,4 +1,6 @@
 //! The integration tests, one binary.
 
+mod averaging;
 mod golden;
 mod gradients;
+mod update;
