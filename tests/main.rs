@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
+mod averaging;
 mod golden;
 mod gradients;
 mod lstm;
 mod sequence;
+mod update;

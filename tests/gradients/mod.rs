@@ -36,10 +36,7 @@ fn draw(shape: Shape, number: u64) -> Vec<f64> {
 }
 
 fn table() -> Vec<Row> {
-    [arithmetic::rows(), vision::rows(), sequence::rows(), head::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [arithmetic::rows(), vision::rows(), sequence::rows()].into_iter().flatten().collect()
 }
 
 /// `sum(output * upstream)`, with a fixed upstream, for given input values.
