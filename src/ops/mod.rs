@@ -2,6 +2,7 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+pub mod augment;
 pub mod concatenate;
 pub mod elementwise;
 pub mod matmul;
