@@ -5,6 +5,7 @@
 pub mod catch_up;
 pub mod classifiers;
 pub mod clip;
+pub mod augment;
 pub mod concatenate;
 pub mod cross_entropy;
 pub mod dropout;
