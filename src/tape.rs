@@ -92,17 +92,13 @@ impl Tape {
 
     /// The gradient of a watched tensor after [`Tape::backward`]; `None` where none reached it.
     pub fn gradient(&self, leaf: &Tensor) -> Option<Tensor> {
-        let node = leaf.node()?;
+        let node = leaf.node().filter(|_| self.holds(leaf))?;
         self.0.borrow()[node.index].gradient.clone()
     }
 
-    /// Fills the home of every leaf that no gradient reached with zeros.
-    pub(crate) fn finish_homes(&self) {
-        for entry in self.0.borrow().iter() {
-            if let (Some(home), None) = (&entry.home, &entry.gradient) {
-                home.zero_();
-            }
-        }
+    /// Whether a tensor has its place on this very tape.
+    pub(crate) fn holds(&self, tensor: &Tensor) -> bool {
+        tensor.node().and_then(|node| node.tape.upgrade()).is_some_and(|own| Rc::ptr_eq(&own, &self.0))
     }
 }
 

@@ -3,4 +3,6 @@
 mod averaging;
 mod golden;
 mod gradients;
+mod lstm;
+mod sequence;
 mod update;

@@ -24,6 +24,11 @@ impl Init {
         Init { stream: Philox::new(seed, Purpose::Weights).stream(0), groups: Cell::new(0) }
     }
 
+    /// A source apart from a model's own, so that the last layer's weights do not depend on what comes before it.
+    pub(crate) fn for_classifiers(seed: u64) -> Self {
+        Init { stream: Philox::new(seed, Purpose::Weights).stream(1), groups: Cell::new(0) }
+    }
+
     /// A new group of features: parameters that name the same group are given the same learning rates.
     pub fn group(&mut self) -> u32 {
         self.groups.set(self.groups.get() + 1);

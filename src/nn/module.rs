@@ -1,6 +1,7 @@
 //! What a layer and a model are: a forward pass, and the parameters by name.
 
 use crate::nn::{Buffer, Parameter, Step};
+use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 /// A layer or a model.
@@ -67,6 +68,20 @@ pub(crate) fn for_each_entry(module: &dyn Module, each: &mut dyn FnMut(&str, Ent
         }
     }
     module.visit(&mut Names { path: Vec::new(), each });
+}
+
+/// Sets to zero the gradient of every parameter that the backward pass on `tape` did not reach.
+pub(crate) fn zero_missing_gradients(module: &dyn Module, tape: &Tape) {
+    struct Parameters<'a>(&'a Tape);
+    impl Visitor for Parameters<'_> {
+        fn enter(&mut self, _: &str) {}
+        fn leave(&mut self) {}
+        fn parameter(&mut self, _: &str, parameter: &Parameter) {
+            parameter.zero_gradient_unless_reached(self.0);
+        }
+        fn buffer(&mut self, _: &str, _: &Buffer) {}
+    }
+    module.visit(&mut Parameters(tape));
 }
 
 /// Modules one after the other, named by their position, as PyTorch's `nn.Sequential`.

@@ -5,6 +5,7 @@ use std::cell::{Ref, RefCell};
 use crate::device::{DType, Device};
 use crate::nn::Step;
 use crate::shape::Shape;
+use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 /// Which learning rate an element has: element `e` of a parameter learns with `rate[(e / inner) % count]`.
@@ -74,6 +75,8 @@ pub struct Parameter {
     features: Features,
     layout: FileLayout,
     place: RefCell<Place>,
+    /// The leaf on the tape that last asked for it: however often a pass uses it, it has one gradient.
+    leaf: RefCell<Option<Tensor>>,
 }
 
 enum Place {
@@ -95,7 +98,7 @@ impl Parameter {
             "parameter: {} values for shape {shape}",
             initial.len()
         );
-        Parameter { shape, features, layout, place: RefCell::new(Place::Host(initial)) }
+        Parameter { shape, features, layout, place: RefCell::new(Place::Host(initial)), leaf: RefCell::default() }
     }
 
     /// The extents.
@@ -115,13 +118,32 @@ impl Parameter {
 
     /// Its value in a forward pass; on the step's tape in training.
     pub fn value(&self, step: &Step) -> Tensor {
-        match (&*self.place.borrow(), step.tape()) {
-            (Place::Device { value, gradient }, Some(tape)) => tape.watch_into(value, gradient),
-            (Place::Device { value, .. }, None) => value.clone(),
-            (Place::Host(values), tape) => {
-                let value = host_tensor(values, self.shape, step);
-                tape.map_or(value.clone(), |tape| tape.watch(&value))
-            }
+        let Some(tape) = step.tape() else {
+            return match &*self.place.borrow() {
+                Place::Device { value, .. } => value.clone(),
+                Place::Host(values) => host_tensor(values, self.shape, step),
+            };
+        };
+        if let Some(leaf) = self.leaf_on(tape) {
+            return leaf;
+        }
+        let leaf = match &*self.place.borrow() {
+            Place::Device { value, gradient } => tape.watch_into(value, gradient),
+            Place::Host(values) => tape.watch(&host_tensor(values, self.shape, step)),
+        };
+        *self.leaf.borrow_mut() = Some(leaf.clone());
+        leaf
+    }
+
+    fn leaf_on(&self, tape: &Tape) -> Option<Tensor> {
+        self.leaf.borrow().clone().filter(|leaf| tape.holds(leaf))
+    }
+
+    /// Sets the gradient to zero if the backward pass on `tape` did not reach this parameter.
+    pub(crate) fn zero_gradient_unless_reached(&self, tape: &Tape) {
+        let is_reached = self.leaf.borrow_mut().take().is_some_and(|leaf| tape.gradient(&leaf).is_some());
+        if let (Place::Device { gradient, .. }, false) = (&*self.place.borrow(), is_reached) {
+            gradient.zero_();
         }
     }
 

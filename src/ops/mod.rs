@@ -5,8 +5,13 @@
 pub mod catch_up;
 pub mod classifiers;
 pub mod clip;
+pub mod augment;
 pub mod concatenate;
+pub mod cross_entropy;
+pub mod dropout;
 pub mod elementwise;
+pub mod embedding;
+pub mod lstm;
 pub mod matmul;
 mod mixture;
 pub mod optimizer;

@@ -1,3 +1,115 @@
 //! All parameters in one buffer, all gradients in another, all rates in a third.
-/// Stub
-pub struct FlatParameters;
+
+use crate::device::{DType, Device};
+use crate::nn::{Entry, Features, FileLayout, Module, for_each_entry};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Every parameter starts at a multiple of so many elements: a cache line of f32.
+const ALIGNMENT: usize = 16;
+
+/// A parameter's place in the flat buffers.
+#[derive(Clone, Debug)]
+pub struct FlatEntry {
+    /// The full name, as PyTorch's.
+    pub name: String,
+    /// The extents in memory.
+    pub shape: Shape,
+    /// Which elements share a learning rate.
+    pub features: Features,
+    /// How it lies in a file.
+    pub layout: FileLayout,
+    /// Its first element in the buffers of values, gradients and moments.
+    pub base: usize,
+    /// Its first feature in the buffer of rates.
+    pub rate_base: usize,
+    /// Whether a feature of it can be told to stand still for a step.
+    pub guarded: bool,
+}
+
+/// A model's parameters, gradients and learning rates, each in one buffer.
+pub struct FlatParameters {
+    entries: Vec<FlatEntry>,
+    values: Tensor,
+    gradients: Tensor,
+    rates: Tensor,
+    guarded_from: usize,
+}
+
+impl FlatParameters {
+    /// Moves a model's parameters into flat buffers on a device. `guarded` says, by name, which parameters'
+    /// features can stand still for a step; they come last in the model's order. Rates are zero at first.
+    pub fn new(module: &dyn Module, guarded: &dyn Fn(&str) -> bool, device: &Device, dtype: DType) -> Self {
+        let (entries, length) = layout(module, guarded);
+        let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype);
+        let rates = entries.iter().map(|entry| entry.features.count).sum();
+        let guarded_from = entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
+        let is_last = entries.iter().all(|entry| entry.guarded == (entry.base >= guarded_from));
+        assert!(is_last, "guarded parameters come after all others");
+        let flat =
+            FlatParameters { values: zeros(length), gradients: zeros(length), rates: zeros(rates), entries, guarded_from };
+        let mut places = flat.entries.iter();
+        for_each_entry(module, &mut |_, entry| {
+            let Entry::Parameter(parameter) = entry else { return };
+            let own = places.next().expect("a module shows the same parameters each time");
+            parameter.place(flat.view(&flat.values, own), flat.view(&flat.gradients, own));
+        });
+        flat
+    }
+
+    /// Every parameter's place, in the model's order.
+    pub fn entries(&self) -> &[FlatEntry] {
+        &self.entries
+    }
+
+    /// All values, gaps for alignment included.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// All gradients, in the values' order; zero in the gaps.
+    pub fn gradients(&self) -> &Tensor {
+        &self.gradients
+    }
+
+    /// The gradients of everything that is not guarded.
+    pub fn unguarded_gradients(&self) -> Tensor {
+        self.gradients.view(0, [self.guarded_from], self.guarded_from)
+    }
+
+    /// The learning rate of every feature of every parameter.
+    pub fn rates(&self) -> &Tensor {
+        &self.rates
+    }
+
+    /// One parameter's part of a buffer that lies as the values do.
+    pub fn view(&self, buffer: &Tensor, entry: &FlatEntry) -> Tensor {
+        buffer.view(entry.base, entry.shape, entry.shape.columns())
+    }
+
+    /// The learning rates of one parameter's features.
+    pub fn rates_of(&self, entry: &FlatEntry) -> Tensor {
+        self.rates.view(entry.rate_base, [entry.features.count], entry.features.count)
+    }
+}
+
+fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
+    let mut entries = Vec::new();
+    let (mut base, mut rate_base) = (0, 0);
+    for_each_entry(module, &mut |name, entry| {
+        let Entry::Parameter(parameter) = entry else { return };
+        let (shape, features) = (parameter.shape(), parameter.features());
+        entries.push(FlatEntry {
+            name: name.to_owned(),
+            shape,
+            features,
+            layout: parameter.layout(),
+            base,
+            rate_base,
+            guarded: guarded(name),
+        });
+        base += shape.elements().next_multiple_of(ALIGNMENT);
+        rate_base += features.count;
+    });
+    (entries, base)
+}

@@ -27,7 +27,13 @@ impl Memory {
         let (pointer, capacity) = memory.take(wanted).unwrap_or_else(|| (fresh(wanted), wanted));
         memory.in_use.set(memory.in_use.get() + capacity);
         memory.peak.set(memory.peak.get().max(memory.in_use.get()));
-        Rc::new(Block { pointer, capacity, bytes, borrow: Cell::new(0), memory: Rc::clone(memory) })
+        Rc::new(Block {
+            pointer,
+            capacity,
+            bytes,
+            borrows: RefCell::default(),
+            memory: Rc::clone(memory),
+        })
     }
 
     pub fn peak_bytes(&self) -> usize {
@@ -72,42 +78,62 @@ pub(crate) struct Block {
     pointer: NonNull<u8>,
     capacity: usize,
     bytes: usize,
-    /// Number of readers, or -1 while somebody writes.
-    borrow: Cell<isize>,
+    /// The byte ranges that are borrowed: views of one block, such as parameters in a flat buffer, may be written
+    /// at the same time where they do not overlap.
+    borrows: RefCell<Vec<Borrow>>,
     memory: Rc<Memory>,
 }
 
+/// A range of bytes that somebody reads or writes.
+#[derive(Clone, Copy, PartialEq)]
+struct Borrow {
+    start: usize,
+    end: usize,
+    writes: bool,
+}
+
 impl Block {
-    /// Elements `start` to `start + length` for reading. Panics while the block is being written.
+    /// Elements `start` to `start + length` for reading. Panics while any of them is being written.
     pub fn read<T: Element>(&self, start: usize, length: usize) -> ReadGuard<'_, T> {
-        assert!(self.borrow.get() >= 0, "this tensor's block is being written");
-        let pointer = self.elements::<T>(start, length);
-        self.borrow.set(self.borrow.get() + 1);
-        // SAFETY: the range lies in the block and is aligned (checked by `elements`), every byte was initialised
-        // when the block was made, any bytes are a valid `T` (Pod), and the borrow flag keeps writers out.
+        let (pointer, borrow) = self.borrow::<T>(start, length, false);
+        // SAFETY: the range lies in the block and is aligned (checked by `borrow`), every byte was initialised when
+        // the block was made, any bytes are a valid `T` (Pod), and the list of borrows keeps writers out of it.
         let slice = unsafe { std::slice::from_raw_parts(pointer, length) };
-        ReadGuard { slice, borrow: &self.borrow }
+        ReadGuard { slice, block: self, borrow }
     }
 
-    /// Elements `start` to `start + length` for writing. Panics while the block is borrowed otherwise.
+    /// Elements `start` to `start + length` for writing. Panics while any of them is borrowed otherwise.
     pub fn write<T: Element>(&self, start: usize, length: usize) -> WriteGuard<'_, T> {
-        assert!(self.borrow.get() == 0, "this tensor's block is being read or written");
-        let pointer = self.elements::<T>(start, length);
-        self.borrow.set(-1);
-        // SAFETY: as for `read`; the borrow flag keeps every other borrow out while the guard lives.
+        let (pointer, borrow) = self.borrow::<T>(start, length, true);
+        // SAFETY: as for `read`; the list of borrows keeps every other borrow out of the range.
         let slice = unsafe { std::slice::from_raw_parts_mut(pointer, length) };
-        WriteGuard { slice, borrow: &self.borrow }
+        WriteGuard { slice, block: self, borrow }
     }
 
-    fn elements<T: Element>(&self, start: usize, length: usize) -> *mut T {
+    fn borrow<T: Element>(&self, start: usize, length: usize, writes: bool) -> (*mut T, Borrow) {
         let end = (start + length) * size_of::<T>();
         assert!(
             end <= self.bytes,
             "elements {start}+{length} lie outside a block of {} bytes",
             self.bytes
         );
+        let borrow = Borrow { start: start * size_of::<T>(), end, writes };
+        let mut borrows = self.borrows.borrow_mut();
+        for other in borrows.iter() {
+            let meet = borrow.start < other.end && other.start < borrow.end;
+            let verb = if other.writes { "written" } else { "read" };
+            assert!(!(meet && (writes || other.writes)), "this tensor's memory is being {verb}");
+        }
+        borrows.push(borrow);
         // SAFETY: `start` elements are at most `end` bytes, which lie in the block; blocks are aligned to 64 bytes.
-        unsafe { self.pointer.as_ptr().cast::<T>().add(start) }
+        (unsafe { self.pointer.as_ptr().cast::<T>().add(start) }, borrow)
+    }
+
+    fn give_back(&self, borrow: Borrow) {
+        let mut borrows = self.borrows.borrow_mut();
+        if let Some(index) = borrows.iter().rposition(|other| *other == borrow) {
+            borrows.swap_remove(index);
+        }
     }
 }
 
@@ -121,10 +147,11 @@ impl Drop for Block {
 /// A tensor's elements, borrowed for reading.
 pub struct ReadGuard<'a, T> {
     slice: &'a [T],
-    borrow: &'a Cell<isize>,
+    block: &'a Block,
+    borrow: Borrow,
 }
 
-// SAFETY: a shared guard gives no more than its slice; the flag is touched by its drop alone, which stays on the
+// SAFETY: a shared guard gives no more than its slice; the block is touched by its drop alone, which stays on the
 // guard's own thread, since it is not `Send`.
 unsafe impl<T: Sync> Sync for ReadGuard<'_, T> {}
 
@@ -137,14 +164,15 @@ impl<T> Deref for ReadGuard<'_, T> {
 
 impl<T> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
-        self.borrow.set(self.borrow.get() - 1);
+        self.block.give_back(self.borrow);
     }
 }
 
 /// A tensor's elements, borrowed for writing.
 pub struct WriteGuard<'a, T> {
     slice: &'a mut [T],
-    borrow: &'a Cell<isize>,
+    block: &'a Block,
+    borrow: Borrow,
 }
 
 impl<T> Deref for WriteGuard<'_, T> {
@@ -162,7 +190,7 @@ impl<T> DerefMut for WriteGuard<'_, T> {
 
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
-        self.borrow.set(0);
+        self.block.give_back(self.borrow);
     }
 }
 
@@ -181,12 +209,32 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_a_block_are_borrowed_apart() {
+        let memory = Rc::new(Memory::default());
+        let block = Memory::allocate(&memory, 64);
+        let (mut low, mut high) = (block.write::<f32>(0, 4), block.write::<f32>(4, 4));
+        low[3] = 1.0;
+        high[0] = 2.0;
+        drop((low, high));
+        assert_eq!(block.read::<f32>(3, 2)[..], [1.0, 2.0]);
+    }
+
+    #[test]
     #[should_panic(expected = "is being read")]
-    fn a_block_that_is_read_cannot_be_written() {
+    fn memory_that_is_read_cannot_be_written() {
         let memory = Rc::new(Memory::default());
         let block = Memory::allocate(&memory, 64);
         let _reader = block.read::<f32>(0, 4);
-        block.write::<f32>(4, 4);
+        block.write::<f32>(3, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "is being written")]
+    fn memory_that_is_written_cannot_be_read() {
+        let memory = Rc::new(Memory::default());
+        let block = Memory::allocate(&memory, 64);
+        let _writer = block.write::<f32>(0, 4);
+        block.read::<f32>(3, 1);
     }
 
     #[test]

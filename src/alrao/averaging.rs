@@ -1,0 +1,63 @@
+//! How the classifiers are weighed.
+
+use crate::device::Device;
+use crate::named::named;
+use crate::ops::switch::{SwitchState, bayesian_update, switch_update};
+use crate::tensor::Tensor;
+
+named! {
+    /// How the classifiers are averaged.
+    AveragingKind, "--averaging" {
+        /// The switch of van Erven et al. (2008).
+        Switch = "switch",
+        /// Plain Bayesian model averaging.
+        Bayesian = "bayesian",
+    }
+}
+
+/// What a batch counts as in the average over the classifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likelihood {
+    /// One observation, with the batch's mean loss, as in the authors' code.
+    Mean,
+    /// As many observations as it has samples, as in Appendix B.
+    Sum,
+}
+
+/// The posterior over the classifiers, on the device.
+pub struct Averaging {
+    kind: AveragingKind,
+    likelihood: Likelihood,
+    theta: f64,
+    state: SwitchState,
+}
+
+impl Averaging {
+    /// Equal weights for `classifiers` copies. `theta` is the switch's.
+    pub fn new(kind: AveragingKind, likelihood: Likelihood, classifiers: usize, theta: f64, device: &Device) -> Self {
+        Averaging { kind, likelihood, theta, state: SwitchState::new(device, classifiers, theta) }
+    }
+
+    /// `log a_j`, F64 `[N_cl]`.
+    pub fn log_posterior(&self) -> &Tensor {
+        &self.state.log_posterior
+    }
+
+    /// The state that a checkpoint keeps, by name.
+    pub(crate) fn tensors(&self) -> [(&'static str, &Tensor); 3] {
+        let SwitchState { weights, log_posterior, t } = &self.state;
+        [("weights", weights), ("log_posterior", log_posterior), ("t", t)]
+    }
+
+    /// Takes in one batch's losses, F64 `[N_cl]`, infinite where a classifier diverged.
+    pub fn update(&self, losses: &Tensor, samples: usize) {
+        let scale = match self.likelihood {
+            Likelihood::Mean => 1.0,
+            Likelihood::Sum => samples as f64,
+        };
+        match self.kind {
+            AveragingKind::Switch => switch_update(&self.state, losses, self.theta, scale),
+            AveragingKind::Bayesian => bayesian_update(&self.state.log_posterior, losses, scale),
+        }
+    }
+}

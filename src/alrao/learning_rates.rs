@@ -1,0 +1,116 @@
+//! The learning rates: one a feature, drawn once; one a classifier, spread evenly.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use crate::error::{Error, Result};
+use crate::optim::{FlatEntry, FlatParameters};
+use crate::random::{Philox, Purpose, Stream};
+
+/// `count` learning rates with `log eta ~ U(log eta_min, log eta_max)` (equation 2).
+///
+/// Rounded to f32, so that a file of them and runs of every precision hold the same numbers; where the ends are
+/// equal, exactly that number.
+pub fn feature_rates(count: usize, eta: &RangeInclusive<f64>, stream: &mut Stream) -> Vec<f64> {
+    let (low, high) = (*eta.start(), *eta.end());
+    let draw = |stream: &mut Stream| {
+        let log = stream.uniform_in(low.ln(), high.ln());
+        f64::from(log.exp().clamp(low, high) as f32)
+    };
+    (0..count).map(|_| if low == high { low } else { draw(stream) }).collect()
+}
+
+/// The classifiers' learning rates, evenly spaced in the logarithm, both ends exact (section 4). One classifier has the
+/// geometric mean, which is exactly the number where the ends are equal.
+///
+/// ```
+/// use alrao::alrao::classifier_rates;
+/// assert_eq!(classifier_rates(10, &(1e-5..=10.0))[9], 10.0);
+/// assert_eq!(classifier_rates(1, &(0.01..=0.01)), [0.01]);
+/// ```
+pub fn classifier_rates(classifiers: usize, eta: &RangeInclusive<f64>) -> Vec<f64> {
+    let (low, high) = (*eta.start(), *eta.end());
+    let last = classifiers.saturating_sub(1);
+    let one = |j: usize| match j {
+        _ if low == high => low,
+        _ if last == 0 => (0.5 * (low.ln() + high.ln())).exp(),
+        0 => low,
+        _ if j == last => high,
+        _ => (low.ln() + j as f64 / last as f64 * (high / low).ln()).exp(),
+    };
+    (0..classifiers).map(one).collect()
+}
+
+/// Draws a rate for every feature of the pre-classifier; parameters of one group, such as a layer's weight and bias,
+/// are given the same draw. A feature outside `trained_fraction` has rate 0 (Appendix G).
+pub(crate) fn draw(flat: &FlatParameters, eta: &RangeInclusive<f64>, trained_fraction: f64, seed: u64) {
+    for entry in flat.entries().iter().filter(|entry| !entry.guarded) {
+        let group = u64::from(entry.features.group);
+        let mut rates = feature_rates(entry.features.count, eta, &mut Philox::new(seed, Purpose::Rates).stream(group));
+        let mut frozen = Philox::new(seed, Purpose::Frozen).stream(group);
+        for rate in &mut rates {
+            let is_trained = frozen.uniform() < trained_fraction;
+            *rate = if is_trained { *rate } else { 0.0 };
+        }
+        flat.rates_of(entry).copy_from_f64s(&rates);
+    }
+}
+
+/// Gives the classifiers their rates.
+pub(crate) fn set_classifier_rates(flat: &FlatParameters, rates: &[f64]) {
+    for entry in flat.entries().iter().filter(|entry| entry.guarded) {
+        flat.rates_of(entry).copy_from_f64s(rates);
+    }
+}
+
+/// A parameter's rates as a file holds them: as long as dimension 0 of the weight, an embedding's as long as
+/// dimension 1, a recurrent layer's once for each of its four gates.
+pub(crate) fn file_length(entry: &FlatEntry) -> usize {
+    entry.features.count * gates(entry)
+}
+
+/// Four in a recurrent layer, whose units appear once in each gate; else one.
+fn gates(entry: &FlatEntry) -> usize {
+    let (shape, features) = (entry.shape, entry.features);
+    let is_gated = shape.rank() <= 2 && shape[0] == 4 * features.count && shape.elements() == shape[0] * features.inner;
+    if is_gated { 4 } else { 1 }
+}
+
+/// Takes the pre-classifier's rates from a file's vectors.
+///
+/// # Errors
+/// One that lists every name that is missing, unknown or misshapen, every rate that is negative or not finite, and
+/// every recurrent unit whose four gates differ.
+pub(crate) fn set_from_file(flat: &FlatParameters, vectors: &BTreeMap<String, Vec<f64>>, file: &str) -> Result<()> {
+    let entries: Vec<_> = flat.entries().iter().filter(|entry| !entry.guarded).collect();
+    let mut faults: Vec<String> = vectors
+        .keys()
+        .filter(|name| !entries.iter().any(|entry| entry.name == **name))
+        .map(|name| format!("{name}: no parameter of the pre-classifier"))
+        .collect();
+    for entry in &entries {
+        match vectors.get(&entry.name) {
+            None => faults.push(format!("{}: missing", entry.name)),
+            Some(vector) => faults.extend(fault(entry, vector)),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::input(file, format!("the learning rates do not fit the model: {}", faults.join("; "))));
+    }
+    for entry in entries {
+        flat.rates_of(entry).copy_from_f64s(&vectors[&entry.name][..entry.features.count]);
+    }
+    Ok(())
+}
+
+fn fault(entry: &FlatEntry, vector: &[f64]) -> Option<String> {
+    let (name, wanted) = (&entry.name, file_length(entry));
+    if vector.len() != wanted {
+        return Some(format!("{name}: {} rates instead of {wanted}", vector.len()));
+    }
+    if let Some(rate) = vector.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
+        return Some(format!("{name}: {rate} is no learning rate"));
+    }
+    let differs = vector.chunks(entry.features.count).any(|gate| gate != &vector[..entry.features.count]);
+    differs.then(|| format!("{name}: the four gates of a unit must share its rate"))
+}

@@ -1,0 +1,115 @@
+//! Turns any pre-classifier into an Alrao model.
+
+use std::cell::OnceCell;
+
+use crate::alrao::{AlraoConfig, Classifiers};
+use crate::nn::{Init, Module, Step, Visitor};
+use crate::ops::classifiers::{Head, PredictionKind, Targets};
+use crate::tensor::Tensor;
+
+/// What a model predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// One of so many classes.
+    Classification {
+        /// Number of classes, K.
+        classes: usize,
+    },
+    /// So many numbers, each copy being a normal law of variance 1 around its outputs.
+    Regression {
+        /// Number of outputs, D.
+        outputs: usize,
+    },
+}
+
+impl Task {
+    /// Outputs of one copy of the last layer.
+    pub fn outputs(self) -> usize {
+        match self {
+            Task::Classification { classes } => classes,
+            Task::Regression { outputs } => outputs,
+        }
+    }
+
+    fn prediction_kind(self) -> PredictionKind {
+        match self {
+            Task::Classification { .. } => PredictionKind::LogProbabilities,
+            Task::Regression { .. } => PredictionKind::Mean,
+        }
+    }
+}
+
+/// A pre-classifier with N_cl copies of a classifier behind it (Algorithm 1).
+///
+/// As a [`Module`] it maps inputs to the outputs of every copy, `[samples, N_cl, K]`, and shows the pre-classifier's
+/// parameters under their own names, then `classifiers.weight` and `classifiers.bias`.
+pub struct Alrao {
+    pre_classifier: Box<dyn Module>,
+    classifiers: OnceCell<Classifiers>,
+    task: Task,
+    config: AlraoConfig,
+}
+
+impl Alrao {
+    /// A model that tells `classes` classes apart by the features `[samples, d]` that `pre_classifier` gives.
+    pub fn classifier(pre_classifier: impl Module + 'static, classes: usize, config: AlraoConfig) -> Self {
+        Alrao::new(Box::new(pre_classifier), Task::Classification { classes }, config)
+    }
+
+    /// A model that predicts `outputs` numbers.
+    pub fn regression(pre_classifier: impl Module + 'static, outputs: usize, config: AlraoConfig) -> Self {
+        Alrao::new(Box::new(pre_classifier), Task::Regression { outputs }, config)
+    }
+
+    pub(crate) fn new(pre_classifier: Box<dyn Module>, task: Task, config: AlraoConfig) -> Self {
+        Alrao { pre_classifier, classifiers: OnceCell::new(), task, config }
+    }
+
+    /// Draws the classifiers' initial weights, for as many features as the pre-classifier gives on a sample batch.
+    /// Done by whoever trains the model; a second call changes nothing.
+    pub(crate) fn ensure_classifiers(&self, sample: &Tensor, step: &Step, seed: u64) {
+        self.classifiers.get_or_init(|| {
+            let features = self.pre_classifier.forward(sample, step).shape().columns();
+            Classifiers::new(self.config.classifiers, features, self.task.outputs(), &mut Init::for_classifiers(seed))
+        });
+    }
+
+    pub(crate) fn classifiers(&self) -> &Classifiers {
+        self.classifiers.get().expect("the classifiers are made when training begins")
+    }
+
+    /// What it predicts.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// The settings of the algorithm.
+    pub fn config(&self) -> &AlraoConfig {
+        &self.config
+    }
+
+    /// Losses of a batch under the given `log a_j`; on a training pass, with the objective to go back from.
+    pub(crate) fn losses(&self, x: &Tensor, targets: Targets, log_posterior: &Tensor, step: &Step) -> Head {
+        let z = self.pre_classifier.forward(x, step);
+        self.classifiers().losses(&z, targets, log_posterior, step)
+    }
+
+    /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
+    pub(crate) fn predict(&self, x: &Tensor, log_posterior: &Tensor, step: &Step) -> Tensor {
+        let z = self.pre_classifier.forward(x, step);
+        self.classifiers().predict(&z, log_posterior, self.task.prediction_kind(), step)
+    }
+}
+
+impl Module for Alrao {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.classifiers().forward(&self.pre_classifier.forward(x, step), step)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self.pre_classifier.visit(visitor);
+        if let Some(classifiers) = self.classifiers.get() {
+            visitor.child("classifiers", classifiers);
+        }
+    }
+}

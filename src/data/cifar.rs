@@ -1,0 +1,190 @@
+//! CIFAR-10's binary files: records of one label byte and 32 x 32 pixels in three planes.
+
+use std::path::{Path, PathBuf};
+
+use super::{Arrays, Inputs, SampleShape, Split, Targets, Task, channels_last, read, unreadable};
+use crate::error::{Error, Result};
+
+const SIDE: usize = 32;
+const CHANNELS: usize = 3;
+const PIXELS: usize = SIDE * SIDE * CHANNELS;
+const RECORD: usize = 1 + PIXELS;
+const CLASSES: usize = 10;
+const TEST_FILE: &str = "test_batch.bin";
+const SUBFOLDER: &str = "cifar-10-batches-bin";
+
+/// Reads every `*.bin` in the folder, or in its `cifar-10-batches-bin`: `test_batch.bin` is the test part, all others,
+/// by name, the training part, whose last `valid_split` is the validation part.
+///
+/// # Errors
+/// [`Error::Input`] where there is no such file or one of them is damaged; see [`parse`].
+pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
+    let files = files(folder)?;
+    let is_test = |path: &&PathBuf| path.file_name().is_some_and(|name| name == TEST_FILE);
+    let Some(train) = read_all(files.iter().filter(|path| !is_test(path)))? else {
+        let message = format!("has {TEST_FILE} but no other *.bin file to train on");
+        return Err(Error::file(folder, message));
+    };
+    let test = read_all(files.iter().filter(is_test))?;
+    let sample = SampleShape::Image { height: SIDE, width: SIDE, channels: CHANNELS };
+    let task = Task::Classification { classes: CLASSES };
+    Ok(Arrays::assemble(train, None, test, sample, task, valid_split))
+}
+
+/// The binary files by name, of the first place that has any.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let places = [folder.to_owned(), folder.join(SUBFOLDER)];
+    for place in &places {
+        if !place.is_dir() {
+            continue;
+        }
+        let entries = std::fs::read_dir(place).map_err(|error| unreadable(place, &error))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| unreadable(place, &error))?.path();
+            if path.extension().is_some_and(|ending| ending == "bin") {
+                files.push(path);
+            }
+        }
+        if !files.is_empty() {
+            files.sort();
+            return Ok(files);
+        }
+    }
+    let looked: Vec<String> =
+        places.iter().map(|place| place.join("*.bin").display().to_string()).collect();
+    let message = format!(
+        "no CIFAR-10 here. Looked for {}: data_batch_1.bin to data_batch_5.bin and {TEST_FILE}, as in \
+         cifar-10-binary.tar.gz",
+        looked.join(" and ")
+    );
+    Err(Error::file(folder, message))
+}
+
+/// The records of all files one after the other; `None` where there is no file.
+fn read_all<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Option<Split>> {
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for path in files {
+        append(&read(path)?, path, &mut images, &mut labels)?;
+    }
+    let split = Split { inputs: Inputs::Bytes(images), targets: Targets::Classes(labels) };
+    Ok((!split.is_empty()).then_some(split))
+}
+
+/// The images and labels in a file's bytes; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Input`] where the file is empty, ends within a record, or has a label above 9, naming record and byte.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Split> {
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    append(bytes, path, &mut images, &mut labels)?;
+    Ok(Split { inputs: Inputs::Bytes(images), targets: Targets::Classes(labels) })
+}
+
+fn append(bytes: &[u8], path: &Path, images: &mut Vec<u8>, labels: &mut Vec<i32>) -> Result<()> {
+    let (records, rest) = (bytes.len() / RECORD, bytes.len() % RECORD);
+    if bytes.is_empty() {
+        return Err(Error::file(path, "is empty"));
+    }
+    if rest > 0 {
+        let message = format!(
+            "is cut short or no CIFAR-10 file: record {records} starts at byte {} and has {rest} of its {RECORD} bytes",
+            records * RECORD
+        );
+        return Err(Error::file(path, message));
+    }
+    let start = images.len();
+    images.resize(start + records * PIXELS, 0);
+    let own = images[start..].chunks_exact_mut(PIXELS);
+    for (index, (record, image)) in bytes.chunks_exact(RECORD).zip(own).enumerate() {
+        let label = record[0];
+        if usize::from(label) >= CLASSES {
+            let byte = index * RECORD;
+            let message = format!("record {index}, byte {byte}: the label {label} is above 9");
+            return Err(Error::file(path, message));
+        }
+        labels.push(i32::from(label));
+        channels_last(record[1..].iter().copied(), CHANNELS, image, SIDE * SIDE);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Content, Kind};
+
+    /// Records whose pixels tell record, channel and place.
+    fn records(labels: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (index, &label) in labels.iter().enumerate() {
+            bytes.push(label);
+            bytes.extend((0..PIXELS).map(|i| (i * 7 + index * 31) as u8));
+        }
+        bytes
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        parse(bytes, Path::new("some.bin")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn planes_become_channels() {
+        let split = parse(&records(&[3, 9]), Path::new("some.bin")).unwrap();
+        assert_eq!(split.targets, Targets::Classes(vec![3, 9]));
+        let Inputs::Bytes(images) = split.inputs else { panic!("no bytes") };
+        for (index, channel, pixel) in [(0, 0, 0), (0, 2, 5), (1, 1, 1023), (1, 2, 400)] {
+            let expected = ((channel * 1024 + pixel) * 7 + index * 31) as u8;
+            assert_eq!(images[index * PIXELS + pixel * CHANNELS + channel], expected);
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_record_and_byte() {
+        assert_eq!(message(&[]), "some.bin: is empty");
+        let short = &records(&[1, 2])[..2 * RECORD - 1];
+        assert!(message(short).contains("record 1 starts at byte 3073 and has 3072 of its 3073"));
+        assert!(message(&records(&[1])[..1]).contains("record 0 starts at byte 0"));
+        assert_eq!(
+            message(&records(&[1, 2, 10])),
+            "some.bin: record 2, byte 6146: the label 10 is above 9"
+        );
+    }
+
+    #[test]
+    fn the_last_training_records_in_file_order_are_for_validation() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join(SUBFOLDER);
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("data_batch_2.bin"), records(&[5, 6])).unwrap();
+        std::fs::write(inner.join("data_batch_1.bin"), records(&[1, 2, 3])).unwrap();
+        std::fs::write(inner.join(TEST_FILE), records(&[8])).unwrap();
+        let data = crate::data::load(folder.path().to_str().unwrap(), Kind::Arrays, 0.4).unwrap();
+        assert_eq!(data.name, "cifar10");
+        let Content::Arrays(arrays) = data.content else { panic!("no arrays") };
+        assert_eq!(arrays.train.targets, Targets::Classes(vec![1, 2, 3]));
+        assert_eq!(arrays.valid.unwrap().targets, Targets::Classes(vec![5, 6]));
+        assert_eq!(arrays.test.unwrap().targets, Targets::Classes(vec![8]));
+        assert_eq!(arrays.task, Task::Classification { classes: 10 });
+        let Inputs::Bytes(images) = &arrays.train.inputs else { panic!("no bytes") };
+        assert_eq!(arrays.normalisation, Some(crate::data::Normalisation::of(images, 3)));
+
+        let again = crate::data::load(inner.to_str().unwrap(), Kind::Arrays, 0.0).unwrap();
+        let Content::Arrays(whole) = again.content else { panic!("no arrays") };
+        assert!(whole.valid.is_none() && whole.train.len() == 5);
+        assert_ne!(again.fingerprint, data.fingerprint);
+    }
+
+    #[test]
+    fn a_folder_without_files_lists_what_was_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load(folder.path(), 0.2).unwrap_err().to_string();
+        assert!(
+            error.contains("/*.bin and ") && error.contains("cifar-10-batches-bin/*.bin"),
+            "{error}"
+        );
+        std::fs::write(folder.path().join(TEST_FILE), records(&[8])).unwrap();
+        let error = load(folder.path(), 0.2).unwrap_err().to_string();
+        assert!(error.contains("no other *.bin file"), "{error}");
+    }
+}

@@ -1,0 +1,294 @@
+//! Text as a stream of characters.
+
+use std::path::Path;
+
+use super::fingerprint::Fingerprint;
+use super::{Part, read, tail_length};
+use crate::error::{Error, Result};
+
+/// A stream of characters by their place in the vocabulary, in parts.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// What the model learns from; never empty.
+    pub train: Vec<i32>,
+    /// What the best epoch is chosen by.
+    pub valid: Option<Vec<i32>>,
+    /// What the chosen model is judged by.
+    pub test: Option<Vec<i32>>,
+    /// The distinct characters of all parts, sorted by code point.
+    pub vocabulary: Vec<char>,
+    /// The least mean loss any model can reach, in nats a character; known for generated text.
+    pub entropy_rate: Option<f64>,
+}
+
+impl Text {
+    /// Numbers the characters of the parts.
+    pub(super) fn new(train: &str, valid: Option<&str>, test: Option<&str>) -> Text {
+        let parts = [Some(train), valid, test];
+        let mut vocabulary: Vec<char> = Vec::new();
+        for part in parts.into_iter().flatten() {
+            let mut distinct: Vec<char> = distinct(part);
+            vocabulary.append(&mut distinct);
+        }
+        vocabulary.sort_unstable();
+        vocabulary.dedup();
+        let code = |character| vocabulary.binary_search(&character).map_or(-1, |code| code as i32);
+        let codes = |part: &str| part.chars().map(code).collect();
+        let (train, valid, test) = (codes(train), valid.map(codes), test.map(codes));
+        Text { train, valid, test, vocabulary, entropy_rate: None }
+    }
+
+    /// The characters of one part.
+    pub fn part(&self, part: Part) -> Option<&[i32]> {
+        match part {
+            Part::Train => Some(&self.train),
+            Part::Valid => self.valid.as_deref(),
+            Part::Test => self.test.as_deref(),
+        }
+    }
+
+    /// Cuts a part's stream into `batch_size` columns of equal length, one after the other in the stream; the
+    /// remainder that fills no row is left out.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the part is missing or a column would be shorter than two characters.
+    pub fn columns(&self, part: Part, batch_size: usize) -> Result<Columns> {
+        let name = part.name();
+        let Some(stream) = self.part(part) else {
+            return Err(Error::input("--data", format!("the text has no {name} part")));
+        };
+        let rows = stream.len().checked_div(batch_size).unwrap_or(0);
+        if rows < 2 {
+            let message = format!(
+                "the {name} text has {} characters, too few for {batch_size} columns of at least 2",
+                stream.len()
+            );
+            return Err(Error::input("--batch-size", message));
+        }
+        let mut characters = vec![0; rows * batch_size];
+        for (index, column) in stream.chunks_exact(rows).take(batch_size).enumerate() {
+            let own = characters[index..].iter_mut().step_by(batch_size);
+            own.zip(column).for_each(|(to, from)| *to = *from);
+        }
+        Ok(Columns { characters, rows, batch_size })
+    }
+
+    pub(super) fn fingerprint(&self) -> String {
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.numbers([self.vocabulary.len() as u64]);
+        fingerprint
+            .numbers(self.vocabulary.iter().map(|&character| u64::from(u32::from(character))));
+        for part in [Part::Train, Part::Valid, Part::Test] {
+            match self.part(part) {
+                Some(characters) => fingerprint.integers(characters),
+                None => fingerprint.numbers([u64::MAX]),
+            }
+        }
+        fingerprint.hex()
+    }
+}
+
+fn distinct(part: &str) -> Vec<char> {
+    let mut seen = std::collections::HashSet::new();
+    part.chars().filter(|&character| seen.insert(character)).collect()
+}
+
+/// A stream in columns, `[rows, batch_size]`: the same column goes on from row to row.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    characters: Vec<i32>,
+    rows: usize,
+    batch_size: usize,
+}
+
+/// A few rows of the columns, and the characters that follow them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window<'a> {
+    /// Number of rows T.
+    pub length: usize,
+    /// The characters read, `[T, B]`, time slower.
+    pub tokens: &'a [i32],
+    /// The characters to be told, one row further on, `[T * B]`.
+    pub targets: &'a [i32],
+}
+
+impl Columns {
+    /// Number of columns.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// Number of characters in a column.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of windows of up to `bptt` rows.
+    pub fn window_count(&self, bptt: usize) -> usize {
+        (self.rows - 1).div_ceil(bptt)
+    }
+
+    /// The window of this number, counted from 0. Panics at [`Columns::window_count`] and above.
+    pub fn window(&self, number: usize, bptt: usize) -> Window<'_> {
+        let (start, end) = (number * bptt, ((number + 1) * bptt).min(self.rows - 1));
+        assert!(start < end, "window {number} of {} windows", self.window_count(bptt));
+        let rows =
+            |from: usize, to: usize| &self.characters[from * self.batch_size..to * self.batch_size];
+        Window { length: end - start, tokens: rows(start, end), targets: rows(start + 1, end + 1) }
+    }
+
+    /// All windows of `bptt` rows in order; the last may be short.
+    pub fn windows(&self, bptt: usize) -> impl ExactSizeIterator<Item = Window<'_>> {
+        (0..self.window_count(bptt)).map(move |number| self.window(number, bptt))
+    }
+}
+
+/// Reads a text file, or `train.txt`, `valid.txt` and `test.txt` of a folder (the last two may be missing). Characters
+/// stay as they are, line ends too. Without a validation part, the last `valid_split` of the training part is one.
+///
+/// # Errors
+/// [`Error::Input`] where a file is missing, empty or no UTF-8.
+pub fn load(path: &Path, valid_split: f64) -> Result<Text> {
+    if !path.is_dir() {
+        let train = read_text(path)?;
+        let (train, valid) = cut(&train, valid_split);
+        return Ok(Text::new(train, valid, None));
+    }
+    let file = |part: Part| path.join(format!("{}.txt", part.name()));
+    if !file(Part::Train).is_file() {
+        let message = "no text here. Looked for train.txt, and valid.txt and test.txt beside it";
+        return Err(Error::file(path, message));
+    }
+    let optional = |part| match file(part).exists() {
+        true => read_text(&file(part)).map(Some),
+        false => Ok(None),
+    };
+    let train = read_text(&file(Part::Train))?;
+    let (valid, test) = (optional(Part::Valid)?, optional(Part::Test)?);
+    match valid {
+        Some(valid) => Ok(Text::new(&train, Some(&valid), test.as_deref())),
+        None => {
+            let (train, valid) = cut(&train, valid_split);
+            Ok(Text::new(train, valid, test.as_deref()))
+        }
+    }
+}
+
+/// The text without its last `share` of characters, and these.
+fn cut(text: &str, share: f64) -> (&str, Option<&str>) {
+    let length = text.chars().count();
+    match tail_length(length, share) {
+        0 => (text, None),
+        count => {
+            let place =
+                text.char_indices().nth(length - count).map_or(text.len(), |(byte, _)| byte);
+            let (train, valid) = text.split_at(place);
+            (train, Some(valid))
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    parse(read(path)?, path)
+}
+
+/// A file's bytes as text; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Input`] where there are none, or they are no UTF-8, naming the first byte at fault.
+pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<String> {
+    if bytes.is_empty() {
+        return Err(Error::file(path, "is empty"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let byte = error.utf8_error().valid_up_to();
+        Error::file(path, format!("is no text: byte {byte} is no UTF-8"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files
+            .iter()
+            .for_each(|(name, bytes)| std::fs::write(folder.path().join(name), bytes).unwrap());
+        folder
+    }
+
+    fn decode(text: &Text, codes: &[i32]) -> String {
+        codes.iter().map(|&code| text.vocabulary[code as usize]).collect()
+    }
+
+    #[test]
+    fn a_file_is_split_by_characters_and_kept_as_it_is() {
+        let content = "bä\r\n€a\tbbb";
+        let folder = folder(&[("text", content.as_bytes())]);
+        let text = load(&folder.path().join("text"), 0.25).unwrap();
+        assert_eq!(text.vocabulary, ['\t', '\n', '\r', 'a', 'b', 'ä', '€']);
+        assert_eq!(decode(&text, &text.train), "bä\r\n€a\tb");
+        assert_eq!(decode(&text, text.valid.as_ref().unwrap()), "bb");
+        assert!(text.test.is_none());
+        assert!(load(&folder.path().join("text"), 0.05).unwrap().valid.is_none());
+    }
+
+    #[test]
+    fn a_folder_has_one_vocabulary() {
+        let both = folder(&[("train.txt", b"aab"), ("test.txt", b"xa"), ("valid.txt", b"c")]);
+        let text = load(both.path(), 0.5).unwrap();
+        assert_eq!(text.vocabulary, ['a', 'b', 'c', 'x']);
+        assert_eq!(
+            (text.train, text.valid, text.test),
+            (vec![0, 0, 1], Some(vec![2]), Some(vec![3, 0]))
+        );
+        let one = folder(&[("train.txt", b"abcd")]);
+        let text = load(one.path(), 0.25).unwrap();
+        assert_eq!((text.train, text.valid, text.test), (vec![0, 1, 2], Some(vec![3]), None));
+    }
+
+    #[test]
+    fn bad_text_is_named() {
+        let bad = folder(&[
+            ("empty", b""),
+            ("latin", b"caf\xe9 au lait"),
+            ("cut", "ab€".as_bytes().split_at(4).0),
+        ]);
+        let message = |name: &str| load(&bad.path().join(name), 0.2).unwrap_err().to_string();
+        assert!(message("empty").ends_with("empty: is empty"));
+        assert!(message("latin").ends_with("latin: is no text: byte 3 is no UTF-8"));
+        assert!(message("cut").ends_with("byte 2 is no UTF-8"));
+        assert!(message("nothing").contains("could not be read"));
+        assert!(load(bad.path(), 0.2).unwrap_err().to_string().contains("Looked for train.txt"));
+        let half = folder(&[("train.txt", b"ab"), ("test.txt", b"")]);
+        assert!(load(half.path(), 0.2).unwrap_err().to_string().ends_with("test.txt: is empty"));
+    }
+
+    #[test]
+    fn columns_follow_the_stream_and_windows_the_columns() {
+        let text = Text { train: (0..14).collect(), ..Text::new("a", None, None) };
+        let columns = text.columns(Part::Train, 3).unwrap();
+        assert_eq!((columns.rows(), columns.batch_size(), columns.window_count(2)), (4, 3, 2));
+        let windows: Vec<_> = columns.windows(2).collect();
+        assert_eq!(windows[0].tokens, [0, 4, 8, 1, 5, 9]);
+        assert_eq!(windows[0].targets, [1, 5, 9, 2, 6, 10]);
+        assert_eq!((windows[1].length, windows[1].tokens), (1, &[2, 6, 10][..]));
+        assert_eq!(windows[1].targets, [3, 7, 11]);
+        assert_eq!(windows.len(), 2);
+        assert_eq!(columns.windows(3).len(), 1);
+    }
+
+    #[test]
+    fn a_text_shorter_than_a_batch_is_an_error() {
+        let text = Text::new("0123456789", None, None);
+        assert!(text.columns(Part::Train, 5).is_ok());
+        let error = text.columns(Part::Train, 6).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--batch-size: the train text has 10 characters, too few for 6 columns of at least 2"
+        );
+        assert!(text.columns(Part::Train, 0).is_err());
+        assert!(text.columns(Part::Test, 1).unwrap_err().to_string().contains("no test part"));
+    }
+}

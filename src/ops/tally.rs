@@ -1,0 +1,96 @@
+//! Running sums of what the steps come to, and the number of the next step.
+
+use crate::device::{DType, Device};
+use crate::ops::classifiers::Head;
+use crate::tensor::Tensor;
+
+/// Where each sum stands in [`Sums::values`].
+const LOSS: usize = 0;
+const CORRECT: usize = 1;
+const SAMPLES: usize = 2;
+const DEAD_SAMPLES: usize = 3;
+const FLAGGED: usize = 4;
+const STREAK: usize = 5;
+const LONGEST_STREAK: usize = 6;
+const COUNT: usize = 7;
+
+/// Sums over steps, in device memory, so that a step reads nothing back.
+pub struct Sums {
+    values: Tensor,
+}
+
+/// The sums at some time, on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SumValues {
+    /// Sum over samples of the mixture's loss.
+    pub loss: f64,
+    /// Samples that were got right.
+    pub correct: f64,
+    /// Samples.
+    pub samples: f64,
+    /// Samples without any finite classifier.
+    pub dead_samples: f64,
+    /// Steps, summed over the classifiers, in which one had no finite loss.
+    pub flagged_classifiers: f64,
+    /// Steps in a row, up to the last one, without a finite loss.
+    pub streak: f64,
+    /// The longest such row.
+    pub longest_streak: f64,
+}
+
+impl Sums {
+    /// Sums of nothing.
+    pub fn new(device: &Device) -> Self {
+        Sums { values: Tensor::zeros(device, [COUNT], DType::F64) }
+    }
+
+    /// The state that a checkpoint keeps, F64 `[7]`.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// Reads the sums back.
+    pub fn read(&self) -> SumValues {
+        let values = self.values.to_vec::<f64>();
+        SumValues {
+            loss: values[LOSS],
+            correct: values[CORRECT],
+            samples: values[SAMPLES],
+            dead_samples: values[DEAD_SAMPLES],
+            flagged_classifiers: values[FLAGGED],
+            streak: values[STREAK],
+            longest_streak: values[LONGEST_STREAK],
+        }
+    }
+
+    /// Starts loss, correct and samples anew; counts of divergence go on.
+    pub fn start_epoch(&self) {
+        let mut values = self.values.to_vec::<f64>();
+        values[LOSS..=SAMPLES].fill(0.0);
+        self.values.copy_from_slice(&values);
+    }
+}
+
+/// Adds one batch's head to the sums.
+pub fn tally(sums: &Sums, head: &Head, samples: usize) {
+    match sums.values.device() {
+        Device::Cpu(_) => {
+            let mut values = sums.values.write::<f64>();
+            let loss = head.loss.read::<f64>()[0];
+            values[LOSS] += loss * samples as f64;
+            values[CORRECT] += f64::from(head.correct.read::<i32>()[0]);
+            values[SAMPLES] += samples as f64;
+            values[DEAD_SAMPLES] += f64::from(head.dead_samples.read::<i32>()[0]);
+            values[FLAGGED] += head.flagged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
+            values[STREAK] = if loss.is_finite() { 0.0 } else { values[STREAK] + 1.0 };
+            values[LONGEST_STREAK] = values[LONGEST_STREAK].max(values[STREAK]);
+        }
+    }
+}
+
+/// Adds 1 to the number of the step, I32 `[1]`.
+pub fn advance(number: &Tensor) {
+    match number.device() {
+        Device::Cpu(_) => number.write::<i32>()[0] += 1,
+    }
+}

@@ -1,0 +1,78 @@
+//! SGD and Adam with a learning rate for every feature; equal rates make them the usual ones.
+
+use crate::device::DType;
+use crate::ops::clip::gradient_norm_factor;
+use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::optim::FlatParameters;
+use crate::tensor::Tensor;
+
+/// Moves all parameters of a model in one pass over its flat buffers.
+pub struct Optimizer {
+    rule: Rule,
+    table: Table,
+    buffers: Buffers,
+    unguarded_gradients: Tensor,
+    /// The schedule's factor on all rates, and the clip's on the unguarded gradients, F64.
+    scales: Tensor,
+    clip: Option<f64>,
+    skipped: Tensor,
+}
+
+impl Optimizer {
+    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient of what
+    /// is not guarded.
+    pub fn new(rule: Rule, flat: &FlatParameters, clip: Option<f64>) -> Self {
+        let values = flat.values();
+        let device = values.device();
+        let moment = |number: usize| {
+            (rule.moments() > number).then(|| Tensor::zeros(device, values.shape(), values.dtype()))
+        };
+        let spans = flat.entries().iter().map(|entry| Span {
+            base: entry.base,
+            length: entry.shape.elements(),
+            inner: entry.features.inner,
+            features: entry.features.count,
+            rate_base: entry.rate_base,
+            guarded: entry.guarded,
+        });
+        Optimizer {
+            table: Table::new(spans),
+            buffers: Buffers {
+                values: values.clone(),
+                gradients: flat.gradients().clone(),
+                first_moment: moment(0),
+                second_moment: moment(1),
+                rates: flat.rates().clone(),
+            },
+            unguarded_gradients: flat.unguarded_gradients(),
+            scales: Tensor::full(device, [2], DType::F64, 1.0),
+            clip,
+            skipped: Tensor::zeros(device, [1], DType::F64),
+            rule,
+        }
+    }
+
+    /// Multiplies all rates from now on by `factor`.
+    pub fn set_schedule(&self, factor: f64) {
+        self.scales.view(0, [1], 1).copy_from_slice(&[factor]);
+    }
+
+    /// One update from the gradients as they stand. `flagged`, U8, says which features of the guarded parameters
+    /// stand still; `number`, I32 `[1]`, is 1 for the first update.
+    pub fn step(&self, flagged: Option<&Tensor>, number: &Tensor) {
+        if let Some(limit) = self.clip {
+            gradient_norm_factor(&self.unguarded_gradients, limit, &self.scales.view(1, [1], 1));
+        }
+        update(&self.buffers, &self.table, self.rule, &self.scales, flagged, number, &self.skipped);
+    }
+
+    /// The moments that the rule keeps, each as long as the values.
+    pub fn moments(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.buffers.first_moment, &self.buffers.second_moment].into_iter().flatten()
+    }
+
+    /// How many single elements were left alone because their gradient was not finite, F64 `[1]`.
+    pub fn skipped(&self) -> &Tensor {
+        &self.skipped
+    }
+}

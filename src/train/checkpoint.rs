@@ -1,0 +1,360 @@
+//! A run's whole state in one file, under PyTorch's names and layouts where PyTorch has them.
+//!
+//! Weights and running statistics stand under their own names, everything else under `alrao.`. The metadata's one key
+//! holds a [`Record`] as JSON with sorted keys. There is no time, path or host name in it: equal states are equal files.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alrao::learning_rates;
+use crate::error::{Error, Result};
+use crate::nn::{Buffer, BufferKind, Entry, FileLayout, for_each_entry};
+use crate::optim::FlatEntry;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use crate::train::Learner;
+use crate::train::tensor_file::{Array, TensorFile, replace};
+
+/// The version of this file's layout.
+const FORMAT: u32 = 1;
+
+/// Everything under this prefix is the engine's own.
+const OWN: &str = "alrao.";
+
+/// PyTorch's batch norm counts its batches beside its running statistics.
+const COUNTER: &str = "num_batches_tracked";
+
+/// What a checkpoint says of itself besides its arrays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the layout.
+    pub format: u32,
+    /// What the model is, for whoever has only the file.
+    pub model: Option<ModelRecord>,
+    /// How far the run has come.
+    pub progress: Progress,
+}
+
+/// What has to be known to build the model and to feed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// The architecture's name.
+    pub architecture: String,
+    /// Factor on the channels.
+    pub width: f64,
+    /// Hidden layers of an mlp.
+    pub hidden: Vec<usize>,
+    /// Dropout of a recurrent model.
+    pub dropout: f64,
+    /// Copies of the last layer.
+    pub classifiers: usize,
+    /// Classes or outputs of one copy.
+    pub outputs: usize,
+    /// Whether the outputs are means of normal laws rather than classes.
+    pub regression: bool,
+    /// Extents of one input: height, width and channels, a vector's size, or the number of characters.
+    pub input: Vec<usize>,
+    /// "f32" or "f64".
+    pub precision: String,
+    /// A text's characters, in the order of their numbers.
+    pub vocabulary: Option<String>,
+    /// Channel mean and deviation of the training images, where they were bytes.
+    pub normalisation: Option<(Vec<f64>, Vec<f64>)>,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The epoch at which the run is, from 1; 0 before the first step.
+    pub epoch: u64,
+    /// Batches of this epoch that were trained on.
+    pub batch: u64,
+    /// The best epoch so far.
+    pub best_epoch: Option<u64>,
+    /// Whether the epoch's steps are done, and its evaluation is not.
+    pub evaluate_next: bool,
+    /// Once the run has ended: where to cut the metrics if it is made to go on after all.
+    pub finished: Option<u64>,
+    /// Bytes of the metrics before the lines that only a run's end writes.
+    pub length_before_end: u64,
+    /// Bytes of the metrics that were written when this was.
+    pub metrics_length: u64,
+}
+
+/// A run's state on the host.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What it says of itself.
+    pub record: Record,
+    file: TensorFile,
+}
+
+impl Checkpoint {
+    /// Reads a learner's whole state back from its device. `best_loss` is the best validation loss so far.
+    pub fn capture(learner: &Learner, model: Option<ModelRecord>, progress: Progress, best_loss: f64) -> Self {
+        let mut file = TensorFile::default();
+        let mut put = |name: String, array: Array| {
+            file.arrays.insert(name, array);
+        };
+        let flat = learner.flat();
+        for entry in flat.entries() {
+            let name = &entry.name;
+            put(name.clone(), in_file_layout(&flat.view(flat.values(), entry), entry.layout));
+            put(format!("{OWN}rates.{name}"), rates_array(&flat.rates_of(entry), entry));
+            for (moment, which) in learner.optimizer().moments().zip(["first_moment", "second_moment"]) {
+                put(format!("{OWN}{which}.{name}"), in_file_layout(&flat.view(moment, entry), entry.layout));
+            }
+        }
+        for_each_entry(learner.model(), &mut |name, entry| {
+            let Entry::Buffer(buffer) = entry else { return };
+            match buffer.kind() {
+                BufferKind::Statistic => {
+                    put(name.to_owned(), Array::from_tensor(&buffer.value(learner.device(), learner.dtype())));
+                    if let Some(layer) = name.strip_suffix("running_var") {
+                        put(format!("{layer}{COUNTER}"), Array::whole_number(progress.step as i64));
+                    }
+                }
+                BufferKind::Carried => {
+                    if let Some(value) = buffer.current() {
+                        put(format!("{OWN}carried.{name}"), Array::from_tensor(&value));
+                    }
+                }
+            }
+        });
+        for (name, tensor) in device_state(learner) {
+            put(name, Array::from_tensor(tensor));
+        }
+        put(format!("{OWN}best_loss"), Array::new(vec![1], &[best_loss]));
+        Checkpoint { record: Record { format: FORMAT, model, progress }, file }
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A value's keys are sorted, a struct's are not.
+        let record = serde_json::to_value(&self.record).expect("a record is plain data");
+        TensorFile { record: Some(record.to_string()), ..self.file.clone() }.to_bytes()
+    }
+
+    /// Replaces the file at `path`, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        replace(path, &self.to_bytes())
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is cut short, or was not written by this engine.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = TensorFile::read(path)?;
+        let text = file.record.as_deref();
+        let text = text.ok_or_else(|| Error::file(path, "is no checkpoint of alrao: it has no record of a run"))?;
+        let record: Record = serde_json::from_str(text)
+            .map_err(|error| Error::file(path, format!("is no checkpoint that this version can read: {error}")))?;
+        if record.format != FORMAT {
+            let format = record.format;
+            return Err(Error::file(path, format!("has format {format}; this version reads format {FORMAT}")));
+        }
+        Ok(Checkpoint { record, file })
+    }
+
+    /// The best validation loss so far; infinite if there is none.
+    pub fn best_loss(&self) -> f64 {
+        let array = self.file.arrays.get(&format!("{OWN}best_loss"));
+        array.and_then(Array::to_f64s).and_then(|values| values.first().copied()).unwrap_or(f64::INFINITY)
+    }
+
+    /// Makes this the same state, further on in the run.
+    pub(crate) fn set_progress(&mut self, progress: Progress, best_loss: f64) {
+        self.record.progress = progress;
+        self.file.arrays.insert(format!("{OWN}best_loss"), Array::new(vec![1], &[best_loss]));
+    }
+
+    /// Puts a learner into this state. `path` is for the message.
+    ///
+    /// # Errors
+    /// Where the checkpoint is another model's: the message lists what does not fit. Nothing is changed then.
+    pub fn restore(&self, learner: &Learner, path: &Path) -> Result<()> {
+        let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
+        let is_state = |name: &str| !name.starts_with("alrao.carried.");
+        let faults = differences(&own.file, &self.file, &is_state);
+        if !faults.is_empty() {
+            return Err(Error::file(path, format!("is a checkpoint of another model: {}", faults.join("; "))));
+        }
+        self.restore_model(learner);
+        let flat = learner.flat();
+        for entry in flat.entries() {
+            let rates = self.numbers(&format!("{OWN}rates.{}", entry.name));
+            flat.rates_of(entry).copy_from_f64s(&rates[..entry.features.count]);
+            for (moment, which) in learner.optimizer().moments().zip(["first_moment", "second_moment"]) {
+                let values = self.numbers(&format!("{OWN}{which}.{}", entry.name));
+                let values = entry.layout.from_file(entry.shape, &values);
+                flat.view(moment, entry).copy_from_f64s(&values);
+            }
+        }
+        for (name, tensor) in device_state(learner) {
+            self.copy_to(&name, tensor);
+        }
+        for_each_entry(learner.model(), &mut |name, entry| {
+            if let Entry::Buffer(buffer) = entry
+                && buffer.kind() == BufferKind::Carried
+            {
+                self.restore_carried(name, buffer, learner);
+            }
+        });
+        Ok(())
+    }
+
+    /// Puts weights, running statistics and the posterior into a learner: what predictions depend on.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
+    pub fn restore_predictor(&self, learner: &Learner, path: &Path) -> Result<()> {
+        let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
+        let posterior = format!("{OWN}switch.log_posterior");
+        let faults =
+            differences(&own.file, &self.file, &|name: &str| !name.starts_with(OWN) || name == posterior);
+        if !faults.is_empty() {
+            return Err(Error::file(path, format!("is a checkpoint of another model: {}", faults.join("; "))));
+        }
+        self.restore_model(learner);
+        self.copy_to(&posterior, learner.averaging().log_posterior());
+        Ok(())
+    }
+
+    fn restore_model(&self, learner: &Learner) {
+        let flat = learner.flat();
+        for entry in flat.entries() {
+            let values = entry.layout.from_file(entry.shape, &self.numbers(&entry.name));
+            flat.view(flat.values(), entry).copy_from_f64s(&values);
+        }
+        for_each_entry(learner.model(), &mut |name, entry| {
+            if let Entry::Buffer(buffer) = entry
+                && buffer.kind() == BufferKind::Statistic
+            {
+                buffer.value(learner.device(), learner.dtype()).copy_from_f64s(&self.numbers(name));
+            }
+        });
+    }
+
+    fn restore_carried(&self, name: &str, buffer: &Buffer, learner: &Learner) {
+        match self.file.arrays.get(&format!("{OWN}carried.{name}")) {
+            Some(array) => {
+                let own = buffer.shaped(&array.shape[..], learner.device(), learner.dtype());
+                own.copy_from_f64s(&array.to_f64s().unwrap_or_default());
+            }
+            None => buffer.reset(),
+        }
+    }
+
+    fn numbers(&self, name: &str) -> Vec<f64> {
+        self.file.arrays.get(name).and_then(Array::to_f64s).expect("the file was found to have what the model has")
+    }
+
+    fn copy_to(&self, name: &str, tensor: &Tensor) {
+        let array = &self.file.arrays[name];
+        let values = array.to_tensor(tensor.device()).expect("the file was found to have the model's types");
+        tensor.copy_from_f64s(&values.to_f64s());
+    }
+}
+
+/// State that is neither the model's nor an optimiser's, with its name in the file.
+fn device_state(learner: &Learner) -> Vec<(String, &Tensor)> {
+    let averaging = learner.averaging().tensors().into_iter().map(|(name, tensor)| (format!("{OWN}switch.{name}"), tensor));
+    let others = [
+        ("sums", learner.sums().values()),
+        ("skipped", learner.optimizer().skipped()),
+        ("step", learner.number()),
+    ];
+    averaging.chain(others.into_iter().map(|(name, tensor)| (format!("{OWN}{name}"), tensor))).collect()
+}
+
+fn in_file_layout(tensor: &Tensor, layout: FileLayout) -> Array {
+    let mut array = Array::from_tensor(tensor);
+    let shape = tensor.shape();
+    if layout != FileLayout::Same {
+        array.bytes = match tensor.dtype().size() {
+            8 => bytemuck::cast_slice(&layout.to_file(shape, &tensor.to_vec::<f64>())).to_vec(),
+            _ => bytemuck::cast_slice(&layout.to_file(shape, &tensor.to_vec::<f32>())).to_vec(),
+        };
+        array.shape = layout.file_shape(shape).extents().to_vec();
+    }
+    array
+}
+
+/// A parameter's rates in the form that `--rates` takes.
+fn rates_array(rates: &Tensor, entry: &FlatEntry) -> Array {
+    let mut array = Array::from_tensor(rates);
+    let repeats = learning_rates::file_length(entry) / entry.features.count.max(1);
+    array.bytes = array.bytes.repeat(repeats);
+    array.shape = vec![learning_rates::file_length(entry)];
+    array
+}
+
+/// What a file lacks, has too much, or has in another shape or type, of the names that `matters`.
+fn differences(own: &TensorFile, file: &TensorFile, matters: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, array) in own.arrays.iter().filter(|(name, _)| matters(name)) {
+        match file.arrays.get(name) {
+            None => faults.push(format!("{name} is missing")),
+            Some(other) if other.shape != array.shape => {
+                faults.push(format!("{name} has shape {:?} instead of {:?}", other.shape, array.shape));
+            }
+            Some(other) if other.dtype != array.dtype => {
+                faults.push(format!("{name} has type {:?} instead of {:?}", other.dtype, array.dtype));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = file.arrays.keys().filter(|name| matters(name) && !own.arrays.contains_key(*name));
+    faults.extend(extra.map(|name| format!("{name} is not in the model")));
+    faults
+}
+
+/// Takes initial parameters and running statistics from a file, by PyTorch's names and in PyTorch's layouts.
+/// `alrao.*` and batch counters are passed over, so a run's checkpoint serves.
+///
+/// # Errors
+/// One that lists every name that is missing, unknown, misshapen or of no floating-point type.
+pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
+    let file = TensorFile::read(path)?;
+    let wanted = initial_shapes(learner);
+    let mut faults = Vec::new();
+    for (name, shape) in &wanted {
+        match file.arrays.get(name) {
+            None => faults.push(format!("{name} is missing")),
+            Some(array) if array.shape != shape.extents() => {
+                faults.push(format!("{name} has shape {:?} instead of {shape}", array.shape));
+            }
+            Some(array) if array.to_f64s().is_none() => {
+                faults.push(format!("{name} has type {:?} instead of F32 or F64", array.dtype));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_passed_over = |name: &str| name.starts_with(OWN) || name.ends_with(COUNTER);
+    let extra = file.arrays.keys().filter(|name| !is_passed_over(name) && wanted.iter().all(|(own, _)| own != *name));
+    faults.extend(extra.map(|name| format!("{name} is not in the model")));
+    if !faults.is_empty() {
+        return Err(Error::file(path, format!("does not fit the model: {}", faults.join("; "))));
+    }
+    let no_run = Record { format: FORMAT, model: None, progress: Progress::default() };
+    Checkpoint { record: no_run, file }.restore_model(learner);
+    Ok(())
+}
+
+fn initial_shapes(learner: &Learner) -> Vec<(String, Shape)> {
+    let mut shapes = Vec::new();
+    for_each_entry(learner.model(), &mut |name, entry| match entry {
+        Entry::Parameter(parameter) => {
+            shapes.push((name.to_owned(), parameter.layout().file_shape(parameter.shape())));
+        }
+        Entry::Buffer(buffer) if buffer.kind() == BufferKind::Statistic => {
+            shapes.push((name.to_owned(), buffer.shape()));
+        }
+        Entry::Buffer(_) => {}
+    });
+    shapes
+}

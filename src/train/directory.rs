@@ -1,0 +1,157 @@
+//! A run's directory: configuration, metrics, checkpoints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::train::checkpoint::Checkpoint;
+use crate::train::metrics::Metrics;
+use crate::train::settings::Settings;
+use crate::train::tensor_file::replace;
+use crate::train::RunConfig;
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const LAST: &str = "last.safetensors";
+const BEST: &str = "best.safetensors";
+
+/// The folder that default run directories are made in.
+const RUNS: &str = "runs";
+
+/// A run's directory, locked against other processes while this lives.
+pub struct RunDirectory {
+    path: PathBuf,
+    metrics: Metrics,
+}
+
+impl RunDirectory {
+    /// Whether `--out` can become a run's directory: it must be absent or empty.
+    pub fn check_free(path: &Path) -> Result<()> {
+        let occupied = |what: &str| {
+            let advice = "give another --out, or continue the run there with --resume";
+            Error::input(format!("--out {}", path.display()), format!("{what}; {advice}"))
+        };
+        match fs::read_dir(path) {
+            Ok(mut entries) if entries.next().is_some() => Err(occupied("is not empty")),
+            Err(_) if path.exists() => Err(occupied("is no directory")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a new run's directory, `runs/NAME-N` with the next free N where `out` is `None`.
+    ///
+    /// # Errors
+    /// Where it is not empty or cannot be written; nothing is left behind then.
+    pub fn create(out: Option<&Path>, name: &str, config: &RunConfig, fingerprint: &str) -> Result<Self> {
+        let (path, is_new) = match out {
+            Some(path) => {
+                RunDirectory::check_free(path)?;
+                let is_new = !path.exists();
+                fs::create_dir_all(path).map_err(|error| cannot_write(path, &error))?;
+                (path.to_owned(), is_new)
+            }
+            None => (next_free(name)?, true),
+        };
+        RunDirectory::fill(&path, config, fingerprint).inspect_err(|_| {
+            // The reason it could not be filled is what is reported.
+            let _ = fs::remove_file(path.join(METRICS));
+            let _ = fs::remove_file(path.join(CONFIG));
+            if is_new {
+                let _ = fs::remove_dir(&path);
+            }
+        })
+    }
+
+    fn fill(path: &Path, config: &RunConfig, fingerprint: &str) -> Result<Self> {
+        let metrics = Metrics::open(&path.join(METRICS)).map_err(|error| match error {
+            Error::Input { message, .. } => Error::input(format!("--out {}", path.display()), message),
+            other => other,
+        })?;
+        let directory = RunDirectory { path: path.to_owned(), metrics };
+        directory.write_config(config, fingerprint).map_err(|error| match error {
+            Error::Write { source, .. } => cannot_write(path, &source),
+            other => other,
+        })?;
+        Ok(directory)
+    }
+
+    /// Opens an existing run.
+    ///
+    /// # Errors
+    /// Where it is not a run, or another process is at it.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.join(CONFIG).is_file() {
+            let message = format!("is not a run: it has no {CONFIG}");
+            return Err(Error::input(format!("--resume {}", path.display()), message));
+        }
+        Ok(RunDirectory { path: path.to_owned(), metrics: Metrics::open(&path.join(METRICS))? })
+    }
+
+    /// Replaces `config.toml`.
+    pub(crate) fn write_config(&self, config: &RunConfig, fingerprint: &str) -> Result<()> {
+        let settings = Settings { data_fingerprint: Some(fingerprint.to_owned()), ..Settings::from(config) };
+        replace(&self.path.join(CONFIG), settings.to_toml().as_bytes())
+    }
+
+    /// The configuration of an existing run, and its data's fingerprint.
+    pub fn config(path: &Path) -> Result<(RunConfig, Option<String>)> {
+        let file = path.join(CONFIG);
+        let text = fs::read_to_string(&file)
+            .map_err(|error| Error::input(path.display(), format!("is not a run: {CONFIG}: {error}")))?;
+        let settings = Settings::from_toml(&text, &file)?;
+        Ok((settings.resolve()?, settings.data_fingerprint))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file of the state to continue from.
+    pub fn last(path: &Path) -> PathBuf {
+        path.join(LAST)
+    }
+
+    /// The file of the best epoch's model.
+    pub fn best(path: &Path) -> PathBuf {
+        path.join(BEST)
+    }
+
+    /// The file of the metrics.
+    pub fn metrics_file(path: &Path) -> PathBuf {
+        path.join(METRICS)
+    }
+
+    pub(crate) fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    /// Replaces the state to continue from, once the metrics that it knows of are on the disk.
+    pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.metrics.sync()?;
+        checkpoint.write(&RunDirectory::last(&self.path))
+    }
+
+    /// Replaces the best epoch's model.
+    pub(crate) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.write(&RunDirectory::best(&self.path))
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    Error::input(format!("--out {}", path.display()), format!("cannot be written: {error}"))
+}
+
+fn next_free(name: &str) -> Result<PathBuf> {
+    let runs = Path::new(RUNS);
+    fs::create_dir_all(runs).map_err(|error| cannot_write(runs, &error))?;
+    for number in 1_u64.. {
+        let path = runs.join(format!("{name}-{number}"));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(cannot_write(&path, &error)),
+        }
+    }
+    unreachable!("some number below 2^64 is free")
+}

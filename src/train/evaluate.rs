@@ -1,0 +1,199 @@
+//! A trained model on data it has not seen.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::alrao::{Alrao, AlraoConfig, Task};
+use crate::data::{self, Content, Dataset, Normalisation, Part};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::models::{self, ModelConfig};
+use crate::nn::Init;
+use crate::ops::tally::Sums;
+use crate::train::checkpoint::{Checkpoint, ModelRecord};
+use crate::train::feed::Feed;
+use crate::train::run::{check_precision, kind};
+use crate::train::tensor_file::{Array, TensorFile, replace};
+use crate::train::{Learner, RunDirectory, TrainConfig};
+
+/// What a model comes to on one part of some data.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// "valid" or "test".
+    pub split: String,
+    /// Number of samples, or of characters.
+    pub samples: usize,
+    /// Mean loss, in nats.
+    pub loss: f64,
+    /// `None` for regression.
+    pub accuracy: Option<f64>,
+}
+
+/// A model from a checkpoint, ready to predict.
+pub(crate) struct Trained {
+    pub learner: Learner,
+    pub record: ModelRecord,
+    pub config: TrainConfig,
+}
+
+/// Evaluates the best model of a run, or the model of a checkpoint, on the run's own data or other data of its kind.
+/// `predictions` is written as safetensors: `log_probabilities` `[n, K]`, or `means` `[n, D]`.
+///
+/// # Errors
+/// Where the source is no run or checkpoint, the data does not fit it or lacks the part.
+pub fn evaluate(
+    source: &Path,
+    data: Option<&str>,
+    split: Part,
+    predictions: Option<&Path>,
+    device: &Device,
+) -> Result<Evaluation> {
+    let (file, run) = locate(source)?;
+    let config = run.as_deref().map(RunDirectory::config).transpose()?.map(|(config, _)| config);
+    let record = read_record(&file)?.1;
+    let valid_split = config.as_ref().map_or(0.2, |config| config.valid_split);
+    let data = match (data, &config) {
+        (Some(data), _) => data.to_owned(),
+        (None, Some(config)) => config.data.clone(),
+        (None, None) => return Err(Error::input("--data", "is needed, since a file does not know its data")),
+    };
+    let mut dataset = data::load(&data, kind(record.architecture.parse()?), valid_split)?;
+    fit(&mut dataset, &record, &data)?;
+    let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
+    train.precision = record.precision.parse()?;
+    let feed = Feed::new(&dataset, &train, device)?;
+    if !feed.has(split) {
+        return Err(Error::input(format!("--data {data}"), format!("has no {} part", split.name())));
+    }
+    let trained = load(&file, train, device)?;
+    let evaluation = run_over(&trained.learner, &feed, split);
+    if let Some(path) = predictions {
+        write_predictions(&trained, &feed, split, path)?;
+    }
+    Ok(evaluation)
+}
+
+/// The checkpoint's file, and the run it belongs to if a run was named.
+pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    if !source.is_dir() {
+        return Ok((source.to_owned(), None));
+    }
+    let candidates = [RunDirectory::best(source), RunDirectory::last(source)];
+    let found = candidates.iter().find(|path| path.is_file());
+    let file = found.ok_or_else(|| Error::file(source, "is not a run: it has no checkpoint"))?;
+    Ok((file.clone(), Some(source.to_owned())))
+}
+
+fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
+    let checkpoint = Checkpoint::read(file)?;
+    let record = checkpoint.record.model.clone();
+    let record = record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
+    Ok((checkpoint, record))
+}
+
+/// Builds the model that a checkpoint describes, and fills it.
+pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
+    let (checkpoint, record) = read_record(file)?;
+    let config = TrainConfig { precision: record.precision.parse()?, init: None, rates: None, ..config };
+    check_precision(config.precision, device)?;
+    let model = ModelConfig {
+        architecture: record.architecture.parse()?,
+        width: record.width,
+        hidden: record.hidden.clone(),
+        dropout: record.dropout,
+    };
+    let (input, sample) = sample_of(&record, file, device, &config)?;
+    let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
+    let task = match record.regression {
+        true => Task::Regression { outputs: record.outputs },
+        false => Task::Classification { classes: record.outputs },
+    };
+    let alrao = AlraoConfig { classifiers: record.classifiers, ..AlraoConfig::default() };
+    let learner = Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
+    checkpoint.restore_predictor(&learner, file)?;
+    Ok(Trained { learner, record, config })
+}
+
+fn sample_of(
+    record: &ModelRecord,
+    file: &Path,
+    device: &Device,
+    config: &TrainConfig,
+) -> Result<(models::Input, crate::Tensor)> {
+    use crate::{DType, Tensor, models::Input};
+    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype());
+    match (record.input.as_slice(), &record.vocabulary) {
+        (&[vocabulary], Some(_)) => {
+            Ok((Input::Tokens { vocabulary }, Tensor::zeros(device, [1, 1], DType::I32)))
+        }
+        (&[size], None) => Ok((Input::Vector { size }, zeros(&[1, size]))),
+        (&[height, width, channels], None) => {
+            Ok((Input::Image { height, width, channels }, zeros(&[1, height, width, channels])))
+        }
+        _ => Err(Error::file(file, format!("has an input of shape {:?}, which no model takes", record.input))),
+    }
+}
+
+/// Makes sure that data is of the kind a model was trained on, and is normalised as it was then.
+fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
+    let misfit = |message: String| Err(Error::input(format!("--data {data}"), message));
+    match &mut dataset.content {
+        Content::Text(text) => {
+            let known: Vec<char> = record.vocabulary.as_deref().unwrap_or_default().chars().collect();
+            if let Some(unknown) = text.vocabulary.iter().find(|character| !known.contains(character)) {
+                return misfit(format!("has the character {unknown:?}, which the model does not know"));
+            }
+            text.renumber(known);
+        }
+        Content::Arrays(arrays) => {
+            let own = match arrays.sample {
+                data::SampleShape::Image { height, width, channels } => vec![height, width, channels],
+                data::SampleShape::Vector { size } => vec![size],
+            };
+            if own != record.input {
+                return misfit(format!("has samples of shape {own:?}, the model takes {:?}", record.input));
+            }
+            let outputs = match arrays.task {
+                data::Task::Classification { classes } => (classes <= record.outputs, record.regression),
+                data::Task::Regression { outputs } => (outputs == record.outputs, !record.regression),
+            };
+            if let (false, _) | (_, true) = outputs {
+                return misfit(format!("has another task ({:?}) than the model", arrays.task));
+            }
+            if let (Some(own), Some((mean, deviation))) = (&mut arrays.normalisation, &record.normalisation) {
+                *own = Normalisation { mean: mean.clone(), deviation: deviation.clone() };
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Evaluation {
+    let sums = Sums::new(learner.device());
+    learner.reset_carried_state();
+    for batch in feed.batches(split) {
+        learner.evaluate(&batch.x, batch.targets(), batch.samples, &sums);
+    }
+    let sums = sums.read();
+    Evaluation {
+        split: split.name().to_owned(),
+        samples: sums.samples as usize,
+        loss: sums.loss / sums.samples,
+        accuracy: feed.is_classification().then(|| sums.correct / sums.samples),
+    }
+}
+
+fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -> Result<()> {
+    trained.learner.reset_carried_state();
+    let mut rows = Vec::new();
+    let mut samples = 0;
+    for batch in feed.batches(split) {
+        rows.extend(trained.learner.predict(&batch.x).to_f64s().into_iter().map(|value| value as f32));
+        samples += batch.samples;
+    }
+    let name = if trained.record.regression { "means" } else { "log_probabilities" };
+    let mut file = TensorFile::default();
+    file.arrays.insert(name.to_owned(), Array::new(vec![samples, trained.record.outputs], &rows));
+    replace(path, &file.to_bytes())
+}

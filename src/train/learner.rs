@@ -1,0 +1,167 @@
+//! A model that learns: one training step, one evaluation, one prediction.
+
+use crate::alrao::{Alrao, Averaging, learning_rates};
+use crate::device::{DType, Device};
+use crate::nn::{BufferKind, Entry, Step, for_each_entry, zero_missing_gradients};
+use crate::ops::catch_up::catch_up;
+use crate::ops::classifiers::{Head, Targets};
+use crate::ops::optimizer::Rule;
+use crate::ops::tally::{Sums, advance, tally};
+use crate::optim::{FlatParameters, Optimizer};
+use crate::tensor::Tensor;
+use crate::train::TrainConfig;
+
+/// Classifiers whose log-posterior is below this take part in the catch-up.
+const CATCH_UP_THRESHOLD: f64 = -20.0;
+
+/// A model on a device with everything that moves it. All its state is in device memory.
+pub struct Learner {
+    model: Alrao,
+    flat: FlatParameters,
+    optimizer: Optimizer,
+    averaging: Averaging,
+    sums: Sums,
+    /// The number of the coming step, I32 `[1]`, 1 for the first.
+    number: Tensor,
+    seed: u64,
+    device: Device,
+    dtype: DType,
+}
+
+impl Learner {
+    /// Moves a model to a device and draws its learning rates. `sample` is a batch of inputs, which tells how many
+    /// features the pre-classifier gives.
+    pub fn new(model: Alrao, sample: &Tensor, config: &TrainConfig, device: &Device) -> Self {
+        let dtype = config.precision.dtype();
+        model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.seed);
+        let flat = FlatParameters::new(&model, &|name| name.starts_with("classifiers."), device, dtype);
+        draw_rates(&model, &flat, config);
+        let alrao = model.config();
+        let learner = Learner {
+            optimizer: Optimizer::new(rule(config), &flat, (config.clip > 0.0).then_some(config.clip)),
+            averaging: Averaging::new(alrao.averaging, alrao.likelihood, alrao.classifiers, alrao.theta, device),
+            sums: Sums::new(device),
+            number: Tensor::from_slice(device, [1], &[1i32]),
+            seed: config.seed,
+            device: device.clone(),
+            dtype,
+            model,
+            flat,
+        };
+        learner.reset_carried_state();
+        learner
+    }
+
+    /// One step, in the paper's order (Algorithm 1): forward under the current posterior, backward, update of all
+    /// parameters, update of the posterior by this step's losses. The losses are those before the update.
+    pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
+        let step = Step::training(&self.device, self.dtype, self.seed, &self.number);
+        let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
+        if let Some(tape) = step.tape() {
+            tape.backward(&head.objective);
+            zero_missing_gradients(&self.model, tape);
+        }
+        self.optimizer.step(Some(&head.flagged), &self.number);
+        self.averaging.update(&head.classifier_losses, samples);
+        tally(&self.sums, &head, samples);
+        advance(&self.number);
+        head
+    }
+
+    /// Lets classifiers that have lost all weight take the average's weights.
+    pub fn catch_up(&self) {
+        let step = Step::evaluation(&self.device, self.dtype);
+        let classifiers = self.model.classifiers();
+        let (weight, bias) = (classifiers.weight().value(&step), classifiers.bias().value(&step));
+        catch_up(&weight, &bias, self.averaging.log_posterior(), CATCH_UP_THRESHOLD);
+    }
+
+    /// Adds the losses of a batch to `sums`, without learning from it.
+    pub fn evaluate(&self, x: &Tensor, targets: Targets, samples: usize, sums: &Sums) {
+        let step = Step::evaluation(&self.device, self.dtype);
+        let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
+        tally(sums, &head, samples);
+    }
+
+    /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
+    pub fn predict(&self, x: &Tensor) -> Tensor {
+        self.model.predict(x, self.averaging.log_posterior(), &Step::evaluation(&self.device, self.dtype))
+    }
+
+    /// Multiplies all learning rates from now on by `factor`.
+    pub fn set_schedule(&self, factor: f64) {
+        self.optimizer.set_schedule(factor);
+    }
+
+    /// Sets state that is carried from one window of a text to the next to zero.
+    pub fn reset_carried_state(&self) {
+        for_each_entry(&self.model, &mut |_, entry| {
+            if let Entry::Buffer(buffer) = entry
+                && buffer.kind() == BufferKind::Carried
+            {
+                buffer.reset();
+            }
+        });
+    }
+
+    /// The weight of each classifier.
+    pub fn posterior(&self) -> Vec<f64> {
+        self.averaging.log_posterior().to_f64s().into_iter().map(f64::exp).collect()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Alrao {
+        &self.model
+    }
+
+    /// The model's parameters and learning rates.
+    pub fn flat(&self) -> &FlatParameters {
+        &self.flat
+    }
+
+    /// What moves the parameters.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// The posterior over the classifiers.
+    pub fn averaging(&self) -> &Averaging {
+        &self.averaging
+    }
+
+    /// Sums over the training steps.
+    pub fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    /// The number of the coming step, I32 `[1]`.
+    pub fn number(&self) -> &Tensor {
+        &self.number
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The precision of parameters and activations.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+}
+
+fn rule(config: &TrainConfig) -> Rule {
+    match (config.optimizer.is_adam(), Rule::ADAM) {
+        (true, Rule::Adam { beta1, beta2, epsilon, .. }) => {
+            Rule::Adam { beta1, beta2, epsilon, weight_decay: config.weight_decay }
+        }
+        _ => Rule::Sgd { momentum: config.momentum, weight_decay: config.weight_decay },
+    }
+}
+
+fn draw_rates(model: &Alrao, flat: &FlatParameters, config: &TrainConfig) {
+    let alrao = model.config();
+    let eta = if config.optimizer.is_alrao() { alrao.eta.clone() } else { config.lr..=config.lr };
+    learning_rates::draw(flat, &eta, alrao.trained_fraction, config.seed);
+    learning_rates::set_classifier_rates(flat, &learning_rates::classifier_rates(alrao.classifiers, &eta));
+}

@@ -1,0 +1,28 @@
+//! Training: the step, epochs, evaluation, the run directory and its checkpoints.
+
+mod checkpoint;
+mod config;
+mod directory;
+mod evaluate;
+mod feed;
+mod learner;
+mod metrics;
+mod observer;
+mod rates;
+mod run;
+mod sample;
+pub mod settings;
+mod tensor_file;
+mod trainer;
+mod training;
+
+pub use checkpoint::{Checkpoint, ModelRecord, Progress, Record};
+pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
+pub use directory::RunDirectory;
+pub use evaluate::{Evaluation, evaluate};
+pub use learner::Learner;
+pub use observer::{Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport};
+pub use run::{Overrides, Run};
+pub use sample::sample;
+pub use trainer::Trainer;
+pub use training::{Outcome, Report, Training};

@@ -1,0 +1,26 @@
+//! Learning rates from a file.
+
+use std::path::Path;
+
+use crate::alrao::learning_rates;
+use crate::error::{Error, Result};
+use crate::optim::FlatParameters;
+use crate::train::tensor_file::TensorFile;
+
+/// Takes the pre-classifier's learning rates from a file with one vector for each of its parameters.
+///
+/// # Errors
+/// One that lists every vector that is missing, unknown, misshapen, or no vector of learning rates.
+pub(crate) fn load_rates(flat: &FlatParameters, path: &Path) -> Result<()> {
+    let file = TensorFile::read(path)?;
+    let mut vectors = std::collections::BTreeMap::new();
+    for (name, array) in &file.arrays {
+        let vector = array.to_f64s().filter(|_| array.shape.len() == 1);
+        let wrong = || {
+            let message = format!("{name} has type {:?} and shape {:?}; a vector of floats is needed", array.dtype, array.shape);
+            Error::file(path, message)
+        };
+        vectors.insert(name.clone(), vector.ok_or_else(wrong)?);
+    }
+    learning_rates::set_from_file(flat, &vectors, &path.display().to_string())
+}

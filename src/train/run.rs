@@ -1,0 +1,179 @@
+//! A run from the command line: from a configuration to a directory.
+
+use std::path::Path;
+
+use crate::alrao::{Alrao, Task};
+use crate::data::{self, Content, Dataset, Kind, SampleShape};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::models::{self, Architecture, Input};
+use crate::nn::Init;
+use crate::train::checkpoint::ModelRecord;
+use crate::train::feed::{self, Feed};
+use crate::train::{Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training};
+
+/// What may be changed when a run is continued.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Passes over the training data.
+    pub epochs: Option<u64>,
+    /// Epochs without a better validation loss after which the run ends.
+    pub patience: Option<u64>,
+    /// Steps after which the run ends at the latest.
+    pub max_steps: Option<u64>,
+    /// Steps from one `step` line to the next.
+    pub log_every: Option<u64>,
+}
+
+/// A run with its directory, ready to train.
+pub struct Run {
+    config: RunConfig,
+    dataset: Dataset,
+    training: Training,
+}
+
+impl Run {
+    /// Loads and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
+    ///
+    /// # Errors
+    /// Where anything the user gave is at fault; no directory is left behind then.
+    pub fn start(config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
+        out.map_or(Ok(()), RunDirectory::check_free)?;
+        let (dataset, mut training) = prepare(&config, device)?;
+        let name = format!("{}-{}-{}", config.model.architecture.name(), dataset.name, config.train.optimizer);
+        training.set_directory(RunDirectory::create(out, &name, &config, &dataset.fingerprint)?);
+        Ok(Run { config, dataset, training })
+    }
+
+    /// Continues a run from its last checkpoint.
+    ///
+    /// # Errors
+    /// Where the directory is not a run, its data has changed, or its checkpoint is not whole.
+    pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
+        let directory = RunDirectory::open(path)?;
+        let (mut config, fingerprint) = RunDirectory::config(path)?;
+        let before = config.clone();
+        let train = &mut config.train;
+        train.epochs = overrides.epochs.unwrap_or(train.epochs);
+        train.patience = overrides.patience.unwrap_or(train.patience);
+        train.max_steps = overrides.max_steps.or(train.max_steps);
+        train.log_every = overrides.log_every.unwrap_or(train.log_every);
+        // The checkpoint holds what these files gave.
+        let (init, rates) = (train.init.take(), train.rates.take());
+        let (dataset, mut training) = prepare(&config, device)?;
+        if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
+            let message = "is not the data this run was started on; give it back its data, or start a new run";
+            return Err(Error::input(format!("--data {}", config.data), message));
+        }
+        (config.train.init, config.train.rates) = (init, rates);
+        if config != before {
+            directory.write_config(&config, &dataset.fingerprint)?;
+        }
+        training.restore(directory)?;
+        Ok(Run { config, dataset, training })
+    }
+
+    /// What the run is a function of.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The run's data.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Where it writes to.
+    pub fn directory(&self) -> &Path {
+        self.training.directory().map(RunDirectory::path).expect("a run has a directory")
+    }
+
+    /// Whether everything is done.
+    pub fn is_finished(&self) -> bool {
+        self.training.is_finished()
+    }
+
+    /// The training itself.
+    pub fn training(&self) -> &Training {
+        &self.training
+    }
+
+    /// Trains to the end, or until `stop` is set.
+    ///
+    /// # Errors
+    /// As [`Training::run`].
+    pub fn train(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
+        self.training.run(observer, stop)
+    }
+}
+
+/// What a model of this architecture takes.
+pub(crate) fn kind(architecture: Architecture) -> Kind {
+    match architecture {
+        Architecture::CharLstm => Kind::Text,
+        _ => Kind::Arrays,
+    }
+}
+
+fn prepare(config: &RunConfig, device: &Device) -> Result<(Dataset, Training)> {
+    check_precision(config.train.precision, device)?;
+    let dataset = data::load(&config.data, kind(config.model.architecture), config.valid_split)?;
+    let feed = Feed::new(&dataset, &config.train, device)?;
+    let input = input(&dataset);
+    let task = feed::task(&dataset);
+    let pre_classifier = models::build(&config.model, input, &mut Init::new(config.train.seed))?;
+    let record = model_record(config, &dataset, input, task);
+    let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
+    let learner = Learner::new(model, &feed.sample(), &config.train, device);
+    let training = Training::new(learner, feed, config.train.clone(), Some(record))?;
+    Ok((dataset, training))
+}
+
+/// Refuses a precision that the device does not have.
+pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<()> {
+    match (device, precision) {
+        (Device::Cpu(_), Precision::F32 | Precision::F64) => Ok(()),
+        (Device::Cpu(_), _) => {
+            let message = format!("{precision} is a GPU's; the cpu computes in f32 or f64");
+            Err(Error::input("--precision", message))
+        }
+    }
+}
+
+/// What the data gives to a model.
+pub(crate) fn input(dataset: &Dataset) -> Input {
+    match &dataset.content {
+        Content::Text(text) => Input::Tokens { vocabulary: text.vocabulary.len() },
+        Content::Arrays(arrays) => match arrays.sample {
+            SampleShape::Image { height, width, channels } => Input::Image { height, width, channels },
+            SampleShape::Vector { size } => Input::Vector { size },
+        },
+    }
+}
+
+fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
+    let (vocabulary, normalisation) = match &dataset.content {
+        Content::Text(text) => (Some(text.vocabulary.iter().collect()), None),
+        Content::Arrays(arrays) => {
+            let own = arrays.normalisation.as_ref();
+            (None, own.map(|own| (own.mean.clone(), own.deviation.clone())))
+        }
+    };
+    ModelRecord {
+        architecture: config.model.architecture.name().to_owned(),
+        width: config.model.width,
+        hidden: config.model.hidden.clone(),
+        dropout: config.model.dropout,
+        classifiers: config.alrao.classifiers,
+        outputs: task.outputs(),
+        regression: matches!(task, Task::Regression { .. }),
+        input: match input {
+            Input::Image { height, width, channels } => vec![height, width, channels],
+            Input::Vector { size } => vec![size],
+            Input::Tokens { vocabulary } => vec![vocabulary],
+        },
+        precision: config.train.precision.name().to_owned(),
+        vocabulary,
+        normalisation,
+    }
+}

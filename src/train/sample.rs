@@ -1,0 +1,108 @@
+//! Text written by a trained model, character by character.
+
+use std::path::Path;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::random::{Philox, Purpose, Stream};
+use crate::tensor::Tensor;
+use crate::train::evaluate::{Trained, load, locate};
+use crate::train::TrainConfig;
+
+/// Lets the best model of a run, or the model of a checkpoint, go on from `prompt` for `length` characters. At
+/// temperature 1 each is drawn from the model's own probabilities; towards 0 it is the likeliest one.
+///
+/// # Errors
+/// Where the source is no model of text, or the prompt has a character it does not know.
+pub fn sample(
+    source: &Path,
+    length: usize,
+    temperature: f64,
+    prompt: &str,
+    seed: u64,
+    device: &Device,
+) -> Result<String> {
+    if !(temperature.is_finite() && temperature >= 0.0) {
+        return Err(Error::input("--temperature", format!("{temperature} is no number from 0 on")));
+    }
+    let (file, _) = locate(source)?;
+    let trained = load(&file, TrainConfig::default(), device)?;
+    let vocabulary: Vec<char> = match &trained.record.vocabulary {
+        Some(vocabulary) => vocabulary.chars().collect(),
+        None => return Err(Error::file(&file, "is no model of text, so it has nothing to say")),
+    };
+    let mut log_probabilities = read_prompt(&trained, &vocabulary, prompt)?;
+    let mut stream = Philox::new(seed, Purpose::Sampling).stream(0);
+    let mut text = String::from(prompt);
+    for _ in 0..length {
+        let code = draw(&log_probabilities, temperature, &mut stream);
+        text.push(vocabulary[code]);
+        log_probabilities = next(&trained, code);
+    }
+    Ok(text)
+}
+
+/// What may follow the prompt; an empty prompt stands for the first line end, or the first character there is.
+fn read_prompt(trained: &Trained, vocabulary: &[char], prompt: &str) -> Result<Vec<f64>> {
+    let code = |character: char| vocabulary.iter().position(|own| *own == character);
+    let unknown = |character| {
+        Error::input("--prompt", format!("has the character {character:?}, which the model does not know"))
+    };
+    let mut codes = Vec::new();
+    for character in prompt.chars() {
+        codes.push(code(character).ok_or_else(|| unknown(character))?);
+    }
+    if codes.is_empty() {
+        codes.push(code('\n').unwrap_or(0));
+    }
+    trained.learner.reset_carried_state();
+    let mut log_probabilities = Vec::new();
+    for code in codes {
+        log_probabilities = next(trained, code);
+    }
+    Ok(log_probabilities)
+}
+
+fn next(trained: &Trained, code: usize) -> Vec<f64> {
+    let token = Tensor::from_slice(trained.learner.device(), [1, 1], &[code as i32]);
+    trained.learner.predict(&token).to_f64s()
+}
+
+fn draw(log_probabilities: &[f64], temperature: f64, stream: &mut Stream) -> usize {
+    let best = (0..log_probabilities.len()).fold(0, |best, code| {
+        if log_probabilities[code] > log_probabilities[best] { code } else { best }
+    });
+    let top = log_probabilities[best];
+    if temperature == 0.0 || !top.is_finite() {
+        return best;
+    }
+    let weights: Vec<f64> = log_probabilities.iter().map(|log| ((log - top) / temperature).exp()).collect();
+    let mut left = stream.uniform() * weights.iter().sum::<f64>();
+    for (code, weight) in weights.iter().enumerate() {
+        left -= weight;
+        if left < 0.0 {
+            return code;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temperature_zero_takes_the_likeliest() {
+        let mut stream = Philox::new(0, Purpose::Sampling).stream(0);
+        assert_eq!(draw(&[-2.0, -0.1, -3.0], 0.0, &mut stream), 1);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let mut stream = Philox::new(0, Purpose::Sampling).stream(0);
+        let log_probabilities = [0.7f64.ln(), 0.2f64.ln(), 0.1f64.ln()];
+        let mut counts = [0; 3];
+        (0..10_000).for_each(|_| counts[draw(&log_probabilities, 1.0, &mut stream)] += 1);
+        assert!((6_800..7_200).contains(&counts[0]) && (1_850..2_150).contains(&counts[1]), "{counts:?}");
+    }
+}

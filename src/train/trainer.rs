@@ -1,0 +1,69 @@
+//! Training of a user's own model.
+
+use std::path::{Path, PathBuf};
+
+use crate::alrao::Alrao;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::train::feed::{Feed, task};
+use crate::train::{Learner, Observer, Report, StopFlag, TrainConfig, Training};
+
+/// Trains a model on a data set, without a run directory: the best epoch's model is kept in memory.
+///
+/// ```no_run
+/// use alrao::nn::{Init, Linear};
+/// use alrao::train::{Silent, TrainConfig, Trainer};
+/// use alrao::{Alrao, AlraoConfig, Device, data};
+/// let dataset = data::load("digits.safetensors", data::Kind::Arrays, 0.2)?;
+/// let model = Alrao::classifier(Linear::new(64, 32, &mut Init::new(0)), 10, AlraoConfig::default());
+/// let report = Trainer::new(model, dataset, TrainConfig::default()).run(&Device::cpu(), &mut Silent)?;
+/// println!("{:?}", report.test);
+/// # Ok::<(), alrao::Error>(())
+/// ```
+pub struct Trainer {
+    model: Alrao,
+    dataset: Dataset,
+    config: TrainConfig,
+    stop: StopFlag,
+    weights: Option<PathBuf>,
+}
+
+impl Trainer {
+    /// A training of `model` on `dataset`.
+    pub fn new(model: Alrao, dataset: Dataset, config: TrainConfig) -> Self {
+        Trainer { model, dataset, config, stop: StopFlag::default(), weights: None }
+    }
+
+    /// Lets somebody else end the training early.
+    pub fn stop_flag(mut self, stop: &StopFlag) -> Self {
+        self.stop = stop.clone();
+        self
+    }
+
+    /// Writes the trained state to a file at the end, under PyTorch's names.
+    pub fn save_to(mut self, path: &Path) -> Self {
+        self.weights = Some(path.to_owned());
+        self
+    }
+
+    /// Trains.
+    ///
+    /// # Errors
+    /// Where data and model do not fit, or as [`Training::run`].
+    pub fn run(self, device: &Device, observer: &mut dyn Observer) -> Result<Report> {
+        let wanted = task(&self.dataset);
+        if self.model.task() != wanted {
+            let message = format!("the model's task is {:?}, the data's is {wanted:?}", self.model.task());
+            return Err(Error::input(&self.dataset.name, message));
+        }
+        let feed = Feed::new(&self.dataset, &self.config, device)?;
+        let learner = Learner::new(self.model, &feed.sample(), &self.config, device);
+        let mut training = Training::new(learner, feed, self.config, None)?;
+        let report = training.run(observer, &self.stop)?;
+        match &self.weights {
+            Some(path) => training.write_state(path).map(|()| report),
+            None => Ok(report),
+        }
+    }
+}
