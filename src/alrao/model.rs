@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 
 use crate::alrao::{AlraoConfig, Classifiers};
 use crate::nn::{Init, Module, Step, Visitor};
-use crate::ops::classifiers::{Head, PredictionKind, Targets};
+use crate::ops::classifiers::{Head, Targets};
+use crate::ops::prediction::PredictionKind;
 use crate::tensor::Tensor;
 
 /// What a model predicts.
