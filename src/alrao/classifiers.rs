@@ -2,7 +2,7 @@
 
 use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
 use crate::ops::classifiers as op;
-use crate::ops::prediction::{PredictionKind, outputs, predict};
+use crate::ops::prediction::{PredictionKind, predict};
 use crate::tensor::Tensor;
 
 /// All N_cl copies of the last layer in one weight `[N_cl, K, d]` and one bias `[N_cl, K]`, each with initial values
@@ -63,7 +63,7 @@ impl Classifiers {
 impl Module for Classifiers {
     /// The outputs of every copy, `[samples, N_cl, K]`, without a gradient.
     fn forward(&self, z: &Tensor, step: &Step) -> Tensor {
-        outputs(z, &self.weight.value(step), &self.bias.value(step))
+        op::outputs(z, &self.weight.value(step), &self.bias.value(step))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
