@@ -1,6 +1,7 @@
 //! The integration tests, one binary.
 
 mod averaging;
+mod conversion;
 mod golden;
 mod gradients;
 mod lstm;
