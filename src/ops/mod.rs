@@ -3,6 +3,8 @@
 //! `docs/adding-an-op.md` shows how to add one.
 
 pub mod concatenate;
+pub mod conv2d;
+pub mod depthwise;
 pub mod elementwise;
 pub mod matmul;
 pub mod reduce;
