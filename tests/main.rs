@@ -5,4 +5,5 @@ mod golden;
 mod gradients;
 mod lstm;
 mod sequence;
+mod training;
 mod update;
