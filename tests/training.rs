@@ -28,7 +28,7 @@ impl Net {
 
 impl Module for Net {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.second.forward(&self.first.forward(x, step).relu(), step).relu()
+        self.second.forward(&self.first.forward(x, step).tanh(), step).tanh()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -37,8 +37,8 @@ impl Module for Net {
     }
 }
 
-/// Points in the plane, in class 1 inside a ring.
-fn ring(samples: usize, number: u64) -> Split {
+/// Points in the plane, in class 1 where their coordinates have the same sign: no linear model tells them apart.
+fn quadrants(samples: usize, number: u64) -> Split {
     let mut stream = Philox::new(1, Purpose::Data).stream(number);
     let points: Vec<f32> = (0..2 * samples).map(|_| stream.uniform_in(-1.0, 1.0) as f32).collect();
     let is_inside =
@@ -47,10 +47,10 @@ fn ring(samples: usize, number: u64) -> Split {
     Split { inputs: Inputs::Floats(points), targets: Targets::Classes(classes) }
 }
 
-fn rings() -> Dataset {
-    let part = |samples, number| Arc::new(ring(samples, number));
+fn plane() -> Dataset {
+    let part = |samples, number| Arc::new(quadrants(samples, number));
     Dataset {
-        name: "rings".into(),
+        name: "plane".into(),
         fingerprint: String::new(),
         content: Content::Arrays(Arrays {
             train: part(500, 0),
@@ -68,7 +68,7 @@ fn config() -> TrainConfig {
 }
 
 fn trainer(config: TrainConfig) -> Trainer {
-    Trainer::new(Alrao::classifier(Net::new(2, 64), 2, AlraoConfig::default()), rings(), config)
+    Trainer::new(Alrao::classifier(Net::new(2, 64), 2, AlraoConfig::default()), plane(), config)
 }
 
 /// The losses of every step, exactly.
@@ -90,7 +90,7 @@ fn losses(config: TrainConfig, device: &Device) -> Vec<u64> {
 }
 
 #[test]
-fn a_ring_is_learnt_without_a_learning_rate() {
+fn quadrants_are_learnt_without_a_learning_rate() {
     let report = trainer(config()).run(&Device::cpu(), &mut Silent).unwrap();
     assert_eq!(report.outcome, Outcome::Finished);
     let accuracy = report.test.unwrap().accuracy.unwrap();
@@ -137,7 +137,7 @@ fn equal_rates_and_one_classifier_are_plain_sgd_to_the_bit() {
         let config = TrainConfig { optimizer, lr: 0.05, epochs: 2, log_every: 1, ..config() };
         let mut losses = Losses::default();
         let model = Alrao::classifier(Net::new(2, 16), 2, alrao);
-        Trainer::new(model, rings(), config).run(&Device::cpu(), &mut losses).unwrap();
+        Trainer::new(model, plane(), config).run(&Device::cpu(), &mut losses).unwrap();
         losses.0
     };
     assert_eq!(run(Optimizer::Alrao, 0.05), run(Optimizer::Sgd, 0.05));
