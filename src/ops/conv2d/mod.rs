@@ -1,9 +1,17 @@
 //! Convolution of channels-last images.
 
 use crate::device::Device;
-use crate::device::cpu::{Cpu, Float, Matrix, gemm};
+mod kernel;
+mod panels;
+mod walk;
+mod weight_gradient;
+
+use self::kernel::{OUTSIDE, Start};
+use self::walk::{Channels, Walk};
+use self::weight_gradient::{Operands, add_weight_gradient};
+use crate::device::cpu::{Cpu, Float};
 use crate::ops::reduce::add_column_sums;
-use crate::tape::{Gradients, record};
+use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// How a kernel moves over an image.
@@ -89,32 +97,61 @@ impl Geometry {
         self.out_height * self.out_width
     }
 
-    /// Calls `visit(output pixel, tap, input pixel)` for every pair inside one image.
-    fn taps(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    /// The number of the pixel that an output pixel's tap reads; [`OUTSIDE`] in the padding.
+    fn input_pixel(&self, image: usize, [p, q]: [usize; 2], tap: usize) -> usize {
         let Conv2dConfig { stride, padding, .. } = self.config;
-        for pixel in 0..self.out_pixels() {
-            let (p, q) = (pixel / self.out_width, pixel % self.out_width);
-            for tap in 0..self.kernel_height * self.kernel_width {
-                let row = p * stride + tap / self.kernel_width;
-                let column = q * stride + tap % self.kernel_width;
-                let inside = row >= padding && column >= padding;
-                if inside && row - padding < self.height && column - padding < self.width {
-                    visit(pixel, tap, (row - padding) * self.width + column - padding);
-                }
-            }
+        let row = (p * stride + tap / self.kernel_width).wrapping_sub(padding);
+        let column = (q * stride + tap % self.kernel_width).wrapping_sub(padding);
+        if row >= self.height || column >= self.width {
+            return OUTSIDE;
+        }
+        (image * self.height + row) * self.width + column
+    }
+
+    /// The output's pixels and the input pixels that each reads.
+    fn forward_walk(&self) -> Walk {
+        let padding = self.config.padding as isize;
+        let taps = 0..self.kernel_height * self.kernel_width;
+        Walk {
+            images: self.images,
+            out_size: [self.out_height, self.out_width],
+            start: [0, 0],
+            step: 1,
+            source_size: [self.height, self.width],
+            source_step: self.config.stride,
+            taps: taps
+                .map(|tap| [tap / self.kernel_width, tap % self.kernel_width])
+                .map(|tap| tap.map(|offset| offset as isize - padding))
+                .collect(),
         }
     }
 
-    /// The patches of one image and group, `[P Q, R S C]`.
-    fn patches<T: Float>(&self, x: &[T], pitch: usize, group: usize) -> Vec<T> {
-        let (depth, channels) = (self.depth(), self.channels);
-        let mut patches = vec![T::ZERO; self.out_pixels() * depth];
-        self.taps(|out, tap, pixel| {
-            let start = pixel * pitch + group * channels;
-            let to = out * depth + tap * channels;
-            patches[to..to + channels].copy_from_slice(&x[start..start + channels]);
-        });
-        patches
+    /// The input's pixels whose place is `start` modulo the stride, the output pixels that read each, and by which
+    /// taps.
+    fn backward_walk(&self, start: [usize; 2]) -> (Walk, Vec<usize>) {
+        let Conv2dConfig { stride, padding, .. } = self.config;
+        let distance =
+            |axis: usize, offset: usize| (start[axis] + padding) as isize - offset as isize;
+        let (mut taps, mut numbers) = (Vec::new(), Vec::new());
+        for tap in 0..self.kernel_height * self.kernel_width {
+            let (y, x) =
+                (distance(0, tap / self.kernel_width), distance(1, tap % self.kernel_width));
+            let stride = stride as isize;
+            if y % stride == 0 && x % stride == 0 {
+                taps.push([y / stride, x / stride]);
+                numbers.push(tap);
+            }
+        }
+        let walk = Walk {
+            images: self.images,
+            out_size: [self.height, self.width],
+            start,
+            step: stride,
+            source_size: [self.out_height, self.out_width],
+            source_step: 1,
+            taps,
+        };
+        (walk, numbers)
     }
 }
 
@@ -168,30 +205,22 @@ fn forward<T: Float>(
     out: &Tensor,
     geometry: Geometry,
 ) {
-    let (depth, pixels) = (geometry.depth(), geometry.out_pixels());
-    let (groups, features) = (geometry.config.groups, geometry.features);
-    let (pitch, columns) = (x.pitch(), groups * features);
+    let Geometry { channels, features, .. } = geometry;
     let (images, weights) = (x.read::<T>(), weight.read::<T>());
     let bias = bias.map(|bias| bias.read::<T>());
     let (bias, mut to) = (bias.as_deref(), out.write::<T>());
-    let work = geometry.images * pixels * depth * columns;
-    cpu.pieces(&mut to, pixels * columns, work, |image, to| {
-        if let Some(bias) = bias {
-            to.chunks_mut(columns).for_each(|row| row.copy_from_slice(bias));
-        }
-        let x = &images[image * geometry.height * geometry.width * pitch..];
-        for group in 0..groups {
-            let patches = geometry.patches(x, pitch, group);
-            gemm(
-                [pixels, features, depth],
-                Matrix::rows(&patches, depth),
-                Matrix::rows(&weights[group * features * depth..], depth).transposed(),
-                &mut to[group * features..],
-                columns,
-                bias.is_some(),
-            );
-        }
-    });
+    let walk = geometry.forward_walk();
+    for group in 0..geometry.config.groups {
+        let own = group * features * geometry.depth()..(group + 1) * features * geometry.depth();
+        let panels = panels::by_feature(cpu, geometry, &weights[own]);
+        let start = match bias {
+            Some(bias) => Start::Bias(&bias[group * features..]),
+            None => Start::Zero,
+        };
+        let source = Channels { pitch: x.pitch(), column: group * channels, width: channels };
+        let columns = Channels { pitch: out.pitch(), column: group * features, width: features };
+        walk.run(cpu, (&images, source), &panels, (&mut to, columns), start);
+    }
 }
 
 fn backward<T: Float>(
@@ -202,55 +231,48 @@ fn backward<T: Float>(
     (gradients, has_bias): (&mut Gradients, bool),
     geometry: Geometry,
 ) {
-    let (depth, pixels, channels) = (geometry.depth(), geometry.out_pixels(), geometry.channels);
-    let (groups, features) = (geometry.config.groups, geometry.features);
-    let (pitch, dy_pitch) = (x.pitch(), dy.pitch());
-    let image_pixels = geometry.height * geometry.width;
-    let work = geometry.images * pixels * depth * groups * features;
-    let out_gradient = dy.read::<T>();
-    if let Some(dx) = gradients.sum_slot(0, x) {
-        let (weights, dx_pitch) = (weight.read::<T>(), dx.pitch());
-        cpu.pieces(&mut dx.write::<T>(), image_pixels * dx_pitch, work, |image, dx| {
-            let dy = &out_gradient[image * pixels * dy_pitch..];
-            let mut patches = vec![T::ZERO; pixels * depth];
-            for group in 0..groups {
-                gemm(
-                    [pixels, depth, features],
-                    Matrix::rows(&dy[group * features..], dy_pitch),
-                    Matrix::rows(&weights[group * features * depth..], depth),
-                    &mut patches,
-                    depth,
-                    false,
-                );
-                geometry.taps(|out, tap, pixel| {
-                    let start = pixel * dx_pitch + group * channels;
-                    let from = &patches[out * depth + tap * channels..][..channels];
-                    let to = &mut dx[start..start + channels];
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
-                });
-            }
-        });
+    if let Some(slot) = gradients.slot(0, x) {
+        input_gradient::<T>(cpu, weight, dy, &slot, geometry);
     }
+    let dy_values = dy.read::<T>();
     if let Some(dw) = gradients.sum_slot(1, weight) {
-        let images = x.read::<T>();
-        let mut dw = dw.write::<T>();
-        for image in 0..geometry.images {
-            let x = &images[image * image_pixels * pitch..];
-            let dy = &out_gradient[image * pixels * dy_pitch..];
-            for group in 0..groups {
-                let patches = geometry.patches(x, pitch, group);
-                gemm(
-                    [features, depth, pixels],
-                    Matrix::rows(&dy[group * features..], dy_pitch).transposed(),
-                    Matrix::rows(&patches, depth),
-                    &mut dw[group * features * depth..],
-                    depth,
-                    true,
-                );
-            }
+        let (images, mut dw) = (x.read::<T>(), dw.write::<T>());
+        let Geometry { channels, features, .. } = geometry;
+        let pieces = dw.chunks_mut((features * geometry.depth()).max(1));
+        for (group, dw) in pieces.enumerate() {
+            let operands = Operands {
+                x: (&images[..], x.pitch(), group * channels),
+                dy: (&dy_values[..], dy.pitch(), group * features),
+            };
+            add_weight_gradient(cpu, geometry, &operands, dw);
         }
     }
     if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
-        add_column_sums(cpu, &out_gradient, dy_pitch, &mut db.write::<T>());
+        add_column_sums(cpu, &dy_values, dy.pitch(), &mut db.write::<T>());
+    }
+}
+
+fn input_gradient<T: Float>(
+    cpu: &Cpu,
+    weight: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+    geometry: Geometry,
+) {
+    let Geometry { channels, features, .. } = geometry;
+    let (weights, dy_values) = (weight.read::<T>(), dy.read::<T>());
+    let mut dx = slot.tensor.write::<T>();
+    let start = if slot.add { Start::Output } else { Start::Zero };
+    let (stride, length) = (geometry.config.stride, features * geometry.depth());
+    for phase in 0..stride * stride {
+        let (walk, taps) = geometry.backward_walk([phase / stride, phase % stride]);
+        for group in 0..geometry.config.groups {
+            let own = &weights[group * length..(group + 1) * length];
+            let panels = panels::by_channel(cpu, geometry, &taps, own);
+            let source = Channels { pitch: dy.pitch(), column: group * features, width: features };
+            let pitch = slot.tensor.pitch();
+            let columns = Channels { pitch, column: group * channels, width: channels };
+            walk.run(cpu, (&dy_values, source), &panels, (&mut dx, columns), start);
+        }
     }
 }
