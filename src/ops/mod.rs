@@ -2,8 +2,11 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+pub mod batch_norm;
 pub mod concatenate;
 pub mod elementwise;
+pub mod flatten;
 pub mod matmul;
+pub mod pool;
 pub mod reduce;
 pub mod view;
