@@ -4,6 +4,8 @@
 
 pub mod batch_norm;
 pub mod concatenate;
+pub mod conv2d;
+pub mod depthwise;
 pub mod elementwise;
 pub mod flatten;
 pub mod matmul;

@@ -4,6 +4,7 @@
 //! its family.
 
 mod arithmetic;
+mod convolution;
 mod head;
 mod sequence;
 mod vision;
@@ -36,7 +37,7 @@ fn draw(shape: Shape, number: u64) -> Vec<f64> {
 }
 
 fn table() -> Vec<Row> {
-    [arithmetic::rows(), vision::rows(), sequence::rows(), head::rows()]
+    [arithmetic::rows(), convolution::rows(), vision::rows(), sequence::rows(), head::rows()]
         .into_iter()
         .flatten()
         .collect()
