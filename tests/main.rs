@@ -1,3 +1,5 @@
 //! The integration tests, one binary.
 
 mod gradients;
+mod lstm;
+mod sequence;

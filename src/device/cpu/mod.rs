@@ -3,6 +3,7 @@
 mod float;
 mod gemm;
 mod memory;
+mod packed;
 #[macro_use]
 pub(crate) mod vector;
 
@@ -15,6 +16,7 @@ pub(crate) use float::Float;
 pub(crate) use gemm::{Matrix, gemm};
 pub(crate) use memory::Block;
 pub use memory::{ReadGuard, WriteGuard};
+pub(crate) use packed::Packed;
 
 /// Work below this many element operations is done on the calling thread: waking another costs more.
 const SERIAL_WORK: usize = 1 << 15;

@@ -27,6 +27,17 @@ impl Level {
             Level::Avx512 => "AVX-512",
         }
     }
+
+    /// Whether there are 32 vector registers and not 16.
+    pub fn has_32_registers(self) -> bool {
+        match self {
+            Level::Plain => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => false,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => true,
+        }
+    }
 }
 
 /// The best level this processor has.

@@ -1,0 +1,64 @@
+//! The language model of the paper's section 4: an embedding and two recurrent layers.
+
+use crate::nn::{Dropout, Embedding, Init, Lstm, Module, Step, Visitor};
+use crate::tensor::Tensor;
+
+/// Recurrent layers.
+const LAYERS: usize = 2;
+
+/// Components of the embedding, and units of each layer, at width 1.
+const UNITS: f64 = 100.0;
+
+/// Tokens (I32, `[T, B]`) to features `[T B, hidden]`, with time the slower index.
+///
+/// The state is carried from one window of a text to the next; see [`Lstm`]. Dropout stands before the recurrent layers,
+/// between them and after them.
+///
+/// ```
+/// use alrao::models::char_lstm::CharLstm;
+/// use alrao::nn::{Init, Module, Step};
+/// use alrao::{DType, Device, Tensor};
+/// let device = Device::cpu();
+/// let model = CharLstm::new(50, 0.1, 0.2, &mut Init::new(0));
+/// let tokens = Tensor::zeros(&device, [7, 2], DType::I32);
+/// let features = model.forward(&tokens, &Step::evaluation(&device, DType::F32));
+/// assert_eq!(features.shape(), [14, model.features()].into());
+/// ```
+pub struct CharLstm {
+    encoder: Embedding,
+    rnn: Lstm,
+    dropout: Dropout,
+    features: usize,
+}
+
+impl CharLstm {
+    /// A model of `vocabulary` tokens whose sizes are `width` times the paper's 100, rounded. The embedding is uniform
+    /// in ±0.1.
+    pub fn new(vocabulary: usize, width: f64, dropout: f64, init: &mut Init) -> Self {
+        let units = ((UNITS * width + 0.5).floor() as usize).max(1);
+        CharLstm {
+            encoder: Embedding::uniform(vocabulary, units, 0.1, init),
+            rnn: Lstm::new(units, units, LAYERS, dropout, init),
+            dropout: Dropout::new(dropout),
+            features: units,
+        }
+    }
+
+    /// Number of features that the model ends in.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+}
+
+impl Module for CharLstm {
+    fn forward(&self, tokens: &Tensor, step: &Step) -> Tensor {
+        let x = self.dropout.forward(&self.encoder.forward(tokens, step), step);
+        let y = self.dropout.forward(&self.rnn.forward(&x, step), step);
+        y.reshape([y.shape().rows(), self.features])
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child("encoder", &self.encoder);
+        visitor.child("rnn", &self.rnn);
+    }
+}

@@ -1,0 +1,32 @@
+//! Random omission of activations in training.
+
+use crate::nn::{Module, Step, Visitor};
+use crate::ops::dropout::dropout;
+use crate::tensor::Tensor;
+
+/// In training, sets each element to 0 with a probability and scales the others up; else does nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    probability: f64,
+}
+
+impl Dropout {
+    /// Panics where the probability is not in `0..=1`.
+    pub fn new(probability: f64) -> Self {
+        assert!((0.0..=1.0).contains(&probability), "dropout: probability {probability}");
+        Dropout { probability }
+    }
+}
+
+impl Module for Dropout {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        match step.next_mask() {
+            Some(mask) if self.probability > 0.0 => {
+                dropout(x, self.probability, mask.seed, &mask.step, mask.layer)
+            }
+            _ => x.clone(),
+        }
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}

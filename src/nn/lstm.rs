@@ -1,0 +1,104 @@
+//! Long short-term memory, in several layers.
+
+use crate::nn::{Buffer, Dropout, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::ops::elementwise::accumulate;
+use crate::ops::lstm::{LstmWeights, lstm};
+use crate::tape::Slot;
+use crate::tensor::Tensor;
+
+/// Recurrent layers on top of each other: `[T, B, inputs]` to the last layer's outputs `[T, B, hidden]`.
+///
+/// The state is carried from call to call, in training and in evaluation, cut from the graph. It lives in the buffers
+/// `h` and `c`, `[layers, B, hidden]`, and is zero at first, after a reset (of buffers of kind
+/// [`Carried`](crate::nn::BufferKind::Carried)), and whenever the batch has another width than in the call before.
+///
+/// Features are the units: the four gates of a unit share its learning rate, and so do a layer's four parameters.
+pub struct Lstm {
+    layers: Vec<Layer>,
+    hidden: usize,
+    dropout: Dropout,
+    h: Buffer,
+    c: Buffer,
+}
+
+struct Layer {
+    weight_ih: Parameter,
+    weight_hh: Parameter,
+    bias_ih: Parameter,
+    bias_hh: Parameter,
+}
+
+impl Lstm {
+    /// Weights and biases uniform in `±1/sqrt(hidden)`, as PyTorch's; dropout between the layers.
+    pub fn new(inputs: usize, hidden: usize, layers: usize, dropout: f64, init: &mut Init) -> Self {
+        let layer = |number| Layer::new(if number == 0 { inputs } else { hidden }, hidden, init);
+        Lstm {
+            layers: (0..layers).map(layer).collect(),
+            hidden,
+            dropout: Dropout::new(dropout),
+            h: Buffer::carried(),
+            c: Buffer::carried(),
+        }
+    }
+}
+
+impl Layer {
+    fn new(inputs: usize, hidden: usize, init: &mut Init) -> Self {
+        let group = init.group();
+        let bound = 1.0 / (hidden as f64).sqrt();
+        let features = |inner| Features { count: hidden, inner, group };
+        let rows = 4 * hidden;
+        let same = FileLayout::Same;
+        Layer {
+            weight_ih: init.uniform([rows, inputs], bound, features(inputs), same),
+            weight_hh: init.uniform([rows, hidden], bound, features(hidden), same),
+            bias_ih: init.uniform([rows], bound, features(1), same),
+            bias_hh: init.uniform([rows], bound, features(1), same),
+        }
+    }
+
+    /// The layer's outputs from the state in `h` and `c`, which then hold the state after the last time.
+    fn forward(&self, x: &Tensor, step: &Step, h: &Tensor, c: &Tensor) -> Tensor {
+        let weights = LstmWeights {
+            weight_ih: &self.weight_ih.value(step),
+            weight_hh: &self.weight_hh.value(step),
+            bias_ih: &self.bias_ih.value(step),
+            bias_hh: &self.bias_hh.value(step),
+        };
+        let out = lstm(x, weights, h, c);
+        for (last, state) in [(&out.h, h), (&out.c, c)] {
+            accumulate(last, &Slot { tensor: state.clone(), add: false });
+        }
+        out.y
+    }
+}
+
+impl Module for Lstm {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        assert!(x.shape().rank() == 3, "lstm: input {}, not [T, B, I]", x.shape());
+        let (batch, hidden) = (x.shape()[1], self.hidden);
+        let shape = [self.layers.len(), batch, hidden];
+        let [h, c] =
+            [&self.h, &self.c].map(|state| state.shaped(shape, step.device(), step.dtype()));
+        let mut x = x.clone();
+        for (number, layer) in self.layers.iter().enumerate() {
+            if number > 0 {
+                x = self.dropout.forward(&x, step);
+            }
+            let [h, c] = [&h, &c].map(|state| state.slice(0, number, 1).reshape([batch, hidden]));
+            x = layer.forward(&x, step, &h, &c);
+        }
+        x
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        for (number, layer) in self.layers.iter().enumerate() {
+            visitor.parameter(&format!("weight_ih_l{number}"), &layer.weight_ih);
+            visitor.parameter(&format!("weight_hh_l{number}"), &layer.weight_hh);
+            visitor.parameter(&format!("bias_ih_l{number}"), &layer.bias_ih);
+            visitor.parameter(&format!("bias_hh_l{number}"), &layer.bias_hh);
+        }
+        visitor.buffer("h", &self.h);
+        visitor.buffer("c", &self.c);
+    }
+}

@@ -1,0 +1,124 @@
+//! The mean negative log-likelihood of labels under a softmax.
+
+use crate::device::cpu::{Cpu, Float, vector, vector::lane_sum, vector::vectorised};
+use crate::device::{DType, Device};
+use crate::tape::{Slot, record};
+use crate::tensor::{Tensor, float_dispatch};
+
+/// Elements that one task works on.
+const PIECE: usize = 1 << 12;
+
+/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar.
+///
+/// Panics where a label is outside `0..K`. NaN for an empty batch.
+///
+/// ```
+/// use alrao::{Device, Tensor, ops::cross_entropy::cross_entropy};
+/// let device = Device::cpu();
+/// let logits = Tensor::from_slice(&device, [1, 2], &[1000f32, 1000.0]);
+/// let labels = Tensor::from_slice(&device, [1], &[1i32]);
+/// assert_eq!(cross_entropy(&logits, &labels).item() as f32, 2f32.ln());
+/// ```
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    let (shape, own) = (logits.shape(), labels.shape());
+    assert!(
+        shape.rank() == 2 && own.extents() == &shape.extents()[..1],
+        "cross_entropy: logits {shape} and labels {own}, not [batch, classes] and [batch]"
+    );
+    assert!(
+        labels.dtype() == DType::I32,
+        "cross_entropy: labels are {:?}, not I32",
+        labels.dtype()
+    );
+    let normalisers = logits.empty_like([shape[0], 2]);
+    let out = logits.empty_like([]);
+    match logits.device() {
+        Device::Cpu(cpu) => float_dispatch!(logits.dtype(), "cross_entropy", T => {
+            forward::<T>(cpu, logits, labels, &normalisers, &out);
+        }),
+    }
+    let (kept, labels) = (logits.detach(), labels.clone());
+    record(out, &[logits], move |dy, gradients| {
+        let Some(slot) = gradients.slot(0, &kept) else { return };
+        match dy.device() {
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "cross_entropy", T => {
+                backward::<T>(cpu, &kept, &labels, &normalisers, dy, &slot);
+            }),
+        }
+    })
+}
+
+vectorised! {
+    /// The largest `x_k`, and `log sum_k e^(x_k - largest)`. Kept apart, since their sum would round a small loss off.
+    fn normaliser[T: Float](x: &[T]) -> [T; 2] {
+        let mut largest = x[0];
+        for x in x {
+            largest = if *x > largest { *x } else { largest };
+        }
+        [largest, lane_sum(x.len(), |k| (x[k] - largest).exp::<FUSED>()).ln()]
+    }
+}
+
+vectorised! {
+    /// `dx_k = p_k scale`, stored or added.
+    fn scaled_softmax[T: Float](x: &[T], largest: T, log_sum: T, scale: T, dx: &mut [T], add: bool) {
+        for (dx, x) in dx.iter_mut().zip(x) {
+            let own = (*x - largest - log_sum).exp::<FUSED>() * scale;
+            *dx = if add { *dx + own } else { own };
+        }
+    }
+}
+
+fn forward<T: Float>(
+    cpu: &Cpu,
+    logits: &Tensor,
+    labels: &Tensor,
+    normalisers: &Tensor,
+    out: &Tensor,
+) {
+    let (batch, classes, pitch) = (logits.shape()[0], logits.shape()[1], logits.pitch());
+    let (x, labels) = (logits.read::<T>(), labels.read::<i32>());
+    for label in labels.iter() {
+        assert!(
+            (0..classes as i64).contains(&i64::from(*label)),
+            "cross_entropy: label {label} is outside the {classes} classes"
+        );
+    }
+    let mut normalisers = normalisers.write::<T>();
+    let rows = (PIECE / classes.max(1)).max(1);
+    cpu.pieces(&mut normalisers, rows * 2, batch * classes * 8, |piece, own| {
+        for (own, x) in own.chunks_mut(2).zip(x[piece * rows * pitch..].chunks(pitch)) {
+            own.copy_from_slice(&normaliser(&x[..classes]));
+        }
+    });
+    let losses: Vec<T> = (normalisers.chunks(2).zip(x.chunks(pitch.max(1))).zip(labels.iter()))
+        .map(|((own, x), label)| own[1] - (x[*label as usize] - own[0]))
+        .collect();
+    out.write::<T>()[0] = vector::sum(&losses) / T::from_f64(batch as f64);
+}
+
+/// `dx_ik = (p_ik - [k = y_i]) dy / B`.
+fn backward<T: Float>(
+    cpu: &Cpu,
+    logits: &Tensor,
+    labels: &Tensor,
+    normalisers: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+) {
+    let (batch, classes, pitch) = (logits.shape()[0], logits.shape()[1], logits.pitch());
+    let (x, labels) = (logits.read::<T>(), labels.read::<i32>());
+    let normalisers = normalisers.read::<T>();
+    let scale = dy.read::<T>()[0] / T::from_f64(batch as f64);
+    let (rows, to_pitch) = ((PIECE / classes.max(1)).max(1), slot.tensor.pitch());
+    let (mut dx, add) = (slot.tensor.write::<T>(), slot.add);
+    cpu.pieces(&mut dx, rows * to_pitch, batch * classes * 8, |piece, dx| {
+        for (index, dx) in dx.chunks_mut(to_pitch).enumerate() {
+            let row = piece * rows + index;
+            let (dx, x) = (&mut dx[..classes], &x[row * pitch..row * pitch + classes]);
+            scaled_softmax(x, normalisers[2 * row], normalisers[2 * row + 1], scale, dx, add);
+            let label = labels[row] as usize;
+            dx[label] = dx[label] - scale;
+        }
+    });
+}

@@ -1,0 +1,107 @@
+//! Dropout by a mask that is drawn, not stored.
+
+use crate::device::cpu::{Cpu, Float, vector::vectorised};
+use crate::device::{DType, Device};
+use crate::random::{Philox, Purpose};
+use crate::tape::record;
+use crate::tensor::{Tensor, dense, float_dispatch};
+
+/// Elements that one task works on; a multiple of [`GROUP`].
+const PIECE: usize = 1 << 14;
+
+/// Elements whose random bits are drawn together, so that the rounds fill vectors.
+const GROUP: usize = 64;
+
+/// Which elements are dropped: a function of seed, step, layer and index.
+#[derive(Clone, Copy)]
+struct Mask {
+    philox: Philox,
+    step: u64,
+    layer: u32,
+    /// Dropped are the elements whose 24 random bits are below it.
+    threshold: u32,
+    /// What the others are multiplied by.
+    scale: f64,
+}
+
+impl Mask {
+    /// The random bits of the elements `start` to `start + GROUP`: element e has word `e % 4` of the numbers at
+    /// `e / 4` of the layer.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
+    fn bits(&self, start: usize) -> [u32; GROUP] {
+        let first = u64::from(self.layer) << 32 | (start / 4) as u64;
+        // Word by word, not number by number: so the compiler draws several numbers in one vector.
+        let mut words = [[0; GROUP / 4]; 4];
+        for index in 0..GROUP / 4 {
+            let drawn = self.philox.at(self.step, first + index as u64);
+            for word in 0..4 {
+                words[word][index] = drawn[word];
+            }
+        }
+        std::array::from_fn(|element| words[element % 4][element / 4])
+    }
+}
+
+vectorised! {
+    /// `y = x` where kept, scaled, and 0 where dropped, or `y +=`; `start` is the index of the first element.
+    fn apply[T: Float](mask: Mask, start: usize, x: &[T], y: &mut [T], add: bool) {
+        let scale = T::from_f64(mask.scale);
+        for (group, (y, x)) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)).enumerate() {
+            let bits = mask.bits(start + group * GROUP);
+            for ((y, x), bits) in y.iter_mut().zip(x).zip(&bits) {
+                let kept = if bits >> 8 < mask.threshold { T::ZERO } else { *x * scale };
+                *y = if add { *y + kept } else { kept };
+            }
+        }
+    }
+}
+
+fn apply_all<T: Float>(cpu: &Cpu, mask: Mask, x: &Tensor, y: &Tensor, add: bool) {
+    let x = &*dense::<T>(x);
+    let x = x.read::<T>();
+    cpu.pieces(&mut y.write::<T>(), PIECE, x.len() * 8, |piece, y| {
+        let start = piece * PIECE;
+        apply(mask, start, &x[start..start + y.len()], y, add);
+    });
+}
+
+/// Inverted dropout (Srivastava et al. 2014): sets each element to 0 with this probability, and multiplies the others by
+/// `1 / (1 - probability)`.
+///
+/// The mask is a function of `seed`, of `step` (the step's number, I32 `[1]` on the device), of `layer` (the number of
+/// this mask among those of the step) and of the element's index. The backward pass draws it again; nothing is stored,
+/// and the step's number must not move before.
+///
+/// Panics where the probability is not in `0..=1`.
+pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u32) -> Tensor {
+    assert!((0.0..=1.0).contains(&probability), "dropout: probability {probability}");
+    assert!(
+        step.dtype() == DType::I32 && step.shape().elements() == 1,
+        "dropout: the step is {:?} {}, not one I32",
+        step.dtype(),
+        step.shape()
+    );
+    let step = step.clone();
+    let mask = move || Mask {
+        philox: Philox::new(seed, Purpose::Dropout),
+        step: step.read::<i32>()[0] as u32 as u64,
+        layer,
+        threshold: (probability * f64::from(1 << 24)).ceil() as u32,
+        scale: 1.0 / (1.0 - probability),
+    };
+    let out = x.empty_like(x.shape());
+    match x.device() {
+        Device::Cpu(cpu) => {
+            float_dispatch!(x.dtype(), "dropout", T => apply_all::<T>(cpu, mask(), x, &out, false));
+        }
+    }
+    record(out, &[x], move |dy, gradients| {
+        let Some(slot) = gradients.slot(0, dy) else { return };
+        match dy.device() {
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "dropout", T => {
+                apply_all::<T>(cpu, mask(), dy, &slot.tensor, slot.add);
+            }),
+        }
+    })
+}
