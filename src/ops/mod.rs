@@ -24,6 +24,7 @@ mod mixture;
 pub mod optimizer;
 pub mod prediction;
 pub mod pool;
+mod prediction;
 pub mod reduce;
 pub mod switch;
 pub mod tally;
