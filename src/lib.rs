@@ -1,9 +1,11 @@
 //! Trains neural networks without tuning a learning rate.
 
+pub mod alrao;
 pub mod data;
 pub mod device;
 pub mod error;
 pub mod models;
+mod named;
 pub mod nn;
 pub mod ops;
 pub mod optim;
@@ -11,7 +13,9 @@ pub mod random;
 pub mod shape;
 pub mod tape;
 pub mod tensor;
+pub mod train;
 
+pub use alrao::{Alrao, AlraoConfig};
 pub use device::{DType, Device, DeviceKind};
 pub use error::{Error, Result};
 pub use shape::Shape;

@@ -19,7 +19,7 @@ macro_rules! named {
 
         impl std::str::FromStr for $type {
             type Err = $crate::error::Error;
-            fn from_str(name: &str) -> Result<Self, Self::Err> {
+            fn from_str(name: &str) -> std::result::Result<Self, Self::Err> {
                 Self::ALL.iter().copied().find(|choice| choice.name() == name).ok_or_else(|| {
                     let names: Vec<_> = Self::ALL.iter().map(|choice| choice.name()).collect();
                     $crate::error::Error::input($flag, format!("'{name}' is none of {}", names.join(", ")))

@@ -98,7 +98,10 @@ impl Tape {
 
     /// Whether a tensor has its place on this very tape.
     pub(crate) fn holds(&self, tensor: &Tensor) -> bool {
-        tensor.node().and_then(|node| node.tape.upgrade()).is_some_and(|own| Rc::ptr_eq(&own, &self.0))
+        tensor
+            .node()
+            .and_then(|node| node.tape.upgrade())
+            .is_some_and(|own| Rc::ptr_eq(&own, &self.0))
     }
 }
 

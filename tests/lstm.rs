@@ -11,9 +11,10 @@ use safetensors::SafeTensors;
 
 /// Shape and elements of every tensor of `tests/golden/lstm.py`.
 fn golden() -> HashMap<String, (Vec<usize>, Vec<f64>)> {
-    let file = SafeTensors::deserialize(include_bytes!("golden/lstm.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(include_bytes!("golden/lstm.safetensors"))
+        .expect("the golden file is a safetensors file");
     let numbers = |bytes: &[u8]| -> Vec<f64> {
-        bytes.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect()
+        bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect()
     };
     file.iter()
         .map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(view.data()))))
@@ -47,7 +48,7 @@ fn buffers(module: &dyn Module) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     module.visit(&mut Each(
         |_, _| {},
         |name, buffer| {
-            let tensor = buffer.current().unwrap();
+            let tensor = buffer.current().expect("a step has been made");
             let values = (tensor.shape().extents().to_vec(), tensor.to_f64s());
             found.insert(name.to_owned(), values);
         },
@@ -161,8 +162,7 @@ fn the_number_of_threads_changes_no_bit() {
                 (0..count).map(|_| stream.uniform_in(-0.3, 0.3) as f32).collect();
             tape.watch(&Tensor::from_slice(&device, shape, &values))
         };
-        let leaves =
-            [&[9, 33, 40][..], &[200, 40], &[200, 50], &[200], &[200]].map(|shape| leaf(shape));
+        let leaves = [&[9, 33, 40][..], &[200, 40], &[200, 50], &[200], &[200]].map(&mut leaf);
         let weights = LstmWeights {
             weight_ih: &leaves[1],
             weight_hh: &leaves[2],

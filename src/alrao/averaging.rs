@@ -34,7 +34,13 @@ pub struct Averaging {
 
 impl Averaging {
     /// Equal weights for `classifiers` copies. `theta` is the switch's.
-    pub fn new(kind: AveragingKind, likelihood: Likelihood, classifiers: usize, theta: f64, device: &Device) -> Self {
+    pub fn new(
+        kind: AveragingKind,
+        likelihood: Likelihood,
+        classifiers: usize,
+        theta: f64,
+        device: &Device,
+    ) -> Self {
         Averaging { kind, likelihood, theta, state: SwitchState::new(device, classifiers, theta) }
     }
 

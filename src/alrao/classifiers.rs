@@ -2,6 +2,7 @@
 
 use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
 use crate::ops::classifiers as op;
+use crate::ops::prediction::{PredictionKind, predict};
 use crate::tensor::Tensor;
 
 /// All N_cl copies of the last layer in one weight `[N_cl, K, d]` and one bias `[N_cl, K]`, each with initial values
@@ -18,19 +19,36 @@ impl Classifiers {
         let bound = 1.0 / (inputs as f64).sqrt();
         let features = |inner| Features { count: copies, inner, group };
         Classifiers {
-            weight: init.uniform([copies, outputs, inputs], bound, features(outputs * inputs), FileLayout::Same),
+            weight: init.uniform(
+                [copies, outputs, inputs],
+                bound,
+                features(outputs * inputs),
+                FileLayout::Same,
+            ),
             bias: init.uniform([copies, outputs], bound, features(outputs), FileLayout::Same),
         }
     }
 
     /// The losses of a batch, and on a tape the one objective from which everything learns.
-    pub fn losses(&self, z: &Tensor, targets: op::Targets, log_posterior: &Tensor, step: &Step) -> op::Head {
+    pub fn losses(
+        &self,
+        z: &Tensor,
+        targets: op::Targets,
+        log_posterior: &Tensor,
+        step: &Step,
+    ) -> op::Head {
         op::classifiers(z, &self.weight.value(step), &self.bias.value(step), targets, log_posterior)
     }
 
     /// The prediction of the mixture.
-    pub fn predict(&self, z: &Tensor, log_posterior: &Tensor, kind: op::PredictionKind, step: &Step) -> Tensor {
-        op::predict(z, &self.weight.value(step), &self.bias.value(step), log_posterior, kind)
+    pub fn predict(
+        &self,
+        z: &Tensor,
+        log_posterior: &Tensor,
+        kind: PredictionKind,
+        step: &Step,
+    ) -> Tensor {
+        predict(z, &self.weight.value(step), &self.bias.value(step), log_posterior, kind)
     }
 
     pub(crate) fn weight(&self) -> &Parameter {

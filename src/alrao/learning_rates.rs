@@ -43,10 +43,19 @@ pub fn classifier_rates(classifiers: usize, eta: &RangeInclusive<f64>) -> Vec<f6
 
 /// Draws a rate for every feature of the pre-classifier; parameters of one group, such as a layer's weight and bias,
 /// are given the same draw. A feature outside `trained_fraction` has rate 0 (Appendix G).
-pub(crate) fn draw(flat: &FlatParameters, eta: &RangeInclusive<f64>, trained_fraction: f64, seed: u64) {
+pub(crate) fn draw(
+    flat: &FlatParameters,
+    eta: &RangeInclusive<f64>,
+    trained_fraction: f64,
+    seed: u64,
+) {
     for entry in flat.entries().iter().filter(|entry| !entry.guarded) {
         let group = u64::from(entry.features.group);
-        let mut rates = feature_rates(entry.features.count, eta, &mut Philox::new(seed, Purpose::Rates).stream(group));
+        let mut rates = feature_rates(
+            entry.features.count,
+            eta,
+            &mut Philox::new(seed, Purpose::Rates).stream(group),
+        );
         let mut frozen = Philox::new(seed, Purpose::Frozen).stream(group);
         for rate in &mut rates {
             let is_trained = frozen.uniform() < trained_fraction;
@@ -72,7 +81,9 @@ pub(crate) fn file_length(entry: &FlatEntry) -> usize {
 /// Four in a recurrent layer, whose units appear once in each gate; else one.
 fn gates(entry: &FlatEntry) -> usize {
     let (shape, features) = (entry.shape, entry.features);
-    let is_gated = shape.rank() <= 2 && shape[0] == 4 * features.count && shape.elements() == shape[0] * features.inner;
+    let is_gated = shape.rank() <= 2
+        && shape[0] == 4 * features.count
+        && shape.elements() == shape[0] * features.inner;
     if is_gated { 4 } else { 1 }
 }
 
@@ -81,7 +92,11 @@ fn gates(entry: &FlatEntry) -> usize {
 /// # Errors
 /// One that lists every name that is missing, unknown or misshapen, every rate that is negative or not finite, and
 /// every recurrent unit whose four gates differ.
-pub(crate) fn set_from_file(flat: &FlatParameters, vectors: &BTreeMap<String, Vec<f64>>, file: &str) -> Result<()> {
+pub(crate) fn set_from_file(
+    flat: &FlatParameters,
+    vectors: &BTreeMap<String, Vec<f64>>,
+    file: &str,
+) -> Result<()> {
     let entries: Vec<_> = flat.entries().iter().filter(|entry| !entry.guarded).collect();
     let mut faults: Vec<String> = vectors
         .keys()
@@ -95,7 +110,10 @@ pub(crate) fn set_from_file(flat: &FlatParameters, vectors: &BTreeMap<String, Ve
         }
     }
     if !faults.is_empty() {
-        return Err(Error::input(file, format!("the learning rates do not fit the model: {}", faults.join("; "))));
+        return Err(Error::input(
+            file,
+            format!("the learning rates do not fit the model: {}", faults.join("; ")),
+        ));
     }
     for entry in entries {
         flat.rates_of(entry).copy_from_f64s(&vectors[&entry.name][..entry.features.count]);
@@ -111,6 +129,7 @@ fn fault(entry: &FlatEntry, vector: &[f64]) -> Option<String> {
     if let Some(rate) = vector.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
         return Some(format!("{name}: {rate} is no learning rate"));
     }
-    let differs = vector.chunks(entry.features.count).any(|gate| gate != &vector[..entry.features.count]);
+    let differs =
+        vector.chunks(entry.features.count).any(|gate| gate != &vector[..entry.features.count]);
     differs.then(|| format!("{name}: the four gates of a unit must share its rate"))
 }

@@ -4,7 +4,7 @@
 
 mod averaging;
 mod classifiers;
-mod learning_rates;
+pub(crate) mod learning_rates;
 mod model;
 
 pub use averaging::{Averaging, AveragingKind, Likelihood};

@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 
 use crate::alrao::{AlraoConfig, Classifiers};
 use crate::nn::{Init, Module, Step, Visitor};
-use crate::ops::classifiers::{Head, PredictionKind, Targets};
+use crate::ops::classifiers::{Head, Targets};
+use crate::ops::prediction::PredictionKind;
 use crate::tensor::Tensor;
 
 /// What a model predicts.
@@ -33,8 +34,8 @@ impl Task {
 
     fn prediction_kind(self) -> PredictionKind {
         match self {
-            Task::Classification { .. } => PredictionKind::LogProbabilities,
-            Task::Regression { .. } => PredictionKind::Mean,
+            Task::Classification { .. } => PredictionKind::Classes,
+            Task::Regression { .. } => PredictionKind::Values,
         }
     }
 }
@@ -52,12 +53,20 @@ pub struct Alrao {
 
 impl Alrao {
     /// A model that tells `classes` classes apart by the features `[samples, d]` that `pre_classifier` gives.
-    pub fn classifier(pre_classifier: impl Module + 'static, classes: usize, config: AlraoConfig) -> Self {
+    pub fn classifier(
+        pre_classifier: impl Module + 'static,
+        classes: usize,
+        config: AlraoConfig,
+    ) -> Self {
         Alrao::new(Box::new(pre_classifier), Task::Classification { classes }, config)
     }
 
     /// A model that predicts `outputs` numbers.
-    pub fn regression(pre_classifier: impl Module + 'static, outputs: usize, config: AlraoConfig) -> Self {
+    pub fn regression(
+        pre_classifier: impl Module + 'static,
+        outputs: usize,
+        config: AlraoConfig,
+    ) -> Self {
         Alrao::new(Box::new(pre_classifier), Task::Regression { outputs }, config)
     }
 
@@ -70,7 +79,12 @@ impl Alrao {
     pub(crate) fn ensure_classifiers(&self, sample: &Tensor, step: &Step, seed: u64) {
         self.classifiers.get_or_init(|| {
             let features = self.pre_classifier.forward(sample, step).shape().columns();
-            Classifiers::new(self.config.classifiers, features, self.task.outputs(), &mut Init::for_classifiers(seed))
+            Classifiers::new(
+                self.config.classifiers,
+                features,
+                self.task.outputs(),
+                &mut Init::for_classifiers(seed),
+            )
         });
     }
 
@@ -89,7 +103,13 @@ impl Alrao {
     }
 
     /// Losses of a batch under the given `log a_j`; on a training pass, with the objective to go back from.
-    pub(crate) fn losses(&self, x: &Tensor, targets: Targets, log_posterior: &Tensor, step: &Step) -> Head {
+    pub(crate) fn losses(
+        &self,
+        x: &Tensor,
+        targets: Targets,
+        log_posterior: &Tensor,
+        step: &Step,
+    ) -> Head {
         let z = self.pre_classifier.forward(x, step);
         self.classifiers().losses(&z, targets, log_posterior, step)
     }

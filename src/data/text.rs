@@ -73,6 +73,21 @@ impl Text {
         Ok(Columns { characters, rows, batch_size })
     }
 
+    /// Numbers the characters by another vocabulary, such as a trained model's. Panics where it lacks one.
+    pub(crate) fn renumber(&mut self, vocabulary: Vec<char>) {
+        let place = |character| vocabulary.iter().position(|own| own == character);
+        let codes: Vec<usize> = self
+            .vocabulary
+            .iter()
+            .map(|own| place(own).expect("the vocabulary has the character"))
+            .collect();
+        let parts = [Some(&mut self.train), self.valid.as_mut(), self.test.as_mut()];
+        for code in parts.into_iter().flatten().flatten() {
+            *code = codes[*code as usize] as i32;
+        }
+        self.vocabulary = vocabulary;
+    }
+
     pub(super) fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();
         fingerprint.numbers([self.vocabulary.len() as u64]);

@@ -98,7 +98,13 @@ impl Parameter {
             "parameter: {} values for shape {shape}",
             initial.len()
         );
-        Parameter { shape, features, layout, place: RefCell::new(Place::Host(initial)), leaf: RefCell::default() }
+        Parameter {
+            shape,
+            features,
+            layout,
+            place: RefCell::new(Place::Host(initial)),
+            leaf: RefCell::default(),
+        }
     }
 
     /// The extents.
@@ -141,7 +147,8 @@ impl Parameter {
 
     /// Sets the gradient to zero if the backward pass on `tape` did not reach this parameter.
     pub(crate) fn zero_gradient_unless_reached(&self, tape: &Tape) {
-        let is_reached = self.leaf.borrow_mut().take().is_some_and(|leaf| tape.gradient(&leaf).is_some());
+        let is_reached =
+            self.leaf.borrow_mut().take().is_some_and(|leaf| tape.gradient(&leaf).is_some());
         if let (Place::Device { gradient, .. }, false) = (&*self.place.borrow(), is_reached) {
             gradient.zero_();
         }

@@ -13,9 +13,11 @@
 
 use std::borrow::Cow;
 
-use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
+use crate::device::cpu::vector::{self, LANES, vectorised};
+use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
 use crate::ops::matmul::gemm_parallel;
+use crate::ops::mixture::{Posterior, Sample};
 use crate::ops::reduce::{add_column_sums, row_argmax};
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
@@ -30,15 +32,6 @@ pub enum Targets<'a> {
     Classes(&'a Tensor),
     /// Numbers to regress on: `[B, D]`.
     Values(&'a Tensor),
-}
-
-/// Whether a prediction is of classes or of values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PredictionKind {
-    /// Log-probabilities of classes.
-    Classes,
-    /// Expected values.
-    Values,
 }
 
 /// What [`classifiers`] gives for a batch.
@@ -60,15 +53,15 @@ pub struct Head {
 
 /// Number of samples B, inputs d, classifiers N, and outputs of each K.
 #[derive(Clone, Copy)]
-struct Extents {
-    samples: usize,
-    inputs: usize,
-    classifiers: usize,
-    outputs: usize,
+pub(super) struct Extents {
+    pub samples: usize,
+    pub inputs: usize,
+    pub classifiers: usize,
+    pub outputs: usize,
 }
 
 impl Extents {
-    fn of(op: &str, z: &Tensor, weight: &Tensor, bias: &Tensor) -> Self {
+    pub fn of(op: &str, z: &Tensor, weight: &Tensor, bias: &Tensor) -> Self {
         assert_alike(op, &[z, weight, bias]);
         let (z_shape, shape) = (z.shape(), weight.shape());
         let fits = z_shape.rank() == 2
@@ -94,12 +87,12 @@ impl Extents {
     }
 
     /// Outputs of all classifiers for one sample.
-    fn row(&self) -> usize {
+    pub fn row(&self) -> usize {
         self.classifiers * self.outputs
     }
 
     /// Samples of a task.
-    fn task_samples(&self) -> usize {
+    pub fn task_samples(&self) -> usize {
         (PIECE / self.row().max(1)).max(1)
     }
 
@@ -122,7 +115,7 @@ impl Extents {
         }
     }
 
-    fn check_posterior(&self, op: &str, log_posterior: &Tensor) {
+    pub fn check_posterior(&self, op: &str, log_posterior: &Tensor) {
         assert!(
             log_posterior.dtype() == DType::F64
                 && log_posterior.shape().extents() == [self.classifiers],
@@ -218,109 +211,10 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     out
 }
 
-/// The weights of the mixture.
-struct Posterior {
-    logarithms: Vec<f64>,
-    /// Proportional to the weights, the largest 1, so that they cannot all underflow.
-    shares: Vec<f64>,
-}
-
-impl Posterior {
-    fn new(logarithms: &[f64]) -> Self {
-        let mut shares = vec![0.0; logarithms.len()];
-        shares_of(logarithms.iter().copied(), &mut shares);
-        Posterior { logarithms: logarithms.to_vec(), shares }
-    }
-}
-
-/// `e^x_j` up to a common factor that makes the largest 1; zeros where every `x_j` is minus infinity.
-fn shares_of(logarithms: impl Iterator<Item = f64> + Clone, shares: &mut [f64]) {
-    let largest = logarithms.clone().fold(f64::NEG_INFINITY, f64::max);
-    let shifted =
-        logarithms.map(|x| if x == f64::NEG_INFINITY { 0.0 } else { (x - largest).exp() });
-    shares.iter_mut().zip(shifted).for_each(|(share, shifted)| *share = shifted);
-}
-
 /// What the pass over the samples finds out about each: F64 `[B, 2 N + 2]`.
 struct Samples {
     statistics: Tensor,
     extents: Extents,
-}
-
-/// One sample's row of [`Samples`].
-struct Sample<'a> {
-    /// `log p_ij(y_i)`; minus infinity where it is not finite.
-    log_likelihoods: &'a mut [f64],
-    /// `r_ij`.
-    responsibilities: &'a mut [f64],
-    /// `log p_i(y_i)`; minus infinity for a sample without a finite classifier.
-    log_mixture: &'a mut f64,
-    /// 1 where the mixture's likeliest class is right, else 0.
-    correct: &'a mut f64,
-}
-
-impl<'a> Sample<'a> {
-    fn of(row: &'a mut [f64], classifiers: usize) -> Self {
-        let (log_likelihoods, rest) = row.split_at_mut(classifiers);
-        let (responsibilities, rest) = rest.split_at_mut(classifiers);
-        let [log_mixture, correct] = rest else { unreachable!("a row has 2 N + 2 numbers") };
-        Sample { log_likelihoods, responsibilities, log_mixture, correct }
-    }
-
-    /// The mixture and the responsibilities, once the likelihoods are there.
-    fn mix(&mut self, posterior: &Posterior) {
-        let mut largest = f64::NEG_INFINITY;
-        let likelihoods = self.log_likelihoods.iter_mut().zip(&posterior.logarithms);
-        for (joint, (likelihood, log_a)) in self.responsibilities.iter_mut().zip(likelihoods) {
-            if !likelihood.is_finite() {
-                *likelihood = f64::NEG_INFINITY;
-            }
-            *joint = *likelihood + log_a;
-            largest = largest.max(*joint);
-        }
-        *self.correct = 0.0;
-        *self.log_mixture = f64::NEG_INFINITY;
-        if largest == f64::NEG_INFINITY {
-            self.responsibilities.fill(0.0);
-            return;
-        }
-        self.responsibilities.iter_mut().for_each(|joint| *joint = (*joint - largest).exp());
-        let total: f64 = self.responsibilities.iter().sum();
-        self.responsibilities.iter_mut().for_each(|share| *share /= total);
-        *self.log_mixture = largest + total.ln();
-    }
-
-    fn is_dead(&self) -> bool {
-        *self.log_mixture == f64::NEG_INFINITY
-    }
-
-    /// Adds up the probabilities of each class under the usable classifiers, up to a common factor.
-    fn mixture_of_classes<T: Float>(
-        &self,
-        probabilities: &[T],
-        posterior: &Posterior,
-        mixture: &mut [T],
-    ) {
-        let usable = |likelihood: &f64| *likelihood != f64::NEG_INFINITY;
-        let all_usable = self.log_likelihoods.iter().all(usable);
-        let mut own = Vec::new();
-        if !all_usable {
-            own.resize(posterior.shares.len(), 0.0);
-            let pairs = self.log_likelihoods.iter().zip(&posterior.logarithms);
-            let logarithms =
-                pairs.map(|(l, log_a)| if usable(l) { *log_a } else { f64::NEG_INFINITY });
-            shares_of(logarithms, &mut own);
-        }
-        let shares = if all_usable { &posterior.shares } else { &own };
-        mixture.fill(T::ZERO);
-        for (share, probabilities) in shares.iter().zip(probabilities.chunks(mixture.len())) {
-            let share = T::from_f64(*share);
-            if share != T::ZERO {
-                let terms = mixture.iter_mut().zip(probabilities);
-                terms.for_each(|(mixture, p)| *mixture = *mixture + share * *p);
-            }
-        }
-    }
 }
 
 /// The pass over the samples: from outputs to likelihoods, responsibilities and, in place of the outputs, the gradients `g` of
@@ -371,9 +265,7 @@ vectorised! {
             );
             let class = *class as usize;
             let mut sample = Sample::of(statistics, classifiers);
-            softmax::<FUSED, T>(scores, outputs, |j, shifted, log_total| {
-                sample.log_likelihoods[j] = (shifted[class] - log_total).to_f64();
-            });
+            softmax::<FUSED, T>(scores, outputs, class, sample.log_likelihoods);
             sample.mix(posterior);
             if !sample.is_dead() {
                 sample.mixture_of_classes(scores, posterior, &mut mixture);
@@ -391,21 +283,42 @@ vectorised! {
     }
 }
 
-/// The softmax of each stretch of `outputs` numbers, in place. On the way, `log_softmax(j, shifted, log_total)` is shown what
-/// the logarithms are made of: `log p_jk = shifted[k] - log_total`.
+/// The softmax of each classifier's outputs, in place, and the logarithm of the class's probability.
 #[inline(always)]
 fn softmax<const FUSED: bool, T: Float>(
     scores: &mut [T],
     outputs: usize,
-    mut log_softmax: impl FnMut(usize, &[T], T),
+    class: usize,
+    log_likelihoods: &mut [f64],
 ) {
-    for (j, scores) in scores.chunks_mut(outputs).enumerate() {
-        let largest = scores.iter().fold(-T::INFINITY, |best, x| if *x > best { *x } else { best });
-        scores.iter_mut().for_each(|x| *x = *x - largest);
-        let total = vector::lane_sum(scores.len(), |k| scores[k].exp::<FUSED>());
-        log_softmax(j, scores, total.ln());
-        scores.iter_mut().for_each(|x| *x = x.exp::<FUSED>() / total);
+    for (scores, likelihood) in scores.chunks_exact_mut(outputs).zip(&mut *log_likelihoods) {
+        let largest = largest(scores);
+        scores.iter_mut().for_each(|score| *score = *score - largest);
+        *likelihood = scores[class].to_f64();
     }
+    // In one go over all classifiers: a few classes alone would not fill a vector.
+    scores.iter_mut().for_each(|score| *score = score.exp::<FUSED>());
+    for (scores, likelihood) in scores.chunks_exact_mut(outputs).zip(log_likelihoods) {
+        let total = vector::lane_sum_of(scores, |score| score);
+        *likelihood = (T::from_f64(*likelihood) - total.ln()).to_f64();
+        let factor = T::ONE / total;
+        scores.iter_mut().for_each(|score| *score = *score * factor);
+    }
+}
+
+/// The largest number; minus infinity where there is none.
+#[inline(always)]
+pub(super) fn largest<T: Float>(values: &[T]) -> T {
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let mut lanes = [-T::INFINITY; LANES];
+    let mut blocks = values.chunks_exact(LANES);
+    for block in &mut blocks {
+        for lane in 0..LANES {
+            lanes[lane] = larger(lanes[lane], block[lane]);
+        }
+    }
+    let rest = blocks.remainder().iter().fold(-T::INFINITY, |a, b| larger(a, *b));
+    if values.len() < LANES { rest } else { lanes.into_iter().fold(rest, larger) }
 }
 
 vectorised! {
@@ -420,7 +333,7 @@ vectorised! {
             let mut sample = Sample::of(statistics, classifiers);
             for (scores, likelihood) in scores.chunks_mut(outputs).zip(&mut *sample.log_likelihoods) {
                 scores.iter_mut().zip(values).for_each(|(score, value)| *score = *score - *value);
-                let square = vector::lane_sum(outputs, |k| scores[k] * scores[k]);
+                let square = vector::lane_sum_of(scores, |score| score * score);
                 *likelihood = -0.5 * square.to_f64() - constant;
             }
             sample.mix(posterior);
@@ -549,7 +462,7 @@ impl Kept {
         let Extents { samples, inputs, .. } = self.extents;
         match self.z.device() {
             Device::Cpu(cpu) => {
-                self.weigh_by_responsibility::<T>();
+                self.weigh_by_responsibility::<T>(cpu);
                 let row = self.extents.row();
                 let weight = only_finite::<T>(&self.weight);
                 gemm_parallel(
@@ -564,18 +477,23 @@ impl Kept {
         }
     }
 
-    fn weigh_by_responsibility<T: Float>(&self) {
-        let Extents { classifiers, outputs, .. } = self.extents;
+    fn weigh_by_responsibility<T: Float>(&self, cpu: &Cpu) {
+        let Extents { samples, classifiers, outputs, .. } = self.extents;
         let mut statistics = self.samples.statistics.write::<f64>();
         let mut g = self.g.write::<T>();
-        let rows = g.chunks_mut(self.extents.row().max(1));
-        for (g, statistics) in rows.zip(statistics.chunks_mut(2 * classifiers + 2)) {
-            let sample = Sample::of(statistics, classifiers);
-            for (g, share) in g.chunks_mut(outputs).zip(&*sample.responsibilities) {
-                let share = T::from_f64(*share);
-                g.iter_mut().for_each(|g| *g = *g * share);
+        let (row, width, height) =
+            (self.extents.row(), self.samples.width(), self.extents.task_samples());
+        let first = (&mut g[..], height * row);
+        let second = (&mut statistics[..], height * width);
+        cpu.pieces2(first, second, samples * row, |_, g, statistics| {
+            for (g, statistics) in g.chunks_mut(row).zip(statistics.chunks_mut(width)) {
+                let sample = Sample::of(statistics, classifiers);
+                for (g, share) in g.chunks_mut(outputs).zip(&*sample.responsibilities) {
+                    let share = T::from_f64(*share);
+                    g.iter_mut().for_each(|g| *g = *g * share);
+                }
             }
-        }
+        });
     }
 }
 
@@ -595,79 +513,4 @@ fn only_finite<T: Float>(x: &Tensor) -> Cow<'_, Tensor> {
     let clean = |value: &T| if value.is_finite() { *value } else { T::ZERO };
     let values: Vec<T> = x.read::<T>().iter().map(clean).collect();
     Cow::Owned(Tensor::from_slice(x.device(), x.shape(), &values))
-}
-
-/// The mixture's prediction, without a gradient. For classes: the logarithm of their probabilities, `[B, K]`; minus infinity
-/// throughout for a sample without a finite classifier. For values: their expectation `sum_j a_j (W_j z + b_j)`, `[B, D]`. A
-/// classifier with outputs that are not finite has no part in a sample's sum, and nothing is renormalised.
-pub fn predict(
-    z: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    log_posterior: &Tensor,
-    kind: PredictionKind,
-) -> Tensor {
-    let extents = Extents::of("predict", z, weight, bias);
-    extents.check_posterior("predict", log_posterior);
-    let scores = outputs(z, weight, bias);
-    let out = z.empty_like([extents.samples, extents.outputs]);
-    match z.device() {
-        Device::Cpu(cpu) => float_dispatch!(z.dtype(), "predict", T => {
-            let log_posterior = log_posterior.read::<f64>();
-            let mut scores = scores.write::<T>();
-            let mut out = out.write::<T>();
-            let (row, height) = (extents.row(), extents.task_samples());
-            let first = (&mut scores[..], height * row);
-            let second = (&mut out[..], height * extents.outputs);
-            cpu.pieces2(first, second, 16 * extents.samples * row, |_, scores, out| match kind {
-                PredictionKind::Classes => predict_classes(extents, scores, out, &log_posterior),
-                PredictionKind::Values => predict_values(extents, scores, out, &log_posterior),
-            });
-        }),
-    }
-    out
-}
-
-vectorised! {
-    fn predict_classes[T: Float](extents: Extents, scores: &mut [T], out: &mut [T], log_posterior: &[f64]) {
-        let outputs = extents.outputs;
-        for (scores, out) in scores.chunks_mut(extents.row()).zip(out.chunks_mut(outputs)) {
-            out.fill(-T::INFINITY);
-            for (scores, log_a) in scores.chunks_mut(outputs).zip(log_posterior) {
-                let mut joint = T::ZERO;
-                softmax::<FUSED, T>(&mut scores.to_vec(), outputs, |_, shifted, log_total| {
-                    scores.copy_from_slice(shifted);
-                    joint = T::from_f64(*log_a) - log_total;
-                });
-                // NaN where the outputs have no softmax: such a classifier's part is nothing.
-                scores.iter_mut().for_each(|score| *score = *score + joint);
-                out.iter_mut().zip(&*scores).filter(|(out, score)| **score > **out).for_each(|(out, s)| *out = *s);
-            }
-            for (k, largest) in out.iter_mut().enumerate() {
-                if *largest == -T::INFINITY {
-                    continue;
-                }
-                let mut total = T::ZERO;
-                for score in scores[k..].iter().step_by(outputs).filter(|score| **score <= *largest) {
-                    total = total + (*score - *largest).exp::<FUSED>();
-                }
-                *largest = *largest + total.ln();
-            }
-        }
-    }
-}
-
-vectorised! {
-    fn predict_values[T: Float](extents: Extents, scores: &mut [T], out: &mut [T], log_posterior: &[f64]) {
-        let outputs = extents.outputs;
-        for (scores, out) in scores.chunks(extents.row()).zip(out.chunks_mut(outputs)) {
-            out.fill(T::ZERO);
-            for (scores, log_a) in scores.chunks(outputs).zip(log_posterior) {
-                let share = T::from_f64(log_a.exp());
-                if scores.iter().all(|score| score.is_finite()) {
-                    out.iter_mut().zip(scores).for_each(|(out, score)| *out = *out + share * *score);
-                }
-            }
-        }
-    }
 }

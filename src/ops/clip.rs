@@ -32,8 +32,8 @@ fn sum_of_squares<T: Float>(cpu: &Cpu, values: &[T]) -> f64 {
 vectorised! {
     /// The sum of the squares of the elements that are finite.
     fn finite_squares[T: Float](values: &[T]) -> f64 {
-        vector::lane_sum(values.len(), |index| {
-            let value = values[index].to_f64();
+        vector::lane_sum_of(values, |value| {
+            let value = value.to_f64();
             if value.abs() < f64::INFINITY { value * value } else { 0.0 }
         })
     }

@@ -30,7 +30,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
         "cross_entropy: labels are {:?}, not I32",
         labels.dtype()
     );
-    let normalisers = logits.empty_like([shape[0]]);
+    let normalisers = logits.empty_like([shape[0], 2]);
     let out = logits.empty_like([]);
     match logits.device() {
         Device::Cpu(cpu) => float_dispatch!(logits.dtype(), "cross_entropy", T => {
@@ -49,21 +49,21 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
 }
 
 vectorised! {
-    /// `log sum_k e^(x_k)`.
-    fn log_sum_exp[T: Float](x: &[T]) -> T {
+    /// The largest `x_k`, and `log sum_k e^(x_k - largest)`. Kept apart, since their sum would round a small loss off.
+    fn normaliser[T: Float](x: &[T]) -> [T; 2] {
         let mut largest = x[0];
         for x in x {
             largest = if *x > largest { *x } else { largest };
         }
-        lane_sum(x.len(), |k| (x[k] - largest).exp::<FUSED>()).ln() + largest
+        [largest, lane_sum(x.len(), |k| (x[k] - largest).exp::<FUSED>()).ln()]
     }
 }
 
 vectorised! {
-    /// `dx_k = e^(x_k - normaliser) scale`, stored or added.
-    fn scaled_softmax[T: Float](x: &[T], normaliser: T, scale: T, dx: &mut [T], add: bool) {
+    /// `dx_k = p_k scale`, stored or added.
+    fn scaled_softmax[T: Float](x: &[T], largest: T, log_sum: T, scale: T, dx: &mut [T], add: bool) {
         for (dx, x) in dx.iter_mut().zip(x) {
-            let own = (*x - normaliser).exp::<FUSED>() * scale;
+            let own = (*x - largest - log_sum).exp::<FUSED>() * scale;
             *dx = if add { *dx + own } else { own };
         }
     }
@@ -86,13 +86,13 @@ fn forward<T: Float>(
     }
     let mut normalisers = normalisers.write::<T>();
     let rows = (PIECE / classes.max(1)).max(1);
-    cpu.pieces(&mut normalisers, rows, batch * classes * 8, |piece, own| {
-        for (own, x) in own.iter_mut().zip(x[piece * rows * pitch..].chunks(pitch)) {
-            *own = log_sum_exp(&x[..classes]);
+    cpu.pieces(&mut normalisers, rows * 2, batch * classes * 8, |piece, own| {
+        for (own, x) in own.chunks_mut(2).zip(x[piece * rows * pitch..].chunks(pitch)) {
+            own.copy_from_slice(&normaliser(&x[..classes]));
         }
     });
-    let losses: Vec<T> = (normalisers.iter().zip(x.chunks(pitch.max(1))).zip(labels.iter()))
-        .map(|((normaliser, x), label)| *normaliser - x[*label as usize])
+    let losses: Vec<T> = (normalisers.chunks(2).zip(x.chunks(pitch.max(1))).zip(labels.iter()))
+        .map(|((own, x), label)| own[1] - (x[*label as usize] - own[0]))
         .collect();
     out.write::<T>()[0] = vector::sum(&losses) / T::from_f64(batch as f64);
 }
@@ -116,7 +116,7 @@ fn backward<T: Float>(
         for (index, dx) in dx.chunks_mut(to_pitch).enumerate() {
             let row = piece * rows + index;
             let (dx, x) = (&mut dx[..classes], &x[row * pitch..row * pitch + classes]);
-            scaled_softmax(x, normalisers[row], scale, dx, add);
+            scaled_softmax(x, normalisers[2 * row], normalisers[2 * row + 1], scale, dx, add);
             let label = labels[row] as usize;
             dx[label] = dx[label] - scale;
         }

@@ -2,10 +2,10 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+pub mod augment;
 pub mod catch_up;
 pub mod classifiers;
 pub mod clip;
-pub mod augment;
 pub mod concatenate;
 pub mod cross_entropy;
 pub mod dropout;
@@ -13,7 +13,10 @@ pub mod elementwise;
 pub mod embedding;
 pub mod lstm;
 pub mod matmul;
+mod mixture;
 pub mod optimizer;
+pub mod prediction;
 pub mod reduce;
 pub mod switch;
+pub mod tally;
 pub mod view;

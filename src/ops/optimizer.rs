@@ -130,6 +130,12 @@ impl Rule {
     pub const ADAM: Rule =
         Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
 
+    fn weight_decay(&self) -> f64 {
+        match *self {
+            Rule::Sgd { weight_decay, .. } | Rule::Adam { weight_decay, .. } => weight_decay,
+        }
+    }
+
     /// Number of moments it keeps for each element.
     pub fn moments(&self) -> usize {
         match *self {
@@ -176,6 +182,7 @@ pub fn update(
             let flagged = flagged.map(|flagged| flagged.read::<u8>());
             let settings = Settings::<T> {
                 rule: TypedRule::new(rule, step.read::<i32>()[0]),
+                decay: T::from_f64(rule.weight_decay()),
                 schedule: T::from_f64(scales[0]),
                 clip: T::from_f64(scales[1]),
                 rates: &buffers.rates.read::<T>(),
@@ -217,13 +224,44 @@ fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
 /// A rule with its factors in the parameters' type.
 #[derive(Clone, Copy)]
 enum TypedRule<T> {
-    Sgd { decay: T },
-    Momentum { momentum: T, decay: T },
-    Adam(AdamFactors<T>),
+    Sgd(Plain),
+    Momentum(Momentum<T>),
+    Adam(Adam<T>),
+}
+
+/// The direction in which an element moves.
+trait Direction<T>: Copy {
+    /// Number of moments that are read and written.
+    const MOMENTS: usize;
+    /// The direction for a gradient, and the new moments.
+    fn of(self, gradient: T, first: T, second: T) -> (T, T, T);
 }
 
 #[derive(Clone, Copy)]
-struct AdamFactors<T> {
+struct Plain;
+
+impl<T: Float> Direction<T> for Plain {
+    const MOMENTS: usize = 0;
+    #[inline(always)]
+    fn of(self, gradient: T, first: T, second: T) -> (T, T, T) {
+        (gradient, first, second)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Momentum<T>(T);
+
+impl<T: Float> Direction<T> for Momentum<T> {
+    const MOMENTS: usize = 1;
+    #[inline(always)]
+    fn of(self, gradient: T, first: T, second: T) -> (T, T, T) {
+        let moment = self.0 * first + gradient;
+        (moment, moment, second)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Adam<T> {
     keep_first: T,
     take_first: T,
     keep_second: T,
@@ -233,20 +271,26 @@ struct AdamFactors<T> {
     /// `1 / sqrt(1 - beta2^t)`.
     correct_second: T,
     epsilon: T,
-    decay: T,
+}
+
+impl<T: Float> Direction<T> for Adam<T> {
+    const MOMENTS: usize = 2;
+    #[inline(always)]
+    fn of(self, gradient: T, first: T, second: T) -> (T, T, T) {
+        let mean = self.keep_first * first + self.take_first * gradient;
+        let square = self.keep_second * second + self.take_second * gradient * gradient;
+        let deviation = square.sqrt() * self.correct_second;
+        (mean * self.correct_first / (deviation + self.epsilon), mean, square)
+    }
 }
 
 impl<T: Float> TypedRule<T> {
     fn new(rule: Rule, step: i32) -> Self {
         let typed = T::from_f64;
         match rule {
-            Rule::Sgd { momentum: 0.0, weight_decay } => {
-                TypedRule::Sgd { decay: typed(weight_decay) }
-            }
-            Rule::Sgd { momentum, weight_decay } => {
-                TypedRule::Momentum { momentum: typed(momentum), decay: typed(weight_decay) }
-            }
-            Rule::Adam { beta1, beta2, epsilon, weight_decay } => TypedRule::Adam(AdamFactors {
+            Rule::Sgd { momentum: 0.0, .. } => TypedRule::Sgd(Plain),
+            Rule::Sgd { momentum, .. } => TypedRule::Momentum(Momentum(typed(momentum))),
+            Rule::Adam { beta1, beta2, epsilon, .. } => TypedRule::Adam(Adam {
                 keep_first: typed(beta1),
                 take_first: typed(1.0 - beta1),
                 keep_second: typed(beta2),
@@ -254,7 +298,6 @@ impl<T: Float> TypedRule<T> {
                 correct_first: typed(1.0 / (1.0 - beta1.powi(step))),
                 correct_second: typed(1.0 / (1.0 - beta2.powi(step)).sqrt()),
                 epsilon: typed(epsilon),
-                decay: typed(weight_decay),
             }),
         }
     }
@@ -263,6 +306,7 @@ impl<T: Float> TypedRule<T> {
 /// What is the same for all chunks.
 struct Settings<'a, T> {
     rule: TypedRule<T>,
+    decay: T,
     schedule: T,
     clip: T,
     rates: &'a [T],
@@ -356,13 +400,13 @@ impl<T: Float> Job<'_, T> {
             if !stands_still {
                 let first_rate = rate_base + feature;
                 let rates = &settings.rates[first_rate..first_rate + rates];
-                self.move_run(start, length, rates, clip, settings);
+                self.move_part(start, length, rates, clip, settings);
             }
             start += length;
         }
     }
 
-    fn move_run(
+    fn move_part(
         &mut self,
         start: usize,
         length: usize,
@@ -371,95 +415,131 @@ impl<T: Float> Job<'_, T> {
         settings: &Settings<T>,
     ) {
         let run = start..start + length;
-        let (values, gradients) = (&mut self.values[run.clone()], &self.gradients[run.clone()]);
-        let schedule = settings.schedule;
+        let part = |moment: &[T]| if moment.is_empty() { 0..0 } else { run.clone() };
+        let (first, second) = (part(self.first), part(self.second));
+        let buffers = (
+            &mut self.values[run.clone()],
+            &self.gradients[run.clone()],
+            &mut self.first[first],
+            &mut self.second[second],
+        );
+        let factors = Factors { schedule: settings.schedule, clip, decay: settings.decay };
         self.skipped += match settings.rule {
-            TypedRule::Sgd { decay } => sgd(values, gradients, rates, schedule, clip, decay),
-            TypedRule::Momentum { momentum, decay } => {
-                let moment = &mut self.first[run];
-                sgd_momentum(values, gradients, moment, rates, schedule, clip, momentum, decay)
-            }
-            TypedRule::Adam(factors) => {
-                let (first, second) = (&mut self.first[run.clone()], &mut self.second[run]);
-                adam(values, gradients, first, second, rates, schedule, clip, factors)
-            }
+            TypedRule::Sgd(direction) => move_run(buffers, rates, factors, direction),
+            TypedRule::Momentum(direction) => move_run(buffers, rates, factors, direction),
+            TypedRule::Adam(direction) => move_run(buffers, rates, factors, direction),
         };
     }
 }
 
-/// Moves each value by its rate times a direction, unless its gradient is not finite; the number of those.
-///
-/// `direction(i, g, learns)` also sees to the moments. There is one rate for all, or one for each.
-#[inline(always)]
-fn move_each<T: Float>(
-    values: &mut [T],
-    gradients: &[T],
+/// Values, gradients and two moments.
+type Run<'a, T> = (&'a mut [T], &'a [T], &'a mut [T], &'a mut [T]);
+
+#[derive(Clone, Copy)]
+struct Factors<T> {
+    schedule: T,
+    clip: T,
+    decay: T,
+}
+
+/// Moves consecutive elements with one rate for all, or one for each; how many were left alone.
+fn move_run<T: Float, D: Direction<T>>(
+    (values, gradients, first, second): Run<T>,
     rates: &[T],
-    (schedule, clip, decay): (T, T, T),
-    mut direction: impl FnMut(usize, T, bool) -> T,
+    factors: Factors<T>,
+    direction: D,
 ) -> u32 {
-    let length = values.len();
-    let gradients = &gradients[..length];
-    let mut skipped = 0;
-    let mut one = |index: usize, rate: T, decays: bool| {
-        let gradient = gradients[index] * clip;
-        let learns = gradient.abs() < T::INFINITY;
-        let value = values[index];
-        let gradient = if decays { gradient + decay * value } else { gradient };
-        let moved = value - rate * schedule * direction(index, gradient, learns);
-        values[index] = if learns { moved } else { value };
-        skipped += u32::from(!learns);
-    };
-    // The cases are loops of their own, so that each is one stream of vectors.
-    match (rates, decay == T::ZERO) {
-        ([rate], true) => (0..length).for_each(|index| one(index, *rate, false)),
-        ([rate], false) => (0..length).for_each(|index| one(index, *rate, true)),
-        (rates, true) => {
-            let rates = &rates[..length];
-            (0..length).for_each(|index| one(index, rates[index], false));
-        }
-        (rates, false) => {
-            let rates = &rates[..length];
-            (0..length).for_each(|index| one(index, rates[index], true));
-        }
-    }
-    skipped
-}
-
-vectorised! {
-    fn sgd[T: Float](values: &mut [T], gradients: &[T], rates: &[T], schedule: T, clip: T, decay: T) -> u32 {
-        move_each(values, gradients, rates, (schedule, clip, decay), |_, gradient, _| gradient)
+    match D::MOMENTS {
+        0 => move_without_moments(values, gradients, rates, factors, direction),
+        1 => move_with_one(values, gradients, first, rates, factors, direction),
+        _ => move_with_two(values, gradients, first, second, rates, factors, direction),
     }
 }
 
+// The slices are arguments of their own, so that the compiler knows that they do not overlap, and each loop is one stream
+// of vectors.
 vectorised! {
-    fn sgd_momentum[T: Float](
-        values: &mut [T], gradients: &[T], moment: &mut [T], rates: &[T], schedule: T, clip: T, momentum: T, decay: T,
+    fn move_without_moments[T: Float, D: Direction<T>](
+        values: &mut [T], gradients: &[T], rates: &[T], factors: Factors<T>, direction: D,
     ) -> u32 {
-        let moment = &mut moment[..values.len()];
-        move_each(values, gradients, rates, (schedule, clip, decay), |index, gradient, learns| {
-            let old = moment[index];
-            let new = momentum * old + gradient;
-            moment[index] = if learns { new } else { old };
-            new
-        })
+        let elements = values.iter_mut().zip(gradients);
+        let unused = (T::ZERO, T::ZERO);
+        let mut skipped = 0;
+        if let [rate] = rates {
+            for (value, gradient) in elements {
+                skipped += move_element(value, *gradient, unused, *rate, factors, direction).0;
+            }
+        } else {
+            for ((value, gradient), rate) in elements.zip(rates) {
+                skipped += move_element(value, *gradient, unused, *rate, factors, direction).0;
+            }
+        }
+        skipped
     }
 }
 
 vectorised! {
-    fn adam[T: Float](
-        values: &mut [T], gradients: &[T], first: &mut [T], second: &mut [T], rates: &[T], schedule: T, clip: T,
-        factors: AdamFactors<T>,
+    fn move_with_one[T: Float, D: Direction<T>](
+        values: &mut [T], gradients: &[T], moments: &mut [T], rates: &[T], factors: Factors<T>, direction: D,
     ) -> u32 {
-        let (first, second) = (&mut first[..values.len()], &mut second[..values.len()]);
-        let scales = (schedule, clip, factors.decay);
-        move_each(values, gradients, rates, scales, |index, gradient, learns| {
-            let (old_mean, old_square) = (first[index], second[index]);
-            let mean = factors.keep_first * old_mean + factors.take_first * gradient;
-            let square = factors.keep_second * old_square + factors.take_second * gradient * gradient;
-            first[index] = if learns { mean } else { old_mean };
-            second[index] = if learns { square } else { old_square };
-            mean * factors.correct_first / (square.sqrt() * factors.correct_second + factors.epsilon)
-        })
+        let elements = values.iter_mut().zip(gradients).zip(moments);
+        let mut skipped = 0;
+        let mut one = |value: &mut T, gradient: T, moment: &mut T, rate: T| {
+            let moved = move_element(value, gradient, (*moment, T::ZERO), rate, factors, direction);
+            skipped += moved.0;
+            *moment = moved.1;
+        };
+        if let [rate] = rates {
+            elements.for_each(|((value, gradient), moment)| one(value, *gradient, moment, *rate));
+        } else {
+            let elements = elements.zip(rates);
+            elements.for_each(|(((value, gradient), moment), rate)| one(value, *gradient, moment, *rate));
+        }
+        skipped
     }
+}
+
+vectorised! {
+    fn move_with_two[T: Float, D: Direction<T>](
+        values: &mut [T], gradients: &[T], first: &mut [T], second: &mut [T], rates: &[T], factors: Factors<T>,
+        direction: D,
+    ) -> u32 {
+        let elements = values.iter_mut().zip(gradients).zip(first).zip(second);
+        let mut skipped = 0;
+        let mut one = |value: &mut T, gradient: T, first: &mut T, second: &mut T, rate: T| {
+            let moved = move_element(value, gradient, (*first, *second), rate, factors, direction);
+            skipped += moved.0;
+            (*first, *second) = (moved.1, moved.2);
+        };
+        if let [rate] = rates {
+            elements.for_each(|(((value, gradient), first), second)| one(value, *gradient, first, second, *rate));
+        } else {
+            elements.zip(rates).for_each(|((((value, gradient), first), second), rate)| {
+                one(value, *gradient, first, second, *rate);
+            });
+        }
+        skipped
+    }
+}
+
+/// Moves an element, unless its gradient is not finite: whether it was left alone, and the moments.
+#[inline(always)]
+fn move_element<T: Float, D: Direction<T>>(
+    value: &mut T,
+    gradient: T,
+    (first, second): (T, T),
+    rate: T,
+    Factors { schedule, clip, decay }: Factors<T>,
+    direction: D,
+) -> (u32, T, T) {
+    let gradient = gradient * clip;
+    let learns = gradient.abs() < T::INFINITY;
+    let pulled = gradient + decay * *value;
+    let gradient = if decay == T::ZERO { gradient } else { pulled };
+    let (way, new_first, new_second) = direction.of(gradient, first, second);
+    let moved = *value - rate * schedule * way;
+    *value = if learns { moved } else { *value };
+    let first = if learns { new_first } else { first };
+    let second = if learns { new_second } else { second };
+    (u32::from(!learns), first, second)
 }

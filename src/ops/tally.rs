@@ -81,7 +81,8 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
             values[CORRECT] += f64::from(head.correct.read::<i32>()[0]);
             values[SAMPLES] += samples as f64;
             values[DEAD_SAMPLES] += f64::from(head.dead_samples.read::<i32>()[0]);
-            values[FLAGGED] += head.flagged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
+            values[FLAGGED] +=
+                head.flagged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
             values[STREAK] = if loss.is_finite() { 0.0 } else { values[STREAK] + 1.0 };
             values[LONGEST_STREAK] = values[LONGEST_STREAK].max(values[STREAK]);
         }

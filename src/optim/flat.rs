@@ -39,15 +39,26 @@ pub struct FlatParameters {
 impl FlatParameters {
     /// Moves a model's parameters into flat buffers on a device. `guarded` says, by name, which parameters'
     /// features can stand still for a step; they come last in the model's order. Rates are zero at first.
-    pub fn new(module: &dyn Module, guarded: &dyn Fn(&str) -> bool, device: &Device, dtype: DType) -> Self {
+    pub fn new(
+        module: &dyn Module,
+        guarded: &dyn Fn(&str) -> bool,
+        device: &Device,
+        dtype: DType,
+    ) -> Self {
         let (entries, length) = layout(module, guarded);
         let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype);
         let rates = entries.iter().map(|entry| entry.features.count).sum();
-        let guarded_from = entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
+        let guarded_from =
+            entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
         let is_last = entries.iter().all(|entry| entry.guarded == (entry.base >= guarded_from));
         assert!(is_last, "guarded parameters come after all others");
-        let flat =
-            FlatParameters { values: zeros(length), gradients: zeros(length), rates: zeros(rates), entries, guarded_from };
+        let flat = FlatParameters {
+            values: zeros(length),
+            gradients: zeros(length),
+            rates: zeros(rates),
+            entries,
+            guarded_from,
+        };
         let mut places = flat.entries.iter();
         for_each_entry(module, &mut |_, entry| {
             let Entry::Parameter(parameter) = entry else { return };

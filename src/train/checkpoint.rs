@@ -94,7 +94,12 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Reads a learner's whole state back from its device. `best_loss` is the best validation loss so far.
-    pub fn capture(learner: &Learner, model: Option<ModelRecord>, progress: Progress, best_loss: f64) -> Self {
+    pub fn capture(
+        learner: &Learner,
+        model: Option<ModelRecord>,
+        progress: Progress,
+        best_loss: f64,
+    ) -> Self {
         let mut file = TensorFile::default();
         let mut put = |name: String, array: Array| {
             file.arrays.insert(name, array);
@@ -104,15 +109,23 @@ impl Checkpoint {
             let name = &entry.name;
             put(name.clone(), in_file_layout(&flat.view(flat.values(), entry), entry.layout));
             put(format!("{OWN}rates.{name}"), rates_array(&flat.rates_of(entry), entry));
-            for (moment, which) in learner.optimizer().moments().zip(["first_moment", "second_moment"]) {
-                put(format!("{OWN}{which}.{name}"), in_file_layout(&flat.view(moment, entry), entry.layout));
+            for (moment, which) in
+                learner.optimizer().moments().zip(["first_moment", "second_moment"])
+            {
+                put(
+                    format!("{OWN}{which}.{name}"),
+                    in_file_layout(&flat.view(moment, entry), entry.layout),
+                );
             }
         }
         for_each_entry(learner.model(), &mut |name, entry| {
             let Entry::Buffer(buffer) = entry else { return };
             match buffer.kind() {
                 BufferKind::Statistic => {
-                    put(name.to_owned(), Array::from_tensor(&buffer.value(learner.device(), learner.dtype())));
+                    put(
+                        name.to_owned(),
+                        Array::from_tensor(&buffer.value(learner.device(), learner.dtype())),
+                    );
                     if let Some(layer) = name.strip_suffix("running_var") {
                         put(format!("{layer}{COUNTER}"), Array::whole_number(progress.step as i64));
                     }
@@ -150,12 +163,18 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self> {
         let file = TensorFile::read(path)?;
         let text = file.record.as_deref();
-        let text = text.ok_or_else(|| Error::file(path, "is no checkpoint of alrao: it has no record of a run"))?;
-        let record: Record = serde_json::from_str(text)
-            .map_err(|error| Error::file(path, format!("is no checkpoint that this version can read: {error}")))?;
+        let text = text.ok_or_else(|| {
+            Error::file(path, "is no checkpoint of alrao: it has no record of a run")
+        })?;
+        let record: Record = serde_json::from_str(text).map_err(|error| {
+            Error::file(path, format!("is no checkpoint that this version can read: {error}"))
+        })?;
         if record.format != FORMAT {
             let format = record.format;
-            return Err(Error::file(path, format!("has format {format}; this version reads format {FORMAT}")));
+            return Err(Error::file(
+                path,
+                format!("has format {format}; this version reads format {FORMAT}"),
+            ));
         }
         Ok(Checkpoint { record, file })
     }
@@ -163,7 +182,10 @@ impl Checkpoint {
     /// The best validation loss so far; infinite if there is none.
     pub fn best_loss(&self) -> f64 {
         let array = self.file.arrays.get(&format!("{OWN}best_loss"));
-        array.and_then(Array::to_f64s).and_then(|values| values.first().copied()).unwrap_or(f64::INFINITY)
+        array
+            .and_then(Array::to_f64s)
+            .and_then(|values| values.first().copied())
+            .unwrap_or(f64::INFINITY)
     }
 
     /// Makes this the same state, further on in the run.
@@ -181,14 +203,19 @@ impl Checkpoint {
         let is_state = |name: &str| !name.starts_with("alrao.carried.");
         let faults = differences(&own.file, &self.file, &is_state);
         if !faults.is_empty() {
-            return Err(Error::file(path, format!("is a checkpoint of another model: {}", faults.join("; "))));
+            return Err(Error::file(
+                path,
+                format!("is a checkpoint of another model: {}", faults.join("; ")),
+            ));
         }
         self.restore_model(learner);
         let flat = learner.flat();
         for entry in flat.entries() {
             let rates = self.numbers(&format!("{OWN}rates.{}", entry.name));
             flat.rates_of(entry).copy_from_f64s(&rates[..entry.features.count]);
-            for (moment, which) in learner.optimizer().moments().zip(["first_moment", "second_moment"]) {
+            for (moment, which) in
+                learner.optimizer().moments().zip(["first_moment", "second_moment"])
+            {
                 let values = self.numbers(&format!("{OWN}{which}.{}", entry.name));
                 let values = entry.layout.from_file(entry.shape, &values);
                 flat.view(moment, entry).copy_from_f64s(&values);
@@ -214,10 +241,14 @@ impl Checkpoint {
     pub fn restore_predictor(&self, learner: &Learner, path: &Path) -> Result<()> {
         let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
         let posterior = format!("{OWN}switch.log_posterior");
-        let faults =
-            differences(&own.file, &self.file, &|name: &str| !name.starts_with(OWN) || name == posterior);
+        let faults = differences(&own.file, &self.file, &|name: &str| {
+            !name.starts_with(OWN) || name == posterior
+        });
         if !faults.is_empty() {
-            return Err(Error::file(path, format!("is a checkpoint of another model: {}", faults.join("; "))));
+            return Err(Error::file(
+                path,
+                format!("is a checkpoint of another model: {}", faults.join("; ")),
+            ));
         }
         self.restore_model(learner);
         self.copy_to(&posterior, learner.averaging().log_posterior());
@@ -250,25 +281,36 @@ impl Checkpoint {
     }
 
     fn numbers(&self, name: &str) -> Vec<f64> {
-        self.file.arrays.get(name).and_then(Array::to_f64s).expect("the file was found to have what the model has")
+        self.file
+            .arrays
+            .get(name)
+            .and_then(Array::to_f64s)
+            .expect("the file was found to have what the model has")
     }
 
     fn copy_to(&self, name: &str, tensor: &Tensor) {
         let array = &self.file.arrays[name];
-        let values = array.to_tensor(tensor.device()).expect("the file was found to have the model's types");
+        let values =
+            array.to_tensor(tensor.device()).expect("the file was found to have the model's types");
         tensor.copy_from_f64s(&values.to_f64s());
     }
 }
 
 /// State that is neither the model's nor an optimiser's, with its name in the file.
 fn device_state(learner: &Learner) -> Vec<(String, &Tensor)> {
-    let averaging = learner.averaging().tensors().into_iter().map(|(name, tensor)| (format!("{OWN}switch.{name}"), tensor));
+    let averaging = learner
+        .averaging()
+        .tensors()
+        .into_iter()
+        .map(|(name, tensor)| (format!("{OWN}switch.{name}"), tensor));
     let others = [
         ("sums", learner.sums().values()),
         ("skipped", learner.optimizer().skipped()),
         ("step", learner.number()),
     ];
-    averaging.chain(others.into_iter().map(|(name, tensor)| (format!("{OWN}{name}"), tensor))).collect()
+    averaging
+        .chain(others.into_iter().map(|(name, tensor)| (format!("{OWN}{name}"), tensor)))
+        .collect()
 }
 
 fn in_file_layout(tensor: &Tensor, layout: FileLayout) -> Array {
@@ -300,10 +342,16 @@ fn differences(own: &TensorFile, file: &TensorFile, matters: &dyn Fn(&str) -> bo
         match file.arrays.get(name) {
             None => faults.push(format!("{name} is missing")),
             Some(other) if other.shape != array.shape => {
-                faults.push(format!("{name} has shape {:?} instead of {:?}", other.shape, array.shape));
+                faults.push(format!(
+                    "{name} has shape {:?} instead of {:?}",
+                    other.shape, array.shape
+                ));
             }
             Some(other) if other.dtype != array.dtype => {
-                faults.push(format!("{name} has type {:?} instead of {:?}", other.dtype, array.dtype));
+                faults.push(format!(
+                    "{name} has type {:?} instead of {:?}",
+                    other.dtype, array.dtype
+                ));
             }
             Some(_) => {}
         }
@@ -335,7 +383,10 @@ pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
         }
     }
     let is_passed_over = |name: &str| name.starts_with(OWN) || name.ends_with(COUNTER);
-    let extra = file.arrays.keys().filter(|name| !is_passed_over(name) && wanted.iter().all(|(own, _)| own != *name));
+    let extra = file
+        .arrays
+        .keys()
+        .filter(|name| !is_passed_over(name) && wanted.iter().all(|(own, _)| own != *name));
     faults.extend(extra.map(|name| format!("{name} is not in the model")));
     if !faults.is_empty() {
         return Err(Error::file(path, format!("does not fit the model: {}", faults.join("; "))));

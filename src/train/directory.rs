@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::train::RunConfig;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::metrics::Metrics;
 use crate::train::settings::Settings;
 use crate::train::tensor_file::replace;
-use crate::train::RunConfig;
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -31,10 +31,11 @@ impl RunDirectory {
             let advice = "give another --out, or continue the run there with --resume";
             Error::input(format!("--out {}", path.display()), format!("{what}; {advice}"))
         };
-        match fs::read_dir(path) {
-            Ok(mut entries) if entries.next().is_some() => Err(occupied("is not empty")),
+        match fs::read_dir(path).map(Iterator::count) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(occupied("is not empty")),
             Err(_) if path.exists() => Err(occupied("is no directory")),
-            _ => Ok(()),
+            Err(_) => Ok(()),
         }
     }
 
@@ -42,7 +43,12 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Where it is not empty or cannot be written; nothing is left behind then.
-    pub fn create(out: Option<&Path>, name: &str, config: &RunConfig, fingerprint: &str) -> Result<Self> {
+    pub fn create(
+        out: Option<&Path>,
+        name: &str,
+        config: &RunConfig,
+        fingerprint: &str,
+    ) -> Result<Self> {
         let (path, is_new) = match out {
             Some(path) => {
                 RunDirectory::check_free(path)?;
@@ -64,7 +70,9 @@ impl RunDirectory {
 
     fn fill(path: &Path, config: &RunConfig, fingerprint: &str) -> Result<Self> {
         let metrics = Metrics::open(&path.join(METRICS)).map_err(|error| match error {
-            Error::Input { message, .. } => Error::input(format!("--out {}", path.display()), message),
+            Error::Input { message, .. } => {
+                Error::input(format!("--out {}", path.display()), message)
+            }
             other => other,
         })?;
         let directory = RunDirectory { path: path.to_owned(), metrics };
@@ -89,15 +97,17 @@ impl RunDirectory {
 
     /// Replaces `config.toml`.
     pub(crate) fn write_config(&self, config: &RunConfig, fingerprint: &str) -> Result<()> {
-        let settings = Settings { data_fingerprint: Some(fingerprint.to_owned()), ..Settings::from(config) };
+        let settings =
+            Settings { data_fingerprint: Some(fingerprint.to_owned()), ..Settings::from(config) };
         replace(&self.path.join(CONFIG), settings.to_toml().as_bytes())
     }
 
     /// The configuration of an existing run, and its data's fingerprint.
     pub fn config(path: &Path) -> Result<(RunConfig, Option<String>)> {
         let file = path.join(CONFIG);
-        let text = fs::read_to_string(&file)
-            .map_err(|error| Error::input(path.display(), format!("is not a run: {CONFIG}: {error}")))?;
+        let text = fs::read_to_string(&file).map_err(|error| {
+            Error::input(path.display(), format!("is not a run: {CONFIG}: {error}"))
+        })?;
         let settings = Settings::from_toml(&text, &file)?;
         Ok((settings.resolve()?, settings.data_fingerprint))
     }

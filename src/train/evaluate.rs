@@ -56,7 +56,9 @@ pub fn evaluate(
     let data = match (data, &config) {
         (Some(data), _) => data.to_owned(),
         (None, Some(config)) => config.data.clone(),
-        (None, None) => return Err(Error::input("--data", "is needed, since a file does not know its data")),
+        (None, None) => {
+            return Err(Error::input("--data", "is needed, since a file does not know its data"));
+        }
     };
     let mut dataset = data::load(&data, kind(record.architecture.parse()?), valid_split)?;
     fit(&mut dataset, &record, &data)?;
@@ -64,7 +66,10 @@ pub fn evaluate(
     train.precision = record.precision.parse()?;
     let feed = Feed::new(&dataset, &train, device)?;
     if !feed.has(split) {
-        return Err(Error::input(format!("--data {data}"), format!("has no {} part", split.name())));
+        return Err(Error::input(
+            format!("--data {data}"),
+            format!("has no {} part", split.name()),
+        ));
     }
     let trained = load(&file, train, device)?;
     let evaluation = run_over(&trained.learner, &feed, split);
@@ -88,14 +93,16 @@ pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
 fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
     let checkpoint = Checkpoint::read(file)?;
     let record = checkpoint.record.model.clone();
-    let record = record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
+    let record =
+        record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
     Ok((checkpoint, record))
 }
 
 /// Builds the model that a checkpoint describes, and fills it.
 pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
     let (checkpoint, record) = read_record(file)?;
-    let config = TrainConfig { precision: record.precision.parse()?, init: None, rates: None, ..config };
+    let config =
+        TrainConfig { precision: record.precision.parse()?, init: None, rates: None, ..config };
     check_precision(config.precision, device)?;
     let model = ModelConfig {
         architecture: record.architecture.parse()?,
@@ -110,7 +117,8 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
         false => Task::Classification { classes: record.outputs },
     };
     let alrao = AlraoConfig { classifiers: record.classifiers, ..AlraoConfig::default() };
-    let learner = Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
+    let learner =
+        Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
     checkpoint.restore_predictor(&learner, file)?;
     Ok(Trained { learner, record, config })
 }
@@ -131,7 +139,10 @@ fn sample_of(
         (&[height, width, channels], None) => {
             Ok((Input::Image { height, width, channels }, zeros(&[1, height, width, channels])))
         }
-        _ => Err(Error::file(file, format!("has an input of shape {:?}, which no model takes", record.input))),
+        _ => Err(Error::file(
+            file,
+            format!("has an input of shape {:?}, which no model takes", record.input),
+        )),
     }
 }
 
@@ -140,28 +151,44 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
     let misfit = |message: String| Err(Error::input(format!("--data {data}"), message));
     match &mut dataset.content {
         Content::Text(text) => {
-            let known: Vec<char> = record.vocabulary.as_deref().unwrap_or_default().chars().collect();
-            if let Some(unknown) = text.vocabulary.iter().find(|character| !known.contains(character)) {
-                return misfit(format!("has the character {unknown:?}, which the model does not know"));
+            let known: Vec<char> =
+                record.vocabulary.as_deref().unwrap_or_default().chars().collect();
+            if let Some(unknown) =
+                text.vocabulary.iter().find(|character| !known.contains(character))
+            {
+                return misfit(format!(
+                    "has the character {unknown:?}, which the model does not know"
+                ));
             }
             text.renumber(known);
         }
         Content::Arrays(arrays) => {
             let own = match arrays.sample {
-                data::SampleShape::Image { height, width, channels } => vec![height, width, channels],
+                data::SampleShape::Image { height, width, channels } => {
+                    vec![height, width, channels]
+                }
                 data::SampleShape::Vector { size } => vec![size],
             };
             if own != record.input {
-                return misfit(format!("has samples of shape {own:?}, the model takes {:?}", record.input));
+                return misfit(format!(
+                    "has samples of shape {own:?}, the model takes {:?}",
+                    record.input
+                ));
             }
             let outputs = match arrays.task {
-                data::Task::Classification { classes } => (classes <= record.outputs, record.regression),
-                data::Task::Regression { outputs } => (outputs == record.outputs, !record.regression),
+                data::Task::Classification { classes } => {
+                    (classes <= record.outputs, record.regression)
+                }
+                data::Task::Regression { outputs } => {
+                    (outputs == record.outputs, !record.regression)
+                }
             };
             if let (false, _) | (_, true) = outputs {
                 return misfit(format!("has another task ({:?}) than the model", arrays.task));
             }
-            if let (Some(own), Some((mean, deviation))) = (&mut arrays.normalisation, &record.normalisation) {
+            if let (Some(own), Some((mean, deviation))) =
+                (&mut arrays.normalisation, &record.normalisation)
+            {
                 *own = Normalisation { mean: mean.clone(), deviation: deviation.clone() };
             }
         }
@@ -189,7 +216,9 @@ fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -
     let mut rows = Vec::new();
     let mut samples = 0;
     for batch in feed.batches(split) {
-        rows.extend(trained.learner.predict(&batch.x).to_f64s().into_iter().map(|value| value as f32));
+        rows.extend(
+            trained.learner.predict(&batch.x).to_f64s().into_iter().map(|value| value as f32),
+        );
         samples += batch.samples;
     }
     let name = if trained.record.regression { "means" } else { "log_probabilities" };

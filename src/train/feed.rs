@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::alrao::Task;
 pub(crate) use crate::data::Part;
-use crate::data::{Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Split, Targets};
+use crate::data::{
+    Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Split, Targets,
+};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
@@ -71,7 +73,9 @@ impl Feed {
             Content::Text(text) => {
                 let columns = |part| -> Result<Option<Arc<Columns>>> {
                     let is_there = text.part(part).is_some();
-                    is_there.then(|| text.columns(part, config.batch_size).map(Arc::new)).transpose()
+                    is_there
+                        .then(|| text.columns(part, config.batch_size).map(Arc::new))
+                        .transpose()
                 };
                 let parts = [columns(Part::Train)?, columns(Part::Valid)?, columns(Part::Test)?];
                 Source::Text { parts, bptt: config.bptt, device: device.clone() }
@@ -102,7 +106,9 @@ impl Feed {
     /// Whether the targets are classes.
     pub fn is_classification(&self) -> bool {
         match &self.source {
-            Source::Arrays { arrays, .. } => matches!(arrays.task, crate::data::Task::Classification { .. }),
+            Source::Arrays { arrays, .. } => {
+                matches!(arrays.task, crate::data::Task::Classification { .. })
+            }
             Source::Text { .. } => true,
         }
     }
@@ -113,7 +119,11 @@ impl Feed {
             Source::Arrays { arrays, images } => {
                 let split = &arrays.train;
                 let order = (self.order == Order::Shuffled).then(|| {
-                    Arc::new(Philox::new(self.seed, Purpose::Order).stream(epoch).permutation(split.len()))
+                    Arc::new(
+                        Philox::new(self.seed, Purpose::Order)
+                            .stream(epoch)
+                            .permutation(split.len()),
+                    )
                 });
                 let loader = Loader::new(Arc::clone(split), order, self.batch_size, first as usize);
                 let (images, seed) = (images.clone(), self.seed);
@@ -193,22 +203,39 @@ impl ToDevice {
     fn batch(&self, batch: HostBatch, augmentation: Option<Augmentation>) -> Batch {
         let samples = batch.samples;
         let (targets, is_regression) = match &batch.targets {
-            Targets::Classes(classes) => (Tensor::from_slice(&self.device, [samples], classes), false),
+            Targets::Classes(classes) => {
+                (Tensor::from_slice(&self.device, [samples], classes), false)
+            }
             Targets::Values { values, columns } => (self.floats([samples, *columns], values), true),
         };
-        Batch { x: self.inputs(&batch.inputs, samples, augmentation), targets, is_regression, samples }
+        Batch {
+            x: self.inputs(&batch.inputs, samples, augmentation),
+            targets,
+            is_regression,
+            samples,
+        }
     }
 
-    fn inputs(&self, inputs: &Inputs, samples: usize, augmentation: Option<Augmentation>) -> Tensor {
+    fn inputs(
+        &self,
+        inputs: &Inputs,
+        samples: usize,
+        augmentation: Option<Augmentation>,
+    ) -> Tensor {
         match (inputs, self.sample) {
-            (Inputs::Floats(floats), SampleShape::Vector { size }) => self.floats([samples, size], floats),
+            (Inputs::Floats(floats), SampleShape::Vector { size }) => {
+                self.floats([samples, size], floats)
+            }
             (Inputs::Floats(floats), SampleShape::Image { height, width, channels }) => {
-                let images = Tensor::from_slice(&self.device, [samples, height, width, channels], floats);
+                let images =
+                    Tensor::from_slice(&self.device, [samples, height, width, channels], floats);
                 images_from_floats(&images, self.dtype, augmentation)
             }
             (Inputs::Bytes(bytes), SampleShape::Image { height, width, channels }) => {
-                let images = Tensor::from_slice(&self.device, [samples, height, width, channels], bytes);
-                let (mean, deviation) = self.normalisation.as_ref().expect("images in bytes have a normalisation");
+                let images =
+                    Tensor::from_slice(&self.device, [samples, height, width, channels], bytes);
+                let (mean, deviation) =
+                    self.normalisation.as_ref().expect("images in bytes have a normalisation");
                 images_from_bytes(&images, mean, deviation, self.dtype, augmentation)
             }
             (Inputs::Bytes(_), SampleShape::Vector { .. }) => panic!("feed: vectors are floats"),

@@ -34,12 +34,23 @@ impl Learner {
     pub fn new(model: Alrao, sample: &Tensor, config: &TrainConfig, device: &Device) -> Self {
         let dtype = config.precision.dtype();
         model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.seed);
-        let flat = FlatParameters::new(&model, &|name| name.starts_with("classifiers."), device, dtype);
+        let flat =
+            FlatParameters::new(&model, &|name| name.starts_with("classifiers."), device, dtype);
         draw_rates(&model, &flat, config);
         let alrao = model.config();
         let learner = Learner {
-            optimizer: Optimizer::new(rule(config), &flat, (config.clip > 0.0).then_some(config.clip)),
-            averaging: Averaging::new(alrao.averaging, alrao.likelihood, alrao.classifiers, alrao.theta, device),
+            optimizer: Optimizer::new(
+                rule(config),
+                &flat,
+                (config.clip > 0.0).then_some(config.clip),
+            ),
+            averaging: Averaging::new(
+                alrao.averaging,
+                alrao.likelihood,
+                alrao.classifiers,
+                alrao.theta,
+                device,
+            ),
             sums: Sums::new(device),
             number: Tensor::from_slice(device, [1], &[1i32]),
             seed: config.seed,
@@ -85,7 +96,11 @@ impl Learner {
 
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
     pub fn predict(&self, x: &Tensor) -> Tensor {
-        self.model.predict(x, self.averaging.log_posterior(), &Step::evaluation(&self.device, self.dtype))
+        self.model.predict(
+            x,
+            self.averaging.log_posterior(),
+            &Step::evaluation(&self.device, self.dtype),
+        )
     }
 
     /// Multiplies all learning rates from now on by `factor`.
@@ -163,5 +178,8 @@ fn draw_rates(model: &Alrao, flat: &FlatParameters, config: &TrainConfig) {
     let alrao = model.config();
     let eta = if config.optimizer.is_alrao() { alrao.eta.clone() } else { config.lr..=config.lr };
     learning_rates::draw(flat, &eta, alrao.trained_fraction, config.seed);
-    learning_rates::set_classifier_rates(flat, &learning_rates::classifier_rates(alrao.classifiers, &eta));
+    learning_rates::set_classifier_rates(
+        flat,
+        &learning_rates::classifier_rates(alrao.classifiers, &eta),
+    );
 }

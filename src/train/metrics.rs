@@ -31,9 +31,13 @@ impl Metrics {
     /// # Errors
     /// Where the file cannot be written, or another process has it.
     pub fn open(path: &Path) -> Result<Self> {
-        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
-        let file = opened.map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-        file.try_lock().map_err(|_| Error::file(path, "another process is at this run; wait for it or stop it"))?;
+        let opened =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+        let file =
+            opened.map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
+        file.try_lock().map_err(|_| {
+            Error::file(path, "another process is at this run; wait for it or stop it")
+        })?;
         Ok(Metrics { file, path: path.to_owned(), length: 0 })
     }
 
@@ -42,9 +46,12 @@ impl Metrics {
     /// # Errors
     /// Where the file is shorter than that.
     pub fn cut(&mut self, length: u64) -> Result<()> {
-        let own = self.file.metadata().map_err(|error| Error::file(&self.path, error.to_string()))?.len();
+        let own =
+            self.file.metadata().map_err(|error| Error::file(&self.path, error.to_string()))?.len();
         if own < length {
-            let message = format!("has {own} bytes, but the checkpoint was written after {length}; it was changed since");
+            let message = format!(
+                "has {own} bytes, but the checkpoint was written after {length}; it was changed since"
+            );
             return Err(Error::file(&self.path, message));
         }
         self.file.set_len(length).map_err(|error| Error::write(&self.path, error))?;
@@ -61,7 +68,10 @@ impl Metrics {
     pub fn append(&mut self, line: &Line) -> Result<()> {
         let mut text = serde_json::to_string(line).expect("a line is plain data");
         text.push('\n');
-        let written = self.file.seek(SeekFrom::Start(self.length)).and_then(|_| self.file.write_all(text.as_bytes()));
+        let written = self
+            .file
+            .seek(SeekFrom::Start(self.length))
+            .and_then(|_| self.file.write_all(text.as_bytes()));
         if let Err(error) = written {
             // The failed write is what is reported; whether its remains can be cut off does not matter on resume.
             let _ = self.file.set_len(self.length);

@@ -21,7 +21,9 @@ pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 pub use directory::RunDirectory;
 pub use evaluate::{Evaluation, evaluate};
 pub use learner::Learner;
-pub use observer::{Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport};
+pub use observer::{
+    Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport,
+};
 pub use run::{Overrides, Run};
 pub use sample::sample;
 pub use trainer::Trainer;

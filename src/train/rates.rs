@@ -17,7 +17,10 @@ pub(crate) fn load_rates(flat: &FlatParameters, path: &Path) -> Result<()> {
     for (name, array) in &file.arrays {
         let vector = array.to_f64s().filter(|_| array.shape.len() == 1);
         let wrong = || {
-            let message = format!("{name} has type {:?} and shape {:?}; a vector of floats is needed", array.dtype, array.shape);
+            let message = format!(
+                "{name} has type {:?} and shape {:?}; a vector of floats is needed",
+                array.dtype, array.shape
+            );
             Error::file(path, message)
         };
         vectors.insert(name.clone(), vector.ok_or_else(wrong)?);

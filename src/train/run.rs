@@ -10,7 +10,9 @@ use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 use crate::train::checkpoint::ModelRecord;
 use crate::train::feed::{self, Feed};
-use crate::train::{Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training};
+use crate::train::{
+    Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training,
+};
 
 /// What may be changed when a run is continued.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,7 +42,12 @@ impl Run {
     pub fn start(config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         let (dataset, mut training) = prepare(&config, device)?;
-        let name = format!("{}-{}-{}", config.model.architecture.name(), dataset.name, config.train.optimizer);
+        let name = format!(
+            "{}-{}-{}",
+            config.model.architecture.name(),
+            dataset.name,
+            config.train.optimizer
+        );
         training.set_directory(RunDirectory::create(out, &name, &config, &dataset.fingerprint)?);
         Ok(Run { config, dataset, training })
     }
@@ -145,7 +152,9 @@ pub(crate) fn input(dataset: &Dataset) -> Input {
     match &dataset.content {
         Content::Text(text) => Input::Tokens { vocabulary: text.vocabulary.len() },
         Content::Arrays(arrays) => match arrays.sample {
-            SampleShape::Image { height, width, channels } => Input::Image { height, width, channels },
+            SampleShape::Image { height, width, channels } => {
+                Input::Image { height, width, channels }
+            }
             SampleShape::Vector { size } => Input::Vector { size },
         },
     }

@@ -6,8 +6,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
-use crate::train::evaluate::{Trained, load, locate};
 use crate::train::TrainConfig;
+use crate::train::evaluate::{Trained, load, locate};
 
 /// Lets the best model of a run, or the model of a checkpoint, go on from `prompt` for `length` characters. At
 /// temperature 1 each is drawn from the model's own probabilities; towards 0 it is the likeliest one.
@@ -46,7 +46,10 @@ pub fn sample(
 fn read_prompt(trained: &Trained, vocabulary: &[char], prompt: &str) -> Result<Vec<f64>> {
     let code = |character: char| vocabulary.iter().position(|own| *own == character);
     let unknown = |character| {
-        Error::input("--prompt", format!("has the character {character:?}, which the model does not know"))
+        Error::input(
+            "--prompt",
+            format!("has the character {character:?}, which the model does not know"),
+        )
     };
     let mut codes = Vec::new();
     for character in prompt.chars() {
@@ -76,7 +79,8 @@ fn draw(log_probabilities: &[f64], temperature: f64, stream: &mut Stream) -> usi
     if temperature == 0.0 || !top.is_finite() {
         return best;
     }
-    let weights: Vec<f64> = log_probabilities.iter().map(|log| ((log - top) / temperature).exp()).collect();
+    let weights: Vec<f64> =
+        log_probabilities.iter().map(|log| ((log - top) / temperature).exp()).collect();
     let mut left = stream.uniform() * weights.iter().sum::<f64>();
     for (code, weight) in weights.iter().enumerate() {
         left -= weight;
@@ -103,6 +107,9 @@ mod tests {
         let log_probabilities = [0.7f64.ln(), 0.2f64.ln(), 0.1f64.ln()];
         let mut counts = [0; 3];
         (0..10_000).for_each(|_| counts[draw(&log_probabilities, 1.0, &mut stream)] += 1);
-        assert!((6_800..7_200).contains(&counts[0]) && (1_850..2_150).contains(&counts[1]), "{counts:?}");
+        assert!(
+            (6_800..7_200).contains(&counts[0]) && (1_850..2_150).contains(&counts[1]),
+            "{counts:?}"
+        );
     }
 }

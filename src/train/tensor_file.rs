@@ -76,7 +76,7 @@ impl Array {
     }
 
     fn elements<T: Element>(&self) -> Vec<T> {
-        bytemuck::pod_collect_to_vec(&self.bytes)
+        bytemuck::allocation::pod_collect_to_vec(&self.bytes)
     }
 }
 
@@ -93,7 +93,8 @@ const RECORD_KEY: &str = "alrao";
 impl TensorFile {
     /// Reads a file whole.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
+        let bytes = fs::read(path)
+            .map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
         TensorFile::parse(&bytes, path)
     }
 
@@ -146,7 +147,10 @@ fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> 
 /// A rename is on the disk once its folder is.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    File::open(
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+    )?
+    .sync_all()
 }
 
 #[cfg(not(unix))]
@@ -173,7 +177,8 @@ mod tests {
         assert_eq!(TensorFile::parse(&bytes, Path::new("x")).expect("whole"), file);
         assert_eq!(file.clone().to_bytes(), bytes);
         for length in 0..bytes.len() {
-            let error = TensorFile::parse(&bytes[..length], Path::new("x.safetensors")).expect_err("cut short");
+            let error = TensorFile::parse(&bytes[..length], Path::new("x.safetensors"))
+                .expect_err("cut short");
             assert!(error.to_string().starts_with("x.safetensors: is no whole safetensors file"));
         }
     }

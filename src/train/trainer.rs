@@ -54,7 +54,8 @@ impl Trainer {
     pub fn run(self, device: &Device, observer: &mut dyn Observer) -> Result<Report> {
         let wanted = task(&self.dataset);
         if self.model.task() != wanted {
-            let message = format!("the model's task is {:?}, the data's is {wanted:?}", self.model.task());
+            let message =
+                format!("the model's task is {:?}, the data's is {wanted:?}", self.model.task());
             return Err(Error::input(&self.dataset.name, message));
         }
         let feed = Feed::new(&self.dataset, &self.config, device)?;

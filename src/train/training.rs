@@ -11,7 +11,8 @@ use crate::train::feed::{Batch, Feed, Part};
 use crate::train::metrics::Line;
 use crate::train::rates::load_rates;
 use crate::train::{
-    Counts, EpochReport, Event, Learner, Observer, RunDirectory, StepReport, StopFlag, TestReport, TrainConfig,
+    Counts, EpochReport, Event, Learner, Observer, RunDirectory, StepReport, StopFlag, TestReport,
+    TrainConfig,
 };
 
 /// Steps in a row without a finite loss after which a run has diverged.
@@ -166,13 +167,19 @@ impl Training {
         let counts = self.counts();
         observer.notice(&Event::Ended { counts });
         let best_loss = self.feed.has(Part::Valid).then_some(self.best_loss);
-        Ok(Report { outcome, best: self.progress.best_epoch.map(|epoch| (epoch, best_loss)), test, counts })
+        Ok(Report {
+            outcome,
+            best: self.progress.best_epoch.map(|epoch| (epoch, best_loss)),
+            test,
+            counts,
+        })
     }
 
     fn is_over(&self) -> bool {
         let Progress { step, epoch, evaluate_next, best_epoch, .. } = self.progress;
         let evaluated = epoch.saturating_sub(1);
-        let is_impatient = best_epoch.is_some_and(|best| evaluated.saturating_sub(best) >= self.config.patience);
+        let is_impatient =
+            best_epoch.is_some_and(|best| evaluated.saturating_sub(best) >= self.config.patience);
         let has_all_steps = self.config.max_steps.is_some_and(|max_steps| step >= max_steps);
         !evaluate_next && (evaluated >= self.config.epochs || is_impatient || has_all_steps)
     }
@@ -217,7 +224,12 @@ impl Training {
         self.progress.best_epoch.is_none() || is_better
     }
 
-    fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &StopFlag, samples: &mut usize) -> Result<Flow> {
+    fn train_epoch(
+        &mut self,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+        samples: &mut usize,
+    ) -> Result<Flow> {
         let epoch = self.progress.epoch;
         if self.progress.batch == 0 {
             self.learner.reset_carried_state();
@@ -260,7 +272,9 @@ impl Training {
             self.append(&Line::Step(&report))?;
             observer.notice(&Event::Step(&report));
         }
-        if step.is_multiple_of(CHECK_EVERY) && self.learner.sums().read().longest_streak >= BARREN_STEPS as f64 {
+        if step.is_multiple_of(CHECK_EVERY)
+            && self.learner.sums().read().longest_streak >= BARREN_STEPS as f64
+        {
             return Err(Error::Diverged { steps: BARREN_STEPS, step });
         }
         Ok(())
@@ -271,7 +285,10 @@ impl Training {
             step: self.progress.step,
             epoch: self.progress.epoch,
             loss: head.loss.item(),
-            accuracy: self.feed.is_classification().then(|| head.correct.item() / batch.samples as f64),
+            accuracy: self
+                .feed
+                .is_classification()
+                .then(|| head.correct.item() / batch.samples as f64),
             classifier_loss: head.classifier_losses.to_f64s(),
             posterior: self.learner.posterior(),
         }
@@ -294,7 +311,12 @@ impl Training {
     }
 
     /// The sums over a part of the data: `None` where a stop was asked for, `Some(None)` where there is no such part.
-    fn evaluate(&self, part: Part, observer: &mut dyn Observer, stop: &StopFlag) -> Option<Option<SumValues>> {
+    fn evaluate(
+        &self,
+        part: Part,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Option<Option<SumValues>> {
         if !self.feed.has(part) {
             return Some(None);
         }
@@ -337,7 +359,11 @@ impl Training {
     }
 
     /// Tests the best epoch's model.
-    fn finish(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<(Flow, Option<TestReport>)> {
+    fn finish(
+        &mut self,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<(Flow, Option<TestReport>)> {
         let mut test = None;
         if let (true, Some(epoch)) = (self.feed.has(Part::Test), self.progress.best_epoch) {
             self.load_best()?;
@@ -376,7 +402,10 @@ impl Training {
 
     /// Writes the state that was last reached to a file, under PyTorch's names.
     pub(crate) fn write_state(&self, path: &Path) -> Result<()> {
-        self.best.as_ref().or(self.latest.as_ref()).map_or(Ok(()), |checkpoint| checkpoint.write(path))
+        self.best
+            .as_ref()
+            .or(self.latest.as_ref())
+            .map_or(Ok(()), |checkpoint| checkpoint.write(path))
     }
 
     fn counts(&self) -> Counts {
@@ -390,7 +419,12 @@ impl Training {
 
     fn capture(&mut self) -> Checkpoint {
         self.progress.metrics_length = self.metrics_length();
-        Checkpoint::capture(&self.learner, self.record.clone(), self.progress.clone(), self.best_loss)
+        Checkpoint::capture(
+            &self.learner,
+            self.record.clone(),
+            self.progress.clone(),
+            self.best_loss,
+        )
     }
 
     fn save(&mut self) -> Result<()> {

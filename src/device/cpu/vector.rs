@@ -143,6 +143,22 @@ pub(crate) fn lane_sum<T: Float>(length: usize, term: impl Fn(usize) -> T) -> T 
     add_lanes(lanes)
 }
 
+/// The sum of `term(x)` over a slice, in the same lanes as [`lane_sum`].
+#[inline(always)]
+pub(crate) fn lane_sum_of<T: Copy, U: Float>(values: &[T], term: impl Fn(T) -> U) -> U {
+    let mut lanes = [U::ZERO; LANES];
+    let mut blocks = values.chunks_exact(LANES);
+    for block in &mut blocks {
+        for lane in 0..LANES {
+            lanes[lane] += term(block[lane]);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(blocks.remainder()) {
+        *lane += term(*value);
+    }
+    add_lanes(lanes)
+}
+
 vectorised! {
     /// The sum of a slice.
     pub(crate) fn sum[T: Float](values: &[T]) -> T {

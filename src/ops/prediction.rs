@@ -1,0 +1,87 @@
+//! What a mixture of classifiers predicts; see [`crate::ops::classifiers`].
+
+use crate::device::Device;
+use crate::device::cpu::Float;
+use crate::device::cpu::vector::{self, vectorised};
+use crate::ops::classifiers::{Extents, largest, outputs};
+use crate::tensor::{Tensor, float_dispatch};
+
+/// Whether a prediction is of classes or of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredictionKind {
+    /// Log-probabilities of classes.
+    Classes,
+    /// Expected values.
+    Values,
+}
+
+/// The mixture's prediction, without a gradient. For classes: the logarithm of their probabilities, `[B, K]`; minus infinity
+/// throughout for a sample without a finite classifier. For values: their expectation `sum_j a_j (W_j z + b_j)`, `[B, D]`. A
+/// classifier with outputs that are not finite has no part in a sample's sum, and nothing is renormalised.
+pub fn predict(
+    z: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    log_posterior: &Tensor,
+    kind: PredictionKind,
+) -> Tensor {
+    let extents = Extents::of("predict", z, weight, bias);
+    extents.check_posterior("predict", log_posterior);
+    let scores = outputs(z, weight, bias);
+    let out = z.empty_like([extents.samples, extents.outputs]);
+    match z.device() {
+        Device::Cpu(cpu) => float_dispatch!(z.dtype(), "predict", T => {
+            let log_posterior = log_posterior.read::<f64>();
+            let mut scores = scores.write::<T>();
+            let mut out = out.write::<T>();
+            let (row, height) = (extents.row(), extents.task_samples());
+            let first = (&mut scores[..], height * row);
+            let second = (&mut out[..], height * extents.outputs);
+            cpu.pieces2(first, second, 16 * extents.samples * row, |_, scores, out| match kind {
+                PredictionKind::Classes => predict_classes(extents, scores, out, &log_posterior),
+                PredictionKind::Values => predict_values(extents, scores, out, &log_posterior),
+            });
+        }),
+    }
+    out
+}
+
+vectorised! {
+    fn predict_classes[T: Float](extents: Extents, scores: &mut [T], out: &mut [T], log_posterior: &[f64]) {
+        let outputs = extents.outputs;
+        for (scores, out) in scores.chunks_mut(extents.row()).zip(out.chunks_mut(outputs)) {
+            out.fill(-T::INFINITY);
+            for (scores, log_a) in scores.chunks_mut(outputs).zip(log_posterior) {
+                let largest = largest(scores);
+                let total = vector::lane_sum_of(scores, |score| (score - largest).exp::<FUSED>());
+                let shift = T::from_f64(*log_a) - total.ln();
+                for (score, out) in scores.iter_mut().zip(&mut *out) {
+                    let joint = *score - largest + shift;
+                    // NaN where the outputs have no softmax: such a classifier has no part.
+                    *score = if joint > -T::INFINITY { joint } else { -T::INFINITY };
+                    *out = if *score > *out { *score } else { *out };
+                }
+            }
+            for (k, out) in out.iter_mut().enumerate().filter(|(_, out)| **out > -T::INFINITY) {
+                let terms = scores[k..].iter().step_by(outputs);
+                let total = terms.fold(T::ZERO, |total, score| total + (*score - *out).exp::<FUSED>());
+                *out += total.ln();
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn predict_values[T: Float](extents: Extents, scores: &mut [T], out: &mut [T], log_posterior: &[f64]) {
+        let outputs = extents.outputs;
+        for (scores, out) in scores.chunks(extents.row()).zip(out.chunks_mut(outputs)) {
+            out.fill(T::ZERO);
+            for (scores, log_a) in scores.chunks(outputs).zip(log_posterior) {
+                let share = T::from_f64(log_a.exp());
+                if scores.iter().all(|score| score.is_finite()) {
+                    out.iter_mut().zip(scores).for_each(|(out, score)| *out += share * *score);
+                }
+            }
+        }
+    }
+}
