@@ -7,6 +7,7 @@ use crate::tensor::Tensor;
 crate::named::named! { /// a
 Architecture, "--model" { /// a
 Mlp="mlp", /// a
+Cnn="cnn", /// a
 CharLstm="char-lstm" } }
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {

@@ -3,28 +3,24 @@
 //! `docs/adding-an-op.md` shows how to add one.
 
 pub mod augment;
+pub mod batch_norm;
 pub mod catch_up;
 pub mod classifiers;
 pub mod clip;
-pub mod batch_norm;
 pub mod concatenate;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod depthwise;
 pub mod dropout;
 pub mod elementwise;
-pub mod flatten;
-pub mod cross_entropy;
-pub mod dropout;
-pub mod elementwise;
 pub mod embedding;
+pub mod flatten;
 pub mod lstm;
 pub mod matmul;
 mod mixture;
 pub mod optimizer;
-pub mod prediction;
 pub mod pool;
-mod prediction;
+pub mod prediction;
 pub mod reduce;
 pub mod switch;
 pub mod tally;
