@@ -68,7 +68,9 @@ fn config() -> TrainConfig {
 }
 
 fn trainer(config: TrainConfig) -> Trainer {
-    Trainer::new(Alrao::classifier(Net::new(2, 64), 2, AlraoConfig::default()), plane(), config)
+    // Without batch norm a layer this small does not get over features that learn at 10.
+    let alrao = AlraoConfig { eta: 1e-3..=1.0, ..AlraoConfig::default() };
+    Trainer::new(Alrao::classifier(Net::new(2, 64), 2, alrao), plane(), config)
 }
 
 /// The losses of every step, exactly.
