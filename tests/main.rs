@@ -2,4 +2,5 @@
 
 mod gradients;
 mod lstm;
+mod models;
 mod sequence;

@@ -5,13 +5,12 @@
 pub mod batch_norm;
 pub mod concatenate;
 pub mod conv2d;
-pub mod depthwise;
-pub mod elementwise;
-pub mod flatten;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod flatten;
 pub mod lstm;
 pub mod matmul;
 pub mod pool;
