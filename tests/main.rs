@@ -4,6 +4,7 @@ mod averaging;
 mod golden;
 mod gradients;
 mod lstm;
+mod models;
 mod sequence;
 mod training;
 mod update;
