@@ -1,6 +1,8 @@
 //! Trains neural networks without tuning a learning rate.
 
 pub mod alrao;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -132,9 +132,9 @@ impl Gradients<'_> {
         let entry = &mut entries[index];
         if let Some(gradient) = entry.gradient.take() {
             let is_home = entry.home.is_some();
-            // A gradient that was passed on unchanged belongs to somebody else as well.
-            let gradient =
-                if is_home || gradient.owns_its_memory() { gradient } else { gradient.copy() };
+            // A gradient that was passed on unchanged may be somebody else's too, or lie in a larger one.
+            let is_own = is_home || (gradient.owns_its_memory() && gradient.is_contiguous());
+            let gradient = if is_own { gradient } else { gradient.copy() };
             entry.gradient = Some(gradient.clone());
             return Some(Slot { tensor: gradient, add: true });
         }

@@ -5,5 +5,7 @@ mod conversion;
 mod golden;
 mod gradients;
 mod lstm;
+mod models;
 mod sequence;
+mod training;
 mod update;

@@ -1,6 +1,7 @@
 //! Embeddings, dropout masks and cross-entropy: what their gradients do not show.
 
-use alrao::nn::{Dropout, Module, Step};
+use alrao::models::char_lstm::CharLstm;
+use alrao::nn::{Buffer, Dropout, Features, Init, Module, Parameter, Step, Visitor};
 use alrao::ops::dropout::dropout;
 use alrao::ops::embedding::embedding;
 use alrao::random::{Philox, Purpose, unit_f32};
@@ -70,4 +71,45 @@ fn cross_entropy_is_sound_for_large_logits() {
     assert_eq!(loss.item(), 1e4);
     tape.backward(&loss);
     assert_eq!(tape.gradient(&x).unwrap().to_vec::<f32>(), [0.0, 0.0, 0.0, -0.5, 0.5, 0.0]);
+}
+
+/// Full name, shape and features of every parameter.
+#[derive(Default)]
+struct Parameters {
+    path: Vec<String>,
+    found: Vec<(String, Vec<usize>, Features)>,
+}
+
+impl Visitor for Parameters {
+    fn enter(&mut self, name: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn leave(&mut self) {
+        self.path.pop();
+    }
+    fn parameter(&mut self, name: &str, parameter: &Parameter) {
+        let name = format!("{}.{name}", self.path.join("."));
+        let shape = parameter.shape().extents().to_vec();
+        self.found.push((name, shape, parameter.features()));
+    }
+    fn buffer(&mut self, _: &str, _: &Buffer) {}
+}
+
+#[test]
+fn char_lstm_has_pytorchs_names_and_a_unit_is_a_feature() {
+    let mut parameters = Parameters::default();
+    CharLstm::new(50, 0.5, 0.2, &mut Init::new(0)).visit(&mut parameters);
+    let features = |count, inner, group| Features { count, inner, group };
+    let mut wanted = vec![("encoder.weight".to_owned(), vec![50, 50], features(50, 1, 1))];
+    for (layer, group) in [(0, 2), (1, 3)] {
+        for (name, shape, inner) in [
+            ("weight_ih", vec![200, 50], 50),
+            ("weight_hh", vec![200, 50], 50),
+            ("bias_ih", vec![200], 1),
+            ("bias_hh", vec![200], 1),
+        ] {
+            wanted.push((format!("rnn.{name}_l{layer}"), shape, features(50, inner, group)));
+        }
+    }
+    assert_eq!(parameters.found, wanted);
 }

@@ -34,8 +34,8 @@ impl Task {
 
     fn prediction_kind(self) -> PredictionKind {
         match self {
-            Task::Classification { .. } => PredictionKind::Classes,
-            Task::Regression { .. } => PredictionKind::Values,
+            Task::Classification { .. } => PredictionKind::LogProbabilities,
+            Task::Regression { .. } => PredictionKind::Mean,
         }
     }
 }

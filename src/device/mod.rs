@@ -2,6 +2,7 @@
 
 pub mod cpu;
 
+use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -71,6 +72,12 @@ impl DeviceKind {
             DeviceKind::Cuda => "cuda",
             DeviceKind::Simulator => "simulator",
         }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

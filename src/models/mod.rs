@@ -1,52 +1,220 @@
-//! stub
-#![allow(missing_docs)]
+//! The architectures of the paper, each a pre-classifier: it ends in features and knows nothing of what classifies them.
+
 pub mod char_lstm;
-use crate::error::*;
-use crate::nn::*;
-use crate::tensor::Tensor;
-crate::named::named! { /// a
-Architecture, "--model" { /// a
-Mlp="mlp", /// a
-CharLstm="char-lstm" } }
+pub mod cnn;
+pub mod mlp;
+pub mod mobilenetv2;
+pub mod vgg;
+
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::nn::{Init, Module};
+
+/// A model's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Architecture {
+    /// Fully connected layers with ReLU.
+    Mlp,
+    /// Three convolutional blocks and a global average pool.
+    Cnn,
+    /// VGG with 11 layers (Simonyan and Zisserman 2015), with batch norm.
+    Vgg11,
+    /// VGG with 13 layers.
+    Vgg13,
+    /// VGG with 16 layers.
+    Vgg16,
+    /// VGG with 19 layers.
+    Vgg19,
+    /// MobileNetV2 (Sandler et al. 2018) for 32 by 32 images.
+    MobileNetV2,
+    /// Two LSTM layers over characters.
+    CharLstm,
+}
+
+impl Architecture {
+    /// All of them.
+    pub const ALL: [Architecture; 8] = [
+        Architecture::Mlp,
+        Architecture::Cnn,
+        Architecture::Vgg11,
+        Architecture::Vgg13,
+        Architecture::Vgg16,
+        Architecture::Vgg19,
+        Architecture::MobileNetV2,
+        Architecture::CharLstm,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Mlp => "mlp",
+            Architecture::Cnn => "cnn",
+            Architecture::Vgg11 => "vgg11",
+            Architecture::Vgg13 => "vgg13",
+            Architecture::Vgg16 => "vgg16",
+            Architecture::Vgg19 => "vgg19",
+            Architecture::MobileNetV2 => "mobilenetv2",
+            Architecture::CharLstm => "char-lstm",
+        }
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Architecture::ALL.into_iter().find(|architecture| architecture.name() == name);
+        found.ok_or_else(|| {
+            let names = Architecture::ALL.map(Architecture::name).join(", ");
+            Error::input("--model", format!("'{name}' is none of {names}"))
+        })
+    }
+}
+
+/// Which model, and how large.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    /// Its kind.
     pub architecture: Architecture,
+    /// Factor on every number of channels or units, which are rounded.
     pub width: f64,
+    /// Units of each hidden layer of an mlp.
     pub hidden: Vec<usize>,
+    /// Probability of dropout in an LSTM.
     pub dropout: f64,
 }
-#[derive(Clone, Copy, Debug, PartialEq)]
+
+/// What one sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    Image { height: usize, width: usize, channels: usize },
-    Vector { size: usize },
-    Tokens { vocabulary: usize },
+    /// An image, `[H, W, C]`.
+    Image {
+        /// Rows of pixels.
+        height: usize,
+        /// Columns of pixels.
+        width: usize,
+        /// Values of a pixel.
+        channels: usize,
+    },
+    /// A vector.
+    Vector {
+        /// Its length.
+        size: usize,
+    },
+    /// Tokens of a text.
+    Tokens {
+        /// Number of different tokens.
+        vocabulary: usize,
+    },
 }
+
+impl std::fmt::Display for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Input::Image { height, width, channels } => {
+                write!(f, "images of {height} by {width} with {channels} channels")
+            }
+            Input::Vector { size } => write!(f, "vectors of length {size}"),
+            Input::Tokens { vocabulary } => write!(f, "text of {vocabulary} tokens"),
+        }
+    }
+}
+
+/// A model without its last layer.
 pub struct PreClassifier {
+    /// Batches to features `[samples, features]`.
     pub module: Box<dyn Module>,
+    /// Number of features.
     pub features: usize,
 }
-struct Mlp(Linear, usize);
-impl Module for Mlp {
-    fn forward(&self, x: &Tensor, s: &Step) -> Tensor {
-        let n = x.shape()[0];
-        self.0.forward(&x.reshape([n, self.1]), s).relu()
-    }
-    fn visit(&self, v: &mut dyn Visitor) {
-        v.child("layers.0", &self.0)
+
+impl PreClassifier {
+    fn new(module: impl Module + 'static, features: usize) -> Self {
+        PreClassifier { module: Box::new(module), features }
     }
 }
-pub fn build(c: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
-    Ok(match input {
-        Input::Tokens { vocabulary } => {
-            let m = char_lstm::CharLstm::new(vocabulary, c.width, c.dropout, init);
-            PreClassifier { features: m.features(), module: Box::new(m) }
+
+/// A new model for an input: images `[N, H, W, C]`, vectors `[N, D]` or tokens (I32) `[T, B]`.
+///
+/// ```
+/// use alrao::models::{Architecture, Input, ModelConfig, build};
+/// use alrao::nn::Init;
+/// let config = ModelConfig { architecture: Architecture::Cnn, width: 0.5, hidden: vec![], dropout: 0.0 };
+/// let input = Input::Image { height: 32, width: 32, channels: 3 };
+/// assert_eq!(build(&config, input, &mut Init::new(0))?.features, 64);
+/// # Ok::<(), alrao::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Input`] where the model does not take this input.
+pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
+    let takes = |what: &str| {
+        Err(Error::input(
+            format!("--model {}", config.architecture.name()),
+            format!("takes {what}, not {input}"),
+        ))
+    };
+    let width = config.width;
+    match (config.architecture, input) {
+        (Architecture::Mlp, Input::Tokens { .. }) => takes("images or vectors"),
+        (Architecture::Mlp, Input::Image { height, width: columns, channels }) => {
+            Ok(mlp(height * columns * channels, config, init))
         }
-        Input::Vector { size } => {
-            PreClassifier { module: Box::new(Mlp(Linear::new(size, 64, init), size)), features: 64 }
+        (Architecture::Mlp, Input::Vector { size }) => Ok(mlp(size, config, init)),
+        (Architecture::Cnn, Input::Image { height, width: columns, channels })
+            if height.min(columns) >= cnn::SMALLEST_IMAGE =>
+        {
+            let model = cnn::Cnn::new(channels, width, init);
+            let features = model.features();
+            Ok(PreClassifier::new(model, features))
         }
-        Input::Image { height, width, channels } => {
-            let size = height * width * channels;
-            PreClassifier { module: Box::new(Mlp(Linear::new(size, 64, init), size)), features: 64 }
+        (Architecture::Cnn, _) => takes("images of at least 8 by 8"),
+        (Architecture::CharLstm, Input::Tokens { vocabulary }) => {
+            let model = char_lstm::CharLstm::new(vocabulary, width, config.dropout, init);
+            let features = model.features();
+            Ok(PreClassifier::new(model, features))
         }
-    })
+        (Architecture::CharLstm, _) => takes("text"),
+        (architecture, Input::Image { height: 32, width: 32, channels }) => {
+            Ok(for_small_images(architecture, channels, width, init))
+        }
+        _ => takes("images of 32 by 32"),
+    }
 }
+
+fn mlp(inputs: usize, config: &ModelConfig, init: &mut Init) -> PreClassifier {
+    let model = mlp::Mlp::new(inputs, &config.hidden, config.width, init);
+    let features = model.features();
+    PreClassifier::new(model, features)
+}
+
+fn for_small_images(
+    architecture: Architecture,
+    inputs: usize,
+    width: f64,
+    init: &mut Init,
+) -> PreClassifier {
+    let blocks: [usize; 5] = match architecture {
+        Architecture::Vgg11 => [1, 1, 2, 2, 2],
+        Architecture::Vgg13 => [2, 2, 2, 2, 2],
+        Architecture::Vgg16 => [2, 2, 3, 3, 3],
+        Architecture::Vgg19 => [2, 2, 4, 4, 4],
+        _ => {
+            let model = mobilenetv2::MobileNetV2::new(inputs, width, init);
+            let features = model.features();
+            return PreClassifier::new(model, features);
+        }
+    };
+    let model = vgg::Vgg::new(blocks, inputs, width, init);
+    let features = model.features();
+    PreClassifier::new(model, features)
+}
+
+/// A number of channels times the width: half a channel rounds up, and there is at least one.
+pub(crate) fn channels(count: usize, width: f64) -> usize {
+    ((count as f64 * width + 0.5).floor() as usize).max(1)
+}
+
+#[cfg(test)]
+mod tests;

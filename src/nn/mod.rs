@@ -1,5 +1,8 @@
 //! Layers: parameters, modules, and what a forward pass needs to know.
 
+mod batch_norm;
+mod conv2d;
+mod conv_bn;
 mod dropout;
 mod embedding;
 mod init;
@@ -7,8 +10,12 @@ mod linear;
 mod lstm;
 mod module;
 mod parameter;
+mod pool;
 mod step;
 
+pub use batch_norm::BatchNorm2d;
+pub use conv_bn::{Activation, ConvBn, Convolution};
+pub use conv2d::{Conv2d, DepthwiseConv2d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use init::Init;
@@ -17,4 +24,5 @@ pub use lstm::Lstm;
 pub(crate) use module::{Entry, for_each_entry, zero_missing_gradients};
 pub use module::{Module, Sequential, Visitor};
 pub use parameter::{Buffer, BufferKind, Features, FileLayout, Parameter};
+pub use pool::{AveragePool2d, Flatten, GlobalAveragePool, MaxPool2d};
 pub use step::{Mask, Step};

@@ -11,8 +11,9 @@ use crate::tensor::Tensor;
 /// ```
 /// use alrao::nn::{Init, Linear, Module, Step};
 /// use alrao::{DType, Device, Tensor};
-/// let step = Step::evaluation(&Device::cpu(), DType::F32);
-/// let x = Tensor::zeros(&Device::cpu(), [8, 3], DType::F32);
+/// let device = Device::cpu();
+/// let step = Step::evaluation(&device, DType::F32);
+/// let x = Tensor::zeros(&device, [8, 3], DType::F32);
 /// assert_eq!(Linear::new(3, 5, &mut Init::new(0)).forward(&x, &step).shape(), [8, 5].into());
 /// ```
 pub struct Step {

@@ -18,6 +18,7 @@ use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::mixture::{Posterior, Sample};
+pub use crate::ops::prediction::{PredictionKind, predict};
 use crate::ops::reduce::{add_column_sums, row_argmax};
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};

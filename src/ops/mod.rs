@@ -3,18 +3,23 @@
 //! `docs/adding-an-op.md` shows how to add one.
 
 pub mod augment;
+pub mod batch_norm;
 pub mod catch_up;
 pub mod classifiers;
 pub mod clip;
 pub mod concatenate;
+pub mod conv2d;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod flatten;
 pub mod lstm;
 pub mod matmul;
 mod mixture;
 pub mod optimizer;
+pub mod pool;
 pub mod prediction;
 pub mod reduce;
 pub mod switch;

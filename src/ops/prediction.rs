@@ -6,13 +6,13 @@ use crate::device::cpu::vector::{self, vectorised};
 use crate::ops::classifiers::{Extents, largest, outputs};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Whether a prediction is of classes or of values.
+/// What of the mixture is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PredictionKind {
-    /// Log-probabilities of classes.
-    Classes,
-    /// Expected values.
-    Values,
+    /// In classification, the logarithms of the classes' probabilities.
+    LogProbabilities,
+    /// In regression, the expected values.
+    Mean,
 }
 
 /// The mixture's prediction, without a gradient. For classes: the logarithm of their probabilities, `[B, K]`; minus infinity
@@ -38,8 +38,8 @@ pub fn predict(
             let first = (&mut scores[..], height * row);
             let second = (&mut out[..], height * extents.outputs);
             cpu.pieces2(first, second, 16 * extents.samples * row, |_, scores, out| match kind {
-                PredictionKind::Classes => predict_classes(extents, scores, out, &log_posterior),
-                PredictionKind::Values => predict_values(extents, scores, out, &log_posterior),
+                PredictionKind::LogProbabilities => predict_classes(extents, scores, out, &log_posterior),
+                PredictionKind::Mean => predict_values(extents, scores, out, &log_posterior),
             });
         }),
     }

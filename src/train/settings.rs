@@ -1,25 +1,248 @@
-//! stub
-#![allow(missing_docs)]
-use super::RunConfig;
-use crate::error::*;
-use std::path::Path;
-#[derive(Default)]
-pub struct Settings {
-    pub data_fingerprint: Option<String>,
+//! What a user asks for: flags and the keys of a TOML file, each of which may be left out.
+
+mod file;
+mod number;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alrao::{AlraoConfig, AveragingKind};
+use crate::device::DeviceKind;
+use crate::error::{Error, Result};
+use crate::models::{Architecture, ModelConfig};
+use crate::train::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
+
+macro_rules! settings {
+    ($($(#[$attribute:meta])* $key:ident: $type:ty),* $(,)?) => {
+        /// The settings of `alrao train`. Each is a flag, and a key of a TOML file by its name in snake_case; `None` where it
+        /// was not given.
+        ///
+        /// ```
+        /// use alrao::train::settings::Settings;
+        /// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
+        /// let flags = Settings { epochs: Some(5), ..Settings::default() };
+        /// let config = flags.over(file).resolve()?;
+        /// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
+        /// # Ok::<(), alrao::Error>(())
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[$attribute])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
+            /// The keys that came from a file, and which file, for messages.
+            #[serde(skip)]
+            pub(crate) origins: BTreeMap<&'static str, PathBuf>,
+        }
+
+        impl Settings {
+            /// Every key, in the order they are written in.
+            pub(crate) const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+            /// The keys that have a value.
+            pub(crate) fn given(&self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$key.is_some() { keys.push(stringify!($key)); })*
+                keys
+            }
+
+            /// These settings, and `base`'s where these have none: flags over a file.
+            pub fn over(self, base: Settings) -> Settings {
+                let mut origins = base.origins;
+                $(if self.$key.is_some() { origins.remove(stringify!($key)); })*
+                origins.extend(self.origins);
+                Settings { $($key: self.$key.or(base.$key),)* origins }
+            }
+        }
+    };
 }
+
+settings! {
+    /// The architecture.
+    #[serde(with = "file::named")]
+    model: Architecture,
+    /// What the number of every layer's features is multiplied by.
+    width: f64,
+    /// Units of each hidden layer of an `mlp`.
+    #[serde(deserialize_with = "file::hidden")]
+    hidden: Vec<usize>,
+    /// Where the data comes from.
+    data: String,
+    /// The last part of the training data that is validated on.
+    valid_split: f64,
+    /// How parameters learn.
+    #[serde(with = "file::named")]
+    optimizer: Optimizer,
+    /// The smallest learning rate.
+    eta_min: f64,
+    /// The largest learning rate.
+    eta_max: f64,
+    /// Copies of the last layer.
+    classifiers: usize,
+    /// The switch's parameter.
+    theta: f64,
+    /// How the copies are averaged.
+    #[serde(with = "file::named")]
+    averaging: AveragingKind,
+    /// Every so many steps, copies that have lost all weight take the average's weights; 0 for never.
+    catch_up: u64,
+    /// The part of the features that learns at all.
+    trained_fraction: f64,
+    /// The learning rate of `sgd` and `adam`.
+    lr: f64,
+    /// SGD's momentum.
+    momentum: f64,
+    /// L2 penalty.
+    weight_decay: f64,
+    /// A factor on all learning rates.
+    #[serde(with = "file::named")]
+    schedule: Schedule,
+    /// The largest norm of the pre-classifier's gradient; 0 for none.
+    clip: f64,
+    /// The part of an LSTM's activations that is dropped.
+    dropout: f64,
+    /// Tokens of a window of text.
+    bptt: usize,
+    /// Passes over the training data.
+    epochs: u64,
+    /// Steps after which the run ends at the latest.
+    max_steps: u64,
+    /// Samples of a step; a text's columns.
+    batch_size: usize,
+    /// What every random number is a function of.
+    seed: u64,
+    /// Epochs without a better validation loss after which the run ends.
+    patience: u64,
+    /// Crops and flips of the training images.
+    augment: bool,
+    /// The order of the samples in an epoch.
+    #[serde(with = "file::named")]
+    order: Order,
+    /// Where to run.
+    #[serde(with = "file::named")]
+    device: DeviceKind,
+    /// The numbers the run computes with.
+    #[serde(with = "file::named")]
+    precision: Precision,
+    /// Threads of the CPU.
+    threads: usize,
+    /// Steps from one `step` line of the metrics to the next; 0 for none.
+    log_every: u64,
+    /// Initial parameters.
+    init: PathBuf,
+    /// The pre-classifier's learning rates.
+    rates: PathBuf,
+    /// The data's hash, in a run's own `config.toml`: not a flag, and nothing depends on it here.
+    data_fingerprint: String,
+}
+
 impl Settings {
-    pub fn from_toml(_: &str, _: &Path) -> Result<Settings> {
-        Ok(Settings::default())
+    /// How a message names a setting: by its flag, or by its key where it came from a file.
+    pub(crate) fn subject(&self, key: &str) -> String {
+        match self.origins.get(key) {
+            Some(path) => format!("key '{key}' in {}", path.display()),
+            None => flag(key),
+        }
     }
-    pub fn resolve(&self) -> Result<RunConfig> {
-        Err(Error::input("x", "y"))
-    }
-    pub fn to_toml(&self) -> String {
-        String::new()
+
+    fn error(&self, key: &str, message: impl Into<String>) -> Error {
+        Error::input(self.subject(key), message)
     }
 }
+
+/// The flag of a key.
+pub(crate) fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// Reads the widths of hidden layers from a list such as `256,256`; an empty text is no layer.
+///
+/// # Errors
+/// Where a part of the text is not a whole number of at least 1.
+pub fn hidden_layers(text: &str) -> std::result::Result<Vec<usize>, String> {
+    let text = text.trim();
+    let parts = text.split(',').filter(|_| !text.is_empty());
+    let units = parts.map(|part| part.trim().parse().ok().filter(|&units| units > 0));
+    units.collect::<Option<Vec<usize>>>().ok_or_else(|| {
+        format!("'{text}' is not a list of layer widths such as 256,256 (or an empty text for no hidden layer)")
+    })
+}
+
+/// The settings that give this configuration back, to the bit, where it came from [`Settings::resolve`]. Only keys
+/// that apply to the model and the optimizer are there.
 impl From<&RunConfig> for Settings {
-    fn from(_: &RunConfig) -> Self {
-        Settings::default()
+    fn from(config: &RunConfig) -> Settings {
+        let RunConfig { model, data, valid_split, alrao, train, device, threads } = config;
+        let ModelConfig { architecture, width, hidden, dropout } = model;
+        let AlraoConfig {
+            eta,
+            classifiers,
+            theta,
+            averaging,
+            likelihood: _,
+            catch_up,
+            trained_fraction,
+        } = alrao;
+        let optimizer = train.optimizer;
+        let is_alrao = optimizer.is_alrao();
+        let is_lstm = resolve::is_lstm(*architecture);
+        let is_mlp = *architecture == Architecture::Mlp;
+        Settings {
+            model: Some(*architecture),
+            width: Some(*width),
+            hidden: is_mlp.then(|| hidden.clone()),
+            data: Some(data.clone()),
+            valid_split: Some(*valid_split),
+            optimizer: Some(optimizer),
+            eta_min: is_alrao.then_some(*eta.start()),
+            eta_max: is_alrao.then_some(*eta.end()),
+            classifiers: is_alrao.then_some(*classifiers),
+            theta: is_alrao.then_some(*theta),
+            averaging: is_alrao.then_some(*averaging),
+            catch_up: is_alrao.then_some(*catch_up),
+            trained_fraction: is_alrao.then_some(*trained_fraction),
+            lr: (!is_alrao).then_some(train.lr),
+            momentum: (!optimizer.is_adam()).then_some(train.momentum),
+            dropout: is_lstm.then_some(*dropout),
+            bptt: is_lstm.then_some(train.bptt),
+            augment: (!is_lstm).then_some(train.augment),
+            order: (!is_lstm).then_some(train.order),
+            device: Some(*device),
+            threads: *threads,
+            ..Settings::from(train)
+        }
     }
 }
+
+/// The keys that apply whatever the model and the optimizer.
+impl From<&TrainConfig> for Settings {
+    fn from(train: &TrainConfig) -> Settings {
+        Settings {
+            weight_decay: Some(train.weight_decay),
+            schedule: Some(train.schedule),
+            clip: Some(train.clip),
+            epochs: Some(train.epochs),
+            max_steps: train.max_steps,
+            batch_size: Some(train.batch_size),
+            seed: Some(train.seed),
+            patience: Some(train.patience),
+            precision: Some(train.precision),
+            log_every: Some(train.log_every),
+            init: train.init.clone(),
+            rates: train.rates.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
+/// What a message shows of a choice that a key was not given for.
+fn because(reason: impl Display) -> String {
+    format!("does not apply to {reason}; leave it out")
+}
+
+type Checked = Result<()>;

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use alrao::ops::classifiers::{Targets, classifiers};
-use alrao::ops::prediction::{PredictionKind, predict};
+use alrao::ops::classifiers::{PredictionKind, Targets, classifiers, predict};
 use alrao::{DType, Device, Tape, Tensor};
 
 use super::{assert_close, load};
@@ -81,9 +80,9 @@ fn predictions_agree_with_pytorch() {
     let device = Device::cpu();
     let file = load(&device, "head.safetensors");
     for (name, kind) in [
-        ("classes", PredictionKind::Classes),
-        ("classes without a broken copy", PredictionKind::Classes),
-        ("values", PredictionKind::Values),
+        ("classes", PredictionKind::LogProbabilities),
+        ("classes without a broken copy", PredictionKind::LogProbabilities),
+        ("values", PredictionKind::Mean),
     ] {
         let case = Case { name, file: &file };
         let [z, weight, bias, log_posterior] =

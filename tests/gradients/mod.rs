@@ -4,6 +4,7 @@
 //! its family.
 
 mod arithmetic;
+mod convolution;
 mod head;
 mod sequence;
 mod vision;
@@ -36,7 +37,8 @@ fn draw(shape: Shape, number: u64) -> Vec<f64> {
 }
 
 fn table() -> Vec<Row> {
-    [arithmetic::rows(), vision::rows(), sequence::rows()].into_iter().flatten().collect()
+    let families = [arithmetic::rows(), convolution::rows(), sequence::rows(), vision::rows()];
+    families.into_iter().flatten().collect()
 }
 
 /// `sum(output * upstream)`, with a fixed upstream, for given input values.

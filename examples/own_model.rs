@@ -1,0 +1,63 @@
+//! A network of one's own as an Alrao model: a pre-classifier, five lines, and no learning rate.
+//!
+//! `cargo run --release --example own_model`
+
+use alrao::data::{self, Kind};
+use alrao::nn::{ConvBn, Init, Linear, Module, Step, Visitor};
+use alrao::ops::pool::{global_average_pool, max_pool2d};
+use alrao::train::{Event, Observer, TrainConfig, Trainer};
+use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Result, Tensor};
+
+/// Two convolutions and a layer of features. It knows nothing of Alrao, nor of classes.
+struct Net {
+    first: ConvBn,
+    second: ConvBn,
+    features: Linear,
+}
+
+impl Net {
+    fn new(init: &mut Init) -> Self {
+        Net {
+            first: ConvBn::new(3, 16, 3, init),
+            second: ConvBn::new(16, 32, 3, init),
+            features: Linear::new(32, 64, init),
+        }
+    }
+}
+
+impl Module for Net {
+    /// Images `[N, H, W, 3]` to features `[N, 64]`.
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let x = max_pool2d(&self.first.forward(x, step), 2, 2, 0);
+        let x = max_pool2d(&self.second.forward(&x, step), 2, 2, 0);
+        self.features.forward(&global_average_pool(&x), step).relu()
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child("first", &self.first);
+        visitor.child("second", &self.second);
+        visitor.child("features", &self.features);
+    }
+}
+
+struct Print;
+
+impl Observer for Print {
+    fn notice(&mut self, event: &Event<'_>) {
+        if let Event::Epoch(epoch) = event {
+            let accuracy = epoch.valid_accuracy.unwrap_or_default();
+            println!("epoch {:>2}: validation accuracy {:.1} %", epoch.epoch, 100.0 * accuracy);
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let device = Device::open(DeviceKind::Auto)?;
+    let dataset = data::load("generated", Kind::Arrays, 0.2)?;
+    let model = Alrao::classifier(Net::new(&mut Init::new(0)), 10, AlraoConfig::default());
+    let config = TrainConfig { epochs: 3, ..TrainConfig::default() };
+    let report = Trainer::new(model, dataset, config).run(&device, &mut Print)?;
+    let accuracy = report.test.and_then(|test| test.accuracy).unwrap_or_default();
+    println!("test accuracy {:.1} %", 100.0 * accuracy);
+    Ok(())
+}

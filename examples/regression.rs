@@ -1,0 +1,55 @@
+//! Regression: every copy of the last layer is a normal law around its outputs, and the switch weighs the copies.
+//!
+//! `cargo run --release --example regression`
+
+use std::sync::Arc;
+
+use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
+use alrao::nn::{Init, Linear, Module, Step, Visitor};
+use alrao::random::{Philox, Purpose};
+use alrao::train::{Silent, TrainConfig, Trainer};
+use alrao::{Alrao, AlraoConfig, Device, Result, Tensor};
+
+struct Net(Linear);
+
+impl Module for Net {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.0.forward(x, step).tanh()
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child("hidden", &self.0);
+    }
+}
+
+/// `y = sin(3 x) + noise`.
+fn waves(samples: usize, number: u64) -> Arc<Split> {
+    let mut stream = Philox::new(0, Purpose::Data).stream(number);
+    let x: Vec<f32> = (0..samples).map(|_| stream.uniform_in(-1.0, 1.0) as f32).collect();
+    let y = x.iter().map(|x| (3.0 * x).sin() + 0.1 * stream.normal() as f32).collect();
+    Arc::new(Split {
+        inputs: Inputs::Floats(x),
+        targets: Targets::Values { values: y, columns: 1 },
+    })
+}
+
+fn main() -> Result<()> {
+    let dataset = Dataset {
+        name: "waves".into(),
+        fingerprint: String::new(),
+        content: Content::Arrays(Arrays {
+            train: waves(2000, 0),
+            valid: Some(waves(500, 1)),
+            test: Some(waves(500, 2)),
+            sample: SampleShape::Vector { size: 1 },
+            task: Task::Regression { outputs: 1 },
+            normalisation: None,
+        }),
+    };
+    let config = AlraoConfig { eta: 1e-4..=1.0, ..AlraoConfig::default() };
+    let model = Alrao::regression(Net(Linear::new(1, 100, &mut Init::new(0))), 1, config);
+    let report = Trainer::new(model, dataset, TrainConfig::default()).run(&Device::cpu(), &mut Silent)?;
+    // A normal law of variance 1 around the truth has a loss of 1/2 log 2 pi + noise^2 / 2 = 0.924.
+    println!("test loss {:.4}", report.test.map_or(f64::NAN, |test| test.loss));
+    Ok(())
+}

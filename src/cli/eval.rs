@@ -1,0 +1,84 @@
+//! `alrao eval`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::arguments::DeviceArguments;
+use super::failure::Ending;
+use super::messages;
+use crate::data::Part;
+use crate::error::Error;
+use crate::train::{Evaluation, evaluate};
+
+/// Evaluate a run's best model, or the model in a checkpoint
+#[derive(Args)]
+#[command(after_help = "Examples:\n  alrao eval runs/cnn-generated-alrao-1\n  \
+    alrao eval best.safetensors --data cifar-10-batches-bin --split test --json")]
+pub(super) struct Arguments {
+    /// A run's directory, or a checkpoint
+    #[arg(value_name = "RUN|FILE")]
+    source: PathBuf,
+    /// Data of the kind the model was trained on [default: the run's own]
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Which part of the data
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    split: Split,
+    /// Write each sample's log-probabilities, or its predicted numbers, to this file
+    #[arg(long, value_name = "OUT.safetensors")]
+    predictions: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Show no messages
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Split {
+    Valid,
+    Test,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    arguments.predictions.as_deref().map_or(Ok(()), check_place)?;
+    let device = arguments.device.open()?;
+    if !arguments.quiet {
+        messages::note(&device.description());
+    }
+    let part = match arguments.split {
+        Split::Valid => Part::Valid,
+        Split::Test => Part::Test,
+    };
+    let (data, predictions) = (arguments.data.as_deref(), arguments.predictions.as_deref());
+    let evaluation = evaluate(&arguments.source, data, part, predictions, &device)?;
+    let text = if arguments.json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
+    messages::result(&(text + "\n"))?;
+    Ok(Ending::Done)
+}
+
+fn in_words(evaluation: &Evaluation) -> String {
+    let Evaluation { split, samples, loss, accuracy } = evaluation;
+    let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
+    format!("{split}  loss {}{}, {samples} samples", messages::loss(*loss), accuracy.unwrap_or_default())
+}
+
+/// Refuses a place that cannot be written before hours are spent on what goes there.
+fn check_place(path: &Path) -> Result<(), Error> {
+    let subject = || format!("--predictions {}", path.display());
+    if path.is_dir() {
+        return Err(Error::input(subject(), "is a directory; give a file"));
+    }
+    let existed = path.exists();
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| Error::input(subject(), format!("cannot be written: {error}")))?;
+    if !existed {
+        fs::remove_file(path).map_err(|error| Error::write(path, error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Exit codes, and the one line that says what went wrong.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+use super::messages;
+use crate::error::Error;
+
+/// What a program dies of that does not handle a closed pipe.
+const SIGPIPE: u8 = 13;
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Done,
+    /// By a signal of this number, with a checkpoint written.
+    Signalled(u8),
+    /// Because the reader of the progress went away, with a checkpoint written.
+    Unwatched,
+}
+
+impl Ending {
+    pub fn code(self) -> ExitCode {
+        match self {
+            Ending::Done => ExitCode::SUCCESS,
+            Ending::Signalled(signal) => ExitCode::from(128 + signal),
+            Ending::Unwatched => ExitCode::from(128 + SIGPIPE),
+        }
+    }
+}
+
+/// Says what went wrong. A reader that has gone away is no error: nobody is left to be told.
+pub(super) fn report(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    messages::error(&format!("{error:#}"));
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(1, Error::exit_code);
+    ExitCode::from(code)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Shows help and the version; says in one line what is wrong with the arguments.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is no error.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            messages::error(&one_line(&error.render().to_string()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Clap's message and its tips, without the usage that `--help` shows.
+fn one_line(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim);
+    let useful = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let useful = useful.take_while(|line| !line.starts_with("Usage:"));
+    let mut text = String::new();
+    for line in useful {
+        let separator = match text.chars().last() {
+            None => "",
+            Some(':' | ',') => " ",
+            Some(_) => "; ",
+        };
+        text.push_str(separator);
+        text.push_str(line);
+    }
+    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        let rendered = "error: unexpected argument '--etamin' found\n\n  tip: a similar argument exists: '--eta-min'\n\n\
+            Usage: alrao train --eta-min <RATE>\n\nFor more information, try '--help'.\n";
+        let line = one_line(rendered);
+        assert_eq!(line, "unexpected argument '--etamin' found; tip: a similar argument exists: '--eta-min'");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_found_behind_its_context() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&anyhow::Error::from(closed).context("standard output")));
+        assert!(!is_closed_pipe(&anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull))));
+    }
+}

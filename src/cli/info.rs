@@ -1,0 +1,226 @@
+//! `alrao info`.
+
+use std::fmt::Write;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::arguments::{choice, real, whole};
+use super::failure::Ending;
+use super::messages;
+use crate::error::{Error, Result};
+use crate::models::{self, Architecture, Input};
+use crate::nn::{Entry, Init, Module, for_each_entry};
+use crate::train::settings::{Settings, flag, hidden_layers};
+
+/// Characters of a text, where none is given.
+const CHARACTERS: usize = 50;
+
+/// Words of a text, where none is given: the Penn Treebank's.
+const WORDS: usize = 9_999;
+
+/// A list as one argument.
+type Layers = Vec<usize>;
+
+/// Show a model's layers and count its parameters
+#[derive(Args)]
+#[command(allow_negative_numbers = true)]
+#[command(after_help = "Example:\n  alrao info --model vgg19 --classifiers 10")]
+pub(super) struct Arguments {
+    /// Architecture
+    #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
+    model: Architecture,
+    /// Classes of images or vectors [default: 10]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    classes: Option<usize>,
+    /// Distinct characters or words of a text [default: 50 characters, 9999 words]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    vocab: Option<usize>,
+    /// Copies of the last layer [default: 10; LSTMs 6]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    classifiers: Option<usize>,
+    /// What the number of every layer's features is multiplied by [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = real)]
+    width: Option<f64>,
+    /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
+    #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
+    hidden: Option<Layers>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One layer: what shares a name up to its last part.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    /// Of its weight, as PyTorch has it.
+    shape: Vec<usize>,
+    /// How many learning rates it draws.
+    features: usize,
+    parameters: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Info {
+    model: String,
+    layers: Vec<Layer>,
+    /// Features that the classifiers see.
+    features: usize,
+    classes: usize,
+    classifiers: usize,
+    pre_classifier_parameters: usize,
+    /// With one classifier.
+    parameters: usize,
+    /// With all its copies.
+    alrao_parameters: usize,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    let info = describe(arguments)?;
+    let text = if arguments.json { serde_json::to_string(&info)? + "\n" } else { table(&info) };
+    messages::result(&text)?;
+    Ok(Ending::Done)
+}
+
+fn describe(arguments: &Arguments) -> Result<Info> {
+    let settings = Settings {
+        model: Some(arguments.model),
+        width: arguments.width,
+        hidden: arguments.hidden.clone(),
+        classifiers: arguments.classifiers,
+        ..Settings::default()
+    };
+    let config = settings.resolve()?;
+    let (input, classes) = input(arguments)?;
+    let model = models::build(&config.model, input, &mut Init::new(0))?;
+    let layers = layers(&*model.module);
+    let own: usize = layers.iter().map(|layer| layer.parameters).sum();
+    let classifier = classes * (model.features + 1);
+    let classifiers = config.alrao.classifiers;
+    Ok(Info {
+        model: arguments.model.to_string(),
+        layers,
+        features: model.features,
+        classes,
+        classifiers,
+        pre_classifier_parameters: own,
+        parameters: own + classifier,
+        alrao_parameters: own + classifiers * classifier,
+    })
+}
+
+/// What the model takes, and how many classes it tells apart.
+fn input(arguments: &Arguments) -> Result<(Input, usize)> {
+    let name = arguments.model.name();
+    let size = |key: &str, given: Option<usize>, default: usize| match given {
+        Some(0) => Err(Error::input(flag(key), "0 is not possible; give at least 1")),
+        Some(size) if size > 1 << 24 => Err(Error::input(flag(key), format!("{size} is more than any data has"))),
+        _ => Ok(given.unwrap_or(default)),
+    };
+    let refused = |key: &str, other: &str| {
+        Error::input(flag(key), format!("does not apply to --model {name}; use {}", flag(other)))
+    };
+    if name.ends_with("-lstm") {
+        let default = if name.starts_with("word") { WORDS } else { CHARACTERS };
+        let vocabulary = size("vocab", arguments.vocab, default)?;
+        let refused = arguments.classes.map(|_| refused("classes", "vocab"));
+        return refused.map_or(Ok((Input::Tokens { vocabulary }, vocabulary)), Err);
+    }
+    let classes = size("classes", arguments.classes, 10)?;
+    let refused = arguments.vocab.map(|_| refused("vocab", "classes"));
+    refused.map_or(Ok((Input::Image { height: 32, width: 32, channels: 3 }, classes)), Err)
+}
+
+fn layers(module: &dyn Module) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = Vec::new();
+    for_each_entry(module, &mut |name, entry| {
+        let Entry::Parameter(parameter) = entry else { return };
+        let name = layer_name(name);
+        let shape = parameter.layout().file_shape(parameter.shape());
+        let elements = shape.elements();
+        match layers.last_mut().filter(|layer| layer.name == name) {
+            Some(layer) => layer.parameters += elements,
+            None => layers.push(Layer {
+                name,
+                shape: shape.extents().to_vec(),
+                features: parameter.features().count,
+                parameters: elements,
+            }),
+        }
+    });
+    layers
+}
+
+/// `features.0` of `features.0.weight`; `rnn l0` of `rnn.weight_ih_l0`, since one LSTM holds several layers.
+fn layer_name(parameter: &str) -> String {
+    let (layer, own) = parameter.rsplit_once('.').unwrap_or(("", parameter));
+    match own.rsplit_once("_l") {
+        Some((_, number)) if number.parse::<usize>().is_ok() => format!("{layer} l{number}"),
+        _ => layer.to_owned(),
+    }
+}
+
+fn table(info: &Info) -> String {
+    let shapes: Vec<String> = info.layers.iter().map(|layer| shape(&layer.shape)).collect();
+    let names = info.layers.iter().map(|layer| layer.name.len());
+    let name_width = names.chain(["classifiers".len()]).max().unwrap_or(0);
+    let copies = format!("[{}, {}, {}]", info.classifiers, info.classes, info.features);
+    let shape_width = shapes.iter().map(String::len).chain([copies.len()]).max().unwrap_or(0);
+    let mut text = String::new();
+    let mut row = |name: &str, shape: &str, features: &str, parameters: &str| {
+        writeln!(text, "{name:name_width$}  {shape:shape_width$}  {features:>8}  {parameters:>12}")
+            .expect("a text can always grow");
+    };
+    row("layer", "shape", "features", "parameters");
+    for (layer, shape) in info.layers.iter().zip(&shapes) {
+        row(&layer.name, shape, &layer.features.to_string(), &thousands(layer.parameters));
+    }
+    let classifiers = info.alrao_parameters - info.pre_classifier_parameters;
+    row("classifiers", &copies, &info.classifiers.to_string(), &thousands(classifiers));
+    let million = |parameters: usize| format!("{:.3}M", parameters as f64 / 1e6);
+    let copies = if info.classifiers == 1 { "classifier".into() } else { format!("{} classifiers", info.classifiers) };
+    let mut total = |what: &str, parameters: usize| {
+        writeln!(text, "{what:24}{:>14}  {:>8}", thousands(parameters), million(parameters))
+            .expect("a text can always grow");
+    };
+    total("\npre-classifier", info.pre_classifier_parameters);
+    total("with one classifier", info.parameters);
+    total(&format!("with {copies}"), info.alrao_parameters);
+    text
+}
+
+fn shape(extents: &[usize]) -> String {
+    let extents: Vec<String> = extents.iter().map(usize::to_string).collect();
+    format!("[{}]", extents.join(", "))
+}
+
+/// `20041034` as `20,041,034`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, 20_041_034].map(thousands), ["0", "999", "1,000", "20,041,034"]);
+    }
+
+    #[test]
+    fn a_layer_of_an_lstm_has_a_row_of_its_own() {
+        assert_eq!(layer_name("rnn.weight_ih_l1"), "rnn l1");
+        assert_eq!(layer_name("features.0.weight"), "features.0");
+        assert_eq!(layer_name("layers.3.shortcut.0.bias"), "layers.3.shortcut.0");
+    }
+}

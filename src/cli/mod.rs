@@ -1,0 +1,58 @@
+//! The command line.
+
+mod arguments;
+mod completions;
+mod eval;
+mod failure;
+mod info;
+mod messages;
+mod plots;
+mod progress;
+mod sample;
+mod signals;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Ending;
+
+/// Trains neural networks without tuning a learning rate: every feature has its own.
+#[derive(Parser)]
+#[command(name = "alrao", version, long_version = VERSION, propagate_version = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Example:\n  alrao train\n\nExit codes: 0 done, 1 failed while running, 2 bad usage or input, \
+    130 and 143 stopped by a signal with a checkpoint written.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("ALRAO_COMMIT"), ")");
+
+#[derive(Subcommand)]
+enum Command {
+    Train(Box<train::Arguments>),
+    Eval(eval::Arguments),
+    Sample(sample::Arguments),
+    Info(info::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Runs the program on the process's arguments. The exit code is 0 when done, 1 after a failure while running, 2 for
+/// bad usage or input, and 128 plus the signal's number after a signal.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::usage(&error),
+    };
+    let ending = match arguments.command {
+        Command::Train(arguments) => train::run(*arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Sample(arguments) => sample::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    ending.map_or_else(|error| failure::report(&error), Ending::code)
+}

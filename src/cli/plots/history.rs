@@ -1,0 +1,189 @@
+//! What `metrics.jsonl` says, read as it grows.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+/// Points that a curve over the steps has at most: more than a picture's pixels show nothing.
+const POINTS: usize = 360;
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line {
+    Step(StepLine),
+    Epoch(EpochLine),
+    Test(TestLine),
+}
+
+#[derive(Deserialize)]
+struct StepLine {
+    step: u64,
+    loss: Option<f64>,
+    accuracy: Option<f64>,
+    posterior: Vec<Option<f64>>,
+}
+
+#[derive(Deserialize)]
+struct EpochLine {
+    epoch: u64,
+    train_loss: Option<f64>,
+    train_accuracy: Option<f64>,
+    valid_loss: Option<f64>,
+    valid_accuracy: Option<f64>,
+    posterior: Vec<Option<f64>>,
+}
+
+#[derive(Deserialize)]
+struct TestLine {
+    epoch: u64,
+    loss: Option<f64>,
+    accuracy: Option<f64>,
+}
+
+/// The lines read so far.
+#[derive(Default)]
+pub(super) struct History {
+    offset: u64,
+    steps: Vec<StepLine>,
+    epochs: Vec<EpochLine>,
+    test: Option<TestLine>,
+}
+
+impl History {
+    /// Reads what was added since the last time, up to the last whole line.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or a line is no metric.
+    pub fn read(&mut self, path: &Path) -> anyhow::Result<()> {
+        let mut text = String::new();
+        let read = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.offset))?;
+            file.read_to_string(&mut text)
+        });
+        read.with_context(|| path.display().to_string())?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        for line in text[..whole].lines() {
+            match serde_json::from_str(line).with_context(|| path.display().to_string())? {
+                Line::Step(step) => self.steps.push(step),
+                Line::Epoch(epoch) => self.epochs.push(epoch),
+                Line::Test(test) => self.test = Some(test),
+            }
+        }
+        self.offset += whole as u64;
+        Ok(())
+    }
+
+    pub fn curves(&self, steps_per_epoch: u64) -> Curves {
+        let bins: Vec<&[StepLine]> = self.steps.chunks(self.steps.len().div_ceil(POINTS).max(1)).collect();
+        let x = |step: u64| step as f64 / steps_per_epoch as f64;
+        let over_steps = |value: fn(&StepLine) -> Option<f64>| {
+            bins.iter().filter_map(|bin| Some((middle(bin, x)?, mean(bin.iter().filter_map(value))?))).collect()
+        };
+        let over_epochs = |value: fn(&EpochLine) -> Option<f64>| {
+            self.epochs.iter().filter_map(|line| Some((line.epoch as f64, value(line)?))).collect()
+        };
+        let test = |value: fn(&TestLine) -> Option<f64>| {
+            self.test.iter().filter_map(|line| Some((line.epoch as f64, value(line)?))).next()
+        };
+        Curves {
+            loss: Curve {
+                steps: over_steps(|line| line.loss),
+                train: over_epochs(|line| line.train_loss),
+                valid: over_epochs(|line| line.valid_loss),
+                test: test(|line| line.loss),
+            },
+            accuracy: Curve {
+                steps: over_steps(|line| line.accuracy),
+                train: over_epochs(|line| line.train_accuracy),
+                valid: over_epochs(|line| line.valid_accuracy),
+                test: test(|line| line.accuracy),
+            },
+            posterior: self.posterior(&bins, x),
+        }
+    }
+
+    /// The posterior over the steps, or over the epochs where no steps were logged. It begins with equal weights.
+    fn posterior(&self, bins: &[&[StepLine]], x: impl Fn(u64) -> f64 + Copy) -> Vec<(f64, Vec<f64>)> {
+        let mut points: Vec<(f64, Vec<f64>)> = match bins {
+            [] => self.epochs.iter().map(|line| (line.epoch as f64, weights(&line.posterior))).collect(),
+            _ => bins.iter().filter_map(|bin| Some((x(bin.last()?.step), mean_weights(bin)))).collect(),
+        };
+        if let Some((first, weights)) = points.first().filter(|(first, _)| *first > 0.0) {
+            let (_, even) = (first, vec![1.0 / weights.len().max(1) as f64; weights.len()]);
+            points.insert(0, (0.0, even));
+        }
+        points
+    }
+}
+
+/// Points over training, in epochs.
+pub(super) struct Curve {
+    pub steps: Vec<(f64, f64)>,
+    pub train: Vec<(f64, f64)>,
+    pub valid: Vec<(f64, f64)>,
+    pub test: Option<(f64, f64)>,
+}
+
+pub(super) struct Curves {
+    pub loss: Curve,
+    pub accuracy: Curve,
+    /// The weight of each classifier.
+    pub posterior: Vec<(f64, Vec<f64>)>,
+}
+
+fn middle(bin: &[StepLine], x: impl Fn(u64) -> f64) -> Option<f64> {
+    Some(0.5 * (x(bin.first()?.step) + x(bin.last()?.step)))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+fn weights(posterior: &[Option<f64>]) -> Vec<f64> {
+    posterior.iter().map(|weight| weight.unwrap_or(0.0)).collect()
+}
+
+fn mean_weights(bin: &[StepLine]) -> Vec<f64> {
+    let classifiers = bin.iter().map(|line| line.posterior.len()).min().unwrap_or(0);
+    (0..classifiers).map(|j| mean(bin.iter().filter_map(|line| line.posterior[j])).unwrap_or(0.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_file_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metrics.jsonl");
+        let step = |step: u64| {
+            format!("{{\"kind\":\"step\",\"step\":{step},\"epoch\":1,\"loss\":null,\"accuracy\":0.5,\"posterior\":[1.0,null]}}\n")
+        };
+        std::fs::write(&path, step(1) + &step(2)[..20]).unwrap();
+        let mut history = History::default();
+        history.read(&path).unwrap();
+        assert_eq!(history.steps.len(), 1);
+        std::fs::write(&path, step(1) + &step(2)).unwrap();
+        history.read(&path).unwrap();
+        assert_eq!(history.steps.len(), 2);
+        let curves = history.curves(2);
+        assert!(curves.loss.steps.is_empty());
+        assert_eq!(curves.accuracy.steps, [(0.5, 0.5), (1.0, 0.5)]);
+        assert_eq!(curves.posterior[0], (0.0, vec![0.5, 0.5]));
+        assert_eq!(curves.posterior[2], (1.0, vec![1.0, 0.0]));
+    }
+
+    #[test]
+    fn many_steps_are_averaged() {
+        let line = |step| StepLine { step, loss: Some(step as f64), accuracy: None, posterior: vec![Some(1.0)] };
+        let history = History { steps: (1..=10_000).map(line).collect(), ..History::default() };
+        let curves = history.curves(1000);
+        assert!(curves.loss.steps.len() <= POINTS && curves.accuracy.steps.is_empty());
+        let (x, loss) = curves.loss.steps[7];
+        assert!((loss - 1000.0 * x).abs() < 1e-9);
+    }
+}

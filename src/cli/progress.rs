@@ -1,0 +1,241 @@
+//! How a run goes, on standard error: a bar on a terminal, a line per epoch elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::messages::{loss, percent};
+use super::plots::Plots;
+use crate::data::{Content, Dataset, Part, SampleShape};
+use crate::device::Device;
+use crate::train::{Counts, EpochReport, Event, Observer, RunConfig, StopFlag};
+
+/// Watches a run: shows it, and keeps its plots up to date.
+pub(super) struct Progress {
+    display: Display,
+    plots: Option<Plots>,
+    epochs: u64,
+    stop: StopFlag,
+}
+
+/// Where to show it.
+#[derive(Clone)]
+enum Display {
+    Nothing,
+    Lines,
+    Bar(ProgressBar),
+}
+
+impl Display {
+    /// # Errors
+    /// Where standard error cannot be written.
+    fn line(&self, text: &str) -> io::Result<()> {
+        match self {
+            Display::Nothing => Ok(()),
+            Display::Lines => writeln!(io::stderr().lock(), "{text}"),
+            Display::Bar(bar) => bar.suspend(|| writeln!(io::stderr().lock(), "{text}")),
+        }
+    }
+}
+
+impl Progress {
+    /// `stop` is set where whoever read the progress has gone away.
+    pub fn new(quiet: bool, plots: Option<Plots>, stop: &StopFlag) -> Self {
+        let display = match (quiet, io::stderr().is_terminal()) {
+            (true, _) => Display::Nothing,
+            (false, false) => Display::Lines,
+            (false, true) => Display::Bar(bar()),
+        };
+        Progress { display, plots, epochs: 0, stop: stop.clone() }
+    }
+
+    /// Shows lines.
+    pub fn line(&self, text: &str) {
+        if self.display.line(text).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            self.stop.set();
+        }
+    }
+
+    /// What tells the user that a signal has been understood.
+    pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
+        let display = self.display.clone();
+        move || {
+            // The run stops in any case.
+            let _ = display.line("stopping with a checkpoint; a second signal ends at once");
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Display::Bar(bar) = &self.display {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn draw(&mut self) {
+        let drawn = self.plots.as_mut().map_or(Ok(()), Plots::draw);
+        if let Err(error) = drawn {
+            self.line(&format!("warning: no plots: {error:#}"));
+            self.plots = None;
+        }
+    }
+
+    fn start(&mut self, steps_per_epoch: u64, epochs: u64) {
+        self.epochs = epochs;
+        if let Some(plots) = &mut self.plots {
+            plots.set_steps_per_epoch(steps_per_epoch);
+        }
+        if let Display::Bar(bar) = &self.display {
+            bar.set_length(steps_per_epoch);
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}");
+    bar.set_style(style.expect("the template is valid").progress_chars("━╸─"));
+    bar
+}
+
+impl Observer for Progress {
+    fn notice(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { steps_per_epoch, epochs, .. } => self.start(*steps_per_epoch, *epochs),
+            Event::Progress { epoch, step_in_epoch, loss, accuracy, posterior, samples_per_second } => {
+                if let Display::Bar(bar) = &self.display {
+                    bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+                    bar.set_position(*step_in_epoch);
+                    bar.set_message(state(*loss, *accuracy, posterior, *samples_per_second));
+                }
+            }
+            Event::Step(_) => (),
+            Event::Evaluating { split } => {
+                if let Display::Bar(bar) = &self.display {
+                    bar.set_message(format!("{split} .."));
+                }
+            }
+            Event::Epoch(report) => {
+                self.line(&epoch_line(report, self.epochs));
+                self.draw();
+            }
+            Event::Test(_) => (),
+            Event::Ended { counts } => {
+                self.draw();
+                diverged(counts).into_iter().for_each(|text| self.line(&text));
+            }
+        }
+    }
+}
+
+fn state(mean_loss: f64, accuracy: Option<f64>, posterior: &[f64], samples_per_second: f64) -> String {
+    let accuracy = accuracy.map(|accuracy| format!("  {}", percent(accuracy))).unwrap_or_default();
+    let speed = thousands(samples_per_second);
+    format!("loss {}{accuracy}  {speed}/s  {}", loss(mean_loss), bars(posterior))
+}
+
+fn epoch_line(report: &EpochReport, epochs: u64) -> String {
+    let part = |name: &str, mean_loss: f64, accuracy: Option<f64>| {
+        let accuracy = accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy))).unwrap_or_default();
+        format!("  {name} {}{accuracy}", loss(mean_loss))
+    };
+    let digits = epochs.to_string().len();
+    let EpochReport { epoch, seconds, samples_per_second, .. } = report;
+    let train = part("train", report.train_loss, report.train_accuracy);
+    let valid = report.valid_loss.map(|valid_loss| part("valid", valid_loss, report.valid_accuracy));
+    let valid = valid.map(|text| text + if report.is_best { " *" } else { "  " }).unwrap_or_default();
+    let speed = thousands(*samples_per_second);
+    let posterior = bars(&report.posterior);
+    format!("epoch {epoch:>digits$}/{epochs}{train}{valid}  {seconds:.1} s  {speed}/s  {posterior}")
+}
+
+/// The posterior as one bar a classifier, from the smallest learning rate to the largest; empty for one classifier.
+fn bars(posterior: &[f64]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    if posterior.len() < 2 {
+        return String::new();
+    }
+    posterior.iter().map(|weight| LEVELS[(weight.clamp(0.0, 1.0) * 7.0).round() as usize]).collect()
+}
+
+fn thousands(number: f64) -> String {
+    match number {
+        _ if number >= 1e6 => format!("{:.2}M", number / 1e6),
+        _ if number >= 1e4 => format!("{:.1}k", number / 1e3),
+        _ => format!("{number:.0}"),
+    }
+}
+
+/// What to say about divergence: nothing where nothing diverged.
+fn diverged(counts: &Counts) -> Option<String> {
+    let Counts { dead_samples, flagged_classifiers, skipped_elements } = *counts;
+    let parts = [
+        (flagged_classifiers, "steps of single classifiers"),
+        (skipped_elements, "updates of single elements"),
+        (dead_samples, "samples that no classifier had a finite likelihood for"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0.0);
+    let text = parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then(|| format!("diverged and left out, as is expected of large rates: {text}"))
+}
+
+/// What a run is about to do: device, data, model and directory, a line each.
+pub(super) fn introduction(device: &Device, dataset: &Dataset, config: &RunConfig, directory: &Path) -> String {
+    let device = device.description();
+    let data = describe_data(dataset);
+    let model = describe_model(config);
+    format!("device  {device}\ndata    {data}\nmodel   {model}\nrun     {}", directory.display())
+}
+
+fn describe_data(dataset: &Dataset) -> String {
+    let size = |part: Part| match &dataset.content {
+        Content::Arrays(arrays) => arrays.part(part).map(|split| split.len()),
+        Content::Text(text) => text.part(part).map(|codes| codes.len()),
+    };
+    let parts = [Part::Train, Part::Valid, Part::Test].into_iter();
+    let sizes: Vec<String> =
+        parts.filter_map(|part| Some(format!("{} {}", size(part)?, part.name()))).collect();
+    let what = match &dataset.content {
+        Content::Arrays(arrays) => match arrays.sample {
+            SampleShape::Image { height, width, channels } => format!("images of {height}x{width}x{channels}"),
+            SampleShape::Vector { size } => format!("vectors of {size}"),
+        },
+        Content::Text(text) => {
+            let rate = text.entropy_rate.map(|rate| format!(", entropy rate {} nats a character", loss(rate)));
+            format!("characters, {} distinct{}", text.vocabulary.len(), rate.unwrap_or_default())
+        }
+    };
+    format!("{}: {} {what}", dataset.name, sizes.join(", "))
+}
+
+fn describe_model(config: &RunConfig) -> String {
+    let RunConfig { model, alrao, train, .. } = config;
+    let rates = match train.optimizer.is_alrao() {
+        true => {
+            let (eta_min, eta_max) = (alrao.eta.start(), alrao.eta.end());
+            format!("{} classifiers, learning rates {eta_min:?} to {eta_max:?}", alrao.classifiers)
+        }
+        false => format!("learning rate {:?}", train.lr),
+    };
+    format!("{}, {}, {rates}, {}", model.architecture, train.optimizer, train.precision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_posterior_is_a_row_of_bars() {
+        assert_eq!(bars(&[0.0, 0.1, 0.5, 1.0]), "▁▂▅█");
+        assert_eq!(bars(&[1.0]), "");
+    }
+
+    #[test]
+    fn nothing_is_said_where_nothing_diverged() {
+        assert_eq!(diverged(&Counts::default()), None);
+        let counts = Counts { skipped_elements: 3.0, ..Counts::default() };
+        assert!(diverged(&counts).unwrap().ends_with("3 updates of single elements"));
+    }
+}

@@ -1,0 +1,44 @@
+//! `alrao sample`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::arguments::{DeviceArguments, real, whole};
+use super::failure::Ending;
+use super::messages;
+
+/// Let a trained model of text write some
+#[derive(Args)]
+#[command(allow_negative_numbers = true)]
+#[command(after_help = "Example:\n  alrao sample runs/char-lstm-input-alrao-1 --length 1000 --prompt 'ROMEO:'")]
+pub(super) struct Arguments {
+    /// A run's directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Characters to write after the prompt
+    #[arg(long, value_name = "N", default_value = "500", value_parser = whole::<usize>)]
+    length: usize,
+    /// 1 draws from the model's own probabilities, less keeps to the likelier characters, 0 takes the likeliest
+    #[arg(long, value_name = "T", default_value = "1", value_parser = real)]
+    temperature: f64,
+    /// What the text begins with
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prompt: String,
+    /// What the draws are a function of
+    #[arg(long, value_name = "SEED", default_value = "0", value_parser = whole::<u64>)]
+    seed: u64,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    let device = arguments.device.open()?;
+    let Arguments { run, length, temperature, prompt, seed, .. } = arguments;
+    let mut text = crate::train::sample(run, *length, *temperature, prompt, *seed, &device)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    messages::result(&text)?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,41 @@
+//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::train::StopFlag;
+
+/// The first signal that came.
+#[derive(Clone, Default)]
+pub(super) struct Received(Arc<AtomicI32>);
+
+impl Received {
+    pub fn signal(&self) -> Option<u8> {
+        u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|&signal| signal > 0)
+    }
+}
+
+/// Listens from now on. `announce` is called once, from another thread, after `stop` is set.
+pub(super) fn listen(stop: &StopFlag, announce: impl FnOnce() + Send + 'static) -> anyhow::Result<Received> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("the signal handler could not be installed")?;
+    let (received, stop) = (Received::default(), stop.clone());
+    let first = received.clone();
+    std::thread::spawn(move || {
+        let mut announce = Some(announce);
+        for signal in signals.forever() {
+            match announce.take() {
+                Some(announce) => {
+                    first.0.store(signal, Ordering::Relaxed);
+                    stop.set();
+                    announce();
+                }
+                None => std::process::exit(128 + signal),
+            }
+        }
+    });
+    Ok(received)
+}

@@ -1,0 +1,43 @@
+//! The multilayer perceptron.
+
+use crate::models::channels;
+use crate::nn::{Init, Linear, Module, Step, Visitor};
+use crate::ops::flatten::flatten;
+use crate::tensor::Tensor;
+
+/// A linear map and a ReLU for each hidden layer. Images are flattened as PyTorch's, channel by channel.
+pub struct Mlp {
+    layers: Vec<Linear>,
+    features: usize,
+}
+
+impl Mlp {
+    /// Layers of `width` times `hidden` units; without any, the features are the inputs.
+    pub fn new(inputs: usize, hidden: &[usize], width: f64, init: &mut Init) -> Self {
+        let mut features = inputs;
+        let layers = hidden.iter().map(|units| {
+            let units = channels(*units, width);
+            Linear::new(std::mem::replace(&mut features, units), units, init)
+        });
+        Mlp { layers: layers.collect(), features }
+    }
+
+    /// Number of features that the model ends in.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+}
+
+impl Module for Mlp {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.layers.iter().fold(flatten(x), |x, layer| layer.forward(&x, step).relu())
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.enter("layers");
+        for (number, layer) in self.layers.iter().enumerate() {
+            visitor.child(&number.to_string(), layer);
+        }
+        visitor.leave();
+    }
+}

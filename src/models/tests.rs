@@ -1,0 +1,115 @@
+//! The architectures against PyTorch, in f64: `tests/golden/models.py`.
+
+use safetensors::SafeTensors;
+
+use super::{Architecture, Input, ModelConfig, build};
+use crate::nn::{Buffer, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::{DType, Device, Shape, Tensor};
+
+fn golden(name: &str) -> Vec<f64> {
+    let bytes = include_bytes!("../../tests/golden/models.safetensors");
+    let file = SafeTensors::deserialize(bytes).expect("the golden file is a safetensors file");
+    let view = file.tensor(name).expect("the golden file has every model");
+    view.data().chunks_exact(8).map(bytemuck::pod_read_unaligned).collect()
+}
+
+/// The golden script's numbers in [0, 1).
+fn uniform(count: usize, seed: u64) -> Vec<f64> {
+    let one = |index: u64| {
+        let mut h = ((index + seed * 7919 + 1).wrapping_mul(2_654_435_761)) as u32;
+        h ^= h >> 16;
+        h = h.wrapping_mul(2_246_822_519);
+        h ^= h >> 13;
+        f64::from(h) / 4_294_967_296.0
+    };
+    (0..count as u64).map(one).collect()
+}
+
+fn signed(count: usize, seed: u64) -> Vec<f64> {
+    uniform(count, seed).into_iter().map(|u| 2.0 * u - 1.0).collect()
+}
+
+struct Parameters<F: FnMut(&Parameter)>(F);
+
+impl<F: FnMut(&Parameter)> Visitor for Parameters<F> {
+    fn enter(&mut self, _: &str) {}
+    fn leave(&mut self) {}
+    fn parameter(&mut self, _: &str, parameter: &Parameter) {
+        (self.0)(parameter);
+    }
+    fn buffer(&mut self, _: &str, _: &Buffer) {}
+}
+
+/// The golden script's weights, on a device.
+fn set_weights(module: &dyn Module, device: &Device) {
+    let mut seed = 0;
+    module.visit(&mut Parameters(|parameter| {
+        let shape = parameter.layout().file_shape(parameter.shape());
+        let values = if shape.rank() == 1 {
+            uniform(shape.elements(), seed).into_iter().map(|u| 0.5 + u).collect()
+        } else {
+            let bound = 2.0 / ((shape.elements() / shape[0]) as f64).sqrt();
+            signed(shape.elements(), seed).into_iter().map(|u| u * bound).collect::<Vec<_>>()
+        };
+        let zeros = || Tensor::zeros(device, parameter.shape(), DType::F64);
+        parameter.set_values(&parameter.layout().from_file(parameter.shape(), &values));
+        parameter.place(zeros(), zeros());
+        seed += 1;
+    }));
+}
+
+fn assert_close(name: &str, values: &[f64], wanted: &[f64]) {
+    assert_eq!(values.len(), wanted.len(), "{name}");
+    for (element, (value, wanted)) in values.iter().zip(wanted).enumerate() {
+        let error = (value - wanted).abs() / (1.0 + wanted.abs());
+        assert!(error < 1e-10, "{name}, element {element}: {value}, PyTorch's {wanted}");
+    }
+}
+
+fn agrees_with_pytorch(architecture: Architecture) {
+    let device = Device::cpu();
+    let config = ModelConfig { architecture, width: 0.125, hidden: vec![], dropout: 0.0 };
+    let input = Input::Image { height: 32, width: 32, channels: 3 };
+    let model = build(&config, input, &mut Init::new(0)).expect("it takes these images").module;
+    set_weights(&*model, &device);
+    // A convolution's layout is the one between images of PyTorch's and ours.
+    let shape = Shape::from([4, 32, 32, 3]);
+    let pixels = FileLayout::Convolution.from_file(shape, &signed(shape.elements(), 1000));
+    let x = Tensor::from_slice(&device, shape, &pixels);
+
+    let name = architecture.name();
+    let number = Tensor::from_slice(&device, [1], &[1i32]);
+    let step = Step::training(&device, DType::F64, 0, &number);
+    let z = model.forward(&x, &step);
+    assert_close(name, &z.to_f64s(), &golden(&format!("{name}.training")));
+    let upstream = Tensor::from_slice(&device, z.shape(), &signed(z.shape().elements(), 1001));
+    step.tape().expect("a training step has one").backward(&z.mul(&upstream).sum());
+    let (mut sums, mut seed) = (Vec::new(), 2000);
+    model.visit(&mut Parameters(|parameter| {
+        let gradient = parameter.gradient().expect("it was placed").to_f64s();
+        let gradient = parameter.layout().to_file(parameter.shape(), &gradient);
+        let probe = signed(gradient.len(), seed);
+        sums.push(gradient.iter().zip(&probe).map(|(g, p)| g * p).sum());
+        sums.push(gradient.iter().map(|g| g * g).sum());
+        seed += 1;
+    }));
+    assert_close(&format!("{name}'s gradients"), &sums, &golden(&format!("{name}.gradients")));
+
+    let z = model.forward(&x, &Step::evaluation(&device, DType::F64));
+    assert_close(name, &z.to_f64s(), &golden(&format!("{name}.evaluation")));
+}
+
+#[test]
+fn cnn_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::Cnn);
+}
+
+#[test]
+fn vgg11_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::Vgg11);
+}
+
+#[test]
+fn mobilenetv2_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::MobileNetV2);
+}

@@ -1,0 +1,95 @@
+//! The convolutional layers.
+
+use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::ops::conv2d::{Conv2dConfig, conv2d};
+use crate::ops::depthwise::depthwise_conv2d;
+use crate::tensor::Tensor;
+
+/// A convolution of images `[N, H, W, C]` with square kernels. Features are the output channels.
+pub struct Conv2d {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    config: Conv2dConfig,
+}
+
+impl Conv2d {
+    /// Weights and bias uniform in `±1/sqrt(kernel^2 inputs / groups)`, as PyTorch's. Panics where the groups do not
+    /// divide the channels.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        config: Conv2dConfig,
+        has_bias: bool,
+        init: &mut Init,
+    ) -> Self {
+        let groups = config.groups;
+        assert!(
+            groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+            "conv2d: {groups} groups for {inputs} inputs and {outputs} outputs"
+        );
+        let group = init.group();
+        let fan_in = kernel * kernel * inputs / groups;
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        let features = |inner| Features { count: outputs, inner, group };
+        let shape = [outputs, kernel, kernel, inputs / groups];
+        let weight = init.uniform(shape, bound, features(fan_in), FileLayout::Convolution);
+        let bias = has_bias.then(|| init.uniform([outputs], bound, features(1), FileLayout::Same));
+        Conv2d { weight, bias, config }
+    }
+}
+
+impl Module for Conv2d {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let bias = self.bias.as_ref().map(|bias| bias.value(step));
+        conv2d(x, &self.weight.value(step), bias.as_ref(), self.config)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.parameter("weight", &self.weight);
+        if let Some(bias) = &self.bias {
+            visitor.parameter("bias", bias);
+        }
+    }
+}
+
+/// A convolution of each channel with a square kernel of its own. Features are the channels.
+pub struct DepthwiseConv2d {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    stride: usize,
+    padding: usize,
+}
+
+impl DepthwiseConv2d {
+    /// Weights and bias uniform in `±1/kernel`, as PyTorch's.
+    pub fn new(
+        channels: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        has_bias: bool,
+        init: &mut Init,
+    ) -> Self {
+        let features = Features { count: channels, inner: 1, group: init.group() };
+        let bound = 1.0 / kernel as f64;
+        let shape = [kernel, kernel, channels];
+        let weight = init.uniform(shape, bound, features, FileLayout::Depthwise);
+        let bias = has_bias.then(|| init.uniform([channels], bound, features, FileLayout::Same));
+        DepthwiseConv2d { weight, bias, stride, padding }
+    }
+}
+
+impl Module for DepthwiseConv2d {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let bias = self.bias.as_ref().map(|bias| bias.value(step));
+        depthwise_conv2d(x, &self.weight.value(step), bias.as_ref(), self.stride, self.padding)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.parameter("weight", &self.weight);
+        if let Some(bias) = &self.bias {
+            visitor.parameter("bias", bias);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Convolution, batch norm and activation as one layer, so that fusing them is this file's matter alone.
+
+use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, Init, Module, Step, Visitor};
+use crate::tensor::Tensor;
+
+/// What follows the norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// Either kind of convolution.
+pub enum Convolution {
+    /// Every output channel sees every input channel of its group.
+    Full(Conv2d),
+    /// Every channel by itself.
+    Depthwise(DepthwiseConv2d),
+}
+
+impl Convolution {
+    fn as_module(&self) -> &dyn Module {
+        match self {
+            Convolution::Full(convolution) => convolution,
+            Convolution::Depthwise(convolution) => convolution,
+        }
+    }
+}
+
+impl From<Conv2d> for Convolution {
+    fn from(convolution: Conv2d) -> Self {
+        Convolution::Full(convolution)
+    }
+}
+
+impl From<DepthwiseConv2d> for Convolution {
+    fn from(convolution: DepthwiseConv2d) -> Self {
+        Convolution::Depthwise(convolution)
+    }
+}
+
+/// A convolution, a [`BatchNorm2d`] and an activation. Its two children carry the names it is given, so that its
+/// parent visits it in its own place; see [`crate::nn::Sequential::push_flat`].
+///
+/// ```
+/// use alrao::nn::{Activation, Conv2d, ConvBn, Init, Module, Step};
+/// use alrao::{DType, Device, Tensor};
+/// let mut init = Init::new(0);
+/// let convolution = Conv2d::new(3, 8, 1, Default::default(), false, &mut init);
+/// let layer = ConvBn::new(["conv1", "bn1"], convolution, 8, Activation::Relu, &mut init);
+/// let x = Tensor::zeros(&Device::cpu(), [2, 4, 4, 3], DType::F32);
+/// let step = Step::evaluation(&Device::cpu(), DType::F32);
+/// assert_eq!(layer.forward(&x, &step).shape(), [2, 4, 4, 8].into());
+/// ```
+pub struct ConvBn {
+    names: [String; 2],
+    convolution: Convolution,
+    norm: BatchNorm2d,
+}
+
+impl ConvBn {
+    /// The convolution with a new norm over its `outputs` channels; `names` are those of the two in PyTorch.
+    pub fn new(
+        names: [&str; 2],
+        convolution: impl Into<Convolution>,
+        outputs: usize,
+        activation: Activation,
+        init: &mut Init,
+    ) -> Self {
+        let norm = BatchNorm2d::new(outputs, init);
+        let norm = match activation {
+            Activation::None => norm,
+            Activation::Relu => norm.with_relu(),
+        };
+        ConvBn { names: names.map(str::to_owned), convolution: convolution.into(), norm }
+    }
+}
+
+impl Module for ConvBn {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.norm.forward(&self.convolution.as_module().forward(x, step), step)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child(&self.names[0], self.convolution.as_module());
+        visitor.child(&self.names[1], &self.norm);
+    }
+}

@@ -1,0 +1,82 @@
+//! Layers without parameters over images `[N, H, W, C]`.
+
+use crate::nn::{Module, Step, Visitor};
+use crate::ops::flatten::flatten;
+use crate::ops::pool::{average_pool2d, global_average_pool, max_pool2d};
+use crate::tensor::Tensor;
+
+/// The largest value under each square window.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool2d {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Rows and columns around the image that no window takes a value from.
+    pub padding: usize,
+}
+
+impl MaxPool2d {
+    /// Windows side by side, no padding.
+    pub fn new(kernel: usize) -> Self {
+        MaxPool2d { kernel, stride: kernel, padding: 0 }
+    }
+}
+
+impl Module for MaxPool2d {
+    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+        max_pool2d(x, self.kernel, self.stride, self.padding)
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}
+
+/// The mean under each square window.
+#[derive(Clone, Copy, Debug)]
+pub struct AveragePool2d {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Rows and columns of zeros around the image.
+    pub padding: usize,
+}
+
+impl AveragePool2d {
+    /// Windows side by side, no padding.
+    pub fn new(kernel: usize) -> Self {
+        AveragePool2d { kernel, stride: kernel, padding: 0 }
+    }
+}
+
+impl Module for AveragePool2d {
+    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+        average_pool2d(x, self.kernel, self.stride, self.padding)
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}
+
+/// The mean of each image's channels, `[N, C]`.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalAveragePool;
+
+impl Module for GlobalAveragePool {
+    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+        global_average_pool(x)
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}
+
+/// `[N, H, W, C]` to `[N, C H W]`, in PyTorch's order.
+#[derive(Clone, Copy, Debug)]
+pub struct Flatten;
+
+impl Module for Flatten {
+    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+        flatten(x)
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}

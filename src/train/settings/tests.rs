@@ -1,0 +1,276 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn file() -> &'static Path {
+    Path::new("run.toml")
+}
+
+fn resolved(text: &str) -> RunConfig {
+    Settings::from_toml(text, file()).unwrap().resolve().unwrap()
+}
+
+/// The message that the text is refused with.
+fn refused(text: &str) -> String {
+    let result = Settings::from_toml(text, file()).and_then(|settings| settings.resolve());
+    let error = result.expect_err(&format!("{text} was taken"));
+    assert_eq!(error.exit_code(), 2);
+    let message = error.to_string();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+#[test]
+fn defaults_depend_on_the_model_and_the_data() {
+    let cnn = resolved("");
+    assert_eq!(
+        (cnn.model.architecture, cnn.data.as_str(), cnn.train.epochs),
+        (Architecture::Cnn, "generated", 12)
+    );
+    assert_eq!(
+        (cnn.alrao.eta.clone(), cnn.alrao.classifiers, cnn.train.batch_size),
+        (1e-5..=10.0, 10, 32)
+    );
+    assert_eq!(resolved("data = 'cifar'").train.epochs, 20);
+    assert_eq!(resolved("data = 'generated:7'").train.epochs, 12);
+    let lstm = resolved("model = 'char-lstm'");
+    assert_eq!(
+        (lstm.alrao.eta.clone(), lstm.alrao.classifiers, lstm.train.batch_size),
+        (1e-3..=100.0, 6, 20)
+    );
+    assert_eq!((lstm.model.dropout, lstm.train.bptt), (0.2, 70));
+    assert_eq!(resolved("optimizer = 'sgd'").train.lr, 0.01);
+    assert_eq!(resolved("optimizer = 'adam'").train.lr, 1e-3);
+    let sgd = resolved("optimizer = 'sgd'\nlr = 0.5").alrao;
+    assert_eq!((sgd.eta, sgd.classifiers), (0.5..=0.5, 1));
+}
+
+#[test]
+fn hidden_layers_are_a_list_or_a_text() {
+    for text in ["hidden = [5, 6]", "hidden = '5,6'", "hidden = ' 5, 6 '"] {
+        assert_eq!(resolved(&format!("model = 'mlp'\n{text}")).model.hidden, [5, 6]);
+    }
+    for text in ["hidden = []", "hidden = ''"] {
+        assert!(resolved(&format!("model = 'mlp'\n{text}")).model.hidden.is_empty());
+    }
+    for text in [
+        "hidden = [0]",
+        "hidden = '5,'",
+        "hidden = ','",
+        "hidden = [5.5]",
+        "hidden = 3",
+        "hidden = '-4'",
+    ] {
+        let message = refused(&format!("model = 'mlp'\n{text}"));
+        assert!(message.contains("'hidden' in run.toml"), "{message}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    let message = refused("epochs = 3\n\neta-max = 3.0\n");
+    assert_eq!(
+        message,
+        "key 'eta-max' in run.toml: line 3: there is no such key; did you mean 'eta_max'?"
+    );
+    assert!(refused("optimiser = 'sgd'").ends_with("did you mean 'optimizer'?"));
+    assert!(refused("out = 'here'").contains("give --out on the command line"));
+    assert!(!refused("zzzzzzzz = 1").contains("did you mean"));
+    assert!(refused("[train]\nlr = 1.0").contains("line 1"));
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_named_by_file_line_and_key() {
+    for (text, line, key) in [
+        ("seed = 1\nepochs = 'three'", 2, "epochs"),
+        ("epochs = -1", 1, "epochs"),
+        ("\n\noptimizer = 'sgdd'", 3, "optimizer"),
+        ("model = 'nothing'", 1, "model"),
+        ("schedule = 'step:0:1'", 1, "schedule"),
+        ("augment = 1", 1, "augment"),
+        ("lr = true", 1, "lr"),
+        ("seed = 1\nhidden = [\n1,\n'x']", 2, "hidden"),
+    ] {
+        let message = refused(text);
+        let start = format!("key '{key}' in run.toml: line {line}: ");
+        assert!(message.starts_with(&start), "{message}");
+    }
+    assert!(refused("epochs = 3\nlr = = 2").starts_with("run.toml: line 2: "));
+    assert!(refused("epochs = 3\nepochs = 4").contains("line 2"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_key() {
+    for (text, key) in [
+        ("eta_min = 1.0\neta_max = 0.5", "eta_min"),
+        ("eta_max = 1e-6", "eta_max"),
+        ("eta_min = 100", "eta_min"),
+        ("eta_min = 0.0", "eta_min"),
+        ("eta_max = -1.0", "eta_max"),
+        ("eta_max = inf", "eta_max"),
+        ("eta_min = nan", "eta_min"),
+        ("classifiers = 0", "classifiers"),
+        ("theta = 0.0", "theta"),
+        ("theta = 1.5", "theta"),
+        ("trained_fraction = 1.1", "trained_fraction"),
+        ("trained_fraction = -0.1", "trained_fraction"),
+        ("valid_split = 1.0", "valid_split"),
+        ("valid_split = -0.2", "valid_split"),
+        ("batch_size = 0", "batch_size"),
+        ("width = 0.0", "width"),
+        ("width = -1", "width"),
+        ("epochs = 0", "epochs"),
+        ("max_steps = 0", "max_steps"),
+        ("patience = 0", "patience"),
+        ("threads = 0", "threads"),
+        ("data = ''", "data"),
+        ("init = ''", "init"),
+        ("optimizer = 'sgd'\nlr = -0.1", "lr"),
+        ("optimizer = 'sgd'\nlr = -0.0", "lr"),
+        ("optimizer = 'sgd'\nlr = inf", "lr"),
+        ("optimizer = 'sgd'\nmomentum = 1.0", "momentum"),
+        ("weight_decay = -1e-4", "weight_decay"),
+        ("clip = nan", "clip"),
+        ("hidden = [5]", "hidden"),
+        ("model = 'char-lstm'\nhidden = [5]", "hidden"),
+        ("dropout = 0.1", "dropout"),
+        ("bptt = 10", "bptt"),
+        ("model = 'char-lstm'\ndropout = 1.0", "dropout"),
+        ("model = 'char-lstm'\nbptt = 0", "bptt"),
+        ("model = 'char-lstm'\naugment = true", "augment"),
+        ("model = 'char-lstm'\norder = 'shuffled'", "order"),
+        ("lr = 0.1", "lr"),
+        ("optimizer = 'alrao-adam'\nlr = 0.1", "lr"),
+        ("optimizer = 'adam'\nmomentum = 0.9", "momentum"),
+        ("optimizer = 'sgd'\nclassifiers = 10", "classifiers"),
+        ("optimizer = 'adam'\neta_min = 0.1", "eta_min"),
+        ("optimizer = 'sgd'\ntheta = 0.9", "theta"),
+        ("optimizer = 'sgd'\naveraging = 'switch'", "averaging"),
+        ("optimizer = 'sgd'\ncatch_up = 5", "catch_up"),
+        ("optimizer = 'sgd'\ntrained_fraction = 0.5", "trained_fraction"),
+        ("device = 'cpu'\nprecision = 'bf16'", "precision"),
+        ("device = 'cuda'\nprecision = 'f64'", "precision"),
+    ] {
+        let message = refused(text);
+        assert!(message.starts_with(&format!("key '{key}' in run.toml: ")), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_message_names_where_the_value_came_from() {
+    let base = Settings::from_toml("eta_min = -1.0\nmodel = 'mlp'", file()).unwrap();
+    let flags = Settings { eta_min: Some(-2.0), ..Settings::default() };
+    let message = flags.clone().over(base.clone()).resolve().unwrap_err().to_string();
+    assert!(message.starts_with("--eta-min: -2.0"), "{message}");
+    let flags = Settings { eta_min: None, ..flags };
+    let message = flags.over(base).resolve().unwrap_err().to_string();
+    assert!(message.starts_with("key 'eta_min' in run.toml: -1.0"), "{message}");
+}
+
+#[test]
+fn flags_go_over_a_file() {
+    let base = Settings::from_toml("epochs = 3\nseed = 4", file()).unwrap();
+    let config = Settings { epochs: Some(5), ..Settings::default() }.over(base).resolve().unwrap();
+    assert_eq!((config.train.epochs, config.train.seed), (5, 4));
+}
+
+#[test]
+fn the_fingerprint_changes_nothing() {
+    let mut settings = Settings::from(&resolved(""));
+    settings.data_fingerprint = Some("00ff".into());
+    let read = Settings::from_toml(&settings.to_toml(), file()).unwrap();
+    assert_eq!(read.data_fingerprint.as_deref(), Some("00ff"));
+    assert_eq!(read.resolve().unwrap(), resolved(""));
+}
+
+fn chosen<T: Clone + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
+    proptest::sample::select(all)
+}
+
+prop_compose! {
+    fn schedules()(which in 0..3, epochs in 1u64.., factor in 0.0..1e30) -> Schedule {
+        match which {
+            0 => Schedule::Constant,
+            1 => Schedule::Cosine,
+            _ => Schedule::Step { epochs, factor },
+        }
+    }
+}
+
+prop_compose! {
+    fn alrao_settings()(
+        eta_min in 1e-300..1.0, eta_max in 1.0..1e300, classifiers in 1usize..100, theta in 1e-9..=1.0,
+        averaging in chosen(AveragingKind::ALL), catch_up in 0u64.., trained_fraction in 0.0..=1.0,
+    ) -> Settings {
+        Settings {
+            eta_min: Some(eta_min), eta_max: Some(eta_max), classifiers: Some(classifiers), theta: Some(theta),
+            averaging: Some(averaging), catch_up: Some(catch_up), trained_fraction: Some(trained_fraction),
+            ..Settings::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn train_settings()(
+        weight_decay in 0.0..1e300, schedule in schedules(), clip in 0.0..1e300, epochs in 1u64..,
+        max_steps in proptest::option::of(1u64..), batch_size in 1usize..1 << 24, seed in any::<u64>(),
+        patience in 1u64.., log_every in any::<u64>(), init in proptest::option::of("[^\\x00]{1,20}"),
+    ) -> Settings {
+        Settings {
+            weight_decay: Some(weight_decay), schedule: Some(schedule), clip: Some(clip), epochs: Some(epochs),
+            max_steps, batch_size: Some(batch_size), seed: Some(seed), patience: Some(patience),
+            log_every: Some(log_every), init: init.map(PathBuf::from), ..Settings::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn settings()(
+        architecture in chosen(Architecture::ALL), width in 1e-6..1000.0, optimizer in chosen(Optimizer::ALL),
+        hidden in proptest::collection::vec(1usize..10_000, 0..4), dropout in 0.0..1.0, bptt in 1usize..1000,
+        data in "generated(:[0-9]{1,3})?|\\PC{1,30}", valid_split in 0.0..1.0, lr in 0.0..1e300, momentum in 0.0..1.0,
+        augment in any::<bool>(), order in chosen(Order::ALL), threads in proptest::option::of(1usize..9999),
+        alrao in alrao_settings(), train in train_settings(), given in any::<bool>(),
+    ) -> Settings {
+        let is_lstm = architecture.name().ends_with("-lstm");
+        let own = Settings {
+            model: Some(architecture),
+            width: Some(width),
+            hidden: (architecture == Architecture::Mlp && given).then_some(hidden),
+            dropout: (is_lstm && given).then_some(dropout),
+            bptt: (is_lstm && given).then_some(bptt),
+            data: Some(data),
+            valid_split: Some(valid_split),
+            optimizer: Some(optimizer),
+            lr: (!optimizer.is_alrao() && given).then_some(lr),
+            momentum: (!optimizer.is_adam() && given).then_some(momentum),
+            augment: (!is_lstm).then_some(augment),
+            order: (!is_lstm).then_some(order),
+            threads,
+            ..train
+        };
+        if optimizer.is_alrao() { own.over(alrao) } else { own }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_configuration_survives_its_file(settings in settings()) {
+        let config = settings.resolve().unwrap();
+        let text = Settings::from(&config).to_toml();
+        let again = Settings::from_toml(&text, file()).unwrap().resolve().unwrap();
+        prop_assert_eq!(&again, &config);
+        prop_assert_eq!(Settings::from(&again).to_toml(), text);
+    }
+
+    #[test]
+    fn no_text_is_a_panic(key in chosen(Settings::KEYS), value in "\\PC{0,20}", line in "\\PC{0,40}") {
+        for text in [format!("{key} = {value}"), format!("{key} = '{value}'"), format!("{line}\n{key} = 1")] {
+            if let Ok(settings) = Settings::from_toml(&text, file()) {
+                let _ = settings.resolve();
+            }
+        }
+    }
+}

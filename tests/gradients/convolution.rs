@@ -1,0 +1,103 @@
+//! Convolutions.
+
+use alrao::Tensor;
+use alrao::ops::conv2d::{Conv2dConfig, conv2d};
+use alrao::ops::depthwise::depthwise_conv2d;
+
+use super::{Row, row};
+
+fn config(stride: usize, padding: usize, groups: usize) -> Conv2dConfig {
+    Conv2dConfig { stride, padding, groups }
+}
+
+/// A convolution, with a bias where there is a third shape.
+fn conv<const N: usize>(name: &'static str, shapes: [&[usize]; N], config: Conv2dConfig) -> Row {
+    row(name, shapes, move |x| conv2d(&x[0], &x[1], x.get(2), config))
+}
+
+fn depthwise<const N: usize>(
+    name: &'static str,
+    shapes: [&[usize]; N],
+    stride: usize,
+    padding: usize,
+) -> Row {
+    row(name, shapes, move |x| depthwise_conv2d(&x[0], &x[1], x.get(2), stride, padding))
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = dense();
+    rows.extend(by_channel());
+    rows
+}
+
+fn dense() -> Vec<Row> {
+    vec![
+        conv("conv2d 1x1", [&[2, 3, 2, 5], &[4, 1, 1, 5], &[4]], config(1, 0, 1)),
+        conv("conv2d one of all", [&[1, 1, 1, 1], &[1, 1, 1, 1], &[1]], config(1, 0, 1)),
+        conv("conv2d 3x3 of colours", [&[2, 5, 4, 3], &[7, 3, 3, 3]], config(1, 1, 1)),
+        conv("conv2d no padding", [&[1, 4, 6, 2], &[3, 3, 3, 2], &[3]], config(1, 0, 1)),
+        conv("conv2d stride 2", [&[2, 5, 7, 3], &[4, 3, 3, 3], &[4]], config(2, 1, 1)),
+        conv("conv2d stride 2, even", [&[1, 6, 4, 2], &[3, 3, 3, 2], &[3]], config(2, 1, 1)),
+        conv("conv2d stride 3, kernel 2", [&[2, 7, 6, 2], &[3, 2, 2, 2]], config(3, 0, 1)),
+        conv("conv2d stride 2 of 1x1", [&[2, 5, 4, 3], &[4, 1, 1, 3]], config(2, 0, 1)),
+        conv("conv2d padding 2", [&[1, 3, 4, 1], &[2, 5, 5, 1], &[2]], config(1, 2, 1)),
+        conv("conv2d padding past the kernel", [&[1, 3, 2, 2], &[2, 2, 1, 2]], config(1, 2, 1)),
+        conv("conv2d kernel over the side", [&[3, 2, 2, 3], &[5, 3, 3, 3], &[5]], config(1, 1, 1)),
+        conv("conv2d kernel on one pixel", [&[9, 1, 1, 2], &[3, 3, 3, 2], &[3]], config(1, 1, 1)),
+        conv("conv2d rectangular kernel", [&[2, 4, 5, 3], &[2, 1, 3, 3]], config(1, 1, 1)),
+        conv("conv2d two groups", [&[2, 3, 4, 6], &[4, 3, 3, 3], &[4]], config(1, 1, 2)),
+        conv("conv2d groups, stride 2", [&[1, 5, 4, 6], &[9, 3, 3, 2], &[9]], config(2, 1, 3)),
+        conv("conv2d 17 to 33 channels", [&[1, 3, 3, 17], &[33, 3, 3, 17], &[33]], config(1, 1, 1)),
+        conv("conv2d 40 to 9 channels", [&[9, 2, 2, 40], &[9, 3, 3, 40], &[9]], config(1, 1, 1)),
+        conv("conv2d 16 to 65 channels", [&[2, 3, 9, 16], &[65, 1, 2, 16]], config(1, 0, 1)),
+        conv("conv2d many pixels", [&[2, 20, 30, 2], &[2, 3, 3, 2], &[2]], config(1, 1, 1)),
+        conv("conv2d many pixels, stride 2", [&[3, 21, 30, 2], &[2, 3, 3, 2]], config(2, 1, 1)),
+        row("conv2d of a slice", [&[2, 4, 3, 7], &[4, 3, 3, 3]], |x| {
+            conv2d(&x[0].slice(3, 2, 3), &x[1], None, config(1, 1, 1)).square()
+        }),
+        row("conv2d of a wide slice", [&[1, 3, 3, 40], &[3, 3, 3, 33]], |x| {
+            conv2d(&x[0].slice(3, 5, 33), &x[1], None, config(1, 1, 1))
+        }),
+        row("a slice of conv2d", [&[2, 3, 3, 2], &[5, 3, 3, 2], &[5]], |x| {
+            conv2d(&x[0], &x[1], Some(&x[2]), config(1, 1, 1)).slice(3, 1, 3).square()
+        }),
+        row("conv2d of an image used twice", [&[2, 3, 3, 2], &[2, 3, 3, 2], &[2]], |x| {
+            let config = config(1, 1, 1);
+            let first = conv2d(&x[0], &x[1], Some(&x[2]), config);
+            conv2d(&first, &x[1], Some(&x[2]), config).add(&x[0])
+        }),
+        row("conv2d of data", [&[4, 3, 3, 2]], |x| {
+            let images = (0..36).map(|i| (f64::from(i) * 0.7).sin()).collect::<Vec<_>>();
+            let images = Tensor::from_slice(x[0].device(), [2, 3, 3, 2], &images);
+            conv2d(&images, &x[0], None, config(1, 1, 1))
+        }),
+    ]
+}
+
+fn by_channel() -> Vec<Row> {
+    vec![
+        depthwise("depthwise", [&[2, 4, 5, 3], &[3, 3, 3], &[3]], 1, 1),
+        depthwise("depthwise, one of all", [&[1, 1, 1, 1], &[1, 1, 1]], 1, 0),
+        depthwise("depthwise, one pixel", [&[2, 1, 1, 3], &[3, 3, 3], &[3]], 1, 1),
+        depthwise("depthwise, 2x2 pixels", [&[2, 2, 2, 3], &[3, 3, 3]], 1, 1),
+        depthwise("depthwise, no padding", [&[1, 5, 4, 2], &[3, 3, 2], &[2]], 1, 0),
+        depthwise("depthwise, stride 2", [&[2, 5, 7, 3], &[3, 3, 3], &[3]], 2, 1),
+        depthwise("depthwise, stride 2, even", [&[1, 6, 4, 2], &[3, 3, 2]], 2, 1),
+        depthwise("depthwise, stride 3", [&[1, 7, 8, 2], &[2, 3, 2]], 3, 1),
+        depthwise("depthwise, padding 2", [&[1, 3, 4, 2], &[5, 5, 2], &[2]], 1, 2),
+        depthwise("depthwise, padding past the kernel", [&[1, 2, 3, 2], &[1, 2, 2]], 1, 2),
+        depthwise("depthwise, 17 channels", [&[1, 3, 3, 17], &[3, 3, 17], &[17]], 1, 1),
+        depthwise("depthwise, 70 channels", [&[1, 3, 4, 70], &[3, 3, 70], &[70]], 1, 1),
+        depthwise("depthwise, many pixels", [&[3, 20, 30, 2], &[3, 3, 2], &[2]], 1, 1),
+        row("depthwise of a slice", [&[2, 4, 3, 7], &[3, 3, 3]], |x| {
+            depthwise_conv2d(&x[0].slice(3, 2, 3), &x[1], None, 1, 1).square()
+        }),
+        row("a slice of depthwise", [&[2, 3, 3, 5], &[3, 3, 5], &[5]], |x| {
+            depthwise_conv2d(&x[0], &x[1], Some(&x[2]), 1, 1).slice(3, 1, 3).square()
+        }),
+        row("depthwise of an image used twice", [&[1, 3, 3, 2], &[3, 3, 2]], |x| {
+            depthwise_conv2d(&depthwise_conv2d(&x[0], &x[1], None, 1, 1), &x[1], None, 1, 1)
+                .add(&x[0])
+        }),
+    ]
+}

@@ -1,0 +1,133 @@
+//! The architectures: names, shapes and sizes.
+
+use alrao::models::{Architecture, Input, ModelConfig, PreClassifier, build};
+use alrao::nn::{Buffer, Init, Module, Parameter, Step, Visitor};
+use alrao::{DType, Device, Result, Tensor};
+
+const IMAGES: Input = Input::Image { height: 32, width: 32, channels: 3 };
+
+fn input(architecture: Architecture) -> Input {
+    match architecture {
+        Architecture::CharLstm => Input::Tokens { vocabulary: 50 },
+        _ => IMAGES,
+    }
+}
+
+fn build_at(architecture: Architecture, width: f64, input: Input) -> Result<PreClassifier> {
+    let config = ModelConfig { architecture, width, hidden: vec![256, 256], dropout: 0.2 };
+    build(&config, input, &mut Init::new(0))
+}
+
+/// Full names, shapes in files, and the number of parameters.
+#[derive(Default)]
+struct Listing {
+    path: Vec<String>,
+    lines: Vec<String>,
+    parameters: usize,
+}
+
+impl Listing {
+    fn of(module: &dyn Module) -> Self {
+        let mut listing = Listing::default();
+        module.visit(&mut listing);
+        listing
+    }
+
+    fn add(&mut self, name: &str, extents: &[usize]) {
+        let extents: Vec<String> = extents.iter().map(usize::to_string).collect();
+        let path: String = self.path.iter().map(|part| format!("{part}.")).collect();
+        self.lines.push(format!("{path}{name} {}", extents.join("x")));
+    }
+}
+
+impl Visitor for Listing {
+    fn enter(&mut self, name: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn leave(&mut self) {
+        self.path.pop();
+    }
+    fn parameter(&mut self, name: &str, parameter: &Parameter) {
+        let shape = parameter.layout().file_shape(parameter.shape());
+        let features = parameter.features();
+        assert_eq!(shape.elements() % (features.count * features.inner), 0, "{name}");
+        self.parameters += shape.elements();
+        self.add(name, shape.extents());
+    }
+    fn buffer(&mut self, name: &str, buffer: &Buffer) {
+        if buffer.kind() == alrao::nn::BufferKind::Statistic {
+            self.add(name, buffer.shape().extents());
+        }
+    }
+}
+
+#[test]
+fn every_parameter_has_pytorchs_name_and_shape() {
+    let golden = include_str!("golden/models.txt");
+    for architecture in Architecture::ALL {
+        let prefix = format!("{} ", architecture.name());
+        let wanted: Vec<&str> =
+            golden.lines().filter_map(|line| line.strip_prefix(&prefix)).collect();
+        let model = build_at(architecture, 0.25, input(architecture)).expect("it takes this");
+        assert_eq!(Listing::of(&*model.module).lines, wanted, "{prefix}");
+    }
+}
+
+#[test]
+fn sizes_are_those_of_the_originals() {
+    for (architecture, wanted) in
+        [(Architecture::Vgg19, 20_040_522), (Architecture::MobileNetV2, 2_296_922)]
+    {
+        let model = build_at(architecture, 1.0, IMAGES).expect("it takes images");
+        let last_layer = model.features * 10 + 10;
+        assert_eq!(Listing::of(&*model.module).parameters + last_layer, wanted);
+    }
+}
+
+#[test]
+fn models_end_in_features() {
+    let device = Device::cpu();
+    for architecture in Architecture::ALL {
+        let model = build_at(architecture, 0.1, input(architecture)).expect("it takes this");
+        let x = match architecture {
+            Architecture::CharLstm => Tensor::zeros(&device, [3, 2], DType::I32),
+            _ => Tensor::full(&device, [6, 32, 32, 3], DType::F32, 0.5),
+        };
+        let z = model.module.forward(&x, &Step::evaluation(&device, DType::F32));
+        assert_eq!(z.shape(), [6, model.features].into(), "{}", architecture.name());
+    }
+}
+
+#[test]
+fn a_model_says_what_it_takes() {
+    let text = Input::Tokens { vocabulary: 5 };
+    let vector = Input::Vector { size: 7 };
+    let small = Input::Image { height: 8, width: 8, channels: 1 };
+    let tiny = Input::Image { height: 8, width: 7, channels: 1 };
+    for (architecture, wrong, message) in [
+        (Architecture::Mlp, text, "takes images or vectors, not text of 5 tokens"),
+        (Architecture::Cnn, vector, "takes images of at least 8 by 8, not vectors of length 7"),
+        (Architecture::Cnn, tiny, "not images of 8 by 7 with 1 channels"),
+        (Architecture::Vgg11, small, "takes images of 32 by 32, not images of 8 by 8"),
+        (Architecture::MobileNetV2, vector, "takes images of 32 by 32"),
+        (Architecture::CharLstm, IMAGES, "takes text, not images"),
+    ] {
+        let Err(error) = build_at(architecture, 1.0, wrong) else {
+            panic!("{} took {wrong}", architecture.name());
+        };
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("--model {}: ", architecture.name())), "{text}");
+        assert!(text.contains(message), "{text}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    assert!(build_at(Architecture::Cnn, 0.01, small).is_ok());
+    assert!(build_at(Architecture::Mlp, 1.0, vector).is_ok());
+}
+
+#[test]
+fn names_are_read_back() {
+    for architecture in Architecture::ALL {
+        assert_eq!(architecture.name().parse::<Architecture>().ok(), Some(architecture));
+    }
+    assert!("resnet".parse::<Architecture>().is_err());
+}
