@@ -196,3 +196,18 @@ fn steps_of_a_recurrent_model_follow_pytorch() {
         .with(|train| train.clip = 0.25)
         .check();
 }
+
+#[test]
+fn steps_of_a_convolutional_model_follow_pytorch() {
+    Case::new("cnn", Architecture::Cnn, 0.125).check();
+}
+
+#[test]
+fn steps_of_vgg_follow_pytorch() {
+    Case::new("vgg11", Architecture::Vgg11, 0.03125).check();
+}
+
+#[test]
+fn steps_of_mobilenet_follow_pytorch() {
+    Case::new("mobilenetv2", Architecture::MobileNetV2, 0.1).check();
+}
