@@ -48,7 +48,8 @@ fn main() -> Result<()> {
     };
     let config = AlraoConfig { eta: 1e-4..=1.0, ..AlraoConfig::default() };
     let model = Alrao::regression(Net(Linear::new(1, 100, &mut Init::new(0))), 1, config);
-    let report = Trainer::new(model, dataset, TrainConfig::default()).run(&Device::cpu(), &mut Silent)?;
+    let report =
+        Trainer::new(model, dataset, TrainConfig::default()).run(&Device::cpu(), &mut Silent)?;
     // A normal law of variance 1 around the truth has a loss of 1/2 log 2 pi + noise^2 / 2 = 0.924.
     println!("test loss {:.4}", report.test.map_or(f64::NAN, |test| test.loss));
     Ok(())

@@ -4,7 +4,7 @@
 macro_rules! named {
     ($(#[$attribute:meta])* $type:ident, $flag:literal { $($(#[$variant_attribute:meta])* $variant:ident = $name:literal),* $(,)? }) => {
         $(#[$attribute])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $type { $($(#[$variant_attribute])* $variant),* }
 
         impl $type {

@@ -6,69 +6,29 @@ pub mod mlp;
 pub mod mobilenetv2;
 pub mod vgg;
 
-use std::str::FromStr;
-
 use crate::error::{Error, Result};
+use crate::named::named;
 use crate::nn::{Init, Module};
 
-/// A model's kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Architecture {
-    /// Fully connected layers with ReLU.
-    Mlp,
-    /// Three convolutional blocks and a global average pool.
-    Cnn,
-    /// VGG with 11 layers (Simonyan and Zisserman 2015), with batch norm.
-    Vgg11,
-    /// VGG with 13 layers.
-    Vgg13,
-    /// VGG with 16 layers.
-    Vgg16,
-    /// VGG with 19 layers.
-    Vgg19,
-    /// MobileNetV2 (Sandler et al. 2018) for 32 by 32 images.
-    MobileNetV2,
-    /// Two LSTM layers over characters.
-    CharLstm,
-}
-
-impl Architecture {
-    /// All of them.
-    pub const ALL: [Architecture; 8] = [
-        Architecture::Mlp,
-        Architecture::Cnn,
-        Architecture::Vgg11,
-        Architecture::Vgg13,
-        Architecture::Vgg16,
-        Architecture::Vgg19,
-        Architecture::MobileNetV2,
-        Architecture::CharLstm,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::Mlp => "mlp",
-            Architecture::Cnn => "cnn",
-            Architecture::Vgg11 => "vgg11",
-            Architecture::Vgg13 => "vgg13",
-            Architecture::Vgg16 => "vgg16",
-            Architecture::Vgg19 => "vgg19",
-            Architecture::MobileNetV2 => "mobilenetv2",
-            Architecture::CharLstm => "char-lstm",
-        }
-    }
-}
-
-impl FromStr for Architecture {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let found = Architecture::ALL.into_iter().find(|architecture| architecture.name() == name);
-        found.ok_or_else(|| {
-            let names = Architecture::ALL.map(Architecture::name).join(", ");
-            Error::input("--model", format!("'{name}' is none of {names}"))
-        })
+named! {
+    /// A model's kind.
+    Architecture, "--model" {
+        /// Fully connected layers with ReLU.
+        Mlp = "mlp",
+        /// Three convolutional blocks and a global average pool.
+        Cnn = "cnn",
+        /// VGG with 11 layers (Simonyan and Zisserman 2015), with batch norm.
+        Vgg11 = "vgg11",
+        /// VGG with 13 layers.
+        Vgg13 = "vgg13",
+        /// VGG with 16 layers.
+        Vgg16 = "vgg16",
+        /// VGG with 19 layers.
+        Vgg19 = "vgg19",
+        /// MobileNetV2 (Sandler et al. 2018) for 32 by 32 images.
+        MobileNetV2 = "mobilenetv2",
+        /// Two LSTM layers over characters.
+        CharLstm = "char-lstm",
     }
 }
 

@@ -12,7 +12,6 @@ const PIECE: usize = 1 << 14;
 
 /// A function of one number, and its derivative as a function of the one value that is kept for it.
 trait Unary: Copy + Send + Sync + 'static {
-    const NAME: &'static str;
     /// Whether the derivative is written in terms of the output; else of the input.
     const KEEPS_OUTPUT: bool;
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
@@ -20,11 +19,10 @@ trait Unary: Copy + Send + Sync + 'static {
 }
 
 macro_rules! unary {
-    ($($type:ident, $name:literal, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident| $derivative:expr;)*) => {
+    ($($type:ident, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident| $derivative:expr;)*) => {
         $(#[derive(Clone, Copy)]
         struct $type;
         impl Unary for $type {
-            const NAME: &'static str = $name;
             const KEEPS_OUTPUT: bool = $keeps_output;
             #[inline(always)]
             fn forward<const FUSED: bool, T: Float>(self, $x: T) -> T { $forward }
@@ -35,13 +33,13 @@ macro_rules! unary {
 }
 
 unary! {
-    Relu, "relu", true, |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
-    Exp, "exp", true, |x| x.exp::<FUSED>(), |y| y;
-    Ln, "ln", false, |x| x.ln(), |x| T::ONE / x;
-    Tanh, "tanh", true, |x| x.tanh::<FUSED>(), |y| T::ONE - y * y;
-    Sigmoid, "sigmoid", true, |x| x.sigmoid::<FUSED>(), |y| y * (T::ONE - y);
-    Sqrt, "sqrt", true, |x| x.sqrt(), |y| T::from_f64(0.5) / y;
-    Square, "square", false, |x| x * x, |x| x + x;
+    Relu, true, |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
+    Exp, true, |x| x.exp::<FUSED>(), |y| y;
+    Ln, false, |x| x.ln(), |x| T::ONE / x;
+    Tanh, true, |x| x.tanh::<FUSED>(), |y| T::ONE - y * y;
+    Sigmoid, true, |x| x.sigmoid::<FUSED>(), |y| y * (T::ONE - y);
+    Sqrt, true, |x| x.sqrt(), |y| T::from_f64(0.5) / y;
+    Square, false, |x| x * x, |x| x + x;
 }
 
 /// `factor x + summand`.
@@ -52,7 +50,6 @@ struct Affine {
 }
 
 impl Unary for Affine {
-    const NAME: &'static str = "affine";
     const KEEPS_OUTPUT: bool = true;
     #[inline(always)]
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T {

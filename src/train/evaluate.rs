@@ -34,7 +34,6 @@ pub struct Evaluation {
 pub(crate) struct Trained {
     pub learner: Learner,
     pub record: ModelRecord,
-    pub config: TrainConfig,
 }
 
 /// Evaluates the best model of a run, or the model of a checkpoint, on the run's own data or other data of its kind.
@@ -120,7 +119,7 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     let learner =
         Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
     checkpoint.restore_predictor(&learner, file)?;
-    Ok(Trained { learner, record, config })
+    Ok(Trained { learner, record })
 }
 
 fn sample_of(

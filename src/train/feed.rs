@@ -265,11 +265,3 @@ pub(crate) fn task(dataset: &Dataset) -> Task {
         Content::Text(text) => Task::Classification { classes: text.vocabulary.len() },
     }
 }
-
-/// The number of samples of a part, or of its characters.
-pub(crate) fn part_length(dataset: &Dataset, part: Part) -> usize {
-    match &dataset.content {
-        Content::Arrays(arrays) => arrays.part(part).map_or(0, |split: &Arc<Split>| split.len()),
-        Content::Text(text) => text.part(part).map_or(0, <[i32]>::len),
-    }
-}

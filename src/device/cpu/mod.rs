@@ -58,16 +58,6 @@ impl Cpu {
         self.memory.peak_bytes()
     }
 
-    /// Runs `body` for each task from 0 to `tasks - 1`, in parallel where `work` (element operations in
-    /// all) is worth it. The cut into tasks is the caller's and must not depend on the number of threads.
-    pub(crate) fn parallel(&self, tasks: usize, work: usize, body: impl Fn(usize) + Sync) {
-        if self.is_serial(tasks, work) {
-            (0..tasks).for_each(body);
-        } else {
-            self.pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&body));
-        }
-    }
-
     /// Cuts `output` into pieces of `length` elements and runs `body(piece's number, piece)` on each.
     pub(crate) fn pieces<T: Send>(
         &self,
