@@ -27,7 +27,9 @@ CASES = [
     ("mlp adam", 10, [*MLP, "--optimizer", "adam", "--weight-decay", "0.001"]),
     ("cnn", 10, ["--model", "cnn", "--width", "0.125"]),
     ("vgg11", 5, ["--model", "vgg11", "--width", "0.03125"]),
-    ("mobilenetv2", 5, ["--model", "mobilenetv2", "--width", "0.1"]),
+    # Each step magnifies rounding errors some thirtyfold: after five they are 1e-9 between two runs of the twin itself
+    # whose initial values differ by 1e-16.
+    ("mobilenetv2", 4, ["--model", "mobilenetv2", "--width", "0.1"]),
     ("char-lstm", 10, ["--model", "char-lstm", "--width", "0.16", "--dropout", "0", "--clip", "0.25"]),
 ]
 
