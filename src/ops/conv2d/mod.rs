@@ -5,6 +5,8 @@ mod kernel;
 mod panels;
 mod walk;
 mod weight_gradient;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use self::kernel::{OUTSIDE, Start};
 use self::walk::{Channels, Walk};

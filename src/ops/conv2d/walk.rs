@@ -87,8 +87,8 @@ impl Walk {
                 };
                 for tile in &tiles {
                     let (taps, out) = (&taps[tile.taps.clone()], &mut out[first..]);
-                    let (depth, target) = (channels.width, &tile.target);
-                    convolve_tile(source, &zeros, taps, depth, weights, out, target, width, start);
+                    let target = &tile.target;
+                    convolve_tile(source, &zeros, taps, weights, out, target, width, start);
                 }
             }
         });

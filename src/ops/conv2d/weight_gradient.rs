@@ -79,7 +79,7 @@ fn add_products<T: Float>(
             for (index, dw) in dw.chunks_mut(ROWS * depth).enumerate() {
                 let left = &left[index * ROWS * PIXELS..][..ROWS * PIXELS];
                 let rows = dw.len() / depth;
-                outer_products(left, &right, &segments, &mut dw[start..], depth, rows, width);
+                outer_products(left, &right, &segments, &mut dw[start..], (depth, rows, width));
             }
         }
     }
