@@ -1,6 +1,7 @@
 //! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that no
 //! blocking changes their bits.
 
+#[cfg(target_arch = "x86_64")]
 use crate::device::DType;
 use crate::device::cpu::Float;
 #[cfg(target_arch = "x86_64")]
@@ -104,7 +105,7 @@ vectorised! {
             let out = &mut out[offset..offset + width];
             match start {
                 Start::Zero => out.copy_from_slice(&sums[..width]),
-                Start::Output => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *out + *sum),
+                Start::Output => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum),
                 Start::Bias(bias) => {
                     let pairs = out.iter_mut().zip(sums.iter().zip(bias));
                     pairs.for_each(|(out, (sum, bias))| *out = *sum + *bias);
