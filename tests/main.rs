@@ -4,3 +4,4 @@ mod gradients;
 mod lstm;
 mod models;
 mod sequence;
+mod vision;
