@@ -8,3 +8,4 @@ mod models;
 mod sequence;
 mod training;
 mod update;
+mod vision;
