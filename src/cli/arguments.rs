@@ -20,7 +20,8 @@ pub(super) struct DeviceArguments {
     pub threads: Option<usize>,
 }
 
-const DEVICES: &[DeviceKind] = &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator];
+const DEVICES: &[DeviceKind] =
+    &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator];
 
 impl DeviceArguments {
     pub fn open(&self) -> anyhow::Result<Device> {

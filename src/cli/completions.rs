@@ -8,7 +8,9 @@ use super::messages;
 
 /// Write a shell's completions to standard output
 #[derive(Args)]
-#[command(after_help = "Example:\n  alrao completions bash > ~/.local/share/bash-completion/completions/alrao")]
+#[command(
+    after_help = "Example:\n  alrao completions bash > ~/.local/share/bash-completion/completions/alrao"
+)]
 pub(super) struct Arguments {
     /// The shell
     #[arg(value_name = "SHELL")]

@@ -57,7 +57,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     };
     let (data, predictions) = (arguments.data.as_deref(), arguments.predictions.as_deref());
     let evaluation = evaluate(&arguments.source, data, part, predictions, &device)?;
-    let text = if arguments.json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
+    let text =
+        if arguments.json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
     messages::result(&(text + "\n"))?;
     Ok(Ending::Done)
 }
@@ -65,7 +66,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
 fn in_words(evaluation: &Evaluation) -> String {
     let Evaluation { split, samples, loss, accuracy } = evaluation;
     let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
-    format!("{split}  loss {}{}, {samples} samples", messages::loss(*loss), accuracy.unwrap_or_default())
+    format!(
+        "{split}  loss {}{}, {samples} samples",
+        messages::loss(*loss),
+        accuracy.unwrap_or_default()
+    )
 }
 
 /// Refuses a place that cannot be written before hours are spent on what goes there.

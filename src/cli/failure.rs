@@ -37,7 +37,8 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     messages::error(&format!("{error:#}"));
-    let code = error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(1, Error::exit_code);
+    let code =
+        error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(1, Error::exit_code);
     ExitCode::from(code)
 }
 
@@ -75,6 +76,7 @@ fn one_line(rendered: &str) -> String {
         let separator = match text.chars().last() {
             None => "",
             Some(':' | ',') => " ",
+            Some(_) if line.starts_with('[') => " ",
             Some(_) => "; ",
         };
         text.push_str(separator);
@@ -92,7 +94,10 @@ mod tests {
         let rendered = "error: unexpected argument '--etamin' found\n\n  tip: a similar argument exists: '--eta-min'\n\n\
             Usage: alrao train --eta-min <RATE>\n\nFor more information, try '--help'.\n";
         let line = one_line(rendered);
-        assert_eq!(line, "unexpected argument '--etamin' found; tip: a similar argument exists: '--eta-min'");
+        assert_eq!(
+            line,
+            "unexpected argument '--etamin' found; tip: a similar argument exists: '--eta-min'"
+        );
     }
 
     #[test]

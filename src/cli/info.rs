@@ -115,7 +115,9 @@ fn input(arguments: &Arguments) -> Result<(Input, usize)> {
     let name = arguments.model.name();
     let size = |key: &str, given: Option<usize>, default: usize| match given {
         Some(0) => Err(Error::input(flag(key), "0 is not possible; give at least 1")),
-        Some(size) if size > 1 << 24 => Err(Error::input(flag(key), format!("{size} is more than any data has"))),
+        Some(size) if size > 1 << 24 => {
+            Err(Error::input(flag(key), format!("{size} is more than any data has")))
+        }
         _ => Ok(given.unwrap_or(default)),
     };
     let refused = |key: &str, other: &str| {
@@ -179,7 +181,11 @@ fn table(info: &Info) -> String {
     let classifiers = info.alrao_parameters - info.pre_classifier_parameters;
     row("classifiers", &copies, &info.classifiers.to_string(), &thousands(classifiers));
     let million = |parameters: usize| format!("{:.3}M", parameters as f64 / 1e6);
-    let copies = if info.classifiers == 1 { "classifier".into() } else { format!("{} classifiers", info.classifiers) };
+    let copies = if info.classifiers == 1 {
+        "classifier".into()
+    } else {
+        format!("{} classifiers", info.classifiers)
+    };
     let mut total = |what: &str, parameters: usize| {
         writeln!(text, "{what:24}{:>14}  {:>8}", thousands(parameters), million(parameters))
             .expect("a text can always grow");

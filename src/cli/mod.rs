@@ -22,8 +22,10 @@ use failure::Ending;
 #[derive(Parser)]
 #[command(name = "alrao", version, long_version = VERSION, propagate_version = true)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Example:\n  alrao train\n\nExit codes: 0 done, 1 failed while running, 2 bad usage or input, \
-    130 and 143 stopped by a signal with a checkpoint written.")]
+#[command(
+    after_help = "Example:\n  alrao train\n\nExit codes: 0 done, 1 failed while running, 2 bad usage or input, \
+    130 and 143 stopped by a signal with a checkpoint written."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

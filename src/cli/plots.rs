@@ -23,7 +23,12 @@ pub(super) struct Plots {
 impl Plots {
     pub fn new(directory: &Path, config: &RunConfig) -> Self {
         let rates = classifier_rates(config.alrao.classifiers, &config.alrao.eta);
-        Plots { directory: directory.to_owned(), rates, steps_per_epoch: 1, history: History::default() }
+        Plots {
+            directory: directory.to_owned(),
+            rates,
+            steps_per_epoch: 1,
+            history: History::default(),
+        }
     }
 
     pub fn set_steps_per_epoch(&mut self, steps: u64) {

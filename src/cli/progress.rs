@@ -104,7 +104,14 @@ impl Observer for Progress {
     fn notice(&mut self, event: &Event<'_>) {
         match event {
             Event::Started { steps_per_epoch, epochs, .. } => self.start(*steps_per_epoch, *epochs),
-            Event::Progress { epoch, step_in_epoch, loss, accuracy, posterior, samples_per_second } => {
+            Event::Progress {
+                epoch,
+                step_in_epoch,
+                loss,
+                accuracy,
+                posterior,
+                samples_per_second,
+            } => {
                 if let Display::Bar(bar) = &self.display {
                     bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
                     bar.set_position(*step_in_epoch);
@@ -130,7 +137,12 @@ impl Observer for Progress {
     }
 }
 
-fn state(mean_loss: f64, accuracy: Option<f64>, posterior: &[f64], samples_per_second: f64) -> String {
+fn state(
+    mean_loss: f64,
+    accuracy: Option<f64>,
+    posterior: &[f64],
+    samples_per_second: f64,
+) -> String {
     let accuracy = accuracy.map(|accuracy| format!("  {}", percent(accuracy))).unwrap_or_default();
     let speed = thousands(samples_per_second);
     format!("loss {}{accuracy}  {speed}/s  {}", loss(mean_loss), bars(posterior))
@@ -138,14 +150,17 @@ fn state(mean_loss: f64, accuracy: Option<f64>, posterior: &[f64], samples_per_s
 
 fn epoch_line(report: &EpochReport, epochs: u64) -> String {
     let part = |name: &str, mean_loss: f64, accuracy: Option<f64>| {
-        let accuracy = accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy))).unwrap_or_default();
+        let accuracy =
+            accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy))).unwrap_or_default();
         format!("  {name} {}{accuracy}", loss(mean_loss))
     };
     let digits = epochs.to_string().len();
     let EpochReport { epoch, seconds, samples_per_second, .. } = report;
     let train = part("train", report.train_loss, report.train_accuracy);
-    let valid = report.valid_loss.map(|valid_loss| part("valid", valid_loss, report.valid_accuracy));
-    let valid = valid.map(|text| text + if report.is_best { " *" } else { "  " }).unwrap_or_default();
+    let valid =
+        report.valid_loss.map(|valid_loss| part("valid", valid_loss, report.valid_accuracy));
+    let valid =
+        valid.map(|text| text + if report.is_best { " *" } else { "  " }).unwrap_or_default();
     let speed = thousands(*samples_per_second);
     let posterior = bars(&report.posterior);
     format!("epoch {epoch:>digits$}/{epochs}{train}{valid}  {seconds:.1} s  {speed}/s  {posterior}")
@@ -178,11 +193,17 @@ fn diverged(counts: &Counts) -> Option<String> {
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0.0);
     let text = parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
-    (!text.is_empty()).then(|| format!("diverged and left out, as is expected of large rates: {text}"))
+    (!text.is_empty())
+        .then(|| format!("diverged and left out, as is expected of large rates: {text}"))
 }
 
 /// What a run is about to do: device, data, model and directory, a line each.
-pub(super) fn introduction(device: &Device, dataset: &Dataset, config: &RunConfig, directory: &Path) -> String {
+pub(super) fn introduction(
+    device: &Device,
+    dataset: &Dataset,
+    config: &RunConfig,
+    directory: &Path,
+) -> String {
     let device = device.description();
     let data = describe_data(dataset);
     let model = describe_model(config);
@@ -199,11 +220,15 @@ fn describe_data(dataset: &Dataset) -> String {
         parts.filter_map(|part| Some(format!("{} {}", size(part)?, part.name()))).collect();
     let what = match &dataset.content {
         Content::Arrays(arrays) => match arrays.sample {
-            SampleShape::Image { height, width, channels } => format!("images of {height}x{width}x{channels}"),
+            SampleShape::Image { height, width, channels } => {
+                format!("images of {height}x{width}x{channels}")
+            }
             SampleShape::Vector { size } => format!("vectors of {size}"),
         },
         Content::Text(text) => {
-            let rate = text.entropy_rate.map(|rate| format!(", entropy rate {} nats a character", loss(rate)));
+            let rate = text
+                .entropy_rate
+                .map(|rate| format!(", entropy rate {} nats a character", loss(rate)));
             format!("characters, {} distinct{}", text.vocabulary.len(), rate.unwrap_or_default())
         }
     };

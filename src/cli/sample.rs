@@ -11,7 +11,9 @@ use super::messages;
 /// Let a trained model of text write some
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
-#[command(after_help = "Example:\n  alrao sample runs/char-lstm-input-alrao-1 --length 1000 --prompt 'ROMEO:'")]
+#[command(
+    after_help = "Example:\n  alrao sample runs/char-lstm-input-alrao-1 --length 1000 --prompt 'ROMEO:'"
+)]
 pub(super) struct Arguments {
     /// A run's directory
     #[arg(value_name = "RUN")]

@@ -20,8 +20,12 @@ impl Received {
 }
 
 /// Listens from now on. `announce` is called once, from another thread, after `stop` is set.
-pub(super) fn listen(stop: &StopFlag, announce: impl FnOnce() + Send + 'static) -> anyhow::Result<Received> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("the signal handler could not be installed")?;
+pub(super) fn listen(
+    stop: &StopFlag,
+    announce: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<Received> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM]).context("the signal handler could not be installed")?;
     let (received, stop) = (Received::default(), stop.clone());
     let first = received.clone();
     std::thread::spawn(move || {

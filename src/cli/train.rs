@@ -16,7 +16,8 @@ use crate::error::Error;
 use crate::models::Architecture;
 use crate::train::settings::{Settings, flag, hidden_layers};
 use crate::train::{
-    Optimizer, Order, Outcome, Overrides, Precision, Report, Run, RunConfig, RunDirectory, Schedule, StopFlag,
+    Optimizer, Order, Outcome, Overrides, Precision, Report, Run, RunConfig, RunDirectory,
+    Schedule, StopFlag,
 };
 
 /// Train a model, by default with Alrao on generated images, or continue a run
@@ -178,7 +179,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
     };
     if run.is_finished() {
         let directory = run.directory().display();
-        messages::note(&format!("{directory} is finished; a larger --epochs, --patience or --max-steps continues it"));
+        messages::note(&format!(
+            "{directory} is finished; a larger --epochs, --patience or --max-steps continues it"
+        ));
         return Ok(Ending::Done);
     }
     train(run, &device, quiet)
@@ -200,8 +203,9 @@ fn on_device(mut settings: Settings, device: &Device) -> anyhow::Result<RunConfi
 }
 
 fn read(path: &Path) -> anyhow::Result<Settings> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::input(format!("--config {}", path.display()), format!("cannot be read: {error}")))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::input(format!("--config {}", path.display()), format!("cannot be read: {error}"))
+    })?;
     Ok(Settings::from_toml(&text, path)?)
 }
 
@@ -209,14 +213,20 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
     let given = arguments.settings();
     let places = [("config", &arguments.place.config), ("out", &arguments.place.out)];
     let places = places.into_iter().filter(|(_, path)| path.is_some()).map(|(key, _)| key);
-    let mut refused = given.given().into_iter().filter(|key| !CHANGEABLE.contains(key)).chain(places);
+    let mut refused =
+        given.given().into_iter().filter(|key| !CHANGEABLE.contains(key)).chain(places);
     if let Some(key) = refused.next() {
         let flags = CHANGEABLE.iter().map(|key| flag(key)).collect::<Vec<_>>().join(", ");
-        return Err(Error::input(flag(key), format!("does not go with --resume; only {flags} do")).into());
+        return Err(
+            Error::input(flag(key), format!("does not go with --resume; only {flags} do")).into()
+        );
     }
     given.check_values()?;
     let (config, _) = RunDirectory::config(directory)?;
-    let device = Device::open_with_threads(given.device.unwrap_or(config.device), given.threads.or(config.threads))?;
+    let device = Device::open_with_threads(
+        given.device.unwrap_or(config.device),
+        given.threads.or(config.threads),
+    )?;
     let Settings { epochs, patience, max_steps, log_every, .. } = given;
     let overrides = Overrides { epochs, patience, max_steps, log_every };
     Ok((Run::resume(directory, &overrides, &device)?, device))
@@ -237,7 +247,9 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
         return Ok(Ending::Done);
     }
     if !quiet {
-        messages::note(&format!("stopped, with a checkpoint; to go on: alrao train --resume {directory}"));
+        messages::note(&format!(
+            "stopped, with a checkpoint; to go on: alrao train --resume {directory}"
+        ));
     }
     Ok(received.signal().map_or(Ending::Unwatched, Ending::Signalled))
 }
@@ -250,8 +262,10 @@ fn summary(report: &Report, directory: &str) -> String {
         text += &format!("best  epoch {epoch}{}\n", loss.unwrap_or_default());
     }
     if let Some(test) = &report.test {
-        let accuracy = test.accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
-        text += &format!("test  loss {}{}\n", messages::loss(test.loss), accuracy.unwrap_or_default());
+        let accuracy =
+            test.accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
+        text +=
+            &format!("test  loss {}{}\n", messages::loss(test.loss), accuracy.unwrap_or_default());
     }
     text + &format!("run   {directory}\n")
 }

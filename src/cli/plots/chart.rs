@@ -64,13 +64,15 @@ pub(super) fn posterior(curves: &Curves, rates: &[f64]) -> Result<Option<String>
         for j in (0..rates.len()).rev() {
             let sum = |weights: &[f64]| weights.iter().take(j + 1).sum::<f64>().min(1.0);
             let top = points.iter().map(|(x, weights)| (*x, sum(weights)));
-            let outline: Vec<(f64, f64)> = [(0.0, 0.0)].into_iter().chain(top).chain([(*end, 0.0)]).collect();
+            let outline: Vec<(f64, f64)> =
+                [(0.0, 0.0)].into_iter().chain(top).chain([(*end, 0.0)]).collect();
             let area = Polygon::new(outline, shade(j, rates.len()).filled());
             chart.draw_series([area]).map_err(drawing)?;
         }
         axes_of(&mut chart, &Frame { end: *end, y: "posterior", percent: false }, false)?;
         let entries: Vec<_> = rates.iter().enumerate().rev().collect();
-        let entries = entries.into_iter().map(|(j, rate)| (number(*rate), Mark::Box(shade(j, rates.len()))));
+        let entries =
+            entries.into_iter().map(|(j, rate)| (number(*rate), Mark::Box(shade(j, rates.len()))));
         explain(&legend, "learning rate", &entries.collect::<Vec<_>>())
     })
 }
@@ -113,7 +115,9 @@ where
         chart.draw_series(LineSeries::new(curve.steps.iter().copied(), style)).map_err(drawing)?;
         entries.push(("train, steps".to_owned(), Mark::Line(style)));
     }
-    for (name, points, colour) in [("train, epochs", &curve.train, TRAIN), ("validation", &curve.valid, VALID)] {
+    for (name, points, colour) in
+        [("train, epochs", &curve.train, TRAIN), ("validation", &curve.valid, VALID)]
+    {
         if points.is_empty() {
             continue;
         }
@@ -137,7 +141,11 @@ fn sides(chart: &mut ChartBuilder<SVGBackend>) {
 }
 
 fn axes_of<'a, Y>(
-    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>,
+    chart: &mut ChartContext<
+        'a,
+        SVGBackend<'a>,
+        Cartesian2d<plotters::coord::types::RangedCoordf64, Y>,
+    >,
     frame: &Frame,
     has_grid: bool,
 ) -> Result<()>
@@ -183,7 +191,9 @@ fn explain(area: &Area, title: &str, entries: &[(String, Mark)]) -> Result<()> {
     for (text, mark) in entries {
         match mark {
             Mark::Line(style) => area.draw(&PathElement::new([(0, y), (18, y)], *style)),
-            Mark::Box(colour) => area.draw(&Rectangle::new([(2, y - row / 2), (18, y + row / 2)], colour.filled())),
+            Mark::Box(colour) => {
+                area.draw(&Rectangle::new([(2, y - row / 2), (18, y + row / 2)], colour.filled()))
+            }
             Mark::Cross => area.draw(&Cross::new((9, y), 5, TEST.stroke_width(2))),
         }
         .map_err(drawing)?;
@@ -218,7 +228,11 @@ fn number(number: f64) -> String {
     if (-3.0..5.0).contains(&magnitude) {
         let digits = (2.0 - magnitude).max(0.0) as usize;
         let text = format!("{number:.digits$}");
-        return if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text };
+        return if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').into()
+        } else {
+            text
+        };
     }
     let text = format!("{number:.1e}");
     text.replace(".0e", "e")
@@ -237,7 +251,8 @@ fn shade(place: usize, count: usize) -> RGBColor {
         (170, 220, 50),
         (253, 231, 37),
     ];
-    let position = place as f64 / count.saturating_sub(1).max(1) as f64 * (VIRIDIS.len() - 1) as f64;
+    let position =
+        place as f64 / count.saturating_sub(1).max(1) as f64 * (VIRIDIS.len() - 1) as f64;
     let below = (position as usize).min(VIRIDIS.len() - 2);
     let part = position - below as f64;
     let mix = |a: u8, b: u8| (f64::from(a) + part * (f64::from(b) - f64::from(a))).round() as u8;
@@ -251,7 +266,14 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let cases = [(0.0, "0"), (1e-5, "1e-5"), (4.6416e-5, "4.6e-5"), (0.01, "0.01"), (10.0, "10"), (2.154, "2.15")];
+        let cases = [
+            (0.0, "0"),
+            (1e-5, "1e-5"),
+            (4.6416e-5, "4.6e-5"),
+            (0.01, "0.01"),
+            (10.0, "10"),
+            (2.154, "2.15"),
+        ];
         cases.iter().for_each(|(value, text)| assert_eq!(number(*value), *text));
         assert_eq!([100.0, 1234.5, 1e6].map(number), ["100", "1234", "1e6"]);
     }

@@ -77,10 +77,13 @@ impl History {
     }
 
     pub fn curves(&self, steps_per_epoch: u64) -> Curves {
-        let bins: Vec<&[StepLine]> = self.steps.chunks(self.steps.len().div_ceil(POINTS).max(1)).collect();
+        let bins: Vec<&[StepLine]> =
+            self.steps.chunks(self.steps.len().div_ceil(POINTS).max(1)).collect();
         let x = |step: u64| step as f64 / steps_per_epoch as f64;
         let over_steps = |value: fn(&StepLine) -> Option<f64>| {
-            bins.iter().filter_map(|bin| Some((middle(bin, x)?, mean(bin.iter().filter_map(value))?))).collect()
+            bins.iter()
+                .filter_map(|bin| Some((middle(bin, x)?, mean(bin.iter().filter_map(value))?)))
+                .collect()
         };
         let over_epochs = |value: fn(&EpochLine) -> Option<f64>| {
             self.epochs.iter().filter_map(|line| Some((line.epoch as f64, value(line)?))).collect()
@@ -106,10 +109,21 @@ impl History {
     }
 
     /// The posterior over the steps, or over the epochs where no steps were logged. It begins with equal weights.
-    fn posterior(&self, bins: &[&[StepLine]], x: impl Fn(u64) -> f64 + Copy) -> Vec<(f64, Vec<f64>)> {
+    fn posterior(
+        &self,
+        bins: &[&[StepLine]],
+        x: impl Fn(u64) -> f64 + Copy,
+    ) -> Vec<(f64, Vec<f64>)> {
         let mut points: Vec<(f64, Vec<f64>)> = match bins {
-            [] => self.epochs.iter().map(|line| (line.epoch as f64, weights(&line.posterior))).collect(),
-            _ => bins.iter().filter_map(|bin| Some((x(bin.last()?.step), mean_weights(bin)))).collect(),
+            [] => self
+                .epochs
+                .iter()
+                .map(|line| (line.epoch as f64, weights(&line.posterior)))
+                .collect(),
+            _ => bins
+                .iter()
+                .filter_map(|bin| Some((x(bin.last()?.step), mean_weights(bin))))
+                .collect(),
         };
         if let Some((first, weights)) = points.first().filter(|(first, _)| *first > 0.0) {
             let (_, even) = (first, vec![1.0 / weights.len().max(1) as f64; weights.len()]);
@@ -149,7 +163,9 @@ fn weights(posterior: &[Option<f64>]) -> Vec<f64> {
 
 fn mean_weights(bin: &[StepLine]) -> Vec<f64> {
     let classifiers = bin.iter().map(|line| line.posterior.len()).min().unwrap_or(0);
-    (0..classifiers).map(|j| mean(bin.iter().filter_map(|line| line.posterior[j])).unwrap_or(0.0)).collect()
+    (0..classifiers)
+        .map(|j| mean(bin.iter().filter_map(|line| line.posterior[j])).unwrap_or(0.0))
+        .collect()
 }
 
 #[cfg(test)]
@@ -161,7 +177,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("metrics.jsonl");
         let step = |step: u64| {
-            format!("{{\"kind\":\"step\",\"step\":{step},\"epoch\":1,\"loss\":null,\"accuracy\":0.5,\"posterior\":[1.0,null]}}\n")
+            format!(
+                "{{\"kind\":\"step\",\"step\":{step},\"epoch\":1,\"loss\":null,\"accuracy\":0.5,\"posterior\":[1.0,null]}}\n"
+            )
         };
         std::fs::write(&path, step(1) + &step(2)[..20]).unwrap();
         let mut history = History::default();
@@ -179,7 +197,12 @@ mod tests {
 
     #[test]
     fn many_steps_are_averaged() {
-        let line = |step| StepLine { step, loss: Some(step as f64), accuracy: None, posterior: vec![Some(1.0)] };
+        let line = |step| StepLine {
+            step,
+            loss: Some(step as f64),
+            accuracy: None,
+            posterior: vec![Some(1.0)],
+        };
         let history = History { steps: (1..=10_000).map(line).collect(), ..History::default() };
         let curves = history.curves(1000);
         assert!(curves.loss.steps.len() <= POINTS && curves.accuracy.steps.is_empty());
