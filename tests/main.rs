@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
 mod averaging;
+#[cfg(feature = "cli")]
+mod command_line;
 mod golden;
 mod gradients;
 mod lstm;
