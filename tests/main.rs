@@ -3,6 +3,7 @@
 mod averaging;
 #[cfg(feature = "cli")]
 mod command_line;
+mod conversion;
 mod golden;
 mod gradients;
 mod lstm;

@@ -13,6 +13,16 @@ pub trait Module {
     fn visit(&self, visitor: &mut dyn Visitor);
 }
 
+impl Module for Box<dyn Module> {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        (**self).forward(x, step)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        (**self).visit(visitor);
+    }
+}
+
 /// Something that goes through a model's parameters, by PyTorch's names.
 pub trait Visitor {
     /// A child module of this name begins.

@@ -1,7 +1,10 @@
 //! A model that learns: one training step, one evaluation, one prediction.
 
+use std::path::Path;
+
 use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
+use crate::error::Result;
 use crate::nn::{BufferKind, Entry, Step, for_each_entry, zero_missing_gradients};
 use crate::ops::catch_up::catch_up;
 use crate::ops::classifiers::{Head, Targets};
@@ -9,7 +12,7 @@ use crate::ops::optimizer::Rule;
 use crate::ops::tally::{Sums, advance, tally};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
-use crate::train::TrainConfig;
+use crate::train::{TrainConfig, checkpoint, rates};
 
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
@@ -61,6 +64,23 @@ impl Learner {
         };
         learner.reset_carried_state();
         learner
+    }
+
+    /// Takes initial parameters and running statistics from a safetensors file, by PyTorch's names and in PyTorch's
+    /// layouts. `alrao.*` and batch counters are passed over, so a run's checkpoint serves.
+    ///
+    /// # Errors
+    /// One that lists every name that is missing, unknown, misshapen or of no floating-point type.
+    pub fn load_initial(&self, path: &Path) -> Result<()> {
+        checkpoint::load_initial(self, path)
+    }
+
+    /// Takes the pre-classifier's learning rates from a safetensors file with one vector for each of its parameters.
+    ///
+    /// # Errors
+    /// One that lists every vector that is missing, unknown, misshapen, or no vector of learning rates.
+    pub fn load_rates(&self, path: &Path) -> Result<()> {
+        rates::load_rates(&self.flat, path)
     }
 
     /// One step, in the paper's order (Algorithm 1): forward under the current posterior, backward, update of all

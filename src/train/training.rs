@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::ops::classifiers::Head;
 use crate::ops::tally::{SumValues, Sums};
-use crate::train::checkpoint::{Checkpoint, ModelRecord, Progress, load_initial};
+use crate::train::checkpoint::{Checkpoint, ModelRecord, Progress};
 use crate::train::feed::{Batch, Feed, Part};
 use crate::train::metrics::Line;
-use crate::train::rates::load_rates;
 use crate::train::{
     Counts, EpochReport, Event, Learner, Observer, RunDirectory, StepReport, StopFlag, TestReport,
     TrainConfig,
@@ -80,10 +79,10 @@ impl Training {
         record: Option<ModelRecord>,
     ) -> Result<Training> {
         if let Some(path) = &config.init {
-            load_initial(&learner, path)?;
+            learner.load_initial(path)?;
         }
         if let Some(path) = &config.rates {
-            load_rates(learner.flat(), path)?;
+            learner.load_rates(path)?;
         }
         Ok(Training {
             learner,

@@ -2,6 +2,7 @@
 
 mod head;
 mod optimizer;
+mod steps;
 mod switch;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ fn load(device: &Device, file: &str) -> HashMap<String, Tensor> {
     let tensors = file.iter().map(|(name, view)| {
         let (shape, data) = (Shape::new(view.shape()), view.data());
         let tensor = match view.dtype() {
+            Dtype::F32 => Tensor::from_slice(device, shape, &numbers(data, f32::from_le_bytes)),
             Dtype::F64 => Tensor::from_slice(device, shape, &numbers(data, f64::from_le_bytes)),
             Dtype::I32 => Tensor::from_slice(device, shape, &numbers(data, i32::from_le_bytes)),
             Dtype::U8 => Tensor::from_slice(device, shape, data),

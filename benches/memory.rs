@@ -1,0 +1,67 @@
+//! Memory of training: how far above its start a process comes in five steps, each model in a process of its own.
+//! `peers/step.py` measures PyTorch's in the same way: the peak, less what was resident before the model was made.
+
+mod workload;
+
+use std::process::{Command, ExitCode};
+
+use alrao::Device;
+use alrao::train::Optimizer;
+
+const STEPS: usize = 5;
+const HERE: &str = "--here";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(here) = arguments.iter().position(|argument| argument == HERE) {
+        let [model, optimizer] = &arguments[here + 1..] else {
+            eprintln!("{HERE} takes a model and an optimizer");
+            return ExitCode::from(2);
+        };
+        println!("{}", peak(model, optimizer.parse().expect("a known optimizer")));
+        return ExitCode::SUCCESS;
+    }
+    if memory("VmHWM").is_none() {
+        println!(
+            "the peak memory of a process is read from /proc/self/status, which this system lacks"
+        );
+        return ExitCode::SUCCESS;
+    }
+    println!("{:<12} {:<10} {:>8}", "model", "optimizer", "peak MB");
+    for model in workload::MODELS {
+        for optimizer in workload::OPTIMIZERS {
+            let bytes = in_own_process(model, optimizer);
+            println!("{model:<12} {:<10} {:>8.0}", optimizer.name(), bytes as f64 / 1e6);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn in_own_process(model: &str, optimizer: Optimizer) -> u64 {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new(program).args([HERE, model, optimizer.name()]).output();
+    let output = output.expect("this program can be started again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().unwrap_or_else(|_| {
+        panic!("{model} {optimizer}: {}", String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+/// Bytes above the start.
+fn peak(model: &str, optimizer: Optimizer) -> u64 {
+    let device = Device::cpu();
+    let inputs = workload::Inputs::new(model, &device);
+    let before = memory("VmRSS").expect("the parent has looked");
+    let learner = workload::learner(model, optimizer, &inputs, &device);
+    for _ in 0..STEPS {
+        workload::step(&learner, &inputs);
+    }
+    memory("VmHWM").expect("the parent has looked").saturating_sub(before)
+}
+
+/// A line of this process's status, in bytes.
+fn memory(key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok().map(|kilobytes: u64| kilobytes * 1024)
+}
