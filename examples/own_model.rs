@@ -3,39 +3,42 @@
 //! `cargo run --release --example own_model`
 
 use alrao::data::{self, Kind};
-use alrao::nn::{ConvBn, Init, Linear, Module, Step, Visitor};
-use alrao::ops::pool::{global_average_pool, max_pool2d};
+use alrao::nn::{
+    BatchNorm2d, Conv2d, GlobalAveragePool, Init, Linear, MaxPool2d, Module, Sequential, Step,
+    Visitor,
+};
+use alrao::ops::conv2d::Conv2dConfig;
 use alrao::train::{Event, Observer, TrainConfig, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Result, Tensor};
 
 /// Two convolutions and a layer of features. It knows nothing of Alrao, nor of classes.
 struct Net {
-    first: ConvBn,
-    second: ConvBn,
+    blocks: Sequential,
     features: Linear,
 }
 
 impl Net {
     fn new(init: &mut Init) -> Self {
-        Net {
-            first: ConvBn::new(3, 16, 3, init),
-            second: ConvBn::new(16, 32, 3, init),
-            features: Linear::new(32, 64, init),
+        let padded = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+        let mut blocks = Sequential::new();
+        for (inputs, outputs) in [(3, 16), (16, 32)] {
+            blocks.push(Conv2d::new(inputs, outputs, 3, padded, false, init));
+            blocks.push(BatchNorm2d::new(outputs, init).with_relu());
+            blocks.push(MaxPool2d::new(2, 2, 0));
         }
+        blocks.push(GlobalAveragePool);
+        Net { blocks, features: Linear::new(32, 64, init) }
     }
 }
 
 impl Module for Net {
     /// Images `[N, H, W, 3]` to features `[N, 64]`.
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let x = max_pool2d(&self.first.forward(x, step), 2, 2, 0);
-        let x = max_pool2d(&self.second.forward(&x, step), 2, 2, 0);
-        self.features.forward(&global_average_pool(&x), step).relu()
+        self.features.forward(&self.blocks.forward(x, step), step).relu()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
-        visitor.child("first", &self.first);
-        visitor.child("second", &self.second);
+        visitor.child("blocks", &self.blocks);
         visitor.child("features", &self.features);
     }
 }

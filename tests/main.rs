@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
 mod averaging;
+#[cfg(feature = "cli")]
+mod command_line;
 mod conversion;
 mod golden;
 mod gradients;
@@ -9,3 +11,4 @@ mod models;
 mod sequence;
 mod training;
 mod update;
+mod vision;

@@ -48,15 +48,15 @@ enum Split {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     arguments.predictions.as_deref().map_or(Ok(()), check_place)?;
     let device = arguments.device.open()?;
-    if !arguments.quiet {
-        messages::note(&device.description());
-    }
     let part = match arguments.split {
         Split::Valid => Part::Valid,
         Split::Test => Part::Test,
     };
     let (data, predictions) = (arguments.data.as_deref(), arguments.predictions.as_deref());
     let evaluation = evaluate(&arguments.source, data, part, predictions, &device)?;
+    if !arguments.quiet {
+        messages::note(&device.description());
+    }
     let text =
         if arguments.json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
     messages::result(&(text + "\n"))?;

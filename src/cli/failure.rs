@@ -76,6 +76,7 @@ fn one_line(rendered: &str) -> String {
         let separator = match text.chars().last() {
             None => "",
             Some(':' | ',') => " ",
+            Some(_) if line.starts_with('[') => " ",
             Some(_) => "; ",
         };
         text.push_str(separator);

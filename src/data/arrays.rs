@@ -455,4 +455,33 @@ mod tests {
         huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(parse(&huge, path, 0.0).is_err());
     }
+
+    /// What the fuzz target looks for, in small: no damage makes the reader panic.
+    #[test]
+    fn damaged_bytes_never_panic() {
+        let image = |name| bytes(name, &[2, 3, 1, 2], &[7; 12]);
+        let whole = file(&[
+            image("images"),
+            labels("labels", &[0, 1]),
+            image("test_images"),
+            labels("test_labels", &[1, 0]),
+        ]);
+        let mut stream = crate::random::Philox::new(0, crate::random::Purpose::Data).stream(0);
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..5000 {
+            let mut damaged = whole.clone();
+            for _ in 0..1 + stream.below(3) {
+                let place = stream.below(damaged.len() as u64) as usize;
+                damaged[place] = match stream.below(2) {
+                    0 => stream.bits() as u8,
+                    _ => b"0123456789[],:{}\""[stream.below(17) as usize],
+                };
+            }
+            match parse(&damaged, Path::new("some.safetensors"), 0.5) {
+                Ok(_) => read += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    }
 }

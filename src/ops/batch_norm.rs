@@ -371,6 +371,19 @@ struct InputGradient<T> {
     add: bool,
 }
 
+/// One element of the input's gradient.
+#[inline(always)]
+fn input_gradient_of<const FUSED: bool, const RELU: bool, const OF_BATCH: bool, T: Float>(
+    [dy, deviation, scale, bias, slope, constant]: [T; 6],
+) -> T {
+    let g = if RELU { before_relu::<FUSED, T>(deviation, scale, bias, dy) } else { dy };
+    if OF_BATCH {
+        multiply_add::<FUSED, T>(g, scale, multiply_add::<FUSED, T>(deviation, slope, constant))
+    } else {
+        g * scale
+    }
+}
+
 vectorised! {
     fn input_gradient_rows[T: Float](
         x: &[T], x_pitch: usize, dy: &[T], dy_pitch: usize, affine: &Affine<T>, input: &InputGradient<T>,
@@ -382,21 +395,25 @@ vectorised! {
             let (x, dy, dx, mean) = (&x[..width], &dy[..width], &mut dx[..width], &affine.mean[..width]);
             let (scale, bias) = (&affine.scale[..width], &affine.bias[..width]);
             let (slope, constant) = (&input.slope[..width], &input.constant[..width]);
-            let one = |c: usize, relu: bool| {
-                let deviation = x[c] - mean[c];
-                let g = if relu { before_relu::<FUSED, T>(deviation, scale[c], bias[c], dy[c]) } else { dy[c] };
-                if input.of_batch {
-                    let centred = multiply_add::<FUSED, T>(deviation, slope[c], constant[c]);
-                    multiply_add::<FUSED, T>(g, scale[c], centred)
-                } else {
-                    g * scale[c]
-                }
-            };
-            match (affine.relu, input.add) {
-                (false, false) => (0..width).for_each(|c| dx[c] = one(c, false)),
-                (false, true) => (0..width).for_each(|c| dx[c] += one(c, false)),
-                (true, false) => (0..width).for_each(|c| dx[c] = one(c, true)),
-                (true, true) => (0..width).for_each(|c| dx[c] += one(c, true)),
+            // A plain loop in each case: closures would be compiled without the vectors.
+            macro_rules! each {
+                ($relu:literal, $of_batch:literal, $assign:tt) => {
+                    for c in 0..width {
+                        dx[c] $assign input_gradient_of::<FUSED, $relu, $of_batch, T>(
+                            [dy[c], x[c] - mean[c], scale[c], bias[c], slope[c], constant[c]],
+                        );
+                    }
+                };
+            }
+            match (affine.relu, input.of_batch, input.add) {
+                (false, false, false) => each!(false, false, =),
+                (false, false, true) => each!(false, false, +=),
+                (false, true, false) => each!(false, true, =),
+                (false, true, true) => each!(false, true, +=),
+                (true, false, false) => each!(true, false, =),
+                (true, false, true) => each!(true, false, +=),
+                (true, true, false) => each!(true, true, =),
+                (true, true, true) => each!(true, true, +=),
             }
         }
     }

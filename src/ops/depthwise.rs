@@ -1,11 +1,15 @@
 //! Depthwise convolution: every channel has a kernel of its own.
 
 use crate::device::Device;
+use crate::device::cpu::vector::{multiply_add, vectorised};
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::conv2d::output_extent;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
+
+/// Partial sums of the weight's gradient at most, each over some of the images.
+const PARTIALS: usize = 16;
 
 /// The extents of one depthwise convolution.
 #[derive(Clone, Copy)]
@@ -112,6 +116,15 @@ fn typed<T: Float>(
     })
 }
 
+vectorised! {
+    /// `to[c] += x[c] y[c]`.
+    fn add_products[T: Float](x: &[T], y: &[T], to: &mut [T]) {
+        for (to, (x, y)) in to.iter_mut().zip(x.iter().zip(y)) {
+            *to = multiply_add::<FUSED, T>(*x, *y, *to);
+        }
+    }
+}
+
 fn forward<T: Float>(
     cpu: &Cpu,
     x: &Tensor,
@@ -134,8 +147,7 @@ fn forward<T: Float>(
         let x = &images[image * geometry.height * geometry.width * pitch..];
         geometry.taps(|out, tap, pixel| {
             let to = &mut to[out * channels..][..channels];
-            let pairs = x[pixel * pitch..].iter().zip(&weights[tap * channels..]);
-            to.iter_mut().zip(pairs).for_each(|(to, (x, w))| *to += *x * *w);
+            add_products(&x[pixel * pitch..], &weights[tap * channels..], to);
         });
     });
 }
@@ -159,22 +171,26 @@ fn backward<T: Float>(
             let dy = &out_gradient[image * pixels * dy_pitch..];
             geometry.taps(|out, tap, pixel| {
                 let to = &mut dx[pixel * dx_pitch..][..channels];
-                let pairs = dy[out * dy_pitch..].iter().zip(&weights[tap * channels..]);
-                to.iter_mut().zip(pairs).for_each(|(to, (dy, w))| *to += *dy * *w);
+                add_products(&dy[out * dy_pitch..], &weights[tap * channels..], to);
             });
         });
     }
     if let Some(dw) = gradients.sum_slot(1, weight) {
         let (images, mut dw) = (x.read::<T>(), dw.write::<T>());
-        for image in 0..geometry.images {
-            let x = &images[image * image_pixels * pitch..];
-            let dy = &out_gradient[image * pixels * dy_pitch..];
-            geometry.taps(|out, tap, pixel| {
-                let to = &mut dw[tap * channels..][..channels];
-                let pairs = dy[out * dy_pitch..].iter().zip(&x[pixel * pitch..]);
-                to.iter_mut().zip(pairs).for_each(|(to, (dy, x))| *to += *dy * *x);
-            });
-        }
+        let group = geometry.images.div_ceil(PARTIALS).max(1);
+        let length = dw.len();
+        let mut sums = vec![T::ZERO; geometry.images.div_ceil(group) * length];
+        cpu.pieces(&mut sums, length, work, |task, sums| {
+            for image in task * group..((task + 1) * group).min(geometry.images) {
+                let x = &images[image * image_pixels * pitch..];
+                let dy = &out_gradient[image * pixels * dy_pitch..];
+                geometry.taps(|out, tap, pixel| {
+                    let to = &mut sums[tap * channels..][..channels];
+                    add_products(&dy[out * dy_pitch..], &x[pixel * pitch..], to);
+                });
+            }
+        });
+        add_column_sums(cpu, &sums, length, &mut dw);
     }
     if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
         add_column_sums(cpu, &out_gradient, dy_pitch, &mut db.write::<T>());

@@ -147,6 +147,12 @@ fn max_pool_typed<T: Float, I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
     })
 }
 
+#[inline(always)]
+#[allow(clippy::eq_op)]
+fn is_nan<T: Float>(value: T) -> bool {
+    value != value
+}
+
 fn max_forward<T: Float, I: Tap>(
     cpu: &Cpu,
     x: &Tensor,
@@ -173,39 +179,42 @@ vectorised! {
         let pixels = y.chunks_mut(channels).zip(taps.chunks_mut(channels));
         for (number, (y, taps)) in pixels.enumerate() {
             let (image, window) = place(windows.output, first + number);
+            let (rows, columns) =
+                (windows.places(window.0, windows.input[1]), windows.places(window.1, windows.input[2]));
+            let first_tap = I::from_usize(windows.tap(window, (rows.start, columns.start)));
             let mut start = 0;
             while start + LANES <= channels {
-                let (mut best, mut tap) = ([-T::INFINITY; LANES], [I::default(); LANES]);
-                let mut is_first = true;
-                for at in windows.pixels(window) {
-                    let from = pixel(windows.input, image, at) * pitch + start;
-                    let values = &x[from..from + LANES];
-                    let own = I::from_usize(windows.tap(window, at));
-                    for lane in 0..LANES {
-                        let value = values[lane];
-                        #[allow(clippy::eq_op)]
-                        let wins = is_first | (value > best[lane]) | (value != value);
-                        best[lane] = if wins { value } else { best[lane] };
-                        tap[lane] = if wins { own } else { tap[lane] };
+                let (mut best, mut tap) = ([-T::INFINITY; LANES], [first_tap; LANES]);
+                for row in rows.clone() {
+                    for column in columns.clone() {
+                        let from = pixel(windows.input, image, (row, column)) * pitch + start;
+                        let values = &x[from..from + LANES];
+                        let own = I::from_usize(windows.tap(window, (row, column)));
+                        for lane in 0..LANES {
+                            let value = values[lane];
+                            let wins = (value > best[lane]) | is_nan(value);
+                            best[lane] = if wins { values[lane] } else { best[lane] };
+                            tap[lane] = if wins { own } else { tap[lane] };
+                        }
                     }
-                    is_first = false;
                 }
                 y[start..start + LANES].copy_from_slice(&best);
                 taps[start..start + LANES].copy_from_slice(&tap);
                 start += LANES;
             }
             let (y, taps) = (&mut y[start..], &mut taps[start..]);
-            let mut is_first = true;
-            for at in windows.pixels(window) {
-                let from = pixel(windows.input, image, at) * pitch + start;
-                let own = I::from_usize(windows.tap(window, at));
-                for ((y, tap), value) in y.iter_mut().zip(taps.iter_mut()).zip(&x[from..]) {
-                    #[allow(clippy::eq_op)]
-                    let wins = is_first | (*value > *y) | (*value != *value);
-                    *y = if wins { *value } else { *y };
-                    *tap = if wins { own } else { *tap };
+            y.fill(-T::INFINITY);
+            taps.fill(first_tap);
+            for row in rows {
+                for column in columns.clone() {
+                    let from = pixel(windows.input, image, (row, column)) * pitch + start;
+                    let own = I::from_usize(windows.tap(window, (row, column)));
+                    for ((y, tap), value) in y.iter_mut().zip(taps.iter_mut()).zip(&x[from..]) {
+                        let wins = (*value > *y) | is_nan(*value);
+                        *y = if wins { *value } else { *y };
+                        *tap = if wins { own } else { *tap };
+                    }
                 }
-                is_first = false;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::alrao::Task;
 pub(crate) use crate::data::Part;
 use crate::data::{
-    Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Split, Targets,
+    Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Targets,
 };
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};

@@ -1,10 +1,10 @@
 //! Convolutions.
 
-use alrao::Tensor;
 use alrao::ops::conv2d::{Conv2dConfig, conv2d};
 use alrao::ops::depthwise::depthwise_conv2d;
+use alrao::{DType, Device, Tape, Tensor};
 
-use super::{Row, row};
+use super::{Row, draw, row};
 
 fn config(stride: usize, padding: usize, groups: usize) -> Conv2dConfig {
     Conv2dConfig { stride, padding, groups }
@@ -68,7 +68,7 @@ fn dense() -> Vec<Row> {
         }),
         row("conv2d of data", [&[4, 3, 3, 2]], |x| {
             let images = (0..36).map(|i| (f64::from(i) * 0.7).sin()).collect::<Vec<_>>();
-            let images = Tensor::from_slice(x[0].device(), [2, 3, 3, 2], &images);
+            let images = Tensor::from_f64s(x[0].device(), [2, 3, 3, 2], x[0].dtype(), &images);
             conv2d(&images, &x[0], None, config(1, 1, 1))
         }),
     ]
@@ -100,4 +100,35 @@ fn by_channel() -> Vec<Row> {
                 .add(&x[0])
         }),
     ]
+}
+
+/// The rows above run in f64, the processor's own vectors in f32: both must agree to f32's rounding.
+#[test]
+fn single_precision_agrees_with_double() {
+    let device = Device::cpu();
+    for row in rows() {
+        let inputs: Vec<Vec<f64>> = (row.shapes.iter().enumerate())
+            .map(|(number, shape)| draw(*shape, number as u64))
+            .collect();
+        let run = |dtype: DType| {
+            let tape = Tape::new();
+            let x: Vec<Tensor> = (row.shapes.iter().zip(&inputs))
+                .map(|(shape, values)| Tensor::from_f64s(&device, *shape, dtype, values))
+                .map(|tensor| tape.watch(&tensor))
+                .collect();
+            let y = (row.op)(&x);
+            let upstream = Tensor::from_f64s(&device, y.shape(), dtype, &draw(y.shape(), 99));
+            tape.backward(&y.mul(&upstream).sum());
+            let mut results = vec![y.to_f64s()];
+            results.extend(x.iter().map(|x| tape.gradient(x).expect("a gradient").to_f64s()));
+            results
+        };
+        for (number, (single, double)) in run(DType::F32).iter().zip(run(DType::F64)).enumerate() {
+            let largest = double.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+            for (a, b) in single.iter().zip(&double) {
+                let fits = (a - b).abs() <= 1e-5 * (1.0 + largest);
+                assert!(fits, "{}: result {number}: {a} in f32, {b} in f64", row.name);
+            }
+        }
+    }
 }

@@ -160,7 +160,7 @@ where
     }
     mesh.light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
-        .axis_style(INK)
+        .axis_style(INK.stroke_width(1))
         .label_style((FONT, 14).into_font().color(&INK))
         .axis_desc_style((FONT, 15).into_font().color(&INK))
         .x_desc("epoch")
@@ -225,7 +225,7 @@ fn number(number: f64) -> String {
         return "0".into();
     }
     let magnitude = number.abs().log10().floor();
-    if (-3.0..5.0).contains(&magnitude) {
+    if (-2.0..5.0).contains(&magnitude) {
         let digits = (2.0 - magnitude).max(0.0) as usize;
         let text = format!("{number:.digits$}");
         return if text.contains('.') {
@@ -271,6 +271,7 @@ mod tests {
             (1e-5, "1e-5"),
             (4.6416e-5, "4.6e-5"),
             (0.01, "0.01"),
+            (4.6416e-3, "4.6e-3"),
             (10.0, "10"),
             (2.154, "2.15"),
         ];

@@ -1,6 +1,11 @@
-//! The two register-blocked loops of convolution, and the panels of weights that they read.
+//! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that no
+//! blocking changes their bits.
 
+#[cfg(target_arch = "x86_64")]
+use crate::device::DType;
 use crate::device::cpu::Float;
+#[cfg(target_arch = "x86_64")]
+use crate::device::cpu::vector::{Level, level};
 use crate::device::cpu::vector::{multiply_add, vectorised};
 
 /// Rows of sums that stay in registers: pixels, or features of a weight's gradient.
@@ -35,34 +40,72 @@ pub(super) enum Start<'a, T> {
     Output,
 }
 
-vectorised! {
-    /// `out[pixel, column] = start + sum over taps and c of source[pixel's tap + c] panel[tap, c, column]` for a tile of
-    /// pixels and up to [`COLUMNS`] columns. `zeros` has `depth` elements.
-    pub(super) fn convolve_tile[T: Float](source: &[T], zeros: &[T], taps: &[Tap], depth: usize, panel: &[T],
-        out: &mut [T], target: &Target, width: usize, start: Start<'_, T>) {
-        let mut sums = [[T::ZERO; COLUMNS]; ROWS];
-        for tap in taps {
-            let mut rows = [zeros; ROWS];
-            for (row, offset) in rows.iter_mut().zip(tap.offsets) {
-                *row = if offset == OUTSIDE { &zeros[..depth] } else { &source[offset..offset + depth] };
-            }
-            let weights = &panel[tap.number * depth * COLUMNS..][..depth * COLUMNS];
-            let (weights, _) = weights.as_chunks::<COLUMNS>();
-            for (c, weights) in weights.iter().enumerate() {
-                for (sums, row) in sums.iter_mut().zip(rows) {
-                    // SAFETY: every row has `depth` elements, and there are `depth` chunks of weights.
-                    let x = unsafe { *row.get_unchecked(c) };
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = multiply_add::<FUSED, T>(x, *weight, *sum);
-                    }
-                }
+type Sums<T> = [[T; COLUMNS]; ROWS];
+
+/// `out[pixel, column] = start + sum over taps and c of source[pixel's tap + c] panel[tap, c, column]` for a tile of
+/// pixels and up to [`COLUMNS`] columns. `zeros` are a pixel's channels in the padding.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn convolve_tile<T: Float>(
+    source: &[T],
+    zeros: &[T],
+    taps: &[Tap],
+    panel: &[T],
+    out: &mut [T],
+    target: &Target,
+    width: usize,
+    start: Start<'_, T>,
+) {
+    let (depth, mut sums) = (zeros.len(), [[T::ZERO; COLUMNS]; ROWS]);
+    for tap in taps {
+        let mut rows = [zeros; ROWS];
+        for (row, offset) in rows.iter_mut().zip(tap.offsets) {
+            if offset != OUTSIDE {
+                *row = &source[offset..offset + depth];
             }
         }
+        let weights = &panel[tap.number * depth * COLUMNS..][..depth * COLUMNS];
+        add_tap(&rows, weights.as_chunks().0, &mut sums);
+    }
+    store(&sums, out, target, width, start);
+}
+
+fn add_tap<T: Float>(rows: &[&[T]; ROWS], weights: &[[T; COLUMNS]], sums: &mut Sums<T>) {
+    #[cfg(target_arch = "x86_64")]
+    if T::DTYPE == DType::F32 {
+        let rows = rows.map(bytemuck::cast_slice::<T, f32>);
+        let (weights, own) = (bytemuck::cast_slice(weights), bytemuck::cast_mut(sums));
+        match level() {
+            // SAFETY: this level is only ever detected on a processor that has these instructions.
+            Level::Avx512 => return unsafe { super::wide::avx512::add_tap(&rows, weights, own) },
+            // SAFETY: as above.
+            Level::Avx2 => return unsafe { super::wide::avx2::add_tap(&rows, weights, own) },
+            Level::Plain => {}
+        }
+    }
+    add_tap_generic(rows, weights, sums);
+}
+
+vectorised! {
+    fn add_tap_generic[T: Float](rows: &[&[T]; ROWS], weights: &[[T; COLUMNS]], sums: &mut Sums<T>) {
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            let mut own = *sums;
+            for (x, weights) in row.iter().zip(weights) {
+                for (sum, weight) in own.iter_mut().zip(weights) {
+                    *sum = multiply_add::<FUSED, T>(*x, *weight, *sum);
+                }
+            }
+            *sums = own;
+        }
+    }
+}
+
+vectorised! {
+    fn store[T: Float](sums: &Sums<T>, out: &mut [T], target: &Target, width: usize, start: Start<'_, T>) {
         for (sums, offset) in sums.iter().zip(target.offsets).take(target.pixels) {
             let out = &mut out[offset..offset + width];
             match start {
-                Start::Zero => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),
-                Start::Output => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *out + *sum),
+                Start::Zero => out.copy_from_slice(&sums[..width]),
+                Start::Output => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum),
                 Start::Bias(bias) => {
                     let pairs = out.iter_mut().zip(sums.iter().zip(bias));
                     pairs.for_each(|(out, (sum, bias))| *out = *sum + *bias);
@@ -72,27 +115,52 @@ vectorised! {
     }
 }
 
+/// `out[row * pitch + column] += sum over t of left[t, row] right[t, column]`, for `rows` up to [`ROWS`] and `width` up
+/// to [`COLUMNS`]. A segment is the first `t` of the left, of the right, and a length.
+pub(super) fn outer_products<T: Float>(
+    left: &[T],
+    right: &[T],
+    segments: &[(usize, usize, usize)],
+    out: &mut [T],
+    (pitch, rows, width): (usize, usize, usize),
+) {
+    let (left, right) = (left.as_chunks().0, right.as_chunks().0);
+    let mut sums = [[T::ZERO; COLUMNS]; ROWS];
+    for &(first, second, length) in segments {
+        add_outer(&left[first..first + length], &right[second..second + length], &mut sums);
+    }
+    for (row, sums) in sums.iter().enumerate().take(rows) {
+        let out = &mut out[row * pitch..][..width];
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
+    }
+}
+
+fn add_outer<T: Float>(left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Sums<T>) {
+    #[cfg(target_arch = "x86_64")]
+    if T::DTYPE == DType::F32 {
+        let (left, right) = (bytemuck::cast_slice(left), bytemuck::cast_slice(right));
+        let own = bytemuck::cast_mut(sums);
+        match level() {
+            // SAFETY: this level is only ever detected on a processor that has these instructions.
+            Level::Avx512 => return unsafe { super::wide::avx512::add_outer(left, right, own) },
+            // SAFETY: as above.
+            Level::Avx2 => return unsafe { super::wide::avx2::add_outer(left, right, own) },
+            Level::Plain => {}
+        }
+    }
+    add_outer_generic(left, right, sums);
+}
+
 vectorised! {
-    /// `out[row * pitch + column] += sum over t of left[t, row] right[t, column]`, for `rows` up to [`ROWS`] and `width`
-    /// up to [`COLUMNS`]. A segment is the first `t` of the left, of the right, and a length.
-    pub(super) fn outer_products[T: Float](left: &[T], right: &[T], segments: &[(usize, usize, usize)],
-        out: &mut [T], pitch: usize, rows: usize, width: usize) {
-        let (left, _) = left.as_chunks::<ROWS>();
-        let (right, _) = right.as_chunks::<COLUMNS>();
-        let mut sums = [[T::ZERO; COLUMNS]; ROWS];
-        for &(first, second, length) in segments {
-            let pairs = left[first..first + length].iter().zip(&right[second..second + length]);
-            for (left, right) in pairs {
-                for (sums, x) in sums.iter_mut().zip(left) {
-                    for (sum, y) in sums.iter_mut().zip(right) {
-                        *sum = multiply_add::<FUSED, T>(*x, *y, *sum);
-                    }
+    fn add_outer_generic[T: Float](left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Sums<T>) {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let mut own = *sums;
+            for (left, right) in left.iter().zip(right) {
+                for (sum, y) in own.iter_mut().zip(right) {
+                    *sum = multiply_add::<FUSED, T>(left[row], *y, *sum);
                 }
             }
-        }
-        for (row, sums) in sums.iter().enumerate().take(rows) {
-            let out = &mut out[row * pitch..][..width];
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *out + *sum);
+            *sums = own;
         }
     }
 }

@@ -5,6 +5,8 @@ mod kernel;
 mod panels;
 mod walk;
 mod weight_gradient;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use self::kernel::{OUTSIDE, Start};
 use self::walk::{Channels, Walk};
@@ -98,10 +100,10 @@ impl Geometry {
     }
 
     /// The number of the pixel that an output pixel's tap reads; [`OUTSIDE`] in the padding.
-    fn input_pixel(&self, image: usize, [p, q]: [usize; 2], tap: usize) -> usize {
+    fn input_pixel(&self, image: usize, [p, q]: [usize; 2], [r, s]: [usize; 2]) -> usize {
         let Conv2dConfig { stride, padding, .. } = self.config;
-        let row = (p * stride + tap / self.kernel_width).wrapping_sub(padding);
-        let column = (q * stride + tap % self.kernel_width).wrapping_sub(padding);
+        let row = (p * stride + r).wrapping_sub(padding);
+        let column = (q * stride + s).wrapping_sub(padding);
         if row >= self.height || column >= self.width {
             return OUTSIDE;
         }

@@ -79,7 +79,7 @@ fn add_products<T: Float>(
             for (index, dw) in dw.chunks_mut(ROWS * depth).enumerate() {
                 let left = &left[index * ROWS * PIXELS..][..ROWS * PIXELS];
                 let rows = dw.len() / depth;
-                outer_products(left, &right, &segments, &mut dw[start..], depth, rows, width);
+                outer_products(left, &right, &segments, &mut dw[start..], (depth, rows, width));
             }
         }
     }
@@ -133,24 +133,21 @@ fn gather_patches<T: Float>(
     segments: &mut Vec<(usize, usize, usize)>,
 ) {
     let (x, pitch, column) = operands.x;
-    let channels = geometry.channels;
+    let runs = runs(geometry, columns);
     segments.clear();
     let mut count = 0;
     for (index, pixel) in pixels.iter().enumerate() {
         let row = &mut right[count * COLUMNS..(count + 1) * COLUMNS];
-        let (mut at, mut is_live) = (columns.start, false);
-        while at < columns.end {
-            let (tap, channel) = (at / channels, at % channels);
-            let length = (channels - channel).min(columns.end - at);
-            let to = &mut row[at - columns.start..][..length];
-            match geometry.input_pixel(pixel.image, pixel.place, tap) {
+        let mut is_live = false;
+        for run in &runs {
+            let to = &mut row[run.at..run.at + run.length];
+            match geometry.input_pixel(pixel.image, pixel.place, run.tap) {
                 OUTSIDE => to.fill(T::ZERO),
                 number => {
-                    to.copy_from_slice(&x[number * pitch + column + channel..][..length]);
+                    copy_run(&x[number * pitch + column + run.channel..], to);
                     is_live = true;
                 }
             }
-            at += length;
         }
         if !is_live {
             continue;
@@ -160,5 +157,37 @@ fn gather_patches<T: Float>(
             _ => segments.push((index, count, 1)),
         }
         count += 1;
+    }
+}
+
+/// Channels of one tap among some columns of the patches.
+struct Run {
+    tap: [usize; 2],
+    channel: usize,
+    at: usize,
+    length: usize,
+}
+
+fn runs(geometry: Geometry, columns: std::ops::Range<usize>) -> Vec<Run> {
+    let (channels, width) = (geometry.channels, geometry.kernel_width);
+    let mut runs = Vec::new();
+    let mut start = columns.start;
+    while start < columns.end {
+        let (tap, channel) = (start / channels, start % channels);
+        let length = (channels - channel).min(columns.end - start);
+        let tap = [tap / width, tap % width];
+        runs.push(Run { tap, channel, at: start - columns.start, length });
+        start += length;
+    }
+    runs
+}
+
+/// Copies a run; the commonest lengths without a call.
+#[inline(always)]
+fn copy_run<T: Float>(from: &[T], to: &mut [T]) {
+    match to.len() {
+        COLUMNS => to[..COLUMNS].copy_from_slice(&from[..COLUMNS]),
+        3 => to[..3].copy_from_slice(&from[..3]),
+        length => to.copy_from_slice(&from[..length]),
     }
 }

@@ -1,0 +1,143 @@
+//! The program as its users meet it: exit codes, and one line that names what is at fault.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn alrao(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_alrao"))
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).unwrap().next().is_none()
+}
+
+/// Runs what must be refused: exit 2, nothing on standard output, one line that has `culprit`.
+fn refused(directory: &Path, arguments: &[&str], culprit: &str) {
+    let output = alrao(directory, arguments);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+    assert_eq!((stdout.as_str(), stderr.lines().count()), ("", 1), "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains(culprit), "{arguments:?}: {stderr}");
+}
+
+#[test]
+fn a_wrong_flag_is_named_and_no_directory_made() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, culprit) in [
+        ("train --etamin 3", "--etamin"),
+        ("train --etamin 3", "--eta-min"),
+        ("train --model resnet", "--model"),
+        ("train --epochs three", "--epochs"),
+        ("train --epochs -3", "--epochs"),
+        ("train --epochs 0", "--epochs"),
+        ("train --eta-min -1", "--eta-min"),
+        ("train --eta-max nan", "--eta-max"),
+        ("train --eta-min 20", "--eta-min"),
+        ("train --theta 1.5", "--theta"),
+        ("train --lr 0.1", "--lr"),
+        ("train --lr -0.1 --optimizer sgd", "--lr"),
+        ("train --classifiers 10 --optimizer sgd", "--classifiers"),
+        ("train --hidden 5", "--hidden"),
+        ("train --model mlp --hidden 5,x", "--hidden"),
+        ("train --dropout 0.1", "--dropout"),
+        ("train --schedule often", "--schedule"),
+        ("train --device tpu", "--device"),
+        ("train --threads 0", "--threads"),
+        ("train --precision bf16", "--precision"),
+        ("train --data nosuch", "nosuch"),
+        ("train --init nosuch.safetensors", "nosuch.safetensors"),
+        ("train --config nosuch.toml", "nosuch.toml"),
+        ("train --resume nosuch", "nosuch"),
+        ("train --resume nosuch --seed 1", "--seed"),
+        ("train --resume nosuch --out other", "--out"),
+        ("train --resume nosuch --epochs 0", "--epochs"),
+        ("eval nosuch", "nosuch"),
+        ("sample nosuch", "nosuch"),
+        ("info --model char-lstm --classes 3", "--classes"),
+        ("info --model cnn --vocab 3", "--vocab"),
+        ("info --model cnn --width 0", "--width"),
+        ("frobnicate", "frobnicate"),
+    ] {
+        refused(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), culprit);
+    }
+    assert!(is_empty(directory.path()));
+}
+
+#[test]
+fn a_wrong_key_is_named_with_its_file_and_line() {
+    let (files, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = files.path().join("run.toml");
+    let path = path.to_str().unwrap();
+    for (content, culprits) in [
+        ("epochs = 3\neta_mn = 0.1\n", ["key 'eta_mn'", "line 2", "eta_min"]),
+        ("epochs = 3\n\nseed = 'x'\n", ["key 'seed'", "line 3", "run.toml"]),
+        ("epochs = = 3\n", ["run.toml", "line 1", ""]),
+        ("eta_min = -0.1\n", ["key 'eta_min'", "run.toml", "-0.1"]),
+    ] {
+        std::fs::write(path, content).unwrap();
+        culprits
+            .iter()
+            .for_each(|culprit| refused(directory.path(), &["train", "--config", path], culprit));
+    }
+    assert!(is_empty(directory.path()));
+}
+
+#[test]
+fn an_occupied_place_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "mine").unwrap();
+    refused(directory.path(), &["train", "--out", "."], "--resume");
+    refused(directory.path(), &["train", "--out", "file"], "--out");
+    assert_eq!(std::fs::read_to_string(directory.path().join("file")).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn info_counts_the_papers_parameters() {
+    let directory = tempfile::tempdir().unwrap();
+    for (model, one, copies) in [
+        ("vgg19", "20.041M", "20.087M"),
+        ("mobilenetv2", "2.297M", "2.412M"),
+        ("char-lstm", "0.172M", "0.197M"),
+    ] {
+        let output = alrao(directory.path(), &["info", "--model", model]);
+        let table = text(&output.stdout);
+        assert!(output.status.success() && output.stderr.is_empty());
+        assert!(table.contains(one) && table.contains(copies), "{model}:\n{table}");
+    }
+    let output = alrao(directory.path(), &["info", "--model", "mlp", "--hidden", "", "--json"]);
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&info["parameters"], &info["alrao_parameters"]), (&30_730.into(), &307_300.into()));
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in ["train", "eval", "sample", "info", "completions"] {
+        let output = alrao(directory.path(), &[command, "--help"]);
+        let help = text(&output.stdout);
+        assert!(output.status.success() && output.stderr.is_empty());
+        assert!(help.contains("Example") && help.contains(&format!("alrao {command}")), "{help}");
+    }
+    assert!(text(&alrao(directory.path(), &["--version"]).stdout).contains("commit"));
+    assert!(text(&alrao(directory.path(), &["completions", "bash"]).stdout).contains("--eta-min"));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alrao"));
+    command.current_dir(directory.path()).args(["info", "--model", "cnn"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
