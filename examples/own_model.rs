@@ -24,7 +24,7 @@ impl Net {
         for (inputs, outputs) in [(3, 16), (16, 32)] {
             blocks.push(Conv2d::new(inputs, outputs, 3, padded, false, init));
             blocks.push(BatchNorm2d::new(outputs, init).with_relu());
-            blocks.push(MaxPool2d::new(2, 2, 0));
+            blocks.push(MaxPool2d::new(2));
         }
         blocks.push(GlobalAveragePool);
         Net { blocks, features: Linear::new(32, 64, init) }

@@ -64,7 +64,7 @@ impl Visitor for Listing {
 #[test]
 fn every_parameter_has_pytorchs_name_and_shape() {
     let golden = include_str!("golden/models.txt");
-    for architecture in Architecture::ALL {
+    for architecture in Architecture::ALL.iter().copied() {
         let prefix = format!("{} ", architecture.name());
         let wanted: Vec<&str> =
             golden.lines().filter_map(|line| line.strip_prefix(&prefix)).collect();
@@ -87,7 +87,7 @@ fn sizes_are_those_of_the_originals() {
 #[test]
 fn models_end_in_features() {
     let device = Device::cpu();
-    for architecture in Architecture::ALL {
+    for architecture in Architecture::ALL.iter().copied() {
         let model = build_at(architecture, 0.1, input(architecture)).expect("it takes this");
         let x = match architecture {
             Architecture::CharLstm => Tensor::zeros(&device, [3, 2], DType::I32),
@@ -126,7 +126,7 @@ fn a_model_says_what_it_takes() {
 
 #[test]
 fn names_are_read_back() {
-    for architecture in Architecture::ALL {
+    for architecture in Architecture::ALL.iter().copied() {
         assert_eq!(architecture.name().parse::<Architecture>().ok(), Some(architecture));
     }
     assert!("resnet".parse::<Architecture>().is_err());

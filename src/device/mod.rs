@@ -1,6 +1,7 @@
 //! Where tensors live and work is done. Knows no op.
 
 pub mod cpu;
+mod cuda;
 
 use std::fmt;
 use std::rc::Rc;
@@ -113,10 +114,18 @@ impl Device {
     /// Opens a device whose CPU work uses `threads` threads (all cores where `None`).
     pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
         match kind {
-            DeviceKind::Auto | DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
-            DeviceKind::Cuda | DeviceKind::Simulator => Err(Error::Device {
+            DeviceKind::Auto => {
+                let cpu = Cpu::new(threads)?.instead_of_cuda(cuda::why_not());
+                Ok(Device::Cpu(Rc::new(cpu)))
+            }
+            DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
+            DeviceKind::Cuda => Err(Error::Device {
                 device: kind.name().into(),
-                message: "this build has no such device yet; use --device cpu".into(),
+                message: format!("{}; use --device cpu", cuda::why_not()),
+            }),
+            DeviceKind::Simulator => Err(Error::Device {
+                device: kind.name().into(),
+                message: "this version has no simulator; use --device cpu".into(),
             }),
         }
     }

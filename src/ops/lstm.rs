@@ -345,7 +345,7 @@ fn differentiate_row<const FUSED: bool, T: Float>(
     let (c, dy, dh, output) = (&c[..hidden], &dy[..hidden], &dh[..hidden], &mut output[..hidden]);
     for unit in 0..hidden {
         let (dh, o, squashed) = (dy[unit] + dh[unit], output[unit], c[unit].tanh::<FUSED>());
-        dc[unit] = dc[unit] + dh * o * (T::ONE - squashed * squashed);
+        dc[unit] += dh * o * (T::ONE - squashed * squashed);
         output[unit] = dh * squashed * o * (T::ONE - o);
     }
     let (input, candidate) = (&mut input[..hidden], &mut candidate[..hidden]);

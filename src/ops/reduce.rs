@@ -16,7 +16,7 @@ vectorised! {
     /// `sums[c] += sum over rows of x[row * pitch + c]`.
     fn add_rows[T: Float](x: &[T], pitch: usize, sums: &mut [T]) {
         for row in x.chunks(pitch) {
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum = *sum + *x);
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
         }
     }
 }
@@ -70,7 +70,7 @@ fn sum_to_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
             stride *= extent;
         }
         match own_columns {
-            1 => sums[offset] = sums[offset] + vector::sum(&values[..columns]),
+            1 => sums[offset] += vector::sum(&values[..columns]),
             _ => add_rows(&values[..columns], columns, &mut sums[offset..offset + columns]),
         }
     }
@@ -136,9 +136,7 @@ impl Tensor {
 pub(crate) fn row_argmax<T: Float>(row: &[T]) -> usize {
     let mut best = 0;
     for (index, value) in row.iter().enumerate() {
-        let is_number = *value == *value;
-        let best_is_number = row[best] == row[best];
-        if is_number && (*value > row[best] || !best_is_number) {
+        if *value > row[best] || (row[best].is_nan() && !value.is_nan()) {
             best = index;
         }
     }

@@ -25,6 +25,7 @@ pub(crate) trait Float:
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
     fn is_finite(self) -> bool;
+    fn is_nan(self) -> bool;
     fn sqrt(self) -> Self;
     fn ln(self) -> Self;
     fn abs(self) -> Self;
@@ -72,6 +73,10 @@ macro_rules! float {
             #[inline(always)]
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $type::is_nan(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {

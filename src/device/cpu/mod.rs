@@ -25,6 +25,8 @@ const SERIAL_WORK: usize = 1 << 15;
 pub struct Cpu {
     pool: rayon::ThreadPool,
     memory: Rc<memory::Memory>,
+    /// Why it stands in for a GPU, where nobody asked for it by name.
+    instead_of_cuda: Option<String>,
 }
 
 impl Cpu {
@@ -37,7 +39,13 @@ impl Cpu {
                 device: "cpu".into(),
                 message: format!("its threads could not be started: {error}"),
             })?;
-        Ok(Cpu { pool, memory: Rc::default() })
+        Ok(Cpu { pool, memory: Rc::default(), instead_of_cuda: None })
+    }
+
+    /// The same device, which stands in for a GPU that cannot be used.
+    pub(crate) fn instead_of_cuda(mut self, reason: String) -> Self {
+        self.instead_of_cuda = Some(reason);
+        self
     }
 
     /// Number of threads that work on one op.
@@ -46,7 +54,11 @@ impl Cpu {
     }
 
     pub(crate) fn description(&self) -> String {
-        format!("cpu: {} threads, {}", self.threads(), vector::level().name())
+        let own = format!("cpu: {} threads, {}", self.threads(), vector::level().name());
+        match &self.instead_of_cuda {
+            Some(reason) => format!("{own}; no cuda: {reason}"),
+            None => own,
+        }
     }
 
     pub(crate) fn allocate(&self, bytes: usize) -> Rc<Block> {

@@ -118,7 +118,7 @@ pub(crate) fn add_lanes<T: Float>(mut lanes: [T; LANES]) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] = lanes[lane] + lanes[lane + width];
+            lanes[lane] += lanes[lane + width];
         }
         width /= 2;
     }
@@ -133,12 +133,12 @@ pub(crate) fn lane_sum<T: Float>(length: usize, term: impl Fn(usize) -> T) -> T 
     let mut start = 0;
     while start < whole {
         for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum = *sum + term(start + lane);
+            *sum += term(start + lane);
         }
         start += LANES;
     }
     for index in whole..length {
-        lanes[index - whole] = lanes[index - whole] + term(index);
+        lanes[index - whole] += term(index);
     }
     add_lanes(lanes)
 }
@@ -197,7 +197,7 @@ pub(crate) fn exp_f32<const FUSED: bool>(x: f32) -> f32 {
 pub(crate) fn tanh_f32<const FUSED: bool>(x: f32) -> f32 {
     let square = x * x;
     let mut p = -5.704_988_7e-3;
-    for coefficient in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    for coefficient in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
         p = multiply_add::<FUSED, f32>(p, square, coefficient);
     }
     let near = multiply_add::<FUSED, f32>(p * square, x, x);
