@@ -32,8 +32,12 @@ fn agree(a: &[f64], b: &[f64]) -> bool {
 
 proptest! {
     #[test]
-    fn a_posterior_sums_to_one(steps in losses(), theta in 0.5..0.9999) {
-        for posterior in posteriors(&steps, theta, 1.0) {
+    fn a_posterior_sums_to_one(
+        steps in losses(),
+        theta in 0.5..0.9999,
+        scale in prop_oneof![Just(1.0), Just(1e20), Just(1e200)],
+    ) {
+        for posterior in posteriors(&steps, theta, scale) {
             let total: f64 = posterior.iter().map(|log_a| log_a.exp()).sum();
             prop_assert!((total - 1.0).abs() < 1e-12, "{posterior:?}");
         }

@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod alrao;
 mod averaging;
 #[cfg(feature = "cli")]
 mod command_line;

@@ -79,9 +79,9 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
 /// Moves both rows of the weights; whether there was anything to move by.
 fn switch_step(weights: &mut [f64], t: f64, losses: &[f64], theta: f64, scale: f64) -> bool {
     let predictors = losses.len();
-    let observed: Vec<f64> = (0..2 * predictors)
-        .map(|i| weights[i] + log_likelihood(losses[i % predictors], scale))
-        .collect();
+    let observed = relative(
+        (0..2 * predictors).map(|i| weights[i] + log_likelihood(losses[i % predictors], scale)),
+    );
     let (switching, settled) = observed.split_at(predictors);
     let pi = 1.0 / (t + 1.0);
     let share = log_sum_exp(switching) + pi.ln() - (predictors as f64).ln();
@@ -115,12 +115,24 @@ pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
             let losses = losses.read::<f64>();
             let mut posterior = log_posterior.write::<f64>();
             let pairs = posterior.iter().zip(losses.iter());
-            let joint: Vec<f64> = pairs.map(|(a, loss)| a + log_likelihood(*loss, scale)).collect();
+            let joint = relative(pairs.map(|(a, loss)| a + log_likelihood(*loss, scale)));
             let total = log_sum_exp(&joint);
             if total.is_finite() {
                 posterior.iter_mut().zip(joint).for_each(|(a, joint)| *a = joint - total);
             }
         }
+    }
+}
+
+/// The terms less the largest of them, which a normalised weight does not depend on: beside losses of 10^16 and more, the
+/// logarithms of the prior would be lost in rounding.
+fn relative(terms: impl Iterator<Item = f64>) -> Vec<f64> {
+    let terms: Vec<f64> = terms.collect();
+    let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if largest == f64::NEG_INFINITY {
+        terms
+    } else {
+        terms.iter().map(|term| term - largest).collect()
     }
 }
 
