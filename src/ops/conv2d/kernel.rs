@@ -40,7 +40,8 @@ pub(super) enum Start<'a, T> {
     Output,
 }
 
-type Sums<T> = [[T; COLUMNS]; ROWS];
+/// The sums of a tile.
+pub(super) type Sums<T> = [[T; COLUMNS]; ROWS];
 
 /// `out[pixel, column] = start + sum over taps and c of source[pixel's tap + c] panel[tap, c, column]` for a tile of
 /// pixels and up to [`COLUMNS`] columns. `zeros` are a pixel's channels in the padding.
@@ -55,7 +56,49 @@ pub(super) fn convolve_tile<T: Float>(
     width: usize,
     start: Start<'_, T>,
 ) {
-    let (depth, mut sums) = (zeros.len(), [[T::ZERO; COLUMNS]; ROWS]);
+    let mut sums = [[T::ZERO; COLUMNS]; ROWS];
+    add_taps(source, zeros, taps, panel.as_chunks().0, width, &mut sums);
+    store(&sums, out, target, width, start);
+}
+
+fn add_taps<T: Float>(
+    source: &[T],
+    zeros: &[T],
+    taps: &[Tap],
+    panel: &[[T; COLUMNS]],
+    width: usize,
+    sums: &mut Sums<T>,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if T::DTYPE == DType::F32 {
+        use super::wide::{avx2, avx512};
+        let (source, zeros) = (bytemuck::cast_slice(source), bytemuck::cast_slice(zeros));
+        let (panel, own) = (bytemuck::cast_slice(panel), bytemuck::cast_mut(sums));
+        let is_half = width <= COLUMNS / 2;
+        // SAFETY: a level is only ever detected on a processor that has its instructions.
+        unsafe {
+            match (level(), is_half) {
+                (Level::Avx512, false) => {
+                    return avx512::add_taps::<{ avx512::VECTORS }>(
+                        source, zeros, taps, panel, own,
+                    );
+                }
+                (Level::Avx512, true) => {
+                    const HALF: usize = avx512::VECTORS / 2;
+                    return avx512::add_taps::<HALF>(source, zeros, taps, panel, own);
+                }
+                (Level::Avx2, false) => {
+                    return avx2::add_taps::<{ avx2::VECTORS }>(source, zeros, taps, panel, own);
+                }
+                (Level::Avx2, true) => {
+                    const HALF: usize = avx2::VECTORS / 2;
+                    return avx2::add_taps::<HALF>(source, zeros, taps, panel, own);
+                }
+                (Level::Plain, _) => {}
+            }
+        }
+    }
+    let depth = zeros.len();
     for tap in taps {
         let mut rows = [zeros; ROWS];
         for (row, offset) in rows.iter_mut().zip(tap.offsets) {
@@ -63,26 +106,8 @@ pub(super) fn convolve_tile<T: Float>(
                 *row = &source[offset..offset + depth];
             }
         }
-        let weights = &panel[tap.number * depth * COLUMNS..][..depth * COLUMNS];
-        add_tap(&rows, weights.as_chunks().0, &mut sums);
+        add_tap_generic(&rows, &panel[tap.number * depth..][..depth], sums);
     }
-    store(&sums, out, target, width, start);
-}
-
-fn add_tap<T: Float>(rows: &[&[T]; ROWS], weights: &[[T; COLUMNS]], sums: &mut Sums<T>) {
-    #[cfg(target_arch = "x86_64")]
-    if T::DTYPE == DType::F32 {
-        let rows = rows.map(bytemuck::cast_slice::<T, f32>);
-        let (weights, own) = (bytemuck::cast_slice(weights), bytemuck::cast_mut(sums));
-        match level() {
-            // SAFETY: this level is only ever detected on a processor that has these instructions.
-            Level::Avx512 => return unsafe { super::wide::avx512::add_tap(&rows, weights, own) },
-            // SAFETY: as above.
-            Level::Avx2 => return unsafe { super::wide::avx2::add_tap(&rows, weights, own) },
-            Level::Plain => {}
-        }
-    }
-    add_tap_generic(rows, weights, sums);
 }
 
 vectorised! {
@@ -158,6 +183,69 @@ vectorised! {
             for (left, right) in left.iter().zip(right) {
                 for (sum, y) in own.iter_mut().zip(right) {
                     *sum = multiply_add::<FUSED, T>(left[row], *y, *sum);
+                }
+            }
+            *sums = own;
+        }
+    }
+}
+
+/// Where [`add_strided`] finds its left factors: row `i`'s are `offsets[i]` and every `step` from there on.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a, T> {
+    pub elements: &'a [T],
+    pub offsets: &'a [usize; ROWS],
+    pub step: usize,
+}
+
+/// `sums[row, column] += sum over t of left[row's offset + t step] right[t pitch + column]` for `length` products and
+/// the first `width` columns, a half or all of [`COLUMNS`]; columns after them may hold anything.
+pub(super) fn add_strided<T: Float>(
+    left: Left<T>,
+    (right, pitch): (&[T], usize),
+    (length, width): (usize, usize),
+    sums: &mut Sums<T>,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if T::DTYPE == DType::F32 {
+        use super::wide::{avx2, avx512};
+        let left = (bytemuck::cast_slice(left.elements), left.offsets, left.step);
+        let (right, own) = ((bytemuck::cast_slice(right), pitch), bytemuck::cast_mut(sums));
+        let is_half = width <= COLUMNS / 2;
+        // SAFETY: a level is only ever detected on a processor that has its instructions.
+        unsafe {
+            match (level(), is_half) {
+                (Level::Avx512, false) => {
+                    return avx512::add_strided::<{ avx512::VECTORS }>(left, right, length, own);
+                }
+                (Level::Avx512, true) => {
+                    const HALF: usize = avx512::VECTORS / 2;
+                    return avx512::add_strided::<HALF>(left, right, length, own);
+                }
+                (Level::Avx2, false) => {
+                    return avx2::add_strided::<{ avx2::VECTORS }>(left, right, length, own);
+                }
+                (Level::Avx2, true) => {
+                    const HALF: usize = avx2::VECTORS / 2;
+                    return avx2::add_strided::<HALF>(left, right, length, own);
+                }
+                (Level::Plain, _) => {}
+            }
+        }
+    }
+    add_strided_generic(left, right, pitch, length, width, sums);
+}
+
+vectorised! {
+    fn add_strided_generic[T: Float](
+        left: Left<T>, right: &[T], pitch: usize, length: usize, width: usize, sums: &mut Sums<T>,
+    ) {
+        for (sums, offset) in sums.iter_mut().zip(left.offsets) {
+            let mut own = *sums;
+            for t in 0..length {
+                let (x, right) = (left.elements[offset + t * left.step], &right[t * pitch..][..width]);
+                for (sum, y) in own.iter_mut().zip(right) {
+                    *sum = multiply_add::<FUSED, T>(x, *y, *sum);
                 }
             }
             *sums = own;

@@ -1,8 +1,11 @@
 //! Convolution of channels-last images.
 
 use crate::device::Device;
+mod few_channels;
 mod kernel;
 mod panels;
+mod pointwise;
+mod products;
 mod walk;
 mod weight_gradient;
 #[cfg(target_arch = "x86_64")]
@@ -221,7 +224,14 @@ fn forward<T: Float>(
         };
         let source = Channels { pitch: x.pitch(), column: group * channels, width: channels };
         let columns = Channels { pitch: out.pitch(), column: group * features, width: features };
-        walk.run(cpu, (&images, source), &panels, (&mut to, columns), start);
+        let (source, to) = ((&images[..], source), (&mut to[..], columns));
+        if pointwise::fits(geometry) {
+            pointwise::multiply(cpu, source, &panels, to, start);
+        } else if few_channels::fits(geometry) {
+            few_channels::convolve(cpu, geometry, source, &panels, to, start);
+        } else {
+            walk.run(cpu, source, &panels, to, start);
+        }
     }
 }
 
@@ -246,7 +256,13 @@ fn backward<T: Float>(
                 x: (&images[..], x.pitch(), group * channels),
                 dy: (&dy_values[..], dy.pitch(), group * features),
             };
-            add_weight_gradient(cpu, geometry, &operands, dw);
+            if pointwise::fits(geometry) {
+                pointwise::add_weight_gradient(cpu, geometry, &operands, dw);
+            } else if few_channels::fits(geometry) {
+                few_channels::add_weight_gradient(cpu, geometry, &operands, dw);
+            } else {
+                add_weight_gradient(cpu, geometry, &operands, dw);
+            }
         }
     }
     if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
@@ -274,7 +290,12 @@ fn input_gradient<T: Float>(
             let source = Channels { pitch: dy.pitch(), column: group * features, width: features };
             let pitch = slot.tensor.pitch();
             let columns = Channels { pitch, column: group * channels, width: channels };
-            walk.run(cpu, (&dy_values, source), &panels, (&mut dx, columns), start);
+            let (source, to) = ((&dy_values[..], source), (&mut dx[..], columns));
+            if pointwise::fits(geometry) {
+                pointwise::multiply(cpu, source, &panels, to, start);
+            } else {
+                walk.run(cpu, source, &panels, to, start);
+            }
         }
     }
 }

@@ -9,9 +9,6 @@ const PIXELS: usize = 256;
 /// Grids up to this width take one position of many images into a tile, so that no tile reads padding.
 const NARROW: usize = 8;
 
-/// Below this many channels, patches are copied so that a tile's loop runs over all taps at once.
-const FEW_CHANNELS: usize = 16;
-
 /// Which pixels of the output are computed, and what each reads. Pixel `(u, v)` of the grid is the output's pixel
 /// `start + step (u, v)` and reads the source's pixels `source_step (u, v) + tap`.
 pub(super) struct Walk {
@@ -77,17 +74,10 @@ impl Walk {
         let row_length = self.out_size[1] * columns.pitch;
         let panel = self.taps.len() * channels.width * COLUMNS;
         let work = out.len() / columns.pitch * panel.max(1) * columns.width.div_ceil(COLUMNS);
-        let is_gathered = channels.width < FEW_CHANNELS && self.taps.len() > 1;
-        let depth = channels.width * if is_gathered { self.taps.len() } else { 1 };
-        let zeros = vec![T::ZERO; depth];
+        let zeros = vec![T::ZERO; channels.width];
         cpu.pieces(out, rows * row_length, work, |task, out| {
             let pixels = self.pixels(task * rows, out.len().div_ceil(row_length), columns);
-            let (mut tiles, mut taps) = self.tiles(&pixels, channels);
-            let mut patches = Vec::new();
-            if is_gathered {
-                patches = gather_patches(source, channels.width, depth, &mut tiles, &mut taps);
-            }
-            let source = if is_gathered { &patches } else { source };
+            let (tiles, taps) = self.tiles(&pixels, channels);
             for (index, first) in (0..columns.width).step_by(COLUMNS).enumerate() {
                 let weights = &panels[index * panel..(index + 1) * panel];
                 let width = COLUMNS.min(columns.width - first);
@@ -157,31 +147,4 @@ impl Walk {
         }
         ((pixel.image * height + y) * width + x) * channels.pitch + channels.column
     }
-}
-
-/// Copies what the tiles read, a row of `depth` elements per pixel, and makes them read it by one tap.
-fn gather_patches<T: Float>(
-    source: &[T],
-    width: usize,
-    depth: usize,
-    tiles: &mut [Tile],
-    taps: &mut Vec<Tap>,
-) -> Vec<T> {
-    let mut patches = vec![T::ZERO; tiles.len() * ROWS * depth];
-    let mut whole = Vec::with_capacity(tiles.len());
-    for ((index, tile), rows) in tiles.iter_mut().enumerate().zip(patches.chunks_mut(ROWS * depth))
-    {
-        for tap in &taps[tile.taps.clone()] {
-            let rows = rows.chunks_mut(depth).zip(tap.offsets);
-            for (row, offset) in rows.filter(|(_, offset)| *offset != OUTSIDE) {
-                let to = &mut row[tap.number * width..][..width];
-                to.iter_mut().zip(&source[offset..offset + width]).for_each(|(to, x)| *to = *x);
-            }
-        }
-        let first = index * ROWS * depth;
-        whole.push(Tap { number: 0, offsets: std::array::from_fn(|row| first + row * depth) });
-        tile.taps = index..index + 1;
-    }
-    *taps = whole;
-    patches
 }

@@ -11,8 +11,8 @@ const PIXELS: usize = 128;
 const FEATURES: usize = 64;
 
 /// The most elements of partial sums, and the most partial sums.
-const PARTIAL_ELEMENTS: usize = 1 << 18;
-const PARTIALS: usize = 16;
+pub(super) const PARTIAL_ELEMENTS: usize = 1 << 18;
+pub(super) const PARTIALS: usize = 16;
 
 /// One group's operands: the elements, their pitch, and the group's first channel.
 pub(super) struct Operands<'a, T> {

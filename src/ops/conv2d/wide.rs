@@ -2,36 +2,74 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{COLUMNS, ROWS};
+use super::kernel::{COLUMNS, OUTSIDE, ROWS, Tap};
 
 macro_rules! wide {
     ($module:ident, $features:literal, $rows:literal, $vector:ident, $lanes:literal, $zero:ident, $set:ident, $load:ident, $store:ident, $fma:ident) => {
         pub(super) mod $module {
             use super::*;
 
-            const VECTORS: usize = COLUMNS / $lanes;
+            pub(in super::super) const VECTORS: usize = COLUMNS / $lanes;
 
-            /// `sums[row] += sum over c of rows[row][c] weights[c]`.
+            /// `sums[row] = sum over taps and c of source[row's offset + c] panel[tap, c]`, in the first `N` vectors.
             #[target_feature(enable = $features)]
-            pub(in super::super) fn add_tap(
-                rows: &[&[f32]; ROWS],
-                weights: &[[f32; COLUMNS]],
+            pub(in super::super) fn add_taps<const N: usize>(
+                source: &[f32],
+                zeros: &[f32],
+                taps: &[Tap],
+                panel: &[[f32; COLUMNS]],
                 sums: &mut [[f32; COLUMNS]; ROWS],
             ) {
-                assert!(rows.iter().all(|row| row.len() >= weights.len()));
+                let depth = zeros.len();
                 for first in (0..ROWS).step_by($rows) {
-                    let mut own = load_sums(&sums[first..]);
-                    let mut pointers = [rows[0].as_ptr(); $rows];
-                    for (pointer, row) in pointers.iter_mut().zip(&rows[first..]) {
-                        *pointer = row.as_ptr();
+                    let mut own = [[$zero(); N]; $rows];
+                    for tap in taps {
+                        let weights = &panel[tap.number * depth..][..depth];
+                        let mut pointers = [zeros.as_ptr(); $rows];
+                        for (pointer, offset) in pointers.iter_mut().zip(&tap.offsets[first..]) {
+                            if *offset != OUTSIDE {
+                                *pointer = source[*offset..*offset + depth].as_ptr();
+                            }
+                        }
+                        for (c, weights) in weights.iter().enumerate() {
+                            let weights = load_columns::<N>(weights);
+                            for row in 0..$rows {
+                                // SAFETY: every pointer is that of a slice of `depth` elements.
+                                let x = $set(unsafe { *pointers[row].add(c) });
+                                for vector in 0..N {
+                                    own[row][vector] = $fma(x, weights[vector], own[row][vector]);
+                                }
+                            }
+                        }
                     }
-                    for (c, weights) in weights.iter().enumerate() {
-                        let weights = load_columns(weights);
+                    store_sums(&own, &mut sums[first..]);
+                }
+            }
+
+            /// `sums[row] += sum over t of left[offsets[row] + t step] right[t pitch]`, in the first `N` vectors.
+            #[target_feature(enable = $features)]
+            pub(in super::super) fn add_strided<const N: usize>(
+                (left, offsets, step): (&[f32], &[usize; ROWS], usize),
+                (right, pitch): (&[f32], usize),
+                length: usize,
+                sums: &mut [[f32; COLUMNS]; ROWS],
+            ) {
+                assert!(length > 0 && (length - 1) * pitch + N * $lanes <= right.len());
+                assert!(offsets.iter().all(|offset| offset + (length - 1) * step < left.len()));
+                for first in (0..ROWS).step_by($rows) {
+                    let mut own = load_sums::<N>(&sums[first..]);
+                    let mut pointers = [left.as_ptr(); $rows];
+                    for (pointer, offset) in pointers.iter_mut().zip(&offsets[first..]) {
+                        *pointer = left[*offset..].as_ptr();
+                    }
+                    for t in 0..length {
+                        // SAFETY: `N` vectors from here on lie in `right`, asserted above.
+                        let right = unsafe { load_vectors::<N>(right.as_ptr().add(t * pitch)) };
                         for row in 0..$rows {
-                            // SAFETY: every row has as many elements as there are weights, asserted above.
-                            let x = $set(unsafe { *pointers[row].add(c) });
-                            for vector in 0..VECTORS {
-                                own[row][vector] = $fma(x, weights[vector], own[row][vector]);
+                            // SAFETY: `left` has this element, asserted above.
+                            let x = $set(unsafe { *pointers[row].add(t * step) });
+                            for vector in 0..N {
+                                own[row][vector] = $fma(x, right[vector], own[row][vector]);
                             }
                         }
                     }
@@ -47,9 +85,9 @@ macro_rules! wide {
                 sums: &mut [[f32; COLUMNS]; ROWS],
             ) {
                 for first in (0..ROWS).step_by($rows) {
-                    let mut own = load_sums(&sums[first..]);
+                    let mut own = load_sums::<VECTORS>(&sums[first..]);
                     for (left, right) in left.iter().zip(right) {
-                        let right = load_columns(right);
+                        let right = load_columns::<VECTORS>(right);
                         for row in 0..$rows {
                             let x = $set(left[first + row]);
                             for vector in 0..VECTORS {
@@ -63,19 +101,28 @@ macro_rules! wide {
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn load_columns(from: &[f32; COLUMNS]) -> [$vector; VECTORS] {
-                let mut vectors = [$zero(); VECTORS];
-                for (vector, from) in vectors.iter_mut().zip(from.as_chunks::<$lanes>().0) {
-                    // SAFETY: `from` has the vector's number of elements.
-                    *vector = unsafe { $load(from.as_ptr()) };
+            fn load_columns<const N: usize>(from: &[f32; COLUMNS]) -> [$vector; N] {
+                const { assert!(N <= VECTORS) };
+                // SAFETY: `from` has the elements of `VECTORS` vectors.
+                unsafe { load_vectors(from.as_ptr()) }
+            }
+
+            /// The caller sees to it that there are as many elements from `from` on as `N` vectors have.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn load_vectors<const N: usize>(from: *const f32) -> [$vector; N] {
+                let mut vectors = [$zero(); N];
+                for (index, vector) in vectors.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    *vector = unsafe { $load(from.add(index * $lanes)) };
                 }
                 vectors
             }
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn load_sums(from: &[[f32; COLUMNS]]) -> [[$vector; VECTORS]; $rows] {
-                let mut own = [[$zero(); VECTORS]; $rows];
+            fn load_sums<const N: usize>(from: &[[f32; COLUMNS]]) -> [[$vector; N]; $rows] {
+                let mut own = [[$zero(); N]; $rows];
                 for row in 0..$rows {
                     own[row] = load_columns(&from[row]);
                 }
@@ -84,10 +131,10 @@ macro_rules! wide {
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn store_sums(own: &[[$vector; VECTORS]; $rows], to: &mut [[f32; COLUMNS]]) {
+            fn store_sums<const N: usize>(own: &[[$vector; N]; $rows], to: &mut [[f32; COLUMNS]]) {
                 for row in 0..$rows {
                     let (to, _) = to[row].as_chunks_mut::<$lanes>();
-                    for vector in 0..VECTORS {
+                    for vector in 0..N {
                         // SAFETY: `to[vector]` has the vector's number of elements.
                         unsafe { $store(to[vector].as_mut_ptr(), own[row][vector]) };
                     }

@@ -1,0 +1,105 @@
+//! Kernels of one pixel: products of matrices, with a pixel in a row.
+
+use super::Geometry;
+use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
+use super::products::{add_to_tiles, in_blocks, sum_products};
+use super::walk::Channels;
+use super::weight_gradient::Operands;
+use crate::device::cpu::{Cpu, Float};
+
+/// Pixels of a task.
+const PIXELS: usize = 256;
+
+/// Pixels that all panels of weights meet before the next ones: they stay in the nearest caches.
+const NEAR: usize = 64;
+
+/// Whether an output pixel reads the input pixel of the same number alone.
+pub(super) fn fits(geometry: Geometry) -> bool {
+    let config = geometry.config;
+    geometry.kernel_height * geometry.kernel_width == 1 && config.stride == 1 && config.padding == 0
+}
+
+/// `out[pixel] = start + source[pixel] weights`, for all pixels that `out` has.
+pub(super) fn multiply<T: Float>(
+    cpu: &Cpu,
+    (source, channels): (&[T], Channels),
+    panels: &[T],
+    (out, columns): (&mut [T], Channels),
+    start: Start<T>,
+) {
+    let depth = channels.width;
+    let zeros = vec![T::ZERO; depth];
+    let work = out.len() / columns.pitch * panels.len();
+    cpu.pieces(out, PIXELS * columns.pitch, work, |task, out| {
+        for (part, out) in out.chunks_mut(NEAR * columns.pitch).enumerate() {
+            let first_pixel = task * PIXELS + part * NEAR;
+            let source = &source[first_pixel * channels.pitch + channels.column..];
+            let pixels = out.len().div_ceil(columns.pitch);
+            for (panel, first) in panels.chunks_exact(depth * COLUMNS).zip((0..).step_by(COLUMNS)) {
+                let width = COLUMNS.min(columns.width - first);
+                let start = match start {
+                    Start::Bias(bias) => Start::Bias(&bias[first..first + width]),
+                    other => other,
+                };
+                let out = &mut out[columns.column + first..];
+                for pixel in (0..pixels).step_by(ROWS) {
+                    let count = ROWS.min(pixels - pixel);
+                    let mut tap = Tap { number: 0, offsets: [OUTSIDE; ROWS] };
+                    let mut target = Target { offsets: [0; ROWS], pixels: count };
+                    for index in 0..count {
+                        tap.offsets[index] = (pixel + index) * channels.pitch;
+                        target.offsets[index] = (pixel + index) * columns.pitch;
+                    }
+                    convolve_tile(source, &zeros, &[tap], panel, out, &target, width, start);
+                }
+            }
+        }
+    });
+}
+
+/// Adds one group's gradient to `dw`, `[K, C]`.
+pub(super) fn add_weight_gradient<T: Float>(
+    cpu: &Cpu,
+    geometry: Geometry,
+    operands: &Operands<T>,
+    dw: &mut [T],
+) {
+    let (channels, features) = (geometry.channels, geometry.features);
+    let pixels = geometry.images * geometry.out_pixels();
+    // The more columns, the fewer of them are padding.
+    if channels >= features {
+        let sizes = [features, channels, pixels];
+        sum_over_pixels(cpu, sizes, operands.dy, operands.x, |feature, channel, sum| {
+            dw[feature * channels + channel] += sum;
+        });
+    } else {
+        let sizes = [channels, features, pixels];
+        sum_over_pixels(cpu, sizes, operands.x, operands.dy, |channel, feature, sum| {
+            dw[feature * channels + channel] += sum;
+        });
+    }
+}
+
+fn sum_over_pixels<T: Float>(
+    cpu: &Cpu,
+    [rows, columns, pixels]: [usize; 3],
+    (left, left_pitch, left_column): (&[T], usize, usize),
+    (right, right_pitch, right_column): (&[T], usize, usize),
+    add: impl FnMut(usize, usize, T),
+) {
+    let blocks = in_blocks(rows, |row| row);
+    let add_pixels =
+        |units: std::ops::Range<usize>, own: std::ops::Range<usize>, tiles: &mut [_]| {
+            let mut packed = Vec::new();
+            for unit in units {
+                let first = unit * NEAR;
+                let left = &left[first * left_pitch + left_column..];
+                let right = &right[first * right_pitch + right_column..];
+                let length = NEAR.min(pixels - first);
+                let left = (left, left_pitch, &blocks[own.clone()]);
+                add_to_tiles(left, (right, right_pitch, columns), length, tiles, &mut packed);
+            }
+        };
+    let sizes = [rows, columns, pixels.div_ceil(NEAR)];
+    sum_products(cpu, sizes, pixels * rows * columns, add_pixels, add);
+}
