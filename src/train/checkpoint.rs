@@ -76,12 +76,14 @@ pub struct Progress {
     pub best_epoch: Option<u64>,
     /// Whether the epoch's steps are done, and its evaluation is not.
     pub evaluate_next: bool,
-    /// Once the run has ended: where to cut the metrics if it is made to go on after all.
-    pub finished: Option<u64>,
-    /// Bytes of the metrics before the lines that only a run's end writes.
-    pub length_before_end: u64,
-    /// Bytes of the metrics that were written when this was.
-    pub metrics_length: u64,
+    /// Whether everything is done, the test included.
+    pub finished: bool,
+    /// Lines of the metrics before those that only a run's end writes: the line of an epoch that was not gone through
+    /// to its end, and the test's. They are cut off where the run is made to go on after all.
+    pub lines_before_end: Option<u64>,
+    /// Lines of the metrics that were written when this was. Their number, and not their length in bytes, since a
+    /// duration has more or fewer digits and equal states are equal files.
+    pub metrics_lines: u64,
 }
 
 /// A run's state on the host.

@@ -15,6 +15,9 @@ const METRICS: &str = "metrics.jsonl";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 
+/// What is replaced whole while a run goes on; the program that draws has its pictures here.
+const OWN_FILES: &[&str] = &[CONFIG, LAST, BEST, "loss.svg", "accuracy.svg", "posterior.svg"];
+
 /// The folder that default run directories are made in.
 const RUNS: &str = "runs";
 
@@ -34,7 +37,8 @@ impl RunDirectory {
         match fs::read_dir(path).map(Iterator::count) {
             Ok(0) => Ok(()),
             Ok(_) => Err(occupied("is not empty")),
-            Err(_) if path.exists() => Err(occupied("is no directory")),
+            Err(_) if path.exists() && !path.is_dir() => Err(occupied("is no directory")),
+            Err(error) if path.exists() => Err(cannot_write(path, &error)),
             Err(_) => Ok(()),
         }
     }
@@ -49,23 +53,34 @@ impl RunDirectory {
         config: &RunConfig,
         fingerprint: &str,
     ) -> Result<Self> {
-        let (path, is_new) = match out {
+        let mut made = Made::default();
+        let path = match out {
             Some(path) => {
                 RunDirectory::check_free(path)?;
-                let is_new = !path.exists();
-                fs::create_dir_all(path).map_err(|error| cannot_write(path, &error))?;
-                (path.to_owned(), is_new)
+                made.folders(path)?;
+                path.to_owned()
             }
-            None => (next_free(name)?, true),
+            None => next_free(name, &mut made)?,
         };
-        RunDirectory::fill(&path, config, fingerprint).inspect_err(|_| {
+        let directory = RunDirectory::fill(&path, config, fingerprint).inspect_err(|_| {
             // The reason it could not be filled is what is reported.
             let _ = fs::remove_file(path.join(METRICS));
             let _ = fs::remove_file(path.join(CONFIG));
-            if is_new {
-                let _ = fs::remove_dir(&path);
+        })?;
+        made.keep();
+        Ok(directory)
+    }
+
+    /// Removes the temporary files of writes in whose midst the run was killed.
+    pub(crate) fn remove_leftovers(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        let is_own = |name: &str| OWN_FILES.iter().any(|own| name == format!("{own}.tmp"));
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(is_own) {
+                // The next write replaces it in any case.
+                let _ = fs::remove_file(entry.path());
             }
-        })
+        }
     }
 
     fn fill(path: &Path, config: &RunConfig, fingerprint: &str) -> Result<Self> {
@@ -152,13 +167,54 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::input(format!("--out {}", path.display()), format!("cannot be written: {error}"))
 }
 
-fn next_free(name: &str) -> Result<PathBuf> {
+/// Folders that were made for a run, and go away again unless it comes to be.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes a folder and those it lies in.
+    fn folders(&mut self, path: &Path) -> Result<()> {
+        let missing =
+            path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        for folder in missing.collect::<Vec<_>>().into_iter().rev() {
+            match fs::create_dir(folder) {
+                Ok(()) => self.add(folder),
+                // `a/..` where there was no `a`, or another process was faster.
+                Err(_) if folder.is_dir() => {}
+                Err(error) => return Err(cannot_write(path, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, folder: &Path) {
+        self.0.push(folder.to_owned());
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in self.0.iter().rev() {
+            // One that is not empty has become somebody else's.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn next_free(name: &str, made: &mut Made) -> Result<PathBuf> {
     let runs = Path::new(RUNS);
-    fs::create_dir_all(runs).map_err(|error| cannot_write(runs, &error))?;
+    made.folders(runs)?;
     for number in 1_u64.. {
         let path = runs.join(format!("{name}-{number}"));
         match fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
+            Ok(()) => {
+                made.add(&path);
+                return Ok(path);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(cannot_write(&path, &error)),
         }

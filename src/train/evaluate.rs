@@ -63,7 +63,14 @@ pub fn evaluate(
     fit(&mut dataset, &record, &data)?;
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
     train.precision = record.precision.parse()?;
-    let feed = Feed::new(&dataset, &train, device)?;
+    if let Content::Arrays(arrays) = &dataset.content {
+        train.batch_size = train.batch_size.min(arrays.train.len());
+    }
+    let feed = Feed::new(&dataset, &train, device).map_err(|error| match error {
+        // There is no such flag here.
+        Error::Input { message, .. } => Error::input(format!("--data {data}"), message),
+        other => other,
+    })?;
     if !feed.has(split) {
         return Err(Error::input(
             format!("--data {data}"),

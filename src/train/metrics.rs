@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one object a line, as a run goes.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -22,7 +22,9 @@ pub(crate) enum Line<'a> {
 pub(crate) struct Metrics {
     file: File,
     path: PathBuf,
+    /// Bytes of the lines written so far.
     length: u64,
+    lines: u64,
 }
 
 impl Metrics {
@@ -35,33 +37,55 @@ impl Metrics {
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let file =
             opened.map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-        file.try_lock().map_err(|_| {
-            Error::file(path, "another process is at this run; wait for it or stop it")
-        })?;
-        Ok(Metrics { file, path: path.to_owned(), length: 0 })
+        match file.try_lock() {
+            Ok(()) => {}
+            // Some file systems have no locks; a run there is as good as one whose user takes care.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::file(path, format!("cannot be locked: {error}")));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let message = "another process is at this run; wait for it or stop it";
+                return Err(Error::file(path, message));
+            }
+        }
+        Ok(Metrics { file, path: path.to_owned(), length: 0, lines: 0 })
     }
 
-    /// Cuts the file to what a checkpoint knows of; lines after it will be written again.
+    /// Where the first `lines` lines end, in bytes.
     ///
     /// # Errors
-    /// Where the file is shorter than that.
-    pub fn cut(&mut self, length: u64) -> Result<()> {
-        let own =
-            self.file.metadata().map_err(|error| Error::file(&self.path, error.to_string()))?.len();
-        if own < length {
+    /// Where the file has fewer than that.
+    pub fn end_of(&mut self, lines: u64) -> Result<u64> {
+        let mut bytes = Vec::new();
+        let read =
+            self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.read_to_end(&mut bytes));
+        read.map_err(|error| Error::file(&self.path, format!("cannot be read: {error}")))?;
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let mut ends = std::iter::once(0).chain(ends.map(|(index, _)| index as u64 + 1));
+        ends.nth(lines as usize).ok_or_else(|| {
+            let own = bytes.iter().filter(|byte| **byte == b'\n').count();
             let message = format!(
-                "has {own} bytes, but the checkpoint was written after {length}; it was changed since"
+                "has {own} lines, but the checkpoint was written after {lines}; it was changed since"
             );
-            return Err(Error::file(&self.path, message));
-        }
+            Error::file(&self.path, message)
+        })
+    }
+
+    /// Cuts the file to the lines that a checkpoint knows of; those after it will be written again.
+    ///
+    /// # Errors
+    /// Where the file has fewer than that.
+    pub fn cut(&mut self, lines: u64) -> Result<()> {
+        let length = self.end_of(lines)?;
         self.file.set_len(length).map_err(|error| Error::write(&self.path, error))?;
-        self.length = length;
+        (self.length, self.lines) = (length, lines);
         Ok(())
     }
 
-    /// Bytes written so far.
-    pub fn length(&self) -> u64 {
-        self.length
+    /// Lines written so far.
+    pub fn lines(&self) -> u64 {
+        self.lines
     }
 
     /// Adds a line. What could not be written whole is taken back.
@@ -78,6 +102,7 @@ impl Metrics {
             return Err(Error::write(&self.path, error));
         }
         self.length += text.len() as u64;
+        self.lines += 1;
         Ok(())
     }
 

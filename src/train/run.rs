@@ -57,7 +57,7 @@ impl Run {
     /// # Errors
     /// Where the directory is not a run, its data has changed, or its checkpoint is not whole.
     pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
-        let directory = RunDirectory::open(path)?;
+        let mut directory = RunDirectory::open(path)?;
         let (mut config, fingerprint) = RunDirectory::config(path)?;
         let before = config.clone();
         let train = &mut config.train;
@@ -65,18 +65,27 @@ impl Run {
         train.patience = overrides.patience.unwrap_or(train.patience);
         train.max_steps = overrides.max_steps.or(train.max_steps);
         train.log_every = overrides.log_every.unwrap_or(train.log_every);
-        // The checkpoint holds what these files gave.
-        let (init, rates) = (train.init.take(), train.rates.take());
+        let has_checkpoint = RunDirectory::last(path).exists();
+        let (init, rates) = (train.init.clone(), train.rates.clone());
+        if has_checkpoint {
+            // It holds what these files gave.
+            (train.init, train.rates) = (None, None);
+        }
         let (dataset, mut training) = prepare(&config, device)?;
         if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
             return Err(Error::input(format!("--data {}", config.data), message));
         }
+        // A run that was killed before its first checkpoint starts anew.
+        if has_checkpoint {
+            training.restore(&mut directory)?;
+        }
         (config.train.init, config.train.rates) = (init, rates);
         if config != before {
             directory.write_config(&config, &dataset.fingerprint)?;
         }
-        training.restore(directory)?;
+        directory.remove_leftovers();
+        training.reopen(directory)?;
         Ok(Run { config, dataset, training })
     }
 

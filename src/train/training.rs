@@ -103,26 +103,43 @@ impl Training {
         self.directory = Some(directory);
     }
 
-    /// Goes back to the state in the run's directory. A run that had ended goes on if the config now lets it.
-    pub(crate) fn restore(&mut self, mut directory: RunDirectory) -> Result<()> {
+    /// Goes back to the state in a run's directory, in which nothing is changed.
+    ///
+    /// # Errors
+    /// Where the checkpoint is not whole, is of another model, or knows of more metrics than there are.
+    pub(crate) fn restore(&mut self, directory: &mut RunDirectory) -> Result<()> {
         let path = RunDirectory::last(directory.path());
         let checkpoint = Checkpoint::read(&path)?;
         checkpoint.restore(&self.learner, &path)?;
+        directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
         self.progress = checkpoint.record.progress.clone();
         self.best_loss = checkpoint.best_loss();
-        if let (Some(length), false) = (self.progress.finished, self.is_over()) {
-            self.progress.finished = None;
-            self.progress.metrics_length = length;
-        }
-        directory.metrics().cut(self.progress.metrics_length)?;
         self.latest = Some(checkpoint);
-        self.directory = Some(directory);
         Ok(())
+    }
+
+    /// Goes on in a run's directory from the state that was restored, or from the start. A run that had ended goes on
+    /// if the config now lets it; its checkpoint says so before the lines of its end are cut off, so that at no moment
+    /// the checkpoint knows of lines that are not there.
+    pub(crate) fn reopen(&mut self, directory: RunDirectory) -> Result<()> {
+        self.directory = Some(directory);
+        if !self.is_over()
+            && let Some(lines) = self.progress.lines_before_end.take()
+        {
+            self.progress.finished = false;
+            self.progress.metrics_lines = lines;
+            if let Some(mut checkpoint) = self.latest.take() {
+                checkpoint.set_progress(self.progress.clone(), self.best_loss);
+                self.write_last(checkpoint)?;
+            }
+        }
+        let lines = self.progress.metrics_lines;
+        self.directory.as_mut().map_or(Ok(()), |directory| directory.metrics().cut(lines))
     }
 
     /// Whether everything is done, the test included.
     pub fn is_finished(&self) -> bool {
-        self.progress.finished.is_some()
+        self.progress.finished
     }
 
     /// The run's directory, if it has one.
@@ -192,6 +209,7 @@ impl Training {
             if let Flow::Stop = self.train_epoch(observer, stop, &mut samples)? {
                 return Ok(Flow::Stop);
             }
+            self.check_divergence()?;
             self.progress.evaluate_next = true;
         }
         let seconds = began.elapsed().as_secs_f64();
@@ -271,12 +289,14 @@ impl Training {
             self.append(&Line::Step(&report))?;
             observer.notice(&Event::Step(&report));
         }
-        if step.is_multiple_of(CHECK_EVERY)
-            && self.learner.sums().read().longest_streak >= BARREN_STEPS as f64
-        {
-            return Err(Error::Diverged { steps: BARREN_STEPS, step });
+        if step.is_multiple_of(CHECK_EVERY) { self.check_divergence() } else { Ok(()) }
+    }
+
+    fn check_divergence(&self) -> Result<()> {
+        match self.learner.sums().read().longest_streak >= BARREN_STEPS as f64 {
+            true => Err(Error::Diverged { steps: BARREN_STEPS, step: self.progress.step }),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn step_report(&self, head: &Head, batch: &Batch) -> StepReport {
@@ -335,18 +355,19 @@ impl Training {
     fn close_epoch(&mut self, report: &EpochReport, checkpoint: &mut Checkpoint) -> Result<()> {
         let is_whole = self.progress.batch >= self.feed.steps(Part::Train);
         self.progress.evaluate_next = false;
-        self.progress.length_before_end = self.metrics_length();
+        self.progress.lines_before_end = (!is_whole).then(|| self.metrics_lines());
         self.append(&Line::Epoch(report))?;
         if is_whole {
             self.progress.epoch += 1;
             self.progress.batch = 0;
-            self.progress.length_before_end = self.metrics_length();
         }
         if report.is_best {
-            self.best_loss = report.valid_loss.unwrap_or(f64::INFINITY);
+            // Whatever comes is better than no number.
+            let loss = report.valid_loss.filter(|loss| !loss.is_nan());
+            self.best_loss = loss.unwrap_or(f64::INFINITY);
             self.progress.best_epoch = Some(report.epoch);
         }
-        self.progress.metrics_length = self.metrics_length();
+        self.progress.metrics_lines = self.metrics_lines();
         checkpoint.set_progress(self.progress.clone(), self.best_loss);
         if report.is_best {
             match &self.directory {
@@ -375,12 +396,14 @@ impl Training {
                 accuracy: self.accuracy(&sums),
             });
         }
+        let lines = self.metrics_lines();
+        self.progress.lines_before_end.get_or_insert(lines);
         if let Some(report) = &test {
             self.append(&Line::Test(report))?;
             observer.notice(&Event::Test(report));
         }
-        self.progress.finished = Some(self.progress.length_before_end);
-        self.progress.metrics_length = self.metrics_length();
+        self.progress.finished = true;
+        self.progress.metrics_lines = self.metrics_lines();
         if let Some(mut checkpoint) = self.latest.take() {
             checkpoint.set_progress(self.progress.clone(), self.best_loss);
             self.write_last(checkpoint)?;
@@ -417,7 +440,7 @@ impl Training {
     }
 
     fn capture(&mut self) -> Checkpoint {
-        self.progress.metrics_length = self.metrics_length();
+        self.progress.metrics_lines = self.metrics_lines();
         Checkpoint::capture(
             &self.learner,
             self.record.clone(),
@@ -444,7 +467,7 @@ impl Training {
         self.directory.as_mut().map_or(Ok(()), |directory| directory.metrics().append(line))
     }
 
-    fn metrics_length(&mut self) -> u64 {
-        self.directory.as_mut().map_or(0, |directory| directory.metrics().length())
+    fn metrics_lines(&mut self) -> u64 {
+        self.directory.as_mut().map_or(0, |directory| directory.metrics().lines())
     }
 }
