@@ -1,5 +1,7 @@
 //! Pools over the two middle axes of images `[N, H, W, C]`.
 
+use std::ops::Range;
+
 use crate::device::cpu::{Cpu, Float, vector::LANES, vector::vectorised};
 use crate::device::{DType, Device};
 use crate::shape::Shape;
@@ -40,14 +42,14 @@ impl Windows {
     }
 
     /// Places along an axis of extent `extent` that window number `window` covers, padding left out.
-    fn places(&self, window: usize, extent: usize) -> std::ops::Range<usize> {
+    fn places(&self, window: usize, extent: usize) -> Range<usize> {
         let start = window * self.stride;
         start.saturating_sub(self.padding)
             ..(start + self.kernel).saturating_sub(self.padding).min(extent)
     }
 
     /// Of `windows` windows along an axis, those that cover `place`.
-    fn covering(&self, place: usize, windows: usize) -> std::ops::Range<usize> {
+    fn covering(&self, place: usize, windows: usize) -> Range<usize> {
         let padded = place + self.padding;
         let first = (padded + 1).saturating_sub(self.kernel).div_ceil(self.stride);
         first..(padded / self.stride + 1).min(windows)
@@ -59,36 +61,65 @@ impl Windows {
         offset(window.0, place.0) * self.kernel + offset(window.1, place.1)
     }
 
-    /// The places that window `(row, column)` covers.
-    fn pixels(
-        &self,
-        (row, column): (usize, usize),
-    ) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let columns = self.places(column, self.input[2]);
-        self.places(row, self.input[1])
-            .flat_map(move |row| columns.clone().map(move |column| (row, column)))
+    /// For each output pixel, the input pixels under its window.
+    fn covered(&self) -> Reach {
+        let axis = |axis: usize| -> Vec<_> {
+            (0..self.output[axis]).map(|window| self.places(window, self.input[axis])).collect()
+        };
+        Reach { from: self.input, to: self.output, rows: axis(1), columns: axis(2) }
     }
 
-    /// The windows that cover pixel `(row, column)`.
-    fn windows(
-        &self,
-        (row, column): (usize, usize),
-    ) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let columns = self.covering(column, self.output[2]);
-        self.covering(row, self.output[1])
-            .flat_map(move |row| columns.clone().map(move |column| (row, column)))
+    /// For each input pixel, the output pixels whose windows cover it.
+    fn covering_all(&self) -> Reach {
+        let axis = |axis: usize| -> Vec<_> {
+            (0..self.input[axis]).map(|place| self.covering(place, self.output[axis])).collect()
+        };
+        Reach { from: self.output, to: self.input, rows: axis(1), columns: axis(2) }
     }
 }
 
-/// Number of an image's pixel `(row, column)`.
-fn pixel(shape: Shape, image: usize, (row, column): (usize, usize)) -> usize {
-    (image * shape[1] + row) * shape[2] + column
+/// For each pixel of `to`, a rectangle of pixels of `from`: its rows go by the pixel's row, its columns by the column.
+struct Reach {
+    from: Shape,
+    to: Shape,
+    rows: Vec<Range<usize>>,
+    columns: Vec<Range<usize>>,
 }
 
-/// Image and place of a pixel's number.
-fn place(shape: Shape, pixel: usize) -> (usize, (usize, usize)) {
-    let (line, column) = (pixel / shape[2], pixel % shape[2]);
-    (line / shape[1], (line % shape[1], column))
+impl Reach {
+    /// The rectangle of a pixel, and the number of its first pixel.
+    #[inline(always)]
+    fn of(&self, at: Place) -> (Range<usize>, Range<usize>, usize) {
+        let (rows, columns) = (self.rows[at.row].clone(), self.columns[at.column].clone());
+        let corner = (at.image * self.from[1] + rows.start) * self.from[2] + columns.start;
+        (rows, columns, corner)
+    }
+}
+
+/// A pixel of a batch of images.
+#[derive(Clone, Copy)]
+struct Place {
+    image: usize,
+    row: usize,
+    column: usize,
+}
+
+impl Place {
+    fn of(shape: Shape, pixel: usize) -> Self {
+        let (line, column) = (pixel / shape[2], pixel % shape[2]);
+        Place { image: line / shape[1], row: line % shape[1], column }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, shape: Shape) {
+        self.column += 1;
+        if self.column == shape[2] {
+            (self.column, self.row) = (0, self.row + 1);
+        }
+        if self.row == shape[1] {
+            (self.row, self.image) = (0, self.image + 1);
+        }
+    }
 }
 
 /// Pixels of one task.
@@ -164,58 +195,86 @@ fn max_forward<T: Float, I: Tap>(
     let length = pixels_per_task(channels) * channels;
     let (values, pitch) = (x.read::<T>(), x.pitch());
     let (mut y, mut taps) = (y.write::<T>(), taps.write::<I>());
-    let work = values.len();
+    let (work, reach) = (values.len(), windows.covered());
     cpu.pieces2((&mut y, length), (&mut taps, length), work, |task, y, taps| {
-        max_pixels(&values, pitch, windows, task * pixels_per_task(channels), y, taps);
+        let first = task * pixels_per_task(channels);
+        max_pixels(&values, pitch, windows, &reach, first, y, taps);
     });
+}
+
+/// Where the elements under a window lie, and the numbers of their places in it.
+#[derive(Clone, Copy)]
+struct Window {
+    start: usize,
+    height: usize,
+    width: usize,
+    /// From one row of the image to the next, and from one pixel.
+    line: usize,
+    pitch: usize,
+    first_tap: usize,
+    kernel: usize,
+}
+
+/// The largest of [`LANES`] channels under a window, and where it lies.
+#[inline(always)]
+fn max_lanes<T: Float, I: Tap>(x: &[T], window: Window) -> ([T; LANES], [I; LANES]) {
+    let Window { start, height, width, line, pitch, first_tap, kernel } = window;
+    let (mut best, mut tap) = ([-T::INFINITY; LANES], [I::from_usize(first_tap); LANES]);
+    for row in 0..height {
+        for column in 0..width {
+            let values = &x[start + row * line + column * pitch..][..LANES];
+            let own = I::from_usize(first_tap + row * kernel + column);
+            for lane in 0..LANES {
+                let value = values[lane];
+                let wins = (value > best[lane]) | is_nan(value);
+                best[lane] = if wins { value } else { best[lane] };
+                tap[lane] = if wins { own } else { tap[lane] };
+            }
+        }
+    }
+    (best, tap)
 }
 
 vectorised! {
     /// The outputs from pixel `first` on.
     fn max_pixels[T: Float, I: Tap](
-        x: &[T], pitch: usize, windows: Windows, first: usize, y: &mut [T], taps: &mut [I],
+        x: &[T], pitch: usize, windows: Windows, reach: &Reach, first: usize, y: &mut [T], taps: &mut [I],
     ) {
         let channels = windows.input[3].max(1);
-        let pixels = y.chunks_mut(channels).zip(taps.chunks_mut(channels));
-        for (number, (y, taps)) in pixels.enumerate() {
-            let (image, window) = place(windows.output, first + number);
-            let (rows, columns) =
-                (windows.places(window.0, windows.input[1]), windows.places(window.1, windows.input[2]));
-            let first_tap = I::from_usize(windows.tap(window, (rows.start, columns.start)));
+        let (line, kernel) = (windows.input[2] * pitch, windows.kernel);
+        let mut at = Place::of(windows.output, first);
+        for (y, taps) in y.chunks_mut(channels).zip(taps.chunks_mut(channels)) {
+            let (rows, columns, corner) = reach.of(at);
+            let first_tap = windows.tap((at.row, at.column), (rows.start, columns.start));
+            let (height, width) = (rows.len(), columns.len());
+            let mut window = Window { start: corner * pitch, height, width, line, pitch, first_tap, kernel };
             let mut start = 0;
             while start + LANES <= channels {
-                let (mut best, mut tap) = ([-T::INFINITY; LANES], [first_tap; LANES]);
-                for row in rows.clone() {
-                    for column in columns.clone() {
-                        let from = pixel(windows.input, image, (row, column)) * pitch + start;
-                        let values = &x[from..from + LANES];
-                        let own = I::from_usize(windows.tap(window, (row, column)));
-                        for lane in 0..LANES {
-                            let value = values[lane];
-                            let wins = (value > best[lane]) | is_nan(value);
-                            best[lane] = if wins { values[lane] } else { best[lane] };
-                            tap[lane] = if wins { own } else { tap[lane] };
-                        }
-                    }
-                }
+                // The commonest window, with its loops unrolled.
+                let (best, tap) = match (height, width, kernel) {
+                    (2, 2, 2) => max_lanes(x, Window { height: 2, width: 2, kernel: 2, first_tap: 0, ..window }),
+                    _ => max_lanes::<T, I>(x, window),
+                };
                 y[start..start + LANES].copy_from_slice(&best);
                 taps[start..start + LANES].copy_from_slice(&tap);
                 start += LANES;
+                window.start += LANES;
             }
-            let (y, taps) = (&mut y[start..], &mut taps[start..]);
-            y.fill(-T::INFINITY);
-            taps.fill(first_tap);
-            for row in rows {
-                for column in columns.clone() {
-                    let from = pixel(windows.input, image, (row, column)) * pitch + start;
-                    let own = I::from_usize(windows.tap(window, (row, column)));
-                    for ((y, tap), value) in y.iter_mut().zip(taps.iter_mut()).zip(&x[from..]) {
-                        let wins = (*value > *y) | is_nan(*value);
-                        *y = if wins { *value } else { *y };
-                        *tap = if wins { own } else { *tap };
+            for c in start..channels {
+                (y[c], taps[c]) = (-T::INFINITY, I::from_usize(first_tap));
+            }
+            for row in 0..if start < channels { height } else { 0 } {
+                for column in 0..width {
+                    let values = &x[(corner + row * windows.input[2] + column) * pitch..][..channels];
+                    let own = I::from_usize(first_tap + row * kernel + column);
+                    for c in start..channels {
+                        let wins = (values[c] > y[c]) | is_nan(values[c]);
+                        y[c] = if wins { values[c] } else { y[c] };
+                        taps[c] = if wins { own } else { taps[c] };
                     }
                 }
             }
+            at.advance(windows.output);
         }
     }
 }
@@ -230,38 +289,47 @@ fn max_backward<T: Float, I: Tap>(
 ) {
     let (upstream, dy_pitch, taps) = (dy.read::<T>(), dy.pitch(), taps.read::<I>());
     let pitch = dx.pitch();
-    let count = pixels_per_task(pitch);
+    let (count, reach) = (pixels_per_task(pitch), windows.covering_all());
     cpu.pieces(&mut dx.write::<T>(), count * pitch, windows.input.elements(), |task, dx| {
-        max_gradients(&upstream, dy_pitch, &taps, windows, task * count, dx, pitch, add);
+        let first = task * count;
+        max_gradients(&upstream, dy_pitch, &taps, windows, &reach, first, dx, pitch, add);
     });
 }
 
 vectorised! {
     /// Each input pixel collects from the windows that chose it, so that no two tasks write one place.
     fn max_gradients[T: Float, I: Tap](
-        dy: &[T], dy_pitch: usize, taps: &[I], windows: Windows, first: usize, dx: &mut [T], dx_pitch: usize, add: bool,
+        dy: &[T], dy_pitch: usize, taps: &[I], windows: Windows, reach: &Reach, first: usize,
+        dx: &mut [T], dx_pitch: usize, add: bool,
     ) {
         let channels = windows.input[3];
-        for (number, dx) in dx.chunks_mut(dx_pitch.max(1)).enumerate() {
+        let mut at = Place::of(windows.input, first);
+        for dx in dx.chunks_mut(dx_pitch.max(1)) {
             let dx = &mut dx[..channels];
-            let (image, at) = place(windows.input, first + number);
+            let (rows, columns, corner) = reach.of(at);
             let mut add = add;
-            for window in windows.windows(at) {
-                let from = pixel(windows.output, image, window);
-                let dy = &dy[from * dy_pitch..from * dy_pitch + channels];
-                let taps = &taps[from * channels..(from + 1) * channels];
-                let own = I::from_usize(windows.tap(window, at));
-                let sources = dx.iter_mut().zip(dy.iter().zip(taps));
-                if add {
-                    sources.for_each(|(dx, (dy, tap))| *dx += if *tap == own { *dy } else { T::ZERO });
-                } else {
-                    sources.for_each(|(dx, (dy, tap))| *dx = if *tap == own { *dy } else { T::ZERO });
+            for row in rows.clone() {
+                for column in columns.clone() {
+                    let from = corner + (row - rows.start) * windows.output[2] + column - columns.start;
+                    let dy = &dy[from * dy_pitch..][..channels];
+                    let taps = &taps[from * channels..][..channels];
+                    let own = I::from_usize(windows.tap((row, column), (at.row, at.column)));
+                    if add {
+                        for c in 0..channels {
+                            dx[c] += if taps[c] == own { dy[c] } else { T::ZERO };
+                        }
+                    } else {
+                        for c in 0..channels {
+                            dx[c] = if taps[c] == own { dy[c] } else { T::ZERO };
+                        }
+                    }
+                    add = true;
                 }
-                add = true;
             }
             if !add {
                 dx.fill(T::ZERO);
             }
+            at.advance(windows.input);
         }
     }
 }
@@ -277,20 +345,14 @@ fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
     let factor = T::from_f64(1.0 / (windows.kernel * windows.kernel) as f64);
     let to = Sums { factor, add: false };
     match x.device() {
-        Device::Cpu(cpu) => gather(cpu, x, &y, to, |pixel_number| {
-            let (image, window) = place(windows.output, pixel_number);
-            windows.pixels(window).map(move |at| pixel(windows.input, image, at))
-        }),
+        Device::Cpu(cpu) => add_rectangles(cpu, x, &y, &windows.covered(), to),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
         let to = Sums { factor, add: slot.add };
         match dy.device() {
-            Device::Cpu(cpu) => gather(cpu, dy, &slot.tensor, to, |pixel_number| {
-                let (image, at) = place(windows.input, pixel_number);
-                windows.windows(at).map(move |window| pixel(windows.output, image, window))
-            }),
+            Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &windows.covering_all(), to),
         }
     })
 }
@@ -307,20 +369,48 @@ fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
     let y = x.empty_like([shape[0], shape[3]]);
     let factor = T::from_f64(1.0 / pixels as f64);
     match x.device() {
-        Device::Cpu(cpu) => gather(cpu, x, &y, Sums { factor, add: false }, |image| {
-            image * pixels..(image + 1) * pixels
-        }),
+        Device::Cpu(cpu) => average_images(cpu, x, &y, factor),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
+        let reach = Reach {
+            from: Shape::from([shape[0], 1, 1, shape[3]]),
+            to: shape,
+            rows: vec![0..1; shape[1]],
+            columns: vec![0..1; shape[2]],
+        };
         let to = Sums { factor, add: slot.add };
         match dy.device() {
-            Device::Cpu(cpu) => {
-                gather(cpu, dy, &slot.tensor, to, |pixel| std::iter::once(pixel / pixels))
-            }
+            Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &reach, to),
         }
     })
+}
+
+fn average_images<T: Float>(cpu: &Cpu, x: &Tensor, y: &Tensor, factor: T) {
+    let (shape, pitch, channels) = (x.shape(), x.pitch(), y.pitch());
+    let (values, pixels) = (x.read::<T>(), shape[1] * shape[2]);
+    let count = pixels_per_task(pitch * pixels);
+    cpu.pieces(&mut y.write::<T>(), count * channels, values.len(), |task, y| {
+        y.fill(T::ZERO);
+        for (number, y) in y.chunks_mut(channels).enumerate() {
+            let start = (task * count + number) * pixels * pitch;
+            let end = start + ((pixels * pitch).min(values.len() - start));
+            add_rows(&values[start..end], pitch, y);
+            y.iter_mut().for_each(|y| *y = *y * factor);
+        }
+    });
+}
+
+vectorised! {
+    /// `sums[c] += sum over rows of x[row * pitch + c]`.
+    fn add_rows[T: Float](x: &[T], pitch: usize, sums: &mut [T]) {
+        for row in x.chunks(pitch) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += *x;
+            }
+        }
+    }
 }
 
 /// What becomes of a sum: `to = factor sum`, or `to += factor sum`.
@@ -330,45 +420,72 @@ struct Sums<T> {
     add: bool,
 }
 
-/// For each row of `to`, the sum of those rows of `from` that `rows` names.
-fn gather<T: Float, R: Iterator<Item = usize>>(
-    cpu: &Cpu,
-    from: &Tensor,
-    to: &Tensor,
-    sums: Sums<T>,
-    rows: impl Fn(usize) -> R + Sync,
-) {
-    let (channels, pitch, from_pitch) = (to.shape().columns(), to.pitch(), from.pitch());
+/// For each pixel of `to`, the sum of its rectangle's pixels.
+fn add_rectangles<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, reach: &Reach, sums: Sums<T>) {
+    let (pitch, from_pitch) = (to.pitch(), from.pitch());
     let work = from.shape().elements().max(to.shape().elements());
     // A task's size follows what it reads where that is more than it writes.
     let reads = (from.shape().rows() / to.shape().rows().max(1)).max(1);
     let count = pixels_per_task(pitch * reads);
     let values = from.read::<T>();
     cpu.pieces(&mut to.write::<T>(), count * pitch, work, |task, to| {
-        let mut buffer = vec![T::ZERO; channels];
-        for (number, to) in to.chunks_mut(pitch.max(1)).enumerate() {
-            buffer.fill(T::ZERO);
-            for row in rows(task * count + number) {
-                add_row(&values[row * from_pitch..row * from_pitch + channels], &mut buffer);
-            }
-            store_row(&buffer, sums.factor, sums.add, &mut to[..channels]);
-        }
+        let mut buffer = vec![T::ZERO; reach.to[3]];
+        add_pixels(&values, from_pitch, reach, task * count, &mut buffer, to, pitch, sums);
     });
 }
 
 vectorised! {
-    fn add_row[T: Float](from: &[T], sums: &mut [T]) {
-        sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += *value);
+    fn add_pixels[T: Float](
+        from: &[T], from_pitch: usize, reach: &Reach, first: usize, buffer: &mut [T],
+        to: &mut [T], pitch: usize, sums: Sums<T>,
+    ) {
+        let (channels, width) = (reach.to[3], reach.from[2]);
+        let mut at = Place::of(reach.to, first);
+        for to in to.chunks_mut(pitch.max(1)) {
+            let (rows, columns, corner) = reach.of(at);
+            let pixel = |row: usize, column: usize| {
+                &from[(corner + row * width + column) * from_pitch..][..channels]
+            };
+            let to = &mut to[..channels];
+            match (rows.len(), columns.len()) {
+                (1, 1) => store(pixel(0, 0), sums, to),
+                (2, 2) => {
+                    let buffer = &mut buffer[..channels];
+                    let (a, b, c, d) = (pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1));
+                    for i in 0..channels {
+                        buffer[i] = a[i] + b[i] + c[i] + d[i];
+                    }
+                    store(buffer, sums, to);
+                }
+                (height, width) => {
+                    let buffer = &mut buffer[..channels];
+                    buffer.fill(T::ZERO);
+                    for row in 0..height {
+                        for column in 0..width {
+                            let from = pixel(row, column);
+                            for i in 0..channels {
+                                buffer[i] += from[i];
+                            }
+                        }
+                    }
+                    store(buffer, sums, to);
+                }
+            }
+            at.advance(reach.to);
+        }
     }
 }
 
-vectorised! {
-    fn store_row[T: Float](sums: &[T], factor: T, add: bool, to: &mut [T]) {
-        let pairs = to.iter_mut().zip(sums);
-        if add {
-            pairs.for_each(|(to, sum)| *to += *sum * factor);
-        } else {
-            pairs.for_each(|(to, sum)| *to = *sum * factor);
+#[inline(always)]
+fn store<T: Float>(values: &[T], Sums { factor, add }: Sums<T>, to: &mut [T]) {
+    let values = &values[..to.len()];
+    if add {
+        for i in 0..to.len() {
+            to[i] += values[i] * factor;
+        }
+    } else {
+        for i in 0..to.len() {
+            to[i] = values[i] * factor;
         }
     }
 }
