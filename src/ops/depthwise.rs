@@ -1,15 +1,20 @@
 //! Depthwise convolution: every channel has a kernel of its own.
 
+mod rows;
+
+use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
-use crate::device::cpu::vector::{multiply_add, vectorised};
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::conv2d::output_extent;
 use crate::ops::reduce::add_column_sums;
-use crate::tape::{Gradients, record};
+use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Partial sums of the weight's gradient at most, each over some of the images.
 const PARTIALS: usize = 16;
+
+/// Pixels a task computes, if there are so many.
+const PIXELS: usize = 256;
 
 /// The extents of one depthwise convolution.
 #[derive(Clone, Copy)]
@@ -51,21 +56,21 @@ impl Geometry {
         self.out_height * self.out_width
     }
 
-    /// Calls `visit(output pixel, tap, input pixel)` for every pair inside one image.
-    fn taps(&self, mut visit: impl FnMut(usize, usize, usize)) {
-        for pixel in 0..self.out_pixels() {
-            let (p, q) = (pixel / self.out_width, pixel % self.out_width);
-            for tap in 0..self.kernel_height * self.kernel_width {
-                let row = p * self.stride + tap / self.kernel_width;
-                let column = q * self.stride + tap % self.kernel_width;
-                let inside = row >= self.padding && column >= self.padding;
-                let (row, column) =
-                    (row.wrapping_sub(self.padding), column.wrapping_sub(self.padding));
-                if inside && row < self.height && column < self.width {
-                    visit(pixel, tap, row * self.width + column);
-                }
-            }
-        }
+    fn forward_grid(&self) -> Grid {
+        let Geometry { stride, padding, .. } = *self;
+        let rows = Axis::forward(self.height, self.out_height, self.kernel_height, stride, padding);
+        let columns = Axis::forward(self.width, self.out_width, self.kernel_width, stride, padding);
+        Grid::new(rows, columns, self.kernel_width)
+    }
+
+    /// Every `stride`-th row and column of the input from a place on, and the output's pixels that read them.
+    fn backward_grid(&self, [y, x]: [usize; 2]) -> Grid {
+        let Geometry { stride, padding, .. } = *self;
+        let rows =
+            Axis::backward(self.height, self.out_height, self.kernel_height, stride, padding, y);
+        let columns =
+            Axis::backward(self.width, self.out_width, self.kernel_width, stride, padding, x);
+        Grid::new(rows, columns, self.kernel_width)
     }
 }
 
@@ -116,15 +121,6 @@ fn typed<T: Float>(
     })
 }
 
-vectorised! {
-    /// `to[c] += x[c] y[c]`.
-    fn add_products[T: Float](x: &[T], y: &[T], to: &mut [T]) {
-        for (to, (x, y)) in to.iter_mut().zip(x.iter().zip(y)) {
-            *to = multiply_add::<FUSED, T>(*x, *y, *to);
-        }
-    }
-}
-
 fn forward<T: Float>(
     cpu: &Cpu,
     x: &Tensor,
@@ -133,22 +129,62 @@ fn forward<T: Float>(
     out: &Tensor,
     geometry: Geometry,
 ) {
-    let (channels, pitch, pixels) = (geometry.channels, x.pitch(), geometry.out_pixels());
+    let Geometry { channels, out_height, out_width, .. } = geometry;
     let (images, weights) = (x.read::<T>(), weight.read::<T>());
     let bias = bias.map(|bias| bias.read::<T>());
-    let bias = bias.as_deref();
-    let mut to = out.write::<T>();
+    let start = bias.as_deref().map_or(Start::Zero, Start::Bias);
+    let (pitch, mut to) = (x.pitch(), out.write::<T>());
     let work = to.len() * geometry.kernel_height * geometry.kernel_width;
-    cpu.pieces(&mut to, pixels * channels, work, |image, to| {
-        match bias {
-            Some(bias) => to.chunks_mut(channels).for_each(|row| row.copy_from_slice(bias)),
-            None => to.fill(T::ZERO),
+    let (grid, length) = (geometry.forward_grid(), out_width * channels);
+    let rows = PIXELS.div_ceil(out_width);
+    cpu.pieces(&mut to, rows * length, work, |task, to| {
+        for (row, to) in (task * rows..).zip(to.chunks_mut(length)) {
+            let x = &images[row / out_height * geometry.height * geometry.width * pitch..];
+            grid.runs(row % out_height, (pitch, channels), |first, pixels, taps| {
+                let to = &mut to[first * channels..];
+                let source_step = grid.step(pitch);
+                let run = Run { pixels, channels, source_step, out_step: channels };
+                convolve(x, &weights, taps, to, run, start);
+            });
         }
-        let x = &images[image * geometry.height * geometry.width * pitch..];
-        geometry.taps(|out, tap, pixel| {
-            let to = &mut to[out * channels..][..channels];
-            add_products(&x[pixel * pitch..], &weights[tap * channels..], to);
-        });
+    });
+}
+
+fn input_gradient<T: Float>(
+    cpu: &Cpu,
+    weight: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+    geometry: Geometry,
+) {
+    let Geometry { channels, height, width, stride, .. } = geometry;
+    let (weights, out_gradient) = (weight.read::<T>(), dy.read::<T>());
+    let (dx_pitch, pitch) = (slot.tensor.pitch(), dy.pitch());
+    let start = if slot.add { Start::Output } else { Start::Zero };
+    let grids: Vec<_> = (0..stride * stride)
+        .map(|phase| geometry.backward_grid([phase / stride, phase % stride]))
+        .collect();
+    let (rows, length) = (PIXELS.div_ceil(width), width * dx_pitch);
+    let work = geometry.images * height * width * channels * weight.shape().rows();
+    cpu.pieces(&mut slot.tensor.write::<T>(), rows * length, work, |task, dx| {
+        for (row, dx) in (task * rows..).zip(dx.chunks_mut(length)) {
+            let (image, y) = (row / height, row % height);
+            let dy = &out_gradient[image * geometry.out_pixels() * pitch..];
+            for (phase, grid) in grids[y % stride * stride..][..stride].iter().enumerate() {
+                grid.runs(y / stride, (pitch, channels), |first, pixels, taps| {
+                    let dx = &mut dx[(phase + first * stride) * dx_pitch..];
+                    let (source_step, out_step) = (grid.step(pitch), stride * dx_pitch);
+                    convolve(
+                        dy,
+                        &weights,
+                        taps,
+                        dx,
+                        Run { pixels, channels, source_step, out_step },
+                        start,
+                    );
+                });
+            }
+        }
     });
 }
 
@@ -160,39 +196,43 @@ fn backward<T: Float>(
     (gradients, has_bias): (&mut Gradients, bool),
     geometry: Geometry,
 ) {
-    let (channels, pixels) = (geometry.channels, geometry.out_pixels());
-    let (pitch, dy_pitch) = (x.pitch(), dy.pitch());
-    let image_pixels = geometry.height * geometry.width;
-    let work = pixels * channels * geometry.images * weight.shape().rows();
-    let out_gradient = dy.read::<T>();
-    if let Some(dx) = gradients.sum_slot(0, x) {
-        let (weights, dx_pitch) = (weight.read::<T>(), dx.pitch());
-        cpu.pieces(&mut dx.write::<T>(), image_pixels * dx_pitch, work, |image, dx| {
-            let dy = &out_gradient[image * pixels * dy_pitch..];
-            geometry.taps(|out, tap, pixel| {
-                let to = &mut dx[pixel * dx_pitch..][..channels];
-                add_products(&dy[out * dy_pitch..], &weights[tap * channels..], to);
-            });
-        });
+    if let Some(slot) = gradients.slot(0, x) {
+        input_gradient::<T>(cpu, weight, dy, &slot, geometry);
     }
+    let out_gradient = dy.read::<T>();
     if let Some(dw) = gradients.sum_slot(1, weight) {
-        let (images, mut dw) = (x.read::<T>(), dw.write::<T>());
-        let group = geometry.images.div_ceil(PARTIALS).max(1);
-        let length = dw.len();
-        let mut sums = vec![T::ZERO; geometry.images.div_ceil(group) * length];
-        cpu.pieces(&mut sums, length, work, |task, sums| {
-            for image in task * group..((task + 1) * group).min(geometry.images) {
-                let x = &images[image * image_pixels * pitch..];
-                let dy = &out_gradient[image * pixels * dy_pitch..];
-                geometry.taps(|out, tap, pixel| {
-                    let to = &mut sums[tap * channels..][..channels];
-                    add_products(&dy[out * dy_pitch..], &x[pixel * pitch..], to);
-                });
-            }
-        });
-        add_column_sums(cpu, &sums, length, &mut dw);
+        let x = (&x.read::<T>()[..], x.pitch());
+        add_weight_gradient(cpu, x, (&out_gradient, dy.pitch()), &mut dw.write::<T>(), geometry);
     }
     if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
-        add_column_sums(cpu, &out_gradient, dy_pitch, &mut db.write::<T>());
+        add_column_sums(cpu, &out_gradient, dy.pitch(), &mut db.write::<T>());
     }
+}
+
+fn add_weight_gradient<T: Float>(
+    cpu: &Cpu,
+    (x, pitch): (&[T], usize),
+    (dy, dy_pitch): (&[T], usize),
+    dw: &mut [T],
+    geometry: Geometry,
+) {
+    let Geometry { images, channels, out_height, out_width, .. } = geometry;
+    let (grid, length) = (geometry.forward_grid(), dw.len());
+    let group = images.div_ceil(PARTIALS).max(1);
+    let work = geometry.out_pixels() * images * length;
+    let mut sums = vec![T::ZERO; images.div_ceil(group) * length];
+    cpu.pieces(&mut sums, length, work, |task, sums| {
+        for image in task * group..((task + 1) * group).min(images) {
+            let x = &x[image * geometry.height * geometry.width * pitch..];
+            for row in 0..out_height {
+                let dy = &dy[(image * out_height + row) * out_width * dy_pitch..];
+                grid.runs(row, (pitch, channels), |first, pixels, taps| {
+                    let source_step = grid.step(pitch);
+                    let run = Run { pixels, channels, source_step, out_step: dy_pitch };
+                    correlate(x, &dy[first * dy_pitch..], taps, sums, run);
+                });
+            }
+        }
+    });
+    add_column_sums(cpu, &sums, length, dw);
 }

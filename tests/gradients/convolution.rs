@@ -2,9 +2,9 @@
 
 use alrao::ops::conv2d::{Conv2dConfig, conv2d};
 use alrao::ops::depthwise::depthwise_conv2d;
-use alrao::{DType, Device, Tape, Tensor};
+use alrao::{DType, Device, DeviceKind, Tape, Tensor};
 
-use super::{Row, draw, row};
+use super::{Row, draw, objective, row};
 
 fn config(stride: usize, padding: usize, groups: usize) -> Conv2dConfig {
     Conv2dConfig { stride, padding, groups }
@@ -102,33 +102,103 @@ fn by_channel() -> Vec<Row> {
     ]
 }
 
+/// Rows that are work for several threads: too many elements for central differences.
+fn large() -> Vec<Row> {
+    vec![
+        conv("conv2d of colours", [&[3, 20, 21, 3], &[40, 3, 3, 3], &[40]], config(1, 1, 1)),
+        conv("conv2d of colours, stride 2", [&[3, 25, 26, 3], &[33, 5, 5, 3]], config(2, 2, 1)),
+        conv("conv2d 1x1, wider", [&[2, 19, 20, 24], &[40, 1, 1, 24], &[40]], config(1, 0, 1)),
+        conv("conv2d 1x1, narrower", [&[2, 19, 20, 40], &[17, 1, 1, 40]], config(1, 0, 1)),
+        conv("conv2d 1x1, groups", [&[2, 19, 20, 40], &[48, 1, 1, 20]], config(1, 0, 2)),
+        conv("conv2d 3x3", [&[3, 12, 13, 20], &[40, 3, 3, 20], &[40]], config(1, 1, 1)),
+        conv("conv2d 3x3, stride 2", [&[3, 14, 15, 20], &[40, 3, 3, 20]], config(2, 1, 1)),
+        conv("conv2d of small images", [&[19, 4, 4, 24], &[33, 3, 3, 24]], config(1, 1, 1)),
+        conv("conv2d of many weights", [&[4, 3, 3, 160], &[200, 3, 3, 160]], config(1, 1, 1)),
+        depthwise("depthwise", [&[5, 20, 21, 40], &[3, 3, 40], &[40]], 1, 1),
+        depthwise("depthwise, stride 2", [&[5, 20, 21, 40], &[3, 3, 40]], 2, 1),
+        depthwise("depthwise of small images", [&[19, 4, 4, 48], &[3, 3, 48]], 1, 1),
+        row("conv2d 1x1 of a slice", [&[2, 19, 20, 50], &[24, 1, 1, 40]], |x| {
+            conv2d(&x[0].slice(3, 3, 40), &x[1], None, config(1, 0, 1)).slice(3, 1, 20).square()
+        }),
+        row("depthwise of a slice", [&[2, 19, 20, 50], &[3, 3, 40]], |x| {
+            depthwise_conv2d(&x[0].slice(3, 3, 40), &x[1], None, 1, 1).slice(3, 1, 20).square()
+        }),
+    ]
+}
+
+/// A row's output and its inputs' gradients.
+fn results(row: &Row, device: &Device, dtype: DType) -> Vec<Vec<f64>> {
+    let tape = Tape::new();
+    let x: Vec<Tensor> = (row.shapes.iter().enumerate())
+        .map(|(number, shape)| {
+            Tensor::from_f64s(device, *shape, dtype, &draw(*shape, number as u64))
+        })
+        .map(|tensor| tape.watch(&tensor))
+        .collect();
+    let y = (row.op)(&x);
+    let upstream = Tensor::from_f64s(device, y.shape(), dtype, &draw(y.shape(), 99));
+    tape.backward(&y.mul(&upstream).sum());
+    let mut results = vec![y.to_f64s()];
+    results.extend(x.iter().map(|x| tape.gradient(x).expect("a gradient").to_f64s()));
+    results
+}
+
 /// The rows above run in f64, the processor's own vectors in f32: both must agree to f32's rounding.
 #[test]
 fn single_precision_agrees_with_double() {
     let device = Device::cpu();
-    for row in rows() {
-        let inputs: Vec<Vec<f64>> = (row.shapes.iter().enumerate())
-            .map(|(number, shape)| draw(*shape, number as u64))
-            .collect();
-        let run = |dtype: DType| {
-            let tape = Tape::new();
-            let x: Vec<Tensor> = (row.shapes.iter().zip(&inputs))
-                .map(|(shape, values)| Tensor::from_f64s(&device, *shape, dtype, values))
-                .map(|tensor| tape.watch(&tensor))
-                .collect();
-            let y = (row.op)(&x);
-            let upstream = Tensor::from_f64s(&device, y.shape(), dtype, &draw(y.shape(), 99));
-            tape.backward(&y.mul(&upstream).sum());
-            let mut results = vec![y.to_f64s()];
-            results.extend(x.iter().map(|x| tape.gradient(x).expect("a gradient").to_f64s()));
-            results
-        };
+    for row in rows().into_iter().chain(large()) {
+        let run = |dtype| results(&row, &device, dtype);
         for (number, (single, double)) in run(DType::F32).iter().zip(run(DType::F64)).enumerate() {
             let largest = double.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
             for (a, b) in single.iter().zip(&double) {
                 let fits = (a - b).abs() <= 1e-5 * (1.0 + largest);
                 assert!(fits, "{}: result {number}: {a} in f32, {b} in f64", row.name);
             }
+        }
+    }
+}
+
+/// The large rows in f64 against a central difference along one direction.
+#[test]
+fn large_gradients_agree_with_a_difference() {
+    let device = Device::cpu();
+    for row in large() {
+        let inputs: Vec<_> = (row.shapes.iter().enumerate())
+            .map(|(number, shape)| draw(*shape, number as u64))
+            .collect();
+        let (_, gradients) = objective(&row, &inputs, &device);
+        for (number, gradient) in gradients.iter().enumerate() {
+            let direction = draw(row.shapes[number], 50 + number as u64);
+            let at = |distance: f64| {
+                let mut moved = inputs.clone();
+                for (x, d) in moved[number].iter_mut().zip(&direction) {
+                    *x += distance * d;
+                }
+                objective(&row, &moved, &device).0
+            };
+            let difference = (at(1e-4) - at(-1e-4)) / 2e-4;
+            let gradient = gradient.to_f64s();
+            let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+            let scale: f64 = gradient.iter().zip(&direction).map(|(g, d)| (g * d).abs()).sum();
+            let fits = (slope - difference).abs() <= 1e-7 * scale;
+            assert!(fits, "{}: input {number}: {slope} against {difference}", row.name);
+        }
+    }
+}
+
+#[test]
+fn convolutions_do_not_depend_on_the_number_of_threads() {
+    let device =
+        |threads| Device::open_with_threads(DeviceKind::Cpu, Some(threads)).expect("a CPU");
+    let (one, three) = (device(1), device(3));
+    for row in large() {
+        for dtype in [DType::F32, DType::F64] {
+            let bits = |device: &Device| -> Vec<Vec<u64>> {
+                let results = results(&row, device, dtype);
+                results.iter().map(|all| all.iter().map(|x| x.to_bits()).collect()).collect()
+            };
+            assert!(bits(&one) == bits(&three), "{} in {dtype:?}", row.name);
         }
     }
 }

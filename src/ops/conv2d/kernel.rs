@@ -4,9 +4,9 @@
 #[cfg(target_arch = "x86_64")]
 use crate::device::DType;
 use crate::device::cpu::Float;
+use crate::device::cpu::vector::{LANES, multiply_add, vectorised};
 #[cfg(target_arch = "x86_64")]
 use crate::device::cpu::vector::{Level, level};
-use crate::device::cpu::vector::{multiply_add, vectorised};
 
 /// Rows of sums that stay in registers: pixels, or features of a weight's gradient.
 pub(super) const ROWS: usize = 8;
@@ -127,14 +127,24 @@ vectorised! {
 vectorised! {
     fn store[T: Float](sums: &Sums<T>, out: &mut [T], target: &Target, width: usize, start: Start<'_, T>) {
         for (sums, offset) in sums.iter().zip(target.offsets).take(target.pixels) {
-            let out = &mut out[offset..offset + width];
-            match start {
-                Start::Zero => out.copy_from_slice(&sums[..width]),
-                Start::Output => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum),
-                Start::Bias(bias) => {
-                    let pairs = out.iter_mut().zip(sums.iter().zip(bias));
-                    pairs.for_each(|(out, (sum, bias))| *out = *sum + *bias);
+            let (wholes, rest) = out[offset..offset + width].as_chunks_mut::<LANES>();
+            let whole = wholes.len() * LANES;
+            for (index, out) in wholes.iter_mut().enumerate() {
+                let first = index * LANES;
+                for lane in 0..LANES {
+                    out[lane] = match start {
+                        Start::Zero => sums[first + lane],
+                        Start::Output => out[lane] + sums[first + lane],
+                        Start::Bias(bias) => sums[first + lane] + bias[first + lane],
+                    };
                 }
+            }
+            for (index, out) in rest.iter_mut().enumerate() {
+                *out = match start {
+                    Start::Zero => sums[whole + index],
+                    Start::Output => *out + sums[whole + index],
+                    Start::Bias(bias) => sums[whole + index] + bias[whole + index],
+                };
             }
         }
     }

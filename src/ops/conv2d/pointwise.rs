@@ -13,6 +13,10 @@ const PIXELS: usize = 256;
 /// Pixels that all panels of weights meet before the next ones: they stay in the nearest caches.
 const NEAR: usize = 64;
 
+/// Up to this many weights stay in the nearest cache while every pixel meets them all, so that pixels are written in
+/// order.
+const NEAR_WEIGHTS: usize = 4096;
+
 /// Whether an output pixel reads the input pixel of the same number alone.
 pub(super) fn fits(geometry: Geometry) -> bool {
     let config = geometry.config;
@@ -30,9 +34,10 @@ pub(super) fn multiply<T: Float>(
     let depth = channels.width;
     let zeros = vec![T::ZERO; depth];
     let work = out.len() / columns.pitch * panels.len();
+    let near = if panels.len() <= NEAR_WEIGHTS { ROWS } else { NEAR };
     cpu.pieces(out, PIXELS * columns.pitch, work, |task, out| {
-        for (part, out) in out.chunks_mut(NEAR * columns.pitch).enumerate() {
-            let first_pixel = task * PIXELS + part * NEAR;
+        for (part, out) in out.chunks_mut(near * columns.pitch).enumerate() {
+            let first_pixel = task * PIXELS + part * near;
             let source = &source[first_pixel * channels.pitch + channels.column..];
             let pixels = out.len().div_ceil(columns.pitch);
             for (panel, first) in panels.chunks_exact(depth * COLUMNS).zip((0..).step_by(COLUMNS)) {
