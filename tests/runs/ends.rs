@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{
-    MLP, assert_no_temporary_file, assert_same, ends_with, floats, metrics, part, progress,
+    MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
 };
 use super::{write_tensors, write_vectors};
 use crate::command_line::text;
@@ -85,18 +85,43 @@ fn a_run_without_a_finite_loss_ends_as_diverged() {
     assert!(metrics(&run)[0]["train_loss"].is_null());
     let (_, stderr) = ends_with(1, folder, "train --resume run");
     assert!(stderr.ends_with(expected), "{stderr}");
-    // No look at the hundredth step, but one at the end of the epoch.
-    ends_with(
-        1,
-        folder,
-        &format!("{arguments} --max-steps 110 --batch-size 2 --out short").replacen(
-            "--batch-size 4 ",
-            "",
-            1,
-        ),
-    );
     // It ends before it can be told.
     ends_with(0, folder, &format!("{arguments} --max-steps 99 --out finished"));
+}
+
+/// The hundredth step without a finite loss is the 105th: the run ends before the next look, and is told all the same.
+#[test]
+fn divergence_just_before_the_end_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [_, labels] = part("", 240, 0);
+    let values: Vec<f32> =
+        (0..240 * 6).map(|number| if number < 10 * 6 { 0.5 } else { f32::NAN }).collect();
+    let inputs = floats("inputs", &[240, 6], &values);
+    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
+    let arguments =
+        format!("{MLP} --batch-size 2 --order sequential --valid-split 0 --log-every 0");
+    let (_, stderr) = ends_with(1, folder, &format!("{arguments} --max-steps 110 --out run"));
+    assert!(stderr.ends_with("100 steps, up to step 110\n"), "{stderr}");
+    ends_with(0, folder, &format!("{arguments} --max-steps 104 --out finished"));
+}
+
+/// Where no epoch has a finite validation loss, the first one's model is kept, and patience counts from there.
+#[test]
+fn an_infinite_validation_loss_is_never_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut tensors = part("", 40, 0).to_vec();
+    tensors.push(floats("valid_inputs", &[20, 6], &[f32::NAN; 20 * 6]));
+    tensors.push(labels("valid_labels", &[1; 20]));
+    tensors.extend(part("test_", 20, 1));
+    write_tensors(&folder.join("data.safetensors"), &tensors);
+    ends_with(0, folder, &format!("{MLP} --epochs 9 --patience 2 --log-every 0 --out run"));
+    let lines = metrics(&folder.join("run"));
+    assert_eq!(lines.len(), 4);
+    assert!(lines[..3].iter().all(|line| line["valid_loss"].is_null()));
+    assert_eq!((&lines[3]["kind"], &lines[3]["epoch"]), (&"test".into(), &1.into()));
+    assert!(lines[3]["loss"].is_number());
 }
 
 #[test]
