@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-fn alrao(directory: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn alrao(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_alrao"))
         .current_dir(directory)
         .args(arguments)
@@ -11,16 +11,16 @@ fn alrao(directory: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn is_empty(directory: &Path) -> bool {
+pub(crate) fn is_empty(directory: &Path) -> bool {
     std::fs::read_dir(directory).unwrap().next().is_none()
 }
 
 /// Runs what must be refused: exit 2, nothing on standard output, one line that has `culprit`.
-fn refused(directory: &Path, arguments: &[&str], culprit: &str) {
+pub(crate) fn refused(directory: &Path, arguments: &[&str], culprit: &str) {
     let output = alrao(directory, arguments);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");

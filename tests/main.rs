@@ -9,6 +9,8 @@ mod golden;
 mod gradients;
 mod lstm;
 mod models;
+#[cfg(all(feature = "cli", unix))]
+mod runs;
 mod sequence;
 mod training;
 mod update;

@@ -14,16 +14,18 @@ use crate::train::tensor_file::TensorFile;
 pub(crate) fn load_rates(flat: &FlatParameters, path: &Path) -> Result<()> {
     let file = TensorFile::read(path)?;
     let mut vectors = std::collections::BTreeMap::new();
+    let mut faults = Vec::new();
     for (name, array) in &file.arrays {
-        let vector = array.to_f64s().filter(|_| array.shape.len() == 1);
-        let wrong = || {
-            let message = format!(
+        match array.to_f64s().filter(|_| array.shape.len() == 1) {
+            Some(vector) => drop(vectors.insert(name.clone(), vector)),
+            None => faults.push(format!(
                 "{name} has type {:?} and shape {:?}; a vector of floats is needed",
                 array.dtype, array.shape
-            );
-            Error::file(path, message)
-        };
-        vectors.insert(name.clone(), vector.ok_or_else(wrong)?);
+            )),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::file(path, faults.join("; ")));
     }
     learning_rates::set_from_file(flat, &vectors, &path.display().to_string())
 }

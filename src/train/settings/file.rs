@@ -29,7 +29,8 @@ impl Settings {
         let mut settings: Settings = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let key = keys()
-                .filter(|(key, _)| key.span().start <= start)
+                // A table's span begins before its key, with the bracket.
+                .filter(|(key, _)| line(text, key.span().start) <= line(text, start))
                 .max_by_key(|(key, _)| key.span().start);
             let message = format!("line {}: {}", line(text, start), one_line(error.message()));
             match key {

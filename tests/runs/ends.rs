@@ -1,0 +1,137 @@
+//! Runs that fail on the way: a full disk, nothing but divergence.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{
+    MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
+};
+use super::{write_tensors, write_vectors};
+use crate::command_line::text;
+
+/// Runs the program where no file may grow beyond so many blocks of 512 or 1024 bytes, as on a disk that is full.
+fn on_a_full_disk(folder: &Path, blocks: usize, arguments: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_alrao");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec '{program}' {arguments}");
+    let output = Command::new("sh").current_dir(folder).args(["-c", &script]).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_the_run_and_it_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [400, 100, 100]);
+    let arguments = format!("{MLP} --batch-size 4 --eta-max 1 --epochs 6 --log-every 1");
+    ends_with(0, folder, &format!("{arguments} --out alone"));
+    // In the first the metrics grow too long, in the second no checkpoint can be written.
+    for (blocks, name, culprit) in
+        [(128, "metrics", "metrics.jsonl"), (3, "start", "last.safetensors")]
+    {
+        let stderr = on_a_full_disk(folder, blocks, &format!("{arguments} --out {name}"));
+        let run = folder.join(name);
+        assert!(stderr.contains(&format!("{name}/{culprit}: could not be written")), "{stderr}");
+        assert_no_temporary_file(&run);
+        let last = run.join("last.safetensors");
+        assert_eq!(last.exists(), name == "metrics");
+        if last.exists() {
+            assert!(progress(&last)["epoch"].as_u64().unwrap() > 1);
+        }
+        // It fails again where there is still no room, and loses nothing by it.
+        on_a_full_disk(folder, blocks, &format!("train --resume {name}"));
+        assert_no_temporary_file(&run);
+        ends_with(0, folder, &format!("train --resume {name}"));
+        assert_same(&run, &folder.join("alone"));
+    }
+}
+
+/// A checkpoint that does not fit leaves the one before it.
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_last_one_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [400, 100, 100]);
+    let arguments = format!("{MLP} --batch-size 4 --epochs 2 --log-every 0");
+    ends_with(0, folder, &format!("{arguments} --out alone"));
+    ends_with(0, folder, &format!("{arguments} --out run").replace("--epochs 2", "--epochs 1"));
+    let run = folder.join("run");
+    let before = fs::read(run.join("last.safetensors")).unwrap();
+    let stderr = on_a_full_disk(folder, 3, "train --resume run --epochs 2");
+    assert!(stderr.contains("run/last.safetensors: could not be written"), "{stderr}");
+    assert_no_temporary_file(&run);
+    assert_eq!(fs::read(run.join("last.safetensors")).unwrap(), before);
+    ends_with(0, folder, "train --resume run");
+    assert_same(&run, &folder.join("alone"));
+}
+
+/// 60 steps an epoch: the first ends with a best model, the second does not end.
+#[test]
+fn a_run_without_a_finite_loss_ends_as_diverged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [_, labels] = part("", 240, 0);
+    let inputs = floats("inputs", &[240, 6], &[f32::NAN; 240 * 6]);
+    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
+    let arguments = format!("{MLP} --batch-size 4 --valid-split 0 --log-every 0");
+    let (stdout, stderr) = ends_with(1, folder, &format!("{arguments} --out run"));
+    let expected = "error: the run in run ended: diverged: no finite loss in the last 100 steps, up to step 100\n";
+    assert!(stdout.is_empty() && stderr.ends_with(expected), "{stderr}");
+    let run = folder.join("run");
+    assert_eq!(progress(&run.join("best.safetensors"))["best_epoch"], 1);
+    assert_eq!(metrics(&run).len(), 1);
+    assert!(metrics(&run)[0]["train_loss"].is_null());
+    let (_, stderr) = ends_with(1, folder, "train --resume run");
+    assert!(stderr.ends_with(expected), "{stderr}");
+    // It ends before it can be told.
+    ends_with(0, folder, &format!("{arguments} --max-steps 99 --out finished"));
+}
+
+/// The hundredth step without a finite loss is the 105th: the run ends before the next look, and is told all the same.
+#[test]
+fn divergence_just_before_the_end_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [_, labels] = part("", 240, 0);
+    let values: Vec<f32> =
+        (0..240 * 6).map(|number| if number < 10 * 6 { 0.5 } else { f32::NAN }).collect();
+    let inputs = floats("inputs", &[240, 6], &values);
+    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
+    let arguments =
+        format!("{MLP} --batch-size 2 --order sequential --valid-split 0 --log-every 0");
+    let (_, stderr) = ends_with(1, folder, &format!("{arguments} --max-steps 110 --out run"));
+    assert!(stderr.ends_with("100 steps, up to step 110\n"), "{stderr}");
+    ends_with(0, folder, &format!("{arguments} --max-steps 104 --out finished"));
+}
+
+/// Where no epoch has a finite validation loss, the first one's model is kept, and patience counts from there.
+#[test]
+fn an_infinite_validation_loss_is_never_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut tensors = part("", 40, 0).to_vec();
+    tensors.push(floats("valid_inputs", &[20, 6], &[f32::NAN; 20 * 6]));
+    tensors.push(labels("valid_labels", &[1; 20]));
+    tensors.extend(part("test_", 20, 1));
+    write_tensors(&folder.join("data.safetensors"), &tensors);
+    ends_with(0, folder, &format!("{MLP} --epochs 9 --patience 2 --log-every 0 --out run"));
+    let lines = metrics(&folder.join("run"));
+    assert_eq!(lines.len(), 4);
+    assert!(lines[..3].iter().all(|line| line["valid_loss"].is_null()));
+    assert_eq!((&lines[3]["kind"], &lines[3]["epoch"]), (&"test".into(), &1.into()));
+    assert!(lines[3]["loss"].is_number());
+}
+
+#[test]
+fn a_learning_rate_beyond_all_bounds_ends_as_diverged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [240, 100, 100]);
+    let arguments =
+        format!("{MLP} --batch-size 4 --optimizer sgd --lr 1e30 --log-every 0 --out run");
+    let (_, stderr) = ends_with(1, folder, &arguments);
+    assert!(stderr.contains("diverged: no finite loss in the last 100 steps"), "{stderr}");
+    assert_eq!(progress(&folder.join("run/best.safetensors"))["best_epoch"], 1);
+}
