@@ -88,7 +88,7 @@ fn bytes_after(learner: &Learner, step: u64) -> Vec<u8> {
 }
 
 /// Everything that PyTorch has a name for: its type and shape.
-fn for_pytorch<'a>(file: &'a SafeTensors) -> BTreeMap<String, (Dtype, Vec<usize>)> {
+fn for_pytorch(file: &SafeTensors) -> BTreeMap<String, (Dtype, Vec<usize>)> {
     let named = file.iter().filter(|(name, _)| !name.starts_with("alrao."));
     named.map(|(name, view)| (name.to_owned(), (view.dtype(), view.shape().to_vec()))).collect()
 }

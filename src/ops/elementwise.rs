@@ -73,7 +73,7 @@ vectorised! {
     fn unary_backward[T: Float, U: Unary](function: U, kept: &[T], dy: &[T], dx: &mut [T], add: bool) {
         let pairs = dx.iter_mut().zip(kept.iter().zip(dy));
         if add {
-            pairs.for_each(|(dx, (kept, dy))| *dx = *dx + *dy * function.derivative::<FUSED, T>(*kept));
+            pairs.for_each(|(dx, (kept, dy))| *dx += *dy * function.derivative::<FUSED, T>(*kept));
         } else {
             pairs.for_each(|(dx, (kept, dy))| *dx = *dy * function.derivative::<FUSED, T>(*kept));
         }
@@ -233,7 +233,7 @@ fn binary_value<B: Binary>(name: &str, function: B, a: &Tensor, b: &Tensor) -> T
 
 vectorised! {
     fn accumulate_row[T: Float](from: &[T], to: &mut [T]) {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *to + *from);
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
     }
 }
 
