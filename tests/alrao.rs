@@ -169,9 +169,9 @@ fn what_diverges_takes_nothing_else_with_it() {
     let learner =
         Learner::new(Alrao::classifier(Identity, CLASSES, alrao), &sample, &train, &device);
     let (x, labels) = problem(&device);
-    let scaled = x.affine(1e150, 0.0);
+    let scaled = x.affine(1e290, 0.0);
     let first = learner.step(&x, Targets::Classes(&labels), SAMPLES).loss.item();
-    // One batch of absurd inputs, after which the largest copies have no finite loss.
+    // One batch of absurd inputs, which takes the weights of the fastest copies to infinity.
     learner.step(&scaled, Targets::Classes(&labels), SAMPLES);
     let mut last = f64::NAN;
     for _ in 0..300 {
