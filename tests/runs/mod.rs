@@ -1,5 +1,7 @@
 //! Runs of the program that are killed, stopped, continued, refused, or run into a full disk.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
 mod ends;
 mod input;
 mod kills;
