@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
-use super::products::{add_to_tiles, in_blocks, sum_products};
+use super::products::{Cut, Part, add_to_tiles, in_blocks, sum_products};
 use super::walk::Channels;
 use super::weight_gradient::Operands;
 use crate::device::cpu::{Cpu, Float};
@@ -74,13 +74,16 @@ pub(super) fn add_weight_gradient<T: Float>(
     // The more columns, the fewer of them are padding.
     if channels >= features {
         let sizes = [features, channels, pixels];
-        sum_over_pixels(cpu, sizes, operands.dy, operands.x, |feature, channel, sum| {
-            dw[feature * channels + channel] += sum;
+        sum_over_pixels(cpu, sizes, operands.dy, operands.x, |feature, first, sums| {
+            let dw = &mut dw[feature * channels + first..];
+            dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += *sum);
         });
     } else {
         let sizes = [channels, features, pixels];
-        sum_over_pixels(cpu, sizes, operands.x, operands.dy, |channel, feature, sum| {
-            dw[feature * channels + channel] += sum;
+        sum_over_pixels(cpu, sizes, operands.x, operands.dy, |channel, first, sums| {
+            for (feature, sum) in (first..).zip(sums) {
+                dw[feature * channels + channel] += *sum;
+            }
         });
     }
 }
@@ -90,21 +93,20 @@ fn sum_over_pixels<T: Float>(
     [rows, columns, pixels]: [usize; 3],
     (left, left_pitch, left_column): (&[T], usize, usize),
     (right, right_pitch, right_column): (&[T], usize, usize),
-    add: impl FnMut(usize, usize, T),
+    add: impl FnMut(usize, usize, &[T]),
 ) {
     let blocks = in_blocks(rows, |row| row);
-    let add_pixels =
-        |units: std::ops::Range<usize>, own: std::ops::Range<usize>, tiles: &mut [_]| {
-            let mut packed = Vec::new();
-            for unit in units {
-                let first = unit * NEAR;
-                let left = &left[first * left_pitch + left_column..];
-                let right = &right[first * right_pitch + right_column..];
-                let length = NEAR.min(pixels - first);
-                let left = (left, left_pitch, &blocks[own.clone()]);
-                add_to_tiles(left, (right, right_pitch, columns), length, tiles, &mut packed);
-            }
-        };
+    let add_pixels = |part: Part, tiles: &mut [_]| {
+        let mut packed = Vec::new();
+        for unit in part.units {
+            let first = unit * NEAR;
+            let left = &left[first * left_pitch + left_column..];
+            let right = &right[first * right_pitch + right_column..];
+            let length = NEAR.min(pixels - first);
+            let left = (left, left_pitch, &blocks[part.blocks.clone()]);
+            add_to_tiles(left, (right, right_pitch, columns), length, tiles, &mut packed);
+        }
+    };
     let sizes = [rows, columns, pixels.div_ceil(NEAR)];
-    sum_products(cpu, sizes, pixels * rows * columns, add_pixels, add);
+    sum_products(cpu, sizes, Cut::Rows, pixels * rows * columns, add_pixels, add);
 }
