@@ -34,11 +34,19 @@ pub(super) fn multiply<T: Float>(
     let depth = channels.width;
     let zeros = vec![T::ZERO; depth];
     let work = out.len() / columns.pitch * panels.len();
+    let is_writing = columns.width > 2 * depth;
     let near = if panels.len() <= NEAR_WEIGHTS { ROWS } else { NEAR };
     cpu.pieces(out, PIXELS * columns.pitch, work, |task, out| {
-        for (part, out) in out.chunks_mut(near * columns.pitch).enumerate() {
-            let first_pixel = task * PIXELS + part * near;
+        let (mut rest, mut first_pixel) = (out, task * PIXELS);
+        while !rest.is_empty() {
+            let length = (near * columns.pitch).min(rest.len());
+            let (out, next) = rest.split_at_mut(length);
+            if is_writing {
+                fetch(&next[..length.min(next.len())]);
+            }
+            rest = next;
             let source = &source[first_pixel * channels.pitch + channels.column..];
+            first_pixel += near;
             let pixels = out.len().div_ceil(columns.pitch);
             for (panel, first) in panels.chunks_exact(depth * COLUMNS).zip((0..).step_by(COLUMNS)) {
                 let width = COLUMNS.min(columns.width - first);
@@ -60,6 +68,17 @@ pub(super) fn multiply<T: Float>(
             }
         }
     });
+}
+
+/// Asks for memory that will soon be written, which pays where there is more to write than to read.
+#[inline(always)]
+fn fetch<T>(_memory: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in _memory.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has this instruction, and the address is that of an element.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
 }
 
 /// Adds one group's gradient to `dw`, `[K, C]`.
