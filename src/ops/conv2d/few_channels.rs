@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
-use super::products::{add_to_tiles, in_blocks, sum_products};
+use super::products::{Cut, Part, add_to_tiles, in_blocks, sum_products};
 use super::walk::Channels;
 use super::weight_gradient::Operands;
 use crate::device::cpu::{Cpu, Float};
@@ -160,17 +160,20 @@ pub(super) fn add_weight_gradient<T: Float>(
     let work = rows * geometry.out_width * depth * features;
     let line = PaddedRows::<T>::new(geometry, 1).pitch;
     let blocks = in_blocks(depth, |weight| weight / run * line + weight % run);
-    let add_rows = |rows: std::ops::Range<usize>, own: std::ops::Range<usize>, tiles: &mut [_]| {
+    let add_rows = |part: Part, tiles: &mut [_]| {
         let (mut padded, mut packed) = (PaddedRows::new(geometry, 1), Vec::new());
-        for row in rows {
+        for row in part.units {
             let (image, p) = (row / geometry.out_height, row % geometry.out_height);
             padded.fill(geometry, x, from, image, p);
-            let left = (&padded.elements[..], step, &blocks[own.clone()]);
+            let left = (&padded.elements[..], step, &blocks[part.blocks.clone()]);
             let dy = &dy[row * geometry.out_width * dy_pitch + dy_column..];
             add_to_tiles(left, (dy, dy_pitch, features), geometry.out_width, tiles, &mut packed);
         }
     };
-    sum_products(cpu, [depth, features, rows], work, add_rows, |weight, feature, sum| {
-        dw[feature * depth + weight] += sum;
+    let sizes = [depth, features, rows];
+    sum_products(cpu, sizes, Cut::Rows, work, add_rows, |weight, first, sums| {
+        for (feature, sum) in (first..).zip(sums) {
+            dw[feature * depth + weight] += *sum;
+        }
     });
 }

@@ -150,23 +150,17 @@ vectorised! {
     }
 }
 
-/// `out[row * pitch + column] += sum over t of left[t, row] right[t, column]`, for `rows` up to [`ROWS`] and `width` up
-/// to [`COLUMNS`]. A segment is the first `t` of the left, of the right, and a length.
+/// `sums[row, column] += sum over t of left[t, row] right[t, column]`. A segment is the first `t` of the left, of the
+/// right, and a length.
 pub(super) fn outer_products<T: Float>(
     left: &[T],
     right: &[T],
     segments: &[(usize, usize, usize)],
-    out: &mut [T],
-    (pitch, rows, width): (usize, usize, usize),
+    sums: &mut Sums<T>,
 ) {
     let (left, right) = (left.as_chunks().0, right.as_chunks().0);
-    let mut sums = [[T::ZERO; COLUMNS]; ROWS];
     for &(first, second, length) in segments {
-        add_outer(&left[first..first + length], &right[second..second + length], &mut sums);
-    }
-    for (row, sums) in sums.iter().enumerate().take(rows) {
-        let out = &mut out[row * pitch..][..width];
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
+        add_outer(&left[first..first + length], &right[second..second + length], sums);
     }
 }
 

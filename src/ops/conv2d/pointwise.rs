@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
-use super::products::{add_to_tiles, in_blocks, sum_products};
+use super::products::{Cut, Part, add_to_tiles, in_blocks, sum_products};
 use super::walk::Channels;
 use super::weight_gradient::Operands;
 use crate::device::cpu::{Cpu, Float};
@@ -34,11 +34,19 @@ pub(super) fn multiply<T: Float>(
     let depth = channels.width;
     let zeros = vec![T::ZERO; depth];
     let work = out.len() / columns.pitch * panels.len();
+    let is_writing = columns.width > 2 * depth;
     let near = if panels.len() <= NEAR_WEIGHTS { ROWS } else { NEAR };
     cpu.pieces(out, PIXELS * columns.pitch, work, |task, out| {
-        for (part, out) in out.chunks_mut(near * columns.pitch).enumerate() {
-            let first_pixel = task * PIXELS + part * near;
+        let (mut rest, mut first_pixel) = (out, task * PIXELS);
+        while !rest.is_empty() {
+            let length = (near * columns.pitch).min(rest.len());
+            let (out, next) = rest.split_at_mut(length);
+            if is_writing {
+                fetch(&next[..length.min(next.len())]);
+            }
+            rest = next;
             let source = &source[first_pixel * channels.pitch + channels.column..];
+            first_pixel += near;
             let pixels = out.len().div_ceil(columns.pitch);
             for (panel, first) in panels.chunks_exact(depth * COLUMNS).zip((0..).step_by(COLUMNS)) {
                 let width = COLUMNS.min(columns.width - first);
@@ -62,6 +70,17 @@ pub(super) fn multiply<T: Float>(
     });
 }
 
+/// Asks for memory that will soon be written, which pays where there is more to write than to read.
+#[inline(always)]
+fn fetch<T>(_memory: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in _memory.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has this instruction, and the address is that of an element.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
 /// Adds one group's gradient to `dw`, `[K, C]`.
 pub(super) fn add_weight_gradient<T: Float>(
     cpu: &Cpu,
@@ -74,13 +93,16 @@ pub(super) fn add_weight_gradient<T: Float>(
     // The more columns, the fewer of them are padding.
     if channels >= features {
         let sizes = [features, channels, pixels];
-        sum_over_pixels(cpu, sizes, operands.dy, operands.x, |feature, channel, sum| {
-            dw[feature * channels + channel] += sum;
+        sum_over_pixels(cpu, sizes, operands.dy, operands.x, |feature, first, sums| {
+            let dw = &mut dw[feature * channels + first..];
+            dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += *sum);
         });
     } else {
         let sizes = [channels, features, pixels];
-        sum_over_pixels(cpu, sizes, operands.x, operands.dy, |channel, feature, sum| {
-            dw[feature * channels + channel] += sum;
+        sum_over_pixels(cpu, sizes, operands.x, operands.dy, |channel, first, sums| {
+            for (feature, sum) in (first..).zip(sums) {
+                dw[feature * channels + channel] += *sum;
+            }
         });
     }
 }
@@ -90,21 +112,20 @@ fn sum_over_pixels<T: Float>(
     [rows, columns, pixels]: [usize; 3],
     (left, left_pitch, left_column): (&[T], usize, usize),
     (right, right_pitch, right_column): (&[T], usize, usize),
-    add: impl FnMut(usize, usize, T),
+    add: impl FnMut(usize, usize, &[T]),
 ) {
     let blocks = in_blocks(rows, |row| row);
-    let add_pixels =
-        |units: std::ops::Range<usize>, own: std::ops::Range<usize>, tiles: &mut [_]| {
-            let mut packed = Vec::new();
-            for unit in units {
-                let first = unit * NEAR;
-                let left = &left[first * left_pitch + left_column..];
-                let right = &right[first * right_pitch + right_column..];
-                let length = NEAR.min(pixels - first);
-                let left = (left, left_pitch, &blocks[own.clone()]);
-                add_to_tiles(left, (right, right_pitch, columns), length, tiles, &mut packed);
-            }
-        };
+    let add_pixels = |part: Part, tiles: &mut [_]| {
+        let mut packed = Vec::new();
+        for unit in part.units {
+            let first = unit * NEAR;
+            let left = &left[first * left_pitch + left_column..];
+            let right = &right[first * right_pitch + right_column..];
+            let length = NEAR.min(pixels - first);
+            let left = (left, left_pitch, &blocks[part.blocks.clone()]);
+            add_to_tiles(left, (right, right_pitch, columns), length, tiles, &mut packed);
+        }
+    };
     let sizes = [rows, columns, pixels.div_ceil(NEAR)];
-    sum_products(cpu, sizes, pixels * rows * columns, add_pixels, add);
+    sum_products(cpu, sizes, Cut::Rows, pixels * rows * columns, add_pixels, add);
 }

@@ -3,21 +3,39 @@
 use std::ops::Range;
 
 use super::kernel::{COLUMNS, Left, ROWS, Sums, add_strided};
-use super::weight_gradient::{PARTIAL_ELEMENTS, PARTIALS};
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::reduce::add_column_sums;
+
+/// The most elements of partial sums, and the most partial sums.
+const PARTIAL_ELEMENTS: usize = 1 << 18;
+const PARTIALS: usize = 16;
 
 /// Tasks at least, if there are so many tiles.
 const TASKS: usize = 8;
 
-/// Adds `sum(row, column)` over all units of work, where `add_unit(units, row blocks, tiles)` adds some units' products
-/// to the tiles, `[columns / COLUMNS, row blocks]`; `add(row, column, sum)` then gets every sum.
+/// What is cut where the units alone are not enough tasks.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Cut {
+    Rows,
+    Columns,
+}
+
+/// Part of the products: units of work, blocks of rows, and panels of columns.
+pub(super) struct Part {
+    pub units: Range<usize>,
+    pub blocks: Range<usize>,
+    pub panels: Range<usize>,
+}
+
+/// Sums products over all units of work: `add_part(part, tiles)` adds a part's to its tiles, `[panels, blocks]`;
+/// `add(row, first column, sums)` then gets every sum.
 pub(super) fn sum_products<T: Float>(
     cpu: &Cpu,
     [rows, columns, units]: [usize; 3],
+    cut: Cut,
     work: usize,
-    add_units: impl Fn(Range<usize>, Range<usize>, &mut [Sums<T>]) + Sync,
-    mut add: impl FnMut(usize, usize, T),
+    add_part: impl Fn(Part, &mut [Sums<T>]) + Sync,
+    mut add: impl FnMut(usize, usize, &[T]),
 ) {
     if rows * columns * units == 0 {
         return;
@@ -26,22 +44,41 @@ pub(super) fn sum_products<T: Float>(
     let partials = (PARTIAL_ELEMENTS / (rows * columns)).clamp(1, PARTIALS).min(units);
     let length = units.div_ceil(partials);
     let partials = units.div_ceil(length);
-    let height = blocks.div_ceil(TASKS.div_ceil(partials));
-    let cuts = blocks.div_ceil(height);
-    let mut tiles = vec![[[T::ZERO; COLUMNS]; ROWS]; partials * cuts * panels * height];
-    cpu.pieces(&mut tiles, panels * height, work, |task, tiles| {
-        let (first, block) = (task / cuts * length, task % cuts * height);
-        add_units(first..(first + length).min(units), block..(block + height).min(blocks), tiles);
+    let tasks = TASKS.div_ceil(partials);
+    let height = if cut == Cut::Rows { blocks.div_ceil(tasks) } else { blocks };
+    let span = if cut == Cut::Columns { panels.div_ceil(tasks) } else { panels };
+    let cuts = blocks.div_ceil(height) * panels.div_ceil(span);
+    let part = |task: usize| {
+        let (unit, cut) = (task / cuts * length, task % cuts);
+        // One of the two is never cut.
+        let block = if height < blocks { cut * height } else { 0 };
+        let panel = if span < panels { cut * span } else { 0 };
+        Part {
+            units: unit..(unit + length).min(units),
+            blocks: block..(block + height).min(blocks),
+            panels: panel..(panel + span).min(panels),
+        }
+    };
+    let mut tiles = vec![[[T::ZERO; COLUMNS]; ROWS]; partials * cuts * span * height];
+    cpu.pieces(&mut tiles, span * height, work, |task, tiles| {
+        let part = part(task);
+        let own = part.blocks.len() * part.panels.len();
+        add_part(part, &mut tiles[..own]);
     });
-    let mut sums = vec![[[T::ZERO; COLUMNS]; ROWS]; cuts * panels * height];
-    let flat = sums.as_flattened_mut().as_flattened_mut();
-    add_column_sums(cpu, tiles.as_flattened().as_flattened(), flat.len(), flat);
-    for (index, tile) in sums.iter().enumerate() {
-        let (cut, panel) = (index / height / panels, index / height % panels);
-        let first = (cut * height + index % height) * ROWS;
-        for (row, sums) in (first..rows).zip(tile) {
-            for (column, sum) in (panel * COLUMNS..columns).zip(sums) {
-                add(row, column, *sum);
+    let (sums, others) = tiles.split_at_mut(cuts * span * height);
+    let sums = sums.as_flattened_mut().as_flattened_mut();
+    if !others.is_empty() {
+        let others = others.as_flattened().as_flattened();
+        add_column_sums(cpu, others, sums.len(), sums);
+    }
+    for (task, tiles) in tiles[..cuts * span * height].chunks(span * height).enumerate() {
+        let Part { blocks, panels, .. } = part(task);
+        let places = panels.flat_map(|panel| blocks.clone().map(move |block| (panel, block)));
+        for ((panel, block), tile) in places.zip(tiles) {
+            let first = panel * COLUMNS;
+            let width = COLUMNS.min(columns - first);
+            for (row, sums) in (block * ROWS..rows).zip(tile) {
+                add(row, first, &sums[..width]);
             }
         }
     }

@@ -2,17 +2,11 @@
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, outer_products};
+use super::products::{Cut, Part, sum_products};
 use crate::device::cpu::{Cpu, Float};
 
 /// Output pixels whose patches are gathered at a time: a panel of them fits the first-level cache.
 const PIXELS: usize = 128;
-
-/// Features a task computes at most.
-const FEATURES: usize = 64;
-
-/// The most elements of partial sums, and the most partial sums.
-pub(super) const PARTIAL_ELEMENTS: usize = 1 << 18;
-pub(super) const PARTIALS: usize = 16;
 
 /// One group's operands: the elements, their pitch, and the group's first channel.
 pub(super) struct Operands<'a, T> {
@@ -29,60 +23,29 @@ pub(super) fn add_weight_gradient<T: Float>(
 ) {
     let (depth, features) = (geometry.depth(), geometry.features);
     let pixels = geometry.images * geometry.out_pixels();
-    let work = pixels * depth * features;
-    let blocks = pixels.div_ceil(PIXELS);
-    let partials = (PARTIAL_ELEMENTS / (features * depth)).clamp(1, PARTIALS).min(blocks);
-    if partials == 1 {
-        // Enough tasks for many cores, each of whole rows of sums.
-        let rows = features.div_ceil(8).next_multiple_of(ROWS).min(FEATURES);
-        return cpu.pieces(dw, rows * depth, work, |task, dw| {
-            add_products(geometry, operands, task * rows, 0..blocks, dw);
-        });
-    }
-    let length = blocks.div_ceil(partials);
-    let mut sums = vec![T::ZERO; blocks.div_ceil(length) * features * depth];
-    cpu.pieces(&mut sums, features * depth, work, |task, sums| {
-        for (index, sums) in sums.chunks_mut(FEATURES * depth).enumerate() {
-            let range = task * length..((task + 1) * length).min(blocks);
-            add_products(geometry, operands, index * FEATURES, range, sums);
-        }
-    });
-    crate::ops::reduce::add_column_sums(cpu, &sums, features * depth, dw);
-}
-
-/// Adds the products over some blocks of pixels for the features from `first` on that `dw` has room for.
-fn add_products<T: Float>(
-    geometry: Geometry,
-    operands: &Operands<T>,
-    first: usize,
-    blocks: std::ops::Range<usize>,
-    dw: &mut [T],
-) {
-    let depth = geometry.depth();
-    let features = dw.len() / depth;
-    let mut left = vec![T::ZERO; features.next_multiple_of(ROWS) * PIXELS];
-    let mut right = vec![T::ZERO; PIXELS * COLUMNS];
-    let mut segments = Vec::with_capacity(PIXELS);
-    for block in blocks {
-        let pixels = block_pixels(geometry, block);
-        gather_features(operands, &pixels, first, features, &mut left);
-        for start in (0..depth).step_by(COLUMNS) {
-            let width = COLUMNS.min(depth - start);
-            gather_patches(
-                geometry,
-                operands,
-                &pixels,
-                start..start + width,
-                &mut right,
-                &mut segments,
-            );
-            for (index, dw) in dw.chunks_mut(ROWS * depth).enumerate() {
-                let left = &left[index * ROWS * PIXELS..][..ROWS * PIXELS];
-                let rows = dw.len() / depth;
-                outer_products(left, &right, &segments, &mut dw[start..], (depth, rows, width));
+    let sizes = [features, depth, pixels.div_ceil(PIXELS)];
+    let add_blocks = |part: Part, tiles: &mut [_]| {
+        let height = part.blocks.len();
+        let mut left = vec![T::ZERO; height * ROWS * PIXELS];
+        let mut right = vec![T::ZERO; PIXELS * COLUMNS];
+        let mut segments = Vec::with_capacity(PIXELS);
+        for block in part.units {
+            let pixels = block_pixels(geometry, block);
+            gather_features(operands, &pixels, features, &mut left);
+            for (panel, tiles) in part.panels.clone().zip(tiles.chunks_mut(height)) {
+                let columns = panel * COLUMNS..((panel + 1) * COLUMNS).min(depth);
+                gather_patches(geometry, operands, &pixels, columns, &mut right, &mut segments);
+                for (sums, left) in tiles.iter_mut().zip(left.chunks(ROWS * PIXELS)) {
+                    outer_products(left, &right, &segments, sums);
+                }
             }
         }
-    }
+    };
+    let work = pixels * depth * features;
+    sum_products(cpu, sizes, Cut::Columns, work, add_blocks, |feature, first, sums| {
+        let dw = &mut dw[feature * depth + first..];
+        dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += *sum);
+    });
 }
 
 /// An output pixel: its number in memory, its image and its place.
@@ -109,13 +72,12 @@ fn block_pixels(geometry: Geometry, block: usize) -> Vec<Pixel> {
 fn gather_features<T: Float>(
     operands: &Operands<T>,
     pixels: &[Pixel],
-    first: usize,
     features: usize,
     left: &mut [T],
 ) {
     let (dy, pitch, column) = operands.dy;
     for (index, pixel) in pixels.iter().enumerate() {
-        let from = &dy[pixel.number * pitch + column + first..][..features];
+        let from = &dy[pixel.number * pitch + column..][..features];
         for (part, from) in from.chunks(ROWS).enumerate() {
             left[(part * PIXELS + index) * ROWS..][..from.len()].copy_from_slice(from);
         }
