@@ -58,7 +58,7 @@ struct ModelArguments {
     /// LSTMs: the part of the activations that is dropped [default: 0.2]
     #[arg(long, value_name = "PART", value_parser = real)]
     dropout: Option<f64>,
-    /// generated[:SEED], a folder with CIFAR-10's binary files or images, a text, or FILE.safetensors [default: generated]
+    /// generated[:SEED], a folder with CIFAR-10's binary files, a text, or FILE.safetensors [default: generated]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// The last part of the training data that is validated on, where the data has no such part [default: 0.2]
