@@ -50,8 +50,9 @@ impl From<DepthwiseConv2d> for Convolution {
 /// let mut init = Init::new(0);
 /// let convolution = Conv2d::new(3, 8, 1, Default::default(), false, &mut init);
 /// let layer = ConvBn::new(["conv1", "bn1"], convolution, 8, Activation::Relu, &mut init);
-/// let x = Tensor::zeros(&Device::cpu(), [2, 4, 4, 3], DType::F32);
-/// let step = Step::evaluation(&Device::cpu(), DType::F32);
+/// let device = Device::cpu();
+/// let x = Tensor::zeros(&device, [2, 4, 4, 3], DType::F32);
+/// let step = Step::evaluation(&device, DType::F32);
 /// assert_eq!(layer.forward(&x, &step).shape(), [2, 4, 4, 8].into());
 /// ```
 pub struct ConvBn {

@@ -26,7 +26,8 @@ macro_rules! settings {
         /// ```
         /// use alrao::train::settings::Settings;
         /// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
-        /// let flags = Settings { epochs: Some(5), ..Settings::default() };
+        /// let mut flags = Settings::default();
+        /// flags.epochs = Some(5);
         /// let config = flags.over(file).resolve()?;
         /// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
         /// # Ok::<(), alrao::Error>(())

@@ -29,7 +29,7 @@ CASES = [
     ("vgg11", 5, ["--model", "vgg11", "--width", "0.03125"]),
     # Each step magnifies rounding errors. Of twelve seeds this one does so least: two runs of the twin whose initial
     # values differ by 1e-16 are 1e-11 apart after four steps, with other seeds up to 3e-6.
-    ("mobilenetv2", 4, ["--model", "mobilenetv2", "--width", "0.1", "--seed", "9"]),
+    ("mobilenetv2", 3, ["--model", "mobilenetv2", "--width", "0.1", "--seed", "9"]),
     ("char-lstm", 10, ["--model", "char-lstm", "--width", "0.16", "--dropout", "0", "--clip", "0.25"]),
 ]
 
