@@ -77,6 +77,7 @@ impl Tape {
     /// Goes back from a tensor with a given gradient.
     pub(crate) fn backward_from(&self, output: &Tensor, gradient: Tensor) {
         let Some(node) = output.node() else { return };
+        assert!(self.holds(output), "backward: the loss was computed on another tape");
         self.0.borrow_mut()[node.index].gradient = Some(gradient);
         for index in (0..=node.index).rev() {
             let (gradient, backward, inputs) = {
@@ -180,6 +181,9 @@ pub(crate) fn record(
     let Some(tape) = inputs.iter().find_map(|input| input.node()?.tape.upgrade()).map(Tape) else {
         return output;
     };
+    for input in inputs.iter().filter(|input| input.node().is_some()) {
+        assert!(tape.holds(input), "an op's inputs are on two tapes, or on one that is gone");
+    }
     let entry = Entry {
         shape: Some(output.shape()),
         inputs: inputs.iter().map(|input| input.node().map(|node| node.index)).collect(),

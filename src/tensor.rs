@@ -76,7 +76,7 @@ impl Tensor {
         tensor
     }
 
-    /// A tensor of `dtype` F32, F64 or I32 with the given numbers, rounded to it.
+    /// A tensor of `dtype` with the given numbers, rounded to it.
     pub fn from_f64s(
         device: &Device,
         shape: impl Into<Shape>,

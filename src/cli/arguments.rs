@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Where to run.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DeviceArguments {
-    /// Where to run: the best device there is, or one of the others
+    /// Where to run: the best device there is, or one by name; this version has no kernels for cuda
     #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES), help_heading = "Device")]
     pub device: Option<DeviceKind>,
     /// Threads of the cpu [default: all cores]; results do not depend on it
@@ -20,8 +20,7 @@ pub(super) struct DeviceArguments {
     pub threads: Option<usize>,
 }
 
-const DEVICES: &[DeviceKind] =
-    &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator];
+const DEVICES: &[DeviceKind] = &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda];
 
 impl DeviceArguments {
     pub fn open(&self) -> anyhow::Result<Device> {

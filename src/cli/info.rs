@@ -16,9 +16,6 @@ use crate::train::settings::{Settings, flag, hidden_layers};
 /// Characters of a text, where none is given.
 const CHARACTERS: usize = 50;
 
-/// Words of a text, where none is given: the Penn Treebank's.
-const WORDS: usize = 9_999;
-
 /// A list as one argument.
 type Layers = Vec<usize>;
 
@@ -33,7 +30,7 @@ pub(super) struct Arguments {
     /// Classes of images or vectors [default: 10]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classes: Option<usize>,
-    /// Distinct characters or words of a text [default: 50 characters, 9999 words]
+    /// Distinct characters of a text [default: 50]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     vocab: Option<usize>,
     /// Copies of the last layer [default: 10; LSTMs 6]
@@ -124,8 +121,7 @@ fn input(arguments: &Arguments) -> Result<(Input, usize)> {
         Error::input(flag(key), format!("does not apply to --model {name}; use {}", flag(other)))
     };
     if name.ends_with("-lstm") {
-        let default = if name.starts_with("word") { WORDS } else { CHARACTERS };
-        let vocabulary = size("vocab", arguments.vocab, default)?;
+        let vocabulary = size("vocab", arguments.vocab, CHARACTERS)?;
         let refused = arguments.classes.map(|_| refused("classes", "vocab"));
         return refused.map_or(Ok((Input::Tokens { vocabulary }, vocabulary)), Err);
     }

@@ -95,6 +95,9 @@ impl FromStr for DeviceKind {
     }
 }
 
+/// More threads than any processor has, few enough for an operating system to start.
+const MOST_THREADS: usize = 4096;
+
 /// An open device. Cloning it is cheap and gives the same device; it stays on one thread.
 #[derive(Clone)]
 pub enum Device {
@@ -113,6 +116,10 @@ impl Device {
 
     /// Opens a device whose CPU work uses `threads` threads (all cores where `None`).
     pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
+        if let Some(threads) = threads.filter(|threads| *threads > MOST_THREADS) {
+            let message = format!("{threads} is too many; give at most {MOST_THREADS}");
+            return Err(Error::input("--threads", message));
+        }
         match kind {
             DeviceKind::Auto => {
                 let cpu = Cpu::new(threads)?.instead_of_cuda(cuda::why_not());

@@ -44,7 +44,7 @@ impl dyn Visitor + '_ {
     }
 }
 
-/// One entry of a model, as [`entries`] lists them.
+/// One entry of a model.
 pub(crate) enum Entry<'a> {
     Parameter(&'a Parameter),
     Buffer(&'a Buffer),

@@ -172,7 +172,10 @@ impl Feed {
 fn arrays_source(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Result<Source> {
     let samples = arrays.train.len();
     if config.batch_size > samples {
-        let message = format!("{} is more than the {samples} training samples", config.batch_size);
+        let message = format!(
+            "{} is more than the {samples} training samples; give at most that",
+            config.batch_size
+        );
         return Err(Error::input("--batch-size", message));
     }
     if config.augment && !matches!(arrays.sample, SampleShape::Image { .. }) {

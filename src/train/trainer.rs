@@ -7,7 +7,8 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::train::feed::{Feed, task};
-use crate::train::{Learner, Observer, Report, StopFlag, TrainConfig, Training};
+use crate::train::run::check_precision;
+use crate::train::{Learner, Observer, Report, Schedule, StopFlag, TrainConfig, Training};
 
 /// Trains a model on a data set, without a run directory: the best epoch's model is kept in memory.
 ///
@@ -47,6 +48,36 @@ impl Trainer {
         self
     }
 
+    /// Refuses what the command line would have refused as well.
+    fn check(&self, device: &Device) -> Result<()> {
+        let TrainConfig { batch_size, bptt, schedule, optimizer, precision, .. } = self.config;
+        check_precision(precision, device)?;
+        if batch_size == 0 || bptt == 0 {
+            return Err(Error::input("batch_size and bptt", "0 is not possible; give at least 1"));
+        }
+        if let Schedule::Step { epochs: 0, .. } = schedule {
+            return Err(Error::input(
+                "schedule",
+                "a step of 0 epochs is not possible; give at least 1",
+            ));
+        }
+        let classifiers = self.model.config().classifiers;
+        if classifiers == 0 || (classifiers > 1 && !optimizer.is_alrao()) {
+            let message = format!(
+                "{classifiers} is not possible; {optimizer} needs at least one, sgd and adam just one"
+            );
+            return Err(Error::input("classifiers", message));
+        }
+        let eta = &self.model.config().eta;
+        if !(*eta.start() > 0.0 && eta.start() <= eta.end() && eta.end().is_finite()) {
+            return Err(Error::input(
+                "eta",
+                format!("{eta:?} is no range of positive learning rates"),
+            ));
+        }
+        Ok(())
+    }
+
     /// Trains.
     ///
     /// # Errors
@@ -58,6 +89,7 @@ impl Trainer {
                 format!("the model's task is {:?}, the data's is {wanted:?}", self.model.task());
             return Err(Error::input(&self.dataset.name, message));
         }
+        self.check(device)?;
         let feed = Feed::new(&self.dataset, &self.config, device)?;
         let learner = Learner::new(self.model, &feed.sample(), &self.config, device);
         let mut training = Training::new(learner, feed, self.config, None)?;

@@ -121,7 +121,7 @@ fn flags_and_keys_that_do_not_fit() {
         ("--precision bf16 --device cpu", ["--precision", "bf16"]),
         ("--precision tf32", ["--precision", "tf32"]),
         ("--device cuda", ["--device cuda", "--device cpu"]),
-        ("--device simulator", ["--device simulator", "--device cpu"]),
+        ("--device simulator", ["--device", "simulator"]),
         ("--classifers 3", ["--classifers", "--classifiers"]),
         ("--rates nosuch.safetensors", ["nosuch.safetensors", "read"]),
     ] {
