@@ -113,7 +113,8 @@ impl Observer for Progress {
                 samples_per_second,
             } => {
                 if let Display::Bar(bar) = &self.display {
-                    bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+                    let digits = self.epochs.to_string().len();
+                    bar.set_prefix(format!("epoch {epoch:>digits$}/{}", self.epochs));
                     bar.set_position(*step_in_epoch);
                     bar.set_message(state(*loss, *accuracy, posterior, *samples_per_second));
                 }
@@ -193,8 +194,13 @@ fn diverged(counts: &Counts) -> Option<String> {
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0.0);
     let text = parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
-    (!text.is_empty())
-        .then(|| format!("diverged and left out, as is expected of large rates: {text}"))
+    let meaning = match dead_samples > 0.0 {
+        true => {
+            "diverged; where no classifier has a finite likelihood, look at the data and at the rates"
+        }
+        false => "diverged and left out, as is expected of large rates",
+    };
+    (!text.is_empty()).then(|| format!("{meaning}: {text}"))
 }
 
 /// What a run is about to do: device, data, model and directory, a line each.
