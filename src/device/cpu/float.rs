@@ -103,6 +103,7 @@ macro_rules! float {
                 $tanh(self)
             }
 
+            // SAFETY: what the caller has to see to stands at the trait's method.
             unsafe fn gemm(job: GemmJob<Self>) {
                 let GemmJob { m, n, k, a, a_strides, b, b_strides, c, c_stride, accumulate } = job;
                 // SAFETY: the caller's promise is exactly what this function asks for.

@@ -107,7 +107,8 @@ macro_rules! wide {
                 unsafe { load_vectors(from.as_ptr()) }
             }
 
-            /// The caller sees to it that there are as many elements from `from` on as `N` vectors have.
+            /// # Safety
+            /// There are as many elements from `from` on as `N` vectors have.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn load_vectors<const N: usize>(from: *const f32) -> [$vector; N] {

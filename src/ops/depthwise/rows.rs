@@ -227,7 +227,8 @@ fn chunk<T: Float>(from: &[T], first: usize) -> [T; LANES] {
     own
 }
 
-/// The caller sees to it that `from` has [`LANES`] elements from `first` on.
+/// # Safety
+/// `from` has [`LANES`] elements from `first` on.
 #[inline(always)]
 unsafe fn chunk_unchecked<T: Float>(from: &[T], first: usize) -> &[T; LANES] {
     debug_assert!(first + LANES <= from.len());
