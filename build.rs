@@ -1,16 +1,285 @@
-//! Tells the program which commit it was built from.
+//! Compiles the kernels, twice: by nvcc for GPUs, and by the host's C++ compiler for the simulator. Tells the program
+//! which commit it was built from.
+//!
+//! - `NVCC`, `CUDA_HOME`: where nvcc is. `ALRAO_CUDA_ARCHS`: for which GPUs, by default `80,90`.
+//! - `ALRAO_SKIP_KERNELS=1`: no kernels for GPUs, though nvcc is there.
+//! - `ALRAO_REQUIRE_SIMULATOR=1`: a C++ compiler that is not there, or fails, is an error.
+//! - `ALRAO_HOST_CPU`: the processor that the simulator is for, by default `native`.
 
-use std::path::Path;
+use std::collections::hash_map::DefaultHasher;
+use std::env;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+
+/// What makes a step of the build impossible, for people.
+type Outcome<T> = Result<T, String>;
+
+const SIMULATOR: &str = "src/device/simulator";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-env=ALRAO_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
+    println!("cargo:rustc-check-cfg=cfg(has_simulator)");
+    println!("cargo:rerun-if-changed=kernels");
+    println!("cargo:rerun-if-changed={SIMULATOR}");
+    for name in ["NVCC", "CUDA_HOME", "CXX", "DOCS_RS"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let is_documentation = env::var_os("DOCS_RS").is_some();
+    let fat_binaries = if is_documentation { Vec::new() } else { build_for_gpus() };
+    embed(&fat_binaries);
+    if cfg!(feature = "simulator") && !is_documentation {
+        build_for_simulator();
+    }
 }
+
+// ---- GPUs ----------------------------------------------------------------------------------------------------------
+
+/// One fat binary for each kernel file. None without nvcc; the build fails where nvcc does.
+fn build_for_gpus() -> Vec<PathBuf> {
+    if setting("ALRAO_SKIP_KERNELS").is_some_and(|value| value != "0") {
+        return Vec::new();
+    }
+    let Some(nvcc) = find_nvcc() else {
+        println!(
+            "cargo:warning=no nvcc in NVCC, CUDA_HOME/bin, PATH or /usr/local/cuda/bin: built without kernels for GPUs. \
+             The CPU is used. Once nvcc is installed, `touch build.rs`"
+        );
+        return Vec::new();
+    };
+    let archs = setting("ALRAO_CUDA_ARCHS").unwrap_or_else(|| "80,90".into());
+    let jobs = kernel_files().into_iter().map(|source| {
+        let mut command = Command::new(&nvcc);
+        command.args(["-fatbin", "-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings"]);
+        for arch in archs.split(',').map(str::trim) {
+            command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
+        }
+        command.arg("-gencode=arch=compute_90,code=compute_90");
+        Job { output: output(&source, "fatbin", &command), source, command }
+    });
+    run(jobs.collect()).unwrap_or_else(|message| {
+        eprintln!(
+            "{message}\n\nnvcc failed. ALRAO_SKIP_KERNELS=1 builds without kernels for GPUs."
+        );
+        std::process::exit(1);
+    })
+}
+
+fn find_nvcc() -> Option<PathBuf> {
+    let named = setting("NVCC").map(PathBuf::from);
+    let installed = setting("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path).map(|folder| folder.join("nvcc"));
+    let usual = PathBuf::from("/usr/local/cuda/bin/nvcc");
+    named.into_iter().chain(installed).chain(on_path).chain([usual]).find(|nvcc| nvcc.is_file())
+}
+
+/// The fat binaries as a part of the program.
+fn embed(fat_binaries: &[PathBuf]) {
+    let entries: String = fat_binaries
+        .iter()
+        .map(|path| format!("    include_bytes!({:?}),\n", path.display().to_string()))
+        .collect();
+    let text = format!("pub(super) static FAT_BINARIES: &[&[u8]] = &[\n{entries}];\n");
+    let path = out_dir().join("fat_binaries.rs");
+    fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+// ---- simulator -----------------------------------------------------------------------------------------------------
+
+/// The kernels as a library of the program. Without a working C++ compiler there is no simulator.
+fn build_for_simulator() {
+    match simulator_library() {
+        Ok(()) => println!("cargo:rustc-cfg=has_simulator"),
+        Err(message) if setting("ALRAO_REQUIRE_SIMULATOR").is_some_and(|value| value != "0") => {
+            eprintln!(
+                "{message}\n\nALRAO_REQUIRE_SIMULATOR is set, and there is no simulator without a C++ compiler."
+            );
+            std::process::exit(1);
+        }
+        Err(message) => {
+            let first = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            println!("cargo:warning=built without the simulator: {first}");
+        }
+    }
+}
+
+#[cfg(not(feature = "simulator"))]
+fn simulator_library() -> Outcome<()> {
+    Ok(())
+}
+
+#[cfg(feature = "simulator")]
+fn simulator_library() -> Outcome<()> {
+    let target = ["CARGO_CFG_TARGET_OS", "CARGO_CFG_TARGET_ARCH"]
+        .map(|name| env::var(name).unwrap_or_default());
+    if target != ["linux", "x86_64"] {
+        return Err(format!("it runs on Linux on x86-64, not on {} on {}", target[0], target[1]));
+    }
+    let compiler = cc::Build::new()
+        .cpp(true)
+        .cargo_metadata(false)
+        .warnings(false)
+        .opt_level(3)
+        .try_get_compiler();
+    let compiler = compiler.map_err(|error| format!("no C++ compiler: {error}"))?;
+    let host = Path::new(SIMULATOR);
+    let objects = |sources: Vec<PathBuf>| {
+        let jobs = sources.into_iter().map(|source| {
+            let mut command = compiler.to_command();
+            simulator_flags(&mut command);
+            Job { output: output(&source, "o", &command), source, command }
+        });
+        run(jobs.collect())
+    };
+    let mut sources = kernel_files();
+    sources.push(host.join("cuda_on_host.cpp"));
+    archive("alrao_kernels", &objects(sources)?)?;
+    println!("cargo:rustc-link-lib=static:+whole-archive=alrao_kernels");
+    // Kernels with an error each, for the simulator's own tests, which alone link them.
+    archive("alrao_broken_kernels", &objects(vec![host.join("broken.cu")])?)?;
+    println!("cargo:rustc-link-search=native={}", out_dir().display());
+    Ok(())
+}
+
+#[cfg(feature = "simulator")]
+fn simulator_flags(command: &mut Command) {
+    let cpu = setting("ALRAO_HOST_CPU").unwrap_or_else(|| "native".into());
+    command.arg(format!("-march={cpu}")).args([
+        "-x",
+        "c++",
+        "-std=c++17",
+        "-O3",
+        "-g1",
+        "-fPIC",
+        "-c",
+        // As the kernels say, neither fused nor reordered.
+        "-ffp-contract=off",
+        "-fno-strict-aliasing",
+        "-fno-exceptions",
+        "-fno-rtti",
+        "-fno-threadsafe-statics",
+        "-ftls-model=initial-exec",
+        // A thread that needs more stack than it has touches the guard below it.
+        "-fstack-clash-protection",
+        "-I",
+        "kernels",
+        "-I",
+        SIMULATOR,
+    ]);
+}
+
+#[cfg(feature = "simulator")]
+fn archive(name: &str, objects: &[PathBuf]) -> Outcome<()> {
+    cc::Build::new()
+        .cpp(true)
+        .cpp_link_stdlib(None)
+        .cargo_metadata(false)
+        .objects(objects)
+        .try_compile(name)
+        .map_err(|error| error.to_string())
+}
+
+// ---- compiling -----------------------------------------------------------------------------------------------------
+
+/// A file to compile; what it is compiled to is added to the command.
+struct Job {
+    source: PathBuf,
+    output: PathBuf,
+    command: Command,
+}
+
+/// Runs the jobs whose outcome is not there yet, two at a time; what they compiled to, in order.
+fn run(jobs: Vec<Job>) -> Outcome<Vec<PathBuf>> {
+    let outputs = jobs.iter().map(|job| job.output.clone()).collect();
+    let waiting =
+        Mutex::new(jobs.into_iter().filter(|job| !job.output.exists()).collect::<Vec<_>>());
+    let failure = Mutex::new(None);
+    let work = || {
+        while let Some(job) = waiting.lock().expect("no job panics").pop() {
+            if let Err(message) = job.run() {
+                failure.lock().expect("no job panics").get_or_insert(message);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+    match failure.into_inner().expect("no job panics") {
+        Some(message) => Err(message),
+        None => Ok(outputs),
+    }
+}
+
+impl Job {
+    fn run(mut self) -> Outcome<()> {
+        // Written beside and renamed: a compiler that was cut off leaves nothing that looks finished.
+        let unfinished = self.output.with_extension("unfinished");
+        self.command.arg("-o").arg(&unfinished).arg(&self.source);
+        let program = self.command.get_program().to_string_lossy().into_owned();
+        let result = self.command.output().map_err(|error| format!("{program}: {error}"))?;
+        if !result.status.success() {
+            let text = [result.stdout, result.stderr].concat();
+            return Err(String::from_utf8_lossy(&text).into_owned());
+        }
+        fs::rename(&unfinished, &self.output)
+            .map_err(|error| format!("{}: {error}", self.output.display()))
+    }
+}
+
+/// Where a file is compiled to: the name tells the command and every file it could have read, so that what is there is
+/// never stale.
+fn output(source: &Path, extension: &str, command: &Command) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    format!("{command:?}").hash(&mut hasher);
+    let mut read: Vec<PathBuf> =
+        ["kernels", SIMULATOR].iter().flat_map(|folder| files(folder, &["cuh", "h"])).collect();
+    read.push(source.to_owned());
+    for path in read {
+        path.hash(&mut hasher);
+        fs::read(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+            .hash(&mut hasher);
+    }
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+    out_dir().join(format!("{stem}-{:016x}.{extension}", hasher.finish()))
+}
+
+fn kernel_files() -> Vec<PathBuf> {
+    files("kernels", &["cu"])
+}
+
+/// The files of a folder with one of these extensions, by name.
+fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let wanted = |path: &PathBuf| {
+        path.extension().is_some_and(|own| extensions.iter().any(|extension| own == *extension))
+    };
+    let mut paths: Vec<PathBuf> = paths.filter(wanted).collect();
+    paths.sort();
+    paths
+}
+
+fn out_dir() -> PathBuf {
+    env::var_os("OUT_DIR").expect("cargo sets OUT_DIR").into()
+}
+
+/// An environment variable that the build depends on.
+fn setting(name: &str) -> Option<String> {
+    println!("cargo:rerun-if-env-changed={name}");
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+// ---- commit --------------------------------------------------------------------------------------------------------
 
 /// The commit of this very repository, not of one that this crate was unpacked in.
 fn commit() -> Option<String> {
-    let own = std::env::var("CARGO_MANIFEST_DIR").ok()?;
+    let own = env::var("CARGO_MANIFEST_DIR").ok()?;
     let top = git(&["rev-parse", "--show-toplevel"])?;
     if Path::new(&own).canonicalize().ok()? != Path::new(&top).canonicalize().ok()? {
         return None;

@@ -15,12 +15,20 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         message: String,
     },
-    /// A device cannot be opened or was lost.
+    /// A device cannot be opened.
     #[error("--device {device}: {message}")]
     Device {
         /// Name of the device.
         device: String,
         /// What is wrong, and what to do.
+        message: String,
+    },
+    /// A device failed while running: it was lost, has no memory left, or a kernel did something wrong.
+    #[error("{device} failed: {message}")]
+    DeviceLost {
+        /// Name of the device.
+        device: String,
+        /// What is wrong.
         message: String,
     },
     /// A file could not be written while running.
@@ -55,6 +63,11 @@ impl Error {
         Error::input(path.display(), message)
     }
 
+    /// A device that cannot be opened.
+    pub fn device(device: &str, message: impl Into<String>) -> Self {
+        Error::Device { device: device.into(), message: message.into() }
+    }
+
     /// A file that could not be written while running.
     pub fn write(path: &Path, source: std::io::Error) -> Self {
         Error::Write { path: path.to_owned(), source }
@@ -65,7 +78,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input { .. } | Error::Device { .. } => 2,
-            Error::Write { .. } | Error::Diverged { .. } => 1,
+            Error::DeviceLost { .. } | Error::Write { .. } | Error::Diverged { .. } => 1,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::device::cpu::Float;
-use crate::device::cpu::{ReadGuard, WriteGuard};
+use crate::device::cpu::{self, Float, ReadGuard, WriteGuard};
+use crate::device::gpu::{self, Pointer};
 use crate::device::{DType, Device, Element, Storage};
 use crate::shape::Shape;
 use crate::tape::Node;
@@ -88,6 +88,7 @@ impl Tensor {
             DType::F32 => Tensor::from_slice(device, shape, &convert(elements, |x| x as f32)),
             DType::I32 => Tensor::from_slice(device, shape, &convert(elements, |x| x as i32)),
             DType::U8 => Tensor::from_slice(device, shape, &convert(elements, |x| x as u8)),
+            DType::I64 => Tensor::from_slice(device, shape, &convert(elements, |x| x as i64)),
             DType::BF16 => {
                 Tensor::from_slice(device, shape, &convert(elements, half::bf16::from_f64))
             }
@@ -166,15 +167,28 @@ impl Tensor {
     /// The elements for reading, gaps between rows included. CPU only.
     pub(crate) fn read<T: Element>(&self) -> ReadGuard<'_, T> {
         self.assert_holds::<T>();
-        let Storage::Cpu(block) = &self.0.storage;
-        block.read(self.0.offset, self.span())
+        self.host_block().read(self.0.offset, self.span())
     }
 
     /// The elements for writing, gaps between rows included. CPU only.
     pub(crate) fn write<T: Element>(&self) -> WriteGuard<'_, T> {
         self.assert_holds::<T>();
-        let Storage::Cpu(block) = &self.0.storage;
-        block.write(self.0.offset, self.span())
+        self.host_block().write(self.0.offset, self.span())
+    }
+
+    fn host_block(&self) -> &cpu::Block {
+        match &self.0.storage {
+            Storage::Cpu(block) => block,
+            Storage::Gpu(_) => panic!("a tensor on {} was used on the CPU", self.0.device.name()),
+        }
+    }
+
+    /// Where a kernel finds the first element. GPU only.
+    pub(crate) fn pointer(&self) -> Pointer {
+        match &self.0.storage {
+            Storage::Gpu(block) => block.pointer(self.0.offset * self.0.dtype.size()),
+            Storage::Cpu(_) => panic!("a tensor on the CPU was given to a kernel"),
+        }
     }
 
     fn assert_holds<T: Element>(&self) {
@@ -186,9 +200,22 @@ impl Tensor {
         );
     }
 
-    /// The elements in row-major order.
+    /// The elements in row-major order. Panics where the device has failed; see [`Device::check`].
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        let elements = self.read::<T>();
+        self.assert_holds::<T>();
+        match &self.0.storage {
+            Storage::Cpu(_) => self.without_gaps(&self.read::<T>()),
+            Storage::Gpu(block) => {
+                let mut elements = vec![T::zeroed(); self.span()];
+                let bytes = bytemuck::cast_slice_mut(&mut elements);
+                block.download(self.0.offset * self.0.dtype.size(), bytes);
+                self.without_gaps(&elements)
+            }
+        }
+    }
+
+    /// Of elements in rows of this tensor's pitch, those that are its own.
+    fn without_gaps<T: Element>(&self, elements: &[T]) -> Vec<T> {
         if self.is_contiguous() {
             return elements.to_vec();
         }
@@ -203,6 +230,7 @@ impl Tensor {
             DType::F32 => convert(&self.to_vec::<f32>(), f64::from),
             DType::I32 => convert(&self.to_vec::<i32>(), f64::from),
             DType::U8 => convert(&self.to_vec::<u8>(), f64::from),
+            DType::I64 => convert(&self.to_vec::<i64>(), |x| x as f64),
             DType::BF16 => convert(&self.to_vec::<half::bf16>(), f64::from),
         }
     }
@@ -222,6 +250,10 @@ impl Tensor {
             "{} elements do not fill a tensor of shape {shape}",
             elements.len()
         );
+        self.assert_holds::<T>();
+        if let Storage::Gpu(block) = &self.0.storage {
+            return self.upload(block, elements);
+        }
         let (pitch, columns) = (self.0.pitch.max(1), shape.columns().max(1));
         let mut own = self.write::<T>();
         if self.is_contiguous() {
@@ -232,6 +264,14 @@ impl Tensor {
         }
     }
 
+    fn upload<T: Element>(&self, block: &gpu::Block, elements: &[T]) {
+        let size = size_of::<T>();
+        let runs = if self.is_contiguous() { elements.len() } else { self.0.shape.columns() };
+        for (row, run) in elements.chunks(runs.max(1)).enumerate() {
+            block.upload((self.0.offset + row * self.0.pitch) * size, bytemuck::cast_slice(run));
+        }
+    }
+
     /// Overwrites the elements with numbers rounded to the dtype.
     pub fn copy_from_f64s(&self, elements: &[f64]) {
         match self.0.dtype {
@@ -239,18 +279,34 @@ impl Tensor {
             DType::F32 => self.copy_from_slice(&convert(elements, |x| x as f32)),
             DType::I32 => self.copy_from_slice(&convert(elements, |x| x as i32)),
             DType::U8 => self.copy_from_slice(&convert(elements, |x| x as u8)),
+            DType::I64 => self.copy_from_slice(&convert(elements, |x| x as i64)),
             DType::BF16 => self.copy_from_slice(&convert(elements, half::bf16::from_f64)),
         }
     }
 
     /// Sets every element to zero.
     pub(crate) fn zero_(&self) {
+        if let Storage::Gpu(block) = &self.0.storage {
+            return self.zero_on(block);
+        }
         match self.0.dtype {
             DType::F64 => self.fill_::<f64>(0.0),
             DType::F32 => self.fill_::<f32>(0.0),
             DType::I32 => self.fill_::<i32>(0),
             DType::U8 => self.fill_::<u8>(0),
+            DType::I64 => self.fill_::<i64>(0),
             DType::BF16 => self.fill_(half::bf16::ZERO),
+        }
+    }
+
+    fn zero_on(&self, block: &gpu::Block) {
+        let (size, shape) = (self.0.dtype.size(), self.0.shape);
+        let (rows, width) = match self.is_contiguous() {
+            true => (1, shape.elements()),
+            false => (shape.rows(), shape.columns()),
+        };
+        for row in 0..rows {
+            block.set_zero((self.0.offset + row * self.0.pitch) * size, width * size);
         }
     }
 

@@ -10,6 +10,8 @@ mod command_line;
 mod conversion;
 mod golden;
 mod gradients;
+#[cfg(has_simulator)]
+mod kernels;
 mod lstm;
 mod models;
 #[cfg(all(feature = "cli", unix))]

@@ -40,7 +40,7 @@ fn step(
     let scales = Tensor::from_slice(device, [2], &scales);
     let flagged = flagged.map(|flagged| Tensor::from_slice(device, [flagged.len()], flagged));
     let number = Tensor::from_slice(device, [1], &[number]);
-    let skipped = Tensor::zeros(device, [1], DType::F64);
+    let skipped = Tensor::zeros(device, [1], DType::I64);
     update(buffers, table, rule, &scales, flagged.as_ref(), &number, &skipped);
     skipped.item()
 }

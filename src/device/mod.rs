@@ -2,13 +2,21 @@
 
 pub mod cpu;
 mod cuda;
+pub mod gpu;
+#[cfg(has_simulator)]
+pub mod simulator;
 
 use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
+use self::cuda::Cuda;
+use self::gpu::Driver;
+#[cfg(has_simulator)]
+use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
+pub use gpu::Gpu;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub enum DType {
     U8,
     /// Labels, tokens and indices.
     I32,
+    /// Counters.
+    I64,
     /// 64-bit floating point: for proofs on the CPU, and for the switch's state.
     F64,
 }
@@ -32,23 +42,31 @@ impl DType {
             DType::U8 => 1,
             DType::BF16 => 2,
             DType::F32 | DType::I32 => 4,
-            DType::F64 => 8,
+            DType::I64 | DType::F64 => 8,
         }
     }
 }
 
-/// A Rust type that a tensor can hold.
-pub trait Element: bytemuck::Pod + Send + Sync + std::fmt::Debug {
+/// A Rust type that a tensor can hold. There are no others than [`DType`] names.
+pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync + std::fmt::Debug {
     /// Its run-time name.
     const DTYPE: DType;
 }
 
+mod sealed {
+    /// Keeps other types from being elements.
+    pub trait Sealed {}
+}
+
 macro_rules! element {
     ($($rust:ty => $dtype:ident),*) => {
-        $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })*
+        $(
+            impl sealed::Sealed for $rust {}
+            impl Element for $rust { const DTYPE: DType = DType::$dtype; }
+        )*
     };
 }
-element!(f32 => F32, half::bf16 => BF16, u8 => U8, i32 => I32, f64 => F64);
+element!(f32 => F32, half::bf16 => BF16, u8 => U8, i32 => I32, i64 => I64, f64 => F64);
 
 /// Which device a user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -103,6 +121,8 @@ const MOST_THREADS: usize = 4096;
 pub enum Device {
     /// The host's processor.
     Cpu(Rc<Cpu>),
+    /// What runs the CUDA kernels: a GPU or the simulator.
+    Gpu(Rc<Gpu>),
 }
 
 impl Device {
@@ -115,26 +135,53 @@ impl Device {
     }
 
     /// Opens a device whose CPU work uses `threads` threads (all cores where `None`).
+    ///
+    /// # Errors
+    /// As [`Device::open`], and [`Error::Input`] for more threads than any processor has.
     pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
         if let Some(threads) = threads.filter(|threads| *threads > MOST_THREADS) {
             let message = format!("{threads} is too many; give at most {MOST_THREADS}");
             return Err(Error::input("--threads", message));
         }
         match kind {
-            DeviceKind::Auto => {
-                let cpu = Cpu::new(threads)?.instead_of_cuda(cuda::why_not());
-                Ok(Device::Cpu(Rc::new(cpu)))
-            }
+            DeviceKind::Auto => match Cuda::open() {
+                Ok(cuda) => Ok(Device::gpu(Driver::Cuda(cuda))),
+                Err(reason) => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason)))),
+            },
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
-            DeviceKind::Cuda => Err(Error::Device {
-                device: kind.name().into(),
-                message: format!("{}; use --device cpu", cuda::why_not()),
-            }),
-            DeviceKind::Simulator => Err(Error::Device {
-                device: kind.name().into(),
-                message: "this version has no simulator; use --device cpu".into(),
-            }),
+            DeviceKind::Cuda => match Cuda::open() {
+                Ok(cuda) => Ok(Device::gpu(Driver::Cuda(cuda))),
+                Err(reason) => {
+                    Err(Error::device(kind.name(), format!("{reason}; or use --device cpu")))
+                }
+            },
+            DeviceKind::Simulator => Device::open_simulator(threads),
         }
+    }
+
+    #[cfg(has_simulator)]
+    fn open_simulator(threads: Option<usize>) -> Result<Device> {
+        Device::simulator(threads, SimulatorOptions::default())
+    }
+
+    #[cfg(not(has_simulator))]
+    fn open_simulator(_: Option<usize>) -> Result<Device> {
+        let message = "this program was built without it: build it again on Linux on x86-64 with a C++ compiler; or use \
+                       --device cpu";
+        Err(Error::device("simulator", message))
+    }
+
+    /// The simulator, with kernels run as `options` say.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where its threads cannot be started.
+    #[cfg(has_simulator)]
+    pub fn simulator(threads: Option<usize>, options: SimulatorOptions) -> Result<Device> {
+        Ok(Device::gpu(Driver::Simulator(Simulator::new(threads, options)?)))
+    }
+
+    fn gpu(driver: Driver) -> Device {
+        Device::Gpu(Rc::new(Gpu::new(driver)))
     }
 
     /// A CPU device with all cores.
@@ -146,6 +193,7 @@ impl Device {
     pub fn name(&self) -> &'static str {
         match self {
             Device::Cpu(_) => "cpu",
+            Device::Gpu(gpu) => gpu.name(),
         }
     }
 
@@ -153,6 +201,15 @@ impl Device {
     pub fn description(&self) -> String {
         match self {
             Device::Cpu(cpu) => cpu.description(),
+            Device::Gpu(gpu) => gpu.description(),
+        }
+    }
+
+    /// Whether ops work on tensors of this type here.
+    pub fn computes_in(&self, dtype: DType) -> bool {
+        match self {
+            Device::Cpu(_) => matches!(dtype, DType::F32 | DType::F64),
+            Device::Gpu(_) => dtype == DType::F32,
         }
     }
 
@@ -160,6 +217,19 @@ impl Device {
     pub fn same(&self, other: &Device) -> bool {
         match (self, other) {
             (Device::Cpu(a), Device::Cpu(b)) => Rc::ptr_eq(a, b),
+            (Device::Gpu(a), Device::Gpu(b)) => Rc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// Waits until everything asked of the device is done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] with the first thing that went wrong since it was opened; nothing was done after it.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Gpu(gpu) => gpu.check(),
         }
     }
 
@@ -167,6 +237,7 @@ impl Device {
     pub(crate) fn allocate(&self, bytes: usize) -> Storage {
         match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes)),
+            Device::Gpu(gpu) => Storage::Gpu(Gpu::allocate(gpu, bytes)),
         }
     }
 }
@@ -176,6 +247,8 @@ impl Device {
 pub(crate) enum Storage {
     /// Host memory.
     Cpu(Rc<cpu::Block>),
+    /// Memory of what runs the kernels.
+    Gpu(Rc<gpu::Block>),
 }
 
 impl Storage {
@@ -183,6 +256,7 @@ impl Storage {
     pub fn holders(&self) -> usize {
         match self {
             Storage::Cpu(block) => Rc::strong_count(block),
+            Storage::Gpu(block) => Rc::strong_count(block),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::device::cpu::Float;
 use crate::device::{DType, Device, Element};
+use crate::ops::no_kernel;
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -114,7 +115,7 @@ fn copy_images<S: Element, T: Float>(
     augmentation: Option<Augmentation>,
     convert: impl Fn(S, usize) -> T + Sync,
 ) {
-    let Device::Cpu(cpu) = images.device();
+    let Device::Cpu(cpu) = images.device() else { no_kernel("augment") };
     let shape = images.shape();
     let (height, width, channels) = (shape[1], shape[2], shape[3]);
     let augmentation = augmentation.map(|augmentation| {

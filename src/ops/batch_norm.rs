@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
+use crate::ops::no_kernel;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
@@ -56,6 +57,7 @@ pub fn batch_norm_train(
     check(&[x, weight, bias, running_mean, running_variance]);
     float_dispatch!(x.dtype(), "batch_norm", T => {
         let (mean, variance) = match x.device() {
+            Device::Gpu(_) => no_kernel("batch_norm"),
             Device::Cpu(cpu) => statistics::<T>(cpu, x),
         };
         update_running::<T>(running_mean, running_variance, &mean, &variance, x, config.momentum);
@@ -75,6 +77,7 @@ pub fn batch_norm_eval(
     check(&[x, weight, bias, running_mean, running_variance]);
     float_dispatch!(x.dtype(), "batch_norm", T => {
         let (mean, variance) = match x.device() {
+            Device::Gpu(_) => no_kernel("batch_norm"),
             Device::Cpu(_) => (running_mean.to_f64s(), running_variance.to_f64s()),
         };
         normalise::<T>(x, weight, bias, &mean, &variance, config, false)
@@ -305,7 +308,7 @@ fn normalise<T: Float>(
         bias: bias.to_vec(),
         relu: config.relu,
     };
-    let Device::Cpu(cpu) = x.device();
+    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
     let rows = Rows::of(&[x]);
     let wide = affine.widen(rows);
     let values = x.read::<T>();
@@ -447,7 +450,7 @@ fn gradient_sums<T: Float>(saved: &Saved<T>, dy: &Tensor) -> (Vec<f64>, Vec<f64>
     let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
     let (x_rows, dy_rows) = (Operand::new(&x_values, x, rows), Operand::new(&dy_values, dy, rows));
     let mut partial = vec![T::ZERO; rows.tasks(x.shape().rows()) * 2 * columns];
-    let Device::Cpu(cpu) = x.device();
+    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
     cpu.pieces(&mut partial, 2 * columns, x_values.len(), |task, out| {
         let mut buffer = vec![T::ZERO; 2 * wide];
         let (first, second) = buffer.split_at_mut(wide);
@@ -488,7 +491,7 @@ fn input_gradient<T: Float>(
     let affine = saved.affine.widen(rows);
     let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
     let (x_rows, dy_rows) = (Operand::new(&x_values, x, rows), Operand::new(&dy_values, dy, rows));
-    let Device::Cpu(cpu) = x.device();
+    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
     let dx_pitch = rows.pitch(dx);
     cpu.pieces(&mut dx.write::<T>(), rows.count * dx_pitch, x_values.len(), |task, to| {
         let (x, dy) = (x_rows.part(task), dy_rows.part(task));

@@ -2,6 +2,7 @@
 
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Gives every copy whose log-posterior is below `threshold` the mean of all copies' parameters, weighted by the posterior.
@@ -22,6 +23,7 @@ pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshol
         log_posterior.shape()
     );
     match weight.device() {
+        Device::Gpu(_) => no_kernel("catch_up"),
         Device::Cpu(cpu) => float_dispatch!(weight.dtype(), "catch_up", T => {
             let log_posterior = log_posterior.read::<f64>();
             move_weak::<T>(cpu, &mut weight.write::<T>(), &log_posterior, threshold);

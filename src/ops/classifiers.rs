@@ -18,6 +18,7 @@ use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::mixture::{Posterior, Sample};
+use crate::ops::no_kernel;
 pub use crate::ops::prediction::{PredictionKind, predict};
 use crate::ops::reduce::{add_column_sums, row_argmax};
 use crate::tape::{Gradients, record};
@@ -170,6 +171,7 @@ fn classifiers_typed<T: Float>(
     let scores = outputs(z, weight, bias);
     let samples = Samples::new(z, extents);
     match z.device() {
+        Device::Gpu(_) => no_kernel("classifiers"),
         Device::Cpu(cpu) => {
             let posterior = Posterior::new(&log_posterior.read::<f64>());
             judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
@@ -194,6 +196,7 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let extents = Extents::of("classifiers", z, weight, bias);
     let out = z.empty_like([extents.samples, extents.classifiers, extents.outputs]);
     match z.device() {
+        Device::Gpu(_) => no_kernel("classifiers"),
         Device::Cpu(cpu) => float_dispatch!(z.dtype(), "classifiers", T => {
             let row = extents.row();
             let (z_values, weights, biases) = (z.read::<T>(), weight.read::<T>(), bias.read::<T>());
@@ -372,6 +375,7 @@ impl Samples {
             dead_samples: Tensor::empty(device, [1], DType::I32),
         };
         match device {
+            Device::Gpu(_) => no_kernel("classifiers"),
             Device::Cpu(_) => self.summarise::<T>(&head),
         }
         head
@@ -427,6 +431,7 @@ impl Kept {
         let Some(slot) = gradients.slot(1, &self.weight) else { return };
         let Extents { samples, inputs, .. } = self.extents;
         match self.z.device() {
+            Device::Gpu(_) => no_kernel("classifiers"),
             Device::Cpu(cpu) => {
                 // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
                 let some_dead = self.dead_samples.read::<i32>()[0] > 0;
@@ -448,6 +453,7 @@ impl Kept {
     fn bias_gradient<T: Float>(&self, gradients: &mut Gradients, bias: &Tensor) {
         let Some(sums) = gradients.sum_slot(2, bias) else { return };
         match self.g.device() {
+            Device::Gpu(_) => no_kernel("classifiers"),
             Device::Cpu(cpu) => add_column_sums(
                 cpu,
                 &self.g.read::<T>(),
@@ -462,6 +468,7 @@ impl Kept {
         let Some(slot) = gradients.slot(0, &self.z) else { return };
         let Extents { samples, inputs, .. } = self.extents;
         match self.z.device() {
+            Device::Gpu(_) => no_kernel("classifiers"),
             Device::Cpu(cpu) => {
                 self.weigh_by_responsibility::<T>(cpu);
                 let row = self.extents.row();

@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
+use crate::ops::no_kernel;
 use crate::tensor::{Tensor, float_dispatch};
 
 /// Elements whose squares are one partial sum. Part of the result's definition: another number gives other roundings.
@@ -13,6 +14,7 @@ const PIECE: usize = 1 << 14;
 pub fn gradient_norm_factor(gradients: &Tensor, limit: f64, out: &Tensor) {
     assert!(gradients.is_contiguous(), "gradient_norm_factor: {} has gaps", gradients.shape());
     match gradients.device() {
+        Device::Gpu(_) => no_kernel("clip"),
         Device::Cpu(cpu) => float_dispatch!(gradients.dtype(), "gradient_norm_factor", T => {
             let norm = sum_of_squares::<T>(cpu, &gradients.read::<T>()).sqrt();
             out.write::<f64>()[0] = (limit / (norm + 1e-6)).min(1.0);

@@ -2,6 +2,7 @@
 
 use crate::device::cpu::{Cpu, Float, vector, vector::lane_sum, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -33,6 +34,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     let normalisers = logits.empty_like([shape[0], 2]);
     let out = logits.empty_like([]);
     match logits.device() {
+        Device::Gpu(_) => no_kernel("cross_entropy"),
         Device::Cpu(cpu) => float_dispatch!(logits.dtype(), "cross_entropy", T => {
             forward::<T>(cpu, logits, labels, &normalisers, &out);
         }),
@@ -41,6 +43,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     record(out, &[logits], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &kept) else { return };
         match dy.device() {
+            Device::Gpu(_) => no_kernel("cross_entropy"),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "cross_entropy", T => {
                 backward::<T>(cpu, &kept, &labels, &normalisers, dy, &slot);
             }),

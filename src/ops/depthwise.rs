@@ -6,6 +6,7 @@ use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::conv2d::output_extent;
+use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
@@ -109,12 +110,14 @@ fn typed<T: Float>(
     let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
     let out = x.empty_like(shape);
     match x.device() {
+        Device::Gpu(_) => no_kernel("depthwise"),
         Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, &out, geometry),
     }
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let (kept_x, kept_weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
     record(out, &inputs, move |dy, gradients| match dy.device() {
+        Device::Gpu(_) => no_kernel("depthwise"),
         Device::Cpu(cpu) => {
             backward::<T>(cpu, &kept_x, &kept_weight, dy, (gradients, has_bias), geometry)
         }

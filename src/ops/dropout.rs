@@ -2,6 +2,7 @@
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -92,6 +93,7 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
     };
     let out = x.empty_like(x.shape());
     match x.device() {
+        Device::Gpu(_) => no_kernel("dropout"),
         Device::Cpu(cpu) => {
             float_dispatch!(x.dtype(), "dropout", T => apply_all::<T>(cpu, mask(), x, &out, false));
         }
@@ -99,6 +101,7 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
     record(out, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy) else { return };
         match dy.device() {
+            Device::Gpu(_) => no_kernel("dropout"),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "dropout", T => {
                 apply_all::<T>(cpu, mask(), dy, &slot.tensor, slot.add);
             }),

@@ -2,6 +2,7 @@
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::ops::reduce;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::{Slot, record};
@@ -88,6 +89,7 @@ fn unary_typed<T: Float, U: Unary>(function: U, input: &Tensor) -> Tensor {
     let x = &*dense::<T>(input);
     let y = x.empty_like(x.shape());
     match x.device() {
+        Device::Gpu(_) => no_kernel("elementwise"),
         Device::Cpu(cpu) => {
             let from = x.read::<T>();
             cpu.pieces(&mut y.write::<T>(), PIECE, from.len(), |piece, to| {
@@ -101,6 +103,7 @@ fn unary_typed<T: Float, U: Unary>(function: U, input: &Tensor) -> Tensor {
         let Some(slot) = gradients.slot(0, &kept) else { return };
         let dy = &*dense::<T>(dy);
         match dy.device() {
+            Device::Gpu(_) => no_kernel("elementwise"),
             Device::Cpu(cpu) => {
                 let (kept, dy) = (kept.read::<T>(), dy.read::<T>());
                 cpu.pieces(&mut slot.tensor.write::<T>(), PIECE, dy.len(), |piece, dx| {
@@ -224,6 +227,7 @@ fn binary_value<B: Binary>(name: &str, function: B, a: &Tensor, b: &Tensor) -> T
     });
     let out = a.empty_like(shape);
     match a.device() {
+        Device::Gpu(_) => no_kernel("elementwise"),
         Device::Cpu(cpu) => {
             float_dispatch!(a.dtype(), "element-wise", T => binary_into::<T, B>(cpu, a, b, &out, function));
         }
@@ -242,6 +246,7 @@ pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     let to = &slot.tensor;
     assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
     match from.device() {
+        Device::Gpu(_) => no_kernel("elementwise"),
         Device::Cpu(cpu) => float_dispatch!(from.dtype(), "accumulate", T => {
             accumulate_typed::<T>(cpu, from, to, slot.add);
         }),
@@ -375,6 +380,7 @@ impl Tensor {
             DType::F32 | DType::F64 => accumulate(self, &Slot { tensor: out.clone(), add: false }),
             DType::I32 => out.copy_from_slice(&self.to_vec::<i32>()),
             DType::U8 => out.copy_from_slice(&self.to_vec::<u8>()),
+            DType::I64 => out.copy_from_slice(&self.to_vec::<i64>()),
             DType::BF16 => out.copy_from_slice(&self.to_vec::<half::bf16>()),
         }
         out

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -32,12 +33,12 @@ pub fn embedding(tokens: &Tensor, table: &Tensor) -> Tensor {
     assert!(whole.rank() == 2, "embedding: the table has shape {whole}, not [vocabulary, columns]");
     assert!(tokens.is_contiguous(), "embedding: the tokens have gaps between rows");
     let out = table.empty_like(Shape::new(&[shape.extents(), &[whole[1]]].concat()));
-    let Device::Cpu(cpu) = table.device();
+    let Device::Cpu(cpu) = table.device() else { no_kernel("embedding") };
     float_dispatch!(table.dtype(), "embedding", T => gather::<T>(cpu, tokens, table, &out));
     let (tokens, like) = (tokens.clone(), table.detach());
     record(out, &[table], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
-        let Device::Cpu(cpu) = dy.device();
+        let Device::Cpu(cpu) = dy.device() else { no_kernel("embedding") };
         float_dispatch!(dy.dtype(), "embedding", T => add_up::<T>(cpu, &tokens, dy, &slot));
     })
 }

@@ -1,6 +1,7 @@
 //! From channels-last images to rows in PyTorch's order.
 
 use crate::device::{Device, cpu::Float};
+use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
@@ -53,6 +54,7 @@ fn rows(x: &Tensor, shape: Shape) -> Tensor {
 /// Transposes each matrix of `from` `[N, A, B]` into the slot's `[N, B, A]`.
 fn transpose(from: &Tensor, slot: &Slot) {
     match from.device() {
+        Device::Gpu(_) => no_kernel("flatten"),
         Device::Cpu(cpu) => float_dispatch!(from.dtype(), "flatten", T => {
             let (shape, to, add) = (from.shape(), &slot.tensor, slot.add);
             let source = from.read::<T>();

@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
+use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
@@ -56,7 +57,7 @@ fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: boo
 
 /// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
 fn product_typed<T: Float>(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
-    let Device::Cpu(cpu) = a.device();
+    let Device::Cpu(cpu) = a.device() else { no_kernel("matmul") };
     let [batch, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
     let [b_batch, b_rows, _] = matrix_extents(b.shape());

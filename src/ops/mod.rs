@@ -25,3 +25,8 @@ pub mod reduce;
 pub mod switch;
 pub mod tally;
 pub mod view;
+
+/// Where an op has no kernel yet.
+fn no_kernel(op: &str) -> ! {
+    panic!("{op}: it has no GPU kernel yet; use --device cpu")
+}

@@ -1,5 +1,9 @@
 //! One update of all parameters, in flat buffers: SGD and Adam with a learning rate for every feature.
 
+mod launch;
+
+use std::cell::OnceCell;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
@@ -51,9 +55,11 @@ pub struct Chunk {
 }
 
 /// All parameters cut into chunks; built once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Table {
     chunks: Vec<Chunk>,
+    /// The same on a GPU, once one has asked for it: U8.
+    on_device: OnceCell<Tensor>,
 }
 
 impl Table {
@@ -72,12 +78,22 @@ impl Table {
             end = span.base + span.length;
             chunks.extend((0..span.length).step_by(CHUNK).map(|offset| chunk(&span, offset)));
         }
-        Table { chunks }
+        Table { chunks, on_device: OnceCell::new() }
     }
 
     /// The chunks, in the order of the buffers.
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks
+    }
+
+    /// The chunks in a device's memory. Panics where another device asked for them before.
+    fn on(&self, device: &Device) -> &Tensor {
+        let own = self.on_device.get_or_init(|| {
+            let bytes: &[u8] = bytemuck::cast_slice(&self.chunks);
+            Tensor::from_slice(device, [bytes.len()], bytes)
+        });
+        assert!(own.device().same(device), "optimizer: one table on two devices");
+        own
     }
 
     fn elements(&self) -> usize {
@@ -165,7 +181,7 @@ pub struct Buffers {
 /// - `scales`: F64 `[2]`: a factor on all rates (the schedule's), and one on the gradients of what is not guarded (the clip's).
 /// - `flagged`: U8, one for each feature of the guarded parameters: those that stand still, uncounted, where not 0.
 /// - `step`: I32 `[1]`: 1 for the first update.
-/// - `skipped`: F64 `[1]`, to which the number of elements left alone is added.
+/// - `skipped`: I64 `[1]`, to which the number of elements left alone is added.
 pub fn update(
     buffers: &Buffers,
     table: &Table,
@@ -177,6 +193,10 @@ pub fn update(
 ) {
     check(buffers, rule, scales, skipped);
     match buffers.values.device() {
+        Device::Gpu(gpu) => {
+            let state = launch::State { scales, flagged, step, skipped };
+            launch::update(gpu, buffers, table, rule, &state);
+        }
         Device::Cpu(cpu) => float_dispatch!(buffers.values.dtype(), "optimizer", T => {
             let scales = scales.read::<f64>();
             let flagged = flagged.map(|flagged| flagged.read::<u8>());
@@ -188,7 +208,7 @@ pub fn update(
                 rates: &buffers.rates.read::<T>(),
                 flagged: flagged.as_deref().unwrap_or(&[]),
             };
-            skipped.write::<f64>()[0] += update_typed(cpu, buffers, table, &settings) as f64;
+            skipped.write::<i64>()[0] += update_typed(cpu, buffers, table, &settings);
         }),
     }
 }
@@ -212,9 +232,9 @@ fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
         rule.moments()
     );
     assert!(
-        (scales.dtype(), skipped.dtype()) == (DType::F64, DType::F64)
+        (scales.dtype(), skipped.dtype()) == (DType::F64, DType::I64)
             && scales.shape().elements() == 2,
-        "optimizer: scales are F64 [2] and skipped is F64 [1], not {:?} {} and {:?}",
+        "optimizer: scales are F64 [2] and skipped is I64 [1], not {:?} {} and {:?}",
         scales.dtype(),
         scales.shape(),
         skipped.dtype()
@@ -328,7 +348,7 @@ fn update_typed<T: Float>(
     buffers: &Buffers,
     table: &Table,
     settings: &Settings<T>,
-) -> u64 {
+) -> i64 {
     let gradients = buffers.gradients.read::<T>();
     let mut values = buffers.values.write::<T>();
     let mut first = buffers.first_moment.as_ref().map(|moment| moment.write::<T>());
@@ -352,7 +372,7 @@ fn update_typed<T: Float>(
     cpu.pieces(&mut jobs, CHUNKS_OF_A_TASK, table.elements(), |_, jobs| {
         jobs.iter_mut().for_each(|job| job.run(settings));
     });
-    jobs.iter().map(|job| u64::from(job.skipped)).sum()
+    jobs.iter().map(|job| i64::from(job.skipped)).sum()
 }
 
 /// Hands out parts of a slice, front to back.

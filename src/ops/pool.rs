@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::device::cpu::{Cpu, Float, vector::LANES, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
@@ -165,12 +166,14 @@ fn max_pool_typed<T: Float, I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
     let y = x.empty_like(windows.output);
     let taps = Tensor::empty(x.device(), windows.output, I::DTYPE);
     match x.device() {
+        Device::Gpu(_) => no_kernel("pool"),
         Device::Cpu(cpu) => max_forward::<T, I>(cpu, x, &y, &taps, windows),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
         match dy.device() {
+            Device::Gpu(_) => no_kernel("pool"),
             Device::Cpu(cpu) => {
                 max_backward::<T, I>(cpu, dy, &taps, windows, &slot.tensor, slot.add)
             }
@@ -345,6 +348,7 @@ fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
     let factor = T::from_f64(1.0 / (windows.kernel * windows.kernel) as f64);
     let to = Sums { factor, add: false };
     match x.device() {
+        Device::Gpu(_) => no_kernel("pool"),
         Device::Cpu(cpu) => add_rectangles(cpu, x, &y, &windows.covered(), to),
     }
     let like = x.detach();
@@ -352,6 +356,7 @@ fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
         let Some(slot) = gradients.slot(0, &like) else { return };
         let to = Sums { factor, add: slot.add };
         match dy.device() {
+            Device::Gpu(_) => no_kernel("pool"),
             Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &windows.covering_all(), to),
         }
     })
@@ -369,6 +374,7 @@ fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
     let y = x.empty_like([shape[0], shape[3]]);
     let factor = T::from_f64(1.0 / pixels as f64);
     match x.device() {
+        Device::Gpu(_) => no_kernel("pool"),
         Device::Cpu(cpu) => average_images(cpu, x, &y, factor),
     }
     let like = x.detach();
@@ -382,6 +388,7 @@ fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
         };
         let to = Sums { factor, add: slot.add };
         match dy.device() {
+            Device::Gpu(_) => no_kernel("pool"),
             Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &reach, to),
         }
     })

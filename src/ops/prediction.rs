@@ -4,6 +4,7 @@ use crate::device::Device;
 use crate::device::cpu::Float;
 use crate::device::cpu::vector::{self, vectorised};
 use crate::ops::classifiers::{Extents, largest, outputs};
+use crate::ops::no_kernel;
 use crate::tensor::{Tensor, float_dispatch};
 
 /// What of the mixture is asked for.
@@ -30,6 +31,7 @@ pub fn predict(
     let scores = outputs(z, weight, bias);
     let out = z.empty_like([extents.samples, extents.outputs]);
     match z.device() {
+        Device::Gpu(_) => no_kernel("prediction"),
         Device::Cpu(cpu) => float_dispatch!(z.dtype(), "predict", T => {
             let log_posterior = log_posterior.read::<f64>();
             let mut scores = scores.write::<T>();

@@ -2,6 +2,7 @@
 
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -48,7 +49,7 @@ fn sum_to_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
     let fits = x.shape().broadcast(&shape) == Some(x.shape());
     assert!(fits, "sum: shape {} is not a broadcast of {shape}", x.shape());
     let out = Tensor::zeros(x.device(), shape, x.dtype());
-    let Device::Cpu(cpu) = x.device();
+    let Device::Cpu(cpu) = x.device() else { no_kernel("reduce") };
     if shape.elements() == x.shape().columns() && shape.columns() == x.shape().columns() {
         add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut out.write::<T>());
         return out;
@@ -121,7 +122,7 @@ impl Tensor {
     pub fn argmax(&self) -> Tensor {
         let shape = Shape::new(&self.shape().extents()[..self.shape().rank().saturating_sub(1)]);
         let out = Tensor::empty(self.device(), shape, DType::I32);
-        let Device::Cpu(_) = self.device();
+        let Device::Cpu(_) = self.device() else { no_kernel("reduce") };
         float_dispatch!(self.dtype(), "argmax", T => {
             let columns = self.shape().columns();
             let values = self.read::<T>();

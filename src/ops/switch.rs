@@ -2,6 +2,7 @@
 //! logarithms in f64.
 
 use crate::device::{DType, Device};
+use crate::ops::no_kernel;
 use crate::tensor::Tensor;
 
 /// What the switch distribution carries from step to step, all F64 on the device.
@@ -56,6 +57,7 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
         return;
     }
     match losses.device() {
+        Device::Gpu(_) => no_kernel("switch"),
         Device::Cpu(_) => {
             let losses = losses.read::<f64>();
             let moved = switch_step(
@@ -111,6 +113,7 @@ pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
         return;
     }
     match losses.device() {
+        Device::Gpu(_) => no_kernel("switch"),
         Device::Cpu(_) => {
             let losses = losses.read::<f64>();
             let mut posterior = log_posterior.write::<f64>();

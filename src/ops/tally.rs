@@ -2,6 +2,7 @@
 
 use crate::device::{DType, Device};
 use crate::ops::classifiers::Head;
+use crate::ops::no_kernel;
 use crate::tensor::Tensor;
 
 /// Where each sum stands in [`Sums::values`].
@@ -74,6 +75,7 @@ impl Sums {
 /// Adds one batch's head to the sums.
 pub fn tally(sums: &Sums, head: &Head, samples: usize) {
     match sums.values.device() {
+        Device::Gpu(_) => no_kernel("tally"),
         Device::Cpu(_) => {
             let mut values = sums.values.write::<f64>();
             let loss = head.loss.read::<f64>()[0];
@@ -92,6 +94,7 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
 /// Adds 1 to the number of the step, I32 `[1]`.
 pub fn advance(number: &Tensor) {
     match number.device() {
+        Device::Gpu(_) => no_kernel("tally"),
         Device::Cpu(_) => number.write::<i32>()[0] += 1,
     }
 }

@@ -47,7 +47,7 @@ impl Optimizer {
             unguarded_gradients: flat.unguarded_gradients(),
             scales: Tensor::full(device, [2], DType::F64, 1.0),
             clip,
-            skipped: Tensor::zeros(device, [1], DType::F64),
+            skipped: Tensor::zeros(device, [1], DType::I64),
             rule,
         }
     }
@@ -71,7 +71,7 @@ impl Optimizer {
         [&self.buffers.first_moment, &self.buffers.second_moment].into_iter().flatten()
     }
 
-    /// How many single elements were left alone because their gradient was not finite, F64 `[1]`.
+    /// How many single elements were left alone because their gradient was not finite, I64 `[1]`.
     pub fn skipped(&self) -> &Tensor {
         &self.skipped
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::device::{DType, DeviceKind};
+use crate::device::{DType, Device, DeviceKind};
 use crate::error::Error;
 use crate::models::ModelConfig;
 use crate::named::named;
@@ -222,5 +222,10 @@ impl Precision {
             Precision::Bf16 => DType::BF16,
             Precision::F64 => DType::F64,
         }
+    }
+
+    /// Whether a device computes in it.
+    pub fn is_on(self, device: &Device) -> bool {
+        self != Precision::Tf32 && device.computes_in(self.dtype())
     }
 }

@@ -147,13 +147,16 @@ fn prepare(config: &RunConfig, device: &Device) -> Result<(Dataset, Training)> {
 
 /// Refuses a precision that the device does not have.
 pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<()> {
-    match (device, precision) {
-        (Device::Cpu(_), Precision::F32 | Precision::F64) => Ok(()),
-        (Device::Cpu(_), _) => {
-            let message = format!("{precision} is a GPU's; the cpu computes in f32 or f64");
-            Err(Error::input("--precision", message))
-        }
+    if precision.is_on(device) {
+        return Ok(());
     }
+    let message = match device.name() {
+        "cpu" => format!("{precision} is a GPU's; the cpu computes in f32 or f64"),
+        name => format!(
+            "the kernels of {name} compute in f32, not yet in {precision}; give --precision f32"
+        ),
+    };
+    Err(Error::input("--precision", message))
 }
 
 /// What the data gives to a model.

@@ -27,6 +27,7 @@ impl Array {
             DType::F32 => Array::new(shape, &tensor.to_vec::<f32>()),
             DType::F64 => Array::new(shape, &tensor.to_vec::<f64>()),
             DType::I32 => Array::new(shape, &tensor.to_vec::<i32>()),
+            DType::I64 => Array::new(shape, &tensor.to_vec::<i64>()),
             DType::U8 => Array::new(shape, &tensor.to_vec::<u8>()),
             DType::BF16 => Array::new(shape, &tensor.to_vec::<half::bf16>()),
         }
@@ -38,6 +39,7 @@ impl Array {
             DType::F32 => Dtype::F32,
             DType::F64 => Dtype::F64,
             DType::I32 => Dtype::I32,
+            DType::I64 => Dtype::I64,
             DType::U8 => Dtype::U8,
             DType::BF16 => Dtype::BF16,
         };

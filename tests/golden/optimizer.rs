@@ -40,7 +40,7 @@ fn updates_agree_with_pytorch() {
             values,
         };
         let scales = Tensor::full(&device, [2], DType::F64, 1.0);
-        let skipped = Tensor::zeros(&device, [1], DType::F64);
+        let skipped = Tensor::zeros(&device, [1], DType::I64);
         let gradients = &file["gradients"];
         for step in 0..gradients.shape()[0] {
             buffers.gradients.copy_from_f64s(&gradients.slice(0, step, 1).to_f64s());

@@ -1,6 +1,7 @@
 //! Convolution of channels-last images.
 
 use crate::device::Device;
+use crate::ops::no_kernel;
 mod few_channels;
 mod kernel;
 mod panels;
@@ -190,12 +191,14 @@ fn conv2d_typed<T: Float>(
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
     let out = x.empty_like(shape);
     match x.device() {
+        Device::Gpu(_) => no_kernel("conv2d"),
         Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, &out, geometry),
     }
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let (kept_x, kept_weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
     record(out, &inputs, move |dy, gradients| match dy.device() {
+        Device::Gpu(_) => no_kernel("conv2d"),
         Device::Cpu(cpu) => {
             backward::<T>(cpu, &kept_x, &kept_weight, dy, (gradients, has_bias), geometry)
         }

@@ -67,7 +67,7 @@ impl Settings {
         Ok(RunConfig {
             model: self.model_config(architecture, &defaults),
             alrao: self.alrao(optimizer, lr, &defaults)?,
-            train: self.train(optimizer, lr, &data, &defaults, device),
+            train: self.train(optimizer, lr, &data, &defaults),
             data,
             valid_split: self.valid_split.unwrap_or(0.2),
             device,
@@ -133,17 +133,8 @@ impl Settings {
         }
     }
 
-    fn train(
-        &self,
-        optimizer: Optimizer,
-        lr: f64,
-        data: &str,
-        defaults: &Defaults,
-        device: DeviceKind,
-    ) -> TrainConfig {
+    fn train(&self, optimizer: Optimizer, lr: f64, data: &str, defaults: &Defaults) -> TrainConfig {
         let standard = TrainConfig::default();
-        let precision =
-            if device == DeviceKind::Cuda { Precision::Tf32 } else { standard.precision };
         let epochs = if is_generated(data) { GENERATED_EPOCHS } else { standard.epochs };
         TrainConfig {
             optimizer,
@@ -160,7 +151,7 @@ impl Settings {
             patience: self.patience.unwrap_or(standard.patience),
             augment: self.augment.unwrap_or(standard.augment),
             order: self.order.unwrap_or(standard.order),
-            precision: self.precision.unwrap_or(precision),
+            precision: self.precision.unwrap_or(standard.precision),
             log_every: self.log_every.unwrap_or(standard.log_every),
             init: self.init.clone(),
             rates: self.rates.clone(),

@@ -1,0 +1,4 @@
+// What kernels share.
+#pragma once
+
+#include "target.cuh"

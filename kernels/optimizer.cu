@@ -1,0 +1,213 @@
+// One update of all parameters of a model, classifiers included, in one launch over the flat buffers, with a learning
+// rate for every feature. SGD, SGD with momentum, Adam. The launch is in src/ops/optimizer/launch.rs.
+//
+// For element e of a parameter with gradient g:
+//
+//   eta = schedule * rates[rate_base + (e / inner) % features]
+//   g <- clip * g + weight_decay * w          (clip = 1 for guarded parameters)
+//   SGD        w <- w - eta g
+//   momentum   v <- momentum v + g, w <- w - eta v                                            (PyTorch's, no dampening)
+//   Adam       m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2,
+//              w <- w - eta m / (1 - b1^t) / (sqrt(v) / sqrt(1 - b2^t) + epsilon)             (Kingma and Ba 2015)
+//
+// An element whose clipped gradient is not finite is left alone, with its moments, and counted. A feature of a guarded
+// parameter whose flag is set stands still, uncounted.
+//
+//   values, gradients, first, second   [all parameters], each parameter at a multiple of 16 elements
+//   rates                              [all features]
+//   chunks                             [grid]: at most 4096 elements of one parameter each
+//   scales                             [2], f64: the schedule's factor and the clip's
+//   flagged                            [classifiers], or null
+//   step                               [1]: t, 1 for the first update
+//   skipped                            [1]: the count is added to it
+//
+// Bytes an element: SGD 12 (w read and written, g read), momentum 20, Adam 28; the rates are a feature's, not an
+// element's, and stay in the cache. Operations an element: 3, 5, 14. So the floor is memory, and all there is to do is
+// to keep enough of it in flight: a thread loads four vectors of 16 bytes of every buffer before it computes with the
+// first. One block of 256 threads a chunk: a chunk lies in one parameter, so that (e / inner) % features is all the
+// lookup there is; where inner is a multiple of 4 it is done once for a vector. One launch for each parameter would be
+// hundreds of launches of a few microseconds each; a table of chunks makes it one.
+//
+// No buffer may overlap another.
+#include "common.cuh"
+
+struct OptimizerChunk {
+    uint64_t base;       // first element in the flat buffers, a multiple of 4
+    uint64_t offset;     // first element in the parameter, a multiple of 4
+    uint64_t rate_base;  // first rate of the parameter
+    uint32_t length;     // elements, at most 4096
+    uint32_t inner;      // consecutive elements of one feature
+    uint32_t features;
+    uint32_t guarded;
+};
+
+struct OptimizerSettings {
+    double first_decay, second_decay;  // momentum, or Adam's b1; Adam's b2
+    float epsilon;
+    float weight_decay;
+};
+
+static const uint32_t OPTIMIZER_THREADS = 256;
+static const uint32_t OPTIMIZER_VECTORS = 4;  // of 4 elements, a thread
+
+// The direction an element moves in. `moments` are read and written.
+struct Plain {
+    static const int MOMENTS = 0;
+    __device__ Plain(const OptimizerSettings&, const int*) {}
+    __device__ float direction(float gradient, float&, float&) const {
+        return gradient;
+    }
+};
+
+struct Momentum {
+    static const int MOMENTS = 1;
+    float momentum;
+    __device__ Momentum(const OptimizerSettings& settings, const int*)
+        : momentum(static_cast<float>(settings.first_decay)) {}
+    __device__ float direction(float gradient, float& first, float&) const {
+        return first = momentum * first + gradient;
+    }
+};
+
+struct Adam {
+    static const int MOMENTS = 2;
+    float keep_first, take_first, keep_second, take_second, correct_first, correct_second, epsilon;
+    __device__ Adam(const OptimizerSettings& settings, const int* step) {
+        // Two powers in f64 are worth hundreds of updates: one thread of the block takes them.
+        SHARED(float, corrections, [2]);
+        if (threadIdx.x == 0) {
+            double t = *step;
+            corrections[0] = static_cast<float>(1.0 / (1.0 - pow(settings.first_decay, t)));
+            corrections[1] = static_cast<float>(1.0 / sqrt(1.0 - pow(settings.second_decay, t)));
+        }
+        __syncthreads();  // corrections are written
+        keep_first = static_cast<float>(settings.first_decay);
+        take_first = static_cast<float>(1.0 - settings.first_decay);
+        keep_second = static_cast<float>(settings.second_decay);
+        take_second = static_cast<float>(1.0 - settings.second_decay);
+        correct_first = corrections[0];
+        correct_second = corrections[1];
+        epsilon = settings.epsilon;
+    }
+    __device__ float direction(float gradient, float& first, float& second) const {
+        first = keep_first * first + take_first * gradient;
+        second = keep_second * second + take_second * gradient * gradient;
+        return first * correct_first / (sqrtf(second) * correct_second + epsilon);
+    }
+};
+
+// What is the same for all elements of a chunk, and how many of them this thread skipped.
+template <class Rule>
+struct Update {
+    const Rule& rule;
+    const OptimizerChunk& chunk;
+    const float* rates;
+    const unsigned char* flagged;
+    float schedule, clip, weight_decay;
+    uint32_t skipped;
+
+    __device__ uint32_t feature(uint32_t element) const {
+        return chunk.features == 1
+                   ? 0
+                   : static_cast<uint32_t>((chunk.offset + element) / chunk.inner % chunk.features);
+    }
+
+    // The rate of a feature, or a negative number where it stands still.
+    __device__ float rate(uint32_t feature) const {
+        bool stands_still = chunk.guarded && flagged != nullptr && flagged[feature] != 0;
+        return stands_still ? -1.0f : rates[chunk.rate_base + feature] * schedule;
+    }
+
+    __device__ void move(float& value, float gradient, float& first, float& second, float rate) {
+        if (rate < 0.0f) return;
+        gradient *= clip;
+        if (!(fabsf(gradient) < INFINITY)) {
+            skipped++;
+            return;
+        }
+        if (weight_decay != 0.0f) gradient += weight_decay * value;
+        value -= rate * rule.direction(gradient, first, second);
+    }
+};
+
+__device__ inline float* parts(float4& vector) {
+    return reinterpret_cast<float*>(&vector);
+}
+
+template <class Rule>
+__device__ void optimizer_update(
+    float* __restrict__ values, const float* __restrict__ gradients, float* __restrict__ first,
+    float* __restrict__ second, const float* __restrict__ rates, const OptimizerChunk* __restrict__ chunks,
+    const double* __restrict__ scales, const unsigned char* __restrict__ flagged, const int* __restrict__ step,
+    unsigned long long* __restrict__ skipped, const OptimizerSettings& settings) {
+    OptimizerChunk chunk = chunks[blockIdx.x];
+    Rule rule(settings, step);
+    float clip = chunk.guarded ? 1.0f : static_cast<float>(scales[1]);
+    Update<Rule> update{rule, chunk, rates, flagged, static_cast<float>(scales[0]), clip, settings.weight_decay, 0};
+    values += chunk.base;
+    gradients += chunk.base;
+    if (Rule::MOMENTS > 0) first += chunk.base;
+    if (Rule::MOMENTS > 1) second += chunk.base;
+
+    const float4 zeros = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    float4 w[OPTIMIZER_VECTORS], g[OPTIMIZER_VECTORS], m[OPTIMIZER_VECTORS], v[OPTIMIZER_VECTORS];
+    uint32_t whole = chunk.length / 4;
+    UNROLL
+    for (uint32_t k = 0; k < OPTIMIZER_VECTORS; k++) {
+        uint32_t vector = k * OPTIMIZER_THREADS + threadIdx.x;
+        if (vector < whole) {
+            w[k] = reinterpret_cast<const float4*>(values)[vector];
+            g[k] = __ldcs(reinterpret_cast<const float4*>(gradients) + vector);
+            m[k] = Rule::MOMENTS > 0 ? reinterpret_cast<const float4*>(first)[vector] : zeros;
+            v[k] = Rule::MOMENTS > 1 ? reinterpret_cast<const float4*>(second)[vector] : zeros;
+        }
+    }
+    bool has_one_rate = chunk.inner % 4 == 0 || chunk.features == 1;
+    UNROLL
+    for (uint32_t k = 0; k < OPTIMIZER_VECTORS; k++) {
+        uint32_t vector = k * OPTIMIZER_THREADS + threadIdx.x;
+        if (vector < whole) {
+            float common = has_one_rate ? update.rate(update.feature(4 * vector)) : 0.0f;
+            UNROLL
+            for (int i = 0; i < 4; i++) {
+                float rate = has_one_rate ? common : update.rate(update.feature(4 * vector + i));
+                update.move(parts(w[k])[i], parts(g[k])[i], parts(m[k])[i], parts(v[k])[i], rate);
+            }
+            reinterpret_cast<float4*>(values)[vector] = w[k];
+            if (Rule::MOMENTS > 0) reinterpret_cast<float4*>(first)[vector] = m[k];
+            if (Rule::MOMENTS > 1) reinterpret_cast<float4*>(second)[vector] = v[k];
+        }
+    }
+    // At most three elements are left, beside other parameters' padding that is nobody's to touch.
+    uint32_t element = 4 * whole + threadIdx.x;
+    if (element < chunk.length) {
+        float unused = 0.0f;
+        float& own_first = Rule::MOMENTS > 0 ? first[element] : unused;
+        float& own_second = Rule::MOMENTS > 1 ? second[element] : unused;
+        update.move(
+            values[element], gradients[element], own_first, own_second, update.rate(update.feature(element)));
+    }
+    // A count is exact in any order, so that this atomic addition may be one.
+    if (update.skipped != 0) atomicAdd(skipped, static_cast<unsigned long long>(update.skipped));
+}
+
+KERNEL(optimizer_sgd_f32, 256, float* values, const float* gradients, const float* rates,
+       const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
+       OptimizerSettings settings) {
+    optimizer_update<Plain>(
+        values, gradients, nullptr, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
+}
+
+KERNEL(optimizer_momentum_f32, 256, float* values, const float* gradients, float* first, const float* rates,
+       const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
+       OptimizerSettings settings) {
+    optimizer_update<Momentum>(
+        values, gradients, first, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
+}
+
+KERNEL(optimizer_adam_f32, 256, float* values, const float* gradients, float* first, float* second,
+       const float* rates, const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged,
+       const int* step, unsigned long long* skipped, OptimizerSettings settings) {
+    optimizer_update<Adam>(
+        values, gradients, first, second, rates, chunks, scales, flagged, step, skipped, settings);
+}

@@ -1,0 +1,78 @@
+// What a kernel may use beyond plain CUDA C++. The only file that knows which compiler reads it: nvcc, or the host's C++
+// compiler, for the simulator.
+//
+//   KERNEL(name, max_threads, parameters...)   an entry point, found by its name from Rust
+//   SHARED(type, name, [extents])              an array in shared memory
+//   DYNAMIC_SHARED(type, name)                 the shared memory whose size the launch gives, on 128 bytes
+//   UNROLL                                     before a loop: its bounds are constants, its body is repeated
+//   copy_async16(shared, global)               16 bytes to shared memory without passing through registers (cp.async.cg)
+//   copy_async_commit()                        closes a group of such copies
+//   copy_async_wait<N>()                       until at most the last N groups are on their way; a barrier must follow
+//   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
+//   mma_bf16(d, a, b), mma_tf32(d, a, b)       d += a b on a warp's fragments: m16n8k16 and m16n8k8 (mma.sync)
+//   round_to_tf32(x)                           to the nearest number with 10 bits of fraction
+#pragma once
+
+#ifdef __CUDACC__
+
+#include <cuda_bf16.h>
+#include <stdint.h>
+
+#define KERNEL(name, max_threads, ...) extern "C" __global__ void __launch_bounds__(max_threads) name(__VA_ARGS__)
+#define SHARED(type, name, extents) __shared__ __align__(16) type name extents
+#define DYNAMIC_SHARED(type, name)                                          \
+    extern __shared__ __align__(128) unsigned char dynamic_shared_memory[]; \
+    type* name = reinterpret_cast<type*>(dynamic_shared_memory)
+#define UNROLL _Pragma("unroll")
+
+typedef __nv_bfloat16 bf16;
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+__device__ __forceinline__ void copy_async16(void* shared, const void* global) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+
+__device__ __forceinline__ void copy_async_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int N>
+__device__ __forceinline__ void copy_async_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+__device__ __forceinline__ void load_matrix_x4(uint32_t (&r)[4], const void* shared) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(shared))
+                 : "memory");
+}
+
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ uint32_t round_to_tf32(float x) {
+    uint32_t rounded;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    return rounded;
+}
+
+#else
+
+#include "cuda_on_host.h"
+
+#endif

@@ -1,0 +1,95 @@
+//! Who runs the kernels: CUDA's driver, or the simulator.
+
+use super::Launch;
+use crate::device::cuda::Cuda;
+#[cfg(has_simulator)]
+use crate::device::simulator::Simulator;
+
+/// Who does the work. What fails says why, for people.
+pub(crate) enum Driver {
+    /// A GPU.
+    Cuda(Cuda),
+    /// The host's processor.
+    #[cfg(has_simulator)]
+    Simulator(Simulator),
+}
+
+/// The same call on whichever driver it is.
+macro_rules! each {
+    ($driver:expr, $own:ident => $call:expr) => {
+        match $driver {
+            Driver::Cuda($own) => $call,
+            #[cfg(has_simulator)]
+            Driver::Simulator($own) => $call,
+        }
+    };
+}
+
+impl Driver {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Driver::Cuda(_) => "cuda",
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => "simulator",
+        }
+    }
+
+    pub fn description(&self) -> String {
+        match self {
+            Driver::Cuda(cuda) => format!("cuda: {}", cuda.name()),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => {
+                let threads = simulator.threads();
+                format!("simulator: the GPU's kernels on {threads} threads of the processor")
+            }
+        }
+    }
+
+    /// A block with unknown content; its address.
+    pub fn allocate(&self, bytes: usize) -> Result<u64, String> {
+        each!(self, own => own.allocate(bytes))
+    }
+
+    pub fn free(&self, address: u64, bytes: usize) {
+        match self {
+            Driver::Cuda(cuda) => cuda.free(address),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.give_back(address, bytes),
+        }
+    }
+
+    pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
+        each!(self, own => own.upload(address, bytes))
+    }
+
+    /// Waits for what was launched before.
+    pub fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), String> {
+        each!(self, own => own.download(address, bytes))
+    }
+
+    pub fn set_zero(&self, address: u64, bytes: usize) -> Result<(), String> {
+        each!(self, own => own.set_zero(address, bytes))
+    }
+
+    pub fn launch(&self, launch: &Launch) -> Result<(), String> {
+        each!(self, own => own.launch(launch))
+    }
+
+    /// Waits for everything launched so far.
+    pub fn synchronize(&self) -> Result<(), String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.synchronize(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => Ok(()),
+        }
+    }
+
+    /// Bytes that are free and bytes in all, where the device knows.
+    pub fn memory(&self) -> Option<(usize, usize)> {
+        match self {
+            Driver::Cuda(cuda) => cuda.memory().ok(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// What kernels on the host share: the running block, the list of kernels, the tensor cores' arithmetic.
+#include "cuda_on_host.h"
+
+extern "C" {
+
+__thread simulator_context simulator_current;
+
+static const simulator_kernel* kernels = nullptr;
+
+// Called for each kernel before main: nothing else runs yet.
+int simulator_register(simulator_kernel* kernel) {
+    kernel->next = kernels;
+    kernels = kernel;
+    return 0;
+}
+
+const simulator_kernel* simulator_kernels() {
+    return kernels;
+}
+
+simulator_context* simulator_context_of_thread() {
+    return &simulator_current;
+}
+
+}  // extern "C"
+
+namespace simulator {
+
+static float low(uint32_t pair) {
+    return __uint_as_float(pair << 16);
+}
+
+static float high(uint32_t pair) {
+    return __uint_as_float(pair & 0xffff0000u);
+}
+
+// d += a b for row-major a [16, K] and b [K, 8].
+template <int K>
+static void multiply(void** records, const float (&a)[16][K], const float (&b)[K][8]) {
+    float d[16][8];
+    // PTX ISA, accumulators of m16n8: lane 4 g + q holds columns 2 q and 2 q + 1 of rows g and g + 8.
+    for (int lane = 0; lane < 32; lane++) {
+        const float* own = static_cast<Fragments*>(records[lane])->d;
+        int g = lane / 4, q = lane % 4;
+        d[g][2 * q] = own[0], d[g][2 * q + 1] = own[1], d[g + 8][2 * q] = own[2], d[g + 8][2 * q + 1] = own[3];
+    }
+    for (int i = 0; i < 16; i++) {
+        for (int k = 0; k < K; k++) {
+            for (int j = 0; j < 8; j++) d[i][j] = fmaf(a[i][k], b[k][j], d[i][j]);
+        }
+    }
+    for (int lane = 0; lane < 32; lane++) {
+        float* own = static_cast<Fragments*>(records[lane])->d;
+        int g = lane / 4, q = lane % 4;
+        own[0] = d[g][2 * q], own[1] = d[g][2 * q + 1], own[2] = d[g + 8][2 * q], own[3] = d[g + 8][2 * q + 1];
+    }
+}
+
+// PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type", .bf16.
+void multiply_bf16(void** records, uint32_t) {
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const Fragments* own = static_cast<Fragments*>(records[lane]);
+        int g = lane / 4, q = lane % 4;
+        for (int half = 0; half < 2; half++) {
+            int k = 2 * q + 8 * half;
+            a[g][k] = low(own->a[2 * half]), a[g][k + 1] = high(own->a[2 * half]);
+            a[g + 8][k] = low(own->a[2 * half + 1]), a[g + 8][k + 1] = high(own->a[2 * half + 1]);
+            b[k][g] = low(own->b[half]), b[k + 1][g] = high(own->b[half]);
+        }
+    }
+    multiply(records, a, b);
+}
+
+// PTX ISA, "Matrix Fragments for mma.m16n8k8", .tf32: the lower 13 bits are not looked at.
+void multiply_tf32(void** records, uint32_t) {
+    float a[16][8], b[8][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const Fragments* own = static_cast<Fragments*>(records[lane]);
+        int g = lane / 4, q = lane % 4;
+        auto number = [](uint32_t bits) { return __uint_as_float(bits & 0xffffe000u); };
+        a[g][q] = number(own->a[0]), a[g + 8][q] = number(own->a[1]);
+        a[g][q + 4] = number(own->a[2]), a[g + 8][q + 4] = number(own->a[3]);
+        b[q][g] = number(own->b[0]), b[q + 4][g] = number(own->b[1]);
+    }
+    multiply(records, a, b);
+}
+
+}  // namespace simulator

@@ -1,0 +1,217 @@
+//! A signal inside a kernel becomes an error value; anywhere else it goes where it went before. A watchdog sends one to
+//! threads whose block does not end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::abi::{context, file_name};
+use super::memory;
+use super::stacks::STACK_BYTES;
+use super::worker::Worker;
+
+/// Between two rounds of the watchdog.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// What the kernel of the operating system says in `si_code` where it, not an instruction's address, is at fault.
+const FROM_THE_SYSTEM: i32 = 128;
+
+/// What interrupted a kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Fault {
+    signal: i32,
+    code: i32,
+    address: usize,
+    instruction: usize,
+}
+
+/// The watchdog's own signal.
+fn time_is_up() -> i32 {
+    libc::SIGRTMIN() + 7
+}
+
+fn signals() -> [i32; 5] {
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, time_is_up()]
+}
+
+/// Who handled the signals before, in the order of [`signals`].
+static PREVIOUS: OnceLock<Vec<libc::sigaction>> = OnceLock::new();
+
+/// Takes over the signals, once for the process.
+pub(super) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = signals().map(|signal| {
+            // SAFETY: all-zero is a valid `sigaction`.
+            let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+            // SAFETY: it only reads the present action into `old`.
+            unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+            old
+        });
+        PREVIOUS.get_or_init(|| previous.to_vec());
+        for signal in signals() {
+            // SAFETY: all-zero is a valid `sigaction`.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handle as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+            // SAFETY: `handle` has the signature that SA_SIGINFO asks for, and is safe to run in a signal.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+    });
+}
+
+unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *mut libc::c_void) {
+    // SAFETY: the system gives valid pointers, and everything that is touched belongs to this thread.
+    unsafe {
+        if leave_kernel(signal, info, machine.cast()) || signal == time_is_up() {
+            return;
+        }
+        let previous = PREVIOUS.get().zip(signals().iter().position(|own| *own == signal));
+        match previous.map(|(previous, index)| previous[index].sa_sigaction) {
+            Some(action) if action != libc::SIG_DFL && action != libc::SIG_IGN => {
+                type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+                std::mem::transmute::<usize, Handler>(action)(signal, info, machine);
+            }
+            // On return the instruction faults again, and ends the process as it would have without us.
+            _ => {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
+/// Where the signal came out of a kernel's code: notes what happened and leaves the coroutine.
+unsafe fn leave_kernel(
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    machine: *mut libc::ucontext_t,
+) -> bool {
+    // SAFETY: the pointers are the system's; the worker belongs to this thread, which is not inside of it.
+    unsafe {
+        let worker = (*context()).worker.cast::<Worker>();
+        if worker.is_null() {
+            return false;
+        }
+        let registers = &mut (*machine).uc_mcontext.gregs;
+        let Some(trap) = (*worker).trap else { return false };
+        if !trap.stack_ptr_in_bounds(registers[libc::REG_RSP as usize] as usize) {
+            return false;
+        }
+        if signal == time_is_up() && (*worker).is_in_hook.get() {
+            return false;
+        }
+        (*worker).fault = Some(Fault {
+            signal,
+            code: (*info).si_code,
+            address: (*info).si_addr() as usize,
+            instruction: registers[libc::REG_RIP as usize] as usize,
+        });
+        let new = trap.setup_trap_handler(|| ());
+        for (register, value) in [
+            (libc::REG_RIP, new.rip),
+            (libc::REG_RSP, new.rsp),
+            (libc::REG_RBP, new.rbp),
+            (libc::REG_RDI, new.rdi),
+            (libc::REG_RSI, new.rsi),
+        ] {
+            registers[register as usize] = value as i64;
+        }
+    }
+    true
+}
+
+impl Fault {
+    /// What happened and where, for people.
+    pub fn describe(&self, worker: &Worker) -> String {
+        let place = source_of(self.instruction);
+        let what = match self.signal {
+            signal if signal == time_is_up() => {
+                "still running when its time was up: an endless loop, or it waits for another block"
+                    .into()
+            }
+            libc::SIGILL => "an index out of range or a misaligned access".into(),
+            libc::SIGFPE => "an integer divided by zero".into(),
+            _ => self.describe_access(worker),
+        };
+        format!("{place}: {what}")
+    }
+
+    fn describe_access(&self, worker: &Worker) -> String {
+        if worker.is_stack_guard(self.address) {
+            return format!("more than {STACK_BYTES} bytes of local variables in one thread");
+        }
+        if let Some(place) = worker.shared.describe(self.address) {
+            return format!("illegal access {place}");
+        }
+        if self.code == FROM_THE_SYSTEM {
+            return "a misaligned vector access, or an address that cannot be".into();
+        }
+        match memory::describe(self.address) {
+            Some((block, place)) => {
+                let name = worker.job().argument_name(block);
+                format!(
+                    "illegal access {place}{}",
+                    name.map_or(String::new(), |name| format!(", `{name}`"))
+                )
+            }
+            None => format!("illegal access to {:#x}, where nothing is", self.address),
+        }
+    }
+}
+
+/// `FILE:LINE` of an instruction, with the places it was inlined into.
+fn source_of(instruction: usize) -> String {
+    let mut places: Vec<String> = Vec::new();
+    backtrace::resolve(instruction as *mut _, |symbol| {
+        if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
+            places.push(format!("{}:{line}", file_name(&file.to_string_lossy())));
+        }
+    });
+    if places.is_empty() { format!("{instruction:#x}") } else { places.join(", inlined in ") }
+}
+
+/// Milliseconds since the first call, plus one.
+pub(super) fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
+}
+
+/// A thread and when its block has to be over, 0 for never.
+struct Watched {
+    thread: libc::pthread_t,
+    deadline: Arc<AtomicU64>,
+}
+
+static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
+
+/// Has the calling thread watched from now on.
+pub(super) fn watch(deadline: &Arc<AtomicU64>) {
+    static WATCHDOG: Once = Once::new();
+    // SAFETY: it only asks for the calling thread's own handle.
+    let thread = unsafe { libc::pthread_self() };
+    let entry = Watched { thread, deadline: Arc::clone(deadline) };
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    WATCHDOG.call_once(|| {
+        // Without a thread to watch, an endless loop in a kernel is simply endless.
+        let _ = std::thread::Builder::new().name("alrao-watchdog".into()).spawn(keep_watch);
+    });
+}
+
+/// The calling thread ends, or its worker does.
+pub(super) fn forget(deadline: &Arc<AtomicU64>) {
+    let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    watched.retain(|own| !Arc::ptr_eq(&own.deadline, deadline));
+}
+
+fn keep_watch() {
+    loop {
+        std::thread::sleep(ROUND);
+        for watched in WATCHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let deadline = watched.deadline.load(Ordering::Relaxed);
+            if deadline != 0 && now() > deadline {
+                // SAFETY: a thread takes itself off the list, under its lock, before it ends.
+                unsafe { libc::pthread_kill(watched.thread, time_is_up()) };
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What kernels call: barriers, warp collectives, shared memory, asynchronous copies. These run on a coroutine's stack,
+//! below frames of C++: nothing here may unwind.
+
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+
+use super::abi::{Collective, Context, SharedArray, Site};
+use super::worker::{Order, Worker};
+
+/// The block's barrier: who has arrived at which call.
+pub(super) struct Barrier {
+    arrived: Vec<u32>,
+    records: Vec<*mut c_void>,
+    site: *const Site,
+}
+
+impl Default for Barrier {
+    fn default() -> Self {
+        Barrier { arrived: Vec::new(), records: Vec::new(), site: null() }
+    }
+}
+
+impl Barrier {
+    pub fn clear(&mut self) {
+        self.arrived.clear();
+        self.records.clear();
+    }
+}
+
+/// The lanes of a warp that wait, and what they have brought.
+#[derive(Clone, Copy)]
+pub(super) struct Warp {
+    pub arrived: u32,
+    records: [*mut c_void; 32],
+}
+
+impl Default for Warp {
+    fn default() -> Self {
+        Warp { arrived: 0, records: [null_mut(); 32] }
+    }
+}
+
+/// The asynchronous copies of one thread that are on their way.
+#[derive(Default)]
+pub(super) struct Copies {
+    queue: Vec<(usize, usize, usize)>,
+    /// Where each group ends in the queue.
+    groups: Vec<usize>,
+}
+
+impl Copies {
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.groups.clear();
+    }
+
+    /// Takes out the copies of all groups but the last `left`.
+    fn take(&mut self, left: usize) -> Vec<(usize, usize, usize)> {
+        let finished = self.groups.len().saturating_sub(left);
+        let end = if finished == 0 { 0 } else { self.groups[finished - 1] };
+        self.groups.drain(..finished);
+        self.groups.iter_mut().for_each(|mark| *mark -= end);
+        self.queue.drain(..end).collect()
+    }
+}
+
+/// The worker of a running kernel.
+///
+/// # Safety
+/// `context` must be the one that a running kernel was given.
+unsafe fn worker_of(context: *mut Context) -> *mut Worker {
+    // SAFETY: a kernel's context is that of its thread, whose worker is set as long as blocks run.
+    let worker = unsafe { (*context).worker.cast::<Worker>() };
+    // SAFETY: as above.
+    unsafe { (*worker).is_in_hook.set(true) };
+    worker
+}
+
+/// Ends the block with an error. Its coroutine is never resumed.
+///
+/// # Safety
+/// As for [`Worker::park`].
+unsafe fn fail(worker: *mut Worker, message: String) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*worker).fail(message);
+        Worker::park(worker);
+    }
+}
+
+/// Waits for all threads of the block; the last to arrive runs `collective` over everybody's `record`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_block_sync(
+    context: *mut Context,
+    site: &'static Site,
+    record: *mut c_void,
+    collective: Option<Collective>,
+) {
+    // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
+    unsafe {
+        let pointer = worker_of(context);
+        match block_sync(&mut *pointer, (*context).current, site, record, collective) {
+            Ok(Wait::Park) => Worker::park(pointer),
+            Ok(Wait::GoOn) => (*pointer).is_in_hook.set(false),
+            Err(message) => fail(pointer, message),
+        }
+    }
+}
+
+/// What a thread does once it has arrived.
+enum Wait {
+    Park,
+    GoOn,
+}
+
+fn block_sync(
+    worker: &mut Worker,
+    thread: u32,
+    site: &'static Site,
+    record: *mut c_void,
+    collective: Option<Collective>,
+) -> Result<Wait, String> {
+    if is_switched_off(worker, site) && collective.is_none() {
+        return Ok(Wait::GoOn);
+    }
+    worker.waiting[thread as usize].site = site;
+    let total = worker.context().total;
+    let barrier = &mut worker.barrier;
+    if barrier.arrived.is_empty() {
+        barrier.site = site;
+    } else if !std::ptr::eq(barrier.site, site) {
+        // SAFETY: the site of a barrier that somebody waits at is a static of the kernel.
+        let other = unsafe { &*barrier.site };
+        let first = barrier.arrived[0];
+        return Err(format!("this thread is in {site} while thread {first} waits in {other}"));
+    }
+    barrier.arrived.push(thread);
+    if collective.is_some() {
+        barrier.records.push(record);
+    }
+    if barrier.arrived.len() as u32 == total {
+        if let Some(collective) = collective {
+            // SAFETY: every thread of the block has given its record, which lies on its parked stack.
+            unsafe { collective(barrier.records.as_mut_ptr(), total) };
+        }
+        barrier.clear();
+        worker.sweep = 0;
+    }
+    Ok(Wait::Park)
+}
+
+fn is_switched_off(worker: &Worker, site: &Site) -> bool {
+    worker.job().mode.without_barrier.is_some_and(|barrier| barrier == site.place())
+}
+
+/// Waits for the lanes of `mask`; the last to arrive runs `collective` over the lanes' records.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_warp_sync(
+    context: *mut Context,
+    site: &'static Site,
+    mask: u32,
+    record: *mut c_void,
+    collective: Option<Collective>,
+) {
+    // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
+    unsafe {
+        let pointer = worker_of(context);
+        match warp_sync(&mut *pointer, (*context).current, site, mask, record, collective) {
+            Ok(Wait::Park) => Worker::park(pointer),
+            Ok(Wait::GoOn) => (*pointer).is_in_hook.set(false),
+            Err(message) => fail(pointer, message),
+        }
+    }
+}
+
+fn warp_sync(
+    worker: &mut Worker,
+    thread: u32,
+    site: &'static Site,
+    mask: u32,
+    record: *mut c_void,
+    collective: Option<Collective>,
+) -> Result<Wait, String> {
+    if collective.is_none() && is_switched_off(worker, site) {
+        return Ok(Wait::GoOn);
+    }
+    let (number, lane) = (thread / 32, thread % 32);
+    let first = number * 32;
+    let present = worker.context().total - first;
+    let needed = if present >= 32 { mask } else { mask & ((1 << present) - 1) };
+    if needed >> lane & 1 == 0 {
+        return Err(format!("{site}: lane {lane} is not in its own mask {mask:#010x}"));
+    }
+    let own = collective.map_or(0, |collective| collective as usize);
+    let warp = &mut worker.warps[number as usize];
+    let lanes = &mut worker.waiting[first as usize..first as usize + 32];
+    warp.arrived |= 1 << lane;
+    warp.records[lane as usize] = record;
+    (lanes[lane as usize].site, lanes[lane as usize].mask) = (site, mask);
+    lanes[lane as usize].collective = own;
+    let differs = |lane: &u32| {
+        let other = &lanes[*lane as usize];
+        other.mask != mask || other.collective != own
+    };
+    if let Some(other) = lanes_of(warp.arrived & needed).find(differs) {
+        let waiting = &lanes[other as usize];
+        // SAFETY: the site of a lane that has arrived is a static of the kernel.
+        let place = unsafe { &*waiting.site };
+        return Err(format!(
+            "warp {number}: lane {lane} is in {site} (mask {mask:#010x}) while lane {other} waits in {place} \
+             (mask {:#010x})",
+            waiting.mask
+        ));
+    }
+    if warp.arrived & needed != needed {
+        return Ok(Wait::Park);
+    }
+    warp.arrived &= !needed;
+    if let Some(collective) = collective {
+        let mut records = warp.records;
+        lanes_of(!needed).for_each(|lane| records[lane as usize] = null_mut());
+        // SAFETY: every lane that is needed has given its record, which lies on its parked stack; the others are null.
+        unsafe { collective(records.as_mut_ptr(), needed) };
+    }
+    // Unless threads are shuffled, the last to arrive goes straight on.
+    let order = worker.job().mode.order;
+    let is_shuffled = matches!(order, Order::Shuffled(_));
+    let released = lanes_of(needed).filter(|other| is_shuffled || *other != lane);
+    let mut released: Vec<u32> = released.map(|lane| first + lane).collect();
+    if order == Order::Forward {
+        released.reverse();
+    }
+    worker.ready.extend(released);
+    Ok(if is_shuffled { Wait::Park } else { Wait::GoOn })
+}
+
+fn lanes_of(mask: u32) -> impl Iterator<Item = u32> {
+    (0..32).filter(move |lane| mask >> lane & 1 == 1)
+}
+
+/// The address of an array in shared memory, the same for all threads of a block.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_shared(
+    context: *mut Context,
+    array: &'static SharedArray,
+) -> *mut c_void {
+    // SAFETY: kernels pass their own context.
+    unsafe {
+        let worker = worker_of(context);
+        let address = (*worker).shared.array(array);
+        if let Some(address) = address {
+            (*worker).is_in_hook.set(false);
+            return address as *mut c_void;
+        }
+        fail(worker, "the host has no memory left for its shared memory".into());
+    }
+    std::process::abort()
+}
+
+/// Remembers a copy to be done when it is waited for.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_copy(
+    context: *mut Context,
+    target: *mut c_void,
+    source: *const c_void,
+    bytes: u32,
+) {
+    // SAFETY: kernels pass their own context.
+    unsafe {
+        let worker = worker_of(context);
+        let copies = &mut (*worker).copies;
+        copies[(*context).current as usize].queue.push((
+            target as usize,
+            source as usize,
+            bytes as usize,
+        ));
+        (*worker).has_copies = true;
+        (*worker).is_in_hook.set(false);
+    }
+}
+
+/// Closes a group of copies.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
+    // SAFETY: kernels pass their own context.
+    unsafe {
+        let worker = worker_of(context);
+        let copies = &mut (*worker).copies;
+        let own = &mut copies[(*context).current as usize];
+        own.groups.push(own.queue.len());
+        (*worker).has_copies = true;
+        (*worker).is_in_hook.set(false);
+    }
+}
+
+/// Does the copies of all groups but the last `left`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
+    // SAFETY: kernels pass their own context. What a copy reads and writes is the kernel's affair: where it has no
+    // right to, this faults as the kernel itself would, outside the hook.
+    unsafe {
+        let worker = worker_of(context);
+        let copies = &mut (*worker).copies;
+        let finished = copies[(*context).current as usize].take(left as usize);
+        (*worker).is_in_hook.set(false);
+        for (target, source, bytes) in finished {
+            std::ptr::copy_nonoverlapping(source as *const u8, target as *mut u8, bytes);
+        }
+    }
+}
+
+/// Ends the block: an assertion failed, or an address is not aligned.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn simulator_trap(context: *mut Context, site: &'static Site) -> ! {
+    // SAFETY: kernels pass their own context.
+    unsafe { fail(worker_of(context), site.to_string()) };
+    std::process::abort()
+}

@@ -1,0 +1,309 @@
+//! The CUDA kernels, compiled by the host's C++ compiler and run on its processor block by block, through the launches
+//! that a GPU is given. It finds accesses out of bounds, reads of memory nobody wrote, missing and divergent barriers,
+//! endless loops and wrong launches, and names kernel, block, thread, file and line.
+
+mod abi;
+mod fault;
+mod hooks;
+mod memory;
+mod shared_memory;
+mod stacks;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rayon::prelude::*;
+
+use self::abi::{Kernel, Triple};
+use self::worker::{Failure, Job, Mode, Worker};
+use super::gpu::{Kind, Launch};
+use crate::error::{Error, Result};
+pub use memory::Guard;
+pub use worker::Order;
+
+/// Shared memory that a block of an H100 can have.
+const MOST_SHARED_BYTES: usize = 227 << 10;
+
+/// Blocks of a grid along its second and third axis.
+const MOST_BLOCKS_ACROSS: u32 = 65_535;
+
+/// Threads that run blocks: each waiting CUDA thread takes two of a process's 65,530 mappings.
+const MOST_WORKERS: usize = 16;
+
+/// Parts of a grid that one worker takes, on average.
+const PARTS: u64 = 8;
+
+/// How kernels are run. No choice may change what they compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SimulatorOptions {
+    /// The order of threads and blocks.
+    pub order: Order,
+    /// Whether an asynchronous copy happens as late as it may, or as early.
+    pub late_copies: bool,
+    /// Where the untouchable page of each buffer lies.
+    pub guard: Guard,
+    /// How long one block may take.
+    pub time_limit: Duration,
+    /// A barrier, `FILE:LINE`, that is left out: for a proof that somebody would notice.
+    pub without_barrier: Option<&'static str>,
+}
+
+impl Default for SimulatorOptions {
+    fn default() -> Self {
+        SimulatorOptions {
+            order: Order::Forward,
+            late_copies: true,
+            guard: Guard::Behind,
+            time_limit: Duration::from_secs(10),
+            without_barrier: None,
+        }
+    }
+}
+
+/// A GPU that is not there.
+pub(crate) struct Simulator {
+    pool: rayon::ThreadPool,
+    options: SimulatorOptions,
+    /// Blocks that were given back, by their exact size, so that each still ends at its guard.
+    free: RefCell<BTreeMap<usize, Vec<usize>>>,
+}
+
+impl Simulator {
+    pub fn new(threads: Option<usize>, options: SimulatorOptions) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(cores).min(MOST_WORKERS))
+            .thread_name(|index| format!("alrao-simulator-{index}"))
+            .build()
+            .map_err(|error| Error::Device {
+                device: "simulator".into(),
+                message: format!("its threads could not be started: {error}"),
+            })?;
+        fault::install();
+        Ok(Simulator { pool, options, free: RefCell::default() })
+    }
+
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// A block of memory full of NaN; its address.
+    pub fn allocate(&self, bytes: usize) -> std::result::Result<u64, String> {
+        if let Some(address) = self.free.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
+            memory::poison(address);
+            return Ok(address as u64);
+        }
+        let address = memory::allocate(bytes, self.options.guard);
+        let address = address.or_else(|| {
+            self.release();
+            memory::allocate(bytes, self.options.guard)
+        });
+        address.map(|address| address as u64).ok_or_else(|| "the host has no memory left".into())
+    }
+
+    /// Keeps a block for the next of its size.
+    pub fn give_back(&self, address: u64, bytes: usize) {
+        self.free.borrow_mut().entry(bytes).or_default().push(address as usize);
+    }
+
+    /// Gives all kept blocks back to the system.
+    fn release(&self) {
+        let free = std::mem::take(&mut *self.free.borrow_mut());
+        free.into_values().flatten().for_each(memory::free);
+    }
+
+    pub fn upload(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), String> {
+        let target = checked(address, bytes.len())?;
+        // SAFETY: the range lies in a block, and no kernel runs now.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        Ok(())
+    }
+
+    pub fn download(&self, address: u64, bytes: &mut [u8]) -> std::result::Result<(), String> {
+        let source = checked(address, bytes.len())?;
+        // SAFETY: as for `upload`.
+        unsafe { std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    pub fn set_zero(&self, address: u64, bytes: usize) -> std::result::Result<(), String> {
+        let target = checked(address, bytes)?;
+        // SAFETY: as for `upload`.
+        unsafe { std::ptr::write_bytes(target, 0, bytes) };
+        Ok(())
+    }
+
+    /// Runs a kernel over its grid, and says what it did wrong.
+    pub fn launch(&self, launch: &Launch) -> std::result::Result<(), String> {
+        let kernel = abi::kernel(launch.kernel)
+            .ok_or_else(|| format!("there is no kernel `{}`", launch.kernel))?;
+        check_launch(kernel, launch).map_err(|what| format!("{}: {what}", kernel.name()))?;
+        let mut pointers: Vec<*mut c_void> = launch
+            .arguments
+            .iter()
+            .map(|argument| argument.as_bytes().as_ptr().cast_mut().cast())
+            .collect();
+        let options = &self.options;
+        let job = Job {
+            kernel,
+            grid: launch.grid.into(),
+            block: launch.block.into(),
+            dynamic_shared: launch.shared,
+            arguments: pointers.as_mut_ptr(),
+            mode: Mode {
+                order: options.order,
+                late_copies: options.late_copies,
+                time_limit: options.time_limit,
+                without_barrier: options.without_barrier,
+            },
+        };
+        self.run_grid(&job)?;
+        for (block, name) in job.buffers() {
+            memory::check_surroundings(block)
+                .map_err(|what| format!("{}: {what}, `{name}`", kernel.name()))?;
+        }
+        Ok(())
+    }
+
+    fn run_grid(&self, job: &Job) -> std::result::Result<(), String> {
+        let blocks = job.grid.count();
+        let length = (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096);
+        let parts = blocks.div_ceil(length);
+        let shared = SharedJob(*job);
+        let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
+        let run_part = |part: u64| {
+            let numbers = part * length..blocks.min((part + 1) * length);
+            if let Err(failure) = shared.run(blocks, numbers, &is_over) {
+                is_over.store(true, Ordering::Relaxed);
+                let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if first.as_ref().is_none_or(|first| failure.block < first.block) {
+                    *first = Some(failure);
+                }
+            }
+        };
+        if parts == 1 {
+            run_part(0);
+        } else {
+            self.pool.install(|| (0..parts).into_par_iter().for_each(run_part));
+        }
+        let first = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        first.map_or(Ok(()), |failure| Err(failure.message))
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The host's pointer to `bytes` bytes of a block.
+fn checked(address: u64, bytes: usize) -> std::result::Result<*mut u8, String> {
+    let inside = bytes == 0 || memory::is_inside(address as usize, bytes);
+    inside
+        .then_some(address as *mut u8)
+        .ok_or_else(|| format!("a copy of {bytes} bytes lies outside of every buffer"))
+}
+
+/// A job whose arguments all workers read.
+struct SharedJob(Job);
+
+// SAFETY: the arguments are only read, and outlive the launch.
+unsafe impl Sync for SharedJob {}
+
+impl SharedJob {
+    fn run(
+        &self,
+        blocks: u64,
+        numbers: std::ops::Range<u64>,
+        is_over: &AtomicBool,
+    ) -> std::result::Result<(), Failure> {
+        Worker::with(|worker| {
+            // SAFETY: the worker is this thread's, and no block runs on it now.
+            unsafe { (*worker).begin(self.0) };
+            let outcome = numbers.into_iter().try_for_each(|number| {
+                if is_over.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let is_reverse = self.0.mode.order == Order::Reverse;
+                let number = if is_reverse { blocks - 1 - number } else { number };
+                // SAFETY: it has just been made ready, with arguments that `check_launch` found to fit.
+                unsafe { Worker::run_block(worker, number) }
+            });
+            // SAFETY: as above.
+            unsafe { (*worker).end() };
+            outcome
+        })
+    }
+}
+
+impl Job {
+    /// The block of memory and the name of each argument that is a pointer.
+    fn buffers(&self) -> Vec<(usize, &'static str)> {
+        let names = self.kernel.parameter_names();
+        let pointers = self.kernel.kinds().iter().zip(names).enumerate();
+        pointers
+            .filter(|(_, (kind, _))| **kind == Kind::POINTER.0)
+            .filter_map(|(index, (_, name))| {
+                // SAFETY: the launch gave as many arguments as the kernel has kinds, and this one is a pointer.
+                let address = unsafe { *(*self.arguments.add(index)).cast::<usize>() };
+                memory::block_of(address).map(|block| (block, name))
+            })
+            .collect()
+    }
+
+    /// The name of the argument that points into a block.
+    fn argument_name(&self, block: usize) -> Option<&'static str> {
+        self.buffers().into_iter().find(|(own, _)| *own == block).map(|(_, name)| name)
+    }
+}
+
+/// What a GPU would refuse, or would take and misunderstand.
+fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), String> {
+    let (grid, block) = (Triple::from(launch.grid), Triple::from(launch.block));
+    let kinds: Vec<u32> = launch.arguments.iter().map(|argument| argument.kind().0).collect();
+    if kinds != kernel.kinds() {
+        let show = |kinds: &[u32]| -> String {
+            kinds.iter().map(|kind| Kind(*kind).to_string()).collect::<Vec<_>>().join(", ")
+        };
+        return Err(format!(
+            "launched with ({}), declared at {} with ({})",
+            show(&kinds),
+            kernel.place(),
+            show(kernel.kinds())
+        ));
+    }
+    let threads = block.count();
+    if threads == 0 || threads > u64::from(kernel.max_threads) {
+        return Err(format!(
+            "launched with {threads} threads a block, declared for at most {}",
+            kernel.max_threads
+        ));
+    }
+    if grid.count() == 0
+        || grid.y > MOST_BLOCKS_ACROSS
+        || grid.z > MOST_BLOCKS_ACROSS
+        || grid.x > i32::MAX as u32
+    {
+        return Err(format!("launched with a grid of {grid} blocks, which no GPU takes"));
+    }
+    if launch.shared > MOST_SHARED_BYTES {
+        return Err(format!(
+            "launched with {} bytes of shared memory; a block has at most {MOST_SHARED_BYTES}",
+            launch.shared
+        ));
+    }
+    Ok(())
+}
+
+/// The names of all kernels in this program, sorted.
+pub fn kernel_names() -> Vec<&'static str> {
+    abi::kernels().iter().map(|kernel| kernel.name()).collect()
+}

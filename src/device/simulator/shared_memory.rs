@@ -1,0 +1,115 @@
+//! The shared memory of the block that runs on a thread: poisoned for every block, each array against a guard page.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::abi::SharedArray;
+use super::memory::{GuardedPages, POISON};
+
+/// What dynamic shared memory is aligned to.
+const ALIGNMENT: usize = 128;
+
+/// An array as one thread of the operating system has it.
+struct Array {
+    pages: GuardedPages,
+    address: usize,
+    bytes: usize,
+    /// The block that it was last poisoned for.
+    block: u64,
+    name: &'static str,
+}
+
+/// All shared memory of one thread of the operating system.
+#[derive(Default)]
+pub(super) struct SharedMemory {
+    /// By the arrays' numbers.
+    arrays: Vec<Option<Array>>,
+    dynamic: Option<GuardedPages>,
+    dynamic_bytes: usize,
+    /// Number of the running block, since this thread began.
+    block: u64,
+}
+
+impl SharedMemory {
+    /// Begins a block with `dynamic_bytes` of dynamic shared memory; its address.
+    pub fn begin_block(&mut self, dynamic_bytes: usize) -> Option<usize> {
+        self.block += 1;
+        self.dynamic_bytes = dynamic_bytes;
+        if dynamic_bytes == 0 {
+            return Some(0);
+        }
+        let rounded = dynamic_bytes.next_multiple_of(ALIGNMENT);
+        if self.dynamic.as_ref().is_none_or(|pages| pages.usable_bytes() < rounded) {
+            self.dynamic = Some(GuardedPages::new(rounded)?);
+        }
+        let address = self.dynamic.as_ref()?.end() - rounded;
+        // SAFETY: the range is the end of the usable pages made above.
+        unsafe { std::ptr::write_bytes(address as *mut u8, POISON, rounded) };
+        Some(address)
+    }
+
+    /// The address of an array in the running block. `None` where the host has no memory left.
+    pub fn array(&mut self, record: &'static SharedArray) -> Option<usize> {
+        let number = number_of(record) as usize;
+        if self.arrays.len() <= number {
+            self.arrays.resize_with(number + 1, || None);
+        }
+        let array = match &mut self.arrays[number] {
+            Some(array) => array,
+            empty => empty.insert(Array::new(record)?),
+        };
+        if array.block != self.block {
+            array.block = self.block;
+            array.pages.poison();
+        }
+        Some(array.address)
+    }
+
+    /// What to say of an address in shared memory or on its guards.
+    pub fn describe(&self, address: usize) -> Option<String> {
+        if let Some(pages) = self.dynamic.as_ref().filter(|pages| pages.holds(address)) {
+            let start = pages.end() - self.dynamic_bytes.next_multiple_of(ALIGNMENT);
+            let place = match address < start {
+                true => format!("{} bytes before the start", start - address),
+                false => format!("at byte {}", address - start),
+            };
+            return Some(format!(
+                "{place} of {} bytes of dynamic shared memory",
+                self.dynamic_bytes
+            ));
+        }
+        let mut arrays = self.arrays.iter().flatten();
+        let array = arrays.find(|array| array.pages.holds(address))?;
+        let place = match address < array.address {
+            true => format!("{} bytes before the start", array.address - address),
+            false => format!("at byte {}", address - array.address),
+        };
+        Some(format!("{place} of the shared array `{}` of {} bytes", array.name, array.bytes))
+    }
+}
+
+impl Array {
+    fn new(record: &'static SharedArray) -> Option<Self> {
+        let rounded = record.bytes.next_multiple_of(16);
+        let pages = GuardedPages::new(rounded)?;
+        let address = pages.end() - rounded;
+        Some(Array { pages, address, bytes: record.bytes, block: 0, name: record.name() })
+    }
+}
+
+/// The number of an array, given to it the first time any thread asks.
+fn number_of(record: &'static SharedArray) -> u32 {
+    static NUMBERS: std::sync::Mutex<Option<HashMap<usize, u32>>> = std::sync::Mutex::new(None);
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = record.number.load(Ordering::Acquire);
+    if number != 0 {
+        return number;
+    }
+    let mut numbers = NUMBERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let own = *numbers
+        .get_or_insert_default()
+        .entry(std::ptr::from_ref(record) as usize)
+        .or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
+    record.number.store(own, Ordering::Release);
+    own
+}

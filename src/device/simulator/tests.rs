@@ -1,0 +1,228 @@
+//! Every check, shown on a kernel that is broken on purpose; and that sound kernels pass.
+
+use std::time::Duration;
+
+use super::*;
+use crate::device::gpu::{Argument, Pointer};
+
+#[link(name = "alrao_broken_kernels", kind = "static", modifiers = "+whole-archive")]
+unsafe extern "C" {}
+
+fn simulator(options: SimulatorOptions) -> Simulator {
+    Simulator::new(Some(2), options).unwrap()
+}
+
+fn floats(simulator: &Simulator, values: &[f32]) -> Pointer {
+    let address = simulator.allocate(4 * values.len()).unwrap();
+    simulator.upload(address, bytemuck::cast_slice(values)).unwrap();
+    Pointer(address)
+}
+
+fn read(simulator: &Simulator, pointer: Pointer, count: usize) -> Vec<f32> {
+    let mut values = vec![0f32; count];
+    simulator.download(pointer.0, bytemuck::cast_slice_mut(&mut values)).unwrap();
+    values
+}
+
+fn launch(
+    simulator: &Simulator,
+    kernel: &str,
+    threads: u32,
+    arguments: &[&dyn Argument],
+) -> std::result::Result<(), String> {
+    let block = [threads, 1, 1];
+    simulator.launch(&Launch { kernel, grid: [1, 1, 1], block, shared: 0, arguments })
+}
+
+/// Launches one block of a broken kernel over buffers of `n` floats, `y` and `x`, and gives its complaint.
+fn complaint(
+    options: SimulatorOptions,
+    kernel: &str,
+    threads: u32,
+    n: usize,
+    more: &[&dyn Argument],
+) -> String {
+    let simulator = simulator(options);
+    let (y, x) = (floats(&simulator, &vec![0.0; n]), floats(&simulator, &vec![1.0; n]));
+    let both: [&dyn Argument; 2] = [&y, &x];
+    let count = abi::kernel(kernel).unwrap().kinds().len() - more.len();
+    launch(&simulator, kernel, threads, &[&both[..count], more].concat()).unwrap_err()
+}
+
+fn assert_says(complaint: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(complaint.contains(part), "'{part}' is not in: {complaint}");
+    }
+}
+
+#[test]
+fn a_read_past_the_end_names_buffer_thread_and_line() {
+    let text = complaint(SimulatorOptions::default(), "broken_read_past_end", 256, 256, &[&256i32]);
+    assert_says(
+        &text,
+        &[
+            "broken_read_past_end block (0, 0, 0) thread (255, 0, 0)",
+            "broken.cu:7",
+            "0 bytes past the end",
+            "`x`",
+        ],
+    );
+}
+
+#[test]
+fn a_read_before_the_start_is_found_with_the_guard_in_front() {
+    let options = SimulatorOptions { guard: Guard::InFront, ..Default::default() };
+    let text = complaint(options, "broken_read_before_start", 256, 256, &[&256i32]);
+    assert_says(&text, &["thread (0, 0, 0)", "broken.cu:13", "4 bytes before the start", "`x`"]);
+}
+
+#[test]
+fn a_write_past_the_end_is_found_even_beside_the_guard() {
+    let text =
+        complaint(SimulatorOptions::default(), "broken_write_past_end", 256, 192, &[&192i32]);
+    assert_says(&text, &["thread (192, 0, 0)", "broken.cu:19", "0 bytes past the end", "`y`"]);
+    // 201 floats leave 12 bytes before the guard.
+    let text =
+        complaint(SimulatorOptions::default(), "broken_write_past_end", 256, 201, &[&201i32]);
+    assert_says(&text, &["broken_write_past_end: wrote 0 bytes past the end", "804 bytes", "`y`"]);
+}
+
+#[test]
+fn what_no_thread_wrote_is_not_a_number() {
+    let simulator = simulator(SimulatorOptions::default());
+    let y = Pointer(simulator.allocate(4 * 64).unwrap());
+    let x = floats(&simulator, &[1.0; 64]);
+    launch(&simulator, "broken_unwritten", 64, &[&y, &x, &64i32]).unwrap();
+    let y = read(&simulator, y, 64);
+    assert!(y[..63].iter().all(|value| *value == 1.0) && y[63].is_nan());
+}
+
+/// What a kernel writes for each order of its threads.
+fn outcomes(kernel: &str, more: &[&dyn Argument]) -> Vec<Vec<u32>> {
+    let orders = [Order::Forward, Order::Reverse, Order::Shuffled(1), Order::Shuffled(2)];
+    let outcomes = orders.map(|order| {
+        let simulator = simulator(SimulatorOptions { order, ..Default::default() });
+        let y = Pointer(simulator.allocate(4 * 256).unwrap());
+        let x = floats(&simulator, &(0..256).map(|i| i as f32).collect::<Vec<_>>());
+        let arguments: [&dyn Argument; 2] = [&y, &x];
+        launch(&simulator, kernel, 256, &[&arguments[..], more].concat()).unwrap();
+        read(&simulator, y, 256).into_iter().map(f32::to_bits).collect()
+    });
+    outcomes.to_vec()
+}
+
+#[test]
+fn a_missing_barrier_shows_in_the_orders() {
+    for (kernel, more) in [
+        ("broken_no_barrier", &[][..]),
+        ("broken_no_second_barrier", &[&3i32 as &dyn Argument][..]),
+    ] {
+        let outcomes = outcomes(kernel, more);
+        assert!(outcomes.iter().any(|other| *other != outcomes[0]), "{kernel}: all orders agree");
+    }
+}
+
+#[test]
+fn divergent_barriers_are_told_not_waited_for() {
+    let text =
+        complaint(SimulatorOptions::default(), "broken_divergent_barrier", 256, 256, &[&100i32]);
+    assert_says(
+        &text,
+        &[
+            "deadlock",
+            "threads 0-99 wait in __syncthreads at broken.cu:53",
+            "threads 100-255 have left",
+        ],
+    );
+    let text = complaint(SimulatorOptions::default(), "broken_two_barriers", 256, 256, &[]);
+    assert_says(&text, &["__syncthreads at broken.cu:", "while thread"]);
+    let text = complaint(SimulatorOptions::default(), "broken_shuffle", 256, 256, &[]);
+    assert_says(&text, &["deadlock", "wait in __shfl_xor_sync at broken.cu:", "have left"]);
+}
+
+#[test]
+fn shared_memory_has_bounds() {
+    let text = complaint(SimulatorOptions::default(), "broken_shared_index", 64, 64, &[&1i32]);
+    assert_says(
+        &text,
+        &["thread (63, 0, 0)", "at byte 256 of the shared array `tile` of 256 bytes"],
+    );
+    let simulator = simulator(SimulatorOptions::default());
+    let y = floats(&simulator, &[0.0; 256]);
+    let (grid, block, arguments): (_, _, [&dyn Argument; 1]) = ([1; 3], [256, 1, 1], [&y]);
+    let kernel = "broken_dynamic_shared";
+    let give =
+        |shared| simulator.launch(&Launch { kernel, grid, block, shared, arguments: &arguments });
+    assert_says(&give(512).unwrap_err(), &["at byte 512 of 512 bytes of dynamic shared memory"]);
+    give(1024).unwrap();
+}
+
+#[test]
+fn an_asynchronous_copy_has_to_be_awaited() {
+    let run = |late_copies| {
+        let simulator = simulator(SimulatorOptions { late_copies, ..Default::default() });
+        let (y, x) = (floats(&simulator, &[0.0; 128]), floats(&simulator, &[1.0; 128]));
+        launch(&simulator, "broken_copy_not_awaited", 32, &[&y, &x]).unwrap();
+        read(&simulator, y, 128)
+    };
+    assert!(run(false).iter().all(|value| *value == 1.0));
+    assert!(run(true).iter().any(|value| value.is_nan()));
+}
+
+#[test]
+fn other_faults_are_told() {
+    let usual = SimulatorOptions::default;
+    let text = complaint(usual(), "broken_misaligned", 32, 256, &[]);
+    assert_says(&text, &["broken.cu:", "misaligned"]);
+    let text = complaint(usual(), "broken_stack", 32, 256, &[&0i32]);
+    assert_says(&text, &["bytes of local variables"]);
+    let text = complaint(usual(), "broken_assertion", 32, 256, &[&0i32]);
+    assert_says(&text, &["assert(n > 0) at broken.cu:"]);
+    let text = complaint(usual(), "broken_division", 32, 256, &[&0i32]);
+    assert_says(&text, &["integer divided by zero"]);
+}
+
+#[test]
+fn an_endless_loop_ends() {
+    let options = SimulatorOptions { time_limit: Duration::from_millis(200), ..Default::default() };
+    let text = complaint(options, "broken_endless", 32, 1, &[]);
+    assert_says(
+        &text,
+        &["broken_endless block (0, 0, 0) thread (0, 0, 0)", "broken.cu:", "endless loop"],
+    );
+}
+
+#[test]
+fn launches_are_checked_against_the_declaration() {
+    let simulator = simulator(SimulatorOptions::default());
+    let y = floats(&simulator, &[0.0; 256]);
+    let kernel = "broken_write_past_end";
+    let try_launch = |grid, block, shared, arguments: &[&dyn Argument]| {
+        simulator.launch(&Launch { kernel, grid, block, shared, arguments }).unwrap_err()
+    };
+    let one = [1, 1, 1];
+    assert_says(
+        &try_launch(one, [32, 1, 1], 0, &[&y]),
+        &["launched with (pointer)", "(pointer, i32)", "broken.cu:17"],
+    );
+    assert_says(&try_launch(one, [32, 1, 1], 0, &[&y, &1u32]), &["(pointer, u32)"]);
+    assert_says(
+        &try_launch(one, [512, 1, 1], 0, &[&y, &1i32]),
+        &["512 threads a block", "at most 256"],
+    );
+    assert_says(&try_launch([1, 70_000, 1], [32, 1, 1], 0, &[&y, &1i32]), &["(1, 70000, 1)"]);
+    assert_says(&try_launch(one, [32, 1, 1], 1 << 20, &[&y, &1i32]), &["bytes of shared memory"]);
+    let unknown = Launch { kernel: "unknown", grid: one, block: one, shared: 0, arguments: &[] };
+    assert_says(&simulator.launch(&unknown).unwrap_err(), &["no kernel `unknown`"]);
+}
+
+#[test]
+fn after_a_failure_the_next_launch_is_a_fresh_one() {
+    let simulator = simulator(SimulatorOptions::default());
+    let (y, x) = (floats(&simulator, &[0.0; 256]), floats(&simulator, &[1.0; 256]));
+    for _ in 0..3 {
+        launch(&simulator, "broken_divergent_barrier", 256, &[&y, &x, &100i32]).unwrap_err();
+        launch(&simulator, "broken_divergent_barrier", 256, &[&y, &x, &256i32]).unwrap();
+    }
+    assert!(read(&simulator, y, 256).iter().all(|value| *value == 1.0));
+}

@@ -1,0 +1,461 @@
+//! One block at a time on a thread of the operating system. Its CUDA threads run one after the other on one stack; the
+//! one that has to wait keeps that stack, and the next goes on with a fresh one.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use corosensei::trap::CoroutineTrapHandler;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use super::abi::{Context, Kernel, Run, Site, Triple, context};
+use super::fault::{self, Fault};
+use super::hooks::{Barrier, Copies, Warp};
+use super::shared_memory::SharedMemory;
+use super::stacks::{GuardedStack, Stacks};
+
+/// In which order the threads of a block, and the blocks of a grid, are run. No kernel may depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By rising number.
+    #[default]
+    Forward,
+    /// By falling number.
+    Reverse,
+    /// As this seed has it.
+    Shuffled(u64),
+}
+
+/// What a CUDA thread waits for, while it does.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    /// The coroutine that is parked with it.
+    slot: Option<u32>,
+    pub site: *const Site,
+    pub mask: u32,
+    pub collective: usize,
+}
+
+const NOT_WAITING: Waiting = Waiting { slot: None, site: null(), mask: 0, collective: 0 };
+
+/// A coroutine for life: it runs threads of whatever block is on, is parked with one of them, or idles.
+struct Slot {
+    coroutine: Option<Coroutine<(), (), (), GuardedStack>>,
+    yielder: *const Yielder<(), ()>,
+}
+
+/// How a launch is run.
+#[derive(Clone, Copy)]
+pub(super) struct Mode {
+    pub order: Order,
+    pub late_copies: bool,
+    pub time_limit: Duration,
+    /// A barrier, `FILE:LINE`, at which nobody waits: for the proof that somebody notices.
+    pub without_barrier: Option<&'static str>,
+}
+
+/// One launch, as its blocks see it.
+#[derive(Clone, Copy)]
+pub(super) struct Job {
+    pub kernel: &'static Kernel,
+    pub grid: Triple,
+    pub block: Triple,
+    pub dynamic_shared: usize,
+    pub arguments: *mut *mut c_void,
+    pub mode: Mode,
+}
+
+/// What went wrong, and where.
+pub(super) struct Failure {
+    pub block: u64,
+    pub message: String,
+}
+
+/// What one thread of the operating system needs to run blocks.
+pub(super) struct Worker {
+    context: *mut Context,
+    job: Option<Job>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    running: u32,
+    /// Set by a coroutine that has run out of threads, just before it suspends.
+    is_idle: bool,
+    stacks: Stacks,
+    pub waiting: Vec<Waiting>,
+    pub warps: Vec<Warp>,
+    pub barrier: Barrier,
+    pub copies: Vec<Copies>,
+    pub has_copies: bool,
+    pub shared: SharedMemory,
+    numbers: Vec<Triple>,
+    numbers_of: Triple,
+    order: Vec<u32>,
+    /// Threads that a warp's collective released: they go first.
+    pub ready: Vec<u32>,
+    /// The place, in order, of the next thread that the block's barrier released.
+    pub sweep: u32,
+    failure: Option<String>,
+    random: u64,
+    pub trap: Option<CoroutineTrapHandler<()>>,
+    pub fault: Option<Fault>,
+    /// Whether a hook is at work: then no watchdog may tear the stack away.
+    pub is_in_hook: Cell<bool>,
+    /// When the running block has to be over, in [`fault::now`]; 0 between blocks.
+    deadline: Arc<AtomicU64>,
+}
+
+impl Worker {
+    fn new() -> Box<Self> {
+        let deadline = Arc::new(AtomicU64::new(0));
+        fault::watch(&deadline);
+        Box::new(Worker {
+            context: context(),
+            job: None,
+            slots: Vec::new(),
+            free: Vec::new(),
+            running: 0,
+            is_idle: false,
+            stacks: Stacks::default(),
+            waiting: Vec::new(),
+            warps: Vec::new(),
+            barrier: Barrier::default(),
+            copies: Vec::new(),
+            has_copies: false,
+            shared: SharedMemory::default(),
+            numbers: Vec::new(),
+            numbers_of: Triple::default(),
+            order: Vec::new(),
+            ready: Vec::new(),
+            sweep: u32::MAX,
+            failure: None,
+            random: 1,
+            trap: None,
+            fault: None,
+            is_in_hook: Cell::new(false),
+            deadline,
+        })
+    }
+
+    /// Gives the calling thread's worker to `body`.
+    pub fn with<R>(body: impl FnOnce(*mut Worker) -> R) -> R {
+        thread_local!(static WORKER: RefCell<Box<Worker>> = RefCell::new(Worker::new()));
+        WORKER.with(|worker| body(&raw mut **worker.borrow_mut()))
+    }
+
+    pub fn context(&self) -> &Context {
+        // SAFETY: it points to the thread-local context of the thread that this worker lives on.
+        unsafe { &*self.context }
+    }
+
+    fn context_mut(&mut self) -> &mut Context {
+        // SAFETY: as above; kernels and hooks, which touch it too, run while nobody holds this reference.
+        unsafe { &mut *self.context }
+    }
+
+    /// The launch that runs.
+    pub fn job(&self) -> &Job {
+        self.job.as_ref().expect("a job is there while blocks run")
+    }
+
+    /// Makes ready for blocks of this launch.
+    pub fn begin(&mut self, job: Job) {
+        let (block, total) = (job.block, job.block.count() as u32);
+        let threads = total as usize;
+        self.job = Some(job);
+        self.waiting.clear();
+        self.waiting.resize(threads.next_multiple_of(32), NOT_WAITING);
+        self.copies.resize_with(threads.max(self.copies.len()), Copies::default);
+        self.warps.clear();
+        self.warps.resize_with(threads.div_ceil(32), Warp::default);
+        if self.numbers_of != block {
+            self.numbers_of = block;
+            self.numbers = (0..u64::from(total)).map(|number| block.at(number)).collect();
+        }
+        self.order.clear();
+        match job.mode.order {
+            Order::Reverse => self.order.extend((0..total).rev()),
+            Order::Forward | Order::Shuffled(_) => self.order.extend(0..total),
+        }
+        let worker = (self as *mut Worker).cast();
+        let (numbers, order) = (self.numbers.as_ptr(), self.order.as_ptr());
+        let context = self.context_mut();
+        context.block_size = block;
+        context.grid_size = job.grid;
+        context.total = total;
+        context.threads = numbers;
+        context.order = order;
+        context.late_copies = u32::from(job.mode.late_copies);
+        context.worker = worker;
+    }
+
+    /// Ends a launch.
+    pub fn end(&mut self) {
+        self.job = None;
+        self.context_mut().worker = null_mut();
+    }
+
+    /// Runs the block with this number to its end, or to its first error.
+    ///
+    /// # Safety
+    /// `worker` must be the calling thread's, made ready by [`Worker::begin`] with arguments that fit the kernel.
+    pub unsafe fn run_block(worker: *mut Worker, number: u64) -> Result<(), Failure> {
+        // SAFETY: nothing else refers to the worker until a coroutine runs, and then only through this pointer.
+        if let Err(message) = unsafe { (*worker).begin_block(number) } {
+            return Err(Failure { block: number, message });
+        }
+        // SAFETY: as above; the references end before each coroutine is resumed.
+        unsafe {
+            while let Some(slot) = (*worker).next_slot() {
+                if !Worker::resume(worker, slot) {
+                    break;
+                }
+            }
+            (*worker).end_block(number)
+        }
+    }
+
+    fn begin_block(&mut self, number: u64) -> Result<(), String> {
+        let job = *self.job();
+        self.warps.iter_mut().for_each(|warp| warp.arrived = 0);
+        self.barrier.clear();
+        self.ready.clear();
+        self.sweep = u32::MAX;
+        (self.failure, self.fault) = (None, None);
+        if std::mem::take(&mut self.has_copies) {
+            self.copies.iter_mut().for_each(Copies::clear);
+        }
+        if let Order::Shuffled(seed) = job.mode.order {
+            self.random = (seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
+            for last in (1..self.order.len()).rev() {
+                let other = self.pick_random(last + 1);
+                self.order.swap(last, other);
+            }
+        }
+        let Some(dynamic) = self.shared.begin_block(job.dynamic_shared) else {
+            return Err("the host has no memory left for its shared memory".into());
+        };
+        let context = self.context_mut();
+        context.block = job.grid.at(number);
+        context.thread = Triple::default();
+        (context.current, context.next) = (0, 0);
+        context.dynamic_shared = dynamic as *mut c_void;
+        self.deadline
+            .store(fault::now() + job.mode.time_limit.as_millis() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn end_block(&mut self, number: u64) -> Result<(), Failure> {
+        self.deadline.store(0, Ordering::Relaxed);
+        self.trap = None;
+        let total = self.context().total as usize;
+        if self.failure.is_none() && self.waiting[..total].iter().any(|one| one.slot.is_some()) {
+            let message = self.deadlock();
+            self.fail(message);
+        }
+        let Some(message) = self.failure.take() else { return Ok(()) };
+        for thread in 0..total {
+            if let Some(slot) = self.waiting[thread].slot.take() {
+                self.restart(slot);
+            }
+        }
+        Err(Failure { block: number, message })
+    }
+
+    /// The coroutine to resume next, with the context set for its thread. `None` where no thread can run.
+    fn next_slot(&mut self) -> Option<u32> {
+        let Some(thread) = self.next_released() else {
+            let context = self.context();
+            return (context.next < context.total).then(|| self.idle_slot())?;
+        };
+        let number = self.numbers[thread as usize];
+        let context = self.context_mut();
+        context.current = thread;
+        context.thread = number;
+        self.waiting[thread as usize].slot.take()
+    }
+
+    /// A parked thread that may go on, unless a fresh one is to be started first.
+    fn next_released(&mut self) -> Option<u32> {
+        let context = self.context();
+        let (total, unstarted) = (context.total, context.total - context.next);
+        if let Order::Shuffled(_) = self.job().mode.order {
+            if self.sweep < total {
+                self.ready.extend(0..total);
+                self.sweep = u32::MAX;
+            }
+            let choices = self.ready.len() + 2 * usize::from(unstarted > 0);
+            let choice = if choices == 0 { 0 } else { self.pick_random(choices) };
+            return (choice < self.ready.len()).then(|| self.ready.swap_remove(choice));
+        }
+        if let Some(thread) = self.ready.pop() {
+            return Some(thread);
+        }
+        if unstarted > 0 || self.sweep >= total {
+            return None;
+        }
+        self.sweep += 1;
+        Some(self.order[self.sweep as usize - 1])
+    }
+
+    fn pick_random(&mut self, choices: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random % choices as u64) as usize
+    }
+
+    fn idle_slot(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let Some(stack) = self.stacks.take() else {
+            self.fail("the system gives no more stacks for waiting threads".into());
+            return None;
+        };
+        let number = self.slots.len() as u32;
+        let coroutine = Some(coroutine(self, number, stack));
+        self.slots.push(Slot { coroutine, yielder: null() });
+        Some(number)
+    }
+
+    /// Runs a coroutine until it parks, idles or fails. Whether the block can go on.
+    unsafe fn resume(worker: *mut Worker, number: u32) -> bool {
+        // SAFETY: the caller's pointer is good, and no reference into the worker is held while the coroutine, which uses
+        // the same pointer, runs: `coroutine` points into a slot whose vector does not grow meanwhile.
+        unsafe {
+            (*worker).running = number;
+            (*worker).is_idle = false;
+            let slots = &mut (*worker).slots;
+            let slot = slots[number as usize].coroutine.as_mut().expect("a slot has a coroutine");
+            (*worker).trap = Some(slot.trap_handler());
+            let coroutine = &raw mut *slot;
+            match (*coroutine).resume(()) {
+                CoroutineResult::Yield(()) if (*worker).is_idle => (*worker).free.push(number),
+                CoroutineResult::Yield(()) => {
+                    let thread = (*worker).context().current as usize;
+                    let waiting = &mut (*worker).waiting;
+                    waiting[thread].slot = Some(number);
+                }
+                CoroutineResult::Return(()) => {
+                    (*worker).restart(number);
+                    let fault = (*worker).fault.take();
+                    let message =
+                        fault.map_or("its stack was lost".into(), |fault| fault.describe(&*worker));
+                    (*worker).fail(message);
+                }
+            }
+            (*worker).failure.is_none()
+        }
+    }
+
+    /// Throws away what a coroutine was doing, and starts it afresh on its stack.
+    fn restart(&mut self, number: u32) {
+        let slot = &mut self.slots[number as usize];
+        let mut old = slot.coroutine.take().expect("a slot has a coroutine");
+        // SAFETY: what is lost are frames of kernels and hooks, which own nothing that would have to be dropped.
+        unsafe { old.force_reset() };
+        let fresh = coroutine(self, number, old.into_stack());
+        self.slots[number as usize].coroutine = Some(fresh);
+        self.free.push(number);
+    }
+
+    /// Ends the running block with an error at the running thread.
+    pub fn fail(&mut self, what: String) {
+        let (context, kernel) = (self.context(), self.job().kernel);
+        let place = format!("block {} thread {}", context.block, context.thread);
+        let message = format!("{} {place}: {what}", kernel.name());
+        self.failure.get_or_insert(message);
+    }
+
+    /// Leaves the running coroutine until its thread may go on.
+    ///
+    /// # Safety
+    /// Only from a hook, on a coroutine's stack, with no reference into the worker alive.
+    pub unsafe fn park(worker: *mut Worker) {
+        // SAFETY: the yielder lives at the bottom of the running coroutine's stack.
+        unsafe {
+            let slots = &(*worker).slots;
+            let yielder = slots[(*worker).running as usize].yielder;
+            (*worker).is_in_hook.set(false);
+            (*yielder).suspend(());
+        }
+    }
+
+    pub fn is_stack_guard(&self, address: usize) -> bool {
+        self.stacks.is_guard(address)
+    }
+
+    fn deadlock(&self) -> String {
+        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+        for (thread, waiting) in self.waiting[..self.context().total as usize].iter().enumerate() {
+            let state = match waiting.slot {
+                None => "have left".to_owned(),
+                // SAFETY: a waiting thread's site is a static of the kernel.
+                Some(_) => format!("wait in {}", unsafe { &*waiting.site }),
+            };
+            match groups.iter_mut().find(|(own, _)| *own == state) {
+                Some((_, threads)) => threads.push(thread),
+                None => groups.push((state, vec![thread])),
+            }
+        }
+        let groups: Vec<String> = groups
+            .iter()
+            .map(|(state, threads)| format!("threads {} {state}", ranges(threads)))
+            .collect();
+        format!("deadlock: {}", groups.join("; "))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(coroutine) = &mut slot.coroutine {
+                // SAFETY: an idle coroutine's frames own nothing that would have to be dropped.
+                unsafe { coroutine.force_reset() };
+            }
+        }
+        self.slots.clear();
+        fault::forget(&self.deadline);
+    }
+}
+
+/// A coroutine that runs threads of whatever block the worker is at.
+fn coroutine(
+    worker: *mut Worker,
+    number: u32,
+    stack: GuardedStack,
+) -> Coroutine<(), (), (), GuardedStack> {
+    let body = move |yielder: &Yielder<(), ()>, ()| loop {
+        // SAFETY: a coroutine is only resumed by `Worker::resume`, while the worker lives and has a job whose arguments
+        // fit the kernel.
+        unsafe {
+            let slots = &mut (*worker).slots;
+            slots[number as usize].yielder = yielder;
+            let job = *(*worker).job();
+            let run: Run = job.kernel.run;
+            run(job.arguments, (*worker).context);
+            (*worker).is_idle = true;
+        }
+        yielder.suspend(());
+    };
+    // SAFETY: what the closure borrows, the worker, outlives its coroutines: it drops them itself.
+    unsafe { Coroutine::with_stack_unchecked(stack, body) }
+}
+
+/// `0-31, 64, 96-127`.
+fn ranges(numbers: &[usize]) -> String {
+    let runs: Vec<String> = numbers
+        .chunk_by(|a, b| a + 1 == *b)
+        .map(|run| match run {
+            [one] => one.to_string(),
+            _ => format!("{}-{}", run[0], run[run.len() - 1]),
+        })
+        .collect();
+    match runs.len() {
+        0..=4 => runs.join(", "),
+        _ => format!("{}, ..", runs[..4].join(", ")),
+    }
+}

@@ -1,0 +1,71 @@
+//! The launch of `kernels/optimizer.cu`: the whole model in one.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Buffers, Rule, Table};
+use crate::device::Gpu;
+use crate::device::gpu::{Argument, Parameters, Pointer};
+use crate::tensor::Tensor;
+
+/// Threads of a block, which does one chunk.
+const THREADS: u32 = 256;
+
+/// `OptimizerSettings`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Settings {
+    first_decay: f64,
+    second_decay: f64,
+    epsilon: f32,
+    weight_decay: f32,
+}
+
+impl Settings {
+    fn new(rule: Rule) -> Self {
+        let (first_decay, second_decay, epsilon) = match rule {
+            Rule::Sgd { momentum, .. } => (momentum, 0.0, 0.0),
+            Rule::Adam { beta1, beta2, epsilon, .. } => (beta1, beta2, epsilon as f32),
+        };
+        let weight_decay = rule.weight_decay() as f32;
+        Settings { first_decay, second_decay, epsilon, weight_decay }
+    }
+}
+
+/// What changes from step to step; see [`super::update`].
+pub(super) struct State<'a> {
+    pub scales: &'a Tensor,
+    pub flagged: Option<&'a Tensor>,
+    pub step: &'a Tensor,
+    pub skipped: &'a Tensor,
+}
+
+pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, state: &State) {
+    let chunks = table.on(buffers.values.device()).pointer();
+    let moments = [&buffers.first_moment, &buffers.second_moment];
+    let [first, second] =
+        moments.map(|moment| moment.as_ref().map_or(Pointer::NULL, Tensor::pointer));
+    let (values, gradients) = (buffers.values.pointer(), buffers.gradients.pointer());
+    let (rates, scales) = (buffers.rates.pointer(), state.scales.pointer());
+    let flagged = state.flagged.map_or(Pointer::NULL, Tensor::pointer);
+    let (step, skipped) = (state.step.pointer(), state.skipped.pointer());
+    let settings = Settings::new(rule);
+    let settings = Parameters(&settings);
+    let (kernel, arguments): (_, &[&dyn Argument]) = match rule {
+        Rule::Sgd { momentum: 0.0, .. } => (
+            "optimizer_sgd_f32",
+            &[&values, &gradients, &rates, &chunks, &scales, &flagged, &skipped, &settings],
+        ),
+        Rule::Sgd { .. } => (
+            "optimizer_momentum_f32",
+            &[&values, &gradients, &first, &rates, &chunks, &scales, &flagged, &skipped, &settings],
+        ),
+        Rule::Adam { .. } => (
+            "optimizer_adam_f32",
+            &[
+                &values, &gradients, &first, &second, &rates, &chunks, &scales, &flagged, &step,
+                &skipped, &settings,
+            ],
+        ),
+    };
+    gpu.launch(kernel, [table.chunks().len() as u32, 1, 1], [THREADS, 1, 1], arguments);
+}

@@ -1,0 +1,166 @@
+//! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
+
+mod optimizer;
+
+use std::collections::BTreeSet;
+
+use alrao::device::simulator::{Guard, Order, SimulatorOptions, kernel_names};
+use alrao::random::{Philox, Purpose};
+use alrao::{DType, Device, DeviceKind, Tensor};
+
+/// An op on some inputs. Its tensors are made on the device and in the dtype that it is given.
+struct Case {
+    name: String,
+    /// Terms of the longest sum in it, which the tolerance grows with.
+    terms: usize,
+    run: Run,
+}
+
+type Run = Box<dyn Fn(&Device, DType) -> Outputs>;
+
+/// What a case computes, by name, in row-major order.
+type Outputs = Vec<(&'static str, Vec<f64>)>;
+
+impl Case {
+    fn new(
+        name: impl Into<String>,
+        terms: usize,
+        run: impl Fn(&Device, DType) -> Outputs + 'static,
+    ) -> Self {
+        Case { name: name.into(), terms, run: Box::new(run) }
+    }
+}
+
+/// All cases: a kernel's own family lists its shapes.
+fn cases() -> Vec<Case> {
+    [optimizer::cases()].into_iter().flatten().collect()
+}
+
+/// Numbers in ±0.5 that f32 holds exactly.
+fn draw(length: usize, number: u64) -> Vec<f64> {
+    let mut stream = Philox::new(7, Purpose::Data).stream(number);
+    (0..length).map(|_| f64::from((stream.uniform() - 0.5) as f32)).collect()
+}
+
+/// A tensor of drawn numbers.
+fn drawn(device: &Device, shape: &[usize], dtype: DType, number: u64) -> Tensor {
+    Tensor::from_f64s(device, shape, dtype, &draw(shape.iter().product(), number))
+}
+
+/// How the simulator runs each case. Their outputs must be equal to the bit.
+fn ways() -> [SimulatorOptions; 3] {
+    let usual = SimulatorOptions::default();
+    [
+        usual,
+        SimulatorOptions {
+            order: Order::Reverse,
+            late_copies: false,
+            guard: Guard::InFront,
+            ..usual
+        },
+        SimulatorOptions { order: Order::Shuffled(5), ..usual },
+    ]
+}
+
+/// What is wrong with `own` beside `reference`: the worst element.
+fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String> {
+    let epsilon = f64::from(f32::EPSILON);
+    let relative = epsilon * (8.0 + 2.0 * (case.terms as f64).sqrt());
+    for ((label, own), (_, reference)) in own.iter().zip(reference) {
+        assert_eq!(own.len(), reference.len(), "{}: {label}", case.name);
+        let finite = reference.iter().filter(|value| value.is_finite());
+        let largest = finite.fold(1e-30f64, |largest, value| largest.max(value.abs()));
+        let tolerance = relative * largest;
+        let errors = own.iter().zip(reference).map(|(own, reference)| {
+            let same = own == reference || (own.is_nan() && reference.is_nan());
+            let error = (own - reference).abs();
+            if same {
+                0.0
+            } else if error.is_nan() {
+                f64::INFINITY
+            } else {
+                error
+            }
+        });
+        let (index, error) =
+            errors.enumerate().fold(
+                (0, 0.0),
+                |worst, (index, error)| if error > worst.1 { (index, error) } else { worst },
+            );
+        if error > tolerance {
+            return Some(format!(
+                "{label}[{index}] is {}, not {}: {error:e} off; allowed {tolerance:e}, {relative:e} of the largest",
+                own[index], reference[index]
+            ));
+        }
+    }
+    None
+}
+
+/// What a case comes to on a device; the names of the kernels it launched are added to `launched`.
+fn run_on(
+    case: &Case,
+    device: &Device,
+    launched: &mut BTreeSet<String>,
+) -> Result<Outputs, String> {
+    let outputs = (case.run)(device, DType::F32);
+    device.check().map_err(|error| error.to_string())?;
+    if let Device::Gpu(gpu) = device {
+        launched.extend(gpu.kernel_times().into_keys());
+    }
+    Ok(outputs)
+}
+
+/// Everything that is wrong with a case.
+fn faults(case: &Case, launched: &mut BTreeSet<String>) -> Vec<String> {
+    let reference = (case.run)(&Device::cpu(), DType::F64);
+    let mut faults = Vec::new();
+    let mut first: Option<Outputs> = None;
+    for way in ways() {
+        let device = Device::simulator(Some(2), way).unwrap();
+        match run_on(case, &device, launched) {
+            Err(message) => faults.push(format!("{}: {message}", case.name)),
+            Ok(outputs) => {
+                let outputs_differ = first
+                    .as_ref()
+                    .is_some_and(|first| format!("{first:?}") != format!("{outputs:?}"));
+                if outputs_differ {
+                    faults.push(format!("{}: {way:?} gives other bits", case.name));
+                }
+                if let Some(difference) = difference(case, &outputs, &reference) {
+                    faults.push(format!("{}: {difference}", case.name));
+                }
+                first.get_or_insert(outputs);
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn kernels_agree_with_the_cpu_and_none_is_forgotten() {
+    let mut launched = BTreeSet::new();
+    let faults: Vec<String> = cases().iter().flat_map(|case| faults(case, &mut launched)).collect();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    let kernels: BTreeSet<String> = kernel_names().into_iter().map(str::to_owned).collect();
+    let forgotten: Vec<&String> = kernels.difference(&launched).collect();
+    assert!(forgotten.is_empty(), "no case launches {forgotten:?}");
+}
+
+#[test]
+fn kernels_agree_with_the_cpu_on_a_gpu() {
+    let device = match Device::open(DeviceKind::Cuda) {
+        Ok(device) => device,
+        Err(error) if std::env::var_os("ALRAO_REQUIRE_CUDA").is_some() => panic!("{error}"),
+        Err(error) => return eprintln!("skipped: {error}"),
+    };
+    let mut faults = Vec::new();
+    for case in cases() {
+        let reference = (case.run)(&Device::cpu(), DType::F64);
+        let outputs = (case.run)(&device, DType::F32);
+        faults.extend(
+            difference(&case, &outputs, &reference).map(|fault| format!("{}: {fault}", case.name)),
+        );
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}

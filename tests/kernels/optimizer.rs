@@ -1,0 +1,91 @@
+//! The update of all parameters.
+
+use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use alrao::{DType, Device, Tensor};
+
+use super::{Case, Outputs, draw, drawn};
+
+/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two guarded.
+fn spans() -> Vec<Span> {
+    let sizes = [
+        (1, 1, 1, false),
+        (10_000, 100, 100, false),
+        (4_099, 1, 4_099, false),
+        (4_096, 1, 64, false),
+        (8_193, 3, 2_731, false),
+        (5_000, 5_000, 1, false),
+        (3 * 10 * 17, 170, 3, true),
+        (30, 10, 3, true),
+    ];
+    let (mut base, mut rate_base) = (0, 0);
+    let place = |(length, inner, features, guarded): (usize, usize, usize, bool)| {
+        let span = Span { base, length, inner, features, rate_base, guarded };
+        base += length.next_multiple_of(16);
+        rate_base += features;
+        span
+    };
+    sizes.into_iter().map(place).collect()
+}
+
+fn run(
+    device: &Device,
+    dtype: DType,
+    rule: Rule,
+    flagged: Option<&[u8]>,
+    not_finite: bool,
+) -> Outputs {
+    let spans = spans();
+    let length = spans.last().map_or(0, |span| span.base + span.length.next_multiple_of(16));
+    let rates = spans.iter().map(|span| span.features).sum();
+    let mut gradients = draw(length, 1);
+    if not_finite {
+        gradients[17] = f64::NAN;
+        gradients[5_000] = f64::INFINITY;
+        gradients[length - 40] = f64::NEG_INFINITY;
+    }
+    let moment = |number: u64| {
+        let moment: Vec<f64> = draw(length, number).into_iter().map(f64::abs).collect();
+        Tensor::from_f64s(device, [length], dtype, &moment)
+    };
+    let rate_values: Vec<f64> = draw(rates, 4).into_iter().map(f64::abs).collect();
+    let buffers = Buffers {
+        values: drawn(device, &[length], dtype, 0),
+        gradients: Tensor::from_f64s(device, [length], dtype, &gradients),
+        first_moment: (rule.moments() > 0).then(|| moment(2)),
+        second_moment: (rule.moments() > 1).then(|| moment(3)),
+        rates: Tensor::from_f64s(device, [rates], dtype, &rate_values),
+    };
+    let scales = Tensor::from_slice(device, [2], &[0.5, 0.75]);
+    let flagged = flagged.map(|flagged| Tensor::from_slice(device, [flagged.len()], flagged));
+    let number = Tensor::from_slice(device, [1], &[3i32]);
+    let skipped = Tensor::from_slice(device, [1], &[10i64]);
+    update(&buffers, &Table::new(spans), rule, &scales, flagged.as_ref(), &number, &skipped);
+    let mut outputs = vec![("values", buffers.values.to_f64s()), ("skipped", skipped.to_f64s())];
+    let moments = [("first", &buffers.first_moment), ("second", &buffers.second_moment)];
+    outputs.extend(
+        moments.into_iter().filter_map(|(name, moment)| Some((name, moment.as_ref()?.to_f64s()))),
+    );
+    outputs
+}
+
+pub fn cases() -> Vec<Case> {
+    let rules = [
+        ("sgd", Rule::SGD),
+        ("sgd with decay", Rule::Sgd { momentum: 0.0, weight_decay: 0.01 }),
+        ("momentum", Rule::Sgd { momentum: 0.9, weight_decay: 0.01 }),
+        ("adam", Rule::ADAM),
+    ];
+    let mut cases = Vec::new();
+    for (name, rule) in rules {
+        for (more, flagged, not_finite) in [
+            ("", None, false),
+            (", one flagged", Some(&[0, 1, 0][..]), false),
+            (", gradients not finite", Some(&[0; 3][..]), true),
+        ] {
+            cases.push(Case::new(format!("optimizer {name}{more}"), 1, move |device, dtype| {
+                run(device, dtype, rule, flagged, not_finite)
+            }));
+        }
+    }
+    cases
+}
