@@ -120,7 +120,7 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     let (input, sample) = sample_of(&record, file, device, &config)?;
     let copies = [record.classifiers, record.outputs];
     check_fits(&model, input, copies, &config).map_err(|error| {
-        Error::file(file, format!("is of a model that cannot be made: {error}"))
+        Error::file(file, format!("is of a model that cannot be made here: {error}"))
     })?;
     let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
     let task = match record.regression {

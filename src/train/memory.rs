@@ -38,7 +38,7 @@ pub(crate) fn check_fits(
                 _ => format!("--width {}", model.width),
             };
             let message = format!(
-                "{} parameters, whose values, gradients and moments take {}B; this machine has {}B of memory; \
+                "makes a model of {} parameters, whose values, gradients and moments take {}B; this machine has {}B of memory; \
                  give a smaller number",
                 short(own + copies),
                 short(bytes),
