@@ -14,6 +14,7 @@ pub mod optim;
 pub mod random;
 pub mod shape;
 pub mod tape;
+mod task;
 pub mod tensor;
 pub mod train;
 

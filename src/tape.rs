@@ -154,21 +154,18 @@ impl Gradients<'_> {
         Some(slot.tensor)
     }
 
-    /// Gives input number `input` this gradient as it is, without a copy where it is the first.
-    pub fn pass(&mut self, input: usize, gradient: &Tensor) {
-        let Some(index) = self.inputs[input] else { return };
-        let is_first = {
-            let mut entries = self.tape.0.borrow_mut();
-            let entry = &mut entries[index];
-            let is_first = entry.gradient.is_none() && entry.home.is_none();
-            if is_first {
+    /// Gives input number `input` this gradient as it is, without a copy, if it is the first and may lie anywhere.
+    /// Otherwise it is told where this gradient has to be written.
+    pub fn offer(&mut self, input: usize, gradient: &Tensor) -> Option<Slot> {
+        let index = self.inputs[input]?;
+        {
+            let entry = &mut self.tape.0.borrow_mut()[index];
+            if entry.gradient.is_none() && entry.home.is_none() {
                 entry.gradient = Some(gradient.detach());
+                return None;
             }
-            is_first
-        };
-        if !is_first && let Some(slot) = self.slot(input, gradient) {
-            crate::ops::elementwise::accumulate(gradient, &slot);
         }
+        self.slot(input, gradient)
     }
 }
 

@@ -217,3 +217,42 @@ fn an_unused_parameter_stands_still() {
     assert_ne!(value("used.weight"), used);
     assert_eq!(value("unused.weight"), unused);
 }
+
+/// A pre-classifier with one child of a given name.
+struct Named(&'static str, Linear);
+
+impl Module for Named {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.1.forward(x, step)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child(self.0, &self.1);
+    }
+}
+
+fn with_child(name: &'static str) -> Alrao {
+    let net = Named(name, Linear::new(2, 4, &mut Init::new(0)));
+    Alrao::classifier(net, CLASSES, AlraoConfig::default())
+}
+
+#[test]
+#[should_panic(
+    expected = "has 'classifiers.weight', but names that begin with 'classifiers.' are Alrao's own"
+)]
+fn a_pre_classifier_has_no_child_named_classifiers() {
+    with_child("classifiers");
+}
+
+#[test]
+#[should_panic(expected = "rename its child 'alrao'")]
+fn a_pre_classifier_has_no_child_named_alrao() {
+    with_child("alrao");
+}
+
+#[test]
+fn names_that_only_resemble_reserved_ones_are_free() {
+    with_child("classifiers_2");
+    with_child("classifier");
+    with_child("alraos");
+}

@@ -118,6 +118,23 @@ fn info_counts_the_papers_parameters() {
     assert_eq!((&info["parameters"], &info["alrao_parameters"]), (&30_730.into(), &307_300.into()));
 }
 
+/// Nothing is allocated to count.
+#[test]
+fn info_counts_what_fits_in_no_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let info = |arguments: &str| -> serde_json::Value {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let output = alrao(directory.path(), &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let vgg = info("info --model vgg19 --width 1000 --json");
+    assert_eq!(vgg["features"], 512_000);
+    assert!(vgg["parameters"].as_f64().unwrap() > 2e13, "{vgg}");
+    let mlp = info("info --model mlp --hidden 16777216,16777216 --width 1000 --json");
+    assert!(mlp["parameters"].as_f64().unwrap() > 2.8e20, "{mlp}");
+}
+
 #[test]
 fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
@@ -129,6 +146,24 @@ fn every_command_has_help_with_an_example() {
     }
     assert!(text(&alrao(directory.path(), &["--version"]).stdout).contains("commit"));
     assert!(text(&alrao(directory.path(), &["completions", "bash"]).stdout).contains("--eta-min"));
+}
+
+#[test]
+fn every_command_can_be_quiet() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let output = alrao(directory.path(), &arguments);
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}");
+    };
+    run("train -q --model char-lstm --width 0.1 --max-steps 1 --out run");
+    run("-q eval run");
+    run("eval run --quiet --split valid");
+    run("sample run -q --length 3");
+    run("info -q --model mlp");
+    run("completions -q bash");
+    refused(directory.path(), &["eval", "nosuch", "-q"], "nosuch");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alrao;
+mod arrows;
 mod averaging;
 #[cfg(feature = "cli")]
 mod command_line;

@@ -7,10 +7,11 @@ mod classifiers;
 pub(crate) mod learning_rates;
 mod model;
 
+pub use crate::task::Task;
 pub use averaging::{Averaging, AveragingKind, Likelihood};
 pub use classifiers::Classifiers;
 pub use learning_rates::{classifier_rates, feature_rates};
-pub use model::{Alrao, Task};
+pub use model::Alrao;
 
 use std::ops::RangeInclusive;
 

@@ -3,47 +3,21 @@
 use std::cell::OnceCell;
 
 use crate::alrao::{AlraoConfig, Classifiers};
-use crate::nn::{Init, Module, Step, Visitor};
+use crate::nn::{Init, Module, Step, Visitor, for_each_entry};
 use crate::ops::classifiers::{Head, Targets};
 use crate::ops::prediction::PredictionKind;
+use crate::task::Task;
 use crate::tensor::Tensor;
 
-/// What a model predicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
-    /// One of so many classes.
-    Classification {
-        /// Number of classes, K.
-        classes: usize,
-    },
-    /// So many numbers, each copy being a normal law of variance 1 around its outputs.
-    Regression {
-        /// Number of outputs, D.
-        outputs: usize,
-    },
-}
-
-impl Task {
-    /// Outputs of one copy of the last layer.
-    pub fn outputs(self) -> usize {
-        match self {
-            Task::Classification { classes } => classes,
-            Task::Regression { outputs } => outputs,
-        }
-    }
-
-    fn prediction_kind(self) -> PredictionKind {
-        match self {
-            Task::Classification { .. } => PredictionKind::LogProbabilities,
-            Task::Regression { .. } => PredictionKind::Mean,
-        }
-    }
-}
+/// What names of parameters and buffers begin with that are not the pre-classifier's: those of the copies, and those
+/// of everything else in a checkpoint.
+const RESERVED: [&str; 2] = ["classifiers.", "alrao."];
 
 /// A pre-classifier with N_cl copies of a classifier behind it (Algorithm 1).
 ///
 /// As a [`Module`] it maps inputs to the outputs of every copy, `[samples, N_cl, K]`, and shows the pre-classifier's
-/// parameters under their own names, then `classifiers.weight` and `classifiers.bias`.
+/// parameters under their own names, then `classifiers.weight` and `classifiers.bias`. So a pre-classifier has no child
+/// named `classifiers`, nor one named `alrao`, under which a checkpoint keeps what is not the model's.
 pub struct Alrao {
     pre_classifier: Box<dyn Module>,
     classifiers: OnceCell<Classifiers>,
@@ -53,6 +27,9 @@ pub struct Alrao {
 
 impl Alrao {
     /// A model that tells `classes` classes apart by the features `[samples, d]` that `pre_classifier` gives.
+    ///
+    /// # Panics
+    /// Where a name in the pre-classifier begins with `classifiers.` or `alrao.`, which are Alrao's own.
     pub fn classifier(
         pre_classifier: impl Module + 'static,
         classes: usize,
@@ -62,6 +39,9 @@ impl Alrao {
     }
 
     /// A model that predicts `outputs` numbers.
+    ///
+    /// # Panics
+    /// As [`Alrao::classifier`].
     pub fn regression(
         pre_classifier: impl Module + 'static,
         outputs: usize,
@@ -71,6 +51,16 @@ impl Alrao {
     }
 
     pub(crate) fn new(pre_classifier: Box<dyn Module>, task: Task, config: AlraoConfig) -> Self {
+        for_each_entry(&*pre_classifier, &mut |name, _| {
+            let reserved = RESERVED.iter().find(|reserved| name.starts_with(**reserved));
+            if let Some(reserved) = reserved {
+                panic!(
+                    "Alrao: the pre-classifier has '{name}', but names that begin with '{reserved}' are Alrao's own; \
+                     rename its child '{}'",
+                    reserved.trim_end_matches('.')
+                );
+            }
+        });
         Alrao { pre_classifier, classifiers: OnceCell::new(), task, config }
     }
 
@@ -114,10 +104,17 @@ impl Alrao {
         self.classifiers().losses(&z, targets, log_posterior, step)
     }
 
+    fn prediction_kind(&self) -> PredictionKind {
+        match self.task {
+            Task::Classification { .. } => PredictionKind::LogProbabilities,
+            Task::Regression { .. } => PredictionKind::Mean,
+        }
+    }
+
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
     pub(crate) fn predict(&self, x: &Tensor, log_posterior: &Tensor, step: &Step) -> Tensor {
         let z = self.pre_classifier.forward(x, step);
-        self.classifiers().predict(&z, log_posterior, self.task.prediction_kind(), step)
+        self.classifiers().predict(&z, log_posterior, self.prediction_kind(), step)
     }
 }
 

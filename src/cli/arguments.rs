@@ -12,10 +12,10 @@ use crate::error::Error;
 /// Where to run.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DeviceArguments {
-    /// Where to run: the best device there is, or one by name; this version has no kernels for cuda
+    /// Where to run; auto takes the best there is. This version has no kernels for cuda [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES), help_heading = "Device")]
     pub device: Option<DeviceKind>,
-    /// Threads of the cpu [default: all cores]; results do not depend on it
+    /// Threads of the cpu; results do not depend on them [default: all cores]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = "Device")]
     pub threads: Option<usize>,
 }

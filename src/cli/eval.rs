@@ -32,9 +32,6 @@ pub(super) struct Arguments {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// Show no messages
-    #[arg(short, long)]
-    quiet: bool,
     #[command(flatten)]
     device: DeviceArguments,
 }
@@ -45,7 +42,7 @@ enum Split {
     Test,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     arguments.predictions.as_deref().map_or(Ok(()), check_place)?;
     let device = arguments.device.open()?;
     let part = match arguments.split {
@@ -54,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     };
     let (data, predictions) = (arguments.data.as_deref(), arguments.predictions.as_deref());
     let evaluation = evaluate(&arguments.source, data, part, predictions, &device)?;
-    if !arguments.quiet {
+    if !quiet {
         messages::note(&device.description());
     }
     let text =

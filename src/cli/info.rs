@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     /// Copies of the last layer [default: 10; LSTMs 6]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
-    /// What the number of every layer's features is multiplied by [default: 1]
+    /// Factor on the number of every layer's features [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     width: Option<f64>,
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
@@ -55,7 +55,7 @@ struct Layer {
     shape: Vec<usize>,
     /// How many learning rates it draws.
     features: usize,
-    parameters: usize,
+    parameters: u128,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,11 +66,11 @@ struct Info {
     features: usize,
     classes: usize,
     classifiers: usize,
-    pre_classifier_parameters: usize,
+    pre_classifier_parameters: u128,
     /// With one classifier.
-    parameters: usize,
+    parameters: u128,
     /// With all its copies.
-    alrao_parameters: usize,
+    alrao_parameters: u128,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
@@ -90,10 +90,10 @@ fn describe(arguments: &Arguments) -> Result<Info> {
     };
     let config = settings.resolve()?;
     let (input, classes) = input(arguments)?;
-    let model = models::build(&config.model, input, &mut Init::new(0))?;
+    let model = models::build(&config.model, input, &mut Init::shapes_only())?;
     let layers = layers(&*model.module);
-    let own: usize = layers.iter().map(|layer| layer.parameters).sum();
-    let classifier = classes * (model.features + 1);
+    let own: u128 = layers.iter().map(|layer| layer.parameters).sum();
+    let classifier = classes as u128 * (model.features as u128 + 1);
     let classifiers = config.alrao.classifiers;
     Ok(Info {
         model: arguments.model.to_string(),
@@ -103,7 +103,7 @@ fn describe(arguments: &Arguments) -> Result<Info> {
         classifiers,
         pre_classifier_parameters: own,
         parameters: own + classifier,
-        alrao_parameters: own + classifiers * classifier,
+        alrao_parameters: own + classifiers as u128 * classifier,
     })
 }
 
@@ -136,7 +136,7 @@ fn layers(module: &dyn Module) -> Vec<Layer> {
         let Entry::Parameter(parameter) = entry else { return };
         let name = layer_name(name);
         let shape = parameter.layout().file_shape(parameter.shape());
-        let elements = shape.elements();
+        let elements = parameter.count();
         match layers.last_mut().filter(|layer| layer.name == name) {
             Some(layer) => layer.parameters += elements,
             None => layers.push(Layer {
@@ -176,13 +176,13 @@ fn table(info: &Info) -> String {
     }
     let classifiers = info.alrao_parameters - info.pre_classifier_parameters;
     row("classifiers", &copies, &info.classifiers.to_string(), &thousands(classifiers));
-    let million = |parameters: usize| format!("{:.3}M", parameters as f64 / 1e6);
+    let million = |parameters: u128| format!("{:.3}M", parameters as f64 / 1e6);
     let copies = if info.classifiers == 1 {
         "classifier".into()
     } else {
         format!("{} classifiers", info.classifiers)
     };
-    let mut total = |what: &str, parameters: usize| {
+    let mut total = |what: &str, parameters: u128| {
         writeln!(text, "{what:24}{:>14}  {:>8}", thousands(parameters), million(parameters))
             .expect("a text can always grow");
     };
@@ -198,7 +198,7 @@ fn shape(extents: &[usize]) -> String {
 }
 
 /// `20041034` as `20,041,034`.
-fn thousands(number: usize) -> String {
+fn thousands(number: u128) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

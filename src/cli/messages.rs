@@ -25,7 +25,7 @@ pub(super) fn error(text: &str) {
     note(&format!("error: {line}"));
 }
 
-/// A mean loss or accuracy, short.
+/// A mean loss, in four decimals.
 pub(super) fn loss(loss: f64) -> String {
     format!("{loss:.4}")
 }

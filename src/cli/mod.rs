@@ -29,6 +29,9 @@ use failure::Ending;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Show no progress and no messages but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
 }
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("ALRAO_COMMIT"), ")");
@@ -49,9 +52,10 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return failure::usage(&error),
     };
+    let quiet = arguments.quiet;
     let ending = match arguments.command {
-        Command::Train(arguments) => train::run(*arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Train(arguments) => train::run(*arguments, quiet),
+        Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

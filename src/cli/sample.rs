@@ -15,8 +15,8 @@ use super::messages;
     after_help = "Example:\n  alrao sample runs/char-lstm-input-alrao-1 --length 1000 --prompt 'ROMEO:'"
 )]
 pub(super) struct Arguments {
-    /// A run's directory
-    #[arg(value_name = "RUN")]
+    /// A run's directory, or a checkpoint
+    #[arg(value_name = "RUN|FILE")]
     run: PathBuf,
     /// Characters to write after the prompt
     #[arg(long, value_name = "N", default_value = "500", value_parser = whole::<usize>)]
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// What the text begins with
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     prompt: String,
-    /// What the draws are a function of
+    /// Seed of the draws
     #[arg(long, value_name = "SEED", default_value = "0", value_parser = whole::<u64>)]
     seed: u64,
     #[command(flatten)]

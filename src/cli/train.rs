@@ -49,7 +49,7 @@ struct ModelArguments {
     /// Architecture [default: cnn]
     #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
     model: Option<Architecture>,
-    /// What the number of every layer's features is multiplied by [default: 1]
+    /// Factor on the number of every layer's features [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     width: Option<f64>,
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
@@ -58,10 +58,10 @@ struct ModelArguments {
     /// LSTMs: the part of the activations that is dropped [default: 0.2]
     #[arg(long, value_name = "PART", value_parser = real)]
     dropout: Option<f64>,
-    /// generated[:SEED], a folder with CIFAR-10's binary files, a text, or FILE.safetensors [default: generated]
+    /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files; LSTMs: a text, or a folder with train.txt [default: generated]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// The last part of the training data that is validated on, where the data has no such part [default: 0.2]
+    /// How much of the training data, from its end, is validated on where no other data is; 0 for none [default: 0.2]
     #[arg(long, value_name = "PART", value_parser = real)]
     valid_split: Option<f64>,
     /// Crop and flip the training images at random
@@ -70,7 +70,7 @@ struct ModelArguments {
     /// Order of the samples in an epoch [default: shuffled]
     #[arg(long, value_name = "ORDER", value_parser = choice(Order::ALL))]
     order: Option<Order>,
-    /// LSTMs: characters of a window of text [default: 70]
+    /// LSTMs: characters of each column that a step reads [default: 70]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     bptt: Option<usize>,
 }
@@ -90,7 +90,7 @@ struct LearningArguments {
     /// Alrao: copies of the last layer [default: 10; LSTMs 6]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
-    /// Alrao: the switch's parameter [default: 0.999]
+    /// Alrao: how much the switch expects to go on switching, above 0 to 1 [default: 0.999]
     #[arg(long, value_name = "THETA", value_parser = real)]
     theta: Option<f64>,
     /// Alrao: how the copies are averaged [default: switch]
@@ -105,7 +105,7 @@ struct LearningArguments {
     /// sgd and adam: the learning rate [default: 0.01; adam 0.001]
     #[arg(long, value_name = "RATE", value_parser = real)]
     lr: Option<f64>,
-    /// SGD's momentum [default: 0]
+    /// alrao and sgd: momentum [default: 0]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     momentum: Option<f64>,
     /// L2 penalty [default: 0]
@@ -114,10 +114,10 @@ struct LearningArguments {
     /// A factor on all rates: constant, cosine or step:EPOCHS:FACTOR [default: constant]
     #[arg(long, value_name = "SCHEDULE", value_parser = message::<Schedule>)]
     schedule: Option<Schedule>,
-    /// The largest norm of the gradient; 0 for no clip [default: 0]
+    /// The largest norm of the gradient, the classifiers' apart; 0 for no clip [default: 0]
     #[arg(long, value_name = "NORM", value_parser = real)]
     clip: Option<f64>,
-    /// Learning rates of the parameters, by PyTorch's names, in place of random ones
+    /// Learning rates of the features by PyTorch's names, in place of random ones; the classifiers keep theirs
     #[arg(long, value_name = "FILE.safetensors")]
     rates: Option<PathBuf>,
 }
@@ -131,10 +131,10 @@ struct TrainingArguments {
     /// Steps after which the run ends at the latest
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     max_steps: Option<u64>,
-    /// Samples of a step; a text's columns [default: 32; LSTMs 20]
+    /// Samples of a step; LSTMs: columns that the text is cut into [default: 32; LSTMs 20]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     batch_size: Option<usize>,
-    /// What every random number is a function of [default: 0]
+    /// Seed of all random numbers; generated data has its own [default: 0]
     #[arg(long, value_name = "SEED", value_parser = whole::<u64>)]
     seed: Option<u64>,
     /// Epochs without a better validation loss after which the run ends [default: 20]
@@ -143,7 +143,7 @@ struct TrainingArguments {
     /// The numbers the run computes with; tf32 and bf16 are a GPU's [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ALL))]
     precision: Option<Precision>,
-    /// Initial parameters, by PyTorch's names
+    /// Initial parameters by PyTorch's names; a run's best.safetensors serves
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
     /// Steps from one step line of metrics.jsonl to the next; 0 for none [default: 20]
@@ -152,9 +152,9 @@ struct TrainingArguments {
 }
 
 #[derive(Args)]
-#[command(next_help_heading = "Files and messages")]
+#[command(next_help_heading = "Files")]
 struct PlaceArguments {
-    /// Flags as keys in snake_case; flags go over it
+    /// Settings, under the flags' names in snake_case; flags go over them
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// The run's directory, absent or empty [default: runs/MODEL-DATA-OPTIMIZER-N]
@@ -163,25 +163,23 @@ struct PlaceArguments {
     /// Continue a run; only --epochs, --patience, --max-steps, --log-every, --threads and --device go with it
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
-    /// Show no progress
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 /// What a continued run may change, by key.
 const CHANGEABLE: &[&str] = &["epochs", "patience", "max_steps", "log_every", "threads", "device"];
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<Ending> {
-    let quiet = arguments.place.quiet;
+pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let (run, device) = match &arguments.place.resume {
         Some(directory) => resume(&arguments, directory)?,
         None => start(&arguments)?,
     };
     if run.is_finished() {
-        let directory = run.directory().display();
-        messages::note(&format!(
-            "{directory} is finished; a larger --epochs, --patience or --max-steps continues it"
-        ));
+        if !quiet {
+            let directory = run.directory().display();
+            messages::note(&format!(
+                "{directory} is finished; a larger --epochs, --patience or --max-steps continues it"
+            ));
+        }
         return Ok(Ending::Done);
     }
     train(run, &device, quiet)

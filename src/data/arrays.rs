@@ -160,7 +160,8 @@ impl Reader<'_> {
         let view = self.tensors.tensor(name).map_err(|error| self.error(name, error))?;
         let shape = view.shape();
         if shape.len() != axes.split(", ").count() {
-            return Err(self.error(name, format!("has shape {shape:?}, not [{axes}]")));
+            let advice = advice_on_axes(shape, axes);
+            return Err(self.error(name, format!("has shape {shape:?}, not [{axes}]{advice}")));
         }
         if shape[0] == 0 {
             return Err(self.error(name, "has no samples"));
@@ -172,7 +173,11 @@ impl Reader<'_> {
     }
 
     fn wrong_dtype(&self, name: &str, found: Dtype, expected: &str) -> Error {
-        self.error(name, format!("holds {found:?}, not {expected}"))
+        let advice = match expected {
+            "I64" => "x.astype(\"int64\") in NumPy and x.long() in PyTorch convert it",
+            _ => "x.astype(\"float32\") in NumPy and x.float() in PyTorch convert it",
+        };
+        self.error(name, format!("holds {found:?}, not {expected}; {advice}"))
     }
 
     fn floats(&self, name: &str, axes: &str) -> Result<(Vec<usize>, Vec<f32>)> {
@@ -264,6 +269,17 @@ impl Reader<'_> {
                 Err(Error::file(self.path, message))
             }
         }
+    }
+}
+
+/// How a tensor gets the axes it should have, where that can be told.
+fn advice_on_axes(shape: &[usize], axes: &str) -> &'static str {
+    match (shape, axes) {
+        ([_], "N, D" | "N, M") => "; x[:, None] is one number a sample",
+        ([_, 1], "N") => "; x[:, 0] leaves the second axis out",
+        ([_, _], "N") => "; x.argmax(1) gives the classes of rows with a one at the class",
+        ([_, _, _], "N, C, H, W") => "; x[:, None] is one channel",
+        _ => "",
     }
 }
 
@@ -422,6 +438,28 @@ mod tests {
             let name = entry.0;
             let error = message(&[entry, labels("labels", &[0])]);
             assert!(error.starts_with(&format!("tensor '{name}': {expected}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_numpy_gives_by_default_is_told_how_to_be_mended() {
+        let doubles = |name, shape: &[usize]| {
+            let bytes = vec![0; 8 * shape.iter().product::<usize>()];
+            (name, Dtype::F64, shape.to_vec(), bytes)
+        };
+        let inputs = || floats("inputs", &[2, 1], &[0.0, 1.0]);
+        for (tensors, advice) in [
+            ([doubles("inputs", &[2, 1]), labels("labels", &[0, 1])], "x.astype(\"float32\")"),
+            ([inputs(), doubles("targets", &[2, 1])], "x.float()"),
+            ([inputs(), floats("targets", &[2], &[0.0, 1.0])], "x[:, None]"),
+            ([floats("inputs", &[2], &[0.0, 1.0]), labels("labels", &[0, 1])], "x[:, None]"),
+            ([inputs(), floats("labels", &[2], &[0.0, 1.0])], "x.astype(\"int64\")"),
+            ([inputs(), doubles("labels", &[2, 1])], "x[:, 0]"),
+            ([inputs(), doubles("labels", &[2, 3])], "x.argmax(1)"),
+            ([bytes("images", &[2, 1, 1], &[0; 2]), labels("labels", &[0, 1])], "x[:, None]"),
+        ] {
+            let error = message(&tensors);
+            assert!(error.contains(advice), "{error}");
         }
     }
 

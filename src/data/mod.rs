@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+pub use crate::task::Task;
 pub use loader::{HostBatch, Loader};
 pub use normalisation::Normalisation;
 pub use text::{Columns, Text, Window};
@@ -121,21 +122,6 @@ impl SampleShape {
             SampleShape::Vector { size } => size,
         }
     }
-}
-
-/// What is to be learnt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
-    /// One of so many classes.
-    Classification {
-        /// Number of classes.
-        classes: usize,
-    },
-    /// A vector of real numbers.
-    Regression {
-        /// Its length.
-        outputs: usize,
-    },
 }
 
 /// Which part of a data set.

@@ -90,8 +90,8 @@ pub struct PreClassifier {
 }
 
 impl PreClassifier {
-    fn new(module: impl Module + 'static, features: usize) -> Self {
-        PreClassifier { module: Box::new(module), features }
+    fn new<M: Module + 'static>(module: M, features: fn(&M) -> usize) -> Self {
+        PreClassifier { features: features(&module), module: Box::new(module) }
     }
 }
 
@@ -110,65 +110,58 @@ impl PreClassifier {
 /// [`Error::Input`] where the model does not take this input.
 pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
     let takes = |what: &str| {
-        Err(Error::input(
+        Error::input(
             format!("--model {}", config.architecture.name()),
             format!("takes {what}, not {input}"),
-        ))
+        )
+    };
+    let small_image = || match input {
+        Input::Image { height: 32, width: 32, channels } => Ok(channels),
+        _ => Err(takes("images of 32 by 32")),
     };
     let width = config.width;
-    match (config.architecture, input) {
-        (Architecture::Mlp, Input::Tokens { .. }) => takes("images or vectors"),
-        (Architecture::Mlp, Input::Image { height, width: columns, channels }) => {
-            Ok(mlp(height * columns * channels, config, init))
-        }
-        (Architecture::Mlp, Input::Vector { size }) => Ok(mlp(size, config, init)),
-        (Architecture::Cnn, Input::Image { height, width: columns, channels })
-            if height.min(columns) >= cnn::SMALLEST_IMAGE =>
-        {
-            let model = cnn::Cnn::new(channels, width, init);
-            let features = model.features();
-            Ok(PreClassifier::new(model, features))
-        }
-        (Architecture::Cnn, _) => takes("images of at least 8 by 8"),
-        (Architecture::CharLstm, Input::Tokens { vocabulary }) => {
-            let model = char_lstm::CharLstm::new(vocabulary, width, config.dropout, init);
-            let features = model.features();
-            Ok(PreClassifier::new(model, features))
-        }
-        (Architecture::CharLstm, _) => takes("text"),
-        (architecture, Input::Image { height: 32, width: 32, channels }) => {
-            Ok(for_small_images(architecture, channels, width, init))
-        }
-        _ => takes("images of 32 by 32"),
-    }
-}
-
-fn mlp(inputs: usize, config: &ModelConfig, init: &mut Init) -> PreClassifier {
-    let model = mlp::Mlp::new(inputs, &config.hidden, config.width, init);
-    let features = model.features();
-    PreClassifier::new(model, features)
-}
-
-fn for_small_images(
-    architecture: Architecture,
-    inputs: usize,
-    width: f64,
-    init: &mut Init,
-) -> PreClassifier {
-    let blocks: [usize; 5] = match architecture {
-        Architecture::Vgg11 => [1, 1, 2, 2, 2],
-        Architecture::Vgg13 => [2, 2, 2, 2, 2],
-        Architecture::Vgg16 => [2, 2, 3, 3, 3],
-        Architecture::Vgg19 => [2, 2, 4, 4, 4],
-        _ => {
-            let model = mobilenetv2::MobileNetV2::new(inputs, width, init);
-            let features = model.features();
-            return PreClassifier::new(model, features);
-        }
+    let vgg = |blocks: [usize; 5], inputs: usize, init: &mut Init| {
+        Ok(PreClassifier::new(vgg::Vgg::new(blocks, inputs, width, init), vgg::Vgg::features))
     };
-    let model = vgg::Vgg::new(blocks, inputs, width, init);
-    let features = model.features();
-    PreClassifier::new(model, features)
+    match config.architecture {
+        Architecture::Mlp => {
+            let inputs = match input {
+                Input::Image { height, width, channels } => height * width * channels,
+                Input::Vector { size } => size,
+                Input::Tokens { .. } => return Err(takes("images or vectors")),
+            };
+            Ok(PreClassifier::new(
+                mlp::Mlp::new(inputs, &config.hidden, width, init),
+                mlp::Mlp::features,
+            ))
+        }
+        Architecture::Cnn => {
+            let inputs = match input {
+                Input::Image { height, width, channels }
+                    if height.min(width) >= cnn::SMALLEST_IMAGE =>
+                {
+                    channels
+                }
+                _ => return Err(takes("images of at least 8 by 8")),
+            };
+            Ok(PreClassifier::new(cnn::Cnn::new(inputs, width, init), cnn::Cnn::features))
+        }
+        Architecture::Vgg11 => vgg([1, 1, 2, 2, 2], small_image()?, init),
+        Architecture::Vgg13 => vgg([2, 2, 2, 2, 2], small_image()?, init),
+        Architecture::Vgg16 => vgg([2, 2, 3, 3, 3], small_image()?, init),
+        Architecture::Vgg19 => vgg([2, 2, 4, 4, 4], small_image()?, init),
+        Architecture::MobileNetV2 => Ok(PreClassifier::new(
+            mobilenetv2::MobileNetV2::new(small_image()?, width, init),
+            mobilenetv2::MobileNetV2::features,
+        )),
+        Architecture::CharLstm => {
+            let Input::Tokens { vocabulary } = input else { return Err(takes("text")) };
+            Ok(PreClassifier::new(
+                char_lstm::CharLstm::new(vocabulary, width, config.dropout, init),
+                char_lstm::CharLstm::features,
+            ))
+        }
+    }
 }
 
 /// A number of channels times the width: half a channel rounds up, and there is at least one.

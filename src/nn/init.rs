@@ -14,19 +14,43 @@ use crate::shape::Shape;
 /// let layer = Linear::new(784, 100, &mut init);
 /// ```
 pub struct Init {
-    stream: Stream,
+    /// `None` where no values are wanted.
+    stream: Option<Stream>,
     groups: Cell<u32>,
 }
 
 impl Init {
     /// Weights that are a function of `seed`.
     pub fn new(seed: u64) -> Self {
-        Init { stream: Philox::new(seed, Purpose::Weights).stream(0), groups: Cell::new(0) }
+        Init::from_stream(Some(Philox::new(seed, Purpose::Weights).stream(0)))
     }
 
     /// A source apart from a model's own, so that the last layer's weights do not depend on what comes before it.
     pub(crate) fn for_classifiers(seed: u64) -> Self {
-        Init { stream: Philox::new(seed, Purpose::Weights).stream(1), groups: Cell::new(0) }
+        Init::from_stream(Some(Philox::new(seed, Purpose::Weights).stream(1)))
+    }
+
+    /// Makes parameters without values, of a model that is to be counted: it takes no memory.
+    pub(crate) fn shapes_only() -> Self {
+        Init::from_stream(None)
+    }
+
+    fn from_stream(stream: Option<Stream>) -> Self {
+        Init { stream, groups: Cell::new(0) }
+    }
+
+    fn parameter(
+        &mut self,
+        shape: Shape,
+        features: Features,
+        layout: FileLayout,
+        mut draw: impl FnMut(&mut Stream) -> f32,
+    ) -> Parameter {
+        let Some(stream) = &mut self.stream else {
+            return Parameter::empty(shape, features, layout);
+        };
+        let values = (0..shape.elements()).map(|_| draw(stream)).collect();
+        Parameter::new(shape, values, features, layout)
     }
 
     /// A new group of features: parameters that name the same group are given the same learning rates.
@@ -43,9 +67,8 @@ impl Init {
         features: Features,
         layout: FileLayout,
     ) -> Parameter {
-        let shape = shape.into();
-        let values = (0..shape.elements()).map(|_| self.stream.uniform_in(-bound, bound) as f32);
-        Parameter::new(shape, values.collect(), features, layout)
+        let draw = |stream: &mut Stream| stream.uniform_in(-bound, bound) as f32;
+        self.parameter(shape.into(), features, layout, draw)
     }
 
     /// Normal with mean 0 and deviation 1.
@@ -55,9 +78,7 @@ impl Init {
         features: Features,
         layout: FileLayout,
     ) -> Parameter {
-        let shape = shape.into();
-        let values = (0..shape.elements()).map(|_| self.stream.normal() as f32);
-        Parameter::new(shape, values.collect(), features, layout)
+        self.parameter(shape.into(), features, layout, |stream| stream.normal() as f32)
     }
 
     /// The same number everywhere.
@@ -68,7 +89,6 @@ impl Init {
         features: Features,
         layout: FileLayout,
     ) -> Parameter {
-        let shape = shape.into();
-        Parameter::new(shape, vec![value; shape.elements()], features, layout)
+        self.parameter(shape.into(), features, layout, |_| value)
     }
 }

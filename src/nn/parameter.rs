@@ -99,12 +99,20 @@ impl Parameter {
             initial.len()
         );
         Parameter {
-            shape,
-            features,
-            layout,
             place: RefCell::new(Place::Host(initial)),
-            leaf: RefCell::default(),
+            ..Self::empty(shape, features, layout)
         }
+    }
+
+    /// A parameter that is there to be counted; it cannot be asked for its values.
+    pub(crate) fn empty(shape: Shape, features: Features, layout: FileLayout) -> Self {
+        let place = RefCell::new(Place::Host(Vec::new()));
+        Parameter { shape, features, layout, place, leaf: RefCell::default() }
+    }
+
+    /// Number of elements, also of a parameter too large for any memory.
+    pub(crate) fn count(&self) -> u128 {
+        self.shape.extents().iter().map(|extent| *extent as u128).product()
     }
 
     /// The extents.

@@ -29,7 +29,7 @@ impl Mask {
     /// The random bits of the elements `start` to `start + GROUP`: element e has word `e % 4` of the numbers at
     /// `e / 4` of the layer.
     #[inline(always)]
-    #[allow(clippy::needless_range_loop)]
+    #[allow(clippy::needless_range_loop, reason = "words are filled across, numbers drawn down")]
     fn bits(&self, start: usize) -> [u32; GROUP] {
         let first = u64::from(self.layer) << 32 | (start / 4) as u64;
         // Word by word, not number by number: so the compiler draws several numbers in one vector.

@@ -5,7 +5,7 @@ use crate::device::{DType, Device};
 use crate::ops::no_kernel;
 use crate::ops::reduce;
 use crate::shape::{MAX_RANK, Shape};
-use crate::tape::{Slot, record};
+use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
 
 /// Elements that one task works on: three such pieces fit the second-level cache.
@@ -250,6 +250,15 @@ pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
         Device::Cpu(cpu) => float_dispatch!(from.dtype(), "accumulate", T => {
             accumulate_typed::<T>(cpu, from, to, slot.add);
         }),
+    }
+}
+
+impl Gradients<'_> {
+    /// Gives input number `input` this gradient as it is, without a copy where it is the first.
+    pub(crate) fn pass(&mut self, input: usize, gradient: &Tensor) {
+        if let Some(slot) = self.offer(input, gradient) {
+            accumulate(gradient, &slot);
+        }
     }
 }
 

@@ -182,7 +182,7 @@ fn max_pool_typed<T: Float, I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
 }
 
 #[inline(always)]
-#[allow(clippy::eq_op)]
+#[allow(clippy::eq_op, reason = "only NaN differs from itself")]
 fn is_nan<T: Float>(value: T) -> bool {
     value != value
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::train::RunConfig;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::metrics::Metrics;
-use crate::train::settings::Settings;
+use crate::train::settings::{Settings, is_generated};
 use crate::train::tensor_file::replace;
 
 const CONFIG: &str = "config.toml";
@@ -15,8 +15,12 @@ const METRICS: &str = "metrics.jsonl";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 
+/// The best of the whole epochs, where a run ended in the midst of one that was better so far.
+const BEST_WHOLE: &str = "best-whole.safetensors";
+
 /// What is replaced whole while a run goes on; the program that draws has its pictures here.
-const OWN_FILES: &[&str] = &[CONFIG, LAST, BEST, "loss.svg", "accuracy.svg", "posterior.svg"];
+const OWN_FILES: &[&str] =
+    &[CONFIG, LAST, BEST, BEST_WHOLE, "loss.svg", "accuracy.svg", "posterior.svg"];
 
 /// The folder that default run directories are made in.
 const RUNS: &str = "runs";
@@ -127,6 +131,33 @@ impl RunDirectory {
         Ok((settings.resolve()?, settings.data_fingerprint))
     }
 
+    /// Where the data is that a run's configuration names. A relative path is one from the folder that the run was
+    /// started in, which is written down nowhere. So it is looked for from the current folder, then from each folder
+    /// that the run lies in, the innermost first: mostly the run was started in one of them.
+    ///
+    /// # Errors
+    /// Where it is in none of them.
+    pub(crate) fn find_data(path: &Path, data: &str) -> Result<String> {
+        if is_generated(data) || Path::new(data).exists() {
+            return Ok(data.to_owned());
+        }
+        let whole = fs::canonicalize(path).unwrap_or_default();
+        let candidates = whole.ancestors().skip(1).map(|folder| folder.join(data));
+        let found = candidates.filter(|candidate| candidate.exists());
+        let mut found = found.filter_map(|candidate| candidate.to_str().map(str::to_owned));
+        found.next().ok_or_else(|| {
+            let message = match Path::new(data).is_absolute() {
+                true => "is gone; put the run's data back there".into(),
+                false => format!(
+                    "is neither here nor in a folder that {} lies in; the path is relative to the folder that the \
+                     run was started in: go there",
+                    path.display()
+                ),
+            };
+            Error::input(format!("--data {data}"), message)
+        })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -160,6 +191,32 @@ impl RunDirectory {
     /// Replaces the best epoch's model.
     pub(crate) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.write(&RunDirectory::best(&self.path))
+    }
+
+    /// Keeps the best epoch's model beside one that is about to replace it.
+    pub(crate) fn keep_best(&self) -> Result<()> {
+        let path = RunDirectory::best(&self.path);
+        let bytes = fs::read(&path);
+        let bytes =
+            bytes.map_err(|error| Error::file(&path, format!("cannot be read: {error}")))?;
+        replace(&self.path.join(BEST_WHOLE), &bytes)
+    }
+
+    /// What [`RunDirectory::keep_best`] kept, if it did.
+    pub(crate) fn kept_best(&self) -> Result<Option<Checkpoint>> {
+        let path = self.path.join(BEST_WHOLE);
+        path.exists().then(|| Checkpoint::read(&path)).transpose()
+    }
+
+    /// Puts what was kept back in its place.
+    pub(crate) fn restore_best(&self) -> Result<()> {
+        let (kept, best) = (self.path.join(BEST_WHOLE), RunDirectory::best(&self.path));
+        match fs::rename(kept, &best) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::write(&best, error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

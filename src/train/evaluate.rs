@@ -13,6 +13,7 @@ use crate::nn::Init;
 use crate::ops::tally::Sums;
 use crate::train::checkpoint::{Checkpoint, ModelRecord};
 use crate::train::feed::Feed;
+use crate::train::memory::check_fits;
 use crate::train::run::{check_precision, kind};
 use crate::train::tensor_file::{Array, TensorFile, replace};
 use crate::train::{Learner, RunDirectory, TrainConfig};
@@ -52,10 +53,10 @@ pub fn evaluate(
     let config = run.as_deref().map(RunDirectory::config).transpose()?.map(|(config, _)| config);
     let record = read_record(&file)?.1;
     let valid_split = config.as_ref().map_or(0.2, |config| config.valid_split);
-    let data = match (data, &config) {
-        (Some(data), _) => data.to_owned(),
-        (None, Some(config)) => config.data.clone(),
-        (None, None) => {
+    let data = match (data, &config, &run) {
+        (Some(data), _, _) => data.to_owned(),
+        (None, Some(config), Some(run)) => RunDirectory::find_data(run, &config.data)?,
+        (None, _, _) => {
             return Err(Error::input("--data", "is needed, since a file does not know its data"));
         }
     };
@@ -117,6 +118,10 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
         dropout: record.dropout,
     };
     let (input, sample) = sample_of(&record, file, device, &config)?;
+    let copies = [record.classifiers, record.outputs];
+    check_fits(&model, input, copies, &config).map_err(|error| {
+        Error::file(file, format!("is of a model that cannot be made here: {error}"))
+    })?;
     let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
     let task = match record.regression {
         true => Task::Regression { outputs: record.outputs },
@@ -181,15 +186,11 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
                     record.input
                 ));
             }
-            let outputs = match arrays.task {
-                data::Task::Classification { classes } => {
-                    (classes <= record.outputs, record.regression)
-                }
-                data::Task::Regression { outputs } => {
-                    (outputs == record.outputs, !record.regression)
-                }
+            let is_known = match arrays.task {
+                Task::Classification { classes } => !record.regression && classes <= record.outputs,
+                Task::Regression { outputs } => record.regression && outputs == record.outputs,
             };
-            if let (false, _) | (_, true) = outputs {
+            if !is_known {
                 return misfit(format!("has another task ({:?}) than the model", arrays.task));
             }
             if let (Some(own), Some((mean, deviation))) =

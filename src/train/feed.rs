@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::alrao::Task;
 pub(crate) use crate::data::Part;
 use crate::data::{
-    Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Targets,
+    Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Targets, Task,
 };
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
@@ -107,7 +106,7 @@ impl Feed {
     pub fn is_classification(&self) -> bool {
         match &self.source {
             Source::Arrays { arrays, .. } => {
-                matches!(arrays.task, crate::data::Task::Classification { .. })
+                matches!(arrays.task, Task::Classification { .. })
             }
             Source::Text { .. } => true,
         }
@@ -261,10 +260,7 @@ impl ToDevice {
 /// What the model has to predict.
 pub(crate) fn task(dataset: &Dataset) -> Task {
     match &dataset.content {
-        Content::Arrays(arrays) => match arrays.task {
-            crate::data::Task::Classification { classes } => Task::Classification { classes },
-            crate::data::Task::Regression { outputs } => Task::Regression { outputs },
-        },
+        Content::Arrays(arrays) => arrays.task,
         Content::Text(text) => Task::Classification { classes: text.vocabulary.len() },
     }
 }

@@ -185,7 +185,8 @@ impl Learner {
     }
 }
 
-fn rule(config: &TrainConfig) -> Rule {
+/// How a configuration moves the parameters.
+pub(crate) fn rule(config: &TrainConfig) -> Rule {
     match (config.optimizer.is_adam(), Rule::ADAM) {
         (true, Rule::Adam { beta1, beta2, epsilon, .. }) => {
             Rule::Adam { beta1, beta2, epsilon, weight_decay: config.weight_decay }

@@ -10,6 +10,7 @@ use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 use crate::train::checkpoint::ModelRecord;
 use crate::train::feed::{self, Feed};
+use crate::train::memory;
 use crate::train::{
     Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training,
 };
@@ -41,7 +42,7 @@ impl Run {
     /// Where anything the user gave is at fault; no directory is left behind then.
     pub fn start(config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
-        let (dataset, mut training) = prepare(&config, device)?;
+        let (dataset, mut training) = prepare(&config, &config.data, device)?;
         let name = format!(
             "{}-{}-{}",
             config.model.architecture.name(),
@@ -71,10 +72,11 @@ impl Run {
             // It holds what these files gave.
             (train.init, train.rates) = (None, None);
         }
-        let (dataset, mut training) = prepare(&config, device)?;
+        let data = RunDirectory::find_data(path, &config.data)?;
+        let (dataset, mut training) = prepare(&config, &data, device)?;
         if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
-            return Err(Error::input(format!("--data {}", config.data), message));
+            return Err(Error::input(format!("--data {data}"), message));
         }
         // A run that was killed before its first checkpoint starts anew.
         if has_checkpoint {
@@ -131,12 +133,15 @@ pub(crate) fn kind(architecture: Architecture) -> Kind {
     }
 }
 
-fn prepare(config: &RunConfig, device: &Device) -> Result<(Dataset, Training)> {
+/// `data` is where the configuration's data is.
+fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, Training)> {
     check_precision(config.train.precision, device)?;
-    let dataset = data::load(&config.data, kind(config.model.architecture), config.valid_split)?;
+    let dataset = data::load(data, kind(config.model.architecture), config.valid_split)?;
     let feed = Feed::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
     let task = feed::task(&dataset);
+    let copies = [config.alrao.classifiers, task.outputs()];
+    memory::check_fits(&config.model, input, copies, &config.train)?;
     let pre_classifier = models::build(&config.model, input, &mut Init::new(config.train.seed))?;
     let record = model_record(config, &dataset, input, task);
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());

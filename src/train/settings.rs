@@ -6,6 +6,8 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use resolve::is_generated;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -128,13 +128,35 @@ impl Training {
         {
             self.progress.finished = false;
             self.progress.metrics_lines = lines;
+            self.forget_best_of_part()?;
             if let Some(mut checkpoint) = self.latest.take() {
                 checkpoint.set_progress(self.progress.clone(), self.best_loss);
                 self.write_last(checkpoint)?;
             }
         }
+        if !self.has_all_steps() && !self.is_epoch_whole() {
+            // It was stopped at its last step, which no longer is the last.
+            self.progress.evaluate_next = false;
+        }
         let lines = self.progress.metrics_lines;
-        self.directory.as_mut().map_or(Ok(()), |directory| directory.metrics().cut(lines))
+        let is_at_end = self.progress.lines_before_end.is_some();
+        let Some(directory) = &mut self.directory else { return Ok(()) };
+        directory.metrics().cut(lines)?;
+        // Also where the run was killed between this and the write above.
+        if is_at_end { Ok(()) } else { directory.restore_best() }
+    }
+
+    /// Where the run had ended in the midst of an epoch and this part of it was the best: the best of the whole
+    /// epochs is the best again.
+    fn forget_best_of_part(&mut self) -> Result<()> {
+        let is_in_epoch = self.progress.batch > 0;
+        if is_in_epoch && self.progress.best_epoch == Some(self.progress.epoch) {
+            let kept = self.directory.as_ref().map(RunDirectory::kept_best).transpose()?.flatten();
+            self.progress.best_epoch =
+                kept.as_ref().and_then(|kept| kept.record.progress.best_epoch);
+            self.best_loss = kept.map_or(f64::INFINITY, |kept| kept.best_loss());
+        }
+        Ok(())
     }
 
     /// Whether everything is done, the test included.
@@ -155,7 +177,8 @@ impl Training {
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// [`Error::Diverged`], and [`Error::Write`] with the last checkpoint whole.
+    /// [`Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one;
+    /// [`Error::Write`] with the last checkpoint whole.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
         observer.notice(&Event::Started {
             steps_per_epoch: self.feed.steps(Part::Train),
@@ -175,6 +198,7 @@ impl Training {
             }
         }
         if outcome == Outcome::Finished && !self.is_finished() {
+            self.check_any_finite_loss()?;
             match self.finish(observer, stop)? {
                 (Flow::Stop, _) => outcome = Outcome::Stopped,
                 (Flow::Continue, report) => test = report,
@@ -192,12 +216,20 @@ impl Training {
     }
 
     fn is_over(&self) -> bool {
-        let Progress { step, epoch, evaluate_next, best_epoch, .. } = self.progress;
+        let Progress { epoch, evaluate_next, best_epoch, .. } = self.progress;
         let evaluated = epoch.saturating_sub(1);
         let is_impatient =
             best_epoch.is_some_and(|best| evaluated.saturating_sub(best) >= self.config.patience);
-        let has_all_steps = self.config.max_steps.is_some_and(|max_steps| step >= max_steps);
-        !evaluate_next && (evaluated >= self.config.epochs || is_impatient || has_all_steps)
+        let is_done = evaluated >= self.config.epochs || is_impatient || self.has_all_steps();
+        !evaluate_next && is_done
+    }
+
+    fn has_all_steps(&self) -> bool {
+        self.config.max_steps.is_some_and(|max_steps| self.progress.step >= max_steps)
+    }
+
+    fn is_epoch_whole(&self) -> bool {
+        self.progress.batch >= self.feed.steps(Part::Train)
     }
 
     /// Trains on what is left of an epoch, and evaluates.
@@ -255,7 +287,7 @@ impl Training {
         self.learner.set_schedule(self.config.schedule.factor(epoch, self.config.epochs));
         let (began, mut shown) = (Instant::now(), Instant::now());
         for batch in self.feed.training_batches(epoch, self.progress.batch, self.learner.number()) {
-            if self.config.max_steps.is_some_and(|max_steps| self.progress.step >= max_steps) {
+            if self.has_all_steps() {
                 break;
             }
             if stop.is_set() {
@@ -295,6 +327,15 @@ impl Training {
     fn check_divergence(&self) -> Result<()> {
         match self.learner.sums().read().longest_streak >= BARREN_STEPS as f64 {
             true => Err(Error::Diverged { steps: BARREN_STEPS, step: self.progress.step }),
+            false => Ok(()),
+        }
+    }
+
+    /// A run too short for [`Training::check_divergence`] may have had nothing but divergence too.
+    fn check_any_finite_loss(&self) -> Result<()> {
+        let step = self.progress.step;
+        match step > 0 && self.learner.sums().read().streak >= step as f64 {
+            true => Err(Error::Diverged { steps: step, step }),
             false => Ok(()),
         }
     }
@@ -353,7 +394,7 @@ impl Training {
 
     /// Writes an epoch down: its line, the best model if it is that, and the state to continue from.
     fn close_epoch(&mut self, report: &EpochReport, checkpoint: &mut Checkpoint) -> Result<()> {
-        let is_whole = self.progress.batch >= self.feed.steps(Part::Train);
+        let is_whole = self.is_epoch_whole();
         self.progress.evaluate_next = false;
         self.progress.lines_before_end = (!is_whole).then(|| self.metrics_lines());
         self.append(&Line::Epoch(report))?;
@@ -361,6 +402,7 @@ impl Training {
             self.progress.epoch += 1;
             self.progress.batch = 0;
         }
+        let has_best = self.progress.best_epoch.is_some();
         if report.is_best {
             // Whatever comes is better than no number.
             let loss = report.valid_loss.filter(|loss| !loss.is_nan());
@@ -371,7 +413,12 @@ impl Training {
         checkpoint.set_progress(self.progress.clone(), self.best_loss);
         if report.is_best {
             match &self.directory {
-                Some(directory) => directory.write_best(checkpoint)?,
+                Some(directory) => {
+                    if has_best && !is_whole {
+                        directory.keep_best()?;
+                    }
+                    directory.write_best(checkpoint)?;
+                }
                 None => self.best = Some(checkpoint.clone()),
             }
         }

@@ -85,8 +85,16 @@ fn a_run_without_a_finite_loss_ends_as_diverged() {
     assert!(metrics(&run)[0]["train_loss"].is_null());
     let (_, stderr) = ends_with(1, folder, "train --resume run");
     assert!(stderr.ends_with(expected), "{stderr}");
-    // It ends before it can be told.
-    ends_with(0, folder, &format!("{arguments} --max-steps 99 --out finished"));
+    // A hundred steps are not needed where none was any better.
+    for (steps, name) in [(1, "one"), (99, "many")] {
+        let arguments = format!("{arguments} --max-steps {steps} --out {name}");
+        let (stdout, stderr) = ends_with(1, folder, &arguments);
+        let expected =
+            format!("diverged: no finite loss in the last {steps} steps, up to step {steps}\n");
+        assert!(stdout.is_empty() && stderr.ends_with(&expected), "{stderr}");
+        ends_with(1, folder, &format!("train --resume {name}"));
+        assert!(folder.join(name).join("best.safetensors").exists());
+    }
 }
 
 /// The hundredth step without a finite loss is the 105th: the run ends before the next look, and is told all the same.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::Dtype;
+use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::write_vectors;
 use super::{Entry, MLP, ends_with, files, floats, labels, part, split, write_tensors, write_text};
@@ -249,6 +249,55 @@ fn checkpoints_that_do_not_fit() {
     let [inputs, _] = part("", 40, 0);
     write_tensors(&folder.join("other.safetensors"), &[inputs, labels("labels", &[3; 40])]);
     refuses(folder, "eval run --data other.safetensors", &["--data other.safetensors", "task"]);
+}
+
+/// Told before anything is allocated, from the command line or from a checkpoint.
+#[test]
+fn models_larger_than_any_memory() {
+    if cfg!(not(target_os = "linux")) {
+        eprintln!("skipped: the machine's memory is known on Linux only");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [100, 10, 10]);
+    let images: Entry =
+        ("images".into(), Dtype::U8, vec![40, 3, 32, 32], vec![0; 40 * 3 * 32 * 32]);
+    write_tensors(&folder.join("images.safetensors"), &[images, labels("labels", &[0; 40])]);
+    let largest = 1 << 24;
+    for (model, subject, parameters) in [
+        ("vgg19 --width 1000 --data images.safetensors".into(), "--width 1000", "20.02 T"),
+        ("mlp --hidden 100000,100000 --width 999.5".into(), "--width 999.5", "9.99 P"),
+        (format!("mlp --hidden {largest},{largest}"), "--hidden", "281.48 T"),
+        (
+            format!("mlp --hidden 100000 --classifiers {largest}"),
+            "--classifiers 16777216",
+            "5.03 T",
+        ),
+    ] {
+        let train = format!("train --data data.safetensors --out run --model {model}");
+        let train = match model.contains("--data") {
+            true => train.replace("--data data.safetensors ", ""),
+            false => train,
+        };
+        refuses(folder, &train, &[subject, &format!("{parameters} parameters"), "B of memory"]);
+    }
+
+    ends_with(0, folder, &format!("{MLP} --epochs 1 --out run"));
+    let bytes = fs::read(folder.join("run/best.safetensors")).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut metadata = metadata.metadata().clone().unwrap();
+    let record = metadata["alrao"].replace("\"hidden\":[16]", "\"hidden\":[16777216,16777216]");
+    assert_ne!(record, metadata["alrao"]);
+    metadata.insert("alrao".into(), record);
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let forged = safetensors::serialize(tensors, Some(metadata)).unwrap();
+    fs::write(folder.join("forged.safetensors"), forged).unwrap();
+    refuses(
+        folder,
+        "eval forged.safetensors --data data.safetensors",
+        &["forged.safetensors: is of a model that cannot be made", "memory"],
+    );
 }
 
 #[test]

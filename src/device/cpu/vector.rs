@@ -72,20 +72,20 @@ macro_rules! vectorised {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident
         [$($generic:ident : $bound:path),*] ($($argument:ident : $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$attribute])*
-        #[allow(clippy::too_many_arguments)]
+        #[allow(clippy::too_many_arguments, reason = "the arguments are those of the loop it wraps")]
         $visibility fn $name<$($generic: $bound),*>($($argument: $kind),*) $(-> $result)? {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters)]
+            #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters, reason = "not every loop asks for FUSED or names its type")]
             fn body<const FUSED: bool, $($generic: $bound),*>($($argument: $kind),*) $(-> $result)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments, reason = "the arguments are those of the loop it wraps")]
                 fn avx2<$($generic: $bound),*>($($argument: $kind),*) $(-> $result)? {
                     body::<true, $($generic),*>($($argument),*)
                 }
                 #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments, reason = "the arguments are those of the loop it wraps")]
                 fn avx512<$($generic: $bound),*>($($argument: $kind),*) $(-> $result)? {
                     body::<true, $($generic),*>($($argument),*)
                 }

@@ -20,7 +20,8 @@ pub(super) fn is_lstm(architecture: Architecture) -> bool {
     architecture.name().ends_with("-lstm")
 }
 
-fn is_generated(data: &str) -> bool {
+/// Whether data is generated rather than read.
+pub(crate) fn is_generated(data: &str) -> bool {
     data == "generated" || data.starts_with("generated:")
 }
 
