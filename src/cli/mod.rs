@@ -5,6 +5,7 @@ mod completions;
 mod eval;
 mod failure;
 mod info;
+mod kernel_times;
 mod messages;
 mod plots;
 mod progress;

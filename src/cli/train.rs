@@ -9,7 +9,7 @@ use super::arguments::{DeviceArguments, choice, message, real, whole};
 use super::failure::Ending;
 use super::plots::Plots;
 use super::progress::{self, Progress};
-use super::{messages, signals};
+use super::{kernel_times, messages, signals};
 use crate::alrao::AveragingKind;
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
@@ -240,6 +240,9 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     progress.finish();
     let directory = run.directory().display().to_string();
     let report = report.with_context(|| format!("the run in {directory} ended"))?;
+    if let Some(table) = kernel_times::table(device).filter(|_| !quiet) {
+        messages::note(&table);
+    }
     if report.outcome == Outcome::Finished {
         messages::result(&summary(&report, &directory))?;
         return Ok(Ending::Done);

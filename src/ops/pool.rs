@@ -1,10 +1,12 @@
 //! Pools over the two middle axes of images `[N, H, W, C]`.
 
+mod launch;
+
 use std::ops::Range;
 
+use self::launch::PoolShape;
 use crate::device::cpu::{Cpu, Float, vector::LANES, vector::vectorised};
 use crate::device::{DType, Device};
-use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
@@ -166,14 +168,16 @@ fn max_pool_typed<T: Float, I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
     let y = x.empty_like(windows.output);
     let taps = Tensor::empty(x.device(), windows.output, I::DTYPE);
     match x.device() {
-        Device::Gpu(_) => no_kernel("pool"),
+        Device::Gpu(gpu) => launch::max_forward(gpu, x, &y, &taps, &windows),
         Device::Cpu(cpu) => max_forward::<T, I>(cpu, x, &y, &taps, windows),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
         match dy.device() {
-            Device::Gpu(_) => no_kernel("pool"),
+            Device::Gpu(gpu) => {
+                launch::max_backward(gpu, dy, &taps, &windows, &slot.tensor, slot.add);
+            }
             Device::Cpu(cpu) => {
                 max_backward::<T, I>(cpu, dy, &taps, windows, &slot.tensor, slot.add)
             }
@@ -348,7 +352,7 @@ fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
     let factor = T::from_f64(1.0 / (windows.kernel * windows.kernel) as f64);
     let to = Sums { factor, add: false };
     match x.device() {
-        Device::Gpu(_) => no_kernel("pool"),
+        Device::Gpu(gpu) => launch::average_forward(gpu, x, &y, PoolShape::of(&windows)),
         Device::Cpu(cpu) => add_rectangles(cpu, x, &y, &windows.covered(), to),
     }
     let like = x.detach();
@@ -356,7 +360,10 @@ fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
         let Some(slot) = gradients.slot(0, &like) else { return };
         let to = Sums { factor, add: slot.add };
         match dy.device() {
-            Device::Gpu(_) => no_kernel("pool"),
+            Device::Gpu(gpu) => {
+                let shape = PoolShape::of(&windows);
+                launch::average_backward(gpu, dy, shape, &slot.tensor, slot.add);
+            }
             Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &windows.covering_all(), to),
         }
     })
@@ -374,7 +381,7 @@ fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
     let y = x.empty_like([shape[0], shape[3]]);
     let factor = T::from_f64(1.0 / pixels as f64);
     match x.device() {
-        Device::Gpu(_) => no_kernel("pool"),
+        Device::Gpu(gpu) => launch::average_forward(gpu, x, &y, PoolShape::global(shape)),
         Device::Cpu(cpu) => average_images(cpu, x, &y, factor),
     }
     let like = x.detach();
@@ -388,7 +395,10 @@ fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
         };
         let to = Sums { factor, add: slot.add };
         match dy.device() {
-            Device::Gpu(_) => no_kernel("pool"),
+            Device::Gpu(gpu) => {
+                let shape = PoolShape::global(shape);
+                launch::average_backward(gpu, dy, shape, &slot.tensor, slot.add);
+            }
             Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &reach, to),
         }
     })

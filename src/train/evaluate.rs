@@ -79,7 +79,7 @@ pub fn evaluate(
         ));
     }
     let trained = load(&file, train, device)?;
-    let evaluation = run_over(&trained.learner, &feed, split);
+    let evaluation = run_over(&trained.learner, &feed, split)?;
     if let Some(path) = predictions {
         write_predictions(&trained, &feed, split, path)?;
     }
@@ -203,19 +203,20 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
     Ok(())
 }
 
-fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Evaluation {
+fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
     let sums = Sums::new(learner.device());
     learner.reset_carried_state();
     for batch in feed.batches(split) {
         learner.evaluate(&batch.x, batch.targets(), batch.samples, &sums);
     }
+    learner.device().check()?;
     let sums = sums.read();
-    Evaluation {
+    Ok(Evaluation {
         split: split.name().to_owned(),
         samples: sums.samples as usize,
         loss: sums.loss / sums.samples,
         accuracy: feed.is_classification().then(|| sums.correct / sums.samples),
-    }
+    })
 }
 
 fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -> Result<()> {
@@ -223,9 +224,9 @@ fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -
     let mut rows = Vec::new();
     let mut samples = 0;
     for batch in feed.batches(split) {
-        rows.extend(
-            trained.learner.predict(&batch.x).to_f64s().into_iter().map(|value| value as f32),
-        );
+        let prediction = trained.learner.predict(&batch.x);
+        trained.learner.device().check()?;
+        rows.extend(prediction.to_f64s().into_iter().map(|value| value as f32));
         samples += batch.samples;
     }
     let name = if trained.record.regression { "means" } else { "log_probabilities" };

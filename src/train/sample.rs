@@ -37,7 +37,7 @@ pub fn sample(
     for _ in 0..length {
         let code = draw(&log_probabilities, temperature, &mut stream);
         text.push(vocabulary[code]);
-        log_probabilities = next(&trained, code);
+        log_probabilities = next(&trained, code)?;
     }
     Ok(text)
 }
@@ -61,14 +61,16 @@ fn read_prompt(trained: &Trained, vocabulary: &[char], prompt: &str) -> Result<V
     trained.learner.reset_carried_state();
     let mut log_probabilities = Vec::new();
     for code in codes {
-        log_probabilities = next(trained, code);
+        log_probabilities = next(trained, code)?;
     }
     Ok(log_probabilities)
 }
 
-fn next(trained: &Trained, code: usize) -> Vec<f64> {
-    let token = Tensor::from_slice(trained.learner.device(), [1, 1], &[code as i32]);
-    trained.learner.predict(&token).to_f64s()
+fn next(trained: &Trained, code: usize) -> Result<Vec<f64>> {
+    let device = trained.learner.device();
+    let prediction = trained.learner.predict(&Tensor::from_slice(device, [1, 1], &[code as i32]));
+    device.check()?;
+    Ok(prediction.to_f64s())
 }
 
 fn draw(log_probabilities: &[f64], temperature: f64, stream: &mut Stream) -> usize {

@@ -244,9 +244,10 @@ impl Training {
             self.check_divergence()?;
             self.progress.evaluate_next = true;
         }
+        self.learner.device().check()?;
         let seconds = began.elapsed().as_secs_f64();
         let mut checkpoint = self.capture();
-        let Some(valid) = self.evaluate(Part::Valid, observer, stop) else {
+        let Some(valid) = self.evaluate(Part::Valid, observer, stop)? else {
             self.write_last(checkpoint)?;
             return Ok(Flow::Stop);
         };
@@ -301,6 +302,7 @@ impl Training {
             }
             if shown.elapsed() >= PROGRESS_EVERY {
                 shown = Instant::now();
+                self.learner.device().check()?;
                 self.show_progress(observer, *samples as f64 / began.elapsed().as_secs_f64());
             }
         }
@@ -317,6 +319,7 @@ impl Training {
             self.learner.catch_up();
         }
         if self.config.log_every > 0 && step.is_multiple_of(self.config.log_every) {
+            self.learner.device().check()?;
             let report = self.step_report(&head, batch);
             self.append(&Line::Step(&report))?;
             observer.notice(&Event::Step(&report));
@@ -325,6 +328,7 @@ impl Training {
     }
 
     fn check_divergence(&self) -> Result<()> {
+        self.learner.device().check()?;
         match self.learner.sums().read().longest_streak >= BARREN_STEPS as f64 {
             true => Err(Error::Diverged { steps: BARREN_STEPS, step: self.progress.step }),
             false => Ok(()),
@@ -376,20 +380,21 @@ impl Training {
         part: Part,
         observer: &mut dyn Observer,
         stop: &StopFlag,
-    ) -> Option<Option<SumValues>> {
+    ) -> Result<Option<Option<SumValues>>> {
         if !self.feed.has(part) {
-            return Some(None);
+            return Ok(Some(None));
         }
         observer.notice(&Event::Evaluating { split: part.name() });
         let sums = Sums::new(self.learner.device());
         self.learner.reset_carried_state();
         for batch in self.feed.batches(part) {
             if stop.is_set() {
-                return None;
+                return Ok(None);
             }
             self.learner.evaluate(&batch.x, batch.targets(), batch.samples, &sums);
         }
-        Some(Some(sums.read()))
+        self.learner.device().check()?;
+        Ok(Some(Some(sums.read())))
     }
 
     /// Writes an epoch down: its line, the best model if it is that, and the state to continue from.
@@ -434,7 +439,7 @@ impl Training {
         let mut test = None;
         if let (true, Some(epoch)) = (self.feed.has(Part::Test), self.progress.best_epoch) {
             self.load_best()?;
-            let Some(sums) = self.evaluate(Part::Test, observer, stop) else {
+            let Some(sums) = self.evaluate(Part::Test, observer, stop)? else {
                 return Ok((Flow::Stop, None));
             };
             test = sums.map(|sums| TestReport {
@@ -497,6 +502,7 @@ impl Training {
     }
 
     fn save(&mut self) -> Result<()> {
+        self.learner.device().check()?;
         let checkpoint = self.capture();
         self.write_last(checkpoint)
     }

@@ -1,0 +1,364 @@
+// Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional ReLU in the same pass, forward and
+// backward. The launches are in src/ops/batch_norm/launch.rs.
+//
+//   y  = relu?((x - mean) scale + bias),   scale = weight / sqrt(variance + epsilon)
+//   g  = dy where y > 0 (or without ReLU), else 0
+//   dbias = sum g,   dweight = sum g (x - mean) / sqrt(variance + epsilon)
+//   dx = g scale + (x - mean) slope + constant,   slope = -scale/n sum g (x - mean) / (variance + epsilon),
+//                                                 constant = -scale/n sum g       (both 0 for running statistics)
+//
+//   x, y, dy, dx   [rows, C], each with its own pitch from row to row
+//   partial        [parts, 3, C]: of a part of the rows, a pilot value, the sum and the sum of squares of x - pilot;
+//                  backward [parts, 2, C]: the sums of g and of g (x - mean)
+//   affine         [3, C]: mean, scale, bias          inverse  [C], f64: 1 / sqrt(variance + epsilon)
+//   slopes         [2, C]: slope, constant
+//   running_mean, running_variance   [C]; those of a channel whose new values are not finite stay as they were
+//
+// Bytes an element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); the ReLU's mask is computed again
+// from x, not stored. Some ten operations an element: memory is the floor.
+//
+// A grid-wide sum is two launches: parts of the rows, then one warp a channel that merges the parts in f64 in a fixed
+// order (Chan, Golub and LeVeque 1979). Within a part, sums are taken around the part's first row, so that a mean far from
+// zero does not cancel the variance away. A block covers `columns` threads of V channels each and 256 / columns rows: with
+// channels last, neighbouring threads read neighbouring addresses, and what belongs to a channel stays in registers over
+// all of the thread's rows. V is 4 where C and every pitch are multiples of 4 (16-byte accesses), else 1.
+//
+// dx may be dy or lie in the same buffer as x's gradient; nothing else may overlap.
+#include "common.cuh"
+
+struct BatchNormShape {
+    uint64_t rows;
+    uint64_t rows_of_part;  // of a block, in the grid's second direction
+    uint64_t x_pitch, y_pitch, dx_pitch;
+    uint32_t channels;
+    uint32_t columns;  // threads of a block beside each other, a power of 2, at most 256
+    uint32_t relu;
+    uint32_t add;       // whether dx is added to
+    uint32_t of_batch;  // whether the statistics are functions of x
+    uint32_t unused;
+};
+
+struct BatchNormFinish {
+    double rows, rows_of_part;
+    double momentum, epsilon;
+    uint32_t channels;
+    uint32_t parts;
+};
+
+static const int BATCH_NORM_THREADS = 256;
+
+// V neighbouring floats.
+template <int V>
+struct Pack {
+    float value[V];
+};
+
+template <int V>
+__device__ __forceinline__ Pack<V> load(const float* source) {
+    Pack<V> pack;
+    if (V == 4) {
+        float4 vector = *reinterpret_cast<const float4*>(source);
+        pack.value[0] = vector.x, pack.value[V / 4] = vector.y, pack.value[V / 2] = vector.z;
+        pack.value[V - 1] = vector.w;
+    } else {
+        UNROLL
+        for (int v = 0; v < V; v++) pack.value[v] = source[v];
+    }
+    return pack;
+}
+
+template <int V>
+__device__ __forceinline__ void store(float* target, const Pack<V>& pack) {
+    if (V == 4) {
+        *reinterpret_cast<float4*>(target) =
+            make_float4(pack.value[0], pack.value[V / 4], pack.value[V / 2], pack.value[V - 1]);
+    } else {
+        UNROLL
+        for (int v = 0; v < V; v++) target[v] = pack.value[v];
+    }
+}
+
+// Which channels and rows a thread has.
+template <int V>
+struct Place {
+    uint32_t channel;
+    bool is_inside;
+    uint64_t first, step, end;
+
+    __device__ explicit Place(const BatchNormShape& shape) {
+        uint32_t column = threadIdx.x % shape.columns;
+        channel = (blockIdx.x * shape.columns + column) * V;
+        is_inside = channel < shape.channels;
+        uint64_t start = blockIdx.y * shape.rows_of_part;
+        first = start + threadIdx.x / shape.columns;
+        step = BATCH_NORM_THREADS / shape.columns;
+        end = min(start + shape.rows_of_part, shape.rows);
+    }
+};
+
+// Sums two packs over the threads of a block that have the same channels, in a fixed order; those in the first row of
+// the block get the result. All threads must come.
+template <int V>
+__device__ void reduce_rows(Pack<V>& a, Pack<V>& b, uint32_t columns) {
+    SHARED(float, sums, [2 * V][BATCH_NORM_THREADS]);
+    UNROLL
+    for (int v = 0; v < V; v++) {
+        sums[v][threadIdx.x] = a.value[v];
+        sums[V + v][threadIdx.x] = b.value[v];
+    }
+    for (uint32_t half = BATCH_NORM_THREADS / 2; half >= columns; half /= 2) {
+        __syncthreads();  // what this round adds is written
+        if (threadIdx.x < half) {
+            UNROLL
+            for (int v = 0; v < 2 * V; v++) sums[v][threadIdx.x] += sums[v][threadIdx.x + half];
+        }
+    }
+    // Who reads on is who wrote last: no barrier.
+    UNROLL
+    for (int v = 0; v < V; v++) {
+        a.value[v] = sums[v][threadIdx.x];
+        b.value[v] = sums[V + v][threadIdx.x];
+    }
+}
+
+template <int V>
+__device__ void batch_norm_statistics(
+    const float* __restrict__ x, float* __restrict__ partial, const BatchNormShape& shape) {
+    Place<V> place(shape);
+    Pack<V> pilot = {}, sum = {}, squares = {};
+    if (place.is_inside) {
+        pilot = load<V>(x + blockIdx.y * shape.rows_of_part * shape.x_pitch + place.channel);
+        for (uint64_t row = place.first; row < place.end; row += place.step) {
+            Pack<V> own = load<V>(x + row * shape.x_pitch + place.channel);
+            UNROLL
+            for (int v = 0; v < V; v++) {
+                float deviation = own.value[v] - pilot.value[v];
+                sum.value[v] += deviation;
+                squares.value[v] += deviation * deviation;
+            }
+        }
+    }
+    reduce_rows<V>(sum, squares, shape.columns);
+    if (place.is_inside && threadIdx.x < shape.columns) {
+        float* out = partial + static_cast<uint64_t>(blockIdx.y) * 3 * shape.channels + place.channel;
+        store<V>(out, pilot);
+        store<V>(out + shape.channels, sum);
+        store<V>(out + 2 * static_cast<uint64_t>(shape.channels), squares);
+    }
+}
+
+KERNEL(batch_norm_statistics_x4_f32, 256, const float* x, float* partial, BatchNormShape shape) {
+    batch_norm_statistics<4>(x, partial, shape);
+}
+
+KERNEL(batch_norm_statistics_x1_f32, 256, const float* x, float* partial, BatchNormShape shape) {
+    batch_norm_statistics<1>(x, partial, shape);
+}
+
+// Count, mean and sum of squared deviations of some rows.
+struct Moments {
+    double count, mean, squares;
+};
+
+__device__ inline Moments merge(const Moments& a, const Moments& b) {
+    double count = a.count + b.count;
+    if (count == 0.0) return a;
+    double delta = b.mean - a.mean;
+    return {count, a.mean + delta * b.count / count,
+            a.squares + b.squares + delta * delta * a.count * b.count / count};
+}
+
+__device__ inline void store_affine(
+    double mean, double variance, double epsilon, float weight, float bias, uint32_t channel, uint32_t channels,
+    float* affine, double* inverse) {
+    double own_inverse = 1.0 / sqrt(variance + epsilon);
+    inverse[channel] = own_inverse;
+    affine[channel] = static_cast<float>(mean);
+    affine[channels + channel] = static_cast<float>(weight * own_inverse);
+    affine[2 * channels + channel] = bias;
+}
+
+// A warp a channel.
+KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, const float* bias, float* running_mean,
+       float* running_variance, float* affine, double* inverse, BatchNormFinish finish) {
+    uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
+    uint32_t lane = threadIdx.x % WARP;
+    if (channel >= finish.channels) return;  // whole warps, and no barrier of the block follows
+    Moments moments = {0.0, 0.0, 0.0};
+    for (uint32_t part = lane; part < finish.parts; part += WARP) {
+        const float* own = partial + static_cast<uint64_t>(part) * 3 * finish.channels + channel;
+        double pilot = own[0], sum = own[finish.channels], squares = own[2 * static_cast<uint64_t>(finish.channels)];
+        double count = min(finish.rows_of_part, finish.rows - part * finish.rows_of_part);
+        moments = merge(moments, {count, pilot + sum / count, squares - sum * sum / count});
+    }
+    for (int distance = WARP / 2; distance > 0; distance /= 2) {
+        Moments other = {
+            __shfl_down_sync(ALL_LANES, moments.count, distance), __shfl_down_sync(ALL_LANES, moments.mean, distance),
+            __shfl_down_sync(ALL_LANES, moments.squares, distance)};
+        moments = merge(moments, other);
+    }
+    if (lane != 0) return;
+    double mean = moments.mean, variance = moments.squares / finish.rows;
+    // A maximum would hide what is not a number.
+    if (variance < 0.0) variance = 0.0;
+    if (!isfinite(mean)) variance = NAN;
+    store_affine(mean, variance, finish.epsilon, weight[channel], bias[channel], channel, finish.channels, affine, inverse);
+    double keep = 1.0 - finish.momentum, unbiased = variance * (finish.rows / (finish.rows - 1.0));
+    float new_mean = static_cast<float>(running_mean[channel] * keep + finish.momentum * mean);
+    float new_variance = static_cast<float>(running_variance[channel] * keep + finish.momentum * unbiased);
+    if (isfinite(new_mean) && isfinite(new_variance)) {
+        running_mean[channel] = new_mean;
+        running_variance[channel] = new_variance;
+    }
+}
+
+// The same from running statistics: a thread a channel.
+KERNEL(batch_norm_running_f32, 256, const float* running_mean, const float* running_variance, const float* weight,
+       const float* bias, float* affine, double* inverse, BatchNormFinish finish) {
+    uint32_t channel = blockIdx.x * BATCH_NORM_THREADS + threadIdx.x;
+    if (channel >= finish.channels) return;
+    store_affine(running_mean[channel], running_variance[channel], finish.epsilon, weight[channel], bias[channel],
+                 channel, finish.channels, affine, inverse);
+}
+
+// Mean, scale and bias of a thread's channels.
+template <int V>
+struct Affine {
+    Pack<V> mean, scale, bias;
+
+    __device__ Affine(const float* affine, uint32_t channel, uint32_t channels)
+        : mean(load<V>(affine + channel)),
+          scale(load<V>(affine + channels + channel)),
+          bias(load<V>(affine + 2 * static_cast<uint64_t>(channels) + channel)) {}
+
+    __device__ float before_relu(float deviation, int v) const {
+        return deviation * scale.value[v] + bias.value[v];
+    }
+};
+
+template <int V>
+__device__ void batch_norm_apply(
+    const float* __restrict__ x, const float* __restrict__ affine, float* __restrict__ y, const BatchNormShape& shape) {
+    Place<V> place(shape);
+    if (!place.is_inside) return;
+    Affine<V> own(affine, place.channel, shape.channels);
+    for (uint64_t row = place.first; row < place.end; row += place.step) {
+        Pack<V> pack = load<V>(x + row * shape.x_pitch + place.channel);
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            float result = own.before_relu(pack.value[v] - own.mean.value[v], v);
+            // Not a maximum: what is not a number stays.
+            pack.value[v] = shape.relu && result < 0.0f ? 0.0f : result;
+        }
+        store<V>(y + row * shape.y_pitch + place.channel, pack);
+    }
+}
+
+KERNEL(batch_norm_apply_x4_f32, 256, const float* x, const float* affine, float* y, BatchNormShape shape) {
+    batch_norm_apply<4>(x, affine, y, shape);
+}
+
+KERNEL(batch_norm_apply_x1_f32, 256, const float* x, const float* affine, float* y, BatchNormShape shape) {
+    batch_norm_apply<1>(x, affine, y, shape);
+}
+
+template <int V>
+__device__ __forceinline__ float gradient_before_relu(
+    const Affine<V>& affine, float deviation, float dy, int v, uint32_t relu) {
+    return relu && !(affine.before_relu(deviation, v) > 0.0f) ? 0.0f : dy;
+}
+
+template <int V>
+__device__ void batch_norm_sums(
+    const float* __restrict__ x, const float* __restrict__ dy, const float* __restrict__ affine,
+    float* __restrict__ partial, const BatchNormShape& shape) {
+    Place<V> place(shape);
+    Pack<V> sum = {}, products = {};
+    if (place.is_inside) {
+        Affine<V> own(affine, place.channel, shape.channels);
+        for (uint64_t row = place.first; row < place.end; row += place.step) {
+            Pack<V> input = load<V>(x + row * shape.x_pitch + place.channel);
+            Pack<V> gradient = load<V>(dy + row * shape.y_pitch + place.channel);
+            UNROLL
+            for (int v = 0; v < V; v++) {
+                float deviation = input.value[v] - own.mean.value[v];
+                float g = gradient_before_relu<V>(own, deviation, gradient.value[v], v, shape.relu);
+                sum.value[v] += g;
+                products.value[v] += g * deviation;
+            }
+        }
+    }
+    reduce_rows<V>(sum, products, shape.columns);
+    if (place.is_inside && threadIdx.x < shape.columns) {
+        float* out = partial + static_cast<uint64_t>(blockIdx.y) * 2 * shape.channels + place.channel;
+        store<V>(out, sum);
+        store<V>(out + shape.channels, products);
+    }
+}
+
+KERNEL(batch_norm_sums_x4_f32, 256, const float* x, const float* dy, const float* affine, float* partial,
+       BatchNormShape shape) {
+    batch_norm_sums<4>(x, dy, affine, partial, shape);
+}
+
+KERNEL(batch_norm_sums_x1_f32, 256, const float* x, const float* dy, const float* affine, float* partial,
+       BatchNormShape shape) {
+    batch_norm_sums<1>(x, dy, affine, partial, shape);
+}
+
+// A warp a channel. dweight and dbias are null where nobody wants them; `add` has a bit for each, the weight's first.
+KERNEL(batch_norm_gradients_f32, 256, const float* partial, const float* affine, const double* inverse, float* dweight,
+       float* dbias, float* slopes, BatchNormFinish finish, uint32_t add) {
+    uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
+    uint32_t lane = threadIdx.x % WARP;
+    if (channel >= finish.channels) return;  // whole warps, and no barrier of the block follows
+    double sum = 0.0, products = 0.0;
+    for (uint32_t part = lane; part < finish.parts; part += WARP) {
+        const float* own = partial + static_cast<uint64_t>(part) * 2 * finish.channels + channel;
+        sum += own[0];
+        products += own[finish.channels];
+    }
+    sum = reduce_lanes<Sum>(sum);
+    products = reduce_lanes<Sum>(products);
+    if (lane != 0) return;
+    double own_inverse = inverse[channel];
+    double scale = -static_cast<double>(affine[finish.channels + channel]) / finish.rows;
+    slopes[channel] = static_cast<float>(scale * products * own_inverse * own_inverse);
+    slopes[finish.channels + channel] = static_cast<float>(scale * sum);
+    if (dweight != nullptr) store(dweight + channel, static_cast<float>(products * own_inverse), add & 1);
+    if (dbias != nullptr) store(dbias + channel, static_cast<float>(sum), add & 2);
+}
+
+template <int V>
+__device__ void batch_norm_input_gradient(
+    const float* __restrict__ x, const float* dy, const float* __restrict__ affine, const float* __restrict__ slopes,
+    float* dx, const BatchNormShape& shape) {
+    Place<V> place(shape);
+    if (!place.is_inside) return;
+    Affine<V> own(affine, place.channel, shape.channels);
+    Pack<V> slope = load<V>(slopes + place.channel), constant = load<V>(slopes + shape.channels + place.channel);
+    for (uint64_t row = place.first; row < place.end; row += place.step) {
+        Pack<V> input = load<V>(x + row * shape.x_pitch + place.channel);
+        Pack<V> gradient = load<V>(dy + row * shape.y_pitch + place.channel);
+        float* target = dx + row * shape.dx_pitch + place.channel;
+        Pack<V> old = shape.add ? load<V>(target) : Pack<V>();
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            float deviation = input.value[v] - own.mean.value[v];
+            float result = gradient_before_relu<V>(own, deviation, gradient.value[v], v, shape.relu) * own.scale.value[v];
+            if (shape.of_batch) result += deviation * slope.value[v] + constant.value[v];
+            gradient.value[v] = shape.add ? old.value[v] + result : result;
+        }
+        store<V>(target, gradient);
+    }
+}
+
+KERNEL(batch_norm_input_gradient_x4_f32, 256, const float* x, const float* dy, const float* affine,
+       const float* slopes, float* dx, BatchNormShape shape) {
+    batch_norm_input_gradient<4>(x, dy, affine, slopes, dx, shape);
+}
+
+KERNEL(batch_norm_input_gradient_x1_f32, 256, const float* x, const float* dy, const float* affine,
+       const float* slopes, float* dx, BatchNormShape shape) {
+    batch_norm_input_gradient<1>(x, dy, affine, slopes, dx, shape);
+}

@@ -1,0 +1,276 @@
+// Pools over the two middle axes of images [N, H, W, C], channels last. The launches are in src/ops/pool/launch.rs.
+//
+//   max_pool       y[n, p, q, c] = the largest x under the window; of equal ones the first, NaN if there is any
+//   average_pool   y[n, p, q, c] = the mean under the window, padding counts as zeros
+//   global average is the pool with one window over the whole image
+//
+//   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: each with a pitch from pixel to pixel
+//   taps [N, P, Q, C], dense: which place of its window each maximum came from, in 8 bits (32 for windows over 256)
+//
+// Bytes an element of x for the usual 2x2 with stride 2: 4 read, 1 + 1/4 written forward; backward the mirror. A few
+// comparisons an element: memory is the floor.
+//
+// A thread has V neighbouring channels of an output pixel, of an input pixel in backward: neighbouring threads read
+// neighbouring addresses, in vectors of 16 bytes where C and the pitches allow it (V = 4), else one by one (V = 1).
+// Backward gathers: each input pixel looks at the few windows that cover it and takes dy from those that chose it. To
+// scatter from the windows would need atomic additions, whose order is nobody's.
+//
+// Global average pool has one window of H x W pixels: a thread adds up a whole image's channel, in rows. With N C of
+// 10^4 that is enough threads for the few images a batch has at that depth.
+//
+// 256 threads a block, in one row over all pixels and channels. Nothing may overlap.
+#include "common.cuh"
+
+struct PoolShape {
+    uint64_t x_pitch, y_pitch;
+    uint32_t images, height, width, channels;
+    uint32_t out_height, out_width;
+    uint32_t kernel_height, kernel_width, stride, padding;
+    float factor;  // of an average
+    uint32_t add;  // whether the gradient is added to
+};
+
+// The pixel and the first channel of a thread, among `height` x `width` pixels of each image.
+template <int V>
+struct PoolPlace {
+    uint32_t image, row, column, channel;
+    uint64_t pixel;
+    bool is_inside;
+
+    __device__ PoolPlace(const PoolShape& shape, uint32_t height, uint32_t width) {
+        uint32_t groups = (shape.channels + V - 1) / V;
+        uint64_t number = global_thread();
+        channel = static_cast<uint32_t>(number % groups) * V;
+        pixel = number / groups;
+        is_inside = pixel < static_cast<uint64_t>(shape.images) * height * width;
+        column = static_cast<uint32_t>(pixel % width);
+        row = static_cast<uint32_t>(pixel / width % height);
+        image = static_cast<uint32_t>(pixel / width / height);
+    }
+};
+
+// Places from `first` to before `end` along an axis.
+struct PoolRange {
+    uint32_t first, end;
+};
+
+// What window number `window` covers of an axis, padding left out.
+__device__ __forceinline__ PoolRange covered(
+    uint32_t window, uint32_t kernel, uint32_t extent, const PoolShape& shape) {
+    uint32_t start = window * shape.stride, end = start + kernel;
+    uint32_t padding = shape.padding;
+    return {start > padding ? start - padding : 0, min(end > padding ? end - padding : 0, extent)};
+}
+
+// The windows that cover a place.
+__device__ __forceinline__ PoolRange covering(
+    uint32_t place, uint32_t kernel, uint32_t windows, const PoolShape& shape) {
+    uint32_t padded = place + shape.padding;
+    uint32_t first = padded + 1 > kernel ? divide_up(padded + 1 - kernel, shape.stride) : 0;
+    return {first, min(padded / shape.stride + 1, windows)};
+}
+
+template <int V>
+struct PoolPack {
+    float value[V];
+};
+
+template <int V>
+__device__ __forceinline__ PoolPack<V> load(const float* source) {
+    PoolPack<V> pack;
+    if (V == 4) {
+        float4 vector = *reinterpret_cast<const float4*>(source);
+        pack.value[0] = vector.x, pack.value[V / 4] = vector.y, pack.value[V / 2] = vector.z;
+        pack.value[V - 1] = vector.w;
+    } else {
+        pack.value[0] = *source;
+    }
+    return pack;
+}
+
+template <int V>
+__device__ __forceinline__ void store(float* target, const PoolPack<V>& pack) {
+    if (V == 4) {
+        *reinterpret_cast<float4*>(target) =
+            make_float4(pack.value[0], pack.value[V / 4], pack.value[V / 2], pack.value[V - 1]);
+    } else {
+        *target = pack.value[0];
+    }
+}
+
+// V numbers of places in a window, at an address that is a multiple of V of them.
+template <int V, class Tap>
+struct PoolTaps {
+    Tap value[V];
+};
+
+template <int V, class Tap>
+__device__ __forceinline__ PoolTaps<V, Tap> load_taps(const Tap* source) {
+    PoolTaps<V, Tap> taps;
+    if (V == 4 && sizeof(Tap) == 1) {
+        uchar4 vector = *reinterpret_cast<const uchar4*>(source);
+        taps.value[0] = vector.x, taps.value[V / 4] = vector.y, taps.value[V / 2] = vector.z;
+        taps.value[V - 1] = vector.w;
+    } else {
+        UNROLL
+        for (int v = 0; v < V; v++) taps.value[v] = source[v];
+    }
+    return taps;
+}
+
+template <int V, class Tap>
+__device__ __forceinline__ void store_taps(Tap* target, const PoolTaps<V, Tap>& taps) {
+    if (V == 4 && sizeof(Tap) == 1) {
+        *reinterpret_cast<uchar4*>(target) = make_uchar4(
+            static_cast<unsigned char>(taps.value[0]), static_cast<unsigned char>(taps.value[V / 4]),
+            static_cast<unsigned char>(taps.value[V / 2]), static_cast<unsigned char>(taps.value[V - 1]));
+    } else {
+        UNROLL
+        for (int v = 0; v < V; v++) target[v] = taps.value[v];
+    }
+}
+
+template <int V, class Tap>
+__device__ void max_pool_forward(
+    const float* __restrict__ x, float* __restrict__ y, Tap* __restrict__ taps, const PoolShape& shape) {
+    PoolPlace<V> place(shape, shape.out_height, shape.out_width);
+    if (!place.is_inside) return;
+    PoolRange rows = covered(place.row, shape.kernel_height, shape.height, shape);
+    PoolRange columns = covered(place.column, shape.kernel_width, shape.width, shape);
+    PoolPack<V> best;
+    PoolTaps<V, Tap> taken;
+    uint32_t tap_row = rows.first + shape.padding - place.row * shape.stride;
+    uint32_t tap_column = columns.first + shape.padding - place.column * shape.stride;
+    UNROLL
+    for (int v = 0; v < V; v++) {
+        best.value[v] = -INFINITY;
+        taken.value[v] = static_cast<Tap>(tap_row * shape.kernel_width + tap_column);
+    }
+    for (uint32_t row = rows.first; row < rows.end; row++) {
+        uint64_t line = (static_cast<uint64_t>(place.image) * shape.height + row) * shape.width;
+        for (uint32_t column = columns.first; column < columns.end; column++) {
+            PoolPack<V> own = load<V>(x + (line + column) * shape.x_pitch + place.channel);
+            uint32_t tap =
+                (tap_row + row - rows.first) * shape.kernel_width + tap_column + column - columns.first;
+            UNROLL
+            for (int v = 0; v < V; v++) {
+                // Only NaN differs from itself.
+                bool wins = own.value[v] > best.value[v] || own.value[v] != own.value[v];
+                best.value[v] = wins ? own.value[v] : best.value[v];
+                taken.value[v] = wins ? static_cast<Tap>(tap) : taken.value[v];
+            }
+        }
+    }
+    store<V>(y + place.pixel * shape.y_pitch + place.channel, best);
+    store_taps<V>(taps + place.pixel * shape.channels + place.channel, taken);
+}
+
+KERNEL(max_pool_fwd_x4_f32, 256, const float* x, float* y, unsigned char* taps, PoolShape shape) {
+    max_pool_forward<4>(x, y, taps, shape);
+}
+
+KERNEL(max_pool_fwd_x1_f32, 256, const float* x, float* y, unsigned char* taps, PoolShape shape) {
+    max_pool_forward<1>(x, y, taps, shape);
+}
+
+KERNEL(max_pool_large_fwd_f32, 256, const float* x, float* y, int* taps, PoolShape shape) {
+    max_pool_forward<1>(x, y, taps, shape);
+}
+
+template <int V, class Tap>
+__device__ void max_pool_backward(
+    const float* __restrict__ dy, const Tap* __restrict__ taps, float* __restrict__ dx, const PoolShape& shape) {
+    PoolPlace<V> place(shape, shape.height, shape.width);
+    if (!place.is_inside) return;
+    PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
+    PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
+    float* target = dx + place.pixel * shape.x_pitch + place.channel;
+    PoolPack<V> sum = {};
+    if (shape.add) sum = load<V>(target);
+    for (uint32_t row = rows.first; row < rows.end; row++) {
+        uint32_t tap_row = place.row + shape.padding - row * shape.stride;
+        uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
+        for (uint32_t column = columns.first; column < columns.end; column++) {
+            uint32_t tap = tap_row * shape.kernel_width + place.column + shape.padding - column * shape.stride;
+            uint64_t pixel = line + column;
+            PoolTaps<V, Tap> taken = load_taps<V>(taps + pixel * shape.channels + place.channel);
+            PoolPack<V> gradient = load<V>(dy + pixel * shape.y_pitch + place.channel);
+            UNROLL
+            for (int v = 0; v < V; v++) {
+                if (taken.value[v] == static_cast<Tap>(tap)) sum.value[v] += gradient.value[v];
+            }
+        }
+    }
+    store<V>(target, sum);
+}
+
+KERNEL(max_pool_bwd_x4_f32, 256, const float* dy, const unsigned char* taps, float* dx, PoolShape shape) {
+    max_pool_backward<4>(dy, taps, dx, shape);
+}
+
+KERNEL(max_pool_bwd_x1_f32, 256, const float* dy, const unsigned char* taps, float* dx, PoolShape shape) {
+    max_pool_backward<1>(dy, taps, dx, shape);
+}
+
+KERNEL(max_pool_large_bwd_f32, 256, const float* dy, const int* taps, float* dx, PoolShape shape) {
+    max_pool_backward<1>(dy, taps, dx, shape);
+}
+
+template <int V>
+__device__ void average_pool_forward(const float* __restrict__ x, float* __restrict__ y, const PoolShape& shape) {
+    PoolPlace<V> place(shape, shape.out_height, shape.out_width);
+    if (!place.is_inside) return;
+    PoolRange rows = covered(place.row, shape.kernel_height, shape.height, shape);
+    PoolRange columns = covered(place.column, shape.kernel_width, shape.width, shape);
+    PoolPack<V> sum = {};
+    for (uint32_t row = rows.first; row < rows.end; row++) {
+        uint64_t line = (static_cast<uint64_t>(place.image) * shape.height + row) * shape.width;
+        for (uint32_t column = columns.first; column < columns.end; column++) {
+            PoolPack<V> own = load<V>(x + (line + column) * shape.x_pitch + place.channel);
+            UNROLL
+            for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
+        }
+    }
+    UNROLL
+    for (int v = 0; v < V; v++) sum.value[v] *= shape.factor;
+    store<V>(y + place.pixel * shape.y_pitch + place.channel, sum);
+}
+
+KERNEL(average_pool_fwd_x4_f32, 256, const float* x, float* y, PoolShape shape) {
+    average_pool_forward<4>(x, y, shape);
+}
+
+KERNEL(average_pool_fwd_x1_f32, 256, const float* x, float* y, PoolShape shape) {
+    average_pool_forward<1>(x, y, shape);
+}
+
+template <int V>
+__device__ void average_pool_backward(const float* __restrict__ dy, float* __restrict__ dx, const PoolShape& shape) {
+    PoolPlace<V> place(shape, shape.height, shape.width);
+    if (!place.is_inside) return;
+    PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
+    PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
+    PoolPack<V> sum = {};
+    for (uint32_t row = rows.first; row < rows.end; row++) {
+        uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
+        for (uint32_t column = columns.first; column < columns.end; column++) {
+            PoolPack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
+            UNROLL
+            for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
+        }
+    }
+    float* target = dx + place.pixel * shape.x_pitch + place.channel;
+    PoolPack<V> old = {};
+    if (shape.add) old = load<V>(target);
+    UNROLL
+    for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v] * shape.factor;
+    store<V>(target, sum);
+}
+
+KERNEL(average_pool_bwd_x4_f32, 256, const float* dy, float* dx, PoolShape shape) {
+    average_pool_backward<4>(dy, dx, shape);
+}
+
+KERNEL(average_pool_bwd_x1_f32, 256, const float* dy, float* dx, PoolShape shape) {
+    average_pool_backward<1>(dy, dx, shape);
+}

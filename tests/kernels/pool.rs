@@ -1,0 +1,64 @@
+//! Pools over images.
+
+use alrao::ops::pool::{average_pool2d, global_average_pool, max_pool2d};
+use alrao::{DType, Device, Tape, Tensor};
+
+use super::{Case, Outputs, drawn};
+
+type Pool = fn(&Tensor, [usize; 3]) -> Tensor;
+
+/// The pool of a part of some channels, and of the same tensor once more, so that a gradient is stored and added to.
+fn run(
+    device: &Device,
+    dtype: DType,
+    pool: Pool,
+    shape: [usize; 4],
+    part: usize,
+    window: [usize; 3],
+) -> Outputs {
+    let tape = Tape::new();
+    let x = tape.watch(&drawn(device, &shape, dtype, 0));
+    let own = x.slice(3, shape[3] - part, part);
+    let first = pool(&own, window);
+    let second = pool(&own.add(&own), window);
+    let (w1, w2) = (
+        drawn(device, first.shape().extents(), dtype, 1),
+        drawn(device, first.shape().extents(), dtype, 2),
+    );
+    let loss = first.mul(&w1).sum().add(&second.mul(&w2).sum());
+    tape.backward(&loss);
+    vec![
+        ("first", first.to_f64s()),
+        ("second", second.to_f64s()),
+        ("gradient", tape.gradient(&x).unwrap().to_f64s()),
+    ]
+}
+
+pub fn cases() -> Vec<Case> {
+    let pools: [(&str, Pool); 3] = [
+        ("max_pool2d", |x, [kernel, stride, padding]| max_pool2d(x, kernel, stride, padding)),
+        ("average_pool2d", |x, [kernel, stride, padding]| {
+            average_pool2d(x, kernel, stride, padding)
+        }),
+        ("global_average_pool", |x, _| global_average_pool(x)),
+    ];
+    let shapes = [
+        ([2, 8, 8, 16], 16, [2, 2, 0]),
+        ([1, 7, 5, 3], 3, [3, 2, 1]),
+        ([3, 9, 11, 12], 8, [3, 1, 1]),
+        ([2, 5, 5, 7], 5, [2, 3, 1]),
+        ([1, 1, 1, 1], 1, [1, 1, 0]),
+        ([2, 18, 20, 4], 4, [17, 1, 0]),
+        ([0, 4, 4, 4], 4, [2, 2, 0]),
+    ];
+    let mut cases = Vec::new();
+    for (name, pool) in pools {
+        for (shape, part, window) in shapes {
+            let label = format!("{name} {shape:?}, {part} channels, window {window:?}");
+            cases.push(Case::new(label, 400, move |device, dtype| {
+                run(device, dtype, pool, shape, part, window)
+            }));
+        }
+    }
+    cases
+}
