@@ -84,6 +84,15 @@ impl Driver {
         }
     }
 
+    /// Where threads have waited for each other, as `FILE:LINE`; a GPU does not tell.
+    pub fn barriers(&self) -> Vec<String> {
+        match self {
+            Driver::Cuda(_) => Vec::new(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.barriers(),
+        }
+    }
+
     /// Bytes that are free and bytes in all, where the device knows.
     pub fn memory(&self) -> Option<(usize, usize)> {
         match self {

@@ -66,6 +66,11 @@ impl Gpu {
         self.times.borrow().clone()
     }
 
+    /// The barriers that threads of the launched kernels came to, as `FILE:LINE`; none on a GPU, which does not tell.
+    pub fn barriers(&self) -> Vec<String> {
+        self.driver.barriers()
+    }
+
     /// Waits for everything launched so far.
     ///
     /// # Errors

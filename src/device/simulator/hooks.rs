@@ -120,7 +120,7 @@ fn block_sync(
     record: *mut c_void,
     collective: Option<Collective>,
 ) -> Result<Wait, String> {
-    if is_switched_off(worker, site) && collective.is_none() {
+    if collective.is_none() && is_switched_off(worker, site) {
         return Ok(Wait::GoOn);
     }
     worker.waiting[thread as usize].site = site;
@@ -149,7 +149,9 @@ fn block_sync(
     Ok(Wait::Park)
 }
 
-fn is_switched_off(worker: &Worker, site: &Site) -> bool {
+/// Whether a barrier that carries no data is left out of this launch; it is noted that somebody came to it.
+fn is_switched_off(worker: &mut Worker, site: &'static Site) -> bool {
+    worker.note_barrier(site);
     worker.job().mode.without_barrier.is_some_and(|barrier| barrier == site.place())
 }
 

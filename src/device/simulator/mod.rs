@@ -13,10 +13,10 @@ mod tests;
 mod worker;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -73,6 +73,8 @@ pub(crate) struct Simulator {
     options: SimulatorOptions,
     /// Blocks that were given back, by their exact size, so that each still ends at its guard.
     free: RefCell<BTreeMap<usize, Vec<usize>>>,
+    /// `FILE:LINE` of every barrier that threads came to.
+    barriers: Mutex<BTreeSet<String>>,
 }
 
 impl Simulator {
@@ -87,7 +89,7 @@ impl Simulator {
                 message: format!("its threads could not be started: {error}"),
             })?;
         fault::install();
-        Ok(Simulator { pool, options, free: RefCell::default() })
+        Ok(Simulator { pool, options, free: RefCell::default(), barriers: Mutex::default() })
     }
 
     pub fn threads(&self) -> usize {
@@ -178,11 +180,14 @@ impl Simulator {
         let parts = blocks.div_ceil(length);
         let shared = SharedJob(*job);
         let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
+        let barriers = &self.barriers;
         let run_part = |part: u64| {
             let numbers = part * length..blocks.min((part + 1) * length);
-            if let Err(failure) = shared.run(blocks, numbers, &is_over) {
+            let (outcome, seen) = shared.run(blocks, numbers, &is_over);
+            locked(barriers).extend(seen);
+            if let Err(failure) = outcome {
                 is_over.store(true, Ordering::Relaxed);
-                let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut first = locked(&first);
                 if first.as_ref().is_none_or(|first| failure.block < first.block) {
                     *first = Some(failure);
                 }
@@ -193,9 +198,20 @@ impl Simulator {
         } else {
             self.pool.install(|| (0..parts).into_par_iter().for_each(run_part));
         }
-        let first = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
         first.map_or(Ok(()), |failure| Err(failure.message))
     }
+}
+
+impl Simulator {
+    /// `FILE:LINE` of every barrier, of a warp or a block, that threads have come to.
+    pub fn barriers(&self) -> Vec<String> {
+        locked(&self.barriers).iter().cloned().collect()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Simulator {
@@ -224,7 +240,7 @@ impl SharedJob {
         blocks: u64,
         numbers: std::ops::Range<u64>,
         is_over: &AtomicBool,
-    ) -> std::result::Result<(), Failure> {
+    ) -> (std::result::Result<(), Failure>, Vec<String>) {
         Worker::with(|worker| {
             // SAFETY: the worker is this thread's, and no block runs on it now.
             unsafe { (*worker).begin(self.0) };
@@ -238,8 +254,7 @@ impl SharedJob {
                 unsafe { Worker::run_block(worker, number) }
             });
             // SAFETY: as above.
-            unsafe { (*worker).end() };
-            outcome
+            (outcome, unsafe { (*worker).end() })
         })
     }
 }

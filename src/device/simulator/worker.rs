@@ -101,6 +101,8 @@ pub(super) struct Worker {
     random: u64,
     pub trap: Option<CoroutineTrapHandler<()>>,
     pub fault: Option<Fault>,
+    /// The barriers, of a warp or a block, that anybody came to.
+    barriers: Vec<*const Site>,
     /// Whether a hook is at work: then no watchdog may tear the stack away.
     pub is_in_hook: Cell<bool>,
     /// When the running block has to be over, in [`fault::now`]; 0 between blocks.
@@ -134,6 +136,7 @@ impl Worker {
             random: 1,
             trap: None,
             fault: None,
+            barriers: Vec::new(),
             is_in_hook: Cell::new(false),
             deadline,
         })
@@ -191,10 +194,20 @@ impl Worker {
         context.worker = worker;
     }
 
-    /// Ends a launch.
-    pub fn end(&mut self) {
+    /// Ends a launch; the barriers that anybody came to, as `FILE:LINE`.
+    pub fn end(&mut self) -> Vec<String> {
         self.job = None;
         self.context_mut().worker = null_mut();
+        // SAFETY: sites are statics of the kernels.
+        self.barriers.drain(..).map(|site| unsafe { &*site }.place()).collect()
+    }
+
+    /// Somebody came to a barrier.
+    pub fn note_barrier(&mut self, site: &'static Site) {
+        let site = std::ptr::from_ref(site);
+        if !self.barriers.contains(&site) {
+            self.barriers.push(site);
+        }
     }
 
     /// Runs the block with this number to its end, or to its first error.
