@@ -101,7 +101,7 @@ impl Cuda {
     }
 
     /// Gives a block back, once all that was launched before is done with it.
-    pub fn free(&self, address: u64) {
+    pub fn free(&self, address: u64, _bytes: usize) {
         // SAFETY: the block came from `allocate`, and its owner is gone. A lost device has nothing to give back.
         let _ = unsafe { result::free_async(address, self.stream.cu_stream()) };
     }

@@ -51,11 +51,7 @@ impl Driver {
     }
 
     pub fn free(&self, address: u64, bytes: usize) {
-        match self {
-            Driver::Cuda(cuda) => cuda.free(address),
-            #[cfg(has_simulator)]
-            Driver::Simulator(simulator) => simulator.give_back(address, bytes),
-        }
+        each!(self, own => own.free(address, bytes));
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {

@@ -1,13 +1,16 @@
 //! A kernel's launch, the same for a GPU and for the simulator.
 
+#[cfg(has_simulator)]
 use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
 /// Class and size of a kernel's parameter: class << 16 | bytes, as `cuda_on_host.h` computes it.
+#[cfg(has_simulator)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind(pub u32);
 
+#[cfg(has_simulator)]
 impl Kind {
     /// A pointer into device memory.
     pub const POINTER: Kind = Kind(1 << 16 | 8);
@@ -17,6 +20,7 @@ impl Kind {
     }
 }
 
+#[cfg(has_simulator)]
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (class, bytes) = (self.0 >> 16, self.0 & 0xffff);
@@ -43,6 +47,7 @@ impl Pointer {
 /// Something a kernel takes.
 pub(crate) trait Argument {
     /// Its class and size.
+    #[cfg(has_simulator)]
     fn kind(&self) -> Kind;
     /// Its bytes, aligned as the type itself.
     fn as_bytes(&self) -> &[u8];
@@ -51,6 +56,7 @@ pub(crate) trait Argument {
 macro_rules! argument {
     ($($type:ty => $class:literal),*) => {
         $(impl Argument for $type {
+            #[cfg(has_simulator)]
             fn kind(&self) -> Kind {
                 Kind::new($class, size_of::<$type>())
             }
@@ -66,6 +72,7 @@ argument!(Pointer => 1, f32 => 2, f64 => 2, i32 => 3, i64 => 3, u32 => 4, u64 =>
 pub(crate) struct Parameters<'a, T>(pub &'a T);
 
 impl<T: Pod> Argument for Parameters<'_, T> {
+    #[cfg(has_simulator)]
     fn kind(&self) -> Kind {
         Kind::new(5, size_of::<T>())
     }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 pub(crate) use driver::Driver;
-pub(crate) use launch::{Argument, Kind, Launch, Parameters, Pointer};
+#[cfg(has_simulator)]
+pub(crate) use launch::Kind;
+pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
 
 /// How often a kernel was launched, and how long the launches took the host: in the simulator, the kernel's own time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

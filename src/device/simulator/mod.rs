@@ -72,7 +72,7 @@ pub(crate) struct Simulator {
     pool: rayon::ThreadPool,
     options: SimulatorOptions,
     /// Blocks that were given back, by their exact size, so that each still ends at its guard.
-    free: RefCell<BTreeMap<usize, Vec<usize>>>,
+    kept: RefCell<BTreeMap<usize, Vec<usize>>>,
     /// `FILE:LINE` of every barrier that threads came to.
     barriers: Mutex<BTreeSet<String>>,
 }
@@ -89,7 +89,7 @@ impl Simulator {
                 message: format!("its threads could not be started: {error}"),
             })?;
         fault::install();
-        Ok(Simulator { pool, options, free: RefCell::default(), barriers: Mutex::default() })
+        Ok(Simulator { pool, options, kept: RefCell::default(), barriers: Mutex::default() })
     }
 
     pub fn threads(&self) -> usize {
@@ -98,7 +98,7 @@ impl Simulator {
 
     /// A block of memory full of NaN; its address.
     pub fn allocate(&self, bytes: usize) -> std::result::Result<u64, String> {
-        if let Some(address) = self.free.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
+        if let Some(address) = self.kept.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
             memory::poison(address);
             return Ok(address as u64);
         }
@@ -111,14 +111,14 @@ impl Simulator {
     }
 
     /// Keeps a block for the next of its size.
-    pub fn give_back(&self, address: u64, bytes: usize) {
-        self.free.borrow_mut().entry(bytes).or_default().push(address as usize);
+    pub fn free(&self, address: u64, bytes: usize) {
+        self.kept.borrow_mut().entry(bytes).or_default().push(address as usize);
     }
 
     /// Gives all kept blocks back to the system.
     fn release(&self) {
-        let free = std::mem::take(&mut *self.free.borrow_mut());
-        free.into_values().flatten().for_each(memory::free);
+        let kept = std::mem::take(&mut *self.kept.borrow_mut());
+        kept.into_values().flatten().for_each(memory::free);
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), String> {
