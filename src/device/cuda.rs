@@ -64,7 +64,6 @@ impl Cuda {
         // SAFETY: every block of memory is used in one stream alone, whose order is all that is needed.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
-        keep_freed_memory(&context)?;
         let name = context.name()?;
         let (major, minor) = context.compute_capability()?;
         let mut modules = Vec::new();
@@ -91,8 +90,8 @@ impl Cuda {
 
     /// A block of memory with unknown content; its address.
     pub fn allocate(&self, bytes: usize) -> Outcome<u64> {
-        // SAFETY: the stream lives, and the block is only used in its order.
-        unsafe { result::malloc_async(self.stream.cu_stream(), bytes.max(1)) }.map_err(text)
+        // SAFETY: it only asks for memory.
+        unsafe { result::malloc_sync(bytes.max(1)) }.map_err(text)
     }
 
     /// Bytes that are free, and all there are.
@@ -100,10 +99,10 @@ impl Cuda {
         result::mem_get_info().map_err(text)
     }
 
-    /// Gives a block back, once all that was launched before is done with it.
-    pub fn free(&self, address: u64, _bytes: usize) {
+    /// Gives a block back to the system, once all that was launched before is done with it.
+    pub fn free(&self, address: u64) {
         // SAFETY: the block came from `allocate`, and its owner is gone. A lost device has nothing to give back.
-        let _ = unsafe { result::free_async(address, self.stream.cu_stream()) };
+        let _ = unsafe { result::free_sync(address) };
     }
 
     /// Copies to the device. When it returns, the bytes may change.
@@ -158,6 +157,29 @@ impl Cuda {
         .map_err(|error| format!("{}: {}", launch.kernel, text(error)))
     }
 
+    /// What is launched from now on becomes a part of a graph.
+    pub fn begin_capture(&self) -> Outcome<()> {
+        // Memory may be asked for on the way, since what it asks for is not a part of the graph.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: the stream lives, and is no null stream.
+        unsafe { result::stream::begin_capture(self.stream.cu_stream(), mode) }.map_err(text)
+    }
+
+    /// Everything launched since the capture began, ready to run.
+    pub fn end_capture(&self) -> Outcome<Graph> {
+        // SAFETY: the stream lives.
+        let graph =
+            unsafe { result::stream::end_capture(self.stream.cu_stream()) }.map_err(text)?;
+        // SAFETY: the graph was made just now; no flag is set.
+        let executable = unsafe {
+            let flags = sys::CUgraphInstantiate_flags(0);
+            let executable = result::graph::instantiate(graph, flags).map_err(text);
+            let _ = result::graph::destroy(graph);
+            executable?
+        };
+        Ok(Graph { executable, stream: Arc::clone(&self.stream) })
+    }
+
     fn function(&self, name: &str, shared: usize) -> Outcome<sys::CUfunction> {
         let mut functions = self.functions.borrow_mut();
         if !functions.contains_key(name) {
@@ -187,6 +209,26 @@ impl Cuda {
     }
 }
 
+/// A whole step as one launch.
+pub(crate) struct Graph {
+    executable: sys::CUgraphExec,
+    stream: Arc<CudaStream>,
+}
+
+impl Graph {
+    pub fn launch(&self) -> Outcome<()> {
+        // SAFETY: the graph and its stream live, and the recording that holds it holds all memory it touches.
+        unsafe { result::graph::launch(self.executable, self.stream.cu_stream()) }.map_err(text)
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it. A lost device has nothing to destroy.
+        let _ = unsafe { result::graph::exec_destroy(self.executable) };
+    }
+}
+
 impl Drop for Cuda {
     fn drop(&mut self) {
         let _ = self.context.bind_to_thread();
@@ -194,17 +236,6 @@ impl Drop for Cuda {
             // SAFETY: no function of it is used any more; on a lost device there is nothing to unload.
             let _ = unsafe { result::module::unload(*module) };
         }
-    }
-}
-
-/// Without this the pool gives freed memory back to the system at every wait.
-fn keep_freed_memory(context: &CudaContext) -> Result<(), DriverError> {
-    let mut threshold = u64::MAX;
-    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the device lives, and the attribute is a number of 64 bits.
-    unsafe {
-        let pool = result::device::get_default_mem_pool(context.cu_device())?;
-        result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast())
     }
 }
 

@@ -16,7 +16,7 @@ use self::gpu::Driver;
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
-pub use gpu::Gpu;
+pub use gpu::{Gpu, Recording};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,11 +233,22 @@ impl Device {
         }
     }
 
+    /// Does `work`, and gives what repeats it where the device can do that by itself; see [`Gpu::record`].
+    pub(crate) fn record(&self, work: impl FnOnce()) -> Option<Recording> {
+        match self {
+            Device::Cpu(_) => {
+                work();
+                None
+            }
+            Device::Gpu(gpu) => Some(Gpu::record(gpu, work)),
+        }
+    }
+
     /// A block of `bytes` bytes. Its content is whatever was there before.
     pub(crate) fn allocate(&self, bytes: usize) -> Storage {
         match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes)),
-            Device::Gpu(gpu) => Storage::Gpu(Gpu::allocate(gpu, bytes)),
+            Device::Gpu(gpu) => Storage::Gpu(gpu::Block::new(gpu, bytes)),
         }
     }
 }

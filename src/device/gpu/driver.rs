@@ -1,7 +1,7 @@
 //! Who runs the kernels: CUDA's driver, or the simulator.
 
 use super::Launch;
-use crate::device::cuda::Cuda;
+use crate::device::cuda::{Cuda, Graph};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
 
@@ -50,8 +50,17 @@ impl Driver {
         each!(self, own => own.allocate(bytes))
     }
 
-    pub fn free(&self, address: u64, bytes: usize) {
-        each!(self, own => own.free(address, bytes));
+    pub fn free(&self, address: u64) {
+        each!(self, own => own.free(address));
+    }
+
+    /// A block goes to another owner, who knows nothing of its content.
+    pub fn refresh(&self, address: u64) {
+        match self {
+            Driver::Cuda(_) => {}
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.poison(address),
+        }
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
@@ -69,6 +78,24 @@ impl Driver {
 
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
         each!(self, own => own.launch(launch))
+    }
+
+    /// From now on what is launched is not run but kept, where the device can do that.
+    pub fn begin_capture(&self) -> Result<(), String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.begin_capture(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => Ok(()),
+        }
+    }
+
+    /// What was launched since the capture began; `None` where it was run at once.
+    pub fn end_capture(&self) -> Result<Option<Graph>, String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.end_capture().map(Some),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => Ok(None),
+        }
     }
 
     /// Waits for everything launched so far.

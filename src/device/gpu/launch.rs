@@ -49,6 +49,10 @@ pub(crate) trait Argument {
     /// Its class and size.
     #[cfg(has_simulator)]
     fn kind(&self) -> Kind;
+    /// The address, if it is one.
+    fn pointer(&self) -> Option<Pointer> {
+        None
+    }
     /// Its bytes, aligned as the type itself.
     fn as_bytes(&self) -> &[u8];
 }
@@ -66,7 +70,22 @@ macro_rules! argument {
         })*
     };
 }
-argument!(Pointer => 1, f32 => 2, f64 => 2, i32 => 3, i64 => 3, u32 => 4, u64 => 4);
+argument!(f32 => 2, f64 => 2, i32 => 3, i64 => 3, u32 => 4, u64 => 4);
+
+impl Argument for Pointer {
+    #[cfg(has_simulator)]
+    fn kind(&self) -> Kind {
+        Kind::POINTER
+    }
+
+    fn pointer(&self) -> Option<Pointer> {
+        Some(*self)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        bytemuck::bytes_of(self)
+    }
+}
 
 /// A struct that a kernel takes by value: `Parameters(&own)`.
 pub(crate) struct Parameters<'a, T>(pub &'a T);
@@ -94,4 +113,71 @@ pub(crate) struct Launch<'a> {
     pub shared: usize,
     /// In the order of its parameters.
     pub arguments: &'a [&'a dyn Argument],
+}
+
+/// A launch that is kept, with copies of its arguments.
+pub(super) struct OwnedLaunch {
+    kernel: String,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: usize,
+    arguments: Vec<OwnedArgument>,
+}
+
+/// An argument's bytes, in words so that they are aligned as the argument was.
+struct OwnedArgument {
+    #[cfg(has_simulator)]
+    kind: Kind,
+    words: Vec<u64>,
+    bytes: usize,
+}
+
+impl OwnedLaunch {
+    pub fn new(launch: &Launch) -> Self {
+        OwnedLaunch {
+            kernel: launch.kernel.to_owned(),
+            grid: launch.grid,
+            block: launch.block,
+            shared: launch.shared,
+            arguments: launch.arguments.iter().map(|own| OwnedArgument::new(*own)).collect(),
+        }
+    }
+
+    pub fn kernel(&self) -> &str {
+        &self.kernel
+    }
+
+    /// The launch as it was.
+    pub fn with<R>(&self, body: impl FnOnce(&Launch) -> R) -> R {
+        let arguments: Vec<&dyn Argument> =
+            self.arguments.iter().map(|own| own as &dyn Argument).collect();
+        let OwnedLaunch { kernel, grid, block, shared, .. } = self;
+        let (grid, block, shared) = (*grid, *block, *shared);
+        body(&Launch { kernel, grid, block, shared, arguments: &arguments })
+    }
+}
+
+impl OwnedArgument {
+    fn new(argument: &dyn Argument) -> Self {
+        let bytes = argument.as_bytes();
+        let mut words = vec![0u64; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        OwnedArgument {
+            #[cfg(has_simulator)]
+            kind: argument.kind(),
+            words,
+            bytes: bytes.len(),
+        }
+    }
+}
+
+impl Argument for OwnedArgument {
+    #[cfg(has_simulator)]
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
+    }
 }

@@ -2,10 +2,12 @@
 
 mod driver;
 mod launch;
+mod memory;
+mod recording;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -13,6 +15,10 @@ pub(crate) use driver::Driver;
 #[cfg(has_simulator)]
 pub(crate) use launch::Kind;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
+pub(crate) use memory::Block;
+use memory::{Kept, Memory};
+use recording::Recorder;
+pub use recording::Recording;
 
 /// How often a kernel was launched, and how long the launches took the host: in the simulator, the kernel's own time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +40,11 @@ pub struct Gpu {
     owners: RefCell<BTreeMap<usize, usize>>,
     in_use: Cell<usize>,
     peak: Cell<usize>,
+    kept: Kept,
+    /// All memory in use, by address.
+    live: RefCell<BTreeMap<u64, Weak<Memory>>>,
+    /// Where everything is noted down while work is recorded.
+    recorder: RefCell<Option<Recorder>>,
     times: RefCell<BTreeMap<String, KernelTime>>,
 }
 
@@ -45,6 +56,9 @@ impl Gpu {
             owners: RefCell::default(),
             in_use: Cell::new(0),
             peak: Cell::new(0),
+            kept: Kept::default(),
+            live: RefCell::default(),
+            recorder: RefCell::default(),
             times: RefCell::default(),
         }
     }
@@ -98,19 +112,6 @@ impl Gpu {
         work(&self.driver).map_err(|message| *self.failure.borrow_mut() = Some(message)).ok()
     }
 
-    /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
-    pub(crate) fn allocate(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
-        let address = gpu.attempt(|driver| {
-            driver.allocate(bytes).map_err(|what| format!("{what}: {}", gpu.memory_report(bytes)))
-        });
-        if address.is_some() {
-            gpu.in_use.set(gpu.in_use.get() + bytes);
-            gpu.peak.set(gpu.peak.get().max(gpu.in_use.get()));
-            *gpu.owners.borrow_mut().entry(bytes).or_default() += 1;
-        }
-        Rc::new(Block { address, bytes, gpu: Rc::clone(gpu) })
-    }
-
     /// Who holds the memory, for somebody who wanted `bytes` more.
     fn memory_report(&self, bytes: usize) -> String {
         let owners = self.owners.borrow();
@@ -156,79 +157,88 @@ impl Gpu {
         if grid.contains(&0) {
             return;
         }
-        let start = Instant::now();
         let launch = Launch { kernel, grid, block, shared, arguments };
-        self.attempt(|driver| driver.launch(&launch));
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            for pointer in arguments.iter().filter_map(|argument| argument.pointer()) {
+                self.hold(recorder, pointer.0);
+            }
+            recorder.launch(&launch);
+        }
+        self.run(&launch);
+    }
+
+    fn run(&self, launch: &Launch) {
+        let start = Instant::now();
+        self.attempt(|driver| driver.launch(launch));
         let mut times = self.times.borrow_mut();
-        let own = match times.get_mut(kernel) {
+        let own = match times.get_mut(launch.kernel) {
             Some(own) => own,
-            None => times.entry(kernel.to_owned()).or_default(),
+            None => times.entry(launch.kernel.to_owned()).or_default(),
         };
         own.launches += 1;
         own.time += start.elapsed();
+    }
+
+    fn set_zero(&self, address: u64, bytes: usize) {
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            self.hold(recorder, address);
+            recorder.set_zero(address, bytes);
+        }
+        self.attempt(|driver| driver.set_zero(address, bytes));
+    }
+
+    fn upload(&self, address: u64, bytes: &[u8]) {
+        self.attempt(|driver| {
+            self.refuse_while_recording("a copy from the host")?;
+            driver.upload(address, bytes)
+        });
+    }
+
+    fn download(&self, address: u64, bytes: &mut [u8]) {
+        self.attempt(|driver| {
+            self.refuse_while_recording("a copy to the host")?;
+            driver.download(address, bytes)
+        });
+    }
+
+    /// What cannot be repeated without the host has no place in recorded work.
+    fn refuse_while_recording(&self, what: &str) -> std::result::Result<(), String> {
+        match &*self.recorder.borrow() {
+            Some(_) => Err(format!("{what} in the middle of recorded work")),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the memory that an address lies in, if it is any, for as long as the recorded work may be repeated.
+    fn hold(&self, recorder: &mut Recorder, address: u64) {
+        let live = self.live.borrow();
+        let memory = live.range(..=address).next_back().and_then(|(_, memory)| memory.upgrade());
+        if let Some(memory) = memory.filter(|own| address < own.address + own.bytes.max(1) as u64) {
+            recorder.hold(&memory);
+        }
+    }
+
+    /// Does `work` and gives what repeats it. Nothing in it may come from the host or be read by it, and what it computes
+    /// with must be in the same place the next time. Panics while something else is being recorded.
+    pub(crate) fn record(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
+        let before = gpu.recorder.borrow_mut().replace(Recorder::default());
+        assert!(before.is_none(), "record: other work is being recorded");
+        gpu.attempt(Driver::begin_capture);
+        work();
+        let graph = gpu.attempt(Driver::end_capture).flatten();
+        let recorder = gpu.recorder.borrow_mut().take().expect("it was put there");
+        let recording = Recording::new(gpu, recorder, graph);
+        recording.run_captured();
+        recording
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.kept.release(&self.driver);
     }
 }
 
 fn mebibytes(bytes: usize) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Device memory that goes back to its device when the last tensor lets go of it.
-pub(crate) struct Block {
-    address: Option<u64>,
-    bytes: usize,
-    gpu: Rc<Gpu>,
-}
-
-impl Block {
-    /// The address of a byte, for a kernel. On a device that has failed it means nothing, and no kernel sees it.
-    pub fn pointer(&self, offset: usize) -> Pointer {
-        self.address.map_or(Pointer::NULL, |address| Pointer(address + offset as u64))
-    }
-
-    /// Overwrites the bytes from `offset` on.
-    pub fn upload(&self, offset: usize, bytes: &[u8]) {
-        self.assert_inside(offset, bytes.len());
-        if let Some(address) = self.address {
-            self.gpu.attempt(|driver| driver.upload(address + offset as u64, bytes));
-        }
-    }
-
-    /// Reads the bytes from `offset` on. Panics on a device that has failed: who can go on asks [`Gpu::check`] before.
-    pub fn download(&self, offset: usize, bytes: &mut [u8]) {
-        self.assert_inside(offset, bytes.len());
-        if let Some(address) = self.address {
-            self.gpu.attempt(|driver| driver.download(address + offset as u64, bytes));
-        }
-        if let Err(error) = self.gpu.check() {
-            panic!("{error}");
-        }
-    }
-
-    /// Sets `bytes` bytes from `offset` on to zero.
-    pub fn set_zero(&self, offset: usize, bytes: usize) {
-        self.assert_inside(offset, bytes);
-        if let Some(address) = self.address {
-            self.gpu.attempt(|driver| driver.set_zero(address + offset as u64, bytes));
-        }
-    }
-
-    fn assert_inside(&self, offset: usize, bytes: usize) {
-        assert!(
-            offset + bytes <= self.bytes,
-            "bytes {offset}+{bytes} lie outside a block of {} bytes",
-            self.bytes
-        );
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        let Some(address) = self.address else { return };
-        self.gpu.driver.free(address, self.bytes);
-        self.gpu.in_use.set(self.gpu.in_use.get() - self.bytes);
-        if let Some(count) = self.gpu.owners.borrow_mut().get_mut(&self.bytes) {
-            *count -= 1;
-        }
-    }
 }

@@ -12,8 +12,7 @@ mod stacks;
 mod tests;
 mod worker;
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,8 +70,6 @@ impl Default for SimulatorOptions {
 pub(crate) struct Simulator {
     pool: rayon::ThreadPool,
     options: SimulatorOptions,
-    /// Blocks that were given back, by their exact size, so that each still ends at its guard.
-    kept: RefCell<BTreeMap<usize, Vec<usize>>>,
     /// `FILE:LINE` of every barrier that threads came to.
     barriers: Mutex<BTreeSet<String>>,
 }
@@ -89,7 +86,7 @@ impl Simulator {
                 message: format!("its threads could not be started: {error}"),
             })?;
         fault::install();
-        Ok(Simulator { pool, options, kept: RefCell::default(), barriers: Mutex::default() })
+        Ok(Simulator { pool, options, barriers: Mutex::default() })
     }
 
     pub fn threads(&self) -> usize {
@@ -98,27 +95,17 @@ impl Simulator {
 
     /// A block of memory full of NaN; its address.
     pub fn allocate(&self, bytes: usize) -> std::result::Result<u64, String> {
-        if let Some(address) = self.kept.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
-            memory::poison(address);
-            return Ok(address as u64);
-        }
         let address = memory::allocate(bytes, self.options.guard);
-        let address = address.or_else(|| {
-            self.release();
-            memory::allocate(bytes, self.options.guard)
-        });
         address.map(|address| address as u64).ok_or_else(|| "the host has no memory left".into())
     }
 
-    /// Keeps a block for the next of its size.
-    pub fn free(&self, address: u64, bytes: usize) {
-        self.kept.borrow_mut().entry(bytes).or_default().push(address as usize);
+    /// Fills a block with NaN.
+    pub fn poison(&self, address: u64) {
+        memory::poison(address as usize);
     }
 
-    /// Gives all kept blocks back to the system.
-    fn release(&self) {
-        let kept = std::mem::take(&mut *self.kept.borrow_mut());
-        kept.into_values().flatten().for_each(memory::free);
+    pub fn free(&self, address: u64) {
+        memory::free(address as usize);
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), String> {
@@ -212,12 +199,6 @@ impl Simulator {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        self.release();
-    }
 }
 
 /// The host's pointer to `bytes` bytes of a block.

@@ -1,0 +1,146 @@
+//! Device memory and who holds it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::{Driver, Gpu, Pointer};
+
+/// A stretch of device memory, given back when nobody holds it any more.
+pub(super) struct Memory {
+    pub address: u64,
+    pub bytes: usize,
+    gpu: Rc<Gpu>,
+}
+
+impl Memory {
+    /// Memory with unknown content; `None` where the device has failed.
+    pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Option<Rc<Memory>> {
+        let address = gpu.attempt(|driver| {
+            gpu.kept
+                .take(driver, bytes)
+                .map_err(|what| format!("{what}: {}", gpu.memory_report(bytes)))
+        })?;
+        gpu.in_use.set(gpu.in_use.get() + bytes);
+        gpu.peak.set(gpu.peak.get().max(gpu.in_use.get()));
+        *gpu.owners.borrow_mut().entry(bytes).or_default() += 1;
+        let memory = Rc::new(Memory { address, bytes, gpu: Rc::clone(gpu) });
+        gpu.live.borrow_mut().insert(address, Rc::downgrade(&memory));
+        Some(memory)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.gpu.live.borrow_mut().remove(&self.address);
+        self.gpu.kept.give_back(self.address, self.bytes);
+        self.gpu.in_use.set(self.gpu.in_use.get() - self.bytes);
+        if let Some(count) = self.gpu.owners.borrow_mut().get_mut(&self.bytes) {
+            *count -= 1;
+        }
+    }
+}
+
+/// Memory that nobody holds, by its exact size. To ask the driver would make the host wait. Everything is launched in one
+/// order, so that whoever gets a block comes after everybody who had it before.
+#[derive(Default)]
+pub(super) struct Kept(RefCell<BTreeMap<usize, Vec<u64>>>);
+
+impl Kept {
+    fn take(&self, driver: &Driver, bytes: usize) -> Result<u64, String> {
+        if let Some(address) = self.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
+            driver.refresh(address);
+            return Ok(address);
+        }
+        driver.allocate(bytes).or_else(|_| {
+            self.release(driver);
+            driver.allocate(bytes)
+        })
+    }
+
+    fn give_back(&self, address: u64, bytes: usize) {
+        self.0.borrow_mut().entry(bytes).or_default().push(address);
+    }
+
+    /// Gives everything back to the driver.
+    pub fn release(&self, driver: &Driver) {
+        let kept = std::mem::take(&mut *self.0.borrow_mut());
+        kept.into_values().flatten().for_each(|address| driver.free(address));
+    }
+}
+
+/// What tensors hold: memory, or nothing where the device had failed when it was asked for.
+pub(crate) struct Block {
+    memory: Option<Rc<Memory>>,
+    bytes: usize,
+    gpu: Rc<Gpu>,
+}
+
+impl Block {
+    /// A block with unknown content.
+    pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
+        let reused = gpu.recorder.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
+        let memory = reused.or_else(|| {
+            let memory = Memory::new(gpu, bytes)?;
+            if let Some(recorder) = &mut *gpu.recorder.borrow_mut() {
+                recorder.adopt(&memory);
+            }
+            Some(memory)
+        });
+        Rc::new(Block { memory, bytes, gpu: Rc::clone(gpu) })
+    }
+
+    /// The address of a byte, for a kernel. On a device that has failed it means nothing, and no kernel sees it.
+    pub fn pointer(&self, offset: usize) -> Pointer {
+        self.address(offset).map_or(Pointer::NULL, Pointer)
+    }
+
+    fn address(&self, offset: usize) -> Option<u64> {
+        self.memory.as_ref().map(|memory| memory.address + offset as u64)
+    }
+
+    /// Overwrites the bytes from `offset` on.
+    pub fn upload(&self, offset: usize, bytes: &[u8]) {
+        self.assert_inside(offset, bytes.len());
+        if let Some(address) = self.address(offset) {
+            self.gpu.upload(address, bytes);
+        }
+    }
+
+    /// Reads the bytes from `offset` on. Panics on a device that has failed: who can go on asks [`Gpu::check`] before.
+    pub fn download(&self, offset: usize, bytes: &mut [u8]) {
+        self.assert_inside(offset, bytes.len());
+        if let Some(address) = self.address(offset) {
+            self.gpu.download(address, bytes);
+        }
+        if let Err(error) = self.gpu.check() {
+            panic!("{error}");
+        }
+    }
+
+    /// Sets `bytes` bytes from `offset` on to zero.
+    pub fn set_zero(&self, offset: usize, bytes: usize) {
+        self.assert_inside(offset, bytes);
+        if let Some(address) = self.address(offset) {
+            self.gpu.set_zero(address, bytes);
+        }
+    }
+
+    fn assert_inside(&self, offset: usize, bytes: usize) {
+        assert!(
+            offset + bytes <= self.bytes,
+            "bytes {offset}+{bytes} lie outside a block of {} bytes",
+            self.bytes
+        );
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let (Some(recorder), Some(memory)) =
+            (&mut *self.gpu.recorder.borrow_mut(), self.memory.take())
+        {
+            recorder.give_back(memory);
+        }
+    }
+}
