@@ -4,7 +4,7 @@
 use super::rows::{Operand, Rows};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
-use crate::tensor::{Tensor, float_dispatch};
+use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// What a part has of every channel.
 const KINDS: usize = 3;
@@ -37,6 +37,7 @@ impl Moments {
 
     /// Panics unless they can be a tensor's.
     pub(super) fn check(&self, x: &Tensor) {
+        assert_alike("batch_norm", &[x, &self.parts]);
         let (rows, channels) = (self.rows, self.parts.shape().columns());
         assert!(
             x.shape().rows() == rows && x.shape().columns() == channels,
@@ -114,7 +115,7 @@ pub(crate) fn pieces_with_moments<T: Float>(
     });
 }
 
-/// The moments of `height` rows: twice over them, the second time around their own mean.
+/// The moments of `height` rows: twice over them, the second time from the cache and around their own mean.
 fn fill<T: Float>(x: &[T], pitch: usize, rows: Rows, height: usize, part: &mut [T]) {
     let wide = rows.columns * rows.fold;
     part.fill(T::ZERO);
@@ -144,8 +145,24 @@ vectorised! {
 vectorised! {
     /// The sums of `x - mean` and of its square.
     fn add_deviations[T: Float](x: &[T], pitch: usize, mean: &[T], sums: &mut [T], squares: &mut [T]) {
+        let width = mean.len();
+        let (sums, squares) = (&mut sums[..width], &mut squares[..width]);
+        let mut x = x;
+        // Four rows at a time, so that sums are stored as rarely.
+        while x.len() >= 3 * pitch + width {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|row| &x[row * pitch..][..width]);
+            for i in 0..width {
+                let (a, b, c, d) = (a[i] - mean[i], b[i] - mean[i], c[i] - mean[i], d[i] - mean[i]);
+                sums[i] += (a + b) + (c + d);
+                let first = multiply_add::<FUSED, T>(a, a, b * b);
+                let second = multiply_add::<FUSED, T>(c, c, d * d);
+                squares[i] += first + second;
+            }
+            x = &x[x.len().min(4 * pitch)..];
+        }
         for row in x.chunks(pitch) {
-            let width = row.len().min(mean.len());
+            let width = row.len().min(width);
+            let row = &row[..width];
             let (mean, sums, squares) = (&mean[..width], &mut sums[..width], &mut squares[..width]);
             for c in 0..width {
                 let deviation = row[c] - mean[c];
