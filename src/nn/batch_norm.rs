@@ -1,7 +1,9 @@
 //! Batch normalisation as a layer.
 
 use crate::nn::{Buffer, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
-use crate::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use crate::ops::batch_norm::{
+    BatchNormConfig, Moments, batch_norm_eval, batch_norm_train_of, moments,
+};
 use crate::tensor::Tensor;
 
 /// Normalises the channels of `[N, H, W, C]`: by the batch in training, else by running statistics. Features are the
@@ -32,14 +34,28 @@ impl BatchNorm2d {
         self.config.relu = true;
         self
     }
+
+    /// The forward pass in training, by the moments that the op before it took of `x`.
+    pub(crate) fn forward_of(&self, x: &Tensor, moments: &Moments, step: &Step) -> Tensor {
+        let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(step));
+        let [mean, variance] = self.running(step);
+        batch_norm_train_of(x, moments, &weight, &bias, &mean, &variance, self.config)
+    }
+
+    fn running(&self, step: &Step) -> [Tensor; 2] {
+        [&self.running_mean, &self.running_variance]
+            .map(|buffer| buffer.value(step.device(), step.dtype()))
+    }
 }
 
 impl Module for BatchNorm2d {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let norm = if step.is_training() { batch_norm_train } else { batch_norm_eval };
-        let [mean, variance] = [&self.running_mean, &self.running_variance]
-            .map(|buffer| buffer.value(step.device(), step.dtype()));
-        norm(x, &self.weight.value(step), &self.bias.value(step), &mean, &variance, self.config)
+        if step.is_training() {
+            return self.forward_of(x, &moments(x), step);
+        }
+        let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(step));
+        let [mean, variance] = self.running(step);
+        batch_norm_eval(x, &weight, &bias, &mean, &variance, self.config)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

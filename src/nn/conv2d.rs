@@ -1,8 +1,9 @@
 //! The convolutional layers.
 
 use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
-use crate::ops::conv2d::{Conv2dConfig, conv2d};
-use crate::ops::depthwise::depthwise_conv2d;
+use crate::ops::batch_norm::Moments;
+use crate::ops::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
+use crate::ops::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
 use crate::tensor::Tensor;
 
 /// A convolution of images `[N, H, W, C]` with square kernels. Features are the output channels.
@@ -36,6 +37,15 @@ impl Conv2d {
         let weight = init.uniform(shape, bound, features(fan_in), FileLayout::Convolution);
         let bias = has_bias.then(|| init.uniform([outputs], bound, features(1), FileLayout::Same));
         Conv2d { weight, bias, config }
+    }
+
+    /// The forward pass, and the moments of its output for the norm that follows.
+    pub(crate) fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
+        let bias = self.bias.as_ref().map(|bias| bias.value(step));
+        let fused = Fused { moments: true, ..Fused::default() };
+        let (y, moments) =
+            conv2d_fused(x, &self.weight.value(step), bias.as_ref(), self.config, fused);
+        (y, moments.expect("moments that were asked for"))
     }
 }
 
@@ -77,6 +87,13 @@ impl DepthwiseConv2d {
         let weight = init.uniform(shape, bound, features, FileLayout::Depthwise);
         let bias = has_bias.then(|| init.uniform([channels], bound, features, FileLayout::Same));
         DepthwiseConv2d { weight, bias, stride, padding }
+    }
+
+    /// The forward pass, and the moments of its output for the norm that follows.
+    pub(crate) fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
+        let bias = self.bias.as_ref().map(|bias| bias.value(step));
+        let weight = self.weight.value(step);
+        depthwise_conv2d_with_moments(x, &weight, bias.as_ref(), self.stride, self.padding)
     }
 }
 

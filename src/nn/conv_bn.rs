@@ -1,6 +1,7 @@
 //! Convolution, batch norm and activation as one layer, so that fusing them is this file's matter alone.
 
 use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, Init, Module, Step, Visitor};
+use crate::ops::batch_norm::Moments;
 use crate::tensor::Tensor;
 
 /// What follows the norm.
@@ -25,6 +26,13 @@ impl Convolution {
         match self {
             Convolution::Full(convolution) => convolution,
             Convolution::Depthwise(convolution) => convolution,
+        }
+    }
+
+    fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
+        match self {
+            Convolution::Full(convolution) => convolution.forward_with_moments(x, step),
+            Convolution::Depthwise(convolution) => convolution.forward_with_moments(x, step),
         }
     }
 }
@@ -81,7 +89,11 @@ impl ConvBn {
 
 impl Module for ConvBn {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.norm.forward(&self.convolution.as_module().forward(x, step), step)
+        if !step.is_training() {
+            return self.norm.forward(&self.convolution.as_module().forward(x, step), step);
+        }
+        let (y, moments) = self.convolution.forward_with_moments(x, step);
+        self.norm.forward_of(&y, &moments, step)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,16 +1,20 @@
 //! Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional ReLU in the same pass.
 
+mod affine;
+mod as_affine;
+mod launch;
+mod moments;
+mod rows;
+
+pub(crate) use self::affine::Affine;
+use self::affine::OfStatistics;
+pub use self::as_affine::batch_norm_affine;
+pub(crate) use self::moments::pieces_with_moments;
+pub use self::moments::{Moments, moments};
 use crate::device::Device;
-use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
-use crate::ops::no_kernel;
-use crate::tape::{Gradients, Slot, record};
+use crate::device::cpu::Float;
+use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
-
-/// Elements that one task works on. Part of the result's definition: another number gives other roundings.
-const PIECE: usize = 1 << 14;
-
-/// Narrower rows are taken several at a time.
-const WIDTH: usize = 128;
 
 /// How a batch is normalised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,12 +58,28 @@ pub fn batch_norm_train(
     running_variance: &Tensor,
     config: BatchNormConfig,
 ) -> Tensor {
+    batch_norm_train_of(x, &moments(x), weight, bias, running_mean, running_variance, config)
+}
+
+/// The same with the batch's moments from the op that made `x`, so that it need not be read for them. Panics where
+/// they are of another number of rows or channels.
+pub fn batch_norm_train_of(
+    x: &Tensor,
+    moments: &Moments,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_variance: &Tensor,
+    config: BatchNormConfig,
+) -> Tensor {
     check(&[x, weight, bias, running_mean, running_variance]);
+    moments.check(x);
+    if let Device::Gpu(gpu) = x.device() {
+        let running = [running_mean, running_variance];
+        return launch::train(gpu, [x, weight, bias], moments, running, config);
+    }
     float_dispatch!(x.dtype(), "batch_norm", T => {
-        let (mean, variance) = match x.device() {
-            Device::Gpu(_) => no_kernel("batch_norm"),
-            Device::Cpu(cpu) => statistics::<T>(cpu, x),
-        };
+        let (mean, variance) = moments.merge();
         update_running::<T>(running_mean, running_variance, &mean, &variance, x, config.momentum);
         normalise::<T>(x, weight, bias, &mean, &variance, config, true)
     })
@@ -75,11 +95,11 @@ pub fn batch_norm_eval(
     config: BatchNormConfig,
 ) -> Tensor {
     check(&[x, weight, bias, running_mean, running_variance]);
+    if let Device::Gpu(gpu) = x.device() {
+        return launch::eval(gpu, [x, weight, bias], [running_mean, running_variance], config);
+    }
     float_dispatch!(x.dtype(), "batch_norm", T => {
-        let (mean, variance) = match x.device() {
-            Device::Gpu(_) => no_kernel("batch_norm"),
-            Device::Cpu(_) => (running_mean.to_f64s(), running_variance.to_f64s()),
-        };
+        let (mean, variance) = (running_mean.to_f64s(), running_variance.to_f64s());
         normalise::<T>(x, weight, bias, &mean, &variance, config, false)
     })
 }
@@ -91,145 +111,6 @@ fn check(tensors: &[&Tensor]) {
         let fits = x.rank() > 0 && vector.shape() == [x.columns()].into();
         assert!(fits, "batch_norm: a vector of shape {} for an input {x}", vector.shape());
     }
-}
-
-/// How rows are taken: `fold` rows of `columns` elements at a time where nothing lies between them.
-#[derive(Clone, Copy)]
-struct Rows {
-    columns: usize,
-    fold: usize,
-    /// Folded rows in one task.
-    count: usize,
-}
-
-impl Rows {
-    fn of(tensors: &[&Tensor]) -> Self {
-        let columns = tensors[0].shape().columns().max(1);
-        let is_dense = tensors.iter().all(|tensor| tensor.is_contiguous());
-        let fold = if is_dense { WIDTH.div_ceil(columns) } else { 1 };
-        Rows { columns, fold, count: (PIECE / (columns * fold)).max(1) }
-    }
-
-    /// From one folded row to the next.
-    fn pitch(&self, tensor: &Tensor) -> usize {
-        if tensor.is_contiguous() { self.columns * self.fold } else { tensor.pitch() }
-    }
-
-    /// Number of tasks for `total` rows.
-    fn tasks(&self, total: usize) -> usize {
-        total.div_ceil(self.count * self.fold)
-    }
-
-    /// Rows in one of them.
-    fn height(&self, total: usize, task: usize) -> usize {
-        (total - task * self.count * self.fold).min(self.count * self.fold)
-    }
-
-    /// A value per column as a value per column of a folded row.
-    fn widen<T: Float>(&self, values: &[T]) -> Vec<T> {
-        values.repeat(self.fold)
-    }
-
-    /// Adds up the columns of a folded row that are one column.
-    fn narrow<T: Float>(&self, wide: &[T], sums: &mut [T]) {
-        for part in wide.chunks(self.columns) {
-            sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += *value);
-        }
-    }
-}
-
-/// A tensor's elements for a loop over its rows.
-struct Operand<'a, T> {
-    elements: &'a [T],
-    pitch: usize,
-    piece: usize,
-}
-
-impl<'a, T> Operand<'a, T> {
-    fn new(elements: &'a [T], tensor: &Tensor, rows: Rows) -> Self {
-        let pitch = rows.pitch(tensor);
-        Operand { elements, pitch, piece: rows.count * pitch }
-    }
-
-    /// The task's part of the elements.
-    fn part(&self, task: usize) -> &'a [T] {
-        &self.elements[task * self.piece..self.elements.len().min((task + 1) * self.piece)]
-    }
-}
-
-vectorised! {
-    /// `sums[c] += sum over rows of x[row * pitch + c]`.
-    fn add_rows[T: Float](x: &[T], pitch: usize, sums: &mut [T]) {
-        for row in x.chunks(pitch) {
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
-        }
-    }
-}
-
-vectorised! {
-    /// The sums of `x - mean` and of its square.
-    fn add_deviations[T: Float](x: &[T], pitch: usize, mean: &[T], sums: &mut [T], squares: &mut [T]) {
-        for row in x.chunks(pitch) {
-            let width = row.len().min(mean.len());
-            let (mean, sums, squares) = (&mean[..width], &mut sums[..width], &mut squares[..width]);
-            for c in 0..width {
-                let deviation = row[c] - mean[c];
-                sums[c] += deviation;
-                squares[c] = multiply_add::<FUSED, T>(deviation, deviation, squares[c]);
-            }
-        }
-    }
-}
-
-/// Mean and biased variance of every channel. Each task takes its rows twice, the second time from the cache, around
-/// their own mean; the tasks' results are merged in f64 (Chan, Golub and LeVeque 1979).
-fn statistics<T: Float>(cpu: &Cpu, x: &Tensor) -> (Vec<f64>, Vec<f64>) {
-    let rows = Rows::of(&[x]);
-    let (columns, wide) = (x.shape().columns(), rows.columns * rows.fold);
-    let values = x.read::<T>();
-    let (source, total) = (Operand::new(&values, x, rows), x.shape().rows());
-    let mut partial = vec![T::ZERO; rows.tasks(total) * 3 * columns];
-    cpu.pieces(&mut partial, 3 * columns, values.len(), |task, out| {
-        let own = source.part(task);
-        let (centre, moments) = out.split_at_mut(columns);
-        let (sums, squares) = moments.split_at_mut(columns);
-        let mut buffer = vec![T::ZERO; 2 * wide];
-        let (first, second) = buffer.split_at_mut(wide);
-        add_rows(own, source.pitch, first);
-        rows.narrow(first, centre);
-        let scale = T::from_f64(1.0 / rows.height(total, task) as f64);
-        centre.iter_mut().for_each(|centre| *centre = *centre * scale);
-        first.fill(T::ZERO);
-        add_deviations(own, source.pitch, &rows.widen(centre), first, second);
-        rows.narrow(first, sums);
-        rows.narrow(second, squares);
-    });
-    merge(&partial, columns, (0..rows.tasks(total)).map(|task| rows.height(total, task) as f64))
-}
-
-fn merge<T: Float>(
-    partial: &[T],
-    columns: usize,
-    heights: impl Iterator<Item = f64>,
-) -> (Vec<f64>, Vec<f64>) {
-    let (mut mean, mut squares, mut count) = (vec![0.0; columns], vec![0.0; columns], 0.0);
-    for (part, height) in partial.chunks(3 * columns.max(1)).zip(heights) {
-        let total = count + height;
-        for c in 0..columns {
-            let [centre, sum, square] = [0, 1, 2].map(|moment| part[moment * columns + c].to_f64());
-            let own_mean = centre + sum / height;
-            let delta = own_mean - mean[c];
-            squares[c] += square - sum * sum / height + delta * delta * count * height / total;
-            mean[c] += delta * height / total;
-        }
-        count = total;
-    }
-    squares.iter_mut().for_each(|square| *square = (*square / count).max(0.0));
-    // A maximum would hide what is not a number.
-    for (square, mean) in squares.iter_mut().zip(&mean) {
-        *square = if mean.is_finite() { *square } else { f64::NAN };
-    }
-    (mean, squares)
 }
 
 fn update_running<T: Float>(
@@ -254,41 +135,6 @@ fn update_running<T: Float>(
     }
 }
 
-/// What normalising needs of every channel: `y = (x - mean) scale + bias`.
-struct Affine<T> {
-    mean: Vec<T>,
-    scale: Vec<T>,
-    bias: Vec<T>,
-    relu: bool,
-}
-
-impl<T: Float> Affine<T> {
-    fn widen(&self, rows: Rows) -> Self {
-        let [mean, scale, bias] =
-            [&self.mean, &self.scale, &self.bias].map(|values| rows.widen(values));
-        Affine { mean, scale, bias, relu: self.relu }
-    }
-}
-
-vectorised! {
-    fn forward_rows[T: Float](x: &[T], x_pitch: usize, affine: &Affine<T>, y: &mut [T], y_pitch: usize) {
-        for (x, y) in x.chunks(x_pitch).zip(y.chunks_mut(y_pitch)) {
-            let width = x.len().min(y.len()).min(affine.mean.len());
-            let (x, y) = (&x[..width], &mut y[..width]);
-            let (mean, scale, bias) = (&affine.mean[..width], &affine.scale[..width], &affine.bias[..width]);
-            if affine.relu {
-                for c in 0..width {
-                    y[c] = multiply_add::<FUSED, T>(x[c] - mean[c], scale[c], bias[c]).at_least(T::ZERO);
-                }
-            } else {
-                for c in 0..width {
-                    y[c] = multiply_add::<FUSED, T>(x[c] - mean[c], scale[c], bias[c]);
-                }
-            }
-        }
-    }
-}
-
 fn normalise<T: Float>(
     x: &Tensor,
     weight: &Tensor,
@@ -298,7 +144,6 @@ fn normalise<T: Float>(
     config: BatchNormConfig,
     of_batch: bool,
 ) -> Tensor {
-    let y = x.empty_like(x.shape());
     let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + config.epsilon).sqrt()).collect();
     let affine = Affine {
         mean: mean.iter().map(|mean| T::from_f64(*mean)).collect(),
@@ -308,16 +153,7 @@ fn normalise<T: Float>(
         bias: bias.to_vec(),
         relu: config.relu,
     };
-    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
-    let rows = Rows::of(&[x]);
-    let wide = affine.widen(rows);
-    let values = x.read::<T>();
-    let source = Operand::new(&values, x, rows);
-    let y_pitch = if rows.fold > 1 { rows.pitch(x) } else { rows.columns };
-    cpu.pieces(&mut y.write::<T>(), rows.count * y_pitch, values.len(), |task, y| {
-        forward_rows(source.part(task), source.pitch, &wide, y, y_pitch);
-    });
-    drop(values);
+    let y = affine.apply(x);
     let saved = Saved { x: x.detach(), affine, inverse, of_batch };
     record(y, &[x, weight, bias], move |dy, gradients| backward(&saved, dy, gradients))
 }
@@ -332,105 +168,39 @@ struct Saved<T> {
     of_batch: bool,
 }
 
-/// The gradient before the ReLU.
-#[inline(always)]
-fn before_relu<const FUSED: bool, T: Float>(deviation: T, scale: T, bias: T, dy: T) -> T {
-    let y = multiply_add::<FUSED, T>(deviation, scale, bias);
-    if y > T::ZERO { dy } else { T::ZERO }
-}
-
-vectorised! {
-    /// The sums of `g` and of `g (x - mean)`, for `g` the gradient before the ReLU.
-    fn add_products[T: Float](
-        x: &[T], x_pitch: usize, dy: &[T], dy_pitch: usize, affine: &Affine<T>, sums: &mut [T], products: &mut [T],
-    ) {
-        for (x, dy) in x.chunks(x_pitch).zip(dy.chunks(dy_pitch)) {
-            let width = x.len().min(dy.len()).min(affine.mean.len());
-            let (x, dy, mean) = (&x[..width], &dy[..width], &affine.mean[..width]);
-            let (scale, bias) = (&affine.scale[..width], &affine.bias[..width]);
-            let (sums, products) = (&mut sums[..width], &mut products[..width]);
-            if affine.relu {
-                for c in 0..width {
-                    let deviation = x[c] - mean[c];
-                    let g = before_relu::<FUSED, T>(deviation, scale[c], bias[c], dy[c]);
-                    sums[c] += g;
-                    products[c] = multiply_add::<FUSED, T>(g, deviation, products[c]);
-                }
-            } else {
-                for c in 0..width {
-                    sums[c] += dy[c];
-                    products[c] = multiply_add::<FUSED, T>(dy[c], x[c] - mean[c], products[c]);
-                }
-            }
-        }
-    }
-}
-
-/// The input's gradient is `g scale + (x - mean) slope + constant`.
-struct InputGradient<T> {
-    slope: Vec<T>,
-    constant: Vec<T>,
-    of_batch: bool,
-    add: bool,
-}
-
-/// One element of the input's gradient.
-#[inline(always)]
-fn input_gradient_of<const FUSED: bool, const RELU: bool, const OF_BATCH: bool, T: Float>(
-    [dy, deviation, scale, bias, slope, constant]: [T; 6],
-) -> T {
-    let g = if RELU { before_relu::<FUSED, T>(deviation, scale, bias, dy) } else { dy };
-    if OF_BATCH {
-        multiply_add::<FUSED, T>(g, scale, multiply_add::<FUSED, T>(deviation, slope, constant))
-    } else {
-        g * scale
-    }
-}
-
-vectorised! {
-    fn input_gradient_rows[T: Float](
-        x: &[T], x_pitch: usize, dy: &[T], dy_pitch: usize, affine: &Affine<T>, input: &InputGradient<T>,
-        dx: &mut [T], dx_pitch: usize,
-    ) {
-        let rows = x.chunks(x_pitch).zip(dy.chunks(dy_pitch)).zip(dx.chunks_mut(dx_pitch));
-        for ((x, dy), dx) in rows {
-            let width = x.len().min(dy.len()).min(affine.mean.len());
-            let (x, dy, dx, mean) = (&x[..width], &dy[..width], &mut dx[..width], &affine.mean[..width]);
-            let (scale, bias) = (&affine.scale[..width], &affine.bias[..width]);
-            let (slope, constant) = (&input.slope[..width], &input.constant[..width]);
-            // A plain loop in each case: closures would be compiled without the vectors.
-            macro_rules! each {
-                ($relu:literal, $of_batch:literal, $assign:tt) => {
-                    for c in 0..width {
-                        dx[c] $assign input_gradient_of::<FUSED, $relu, $of_batch, T>(
-                            [dy[c], x[c] - mean[c], scale[c], bias[c], slope[c], constant[c]],
-                        );
-                    }
-                };
-            }
-            match (affine.relu, input.of_batch, input.add) {
-                (false, false, false) => each!(false, false, =),
-                (false, false, true) => each!(false, false, +=),
-                (false, true, false) => each!(false, true, =),
-                (false, true, true) => each!(false, true, +=),
-                (true, false, false) => each!(true, false, =),
-                (true, false, true) => each!(true, false, +=),
-                (true, true, false) => each!(true, true, =),
-                (true, true, true) => each!(true, true, +=),
-            }
-        }
-    }
-}
-
 fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) {
-    let (sums, products) = gradient_sums(saved, dy);
-    let dx = gradients.slot(0, &saved.x);
-    if let Some(slot) = dx {
-        input_gradient(saved, dy, &sums, &products, &slot);
+    let Saved { x, affine, inverse, of_batch } = saved;
+    let (sums, products) = affine.gradient_sums(x, dy);
+    if let Some(slot) = gradients.slot(0, x) {
+        let statistics = of_batch.then(|| of_statistics(saved, &sums, &products));
+        affine.input_gradient(x, dy, statistics.as_ref(), &slot);
     }
-    let like = saved.x.view(0, [saved.x.shape().columns()], saved.x.shape().columns());
-    let weight: Vec<f64> = products.iter().zip(&saved.inverse).map(|(p, i)| p * i).collect();
-    for (input, values) in [(1, &weight), (2, &sums)] {
+    let weight: Vec<f64> = products.iter().zip(inverse).map(|(p, i)| p * i).collect();
+    give_channels::<T>(gradients, x, [(1, &weight), (2, &sums)]);
+}
+
+/// What the mean and the variance pass on to the input.
+fn of_statistics<T: Float>(saved: &Saved<T>, sums: &[f64], products: &[f64]) -> OfStatistics<T> {
+    let count = saved.x.shape().rows() as f64;
+    let per_channel = |value: &dyn Fn(usize) -> f64| -> Vec<T> {
+        let scale = |c: usize| -saved.affine.scale[c].to_f64() / count;
+        (0..sums.len()).map(|c| T::from_f64(scale(c) * value(c))).collect()
+    };
+    OfStatistics {
+        slope: per_channel(&|c| products[c] * saved.inverse[c] * saved.inverse[c]),
+        constant: per_channel(&|c| sums[c]),
+    }
+}
+
+/// Stores or adds gradients of inputs `[C]`, each a number for every channel of `x`.
+pub(crate) fn give_channels<T: Float>(
+    gradients: &mut Gradients,
+    x: &Tensor,
+    values: [(usize, &[f64]); 2],
+) {
+    let columns = x.shape().columns();
+    let like = x.view(0, [columns], columns);
+    for (input, values) in values {
         if let Some(slot) = gradients.slot(input, &like) {
             let mut to = slot.tensor.write::<T>();
             for (to, value) in to.iter_mut().zip(values) {
@@ -439,62 +209,4 @@ fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) 
             }
         }
     }
-}
-
-/// Per channel, the sums over the batch of `g` and of `g (x - mean)`.
-fn gradient_sums<T: Float>(saved: &Saved<T>, dy: &Tensor) -> (Vec<f64>, Vec<f64>) {
-    let x = &saved.x;
-    let rows = Rows::of(&[x, dy]);
-    let (columns, wide) = (x.shape().columns(), rows.columns * rows.fold);
-    let affine = saved.affine.widen(rows);
-    let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
-    let (x_rows, dy_rows) = (Operand::new(&x_values, x, rows), Operand::new(&dy_values, dy, rows));
-    let mut partial = vec![T::ZERO; rows.tasks(x.shape().rows()) * 2 * columns];
-    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
-    cpu.pieces(&mut partial, 2 * columns, x_values.len(), |task, out| {
-        let mut buffer = vec![T::ZERO; 2 * wide];
-        let (first, second) = buffer.split_at_mut(wide);
-        let (x, dy) = (x_rows.part(task), dy_rows.part(task));
-        add_products(x, x_rows.pitch, dy, dy_rows.pitch, &affine, first, second);
-        let (sums, products) = out.split_at_mut(columns);
-        rows.narrow(first, sums);
-        rows.narrow(second, products);
-    });
-    let mut totals = vec![0.0; 2 * columns];
-    for part in partial.chunks(2 * columns.max(1)) {
-        totals.iter_mut().zip(part).for_each(|(total, value)| *total += value.to_f64());
-    }
-    let products = totals.split_off(columns);
-    (totals, products)
-}
-
-fn input_gradient<T: Float>(
-    saved: &Saved<T>,
-    dy: &Tensor,
-    sums: &[f64],
-    products: &[f64],
-    slot: &Slot,
-) {
-    let (x, dx) = (&saved.x, &slot.tensor);
-    let rows = Rows::of(&[x, dy, dx]);
-    let count = x.shape().rows() as f64;
-    let per_channel = |value: &dyn Fn(usize) -> f64| -> Vec<T> {
-        let scale = |c: usize| -saved.affine.scale[c].to_f64() / count;
-        (0..sums.len()).map(|c| T::from_f64(scale(c) * value(c))).collect()
-    };
-    let input = InputGradient {
-        slope: rows.widen(&per_channel(&|c| products[c] * saved.inverse[c] * saved.inverse[c])),
-        constant: rows.widen(&per_channel(&|c| sums[c])),
-        of_batch: saved.of_batch,
-        add: slot.add,
-    };
-    let affine = saved.affine.widen(rows);
-    let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
-    let (x_rows, dy_rows) = (Operand::new(&x_values, x, rows), Operand::new(&dy_values, dy, rows));
-    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
-    let dx_pitch = rows.pitch(dx);
-    cpu.pieces(&mut dx.write::<T>(), rows.count * dx_pitch, x_values.len(), |task, to| {
-        let (x, dy) = (x_rows.part(task), dy_rows.part(task));
-        input_gradient_rows(x, x_rows.pitch, dy, dy_rows.pitch, &affine, &input, to, dx_pitch);
-    });
 }

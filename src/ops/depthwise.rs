@@ -5,6 +5,7 @@ mod rows;
 use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
+use crate::ops::batch_norm::{Moments, pieces_with_moments};
 use crate::ops::conv2d::output_extent;
 use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
@@ -57,6 +58,11 @@ impl Geometry {
         self.out_height * self.out_width
     }
 
+    /// Output rows of one task of the forward pass; the last may have fewer.
+    fn task_rows(&self) -> usize {
+        PIXELS.div_ceil(self.out_width)
+    }
+
     fn forward_grid(&self) -> Grid {
         let Geometry { stride, padding, .. } = *self;
         let rows = Axis::forward(self.height, self.out_height, self.kernel_height, stride, padding);
@@ -87,6 +93,28 @@ pub fn depthwise_conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor {
+    checked(x, weight, bias, [stride, padding], false).0
+}
+
+/// [`depthwise_conv2d`] and the moments of its output's channels, taken on the way.
+pub fn depthwise_conv2d_with_moments(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> (Tensor, Moments) {
+    let (y, moments) = checked(x, weight, bias, [stride, padding], true);
+    (y, moments.expect("moments that were asked for"))
+}
+
+fn checked(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    [stride, padding]: [usize; 2],
+    with_moments: bool,
+) -> (Tensor, Option<Moments>) {
     let geometry = Geometry::of(x, weight, stride, padding);
     assert_alike("depthwise_conv2d", &[x, weight]);
     if let Some(bias) = bias {
@@ -98,30 +126,36 @@ pub fn depthwise_conv2d(
             geometry.channels
         );
     }
-    float_dispatch!(x.dtype(), "depthwise_conv2d", T => typed::<T>(x, weight, bias, geometry))
+    float_dispatch!(x.dtype(), "depthwise_conv2d", T => {
+        typed::<T>(x, weight, bias, with_moments, geometry)
+    })
 }
 
 fn typed<T: Float>(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
+    with_moments: bool,
     geometry: Geometry,
-) -> Tensor {
+) -> (Tensor, Option<Moments>) {
     let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
     let out = x.empty_like(shape);
+    let height = geometry.task_rows() * geometry.out_width;
+    let moments = with_moments.then(|| Moments::empty(&out, height));
     match x.device() {
         Device::Gpu(_) => no_kernel("depthwise"),
-        Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, &out, geometry),
+        Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, (&out, moments.as_ref()), geometry),
     }
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let (kept_x, kept_weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    record(out, &inputs, move |dy, gradients| match dy.device() {
+    let out = record(out, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(_) => no_kernel("depthwise"),
         Device::Cpu(cpu) => {
             backward::<T>(cpu, &kept_x, &kept_weight, dy, (gradients, has_bias), geometry)
         }
-    })
+    });
+    (out, moments)
 }
 
 fn forward<T: Float>(
@@ -129,7 +163,7 @@ fn forward<T: Float>(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    out: &Tensor,
+    (out, moments): (&Tensor, Option<&Moments>),
     geometry: Geometry,
 ) {
     let Geometry { channels, out_height, out_width, .. } = geometry;
@@ -139,8 +173,10 @@ fn forward<T: Float>(
     let (pitch, mut to) = (x.pitch(), out.write::<T>());
     let work = to.len() * geometry.kernel_height * geometry.kernel_width;
     let (grid, length) = (geometry.forward_grid(), out_width * channels);
-    let rows = PIXELS.div_ceil(out_width);
-    cpu.pieces(&mut to, rows * length, work, |task, to| {
+    let rows = geometry.task_rows();
+    let mut parts = moments.map(|moments| moments.parts().write::<T>());
+    let parts = (parts.as_deref_mut().unwrap_or_default(), channels);
+    pieces_with_moments(cpu, (&mut to[..], rows * length), parts, work, |task, to| {
         for (row, to) in (task * rows..).zip(to.chunks_mut(length)) {
             let x = &images[row / out_height * geometry.height * geometry.width * pitch..];
             grid.runs(row % out_height, (pitch, channels), |first, pixels, taps| {

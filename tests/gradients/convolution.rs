@@ -4,7 +4,7 @@ use alrao::ops::conv2d::{Conv2dConfig, conv2d};
 use alrao::ops::depthwise::depthwise_conv2d;
 use alrao::{DType, Device, DeviceKind, Tape, Tensor};
 
-use super::{Row, draw, objective, row};
+use super::{Row, draw, fused, objective, row};
 
 fn config(stride: usize, padding: usize, groups: usize) -> Conv2dConfig {
     Conv2dConfig { stride, padding, groups }
@@ -147,7 +147,8 @@ fn results(row: &Row, device: &Device, dtype: DType) -> Vec<Vec<f64>> {
 #[test]
 fn single_precision_agrees_with_double() {
     let device = Device::cpu();
-    for row in rows().into_iter().chain(large()) {
+    let all = [rows(), large(), fused::rows(), fused::large()];
+    for row in all.into_iter().flatten() {
         let run = |dtype| results(&row, &device, dtype);
         for (number, (single, double)) in run(DType::F32).iter().zip(run(DType::F64)).enumerate() {
             let largest = double.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
@@ -163,7 +164,7 @@ fn single_precision_agrees_with_double() {
 #[test]
 fn large_gradients_agree_with_a_difference() {
     let device = Device::cpu();
-    for row in large() {
+    for row in large().into_iter().chain(fused::large()) {
         let inputs: Vec<_> = (row.shapes.iter().enumerate())
             .map(|(number, shape)| draw(*shape, number as u64))
             .collect();
@@ -192,7 +193,7 @@ fn convolutions_do_not_depend_on_the_number_of_threads() {
     let device =
         |threads| Device::open_with_threads(DeviceKind::Cpu, Some(threads)).expect("a CPU");
     let (one, three) = (device(1), device(3));
-    for row in large() {
+    for row in large().into_iter().chain(fused::large()) {
         for dtype in [DType::F32, DType::F64] {
             let bits = |device: &Device| -> Vec<Vec<u64>> {
                 let results = results(&row, device, dtype);

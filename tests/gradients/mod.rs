@@ -5,6 +5,7 @@
 
 mod arithmetic;
 mod convolution;
+mod fused;
 mod head;
 mod sequence;
 mod vision;
@@ -37,7 +38,8 @@ fn draw(shape: Shape, number: u64) -> Vec<f64> {
 }
 
 fn table() -> Vec<Row> {
-    let families = [arithmetic::rows(), convolution::rows(), sequence::rows(), vision::rows()];
+    let families =
+        [arithmetic::rows(), convolution::rows(), fused::rows(), sequence::rows(), vision::rows()];
     families.into_iter().flatten().collect()
 }
 

@@ -2,6 +2,7 @@
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
+use super::output::Output;
 use super::products::{Cut, Part, add_to_tiles, in_blocks, sum_products};
 use super::walk::Channels;
 use super::weight_gradient::Operands;
@@ -75,20 +76,26 @@ fn by_image(
     }
 }
 
+/// Output rows of one task.
+pub(super) fn task_rows(geometry: Geometry) -> usize {
+    PIXELS.div_ceil(geometry.out_width)
+}
+
 /// One group's output.
 pub(super) fn convolve<T: Float>(
     cpu: &Cpu,
     geometry: Geometry,
     (x, from): (&[T], Channels),
     panels: &[T],
-    (out, columns): (&mut [T], Channels),
+    out: Output<T>,
     start: Start<T>,
 ) {
+    let columns = out.columns;
     let row_length = geometry.out_width * columns.pitch;
-    let rows = PIXELS.div_ceil(geometry.out_width);
+    let rows = task_rows(geometry);
     let work = geometry.images * geometry.out_pixels() * panels.len();
     let zeros = vec![T::ZERO; geometry.kernel_width * geometry.channels];
-    cpu.pieces(out, rows * row_length, work, |task, out| {
+    out.tasks(cpu, rows * row_length, work, |task, out| {
         let mut padded = PaddedRows::new(geometry, rows.min(geometry.out_height));
         let first = task * rows;
         let count = out.len().div_ceil(row_length);

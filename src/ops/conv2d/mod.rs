@@ -1,9 +1,9 @@
 //! Convolution of channels-last images.
 
-use crate::device::Device;
-use crate::ops::no_kernel;
 mod few_channels;
+mod fused;
 mod kernel;
+mod output;
 mod panels;
 mod pointwise;
 mod products;
@@ -12,10 +12,16 @@ mod weight_gradient;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
+use self::fused::input_backward;
+pub use self::fused::{Fused, InputAffine};
 use self::kernel::{OUTSIDE, Start};
+use self::output::Output;
 use self::walk::{Channels, Walk};
 use self::weight_gradient::{Operands, add_weight_gradient};
+use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
+use crate::ops::batch_norm::{Affine, Moments};
+use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
@@ -103,6 +109,17 @@ impl Geometry {
         self.out_height * self.out_width
     }
 
+    /// Output pixels of one task of the forward pass; the last may have fewer.
+    fn task_pixels(&self) -> usize {
+        if pointwise::fits(*self) {
+            pointwise::PIXELS
+        } else if few_channels::fits(*self) {
+            few_channels::task_rows(*self) * self.out_width
+        } else {
+            self.forward_walk().task_rows() * self.out_width
+        }
+    }
+
     /// The number of the pixel that an output pixel's tap reads; [`OUTSIDE`] in the padding.
     fn input_pixel(&self, image: usize, [p, q]: [usize; 2], [r, s]: [usize; 2]) -> usize {
         let Conv2dConfig { stride, padding, .. } = self.config;
@@ -167,6 +184,31 @@ impl Geometry {
 /// `x` is `[N, H, W, C]`, `weight` `[K, R, S, C / groups]`, `bias` `[K]`, the result `[N, P, Q, K]`. Panics where the
 /// shapes do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, config: Conv2dConfig) -> Tensor {
+    conv2d_fused(x, weight, bias, config, Fused::default()).0
+}
+
+/// [`conv2d`] and what it does besides; the output's moments where they are wanted. Gradients reach the scale and the
+/// shift of the input too.
+///
+/// ```
+/// use alrao::ops::conv2d::{Fused, InputAffine, conv2d_fused};
+/// use alrao::{Device, Tensor};
+/// let device = Device::cpu();
+/// let x = Tensor::from_slice(&device, [1, 1, 3, 1], &[1f32, 2.0, 3.0]);
+/// let weight = Tensor::from_slice(&device, [1, 1, 1, 1], &[10f32]);
+/// let [scale, shift] = [2.0, -4.0].map(|value| Tensor::from_slice(&device, [1], &[value as f32]));
+/// let input = Some(InputAffine { scale: &scale, shift: &shift, relu: true });
+/// let fused = Fused { input, ..Fused::default() };
+/// let (y, _) = conv2d_fused(&x, &weight, None, Default::default(), fused);
+/// assert_eq!(y.to_vec::<f32>(), [0.0, 0.0, 20.0]);
+/// ```
+pub fn conv2d_fused(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: Conv2dConfig,
+    fused: Fused,
+) -> (Tensor, Option<Moments>) {
     let geometry = Geometry::of(x, weight, config);
     let features = weight.shape()[0];
     assert_alike("conv2d", &[x, weight]);
@@ -178,31 +220,41 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, config: Conv2d
             bias.shape()
         );
     }
-    float_dispatch!(x.dtype(), "conv2d", T => conv2d_typed::<T>(x, weight, bias, geometry))
+    if let Some(input) = fused.input {
+        input.check(x);
+    }
+    float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry))
 }
 
-fn conv2d_typed<T: Float>(
+fn typed<T: Float>(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
+    fused: Fused,
     geometry: Geometry,
-) -> Tensor {
+) -> (Tensor, Option<Moments>) {
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
     let out = x.empty_like(shape);
+    let moments = fused.moments.then(|| Moments::empty(&out, geometry.task_pixels()));
+    let function = fused.input.map(|input| input.function::<T>());
     match x.device() {
         Device::Gpu(_) => no_kernel("conv2d"),
-        Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, &out, geometry),
+        Device::Cpu(cpu) => {
+            let read = function.as_ref().map_or_else(|| x.clone(), |function| function.apply(x));
+            forward::<T>(cpu, &read, weight, bias, (&out, moments.as_ref()), geometry);
+        }
     }
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
-    let (kept_x, kept_weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    record(out, &inputs, move |dy, gradients| match dy.device() {
+    inputs.extend(fused.input.iter().flat_map(|input| [input.scale, input.shift]));
+    let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
+    let saved = Saved { x, weight, has_bias, function };
+    let out = record(out, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(_) => no_kernel("conv2d"),
-        Device::Cpu(cpu) => {
-            backward::<T>(cpu, &kept_x, &kept_weight, dy, (gradients, has_bias), geometry)
-        }
-    })
+        Device::Cpu(cpu) => backward::<T>(cpu, &saved, dy, gradients, geometry),
+    });
+    (out, moments)
 }
 
 fn forward<T: Float>(
@@ -210,15 +262,17 @@ fn forward<T: Float>(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    out: &Tensor,
+    (out, moments): (&Tensor, Option<&Moments>),
     geometry: Geometry,
 ) {
     let Geometry { channels, features, .. } = geometry;
     let (images, weights) = (x.read::<T>(), weight.read::<T>());
     let bias = bias.map(|bias| bias.read::<T>());
     let (bias, mut to) = (bias.as_deref(), out.write::<T>());
+    let mut parts = moments.map(|moments| moments.parts().write::<T>());
     let walk = geometry.forward_walk();
-    for group in 0..geometry.config.groups {
+    let groups = geometry.config.groups;
+    for group in 0..groups {
         let own = group * features * geometry.depth()..(group + 1) * features * geometry.depth();
         let panels = panels::by_feature(cpu, geometry, &weights[own]);
         let start = match bias {
@@ -227,7 +281,10 @@ fn forward<T: Float>(
         };
         let source = Channels { pitch: x.pitch(), column: group * channels, width: channels };
         let columns = Channels { pitch: out.pitch(), column: group * features, width: features };
-        let (source, to) = ((&images[..], source), (&mut to[..], columns));
+        // The last group completes the pixels.
+        let parts = parts.as_deref_mut().filter(|_| group + 1 == groups).unwrap_or_default();
+        let to = Output { elements: &mut to[..], columns, moments: parts };
+        let source = (&images[..], source);
         if pointwise::fits(geometry) {
             pointwise::multiply(cpu, source, &panels, to, start);
         } else if few_channels::fits(geometry) {
@@ -238,19 +295,37 @@ fn forward<T: Float>(
     }
 }
 
+/// What the way back needs.
+struct Saved<T> {
+    x: Tensor,
+    weight: Tensor,
+    has_bias: bool,
+    /// Of the input; what it gives is computed again.
+    function: Option<Affine<T>>,
+}
+
 fn backward<T: Float>(
     cpu: &Cpu,
-    x: &Tensor,
-    weight: &Tensor,
+    saved: &Saved<T>,
     dy: &Tensor,
-    (gradients, has_bias): (&mut Gradients, bool),
+    gradients: &mut Gradients,
     geometry: Geometry,
 ) {
-    if let Some(slot) = gradients.slot(0, x) {
+    let Saved { x, weight, has_bias, function } = saved;
+    if let Some(function) = function {
+        let scale = 2 + usize::from(*has_bias);
+        if [0, scale, scale + 1].into_iter().any(|input| gradients.wants(input)) {
+            let gradient = x.empty_like(x.shape());
+            let slot = Slot { tensor: gradient.clone(), add: false };
+            input_gradient::<T>(cpu, weight, dy, &slot, geometry);
+            input_backward(function, x, &gradient, gradients, scale);
+        }
+    } else if let Some(slot) = gradients.slot(0, x) {
         input_gradient::<T>(cpu, weight, dy, &slot, geometry);
     }
     let dy_values = dy.read::<T>();
     if let Some(dw) = gradients.sum_slot(1, weight) {
+        let x = function.as_ref().map_or_else(|| x.clone(), |function| function.apply(x));
         let (images, mut dw) = (x.read::<T>(), dw.write::<T>());
         let Geometry { channels, features, .. } = geometry;
         let pieces = dw.chunks_mut((features * geometry.depth()).max(1));
@@ -268,7 +343,7 @@ fn backward<T: Float>(
             }
         }
     }
-    if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
+    if *has_bias && let Some(db) = gradients.sum_slot(2, dy) {
         add_column_sums(cpu, &dy_values, dy.pitch(), &mut db.write::<T>());
     }
 }
@@ -293,7 +368,8 @@ fn input_gradient<T: Float>(
             let source = Channels { pitch: dy.pitch(), column: group * features, width: features };
             let pitch = slot.tensor.pitch();
             let columns = Channels { pitch, column: group * channels, width: channels };
-            let (source, to) = ((&dy_values[..], source), (&mut dx[..], columns));
+            let (elements, moments) = (&mut dx[..], &mut [][..]);
+            let (source, to) = ((&dy_values[..], source), Output { elements, columns, moments });
             if pointwise::fits(geometry) {
                 pointwise::multiply(cpu, source, &panels, to, start);
             } else {

@@ -2,13 +2,14 @@
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
+use super::output::Output;
 use super::products::{Cut, Part, add_to_tiles, in_blocks, sum_products};
 use super::walk::Channels;
 use super::weight_gradient::Operands;
 use crate::device::cpu::{Cpu, Float};
 
 /// Pixels of a task.
-const PIXELS: usize = 256;
+pub(super) const PIXELS: usize = 256;
 
 /// Pixels that all panels of weights meet before the next ones: they stay in the nearest caches.
 const NEAR: usize = 64;
@@ -28,15 +29,16 @@ pub(super) fn multiply<T: Float>(
     cpu: &Cpu,
     (source, channels): (&[T], Channels),
     panels: &[T],
-    (out, columns): (&mut [T], Channels),
+    out: Output<T>,
     start: Start<T>,
 ) {
     let depth = channels.width;
     let zeros = vec![T::ZERO; depth];
-    let work = out.len() / columns.pitch * panels.len();
+    let columns = out.columns;
+    let work = out.elements.len() / columns.pitch * panels.len();
     let is_writing = columns.width > 2 * depth;
     let near = if panels.len() <= NEAR_WEIGHTS { ROWS } else { NEAR };
-    cpu.pieces(out, PIXELS * columns.pitch, work, |task, out| {
+    out.tasks(cpu, PIXELS * columns.pitch, work, |task, out| {
         let (mut rest, mut first_pixel) = (out, task * PIXELS);
         while !rest.is_empty() {
             let length = (near * columns.pitch).min(rest.len());

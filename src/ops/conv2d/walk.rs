@@ -1,6 +1,7 @@
 //! Sums over taps at every pixel of a grid: the forward pass, and the gradient of the input.
 
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
+use super::output::Output;
 use crate::device::cpu::{Cpu, Float};
 
 /// Output pixels a task computes, if an image has so many.
@@ -49,7 +50,7 @@ impl Walk {
     }
 
     /// Output rows of one task, a whole number of images where tiles go over images.
-    fn task_rows(&self) -> usize {
+    pub fn task_rows(&self) -> usize {
         let [height, width] = self.out_size;
         let images = PIXELS.div_ceil(height * width);
         if self.is_narrow() {
@@ -67,15 +68,17 @@ impl Walk {
         cpu: &Cpu,
         (source, channels): (&[T], Channels),
         panels: &[T],
-        (out, columns): (&mut [T], Channels),
+        out: Output<T>,
         start: Start<T>,
     ) {
+        let columns = out.columns;
         let rows = self.task_rows();
         let row_length = self.out_size[1] * columns.pitch;
         let panel = self.taps.len() * channels.width * COLUMNS;
-        let work = out.len() / columns.pitch * panel.max(1) * columns.width.div_ceil(COLUMNS);
+        let work =
+            out.elements.len() / columns.pitch * panel.max(1) * columns.width.div_ceil(COLUMNS);
         let zeros = vec![T::ZERO; channels.width];
-        cpu.pieces(out, rows * row_length, work, |task, out| {
+        out.tasks(cpu, rows * row_length, work, |task, out| {
             let pixels = self.pixels(task * rows, out.len().div_ceil(row_length), columns);
             let (tiles, taps) = self.tiles(&pixels, channels);
             for (index, first) in (0..columns.width).step_by(COLUMNS).enumerate() {

@@ -1,0 +1,288 @@
+//! The launches of `kernels/batch_norm.cu`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BatchNormConfig, Moments};
+use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::tape::{Gradients, record};
+use crate::tensor::Tensor;
+
+/// Threads of a block.
+const THREADS: usize = 256;
+
+/// Threads of a block beside each other, at most: with 16 bytes each, 512 bytes of a row.
+const MOST_COLUMNS: usize = 32;
+
+/// Blocks that keep a GPU busy: four on each of an H100's 132 multiprocessors.
+const WANTED_BLOCKS: usize = 4 * 132;
+
+/// Rows that a thread takes at the least.
+const LEAST_ROWS: usize = 4;
+
+/// Channels of a block that finishes sums, a warp each.
+const FINISHED_CHANNELS: usize = THREADS / 32;
+
+const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
+
+/// `BatchNormShape`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Shape {
+    rows: u64,
+    rows_of_part: u64,
+    x_pitch: u64,
+    y_pitch: u64,
+    dx_pitch: u64,
+    channels: u32,
+    columns: u32,
+    relu: u32,
+    add: u32,
+    of_batch: u32,
+    unused: u32,
+}
+
+/// `BatchNormFinish`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Finish {
+    rows: f64,
+    rows_of_part: f64,
+    momentum: f64,
+    epsilon: f64,
+    channels: u32,
+    parts: u32,
+}
+
+/// How a tensor's rows are cut into parts, and its channels into vectors.
+struct Tiling {
+    /// Channels of a thread.
+    vector: usize,
+    columns: usize,
+    rows_of_part: usize,
+    grid: [u32; 3],
+}
+
+impl Tiling {
+    /// `pointers` and `tensors` are all that is read and written in vectors.
+    fn of(tensors: &[&Tensor], pointers: &[Pointer]) -> Self {
+        let (channels, rows) = (tensors[0].shape().columns(), tensors[0].shape().rows());
+        let is_whole = channels.is_multiple_of(4)
+            && tensors.iter().all(|tensor| tensor.pitch().is_multiple_of(4))
+            && pointers.iter().all(|pointer| pointer.0.is_multiple_of(16));
+        let vector = if is_whole { 4 } else { 1 };
+        let groups = channels.div_ceil(vector);
+        let columns = groups.next_power_of_two().min(MOST_COLUMNS);
+        let across = groups.div_ceil(columns);
+        let most_parts = rows.div_ceil(LEAST_ROWS * THREADS / columns).max(1);
+        let parts = (WANTED_BLOCKS / across.max(1)).clamp(1, most_parts);
+        let rows_of_part = rows.div_ceil(parts).max(1);
+        let grid = [across as u32, rows.div_ceil(rows_of_part) as u32, 1];
+        Tiling { vector, columns, rows_of_part, grid }
+    }
+
+    fn shape(&self, x: &Tensor) -> Shape {
+        Shape {
+            rows: x.shape().rows() as u64,
+            rows_of_part: self.rows_of_part as u64,
+            x_pitch: x.pitch() as u64,
+            y_pitch: 0,
+            dx_pitch: 0,
+            channels: x.shape().columns() as u32,
+            columns: self.columns as u32,
+            relu: 0,
+            add: 0,
+            of_batch: 0,
+            unused: 0,
+        }
+    }
+
+    /// One of two kernels, the first in vectors.
+    fn kernel<'a>(&self, names: [&'a str; 2]) -> &'a str {
+        if self.vector == 4 { names[0] } else { names[1] }
+    }
+}
+
+impl Finish {
+    fn new(x: &Tensor, rows_of_part: usize, parts: usize, config: &BatchNormConfig) -> Self {
+        Finish {
+            rows: x.shape().rows() as f64,
+            rows_of_part: rows_of_part as f64,
+            momentum: config.momentum,
+            epsilon: config.epsilon,
+            channels: x.shape().columns() as u32,
+            parts: parts as u32,
+        }
+    }
+
+    /// Blocks of a warp a channel.
+    fn grid(&self) -> [u32; 3] {
+        [self.channels.div_ceil(FINISHED_CHANNELS as u32), 1, 1]
+    }
+}
+
+/// The moments of a tensor `[.., C]`.
+pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
+    let from = x.pointer();
+    let tiling = Tiling::of(&[x], &[from]);
+    let moments = Moments::empty(x, tiling.rows_of_part);
+    let kernel = tiling.kernel(["batch_norm_statistics_x4_f32", "batch_norm_statistics_x1_f32"]);
+    let (to, shape) = (moments.parts().pointer(), tiling.shape(x));
+    gpu.launch(kernel, tiling.grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    moments
+}
+
+/// What the way back needs beside the input.
+struct Saved {
+    x: Tensor,
+    /// `[3, C]`: mean, scale and bias.
+    affine: Tensor,
+    /// F64 `[C]`: `1 / sqrt(variance + epsilon)`.
+    inverse: Tensor,
+    config: BatchNormConfig,
+    of_batch: bool,
+}
+
+impl Saved {
+    fn new(x: &Tensor, config: BatchNormConfig, of_batch: bool) -> Self {
+        let channels = x.shape().columns();
+        Saved {
+            x: x.detach(),
+            affine: x.empty_like([3, channels]),
+            inverse: Tensor::empty(x.device(), [channels], DType::F64),
+            config,
+            of_batch,
+        }
+    }
+
+    /// The output, on the tape.
+    fn apply(self, gpu: &Gpu, inputs: [&Tensor; 3]) -> Tensor {
+        let y = self.x.empty_like(self.x.shape());
+        let pointers = [self.x.pointer(), self.affine.pointer(), y.pointer()];
+        let tiling = Tiling::of(&[&self.x, &y], &pointers);
+        let shape = Shape {
+            y_pitch: y.pitch() as u64,
+            relu: u32::from(self.config.relu),
+            ..tiling.shape(&self.x)
+        };
+        let kernel = tiling.kernel(["batch_norm_apply_x4_f32", "batch_norm_apply_x1_f32"]);
+        let [x, affine, to] = &pointers;
+        gpu.launch(kernel, tiling.grid, BLOCK, &[x, affine, to, &Parameters(&shape)]);
+        record(y, &inputs, move |dy, gradients| self.backward(dy, gradients))
+    }
+
+    fn backward(&self, dy: &Tensor, gradients: &mut Gradients) {
+        let crate::device::Device::Gpu(gpu) = dy.device() else {
+            panic!("batch_norm: a gradient on the CPU for an output on {}", self.x.device().name())
+        };
+        let channels = self.x.shape().columns();
+        let (x, from, affine) = (self.x.pointer(), dy.pointer(), self.affine.pointer());
+        let tiling = Tiling::of(&[&self.x, dy], &[x, from, affine]);
+        let shape = Shape {
+            y_pitch: dy.pitch() as u64,
+            relu: u32::from(self.config.relu),
+            of_batch: u32::from(self.of_batch),
+            ..tiling.shape(&self.x)
+        };
+        let parts = tiling.grid[1] as usize;
+        let partial = self.x.empty_like([parts, 2, channels]);
+        let kernel = tiling.kernel(["batch_norm_sums_x4_f32", "batch_norm_sums_x1_f32"]);
+        let to = partial.pointer();
+        gpu.launch(kernel, tiling.grid, BLOCK, &[&x, &from, &affine, &to, &Parameters(&shape)]);
+
+        let slopes = self.x.empty_like([2, channels]);
+        let like = self.x.view(0, [channels], channels);
+        let [weight, bias] = [1, 2].map(|input| gradients.slot(input, &like));
+        let pointer = |slot: &Option<crate::tape::Slot>| {
+            slot.as_ref().map_or(Pointer::NULL, |slot| slot.tensor.pointer())
+        };
+        let add = [&weight, &bias].map(|slot| slot.as_ref().is_some_and(|slot| slot.add));
+        let add = u32::from(add[0]) | u32::from(add[1]) << 1;
+        let finish = Finish::new(&self.x, tiling.rows_of_part, parts, &self.config);
+        let (inverse, slope) = (self.inverse.pointer(), slopes.pointer());
+        gpu.launch(
+            "batch_norm_gradients_f32",
+            finish.grid(),
+            BLOCK,
+            &[
+                &to,
+                &affine,
+                &inverse,
+                &pointer(&weight),
+                &pointer(&bias),
+                &slope,
+                &Parameters(&finish),
+                &add,
+            ],
+        );
+        if let Some(slot) = gradients.slot(0, &self.x) {
+            let dx = slot.tensor.pointer();
+            let tiling = Tiling::of(&[&self.x, dy, &slot.tensor], &[x, from, affine, slope, dx]);
+            let shape = Shape {
+                dx_pitch: slot.tensor.pitch() as u64,
+                add: u32::from(slot.add),
+                rows_of_part: tiling.rows_of_part as u64,
+                columns: tiling.columns as u32,
+                ..shape
+            };
+            let names = ["batch_norm_input_gradient_x4_f32", "batch_norm_input_gradient_x1_f32"];
+            let arguments: &[&dyn crate::device::gpu::Argument] =
+                &[&x, &from, &affine, &slope, &dx, &Parameters(&shape)];
+            gpu.launch(tiling.kernel(names), tiling.grid, BLOCK, arguments);
+        }
+    }
+}
+
+/// See [`super::batch_norm_train_of`].
+pub(super) fn train(
+    gpu: &Gpu,
+    [x, weight, bias]: [&Tensor; 3],
+    moments: &Moments,
+    [running_mean, running_variance]: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    let saved = Saved::new(x, config, true);
+    let finish = Finish::new(x, moments.height(), moments.parts().shape()[0], &config);
+    gpu.launch(
+        "batch_norm_finish_f32",
+        finish.grid(),
+        BLOCK,
+        &[
+            &moments.parts().pointer(),
+            &weight.pointer(),
+            &bias.pointer(),
+            &running_mean.pointer(),
+            &running_variance.pointer(),
+            &saved.affine.pointer(),
+            &saved.inverse.pointer(),
+            &Parameters(&finish),
+        ],
+    );
+    saved.apply(gpu, [x, weight, bias])
+}
+
+/// See [`super::batch_norm_eval`].
+pub(super) fn eval(
+    gpu: &Gpu,
+    [x, weight, bias]: [&Tensor; 3],
+    [running_mean, running_variance]: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    let saved = Saved::new(x, config, false);
+    let finish = Finish::new(x, 1, 0, &config);
+    gpu.launch(
+        "batch_norm_running_f32",
+        [finish.channels.div_ceil(THREADS as u32), 1, 1],
+        BLOCK,
+        &[
+            &running_mean.pointer(),
+            &running_variance.pointer(),
+            &weight.pointer(),
+            &bias.pointer(),
+            &saved.affine.pointer(),
+            &saved.inverse.pointer(),
+            &Parameters(&finish),
+        ],
+    );
+    saved.apply(gpu, [x, weight, bias])
+}

@@ -1,0 +1,27 @@
+//! Where a group's output goes.
+
+use super::walk::Channels;
+use crate::device::cpu::{Cpu, Float};
+use crate::ops::batch_norm::pieces_with_moments;
+
+/// Some channels of images, and the parts of all channels' moments, one part for each task, where these tasks
+/// complete the pixels and somebody wants them; else none.
+pub(super) struct Output<'a, T> {
+    pub elements: &'a mut [T],
+    pub columns: Channels,
+    pub moments: &'a mut [T],
+}
+
+impl<T: Float> Output<'_, T> {
+    /// Runs `body(task's number, its pixels)` for tasks of `length` elements.
+    pub fn tasks(
+        self,
+        cpu: &Cpu,
+        length: usize,
+        work: usize,
+        body: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let parts = (self.moments, self.columns.pitch);
+        pieces_with_moments(cpu, (self.elements, length), parts, work, body);
+    }
+}
