@@ -1,5 +1,6 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod batch_norm;
 mod mutation;
 mod optimizer;
 mod pool;

@@ -1,0 +1,86 @@
+//! Batch norm, in training and by running statistics.
+
+use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use alrao::{DType, Device, Tape, Tensor};
+
+use super::{Case, Outputs, draw, drawn};
+
+#[derive(Clone, Copy)]
+struct Norm {
+    /// Of the whole tensor; the norm sees its last `channels`.
+    shape: [usize; 4],
+    channels: usize,
+    relu: bool,
+    training: bool,
+    /// Added to every element.
+    offset: f64,
+    /// Puts a NaN into the first channel.
+    not_finite: bool,
+}
+
+const USUAL: Norm = Norm {
+    shape: [2, 5, 7, 12],
+    channels: 12,
+    relu: true,
+    training: true,
+    offset: 0.0,
+    not_finite: false,
+};
+
+fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
+    let Norm { shape, channels, relu, training, offset, not_finite } = norm;
+    let mut values = draw(shape.iter().product(), 0);
+    values.iter_mut().for_each(|value| *value = f64::from((*value + offset) as f32));
+    if let (true, Some(first)) = (not_finite, values.get_mut(shape[3] - channels)) {
+        *first = f64::NAN;
+    }
+    let tape = Tape::new();
+    let whole = tape.watch(&Tensor::from_f64s(device, shape, dtype, &values));
+    let x = whole.slice(3, shape[3] - channels, channels);
+    let vector = |number: u64| {
+        let values: Vec<f64> = draw(channels, number).iter().map(|value| value + 1.0).collect();
+        Tensor::from_f64s(device, [channels], dtype, &values)
+    };
+    let (weight, bias) = (tape.watch(&vector(1)), tape.watch(&drawn(device, &[channels], dtype, 2)));
+    let (mean, variance) = (drawn(device, &[channels], dtype, 3), vector(4));
+    let config = BatchNormConfig { relu, ..BatchNormConfig::default() };
+    let apply = if training { batch_norm_train } else { batch_norm_eval };
+    let first = apply(&x, &weight, &bias, &mean, &variance, config);
+    // Again on the same input, so that every gradient is added to once.
+    let second = apply(&x, &weight, &bias, &mean, &variance, config);
+    let loss = [(&first, 5), (&second, 6)]
+        .map(|(y, number)| y.mul(&drawn(device, y.shape().extents(), dtype, number)).sum());
+    tape.backward(&loss[0].add(&loss[1]));
+    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    vec![
+        ("y", first.to_f64s()),
+        ("running mean", mean.to_f64s()),
+        ("running variance", variance.to_f64s()),
+        ("dx", gradient(&whole)),
+        ("dweight", gradient(&weight)),
+        ("dbias", gradient(&bias)),
+    ]
+}
+
+pub fn cases() -> Vec<Case> {
+    let norms = [
+        ("", USUAL),
+        (" without ReLU", Norm { relu: false, ..USUAL }),
+        (" by running statistics", Norm { training: false, ..USUAL }),
+        (" by running statistics without ReLU", Norm { training: false, relu: false, ..USUAL }),
+        (" of one channel", Norm { shape: [3, 4, 4, 1], channels: 1, ..USUAL }),
+        (" of three", Norm { shape: [1, 9, 9, 3], channels: 3, ..USUAL }),
+        (" of some of the channels", Norm { shape: [2, 5, 5, 24], channels: 16, ..USUAL }),
+        (" of 7 of 9", Norm { shape: [2, 5, 5, 9], channels: 7, ..USUAL }),
+        (" of 130", Norm { shape: [2, 3, 5, 130], channels: 130, ..USUAL }),
+        (" of 260", Norm { shape: [1, 3, 5, 260], channels: 260, ..USUAL }),
+        (" of many rows", Norm { shape: [8, 33, 31, 8], channels: 8, ..USUAL }),
+        (" of one row", Norm { shape: [1, 1, 1, 8], channels: 8, relu: false, ..USUAL }),
+        (" far from zero", Norm { shape: [4, 17, 16, 4], channels: 4, offset: 16.0, ..USUAL }),
+        (" of what is not finite", Norm { not_finite: true, ..USUAL }),
+    ];
+    let case = |(name, norm): (&str, Norm)| {
+        Case::new(format!("batch_norm{name}"), 4000, move |device, dtype| run(device, dtype, norm))
+    };
+    norms.into_iter().map(case).collect()
+}
