@@ -1,6 +1,8 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod elementwise;
 mod optimizer;
+mod reduce;
 
 use std::collections::BTreeSet;
 
@@ -33,9 +35,7 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [
-        optimizer::cases(), //
-    ];
+    let families = [elementwise::cases(), optimizer::cases(), reduce::cases()];
     families.into_iter().flatten().collect()
 }
 
