@@ -1,9 +1,12 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
 mod batch_norm;
+mod elementwise;
 mod mutation;
 mod optimizer;
 mod pool;
+mod reduce;
+mod switch;
 
 use std::collections::BTreeSet;
 
@@ -36,8 +39,15 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [optimizer::cases(), pool::cases()];
-    families.into_iter().flatten().collect()
+    let families: &[fn() -> Vec<Case>] = &[
+        batch_norm::cases,
+        elementwise::cases,
+        optimizer::cases,
+        pool::cases,
+        reduce::cases,
+        switch::cases,
+    ];
+    families.iter().flat_map(|family| family()).collect()
 }
 
 /// The part of a case's name that `ALRAO_CASES` asks for: for work on one kernel.
