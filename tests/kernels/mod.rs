@@ -1,5 +1,6 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod matmul;
 mod optimizer;
 
 use std::collections::BTreeSet;
@@ -33,9 +34,7 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [
-        optimizer::cases(), //
-    ];
+    let families = [matmul::cases(), optimizer::cases()];
     families.into_iter().flatten().collect()
 }
 
