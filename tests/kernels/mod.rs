@@ -1,5 +1,6 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod matmul;
 mod optimizer;
 mod switch;
 
@@ -34,7 +35,7 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [optimizer::cases(), switch::cases()];
+    let families = [matmul::cases(), optimizer::cases(), switch::cases()];
     families.into_iter().flatten().collect()
 }
 
