@@ -59,12 +59,6 @@ impl Tensor {
         tensor
     }
 
-    /// A tensor with every element `value`.
-    pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
-        let shape = shape.into();
-        Tensor::from_f64s(device, shape, dtype, &vec![value; shape.elements()])
-    }
-
     /// A tensor with the given elements, in row-major order. Panics where their number is not the shape's.
     pub fn from_slice<T: Element>(
         device: &Device,
@@ -368,12 +362,9 @@ pub(crate) fn assert_alike(op: &str, tensors: &[&Tensor]) {
 
 /// A tensor's elements in one dense slice, copied only where rows have gaps.
 pub(crate) fn dense<T: Float>(tensor: &Tensor) -> std::borrow::Cow<'_, Tensor> {
+    tensor.assert_holds::<T>();
     match tensor.is_contiguous() {
         true => std::borrow::Cow::Borrowed(tensor),
-        false => {
-            let copy = tensor.empty_like(tensor.shape());
-            copy.copy_from_slice(&tensor.to_vec::<T>());
-            std::borrow::Cow::Owned(copy)
-        }
+        false => std::borrow::Cow::Owned(tensor.copy()),
     }
 }

@@ -1,9 +1,9 @@
 //! Element-wise functions of one tensor, of two with broadcasting, and copies.
 
+mod launch;
+
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
-use crate::device::{DType, Device};
-use crate::ops::no_kernel;
-use crate::ops::reduce;
+use crate::device::{DType, Device, Gpu};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
@@ -15,16 +15,27 @@ const PIECE: usize = 1 << 14;
 trait Unary: Copy + Send + Sync + 'static {
     /// Whether the derivative is written in terms of the output; else of the input.
     const KEEPS_OUTPUT: bool;
+    /// What the kernels call it.
+    const NAME: &'static str;
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
     fn derivative<const FUSED: bool, T: Float>(self, kept: T) -> T;
+
+    fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
+        launch::unary(gpu, Self::NAME, &[], x, y);
+    }
+
+    fn launch_backward(self, gpu: &Gpu, kept: &Tensor, dy: &Tensor, slot: &Slot) {
+        launch::unary_backward(gpu, Self::NAME, kept, dy, slot);
+    }
 }
 
 macro_rules! unary {
-    ($($type:ident, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident| $derivative:expr;)*) => {
+    ($($type:ident, $name:literal, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident| $derivative:expr;)*) => {
         $(#[derive(Clone, Copy)]
         struct $type;
         impl Unary for $type {
             const KEEPS_OUTPUT: bool = $keeps_output;
+            const NAME: &'static str = $name;
             #[inline(always)]
             fn forward<const FUSED: bool, T: Float>(self, $x: T) -> T { $forward }
             #[inline(always)]
@@ -34,13 +45,13 @@ macro_rules! unary {
 }
 
 unary! {
-    Relu, true, |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
-    Exp, true, |x| x.exp::<FUSED>(), |y| y;
-    Ln, false, |x| x.ln(), |x| T::ONE / x;
-    Tanh, true, |x| x.tanh::<FUSED>(), |y| T::ONE - y * y;
-    Sigmoid, true, |x| x.sigmoid::<FUSED>(), |y| y * (T::ONE - y);
-    Sqrt, true, |x| x.sqrt(), |y| T::from_f64(0.5) / y;
-    Square, false, |x| x * x, |x| x + x;
+    Relu, "relu", true, |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
+    Exp, "exp", true, |x| x.exp::<FUSED>(), |y| y;
+    Ln, "ln", false, |x| x.ln(), |x| T::ONE / x;
+    Tanh, "tanh", true, |x| x.tanh::<FUSED>(), |y| T::ONE - y * y;
+    Sigmoid, "sigmoid", true, |x| x.sigmoid::<FUSED>(), |y| y * (T::ONE - y);
+    Sqrt, "sqrt", true, |x| x.sqrt(), |y| T::from_f64(0.5) / y;
+    Square, "square", false, |x| x * x, |x| x + x;
 }
 
 /// `factor x + summand`.
@@ -52,6 +63,7 @@ struct Affine {
 
 impl Unary for Affine {
     const KEEPS_OUTPUT: bool = true;
+    const NAME: &'static str = "affine";
     #[inline(always)]
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T {
         T::from_f64(self.factor) * x + T::from_f64(self.summand)
@@ -59,6 +71,15 @@ impl Unary for Affine {
     #[inline(always)]
     fn derivative<const FUSED: bool, T: Float>(self, _: T) -> T {
         T::from_f64(self.factor)
+    }
+
+    fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
+        let own = [self.factor as f32, self.summand as f32];
+        launch::unary(gpu, Self::NAME, &own, x, y);
+    }
+
+    fn launch_backward(self, gpu: &Gpu, _: &Tensor, dy: &Tensor, slot: &Slot) {
+        launch::affine_backward(gpu, self.factor as f32, dy, slot);
     }
 }
 
@@ -85,13 +106,13 @@ fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
     float_dispatch!(x.dtype(), "element-wise", T => unary_typed::<T, U>(function, x))
 }
 
-fn unary_typed<T: Float, U: Unary>(function: U, input: &Tensor) -> Tensor {
-    let x = &*dense::<T>(input);
+fn unary_typed<T: Float, U: Unary>(function: U, x: &Tensor) -> Tensor {
     let y = x.empty_like(x.shape());
     match x.device() {
-        Device::Gpu(_) => no_kernel("elementwise"),
+        Device::Gpu(gpu) => function.launch(gpu, x, &y),
         Device::Cpu(cpu) => {
-            let from = x.read::<T>();
+            let from = &*dense::<T>(x);
+            let from = from.read::<T>();
             cpu.pieces(&mut y.write::<T>(), PIECE, from.len(), |piece, to| {
                 let start = piece * PIECE;
                 unary_forward(function, &from[start..start + to.len()], to);
@@ -99,12 +120,12 @@ fn unary_typed<T: Float, U: Unary>(function: U, input: &Tensor) -> Tensor {
         }
     }
     let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
-    record(y, &[input], move |dy, gradients| {
+    record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &kept) else { return };
-        let dy = &*dense::<T>(dy);
         match dy.device() {
-            Device::Gpu(_) => no_kernel("elementwise"),
+            Device::Gpu(gpu) => function.launch_backward(gpu, &kept, dy, &slot),
             Device::Cpu(cpu) => {
+                let (kept, dy) = (&*dense::<T>(&kept), &*dense::<T>(dy));
                 let (kept, dy) = (kept.read::<T>(), dy.read::<T>());
                 cpu.pieces(&mut slot.tensor.write::<T>(), PIECE, dy.len(), |piece, dx| {
                     let range = piece * PIECE..piece * PIECE + dx.len();
@@ -117,14 +138,17 @@ fn unary_typed<T: Float, U: Unary>(function: U, input: &Tensor) -> Tensor {
 
 /// A function of two numbers.
 trait Binary: Copy + Send + Sync + 'static {
+    /// What the ops and the kernels call it.
+    const NAME: &'static str;
     fn apply<T: Float>(a: T, b: T) -> T;
 }
 
 macro_rules! binary {
-    ($($type:ident, |$a:ident, $b:ident| $body:expr;)*) => {
+    ($($type:ident, $name:literal, |$a:ident, $b:ident| $body:expr;)*) => {
         $(#[derive(Clone, Copy)]
         struct $type;
         impl Binary for $type {
+            const NAME: &'static str = $name;
             #[inline(always)]
             fn apply<T: Float>($a: T, $b: T) -> T { $body }
         })*
@@ -132,10 +156,10 @@ macro_rules! binary {
 }
 
 binary! {
-    Add, |a, b| a + b;
-    Subtract, |a, b| a - b;
-    Multiply, |a, b| a * b;
-    Divide, |a, b| a / b;
+    Add, "add", |a, b| a + b;
+    Subtract, "sub", |a, b| a - b;
+    Multiply, "mul", |a, b| a * b;
+    Divide, "div", |a, b| a / b;
 }
 
 vectorised! {
@@ -220,14 +244,15 @@ fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Ten
 }
 
 /// The broadcast value of `function(a, b)`, without a gradient.
-fn binary_value<B: Binary>(name: &str, function: B, a: &Tensor, b: &Tensor) -> Tensor {
+fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
+    let name = B::NAME;
     assert_alike(name, &[a, b]);
     let shape = (a.shape().broadcast(&b.shape())).unwrap_or_else(|| {
         panic!("{name}: shapes {} and {} do not broadcast", a.shape(), b.shape())
     });
     let out = a.empty_like(shape);
     match a.device() {
-        Device::Gpu(_) => no_kernel("elementwise"),
+        Device::Gpu(gpu) => launch::binary(gpu, name, a, b, &out),
         Device::Cpu(cpu) => {
             float_dispatch!(a.dtype(), "element-wise", T => binary_into::<T, B>(cpu, a, b, &out, function));
         }
@@ -245,8 +270,10 @@ vectorised! {
 pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     let to = &slot.tensor;
     assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
+    assert_alike("accumulate", &[from, to]);
     match from.device() {
-        Device::Gpu(_) => no_kernel("elementwise"),
+        Device::Gpu(gpu) if slot.add => launch::accumulate(gpu, from, to),
+        Device::Gpu(gpu) => launch::copy(gpu, from, to),
         Device::Cpu(cpu) => float_dispatch!(from.dtype(), "accumulate", T => {
             accumulate_typed::<T>(cpu, from, to, slot.add);
         }),
@@ -327,40 +354,35 @@ impl Tensor {
 
     /// `a + b`, broadcast as in NumPy. Panics where the shapes do not fit.
     pub fn add(&self, other: &Tensor) -> Tensor {
-        let out = binary_value("add", Add, self, other);
+        let out = binary_value(Add, self, other);
         let (a, b) = (self.shape(), other.shape());
         record(out, &[self, other], move |gradient, gradients| {
-            for (input, shape) in [(0, a), (1, b)] {
-                if gradients.wants(input) {
-                    gradients.pass(input, &reduce::sum_to(gradient, shape));
-                }
-            }
+            gradients.pass_sum(0, gradient, a);
+            gradients.pass_sum(1, gradient, b);
         })
     }
 
     /// `a - b`, broadcast as in NumPy.
     pub fn sub(&self, other: &Tensor) -> Tensor {
-        let out = binary_value("sub", Subtract, self, other);
+        let out = binary_value(Subtract, self, other);
         let (a, b) = (self.shape(), other.shape());
         record(out, &[self, other], move |gradient, gradients| {
-            if gradients.wants(0) {
-                gradients.pass(0, &reduce::sum_to(gradient, a));
-            }
+            gradients.pass_sum(0, gradient, a);
             if gradients.wants(1) {
-                gradients.pass(1, &reduce::sum_to(&gradient.detach().affine(-1.0, 0.0), b));
+                gradients.pass_sum(1, &gradient.detach().affine(-1.0, 0.0), b);
             }
         })
     }
 
     /// `a b`, element by element, broadcast as in NumPy.
     pub fn mul(&self, other: &Tensor) -> Tensor {
-        let out = binary_value("mul", Multiply, self, other);
+        let out = binary_value(Multiply, self, other);
         let (a, b) = (self.detach(), other.detach());
         record(out, &[self, other], move |gradient, gradients| {
             for (input, own, factor) in [(0, &a, &b), (1, &b, &a)] {
                 if gradients.wants(input) {
-                    let product = binary_value("mul", Multiply, gradient, factor);
-                    gradients.pass(input, &reduce::sum_to(&product, own.shape()));
+                    let product = binary_value(Multiply, gradient, factor);
+                    gradients.pass_sum(input, &product, own.shape());
                 }
             }
         })
@@ -368,16 +390,14 @@ impl Tensor {
 
     /// `a / b`, element by element, broadcast as in NumPy.
     pub fn div(&self, other: &Tensor) -> Tensor {
-        let out = binary_value("div", Divide, self, other);
+        let out = binary_value(Divide, self, other);
         let (a, b, quotient) = (self.detach(), other.detach(), out.clone());
         record(out, &[self, other], move |gradient, gradients| {
-            let by_b = binary_value("div", Divide, gradient, &b);
-            if gradients.wants(0) {
-                gradients.pass(0, &reduce::sum_to(&by_b, a.shape()));
-            }
+            let by_b = binary_value(Divide, gradient, &b);
+            gradients.pass_sum(0, &by_b, a.shape());
             if gradients.wants(1) {
-                let product = binary_value("div", Multiply, &by_b, &quotient).affine(-1.0, 0.0);
-                gradients.pass(1, &reduce::sum_to(&product, b.shape()));
+                let product = binary_value(Multiply, &by_b, &quotient).affine(-1.0, 0.0);
+                gradients.pass_sum(1, &product, b.shape());
             }
         })
     }
@@ -385,13 +405,34 @@ impl Tensor {
     /// The same elements in memory of their own, without gaps and without a gradient.
     pub fn copy(&self) -> Tensor {
         let out = self.empty_like(self.shape());
-        match self.dtype() {
-            DType::F32 | DType::F64 => accumulate(self, &Slot { tensor: out.clone(), add: false }),
-            DType::I32 => out.copy_from_slice(&self.to_vec::<i32>()),
-            DType::U8 => out.copy_from_slice(&self.to_vec::<u8>()),
-            DType::I64 => out.copy_from_slice(&self.to_vec::<i64>()),
-            DType::BF16 => out.copy_from_slice(&self.to_vec::<half::bf16>()),
+        match (self.device(), self.dtype()) {
+            (Device::Gpu(gpu), _) => launch::copy(gpu, self, &out),
+            (_, DType::F32 | DType::F64) => {
+                accumulate(self, &Slot { tensor: out.clone(), add: false });
+            }
+            (_, DType::I32) => out.copy_from_slice(&self.to_vec::<i32>()),
+            (_, DType::U8) => out.copy_from_slice(&self.to_vec::<u8>()),
+            (_, DType::I64) => out.copy_from_slice(&self.to_vec::<i64>()),
+            (_, DType::BF16) => out.copy_from_slice(&self.to_vec::<half::bf16>()),
         }
         out
+    }
+
+    /// A tensor with every element `value`, rounded to the dtype. Nothing is copied from the host.
+    pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
+        let shape = shape.into();
+        let Device::Gpu(gpu) = device else {
+            return Tensor::from_f64s(device, shape, dtype, &vec![value; shape.elements()]);
+        };
+        let tensor = Tensor::empty(device, shape, dtype);
+        match dtype {
+            DType::F64 => launch::fill(gpu, &tensor, &value.to_ne_bytes()),
+            DType::F32 => launch::fill(gpu, &tensor, &(value as f32).to_ne_bytes()),
+            DType::I32 => launch::fill(gpu, &tensor, &(value as i32).to_ne_bytes()),
+            DType::U8 => launch::fill(gpu, &tensor, &(value as u8).to_ne_bytes()),
+            DType::I64 => launch::fill(gpu, &tensor, &(value as i64).to_ne_bytes()),
+            DType::BF16 => launch::fill(gpu, &tensor, &half::bf16::from_f64(value).to_ne_bytes()),
+        }
+        tensor
     }
 }

@@ -1,10 +1,11 @@
 //! Sums, means and argmax, in a fixed order.
 
+mod launch;
+
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
-use crate::device::{DType, Device};
-use crate::ops::no_kernel;
+use crate::device::{DType, Device, Gpu};
 use crate::shape::Shape;
-use crate::tape::record;
+use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
 
 /// Rows that one task adds up. Part of the result's definition: another number gives other roundings.
@@ -37,6 +38,39 @@ pub(crate) fn add_column_sums<T: Float>(cpu: &Cpu, x: &[T], pitch: usize, sums: 
     add_rows(&partial, columns, sums);
 }
 
+/// The sum of the rows of `x` `[rows, columns]` into `out` `[columns]`, or added to it.
+pub(crate) fn add_column_sums_on(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool) {
+    launch::column_sums(gpu, x, out, add);
+}
+
+/// Sums `x` over the axes along which the slot's shape was broadcast to it.
+fn sum_to_on(gpu: &Gpu, x: &Tensor, slot: &Slot) {
+    let (columns, shape) = (x.shape().columns(), slot.tensor.shape());
+    if shape.elements() == columns && shape.columns() == columns {
+        add_column_sums_on(gpu, x, &slot.tensor, slot.add);
+    } else {
+        launch::sum_to(gpu, x, slot);
+    }
+}
+
+impl Gradients<'_> {
+    /// Gives input number `input`, of shape `shape`, the sum of `gradient` over the axes along which it was broadcast.
+    pub(crate) fn pass_sum(&mut self, input: usize, gradient: &Tensor, shape: Shape) {
+        if !self.wants(input) {
+            return;
+        }
+        match gradient.device() {
+            Device::Gpu(gpu) if gradient.shape() != shape => {
+                // Straight to where it belongs.
+                if let Some(slot) = self.slot(input, gradient) {
+                    sum_to_on(gpu, gradient, &slot);
+                }
+            }
+            _ => self.pass(input, &sum_to(gradient, shape)),
+        }
+    }
+}
+
 /// Sums `x` over the axes along which `shape` was broadcast to it; `x` itself where there are none. No gradient.
 pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
     if x.shape() == shape {
@@ -48,8 +82,15 @@ pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
 fn sum_to_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
     let fits = x.shape().broadcast(&shape) == Some(x.shape());
     assert!(fits, "sum: shape {} is not a broadcast of {shape}", x.shape());
+    let cpu = match x.device() {
+        Device::Cpu(cpu) => cpu,
+        Device::Gpu(gpu) => {
+            let slot = Slot { tensor: x.empty_like(shape), add: false };
+            sum_to_on(gpu, x, &slot);
+            return slot.tensor;
+        }
+    };
     let out = Tensor::zeros(x.device(), shape, x.dtype());
-    let Device::Cpu(cpu) = x.device() else { no_kernel("reduce") };
     if shape.elements() == x.shape().columns() && shape.columns() == x.shape().columns() {
         add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut out.write::<T>());
         return out;
@@ -122,7 +163,10 @@ impl Tensor {
     pub fn argmax(&self) -> Tensor {
         let shape = Shape::new(&self.shape().extents()[..self.shape().rank().saturating_sub(1)]);
         let out = Tensor::empty(self.device(), shape, DType::I32);
-        let Device::Cpu(_) = self.device() else { no_kernel("reduce") };
+        if let Device::Gpu(gpu) = self.device() {
+            launch::argmax(gpu, self, &out);
+            return out;
+        }
         float_dispatch!(self.dtype(), "argmax", T => {
             let columns = self.shape().columns();
             let values = self.read::<T>();

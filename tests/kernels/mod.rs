@@ -1,7 +1,9 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod elementwise;
 mod matmul;
 mod optimizer;
+mod reduce;
 mod switch;
 
 use std::collections::BTreeSet;
@@ -35,7 +37,7 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [matmul::cases(), optimizer::cases(), switch::cases()];
+    let families = [elementwise::cases(), matmul::cases(), optimizer::cases(), reduce::cases(), switch::cases()];
     families.into_iter().flatten().collect()
 }
 

@@ -1,0 +1,250 @@
+// Element by element: functions of one tensor and their derivatives, of two with broadcasting, sums into a gradient,
+// copies, constants. The launches are in src/ops/elementwise/launch.rs.
+//
+//   fwd           y = f(a)             relu, exp, ln, tanh, sigmoid, sqrt, square, affine (factor a + summand)
+//   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever f' is shorter in
+//   add sub mul div    y = a op b, with a and b broadcast as in NumPy
+//   accumulate    to += from
+//   copy          to = from, of any type, in units of 16 bytes, 4 or 1
+//   fill          to = one value of at most 8 bytes, over and over
+//
+//   a, b, dy, kept, from   any shape that broadcasts to the output's; a pitch above the last extent is one more stride
+//   y, dx, to              the output's shape, or a slice of something wider
+//
+// A layout is the output's axes with a stride for each operand, 0 where it is broadcast. The host has merged neighbouring
+// axes wherever all operands allow it: tensors without gaps are one axis whatever their rank, a bias or a slice of the
+// last axis makes two, so that an element's offsets cost no division or one.
+//
+// Bytes an element: fwd 8, bwd 12 (affine 8), binary 12 (8 beside a broadcast operand, which stays in the cache),
+// accumulate 12, copy 2 and fill 1 times the size; `add` is 4 more. Operations: 1 to about 20. The floor is memory.
+// Grid: one axis; a block of 256 threads does 512 units, two a thread, both loaded before the first is stored: 1280
+// threads or more fit a multiprocessor, so that 40 KB and more are on their way, above what its share of the bandwidth
+// takes. A unit is 16 bytes where the last axis, all strides and all addresses are multiples of that; else it is one
+// element (three channels in a wider image, odd slices, an odd number of elements). A kernel for each pattern of
+// broadcasting would save a few integer operations that memory hides.
+//
+// The output overlaps no input.
+#include "common.cuh"
+
+static const int ELEMENTWISE_AXES = 6;
+static const uint32_t ELEMENTWISE_THREADS = 256;
+static const int ELEMENTWISE_UNITS = 2;  // a thread
+
+struct ElementwiseLayout {
+    uint64_t units;
+    uint64_t extents[ELEMENTWISE_AXES];     // outermost first, the last in units; those before `first` are not used
+    uint64_t strides[3][ELEMENTWISE_AXES];  // of the output and of two inputs, in elements
+    uint32_t first;
+    uint32_t width;  // elements of a unit: 4 or 1; for a copy the bytes: 16, 4 or 1
+};
+
+__device__ __forceinline__ uint64_t elementwise_quotient(uint64_t a, uint64_t b) {
+    // A division of 64 bits is a call of a hundred instructions.
+    return (a | b) >> 32 ? a / b : static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+}
+
+// Where unit `unit` lies in each of the first OPERANDS operands, in elements; `width` of them to a unit.
+template <int OPERANDS>
+__device__ __forceinline__ void elementwise_offsets(
+    const ElementwiseLayout& layout, uint64_t unit, uint32_t width, uint64_t (&offsets)[OPERANDS]) {
+    UNROLL
+    for (int k = 0; k < OPERANDS; k++) offsets[k] = 0;
+    UNROLL
+    for (int axis = ELEMENTWISE_AXES - 1; axis >= 0; axis--) {
+        if (static_cast<uint32_t>(axis) < layout.first) continue;
+        uint64_t index = unit;
+        if (static_cast<uint32_t>(axis) > layout.first) {
+            unit = elementwise_quotient(index, layout.extents[axis]);
+            index -= unit * layout.extents[axis];
+        }
+        if (axis == ELEMENTWISE_AXES - 1) index *= width;
+        UNROLL
+        for (int k = 0; k < OPERANDS; k++) offsets[k] += index * layout.strides[k][axis];
+    }
+}
+
+// The number of this thread's unit `k`: the threads of a block lie side by side.
+__device__ __forceinline__ uint64_t elementwise_unit(int k) {
+    return (static_cast<uint64_t>(blockIdx.x) * ELEMENTWISE_UNITS + k) * ELEMENTWISE_THREADS + threadIdx.x;
+}
+
+__device__ __forceinline__ void elementwise_load(float& unit, const float* from, uint64_t) {
+    unit = *from;
+}
+
+// Of an operand that is the same along the last axis, one element is four.
+__device__ __forceinline__ void elementwise_load(float4& unit, const float* from, uint64_t step) {
+    if (step == 0) {
+        float value = *from;
+        unit = make_float4(value, value, value, value);
+    } else {
+        unit = *reinterpret_cast<const float4*>(from);
+    }
+}
+
+template <class Function>
+__device__ __forceinline__ float elementwise_apply(const Function& function, float a, float b) {
+    return function(a, b);
+}
+
+template <class Function>
+__device__ __forceinline__ float4 elementwise_apply(const Function& function, float4 a, float4 b) {
+    return make_float4(function(a.x, b.x), function(a.y, b.y), function(a.z, b.z), function(a.w, b.w));
+}
+
+struct ElementwiseAdd {
+    __device__ float operator()(float a, float b) const {
+        return a + b;
+    }
+};
+
+template <class Unit, class Function>
+__device__ __forceinline__ void elementwise_units(
+    float* out, const float* a, const float* b, const ElementwiseLayout& layout, bool add, const Function& function) {
+    const int LAST = ELEMENTWISE_AXES - 1;
+    const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
+    const int OPERANDS = Function::INPUTS + 1;
+    Unit values[ELEMENTWISE_UNITS][3];
+    uint64_t targets[ELEMENTWISE_UNITS];
+    UNROLL
+    for (int k = 0; k < ELEMENTWISE_UNITS; k++) {
+        if (elementwise_unit(k) >= layout.units) continue;
+        uint64_t offsets[OPERANDS];
+        elementwise_offsets(layout, elementwise_unit(k), WIDTH, offsets);
+        targets[k] = offsets[0];
+        elementwise_load(values[k][0], a + offsets[1], layout.strides[1][LAST]);
+        if (Function::INPUTS > 1) elementwise_load(values[k][1], b + offsets[OPERANDS - 1], layout.strides[2][LAST]);
+        if (add) values[k][2] = *reinterpret_cast<Unit*>(out + targets[k]);
+    }
+    UNROLL
+    for (int k = 0; k < ELEMENTWISE_UNITS; k++) {
+        if (elementwise_unit(k) >= layout.units) continue;
+        Unit result = elementwise_apply(function, values[k][0], values[k][Function::INPUTS > 1 ? 1 : 0]);
+        if (add) result = elementwise_apply(ElementwiseAdd(), values[k][2], result);
+        *reinterpret_cast<Unit*>(out + targets[k]) = result;
+    }
+}
+
+template <class Function>
+__device__ __forceinline__ void elementwise_map(
+    float* out, const float* a, const float* b, const ElementwiseLayout& layout, bool add,
+    const Function& function = Function()) {
+    if (layout.width == 4) {
+        elementwise_units<float4>(out, a, b, layout, add, function);
+    } else {
+        elementwise_units<float>(out, a, b, layout, add, function);
+    }
+}
+
+// ---- functions of one tensor ---------------------------------------------------------------------------------------
+
+#define ELEMENTWISE_FUNCTION(type, inputs, expression)                        \
+    struct type {                                                             \
+        static const int INPUTS = inputs;                                     \
+        __device__ __forceinline__ float operator()(float a, float b) const { \
+            (void)b;                                                          \
+            return expression;                                                \
+        }                                                                     \
+    };
+
+// f(a), and with b = kept: a f'(b).
+#define ELEMENTWISE_UNARY(name, Name, forward, backward)                                                   \
+    ELEMENTWISE_FUNCTION(Name, 1, forward)                                                                 \
+    ELEMENTWISE_FUNCTION(Name##Derivative, 2, backward)                                                    \
+    KERNEL(elementwise_##name##_fwd_f32, 256, const float* a, float* y, ElementwiseLayout layout) {        \
+        elementwise_map<Name>(y, a, nullptr, layout, false);                                               \
+    }                                                                                                      \
+    KERNEL(elementwise_##name##_bwd_f32, 256, const float* dy, const float* kept, float* dx, uint32_t add, \
+           ElementwiseLayout layout) {                                                                     \
+        elementwise_map<Name##Derivative>(dx, dy, kept, layout, add != 0);                                 \
+    }
+
+ELEMENTWISE_UNARY(relu, Relu, a < 0.0f ? 0.0f : a, b > 0.0f ? a : a * 0.0f)
+ELEMENTWISE_UNARY(exp, Exp, expf(a), a * b)
+ELEMENTWISE_UNARY(ln, Ln, logf(a), a / b)
+ELEMENTWISE_UNARY(tanh, Tanh, tanhf(a), a * (1.0f - b * b))
+ELEMENTWISE_UNARY(sigmoid, Sigmoid, 1.0f / (1.0f + expf(-a)), a * (b * (1.0f - b)))
+ELEMENTWISE_UNARY(sqrt, SquareRoot, sqrtf(a), a * (0.5f / b))
+ELEMENTWISE_UNARY(square, Square, a * a, a * (b + b))
+
+struct Affine {
+    static const int INPUTS = 1;
+    float factor, summand;
+    __device__ __forceinline__ float operator()(float a, float) const {
+        return factor * a + summand;
+    }
+};
+
+KERNEL(elementwise_affine_fwd_f32, 256, const float* a, float* y, float factor, float summand,
+       ElementwiseLayout layout) {
+    elementwise_map(y, a, nullptr, layout, false, Affine{factor, summand});
+}
+
+KERNEL(elementwise_affine_bwd_f32, 256, const float* dy, float* dx, uint32_t add, float factor,
+       ElementwiseLayout layout) {
+    elementwise_map(dx, dy, nullptr, layout, add != 0, Affine{factor, 0.0f});
+}
+
+ELEMENTWISE_FUNCTION(Same, 1, a)
+
+KERNEL(elementwise_accumulate_f32, 256, const float* from, float* to, ElementwiseLayout layout) {
+    elementwise_map<Same>(to, from, nullptr, layout, true);
+}
+
+// ---- functions of two ----------------------------------------------------------------------------------------------
+
+#define ELEMENTWISE_BINARY(name, Name, expression)                                                              \
+    ELEMENTWISE_FUNCTION(Name, 2, expression)                                                                   \
+    KERNEL(elementwise_##name##_f32, 256, const float* a, const float* b, float* y, ElementwiseLayout layout) { \
+        elementwise_map<Name>(y, a, b, layout, false);                                                          \
+    }
+
+ELEMENTWISE_BINARY(add, Sum2, a + b)
+ELEMENTWISE_BINARY(sub, Difference, a - b)
+ELEMENTWISE_BINARY(mul, Product, a * b)
+ELEMENTWISE_BINARY(div, Quotient, a / b)
+
+// ---- copies and constants ------------------------------------------------------------------------------------------
+
+template <class Unit>
+__device__ __forceinline__ void elementwise_copy_units(
+    const unsigned char* from, unsigned char* to, const ElementwiseLayout& layout) {
+    Unit values[ELEMENTWISE_UNITS];
+    uint64_t targets[ELEMENTWISE_UNITS];
+    UNROLL
+    for (int k = 0; k < ELEMENTWISE_UNITS; k++) {
+        if (elementwise_unit(k) >= layout.units) continue;
+        uint64_t offsets[2];
+        elementwise_offsets(layout, elementwise_unit(k), sizeof(Unit), offsets);
+        targets[k] = offsets[0];
+        values[k] = *reinterpret_cast<const Unit*>(from + offsets[1]);
+    }
+    UNROLL
+    for (int k = 0; k < ELEMENTWISE_UNITS; k++) {
+        if (elementwise_unit(k) < layout.units) *reinterpret_cast<Unit*>(to + targets[k]) = values[k];
+    }
+}
+
+// The last axis and all strides are in bytes.
+KERNEL(elementwise_copy, 256, const unsigned char* from, unsigned char* to, ElementwiseLayout layout) {
+    if (layout.width == 16) {
+        elementwise_copy_units<uint4>(from, to, layout);
+    } else if (layout.width == 4) {
+        elementwise_copy_units<uint32_t>(from, to, layout);
+    } else {
+        elementwise_copy_units<unsigned char>(from, to, layout);
+    }
+}
+
+// `low` and `high` are the 8 bytes that are repeated. `to` lies at a multiple of 16.
+KERNEL(elementwise_fill, 256, unsigned char* to, uint32_t low, uint32_t high, uint64_t bytes) {
+    uint64_t start = 16 * global_thread();
+    if (start + 16 <= bytes) {
+        *reinterpret_cast<uint4*>(to + start) = make_uint4(low, high, low, high);
+        return;
+    }
+    for (uint64_t at = start; at < bytes; at++) {
+        uint32_t half = at & 4 ? high : low;
+        to[at] = static_cast<unsigned char>(half >> 8 * (at & 3));
+    }
+}

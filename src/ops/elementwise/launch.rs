@@ -1,0 +1,195 @@
+//! The launches of `kernels/elementwise.cu`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::gpu::{Argument, Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::shape::{MAX_RANK, Shape};
+use crate::tape::Slot;
+use crate::tensor::Tensor;
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+
+/// Units that a block works on.
+const UNITS: u64 = 2 * THREADS as u64;
+
+/// The output and at most two inputs.
+const OPERANDS: usize = 3;
+
+/// `ElementwiseLayout`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    units: u64,
+    extents: [u64; MAX_RANK],
+    strides: [[u64; MAX_RANK]; OPERANDS],
+    first: u32,
+    width: u32,
+}
+
+/// An axis of the output, and from one of its elements to the next for each operand, 0 where it is broadcast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Axis {
+    extent: u64,
+    strides: [u64; OPERANDS],
+}
+
+impl Axis {
+    /// The two as one axis, `self` outside, where all operands allow it.
+    fn merged_with(self, inner: Axis) -> Option<Axis> {
+        let follows = |(own, inner_stride)| own == inner_stride * inner.extent;
+        let fits = self.strides.into_iter().zip(inner.strides).all(follows);
+        fits.then_some(Axis { extent: self.extent * inner.extent, strides: inner.strides })
+    }
+}
+
+/// The stride of a tensor's elements along each axis of an output that it is broadcast to.
+fn strides(tensor: &Tensor, output: Shape) -> [u64; MAX_RANK] {
+    let (rank, mut strides) = (output.rank(), [0; MAX_RANK]);
+    let mut stride = 1;
+    for axis in (0..rank).rev() {
+        let extent = tensor.shape().extent_from_right(rank, axis);
+        strides[axis] = if extent == 1 { 0 } else { stride as u64 };
+        stride = if axis + 1 == rank { tensor.pitch() } else { stride * extent };
+    }
+    strides
+}
+
+impl Layout {
+    /// The layout of `operands`, the output first, whose elements are `size` of what strides are counted in; `widths` are
+    /// the units that the kernel knows, from the largest down to the one that always fits.
+    fn new(operands: &[&Tensor], size: u64, widths: &[u64]) -> Self {
+        let axes = Layout::axes(operands, size);
+        let last = axes[axes.len() - 1];
+        let counted = operands[0].dtype().size() as u64 / size;
+        let fits = |width: &u64| {
+            let aligned = |tensor: &Tensor| tensor.pointer().0.is_multiple_of(width * counted);
+            // Of an input that is the same all along, one element is a unit.
+            let is_unit = |number: usize| match last.strides[number] {
+                0 => number > 0,
+                stride => stride == 1 && aligned(operands[number]),
+            };
+            let mut across = axes[..axes.len() - 1].iter().flat_map(|axis| axis.strides);
+            last.extent.is_multiple_of(*width)
+                && across.all(|stride| stride.is_multiple_of(*width))
+                && (0..operands.len()).all(is_unit)
+        };
+        let width = *widths.iter().find(|width| fits(width)).unwrap_or(&1);
+        let mut layout = Layout { width: width as u32, ..Layout::zeroed() };
+        layout.first = (MAX_RANK - axes.len()) as u32;
+        layout.units = axes.iter().map(|axis| axis.extent).product::<u64>() / width;
+        for (place, axis) in (MAX_RANK - axes.len()..).zip(&axes) {
+            let is_last = place + 1 == MAX_RANK;
+            layout.extents[place] = if is_last { axis.extent / width } else { axis.extent };
+            for (strides, stride) in layout.strides.iter_mut().zip(axis.strides) {
+                strides[place] = stride;
+            }
+        }
+        layout
+    }
+
+    /// The output's axes, outermost first, as few as all operands allow, at least one.
+    fn axes(operands: &[&Tensor], size: u64) -> Vec<Axis> {
+        let shape = operands[0].shape();
+        let mut all = [[0; MAX_RANK]; OPERANDS];
+        operands.iter().zip(&mut all).for_each(|(tensor, own)| *own = strides(tensor, shape));
+        let of_tensors = shape.extents().iter().enumerate().map(|(axis, extent)| Axis {
+            extent: *extent as u64,
+            strides: all.map(|own| own[axis] * size),
+        });
+        let mut inside = [0; OPERANDS];
+        inside[..operands.len()].fill(1);
+        let of_an_element = Axis { extent: size, strides: inside };
+        let mut axes: Vec<Axis> = Vec::new();
+        for axis in of_tensors.chain([of_an_element]).filter(|axis| axis.extent != 1) {
+            match axes.last().and_then(|outer| outer.merged_with(axis)) {
+                Some(merged) => *axes.last_mut().expect("it has just been merged with") = merged,
+                None => axes.push(axis),
+            }
+        }
+        if axes.is_empty() {
+            axes.push(Axis { extent: 1, strides: inside });
+        }
+        axes
+    }
+
+    /// For the kernels on f32, which take 4 elements at once where they can.
+    fn of_floats(operands: &[&Tensor]) -> Self {
+        for tensor in operands {
+            assert!(
+                tensor.dtype() == DType::F32,
+                "element-wise: no kernel for {:?}",
+                tensor.dtype()
+            );
+        }
+        Layout::new(operands, 1, &[4])
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [self.units.div_ceil(UNITS) as u32, 1, 1]
+    }
+}
+
+fn launch(gpu: &Gpu, kernel: &str, layout: &Layout, arguments: &[&dyn Argument]) {
+    let layout_argument = Parameters(layout);
+    let arguments = [arguments, &[&layout_argument]].concat();
+    gpu.launch(kernel, layout.grid(), [THREADS, 1, 1], &arguments);
+}
+
+/// `y = f(x)`, by the function's name in the kernels' and with its own parameters.
+pub(super) fn unary(gpu: &Gpu, function: &str, own: &[f32], x: &Tensor, y: &Tensor) {
+    let layout = Layout::of_floats(&[y, x]);
+    let pointers = [x.pointer(), y.pointer()];
+    let own = own.iter().map(|number| number as &dyn Argument);
+    let arguments: Vec<&dyn Argument> =
+        pointers.iter().map(|pointer| pointer as &dyn Argument).chain(own).collect();
+    launch(gpu, &format!("elementwise_{function}_fwd_f32"), &layout, &arguments);
+}
+
+/// `dx = dy f'(kept)`, stored or added.
+pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tensor, slot: &Slot) {
+    let (dx, add) = (&slot.tensor, u32::from(slot.add));
+    let layout = Layout::of_floats(&[dx, dy, kept]);
+    let (dy, kept, dx) = (dy.pointer(), kept.pointer(), dx.pointer());
+    let kernel = format!("elementwise_{function}_bwd_f32");
+    launch(gpu, &kernel, &layout, &[&dy, &kept, &dx, &add]);
+}
+
+/// `dx = factor dy`, stored or added.
+pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) {
+    let (dx, add) = (&slot.tensor, u32::from(slot.add));
+    let layout = Layout::of_floats(&[dx, dy]);
+    let (dy, dx) = (dy.pointer(), dx.pointer());
+    launch(gpu, "elementwise_affine_bwd_f32", &layout, &[&dy, &dx, &add, &factor]);
+}
+
+/// `out = a op b`, broadcast.
+pub(super) fn binary(gpu: &Gpu, function: &str, a: &Tensor, b: &Tensor, out: &Tensor) {
+    let layout = Layout::of_floats(&[out, a, b]);
+    let (a, b, out) = (a.pointer(), b.pointer(), out.pointer());
+    launch(gpu, &format!("elementwise_{function}_f32"), &layout, &[&a, &b, &out]);
+}
+
+/// `to += from`.
+pub(super) fn accumulate(gpu: &Gpu, from: &Tensor, to: &Tensor) {
+    let layout = Layout::of_floats(&[to, from]);
+    launch(gpu, "elementwise_accumulate_f32", &layout, &[&from.pointer(), &to.pointer()]);
+}
+
+/// `to = from`, both of one dtype and shape.
+pub(super) fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) {
+    let layout = Layout::new(&[to, from], to.dtype().size() as u64, &[16, 4]);
+    launch(gpu, "elementwise_copy", &layout, &[&from.pointer(), &to.pointer()]);
+}
+
+/// Sets every element of a tensor without gaps, at an address that 16 divides, to the same bytes.
+pub(super) fn fill(gpu: &Gpu, to: &Tensor, element: &[u8]) {
+    let bytes = (to.shape().elements() * element.len()) as u64;
+    let mut repeated = [0; 8];
+    repeated.iter_mut().zip(element.iter().cycle()).for_each(|(to, from)| *to = *from);
+    let [low, high]: [u32; 2] = bytemuck::cast(repeated);
+    let grid = [bytes.div_ceil(16 * u64::from(THREADS)) as u32, 1, 1];
+    let to: Pointer = to.pointer();
+    gpu.launch("elementwise_fill", grid, [THREADS, 1, 1], &[&to, &low, &high, &bytes]);
+}

@@ -1,0 +1,268 @@
+//! The launches of `kernels/reduce.cu`.
+
+use std::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::ops::elementwise::accumulate;
+use crate::shape::Shape;
+use crate::tape::Slot;
+use crate::tensor::Tensor;
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+
+/// Threads that share a row, where it is not a whole block.
+const MOST_LANES: u32 = 32;
+
+/// Rows that one thread adds up before columns are split.
+const ROWS_OF_A_THREAD: u64 = 16;
+
+/// Elements of a row that one block adds up before the row is split.
+const ELEMENTS_OF_A_BLOCK: u64 = 4096;
+
+/// Blocks of one launch, above which nothing is split any further.
+const MOST_BLOCKS: u64 = 1024;
+
+/// `ReduceShape`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct ReduceShape {
+    batches: u64,
+    rows: u64,
+    columns: u64,
+    batch_stride: u64,
+    row_stride: u64,
+    split_rows: u64,
+    splits: u32,
+    lanes: u32,
+    wide: u32,
+    add: u32,
+}
+
+/// Elements `[batches, rows, columns]` that are summed over the rows.
+#[derive(Clone, Copy)]
+struct Matrices {
+    x: Pointer,
+    batches: u64,
+    rows: u64,
+    columns: u64,
+    batch_stride: u64,
+    row_stride: u64,
+}
+
+impl Matrices {
+    /// Splits of the rows as a function of the shape alone, given how many blocks one split takes.
+    fn split(&self, blocks: u64, smallest: u64) -> (u64, u64) {
+        let most = (MOST_BLOCKS / blocks.max(1)).max(1);
+        let splits = (self.rows / smallest).clamp(1, most);
+        let split_rows = self.rows.div_ceil(splits).next_multiple_of(4).max(1);
+        (split_rows, self.rows.div_ceil(split_rows).max(1))
+    }
+
+    fn is_wide(&self, extent: u64, out: Pointer) -> bool {
+        let aligned = (self.x.0 | out.0).is_multiple_of(16);
+        let strides = [extent, self.batch_stride, self.row_stride];
+        aligned && strides.iter().all(|stride| stride.is_multiple_of(4))
+    }
+
+    fn shape(
+        &self,
+        (split_rows, splits): (u64, u64),
+        lanes: u32,
+        wide: bool,
+        add: bool,
+    ) -> ReduceShape {
+        ReduceShape {
+            batches: self.batches,
+            rows: self.rows,
+            columns: self.columns,
+            batch_stride: self.batch_stride,
+            row_stride: self.row_stride,
+            split_rows,
+            splits: splits as u32,
+            lanes,
+            wide: wide.into(),
+            add: add.into(),
+        }
+    }
+
+    /// The sums, `[batches, columns]`, into `out`: in one launch, or where rows are many in two.
+    fn sum_into(&self, gpu: &Gpu, like: &Tensor, out: Pointer, add: bool) {
+        if self.batches * self.columns == 0 {
+            return;
+        }
+        let lies_in_rows = self.columns == 1 && self.row_stride == 1;
+        let blocks =
+            if lies_in_rows { self.batches } else { self.batches * self.column_blocks(out) };
+        let smallest = match lies_in_rows {
+            true => ELEMENTS_OF_A_BLOCK,
+            false => ROWS_OF_A_THREAD * u64::from(THREADS / self.column_lanes(out)),
+        };
+        let split = self.split(blocks, smallest);
+        if split.1 == 1 {
+            return self.launch(gpu, out, split, add);
+        }
+        let splits = split.1 as usize;
+        let partial = like.empty_like([self.batches as usize, splits, self.columns as usize]);
+        self.launch(gpu, partial.pointer(), split, false);
+        let rest = Matrices {
+            x: partial.pointer(),
+            rows: split.1,
+            batch_stride: split.1 * self.columns,
+            row_stride: self.columns,
+            ..*self
+        };
+        rest.launch(gpu, out, (split.1.next_multiple_of(4), 1), add);
+    }
+
+    fn column_lanes(&self, out: Pointer) -> u32 {
+        let units = if self.is_wide(self.columns, out) { self.columns / 4 } else { self.columns };
+        (units as u32).next_power_of_two().min(MOST_LANES)
+    }
+
+    fn column_blocks(&self, out: Pointer) -> u64 {
+        let units = if self.is_wide(self.columns, out) { self.columns / 4 } else { self.columns };
+        units.div_ceil(u64::from(self.column_lanes(out)))
+    }
+
+    fn launch(&self, gpu: &Gpu, out: Pointer, split: (u64, u64), add: bool) {
+        if self.columns == 1 && self.row_stride == 1 {
+            let wide = self.x.0.is_multiple_of(16)
+                && (self.batches == 1 || self.batch_stride.is_multiple_of(4));
+            let lanes = match split.0.min(self.rows) {
+                0..=1024 => row_lanes(self.rows),
+                _ => THREADS,
+            };
+            let shape = self.shape(split, lanes, wide, add);
+            let rows = self.batches * split.1;
+            return launch(
+                gpu,
+                "reduce_rows_f32",
+                rows.div_ceil(u64::from(THREADS / lanes)),
+                self.x,
+                out,
+                &shape,
+            );
+        }
+        let shape = self.shape(split, self.column_lanes(out), self.is_wide(self.columns, out), add);
+        let blocks = self.batches * split.1 * self.column_blocks(out);
+        launch(gpu, "reduce_columns_f32", blocks, self.x, out, &shape);
+    }
+}
+
+/// Threads that share a row of this length.
+fn row_lanes(length: u64) -> u32 {
+    (length.min(u64::from(MOST_LANES)) as u32).next_power_of_two()
+}
+
+fn launch(gpu: &Gpu, kernel: &str, blocks: u64, x: Pointer, out: Pointer, shape: &ReduceShape) {
+    gpu.launch(kernel, [blocks as u32, 1, 1], [THREADS, 1, 1], &[&x, &out, &Parameters(shape)]);
+}
+
+/// Neighbouring axes that are all kept or all summed.
+#[derive(Clone, Debug)]
+struct Axes {
+    numbers: Range<usize>,
+    extent: u64,
+    stride: u64,
+    kept: bool,
+}
+
+/// The axes of `x` in as few groups as its memory allows; `shape` is what it is summed to.
+fn groups(x: &Tensor, shape: Shape) -> Vec<Axes> {
+    let (own, mut stride) = (x.shape(), 1);
+    let mut groups: Vec<Axes> = Vec::new();
+    for axis in (0..own.rank()).rev() {
+        let extent = own[axis] as u64;
+        let kept = shape.extent_from_right(own.rank(), axis) == own[axis];
+        match groups.last_mut() {
+            _ if extent == 1 => {}
+            Some(inner) if inner.kept == kept && inner.stride * inner.extent == stride => {
+                inner.extent *= extent;
+                inner.numbers.start = axis;
+            }
+            _ => groups.push(Axes { numbers: axis..axis + 1, extent, stride, kept }),
+        }
+        stride = if axis + 1 == own.rank() { x.pitch() as u64 } else { stride * extent };
+    }
+    groups.reverse();
+    groups
+}
+
+/// The sum over group `summed`, the last that is summed, as one of matrices; `None` where x's gaps do not allow it.
+fn matrices(x: &Tensor, groups: &[Axes], summed: usize) -> Option<Matrices> {
+    let (outer, inner) = (&groups[..summed], &groups[summed + 1..]);
+    let columns = match inner {
+        [] => 1,
+        [one] if one.stride == 1 => one.extent,
+        _ => return None,
+    };
+    let is_one_axis =
+        outer.windows(2).all(|pair| pair[0].stride == pair[1].stride * pair[1].extent);
+    is_one_axis.then(|| Matrices {
+        x: x.pointer(),
+        batches: outer.iter().map(|axes| axes.extent).product(),
+        rows: groups[summed].extent,
+        columns,
+        batch_stride: outer.last().map_or(0, |axes| axes.stride),
+        row_stride: groups[summed].stride,
+    })
+}
+
+/// Sums `x` over the axes along which the slot's shape was broadcast to it.
+pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
+    assert!(x.dtype() == DType::F32, "sum: no kernel for {:?}", x.dtype());
+    let (own, shape) = (x.shape(), slot.tensor.shape());
+    if own.elements() == 0 {
+        return if slot.add { () } else { slot.tensor.zero_() };
+    }
+    let groups = groups(x, shape);
+    let Some(summed) = groups.iter().rposition(|axes| !axes.kept) else {
+        return accumulate(&x.reshape(shape), slot);
+    };
+    let Some(matrices) = matrices(x, &groups, summed) else {
+        return sum_to(gpu, &x.copy(), slot);
+    };
+    if groups[..summed].iter().all(|axes| axes.kept) {
+        return matrices.sum_into(gpu, x, slot.tensor.pointer(), slot.add);
+    }
+    let mut left = own.extents().to_vec();
+    left[groups[summed].numbers.clone()].fill(1);
+    let sums = x.empty_like(&left[..]);
+    matrices.sum_into(gpu, x, sums.pointer(), false);
+    sum_to(gpu, &sums, slot);
+}
+
+/// `out = sum over rows of x[r, :]`, or `out +=`.
+pub(super) fn column_sums(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool) {
+    let shape = x.shape();
+    let (rows, columns) = (shape.rows() as u64, shape.columns() as u64);
+    assert!(x.dtype() == DType::F32, "sum: no kernel for {:?}", x.dtype());
+    let matrices = Matrices {
+        x: x.pointer(),
+        batches: 1,
+        rows,
+        columns,
+        batch_stride: 0,
+        row_stride: x.pitch() as u64,
+    };
+    matrices.sum_into(gpu, x, out.pointer(), add);
+}
+
+/// The index of each row's largest element into `out`, I32.
+pub(super) fn argmax(gpu: &Gpu, x: &Tensor, out: &Tensor) {
+    assert!(x.dtype() == DType::F32, "argmax: no kernel for {:?}", x.dtype());
+    let (rows, columns) = (x.shape().rows() as u64, x.shape().columns() as u64);
+    let shape = ReduceShape {
+        rows,
+        columns,
+        row_stride: x.pitch() as u64,
+        lanes: row_lanes(columns),
+        ..ReduceShape::zeroed()
+    };
+    let blocks = rows.div_ceil(u64::from(THREADS / shape.lanes));
+    launch(gpu, "reduce_argmax_f32", blocks, x.pointer(), out.pointer(), &shape);
+}
