@@ -2,10 +2,13 @@
 // compiler, for the simulator.
 //
 //   KERNEL(name, max_threads, parameters...)   an entry point, found by its name from Rust
+//   KERNEL_RESIDENT(name, max_threads, blocks, parameters...)   the same, with few enough registers for so many blocks
+//                                              of it on a multiprocessor
 //   SHARED(type, name, [extents])              an array in shared memory
 //   DYNAMIC_SHARED(type, name)                 the shared memory whose size the launch gives, on 128 bytes
 //   UNROLL                                     before a loop: its bounds are constants, its body is repeated
 //   copy_async16(shared, global)               16 bytes to shared memory without passing through registers (cp.async.cg)
+//   copy_async4(shared, global)                the same for 4 bytes, where 16 do not lie on a multiple of 16 (cp.async.ca)
 //   copy_async_commit()                        closes a group of such copies
 //   copy_async_wait<N>()                       until at most the last N groups are on their way; a barrier must follow
 //   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
@@ -19,6 +22,8 @@
 #include <stdint.h>
 
 #define KERNEL(name, max_threads, ...) extern "C" __global__ void __launch_bounds__(max_threads) name(__VA_ARGS__)
+#define KERNEL_RESIDENT(name, max_threads, blocks, ...) \
+    extern "C" __global__ void __launch_bounds__(max_threads, blocks) name(__VA_ARGS__)
 #define SHARED(type, name, extents) __shared__ __align__(16) type name extents
 #define DYNAMIC_SHARED(type, name)                                          \
     extern __shared__ __align__(128) unsigned char dynamic_shared_memory[]; \
@@ -33,6 +38,10 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 __device__ __forceinline__ void copy_async16(void* shared, const void* global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+
+__device__ __forceinline__ void copy_async4(void* shared, const void* global) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(shared)), "l"(global) : "memory");
 }
 
 __device__ __forceinline__ void copy_async_commit() {
@@ -74,5 +83,7 @@ __device__ __forceinline__ uint32_t round_to_tf32(float x) {
 #else
 
 #include "cuda_on_host.h"
+
+#define KERNEL_RESIDENT(name, max_threads, blocks, ...) KERNEL(name, max_threads, __VA_ARGS__)
 
 #endif

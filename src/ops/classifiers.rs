@@ -11,6 +11,8 @@
 //! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
 //! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
 
+pub(in crate::ops) mod launch;
+
 use std::borrow::Cow;
 
 use crate::device::cpu::vector::{self, LANES, vectorised};
@@ -18,7 +20,6 @@ use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::mixture::{Posterior, Sample};
-use crate::ops::no_kernel;
 pub use crate::ops::prediction::{PredictionKind, predict};
 use crate::ops::reduce::{add_column_sums, row_argmax};
 use crate::tape::{Gradients, record};
@@ -130,7 +131,8 @@ impl Extents {
 }
 
 /// Losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`,
-/// which may be minus infinity. Panics on other shapes, and on a class outside `0..K`.
+/// which may be minus infinity. Panics on other shapes, and on a class outside `0..K`; a GPU cannot, and takes a sample of
+/// such a class for one without a finite classifier.
 ///
 /// ```
 /// use alrao::{Device, Tensor};
@@ -155,28 +157,27 @@ pub fn classifiers(
     let extents = Extents::of("classifiers", z, weight, bias);
     extents.check_targets("classifiers", targets);
     extents.check_posterior("classifiers", log_posterior);
-    float_dispatch!(z.dtype(), "classifiers", T => {
-        classifiers_typed::<T>(extents, z, weight, bias, targets, log_posterior)
-    })
+    match z.device() {
+        Device::Gpu(gpu) => {
+            launch::classifiers(gpu, extents, [z, weight, bias], targets, log_posterior)
+        }
+        Device::Cpu(cpu) => float_dispatch!(z.dtype(), "classifiers", T => {
+            classifiers_typed::<T>(cpu, extents, [z, weight, bias], targets, log_posterior)
+        }),
+    }
 }
 
 fn classifiers_typed<T: Float>(
+    cpu: &Cpu,
     extents: Extents,
-    z: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+    [z, weight, bias]: [&Tensor; 3],
     targets: Targets,
     log_posterior: &Tensor,
 ) -> Head {
     let scores = outputs(z, weight, bias);
     let samples = Samples::new(z, extents);
-    match z.device() {
-        Device::Gpu(_) => no_kernel("classifiers"),
-        Device::Cpu(cpu) => {
-            let posterior = Posterior::new(&log_posterior.read::<f64>());
-            judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
-        }
-    }
+    let posterior = Posterior::new(&log_posterior.read::<f64>());
+    judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
     let head = samples.summary::<T>(z.dtype());
     let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
     let dead_samples = head.dead_samples.clone();
@@ -184,9 +185,11 @@ fn classifiers_typed<T: Float>(
         // After the pass over the samples, what were the scores are their gradients.
         let kept =
             Kept { extents, z: z_value, weight: weight_value, g: scores, samples, dead_samples };
-        kept.weight_gradient::<T>(gradients);
-        kept.bias_gradient::<T>(gradients, &bias_like);
-        kept.input_gradient::<T>(gradients);
+        let device = kept.z.device().clone();
+        let Device::Cpu(cpu) = &device else { unreachable!("the forward pass was on the CPU") };
+        kept.weight_gradient::<T>(cpu, gradients);
+        kept.bias_gradient::<T>(cpu, gradients, &bias_like);
+        kept.input_gradient::<T>(cpu, gradients);
     });
     Head { objective, ..head }
 }
@@ -194,10 +197,10 @@ fn classifiers_typed<T: Float>(
 /// What each classifier gives for each sample, before any softmax: `[B, N, K]`, without a gradient.
 pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let extents = Extents::of("classifiers", z, weight, bias);
-    let out = z.empty_like([extents.samples, extents.classifiers, extents.outputs]);
     match z.device() {
-        Device::Gpu(_) => no_kernel("classifiers"),
+        Device::Gpu(gpu) => launch::outputs(gpu, extents, z, [weight, bias]),
         Device::Cpu(cpu) => float_dispatch!(z.dtype(), "classifiers", T => {
+            let out = z.empty_like([extents.samples, extents.classifiers, extents.outputs]);
             let row = extents.row();
             let (z_values, weights, biases) = (z.read::<T>(), weight.read::<T>(), bias.read::<T>());
             let mut to = out.write::<T>();
@@ -210,9 +213,10 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
                 (&mut to, row),
                 true,
             );
+            drop(to);
+            out
         }),
     }
-    out
 }
 
 /// What the pass over the samples finds out about each: F64 `[B, 2 N + 2]`.
@@ -374,10 +378,7 @@ impl Samples {
             flagged: Tensor::zeros(device, [classifiers], DType::U8),
             dead_samples: Tensor::empty(device, [1], DType::I32),
         };
-        match device {
-            Device::Gpu(_) => no_kernel("classifiers"),
-            Device::Cpu(_) => self.summarise::<T>(&head),
-        }
+        self.summarise::<T>(&head);
         head
     }
 
@@ -427,62 +428,44 @@ struct Kept {
 
 impl Kept {
     /// `dW = g^T z`, `[N K, d]`.
-    fn weight_gradient<T: Float>(&self, gradients: &mut Gradients) {
+    fn weight_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(1, &self.weight) else { return };
         let Extents { samples, inputs, .. } = self.extents;
-        match self.z.device() {
-            Device::Gpu(_) => no_kernel("classifiers"),
-            Device::Cpu(cpu) => {
-                // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
-                let some_dead = self.dead_samples.read::<i32>()[0] > 0;
-                let z = if some_dead { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
-                let row = self.extents.row();
-                gemm_parallel(
-                    cpu,
-                    [row, inputs, samples],
-                    (&self.g.read::<T>(), row, true),
-                    (&z.read::<T>(), z.pitch(), false),
-                    (&mut slot.tensor.write::<T>(), inputs),
-                    slot.add,
-                );
-            }
-        }
+        // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
+        let some_dead = self.dead_samples.read::<i32>()[0] > 0;
+        let z = if some_dead { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
+        let row = self.extents.row();
+        gemm_parallel(
+            cpu,
+            [row, inputs, samples],
+            (&self.g.read::<T>(), row, true),
+            (&z.read::<T>(), z.pitch(), false),
+            (&mut slot.tensor.write::<T>(), inputs),
+            slot.add,
+        );
     }
 
     /// `db = sum_i g_i`.
-    fn bias_gradient<T: Float>(&self, gradients: &mut Gradients, bias: &Tensor) {
+    fn bias_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients, bias: &Tensor) {
         let Some(sums) = gradients.sum_slot(2, bias) else { return };
-        match self.g.device() {
-            Device::Gpu(_) => no_kernel("classifiers"),
-            Device::Cpu(cpu) => add_column_sums(
-                cpu,
-                &self.g.read::<T>(),
-                self.extents.row(),
-                &mut sums.write::<T>(),
-            ),
-        }
+        add_column_sums(cpu, &self.g.read::<T>(), self.extents.row(), &mut sums.write::<T>());
     }
 
     /// `dz_i = sum_j r_ij g_ij W_j`. The last to go back: `g` is overwritten.
-    fn input_gradient<T: Float>(&self, gradients: &mut Gradients) {
+    fn input_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(0, &self.z) else { return };
         let Extents { samples, inputs, .. } = self.extents;
-        match self.z.device() {
-            Device::Gpu(_) => no_kernel("classifiers"),
-            Device::Cpu(cpu) => {
-                self.weigh_by_responsibility::<T>(cpu);
-                let row = self.extents.row();
-                let weight = only_finite::<T>(&self.weight);
-                gemm_parallel(
-                    cpu,
-                    [samples, inputs, row],
-                    (&self.g.read::<T>(), row, false),
-                    (&weight.read::<T>(), inputs, false),
-                    (&mut slot.tensor.write::<T>(), slot.tensor.pitch()),
-                    slot.add,
-                );
-            }
-        }
+        self.weigh_by_responsibility::<T>(cpu);
+        let row = self.extents.row();
+        let weight = only_finite::<T>(&self.weight);
+        gemm_parallel(
+            cpu,
+            [samples, inputs, row],
+            (&self.g.read::<T>(), row, false),
+            (&weight.read::<T>(), inputs, false),
+            (&mut slot.tensor.write::<T>(), slot.tensor.pitch()),
+            slot.add,
+        );
     }
 
     fn weigh_by_responsibility<T: Float>(&self, cpu: &Cpu) {

@@ -1,8 +1,15 @@
 //! Matrix products: plain, with either side transposed, batched.
 
-use crate::device::Device;
+mod launch;
+pub(crate) mod tiles;
+
+use std::rc::Rc;
+
+use self::launch::{Batch, products};
+#[allow(unused_imports)]
+pub(crate) use self::launch::{Operand, product};
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
-use crate::ops::no_kernel;
+use crate::device::{DType, Device, Gpu};
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
@@ -52,12 +59,44 @@ fn task_rows([m, n, k]: [usize; 3]) -> usize {
 }
 
 fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
-    float_dispatch!(a.dtype(), "matmul", T => product_typed::<T>(a, b, out, product, add));
+    match a.device() {
+        Device::Gpu(gpu) => product_on(gpu, a, b, out, product, add),
+        Device::Cpu(cpu) => {
+            float_dispatch!(a.dtype(), "matmul", T => product_typed::<T>(cpu, a, b, out, product, add));
+        }
+    }
+}
+
+fn product_on(gpu: &Rc<Gpu>, a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
+    assert!(a.dtype() == DType::F32, "matmul: no kernel for {:?}", a.dtype());
+    let [members, m, n] = matrix_extents(out.shape());
+    let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
+    let [b_batch, b_rows, _] = matrix_extents(b.shape());
+    let k = if product.transpose_a { a_rows } else { a_columns };
+    let stride = |batch, rows, side: &Tensor| if batch == 1 { 0 } else { rows * side.pitch() };
+    let batch = Batch {
+        members,
+        a_stride: stride(a_batch, a_rows, a),
+        b_stride: stride(b_batch, b_rows, b),
+    };
+    let operand = |side: &Tensor, transposed| Operand {
+        pointer: side.pointer(),
+        stride: side.pitch(),
+        transposed,
+    };
+    let (left, right) = (operand(a, product.transpose_a), operand(b, product.transpose_b));
+    products(gpu, &batch, [m, n, k], left, right, (out.pointer(), out.pitch()), add);
 }
 
 /// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
-fn product_typed<T: Float>(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
-    let Device::Cpu(cpu) = a.device() else { no_kernel("matmul") };
+fn product_typed<T: Float>(
+    cpu: &Cpu,
+    a: &Tensor,
+    b: &Tensor,
+    out: &Tensor,
+    product: Product,
+    add: bool,
+) {
     let [batch, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
     let [b_batch, b_rows, _] = matrix_extents(b.shape());

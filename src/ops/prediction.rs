@@ -3,8 +3,7 @@
 use crate::device::Device;
 use crate::device::cpu::Float;
 use crate::device::cpu::vector::{self, vectorised};
-use crate::ops::classifiers::{Extents, largest, outputs};
-use crate::ops::no_kernel;
+use crate::ops::classifiers::{Extents, largest, launch, outputs};
 use crate::tensor::{Tensor, float_dispatch};
 
 /// What of the mixture is asked for.
@@ -28,11 +27,13 @@ pub fn predict(
 ) -> Tensor {
     let extents = Extents::of("predict", z, weight, bias);
     extents.check_posterior("predict", log_posterior);
-    let scores = outputs(z, weight, bias);
     let out = z.empty_like([extents.samples, extents.outputs]);
     match z.device() {
-        Device::Gpu(_) => no_kernel("prediction"),
+        Device::Gpu(gpu) => {
+            launch::predict(gpu, extents, [z, weight, bias], log_posterior, kind, &out);
+        }
         Device::Cpu(cpu) => float_dispatch!(z.dtype(), "predict", T => {
+            let scores = outputs(z, weight, bias);
             let log_posterior = log_posterior.read::<f64>();
             let mut scores = scores.write::<T>();
             let mut out = out.write::<T>();

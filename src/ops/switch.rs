@@ -1,8 +1,10 @@
 //! Averaging several predictors by their past losses: the switch distribution, and plain Bayesian averaging. Weights are
 //! logarithms in f64.
 
-use crate::device::{DType, Device};
-use crate::ops::no_kernel;
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::gpu::Parameters;
+use crate::device::{DType, Device, Gpu};
 use crate::tensor::Tensor;
 
 /// What the switch distribution carries from step to step, all F64 on the device.
@@ -57,7 +59,7 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
         return;
     }
     match losses.device() {
-        Device::Gpu(_) => no_kernel("switch"),
+        Device::Gpu(gpu) => launch_switch(gpu, state, losses, theta, scale),
         Device::Cpu(_) => {
             let losses = losses.read::<f64>();
             let moved = switch_step(
@@ -113,7 +115,7 @@ pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
         return;
     }
     match losses.device() {
-        Device::Gpu(_) => no_kernel("switch"),
+        Device::Gpu(gpu) => launch_bayesian(gpu, log_posterior, losses, scale),
         Device::Cpu(_) => {
             let losses = losses.read::<f64>();
             let mut posterior = log_posterior.write::<f64>();
@@ -156,4 +158,47 @@ fn log_sum_exp(x: &[f64]) -> f64 {
         return largest;
     }
     largest + x.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
+}
+
+/// `SwitchSettings`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Settings {
+    theta: f64,
+    scale: f64,
+    predictors: u32,
+    unused: u32,
+}
+
+impl Settings {
+    fn new(predictors: &Tensor, theta: f64, scale: f64) -> Self {
+        let predictors = predictors.shape().elements() as u32;
+        Settings { theta, scale, predictors, unused: 0 }
+    }
+}
+
+/// One warp: see `kernels/switch.cu`.
+const WARP: [u32; 3] = [32, 1, 1];
+
+fn launch_switch(gpu: &Gpu, state: &SwitchState, losses: &Tensor, theta: f64, scale: f64) {
+    let (weights, log_posterior) = (state.weights.pointer(), state.log_posterior.pointer());
+    let (losses, t) = (losses.pointer(), state.t.pointer());
+    let settings = Settings::new(&state.log_posterior, theta, scale);
+    gpu.launch(
+        "switch_update_f64",
+        [1; 3],
+        WARP,
+        &[&weights, &log_posterior, &losses, &t, &Parameters(&settings)],
+    );
+}
+
+fn launch_bayesian(gpu: &Gpu, log_posterior: &Tensor, losses: &Tensor, scale: f64) {
+    let settings = Settings::new(log_posterior, 1.0, scale);
+    let (log_posterior, losses) = (log_posterior.pointer(), losses.pointer());
+    gpu.launch(
+        "switch_bayesian_f64",
+        [1; 3],
+        WARP,
+        &[&log_posterior, &losses, &Parameters(&settings)],
+    );
 }

@@ -397,13 +397,14 @@ inline bf16 __float2bfloat16(float value) {
 
 namespace simulator {
 
-inline void copy_async16(const simulator_site* site, void* shared, const void* global) {
+template <uint32_t BYTES>
+inline void copy_async(const simulator_site* site, void* shared, const void* global) {
     uintptr_t addresses = reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global);
-    if (addresses & 15) simulator_trap(&simulator_current, site);
+    if (addresses % BYTES) simulator_trap(&simulator_current, site);
     if (simulator_current.late_copies) {
-        simulator_copy(&simulator_current, shared, global, 16);
+        simulator_copy(&simulator_current, shared, global, BYTES);
     } else {
-        memcpy(shared, global, 16);
+        memcpy(shared, global, BYTES);
     }
 }
 
@@ -447,7 +448,9 @@ inline void mma(
 }  // namespace simulator
 
 #define copy_async16(shared, global) \
-    simulator::copy_async16(SIMULATOR_SITE("copy_async16: an address is not a multiple of 16"), shared, global)
+    simulator::copy_async<16>(SIMULATOR_SITE("copy_async16: an address is not a multiple of 16"), shared, global)
+#define copy_async4(shared, global) \
+    simulator::copy_async<4>(SIMULATOR_SITE("copy_async4: an address is not a multiple of 4"), shared, global)
 inline void copy_async_commit() {
     if (simulator_current.late_copies) simulator_copy_commit(&simulator_current);
 }

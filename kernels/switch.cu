@@ -1,0 +1,113 @@
+// The posterior of several predictors after one more observation: the switch distribution (van Erven, Grünwald and
+// de Rooij 2008, algorithm 1) and Bayes' rule, in logarithms and f64. The launches are in src/ops/switch.rs.
+//
+// With l_j = -scale * loss_j, minus infinity where the loss is not finite, t observations so far counted from 1, and
+// pi = 1 / (t + 1):
+//
+//   w_ij   <- w_ij + l_j                                                          i = 0 may still switch, 1 is settled
+//   pool   =  log sum_j e^w_0j + log pi - log N
+//   w_0j   <- log(e^(w_0j + log(1 - pi)) + e^(log theta + pool))
+//   w_1j   <- log(e^w_1j + e^(log(1 - theta) + pool))
+//   w      <- w - log sum_ij e^w_ij
+//   log a_j = log(e^w_0j + e^w_1j),  t <- t + 1
+//
+// Bayes' rule is log a_j <- log a_j + l_j, normalised.
+//
+// Everything is taken relative to the largest w_ij + l_ij, which a normalised weight does not depend on: beside losses of
+// 10^16 and more, the logarithms of the prior would be lost in rounding. Where that largest one is not finite, no
+// predictor with weight has a finite loss, and nothing moves.
+//
+//   weights       [2, N]
+//   log_posterior [N]
+//   losses        [N]
+//   t             [1]
+//
+// Bytes: 6 N doubles. A few dozen operations a predictor, each of them on the way from the step's losses to the
+// next step's posterior: what counts is how long one thread takes, not how many there are. So it is one warp, whose
+// exchanges need no barrier, and lane j has predictors j, j + 32, ... from start to end: what it writes in the course of
+// it only it reads again. A block of more warps would wait at barriers for ten predictors; a launch for each formula
+// would cost more than all of them.
+//
+// No buffer may overlap another.
+#include "common.cuh"
+
+struct SwitchSettings {
+    double theta, scale;
+    uint32_t predictors;
+    uint32_t unused;
+};
+
+static const double SWITCH_NOTHING = -INFINITY;
+
+__device__ __forceinline__ double switch_log_likelihood(double loss, double scale) {
+    return fabs(loss) < INFINITY ? -scale * loss : SWITCH_NOTHING;
+}
+
+// log(e^a + e^b)
+__device__ __forceinline__ double switch_log_add_exp(double a, double b) {
+    double low = a < b ? a : b, high = a < b ? b : a;
+    return low == SWITCH_NOTHING ? high : high + log1p(exp(low - high));
+}
+
+KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const double* losses, double* t,
+       SwitchSettings settings) {
+    double* settled_weights = weights + settings.predictors;
+    double switching_largest = SWITCH_NOTHING, settled_largest = SWITCH_NOTHING;
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+        double likelihood = switch_log_likelihood(losses[j], settings.scale);
+        switching_largest = Largest::of(switching_largest, weights[j] + likelihood);
+        settled_largest = Largest::of(settled_largest, settled_weights[j] + likelihood);
+    }
+    switching_largest = reduce_lanes<Largest>(switching_largest);
+    double largest = Largest::of(switching_largest, reduce_lanes<Largest>(settled_largest));
+    if (!(fabs(largest) < INFINITY)) return;
+
+    double switching = 0.0;
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+        double observed = weights[j] + switch_log_likelihood(losses[j], settings.scale);
+        switching += observed == SWITCH_NOTHING ? 0.0 : exp(observed - switching_largest);
+    }
+    switching = reduce_lanes<Sum>(switching);
+    // One lane reads t, since one lane is to overwrite it.
+    double count = __shfl_sync(ALL_LANES, threadIdx.x == 0 ? *t : 0.0, 0);
+    double pi = 1.0 / (count + 1.0), stays = log(1.0 - pi);
+    double pool = switching_largest == SWITCH_NOTHING
+                      ? SWITCH_NOTHING
+                      : switching_largest - largest + log(switching) + log(pi) - log(double(settings.predictors));
+    double to_switching = pool + log(settings.theta), to_settled = pool + log(1.0 - settings.theta);
+
+    // The largest of the new weights is about 1, so that their sum needs no shift.
+    double total = 0.0;
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+        double likelihood = switch_log_likelihood(losses[j], settings.scale);
+        double new_switching = switch_log_add_exp(weights[j] + likelihood - largest + stays, to_switching);
+        double new_settled = switch_log_add_exp(settled_weights[j] + likelihood - largest, to_settled);
+        total += exp(new_switching) + exp(new_settled);
+        weights[j] = new_switching;
+        settled_weights[j] = new_settled;
+    }
+    total = log(reduce_lanes<Sum>(total));
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+        weights[j] -= total;
+        settled_weights[j] -= total;
+        log_posterior[j] = switch_log_add_exp(weights[j], settled_weights[j]);
+    }
+    if (threadIdx.x == 0) *t = count + 1.0;
+}
+
+KERNEL(switch_bayesian_f64, 32, double* log_posterior, const double* losses, SwitchSettings settings) {
+    double largest = SWITCH_NOTHING;
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+        largest = Largest::of(largest, log_posterior[j] + switch_log_likelihood(losses[j], settings.scale));
+    }
+    largest = reduce_lanes<Largest>(largest);
+    if (!(fabs(largest) < INFINITY)) return;
+    double total = 0.0;
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+        double joint = log_posterior[j] + switch_log_likelihood(losses[j], settings.scale) - largest;
+        total += exp(joint);
+        log_posterior[j] = joint;
+    }
+    total = log(reduce_lanes<Sum>(total));
+    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) log_posterior[j] -= total;
+}

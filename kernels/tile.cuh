@@ -1,0 +1,208 @@
+// The arithmetic of a matrix product's block, which matmul.cu and conv2d.cu share: slabs of both operands pass through
+// shared memory, and every thread keeps a small tile of the product in registers.
+//
+//   C[M, N] += A[M, K] B[K, N] for one slab of K, then the next:
+//
+//              N                      a slab of A: M rows by K, in shared memory
+//            +----+ slab of B         a slab of B: K by N columns, in shared memory
+//            +----+                   each thread: ROWS x COLUMNS sums in registers, for every step of the inner axis
+//     +--+   +----+                   ROWS elements of A and COLUMNS of B
+//   M |  |   | C  |
+//     +--+   +----+
+//
+// Slabs are copied by cp.async, STAGES - 1 of them ahead of the arithmetic, which so never waits for memory it could
+// have asked for earlier. One barrier a slab.
+//
+// A slab lies in shared memory as its operand lies in memory, so that 16 bytes are copied at a time on either side:
+//
+//   inner axis contiguous (A as it is, B transposed)   [X][K + 4]: a thread reads 4 steps of one row at a time. Rows are
+//                                                      K + 4 apart: 8 neighbouring rows hit 8 different groups of banks
+//   X contiguous          (A transposed, B as it is)   [K][X]: a thread reads 4 neighbours at one step
+//
+// Threads of a warp share most of what they read: 4 different places along M, 8 along N.
+#pragma once
+
+#include "common.cuh"
+
+template <int M_, int N_, int K_, int ROWS_, int COLUMNS_, int STAGES_, int RESIDENT_>
+struct Tile {
+    static const int M = M_, N = N_, K = K_;                    // of a block: a tile of C, and the depth of a slab
+    static const int ROWS = ROWS_, COLUMNS = COLUMNS_;          // of a thread
+    static const int STAGES = STAGES_;                          // slabs of each operand in shared memory
+    static const int RESIDENT = RESIDENT_;                      // blocks on a multiprocessor that registers must do for
+    static const int DOWN = M / ROWS, ACROSS = N / COLUMNS;     // threads
+    static const int THREADS = DOWN * ACROSS;
+};
+
+// src/ops/matmul/tiles.rs has the same table.
+typedef Tile<128, 128, 16, 8, 8, 2, 2> Tile128;
+typedef Tile<64, 64, 16, 8, 4, 3, 4> Tile64;
+typedef Tile<32, 32, 32, 4, 4, 3, 8> Tile32;
+
+// A thread's place among those of its block: warps are 4 threads high and 8 wide.
+template <class Tile>
+struct Place {
+    int down, across;
+    __device__ Place() {
+        int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+        down = warp / (Tile::ACROSS / 8) * 4 + lane / 8;
+        across = warp % (Tile::ACROSS / 8) * 8 + lane % 8;
+    }
+};
+
+// X rows of A or columns of B, K deep; OWN of the X belong to each thread. INNER: the inner axis is contiguous.
+template <int X_, int K_, int OWN, bool INNER_>
+struct Slab {
+    static const int X = X_, K = K_;
+    static const bool INNER = INNER_;
+    static const int STRIDE = INNER ? K + 4 : X;
+    static const int FLOATS = INNER ? X * STRIDE : K * STRIDE;
+
+    static __device__ __forceinline__ int offset(int x, int k) {
+        return INNER ? x * STRIDE + k : k * STRIDE + x;
+    }
+
+    // Which of the X is number `i` of the thread at `place`.
+    static __device__ __forceinline__ int position(int place, int i) {
+        return INNER ? i * (X / OWN) + place : i / 4 * (X / OWN * 4) + place * 4 + i % 4;
+    }
+
+    // A thread's own elements at steps k to k + 3.
+    static __device__ __forceinline__ void read(const float* slab, int place, int k, float (&own)[4][OWN]) {
+        UNROLL
+        for (int i = 0; i < (INNER ? OWN : OWN / 4); i++) {
+            UNROLL
+            for (int j = 0; j < (INNER ? 1 : 4); j++) {
+                int at = INNER ? offset(position(place, i), k) : offset(position(place, 4 * i), k + j);
+                float4 four = *reinterpret_cast<const float4*>(slab + at);
+                if (INNER) {
+                    own[0][i] = four.x, own[1][i] = four.y, own[2][i] = four.z, own[3][i] = four.w;
+                } else {
+                    int first = 4 * i % OWN;  // 4 i, said so that no index looks out of range where INNER
+                    own[j][first] = four.x, own[j][first + 1] = four.y;
+                    own[j][first + 2] = four.z, own[j][first + 3] = four.w;
+                }
+            }
+        }
+    }
+};
+
+template <class Tile, bool INNER>
+struct SlabA : Slab<Tile::M, Tile::K, Tile::ROWS, INNER> {};
+template <class Tile, bool INNER>
+struct SlabB : Slab<Tile::N, Tile::K, Tile::COLUMNS, INNER> {};
+
+// Copies the first `count` of 4 neighbours to shared memory; the others are 0. Visible like copy_async16.
+// `is_aligned`: the 4 lie on 16 bytes in memory. Else they are copied one by one.
+__device__ __forceinline__ void copy_four(float* shared, const float* from, int count, bool is_aligned) {
+    if (count >= 4 && is_aligned) {
+        copy_async16(shared, from);
+        return;
+    }
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        if (j < count) {
+            copy_async4(shared + j, from + j);
+        } else {
+            shared[j] = 0.0f;
+        }
+    }
+}
+
+// Slabs of a matrix that lies in rows. `from`: the tile's first element at inner index 0; `x_end`, `k_end`: how much of
+// the matrix there is from there on.
+template <class Slab, int THREADS>
+struct MatrixSlabs {
+    const float* from;
+    uint64_t stride;
+    uint32_t x_end, k_end;
+    bool is_aligned;
+
+    __device__ __forceinline__ void copy(float* slab, uint32_t number) const {
+        const int RUNS = (Slab::INNER ? Slab::K : Slab::X) / 4;  // of 4 neighbours
+        int run = static_cast<int>(threadIdx.x) % RUNS * 4;
+        uint32_t first = number * Slab::K;
+        UNROLL
+        for (int pass = 0; pass < Slab::X * Slab::K / 4 / THREADS; pass++) {
+            int other = static_cast<int>(threadIdx.x) / RUNS + pass * (THREADS / RUNS);
+            int x = Slab::INNER ? other : run, k = Slab::INNER ? run : other;
+            uint64_t row = Slab::INNER ? x : first + k, column = Slab::INNER ? first + k : x;
+            uint32_t length = Slab::INNER ? k_end : x_end;
+            bool is_inside = Slab::INNER ? x < static_cast<int>(x_end) : first + k < k_end;
+            int left = static_cast<int>(length - static_cast<uint32_t>(column));
+            copy_four(slab + Slab::offset(x, k), from + row * stride + column, is_inside ? left : 0, is_aligned);
+        }
+    }
+};
+
+// sums += the products of slabs `first` to `last`. `shared` has room for STAGES slabs of A, then of B.
+template <class Tile, class A, class B, class CopyA, class CopyB>
+__device__ __forceinline__ void add_products(
+    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared, Place<Tile> place,
+    float (&sums)[Tile::ROWS][Tile::COLUMNS]) {
+    float *left = shared, *right = shared + Tile::STAGES * A::FLOATS;
+    UNROLL
+    for (int stage = 0; stage < Tile::STAGES - 1; stage++) {
+        if (first + stage < last) {
+            a.copy(left + stage * A::FLOATS, first + stage);
+            b.copy(right + stage * B::FLOATS, first + stage);
+        }
+        copy_async_commit();
+    }
+    int stage = 0;
+    for (uint32_t slab = first; slab < last; slab++) {
+        copy_async_wait<Tile::STAGES - 2>();
+        // Every thread's copies of this slab have landed, and every thread is done with the slab before, whose place
+        // is taken next.
+        __syncthreads();
+        int taken = stage == 0 ? Tile::STAGES - 1 : stage - 1;
+        if (slab + Tile::STAGES - 1 < last) {
+            a.copy(left + taken * A::FLOATS, slab + Tile::STAGES - 1);
+            b.copy(right + taken * B::FLOATS, slab + Tile::STAGES - 1);
+        }
+        copy_async_commit();
+        const float *own_left = left + stage * A::FLOATS, *own_right = right + stage * B::FLOATS;
+        for (int k = 0; k < Tile::K; k += 4) {
+            float rows[4][Tile::ROWS], columns[4][Tile::COLUMNS];
+            A::read(own_left, place.down, k, rows);
+            B::read(own_right, place.across, k, columns);
+            UNROLL
+            for (int j = 0; j < 4; j++) {
+                UNROLL
+                for (int row = 0; row < Tile::ROWS; row++) {
+                    UNROLL
+                    for (int column = 0; column < Tile::COLUMNS; column++) {
+                        sums[row][column] = fmaf(rows[j][row], columns[j][column], sums[row][column]);
+                    }
+                }
+            }
+        }
+        stage = stage + 1 == Tile::STAGES ? 0 : stage + 1;
+    }
+}
+
+// Writes a thread's sums of one row of C: `to` is the tile's first element in that row, `end` the columns that C has from
+// there on, `is_aligned` whether `to` and C's columns by fours lie on 16 bytes.
+template <class Tile, class B>
+__device__ __forceinline__ void store_row(
+    float* to, const float (&sums)[Tile::COLUMNS], int across, uint32_t end, bool is_aligned, bool add) {
+    UNROLL
+    for (int i = 0; i < Tile::COLUMNS; i += 4) {
+        uint32_t column = B::position(across, i);
+        if (!B::INNER && is_aligned && column + 4 <= end) {
+            float4* target = reinterpret_cast<float4*>(to + column);
+            float4 four = make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
+            if (add) {
+                float4 old = *target;
+                four = make_float4(old.x + four.x, old.y + four.y, old.z + four.z, old.w + four.w);
+            }
+            *target = four;
+        } else {
+            UNROLL
+            for (int j = 0; j < 4; j++) {
+                column = B::position(across, i + j);
+                if (column < end) store(to + column, sums[i + j], add);
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The launches of `kernels/classifiers.cu`: three a step beside the matrix products.
+
+use std::rc::Rc;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Extents, Head, Targets};
+use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Device, Gpu};
+use crate::ops::prediction::PredictionKind;
+use crate::tape::{Gradients, Slot, record};
+use crate::tensor::Tensor;
+
+/// The most outputs of a sample that are kept in shared memory: 40 KiB.
+const STAGED: usize = 10 << 10;
+
+/// The most threads of a block that judges by classes, and of any other.
+const CLASSES_THREADS: usize = 1024;
+const THREADS: usize = 512;
+
+/// Elements that a block of `operands` copies, and its threads.
+const COPIED: usize = 4096;
+const OPERANDS_THREADS: u32 = 256;
+
+/// Columns of `g` from which on a block adds up 32 of them, for longer reads, and not 8, for more blocks.
+const MANY_COLUMNS: usize = 8192;
+
+/// `ClassifierSizes`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Sizes {
+    value_pitch: u64,
+    constant: f64,
+    samples: u32,
+    copies: u32,
+    outputs: u32,
+    lanes: u32,
+    slices: u32,
+    staged: u32,
+}
+
+/// `ClassifierOperands`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Operands {
+    z_pitch: u64,
+    z_elements: u64,
+    weight_elements: u64,
+    samples: u32,
+    inputs: u32,
+    columns: u32,
+    sum_blocks: u32,
+    z_blocks: u32,
+    sum_width: u32,
+    add: u32,
+    unused: u32,
+}
+
+/// How a block does a sample.
+struct Plan {
+    sizes: Sizes,
+    threads: u32,
+    shared: usize,
+}
+
+impl Plan {
+    /// A group of lanes as wide as a copy's outputs, and a group for each copy, if the block has as many.
+    fn new(extents: Extents, most_threads: usize) -> Self {
+        let Extents { samples, classifiers, outputs, .. } = extents;
+        let is_staged = extents.row() <= STAGED;
+        let vector = if !is_staged && outputs % 4 == 0 { 4 } else { 1 };
+        let wanted = outputs.div_ceil(vector).max(1);
+        let lanes = wanted.next_power_of_two().min(32);
+        let threads = wanted.max(classifiers * lanes).next_multiple_of(32).min(most_threads);
+        let spare = threads / lanes / classifiers.max(1);
+        let slices = spare.clamp(1, wanted.div_ceil(lanes));
+        let staged = if is_staged { extents.row() } else { 0 };
+        let sizes = Sizes {
+            value_pitch: 0,
+            constant: 0.5 * outputs as f64 * (2.0 * std::f64::consts::PI).ln(),
+            samples: samples as u32,
+            copies: classifiers as u32,
+            outputs: outputs as u32,
+            lanes: lanes as u32,
+            slices: slices as u32,
+            staged: staged as u32,
+        };
+        let of_copies = (8 * classifiers * (4 + slices)).next_multiple_of(16);
+        Plan { sizes, threads: threads as u32, shared: of_copies + 4 * staged }
+    }
+}
+
+/// `z W^T` of all copies, `[B, N, K]`: the bias is the kernels' to add.
+fn products(gpu: &Rc<Gpu>, extents: Extents, z: &Tensor, weight: &Tensor) -> Tensor {
+    let Extents { samples, inputs, classifiers, outputs } = extents;
+    assert!(z.dtype() == DType::F32, "classifiers: {:?} on a GPU", z.dtype());
+    let scores = z.empty_like([samples, classifiers, outputs]);
+    gemm_on(
+        gpu,
+        [samples, extents.row(), inputs],
+        (z, z.pitch(), false),
+        (weight, inputs, true),
+        (&scores, extents.row()),
+        false,
+    );
+    scores
+}
+
+/// What [`super::outputs`] gives.
+pub(super) fn outputs(
+    gpu: &Rc<Gpu>,
+    extents: Extents,
+    z: &Tensor,
+    parameters: [&Tensor; 2],
+) -> Tensor {
+    products(gpu, extents, z, parameters[0]).add(&parameters[1].detach())
+}
+
+/// What [`super::classifiers`] gives.
+pub(super) fn classifiers(
+    gpu: &Rc<Gpu>,
+    extents: Extents,
+    [z, weight, bias]: [&Tensor; 3],
+    targets: Targets,
+    log_posterior: &Tensor,
+) -> Head {
+    let scores = products(gpu, extents, z, weight);
+    let weighted = z.node().is_some().then(|| z.empty_like(scores.shape()));
+    let statistics = judge(gpu, extents, &scores, weighted.as_ref(), bias, targets, log_posterior);
+    let head = summarise(gpu, extents, &statistics, z);
+    let kept = Kept {
+        gpu: Rc::clone(gpu),
+        extents,
+        z: z.detach(),
+        weight: weight.detach(),
+        bias: bias.detach(),
+        g: scores,
+        weighted,
+    };
+    let objective =
+        record(head.objective, &[z, weight, bias], move |_, gradients| kept.backward(gradients));
+    Head { objective, ..head }
+}
+
+/// From products to gradients, in their place. F64 `[B, N + 2]`: the copies' and the mixture's log-likelihoods, and
+/// whether the mixture is right.
+fn judge(
+    gpu: &Gpu,
+    extents: Extents,
+    scores: &Tensor,
+    weighted: Option<&Tensor>,
+    bias: &Tensor,
+    targets: Targets,
+    log_posterior: &Tensor,
+) -> Tensor {
+    let shape = [extents.samples, extents.classifiers + 2];
+    let statistics = Tensor::empty(scores.device(), shape, DType::F64);
+    let (kernel, most_threads, targets, value_pitch) = match targets {
+        Targets::Classes(classes) => {
+            ("classifiers_classes_fwd_f32", CLASSES_THREADS, classes.pointer(), 0)
+        }
+        Targets::Values(values) => {
+            ("classifiers_values_fwd_f32", THREADS, values.pointer(), values.pitch() as u64)
+        }
+    };
+    let Plan { sizes, threads, shared } = Plan::new(extents, most_threads);
+    let sizes = Sizes { value_pitch, ..sizes };
+    let weighted = weighted.map_or(Pointer::NULL, Tensor::pointer);
+    gpu.launch_with_shared(
+        kernel,
+        [extents.samples as u32, 1, 1],
+        [threads, 1, 1],
+        shared,
+        &[
+            &scores.pointer(),
+            &weighted,
+            &statistics.pointer(),
+            &bias.pointer(),
+            &targets,
+            &log_posterior.pointer(),
+            &Parameters(&sizes),
+        ],
+    );
+    statistics
+}
+
+/// The batch's losses and counts.
+fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, z: &Tensor) -> Head {
+    let (device, copies) = (z.device(), extents.classifiers);
+    let head = Head {
+        objective: z.empty_like([]),
+        loss: Tensor::empty(device, [1], DType::F64),
+        correct: Tensor::empty(device, [1], DType::I32),
+        classifier_losses: Tensor::empty(device, [copies], DType::F64),
+        flagged: Tensor::empty(device, [copies], DType::U8),
+        dead_samples: Tensor::empty(device, [1], DType::I32),
+    };
+    let threads = 32 * (copies as u32 + 2).min(32);
+    gpu.launch(
+        "classifiers_summary_fwd_f32",
+        [1; 3],
+        [threads, 1, 1],
+        &[
+            &statistics.pointer(),
+            &head.objective.pointer(),
+            &head.loss.pointer(),
+            &head.correct.pointer(),
+            &head.classifier_losses.pointer(),
+            &head.flagged.pointer(),
+            &head.dead_samples.pointer(),
+            &(extents.samples as u32),
+            &(copies as u32),
+        ],
+    );
+    head
+}
+
+/// What the way back needs.
+struct Kept {
+    gpu: Rc<Gpu>,
+    extents: Extents,
+    z: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    /// `g_ij`, `[B, N, K]`.
+    g: Tensor,
+    /// `r_ij g_ij`, where `z` has a gradient.
+    weighted: Option<Tensor>,
+}
+
+impl Kept {
+    fn backward(&self, gradients: &mut Gradients) {
+        let Extents { samples, inputs, .. } = self.extents;
+        let row = self.extents.row();
+        let finite_z = gradients.wants(1).then(|| self.z.empty_like(self.z.shape()));
+        let weighted = self.weighted.as_ref().filter(|_| gradients.wants(0));
+        let finite_weight = weighted.map(|_| self.weight.empty_like(self.weight.shape()));
+        let bias_slot = gradients.slot(2, &self.bias);
+        self.operands(bias_slot.as_ref(), finite_z.as_ref(), finite_weight.as_ref());
+        // dW = g^T z, dz = sum_j r_j g_j W_j.
+        if let Some((z, slot)) = finite_z.zip(gradients.slot(1, &self.weight)) {
+            gemm_on(
+                &self.gpu,
+                [row, inputs, samples],
+                (&self.g, row, true),
+                (&z, inputs, false),
+                (&slot.tensor, inputs),
+                slot.add,
+            );
+        }
+        let Some((weight, weighted)) = finite_weight.zip(weighted) else { return };
+        if let Some(slot) = gradients.slot(0, &self.z) {
+            gemm_on(
+                &self.gpu,
+                [samples, inputs, row],
+                (weighted, row, false),
+                (&weight, inputs, false),
+                (&slot.tensor, slot.tensor.pitch()),
+                slot.add,
+            );
+        }
+    }
+
+    /// The bias gradient, and `z` and the weights without what is not finite: what of it is wanted.
+    fn operands(&self, bias: Option<&Slot>, z: Option<&Tensor>, weight: Option<&Tensor>) {
+        let Extents { samples, inputs, .. } = self.extents;
+        let columns = self.extents.row();
+        let sum_width = if columns < MANY_COLUMNS { 8 } else { 32 };
+        let sum_blocks = bias.map_or(0, |_| columns.div_ceil(sum_width));
+        let blocks =
+            |copy: Option<&Tensor>| copy.map_or(0, |copy| copy.shape().elements().div_ceil(COPIED));
+        let (z_blocks, weight_blocks) = (blocks(z), blocks(weight));
+        let sizes = Operands {
+            z_pitch: self.z.pitch() as u64,
+            z_elements: self.z.shape().elements() as u64,
+            weight_elements: self.weight.shape().elements() as u64,
+            samples: samples as u32,
+            inputs: inputs as u32,
+            columns: columns as u32,
+            sum_blocks: sum_blocks as u32,
+            z_blocks: z_blocks as u32,
+            sum_width: sum_width as u32,
+            add: u32::from(bias.is_some_and(|slot| slot.add)),
+            unused: 0,
+        };
+        let bias = bias.map_or(Pointer::NULL, |slot| slot.tensor.pointer());
+        let [finite_z, finite_weight] =
+            [z, weight].map(|copy| copy.map_or(Pointer::NULL, Tensor::pointer));
+        self.gpu.launch(
+            "classifiers_operands_bwd_f32",
+            [(sum_blocks + z_blocks + weight_blocks) as u32, 1, 1],
+            [OPERANDS_THREADS, 1, 1],
+            &[
+                &self.g.pointer(),
+                &bias,
+                &self.z.pointer(),
+                &finite_z,
+                &self.weight.pointer(),
+                &finite_weight,
+                &Parameters(&sizes),
+            ],
+        );
+    }
+}
+
+/// What [`crate::ops::prediction::predict`] gives, `[B, K]`, in `out`.
+pub(in crate::ops) fn predict(
+    gpu: &Rc<Gpu>,
+    extents: Extents,
+    [z, weight, bias]: [&Tensor; 3],
+    log_posterior: &Tensor,
+    kind: PredictionKind,
+    out: &Tensor,
+) {
+    let scores = products(gpu, extents, z, weight);
+    let kernel = match kind {
+        PredictionKind::LogProbabilities => "classifiers_log_probabilities_fwd_f32",
+        PredictionKind::Mean => "classifiers_mean_fwd_f32",
+    };
+    let Plan { sizes, threads, shared } = Plan::new(extents, THREADS);
+    gpu.launch_with_shared(
+        kernel,
+        [extents.samples as u32, 1, 1],
+        [threads, 1, 1],
+        shared,
+        &[
+            &scores.pointer(),
+            &bias.pointer(),
+            &log_posterior.pointer(),
+            &out.pointer(),
+            &Parameters(&sizes),
+        ],
+    );
+}
+
+// TEMPORARY: through the host, until `ops::matmul` has its kernel.
+fn gemm_on(
+    _gpu: &Rc<Gpu>,
+    sizes: [usize; 3],
+    a: (&Tensor, usize, bool),
+    b: (&Tensor, usize, bool),
+    c: (&Tensor, usize),
+    add: bool,
+) {
+    let Device::Cpu(cpu) = Device::cpu() else { unreachable!("it is the CPU") };
+    let [m, n, _] = sizes;
+    assert!(a.0.is_contiguous() && b.0.is_contiguous() && c.1 == n);
+    let mut out = if add { c.0.to_vec::<f32>() } else { vec![0.0; m * n] };
+    crate::ops::matmul::gemm_parallel(
+        &cpu,
+        sizes,
+        (&a.0.to_vec::<f32>(), a.1, a.2),
+        (&b.0.to_vec::<f32>(), b.1, b.2),
+        (&mut out, n),
+        add,
+    );
+    c.0.copy_from_slice(&out);
+}

@@ -1,0 +1,136 @@
+//! Which tile of a GPU's block serves a product, and into how many parts its inner axis is cut.
+
+/// Multiprocessors of the GPU that tiles are chosen for: an H100 or H200.
+const MULTIPROCESSORS: usize = 132;
+
+/// Steps of the inner axis that a part has at least: fewer are not worth the sum over the parts.
+const STEPS: usize = 64;
+
+/// Bytes that all multiprocessors together read or write in a clock, mostly from L2.
+const BYTES_A_CLOCK: usize = 2048;
+
+/// Clocks that a launch more costs.
+const LAUNCH: usize = 3000;
+
+/// Clocks that a block takes before its first slab and after its last.
+const START: usize = 1500;
+
+/// A tile of C that one block computes, with the depth of a slab of the inner axis. `kernels/tile.cuh` has the same
+/// table.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Tile {
+    pub name: &'static str,
+    /// Rows and columns of C.
+    pub m: usize,
+    pub n: usize,
+    /// Steps of the inner axis in a slab.
+    pub k: usize,
+    pub threads: u32,
+    /// Blocks that fit on a multiprocessor.
+    resident: usize,
+    /// Clocks of a multiprocessor for a slab of one block: beside others, and alone.
+    clocks: usize,
+    clocks_alone: usize,
+}
+
+const TILE128: Tile = Tile {
+    name: "128",
+    m: 128,
+    n: 128,
+    k: 16,
+    threads: 256,
+    resident: 2,
+    clocks: 2400,
+    clocks_alone: 2700,
+};
+
+const TILE64: Tile = Tile {
+    name: "64",
+    m: 64,
+    n: 64,
+    k: 16,
+    threads: 128,
+    resident: 4,
+    clocks: 700,
+    clocks_alone: 1000,
+};
+
+const TILE32: Tile = Tile {
+    name: "32",
+    m: 32,
+    n: 32,
+    k: 32,
+    threads: 64,
+    resident: 8,
+    clocks: 500,
+    clocks_alone: 1000,
+};
+
+/// How a product is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cut {
+    pub tile: &'static Tile,
+    /// Parts of the inner axis, each summed by blocks of its own.
+    pub splits: usize,
+    /// Slabs of one part; the last part may have fewer.
+    pub slabs: usize,
+}
+
+impl Cut {
+    /// The fastest by a model of the GPU; a function of the shape alone. Of equals the first.
+    pub fn of(batch: usize, sizes: [usize; 3]) -> Cut {
+        let cuts = [&TILE128, &TILE64, &TILE32].into_iter().flat_map(|tile| cuts(tile, sizes[2]));
+        cuts.min_by_key(|cut| cut.clocks(batch, sizes)).expect("every tile has a cut")
+    }
+
+    /// Estimated clocks of the launch, and of the one that sums the parts.
+    fn clocks(&self, batch: usize, [m, n, _]: [usize; 3]) -> usize {
+        let Tile { resident, clocks, clocks_alone, .. } = *self.tile;
+        let blocks = batch * m.div_ceil(self.tile.m) * n.div_ceil(self.tile.n) * self.splits;
+        let busy = blocks.div_ceil(MULTIPROCESSORS) * clocks;
+        let waiting = blocks.div_ceil(MULTIPROCESSORS * resident) * clocks_alone;
+        let sum = match self.splits {
+            1 => 0,
+            splits => LAUNCH + batch * m * n * 4 * (2 * splits + 1) / BYTES_A_CLOCK,
+        };
+        START + busy.max(waiting) * self.slabs + sum
+    }
+}
+
+/// All ways to cut an inner axis of `k` for a tile.
+fn cuts(tile: &'static Tile, k: usize) -> impl Iterator<Item = Cut> {
+    let all = k.div_ceil(tile.k);
+    (1..=(k / STEPS).clamp(1, MULTIPROCESSORS)).filter_map(move |splits| {
+        let slabs = all.div_ceil(splits);
+        // Another number of parts that comes to the same slabs would leave the last part without any.
+        (splits == 1 || all.div_ceil(slabs) == splits).then_some(Cut { tile, splits, slabs })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(sizes: [usize; 3]) -> (&'static str, usize) {
+        let cut = Cut::of(1, sizes);
+        (cut.tile.name, cut.splits)
+    }
+
+    /// The shapes of tests/kernels/matmul.rs.
+    #[test]
+    fn shapes_under_test_meet_every_tile() {
+        for (tile, is_whole, shapes) in [
+            ("32", true, &[[31, 33, 160], [32, 32, 161], [33, 31, 159]][..]),
+            ("32", false, &[[31, 33, 1000], [32, 64, 1024]]),
+            ("64", true, &[[63, 65 * 132, 79], [64, 64 * 132, 80], [129, 4289, 81]]),
+            ("64", false, &[[319, 321, 1000], [320, 320, 1024]]),
+            ("128", true, &[[127, 128 * 132 - 1, 63], [128, 128 * 132, 64]]),
+            ("128", false, &[[640, 640, 465], [1024, 513, 432], [768, 383, 895]]),
+        ] {
+            for &sizes in shapes {
+                let (name, splits) = cut(sizes);
+                assert!(name == tile && (splits == 1) == is_whole, "{sizes:?}: {name}, {splits}");
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The switch and Bayes' rule over some observations.
+
+use alrao::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use alrao::{DType, Device, Tensor};
+
+use super::{Case, Outputs, draw};
+
+/// Losses of each of `steps` observations: ordinary ones, and by `kind` some that are not.
+fn losses(predictors: usize, steps: usize, kind: Kind) -> Vec<Vec<f64>> {
+    let drawn = draw(predictors * steps, 3);
+    let mut losses: Vec<Vec<f64>> =
+        drawn.chunks(predictors).map(|row| row.iter().map(|x| 2.0 + 4.0 * x).collect()).collect();
+    match kind {
+        Kind::Usual => {}
+        Kind::NotFinite => {
+            losses[1][0] = f64::INFINITY;
+            losses[2][predictors - 1] = f64::NAN;
+            losses[3].fill(f64::INFINITY);
+            losses[4].fill(f64::NEG_INFINITY);
+            losses[5][predictors / 2] = f64::NEG_INFINITY;
+        }
+        Kind::Large => losses.iter_mut().flatten().for_each(|loss| *loss *= 1e20),
+    }
+    losses
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Usual,
+    NotFinite,
+    Large,
+}
+
+/// `exp` of weights, which a reader can weigh against 1; the logarithms too.
+fn both(outputs: &mut Outputs, [log_name, name]: [&'static str; 2], logarithms: Vec<f64>) {
+    outputs.push((name, logarithms.iter().map(|x| x.exp()).collect()));
+    outputs.push((log_name, logarithms));
+}
+
+fn switch(device: &Device, predictors: usize, kind: Kind, theta: f64, scale: f64) -> Outputs {
+    let state = SwitchState::new(device, predictors, theta);
+    let mut outputs = Vec::new();
+    for losses in losses(predictors, 8, kind) {
+        let losses = Tensor::from_slice(device, [predictors], &losses);
+        switch_update(&state, &losses, theta, scale);
+        both(&mut outputs, ["log weights", "weights"], state.weights.to_f64s());
+        both(&mut outputs, ["log posterior", "posterior"], state.log_posterior.to_f64s());
+        outputs.push(("t", state.t.to_f64s()));
+    }
+    outputs
+}
+
+fn bayesian(device: &Device, predictors: usize, kind: Kind, scale: f64) -> Outputs {
+    let log_posterior = uniform_log_posterior(device, predictors);
+    let mut outputs = Vec::new();
+    for losses in losses(predictors, 8, kind) {
+        let losses = Tensor::from_slice(device, [predictors], &losses);
+        bayesian_update(&log_posterior, &losses, scale);
+        both(&mut outputs, ["log posterior", "posterior"], log_posterior.to_f64s());
+    }
+    outputs
+}
+
+/// Bayes' rule ends a predictor for good; where it would end all, it moves nothing.
+fn bayesian_end(device: &Device) -> Outputs {
+    let log_posterior = uniform_log_posterior(device, 3);
+    let mut outputs = Vec::new();
+    for losses in [[1.0, f64::INFINITY, 2.0], [f64::NAN, 0.5, f64::NAN], [1.0, 0.0, 1.0]] {
+        let losses = Tensor::from_slice(device, [3], &losses);
+        bayesian_update(&log_posterior, &losses, 1.0);
+        outputs.push(("log posterior", log_posterior.to_f64s()));
+    }
+    outputs
+}
+
+/// A state in which no predictor may switch any more, and one in which some have no weight at all.
+fn edges(device: &Device) -> Outputs {
+    let mut outputs = Vec::new();
+    let nothing = f64::NEG_INFINITY;
+    for weights in [
+        [nothing, nothing, nothing, 0.2f64.ln(), 0.3f64.ln(), 0.5f64.ln()],
+        [nothing, 0.5f64.ln(), 0.25f64.ln(), nothing, 0.25f64.ln(), nothing],
+    ] {
+        let state = SwitchState {
+            weights: Tensor::from_slice(device, [2, 3], &weights),
+            log_posterior: Tensor::from_slice(device, [3], &[0.0; 3]),
+            t: Tensor::full(device, [1], DType::F64, 5.0),
+        };
+        for theta in [0.9, 1.0] {
+            let losses = Tensor::from_slice(device, [3], &[1.0, f64::NAN, 3.0]);
+            switch_update(&state, &losses, theta, 1.0);
+            outputs.push(("log weights", state.weights.to_f64s()));
+            outputs.push(("log posterior", state.log_posterior.to_f64s()));
+        }
+    }
+    outputs
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("switch, edges", 6, |device, _| edges(device)),
+        Case::new("switch, the end of a predictor by Bayes' rule", 3, |device, _| {
+            bayesian_end(device)
+        }),
+    ];
+    for predictors in [1, 2, 10, 33, 70] {
+        for (name, kind) in
+            [("", Kind::Usual), (", not finite", Kind::NotFinite), (", large", Kind::Large)]
+        {
+            for (theta, scale) in [(0.999, 1.0), (0.9, 32.0)] {
+                let name = format!("switch of {predictors}, theta {theta}, scale {scale}{name}");
+                cases.push(Case::new(name, 2 * predictors, move |device, _| {
+                    switch(device, predictors, kind, theta, scale)
+                }));
+            }
+            let name = format!("switch of {predictors}, by Bayes' rule{name}");
+            cases.push(Case::new(name, predictors, move |device, _| {
+                bayesian(device, predictors, kind, 1.0)
+            }));
+        }
+    }
+    cases
+}
