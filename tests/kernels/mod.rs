@@ -2,6 +2,7 @@
 
 mod batch_norm;
 mod elementwise;
+mod matmul;
 mod mutation;
 mod optimizer;
 mod pool;
@@ -42,6 +43,7 @@ fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         batch_norm::cases,
         elementwise::cases,
+        matmul::cases,
         optimizer::cases,
         pool::cases,
         reduce::cases,
@@ -93,7 +95,7 @@ fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String>
     for ((label, own), (_, reference)) in own.iter().zip(reference) {
         assert_eq!(own.len(), reference.len(), "{}: {label}", case.name);
         let finite = reference.iter().filter(|value| value.is_finite());
-        let largest = finite.fold(1e-30f64, |largest, value| largest.max(value.abs()));
+        let largest = finite.fold(1e-6f64, |largest, value| largest.max(value.abs()));
         let tolerance = relative * largest;
         let errors = own.iter().zip(reference).map(|(own, reference)| {
             let same = own == reference || (own.is_nan() && reference.is_nan());
