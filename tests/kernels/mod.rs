@@ -1,5 +1,6 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod classifiers;
 mod elementwise;
 mod matmul;
 mod optimizer;
@@ -37,7 +38,14 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [elementwise::cases(), matmul::cases(), optimizer::cases(), reduce::cases(), switch::cases()];
+    let families = [
+        classifiers::cases(),
+        elementwise::cases(),
+        matmul::cases(),
+        optimizer::cases(),
+        reduce::cases(),
+        switch::cases(),
+    ];
     families.into_iter().flatten().collect()
 }
 
