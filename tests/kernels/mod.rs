@@ -1,6 +1,7 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
 mod batch_norm;
+mod classifiers;
 mod elementwise;
 mod matmul;
 mod mutation;
@@ -42,6 +43,7 @@ impl Case {
 fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         batch_norm::cases,
+        classifiers::cases,
         elementwise::cases,
         matmul::cases,
         optimizer::cases,

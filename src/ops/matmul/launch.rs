@@ -74,7 +74,6 @@ pub(super) struct Batch {
 
 /// `C (+)= op(A) op(B)` for `sizes` m, n, k: `op(A)` is `[m, k]`, `op(B)` `[k, n]`, C's rows lie `c.1` elements apart.
 /// C may overlap neither A nor B.
-#[allow(dead_code)] // until convolutions call it
 pub(crate) fn product(
     gpu: &Rc<Gpu>,
     sizes: [usize; 3],
