@@ -1,8 +1,12 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod augment;
+mod clip;
 mod elementwise;
+mod flatten;
 mod optimizer;
 mod reduce;
+mod tally;
 
 use std::collections::BTreeSet;
 
@@ -35,7 +39,15 @@ impl Case {
 
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
-    let families = [elementwise::cases(), optimizer::cases(), reduce::cases()];
+    let families = [
+        augment::cases(),
+        clip::cases(),
+        elementwise::cases(),
+        flatten::cases(),
+        optimizer::cases(),
+        reduce::cases(),
+        tally::cases(),
+    ];
     families.into_iter().flatten().collect()
 }
 
