@@ -1,14 +1,18 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod augment;
 mod batch_norm;
 mod classifiers;
+mod clip;
 mod elementwise;
+mod flatten;
 mod matmul;
 mod mutation;
 mod optimizer;
 mod pool;
 mod reduce;
 mod switch;
+mod tally;
 
 use std::collections::BTreeSet;
 
@@ -42,14 +46,18 @@ impl Case {
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
+        augment::cases,
         batch_norm::cases,
         classifiers::cases,
+        clip::cases,
         elementwise::cases,
+        flatten::cases,
         matmul::cases,
         optimizer::cases,
         pool::cases,
         reduce::cases,
         switch::cases,
+        tally::cases,
     ];
     families.iter().flat_map(|family| family()).collect()
 }
