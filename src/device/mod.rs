@@ -233,6 +233,11 @@ impl Device {
         }
     }
 
+    /// Whether it can repeat recorded work by itself.
+    pub fn can_repeat(&self) -> bool {
+        matches!(self, Device::Gpu(_))
+    }
+
     /// Does `work`, and gives what repeats it where the device can do that by itself; see [`Gpu::record`].
     pub(crate) fn record(&self, work: impl FnOnce()) -> Option<Recording> {
         match self {

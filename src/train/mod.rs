@@ -10,6 +10,7 @@ mod memory;
 mod metrics;
 mod observer;
 mod rates;
+mod repeated_steps;
 mod run;
 mod sample;
 pub mod settings;
