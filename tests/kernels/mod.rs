@@ -2,7 +2,10 @@
 
 mod augment;
 mod clip;
+mod cross_entropy;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod flatten;
 mod optimizer;
 mod reduce;
@@ -42,7 +45,10 @@ fn all_cases() -> Vec<Case> {
     let families = [
         augment::cases(),
         clip::cases(),
+        cross_entropy::cases(),
+        dropout::cases(),
         elementwise::cases(),
+        embedding::cases(),
         flatten::cases(),
         optimizer::cases(),
         reduce::cases(),
