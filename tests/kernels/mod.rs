@@ -4,7 +4,10 @@ mod augment;
 mod batch_norm;
 mod classifiers;
 mod clip;
+mod cross_entropy;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod flatten;
 mod matmul;
 mod mutation;
@@ -50,7 +53,10 @@ fn all_cases() -> Vec<Case> {
         batch_norm::cases,
         classifiers::cases,
         clip::cases,
+        cross_entropy::cases,
+        dropout::cases,
         elementwise::cases,
+        embedding::cases,
         flatten::cases,
         matmul::cases,
         optimizer::cases,
