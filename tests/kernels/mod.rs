@@ -1,7 +1,9 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
 mod batch_norm;
+mod conv2d;
 mod elementwise;
+mod matmul;
 mod mutation;
 mod optimizer;
 mod pool;
@@ -41,7 +43,9 @@ impl Case {
 fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         batch_norm::cases,
+        conv2d::cases,
         elementwise::cases,
+        matmul::cases,
         optimizer::cases,
         pool::cases,
         reduce::cases,
