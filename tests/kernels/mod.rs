@@ -4,6 +4,7 @@ mod augment;
 mod batch_norm;
 mod classifiers;
 mod clip;
+mod conv2d;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
@@ -53,6 +54,7 @@ fn all_cases() -> Vec<Case> {
         batch_norm::cases,
         classifiers::cases,
         clip::cases,
+        conv2d::cases,
         cross_entropy::cases,
         dropout::cases,
         elementwise::cases,
