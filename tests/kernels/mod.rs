@@ -15,6 +15,7 @@ mod mutation;
 mod optimizer;
 mod pool;
 mod reduce;
+mod steps;
 mod switch;
 mod tally;
 
