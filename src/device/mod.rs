@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use self::cuda::Cuda;
-use self::gpu::Driver;
+use self::gpu::{Counter, Driver};
 #[cfg(has_simulator)]
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
@@ -178,6 +178,11 @@ impl Device {
     #[cfg(has_simulator)]
     pub fn simulator(threads: Option<usize>, options: SimulatorOptions) -> Result<Device> {
         Ok(Device::gpu(Driver::Simulator(Simulator::new(threads, options)?)))
+    }
+
+    /// A device that takes launches and does nothing: for counting them. Whatever is read back is zero.
+    pub fn counter() -> Device {
+        Device::gpu(Driver::Counter(Counter::new()))
     }
 
     fn gpu(driver: Driver) -> Device {

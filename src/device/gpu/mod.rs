@@ -1,5 +1,6 @@
 //! What runs the CUDA kernels: a GPU, or the simulator. Ops do not know which.
 
+mod counter;
 mod driver;
 mod launch;
 mod memory;
@@ -11,6 +12,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+pub(crate) use counter::Counter;
 pub(crate) use driver::Driver;
 #[cfg(has_simulator)]
 pub(crate) use launch::Kind;
