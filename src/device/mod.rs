@@ -248,7 +248,7 @@ impl Device {
     pub(crate) fn allocate(&self, bytes: usize) -> Storage {
         match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes)),
-            Device::Gpu(gpu) => Storage::Gpu(gpu::Block::new(gpu, bytes)),
+            Device::Gpu(gpu) => Storage::Gpu(Gpu::allocate(gpu, bytes)),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! From images as they are stored to what a model takes: scaling, normalising, crops and flips.
 
-use crate::device::cpu::Float;
-use crate::device::{DType, Device, Element};
-use crate::ops::no_kernel;
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::cpu::{Cpu, Float};
+use crate::device::gpu::{Argument, Parameters, Pointer};
+use crate::device::{DType, Device, Element, Gpu};
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -45,11 +47,17 @@ pub fn images_from_bytes(
         assert!(fits, "augment: {name} {shape} {:?} is not F64 [{channels}]", statistic.dtype());
     }
     let out = output(bytes, dtype, DType::U8);
-    float_dispatch!(dtype, "augment", T => {
-        let table = table::<T>(&mean.read::<f64>(), &deviation.read::<f64>());
-        let convert = |byte: u8, channel: usize| table[channel][usize::from(byte)];
-        copy_images::<u8, T>(bytes, &out, augmentation, convert);
-    });
+    match bytes.device() {
+        Device::Gpu(gpu) => {
+            let statistics = [mean.pointer(), deviation.pointer()];
+            launch_images(gpu, "augment_bytes_f32", bytes, &statistics, &out, augmentation);
+        }
+        Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
+            let table = table::<T>(&mean.read::<f64>(), &deviation.read::<f64>());
+            let convert = |byte: u8, channel: usize| table[channel][usize::from(byte)];
+            copy_images::<u8, T>(cpu, bytes, &out, augmentation, convert);
+        }),
+    }
     out
 }
 
@@ -60,10 +68,60 @@ pub fn images_from_floats(
     augmentation: Option<Augmentation>,
 ) -> Tensor {
     let out = output(images, dtype, DType::F32);
-    float_dispatch!(dtype, "augment", T => {
-        copy_images::<f32, T>(images, &out, augmentation, |value, _| T::from_f64(f64::from(value)));
-    });
+    match images.device() {
+        Device::Gpu(gpu) => {
+            launch_images(gpu, "augment_floats_f32", images, &[], &out, augmentation);
+        }
+        Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
+            let convert = |value, _| T::from_f64(f64::from(value));
+            copy_images::<f32, T>(cpu, images, &out, augmentation, convert);
+        }),
+    }
     out
+}
+
+/// `AugmentShape`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LaunchShape {
+    seed: u64,
+    height: u32,
+    width: u32,
+    channels: u32,
+    padding: u32,
+    is_random: u32,
+    parts: u32,
+}
+
+fn launch_images(
+    gpu: &Gpu,
+    kernel: &str,
+    images: &Tensor,
+    statistics: &[Pointer],
+    out: &Tensor,
+    augmentation: Option<Augmentation>,
+) {
+    const ELEMENTS_OF_A_BLOCK: usize = 1024;
+    assert!(out.dtype() == DType::F32, "augment: no kernel for {:?}", out.dtype());
+    let shape = images.shape();
+    let [batch, height, width, channels] = [0, 1, 2, 3].map(|axis| shape[axis] as u32);
+    let parts = (shape.elements() / shape[0].max(1)).div_ceil(ELEMENTS_OF_A_BLOCK) as u32;
+    let shape = LaunchShape {
+        seed: augmentation.map_or(0, |augmentation| augmentation.seed),
+        height,
+        width,
+        channels,
+        padding: augmentation.map_or(0, |augmentation| augmentation.padding as u32),
+        is_random: augmentation.is_some().into(),
+        parts,
+    };
+    let step = augmentation.map_or(Pointer::NULL, |augmentation| augmentation.step.pointer());
+    let (images, out, shape) = (images.pointer(), out.pointer(), Parameters(&shape));
+    let statistics = statistics.iter().map(|statistic| statistic as &dyn Argument);
+    let mut arguments: Vec<&dyn Argument> = vec![&images];
+    arguments.extend(statistics);
+    arguments.extend([&step as &dyn Argument, &out, &shape]);
+    gpu.launch(kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
 }
 
 fn output(images: &Tensor, dtype: DType, expected: DType) -> Tensor {
@@ -110,12 +168,12 @@ impl Cut {
 
 /// Copies each image through `convert(element, channel)`; what lies outside of it is a zero.
 fn copy_images<S: Element, T: Float>(
+    cpu: &Cpu,
     images: &Tensor,
     out: &Tensor,
     augmentation: Option<Augmentation>,
     convert: impl Fn(S, usize) -> T + Sync,
 ) {
-    let Device::Cpu(cpu) = images.device() else { no_kernel("augment") };
     let shape = images.shape();
     let (height, width, channels) = (shape[1], shape[2], shape[3]);
     let augmentation = augmentation.map(|augmentation| {

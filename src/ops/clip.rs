@@ -1,8 +1,8 @@
 //! Clipping of a gradient by its norm.
 
-use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
-use crate::ops::no_kernel;
+use crate::device::gpu::Argument;
+use crate::device::{DType, Device, Gpu};
 use crate::tensor::{Tensor, float_dispatch};
 
 /// Elements whose squares are one partial sum. Part of the result's definition: another number gives other roundings.
@@ -14,12 +14,25 @@ const PIECE: usize = 1 << 14;
 pub fn gradient_norm_factor(gradients: &Tensor, limit: f64, out: &Tensor) {
     assert!(gradients.is_contiguous(), "gradient_norm_factor: {} has gaps", gradients.shape());
     match gradients.device() {
-        Device::Gpu(_) => no_kernel("clip"),
+        Device::Gpu(gpu) => launch_norm_factor(gpu, gradients, limit, out),
         Device::Cpu(cpu) => float_dispatch!(gradients.dtype(), "gradient_norm_factor", T => {
             let norm = sum_of_squares::<T>(cpu, &gradients.read::<T>()).sqrt();
             out.write::<f64>()[0] = (limit / (norm + 1e-6)).min(1.0);
         }),
     }
+}
+
+fn launch_norm_factor(gpu: &Gpu, gradients: &Tensor, limit: f64, out: &Tensor) {
+    const THREADS: [u32; 3] = [256, 1, 1];
+    assert!(gradients.dtype() == DType::F32, "clip: no kernel for {:?}", gradients.dtype());
+    let count = gradients.shape().elements() as u64;
+    let part = count.div_ceil(1024).next_multiple_of(4).max(4096);
+    let parts = count.div_ceil(part) as u32;
+    let partial = Tensor::empty(gradients.device(), [parts as usize], DType::F64);
+    let (gradients, partial, out) = (gradients.pointer(), partial.pointer(), out.pointer());
+    let arguments: [&dyn Argument; 4] = [&gradients, &partial, &count, &part];
+    gpu.launch("clip_squares_f32", [parts, 1, 1], THREADS, &arguments);
+    gpu.launch("clip_factor", [1; 3], THREADS, &[&partial, &out, &limit, &parts]);
 }
 
 fn sum_of_squares<T: Float>(cpu: &Cpu, values: &[T]) -> f64 {

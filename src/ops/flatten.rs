@@ -1,7 +1,9 @@
 //! From channels-last images to rows in PyTorch's order.
 
-use crate::device::{Device, cpu::Float};
-use crate::ops::no_kernel;
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::gpu::Parameters;
+use crate::device::{DType, Device, Gpu, cpu::Float};
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
@@ -54,7 +56,7 @@ fn rows(x: &Tensor, shape: Shape) -> Tensor {
 /// Transposes each matrix of `from` `[N, A, B]` into the slot's `[N, B, A]`.
 fn transpose(from: &Tensor, slot: &Slot) {
     match from.device() {
-        Device::Gpu(_) => no_kernel("flatten"),
+        Device::Gpu(gpu) => launch_transpose(gpu, from, slot),
         Device::Cpu(cpu) => float_dispatch!(from.dtype(), "flatten", T => {
             let (shape, to, add) = (from.shape(), &slot.tensor, slot.add);
             let source = from.read::<T>();
@@ -66,6 +68,41 @@ fn transpose(from: &Tensor, slot: &Slot) {
             });
         }),
     }
+}
+
+/// `FlattenShape`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TransposeShape {
+    from_pitch: u64,
+    to_pitch: u64,
+    from_image: u64,
+    to_image: u64,
+    rows: u32,
+    columns: u32,
+    add: u32,
+    image_tiles: u32,
+}
+
+fn launch_transpose(gpu: &Gpu, from: &Tensor, slot: &Slot) {
+    const SIDE: u32 = 32;
+    assert!(from.dtype() == DType::F32, "flatten: no kernel for {:?}", from.dtype());
+    let (shape, to) = (from.shape(), &slot.tensor);
+    let (from_pitch, to_pitch) = (from.pitch() as u64, to.pitch() as u64);
+    let (rows, columns) = (shape[1] as u32, shape[2] as u32);
+    let shape = TransposeShape {
+        from_pitch,
+        to_pitch,
+        from_image: u64::from(rows) * from_pitch,
+        to_image: u64::from(columns) * to_pitch,
+        rows,
+        columns,
+        add: slot.add.into(),
+        image_tiles: rows.div_ceil(SIDE) * columns.div_ceil(SIDE),
+    };
+    let grid = [from.shape()[0] as u32 * shape.image_tiles, 1, 1];
+    let (from, to) = (from.pointer(), to.pointer());
+    gpu.launch("flatten_transpose_f32", grid, [256, 1, 1], &[&from, &to, &Parameters(&shape)]);
 }
 
 fn transpose_image<T: Float>(

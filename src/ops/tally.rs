@@ -1,8 +1,7 @@
 //! Running sums of what the steps come to, and the number of the next step.
 
-use crate::device::{DType, Device};
+use crate::device::{DType, Device, Gpu};
 use crate::ops::classifiers::Head;
-use crate::ops::no_kernel;
 use crate::tensor::Tensor;
 
 /// Where each sum stands in [`Sums::values`].
@@ -66,16 +65,14 @@ impl Sums {
 
     /// Starts loss, correct and samples anew; counts of divergence go on.
     pub fn start_epoch(&self) {
-        let mut values = self.values.to_vec::<f64>();
-        values[LOSS..=SAMPLES].fill(0.0);
-        self.values.copy_from_slice(&values);
+        self.values.view(LOSS, [SAMPLES + 1], SAMPLES + 1).zero_();
     }
 }
 
 /// Adds one batch's head to the sums.
 pub fn tally(sums: &Sums, head: &Head, samples: usize) {
     match sums.values.device() {
-        Device::Gpu(_) => no_kernel("tally"),
+        Device::Gpu(gpu) => launch_tally(gpu, sums, head, samples),
         Device::Cpu(_) => {
             let mut values = sums.values.write::<f64>();
             let loss = head.loss.read::<f64>()[0];
@@ -91,10 +88,23 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
     }
 }
 
+fn launch_tally(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
+    let (loss, correct) = (head.loss.pointer(), head.correct.pointer());
+    let (dead_samples, flagged) = (head.dead_samples.pointer(), head.flagged.pointer());
+    let (values, samples) = (sums.values.pointer(), samples as f64);
+    let classifiers = head.flagged.shape().elements() as u32;
+    gpu.launch(
+        "tally_add",
+        [1; 3],
+        [32, 1, 1],
+        &[&loss, &correct, &dead_samples, &flagged, &values, &samples, &classifiers],
+    );
+}
+
 /// Adds 1 to the number of the step, I32 `[1]`.
 pub fn advance(number: &Tensor) {
     match number.device() {
-        Device::Gpu(_) => no_kernel("tally"),
+        Device::Gpu(gpu) => gpu.launch("tally_advance", [1; 3], [1; 3], &[&number.pointer()]),
         Device::Cpu(_) => number.write::<i32>()[0] += 1,
     }
 }

@@ -1,14 +1,20 @@
 //! Every kernel against the CPU's op in f64, in the simulator under all its checks, and on a GPU where there is one.
 
+mod augment;
 mod batch_norm;
+mod classifiers;
+mod clip;
 mod conv2d;
+mod depthwise;
 mod elementwise;
+mod flatten;
 mod matmul;
 mod mutation;
 mod optimizer;
 mod pool;
 mod reduce;
 mod switch;
+mod tally;
 
 use std::collections::BTreeSet;
 
@@ -42,14 +48,20 @@ impl Case {
 /// All cases: a kernel's own family lists its shapes.
 fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
+        augment::cases,
         batch_norm::cases,
+        classifiers::cases,
+        clip::cases,
         conv2d::cases,
+        depthwise::cases,
         elementwise::cases,
+        flatten::cases,
         matmul::cases,
         optimizer::cases,
         pool::cases,
         reduce::cases,
         switch::cases,
+        tally::cases,
     ];
     families.iter().flat_map(|family| family()).collect()
 }
@@ -97,7 +109,7 @@ fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String>
     for ((label, own), (_, reference)) in own.iter().zip(reference) {
         assert_eq!(own.len(), reference.len(), "{}: {label}", case.name);
         let finite = reference.iter().filter(|value| value.is_finite());
-        let largest = finite.fold(1e-30f64, |largest, value| largest.max(value.abs()));
+        let largest = finite.fold(1e-6f64, |largest, value| largest.max(value.abs()));
         let tolerance = relative * largest;
         let errors = own.iter().zip(reference).map(|(own, reference)| {
             let same = own == reference || (own.is_nan() && reference.is_nan());

@@ -112,6 +112,11 @@ impl Gpu {
         work(&self.driver).map_err(|message| *self.failure.borrow_mut() = Some(message)).ok()
     }
 
+    /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
+    pub(crate) fn allocate(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
+        Block::new(gpu, bytes)
+    }
+
     /// Who holds the memory, for somebody who wanted `bytes` more.
     fn memory_report(&self, bytes: usize) -> String {
         let owners = self.owners.borrow();

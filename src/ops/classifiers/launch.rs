@@ -6,7 +6,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Extents, Head, Targets};
 use crate::device::gpu::{Parameters, Pointer};
-use crate::device::{DType, Device, Gpu};
+use crate::device::{DType, Gpu};
+use crate::ops::matmul::{Operand, product};
 use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
@@ -333,26 +334,19 @@ pub(in crate::ops) fn predict(
     );
 }
 
-// TEMPORARY: through the host, until `ops::matmul` has its kernel.
+/// `C (+)= op(A) op(B)`: tensors with the distance from one row to the next, and whether they are transposed.
 fn gemm_on(
-    _gpu: &Rc<Gpu>,
+    gpu: &Rc<Gpu>,
     sizes: [usize; 3],
     a: (&Tensor, usize, bool),
     b: (&Tensor, usize, bool),
-    c: (&Tensor, usize),
+    (c, c_stride): (&Tensor, usize),
     add: bool,
 ) {
-    let Device::Cpu(cpu) = Device::cpu() else { unreachable!("it is the CPU") };
-    let [m, n, _] = sizes;
-    assert!(a.0.is_contiguous() && b.0.is_contiguous() && c.1 == n);
-    let mut out = if add { c.0.to_vec::<f32>() } else { vec![0.0; m * n] };
-    crate::ops::matmul::gemm_parallel(
-        &cpu,
-        sizes,
-        (&a.0.to_vec::<f32>(), a.1, a.2),
-        (&b.0.to_vec::<f32>(), b.1, b.2),
-        (&mut out, n),
-        add,
-    );
-    c.0.copy_from_slice(&out);
+    let operand = |(tensor, stride, transposed): (&Tensor, usize, bool)| Operand {
+        pointer: tensor.pointer(),
+        stride,
+        transposed,
+    };
+    product(gpu, sizes, operand(a), operand(b), (c.pointer(), c_stride), add);
 }

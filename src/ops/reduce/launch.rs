@@ -217,7 +217,10 @@ pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
     assert!(x.dtype() == DType::F32, "sum: no kernel for {:?}", x.dtype());
     let (own, shape) = (x.shape(), slot.tensor.shape());
     if own.elements() == 0 {
-        return if slot.add { () } else { slot.tensor.zero_() };
+        if !slot.add {
+            slot.tensor.zero_();
+        }
+        return;
     }
     let groups = groups(x, shape);
     let Some(summed) = groups.iter().rposition(|axes| !axes.kept) else {

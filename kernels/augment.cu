@@ -1,0 +1,114 @@
+// From stored images to what a model takes: crop, mirror image, normalisation. The launches are in src/ops/augment.rs.
+//
+//   out[i, y, x, c] = f(images[i, y + down, x' + right, c]), x' = width - 1 - x where mirrored, else x; what lies outside
+//   of the image is f(0)
+//   f(byte) = (byte / 255 - mean[c]) / deviation[c], in f32;  f(float) = float
+//   down, right in -padding..padding and `mirrored` are drawn for each image by Philox from seed, step and i
+//
+//   images            [batch, height, width, channels], bytes or f32, without gaps
+//   out               the same shape
+//   mean, deviation   [channels], f64
+//   step              [1], the step's number; not read where nothing is drawn
+//
+// Bytes an element: 5 from bytes, 8 from f32. Operations: two divisions; a table of 256 values a channel, as the CPU has,
+// would cost a block more divisions than it has elements. Grid: images x parts of 1024 elements, along one axis. A block
+// of 256 threads lies in one image, so that its first thread draws for all; a thread makes 4 elements, whatever the
+// number of channels, and stores them as 16 bytes where an image's elements are a multiple of 4, else one by one. The
+// reads are of single bytes, since crop and mirror put any of them anywhere; neighbours find theirs in the cache.
+//
+// out overlaps nothing.
+#include "common.cuh"
+
+struct AugmentShape {
+    uint64_t seed;
+    uint32_t height, width, channels;
+    uint32_t padding;
+    uint32_t is_random;
+    uint32_t parts;  // blocks of an image
+};
+
+static const uint32_t AUGMENT_PURPOSE = 4;  // of the random numbers, as in src/random.rs
+static const uint32_t AUGMENT_THREADS = 256;
+
+// Where an image is cut out of the padded one.
+struct AugmentCut {
+    int down, right, mirrored;
+};
+
+__device__ __forceinline__ int augment_shift(uint32_t bits, uint32_t padding) {
+    return static_cast<int>(__umulhi(bits, 2 * padding + 1)) - static_cast<int>(padding);
+}
+
+__device__ __forceinline__ AugmentCut augment_cut(const AugmentShape& shape, const int* step, uint32_t image) {
+    if (!shape.is_random) return AugmentCut{0, 0, 0};
+    uint4 bits = philox_at(shape.seed, AUGMENT_PURPOSE, static_cast<uint32_t>(*step), image);
+    return AugmentCut{
+        augment_shift(bits.x, shape.padding), augment_shift(bits.y, shape.padding), static_cast<int>(bits.z >> 31)};
+}
+
+struct AugmentNormalised {
+    typedef unsigned char Source;
+    const double *mean, *deviation;
+    __device__ __forceinline__ float operator()(unsigned char byte, uint32_t channel) const {
+        return (static_cast<float>(byte) / 255.0f - static_cast<float>(mean[channel])) /
+               static_cast<float>(deviation[channel]);
+    }
+};
+
+struct AugmentSame {
+    typedef float Source;
+    __device__ __forceinline__ float operator()(float value, uint32_t) const {
+        return value;
+    }
+};
+
+template <class Convert>
+__device__ void augment_images(
+    const typename Convert::Source* images, const int* step, float* out, const AugmentShape& shape,
+    const Convert& convert) {
+    SHARED(AugmentCut, cut, [1]);
+    uint32_t image = blockIdx.x / shape.parts, part = blockIdx.x % shape.parts;
+    if (threadIdx.x == 0) cut[0] = augment_cut(shape, step, image);
+    __syncthreads();  // the cut is drawn
+    uint32_t line = shape.width * shape.channels, size = shape.height * line;
+    uint32_t first = 4 * (part * AUGMENT_THREADS + threadIdx.x);
+    if (first >= size) return;
+    images += static_cast<uint64_t>(image) * size;
+    out += static_cast<uint64_t>(image) * size + first;
+
+    uint32_t row = first / line, column = first % line / shape.channels, channel = first % shape.channels;
+    float values[4];
+    UNROLL
+    for (int k = 0; k < 4; k++) {
+        int y = static_cast<int>(row) + cut[0].down;
+        int x = static_cast<int>(cut[0].mirrored ? shape.width - 1 - column : column) + cut[0].right;
+        // A number below zero is a large one without its sign.
+        bool inside = static_cast<uint32_t>(y) < shape.height && static_cast<uint32_t>(x) < shape.width;
+        uint32_t from = (static_cast<uint32_t>(y) * shape.width + static_cast<uint32_t>(x)) * shape.channels + channel;
+        values[k] = convert(inside ? images[from] : typename Convert::Source(0), channel);
+        if (++channel == shape.channels) {
+            channel = 0;
+            if (++column == shape.width) {
+                column = 0;
+                row++;
+            }
+        }
+    }
+    if (size % 4 == 0) {
+        *reinterpret_cast<float4*>(out) = make_float4(values[0], values[1], values[2], values[3]);
+        return;
+    }
+    UNROLL
+    for (uint32_t k = 0; k < 4; k++) {
+        if (first + k < size) out[k] = values[k];
+    }
+}
+
+KERNEL(augment_bytes_f32, 256, const unsigned char* images, const double* mean, const double* deviation,
+       const int* step, float* out, AugmentShape shape) {
+    augment_images(images, step, out, shape, AugmentNormalised{mean, deviation});
+}
+
+KERNEL(augment_floats_f32, 256, const float* images, const int* step, float* out, AugmentShape shape) {
+    augment_images(images, step, out, shape, AugmentSame());
+}

@@ -1,0 +1,53 @@
+// Channels-last images to rows in PyTorch's order, and back: a transposition of each image. The launch is in
+// src/ops/flatten.rs.
+//
+//   to[i, b, a] = from[i, a, b], or += where `add`
+//
+//   from   [images, rows, columns]   (forward: rows are pixels, columns channels; backward the other way round)
+//   to     [images, columns, rows]   both with any pitch
+//
+// Bytes an element: 8 (12 where added), no arithmetic. The floor is memory; what endangers it is that one side or the
+// other is read or written across its rows, 4 bytes of every 32 that are moved. So a block of 256 threads takes a tile of
+// 32 by 32 through shared memory: a warp reads 32 neighbours of a row and writes 32 neighbours of a column, 128 bytes
+// each way, whatever pitch or edge (16 bytes a thread would need both extents to be multiples of 4 and move the same
+// sectors). A row of the tile is 33 wide, so that a column's 32 elements lie in 32 banks. Grid: images x tiles, along
+// one axis. An image of 4 x 4 pixels fills half of a tile's lanes; it comes to a few kilobytes.
+//
+// The two overlap nowhere.
+#include "common.cuh"
+
+struct FlattenShape {
+    uint64_t from_pitch, to_pitch;
+    uint64_t from_image, to_image;  // elements from one image to the next
+    uint32_t rows, columns;
+    uint32_t add;
+    uint32_t image_tiles;  // tiles of an image
+};
+
+static const uint32_t FLATTEN_SIDE = 32;
+static const uint32_t FLATTEN_LINES = 8;  // that a block moves at once
+
+KERNEL(flatten_transpose_f32, 256, const float* from, float* to, FlattenShape shape) {
+    SHARED(float, tile, [FLATTEN_SIDE][FLATTEN_SIDE + 1]);
+    uint64_t image = blockIdx.x / shape.image_tiles;
+    uint32_t number = blockIdx.x % shape.image_tiles, across = divide_up(shape.columns, FLATTEN_SIDE);
+    uint32_t first_row = number / across * FLATTEN_SIDE, first_column = number % across * FLATTEN_SIDE;
+    uint32_t lane = threadIdx.x % FLATTEN_SIDE, line = threadIdx.x / FLATTEN_SIDE;
+    from += image * shape.from_image;
+    to += image * shape.to_image;
+    UNROLL
+    for (uint32_t k = 0; k < FLATTEN_SIDE; k += FLATTEN_LINES) {
+        uint32_t row = first_row + line + k, column = first_column + lane;
+        if (row < shape.rows && column < shape.columns) {
+            tile[line + k][lane] = from[row * shape.from_pitch + column];
+        }
+    }
+    __syncthreads();  // the tile is written
+    UNROLL
+    for (uint32_t k = 0; k < FLATTEN_SIDE; k += FLATTEN_LINES) {
+        uint32_t column = first_column + line + k, row = first_row + lane;
+        if (row < shape.rows && column < shape.columns) {
+            store(to + column * shape.to_pitch + row, tile[lane][line + k], shape.add != 0);
+        }
+    }
+}

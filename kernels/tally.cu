@@ -1,0 +1,35 @@
+// Running sums of what the steps come to, and the number of the next step. The launches are in src/ops/tally.rs.
+//
+//   loss += batch's mean loss * samples, correct +=, samples +=, dead_samples +=,
+//   flagged += number of flagged classifiers,
+//   streak = 0 where the loss is finite, else streak + 1;  longest = max(longest, streak)
+//
+//   loss [1], f64;  correct, dead_samples [1];  flagged [classifiers];  sums [7], f64, in the order above
+//
+// A few dozen bytes: the launch is all it costs, and one warp is enough. In f64, so that an epoch's sum of a million
+// samples is as good as any one loss; on the device, so that no step waits for the host. No buffer overlaps another.
+#include "common.cuh"
+
+static const int TALLY_LOSS = 0, TALLY_CORRECT = 1, TALLY_SAMPLES = 2, TALLY_DEAD_SAMPLES = 3, TALLY_FLAGGED = 4,
+                 TALLY_STREAK = 5, TALLY_LONGEST_STREAK = 6;
+
+KERNEL(tally_add, 32, const double* loss, const int* correct, const int* dead_samples, const unsigned char* flagged,
+       double* sums, double samples, uint32_t classifiers) {
+    uint32_t flags = 0;
+    for (uint32_t j = threadIdx.x; j < classifiers; j += WARP) flags += flagged[j];
+    flags = reduce_lanes<Sum>(flags);
+    if (threadIdx.x != 0) return;
+    sums[TALLY_LOSS] += *loss * samples;
+    sums[TALLY_CORRECT] += *correct;
+    sums[TALLY_SAMPLES] += samples;
+    sums[TALLY_DEAD_SAMPLES] += *dead_samples;
+    sums[TALLY_FLAGGED] += flags;
+    double streak = fabs(*loss) < INFINITY ? 0.0 : sums[TALLY_STREAK] + 1.0;
+    sums[TALLY_STREAK] = streak;
+    if (streak > sums[TALLY_LONGEST_STREAK]) sums[TALLY_LONGEST_STREAK] = streak;
+}
+
+// number += 1
+KERNEL(tally_advance, 1, int* number) {
+    *number += 1;
+}

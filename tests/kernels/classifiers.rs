@@ -1,0 +1,317 @@
+//! The head: losses, gradients and predictions of copies, with infinities and NaN at chosen places.
+
+use alrao::ops::classifiers::{Head, PredictionKind, Targets, classifiers, outputs, predict};
+use alrao::{DType, Device, Tape, Tensor};
+
+use super::{Case, Outputs, draw};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Task {
+    Classes,
+    Values,
+}
+
+/// What is odd about a case.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Odd {
+    Nothing,
+    /// Copy 1 gives NaN everywhere, the last one minus infinity for some classes.
+    BrokenCopies,
+    /// An infinite weight in copy 0.
+    InfiniteWeight,
+    /// Samples that are not finite themselves.
+    BrokenInputs,
+    /// Posteriors far below the smallest number, one of them zero.
+    TinyPosterior,
+    /// All weight on a copy that is broken for some classes.
+    DeadSamples,
+    NothingFinite,
+    /// The same outputs for all classes: the first is the likeliest.
+    Ties,
+    /// `z`, targets, weights and biases are slices of larger ones; the biases lie on no multiple of 16 bytes.
+    Slices,
+    /// The head is used twice: gradients are added up.
+    Twice,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    samples: usize,
+    inputs: usize,
+    copies: usize,
+    outputs: usize,
+}
+
+/// z, weights, biases and log-posterior.
+struct Values {
+    z: Vec<f64>,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    log_posterior: Vec<f64>,
+}
+
+impl Values {
+    fn new(sizes: Sizes, odd: Odd) -> Self {
+        let Sizes { samples, inputs, copies, outputs } = sizes;
+        let shares: Vec<f64> = (1..=copies).map(|copy| copy as f64).collect();
+        let total: f64 = shares.iter().sum();
+        let times = |factor: f64, values: Vec<f64>| -> Vec<f64> {
+            values.into_iter().map(|value| factor * value).collect()
+        };
+        let mut own = Values {
+            z: times(4.0, draw(samples * inputs, 0)),
+            weight: times(2.0, draw(copies * outputs * inputs, 1)),
+            bias: times(2.0, draw(copies * outputs, 2)),
+            log_posterior: shares.iter().map(|share| (share / total).ln()).collect(),
+        };
+        own.make(sizes, odd);
+        own
+    }
+
+    fn make(&mut self, sizes: Sizes, odd: Odd) {
+        let Sizes { samples, inputs, copies, outputs } = sizes;
+        let last = copies - 1;
+        match odd {
+            Odd::Nothing | Odd::Slices | Odd::Twice => {}
+            Odd::BrokenCopies => {
+                self.weight[(outputs * inputs).min(last * outputs * inputs)] = f64::NAN;
+                self.bias[last * outputs..last * outputs + outputs.div_ceil(2)]
+                    .fill(f64::NEG_INFINITY);
+            }
+            Odd::InfiniteWeight => self.weight[inputs - 1] = f64::INFINITY,
+            Odd::BrokenInputs => {
+                self.z[0] = f64::INFINITY;
+                self.z[(samples / 2) * inputs] = f64::NAN;
+            }
+            Odd::TinyPosterior => {
+                for (copy, log_a) in self.log_posterior.iter_mut().enumerate() {
+                    *log_a = -1500.0 - copy as f64 / 4.0;
+                }
+                self.log_posterior[last] = f64::NEG_INFINITY;
+            }
+            Odd::DeadSamples => {
+                self.log_posterior.fill(f64::NEG_INFINITY);
+                self.log_posterior[0] = 0.0;
+                self.bias[..outputs.div_ceil(2)].fill(f64::NEG_INFINITY);
+            }
+            Odd::NothingFinite => self.weight.fill(f64::NAN),
+            Odd::Ties => {
+                self.weight.fill(0.0);
+                self.bias.fill(0.25);
+            }
+        }
+    }
+}
+
+/// The tensor, or the same numbers as a slice of a larger one, along an axis, from index 1 on.
+fn placed(
+    device: &Device,
+    shape: &[usize],
+    dtype: DType,
+    values: &[f64],
+    axis: Option<usize>,
+) -> Tensor {
+    let Some(axis) = axis else { return Tensor::from_f64s(device, shape, dtype, values) };
+    let inner: usize = shape[axis..].iter().product();
+    let step: usize = shape[axis + 1..].iter().product();
+    let mut wide_shape = shape.to_vec();
+    wide_shape[axis] += 2;
+    let wide: Vec<f64> = values
+        .chunks(inner.max(1))
+        .flat_map(|part| [vec![7.0; step], part.to_vec(), vec![7.0; step]].concat())
+        .collect();
+    Tensor::from_f64s(device, &wide_shape[..], dtype, &wide).slice(axis, 1, shape[axis])
+}
+
+/// z, weight and bias.
+fn tensors(device: &Device, dtype: DType, sizes: Sizes, values: &Values, odd: Odd) -> [Tensor; 3] {
+    let Sizes { samples, inputs, copies, outputs } = sizes;
+    let axis = |axis: usize| (odd == Odd::Slices).then_some(axis);
+    [
+        placed(device, &[samples, inputs], dtype, &values.z, axis(1)),
+        placed(device, &[copies, outputs, inputs], dtype, &values.weight, axis(0)),
+        placed(device, &[copies, outputs], dtype, &values.bias, axis(0)),
+    ]
+}
+
+fn head(device: &Device, dtype: DType, sizes: Sizes, task: Task, odd: Odd) -> Outputs {
+    let Sizes { samples, copies, outputs, .. } = sizes;
+    let values = Values::new(sizes, odd);
+    let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
+    // The first class and the last are among them.
+    let classes: Vec<i32> = (0..samples)
+        .map(|sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32)
+        .collect();
+    let classes = Tensor::from_slice(device, [samples], &classes);
+    let axis = (odd == Odd::Slices).then_some(1);
+    let numbers = placed(device, &[samples, outputs], dtype, &draw(samples * outputs, 4), axis);
+    let targets = match task {
+        Task::Classes => Targets::Classes(&classes),
+        Task::Values => Targets::Values(&numbers),
+    };
+    let tape = Tape::new();
+    let leaves = tensors(device, dtype, sizes, &values, odd).map(|tensor| tape.watch(&tensor));
+    let [z, weight, bias] = &leaves;
+    let run = || classifiers(z, weight, bias, targets, &log_posterior);
+    let head = run();
+    match odd {
+        Odd::Twice => tape.backward(&head.objective.add(&run().objective)),
+        _ => tape.backward(&head.objective),
+    }
+    let mut found = report(&head);
+    let names = ["dz", "dweight", "dbias"];
+    found.extend(
+        leaves.iter().zip(names).map(|(leaf, name)| (name, tape.gradient(leaf).unwrap().to_f64s())),
+    );
+    found
+}
+
+fn report(head: &Head) -> Outputs {
+    vec![
+        ("objective", head.objective.to_f64s()),
+        ("loss", head.loss.to_f64s()),
+        ("correct", head.correct.to_f64s()),
+        ("classifier losses", head.classifier_losses.to_f64s()),
+        ("flagged", head.flagged.to_f64s()),
+        ("dead samples", head.dead_samples.to_f64s()),
+    ]
+}
+
+/// Gradients of some of z, weights and biases alone.
+fn some_gradients(device: &Device, dtype: DType, wanted: [bool; 3]) -> Outputs {
+    let sizes = Sizes { samples: 3, inputs: 5, copies: 3, outputs: 7 };
+    let values = Values::new(sizes, Odd::Nothing);
+    let log_posterior = Tensor::from_slice(device, [3], &values.log_posterior);
+    let classes = Tensor::from_slice(device, [3], &[6i32, 0, 3]);
+    let tape = Tape::new();
+    let mut leaves = tensors(device, dtype, sizes, &values, Odd::Nothing);
+    for (leaf, wanted) in leaves.iter_mut().zip(wanted) {
+        if wanted {
+            *leaf = tape.watch(leaf);
+        }
+    }
+    let [z, weight, bias] = &leaves;
+    let head = classifiers(z, weight, bias, Targets::Classes(&classes), &log_posterior);
+    tape.backward(&head.objective);
+    let gradients = leaves.iter().filter_map(|leaf| tape.gradient(leaf));
+    gradients.map(|gradient| ("gradient", gradient.to_f64s())).collect()
+}
+
+fn prediction(
+    device: &Device,
+    dtype: DType,
+    sizes: Sizes,
+    kind: PredictionKind,
+    odd: Odd,
+) -> Outputs {
+    let values = Values::new(sizes, odd);
+    let log_posterior = Tensor::from_slice(device, [sizes.copies], &values.log_posterior);
+    let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
+    let mut prediction = predict(&z, &weight, &bias, &log_posterior, kind).to_f64s();
+    if sizes.outputs == 1 && kind == PredictionKind::LogProbabilities {
+        // The logarithm of 1 is all rounding.
+        prediction.iter_mut().for_each(|log_p| *log_p = log_p.exp());
+    }
+    vec![("prediction", prediction), ("outputs", outputs(&z, &weight, &bias).to_f64s())]
+}
+
+/// Samples, inputs, copies and outputs.
+fn all_sizes(task: Task) -> Vec<Sizes> {
+    let mut all = Vec::new();
+    for (number, copies) in [1, 2, 10].into_iter().enumerate() {
+        for (place, outputs) in [1, 2, 10, 50, 1000].into_iter().enumerate() {
+            let samples = [1, 3, 32, 70][(number + place) % 4];
+            let inputs = [1, 8, 7, 33][(2 * number + place) % 4];
+            all.push(Sizes { samples, inputs, copies, outputs });
+        }
+    }
+    // Rows too long for shared memory: by 16 bytes and not.
+    all.push(Sizes { samples: 3, inputs: 4, copies: 11, outputs: 1000 });
+    all.push(Sizes { samples: 2, inputs: 3, copies: 3, outputs: 3501 });
+    all.push(Sizes { samples: 1, inputs: 3, copies: 33, outputs: 4 });
+    all.push(Sizes { samples: 5, inputs: 3, copies: 40, outputs: 3 });
+    if task == Task::Classes {
+        all.push(Sizes { samples: 70, inputs: 4, copies: 6, outputs: 50 });
+        all.push(Sizes { samples: 33, inputs: 4, copies: 2, outputs: 4200 });
+    }
+    all
+}
+
+const ODD: [Odd; 9] = [
+    Odd::BrokenCopies,
+    Odd::InfiniteWeight,
+    Odd::BrokenInputs,
+    Odd::TinyPosterior,
+    Odd::DeadSamples,
+    Odd::NothingFinite,
+    Odd::Ties,
+    Odd::Slices,
+    Odd::Twice,
+];
+
+/// Where what is odd is tried: staged by 16 bytes and not, and both kinds of long rows.
+const ODD_SIZES: [Sizes; 5] = [
+    Sizes { samples: 7, inputs: 5, copies: 4, outputs: 6 },
+    Sizes { samples: 5, inputs: 3, copies: 3, outputs: 11 },
+    Sizes { samples: 6, inputs: 4, copies: 5, outputs: 4 },
+    Sizes { samples: 2, inputs: 3, copies: 4, outputs: 2564 },
+    Sizes { samples: 2, inputs: 2, copies: 3, outputs: 3415 },
+];
+
+fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
+    let Sizes { samples, inputs, copies, outputs } = sizes;
+    let (name, kind) = match task {
+        Task::Classes => ("classes", PredictionKind::LogProbabilities),
+        Task::Values => ("values", PredictionKind::Mean),
+    };
+    let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
+    let terms = copies * outputs + samples;
+    cases.push(Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
+        head(device, dtype, sizes, task, odd)
+    }));
+    cases.push(Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
+        prediction(device, dtype, sizes, kind, odd)
+    }));
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for task in [Task::Classes, Task::Values] {
+        for sizes in all_sizes(task) {
+            add(&mut cases, task, sizes, Odd::Nothing);
+        }
+        for sizes in ODD_SIZES {
+            for odd in ODD {
+                add(&mut cases, task, sizes, odd);
+            }
+        }
+    }
+    for wanted in 1..8 {
+        let wanted = [wanted & 1 != 0, wanted & 2 != 0, wanted & 4 != 0];
+        cases.push(Case::new(
+            format!("classifiers gradients {wanted:?}"),
+            21,
+            move |device, dtype| some_gradients(device, dtype, wanted),
+        ));
+    }
+    cases
+}
+
+#[test]
+fn a_class_that_is_none_has_no_classifier() {
+    let device = Device::simulator(Some(1), super::ways()[0]).unwrap();
+    let sizes = Sizes { samples: 3, inputs: 2, copies: 2, outputs: 4 };
+    let values = Values::new(sizes, Odd::Nothing);
+    let [z, weight, bias] = tensors(&device, DType::F32, sizes, &values, Odd::Nothing);
+    let tape = Tape::new();
+    let z = tape.watch(&z);
+    let classes = Tensor::from_slice(&device, [3], &[4i32, 0, -1]);
+    let log_posterior = Tensor::from_slice(&device, [2], &values.log_posterior);
+    let head = classifiers(&z, &weight, &bias, Targets::Classes(&classes), &log_posterior);
+    tape.backward(&head.objective);
+    assert_eq!(head.dead_samples.item(), 2.0);
+    assert_eq!(head.flagged.to_f64s(), [1.0, 1.0]);
+    assert!(head.loss.item().is_infinite() && head.objective.item().is_finite());
+    let dz = tape.gradient(&z).unwrap().to_f64s();
+    assert!(dz[..2] == [0.0, 0.0] && dz[2] != 0.0 && dz[4..] == [0.0, 0.0], "{dz:?}");
+}

@@ -1,0 +1,50 @@
+//! Running sums and the step's number.
+
+use alrao::ops::classifiers::Head;
+use alrao::ops::tally::{Sums, advance, tally};
+use alrao::{DType, Device, Tensor};
+
+use super::{Case, Outputs};
+
+fn head(device: &Device, loss: f64, flagged: &[u8]) -> Head {
+    Head {
+        objective: Tensor::zeros(device, [], DType::F32),
+        loss: Tensor::from_slice(device, [1], &[loss]),
+        correct: Tensor::from_slice(device, [1], &[7i32]),
+        classifier_losses: Tensor::zeros(device, [flagged.len()], DType::F64),
+        flagged: Tensor::from_slice(device, [flagged.len()], flagged),
+        dead_samples: Tensor::from_slice(device, [1], &[2i32]),
+    }
+}
+
+fn sums(device: &Device, losses: &[f64], classifiers: usize) -> Outputs {
+    let sums = Sums::new(device);
+    let flagged: Vec<u8> = (0..classifiers).map(|number| u8::from(number % 3 == 1)).collect();
+    for loss in losses {
+        tally(&sums, &head(device, *loss, &flagged), 31);
+    }
+    let before = sums.values().to_f64s();
+    sums.start_epoch();
+    vec![("sums", before), ("of the next epoch", sums.values().to_f64s())]
+}
+
+pub fn cases() -> Vec<Case> {
+    const LOW: f64 = f64::NEG_INFINITY;
+    const HIGH: f64 = f64::INFINITY;
+    let losses: [(&str, &[f64], usize); 4] = [
+        ("one step", &[0.75], 1),
+        ("steps", &[0.5, 2.25, 1e-3], 10),
+        ("streaks", &[1.0, HIGH, f64::NAN, 0.5, HIGH, LOW], 33),
+        ("many classifiers", &[1.0, 2.0], 100),
+    ];
+    let sums = losses.into_iter().map(|(name, losses, classifiers)| {
+        Case::new(format!("tally {name}"), 1, move |device, _| sums(device, losses, classifiers))
+    });
+    let advance = Case::new("tally advance", 1, |device, _| {
+        let number = Tensor::from_slice(device, [1], &[41i32]);
+        advance(&number);
+        advance(&number);
+        vec![("number", number.to_f64s())]
+    });
+    sums.chain([advance]).collect()
+}
