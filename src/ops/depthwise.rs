@@ -1,5 +1,6 @@
 //! Depthwise convolution: every channel has a kernel of its own.
 
+mod launch;
 mod rows;
 
 use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
@@ -125,6 +126,9 @@ fn checked(
             bias.shape(),
             geometry.channels
         );
+    }
+    if let Device::Gpu(gpu) = x.device() {
+        return launch::depthwise_conv2d(gpu, x, weight, bias, with_moments, geometry);
     }
     float_dispatch!(x.dtype(), "depthwise_conv2d", T => {
         typed::<T>(x, weight, bias, with_moments, geometry)

@@ -6,6 +6,7 @@ mod classifiers;
 mod clip;
 mod conv2d;
 mod cross_entropy;
+mod depthwise;
 mod dropout;
 mod elementwise;
 mod embedding;
@@ -57,6 +58,7 @@ fn all_cases() -> Vec<Case> {
         clip::cases,
         conv2d::cases,
         cross_entropy::cases,
+        depthwise::cases,
         dropout::cases,
         elementwise::cases,
         embedding::cases,

@@ -1,0 +1,223 @@
+//! The launches of `kernels/depthwise.cu`.
+
+use std::rc::Rc;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Geometry;
+use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::ops::batch_norm::{Moments, moments};
+use crate::ops::matmul::{is_aligned, sum_parts};
+use crate::ops::reduce::add_column_sums_on;
+use crate::tape::{Gradients, Slot, record};
+use crate::tensor::Tensor;
+
+/// Threads of a block.
+const THREADS: usize = 256;
+
+/// Channels of a block of the weights' gradient.
+const CHANNELS: usize = 32;
+
+/// Pixels of a row that a thread of `depthwise_3x3` computes.
+const RUN: usize = 4;
+
+/// Parts of the sums over all pixels at most, and pixels of a part at least.
+const PARTS: usize = 64;
+const PART_PIXELS: usize = 128;
+
+/// `DepthwiseShape`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Shape {
+    x_pitch: u64,
+    y_pitch: u64,
+    images: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    out_height: u32,
+    out_width: u32,
+    stride: u32,
+    padding: u32,
+    add: u32,
+    part_pixels: u32,
+}
+
+impl Shape {
+    /// `x` and `y`: the tensors of the input's and of the output's shape, gradients or not.
+    fn new(geometry: Geometry, x: &Tensor, y: &Tensor) -> Self {
+        Shape {
+            x_pitch: x.pitch() as u64,
+            y_pitch: y.pitch() as u64,
+            images: geometry.images as u32,
+            height: geometry.height as u32,
+            width: geometry.width as u32,
+            channels: geometry.channels as u32,
+            kernel_height: geometry.kernel_height as u32,
+            kernel_width: geometry.kernel_width as u32,
+            out_height: geometry.out_height as u32,
+            out_width: geometry.out_width as u32,
+            stride: geometry.stride as u32,
+            padding: geometry.padding as u32,
+            add: 0,
+            part_pixels: 0,
+        }
+    }
+}
+
+/// Which kernels serve.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// 3x3 and, but for the weights' gradient, stride 1; four channels a thread.
+    Three,
+    /// Four channels a thread.
+    Four,
+    /// One channel a thread.
+    One,
+}
+
+impl Kind {
+    /// For the tensors that a kernel touches; `strides`: those for which `depthwise_3` has a kernel.
+    fn of(geometry: Geometry, tensors: &[&Tensor], strides: &[usize]) -> Self {
+        let is_aligned = |tensor: &&Tensor| {
+            is_aligned(tensor.pointer(), &[tensor.pitch(), tensor.shape().columns()])
+        };
+        if !tensors.iter().all(is_aligned) {
+            return Kind::One;
+        }
+        let is_three = geometry.kernel_height == 3 && geometry.kernel_width == 3;
+        match is_three && strides.contains(&geometry.stride) {
+            true => Kind::Three,
+            false => Kind::Four,
+        }
+    }
+
+    /// Threads for a stream of rows of `width` pixels.
+    fn threads(self, rows: usize, width: usize, channels: usize) -> usize {
+        match self {
+            Kind::Three => rows * width.div_ceil(RUN) * (channels / 4),
+            Kind::Four => rows * width * (channels / 4),
+            Kind::One => rows * width * channels,
+        }
+    }
+}
+
+/// Blocks for so many threads.
+fn grid(threads: usize) -> [u32; 3] {
+    let blocks = u32::try_from(threads.div_ceil(THREADS));
+    [blocks.expect("a tensor that fits the memory has fewer blocks"), 1, 1]
+}
+
+/// Depthwise convolution, and the moments of its output where they are wanted.
+pub(super) fn depthwise_conv2d(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    with_moments: bool,
+    geometry: Geometry,
+) -> (Tensor, Option<Moments>) {
+    assert!(x.dtype() == DType::F32, "depthwise_conv2d: no kernel for {:?}", x.dtype());
+    let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
+    let out = x.empty_like(shape);
+    forward(gpu, x, weight, bias, &out, geometry);
+    let moments = with_moments.then(|| moments(&out));
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
+    let gpu = Rc::clone(gpu);
+    let out = record(out, &inputs, move |dy, gradients| {
+        backward(&gpu, &x, &weight, dy, (gradients, has_bias), geometry);
+    });
+    (out, moments)
+}
+
+fn forward(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    out: &Tensor,
+    geometry: Geometry,
+) {
+    let mut touched = vec![x, weight, out];
+    touched.extend(bias);
+    let kind = Kind::of(geometry, &touched, &[1]);
+    let kernel = match kind {
+        Kind::Three => "depthwise_3_fwd_f32",
+        Kind::Four => "depthwise_4_fwd_f32",
+        Kind::One => "depthwise_1_fwd_f32",
+    };
+    let Geometry { images, out_height, out_width, channels, .. } = geometry;
+    let blocks = grid(kind.threads(images * out_height, out_width, channels));
+    let bias = bias.map_or(Pointer::NULL, Tensor::pointer);
+    let (x_pointer, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
+    let shape = Shape::new(geometry, x, out);
+    let threads = [THREADS as u32, 1, 1];
+    gpu.launch(kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
+}
+
+fn backward(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    weight: &Tensor,
+    dy: &Tensor,
+    (gradients, has_bias): (&mut Gradients, bool),
+    geometry: Geometry,
+) {
+    if let Some(slot) = gradients.slot(0, x) {
+        input_gradient(gpu, weight, dy, &slot, geometry);
+    }
+    if let Some(slot) = gradients.slot(1, weight) {
+        weight_gradient(gpu, x, dy, &slot, geometry);
+    }
+    if has_bias && let Some(slot) = gradients.slot(2, dy) {
+        add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
+    }
+}
+
+fn input_gradient(gpu: &Gpu, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let dx = &slot.tensor;
+    let kind = Kind::of(geometry, &[dy, weight, dx], &[1]);
+    let kernel = match kind {
+        Kind::Three => "depthwise_3_dx_bwd_f32",
+        Kind::Four => "depthwise_4_dx_bwd_f32",
+        Kind::One => "depthwise_1_dx_bwd_f32",
+    };
+    let Geometry { images, height, width, channels, .. } = geometry;
+    let blocks = grid(kind.threads(images * height, width, channels));
+    let shape = Shape { add: u32::from(slot.add), ..Shape::new(geometry, dx, dy) };
+    let (dy, weight, dx) = (dy.pointer(), weight.pointer(), dx.pointer());
+    let threads = [THREADS as u32, 1, 1];
+    gpu.launch(kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
+}
+
+fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let pixels = geometry.images * geometry.out_pixels();
+    if pixels == 0 && !slot.add {
+        slot.tensor.zero_();
+    }
+    let taps = geometry.kernel_height * geometry.kernel_width;
+    if pixels == 0 || geometry.channels == 0 {
+        return;
+    }
+    let (kernel, taps_of_block) = match Kind::of(geometry, &[x, dy], &[1, geometry.stride]) {
+        Kind::Three => ("depthwise_3_dw_bwd_f32", 9),
+        Kind::Four => ("depthwise_4_dw_bwd_f32", 1),
+        Kind::One => ("depthwise_1_dw_bwd_f32", 1),
+    };
+    let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
+    let count = pixels.div_ceil(part_pixels);
+    let parts = x.empty_like([count, taps, geometry.channels]);
+    let shape = Shape { part_pixels: part_pixels as u32, ..Shape::new(geometry, x, dy) };
+    let blocks = [count, geometry.channels.div_ceil(CHANNELS), taps / taps_of_block];
+    let blocks = blocks.map(|blocks| blocks as u32);
+    let (x, dy, to) = (x.pointer(), dy.pointer(), parts.pointer());
+    let threads = [THREADS as u32, 1, 1];
+    gpu.launch(kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
+    let columns = taps * geometry.channels;
+    sum_parts(gpu, (to, count), [1, columns], (slot.tensor.pointer(), columns), slot.add);
+}

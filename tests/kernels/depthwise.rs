@@ -1,0 +1,100 @@
+//! Depthwise convolutions: output and the gradients of input, weights and bias.
+
+use alrao::ops::depthwise::depthwise_conv2d;
+use alrao::{DType, Device, Tape, Tensor};
+
+use super::matmul::{pitched, weighed};
+use super::{Case, Outputs, drawn};
+
+/// One depthwise convolution.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Images, height, width, channels.
+    image: [usize; 4],
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+    has_bias: bool,
+    /// Channels of the tensor that the images are a slice of, before and after them.
+    gaps: [usize; 2],
+}
+
+fn shapes() -> Vec<Shape> {
+    let rows = [
+        // 3x3, stride 1, by fours: rows that runs of four pixels divide, and not; a padding of 0 and above the kernel's.
+        ([2, 5, 8, 8], [3, 3], [1, 1], true, [0, 0]),
+        ([1, 7, 5, 36], [3, 3], [1, 1], false, [0, 0]),
+        ([2, 6, 7, 4], [3, 3], [1, 0], true, [4, 8]),
+        ([1, 3, 2, 64], [3, 3], [1, 3], false, [0, 0]),
+        ([1, 1, 1, 4], [3, 3], [1, 1], true, [0, 0]),
+        // By fours, other strides and kernels.
+        ([2, 9, 8, 8], [3, 3], [2, 1], true, [0, 4]),
+        ([1, 8, 7, 12], [2, 5], [3, 2], false, [0, 0]),
+        ([1, 5, 9, 40], [5, 3], [1, 2], true, [0, 0]),
+        ([2, 7, 7, 4], [1, 1], [2, 0], false, [0, 0]),
+        ([1, 6, 6, 4], [2, 2], [3, 1], false, [0, 0]),
+        // Channels that are no multiple of four, and slices off 16 bytes.
+        ([2, 6, 5, 3], [3, 3], [1, 1], true, [0, 0]),
+        ([2, 6, 5, 1], [3, 3], [2, 1], false, [0, 0]),
+        ([1, 7, 6, 33], [3, 3], [1, 1], true, [0, 0]),
+        ([1, 7, 6, 8], [3, 3], [1, 1], false, [1, 3]),
+        ([2, 5, 6, 8], [3, 2], [2, 1], false, [2, 0]),
+        // No images.
+        ([0, 5, 5, 4], [3, 3], [1, 1], true, [0, 0]),
+        // Many parts of the weights' gradient, the last a short one.
+        ([3, 31, 33, 40], [3, 3], [1, 1], false, [0, 0]),
+        ([3, 31, 33, 13], [3, 3], [1, 1], false, [0, 0]),
+        ([5, 41, 43, 8], [3, 3], [1, 1], true, [0, 0]),
+        ([3, 31, 33, 20], [5, 5], [2, 2], false, [0, 0]),
+    ];
+    rows.map(|(image, kernel, [stride, padding], has_bias, gaps)| Shape {
+        image,
+        kernel,
+        stride,
+        padding,
+        has_bias,
+        gaps,
+    })
+    .to_vec()
+}
+
+/// The output, and all gradients: stored, and where `twice` added to by a second use.
+fn run(shape: Shape, twice: bool) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let Shape { image, kernel: [height, width], stride, padding, .. } = shape;
+        let channels = image[3];
+        let tape = Tape::new();
+        let x = tape.watch(&pitched(device, &image, dtype, shape.gaps, 1));
+        let weight = tape.watch(&drawn(device, &[height, width, channels], dtype, 2));
+        let bias = shape.has_bias.then(|| tape.watch(&drawn(device, &[channels], dtype, 3)));
+        let convolve = || depthwise_conv2d(&x, &weight, bias.as_ref(), stride, padding);
+        let y = convolve();
+        if twice {
+            let elements = y.shape().elements();
+            let again = convolve().reshape([1, elements]);
+            tape.backward(&y.reshape([1, elements]).matmul_transposed(&again));
+        } else {
+            tape.backward(&weighed(&y, 4));
+        }
+        let mut outputs = vec![("y", y.to_f64s())];
+        let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
+        outputs.extend([("dx", gradient(&x)), ("dw", gradient(&weight))]);
+        outputs.extend(bias.as_ref().map(|bias| ("db", gradient(bias))));
+        outputs
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in shapes() {
+        for twice in [false, true] {
+            let [images, height, width, _] = shape.image;
+            let Shape { image, kernel, stride, padding, has_bias, gaps } = shape;
+            let name = format!(
+                "depthwise {image:?} by {kernel:?}, stride {stride} padding {padding} bias {has_bias} gaps {gaps:?} twice {twice}"
+            );
+            cases.push(Case::new(name, images * height * width, run(shape, twice)));
+        }
+    }
+    cases
+}
