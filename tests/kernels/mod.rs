@@ -2,10 +2,12 @@
 
 mod augment;
 mod batch_norm;
+mod catch_up;
 mod classifiers;
 mod clip;
 mod elementwise;
 mod flatten;
+mod lstm;
 mod matmul;
 mod mutation;
 mod optimizer;
@@ -48,10 +50,12 @@ fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         augment::cases,
         batch_norm::cases,
+        catch_up::cases,
         classifiers::cases,
         clip::cases,
         elementwise::cases,
         flatten::cases,
+        lstm::cases,
         matmul::cases,
         optimizer::cases,
         pool::cases,
