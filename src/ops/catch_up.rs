@@ -26,7 +26,8 @@ pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshol
     );
     match weight.device() {
         Device::Gpu(gpu) => {
-            [weight, bias].map(|parameters| launch(gpu, parameters, log_posterior, threshold));
+            launch(gpu, weight, log_posterior, threshold);
+            launch(gpu, bias, log_posterior, threshold);
         }
         Device::Cpu(cpu) => float_dispatch!(weight.dtype(), "catch_up", T => {
             let log_posterior = log_posterior.read::<f64>();
