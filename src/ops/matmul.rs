@@ -6,8 +6,7 @@ pub(crate) mod tiles;
 use std::rc::Rc;
 
 use self::launch::{Batch, products};
-#[allow(unused_imports)]
-pub(crate) use self::launch::{Operand, product};
+pub(crate) use self::launch::{Operand, is_aligned, product, sum_parts};
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
 use crate::device::{DType, Device, Gpu};
 use crate::shape::Shape;

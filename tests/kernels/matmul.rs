@@ -63,7 +63,7 @@ impl Sides {
 }
 
 /// A drawn tensor whose rows lie `before + after` elements further apart than they are long.
-fn pitched(
+pub fn pitched(
     device: &Device,
     shape: &[usize],
     dtype: DType,
@@ -78,7 +78,7 @@ fn pitched(
 }
 
 /// A number that depends on every element of `y`, each with another weight.
-fn weighed(y: &Tensor, number: u64) -> Tensor {
+pub fn weighed(y: &Tensor, number: u64) -> Tensor {
     let elements = y.shape().elements();
     let weights = draw(elements, number);
     let weights = Tensor::from_f64s(y.device(), [elements, 1], y.dtype(), &weights);

@@ -5,7 +5,11 @@ mod batch_norm;
 mod catch_up;
 mod classifiers;
 mod clip;
+mod conv2d;
+mod cross_entropy;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod flatten;
 mod lstm;
 mod matmul;
@@ -13,6 +17,7 @@ mod mutation;
 mod optimizer;
 mod pool;
 mod reduce;
+mod steps;
 mod switch;
 mod tally;
 
@@ -53,7 +58,11 @@ fn all_cases() -> Vec<Case> {
         catch_up::cases,
         classifiers::cases,
         clip::cases,
+        conv2d::cases,
+        cross_entropy::cases,
+        dropout::cases,
         elementwise::cases,
+        embedding::cases,
         flatten::cases,
         lstm::cases,
         matmul::cases,

@@ -3,6 +3,7 @@
 mod few_channels;
 mod fused;
 mod kernel;
+mod launch;
 mod output;
 mod panels;
 mod pointwise;
@@ -222,6 +223,9 @@ pub fn conv2d_fused(
     }
     if let Some(input) = fused.input {
         input.check(x);
+    }
+    if let Device::Gpu(gpu) = x.device() {
+        return launch::conv2d(gpu, x, weight, bias, fused, geometry);
     }
     float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry))
 }
