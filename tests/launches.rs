@@ -44,11 +44,16 @@ fn a_step_of_each_model_launches_as_much_as_it_did() {
 fn the_update_is_one_launch_and_three_with_a_clip() {
     let optimizers = [Optimizer::Alrao, Optimizer::Sgd, Optimizer::Adam, Optimizer::AlraoAdam];
     for architecture in [Architecture::Cnn, Architecture::MobileNetV2, Architecture::CharLstm] {
-        for (optimizer, momentum) in optimizers.into_iter().flat_map(|own| [(own, 0.0), (own, 0.9)]) {
+        for (optimizer, momentum) in optimizers.into_iter().flat_map(|own| [(own, 0.0), (own, 0.9)])
+        {
             for (clip, count) in [(0.0, 1), (0.25, 3)] {
                 let train = TrainConfig { optimizer, momentum, clip, ..TrainConfig::default() };
                 let own = launches(architecture, &train);
-                assert_eq!(of_families(&own, &["optimizer", "clip"]), count, "{architecture}: {own:#?}");
+                assert_eq!(
+                    of_families(&own, &["optimizer", "clip"]),
+                    count,
+                    "{architecture}: {own:#?}"
+                );
             }
         }
     }
