@@ -2,6 +2,7 @@
 
 mod augment;
 mod batch_norm;
+mod catch_up;
 mod classifiers;
 mod clip;
 mod conv2d;
@@ -11,6 +12,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod flatten;
+mod lstm;
 mod matmul;
 mod mutation;
 mod optimizer;
@@ -54,6 +56,7 @@ fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         augment::cases,
         batch_norm::cases,
+        catch_up::cases,
         classifiers::cases,
         clip::cases,
         conv2d::cases,
@@ -63,6 +66,7 @@ fn all_cases() -> Vec<Case> {
         elementwise::cases,
         embedding::cases,
         flatten::cases,
+        lstm::cases,
         matmul::cases,
         optimizer::cases,
         pool::cases,
