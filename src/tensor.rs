@@ -150,6 +150,15 @@ impl Tensor {
         self.0.storage.holders() == 1 && Rc::strong_count(&self.0) == 1
     }
 
+    /// Whether two tensors lie in the same block of memory.
+    pub(crate) fn shares_memory_with(&self, other: &Tensor) -> bool {
+        match (&self.0.storage, &other.0.storage) {
+            (Storage::Cpu(a), Storage::Cpu(b)) => Rc::ptr_eq(a, b),
+            (Storage::Gpu(a), Storage::Gpu(b)) => Rc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
     /// Number of elements from the first to the last, gaps between rows included.
     fn span(&self) -> usize {
         match self.0.shape.elements() {

@@ -13,6 +13,7 @@ mod golden;
 mod gradients;
 #[cfg(has_simulator)]
 mod kernels;
+mod launches;
 mod lstm;
 mod models;
 #[cfg(all(feature = "cli", unix))]

@@ -12,15 +12,16 @@ use crate::error::Error;
 /// Where to run.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DeviceArguments {
-    /// Where to run; auto takes the best there is. This version has no kernels for cuda [default: auto]
+    /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES), help_heading = "Device")]
     pub device: Option<DeviceKind>,
-    /// Threads of the cpu; results do not depend on them [default: all cores]
+    /// Threads of the cpu or the simulator; results do not depend on them [default: all cores]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = "Device")]
     pub threads: Option<usize>,
 }
 
-const DEVICES: &[DeviceKind] = &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda];
+const DEVICES: &[DeviceKind] =
+    &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator];
 
 impl DeviceArguments {
     pub fn open(&self) -> anyhow::Result<Device> {

@@ -1,5 +1,6 @@
 //! `alrao info`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input};
 use crate::nn::{Entry, Init, Module, for_each_entry};
 use crate::train::settings::{Settings, flag, hidden_layers};
+use crate::train::{RunConfig, step_launches};
 
 /// Characters of a text, where none is given.
 const CHARACTERS: usize = 50;
@@ -42,6 +44,12 @@ pub(super) struct Arguments {
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
+    /// Show what one training step launches on a GPU, in place of the layers; nothing is computed
+    #[arg(long)]
+    step: bool,
+    /// Samples of a batch of --step, or columns of a text [default: 32; LSTMs 20]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, requires = "step")]
+    batch_size: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -74,21 +82,53 @@ struct Info {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    if arguments.step {
+        let launches = launches(arguments)?;
+        let text = match arguments.json {
+            true => serde_json::to_string(&launches)? + "\n",
+            false => launch_table(&launches),
+        };
+        messages::result(&text)?;
+        return Ok(Ending::Done);
+    }
     let info = describe(arguments)?;
     let text = if arguments.json { serde_json::to_string(&info)? + "\n" } else { table(&info) };
     messages::result(&text)?;
     Ok(Ending::Done)
 }
 
-fn describe(arguments: &Arguments) -> Result<Info> {
+fn config(arguments: &Arguments) -> Result<RunConfig> {
     let settings = Settings {
         model: Some(arguments.model),
         width: arguments.width,
         hidden: arguments.hidden.clone(),
         classifiers: arguments.classifiers,
+        batch_size: arguments.batch_size,
         ..Settings::default()
     };
-    let config = settings.resolve()?;
+    settings.resolve()
+}
+
+/// How often each kernel is launched in one step.
+fn launches(arguments: &Arguments) -> Result<BTreeMap<String, usize>> {
+    let config = config(arguments)?;
+    let (input, classes) = input(arguments)?;
+    step_launches(&config.model, input, classes, config.alrao, &config.train)
+}
+
+fn launch_table(launches: &BTreeMap<String, usize>) -> String {
+    let mut rows: Vec<_> = launches.iter().collect();
+    rows.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), name.as_str()));
+    let mut text = format!("{:<44} launches\n", "kernel");
+    for (name, count) in &rows {
+        let _ = writeln!(text, "{name:<44} {count:>8}");
+    }
+    let total: usize = launches.values().sum();
+    text + &format!("{:<44} {total:>8}\n", "one step, as one graph")
+}
+
+fn describe(arguments: &Arguments) -> Result<Info> {
+    let config = config(arguments)?;
     let (input, classes) = input(arguments)?;
     let model = models::build(&config.model, input, &mut Init::shapes_only())?;
     let layers = layers(&*model.module);

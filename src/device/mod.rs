@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use self::cuda::Cuda;
-use self::gpu::Driver;
+use self::gpu::{Counter, Driver};
 #[cfg(has_simulator)]
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
@@ -180,6 +180,11 @@ impl Device {
         Ok(Device::gpu(Driver::Simulator(Simulator::new(threads, options)?)))
     }
 
+    /// A device that takes launches and does nothing: for counting them. Whatever is read back is zero.
+    pub fn counter() -> Device {
+        Device::gpu(Driver::Counter(Counter::new()))
+    }
+
     fn gpu(driver: Driver) -> Device {
         Device::Gpu(Rc::new(Gpu::new(driver)))
     }
@@ -233,6 +238,11 @@ impl Device {
         }
     }
 
+    /// Whether it can repeat recorded work by itself.
+    pub fn can_repeat(&self) -> bool {
+        matches!(self, Device::Gpu(_))
+    }
+
     /// Does `work`, and gives what repeats it where the device can do that by itself; see [`Gpu::record`].
     pub(crate) fn record(&self, work: impl FnOnce()) -> Option<Recording> {
         match self {
@@ -248,7 +258,7 @@ impl Device {
     pub(crate) fn allocate(&self, bytes: usize) -> Storage {
         match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes)),
-            Device::Gpu(gpu) => Storage::Gpu(Gpu::allocate(gpu, bytes)),
+            Device::Gpu(gpu) => Storage::Gpu(gpu::Block::new(gpu, bytes)),
         }
     }
 }

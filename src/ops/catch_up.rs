@@ -1,8 +1,10 @@
 //! Copies of a layer that fell behind start again from the mean of all.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::device::cpu::{Cpu, Float};
-use crate::device::{DType, Device};
-use crate::ops::no_kernel;
+use crate::device::gpu::Parameters;
+use crate::device::{DType, Device, Gpu};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Gives every copy whose log-posterior is below `threshold` the mean of all copies' parameters, weighted by the posterior.
@@ -23,7 +25,10 @@ pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshol
         log_posterior.shape()
     );
     match weight.device() {
-        Device::Gpu(_) => no_kernel("catch_up"),
+        Device::Gpu(gpu) => {
+            launch(gpu, weight, log_posterior, threshold);
+            launch(gpu, bias, log_posterior, threshold);
+        }
         Device::Cpu(cpu) => float_dispatch!(weight.dtype(), "catch_up", T => {
             let log_posterior = log_posterior.read::<f64>();
             move_weak::<T>(cpu, &mut weight.write::<T>(), &log_posterior, threshold);
@@ -60,4 +65,45 @@ fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64
         }
     }
     sums.iter().zip(totals).map(|(sum, total)| sum / total).collect()
+}
+
+/// `CatchUpSizes`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Sizes {
+    length: u64,
+    threshold: f64,
+    copies: u32,
+    is_vector: u32,
+}
+
+/// Threads of a block of `catch_up_f32`.
+const THREADS: u32 = 256;
+
+fn launch(gpu: &Gpu, parameters: &Tensor, log_posterior: &Tensor, threshold: f64) {
+    assert!(
+        parameters.dtype() == DType::F32 && parameters.is_contiguous(),
+        "catch_up: parameters {:?} {} on a GPU, with a pitch of {}",
+        parameters.dtype(),
+        parameters.shape(),
+        parameters.pitch()
+    );
+    let copies = log_posterior.shape().elements();
+    let length = parameters.shape().elements() / copies.max(1);
+    let pointer = parameters.pointer();
+    let is_vector = length.is_multiple_of(4) && pointer.0.is_multiple_of(16);
+    let threads = if is_vector { length / 4 } else { length };
+    let sizes = Sizes {
+        length: length as u64,
+        threshold,
+        copies: copies as u32,
+        is_vector: u32::from(is_vector),
+    };
+    gpu.launch_with_shared(
+        "catch_up_f32",
+        [threads.div_ceil(THREADS as usize) as u32, 1, 1],
+        [THREADS, 1, 1],
+        8 * copies,
+        &[&pointer, &log_posterior.pointer(), &Parameters(&sizes)],
+    );
 }

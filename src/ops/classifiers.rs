@@ -38,6 +38,7 @@ pub enum Targets<'a> {
 }
 
 /// What [`classifiers`] gives for a batch.
+#[derive(Clone)]
 pub struct Head {
     /// A scalar on the tape to go back from. Its value is the sum of the copies' and the mixture's losses, without what is
     /// not finite; its gradient is what each parameter learns from, and is taken to be 1 at the scalar itself.

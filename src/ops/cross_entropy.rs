@@ -1,8 +1,10 @@
 //! The mean negative log-likelihood of labels under a softmax.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::device::cpu::{Cpu, Float, vector, vector::lane_sum, vector::vectorised};
-use crate::device::{DType, Device};
-use crate::ops::no_kernel;
+use crate::device::gpu::Parameters;
+use crate::device::{DType, Device, Gpu};
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -11,7 +13,7 @@ const PIECE: usize = 1 << 12;
 
 /// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar.
 ///
-/// Panics where a label is outside `0..K`. NaN for an empty batch.
+/// Panics where a label is outside `0..K`; on a GPU the device fails ([`Device::check`]). NaN for an empty batch.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::cross_entropy::cross_entropy};
@@ -34,7 +36,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     let normalisers = logits.empty_like([shape[0], 2]);
     let out = logits.empty_like([]);
     match logits.device() {
-        Device::Gpu(_) => no_kernel("cross_entropy"),
+        Device::Gpu(gpu) => launch_forward(gpu, logits, labels, &normalisers, &out),
         Device::Cpu(cpu) => float_dispatch!(logits.dtype(), "cross_entropy", T => {
             forward::<T>(cpu, logits, labels, &normalisers, &out);
         }),
@@ -43,12 +45,81 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     record(out, &[logits], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &kept) else { return };
         match dy.device() {
-            Device::Gpu(_) => no_kernel("cross_entropy"),
+            Device::Gpu(gpu) => launch_backward(gpu, &kept, &labels, &normalisers, dy, &slot),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "cross_entropy", T => {
                 backward::<T>(cpu, &kept, &labels, &normalisers, dy, &slot);
             }),
         }
     })
+}
+
+/// `CrossEntropyShape`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LaunchShape {
+    pitch: u64,
+    gradient_pitch: u64,
+    batch: u32,
+    classes: u32,
+    lanes: u32,
+    add: u32,
+}
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+
+impl LaunchShape {
+    fn new(logits: &Tensor, gradient_pitch: usize, add: bool) -> Self {
+        assert!(logits.dtype() == DType::F32, "cross_entropy: no kernel for {:?}", logits.dtype());
+        let (batch, classes) = (logits.shape()[0] as u32, logits.shape()[1] as u32);
+        LaunchShape {
+            pitch: logits.pitch() as u64,
+            gradient_pitch: gradient_pitch as u64,
+            batch,
+            classes,
+            lanes: classes.clamp(1, 32).next_power_of_two(),
+            add: add.into(),
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [self.batch.div_ceil(THREADS / self.lanes), 1, 1]
+    }
+}
+
+fn launch_forward(gpu: &Gpu, logits: &Tensor, labels: &Tensor, normalisers: &Tensor, out: &Tensor) {
+    let shape = LaunchShape::new(logits, 0, false);
+    let losses = logits.empty_like([shape.batch as usize]);
+    let (x, labels, normalisers) = (logits.pointer(), labels.pointer(), normalisers.pointer());
+    let (losses, out) = (losses.pointer(), out.pointer());
+    let arguments = Parameters(&shape);
+    gpu.launch(
+        "cross_entropy_rows_f32",
+        shape.grid(),
+        [THREADS, 1, 1],
+        &[&x, &labels, &normalisers, &losses, &arguments],
+    );
+    gpu.launch("cross_entropy_mean_f32", [1; 3], [THREADS, 1, 1], &[&losses, &out, &shape.batch]);
+}
+
+fn launch_backward(
+    gpu: &Gpu,
+    logits: &Tensor,
+    labels: &Tensor,
+    normalisers: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+) {
+    let shape = LaunchShape::new(logits, slot.tensor.pitch(), slot.add);
+    let (x, labels, normalisers) = (logits.pointer(), labels.pointer(), normalisers.pointer());
+    let (dy, dx) = (dy.pointer(), slot.tensor.pointer());
+    let arguments = Parameters(&shape);
+    gpu.launch(
+        "cross_entropy_bwd_f32",
+        shape.grid(),
+        [THREADS, 1, 1],
+        &[&x, &labels, &normalisers, &dy, &dx, &arguments],
+    );
 }
 
 vectorised! {

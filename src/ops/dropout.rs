@@ -1,8 +1,10 @@
 //! Dropout by a mask that is drawn, not stored.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
-use crate::device::{DType, Device};
-use crate::ops::no_kernel;
+use crate::device::gpu::Parameters;
+use crate::device::{DType, Device, Gpu};
 use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -67,6 +69,38 @@ fn apply_all<T: Float>(cpu: &Cpu, mask: Mask, x: &Tensor, y: &Tensor, add: bool)
     });
 }
 
+/// `DropoutShape`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LaunchShape {
+    seed: u64,
+    elements: u64,
+    columns: u64,
+    pitch: u64,
+    layer: u32,
+    threshold: u32,
+    scale: f32,
+    add: u32,
+}
+
+fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, add: bool) {
+    const ELEMENTS_OF_A_BLOCK: u64 = 1024;
+    assert!(x.dtype() == DType::F32, "dropout: no kernel for {:?}", x.dtype());
+    assert!(y.is_contiguous(), "dropout: the output {} has gaps", y.shape());
+    let elements = x.shape().elements() as u64;
+    let dense = x.is_contiguous();
+    let shape = LaunchShape {
+        elements,
+        columns: if dense { elements } else { x.shape().columns() as u64 },
+        pitch: if dense { elements } else { x.pitch() as u64 },
+        add: add.into(),
+        ..draw
+    };
+    let grid = [elements.div_ceil(ELEMENTS_OF_A_BLOCK) as u32, 1, 1];
+    let (x, y, step) = (x.pointer(), y.pointer(), step.pointer());
+    gpu.launch("dropout_f32", grid, [256, 1, 1], &[&x, &y, &step, &Parameters(&shape)]);
+}
+
 /// Inverted dropout (Srivastava et al. 2014): sets each element to 0 with this probability, and multiplies the others by
 /// `1 / (1 - probability)`.
 ///
@@ -84,16 +118,17 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
         step.shape()
     );
     let step = step.clone();
-    let mask = move || Mask {
-        philox: Philox::new(seed, Purpose::Dropout),
-        step: step.read::<i32>()[0] as u32 as u64,
-        layer,
-        threshold: (probability * f64::from(1 << 24)).ceil() as u32,
-        scale: 1.0 / (1.0 - probability),
+    let threshold = (probability * f64::from(1 << 24)).ceil() as u32;
+    let scale = 1.0 / (1.0 - probability);
+    let philox = Philox::new(seed, Purpose::Dropout);
+    let mask = {
+        let step = step.clone();
+        move || Mask { philox, step: step.read::<i32>()[0] as u32 as u64, layer, threshold, scale }
     };
+    let draw = LaunchShape { seed, layer, threshold, scale: scale as f32, ..Zeroable::zeroed() };
     let out = x.empty_like(x.shape());
     match x.device() {
-        Device::Gpu(_) => no_kernel("dropout"),
+        Device::Gpu(gpu) => launch(gpu, draw, x, &step, &out, false),
         Device::Cpu(cpu) => {
             float_dispatch!(x.dtype(), "dropout", T => apply_all::<T>(cpu, mask(), x, &out, false));
         }
@@ -101,7 +136,7 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
     record(out, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy) else { return };
         match dy.device() {
-            Device::Gpu(_) => no_kernel("dropout"),
+            Device::Gpu(gpu) => launch(gpu, draw, dy, &step, &slot.tensor, slot.add),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "dropout", T => {
                 apply_all::<T>(cpu, mask(), dy, &slot.tensor, slot.add);
             }),

@@ -311,6 +311,20 @@ fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) 
     });
 }
 
+/// Copies the elements of `from` to `to`, of the same shape and dtype, whatever that is. Both may have gaps.
+pub(crate) fn copy_into(from: &Tensor, to: &Tensor) {
+    assert_alike("copy", &[from, to]);
+    assert!(from.shape() == to.shape(), "copy: shapes {} and {}", from.shape(), to.shape());
+    match (from.device(), from.dtype()) {
+        (Device::Gpu(gpu), _) => launch::copy(gpu, from, to),
+        (_, DType::F32 | DType::F64) => accumulate(from, &Slot { tensor: to.clone(), add: false }),
+        (_, DType::I32) => to.copy_from_slice(&from.to_vec::<i32>()),
+        (_, DType::U8) => to.copy_from_slice(&from.to_vec::<u8>()),
+        (_, DType::I64) => to.copy_from_slice(&from.to_vec::<i64>()),
+        (_, DType::BF16) => to.copy_from_slice(&from.to_vec::<half::bf16>()),
+    }
+}
+
 impl Tensor {
     /// `max(x, 0)`, element by element; NaN stays.
     pub fn relu(&self) -> Tensor {
@@ -405,16 +419,7 @@ impl Tensor {
     /// The same elements in memory of their own, without gaps and without a gradient.
     pub fn copy(&self) -> Tensor {
         let out = self.empty_like(self.shape());
-        match (self.device(), self.dtype()) {
-            (Device::Gpu(gpu), _) => launch::copy(gpu, self, &out),
-            (_, DType::F32 | DType::F64) => {
-                accumulate(self, &Slot { tensor: out.clone(), add: false });
-            }
-            (_, DType::I32) => out.copy_from_slice(&self.to_vec::<i32>()),
-            (_, DType::U8) => out.copy_from_slice(&self.to_vec::<u8>()),
-            (_, DType::I64) => out.copy_from_slice(&self.to_vec::<i64>()),
-            (_, DType::BF16) => out.copy_from_slice(&self.to_vec::<half::bf16>()),
-        }
+        copy_into(self, &out);
         out
     }
 

@@ -1,10 +1,11 @@
 //! Rows of a table, picked by token.
 
+mod launch;
+
 use std::ops::Range;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device};
-use crate::ops::no_kernel;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -14,7 +15,7 @@ const PIECE: usize = 1 << 14;
 
 /// The table's row for every token: tokens `[..]` (I32) and a table `[V, D]` give `[.., D]`.
 ///
-/// Panics where a token is outside `0..V`.
+/// Panics where a token is outside `0..V`; on a GPU the device fails ([`Device::check`]).
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::embedding::embedding};
@@ -33,13 +34,21 @@ pub fn embedding(tokens: &Tensor, table: &Tensor) -> Tensor {
     assert!(whole.rank() == 2, "embedding: the table has shape {whole}, not [vocabulary, columns]");
     assert!(tokens.is_contiguous(), "embedding: the tokens have gaps between rows");
     let out = table.empty_like(Shape::new(&[shape.extents(), &[whole[1]]].concat()));
-    let Device::Cpu(cpu) = table.device() else { no_kernel("embedding") };
-    float_dispatch!(table.dtype(), "embedding", T => gather::<T>(cpu, tokens, table, &out));
+    match table.device() {
+        Device::Gpu(gpu) => launch::gather(gpu, tokens, table, &out),
+        Device::Cpu(cpu) => {
+            float_dispatch!(table.dtype(), "embedding", T => gather::<T>(cpu, tokens, table, &out));
+        }
+    }
     let (tokens, like) = (tokens.clone(), table.detach());
     record(out, &[table], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
-        let Device::Cpu(cpu) = dy.device() else { no_kernel("embedding") };
-        float_dispatch!(dy.dtype(), "embedding", T => add_up::<T>(cpu, &tokens, dy, &slot));
+        match dy.device() {
+            Device::Gpu(gpu) => launch::add_up(gpu, &tokens, dy, &slot),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "embedding", T => {
+                add_up::<T>(cpu, &tokens, dy, &slot);
+            }),
+        }
     })
 }
 

@@ -8,11 +8,12 @@
 //! gradient is one product or sum at the end. Samples are independent, so a task takes a few of them through all
 //! times, and threads meet only at the end.
 
+mod launch;
+
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, Packed, vector::vectorised};
 use crate::ops::elementwise::accumulate;
 use crate::ops::matmul::gemm_parallel;
-use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
@@ -126,7 +127,7 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
         accumulate(from, &Slot { tensor, add: false });
     }
     match x.device() {
-        Device::Gpu(_) => no_kernel("lstm"),
+        Device::Gpu(gpu) => launch::forward(gpu, &kept, bias_ih, bias_hh),
         Device::Cpu(cpu) => {
             float_dispatch!(x.dtype(), "lstm", T => forward::<T>(cpu, &kept, bias_ih, bias_hh));
         }
@@ -137,7 +138,7 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
     let c = kept.c.view(times * step, [batch, hidden], hidden);
     let inputs = [x, weight_ih, weight_hh, bias_ih, bias_hh];
     let y = record(y, &inputs, move |dy, gradients| match dy.device() {
-        Device::Gpu(_) => no_kernel("lstm"),
+        Device::Gpu(gpu) => launch::backward(gpu, &kept, dy, gradients),
         Device::Cpu(cpu) => {
             float_dispatch!(dy.dtype(), "lstm", T => backward::<T>(cpu, &kept, dy, gradients));
         }

@@ -12,6 +12,7 @@ use crate::ops::optimizer::Rule;
 use crate::ops::tally::{Sums, advance, tally};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
+use crate::train::repeated_steps::RepeatedSteps;
 use crate::train::{TrainConfig, checkpoint, rates};
 
 /// Classifiers whose log-posterior is below this take part in the catch-up.
@@ -29,6 +30,7 @@ pub struct Learner {
     seed: u64,
     device: Device,
     dtype: DType,
+    steps: RepeatedSteps,
 }
 
 impl Learner {
@@ -61,6 +63,7 @@ impl Learner {
             dtype,
             model,
             flat,
+            steps: RepeatedSteps::default(),
         };
         learner.reset_carried_state();
         learner
@@ -85,7 +88,19 @@ impl Learner {
 
     /// One step, in the paper's order (Algorithm 1): forward under the current posterior, backward, update of all
     /// parameters, update of the posterior by this step's losses. The losses are those before the update.
+    ///
+    /// On a device that can repeat work by itself, the second step on batches of a shape is recorded, and those after it
+    /// repeat it; what they give is in the same tensors as before.
     pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
+        self.steps.run(&self.model, x, targets, &|x, targets| self.step_once(x, targets, samples))
+    }
+
+    /// The steps that the device can repeat.
+    pub fn steps(&self) -> &RepeatedSteps {
+        &self.steps
+    }
+
+    fn step_once(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
         let step = Step::training(&self.device, self.dtype, self.seed, &self.number);
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         if let Some(tape) = step.tape() {

@@ -10,9 +10,11 @@ mod memory;
 mod metrics;
 mod observer;
 mod rates;
+mod repeated_steps;
 mod run;
 mod sample;
 pub mod settings;
+mod step_launches;
 mod tensor_file;
 mod trainer;
 mod training;
@@ -27,5 +29,6 @@ pub use observer::{
 };
 pub use run::{Overrides, Run};
 pub use sample::sample;
+pub use step_launches::step_launches;
 pub use trainer::Trainer;
 pub use training::{Outcome, Report, Training};

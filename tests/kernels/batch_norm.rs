@@ -41,7 +41,8 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
         let values: Vec<f64> = draw(channels, number).iter().map(|value| value + 1.0).collect();
         Tensor::from_f64s(device, [channels], dtype, &values)
     };
-    let (weight, bias) = (tape.watch(&vector(1)), tape.watch(&drawn(device, &[channels], dtype, 2)));
+    let (weight, bias) =
+        (tape.watch(&vector(1)), tape.watch(&drawn(device, &[channels], dtype, 2)));
     let (mean, variance) = (drawn(device, &[channels], dtype, 3), vector(4));
     let config = BatchNormConfig { relu, ..BatchNormConfig::default() };
     let apply = if training { batch_norm_train } else { batch_norm_eval };

@@ -48,7 +48,7 @@ const TF32_SIZES: [[usize; 3]; 7] = [
 
 /// 64x64 and 128x128, whole and in parts: with one side each, since an emulated tensor core is slow.
 const LARGE_TF32_SIZES: [(Sides, [usize; 3]); 6] = [
-    (Sides::Plain, [63, 65 * 132, 159]),
+    (Sides::Plain, [191, 64 * 56 - 1, 159]),
     (Sides::RightTransposed, [129, 4289, 160]),
     (Sides::LeftTransposed, [320, 319, 1000]),
     (Sides::Plain, [1279, 1280, 160]),

@@ -2,17 +2,23 @@
 
 mod augment;
 mod batch_norm;
+mod catch_up;
 mod classifiers;
 mod clip;
 mod conv2d;
+mod cross_entropy;
 mod depthwise;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod flatten;
+mod lstm;
 mod matmul;
 mod mutation;
 mod optimizer;
 mod pool;
 mod reduce;
+mod steps;
 mod switch;
 mod tally;
 
@@ -50,12 +56,17 @@ fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         augment::cases,
         batch_norm::cases,
+        catch_up::cases,
         classifiers::cases,
         clip::cases,
         conv2d::cases,
+        cross_entropy::cases,
         depthwise::cases,
+        dropout::cases,
         elementwise::cases,
+        embedding::cases,
         flatten::cases,
+        lstm::cases,
         matmul::cases,
         optimizer::cases,
         pool::cases,

@@ -1,6 +1,7 @@
 //! Who runs the kernels: CUDA's driver, or the simulator.
 
 use super::Launch;
+use super::counter::Counter;
 use crate::device::cuda::{Cuda, Graph};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
@@ -12,15 +13,18 @@ pub(crate) enum Driver {
     /// The host's processor.
     #[cfg(has_simulator)]
     Simulator(Simulator),
+    /// Nobody.
+    Counter(Counter),
 }
 
-/// The same call on whichever driver it is.
+/// The same call on whichever driver does it, or what the counter does.
 macro_rules! each {
-    ($driver:expr, $own:ident => $call:expr) => {
+    ($driver:expr, $own:ident => $call:expr, $counter:expr) => {
         match $driver {
             Driver::Cuda($own) => $call,
             #[cfg(has_simulator)]
             Driver::Simulator($own) => $call,
+            Driver::Counter(_) => $counter,
         }
     };
 }
@@ -31,6 +35,7 @@ impl Driver {
             Driver::Cuda(_) => "cuda",
             #[cfg(has_simulator)]
             Driver::Simulator(_) => "simulator",
+            Driver::Counter(_) => "counter",
         }
     }
 
@@ -42,42 +47,51 @@ impl Driver {
                 let threads = simulator.threads();
                 format!("simulator: the GPU's kernels on {threads} threads of the processor")
             }
+            Driver::Counter(_) => "counter: launches that nobody runs".into(),
         }
     }
 
     /// A block with unknown content; its address.
     pub fn allocate(&self, bytes: usize) -> Result<u64, String> {
-        each!(self, own => own.allocate(bytes))
+        match self {
+            Driver::Cuda(cuda) => cuda.allocate(bytes),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.allocate(bytes),
+            Driver::Counter(counter) => Ok(counter.allocate(bytes)),
+        }
     }
 
     pub fn free(&self, address: u64) {
-        each!(self, own => own.free(address));
+        each!(self, own => own.free(address), ());
     }
 
     /// A block goes to another owner, who knows nothing of its content.
     pub fn refresh(&self, address: u64) {
         match self {
-            Driver::Cuda(_) => {}
+            Driver::Cuda(_) | Driver::Counter(_) => {}
             #[cfg(has_simulator)]
             Driver::Simulator(simulator) => simulator.poison(address),
         }
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
-        each!(self, own => own.upload(address, bytes))
+        each!(self, own => own.upload(address, bytes), Ok(()))
     }
 
     /// Waits for what was launched before.
     pub fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), String> {
-        each!(self, own => own.download(address, bytes))
+        each!(self, own => own.download(address, bytes), {
+            bytes.fill(0);
+            Ok(())
+        })
     }
 
     pub fn set_zero(&self, address: u64, bytes: usize) -> Result<(), String> {
-        each!(self, own => own.set_zero(address, bytes))
+        each!(self, own => own.set_zero(address, bytes), Ok(()))
     }
 
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
-        each!(self, own => own.launch(launch))
+        each!(self, own => own.launch(launch), Ok(()))
     }
 
     /// From now on what is launched is not run but kept, where the device can do that.
@@ -86,6 +100,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.begin_capture(),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(()),
+            Driver::Counter(_) => Ok(()),
         }
     }
 
@@ -95,6 +110,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.end_capture().map(Some),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(None),
+            Driver::Counter(_) => Ok(None),
         }
     }
 
@@ -104,13 +120,14 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.synchronize(),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(()),
+            Driver::Counter(_) => Ok(()),
         }
     }
 
     /// Where threads have waited for each other, as `FILE:LINE`; a GPU does not tell.
     pub fn barriers(&self) -> Vec<String> {
         match self {
-            Driver::Cuda(_) => Vec::new(),
+            Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
             #[cfg(has_simulator)]
             Driver::Simulator(simulator) => simulator.barriers(),
         }
@@ -122,6 +139,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.memory().ok(),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => None,
+            Driver::Counter(_) => None,
         }
     }
 }

@@ -77,8 +77,8 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// See [`Gpu::allocate`].
-    pub(super) fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
+    /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
+    pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
         let reused = gpu.recorder.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
         let memory = reused.or_else(|| {
             let memory = Memory::new(gpu, bytes)?;

@@ -1,5 +1,6 @@
 //! What runs the CUDA kernels: a GPU, or the simulator. Ops do not know which.
 
+mod counter;
 mod driver;
 mod launch;
 mod memory;
@@ -11,6 +12,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+pub(crate) use counter::Counter;
 pub(crate) use driver::Driver;
 #[cfg(has_simulator)]
 pub(crate) use launch::Kind;
@@ -110,11 +112,6 @@ impl Gpu {
             return None;
         }
         work(&self.driver).map_err(|message| *self.failure.borrow_mut() = Some(message)).ok()
-    }
-
-    /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
-    pub(crate) fn allocate(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
-        Block::new(gpu, bytes)
     }
 
     /// Who holds the memory, for somebody who wanted `bytes` more.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Fused, Geometry, pointwise};
-use crate::device::gpu::{Argument, Parameters, Pointer};
+use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
 use crate::ops::matmul::tiles::Cut;
@@ -132,7 +132,7 @@ fn launch(
     let ([m, n, _], products) = (which.sizes(geometry), which.products(geometry));
     let cut = Cut::of(products, which.sizes(geometry));
     let elements = target.rows * target.columns;
-    let parts = (cut.splits > 1).then(|| Gpu::allocate(gpu, cut.splits * elements * 4));
+    let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * elements * 4));
     let (to, pitch) = match &parts {
         Some(parts) => (parts.pointer(0), target.columns),
         None => (target.pointer, target.pitch),

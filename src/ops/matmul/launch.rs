@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::tiles::Cut;
 use crate::device::Gpu;
-use crate::device::gpu::{Argument, Parameters, Pointer};
+use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 
 /// A matrix in rows of contiguous f32, and whether the product takes it transposed.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,7 @@ pub(super) fn products(
         Precision::Tf32 => Cut::in_tf32(batch.members, [m, n, k]),
     };
     let rows = batch.members * m;
-    let parts = (cut.splits > 1).then(|| Gpu::allocate(gpu, cut.splits * rows * n * 4));
+    let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * rows * n * 4));
     let (to, to_stride) = match &parts {
         Some(parts) => (parts.pointer(0), n),
         None => (c, c_stride),

@@ -1,0 +1,88 @@
+// Copies of a layer that fell behind take the mean of all copies, weighted by the posterior. The launch is in
+// src/ops/catch_up.rs.
+//
+//   mean_e = sum_j a_j w_je / sum_j a_j     over the copies j whose w_je is finite
+//   w_je  <- mean_e                         where log a_j < threshold and the mean is finite
+//
+//   parameters    [N, length]
+//   log_posterior [N], f64
+//
+// Bytes an element: 4 N read, 4 written for each copy that fell behind; 4 N operations in f64, as on the CPU. Nothing but
+// the N logarithms is read where no copy fell behind, which is nearly always: whether it did is the device's to see, so
+// that the host need not wait for the posterior. A thread keeps four neighbouring elements of all copies, 16 bytes at a
+// time, where the length is a multiple of 4, else one; blocks of 256. The mean needs every copy before the first is
+// written, and a thread has them all: no barrier but that for the shares, which are the same for the whole block.
+//
+// No buffer may overlap another.
+#include "common.cuh"
+
+struct CatchUpSizes {
+    uint64_t length;
+    double threshold;
+    uint32_t copies;
+    uint32_t is_vector;  // whether length and address are multiples of 4 elements
+};
+
+template <int V>
+struct CatchUpVector {
+    alignas(4 * V) float x[V];
+
+    __device__ explicit CatchUpVector(const float* from) {
+        if (V == 4) {
+            *reinterpret_cast<float4*>(x) = *reinterpret_cast<const float4*>(from);
+        } else {
+            x[0] = *from;
+        }
+    }
+
+    __device__ void store(float* to) const {
+        if (V == 4) {
+            *reinterpret_cast<float4*>(to) = *reinterpret_cast<const float4*>(x);
+        } else {
+            *to = x[0];
+        }
+    }
+};
+
+template <int V>
+__device__ void catch_up_elements(
+    float* parameters, const double* log_posterior, const double* shares, const CatchUpSizes& sizes) {
+    uint64_t element = V * global_thread();
+    if (element >= sizes.length) return;
+    double sums[V] = {}, totals[V] = {};
+    for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+        CatchUpVector<V> own(parameters + copy * sizes.length + element);
+        UNROLL
+        for (int i = 0; i < V; i++) {
+            bool is_finite = fabsf(own.x[i]) < INFINITY;
+            sums[i] += is_finite ? shares[copy] * own.x[i] : 0.0;
+            totals[i] += is_finite ? shares[copy] : 0.0;
+        }
+    }
+    for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+        if (!(log_posterior[copy] < sizes.threshold)) continue;
+        CatchUpVector<V> own(parameters + copy * sizes.length + element);
+        UNROLL
+        for (int i = 0; i < V; i++) {
+            double mean = sums[i] / totals[i];
+            if (fabs(mean) < INFINITY) own.x[i] = static_cast<float>(mean);
+        }
+        own.store(parameters + copy * sizes.length + element);
+    }
+}
+
+KERNEL(catch_up_f32, 256, float* parameters, const double* log_posterior, CatchUpSizes sizes) {
+    DYNAMIC_SHARED(double, shares);
+    bool is_behind = false;
+    for (uint32_t copy = threadIdx.x; copy < sizes.copies; copy += blockDim.x) {
+        shares[copy] = exp(log_posterior[copy]);
+        is_behind |= log_posterior[copy] < sizes.threshold;
+    }
+    // The shares are written, and either all threads go on or none does.
+    if (!__syncthreads_or(is_behind)) return;
+    if (sizes.is_vector != 0) {
+        catch_up_elements<4>(parameters, log_posterior, shares, sizes);
+    } else {
+        catch_up_elements<1>(parameters, log_posterior, shares, sizes);
+    }
+}

@@ -1,0 +1,78 @@
+// The mean negative log-likelihood of labels under a softmax. The launches are in src/ops/cross_entropy.rs.
+//
+//   rows   m_i = max_k x_ik, s_i = log sum_k e^(x_ik - m_i), loss_i = s_i - (x_i(y_i) - m_i)
+//   mean   loss = sum_i loss_i / B
+//   bwd    dx_ik = (e^(x_ik - m_i - s_i) - [k = y_i]) dy / B, stored or added where `add`
+//
+//   x             [B, K] with any pitch
+//   labels        [B], 0..K; another one stops the device
+//   normalisers   [B, 2]: m and s, apart, since their sum would round a small loss off
+//   losses        [B]
+//   loss, dy      [1]
+//   dx            [B, K] with any pitch
+//
+// Bytes an element: forward 8, since rows are read twice, the second time from the cache; backward 8 (12 where added).
+// Operations: about 20 each, for the exponential. The floor is memory. Forward: up to 32 threads a row, 8 rows or more to a
+// block of 256, along one axis: batches are small and rows short, so that one block a row would idle, and a reduction
+// among lanes needs no barrier. Then one block for the mean, in a fixed order. Backward: the same threads for a row. 4 bytes
+// a load: a warp's are 128 side by side, and rows of ten classes start at any multiple of 4.
+//
+// dx overlaps nothing; the others are apart as well.
+#include "common.cuh"
+
+struct CrossEntropyShape {
+    uint64_t pitch, gradient_pitch;
+    uint32_t batch, classes;
+    uint32_t lanes;  // threads that share a row: a power of 2, at most 32
+    uint32_t add;
+};
+
+static const int CROSS_ENTROPY_THREADS = 256;
+
+// This thread's row.
+__device__ __forceinline__ uint32_t cross_entropy_row(const CrossEntropyShape& shape) {
+    return blockIdx.x * (CROSS_ENTROPY_THREADS / shape.lanes) + threadIdx.x / shape.lanes;
+}
+
+KERNEL(cross_entropy_rows_f32, 256, const float* x, const int* labels, float* normalisers, float* losses,
+       CrossEntropyShape shape) {
+    uint32_t row = cross_entropy_row(shape), lane = threadIdx.x % shape.lanes;
+    bool inside = row < shape.batch;
+    const float* own = x + (inside ? row * shape.pitch : 0);
+    uint32_t classes = inside ? shape.classes : 0;
+    float largest = -INFINITY;
+    for (uint32_t k = lane; k < classes; k += shape.lanes) largest = Largest::of(largest, own[k]);
+    largest = reduce_lanes<Largest>(largest, static_cast<int>(shape.lanes));
+    float sum = 0.0f;
+    for (uint32_t k = lane; k < classes; k += shape.lanes) sum += expf(own[k] - largest);
+    sum = reduce_lanes<Sum>(sum, static_cast<int>(shape.lanes));
+    if (!inside || lane != 0) return;
+    float log_sum = logf(sum);
+    uint32_t label = static_cast<uint32_t>(labels[row]);
+    if (label >= shape.classes) __trap();
+    normalisers[2 * row] = largest;
+    normalisers[2 * row + 1] = log_sum;
+    losses[row] = log_sum - (own[label] - largest);
+}
+
+KERNEL(cross_entropy_mean_f32, 256, const float* losses, float* loss, uint32_t batch) {
+    float sum = 0.0f;
+    for (uint32_t row = threadIdx.x; row < batch; row += CROSS_ENTROPY_THREADS) sum += losses[row];
+    sum = reduce_block<Sum, CROSS_ENTROPY_THREADS>(sum);
+    if (threadIdx.x == 0) *loss = sum / static_cast<float>(batch);
+}
+
+KERNEL(cross_entropy_bwd_f32, 256, const float* x, const int* labels, const float* normalisers, const float* dy,
+       float* dx, CrossEntropyShape shape) {
+    uint32_t row = cross_entropy_row(shape), lane = threadIdx.x % shape.lanes;
+    if (row >= shape.batch) return;
+    float scale = *dy / static_cast<float>(shape.batch);
+    float largest = normalisers[2 * row], log_sum = normalisers[2 * row + 1];
+    uint32_t label = static_cast<uint32_t>(labels[row]);
+    x += row * shape.pitch;
+    dx += row * shape.gradient_pitch;
+    for (uint32_t k = lane; k < shape.classes; k += shape.lanes) {
+        float gradient = expf(x[k] - largest - log_sum) * scale;
+        store(dx + k, k == label ? gradient - scale : gradient, shape.add != 0);
+    }
+}

@@ -1,0 +1,344 @@
+// Rows of a table, picked by token, and the gradient of the table. The launches are in src/ops/embedding/launch.rs.
+//
+//   fwd     out[i] = table[tokens[i]]
+//   bwd     gradient[v] = sum of dy[i] over the i with tokens[i] = v, or += where `add`
+//
+//   tokens           [n], 0..vocabulary; another one stops the device
+//   table, gradient  [vocabulary, columns] with any pitch
+//   out              [n, columns] without gaps
+//   dy               [n, columns] with any pitch
+//
+// Forward: 8 bytes an element, one unit of 16 bytes a thread (4 where columns, pitch or an address do not allow it).
+//
+// Backward. Atomic additions would come in another order each time. So the tokens are sorted with their places, stably,
+// and each row of the table is summed by one warp in the order of the batch. Rows that no token names were zeroed before.
+//
+// 1. The sort is by digits of 8 bits, from the lowest; what a vocabulary needs: one pass for 256, two for 65,536. A tile is
+//    2048 tokens, a block of 256 threads, 8 tokens to each. A warp takes 256 tokens side by side, 32 at a time: eight votes
+//    tell each lane which others have its digit, so that its rank is a count of bits, and one lane of each digit moves the
+//    warp's own counter on. Then the counters of the 8 warps, the tiles before and the digits below are added up in front of
+//    each digit. One tile (a text's window: 1400) is one launch for all passes, in shared memory:
+//    sort_tile. More tiles are two launches a pass: sort_count, the tiles' histograms, and sort_place, in which every block
+//    sums those in front of its own for itself: 1 KB a tile from the cache, and a launch between less.
+// 2. sums: a warp takes 32 sorted tokens by 32 units of columns, four rows of dy on their way. Tokens that lie within the 32
+//    are finished; of one that goes over an edge the part is kept: [chunks][2] rows, the first for a token that began
+//    before, the second for one that goes on.
+// 3. joins: the warp in whose 32 a token began and did not end adds up the parts that follow. So a frequent token (a space:
+//    one in six) is summed by many warps, not by one.
+//
+// Bytes: 4 for each element of dy, 4 written for each of the table (8 where added), at most 1/16 of dy's again for the
+// parts; 24 a token for each pass of the sort. The floor is memory and, for a text's window, launches: memset, sort, two.
+//
+// No buffer overlaps another.
+#include "common.cuh"
+
+static const int EMBEDDING_THREADS = 256;
+static const int EMBEDDING_WARPS = EMBEDDING_THREADS / 32;
+static const int EMBEDDING_ITEMS = 8;  // tokens a thread
+static const uint32_t EMBEDDING_TILE = EMBEDDING_THREADS * EMBEDDING_ITEMS;
+static const int EMBEDDING_BITS = 8;
+static const int EMBEDDING_DIGITS = 1 << EMBEDDING_BITS;  // as many as threads
+static const uint32_t EMBEDDING_CHUNK = 32;               // sorted tokens a warp
+
+struct EmbeddingShape {
+    uint64_t units;     // of the output
+    uint64_t pitch;     // of what is read: the table, or dy
+    uint64_t to_pitch;  // of what is written
+    uint32_t tokens, columns, vocabulary;
+    uint32_t wide;  // whether a unit is 16 bytes, else 4
+    uint32_t add;
+    uint32_t chunks;  // of sorted tokens
+};
+
+// ---- forward -------------------------------------------------------------------------------------------------------
+
+template <class Unit>
+__device__ __forceinline__ void embedding_gather(
+    const int* tokens, const float* table, float* out, const EmbeddingShape& shape) {
+    const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
+    uint64_t unit = global_thread();
+    if (unit >= shape.units) return;
+    uint32_t row_units = shape.columns / WIDTH;
+    uint64_t row = shape.units >> 32 ? unit / row_units : static_cast<uint32_t>(unit) / row_units;
+    uint32_t column = static_cast<uint32_t>(unit - row * row_units) * WIDTH;
+    uint32_t token = static_cast<uint32_t>(tokens[row]);
+    if (token >= shape.vocabulary) __trap();
+    *reinterpret_cast<Unit*>(out + row * shape.to_pitch + column) =
+        *reinterpret_cast<const Unit*>(table + token * shape.pitch + column);
+}
+
+KERNEL(embedding_fwd_f32, 256, const int* tokens, const float* table, float* out, EmbeddingShape shape) {
+    if (shape.wide) {
+        embedding_gather<float4>(tokens, table, out, shape);
+    } else {
+        embedding_gather<float>(tokens, table, out, shape);
+    }
+}
+
+// ---- sort ----------------------------------------------------------------------------------------------------------
+
+// The place in its tile of this thread's token `k`: a warp's lie side by side.
+__device__ __forceinline__ uint32_t embedding_item(int k) {
+    return threadIdx.x / WARP * (WARP * EMBEDDING_ITEMS) + k * WARP + threadIdx.x % WARP;
+}
+
+__device__ __forceinline__ uint32_t embedding_digit(uint32_t token, uint32_t shift) {
+    return token >> shift & (EMBEDDING_DIGITS - 1);
+}
+
+// The sum of the values of all threads before this one. All threads of the block must come; between two calls there must
+// be a barrier.
+__device__ __forceinline__ uint32_t embedding_sum_before(uint32_t value) {
+    SHARED(uint32_t, warps, [EMBEDDING_WARPS]);
+    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, sum = value;
+    UNROLL
+    for (int distance = 1; distance < WARP; distance *= 2) {
+        uint32_t before = __shfl_up_sync(ALL_LANES, sum, distance);
+        if (lane >= static_cast<uint32_t>(distance)) sum += before;
+    }
+    if (lane == WARP - 1) warps[warp] = sum;
+    __syncthreads();  // `warps` is written
+    UNROLL
+    for (uint32_t other = 0; other < EMBEDDING_WARPS; other++) {
+        if (other < warp) sum += warps[other];
+    }
+    return sum - value;
+}
+
+// Where each of this thread's tokens goes when the tile's `count` are sorted by the digit at `shift`, stably. `histograms` are
+// those of all tiles, [tiles][digits], of which this one is `tile`; null where there is no other. Between two calls there
+// must be a barrier.
+__device__ __forceinline__ void embedding_places(
+    const uint32_t (&tokens)[EMBEDDING_ITEMS], uint32_t count, uint32_t shift, const uint32_t* histograms, uint32_t tile,
+    uint32_t tiles, uint32_t (&places)[EMBEDDING_ITEMS]) {
+    SHARED(uint32_t, counters, [EMBEDDING_WARPS][EMBEDDING_DIGITS]);
+    uint32_t warp = threadIdx.x / WARP, below = (1u << threadIdx.x % WARP) - 1;
+    UNROLL
+    for (int w = 0; w < EMBEDDING_WARPS; w++) counters[w][threadIdx.x] = 0;
+    // For each token a bit for every lane that has one of the same digit.
+    uint32_t peers[EMBEDDING_ITEMS];
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+        uint32_t digit = embedding_digit(tokens[k], shift);
+        peers[k] = __ballot_sync(ALL_LANES, embedding_item(k) < count);
+        UNROLL
+        for (int bit = 0; bit < EMBEDDING_BITS; bit++) {
+            bool own = digit >> bit & 1;
+            uint32_t votes = __ballot_sync(ALL_LANES, own);
+            peers[k] &= own ? votes : ~votes;
+        }
+    }
+    __syncthreads();  // `counters` are zero
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+        uint32_t& counter = counters[warp][embedding_digit(tokens[k], shift)];
+        uint32_t before = counter;
+        places[k] = before + __popc(peers[k] & below);
+        __syncwarp(ALL_LANES);  // all lanes have read their counters
+        if (embedding_item(k) < count && (peers[k] & below) == 0) counter = before + __popc(peers[k]);
+        __syncwarp(ALL_LANES);  // the counters are moved on
+    }
+    __syncthreads();  // all warps have counted
+    uint32_t own = 0;
+    UNROLL
+    for (int w = 0; w < EMBEDDING_WARPS; w++) {
+        uint32_t counted = counters[w][threadIdx.x];
+        counters[w][threadIdx.x] = own;
+        own += counted;
+    }
+    uint32_t tiles_before = 0, all = own;
+    if (histograms != nullptr) {
+        all = 0;
+        for (uint32_t other = 0; other < tiles; other++) {
+            uint32_t counted = histograms[other * EMBEDDING_DIGITS + threadIdx.x];
+            if (other < tile) tiles_before += counted;
+            all += counted;
+        }
+    }
+    uint32_t start = embedding_sum_before(all) + tiles_before;
+    UNROLL
+    for (int w = 0; w < EMBEDDING_WARPS; w++) counters[w][threadIdx.x] += start;
+    __syncthreads();  // `counters` are where each warp's tokens of a digit begin
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) places[k] += counters[warp][embedding_digit(tokens[k], shift)];
+}
+
+KERNEL(embedding_sort_tile, 256, const int* tokens, int* sorted, int* positions, uint32_t count, uint32_t bits) {
+    SHARED(uint2, pairs, [EMBEDDING_TILE]);
+    uint32_t own[EMBEDDING_ITEMS], from[EMBEDDING_ITEMS], places[EMBEDDING_ITEMS];
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+        from[k] = embedding_item(k);
+        own[k] = from[k] < count ? static_cast<uint32_t>(tokens[from[k]]) : 0;
+    }
+    for (uint32_t shift = 0; shift < bits; shift += EMBEDDING_BITS) {
+        embedding_places(own, count, shift, nullptr, 0, 1, places);
+        UNROLL
+        for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+            if (embedding_item(k) < count) pairs[places[k]] = make_uint2(own[k], from[k]);
+        }
+        __syncthreads();  // `pairs` are written; the next pass writes them after other barriers
+        UNROLL
+        for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+            if (embedding_item(k) < count) {
+                own[k] = pairs[embedding_item(k)].x;
+                from[k] = pairs[embedding_item(k)].y;
+            }
+        }
+    }
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+        if (embedding_item(k) < count) {
+            sorted[embedding_item(k)] = static_cast<int>(own[k]);
+            positions[embedding_item(k)] = static_cast<int>(from[k]);
+        }
+    }
+}
+
+// How often each digit occurs in each tile, into histograms [tiles][digits].
+KERNEL(embedding_sort_count, 256, const int* tokens, uint32_t* histograms, uint32_t count, uint32_t shift) {
+    SHARED(uint32_t, histogram, [EMBEDDING_DIGITS]);
+    histogram[threadIdx.x] = 0;
+    __syncthreads();  // the histogram is zero
+    uint32_t start = blockIdx.x * EMBEDDING_TILE;
+    for (uint32_t item = threadIdx.x; item < EMBEDDING_TILE && start + item < count; item += EMBEDDING_THREADS) {
+        // Counts are exact in any order.
+        atomicAdd(&histogram[embedding_digit(static_cast<uint32_t>(tokens[start + item]), shift)], 1u);
+    }
+    __syncthreads();  // all are counted
+    histograms[blockIdx.x * EMBEDDING_DIGITS + threadIdx.x] = histogram[threadIdx.x];
+}
+
+// One pass: tokens and positions, or their own numbers where that is null, into sorted and sorted_positions.
+KERNEL(embedding_sort_place, 256, const int* tokens, const int* positions, const uint32_t* histograms, int* sorted,
+       int* sorted_positions, uint32_t count, uint32_t shift) {
+    uint32_t start = blockIdx.x * EMBEDDING_TILE, left = count - start;
+    uint32_t own[EMBEDDING_ITEMS], places[EMBEDDING_ITEMS];
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+        own[k] = embedding_item(k) < left ? static_cast<uint32_t>(tokens[start + embedding_item(k)]) : 0;
+    }
+    embedding_places(own, left, shift, histograms, blockIdx.x, gridDim.x, places);
+    UNROLL
+    for (int k = 0; k < EMBEDDING_ITEMS; k++) {
+        uint32_t item = embedding_item(k);
+        if (item < left) {
+            sorted[places[k]] = static_cast<int>(own[k]);
+            sorted_positions[places[k]] = positions == nullptr ? static_cast<int>(start + item) : positions[start + item];
+        }
+    }
+}
+
+// ---- sums ----------------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ void embedding_add(float& sum, float value) {
+    sum += value;
+}
+
+__device__ __forceinline__ void embedding_add(float4& sum, float4 value) {
+    sum = make_float4(sum.x + value.x, sum.y + value.y, sum.z + value.z, sum.w + value.w);
+}
+
+// What a warp works on: 32 sorted tokens by 32 units of columns, of which this lane has one.
+template <class Unit>
+struct EmbeddingWork {
+    static const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
+    uint32_t chunk, start, end, column;
+    bool inside;
+
+    __device__ EmbeddingWork(const EmbeddingShape& shape) {
+        uint32_t column_blocks = divide_up(shape.columns / WIDTH, WARP);
+        uint64_t warp = static_cast<uint64_t>(blockIdx.x) * EMBEDDING_WARPS + threadIdx.x / WARP;
+        uint64_t number = warp / column_blocks;
+        column = (static_cast<uint32_t>(warp % column_blocks) * WARP + threadIdx.x % WARP) * WIDTH;
+        inside = number < shape.chunks && column < shape.columns;
+        chunk = static_cast<uint32_t>(number);
+        start = chunk * EMBEDDING_CHUNK;
+        end = start + EMBEDDING_CHUNK < shape.tokens ? start + EMBEDDING_CHUNK : shape.tokens;
+    }
+};
+
+template <class Unit>
+__device__ __forceinline__ void embedding_store(float* to, Unit sum, bool add) {
+    Unit* target = reinterpret_cast<Unit*>(to);
+    if (add) embedding_add(sum, *target);
+    *target = sum;
+}
+
+template <class Unit>
+__device__ __forceinline__ void embedding_sum_chunk(
+    const int* sorted, const int* positions, const float* dy, float* gradient, float* parts,
+    const EmbeddingShape& shape) {
+    EmbeddingWork<Unit> work(shape);
+    if (!work.inside) return;
+    dy += work.column;
+    int token = sorted[work.start];
+    bool began_here = work.start == 0 || sorted[work.start - 1] != token;
+    Unit sum{};
+    for (uint32_t first = work.start; first < work.end; first += 4) {
+        Unit rows[4];
+        UNROLL
+        for (uint32_t k = 0; k < 4; k++) {
+            if (first + k < work.end) {
+                uint64_t row = static_cast<uint32_t>(positions[first + k]);
+                rows[k] = *reinterpret_cast<const Unit*>(dy + row * shape.pitch);
+            }
+        }
+        UNROLL
+        for (uint32_t k = 0; k < 4; k++) {
+            uint32_t next = first + k + 1;
+            if (next > work.end) continue;
+            embedding_add(sum, rows[k]);
+            int next_token = next < shape.tokens ? sorted[next] : -1;
+            bool ends = next_token != token;
+            if (!ends && next < work.end) continue;
+            if (ends && began_here) {
+                embedding_store(gradient + token * shape.to_pitch + work.column, sum, shape.add != 0);
+            } else {
+                uint64_t part = 2 * static_cast<uint64_t>(work.chunk) + (began_here ? 1 : 0);
+                embedding_store(parts + part * shape.columns + work.column, sum, false);
+            }
+            sum = Unit{};
+            token = next_token;
+            began_here = true;
+        }
+    }
+}
+
+KERNEL(embedding_sums_f32, 256, const int* sorted, const int* positions, const float* dy, float* gradient,
+       float* parts, EmbeddingShape shape) {
+    if (shape.wide) {
+        embedding_sum_chunk<float4>(sorted, positions, dy, gradient, parts, shape);
+    } else {
+        embedding_sum_chunk<float>(sorted, positions, dy, gradient, parts, shape);
+    }
+}
+
+template <class Unit>
+__device__ __forceinline__ void embedding_join_parts(
+    const int* sorted, const float* parts, float* gradient, const EmbeddingShape& shape) {
+    EmbeddingWork<Unit> work(shape);
+    if (!work.inside || work.end == shape.tokens) return;
+    int token = sorted[work.end - 1];
+    bool goes_on = sorted[work.end] == token;
+    bool began_here = work.start == 0 || sorted[work.start - 1] != token;
+    if (!goes_on || !began_here) return;
+    parts += work.column;
+    uint64_t part = 2 * static_cast<uint64_t>(work.chunk) + 1;
+    Unit sum = *reinterpret_cast<const Unit*>(parts + part * shape.columns);
+    uint32_t end = work.end;
+    do {
+        part += part % 2 == 1 ? 1 : 2;
+        embedding_add(sum, *reinterpret_cast<const Unit*>(parts + part * shape.columns));
+        end += EMBEDDING_CHUNK;
+    } while (end < shape.tokens && sorted[end] == token);
+    embedding_store(gradient + token * shape.to_pitch + work.column, sum, shape.add != 0);
+}
+
+KERNEL(embedding_joins_f32, 256, const int* sorted, const float* parts, float* gradient, EmbeddingShape shape) {
+    if (shape.wide) {
+        embedding_join_parts<float4>(sorted, parts, gradient, shape);
+    } else {
+        embedding_join_parts<float>(sorted, parts, gradient, shape);
+    }
+}

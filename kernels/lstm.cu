@@ -1,0 +1,305 @@
+// The recurrent part of a layer of long short-term memory (Hochreiter and Schmidhuber 1997), in PyTorch's equations and
+// order of gates. The launches, and the products over all times before and after, are in src/ops/lstm/launch.rs.
+//
+//   i, f, o = sigmoid(x' + U h' + b),  g = tanh(x' + U h' + b),  c = f c' + i g,  h = o tanh(c)
+//
+// with x' = W x of all times, already there, and h', c' of the time before. Back, with dh the gradient from above plus
+// U^T times the next time's gradients of the gates, and dc what the next time left:
+//
+//   dc += dh o (1 - tanh(c)^2),  d_o = dh tanh(c) o (1 - o),  d_i = dc g i (1 - i),  d_g = dc i (1 - g^2),
+//   d_f = dc c' f (1 - f),  dc <- dc f
+//
+//   gates      [T, B, 4H]       forward: x', then the activated gates in its place; backward: they, then their gradients
+//   h, c       [T + 1, B, H]    from before the first time on
+//   weight     U, [4H, H] with a pitch
+//   bias_ih, bias_hh   [4H]; b is their sum
+//   dy         [T, B, H] with a pitch
+//   dc         [B, H]
+//
+// A time costs 8 B H^2 operations and, where U comes from memory, 16 H^2 bytes; H = 100 and B = 20 make 1.6 million and
+// 160 KB. That is a microsecond's work, and there are T of them in a row: what counts is the way from one time to the
+// next. Two forms:
+//
+// - H up to 104, `layer`: a block is a sample, over all times, in one launch. Samples do not depend on each other, so
+//   that no block waits for another; U, 160 KB, stays in the block's registers, a row (backward: a part of a column) in
+//   each thread. A time is 26 16-byte reads of h from shared memory, which all lanes share, and 104 multiply-adds a
+//   thread, about 400 cycles for the block; then one barrier. A launch for each time would be 70 launches of some two
+//   microseconds.
+// - any H, `step`: a launch is a time. A block is 8 units of 8 samples; its 8 warps share out the sum over U's rows or
+//   columns, so that 256 threads have loads on their way and U is read in whole sectors. U is read once for 8 samples.
+//
+// In both, four neighbouring lanes are the four gates of a unit: they exchange by shuffles what a barrier would.
+//
+// No buffer may overlap another, but the parts of one that belong to different times.
+#include "common.cuh"
+
+struct LstmSizes {
+    uint64_t weight_pitch;
+    uint64_t dy_pitch;
+    uint32_t times, batch, hidden;
+    uint32_t is_vector;  // whether U's rows start on 16 bytes and are multiples of 4 long
+};
+
+static const uint32_t LSTM_RESIDENT = 104;  // the most units whose weights stay in registers
+static const uint32_t LSTM_UNITS = 8;       // of a block of `step`
+static const uint32_t LSTM_SAMPLES = 8;
+static const uint32_t LSTM_WARPS = 8;
+
+enum LstmGate { LSTM_INPUT = 0, LSTM_FORGET = 1, LSTM_CANDIDATE = 2, LSTM_OUTPUT = 3 };
+
+__device__ __forceinline__ float lstm_activate(float x, uint32_t gate) {
+    return gate == LSTM_CANDIDATE ? tanhf(x) : 1.0f / (1.0f + expf(-x));
+}
+
+// The value that the lane of another gate of the same unit has.
+__device__ __forceinline__ float lstm_of_gate(float value, uint32_t gate) {
+    return __shfl_sync(ALL_LANES, value, (threadIdx.x % WARP & ~3u) | gate);
+}
+
+// c from the four lanes' activated gates. All lanes of the warp must come.
+__device__ __forceinline__ float lstm_cell(float activated, float c_before) {
+    float forgotten = lstm_of_gate(activated, LSTM_FORGET) * c_before;
+    return forgotten + lstm_of_gate(activated, LSTM_INPUT) * lstm_of_gate(activated, LSTM_CANDIDATE);
+}
+
+// The gradient of what a lane's gate was computed from, and dc for the time before. All lanes of the warp must come.
+__device__ __forceinline__ float lstm_gate_gradient(
+    uint32_t gate, float activated, float c_before, float c, float dh, float& dc) {
+    float i = lstm_of_gate(activated, LSTM_INPUT), f = lstm_of_gate(activated, LSTM_FORGET);
+    float g = lstm_of_gate(activated, LSTM_CANDIDATE), o = lstm_of_gate(activated, LSTM_OUTPUT);
+    float squashed = tanhf(c);
+    dc += dh * o * (1.0f - squashed * squashed);
+    float upstream = gate == LSTM_INPUT       ? dc * g
+                     : gate == LSTM_FORGET    ? dc * c_before
+                     : gate == LSTM_CANDIDATE ? dc * i
+                                              : dh * squashed;
+    float slope = gate == LSTM_CANDIDATE ? 1.0f - activated * activated : activated * (1.0f - activated);
+    dc *= f;
+    return upstream * slope;
+}
+
+// ---- all times in one launch ---------------------------------------------------------------------------------------
+
+// The product of a thread's weights with a vector that all lanes, or all of a gate, share.
+__device__ __forceinline__ float lstm_dot(const float (&weights)[LSTM_RESIDENT], const float* vector) {
+    float sums[4] = {};
+    UNROLL
+    for (uint32_t k = 0; k < LSTM_RESIDENT; k += 4) {
+        float4 x = *reinterpret_cast<const float4*>(vector + k);
+        sums[0] += weights[k] * x.x;
+        sums[1] += weights[k + 1] * x.y;
+        sums[2] += weights[k + 2] * x.z;
+        sums[3] += weights[k + 3] * x.w;
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// One block a sample. Thread 4 u + q has gate q of unit u, and its row of U.
+KERNEL(lstm_layer_fwd_f32, 416, float* gates, float* h, float* c, const float* weight, const float* bias_ih,
+       const float* bias_hh, LstmSizes sizes) {
+    SHARED(float, state, [2][LSTM_RESIDENT]);
+    uint32_t gate = threadIdx.x % 4, unit = threadIdx.x / 4, hidden = sizes.hidden;
+    bool is_inside = unit < hidden;
+    uint32_t row = gate * hidden + unit;
+    float weights[LSTM_RESIDENT];
+    const float* own = weight + row * sizes.weight_pitch;
+    if (sizes.is_vector != 0) {
+        UNROLL
+        for (uint32_t k = 0; k < LSTM_RESIDENT; k += 4) {
+            float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (is_inside && k < hidden) four = *reinterpret_cast<const float4*>(own + k);
+            weights[k] = four.x, weights[k + 1] = four.y, weights[k + 2] = four.z, weights[k + 3] = four.w;
+        }
+    } else {
+        UNROLL
+        for (uint32_t k = 0; k < LSTM_RESIDENT; k++) weights[k] = is_inside && k < hidden ? own[k] : 0.0f;
+    }
+    float bias = is_inside ? bias_ih[row] + bias_hh[row] : 0.0f;
+    uint64_t cell = static_cast<uint64_t>(blockIdx.x) * hidden + unit, step = static_cast<uint64_t>(sizes.batch) * hidden;
+    gates += static_cast<uint64_t>(blockIdx.x) * 4 * hidden + row;
+    float c_own = is_inside ? c[cell] : 0.0f, input = is_inside ? *gates : 0.0f;
+    for (uint32_t k = threadIdx.x; k < 2 * LSTM_RESIDENT; k += blockDim.x) {
+        state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? h[static_cast<uint64_t>(blockIdx.x) * hidden + k] : 0.0f;
+    }
+    for (uint32_t time = 0; time < sizes.times; time++) {
+        // The state before this time is written; and who read the one before that, which is written next, is done.
+        __syncthreads();
+        // What the next time starts from is on its way while this one computes.
+        bool has_next = is_inside && time + 1 < sizes.times;
+        float next = has_next ? gates[4 * step] : 0.0f;
+        float activated = lstm_activate(input + bias + lstm_dot(weights, state[time % 2]), gate);
+        c_own = lstm_cell(activated, c_own);
+        float h_own = lstm_of_gate(activated, LSTM_OUTPUT) * tanhf(c_own);
+        if (is_inside) {
+            *gates = activated;
+            cell += step;
+            if (gate == LSTM_INPUT) state[(time + 1) % 2][unit] = h_own;
+            if (gate == LSTM_FORGET) h[cell] = h_own;
+            if (gate == LSTM_CANDIDATE) c[cell] = c_own;
+        }
+        gates += 4 * step;
+        input = next;
+    }
+}
+
+// One block a sample. Thread 4 u + q has the part of column u of U that belongs to gate q.
+KERNEL(lstm_layer_bwd_f32, 416, float* gates, const float* c, const float* weight, const float* dy, LstmSizes sizes) {
+    SHARED(float, later, [2][4][LSTM_RESIDENT]);
+    uint32_t gate = threadIdx.x % 4, unit = threadIdx.x / 4, hidden = sizes.hidden;
+    bool is_inside = unit < hidden;
+    float weights[LSTM_RESIDENT];
+    UNROLL
+    for (uint32_t k = 0; k < LSTM_RESIDENT; k++) {
+        uint64_t row = gate * hidden + k;
+        weights[k] = is_inside && k < hidden ? weight[row * sizes.weight_pitch + unit] : 0.0f;
+    }
+    for (uint32_t k = threadIdx.x; k < 8 * LSTM_RESIDENT; k += blockDim.x) {
+        later[k / (4 * LSTM_RESIDENT)][k / LSTM_RESIDENT % 4][k % LSTM_RESIDENT] = 0.0f;
+    }
+    uint64_t step = static_cast<uint64_t>(sizes.batch) * hidden;
+    float dc = 0.0f;
+    for (uint32_t time = sizes.times; time-- > 0;) {
+        uint64_t sample = static_cast<uint64_t>(time) * sizes.batch + blockIdx.x, cell = sample * hidden + unit;
+        float* own = gates + sample * 4 * hidden + gate * hidden + unit;
+        float activated = 0.0f, c_before = 0.0f, c_after = 0.0f, dh = 0.0f;
+        if (is_inside) {
+            activated = *own;
+            c_before = c[cell];
+            c_after = c[cell + step];
+            dh = dy[sample * sizes.dy_pitch + unit];
+        }
+        // The gradients of the later time are written; and who read those of the time after it, which are written next,
+        // is done.
+        __syncthreads();
+        float recurrent = lstm_dot(weights, later[(time + 1) % 2][gate]);
+        dh += reduce_lanes<Sum>(recurrent, 4);
+        float gradient = lstm_gate_gradient(gate, activated, c_before, c_after, dh, dc);
+        if (is_inside) {
+            *own = gradient;
+            later[time % 2][gate][unit] = gradient;
+        }
+    }
+}
+
+// ---- a launch for each time ----------------------------------------------------------------------------------------
+
+// Sums of one lane for each of 8 samples, over the warps.
+__device__ __forceinline__ float lstm_over_warps(
+    float (&parts)[LSTM_WARPS][LSTM_SAMPLES][WARP], const float (&sums)[LSTM_SAMPLES], uint32_t sample, uint32_t lane) {
+    UNROLL
+    for (uint32_t i = 0; i < LSTM_SAMPLES; i++) parts[threadIdx.x / WARP][i][threadIdx.x % WARP] = sums[i];
+    __syncthreads();  // every warp's parts are written
+    float total = 0.0f;
+    UNROLL
+    for (uint32_t warp = 0; warp < LSTM_WARPS; warp++) total += parts[warp][sample][lane];
+    return total;
+}
+
+// sums[i] += sum of weights and the samples' vectors over this warp's share of k.
+template <int V>
+__device__ __forceinline__ void lstm_rows(
+    float (&sums)[LSTM_SAMPLES], const float* weights, const float* vectors, uint32_t length, uint32_t samples) {
+    for (uint32_t k = V * (threadIdx.x / WARP); k < length; k += V * LSTM_WARPS) {
+        float4 w = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (V == 4) {
+            w = *reinterpret_cast<const float4*>(weights + k);
+        } else {
+            w.x = weights[k];
+        }
+        UNROLL
+        for (uint32_t i = 0; i < LSTM_SAMPLES; i++) {
+            // Beyond the last sample it is the last once more, whose sum nobody takes.
+            const float* vector = vectors + static_cast<uint64_t>(min(i, samples - 1)) * length + k;
+            if (V == 4) {
+                float4 x = *reinterpret_cast<const float4*>(vector);
+                sums[i] += (w.x * x.x + w.y * x.y) + (w.z * x.z + w.w * x.w);
+            } else {
+                sums[i] += w.x * *vector;
+            }
+        }
+    }
+}
+
+// One time. Block x has units, block y samples; lane 4 u + q of every warp has gate q of unit u, and the warps share its
+// row of U. Then warp i has sample i.
+KERNEL(lstm_step_fwd_f32, 256, float* gates, const float* h_before, const float* c_before, float* h, float* c,
+       const float* weight, const float* bias_ih, const float* bias_hh, LstmSizes sizes) {
+    SHARED(float, parts, [LSTM_WARPS][LSTM_SAMPLES][WARP]);
+    uint32_t lane = threadIdx.x % WARP, gate = lane % 4, hidden = sizes.hidden;
+    uint32_t unit = blockIdx.x * LSTM_UNITS + lane / 4, first = blockIdx.y * LSTM_SAMPLES;
+    uint32_t row = gate * hidden + unit, samples = min(LSTM_SAMPLES, sizes.batch - first);
+    float sums[LSTM_SAMPLES] = {};
+    if (unit < hidden) {
+        const float* own = weight + row * sizes.weight_pitch;
+        const float* vectors = h_before + static_cast<uint64_t>(first) * hidden;
+        if (sizes.is_vector != 0) {
+            lstm_rows<4>(sums, own, vectors, hidden, samples);
+        } else {
+            lstm_rows<1>(sums, own, vectors, hidden, samples);
+        }
+    }
+    uint32_t sample = threadIdx.x / WARP;
+    float recurrent = lstm_over_warps(parts, sums, sample, lane);
+    bool is_inside = unit < hidden && sample < samples;
+    uint64_t number = first + sample, cell = number * hidden + unit;
+    float activated = 0.0f, c_old = 0.0f;
+    if (is_inside) {
+        float input = gates[number * 4 * hidden + row] + bias_ih[row] + bias_hh[row];
+        activated = lstm_activate(input + recurrent, gate);
+        c_old = c_before[cell];
+    }
+    float c_own = lstm_cell(activated, c_old), output = lstm_of_gate(activated, LSTM_OUTPUT);
+    if (!is_inside) return;
+    gates[number * 4 * hidden + row] = activated;
+    if (gate == LSTM_FORGET) h[cell] = output * tanhf(c_own);
+    if (gate == LSTM_CANDIDATE) c[cell] = c_own;
+}
+
+// One time. Block x has units, block y samples; lane 8 p + u of every warp has unit u and, of every 128 rows of U, those
+// 4 that are part p of the warp's. Then lane 4 u + q of warp i has gate q of sample i. At the last time there are no
+// later gradients, nor dc.
+KERNEL(lstm_step_bwd_f32, 256, float* gates, const float* later, const float* c_before, const float* c,
+       const float* weight, const float* dy, float* dc, LstmSizes sizes) {
+    SHARED(float, parts, [LSTM_WARPS][LSTM_SAMPLES][WARP]);
+    uint32_t lane = threadIdx.x % WARP, hidden = sizes.hidden, first = blockIdx.y * LSTM_SAMPLES;
+    uint32_t samples = min(LSTM_SAMPLES, sizes.batch - first), rows = 4 * hidden;
+    uint32_t column = blockIdx.x * LSTM_UNITS + lane % LSTM_UNITS;
+    float sums[LSTM_SAMPLES] = {};
+    if (later != nullptr && column < hidden) {
+        const float* vectors = later + static_cast<uint64_t>(first) * rows;
+        uint32_t part = threadIdx.x / WARP * 4 + lane / LSTM_UNITS;
+        for (uint32_t row = 4 * part; row < rows; row += 4 * 4 * LSTM_WARPS) {
+            const float* own = weight + row * sizes.weight_pitch + column;
+            float w[4];
+            UNROLL
+            for (int i = 0; i < 4; i++) w[i] = own[i * sizes.weight_pitch];
+            UNROLL
+            for (uint32_t i = 0; i < LSTM_SAMPLES; i++) {
+                uint64_t start = static_cast<uint64_t>(min(i, samples - 1)) * rows + row;
+                float4 x = *reinterpret_cast<const float4*>(vectors + start);
+                sums[i] += (w[0] * x.x + w[1] * x.y) + (w[2] * x.z + w[3] * x.w);
+            }
+        }
+    }
+    uint32_t sample = threadIdx.x / WARP, gate = lane % 4, unit = blockIdx.x * LSTM_UNITS + lane / 4;
+    // Each of a unit's four lanes adds up one of its four parts; together they have the sum.
+    float recurrent = lstm_over_warps(parts, sums, sample, gate * LSTM_UNITS + lane / 4);
+    recurrent = reduce_lanes<Sum>(recurrent, 4);
+    bool is_inside = unit < hidden && sample < samples;
+    uint64_t number = first + sample, cell = number * hidden + unit;
+    float* own = gates + number * rows + gate * hidden + unit;
+    float activated = 0.0f, c_old = 0.0f, c_new = 0.0f, dh = 0.0f, dc_own = 0.0f;
+    if (is_inside) {
+        activated = *own;
+        c_old = c_before[cell];
+        c_new = c[cell];
+        dh = dy[number * sizes.dy_pitch + unit] + recurrent;
+        if (later != nullptr && gate == LSTM_INPUT) dc_own = dc[cell];
+    }
+    // One lane reads dc, since one lane is to overwrite it.
+    dc_own = lstm_of_gate(dc_own, LSTM_INPUT);
+    float gradient = lstm_gate_gradient(gate, activated, c_old, c_new, dh, dc_own);
+    if (!is_inside) return;
+    *own = gradient;
+    if (gate == LSTM_INPUT) dc[cell] = dc_own;
+}

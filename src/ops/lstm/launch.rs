@@ -1,0 +1,178 @@
+//! The launches of `kernels/lstm.cu`, and the products over all times around them.
+
+use std::rc::Rc;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Kept, Sizes as Extents};
+use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::ops::matmul::{Operand, product};
+use crate::ops::reduce::add_column_sums_on;
+use crate::tape::Gradients;
+use crate::tensor::Tensor;
+
+/// The most units whose recurrent weights stay in registers: then all times are one launch.
+const RESIDENT: usize = 104;
+
+/// Units and samples of a block where a time is a launch.
+const UNITS: usize = 8;
+const SAMPLES: usize = 8;
+const STEP_THREADS: u32 = 256;
+
+/// `LstmSizes`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Sizes {
+    weight_pitch: u64,
+    dy_pitch: u64,
+    times: u32,
+    batch: u32,
+    hidden: u32,
+    is_vector: u32,
+}
+
+impl Sizes {
+    fn new(kept: &Kept, dy_pitch: usize) -> Self {
+        let Extents { times, batch, hidden, .. } = kept.sizes;
+        let weight = &kept.weight_hh;
+        let is_vector = hidden.is_multiple_of(4)
+            && weight.pitch().is_multiple_of(4)
+            && weight.pointer().0.is_multiple_of(16);
+        Sizes {
+            weight_pitch: weight.pitch() as u64,
+            dy_pitch: dy_pitch as u64,
+            times: times as u32,
+            batch: batch as u32,
+            hidden: hidden as u32,
+            is_vector: u32::from(is_vector),
+        }
+    }
+}
+
+fn operand(tensor: &Tensor, stride: usize, transposed: bool) -> Operand {
+    Operand { pointer: tensor.pointer(), stride, transposed }
+}
+
+/// One block a sample, four threads a unit. Without a time there is nothing to launch.
+fn layer_shape(extents: Extents) -> ([u32; 3], [u32; 3]) {
+    let threads = (4 * extents.hidden).next_multiple_of(32);
+    let blocks = if extents.times == 0 { 0 } else { extents.batch };
+    ([blocks as u32, 1, 1], [threads as u32, 1, 1])
+}
+
+fn step_grid(extents: Extents) -> [u32; 3] {
+    [extents.hidden.div_ceil(UNITS) as u32, extents.batch.div_ceil(SAMPLES) as u32, 1]
+}
+
+/// Where the parts of each time begin, in bytes from `tensor` on: `[.., B, columns]`.
+fn at_time(tensor: &Tensor, extents: Extents, columns: usize, time: usize) -> Pointer {
+    tensor.view(time * extents.batch * columns, [0], 1).pointer()
+}
+
+pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
+    let extents = kept.sizes;
+    let Extents { times, inputs, hidden, .. } = extents;
+    assert!(kept.x.dtype() == DType::F32, "lstm: {:?} on a GPU", kept.x.dtype());
+    product(
+        gpu,
+        [extents.rows(), 4 * hidden, inputs],
+        operand(&kept.x, kept.x.pitch(), false),
+        operand(&kept.weight_ih, kept.weight_ih.pitch(), true),
+        (kept.gates.pointer(), 4 * hidden),
+        false,
+    );
+    let sizes = Sizes::new(kept, 0);
+    let sizes = Parameters(&sizes);
+    let weight = kept.weight_hh.pointer();
+    let biases = [bias_ih.pointer(), bias_hh.pointer()];
+    if hidden <= RESIDENT {
+        let (grid, block) = layer_shape(extents);
+        let [gates, h, c] = [&kept.gates, &kept.h, &kept.c].map(Tensor::pointer);
+        gpu.launch(
+            "lstm_layer_fwd_f32",
+            grid,
+            block,
+            &[&gates, &h, &c, &weight, &biases[0], &biases[1], &sizes],
+        );
+        return;
+    }
+    for time in 0..times {
+        let gates = at_time(&kept.gates, extents, 4 * hidden, time);
+        let [h_before, h] = [0, 1].map(|more| at_time(&kept.h, extents, hidden, time + more));
+        let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
+        gpu.launch(
+            "lstm_step_fwd_f32",
+            step_grid(extents),
+            [STEP_THREADS, 1, 1],
+            &[&gates, &h_before, &c_before, &h, &c, &weight, &biases[0], &biases[1], &sizes],
+        );
+    }
+}
+
+pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut Gradients) {
+    gate_gradients(gpu, kept, dy);
+    let Extents { inputs, hidden, .. } = kept.sizes;
+    let rows = kept.sizes.rows();
+    if let Some(slot) = gradients.slot(0, &kept.x) {
+        product(
+            gpu,
+            [rows, inputs, 4 * hidden],
+            operand(&kept.gates, 4 * hidden, false),
+            operand(&kept.weight_ih, kept.weight_ih.pitch(), false),
+            (slot.tensor.pointer(), slot.tensor.pitch()),
+            slot.add,
+        );
+    }
+    for (input, weight, factor, columns) in
+        [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
+    {
+        let Some(slot) = gradients.slot(input, weight) else { continue };
+        product(
+            gpu,
+            [4 * hidden, columns, rows],
+            operand(&kept.gates, 4 * hidden, true),
+            operand(factor, factor.pitch(), false),
+            (slot.tensor.pointer(), slot.tensor.pitch()),
+            slot.add,
+        );
+    }
+    let bias = kept.gates.view(0, [4 * hidden], 4 * hidden);
+    let all = kept.gates.view(0, [rows, 4 * hidden], 4 * hidden);
+    for input in [3, 4] {
+        if let Some(slot) = gradients.slot(input, &bias) {
+            add_column_sums_on(gpu, &all, &slot.tensor, slot.add);
+        }
+    }
+}
+
+/// Turns the kept gates into the gradients of what they were computed from.
+fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
+    let extents = kept.sizes;
+    let Extents { times, batch, hidden, .. } = extents;
+    let sizes = Sizes::new(kept, dy.pitch());
+    let sizes = Parameters(&sizes);
+    let weight = kept.weight_hh.pointer();
+    if hidden <= RESIDENT {
+        let (grid, block) = layer_shape(extents);
+        let [gates, c, dy] = [&kept.gates, &kept.c, dy].map(Tensor::pointer);
+        gpu.launch("lstm_layer_bwd_f32", grid, block, &[&gates, &c, &weight, &dy, &sizes]);
+        return;
+    }
+    let dc = kept.c.empty_like([batch, hidden]);
+    for time in (0..times).rev() {
+        let gates = at_time(&kept.gates, extents, 4 * hidden, time);
+        let later = match time + 1 < times {
+            true => at_time(&kept.gates, extents, 4 * hidden, time + 1),
+            false => Pointer::NULL,
+        };
+        let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
+        let dy = at_time(dy, extents, dy.pitch(), time);
+        gpu.launch(
+            "lstm_step_bwd_f32",
+            step_grid(extents),
+            [STEP_THREADS, 1, 1],
+            &[&gates, &later, &c_before, &c, &weight, &dy, &dc.pointer(), &sizes],
+        );
+    }
+}

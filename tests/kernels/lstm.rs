@@ -1,0 +1,118 @@
+//! The recurrent layer: in one launch, and in one for each time.
+
+use alrao::ops::lstm::{LstmOutput, LstmWeights, lstm};
+use alrao::{DType, Device, Tape, Tensor};
+
+use super::{Case, Outputs, draw, drawn};
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Way {
+    Plain,
+    /// Input, weights and the gradient of the output lie in rows with gaps.
+    Slices,
+    /// A second window goes on from the first one's state, with the same weights.
+    TwoWindows,
+    /// Only the input has a gradient.
+    InputAlone,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    times: usize,
+    batch: usize,
+    inputs: usize,
+    hidden: usize,
+}
+
+/// Drawn numbers, as every row's middle in a larger tensor where there are to be gaps.
+fn placed(device: &Device, shape: &[usize], dtype: DType, number: u64, way: Way) -> Tensor {
+    let Some(last) = shape.len().checked_sub(1).filter(|last| way == Way::Slices && *last > 0)
+    else {
+        return drawn(device, shape, dtype, number);
+    };
+    let columns = shape[last];
+    let mut wide_shape = shape.to_vec();
+    wide_shape[last] += 3;
+    let wide: Vec<f64> = draw(shape.iter().product(), number)
+        .chunks(columns)
+        .flat_map(|row| [&[9.0], row, &[9.0, 9.0]].concat())
+        .collect();
+    Tensor::from_f64s(device, &wide_shape[..], dtype, &wide).slice(last, 1, columns)
+}
+
+fn run(device: &Device, dtype: DType, sizes: Sizes, way: Way) -> Outputs {
+    let Sizes { times, batch, inputs, hidden } = sizes;
+    let tape = Tape::new();
+    let tensor = |shape: &[usize], number| placed(device, shape, dtype, number, way);
+    let x = tape.watch(&tensor(&[times, batch, inputs], 0));
+    let mut weights = [
+        tensor(&[4 * hidden, inputs], 1),
+        tensor(&[4 * hidden, hidden], 2),
+        tensor(&[4 * hidden], 3),
+        tensor(&[4 * hidden], 4),
+    ];
+    if way != Way::InputAlone {
+        weights = weights.map(|weight| tape.watch(&weight));
+    }
+    let [weight_ih, weight_hh, bias_ih, bias_hh] = &weights;
+    let layer = |h0: &Tensor, c0: &Tensor| -> LstmOutput {
+        lstm(&x, LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh }, h0, c0)
+    };
+    let first = layer(
+        &drawn(device, &[batch, hidden], dtype, 5),
+        &drawn(device, &[batch, hidden], dtype, 6),
+    );
+    let mut last = LstmOutput { y: first.y.clone(), h: first.h.clone(), c: first.c.clone() };
+    if way == Way::TwoWindows {
+        let second = layer(&first.h, &first.c);
+        last = LstmOutput { y: first.y.add(&second.y), ..second };
+    }
+    let factor = drawn(device, &[times, batch, hidden], dtype, 7);
+    let y = match way {
+        // One column's gradient lies in a wider tensor.
+        Way::Slices => last.y.mul(&factor).slice(2, 0, hidden.div_ceil(2)),
+        _ => last.y.mul(&factor),
+    };
+    tape.backward(&y.sum());
+    let mut found = vec![("y", last.y.to_f64s()), ("h", last.h.to_f64s()), ("c", last.c.to_f64s())];
+    let leaves = [("dx", &x), ("dweight_ih", weight_ih), ("dweight_hh", weight_hh)];
+    let biases = [("dbias_ih", bias_ih), ("dbias_hh", bias_hh)];
+    for (name, leaf) in leaves.into_iter().chain(biases) {
+        found.extend(tape.gradient(leaf).map(|gradient| (name, gradient.to_f64s())));
+    }
+    found
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [times, batch, inputs, hidden] in [
+        [1, 1, 1, 1],
+        [5, 3, 2, 4],
+        [3, 23, 2, 3],
+        [6, 5, 7, 20],
+        [4, 2, 13, 37],
+        [3, 3, 5, 100],
+        [3, 2, 4, 103],
+        [3, 2, 4, 104],
+        [3, 2, 4, 105],
+        [1, 1, 3, 108],
+        [4, 9, 3, 107],
+        [3, 8, 6, 112],
+        [2, 17, 1, 130],
+        [3, 0, 2, 4],
+        [0, 2, 2, 4],
+        [0, 2, 2, 108],
+    ] {
+        let sizes = Sizes { times, batch, inputs, hidden };
+        for way in [Way::Plain, Way::Slices, Way::TwoWindows, Way::InputAlone] {
+            let is_tried_once = hidden > 40 && hidden % 4 != 0 && way == Way::InputAlone;
+            if times * batch == 0 && way != Way::Plain || is_tried_once {
+                continue;
+            }
+            let name = format!("lstm [{times}, {batch}, {inputs}] into {hidden}, {way:?}");
+            let terms = (4 * hidden).max(times * batch);
+            cases.push(Case::new(name, terms, move |device, dtype| run(device, dtype, sizes, way)));
+        }
+    }
+    cases
+}

@@ -1,0 +1,129 @@
+//! Whole training steps of narrow models: on the kernels as on the CPU, and repeated as one by one.
+
+use alrao::device::simulator::SimulatorOptions;
+use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::nn::Init;
+use alrao::ops::classifiers::Targets;
+use alrao::train::{Learner, TrainConfig};
+use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
+
+use super::{draw, drawn};
+
+const CLASSES: usize = 10;
+const VOCABULARY: usize = 12;
+
+/// A narrow model, its input and the samples of a batch.
+#[derive(Clone, Copy)]
+struct Model {
+    architecture: Architecture,
+    width: f64,
+    batch: usize,
+}
+
+const MODELS: [Model; 5] = [
+    Model { architecture: Architecture::Mlp, width: 1.0, batch: 5 },
+    Model { architecture: Architecture::Cnn, width: 0.25, batch: 4 },
+    Model { architecture: Architecture::Vgg11, width: 0.0625, batch: 2 },
+    Model { architecture: Architecture::MobileNetV2, width: 0.125, batch: 2 },
+    Model { architecture: Architecture::CharLstm, width: 0.25, batch: 3 },
+];
+
+impl Model {
+    fn input(&self) -> Input {
+        match self.architecture {
+            Architecture::Mlp => Input::Vector { size: 9 },
+            Architecture::CharLstm => Input::Tokens { vocabulary: VOCABULARY },
+            _ => Input::Image { height: 32, width: 32, channels: 3 },
+        }
+    }
+
+    /// Inputs and classes of step number `step`.
+    fn batch(&self, device: &Device, step: u64) -> (Tensor, Tensor) {
+        let whole = |count: usize, below: usize, number: u64| -> Vec<i32> {
+            draw(count, number).iter().map(|x| ((x + 0.5) * below as f64) as i32).collect()
+        };
+        let Model { batch, .. } = *self;
+        match self.input() {
+            Input::Tokens { .. } => {
+                let tokens = whole(6 * batch, VOCABULARY, 100 + step);
+                let next = whole(6 * batch, VOCABULARY, 200 + step);
+                (
+                    Tensor::from_slice(device, [6, batch], &tokens),
+                    Tensor::from_slice(device, [6 * batch], &next),
+                )
+            }
+            Input::Vector { size } => (
+                drawn(device, &[batch, size], DType::F32, 100 + step),
+                Tensor::from_slice(device, [batch], &whole(batch, CLASSES, 200 + step)),
+            ),
+            Input::Image { height, width, channels } => (
+                drawn(device, &[batch, height, width, channels], DType::F32, 100 + step),
+                Tensor::from_slice(device, [batch], &whole(batch, CLASSES, 200 + step)),
+            ),
+        }
+    }
+
+    fn learner(&self, device: &Device, clip: f64) -> Learner {
+        let Model { architecture, width, .. } = *self;
+        let config = ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.2 };
+        let model = build(&config, self.input(), &mut Init::new(0)).unwrap();
+        let is_text = matches!(self.input(), Input::Tokens { .. });
+        let classes = if is_text { VOCABULARY } else { CLASSES };
+        let alrao = AlraoConfig { eta: 1e-5..=0.1, classifiers: 4, ..AlraoConfig::default() };
+        let train = TrainConfig { clip, ..TrainConfig::default() };
+        let (sample, _) = self.batch(device, 0);
+        Learner::new(Alrao::classifier(model.module, classes, alrao), &sample, &train, device)
+    }
+
+    /// The mixture's loss at each of so many steps, and all parameters after them.
+    fn train(&self, device: &Device, steps: u64, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
+        let learner = self.learner(device, 0.25);
+        learner.steps().set_on(is_repeated);
+        let losses = (0..steps)
+            .map(|step| {
+                let (x, classes) = self.batch(device, step);
+                let samples = classes.shape().elements();
+                learner.step(&x, Targets::Classes(&classes), samples).loss.item()
+            })
+            .collect();
+        (losses, learner.flat().values().to_f64s())
+    }
+}
+
+fn simulator() -> Device {
+    Device::simulator(Some(2), SimulatorOptions::default()).unwrap()
+}
+
+#[test]
+fn two_steps_of_every_model_are_the_cpus() {
+    for model in MODELS {
+        let (losses, values) = model.train(&Device::cpu(), 2, false);
+        let (own_losses, own_values) = model.train(&simulator(), 2, false);
+        for (own, loss) in own_losses.iter().zip(&losses) {
+            assert!(
+                (own - loss).abs() <= 1e-5 * loss,
+                "{}: {own_losses:?}, not {losses:?}",
+                model.architecture
+            );
+        }
+        let worst = own_values
+            .iter()
+            .zip(&values)
+            .map(|(own, value)| (own - value).abs())
+            .fold(0.0, f64::max);
+        assert!(
+            worst <= 1e-4,
+            "{}: a parameter is {worst} off after two steps",
+            model.architecture
+        );
+    }
+}
+
+#[test]
+fn repeated_steps_are_ordinary_steps_to_the_bit() {
+    for model in MODELS {
+        let ordinary = model.train(&simulator(), 10, false);
+        let repeated = model.train(&simulator(), 10, true);
+        assert!(ordinary == repeated, "{}: repeated steps differ", model.architecture);
+    }
+}

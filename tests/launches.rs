@@ -1,0 +1,69 @@
+//! What a training step asks of a GPU, counted without one.
+
+use std::collections::BTreeMap;
+
+use alrao::AlraoConfig;
+use alrao::models::{Architecture, Input, ModelConfig};
+use alrao::train::{Optimizer, TrainConfig, step_launches};
+
+const IMAGE: Input = Input::Image { height: 32, width: 32, channels: 3 };
+
+fn launches(architecture: Architecture, train: &TrainConfig) -> BTreeMap<String, usize> {
+    let is_text = architecture == Architecture::CharLstm;
+    let config = ModelConfig { architecture, width: 1.0, hidden: vec![256, 256], dropout: 0.2 };
+    let (input, classes, batch_size) =
+        if is_text { (Input::Tokens { vocabulary: 50 }, 50, 20) } else { (IMAGE, 10, 32) };
+    let train = TrainConfig { batch_size, ..train.clone() };
+    step_launches(&config, input, classes, AlraoConfig::default(), &train).unwrap()
+}
+
+/// Launches of all kernels of some families.
+fn of_families(launches: &BTreeMap<String, usize>, families: &[&str]) -> usize {
+    let is_one = |name: &str| families.iter().any(|family| name.starts_with(family));
+    launches.iter().filter(|(name, _)| is_one(name)).map(|(_, count)| count).sum()
+}
+
+#[test]
+fn a_step_of_each_model_launches_as_much_as_it_did() {
+    let pinned = [
+        (Architecture::Mlp, 29),
+        (Architecture::Cnn, 49),
+        (Architecture::Vgg11, 0),
+        (Architecture::Vgg19, 226),
+        (Architecture::MobileNetV2, 613),
+        (Architecture::CharLstm, 0),
+    ];
+    for (architecture, count) in pinned {
+        let own = launches(architecture, &TrainConfig::default());
+        let total: usize = own.values().sum();
+        assert_eq!(total, count, "{architecture}: {own:#?}");
+    }
+}
+
+#[test]
+fn the_update_is_one_launch_and_three_with_a_clip() {
+    let optimizers = [Optimizer::Alrao, Optimizer::Sgd, Optimizer::Adam, Optimizer::AlraoAdam];
+    for architecture in [Architecture::Cnn, Architecture::MobileNetV2, Architecture::CharLstm] {
+        for (optimizer, momentum) in optimizers.into_iter().flat_map(|own| [(own, 0.0), (own, 0.9)])
+        {
+            for (clip, count) in [(0.0, 1), (0.25, 3)] {
+                let train = TrainConfig { optimizer, momentum, clip, ..TrainConfig::default() };
+                let own = launches(architecture, &train);
+                assert_eq!(
+                    of_families(&own, &["optimizer", "clip"]),
+                    count,
+                    "{architecture}: {own:#?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_head_with_its_switch_is_at_most_four_launches() {
+    for architecture in [Architecture::Mlp, Architecture::Vgg11, Architecture::CharLstm] {
+        let own = launches(architecture, &TrainConfig::default());
+        let count = of_families(&own, &["classifiers", "switch"]);
+        assert!(count <= 4, "{architecture}: {count} launches beside the products: {own:#?}");
+    }
+}
