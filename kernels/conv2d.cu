@@ -181,6 +181,7 @@ struct Conv2dPatches {
             }
             return;
         }
+        ROLLED
         for (uint32_t j = 0; j < 4; j++) {
             UNROLL
             for (int pass = 0; pass < PASSES; pass++) {
@@ -369,6 +370,7 @@ struct Conv2dColumns {
                 continue;
             }
             Conv2dTap tap = first;
+            ROLLED
             for (uint32_t j = 0; j < 4; j++) {
                 if (place.find(walk, tap.r, tap.s, pixel) && run() + j < x_end) {
                     copy_async4(to + j, source + pixel * pitch + tap.channel);

@@ -19,7 +19,7 @@
 //
 // Operands whose base or stride is not a multiple of 4 elements are copied 4 bytes at a time, as asynchronously. c may
 // overlap neither a nor b.
-#include "tile.cuh"
+#include "tensor_tile.cuh"
 
 struct MatmulShape {
     uint64_t a_stride, b_stride, c_stride;  // elements from one row to the next
@@ -31,37 +31,53 @@ struct MatmulShape {
     uint32_t a_is_aligned, b_is_aligned, c_is_aligned;  // whether every fourth element of every row lies on 16 bytes
 };
 
+// What a block has to do: its slabs of both sides, and where its part of C begins.
+template <class Tile, class A, class B>
+struct MatmulBlock {
+    MatrixSlabs<A, Tile::THREADS> left;
+    MatrixSlabs<B, Tile::THREADS> right;
+    uint32_t first_slab, last_slab;
+    float* c;
+    uint32_t rows, columns;  // of C, from its first element on
+
+    __device__ __forceinline__ MatmulBlock(const float* a, const float* b, float* c_, const MatmulShape& shape) {
+        uint32_t across = divide_up(shape.n, Tile::N), down = divide_up(shape.m, Tile::M);
+        uint32_t block = blockIdx.x;
+        uint32_t first_column = block % across * Tile::N;
+        block /= across;
+        uint32_t first_row = block % down * Tile::M;
+        block /= down;
+        uint32_t split = block % shape.splits, member = block / shape.splits;
+        rows = shape.m - first_row, columns = shape.n - first_column;
+        left.from = a + member * shape.a_batch + first_row * (A::INNER ? shape.a_stride : 1);
+        left.stride = shape.a_stride, left.x_end = rows, left.k_end = shape.k;
+        left.is_aligned = shape.a_is_aligned != 0;
+        right.from = b + member * shape.b_batch + first_column * (B::INNER ? shape.b_stride : 1);
+        right.stride = shape.b_stride, right.x_end = columns, right.k_end = shape.k;
+        right.is_aligned = shape.b_is_aligned != 0;
+        first_slab = split * shape.slabs;
+        last_slab = min(first_slab + shape.slabs, divide_up(shape.k, Tile::K));
+        c = c_ + split * shape.c_split + member * shape.c_batch + first_row * shape.c_stride + first_column;
+    }
+};
+
 template <class Tile, bool A_TRANSPOSED, bool B_TRANSPOSED>
 __device__ __forceinline__ void matmul(
     const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, const MatmulShape& shape) {
     typedef SlabA<Tile, !A_TRANSPOSED> A;
     typedef SlabB<Tile, B_TRANSPOSED> B;
     SHARED(float, shared, [Tile::STAGES * (A::FLOATS + B::FLOATS)]);
-    uint32_t across = divide_up(shape.n, Tile::N), down = divide_up(shape.m, Tile::M);
-    uint32_t block = blockIdx.x;
-    uint32_t first_column = block % across * Tile::N;
-    block /= across;
-    uint32_t first_row = block % down * Tile::M;
-    block /= down;
-    uint32_t split = block % shape.splits, member = block / shape.splits;
-
-    a += member * shape.a_batch + first_row * (A_TRANSPOSED ? 1 : shape.a_stride);
-    b += member * shape.b_batch + first_column * (B_TRANSPOSED ? shape.b_stride : 1);
-    c += split * shape.c_split + member * shape.c_batch + first_row * shape.c_stride + first_column;
-    uint32_t rows = shape.m - first_row, columns = shape.n - first_column;
-    MatrixSlabs<A, Tile::THREADS> left{a, shape.a_stride, rows, shape.k, shape.a_is_aligned != 0};
-    MatrixSlabs<B, Tile::THREADS> right{b, shape.b_stride, columns, shape.k, shape.b_is_aligned != 0};
-    uint32_t slab = split * shape.slabs, last = min(slab + shape.slabs, divide_up(shape.k, Tile::K));
-
+    MatmulBlock<Tile, A, B> block(a, b, c, shape);
     Place<Tile> place;
     float sums[Tile::ROWS][Tile::COLUMNS] = {};
-    add_products<Tile, A, B>(left, right, slab, last, shared, place, sums);
+    add_products<Tile, A, B>(block.left, block.right, block.first_slab, block.last_slab, shared, place, sums);
     UNROLL
     for (int i = 0; i < Tile::ROWS; i++) {
         uint32_t row = A::position(place.down, i);
-        if (row >= rows) continue;
+        if (row >= block.rows) continue;
         store_row<Tile, B>(
-            c + row * shape.c_stride, sums[i], place.across, columns, shape.c_is_aligned != 0, shape.add != 0);
+            block.c + row * shape.c_stride, sums[i], place.across, block.columns, shape.c_is_aligned != 0,
+            shape.add != 0);
     }
 }
 
@@ -80,6 +96,53 @@ __device__ __forceinline__ void matmul(
 MATMUL_SIDES(128, Tile128)
 MATMUL_SIDES(64, Tile64)
 MATMUL_SIDES(32, Tile32)
+
+// The same on tensor cores: both factors are rounded to tf32, sums are f32. Shared memory: Tile::SHARED_FLOATS.
+template <class Tile, bool A_TRANSPOSED, bool B_TRANSPOSED>
+__device__ __forceinline__ void matmul_tf32(
+    const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, const MatmulShape& shape) {
+    typedef TensorSlab<Tile::M, !A_TRANSPOSED> A;
+    typedef TensorSlab<Tile::N, B_TRANSPOSED> B;
+    DYNAMIC_SHARED(float, shared);
+    MatmulBlock<Tile, A, B> block(a, b, c, shape);
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    int row = warp / Tile::ACROSS * Tile::WARP_M, column = warp % Tile::ACROSS * Tile::WARP_N;
+    float sums[Tile::DOWN][Tile::WIDE][4] = {};
+    for_slabs<Tile::STAGES, A, B>(
+        block.left, block.right, block.first_slab, block.last_slab, shared,
+        [&](const float* left, const float* right) {
+            add_tensor_products<Tile, A, B>(left, right, row, column, sums);
+        });
+    UNROLL
+    for (int i = 0; i < 2 * Tile::DOWN; i++) {
+        uint32_t own_row = row + 8 * i + lane / 4;
+        if (own_row >= block.rows) continue;
+        UNROLL
+        for (int j = 0; j < Tile::WIDE; j++) {
+            uint32_t own_column = column + 8 * j + lane % 4 * 2;
+            const float* own = sums[i / 2][j] + i % 2 * 2;
+            store_pair(
+                block.c + own_row * shape.c_stride, own_column, block.columns, own[0], own[1],
+                shape.c_is_aligned != 0, shape.add != 0);
+        }
+    }
+}
+
+#define MATMUL_TF32(tile, Tile, sides, a_transposed, b_transposed)                                                  \
+    KERNEL_RESIDENT(                                                                                                \
+        matmul_tf32_##tile##_##sides, Tile::THREADS, Tile::RESIDENT, const float* a, const float* b, float* c,      \
+        MatmulShape shape) {                                                                                        \
+        matmul_tf32<Tile, a_transposed, b_transposed>(a, b, c, shape);                                              \
+    }
+
+#define MATMUL_TF32_SIDES(tile, Tile)         \
+    MATMUL_TF32(tile, Tile, nn, false, false) \
+    MATMUL_TF32(tile, Tile, nt, false, true)  \
+    MATMUL_TF32(tile, Tile, tn, true, false)
+
+MATMUL_TF32_SIDES(128, TensorTile128)
+MATMUL_TF32_SIDES(64, TensorTile64)
+MATMUL_TF32_SIDES(32, TensorTile32)
 
 // c[row, column] (+)= sum over parts, in order, of parts[part, row, column].
 //

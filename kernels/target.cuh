@@ -7,6 +7,7 @@
 //   SHARED(type, name, [extents])              an array in shared memory
 //   DYNAMIC_SHARED(type, name)                 the shared memory whose size the launch gives, on 128 bytes
 //   UNROLL                                     before a loop: its bounds are constants, its body is repeated
+//   ROLLED                                     before a loop: its body is not repeated
 //   copy_async16(shared, global)               16 bytes to shared memory without passing through registers (cp.async.cg)
 //   copy_async4(shared, global)                the same for 4 bytes, where 16 do not lie on a multiple of 16 (cp.async.ca)
 //   copy_async_commit()                        closes a group of such copies
@@ -29,6 +30,7 @@
     extern __shared__ __align__(128) unsigned char dynamic_shared_memory[]; \
     type* name = reinterpret_cast<type*>(dynamic_shared_memory)
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 typedef __nv_bfloat16 bf16;
 
@@ -85,5 +87,6 @@ __device__ __forceinline__ uint32_t round_to_tf32(float x) {
 #include "cuda_on_host.h"
 
 #define KERNEL_RESIDENT(name, max_threads, blocks, ...) KERNEL(name, max_threads, __VA_ARGS__)
+#define ROLLED
 
 #endif

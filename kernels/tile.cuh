@@ -99,7 +99,8 @@ __device__ __forceinline__ void copy_four(float* shared, const float* from, int 
         copy_async16(shared, from);
         return;
     }
-    UNROLL
+    // Rare: repeated four times at every call it would be most of a kernel's code, and of its registers.
+    ROLLED
     for (int j = 0; j < 4; j++) {
         if (j < count) {
             copy_async4(shared + j, from + j);
@@ -135,14 +136,14 @@ struct MatrixSlabs {
     }
 };
 
-// sums += the products of slabs `first` to `last`. `shared` has room for STAGES slabs of A, then of B.
-template <class Tile, class A, class B, class CopyA, class CopyB>
-__device__ __forceinline__ void add_products(
-    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared, Place<Tile> place,
-    float (&sums)[Tile::ROWS][Tile::COLUMNS]) {
-    float *left = shared, *right = shared + Tile::STAGES * A::FLOATS;
+// Calls multiply(slab of A, slab of B) for slabs `first` to `last`, in order. `shared` has room for STAGES slabs of A,
+// then of B.
+template <int STAGES, class A, class B, class CopyA, class CopyB, class Multiply>
+__device__ __forceinline__ void for_slabs(
+    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared, const Multiply& multiply) {
+    float *left = shared, *right = shared + STAGES * A::FLOATS;
     UNROLL
-    for (int stage = 0; stage < Tile::STAGES - 1; stage++) {
+    for (int stage = 0; stage < STAGES - 1; stage++) {
         if (first + stage < last) {
             a.copy(left + stage * A::FLOATS, first + stage);
             b.copy(right + stage * B::FLOATS, first + stage);
@@ -151,21 +152,31 @@ __device__ __forceinline__ void add_products(
     }
     int stage = 0;
     for (uint32_t slab = first; slab < last; slab++) {
-        copy_async_wait<Tile::STAGES - 2>();
+        copy_async_wait<STAGES - 2>();
         // Every thread's copies of this slab have landed, and every thread is done with the slab before, whose place
         // is taken next.
         __syncthreads();
-        int taken = stage == 0 ? Tile::STAGES - 1 : stage - 1;
-        if (slab + Tile::STAGES - 1 < last) {
-            a.copy(left + taken * A::FLOATS, slab + Tile::STAGES - 1);
-            b.copy(right + taken * B::FLOATS, slab + Tile::STAGES - 1);
+        int taken = stage == 0 ? STAGES - 1 : stage - 1;
+        if (slab + STAGES - 1 < last) {
+            a.copy(left + taken * A::FLOATS, slab + STAGES - 1);
+            b.copy(right + taken * B::FLOATS, slab + STAGES - 1);
         }
         copy_async_commit();
-        const float *own_left = left + stage * A::FLOATS, *own_right = right + stage * B::FLOATS;
+        multiply(left + stage * A::FLOATS, right + stage * B::FLOATS);
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
+    }
+}
+
+// sums += the products of slabs `first` to `last`.
+template <class Tile, class A, class B, class CopyA, class CopyB>
+__device__ __forceinline__ void add_products(
+    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared, Place<Tile> place,
+    float (&sums)[Tile::ROWS][Tile::COLUMNS]) {
+    for_slabs<Tile::STAGES, A, B>(a, b, first, last, shared, [&](const float* left, const float* right) {
         for (int k = 0; k < Tile::K; k += 4) {
             float rows[4][Tile::ROWS], columns[4][Tile::COLUMNS];
-            A::read(own_left, place.down, k, rows);
-            B::read(own_right, place.across, k, columns);
+            A::read(left, place.down, k, rows);
+            B::read(right, place.across, k, columns);
             UNROLL
             for (int j = 0; j < 4; j++) {
                 UNROLL
@@ -177,8 +188,7 @@ __device__ __forceinline__ void add_products(
                 }
             }
         }
-        stage = stage + 1 == Tile::STAGES ? 0 : stage + 1;
-    }
+    });
 }
 
 // Writes a thread's sums of one row of C: `to` is the tile's first element in that row, `end` the columns that C has from

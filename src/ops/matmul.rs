@@ -5,7 +5,7 @@ pub(crate) mod tiles;
 
 use std::rc::Rc;
 
-use self::launch::{Batch, products};
+use self::launch::{Batch, Precision, products};
 pub(crate) use self::launch::{Operand, is_aligned, product, sum_parts};
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
 use crate::device::{DType, Device, Gpu};
@@ -59,14 +59,21 @@ fn task_rows([m, n, k]: [usize; 3]) -> usize {
 
 fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
     match a.device() {
-        Device::Gpu(gpu) => product_on(gpu, a, b, out, product, add),
+        Device::Gpu(gpu) => product_on(gpu, Precision::F32, [a, b], out, product, add),
         Device::Cpu(cpu) => {
             float_dispatch!(a.dtype(), "matmul", T => product_typed::<T>(cpu, a, b, out, product, add));
         }
     }
 }
 
-fn product_on(gpu: &Rc<Gpu>, a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
+fn product_on(
+    gpu: &Rc<Gpu>,
+    precision: Precision,
+    [a, b]: [&Tensor; 2],
+    out: &Tensor,
+    product: Product,
+    add: bool,
+) {
     assert!(a.dtype() == DType::F32, "matmul: no kernel for {:?}", a.dtype());
     let [members, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
@@ -84,7 +91,8 @@ fn product_on(gpu: &Rc<Gpu>, a: &Tensor, b: &Tensor, out: &Tensor, product: Prod
         transposed,
     };
     let (left, right) = (operand(a, product.transpose_a), operand(b, product.transpose_b));
-    products(gpu, &batch, [m, n, k], left, right, (out.pointer(), out.pitch()), add);
+    let to = (out.pointer(), out.pitch());
+    products(gpu, precision, &batch, [m, n, k], left, right, to, add);
 }
 
 /// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
@@ -154,6 +162,19 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
             operand_gradient(1, &right, first, second, product, gradients);
         }
     })
+}
+
+/// `op(a) op(b)` without a gradient. On a GPU both factors are rounded to tf32, 10 bits of fraction, and multiplied on
+/// tensor cores, with sums in f32; on the CPU they are taken as they are.
+pub fn matmul_tf32(a: &Tensor, b: &Tensor, [transpose_a, transpose_b]: [bool; 2]) -> Tensor {
+    assert_alike("matmul_tf32", &[a, b]);
+    let product = Product { transpose_a, transpose_b };
+    let out = a.empty_like(output_shape(a.shape(), b.shape(), product));
+    match a.device() {
+        Device::Gpu(gpu) => product_on(gpu, Precision::Tf32, [a, b], &out, product, false),
+        Device::Cpu(_) => product_into(a, b, &out, product, false),
+    }
+    out
 }
 
 fn operand_gradient(

@@ -1,5 +1,6 @@
 //! Matrix products. src/ops/matmul/tiles.rs tests that these shapes meet every tile, whole and in parts.
 
+use alrao::ops::matmul::matmul_tf32;
 use alrao::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw};
@@ -32,6 +33,27 @@ const SIZES: [[usize; 3]; 19] = [
     [1, 513, 3],
     [300, 1, 7],
     [5, 3, 0],
+];
+
+/// The same for tf32, whose slabs are deeper. 32x32, whole and in parts, and degenerate ones.
+const TF32_SIZES: [[usize; 3]; 7] = [
+    [31, 33, 160],
+    [32, 32, 161],
+    [33, 31, 159],
+    [31, 33, 500],
+    [32, 64, 1000],
+    [1, 1, 1],
+    [5, 3, 0],
+];
+
+/// 64x64 and 128x128, whole and in parts: with one side each, since an emulated tensor core is slow.
+const LARGE_TF32_SIZES: [(Sides, [usize; 3]); 6] = [
+    (Sides::Plain, [191, 64 * 56 - 1, 159]),
+    (Sides::RightTransposed, [129, 4289, 160]),
+    (Sides::LeftTransposed, [320, 319, 1000]),
+    (Sides::Plain, [1279, 1280, 160]),
+    (Sides::RightTransposed, [640, 513, 960]),
+    (Sides::LeftTransposed, [1280, 1279, 159]),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +120,40 @@ fn product(
     }
 }
 
+/// Rounded to 10 bits of fraction, ties away from zero.
+fn rounded(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    f64::from(f32::from_bits((bits + 0x1000) & !0x1fff))
+}
+
+/// The reference is given numbers that are rounded already: then only the sums' roundings differ.
+fn product_tf32(
+    sides: Sides,
+    sizes: [usize; 3],
+    gaps: [[usize; 2]; 2],
+) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let [a, b] = sides.shapes(sizes);
+        let mut operands = [
+            pitched(device, &a, dtype, gaps[0], 1), //
+            pitched(device, &b, dtype, gaps[1], 2),
+        ];
+        if dtype == DType::F64 {
+            operands = operands.map(|operand| {
+                let elements: Vec<f64> = operand.to_f64s().into_iter().map(rounded).collect();
+                Tensor::from_f64s(device, operand.shape(), dtype, &elements)
+            });
+        }
+        let [a, b] = operands;
+        let transposed = match sides {
+            Sides::Plain => [false, false],
+            Sides::RightTransposed => [false, true],
+            Sides::LeftTransposed => [true, false],
+        };
+        vec![("product", matmul_tf32(&a, &b, transposed).to_f64s())]
+    }
+}
+
 /// The product and the gradients of both operands, each stored and then added to, since each is used twice.
 fn gradients(sides: Sides, sizes: [usize; 3]) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
@@ -147,17 +203,29 @@ fn batched(
     }
 }
 
+fn tf32_case(sides: Sides, sizes: [usize; 3]) -> Case {
+    let [m, n, k] = sizes;
+    let name = format!("matmul tf32 {sides:?} {m} {n} {k}");
+    Case::new(name, k, product_tf32(sides, sizes, [[0, 0]; 2]))
+}
+
 pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases: Vec<Case> =
+        LARGE_TF32_SIZES.iter().map(|(sides, sizes)| tf32_case(*sides, *sizes)).collect();
     for sides in Sides::ALL {
         for sizes in SIZES {
             let [m, n, k] = sizes;
             let name = format!("matmul {sides:?} {m} {n} {k}");
             cases.push(Case::new(name, k, product(sides, sizes, [[0, 0]; 2])));
         }
+        for sizes in TF32_SIZES {
+            cases.push(tf32_case(sides, sizes));
+        }
         for gaps in [[[0, 4], [4, 0]], [[1, 0], [0, 3]], [[4, 0], [2, 2]]] {
             let name = format!("matmul {sides:?} rows with gaps {gaps:?}");
             cases.push(Case::new(name, 100, product(sides, [36, 40, 100], gaps)));
+            let name = format!("matmul tf32 {sides:?} rows with gaps {gaps:?}");
+            cases.push(Case::new(name, 100, product_tf32(sides, [36, 40, 100], gaps)));
         }
         for sizes in [[33, 29, 300], [64, 40, 96]] {
             let name = format!("matmul {sides:?} gradients {sizes:?}");

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::tiles::Cut;
 use crate::device::Gpu;
-use crate::device::gpu::{Block, Parameters, Pointer};
+use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 
 /// A matrix in rows of contiguous f32, and whether the product takes it transposed.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,15 @@ struct MatmulParts {
     is_aligned: u32,
 }
 
+/// How a product's factors are rounded. Sums are f32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Precision {
+    /// Not at all.
+    F32,
+    /// To 10 bits of fraction, for tensor cores.
+    Tf32,
+}
+
 /// A stack of products whose members lie at fixed distances.
 pub(super) struct Batch {
     pub members: usize,
@@ -82,12 +91,15 @@ pub(crate) fn product(
     c: (Pointer, usize),
     add: bool,
 ) {
-    products(gpu, &Batch { members: 1, a_stride: 0, b_stride: 0 }, sizes, a, b, c, add);
+    let batch = Batch { members: 1, a_stride: 0, b_stride: 0 };
+    products(gpu, Precision::F32, &batch, sizes, a, b, c, add);
 }
 
 /// The same for every member of a batch. C's members follow each other, as rows do.
+#[expect(clippy::too_many_arguments, reason = "they are what a product is")]
 pub(super) fn products(
     gpu: &Rc<Gpu>,
+    precision: Precision,
     batch: &Batch,
     [m, n, k]: [usize; 3],
     a: Operand,
@@ -98,7 +110,10 @@ pub(super) fn products(
     if batch.members * m * n == 0 {
         return;
     }
-    let cut = Cut::of(batch.members, [m, n, k]);
+    let cut = match precision {
+        Precision::F32 => Cut::of(batch.members, [m, n, k]),
+        Precision::Tf32 => Cut::in_tf32(batch.members, [m, n, k]),
+    };
     let rows = batch.members * m;
     let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * rows * n * 4));
     let (to, to_stride) = match &parts {
@@ -126,9 +141,10 @@ pub(super) fn products(
     };
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = grid(batch.members * tiles * cut.splits);
-    let kernel = kernel(cut.tile.name, a.transposed, b.transposed);
-    let threads = [cut.tile.threads, 1, 1];
-    gpu.launch(kernel, blocks, threads, &[&a.pointer, &b.pointer, &to, &Parameters(&shape)]);
+    let kernel = kernel(precision, cut.tile.name, [a.transposed, b.transposed]);
+    let (threads, shared) = ([cut.tile.threads, 1, 1], cut.tile.shared);
+    let arguments: [&dyn Argument; 4] = [&a.pointer, &b.pointer, &to, &Parameters(&shape)];
+    gpu.launch_with_shared(kernel, blocks, threads, shared, &arguments);
     if let Some(parts) = &parts {
         sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], (c, c_stride), add);
     }
@@ -161,19 +177,29 @@ fn grid(blocks: usize) -> [u32; 3] {
     [u32::try_from(blocks).expect("a tensor that fits the memory has fewer tiles"), 1, 1]
 }
 
-fn kernel(tile: &str, a_transposed: bool, b_transposed: bool) -> &'static str {
-    match (tile, a_transposed, b_transposed) {
-        ("128", false, false) => "matmul_128_nn_f32",
-        ("128", false, true) => "matmul_128_nt_f32",
-        ("128", true, false) => "matmul_128_tn_f32",
-        ("64", false, false) => "matmul_64_nn_f32",
-        ("64", false, true) => "matmul_64_nt_f32",
-        ("64", true, false) => "matmul_64_tn_f32",
-        (_, false, false) => "matmul_32_nn_f32",
-        (_, false, true) => "matmul_32_nt_f32",
-        (_, true, false) => "matmul_32_tn_f32",
-        (_, true, true) => {
-            panic!("a product with both sides transposed is that of the other order")
+fn kernel(precision: Precision, tile: &str, transposed: [bool; 2]) -> &'static str {
+    use Precision::{F32, Tf32};
+    match (precision, tile, transposed) {
+        (_, _, [true, true]) => {
+            panic!("a product with both sides transposed is one of the other order")
         }
+        (F32, "128", [false, false]) => "matmul_128_nn_f32",
+        (F32, "128", [false, true]) => "matmul_128_nt_f32",
+        (F32, "128", [true, false]) => "matmul_128_tn_f32",
+        (F32, "64", [false, false]) => "matmul_64_nn_f32",
+        (F32, "64", [false, true]) => "matmul_64_nt_f32",
+        (F32, "64", [true, false]) => "matmul_64_tn_f32",
+        (F32, _, [false, false]) => "matmul_32_nn_f32",
+        (F32, _, [false, true]) => "matmul_32_nt_f32",
+        (F32, _, [true, false]) => "matmul_32_tn_f32",
+        (Tf32, "128", [false, false]) => "matmul_tf32_128_nn",
+        (Tf32, "128", [false, true]) => "matmul_tf32_128_nt",
+        (Tf32, "128", [true, false]) => "matmul_tf32_128_tn",
+        (Tf32, "64", [false, false]) => "matmul_tf32_64_nn",
+        (Tf32, "64", [false, true]) => "matmul_tf32_64_nt",
+        (Tf32, "64", [true, false]) => "matmul_tf32_64_tn",
+        (Tf32, _, [false, false]) => "matmul_tf32_32_nn",
+        (Tf32, _, [false, true]) => "matmul_tf32_32_nt",
+        (Tf32, _, [true, false]) => "matmul_tf32_32_tn",
     }
 }

@@ -15,8 +15,8 @@ const LAUNCH: usize = 3000;
 /// Clocks that a block takes before its first slab and after its last.
 const START: usize = 1500;
 
-/// A tile of C that one block computes, with the depth of a slab of the inner axis. `kernels/tile.cuh` has the same
-/// table.
+/// A tile of C that one block computes, with the depth of a slab of the inner axis. `kernels/tile.cuh` and
+/// `kernels/tensor_tile.cuh` have the same tables.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Tile {
     pub name: &'static str,
@@ -26,6 +26,8 @@ pub(crate) struct Tile {
     /// Steps of the inner axis in a slab.
     pub k: usize,
     pub threads: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared: usize,
     /// Blocks that fit on a multiprocessor.
     resident: usize,
     /// Clocks of a multiprocessor for a slab of one block: beside others, and alone.
@@ -33,38 +35,79 @@ pub(crate) struct Tile {
     clocks_alone: usize,
 }
 
-const TILE128: Tile = Tile {
-    name: "128",
-    m: 128,
-    n: 128,
-    k: 16,
-    threads: 256,
-    resident: 2,
-    clocks: 2400,
-    clocks_alone: 2700,
-};
+/// In f32.
+static F32: [Tile; 3] = [
+    Tile {
+        name: "128",
+        m: 128,
+        n: 128,
+        k: 16,
+        threads: 256,
+        shared: 0,
+        resident: 2,
+        clocks: 2400,
+        clocks_alone: 2700,
+    },
+    Tile {
+        name: "64",
+        m: 64,
+        n: 64,
+        k: 16,
+        threads: 128,
+        shared: 0,
+        resident: 4,
+        clocks: 700,
+        clocks_alone: 1000,
+    },
+    Tile {
+        name: "32",
+        m: 32,
+        n: 32,
+        k: 32,
+        threads: 64,
+        shared: 0,
+        resident: 8,
+        clocks: 500,
+        clocks_alone: 1000,
+    },
+];
 
-const TILE64: Tile = Tile {
-    name: "64",
-    m: 64,
-    n: 64,
-    k: 16,
-    threads: 128,
-    resident: 4,
-    clocks: 700,
-    clocks_alone: 1000,
-};
-
-const TILE32: Tile = Tile {
-    name: "32",
-    m: 32,
-    n: 32,
-    k: 32,
-    threads: 64,
-    resident: 8,
-    clocks: 500,
-    clocks_alone: 1000,
-};
+/// In tf32 on tensor cores.
+static TF32: [Tile; 3] = [
+    Tile {
+        name: "128",
+        m: 128,
+        n: 128,
+        k: 32,
+        threads: 256,
+        shared: 96 << 10,
+        resident: 2,
+        clocks: 1000,
+        clocks_alone: 1300,
+    },
+    Tile {
+        name: "64",
+        m: 64,
+        n: 64,
+        k: 32,
+        threads: 128,
+        shared: 48 << 10,
+        resident: 4,
+        clocks: 400,
+        clocks_alone: 700,
+    },
+    Tile {
+        name: "32",
+        m: 32,
+        n: 32,
+        k: 32,
+        threads: 64,
+        shared: 24 << 10,
+        resident: 8,
+        clocks: 150,
+        clocks_alone: 600,
+    },
+];
 
 /// How a product is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,9 +120,18 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// The fastest by a model of the GPU; a function of the shape alone. Of equals the first.
+    /// The fastest in f32 by a model of the GPU; a function of the shape alone. Of equals the first.
     pub fn of(batch: usize, sizes: [usize; 3]) -> Cut {
-        let cuts = [&TILE128, &TILE64, &TILE32].into_iter().flat_map(|tile| cuts(tile, sizes[2]));
+        Cut::among(&F32, batch, sizes)
+    }
+
+    /// The fastest in tf32.
+    pub fn in_tf32(batch: usize, sizes: [usize; 3]) -> Cut {
+        Cut::among(&TF32, batch, sizes)
+    }
+
+    fn among(tiles: &'static [Tile], batch: usize, sizes: [usize; 3]) -> Cut {
+        let cuts = tiles.iter().flat_map(|tile| cuts(tile, sizes[2]));
         cuts.min_by_key(|cut| cut.clocks(batch, sizes)).expect("every tile has a cut")
     }
 
@@ -111,26 +163,46 @@ fn cuts(tile: &'static Tile, k: usize) -> impl Iterator<Item = Cut> {
 mod tests {
     use super::*;
 
-    fn cut(sizes: [usize; 3]) -> (&'static str, usize) {
-        let cut = Cut::of(1, sizes);
-        (cut.tile.name, cut.splits)
+    /// A tile's name, whether the product is whole, and sizes.
+    type Row<'a> = (&'a str, bool, &'a [[usize; 3]]);
+
+    fn assert_meet(cut: fn(usize, [usize; 3]) -> Cut, rows: &[Row]) {
+        for &(tile, is_whole, shapes) in rows {
+            for &sizes in shapes {
+                let Cut { tile: own, splits, slabs } = cut(1, sizes);
+                assert!(
+                    own.name == tile && (splits == 1) == is_whole,
+                    "{sizes:?}: {}, {splits} parts of {slabs} slabs",
+                    own.name
+                );
+            }
+        }
     }
 
     /// The shapes of tests/kernels/matmul.rs.
     #[test]
     fn shapes_under_test_meet_every_tile() {
-        for (tile, is_whole, shapes) in [
-            ("32", true, &[[31, 33, 160], [32, 32, 161], [33, 31, 159]][..]),
-            ("32", false, &[[31, 33, 1000], [32, 64, 1024]]),
-            ("64", true, &[[63, 65 * 132, 79], [64, 64 * 132, 80], [129, 4289, 81]]),
-            ("64", false, &[[319, 321, 1000], [320, 320, 1024]]),
-            ("128", true, &[[127, 128 * 132 - 1, 63], [128, 128 * 132, 64]]),
-            ("128", false, &[[640, 640, 465], [1024, 513, 432], [768, 383, 895]]),
-        ] {
-            for &sizes in shapes {
-                let (name, splits) = cut(sizes);
-                assert!(name == tile && (splits == 1) == is_whole, "{sizes:?}: {name}, {splits}");
-            }
-        }
+        assert_meet(
+            Cut::of,
+            &[
+                ("32", true, &[[31, 33, 160], [32, 32, 161], [33, 31, 159]]),
+                ("32", false, &[[31, 33, 1000], [32, 64, 1024]]),
+                ("64", true, &[[63, 65 * 132, 79], [64, 64 * 132, 80], [129, 4289, 81]]),
+                ("64", false, &[[319, 321, 1000], [320, 320, 1024]]),
+                ("128", true, &[[127, 128 * 132 - 1, 63], [128, 128 * 132, 64]]),
+                ("128", false, &[[640, 640, 465], [1024, 513, 432], [768, 383, 895]]),
+            ],
+        );
+        assert_meet(
+            Cut::in_tf32,
+            &[
+                ("32", true, &[[31, 33, 160], [32, 32, 161], [33, 31, 159]]),
+                ("32", false, &[[31, 33, 500], [32, 64, 1000]]),
+                ("64", true, &[[191, 64 * 56 - 1, 159], [129, 4289, 160]]),
+                ("64", false, &[[320, 319, 1000]]),
+                ("128", true, &[[1279, 1280, 160], [1280, 1279, 159]]),
+                ("128", false, &[[640, 513, 960]]),
+            ],
+        );
     }
 }
