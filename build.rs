@@ -81,9 +81,13 @@ fn find_nvcc() -> Option<PathBuf> {
 fn embed(fat_binaries: &[PathBuf]) {
     let entries: String = fat_binaries
         .iter()
-        .map(|path| format!("    include_bytes!({:?}),\n", path.display().to_string()))
+        .map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let family = name.rsplit_once('-').map_or(name.as_str(), |(family, _)| family);
+            format!("    ({family:?}, include_bytes!({:?})),\n", path.display().to_string())
+        })
         .collect();
-    let text = format!("pub(super) static FAT_BINARIES: &[&[u8]] = &[\n{entries}];\n");
+    let text = format!("static FAT_BINARIES: &[(&str, &[u8])] = &[\n{entries}];\n");
     let path = out_dir().join("fat_binaries.rs");
     fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

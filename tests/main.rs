@@ -15,6 +15,7 @@ mod gradients;
 mod kernels;
 mod launches;
 mod lstm;
+mod machine_code;
 mod models;
 #[cfg(all(feature = "cli", unix))]
 mod runs;

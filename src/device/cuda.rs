@@ -17,6 +17,11 @@ const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 /// What a driver's call comes to, for people.
 type Outcome<T> = Result<T, String>;
 
+/// What nvcc made of each kernel file, by its family's name; nothing where there was no nvcc.
+pub fn fat_binaries() -> &'static [(&'static str, &'static [u8])] {
+    FAT_BINARIES
+}
+
 /// One GPU with one stream. Everything is done in the stream's order.
 pub(crate) struct Cuda {
     context: Arc<CudaContext>,
@@ -67,7 +72,7 @@ impl Cuda {
         let name = context.name()?;
         let (major, minor) = context.compute_capability()?;
         let mut modules = Vec::new();
-        for image in FAT_BINARIES {
+        for (_, image) in FAT_BINARIES {
             // SAFETY: the image is a whole fat binary, as nvcc wrote it.
             match unsafe { result::module::load_data(image.as_ptr().cast()) } {
                 Ok(module) => modules.push(module),

@@ -16,6 +16,7 @@ use self::gpu::{Counter, Driver};
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
+pub use cuda::fat_binaries;
 pub use gpu::{Gpu, Recording};
 
 /// The type of a tensor's elements.

@@ -1,0 +1,124 @@
+//! What nvcc made of the kernels: numbers alone would let a naive one pass. Needs cuobjdump, in `CUOBJDUMP` or on the path,
+//! and a program that carries kernels.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use alrao::device::fat_binaries;
+
+/// Registers and shared bytes of every kernel as nvcc 13.0.88 compiles it; `ALRAO_WRITE_RESOURCES=1` writes it anew.
+const PINNED: &str = "tests/machine_code.txt";
+
+/// The instructions that each of these kernels has to contain on sm_90.
+const EXPECTED: [(&str, &[&str]); 12] = [
+    ("optimizer_sgd_f32", VECTORS),
+    ("optimizer_momentum_f32", VECTORS),
+    ("optimizer_adam_f32", VECTORS),
+    ("batch_norm_statistics_x4_f32", &["LDG.E.128"]),
+    ("batch_norm_apply_x4_f32", VECTORS),
+    ("batch_norm_sums_x4_f32", &["LDG.E.128"]),
+    ("batch_norm_input_gradient_x4_f32", VECTORS),
+    ("max_pool_fwd_x4_f32", VECTORS),
+    ("max_pool_bwd_x4_f32", VECTORS),
+    ("average_pool_fwd_x4_f32", VECTORS),
+    ("average_pool_bwd_x4_f32", VECTORS),
+    ("clip_squares_f32", &["LDG.E.128"]),
+];
+
+const VECTORS: &[&str] = &["LDG.E.128", "STG.E.128"];
+
+/// Where cuobjdump is; `None`, and a word about it, where this cannot be tested.
+fn cuobjdump() -> Option<String> {
+    if fat_binaries().is_empty() {
+        assert!(std::env::var_os("NVCC").is_none(), "NVCC is set, and the program carries no kernels");
+        eprintln!("skipped: the program carries no kernels for GPUs");
+        return None;
+    }
+    if let Ok(given) = std::env::var("CUOBJDUMP") {
+        return Some(given);
+    }
+    let is_there = Command::new("cuobjdump").arg("--version").output().is_ok();
+    if !is_there {
+        eprintln!("skipped: no cuobjdump");
+    }
+    is_there.then(|| "cuobjdump".to_owned())
+}
+
+/// What cuobjdump says of a family's fat binary.
+fn dump(program: &str, arguments: &[&str], family: &str, binary: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(format!("{family}.fatbin"));
+    std::fs::write(&file, binary).unwrap();
+    let output = Command::new(program).args(arguments).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{family}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything after `key` in a line of resources, up to the next blank, as a number.
+fn resource(line: &str, key: &str) -> usize {
+    let rest = line.split(key).nth(1).unwrap_or_else(|| panic!("{key} is not in {line}"));
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A line for each kernel and architecture; panics where one keeps anything in local memory.
+fn resources(program: &str) -> String {
+    let mut lines = Vec::new();
+    for (family, binary) in fat_binaries() {
+        let text = dump(program, &["-res-usage"], family, binary);
+        let (mut arch, mut kernel) = ("", "");
+        for line in text.lines().map(str::trim) {
+            if let Some(own) = line.strip_prefix("arch = ") {
+                arch = own;
+            } else if let Some(own) = line.strip_prefix("Function ") {
+                kernel = own.trim_end_matches(':');
+            } else if line.starts_with("REG:") {
+                let [stack, local] = ["STACK:", "LOCAL:"].map(|key| resource(line, key));
+                assert_eq!((stack, local), (0, 0), "{kernel} on {arch}: stack and local memory, {line}");
+                let [registers, shared] = ["REG:", "SHARED:"].map(|key| resource(line, key));
+                lines.push(format!("{arch} {kernel} registers {registers} shared {shared}"));
+            }
+        }
+    }
+    lines.sort();
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn no_kernel_spills_and_resources_are_as_they_were() {
+    let Some(program) = cuobjdump() else { return };
+    let own = resources(&program);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PINNED);
+    if std::env::var_os("ALRAO_WRITE_RESOURCES").is_some() {
+        std::fs::write(&path, &own).unwrap();
+    }
+    let pinned = std::fs::read_to_string(&path).unwrap();
+    let changed: Vec<&str> =
+        own.lines().filter(|line| !pinned.lines().any(|other| other == *line)).collect();
+    assert!(changed.is_empty() && own.len() == pinned.len(), "not as in {PINNED}: {changed:#?}");
+}
+
+/// The machine code of each kernel on sm_90.
+fn machine_code(program: &str) -> BTreeMap<String, String> {
+    let mut code: BTreeMap<String, String> = BTreeMap::new();
+    for (family, binary) in fat_binaries() {
+        let text = dump(program, &["-sass", "-arch", "sm_90"], family, binary);
+        for function in text.split("Function : ").skip(1) {
+            let (name, body) = function.split_once('\n').unwrap();
+            code.insert(name.trim().to_owned(), body.to_owned());
+        }
+    }
+    code
+}
+
+#[test]
+fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
+    let Some(program) = cuobjdump() else { return };
+    let code = machine_code(&program);
+    for (kernel, instructions) in EXPECTED {
+        let own = code.get(kernel).unwrap_or_else(|| panic!("there is no kernel {kernel}"));
+        for instruction in instructions {
+            assert!(own.contains(instruction), "{kernel} has no {instruction}");
+        }
+    }
+}
