@@ -54,13 +54,12 @@ __device__ __forceinline__ T reduce_lanes(T value, int width = WARP) {
 }
 
 // Combines the values of all threads of a block of THREADS, a multiple of 32, at most 1024; every thread gets the result.
-// All threads must come. It may be called again without a barrier between.
+// All threads must come. Before it is called again in the same kernel, a barrier has to stand.
 template <class Op, int THREADS, class T>
 __device__ __forceinline__ T reduce_block(T value) {
     value = reduce_lanes<Op>(value);
     if (THREADS == WARP) return value;
     SHARED(T, warps, [THREADS / WARP]);
-    __syncthreads();  // the last call's readers are done with `warps`
     if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = value;
     __syncthreads();  // `warps` is written
     // Every warp combines the warps' values for itself, in the same order: no third barrier to send the result around.

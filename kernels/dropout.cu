@@ -38,8 +38,7 @@ __device__ __forceinline__ float dropout_keep(uint32_t bits, float x, const Drop
 // Where element `element` of x lies.
 __device__ __forceinline__ uint64_t dropout_place(uint64_t element, const DropoutShape& shape) {
     if (shape.columns == shape.elements) return element;
-    uint64_t row = shape.elements >> 32 ? element / shape.columns
-                                        : static_cast<uint32_t>(element) / static_cast<uint32_t>(shape.columns);
+    uint64_t row = element / shape.columns;
     return row * shape.pitch + (element - row * shape.columns);
 }
 

@@ -38,12 +38,8 @@ struct ElementwiseLayout {
     uint32_t width;  // elements of a unit: 4 or 1; for a copy the bytes: 16, 4 or 1
 };
 
-__device__ __forceinline__ uint64_t elementwise_quotient(uint64_t a, uint64_t b) {
-    // A division of 64 bits is a call of a hundred instructions.
-    return (a | b) >> 32 ? a / b : static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
-}
-
-// Where unit `unit` lies in each of the first OPERANDS operands, in elements; `width` of them to a unit.
+// Where unit `unit` lies in each of the first OPERANDS operands, in elements; `width` of them to a unit. (The
+// compiler divides in 32 bits where both numbers are that short.)
 template <int OPERANDS>
 __device__ __forceinline__ void elementwise_offsets(
     const ElementwiseLayout& layout, uint64_t unit, uint32_t width, uint64_t (&offsets)[OPERANDS]) {
@@ -54,7 +50,7 @@ __device__ __forceinline__ void elementwise_offsets(
         if (static_cast<uint32_t>(axis) < layout.first) continue;
         uint64_t index = unit;
         if (static_cast<uint32_t>(axis) > layout.first) {
-            unit = elementwise_quotient(index, layout.extents[axis]);
+            unit = index / layout.extents[axis];
             index -= unit * layout.extents[axis];
         }
         if (axis == ELEMENTWISE_AXES - 1) index *= width;

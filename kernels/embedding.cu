@@ -59,7 +59,7 @@ __device__ __forceinline__ void embedding_gather(
     uint64_t unit = global_thread();
     if (unit >= shape.units) return;
     uint32_t row_units = shape.columns / WIDTH;
-    uint64_t row = shape.units >> 32 ? unit / row_units : static_cast<uint32_t>(unit) / row_units;
+    uint64_t row = unit / row_units;
     uint32_t column = static_cast<uint32_t>(unit - row * row_units) * WIDTH;
     uint32_t token = static_cast<uint32_t>(tokens[row]);
     if (token >= shape.vocabulary) __trap();

@@ -109,7 +109,15 @@ __device__ __forceinline__ float reduce_stretch(
     const float* x, uint64_t count, uint32_t thread, uint32_t threads, bool wide) {
     float sum = 0.0f;
     uint64_t vectors = wide ? count / 4 : 0;
-    for (uint64_t vector = thread; vector < vectors; vector += threads) {
+    uint64_t vector = thread;
+    for (; vector + 3 * threads < vectors; vector += 4 * threads) {
+        float4 values[4];
+        UNROLL
+        for (int k = 0; k < 4; k++) values[k] = reinterpret_cast<const float4*>(x)[vector + k * threads];
+        UNROLL
+        for (int k = 0; k < 4; k++) sum += (values[k].x + values[k].y) + (values[k].z + values[k].w);
+    }
+    for (; vector < vectors; vector += threads) {
         float4 value = reinterpret_cast<const float4*>(x)[vector];
         sum += (value.x + value.y) + (value.z + value.w);
     }

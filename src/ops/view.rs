@@ -1,5 +1,6 @@
 //! Reshape and slice: other views of the same elements where the memory allows it.
 
+use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::Tensor;
@@ -40,14 +41,8 @@ impl Tensor {
         };
         record(out, &[self], move |gradient, gradients| {
             let Some(whole) = gradients.sum_slot(0, gradient) else { return };
-            for part in Blocks::of(&whole, axis, start, length) {
-                let tensor = whole.view(part.offset, part.shape, part.pitch);
-                let from = gradient.view(
-                    part.sliced_offset(gradient),
-                    part.shape,
-                    part.sliced_pitch(gradient),
-                );
-                crate::ops::elementwise::accumulate(&from, &Slot { tensor, add: true });
+            for (tensor, from) in same_elements(&whole, gradient, axis, start) {
+                accumulate(&from, &Slot { tensor, add: true });
             }
         })
     }
@@ -69,53 +64,40 @@ impl Tensor {
         let mut extents = self.shape().extents().to_vec();
         extents[axis] = length;
         let out = self.empty_like(&extents[..]);
-        for part in Blocks::of(self, axis, start, length) {
-            let from = self.view(part.offset, part.shape, part.pitch);
-            let tensor = out.view(part.sliced_offset(&out), part.shape, part.sliced_pitch(&out));
-            crate::ops::elementwise::accumulate(&from, &Slot { tensor, add: false });
+        for (from, tensor) in same_elements(self, &out, axis, start) {
+            accumulate(&from, &Slot { tensor, add: false });
         }
         out
     }
 }
 
-/// One two-dimensional part of a slice inside the whole.
-struct Block {
-    offset: usize,
-    shape: Shape,
-    pitch: usize,
-    number: usize,
-}
-
-impl Block {
-    fn sliced_pitch(&self, sliced: &Tensor) -> usize {
-        sliced.pitch()
+/// Views of the same elements in `whole` and in `sliced`, its part from `start` on along `axis`: one pair, unless there
+/// are gaps between rows.
+fn same_elements(
+    whole: &Tensor,
+    sliced: &Tensor,
+    axis: usize,
+    start: usize,
+) -> Vec<(Tensor, Tensor)> {
+    let (shape, length) = (whole.shape(), sliced.shape()[axis]);
+    let (pitch, sliced_pitch, columns) = (whole.pitch(), sliced.pitch(), shape.columns());
+    if axis + 1 == shape.rank() {
+        let part = [shape.rows(), length];
+        return vec![(whole.view(start, part, pitch), sliced.view(0, part, sliced_pitch))];
     }
-
-    fn sliced_offset(&self, sliced: &Tensor) -> usize {
-        self.number * self.shape[0] * sliced.pitch()
+    let extents = shape.extents();
+    let outer: usize = extents[..axis].iter().product();
+    let below: usize = extents[axis + 1..extents.len() - 1].iter().product();
+    if whole.is_contiguous() && sliced.is_contiguous() {
+        let run = below * columns;
+        let part = [outer, length * run];
+        let own = whole.view(start * run, part, extents[axis] * run);
+        return vec![(own, sliced.view(0, part, length * run))];
     }
-}
-
-/// The parts of a slice, one for each index of the axes before the sliced one.
-struct Blocks;
-
-impl Blocks {
-    fn of(whole: &Tensor, axis: usize, start: usize, length: usize) -> Vec<Block> {
-        let (shape, pitch) = (whole.shape(), whole.pitch());
-        if axis + 1 == shape.rank() {
-            let shape = Shape::from([shape.rows(), length]);
-            return vec![Block { offset: start, shape, pitch, number: 0 }];
-        }
-        let extents = shape.extents();
-        let outer: usize = extents[..axis].iter().product();
-        let below: usize = extents[axis + 1..extents.len() - 1].iter().product();
-        (0..outer)
-            .map(|number| Block {
-                offset: (number * extents[axis] + start) * below * pitch,
-                shape: Shape::from([length * below, shape.columns()]),
-                pitch,
-                number,
-            })
-            .collect()
-    }
+    let part = [length * below, columns];
+    let pair = |number: usize| {
+        let own = whole.view((number * extents[axis] + start) * below * pitch, part, pitch);
+        (own, sliced.view(number * part[0] * sliced_pitch, part, sliced_pitch))
+    };
+    (0..outer).map(pair).collect()
 }

@@ -72,6 +72,7 @@ impl Array {
             Dtype::F32 => Some(Tensor::from_slice::<f32>(device, shape, &self.elements())),
             Dtype::F64 => Some(Tensor::from_slice::<f64>(device, shape, &self.elements())),
             Dtype::I32 => Some(Tensor::from_slice::<i32>(device, shape, &self.elements())),
+            Dtype::I64 => Some(Tensor::from_slice::<i64>(device, shape, &self.elements())),
             Dtype::U8 => Some(Tensor::from_slice::<u8>(device, shape, &self.elements())),
             _ => None,
         }

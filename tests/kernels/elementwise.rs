@@ -176,6 +176,9 @@ fn views() -> Vec<Case> {
             let parts = [x[0].slice(2, 2, 5), x[0].slice(2, 4, 5)];
             parts[0].mul(&parts[1]).slice(1, 1, 4).slice(0, 2, 2)
         }),
+        case("elementwise slice of a middle axis", 1, [&[3, 5, 2, 6]], |x| {
+            x[0].slice(1, 2, 2).mul(&x[0].slice(1, 3, 2))
+        }),
         case("elementwise reshape with gaps", 1, [&[4, 6, 12]], |x| {
             x[0].slice(2, 4, 4)
                 .reshape([24, 4])
