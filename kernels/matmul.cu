@@ -8,14 +8,14 @@
 // Where m n has few tiles and k is long, the inner axis is cut into `splits` parts: c is then [splits, batch, m, n], and
 // matmul_sum_f32 adds the parts in order. No atomics: the same bits at every launch.
 //
-// Operations: 2 m n k. Bytes of a block for a slab of K: 4 K (M + N), for 2 M N K operations: 16 operations a byte for
-// 128x128, 8 for 64x64, 4 for 32x32, of which L2 serves most. An H100 has 128 lanes of f32 a multiprocessor and reads
+// Operations: 2 m n k. Bytes of a block for a slab of K: 4 K (M + N), for 2 M N K operations: 32 operations a byte for
+// 128x128, 16 for 64x64, 8 for 32x32, and L2 serves most of the bytes. An H100 has 128 lanes of f32 a multiprocessor and reads
 // 128 bytes of shared memory a clock: a thread with 8x8 sums reads 16 numbers for 64 multiply-adds, so that 8 warps'
-// reads, which share what they read, stay below its arithmetic. One sum a thread reads 2 numbers for 1. Tensor cores
-// would be faster and are another precision.
+// reads, which share what they read, stay below its arithmetic. One sum a thread reads 2 numbers for 1. The tf32
+// kernels further down do the same on tensor cores.
 //
 // Grid: tiles x splits x batch in one line, tiles along n first: neighbouring blocks share A's rows. Threads: 256 for
-// 128x128, 128 for 64x64, 64 for 32x32. See tile.cuh for a block's work.
+// 128x128, 128 for 64x64, 64 for 32x32. See tile.cuh and tensor_tile.cuh for a block's work.
 //
 // Operands whose base or stride is not a multiple of 4 elements are copied 4 bytes at a time, as asynchronously. c may
 // overlap neither a nor b.

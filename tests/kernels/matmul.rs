@@ -50,7 +50,7 @@ const TF32_SIZES: [[usize; 3]; 7] = [
 const LARGE_TF32_SIZES: [(Sides, [usize; 3]); 6] = [
     (Sides::Plain, [191, 64 * 56 - 1, 159]),
     (Sides::RightTransposed, [129, 4289, 160]),
-    (Sides::LeftTransposed, [320, 319, 1000]),
+    (Sides::LeftTransposed, [319, 257, 1000]),
     (Sides::Plain, [1279, 1280, 160]),
     (Sides::RightTransposed, [640, 513, 960]),
     (Sides::LeftTransposed, [1280, 1279, 159]),
