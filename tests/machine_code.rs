@@ -1,5 +1,5 @@
-//! What nvcc made of the kernels: numbers alone would let a naive one pass. Needs cuobjdump, in `CUOBJDUMP` or on the path,
-//! and a program that carries kernels.
+//! What nvcc made of the kernels: numbers alone would let a naive one pass. Needs cuobjdump (with nvdisasm), in
+//! `CUOBJDUMP` or on the path, and a program that carries kernels.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,10 @@ const VECTORS: &[&str] = &["LDG.E.128", "STG.E.128"];
 /// Where cuobjdump is; `None`, and a word about it, where this cannot be tested.
 fn cuobjdump() -> Option<String> {
     if fat_binaries().is_empty() {
-        assert!(std::env::var_os("NVCC").is_none(), "NVCC is set, and the program carries no kernels");
+        assert!(
+            std::env::var_os("NVCC").is_none(),
+            "NVCC is set, and the program carries no kernels"
+        );
         eprintln!("skipped: the program carries no kernels for GPUs");
         return None;
     }
@@ -50,7 +53,14 @@ fn dump(program: &str, arguments: &[&str], family: &str, binary: &[u8]) -> Strin
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(format!("{family}.fatbin"));
     std::fs::write(&file, binary).unwrap();
-    let output = Command::new(program).args(arguments).arg(&file).output().unwrap();
+    // It looks for nvdisasm, which wheels put beside it, on the path alone.
+    let beside = Path::new(program).parent().unwrap_or(Path::new("."));
+    let output = Command::new(program)
+        .env("NVDISASM_PATH", beside)
+        .args(arguments)
+        .arg(&file)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{family}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -74,7 +84,11 @@ fn resources(program: &str) -> String {
                 kernel = own.trim_end_matches(':');
             } else if line.starts_with("REG:") {
                 let [stack, local] = ["STACK:", "LOCAL:"].map(|key| resource(line, key));
-                assert_eq!((stack, local), (0, 0), "{kernel} on {arch}: stack and local memory, {line}");
+                assert_eq!(
+                    (stack, local),
+                    (0, 0),
+                    "{kernel} on {arch}: stack and local memory, {line}"
+                );
                 let [registers, shared] = ["REG:", "SHARED:"].map(|key| resource(line, key));
                 lines.push(format!("{arch} {kernel} registers {registers} shared {shared}"));
             }
@@ -119,6 +133,24 @@ fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
         let own = code.get(kernel).unwrap_or_else(|| panic!("there is no kernel {kernel}"));
         for instruction in instructions {
             assert!(own.contains(instruction), "{kernel} has no {instruction}");
+        }
+    }
+    let products = code.iter().filter(|(kernel, _)| {
+        kernel.starts_with("matmul")
+            && ["nn", "nt", "tn"].iter().any(|sides| kernel.contains(sides))
+    });
+    for (kernel, own) in products {
+        let is_tf32 = kernel.contains("tf32");
+        // A side whose inner axis is contiguous is read by ldmatrix; `tn` has none.
+        let has_inner_axis = !kernel.ends_with("_tn");
+        let expected = [
+            ("LDGSTS.E.BYPASS.128", true),
+            ("HMMA.1688.F32.TF32", is_tf32),
+            ("LDSM.16.M88.4", is_tf32 && has_inner_axis),
+        ];
+        for (instruction, is_expected) in expected {
+            let is_there = own.contains(instruction);
+            assert!(is_there || !is_expected, "{kernel} has no {instruction}");
         }
     }
 }
