@@ -31,9 +31,13 @@ fn main() {
     let is_documentation = env::var_os("DOCS_RS").is_some();
     let fat_binaries = if is_documentation { Vec::new() } else { build_for_gpus() };
     embed(&fat_binaries);
-    if cfg!(feature = "simulator") && !is_documentation {
-        build_for_simulator();
-    }
+    let has_simulator = cfg!(feature = "simulator") && !is_documentation && build_for_simulator();
+    let kernels = match fat_binaries.is_empty() {
+        true => "no kernels for GPUs".to_owned(),
+        false => format!("kernels for sm_{}", architectures().join(", sm_")),
+    };
+    let simulator = if has_simulator { "simulator" } else { "no simulator" };
+    println!("cargo:rustc-env=ALRAO_KERNELS={kernels}; {simulator}");
 }
 
 // ---- GPUs ----------------------------------------------------------------------------------------------------------
@@ -50,11 +54,10 @@ fn build_for_gpus() -> Vec<PathBuf> {
         );
         return Vec::new();
     };
-    let archs = setting("ALRAO_CUDA_ARCHS").unwrap_or_else(|| "80,90".into());
     let jobs = kernel_files().into_iter().map(|source| {
         let mut command = Command::new(&nvcc);
         command.args(["-fatbin", "-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings"]);
-        for arch in archs.split(',').map(str::trim) {
+        for arch in architectures() {
             command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
         }
         command.arg("-gencode=arch=compute_90,code=compute_90");
@@ -66,6 +69,12 @@ fn build_for_gpus() -> Vec<PathBuf> {
         );
         std::process::exit(1);
     })
+}
+
+/// Compute capabilities to make machine code for.
+fn architectures() -> Vec<String> {
+    let given = setting("ALRAO_CUDA_ARCHS").unwrap_or_else(|| "80,90".into());
+    given.split(',').map(|arch| arch.trim().to_owned()).collect()
 }
 
 fn find_nvcc() -> Option<PathBuf> {
@@ -94,10 +103,13 @@ fn embed(fat_binaries: &[PathBuf]) {
 
 // ---- simulator -----------------------------------------------------------------------------------------------------
 
-/// The kernels as a library of the program. Without a working C++ compiler there is no simulator.
-fn build_for_simulator() {
+/// The kernels as a library of the program; whether there is one. Without a working C++ compiler there is no simulator.
+fn build_for_simulator() -> bool {
     match simulator_library() {
-        Ok(()) => println!("cargo:rustc-cfg=has_simulator"),
+        Ok(()) => {
+            println!("cargo:rustc-cfg=has_simulator");
+            true
+        }
         Err(message) if setting("ALRAO_REQUIRE_SIMULATOR").is_some_and(|value| value != "0") => {
             eprintln!(
                 "{message}\n\nALRAO_REQUIRE_SIMULATOR is set, and there is no simulator without a C++ compiler."
@@ -107,6 +119,7 @@ fn build_for_simulator() {
         Err(message) => {
             let first = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             println!("cargo:warning=built without the simulator: {first}");
+            false
         }
     }
 }

@@ -35,7 +35,14 @@ struct Arguments {
     quiet: bool,
 }
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("ALRAO_COMMIT"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("ALRAO_COMMIT"),
+    "; ",
+    env!("ALRAO_KERNELS"),
+    ")"
+);
 
 #[derive(Subcommand)]
 enum Command {
