@@ -117,8 +117,11 @@ impl Gpu {
     /// Who holds the memory, for somebody who wanted `bytes` more.
     fn memory_report(&self, bytes: usize) -> String {
         let owners = self.owners.borrow();
-        let mut largest: Vec<(usize, usize)> =
-            owners.iter().map(|(size, count)| (size * count, *count)).collect();
+        let mut largest: Vec<(usize, usize)> = owners
+            .iter()
+            .filter(|own| *own.1 > 0)
+            .map(|(size, count)| (size * count, *count))
+            .collect();
         largest.sort_by(|a, b| b.cmp(a));
         let largest: Vec<String> = largest
             .iter()
