@@ -1,5 +1,5 @@
-// The last layer in N copies of K outputs each: losses, the mixture's loss and accuracy, the gradients, the prediction.
-// From the products z W^T of all copies on; the formulas are in src/ops/classifiers.rs, the launches in
+// The last layer in N copies of K outputs each: losses, the mixture's loss and accuracy, the gradients. From the
+// products z W^T of all copies on; the formulas are in src/ops/classifiers.rs, the launches in
 // src/ops/classifiers/launch.rs.
 //
 // For sample i and copy j, with x_ijk the product plus the bias and y_i the class:
@@ -23,169 +23,19 @@
 //
 // Three launches serve a step. `classes` or `values` goes from the products to g, r g and the statistics: 12 bytes an
 // output (4 read, 8 written) and about 20 operations. `summary` adds the statistics up over the batch. `operands` makes
-// what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output;
-// a launch that scaled g afterwards would move 8.
+// what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output; a
+// launch that scaled g afterwards would move 8.
 //
 // A block is a sample, so that likelihoods, mixture and responsibilities are shared memory's matter and not another
-// launch's. A row of at most 10,240 outputs is read once, by 16 bytes at a time whatever K is, into shared memory, and
-// written from there the same way. Longer ones are read twice, the second time from the caches: one block of 1024
-// threads fills an SM, so that no more than 132 rows are on their way, 32 MB of them with 6 copies of 10,000 words.
-// Each of a copy's likelihoods is the work of a group of lanes just wide enough, or, of many classes, of several warps:
-// with ten copies of ten classes a warp a copy would idle two thirds of its lanes. What is f64 takes one warp.
+// launch's. A row of at most 10,240 outputs is read once into shared memory, and written from there, by 16 bytes at a
+// time wherever N K is a multiple of 4, whatever K is. Longer ones are read twice, the second time from the caches: one
+// block of 1024 threads fills an SM, so that no more than 132 rows are on their way, 32 MB of them with 6 copies of
+// 10,000 words. Each of a copy's likelihoods is the work of a group of lanes just wide enough, or, of many classes, of
+// several warps: with ten copies of ten classes a warp a copy would idle two thirds of its lanes. What is f64 takes one
+// warp.
 //
 // No buffer may overlap another.
-#include "common.cuh"
-
-struct ClassifierSizes {
-    uint64_t value_pitch;
-    double constant;  // K/2 log 2 pi
-    uint32_t samples, copies, outputs;
-    uint32_t lanes;   // of a group: a power of 2, at most 32
-    uint32_t slices;  // groups that share a copy's outputs
-    uint32_t staged;  // outputs of a row in shared memory: all, or none
-};
-
-static const float CLASSIFIER_LOWEST = -3.402823466e38f;
-static const double CLASSIFIER_NOTHING = -INFINITY;
-
-// ---- a sample's row ------------------------------------------------------------------------------------------------
-
-// What the copies say of one sample.
-struct ClassifierCopies {
-    double* log_likelihoods;  // [N]
-    double* joints;           // [N]
-    float* shifts;            // [N]: the largest output
-    float* factors;           // [N]: 1 / sum e^(x - shift); negative for a copy that has no part in this sample
-    float* shares;            // [N]: a_j, up to a common factor
-    float* responsibilities;  // [N]
-    float2* parts;            // [N, slices]
-    float* row;               // [staged]
-
-    __device__ ClassifierCopies(void* memory, const ClassifierSizes& sizes) {
-        uint32_t copies = sizes.copies;
-        log_likelihoods = static_cast<double*>(memory);
-        joints = log_likelihoods + copies;
-        shifts = reinterpret_cast<float*>(joints + copies);
-        factors = shifts + copies;
-        shares = factors + copies;
-        responsibilities = shares + copies;
-        parts = reinterpret_cast<float2*>(responsibilities + copies);
-        row = reinterpret_cast<float*>(log_likelihoods + divide_up(copies * (4 + sizes.slices), 2) * 2);
-    }
-};
-
-template <int V>
-__device__ __forceinline__ void classifiers_load(const float* from, float (&x)[V]) {
-    if (V == 4) {
-        float4 vector = *reinterpret_cast<const float4*>(from);
-        x[0] = vector.x, x[1 % V] = vector.y, x[2 % V] = vector.z, x[3 % V] = vector.w;
-    } else {
-        x[0] = *from;
-    }
-}
-
-template <int V>
-__device__ __forceinline__ void classifiers_store(float* to, const float (&x)[V]) {
-    if (V == 4) {
-        *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1 % V], x[2 % V], x[3 % V]);
-    } else {
-        *to = x[0];
-    }
-}
-
-// The outputs of all copies for one sample, less the targets in regression. V of them at once.
-template <bool STAGED, int V>
-struct ClassifierRow {
-    static const int WIDTH = V;
-    static const bool IS_STAGED = STAGED;
-    const float* scores;  // [N, K]: in shared memory where it is staged
-    const float* bias;    // [N, K]
-    const float* values;  // [K], or null
-    uint32_t outputs;
-
-    __device__ void load(uint32_t copy, uint32_t k, float (&x)[V]) const {
-        uint32_t element = copy * outputs + k;
-        classifiers_load<V>(scores + element, x);
-        if (STAGED) return;
-        float b[V], v[V];
-        classifiers_load<V>(bias + element, b);
-        UNROLL
-        for (int i = 0; i < V; i++) x[i] += b[i];
-        if (values == nullptr) return;
-        classifiers_load<V>(values + k, v);
-        UNROLL
-        for (int i = 0; i < V; i++) x[i] -= v[i];
-    }
-};
-
-// Copies a row to shared memory, F outputs at once. A barrier must follow.
-template <int F>
-__device__ void classifiers_stage(
-    float* row, const float* scores, const float* bias, const float* values, const ClassifierSizes& sizes) {
-    uint32_t length = sizes.copies * sizes.outputs;
-    for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
-        float x[F], b[F];
-        classifiers_load<F>(scores + element, x);
-        classifiers_load<F>(bias + element, b);
-        uint32_t k = values == nullptr ? 0 : element % sizes.outputs;
-        UNROLL
-        for (int i = 0; i < F; i++) {
-            x[i] += b[i];
-            if (values == nullptr) continue;
-            x[i] -= values[k];
-            k = k + 1 == sizes.outputs ? 0 : k + 1;
-        }
-        classifiers_store<F>(row + element, x);
-    }
-}
-
-// Writes g from shared memory, F outputs at once, and r g.
-template <int F>
-__device__ void classifiers_flush(
-    const ClassifierCopies& copies, float* scores, float* weighted, const ClassifierSizes& sizes) {
-    uint32_t length = sizes.copies * sizes.outputs;
-    for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
-        float g[F];
-        classifiers_load<F>(copies.row + element, g);
-        classifiers_store<F>(scores + element, g);
-        if (weighted == nullptr) continue;
-        uint32_t copy = element / sizes.outputs, k = element % sizes.outputs;
-        UNROLL
-        for (int i = 0; i < F; i++) {
-            g[i] *= copies.responsibilities[copy];
-            bool is_last = k + 1 == sizes.outputs;
-            copy += is_last ? 1 : 0;
-            k = is_last ? 0 : k + 1;
-        }
-        classifiers_store<F>(weighted + element, g);
-    }
-}
-
-// ---- what is known of a copy's outputs -----------------------------------------------------------------------------
-
-// Each is two numbers, and goes by parts.
-
-// The largest, and the sum of e^(x - largest), in one pass. From the lowest number on and not from minus infinity, whose
-// difference from itself is none. NaN is never the largest, but enters the sum.
-struct ClassifierSoftmax {
-    static __device__ float2 neutral() {
-        return make_float2(CLASSIFIER_LOWEST, 0.0f);
-    }
-    template <int V>
-    static __device__ float2 add(float2 part, const float (&x)[V]) {
-        float largest = part.x;
-        UNROLL
-        for (int i = 0; i < V; i++) largest = Largest::of(largest, x[i]);
-        float total = part.y * expf(part.x - largest);
-        UNROLL
-        for (int i = 0; i < V; i++) total += expf(x[i] - largest);
-        return make_float2(largest, total);
-    }
-    static __device__ float2 merge(float2 a, float2 b) {
-        float largest = Largest::of(a.x, b.x);
-        return make_float2(largest, a.y * expf(a.x - largest) + b.y * expf(b.x - largest));
-    }
-};
+#include "classifier_row.cuh"
 
 // The sum of the squares.
 struct ClassifierSquares {
@@ -202,57 +52,6 @@ struct ClassifierSquares {
         return make_float2(0.0f, a.y + b.y);
     }
 };
-
-// How many are not finite.
-struct ClassifierNotFinite {
-    static __device__ float2 neutral() {
-        return make_float2(0.0f, 0.0f);
-    }
-    template <int V>
-    static __device__ float2 add(float2 part, const float (&x)[V]) {
-        UNROLL
-        for (int i = 0; i < V; i++) part.y += fabsf(x[i]) < INFINITY ? 0.0f : 1.0f;
-        return part;
-    }
-    static __device__ float2 merge(float2 a, float2 b) {
-        return make_float2(0.0f, a.y + b.y);
-    }
-};
-
-// The parts of all copies, to shared memory. A barrier must follow.
-template <class Kind, class Row>
-__device__ void classifiers_parts(const Row& row, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
-    const int V = Row::WIDTH;
-    uint32_t lane = threadIdx.x % sizes.lanes, group = threadIdx.x / sizes.lanes;
-    uint32_t groups = blockDim.x / sizes.lanes, parts = sizes.copies * sizes.slices;
-    // Every lane comes to every exchange, whether its group has work or not.
-    for (uint32_t first = 0; first < parts; first += groups) {
-        uint32_t number = first + group;
-        float2 part = Kind::neutral();
-        if (number < parts) {
-            uint32_t copy = number / sizes.slices, slice = number % sizes.slices;
-            uint32_t step = sizes.slices * sizes.lanes * V;
-            for (uint32_t k = (slice * sizes.lanes + lane) * V; k < sizes.outputs; k += step) {
-                float x[V];
-                row.load(copy, k, x);
-                part = Kind::add(part, x);
-            }
-        }
-        for (uint32_t distance = sizes.lanes / 2; distance > 0; distance /= 2) {
-            float x = __shfl_xor_sync(ALL_LANES, part.x, distance), y = __shfl_xor_sync(ALL_LANES, part.y, distance);
-            part = Kind::merge(part, make_float2(x, y));
-        }
-        if (number < parts && lane == 0) copies.parts[number] = part;
-    }
-}
-
-// All parts of one copy together.
-template <class Kind>
-__device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy, uint32_t slices) {
-    float2 part = copies.parts[copy * slices];
-    for (uint32_t slice = 1; slice < slices; slice++) part = Kind::merge(part, copies.parts[copy * slices + slice]);
-    return part;
-}
 
 // ---- the mixture ---------------------------------------------------------------------------------------------------
 
@@ -367,52 +166,38 @@ __device__ void classifiers_values_gradient(
     __syncthreads();  // every thread's g is in shared memory
 }
 
-// What every thread of a block works with, once the row is where it is read from.
-struct ClassifierSample {
-    float *scores, *weighted;
-    double* statistics;
-    const float *bias, *values;
-    bool is_vector;  // whether a whole row may go by 16 bytes at once
+// ---- the gradients' way to memory -----------------------------------------------------------------------------------
 
-    __device__ ClassifierSample(
-        float* all_scores, float* all_weighted, double* all_statistics, const float* bias, const float* all_values,
-        const ClassifierSizes& sizes)
-        : bias(bias) {
-        uint64_t sample = blockIdx.x, length = static_cast<uint64_t>(sizes.copies) * sizes.outputs;
-        scores = all_scores + sample * length;
-        weighted = all_weighted == nullptr ? nullptr : all_weighted + sample * length;
-        statistics = all_statistics + sample * (sizes.copies + 2);
-        values = all_values == nullptr ? nullptr : all_values + sample * sizes.value_pitch;
-        is_vector = length % 4 == 0 && is_aligned16(bias);
-    }
-
-    __device__ void stage(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
-        if (is_vector) {
-            classifiers_stage<4>(copies.row, scores, bias, values, sizes);
-        } else {
-            classifiers_stage<1>(copies.row, scores, bias, values, sizes);
+// Writes g from shared memory, F outputs at once, and r g.
+template <int F>
+__device__ void classifiers_flush(
+    const ClassifierCopies& copies, float* scores, float* weighted, const ClassifierSizes& sizes) {
+    uint32_t length = sizes.copies * sizes.outputs;
+    for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
+        float g[F];
+        classifiers_load<F>(copies.row + element, g);
+        classifiers_store<F>(scores + element, g);
+        if (weighted == nullptr) continue;
+        uint32_t copy = element / sizes.outputs, k = element % sizes.outputs;
+        UNROLL
+        for (int i = 0; i < F; i++) {
+            g[i] *= copies.responsibilities[copy];
+            bool is_last = k + 1 == sizes.outputs;
+            copy += is_last ? 1 : 0;
+            k = is_last ? 0 : k + 1;
         }
-        __syncthreads();  // the row is staged
+        classifiers_store<F>(weighted + element, g);
     }
+}
 
-    __device__ void flush(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
-        if (is_vector) {
-            classifiers_flush<4>(copies, scores, weighted, sizes);
-        } else {
-            classifiers_flush<1>(copies, scores, weighted, sizes);
-        }
+__device__ void classifiers_flush_row(
+    const ClassifierSample& sample, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
+    if (sample.is_vector) {
+        classifiers_flush<4>(copies, sample.scores, sample.weighted, sizes);
+    } else {
+        classifiers_flush<1>(copies, sample.scores, sample.weighted, sizes);
     }
-
-    // Whether the outputs of one copy, and the targets, may be read by 16 bytes.
-    __device__ bool has_vectors(const ClassifierSizes& sizes) const {
-        return sizes.outputs % 4 == 0 && is_vector && is_aligned16(values);
-    }
-
-    template <bool STAGED, int V>
-    __device__ ClassifierRow<STAGED, V> row(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
-        return ClassifierRow<STAGED, V>{STAGED ? copies.row : scores, bias, values, sizes.outputs};
-    }
-};
+}
 
 template <class Row>
 __device__ void classifiers_judge_classes(
@@ -477,7 +262,7 @@ KERNEL(classifiers_classes_fwd_f32, 1024, float* scores, float* weighted, double
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
         classifiers_judge_classes(sample.row<true, 1>(copies, sizes), sample, copies, target, log_posterior, sizes);
-        sample.flush(copies, sizes);
+        classifiers_flush_row(sample, copies, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_judge_classes(sample.row<false, 4>(copies, sizes), sample, copies, target, log_posterior, sizes);
     } else {
@@ -493,7 +278,7 @@ KERNEL(classifiers_values_fwd_f32, 512, float* scores, float* weighted, double* 
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
         classifiers_judge_values(sample.row<true, 1>(copies, sizes), sample, copies, log_posterior, sizes);
-        sample.flush(copies, sizes);
+        classifiers_flush_row(sample, copies, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_judge_values(sample.row<false, 4>(copies, sizes), sample, copies, log_posterior, sizes);
     } else {
@@ -503,8 +288,8 @@ KERNEL(classifiers_values_fwd_f32, 512, float* scores, float* weighted, double* 
 
 // ---- sums over the batch -------------------------------------------------------------------------------------------
 
-// One block; a warp takes a column of the statistics. A flagged copy's loss is infinite, as is the mixture's with a dead
-// sample; the objective goes without what is not finite.
+// One block; a warp takes a column of the statistics. A flagged copy's loss is infinite, as is the mixture's with a
+// dead sample; the objective goes without what is not finite.
 KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objective, double* loss, int* correct,
        double* classifier_losses, unsigned char* flagged, int* dead_samples, uint32_t samples, uint32_t copies) {
     SHARED(double, terms, [WARP]);
@@ -621,103 +406,5 @@ KERNEL(classifiers_operands_bwd_f32, 256, const float* g, float* bias_gradient, 
     } else {
         block -= sizes.sum_blocks + sizes.z_blocks;
         classifiers_copy_finite(weight, sizes.inputs, sizes.inputs, finite_weight, sizes.weight_elements, block);
-    }
-}
-
-// ---- predictions ---------------------------------------------------------------------------------------------------
-
-// log sum_j a_j p_ijk. A copy without a softmax has no part in it.
-template <class Row>
-__device__ void classifiers_predict_classes(
-    const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
-    const ClassifierSizes& sizes) {
-    const int V = Row::WIDTH;
-    classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
-    __syncthreads();  // the parts are written
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
-        float2 part = classifiers_part<ClassifierSoftmax>(copies, j, sizes.slices);
-        copies.shifts[j] = part.x;
-        copies.shares[j] = static_cast<float>(log_posterior[j]) - logf(part.y);
-    }
-    __syncthreads();  // shifts and shares are written
-    for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
-        float x[V], largest[V], total[V] = {};
-        UNROLL
-        for (int i = 0; i < V; i++) largest[i] = -INFINITY;
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            row.load(copy, k, x);
-            UNROLL
-            for (int i = 0; i < V; i++) {
-                largest[i] = Largest::of(largest[i], x[i] - copies.shifts[copy] + copies.shares[copy]);
-            }
-        }
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            row.load(copy, k, x);
-            UNROLL
-            for (int i = 0; i < V; i++) {
-                float joint = x[i] - copies.shifts[copy] + copies.shares[copy];
-                total[i] += joint > -INFINITY ? expf(joint - largest[i]) : 0.0f;
-            }
-        }
-        UNROLL
-        for (int i = 0; i < V; i++) x[i] = total[i] > 0.0f ? largest[i] + logf(total[i]) : -INFINITY;
-        classifiers_store<V>(out + k, x);
-    }
-}
-
-// sum_j a_j x_ijk. A copy with outputs that are not finite has no part in it.
-template <class Row>
-__device__ void classifiers_predict_values(
-    const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
-    const ClassifierSizes& sizes) {
-    const int V = Row::WIDTH;
-    classifiers_parts<ClassifierNotFinite>(row, copies, sizes);
-    __syncthreads();  // the parts are written
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
-        bool is_finite = classifiers_part<ClassifierNotFinite>(copies, j, sizes.slices).y == 0.0f;
-        copies.shares[j] = is_finite ? static_cast<float>(exp(log_posterior[j])) : -1.0f;
-    }
-    __syncthreads();  // shares are written
-    for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
-        float x[V], sum[V] = {};
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            if (copies.shares[copy] < 0.0f) continue;
-            row.load(copy, k, x);
-            UNROLL
-            for (int i = 0; i < V; i++) sum[i] += copies.shares[copy] * x[i];
-        }
-        classifiers_store<V>(out + k, sum);
-    }
-}
-
-KERNEL(classifiers_log_probabilities_fwd_f32, 512, const float* scores, const float* bias,
-       const double* log_posterior, float* out, ClassifierSizes sizes) {
-    DYNAMIC_SHARED(double, memory);
-    ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(const_cast<float*>(scores), nullptr, nullptr, bias, nullptr, sizes);
-    out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
-    if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
-        classifiers_predict_classes(sample.row<true, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    } else if (sample.has_vectors(sizes)) {
-        classifiers_predict_classes(sample.row<false, 4>(copies, sizes), copies, log_posterior, out, sizes);
-    } else {
-        classifiers_predict_classes(sample.row<false, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    }
-}
-
-KERNEL(classifiers_mean_fwd_f32, 512, const float* scores, const float* bias, const double* log_posterior, float* out,
-       ClassifierSizes sizes) {
-    DYNAMIC_SHARED(double, memory);
-    ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(const_cast<float*>(scores), nullptr, nullptr, bias, nullptr, sizes);
-    out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
-    if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
-        classifiers_predict_values(sample.row<true, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    } else if (sample.has_vectors(sizes)) {
-        classifiers_predict_values(sample.row<false, 4>(copies, sizes), copies, log_posterior, out, sizes);
-    } else {
-        classifiers_predict_values(sample.row<false, 1>(copies, sizes), copies, log_posterior, out, sizes);
     }
 }

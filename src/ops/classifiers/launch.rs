@@ -1,4 +1,4 @@
-//! The launches of `kernels/classifiers.cu`: three a step beside the matrix products.
+//! The launches of `kernels/classifiers.cu`, three a step beside the matrix products, and of `kernels/prediction.cu`.
 
 use std::rc::Rc;
 
@@ -315,8 +315,8 @@ pub(in crate::ops) fn predict(
 ) {
     let scores = products(gpu, extents, z, weight);
     let kernel = match kind {
-        PredictionKind::LogProbabilities => "classifiers_log_probabilities_fwd_f32",
-        PredictionKind::Mean => "classifiers_mean_fwd_f32",
+        PredictionKind::LogProbabilities => "prediction_log_probabilities_fwd_f32",
+        PredictionKind::Mean => "prediction_mean_fwd_f32",
     };
     let Plan { sizes, threads, shared } = Plan::new(extents, THREADS);
     gpu.launch_with_shared(

@@ -1,0 +1,210 @@
+// A sample's row of outputs: N copies of K each. What classifiers.cu and prediction.cu share.
+//
+// A block is a sample. Its row is staged in shared memory, bias added, where it is short enough, and read from memory
+// where it is not; then the copies' likelihoods, sums and the like are found by groups of lanes.
+#pragma once
+
+#include "common.cuh"
+
+struct ClassifierSizes {
+    uint64_t value_pitch;
+    double constant;  // K/2 log 2 pi
+    uint32_t samples, copies, outputs;
+    uint32_t lanes;   // of a group: a power of 2, at most 32
+    uint32_t slices;  // groups that share a copy's outputs
+    uint32_t staged;  // outputs of a row in shared memory: all, or none
+};
+
+static const float CLASSIFIER_LOWEST = -3.402823466e38f;
+static const double CLASSIFIER_NOTHING = -INFINITY;
+
+// ---- a sample's row ------------------------------------------------------------------------------------------------
+
+// What the copies say of one sample.
+struct ClassifierCopies {
+    double* log_likelihoods;  // [N]
+    double* joints;           // [N]
+    float* shifts;            // [N]: the largest output
+    float* factors;           // [N]: 1 / sum e^(x - shift); negative for a copy that has no part in this sample
+    float* shares;            // [N]: a_j, up to a common factor
+    float* responsibilities;  // [N]
+    float2* parts;            // [N, slices]
+    float* row;               // [staged]
+
+    __device__ ClassifierCopies(void* memory, const ClassifierSizes& sizes) {
+        uint32_t copies = sizes.copies;
+        log_likelihoods = static_cast<double*>(memory);
+        joints = log_likelihoods + copies;
+        shifts = reinterpret_cast<float*>(joints + copies);
+        factors = shifts + copies;
+        shares = factors + copies;
+        responsibilities = shares + copies;
+        parts = reinterpret_cast<float2*>(responsibilities + copies);
+        row = reinterpret_cast<float*>(log_likelihoods + divide_up(copies * (4 + sizes.slices), 2) * 2);
+    }
+};
+
+template <int V>
+__device__ __forceinline__ void classifiers_load(const float* from, float (&x)[V]) {
+    if (V == 4) {
+        float4 vector = *reinterpret_cast<const float4*>(from);
+        x[0] = vector.x, x[1 % V] = vector.y, x[2 % V] = vector.z, x[3 % V] = vector.w;
+    } else {
+        x[0] = *from;
+    }
+}
+
+template <int V>
+__device__ __forceinline__ void classifiers_store(float* to, const float (&x)[V]) {
+    if (V == 4) {
+        *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1 % V], x[2 % V], x[3 % V]);
+    } else {
+        *to = x[0];
+    }
+}
+
+// The outputs of all copies for one sample, less the targets in regression. V of them at once.
+template <bool STAGED, int V>
+struct ClassifierRow {
+    static const int WIDTH = V;
+    static const bool IS_STAGED = STAGED;
+    const float* scores;  // [N, K]: in shared memory where it is staged
+    const float* bias;    // [N, K]
+    const float* values;  // [K], or null
+    uint32_t outputs;
+
+    __device__ void load(uint32_t copy, uint32_t k, float (&x)[V]) const {
+        uint32_t element = copy * outputs + k;
+        classifiers_load<V>(scores + element, x);
+        if (STAGED) return;
+        float b[V], v[V];
+        classifiers_load<V>(bias + element, b);
+        UNROLL
+        for (int i = 0; i < V; i++) x[i] += b[i];
+        if (values == nullptr) return;
+        classifiers_load<V>(values + k, v);
+        UNROLL
+        for (int i = 0; i < V; i++) x[i] -= v[i];
+    }
+};
+
+// Copies a row to shared memory, F outputs at once. A barrier must follow.
+template <int F>
+__device__ void classifiers_stage(
+    float* row, const float* scores, const float* bias, const float* values, const ClassifierSizes& sizes) {
+    uint32_t length = sizes.copies * sizes.outputs;
+    for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
+        float x[F], b[F];
+        classifiers_load<F>(scores + element, x);
+        classifiers_load<F>(bias + element, b);
+        uint32_t k = values == nullptr ? 0 : element % sizes.outputs;
+        UNROLL
+        for (int i = 0; i < F; i++) {
+            x[i] += b[i];
+            if (values == nullptr) continue;
+            x[i] -= values[k];
+            k = k + 1 == sizes.outputs ? 0 : k + 1;
+        }
+        classifiers_store<F>(row + element, x);
+    }
+}
+
+// ---- what is known of a copy's outputs -----------------------------------------------------------------------------
+
+// Each is two numbers, and goes by parts.
+
+// The largest, and the sum of e^(x - largest), in one pass. From the lowest number on and not from minus infinity,
+// whose difference from itself is none. NaN is never the largest, but enters the sum.
+struct ClassifierSoftmax {
+    static __device__ float2 neutral() {
+        return make_float2(CLASSIFIER_LOWEST, 0.0f);
+    }
+    template <int V>
+    static __device__ float2 add(float2 part, const float (&x)[V]) {
+        float largest = part.x;
+        UNROLL
+        for (int i = 0; i < V; i++) largest = Largest::of(largest, x[i]);
+        float total = part.y * expf(part.x - largest);
+        UNROLL
+        for (int i = 0; i < V; i++) total += expf(x[i] - largest);
+        return make_float2(largest, total);
+    }
+    static __device__ float2 merge(float2 a, float2 b) {
+        float largest = Largest::of(a.x, b.x);
+        return make_float2(largest, a.y * expf(a.x - largest) + b.y * expf(b.x - largest));
+    }
+};
+
+// The parts of all copies, to shared memory. A barrier must follow.
+template <class Kind, class Row>
+__device__ void classifiers_parts(const Row& row, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
+    const int V = Row::WIDTH;
+    uint32_t lane = threadIdx.x % sizes.lanes, group = threadIdx.x / sizes.lanes;
+    uint32_t groups = blockDim.x / sizes.lanes, parts = sizes.copies * sizes.slices;
+    // Every lane comes to every exchange, whether its group has work or not.
+    for (uint32_t first = 0; first < parts; first += groups) {
+        uint32_t number = first + group;
+        float2 part = Kind::neutral();
+        if (number < parts) {
+            uint32_t copy = number / sizes.slices, slice = number % sizes.slices;
+            uint32_t step = sizes.slices * sizes.lanes * V;
+            for (uint32_t k = (slice * sizes.lanes + lane) * V; k < sizes.outputs; k += step) {
+                float x[V];
+                row.load(copy, k, x);
+                part = Kind::add(part, x);
+            }
+        }
+        for (uint32_t distance = sizes.lanes / 2; distance > 0; distance /= 2) {
+            float x = __shfl_xor_sync(ALL_LANES, part.x, distance), y = __shfl_xor_sync(ALL_LANES, part.y, distance);
+            part = Kind::merge(part, make_float2(x, y));
+        }
+        if (number < parts && lane == 0) copies.parts[number] = part;
+    }
+}
+
+// All parts of one copy together.
+template <class Kind>
+__device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy, uint32_t slices) {
+    float2 part = copies.parts[copy * slices];
+    for (uint32_t slice = 1; slice < slices; slice++) part = Kind::merge(part, copies.parts[copy * slices + slice]);
+    return part;
+}
+
+// What every thread of a block works with, once the row is where it is read from.
+struct ClassifierSample {
+    float *scores, *weighted;
+    double* statistics;
+    const float *bias, *values;
+    bool is_vector;  // whether a whole row may go by 16 bytes at once
+
+    __device__ ClassifierSample(
+        float* all_scores, float* all_weighted, double* all_statistics, const float* bias, const float* all_values,
+        const ClassifierSizes& sizes)
+        : bias(bias) {
+        uint64_t sample = blockIdx.x, length = static_cast<uint64_t>(sizes.copies) * sizes.outputs;
+        scores = all_scores + sample * length;
+        weighted = all_weighted == nullptr ? nullptr : all_weighted + sample * length;
+        statistics = all_statistics + sample * (sizes.copies + 2);
+        values = all_values == nullptr ? nullptr : all_values + sample * sizes.value_pitch;
+        is_vector = length % 4 == 0 && is_aligned16(bias);
+    }
+
+    __device__ void stage(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
+        if (is_vector) {
+            classifiers_stage<4>(copies.row, scores, bias, values, sizes);
+        } else {
+            classifiers_stage<1>(copies.row, scores, bias, values, sizes);
+        }
+        __syncthreads();  // the row is staged
+    }
+
+    // Whether the outputs of one copy, and the targets, may be read by 16 bytes.
+    __device__ bool has_vectors(const ClassifierSizes& sizes) const {
+        return sizes.outputs % 4 == 0 && is_vector && is_aligned16(values);
+    }
+
+    template <bool STAGED, int V>
+    __device__ ClassifierRow<STAGED, V> row(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
+        return ClassifierRow<STAGED, V>{STAGED ? copies.row : scores, bias, values, sizes.outputs};
+    }
+};
