@@ -7,11 +7,12 @@
 //   parameters    [N, length]
 //   log_posterior [N], f64
 //
-// Bytes an element: 4 N read, 4 written for each copy that fell behind; 4 N operations in f64, as on the CPU. Nothing but
-// the N logarithms is read where no copy fell behind, which is nearly always: whether it did is the device's to see, so
-// that the host need not wait for the posterior. A thread keeps four neighbouring elements of all copies, 16 bytes at a
-// time, where the length is a multiple of 4, else one; blocks of 256. The mean needs every copy before the first is
-// written, and a thread has them all: no barrier but that for the shares, which are the same for the whole block.
+// Bytes an element: 4 N read, 4 written for each copy that fell behind; 4 N operations in f64, as on the CPU. Nothing
+// but the N logarithms is read where no copy fell behind, which is nearly always: whether it did is the device's to
+// see, so that the host need not wait for the posterior. A thread keeps four neighbouring elements of all copies, 16
+// bytes at a time, where the length is a multiple of 4, else one; blocks of 256. The mean needs every copy before the
+// first is written, and a thread has them all: no barrier but that for the shares, which are the same for the whole
+// block.
 //
 // No buffer may overlap another.
 #include "common.cuh"

@@ -1,6 +1,6 @@
-// The last layer in N copies of K outputs each: losses, the mixture's loss and accuracy, the gradients. From the products
-// z W^T of all copies on; the formulas are in src/ops/classifiers.rs, the launches in src/ops/classifiers/launch.rs, what a
-// block knows of its sample in classifiers.cuh.
+// The last layer in N copies of K outputs each: losses, the mixture's loss and accuracy, the gradients. From the
+// products z W^T of all copies on; the formulas are in src/ops/classifiers.rs, the launches in
+// src/ops/classifiers/launch.rs.
 //
 // For sample i and copy j, with x_ijk the product plus the bias and y_i the class:
 //
@@ -23,20 +23,19 @@
 //
 // Three launches serve a step. `classes` or `values` goes from the products to g, r g and the statistics: 12 bytes an
 // output (4 read, 8 written) and about 20 operations. `summary` adds the statistics up over the batch. `operands` makes
-// what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output;
-// a launch that scaled g afterwards would move 8.
+// what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output; a
+// launch that scaled g afterwards would move 8.
 //
 // A block is a sample, so that likelihoods, mixture and responsibilities are shared memory's matter and not another
-// launch's. A row of at most 10,240 outputs is read once, by 16 bytes at a time whatever K is, into shared memory, and
-// written from there the same way. Longer ones are read twice, the second time from the caches: one block of 1024
-// threads fills an SM, so that no more than 132 rows are on their way, 32 MB of them with 6 copies of 10,000 words.
-// Each of a copy's likelihoods is the work of a group of lanes just wide enough, or, of many classes, of several warps:
-// with ten copies of ten classes a warp a copy would idle two thirds of its lanes. What is f64 takes one warp.
+// launch's. A row of at most 10,240 outputs is read once into shared memory, and written from there, by 16 bytes at a
+// time wherever N K is a multiple of 4, whatever K is. Longer ones are read twice, the second time from the caches: one
+// block of 1024 threads fills an SM, so that no more than 132 rows are on their way, 32 MB of them with 6 copies of
+// 10,000 words. Each of a copy's likelihoods is the work of a group of lanes just wide enough, or, of many classes, of
+// several warps: with ten copies of ten classes a warp a copy would idle two thirds of its lanes. What is f64 takes one
+// warp.
 //
 // No buffer may overlap another.
-#include "classifiers.cuh"
-
-static const double CLASSIFIER_NOTHING = -INFINITY;
+#include "classifier_row.cuh"
 
 // The sum of the squares.
 struct ClassifierSquares {
@@ -167,6 +166,39 @@ __device__ void classifiers_values_gradient(
     __syncthreads();  // every thread's g is in shared memory
 }
 
+// ---- the gradients' way to memory -----------------------------------------------------------------------------------
+
+// Writes g from shared memory, F outputs at once, and r g.
+template <int F>
+__device__ void classifiers_flush(
+    const ClassifierCopies& copies, float* scores, float* weighted, const ClassifierSizes& sizes) {
+    uint32_t length = sizes.copies * sizes.outputs;
+    for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
+        float g[F];
+        classifiers_load<F>(copies.row + element, g);
+        classifiers_store<F>(scores + element, g);
+        if (weighted == nullptr) continue;
+        uint32_t copy = element / sizes.outputs, k = element % sizes.outputs;
+        UNROLL
+        for (int i = 0; i < F; i++) {
+            g[i] *= copies.responsibilities[copy];
+            bool is_last = k + 1 == sizes.outputs;
+            copy += is_last ? 1 : 0;
+            k = is_last ? 0 : k + 1;
+        }
+        classifiers_store<F>(weighted + element, g);
+    }
+}
+
+__device__ void classifiers_flush_row(
+    const ClassifierSample& sample, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
+    if (sample.is_vector) {
+        classifiers_flush<4>(copies, sample.scores, sample.weighted, sizes);
+    } else {
+        classifiers_flush<1>(copies, sample.scores, sample.weighted, sizes);
+    }
+}
+
 template <class Row>
 __device__ void classifiers_judge_classes(
     const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies, int target,
@@ -230,7 +262,7 @@ KERNEL(classifiers_classes_fwd_f32, 1024, float* scores, float* weighted, double
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
         classifiers_judge_classes(sample.row<true, 1>(copies, sizes), sample, copies, target, log_posterior, sizes);
-        sample.flush(copies, sizes);
+        classifiers_flush_row(sample, copies, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_judge_classes(sample.row<false, 4>(copies, sizes), sample, copies, target, log_posterior, sizes);
     } else {
@@ -246,7 +278,7 @@ KERNEL(classifiers_values_fwd_f32, 512, float* scores, float* weighted, double* 
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
         classifiers_judge_values(sample.row<true, 1>(copies, sizes), sample, copies, log_posterior, sizes);
-        sample.flush(copies, sizes);
+        classifiers_flush_row(sample, copies, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_judge_values(sample.row<false, 4>(copies, sizes), sample, copies, log_posterior, sizes);
     } else {
@@ -256,8 +288,8 @@ KERNEL(classifiers_values_fwd_f32, 512, float* scores, float* weighted, double* 
 
 // ---- sums over the batch -------------------------------------------------------------------------------------------
 
-// One block; a warp takes a column of the statistics. A flagged copy's loss is infinite, as is the mixture's with a dead
-// sample; the objective goes without what is not finite.
+// One block; a warp takes a column of the statistics. A flagged copy's loss is infinite, as is the mixture's with a
+// dead sample; the objective goes without what is not finite.
 KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objective, double* loss, int* correct,
        double* classifier_losses, unsigned char* flagged, int* dead_samples, uint32_t samples, uint32_t copies) {
     SHARED(double, terms, [WARP]);

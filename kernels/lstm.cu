@@ -9,7 +9,7 @@
 //   dc += dh o (1 - tanh(c)^2),  d_o = dh tanh(c) o (1 - o),  d_i = dc g i (1 - i),  d_g = dc i (1 - g^2),
 //   d_f = dc c' f (1 - f),  dc <- dc f
 //
-//   gates      [T, B, 4H]       forward: x', then the activated gates in its place; backward: they, then their gradients
+//   gates      [T, B, 4H]       forward: x', then the activated gates in its place; backward: these, then gradients
 //   h, c       [T + 1, B, H]    from before the first time on
 //   weight     U, [4H, H] with a pitch
 //   bias_ih, bias_hh   [4H]; b is their sum
@@ -115,11 +115,12 @@ KERNEL(lstm_layer_fwd_f32, 416, float* gates, float* h, float* c, const float* w
         for (uint32_t k = 0; k < LSTM_RESIDENT; k++) weights[k] = is_inside && k < hidden ? own[k] : 0.0f;
     }
     float bias = is_inside ? bias_ih[row] + bias_hh[row] : 0.0f;
-    uint64_t cell = static_cast<uint64_t>(blockIdx.x) * hidden + unit, step = static_cast<uint64_t>(sizes.batch) * hidden;
-    gates += static_cast<uint64_t>(blockIdx.x) * 4 * hidden + row;
+    uint64_t first = static_cast<uint64_t>(blockIdx.x) * hidden, cell = first + unit;
+    uint64_t step = static_cast<uint64_t>(sizes.batch) * hidden;
+    gates += 4 * first + row;
     float c_own = is_inside ? c[cell] : 0.0f, input = is_inside ? *gates : 0.0f;
     for (uint32_t k = threadIdx.x; k < 2 * LSTM_RESIDENT; k += blockDim.x) {
-        state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? h[static_cast<uint64_t>(blockIdx.x) * hidden + k] : 0.0f;
+        state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? h[first + k] : 0.0f;
     }
     for (uint32_t time = 0; time < sizes.times; time++) {
         // The state before this time is written; and who read the one before that, which is written next, is done.
@@ -220,8 +221,8 @@ __device__ __forceinline__ void lstm_rows(
     }
 }
 
-// One time. Block x has units, block y samples; lane 4 u + q of every warp has gate q of unit u, and the warps share its
-// row of U. Then warp i has sample i.
+// One time. Block x has units, block y samples; lane 4 u + q of every warp has gate q of unit u, and the warps share
+// its row of U. Then warp i has sample i.
 KERNEL(lstm_step_fwd_f32, 256, float* gates, const float* h_before, const float* c_before, float* h, float* c,
        const float* weight, const float* bias_ih, const float* bias_hh, LstmSizes sizes) {
     SHARED(float, parts, [LSTM_WARPS][LSTM_SAMPLES][WARP]);
@@ -255,9 +256,9 @@ KERNEL(lstm_step_fwd_f32, 256, float* gates, const float* h_before, const float*
     if (gate == LSTM_CANDIDATE) c[cell] = c_own;
 }
 
-// One time. Block x has units, block y samples; lane 8 p + u of every warp has unit u and, of every 128 rows of U, those
-// 4 that are part p of the warp's. Then lane 4 u + q of warp i has gate q of sample i. At the last time there are no
-// later gradients, nor dc.
+// One time. Block x has units, block y samples; lane 8 p + u of every warp has unit u and, of every 128 rows of U,
+// those 4 that are part p of the warp's. Then lane 4 u + q of warp i has gate q of sample i. At the last time there are
+// no later gradients, nor dc.
 KERNEL(lstm_step_bwd_f32, 256, float* gates, const float* later, const float* c_before, const float* c,
        const float* weight, const float* dy, float* dc, LstmSizes sizes) {
     SHARED(float, parts, [LSTM_WARPS][LSTM_SAMPLES][WARP]);

@@ -1,17 +1,22 @@
-// What the mixture of N copies of the last layer predicts: from the products z W^T of all copies on. The op is
-// src/ops/prediction.rs, the launches are in src/ops/classifiers/launch.rs.
+// What the mixture of N copies of a layer predicts. The launches are in src/ops/classifiers/launch.rs.
 //
-//   log probabilities   log sum_j a_j p_ijk
-//   mean                sum_j a_j x_ijk        of a copy whose outputs are all finite
+//   log_probabilities   out_ik = log sum_j a_j softmax(x_ij)_k
+//   mean                out_ik = sum_j a_j x_ijk
 //
-//   scores         [B, N, K]   the products, without the bias
+// with x the product plus the bias. A copy whose outputs have no softmax, or are not all finite, has no part in it, and
+// nothing is renormalised.
+//
+//   scores         [B, N, K]   the products
 //   bias           [N, K]
 //   log_posterior  [N], f64
 //   out            [B, K]
 //
-// 4 bytes an output of a copy, and 4/N written. A block is a sample, as in classifiers.cu, whose row is read once where it
-// fits into shared memory. No buffer may overlap another.
-#include "classifiers.cuh"
+// Bytes: 4 an output read, 4 / N written; some 30 operations. A block is a sample, as in classifiers.cu, and for its
+// reasons: the copies' softmaxes stay in shared memory. A thread then has a class, or four, and goes through all
+// copies.
+//
+// No buffer may overlap another.
+#include "classifier_row.cuh"
 
 // How many are not finite.
 struct PredictionNotFinite {

@@ -13,8 +13,8 @@
 //
 // Bayes' rule is log a_j <- log a_j + l_j, normalised.
 //
-// Everything is taken relative to the largest w_ij + l_ij, which a normalised weight does not depend on: beside losses of
-// 10^16 and more, the logarithms of the prior would be lost in rounding. Where that largest one is not finite, no
+// Everything is taken relative to the largest w_ij + l_ij, which a normalised weight does not depend on: beside losses
+// of 10^16 and more, the logarithms of the prior would be lost in rounding. Where that largest one is not finite, no
 // predictor with weight has a finite loss, and nothing moves.
 //
 //   weights       [2, N]
@@ -22,10 +22,10 @@
 //   losses        [N]
 //   t             [1]
 //
-// Bytes: 6 N doubles. A few dozen operations a predictor, each of them on the way from the step's losses to the
-// next step's posterior: what counts is how long one thread takes, not how many there are. So it is one warp, whose
-// exchanges need no barrier, and lane j has predictors j, j + 32, ... from start to end: what it writes in the course of
-// it only it reads again. A block of more warps would wait at barriers for ten predictors; a launch for each formula
+// Bytes: 6 N doubles. A few dozen operations a predictor, each of them on the way from the step's losses to the next
+// step's posterior: what counts is how long one thread takes, not how many there are. So it is one warp, whose
+// exchanges need no barrier, and lane j has predictors j, j + 32, ... from start to end: what it writes in the course
+// of it only it reads again. A block of more warps would wait at barriers for ten predictors; a launch for each formula
 // would cost more than all of them.
 //
 // No buffer may overlap another.

@@ -1,4 +1,4 @@
-//! The launches of `kernels/classifiers.cu`: three a step beside the matrix products.
+//! The launches of `kernels/classifiers.cu`, three a step beside the matrix products, and of `kernels/prediction.cu`.
 
 use std::rc::Rc;
 

@@ -1,4 +1,7 @@
-// The outputs of all copies of the last layer for one sample, as its block reads them; see classifiers.cu.
+// A sample's row of outputs: N copies of K each. What classifiers.cu and prediction.cu share.
+//
+// A block is a sample. Its row is staged in shared memory, bias added, where it is short enough, and read from memory
+// where it is not; then the copies' likelihoods, sums and the like are found by groups of lanes.
 #pragma once
 
 #include "common.cuh"
@@ -13,6 +16,7 @@ struct ClassifierSizes {
 };
 
 static const float CLASSIFIER_LOWEST = -3.402823466e38f;
+static const double CLASSIFIER_NOTHING = -INFINITY;
 
 // ---- a sample's row ------------------------------------------------------------------------------------------------
 
@@ -105,34 +109,12 @@ __device__ void classifiers_stage(
     }
 }
 
-// Writes g from shared memory, F outputs at once, and r g.
-template <int F>
-__device__ void classifiers_flush(
-    const ClassifierCopies& copies, float* scores, float* weighted, const ClassifierSizes& sizes) {
-    uint32_t length = sizes.copies * sizes.outputs;
-    for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
-        float g[F];
-        classifiers_load<F>(copies.row + element, g);
-        classifiers_store<F>(scores + element, g);
-        if (weighted == nullptr) continue;
-        uint32_t copy = element / sizes.outputs, k = element % sizes.outputs;
-        UNROLL
-        for (int i = 0; i < F; i++) {
-            g[i] *= copies.responsibilities[copy];
-            bool is_last = k + 1 == sizes.outputs;
-            copy += is_last ? 1 : 0;
-            k = is_last ? 0 : k + 1;
-        }
-        classifiers_store<F>(weighted + element, g);
-    }
-}
-
 // ---- what is known of a copy's outputs -----------------------------------------------------------------------------
 
 // Each is two numbers, and goes by parts.
 
-// The largest, and the sum of e^(x - largest), in one pass. From the lowest number on and not from minus infinity, whose
-// difference from itself is none. NaN is never the largest, but enters the sum.
+// The largest, and the sum of e^(x - largest), in one pass. From the lowest number on and not from minus infinity,
+// whose difference from itself is none. NaN is never the largest, but enters the sum.
 struct ClassifierSoftmax {
     static __device__ float2 neutral() {
         return make_float2(CLASSIFIER_LOWEST, 0.0f);
@@ -188,8 +170,6 @@ __device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy
     return part;
 }
 
-// ---- a sample -----------------------------------------------------------------------------------------------------
-
 // What every thread of a block works with, once the row is where it is read from.
 struct ClassifierSample {
     float *scores, *weighted;
@@ -216,14 +196,6 @@ struct ClassifierSample {
             classifiers_stage<1>(copies.row, scores, bias, values, sizes);
         }
         __syncthreads();  // the row is staged
-    }
-
-    __device__ void flush(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
-        if (is_vector) {
-            classifiers_flush<4>(copies, scores, weighted, sizes);
-        } else {
-            classifiers_flush<1>(copies, scores, weighted, sizes);
-        }
     }
 
     // Whether the outputs of one copy, and the targets, may be read by 16 bytes.
