@@ -120,8 +120,8 @@ fn flags_and_keys_that_do_not_fit() {
         ("--augment", ["--augment", "vectors"]),
         ("--precision bf16 --device cpu", ["--precision", "bf16"]),
         ("--precision tf32", ["--precision", "tf32"]),
-        ("--device cuda", ["--device cuda", "--device cpu"]),
-        ("--device simulator", ["--device", "simulator"]),
+        ("--device cuda --precision f64", ["--precision", "cuda"]),
+        ("--device simulator --precision f64", ["--precision", "simulator"]),
         ("--classifers 3", ["--classifers", "--classifiers"]),
         ("--rates nosuch.safetensors", ["nosuch.safetensors", "read"]),
     ] {
@@ -138,6 +138,17 @@ fn flags_and_keys_that_do_not_fit() {
         fs::write(folder.join("bad.toml"), content).unwrap();
         refuses(folder, &format!("{MLP} --config bad.toml --out run"), &culprits);
     }
+}
+
+#[test]
+fn a_gpu_that_is_not_there() {
+    if alrao::Device::open(alrao::DeviceKind::Cuda).is_ok() {
+        return eprintln!("skipped: there is a GPU");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_vectors(folder.path(), [100, 10, 10]);
+    let culprits = ["--device cuda", "--device cpu"];
+    refuses(folder.path(), &format!("{MLP} --device cuda --out run"), &culprits);
 }
 
 /// They pass through a run's `config.toml`.
