@@ -66,6 +66,7 @@ impl Driver {
     }
 
     /// A block goes to another owner, who knows nothing of its content.
+    #[cfg_attr(not(has_simulator), expect(unused_variables, reason = "only the simulator does"))]
     pub fn refresh(&self, address: u64) {
         match self {
             Driver::Cuda(_) | Driver::Counter(_) => {}
