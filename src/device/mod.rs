@@ -153,7 +153,7 @@ impl Device {
             DeviceKind::Cuda => match Cuda::open() {
                 Ok(cuda) => Ok(Device::gpu(Driver::Cuda(cuda))),
                 Err(reason) => {
-                    Err(Error::device(kind.name(), format!("{reason}; or use --device cpu")))
+                    Err(Error::device(kind.name(), format!("{reason}; without it: --device cpu")))
                 }
             },
             DeviceKind::Simulator => Device::open_simulator(threads),
