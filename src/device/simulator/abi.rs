@@ -54,10 +54,11 @@ pub(super) struct Context {
     pub worker: *mut c_void,
 }
 
-/// Runs the threads of a block until one has to wait.
+/// Runs the threads of a block until one has to wait. Safety: the arguments must fit the kernel, and the context must be the
+/// calling thread's, with a worker.
 pub(super) type Run = unsafe extern "C" fn(*mut *mut c_void, *mut Context);
 
-/// What the last to arrive does with the records of all.
+/// What the last to arrive does with the records of all. Safety: every record must be of the kind that it expects.
 pub(super) type Collective = unsafe extern "C" fn(*mut *mut c_void, u32);
 
 /// `simulator_site`: a call in the source.
@@ -151,6 +152,7 @@ pub(super) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+// SAFETY: declared as cuda_on_host.cpp defines them.
 unsafe extern "C" {
     fn simulator_kernels() -> *const Kernel;
     fn simulator_context_of_thread() -> *mut Context;

@@ -60,6 +60,7 @@ pub(super) fn install() {
     });
 }
 
+// SAFETY: the system alone calls it, as a handler with SA_SIGINFO.
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *mut libc::c_void) {
     // SAFETY: the system gives valid pointers, and everything that is touched belongs to this thread.
     unsafe {
@@ -81,6 +82,9 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
 }
 
 /// Where the signal came out of a kernel's code: notes what happened and leaves the coroutine.
+///
+/// # Safety
+/// With the pointers that a signal handler was given.
 unsafe fn leave_kernel(
     signal: i32,
     info: *mut libc::siginfo_t,

@@ -89,6 +89,7 @@ unsafe fn fail(worker: *mut Worker, message: String) {
 }
 
 /// Waits for all threads of the block; the last to arrive runs `collective` over everybody's `record`.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_block_sync(
     context: *mut Context,
@@ -156,6 +157,7 @@ fn is_switched_off(worker: &mut Worker, site: &'static Site) -> bool {
 }
 
 /// Waits for the lanes of `mask`; the last to arrive runs `collective` over the lanes' records.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_warp_sync(
     context: *mut Context,
@@ -241,6 +243,7 @@ fn lanes_of(mask: u32) -> impl Iterator<Item = u32> {
 }
 
 /// The address of an array in shared memory, the same for all threads of a block.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_shared(
     context: *mut Context,
@@ -260,6 +263,7 @@ unsafe extern "C" fn simulator_shared(
 }
 
 /// Remembers a copy to be done when it is waited for.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_copy(
     context: *mut Context,
@@ -282,6 +286,7 @@ unsafe extern "C" fn simulator_copy(
 }
 
 /// Closes a group of copies.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
     // SAFETY: kernels pass their own context.
@@ -296,6 +301,7 @@ unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
 }
 
 /// Does the copies of all groups but the last `left`.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
     // SAFETY: kernels pass their own context. What a copy reads and writes is the kernel's affair: where it has no
@@ -312,6 +318,7 @@ unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
 }
 
 /// Ends the block: an assertion failed, or an address is not aligned.
+// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn simulator_trap(context: *mut Context, site: &'static Site) -> ! {
     // SAFETY: kernels pass their own context.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::device::gpu::{Argument, Pointer};
 
+// SAFETY: nothing is declared; the library registers its kernels by itself.
 #[link(name = "alrao_broken_kernels", kind = "static", modifiers = "+whole-archive")]
 unsafe extern "C" {}
 

@@ -335,6 +335,9 @@ impl Worker {
     }
 
     /// Runs a coroutine until it parks, idles or fails. Whether the block can go on.
+    ///
+    /// # Safety
+    /// As for [`Worker::run_block`].
     unsafe fn resume(worker: *mut Worker, number: u32) -> bool {
         // SAFETY: the caller's pointer is good, and no reference into the worker is held while the coroutine, which uses
         // the same pointer, runs: `coroutine` points into a slot whose vector does not grow meanwhile.
