@@ -89,8 +89,9 @@ unsafe fn fail(worker: *mut Worker, message: String) {
 }
 
 /// Waits for all threads of the block; the last to arrive runs `collective` over everybody's `record`.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_block_sync(
     context: *mut Context,
     site: &'static Site,
@@ -157,8 +158,9 @@ fn is_switched_off(worker: &mut Worker, site: &'static Site) -> bool {
 }
 
 /// Waits for the lanes of `mask`; the last to arrive runs `collective` over the lanes' records.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_warp_sync(
     context: *mut Context,
     site: &'static Site,
@@ -243,8 +245,9 @@ fn lanes_of(mask: u32) -> impl Iterator<Item = u32> {
 }
 
 /// The address of an array in shared memory, the same for all threads of a block.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_shared(
     context: *mut Context,
     array: &'static SharedArray,
@@ -263,8 +266,9 @@ unsafe extern "C" fn simulator_shared(
 }
 
 /// Remembers a copy to be done when it is waited for.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_copy(
     context: *mut Context,
     target: *mut c_void,
@@ -286,8 +290,9 @@ unsafe extern "C" fn simulator_copy(
 }
 
 /// Closes a group of copies.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
     // SAFETY: kernels pass their own context.
     unsafe {
@@ -301,8 +306,9 @@ unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
 }
 
 /// Does the copies of all groups but the last `left`.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
     // SAFETY: kernels pass their own context. What a copy reads and writes is the kernel's affair: where it has no
     // right to, this faults as the kernel itself would, outside the hook.
@@ -318,8 +324,9 @@ unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
 }
 
 /// Ends the block: an assertion failed, or an address is not aligned.
-// SAFETY: declared so in cuda_on_host.h; only kernels call it, on their own threads.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_trap(context: *mut Context, site: &'static Site) -> ! {
     // SAFETY: kernels pass their own context.
     unsafe { fail(worker_of(context), site.to_string()) };

@@ -111,6 +111,7 @@ macro_rules! wide {
             /// There are as many elements from `from` on as `N` vectors have.
             #[inline]
             #[target_feature(enable = $features)]
+            // SAFETY: what the caller has to promise is said above.
             unsafe fn load_vectors<const N: usize>(from: *const f32) -> [$vector; N] {
                 let mut vectors = [$zero(); N];
                 for (index, vector) in vectors.iter_mut().enumerate() {
