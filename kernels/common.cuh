@@ -1,4 +1,4 @@
-// What kernels share: 16-byte vectors, reductions in a fixed order, Philox, division of a grid.
+// What kernels share: reductions in a fixed order, Philox, division of a grid.
 #pragma once
 
 #include "target.cuh"

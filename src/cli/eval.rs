@@ -12,7 +12,7 @@ use crate::data::Part;
 use crate::error::Error;
 use crate::train::{Evaluation, evaluate};
 
-/// Evaluate a run's best model, or the model in a checkpoint
+/// Evaluate a run's best model (its last, before any epoch is over), or the model in a checkpoint
 #[derive(Args)]
 #[command(after_help = "Examples:\n  alrao eval runs/cnn-generated-alrao-1\n  \
     alrao eval best.safetensors --data cifar-10-batches-bin --split test --json")]

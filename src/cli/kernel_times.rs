@@ -19,7 +19,10 @@ pub(super) fn table(device: &Device) -> Option<String> {
         let share = if total > 0.0 { 100.0 * seconds / total } else { 0.0 };
         format!("{name:<36} {launches:>9} {seconds:>9.3} {share:>6.1}%\n")
     };
-    let mut text = format!("{:<36} {:>9} {:>9} {:>7}\n", "kernel", "launches", "seconds", "share");
+    let mut text = format!(
+        "{:<36} {:>9} {:>9} {:>7}\n",
+        "kernel, evaluation included", "launches", "seconds", "share"
+    );
     for (name, own) in times.iter().take(NAMED) {
         text += &row(name, own.launches, own.time.as_secs_f64());
     }
@@ -27,7 +30,7 @@ pub(super) fn table(device: &Device) -> Option<String> {
         let others = &times[NAMED..];
         let seconds = others.iter().map(|(_, own)| own.time.as_secs_f64()).sum();
         let launches = others.iter().map(|(_, own)| own.launches).sum();
-        text += &row(&format!("{} others", others.len()), launches, seconds);
+        text += &row("all others", launches, seconds);
     }
     Some(text + row("all kernels", launches, total).trim_end())
 }

@@ -75,7 +75,7 @@ pub fn evaluate(
     if !feed.has(split) {
         return Err(Error::input(
             format!("--data {data}"),
-            format!("has no {} part", split.name()),
+            format!("has no {} part; --split chooses another", split.name()),
         ));
     }
     let trained = load(&file, train, device)?;
