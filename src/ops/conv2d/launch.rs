@@ -243,8 +243,7 @@ fn forward(
     let own = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
     let epilogue = Epilogue { bias: bias.map(Tensor::pointer), ..Epilogue::default() };
     if is_product(geometry) && own.is_none() {
-        let (x, weight) =
-            (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
+        let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
     } else {
@@ -272,10 +271,10 @@ fn backward(
     if let Some(slot) = gradients.slot(0, x) {
         input_gradient(gpu, weight, dy, &slot, geometry);
     }
-    if let Some(slot) = gradients.slot(1, weight) {
+    if let Some(slot) = gradients.wide_slot(1, weight) {
         weight_gradient(gpu, x, dy, &slot, geometry);
     }
-    if has_bias && let Some(slot) = gradients.slot(2, dy) {
+    if has_bias && let Some(slot) = gradients.wide_slot(2, dy) {
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }
