@@ -53,7 +53,6 @@ impl Case {
     }
 
     /// The same, where numbers on the way keep only so many bits behind the point: 10 in tf32, 7 in bf16.
-    #[expect(dead_code, reason = "the first cases that round are yet to come")]
     fn rounded_to(mut self, bits: i32) -> Self {
         self.rounding = 2f64.powi(-bits - 1);
         self
