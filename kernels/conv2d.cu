@@ -1,13 +1,15 @@
-// Convolution of channels-last images in f32: the output, the gradient of the input and that of the weights, each as one
-// matrix product whose operands are read where they lie. No patch is ever copied to memory. The launches are in
-// src/ops/conv2d/launch.rs; kernels of one pixel with stride 1 go to matmul.cu.
+// Convolution of channels-last images, in f32, tf32 or bf16 as matmul.cu's products: the output, the gradient of the input
+// and that of the weights, each as one matrix product whose operands are read where they lie. No patch is ever copied to
+// memory. The launches are in src/ops/conv2d/launch.rs; kernels of one pixel with stride 1 go to matmul.cu, but for an output
+// whose moments are wanted.
 //
 //   y[n, p, q, k] = bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c]
 //
 //   x, dx        [N, H, W, groups C]         pixels x_pitch apart
 //   weight, dw   [groups K, R, S, C]
-//   bias         [groups K], or null
+//   bias         [groups K], f32, or null
 //   y, dy        [N, P, Q, groups K]         pixels y_pitch apart
+//   moments      [tiles of pixels, 3, groups K], f32, or null: of a tile's pixels what batch_norm.cu merges (epilogue.cuh)
 //
 //               rows of the product    columns     inner axis         A                        B
 //   fwd         pixels of y            K           taps, then C       patches of x             weight, transposed
@@ -26,12 +28,13 @@
 // (A gather from dy with a test for divisibility would multiply stride^2 as much.)
 //
 // Where the product has few tiles, the inner axis is cut into `splits` parts, whose sums go to a tensor of their own
-// [splits, ..] and are added in order by matmul_sum_f32. The bias belongs to the first part.
+// [splits, ..], f32, and are added in order by matmul_sum_*, and the bias with them. Moments are taken of a product that is
+// whole.
 //
 // Grid: tiles x splits x groups x phases in one line, tiles along the columns first. Threads: those of the tile.
 //
-// Channels, pitches or bases that are no multiple of 4 elements (three channels) are copied 4 bytes at a time, as
-// asynchronously, and their four taps are taken apart one by one. y, dx and dw may overlap nothing else.
+// Channels, pitches or bases that are no multiple of 16 bytes (three channels) are copied an element at a time, f32 as
+// asynchronously, and their taps are taken apart one by one. y, dx and dw may overlap nothing else. dw is f32 or as x.
 #include "conv2d_slabs.cuh"
 
 __device__ __forceinline__ Output conv2d_output(void* pointer, const Conv2dShape& shape) {

@@ -1,9 +1,11 @@
-// Matrix products in f32, batched, with one side transposed or none: C (+)= op(A) op(B). The launches, and which tile serves
-// which shape, are in src/ops/matmul/.
+// Matrix products, batched, with one side transposed or none: C (+)= relu?(op(A) op(B) + bias). f32 on ordinary cores; on
+// tensor cores f32 rounded to tf32, or bf16. Sums are f32. The launches, and which tile serves which shape, are in
+// src/ops/matmul/.
 //
 //   a   [batch] of [m, k], or [k, m] where it is transposed      rows a_stride apart
 //   b   [batch] of [k, n], or [n, k] where it is transposed      rows b_stride apart
-//   c   [batch] of [m, n]                                        rows c_stride apart
+//   bias  [n], f32, or null
+//   c   [batch] of [m, n]                                        rows c_stride apart; of bf16 operands bf16 or f32
 //
 // Where m n has few tiles and k is long, the inner axis is cut into `splits` parts: c is then [splits, batch, m, n], and
 // matmul_sum_f32 adds the parts in order. No atomics: the same bits at every launch.
@@ -11,14 +13,17 @@
 // Operations: 2 m n k. Bytes of a block for a slab of K: 4 K (M + N), for 2 M N K operations: 32 operations a byte for
 // 128x128, 16 for 64x64, 8 for 32x32, and L2 serves most of the bytes. An H100 has 128 lanes of f32 a multiprocessor and reads
 // 128 bytes of shared memory a clock: a thread with 8x8 sums reads 16 numbers for 64 multiply-adds, so that 8 warps'
-// reads, which share what they read, stay below its arithmetic. One sum a thread reads 2 numbers for 1. The tf32
-// kernels further down do the same on tensor cores.
+// reads, which share what they read, stay below its arithmetic. One sum a thread reads 2 numbers for 1. On tensor cores a
+// slab is 128 bytes deep, 32 steps of tf32 or 64 of bf16, of which a byte makes twice the operations.
+//
+// Bias and ReLU are added to sums in registers: 4 bytes a column. A launch of their own would read and write C, 8 bytes an
+// element.
 //
 // Grid: tiles x splits x batch in one line, tiles along n first: neighbouring blocks share A's rows. Threads: 256 for
 // 128x128, 128 for 64x64, 64 for 32x32. See tile.cuh and tensor_tile.cuh for a block's work.
 //
-// Operands whose base or stride is not a multiple of 4 elements are copied 4 bytes at a time, as asynchronously. c may
-// overlap neither a nor b.
+// Operands whose base or stride is not a multiple of 16 bytes are copied an element at a time: f32 as asynchronously, bf16
+// through registers, since no asynchronous copy has 2 bytes. c may overlap neither a nor b.
 #include "epilogue.cuh"
 
 struct MatmulShape {

@@ -135,6 +135,30 @@ __device__ __forceinline__ void store_pair(
     if (column + 1 < end) to[column + 1] = bf16(add ? static_cast<float>(to[column + 1]) + second : second);
 }
 
+// sums += the products of one slab. The warp's part starts at (row, column) of the tile.
+template <class Tile, class A, class B, class Element>
+__device__ __forceinline__ void add_tensor_products(
+    const Element* left, const Element* right, int row, int column, float (&sums)[Tile::DOWN][Tile::WIDE][4]) {
+    // Repeated, the addresses of every step would be kept in registers, too many for two blocks of 128x128.
+    ROLLED
+    for (int k = 0; k < Tile::K; k += Tile::STEP) {
+        uint32_t a[Tile::DOWN][4], b[Tile::WIDE][2];
+        UNROLL
+        for (int i = 0; i < Tile::DOWN; i++) A::template read<true>(left, row + 16 * i, k, a[i]);
+        UNROLL
+        for (int j = 0; j < Tile::WIDE; j += 2) {
+            uint32_t two[4];
+            B::template read<false>(right, column + 8 * j, k, two);
+            b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
+        }
+        UNROLL
+        for (int i = 0; i < Tile::DOWN; i++) {
+            UNROLL
+            for (int j = 0; j < Tile::WIDE; j++) multiply(sums[i][j], a[i], b[j], Element());
+        }
+    }
+}
+
 // The sums of a block's threads on tensor cores; see FloatProducts. Shared memory is given by the launch.
 template <class Tile_, bool A_INNER, bool B_INNER>
 struct TensorProducts {
@@ -174,28 +198,8 @@ struct TensorProducts {
     __device__ __forceinline__ void add(
         const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, Element* shared) {
         for_slabs<Tile::STAGES, A, B>(a, b, first, last, shared, [&](const Element* left, const Element* right) {
-            // Repeated, the addresses of every step would be kept in registers, too many for two blocks of 128x128.
-            ROLLED
-            for (int k = 0; k < Tile::K; k += Tile::STEP) add_fragments(left, right, k);
+            add_tensor_products<Tile, A, B>(left, right, first_row, first_column, sums);
         });
-    }
-
-    // Adds the products of the slabs' steps from k on.
-    __device__ __forceinline__ void add_fragments(const Element* left, const Element* right, int k) {
-        uint32_t a[Tile::DOWN][4], b[Tile::WIDE][2];
-        UNROLL
-        for (int i = 0; i < Tile::DOWN; i++) A::template read<true>(left, first_row + 16 * i, k, a[i]);
-        UNROLL
-        for (int j = 0; j < Tile::WIDE; j += 2) {
-            uint32_t two[4];
-            B::template read<false>(right, first_column + 8 * j, k, two);
-            b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
-        }
-        UNROLL
-        for (int i = 0; i < Tile::DOWN; i++) {
-            UNROLL
-            for (int j = 0; j < Tile::WIDE; j++) multiply(sums[i][j], a[i], b[j], Element());
-        }
     }
 
     __device__ __forceinline__ void store_row(int i, const Output& to, uint64_t offset, uint32_t end) const {
