@@ -1,7 +1,7 @@
 //! Convolutions: output and the gradients of input, weights and bias.
 
 use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train_of};
-use alrao::ops::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
+use alrao::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d, conv2d_fused};
 use alrao::ops::matmul::with_cut;
 use alrao::{DType, Device, Tape, Tensor};
 
@@ -234,6 +234,29 @@ fn moments_cases() -> Vec<Case> {
     cases
 }
 
+/// An affine function of the input, with a ReLU, and the gradients that reach it.
+fn input_affine(shape: Shape) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let tape = Tape::new();
+        let Layer { x, weight, bias } = Layer::new(shape, Factors::F32, device, dtype);
+        let channels = shape.image[3];
+        let x = tape.watch(&x);
+        let [scale, shift] =
+            [6, 7].map(|number| tape.watch(&drawn(device, &[channels], dtype, number)));
+        let input = Some(InputAffine { scale: &scale, shift: &shift, relu: true });
+        let fused = Fused { input, ..Fused::default() };
+        let (y, _) = conv2d_fused(&x, &weight, bias.as_ref(), shape.config, fused);
+        tape.backward(&Factors::F32.weighed(&y, dtype, 4));
+        let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
+        vec![
+            ("y", y.to_f64s()),
+            ("dx", gradient(&x)),
+            ("dscale", gradient(&scale)),
+            ("dshift", gradient(&shift)),
+        ]
+    }
+}
+
 /// Terms of a case's longest sum.
 fn terms(shape: Shape) -> usize {
     let [images, height, width, channels] = shape.image;
@@ -253,6 +276,10 @@ fn title(shape: Shape) -> String {
 pub fn cases() -> Vec<Case> {
     let mut cases = tensor_core_cases();
     cases.extend(moments_cases());
+    for &shape in &shapes()[..2] {
+        let name = format!("{} of an affine function", title(shape));
+        cases.push(Case::new(name, terms(shape), input_affine(shape)));
+    }
     for shape in shapes() {
         cases.push(Case::new(title(shape), terms(shape), run(shape, Way::USUAL)));
     }

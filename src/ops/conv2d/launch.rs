@@ -4,14 +4,13 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Fused, Geometry, pointwise};
+use super::{Fused, Geometry, InputAffine, pointwise};
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
 use crate::ops::matmul::{
     Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
 };
-use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums_on;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
@@ -202,8 +201,9 @@ pub(super) fn conv2d(
     fused: Fused,
     geometry: Geometry,
 ) -> (Tensor, Option<Moments>) {
-    if fused.input.is_some() {
-        no_kernel("conv2d with an affine function on its input");
+    if let Some(input) = fused.input {
+        let read = apply(&input, x);
+        return conv2d(gpu, &read, weight, bias, Fused { input: None, ..fused }, geometry);
     }
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
@@ -217,6 +217,13 @@ pub(super) fn conv2d(
         backward(&gpu, &x, &weight, dy, (gradients, has_bias), geometry);
     });
     (out, moments)
+}
+
+/// The function of the input, as ops of its own: asynchronous copies do not pass through the registers in which a kernel
+/// would compute it, and each pixel would be computed once for each tap.
+fn apply(input: &InputAffine, x: &Tensor) -> Tensor {
+    let read = x.mul(input.scale).add(input.shift);
+    if input.relu { read.relu() } else { read }
 }
 
 /// Whether a convolution is a product of matrices in memory.
