@@ -13,8 +13,10 @@
 //   copy_async_commit()                        closes a group of such copies
 //   copy_async_wait<N>()                       until at most the last N groups are on their way; a barrier must follow
 //   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
+//   load_matrix_transposed_x4(registers, shared)   the same, each transposed (ldmatrix.trans)
 //   mma_bf16(d, a, b), mma_tf32(d, a, b)       d += a b on a warp's fragments: m16n8k16 and m16n8k8 (mma.sync)
 //   round_to_tf32(x)                           to the nearest number with 10 bits of fraction
+//   bf16_pair(first, second)                   two numbers rounded to bf16, in one word as they lie side by side in memory
 #pragma once
 
 #ifdef __CUDACC__
@@ -62,6 +64,13 @@ __device__ __forceinline__ void load_matrix_x4(uint32_t (&r)[4], const void* sha
                  : "memory");
 }
 
+__device__ __forceinline__ void load_matrix_transposed_x4(uint32_t (&r)[4], const void* shared) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(shared))
+                 : "memory");
+}
+
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -80,6 +89,12 @@ __device__ __forceinline__ uint32_t round_to_tf32(float x) {
     uint32_t rounded;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
     return rounded;
+}
+
+__device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    return pair;
 }
 
 #else

@@ -219,6 +219,14 @@ impl Device {
         }
     }
 
+    /// From now on, matrix products and convolutions of f32 round their factors to tf32, 10 bits of fraction, and run on
+    /// tensor cores; or they do not, as at the start. The CPU knows no tf32: nothing changes there.
+    pub fn set_tf32(&self, tf32: bool) {
+        if let Device::Gpu(gpu) = self {
+            gpu.set_tf32(tf32);
+        }
+    }
+
     /// Whether two handles are the same device.
     pub fn same(&self, other: &Device) -> bool {
         match (self, other) {

@@ -1,14 +1,20 @@
 //! Matrix products: plain, with either side transposed, batched.
 
+mod arithmetic;
 mod launch;
-pub(crate) mod tiles;
+mod tiles;
 
 use std::rc::Rc;
 
-use self::launch::{Batch, Precision, products};
-pub(crate) use self::launch::{Operand, is_aligned, product, sum_parts};
+pub(crate) use self::arithmetic::Arithmetic;
+use self::launch::{Batch, products};
+pub(crate) use self::launch::{
+    Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
+};
+pub(crate) use self::tiles::Cut;
+pub use self::tiles::with_cut;
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
-use crate::device::{DType, Device, Gpu};
+use crate::device::{Device, Gpu};
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
@@ -59,7 +65,7 @@ fn task_rows([m, n, k]: [usize; 3]) -> usize {
 
 fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
     match a.device() {
-        Device::Gpu(gpu) => product_on(gpu, Precision::F32, [a, b], out, product, add),
+        Device::Gpu(gpu) => product_on(gpu, [a, b], out, product, add),
         Device::Cpu(cpu) => {
             float_dispatch!(a.dtype(), "matmul", T => product_typed::<T>(cpu, a, b, out, product, add));
         }
@@ -68,13 +74,11 @@ fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: boo
 
 fn product_on(
     gpu: &Rc<Gpu>,
-    precision: Precision,
     [a, b]: [&Tensor; 2],
     out: &Tensor,
     product: Product,
     add: bool,
 ) {
-    assert!(a.dtype() == DType::F32, "matmul: no kernel for {:?}", a.dtype());
     let [members, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
     let [b_batch, b_rows, _] = matrix_extents(b.shape());
@@ -85,14 +89,10 @@ fn product_on(
         a_stride: stride(a_batch, a_rows, a),
         b_stride: stride(b_batch, b_rows, b),
     };
-    let operand = |side: &Tensor, transposed| Operand {
-        pointer: side.pointer(),
-        stride: side.pitch(),
-        transposed,
-    };
-    let (left, right) = (operand(a, product.transpose_a), operand(b, product.transpose_b));
-    let to = (out.pointer(), out.pitch());
-    products(gpu, precision, &batch, [m, n, k], left, right, to, add);
+    let left = Operand::new(a, a.pitch(), product.transpose_a);
+    let right = Operand::new(b, b.pitch(), product.transpose_b);
+    let to = Rows::new(out, out.pitch());
+    products(gpu, &batch, [m, n, k], left, right, to, Epilogue::add(add));
 }
 
 /// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
@@ -162,19 +162,6 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
             operand_gradient(1, &right, first, second, product, gradients);
         }
     })
-}
-
-/// `op(a) op(b)` without a gradient. On a GPU both factors are rounded to tf32, 10 bits of fraction, and multiplied on
-/// tensor cores, with sums in f32; on the CPU they are taken as they are.
-pub fn matmul_tf32(a: &Tensor, b: &Tensor, [transpose_a, transpose_b]: [bool; 2]) -> Tensor {
-    assert_alike("matmul_tf32", &[a, b]);
-    let product = Product { transpose_a, transpose_b };
-    let out = a.empty_like(output_shape(a.shape(), b.shape(), product));
-    match a.device() {
-        Device::Gpu(gpu) => product_on(gpu, Precision::Tf32, [a, b], &out, product, false),
-        Device::Cpu(_) => product_into(a, b, &out, product, false),
-    }
-    out
 }
 
 fn operand_gradient(

@@ -48,6 +48,7 @@ pub struct Gpu {
     /// Where everything is noted down while work is recorded.
     recorder: RefCell<Option<Recorder>>,
     times: RefCell<BTreeMap<String, KernelTime>>,
+    tf32: Cell<bool>,
 }
 
 impl Gpu {
@@ -62,6 +63,7 @@ impl Gpu {
             live: RefCell::default(),
             recorder: RefCell::default(),
             times: RefCell::default(),
+            tf32: Cell::new(false),
         }
     }
 
@@ -72,6 +74,15 @@ impl Gpu {
 
     pub(crate) fn description(&self) -> String {
         self.driver.description()
+    }
+
+    /// Whether matrix products of f32 round their factors to tf32, 10 bits of fraction, for tensor cores.
+    pub fn uses_tf32(&self) -> bool {
+        self.tf32.get()
+    }
+
+    pub(super) fn set_tf32(&self, tf32: bool) {
+        self.tf32.set(tf32);
     }
 
     /// The most bytes that were in use at any time.

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{Extents, Form, Head, Targets};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::matmul::{Operand, product};
+use crate::ops::matmul::{Epilogue, Operand, Rows, product};
 use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
@@ -353,10 +353,7 @@ fn gemm_on(
     (c, c_stride): (&Tensor, usize),
     add: bool,
 ) {
-    let operand = |(tensor, stride, transposed): (&Tensor, usize, bool)| Operand {
-        pointer: tensor.pointer(),
-        stride,
-        transposed,
-    };
-    product(gpu, sizes, operand(a), operand(b), (c.pointer(), c_stride), add);
+    let operand = |(tensor, stride, transposed)| Operand::new(tensor, stride, transposed);
+    let to = Rows::new(c, c_stride);
+    product(gpu, sizes, operand(a), operand(b), to, Epilogue::add(add));
 }

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{Kept, Sizes as Extents};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::matmul::{Operand, product};
+use crate::ops::matmul::{Epilogue, Operand, Rows, product};
 use crate::ops::reduce::add_column_sums_on;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
@@ -50,10 +50,6 @@ impl Sizes {
     }
 }
 
-fn operand(tensor: &Tensor, stride: usize, transposed: bool) -> Operand {
-    Operand { pointer: tensor.pointer(), stride, transposed }
-}
-
 /// One block a sample, four threads a unit. Without a time there is nothing to launch.
 fn layer_shape(extents: Extents) -> ([u32; 3], [u32; 3]) {
     let threads = (4 * extents.hidden).next_multiple_of(32);
@@ -77,10 +73,10 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
     product(
         gpu,
         [extents.rows(), 4 * hidden, inputs],
-        operand(&kept.x, kept.x.pitch(), false),
-        operand(&kept.weight_ih, kept.weight_ih.pitch(), true),
-        (kept.gates.pointer(), 4 * hidden),
-        false,
+        Operand::new(&kept.x, kept.x.pitch(), false),
+        Operand::new(&kept.weight_ih, kept.weight_ih.pitch(), true),
+        Rows::new(&kept.gates, 4 * hidden),
+        Epilogue::default(),
     );
     let sizes = Sizes::new(kept, 0);
     let sizes = Parameters(&sizes);
@@ -118,10 +114,10 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
         product(
             gpu,
             [rows, inputs, 4 * hidden],
-            operand(&kept.gates, 4 * hidden, false),
-            operand(&kept.weight_ih, kept.weight_ih.pitch(), false),
-            (slot.tensor.pointer(), slot.tensor.pitch()),
-            slot.add,
+            Operand::new(&kept.gates, 4 * hidden, false),
+            Operand::new(&kept.weight_ih, kept.weight_ih.pitch(), false),
+            Rows::new(&slot.tensor, slot.tensor.pitch()),
+            Epilogue::add(slot.add),
         );
     }
     for (input, weight, factor, columns) in
@@ -131,10 +127,10 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
         product(
             gpu,
             [4 * hidden, columns, rows],
-            operand(&kept.gates, 4 * hidden, true),
-            operand(factor, factor.pitch(), false),
-            (slot.tensor.pointer(), slot.tensor.pitch()),
-            slot.add,
+            Operand::new(&kept.gates, 4 * hidden, true),
+            Operand::new(factor, factor.pitch(), false),
+            Rows::new(&slot.tensor, slot.tensor.pitch()),
+            Epilogue::add(slot.add),
         );
     }
     let bias = kept.gates.view(0, [4 * hidden], 4 * hidden);
