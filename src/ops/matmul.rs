@@ -72,13 +72,7 @@ fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: boo
     }
 }
 
-fn product_on(
-    gpu: &Rc<Gpu>,
-    [a, b]: [&Tensor; 2],
-    out: &Tensor,
-    product: Product,
-    add: bool,
-) {
+fn product_on(gpu: &Rc<Gpu>, [a, b]: [&Tensor; 2], out: &Tensor, product: Product, add: bool) {
     let [members, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
     let [b_batch, b_rows, _] = matrix_extents(b.shape());

@@ -243,8 +243,7 @@ fn forward(
     let own = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
     let epilogue = Epilogue { bias: bias.map(Tensor::pointer), ..Epilogue::default() };
     if is_product(geometry) && own.is_none() {
-        let (x, weight) =
-            (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
+        let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
     } else {

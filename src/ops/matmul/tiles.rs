@@ -183,7 +183,8 @@ impl Cut {
 
 /// All ways to cut an inner axis of `k` for a tile.
 fn cuts(tile: &'static Tile, k: usize) -> impl Iterator<Item = Cut> {
-    let cuts = (1..=(k / STEPS).clamp(1, MULTIPROCESSORS)).map(move |splits| (splits, Cut::into(tile, splits, k)));
+    let cuts = (1..=(k / STEPS).clamp(1, MULTIPROCESSORS))
+        .map(move |splits| (splits, Cut::into(tile, splits, k)));
     // Another number of parts that comes to the same slabs is another cut already.
     cuts.filter_map(|(splits, cut)| (splits == cut.splits).then_some(cut))
 }
