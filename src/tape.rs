@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
+use crate::device::DType;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -126,8 +127,18 @@ impl Gradients<'_> {
         self.inputs[input].is_some()
     }
 
-    /// Where to write the gradient of input number `input`; `None` where nobody wants it.
+    /// Where to write the gradient of input number `input`, of the device and dtype of `like`; `None` where nobody wants
+    /// it.
     pub fn slot(&mut self, input: usize, like: &Tensor) -> Option<Slot> {
+        self.slot_in(input, like, like.dtype())
+    }
+
+    /// The same for a weight, whose gradient is F32 where the weight is BF16.
+    pub fn wide_slot(&mut self, input: usize, weight: &Tensor) -> Option<Slot> {
+        self.slot_in(input, weight, weight.dtype().wide())
+    }
+
+    fn slot_in(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
         let index = self.inputs[input]?;
         let mut entries = self.tape.0.borrow_mut();
         let entry = &mut entries[index];
@@ -140,7 +151,8 @@ impl Gradients<'_> {
             return Some(Slot { tensor: gradient, add: true });
         }
         let shape = entry.shape.unwrap_or(like.shape());
-        let tensor = entry.home.clone().unwrap_or_else(|| like.empty_like(shape));
+        let empty = || Tensor::empty(like.device(), shape, dtype);
+        let tensor = entry.home.clone().unwrap_or_else(empty);
         entry.gradient = Some(tensor.clone());
         Some(Slot { tensor, add: false })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alrao::AlraoConfig;
 use alrao::models::{Architecture, Input, ModelConfig};
-use alrao::train::{Optimizer, TrainConfig, step_launches};
+use alrao::train::{Optimizer, Precision, TrainConfig, step_launches};
 
 const IMAGE: Input = Input::Image { height: 32, width: 32, channels: 3 };
 
@@ -13,7 +13,7 @@ fn launches(architecture: Architecture, train: &TrainConfig) -> BTreeMap<String,
     let config = ModelConfig { architecture, width: 1.0, hidden: vec![256, 256], dropout: 0.2 };
     let (input, classes, batch_size) =
         if is_text { (Input::Tokens { vocabulary: 50 }, 50, 20) } else { (IMAGE, 10, 32) };
-    let train = TrainConfig { batch_size, ..train.clone() };
+    let train = TrainConfig { batch_size, precision: Precision::Tf32, ..train.clone() };
     step_launches(&config, input, classes, AlraoConfig::default(), &train).unwrap()
 }
 

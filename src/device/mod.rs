@@ -46,6 +46,15 @@ impl DType {
             DType::I64 | DType::F64 => 8,
         }
     }
+
+    /// What sums over elements of this type, statistics of them and gradients of weights are kept in: F32 for BF16,
+    /// else the type itself.
+    pub fn wide(self) -> DType {
+        match self {
+            DType::BF16 => DType::F32,
+            own => own,
+        }
+    }
 }
 
 /// A Rust type that a tensor can hold. There are no others than [`DType`] names.

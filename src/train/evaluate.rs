@@ -16,7 +16,7 @@ use crate::train::feed::Feed;
 use crate::train::memory::check_fits;
 use crate::train::run::{check_precision, kind};
 use crate::train::tensor_file::{Array, TensorFile, replace};
-use crate::train::{Learner, RunDirectory, TrainConfig};
+use crate::train::{Learner, Precision, RunDirectory, TrainConfig};
 
 /// What a model comes to on one part of some data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,7 +63,7 @@ pub fn evaluate(
     let mut dataset = data::load(&data, kind(record.architecture.parse()?), valid_split)?;
     fit(&mut dataset, &record, &data)?;
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
-    train.precision = record.precision.parse()?;
+    train.precision = precision(&record, device)?;
     if let Content::Arrays(arrays) = &dataset.content {
         train.batch_size = train.batch_size.min(arrays.train.len());
     }
@@ -105,11 +105,16 @@ fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
     Ok((checkpoint, record))
 }
 
+/// What a model is evaluated in: as it was trained, where the device can.
+fn precision(record: &ModelRecord, device: &Device) -> Result<Precision> {
+    Ok(record.precision.parse::<Precision>()?.or_nearest_on(device))
+}
+
 /// Builds the model that a checkpoint describes, and fills it.
 pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
     let (checkpoint, record) = read_record(file)?;
-    let config =
-        TrainConfig { precision: record.precision.parse()?, init: None, rates: None, ..config };
+    let precision = precision(&record, device)?;
+    let config = TrainConfig { precision, init: None, rates: None, ..config };
     check_precision(config.precision, device)?;
     let model = ModelConfig {
         architecture: record.architecture.parse()?,

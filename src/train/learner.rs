@@ -13,7 +13,7 @@ use crate::ops::tally::{Sums, advance, tally};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
 use crate::train::repeated_steps::RepeatedSteps;
-use crate::train::{TrainConfig, checkpoint, rates};
+use crate::train::{Precision, TrainConfig, checkpoint, rates};
 
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
@@ -29,7 +29,7 @@ pub struct Learner {
     number: Tensor,
     seed: u64,
     device: Device,
-    dtype: DType,
+    precision: Precision,
     steps: RepeatedSteps,
 }
 
@@ -38,6 +38,7 @@ impl Learner {
     /// features the pre-classifier gives.
     pub fn new(model: Alrao, sample: &Tensor, config: &TrainConfig, device: &Device) -> Self {
         let dtype = config.precision.dtype();
+        device.set_tf32(config.precision == Precision::Tf32);
         model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.seed);
         let flat =
             FlatParameters::new(&model, &|name| name.starts_with("classifiers."), device, dtype);
@@ -60,7 +61,7 @@ impl Learner {
             number: Tensor::from_slice(device, [1], &[1i32]),
             seed: config.seed,
             device: device.clone(),
-            dtype,
+            precision: config.precision,
             model,
             flat,
             steps: RepeatedSteps::default(),
@@ -101,7 +102,8 @@ impl Learner {
     }
 
     fn step_once(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
-        let step = Step::training(&self.device, self.dtype, self.seed, &self.number);
+        self.set_products();
+        let step = Step::training(&self.device, self.dtype(), self.seed, &self.number);
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         if let Some(tape) = step.tape() {
             tape.backward(&head.objective);
@@ -116,7 +118,7 @@ impl Learner {
 
     /// Lets classifiers that have lost all weight take the average's weights.
     pub fn catch_up(&self) {
-        let step = Step::evaluation(&self.device, self.dtype);
+        let step = Step::evaluation(&self.device, self.dtype());
         let classifiers = self.model.classifiers();
         let (weight, bias) = (classifiers.weight().value(&step), classifiers.bias().value(&step));
         catch_up(&weight, &bias, self.averaging.log_posterior(), CATCH_UP_THRESHOLD);
@@ -124,17 +126,19 @@ impl Learner {
 
     /// Adds the losses of a batch to `sums`, without learning from it.
     pub fn evaluate(&self, x: &Tensor, targets: Targets, samples: usize, sums: &Sums) {
-        let step = Step::evaluation(&self.device, self.dtype);
+        self.set_products();
+        let step = Step::evaluation(&self.device, self.dtype());
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         tally(sums, &head, samples);
     }
 
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
     pub fn predict(&self, x: &Tensor) -> Tensor {
+        self.set_products();
         self.model.predict(
             x,
             self.averaging.log_posterior(),
-            &Step::evaluation(&self.device, self.dtype),
+            &Step::evaluation(&self.device, self.dtype()),
         )
     }
 
@@ -196,7 +200,12 @@ impl Learner {
 
     /// The precision of parameters and activations.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.precision.dtype()
+    }
+
+    /// Another learner on the device may compute in another precision.
+    fn set_products(&self) {
+        self.device.set_tf32(self.precision == Precision::Tf32);
     }
 }
 

@@ -156,9 +156,11 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
         return Ok(());
     }
     let message = match device.name() {
-        "cpu" => format!("{precision} is a GPU's; the cpu computes in f32 or f64"),
+        "cpu" => {
+            format!("{precision} is a GPU's; the cpu computes in f32 or f64: give --precision f32")
+        }
         name => format!(
-            "the kernels of {name} compute in f32, not yet in {precision}; give --precision f32"
+            "the kernels of {name} compute in f32 or tf32, not yet in {precision}; give --precision tf32"
         ),
     };
     Err(Error::input("--precision", message))

@@ -11,6 +11,7 @@ mod depthwise;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod factors;
 mod flatten;
 mod lstm;
 mod matmul;

@@ -4,7 +4,7 @@ use alrao::device::simulator::SimulatorOptions;
 use alrao::models::{Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
-use alrao::train::{Learner, TrainConfig};
+use alrao::train::{Learner, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 
 use super::{draw, drawn};
@@ -63,21 +63,31 @@ impl Model {
         }
     }
 
-    fn learner(&self, device: &Device, clip: f64) -> Learner {
+    fn learner(&self, device: &Device, clip: f64, precision: Precision) -> Learner {
         let Model { architecture, width, .. } = *self;
         let config = ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.2 };
         let model = build(&config, self.input(), &mut Init::new(0)).unwrap();
         let is_text = matches!(self.input(), Input::Tokens { .. });
         let classes = if is_text { VOCABULARY } else { CLASSES };
         let alrao = AlraoConfig { eta: 1e-5..=0.1, classifiers: 4, ..AlraoConfig::default() };
-        let train = TrainConfig { clip, ..TrainConfig::default() };
+        let train = TrainConfig { clip, precision, ..TrainConfig::default() };
         let (sample, _) = self.batch(device, 0);
         Learner::new(Alrao::classifier(model.module, classes, alrao), &sample, &train, device)
     }
 
     /// The mixture's loss at each of so many steps, and all parameters after them.
     fn train(&self, device: &Device, steps: u64, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
-        let learner = self.learner(device, 0.25);
+        self.train_in(Precision::F32, device, steps, is_repeated)
+    }
+
+    fn train_in(
+        &self,
+        precision: Precision,
+        device: &Device,
+        steps: u64,
+        is_repeated: bool,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let learner = self.learner(device, 0.25, precision);
         learner.steps().set_on(is_repeated);
         let losses = (0..steps)
             .map(|step| {
@@ -125,5 +135,37 @@ fn repeated_steps_are_ordinary_steps_to_the_bit() {
         let ordinary = model.train(&simulator(), 10, false);
         let repeated = model.train(&simulator(), 10, true);
         assert!(ordinary == repeated, "{}: repeated steps differ", model.architecture);
+    }
+}
+
+/// A factor rounded to 10 bits of fraction is 2^-11 off at most, a product of two 2^-10; their errors are of both signs, so
+/// that those of a sum are smaller beside it, and a loss a few times 2^-10 off after some steps has followed.
+#[test]
+fn training_in_tf32_follows_f32() {
+    let models = [
+        Model { architecture: Architecture::Cnn, width: 0.25, batch: 4 },
+        Model { architecture: Architecture::CharLstm, width: 0.25, batch: 3 },
+    ];
+    for model in models {
+        let (losses, _) = model.train(&simulator(), 6, false);
+        let device = simulator();
+        let (own_losses, _) = model.train_in(Precision::Tf32, &device, 6, false);
+        for (own, loss) in own_losses.iter().zip(&losses) {
+            let architecture = model.architecture;
+            let distance = (own - loss).abs();
+            assert!(
+                distance <= 4.0 * loss / 1024.0,
+                "{architecture}: {own_losses:?}, not {losses:?}"
+            );
+        }
+        let Device::Gpu(gpu) = &device else { panic!("the simulator runs kernels") };
+        let kernels = gpu.kernel_times();
+        let is_f32_product = |name: &&String| {
+            (name.starts_with("matmul") || name.starts_with("conv2d"))
+                && name.ends_with("_f32")
+                && !name.starts_with("matmul_sum")
+        };
+        assert!(!kernels.keys().any(|name| is_f32_product(&name)), "{kernels:?}");
+        assert!(kernels.keys().any(|name| name.ends_with("_tf32")), "{kernels:?}");
     }
 }

@@ -271,10 +271,10 @@ fn backward(
     if let Some(slot) = gradients.slot(0, x) {
         input_gradient(gpu, weight, dy, &slot, geometry);
     }
-    if let Some(slot) = gradients.slot(1, weight) {
+    if let Some(slot) = gradients.wide_slot(1, weight) {
         weight_gradient(gpu, x, dy, &slot, geometry);
     }
-    if has_bias && let Some(slot) = gradients.slot(2, dy) {
+    if has_bias && let Some(slot) = gradients.wide_slot(2, dy) {
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }

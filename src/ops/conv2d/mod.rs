@@ -25,7 +25,7 @@ use crate::ops::batch_norm::{Affine, Moments};
 use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
-use crate::tensor::{Tensor, assert_alike, float_dispatch};
+use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
 /// How a kernel moves over an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -214,7 +214,7 @@ pub fn conv2d_fused(
     let features = weight.shape()[0];
     assert_alike("conv2d", &[x, weight]);
     if let Some(bias) = bias {
-        assert_alike("conv2d", &[x, bias]);
+        assert_wide("conv2d", x, &[bias]);
         assert!(
             bias.shape().extents() == [features],
             "conv2d: bias {} for {features} output channels",
