@@ -231,14 +231,14 @@ impl ToDevice {
             (Inputs::Floats(floats), SampleShape::Image { height, width, channels }) => {
                 let images =
                     Tensor::from_slice(&self.device, [samples, height, width, channels], floats);
-                images_from_floats(&images, self.dtype, augmentation)
+                images_from_floats(&images, None, self.dtype, augmentation)
             }
             (Inputs::Bytes(bytes), SampleShape::Image { height, width, channels }) => {
                 let images =
                     Tensor::from_slice(&self.device, [samples, height, width, channels], bytes);
                 let (mean, deviation) =
                     self.normalisation.as_ref().expect("images in bytes have a normalisation");
-                images_from_bytes(&images, mean, deviation, self.dtype, augmentation)
+                images_from_bytes(&images, None, mean, deviation, self.dtype, augmentation)
             }
             (Inputs::Bytes(_), SampleShape::Vector { .. }) => panic!("feed: vectors are floats"),
         }

@@ -110,7 +110,7 @@ impl Learner {
         self.optimizer.step(Some(&head.flagged), &self.number);
         self.averaging.update(&head.classifier_losses, samples);
         tally(&self.sums, &head, samples);
-        advance(&self.number);
+        advance(Some(&self.number), None);
         head
     }
 

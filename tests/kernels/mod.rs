@@ -12,6 +12,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod flatten;
+mod gather;
 mod lstm;
 mod matmul;
 mod mutation;
@@ -66,6 +67,7 @@ fn all_cases() -> Vec<Case> {
         elementwise::cases,
         embedding::cases,
         flatten::cases,
+        gather::cases,
         lstm::cases,
         matmul::cases,
         optimizer::cases,
