@@ -64,6 +64,11 @@ impl Sums {
         }
     }
 
+    /// Makes them sums of nothing again.
+    pub fn clear(&self) {
+        self.values.zero_();
+    }
+
     /// Starts loss, correct and samples anew; counts of divergence go on.
     pub fn start_epoch(&self) {
         self.values.view(LOSS, [SAMPLES + 1], SAMPLES + 1).zero_();
