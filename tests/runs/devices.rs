@@ -81,6 +81,19 @@ fn a_device_that_is_lost_leaves_the_last_checkpoint_and_the_run_goes_on_elsewher
     assert!(epochs[0] <= 1 && epochs[1] > 1 && epochs.is_sorted(), "{epochs:?}");
 }
 
+/// Wherever it happens, also before the first step.
+#[test]
+fn a_device_that_is_lost_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [42, 12, 10]);
+    for number in 0..30 {
+        let (mut run, _) = start(folder, &format!("lost-{number}"), Some(number * number));
+        let error = run.train(&mut Silent, &StopFlag::default()).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{number}: {error}");
+    }
+}
+
 /// Nobody waits for the device in order to look for divergence: it is seen at the next line or at the end of the epoch.
 #[test]
 fn divergence_is_seen_where_a_line_is_logged_or_the_epoch_ends() {
