@@ -87,6 +87,13 @@ __device__ __forceinline__ uint4 philox_at(uint64_t seed, uint32_t purpose, uint
     return philox(counter, make_uint2(static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)));
 }
 
+// Which row of a data set a batch's row i is: the one at the cursor plus i, in the order of their use where there is one.
+// Without a cursor the data set is the batch.
+__device__ __forceinline__ uint32_t selected_row(const int* order, const int* cursor, uint32_t i) {
+    uint32_t place = cursor ? static_cast<uint32_t>(*cursor) + i : i;
+    return order ? static_cast<uint32_t>(order[place]) : place;
+}
+
 // A gradient is stored, or added to what is there, as its slot says.
 __device__ __forceinline__ void store(float* target, float value, bool add) {
     *target = add ? *target + value : value;

@@ -103,9 +103,27 @@ struct ManyClassesOutputs {
         // Unrolled it would keep more addresses and factors in registers than there are.
         ROLLED
         for (int slab = 0; slab < SLABS; slab++) {
-            add_tensor_products<ManyClassesTile, ManyClassesSlab, ManyClassesSlab>(
-                held + slab * ManyClassesSlab::FLOATS, passing + slab * ManyClassesSlab::FLOATS, warp_row(),
-                warp_column(), numbers);
+            int first = slab * ManyClassesSlab::FLOATS;
+            UNROLL
+            for (int k = 0; k < ManyClassesTile::K; k += ManyClassesTile::STEP) add(held + first, passing + first, k);
+        }
+    }
+
+    // Adds the products of a slab's steps from k on.
+    __device__ __forceinline__ void add(const float* held, const float* passing, int k) {
+        uint32_t a[ManyClassesTile::DOWN][4], b[WIDE][2];
+        UNROLL
+        for (int i = 0; i < ManyClassesTile::DOWN; i++) ManyClassesSlab::read<true>(held, warp_row() + 16 * i, k, a[i]);
+        UNROLL
+        for (int j = 0; j < WIDE; j += 2) {
+            uint32_t two[4];
+            ManyClassesSlab::read<false>(passing, warp_column() + 8 * j, k, two);
+            b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
+        }
+        UNROLL
+        for (int i = 0; i < ManyClassesTile::DOWN; i++) {
+            UNROLL
+            for (int j = 0; j < WIDE; j++) mma_tf32(numbers[i][j], a[i], b[j]);
         }
     }
 

@@ -140,7 +140,7 @@ fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
     }
     for kernel in ["softmax_fwd", "mixture_fwd", "input_fwd", "weight_bwd"] {
         for depth in [64, 128] {
-            let kernel = format!("many_classes_{kernel}_tf32_{depth}");
+            let kernel = format!("many_classes_{depth}_{kernel}_tf32");
             for instruction in TENSOR {
                 assert!(code[&kernel].contains(instruction), "{kernel} has no {instruction}");
             }

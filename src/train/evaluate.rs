@@ -10,13 +10,13 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{self, ModelConfig};
 use crate::nn::Init;
-use crate::ops::tally::Sums;
+use crate::ops::tally::SumValues;
 use crate::train::checkpoint::{Checkpoint, ModelRecord};
 use crate::train::feed::Feed;
 use crate::train::memory::check_fits;
 use crate::train::run::{check_precision, kind};
 use crate::train::tensor_file::{Array, TensorFile, replace};
-use crate::train::{Learner, Precision, RunDirectory, TrainConfig};
+use crate::train::{Learner, Precision, RunDirectory, StopFlag, TrainConfig};
 
 /// What a model comes to on one part of some data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -209,13 +209,7 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
 }
 
 fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
-    let sums = Sums::new(learner.device());
-    learner.reset_carried_state();
-    for batch in feed.batches(split) {
-        learner.evaluate(&batch.x, batch.targets(), batch.samples, &sums);
-    }
-    learner.device().check()?;
-    let sums = sums.read();
+    let sums = sums_over(learner, feed, split, &StopFlag::default())?.unwrap_or_default();
     Ok(Evaluation {
         split: split.name().to_owned(),
         samples: sums.samples as usize,
@@ -224,15 +218,35 @@ fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
     })
 }
 
+/// The sums over a part of the data; `None` where a stop was asked for on the way.
+pub(crate) fn sums_over(
+    learner: &Learner,
+    feed: &Feed,
+    part: Part,
+    stop: &StopFlag,
+) -> Result<Option<SumValues>> {
+    learner.start_evaluation();
+    for load in feed.batches(part) {
+        if stop.is_set() {
+            return Ok(None);
+        }
+        learner.evaluate_on(&load);
+        learner.device().check_so_far()?;
+    }
+    learner.device().check()?;
+    Ok(Some(learner.evaluation_sums().read()))
+}
+
 fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -> Result<()> {
     trained.learner.reset_carried_state();
     let mut rows = Vec::new();
     let mut samples = 0;
-    for batch in feed.batches(split) {
-        let prediction = trained.learner.predict(&batch.x);
+    for load in feed.batches(split) {
+        let prediction = trained.learner.predict(&load.batch().x);
+        load.tick(None);
         trained.learner.device().check()?;
         rows.extend(prediction.to_f64s().into_iter().map(|value| value as f32));
-        samples += batch.samples;
+        samples += load.samples;
     }
     let name = if trained.record.regression { "means" } else { "log_probabilities" };
     let mut file = TensorFile::default();

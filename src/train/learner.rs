@@ -12,7 +12,8 @@ use crate::ops::optimizer::Rule;
 use crate::ops::tally::{Sums, advance, tally};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
-use crate::train::repeated_steps::RepeatedSteps;
+use crate::train::feed::Load;
+use crate::train::repeated_work::{HeldBatches, RepeatedWork};
 use crate::train::{Precision, TrainConfig, checkpoint, rates};
 
 /// Classifiers whose log-posterior is below this take part in the catch-up.
@@ -30,7 +31,11 @@ pub struct Learner {
     seed: u64,
     device: Device,
     precision: Precision,
-    steps: RepeatedSteps,
+    steps: RepeatedWork<Head>,
+    /// Batches that were given to [`Learner::step`].
+    given: HeldBatches,
+    evaluations: RepeatedWork<()>,
+    evaluation_sums: Sums,
 }
 
 impl Learner {
@@ -64,7 +69,10 @@ impl Learner {
             precision: config.precision,
             model,
             flat,
-            steps: RepeatedSteps::default(),
+            steps: RepeatedWork::default(),
+            given: HeldBatches::default(),
+            evaluations: RepeatedWork::default(),
+            evaluation_sums: Sums::new(device),
         };
         learner.reset_carried_state();
         learner
@@ -93,15 +101,37 @@ impl Learner {
     /// On a device that can repeat work by itself, the second step on batches of a shape is recorded, and those after it
     /// repeat it; what they give is in the same tensors as before.
     pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
-        self.steps.run(&self.model, x, targets, &|x, targets| self.step_once(x, targets, samples))
+        let tick = || advance(Some(&self.number), None);
+        if !self.steps.is_on(&self.device) {
+            return self.step_once(x, targets, samples, &tick);
+        }
+        let held = self.given.hold(x, targets);
+        self.steps.run((&self.model, &self.device), &held, samples, &|| {
+            let [x, own] = &held;
+            let own = match targets {
+                Targets::Classes(_) => Targets::Classes(own),
+                Targets::Values(_) => Targets::Values(own),
+            };
+            self.step_once(x, own, samples, &tick)
+        })
+    }
+
+    /// The same on a batch that the device makes as a part of the step.
+    pub(crate) fn step_on(&self, load: &Load) -> Head {
+        self.steps.run((&self.model, &self.device), &load.sources(), load.samples, &|| {
+            let batch = load.batch();
+            let tick = || load.tick(Some(&self.number));
+            self.step_once(&batch.x, batch.targets(), load.samples, &tick)
+        })
     }
 
     /// The steps that the device can repeat.
-    pub fn steps(&self) -> &RepeatedSteps {
+    pub fn steps(&self) -> &RepeatedWork<Head> {
         &self.steps
     }
 
-    fn step_once(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
+    /// `tick` makes the step's number, and what else counts steps, that of the next one.
+    fn step_once(&self, x: &Tensor, targets: Targets, samples: usize, tick: &dyn Fn()) -> Head {
         self.set_products();
         let step = Step::training(&self.device, self.dtype(), self.seed, &self.number);
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
@@ -112,7 +142,7 @@ impl Learner {
         self.optimizer.step(Some(&head.flagged), &self.number);
         self.averaging.update(&head.classifier_losses, samples);
         tally(&self.sums, &head, samples);
-        advance(&self.number);
+        tick();
         head
     }
 
@@ -130,6 +160,26 @@ impl Learner {
         let step = Step::evaluation(&self.device, self.dtype());
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         tally(sums, &head, samples);
+    }
+
+    /// Starts an evaluation: its sums and the carried state become zero.
+    pub(crate) fn start_evaluation(&self) {
+        self.evaluation_sums.clear();
+        self.reset_carried_state();
+    }
+
+    /// Adds the losses of a batch, which the device makes as a part of this, to the evaluation's sums.
+    pub(crate) fn evaluate_on(&self, load: &Load) {
+        self.evaluations.run((&self.model, &self.device), &load.sources(), load.samples, &|| {
+            let batch = load.batch();
+            self.evaluate(&batch.x, batch.targets(), load.samples, &self.evaluation_sums);
+            load.tick(None);
+        });
+    }
+
+    /// Sums over the batches of the evaluation.
+    pub(crate) fn evaluation_sums(&self) -> &Sums {
+        &self.evaluation_sums
     }
 
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.

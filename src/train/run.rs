@@ -66,6 +66,9 @@ impl Run {
         train.patience = overrides.patience.unwrap_or(train.patience);
         train.max_steps = overrides.max_steps.or(train.max_steps);
         train.log_every = overrides.log_every.unwrap_or(train.log_every);
+        // From now on it runs there.
+        config.device = device.name().parse().unwrap_or(config.device);
+        let train = &mut config.train;
         let has_checkpoint = RunDirectory::last(path).exists();
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {

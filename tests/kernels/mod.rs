@@ -13,6 +13,7 @@ mod elementwise;
 mod embedding;
 mod factors;
 mod flatten;
+mod gather;
 mod lstm;
 mod matmul;
 mod mutation;
@@ -75,6 +76,7 @@ fn all_cases() -> Vec<Case> {
         elementwise::cases,
         embedding::cases,
         flatten::cases,
+        gather::cases,
         lstm::cases,
         matmul::cases,
         optimizer::cases,

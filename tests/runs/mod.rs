@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
+#[cfg(has_simulator)]
+mod devices;
 mod ends;
 mod input;
 mod kills;
@@ -60,6 +62,13 @@ fn write_vectors(folder: &Path, sizes: [usize; 3]) {
         .flat_map(|(number, (prefix, samples))| part(prefix, samples, number as u64))
         .collect();
     write_tensors(&folder.join("data.safetensors"), &tensors);
+}
+
+/// Writes `data.safetensors` with 240 samples that nothing can be learnt from.
+fn write_nan(folder: &Path) {
+    let [_, labels] = part("", 240, 0);
+    let inputs = floats("inputs", &[240, INPUTS], &[f32::NAN; 240 * INPUTS]);
+    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
 }
 
 /// Writes `text.txt`: words of a small vocabulary.

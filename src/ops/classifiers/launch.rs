@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Extents, Form, Head, Targets};
+use super::{Extents, Form, Head, Targets, many_classes};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Device, Gpu};
-use crate::ops::matmul::{Epilogue, Operand, Rows, product};
+use crate::ops::matmul::{Arithmetic, Epilogue, Operand, Rows, product};
 use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
@@ -117,17 +117,13 @@ pub(super) fn outputs(
     products(gpu, extents, z, parameters[0]).add(&parameters[1].detach())
 }
 
-/// Outputs of a sample that fit a block's shared memory.
-const SHORT_ROW: usize = 10_240;
-
-/// The form that suits such a head: in tf32, outputs that would have to be read more than once are not stored at all.
+/// The form that suits such a head.
 pub(super) fn form(z: &Tensor, extents: Extents) -> Form {
-    let is_long = extents.classifiers * extents.outputs > SHORT_ROW;
-    match z.device() {
-        Device::Gpu(gpu) if gpu.uses_tf32() && z.dtype() == DType::F32 && is_long => {
-            Form::Recomputed
-        }
-        _ => Form::Stored,
+    let Device::Gpu(gpu) = z.device() else { return Form::Stored };
+    let is_tf32 = Arithmetic::of(gpu, z.dtype()) == Arithmetic::Tf32;
+    match is_tf32 && extents.row() > STAGED && many_classes::fits(extents) {
+        true => Form::Recomputed,
+        false => Form::Stored,
     }
 }
 

@@ -112,7 +112,7 @@ impl Plan {
         let parts = self.empty(&[samples, classifiers, 2 * splits, 2], DType::F32);
         let target_outputs = self.empty(&[samples, classifiers], DType::F32);
         self.launch(
-            ["many_classes_softmax_fwd_tf32_64", "many_classes_softmax_fwd_tf32_128"],
+            ["many_classes_64_softmax_fwd_tf32", "many_classes_128_softmax_fwd_tf32"],
             self.tiles() * splits * classifiers,
             Block::Outputs,
             &[
@@ -164,11 +164,11 @@ impl Plan {
         arguments.push(&parameters);
         let (names, block) = match wants_dz {
             true => (
-                ["many_classes_input_fwd_tf32_64", "many_classes_input_fwd_tf32_128"],
+                ["many_classes_64_input_fwd_tf32", "many_classes_128_input_fwd_tf32"],
                 Block::OutputsAndGradients,
             ),
             false => (
-                ["many_classes_mixture_fwd_tf32_64", "many_classes_mixture_fwd_tf32_128"],
+                ["many_classes_64_mixture_fwd_tf32", "many_classes_128_mixture_fwd_tf32"],
                 Block::Outputs,
             ),
         };
@@ -199,7 +199,7 @@ impl Plan {
         let [weight, bias] =
             [weight, bias].map(|slot| slot.map_or(Pointer::NULL, |slot| slot.tensor.pointer()));
         self.launch(
-            ["many_classes_weight_bwd_tf32_64", "many_classes_weight_bwd_tf32_128"],
+            ["many_classes_64_weight_bwd_tf32", "many_classes_128_weight_bwd_tf32"],
             self.extents.outputs.div_ceil(TILE) * self.extents.classifiers,
             Block::OutputsAndGradients,
             &[
