@@ -11,15 +11,16 @@ mod command_line;
 mod conversion;
 mod golden;
 mod gradients;
-#[cfg(has_simulator)]
 mod kernels;
 mod launches;
 mod lstm;
 mod machine_code;
 mod models;
+mod place;
 #[cfg(all(feature = "cli", unix))]
 mod runs;
 mod sequence;
 mod training;
 mod update;
 mod vision;
+mod workloads;
