@@ -1,4 +1,4 @@
-// A sample's row of outputs: N copies of K each. What classifiers.cu and prediction.cu share.
+// A sample's row of outputs: N copies of K each. What classifiers.cu, prediction.cu and many_classes.cu share.
 //
 // A block is a sample. Its row is staged in shared memory, bias added, where it is short enough, and read from memory
 // where it is not; then the copies' likelihoods, sums and the like are found by groups of lanes.
@@ -169,6 +169,46 @@ __device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy
     for (uint32_t slice = 1; slice < slices; slice++) part = Kind::merge(part, copies.parts[copy * slices + slice]);
     return part;
 }
+
+// ---- the mixture ---------------------------------------------------------------------------------------------------
+
+// One warp: the mixture's likelihood and the responsibilities, from the log-likelihoods. Lane j keeps to copies j,
+// j + 32, ... throughout, so that it waits for nobody.
+__device__ __forceinline__ void classifiers_mix(
+    const ClassifierCopies& copies, const double* log_posterior, double* statistics, const ClassifierSizes& sizes) {
+    double largest = CLASSIFIER_NOTHING, largest_posterior = CLASSIFIER_NOTHING;
+    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+        double likelihood = copies.log_likelihoods[j];
+        copies.joints[j] = likelihood + log_posterior[j];
+        largest = Largest::of(largest, copies.joints[j]);
+        if (likelihood != CLASSIFIER_NOTHING) largest_posterior = Largest::of(largest_posterior, log_posterior[j]);
+        statistics[j] = likelihood;
+    }
+    largest = reduce_lanes<Largest>(largest);
+    largest_posterior = reduce_lanes<Largest>(largest_posterior);
+    bool is_dead = largest == CLASSIFIER_NOTHING;
+    double total = 0.0;
+    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+        copies.joints[j] = is_dead ? 0.0 : exp(copies.joints[j] - largest);
+        total += copies.joints[j];
+    }
+    total = reduce_lanes<Sum>(total);
+    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+        bool counts = copies.log_likelihoods[j] != CLASSIFIER_NOTHING && log_posterior[j] != CLASSIFIER_NOTHING;
+        copies.responsibilities[j] = is_dead ? 0.0f : static_cast<float>(copies.joints[j] / total);
+        copies.shares[j] = counts ? static_cast<float>(exp(log_posterior[j] - largest_posterior)) : 0.0f;
+    }
+    if (threadIdx.x == 0) {
+        statistics[sizes.copies] = is_dead ? CLASSIFIER_NOTHING : largest + log(total);
+        statistics[sizes.copies + 1] = 0.0;
+    }
+}
+
+__device__ __forceinline__ double classifiers_finite_or_nothing(double likelihood) {
+    return fabs(likelihood) < INFINITY ? likelihood : CLASSIFIER_NOTHING;
+}
+
+// ---- the block's view of it ----------------------------------------------------------------------------------------
 
 // What every thread of a block works with, once the row is where it is read from.
 struct ClassifierSample {

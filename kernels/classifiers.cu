@@ -53,43 +53,7 @@ struct ClassifierSquares {
     }
 };
 
-// ---- the mixture ---------------------------------------------------------------------------------------------------
-
-// One warp: the mixture's likelihood and the responsibilities, from the log-likelihoods. Lane j keeps to copies j,
-// j + 32, ... throughout, so that it waits for nobody.
-__device__ void classifiers_mix(
-    const ClassifierCopies& copies, const double* log_posterior, double* statistics, const ClassifierSizes& sizes) {
-    double largest = CLASSIFIER_NOTHING, largest_posterior = CLASSIFIER_NOTHING;
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        double likelihood = copies.log_likelihoods[j];
-        copies.joints[j] = likelihood + log_posterior[j];
-        largest = Largest::of(largest, copies.joints[j]);
-        if (likelihood != CLASSIFIER_NOTHING) largest_posterior = Largest::of(largest_posterior, log_posterior[j]);
-        statistics[j] = likelihood;
-    }
-    largest = reduce_lanes<Largest>(largest);
-    largest_posterior = reduce_lanes<Largest>(largest_posterior);
-    bool is_dead = largest == CLASSIFIER_NOTHING;
-    double total = 0.0;
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        copies.joints[j] = is_dead ? 0.0 : exp(copies.joints[j] - largest);
-        total += copies.joints[j];
-    }
-    total = reduce_lanes<Sum>(total);
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        bool counts = copies.log_likelihoods[j] != CLASSIFIER_NOTHING && log_posterior[j] != CLASSIFIER_NOTHING;
-        copies.responsibilities[j] = is_dead ? 0.0f : static_cast<float>(copies.joints[j] / total);
-        copies.shares[j] = counts ? static_cast<float>(exp(log_posterior[j] - largest_posterior)) : 0.0f;
-    }
-    if (threadIdx.x == 0) {
-        statistics[sizes.copies] = is_dead ? CLASSIFIER_NOTHING : largest + log(total);
-        statistics[sizes.copies + 1] = 0.0;
-    }
-}
-
-__device__ __forceinline__ double classifiers_finite_or_nothing(double likelihood) {
-    return fabs(likelihood) < INFINITY ? likelihood : CLASSIFIER_NOTHING;
-}
+// ---- g ---------------------------------------------------------------------------------------------------------------
 
 // Where g goes: to its place in shared memory, or to memory along with r g.
 template <class Row>

@@ -35,97 +35,99 @@ struct PredictionNotFinite {
 };
 
 // log sum_j a_j p_ijk. A copy without a softmax has no part in it.
-template <class Row>
-__device__ void prediction_classes(
-    const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
-    const ClassifierSizes& sizes) {
-    const int V = Row::WIDTH;
-    classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
-    __syncthreads();  // the parts are written
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
-        float2 part = classifiers_part<ClassifierSoftmax>(copies, j, sizes.slices);
-        copies.shifts[j] = part.x;
-        copies.shares[j] = static_cast<float>(log_posterior[j]) - logf(part.y);
-    }
-    __syncthreads();  // shifts and shares are written
-    for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
-        float x[V], largest[V], total[V] = {};
-        UNROLL
-        for (int i = 0; i < V; i++) largest[i] = -INFINITY;
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            row.load(copy, k, x);
-            UNROLL
-            for (int i = 0; i < V; i++) {
-                largest[i] = Largest::of(largest[i], x[i] - copies.shifts[copy] + copies.shares[copy]);
-            }
+struct PredictionOfClasses {
+    template <class Row>
+    static __device__ void predict(
+        const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
+        const ClassifierSizes& sizes) {
+        const int V = Row::WIDTH;
+        classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
+        __syncthreads();  // the parts are written
+        for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
+            float2 part = classifiers_part<ClassifierSoftmax>(copies, j, sizes.slices);
+            copies.shifts[j] = part.x;
+            copies.shares[j] = static_cast<float>(log_posterior[j]) - logf(part.y);
         }
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            row.load(copy, k, x);
+        __syncthreads();  // shifts and shares are written
+        for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
+            float x[V], largest[V], total[V] = {};
             UNROLL
-            for (int i = 0; i < V; i++) {
-                float joint = x[i] - copies.shifts[copy] + copies.shares[copy];
-                total[i] += joint > -INFINITY ? expf(joint - largest[i]) : 0.0f;
+            for (int i = 0; i < V; i++) largest[i] = -INFINITY;
+            for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+                row.load(copy, k, x);
+                UNROLL
+                for (int i = 0; i < V; i++) {
+                    largest[i] = Largest::of(largest[i], x[i] - copies.shifts[copy] + copies.shares[copy]);
+                }
             }
+            for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+                row.load(copy, k, x);
+                UNROLL
+                for (int i = 0; i < V; i++) {
+                    float joint = x[i] - copies.shifts[copy] + copies.shares[copy];
+                    total[i] += joint > -INFINITY ? expf(joint - largest[i]) : 0.0f;
+                }
+            }
+            UNROLL
+            for (int i = 0; i < V; i++) x[i] = total[i] > 0.0f ? largest[i] + logf(total[i]) : -INFINITY;
+            classifiers_store<V>(out + k, x);
         }
-        UNROLL
-        for (int i = 0; i < V; i++) x[i] = total[i] > 0.0f ? largest[i] + logf(total[i]) : -INFINITY;
-        classifiers_store<V>(out + k, x);
     }
-}
+};
 
 // sum_j a_j x_ijk. A copy with outputs that are not finite has no part in it.
-template <class Row>
-__device__ void prediction_values(
-    const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
-    const ClassifierSizes& sizes) {
-    const int V = Row::WIDTH;
-    classifiers_parts<PredictionNotFinite>(row, copies, sizes);
-    __syncthreads();  // the parts are written
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
-        bool is_finite = classifiers_part<PredictionNotFinite>(copies, j, sizes.slices).y == 0.0f;
-        copies.shares[j] = is_finite ? static_cast<float>(exp(log_posterior[j])) : -1.0f;
-    }
-    __syncthreads();  // shares are written
-    for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
-        float x[V], sum[V] = {};
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            if (copies.shares[copy] < 0.0f) continue;
-            row.load(copy, k, x);
-            UNROLL
-            for (int i = 0; i < V; i++) sum[i] += copies.shares[copy] * x[i];
+struct PredictionOfValues {
+    template <class Row>
+    static __device__ void predict(
+        const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
+        const ClassifierSizes& sizes) {
+        const int V = Row::WIDTH;
+        classifiers_parts<PredictionNotFinite>(row, copies, sizes);
+        __syncthreads();  // the parts are written
+        for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
+            bool is_finite = classifiers_part<PredictionNotFinite>(copies, j, sizes.slices).y == 0.0f;
+            copies.shares[j] = is_finite ? static_cast<float>(exp(log_posterior[j])) : -1.0f;
         }
-        classifiers_store<V>(out + k, sum);
+        __syncthreads();  // shares are written
+        for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
+            float x[V], sum[V] = {};
+            for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+                if (copies.shares[copy] < 0.0f) continue;
+                row.load(copy, k, x);
+                UNROLL
+                for (int i = 0; i < V; i++) sum[i] += copies.shares[copy] * x[i];
+            }
+            classifiers_store<V>(out + k, sum);
+        }
+    }
+};
+
+// A block's sample, from wherever its row is read.
+template <class Kind>
+__device__ void prediction(
+    void* memory, const float* scores, const float* bias, const double* log_posterior, float* out,
+    const ClassifierSizes& sizes) {
+    ClassifierCopies copies(memory, sizes);
+    ClassifierSample sample(const_cast<float*>(scores), nullptr, nullptr, bias, nullptr, sizes);
+    out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
+    if (sizes.staged != 0) {
+        sample.stage(copies, sizes);
+        Kind::predict(sample.row<true, 1>(copies, sizes), copies, log_posterior, out, sizes);
+    } else if (sample.has_vectors(sizes)) {
+        Kind::predict(sample.row<false, 4>(copies, sizes), copies, log_posterior, out, sizes);
+    } else {
+        Kind::predict(sample.row<false, 1>(copies, sizes), copies, log_posterior, out, sizes);
     }
 }
 
 KERNEL(prediction_log_probabilities_fwd_f32, 512, const float* scores, const float* bias,
        const double* log_posterior, float* out, ClassifierSizes sizes) {
     DYNAMIC_SHARED(double, memory);
-    ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(const_cast<float*>(scores), nullptr, nullptr, bias, nullptr, sizes);
-    out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
-    if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
-        prediction_classes(sample.row<true, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    } else if (sample.has_vectors(sizes)) {
-        prediction_classes(sample.row<false, 4>(copies, sizes), copies, log_posterior, out, sizes);
-    } else {
-        prediction_classes(sample.row<false, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    }
+    prediction<PredictionOfClasses>(memory, scores, bias, log_posterior, out, sizes);
 }
 
 KERNEL(prediction_mean_fwd_f32, 512, const float* scores, const float* bias, const double* log_posterior, float* out,
        ClassifierSizes sizes) {
     DYNAMIC_SHARED(double, memory);
-    ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(const_cast<float*>(scores), nullptr, nullptr, bias, nullptr, sizes);
-    out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
-    if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
-        prediction_values(sample.row<true, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    } else if (sample.has_vectors(sizes)) {
-        prediction_values(sample.row<false, 4>(copies, sizes), copies, log_posterior, out, sizes);
-    } else {
-        prediction_values(sample.row<false, 1>(copies, sizes), copies, log_posterior, out, sizes);
-    }
+    prediction<PredictionOfValues>(memory, scores, bias, log_posterior, out, sizes);
 }

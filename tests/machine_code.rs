@@ -30,6 +30,9 @@ const EXPECTED: [(&str, &[&str]); 12] = [
 
 const VECTORS: &[&str] = &["LDG.E.128", "STG.E.128"];
 
+/// Of a kernel on tensor cores, in tf32, whose operands' inner axes are contiguous.
+const TENSOR: [&str; 3] = ["LDGSTS.E.BYPASS.128", "HMMA.1688.F32.TF32", "LDSM.16.M88.4"];
+
 /// Where cuobjdump is; `None`, and a word about it, where this cannot be tested.
 fn cuobjdump() -> Option<String> {
     if fat_binaries().is_empty() {
@@ -135,6 +138,14 @@ fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
         let own = code.get(kernel).unwrap_or_else(|| panic!("there is no kernel {kernel}"));
         for instruction in instructions {
             assert!(own.contains(instruction), "{kernel} has no {instruction}");
+        }
+    }
+    for kernel in ["softmax_fwd", "mixture_fwd", "input_fwd", "weight_bwd"] {
+        for depth in [64, 128] {
+            let kernel = format!("many_classes_{kernel}_tf32_{depth}");
+            for instruction in TENSOR {
+                assert!(code[&kernel].contains(instruction), "{kernel} has no {instruction}");
+            }
         }
     }
     let products = code.iter().filter(|(kernel, _)| {

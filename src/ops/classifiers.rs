@@ -12,6 +12,7 @@
 //! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
 
 pub(in crate::ops) mod launch;
+mod many_classes;
 
 use std::borrow::Cow;
 
@@ -156,13 +157,41 @@ pub fn classifiers(
     log_posterior: &Tensor,
 ) -> Head {
     let extents = Extents::of("classifiers", z, weight, bias);
+    let form = launch::form(z, extents);
+    classifiers_in(form, z, weight, bias, targets, log_posterior)
+}
+
+/// How the outputs of all classifiers get from one launch to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// In memory.
+    Stored,
+    /// Not at all: they are computed again. A GPU's, for classes and at most 128 inputs, in tf32; else they are stored.
+    Recomputed,
+}
+
+/// [`classifiers`] in a form that somebody chose.
+pub fn classifiers_in(
+    form: Form,
+    z: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: Targets,
+    log_posterior: &Tensor,
+) -> Head {
+    let extents = Extents::of("classifiers", z, weight, bias);
     extents.check_targets("classifiers", targets);
     extents.check_posterior("classifiers", log_posterior);
-    match z.device() {
-        Device::Gpu(gpu) => {
+    match (z.device(), form, targets) {
+        (Device::Gpu(gpu), Form::Recomputed, Targets::Classes(classes))
+            if many_classes::fits(extents) =>
+        {
+            many_classes::classifiers(gpu, extents, [z, weight, bias], classes, log_posterior)
+        }
+        (Device::Gpu(gpu), ..) => {
             launch::classifiers(gpu, extents, [z, weight, bias], targets, log_posterior)
         }
-        Device::Cpu(cpu) => float_dispatch!(z.dtype(), "classifiers", T => {
+        (Device::Cpu(cpu), ..) => float_dispatch!(z.dtype(), "classifiers", T => {
             classifiers_typed::<T>(cpu, extents, [z, weight, bias], targets, log_posterior)
         }),
     }

@@ -1,8 +1,11 @@
 //! The head: losses, gradients and predictions of copies, with infinities and NaN at chosen places.
 
-use alrao::ops::classifiers::{Head, PredictionKind, Targets, classifiers, outputs, predict};
+use alrao::ops::classifiers::{
+    Form, Head, PredictionKind, Targets, classifiers, classifiers_in, outputs, predict,
+};
 use alrao::{DType, Device, Tape, Tensor};
 
+use super::matmul::rounded;
 use super::{Case, Outputs, draw};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -134,9 +137,14 @@ fn tensors(device: &Device, dtype: DType, sizes: Sizes, values: &Values, odd: Od
     ]
 }
 
-fn head(device: &Device, dtype: DType, sizes: Sizes, task: Task, odd: Odd) -> Outputs {
+fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd: Odd) -> Outputs {
     let Sizes { samples, copies, outputs, .. } = sizes;
-    let values = Values::new(sizes, odd);
+    let mut values = Values::new(sizes, odd);
+    if form == Form::Recomputed {
+        // Then the outputs differ from the reference's only by the roundings of sums, as elsewhere.
+        let all = values.z.iter_mut().chain(&mut values.weight);
+        all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
+    }
     let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
     // The first class and the last are among them.
     let classes: Vec<i32> = (0..samples)
@@ -152,7 +160,7 @@ fn head(device: &Device, dtype: DType, sizes: Sizes, task: Task, odd: Odd) -> Ou
     let tape = Tape::new();
     let leaves = tensors(device, dtype, sizes, &values, odd).map(|tensor| tape.watch(&tensor));
     let [z, weight, bias] = &leaves;
-    let run = || classifiers(z, weight, bias, targets, &log_posterior);
+    let run = || classifiers_in(form, z, weight, bias, targets, &log_posterior);
     let head = run();
     match odd {
         Odd::Twice => tape.backward(&head.objective.add(&run().objective)),
@@ -178,9 +186,13 @@ fn report(head: &Head) -> Outputs {
 }
 
 /// Gradients of some of z, weights and biases alone.
-fn some_gradients(device: &Device, dtype: DType, wanted: [bool; 3]) -> Outputs {
+fn some_gradients(device: &Device, dtype: DType, form: Form, wanted: [bool; 3]) -> Outputs {
     let sizes = Sizes { samples: 3, inputs: 5, copies: 3, outputs: 7 };
-    let values = Values::new(sizes, Odd::Nothing);
+    let mut values = Values::new(sizes, Odd::Nothing);
+    if form == Form::Recomputed {
+        let all = values.z.iter_mut().chain(&mut values.weight);
+        all.for_each(|value| *value = rounded(*value));
+    }
     let log_posterior = Tensor::from_slice(device, [3], &values.log_posterior);
     let classes = Tensor::from_slice(device, [3], &[6i32, 0, 3]);
     let tape = Tape::new();
@@ -191,7 +203,8 @@ fn some_gradients(device: &Device, dtype: DType, wanted: [bool; 3]) -> Outputs {
         }
     }
     let [z, weight, bias] = &leaves;
-    let head = classifiers(z, weight, bias, Targets::Classes(&classes), &log_posterior);
+    let classes = Targets::Classes(&classes);
+    let head = classifiers_in(form, z, weight, bias, classes, &log_posterior);
     tape.backward(&head.objective);
     let gradients = leaves.iter().filter_map(|leaf| tape.gradient(leaf));
     gradients.map(|gradient| ("gradient", gradient.to_f64s())).collect()
@@ -267,15 +280,52 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
     let terms = copies * outputs + samples;
     cases.push(Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
-        head(device, dtype, sizes, task, odd)
+        head(device, dtype, Form::Stored, sizes, task, odd)
     }));
     cases.push(Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
         prediction(device, dtype, sizes, kind, odd)
     }));
 }
 
+/// Around the tiles of 64 samples and 64 classes, at both depths; enough classes for several parts with several tiles.
+const MANY: [Sizes; 9] = [
+    Sizes { samples: 1, inputs: 1, copies: 1, outputs: 1 },
+    Sizes { samples: 63, inputs: 63, copies: 2, outputs: 65 },
+    Sizes { samples: 64, inputs: 64, copies: 3, outputs: 64 },
+    Sizes { samples: 65, inputs: 65, copies: 2, outputs: 63 },
+    Sizes { samples: 130, inputs: 100, copies: 2, outputs: 129 },
+    Sizes { samples: 3, inputs: 128, copies: 1, outputs: 192 },
+    Sizes { samples: 2, inputs: 5, copies: 33, outputs: 70 },
+    Sizes { samples: 5, inputs: 7, copies: 1, outputs: 64 * 264 + 65 },
+    Sizes { samples: 200, inputs: 3, copies: 1, outputs: 9 },
+];
+
+/// Where what is odd is tried in the form that stores no outputs.
+const ODD_MANY: [Sizes; 2] = [
+    Sizes { samples: 7, inputs: 5, copies: 4, outputs: 70 },
+    Sizes { samples: 66, inputs: 68, copies: 3, outputs: 7 },
+];
+
+fn add_many(cases: &mut Vec<Case>, sizes: Sizes, odd: Odd) {
+    let Sizes { samples, inputs, copies, outputs } = sizes;
+    let name = format!("many classes [{samples}, {inputs}] into {copies} of {outputs}, {odd:?}");
+    let run = move |device: &Device, dtype| {
+        head(device, dtype, Form::Recomputed, sizes, Task::Classes, odd)
+    };
+    // g is rounded for the tensor cores.
+    cases.push(Case::new(name, copies * outputs + samples, run).rounded_to(10));
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    for sizes in MANY {
+        add_many(&mut cases, sizes, Odd::Nothing);
+    }
+    for sizes in ODD_MANY {
+        for odd in ODD {
+            add_many(&mut cases, sizes, odd);
+        }
+    }
     for task in [Task::Classes, Task::Values] {
         for sizes in all_sizes(task) {
             add(&mut cases, task, sizes, Odd::Nothing);
@@ -291,8 +341,13 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(
             format!("classifiers gradients {wanted:?}"),
             21,
-            move |device, dtype| some_gradients(device, dtype, wanted),
+            move |device, dtype| some_gradients(device, dtype, Form::Stored, wanted),
         ));
+        let many =
+            Case::new(format!("many classes gradients {wanted:?}"), 21, move |device, dtype| {
+                some_gradients(device, dtype, Form::Recomputed, wanted)
+            });
+        cases.push(many.rounded_to(10));
     }
     cases
 }

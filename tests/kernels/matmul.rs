@@ -121,7 +121,7 @@ fn product(
 }
 
 /// Rounded to 10 bits of fraction, ties away from zero.
-fn rounded(x: f64) -> f64 {
+pub fn rounded(x: f64) -> f64 {
     let bits = (x as f32).to_bits();
     f64::from(f32::from_bits((bits + 0x1000) & !0x1fff))
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Extents, Head, Targets};
+use super::{Extents, Form, Head, Targets};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::matmul::{Operand, product};
@@ -117,6 +117,11 @@ pub(super) fn outputs(
     products(gpu, extents, z, parameters[0]).add(&parameters[1].detach())
 }
 
+/// The form that suits such a head.
+pub(super) fn form(_z: &Tensor, _extents: Extents) -> Form {
+    Form::Stored
+}
+
 /// What [`super::classifiers`] gives.
 pub(super) fn classifiers(
     gpu: &Rc<Gpu>,
@@ -128,7 +133,8 @@ pub(super) fn classifiers(
     let scores = products(gpu, extents, z, weight);
     let weighted = z.node().is_some().then(|| z.empty_like(scores.shape()));
     let statistics = judge(gpu, extents, &scores, weighted.as_ref(), bias, targets, log_posterior);
-    let head = summarise(gpu, extents, &statistics, z);
+    let head = empty_head(z, extents.classifiers);
+    summarise(gpu, extents, &statistics, &head);
     let kept = Kept {
         gpu: Rc::clone(gpu),
         extents,
@@ -185,17 +191,22 @@ fn judge(
     statistics
 }
 
-/// The batch's losses and counts.
-fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, z: &Tensor) -> Head {
-    let (device, copies) = (z.device(), extents.classifiers);
-    let head = Head {
+/// What a batch comes to, not yet known.
+pub(super) fn empty_head(z: &Tensor, copies: usize) -> Head {
+    let device = z.device();
+    Head {
         objective: z.empty_like([]),
         loss: Tensor::empty(device, [1], DType::F64),
         correct: Tensor::empty(device, [1], DType::I32),
         classifier_losses: Tensor::empty(device, [copies], DType::F64),
         flagged: Tensor::empty(device, [copies], DType::U8),
         dead_samples: Tensor::empty(device, [1], DType::I32),
-    };
+    }
+}
+
+/// The batch's losses and counts.
+pub(super) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, head: &Head) {
+    let copies = extents.classifiers;
     let threads = 32 * (copies as u32 + 2).min(32);
     gpu.launch(
         "classifiers_summary_fwd_f32",
@@ -213,7 +224,6 @@ fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, z: &Tensor) -> He
             &(copies as u32),
         ],
     );
-    head
 }
 
 /// What the way back needs.

@@ -1,0 +1,443 @@
+// The head of classifiers.cu for many classes, whose outputs are never stored: wherever they are needed, tiles of them are
+// computed again, on tensor cores in tf32. The formulas are classifiers.cu's, the launches in
+// src/ops/classifiers/recomputed.rs.
+//
+//   z               [B, d]         rows a pitch apart
+//   weight          [N, K, d]
+//   bias            [N, K]
+//   classes         [B]
+//   log_posterior   [N], f64
+//   parts           [B, N, 2 splits]       the largest output and the sum of e^(x - largest), of some classes
+//   target_outputs  [B, N]                 the output of the sample's own class
+//   copies          [B, N]                 shift, factor, share, responsibility, as in classifier_row.cuh
+//   statistics      [B, N + 2], f64        as in classifiers.cu
+//   bests           [B, 2 splits]          the likeliest of some classes under the mixture
+//   target_mixtures [B]                    the mixture's share of the sample's own class
+//   dz_parts        [splits, B, d]
+//
+// Five launches stand for the three products and what lies between them. `softmax` goes over all outputs for the parts;
+// `mix` makes likelihoods and responsibilities of them, a warp a sample; `mixture`, or `input` where z has a gradient, goes
+// over all outputs again for the likeliest class and dz; `correct` compares; `weight` goes over them for dW and db.
+//
+// What does the going over is one loop. A block holds 64 rows of one factor in shared memory, and 64 rows of the other
+// pass by, tile after tile:
+//
+//                  passing [64, d]           held      passing            what for
+//                 +---------------+          samples   a copy's classes   softmax, mixture, input
+//                 +---------------+          classes   samples            weight
+//     held        | outputs 64x64 |  held passing^T, on tensor cores
+//     [64, d]     +---------------+
+//                 | g       64x64 |  from registers to shared memory
+//                 +---------------+
+//     sums +=       g passing         [64, d], in registers: dz or dW
+//
+// Operations: 2 B N K d for each of three times all outputs and two products of g: 5/3 of what it takes to store them. Bytes:
+// the passing rows, from L2: 4 d for 2 * 64 d operations or twice that, at 64x64 no less than 32 operations a byte. Stored, an
+// output is written, read, and comes back as g and r g to be read again: 24 bytes, 2 GB for 1,400 samples and 6 copies of
+// 9,999 words.
+//
+// d is at most 128: the sums of a block are 64 x 64 or 64 x 128 in the registers of 4 warps. Shared memory: 24 KiB an
+// inner 32, less 16 KiB where there is no g: 80 KiB at d > 64, of which two blocks fit on any GPU with 164 KB. While one
+// waits for its passing rows the other computes; a second place for them would leave room for one block alone.
+//
+// Where z or W is not finite, 0 * inf has to stay out of the second product. A number that is not finite makes every output
+// that it enters not finite, so the passing tile is looked at only if some output of it is not: one vote, in a barrier that
+// is needed anyway.
+//
+// No buffer may overlap another.
+#include "classifier_row.cuh"
+#include "output_tile.cuh"
+
+struct ManyClasses {
+    uint64_t z_pitch;
+    uint32_t samples, inputs, copies, outputs;
+    uint32_t splits, chunks;  // parts of the classes, and of 64 classes how many in one part
+    uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row lies on 16 bytes
+    uint32_t add_weight, add_bias;
+};
+
+struct ManyClassesBest {
+    float mixture;
+    uint32_t outcome;
+};
+
+// Which samples and classes a block has.
+struct ManyClassesBlock {
+    uint32_t first_sample, samples;    // its own, at most 64
+    uint32_t split, first_class, last_class;
+    uint32_t rest;
+
+    __device__ __forceinline__ explicit ManyClassesBlock(const ManyClasses& sizes) {
+        uint32_t tiles = divide_up(sizes.samples, MANY_CLASSES_ROWS), block = blockIdx.x;
+        first_sample = block % tiles * MANY_CLASSES_ROWS;
+        samples = min(sizes.samples - first_sample, MANY_CLASSES_ROWS);
+        block /= tiles;
+        split = block % sizes.splits, rest = block / sizes.splits;
+        first_class = split * sizes.chunks * MANY_CLASSES_ROWS;
+        last_class = min(first_class + sizes.chunks * MANY_CLASSES_ROWS, sizes.outputs);
+    }
+};
+
+// The tile of outputs of the held samples and 64 classes of a copy.
+template <int SLABS>
+__device__ __forceinline__ void many_classes_outputs(
+    const float* held, float* passing, const float* weight, uint32_t copy, uint32_t first_class,
+    const ManyClasses& sizes, ManyClassesOutputs& outputs) {
+    const float* from = weight + (static_cast<uint64_t>(copy) * sizes.outputs + first_class) * sizes.inputs;
+    uint32_t count = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
+    __syncthreads();  // nobody reads the classes before any more
+    ManyClassesRows<SLABS>::copy(
+        passing, from, sizes.inputs, count, sizes.inputs, sizes.weight_is_aligned != 0);
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();  // every thread's copies have landed, of the held rows too
+    outputs.multiply<SLABS>(held, passing);
+}
+
+// ---- likelihoods ---------------------------------------------------------------------------------------------------
+
+// Grid: tiles of samples, fastest, so that blocks side by side read the same classes; splits; copies.
+template <int SLABS>
+__device__ __forceinline__ void many_classes_softmax(
+    float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
+    const int* classes,
+    float2* parts, float* target_outputs, const ManyClasses& sizes) {
+    const int DOWN = ManyClassesOutputs::DOWN;
+    float* passing = held + ManyClassesRows<SLABS>::FLOATS;
+    ManyClassesBlock block(sizes);
+    uint32_t copy = block.rest;
+    ManyClassesRows<SLABS>::copy(
+        held, z + block.first_sample * sizes.z_pitch, sizes.z_pitch, block.samples, sizes.inputs,
+        sizes.z_is_aligned != 0);
+    float2 own[DOWN];
+    uint32_t targets[DOWN];
+    UNROLL
+    for (int i = 0; i < DOWN; i++) {
+        uint32_t row = ManyClassesOutputs::row(i);
+        own[i] = ClassifierSoftmax::neutral();
+        targets[i] = row < block.samples ? static_cast<uint32_t>(classes[block.first_sample + row]) : sizes.outputs;
+    }
+    for (uint32_t first = block.first_class; first < block.last_class; first += MANY_CLASSES_ROWS) {
+        ManyClassesOutputs outputs;
+        many_classes_outputs<SLABS>(held, passing, weight, copy, first, sizes, outputs);
+        UNROLL
+        for (int j = 0; j < ManyClassesOutputs::WIDE; j++) {
+            UNROLL
+            for (int k = 0; k < 2; k++) {
+                uint32_t outcome = first + ManyClassesOutputs::column(j, k);
+                if (outcome >= sizes.outputs) continue;
+                float b = bias[static_cast<uint64_t>(copy) * sizes.outputs + outcome];
+                UNROLL
+                for (int i = 0; i < DOWN; i++) {
+                    float x[1] = {outputs.at(i, j, k) + b};
+                    own[i] = ClassifierSoftmax::add(own[i], x);
+                    if (outcome != targets[i]) continue;
+                    uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
+                    target_outputs[sample * sizes.copies + copy] = x[0];
+                }
+            }
+        }
+    }
+    UNROLL
+    for (int i = 0; i < DOWN; i++) {
+        UNROLL
+        for (int distance = 1; distance < 4; distance *= 2) {
+            float x = __shfl_xor_sync(ALL_LANES, own[i].x, distance), y = __shfl_xor_sync(ALL_LANES, own[i].y, distance);
+            own[i] = ClassifierSoftmax::merge(own[i], make_float2(x, y));
+        }
+        uint32_t row = ManyClassesOutputs::row(i);
+        if (threadIdx.x % 4 != 0 || row >= block.samples) continue;
+        uint64_t place = (block.first_sample + row) * static_cast<uint64_t>(sizes.copies) + copy;
+        uint32_t half = ManyClassesOutputs::warp_column() == 0 ? 0 : 1;
+        parts[place * 2 * sizes.splits + 2 * block.split + half] = own[i];
+    }
+}
+
+// A block is a sample, of one warp.
+KERNEL(many_classes_mix_fwd_f32, 32, const float2* parts, const float* target_outputs, const int* classes,
+       const double* log_posterior, float4* copies_of_samples, double* statistics, ManyClasses sizes) {
+    DYNAMIC_SHARED(double, memory);
+    ClassifierSizes own{};
+    own.copies = sizes.copies;
+    ClassifierCopies copies(memory, own);
+    uint64_t first = blockIdx.x * static_cast<uint64_t>(sizes.copies);
+    bool is_class = static_cast<uint32_t>(classes[blockIdx.x]) < sizes.outputs;
+    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+        const float2* own_parts = parts + (first + j) * 2 * sizes.splits;
+        float2 part = own_parts[0];
+        for (uint32_t i = 1; i < 2 * sizes.splits; i++) part = ClassifierSoftmax::merge(part, own_parts[i]);
+        double likelihood = CLASSIFIER_NOTHING;
+        if (is_class) likelihood = classifiers_finite_or_nothing(target_outputs[first + j] - part.x - logf(part.y));
+        copies.log_likelihoods[j] = likelihood;
+        copies.shifts[j] = part.x;
+        copies.factors[j] = likelihood == CLASSIFIER_NOTHING ? -1.0f : 1.0f / part.y;
+    }
+    classifiers_mix(copies, log_posterior, statistics + blockIdx.x * static_cast<uint64_t>(sizes.copies + 2), own);
+    // Lane j has written what it reads here itself.
+    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+        copies_of_samples[first + j] =
+            make_float4(copies.shifts[j], copies.factors[j], copies.shares[j], copies.responsibilities[j]);
+    }
+}
+
+// ---- the mixture, and dz -------------------------------------------------------------------------------------------
+
+// What a lane's rows come to under the mixture: the first of the likeliest among the lane's classes.
+struct ManyClassesBests {
+    static const int DOWN = ManyClassesOutputs::DOWN;
+    ManyClassesBest own[DOWN];
+
+    __device__ __forceinline__ ManyClassesBests() {
+        UNROLL
+        for (int i = 0; i < DOWN; i++) own[i].mixture = -1.0f, own[i].outcome = 0;
+    }
+
+    __device__ __forceinline__ void add(int i, float mixture, uint32_t outcome) {
+        bool is_better = mixture > own[i].mixture || (mixture == own[i].mixture && outcome < own[i].outcome);
+        if (is_better) own[i].mixture = mixture, own[i].outcome = outcome;
+    }
+
+    __device__ __forceinline__ void write(
+        ManyClassesBest* bests, const ManyClassesBlock& block, const ManyClasses& sizes) {
+        UNROLL
+        for (int i = 0; i < DOWN; i++) {
+            UNROLL
+            for (int distance = 1; distance < 4; distance *= 2) {
+                float mixture = __shfl_xor_sync(ALL_LANES, own[i].mixture, distance);
+                uint32_t outcome = __shfl_xor_sync(ALL_LANES, own[i].outcome, distance);
+                add(i, mixture, outcome);
+            }
+            uint32_t row = ManyClassesOutputs::row(i), half = ManyClassesOutputs::warp_column() == 0 ? 0 : 1;
+            if (threadIdx.x % 4 != 0 || row >= block.samples) continue;
+            uint64_t sample = block.first_sample + row;
+            bests[sample * 2 * sizes.splits + 2 * block.split + half] = own[i];
+        }
+    }
+};
+
+// Grid: tiles of samples, splits. All copies of 64 classes, then the next 64: so the mixture of them is complete
+// before it leaves the block.
+template <int SLABS, bool GRADIENT>
+__device__ __forceinline__ void many_classes_input(
+    float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
+    const int* classes,
+    const float4* __restrict__ copies_of_samples, ManyClassesBest* bests, float* target_mixtures, float* dz_parts,
+    const ManyClasses& sizes) {
+    const int DOWN = ManyClassesOutputs::DOWN, WIDE = ManyClassesOutputs::WIDE;
+    float *passing = held + ManyClassesRows<SLABS>::FLOATS, *g = passing + ManyClassesRows<SLABS>::FLOATS;
+    ManyClassesBlock block(sizes);
+    ManyClassesRows<SLABS>::copy(
+        held, z + block.first_sample * sizes.z_pitch, sizes.z_pitch, block.samples, sizes.inputs,
+        sizes.z_is_aligned != 0);
+    uint32_t targets[DOWN];
+    UNROLL
+    for (int i = 0; i < DOWN; i++) {
+        uint32_t row = ManyClassesOutputs::row(i);
+        targets[i] = row < block.samples ? static_cast<uint32_t>(classes[block.first_sample + row]) : sizes.outputs;
+    }
+    float scale = static_cast<float>(1.0 / sizes.samples);
+    ManyClassesBests found;
+    ManyClassesSums<SLABS> sums = {};
+    for (uint32_t first = block.first_class; first < block.last_class; first += MANY_CLASSES_ROWS) {
+        ManyClassesOutputs mixture = {};
+        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+            ManyClassesOutputs outputs;
+            many_classes_outputs<SLABS>(held, passing, weight, copy, first, sizes, outputs);
+            bool is_finite = outputs.is_finite();
+            float4 own[DOWN];
+            UNROLL
+            for (int i = 0; i < DOWN; i++) {
+                uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
+                // In a row that is none the copy has no part.
+                own[i] = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
+                if (sample < sizes.samples) own[i] = copies_of_samples[sample * sizes.copies + copy];
+            }
+            UNROLL
+            for (int j = 0; j < WIDE; j++) {
+                UNROLL
+                for (int k = 0; k < 2; k++) {
+                    uint32_t outcome = first + ManyClassesOutputs::column(j, k);
+                    bool is_class = outcome < sizes.outputs;
+                    float b = is_class ? bias[static_cast<uint64_t>(copy) * sizes.outputs + outcome] : 0.0f;
+                    UNROLL
+                    for (int i = 0; i < DOWN; i++) {
+                        float p = expf(outputs.at(i, j, k) + b - own[i].x) * own[i].y;
+                        if (!is_class || own[i].y < 0.0f) p = 0.0f;
+                        mixture.at(i, j, k) += own[i].z * p;
+                        bool is_target = outcome == targets[i] && own[i].y >= 0.0f;
+                        outputs.at(i, j, k) = (is_target ? p - 1.0f : p) * scale * own[i].w;
+                    }
+                }
+                UNROLL
+                for (int i = 0; GRADIENT && i < DOWN; i++) {
+                    many_classes_put(
+                        g, ManyClassesOutputs::row(i), ManyClassesOutputs::column(j, 0), outputs.at(i, j, 0),
+                        outputs.at(i, j, 1));
+                }
+            }
+            if (!GRADIENT) continue;
+            // g is written, and nobody computes outputs from the passing rows any more.
+            if (__syncthreads_or(!is_finite)) {
+                ManyClassesRows<SLABS>::clean(passing);
+                __syncthreads();  // the passing rows are clean
+            }
+            sums.add(g, passing);
+        }
+        UNROLL
+        for (int j = 0; j < WIDE; j++) {
+            UNROLL
+            for (int k = 0; k < 2; k++) {
+                uint32_t outcome = first + ManyClassesOutputs::column(j, k);
+                UNROLL
+                for (int i = 0; i < DOWN; i++) {
+                    if (outcome >= sizes.outputs) continue;
+                    found.add(i, mixture.at(i, j, k), outcome);
+                    uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
+                    if (outcome == targets[i]) target_mixtures[sample] = mixture.at(i, j, k);
+                }
+            }
+        }
+    }
+    found.write(bests, block, sizes);
+    if (!GRADIENT) return;
+    uint64_t first_row = static_cast<uint64_t>(block.split) * sizes.samples + block.first_sample;
+    sums.store(dz_parts + first_row * sizes.inputs, block.samples, sizes.inputs, false);
+}
+
+// Whether a sample's own class is the first of the likeliest. A thread a sample.
+KERNEL(many_classes_correct_fwd_f32, 128, const ManyClassesBest* bests, const float* target_mixtures, const int* classes,
+       double* statistics, ManyClasses sizes) {
+    uint64_t sample = global_thread();
+    if (sample >= sizes.samples) return;
+    double* own = statistics + sample * (sizes.copies + 2) + sizes.copies;
+    if (own[0] == CLASSIFIER_NOTHING) return;  // and the class may be none
+    float mixture = target_mixtures[sample];
+    uint32_t target = static_cast<uint32_t>(classes[sample]);
+    bool is_beaten = false;
+    for (uint32_t part = 0; part < 2 * sizes.splits; part++) {
+        ManyClassesBest best = bests[sample * 2 * sizes.splits + part];
+        is_beaten |= best.mixture > mixture || (best.mixture == mixture && best.outcome < target);
+    }
+    if (!is_beaten) own[1] = 1.0;
+}
+
+// ---- dW and db -----------------------------------------------------------------------------------------------------
+
+// Grid: tiles of classes, copies. Either gradient may be null.
+template <int SLABS>
+__device__ __forceinline__ void many_classes_weight(
+    float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
+    const int* classes,
+    const float4* __restrict__ copies_of_samples, float* weight_gradient, float* bias_gradient,
+    const ManyClasses& sizes) {
+    const int DOWN = ManyClassesOutputs::DOWN, WIDE = ManyClassesOutputs::WIDE;
+    SHARED(float, halves, [2][MANY_CLASSES_ROWS]);
+    float *passing = held + ManyClassesRows<SLABS>::FLOATS, *g = passing + ManyClassesRows<SLABS>::FLOATS;
+    uint32_t tiles = divide_up(sizes.outputs, MANY_CLASSES_ROWS);
+    uint32_t first_class = blockIdx.x % tiles * MANY_CLASSES_ROWS, copy = blockIdx.x / tiles;
+    uint32_t own_classes = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
+    uint64_t first_row = static_cast<uint64_t>(copy) * sizes.outputs + first_class;
+    ManyClassesRows<SLABS>::copy(
+        held, weight + first_row * sizes.inputs, sizes.inputs, own_classes, sizes.inputs, sizes.weight_is_aligned != 0);
+    float own_bias[DOWN], bias_sums[DOWN] = {};
+    UNROLL
+    for (int i = 0; i < DOWN; i++) {
+        uint32_t row = ManyClassesOutputs::row(i);
+        own_bias[i] = row < own_classes ? bias[first_row + row] : 0.0f;
+    }
+    float scale = static_cast<float>(1.0 / sizes.samples);
+    ManyClassesSums<SLABS> sums = {};
+    for (uint32_t first = 0; first < sizes.samples; first += MANY_CLASSES_ROWS) {
+        uint32_t count = min(sizes.samples - first, MANY_CLASSES_ROWS);
+        __syncthreads();  // nobody reads the samples before any more
+        ManyClassesRows<SLABS>::copy(
+            passing, z + first * sizes.z_pitch, sizes.z_pitch, count, sizes.inputs, sizes.z_is_aligned != 0);
+        copy_async_commit();
+        copy_async_wait<0>();
+        __syncthreads();  // every thread's copies have landed, of the held rows too
+        ManyClassesOutputs outputs;
+        outputs.multiply<SLABS>(held, passing);
+        bool is_finite = outputs.is_finite();
+        UNROLL
+        for (int j = 0; j < WIDE; j++) {
+            UNROLL
+            for (int k = 0; k < 2; k++) {
+                uint32_t column = ManyClassesOutputs::column(j, k), target = sizes.outputs;
+                float4 own = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
+                if (column < count) {
+                    uint64_t sample = first + column;
+                    own = copies_of_samples[sample * sizes.copies + copy];
+                    target = static_cast<uint32_t>(classes[sample]);
+                }
+                UNROLL
+                for (int i = 0; i < DOWN; i++) {
+                    float p = own.y < 0.0f ? 0.0f : expf(outputs.at(i, j, k) + own_bias[i] - own.x) * own.y;
+                    bool is_target = own.y >= 0.0f && first_class + ManyClassesOutputs::row(i) == target;
+                    outputs.at(i, j, k) = (is_target ? p - 1.0f : p) * scale;
+                    bias_sums[i] += outputs.at(i, j, k);
+                }
+            }
+            UNROLL
+            for (int i = 0; i < DOWN; i++) {
+                many_classes_put(
+                    g, ManyClassesOutputs::row(i), ManyClassesOutputs::column(j, 0), outputs.at(i, j, 0),
+                    outputs.at(i, j, 1));
+            }
+        }
+        // g is written, and nobody computes outputs from the passing rows any more.
+        if (__syncthreads_or(!is_finite)) {
+            ManyClassesRows<SLABS>::clean(passing);
+            __syncthreads();  // the passing rows are clean
+        }
+        sums.add(g, passing);
+    }
+    if (weight_gradient != nullptr) {
+        sums.store(
+            weight_gradient + first_row * sizes.inputs, own_classes, sizes.inputs, sizes.add_weight != 0);
+    }
+    if (bias_gradient == nullptr) return;
+    UNROLL
+    for (int i = 0; i < DOWN; i++) {
+        float sum = reduce_lanes<Sum>(bias_sums[i], 4);
+        if (threadIdx.x % 4 == 0) halves[ManyClassesOutputs::warp_column() / 32][ManyClassesOutputs::row(i)] = sum;
+    }
+    __syncthreads();  // both halves of the samples are summed
+    if (threadIdx.x < own_classes) {
+        float sum = halves[0][threadIdx.x] + halves[1][threadIdx.x];
+        store(bias_gradient + first_row + threadIdx.x, sum, sizes.add_bias != 0);
+    }
+}
+
+#define MANY_CLASSES(depth, SLABS)                                                                                      \
+    KERNEL_RESIDENT(                                                                                                    \
+        many_classes_softmax_fwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
+        const float* bias, const int* classes, float2* parts, float* target_outputs, ManyClasses sizes) {               \
+        DYNAMIC_SHARED(float, shared);                                                                                  \
+        many_classes_softmax<SLABS>(shared, z, weight, bias, classes, parts, target_outputs, sizes);                    \
+    }                                                                                                                   \
+    KERNEL_RESIDENT(                                                                                                    \
+        many_classes_mixture_fwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
+        const float* bias, const int* classes, const float4* copies, ManyClassesBest* bests, float* target_mixtures,    \
+        ManyClasses sizes) {                                                                                            \
+        DYNAMIC_SHARED(float, shared);                                                                                  \
+        many_classes_input<SLABS, false>(                                                                               \
+            shared, z, weight, bias, classes, copies, bests, target_mixtures, nullptr, sizes);                          \
+    }                                                                                                                   \
+    KERNEL_RESIDENT(                                                                                                    \
+        many_classes_input_fwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,              \
+        const float* bias, const int* classes, const float4* copies, ManyClassesBest* bests, float* target_mixtures,    \
+        float* dz_parts, ManyClasses sizes) {                                                                           \
+        DYNAMIC_SHARED(float, shared);                                                                                  \
+        many_classes_input<SLABS, true>(                                                                                \
+            shared, z, weight, bias, classes, copies, bests, target_mixtures, dz_parts, sizes);                         \
+    }                                                                                                                   \
+    KERNEL_RESIDENT(                                                                                                    \
+        many_classes_weight_bwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,             \
+        const float* bias, const int* classes, const float4* copies, float* weight_gradient, float* bias_gradient,      \
+        ManyClasses sizes) {                                                                                            \
+        DYNAMIC_SHARED(float, shared);                                                                                  \
+        many_classes_weight<SLABS>(shared, z, weight, bias, classes, copies, weight_gradient, bias_gradient, sizes);    \
+    }
+
+MANY_CLASSES(64, 2)
+MANY_CLASSES(128, 4)
