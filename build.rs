@@ -54,8 +54,13 @@ fn build_for_gpus() -> Vec<PathBuf> {
         );
         return Vec::new();
     };
+    // A tenth of the size; nvcc before 12.8 cannot.
+    let help = Command::new(&nvcc).arg("--help").output();
+    let compresses =
+        help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--compress-mode"));
     let jobs = kernel_files().into_iter().map(|source| {
         let mut command = Command::new(&nvcc);
+        command.args(compresses.then_some("--compress-mode=size"));
         command.args(["-fatbin", "-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings"]);
         for arch in architectures() {
             command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));

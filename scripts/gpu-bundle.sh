@@ -19,32 +19,31 @@ case "${RUSTFLAGS:-}" in
 esac
 
 export ALRAO_HOST_CPU=x86-64-v3 ALRAO_SKIP_KERNELS=0 ALRAO_REQUIRE_SIMULATOR=1
-export CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_BENCH_STRIP=symbols
+export CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_DEBUG=false
 # Its own folder, since these settings would make the usual one be built anew, there and back.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/gpu-bundle}"
 
-# What cargo says that it built: the last program of that name.
+# All at once: one after the other, dependencies would be built once more for each.
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+cargo build --release --bin alrao --test main --bench kernels --message-format=json >"$report"
+
+# The program that was built under this name.
 built() {
-    name=$1
-    shift
-    cargo "$@" --message-format=json |
-        sed -n 's/.*"name":"'"$name"'".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+    sed -n 's/.*"name":"'"$1"'".*"executable":"\([^"]*\)".*/\1/p' "$report" | tail -n 1
 }
 
-program=$(built alrao build --release --bin alrao)
+program=$(built alrao)
 if "$program" --version | grep -q "no kernels for GPUs"; then
     echo "no nvcc was found, so the program carries no kernels: set NVCC to where it is" >&2
     exit 2
 fi
-tests=$(built main test --release --no-run --test main)
 
 rm -rf "$to"
 mkdir -p "$to/bin" "$to/source/tests/golden" "$to/peers"
 cp "$program" "$to/bin/alrao"
-cp "$tests" "$to/bin/tests"
-for bench in kernels step memory; do
-    cp "$(built "$bench" bench --no-run --bench "$bench")" "$to/bin/bench-$bench"
-done
+cp "$(built main)" "$to/bin/tests"
+cp "$(built kernels)" "$to/bin/bench-kernels"
 # What tests read.
 cp -R src "$to/source/src"
 cp tests/machine_code.txt "$to/source/tests/"

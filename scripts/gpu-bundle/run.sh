@@ -4,7 +4,8 @@
 #   run.sh tests      every test, those on a GPU first; a GPU that is not there is a failure (ALRAO_REQUIRE_CUDA=0: a skip)
 #   run.sh sanitize   compute-sanitizer over small cases of every kernel family, where it is on PATH
 #   run.sh train      short runs of an image model and of a model of text
-#   run.sh bench      every kernel beside its floor, whole steps eager and captured, criterion's benchmarks
+#   run.sh bench      every kernel beside its floor, whole steps eager and captured, criterion's benchmarks of
+#                     kernels (not where STEPS is given: that is for a quick look)
 #   run.sh peers      the same steps in PyTorch, where python3 has it
 #   run.sh table      what came of it, as one table
 #
@@ -82,10 +83,7 @@ bench() {
     fi
     # shellcheck disable=SC2086 # they are lists of arguments
     result steps.json "$here/bin/alrao" bench step $models $steps --device "$DEVICE" --json
-    [ -n "${STEPS:-}" ] || {
-        step criterion-kernels "$here/bin/bench-kernels" --bench
-        step criterion-step "$here/bin/bench-step" --bench
-    }
+    [ -n "${STEPS:-}" ] || step criterion-kernels "$here/bin/bench-kernels" --bench
 }
 
 peers() {

@@ -56,7 +56,9 @@ impl Ceilings {
 
     /// Operations a second of the units that a kernel's name says it uses.
     pub fn operations_of(&self, kernel: &str) -> f64 {
-        let is_product = ["matmul", "conv2d", "ceiling"].iter().any(|own| kernel.starts_with(own));
+        let is_product = ["matmul", "conv2d", "many_classes", "ceiling"]
+            .iter()
+            .any(|own| kernel.starts_with(own));
         match is_product {
             true if kernel.contains("tf32") => self.tf32,
             true if kernel.contains("bf16") => self.bf16,

@@ -4,7 +4,9 @@ use super::{Cost, Size, Work, Workload, filled, whole};
 use crate::device::{DType, Device};
 use crate::ops::catch_up::catch_up;
 use crate::ops::ceiling::{Unit, keep_busy};
-use crate::ops::classifiers::{Head, PredictionKind, Targets, classifiers, predict};
+use crate::ops::classifiers::{
+    Form, Head, PredictionKind, Targets, classifiers, classifiers_in, predict,
+};
 use crate::ops::clip::gradient_norm_factor;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
@@ -40,6 +42,8 @@ const SMALL_LAYERS: [[usize; 2]; 3] = [[8, 27], [16, 72], [3, 1500]];
 
 pub(super) fn all() -> Vec<Workload> {
     let mut all = vec![classes(), values(), log_probabilities(), means(), softmax()];
+    all.extend(MANY.map(many_classes));
+    all.extend(MANY.map(many_classes_seen));
     all.extend([switch(), bayesian(), tallied(), advanced(), caught_up(), clipped()]);
     all.extend(updates());
     all.extend(Unit::ALL.map(ceiling));
@@ -88,6 +92,65 @@ fn classes() -> Workload {
         .cost("classifiers_classes_fwd*", Cost::elements(3 * all).and_operations(20 * all))
         .cost("classifiers_summary_fwd*", Cost::bytes(8 * (copies + 2) * samples))
         .cost("classifiers_operands_bwd*", Cost::elements(operands).and_operations(all))
+}
+
+/// Six copies over 9,999 words, of the paper's 100 features and of 64, whose outputs are never stored; and small ones.
+const MANY: [[[usize; 4]; 2]; 2] =
+    [[[1400, 100, 6, 9999], [70, 100, 3, 70]], [[1400, 64, 6, 9999], [70, 36, 3, 70]]];
+
+fn recomputed([z, weight, bias]: [&Tensor; 3], classes: &Tensor, log_posterior: &Tensor) -> Head {
+    let targets = Targets::Classes(classes);
+    classifiers_in(Form::Recomputed, z, weight, bias, targets, log_posterior)
+}
+
+/// What a pass over all outputs does for `products` products of them. Samples, features, copies, classes.
+fn pass([samples, inputs, copies, outputs]: [usize; 4], products: usize) -> Cost {
+    let factors = samples * inputs + copies * outputs * (inputs + 1);
+    Cost::elements(factors).and_operations(2 * products * samples * copies * outputs * inputs)
+}
+
+fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
+    let [samples, inputs, copies, outputs] = full;
+    let prepare = move |device: &Device, dtype, size: Size| {
+        let sizes = size.of(full, small);
+        let classes = whole(device, &[sizes[0]], sizes[3], 1);
+        learned(head(device, dtype, sizes), move |[z, weight, bias], log_posterior| {
+            recomputed([z, weight, bias], &classes, log_posterior)
+        })
+    };
+    let workload = Workload::new(
+        format!("{copies} copies of {outputs} words from {inputs} features"),
+        prepare,
+    )
+    .cost("many_classes_softmax_fwd*", pass(full, 1))
+    .cost("many_classes_input_fwd*", pass(full, 2).and_bytes(4 * samples * inputs))
+    .cost("many_classes_weight_bwd*", pass(full, 2).and_bytes(4 * copies * outputs * (inputs + 1)));
+    if inputs != 100 {
+        return workload;
+    }
+    // Two parts at least of what each sample has, and what is made of them.
+    workload
+        .cost("many_classes_mix_fwd*", Cost::bytes(32 * samples * copies))
+        .cost("many_classes_correct_fwd*", Cost::bytes(24 * samples))
+}
+
+/// The same where nothing learns.
+fn many_classes_seen([full, small]: [[usize; 4]; 2]) -> Workload {
+    let [_, inputs, copies, outputs] = full;
+    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+        let sizes = size.of(full, small);
+        let classes = whole(device, &[sizes[0]], sizes[3], 1);
+        let [z, weight, bias, log_posterior] = head(device, dtype, sizes);
+        Box::new(move || {
+            let head = recomputed([&z, &weight, &bias], &classes, &log_posterior);
+            vec![head.loss, head.classifier_losses]
+        })
+    };
+    Workload::new(
+        format!("{copies} copies of {outputs} words from {inputs} features, seen"),
+        prepare,
+    )
+    .cost("many_classes_mixture_fwd*", pass(full, 1))
 }
 
 fn values() -> Workload {

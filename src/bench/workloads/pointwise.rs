@@ -189,22 +189,45 @@ fn evaluated_norm() -> Workload {
         .cost("batch_norm_running*", Cost::bytes(4 * 7 * channels))
 }
 
+/// A pool of 2x2 pixels, with the names of its kernels, by fours and one by one.
+fn pool(
+    name: &str,
+    image: [usize; 4],
+    kernels: [[&'static str; 2]; 2],
+    cost: Cost,
+    function: Function,
+) -> Workload {
+    let prepare = move |device: &Device, dtype, size: Size| {
+        let [images, height, width, channels] = size.of(image, small(image));
+        let x = filled(device, &[images, height, width, channels], dtype, 1);
+        let dy = filled(device, &[images, height / 2, width / 2, channels], dtype, 2);
+        forward_and_back(vec![x], dy, move |x| function(&x[0]))
+    };
+    let [forward, backward] = kernels[usize::from(!image[3].is_multiple_of(4))];
+    Workload::new(format!("{name} 2x2 of {image:?}"), prepare)
+        .cost(forward, cost)
+        .cost(backward, cost)
+}
+
 /// A quarter of the elements comes out, with a byte each that says which place won.
 fn max_pool(image: [usize; 4]) -> Workload {
     let n = elements(&image);
-    let moved = Cost::elements(n + n / 4).and_bytes(n / 4);
-    let is_odd = !image[3].is_multiple_of(4);
-    let workload =
-        Workload::new(format!("max pool 2x2 of {image:?}"), move |device, dtype, size| {
-            let [images, height, width, channels] = size.of(image, small(image));
-            let x = filled(device, &[images, height, width, channels], dtype, 1);
-            let dy = filled(device, &[images, height / 2, width / 2, channels], dtype, 2);
-            forward_and_back(vec![x], dy, |x| max_pool2d(&x[0], 2, 2, 0))
-        });
-    match is_odd {
-        true => workload.cost("max_pool_fwd_x1*", moved).cost("max_pool_bwd_x1*", moved),
-        false => workload.cost("max_pool_fwd_x4*", moved).cost("max_pool_bwd_x4*", moved),
-    }
+    let kernels = [
+        ["max_pool_fwd_x4*", "max_pool_bwd_x4*"], //
+        ["max_pool_fwd_x1*", "max_pool_bwd_x1*"],
+    ];
+    let cost = Cost::elements(n + n / 4).and_bytes(n / 4);
+    pool("max pool", image, kernels, cost, |x| max_pool2d(x, 2, 2, 0))
+}
+
+fn average_pool(image: [usize; 4]) -> Workload {
+    let n = elements(&image);
+    let kernels = [
+        ["average_pool_fwd_x4*", "average_pool_bwd_x4*"], //
+        ["average_pool_fwd_x1*", "average_pool_bwd_x1*"],
+    ];
+    let cost = Cost::elements(n + n / 4).and_operations(n);
+    pool("average pool", image, kernels, cost, |x| average_pool2d(x, 2, 2, 0))
 }
 
 /// Windows of more places than a byte tells apart.
@@ -221,23 +244,6 @@ fn large_max_pool() -> Workload {
     Workload::new("max pool 17x17 of [32, 32, 32, 64]", prepare)
         .cost("max_pool_large_fwd*", moved)
         .cost("max_pool_large_bwd*", moved)
-}
-
-fn average_pool(image: [usize; 4]) -> Workload {
-    let n = elements(&image);
-    let moved = Cost::elements(n + n / 4).and_operations(n);
-    let is_odd = !image[3].is_multiple_of(4);
-    let workload =
-        Workload::new(format!("average pool 2x2 of {image:?}"), move |device, dtype, size| {
-            let [images, height, width, channels] = size.of(image, small(image));
-            let x = filled(device, &[images, height, width, channels], dtype, 1);
-            let dy = filled(device, &[images, height / 2, width / 2, channels], dtype, 2);
-            forward_and_back(vec![x], dy, |x| average_pool2d(&x[0], 2, 2, 0))
-        });
-    match is_odd {
-        true => workload.cost("average_pool_fwd_x1*", moved).cost("average_pool_bwd_x1*", moved),
-        false => workload.cost("average_pool_fwd_x4*", moved).cost("average_pool_bwd_x4*", moved),
-    }
 }
 
 fn dropped() -> Workload {
