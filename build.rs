@@ -54,13 +54,20 @@ fn build_for_gpus() -> Vec<PathBuf> {
         );
         return Vec::new();
     };
+    // A tenth of the size; nvcc before 12.8 cannot.
+    let help = Command::new(&nvcc).arg("--help").output();
+    let compresses =
+        help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--compress-mode"));
     let jobs = kernel_files().into_iter().map(|source| {
         let mut command = Command::new(&nvcc);
+        command.args(compresses.then_some("--compress-mode=size"));
         command.args(["-fatbin", "-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings"]);
         for arch in architectures() {
             command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
         }
         command.arg("-gencode=arch=compute_90,code=compute_90");
+        // What each kernel takes is said on the way, and kept beside the output.
+        command.args(["-Xptxas", "-v"]);
         Job { output: output(&source, "fatbin", &command), source, command }
     });
     run(jobs.collect()).unwrap_or_else(|message| {
@@ -96,9 +103,52 @@ fn embed(fat_binaries: &[PathBuf]) {
             format!("    ({family:?}, include_bytes!({:?})),\n", path.display().to_string())
         })
         .collect();
-    let text = format!("static FAT_BINARIES: &[(&str, &[u8])] = &[\n{entries}];\n");
+    let resources: String = fat_binaries.iter().flat_map(|path| resources(path)).collect();
+    let text = format!(
+        "static FAT_BINARIES: &[(&str, &[u8])] = &[\n{entries}];\n\n\
+         static COMPILED: &[Compiled] = &[\n{resources}];\n"
+    );
     let path = out_dir().join("fat_binaries.rs");
     fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// What ptxas said of each kernel of a fat binary: an entry of a table.
+fn resources(fat_binary: &Path) -> Vec<String> {
+    let path = report(fat_binary);
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (mut kernel, mut arch) = ("", "");
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let quoted: Vec<&str> = line.split('\'').collect();
+        if let [before, own, _, own_arch, _] = *quoted
+            && before.contains("Compiling entry function")
+        {
+            (kernel, arch) = (own, own_arch.trim_start_matches("sm_"));
+        }
+        let number_before = |unit: &str| -> Option<u32> {
+            line.split(unit)
+                .next()
+                .filter(|before| *before != line)?
+                .split_whitespace()
+                .last()?
+                .parse()
+                .ok()
+        };
+        if let Some(registers) = number_before(" registers") {
+            let shared = number_before(" bytes smem").unwrap_or(0);
+            let arch: String = arch.chars().filter(char::is_ascii_digit).collect();
+            entries.push(format!(
+                "    Compiled {{ kernel: {kernel:?}, arch: {arch}, registers: {registers}, shared: {shared} }},\n"
+            ));
+        }
+    }
+    entries
+}
+
+/// Where a compiler's messages are kept.
+fn report(output: &Path) -> PathBuf {
+    output.with_extension("report")
 }
 
 // ---- simulator -----------------------------------------------------------------------------------------------------
@@ -243,6 +293,8 @@ impl Job {
             let text = [result.stdout, result.stderr].concat();
             return Err(String::from_utf8_lossy(&text).into_owned());
         }
+        let path = report(&self.output);
+        fs::write(&path, &result.stderr).map_err(|error| format!("{}: {error}", path.display()))?;
         fs::rename(&unfinished, &self.output)
             .map_err(|error| format!("{}: {error}", self.output.display()))
     }

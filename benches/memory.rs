@@ -1,11 +1,11 @@
 //! Memory of training: how far above its start a process comes in five steps, each model in a process of its own.
 //! `peers/step.py` measures PyTorch's in the same way: the peak, less what was resident before the model was made.
 
-mod workload;
-
 use std::process::{Command, ExitCode};
 
 use alrao::Device;
+use alrao::bench::step::{Inputs, MODELS, OPTIMIZERS, config};
+use alrao::models::Architecture;
 use alrao::train::Optimizer;
 
 const STEPS: usize = 5;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             eprintln!("{HERE} takes a model and an optimizer");
             return ExitCode::from(2);
         };
+        let model = model.parse().expect("a known model");
         println!("{}", peak(model, optimizer.parse().expect("a known optimizer")));
         return ExitCode::SUCCESS;
     }
@@ -28,18 +29,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("{:<12} {:<10} {:>8}", "model", "optimizer", "peak MB");
-    for model in workload::MODELS {
-        for optimizer in workload::OPTIMIZERS {
+    for model in MODELS {
+        for optimizer in OPTIMIZERS {
             let bytes = in_own_process(model, optimizer);
-            println!("{model:<12} {:<10} {:>8.0}", optimizer.name(), bytes as f64 / 1e6);
+            println!("{:<12} {:<10} {:>8.0}", model.name(), optimizer.name(), bytes as f64 / 1e6);
         }
     }
     ExitCode::SUCCESS
 }
 
-fn in_own_process(model: &str, optimizer: Optimizer) -> u64 {
+fn in_own_process(model: Architecture, optimizer: Optimizer) -> u64 {
     let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program).args([HERE, model, optimizer.name()]).output();
+    let output = Command::new(program).args([HERE, model.name(), optimizer.name()]).output();
     let output = output.expect("this program can be started again");
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().unwrap_or_else(|_| {
@@ -48,13 +49,14 @@ fn in_own_process(model: &str, optimizer: Optimizer) -> u64 {
 }
 
 /// Bytes above the start.
-fn peak(model: &str, optimizer: Optimizer) -> u64 {
+fn peak(model: Architecture, optimizer: Optimizer) -> u64 {
     let device = Device::cpu();
-    let inputs = workload::Inputs::new(model, &device);
+    let config = config(model, optimizer).expect("the defaults are sound");
+    let inputs = Inputs::new(&config, &device);
     let before = memory("VmRSS").expect("the parent has looked");
-    let learner = workload::learner(model, optimizer, &inputs, &device);
+    let learner = inputs.learner(&config).expect("the model takes these inputs");
     for _ in 0..STEPS {
-        workload::step(&learner, &inputs);
+        inputs.step(&learner);
     }
     memory("VmHWM").expect("the parent has looked").saturating_sub(before)
 }

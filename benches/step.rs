@@ -1,25 +1,41 @@
-//! Time of a whole training step, plain SGD beside Alrao. `peers/step.py` times PyTorch's.
+//! Time of a whole training step, plain SGD beside Alrao; on a GPU one launch after the other and as one graph.
+//! `ALRAO_BENCH_DEVICE` chooses the device, by default the best. `peers/step.py` times PyTorch's.
 
-mod workload;
+mod device;
 
 use std::time::Duration;
 
-use alrao::Device;
+use alrao::bench::step::{Contestant, MODELS, Mode, OPTIMIZERS, config, samples};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 fn steps(criterion: &mut Criterion) {
-    let device = Device::cpu();
-    for model in workload::MODELS {
-        let inputs = workload::Inputs::new(model, &device);
-        let mut group = criterion.benchmark_group(model);
-        group.throughput(Throughput::Elements(inputs.samples() as u64));
+    let device = device::open();
+    for model in MODELS {
+        let mut group = criterion.benchmark_group(model.name());
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
         group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(8));
-        for optimizer in workload::OPTIMIZERS {
-            let learner = workload::learner(model, optimizer, &inputs, &device);
-            group.bench_function(optimizer.name(), |bencher| {
-                bencher.iter(|| workload::step(&learner, &inputs));
-            });
+        for optimizer in OPTIMIZERS {
+            let config = config(model, optimizer).expect("the defaults are sound");
+            for mode in Mode::on(&device) {
+                let name = format!("{optimizer} {}", mode.name());
+                let mut prepared = None;
+                // Made where it is wanted, since a filter leaves out most.
+                let contestant = || {
+                    let own = Contestant::new(&config, *mode, &device).expect("the device works");
+                    if let Some(launches) = own.launches() {
+                        println!("{model} {name}: {launches} launches");
+                    }
+                    own
+                };
+                group.throughput(Throughput::Elements(samples(&config) as u64));
+                group.bench_function(&name, |bencher| {
+                    let own = prepared.get_or_insert_with(contestant);
+                    bencher.iter_custom(|steps| {
+                        let time = device.time(|| (0..steps).for_each(|_| own.step()));
+                        time.expect("the device works")
+                    });
+                });
+            }
         }
         group.finish();
     }

@@ -1,6 +1,7 @@
 //! Trains neural networks without tuning a learning rate.
 
 pub mod alrao;
+pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;

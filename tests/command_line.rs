@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::place::program;
+
 pub(crate) fn alrao(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_alrao"))
-        .current_dir(directory)
-        .args(arguments)
-        .output()
-        .unwrap()
+    Command::new(program()).current_dir(directory).args(arguments).output().unwrap()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -64,6 +62,12 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("info --model char-lstm --classes 3", "--classes"),
         ("info --model cnn --vocab 3", "--vocab"),
         ("info --model cnn --width 0", "--width"),
+        ("kernels --device cpu", "--device"),
+        ("kernels --device cpu relu", "simulator"),
+        ("bench step --model nosuch", "nosuch"),
+        ("bench step --steps 0", "--steps"),
+        ("bench step --width -1", "--width"),
+        ("bench step --device cpu --precision bf16", "--precision"),
         ("frobnicate", "frobnicate"),
     ] {
         refused(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), culprit);
@@ -138,8 +142,11 @@ fn info_counts_what_fits_in_no_memory() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
-    for command in ["train", "eval", "sample", "info", "completions"] {
-        let output = alrao(directory.path(), &[command, "--help"]);
+    for command in
+        ["train", "eval", "sample", "bench", "bench step", "kernels", "info", "completions"]
+    {
+        let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let output = alrao(directory.path(), &arguments);
         let help = text(&output.stdout);
         assert!(output.status.success() && output.stderr.is_empty());
         assert!(help.contains("Example") && help.contains(&format!("alrao {command}")), "{help}");
@@ -169,10 +176,62 @@ fn every_command_can_be_quiet() {
 #[test]
 fn a_closed_pipe_ends_quietly() {
     let directory = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_alrao"));
+    let mut command = Command::new(program());
     command.current_dir(directory.path()).args(["info", "--model", "cnn"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn steps_are_timed_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = ["--width", "0.25", "--batch-size", "2", "--steps", "1", "--device", "cpu"];
+    let output = alrao(directory.path(), &[&["bench", "step", "--json"][..], &small].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["steps"].as_array().unwrap();
+    let kinds: Vec<[&str; 3]> = rows
+        .iter()
+        .map(|row| ["model", "optimizer", "mode"].map(|key| row[key].as_str().unwrap()))
+        .collect();
+    assert_eq!(kinds, [["cnn", "sgd", "eager"], ["cnn", "alrao", "eager"]]);
+    assert!(rows.iter().all(|row| row["ms"].as_f64().unwrap() > 0.0 && row["launches"].is_null()));
+    let output = alrao(directory.path(), &[&["-q", "bench", "step"][..], &small].concat());
+    assert!(output.stderr.is_empty() && text(&output.stdout).lines().count() == 3);
+}
+
+#[cfg(has_simulator)]
+#[test]
+fn kernels_are_checked_without_a_gpu() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = ["--device", "simulator", "--threads", "2"];
+    let output = alrao(directory.path(), &[&["-q", "kernels", "optimizer_"][..], &small].concat());
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let verdicts: Vec<_> =
+        table.lines().skip(1).map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(verdicts, [Some("ok"); 3], "{table}");
+    let output = alrao(directory.path(), &[&["kernels", "tally", "--json"][..], &small].concat());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["kernels"].as_array().unwrap();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row["verdict"] == "ok"), "{report}");
+    let output = alrao(directory.path(), &[&["kernels", "nosuch"][..], &small].concat());
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("nosuch"));
+}
+
+#[cfg(has_simulator)]
+#[test]
+fn steps_are_recorded_in_the_simulator() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments =
+        "bench step --model mlp --device simulator --threads 2 --width 0.1 --steps 1 --json";
+    let output = alrao(directory.path(), &arguments.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["steps"].as_array().unwrap();
+    let modes: Vec<&str> = rows.iter().map(|row| row["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["eager", "captured", "eager", "captured"]);
+    assert!(rows.iter().all(|row| row["launches"].as_u64().unwrap() > 10), "{report}");
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use alrao::device::fat_binaries;
 
+use crate::place::source;
+
 /// Registers and shared bytes of every kernel as nvcc 13.0.88 compiles it; `ALRAO_WRITE_RESOURCES=1` writes it anew.
 const PINNED: &str = "tests/machine_code.txt";
 
@@ -105,7 +107,7 @@ fn resources(program: &str) -> String {
 fn no_kernel_spills_and_resources_are_as_they_were() {
     let Some(program) = cuobjdump() else { return };
     let own = resources(&program);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PINNED);
+    let path = source().join(PINNED);
     if std::env::var_os("ALRAO_WRITE_RESOURCES").is_some() {
         std::fs::write(&path, &own).unwrap();
     }

@@ -12,12 +12,12 @@ mod conversion;
 mod golden;
 mod gradients;
 mod host_work;
-#[cfg(has_simulator)]
 mod kernels;
 mod launches;
 mod lstm;
 mod machine_code;
 mod models;
+mod place;
 #[cfg(has_simulator)]
 mod residence;
 #[cfg(all(feature = "cli", unix))]
@@ -26,3 +26,4 @@ mod sequence;
 mod training;
 mod update;
 mod vision;
+mod workloads;

@@ -10,6 +10,8 @@ use alrao::random::{Philox, Purpose};
 use alrao::train::{Event, Observer, Outcome, Silent, StopFlag, TrainConfig, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Tensor};
 
+use crate::place::gpu;
+
 /// Two layers, since one linear layer before the classifiers would learn nothing that they cannot.
 struct Net {
     first: Linear,
@@ -93,6 +95,22 @@ fn losses(config: TrainConfig, device: &Device) -> Vec<u64> {
 fn quadrants_are_learnt_without_a_learning_rate() {
     let report = trainer(config()).run(&Device::cpu(), &mut Silent).unwrap();
     assert_eq!(report.outcome, Outcome::Finished);
+    let accuracy = report.test.unwrap().accuracy.unwrap();
+    assert!(accuracy > 0.9, "test accuracy {accuracy}");
+}
+
+#[test]
+fn a_gpu_learns_the_same_and_repeats_itself_to_the_bit() {
+    let Some(device) = gpu() else { return };
+    let config = TrainConfig { epochs: 2, ..config() };
+    let own = losses(config.clone(), &device);
+    assert_eq!(own, losses(config.clone(), &device));
+    let reference = losses(TrainConfig { max_steps: Some(10), ..config }, &Device::cpu());
+    for (own, reference) in own.iter().zip(reference) {
+        let [own, reference] = [*own, reference].map(f64::from_bits);
+        assert!((own - reference).abs() <= 1e-4 * reference, "{own}, not {reference}");
+    }
+    let report = trainer(self::config()).run(&device, &mut Silent).unwrap();
     let accuracy = report.test.unwrap().accuracy.unwrap();
     assert!(accuracy > 0.9, "test accuracy {accuracy}");
 }

@@ -114,7 +114,7 @@ def load_init(path, model):
 class Trainer:
     """A model, its learning rates and the average over its classifiers, with the step that moves all three."""
 
-    def __init__(self, args, inputs, outputs):
+    def __init__(self, args, inputs, outputs, device="cpu"):
         self.args = args
         self.dtype = {"f32": torch.float32, "f64": torch.float64}[args.precision]
         torch.manual_seed(args.seed)
@@ -123,7 +123,7 @@ class Trainer:
         self.model = Alrao(pre_classifier, outputs, args.classifiers)
         if args.init:
             load_init(args.init, self.model)
-        self.model.to(self.dtype)
+        self.model.to(device, self.dtype)
         self.pre_classifier = pre_classifier
         self.rates = self.draw_rates()
         if args.averaging == "bayesian":
@@ -135,6 +135,8 @@ class Trainer:
         per_classifier = torch.tensor(self.classifier_rates(), dtype=self.dtype)
         shaped["classifiers.weight"] = per_classifier[:, None, None]
         shaped["classifiers.bias"] = per_classifier[:, None]
+        shaped = {name: rates.to(device) for name, rates in shaped.items()}
+        self.averaging.to(device)
         self.update = Update(
             dict(self.model.named_parameters()),
             shaped,

@@ -14,19 +14,24 @@ import learning_rates
 class AuthorsAlrao:
     def __init__(self, pre_classifier, outputs, copies, eta_min, eta_max, theta=0.999):
         self.pre_classifier, self.copies, self.theta, self.t = pre_classifier, copies, theta, 1
-        self.heads = nn.ModuleList(nn.Linear(pre_classifier.dimension, outputs) for _ in range(copies))
+        self.device = next(pre_classifier.parameters()).device
+        heads = nn.ModuleList(nn.Linear(pre_classifier.dimension, outputs) for _ in range(copies))
+        self.heads = heads.to(self.device)
         rates = learning_rates.draw(pre_classifier, eta_min, eta_max, torch.Generator().manual_seed(0))
         shaped = learning_rates.broadcastable(pre_classifier, rates)
         self.parameters = [
-            (parameter, shaped[name].expand_as(parameter).contiguous())
+            (parameter, shaped[name].to(self.device).expand_as(parameter).contiguous())
             for name, parameter in pre_classifier.named_parameters()
         ]
         self.optimizers = [
             torch.optim.SGD(head.parameters(), lr=rate)
             for head, rate in zip(self.heads, learning_rates.classifier_rates(copies, eta_min, eta_max))
         ]
-        self.weights = torch.stack([torch.full((copies,), math.log(part / copies)) for part in (theta, 1 - theta)])
-        self.log_posterior = torch.full((copies,), -math.log(copies))
+        self.weights = self.rows(math.log(part / copies) for part in (theta, 1 - theta))
+        self.log_posterior = torch.full((copies,), -math.log(copies), device=self.device)
+
+    def rows(self, values):
+        return torch.stack([torch.full((self.copies,), value, device=self.device) for value in values])
 
     def step(self, x, y):
         for parameter, _ in self.parameters:
@@ -62,7 +67,7 @@ class AuthorsAlrao:
         pi = 1 / (self.t + 1)
         share = self.weights[0].logsumexp(0) + math.log(pi) - math.log(self.copies)
         self.weights[0] += math.log(1 - pi)
-        added = torch.stack([torch.full((self.copies,), math.log(p)) for p in (self.theta, 1 - self.theta)]) + share
+        added = self.rows(math.log(p) for p in (self.theta, 1 - self.theta)) + share
         self.weights = torch.logaddexp(self.weights, added)
         self.weights -= self.weights.logsumexp((0, 1))
         self.log_posterior = self.weights.logsumexp(0)

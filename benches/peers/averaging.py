@@ -19,6 +19,9 @@ class Switch:
         self.weights = torch.stack([row + log(theta / copies), row + log((1 - theta) / copies)])
         self.log_posterior = torch.full((copies,), -math.log(copies), dtype=torch.float64)
 
+    def to(self, device):
+        self.weights, self.log_posterior = self.weights.to(device), self.log_posterior.to(device)
+
     def update(self, losses):
         """`losses`: each classifier's mean loss on the batch, before the parameters moved; infinite if it diverged."""
         if self.copies == 1 or not losses.isfinite().any():
@@ -40,6 +43,9 @@ class Bayesian:
     def __init__(self, copies):
         self.copies = copies
         self.log_posterior = torch.full((copies,), -math.log(copies), dtype=torch.float64)
+
+    def to(self, device):
+        self.log_posterior = self.log_posterior.to(device)
 
     def update(self, losses):
         if self.copies == 1:

@@ -1,95 +1,133 @@
 #!/usr/bin/env python3
-"""Time and memory of a training step in eager PyTorch: plain SGD, Alrao as its authors' code does it, and the
-single-backward Alrao of `alrao.py`. Random inputs of CIFAR-10's shape, batch 32, or 20 columns of 70 characters."""
+"""Time and memory of a training step in PyTorch: plain SGD, eager, fused and compiled, Alrao as its authors' code does it,
+and the single-backward Alrao of `alrao.py`. Random inputs of CIFAR-10's shape, batch 32, or 20 columns of 70 characters.
+On a GPU the LSTM is cuDNN's, times are CUDA events', and the ceilings of `ceilings.py` are measured in the same run."""
 
 import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
-import time
+
+import clock
 
 MODELS = ["vgg19", "mobilenetv2", "cnn", "char-lstm"]
-OPTIMIZERS = ["sgd", "authors", "alrao"]
+# What is compiled is forward and backward; the update is torch's fused one.
+COMPILED = {"sgd-compiled": "reduce-overhead", "sgd-autotuned": "max-autotune"}
+OPTIMIZERS = ["sgd", "sgd-fused", *COMPILED, "authors", "alrao"]
+USUAL = ["sgd", "authors", "alrao"]
 WARM_UP = 3
 
 
 def arguments():
     parser = argparse.ArgumentParser(description="ms and samples/s of a PyTorch training step", allow_abbrev=False)
     parser.add_argument("--model", action="append", choices=MODELS, help="all four if not given; may be repeated")
-    parser.add_argument("--optimizer", action="append", choices=OPTIMIZERS, help="all three if not given")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps; the median is reported")
+    parser.add_argument(
+        "--optimizer", action="append", choices=OPTIMIZERS, help="if not given: on cuda all, on cpu " + ", ".join(USUAL)
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="tf32 for a GPU; bf16 by autocast")
+    parser.add_argument("--batch-size", type=int, help="samples of a step, or columns [default: 32; char-lstm 20]")
+    parser.add_argument("--steps", type=int, help="timed steps; the median is reported [default: cpu 10, cuda 100]")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channels-last", action="store_true", help="images and weights in torch.channels_last")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.device == "cpu" and args.precision == "tf32":
+        parser.error("--precision tf32 is for a GPU; use --device cuda")
+    args.steps = args.steps or (100 if args.device == "cuda" else 10)
+    args.optimizer = args.optimizer or (OPTIMIZERS if args.device == "cuda" else USUAL)
+    return args
 
 
-def measure(model_name, optimizer, steps, threads, channels_last):
+def measure(args):
     # torch is imported here and not above: a child's peak memory starts from its parent's, which must stay small.
     import torch
 
-    import alrao
     import models
-    from authors import AuthorsAlrao
 
-    torch.set_num_threads(threads)
+    model_name, optimizer, device = args.model[0], args.optimizer[0], args.device
+    torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    torch.backends.cudnn.benchmark = True
     if optimizer != "alrao":
         models.BatchNorm2d = torch.nn.BatchNorm2d  # torch's own, without the guard that only Alrao's runs need
     recurrent = model_name == "char-lstm"
-    outputs, copies = (50, 6) if recurrent else (10, 10)
     if recurrent:
-        x, y = torch.randint(50, (70, 20)), torch.randint(50, (70 * 20,))
+        columns = args.batch_size or 20
+        x, y = torch.randint(50, (70, columns)), torch.randint(50, (70 * columns,))
     else:
-        x, y = torch.randn(32, 3, 32, 32), torch.randint(10, (32,))
-    layout = torch.channels_last if channels_last and not recurrent else torch.contiguous_format
-    x = x.contiguous(memory_format=layout)
+        batch = args.batch_size or 32
+        x, y = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+    layout = torch.channels_last if args.channels_last and not recurrent else torch.contiguous_format
+    x, y = x.to(device).contiguous(memory_format=layout), y.to(device)
     # An optimiser's first use imports some 100 MB of torch's compiler, which is no memory of the step's.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0).zero_grad()
     before = resident()
+    step = step_of(torch, args, layout)
 
-    if optimizer == "alrao":
-        args = alrao.arguments(["--model", model_name, "--data", "random"])
-        trainer = alrao.Trainer(args, 50 if recurrent else (3, 32, 32), outputs)
-        step = trainer.step
+    def cast():
+        with torch.autocast(device, torch.bfloat16, enabled=args.precision == "bf16"):
+            step(x, y)
+
+    ms = clock.milliseconds(torch, device, cast, args.steps, WARM_UP)
+    if device == "cuda":
+        peak = torch.cuda.max_memory_allocated()
     else:
-        pre_classifier = models.build(model_name, 50 if recurrent else (3, 32, 32))
-        pre_classifier.to(memory_format=layout)
-        if optimizer == "authors":
-            low, high = (1e-3, 100.0) if recurrent else (1e-5, 10.0)
-            step = AuthorsAlrao(pre_classifier, outputs, copies, low, high).step
-        else:
-            step = plain_sgd(torch, pre_classifier, outputs)
-
-    times = []
-    for _ in range(WARM_UP + steps):
-        began = time.perf_counter()
-        step(x, y)
-        times.append(time.perf_counter() - began)
-    seconds = statistics.median(times[WARM_UP:])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     return {
         "model": model_name,
         "optimizer": optimizer,
-        "ms": round(seconds * 1e3, 3),
-        "samples_per_second": round(len(y) / seconds, 1),
+        "device": device,
+        "precision": args.precision,
+        "ms": round(ms, 3),
+        "samples_per_second": round(len(y) / ms * 1e3, 1),
         "peak_bytes": peak,
-        "threads": threads,
+        "threads": args.threads,
         "torch": torch.__version__,
     }
 
 
-def plain_sgd(torch, pre_classifier, outputs):
-    linear = torch.nn.Linear(pre_classifier.dimension, outputs)
-    optimizer = torch.optim.SGD([*pre_classifier.parameters(), *linear.parameters()], lr=0.01)
+def step_of(torch, args, layout):
+    """What does one step of a new model, given inputs and targets."""
+    import models
+
+    model_name, optimizer = args.model[0], args.optimizer[0]
+    recurrent = model_name == "char-lstm"
+    inputs, outputs, copies = (50, 50, 6) if recurrent else ((3, 32, 32), 10, 10)
+    if optimizer == "alrao":
+        import alrao
+
+        own = alrao.arguments(["--model", model_name, "--data", "random"])
+        return alrao.Trainer(own, inputs, outputs, args.device).step
+    pre_classifier = models.build(model_name, inputs).to(args.device, memory_format=layout)
+    if optimizer == "authors":
+        from authors import AuthorsAlrao
+
+        low, high = (1e-3, 100.0) if recurrent else (1e-5, 10.0)
+        return AuthorsAlrao(pre_classifier, outputs, copies, low, high).step
+    return plain_sgd(torch, pre_classifier, outputs, args.device, optimizer)
+
+
+def plain_sgd(torch, pre_classifier, outputs, device, name):
+    linear = torch.nn.Linear(pre_classifier.dimension, outputs, device=device)
+    parameters = [*pre_classifier.parameters(), *linear.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.01, fused=name != "sgd")
+
+    def loss(x, y):
+        return torch.nn.functional.cross_entropy(linear(pre_classifier(x)), y)
+
+    if name in COMPILED:
+        loss = torch.compile(loss, mode=COMPILED[name])
 
     def step(x, y):
+        if name in COMPILED and device == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(linear(pre_classifier(x)), y).backward()
+        loss(x, y).backward()
         optimizer.step()
 
     return step
@@ -100,28 +138,48 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def in_own_process(args, model, optimizer):
+    """The row, or why there is none: what cannot be compiled here must not end the rest."""
+    command = [sys.executable, __file__, "--here", "--model", model, "--optimizer", optimizer]
+    command += ["--steps", str(args.steps), "--threads", str(args.threads)]
+    command += ["--device", args.device, "--precision", args.precision]
+    command += ["--batch-size", str(args.batch_size)] if args.batch_size else []
+    command += ["--channels-last"] if args.channels_last else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return {"model": model, "optimizer": optimizer, "error": lines[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def show(args, row):
+    if args.json:
+        print(json.dumps(row), flush=True)
+    elif "error" in row:
+        print(f"{row['model']:<12} {row['optimizer']:<13} failed: {row['error']}", flush=True)
+    else:
+        rate, peak = row["samples_per_second"], row["peak_bytes"] / 1e6
+        print(f"{row['model']:<12} {row['optimizer']:<13} {row['ms']:>9.2f} {rate:>10.0f} {peak:>8.0f}", flush=True)
+
+
 def main():
     args = arguments()
     if args.here:
-        row = measure(args.model[0], args.optimizer[0], args.steps, args.threads, args.channels_last)
-        print(json.dumps(row))
+        print(json.dumps(measure(args)))
         return
+    if args.device == "cuda":
+        # In the same run, since clocks and neighbours change from hour to hour.
+        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ceilings.py")
+        subprocess.run([sys.executable, here, "--device", "cuda"] + ["--json"] * args.json, check=True)
     if not args.json:
-        print(f"{'model':<12} {'optimizer':<10} {'ms/step':>9} {'samples/s':>10} {'peak MB':>8}")
+        print(f"{'model':<12} {'optimizer':<13} {'ms/step':>9} {'samples/s':>10} {'peak MB':>8}")
+    failed = False
     for model in args.model or MODELS:
-        for optimizer in args.optimizer or OPTIMIZERS:
-            command = [sys.executable, __file__, "--here", "--model", model, "--optimizer", optimizer]
-            command += ["--steps", str(args.steps), "--threads", str(args.threads)]
-            command += ["--channels-last"] if args.channels_last else []
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-            if done.returncode:
-                sys.exit(done.returncode)
-            row = json.loads(done.stdout)
-            if args.json:
-                print(json.dumps(row), flush=True)
-            else:
-                rate, peak = row["samples_per_second"], row["peak_bytes"] / 1e6
-                print(f"{model:<12} {optimizer:<10} {row['ms']:>9.2f} {rate:>10.0f} {peak:>8.0f}", flush=True)
+        for optimizer in args.optimizer:
+            row = in_own_process(args, model, optimizer)
+            failed |= "error" in row
+            show(args, row)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 //! The command line.
 
 mod arguments;
+mod bench;
 mod completions;
 mod eval;
 mod failure;
 mod info;
 mod kernel_times;
+mod kernels;
 mod messages;
 mod plots;
 mod progress;
@@ -49,6 +51,8 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Sample(sample::Arguments),
+    Bench(bench::Arguments),
+    Kernels(kernels::Arguments),
     Info(info::Arguments),
     Completions(completions::Arguments),
 }
@@ -65,6 +69,8 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments, quiet),
+        Command::Kernels(arguments) => kernels::run(&arguments, quiet),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

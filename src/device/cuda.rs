@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
+use super::gpu::occupancy::{Compiled, Limits, Resources};
 use super::gpu::{Launch, fill};
 
 include!(concat!(env!("OUT_DIR"), "/fat_binaries.rs"));
@@ -20,6 +22,11 @@ type Outcome<T> = Result<T, String>;
 /// What nvcc made of each kernel file, by its family's name; nothing where there was no nvcc.
 pub fn fat_binaries() -> &'static [(&'static str, &'static [u8])] {
     FAT_BINARIES
+}
+
+/// What nvcc's report says of each kernel on each architecture; nothing where there was no nvcc.
+pub(crate) fn compiled() -> &'static [Compiled] {
+    COMPILED
 }
 
 /// One GPU with one stream. Everything is done in the stream's order.
@@ -231,6 +238,69 @@ impl Cuda {
         Ok(Graph { executable, stream: Arc::clone(&self.stream) })
     }
 
+    /// Starts the GPU's own clock: it runs once everything before is done.
+    pub fn start_clock(&self) -> Outcome<Clock> {
+        let start = Event::new()?;
+        start.record(&self.stream)?;
+        Ok(Clock { start, stream: Arc::clone(&self.stream) })
+    }
+
+    /// Copies between two places that do not overlap.
+    pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Outcome<()> {
+        // SAFETY: the caller's ranges lie in blocks.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(text)
+    }
+
+    /// What the GPU has of what kernels share.
+    pub fn limits(&self) -> Outcome<Limits> {
+        use sys::CUdevice_attribute::{
+            CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as L2,
+            CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR as THREADS,
+            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
+        };
+        let whole = |attribute| {
+            self.context.attribute(attribute).map(|value| value.max(1) as usize).map_err(text)
+        };
+        Ok(Limits {
+            cache_bytes: whole(L2)?,
+            multiprocessors: whole(MULTIPROCESSORS)?,
+            threads: whole(THREADS)?,
+        })
+    }
+
+    /// What a launch of a kernel takes, as the driver knows it.
+    pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Outcome<Resources> {
+        use sys::CUfunction_attribute::{
+            CU_FUNC_ATTRIBUTE_NUM_REGS as REGISTERS, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as SHARED,
+        };
+        let function = self.function(kernel, shared)?;
+        let whole = |attribute| {
+            // SAFETY: the handle belongs to a module that stays loaded.
+            unsafe { result::function::get_function_attribute(function, attribute) }
+                .map(|value| value.max(0) as usize)
+                .map_err(text)
+        };
+        let mut blocks = 0;
+        // SAFETY: as above; the driver writes one number.
+        unsafe {
+            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &mut blocks,
+                function,
+                threads as i32,
+                shared,
+            )
+        }
+        .result()
+        .map_err(text)?;
+        let blocks = blocks.max(0) as usize;
+        Ok(Resources {
+            registers: whole(REGISTERS)?,
+            shared: whole(SHARED)? + shared,
+            blocks,
+            occupancy: (blocks * threads) as f64 / self.limits()?.threads as f64,
+        })
+    }
+
     fn function(&self, name: &str, shared: usize) -> Outcome<sys::CUfunction> {
         let mut functions = self.functions.borrow_mut();
         if !functions.contains_key(name) {
@@ -257,6 +327,47 @@ impl Cuda {
             // SAFETY: the module stays loaded as long as the device is open.
             unsafe { result::module::get_function(*module, name) }.ok()
         })
+    }
+}
+
+/// A moment in the stream.
+struct Event(sys::CUevent);
+
+impl Event {
+    fn new() -> Outcome<Event> {
+        result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map(Event).map_err(text)
+    }
+
+    fn record(&self, stream: &CudaStream) -> Outcome<()> {
+        // SAFETY: the event and the stream live.
+        unsafe { result::event::record(self.0, stream.cu_stream()) }.map_err(text)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it. A lost device has nothing to destroy.
+        let _ = unsafe { result::event::destroy(self.0) };
+    }
+}
+
+/// A running clock of the GPU.
+pub(crate) struct Clock {
+    start: Event,
+    stream: Arc<CudaStream>,
+}
+
+impl Clock {
+    /// How long what was launched since the start took; waits for it.
+    pub fn stop(self) -> Outcome<Duration> {
+        let end = Event::new()?;
+        end.record(&self.stream)?;
+        // SAFETY: both events live, and were recorded in one stream.
+        let milliseconds = unsafe {
+            result::event::synchronize(end.0).map_err(text)?;
+            result::event::elapsed(self.start.0, end.0).map_err(text)?
+        };
+        Ok(Duration::from_secs_f64(f64::from(milliseconds.max(0.0)) / 1e3))
     }
 }
 

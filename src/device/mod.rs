@@ -9,6 +9,7 @@ pub mod simulator;
 use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use self::cuda::Cuda;
 use self::gpu::{Counter, Driver};
@@ -301,6 +302,28 @@ impl Device {
                 None
             }
             Device::Gpu(gpu) => Some(Gpu::record(gpu, work)),
+        }
+    }
+
+    /// How long `work` takes: by the GPU's own clock on a GPU, from when everything before is done, by the host's elsewhere.
+    ///
+    /// ```
+    /// use alrao::{DType, Device, Tensor};
+    /// let device = Device::cpu();
+    /// let x = Tensor::zeros(&device, [1000], DType::F32);
+    /// assert!(device.time(|| drop(x.exp())).is_ok());
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn time(&self, work: impl FnOnce()) -> Result<Duration> {
+        match self {
+            Device::Cpu(_) => {
+                let start = Instant::now();
+                work();
+                Ok(start.elapsed())
+            }
+            Device::Gpu(gpu) => gpu.time(work),
         }
     }
 

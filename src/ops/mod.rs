@@ -5,6 +5,7 @@
 pub mod augment;
 pub mod batch_norm;
 pub mod catch_up;
+pub mod ceiling;
 pub mod classifiers;
 pub mod clip;
 pub mod concatenate;

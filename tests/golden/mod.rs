@@ -6,14 +6,15 @@ mod steps;
 mod switch;
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use alrao::{Device, Shape, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
+use crate::place::source;
+
 /// The tensors of a file by name.
 fn load(device: &Device, file: &str) -> HashMap<String, Tensor> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let path = source().join("tests/golden").join(file);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let tensors = file.iter().map(|(name, view)| {

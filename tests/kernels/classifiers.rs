@@ -352,6 +352,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+#[cfg(has_simulator)]
 #[test]
 fn a_class_that_is_none_has_no_classifier() {
     let device = Device::simulator(Some(1), super::ways()[0]).unwrap();

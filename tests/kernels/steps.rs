@@ -1,6 +1,5 @@
 //! Whole training steps of narrow models: on the kernels as on the CPU, and repeated as one by one.
 
-use alrao::device::simulator::SimulatorOptions;
 use alrao::models::{Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
@@ -8,6 +7,7 @@ use alrao::train::{Learner, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 
 use super::{draw, drawn};
+use crate::place::gpu;
 
 const CLASSES: usize = 10;
 const VOCABULARY: usize = 12;
@@ -100,42 +100,57 @@ impl Model {
     }
 }
 
+#[cfg(has_simulator)]
 fn simulator() -> Device {
-    Device::simulator(Some(2), SimulatorOptions::default()).unwrap()
+    let options = alrao::device::simulator::SimulatorOptions::default();
+    Device::simulator(Some(2), options).unwrap()
 }
 
-#[test]
-fn two_steps_of_every_model_are_the_cpus() {
-    for model in MODELS {
-        let (losses, values) = model.train(&Device::cpu(), 2, false);
-        let (own_losses, own_values) = model.train(&simulator(), 2, false);
-        for (own, loss) in own_losses.iter().zip(&losses) {
-            assert!(
-                (own - loss).abs() <= 1e-5 * loss,
-                "{}: {own_losses:?}, not {losses:?}",
-                model.architecture
-            );
-        }
-        let worst = own_values
-            .iter()
-            .zip(&values)
-            .map(|(own, value)| (own - value).abs())
-            .fold(0.0, f64::max);
+/// Two steps on a device give the CPU's losses and parameters, to rounding.
+fn assert_are_the_cpus(model: Model, device: &Device) {
+    let (losses, values) = model.train(&Device::cpu(), 2, false);
+    let (own_losses, own_values) = model.train(device, 2, false);
+    for (own, loss) in own_losses.iter().zip(&losses) {
         assert!(
-            worst <= 1e-4,
-            "{}: a parameter is {worst} off after two steps",
+            (own - loss).abs() <= 1e-5 * loss,
+            "{}: {own_losses:?}, not {losses:?}",
             model.architecture
         );
     }
+    let worst =
+        own_values.iter().zip(&values).map(|(own, value)| (own - value).abs()).fold(0.0, f64::max);
+    assert!(worst <= 1e-4, "{}: a parameter is {worst} off after two steps", model.architecture);
+}
+
+/// Ten steps recorded once and repeated are ten ordinary ones.
+fn assert_repeats_to_the_bit(model: Model, device: &Device) {
+    let ordinary = model.train(device, 10, false);
+    let repeated = model.train(device, 10, true);
+    assert!(ordinary == repeated, "{}: repeated steps differ", model.architecture);
+}
+
+#[cfg(has_simulator)]
+#[test]
+fn two_steps_of_every_model_are_the_cpus() {
+    MODELS.into_iter().for_each(|model| assert_are_the_cpus(model, &simulator()));
 }
 
 #[test]
+fn two_steps_of_every_model_on_a_gpu_are_the_cpus() {
+    let Some(device) = gpu() else { return };
+    MODELS.into_iter().for_each(|model| assert_are_the_cpus(model, &device));
+}
+
+#[cfg(has_simulator)]
+#[test]
 fn repeated_steps_are_ordinary_steps_to_the_bit() {
-    for model in MODELS {
-        let ordinary = model.train(&simulator(), 10, false);
-        let repeated = model.train(&simulator(), 10, true);
-        assert!(ordinary == repeated, "{}: repeated steps differ", model.architecture);
-    }
+    MODELS.into_iter().for_each(|model| assert_repeats_to_the_bit(model, &simulator()));
+}
+
+#[test]
+fn repeated_steps_on_a_gpu_are_ordinary_steps_to_the_bit() {
+    let Some(device) = gpu() else { return };
+    MODELS.into_iter().for_each(|model| assert_repeats_to_the_bit(model, &device));
 }
 
 /// A factor rounded to 10 bits of fraction is 2^-11 off at most, a product of two 2^-10; their errors are of both signs, so

@@ -9,10 +9,12 @@ use super::{
 };
 use super::{write_nan, write_tensors, write_vectors};
 use crate::command_line::text;
+use crate::place::program;
 
 /// Runs the program where no file may grow beyond so many blocks of 512 or 1024 bytes, as on a disk that is full.
 fn on_a_full_disk(folder: &Path, blocks: usize, arguments: &str) -> String {
-    let program = env!("CARGO_BIN_EXE_alrao");
+    let program = program();
+    let program = program.display();
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec '{program}' {arguments}");
     let output = Command::new("sh").current_dir(folder).args(["-c", &script]).output().unwrap();
     let stderr = text(&output.stderr);

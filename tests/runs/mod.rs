@@ -18,6 +18,7 @@ use alrao::random::{Philox, Purpose};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::command_line::{alrao, text};
+use crate::place::program;
 
 /// A tensor of a file: name, type, shape, bytes.
 type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
@@ -97,7 +98,7 @@ fn ends_with(code: i32, folder: &Path, arguments: &str) -> (String, String) {
 }
 
 fn start(folder: &Path, arguments: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_alrao"));
+    let mut command = Command::new(program());
     command.current_dir(folder).args(split(arguments));
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }

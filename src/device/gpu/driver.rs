@@ -1,8 +1,11 @@
 //! Who runs the kernels: CUDA's driver, or the simulator.
 
+use std::time::{Duration, Instant};
+
 use super::counter::Counter;
+use super::occupancy::{self, Limits, Resources};
 use super::{Launch, ring};
-use crate::device::cuda::{Cuda, Graph, PinnedRing};
+use crate::device::cuda::{self, Cuda, Graph, PinnedRing};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
 
@@ -163,6 +166,46 @@ impl Driver {
         }
     }
 
+    /// A clock that runs from when everything before is done.
+    pub fn start_clock(&self) -> Result<Clock, String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.start_clock().map(Clock::Device),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => Ok(Clock::Host(Instant::now())),
+            Driver::Counter(_) => Ok(Clock::Host(Instant::now())),
+        }
+    }
+
+    /// Copies within the device, where it is one.
+    pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.copy(to, from, bytes),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => Err("the simulator has no copies of its own".into()),
+            Driver::Counter(_) => Ok(()),
+        }
+    }
+
+    /// What the GPU has of what kernels share; `None` without one.
+    pub fn limits(&self) -> Option<Limits> {
+        match self {
+            Driver::Cuda(cuda) => cuda.limits().ok(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => None,
+            Driver::Counter(_) => None,
+        }
+    }
+
+    /// What a launch of a kernel takes: the driver's word, or the compiler's where there is no GPU.
+    pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Option<Resources> {
+        match self {
+            Driver::Cuda(cuda) => cuda.resources(kernel, threads, shared).ok(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => occupancy::compiled(kernel, threads, shared),
+            Driver::Counter(_) => occupancy::compiled(kernel, threads, shared),
+        }
+    }
+
     /// Waits for everything launched so far.
     pub fn synchronize(&self) -> Result<(), String> {
         match self {
@@ -189,6 +232,22 @@ impl Driver {
             #[cfg(has_simulator)]
             Driver::Simulator(_) => None,
             Driver::Counter(_) => None,
+        }
+    }
+}
+
+/// A running clock: the GPU's own, or the host's where kernels run on the host.
+pub(crate) enum Clock {
+    Device(cuda::Clock),
+    Host(Instant),
+}
+
+impl Clock {
+    /// The time since it was started, after everything that was asked for is done.
+    pub fn stop(self) -> Result<Duration, String> {
+        match self {
+            Clock::Device(clock) => clock.stop(),
+            Clock::Host(start) => Ok(start.elapsed()),
         }
     }
 }

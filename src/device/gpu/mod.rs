@@ -5,6 +5,7 @@ mod driver;
 mod host_work;
 mod launch;
 mod memory;
+pub(crate) mod occupancy;
 mod recording;
 mod ring;
 
@@ -22,6 +23,7 @@ pub(crate) use launch::Kind;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
 pub(crate) use memory::Block;
 use memory::{Kept, Memory};
+pub use occupancy::{Limits, Resources};
 use recording::Recorder;
 pub use recording::Recording;
 pub(crate) use ring::Ring;
@@ -149,6 +151,37 @@ impl Gpu {
         }
     }
 
+    /// How long `work` takes on the device, by its own clock where it has one; waits for it.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn time(&self, work: impl FnOnce()) -> Result<Duration> {
+        let clock = self.attempt(Driver::start_clock);
+        work();
+        let time = self.attempt(|_| clock.map_or(Ok(Duration::ZERO), driver::Clock::stop));
+        self.check()?;
+        Ok(time.unwrap_or_default())
+    }
+
+    /// What the GPU has of what kernels share; `None` without one.
+    pub fn limits(&self) -> Option<Limits> {
+        self.driver.limits()
+    }
+
+    /// What a launch of a kernel with so many threads a block and bytes of dynamic shared memory takes; `None` for a
+    /// program without kernels for GPUs.
+    pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Option<Resources> {
+        self.driver.resources(kernel, threads, shared)
+    }
+
+    /// Copies `bytes` bytes by the driver's own means: what a kernel that only copies is compared with.
+    pub(crate) fn copy(&self, to: Pointer, from: Pointer, bytes: usize) {
+        self.attempt(|driver| {
+            self.refuse_while_recording("the driver's own copy")?;
+            driver.copy(to.0, from.0, bytes)
+        });
+    }
+
     /// Does something unless the device has failed; keeps the failure.
     fn attempt<T>(
         &self,
@@ -208,15 +241,19 @@ impl Gpu {
         if grid.contains(&0) {
             return;
         }
-        let launch = Launch { kernel, grid, block, shared, arguments };
+        self.launch_noted(&Launch { kernel, grid, block, shared, arguments });
+    }
+
+    /// Launches a kernel, and notes it down where work is recorded.
+    fn launch_noted(&self, launch: &Launch) {
         self.count(|work| work.launches += 1);
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            for pointer in arguments.iter().filter_map(|argument| argument.pointer()) {
+            for pointer in launch.arguments.iter().filter_map(|argument| argument.pointer()) {
                 self.hold(recorder, pointer.0);
             }
-            recorder.launch(&launch);
+            recorder.launch(launch);
         }
-        self.run(&launch);
+        self.run(launch);
     }
 
     fn run(&self, launch: &Launch) {
@@ -277,7 +314,17 @@ impl Gpu {
     /// with must be in the same place the next time. Panics while something else is being recorded.
     pub(crate) fn record(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
         let scratch = gpu.scratch.borrow().iter().filter_map(Weak::upgrade).collect();
-        let before = gpu.recorder.borrow_mut().replace(Recorder::new(scratch));
+        Gpu::record_into(gpu, Recorder::new(scratch), work)
+    }
+
+    /// The same, but no memory serves two purposes: each launch finds its inputs when all are over, so that it can be
+    /// repeated by itself.
+    pub(crate) fn record_apart(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
+        Gpu::record_into(gpu, Recorder::without_reuse(), work)
+    }
+
+    fn record_into(gpu: &Rc<Gpu>, recorder: Recorder, work: impl FnOnce()) -> Recording {
+        let before = gpu.recorder.borrow_mut().replace(recorder);
         assert!(before.is_none(), "record: other work is being recorded");
         gpu.attempt(Driver::begin_capture);
         work();

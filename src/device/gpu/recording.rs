@@ -29,6 +29,8 @@ pub(super) struct Recorder {
     released: Vec<Rc<Memory>>,
     /// Addresses of all memory that was first asked for while recording.
     own: BTreeSet<u64>,
+    /// Whether memory that a tensor has let go of stays as it is.
+    is_apart: bool,
 }
 
 impl Recorder {
@@ -44,11 +46,19 @@ impl Recorder {
 
     /// What nothing that was recorded needs once it is done.
     pub fn scratch(&self) -> impl Iterator<Item = &Rc<Memory>> {
-        self.free.values().flatten()
+        self.free.values().filter(|_| !self.is_apart).flatten()
+    }
+
+    /// One that gives no memory to a second tensor.
+    pub fn without_reuse() -> Self {
+        Recorder { is_apart: true, ..Recorder::default() }
     }
 
     /// Memory of exactly this size that an earlier command is done with.
     pub fn reuse(&mut self, bytes: usize) -> Option<Rc<Memory>> {
+        if self.is_apart {
+            return None;
+        }
         let memory = self.free.get_mut(&bytes)?.pop()?;
         self.hold(&memory);
         Some(memory)
@@ -122,6 +132,38 @@ impl Recording {
         if self.graph.is_some() {
             self.run();
         }
+    }
+
+    /// What launches one kernel as each of these recordings does, one after the other and so `rounds` times, and nothing
+    /// else. Each must have been recorded with no memory in use twice.
+    pub(crate) fn of_kernel(
+        recordings: &[&Recording],
+        kernel: &str,
+        rounds: usize,
+    ) -> Option<Recording> {
+        let gpu = &recordings.first()?.gpu;
+        let mut own = Gpu::record(gpu, || {
+            for recording in (0..rounds).flat_map(|_| recordings) {
+                for launch in recording.launches_of(kernel) {
+                    launch.with(|launch| gpu.launch_noted(launch));
+                }
+            }
+        });
+        own._held.extend(recordings.iter().flat_map(|own| &own._held).map(Rc::clone));
+        Some(own)
+    }
+
+    fn launches_of(&self, kernel: &str) -> impl Iterator<Item = &OwnedLaunch> {
+        self.commands.iter().filter_map(move |command| match command {
+            Command::Launch(launch) if launch.kernel() == kernel => Some(launch),
+            _ => None,
+        })
+    }
+
+    /// Threads of a block and bytes of dynamic shared memory in the first launch of a kernel.
+    pub(crate) fn block_of(&self, kernel: &str) -> Option<(usize, usize)> {
+        let launch = self.launches_of(kernel).next()?;
+        Some(launch.with(|own| (own.block.iter().map(|own| *own as usize).product(), own.shared)))
     }
 
     /// How often each kernel is launched, by name, and under "memset" how often memory is set to zero.

@@ -1,0 +1,98 @@
+//! Every kernel on every problem it is measured on, beside the ceilings of the GPU at hand; on the CPU, which has no
+//! kernels, each problem as a whole. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
+
+mod device;
+
+use std::time::Duration;
+
+use alrao::bench::ceilings::Ceilings;
+use alrao::bench::kernels::{Repeated, kernels_of};
+use alrao::bench::median;
+use alrao::bench::workloads::{Cost, Size, Workload, all};
+use alrao::{DType, Device};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+
+fn kernels(criterion: &mut Criterion) {
+    let device = device::open();
+    let ceilings = Ceilings::measure(&device).expect("the ceilings can be measured");
+    let Some(ceilings) = ceilings else { return whole(criterion, &device) };
+    let mut rows = Vec::new();
+    for workload in all() {
+        for kernel in kernels_of(&workload, DType::F32, Size::Full) {
+            let Some(cost) = workload.cost_of(&kernel) else { continue };
+            let times = kernel_times(criterion, &device, &workload, &kernel, &cost);
+            // A filter leaves out what it does not name.
+            if !times.is_empty() {
+                rows.push((format!("{kernel}: {}", workload.name), cost, median(times), kernel));
+            }
+        }
+    }
+    println!("\n{:>9} {:>9} {:>9}  kernel", "GB/s", "TFLOP/s", "of floor");
+    for (name, cost, time, kernel) in rows {
+        let seconds = time.as_secs_f64();
+        println!(
+            "{:>9.0} {:>9.2} {:>8.1}%  {name}",
+            cost.total_bytes(DType::F32) / seconds / 1e9,
+            cost.operations / seconds / 1e12,
+            100.0 * ceilings.floor(&kernel, &cost, DType::F32) / seconds,
+        );
+    }
+    println!("{ceilings:?}");
+}
+
+/// Times of one pass each.
+fn kernel_times(
+    criterion: &mut Criterion,
+    device: &Device,
+    workload: &Workload,
+    kernel: &str,
+    cost: &Cost,
+) -> Vec<Duration> {
+    let mut times = Vec::new();
+    let mut prepared = None;
+    let mut group = criterion.benchmark_group(kernel);
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));
+    group.throughput(match cost.operations > 20.0 * cost.total_bytes(DType::F32) {
+        true => Throughput::Elements(cost.operations as u64),
+        false => Throughput::Bytes(cost.total_bytes(DType::F32) as u64),
+    });
+    group.bench_function(&workload.name, |bencher| {
+        let repeated: &Repeated =
+            prepared.get_or_insert_with(|| Repeated::new(workload, device, DType::F32, kernel));
+        bencher.iter_custom(|iterations| {
+            let runs = iterations.div_ceil(repeated.passes() as u64);
+            let time = device.time(|| (0..runs).for_each(|_| repeated.run()));
+            let time = time.expect("the device works");
+            let own = time.as_secs_f64() / (runs * repeated.passes() as u64) as f64;
+            times.push(Duration::from_secs_f64(own));
+            Duration::from_secs_f64(own * iterations as f64)
+        });
+    });
+    group.finish();
+    times
+}
+
+/// Where there are no kernels.
+fn whole(criterion: &mut Criterion, device: &Device) {
+    let mut group = criterion.benchmark_group(device.name());
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
+    let own = all().into_iter().filter(|own| device.can_repeat() || has_twin(own));
+    for workload in own {
+        let mut work = None;
+        group.bench_function(&workload.name, |bencher| {
+            let work = work.get_or_insert_with(|| workload.prepare(device, DType::F32, Size::Full));
+            bencher.iter(&*work);
+        });
+    }
+    group.finish();
+}
+
+/// Whether the CPU does this work: it has no ceiling of this kind.
+fn has_twin(workload: &Workload) -> bool {
+    !workload.patterns().any(|kernel| kernel.starts_with("ceiling"))
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);

@@ -1,0 +1,25 @@
+"""Times of work on a device: by CUDA events on a GPU, by the host's clock elsewhere."""
+
+import statistics
+import time
+
+
+def milliseconds(torch, device, work, repeats, warm_up):
+    """The median time of one call of `work`, after some that do not count."""
+    for _ in range(warm_up):
+        work()
+    if device != "cuda":
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            work()
+            times.append(1e3 * (time.perf_counter() - began))
+        return statistics.median(times)
+    torch.cuda.synchronize()
+    marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    for start, end in marks:
+        start.record()
+        work()
+        end.record()
+    torch.cuda.synchronize()
+    return statistics.median(start.elapsed_time(end) for start, end in marks)

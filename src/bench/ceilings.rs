@@ -1,0 +1,88 @@
+//! What the GPU at hand can do at most, measured on it: the bytes it copies and the operations of its units.
+
+use serde::Serialize;
+
+use super::median;
+use super::workloads::Cost;
+use crate::device::{DType, Device, Gpu};
+use crate::error::Result;
+use crate::ops::ceiling::{Unit, keep_busy};
+use crate::ops::elementwise::copy_into;
+use crate::tensor::Tensor;
+
+/// Bytes of a copy: far more than any cache holds.
+const COPIED: usize = 512 << 20;
+
+/// Rounds of arithmetic in a launch: milliseconds.
+const ROUNDS: u32 = 2048;
+
+const REPEATS: usize = 7;
+
+/// The most that was reached.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Ceilings {
+    /// Bytes a second, read and written: the faster of the driver's own copy and a kernel that only copies.
+    pub bytes: f64,
+    /// Operations a second in f32.
+    pub f32: f64,
+    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100.
+    pub tf32: f64,
+    /// In bf16 on tensor cores, by `mma.sync`.
+    pub bf16: f64,
+}
+
+impl Ceilings {
+    /// Measures them, which takes a second and a gigabyte. `None` without a GPU.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn measure(device: &Device) -> Result<Option<Ceilings>> {
+        let Device::Gpu(gpu) = device else { return Ok(None) };
+        let Some(limits) = gpu.limits() else { return Ok(None) };
+        let threads = limits.multiprocessors * limits.threads;
+        Ok(Some(Ceilings {
+            bytes: bytes(device, gpu)?,
+            f32: operations(device, Unit::F32, threads)?,
+            tf32: operations(device, Unit::Tf32, threads)?,
+            bf16: operations(device, Unit::Bf16, threads)?,
+        }))
+    }
+
+    /// Seconds that a kernel takes at least for what it has to do.
+    pub fn floor(&self, kernel: &str, cost: &Cost, dtype: DType) -> f64 {
+        let by_bytes = cost.total_bytes(dtype) / self.bytes;
+        by_bytes.max(cost.operations / self.operations_of(kernel))
+    }
+
+    /// Operations a second of the units that a kernel's name says it uses.
+    pub fn operations_of(&self, kernel: &str) -> f64 {
+        let is_product = ["matmul", "conv2d", "many_classes", "ceiling"]
+            .iter()
+            .any(|own| kernel.starts_with(own));
+        match is_product {
+            true if kernel.contains("tf32") => self.tf32,
+            true if kernel.contains("bf16") => self.bf16,
+            _ => self.f32,
+        }
+    }
+}
+
+fn bytes(device: &Device, gpu: &Gpu) -> Result<f64> {
+    let [from, to] = [(); 2].map(|()| Tensor::zeros(device, [COPIED / 4], DType::F32));
+    let by_driver = repeated(device, || gpu.copy(to.pointer(), from.pointer(), COPIED))?;
+    let by_kernel = repeated(device, || copy_into(&from, &to))?;
+    Ok(2.0 * COPIED as f64 / by_driver.min(by_kernel))
+}
+
+fn operations(device: &Device, unit: Unit, threads: usize) -> Result<f64> {
+    let out = Tensor::zeros(device, [threads], DType::F32);
+    let seconds = repeated(device, || keep_busy(&out, unit, ROUNDS))?;
+    Ok((threads * unit.operations()) as f64 * f64::from(ROUNDS) / seconds)
+}
+
+/// Seconds of some work, the median after a first time that does not count.
+fn repeated(device: &Device, work: impl Fn()) -> Result<f64> {
+    work();
+    let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(&work)).collect();
+    Ok(median(times?).as_secs_f64())
+}

@@ -1,0 +1,237 @@
+//! Whole training steps on random inputs of CIFAR-10's shape, or of a text of 50 characters: plain SGD beside Alrao, step
+//! by step and recorded. `benches/peers/step.py` does the same in PyTorch.
+
+use serde::Serialize;
+
+use super::median;
+use crate::alrao::Alrao;
+use crate::device::Device;
+use crate::error::Result;
+use crate::models::{self, Architecture, Input};
+use crate::nn::Init;
+use crate::ops::classifiers::Targets;
+use crate::random::{Philox, Purpose, Stream};
+use crate::tensor::Tensor;
+use crate::train::settings::Settings;
+use crate::train::{Learner, Optimizer, RunConfig};
+
+/// The models that are measured, with whatever else `--model` knows.
+pub const MODELS: [Architecture; 4] =
+    [Architecture::Vgg19, Architecture::MobileNetV2, Architecture::Cnn, Architecture::CharLstm];
+
+/// What is compared.
+pub const OPTIMIZERS: [Optimizer; 2] = [Optimizer::Sgd, Optimizer::Alrao];
+
+const SIDE: usize = 32;
+const CHANNELS: usize = 3;
+const CLASSES: usize = 10;
+const VOCABULARY: usize = 50;
+
+/// A model of the paper's size with everything at its default.
+///
+/// # Errors
+/// As [`Settings::resolve`].
+pub fn config(architecture: Architecture, optimizer: Optimizer) -> Result<RunConfig> {
+    let (model, optimizer) = (Some(architecture), Some(optimizer));
+    Settings { model, optimizer, ..Settings::default() }.resolve()
+}
+
+fn is_text(config: &RunConfig) -> bool {
+    config.model.architecture.name().ends_with("-lstm")
+}
+
+/// Images of a step, or characters.
+pub fn samples(config: &RunConfig) -> usize {
+    config.train.batch_size * if is_text(config) { config.train.bptt } else { 1 }
+}
+
+/// The same batch for every step.
+pub struct Inputs {
+    input: Input,
+    x: Tensor,
+    targets: Tensor,
+}
+
+impl Inputs {
+    /// Random ones for a model.
+    pub fn new(config: &RunConfig, device: &Device) -> Self {
+        let random = &mut Philox::new(0, Purpose::Order).stream(0);
+        let batch = config.train.batch_size;
+        if is_text(config) {
+            let window = config.train.bptt;
+            let mut tokens = || whole_numbers(window * batch, VOCABULARY, random);
+            return Inputs {
+                input: Input::Tokens { vocabulary: VOCABULARY },
+                x: Tensor::from_slice(device, [window, batch], &tokens()),
+                targets: Tensor::from_slice(device, [window * batch], &tokens()),
+            };
+        }
+        let pixels = batch * SIDE * SIDE * CHANNELS;
+        let x: Vec<f64> = (0..pixels).map(|_| f64::from(random.normal() as f32)).collect();
+        let shape = [batch, SIDE, SIDE, CHANNELS];
+        let dtype = config.train.precision.dtype();
+        Inputs {
+            input: Input::Image { height: SIDE, width: SIDE, channels: CHANNELS },
+            x: Tensor::from_f64s(device, shape, dtype, &x),
+            targets: Tensor::from_slice(device, [batch], &whole_numbers(batch, CLASSES, random)),
+        }
+    }
+
+    /// Images, or characters.
+    pub fn samples(&self) -> usize {
+        self.targets.shape().elements()
+    }
+
+    /// A new model on these inputs' device, with what moves it.
+    ///
+    /// # Errors
+    /// As [`models::build`].
+    pub fn learner(&self, config: &RunConfig) -> Result<Learner> {
+        let module =
+            models::build(&config.model, self.input, &mut Init::new(config.train.seed))?.module;
+        let outputs = match self.input {
+            Input::Tokens { vocabulary } => vocabulary,
+            _ => CLASSES,
+        };
+        let model = Alrao::classifier(module, outputs, config.alrao.clone());
+        Ok(Learner::new(model, &self.x, &config.train, self.x.device()))
+    }
+
+    /// One step.
+    pub fn step(&self, learner: &Learner) {
+        learner.step(&self.x, Targets::Classes(&self.targets), self.samples());
+    }
+}
+
+fn whole_numbers(count: usize, limit: usize, random: &mut Stream) -> Vec<i32> {
+    (0..count).map(|_| random.below(limit as u64) as i32).collect()
+}
+
+/// How steps are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One launch after the other.
+    Eager,
+    /// Recorded once and repeated: on a GPU one launch of a graph.
+    Captured,
+}
+
+impl Mode {
+    /// Those that a device has.
+    pub fn on(device: &Device) -> &'static [Mode] {
+        match device.can_repeat() {
+            true => &[Mode::Eager, Mode::Captured],
+            false => &[Mode::Eager],
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Eager => "eager",
+            Mode::Captured => "captured",
+        }
+    }
+}
+
+/// A learner that is ready to be timed.
+pub struct Contestant {
+    mode: Mode,
+    optimizer: Optimizer,
+    inputs: Inputs,
+    learner: Learner,
+}
+
+impl Contestant {
+    /// A learner that has done its first steps.
+    ///
+    /// # Errors
+    /// As [`models::build`] and [`Device::check`].
+    pub fn new(config: &RunConfig, mode: Mode, device: &Device) -> Result<Self> {
+        let inputs = Inputs::new(config, device);
+        let learner = inputs.learner(config)?;
+        learner.steps().set_on(mode == Mode::Captured);
+        let own = Contestant { mode, optimizer: config.train.optimizer, inputs, learner };
+        // The first is an ordinary one, the second is recorded, the third is the first that is only repeated.
+        (0..3).for_each(|_| own.step());
+        device.check()?;
+        Ok(own)
+    }
+
+    /// One step.
+    pub fn step(&self) {
+        self.inputs.step(&self.learner);
+    }
+
+    /// Images, or characters.
+    pub fn samples(&self) -> usize {
+        self.inputs.samples()
+    }
+
+    /// Kernels of one step; in a captured one, those of its graph. `None` on the CPU.
+    pub fn launches(&self) -> Option<u64> {
+        let Device::Gpu(gpu) = self.learner.device() else { return None };
+        if let Some(launches) = self.learner.steps().launches() {
+            return Some(launches.values().map(|count| *count as u64).sum());
+        }
+        let count = || -> u64 { gpu.kernel_times().values().map(|own| own.launches).sum() };
+        let before = count();
+        self.step();
+        Some(count() - before)
+    }
+}
+
+/// What a kind of step comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Which model.
+    pub model: String,
+    /// How its parameters learn.
+    pub optimizer: String,
+    /// How its steps are done.
+    pub mode: Mode,
+    /// Milliseconds of a step, the median.
+    pub ms: f64,
+    /// Images, or characters, a second.
+    pub samples_per_second: f64,
+    /// Kernels of a step; `None` on the CPU.
+    pub launches: Option<u64>,
+}
+
+/// Times steps of one model under several optimizers, in each of the device's ways: one after the other, round by round, so
+/// that what changes about the machine hits all alike. A round is `steps` steps of each; the median over `rounds` counts.
+///
+/// # Errors
+/// As [`models::build`] and [`Device::check`].
+pub fn compare(
+    configs: &[RunConfig],
+    device: &Device,
+    rounds: usize,
+    steps: usize,
+) -> Result<Vec<Row>> {
+    let all =
+        configs.iter().flat_map(|config| Mode::on(device).iter().map(move |mode| (config, *mode)));
+    let contestants: Result<Vec<Contestant>> =
+        all.clone().map(|(config, mode)| Contestant::new(config, mode, device)).collect();
+    let contestants = contestants?;
+    let mut times = vec![Vec::new(); contestants.len()];
+    for _ in 0..rounds.max(1) {
+        for (own, times) in contestants.iter().zip(&mut times) {
+            let time = device.time(|| (0..steps.max(1)).for_each(|_| own.step()))?;
+            times.push(time / steps.max(1) as u32);
+        }
+    }
+    let rows = all.zip(contestants.iter().zip(times)).map(|((config, _), (own, times))| {
+        let seconds = median(times).as_secs_f64();
+        Row {
+            model: config.model.architecture.to_string(),
+            optimizer: own.optimizer.to_string(),
+            mode: own.mode,
+            ms: 1e3 * seconds,
+            samples_per_second: own.samples() as f64 / seconds,
+            launches: own.launches(),
+        }
+    });
+    Ok(rows.collect())
+}

@@ -1,0 +1,288 @@
+//! Kernels that stream: element by element, sums, norms, pools, masks, layouts.
+
+use super::{Cost, Size, Work, Workload, filled, forward_and_back};
+use crate::device::{DType, Device};
+use crate::ops::augment::{images_from_bytes, images_from_floats};
+use crate::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use crate::ops::dropout::dropout;
+use crate::ops::flatten::flatten;
+use crate::ops::pool::{average_pool2d, max_pool2d};
+use crate::tensor::Tensor;
+
+/// The activations of VGG19's first layers: 2 million elements.
+const IMAGE: [usize; 4] = [32, 32, 32, 64];
+
+/// The same with a number of channels that 16 bytes do not divide.
+const ODD_IMAGE: [usize; 4] = [32, 32, 32, 63];
+
+fn small([.., channels]: [usize; 4]) -> [usize; 4] {
+    [2, 6, 6, channels]
+}
+
+fn elements(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+pub(super) fn all() -> Vec<Workload> {
+    let mut all = functions();
+    all.extend(binaries());
+    all.extend([fill(), copy(), residual()]);
+    all.extend(sums());
+    all.extend([IMAGE, ODD_IMAGE].map(batch_norm));
+    all.extend([IMAGE, ODD_IMAGE].map(max_pool));
+    all.extend([IMAGE, ODD_IMAGE].map(average_pool));
+    all.extend([evaluated_norm(), large_max_pool(), dropped(), flattened(), augmented()]);
+    all
+}
+
+type Function = fn(&Tensor) -> Tensor;
+
+/// Name, kernels forward and back, and whether backward reads what forward computed or was given.
+const FUNCTIONS: [(&str, [&str; 2], bool, Function); 8] = [
+    ("relu", ["elementwise_relu_fwd*", "elementwise_relu_bwd*"], true, |x| x.relu()),
+    ("exp", ["elementwise_exp_fwd*", "elementwise_exp_bwd*"], true, |x| x.exp()),
+    ("ln", ["elementwise_ln_fwd*", "elementwise_ln_bwd*"], true, |x| x.ln()),
+    ("tanh", ["elementwise_tanh_fwd*", "elementwise_tanh_bwd*"], true, |x| x.tanh()),
+    ("sigmoid", ["elementwise_sigmoid_fwd*", "elementwise_sigmoid_bwd*"], true, |x| x.sigmoid()),
+    ("sqrt", ["elementwise_sqrt_fwd*", "elementwise_sqrt_bwd*"], true, |x| x.sqrt()),
+    ("square", ["elementwise_square_fwd*", "elementwise_square_bwd*"], true, |x| x.square()),
+    ("affine", ["elementwise_affine_fwd*", "elementwise_affine_bwd*"], false, |x| {
+        x.affine(2.0, 1.0)
+    }),
+];
+
+fn functions() -> Vec<Workload> {
+    let n = elements(&IMAGE);
+    let one = |(name, [forward, backward], is_kept, function): (
+        &str,
+        [&'static str; 2],
+        bool,
+        Function,
+    )| {
+        Workload::new(format!("{name} of {IMAGE:?}"), move |device, dtype, size| {
+            let shape = size.of(IMAGE, small(IMAGE));
+            let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
+            forward_and_back(vec![x], dy, move |x| function(&x[0]))
+        })
+        .cost(forward, Cost::elements(2 * n))
+        .cost(backward, Cost::elements(if is_kept { 3 * n } else { 2 * n }))
+    };
+    FUNCTIONS.map(one).into()
+}
+
+type Binary = fn(&Tensor, &Tensor) -> Tensor;
+
+fn binaries() -> Vec<Workload> {
+    let functions: [(&str, &'static str, Binary); 4] = [
+        ("add", "elementwise_add*", |a, b| a.add(b)),
+        ("sub", "elementwise_sub*", |a, b| a.sub(b)),
+        ("mul", "elementwise_mul*", |a, b| a.mul(b)),
+        ("div", "elementwise_div*", |a, b| a.div(b)),
+    ];
+    functions
+        .map(|(name, kernel, function)| {
+            let prepare = move |device: &Device, dtype, size: Size| -> Work {
+                let shape = size.of(IMAGE, small(IMAGE));
+                let [a, b] = [1, 2].map(|number| filled(device, &shape, dtype, number));
+                Box::new(move || vec![function(&a, &b)])
+            };
+            Workload::new(format!("{name} of two {IMAGE:?}"), prepare)
+                .cost(kernel, Cost::elements(3 * elements(&IMAGE)))
+        })
+        .into()
+}
+
+fn fill() -> Workload {
+    Workload::new(format!("a constant {IMAGE:?}"), |device, dtype, size| {
+        let (device, shape) = (device.clone(), size.of(IMAGE, small(IMAGE)));
+        Box::new(move || vec![Tensor::full(&device, shape, dtype, 0.5)])
+    })
+    .cost("elementwise_fill", Cost::elements(elements(&IMAGE)))
+}
+
+fn copy() -> Workload {
+    Workload::new(format!("copy of {IMAGE:?}"), |device, dtype, size| {
+        let x = filled(device, &size.of(IMAGE, small(IMAGE)), dtype, 1);
+        Box::new(move || vec![x.copy()])
+    })
+    .cost("elementwise_copy", Cost::elements(2 * elements(&IMAGE)))
+}
+
+/// The gradient that comes by the shortcut is added to the other.
+fn residual() -> Workload {
+    let prepare = |device: &Device, dtype, size: Size| {
+        let shape = size.of(IMAGE, small(IMAGE));
+        let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
+        forward_and_back(vec![x], dy, |x| x[0].add(&x[0]))
+    };
+    Workload::new(format!("{IMAGE:?} added to itself"), prepare)
+        .cost("elementwise_accumulate*", Cost::elements(3 * elements(&IMAGE)))
+}
+
+fn sums() -> [Workload; 3] {
+    let n = elements(&IMAGE);
+    let over = |axis: usize, full: [usize; 2], few: [usize; 2]| {
+        move |device: &Device, dtype, size: Size| -> Work {
+            let shape = size.of(full, few);
+            let x = filled(device, &shape, dtype, 1);
+            let mut to = shape;
+            to[axis] = 1;
+            Box::new(move || vec![x.sum_to(to)])
+        }
+    };
+    // A second launch adds up what parts of the rows come to, a small fraction of the first one's bytes.
+    [
+        Workload::new("a bias's gradient from [32768, 64]", over(0, [32_768, 64], [600, 64]))
+            .cost("reduce_columns*", Cost::elements(n).and_operations(n)),
+        Workload::new("sum of each row of [32, 65536]", over(1, [32, 65_536], [3, 5000]))
+            .cost("reduce_rows*", Cost::elements(n).and_operations(n)),
+        Workload::new("the likeliest of 9,999 words for 1,400 places", |device, dtype, size| {
+            let x = filled(device, &size.of([1400, 9999], [30, 99]), dtype, 1);
+            Box::new(move || vec![x.argmax()])
+        })
+        .cost("reduce_argmax*", Cost::elements(1400 * 9999)),
+    ]
+}
+
+fn batch_norm(image: [usize; 4]) -> Workload {
+    let (n, channels) = (elements(&image), image[3]);
+    let (x1, x4) = (!channels.is_multiple_of(4), channels.is_multiple_of(4));
+    let pick = |four: &'static str, one: &'static str| if x4 { four } else { one };
+    let prepare = move |device: &Device, dtype, size: Size| {
+        let shape = size.of(image, small(image));
+        let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
+        let own = |number| filled(device, &[channels], dtype, number);
+        let (mean, variance) = (own(3), own(4));
+        let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+        forward_and_back(vec![x, own(5), own(6)], dy, move |x| {
+            batch_norm_train(&x[0], &x[1], &x[2], &mean, &variance, config)
+        })
+    };
+    let workload = Workload::new(format!("batch norm with ReLU of {image:?}"), prepare)
+        .cost(pick("batch_norm_statistics_x4*", "batch_norm_statistics_x1*"), Cost::elements(n))
+        .cost(pick("batch_norm_apply_x4*", "batch_norm_apply_x1*"), Cost::elements(2 * n))
+        .cost(pick("batch_norm_sums_x4*", "batch_norm_sums_x1*"), Cost::elements(2 * n))
+        .cost(
+            pick("batch_norm_input_gradient_x4*", "batch_norm_input_gradient_x1*"),
+            Cost::elements(3 * n),
+        );
+    if x1 {
+        return workload;
+    }
+    // What is left a channel: numbers of one part at least, and what is written.
+    workload
+        .cost("batch_norm_finish*", Cost::bytes(4 * 5 * channels))
+        .cost("batch_norm_gradients*", Cost::bytes(4 * 4 * channels))
+}
+
+/// By running statistics: a channel's weight, bias, mean and variance become a factor, a summand and an inverse.
+fn evaluated_norm() -> Workload {
+    let channels = IMAGE[3];
+    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+        let x = filled(device, &size.of(IMAGE, small(IMAGE)), dtype, 1);
+        let [weight, bias, mean, variance] =
+            [2, 3, 4, 5].map(|i| filled(device, &[channels], dtype, i));
+        let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+        Box::new(move || vec![batch_norm_eval(&x, &weight, &bias, &mean, &variance, config)])
+    };
+    Workload::new(format!("batch norm by running statistics of {IMAGE:?}"), prepare)
+        .cost("batch_norm_running*", Cost::bytes(4 * 7 * channels))
+}
+
+/// A pool of 2x2 pixels, with the names of its kernels, by fours and one by one.
+fn pool(
+    name: &str,
+    image: [usize; 4],
+    kernels: [[&'static str; 2]; 2],
+    cost: Cost,
+    function: Function,
+) -> Workload {
+    let prepare = move |device: &Device, dtype, size: Size| {
+        let [images, height, width, channels] = size.of(image, small(image));
+        let x = filled(device, &[images, height, width, channels], dtype, 1);
+        let dy = filled(device, &[images, height / 2, width / 2, channels], dtype, 2);
+        forward_and_back(vec![x], dy, move |x| function(&x[0]))
+    };
+    let [forward, backward] = kernels[usize::from(!image[3].is_multiple_of(4))];
+    Workload::new(format!("{name} 2x2 of {image:?}"), prepare)
+        .cost(forward, cost)
+        .cost(backward, cost)
+}
+
+/// A quarter of the elements comes out, with a byte each that says which place won.
+fn max_pool(image: [usize; 4]) -> Workload {
+    let n = elements(&image);
+    let kernels = [
+        ["max_pool_fwd_x4*", "max_pool_bwd_x4*"], //
+        ["max_pool_fwd_x1*", "max_pool_bwd_x1*"],
+    ];
+    let cost = Cost::elements(n + n / 4).and_bytes(n / 4);
+    pool("max pool", image, kernels, cost, |x| max_pool2d(x, 2, 2, 0))
+}
+
+fn average_pool(image: [usize; 4]) -> Workload {
+    let n = elements(&image);
+    let kernels = [
+        ["average_pool_fwd_x4*", "average_pool_bwd_x4*"], //
+        ["average_pool_fwd_x1*", "average_pool_bwd_x1*"],
+    ];
+    let cost = Cost::elements(n + n / 4).and_operations(n);
+    pool("average pool", image, kernels, cost, |x| average_pool2d(x, 2, 2, 0))
+}
+
+/// Windows of more places than a byte tells apart.
+fn large_max_pool() -> Workload {
+    let [images, side, window, channels] = [32, 32, 17, 64];
+    let (n, out) = (images * side * side * channels, images * channels);
+    let moved = Cost::elements(n + out).and_bytes(4 * out);
+    let prepare = move |device: &Device, dtype, size: Size| {
+        let (images, side) = size.of((images, side), (1, 18));
+        let x = filled(device, &[images, side, side, channels], dtype, 1);
+        let dy = filled(device, &[images, 1, 1, channels], dtype, 2);
+        forward_and_back(vec![x], dy, move |x| max_pool2d(&x[0], window, window, 0))
+    };
+    Workload::new("max pool 17x17 of [32, 32, 32, 64]", prepare)
+        .cost("max_pool_large_fwd*", moved)
+        .cost("max_pool_large_bwd*", moved)
+}
+
+fn dropped() -> Workload {
+    let full = [70, 20, 1000];
+    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+        let x = filled(device, &size.of(full, [3, 4, 50]), dtype, 1);
+        let step = Tensor::from_slice(device, [1], &[7i32]);
+        Box::new(move || vec![dropout(&x, 0.2, 3, &step, 1)])
+    };
+    Workload::new(format!("dropout of {full:?}"), prepare)
+        .cost("dropout*", Cost::elements(2 * elements(&full)))
+}
+
+fn flattened() -> Workload {
+    let full = [128, 8, 8, 256];
+    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+        let x = filled(device, &size.of(full, [2, 5, 5, 36]), dtype, 1);
+        Box::new(move || vec![flatten(&x)])
+    };
+    Workload::new(format!("flatten of {full:?}"), prepare)
+        .cost("flatten_transpose*", Cost::elements(2 * elements(&full)))
+}
+
+fn augmented() -> Workload {
+    let full = [1024, 32, 32, 3];
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
+        let shape = size.of(full, [3, 8, 8, 3]);
+        let pixels: Vec<u8> = (0..elements(&shape)).map(|i| (i * 37 % 256) as u8).collect();
+        let bytes = Tensor::from_slice(device, shape, &pixels);
+        let floats = filled(device, &shape, DType::F32, 1);
+        let mean = Tensor::from_slice(device, [3], &[0.5f64; 3]);
+        let deviation = Tensor::from_slice(device, [3], &[0.25f64; 3]);
+        Box::new(move || {
+            let normalised = images_from_bytes(&bytes, &mean, &deviation, dtype, None);
+            vec![normalised, images_from_floats(&floats, dtype, None)]
+        })
+    };
+    let n = elements(&full);
+    Workload::new(format!("{full:?} from what is stored"), prepare)
+        .cost("augment_bytes*", Cost::elements(n).and_bytes(n))
+        .cost("augment_floats*", Cost::elements(n).and_bytes(4 * n))
+}

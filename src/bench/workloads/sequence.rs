@@ -1,0 +1,85 @@
+//! Kernels of models of text: rows of a table, the recurrent layer.
+
+use super::{Cost, Size, Work, Workload, filled, forward_and_back, whole};
+use crate::device::Device;
+use crate::ops::embedding::embedding;
+use crate::ops::lstm::{LstmWeights, lstm};
+
+/// Times and columns of a window, as the paper's.
+const TIMES: usize = 70;
+const BATCH: usize = 20;
+
+pub(super) fn all() -> Vec<Workload> {
+    vec![characters(), words(), recurrent(100, 6), recurrent(200, 112)]
+}
+
+/// Sorted tokens that one warp adds up.
+const CHUNK: usize = 32;
+
+fn table(
+    full: [usize; 3],
+    small: [usize; 3],
+) -> impl Fn(&Device, crate::device::DType, Size) -> Work {
+    move |device, dtype, size| {
+        let [count, vocabulary, columns] = size.of(full, small);
+        let tokens = whole(device, &[count], vocabulary, 1);
+        let table = filled(device, &[vocabulary, columns], dtype, 1);
+        let dy = filled(device, &[count, columns], dtype, 2);
+        forward_and_back(vec![table], dy, move |x| embedding(&tokens, &x[0]))
+    }
+}
+
+/// A window of characters: sorted in one launch.
+fn characters() -> Workload {
+    let [count, vocabulary, columns] = [TIMES * BATCH, 50, 100];
+    let prepare = table([count, vocabulary, columns], [300, 9, 12]);
+    Workload::new("1,400 characters of 50, 100 columns", prepare)
+        .cost("embedding_sort_tile", Cost::bytes(12 * count))
+        // Two tokens at each border of a chunk, at least.
+        .cost("embedding_joins*", Cost::bytes(8 * count.div_ceil(CHUNK)))
+}
+
+/// More words than one launch sorts: two passes, of which the first makes up the places.
+fn words() -> Workload {
+    let [count, vocabulary, columns] = [TIMES * 128, 9999, 100];
+    let prepare = table([count, vocabulary, columns], [2500, 300, 4]);
+    Workload::new("8,960 words of 9,999, 100 columns", prepare)
+        .cost("embedding_fwd*", Cost::elements(2 * count * columns).and_bytes(4 * count))
+        .cost("embedding_sort_count", Cost::bytes(2 * 4 * count))
+        .cost("embedding_sort_place", Cost::bytes((4 + 8 + 8 + 8) * count))
+        .cost("embedding_sums*", Cost::elements(count * columns).and_bytes(8 * count))
+}
+
+/// A layer of the paper's LSTM, and one too wide for registers.
+fn recurrent(hidden: usize, few: usize) -> Workload {
+    let prepare = move |device: &Device, dtype, size: Size| {
+        let [times, batch, hidden] = size.of([TIMES, BATCH, hidden], [3, 3, few]);
+        let tensor =
+            |shape: &[usize], number| filled(device, shape, dtype, number).affine(0.1, 0.0);
+        let state = |number| tensor(&[batch, hidden], number);
+        let (h0, c0, gradient) = (state(6), state(7), tensor(&[times, batch, hidden], 8));
+        let inputs = vec![
+            tensor(&[times, batch, hidden], 1),
+            tensor(&[4 * hidden, hidden], 2),
+            tensor(&[4 * hidden, hidden], 3),
+            tensor(&[4 * hidden], 4),
+            tensor(&[4 * hidden], 5),
+        ];
+        forward_and_back(inputs, gradient, move |x| {
+            let [input, weight_ih, weight_hh, bias_ih, bias_hh] = x else {
+                unreachable!("there are five inputs")
+            };
+            lstm(input, LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh }, &h0, &c0).y
+        })
+    };
+    // Four gates are read and written at each place, with cell and output or its gradient; the weights once.
+    let cost = Cost::elements(10 * TIMES * BATCH * hidden + 4 * hidden * hidden)
+        .and_operations(8 * TIMES * BATCH * hidden * hidden);
+    let [forward, backward] = match hidden {
+        ..=104 => ["lstm_layer_fwd*", "lstm_layer_bwd*"],
+        _ => ["lstm_step_fwd*", "lstm_step_bwd*"],
+    };
+    Workload::new(format!("LSTM of {hidden} units, 70 times of 20"), prepare)
+        .cost(forward, cost)
+        .cost(backward, cost)
+}

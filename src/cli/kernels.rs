@@ -1,0 +1,230 @@
+//! `alrao kernels`.
+
+use std::fmt::Write;
+
+use anyhow::bail;
+use clap::Args;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::arguments::DeviceArguments;
+use super::failure::Ending;
+use super::messages;
+use crate::bench::ceilings::Ceilings;
+use crate::bench::kernels::{Row, measure};
+use crate::bench::workloads::{self, Workload};
+use crate::device::{DType, Device, DeviceKind};
+use crate::error::Error;
+
+/// Time every kernel on a GPU beside the least time it could take, or check it in the simulator
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  alrao kernels                                  # on a GPU: each kernel's time\n  \
+    alrao kernels --device simulator optimizer     # without one: the verdict of the checks"
+)]
+pub(super) struct Arguments {
+    /// Only kernels with this in their name
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// A row of the table, as JSON has it.
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    row: &'a Row,
+    percent_of_floor: Option<f64>,
+    /// `ok`, or what is wrong; `null` where nothing was checked.
+    verdict: Option<&'a str>,
+}
+
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
+    let device = arguments.device.open()?;
+    if matches!(device, Device::Cpu(_)) {
+        let because = match arguments.device.device.unwrap_or_default() {
+            DeviceKind::Cpu => "cpu: it runs no kernels".to_owned(),
+            _ => format!("{}: no kernel runs there", device.description()),
+        };
+        let message = format!("{because}; use simulator for their checks, cuda for their times");
+        return Err(Error::input("--device", message).into());
+    }
+    let wanted = arguments.name.as_deref().unwrap_or_default();
+    let workloads = workloads::all();
+    if !quiet {
+        messages::note(&device.description());
+    }
+    let progress = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    let mut observe = |workload: &str| {
+        progress.set_message(workload.to_owned());
+        progress.tick();
+    };
+    match device.name() {
+        "cuda" => {
+            let times = times(&device, &workloads, wanted, &mut observe)?;
+            progress.finish_and_clear();
+            let text = if arguments.json { times.json()? } else { times.table() };
+            messages::result(&text)?;
+            Ok(Ending::Done)
+        }
+        _ => {
+            let checked = checks(&workloads, arguments.device.threads, wanted, &mut observe)?;
+            progress.finish_and_clear();
+            let text = if arguments.json { checked.json()? } else { checked.table() };
+            messages::result(&text)?;
+            let faults = checked.verdicts.iter().filter(|verdict| *verdict != OK).count();
+            if faults > 0 {
+                bail!("{faults} of {} kernels failed their checks", checked.rows.len());
+            }
+            Ok(Ending::Done)
+        }
+    }
+}
+
+const OK: &str = "ok";
+
+fn refuse_unknown(wanted: &str, rows: &[Row]) -> Result<(), Error> {
+    match rows.is_empty() {
+        true => Err(Error::input(
+            "NAME",
+            format!("no kernel has '{wanted}' in its name; leave it out to see all"),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The kernels on a GPU.
+struct Times {
+    ceilings: Ceilings,
+    rows: Vec<Row>,
+}
+
+fn times(
+    device: &Device,
+    workloads: &[Workload],
+    wanted: &str,
+    observe: &mut dyn FnMut(&str),
+) -> anyhow::Result<Times> {
+    observe("what this GPU can do");
+    let ceilings = Ceilings::measure(device)?
+        .ok_or_else(|| Error::device(device.name(), "it does not tell what it has".to_owned()))?;
+    let rows = measure(workloads, device, DType::F32, wanted, &ceilings, observe)?;
+    refuse_unknown(wanted, &rows)?;
+    Ok(Times { ceilings, rows })
+}
+
+impl Times {
+    fn json(&self) -> anyhow::Result<String> {
+        let rows = self.rows.iter().map(|row| Record {
+            row,
+            percent_of_floor: row.time.map(|time| 100.0 * time.part_of_floor()),
+            verdict: None,
+        });
+        let rows: Vec<_> = rows.collect();
+        Ok(json!({ "ceilings": self.ceilings, "kernels": rows }).to_string() + "\n")
+    }
+
+    fn table(&self) -> String {
+        let mut text =
+            head() + &format!(" {:>10} {:>10} {:>8}  for\n", "floor us", "time us", "of floor");
+        for row in &self.rows {
+            let Some(time) = row.time else { continue };
+            let _ = writeln!(
+                text,
+                "{} {:>10.2} {:>10.2} {:>7.1}%  {}",
+                start(row),
+                1e6 * time.floor,
+                1e6 * time.seconds,
+                100.0 * time.part_of_floor(),
+                row.workload
+            );
+        }
+        let Ceilings { bytes, f32, tf32, bf16 } = self.ceilings;
+        text + &format!(
+            "ceilings: {:.0} GB/s copied; {:.1} TFLOP/s in f32, {:.1} in tf32, {:.1} in bf16 (mma.sync)\n",
+            bytes / 1e9,
+            f32 / 1e12,
+            tf32 / 1e12,
+            bf16 / 1e12
+        )
+    }
+}
+
+/// The kernels in the simulator.
+struct Checks {
+    rows: Vec<Row>,
+    /// Of each row.
+    verdicts: Vec<String>,
+}
+
+#[cfg(has_simulator)]
+fn checks(
+    workloads: &[Workload],
+    threads: Option<usize>,
+    wanted: &str,
+    observe: &mut dyn FnMut(&str),
+) -> anyhow::Result<Checks> {
+    let rows = crate::bench::kernels::describe(workloads, DType::F32, wanted)?;
+    refuse_unknown(wanted, &rows)?;
+    let all = crate::bench::verdict::verdicts(workloads, DType::F32, threads, wanted, observe)?;
+    let verdict = |row: &Row| match all.get(&row.kernel) {
+        Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),
+        None => "no small workload launches it".to_owned(),
+    };
+    Ok(Checks { verdicts: rows.iter().map(verdict).collect(), rows })
+}
+
+#[cfg(not(has_simulator))]
+fn checks(
+    _: &[Workload],
+    _: Option<usize>,
+    _: &str,
+    _: &mut dyn FnMut(&str),
+) -> anyhow::Result<Checks> {
+    unreachable!("a program without the simulator has not opened it")
+}
+
+impl Checks {
+    fn json(&self) -> anyhow::Result<String> {
+        let rows = self.rows.iter().zip(&self.verdicts);
+        let rows: Vec<_> = rows
+            .map(|(row, verdict)| Record { row, percent_of_floor: None, verdict: Some(verdict) })
+            .collect();
+        Ok(json!({ "ceilings": Value::Null, "kernels": rows }).to_string() + "\n")
+    }
+
+    fn table(&self) -> String {
+        let mut text = head() + "  verdict\n";
+        for (row, verdict) in self.rows.iter().zip(&self.verdicts) {
+            let _ = writeln!(text, "{}  {verdict}", start(row));
+        }
+        text
+    }
+}
+
+fn head() -> String {
+    format!(
+        "{:<42} {:>9} {:>7} {:>9} {:>9} {:>9}",
+        "kernel", "registers", "shared", "occupancy", "MB", "MFLOP"
+    )
+}
+
+/// What the compiler says, and what has to be done.
+fn start(row: &Row) -> String {
+    let number = |number: Option<usize>| number.map_or("-".to_owned(), |own| own.to_string());
+    let occupancy = row.occupancy.map_or("-".to_owned(), |own| format!("{:.0}%", 100.0 * own));
+    format!(
+        "{:<42} {:>9} {:>7} {:>9} {:>9.3} {:>9.1}",
+        row.kernel,
+        number(row.registers),
+        number(row.shared),
+        occupancy,
+        row.bytes / 1e6,
+        row.operations / 1e6
+    )
+}

@@ -1,0 +1,98 @@
+//! What a kernel takes of a multiprocessor, and how many of its blocks fit on one.
+
+use crate::device::cuda;
+
+/// What the compiler says of a kernel on one architecture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compiled {
+    pub kernel: &'static str,
+    /// 90 for sm_90.
+    pub arch: u32,
+    /// Of a thread.
+    pub registers: u32,
+    /// Bytes that every launch of it has, without the dynamic ones.
+    pub shared: u32,
+}
+
+/// What a GPU has of what kernels share.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the second-level cache.
+    pub cache_bytes: usize,
+    /// Multiprocessors.
+    pub multiprocessors: usize,
+    /// Threads that a multiprocessor keeps.
+    pub threads: usize,
+}
+
+/// What a launch takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Resources {
+    /// Of a thread.
+    pub registers: usize,
+    /// Bytes of a block, dynamic ones included.
+    pub shared: usize,
+    /// Blocks that fit on a multiprocessor.
+    pub blocks: usize,
+    /// The part of a multiprocessor's threads that these blocks are.
+    pub occupancy: f64,
+}
+
+/// A multiprocessor of compute capability 9.0 (CUDA C++ programming guide, technical specifications).
+const REGISTERS: usize = 64 << 10;
+const SHARED: usize = 228 << 10;
+const WARPS: usize = 64;
+const BLOCKS: usize = 32;
+const LANES: usize = 32;
+
+/// Bytes of shared memory that the system keeps of every block.
+const RESERVED: usize = 1 << 10;
+
+/// Registers are given to a warp, and warps' shares to four schedulers, in these units.
+const REGISTER_UNIT: usize = 256;
+const WARP_UNIT: usize = 4;
+const SHARED_UNIT: usize = 128;
+
+/// What a launch takes on the newest architecture that the program has machine code for, counted by the rules of compute
+/// capability 9.0. `None` for a program without kernels.
+pub(super) fn compiled(kernel: &str, threads: usize, dynamic: usize) -> Option<Resources> {
+    let own = cuda::compiled().iter().filter(|own| own.kernel == kernel);
+    let newest = own.max_by_key(|own| own.arch)?;
+    Some(resources(newest.registers as usize, newest.shared as usize + dynamic, threads))
+}
+
+fn resources(registers: usize, shared: usize, threads: usize) -> Resources {
+    let warps = threads.div_ceil(LANES).max(1);
+    let of_warp = (registers * LANES).next_multiple_of(REGISTER_UNIT).max(REGISTER_UNIT);
+    let by_registers = REGISTERS / of_warp / WARP_UNIT * WARP_UNIT / warps;
+    let by_shared = SHARED / (shared + RESERVED).next_multiple_of(SHARED_UNIT);
+    let blocks = BLOCKS.min(WARPS / warps).min(by_registers).min(by_shared);
+    Resources { registers, shared, blocks, occupancy: (blocks * warps) as f64 / WARPS as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Registers, shared bytes and threads of a block; what NVIDIA's occupancy calculator gives for 9.0.
+    #[test]
+    fn blocks_are_bounded_by_registers_shared_memory_threads_and_their_number() {
+        let cases = [
+            ((128, 40_960, 256), 2),
+            ((96, 30_720, 128), 5),
+            ((106, 27_648, 128), 4),
+            ((96, 27_648, 64), 8),
+            ((92, 24_576, 64), 9),
+            ((32, 0, 256), 8),
+            ((16, 0, 1024), 2),
+            ((8, 0, 1), 32),
+            ((124, 98_304, 256), 2),
+        ];
+        for ((registers, shared, threads), blocks) in cases {
+            let own = resources(registers, shared, threads);
+            assert_eq!(own.blocks, blocks, "{own:?}");
+        }
+        assert_eq!(resources(32, 0, 256).occupancy, 1.0);
+        assert_eq!(resources(128, 40_960, 256).occupancy, 0.25);
+    }
+}

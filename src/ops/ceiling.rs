@@ -1,0 +1,102 @@
+//! Arithmetic that only keeps the units busy: what a GPU can do at most, measured on the GPU at hand.
+
+use crate::device::{DType, Device, Gpu};
+use crate::tensor::Tensor;
+
+/// Threads of a block.
+const THREADS: usize = 256;
+
+/// Chains of a thread, and steps of a round.
+const CHAINS: usize = 8;
+const STEPS: usize = 16;
+
+/// Which units are kept busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Multiply-adds in f32.
+    F32,
+    /// Tensor cores (`mma.sync`), factors rounded to tf32.
+    Tf32,
+    /// Tensor cores (`mma.sync`), factors in bf16.
+    Bf16,
+}
+
+impl Unit {
+    /// All of them.
+    pub const ALL: [Unit; 3] = [Unit::F32, Unit::Tf32, Unit::Bf16];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::F32 => "f32",
+            Unit::Tf32 => "tf32",
+            Unit::Bf16 => "bf16",
+        }
+    }
+
+    /// Steps of the inner axis of a warp's product of 16 rows and 8 columns.
+    fn depth(self) -> usize {
+        match self {
+            Unit::F32 => 0,
+            Unit::Tf32 => 8,
+            Unit::Bf16 => 16,
+        }
+    }
+
+    /// Operations of a thread in a round, a multiplication and an addition counted as two.
+    pub fn operations(self) -> usize {
+        let step = match self {
+            Unit::F32 => 2,
+            _ => 2 * 16 * 8 * self.depth() / 32,
+        };
+        STEPS * CHAINS * step
+    }
+
+    fn kernel(self) -> &'static str {
+        match self {
+            Unit::F32 => "ceiling_fma_f32",
+            Unit::Tf32 => "ceiling_mma_tf32",
+            Unit::Bf16 => "ceiling_mma_bf16",
+        }
+    }
+
+    /// What every thread comes to.
+    fn outcome(self, rounds: usize) -> f64 {
+        let steps = rounds * STEPS;
+        match self {
+            Unit::F32 => {
+                (0..CHAINS).map(|chain| (0..steps).fold(chain as f64, |x, _| 0.5 * x + 1.0)).sum()
+            }
+            // Four of a product's sums are a lane's, and each step adds 1/2 times 1/4 for each step of the inner axis.
+            _ => (CHAINS * 4 * steps * self.depth()) as f64 * 0.125,
+        }
+    }
+}
+
+/// Does `rounds` rounds of arithmetic with a thread for each element of `out`, `[threads]`, a multiple of 256. What they
+/// come to is written there.
+pub fn keep_busy(out: &Tensor, unit: Unit, rounds: u32) {
+    let threads = out.shape().elements();
+    assert!(threads.is_multiple_of(THREADS), "keep_busy: {threads} threads are no blocks of 256");
+    match out.device() {
+        Device::Gpu(gpu) => launch(gpu, out, unit, rounds),
+        Device::Cpu(_) => out.copy_from_f64s(&vec![unit.outcome(rounds as usize); threads]),
+    }
+}
+
+fn launch(gpu: &Gpu, out: &Tensor, unit: Unit, rounds: u32) {
+    assert!(out.dtype() == DType::F32, "keep_busy: out is {:?}, not F32", out.dtype());
+    let grid = [(out.shape().elements() / THREADS) as u32, 1, 1];
+    let block = [THREADS as u32, 1, 1];
+    // 1/2 and 1/4, twice in a register where an element has 16 bits.
+    let twice = |x: f32| u32::from(half::bf16::from_f32(x).to_bits()) * 0x1_0001;
+    let (left, right) = match unit {
+        Unit::Bf16 => (twice(0.5), twice(0.25)),
+        _ => (0.5f32.to_bits(), 0.25f32.to_bits()),
+    };
+    let to = out.pointer();
+    match unit {
+        Unit::F32 => gpu.launch(unit.kernel(), grid, block, &[&to, &0.5f32, &1.0f32, &rounds]),
+        _ => gpu.launch(unit.kernel(), grid, block, &[&to, &left, &right, &rounds]),
+    }
+}
