@@ -15,6 +15,7 @@
 //   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
 //   mma_bf16(d, a, b), mma_tf32(d, a, b)       d += a b on a warp's fragments: m16n8k16 and m16n8k8 (mma.sync)
 //   round_to_tf32(x)                           to the nearest number with 10 bits of fraction
+//   bf16_pair(first, second)                   two numbers rounded to bf16, in one word as they lie side by side in memory
 #pragma once
 
 #ifdef __CUDACC__
@@ -80,6 +81,12 @@ __device__ __forceinline__ uint32_t round_to_tf32(float x) {
     uint32_t rounded;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
     return rounded;
+}
+
+__device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    return pair;
 }
 
 #else

@@ -52,6 +52,11 @@ impl Tensor {
         Tensor::empty(&self.0.device, shape, self.0.dtype)
     }
 
+    /// A tensor of the same device for sums or statistics of this one's elements, content undefined.
+    pub(crate) fn empty_wide(&self, shape: impl Into<Shape>) -> Self {
+        Tensor::empty(&self.0.device, shape, self.0.dtype.wide())
+    }
+
     /// A tensor of zeros.
     pub fn zeros(device: &Device, shape: impl Into<Shape>, dtype: DType) -> Self {
         let tensor = Tensor::empty(device, shape, dtype);
@@ -366,6 +371,20 @@ pub(crate) fn assert_alike(op: &str, tensors: &[&Tensor]) {
             tensor.dtype()
         );
         assert!(tensor.device().same(tensors[0].device()), "{op}: tensors of two devices");
+    }
+}
+
+/// Panics unless a tensor is of `x`'s device and of the type that sums and statistics of `x` are kept in.
+pub(crate) fn assert_wide(op: &str, x: &Tensor, tensors: &[&Tensor]) {
+    for tensor in tensors {
+        assert!(
+            tensor.dtype() == x.dtype().wide(),
+            "{op}: {:?} beside {:?} {}",
+            tensor.dtype(),
+            x.dtype(),
+            x.shape()
+        );
+        assert!(tensor.device().same(x.device()), "{op}: tensors of two devices");
     }
 }
 

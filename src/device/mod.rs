@@ -46,6 +46,15 @@ impl DType {
             DType::I64 | DType::F64 => 8,
         }
     }
+
+    /// What sums over elements of this type, statistics of them and gradients of weights are kept in: F32 for BF16,
+    /// else the type itself.
+    pub fn wide(self) -> DType {
+        match self {
+            DType::BF16 => DType::F32,
+            own => own,
+        }
+    }
 }
 
 /// A Rust type that a tensor can hold. There are no others than [`DType`] names.
@@ -215,7 +224,7 @@ impl Device {
     pub fn computes_in(&self, dtype: DType) -> bool {
         match self {
             Device::Cpu(_) => matches!(dtype, DType::F32 | DType::F64),
-            Device::Gpu(_) => dtype == DType::F32,
+            Device::Gpu(_) => matches!(dtype, DType::F32 | DType::BF16),
         }
     }
 

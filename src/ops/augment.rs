@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::cpu::{Cpu, Float};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Device, Element, Gpu};
+use crate::ops::kernel_in;
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -50,7 +51,7 @@ pub fn images_from_bytes(
     match bytes.device() {
         Device::Gpu(gpu) => {
             let statistics = [mean.pointer(), deviation.pointer()];
-            launch_images(gpu, "augment_bytes_f32", bytes, &statistics, &out, augmentation);
+            launch_images(gpu, "augment_bytes", bytes, &statistics, &out, augmentation);
         }
         Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
             let table = table::<T>(&mean.read::<f64>(), &deviation.read::<f64>());
@@ -70,7 +71,7 @@ pub fn images_from_floats(
     let out = output(images, dtype, DType::F32);
     match images.device() {
         Device::Gpu(gpu) => {
-            launch_images(gpu, "augment_floats_f32", images, &[], &out, augmentation);
+            launch_images(gpu, "augment_floats", images, &[], &out, augmentation);
         }
         Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
             let convert = |value, _| T::from_f64(f64::from(value));
@@ -95,14 +96,14 @@ struct LaunchShape {
 
 fn launch_images(
     gpu: &Gpu,
-    kernel: &str,
+    work: &str,
     images: &Tensor,
     statistics: &[Pointer],
     out: &Tensor,
     augmentation: Option<Augmentation>,
 ) {
     const ELEMENTS_OF_A_BLOCK: usize = 1024;
-    assert!(out.dtype() == DType::F32, "augment: no kernel for {:?}", out.dtype());
+    let kernel = kernel_in(work, out.dtype());
     let shape = images.shape();
     let [batch, height, width, channels] = [0, 1, 2, 3].map(|axis| shape[axis] as u32);
     let parts = (shape.elements() / shape[0].max(1)).div_ceil(ELEMENTS_OF_A_BLOCK) as u32;
@@ -121,7 +122,7 @@ fn launch_images(
     let mut arguments: Vec<&dyn Argument> = vec![&images];
     arguments.extend(statistics);
     arguments.extend([&step as &dyn Argument, &out, &shape]);
-    gpu.launch(kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
+    gpu.launch(&kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
 }
 
 fn output(images: &Tensor, dtype: DType, expected: DType) -> Tensor {

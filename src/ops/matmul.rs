@@ -6,11 +6,12 @@ pub(crate) mod tiles;
 use std::rc::Rc;
 
 use self::launch::{Batch, Precision, products};
-pub(crate) use self::launch::{Operand, is_aligned, product, sum_parts};
+pub(crate) use self::launch::{Factor, Operand, is_aligned, product, product_of, sum_parts};
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
 use crate::device::{DType, Device, Gpu};
+use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
-use crate::tape::record;
+use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Multiply-adds that are worth a task of their own.
@@ -74,7 +75,13 @@ fn product_on(
     product: Product,
     add: bool,
 ) {
-    assert!(a.dtype() == DType::F32, "matmul: no kernel for {:?}", a.dtype());
+    if [a.dtype(), out.dtype()] != [DType::F32; 2] {
+        // In f32, as `product_of` does it.
+        let [a, b] = [a, b].map(|side| side.detach().cast(DType::F32));
+        let whole = Tensor::empty(out.device(), out.shape(), DType::F32);
+        product_on(gpu, precision, [&a, &b], &whole, product, false);
+        return accumulate(&whole, &Slot { tensor: out.detach(), add });
+    }
     let [members, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
     let [b_batch, b_rows, _] = matrix_extents(b.shape());
@@ -187,7 +194,7 @@ fn operand_gradient(
 ) {
     let whole = output_shape(first.shape(), second.shape(), product);
     if whole.elements() == operand.shape().elements() {
-        if let Some(slot) = gradients.slot(input, operand) {
+        if let Some(slot) = gradients.any_slot(input, operand, operand.dtype()) {
             product_into(first, second, &slot.tensor.detach(), product, slot.add);
         }
         return;

@@ -37,9 +37,10 @@ pub fn cases() -> Vec<Case> {
     ];
     shapes
         .into_iter()
-        .map(|(shape, padding)| {
+        .flat_map(|(shape, padding)| {
             let name = format!("augment {shape:?}, padding {padding:?}");
             Case::new(name, 4, move |device, dtype| run(device, dtype, shape, padding))
+                .and_in_bf16(1)
         })
         .collect()
 }

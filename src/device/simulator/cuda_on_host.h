@@ -392,6 +392,9 @@ inline float __bfloat162float(bf16 value) {
 inline bf16 __float2bfloat16(float value) {
     return bf16(value);
 }
+inline uint32_t bf16_pair(float first, float second) {
+    return bf16(first).bits | static_cast<uint32_t>(bf16(second).bits) << 16;
+}
 
 // ---- asynchronous copies, matrix loads, tensor cores ---------------------------------------------------------------
 

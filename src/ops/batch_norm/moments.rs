@@ -6,7 +6,7 @@ use super::rows::{Operand, Rows};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
 use crate::ops::no_kernel;
-use crate::tensor::{Tensor, assert_alike, float_dispatch};
+use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
 /// What a part has of every channel.
 const KINDS: usize = 3;
@@ -28,7 +28,7 @@ impl Moments {
     /// Parts of `height` rows, without content, for a tensor of this shape and kind.
     pub(crate) fn empty(of: &Tensor, height: usize) -> Self {
         let (rows, height) = (of.shape().rows(), height.max(1));
-        let parts = of.empty_like([rows.div_ceil(height), KINDS, of.shape().columns()]);
+        let parts = of.empty_wide([rows.div_ceil(height), KINDS, of.shape().columns()]);
         Moments { parts, height, rows }
     }
 
@@ -44,7 +44,7 @@ impl Moments {
 
     /// Panics unless they can be a tensor's.
     pub(super) fn check(&self, x: &Tensor) {
-        assert_alike("batch_norm", &[x, &self.parts]);
+        assert_wide("batch_norm", x, &[&self.parts]);
         let (rows, channels) = (self.rows, self.parts.shape().columns());
         assert!(
             x.shape().rows() == rows && x.shape().columns() == channels,

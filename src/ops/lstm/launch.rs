@@ -5,9 +5,10 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Kept, Sizes as Extents};
+use crate::device::Gpu;
 use crate::device::gpu::{Parameters, Pointer};
-use crate::device::{DType, Gpu};
-use crate::ops::matmul::{Operand, product};
+use crate::ops::kernel_in;
+use crate::ops::matmul::{Factor, product_of};
 use crate::ops::reduce::add_column_sums_on;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
@@ -50,8 +51,8 @@ impl Sizes {
     }
 }
 
-fn operand(tensor: &Tensor, stride: usize, transposed: bool) -> Operand {
-    Operand { pointer: tensor.pointer(), stride, transposed }
+fn side(tensor: &Tensor, stride: usize, transposed: bool) -> Factor<'_> {
+    Factor { tensor, stride, transposed }
 }
 
 /// One block a sample, four threads a unit. Without a time there is nothing to launch.
@@ -73,13 +74,13 @@ fn at_time(tensor: &Tensor, extents: Extents, columns: usize, time: usize) -> Po
 pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
     let extents = kept.sizes;
     let Extents { times, inputs, hidden, .. } = extents;
-    assert!(kept.x.dtype() == DType::F32, "lstm: {:?} on a GPU", kept.x.dtype());
-    product(
+    let dtype = kept.x.dtype();
+    product_of(
         gpu,
         [extents.rows(), 4 * hidden, inputs],
-        operand(&kept.x, kept.x.pitch(), false),
-        operand(&kept.weight_ih, kept.weight_ih.pitch(), true),
-        (kept.gates.pointer(), 4 * hidden),
+        side(&kept.x, kept.x.pitch(), false),
+        side(&kept.weight_ih, kept.weight_ih.pitch(), true),
+        (&kept.gates, 4 * hidden),
         false,
     );
     let sizes = Sizes::new(kept, 0);
@@ -90,7 +91,7 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
         let (grid, block) = layer_shape(extents);
         let [gates, h, c] = [&kept.gates, &kept.h, &kept.c].map(Tensor::pointer);
         gpu.launch(
-            "lstm_layer_fwd_f32",
+            &kernel_in("lstm_layer_fwd", dtype),
             grid,
             block,
             &[&gates, &h, &c, &weight, &biases[0], &biases[1], &sizes],
@@ -102,7 +103,7 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
         let [h_before, h] = [0, 1].map(|more| at_time(&kept.h, extents, hidden, time + more));
         let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
         gpu.launch(
-            "lstm_step_fwd_f32",
+            &kernel_in("lstm_step_fwd", dtype),
             step_grid(extents),
             [STEP_THREADS, 1, 1],
             &[&gates, &h_before, &c_before, &h, &c, &weight, &biases[0], &biases[1], &sizes],
@@ -115,32 +116,32 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
     let Extents { inputs, hidden, .. } = kept.sizes;
     let rows = kept.sizes.rows();
     if let Some(slot) = gradients.slot(0, &kept.x) {
-        product(
+        product_of(
             gpu,
             [rows, inputs, 4 * hidden],
-            operand(&kept.gates, 4 * hidden, false),
-            operand(&kept.weight_ih, kept.weight_ih.pitch(), false),
-            (slot.tensor.pointer(), slot.tensor.pitch()),
+            side(&kept.gates, 4 * hidden, false),
+            side(&kept.weight_ih, kept.weight_ih.pitch(), false),
+            (&slot.tensor, slot.tensor.pitch()),
             slot.add,
         );
     }
     for (input, weight, factor, columns) in
         [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
     {
-        let Some(slot) = gradients.slot(input, weight) else { continue };
-        product(
+        let Some(slot) = gradients.wide_slot(input, weight) else { continue };
+        product_of(
             gpu,
             [4 * hidden, columns, rows],
-            operand(&kept.gates, 4 * hidden, true),
-            operand(factor, factor.pitch(), false),
-            (slot.tensor.pointer(), slot.tensor.pitch()),
+            side(&kept.gates, 4 * hidden, true),
+            side(factor, factor.pitch(), false),
+            (&slot.tensor, slot.tensor.pitch()),
             slot.add,
         );
     }
     let bias = kept.gates.view(0, [4 * hidden], 4 * hidden);
     let all = kept.gates.view(0, [rows, 4 * hidden], 4 * hidden);
     for input in [3, 4] {
-        if let Some(slot) = gradients.slot(input, &bias) {
+        if let Some(slot) = gradients.wide_slot(input, &bias) {
             add_column_sums_on(gpu, &all, &slot.tensor, slot.add);
         }
     }
@@ -156,7 +157,8 @@ fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
     if hidden <= RESIDENT {
         let (grid, block) = layer_shape(extents);
         let [gates, c, dy] = [&kept.gates, &kept.c, dy].map(Tensor::pointer);
-        gpu.launch("lstm_layer_bwd_f32", grid, block, &[&gates, &c, &weight, &dy, &sizes]);
+        let kernel = kernel_in("lstm_layer_bwd", kept.x.dtype());
+        gpu.launch(&kernel, grid, block, &[&gates, &c, &weight, &dy, &sizes]);
         return;
     }
     let dc = kept.c.empty_like([batch, hidden]);
@@ -169,7 +171,7 @@ fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
         let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
         let dy = at_time(dy, extents, dy.pitch(), time);
         gpu.launch(
-            "lstm_step_bwd_f32",
+            &kernel_in("lstm_step_bwd", kept.x.dtype()),
             step_grid(extents),
             [STEP_THREADS, 1, 1],
             &[&gates, &later, &c_before, &c, &weight, &dy, &dc.pointer(), &sizes],

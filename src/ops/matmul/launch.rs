@@ -5,8 +5,11 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::tiles::Cut;
-use crate::device::Gpu;
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::ops::elementwise::accumulate;
+use crate::tape::Slot;
+use crate::tensor::Tensor;
 
 /// A matrix in rows of contiguous f32, and whether the product takes it transposed.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,63 @@ pub(crate) fn product(
 ) {
     let batch = Batch { members: 1, a_stride: 0, b_stride: 0 };
     products(gpu, Precision::F32, &batch, sizes, a, b, c, add);
+}
+
+/// A tensor as a factor of a product: elements from one of its rows to the next, and whether it is taken transposed.
+#[derive(Clone, Copy)]
+pub(crate) struct Factor<'a> {
+    pub tensor: &'a Tensor,
+    pub stride: usize,
+    pub transposed: bool,
+}
+
+impl Factor<'_> {
+    fn operand(&self) -> Operand {
+        let Factor { tensor, stride, transposed } = *self;
+        Operand { pointer: tensor.pointer(), stride, transposed }
+    }
+
+    /// From one row to the next of the same tensor without gaps.
+    fn dense_stride(&self) -> usize {
+        dense_stride(self.tensor, self.stride)
+    }
+}
+
+fn dense_stride(tensor: &Tensor, stride: usize) -> usize {
+    if tensor.is_contiguous() { stride } else { tensor.shape().columns() }
+}
+
+/// `C (+)= op(A) op(B)` of tensors: A and B both F32, or both BF16; C is either, in rows `c.1` elements apart.
+///
+/// Factors in BF16 are widened on the way to a product in f32, which is exact but for the order of its sums.
+pub(crate) fn product_of(
+    gpu: &Rc<Gpu>,
+    sizes: [usize; 3],
+    a: Factor,
+    b: Factor,
+    (c, c_stride): (&Tensor, usize),
+    add: bool,
+) {
+    assert!(
+        a.tensor.dtype() == b.tensor.dtype(),
+        "matmul: {:?} and {:?} do not mix",
+        a.tensor.dtype(),
+        b.tensor.dtype()
+    );
+    if [a.tensor.dtype(), c.dtype()] == [DType::F32; 2] {
+        return product(gpu, sizes, a.operand(), b.operand(), (c.pointer(), c_stride), add);
+    }
+    let [left, right] = [&a, &b].map(|factor| factor.tensor.detach().cast(DType::F32));
+    let out = c.empty_wide(c.shape());
+    product(
+        gpu,
+        sizes,
+        Factor { tensor: &left, stride: a.dense_stride(), ..a }.operand(),
+        Factor { tensor: &right, stride: b.dense_stride(), ..b }.operand(),
+        (out.pointer(), dense_stride(c, c_stride)),
+        false,
+    );
+    accumulate(&out, &Slot { tensor: c.detach(), add });
 }
 
 /// The same for every member of a batch. C's members follow each other, as rows do.
