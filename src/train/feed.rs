@@ -208,7 +208,9 @@ impl ToDevice {
             Targets::Classes(classes) => {
                 (Tensor::from_slice(&self.device, [samples], classes), false)
             }
-            Targets::Values { values, columns } => (self.floats([samples, *columns], values), true),
+            Targets::Values { values, columns } => {
+                (self.floats([samples, *columns], values, self.dtype.wide()), true)
+            }
         };
         Batch {
             x: self.inputs(&batch.inputs, samples, augmentation),
@@ -226,7 +228,7 @@ impl ToDevice {
     ) -> Tensor {
         match (inputs, self.sample) {
             (Inputs::Floats(floats), SampleShape::Vector { size }) => {
-                self.floats([samples, size], floats)
+                self.floats([samples, size], floats, self.dtype)
             }
             (Inputs::Floats(floats), SampleShape::Image { height, width, channels }) => {
                 let images =
@@ -244,13 +246,13 @@ impl ToDevice {
         }
     }
 
-    fn floats(&self, shape: [usize; 2], values: &[f32]) -> Tensor {
-        match self.dtype {
+    fn floats(&self, shape: [usize; 2], values: &[f32], dtype: DType) -> Tensor {
+        match dtype {
             DType::F32 => Tensor::from_slice(&self.device, shape, values),
             _ => Tensor::from_f64s(
                 &self.device,
                 shape,
-                self.dtype,
+                dtype,
                 &values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>(),
             ),
         }

@@ -4,8 +4,8 @@ use alrao::device::simulator::SimulatorOptions;
 use alrao::models::{Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
-use alrao::train::{Learner, TrainConfig};
-use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
+use alrao::train::{Learner, Precision, TrainConfig};
+use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use super::{draw, drawn};
 
@@ -38,7 +38,8 @@ impl Model {
     }
 
     /// Inputs and classes of step number `step`.
-    fn batch(&self, device: &Device, step: u64) -> (Tensor, Tensor) {
+    fn batch(&self, device: &Device, precision: Precision, step: u64) -> (Tensor, Tensor) {
+        let dtype = precision.dtype();
         let whole = |count: usize, below: usize, number: u64| -> Vec<i32> {
             draw(count, number).iter().map(|x| ((x + 0.5) * below as f64) as i32).collect()
         };
@@ -53,35 +54,41 @@ impl Model {
                 )
             }
             Input::Vector { size } => (
-                drawn(device, &[batch, size], DType::F32, 100 + step),
+                drawn(device, &[batch, size], dtype, 100 + step),
                 Tensor::from_slice(device, [batch], &whole(batch, CLASSES, 200 + step)),
             ),
             Input::Image { height, width, channels } => (
-                drawn(device, &[batch, height, width, channels], DType::F32, 100 + step),
+                drawn(device, &[batch, height, width, channels], dtype, 100 + step),
                 Tensor::from_slice(device, [batch], &whole(batch, CLASSES, 200 + step)),
             ),
         }
     }
 
-    fn learner(&self, device: &Device, clip: f64) -> Learner {
+    fn learner(&self, device: &Device, precision: Precision, clip: f64) -> Learner {
         let Model { architecture, width, .. } = *self;
         let config = ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.2 };
         let model = build(&config, self.input(), &mut Init::new(0)).unwrap();
         let is_text = matches!(self.input(), Input::Tokens { .. });
         let classes = if is_text { VOCABULARY } else { CLASSES };
         let alrao = AlraoConfig { eta: 1e-5..=0.1, classifiers: 4, ..AlraoConfig::default() };
-        let train = TrainConfig { clip, ..TrainConfig::default() };
-        let (sample, _) = self.batch(device, 0);
+        let train = TrainConfig { clip, precision, ..TrainConfig::default() };
+        let (sample, _) = self.batch(device, precision, 0);
         Learner::new(Alrao::classifier(model.module, classes, alrao), &sample, &train, device)
     }
 
     /// The mixture's loss at each of so many steps, and all parameters after them.
-    fn train(&self, device: &Device, steps: u64, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
-        let learner = self.learner(device, 0.25);
+    fn train(
+        &self,
+        device: &Device,
+        precision: Precision,
+        steps: u64,
+        is_repeated: bool,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let learner = self.learner(device, precision, 0.25);
         learner.steps().set_on(is_repeated);
         let losses = (0..steps)
             .map(|step| {
-                let (x, classes) = self.batch(device, step);
+                let (x, classes) = self.batch(device, precision, step);
                 let samples = classes.shape().elements();
                 learner.step(&x, Targets::Classes(&classes), samples).loss.item()
             })
@@ -97,8 +104,8 @@ fn simulator() -> Device {
 #[test]
 fn two_steps_of_every_model_are_the_cpus() {
     for model in MODELS {
-        let (losses, values) = model.train(&Device::cpu(), 2, false);
-        let (own_losses, own_values) = model.train(&simulator(), 2, false);
+        let (losses, values) = model.train(&Device::cpu(), Precision::F32, 2, false);
+        let (own_losses, own_values) = model.train(&simulator(), Precision::F32, 2, false);
         for (own, loss) in own_losses.iter().zip(&losses) {
             assert!(
                 (own - loss).abs() <= 1e-5 * loss,
@@ -122,8 +129,29 @@ fn two_steps_of_every_model_are_the_cpus() {
 #[test]
 fn repeated_steps_are_ordinary_steps_to_the_bit() {
     for model in MODELS {
-        let ordinary = model.train(&simulator(), 10, false);
-        let repeated = model.train(&simulator(), 10, true);
-        assert!(ordinary == repeated, "{}: repeated steps differ", model.architecture);
+        for (precision, steps) in [(Precision::F32, 10), (Precision::Bf16, 4)] {
+            let ordinary = model.train(&simulator(), precision, steps, false);
+            let repeated = model.train(&simulator(), precision, steps, true);
+            let name = model.architecture;
+            assert!(ordinary == repeated, "{name}, {precision:?}: repeated steps differ");
+        }
+    }
+}
+
+/// Every activation is rounded to 8 bits, so that losses are within some such roundings, and weights within what these
+/// make of the gradients, whose clipped norm times the largest rate is 0.025 a step.
+#[test]
+fn two_steps_in_bf16_follow_those_in_f32() {
+    for model in MODELS {
+        let (losses, values) = model.train(&Device::cpu(), Precision::F32, 2, false);
+        let (own_losses, own_values) = model.train(&simulator(), Precision::Bf16, 2, false);
+        let name = model.architecture;
+        for (own, loss) in own_losses.iter().zip(&losses) {
+            assert!((own - loss).abs() <= 0.02 * loss, "{name}: {own_losses:?}, not {losses:?}");
+            assert!(own != loss, "{name}: nothing was rounded");
+        }
+        let worst = own_values.iter().zip(&values).map(|(own, value)| (own - value).abs());
+        let worst = worst.fold(0.0, f64::max);
+        assert!(worst <= 0.01, "{name}: a parameter is {worst} off after two steps");
     }
 }
