@@ -1,12 +1,14 @@
 // From stored images to what a model takes: crop, mirror image, normalisation. The launches are in src/ops/augment.rs.
 //
-//   out[i, y, x, c] = f(images[i, y + down, x' + right, c]), x' = width - 1 - x where mirrored, else x; what lies outside
-//   of the image is f(0)
+//   out[i, y, x, c] = f(images[r(i), y + down, x' + right, c]), x' = width - 1 - x where mirrored, else x; what lies
+//   outside of the image is f(0)
+//   r(i) = order[cursor + i], cursor + i without an order, i without a cursor
 //   f(byte) = (byte / 255 - mean[c]) / deviation[c], in f32;  f(float) = float
 //   down, right in -padding..padding and `mirrored` are drawn for each image by Philox from seed, step and i
 //
-//   images            [batch, height, width, channels], bytes or f32, without gaps
-//   out               the same shape, f32 or bf16
+//   images            [all, height, width, channels], bytes or f32, without gaps
+//   order, cursor     images in the order of their use, and where the batch begins, [1]; both may be null
+//   out               [batch, height, width, channels], f32 or bf16
 //   mean, deviation   [channels], f64
 //   step              [1], the step's number; not read where nothing is drawn
 //
@@ -15,7 +17,8 @@
 // along one axis. A block of 256 threads lies in one image, so that its first thread draws for all; a thread makes 4
 // elements, whatever the number of channels, and stores them at once, as 16 bytes or 8, where an image's elements are a
 // multiple of 4, else one by one. The reads are of single elements, since crop and mirror put any of them anywhere;
-// neighbours find theirs in the cache.
+// neighbours find theirs in the cache. The images of a batch are looked up here, not gathered before: that would move
+// every byte twice more.
 //
 // out overlaps nothing.
 #include "common.cuh"
@@ -34,6 +37,11 @@ static const uint32_t AUGMENT_THREADS = 256;
 // Where an image is cut out of the padded one.
 struct AugmentCut {
     int down, right, mirrored;
+};
+
+// Which images make the batch.
+struct AugmentSelection {
+    const int *order, *cursor;
 };
 
 __device__ __forceinline__ int augment_shift(uint32_t bits, uint32_t padding) {
@@ -65,8 +73,8 @@ struct AugmentSame {
 
 template <class Convert, class T>
 __device__ void augment_images(
-    const typename Convert::Source* images, const int* step, T* out, const AugmentShape& shape,
-    const Convert& convert) {
+    const typename Convert::Source* images, const AugmentSelection& selection, const int* step, T* out,
+    const AugmentShape& shape, const Convert& convert) {
     SHARED(AugmentCut, cut, [1]);
     uint32_t image = blockIdx.x / shape.parts, part = blockIdx.x % shape.parts;
     if (threadIdx.x == 0) cut[0] = augment_cut(shape, step, image);
@@ -74,7 +82,7 @@ __device__ void augment_images(
     uint32_t line = shape.width * shape.channels, size = shape.height * line;
     uint32_t first = 4 * (part * AUGMENT_THREADS + threadIdx.x);
     if (first >= size) return;
-    images += static_cast<uint64_t>(image) * size;
+    images += static_cast<uint64_t>(selected_row(selection.order, selection.cursor, image)) * size;
     out += static_cast<uint64_t>(image) * size + first;
 
     uint32_t row = first / line, column = first % line / shape.channels, channel = first % shape.channels;
@@ -105,13 +113,15 @@ __device__ void augment_images(
     }
 }
 
-#define AUGMENT(T, type)                                                                                     \
-    KERNEL(augment_bytes_##type, 256, const unsigned char* images, const double* mean, const double* deviation, \
-           const int* step, T* out, AugmentShape shape) {                                                    \
-        augment_images(images, step, out, shape, AugmentNormalised{mean, deviation});                        \
-    }                                                                                                        \
-    KERNEL(augment_floats_##type, 256, const float* images, const int* step, T* out, AugmentShape shape) {   \
-        augment_images(images, step, out, shape, AugmentSame());                                             \
+#define AUGMENT(T, type)                                                                                           \
+    KERNEL(augment_bytes_##type, 256, const unsigned char* images, const int* order, const int* cursor,            \
+           const double* mean, const double* deviation, const int* step, T* out, AugmentShape shape) {             \
+        AugmentSelection selection{order, cursor};                                                                 \
+        augment_images(images, selection, step, out, shape, AugmentNormalised{mean, deviation});                   \
+    }                                                                                                              \
+    KERNEL(augment_floats_##type, 256, const float* images, const int* order, const int* cursor, const int* step,  \
+           T* out, AugmentShape shape) {                                                                           \
+        augment_images(images, AugmentSelection{order, cursor}, step, out, shape, AugmentSame());                  \
     }
 
 AUGMENT(float, f32)

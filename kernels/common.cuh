@@ -204,3 +204,10 @@ __device__ __forceinline__ uint4 philox_at(uint64_t seed, uint32_t purpose, uint
         static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), static_cast<uint32_t>(step), upper);
     return philox(counter, make_uint2(static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)));
 }
+
+// Which row of a data set a batch's row i is: the one at the cursor plus i, in the order of their use where there is one.
+// Without a cursor the data set is the batch.
+__device__ __forceinline__ uint32_t selected_row(const int* order, const int* cursor, uint32_t i) {
+    uint32_t place = cursor ? static_cast<uint32_t>(*cursor) + i : i;
+    return order ? static_cast<uint32_t>(order[place]) : place;
+}

@@ -410,13 +410,13 @@ __device__ __forceinline__ void many_classes_weight(
 
 #define MANY_CLASSES(depth, SLABS)                                                                                      \
     KERNEL_RESIDENT(                                                                                                    \
-        many_classes_softmax_fwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
+        many_classes_##depth##_softmax_fwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
         const float* bias, const int* classes, float2* parts, float* target_outputs, ManyClasses sizes) {               \
         DYNAMIC_SHARED(float, shared);                                                                                  \
         many_classes_softmax<SLABS>(shared, z, weight, bias, classes, parts, target_outputs, sizes);                    \
     }                                                                                                                   \
     KERNEL_RESIDENT(                                                                                                    \
-        many_classes_mixture_fwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
+        many_classes_##depth##_mixture_fwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
         const float* bias, const int* classes, const float4* copies, ManyClassesBest* bests, float* target_mixtures,    \
         ManyClasses sizes) {                                                                                            \
         DYNAMIC_SHARED(float, shared);                                                                                  \
@@ -424,7 +424,7 @@ __device__ __forceinline__ void many_classes_weight(
             shared, z, weight, bias, classes, copies, bests, target_mixtures, nullptr, sizes);                          \
     }                                                                                                                   \
     KERNEL_RESIDENT(                                                                                                    \
-        many_classes_input_fwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,              \
+        many_classes_##depth##_input_fwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,              \
         const float* bias, const int* classes, const float4* copies, ManyClassesBest* bests, float* target_mixtures,    \
         float* dz_parts, ManyClasses sizes) {                                                                           \
         DYNAMIC_SHARED(float, shared);                                                                                  \
@@ -432,7 +432,7 @@ __device__ __forceinline__ void many_classes_weight(
             shared, z, weight, bias, classes, copies, bests, target_mixtures, dz_parts, sizes);                         \
     }                                                                                                                   \
     KERNEL_RESIDENT(                                                                                                    \
-        many_classes_weight_bwd_tf32_##depth, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,             \
+        many_classes_##depth##_weight_bwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,             \
         const float* bias, const int* classes, const float4* copies, float* weight_gradient, float* bias_gradient,      \
         ManyClasses sizes) {                                                                                            \
         DYNAMIC_SHARED(float, shared);                                                                                  \

@@ -19,7 +19,7 @@
 //
 // Operands whose base or stride is not a multiple of 4 elements are copied 4 bytes at a time, as asynchronously. c may
 // overlap neither a nor b.
-#include "tensor_tile.cuh"
+#include "epilogue.cuh"
 
 struct MatmulShape {
     uint64_t a_stride, b_stride, c_stride;  // elements from one row to the next
@@ -28,152 +28,150 @@ struct MatmulShape {
     uint32_t m, n, k;
     uint32_t splits, slabs;                 // parts of the inner axis, and slabs of one part
     uint32_t add;
-    uint32_t a_is_aligned, b_is_aligned, c_is_aligned;  // whether every fourth element of every row lies on 16 bytes
+    uint32_t a_is_aligned, b_is_aligned;    // whether every run of every row lies on 16 bytes
+    uint32_t c_is_aligned;                  // as an Output's
+    uint32_t c_is_bf16;                     // of the kernels of bf16: whether c is, or f32
+    uint32_t relu;                          // c = max(op(A) op(B) + bias, 0)
+    uint32_t unused;
 };
 
-// What a block has to do: its slabs of both sides, and where its part of C begins.
-template <class Tile, class A, class B>
+// A block's part of C, of the inner axis and of the batch.
+template <class Tile>
 struct MatmulBlock {
-    MatrixSlabs<A, Tile::THREADS> left;
-    MatrixSlabs<B, Tile::THREADS> right;
-    uint32_t first_slab, last_slab;
-    float* c;
-    uint32_t rows, columns;  // of C, from its first element on
+    uint32_t first_row, first_column, split, member;
 
-    __device__ __forceinline__ MatmulBlock(const float* a, const float* b, float* c_, const MatmulShape& shape) {
+    __device__ __forceinline__ explicit MatmulBlock(const MatmulShape& shape) {
         uint32_t across = divide_up(shape.n, Tile::N), down = divide_up(shape.m, Tile::M);
         uint32_t block = blockIdx.x;
-        uint32_t first_column = block % across * Tile::N;
+        first_column = block % across * Tile::N;
         block /= across;
-        uint32_t first_row = block % down * Tile::M;
+        first_row = block % down * Tile::M;
         block /= down;
-        uint32_t split = block % shape.splits, member = block / shape.splits;
-        rows = shape.m - first_row, columns = shape.n - first_column;
-        left.from = a + member * shape.a_batch + first_row * (A::INNER ? shape.a_stride : 1);
-        left.stride = shape.a_stride, left.x_end = rows, left.k_end = shape.k;
-        left.is_aligned = shape.a_is_aligned != 0;
-        right.from = b + member * shape.b_batch + first_column * (B::INNER ? shape.b_stride : 1);
-        right.stride = shape.b_stride, right.x_end = columns, right.k_end = shape.k;
-        right.is_aligned = shape.b_is_aligned != 0;
-        first_slab = split * shape.slabs;
-        last_slab = min(first_slab + shape.slabs, divide_up(shape.k, Tile::K));
-        c = c_ + split * shape.c_split + member * shape.c_batch + first_row * shape.c_stride + first_column;
+        split = block % shape.splits, member = block / shape.splits;
     }
 };
 
-template <class Tile, bool A_TRANSPOSED, bool B_TRANSPOSED>
+template <class Tile, bool A_TRANSPOSED, bool B_TRANSPOSED, class T>
 __device__ __forceinline__ void matmul(
-    const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, const MatmulShape& shape) {
-    typedef SlabA<Tile, !A_TRANSPOSED> A;
-    typedef SlabB<Tile, B_TRANSPOSED> B;
-    SHARED(float, shared, [Tile::STAGES * (A::FLOATS + B::FLOATS)]);
-    MatmulBlock<Tile, A, B> block(a, b, c, shape);
-    Place<Tile> place;
-    float sums[Tile::ROWS][Tile::COLUMNS] = {};
-    add_products<Tile, A, B>(block.left, block.right, block.first_slab, block.last_slab, shared, place, sums);
+    const T* __restrict__ a, const T* __restrict__ b, const float* __restrict__ bias, void* __restrict__ c,
+    const MatmulShape& shape) {
+    typedef typename Tile::template Products<!A_TRANSPOSED, B_TRANSPOSED> Products;
+    T* shared = Products::shared();
+    MatmulBlock<Tile> block(shape);
+    uint32_t rows = shape.m - block.first_row, columns = shape.n - block.first_column;
+    const T* own_a = a + block.member * shape.a_batch + block.first_row * (A_TRANSPOSED ? 1 : shape.a_stride);
+    const T* own_b = b + block.member * shape.b_batch + block.first_column * (B_TRANSPOSED ? shape.b_stride : 1);
+    MatrixSlabs<typename Products::A, Tile::THREADS> left{own_a, shape.a_stride, rows, shape.k, shape.a_is_aligned != 0};
+    MatrixSlabs<typename Products::B, Tile::THREADS> right{
+        own_b, shape.b_stride, columns, shape.k, shape.b_is_aligned != 0};
+    uint32_t first_slab = block.split * shape.slabs;
+    uint32_t last_slab = min(first_slab + shape.slabs, divide_up(shape.k, Tile::K));
+    Products products;
+    products.add(left, right, first_slab, last_slab, shared);
+    add_bias(products, bias == nullptr ? nullptr : bias + block.first_column, columns, shape.relu != 0);
+    Output output = {c, shape.c_is_bf16 != 0, shape.c_is_aligned != 0, shape.add != 0};
+    uint64_t first = block.split * shape.c_split + block.member * shape.c_batch + block.first_column;
     UNROLL
-    for (int i = 0; i < Tile::ROWS; i++) {
-        uint32_t row = A::position(place.down, i);
-        if (row >= block.rows) continue;
-        store_row<Tile, B>(
-            block.c + row * shape.c_stride, sums[i], place.across, block.columns, shape.c_is_aligned != 0,
-            shape.add != 0);
+    for (int i = 0; i < Products::ROWS; i++) {
+        uint32_t row = products.row(i);
+        if (row < rows) products.store_row(i, output, first + (block.first_row + row) * shape.c_stride, columns);
     }
 }
 
-#define MATMUL(tile, Tile, sides, a_transposed, b_transposed)                                                       \
+#define MATMUL(name, suffix, T, Out, Tile, sides, a_transposed, b_transposed)                                       \
     KERNEL_RESIDENT(                                                                                                \
-        matmul_##tile##_##sides##_f32, Tile::THREADS, Tile::RESIDENT, const float* a, const float* b, float* c,     \
-        MatmulShape shape) {                                                                                        \
-        matmul<Tile, a_transposed, b_transposed>(a, b, c, shape);                                                   \
+        matmul_##name##_##sides##_##suffix, Tile::THREADS, Tile::RESIDENT, const T* a, const T* b,                  \
+        const float* bias, Out* c, MatmulShape shape) {                                                             \
+        matmul<Tile, a_transposed, b_transposed>(a, b, bias, c, shape);                                             \
     }
 
-#define MATMUL_SIDES(tile, Tile)    \
-    MATMUL(tile, Tile, nn, false, false) \
-    MATMUL(tile, Tile, nt, false, true)  \
-    MATMUL(tile, Tile, tn, true, false)
+#define MATMUL_SIDES(name, suffix, T, Out, Tile)         \
+    MATMUL(name, suffix, T, Out, Tile, nn, false, false) \
+    MATMUL(name, suffix, T, Out, Tile, nt, false, true)  \
+    MATMUL(name, suffix, T, Out, Tile, tn, true, false)
 
-MATMUL_SIDES(128, Tile128)
-MATMUL_SIDES(64, Tile64)
-MATMUL_SIDES(32, Tile32)
+MATMUL_SIDES(128, f32, float, float, Tile128)
+MATMUL_SIDES(64, f32, float, float, Tile64)
+MATMUL_SIDES(32, f32, float, float, Tile32)
+MATMUL_SIDES(128, tf32, float, float, Tf32Tile128)
+MATMUL_SIDES(64, tf32, float, float, Tf32Tile64)
+MATMUL_SIDES(32, tf32, float, float, Tf32Tile32)
+MATMUL_SIDES(128, bf16, bf16, void, Bf16Tile128)
+MATMUL_SIDES(64, bf16, bf16, void, Bf16Tile64)
+MATMUL_SIDES(32, bf16, bf16, void, Bf16Tile32)
 
-// The same on tensor cores: both factors are rounded to tf32, sums are f32. Shared memory: Tile::SHARED_FLOATS.
-template <class Tile, bool A_TRANSPOSED, bool B_TRANSPOSED>
-__device__ __forceinline__ void matmul_tf32(
-    const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, const MatmulShape& shape) {
-    typedef TensorSlab<Tile::M, !A_TRANSPOSED> A;
-    typedef TensorSlab<Tile::N, B_TRANSPOSED> B;
-    DYNAMIC_SHARED(float, shared);
-    MatmulBlock<Tile, A, B> block(a, b, c, shape);
-    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    int row = warp / Tile::ACROSS * Tile::WARP_M, column = warp % Tile::ACROSS * Tile::WARP_N;
-    float sums[Tile::DOWN][Tile::WIDE][4] = {};
-    for_slabs<Tile::STAGES, A, B>(
-        block.left, block.right, block.first_slab, block.last_slab, shared,
-        [&](const float* left, const float* right) {
-            add_tensor_products<Tile, A, B>(left, right, row, column, sums);
-        });
-    UNROLL
-    for (int i = 0; i < 2 * Tile::DOWN; i++) {
-        uint32_t own_row = row + 8 * i + lane / 4;
-        if (own_row >= block.rows) continue;
-        UNROLL
-        for (int j = 0; j < Tile::WIDE; j++) {
-            uint32_t own_column = column + 8 * j + lane % 4 * 2;
-            const float* own = sums[i / 2][j] + i % 2 * 2;
-            store_pair(
-                block.c + own_row * shape.c_stride, own_column, block.columns, own[0], own[1],
-                shape.c_is_aligned != 0, shape.add != 0);
-        }
-    }
-}
-
-#define MATMUL_TF32(tile, Tile, sides, a_transposed, b_transposed)                                                  \
-    KERNEL_RESIDENT(                                                                                                \
-        matmul_tf32_##tile##_##sides, Tile::THREADS, Tile::RESIDENT, const float* a, const float* b, float* c,      \
-        MatmulShape shape) {                                                                                        \
-        matmul_tf32<Tile, a_transposed, b_transposed>(a, b, c, shape);                                              \
-    }
-
-#define MATMUL_TF32_SIDES(tile, Tile)         \
-    MATMUL_TF32(tile, Tile, nn, false, false) \
-    MATMUL_TF32(tile, Tile, nt, false, true)  \
-    MATMUL_TF32(tile, Tile, tn, true, false)
-
-MATMUL_TF32_SIDES(128, TensorTile128)
-MATMUL_TF32_SIDES(64, TensorTile64)
-MATMUL_TF32_SIDES(32, TensorTile32)
-
-// c[row, column] (+)= sum over parts, in order, of parts[part, row, column].
+// c[row, column] (+)= sum over parts, in order, of parts[part, row, column]; or relu?(that sum + bias[column]).
 //
-//   parts   [splits, rows, columns]      4 (splits + 1) bytes an element, a thread for each
-//   c       [rows, columns]              rows c_stride apart
+//   parts   [splits, rows, columns]      4 splits bytes an element, and those of c; a thread for each
+//   bias    [columns], or null
+//   c       [rows, columns], f32 or bf16        rows c_stride apart
 struct MatmulParts {
     uint64_t rows, c_stride;
-    uint32_t columns, splits, add;
-    uint32_t is_aligned;  // columns a multiple of 4, and both sides' fours on 16 bytes: a thread for every four
+    uint32_t columns, splits, add, relu;
+    uint32_t is_aligned;  // columns a multiple of 4, and all sides' fours on 16 bytes (of bf16: on 8): a thread for four
+    uint32_t unused;
 };
 
-KERNEL(matmul_sum_f32, 256, const float* parts, float* c, MatmulParts shape) {
+__device__ __forceinline__ float4 load_four(const float* from) {
+    return *reinterpret_cast<const float4*>(from);
+}
+
+__device__ __forceinline__ float4 load_four(const bf16* from) {
+    uint2 two = *reinterpret_cast<const uint2*>(from);
+    return make_float4(
+        __uint_as_float(two.x << 16), __uint_as_float(two.x & 0xffff0000u), __uint_as_float(two.y << 16),
+        __uint_as_float(two.y & 0xffff0000u));
+}
+
+__device__ __forceinline__ void store_four(float* to, float4 four) {
+    *reinterpret_cast<float4*>(to) = four;
+}
+
+__device__ __forceinline__ void store_four(bf16* to, float4 four) {
+    *reinterpret_cast<uint2*>(to) = make_uint2(bf16_pair(four.x, four.y), bf16_pair(four.z, four.w));
+}
+
+__device__ __forceinline__ float4 add_fours(float4 a, float4 b) {
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+__device__ __forceinline__ float relu_if(float a, bool relu) {
+    return relu && a < 0.0f ? 0.0f : a;
+}
+
+template <class T>
+__device__ __forceinline__ void matmul_sum(
+    const float* __restrict__ parts, const float* __restrict__ bias, T* __restrict__ c, const MatmulParts& shape) {
     uint64_t elements = shape.rows * shape.columns, index = global_thread();
+    bool relu = shape.relu != 0;
     if (shape.is_aligned != 0) {
         index *= 4;
         if (index >= elements) return;
-        float4 sum = *reinterpret_cast<const float4*>(parts + index);
+        uint32_t column = index % shape.columns;
+        float4 sum = load_four(parts + index);
         for (uint32_t part = 1; part < shape.splits; part++) {
-            float4 more = *reinterpret_cast<const float4*>(parts + part * elements + index);
-            sum = make_float4(sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w);
+            sum = add_fours(sum, load_four(parts + part * elements + index));
         }
-        float4* to = reinterpret_cast<float4*>(c + index / shape.columns * shape.c_stride + index % shape.columns);
-        if (shape.add != 0) {
-            float4 old = *to;
-            sum = make_float4(old.x + sum.x, old.y + sum.y, old.z + sum.z, old.w + sum.w);
-        }
-        *to = sum;
+        if (bias != nullptr) sum = add_fours(sum, load_four(bias + column));
+        sum = make_float4(relu_if(sum.x, relu), relu_if(sum.y, relu), relu_if(sum.z, relu), relu_if(sum.w, relu));
+        T* to = c + index / shape.columns * shape.c_stride + column;
+        store_four(to, shape.add != 0 ? add_fours(load_four(to), sum) : sum);
         return;
     }
     if (index >= elements) return;
+    uint32_t column = index % shape.columns;
     float sum = parts[index];
     for (uint32_t part = 1; part < shape.splits; part++) sum += parts[part * elements + index];
-    store(c + index / shape.columns * shape.c_stride + index % shape.columns, sum, shape.add != 0);
+    if (bias != nullptr) sum += bias[column];
+    sum = relu_if(sum, relu);
+    T* to = c + index / shape.columns * shape.c_stride + column;
+    *to = T(shape.add != 0 ? static_cast<float>(*to) + sum : sum);
+}
+
+KERNEL(matmul_sum_f32, 256, const float* parts, const float* bias, float* c, MatmulParts shape) {
+    matmul_sum(parts, bias, c, shape);
+}
+
+KERNEL(matmul_sum_bf16, 256, const float* parts, const float* bias, bf16* c, MatmulParts shape) {
+    matmul_sum(parts, bias, c, shape);
 }

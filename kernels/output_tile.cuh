@@ -5,7 +5,7 @@
 
 #include "tensor_tile.cuh"
 
-typedef TensorTile64 ManyClassesTile;  // of outputs: 4 warps, each with 32x32
+typedef Tf32Tile64 ManyClassesTile;  // of outputs: 4 warps, each with 32x32
 static const uint32_t MANY_CLASSES_ROWS = 64;
 static const int MANY_CLASSES_THREADS = ManyClassesTile::THREADS;
 
@@ -58,7 +58,7 @@ struct ManyClassesRows {
             int row = place / (8 * SLABS), k = place % (8 * SLABS) * 4;
             float* to = rows + k / 32 * ManyClassesSlab::FLOATS + ManyClassesSlab::offset(row, k % 32);
             int left = row < static_cast<int>(count) ? static_cast<int>(depth) - k : 0;
-            copy_four(to, from + row * stride + k, left, is_aligned);
+            copy_run(to, from + row * stride + k, left, is_aligned);
         }
     }
 
@@ -103,9 +103,27 @@ struct ManyClassesOutputs {
         // Unrolled it would keep more addresses and factors in registers than there are.
         ROLLED
         for (int slab = 0; slab < SLABS; slab++) {
-            add_tensor_products<ManyClassesTile, ManyClassesSlab, ManyClassesSlab>(
-                held + slab * ManyClassesSlab::FLOATS, passing + slab * ManyClassesSlab::FLOATS, warp_row(),
-                warp_column(), numbers);
+            int first = slab * ManyClassesSlab::FLOATS;
+            UNROLL
+            for (int k = 0; k < ManyClassesTile::K; k += ManyClassesTile::STEP) add(held + first, passing + first, k);
+        }
+    }
+
+    // Adds the products of a slab's steps from k on.
+    __device__ __forceinline__ void add(const float* held, const float* passing, int k) {
+        uint32_t a[ManyClassesTile::DOWN][4], b[WIDE][2];
+        UNROLL
+        for (int i = 0; i < ManyClassesTile::DOWN; i++) ManyClassesSlab::read<true>(held, warp_row() + 16 * i, k, a[i]);
+        UNROLL
+        for (int j = 0; j < WIDE; j += 2) {
+            uint32_t two[4];
+            ManyClassesSlab::read<false>(passing, warp_column() + 8 * j, k, two);
+            b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
+        }
+        UNROLL
+        for (int i = 0; i < ManyClassesTile::DOWN; i++) {
+            UNROLL
+            for (int j = 0; j < WIDE; j++) mma_tf32(numbers[i][j], a[i], b[j]);
         }
     }
 

@@ -1,4 +1,5 @@
-// Running sums of what the steps come to, and the number of the next step. The launches are in src/ops/tally.rs.
+// Running sums of what the steps come to, and the tick of the step's number and the data's cursor. The launches are in
+// src/ops/tally.rs.
 //
 //   loss += batch's mean loss * samples, correct +=, samples +=, dead_samples +=,
 //   flagged += number of flagged classifiers,
@@ -29,7 +30,8 @@ KERNEL(tally_add, 32, const double* loss, const int* correct, const int* dead_sa
     if (streak > sums[TALLY_LONGEST_STREAK]) sums[TALLY_LONGEST_STREAK] = streak;
 }
 
-// number += 1
-KERNEL(tally_advance, 1, int* number) {
-    *number += 1;
+// number += 1, cursor += rows: the next step is another one, and its batch begins behind this one's. Either may be null.
+KERNEL(tally_advance, 1, int* number, int* cursor, int rows) {
+    if (number) *number += 1;
+    if (cursor) *cursor += rows;
 }

@@ -13,6 +13,7 @@
 //   copy_async_commit()                        closes a group of such copies
 //   copy_async_wait<N>()                       until at most the last N groups are on their way; a barrier must follow
 //   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
+//   load_matrix_transposed_x4(registers, shared)   the same, each transposed (ldmatrix.trans)
 //   mma_bf16(d, a, b), mma_tf32(d, a, b)       d += a b on a warp's fragments: m16n8k16 and m16n8k8 (mma.sync)
 //   round_to_tf32(x)                           to the nearest number with 10 bits of fraction
 //   bf16_pair(first, second)                   two numbers rounded to bf16, in one word as they lie side by side in memory
@@ -58,6 +59,13 @@ __device__ __forceinline__ void copy_async_wait() {
 
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&r)[4], const void* shared) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(shared))
+                 : "memory");
+}
+
+__device__ __forceinline__ void load_matrix_transposed_x4(uint32_t (&r)[4], const void* shared) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(shared))
                  : "memory");

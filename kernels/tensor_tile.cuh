@@ -1,92 +1,112 @@
-// The arithmetic of a matrix product's block on tensor cores, in tf32: factors rounded to 10 bits of fraction, products
-// exact, sums in f32. The slabs come as in tile.cuh.
+// The arithmetic of a matrix product's block on tensor cores: products exact, sums in f32. The factors are f32, rounded
+// to tf32 (10 bits of fraction), or bf16 as it lies in memory. The slabs come as in tile.cuh.
 //
-// A warp has a part of the tile, in fragments of 16x8 sums that one mma.sync.m16n8k8 adds to; lane 4 g + q holds columns
-// 2 q and 2 q + 1 of rows g and g + 8. What it reads for 8 steps of the inner axis:
+// A warp has a part of the tile, in fragments of 16x8 sums that one mma.sync (m16n8k8 for tf32, m16n8k16 for bf16) adds
+// to; lane 4 g + q holds columns 2 q and 2 q + 1 of rows g and g + 8. What it reads for a fragment's steps of the inner
+// axis:
 //
-//   inner axis contiguous   [X][32]: a row is 128 bytes, all banks. ldmatrix reads 8 rows of 16 bytes at a time, whose
+//   inner axis contiguous   [X][K]: a row is 128 bytes, all banks. ldmatrix reads 8 rows of 16 bytes at a time, whose
 //                           places in their rows are exchanged by x % 8: 8 neighbouring rows lie in 8 groups of banks
-//   X contiguous            [32][X]: lane (g, q) reads step q, place g: 4 rows of 8 numbers, which are exchanged by
+//   X contiguous, tf32      [K][X]: lane (g, q) reads step q, place g: 4 rows of 8 numbers, which are exchanged by
 //                           8 (k % 4), so that they lie in 4 different quarters of the banks
+//   X contiguous, bf16      [K][X]: ldmatrix transposes 8 rows of 16 bytes, exchanged by k % 8 (where a row is 64 bytes,
+//                           and two lie in all banks, by k / 2 % 4)
 //
 // The exchange is an exclusive or with an address: it costs no memory, as gaps between rows would.
 #pragma once
 
 #include "tile.cuh"
 
-template <int M_, int N_, int WARP_M_, int WARP_N_, int STAGES_, int RESIDENT_>
+template <class Tile, bool A_INNER, bool B_INNER>
+struct TensorProducts;
+
+template <class Element_, int M_, int N_, int WARP_M_, int WARP_N_, int STAGES_, int RESIDENT_>
 struct TensorTile {
-    static const int M = M_, N = N_, K = 32;                       // of a block
+    typedef Element_ Element;                                      // of both operands: float for tf32, or bf16
+    static const int M = M_, N = N_, K = 128 / sizeof(Element);    // of a block
     static const int WARP_M = WARP_M_, WARP_N = WARP_N_;           // of a warp
     static const int STAGES = STAGES_, RESIDENT = RESIDENT_;       // as a Tile's
     static const int ACROSS = N / WARP_N;                          // warps
     static const int THREADS = M / WARP_M * ACROSS * WARP;
     static const int DOWN = WARP_M / 16, WIDE = WARP_N / 8;        // fragments of a warp
-    static const int SHARED_FLOATS = STAGES * K * (M + N);
+    static const int STEP = 32 / sizeof(Element);                  // steps of the inner axis in a fragment
+    // Bytes of shared memory: 128 STAGES (M + N).
+    template <bool A_INNER, bool B_INNER>
+    using Products = TensorProducts<TensorTile, A_INNER, B_INNER>;
 };
 
 // src/ops/matmul/tiles.rs has the same table.
-typedef TensorTile<128, 128, 64, 32, 3, 2> TensorTile128;
-typedef TensorTile<64, 64, 32, 32, 3, 4> TensorTile64;
-typedef TensorTile<32, 32, 32, 16, 3, 8> TensorTile32;
+typedef TensorTile<float, 128, 128, 64, 32, 3, 2> Tf32Tile128;
+typedef TensorTile<float, 64, 64, 32, 32, 3, 4> Tf32Tile64;
+typedef TensorTile<float, 32, 32, 32, 16, 3, 8> Tf32Tile32;
+typedef TensorTile<bf16, 128, 128, 64, 32, 3, 2> Bf16Tile128;
+typedef TensorTile<bf16, 64, 64, 32, 32, 3, 4> Bf16Tile64;
+typedef TensorTile<bf16, 32, 32, 32, 16, 3, 8> Bf16Tile32;
 
-// X rows of A or columns of B, 32 deep. INNER: the inner axis is contiguous.
-template <int X_, bool INNER_>
+// X rows of A or columns of B, 128 bytes deep. INNER: the inner axis is contiguous.
+template <class T, int X_, bool INNER_>
 struct TensorSlab {
-    static const int X = X_, K = 32;
+    typedef T Element;
+    static const int LENGTH = Run<T>::LENGTH;
+    static const int X = X_, K = 8 * LENGTH;
     static const bool INNER = INNER_;
-    static const int FLOATS = X * K;
+    static const int SIZE = X * K;
 
     static __device__ __forceinline__ int offset(int x, int k) {
-        return INNER ? x * K + ((k / 4 ^ (x & 7)) * 4 + k % 4) : k * X + (x ^ (k & 3) * 8);
+        if (INNER) return x * K + ((k / LENGTH ^ (x & 7)) * LENGTH + k % LENGTH);
+        if (sizeof(T) == 4) return k * X + (x ^ (k & 3) * 8);
+        return k * X + (x ^ (X < 64 ? k / 2 & 3 : k & 7) * 8);
     }
 
-    // The numbers at 16 of X from x on and 8 steps from k on, by the four 8x4 quarters: quarter j starts `8 (j % 2)`
-    // further along X and `4 (j / 2)` further along k where X_FIRST, else the other way around.
+    // The numbers at 16 of X from x on and a fragment's steps from k on, by their four quarters of 8 by LENGTH: quarter
+    // j starts `8 (j % 2)` further along X and `LENGTH (j / 2)` further along k where X_FIRST, else the other way around.
     template <bool X_FIRST>
-    static __device__ __forceinline__ void read(const float* slab, int x, int k, uint32_t (&quarters)[4]) {
-        int lane = threadIdx.x % WARP;
+    static __device__ __forceinline__ void read(const T* slab, int x, int k, uint32_t (&quarters)[4]) {
+        int lane = threadIdx.x % WARP, quarter = lane / 8;
+        int along_x = X_FIRST ? quarter % 2 : quarter / 2, along_k = X_FIRST ? quarter / 2 : quarter % 2;
         if (INNER) {
-            int quarter = lane / 8;
-            int along_x = X_FIRST ? quarter % 2 : quarter / 2, along_k = X_FIRST ? quarter / 2 : quarter % 2;
-            load_matrix_x4(quarters, slab + offset(x + 8 * along_x + lane % 8, k + 4 * along_k));
-            UNROLL
-            for (int j = 0; j < 4; j++) quarters[j] = round_to_tf32(__uint_as_float(quarters[j]));
+            load_matrix_x4(quarters, slab + offset(x + 8 * along_x + lane % 8, k + LENGTH * along_k));
+            round(quarters, T());
         } else {
-            UNROLL
-            for (int j = 0; j < 4; j++) {
-                int along_x = X_FIRST ? j % 2 : j / 2, along_k = X_FIRST ? j / 2 : j % 2;
-                quarters[j] = round_to_tf32(slab[offset(x + 8 * along_x + lane / 4, k + 4 * along_k + lane % 4)]);
-            }
+            read_across<X_FIRST>(slab, x, k, quarters, T());
         }
+    }
+
+private:
+    static __device__ __forceinline__ void round(uint32_t (&quarters)[4], float) {
+        UNROLL
+        for (int j = 0; j < 4; j++) quarters[j] = round_to_tf32(__uint_as_float(quarters[j]));
+    }
+    static __device__ __forceinline__ void round(uint32_t (&)[4], bf16) {}
+
+    template <bool X_FIRST>
+    static __device__ __forceinline__ void read_across(
+        const float* slab, int x, int k, uint32_t (&quarters)[4], float) {
+        int lane = threadIdx.x % WARP;
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            int along_x = X_FIRST ? j % 2 : j / 2, along_k = X_FIRST ? j / 2 : j % 2;
+            quarters[j] = round_to_tf32(slab[offset(x + 8 * along_x + lane / 4, k + 4 * along_k + lane % 4)]);
+        }
+    }
+    template <bool X_FIRST>
+    static __device__ __forceinline__ void read_across(
+        const bf16* slab, int x, int k, uint32_t (&quarters)[4], bf16) {
+        int lane = threadIdx.x % WARP, quarter = lane / 8;
+        int along_x = X_FIRST ? quarter % 2 : quarter / 2, along_k = X_FIRST ? quarter / 2 : quarter % 2;
+        load_matrix_transposed_x4(quarters, slab + offset(x + 8 * along_x, k + 8 * along_k + lane % 8));
     }
 };
 
-// sums += the products of one slab. The warp's part starts at (row, column) of the tile.
-template <class Tile, class A, class B>
-__device__ __forceinline__ void add_tensor_products(
-    const float* left, const float* right, int row, int column, float (&sums)[Tile::DOWN][Tile::WIDE][4]) {
-    UNROLL
-    for (int k = 0; k < Tile::K; k += 8) {
-        uint32_t a[Tile::DOWN][4], b[Tile::WIDE][2];
-        UNROLL
-        for (int i = 0; i < Tile::DOWN; i++) A::template read<true>(left, row + 16 * i, k, a[i]);
-        UNROLL
-        for (int j = 0; j < Tile::WIDE; j += 2) {
-            uint32_t two[4];
-            B::template read<false>(right, column + 8 * j, k, two);
-            b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
-        }
-        UNROLL
-        for (int i = 0; i < Tile::DOWN; i++) {
-            UNROLL
-            for (int j = 0; j < Tile::WIDE; j++) mma_tf32(sums[i][j], a[i], b[j]);
-        }
-    }
+__device__ __forceinline__ void multiply(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float) {
+    mma_tf32(sums, a, b);
 }
 
-// Writes two neighbouring sums of C's row `to` at `column`; `end`: the columns there are. `is_aligned`: `to` lies on 16
-// bytes.
+__device__ __forceinline__ void multiply(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bf16) {
+    mma_bf16(sums, a, b);
+}
+
+// Writes two neighbouring sums of C's row `to` at `column`; `end`: the columns there are. `is_aligned`: as an Output's.
 __device__ __forceinline__ void store_pair(
     float* to, uint32_t column, uint32_t end, float first, float second, bool is_aligned, bool add) {
     if (is_aligned && column + 2 <= end) {
@@ -98,3 +118,97 @@ __device__ __forceinline__ void store_pair(
     if (column < end) store(to + column, first, add);
     if (column + 1 < end) store(to + column + 1, second, add);
 }
+
+// The same rounded to bf16; what is added to has been rounded already.
+__device__ __forceinline__ void store_pair(
+    bf16* to, uint32_t column, uint32_t end, float first, float second, bool is_aligned, bool add) {
+    if (is_aligned && column + 2 <= end) {
+        uint32_t* target = reinterpret_cast<uint32_t*>(to + column);
+        if (add) {
+            uint32_t old = *target;
+            first += __uint_as_float(old << 16), second += __uint_as_float(old & 0xffff0000u);
+        }
+        *target = bf16_pair(first, second);
+        return;
+    }
+    if (column < end) to[column] = bf16(add ? static_cast<float>(to[column]) + first : first);
+    if (column + 1 < end) to[column + 1] = bf16(add ? static_cast<float>(to[column + 1]) + second : second);
+}
+
+// The sums of a block's threads on tensor cores; see FloatProducts. Shared memory is given by the launch.
+template <class Tile_, bool A_INNER, bool B_INNER>
+struct TensorProducts {
+    typedef Tile_ Tile;
+    typedef typename Tile::Element Element;
+    typedef TensorSlab<Element, Tile::M, A_INNER> A;
+    typedef TensorSlab<Element, Tile::N, B_INNER> B;
+    static const int ROWS = 2 * Tile::DOWN, COLUMNS = 2 * Tile::WIDE;
+    static const int SHARES = Tile::M / Tile::WARP_M * 8;
+    int first_row, first_column;  // of the warp's part
+    float sums[Tile::DOWN][Tile::WIDE][4];
+
+    __device__ __forceinline__ TensorProducts() : sums{} {
+        int warp = threadIdx.x / WARP;
+        first_row = warp / Tile::ACROSS * Tile::WARP_M, first_column = warp % Tile::ACROSS * Tile::WARP_N;
+    }
+
+    static __device__ __forceinline__ Element* shared() {
+        DYNAMIC_SHARED(Element, slabs);
+        return slabs;
+    }
+
+    __device__ __forceinline__ int row(int i) const {
+        return first_row + 8 * i + threadIdx.x % WARP / 4;
+    }
+    __device__ __forceinline__ int column(int j) const {
+        return first_column + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
+    }
+    __device__ __forceinline__ int share() const {
+        return first_row / Tile::WARP_M * 8 + threadIdx.x % WARP / 4;
+    }
+    __device__ __forceinline__ float& at(int i, int j) {
+        return sums[i / 2][j / 2][i % 2 * 2 + j % 2];
+    }
+
+    template <class CopyA, class CopyB>
+    __device__ __forceinline__ void add(
+        const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, Element* shared) {
+        for_slabs<Tile::STAGES, A, B>(a, b, first, last, shared, [&](const Element* left, const Element* right) {
+            // Repeated, the addresses of every step would be kept in registers, too many for two blocks of 128x128.
+            ROLLED
+            for (int k = 0; k < Tile::K; k += Tile::STEP) add_fragments(left, right, k);
+        });
+    }
+
+    // Adds the products of the slabs' steps from k on.
+    __device__ __forceinline__ void add_fragments(const Element* left, const Element* right, int k) {
+        uint32_t a[Tile::DOWN][4], b[Tile::WIDE][2];
+        UNROLL
+        for (int i = 0; i < Tile::DOWN; i++) A::template read<true>(left, first_row + 16 * i, k, a[i]);
+        UNROLL
+        for (int j = 0; j < Tile::WIDE; j += 2) {
+            uint32_t two[4];
+            B::template read<false>(right, first_column + 8 * j, k, two);
+            b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
+        }
+        UNROLL
+        for (int i = 0; i < Tile::DOWN; i++) {
+            UNROLL
+            for (int j = 0; j < Tile::WIDE; j++) multiply(sums[i][j], a[i], b[j], Element());
+        }
+    }
+
+    __device__ __forceinline__ void store_row(int i, const Output& to, uint64_t offset, uint32_t end) const {
+        UNROLL
+        for (int j = 0; j < COLUMNS; j += 2) {
+            const float* own = sums[i / 2][j / 2] + i % 2 * 2;
+            if (sizeof(Element) == 2 && to.is_bf16) {
+                bf16* row = static_cast<bf16*>(to.pointer) + offset;
+                store_pair(row, column(j), end, own[0], own[1], to.is_aligned, to.add);
+            } else {
+                float* row = static_cast<float*>(to.pointer) + offset;
+                store_pair(row, column(j), end, own[0], own[1], to.is_aligned, to.add);
+            }
+        }
+    }
+};

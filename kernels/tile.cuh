@@ -24,14 +24,20 @@
 
 #include "common.cuh"
 
+template <class Tile, bool A_INNER, bool B_INNER>
+struct FloatProducts;
+
 template <int M_, int N_, int K_, int ROWS_, int COLUMNS_, int STAGES_, int RESIDENT_>
 struct Tile {
+    typedef float Element;                                      // of both operands
     static const int M = M_, N = N_, K = K_;                    // of a block: a tile of C, and the depth of a slab
     static const int ROWS = ROWS_, COLUMNS = COLUMNS_;          // of a thread
     static const int STAGES = STAGES_;                          // slabs of each operand in shared memory
     static const int RESIDENT = RESIDENT_;                      // blocks on a multiprocessor that registers must do for
     static const int DOWN = M / ROWS, ACROSS = N / COLUMNS;     // threads
     static const int THREADS = DOWN * ACROSS;
+    template <bool A_INNER, bool B_INNER>
+    using Products = FloatProducts<Tile, A_INNER, B_INNER>;
 };
 
 // src/ops/matmul/tiles.rs has the same table.
@@ -53,10 +59,11 @@ struct Place {
 // X rows of A or columns of B, K deep; OWN of the X belong to each thread. INNER: the inner axis is contiguous.
 template <int X_, int K_, int OWN, bool INNER_>
 struct Slab {
+    typedef float Element;
     static const int X = X_, K = K_;
     static const bool INNER = INNER_;
     static const int STRIDE = INNER ? K + 4 : X;
-    static const int FLOATS = INNER ? X * STRIDE : K * STRIDE;
+    static const int SIZE = INNER ? X * STRIDE : K * STRIDE;
 
     static __device__ __forceinline__ int offset(int x, int k) {
         return INNER ? x * STRIDE + k : k * STRIDE + x;
@@ -92,20 +99,41 @@ struct SlabA : Slab<Tile::M, Tile::K, Tile::ROWS, INNER> {};
 template <class Tile, bool INNER>
 struct SlabB : Slab<Tile::N, Tile::K, Tile::COLUMNS, INNER> {};
 
-// Copies the first `count` of 4 neighbours to shared memory; the others are 0. Visible like copy_async16.
-// `is_aligned`: the 4 lie on 16 bytes in memory. Else they are copied one by one.
-__device__ __forceinline__ void copy_four(float* shared, const float* from, int count, bool is_aligned) {
-    if (count >= 4 && is_aligned) {
+// Elements that 16 bytes hold: a run, the unit of copies.
+template <class T>
+struct Run {
+    static const int LENGTH = 16 / sizeof(T);
+};
+
+// One element, where 16 bytes cannot be copied at a time. The hardware copies no 2 bytes asynchronously.
+__device__ __forceinline__ void copy_element(float* shared, const float* from) {
+    copy_async4(shared, from);
+}
+
+__device__ __forceinline__ void copy_element(bf16* shared, const bf16* from) {
+    *shared = *from;
+}
+
+template <class T>
+__device__ __forceinline__ void clear_run(T* shared) {
+    *reinterpret_cast<float4*>(shared) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+}
+
+// Copies the first `count` elements of a run to shared memory; the others are 0. Visible like copy_async16.
+// `is_aligned`: the run lies on 16 bytes in memory. Else its elements are copied one by one.
+template <class T>
+__device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bool is_aligned) {
+    if (count >= Run<T>::LENGTH && is_aligned) {
         copy_async16(shared, from);
         return;
     }
-    // Rare: repeated four times at every call it would be most of a kernel's code, and of its registers.
+    // Rare: repeated at every call it would be most of a kernel's code, and of its registers.
     ROLLED
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < Run<T>::LENGTH; j++) {
         if (j < count) {
-            copy_async4(shared + j, from + j);
+            copy_element(shared + j, from + j);
         } else {
-            shared[j] = 0.0f;
+            shared[j] = T(0.0f);
         }
     }
 }
@@ -114,39 +142,40 @@ __device__ __forceinline__ void copy_four(float* shared, const float* from, int 
 // the matrix there is from there on.
 template <class Slab, int THREADS>
 struct MatrixSlabs {
-    const float* from;
+    typedef typename Slab::Element Element;
+    const Element* from;
     uint64_t stride;
     uint32_t x_end, k_end;
     bool is_aligned;
 
-    __device__ __forceinline__ void copy(float* slab, uint32_t number) const {
-        const int RUNS = (Slab::INNER ? Slab::K : Slab::X) / 4;  // of 4 neighbours
-        int run = static_cast<int>(threadIdx.x) % RUNS * 4;
+    __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
+        const int LENGTH = Run<Element>::LENGTH, RUNS = (Slab::INNER ? Slab::K : Slab::X) / LENGTH;
+        int run = static_cast<int>(threadIdx.x) % RUNS * LENGTH;
         uint32_t first = number * Slab::K;
         UNROLL
-        for (int pass = 0; pass < Slab::X * Slab::K / 4 / THREADS; pass++) {
+        for (int pass = 0; pass < Slab::X * Slab::K / LENGTH / THREADS; pass++) {
             int other = static_cast<int>(threadIdx.x) / RUNS + pass * (THREADS / RUNS);
             int x = Slab::INNER ? other : run, k = Slab::INNER ? run : other;
             uint64_t row = Slab::INNER ? x : first + k, column = Slab::INNER ? first + k : x;
             uint32_t length = Slab::INNER ? k_end : x_end;
             bool is_inside = Slab::INNER ? x < static_cast<int>(x_end) : first + k < k_end;
             int left = static_cast<int>(length - static_cast<uint32_t>(column));
-            copy_four(slab + Slab::offset(x, k), from + row * stride + column, is_inside ? left : 0, is_aligned);
+            copy_run(slab + Slab::offset(x, k), from + row * stride + column, is_inside ? left : 0, is_aligned);
         }
     }
 };
 
 // Calls multiply(slab of A, slab of B) for slabs `first` to `last`, in order. `shared` has room for STAGES slabs of A,
 // then of B.
-template <int STAGES, class A, class B, class CopyA, class CopyB, class Multiply>
+template <int STAGES, class A, class B, class CopyA, class CopyB, class Element, class Multiply>
 __device__ __forceinline__ void for_slabs(
-    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared, const Multiply& multiply) {
-    float *left = shared, *right = shared + STAGES * A::FLOATS;
+    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, Element* shared, const Multiply& multiply) {
+    Element *left = shared, *right = shared + STAGES * A::SIZE;
     UNROLL
     for (int stage = 0; stage < STAGES - 1; stage++) {
         if (first + stage < last) {
-            a.copy(left + stage * A::FLOATS, first + stage);
-            b.copy(right + stage * B::FLOATS, first + stage);
+            a.copy(left + stage * A::SIZE, first + stage);
+            b.copy(right + stage * B::SIZE, first + stage);
         }
         copy_async_commit();
     }
@@ -158,61 +187,97 @@ __device__ __forceinline__ void for_slabs(
         __syncthreads();
         int taken = stage == 0 ? STAGES - 1 : stage - 1;
         if (slab + STAGES - 1 < last) {
-            a.copy(left + taken * A::FLOATS, slab + STAGES - 1);
-            b.copy(right + taken * B::FLOATS, slab + STAGES - 1);
+            a.copy(left + taken * A::SIZE, slab + STAGES - 1);
+            b.copy(right + taken * B::SIZE, slab + STAGES - 1);
         }
         copy_async_commit();
-        multiply(left + stage * A::FLOATS, right + stage * B::FLOATS);
+        multiply(left + stage * A::SIZE, right + stage * B::SIZE);
         stage = stage + 1 == STAGES ? 0 : stage + 1;
     }
 }
 
-// sums += the products of slabs `first` to `last`.
-template <class Tile, class A, class B, class CopyA, class CopyB>
-__device__ __forceinline__ void add_products(
-    const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared, Place<Tile> place,
-    float (&sums)[Tile::ROWS][Tile::COLUMNS]) {
-    for_slabs<Tile::STAGES, A, B>(a, b, first, last, shared, [&](const float* left, const float* right) {
-        for (int k = 0; k < Tile::K; k += 4) {
-            float rows[4][Tile::ROWS], columns[4][Tile::COLUMNS];
-            A::read(left, place.down, k, rows);
-            B::read(right, place.across, k, columns);
-            UNROLL
-            for (int j = 0; j < 4; j++) {
+// Where a tile is written.
+struct Output {
+    void* pointer;
+    bool is_bf16;     // whether as bf16; only products of bf16 are
+    bool is_aligned;  // whether every fourth column of every row lies on 16 bytes (of bf16: on 8)
+    bool add;         // whether to what is there
+};
+
+// The sums of a block's threads, in f32: thread by thread ROWS x COLUMNS of the tile.
+template <class Tile_, bool A_INNER, bool B_INNER>
+struct FloatProducts {
+    typedef Tile_ Tile;
+    typedef SlabA<Tile, A_INNER> A;
+    typedef SlabB<Tile, B_INNER> B;
+    static const int ROWS = Tile::ROWS, COLUMNS = Tile::COLUMNS;
+    static const int SHARES = Tile::DOWN;  // threads that have rows of the same column
+    Place<Tile> place;
+    float sums[ROWS][COLUMNS];
+
+    __device__ __forceinline__ FloatProducts() : sums{} {}
+
+    static __device__ __forceinline__ float* shared() {
+        SHARED(float, slabs, [Tile::STAGES * (A::SIZE + B::SIZE)]);
+        return slabs;
+    }
+
+    // Which row and column of the tile the thread's own (i, j) is, and which of its column's threads this is.
+    __device__ __forceinline__ int row(int i) const {
+        return A::position(place.down, i);
+    }
+    __device__ __forceinline__ int column(int j) const {
+        return B::position(place.across, j);
+    }
+    __device__ __forceinline__ int share() const {
+        return place.down;
+    }
+    __device__ __forceinline__ float& at(int i, int j) {
+        return sums[i][j];
+    }
+
+    // Adds the products of slabs `first` to `last`.
+    template <class CopyA, class CopyB>
+    __device__ __forceinline__ void add(
+        const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared) {
+        for_slabs<Tile::STAGES, A, B>(a, b, first, last, shared, [&](const float* left, const float* right) {
+            for (int k = 0; k < Tile::K; k += 4) {
+                float rows[4][ROWS], columns[4][COLUMNS];
+                A::read(left, place.down, k, rows);
+                B::read(right, place.across, k, columns);
                 UNROLL
-                for (int row = 0; row < Tile::ROWS; row++) {
+                for (int step = 0; step < 4; step++) {
                     UNROLL
-                    for (int column = 0; column < Tile::COLUMNS; column++) {
-                        sums[row][column] = fmaf(rows[j][row], columns[j][column], sums[row][column]);
+                    for (int i = 0; i < ROWS; i++) {
+                        UNROLL
+                        for (int j = 0; j < COLUMNS; j++) sums[i][j] = fmaf(rows[step][i], columns[step][j], sums[i][j]);
                     }
                 }
             }
-        }
-    });
-}
+        });
+    }
 
-// Writes a thread's sums of one row of C: `to` is the tile's first element in that row, `end` the columns that C has from
-// there on, `is_aligned` whether `to` and C's columns by fours lie on 16 bytes.
-template <class Tile, class B>
-__device__ __forceinline__ void store_row(
-    float* to, const float (&sums)[Tile::COLUMNS], int across, uint32_t end, bool is_aligned, bool add) {
-    UNROLL
-    for (int i = 0; i < Tile::COLUMNS; i += 4) {
-        uint32_t column = B::position(across, i);
-        if (!B::INNER && is_aligned && column + 4 <= end) {
-            float4* target = reinterpret_cast<float4*>(to + column);
-            float4 four = make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
-            if (add) {
-                float4 old = *target;
-                four = make_float4(old.x + four.x, old.y + four.y, old.z + four.z, old.w + four.w);
+    // Writes row(i) of the tile; its first element belongs at element `offset`, and C has `end` columns from there on.
+    __device__ __forceinline__ void store_row(int i, const Output& to, uint64_t offset, uint32_t end) const {
+        float* row = static_cast<float*>(to.pointer) + offset;
+        UNROLL
+        for (int j = 0; j < COLUMNS; j += 4) {
+            uint32_t first = column(j);
+            if (!B_INNER && to.is_aligned && first + 4 <= end) {
+                float4* target = reinterpret_cast<float4*>(row + first);
+                float4 four = make_float4(sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]);
+                if (to.add) {
+                    float4 old = *target;
+                    four = make_float4(old.x + four.x, old.y + four.y, old.z + four.z, old.w + four.w);
+                }
+                *target = four;
+                continue;
             }
-            *target = four;
-        } else {
             UNROLL
-            for (int j = 0; j < 4; j++) {
-                column = B::position(across, i + j);
-                if (column < end) store(to + column, sums[i + j], add);
+            for (int l = 0; l < 4; l++) {
+                uint32_t own = column(j + l);
+                if (own < end) store(row + own, sums[i][j + l], to.add);
             }
         }
     }
-}
+};

@@ -75,6 +75,18 @@ impl Tensor {
         tensor
     }
 
+    /// A tensor whose elements have the given bytes, in row-major order. Panics where their number is not the shape's.
+    pub(crate) fn from_bytes(
+        device: &Device,
+        shape: impl Into<Shape>,
+        dtype: DType,
+        bytes: &[u8],
+    ) -> Self {
+        let tensor = Tensor::empty(device, shape, dtype);
+        tensor.copy_from_bytes(bytes);
+        tensor
+    }
+
     /// A tensor of `dtype` with the given numbers, rounded to it.
     pub fn from_f64s(
         device: &Device,
@@ -136,6 +148,36 @@ impl Tensor {
     /// A view of some of the elements: `offset` elements further on, with another shape and pitch.
     pub(crate) fn view(&self, offset: usize, shape: impl Into<Shape>, pitch: usize) -> Tensor {
         Tensor(Rc::new(self.alias(shape.into(), pitch, offset)))
+    }
+
+    /// Some of the bytes of a dense U8 tensor as elements of another type. Panics where their place is no multiple of their
+    /// size, or beyond the end.
+    pub(crate) fn reinterpret(
+        &self,
+        first_byte: usize,
+        shape: impl Into<Shape>,
+        dtype: DType,
+    ) -> Tensor {
+        let (shape, size) = (shape.into(), dtype.size());
+        let start = self.0.offset + first_byte;
+        let fits = first_byte + shape.elements() * size <= self.0.shape.elements();
+        assert!(
+            self.0.dtype == DType::U8 && self.is_contiguous() && start.is_multiple_of(size) && fits,
+            "{shape} {dtype:?} does not lie at byte {first_byte} of {} {:?}",
+            self.0.shape,
+            self.0.dtype
+        );
+        let alias = self.alias(shape, shape.columns(), 0);
+        Tensor(Rc::new(Inner { dtype, offset: start / size, ..alias }))
+    }
+
+    /// Overwrites the first bytes of the block with `parts`, each from its own byte on, while the device works. What is
+    /// launched from now on finds them. GPU only.
+    pub(crate) fn receive(&self, ring: &gpu::Ring, place: usize, parts: &[(usize, &[u8])]) {
+        match &self.0.storage {
+            Storage::Gpu(block) => block.receive(ring, place, parts),
+            Storage::Cpu(_) => panic!("a tensor on the CPU waits for a copy"),
+        }
     }
 
     fn alias(&self, shape: Shape, pitch: usize, offset: usize) -> Inner {
@@ -269,6 +311,19 @@ impl Tensor {
         } else {
             let rows = own.chunks_mut(pitch).zip(elements.chunks(columns));
             rows.for_each(|(to, from)| to[..columns].copy_from_slice(from));
+        }
+    }
+
+    /// Overwrites the elements by their bytes, in row-major order. Panics where their number is not the shape's, or where they
+    /// do not lie as such elements do.
+    pub(crate) fn copy_from_bytes(&self, bytes: &[u8]) {
+        match self.0.dtype {
+            DType::F64 => self.copy_from_slice::<f64>(bytemuck::cast_slice(bytes)),
+            DType::F32 => self.copy_from_slice::<f32>(bytemuck::cast_slice(bytes)),
+            DType::I32 => self.copy_from_slice::<i32>(bytemuck::cast_slice(bytes)),
+            DType::U8 => self.copy_from_slice::<u8>(bytes),
+            DType::I64 => self.copy_from_slice::<i64>(bytemuck::cast_slice(bytes)),
+            DType::BF16 => self.copy_from_slice::<half::bf16>(bytemuck::cast_slice(bytes)),
         }
     }
 

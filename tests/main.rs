@@ -11,12 +11,15 @@ mod command_line;
 mod conversion;
 mod golden;
 mod gradients;
+mod host_work;
 #[cfg(has_simulator)]
 mod kernels;
 mod launches;
 mod lstm;
 mod machine_code;
 mod models;
+#[cfg(has_simulator)]
+mod residence;
 #[cfg(all(feature = "cli", unix))]
 mod runs;
 mod sequence;

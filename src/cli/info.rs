@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::arguments::{choice, real, whole};
 use super::failure::Ending;
 use super::messages;
+use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input};
 use crate::nn::{Entry, Init, Module, for_each_entry};
@@ -104,6 +105,8 @@ fn config(arguments: &Arguments) -> Result<RunConfig> {
         hidden: arguments.hidden.clone(),
         classifiers: arguments.classifiers,
         batch_size: arguments.batch_size,
+        // Whose launches are counted, in its usual precision.
+        device: Some(DeviceKind::Cuda),
         ..Settings::default()
     };
     settings.resolve()

@@ -101,6 +101,10 @@ fn bar() -> ProgressBar {
 }
 
 impl Observer for Progress {
+    fn wants_progress(&self) -> bool {
+        matches!(self.display, Display::Bar(_))
+    }
+
     fn notice(&mut self, event: &Event<'_>) {
         match event {
             Event::Started { steps_per_epoch, epochs, .. } => self.start(*steps_per_epoch, *epochs),

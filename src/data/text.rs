@@ -128,6 +128,11 @@ pub struct Window<'a> {
 }
 
 impl Columns {
+    /// All characters, `[rows, columns]`.
+    pub fn characters(&self) -> &[i32] {
+        &self.characters
+    }
+
     /// Number of columns.
     pub fn batch_size(&self) -> usize {
         self.batch_size

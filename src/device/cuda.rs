@@ -1,13 +1,13 @@
 //! NVIDIA GPUs, through CUDA's driver. The only file that knows cudarc.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
-use super::gpu::Launch;
+use super::gpu::{Launch, fill};
 
 include!(concat!(env!("OUT_DIR"), "/fat_binaries.rs"));
 
@@ -124,6 +124,52 @@ impl Cuda {
         self.synchronize()
     }
 
+    /// Page-locked memory for batches on their way to memory that is there already.
+    pub fn pinned_ring(&self, places: usize, bytes: usize) -> Outcome<PinnedRing> {
+        let stream = self.context.new_stream().map_err(text)?;
+        let mut ring = PinnedRing { places: Vec::new(), stream, last: Cell::new(None) };
+        for _ in 0..places {
+            let place = PinnedPlace::new(bytes.max(1))?;
+            // Whoever had the memory before is done with it by then.
+            // SAFETY: the event and the stream live.
+            unsafe { result::event::record(place.consumed, self.stream.cu_stream()) }
+                .map_err(text)?;
+            ring.places.push(place);
+        }
+        Ok(ring)
+    }
+
+    /// Copies a batch in a stream of its own, while the other one works. The host waits only for the copy that came from the
+    /// same place of the ring before.
+    pub fn send(
+        &self,
+        ring: &PinnedRing,
+        place: usize,
+        address: u64,
+        parts: &[(usize, &[u8])],
+    ) -> Outcome<()> {
+        let (work, copies) = (self.stream.cu_stream(), ring.stream.cu_stream());
+        let own = &ring.places[place];
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        if let Some(last) = ring.last.replace(Some(place)) {
+            // Everything that reads the batch before this one has been launched.
+            // SAFETY: the event and the stream live.
+            unsafe { result::event::record(ring.places[last].consumed, work) }.map_err(text)?;
+        }
+        // SAFETY: the event lives.
+        unsafe { result::event::synchronize(own.copied) }.map_err(text)?;
+        // SAFETY: the memory is as long as that, nobody else has it, and the last copy out of it is over.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(own.host, own.bytes) };
+        fill(bytes, parts);
+        // SAFETY: events and streams live; the target lies in a block, and the bytes stay as they are until `copied`.
+        unsafe {
+            result::stream::wait_event(copies, own.consumed, flags).map_err(text)?;
+            result::memcpy_htod_async(address, bytes, copies).map_err(text)?;
+            result::event::record(own.copied, copies).map_err(text)?;
+            result::stream::wait_event(work, own.copied, flags).map_err(text)
+        }
+    }
+
     pub fn set_zero(&self, address: u64, bytes: usize) -> Outcome<()> {
         if bytes == 0 {
             return Ok(());
@@ -231,6 +277,49 @@ impl Drop for Graph {
     fn drop(&mut self) {
         // SAFETY: nobody else has it. A lost device has nothing to destroy.
         let _ = unsafe { result::graph::exec_destroy(self.executable) };
+    }
+}
+
+/// Places for batches in page-locked memory, and the stream that copies them.
+pub(crate) struct PinnedRing {
+    places: Vec<PinnedPlace>,
+    stream: Arc<CudaStream>,
+    /// The place of the last batch.
+    last: Cell<Option<usize>>,
+}
+
+struct PinnedPlace {
+    host: *mut u8,
+    bytes: usize,
+    /// The batch is on the device: the host may write the next one.
+    copied: sys::CUevent,
+    /// The device has read the batch: the next one may be copied over it.
+    consumed: sys::CUevent,
+}
+
+impl PinnedPlace {
+    fn new(bytes: usize) -> Outcome<PinnedPlace> {
+        let event =
+            || result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(text);
+        let (copied, consumed) = (event()?, event()?);
+        // SAFETY: it only asks for memory, which is written before it is read.
+        let host = unsafe { result::malloc_host(bytes, 0) }.map_err(text)?.cast();
+        Ok(PinnedPlace { host, bytes, copied, consumed })
+    }
+}
+
+impl Drop for PinnedRing {
+    fn drop(&mut self) {
+        // SAFETY: the stream lives. On a lost device there is nothing to wait for.
+        let _ = unsafe { result::stream::synchronize(self.stream.cu_stream()) };
+        for place in &self.places {
+            // SAFETY: no copy is on its way, and nobody else has the memory and the events. A lost device keeps nothing.
+            unsafe {
+                let _ = result::free_host(place.host.cast());
+                let _ = result::event::destroy(place.copied);
+                let _ = result::event::destroy(place.consumed);
+            }
+        }
     }
 }
 

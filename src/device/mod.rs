@@ -17,7 +17,7 @@ use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
 pub use cuda::fat_binaries;
-pub use gpu::{Gpu, Recording};
+pub use gpu::{Gpu, HostWork, Recording};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +192,12 @@ impl Device {
 
     /// A device that takes launches and does nothing: for counting them. Whatever is read back is zero.
     pub fn counter() -> Device {
-        Device::gpu(Driver::Counter(Counter::new()))
+        Device::counter_with_room(usize::MAX)
+    }
+
+    /// The same with room for so many bytes of a data set: larger ones are streamed.
+    pub fn counter_with_room(bytes: usize) -> Device {
+        Device::gpu(Driver::Counter(Counter::new(bytes)))
     }
 
     fn gpu(driver: Driver) -> Device {
@@ -228,6 +233,14 @@ impl Device {
         }
     }
 
+    /// From now on, matrix products and convolutions of f32 round their factors to tf32, 10 bits of fraction, and run on
+    /// tensor cores; or they do not, as at the start. The CPU knows no tf32: nothing changes there.
+    pub fn set_tf32(&self, tf32: bool) {
+        if let Device::Gpu(gpu) = self {
+            gpu.set_tf32(tf32);
+        }
+    }
+
     /// Whether two handles are the same device.
     pub fn same(&self, other: &Device) -> bool {
         match (self, other) {
@@ -245,6 +258,33 @@ impl Device {
         match self {
             Device::Cpu(_) => Ok(()),
             Device::Gpu(gpu) => gpu.check(),
+        }
+    }
+
+    /// The same without waiting: what went wrong later than the host knows is told later.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn check_so_far(&self) -> Result<()> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Gpu(gpu) => gpu.check_so_far(),
+        }
+    }
+
+    /// Bytes of a data set that may lie on it for a whole training; `None` where the host's memory is its own.
+    pub(crate) fn room_for_data(&self) -> Option<usize> {
+        match self {
+            Device::Cpu(_) => None,
+            Device::Gpu(gpu) => Some(gpu.room_for_data()),
+        }
+    }
+
+    /// Places for batches on their way to memory that is there already. Panics on the CPU, which needs none.
+    pub(crate) fn ring(&self, places: usize, bytes: usize) -> gpu::Ring {
+        match self {
+            Device::Cpu(_) => panic!("the CPU has all data at hand"),
+            Device::Gpu(gpu) => gpu::Ring::new(gpu, places, bytes),
         }
     }
 

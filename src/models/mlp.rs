@@ -30,7 +30,7 @@ impl Mlp {
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.layers.iter().fold(flatten(x), |x, layer| layer.forward(&x, step).relu())
+        self.layers.iter().fold(flatten(x), |x, layer| layer.forward_with_relu(&x, step))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

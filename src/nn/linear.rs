@@ -1,6 +1,7 @@
 //! The fully connected layer.
 
 use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::ops::linear::linear;
 use crate::tensor::Tensor;
 
 /// `y = x W^T + b` over the last axis. Features are the output units.
@@ -20,11 +21,16 @@ impl Linear {
             bias: init.uniform([outputs], bound, features(1), FileLayout::Same),
         }
     }
+
+    /// The forward pass with a ReLU behind it.
+    pub(crate) fn forward_with_relu(&self, x: &Tensor, step: &Step) -> Tensor {
+        linear(x, &self.weight.value(step), &self.bias.value(step), true)
+    }
 }
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        x.matmul_transposed(&self.weight.value(step)).add(&self.bias.value(step))
+        linear(x, &self.weight.value(step), &self.bias.value(step), false)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::cpu::{Cpu, Float};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Device, Element, Gpu};
+use crate::ops::gather::Selection;
 use crate::ops::kernel_in;
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
@@ -23,19 +24,20 @@ pub struct Augmentation<'a> {
 /// Bytes `[B, H, W, C]` as normalised numbers: `(byte / 255 - mean[c]) / deviation[c]`, in `dtype`'s own arithmetic.
 ///
 /// `mean` and `deviation` are F64 tensors `[C]`. With an augmentation, each image is padded with zeros, a part of its
-/// own size is cut out at a random place, and half of them are mirrored left to right; then they are normalised. No
-/// gradient.
+/// own size is cut out at a random place, and half of them are mirrored left to right; then they are normalised. With a
+/// selection, only its images are looked at. No gradient.
 ///
 /// ```
 /// use alrao::{DType, Device, Tensor, ops::augment::images_from_bytes};
 /// let device = Device::cpu();
 /// let bytes = Tensor::from_slice(&device, [1, 1, 2, 1], &[0u8, 255]);
 /// let half = Tensor::from_slice(&device, [1], &[0.5f64]);
-/// let images = images_from_bytes(&bytes, &half, &half, DType::F32, None);
+/// let images = images_from_bytes(&bytes, None, &half, &half, DType::F32, None);
 /// assert_eq!(images.to_vec::<f32>(), [-1.0, 1.0]);
 /// ```
 pub fn images_from_bytes(
     bytes: &Tensor,
+    selection: Option<Selection>,
     mean: &Tensor,
     deviation: &Tensor,
     dtype: DType,
@@ -47,35 +49,36 @@ pub fn images_from_bytes(
         let shape = statistic.shape();
         assert!(fits, "augment: {name} {shape} {:?} is not F64 [{channels}]", statistic.dtype());
     }
-    let out = output(bytes, dtype, DType::U8);
+    let out = output(bytes, selection, dtype, DType::U8);
     match bytes.device() {
         Device::Gpu(gpu) => {
             let statistics = [mean.pointer(), deviation.pointer()];
-            launch_images(gpu, "augment_bytes", bytes, &statistics, &out, augmentation);
+            launch_images(gpu, "augment_bytes", bytes, selection, &statistics, &out, augmentation);
         }
         Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
             let table = table::<T>(&mean.read::<f64>(), &deviation.read::<f64>());
             let convert = |byte: u8, channel: usize| table[channel][usize::from(byte)];
-            copy_images::<u8, T>(cpu, bytes, &out, augmentation, convert);
+            copy_images::<u8, T>(cpu, bytes, selection, &out, augmentation, convert);
         }),
     }
     out
 }
 
-/// F32 images `[B, H, W, C]` in `dtype`, cropped and flipped where asked for. No gradient.
+/// F32 images `[B, H, W, C]` in `dtype`, selected, cropped and flipped where asked for. No gradient.
 pub fn images_from_floats(
     images: &Tensor,
+    selection: Option<Selection>,
     dtype: DType,
     augmentation: Option<Augmentation>,
 ) -> Tensor {
-    let out = output(images, dtype, DType::F32);
+    let out = output(images, selection, dtype, DType::F32);
     match images.device() {
         Device::Gpu(gpu) => {
-            launch_images(gpu, "augment_floats", images, &[], &out, augmentation);
+            launch_images(gpu, "augment_floats", images, selection, &[], &out, augmentation);
         }
         Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
             let convert = |value, _| T::from_f64(f64::from(value));
-            copy_images::<f32, T>(cpu, images, &out, augmentation, convert);
+            copy_images::<f32, T>(cpu, images, selection, &out, augmentation, convert);
         }),
     }
     out
@@ -98,13 +101,14 @@ fn launch_images(
     gpu: &Gpu,
     work: &str,
     images: &Tensor,
+    selection: Option<Selection>,
     statistics: &[Pointer],
     out: &Tensor,
     augmentation: Option<Augmentation>,
 ) {
     const ELEMENTS_OF_A_BLOCK: usize = 1024;
     let kernel = kernel_in(work, out.dtype());
-    let shape = images.shape();
+    let shape = out.shape();
     let [batch, height, width, channels] = [0, 1, 2, 3].map(|axis| shape[axis] as u32);
     let parts = (shape.elements() / shape[0].max(1)).div_ceil(ELEMENTS_OF_A_BLOCK) as u32;
     let shape = LaunchShape {
@@ -118,21 +122,23 @@ fn launch_images(
     };
     let step = augmentation.map_or(Pointer::NULL, |augmentation| augmentation.step.pointer());
     let (images, out, shape) = (images.pointer(), out.pointer(), Parameters(&shape));
+    let [order, cursor] = Selection::pointers(selection.as_ref());
     let statistics = statistics.iter().map(|statistic| statistic as &dyn Argument);
-    let mut arguments: Vec<&dyn Argument> = vec![&images];
+    let mut arguments: Vec<&dyn Argument> = vec![&images, &order, &cursor];
     arguments.extend(statistics);
     arguments.extend([&step as &dyn Argument, &out, &shape]);
     gpu.launch(&kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
 }
 
-fn output(images: &Tensor, dtype: DType, expected: DType) -> Tensor {
+fn output(images: &Tensor, selection: Option<Selection>, dtype: DType, expected: DType) -> Tensor {
     let shape = images.shape();
     assert!(
         shape.rank() == 4 && images.dtype() == expected && images.is_contiguous(),
         "augment: {shape} {:?} is no dense {expected:?} [B, H, W, C]",
         images.dtype()
     );
-    Tensor::empty(images.device(), shape, dtype)
+    let batch = selection.map_or(shape[0], |selection| selection.count);
+    Tensor::empty(images.device(), [batch, shape[1], shape[2], shape[3]], dtype)
 }
 
 /// What each byte becomes in each channel: 256 divisions instead of one per pixel, in the very expression.
@@ -171,6 +177,7 @@ impl Cut {
 fn copy_images<S: Element, T: Float>(
     cpu: &Cpu,
     images: &Tensor,
+    selection: Option<Selection>,
     out: &Tensor,
     augmentation: Option<Augmentation>,
     convert: impl Fn(S, usize) -> T + Sync,
@@ -181,11 +188,13 @@ fn copy_images<S: Element, T: Float>(
         let philox = Philox::new(augmentation.seed, Purpose::Augmentation);
         (philox, u64::from(augmentation.step.read::<i32>()[0] as u32), augmentation.padding)
     });
-    let (size, work) = (height * width * channels, shape.elements());
+    let (size, work) = (height * width * channels, out.shape().elements());
+    let rows = selection.map(|selection| selection.rows("augment", shape[0]));
     let source = images.read::<S>();
     cpu.pieces(&mut out.write::<T>(), size, work, |image, out| {
         let cut = Cut::new(augmentation, image);
-        let source = &source[image * size..(image + 1) * size];
+        let row = rows.as_ref().map_or(image, |rows| rows[image]);
+        let source = &source[row * size..(row + 1) * size];
         for (row, out) in out.chunks_exact_mut(width * channels).enumerate() {
             let from = row as isize + cut.down;
             let line = match from {
@@ -255,13 +264,13 @@ mod tests {
         for channels in [1, 2, 3] {
             let (tensor, bytes) = images(&device, [2, 5, 4, channels]);
             let (mean, deviation) = statistics(&device, channels);
-            let out = images_from_bytes(&tensor, &mean, &deviation, DType::F64, None);
+            let out = images_from_bytes(&tensor, None, &mean, &deviation, DType::F64, None);
             for (index, (byte, number)) in bytes.iter().zip(out.to_vec::<f64>()).enumerate() {
                 let channel = index % channels;
                 let expected = (f64::from(*byte) / 255.0 - MEAN[channel]) / DEVIATION[channel];
                 assert!((number - expected).abs() < 1e-12);
             }
-            let single = images_from_bytes(&tensor, &mean, &deviation, DType::F32, None);
+            let single = images_from_bytes(&tensor, None, &mean, &deviation, DType::F32, None);
             for (a, b) in single.to_f64s().iter().zip(out.to_f64s()) {
                 assert!((a - b).abs() < 1e-6);
             }
@@ -277,8 +286,9 @@ mod tests {
         let (mean, deviation) = statistics(&device, 3);
         let step = Tensor::from_slice(&device, [1], &[5i32]);
         let augmentation = Augmentation { seed: 1, step: &step, padding };
-        let out = images_from_bytes(&tensor, &mean, &deviation, DType::F64, Some(augmentation))
-            .to_vec::<f64>();
+        let out =
+            images_from_bytes(&tensor, None, &mean, &deviation, DType::F64, Some(augmentation))
+                .to_vec::<f64>();
         let number = |byte: u8, channel: usize| {
             (f64::from(byte) / 255.0 - MEAN[channel]) / DEVIATION[channel]
         };
@@ -321,14 +331,14 @@ mod tests {
             let (mean, deviation) = statistics(device, 3);
             let step = Tensor::from_slice(device, [1], &[number]);
             let augmentation = Augmentation { seed, step: &step, padding: 4 };
-            images_from_bytes(&tensor, &mean, &deviation, DType::F32, Some(augmentation))
+            images_from_bytes(&tensor, None, &mean, &deviation, DType::F32, Some(augmentation))
                 .to_vec::<f32>()
         };
         let one = Device::open_with_threads(crate::DeviceKind::Cpu, Some(1)).unwrap();
         assert_eq!(run(&device, 3, 7), run(&one, 3, 7));
         assert_ne!(run(&device, 3, 7), run(&device, 3, 8));
         assert_ne!(run(&device, 3, 7), run(&device, 4, 7));
-        let plain = images_from_bytes(&tensor, &mean, &deviation, DType::F32, None);
+        let plain = images_from_bytes(&tensor, None, &mean, &deviation, DType::F32, None);
         assert_ne!(run(&device, 3, 7), plain.to_vec::<f32>());
     }
 
@@ -342,8 +352,9 @@ mod tests {
         let one = Tensor::full(&device, [2], DType::F64, 1.0);
         let step = Tensor::from_slice(&device, [1], &[2i32]);
         for augmentation in [None, Some(Augmentation { seed: 1, step: &step, padding: 4 })] {
-            let from_bytes = images_from_bytes(&tensor, &zero, &one, DType::F32, augmentation);
-            let from_floats = images_from_floats(&floats, DType::F32, augmentation);
+            let from_bytes =
+                images_from_bytes(&tensor, None, &zero, &one, DType::F32, augmentation);
+            let from_floats = images_from_floats(&floats, None, DType::F32, augmentation);
             assert_eq!(from_bytes.to_vec::<f32>(), from_floats.to_vec::<f32>());
         }
     }
@@ -353,6 +364,13 @@ mod tests {
     fn statistics_of_other_channels_panic() {
         let device = Device::cpu();
         let (mean, deviation) = statistics(&device, 2);
-        images_from_bytes(&images(&device, [1, 2, 2, 3]).0, &mean, &deviation, DType::F32, None);
+        images_from_bytes(
+            &images(&device, [1, 2, 2, 3]).0,
+            None,
+            &mean,
+            &deviation,
+            DType::F32,
+            None,
+        );
     }
 }

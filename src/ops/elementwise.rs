@@ -4,6 +4,7 @@ mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device, Gpu};
+use crate::ops::no_kernel;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
@@ -339,6 +340,15 @@ fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
         Device::Cpu(_) => to.copy_from_f64s(&from.to_f64s()),
     }
     to
+}
+
+/// `dy` where a ReLU's output `y` is above 0, and 0 elsewhere; on a GPU.
+pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
+    let Device::Gpu(gpu) = y.device() else { no_kernel("relu_gradient") };
+    let gradient = y.empty_like(y.shape());
+    let slot = Slot { tensor: gradient.clone(), add: false };
+    launch::unary_backward(gpu, "relu", y, dy, &slot);
+    gradient
 }
 
 /// Copies the elements of `from` to `to`, of the same shape and dtype, whatever that is. Both may have gaps.

@@ -1,17 +1,22 @@
 //! Matrix products: plain, with either side transposed, batched.
 
+mod arithmetic;
 mod launch;
-pub(crate) mod tiles;
+mod tiles;
 
 use std::rc::Rc;
 
-use self::launch::{Batch, Precision, products};
-pub(crate) use self::launch::{Factor, Operand, is_aligned, product, product_of, sum_parts};
+pub(crate) use self::arithmetic::Arithmetic;
+use self::launch::{Batch, products};
+pub(crate) use self::launch::{
+    Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
+};
+pub(crate) use self::tiles::Cut;
+pub use self::tiles::with_cut;
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
-use crate::device::{DType, Device, Gpu};
-use crate::ops::elementwise::accumulate;
+use crate::device::{Device, Gpu};
 use crate::shape::Shape;
-use crate::tape::{Slot, record};
+use crate::tape::record;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Multiply-adds that are worth a task of their own.
@@ -60,28 +65,14 @@ fn task_rows([m, n, k]: [usize; 3]) -> usize {
 
 fn product_into(a: &Tensor, b: &Tensor, out: &Tensor, product: Product, add: bool) {
     match a.device() {
-        Device::Gpu(gpu) => product_on(gpu, Precision::F32, [a, b], out, product, add),
+        Device::Gpu(gpu) => product_on(gpu, [a, b], out, product, add),
         Device::Cpu(cpu) => {
             float_dispatch!(a.dtype(), "matmul", T => product_typed::<T>(cpu, a, b, out, product, add));
         }
     }
 }
 
-fn product_on(
-    gpu: &Rc<Gpu>,
-    precision: Precision,
-    [a, b]: [&Tensor; 2],
-    out: &Tensor,
-    product: Product,
-    add: bool,
-) {
-    if [a.dtype(), out.dtype()] != [DType::F32; 2] {
-        // In f32, as `product_of` does it.
-        let [a, b] = [a, b].map(|side| side.detach().cast(DType::F32));
-        let whole = Tensor::empty(out.device(), out.shape(), DType::F32);
-        product_on(gpu, precision, [&a, &b], &whole, product, false);
-        return accumulate(&whole, &Slot { tensor: out.detach(), add });
-    }
+fn product_on(gpu: &Rc<Gpu>, [a, b]: [&Tensor; 2], out: &Tensor, product: Product, add: bool) {
     let [members, m, n] = matrix_extents(out.shape());
     let [a_batch, a_rows, a_columns] = matrix_extents(a.shape());
     let [b_batch, b_rows, _] = matrix_extents(b.shape());
@@ -92,14 +83,10 @@ fn product_on(
         a_stride: stride(a_batch, a_rows, a),
         b_stride: stride(b_batch, b_rows, b),
     };
-    let operand = |side: &Tensor, transposed| Operand {
-        pointer: side.pointer(),
-        stride: side.pitch(),
-        transposed,
-    };
-    let (left, right) = (operand(a, product.transpose_a), operand(b, product.transpose_b));
-    let to = (out.pointer(), out.pitch());
-    products(gpu, precision, &batch, [m, n, k], left, right, to, add);
+    let left = Operand::new(a, a.pitch(), product.transpose_a);
+    let right = Operand::new(b, b.pitch(), product.transpose_b);
+    let to = Rows::new(out, out.pitch());
+    products(gpu, &batch, [m, n, k], left, right, to, Epilogue::add(add));
 }
 
 /// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
@@ -169,19 +156,6 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
             operand_gradient(1, &right, first, second, product, gradients);
         }
     })
-}
-
-/// `op(a) op(b)` without a gradient. On a GPU both factors are rounded to tf32, 10 bits of fraction, and multiplied on
-/// tensor cores, with sums in f32; on the CPU they are taken as they are.
-pub fn matmul_tf32(a: &Tensor, b: &Tensor, [transpose_a, transpose_b]: [bool; 2]) -> Tensor {
-    assert_alike("matmul_tf32", &[a, b]);
-    let product = Product { transpose_a, transpose_b };
-    let out = a.empty_like(output_shape(a.shape(), b.shape(), product));
-    match a.device() {
-        Device::Gpu(gpu) => product_on(gpu, Precision::Tf32, [a, b], &out, product, false),
-        Device::Cpu(_) => product_into(a, b, &out, product, false),
-    }
-    out
 }
 
 fn operand_gradient(

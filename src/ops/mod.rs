@@ -15,6 +15,8 @@ pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod flatten;
+pub mod gather;
+pub mod linear;
 pub mod lstm;
 pub mod matmul;
 mod mixture;

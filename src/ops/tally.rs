@@ -1,5 +1,6 @@
-//! Running sums of what the steps come to, and the number of the next step.
+//! Running sums of what the steps come to, and the tick of the step's number and the data's cursor.
 
+use crate::device::gpu::Pointer;
 use crate::device::{DType, Device, Gpu};
 use crate::ops::classifiers::Head;
 use crate::tensor::Tensor;
@@ -63,6 +64,11 @@ impl Sums {
         }
     }
 
+    /// Makes them sums of nothing again.
+    pub fn clear(&self) {
+        self.values.zero_();
+    }
+
     /// Starts loss, correct and samples anew; counts of divergence go on.
     pub fn start_epoch(&self) {
         self.values.view(LOSS, [SAMPLES + 1], SAMPLES + 1).zero_();
@@ -101,10 +107,22 @@ fn launch_tally(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     );
 }
 
-/// Adds 1 to the number of the step, I32 `[1]`.
-pub fn advance(number: &Tensor) {
-    match number.device() {
-        Device::Gpu(gpu) => gpu.launch("tally_advance", [1; 3], [1; 3], &[&number.pointer()]),
-        Device::Cpu(_) => number.write::<i32>()[0] += 1,
+/// The tick: adds 1 to the number of the step, and the rows that a batch had to the data's cursor, both I32 `[1]`.
+pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
+    let Some(device) = number.or(cursor.map(|(cursor, _)| cursor)).map(Tensor::device) else {
+        return;
+    };
+    match device {
+        Device::Gpu(gpu) => {
+            let pointer = |own: Option<&Tensor>| own.map_or(Pointer::NULL, Tensor::pointer);
+            let rows = cursor.map_or(0, |(_, rows)| rows as i32);
+            let (number, cursor) = (pointer(number), pointer(cursor.map(|(cursor, _)| cursor)));
+            gpu.launch("tally_advance", [1; 3], [1; 3], &[&number, &cursor, &rows]);
+        }
+        Device::Cpu(_) => {
+            let add = |own: &Tensor, count: usize| own.write::<i32>()[0] += count as i32;
+            number.into_iter().for_each(|number| add(number, 1));
+            cursor.into_iter().for_each(|(cursor, rows)| add(cursor, rows));
+        }
     }
 }

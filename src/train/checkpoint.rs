@@ -55,7 +55,7 @@ pub struct ModelRecord {
     pub regression: bool,
     /// Extents of one input: height, width and channels, a vector's size, or the number of characters.
     pub input: Vec<usize>,
-    /// "f32" or "f64".
+    /// "f32", "tf32" or "f64".
     pub precision: String,
     /// A text's characters, in the order of their numbers.
     pub vocabulary: Option<String>,

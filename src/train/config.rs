@@ -50,9 +50,9 @@ named! {
     Precision, "--precision" {
         /// 32-bit floating point.
         F32 = "f32",
-        /// 32-bit storage, tensor cores.
+        /// 32-bit storage; the factors of matrix products and convolutions rounded to 10 bits, for tensor cores.
         Tf32 = "tf32",
-        /// Activations in bfloat16.
+        /// Activations and a copy of the weights in bfloat16; sums, statistics and the parameters themselves in f32.
         Bf16 = "bf16",
         /// 64-bit floating point, on the CPU.
         F64 = "f64",
@@ -224,8 +224,28 @@ impl Precision {
         }
     }
 
+    /// What a device computes in for someone who does not say.
+    pub fn usual_on(device: DeviceKind) -> Self {
+        match device {
+            DeviceKind::Cuda => Precision::Tf32,
+            _ => Precision::F32,
+        }
+    }
+
+    /// This one, or the one with the same parameters in memory that a device has: what was trained in tf32 or bf16 is f32
+    /// on the CPU.
+    pub(crate) fn or_nearest_on(self, device: &Device) -> Self {
+        match (self, device) {
+            (Precision::Tf32 | Precision::Bf16, Device::Cpu(_)) => Precision::F32,
+            (own, _) => own,
+        }
+    }
+
     /// Whether a device computes in it.
     pub fn is_on(self, device: &Device) -> bool {
-        self != Precision::Tf32 && device.computes_in(self.dtype())
+        match self {
+            Precision::Tf32 => matches!(device, Device::Gpu(_)),
+            _ => device.computes_in(self.dtype()),
+        }
     }
 }

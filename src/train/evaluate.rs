@@ -10,13 +10,13 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{self, ModelConfig};
 use crate::nn::Init;
-use crate::ops::tally::Sums;
+use crate::ops::tally::SumValues;
 use crate::train::checkpoint::{Checkpoint, ModelRecord};
 use crate::train::feed::Feed;
 use crate::train::memory::check_fits;
 use crate::train::run::{check_precision, kind};
 use crate::train::tensor_file::{Array, TensorFile, replace};
-use crate::train::{Learner, RunDirectory, TrainConfig};
+use crate::train::{Learner, Precision, RunDirectory, StopFlag, TrainConfig};
 
 /// What a model comes to on one part of some data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,7 +63,7 @@ pub fn evaluate(
     let mut dataset = data::load(&data, kind(record.architecture.parse()?), valid_split)?;
     fit(&mut dataset, &record, &data)?;
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
-    train.precision = record.precision.parse()?;
+    train.precision = precision(&record, device)?;
     if let Content::Arrays(arrays) = &dataset.content {
         train.batch_size = train.batch_size.min(arrays.train.len());
     }
@@ -105,11 +105,16 @@ fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
     Ok((checkpoint, record))
 }
 
+/// What a model is evaluated in: as it was trained, where the device can.
+fn precision(record: &ModelRecord, device: &Device) -> Result<Precision> {
+    Ok(record.precision.parse::<Precision>()?.or_nearest_on(device))
+}
+
 /// Builds the model that a checkpoint describes, and fills it.
 pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
     let (checkpoint, record) = read_record(file)?;
-    let config =
-        TrainConfig { precision: record.precision.parse()?, init: None, rates: None, ..config };
+    let precision = precision(&record, device)?;
+    let config = TrainConfig { precision, init: None, rates: None, ..config };
     check_precision(config.precision, device)?;
     let model = ModelConfig {
         architecture: record.architecture.parse()?,
@@ -204,13 +209,7 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
 }
 
 fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
-    let sums = Sums::new(learner.device());
-    learner.reset_carried_state();
-    for batch in feed.batches(split) {
-        learner.evaluate(&batch.x, batch.targets(), batch.samples, &sums);
-    }
-    learner.device().check()?;
-    let sums = sums.read();
+    let sums = sums_over(learner, feed, split, &StopFlag::default())?.unwrap_or_default();
     Ok(Evaluation {
         split: split.name().to_owned(),
         samples: sums.samples as usize,
@@ -219,15 +218,35 @@ fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
     })
 }
 
+/// The sums over a part of the data; `None` where a stop was asked for on the way.
+pub(crate) fn sums_over(
+    learner: &Learner,
+    feed: &Feed,
+    part: Part,
+    stop: &StopFlag,
+) -> Result<Option<SumValues>> {
+    learner.start_evaluation();
+    for load in feed.batches(part) {
+        if stop.is_set() {
+            return Ok(None);
+        }
+        learner.evaluate_on(&load);
+        learner.device().check_so_far()?;
+    }
+    learner.device().check()?;
+    Ok(Some(learner.evaluation_sums().read()))
+}
+
 fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -> Result<()> {
     trained.learner.reset_carried_state();
     let mut rows = Vec::new();
     let mut samples = 0;
-    for batch in feed.batches(split) {
-        let prediction = trained.learner.predict(&batch.x);
+    for load in feed.batches(split) {
+        let prediction = trained.learner.predict(&load.batch().x);
+        load.tick(None);
         trained.learner.device().check()?;
         rows.extend(prediction.to_f64s().into_iter().map(|value| value as f32));
-        samples += batch.samples;
+        samples += load.samples;
     }
     let name = if trained.record.regression { "means" } else { "log_probabilities" };
     let mut file = TensorFile::default();

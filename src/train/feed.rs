@@ -1,87 +1,86 @@
 //! Batches on the device, part by part and epoch by epoch.
+//!
+//! Where the device can repeat steps by itself, the data set lies on it, if it has room, else batches are copied there while
+//! it works. Where it cannot, as the CPU, each batch is made when it is asked for.
 
+mod batch;
+mod data;
+mod resident;
+mod streamed;
+
+use std::rc::Rc;
 use std::sync::Arc;
 
+use self::batch::{Conversion, Draw};
+use self::data::{Data, HostRows};
+use self::resident::Resident;
+use self::streamed::Streamed;
 pub(crate) use crate::data::Part;
-use crate::data::{
-    Arrays, Columns, Content, Dataset, HostBatch, Inputs, Loader, SampleShape, Targets, Task,
-};
+use crate::data::{Arrays, Content, Dataset, Inputs, SampleShape, Task};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
-use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
-use crate::ops::classifiers;
 use crate::random::{Philox, Purpose};
 use crate::tensor::Tensor;
 use crate::train::{Order, TrainConfig};
+pub(crate) use batch::Load;
 
 /// Pixels of black around an image before a crop of its own size is taken.
 const PADDING: usize = 4;
 
-/// What a step learns from.
-pub(crate) struct Batch {
-    /// Images `[B, H, W, C]`, vectors `[B, D]`, or characters I32 `[T, B]`.
-    pub x: Tensor,
-    targets: Tensor,
-    is_regression: bool,
-    /// Number of samples, or of characters.
-    pub samples: usize,
-}
-
-impl Batch {
-    pub fn targets(&self) -> classifiers::Targets<'_> {
-        match self.is_regression {
-            true => classifiers::Targets::Values(&self.targets),
-            false => classifiers::Targets::Classes(&self.targets),
-        }
-    }
-}
+/// All parts, in the order in which they lie on a device.
+const PARTS: [Part; 3] = [Part::Train, Part::Valid, Part::Test];
 
 /// The batches of one pass, in order.
-pub(crate) type Batches = Box<dyn Iterator<Item = Batch>>;
+pub(crate) type Loads = Box<dyn Iterator<Item = Load>>;
 
 /// A data set as batches on a device.
 pub(crate) struct Feed {
-    source: Source,
-    batch_size: usize,
+    data: Data,
+    conversion: Rc<Conversion>,
+    residence: Residence,
+    device: Device,
     seed: u64,
     order: Order,
     augment: bool,
 }
 
-enum Source {
-    Arrays { arrays: Arrays, images: ToDevice },
-    Text { parts: [Option<Arc<Columns>>; 3], bptt: usize, device: Device },
-}
-
-/// Brings a batch to the device and into the run's precision.
-#[derive(Clone)]
-struct ToDevice {
-    device: Device,
-    dtype: DType,
-    sample: SampleShape,
-    /// Channel mean and deviation, F64 `[C]`.
-    normalisation: Option<(Tensor, Tensor)>,
+/// Where the data set lies while a model is trained.
+enum Residence {
+    Host,
+    Device(Resident),
+    /// In host memory, with a way to the device.
+    Between(Streamed),
 }
 
 impl Feed {
     /// # Errors
     /// Where a part is smaller than one batch, or the data cannot be augmented.
     pub fn new(dataset: &Dataset, config: &TrainConfig, device: &Device) -> Result<Self> {
-        let source = match &dataset.content {
-            Content::Arrays(arrays) => arrays_source(arrays, config, device)?,
+        let (data, conversion) = match &dataset.content {
+            Content::Arrays(arrays) => {
+                check_arrays(arrays, config)?;
+                let data = Data::Arrays { arrays: arrays.clone(), batch_size: config.batch_size };
+                (data, conversion(arrays, config, device))
+            }
             Content::Text(text) => {
-                let columns = |part| -> Result<Option<Arc<Columns>>> {
-                    let is_there = text.part(part).is_some();
-                    is_there
-                        .then(|| text.columns(part, config.batch_size).map(Arc::new))
-                        .transpose()
+                let columns = |part| {
+                    let own = text.part(part).map(|_| text.columns(part, config.batch_size));
+                    own.transpose().map(|columns| columns.map(Arc::new))
                 };
                 let parts = [columns(Part::Train)?, columns(Part::Valid)?, columns(Part::Test)?];
-                Source::Text { parts, bptt: config.bptt, device: device.clone() }
+                (Data::Text { parts, bptt: config.bptt }, Conversion::Tokens)
             }
         };
-        let TrainConfig { batch_size, seed, order, augment, .. } = *config;
-        Ok(Feed { source, batch_size, seed, order, augment })
+        let residence = match device.room_for_data() {
+            None => Residence::Host,
+            Some(room) if Resident::bytes(&data).is_some_and(|bytes| bytes <= room) => {
+                Residence::Device(Resident::new(&data, device))
+            }
+            Some(_) => Residence::Between(Streamed::new(&data, device)),
+        };
+        let TrainConfig { seed, order, augment, .. } = *config;
+        let (conversion, device) = (Rc::new(conversion), device.clone());
+        Ok(Feed { data, conversion, residence, device, seed, order, augment })
     }
 
     /// Whether there is such a part.
@@ -91,84 +90,90 @@ impl Feed {
 
     /// Batches of one pass over a part.
     pub fn steps(&self, part: Part) -> u64 {
-        let steps = match &self.source {
-            Source::Arrays { arrays, .. } => {
-                arrays.part(part).map_or(0, |split| split.len().div_ceil(self.batch_size))
-            }
-            Source::Text { parts, bptt, .. } => {
-                parts[part as usize].as_ref().map_or(0, |columns| columns.window_count(*bptt))
-            }
-        };
-        steps as u64
+        self.data.steps(part) as u64
     }
 
     /// Whether the targets are classes.
     pub fn is_classification(&self) -> bool {
-        match &self.source {
-            Source::Arrays { arrays, .. } => {
-                matches!(arrays.task, Task::Classification { .. })
-            }
-            Source::Text { .. } => true,
+        match &self.data {
+            Data::Arrays { arrays, .. } => matches!(arrays.task, Task::Classification { .. }),
+            Data::Text { .. } => true,
         }
     }
 
     /// The training batches of an epoch, from the batch `first` on. `step` is the coming step's number on the device.
-    pub fn training_batches(&self, epoch: u64, first: u64, step: &Tensor) -> Batches {
-        match &self.source {
-            Source::Arrays { arrays, images } => {
-                let split = &arrays.train;
-                let order = (self.order == Order::Shuffled).then(|| {
-                    Arc::new(
-                        Philox::new(self.seed, Purpose::Order)
-                            .stream(epoch)
-                            .permutation(split.len()),
-                    )
-                });
-                let loader = Loader::new(Arc::clone(split), order, self.batch_size, first as usize);
-                let (images, seed) = (images.clone(), self.seed);
-                let step = self.augment.then(|| step.clone());
-                Box::new(loader.map(move |batch| {
-                    let augmentation =
-                        step.as_ref().map(|step| Augmentation { seed, step, padding: PADDING });
-                    images.batch(batch, augmentation)
-                }))
-            }
-            Source::Text { .. } => Box::new(self.batches(Part::Train).skip(first as usize)),
-        }
+    pub fn training_batches(&self, epoch: u64, first: u64, step: &Tensor) -> Loads {
+        let is_shuffled = self.order == Order::Shuffled && matches!(self.data, Data::Arrays { .. });
+        let order = is_shuffled.then(|| {
+            let rows = self.data.rows(Part::Train);
+            Philox::new(self.seed, Purpose::Order).stream(epoch).permutation(rows)
+        });
+        let (seed, step) = (self.seed, step.clone());
+        let draw = self.augment.then_some(Draw { seed, step, padding: PADDING });
+        self.pass(Part::Train, order, first as usize, draw)
     }
 
     /// All batches of a part, in file order, as they are; none where there is no such part.
-    pub fn batches(&self, part: Part) -> Batches {
-        match &self.source {
-            Source::Arrays { arrays, images } => match arrays.part(part) {
-                None => Box::new(std::iter::empty()),
-                Some(split) => {
-                    let images = images.clone();
-                    let loader = Loader::new(Arc::clone(split), None, self.batch_size, 0);
-                    Box::new(loader.map(move |batch| images.batch(batch, None)))
-                }
-            },
-            Source::Text { parts, bptt, device } => match &parts[part as usize] {
-                None => Box::new(std::iter::empty()),
-                Some(columns) => {
-                    let (columns, bptt, device) = (Arc::clone(columns), *bptt, device.clone());
-                    let windows = 0..columns.window_count(bptt);
-                    Box::new(windows.map(move |number| window(&columns, number, bptt, &device)))
-                }
-            },
+    pub fn batches(&self, part: Part) -> Loads {
+        self.pass(part, None, 0, None)
+    }
+
+    fn pass(
+        &self,
+        part: Part,
+        order: Option<Vec<u32>>,
+        first: usize,
+        augmentation: Option<Draw>,
+    ) -> Loads {
+        let conversion = &self.conversion;
+        match &self.residence {
+            Residence::Device(resident) => {
+                resident.batches(&self.data, conversion, part, (order, first), augmentation)
+            }
+            Residence::Between(streamed) => {
+                let rows = self.data.batches(part, order, first);
+                streamed.batches(rows, conversion, augmentation)
+            }
+            Residence::Host => {
+                let (device, conversion) = (self.device.clone(), Rc::clone(conversion));
+                let rows = self.data.batches(part, order, first);
+                Box::new(
+                    rows.map(move |rows| {
+                        uploaded(&rows, &conversion, augmentation.clone(), &device)
+                    }),
+                )
+            }
         }
     }
 
     /// A small batch of inputs, which tells a model's shapes.
     pub fn sample(&self) -> Tensor {
-        match &self.source {
-            Source::Arrays { arrays, images } => images.batch(arrays.train.gather(0..1), None).x,
-            Source::Text { device, .. } => Tensor::zeros(device, [1, 1], DType::I32),
+        match &self.data {
+            Data::Arrays { arrays, .. } => {
+                let first = HostRows::Samples(arrays.train.gather(0..1), arrays.sample);
+                uploaded(&first, &self.conversion, None, &self.device).batch().x
+            }
+            Data::Text { .. } => Tensor::zeros(&self.device, [1, 1], DType::I32),
         }
     }
 }
 
-fn arrays_source(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Result<Source> {
+fn uploaded(
+    rows: &HostRows,
+    conversion: &Rc<Conversion>,
+    augmentation: Option<Draw>,
+    device: &Device,
+) -> Load {
+    Load {
+        samples: rows.samples(),
+        stored: rows.upload(device),
+        conversion: Rc::clone(conversion),
+        place: None,
+        augmentation,
+    }
+}
+
+fn check_arrays(arrays: &Arrays, config: &TrainConfig) -> Result<()> {
     let samples = arrays.train.len();
     if config.batch_size > samples {
         let message = format!(
@@ -180,82 +185,23 @@ fn arrays_source(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Resu
     if config.augment && !matches!(arrays.sample, SampleShape::Image { .. }) {
         return Err(Error::input("--augment", "crops and flips images; this data has vectors"));
     }
+    Ok(())
+}
+
+fn conversion(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Conversion {
+    let dtype = config.precision.dtype();
     let channels = |values: &[f64]| Tensor::from_slice(device, [values.len()], values);
     let normalisation = arrays.normalisation.as_ref();
-    let images = ToDevice {
-        device: device.clone(),
-        dtype: config.precision.dtype(),
-        sample: arrays.sample,
-        normalisation: normalisation.map(|own| (channels(&own.mean), channels(&own.deviation))),
-    };
-    Ok(Source::Arrays { arrays: arrays.clone(), images })
-}
-
-fn window(columns: &Columns, number: usize, bptt: usize, device: &Device) -> Batch {
-    let window = columns.window(number, bptt);
-    Batch {
-        x: Tensor::from_slice(device, [window.length, columns.batch_size()], window.tokens),
-        targets: Tensor::from_slice(device, [window.targets.len()], window.targets),
-        is_regression: false,
-        samples: window.targets.len(),
-    }
-}
-
-impl ToDevice {
-    fn batch(&self, batch: HostBatch, augmentation: Option<Augmentation>) -> Batch {
-        let samples = batch.samples;
-        let (targets, is_regression) = match &batch.targets {
-            Targets::Classes(classes) => {
-                (Tensor::from_slice(&self.device, [samples], classes), false)
-            }
-            Targets::Values { values, columns } => {
-                (self.floats([samples, *columns], values, self.dtype.wide()), true)
-            }
-        };
-        Batch {
-            x: self.inputs(&batch.inputs, samples, augmentation),
-            targets,
-            is_regression,
-            samples,
+    match arrays.sample {
+        SampleShape::Vector { .. } => {
+            let is_bytes = matches!(arrays.train.inputs, Inputs::Bytes(_));
+            assert!(!is_bytes, "feed: vectors are floats");
+            Conversion::Vectors { dtype }
         }
-    }
-
-    fn inputs(
-        &self,
-        inputs: &Inputs,
-        samples: usize,
-        augmentation: Option<Augmentation>,
-    ) -> Tensor {
-        match (inputs, self.sample) {
-            (Inputs::Floats(floats), SampleShape::Vector { size }) => {
-                self.floats([samples, size], floats, self.dtype)
-            }
-            (Inputs::Floats(floats), SampleShape::Image { height, width, channels }) => {
-                let images =
-                    Tensor::from_slice(&self.device, [samples, height, width, channels], floats);
-                images_from_floats(&images, self.dtype, augmentation)
-            }
-            (Inputs::Bytes(bytes), SampleShape::Image { height, width, channels }) => {
-                let images =
-                    Tensor::from_slice(&self.device, [samples, height, width, channels], bytes);
-                let (mean, deviation) =
-                    self.normalisation.as_ref().expect("images in bytes have a normalisation");
-                images_from_bytes(&images, mean, deviation, self.dtype, augmentation)
-            }
-            (Inputs::Bytes(_), SampleShape::Vector { .. }) => panic!("feed: vectors are floats"),
-        }
-    }
-
-    fn floats(&self, shape: [usize; 2], values: &[f32], dtype: DType) -> Tensor {
-        match dtype {
-            DType::F32 => Tensor::from_slice(&self.device, shape, values),
-            _ => Tensor::from_f64s(
-                &self.device,
-                shape,
-                dtype,
-                &values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>(),
-            ),
-        }
+        SampleShape::Image { .. } => Conversion::Images {
+            dtype,
+            normalisation: normalisation.map(|own| (channels(&own.mean), channels(&own.deviation))),
+        },
     }
 }
 

@@ -12,8 +12,9 @@ use crate::ops::optimizer::Rule;
 use crate::ops::tally::{Sums, advance, tally};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
-use crate::train::repeated_steps::RepeatedSteps;
-use crate::train::{TrainConfig, checkpoint, rates};
+use crate::train::feed::Load;
+use crate::train::repeated_work::{HeldBatches, RepeatedWork};
+use crate::train::{Precision, TrainConfig, checkpoint, rates};
 
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
@@ -29,8 +30,12 @@ pub struct Learner {
     number: Tensor,
     seed: u64,
     device: Device,
-    dtype: DType,
-    steps: RepeatedSteps,
+    precision: Precision,
+    steps: RepeatedWork<Head>,
+    /// Batches that were given to [`Learner::step`].
+    given: HeldBatches,
+    evaluations: RepeatedWork<()>,
+    evaluation_sums: Sums,
 }
 
 impl Learner {
@@ -38,6 +43,7 @@ impl Learner {
     /// features the pre-classifier gives.
     pub fn new(model: Alrao, sample: &Tensor, config: &TrainConfig, device: &Device) -> Self {
         let dtype = config.precision.dtype();
+        device.set_tf32(config.precision == Precision::Tf32);
         model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.seed);
         let flat =
             FlatParameters::new(&model, &|name| name.starts_with("classifiers."), device, dtype);
@@ -60,10 +66,13 @@ impl Learner {
             number: Tensor::from_slice(device, [1], &[1i32]),
             seed: config.seed,
             device: device.clone(),
-            dtype,
+            precision: config.precision,
             model,
             flat,
-            steps: RepeatedSteps::default(),
+            steps: RepeatedWork::default(),
+            given: HeldBatches::default(),
+            evaluations: RepeatedWork::default(),
+            evaluation_sums: Sums::new(device),
         };
         learner.reset_carried_state();
         learner
@@ -92,16 +101,44 @@ impl Learner {
     /// On a device that can repeat work by itself, the second step on batches of a shape is recorded, and those after it
     /// repeat it; what they give is in the same tensors as before.
     pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
-        self.steps.run(&self.model, x, targets, &|x, targets| self.step_once(x, targets, samples))
+        let tick = || advance(Some(&self.number), None);
+        if !self.steps.is_on(&self.device) {
+            return self.step_once(x, targets, samples, &tick);
+        }
+        let held = self.given.hold(x, targets);
+        self.steps.run((&self.model, &self.device), &held, samples, &|| {
+            let [x, own] = &held;
+            let own = match targets {
+                Targets::Classes(_) => Targets::Classes(own),
+                Targets::Values(_) => Targets::Values(own),
+            };
+            self.step_once(x, own, samples, &tick)
+        })
+    }
+
+    /// The same on a batch that the device makes as a part of the step.
+    pub(crate) fn step_on(&self, load: &Load) -> Head {
+        self.steps.run((&self.model, &self.device), &load.sources(), load.samples, &|| {
+            let batch = load.batch();
+            let tick = || load.tick(Some(&self.number));
+            self.step_once(&batch.x, batch.targets(), load.samples, &tick)
+        })
     }
 
     /// The steps that the device can repeat.
-    pub fn steps(&self) -> &RepeatedSteps {
+    pub fn steps(&self) -> &RepeatedWork<Head> {
         &self.steps
     }
 
-    fn step_once(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
-        let step = Step::training(&self.device, self.dtype, self.seed, &self.number);
+    /// The evaluations that the device can repeat.
+    pub fn evaluations(&self) -> &RepeatedWork<()> {
+        &self.evaluations
+    }
+
+    /// `tick` makes the step's number, and what else counts steps, that of the next one.
+    fn step_once(&self, x: &Tensor, targets: Targets, samples: usize, tick: &dyn Fn()) -> Head {
+        self.set_products();
+        let step = Step::training(&self.device, self.dtype(), self.seed, &self.number);
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         if let Some(tape) = step.tape() {
             tape.backward(&head.objective);
@@ -110,7 +147,7 @@ impl Learner {
         self.optimizer.step(Some(&head.flagged), &self.number);
         self.averaging.update(&head.classifier_losses, samples);
         tally(&self.sums, &head, samples);
-        advance(&self.number);
+        tick();
         head
     }
 
@@ -125,17 +162,39 @@ impl Learner {
 
     /// Adds the losses of a batch to `sums`, without learning from it.
     pub fn evaluate(&self, x: &Tensor, targets: Targets, samples: usize, sums: &Sums) {
-        let step = Step::evaluation(&self.device, self.dtype);
+        self.set_products();
+        let step = Step::evaluation(&self.device, self.dtype());
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         tally(sums, &head, samples);
     }
 
+    /// Starts an evaluation: its sums and the carried state become zero.
+    pub(crate) fn start_evaluation(&self) {
+        self.evaluation_sums.clear();
+        self.reset_carried_state();
+    }
+
+    /// Adds the losses of a batch, which the device makes as a part of this, to the evaluation's sums.
+    pub(crate) fn evaluate_on(&self, load: &Load) {
+        self.evaluations.run((&self.model, &self.device), &load.sources(), load.samples, &|| {
+            let batch = load.batch();
+            self.evaluate(&batch.x, batch.targets(), load.samples, &self.evaluation_sums);
+            load.tick(None);
+        });
+    }
+
+    /// Sums over the batches of the evaluation.
+    pub(crate) fn evaluation_sums(&self) -> &Sums {
+        &self.evaluation_sums
+    }
+
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
     pub fn predict(&self, x: &Tensor) -> Tensor {
+        self.set_products();
         self.model.predict(
             x,
             self.averaging.log_posterior(),
-            &Step::evaluation(&self.device, self.dtype),
+            &Step::evaluation(&self.device, self.dtype()),
         )
     }
 
@@ -197,7 +256,12 @@ impl Learner {
 
     /// The precision of parameters and activations.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.precision.dtype()
+    }
+
+    /// Another learner on the device may compute in another precision.
+    fn set_products(&self) {
+        self.device.set_tf32(self.precision == Precision::Tf32);
     }
 }
 

@@ -10,7 +10,7 @@ mod memory;
 mod metrics;
 mod observer;
 mod rates;
-mod repeated_steps;
+mod repeated_work;
 mod run;
 mod sample;
 pub mod settings;

@@ -122,6 +122,11 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Called from the run's own thread.
     fn notice(&mut self, event: &Event<'_>);
+
+    /// Whether it does anything with [`Event::Progress`], for which the host has to wait for a GPU.
+    fn wants_progress(&self) -> bool {
+        true
+    }
 }
 
 /// Watches nothing.
@@ -129,6 +134,10 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn notice(&mut self, _: &Event<'_>) {}
+
+    fn wants_progress(&self) -> bool {
+        false
+    }
 }
 
 /// Asks a run to write a checkpoint and stop after the step it is at. Clones are the same flag.

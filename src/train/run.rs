@@ -66,6 +66,9 @@ impl Run {
         train.patience = overrides.patience.unwrap_or(train.patience);
         train.max_steps = overrides.max_steps.or(train.max_steps);
         train.log_every = overrides.log_every.unwrap_or(train.log_every);
+        // From now on it runs there.
+        config.device = device.name().parse().unwrap_or(config.device);
+        let train = &mut config.train;
         let has_checkpoint = RunDirectory::last(path).exists();
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {
@@ -156,9 +159,11 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
         return Ok(());
     }
     let message = match device.name() {
-        "cpu" => format!("{precision} is a GPU's; the cpu computes in f32 or f64"),
+        "cpu" => {
+            format!("{precision} is a GPU's; the cpu computes in f32 or f64: give --precision f32")
+        }
         name => format!(
-            "the kernels of {name} compute in f32, not yet in {precision}; give --precision f32"
+            "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give --precision tf32"
         ),
     };
     Err(Error::input("--precision", message))

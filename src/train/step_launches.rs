@@ -1,18 +1,22 @@
 //! What one training step asks of a GPU, counted without one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::alrao::{Alrao, AlraoConfig};
-use crate::device::{DType, Device};
+use crate::data::{
+    Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
+};
+use crate::device::Device;
 use crate::error::Result;
 use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
-use crate::ops::classifiers::Targets;
-use crate::tensor::Tensor;
+use crate::train::feed::Feed;
 use crate::train::{Learner, TrainConfig};
 
 /// How often each kernel is launched in one recorded training step of a model that tells `classes` classes apart, by
-/// name; under "memset", how often memory is set to zero. Nothing is computed.
+/// name; under "memset", how often memory is set to zero. The data lies on the device, images as bytes. Nothing is
+/// computed.
 ///
 /// # Errors
 /// Where there is no such model.
@@ -25,22 +29,49 @@ pub fn step_launches(
 ) -> Result<BTreeMap<String, usize>> {
     let device = Device::counter();
     let module = models::build(model, input, &mut Init::new(train.seed))?.module;
-    let batch = train.batch_size;
-    let (x, samples) = match input {
-        Input::Image { height, width, channels } => {
-            (Tensor::zeros(&device, [batch, height, width, channels], DType::F32), batch)
-        }
-        Input::Vector { size } => (Tensor::zeros(&device, [batch, size], DType::F32), batch),
-        Input::Tokens { .. } => {
-            (Tensor::zeros(&device, [train.bptt, batch], DType::I32), train.bptt * batch)
-        }
-    };
-    let targets = Tensor::zeros(&device, [samples], DType::I32);
-    let learner = Learner::new(Alrao::classifier(module, classes, alrao), &x, train, &device);
+    let feed = Feed::new(&two_batches(input, classes, train), train, &device)?;
+    let model = Alrao::classifier(module, classes, alrao);
+    let learner = Learner::new(model, &feed.sample(), train, &device);
     // The first step is an ordinary one, the second is recorded.
-    for _ in 0..2 {
-        learner.step(&x, Targets::Classes(&targets), samples);
+    for load in feed.training_batches(1, 0, learner.number()) {
+        learner.step_on(&load);
     }
     device.check()?;
     Ok(learner.steps().launches().expect("a GPU's second step is recorded"))
+}
+
+/// Data of the right shape for two whole batches.
+fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
+    let samples = 2 * train.batch_size;
+    let arrays = |inputs, sample, normalisation| {
+        let targets = Targets::Classes(vec![0; samples]);
+        Content::Arrays(Arrays {
+            train: Arc::new(Split { inputs, targets }),
+            valid: None,
+            test: None,
+            sample,
+            task: Task::Classification { classes },
+            normalisation,
+        })
+    };
+    let content = match input {
+        Input::Image { height, width, channels } => {
+            let sample = SampleShape::Image { height, width, channels };
+            let bytes = vec![0; samples * sample.elements()];
+            let normalisation =
+                Normalisation { mean: vec![0.0; channels], deviation: vec![1.0; channels] };
+            arrays(Inputs::Bytes(bytes), sample, Some(normalisation))
+        }
+        Input::Vector { size } => {
+            arrays(Inputs::Floats(vec![0.0; samples * size]), SampleShape::Vector { size }, None)
+        }
+        Input::Tokens { .. } => Content::Text(Text {
+            train: vec![0; (2 * train.bptt + 1) * train.batch_size],
+            valid: None,
+            test: None,
+            vocabulary: Vec::new(),
+            entropy_rate: None,
+        }),
+    };
+    Dataset { name: String::new(), fingerprint: String::new(), content }
 }

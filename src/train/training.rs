@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::ops::classifiers::Head;
-use crate::ops::tally::{SumValues, Sums};
+use crate::ops::tally::SumValues;
 use crate::train::checkpoint::{Checkpoint, ModelRecord, Progress};
-use crate::train::feed::{Batch, Feed, Part};
+use crate::train::evaluate::sums_over;
+use crate::train::feed::{Feed, Load, Part};
 use crate::train::metrics::Line;
 use crate::train::{
     Counts, EpochReport, Event, Learner, Observer, RunDirectory, StepReport, StopFlag, TestReport,
@@ -17,7 +18,8 @@ use crate::train::{
 /// Steps in a row without a finite loss after which a run has diverged.
 const BARREN_STEPS: u64 = 100;
 
-/// Steps between two looks at whether the run has diverged; on a GPU each look waits for it.
+/// Steps between two looks at whether the run has diverged, where a look costs nothing. A GPU would have to be waited for: there
+/// it is looked at when a line is logged or the epoch ends.
 const CHECK_EVERY: u64 = 20;
 
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -287,7 +289,7 @@ impl Training {
         }
         self.learner.set_schedule(self.config.schedule.factor(epoch, self.config.epochs));
         let (began, mut shown) = (Instant::now(), Instant::now());
-        for batch in self.feed.training_batches(epoch, self.progress.batch, self.learner.number()) {
+        for load in self.feed.training_batches(epoch, self.progress.batch, self.learner.number()) {
             if self.has_all_steps() {
                 break;
             }
@@ -295,12 +297,12 @@ impl Training {
                 self.save()?;
                 return Ok(Flow::Stop);
             }
-            self.step(&batch, observer)?;
-            *samples += batch.samples;
+            self.step(&load, observer)?;
+            *samples += load.samples;
             if self.saved.elapsed() >= SAVE_EVERY {
                 self.save()?;
             }
-            if shown.elapsed() >= PROGRESS_EVERY {
+            if observer.wants_progress() && shown.elapsed() >= PROGRESS_EVERY {
                 shown = Instant::now();
                 self.learner.device().check()?;
                 self.show_progress(observer, *samples as f64 / began.elapsed().as_secs_f64());
@@ -309,8 +311,9 @@ impl Training {
         Ok(Flow::Continue)
     }
 
-    fn step(&mut self, batch: &Batch, observer: &mut dyn Observer) -> Result<()> {
-        let head = self.learner.step(&batch.x, batch.targets(), batch.samples);
+    fn step(&mut self, load: &Load, observer: &mut dyn Observer) -> Result<()> {
+        let head = self.learner.step_on(load);
+        self.learner.device().check_so_far()?;
         self.progress.step += 1;
         self.progress.batch += 1;
         let step = self.progress.step;
@@ -318,13 +321,18 @@ impl Training {
         if catch_up > 0 && step.is_multiple_of(catch_up) {
             self.learner.catch_up();
         }
-        if self.config.log_every > 0 && step.is_multiple_of(self.config.log_every) {
+        let is_logged = self.config.log_every > 0 && step.is_multiple_of(self.config.log_every);
+        if is_logged {
             self.learner.device().check()?;
-            let report = self.step_report(&head, batch);
+            let report = self.step_report(&head, load.samples);
             self.append(&Line::Step(&report))?;
             observer.notice(&Event::Step(&report));
         }
-        if step.is_multiple_of(CHECK_EVERY) { self.check_divergence() } else { Ok(()) }
+        let is_looked_at = match self.learner.device().can_repeat() {
+            true => is_logged,
+            false => step.is_multiple_of(CHECK_EVERY),
+        };
+        if is_looked_at { self.check_divergence() } else { Ok(()) }
     }
 
     fn check_divergence(&self) -> Result<()> {
@@ -344,15 +352,12 @@ impl Training {
         }
     }
 
-    fn step_report(&self, head: &Head, batch: &Batch) -> StepReport {
+    fn step_report(&self, head: &Head, samples: usize) -> StepReport {
         StepReport {
             step: self.progress.step,
             epoch: self.progress.epoch,
             loss: head.loss.item(),
-            accuracy: self
-                .feed
-                .is_classification()
-                .then(|| head.correct.item() / batch.samples as f64),
+            accuracy: self.feed.is_classification().then(|| head.correct.item() / samples as f64),
             classifier_loss: head.classifier_losses.to_f64s(),
             posterior: self.learner.posterior(),
         }
@@ -385,16 +390,7 @@ impl Training {
             return Ok(Some(None));
         }
         observer.notice(&Event::Evaluating { split: part.name() });
-        let sums = Sums::new(self.learner.device());
-        self.learner.reset_carried_state();
-        for batch in self.feed.batches(part) {
-            if stop.is_set() {
-                return Ok(None);
-            }
-            self.learner.evaluate(&batch.x, batch.targets(), batch.samples, &sums);
-        }
-        self.learner.device().check()?;
-        Ok(Some(Some(sums.read())))
+        Ok(sums_over(&self.learner, &self.feed, part, stop)?.map(Some))
     }
 
     /// Writes an epoch down: its line, the best model if it is that, and the state to continue from.

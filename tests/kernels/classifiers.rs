@@ -5,7 +5,7 @@ use alrao::ops::classifiers::{
 };
 use alrao::{DType, Device, Tape, Tensor};
 
-use super::matmul::rounded;
+use super::factors::rounded;
 use super::{Case, Outputs, draw};
 
 #[derive(Clone, Copy, PartialEq)]

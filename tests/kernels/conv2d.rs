@@ -1,9 +1,11 @@
 //! Convolutions: output and the gradients of input, weights and bias.
 
-use alrao::ops::conv2d::{Conv2dConfig, conv2d};
+use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train_of};
+use alrao::ops::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
+use alrao::ops::matmul::with_cut;
 use alrao::{DType, Device, Tape, Tensor};
 
-use super::matmul::{pitched, weighed};
+use super::factors::Factors;
 use super::{Case, Outputs, drawn};
 
 /// One convolution.
@@ -82,62 +84,172 @@ fn large_shapes() -> Vec<(Shape, [bool; 3])> {
     ]
 }
 
-/// The output, and the gradients of those of x, weight and bias that are wanted: stored, and where `twice` added to by
-/// a second use.
-fn run(shape: Shape, wanted: [bool; 3], twice: bool) -> impl Fn(&Device, DType) -> Outputs {
-    move |device, dtype| {
+/// Shapes for the tensor cores' tiles: what they lie around in the output and the input's gradient, and in the weights';
+/// each with enough slabs for the pipeline of whichever they are for. Forty channels are whole runs of f32 and bf16.
+fn around_a_tile(size: usize, more: isize) -> Vec<Shape> {
+    let side = (size as isize + more) as usize;
+    vec![
+        shape([1, 1, side, 40], [side, 3, 3], [1, 1, 1], true, [0, 0]),
+        shape([1, 1, side, side], [40, 3, 3], [1, 1, 1], false, [0, 0]),
+        shape([1, 18, 20, side / 2], [side, 1, 2], [1, 0, 1], false, [0, 0]),
+    ]
+}
+
+/// A case's tensors. Its bias is the layer's only operand that is not rounded.
+struct Layer {
+    x: Tensor,
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Layer {
+    fn new(shape: Shape, factors: Factors, device: &Device, dtype: DType) -> Self {
         let Shape { image, kernel: [features, height, width], config, .. } = shape;
-        let tape = Tape::new();
-        let watch = |index: usize, x: Tensor| if wanted[index] { tape.watch(&x) } else { x };
-        let x = watch(0, pitched(device, &image, dtype, shape.gaps, 1));
         let weight = [features, height, width, image[3] / config.groups];
-        let weight = watch(1, drawn(device, &weight, dtype, 2));
-        let bias = shape.has_bias.then(|| watch(2, drawn(device, &[features], dtype, 3)));
-        let y = conv2d(&x, &weight, bias.as_ref(), config);
-        if twice {
-            let again = conv2d(&x, &weight, bias.as_ref(), config);
-            let elements = y.shape().elements();
-            let loss = y.reshape([1, elements]).matmul_transposed(&again.reshape([1, elements]));
-            tape.backward(&loss);
-        } else {
-            tape.backward(&weighed(&y, 4));
+        Layer {
+            x: factors.pitched(device, &image, dtype, shape.gaps, 1),
+            weight: factors.pitched(device, &weight, dtype, [0, 0], 2),
+            bias: shape.has_bias.then(|| factors.bias(device, features, dtype, 3)),
         }
-        let mut outputs = vec![("y", y.to_f64s())];
-        let inputs = [("dx", Some(&x)), ("dw", Some(&weight)), ("db", bias.as_ref())];
-        for (name, input) in inputs {
-            let gradient = input.and_then(|input| tape.gradient(input));
-            outputs.extend(gradient.map(|gradient| (name, gradient.to_f64s())));
-        }
-        outputs
     }
 }
 
-pub fn cases() -> Vec<Case> {
-    let terms = |shape: Shape| {
-        let [images, height, width, channels] = shape.image;
-        let [features, kernel_height, kernel_width] = shape.kernel;
-        (images * height * width).max(kernel_height * kernel_width * channels.max(features))
-    };
-    let name = |shape: Shape, more: &str| {
-        let Shape { image, kernel, config, has_bias, gaps } = shape;
-        let Conv2dConfig { stride, padding, groups } = config;
-        let bias = if has_bias { " bias" } else { "" };
-        format!(
-            "conv2d {image:?} by {kernel:?}, stride {stride} padding {padding} groups {groups}{bias} gaps {gaps:?}{more}"
-        )
-    };
+/// The output, and the gradients of those of x, weight and bias that are wanted: stored, and where `twice` added to by
+/// a second use.
+fn run(
+    shape: Shape,
+    factors: Factors,
+    wanted: [bool; 3],
+    twice: bool,
+) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let tape = Tape::new();
+        let Layer { x, weight, bias } = Layer::new(shape, factors, device, dtype);
+        let watch = |index: usize, x: Tensor| if wanted[index] { tape.watch(&x) } else { x };
+        let (x, weight) = (watch(0, x), watch(1, weight));
+        let bias = bias.map(|bias| watch(2, bias));
+        factors.on(device, || {
+            let convolve = || conv2d(&x, &weight, bias.as_ref(), shape.config);
+            let y = convolve();
+            let mut loss = factors.weighed(&y, dtype, 4);
+            if twice {
+                loss = loss.add(&factors.weighed(&convolve(), dtype, 5));
+            }
+            tape.backward(&loss);
+            let mut outputs = vec![("y", y.to_f64s())];
+            let inputs = [("dx", Some(&x)), ("dw", Some(&weight)), ("db", bias.as_ref())];
+            for (name, input) in inputs {
+                let gradient = input.and_then(|input| tape.gradient(input));
+                outputs.extend(gradient.map(|gradient| (name, gradient.to_f64s())));
+            }
+            outputs
+        })
+    }
+}
+
+/// The output's moments, as a batch norm of it sees them.
+fn moments(shape: Shape, factors: Factors) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let Layer { x, weight, bias } = Layer::new(shape, factors, device, dtype);
+        let fused = Fused { moments: true, ..Fused::default() };
+        factors.on(device, || {
+            let (y, moments) = conv2d_fused(&x, &weight, bias.as_ref(), shape.config, fused);
+            let features = shape.kernel[0];
+            let [scale, shift] = [6, 7].map(|number| drawn(device, &[features], dtype, number));
+            let [mean, variance] = [0.0, 1.0].map(|x| Tensor::full(device, [features], dtype, x));
+            let config = BatchNormConfig::default();
+            let moments = moments.expect("moments that were asked for");
+            batch_norm_train_of(&y, &moments, &scale, &shift, &mean, &variance, config);
+            vec![("y", y.to_f64s()), ("mean", mean.to_f64s()), ("variance", variance.to_f64s())]
+        })
+    }
+}
+
+/// All shapes in tf32, and every tile, whole and in parts.
+fn tensor_core_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for shape in shapes() {
-        let run = run(shape, [true; 3], false);
-        cases.push(Case::new(name(shape, ""), terms(shape), run));
+        let name = format!("{} tf32", title(shape));
+        cases.push(Case::new(name, terms(shape), run(shape, Factors::Tf32, [true; 3], false)));
     }
     for &shape in &shapes()[..21] {
-        let run = run(shape, [true; 3], true);
-        cases.push(Case::new(name(shape, " twice"), terms(shape), run));
+        let name = format!("{} tf32 twice", title(shape));
+        cases.push(Case::new(name, terms(shape), run(shape, Factors::Tf32, [true; 3], true)));
+        let name = format!("{} bf16", title(shape));
+        let run = run(shape, Factors::Bf16, [true, true, false], false);
+        cases.push(Case::new(name, terms(shape), run));
+    }
+    for factors in Factors::ON_TENSOR_CORES {
+        for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
+            for (more, parts) in [(-1, 1), (0, 3), (1, 2)] {
+                for shape in around_a_tile(size, more) {
+                    let name = format!("{} {factors:?} tile {tile} parts {parts}", title(shape));
+                    let run = run(shape, factors, [true, true, false], false);
+                    let run =
+                        move |device: &Device, dtype| with_cut(tile, parts, || run(device, dtype));
+                    cases.push(Case::new(name, terms(shape), run));
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// Moments from every tile's epilogue, and of an output in parts.
+fn moments_cases() -> Vec<Case> {
+    let shapes = [
+        shape([3, 7, 5, 3], [5, 3, 3], [1, 1, 1], true, [0, 0]),
+        shape([2, 6, 5, 8], [16, 3, 3], [1, 1, 2], false, [0, 0]),
+        shape([2, 5, 5, 8], [12, 1, 1], [1, 0, 1], false, [4, 0]),
+        shape([1, 13, 10, 7], [129, 3, 3], [1, 1, 1], true, [0, 0]),
+        shape([0, 5, 5, 4], [8, 3, 3], [1, 1, 1], true, [0, 0]),
+    ];
+    let mut cases = Vec::new();
+    for shape in shapes {
+        for factors in [Factors::F32, Factors::Tf32] {
+            for (tile, parts) in [("32", 1), ("64", 1), ("128", 1), ("32", 2)] {
+                let name =
+                    format!("{} {factors:?} moments tile {tile} parts {parts}", title(shape));
+                let moments = moments(shape, factors);
+                let run =
+                    move |device: &Device, dtype| with_cut(tile, parts, || moments(device, dtype));
+                cases.push(Case::new(name, terms(shape), run));
+            }
+        }
+    }
+    cases
+}
+
+/// Terms of a case's longest sum.
+fn terms(shape: Shape) -> usize {
+    let [images, height, width, channels] = shape.image;
+    let [features, kernel_height, kernel_width] = shape.kernel;
+    (images * height * width).max(kernel_height * kernel_width * channels.max(features))
+}
+
+fn title(shape: Shape) -> String {
+    let Shape { image, kernel, config, has_bias, gaps } = shape;
+    let Conv2dConfig { stride, padding, groups } = config;
+    let bias = if has_bias { " bias" } else { "" };
+    format!(
+        "conv2d {image:?} by {kernel:?}, stride {stride} padding {padding} groups {groups}{bias} gaps {gaps:?}"
+    )
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = tensor_core_cases();
+    cases.extend(moments_cases());
+    for shape in shapes() {
+        let run = run(shape, Factors::F32, [true; 3], false);
+        cases.push(Case::new(title(shape), terms(shape), run));
+    }
+    for &shape in &shapes()[..21] {
+        let run = run(shape, Factors::F32, [true; 3], true);
+        cases.push(Case::new(format!("{} twice", title(shape)), terms(shape), run));
     }
     for (shape, wanted) in large_shapes() {
-        let run = run(shape, wanted, false);
-        cases.push(Case::new(name(shape, " large"), terms(shape), run));
+        let run = run(shape, Factors::F32, wanted, false);
+        cases.push(Case::new(format!("{} large", title(shape)), terms(shape), run));
     }
     cases
 }

@@ -1,9 +1,11 @@
-//! Matrix products. src/ops/matmul/tiles.rs tests that these shapes meet every tile, whole and in parts.
+//! Matrix products. src/ops/matmul/tiles.rs tests that the shapes of f32 meet every tile, whole and in parts.
 
-use alrao::ops::matmul::matmul_tf32;
+use alrao::ops::linear::linear;
+use alrao::ops::matmul::with_cut;
 use alrao::{DType, Device, Tape, Tensor};
 
-use super::{Case, Outputs, draw};
+use super::factors::Factors;
+use super::{Case, Outputs};
 
 /// m, n, k: one below, at and one above each tile, with at least two slabs more than the tile has places for.
 const SIZES: [[usize; 3]; 19] = [
@@ -35,26 +37,8 @@ const SIZES: [[usize; 3]; 19] = [
     [5, 3, 0],
 ];
 
-/// The same for tf32, whose slabs are deeper. 32x32, whole and in parts, and degenerate ones.
-const TF32_SIZES: [[usize; 3]; 7] = [
-    [31, 33, 160],
-    [32, 32, 161],
-    [33, 31, 159],
-    [31, 33, 500],
-    [32, 64, 1000],
-    [1, 1, 1],
-    [5, 3, 0],
-];
-
-/// 64x64 and 128x128, whole and in parts: with one side each, since an emulated tensor core is slow.
-const LARGE_TF32_SIZES: [(Sides, [usize; 3]); 6] = [
-    (Sides::Plain, [191, 64 * 56 - 1, 159]),
-    (Sides::RightTransposed, [129, 4289, 160]),
-    (Sides::LeftTransposed, [319, 257, 1000]),
-    (Sides::Plain, [1279, 1280, 160]),
-    (Sides::RightTransposed, [640, 513, 960]),
-    (Sides::LeftTransposed, [1280, 1279, 159]),
-];
+/// Below, at and above each tile of the tensor cores: how far, and into how many parts the inner axis is cut.
+const AROUND_A_TILE: [(isize, usize); 4] = [(-1, 1), (0, 3), (1, 1), (1, 2)];
 
 #[derive(Clone, Copy, Debug)]
 enum Sides {
@@ -89,68 +73,61 @@ pub fn pitched(
     device: &Device,
     shape: &[usize],
     dtype: DType,
-    [before, after]: [usize; 2],
+    gaps: [usize; 2],
     number: u64,
 ) -> Tensor {
-    let (columns, outer) = shape.split_last().expect("a shape has axes");
-    let whole = [outer, &[before + columns + after]].concat();
-    let elements = draw(whole.iter().product(), number);
-    let tensor = Tensor::from_f64s(device, &whole[..], dtype, &elements);
-    tensor.slice(whole.len() - 1, before, *columns)
+    Factors::F32.pitched(device, shape, dtype, gaps, number)
 }
 
 /// A number that depends on every element of `y`, each with another weight.
 pub fn weighed(y: &Tensor, number: u64) -> Tensor {
-    let elements = y.shape().elements();
-    let weights = draw(elements, number);
-    let weights = Tensor::from_f64s(y.device(), [elements, 1], y.dtype(), &weights);
-    y.reshape([1, elements]).matmul(&weights)
+    Factors::F32.weighed(y, y.dtype(), number)
 }
 
 fn product(
+    factors: Factors,
     sides: Sides,
     sizes: [usize; 3],
     gaps: [[usize; 2]; 2],
 ) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
         let [a, b] = sides.shapes(sizes);
-        let a = pitched(device, &a, dtype, gaps[0], 1);
-        let b = pitched(device, &b, dtype, gaps[1], 2);
-        vec![("product", sides.multiply(&a, &b).to_f64s())]
+        let a = factors.pitched(device, &a, dtype, gaps[0], 1);
+        let b = factors.pitched(device, &b, dtype, gaps[1], 2);
+        factors.on(device, || vec![("product", sides.multiply(&a, &b).to_f64s())])
     }
 }
 
-/// Rounded to 10 bits of fraction, ties away from zero.
-pub fn rounded(x: f64) -> f64 {
-    let bits = (x as f32).to_bits();
-    f64::from(f32::from_bits((bits + 0x1000) & !0x1fff))
+/// One tile forced, and the number of parts.
+fn forced(
+    cut: (&'static str, usize),
+    work: impl Fn(&Device, DType) -> Outputs,
+) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| with_cut(cut.0, cut.1, || work(device, dtype))
 }
 
-/// The reference is given numbers that are rounded already: then only the sums' roundings differ.
-fn product_tf32(
-    sides: Sides,
-    sizes: [usize; 3],
-    gaps: [[usize; 2]; 2],
+/// A linear layer and its gradients, on a tensor of three axes.
+fn linear_layer(
+    factors: Factors,
+    [rows, outputs, inputs]: [usize; 3],
+    relu: bool,
 ) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
-        let [a, b] = sides.shapes(sizes);
-        let mut operands = [
-            pitched(device, &a, dtype, gaps[0], 1), //
-            pitched(device, &b, dtype, gaps[1], 2),
-        ];
-        if dtype == DType::F64 {
-            operands = operands.map(|operand| {
-                let elements: Vec<f64> = operand.to_f64s().into_iter().map(rounded).collect();
-                Tensor::from_f64s(device, operand.shape(), dtype, &elements)
-            });
-        }
-        let [a, b] = operands;
-        let transposed = match sides {
-            Sides::Plain => [false, false],
-            Sides::RightTransposed => [false, true],
-            Sides::LeftTransposed => [true, false],
-        };
-        vec![("product", matmul_tf32(&a, &b, transposed).to_f64s())]
+        let tape = Tape::new();
+        let x = tape.watch(&factors.pitched(device, &[2, rows, inputs], dtype, [0, 4], 1));
+        let weight = tape.watch(&factors.pitched(device, &[outputs, inputs], dtype, [0, 0], 2));
+        let bias = tape.watch(&factors.bias(device, outputs, dtype, 3));
+        factors.on(device, || {
+            let y = linear(&x, &weight, &bias, relu);
+            tape.backward(&factors.weighed(&y, dtype, 4));
+            let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
+            vec![
+                ("y", y.to_f64s()),
+                ("dx", gradient(&x)),
+                ("dw", gradient(&weight)),
+                ("db", gradient(&bias)),
+            ]
+        })
     }
 }
 
@@ -203,29 +180,63 @@ fn batched(
     }
 }
 
-fn tf32_case(sides: Sides, sizes: [usize; 3]) -> Case {
-    let [m, n, k] = sizes;
-    let name = format!("matmul tf32 {sides:?} {m} {n} {k}");
-    Case::new(name, k, product_tf32(sides, sizes, [[0, 0]; 2]))
+/// Every tile of the tensor cores, whole and in parts, with more slabs than the tile has places for.
+fn tensor_core_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for factors in Factors::ON_TENSOR_CORES {
+        let k = if factors == Factors::Bf16 { 325 } else { 165 };
+        for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
+            for (more, parts) in AROUND_A_TILE {
+                let side = |more: isize| (size as isize + more) as usize;
+                let sizes = [side(more), side(-more), (k as isize + 3 * more) as usize];
+                for sides in Sides::ALL {
+                    let name =
+                        format!("matmul {factors:?} {sides:?} {sizes:?} tile {tile} parts {parts}");
+                    let work = product(factors, sides, sizes, [[0, 0]; 2]);
+                    cases.push(Case::new(name, k, forced((tile, parts), work)));
+                }
+            }
+        }
+        for sides in Sides::ALL {
+            for gaps in [[[0, 8], [8, 0]], [[1, 0], [0, 3]], [[8, 0], [2, 2]], [[4, 0], [0, 4]]] {
+                let name = format!("matmul {factors:?} {sides:?} rows with gaps {gaps:?}");
+                cases.push(Case::new(name, 100, product(factors, sides, [40, 48, 104], gaps)));
+            }
+            for sizes in [[1, 1, 1], [5, 3, 0], [300, 40, 600]] {
+                let name = format!("matmul {factors:?} {sides:?} {sizes:?}");
+                cases.push(Case::new(name, 600, product(factors, sides, sizes, [[0, 0]; 2])));
+            }
+        }
+    }
+    cases
+}
+
+fn linear_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for factors in [Factors::F32, Factors::Tf32] {
+        for sizes in [[17, 33, 20], [5, 1, 7], [16, 64, 300]] {
+            for (relu, parts) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
+                let name = format!("linear {factors:?} {sizes:?} relu {relu} parts {parts}");
+                let work = linear_layer(factors, sizes, relu);
+                cases.push(Case::new(name, 300, forced(("32", parts), work)));
+            }
+        }
+    }
+    cases
 }
 
 pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> =
-        LARGE_TF32_SIZES.iter().map(|(sides, sizes)| tf32_case(*sides, *sizes)).collect();
+    let mut cases = tensor_core_cases();
+    cases.extend(linear_cases());
     for sides in Sides::ALL {
         for sizes in SIZES {
             let [m, n, k] = sizes;
             let name = format!("matmul {sides:?} {m} {n} {k}");
-            cases.push(Case::new(name, k, product(sides, sizes, [[0, 0]; 2])));
-        }
-        for sizes in TF32_SIZES {
-            cases.push(tf32_case(sides, sizes));
+            cases.push(Case::new(name, k, product(Factors::F32, sides, sizes, [[0, 0]; 2])));
         }
         for gaps in [[[0, 4], [4, 0]], [[1, 0], [0, 3]], [[4, 0], [2, 2]]] {
             let name = format!("matmul {sides:?} rows with gaps {gaps:?}");
-            cases.push(Case::new(name, 100, product(sides, [36, 40, 100], gaps)));
-            let name = format!("matmul tf32 {sides:?} rows with gaps {gaps:?}");
-            cases.push(Case::new(name, 100, product_tf32(sides, [36, 40, 100], gaps)));
+            cases.push(Case::new(name, 100, product(Factors::F32, sides, [36, 40, 100], gaps)));
         }
         for sizes in [[33, 29, 300], [64, 40, 96]] {
             let name = format!("matmul {sides:?} gradients {sizes:?}");

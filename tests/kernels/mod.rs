@@ -11,7 +11,9 @@ mod depthwise;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod factors;
 mod flatten;
+mod gather;
 mod lstm;
 mod matmul;
 mod mutation;
@@ -107,6 +109,7 @@ fn all_cases() -> Vec<Case> {
         elementwise::cases,
         embedding::cases,
         flatten::cases,
+        gather::cases,
         lstm::cases,
         matmul::cases,
         optimizer::cases,

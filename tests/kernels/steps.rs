@@ -64,7 +64,7 @@ impl Model {
         }
     }
 
-    fn learner(&self, device: &Device, precision: Precision, clip: f64) -> Learner {
+    fn learner(&self, device: &Device, clip: f64, precision: Precision) -> Learner {
         let Model { architecture, width, .. } = *self;
         let config = ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.2 };
         let model = build(&config, self.input(), &mut Init::new(0)).unwrap();
@@ -77,14 +77,18 @@ impl Model {
     }
 
     /// The mixture's loss at each of so many steps, and all parameters after them.
-    fn train(
+    fn train(&self, device: &Device, steps: u64, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
+        self.train_in(Precision::F32, device, steps, is_repeated)
+    }
+
+    fn train_in(
         &self,
-        device: &Device,
         precision: Precision,
+        device: &Device,
         steps: u64,
         is_repeated: bool,
     ) -> (Vec<f64>, Vec<f64>) {
-        let learner = self.learner(device, precision, 0.25);
+        let learner = self.learner(device, 0.25, precision);
         learner.steps().set_on(is_repeated);
         let losses = (0..steps)
             .map(|step| {
@@ -104,8 +108,8 @@ fn simulator() -> Device {
 #[test]
 fn two_steps_of_every_model_are_the_cpus() {
     for model in MODELS {
-        let (losses, values) = model.train(&Device::cpu(), Precision::F32, 2, false);
-        let (own_losses, own_values) = model.train(&simulator(), Precision::F32, 2, false);
+        let (losses, values) = model.train(&Device::cpu(), 2, false);
+        let (own_losses, own_values) = model.train(&simulator(), 2, false);
         for (own, loss) in own_losses.iter().zip(&losses) {
             assert!(
                 (own - loss).abs() <= 1e-5 * loss,
@@ -130,8 +134,8 @@ fn two_steps_of_every_model_are_the_cpus() {
 fn repeated_steps_are_ordinary_steps_to_the_bit() {
     for model in MODELS {
         for (precision, steps) in [(Precision::F32, 10), (Precision::Bf16, 4)] {
-            let ordinary = model.train(&simulator(), precision, steps, false);
-            let repeated = model.train(&simulator(), precision, steps, true);
+            let ordinary = model.train_in(precision, &simulator(), steps, false);
+            let repeated = model.train_in(precision, &simulator(), steps, true);
             let name = model.architecture;
             assert!(ordinary == repeated, "{name}, {precision:?}: repeated steps differ");
         }
@@ -143,8 +147,8 @@ fn repeated_steps_are_ordinary_steps_to_the_bit() {
 #[test]
 fn two_steps_in_bf16_follow_those_in_f32() {
     for model in MODELS {
-        let (losses, values) = model.train(&Device::cpu(), Precision::F32, 2, false);
-        let (own_losses, own_values) = model.train(&simulator(), Precision::Bf16, 2, false);
+        let (losses, values) = model.train(&Device::cpu(), 2, false);
+        let (own_losses, own_values) = model.train_in(Precision::Bf16, &simulator(), 2, false);
         let name = model.architecture;
         for (own, loss) in own_losses.iter().zip(&losses) {
             assert!((own - loss).abs() <= 0.02 * loss, "{name}: {own_losses:?}, not {losses:?}");
@@ -153,5 +157,37 @@ fn two_steps_in_bf16_follow_those_in_f32() {
         let worst = own_values.iter().zip(&values).map(|(own, value)| (own - value).abs());
         let worst = worst.fold(0.0, f64::max);
         assert!(worst <= 0.01, "{name}: a parameter is {worst} off after two steps");
+    }
+}
+
+/// A factor rounded to 10 bits of fraction is 2^-11 off at most, a product of two 2^-10; their errors are of both signs, so
+/// that those of a sum are smaller beside it, and a loss a few times 2^-10 off after some steps has followed.
+#[test]
+fn training_in_tf32_follows_f32() {
+    let models = [
+        Model { architecture: Architecture::Cnn, width: 0.25, batch: 4 },
+        Model { architecture: Architecture::CharLstm, width: 0.25, batch: 3 },
+    ];
+    for model in models {
+        let (losses, _) = model.train(&simulator(), 6, false);
+        let device = simulator();
+        let (own_losses, _) = model.train_in(Precision::Tf32, &device, 6, false);
+        for (own, loss) in own_losses.iter().zip(&losses) {
+            let architecture = model.architecture;
+            let distance = (own - loss).abs();
+            assert!(
+                distance <= 4.0 * loss / 1024.0,
+                "{architecture}: {own_losses:?}, not {losses:?}"
+            );
+        }
+        let Device::Gpu(gpu) = &device else { panic!("the simulator runs kernels") };
+        let kernels = gpu.kernel_times();
+        let is_f32_product = |name: &&String| {
+            (name.starts_with("matmul") || name.starts_with("conv2d"))
+                && name.ends_with("_f32")
+                && !name.starts_with("matmul_sum")
+        };
+        assert!(!kernels.keys().any(|name| is_f32_product(&name)), "{kernels:?}");
+        assert!(kernels.keys().any(|name| name.ends_with("_tf32")), "{kernels:?}");
     }
 }

@@ -42,9 +42,11 @@ pub fn cases() -> Vec<Case> {
     });
     let advance = Case::new("tally advance", 1, |device, _| {
         let number = Tensor::from_slice(device, [1], &[41i32]);
-        advance(&number);
-        advance(&number);
-        vec![("number", number.to_f64s())]
+        let cursor = Tensor::from_slice(device, [1], &[5i32]);
+        advance(Some(&number), Some((&cursor, 7)));
+        advance(Some(&number), None);
+        advance(None, Some((&cursor, 30)));
+        vec![("number", number.to_f64s()), ("cursor", cursor.to_f64s())]
     });
     sums.chain([advance]).collect()
 }

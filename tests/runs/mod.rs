@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
+#[cfg(has_simulator)]
+mod devices;
 mod ends;
 mod input;
 mod kills;

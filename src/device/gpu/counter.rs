@@ -11,11 +11,17 @@ const ALIGNMENT: u64 = 512;
 /// Gives addresses without memory behind them; whatever is read back is zero.
 pub(crate) struct Counter {
     next: Cell<u64>,
+    room_for_data: usize,
 }
 
 impl Counter {
-    pub fn new() -> Self {
-        Counter { next: Cell::new(FIRST_ADDRESS) }
+    /// One that says it has room for so many bytes of a data set.
+    pub fn new(room_for_data: usize) -> Self {
+        Counter { next: Cell::new(FIRST_ADDRESS), room_for_data }
+    }
+
+    pub fn room_for_data(&self) -> usize {
+        self.room_for_data
     }
 
     /// An address that no other block has.

@@ -1,8 +1,8 @@
 //! Who runs the kernels: CUDA's driver, or the simulator.
 
-use super::Launch;
 use super::counter::Counter;
-use crate::device::cuda::{Cuda, Graph};
+use super::{Launch, ring};
+use crate::device::cuda::{Cuda, Graph, PinnedRing};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
 
@@ -15,6 +15,14 @@ pub(crate) enum Driver {
     Simulator(Simulator),
     /// Nobody.
     Counter(Counter),
+}
+
+/// Where batches wait to be copied.
+pub(crate) enum Staging {
+    /// Page-locked memory, copied from while the GPU works.
+    Pinned(PinnedRing),
+    /// The host's own memory, where copies are made at once.
+    Host,
 }
 
 /// The same call on whichever driver does it, or what the counter does.
@@ -85,6 +93,46 @@ impl Driver {
             bytes.fill(0);
             Ok(())
         })
+    }
+
+    /// Places for batches that are to be copied while the device works.
+    pub fn staging(&self, places: usize, bytes: usize) -> Result<Staging, String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.pinned_ring(places, bytes).map(Staging::Pinned),
+            #[cfg(has_simulator)]
+            Driver::Simulator(_) => Ok(Staging::Host),
+            Driver::Counter(_) => Ok(Staging::Host),
+        }
+    }
+
+    /// Copies parts, each from its own byte on, to an address by a place of a ring.
+    pub fn send(
+        &self,
+        staging: &Staging,
+        place: usize,
+        address: u64,
+        parts: &[(usize, &[u8])],
+    ) -> Result<(), String> {
+        match (self, staging) {
+            (Driver::Cuda(cuda), Staging::Pinned(pinned)) => {
+                cuda.send(pinned, place, address, parts)
+            }
+            _ => {
+                let mut bytes = vec![0; ring::end_of(parts)];
+                ring::fill(&mut bytes, parts);
+                self.upload(address, &bytes)
+            }
+        }
+    }
+
+    /// Bytes of a data set that may lie on the device for a whole training: half of what is free.
+    pub fn room_for_data(&self) -> usize {
+        match self {
+            Driver::Cuda(cuda) => cuda.memory().map_or(0, |(free, _)| free / 2),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.room_for_data(),
+            Driver::Counter(counter) => counter.room_for_data(),
+        }
     }
 
     pub fn set_zero(&self, address: u64, bytes: usize) -> Result<(), String> {

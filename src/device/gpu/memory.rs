@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::{Driver, Gpu, Pointer};
+use super::{Driver, Gpu, Pointer, Ring, ring};
 
 /// A stretch of device memory, given back when nobody holds it any more.
 pub(super) struct Memory {
@@ -18,7 +18,7 @@ impl Memory {
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Option<Rc<Memory>> {
         let address = gpu.attempt(|driver| {
             gpu.kept
-                .take(driver, bytes)
+                .take(gpu, driver, bytes)
                 .map_err(|what| format!("{what}: {}", gpu.memory_report(bytes)))
         })?;
         gpu.in_use.set(gpu.in_use.get() + bytes);
@@ -47,11 +47,12 @@ impl Drop for Memory {
 pub(super) struct Kept(RefCell<BTreeMap<usize, Vec<u64>>>);
 
 impl Kept {
-    fn take(&self, driver: &Driver, bytes: usize) -> Result<u64, String> {
+    fn take(&self, gpu: &Gpu, driver: &Driver, bytes: usize) -> Result<u64, String> {
         if let Some(address) = self.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
             driver.refresh(address);
             return Ok(address);
         }
+        gpu.count(|work| work.allocations += 1);
         driver.allocate(bytes).or_else(|_| {
             self.release(driver);
             driver.allocate(bytes)
@@ -80,6 +81,7 @@ impl Block {
     /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
         let reused = gpu.recorder.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
+        reused.iter().for_each(|memory| gpu.driver.refresh(memory.address));
         let memory = reused.or_else(|| {
             let memory = Memory::new(gpu, bytes)?;
             if let Some(recorder) = &mut *gpu.recorder.borrow_mut() {
@@ -104,6 +106,14 @@ impl Block {
         self.assert_inside(offset, bytes.len());
         if let Some(address) = self.address(offset) {
             self.gpu.upload(address, bytes);
+        }
+    }
+
+    /// Overwrites the first bytes with `parts`, by a place of a ring.
+    pub fn receive(&self, ring: &Ring, place: usize, parts: &[(usize, &[u8])]) {
+        self.assert_inside(0, ring::end_of(parts));
+        if let Some(address) = self.address(0) {
+            ring.send(place, address, parts);
         }
     }
 

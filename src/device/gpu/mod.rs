@@ -2,9 +2,11 @@
 
 mod counter;
 mod driver;
+mod host_work;
 mod launch;
 mod memory;
 mod recording;
+mod ring;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 pub(crate) use counter::Counter;
 pub(crate) use driver::Driver;
+pub use host_work::HostWork;
 #[cfg(has_simulator)]
 pub(crate) use launch::Kind;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
@@ -21,6 +24,8 @@ pub(crate) use memory::Block;
 use memory::{Kept, Memory};
 use recording::Recorder;
 pub use recording::Recording;
+pub(crate) use ring::Ring;
+pub(in crate::device) use ring::fill;
 
 /// How often a kernel was launched, and how long the launches took the host: in the simulator, the kernel's own time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +52,11 @@ pub struct Gpu {
     live: RefCell<BTreeMap<u64, Weak<Memory>>>,
     /// Where everything is noted down while work is recorded.
     recorder: RefCell<Option<Recorder>>,
+    /// What recorded work needs only while it runs. All of it runs in one order, so that any may use it.
+    scratch: RefCell<Vec<Weak<Memory>>>,
+    host_work: Cell<HostWork>,
     times: RefCell<BTreeMap<String, KernelTime>>,
+    tf32: Cell<bool>,
 }
 
 impl Gpu {
@@ -61,7 +70,10 @@ impl Gpu {
             kept: Kept::default(),
             live: RefCell::default(),
             recorder: RefCell::default(),
+            scratch: RefCell::default(),
+            host_work: Cell::default(),
             times: RefCell::default(),
+            tf32: Cell::new(false),
         }
     }
 
@@ -74,6 +86,15 @@ impl Gpu {
         self.driver.description()
     }
 
+    /// Whether matrix products of f32 round their factors to tf32, 10 bits of fraction, for tensor cores.
+    pub fn uses_tf32(&self) -> bool {
+        self.tf32.get()
+    }
+
+    pub(super) fn set_tf32(&self, tf32: bool) {
+        self.tf32.set(tf32);
+    }
+
     /// The most bytes that were in use at any time.
     pub fn peak_bytes(&self) -> usize {
         self.peak.get()
@@ -82,6 +103,22 @@ impl Gpu {
     /// How often each kernel was launched since the device was opened, and for how long, by name.
     pub fn kernel_times(&self) -> BTreeMap<String, KernelTime> {
         self.times.borrow().clone()
+    }
+
+    /// What the host has done for the device since it was opened.
+    pub fn host_work(&self) -> HostWork {
+        self.host_work.get()
+    }
+
+    fn count(&self, add: impl FnOnce(&mut HostWork)) {
+        let mut work = self.host_work.get();
+        add(&mut work);
+        self.host_work.set(work);
+    }
+
+    /// Bytes of a data set that may lie on the device for a whole training.
+    pub(crate) fn room_for_data(&self) -> usize {
+        self.driver.room_for_data()
     }
 
     /// The barriers that threads of the launched kernels came to, as `FILE:LINE`; none on a GPU, which does not tell.
@@ -94,7 +131,16 @@ impl Gpu {
     /// # Errors
     /// The first thing that went wrong on this device since it was opened. Nothing was done after it.
     pub fn check(&self) -> Result<()> {
+        self.count(|work| work.waits += 1);
         self.attempt(Driver::synchronize);
+        self.check_so_far()
+    }
+
+    /// The same without waiting: what went wrong later than the host knows is told later.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn check_so_far(&self) -> Result<()> {
         match &*self.failure.borrow() {
             None => Ok(()),
             Some(message) => {
@@ -163,6 +209,7 @@ impl Gpu {
             return;
         }
         let launch = Launch { kernel, grid, block, shared, arguments };
+        self.count(|work| work.launches += 1);
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             for pointer in arguments.iter().filter_map(|argument| argument.pointer()) {
                 self.hold(recorder, pointer.0);
@@ -189,10 +236,12 @@ impl Gpu {
             self.hold(recorder, address);
             recorder.set_zero(address, bytes);
         }
+        self.count(|work| work.zeroings += 1);
         self.attempt(|driver| driver.set_zero(address, bytes));
     }
 
     fn upload(&self, address: u64, bytes: &[u8]) {
+        self.count(|work| work.uploads += 1);
         self.attempt(|driver| {
             self.refuse_while_recording("a copy from the host")?;
             driver.upload(address, bytes)
@@ -200,6 +249,7 @@ impl Gpu {
     }
 
     fn download(&self, address: u64, bytes: &mut [u8]) {
+        self.count(|work| work.downloads += 1);
         self.attempt(|driver| {
             self.refuse_while_recording("a copy to the host")?;
             driver.download(address, bytes)
@@ -226,12 +276,14 @@ impl Gpu {
     /// Does `work` and gives what repeats it. Nothing in it may come from the host or be read by it, and what it computes
     /// with must be in the same place the next time. Panics while something else is being recorded.
     pub(crate) fn record(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
-        let before = gpu.recorder.borrow_mut().replace(Recorder::default());
+        let scratch = gpu.scratch.borrow().iter().filter_map(Weak::upgrade).collect();
+        let before = gpu.recorder.borrow_mut().replace(Recorder::new(scratch));
         assert!(before.is_none(), "record: other work is being recorded");
         gpu.attempt(Driver::begin_capture);
         work();
         let graph = gpu.attempt(Driver::end_capture).flatten();
         let recorder = gpu.recorder.borrow_mut().take().expect("it was put there");
+        *gpu.scratch.borrow_mut() = recorder.scratch().map(Rc::downgrade).collect();
         let recording = Recording::new(gpu, recorder, graph);
         recording.run_captured();
         recording

@@ -22,7 +22,7 @@ pub(super) struct Recorder {
     commands: Vec<Command>,
     /// Everything the commands touch, by address: it must not be given to others as long as they may be repeated.
     held: BTreeMap<u64, Rc<Memory>>,
-    /// Of the memory that was first asked for while recording, what its tensors have let go of, by size.
+    /// Of the memory that was first asked for while recording this or other work, what its tensors have let go of, by size.
     free: BTreeMap<usize, Vec<Rc<Memory>>>,
     /// Other memory that tensors have let go of. It goes back when the recording is over: a driver that captures is not to
     /// be asked.
@@ -32,9 +32,26 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
+    /// One that may use what other recorded work needs only while it runs.
+    pub fn new(scratch: Vec<Rc<Memory>>) -> Self {
+        let mut recorder = Recorder::default();
+        for memory in scratch {
+            recorder.own.insert(memory.address);
+            recorder.give_back(memory);
+        }
+        recorder
+    }
+
+    /// What nothing that was recorded needs once it is done.
+    pub fn scratch(&self) -> impl Iterator<Item = &Rc<Memory>> {
+        self.free.values().flatten()
+    }
+
     /// Memory of exactly this size that an earlier command is done with.
     pub fn reuse(&mut self, bytes: usize) -> Option<Rc<Memory>> {
-        self.free.get_mut(&bytes)?.pop()
+        let memory = self.free.get_mut(&bytes)?.pop()?;
+        self.hold(&memory);
+        Some(memory)
     }
 
     /// Memory that was asked for while recording.
@@ -81,6 +98,11 @@ impl Recording {
 
     /// Does the work again, on what its inputs hold now.
     pub(crate) fn replay(&self) {
+        self.gpu.count(|work| work.replays += 1);
+        self.run();
+    }
+
+    fn run(&self) {
         if let Some(graph) = &self.graph {
             self.gpu.attempt(|_| graph.launch());
             return;
@@ -88,7 +110,9 @@ impl Recording {
         for command in &self.commands {
             match command {
                 Command::Launch(launch) => launch.with(|launch| self.gpu.run(launch)),
-                Command::SetZero { address, bytes } => self.gpu.set_zero(*address, *bytes),
+                Command::SetZero { address, bytes } => {
+                    self.gpu.attempt(|driver| driver.set_zero(*address, *bytes));
+                }
             }
         }
     }
@@ -96,7 +120,7 @@ impl Recording {
     /// A captured graph has not been run yet, unlike commands that were merely noted down.
     pub(super) fn run_captured(&self) {
         if self.graph.is_some() {
-            self.replay();
+            self.run();
         }
     }
 

@@ -427,10 +427,24 @@ inline void load_matrices(void** records, uint32_t) {
     }
 }
 
-inline void load_matrix_x4(const simulator_site* site, uint32_t (&registers)[4], const void* shared) {
+// The same with .trans: lane l receives elements l / 4 of rows 2 (l % 4) and 2 (l % 4) + 1.
+inline void load_transposed_matrices(void** records, uint32_t) {
+    for (int matrix = 0; matrix < 4; matrix++) {
+        for (int lane = 0; lane < 32; lane++) {
+            char* two = reinterpret_cast<char*>(&static_cast<MatrixLoad*>(records[lane])->registers[matrix]);
+            for (int i = 0; i < 2; i++) {
+                const char* row = static_cast<MatrixLoad*>(records[8 * matrix + 2 * (lane % 4) + i])->row;
+                memcpy(two + 2 * i, row + 2 * (lane / 4), 2);
+            }
+        }
+    }
+}
+
+inline void load_matrix(
+    const simulator_site* site, simulator_collective load, uint32_t (&registers)[4], const void* shared) {
     if (reinterpret_cast<uintptr_t>(shared) & 15) simulator_trap(&simulator_current, site);
     MatrixLoad record{static_cast<const char*>(shared), registers};
-    warp_sync(site, ~0u, &record, load_matrices);
+    warp_sync(site, ~0u, &record, load);
 }
 
 struct Fragments {
@@ -464,7 +478,10 @@ inline void copy_async_wait() {
     SIMULATOR_FENCE();
 }
 #define load_matrix_x4(registers, shared) \
-    simulator::load_matrix_x4(SIMULATOR_SITE("load_matrix_x4"), registers, shared)
+    simulator::load_matrix(SIMULATOR_SITE("load_matrix_x4"), simulator::load_matrices, registers, shared)
+#define load_matrix_transposed_x4(registers, shared)                                                       \
+    simulator::load_matrix(                                                                                \
+        SIMULATOR_SITE("load_matrix_transposed_x4"), simulator::load_transposed_matrices, registers, shared)
 #define mma_bf16(d, a, b) simulator::mma(SIMULATOR_SITE("mma_bf16"), simulator::multiply_bf16, d, a, b)
 #define mma_tf32(d, a, b) simulator::mma(SIMULATOR_SITE("mma_tf32"), simulator::multiply_tf32, d, a, b)
 

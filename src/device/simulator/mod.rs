@@ -14,7 +14,7 @@ mod worker;
 
 use std::collections::BTreeSet;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +52,10 @@ pub struct SimulatorOptions {
     pub time_limit: Duration,
     /// A barrier, `FILE:LINE`, that is left out: for a proof that somebody would notice.
     pub without_barrier: Option<&'static str>,
+    /// Bytes of a data set that may lie on the device: larger ones are streamed.
+    pub room_for_data: usize,
+    /// Launches after which the device is lost, to see what becomes of a training then.
+    pub lost_after: Option<u64>,
 }
 
 impl Default for SimulatorOptions {
@@ -62,6 +66,8 @@ impl Default for SimulatorOptions {
             guard: Guard::Behind,
             time_limit: Duration::from_secs(10),
             without_barrier: None,
+            room_for_data: 1 << 30,
+            lost_after: None,
         }
     }
 }
@@ -72,6 +78,7 @@ pub(crate) struct Simulator {
     options: SimulatorOptions,
     /// `FILE:LINE` of every barrier that threads came to.
     barriers: Mutex<BTreeSet<String>>,
+    launches: AtomicU64,
 }
 
 impl Simulator {
@@ -86,7 +93,11 @@ impl Simulator {
                 message: format!("its threads could not be started: {error}"),
             })?;
         fault::install();
-        Ok(Simulator { pool, options, barriers: Mutex::default() })
+        Ok(Simulator { pool, options, barriers: Mutex::default(), launches: AtomicU64::new(0) })
+    }
+
+    pub fn room_for_data(&self) -> usize {
+        self.options.room_for_data
     }
 
     pub fn threads(&self) -> usize {
@@ -131,6 +142,10 @@ impl Simulator {
 
     /// Runs a kernel over its grid, and says what it did wrong.
     pub fn launch(&self, launch: &Launch) -> std::result::Result<(), String> {
+        let before = self.launches.fetch_add(1, Ordering::Relaxed);
+        if self.options.lost_after.is_some_and(|launches| before >= launches) {
+            return Err(format!("{}: the device is lost", launch.kernel));
+        }
         let kernel = abi::kernel(launch.kernel)
             .ok_or_else(|| format!("there is no kernel `{}`", launch.kernel))?;
         check_launch(kernel, launch).map_err(|what| format!("{}: {what}", kernel.name()))?;

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Extents, Form, Head, Targets};
+use super::{Extents, Form, Head, Targets, many_classes};
 use crate::device::gpu::{Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::{DType, Device, Gpu};
 use crate::ops::kernel_in;
-use crate::ops::matmul::{Factor, product_of};
+use crate::ops::matmul::{Arithmetic, Epilogue, Operand, Rows, product};
 use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
@@ -118,8 +118,13 @@ pub(super) fn outputs(
 }
 
 /// The form that suits such a head.
-pub(super) fn form(_z: &Tensor, _extents: Extents) -> Form {
-    Form::Stored
+pub(super) fn form(z: &Tensor, extents: Extents) -> Form {
+    let Device::Gpu(gpu) = z.device() else { return Form::Stored };
+    let is_tf32 = Arithmetic::of(gpu, z.dtype()) == Arithmetic::Tf32;
+    match is_tf32 && extents.row() > STAGED && many_classes::fits(extents) {
+        true => Form::Recomputed,
+        false => Form::Stored,
+    }
 }
 
 /// What [`super::classifiers`] gives.
@@ -357,6 +362,7 @@ fn gemm_on(
     (c, c_stride): (&Tensor, usize),
     add: bool,
 ) {
-    let [a, b] = [a, b].map(|(tensor, stride, transposed)| Factor { tensor, stride, transposed });
-    product_of(gpu, sizes, a, b, (c, c_stride), add);
+    let operand = |(tensor, stride, transposed)| Operand::new(tensor, stride, transposed);
+    let to = Rows::new(c, c_stride);
+    product(gpu, sizes, operand(a), operand(b), to, Epilogue::add(add));
 }

@@ -9,7 +9,7 @@ use super::launch::{empty_head, summarise};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::classifiers::Head;
-use crate::ops::matmul::{is_aligned, sum_parts};
+use crate::ops::matmul::{Epilogue, Rows, is_aligned, sum_parts};
 use crate::tape::{Gradients, record};
 use crate::tensor::Tensor;
 
@@ -112,7 +112,7 @@ impl Plan {
         let parts = self.empty(&[samples, classifiers, 2 * splits, 2], DType::F32);
         let target_outputs = self.empty(&[samples, classifiers], DType::F32);
         self.launch(
-            ["many_classes_softmax_fwd_tf32_64", "many_classes_softmax_fwd_tf32_128"],
+            ["many_classes_64_softmax_fwd_tf32", "many_classes_128_softmax_fwd_tf32"],
             self.tiles() * splits * classifiers,
             Block::Outputs,
             &[
@@ -164,11 +164,11 @@ impl Plan {
         arguments.push(&parameters);
         let (names, block) = match wants_dz {
             true => (
-                ["many_classes_input_fwd_tf32_64", "many_classes_input_fwd_tf32_128"],
+                ["many_classes_64_input_fwd_tf32", "many_classes_128_input_fwd_tf32"],
                 Block::OutputsAndGradients,
             ),
             false => (
-                ["many_classes_mixture_fwd_tf32_64", "many_classes_mixture_fwd_tf32_128"],
+                ["many_classes_64_mixture_fwd_tf32", "many_classes_128_mixture_fwd_tf32"],
                 Block::Outputs,
             ),
         };
@@ -199,7 +199,7 @@ impl Plan {
         let [weight, bias] =
             [weight, bias].map(|slot| slot.map_or(Pointer::NULL, |slot| slot.tensor.pointer()));
         self.launch(
-            ["many_classes_weight_bwd_tf32_64", "many_classes_weight_bwd_tf32_128"],
+            ["many_classes_64_weight_bwd_tf32", "many_classes_128_weight_bwd_tf32"],
             self.extents.outputs.div_ceil(TILE) * self.extents.classifiers,
             Block::OutputsAndGradients,
             &[
@@ -218,9 +218,9 @@ impl Plan {
     fn input_gradient(&self, dz_parts: &Tensor, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(0, &self.z) else { return };
         let Extents { samples, inputs, .. } = self.extents;
-        let to = (slot.tensor.pointer(), slot.tensor.pitch());
+        let to = Rows::new(&slot.tensor, slot.tensor.pitch());
         let parts = (dz_parts.pointer(), dz_parts.shape()[0]);
-        sum_parts(&self.gpu, parts, [samples, inputs], to, slot.add);
+        sum_parts(&self.gpu, parts, [samples, inputs], to, Epilogue::add(slot.add));
     }
 }
 

@@ -8,8 +8,9 @@ use super::{Fused, Geometry, pointwise};
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
-use crate::ops::matmul::tiles::Cut;
-use crate::ops::matmul::{Operand, is_aligned, product, sum_parts};
+use crate::ops::matmul::{
+    Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
+};
 use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums_on;
 use crate::tape::{Gradients, Slot, record};
@@ -37,10 +38,12 @@ struct Shape {
     groups: u32,
     splits: u32,
     add: u32,
+    out_is_bf16: u32,
     x_is_aligned: u32,
     y_is_aligned: u32,
     weight_is_aligned: u32,
     out_is_aligned: u32,
+    unused: u32,
 }
 
 /// One of the three products a convolution is.
@@ -52,17 +55,12 @@ enum Which {
 }
 
 impl Which {
-    fn kernel(self, tile: &str) -> &'static str {
-        match (self, tile) {
-            (Which::Forward, "128") => "conv2d_128_fwd_f32",
-            (Which::Forward, "64") => "conv2d_64_fwd_f32",
-            (Which::Forward, _) => "conv2d_32_fwd_f32",
-            (Which::InputGradient, "128") => "conv2d_128_dx_bwd_f32",
-            (Which::InputGradient, "64") => "conv2d_64_dx_bwd_f32",
-            (Which::InputGradient, _) => "conv2d_32_dx_bwd_f32",
-            (Which::WeightGradient, "128") => "conv2d_128_dw_bwd_f32",
-            (Which::WeightGradient, "64") => "conv2d_64_dw_bwd_f32",
-            (Which::WeightGradient, _) => "conv2d_32_dw_bwd_f32",
+    /// The middle of its kernels' names.
+    fn name(self) -> &'static str {
+        match self {
+            Which::Forward => "fwd",
+            Which::InputGradient => "dx_bwd",
+            Which::WeightGradient => "dw_bwd",
         }
     }
 
@@ -82,6 +80,11 @@ impl Which {
         }
     }
 
+    /// How it is cut for operands of this type.
+    fn cut(self, gpu: &Gpu, dtype: DType, geometry: Geometry) -> Cut {
+        Cut::of(Arithmetic::of(gpu, dtype), self.products(geometry), self.sizes(geometry))
+    }
+
     /// Products of one launch.
     fn products(self, geometry: Geometry) -> usize {
         let phases = match self {
@@ -92,70 +95,81 @@ impl Which {
     }
 }
 
-/// Where a product is written: rows `pitch` apart.
+/// Where a product is written.
 struct Target {
-    pointer: Pointer,
-    rows: usize,
-    columns: usize,
-    pitch: usize,
-    add: bool,
+    rows: Rows,
+    /// How many rows there are, and how long.
+    sizes: [usize; 2],
+    epilogue: Epilogue,
 }
 
 impl Target {
     /// The rows of a tensor.
-    fn rows(tensor: &Tensor, add: bool) -> Self {
-        let (rows, columns) = (tensor.shape().rows(), tensor.shape().columns());
-        Target { pointer: tensor.pointer(), rows, columns, pitch: tensor.pitch(), add }
+    fn rows(tensor: &Tensor, epilogue: Epilogue) -> Self {
+        let sizes = [tensor.shape().rows(), tensor.shape().columns()];
+        Target { rows: Rows::new(tensor, tensor.pitch()), sizes, epilogue }
     }
 
     /// A tensor of weights with a feature in a row.
     fn features(slot: &Slot) -> Self {
         let shape = slot.tensor.shape();
         let columns = shape.elements() / shape[0];
-        let pointer = slot.tensor.pointer();
-        Target { pointer, rows: shape[0], columns, pitch: columns, add: slot.add }
+        let rows = Rows::new(&slot.tensor, columns);
+        Target { rows, sizes: [shape[0], columns], epilogue: Epilogue::add(slot.add) }
     }
 }
 
-/// Launches one of the products, in parts where it has few tiles. `inputs` are what the kernel reads.
+/// Launches one of the products of operands of this type, in parts where it has few tiles. `inputs` are what the kernel
+/// reads; where it is the forward pass, `moments` are what it writes besides, of a product that is whole.
 fn launch(
     gpu: &Rc<Gpu>,
-    which: Which,
+    (which, dtype): (Which, DType),
     geometry: Geometry,
-    inputs: &[Pointer],
+    inputs: [&Tensor; 2],
+    moments: Option<&Moments>,
     target: &Target,
     mut shape: Shape,
 ) {
-    if target.rows * target.columns == 0 {
+    let [rows, columns] = target.sizes;
+    if rows * columns == 0 {
         return;
     }
     let ([m, n, _], products) = (which.sizes(geometry), which.products(geometry));
-    let cut = Cut::of(products, which.sizes(geometry));
-    let elements = target.rows * target.columns;
+    let cut = which.cut(gpu, dtype, geometry);
+    let elements = rows * columns;
     let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * elements * 4));
-    let (to, pitch) = match &parts {
-        Some(parts) => (parts.pointer(0), target.columns),
-        None => (target.pointer, target.pitch),
+    let (to, epilogue) = match &parts {
+        Some(parts) => {
+            let rows = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: columns };
+            (rows, Epilogue::default())
+        }
+        None => (target.rows, target.epilogue),
     };
     let single = if geometry.config.groups == 1 { 0 } else { n };
-    shape.out_pitch = pitch as u64;
+    shape.out_pitch = to.stride as u64;
     shape.out_split = elements as u64;
     shape.splits = cut.splits as u32;
-    shape.add = u32::from(target.add && parts.is_none());
-    shape.out_is_aligned = u32::from(is_aligned(to, &[pitch, elements, single]));
+    shape.add = u32::from(epilogue.add);
+    shape.out_is_bf16 = to.is_bf16();
+    shape.out_is_aligned = u32::from(is_aligned(to.pointer, &[to.stride, elements, single]));
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = u32::try_from(tiles * cut.splits * products);
     let blocks = blocks.expect("a tensor that fits the memory has fewer tiles");
+    let suffix = Arithmetic::of(gpu, dtype).suffix();
+    let kernel = format!("conv2d_{}_{}_{suffix}", cut.tile.name, which.name());
+    let inputs = inputs.map(Tensor::pointer);
+    let bias = epilogue.bias.unwrap_or(Pointer::NULL);
+    let moments = moments.map_or(Pointer::NULL, |moments| moments.parts().pointer());
     let shape = Parameters(&shape);
-    let mut arguments: Vec<&dyn Argument> =
-        inputs.iter().map(|pointer| pointer as &dyn Argument).collect();
-    arguments.extend([&to as &dyn Argument, &shape]);
+    let arguments: &[&dyn Argument] = match which {
+        Which::Forward => &[&inputs[0], &inputs[1], &bias, &to.pointer, &moments, &shape],
+        _ => &[&inputs[0], &inputs[1], &to.pointer, &shape],
+    };
     let threads = [cut.tile.threads, 1, 1];
-    gpu.launch(which.kernel(cut.tile.name), [blocks, 1, 1], threads, &arguments);
+    gpu.launch_with_shared(&kernel, [blocks, 1, 1], threads, cut.tile.shared, arguments);
     if let Some(parts) = &parts {
-        let sizes = [target.rows, target.columns];
-        let to = (target.pointer, target.pitch);
-        sum_parts(gpu, (parts.pointer(0), cut.splits), sizes, to, target.add);
+        let parts = (parts.pointer(0), cut.splits);
+        sum_parts(gpu, parts, target.sizes, target.rows, target.epilogue);
     }
 }
 
@@ -188,15 +202,13 @@ pub(super) fn conv2d(
     fused: Fused,
     geometry: Geometry,
 ) -> (Tensor, Option<Moments>) {
-    assert!(x.dtype() == DType::F32, "conv2d: no kernel for {:?}", x.dtype());
     if fused.input.is_some() {
         no_kernel("conv2d with an affine function on its input");
     }
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
     let out = x.empty_like(shape);
-    forward(gpu, x, weight, bias, &out, geometry);
-    let moments = fused.moments.then(|| moments(&out));
+    let moments = forward(gpu, [x, weight], bias, (&out, fused.moments), geometry);
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
@@ -212,34 +224,40 @@ fn is_product(geometry: Geometry) -> bool {
     pointwise::fits(geometry) && geometry.config.groups == 1
 }
 
-/// A tensor's rows as a side of a product.
-fn side(tensor: &Tensor, stride: usize, transposed: bool) -> Operand {
-    Operand { pointer: tensor.pointer(), stride, transposed }
+/// Whether a tensor's rows, and the channels at these distances, are copied by 16 bytes.
+fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
+    u32::from(lies_in_runs(tensor.pointer(), tensor.dtype(), &[pitch, channels]))
 }
 
+/// Writes the output; its moments where they are wanted. The kernel takes them as long as the sums are in registers: a
+/// part is a tile. Where the product is in parts, nobody has whole sums, and a pass over the output takes them.
 fn forward(
     gpu: &Rc<Gpu>,
-    x: &Tensor,
-    weight: &Tensor,
+    [x, weight]: [&Tensor; 2],
     bias: Option<&Tensor>,
-    out: &Tensor,
+    (out, wants_moments): (&Tensor, bool),
     geometry: Geometry,
-) {
+) -> Option<Moments> {
     let Geometry { channels, .. } = geometry;
-    if is_product(geometry) && bias.is_none() {
-        let (x, weight) = (side(x, x.pitch(), false), side(weight, channels, true));
+    let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
+    let own = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
+    let epilogue = Epilogue { bias: bias.map(Tensor::pointer), ..Epilogue::default() };
+    if is_product(geometry) && own.is_none() {
+        let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);
-        return product(gpu, sizes, x, weight, (out.pointer(), out.pitch()), false);
+        product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
+    } else {
+        let shape = Shape {
+            x_pitch: x.pitch() as u64,
+            x_is_aligned: in_runs(x, x.pitch(), channels),
+            weight_is_aligned: in_runs(weight, geometry.depth(), 0),
+            ..shape(geometry)
+        };
+        let which = (Which::Forward, x.dtype());
+        let target = Target::rows(out, epilogue);
+        launch(gpu, which, geometry, [x, weight], own.as_ref(), &target, shape);
     }
-    let shape = Shape {
-        x_pitch: x.pitch() as u64,
-        x_is_aligned: u32::from(is_aligned(x.pointer(), &[x.pitch(), channels])),
-        weight_is_aligned: u32::from(is_aligned(weight.pointer(), &[geometry.depth()])),
-        ..shape(geometry)
-    };
-    let bias = bias.map_or(Pointer::NULL, Tensor::pointer);
-    let inputs = [x.pointer(), weight.pointer(), bias];
-    launch(gpu, Which::Forward, geometry, &inputs, &Target::rows(out, false), shape);
+    own.or_else(|| wants_moments.then(|| moments(out)))
 }
 
 fn backward(
@@ -253,48 +271,48 @@ fn backward(
     if let Some(slot) = gradients.slot(0, x) {
         input_gradient(gpu, weight, dy, &slot, geometry);
     }
-    if let Some(slot) = gradients.slot(1, weight) {
+    if let Some(slot) = gradients.wide_slot(1, weight) {
         weight_gradient(gpu, x, dy, &slot, geometry);
     }
-    if has_bias && let Some(slot) = gradients.slot(2, dy) {
+    if has_bias && let Some(slot) = gradients.wide_slot(2, dy) {
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }
 
 fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
     let Geometry { channels, features, .. } = geometry;
-    let dx = &slot.tensor;
+    let target = Target::rows(&slot.tensor, Epilogue::add(slot.add));
     if is_product(geometry) {
-        let (dy, weight) = (side(dy, dy.pitch(), false), side(weight, channels, false));
+        let (dy, weight) =
+            (Operand::new(dy, dy.pitch(), false), Operand::new(weight, channels, false));
         let sizes = Which::InputGradient.sizes(geometry);
-        return product(gpu, sizes, dy, weight, (dx.pointer(), dx.pitch()), slot.add);
+        return product(gpu, sizes, dy, weight, target.rows, target.epilogue);
     }
     let shape = Shape {
         y_pitch: dy.pitch() as u64,
-        y_is_aligned: u32::from(is_aligned(dy.pointer(), &[dy.pitch(), features])),
-        weight_is_aligned: u32::from(is_aligned(weight.pointer(), &[channels])),
+        y_is_aligned: in_runs(dy, dy.pitch(), features),
+        weight_is_aligned: in_runs(weight, channels, 0),
         ..shape(geometry)
     };
-    let inputs = [dy.pointer(), weight.pointer()];
-    let target = Target::rows(dx, slot.add);
-    launch(gpu, Which::InputGradient, geometry, &inputs, &target, shape);
+    let which = (Which::InputGradient, dy.dtype());
+    launch(gpu, which, geometry, [dy, weight], None, &target, shape);
 }
 
 fn weight_gradient(gpu: &Rc<Gpu>, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
     let Geometry { channels, features, .. } = geometry;
+    let target = Target::features(slot);
     if is_product(geometry) {
-        let (dy, x) = (side(dy, dy.pitch(), true), side(x, x.pitch(), false));
+        let (dy, x) = (Operand::new(dy, dy.pitch(), true), Operand::new(x, x.pitch(), false));
         let sizes = Which::WeightGradient.sizes(geometry);
-        return product(gpu, sizes, dy, x, (slot.tensor.pointer(), channels), slot.add);
+        return product(gpu, sizes, dy, x, target.rows, target.epilogue);
     }
     let first_feature = if geometry.config.groups == 1 { 0 } else { features };
     let shape = Shape {
         x_pitch: x.pitch() as u64,
         y_pitch: dy.pitch() as u64,
-        x_is_aligned: u32::from(is_aligned(x.pointer(), &[x.pitch(), channels])),
-        y_is_aligned: u32::from(is_aligned(dy.pointer(), &[dy.pitch(), first_feature])),
+        x_is_aligned: in_runs(x, x.pitch(), channels),
+        y_is_aligned: in_runs(dy, dy.pitch(), first_feature),
         ..shape(geometry)
     };
-    let inputs = [x.pointer(), dy.pointer()];
-    launch(gpu, Which::WeightGradient, geometry, &inputs, &Target::features(slot), shape);
+    launch(gpu, (Which::WeightGradient, dy.dtype()), geometry, [x, dy], None, &target, shape);
 }

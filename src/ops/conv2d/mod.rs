@@ -19,8 +19,8 @@ use self::kernel::{OUTSIDE, Start};
 use self::output::Output;
 use self::walk::{Channels, Walk};
 use self::weight_gradient::{Operands, add_weight_gradient};
+use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
-use crate::device::{DType, Device};
 use crate::ops::batch_norm::{Affine, Moments};
 use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
@@ -223,12 +223,6 @@ pub fn conv2d_fused(
     }
     if let Some(input) = fused.input {
         input.check(x);
-    }
-    if let (Device::Gpu(_), DType::BF16) = (x.device(), x.dtype()) {
-        // In f32, which is exact but for the order of its sums.
-        let [x, weight] = [x, weight].map(|factor| factor.cast(DType::F32));
-        let (y, moments) = conv2d_fused(&x, &weight, bias, config, fused);
-        return (y.cast(DType::BF16), moments);
     }
     if let Device::Gpu(gpu) = x.device() {
         return launch::conv2d(gpu, x, weight, bias, fused, geometry);

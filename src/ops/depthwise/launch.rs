@@ -8,7 +8,7 @@ use super::Geometry;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
-use crate::ops::matmul::sum_parts;
+use crate::ops::matmul::{Epilogue, Rows, sum_parts};
 use crate::ops::reduce::add_column_sums_on;
 use crate::ops::{kernel_in, vector_of};
 use crate::tape::{Gradients, Slot, record};
@@ -223,5 +223,6 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Ge
     let threads = [THREADS as u32, 1, 1];
     gpu.launch(&kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
     let columns = taps * geometry.channels;
-    sum_parts(gpu, (to, count), [1, columns], (slot.tensor.pointer(), columns), slot.add);
+    let rows = Rows::new(&slot.tensor, columns);
+    sum_parts(gpu, (to, count), [1, columns], rows, Epilogue::add(slot.add));
 }

@@ -8,7 +8,7 @@ use super::{Kept, Sizes as Extents};
 use crate::device::Gpu;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::ops::kernel_in;
-use crate::ops::matmul::{Factor, product_of};
+use crate::ops::matmul::{Epilogue, Operand, Rows, product};
 use crate::ops::reduce::add_column_sums_on;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
@@ -51,10 +51,6 @@ impl Sizes {
     }
 }
 
-fn side(tensor: &Tensor, stride: usize, transposed: bool) -> Factor<'_> {
-    Factor { tensor, stride, transposed }
-}
-
 /// One block a sample, four threads a unit. Without a time there is nothing to launch.
 fn layer_shape(extents: Extents) -> ([u32; 3], [u32; 3]) {
     let threads = (4 * extents.hidden).next_multiple_of(32);
@@ -75,13 +71,13 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
     let extents = kept.sizes;
     let Extents { times, inputs, hidden, .. } = extents;
     let dtype = kept.x.dtype();
-    product_of(
+    product(
         gpu,
         [extents.rows(), 4 * hidden, inputs],
-        side(&kept.x, kept.x.pitch(), false),
-        side(&kept.weight_ih, kept.weight_ih.pitch(), true),
-        (&kept.gates, 4 * hidden),
-        false,
+        Operand::new(&kept.x, kept.x.pitch(), false),
+        Operand::new(&kept.weight_ih, kept.weight_ih.pitch(), true),
+        Rows::new(&kept.gates, 4 * hidden),
+        Epilogue::default(),
     );
     let sizes = Sizes::new(kept, 0);
     let sizes = Parameters(&sizes);
@@ -116,26 +112,26 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
     let Extents { inputs, hidden, .. } = kept.sizes;
     let rows = kept.sizes.rows();
     if let Some(slot) = gradients.slot(0, &kept.x) {
-        product_of(
+        product(
             gpu,
             [rows, inputs, 4 * hidden],
-            side(&kept.gates, 4 * hidden, false),
-            side(&kept.weight_ih, kept.weight_ih.pitch(), false),
-            (&slot.tensor, slot.tensor.pitch()),
-            slot.add,
+            Operand::new(&kept.gates, 4 * hidden, false),
+            Operand::new(&kept.weight_ih, kept.weight_ih.pitch(), false),
+            Rows::new(&slot.tensor, slot.tensor.pitch()),
+            Epilogue::add(slot.add),
         );
     }
     for (input, weight, factor, columns) in
         [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
     {
         let Some(slot) = gradients.wide_slot(input, weight) else { continue };
-        product_of(
+        product(
             gpu,
             [4 * hidden, columns, rows],
-            side(&kept.gates, 4 * hidden, true),
-            side(factor, factor.pitch(), false),
-            (&slot.tensor, slot.tensor.pitch()),
-            slot.add,
+            Operand::new(&kept.gates, 4 * hidden, true),
+            Operand::new(factor, factor.pitch(), false),
+            Rows::new(&slot.tensor, slot.tensor.pitch()),
+            Epilogue::add(slot.add),
         );
     }
     let bias = kept.gates.view(0, [4 * hidden], 4 * hidden);

@@ -4,32 +4,86 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::arithmetic::Arithmetic;
 use super::tiles::Cut;
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::elementwise::accumulate;
-use crate::tape::Slot;
 use crate::tensor::Tensor;
 
-/// A matrix in rows of contiguous f32, and whether the product takes it transposed.
+/// A matrix in contiguous rows of f32 or bf16, and whether the product takes it transposed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand {
-    pub pointer: Pointer,
+    pointer: Pointer,
+    dtype: DType,
     /// Elements from one row to the next, as it lies in memory.
-    pub stride: usize,
-    pub transposed: bool,
+    stride: usize,
+    transposed: bool,
 }
 
 impl Operand {
-    /// Whether every fourth element of every row lies on 16 bytes, in every member of a batch.
+    /// What lies in a tensor, in rows `stride` elements apart.
+    pub fn new(tensor: &Tensor, stride: usize, transposed: bool) -> Self {
+        Operand { pointer: tensor.pointer(), dtype: tensor.dtype(), stride, transposed }
+    }
+
+    /// Whether every run of 16 bytes of every row lies on 16 bytes, in every member of a batch.
     fn is_aligned(&self, batch_stride: usize) -> bool {
-        is_aligned(self.pointer, &[self.stride, batch_stride])
+        lies_in_runs(self.pointer, self.dtype, &[self.stride, batch_stride])
     }
 }
 
-/// Whether an address and distances in f32 from it are multiples of 16 bytes.
+/// The rows that a product writes, of f32, or of bf16 where its operands are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub pointer: Pointer,
+    pub dtype: DType,
+    /// Elements from one row to the next.
+    pub stride: usize,
+}
+
+impl Rows {
+    /// A tensor's, `stride` elements apart.
+    pub fn new(tensor: &Tensor, stride: usize) -> Self {
+        Rows { pointer: tensor.pointer(), dtype: tensor.dtype(), stride }
+    }
+
+    /// Whether they are bf16, as kernels are told.
+    pub fn is_bf16(&self) -> u32 {
+        u32::from(self.dtype == DType::BF16)
+    }
+}
+
+/// What a product does to its sums as it writes them.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Epilogue {
+    /// F32, one for each column.
+    pub bias: Option<Pointer>,
+    /// Whether sums below 0 become 0.
+    pub relu: bool,
+    /// Whether to add to what is there.
+    pub add: bool,
+}
+
+impl Epilogue {
+    /// No bias and no ReLU.
+    pub fn add(add: bool) -> Self {
+        Epilogue { add, ..Epilogue::default() }
+    }
+
+    fn bias(&self) -> Pointer {
+        self.bias.unwrap_or(Pointer::NULL)
+    }
+}
+
+/// Whether an address is a multiple of 16 bytes and distances from it are multiples of 4 elements.
 pub(crate) fn is_aligned(pointer: Pointer, strides: &[usize]) -> bool {
-    pointer.0.is_multiple_of(16) && strides.iter().all(|stride| stride.is_multiple_of(4))
+    lies_in_runs(pointer, DType::F32, strides)
+}
+
+/// Whether an address and distances from it, in elements, are multiples of 16 bytes.
+pub(crate) fn lies_in_runs(pointer: Pointer, dtype: DType, strides: &[usize]) -> bool {
+    pointer.0.is_multiple_of(16)
+        && strides.iter().all(|stride| (stride * dtype.size()).is_multiple_of(16))
 }
 
 /// `MatmulShape`.
@@ -52,7 +106,9 @@ struct MatmulShape {
     a_is_aligned: u32,
     b_is_aligned: u32,
     c_is_aligned: u32,
-    padding: u32,
+    c_is_bf16: u32,
+    relu: u32,
+    unused: u32,
 }
 
 /// `MatmulParts`.
@@ -64,16 +120,9 @@ struct MatmulParts {
     columns: u32,
     splits: u32,
     add: u32,
+    relu: u32,
     is_aligned: u32,
-}
-
-/// How a product's factors are rounded. Sums are f32.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Precision {
-    /// Not at all.
-    F32,
-    /// To 10 bits of fraction, for tensor cores.
-    Tf32,
+    unused: u32,
 }
 
 /// A stack of products whose members lie at fixed distances.
@@ -84,182 +133,119 @@ pub(super) struct Batch {
     pub b_stride: usize,
 }
 
-/// `C (+)= op(A) op(B)` for `sizes` m, n, k: `op(A)` is `[m, k]`, `op(B)` `[k, n]`, C's rows lie `c.1` elements apart.
-/// C may overlap neither A nor B.
+/// `C (+)= relu?(op(A) op(B) + bias)` for `sizes` m, n, k: `op(A)` is `[m, k]`, `op(B)` `[k, n]`. C may overlap neither
+/// A nor B.
 pub(crate) fn product(
     gpu: &Rc<Gpu>,
     sizes: [usize; 3],
     a: Operand,
     b: Operand,
-    c: (Pointer, usize),
-    add: bool,
+    c: Rows,
+    epilogue: Epilogue,
 ) {
     let batch = Batch { members: 1, a_stride: 0, b_stride: 0 };
-    products(gpu, Precision::F32, &batch, sizes, a, b, c, add);
-}
-
-/// A tensor as a factor of a product: elements from one of its rows to the next, and whether it is taken transposed.
-#[derive(Clone, Copy)]
-pub(crate) struct Factor<'a> {
-    pub tensor: &'a Tensor,
-    pub stride: usize,
-    pub transposed: bool,
-}
-
-impl Factor<'_> {
-    fn operand(&self) -> Operand {
-        let Factor { tensor, stride, transposed } = *self;
-        Operand { pointer: tensor.pointer(), stride, transposed }
-    }
-
-    /// From one row to the next of the same tensor without gaps.
-    fn dense_stride(&self) -> usize {
-        dense_stride(self.tensor, self.stride)
-    }
-}
-
-fn dense_stride(tensor: &Tensor, stride: usize) -> usize {
-    if tensor.is_contiguous() { stride } else { tensor.shape().columns() }
-}
-
-/// `C (+)= op(A) op(B)` of tensors: A and B both F32, or both BF16; C is either, in rows `c.1` elements apart.
-///
-/// Factors in BF16 are widened on the way to a product in f32, which is exact but for the order of its sums.
-pub(crate) fn product_of(
-    gpu: &Rc<Gpu>,
-    sizes: [usize; 3],
-    a: Factor,
-    b: Factor,
-    (c, c_stride): (&Tensor, usize),
-    add: bool,
-) {
-    assert!(
-        a.tensor.dtype() == b.tensor.dtype(),
-        "matmul: {:?} and {:?} do not mix",
-        a.tensor.dtype(),
-        b.tensor.dtype()
-    );
-    if [a.tensor.dtype(), c.dtype()] == [DType::F32; 2] {
-        return product(gpu, sizes, a.operand(), b.operand(), (c.pointer(), c_stride), add);
-    }
-    let [left, right] = [&a, &b].map(|factor| factor.tensor.detach().cast(DType::F32));
-    let out = c.empty_wide(c.shape());
-    product(
-        gpu,
-        sizes,
-        Factor { tensor: &left, stride: a.dense_stride(), ..a }.operand(),
-        Factor { tensor: &right, stride: b.dense_stride(), ..b }.operand(),
-        (out.pointer(), dense_stride(c, c_stride)),
-        false,
-    );
-    accumulate(&out, &Slot { tensor: c.detach(), add });
+    products(gpu, &batch, sizes, a, b, c, epilogue);
 }
 
 /// The same for every member of a batch. C's members follow each other, as rows do.
-#[expect(clippy::too_many_arguments, reason = "they are what a product is")]
 pub(super) fn products(
     gpu: &Rc<Gpu>,
-    precision: Precision,
     batch: &Batch,
     [m, n, k]: [usize; 3],
     a: Operand,
     b: Operand,
-    (c, c_stride): (Pointer, usize),
-    add: bool,
+    c: Rows,
+    epilogue: Epilogue,
 ) {
+    assert!(
+        a.dtype == b.dtype && (c.dtype == DType::F32 || c.dtype == a.dtype),
+        "matmul: no kernel for {:?} by {:?} to {:?}",
+        a.dtype,
+        b.dtype,
+        c.dtype
+    );
     if batch.members * m * n == 0 {
         return;
     }
-    let cut = match precision {
-        Precision::F32 => Cut::of(batch.members, [m, n, k]),
-        Precision::Tf32 => Cut::in_tf32(batch.members, [m, n, k]),
-    };
+    let arithmetic = Arithmetic::of(gpu, a.dtype);
+    let cut = Cut::of(arithmetic, batch.members, [m, n, k]);
     let rows = batch.members * m;
     let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * rows * n * 4));
-    let (to, to_stride) = match &parts {
-        Some(parts) => (parts.pointer(0), n),
-        None => (c, c_stride),
+    let (to, own) = match &parts {
+        Some(parts) => {
+            let parts = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: n };
+            (parts, Epilogue::default())
+        }
+        None => (c, epilogue),
     };
     let shape = MatmulShape {
         a_stride: a.stride as u64,
         b_stride: b.stride as u64,
-        c_stride: to_stride as u64,
+        c_stride: to.stride as u64,
         a_batch: batch.a_stride as u64,
         b_batch: batch.b_stride as u64,
-        c_batch: (m * to_stride) as u64,
+        c_batch: (m * to.stride) as u64,
         c_split: (rows * n) as u64,
         m: m as u32,
         n: n as u32,
         k: k as u32,
         splits: cut.splits as u32,
         slabs: cut.slabs as u32,
-        add: u32::from(add && parts.is_none()),
+        add: u32::from(own.add),
         a_is_aligned: u32::from(a.is_aligned(batch.a_stride)),
         b_is_aligned: u32::from(b.is_aligned(batch.b_stride)),
-        c_is_aligned: u32::from(is_aligned(to, &[to_stride, rows * n])),
-        padding: 0,
+        c_is_aligned: u32::from(is_aligned(to.pointer, &[to.stride, rows * n])),
+        c_is_bf16: to.is_bf16(),
+        relu: u32::from(own.relu),
+        unused: 0,
     };
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = grid(batch.members * tiles * cut.splits);
-    let kernel = kernel(precision, cut.tile.name, [a.transposed, b.transposed]);
+    let sides = match [a.transposed, b.transposed] {
+        [false, false] => "nn",
+        [false, true] => "nt",
+        [true, false] => "tn",
+        [true, true] => panic!("a product with both sides transposed is one of the other order"),
+    };
+    let kernel = format!("matmul_{}_{sides}_{}", cut.tile.name, arithmetic.suffix());
     let (threads, shared) = ([cut.tile.threads, 1, 1], cut.tile.shared);
-    let arguments: [&dyn Argument; 4] = [&a.pointer, &b.pointer, &to, &Parameters(&shape)];
-    gpu.launch_with_shared(kernel, blocks, threads, shared, &arguments);
+    let arguments: [&dyn Argument; 5] =
+        [&a.pointer, &b.pointer, &own.bias(), &to.pointer, &Parameters(&shape)];
+    gpu.launch_with_shared(&kernel, blocks, threads, shared, &arguments);
     if let Some(parts) = &parts {
-        sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], (c, c_stride), add);
+        sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], c, epilogue);
     }
 }
 
-/// `C (+)=` the sum of the parts, each `[rows, columns]` without gaps, in order.
+/// `C (+)= relu?(the sum of the parts + bias)`; the parts are `[rows, columns]` of f32 without gaps each, added in order.
 pub(crate) fn sum_parts(
     gpu: &Gpu,
     (parts, splits): (Pointer, usize),
     [rows, columns]: [usize; 2],
-    (c, c_stride): (Pointer, usize),
-    add: bool,
+    c: Rows,
+    epilogue: Epilogue,
 ) {
-    let is_aligned = is_aligned(parts, &[columns]) && is_aligned(c, &[c_stride]);
+    let bias = epilogue.bias();
+    let is_aligned = is_aligned(parts, &[columns])
+        && is_aligned(bias, &[])
+        && is_aligned(c.pointer, &[c.stride]);
     let shape = MatmulParts {
         rows: rows as u64,
-        c_stride: c_stride as u64,
+        c_stride: c.stride as u64,
         columns: columns as u32,
         splits: splits as u32,
-        add: u32::from(add),
+        add: u32::from(epilogue.add),
+        relu: u32::from(epilogue.relu),
         is_aligned: u32::from(is_aligned),
+        unused: 0,
     };
     let threads = rows * columns / if is_aligned { 4 } else { 1 };
-    let blocks = grid(threads.div_ceil(256));
-    gpu.launch("matmul_sum_f32", blocks, [256, 1, 1], &[&parts, &c, &Parameters(&shape)]);
+    let kernel = if c.is_bf16() != 0 { "matmul_sum_bf16" } else { "matmul_sum_f32" };
+    let arguments: [&dyn Argument; 4] = [&parts, &bias, &c.pointer, &Parameters(&shape)];
+    gpu.launch(kernel, grid(threads.div_ceil(256)), [256, 1, 1], &arguments);
 }
 
 /// So many blocks in a line.
 fn grid(blocks: usize) -> [u32; 3] {
     [u32::try_from(blocks).expect("a tensor that fits the memory has fewer tiles"), 1, 1]
-}
-
-fn kernel(precision: Precision, tile: &str, transposed: [bool; 2]) -> &'static str {
-    use Precision::{F32, Tf32};
-    match (precision, tile, transposed) {
-        (_, _, [true, true]) => {
-            panic!("a product with both sides transposed is one of the other order")
-        }
-        (F32, "128", [false, false]) => "matmul_128_nn_f32",
-        (F32, "128", [false, true]) => "matmul_128_nt_f32",
-        (F32, "128", [true, false]) => "matmul_128_tn_f32",
-        (F32, "64", [false, false]) => "matmul_64_nn_f32",
-        (F32, "64", [false, true]) => "matmul_64_nt_f32",
-        (F32, "64", [true, false]) => "matmul_64_tn_f32",
-        (F32, _, [false, false]) => "matmul_32_nn_f32",
-        (F32, _, [false, true]) => "matmul_32_nt_f32",
-        (F32, _, [true, false]) => "matmul_32_tn_f32",
-        (Tf32, "128", [false, false]) => "matmul_tf32_128_nn",
-        (Tf32, "128", [false, true]) => "matmul_tf32_128_nt",
-        (Tf32, "128", [true, false]) => "matmul_tf32_128_tn",
-        (Tf32, "64", [false, false]) => "matmul_tf32_64_nn",
-        (Tf32, "64", [false, true]) => "matmul_tf32_64_nt",
-        (Tf32, "64", [true, false]) => "matmul_tf32_64_tn",
-        (Tf32, _, [false, false]) => "matmul_tf32_32_nn",
-        (Tf32, _, [false, true]) => "matmul_tf32_32_nt",
-        (Tf32, _, [true, false]) => "matmul_tf32_32_tn",
-    }
 }

@@ -1,5 +1,9 @@
 //! Which tile of a GPU's block serves a product, and into how many parts its inner axis is cut.
 
+use std::cell::Cell;
+
+use super::arithmetic::Arithmetic;
+
 /// Multiprocessors of the GPU that tiles are chosen for: an H100 or H200.
 const MULTIPROCESSORS: usize = 132;
 
@@ -72,42 +76,62 @@ static F32: [Tile; 3] = [
     },
 ];
 
-/// In tf32 on tensor cores.
-static TF32: [Tile; 3] = [
-    Tile {
-        name: "128",
-        m: 128,
-        n: 128,
-        k: 32,
-        threads: 256,
-        shared: 96 << 10,
-        resident: 2,
-        clocks: 1000,
-        clocks_alone: 1300,
-    },
-    Tile {
-        name: "64",
-        m: 64,
-        n: 64,
-        k: 32,
-        threads: 128,
-        shared: 48 << 10,
-        resident: 4,
-        clocks: 400,
-        clocks_alone: 700,
-    },
-    Tile {
-        name: "32",
-        m: 32,
-        n: 32,
-        k: 32,
-        threads: 64,
-        shared: 24 << 10,
-        resident: 8,
-        clocks: 150,
-        clocks_alone: 600,
-    },
-];
+/// On tensor cores, in slabs of 128 bytes: bf16 has twice the steps of tf32 in them, and its tensor cores twice the speed.
+const fn on_tensor_cores(k: usize) -> [Tile; 3] {
+    [
+        Tile {
+            name: "128",
+            m: 128,
+            n: 128,
+            k,
+            threads: 256,
+            shared: 96 << 10,
+            resident: 2,
+            clocks: 1000,
+            clocks_alone: 1300,
+        },
+        Tile {
+            name: "64",
+            m: 64,
+            n: 64,
+            k,
+            threads: 128,
+            shared: 48 << 10,
+            resident: 4,
+            clocks: 400,
+            clocks_alone: 700,
+        },
+        Tile {
+            name: "32",
+            m: 32,
+            n: 32,
+            k,
+            threads: 64,
+            shared: 24 << 10,
+            resident: 8,
+            clocks: 150,
+            clocks_alone: 600,
+        },
+    ]
+}
+
+static TF32: [Tile; 3] = on_tensor_cores(32);
+static BF16: [Tile; 3] = on_tensor_cores(64);
+
+thread_local! {
+    /// The tile's name and the number of parts that [`with_cut`] asks for.
+    static WANTED: Cell<Option<(&'static str, usize)>> = const { Cell::new(None) };
+}
+
+/// Does `work` with every product on a GPU cut into tiles of this name, "128", "64" or "32", and so many parts of its
+/// inner axis, or as many as it has slabs. For tests of every tile, and for benchmarks that compare them; a run leaves
+/// the choice to the shape.
+pub fn with_cut<R>(tile: &'static str, splits: usize, work: impl FnOnce() -> R) -> R {
+    let before = WANTED.replace(Some((tile, splits)));
+    let result = work();
+    WANTED.set(before);
+    result
+}
 
 /// How a product is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,19 +144,27 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// The fastest in f32 by a model of the GPU; a function of the shape alone. Of equals the first.
-    pub fn of(batch: usize, sizes: [usize; 3]) -> Cut {
-        Cut::among(&F32, batch, sizes)
-    }
-
-    /// The fastest in tf32.
-    pub fn in_tf32(batch: usize, sizes: [usize; 3]) -> Cut {
-        Cut::among(&TF32, batch, sizes)
-    }
-
-    fn among(tiles: &'static [Tile], batch: usize, sizes: [usize; 3]) -> Cut {
+    /// The fastest by a model of the GPU; a function of the shape alone. Of equals the first.
+    pub fn of(arithmetic: Arithmetic, batch: usize, sizes: [usize; 3]) -> Cut {
+        let tiles = match arithmetic {
+            Arithmetic::F32 => &F32,
+            Arithmetic::Tf32 => &TF32,
+            Arithmetic::Bf16 => &BF16,
+        };
+        if let Some((name, splits)) = WANTED.get() {
+            let tile = tiles.iter().find(|tile| tile.name == name);
+            let tile = tile.unwrap_or_else(|| panic!("there is no tile {name}"));
+            return Cut::into(tile, splits, sizes[2]);
+        }
         let cuts = tiles.iter().flat_map(|tile| cuts(tile, sizes[2]));
         cuts.min_by_key(|cut| cut.clocks(batch, sizes)).expect("every tile has a cut")
+    }
+
+    /// At most so many parts, none of them empty.
+    fn into(tile: &'static Tile, splits: usize, k: usize) -> Cut {
+        let all = k.div_ceil(tile.k);
+        let slabs = all.div_ceil(splits).max(1);
+        Cut { tile, splits: all.div_ceil(slabs).max(1), slabs }
     }
 
     /// Estimated clocks of the launch, and of the one that sums the parts.
@@ -151,12 +183,10 @@ impl Cut {
 
 /// All ways to cut an inner axis of `k` for a tile.
 fn cuts(tile: &'static Tile, k: usize) -> impl Iterator<Item = Cut> {
-    let all = k.div_ceil(tile.k);
-    (1..=(k / STEPS).clamp(1, MULTIPROCESSORS)).filter_map(move |splits| {
-        let slabs = all.div_ceil(splits);
-        // Another number of parts that comes to the same slabs would leave the last part without any.
-        (splits == 1 || all.div_ceil(slabs) == splits).then_some(Cut { tile, splits, slabs })
-    })
+    let cuts = (1..=(k / STEPS).clamp(1, MULTIPROCESSORS))
+        .map(move |splits| (splits, Cut::into(tile, splits, k)));
+    // Another number of parts that comes to the same slabs is another cut already.
+    cuts.filter_map(|(splits, cut)| (splits == cut.splits).then_some(cut))
 }
 
 #[cfg(test)]
@@ -166,10 +196,10 @@ mod tests {
     /// A tile's name, whether the product is whole, and sizes.
     type Row<'a> = (&'a str, bool, &'a [[usize; 3]]);
 
-    fn assert_meet(cut: fn(usize, [usize; 3]) -> Cut, rows: &[Row]) {
+    fn assert_meet(arithmetic: Arithmetic, rows: &[Row]) {
         for &(tile, is_whole, shapes) in rows {
             for &sizes in shapes {
-                let Cut { tile: own, splits, slabs } = cut(1, sizes);
+                let Cut { tile: own, splits, slabs } = Cut::of(arithmetic, 1, sizes);
                 assert!(
                     own.name == tile && (splits == 1) == is_whole,
                     "{sizes:?}: {}, {splits} parts of {slabs} slabs",
@@ -179,11 +209,11 @@ mod tests {
         }
     }
 
-    /// The shapes of tests/kernels/matmul.rs.
+    /// The shapes of tests/kernels/matmul.rs whose tiles are not forced.
     #[test]
     fn shapes_under_test_meet_every_tile() {
         assert_meet(
-            Cut::of,
+            Arithmetic::F32,
             &[
                 ("32", true, &[[31, 33, 160], [32, 32, 161], [33, 31, 159]]),
                 ("32", false, &[[31, 33, 1000], [32, 64, 1024]]),
@@ -193,16 +223,13 @@ mod tests {
                 ("128", false, &[[640, 640, 465], [1024, 513, 432], [768, 383, 895]]),
             ],
         );
-        assert_meet(
-            Cut::in_tf32,
-            &[
-                ("32", true, &[[31, 33, 160], [32, 32, 161], [33, 31, 159]]),
-                ("32", false, &[[31, 33, 500], [32, 64, 1000]]),
-                ("64", true, &[[191, 64 * 56 - 1, 159], [129, 4289, 160]]),
-                ("64", false, &[[319, 257, 1000]]),
-                ("128", true, &[[1279, 1280, 160], [1280, 1279, 159]]),
-                ("128", false, &[[640, 513, 960]]),
-            ],
-        );
+    }
+
+    #[test]
+    fn a_wanted_cut_has_no_empty_part() {
+        for (k, splits, parts) in [(160, 3, 3), (160, 4, 3), (1, 3, 1), (0, 2, 1)] {
+            let cut = with_cut("128", splits, || Cut::of(Arithmetic::Tf32, 1, [128, 128, k]));
+            assert_eq!((cut.tile.name, cut.splits), ("128", parts), "{k} in {splits} parts");
+        }
     }
 }

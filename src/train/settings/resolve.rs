@@ -152,7 +152,9 @@ impl Settings {
             patience: self.patience.unwrap_or(standard.patience),
             augment: self.augment.unwrap_or(standard.augment),
             order: self.order.unwrap_or(standard.order),
-            precision: self.precision.unwrap_or(standard.precision),
+            precision: self
+                .precision
+                .unwrap_or(Precision::usual_on(self.device.unwrap_or_default())),
             log_every: self.log_every.unwrap_or(standard.log_every),
             init: self.init.clone(),
             rates: self.rates.clone(),
@@ -216,8 +218,11 @@ impl Settings {
 
     fn check_precision(&self, device: DeviceKind) -> Checked {
         match (device, self.precision) {
-            (DeviceKind::Cpu, Some(precision @ (Precision::Tf32 | Precision::Bf16))) => Err(self
-                .error("precision", format!("the cpu computes in f32 or f64, not in {precision}"))),
+            (DeviceKind::Cpu, Some(precision @ (Precision::Tf32 | Precision::Bf16))) => {
+                let message =
+                    format!("{precision} is a GPU's; the cpu computes in f32 or f64: use f32");
+                Err(self.error("precision", message))
+            }
             (DeviceKind::Cuda | DeviceKind::Simulator, Some(Precision::F64)) => Err(self.error(
                 "precision",
                 format!("f64 is the cpu's, not the {device}'s; use --device cpu"),

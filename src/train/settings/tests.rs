@@ -151,6 +151,7 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("optimizer = 'sgd'\ncatch_up = 5", "catch_up"),
         ("optimizer = 'sgd'\ntrained_fraction = 0.5", "trained_fraction"),
         ("device = 'cpu'\nprecision = 'bf16'", "precision"),
+        ("device = 'cpu'\nprecision = 'tf32'", "precision"),
         ("device = 'cuda'\nprecision = 'f64'", "precision"),
     ] {
         let message = refused(text);
@@ -167,6 +168,14 @@ fn a_message_names_where_the_value_came_from() {
     let flags = Settings { eta_min: None, ..flags };
     let message = flags.over(base).resolve().unwrap_err().to_string();
     assert!(message.starts_with("key 'eta_min' in run.toml: -1.0"), "{message}");
+}
+
+#[test]
+fn the_usual_precision_is_the_devices() {
+    for (device, precision) in [("cpu", "f32"), ("simulator", "f32"), ("cuda", "tf32")] {
+        let config = Settings::from_toml(&format!("device = '{device}'"), file()).unwrap();
+        assert_eq!(config.resolve().unwrap().train.precision.name(), precision, "{device}");
+    }
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! A batch, from the rows of a data set as they are stored to what a model takes.
+
+use std::rc::Rc;
+
+use crate::device::DType;
+use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
+use crate::ops::classifiers;
+use crate::ops::gather::{Selection, gather};
+use crate::ops::tally::advance;
+use crate::tensor::Tensor;
+
+/// What a step learns from.
+pub(crate) struct Batch {
+    /// Images `[B, H, W, C]`, vectors `[B, D]`, or characters I32 `[T, B]`.
+    pub x: Tensor,
+    targets: Tensor,
+}
+
+impl Batch {
+    pub fn targets(&self) -> classifiers::Targets<'_> {
+        match self.targets.dtype() {
+            DType::I32 => classifiers::Targets::Classes(&self.targets),
+            _ => classifiers::Targets::Values(&self.targets),
+        }
+    }
+}
+
+/// Rows as they are stored on the device: of a whole data set, or of one batch.
+#[derive(Clone)]
+pub(super) struct Stored {
+    /// Images U8 or F32 `[n, H, W, C]`, vectors F32 `[n, D]`, characters I32 `[n, B]`.
+    pub inputs: Tensor,
+    /// Classes I32 `[n]`, vectors F32 `[n, M]`, characters I32 `[n, B]`.
+    pub targets: Tensor,
+}
+
+/// How stored rows become a batch.
+pub(super) enum Conversion {
+    Images {
+        dtype: DType,
+        /// Channel mean and deviation, F64 `[C]`, where the images are bytes.
+        normalisation: Option<(Tensor, Tensor)>,
+    },
+    Vectors {
+        dtype: DType,
+    },
+    Tokens,
+}
+
+impl Conversion {
+    fn batch(
+        &self,
+        stored: &Stored,
+        selection: Option<Selection>,
+        augmentation: Option<Augmentation>,
+    ) -> Batch {
+        let targets = rows(&stored.targets, selection);
+        let (x, targets) = match self {
+            Conversion::Images { dtype, normalisation } => {
+                let x = match stored.inputs.dtype() {
+                    DType::U8 => {
+                        let (mean, deviation) =
+                            normalisation.as_ref().expect("images in bytes have a normalisation");
+                        images_from_bytes(
+                            &stored.inputs,
+                            selection,
+                            mean,
+                            deviation,
+                            *dtype,
+                            augmentation,
+                        )
+                    }
+                    _ => images_from_floats(&stored.inputs, selection, *dtype, augmentation),
+                };
+                (x, floats_in(&targets, dtype.wide()))
+            }
+            Conversion::Vectors { dtype } => {
+                let x = floats_in(&rows(&stored.inputs, selection), *dtype);
+                (x, floats_in(&targets, dtype.wide()))
+            }
+            Conversion::Tokens => {
+                let count = targets.shape().elements();
+                (rows(&stored.inputs, selection), targets.reshape([count]))
+            }
+        };
+        Batch { x, targets }
+    }
+}
+
+fn rows(stored: &Tensor, selection: Option<Selection>) -> Tensor {
+    selection.map_or_else(|| stored.clone(), |selection| gather(stored, selection))
+}
+
+/// Floats in the run's precision; whole numbers as they are.
+fn floats_in(tensor: &Tensor, dtype: DType) -> Tensor {
+    match tensor.dtype() {
+        DType::F32 => tensor.cast(dtype),
+        _ => tensor.clone(),
+    }
+}
+
+/// The next batch, ready to be made by the device alone. All that tells one batch of this size from another is on the device:
+/// what makes the batch, done again, makes the next one.
+pub(crate) struct Load {
+    /// Number of samples, or of characters.
+    pub samples: usize,
+    pub(super) stored: Stored,
+    pub(super) conversion: Rc<Conversion>,
+    /// The rows of the batch; all that are stored where `None`.
+    pub(super) place: Option<Place>,
+    pub(super) augmentation: Option<Draw>,
+}
+
+/// Where a batch lies in a data set on the device.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// I32 `[1]`.
+    pub cursor: Tensor,
+    /// I32, a row for each place.
+    pub order: Option<Tensor>,
+    pub count: usize,
+}
+
+/// What crops and flips are drawn from.
+#[derive(Clone)]
+pub(super) struct Draw {
+    pub seed: u64,
+    /// The step's number, I32 `[1]`.
+    pub step: Tensor,
+    pub padding: usize,
+}
+
+impl Load {
+    /// Makes the batch.
+    pub fn batch(&self) -> Batch {
+        let selection = self.place.as_ref().map(|place| Selection {
+            cursor: &place.cursor,
+            order: place.order.as_ref(),
+            count: place.count,
+        });
+        let augmentation = self.augmentation.as_ref().map(|draw| Augmentation {
+            seed: draw.seed,
+            step: &draw.step,
+            padding: draw.padding,
+        });
+        self.conversion.batch(&self.stored, selection, augmentation)
+    }
+
+    /// The tick at the end of a step: its number, if it has one, and the place of the next batch.
+    pub fn tick(&self, number: Option<&Tensor>) {
+        advance(number, self.place.as_ref().map(|place| (&place.cursor, place.count)));
+    }
+
+    /// What the batch is made from: with the same and as many samples, the same work makes the next one.
+    pub fn sources(&self) -> Vec<Tensor> {
+        let place = self.place.iter().flat_map(|place| [Some(&place.cursor), place.order.as_ref()]);
+        place.flatten().chain([&self.stored.inputs]).cloned().collect()
+    }
+}

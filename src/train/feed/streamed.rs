@@ -1,0 +1,52 @@
+//! A data set too large for the device: its batches are copied there while it works.
+
+use std::rc::Rc;
+
+use super::Loads;
+use super::batch::{Conversion, Draw, Load};
+use super::data::{Data, HostRows};
+use crate::device::gpu::Ring;
+use crate::device::{DType, Device};
+use crate::tensor::Tensor;
+
+/// Batches on their way: one is being gathered, one copied, and the device works on one.
+const PLACES: usize = 3;
+
+/// The ring and the blocks on the device that recorded steps find their batches in.
+pub(super) struct Streamed {
+    ring: Rc<Ring>,
+    /// U8, long enough for any batch.
+    blocks: [Tensor; PLACES],
+}
+
+impl Streamed {
+    /// A way to a device for the batches of a data set.
+    pub fn new(data: &Data, device: &Device) -> Streamed {
+        let bytes = data.bytes_of_batch();
+        let blocks = [(); PLACES].map(|()| Tensor::zeros(device, [bytes], DType::U8));
+        Streamed { ring: Rc::new(device.ring(PLACES, bytes)), blocks }
+    }
+
+    /// Batches of rows in host memory, each sent when it is asked for.
+    pub fn batches(
+        &self,
+        rows: Box<dyn Iterator<Item = HostRows>>,
+        conversion: &Rc<Conversion>,
+        augmentation: Option<Draw>,
+    ) -> Loads {
+        let (ring, blocks) = (Rc::clone(&self.ring), self.blocks.clone());
+        let conversion = Rc::clone(conversion);
+        Box::new(rows.enumerate().map(move |(number, rows)| {
+            let place = number % PLACES;
+            let (parts, layout) = rows.parts();
+            blocks[place].receive(&ring, place, &parts);
+            Load {
+                samples: rows.samples(),
+                stored: layout.of(&blocks[place]),
+                conversion: Rc::clone(&conversion),
+                place: None,
+                augmentation: augmentation.clone(),
+            }
+        }))
+    }
+}

@@ -1,0 +1,159 @@
+//! What the host does for a device in the middle of a training: counted, nothing is computed.
+
+use std::sync::Arc;
+
+use alrao::data::{
+    Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
+};
+use alrao::device::HostWork;
+use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::nn::Init;
+use alrao::train::{Silent, TrainConfig, Trainer};
+use alrao::{Alrao, AlraoConfig, Device};
+
+const BATCH: usize = 4;
+const BPTT: usize = 3;
+const CHARACTERS: usize = 7;
+
+/// Samples, or rows of a text's columns, for training and for validation.
+type Sizes = [usize; 2];
+
+fn images([train, valid]: Sizes) -> Dataset {
+    let sample = SampleShape::Image { height: 8, width: 8, channels: 3 };
+    let split = |samples: usize| {
+        let inputs = Inputs::Bytes(vec![0; samples * sample.elements()]);
+        Arc::new(Split { inputs, targets: Targets::Classes(vec![0; samples]) })
+    };
+    dataset(Content::Arrays(Arrays {
+        train: split(train),
+        valid: Some(split(valid)),
+        test: None,
+        sample,
+        task: Task::Classification { classes: 10 },
+        normalisation: Some(Normalisation { mean: vec![0.5; 3], deviation: vec![1.0; 3] }),
+    }))
+}
+
+fn vectors([train, valid]: Sizes) -> Dataset {
+    let split = |samples: usize| {
+        let targets = Targets::Values { values: vec![0.0; 2 * samples], columns: 2 };
+        Arc::new(Split { inputs: Inputs::Floats(vec![0.0; 5 * samples]), targets })
+    };
+    dataset(Content::Arrays(Arrays {
+        train: split(train),
+        valid: Some(split(valid)),
+        test: None,
+        sample: SampleShape::Vector { size: 5 },
+        task: Task::Regression { outputs: 2 },
+        normalisation: None,
+    }))
+}
+
+/// One more row is read than is told, so that a part of 3 n rows is n windows.
+fn text(sizes: Sizes) -> Dataset {
+    let [train, valid] = sizes.map(|rows| vec![0; (rows + 1) * BATCH]);
+    let vocabulary = ('a'..).take(CHARACTERS).collect();
+    dataset(Content::Text(Text {
+        train,
+        valid: Some(valid),
+        test: None,
+        vocabulary,
+        entropy_rate: None,
+    }))
+}
+
+fn dataset(content: Content) -> Dataset {
+    Dataset { name: String::new(), fingerprint: String::new(), content }
+}
+
+/// A small model for images, vectors or text.
+pub fn model_for(dataset: &Dataset, alrao: AlraoConfig) -> Alrao {
+    let (architecture, input, task) = match &dataset.content {
+        Content::Text(text) => {
+            let vocabulary = text.vocabulary.len();
+            let task = Task::Classification { classes: vocabulary };
+            (Architecture::CharLstm, Input::Tokens { vocabulary }, task)
+        }
+        Content::Arrays(arrays) => match arrays.sample {
+            SampleShape::Image { height, width, channels } => {
+                (Architecture::Cnn, Input::Image { height, width, channels }, arrays.task)
+            }
+            SampleShape::Vector { size } => {
+                (Architecture::Mlp, Input::Vector { size }, arrays.task)
+            }
+        },
+    };
+    let config = ModelConfig { architecture, width: 0.25, hidden: vec![12], dropout: 0.2 };
+    let module = build(&config, input, &mut Init::new(0)).unwrap().module;
+    match task {
+        Task::Classification { classes } => Alrao::classifier(module, classes, alrao),
+        Task::Regression { outputs } => Alrao::regression(module, outputs, alrao),
+    }
+}
+
+/// What the host does in a training of so many steps.
+fn work(dataset: Dataset, augment: bool, steps: u64, room: usize) -> HostWork {
+    let device = Device::counter_with_room(room);
+    let config = TrainConfig {
+        batch_size: BATCH,
+        bptt: BPTT,
+        max_steps: Some(steps),
+        log_every: 0,
+        augment,
+        ..TrainConfig::default()
+    };
+    let model = model_for(&dataset, AlraoConfig { classifiers: 3, ..AlraoConfig::default() });
+    Trainer::new(model, dataset, config).run(&device, &mut Silent).unwrap();
+    let Device::Gpu(gpu) = &device else { unreachable!("it counts what a GPU is asked for") };
+    gpu.host_work()
+}
+
+const ROOM: usize = usize::MAX;
+
+/// What one more step in the middle of an epoch, and one more batch of an evaluation, add.
+fn added(data: fn(Sizes) -> Dataset, unit: usize, augment: bool, room: usize) -> [HostWork; 2] {
+    let batches = |train: usize, valid: usize| data([train * unit, valid * unit]);
+    let step = work(batches(20, 9), augment, 12, room) - work(batches(20, 9), augment, 11, room);
+    let evaluation =
+        work(batches(20, 9), augment, 12, room) - work(batches(20, 8), augment, 12, room);
+    [step, evaluation]
+}
+
+#[test]
+fn a_step_on_data_that_lies_on_the_device_is_one_replay_and_nothing_else() {
+    let replay = HostWork { replays: 1, ..HostWork::default() };
+    assert_eq!(added(images, BATCH, false, ROOM), [replay; 2]);
+    assert_eq!(added(images, BATCH, true, ROOM), [replay; 2]);
+    assert_eq!(added(vectors, BATCH, false, ROOM), [replay; 2]);
+    assert_eq!(added(text, BPTT, false, ROOM), [replay; 2]);
+}
+
+#[test]
+fn a_step_on_streamed_data_is_one_copy_and_one_replay() {
+    let both = HostWork { sends: 1, replays: 1, ..HostWork::default() };
+    assert_eq!(added(images, BATCH, true, 0), [both; 2]);
+    assert_eq!(added(vectors, BATCH, false, 0), [both; 2]);
+    assert_eq!(added(text, BPTT, false, 0), [both; 2]);
+}
+
+/// The last batch of an epoch is shorter than the others: from the third epoch on it is a replay too, and an epoch needs no
+/// memory and no launch that is not recorded.
+#[test]
+fn from_the_third_epoch_on_every_step_is_a_replay() {
+    for (data, unit) in [(images as fn(Sizes) -> Dataset, BATCH), (vectors, BATCH), (text, BPTT)] {
+        let steps = 5;
+        let sizes = [steps * unit - 1, 2 * unit + 1];
+        let of = |epochs| work(data(sizes), false, (epochs * steps) as u64, ROOM);
+        let epoch = of(4) - of(3);
+        assert_eq!((epoch.replays, epoch.launches), (steps as u64 + 3, 0), "{epoch:?}");
+        assert_eq!((epoch.allocations, epoch.sends), (0, 0), "{epoch:?}");
+    }
+}
+
+/// What is larger than its room on the device is streamed.
+#[test]
+fn data_lies_on_the_device_where_it_fits() {
+    let bytes = 12 * (8 * 8 * 3 + 4) + 8 * 4;
+    let sends = |room| work(images([8, 4]), false, 2, room).sends;
+    assert_eq!((sends(bytes), sends(bytes - 1)), (0, 3));
+}

@@ -1,0 +1,84 @@
+//! What the factors of matrix products are in a case.
+
+use alrao::{DType, Device, Tensor};
+
+use super::draw;
+
+/// How a product's kernels take its factors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factors {
+    F32,
+    /// f32, rounded on the way. The reference is given numbers that are rounded already: then only the sums' roundings
+    /// differ.
+    Tf32,
+    /// Small whole numbers in bf16, and so few of them that bf16 holds their sums: nothing is rounded at all.
+    Bf16,
+}
+
+impl Factors {
+    pub const ON_TENSOR_CORES: [Factors; 2] = [Factors::Tf32, Factors::Bf16];
+
+    /// Does `work` with the device's products of f32 as these.
+    pub fn on<R>(self, device: &Device, work: impl FnOnce() -> R) -> R {
+        device.set_tf32(self == Factors::Tf32);
+        let result = work();
+        device.set_tf32(false);
+        result
+    }
+
+    /// The type of a product's operands where the case is run in `dtype`.
+    pub fn dtype(self, dtype: DType) -> DType {
+        match (self, dtype) {
+            (Factors::Bf16, DType::F32) => DType::BF16,
+            _ => dtype,
+        }
+    }
+
+    fn draw(self, dtype: DType, length: usize, number: u64) -> Vec<f64> {
+        let numbers = draw(length, number).into_iter();
+        match (self, dtype) {
+            (Factors::Tf32, DType::F64) => numbers.map(rounded).collect(),
+            (Factors::Bf16, _) => numbers.map(|x| (4.0 * x).trunc()).collect(),
+            _ => numbers.collect(),
+        }
+    }
+
+    /// A drawn operand whose rows lie `before + after` elements further apart than they are long.
+    pub fn pitched(
+        self,
+        device: &Device,
+        shape: &[usize],
+        dtype: DType,
+        [before, after]: [usize; 2],
+        number: u64,
+    ) -> Tensor {
+        let (columns, outer) = shape.split_last().expect("a shape has axes");
+        let whole = [outer, &[before + columns + after]].concat();
+        let elements = self.draw(dtype, whole.iter().product(), number);
+        let tensor = Tensor::from_f64s(device, &whole[..], self.dtype(dtype), &elements);
+        tensor.slice(whole.len() - 1, before, *columns)
+    }
+
+    /// A drawn bias: f32, whatever the factors are.
+    pub fn bias(self, device: &Device, length: usize, dtype: DType, number: u64) -> Tensor {
+        let elements = match self {
+            Factors::Bf16 => self.draw(dtype, length, number),
+            _ => draw(length, number),
+        };
+        Tensor::from_f64s(device, [length], dtype, &elements)
+    }
+
+    /// A number that depends on every element of `y`, each with another weight. In whole numbers it says nothing itself:
+    /// it may be past what bf16 holds.
+    pub fn weighed(self, y: &Tensor, dtype: DType, number: u64) -> Tensor {
+        let elements = y.shape().elements();
+        let weights = self.pitched(y.device(), &[elements, 1], dtype, [0, 0], number);
+        y.reshape([1, elements]).matmul(&weights)
+    }
+}
+
+/// Rounded to 10 bits of fraction, ties away from zero.
+pub fn rounded(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    f64::from(f32::from_bits((bits + 0x1000) & !0x1fff))
+}

@@ -1,0 +1,163 @@
+//! Trainings on data that lies on the device or is streamed to it: the same to the bit, and the CPU's to rounding.
+
+use std::sync::Arc;
+
+use alrao::data::{
+    Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
+};
+use alrao::device::simulator::SimulatorOptions;
+use alrao::random::{Philox, Purpose};
+use alrao::train::{Event, Observer, TrainConfig, Trainer};
+use alrao::{AlraoConfig, Device};
+
+use crate::host_work::model_for;
+
+const CLASSES: usize = 5;
+
+/// Whole numbers below `bound`.
+fn draw(count: usize, bound: u64, number: u64) -> Vec<u64> {
+    let mut stream = Philox::new(3, Purpose::Data).stream(number);
+    (0..count).map(|_| stream.below(bound)).collect()
+}
+
+/// A short last batch in each part, whatever the batch size in use here.
+const SIZES: [usize; 3] = [30, 11, 7];
+
+fn arrays(sample: SampleShape, task: Task, split: impl Fn(usize, u64) -> Split) -> Dataset {
+    let part = |number: usize| Arc::new(split(SIZES[number], number as u64));
+    let train = part(0);
+    let normalisation = match (&train.inputs, sample) {
+        (Inputs::Bytes(bytes), SampleShape::Image { channels, .. }) => {
+            Some(Normalisation::of(bytes, channels))
+        }
+        _ => None,
+    };
+    let (valid, test) = (Some(part(1)), Some(part(2)));
+    let content = Content::Arrays(Arrays { train, valid, test, sample, task, normalisation });
+    Dataset { name: String::new(), fingerprint: String::new(), content }
+}
+
+fn classes(samples: usize, number: u64) -> Targets {
+    let classes = draw(samples, CLASSES as u64, 10 + number);
+    Targets::Classes(classes.into_iter().map(|class| class as i32).collect())
+}
+
+fn floats(count: usize, number: u64) -> Vec<f32> {
+    draw(count, 1 << 20, 20 + number).into_iter().map(|x| x as f32 / 1e6 - 0.5).collect()
+}
+
+const IMAGE: SampleShape = SampleShape::Image { height: 8, width: 8, channels: 3 };
+
+fn images() -> Dataset {
+    arrays(IMAGE, Task::Classification { classes: CLASSES }, |samples, number| {
+        let bytes = draw(samples * IMAGE.elements(), 256, number);
+        let inputs = Inputs::Bytes(bytes.into_iter().map(|byte| byte as u8).collect());
+        Split { inputs, targets: classes(samples, number) }
+    })
+}
+
+fn images_of_floats() -> Dataset {
+    arrays(IMAGE, Task::Classification { classes: CLASSES }, |samples, number| {
+        let inputs = Inputs::Floats(floats(samples * IMAGE.elements(), number));
+        Split { inputs, targets: classes(samples, number) }
+    })
+}
+
+fn regression() -> Dataset {
+    let (sample, task) = (SampleShape::Vector { size: 3 }, Task::Regression { outputs: 2 });
+    arrays(sample, task, |samples, number| {
+        let targets = Targets::Values { values: floats(2 * samples, 50 + number), columns: 2 };
+        Split { inputs: Inputs::Floats(floats(3 * samples, number)), targets }
+    })
+}
+
+fn text() -> Dataset {
+    let part = |length, number| -> Vec<i32> {
+        draw(length, CLASSES as u64, number).into_iter().map(|code| code as i32).collect()
+    };
+    let vocabulary = ('a'..).take(CLASSES).collect();
+    let content = Content::Text(Text {
+        train: part(4 * 30, 0),
+        valid: Some(part(4 * 13 + 2, 1)),
+        test: Some(part(4 * 5, 2)),
+        vocabulary,
+        entropy_rate: None,
+    });
+    Dataset { name: String::new(), fingerprint: String::new(), content }
+}
+
+/// The losses of all steps, validations and the test.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Observer for Losses {
+    fn notice(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Step(step) => self.0.push(step.loss),
+            Event::Epoch(epoch) => self.0.extend([epoch.train_loss, epoch.valid_loss.unwrap()]),
+            Event::Test(test) => self.0.push(test.loss),
+            _ => {}
+        }
+    }
+
+    fn wants_progress(&self) -> bool {
+        false
+    }
+}
+
+fn losses(dataset: Dataset, config: &TrainConfig, device: &Device) -> Vec<f64> {
+    let mut losses = Losses::default();
+    let alrao = AlraoConfig { eta: 1e-4..=0.1, classifiers: 3, ..AlraoConfig::default() };
+    let model = model_for(&dataset, alrao);
+    Trainer::new(model, dataset, config.clone()).run(device, &mut losses).unwrap();
+    losses.0
+}
+
+fn simulator(room_for_data: usize) -> Device {
+    let options = SimulatorOptions { room_for_data, ..SimulatorOptions::default() };
+    Device::simulator(Some(2), options).unwrap()
+}
+
+#[test]
+fn wherever_the_data_lies_a_training_is_the_same() {
+    type Make = fn() -> Dataset;
+    let datasets: [(&str, Make); 4] = [
+        ("images", images),
+        ("images of floats", images_of_floats),
+        ("regression", regression),
+        ("text", text),
+    ];
+    for (name, data) in datasets {
+        let config = TrainConfig {
+            batch_size: 4,
+            bptt: 4,
+            epochs: 3,
+            log_every: 1,
+            augment: name.starts_with("images"),
+            ..TrainConfig::default()
+        };
+        let resident = losses(data(), &config, &simulator(1 << 30));
+        let streamed = losses(data(), &config, &simulator(0));
+        assert_eq!(resident, streamed, "{name}");
+        let cpu = losses(data(), &config, &Device::cpu());
+        assert_eq!(resident.len(), cpu.len(), "{name}");
+        for (own, loss) in resident.iter().zip(&cpu) {
+            assert!((own - loss).abs() <= 1e-3 * loss.abs(), "{name}: {resident:?}, not {cpu:?}");
+        }
+    }
+}
+
+#[test]
+fn data_in_file_order_comes_in_file_order() {
+    let config = TrainConfig {
+        batch_size: 7,
+        epochs: 2,
+        log_every: 1,
+        order: alrao::train::Order::Sequential,
+        ..TrainConfig::default()
+    };
+    let resident = losses(images(), &config, &simulator(1 << 30));
+    assert_eq!(resident, losses(images(), &config, &simulator(0)));
+    let shuffled = TrainConfig { order: alrao::train::Order::Shuffled, ..config };
+    assert_ne!(resident, losses(images(), &shuffled, &simulator(1 << 30)));
+}

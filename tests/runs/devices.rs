@@ -1,0 +1,82 @@
+//! Runs on a device that runs kernels: continued to the bit, lost on the way, continued elsewhere.
+
+use std::fs;
+use std::path::Path;
+
+use alrao::device::simulator::SimulatorOptions;
+use alrao::train::settings::Settings;
+use alrao::train::{Run, Silent, StopFlag};
+use alrao::{Device, Error};
+
+use super::{MLP, assert_no_temporary_file, assert_same, ends_with, metrics, progress};
+use super::{write_text, write_vectors};
+
+/// Of shuffled vectors and of text, stopped in the middle of an epoch.
+#[test]
+fn a_run_on_the_simulator_goes_on_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [42, 12, 10]);
+    write_text(folder, 400);
+    let text = "train --model char-lstm --width 0.25 --data text.txt --bptt 9";
+    for (name, arguments) in [("vectors", MLP), ("text", text)] {
+        let arguments =
+            format!("{arguments} --batch-size 4 --eta-max 1 --log-every 3 --device simulator");
+        let arguments = format!("{arguments} --epochs 3");
+        ends_with(0, folder, &format!("{arguments} --out {name}-alone"));
+        ends_with(0, folder, &format!("{arguments} --max-steps 5 --out {name}"));
+        ends_with(0, folder, &format!("train --resume {name} --max-steps 100"));
+        assert_same(&folder.join(name), &folder.join(format!("{name}-alone")));
+    }
+}
+
+fn start(folder: &Path, name: &str, lost_after: Option<u64>) -> (Run, Device) {
+    let settings = r#"
+        model = "mlp"
+        hidden = [16]
+        batch_size = 4
+        eta_max = 1.0
+        epochs = 4
+        log_every = 3
+        device = "simulator"
+    "#;
+    let mut settings = Settings::from_toml(settings, Path::new("settings")).unwrap();
+    settings.data = Some(folder.join("data.safetensors").to_str().unwrap().to_owned());
+    let options = SimulatorOptions { lost_after, ..SimulatorOptions::default() };
+    let device = Device::simulator(Some(2), options).unwrap();
+    let config = settings.resolve().unwrap();
+    (Run::start(config, Some(&folder.join(name)), &device).unwrap(), device)
+}
+
+#[test]
+fn a_device_that_is_lost_leaves_the_last_checkpoint_and_the_run_goes_on_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [42, 12, 10]);
+    let (mut whole, device) = start(folder, "whole", None);
+    whole.train(&mut Silent, &StopFlag::default()).unwrap();
+    let Device::Gpu(gpu) = &device else { unreachable!("the simulator runs kernels") };
+    let launches: u64 = gpu.kernel_times().values().map(|own| own.launches).sum();
+    let mut epochs = Vec::new();
+    // In the first epoch, in later ones, and in the last evaluation.
+    for (number, part) in [0.1, 0.5, 0.7, 0.9, 0.999].into_iter().enumerate() {
+        let name = format!("lost-{number}");
+        let (mut run, _) = start(folder, &name, Some((part * launches as f64) as u64));
+        let error = run.train(&mut Silent, &StopFlag::default()).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+        assert!(error.to_string().starts_with("simulator failed: "), "{error}");
+        assert_eq!(error.exit_code(), 1);
+        // The directory is let go of.
+        drop(run);
+        let directory = folder.join(&name);
+        assert_no_temporary_file(&directory);
+        epochs.push(progress(&directory.join("last.safetensors"))["epoch"].as_u64().unwrap());
+        ends_with(0, folder, &format!("train --resume {name} --device cpu"));
+        let lines = metrics(&directory);
+        let count = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
+        assert_eq!((count("epoch"), count("step"), count("test")), (4, 44 / 3, 1), "{name}");
+        let config = fs::read_to_string(directory.join("config.toml")).unwrap();
+        assert!(config.contains("device = \"cpu\""), "{config}");
+    }
+    assert!(epochs[0] <= 1 && epochs[1] > 1 && epochs.is_sorted(), "{epochs:?}");
+}
