@@ -170,18 +170,22 @@ fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
             }
         }
     }
+    // A side whose inner axis is contiguous is read by ldmatrix; these have none, and read bf16 by ldmatrix.trans.
+    let has_no_inner_axis = |kernel: &str| kernel.contains("_tn_") || kernel.contains("_dw_bwd_");
     let products = code.iter().filter(|(kernel, _)| {
-        kernel.starts_with("matmul")
-            && ["nn", "nt", "tn"].iter().any(|sides| kernel.contains(sides))
+        (kernel.starts_with("matmul") || kernel.starts_with("conv2d"))
+            && !kernel.starts_with("matmul_sum")
     });
     for (kernel, own) in products {
-        let is_tf32 = kernel.contains("tf32");
-        // A side whose inner axis is contiguous is read by ldmatrix; `tn` has none.
-        let has_inner_axis = !kernel.ends_with("_tn");
+        let (is_tf32, is_bf16) = (kernel.ends_with("_tf32"), kernel.ends_with("_bf16"));
+        // B is transposed, and with it both sides are read along the inner axis.
+        let has_inner_axes = kernel.contains("_nt_") || kernel.contains("_fwd_");
         let expected = [
             ("LDGSTS.E.BYPASS.128", true),
             ("HMMA.1688.F32.TF32", is_tf32),
-            ("LDSM.16.M88.4", is_tf32 && has_inner_axis),
+            ("HMMA.16816.F32.BF16", is_bf16),
+            ("LDSM.16.M88.4", (is_tf32 || is_bf16) && !has_no_inner_axis(kernel)),
+            ("LDSM.16.MT88.4", is_bf16 && !has_inner_axes),
         ];
         for (instruction, is_expected) in expected {
             let is_there = own.contains(instruction);

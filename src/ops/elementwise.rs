@@ -301,6 +301,16 @@ pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     }
 }
 
+/// A tensor of a shape that `x` broadcasts to, each element as in `x`. No gradient.
+pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
+    let Device::Gpu(gpu) = x.device() else {
+        return Tensor::zeros(x.device(), shape, x.dtype()).add(&x.detach());
+    };
+    let out = x.empty_like(shape);
+    launch::affine_backward(gpu, 1.0, x, &Slot { tensor: out.clone(), add: false });
+    out
+}
+
 impl Gradients<'_> {
     /// Gives input number `input` this gradient as it is, without a copy where it is the first.
     pub(crate) fn pass(&mut self, input: usize, gradient: &Tensor) {

@@ -4,6 +4,7 @@ mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
 use crate::device::{DType, Device, Gpu};
+use crate::ops::elementwise::broadcast_to;
 use crate::shape::Shape;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -166,8 +167,7 @@ impl Tensor {
         let out = sum_to(&self.detach(), shape.into());
         let whole = self.shape();
         record(out, &[self], move |gradient, gradients| {
-            let zeros = Tensor::zeros(gradient.device(), whole, gradient.dtype());
-            gradients.pass(0, &zeros.add(&gradient.detach()));
+            gradients.pass(0, &broadcast_to(gradient, whole));
         })
     }
 

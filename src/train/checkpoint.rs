@@ -199,8 +199,10 @@ impl Checkpoint {
     /// Puts a learner into this state. `path` is for the message.
     ///
     /// # Errors
-    /// Where the checkpoint is another model's: the message lists what does not fit. Nothing is changed then.
+    /// Where the checkpoint is another model's: the message lists what does not fit. Nothing is changed then. Where the
+    /// device has failed before.
     pub fn restore(&self, learner: &Learner, path: &Path) -> Result<()> {
+        learner.device().check()?;
         let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
         let is_state = |name: &str| !name.starts_with("alrao.carried.");
         let faults = differences(&own.file, &self.file, &is_state);
@@ -241,6 +243,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::restore`].
     pub fn restore_predictor(&self, learner: &Learner, path: &Path) -> Result<()> {
+        learner.device().check()?;
         let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
         let posterior = format!("{OWN}switch.log_posterior");
         let faults = differences(&own.file, &self.file, &|name: &str| {

@@ -130,11 +130,6 @@ impl Learner {
         &self.steps
     }
 
-    /// The evaluations that the device can repeat.
-    pub fn evaluations(&self) -> &RepeatedWork<()> {
-        &self.evaluations
-    }
-
     /// `tick` makes the step's number, and what else counts steps, that of the next one.
     fn step_once(&self, x: &Tensor, targets: Targets, samples: usize, tick: &dyn Fn()) -> Head {
         self.set_products();

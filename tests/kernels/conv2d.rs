@@ -114,28 +114,46 @@ impl Layer {
     }
 }
 
-/// The output, and the gradients of those of x, weight and bias that are wanted: stored, and where `twice` added to by
-/// a second use.
-fn run(
-    shape: Shape,
+/// How a case is run.
+#[derive(Clone, Copy)]
+struct Way {
     factors: Factors,
+    /// Whose gradients are wanted: x, weight, bias.
     wanted: [bool; 3],
+    /// Whether gradients are added to by a second use.
     twice: bool,
-) -> impl Fn(&Device, DType) -> Outputs {
+    /// A tile's name and a number of parts, where it is not left to the shape.
+    cut: Option<(&'static str, usize)>,
+}
+
+impl Way {
+    const USUAL: Way = Way { factors: Factors::F32, wanted: [true; 3], twice: false, cut: None };
+
+    fn cut<R>(self, work: impl FnOnce() -> R) -> R {
+        match self.cut {
+            Some((tile, parts)) => with_cut(tile, parts, work),
+            None => work(),
+        }
+    }
+}
+
+/// The output, and the gradients that are wanted.
+fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
+        let Way { factors, wanted, .. } = way;
         let tape = Tape::new();
         let Layer { x, weight, bias } = Layer::new(shape, factors, device, dtype);
         let watch = |index: usize, x: Tensor| if wanted[index] { tape.watch(&x) } else { x };
         let (x, weight) = (watch(0, x), watch(1, weight));
         let bias = bias.map(|bias| watch(2, bias));
         factors.on(device, || {
-            let convolve = || conv2d(&x, &weight, bias.as_ref(), shape.config);
+            let convolve = || way.cut(|| conv2d(&x, &weight, bias.as_ref(), shape.config));
             let y = convolve();
             let mut loss = factors.weighed(&y, dtype, 4);
-            if twice {
+            if way.twice {
                 loss = loss.add(&factors.weighed(&convolve(), dtype, 5));
             }
-            tape.backward(&loss);
+            way.cut(|| tape.backward(&loss));
             let mut outputs = vec![("y", y.to_f64s())];
             let inputs = [("dx", Some(&x)), ("dw", Some(&weight)), ("db", bias.as_ref())];
             for (name, input) in inputs {
@@ -165,29 +183,25 @@ fn moments(shape: Shape, factors: Factors) -> impl Fn(&Device, DType) -> Outputs
     }
 }
 
-/// All shapes in tf32, and every tile, whole and in parts.
+/// The small shapes, and every tile, whole and in parts.
 fn tensor_core_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for shape in shapes() {
-        let name = format!("{} tf32", title(shape));
-        cases.push(Case::new(name, terms(shape), run(shape, Factors::Tf32, [true; 3], false)));
-    }
-    for &shape in &shapes()[..21] {
-        let name = format!("{} tf32 twice", title(shape));
-        cases.push(Case::new(name, terms(shape), run(shape, Factors::Tf32, [true; 3], true)));
-        let name = format!("{} bf16", title(shape));
-        let run = run(shape, Factors::Bf16, [true, true, false], false);
-        cases.push(Case::new(name, terms(shape), run));
+    let mut case = |shape: Shape, more: String, way: Way| {
+        cases.push(Case::new(format!("{}{more}", title(shape)), terms(shape), run(shape, way)));
+    };
+    for &shape in &shapes()[..19] {
+        let way = Way { factors: Factors::Tf32, twice: true, ..Way::USUAL };
+        case(shape, " tf32 twice".into(), way);
+        let way = Way { factors: Factors::Bf16, wanted: [true, true, false], ..Way::USUAL };
+        case(shape, " bf16".into(), way);
     }
     for factors in Factors::ON_TENSOR_CORES {
         for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
             for (more, parts) in [(-1, 1), (0, 3), (1, 2)] {
                 for shape in around_a_tile(size, more) {
-                    let name = format!("{} {factors:?} tile {tile} parts {parts}", title(shape));
-                    let run = run(shape, factors, [true, true, false], false);
-                    let run =
-                        move |device: &Device, dtype| with_cut(tile, parts, || run(device, dtype));
-                    cases.push(Case::new(name, terms(shape), run));
+                    let wanted = [true, true, false];
+                    let way = Way { factors, wanted, cut: Some((tile, parts)), ..Way::USUAL };
+                    case(shape, format!(" {factors:?} tile {tile} parts {parts}"), way);
                 }
             }
         }
@@ -202,7 +216,7 @@ fn moments_cases() -> Vec<Case> {
         shape([2, 6, 5, 8], [16, 3, 3], [1, 1, 2], false, [0, 0]),
         shape([2, 5, 5, 8], [12, 1, 1], [1, 0, 1], false, [4, 0]),
         shape([1, 13, 10, 7], [129, 3, 3], [1, 1, 1], true, [0, 0]),
-        shape([0, 5, 5, 4], [8, 3, 3], [1, 1, 1], true, [0, 0]),
+        shape([2, 1, 1, 4], [8, 3, 3], [1, 1, 1], true, [0, 0]),
     ];
     let mut cases = Vec::new();
     for shape in shapes {
@@ -240,15 +254,14 @@ pub fn cases() -> Vec<Case> {
     let mut cases = tensor_core_cases();
     cases.extend(moments_cases());
     for shape in shapes() {
-        let run = run(shape, Factors::F32, [true; 3], false);
-        cases.push(Case::new(title(shape), terms(shape), run));
+        cases.push(Case::new(title(shape), terms(shape), run(shape, Way::USUAL)));
     }
     for &shape in &shapes()[..21] {
-        let run = run(shape, Factors::F32, [true; 3], true);
+        let run = run(shape, Way { twice: true, ..Way::USUAL });
         cases.push(Case::new(format!("{} twice", title(shape)), terms(shape), run));
     }
     for (shape, wanted) in large_shapes() {
-        let run = run(shape, Factors::F32, wanted, false);
+        let run = run(shape, Way { wanted, ..Way::USUAL });
         cases.push(Case::new(format!("{} large", title(shape)), terms(shape), run));
     }
     cases

@@ -9,7 +9,7 @@ use alrao::train::{Run, Silent, StopFlag};
 use alrao::{Device, Error};
 
 use super::{MLP, assert_no_temporary_file, assert_same, ends_with, metrics, progress};
-use super::{write_text, write_vectors};
+use super::{write_nan, write_text, write_vectors};
 
 /// Of shuffled vectors and of text, stopped in the middle of an epoch.
 #[test]
@@ -79,4 +79,32 @@ fn a_device_that_is_lost_leaves_the_last_checkpoint_and_the_run_goes_on_elsewher
         assert!(config.contains("device = \"cpu\""), "{config}");
     }
     assert!(epochs[0] <= 1 && epochs[1] > 1 && epochs.is_sorted(), "{epochs:?}");
+}
+
+/// Wherever it happens, also before the first step.
+#[test]
+fn a_device_that_is_lost_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [42, 12, 10]);
+    for number in 0..30 {
+        let (mut run, _) = start(folder, &format!("lost-{number}"), Some(number * number));
+        let error = run.train(&mut Silent, &StopFlag::default()).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{number}: {error}");
+    }
+}
+
+/// Nobody waits for the device in order to look for divergence: it is seen at the next line or at the end of the epoch.
+#[test]
+fn divergence_is_seen_where_a_line_is_logged_or_the_epoch_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_nan(folder);
+    let arguments = format!("{MLP} --batch-size 2 --valid-split 0 --epochs 2 --device simulator");
+    for (log_every, step) in [(0, 120), (35, 105), (50, 100)] {
+        let arguments = format!("{arguments} --log-every {log_every} --out run-{log_every}");
+        let (_, stderr) = ends_with(1, folder, &arguments);
+        let expected = format!("no finite loss in the last 100 steps, up to step {step}\n");
+        assert!(stderr.ends_with(&expected), "{stderr}");
+    }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{
     MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
 };
-use super::{write_tensors, write_vectors};
+use super::{write_nan, write_tensors, write_vectors};
 use crate::command_line::text;
 
 /// Runs the program where no file may grow beyond so many blocks of 512 or 1024 bytes, as on a disk that is full.
@@ -72,9 +72,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one_whole() {
 fn a_run_without_a_finite_loss_ends_as_diverged() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let [_, labels] = part("", 240, 0);
-    let inputs = floats("inputs", &[240, 6], &[f32::NAN; 240 * 6]);
-    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
+    write_nan(folder);
     let arguments = format!("{MLP} --batch-size 4 --valid-split 0 --log-every 0");
     let (stdout, stderr) = ends_with(1, folder, &format!("{arguments} --out run"));
     let expected = "error: the run in run ended: diverged: no finite loss in the last 100 steps, up to step 100\n";

@@ -64,6 +64,13 @@ fn write_vectors(folder: &Path, sizes: [usize; 3]) {
     write_tensors(&folder.join("data.safetensors"), &tensors);
 }
 
+/// Writes `data.safetensors` with 240 samples that nothing can be learnt from.
+fn write_nan(folder: &Path) {
+    let [_, labels] = part("", 240, 0);
+    let inputs = floats("inputs", &[240, INPUTS], &[f32::NAN; 240 * INPUTS]);
+    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
+}
+
 /// Writes `text.txt`: words of a small vocabulary.
 fn write_text(folder: &Path, characters: usize) {
     let words = ["one ", "two ", "three\n", "four ", "five "];
