@@ -8,16 +8,17 @@
 //
 //   images            [all, height, width, channels], bytes or f32, without gaps
 //   order, cursor     images in the order of their use, and where the batch begins, [1]; both may be null
-//   out               [batch, height, width, channels]
+//   out               [batch, height, width, channels], f32 or bf16
 //   mean, deviation   [channels], f64
 //   step              [1], the step's number; not read where nothing is drawn
 //
-// Bytes an element: 5 from bytes, 8 from f32. Operations: two divisions; a table of 256 values a channel, as the CPU has,
-// would cost a block more divisions than it has elements. Grid: images x parts of 1024 elements, along one axis. A block
-// of 256 threads lies in one image, so that its first thread draws for all; a thread makes 4 elements, whatever the
-// number of channels, and stores them as 16 bytes where an image's elements are a multiple of 4, else one by one. The
-// reads are of single bytes, since crop and mirror put any of them anywhere; neighbours find theirs in the cache. The
-// images of a batch are looked up here, not gathered before: that would move every byte twice more.
+// Bytes an element: 5 from bytes, 8 from f32; to bf16 3 and 6. Operations: two divisions; a table of 256 values a
+// channel, as the CPU has, would cost a block more divisions than it has elements. Grid: images x parts of 1024 elements,
+// along one axis. A block of 256 threads lies in one image, so that its first thread draws for all; a thread makes 4
+// elements, whatever the number of channels, and stores them at once, as 16 bytes or 8, where an image's elements are a
+// multiple of 4, else one by one. The reads are of single elements, since crop and mirror put any of them anywhere;
+// neighbours find theirs in the cache. The images of a batch are looked up here, not gathered before: that would move
+// every byte twice more.
 //
 // out overlaps nothing.
 #include "common.cuh"
@@ -70,9 +71,9 @@ struct AugmentSame {
     }
 };
 
-template <class Convert>
+template <class Convert, class T>
 __device__ void augment_images(
-    const typename Convert::Source* images, const AugmentSelection& selection, const int* step, float* out,
+    const typename Convert::Source* images, const AugmentSelection& selection, const int* step, T* out,
     const AugmentShape& shape, const Convert& convert) {
     SHARED(AugmentCut, cut, [1]);
     uint32_t image = blockIdx.x / shape.parts, part = blockIdx.x % shape.parts;
@@ -85,7 +86,7 @@ __device__ void augment_images(
     out += static_cast<uint64_t>(image) * size + first;
 
     uint32_t row = first / line, column = first % line / shape.channels, channel = first % shape.channels;
-    float values[4];
+    Pack<4> values;
     UNROLL
     for (int k = 0; k < 4; k++) {
         int y = static_cast<int>(row) + cut[0].down;
@@ -93,7 +94,7 @@ __device__ void augment_images(
         // A number below zero is a large one without its sign.
         bool inside = static_cast<uint32_t>(y) < shape.height && static_cast<uint32_t>(x) < shape.width;
         uint32_t from = (static_cast<uint32_t>(y) * shape.width + static_cast<uint32_t>(x)) * shape.channels + channel;
-        values[k] = convert(inside ? images[from] : typename Convert::Source(0), channel);
+        values.value[k] = convert(inside ? images[from] : typename Convert::Source(0), channel);
         if (++channel == shape.channels) {
             channel = 0;
             if (++column == shape.width) {
@@ -103,21 +104,25 @@ __device__ void augment_images(
         }
     }
     if (size % 4 == 0) {
-        *reinterpret_cast<float4*>(out) = make_float4(values[0], values[1], values[2], values[3]);
+        store(out, values);
         return;
     }
     UNROLL
     for (uint32_t k = 0; k < 4; k++) {
-        if (first + k < size) out[k] = values[k];
+        if (first + k < size) out[k] = static_cast<T>(values.value[k]);
     }
 }
 
-KERNEL(augment_bytes_f32, 256, const unsigned char* images, const int* order, const int* cursor, const double* mean,
-       const double* deviation, const int* step, float* out, AugmentShape shape) {
-    augment_images(images, AugmentSelection{order, cursor}, step, out, shape, AugmentNormalised{mean, deviation});
-}
+#define AUGMENT(T, type)                                                                                           \
+    KERNEL(augment_bytes_##type, 256, const unsigned char* images, const int* order, const int* cursor,            \
+           const double* mean, const double* deviation, const int* step, T* out, AugmentShape shape) {             \
+        AugmentSelection selection{order, cursor};                                                                 \
+        augment_images(images, selection, step, out, shape, AugmentNormalised{mean, deviation});                   \
+    }                                                                                                              \
+    KERNEL(augment_floats_##type, 256, const float* images, const int* order, const int* cursor, const int* step,  \
+           T* out, AugmentShape shape) {                                                                           \
+        augment_images(images, AugmentSelection{order, cursor}, step, out, shape, AugmentSame());                  \
+    }
 
-KERNEL(augment_floats_f32, 256, const float* images, const int* order, const int* cursor, const int* step, float* out,
-       AugmentShape shape) {
-    augment_images(images, AugmentSelection{order, cursor}, step, out, shape, AugmentSame());
-}
+AUGMENT(float, f32)
+AUGMENT(bf16, bf16)

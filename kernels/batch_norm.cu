@@ -7,21 +7,22 @@
 //   dx = g scale + (x - mean) slope + constant,   slope = -scale/n sum g (x - mean) / (variance + epsilon),
 //                                                 constant = -scale/n sum g       (both 0 for running statistics)
 //
-//   x, y, dy, dx   [rows, C], each with its own pitch from row to row
+//   x, y, dy, dx   [rows, C], each with its own pitch from row to row: f32 or bf16; everything else is f32 or f64
 //   partial        [parts, 3, C]: of a part of the rows, a pilot value, the sum and the sum of squares of x - pilot;
 //                  backward [parts, 2, C]: the sums of g and of g (x - mean)
 //   affine         [3, C]: mean, scale, bias          inverse  [C], f64: 1 / sqrt(variance + epsilon)
 //   slopes         [2, C]: slope, constant
 //   running_mean, running_variance   [C]; those of a channel whose new values are not finite stay as they were
 //
-// Bytes an element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); the ReLU's mask is computed again
-// from x, not stored. Some ten operations an element: memory is the floor.
+// Bytes an element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx), in bf16 half of each; the ReLU's mask
+// is computed again from x, not stored. Some ten operations an element: memory is the floor.
 //
 // A grid-wide sum is two launches: parts of the rows, then one warp a channel that merges the parts in f64 in a fixed
 // order (Chan, Golub and LeVeque 1979). Within a part, sums are taken around the part's first row, so that a mean far from
 // zero does not cancel the variance away. A block covers `columns` threads of V channels each and 256 / columns rows: with
 // channels last, neighbouring threads read neighbouring addresses, and what belongs to a channel stays in registers over
-// all of the thread's rows. V is 4 where C and every pitch are multiples of 4 (16-byte accesses), else 1.
+// all of the thread's rows. V makes accesses of 16 bytes, 4 in f32 and 8 in bf16, where C and every pitch are multiples of
+// it, else it is 1.
 //
 // dx may be dy or lie in the same buffer as x's gradient; nothing else may overlap.
 #include "common.cuh"
@@ -46,37 +47,6 @@ struct BatchNormFinish {
 };
 
 static const int BATCH_NORM_THREADS = 256;
-
-// V neighbouring floats.
-template <int V>
-struct Pack {
-    float value[V];
-};
-
-template <int V>
-__device__ __forceinline__ Pack<V> load(const float* source) {
-    Pack<V> pack;
-    if (V == 4) {
-        float4 vector = *reinterpret_cast<const float4*>(source);
-        pack.value[0] = vector.x, pack.value[V / 4] = vector.y, pack.value[V / 2] = vector.z;
-        pack.value[V - 1] = vector.w;
-    } else {
-        UNROLL
-        for (int v = 0; v < V; v++) pack.value[v] = source[v];
-    }
-    return pack;
-}
-
-template <int V>
-__device__ __forceinline__ void store(float* target, const Pack<V>& pack) {
-    if (V == 4) {
-        *reinterpret_cast<float4*>(target) =
-            make_float4(pack.value[0], pack.value[V / 4], pack.value[V / 2], pack.value[V - 1]);
-    } else {
-        UNROLL
-        for (int v = 0; v < V; v++) target[v] = pack.value[v];
-    }
-}
 
 // Which channels and rows a thread has.
 template <int V>
@@ -121,9 +91,9 @@ __device__ void reduce_rows(Pack<V>& a, Pack<V>& b, uint32_t columns) {
     }
 }
 
-template <int V>
+template <int V, class T>
 __device__ void batch_norm_statistics(
-    const float* __restrict__ x, float* __restrict__ partial, const BatchNormShape& shape) {
+    const T* __restrict__ x, float* __restrict__ partial, const BatchNormShape& shape) {
     Place<V> place(shape);
     Pack<V> pilot = {}, sum = {}, squares = {};
     if (place.is_inside) {
@@ -145,14 +115,6 @@ __device__ void batch_norm_statistics(
         store<V>(out + shape.channels, sum);
         store<V>(out + 2 * static_cast<uint64_t>(shape.channels), squares);
     }
-}
-
-KERNEL(batch_norm_statistics_x4_f32, 256, const float* x, float* partial, BatchNormShape shape) {
-    batch_norm_statistics<4>(x, partial, shape);
-}
-
-KERNEL(batch_norm_statistics_x1_f32, 256, const float* x, float* partial, BatchNormShape shape) {
-    batch_norm_statistics<1>(x, partial, shape);
 }
 
 // Count, mean and sum of squared deviations of some rows.
@@ -236,9 +198,9 @@ struct Affine {
     }
 };
 
-template <int V>
+template <int V, class T>
 __device__ void batch_norm_apply(
-    const float* __restrict__ x, const float* __restrict__ affine, float* __restrict__ y, const BatchNormShape& shape) {
+    const T* __restrict__ x, const float* __restrict__ affine, T* __restrict__ y, const BatchNormShape& shape) {
     Place<V> place(shape);
     if (!place.is_inside) return;
     Affine<V> own(affine, place.channel, shape.channels);
@@ -254,23 +216,15 @@ __device__ void batch_norm_apply(
     }
 }
 
-KERNEL(batch_norm_apply_x4_f32, 256, const float* x, const float* affine, float* y, BatchNormShape shape) {
-    batch_norm_apply<4>(x, affine, y, shape);
-}
-
-KERNEL(batch_norm_apply_x1_f32, 256, const float* x, const float* affine, float* y, BatchNormShape shape) {
-    batch_norm_apply<1>(x, affine, y, shape);
-}
-
 template <int V>
 __device__ __forceinline__ float gradient_before_relu(
     const Affine<V>& affine, float deviation, float dy, int v, uint32_t relu) {
     return relu && !(affine.before_relu(deviation, v) > 0.0f) ? 0.0f : dy;
 }
 
-template <int V>
+template <int V, class T>
 __device__ void batch_norm_sums(
-    const float* __restrict__ x, const float* __restrict__ dy, const float* __restrict__ affine,
+    const T* __restrict__ x, const T* __restrict__ dy, const float* __restrict__ affine,
     float* __restrict__ partial, const BatchNormShape& shape) {
     Place<V> place(shape);
     Pack<V> sum = {}, products = {};
@@ -296,16 +250,6 @@ __device__ void batch_norm_sums(
     }
 }
 
-KERNEL(batch_norm_sums_x4_f32, 256, const float* x, const float* dy, const float* affine, float* partial,
-       BatchNormShape shape) {
-    batch_norm_sums<4>(x, dy, affine, partial, shape);
-}
-
-KERNEL(batch_norm_sums_x1_f32, 256, const float* x, const float* dy, const float* affine, float* partial,
-       BatchNormShape shape) {
-    batch_norm_sums<1>(x, dy, affine, partial, shape);
-}
-
 // A warp a channel. dweight and dbias are null where nobody wants them; `add` has a bit for each, the weight's first.
 KERNEL(batch_norm_gradients_f32, 256, const float* partial, const float* affine, const double* inverse, float* dweight,
        float* dbias, float* slopes, BatchNormFinish finish, uint32_t add) {
@@ -329,10 +273,10 @@ KERNEL(batch_norm_gradients_f32, 256, const float* partial, const float* affine,
     if (dbias != nullptr) store(dbias + channel, static_cast<float>(sum), add & 2);
 }
 
-template <int V>
+template <int V, class T>
 __device__ void batch_norm_input_gradient(
-    const float* __restrict__ x, const float* dy, const float* __restrict__ affine, const float* __restrict__ slopes,
-    float* dx, const BatchNormShape& shape) {
+    const T* __restrict__ x, const T* dy, const float* __restrict__ affine, const float* __restrict__ slopes,
+    T* dx, const BatchNormShape& shape) {
     Place<V> place(shape);
     if (!place.is_inside) return;
     Affine<V> own(affine, place.channel, shape.channels);
@@ -340,7 +284,7 @@ __device__ void batch_norm_input_gradient(
     for (uint64_t row = place.first; row < place.end; row += place.step) {
         Pack<V> input = load<V>(x + row * shape.x_pitch + place.channel);
         Pack<V> gradient = load<V>(dy + row * shape.y_pitch + place.channel);
-        float* target = dx + row * shape.dx_pitch + place.channel;
+        T* target = dx + row * shape.dx_pitch + place.channel;
         Pack<V> old = shape.add ? load<V>(target) : Pack<V>();
         UNROLL
         for (int v = 0; v < V; v++) {
@@ -353,12 +297,23 @@ __device__ void batch_norm_input_gradient(
     }
 }
 
-KERNEL(batch_norm_input_gradient_x4_f32, 256, const float* x, const float* dy, const float* affine,
-       const float* slopes, float* dx, BatchNormShape shape) {
-    batch_norm_input_gradient<4>(x, dy, affine, slopes, dx, shape);
-}
+#define BATCH_NORM(V, T, name)                                                                                         \
+    KERNEL_RESIDENT(batch_norm_statistics_##name, 256, 4, const T* x, float* partial, BatchNormShape shape) {                      \
+        batch_norm_statistics<V>(x, partial, shape);                                                                   \
+    }                                                                                                                  \
+    KERNEL(batch_norm_apply_##name, 256, const T* x, const float* affine, T* y, BatchNormShape shape) {                \
+        batch_norm_apply<V>(x, affine, y, shape);                                                                      \
+    }                                                                                                                  \
+    KERNEL(batch_norm_sums_##name, 256, const T* x, const T* dy, const float* affine, float* partial,                  \
+           BatchNormShape shape) {                                                                                     \
+        batch_norm_sums<V>(x, dy, affine, partial, shape);                                                             \
+    }                                                                                                                  \
+    KERNEL(batch_norm_input_gradient_##name, 256, const T* x, const T* dy, const float* affine, const float* slopes,   \
+           T* dx, BatchNormShape shape) {                                                                              \
+        batch_norm_input_gradient<V>(x, dy, affine, slopes, dx, shape);                                                \
+    }
 
-KERNEL(batch_norm_input_gradient_x1_f32, 256, const float* x, const float* dy, const float* affine,
-       const float* slopes, float* dx, BatchNormShape shape) {
-    batch_norm_input_gradient<1>(x, dy, affine, slopes, dx, shape);
-}
+BATCH_NORM(4, float, x4_f32)
+BATCH_NORM(1, float, x1_f32)
+BATCH_NORM(8, bf16, x8_bf16)
+BATCH_NORM(1, bf16, x1_bf16)

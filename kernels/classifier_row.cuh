@@ -212,18 +212,17 @@ __device__ __forceinline__ double classifiers_finite_or_nothing(double likelihoo
 
 // What every thread of a block works with, once the row is where it is read from.
 struct ClassifierSample {
-    float *scores, *weighted;
+    float* scores;
     double* statistics;
     const float *bias, *values;
     bool is_vector;  // whether a whole row may go by 16 bytes at once
 
     __device__ ClassifierSample(
-        float* all_scores, float* all_weighted, double* all_statistics, const float* bias, const float* all_values,
+        float* all_scores, double* all_statistics, const float* bias, const float* all_values,
         const ClassifierSizes& sizes)
         : bias(bias) {
         uint64_t sample = blockIdx.x, length = static_cast<uint64_t>(sizes.copies) * sizes.outputs;
         scores = all_scores + sample * length;
-        weighted = all_weighted == nullptr ? nullptr : all_weighted + sample * length;
         statistics = all_statistics + sample * (sizes.copies + 2);
         values = all_values == nullptr ? nullptr : all_values + sample * sizes.value_pitch;
         is_vector = length % 4 == 0 && is_aligned16(bias);

@@ -14,8 +14,9 @@
 //
 // A class outside 0..K makes its sample one without a finite copy.
 //
-//   scores         [B, N, K]   the products; what goes back is g, in their place
-//   weighted       [B, N, K]   r_ij g_ijk, or null where no gradient of z is wanted
+//   scores         [B, N, K]   the products, f32
+//   gradients      [B, N, K]   g: f32 in the scores' place, or bf16
+//   weighted       [B, N, K]   r_ij g_ijk, of the same type, or null where no gradient of z is wanted
 //   bias           [N, K]
 //   classes        [B]         or values [B, K] with a pitch
 //   log_posterior  [N], f64
@@ -24,7 +25,8 @@
 // Three launches serve a step. `classes` or `values` goes from the products to g, r g and the statistics: 12 bytes an
 // output (4 read, 8 written) and about 20 operations. `summary` adds the statistics up over the batch. `operands` makes
 // what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output; a
-// launch that scaled g afterwards would move 8.
+// launch that scaled g afterwards would move 8. Where z and W are bf16, so are g and r g, which are factors of products
+// with them, and 8 bytes an output move; logits, losses and the bias gradient stay f32.
 //
 // A block is a sample, so that likelihoods, mixture and responsibilities are shared memory's matter and not another
 // launch's. A row of at most 10,240 outputs is read once into shared memory, and written from there, by 16 bytes at a
@@ -55,26 +57,46 @@ struct ClassifierSquares {
 
 // ---- g ---------------------------------------------------------------------------------------------------------------
 
+// A sample's g and r g in memory.
+template <class T>
+struct ClassifierGradients {
+    T *own, *weighted;
+
+    __device__ ClassifierGradients(T* all, T* all_weighted, const ClassifierSizes& sizes) {
+        uint64_t first = static_cast<uint64_t>(blockIdx.x) * sizes.copies * sizes.outputs;
+        own = all + first;
+        weighted = all_weighted == nullptr ? nullptr : all_weighted + first;
+    }
+};
+
+template <int V, class T>
+__device__ __forceinline__ void classifiers_store_gradient(T* to, const float (&x)[V]) {
+    Pack<V> pack;
+    UNROLL
+    for (int i = 0; i < V; i++) pack.value[i] = x[i];
+    store<V>(to, pack);
+}
+
 // Where g goes: to its place in shared memory, or to memory along with r g.
-template <class Row>
+template <class Row, class T>
 __device__ void classifiers_put(
-    const ClassifierCopies& copies, float* scores, float* weighted, uint32_t copy, uint32_t element,
+    const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, uint32_t copy, uint32_t element,
     float (&g)[Row::WIDTH]) {
     if (Row::IS_STAGED) {
         copies.row[element] = g[0];
         return;
     }
-    classifiers_store<Row::WIDTH>(scores + element, g);
-    if (weighted == nullptr) return;
+    classifiers_store_gradient(gradients.own + element, g);
+    if (gradients.weighted == nullptr) return;
     UNROLL
     for (int i = 0; i < Row::WIDTH; i++) g[i] *= copies.responsibilities[copy];
-    classifiers_store<Row::WIDTH>(weighted + element, g);
+    classifiers_store_gradient(gradients.weighted + element, g);
 }
 
 // g of all copies, and whether the mixture's likeliest class is `correct`. All threads of the block must come.
-template <class Row>
+template <class Row, class T>
 __device__ bool classifiers_classes_gradient(
-    const Row& row, const ClassifierCopies& copies, float* scores, float* weighted, uint32_t correct,
+    const Row& row, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, uint32_t correct,
     const ClassifierSizes& sizes) {
     const int V = Row::WIDTH;
     SHARED(float, own, [1]);
@@ -95,7 +117,7 @@ __device__ bool classifiers_classes_gradient(
                     x[i] = (k + i == correct ? p - 1.0f : p) * scale;
                 }
             }
-            classifiers_put<Row>(copies, scores, weighted, copy, copy * sizes.outputs + k, x);
+            classifiers_put<Row>(copies, gradients, copy, copy * sizes.outputs + k, x);
         }
         UNROLL
         for (int i = 0; i < V; i++) {
@@ -111,9 +133,10 @@ __device__ bool classifiers_classes_gradient(
     return __syncthreads_or(is_beaten) == 0;
 }
 
-template <class Row>
+template <class Row, class T>
 __device__ void classifiers_values_gradient(
-    const Row& row, const ClassifierCopies& copies, float* scores, float* weighted, const ClassifierSizes& sizes) {
+    const Row& row, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
+    const ClassifierSizes& sizes) {
     const int V = Row::WIDTH;
     float scale = static_cast<float>(1.0 / sizes.samples);
     for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
@@ -124,7 +147,7 @@ __device__ void classifiers_values_gradient(
                 UNROLL
                 for (int i = 0; i < V; i++) x[i] *= scale;
             }
-            classifiers_put<Row>(copies, scores, weighted, copy, copy * sizes.outputs + k, x);
+            classifiers_put<Row>(copies, gradients, copy, copy * sizes.outputs + k, x);
         }
     }
     __syncthreads();  // every thread's g is in shared memory
@@ -133,15 +156,15 @@ __device__ void classifiers_values_gradient(
 // ---- the gradients' way to memory -----------------------------------------------------------------------------------
 
 // Writes g from shared memory, F outputs at once, and r g.
-template <int F>
+template <int F, class T>
 __device__ void classifiers_flush(
-    const ClassifierCopies& copies, float* scores, float* weighted, const ClassifierSizes& sizes) {
+    const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, const ClassifierSizes& sizes) {
     uint32_t length = sizes.copies * sizes.outputs;
     for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
         float g[F];
         classifiers_load<F>(copies.row + element, g);
-        classifiers_store<F>(scores + element, g);
-        if (weighted == nullptr) continue;
+        classifiers_store_gradient(gradients.own + element, g);
+        if (gradients.weighted == nullptr) continue;
         uint32_t copy = element / sizes.outputs, k = element % sizes.outputs;
         UNROLL
         for (int i = 0; i < F; i++) {
@@ -150,23 +173,25 @@ __device__ void classifiers_flush(
             copy += is_last ? 1 : 0;
             k = is_last ? 0 : k + 1;
         }
-        classifiers_store<F>(weighted + element, g);
+        classifiers_store_gradient(gradients.weighted + element, g);
     }
 }
 
+template <class T>
 __device__ void classifiers_flush_row(
-    const ClassifierSample& sample, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
+    const ClassifierSample& sample, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
+    const ClassifierSizes& sizes) {
     if (sample.is_vector) {
-        classifiers_flush<4>(copies, sample.scores, sample.weighted, sizes);
+        classifiers_flush<4>(copies, gradients, sizes);
     } else {
-        classifiers_flush<1>(copies, sample.scores, sample.weighted, sizes);
+        classifiers_flush<1>(copies, gradients, sizes);
     }
 }
 
-template <class Row>
+template <class Row, class T>
 __device__ void classifiers_judge_classes(
-    const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies, int target,
-    const double* log_posterior, const ClassifierSizes& sizes) {
+    const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies,
+    const ClassifierGradients<T>& gradients, int target, const double* log_posterior, const ClassifierSizes& sizes) {
     uint32_t correct = static_cast<uint32_t>(target);
     classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
     __syncthreads();  // the parts are written
@@ -191,18 +216,17 @@ __device__ void classifiers_judge_classes(
         classifiers_mix(copies, log_posterior, sample.statistics, sizes);
     }
     __syncthreads();  // shifts, factors, shares and responsibilities are written
-    bool is_correct =
-        classifiers_classes_gradient(row, copies, sample.scores, sample.weighted, correct, sizes);
+    bool is_correct = classifiers_classes_gradient(row, copies, gradients, correct, sizes);
     // Only the thread that wrote the mixture's likelihood may look at it without another barrier.
     if (threadIdx.x == 0 && is_correct && sample.statistics[sizes.copies] != CLASSIFIER_NOTHING) {
         sample.statistics[sizes.copies + 1] = 1.0;
     }
 }
 
-template <class Row>
+template <class Row, class T>
 __device__ void classifiers_judge_values(
-    const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies, const double* log_posterior,
-    const ClassifierSizes& sizes) {
+    const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies,
+    const ClassifierGradients<T>& gradients, const double* log_posterior, const ClassifierSizes& sizes) {
     classifiers_parts<ClassifierSquares>(row, copies, sizes);
     __syncthreads();  // the parts are written
     if (threadIdx.x < WARP) {
@@ -214,41 +238,63 @@ __device__ void classifiers_judge_values(
         classifiers_mix(copies, log_posterior, sample.statistics, sizes);
     }
     __syncthreads();  // factors and responsibilities are written
-    classifiers_values_gradient(row, copies, sample.scores, sample.weighted, sizes);
+    classifiers_values_gradient(row, copies, gradients, sizes);
 }
 
-KERNEL(classifiers_classes_fwd_f32, 1024, float* scores, float* weighted, double* statistics, const float* bias,
-       const int* classes, const double* log_posterior, ClassifierSizes sizes) {
-    DYNAMIC_SHARED(double, memory);
+template <class T>
+__device__ __forceinline__ void classifiers_classes(
+    double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
+    const int* classes, const double* log_posterior, const ClassifierSizes& sizes) {
     ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(scores, weighted, statistics, bias, nullptr, sizes);
+    ClassifierSample sample(scores, statistics, bias, nullptr, sizes);
+    ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
     int target = classes[blockIdx.x];
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
-        classifiers_judge_classes(sample.row<true, 1>(copies, sizes), sample, copies, target, log_posterior, sizes);
-        classifiers_flush_row(sample, copies, sizes);
+        classifiers_judge_classes(
+            sample.row<true, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
+        classifiers_flush_row(sample, copies, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
-        classifiers_judge_classes(sample.row<false, 4>(copies, sizes), sample, copies, target, log_posterior, sizes);
+        classifiers_judge_classes(
+            sample.row<false, 4>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
     } else {
-        classifiers_judge_classes(sample.row<false, 1>(copies, sizes), sample, copies, target, log_posterior, sizes);
+        classifiers_judge_classes(
+            sample.row<false, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
     }
 }
 
-KERNEL(classifiers_values_fwd_f32, 512, float* scores, float* weighted, double* statistics, const float* bias,
-       const float* values, const double* log_posterior, ClassifierSizes sizes) {
-    DYNAMIC_SHARED(double, memory);
+template <class T>
+__device__ __forceinline__ void classifiers_values(
+    double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
+    const float* values, const double* log_posterior, const ClassifierSizes& sizes) {
     ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(scores, weighted, statistics, bias, values, sizes);
+    ClassifierSample sample(scores, statistics, bias, values, sizes);
+    ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
-        classifiers_judge_values(sample.row<true, 1>(copies, sizes), sample, copies, log_posterior, sizes);
-        classifiers_flush_row(sample, copies, sizes);
+        classifiers_judge_values(sample.row<true, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
+        classifiers_flush_row(sample, copies, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
-        classifiers_judge_values(sample.row<false, 4>(copies, sizes), sample, copies, log_posterior, sizes);
+        classifiers_judge_values(sample.row<false, 4>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
     } else {
-        classifiers_judge_values(sample.row<false, 1>(copies, sizes), sample, copies, log_posterior, sizes);
+        classifiers_judge_values(sample.row<false, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
     }
 }
+
+#define CLASSIFIERS(T, type)                                                                                           \
+    KERNEL(classifiers_classes_fwd_##type, 1024, float* scores, T* gradients, T* weighted, double* statistics,         \
+           const float* bias, const int* classes, const double* log_posterior, ClassifierSizes sizes) {                \
+        DYNAMIC_SHARED(double, memory);                                                                                \
+        classifiers_classes(memory, scores, gradients, weighted, statistics, bias, classes, log_posterior, sizes);     \
+    }                                                                                                                  \
+    KERNEL(classifiers_values_fwd_##type, 512, float* scores, T* gradients, T* weighted, double* statistics,           \
+           const float* bias, const float* values, const double* log_posterior, ClassifierSizes sizes) {               \
+        DYNAMIC_SHARED(double, memory);                                                                                \
+        classifiers_values(memory, scores, gradients, weighted, statistics, bias, values, log_posterior, sizes);       \
+    }
+
+CLASSIFIERS(float, f32)
+CLASSIFIERS(bf16, bf16)
 
 // ---- sums over the batch -------------------------------------------------------------------------------------------
 
@@ -304,48 +350,51 @@ struct ClassifierOperands {
 };
 
 static const uint32_t CLASSIFIER_THREADS = 256;
-static const uint32_t CLASSIFIER_VECTORS = 4;  // of 4 elements, a thread
+static const uint32_t CLASSIFIER_COPIED = 16;  // elements a thread, by 16 bytes
 
 __device__ __forceinline__ float classifiers_finite(float x) {
     return fabsf(x) < INFINITY ? x : 0.0f;
 }
 
 // `to` is `from` with zeros for what is not finite: 4096 elements a block.
+template <class T>
 __device__ void classifiers_copy_finite(
-    const float* from, uint64_t pitch, uint32_t width, float* to, uint64_t elements, uint64_t block) {
-    uint64_t base = block * CLASSIFIER_THREADS * CLASSIFIER_VECTORS * 4;
+    const T* from, uint64_t pitch, uint32_t width, T* to, uint64_t elements, uint64_t block) {
+    const int V = 16 / sizeof(T);
+    const uint32_t VECTORS = CLASSIFIER_COPIED / V;
+    uint64_t base = block * CLASSIFIER_THREADS * CLASSIFIER_COPIED;
     bool is_flat = pitch == width && is_aligned16(from);
-    float4 x[CLASSIFIER_VECTORS];
+    Pack<V> x[VECTORS];
     UNROLL
-    for (uint32_t i = 0; i < CLASSIFIER_VECTORS; i++) {
-        uint64_t element = base + 4 * (i * CLASSIFIER_THREADS + threadIdx.x);
-        if (is_flat && element + 4 <= elements) x[i] = *reinterpret_cast<const float4*>(from + element);
+    for (uint32_t i = 0; i < VECTORS; i++) {
+        uint64_t element = base + V * (i * CLASSIFIER_THREADS + threadIdx.x);
+        if (is_flat && element + V <= elements) x[i] = load<V>(from + element);
     }
     UNROLL
-    for (uint32_t i = 0; i < CLASSIFIER_VECTORS; i++) {
-        uint64_t element = base + 4 * (i * CLASSIFIER_THREADS + threadIdx.x);
-        if (is_flat && element + 4 <= elements) {
-            x[i] = make_float4(
-                classifiers_finite(x[i].x), classifiers_finite(x[i].y), classifiers_finite(x[i].z),
-                classifiers_finite(x[i].w));
-            *reinterpret_cast<float4*>(to + element) = x[i];
+    for (uint32_t i = 0; i < VECTORS; i++) {
+        uint64_t element = base + V * (i * CLASSIFIER_THREADS + threadIdx.x);
+        if (is_flat && element + V <= elements) {
+            UNROLL
+            for (int v = 0; v < V; v++) x[i].value[v] = classifiers_finite(x[i].value[v]);
+            store<V>(to + element, x[i]);
             continue;
         }
-        for (uint64_t one = element; one < element + 4 && one < elements; one++) {
+        for (uint64_t one = element; one < element + V && one < elements; one++) {
             uint64_t row = pitch == width ? 0 : one / width;
-            to[one] = classifiers_finite(from[row * pitch + one - row * width]);
+            to[one] = static_cast<T>(classifiers_finite(static_cast<float>(from[row * pitch + one - row * width])));
         }
     }
 }
 
 // The sums over the batch of `width` columns of g: a thread takes every (256 / width)-th sample of one column.
-__device__ void classifiers_bias_gradient(const float* g, float* bias_gradient, const ClassifierOperands& sizes) {
+template <class T>
+__device__ void classifiers_bias_gradient(const T* g, float* bias_gradient, const ClassifierOperands& sizes) {
     SHARED(float, sums, [CLASSIFIER_THREADS]);
     uint32_t width = sizes.sum_width, column = blockIdx.x * width + threadIdx.x % width;
     float sum = 0.0f;
     if (column < sizes.columns) {
         for (uint32_t sample = threadIdx.x / width; sample < sizes.samples; sample += CLASSIFIER_THREADS / width) {
-            sum += g[static_cast<uint64_t>(sample) * sizes.columns + column];
+            sum += static_cast<float>(g[static_cast<uint64_t>(sample) * sizes.columns + column]);
         }
     }
     sums[threadIdx.x] = sum;
@@ -359,8 +408,10 @@ __device__ void classifiers_bias_gradient(const float* g, float* bias_gradient, 
 
 // db = sum_i g_i, and z and W with zeros for what is not finite: where they are not, g is zero, and 0 * inf has to stay
 // out of the products. Three jobs of a microsecond each in one launch, since none is large; each block has one of them.
-KERNEL(classifiers_operands_bwd_f32, 256, const float* g, float* bias_gradient, const float* z, float* finite_z,
-       const float* weight, float* finite_weight, ClassifierOperands sizes) {
+template <class T>
+__device__ __forceinline__ void classifiers_operands(
+    const T* g, float* bias_gradient, const T* z, T* finite_z, const T* weight, T* finite_weight,
+    const ClassifierOperands& sizes) {
     uint32_t block = blockIdx.x;
     if (block < sizes.sum_blocks) {
         classifiers_bias_gradient(g, bias_gradient, sizes);
@@ -372,3 +423,12 @@ KERNEL(classifiers_operands_bwd_f32, 256, const float* g, float* bias_gradient, 
         classifiers_copy_finite(weight, sizes.inputs, sizes.inputs, finite_weight, sizes.weight_elements, block);
     }
 }
+
+#define CLASSIFIER_OPERANDS(T, type)                                                                                   \
+    KERNEL(classifiers_operands_bwd_##type, 256, const T* g, float* bias_gradient, const T* z, T* finite_z,            \
+           const T* weight, T* finite_weight, ClassifierOperands sizes) {                                              \
+        classifiers_operands(g, bias_gradient, z, finite_z, weight, finite_weight, sizes);                             \
+    }
+
+CLASSIFIER_OPERANDS(float, f32)
+CLASSIFIER_OPERANDS(bf16, bf16)

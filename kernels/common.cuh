@@ -1,4 +1,4 @@
-// What kernels share: reductions in a fixed order, Philox, division of a grid.
+// What kernels share: loads and stores of f32 and bf16, reductions in a fixed order, Philox, division of a grid.
 #pragma once
 
 #include "target.cuh"
@@ -18,6 +18,122 @@ __device__ __forceinline__ uint64_t global_thread() {
 __device__ __forceinline__ bool is_aligned16(const void* pointer) {
     return (reinterpret_cast<uintptr_t>(pointer) & 15) == 0;
 }
+
+// ---- loads and stores ----------------------------------------------------------------------------------------------
+
+// Arithmetic is in f32, whatever numbers are stored in: float, or bf16, to which a store rounds to the nearest, ties to
+// even.
+
+// V neighbouring numbers.
+template <int V>
+struct Pack {
+    float value[V];
+};
+
+// As many words of 4 bytes as are given, by 16 bytes at once, or 8 where there are 2.
+template <int WORDS>
+__device__ __forceinline__ void load_words(const void* source, uint32_t (&words)[WORDS]) {
+    if constexpr (WORDS % 4 == 0) {
+        UNROLL
+        for (int w = 0; w < WORDS; w += 4) {
+            uint4 four = reinterpret_cast<const uint4*>(source)[w / 4];
+            words[w] = four.x, words[w + 1] = four.y, words[w + 2] = four.z, words[w + 3] = four.w;
+        }
+    } else if constexpr (WORDS == 2) {
+        uint2 two = *static_cast<const uint2*>(source);
+        words[0] = two.x, words[1] = two.y;
+    } else {
+        static_assert(WORDS == 1);
+        words[0] = *static_cast<const uint32_t*>(source);
+    }
+}
+
+template <int WORDS>
+__device__ __forceinline__ void store_words(void* target, const uint32_t (&words)[WORDS]) {
+    if constexpr (WORDS % 4 == 0) {
+        UNROLL
+        for (int w = 0; w < WORDS; w += 4) {
+            reinterpret_cast<uint4*>(target)[w / 4] = make_uint4(words[w], words[w + 1], words[w + 2], words[w + 3]);
+        }
+    } else if constexpr (WORDS == 2) {
+        *static_cast<uint2*>(target) = make_uint2(words[0], words[1]);
+    } else {
+        static_assert(WORDS == 1);
+        *static_cast<uint32_t*>(target) = words[0];
+    }
+}
+
+// V is 1, or the source lies at a multiple of all V numbers' bytes, or of 16.
+template <int V>
+__device__ __forceinline__ Pack<V> load(const float* source) {
+    Pack<V> pack;
+    uint32_t words[V];
+    load_words(source, words);
+    UNROLL
+    for (int v = 0; v < V; v++) pack.value[v] = __uint_as_float(words[v]);
+    return pack;
+}
+
+template <int V>
+__device__ __forceinline__ Pack<V> load(const bf16* source) {
+    Pack<V> pack;
+    if constexpr (V == 1) {
+        pack.value[0] = static_cast<float>(*source);
+    } else {
+        uint32_t words[V / 2];
+        load_words(source, words);
+        UNROLL
+        for (int v = 0; v < V; v += 2) {
+            pack.value[v] = __uint_as_float(words[v / 2] << 16);
+            pack.value[v + 1] = __uint_as_float(words[v / 2] & 0xffff0000u);
+        }
+    }
+    return pack;
+}
+
+template <int V>
+__device__ __forceinline__ void store(float* target, const Pack<V>& pack) {
+    uint32_t words[V];
+    UNROLL
+    for (int v = 0; v < V; v++) words[v] = __float_as_uint(pack.value[v]);
+    store_words(target, words);
+}
+
+template <int V>
+__device__ __forceinline__ void store(bf16* target, const Pack<V>& pack) {
+    if constexpr (V == 1) {
+        *target = static_cast<bf16>(pack.value[0]);
+    } else {
+        uint32_t words[V / 2];
+        UNROLL
+        for (int v = 0; v < V; v += 2) words[v / 2] = bf16_pair(pack.value[v], pack.value[v + 1]);
+        store_words(target, words);
+    }
+}
+
+template <int V>
+__device__ __forceinline__ void add_to(Pack<V>& sum, const Pack<V>& pack) {
+    UNROLL
+    for (int v = 0; v < V; v++) sum.value[v] += pack.value[v];
+}
+
+// A gradient is stored, or added to what is there, as its slot says.
+template <class T>
+__device__ __forceinline__ void store(T* target, float value, bool add) {
+    *target = static_cast<T>(add ? static_cast<float>(*target) + value : value);
+}
+
+template <int V, class T>
+__device__ __forceinline__ void store(T* target, Pack<V> pack, bool add) {
+    if (add) {
+        Pack<V> old = load<V>(target);
+        UNROLL
+        for (int v = 0; v < V; v++) pack.value[v] = old.value[v] + pack.value[v];
+    }
+    store<V>(target, pack);
+}
+
+// ---- reductions ----------------------------------------------------------------------------------------------------
 
 // What reductions combine with. Each has its neutral element.
 struct Sum {
@@ -67,6 +183,8 @@ __device__ __forceinline__ T reduce_block(T value) {
     return reduce_lanes<Op>(partial);
 }
 
+// ---- random numbers ------------------------------------------------------------------------------------------------
+
 // Philox4x32-10 (Salmon et al. 2011): the four numbers at `counter` under `key`, as src/random.rs draws them.
 __device__ __forceinline__ uint4 philox(uint4 counter, uint2 key) {
     UNROLL
@@ -92,9 +210,4 @@ __device__ __forceinline__ uint4 philox_at(uint64_t seed, uint32_t purpose, uint
 __device__ __forceinline__ uint32_t selected_row(const int* order, const int* cursor, uint32_t i) {
     uint32_t place = cursor ? static_cast<uint32_t>(*cursor) + i : i;
     return order ? static_cast<uint32_t>(order[place]) : place;
-}
-
-// A gradient is stored, or added to what is there, as its slot says.
-__device__ __forceinline__ void store(float* target, float value, bool add) {
-    *target = add ? *target + value : value;
 }

@@ -4,14 +4,14 @@
 //   mean   loss = sum_i loss_i / B
 //   bwd    dx_ik = (e^(x_ik - m_i - s_i) - [k = y_i]) dy / B, stored or added where `add`
 //
-//   x             [B, K] with any pitch
+//   x             [B, K] with any pitch, f32 or bf16
 //   labels        [B], 0..K; another one stops the device
 //   normalisers   [B, 2]: m and s, apart, since their sum would round a small loss off
 //   losses        [B]
 //   loss, dy      [1]
-//   dx            [B, K] with any pitch
+//   dx            [B, K] with any pitch, as x
 //
-// Bytes an element: forward 8, since rows are read twice, the second time from the cache; backward 8 (12 where added).
+// Bytes an element in f32: forward 8, since rows are read twice, the second time from the cache; backward 8 (12 where added).
 // Operations: about 20 each, for the exponential. The floor is memory. Forward: up to 32 threads a row, 8 rows or more to a
 // block of 256, along one axis: batches are small and rows short, so that one block a row would idle, and a reduction
 // among lanes needs no barrier. Then one block for the mean, in a fixed order. Backward: the same threads for a row. 4 bytes
@@ -34,17 +34,22 @@ __device__ __forceinline__ uint32_t cross_entropy_row(const CrossEntropyShape& s
     return blockIdx.x * (CROSS_ENTROPY_THREADS / shape.lanes) + threadIdx.x / shape.lanes;
 }
 
-KERNEL(cross_entropy_rows_f32, 256, const float* x, const int* labels, float* normalisers, float* losses,
-       CrossEntropyShape shape) {
+template <class T>
+__device__ __forceinline__ void cross_entropy_rows(
+    const T* x, const int* labels, float* normalisers, float* losses, const CrossEntropyShape& shape) {
     uint32_t row = cross_entropy_row(shape), lane = threadIdx.x % shape.lanes;
     bool inside = row < shape.batch;
-    const float* own = x + (inside ? row * shape.pitch : 0);
+    const T* own = x + (inside ? row * shape.pitch : 0);
     uint32_t classes = inside ? shape.classes : 0;
     float largest = -INFINITY;
-    for (uint32_t k = lane; k < classes; k += shape.lanes) largest = Largest::of(largest, own[k]);
+    for (uint32_t k = lane; k < classes; k += shape.lanes) {
+        largest = Largest::of(largest, static_cast<float>(own[k]));
+    }
     largest = reduce_lanes<Largest>(largest, static_cast<int>(shape.lanes));
     float sum = 0.0f;
-    for (uint32_t k = lane; k < classes; k += shape.lanes) sum += expf(own[k] - largest);
+    for (uint32_t k = lane; k < classes; k += shape.lanes) {
+        sum += expf(static_cast<float>(own[k]) - largest);
+    }
     sum = reduce_lanes<Sum>(sum, static_cast<int>(shape.lanes));
     if (!inside || lane != 0) return;
     float log_sum = logf(sum);
@@ -52,7 +57,7 @@ KERNEL(cross_entropy_rows_f32, 256, const float* x, const int* labels, float* no
     if (label >= shape.classes) __trap();
     normalisers[2 * row] = largest;
     normalisers[2 * row + 1] = log_sum;
-    losses[row] = log_sum - (own[label] - largest);
+    losses[row] = log_sum - (static_cast<float>(own[label]) - largest);
 }
 
 KERNEL(cross_entropy_mean_f32, 256, const float* losses, float* loss, uint32_t batch) {
@@ -62,8 +67,9 @@ KERNEL(cross_entropy_mean_f32, 256, const float* losses, float* loss, uint32_t b
     if (threadIdx.x == 0) *loss = sum / static_cast<float>(batch);
 }
 
-KERNEL(cross_entropy_bwd_f32, 256, const float* x, const int* labels, const float* normalisers, const float* dy,
-       float* dx, CrossEntropyShape shape) {
+template <class T>
+__device__ __forceinline__ void cross_entropy_backward(
+    const T* x, const int* labels, const float* normalisers, const float* dy, T* dx, const CrossEntropyShape& shape) {
     uint32_t row = cross_entropy_row(shape), lane = threadIdx.x % shape.lanes;
     if (row >= shape.batch) return;
     float scale = *dy / static_cast<float>(shape.batch);
@@ -72,7 +78,20 @@ KERNEL(cross_entropy_bwd_f32, 256, const float* x, const int* labels, const floa
     x += row * shape.pitch;
     dx += row * shape.gradient_pitch;
     for (uint32_t k = lane; k < shape.classes; k += shape.lanes) {
-        float gradient = expf(x[k] - largest - log_sum) * scale;
+        float gradient = expf(static_cast<float>(x[k]) - largest - log_sum) * scale;
         store(dx + k, k == label ? gradient - scale : gradient, shape.add != 0);
     }
 }
+
+#define CROSS_ENTROPY(T, type)                                                                                         \
+    KERNEL(cross_entropy_rows_##type, 256, const T* x, const int* labels, float* normalisers, float* losses,           \
+           CrossEntropyShape shape) {                                                                                  \
+        cross_entropy_rows(x, labels, normalisers, losses, shape);                                                     \
+    }                                                                                                                  \
+    KERNEL(cross_entropy_bwd_##type, 256, const T* x, const int* labels, const float* normalisers, const float* dy,    \
+           T* dx, CrossEntropyShape shape) {                                                                           \
+        cross_entropy_backward(x, labels, normalisers, dy, dx, shape);                                                 \
+    }
+
+CROSS_ENTROPY(float, f32)
+CROSS_ENTROPY(bf16, bf16)

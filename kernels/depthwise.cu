@@ -1,25 +1,25 @@
-// Depthwise convolution of channels-last images in f32: every channel has a kernel of its own. The launches are in
+// Depthwise convolution of channels-last images in f32 or bf16: every channel has a kernel of its own. The launches are in
 // src/ops/depthwise/launch.rs.
 //
 //   y[n, p, q, c] = bias[c] + sum_rs x[n, p stride + r - padding, q stride + s - padding, c] weight[r, s, c]
 //
 //   x, dx        [N, H, W, C]     pixels x_pitch apart
-//   weight, dw   [R, S, C]
-//   bias         [C], or null
+//   weight, dw   [R, S, C]        dw is f32
+//   bias         [C], or null     f32
 //   y, dy        [N, P, Q, C]     pixels y_pitch apart
 //
-// Bytes: 4 for an element of x and 4 for one of y, whose R S multiply-adds (9) are far below a GPU's arithmetic for them:
+// Bytes: 4 (in bf16 2) for an element of x and for one of y, whose R S multiply-adds (9) are far below a GPU's arithmetic for them:
 // all three are streams. What can stand in the way is the first-level cache: a thread that computes one element reads
 // 2 R S numbers for 2 that pass through memory.
 //
 // Neighbouring threads take neighbouring channels, so that every access of a warp is a row of one pixel or two, however
-// the taps lie; 4 channels a thread as one 16-byte access (_4_ and _3_), or one (_1_) where channels, pitches or bases
-// are no multiple of 4 elements.
+// the taps lie; as many channels a thread as one 16-byte access has, 4 or in bf16 8 (_4_, _8_ and _3_), or one (_1_) where
+// channels, pitches or bases are no multiple of them.
 //
-//   _3_   3x3, stride 1, 4 channels: a thread computes 4 neighbouring pixels of a row and reads their 18 inputs once, and
+//   _3_   3x3, stride 1, 4 or 8 channels: a thread computes 4 neighbouring pixels of a row and reads their 18 inputs once, and
 //         each row of weights once: 27 reads for 4 outputs instead of 72. dx is the same sum over dy with the taps turned
 //         around, by the same code.
-//   _4_   any kernel and stride, 4 channels: one pixel a thread. For dx only the taps that divide by the stride are
+//   _4_, _8_   any kernel and stride, so many channels: one pixel a thread. For dx only the taps that divide by the stride are
 //         visited, so a stride of 2 is 4 taps at most of 9.
 //   _1_   the same, one channel.
 //
@@ -43,41 +43,22 @@ struct DepthwiseShape {
     uint32_t part_pixels;  // dw: pixels of y in a part
 };
 
-__device__ __forceinline__ float multiply_add(float a, float b, float c) {
-    return fmaf(a, b, c);
-}
-__device__ __forceinline__ float4 multiply_add(float4 a, float4 b, float4 c) {
-    return make_float4(fmaf(a.x, b.x, c.x), fmaf(a.y, b.y, c.y), fmaf(a.z, b.z, c.z), fmaf(a.w, b.w, c.w));
-}
-__device__ __forceinline__ float sum_of(float a, float b) {
-    return a + b;
-}
-__device__ __forceinline__ float4 sum_of(float4 a, float4 b) {
-    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
-}
-
-// As many channels as a V holds.
-template <class V>
-__device__ __forceinline__ V load(const float* from) {
-    return *reinterpret_cast<const V*>(from);
-}
-template <class V>
-__device__ __forceinline__ void store_channels(float* to, V value, bool add) {
-    V* target = reinterpret_cast<V*>(to);
-    *target = add ? sum_of(*target, value) : value;
+template <int V>
+__device__ __forceinline__ void multiply_add(const Pack<V>& a, const Pack<V>& b, Pack<V>& sum) {
+    UNROLL
+    for (int v = 0; v < V; v++) sum.value[v] = fmaf(a.value[v], b.value[v], sum.value[v]);
 }
 
 // The pixel, or run of pixels, and the first channel of a thread of a stream; `runs` in a row.
-template <class V>
+template <int V>
 struct DepthwiseThread {
     uint32_t channel, run, row, image;
     bool is_inside;
 
     __device__ DepthwiseThread(uint32_t channels, uint32_t runs, uint32_t rows, uint32_t images) {
-        const uint32_t OWN = sizeof(V) / sizeof(float);
-        uint64_t index = global_thread(), vectors = channels / OWN;
+        uint64_t index = global_thread(), vectors = channels / V;
         is_inside = index < vectors * runs * rows * images;
-        channel = static_cast<uint32_t>(index % vectors) * OWN;
+        channel = static_cast<uint32_t>(index % vectors) * V;
         // Runs of all images together are less than 2^32.
         uint32_t rest = static_cast<uint32_t>(index / vectors);
         run = rest % runs;
@@ -89,53 +70,55 @@ struct DepthwiseThread {
 
 // out[row, column] (+)= start + sum_rs source[row + first + r, column + first + s] weight[r, s], with the taps of the
 // weight turned around where TURNED.
-template <bool TURNED>
+template <bool TURNED, int V, class T>
 __device__ __forceinline__ void depthwise_3x3(
-    const float* __restrict__ source, const float* __restrict__ weight, const float* __restrict__ bias,
-    float* __restrict__ out, uint32_t images, uint32_t source_height, uint32_t source_width, uint32_t height,
-    uint32_t width, uint32_t channels, uint64_t source_pitch, uint64_t pitch, int first, bool add) {
+    const T* __restrict__ source, const T* __restrict__ weight, const float* __restrict__ bias, T* __restrict__ out,
+    uint32_t images, uint32_t source_height, uint32_t source_width, uint32_t height, uint32_t width, uint32_t channels,
+    uint64_t source_pitch, uint64_t pitch, int first, bool add) {
     const int PIXELS = 4;
-    DepthwiseThread<float4> own(channels, divide_up(width, PIXELS), height, images);
+    DepthwiseThread<V> own(channels, divide_up(width, PIXELS), height, images);
     if (!own.is_inside) return;
-    const float4 zeros = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    float4 start = bias != nullptr ? load<float4>(bias + own.channel) : zeros;
-    float4 sums[PIXELS] = {start, start, start, start};
+    Pack<V> start{};
+    if (bias != nullptr) start = load<V>(bias + own.channel);
+    Pack<V> sums[PIXELS] = {start, start, start, start};
     int left = static_cast<int>(own.run) * PIXELS + first, top = static_cast<int>(own.row) + first;
     UNROLL
     for (int r = 0; r < 3; r++) {
         uint32_t row = static_cast<uint32_t>(top + r);
         if (row >= source_height) continue;
-        float4 taps[3];
+        Pack<V> taps[3];
         UNROLL
         for (int s = 0; s < 3; s++) {
-            taps[s] = load<float4>(weight + (TURNED ? 8 - 3 * r - s : 3 * r + s) * channels + own.channel);
+            taps[s] = load<V>(weight + (TURNED ? 8 - 3 * r - s : 3 * r + s) * channels + own.channel);
         }
-        const float* from = source + (static_cast<uint64_t>(own.image) * source_height + row) * source_width * source_pitch;
+        const T* from = source + (static_cast<uint64_t>(own.image) * source_height + row) * source_width * source_pitch;
         UNROLL
         for (int j = 0; j < PIXELS + 2; j++) {
             uint32_t column = static_cast<uint32_t>(left + j);
-            float4 x = column < source_width ? load<float4>(from + column * source_pitch + own.channel) : zeros;
+            Pack<V> x{};
+            if (column < source_width) x = load<V>(from + column * source_pitch + own.channel);
             UNROLL
             for (int s = 0; s < 3; s++) {
                 int pixel = j - s;
-                if (pixel >= 0 && pixel < PIXELS) sums[pixel] = multiply_add(x, taps[s], sums[pixel]);
+                if (pixel >= 0 && pixel < PIXELS) multiply_add(x, taps[s], sums[pixel]);
             }
         }
     }
-    float* to = out + ((static_cast<uint64_t>(own.image) * height + own.row) * width + own.run * PIXELS) * pitch;
+    T* to = out + ((static_cast<uint64_t>(own.image) * height + own.row) * width + own.run * PIXELS) * pitch;
     UNROLL
     for (int pixel = 0; pixel < PIXELS; pixel++) {
-        if (own.run * PIXELS + pixel < width) store_channels(to + pixel * pitch + own.channel, sums[pixel], add);
+        if (own.run * PIXELS + pixel < width) store(to + pixel * pitch + own.channel, sums[pixel], add);
     }
 }
 
-template <class V>
+template <int V, class T>
 __device__ __forceinline__ void depthwise_forward(
-    const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
-    float* __restrict__ y, const DepthwiseShape& shape) {
+    const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias, T* __restrict__ y,
+    const DepthwiseShape& shape) {
     DepthwiseThread<V> own(shape.channels, shape.out_width, shape.out_height, shape.images);
     if (!own.is_inside) return;
-    V sum = bias != nullptr ? load<V>(bias + own.channel) : V{};
+    Pack<V> sum{};
+    if (bias != nullptr) sum = load<V>(bias + own.channel);
     for (uint32_t r = 0; r < shape.kernel_height; r++) {
         uint32_t row = own.row * shape.stride + r - shape.padding;
         if (row >= shape.height) continue;
@@ -143,21 +126,20 @@ __device__ __forceinline__ void depthwise_forward(
         for (uint32_t s = 0; s < shape.kernel_width; s++) {
             uint32_t column = own.run * shape.stride + s - shape.padding;
             if (column >= shape.width) continue;
-            V tap = load<V>(weight + (r * shape.kernel_width + s) * shape.channels + own.channel);
-            sum = multiply_add(load<V>(x + (first + column) * shape.x_pitch + own.channel), tap, sum);
+            Pack<V> tap = load<V>(weight + (r * shape.kernel_width + s) * shape.channels + own.channel);
+            multiply_add(load<V>(x + (first + column) * shape.x_pitch + own.channel), tap, sum);
         }
     }
     uint64_t pixel = (static_cast<uint64_t>(own.image) * shape.out_height + own.row) * shape.out_width + own.run;
-    store_channels(y + pixel * shape.y_pitch + own.channel, sum, false);
+    store<V>(y + pixel * shape.y_pitch + own.channel, sum);
 }
 
-template <class V>
+template <int V, class T>
 __device__ __forceinline__ void depthwise_input_gradient(
-    const float* __restrict__ dy, const float* __restrict__ weight, float* __restrict__ dx,
-    const DepthwiseShape& shape) {
+    const T* __restrict__ dy, const T* __restrict__ weight, T* __restrict__ dx, const DepthwiseShape& shape) {
     DepthwiseThread<V> own(shape.channels, shape.width, shape.height, shape.images);
     if (!own.is_inside) return;
-    V sum{};
+    Pack<V> sum{};
     uint32_t y = own.row + shape.padding, x = own.run + shape.padding;
     // Tap r reads this pixel for row (y - r) / stride of the output, if that is whole and there.
     for (uint32_t r = y % shape.stride; r < shape.kernel_height && r <= y; r += shape.stride) {
@@ -167,35 +149,34 @@ __device__ __forceinline__ void depthwise_input_gradient(
         for (uint32_t s = x % shape.stride; s < shape.kernel_width && s <= x; s += shape.stride) {
             uint32_t column = (x - s) / shape.stride;
             if (column >= shape.out_width) continue;
-            V tap = load<V>(weight + (r * shape.kernel_width + s) * shape.channels + own.channel);
-            sum = multiply_add(load<V>(dy + (first + column) * shape.y_pitch + own.channel), tap, sum);
+            Pack<V> tap = load<V>(weight + (r * shape.kernel_width + s) * shape.channels + own.channel);
+            multiply_add(load<V>(dy + (first + column) * shape.y_pitch + own.channel), tap, sum);
         }
     }
     uint64_t pixel = (static_cast<uint64_t>(own.image) * shape.height + own.row) * shape.width + own.run;
-    store_channels(dx + pixel * shape.x_pitch + own.channel, sum, shape.add != 0);
+    store(dx + pixel * shape.x_pitch + own.channel, sum, shape.add != 0);
 }
 
 static const int DEPTHWISE_THREADS = 256;
 static const int DEPTHWISE_CHANNELS = 32;  // of a block of dw
 
 // parts[part, tap, c] = sum over the part's pixels of x dy. Grid: parts, blocks of channels, taps / TAPS.
-template <class V, int TAPS>
+template <int V, int TAPS, class T>
 __device__ __forceinline__ void depthwise_weight_gradient(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ parts,
-    const DepthwiseShape& shape) {
-    const int OWN = sizeof(V) / sizeof(float), LANES = DEPTHWISE_CHANNELS / OWN;  // threads along the channels
+    const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts, const DepthwiseShape& shape) {
+    const int LANES = DEPTHWISE_CHANNELS / V;  // threads along the channels
     const int WARPS = DEPTHWISE_THREADS / WARP;
-    uint32_t lane = threadIdx.x % LANES, channel = blockIdx.y * DEPTHWISE_CHANNELS + lane * OWN;
+    uint32_t lane = threadIdx.x % LANES, channel = blockIdx.y * DEPTHWISE_CHANNELS + lane * V;
     uint32_t pixels = shape.images * shape.out_height * shape.out_width;
     uint32_t begin = blockIdx.x * shape.part_pixels, end = min(begin + shape.part_pixels, pixels);
     uint32_t width = TAPS == 9 ? 3 : shape.kernel_width;
     bool has_channel = channel < shape.channels;
 
-    V sums[TAPS] = {};
+    Pack<V> sums[TAPS] = {};
     for (uint32_t pixel = begin + threadIdx.x / LANES; has_channel && pixel < end; pixel += DEPTHWISE_THREADS / LANES) {
         uint32_t q = pixel % shape.out_width, row = pixel / shape.out_width;
         uint32_t p = row % shape.out_height, image = row / shape.out_height;
-        V gradient = load<V>(dy + pixel * shape.y_pitch + channel);
+        Pack<V> gradient = load<V>(dy + pixel * shape.y_pitch + channel);
         UNROLL
         for (int t = 0; t < TAPS; t++) {
             uint32_t tap = blockIdx.z * TAPS + t;
@@ -203,7 +184,7 @@ __device__ __forceinline__ void depthwise_weight_gradient(
             uint32_t from_column = q * shape.stride + tap % width - shape.padding;
             if (from_row >= shape.height || from_column >= shape.width) continue;
             uint64_t from = (static_cast<uint64_t>(image) * shape.height + from_row) * shape.width + from_column;
-            sums[t] = multiply_add(load<V>(x + from * shape.x_pitch + channel), gradient, sums[t]);
+            multiply_add(load<V>(x + from * shape.x_pitch + channel), gradient, sums[t]);
         }
     }
 
@@ -212,15 +193,14 @@ __device__ __forceinline__ void depthwise_weight_gradient(
     uint32_t warp = threadIdx.x / WARP;
     UNROLL
     for (int t = 0; t < TAPS; t++) {
-        const float* own = reinterpret_cast<const float*>(&sums[t]);
         UNROLL
-        for (int i = 0; i < OWN; i++) {
-            float sum = own[i];
+        for (int v = 0; v < V; v++) {
+            float sum = sums[t].value[v];
             UNROLL
             for (int distance = WARP / 2; distance >= LANES; distance /= 2) {
                 sum += __shfl_xor_sync(ALL_LANES, sum, distance);
             }
-            if (threadIdx.x % WARP < LANES) shared[(warp * TAPS + t) * DEPTHWISE_CHANNELS + lane * OWN + i] = sum;
+            if (threadIdx.x % WARP < LANES) shared[(warp * TAPS + t) * DEPTHWISE_CHANNELS + lane * V + v] = sum;
         }
     }
     __syncthreads();  // every warp's sums are there
@@ -234,42 +214,44 @@ __device__ __forceinline__ void depthwise_weight_gradient(
     }
 }
 
-KERNEL(
-    depthwise_3_fwd_f32, DEPTHWISE_THREADS, const float* x, const float* weight, const float* bias, float* y,
-    DepthwiseShape shape) {
-    depthwise_3x3<false>(
-        x, weight, bias, y, shape.images, shape.height, shape.width, shape.out_height, shape.out_width, shape.channels,
-        shape.x_pitch, shape.y_pitch, -static_cast<int>(shape.padding), false);
-}
-
-KERNEL(
-    depthwise_3_dx_bwd_f32, DEPTHWISE_THREADS, const float* dy, const float* weight, float* dx,
-    DepthwiseShape shape) {
-    depthwise_3x3<true>(
-        dy, weight, nullptr, dx, shape.images, shape.out_height, shape.out_width, shape.height, shape.width,
-        shape.channels, shape.y_pitch, shape.x_pitch, static_cast<int>(shape.padding) - 2, shape.add != 0);
-}
-
-KERNEL(depthwise_3_dw_bwd_f32, DEPTHWISE_THREADS, const float* x, const float* dy, float* parts, DepthwiseShape shape) {
-    depthwise_weight_gradient<float4, 9>(x, dy, parts, shape);
-}
-
-#define DEPTHWISE(channels, V)                                                                                       \
-    KERNEL(                                                                                                          \
-        depthwise_##channels##_fwd_f32, DEPTHWISE_THREADS, const float* x, const float* weight, const float* bias,   \
-        float* y, DepthwiseShape shape) {                                                                            \
-        depthwise_forward<V>(x, weight, bias, y, shape);                                                             \
-    }                                                                                                                \
-    KERNEL(                                                                                                          \
-        depthwise_##channels##_dx_bwd_f32, DEPTHWISE_THREADS, const float* dy, const float* weight, float* dx,       \
-        DepthwiseShape shape) {                                                                                      \
-        depthwise_input_gradient<V>(dy, weight, dx, shape);                                                          \
-    }                                                                                                                \
-    KERNEL(                                                                                                          \
-        depthwise_##channels##_dw_bwd_f32, DEPTHWISE_THREADS, const float* x, const float* dy, float* parts,         \
-        DepthwiseShape shape) {                                                                                      \
-        depthwise_weight_gradient<V, 1>(x, dy, parts, shape);                                                        \
+#define DEPTHWISE_3(V, T, type)                                                                                        \
+    KERNEL(                                                                                                            \
+        depthwise_3_fwd_##type, DEPTHWISE_THREADS, const T* x, const T* weight, const float* bias, T* y,               \
+        DepthwiseShape shape) {                                                                                        \
+        depthwise_3x3<false, V>(                                                                                       \
+            x, weight, bias, y, shape.images, shape.height, shape.width, shape.out_height, shape.out_width,            \
+            shape.channels, shape.x_pitch, shape.y_pitch, -static_cast<int>(shape.padding), false);                    \
+    }                                                                                                                  \
+    KERNEL(depthwise_3_dx_bwd_##type, DEPTHWISE_THREADS, const T* dy, const T* weight, T* dx, DepthwiseShape shape) {  \
+        depthwise_3x3<true, V>(                                                                                        \
+            dy, weight, nullptr, dx, shape.images, shape.out_height, shape.out_width, shape.height, shape.width,       \
+            shape.channels, shape.y_pitch, shape.x_pitch, static_cast<int>(shape.padding) - 2, shape.add != 0);        \
+    }                                                                                                                  \
+    KERNEL(                                                                                                            \
+        depthwise_3_dw_bwd_##type, DEPTHWISE_THREADS, const T* x, const T* dy, float* parts, DepthwiseShape shape) {   \
+        depthwise_weight_gradient<V, 9>(x, dy, parts, shape);                                                          \
     }
 
-DEPTHWISE(4, float4)
-DEPTHWISE(1, float)
+DEPTHWISE_3(4, float, f32)
+DEPTHWISE_3(8, bf16, bf16)
+
+#define DEPTHWISE(V, T, type)                                                                                          \
+    KERNEL(                                                                                                            \
+        depthwise_##V##_fwd_##type, DEPTHWISE_THREADS, const T* x, const T* weight, const float* bias, T* y,           \
+        DepthwiseShape shape) {                                                                                        \
+        depthwise_forward<V>(x, weight, bias, y, shape);                                                               \
+    }                                                                                                                  \
+    KERNEL(                                                                                                            \
+        depthwise_##V##_dx_bwd_##type, DEPTHWISE_THREADS, const T* dy, const T* weight, T* dx, DepthwiseShape shape) { \
+        depthwise_input_gradient<V>(dy, weight, dx, shape);                                                            \
+    }                                                                                                                  \
+    KERNEL(                                                                                                            \
+        depthwise_##V##_dw_bwd_##type, DEPTHWISE_THREADS, const T* x, const T* dy, float* parts,                       \
+        DepthwiseShape shape) {                                                                                        \
+        depthwise_weight_gradient<V, 1>(x, dy, parts, shape);                                                          \
+    }
+
+DEPTHWISE(4, float, f32)
+DEPTHWISE(1, float, f32)
+DEPTHWISE(8, bf16, bf16)
+DEPTHWISE(1, bf16, bf16)

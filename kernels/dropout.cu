@@ -6,15 +6,16 @@
 // The bits of element e of x in row-major order are the upper 24 of word e % 4 of Philox's numbers for the seed, the step
 // and index layer << 32 | e / 4. Backward, x is dy and y is dx: the same numbers are drawn again.
 //
-//   x      [rows, columns] with any pitch
-//   y      the same shape without gaps
+//   x      [rows, columns] with any pitch: f32 or bf16
+//   y      the same shape without gaps, the same type
 //   step   [1], the step's number
 //
-// Bytes an element: 8 (12 where added); a stored mask would cost 1 more each way, and memory of its own. Operations: about
-// 100 integer ones for four elements, a third of what the multiprocessors do while the bytes pass. Grid: one axis; a
-// block of 256 threads does 1024 elements, the four of one draw to a thread. Where x has no gaps that is one load and one
-// store of 16 bytes, but for the last thread's where the number of elements is odd; rows with gaps take four loads,
-// whose rows are divided out, unless columns and pitch are multiples of 4.
+// Bytes an element: 8 (12 where added), in bf16 half of it; a stored mask would cost 1 more each way, and memory of its own.
+// Operations: about 100 integer ones for four elements, a third of what the multiprocessors do while the bytes pass (in
+// bf16 two thirds). Grid: one axis; a thread does the four elements of one draw, in bf16 the eight of two, so a block of
+// 256 threads 1024 or 2048. Where x has no gaps that is one load and one store of 16 bytes, but for the last thread's where
+// the number of elements is odd; rows with gaps take a load an element, whose rows are divided out, unless columns and
+// pitch are multiples of a thread's elements.
 //
 // y overlaps nothing.
 #include "common.cuh"
@@ -42,31 +43,40 @@ __device__ __forceinline__ uint64_t dropout_place(uint64_t element, const Dropou
     return row * shape.pitch + (element - row * shape.columns);
 }
 
-KERNEL(dropout_f32, 256, const float* x, float* y, const int* step, DropoutShape shape) {
-    uint64_t index = global_thread(), first = 4 * index;
+// V elements a thread: those of V / 4 draws.
+template <int V, class T>
+__device__ __forceinline__ void dropout_elements(const T* x, T* y, const int* step, const DropoutShape& shape) {
+    uint64_t index = global_thread() * (V / 4), first = 4 * index;
     if (first >= shape.elements) return;
-    uint64_t place = static_cast<uint64_t>(shape.layer) << 32 | index;
-    uint4 bits = philox_at(shape.seed, DROPOUT_PURPOSE, static_cast<uint32_t>(*step), place);
-    bool rows_fit = shape.columns == shape.elements || (shape.columns % 4 == 0 && shape.pitch % 4 == 0);
-    if (rows_fit && first + 4 <= shape.elements && is_aligned16(x) && is_aligned16(y)) {
-        float4 value = *reinterpret_cast<const float4*>(x + dropout_place(first, shape));
-        float4* target = reinterpret_cast<float4*>(y + first);
-        float4 kept = make_float4(
-            dropout_keep(bits.x, value.x, shape), dropout_keep(bits.y, value.y, shape),
-            dropout_keep(bits.z, value.z, shape), dropout_keep(bits.w, value.w, shape));
-        if (shape.add) {
-            float4 old = *target;
-            kept = make_float4(old.x + kept.x, old.y + kept.y, old.z + kept.z, old.w + kept.w);
-        }
-        *target = kept;
+    uint32_t bits[V];
+    UNROLL
+    for (int v = 0; v < V; v += 4) {
+        uint64_t place = static_cast<uint64_t>(shape.layer) << 32 | (index + v / 4);
+        uint4 drawn = philox_at(shape.seed, DROPOUT_PURPOSE, static_cast<uint32_t>(*step), place);
+        bits[v] = drawn.x, bits[v + 1] = drawn.y, bits[v + 2] = drawn.z, bits[v + 3] = drawn.w;
+    }
+    bool rows_fit = shape.columns == shape.elements || (shape.columns % V == 0 && shape.pitch % V == 0);
+    if (rows_fit && first + V <= shape.elements && is_aligned16(x) && is_aligned16(y)) {
+        Pack<V> pack = load<V>(x + dropout_place(first, shape));
+        UNROLL
+        for (int v = 0; v < V; v++) pack.value[v] = dropout_keep(bits[v], pack.value[v], shape);
+        store(y + first, pack, shape.add != 0);
         return;
     }
     UNROLL
-    for (uint32_t k = 0; k < 4; k++) {
-        uint32_t own = k == 0 ? bits.x : k == 1 ? bits.y : k == 2 ? bits.z : bits.w;
-        uint64_t element = first + k;
+    for (int v = 0; v < V; v++) {
+        uint64_t element = first + v;
         if (element < shape.elements) {
-            store(y + element, dropout_keep(own, x[dropout_place(element, shape)], shape), shape.add != 0);
+            float value = static_cast<float>(x[dropout_place(element, shape)]);
+            store(y + element, dropout_keep(bits[v], value, shape), shape.add != 0);
         }
     }
+}
+
+KERNEL(dropout_f32, 256, const float* x, float* y, const int* step, DropoutShape shape) {
+    dropout_elements<4>(x, y, step, shape);
+}
+
+KERNEL(dropout_bf16, 256, const bf16* x, bf16* y, const int* step, DropoutShape shape) {
+    dropout_elements<8>(x, y, step, shape);
 }

@@ -3,9 +3,10 @@
 //
 //   fwd           y = f(a)             relu, exp, ln, tanh, sigmoid, sqrt, square, affine (factor a + summand)
 //   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever f' is shorter in
-//   add sub mul div    y = a op b, with a and b broadcast as in NumPy
+//   add sub mul div    y = a op b, with a and b broadcast as in NumPy; add_bias: b is f32 where a and y are bf16
 //   accumulate    to += from
-//   copy          to = from, of any type, in units of 16 bytes, 4 or 1
+//   cast          to = from or to += from, between f32 and bf16
+//   copy          to = from, of any type, in units of 16 bytes, 4, 2 or 1
 //   fill          to = one value of at most 8 bytes, over and over
 //
 //   a, b, dy, kept, from   any shape that broadcasts to the output's; a pitch above the last extent is one more stride
@@ -15,9 +16,9 @@
 // axes wherever all operands allow it: tensors without gaps are one axis whatever their rank, a bias or a slice of the
 // last axis makes two, so that an element's offsets cost no division or one.
 //
-// Bytes an element: fwd 8, bwd 12 (affine 8), binary 12 (8 beside a broadcast operand, which stays in the cache),
-// accumulate 12, copy 2 and fill 1 times the size; `add` is 4 more. Operations: 1 to about 20. The floor is memory.
-// Grid: one axis; a block of 256 threads does 512 units, two a thread, both loaded before the first is stored: 1280
+// Bytes an element in f32: fwd 8, bwd 12 (affine 8), binary 12 (8 beside a broadcast operand, which stays in the cache),
+// accumulate 12, copy 2 and fill 1 times the size; `add` is 4 more. In bf16 half of it; cast 6. Operations: 1 to about
+// 20. The floor is memory. Grid: one axis; a block of 256 threads does 512 units, two a thread, both loaded before the first is stored: 1280
 // threads or more fit a multiprocessor, so that 40 KB and more are on their way, above what its share of the bandwidth
 // takes. A unit is 16 bytes where the last axis, all strides and all addresses are multiples of that; else it is one
 // element (three channels in a wider image, odd slices, an odd number of elements). A kernel for each pattern of
@@ -35,7 +36,7 @@ struct ElementwiseLayout {
     uint64_t extents[ELEMENTWISE_AXES];     // outermost first, the last in units; those before `first` are not used
     uint64_t strides[3][ELEMENTWISE_AXES];  // of the output and of two inputs, in elements
     uint32_t first;
-    uint32_t width;  // elements of a unit: 4 or 1; for a copy the bytes: 16, 4 or 1
+    uint32_t width;  // elements of a unit: 4, in bf16 8, or 1; for a copy the bytes: 16, 4, 2 or 1
 };
 
 // Where unit `unit` lies in each of the first OPERANDS operands, in elements; `width` of them to a unit. (The
@@ -64,71 +65,57 @@ __device__ __forceinline__ uint64_t elementwise_unit(int k) {
     return (static_cast<uint64_t>(blockIdx.x) * ELEMENTWISE_UNITS + k) * ELEMENTWISE_THREADS + threadIdx.x;
 }
 
-__device__ __forceinline__ void elementwise_load(float& unit, const float* from, uint64_t) {
-    unit = *from;
+// Of an operand that is the same along the last axis, one element is a unit.
+template <int V, class T>
+__device__ __forceinline__ Pack<V> elementwise_load(const T* from, uint64_t step) {
+    if (V == 1 || step != 0) return load<V>(from);
+    Pack<V> unit;
+    float value = static_cast<float>(*from);
+    UNROLL
+    for (int v = 0; v < V; v++) unit.value[v] = value;
+    return unit;
 }
 
-// Of an operand that is the same along the last axis, one element is four.
-__device__ __forceinline__ void elementwise_load(float4& unit, const float* from, uint64_t step) {
-    if (step == 0) {
-        float value = *from;
-        unit = make_float4(value, value, value, value);
-    } else {
-        unit = *reinterpret_cast<const float4*>(from);
-    }
-}
-
-template <class Function>
-__device__ __forceinline__ float elementwise_apply(const Function& function, float a, float b) {
-    return function(a, b);
-}
-
-template <class Function>
-__device__ __forceinline__ float4 elementwise_apply(const Function& function, float4 a, float4 b) {
-    return make_float4(function(a.x, b.x), function(a.y, b.y), function(a.z, b.z), function(a.w, b.w));
-}
-
-struct ElementwiseAdd {
-    __device__ float operator()(float a, float b) const {
-        return a + b;
-    }
-};
-
-template <class Unit, class Function>
+template <int V, class Out, class A, class B, class Function>
 __device__ __forceinline__ void elementwise_units(
-    float* out, const float* a, const float* b, const ElementwiseLayout& layout, bool add, const Function& function) {
+    Out* out, const A* a, const B* b, const ElementwiseLayout& layout, bool add, const Function& function) {
     const int LAST = ELEMENTWISE_AXES - 1;
-    const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
     const int OPERANDS = Function::INPUTS + 1;
-    Unit values[ELEMENTWISE_UNITS][3];
+    Pack<V> values[ELEMENTWISE_UNITS][3];
     uint64_t targets[ELEMENTWISE_UNITS];
     UNROLL
     for (int k = 0; k < ELEMENTWISE_UNITS; k++) {
         if (elementwise_unit(k) >= layout.units) continue;
         uint64_t offsets[OPERANDS];
-        elementwise_offsets(layout, elementwise_unit(k), WIDTH, offsets);
+        elementwise_offsets(layout, elementwise_unit(k), V, offsets);
         targets[k] = offsets[0];
-        elementwise_load(values[k][0], a + offsets[1], layout.strides[1][LAST]);
-        if (Function::INPUTS > 1) elementwise_load(values[k][1], b + offsets[OPERANDS - 1], layout.strides[2][LAST]);
-        if (add) values[k][2] = *reinterpret_cast<Unit*>(out + targets[k]);
+        values[k][0] = elementwise_load<V>(a + offsets[1], layout.strides[1][LAST]);
+        if (Function::INPUTS > 1) values[k][1] = elementwise_load<V>(b + offsets[OPERANDS - 1], layout.strides[2][LAST]);
+        if (add) values[k][2] = load<V>(out + targets[k]);
     }
     UNROLL
     for (int k = 0; k < ELEMENTWISE_UNITS; k++) {
         if (elementwise_unit(k) >= layout.units) continue;
-        Unit result = elementwise_apply(function, values[k][0], values[k][Function::INPUTS > 1 ? 1 : 0]);
-        if (add) result = elementwise_apply(ElementwiseAdd(), values[k][2], result);
-        *reinterpret_cast<Unit*>(out + targets[k]) = result;
+        Pack<V> result;
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            float own = function(values[k][0].value[v], values[k][Function::INPUTS > 1 ? 1 : 0].value[v]);
+            result.value[v] = add ? values[k][2].value[v] + own : own;
+        }
+        store<V>(out + targets[k], result);
     }
 }
 
-template <class Function>
+template <class Function, class Out, class A, class B>
 __device__ __forceinline__ void elementwise_map(
-    float* out, const float* a, const float* b, const ElementwiseLayout& layout, bool add,
+    Out* out, const A* a, const B* b, const ElementwiseLayout& layout, bool add,
     const Function& function = Function()) {
-    if (layout.width == 4) {
-        elementwise_units<float4>(out, a, b, layout, add, function);
+    // 16 bytes of what is narrower.
+    const int V = sizeof(Out) == 2 || sizeof(A) == 2 ? 8 : 4;
+    if (layout.width == V) {
+        elementwise_units<V>(out, a, b, layout, add, function);
     } else {
-        elementwise_units<float>(out, a, b, layout, add, function);
+        elementwise_units<1>(out, a, b, layout, add, function);
     }
 }
 
@@ -144,23 +131,27 @@ __device__ __forceinline__ void elementwise_map(
     };
 
 // f(a), and with b = kept: a f'(b).
-#define ELEMENTWISE_UNARY(name, Name, forward, backward)                                                   \
-    ELEMENTWISE_FUNCTION(Name, 1, forward)                                                                 \
-    ELEMENTWISE_FUNCTION(Name##Derivative, 2, backward)                                                    \
-    KERNEL(elementwise_##name##_fwd_f32, 256, const float* a, float* y, ElementwiseLayout layout) {        \
-        elementwise_map<Name>(y, a, nullptr, layout, false);                                               \
-    }                                                                                                      \
-    KERNEL(elementwise_##name##_bwd_f32, 256, const float* dy, const float* kept, float* dx, uint32_t add, \
-           ElementwiseLayout layout) {                                                                     \
-        elementwise_map<Name##Derivative>(dx, dy, kept, layout, add != 0);                                 \
+#define ELEMENTWISE_UNARY(name, Name, forward, backward)   \
+    ELEMENTWISE_FUNCTION(Name, 1, forward)                 \
+    ELEMENTWISE_FUNCTION(Name##Derivative, 2, backward)    \
+    ELEMENTWISE_UNARY_IN(name, Name, float, f32)           \
+    ELEMENTWISE_UNARY_IN(name, Name, bf16, bf16)
+
+#define ELEMENTWISE_UNARY_IN(name, Name, T, type)                                                     \
+    KERNEL(elementwise_##name##_fwd_##type, 256, const T* a, T* y, ElementwiseLayout layout) {        \
+        elementwise_map<Name>(y, a, a, layout, false);                                                \
+    }                                                                                                 \
+    KERNEL(elementwise_##name##_bwd_##type, 256, const T* dy, const T* kept, T* dx, uint32_t add,     \
+           ElementwiseLayout layout) {                                                                \
+        elementwise_map<Name##Derivative>(dx, dy, kept, layout, add != 0);                            \
     }
 
 ELEMENTWISE_UNARY(relu, Relu, a < 0.0f ? 0.0f : a, b > 0.0f ? a : a * 0.0f)
 ELEMENTWISE_UNARY(exp, Exp, expf(a), a * b)
-ELEMENTWISE_UNARY(ln, Ln, logf(a), a / b)
+ELEMENTWISE_UNARY(ln, Ln, logf(a), a * (1.0f / b))
 ELEMENTWISE_UNARY(tanh, Tanh, tanhf(a), a * (1.0f - b * b))
 ELEMENTWISE_UNARY(sigmoid, Sigmoid, 1.0f / (1.0f + expf(-a)), a * (b * (1.0f - b)))
-ELEMENTWISE_UNARY(sqrt, SquareRoot, sqrtf(a), a * (0.5f / b))
+ELEMENTWISE_UNARY(sqrt, SquareRoot, sqrtf(a), 0.5f * a / b)
 ELEMENTWISE_UNARY(square, Square, a * a, a * (b + b))
 
 struct Affine {
@@ -171,34 +162,54 @@ struct Affine {
     }
 };
 
-KERNEL(elementwise_affine_fwd_f32, 256, const float* a, float* y, float factor, float summand,
-       ElementwiseLayout layout) {
-    elementwise_map(y, a, nullptr, layout, false, Affine{factor, summand});
-}
-
-KERNEL(elementwise_affine_bwd_f32, 256, const float* dy, float* dx, uint32_t add, float factor,
-       ElementwiseLayout layout) {
-    elementwise_map(dx, dy, nullptr, layout, add != 0, Affine{factor, 0.0f});
-}
-
 ELEMENTWISE_FUNCTION(Same, 1, a)
 
-KERNEL(elementwise_accumulate_f32, 256, const float* from, float* to, ElementwiseLayout layout) {
-    elementwise_map<Same>(to, from, nullptr, layout, true);
+#define ELEMENTWISE_LINEAR(T, type)                                                                     \
+    KERNEL(elementwise_affine_fwd_##type, 256, const T* a, T* y, float factor, float summand,           \
+           ElementwiseLayout layout) {                                                                  \
+        elementwise_map(y, a, a, layout, false, Affine{factor, summand});                               \
+    }                                                                                                   \
+    KERNEL(elementwise_affine_bwd_##type, 256, const T* dy, T* dx, uint32_t add, float factor,          \
+           ElementwiseLayout layout) {                                                                  \
+        elementwise_map(dx, dy, dy, layout, add != 0, Affine{factor, 0.0f});                            \
+    }                                                                                                   \
+    KERNEL(elementwise_accumulate_##type, 256, const T* from, T* to, ElementwiseLayout layout) {        \
+        elementwise_map<Same>(to, from, from, layout, true);                                            \
+    }
+
+ELEMENTWISE_LINEAR(float, f32)
+ELEMENTWISE_LINEAR(bf16, bf16)
+
+// From the other storage type to the one in the name.
+KERNEL(elementwise_cast_f32, 256, const bf16* from, float* to, uint32_t add, ElementwiseLayout layout) {
+    elementwise_map<Same>(to, from, from, layout, add != 0);
+}
+
+KERNEL(elementwise_cast_bf16, 256, const float* from, bf16* to, uint32_t add, ElementwiseLayout layout) {
+    elementwise_map<Same>(to, from, from, layout, add != 0);
 }
 
 // ---- functions of two ----------------------------------------------------------------------------------------------
 
-#define ELEMENTWISE_BINARY(name, Name, expression)                                                              \
-    ELEMENTWISE_FUNCTION(Name, 2, expression)                                                                   \
-    KERNEL(elementwise_##name##_f32, 256, const float* a, const float* b, float* y, ElementwiseLayout layout) { \
-        elementwise_map<Name>(y, a, b, layout, false);                                                          \
+#define ELEMENTWISE_BINARY(name, Name, expression)      \
+    ELEMENTWISE_FUNCTION(Name, 2, expression)           \
+    ELEMENTWISE_BINARY_IN(name, Name, float, f32)       \
+    ELEMENTWISE_BINARY_IN(name, Name, bf16, bf16)
+
+#define ELEMENTWISE_BINARY_IN(name, Name, T, type)                                                            \
+    KERNEL(elementwise_##name##_##type, 256, const T* a, const T* b, T* y, ElementwiseLayout layout) {        \
+        elementwise_map<Name>(y, a, b, layout, false);                                                        \
     }
 
 ELEMENTWISE_BINARY(add, Sum2, a + b)
 ELEMENTWISE_BINARY(sub, Difference, a - b)
 ELEMENTWISE_BINARY(mul, Product, a * b)
 ELEMENTWISE_BINARY(div, Quotient, a / b)
+
+// A bias is f32, whatever it is added to.
+KERNEL(elementwise_add_bias_bf16, 256, const bf16* a, const float* b, bf16* y, ElementwiseLayout layout) {
+    elementwise_map<Sum2>(y, a, b, layout, false);
+}
 
 // ---- copies and constants ------------------------------------------------------------------------------------------
 
@@ -227,6 +238,8 @@ KERNEL(elementwise_copy, 256, const unsigned char* from, unsigned char* to, Elem
         elementwise_copy_units<uint4>(from, to, layout);
     } else if (layout.width == 4) {
         elementwise_copy_units<uint32_t>(from, to, layout);
+    } else if (layout.width == 2) {
+        elementwise_copy_units<uint16_t>(from, to, layout);
     } else {
         elementwise_copy_units<unsigned char>(from, to, layout);
     }

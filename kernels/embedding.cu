@@ -4,11 +4,12 @@
 //   bwd     gradient[v] = sum of dy[i] over the i with tokens[i] = v, or += where `add`
 //
 //   tokens           [n], 0..vocabulary; another one stops the device
-//   table, gradient  [vocabulary, columns] with any pitch
+//   table, gradient  [vocabulary, columns] with any pitch; the gradient is f32
 //   out              [n, columns] without gaps
-//   dy               [n, columns] with any pitch
+//   dy               [n, columns] with any pitch; like table and out f32 or bf16
 //
-// Forward: 8 bytes an element, one unit of 16 bytes a thread (4 where columns, pitch or an address do not allow it).
+// Forward: 8 bytes an element (4 in bf16), one unit of 16 bytes a thread; 8 bytes in bf16 where columns or pitch are a
+// multiple of 4 and not of 8 (the usual 100), else, and where an address does not allow it, one element.
 //
 // Backward. Atomic additions would come in another order each time. So the tokens are sorted with their places, stably,
 // and each row of the table is summed by one warp in the order of the batch. Rows that no token names were zeroed before.
@@ -26,7 +27,7 @@
 // 3. joins: the warp in whose 32 a token began and did not end adds up the parts that follow. So a frequent token (a space:
 //    one in six) is summed by many warps, not by one.
 //
-// Bytes: 4 for each element of dy, 4 written for each of the table (8 where added), at most 1/16 of dy's again for the
+// Bytes: 4 for each element of dy (2 in bf16), 4 written for each of the table (8 where added), at most 1/16 of dy's again for the
 // parts; 24 a token for each pass of the sort. The floor is memory and, for a text's window, launches: memset, sort, two.
 //
 // No buffer overlaps another.
@@ -45,33 +46,41 @@ struct EmbeddingShape {
     uint64_t pitch;     // of what is read: the table, or dy
     uint64_t to_pitch;  // of what is written
     uint32_t tokens, columns, vocabulary;
-    uint32_t wide;  // whether a unit is 16 bytes, else 4
+    uint32_t width;  // elements of a unit: 4, in bf16 8 or 4, or 1
     uint32_t add;
     uint32_t chunks;  // of sorted tokens
 };
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
-template <class Unit>
+template <int V, class T>
 __device__ __forceinline__ void embedding_gather(
-    const int* tokens, const float* table, float* out, const EmbeddingShape& shape) {
-    const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
+    const int* tokens, const T* table, T* out, const EmbeddingShape& shape) {
     uint64_t unit = global_thread();
     if (unit >= shape.units) return;
-    uint32_t row_units = shape.columns / WIDTH;
+    uint32_t row_units = shape.columns / V;
     uint64_t row = unit / row_units;
-    uint32_t column = static_cast<uint32_t>(unit - row * row_units) * WIDTH;
+    uint32_t column = static_cast<uint32_t>(unit - row * row_units) * V;
     uint32_t token = static_cast<uint32_t>(tokens[row]);
     if (token >= shape.vocabulary) __trap();
-    *reinterpret_cast<Unit*>(out + row * shape.to_pitch + column) =
-        *reinterpret_cast<const Unit*>(table + token * shape.pitch + column);
+    store<V>(out + row * shape.to_pitch + column, load<V>(table + token * shape.pitch + column));
 }
 
 KERNEL(embedding_fwd_f32, 256, const int* tokens, const float* table, float* out, EmbeddingShape shape) {
-    if (shape.wide) {
-        embedding_gather<float4>(tokens, table, out, shape);
+    if (shape.width == 4) {
+        embedding_gather<4>(tokens, table, out, shape);
     } else {
-        embedding_gather<float>(tokens, table, out, shape);
+        embedding_gather<1>(tokens, table, out, shape);
+    }
+}
+
+KERNEL(embedding_fwd_bf16, 256, const int* tokens, const bf16* table, bf16* out, EmbeddingShape shape) {
+    if (shape.width == 8) {
+        embedding_gather<8>(tokens, table, out, shape);
+    } else if (shape.width == 4) {
+        embedding_gather<4>(tokens, table, out, shape);
+    } else {
+        embedding_gather<1>(tokens, table, out, shape);
     }
 }
 
@@ -231,26 +240,17 @@ KERNEL(embedding_sort_place, 256, const int* tokens, const int* positions, const
 
 // ---- sums ----------------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ void embedding_add(float& sum, float value) {
-    sum += value;
-}
-
-__device__ __forceinline__ void embedding_add(float4& sum, float4 value) {
-    sum = make_float4(sum.x + value.x, sum.y + value.y, sum.z + value.z, sum.w + value.w);
-}
-
 // What a warp works on: 32 sorted tokens by 32 units of columns, of which this lane has one.
-template <class Unit>
+template <int V>
 struct EmbeddingWork {
-    static const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
     uint32_t chunk, start, end, column;
     bool inside;
 
     __device__ EmbeddingWork(const EmbeddingShape& shape) {
-        uint32_t column_blocks = divide_up(shape.columns / WIDTH, WARP);
+        uint32_t column_blocks = divide_up(shape.columns / V, WARP);
         uint64_t warp = static_cast<uint64_t>(blockIdx.x) * EMBEDDING_WARPS + threadIdx.x / WARP;
         uint64_t number = warp / column_blocks;
-        column = (static_cast<uint32_t>(warp % column_blocks) * WARP + threadIdx.x % WARP) * WIDTH;
+        column = (static_cast<uint32_t>(warp % column_blocks) * WARP + threadIdx.x % WARP) * V;
         inside = number < shape.chunks && column < shape.columns;
         chunk = static_cast<uint32_t>(number);
         start = chunk * EMBEDDING_CHUNK;
@@ -258,47 +258,39 @@ struct EmbeddingWork {
     }
 };
 
-template <class Unit>
-__device__ __forceinline__ void embedding_store(float* to, Unit sum, bool add) {
-    Unit* target = reinterpret_cast<Unit*>(to);
-    if (add) embedding_add(sum, *target);
-    *target = sum;
-}
-
-template <class Unit>
+template <int V, class T>
 __device__ __forceinline__ void embedding_sum_chunk(
-    const int* sorted, const int* positions, const float* dy, float* gradient, float* parts,
-    const EmbeddingShape& shape) {
-    EmbeddingWork<Unit> work(shape);
+    const int* sorted, const int* positions, const T* dy, float* gradient, float* parts, const EmbeddingShape& shape) {
+    EmbeddingWork<V> work(shape);
     if (!work.inside) return;
     dy += work.column;
     int token = sorted[work.start];
     bool began_here = work.start == 0 || sorted[work.start - 1] != token;
-    Unit sum{};
+    Pack<V> sum{};
     for (uint32_t first = work.start; first < work.end; first += 4) {
-        Unit rows[4];
+        Pack<V> rows[4];
         UNROLL
         for (uint32_t k = 0; k < 4; k++) {
             if (first + k < work.end) {
                 uint64_t row = static_cast<uint32_t>(positions[first + k]);
-                rows[k] = *reinterpret_cast<const Unit*>(dy + row * shape.pitch);
+                rows[k] = load<V>(dy + row * shape.pitch);
             }
         }
         UNROLL
         for (uint32_t k = 0; k < 4; k++) {
             uint32_t next = first + k + 1;
             if (next > work.end) continue;
-            embedding_add(sum, rows[k]);
+            add_to(sum, rows[k]);
             int next_token = next < shape.tokens ? sorted[next] : -1;
             bool ends = next_token != token;
             if (!ends && next < work.end) continue;
             if (ends && began_here) {
-                embedding_store(gradient + token * shape.to_pitch + work.column, sum, shape.add != 0);
+                store(gradient + token * shape.to_pitch + work.column, sum, shape.add != 0);
             } else {
                 uint64_t part = 2 * static_cast<uint64_t>(work.chunk) + (began_here ? 1 : 0);
-                embedding_store(parts + part * shape.columns + work.column, sum, false);
+                store<V>(parts + part * shape.columns + work.column, sum);
             }
-            sum = Unit{};
+            sum = Pack<V>{};
             token = next_token;
             began_here = true;
         }
@@ -307,17 +299,28 @@ __device__ __forceinline__ void embedding_sum_chunk(
 
 KERNEL(embedding_sums_f32, 256, const int* sorted, const int* positions, const float* dy, float* gradient,
        float* parts, EmbeddingShape shape) {
-    if (shape.wide) {
-        embedding_sum_chunk<float4>(sorted, positions, dy, gradient, parts, shape);
+    if (shape.width == 4) {
+        embedding_sum_chunk<4>(sorted, positions, dy, gradient, parts, shape);
     } else {
-        embedding_sum_chunk<float>(sorted, positions, dy, gradient, parts, shape);
+        embedding_sum_chunk<1>(sorted, positions, dy, gradient, parts, shape);
     }
 }
 
-template <class Unit>
+KERNEL(embedding_sums_bf16, 256, const int* sorted, const int* positions, const bf16* dy, float* gradient,
+       float* parts, EmbeddingShape shape) {
+    if (shape.width == 8) {
+        embedding_sum_chunk<8>(sorted, positions, dy, gradient, parts, shape);
+    } else if (shape.width == 4) {
+        embedding_sum_chunk<4>(sorted, positions, dy, gradient, parts, shape);
+    } else {
+        embedding_sum_chunk<1>(sorted, positions, dy, gradient, parts, shape);
+    }
+}
+
+template <int V>
 __device__ __forceinline__ void embedding_join_parts(
     const int* sorted, const float* parts, float* gradient, const EmbeddingShape& shape) {
-    EmbeddingWork<Unit> work(shape);
+    EmbeddingWork<V> work(shape);
     if (!work.inside || work.end == shape.tokens) return;
     int token = sorted[work.end - 1];
     bool goes_on = sorted[work.end] == token;
@@ -325,20 +328,22 @@ __device__ __forceinline__ void embedding_join_parts(
     if (!goes_on || !began_here) return;
     parts += work.column;
     uint64_t part = 2 * static_cast<uint64_t>(work.chunk) + 1;
-    Unit sum = *reinterpret_cast<const Unit*>(parts + part * shape.columns);
+    Pack<V> sum = load<V>(parts + part * shape.columns);
     uint32_t end = work.end;
     do {
         part += part % 2 == 1 ? 1 : 2;
-        embedding_add(sum, *reinterpret_cast<const Unit*>(parts + part * shape.columns));
+        add_to(sum, load<V>(parts + part * shape.columns));
         end += EMBEDDING_CHUNK;
     } while (end < shape.tokens && sorted[end] == token);
-    embedding_store(gradient + token * shape.to_pitch + work.column, sum, shape.add != 0);
+    store(gradient + token * shape.to_pitch + work.column, sum, shape.add != 0);
 }
 
 KERNEL(embedding_joins_f32, 256, const int* sorted, const float* parts, float* gradient, EmbeddingShape shape) {
-    if (shape.wide) {
-        embedding_join_parts<float4>(sorted, parts, gradient, shape);
+    if (shape.width == 8) {
+        embedding_join_parts<8>(sorted, parts, gradient, shape);
+    } else if (shape.width == 4) {
+        embedding_join_parts<4>(sorted, parts, gradient, shape);
     } else {
-        embedding_join_parts<float>(sorted, parts, gradient, shape);
+        embedding_join_parts<1>(sorted, parts, gradient, shape);
     }
 }

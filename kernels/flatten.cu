@@ -4,9 +4,9 @@
 //   to[i, b, a] = from[i, a, b], or += where `add`
 //
 //   from   [images, rows, columns]   (forward: rows are pixels, columns channels; backward the other way round)
-//   to     [images, columns, rows]   both with any pitch
+//   to     [images, columns, rows]   both with any pitch, both f32 or both bf16
 //
-// Bytes an element: 8 (12 where added), no arithmetic. The floor is memory; what endangers it is that one side or the
+// Bytes an element: 8 (12 where added), in bf16 half of it; no arithmetic. The floor is memory; what endangers it is that one side or the
 // other is read or written across its rows, 4 bytes of every 32 that are moved. So a block of 256 threads takes a tile of
 // 32 by 32 through shared memory: a warp reads 32 neighbours of a row and writes 32 neighbours of a column, 128 bytes
 // each way, whatever pitch or edge (16 bytes a thread would need both extents to be multiples of 4 and move the same
@@ -27,7 +27,8 @@ struct FlattenShape {
 static const uint32_t FLATTEN_SIDE = 32;
 static const uint32_t FLATTEN_LINES = 8;  // that a block moves at once
 
-KERNEL(flatten_transpose_f32, 256, const float* from, float* to, FlattenShape shape) {
+template <class T>
+__device__ __forceinline__ void flatten_transpose(const T* from, T* to, const FlattenShape& shape) {
     SHARED(float, tile, [FLATTEN_SIDE][FLATTEN_SIDE + 1]);
     uint64_t image = blockIdx.x / shape.image_tiles;
     uint32_t number = blockIdx.x % shape.image_tiles, across = divide_up(shape.columns, FLATTEN_SIDE);
@@ -39,7 +40,7 @@ KERNEL(flatten_transpose_f32, 256, const float* from, float* to, FlattenShape sh
     for (uint32_t k = 0; k < FLATTEN_SIDE; k += FLATTEN_LINES) {
         uint32_t row = first_row + line + k, column = first_column + lane;
         if (row < shape.rows && column < shape.columns) {
-            tile[line + k][lane] = from[row * shape.from_pitch + column];
+            tile[line + k][lane] = static_cast<float>(from[row * shape.from_pitch + column]);
         }
     }
     __syncthreads();  // the tile is written
@@ -50,4 +51,12 @@ KERNEL(flatten_transpose_f32, 256, const float* from, float* to, FlattenShape sh
             store(to + column * shape.to_pitch + row, tile[lane][line + k], shape.add != 0);
         }
     }
+}
+
+KERNEL(flatten_transpose_f32, 256, const float* from, float* to, FlattenShape shape) {
+    flatten_transpose(from, to, shape);
+}
+
+KERNEL(flatten_transpose_bf16, 256, const bf16* from, bf16* to, FlattenShape shape) {
+    flatten_transpose(from, to, shape);
 }

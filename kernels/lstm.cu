@@ -16,6 +16,9 @@
 //   dy         [T, B, H] with a pitch
 //   dc         [B, H]
 //
+// gates, h, weight and dy are f32 or bf16, all others f32: a cell's state is a sum over all times. What one time hands to
+// the next is as it is stored, whether it passes through memory or not.
+//
 // A time costs 8 B H^2 operations and, where U comes from memory, 16 H^2 bytes; H = 100 and B = 20 make 1.6 million and
 // 160 KB. That is a microsecond's work, and there are T of them in a row: what counts is the way from one time to the
 // next. Two forms:
@@ -78,6 +81,12 @@ __device__ __forceinline__ float lstm_gate_gradient(
     return upstream * slope;
 }
 
+// A number as it is stored.
+template <class T>
+__device__ __forceinline__ float lstm_stored(float value) {
+    return static_cast<float>(static_cast<T>(value));
+}
+
 // ---- all times in one launch ---------------------------------------------------------------------------------------
 
 // The product of a thread's weights with a vector that all lanes, or all of a gate, share.
@@ -95,47 +104,51 @@ __device__ __forceinline__ float lstm_dot(const float (&weights)[LSTM_RESIDENT],
 }
 
 // One block a sample. Thread 4 u + q has gate q of unit u, and its row of U.
-KERNEL(lstm_layer_fwd_f32, 416, float* gates, float* h, float* c, const float* weight, const float* bias_ih,
-       const float* bias_hh, LstmSizes sizes) {
+template <class T>
+__device__ __forceinline__ void lstm_layer_forward(
+    T* gates, T* h, float* c, const T* weight, const float* bias_ih, const float* bias_hh, const LstmSizes& sizes) {
     SHARED(float, state, [2][LSTM_RESIDENT]);
     uint32_t gate = threadIdx.x % 4, unit = threadIdx.x / 4, hidden = sizes.hidden;
     bool is_inside = unit < hidden;
     uint32_t row = gate * hidden + unit;
     float weights[LSTM_RESIDENT];
-    const float* own = weight + row * sizes.weight_pitch;
+    const T* own = weight + row * sizes.weight_pitch;
     if (sizes.is_vector != 0) {
         UNROLL
         for (uint32_t k = 0; k < LSTM_RESIDENT; k += 4) {
-            float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (is_inside && k < hidden) four = *reinterpret_cast<const float4*>(own + k);
-            weights[k] = four.x, weights[k + 1] = four.y, weights[k + 2] = four.z, weights[k + 3] = four.w;
+            Pack<4> four{};
+            if (is_inside && k < hidden) four = load<4>(own + k);
+            UNROLL
+            for (uint32_t i = 0; i < 4; i++) weights[k + i] = four.value[i];
         }
     } else {
         UNROLL
-        for (uint32_t k = 0; k < LSTM_RESIDENT; k++) weights[k] = is_inside && k < hidden ? own[k] : 0.0f;
+        for (uint32_t k = 0; k < LSTM_RESIDENT; k++) {
+            weights[k] = is_inside && k < hidden ? static_cast<float>(own[k]) : 0.0f;
+        }
     }
     float bias = is_inside ? bias_ih[row] + bias_hh[row] : 0.0f;
     uint64_t first = static_cast<uint64_t>(blockIdx.x) * hidden, cell = first + unit;
     uint64_t step = static_cast<uint64_t>(sizes.batch) * hidden;
     gates += 4 * first + row;
-    float c_own = is_inside ? c[cell] : 0.0f, input = is_inside ? *gates : 0.0f;
+    float c_own = is_inside ? c[cell] : 0.0f, input = is_inside ? static_cast<float>(*gates) : 0.0f;
     for (uint32_t k = threadIdx.x; k < 2 * LSTM_RESIDENT; k += blockDim.x) {
-        state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? h[first + k] : 0.0f;
+        state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? static_cast<float>(h[first + k]) : 0.0f;
     }
     for (uint32_t time = 0; time < sizes.times; time++) {
         // The state before this time is written; and who read the one before that, which is written next, is done.
         __syncthreads();
         // What the next time starts from is on its way while this one computes.
         bool has_next = is_inside && time + 1 < sizes.times;
-        float next = has_next ? gates[4 * step] : 0.0f;
+        float next = has_next ? static_cast<float>(gates[4 * step]) : 0.0f;
         float activated = lstm_activate(input + bias + lstm_dot(weights, state[time % 2]), gate);
         c_own = lstm_cell(activated, c_own);
-        float h_own = lstm_of_gate(activated, LSTM_OUTPUT) * tanhf(c_own);
+        float h_own = lstm_stored<T>(lstm_of_gate(activated, LSTM_OUTPUT) * tanhf(c_own));
         if (is_inside) {
-            *gates = activated;
+            *gates = static_cast<T>(activated);
             cell += step;
             if (gate == LSTM_INPUT) state[(time + 1) % 2][unit] = h_own;
-            if (gate == LSTM_FORGET) h[cell] = h_own;
+            if (gate == LSTM_FORGET) h[cell] = static_cast<T>(h_own);
             if (gate == LSTM_CANDIDATE) c[cell] = c_own;
         }
         gates += 4 * step;
@@ -144,15 +157,18 @@ KERNEL(lstm_layer_fwd_f32, 416, float* gates, float* h, float* c, const float* w
 }
 
 // One block a sample. Thread 4 u + q has the part of column u of U that belongs to gate q.
-KERNEL(lstm_layer_bwd_f32, 416, float* gates, const float* c, const float* weight, const float* dy, LstmSizes sizes) {
+template <class T>
+__device__ __forceinline__ void lstm_layer_backward(
+    T* gates, const float* c, const T* weight, const T* dy, const LstmSizes& sizes) {
     SHARED(float, later, [2][4][LSTM_RESIDENT]);
     uint32_t gate = threadIdx.x % 4, unit = threadIdx.x / 4, hidden = sizes.hidden;
     bool is_inside = unit < hidden;
     float weights[LSTM_RESIDENT];
+    const T* part = weight + gate * hidden * sizes.weight_pitch + unit;
     UNROLL
     for (uint32_t k = 0; k < LSTM_RESIDENT; k++) {
-        uint64_t row = gate * hidden + k;
-        weights[k] = is_inside && k < hidden ? weight[row * sizes.weight_pitch + unit] : 0.0f;
+        weights[k] = is_inside && k < hidden ? static_cast<float>(*part) : 0.0f;
+        part += sizes.weight_pitch;
     }
     for (uint32_t k = threadIdx.x; k < 8 * LSTM_RESIDENT; k += blockDim.x) {
         later[k / (4 * LSTM_RESIDENT)][k / LSTM_RESIDENT % 4][k % LSTM_RESIDENT] = 0.0f;
@@ -161,13 +177,13 @@ KERNEL(lstm_layer_bwd_f32, 416, float* gates, const float* c, const float* weigh
     float dc = 0.0f;
     for (uint32_t time = sizes.times; time-- > 0;) {
         uint64_t sample = static_cast<uint64_t>(time) * sizes.batch + blockIdx.x, cell = sample * hidden + unit;
-        float* own = gates + sample * 4 * hidden + gate * hidden + unit;
+        T* own = gates + sample * 4 * hidden + gate * hidden + unit;
         float activated = 0.0f, c_before = 0.0f, c_after = 0.0f, dh = 0.0f;
         if (is_inside) {
-            activated = *own;
+            activated = static_cast<float>(*own);
             c_before = c[cell];
             c_after = c[cell + step];
-            dh = dy[sample * sizes.dy_pitch + unit];
+            dh = static_cast<float>(dy[sample * sizes.dy_pitch + unit]);
         }
         // The gradients of the later time are written; and who read those of the time after it, which are written next,
         // is done.
@@ -176,8 +192,8 @@ KERNEL(lstm_layer_bwd_f32, 416, float* gates, const float* c, const float* weigh
         dh += reduce_lanes<Sum>(recurrent, 4);
         float gradient = lstm_gate_gradient(gate, activated, c_before, c_after, dh, dc);
         if (is_inside) {
-            *own = gradient;
-            later[time % 2][gate][unit] = gradient;
+            *own = static_cast<T>(gradient);
+            later[time % 2][gate][unit] = lstm_stored<T>(gradient);
         }
     }
 }
@@ -197,25 +213,20 @@ __device__ __forceinline__ float lstm_over_warps(
 }
 
 // sums[i] += sum of weights and the samples' vectors over this warp's share of k.
-template <int V>
+template <int V, class T>
 __device__ __forceinline__ void lstm_rows(
-    float (&sums)[LSTM_SAMPLES], const float* weights, const float* vectors, uint32_t length, uint32_t samples) {
+    float (&sums)[LSTM_SAMPLES], const T* weights, const T* vectors, uint32_t length, uint32_t samples) {
     for (uint32_t k = V * (threadIdx.x / WARP); k < length; k += V * LSTM_WARPS) {
-        float4 w = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (V == 4) {
-            w = *reinterpret_cast<const float4*>(weights + k);
-        } else {
-            w.x = weights[k];
-        }
+        Pack<V> w = load<V>(weights + k);
         UNROLL
         for (uint32_t i = 0; i < LSTM_SAMPLES; i++) {
             // Beyond the last sample it is the last once more, whose sum nobody takes.
-            const float* vector = vectors + static_cast<uint64_t>(min(i, samples - 1)) * length + k;
-            if (V == 4) {
-                float4 x = *reinterpret_cast<const float4*>(vector);
-                sums[i] += (w.x * x.x + w.y * x.y) + (w.z * x.z + w.w * x.w);
+            Pack<V> x = load<V>(vectors + static_cast<uint64_t>(min(i, samples - 1)) * length + k);
+            if constexpr (V == 4) {
+                sums[i] += (w.value[0] * x.value[0] + w.value[1] * x.value[1]) +
+                           (w.value[2] * x.value[2] + w.value[3] * x.value[3]);
             } else {
-                sums[i] += w.x * *vector;
+                sums[i] += w.value[0] * x.value[0];
             }
         }
     }
@@ -223,16 +234,18 @@ __device__ __forceinline__ void lstm_rows(
 
 // One time. Block x has units, block y samples; lane 4 u + q of every warp has gate q of unit u, and the warps share
 // its row of U. Then warp i has sample i.
-KERNEL(lstm_step_fwd_f32, 256, float* gates, const float* h_before, const float* c_before, float* h, float* c,
-       const float* weight, const float* bias_ih, const float* bias_hh, LstmSizes sizes) {
+template <class T>
+__device__ __forceinline__ void lstm_step_forward(
+    T* gates, const T* h_before, const float* c_before, T* h, float* c, const T* weight, const float* bias_ih,
+    const float* bias_hh, const LstmSizes& sizes) {
     SHARED(float, parts, [LSTM_WARPS][LSTM_SAMPLES][WARP]);
     uint32_t lane = threadIdx.x % WARP, gate = lane % 4, hidden = sizes.hidden;
     uint32_t unit = blockIdx.x * LSTM_UNITS + lane / 4, first = blockIdx.y * LSTM_SAMPLES;
     uint32_t row = gate * hidden + unit, samples = min(LSTM_SAMPLES, sizes.batch - first);
     float sums[LSTM_SAMPLES] = {};
     if (unit < hidden) {
-        const float* own = weight + row * sizes.weight_pitch;
-        const float* vectors = h_before + static_cast<uint64_t>(first) * hidden;
+        const T* own = weight + row * sizes.weight_pitch;
+        const T* vectors = h_before + static_cast<uint64_t>(first) * hidden;
         if (sizes.is_vector != 0) {
             lstm_rows<4>(sums, own, vectors, hidden, samples);
         } else {
@@ -245,40 +258,42 @@ KERNEL(lstm_step_fwd_f32, 256, float* gates, const float* h_before, const float*
     uint64_t number = first + sample, cell = number * hidden + unit;
     float activated = 0.0f, c_old = 0.0f;
     if (is_inside) {
-        float input = gates[number * 4 * hidden + row] + bias_ih[row] + bias_hh[row];
+        float input = static_cast<float>(gates[number * 4 * hidden + row]) + bias_ih[row] + bias_hh[row];
         activated = lstm_activate(input + recurrent, gate);
         c_old = c_before[cell];
     }
     float c_own = lstm_cell(activated, c_old), output = lstm_of_gate(activated, LSTM_OUTPUT);
     if (!is_inside) return;
-    gates[number * 4 * hidden + row] = activated;
-    if (gate == LSTM_FORGET) h[cell] = output * tanhf(c_own);
+    gates[number * 4 * hidden + row] = static_cast<T>(activated);
+    if (gate == LSTM_FORGET) h[cell] = static_cast<T>(output * tanhf(c_own));
     if (gate == LSTM_CANDIDATE) c[cell] = c_own;
 }
 
 // One time. Block x has units, block y samples; lane 8 p + u of every warp has unit u and, of every 128 rows of U,
 // those 4 that are part p of the warp's. Then lane 4 u + q of warp i has gate q of sample i. At the last time there are
 // no later gradients, nor dc.
-KERNEL(lstm_step_bwd_f32, 256, float* gates, const float* later, const float* c_before, const float* c,
-       const float* weight, const float* dy, float* dc, LstmSizes sizes) {
+template <class T>
+__device__ __forceinline__ void lstm_step_backward(
+    T* gates, const T* later, const float* c_before, const float* c, const T* weight, const T* dy, float* dc,
+    const LstmSizes& sizes) {
     SHARED(float, parts, [LSTM_WARPS][LSTM_SAMPLES][WARP]);
     uint32_t lane = threadIdx.x % WARP, hidden = sizes.hidden, first = blockIdx.y * LSTM_SAMPLES;
     uint32_t samples = min(LSTM_SAMPLES, sizes.batch - first), rows = 4 * hidden;
     uint32_t column = blockIdx.x * LSTM_UNITS + lane % LSTM_UNITS;
     float sums[LSTM_SAMPLES] = {};
     if (later != nullptr && column < hidden) {
-        const float* vectors = later + static_cast<uint64_t>(first) * rows;
+        const T* vectors = later + static_cast<uint64_t>(first) * rows;
         uint32_t part = threadIdx.x / WARP * 4 + lane / LSTM_UNITS;
         for (uint32_t row = 4 * part; row < rows; row += 4 * 4 * LSTM_WARPS) {
-            const float* own = weight + row * sizes.weight_pitch + column;
+            const T* own = weight + row * sizes.weight_pitch + column;
             float w[4];
             UNROLL
-            for (int i = 0; i < 4; i++) w[i] = own[i * sizes.weight_pitch];
+            for (int i = 0; i < 4; i++) w[i] = static_cast<float>(own[i * sizes.weight_pitch]);
             UNROLL
             for (uint32_t i = 0; i < LSTM_SAMPLES; i++) {
                 uint64_t start = static_cast<uint64_t>(min(i, samples - 1)) * rows + row;
-                float4 x = *reinterpret_cast<const float4*>(vectors + start);
-                sums[i] += (w[0] * x.x + w[1] * x.y) + (w[2] * x.z + w[3] * x.w);
+                Pack<4> x = load<4>(vectors + start);
+                sums[i] += (w[0] * x.value[0] + w[1] * x.value[1]) + (w[2] * x.value[2] + w[3] * x.value[3]);
             }
         }
     }
@@ -288,19 +303,39 @@ KERNEL(lstm_step_bwd_f32, 256, float* gates, const float* later, const float* c_
     recurrent = reduce_lanes<Sum>(recurrent, 4);
     bool is_inside = unit < hidden && sample < samples;
     uint64_t number = first + sample, cell = number * hidden + unit;
-    float* own = gates + number * rows + gate * hidden + unit;
+    T* own = gates + number * rows + gate * hidden + unit;
     float activated = 0.0f, c_old = 0.0f, c_new = 0.0f, dh = 0.0f, dc_own = 0.0f;
     if (is_inside) {
-        activated = *own;
+        activated = static_cast<float>(*own);
         c_old = c_before[cell];
         c_new = c[cell];
-        dh = dy[number * sizes.dy_pitch + unit] + recurrent;
+        dh = static_cast<float>(dy[number * sizes.dy_pitch + unit]) + recurrent;
         if (later != nullptr && gate == LSTM_INPUT) dc_own = dc[cell];
     }
     // One lane reads dc, since one lane is to overwrite it.
     dc_own = lstm_of_gate(dc_own, LSTM_INPUT);
     float gradient = lstm_gate_gradient(gate, activated, c_old, c_new, dh, dc_own);
     if (!is_inside) return;
-    *own = gradient;
+    *own = static_cast<T>(gradient);
     if (gate == LSTM_INPUT) dc[cell] = dc_own;
 }
+
+#define LSTM(T, type)                                                                                                  \
+    KERNEL(lstm_layer_fwd_##type, 416, T* gates, T* h, float* c, const T* weight, const float* bias_ih,                \
+           const float* bias_hh, LstmSizes sizes) {                                                                    \
+        lstm_layer_forward(gates, h, c, weight, bias_ih, bias_hh, sizes);                                              \
+    }                                                                                                                  \
+    KERNEL(lstm_layer_bwd_##type, 416, T* gates, const float* c, const T* weight, const T* dy, LstmSizes sizes) {      \
+        lstm_layer_backward(gates, c, weight, dy, sizes);                                                              \
+    }                                                                                                                  \
+    KERNEL(lstm_step_fwd_##type, 256, T* gates, const T* h_before, const float* c_before, T* h, float* c,              \
+           const T* weight, const float* bias_ih, const float* bias_hh, LstmSizes sizes) {                             \
+        lstm_step_forward(gates, h_before, c_before, h, c, weight, bias_ih, bias_hh, sizes);                           \
+    }                                                                                                                  \
+    KERNEL(lstm_step_bwd_##type, 256, T* gates, const T* later, const float* c_before, const float* c,                 \
+           const T* weight, const T* dy, float* dc, LstmSizes sizes) {                                                 \
+        lstm_step_backward(gates, later, c_before, c, weight, dy, dc, sizes);                                          \
+    }
+
+LSTM(float, f32)
+LSTM(bf16, bf16)

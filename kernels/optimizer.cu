@@ -14,6 +14,7 @@
 // parameter whose flag is set stands still, uncounted.
 //
 //   values, gradients, first, second   [all parameters], each parameter at a multiple of 16 elements
+//   copy                               [all parameters]: values rounded to bf16; or null
 //   rates                              [all features]
 //   chunks                             [grid]: at most 4096 elements of one parameter each
 //   scales                             [2], f64: the schedule's factor and the clip's
@@ -21,7 +22,7 @@
 //   step                               [1]: t, 1 for the first update
 //   skipped                            [1]: the count is added to it
 //
-// Bytes an element: SGD 12 (w read and written, g read), momentum 20, Adam 28; the rates are a feature's, not an
+// Bytes an element: SGD 12 (w read and written, g read), momentum 20, Adam 28, and 2 for the copy; the rates are a feature's, not an
 // element's, and stay in the cache. Operations an element: 3, 5, 14. So the floor is memory, and all there is to do is
 // to keep enough of it in flight: a thread loads four vectors of 16 bytes of every buffer before it computes with the
 // first. One block of 256 threads a chunk: a chunk lies in one parameter, so that (e / inner) % features is all the
@@ -134,9 +135,13 @@ __device__ inline float* parts(float4& vector) {
     return reinterpret_cast<float*>(&vector);
 }
 
+__device__ inline void store_copy(bf16* copy, float4 vector) {
+    store(copy, Pack<4>{{vector.x, vector.y, vector.z, vector.w}});
+}
+
 template <class Rule>
 __device__ void optimizer_update(
-    float* __restrict__ values, const float* __restrict__ gradients, float* __restrict__ first,
+    float* __restrict__ values, bf16* __restrict__ copy, const float* __restrict__ gradients, float* __restrict__ first,
     float* __restrict__ second, const float* __restrict__ rates, const OptimizerChunk* __restrict__ chunks,
     const double* __restrict__ scales, const unsigned char* __restrict__ flagged, const int* __restrict__ step,
     unsigned long long* __restrict__ skipped, const OptimizerSettings& settings) {
@@ -145,6 +150,7 @@ __device__ void optimizer_update(
     float clip = chunk.guarded ? 1.0f : static_cast<float>(scales[1]);
     Update<Rule> update{rule, chunk, rates, flagged, static_cast<float>(scales[0]), clip, settings.weight_decay, 0};
     values += chunk.base;
+    if (copy != nullptr) copy += chunk.base;
     gradients += chunk.base;
     if (Rule::MOMENTS > 0) first += chunk.base;
     if (Rule::MOMENTS > 1) second += chunk.base;
@@ -174,6 +180,7 @@ __device__ void optimizer_update(
                 update.move(parts(w[k])[i], parts(g[k])[i], parts(m[k])[i], parts(v[k])[i], rate);
             }
             reinterpret_cast<float4*>(values)[vector] = w[k];
+            if (copy != nullptr) store_copy(copy + 4 * vector, w[k]);
             if (Rule::MOMENTS > 0) reinterpret_cast<float4*>(first)[vector] = m[k];
             if (Rule::MOMENTS > 1) reinterpret_cast<float4*>(second)[vector] = v[k];
         }
@@ -186,28 +193,29 @@ __device__ void optimizer_update(
         float& own_second = Rule::MOMENTS > 1 ? second[element] : unused;
         update.move(
             values[element], gradients[element], own_first, own_second, update.rate(update.feature(element)));
+        if (copy != nullptr) copy[element] = static_cast<bf16>(values[element]);
     }
     // A count is exact in any order, so that this atomic addition may be one.
     if (update.skipped != 0) atomicAdd(skipped, static_cast<unsigned long long>(update.skipped));
 }
 
-KERNEL(optimizer_sgd_f32, 256, float* values, const float* gradients, const float* rates,
+KERNEL(optimizer_sgd_f32, 256, float* values, bf16* copy, const float* gradients, const float* rates,
        const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
        OptimizerSettings settings) {
     optimizer_update<Plain>(
-        values, gradients, nullptr, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
+        values, copy, gradients, nullptr, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
 }
 
-KERNEL(optimizer_momentum_f32, 256, float* values, const float* gradients, float* first, const float* rates,
-       const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
-       OptimizerSettings settings) {
+KERNEL(optimizer_momentum_f32, 256, float* values, bf16* copy, const float* gradients, float* first,
+       const float* rates, const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged,
+       unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Momentum>(
-        values, gradients, first, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
+        values, copy, gradients, first, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
 }
 
-KERNEL(optimizer_adam_f32, 256, float* values, const float* gradients, float* first, float* second,
+KERNEL(optimizer_adam_f32, 256, float* values, bf16* copy, const float* gradients, float* first, float* second,
        const float* rates, const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged,
        const int* step, unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Adam>(
-        values, gradients, first, second, rates, chunks, scales, flagged, step, skipped, settings);
+        values, copy, gradients, first, second, rates, chunks, scales, flagged, step, skipped, settings);
 }

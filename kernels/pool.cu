@@ -4,14 +4,14 @@
 //   average_pool   y[n, p, q, c] = the mean under the window, padding counts as zeros
 //   global average is the pool with one window over the whole image
 //
-//   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: each with a pitch from pixel to pixel
+//   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: f32 or bf16, each with a pitch from pixel to pixel
 //   taps [N, P, Q, C], dense: which place of its window each maximum came from, in 8 bits (32 for windows over 256)
 //
-// Bytes an element of x for the usual 2x2 with stride 2: 4 read, 1 + 1/4 written forward; backward the mirror. A few
-// comparisons an element: memory is the floor.
+// Bytes an element of x for the usual 2x2 with stride 2: 4 read, 1 + 1/4 written forward (bf16: 2 and 1/2 + 1/4); backward
+// the mirror. A few comparisons an element: memory is the floor.
 //
 // A thread has V neighbouring channels of an output pixel, of an input pixel in backward: neighbouring threads read
-// neighbouring addresses, in vectors of 16 bytes where C and the pitches allow it (V = 4), else one by one (V = 1).
+// neighbouring addresses, in vectors of 16 bytes where C and the pitches allow it (V = 4, or 8 in bf16), else one by one (V = 1).
 // Backward gathers: each input pixel looks at the few windows that cover it and takes dy from those that chose it. To
 // scatter from the windows would need atomic additions, whose order is nobody's.
 //
@@ -70,74 +70,58 @@ __device__ __forceinline__ PoolRange covering(
     return {first, min(padded / shape.stride + 1, windows)};
 }
 
-template <int V>
-struct PoolPack {
-    float value[V];
-};
-
-template <int V>
-__device__ __forceinline__ PoolPack<V> load(const float* source) {
-    PoolPack<V> pack;
-    if (V == 4) {
-        float4 vector = *reinterpret_cast<const float4*>(source);
-        pack.value[0] = vector.x, pack.value[V / 4] = vector.y, pack.value[V / 2] = vector.z;
-        pack.value[V - 1] = vector.w;
-    } else {
-        pack.value[0] = *source;
-    }
-    return pack;
-}
-
-template <int V>
-__device__ __forceinline__ void store(float* target, const PoolPack<V>& pack) {
-    if (V == 4) {
-        *reinterpret_cast<float4*>(target) =
-            make_float4(pack.value[0], pack.value[V / 4], pack.value[V / 2], pack.value[V - 1]);
-    } else {
-        *target = pack.value[0];
-    }
-}
-
 // V numbers of places in a window, at an address that is a multiple of V of them.
 template <int V, class Tap>
 struct PoolTaps {
     Tap value[V];
 };
 
-template <int V, class Tap>
-__device__ __forceinline__ PoolTaps<V, Tap> load_taps(const Tap* source) {
-    PoolTaps<V, Tap> taps;
-    if (V == 4 && sizeof(Tap) == 1) {
-        uchar4 vector = *reinterpret_cast<const uchar4*>(source);
-        taps.value[0] = vector.x, taps.value[V / 4] = vector.y, taps.value[V / 2] = vector.z;
-        taps.value[V - 1] = vector.w;
+template <int V>
+__device__ __forceinline__ PoolTaps<V, unsigned char> load_taps(const unsigned char* source) {
+    PoolTaps<V, unsigned char> taps;
+    if constexpr (V == 1) {
+        taps.value[0] = *source;
     } else {
+        uint32_t words[V / 4];
+        load_words(source, words);
         UNROLL
-        for (int v = 0; v < V; v++) taps.value[v] = source[v];
+        for (int v = 0; v < V; v++) taps.value[v] = static_cast<unsigned char>(words[v / 4] >> 8 * (v % 4));
     }
     return taps;
 }
 
-template <int V, class Tap>
-__device__ __forceinline__ void store_taps(Tap* target, const PoolTaps<V, Tap>& taps) {
-    if (V == 4 && sizeof(Tap) == 1) {
-        *reinterpret_cast<uchar4*>(target) = make_uchar4(
-            static_cast<unsigned char>(taps.value[0]), static_cast<unsigned char>(taps.value[V / 4]),
-            static_cast<unsigned char>(taps.value[V / 2]), static_cast<unsigned char>(taps.value[V - 1]));
+template <int V>
+__device__ __forceinline__ PoolTaps<V, int> load_taps(const int* source) {
+    static_assert(V == 1);
+    return {*source};
+}
+
+template <int V>
+__device__ __forceinline__ void store_taps(unsigned char* target, const PoolTaps<V, unsigned char>& taps) {
+    if constexpr (V == 1) {
+        *target = taps.value[0];
     } else {
+        uint32_t words[V / 4] = {};
         UNROLL
-        for (int v = 0; v < V; v++) target[v] = taps.value[v];
+        for (int v = 0; v < V; v++) words[v / 4] |= static_cast<uint32_t>(taps.value[v]) << 8 * (v % 4);
+        store_words(target, words);
     }
 }
 
-template <int V, class Tap>
+template <int V>
+__device__ __forceinline__ void store_taps(int* target, const PoolTaps<V, int>& taps) {
+    static_assert(V == 1);
+    *target = taps.value[0];
+}
+
+template <int V, class T, class Tap>
 __device__ void max_pool_forward(
-    const float* __restrict__ x, float* __restrict__ y, Tap* __restrict__ taps, const PoolShape& shape) {
+    const T* __restrict__ x, T* __restrict__ y, Tap* __restrict__ taps, const PoolShape& shape) {
     PoolPlace<V> place(shape, shape.out_height, shape.out_width);
     if (!place.is_inside) return;
     PoolRange rows = covered(place.row, shape.kernel_height, shape.height, shape);
     PoolRange columns = covered(place.column, shape.kernel_width, shape.width, shape);
-    PoolPack<V> best;
+    Pack<V> best;
     PoolTaps<V, Tap> taken;
     uint32_t tap_row = rows.first + shape.padding - place.row * shape.stride;
     uint32_t tap_column = columns.first + shape.padding - place.column * shape.stride;
@@ -149,7 +133,7 @@ __device__ void max_pool_forward(
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.height + row) * shape.width;
         for (uint32_t column = columns.first; column < columns.end; column++) {
-            PoolPack<V> own = load<V>(x + (line + column) * shape.x_pitch + place.channel);
+            Pack<V> own = load<V>(x + (line + column) * shape.x_pitch + place.channel);
             uint32_t tap =
                 (tap_row + row - rows.first) * shape.kernel_width + tap_column + column - columns.first;
             UNROLL
@@ -165,27 +149,15 @@ __device__ void max_pool_forward(
     store_taps<V>(taps + place.pixel * shape.channels + place.channel, taken);
 }
 
-KERNEL(max_pool_fwd_x4_f32, 256, const float* x, float* y, unsigned char* taps, PoolShape shape) {
-    max_pool_forward<4>(x, y, taps, shape);
-}
-
-KERNEL(max_pool_fwd_x1_f32, 256, const float* x, float* y, unsigned char* taps, PoolShape shape) {
-    max_pool_forward<1>(x, y, taps, shape);
-}
-
-KERNEL(max_pool_large_fwd_f32, 256, const float* x, float* y, int* taps, PoolShape shape) {
-    max_pool_forward<1>(x, y, taps, shape);
-}
-
-template <int V, class Tap>
+template <int V, class T, class Tap>
 __device__ void max_pool_backward(
-    const float* __restrict__ dy, const Tap* __restrict__ taps, float* __restrict__ dx, const PoolShape& shape) {
+    const T* __restrict__ dy, const Tap* __restrict__ taps, T* __restrict__ dx, const PoolShape& shape) {
     PoolPlace<V> place(shape, shape.height, shape.width);
     if (!place.is_inside) return;
     PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
     PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
-    float* target = dx + place.pixel * shape.x_pitch + place.channel;
-    PoolPack<V> sum = {};
+    T* target = dx + place.pixel * shape.x_pitch + place.channel;
+    Pack<V> sum = {};
     if (shape.add) sum = load<V>(target);
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint32_t tap_row = place.row + shape.padding - row * shape.stride;
@@ -194,7 +166,7 @@ __device__ void max_pool_backward(
             uint32_t tap = tap_row * shape.kernel_width + place.column + shape.padding - column * shape.stride;
             uint64_t pixel = line + column;
             PoolTaps<V, Tap> taken = load_taps<V>(taps + pixel * shape.channels + place.channel);
-            PoolPack<V> gradient = load<V>(dy + pixel * shape.y_pitch + place.channel);
+            Pack<V> gradient = load<V>(dy + pixel * shape.y_pitch + place.channel);
             UNROLL
             for (int v = 0; v < V; v++) {
                 if (taken.value[v] == static_cast<Tap>(tap)) sum.value[v] += gradient.value[v];
@@ -204,29 +176,17 @@ __device__ void max_pool_backward(
     store<V>(target, sum);
 }
 
-KERNEL(max_pool_bwd_x4_f32, 256, const float* dy, const unsigned char* taps, float* dx, PoolShape shape) {
-    max_pool_backward<4>(dy, taps, dx, shape);
-}
-
-KERNEL(max_pool_bwd_x1_f32, 256, const float* dy, const unsigned char* taps, float* dx, PoolShape shape) {
-    max_pool_backward<1>(dy, taps, dx, shape);
-}
-
-KERNEL(max_pool_large_bwd_f32, 256, const float* dy, const int* taps, float* dx, PoolShape shape) {
-    max_pool_backward<1>(dy, taps, dx, shape);
-}
-
-template <int V>
-__device__ void average_pool_forward(const float* __restrict__ x, float* __restrict__ y, const PoolShape& shape) {
+template <int V, class T>
+__device__ void average_pool_forward(const T* __restrict__ x, T* __restrict__ y, const PoolShape& shape) {
     PoolPlace<V> place(shape, shape.out_height, shape.out_width);
     if (!place.is_inside) return;
     PoolRange rows = covered(place.row, shape.kernel_height, shape.height, shape);
     PoolRange columns = covered(place.column, shape.kernel_width, shape.width, shape);
-    PoolPack<V> sum = {};
+    Pack<V> sum = {};
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.height + row) * shape.width;
         for (uint32_t column = columns.first; column < columns.end; column++) {
-            PoolPack<V> own = load<V>(x + (line + column) * shape.x_pitch + place.channel);
+            Pack<V> own = load<V>(x + (line + column) * shape.x_pitch + place.channel);
             UNROLL
             for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
         }
@@ -236,41 +196,56 @@ __device__ void average_pool_forward(const float* __restrict__ x, float* __restr
     store<V>(y + place.pixel * shape.y_pitch + place.channel, sum);
 }
 
-KERNEL(average_pool_fwd_x4_f32, 256, const float* x, float* y, PoolShape shape) {
-    average_pool_forward<4>(x, y, shape);
-}
-
-KERNEL(average_pool_fwd_x1_f32, 256, const float* x, float* y, PoolShape shape) {
-    average_pool_forward<1>(x, y, shape);
-}
-
-template <int V>
-__device__ void average_pool_backward(const float* __restrict__ dy, float* __restrict__ dx, const PoolShape& shape) {
+template <int V, class T>
+__device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ dx, const PoolShape& shape) {
     PoolPlace<V> place(shape, shape.height, shape.width);
     if (!place.is_inside) return;
     PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
     PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
-    PoolPack<V> sum = {};
+    Pack<V> sum = {};
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
         for (uint32_t column = columns.first; column < columns.end; column++) {
-            PoolPack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
+            Pack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
             UNROLL
             for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
         }
     }
-    float* target = dx + place.pixel * shape.x_pitch + place.channel;
-    PoolPack<V> old = {};
+    T* target = dx + place.pixel * shape.x_pitch + place.channel;
+    Pack<V> old = {};
     if (shape.add) old = load<V>(target);
     UNROLL
     for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v] * shape.factor;
     store<V>(target, sum);
 }
 
-KERNEL(average_pool_bwd_x4_f32, 256, const float* dy, float* dx, PoolShape shape) {
-    average_pool_backward<4>(dy, dx, shape);
-}
+#define POOL(V, T, name)                                                                                         \
+    KERNEL(max_pool_fwd_##name, 256, const T* x, T* y, unsigned char* taps, PoolShape shape) {                   \
+        max_pool_forward<V>(x, y, taps, shape);                                                                  \
+    }                                                                                                            \
+    KERNEL(max_pool_bwd_##name, 256, const T* dy, const unsigned char* taps, T* dx, PoolShape shape) {           \
+        max_pool_backward<V>(dy, taps, dx, shape);                                                               \
+    }                                                                                                            \
+    KERNEL(average_pool_fwd_##name, 256, const T* x, T* y, PoolShape shape) {                                    \
+        average_pool_forward<V>(x, y, shape);                                                                    \
+    }                                                                                                            \
+    KERNEL(average_pool_bwd_##name, 256, const T* dy, T* dx, PoolShape shape) {                                  \
+        average_pool_backward<V>(dy, dx, shape);                                                                 \
+    }
 
-KERNEL(average_pool_bwd_x1_f32, 256, const float* dy, float* dx, PoolShape shape) {
-    average_pool_backward<1>(dy, dx, shape);
-}
+POOL(4, float, x4_f32)
+POOL(1, float, x1_f32)
+POOL(8, bf16, x8_bf16)
+POOL(1, bf16, x1_bf16)
+
+// Windows of more than 256 places.
+#define MAX_POOL_LARGE(T, type)                                                                                  \
+    KERNEL(max_pool_large_fwd_##type, 256, const T* x, T* y, int* taps, PoolShape shape) {                       \
+        max_pool_forward<1>(x, y, taps, shape);                                                                  \
+    }                                                                                                            \
+    KERNEL(max_pool_large_bwd_##type, 256, const T* dy, const int* taps, T* dx, PoolShape shape) {               \
+        max_pool_backward<1>(dy, taps, dx, shape);                                                               \
+    }
+
+MAX_POOL_LARGE(float, f32)
+MAX_POOL_LARGE(bf16, bf16)

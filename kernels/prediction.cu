@@ -108,7 +108,7 @@ __device__ void prediction(
     void* memory, const float* scores, const float* bias, const double* log_posterior, float* out,
     const ClassifierSizes& sizes) {
     ClassifierCopies copies(memory, sizes);
-    ClassifierSample sample(const_cast<float*>(scores), nullptr, nullptr, bias, nullptr, sizes);
+    ClassifierSample sample(const_cast<float*>(scores), nullptr, bias, nullptr, sizes);
     out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);

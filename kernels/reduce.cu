@@ -4,19 +4,19 @@
 //   rows      out[b, s]    = sum over elements r of split s of x[b, r]
 //   argmax    out[r]       = the first c at which x[r, c] is largest; NaN never is; 0 where all are NaN
 //
-//   x     [batches, rows, columns] with any stride between batches and between rows; columns lie side by side
-//   out   [batches, splits, columns] without gaps; stored, or added where `add`
+//   x     [batches, rows, columns] with any stride between batches and between rows; columns lie side by side. f32 or bf16
+//   out   [batches, splits, columns] without gaps, f32, or bf16 where `narrow`; stored, or added where `add`
 //
 // A sum over leading axes (a bias's gradient, statistics) is `columns` with one batch; over trailing ones `rows`; over
 // those in the middle (squeeze and excite) `columns` with batches; over everything `rows` with one batch. What is left,
 // axes kept and summed in turns, is one of these for each run of axes that is summed.
 //
-// Bytes: 4 for each element of x, read once, and what is written; one addition for each element. The floor is memory, and
+// Bytes: 4 for each element of x (2 in bf16), read once, and what is written; one addition for each element. The floor is memory, and
 // the danger is idle multiprocessors where what is left is small: so rows are cut into splits by a rule of the shape
 // alone, and a second launch of the same kernel adds the splits' sums. Two launches with a fixed order, not atomics.
 //
 // columns: grid batches x splits x blocks of columns, along one axis. A block of 256 threads is `lanes` threads side by
-// side along the columns, up to 32 units of 16 bytes (4 where columns or strides are no multiple of 4), by 256 / lanes
+// side along the columns, up to 32 units of 16 bytes (one element where columns or strides do not allow it), by 256 / lanes
 // groups that take every so manyth row, four on their way; then the groups add up in shared memory, in halves, each
 // thread in its own bank. Few columns (three, ten) give few lanes and many groups, so that a warp still reads neighbours.
 // rows: up to 32 threads a row where rows are short, 8 rows or more to a block; a block of 256 a split where they are
@@ -33,6 +33,8 @@ struct ReduceShape {
     uint32_t lanes;  // threads that share a row: a power of 2
     uint32_t wide;   // whether 16 bytes may be loaded at once
     uint32_t add;
+    uint32_t narrow;  // whether out is bf16
+    uint32_t unused;
 };
 
 static const int REDUCE_THREADS = 256;
@@ -47,85 +49,96 @@ struct ReduceSplit {
     }
 };
 
-__device__ __forceinline__ void reduce_add(float& sum, float value) {
-    sum += value;
-}
-
-__device__ __forceinline__ void reduce_add(float4& sum, float4 value) {
-    sum = make_float4(sum.x + value.x, sum.y + value.y, sum.z + value.z, sum.w + value.w);
-}
-
-template <class Unit>
-__device__ void reduce_columns(const float* x, float* out, const ReduceShape& shape) {
-    const uint32_t WIDTH = sizeof(Unit) / sizeof(float);
-    SHARED(Unit, sums, [REDUCE_THREADS]);
+template <int V, class T>
+__device__ void reduce_columns(const T* x, void* out, const ReduceShape& shape) {
+    SHARED(Pack<V>, sums, [REDUCE_THREADS]);
     uint32_t lanes = shape.lanes, groups = REDUCE_THREADS / lanes;
     uint32_t lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
-    uint32_t column_blocks = divide_up(static_cast<uint32_t>(shape.columns / WIDTH), lanes);
+    uint32_t column_blocks = divide_up(static_cast<uint32_t>(shape.columns / V), lanes);
     uint32_t column_block = blockIdx.x % column_blocks, part = blockIdx.x / column_blocks;
     uint64_t batch = part / shape.splits;
     ReduceSplit split(shape, part % shape.splits);
-    uint64_t column = static_cast<uint64_t>(column_block * lanes + lane) * WIDTH;
+    uint64_t column = static_cast<uint64_t>(column_block * lanes + lane) * V;
 
-    Unit sum{};
+    Pack<V> sum{};
     if (column < shape.columns) {
         uint64_t step = groups * shape.row_stride;
-        const float* from = x + batch * shape.batch_stride + (split.first + group) * shape.row_stride + column;
+        const T* from = x + batch * shape.batch_stride + (split.first + group) * shape.row_stride + column;
         uint64_t row = group;
         for (; row + 3 * groups < split.count; row += 4 * groups, from += 4 * step) {
-            Unit values[4];
+            Pack<V> values[4];
             UNROLL
-            for (int k = 0; k < 4; k++) values[k] = *reinterpret_cast<const Unit*>(from + k * step);
+            for (int k = 0; k < 4; k++) values[k] = load<V>(from + k * step);
             UNROLL
-            for (int k = 0; k < 4; k++) reduce_add(sum, values[k]);
+            for (int k = 0; k < 4; k++) add_to(sum, values[k]);
         }
-        for (; row < split.count; row += groups, from += step) reduce_add(sum, *reinterpret_cast<const Unit*>(from));
+        for (; row < split.count; row += groups, from += step) add_to(sum, load<V>(from));
     }
     sums[threadIdx.x] = sum;
     for (uint32_t half = groups / 2; half > 0; half /= 2) {
         __syncthreads();  // the upper half's sums are written
         if (group < half) {
-            reduce_add(sum, sums[threadIdx.x + half * lanes]);
+            add_to(sum, sums[threadIdx.x + half * lanes]);
             sums[threadIdx.x] = sum;
         }
     }
     if (group == 0 && column < shape.columns) {
-        Unit* target = reinterpret_cast<Unit*>(out + static_cast<uint64_t>(part) * shape.columns + column);
-        if (shape.add) reduce_add(sum, *target);
-        *target = sum;
+        uint64_t place = static_cast<uint64_t>(part) * shape.columns + column;
+        if (shape.narrow) {
+            store(static_cast<bf16*>(out) + place, sum, shape.add != 0);
+        } else {
+            store(static_cast<float*>(out) + place, sum, shape.add != 0);
+        }
     }
 }
 
-KERNEL(reduce_columns_f32, 256, const float* x, float* out, ReduceShape shape) {
+KERNEL(reduce_columns_f32, 256, const float* x, void* out, ReduceShape shape) {
     if (shape.wide) {
-        reduce_columns<float4>(x, out, shape);
+        reduce_columns<4>(x, out, shape);
     } else {
-        reduce_columns<float>(x, out, shape);
+        reduce_columns<1>(x, out, shape);
     }
 }
 
-// The sum of every `threads`th unit of `count` elements, from `thread` on.
-__device__ __forceinline__ float reduce_stretch(
-    const float* x, uint64_t count, uint32_t thread, uint32_t threads, bool wide) {
+KERNEL_RESIDENT(reduce_columns_bf16, 256, 4, const bf16* x, void* out, ReduceShape shape) {
+    if (shape.wide) {
+        reduce_columns<8>(x, out, shape);
+    } else {
+        reduce_columns<1>(x, out, shape);
+    }
+}
+
+template <int V>
+__device__ __forceinline__ float reduce_pack(const Pack<V>& pack) {
     float sum = 0.0f;
-    uint64_t vectors = wide ? count / 4 : 0;
-    uint64_t vector = thread;
-    for (; vector + 3 * threads < vectors; vector += 4 * threads) {
-        float4 values[4];
-        UNROLL
-        for (int k = 0; k < 4; k++) values[k] = reinterpret_cast<const float4*>(x)[vector + k * threads];
-        UNROLL
-        for (int k = 0; k < 4; k++) sum += (values[k].x + values[k].y) + (values[k].z + values[k].w);
+    UNROLL
+    for (int v = 0; v < V; v += 4) {
+        sum += (pack.value[v] + pack.value[v + 1]) + (pack.value[v + 2] + pack.value[v + 3]);
     }
-    for (; vector < vectors; vector += threads) {
-        float4 value = reinterpret_cast<const float4*>(x)[vector];
-        sum += (value.x + value.y) + (value.z + value.w);
-    }
-    for (uint64_t at = 4 * vectors + thread; at < count; at += threads) sum += x[at];
     return sum;
 }
 
-KERNEL(reduce_rows_f32, 256, const float* x, float* out, ReduceShape shape) {
+// The sum of every `threads`th unit of `count` elements, from `thread` on.
+template <int V, class T>
+__device__ __forceinline__ float reduce_stretch(
+    const T* x, uint64_t count, uint32_t thread, uint32_t threads, bool wide) {
+    float sum = 0.0f;
+    uint64_t vectors = wide ? count / V : 0;
+    uint64_t vector = thread;
+    for (; vector + 3 * threads < vectors; vector += 4 * threads) {
+        Pack<V> values[4];
+        UNROLL
+        for (int k = 0; k < 4; k++) values[k] = load<V>(x + V * (vector + k * threads));
+        UNROLL
+        for (int k = 0; k < 4; k++) sum += reduce_pack(values[k]);
+    }
+    for (; vector < vectors; vector += threads) sum += reduce_pack(load<V>(x + V * vector));
+    for (uint64_t at = V * vectors + thread; at < count; at += threads) sum += static_cast<float>(x[at]);
+    return sum;
+}
+
+template <int V, class T>
+__device__ __forceinline__ void reduce_rows(const T* x, void* out, const ReduceShape& shape) {
     uint32_t rows_of_block = REDUCE_THREADS / shape.lanes;
     uint64_t part = static_cast<uint64_t>(blockIdx.x) * rows_of_block + threadIdx.x / shape.lanes;
     uint64_t batch = part / shape.splits;
@@ -133,12 +146,25 @@ KERNEL(reduce_rows_f32, 256, const float* x, float* out, ReduceShape shape) {
     float sum = 0.0f;
     if (inside) {
         ReduceSplit split(shape, part % shape.splits);
-        const float* from = x + batch * shape.batch_stride + split.first;
-        sum = reduce_stretch(from, split.count, threadIdx.x % shape.lanes, shape.lanes, shape.wide != 0);
+        const T* from = x + batch * shape.batch_stride + split.first;
+        sum = reduce_stretch<V>(from, split.count, threadIdx.x % shape.lanes, shape.lanes, shape.wide != 0);
     }
     sum = shape.lanes == REDUCE_THREADS ? reduce_block<Sum, REDUCE_THREADS>(sum)
                                         : reduce_lanes<Sum>(sum, static_cast<int>(shape.lanes));
-    if (inside && threadIdx.x % shape.lanes == 0) store(out + part, sum, shape.add != 0);
+    if (!inside || threadIdx.x % shape.lanes != 0) return;
+    if (shape.narrow) {
+        store(static_cast<bf16*>(out) + part, sum, shape.add != 0);
+    } else {
+        store(static_cast<float*>(out) + part, sum, shape.add != 0);
+    }
+}
+
+KERNEL(reduce_rows_f32, 256, const float* x, void* out, ReduceShape shape) {
+    reduce_rows<4>(x, out, shape);
+}
+
+KERNEL(reduce_rows_bf16, 256, const bf16* x, void* out, ReduceShape shape) {
+    reduce_rows<8>(x, out, shape);
 }
 
 // An element and its place; NaN stands for none at all.
@@ -157,15 +183,16 @@ struct ReduceFirstLargest {
     }
 };
 
-KERNEL(reduce_argmax_f32, 256, const float* x, int* out, ReduceShape shape) {
+template <class T>
+__device__ __forceinline__ void reduce_argmax(const T* x, int* out, const ReduceShape& shape) {
     uint32_t lane = threadIdx.x % shape.lanes;
     uint64_t row = static_cast<uint64_t>(blockIdx.x) * (REDUCE_THREADS / shape.lanes) + threadIdx.x / shape.lanes;
     bool inside = row < shape.rows;
     ReducePlace best{NAN, 0xffffffffu};
     if (inside) {
-        const float* from = x + row * shape.row_stride;
+        const T* from = x + row * shape.row_stride;
         for (uint32_t column = lane; column < shape.columns; column += shape.lanes) {
-            best = ReduceFirstLargest::of(best, ReducePlace{from[column], column});
+            best = ReduceFirstLargest::of(best, ReducePlace{static_cast<float>(from[column]), column});
         }
     }
     for (uint32_t distance = shape.lanes / 2; distance > 0; distance /= 2) {
@@ -175,4 +202,12 @@ KERNEL(reduce_argmax_f32, 256, const float* x, int* out, ReduceShape shape) {
         best = ReduceFirstLargest::of(best, other);
     }
     if (inside && lane == 0) out[row] = best.index == 0xffffffffu ? 0 : static_cast<int>(best.index);
+}
+
+KERNEL(reduce_argmax_f32, 256, const float* x, int* out, ReduceShape shape) {
+    reduce_argmax(x, out, shape);
+}
+
+KERNEL(reduce_argmax_bf16, 256, const bf16* x, int* out, ReduceShape shape) {
+    reduce_argmax(x, out, shape);
 }

@@ -21,6 +21,7 @@ type Backward = Box<dyn FnOnce(&Tensor, &mut Gradients)>;
 #[derive(Default)]
 pub(crate) struct Entry {
     shape: Option<Shape>,
+    dtype: Option<DType>,
     gradient: Option<Tensor>,
     /// Where a parameter's gradient has to be stored; it is not yet written while `gradient` is empty.
     home: Option<Tensor>,
@@ -58,7 +59,8 @@ impl Tape {
     }
 
     fn leaf(&self, tensor: &Tensor, home: Option<Tensor>) -> Tensor {
-        let entry = Entry { shape: Some(tensor.shape()), home, ..Entry::default() };
+        let (shape, dtype) = (Some(tensor.shape()), Some(tensor.dtype()));
+        let entry = Entry { shape, dtype, home, ..Entry::default() };
         tensor.with_node(Some(self.push(entry)))
     }
 
@@ -81,13 +83,15 @@ impl Tape {
         assert!(self.holds(output), "backward: the loss was computed on another tape");
         self.0.borrow_mut()[node.index].gradient = Some(gradient);
         for index in (0..=node.index).rev() {
-            let (gradient, backward, inputs) = {
+            let (gradient, dtype, backward, inputs) = {
                 let mut entries = self.0.borrow_mut();
                 let entry = &mut entries[index];
                 let Some(backward) = entry.backward.take() else { continue };
                 let Some(gradient) = entry.gradient.take() else { continue };
-                (gradient, backward, std::mem::take(&mut entry.inputs))
+                (gradient, entry.dtype, backward, std::mem::take(&mut entry.inputs))
             };
+            // What was summed wide goes back as narrow as its op computes.
+            let gradient = dtype.map_or_else(|| gradient.clone(), |dtype| gradient.cast(dtype));
             backward(&gradient, &mut Gradients { tape: self, inputs: &inputs });
         }
     }
@@ -128,7 +132,7 @@ impl Gradients<'_> {
     }
 
     /// Where to write the gradient of input number `input`, of the device and dtype of `like`; `None` where nobody wants
-    /// it.
+    /// it. Panics where it is kept in another dtype.
     pub fn slot(&mut self, input: usize, like: &Tensor) -> Option<Slot> {
         self.slot_in(input, like, like.dtype())
     }
@@ -139,6 +143,15 @@ impl Gradients<'_> {
     }
 
     fn slot_in(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
+        let slot = self.any_slot(input, like, dtype)?;
+        let own = slot.tensor.dtype();
+        assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
+        Some(slot)
+    }
+
+    /// The same for who can write F32 as well as BF16: what it is to be is for the slot to say; `dtype` where nothing
+    /// else does.
+    pub fn any_slot(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
         let index = self.inputs[input]?;
         let mut entries = self.tape.0.borrow_mut();
         let entry = &mut entries[index];
@@ -177,7 +190,13 @@ impl Gradients<'_> {
                 return None;
             }
         }
-        self.slot(input, gradient)
+        self.any_slot(input, gradient, gradient.dtype())
+    }
+
+    /// The dtype that a leaf's gradient is to have.
+    pub fn home_dtype(&self, input: usize) -> Option<DType> {
+        let entries = self.tape.0.borrow();
+        entries[self.inputs[input]?].home.as_ref().map(Tensor::dtype)
     }
 }
 
@@ -195,6 +214,7 @@ pub(crate) fn record(
     }
     let entry = Entry {
         shape: Some(output.shape()),
+        dtype: Some(output.dtype()),
         inputs: inputs.iter().map(|input| input.node().map(|node| node.index)).collect(),
         backward: Some(Box::new(backward)),
         ..Entry::default()

@@ -13,7 +13,7 @@ use crate::place::source;
 const PINNED: &str = "tests/machine_code.txt";
 
 /// The instructions that each of these kernels has to contain on sm_90.
-const EXPECTED: [(&str, &[&str]); 12] = [
+const EXPECTED: [(&str, &[&str]); 36] = [
     ("optimizer_sgd_f32", VECTORS),
     ("optimizer_momentum_f32", VECTORS),
     ("optimizer_adam_f32", VECTORS),
@@ -25,6 +25,30 @@ const EXPECTED: [(&str, &[&str]); 12] = [
     ("max_pool_bwd_x4_f32", VECTORS),
     ("average_pool_fwd_x4_f32", VECTORS),
     ("average_pool_bwd_x4_f32", VECTORS),
+    ("elementwise_relu_fwd_bf16", VECTORS),
+    ("elementwise_relu_bwd_bf16", VECTORS),
+    ("elementwise_add_bf16", VECTORS),
+    ("elementwise_add_bias_bf16", VECTORS),
+    ("elementwise_cast_f32", VECTORS),
+    ("elementwise_cast_bf16", VECTORS),
+    ("reduce_columns_bf16", &["LDG.E.128"]),
+    ("reduce_rows_bf16", &["LDG.E.128"]),
+    ("batch_norm_statistics_x8_bf16", &["LDG.E.128"]),
+    ("batch_norm_apply_x8_bf16", VECTORS),
+    ("batch_norm_sums_x8_bf16", &["LDG.E.128"]),
+    ("batch_norm_input_gradient_x8_bf16", VECTORS),
+    ("max_pool_fwd_x8_bf16", VECTORS),
+    ("max_pool_bwd_x8_bf16", VECTORS),
+    ("average_pool_fwd_x8_bf16", VECTORS),
+    ("average_pool_bwd_x8_bf16", VECTORS),
+    ("depthwise_3_fwd_bf16", VECTORS),
+    ("depthwise_3_dx_bwd_bf16", VECTORS),
+    ("depthwise_3_dw_bwd_bf16", &["LDG.E.128"]),
+    ("depthwise_8_fwd_bf16", VECTORS),
+    ("dropout_bf16", VECTORS),
+    ("embedding_fwd_bf16", VECTORS),
+    ("embedding_sums_bf16", &["LDG.E.128"]),
+    ("classifiers_operands_bwd_bf16", VECTORS),
     ("clip_squares_f32", &["LDG.E.128"]),
 ];
 

@@ -19,6 +19,7 @@ fn buffers(device: &Device, length: usize, rates: &[f64], rule: Rule, dtype: DTy
     let drawn = |number| Tensor::from_f64s(device, [length], dtype, &draw(length, number));
     let zeros = || Tensor::zeros(device, [length], dtype);
     Buffers {
+        narrow: None,
         values: drawn(0),
         gradients: drawn(1),
         first_moment: (rule.moments() > 0).then(zeros),

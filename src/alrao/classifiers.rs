@@ -25,7 +25,9 @@ impl Classifiers {
                 features(outputs * inputs),
                 FileLayout::Same,
             ),
-            bias: init.uniform([copies, outputs], bound, features(outputs), FileLayout::Same),
+            bias: init
+                .uniform([copies, outputs], bound, features(outputs), FileLayout::Same)
+                .as_bias(),
         }
     }
 

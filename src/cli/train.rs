@@ -140,7 +140,7 @@ struct TrainingArguments {
     /// Epochs without a better validation loss after which the run ends [default: 20]
     #[arg(long, value_name = "EPOCHS", value_parser = whole::<u64>)]
     patience: Option<u64>,
-    /// The numbers the run computes with: f32; f64 on the cpu; tf32 on a GPU; bf16 is not there yet [default: tf32 on cuda, else f32]
+    /// The numbers the run computes with: f32; f64 on the cpu; tf32 or bf16 on a GPU [default: tf32 on cuda, else f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ALL))]
     precision: Option<Precision>,
     /// Initial parameters by PyTorch's names; a run's best.safetensors serves

@@ -230,7 +230,7 @@ impl Device {
     pub fn computes_in(&self, dtype: DType) -> bool {
         match self {
             Device::Cpu(_) => matches!(dtype, DType::F32 | DType::F64),
-            Device::Gpu(_) => dtype == DType::F32,
+            Device::Gpu(_) => matches!(dtype, DType::F32 | DType::BF16),
         }
     }
 

@@ -53,7 +53,7 @@ fn set_weights(module: &dyn Module, device: &Device) {
         };
         let zeros = || Tensor::zeros(device, parameter.shape(), DType::F64);
         parameter.set_values(&parameter.layout().from_file(parameter.shape(), &values));
-        parameter.place(zeros(), zeros());
+        parameter.place(zeros(), None, zeros());
         seed += 1;
     }));
 }

@@ -44,7 +44,7 @@ impl BatchNorm2d {
 
     fn running(&self, step: &Step) -> [Tensor; 2] {
         [&self.running_mean, &self.running_variance]
-            .map(|buffer| buffer.value(step.device(), step.dtype()))
+            .map(|buffer| buffer.value(step.device(), step.dtype().wide()))
     }
 }
 

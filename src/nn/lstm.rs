@@ -79,7 +79,7 @@ impl Module for Lstm {
         let (batch, hidden) = (x.shape()[1], self.hidden);
         let shape = [self.layers.len(), batch, hidden];
         let [h, c] =
-            [&self.h, &self.c].map(|state| state.shaped(shape, step.device(), step.dtype()));
+            [&self.h, &self.c].map(|state| state.shaped(shape, step.device(), step.dtype().wide()));
         let mut x = x.clone();
         for (number, layer) in self.layers.iter().enumerate() {
             if number > 0 {

@@ -4,8 +4,9 @@ use std::cell::{Ref, RefCell};
 
 use crate::device::{DType, Device};
 use crate::nn::Step;
+use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
-use crate::tape::Tape;
+use crate::tape::{Slot, Tape};
 use crate::tensor::Tensor;
 
 /// Which learning rate an element has: element `e` of a parameter learns with `rate[(e / inner) % count]`.
@@ -74,6 +75,8 @@ pub struct Parameter {
     shape: Shape,
     features: Features,
     layout: FileLayout,
+    /// Whether it is added to something, rather than multiplied with it.
+    is_bias: bool,
     place: RefCell<Place>,
     /// The leaf on the tape that last asked for it: however often a pass uses it, it has one gradient.
     leaf: RefCell<Option<Tensor>>,
@@ -81,7 +84,12 @@ pub struct Parameter {
 
 enum Place {
     Host(Vec<f32>),
-    Device { value: Tensor, gradient: Tensor },
+    Device {
+        value: Tensor,
+        /// The value once more in BF16, where a forward pass is to take that.
+        narrow: Option<Tensor>,
+        gradient: Tensor,
+    },
 }
 
 impl Parameter {
@@ -107,7 +115,19 @@ impl Parameter {
     /// A parameter that is there to be counted; it cannot be asked for its values.
     pub(crate) fn empty(shape: Shape, features: Features, layout: FileLayout) -> Self {
         let place = RefCell::new(Place::Host(Vec::new()));
-        Parameter { shape, features, layout, place, leaf: RefCell::default() }
+        let is_bias = shape.rank() < 2;
+        Parameter { shape, features, layout, is_bias, place, leaf: RefCell::default() }
+    }
+
+    /// The same, told to be a bias though it has more than one axis.
+    pub(crate) fn as_bias(self) -> Self {
+        Parameter { is_bias: true, ..self }
+    }
+
+    /// What a forward pass in `precision` takes it as: weights of products and tables narrow, biases and a norm's
+    /// factors, which are few and summed with, wide.
+    pub(crate) fn dtype_in(&self, precision: DType) -> DType {
+        if self.is_bias { precision.wide() } else { precision }
     }
 
     /// Number of elements, also of a parameter too large for any memory.
@@ -134,16 +154,18 @@ impl Parameter {
     pub fn value(&self, step: &Step) -> Tensor {
         let Some(tape) = step.tape() else {
             return match &*self.place.borrow() {
-                Place::Device { value, .. } => value.clone(),
-                Place::Host(values) => host_tensor(values, self.shape, step),
+                Place::Device { value, narrow, .. } => narrow.as_ref().unwrap_or(value).clone(),
+                Place::Host(values) => self.host_tensor(values, step),
             };
         };
         if let Some(leaf) = self.leaf_on(tape) {
             return leaf;
         }
         let leaf = match &*self.place.borrow() {
-            Place::Device { value, gradient } => tape.watch_into(value, gradient),
-            Place::Host(values) => tape.watch(&host_tensor(values, self.shape, step)),
+            Place::Device { value, narrow, gradient } => {
+                tape.watch_into(narrow.as_ref().unwrap_or(value), gradient)
+            }
+            Place::Host(values) => tape.watch(&self.host_tensor(values, step)),
         };
         *self.leaf.borrow_mut() = Some(leaf.clone());
         leaf
@@ -162,14 +184,28 @@ impl Parameter {
         }
     }
 
-    /// Moves the values to their place on a device.
-    pub(crate) fn place(&self, value: Tensor, gradient: Tensor) {
+    /// Moves the values to their place on a device; `narrow` is for whoever keeps it to fill.
+    pub(crate) fn place(&self, value: Tensor, narrow: Option<Tensor>, gradient: Tensor) {
         let mut place = self.place.borrow_mut();
         match &*place {
             Place::Host(values) => copy_f32s(&value, values),
             Place::Device { value: old, .. } => value.copy_from_f64s(&old.to_f64s()),
         }
-        *place = Place::Device { value, gradient };
+        *place = Place::Device { value, narrow, gradient };
+    }
+
+    fn host_tensor(&self, values: &[f32], step: &Step) -> Tensor {
+        let tensor = Tensor::empty(step.device(), self.shape, self.dtype_in(step.dtype()));
+        copy_f32s(&tensor, values);
+        tensor
+    }
+
+    /// The values as an update moves them, once placed.
+    pub(crate) fn stored(&self) -> Option<Tensor> {
+        match &*self.place.borrow() {
+            Place::Host(_) => None,
+            Place::Device { value, .. } => Some(value.clone()),
+        }
     }
 
     /// The values in memory order, as f64.
@@ -192,7 +228,12 @@ impl Parameter {
             Place::Host(own) => {
                 own.iter_mut().zip(values).for_each(|(own, value)| *own = *value as f32)
             }
-            Place::Device { value, .. } => value.copy_from_f64s(values),
+            Place::Device { value, narrow, .. } => {
+                value.copy_from_f64s(values);
+                if let Some(narrow) = narrow {
+                    accumulate(value, &Slot { tensor: narrow.clone(), add: false });
+                }
+            }
         }
     }
 
@@ -203,12 +244,6 @@ impl Parameter {
             Place::Device { gradient, .. } => Some(gradient.clone()),
         }
     }
-}
-
-fn host_tensor(values: &[f32], shape: Shape, step: &Step) -> Tensor {
-    let tensor = Tensor::empty(step.device(), shape, step.dtype());
-    copy_f32s(&tensor, values);
-    tensor
 }
 
 fn copy_f32s(tensor: &Tensor, values: &[f32]) {

@@ -6,6 +6,7 @@ use crate::device::cpu::{Cpu, Float};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Device, Element, Gpu};
 use crate::ops::gather::Selection;
+use crate::ops::kernel_in;
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -52,15 +53,7 @@ pub fn images_from_bytes(
     match bytes.device() {
         Device::Gpu(gpu) => {
             let statistics = [mean.pointer(), deviation.pointer()];
-            launch_images(
-                gpu,
-                "augment_bytes_f32",
-                bytes,
-                selection,
-                &statistics,
-                &out,
-                augmentation,
-            );
+            launch_images(gpu, "augment_bytes", bytes, selection, &statistics, &out, augmentation);
         }
         Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
             let table = table::<T>(&mean.read::<f64>(), &deviation.read::<f64>());
@@ -81,7 +74,7 @@ pub fn images_from_floats(
     let out = output(images, selection, dtype, DType::F32);
     match images.device() {
         Device::Gpu(gpu) => {
-            launch_images(gpu, "augment_floats_f32", images, selection, &[], &out, augmentation);
+            launch_images(gpu, "augment_floats", images, selection, &[], &out, augmentation);
         }
         Device::Cpu(cpu) => float_dispatch!(dtype, "augment", T => {
             let convert = |value, _| T::from_f64(f64::from(value));
@@ -106,7 +99,7 @@ struct LaunchShape {
 
 fn launch_images(
     gpu: &Gpu,
-    kernel: &str,
+    work: &str,
     images: &Tensor,
     selection: Option<Selection>,
     statistics: &[Pointer],
@@ -114,7 +107,7 @@ fn launch_images(
     augmentation: Option<Augmentation>,
 ) {
     const ELEMENTS_OF_A_BLOCK: usize = 1024;
-    assert!(out.dtype() == DType::F32, "augment: no kernel for {:?}", out.dtype());
+    let kernel = kernel_in(work, out.dtype());
     let shape = out.shape();
     let [batch, height, width, channels] = [0, 1, 2, 3].map(|axis| shape[axis] as u32);
     let parts = (shape.elements() / shape[0].max(1)).div_ceil(ELEMENTS_OF_A_BLOCK) as u32;
@@ -134,7 +127,7 @@ fn launch_images(
     let mut arguments: Vec<&dyn Argument> = vec![&images, &order, &cursor];
     arguments.extend(statistics);
     arguments.extend([&step as &dyn Argument, &out, &shape]);
-    gpu.launch(kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
+    gpu.launch(&kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
 }
 
 fn output(images: &Tensor, selection: Option<Selection>, dtype: DType, expected: DType) -> Tensor {

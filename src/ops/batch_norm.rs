@@ -14,7 +14,7 @@ pub use self::moments::{Moments, moments};
 use crate::device::Device;
 use crate::device::cpu::Float;
 use crate::tape::{Gradients, record};
-use crate::tensor::{Tensor, assert_alike, float_dispatch};
+use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
 /// How a batch is normalised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +35,7 @@ impl Default for BatchNormConfig {
 }
 
 /// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` by the batch's own statistics: `x` is `[.., C]`, the
-/// others `[C]`. The biased variance normalises, the unbiased one enters the running statistics; those of a channel
+/// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running statistics; those of a channel
 /// whose mean or variance is not finite stay as they were, and with them those of a batch of one row.
 ///
 /// ```
@@ -105,7 +105,7 @@ pub fn batch_norm_eval(
 }
 
 fn check(tensors: &[&Tensor]) {
-    assert_alike("batch_norm", tensors);
+    assert_wide("batch_norm", tensors[0], &tensors[1..]);
     let x = tensors[0].shape();
     for vector in &tensors[1..] {
         let fits = x.rank() > 0 && vector.shape() == [x.columns()].into();

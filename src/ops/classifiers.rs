@@ -24,7 +24,7 @@ use crate::ops::mixture::{Posterior, Sample};
 pub use crate::ops::prediction::{PredictionKind, predict};
 use crate::ops::reduce::{add_column_sums, row_argmax};
 use crate::tape::{Gradients, record};
-use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
+use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
 /// Outputs that one task works on.
 const PIECE: usize = 1 << 12;
@@ -67,7 +67,8 @@ pub(super) struct Extents {
 
 impl Extents {
     pub fn of(op: &str, z: &Tensor, weight: &Tensor, bias: &Tensor) -> Self {
-        assert_alike(op, &[z, weight, bias]);
+        assert_alike(op, &[z, weight]);
+        assert_wide(op, z, &[bias]);
         let (z_shape, shape) = (z.shape(), weight.shape());
         let fits = z_shape.rank() == 2
             && shape.rank() == 3
@@ -136,6 +137,9 @@ impl Extents {
 /// which may be minus infinity. Panics on other shapes, and on a class outside `0..K`; a GPU cannot, and takes a sample of
 /// such a class for one without a finite classifier.
 ///
+/// Where `z` and `weight` are BF16, so are what goes back to `z` and the gradients of the logits; logits, bias, values,
+/// losses and the parameters' gradients are F32 or F64.
+///
 /// ```
 /// use alrao::{Device, Tensor};
 /// use alrao::ops::classifiers::{Targets, classifiers};
@@ -166,7 +170,7 @@ pub fn classifiers(
 pub enum Form {
     /// In memory.
     Stored,
-    /// Not at all: they are computed again. A GPU's, for classes and at most 128 inputs, in tf32; else they are stored.
+    /// Not at all: they are computed again. A GPU's, for F32, classes and at most 128 inputs, in tf32; else they are stored.
     Recomputed,
 }
 
@@ -181,10 +185,13 @@ pub fn classifiers_in(
 ) -> Head {
     let extents = Extents::of("classifiers", z, weight, bias);
     extents.check_targets("classifiers", targets);
+    if let Targets::Values(values) = targets {
+        assert_wide("classifiers", z, &[values]);
+    }
     extents.check_posterior("classifiers", log_posterior);
     match (z.device(), form, targets) {
         (Device::Gpu(gpu), Form::Recomputed, Targets::Classes(classes))
-            if many_classes::fits(extents) =>
+            if z.dtype() == DType::F32 && many_classes::fits(extents) =>
         {
             many_classes::classifiers(gpu, extents, [z, weight, bias], classes, log_posterior)
         }

@@ -5,13 +5,14 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::cpu::{Cpu, Float, vector, vector::lane_sum, vector::vectorised};
 use crate::device::gpu::Parameters;
 use crate::device::{DType, Device, Gpu};
+use crate::ops::kernel_in;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
 
 /// Elements that one task works on.
 const PIECE: usize = 1 << 12;
 
-/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar.
+/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar; F32 of BF16.
 ///
 /// Panics where a label is outside `0..K`; on a GPU the device fails ([`Device::check`]). NaN for an empty batch.
 ///
@@ -33,8 +34,8 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
         "cross_entropy: labels are {:?}, not I32",
         labels.dtype()
     );
-    let normalisers = logits.empty_like([shape[0], 2]);
-    let out = logits.empty_like([]);
+    let normalisers = logits.empty_wide([shape[0], 2]);
+    let out = logits.empty_wide([]);
     match logits.device() {
         Device::Gpu(gpu) => launch_forward(gpu, logits, labels, &normalisers, &out),
         Device::Cpu(cpu) => float_dispatch!(logits.dtype(), "cross_entropy", T => {
@@ -70,7 +71,6 @@ const THREADS: u32 = 256;
 
 impl LaunchShape {
     fn new(logits: &Tensor, gradient_pitch: usize, add: bool) -> Self {
-        assert!(logits.dtype() == DType::F32, "cross_entropy: no kernel for {:?}", logits.dtype());
         let (batch, classes) = (logits.shape()[0] as u32, logits.shape()[1] as u32);
         LaunchShape {
             pitch: logits.pitch() as u64,
@@ -89,12 +89,12 @@ impl LaunchShape {
 
 fn launch_forward(gpu: &Gpu, logits: &Tensor, labels: &Tensor, normalisers: &Tensor, out: &Tensor) {
     let shape = LaunchShape::new(logits, 0, false);
-    let losses = logits.empty_like([shape.batch as usize]);
+    let losses = logits.empty_wide([shape.batch as usize]);
     let (x, labels, normalisers) = (logits.pointer(), labels.pointer(), normalisers.pointer());
     let (losses, out) = (losses.pointer(), out.pointer());
     let arguments = Parameters(&shape);
     gpu.launch(
-        "cross_entropy_rows_f32",
+        &kernel_in("cross_entropy_rows", logits.dtype()),
         shape.grid(),
         [THREADS, 1, 1],
         &[&x, &labels, &normalisers, &losses, &arguments],
@@ -115,7 +115,7 @@ fn launch_backward(
     let (dy, dx) = (dy.pointer(), slot.tensor.pointer());
     let arguments = Parameters(&shape);
     gpu.launch(
-        "cross_entropy_bwd_f32",
+        &kernel_in("cross_entropy_bwd", logits.dtype()),
         shape.grid(),
         [THREADS, 1, 1],
         &[&x, &labels, &normalisers, &dy, &dx, &arguments],

@@ -11,7 +11,7 @@ use crate::ops::conv2d::output_extent;
 use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
-use crate::tensor::{Tensor, assert_alike, float_dispatch};
+use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
 /// Partial sums of the weight's gradient at most, each over some of the images.
 const PARTIALS: usize = 16;
@@ -86,7 +86,7 @@ impl Geometry {
 /// weight[r, s, c]`, where pixels outside the image are zero.
 ///
 /// `x` is `[N, H, W, C]`, `weight` `[R, S, C]`, `bias` `[C]`, the result `[N, P, Q, C]`. Panics where the shapes do
-/// not fit.
+/// not fit. Where `x` and `weight` are BF16, the bias and the gradients of both are F32.
 pub fn depthwise_conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -119,7 +119,7 @@ fn checked(
     let geometry = Geometry::of(x, weight, stride, padding);
     assert_alike("depthwise_conv2d", &[x, weight]);
     if let Some(bias) = bias {
-        assert_alike("depthwise_conv2d", &[x, bias]);
+        assert_wide("depthwise_conv2d", x, &[bias]);
         assert!(
             bias.shape().extents() == [geometry.channels],
             "depthwise_conv2d: bias {} for {} channels",

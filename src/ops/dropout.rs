@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::gpu::Parameters;
 use crate::device::{DType, Device, Gpu};
+use crate::ops::{kernel_in, vector_of};
 use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -84,8 +85,7 @@ struct LaunchShape {
 }
 
 fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, add: bool) {
-    const ELEMENTS_OF_A_BLOCK: u64 = 1024;
-    assert!(x.dtype() == DType::F32, "dropout: no kernel for {:?}", x.dtype());
+    const THREADS: u64 = 256;
     assert!(y.is_contiguous(), "dropout: the output {} has gaps", y.shape());
     let elements = x.shape().elements() as u64;
     let dense = x.is_contiguous();
@@ -96,9 +96,11 @@ fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, a
         add: add.into(),
         ..draw
     };
-    let grid = [elements.div_ceil(ELEMENTS_OF_A_BLOCK) as u32, 1, 1];
+    let grid = [elements.div_ceil(THREADS * vector_of(x.dtype()) as u64) as u32, 1, 1];
+    let kernel = kernel_in("dropout", x.dtype());
     let (x, y, step) = (x.pointer(), y.pointer(), step.pointer());
-    gpu.launch("dropout_f32", grid, [256, 1, 1], &[&x, &y, &step, &Parameters(&shape)]);
+    let block = [THREADS as u32, 1, 1];
+    gpu.launch(&kernel, grid, block, &[&x, &y, &step, &Parameters(&shape)]);
 }
 
 /// Inverted dropout (Srivastava et al. 2014): sets each element to 0 with this probability, and multiplies the others by

@@ -104,37 +104,48 @@ vectorised! {
 }
 
 fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
-    float_dispatch!(x.dtype(), "element-wise", T => unary_typed::<T, U>(function, x))
-}
-
-fn unary_typed<T: Float, U: Unary>(function: U, x: &Tensor) -> Tensor {
     let y = x.empty_like(x.shape());
     match x.device() {
         Device::Gpu(gpu) => function.launch(gpu, x, &y),
-        Device::Cpu(cpu) => {
-            let from = &*dense::<T>(x);
-            let from = from.read::<T>();
-            cpu.pieces(&mut y.write::<T>(), PIECE, from.len(), |piece, to| {
-                let start = piece * PIECE;
-                unary_forward(function, &from[start..start + to.len()], to);
-            });
-        }
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "element-wise", T => {
+            unary_typed::<T, U>(cpu, function, x, &y);
+        }),
     }
     let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &kept) else { return };
         match dy.device() {
             Device::Gpu(gpu) => function.launch_backward(gpu, &kept, dy, &slot),
-            Device::Cpu(cpu) => {
-                let (kept, dy) = (&*dense::<T>(&kept), &*dense::<T>(dy));
-                let (kept, dy) = (kept.read::<T>(), dy.read::<T>());
-                cpu.pieces(&mut slot.tensor.write::<T>(), PIECE, dy.len(), |piece, dx| {
-                    let range = piece * PIECE..piece * PIECE + dx.len();
-                    unary_backward(function, &kept[range.clone()], &dy[range], dx, slot.add);
-                });
-            }
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "element-wise", T => {
+                unary_backward_typed::<T, U>(cpu, function, &kept, dy, &slot);
+            }),
         }
     })
+}
+
+fn unary_typed<T: Float, U: Unary>(cpu: &Cpu, function: U, x: &Tensor, y: &Tensor) {
+    let from = &*dense::<T>(x);
+    let from = from.read::<T>();
+    cpu.pieces(&mut y.write::<T>(), PIECE, from.len(), |piece, to| {
+        let start = piece * PIECE;
+        unary_forward(function, &from[start..start + to.len()], to);
+    });
+}
+
+fn unary_backward_typed<T: Float, U: Unary>(
+    cpu: &Cpu,
+    function: U,
+    kept: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+) {
+    let (kept, dy) = (&*dense::<T>(kept), &*dense::<T>(dy));
+    let (kept, dy) = (kept.read::<T>(), dy.read::<T>());
+    let (mut dx, add) = (slot.tensor.write::<T>(), slot.add);
+    cpu.pieces(&mut dx, PIECE, dy.len(), |piece, dx| {
+        let range = piece * PIECE..piece * PIECE + dx.len();
+        unary_backward(function, &kept[range.clone()], &dy[range], dx, add);
+    });
 }
 
 /// A function of two numbers.
@@ -247,7 +258,11 @@ fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Ten
 /// The broadcast value of `function(a, b)`, without a gradient.
 fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
     let name = B::NAME;
-    assert_alike(name, &[a, b]);
+    // A bias is as wide as sums are.
+    let is_biased = name == Add::NAME && b.dtype() == a.dtype().wide();
+    if !is_biased || !a.device().same(b.device()) {
+        assert_alike(name, &[a, b]);
+    }
     let shape = (a.shape().broadcast(&b.shape())).unwrap_or_else(|| {
         panic!("{name}: shapes {} and {} do not broadcast", a.shape(), b.shape())
     });
@@ -267,10 +282,15 @@ vectorised! {
     }
 }
 
-/// Stores `from` in the slot, or adds it, as the slot says. Shapes must be equal; both may have gaps.
+/// Stores `from` in the slot, or adds it, as the slot says. Shapes must be equal; both may have gaps. On a GPU one may be
+/// BF16 and the other F32.
 pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     let to = &slot.tensor;
     assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
+    if let (Device::Gpu(gpu), true) = (from.device(), from.dtype() != to.dtype()) {
+        assert!(from.device().same(to.device()), "accumulate: tensors of two devices");
+        return launch::cast(gpu, from, to, slot.add);
+    }
     assert_alike("accumulate", &[from, to]);
     match from.device() {
         Device::Gpu(gpu) if slot.add => launch::accumulate(gpu, from, to),
@@ -320,6 +340,16 @@ fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) 
             }
         }
     });
+}
+
+/// The elements in another dtype, in memory of their own, without a gradient.
+fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
+    let to = Tensor::empty(from.device(), from.shape(), dtype);
+    match from.device() {
+        Device::Gpu(gpu) => launch::cast(gpu, from, &to, false),
+        Device::Cpu(_) => to.copy_from_f64s(&from.to_f64s()),
+    }
+    to
 }
 
 /// `dy` where a ReLU's output `y` is above 0, and 0 elsewhere; on a GPU.
@@ -386,13 +416,14 @@ impl Tensor {
         unary(Affine { factor, summand }, self)
     }
 
-    /// `a + b`, broadcast as in NumPy. Panics where the shapes do not fit.
+    /// `a + b`, broadcast as in NumPy. Panics where the shapes do not fit. Where `a` is BF16, `b` may be F32, as a bias
+    /// is, and the sum is BF16.
     pub fn add(&self, other: &Tensor) -> Tensor {
         let out = binary_value(Add, self, other);
-        let (a, b) = (self.shape(), other.shape());
+        let (a, b, dtype) = (self.shape(), other.shape(), other.dtype());
         record(out, &[self, other], move |gradient, gradients| {
             gradients.pass_sum(0, gradient, a);
-            gradients.pass_sum(1, gradient, b);
+            gradients.pass_sum_in(1, gradient, b, dtype);
         })
     }
 
@@ -433,6 +464,20 @@ impl Tensor {
                 let product = binary_value(Multiply, &by_b, &quotient).affine(-1.0, 0.0);
                 gradients.pass_sum(1, &product, b.shape());
             }
+        })
+    }
+
+    /// The same elements in another dtype, rounded to it; the gradient comes back in this tensor's own. On the CPU F32
+    /// and F64, on a GPU F32 and BF16.
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        if self.dtype() == dtype {
+            return self.clone();
+        }
+        let out = cast_value(self, dtype);
+        let own = self.dtype();
+        record(out, &[self], move |gradient, gradients| match gradients.home_dtype(0) {
+            Some(home) if home == gradient.dtype() => gradients.pass(0, gradient),
+            _ => gradients.pass(0, &cast_value(gradient, own)),
         })
     }
 

@@ -42,7 +42,7 @@ pub fn embedding(tokens: &Tensor, table: &Tensor) -> Tensor {
     }
     let (tokens, like) = (tokens.clone(), table.detach());
     record(out, &[table], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &like) else { return };
+        let Some(slot) = gradients.wide_slot(0, &like) else { return };
         match dy.device() {
             Device::Gpu(gpu) => launch::add_up(gpu, &tokens, dy, &slot),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "embedding", T => {

@@ -3,7 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::gpu::Parameters;
-use crate::device::{DType, Device, Gpu, cpu::Float};
+use crate::device::{Device, Gpu, cpu::Float};
+use crate::ops::kernel_in;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
@@ -86,8 +87,8 @@ struct TransposeShape {
 
 fn launch_transpose(gpu: &Gpu, from: &Tensor, slot: &Slot) {
     const SIDE: u32 = 32;
-    assert!(from.dtype() == DType::F32, "flatten: no kernel for {:?}", from.dtype());
     let (shape, to) = (from.shape(), &slot.tensor);
+    let kernel = kernel_in("flatten_transpose", from.dtype());
     let (from_pitch, to_pitch) = (from.pitch() as u64, to.pitch() as u64);
     let (rows, columns) = (shape[1] as u32, shape[2] as u32);
     let shape = TransposeShape {
@@ -102,7 +103,7 @@ fn launch_transpose(gpu: &Gpu, from: &Tensor, slot: &Slot) {
     };
     let grid = [from.shape()[0] as u32 * shape.image_tiles, 1, 1];
     let (from, to) = (from.pointer(), to.pointer());
-    gpu.launch("flatten_transpose_f32", grid, [256, 1, 1], &[&from, &to, &Parameters(&shape)]);
+    gpu.launch(&kernel, grid, [256, 1, 1], &[&from, &to, &Parameters(&shape)]);
 }
 
 fn transpose_image<T: Float>(

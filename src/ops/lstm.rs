@@ -16,7 +16,7 @@ use crate::ops::elementwise::accumulate;
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
-use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
+use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
 /// The most samples a task takes through time: as many rows as the product's registers hold.
 const SAMPLES: usize = 10;
@@ -107,10 +107,14 @@ struct Kept {
 /// The layer over all times of `x` `[T, B, I]`, from the state `h0`, `c0` `[B, H]`, which gets no gradient
 /// (backpropagation is truncated there). The state is copied: it may be overwritten before the backward pass.
 ///
+/// Where `x` and the weights are BF16, so are the outputs and what is kept of the gates; the biases, the given state, the
+/// cell state and the gradients of weights and biases are F32.
+///
 /// Panics where a shape does not fit.
 pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmOutput {
     let LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh } = weights;
-    assert_alike("lstm", &[x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0]);
+    assert_alike("lstm", &[x, weight_ih, weight_hh]);
+    assert_wide("lstm", x, &[bias_ih, bias_hh, h0, c0]);
     let sizes = Sizes::new(x, weights, h0, c0);
     let Sizes { times, batch, hidden, .. } = sizes;
     let kept = Kept {
@@ -120,7 +124,7 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
         weight_hh: weight_hh.detach(),
         gates: x.empty_like([times, batch, 4 * hidden]),
         h: x.empty_like([times + 1, batch, hidden]),
-        c: x.empty_like([times + 1, batch, hidden]),
+        c: x.empty_wide([times + 1, batch, hidden]),
     };
     for (from, all) in [(h0, &kept.h), (c0, &kept.c)] {
         let tensor = all.view(0, [batch, hidden], hidden);

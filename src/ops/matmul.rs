@@ -168,7 +168,7 @@ fn operand_gradient(
 ) {
     let whole = output_shape(first.shape(), second.shape(), product);
     if whole.elements() == operand.shape().elements() {
-        if let Some(slot) = gradients.slot(input, operand) {
+        if let Some(slot) = gradients.any_slot(input, operand, operand.dtype()) {
             product_into(first, second, &slot.tensor.detach(), product, slot.add);
         }
         return;

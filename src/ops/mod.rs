@@ -29,6 +29,22 @@ pub mod switch;
 pub mod tally;
 pub mod view;
 
+use crate::device::DType;
+
+/// The name of the kernel that does `work` on tensors stored as `dtype`. Panics for a type that no kernel computes with.
+pub(crate) fn kernel_in(work: &str, dtype: DType) -> String {
+    match dtype {
+        DType::F32 => format!("{work}_f32"),
+        DType::BF16 => format!("{work}_bf16"),
+        _ => panic!("{work}: no kernel for {dtype:?}"),
+    }
+}
+
+/// Elements that are 16 bytes.
+pub(crate) fn vector_of(dtype: DType) -> usize {
+    16 / dtype.size()
+}
+
 /// Where an op has no kernel yet.
 fn no_kernel(op: &str) -> ! {
     panic!("{op}: it has no GPU kernel yet; use --device cpu")

@@ -161,11 +161,13 @@ impl Rule {
     }
 }
 
-/// The flat buffers, all of one floating-point dtype; all but `rates` of the same length.
+/// The flat buffers, all but `narrow` of one floating-point dtype; all but `rates` of the same length.
 #[derive(Clone)]
 pub struct Buffers {
     /// The parameters.
     pub values: Tensor,
+    /// Where their values go once more, rounded to BF16, for the products that take them so. On a GPU.
+    pub narrow: Option<Tensor>,
     /// Their gradients.
     pub gradients: Tensor,
     /// Momentum, or Adam's mean of the gradients; zeros at first.
@@ -214,9 +216,21 @@ pub fn update(
 }
 
 fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
-    let Buffers { values, gradients, first_moment, second_moment, rates } = buffers;
+    let Buffers { values, gradients, first_moment, second_moment, rates, .. } = buffers;
     let moments = [first_moment, second_moment];
     let present: Vec<&Tensor> = moments.into_iter().flatten().collect();
+    if let Some(narrow) = &buffers.narrow {
+        let (own, values) = (narrow.dtype(), buffers.values.dtype());
+        assert!(
+            (own, values) == (DType::BF16, DType::F32)
+                && narrow.shape() == buffers.values.shape()
+                && matches!(narrow.device(), Device::Gpu(_)),
+            "optimizer: a copy of {values:?} {} as {own:?} {} on {}",
+            buffers.values.shape(),
+            narrow.shape(),
+            narrow.device().name()
+        );
+    }
     assert_alike("optimizer", &[&[values, gradients, rates][..], &present].concat());
     for buffer in [&[gradients][..], &present].concat() {
         assert!(

@@ -5,8 +5,8 @@ mod launch;
 use std::ops::Range;
 
 use self::launch::PoolShape;
+use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::LANES, vector::vectorised};
-use crate::device::{DType, Device};
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
@@ -140,11 +140,10 @@ fn pixels_per_task(pitch: usize) -> usize {
 /// ```
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Tensor {
     let windows = Windows::new("max_pool2d", x, kernel, stride, padding);
-    let index = if kernel * kernel <= 256 { DType::U8 } else { DType::I32 };
-    float_dispatch!(x.dtype(), "max_pool2d", T => match index {
-        DType::U8 => max_pool_typed::<T, u8>(x, windows),
-        _ => max_pool_typed::<T, i32>(x, windows),
-    })
+    match kernel * kernel {
+        ..=256 => max_pool_with_taps::<u8>(x, windows),
+        _ => max_pool_with_taps::<i32>(x, windows),
+    }
 }
 
 /// A type for a place in a window.
@@ -164,12 +163,14 @@ impl Tap for i32 {
     }
 }
 
-fn max_pool_typed<T: Float, I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
+fn max_pool_with_taps<I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
     let y = x.empty_like(windows.output);
     let taps = Tensor::empty(x.device(), windows.output, I::DTYPE);
     match x.device() {
         Device::Gpu(gpu) => launch::max_forward(gpu, x, &y, &taps, &windows),
-        Device::Cpu(cpu) => max_forward::<T, I>(cpu, x, &y, &taps, windows),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "max_pool2d", T => {
+            max_forward::<T, I>(cpu, x, &y, &taps, windows);
+        }),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
@@ -178,9 +179,9 @@ fn max_pool_typed<T: Float, I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
             Device::Gpu(gpu) => {
                 launch::max_backward(gpu, dy, &taps, &windows, &slot.tensor, slot.add);
             }
-            Device::Cpu(cpu) => {
-                max_backward::<T, I>(cpu, dy, &taps, windows, &slot.tensor, slot.add)
-            }
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "max_pool2d", T => {
+                max_backward::<T, I>(cpu, dy, &taps, windows, &slot.tensor, slot.add);
+            }),
         }
     })
 }
@@ -344,27 +345,27 @@ vectorised! {
 /// The mean under each `kernel` by `kernel` window; padding counts as zeros, PyTorch's `avg_pool2d`.
 pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Tensor {
     let windows = Windows::new("average_pool2d", x, kernel, stride, padding);
-    float_dispatch!(x.dtype(), "average_pool2d", T => average_pool_typed::<T>(x, windows))
-}
-
-fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
     let y = x.empty_like(windows.output);
-    let factor = T::from_f64(1.0 / (windows.kernel * windows.kernel) as f64);
-    let to = Sums { factor, add: false };
+    let factor = 1.0 / (windows.kernel * windows.kernel) as f64;
     match x.device() {
         Device::Gpu(gpu) => launch::average_forward(gpu, x, &y, PoolShape::of(&windows)),
-        Device::Cpu(cpu) => add_rectangles(cpu, x, &y, &windows.covered(), to),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "average_pool2d", T => {
+            let to = Sums { factor: T::from_f64(factor), add: false };
+            add_rectangles(cpu, x, &y, &windows.covered(), to);
+        }),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
-        let to = Sums { factor, add: slot.add };
         match dy.device() {
             Device::Gpu(gpu) => {
                 let shape = PoolShape::of(&windows);
                 launch::average_backward(gpu, dy, shape, &slot.tensor, slot.add);
             }
-            Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &windows.covering_all(), to),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "average_pool2d", T => {
+                let to = Sums { factor: T::from_f64(factor), add: slot.add };
+                add_rectangles(cpu, dy, &slot.tensor, &windows.covering_all(), to);
+            }),
         }
     })
 }
@@ -373,16 +374,13 @@ fn average_pool_typed<T: Float>(x: &Tensor, windows: Windows) -> Tensor {
 pub fn global_average_pool(x: &Tensor) -> Tensor {
     let shape = x.shape();
     assert!(shape.rank() == 4, "global_average_pool: shape {shape} is not [N, H, W, C]");
-    float_dispatch!(x.dtype(), "global_average_pool", T => global_average_typed::<T>(x, shape))
-}
-
-fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
-    let pixels = shape[1] * shape[2];
     let y = x.empty_like([shape[0], shape[3]]);
-    let factor = T::from_f64(1.0 / pixels as f64);
+    let factor = 1.0 / (shape[1] * shape[2]) as f64;
     match x.device() {
         Device::Gpu(gpu) => launch::average_forward(gpu, x, &y, PoolShape::global(shape)),
-        Device::Cpu(cpu) => average_images(cpu, x, &y, factor),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "global_average_pool", T => {
+            average_images(cpu, x, &y, T::from_f64(factor));
+        }),
     }
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
@@ -393,13 +391,15 @@ fn global_average_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
             rows: vec![0..1; shape[1]],
             columns: vec![0..1; shape[2]],
         };
-        let to = Sums { factor, add: slot.add };
         match dy.device() {
             Device::Gpu(gpu) => {
                 let shape = PoolShape::global(shape);
                 launch::average_backward(gpu, dy, shape, &slot.tensor, slot.add);
             }
-            Device::Cpu(cpu) => add_rectangles(cpu, dy, &slot.tensor, &reach, to),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "global_average_pool", T => {
+                let to = Sums { factor: T::from_f64(factor), add: slot.add };
+                add_rectangles(cpu, dy, &slot.tensor, &reach, to);
+            }),
         }
     })
 }

@@ -27,7 +27,7 @@ pub fn predict(
 ) -> Tensor {
     let extents = Extents::of("predict", z, weight, bias);
     extents.check_posterior("predict", log_posterior);
-    let out = z.empty_like([extents.samples, extents.outputs]);
+    let out = z.empty_wide([extents.samples, extents.outputs]);
     match z.device() {
         Device::Gpu(gpu) => {
             launch::predict(gpu, extents, [z, weight, bias], log_posterior, kind, &out);

@@ -57,17 +57,28 @@ fn sum_to_on(gpu: &Gpu, x: &Tensor, slot: &Slot) {
 impl Gradients<'_> {
     /// Gives input number `input`, of shape `shape`, the sum of `gradient` over the axes along which it was broadcast.
     pub(crate) fn pass_sum(&mut self, input: usize, gradient: &Tensor, shape: Shape) {
+        self.pass_sum_in(input, gradient, shape, gradient.dtype());
+    }
+
+    /// The same for an input of dtype `dtype`.
+    pub(crate) fn pass_sum_in(
+        &mut self,
+        input: usize,
+        gradient: &Tensor,
+        shape: Shape,
+        dtype: DType,
+    ) {
         if !self.wants(input) {
             return;
         }
         match gradient.device() {
             Device::Gpu(gpu) if gradient.shape() != shape => {
                 // Straight to where it belongs.
-                if let Some(slot) = self.slot(input, gradient) {
+                if let Some(slot) = self.any_slot(input, gradient, dtype) {
                     sum_to_on(gpu, gradient, &slot);
                 }
             }
-            _ => self.pass(input, &sum_to(gradient, shape)),
+            _ => self.pass(input, &sum_to(gradient, shape).cast(dtype)),
         }
     }
 }
@@ -77,20 +88,21 @@ pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
     if x.shape() == shape {
         return x.clone();
     }
-    float_dispatch!(x.dtype(), "sum", T => sum_to_typed::<T>(x, shape))
-}
-
-fn sum_to_typed<T: Float>(x: &Tensor, shape: Shape) -> Tensor {
     let fits = x.shape().broadcast(&shape) == Some(x.shape());
     assert!(fits, "sum: shape {} is not a broadcast of {shape}", x.shape());
-    let cpu = match x.device() {
-        Device::Cpu(cpu) => cpu,
+    match x.device() {
         Device::Gpu(gpu) => {
             let slot = Slot { tensor: x.empty_like(shape), add: false };
             sum_to_on(gpu, x, &slot);
-            return slot.tensor;
+            slot.tensor
         }
-    };
+        Device::Cpu(cpu) => {
+            float_dispatch!(x.dtype(), "sum", T => sum_to_typed::<T>(cpu, x, shape))
+        }
+    }
+}
+
+fn sum_to_typed<T: Float>(cpu: &Cpu, x: &Tensor, shape: Shape) -> Tensor {
     let out = Tensor::zeros(x.device(), shape, x.dtype());
     if shape.elements() == x.shape().columns() && shape.columns() == x.shape().columns() {
         add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut out.write::<T>());

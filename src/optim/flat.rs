@@ -2,7 +2,9 @@
 
 use crate::device::{DType, Device};
 use crate::nn::{Entry, Features, FileLayout, Module, for_each_entry};
+use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
+use crate::tape::Slot;
 use crate::tensor::Tensor;
 
 /// Every parameter starts at a multiple of so many elements: a cache line of f32.
@@ -31,6 +33,7 @@ pub struct FlatEntry {
 pub struct FlatParameters {
     entries: Vec<FlatEntry>,
     values: Tensor,
+    narrow: Option<Tensor>,
     gradients: Tensor,
     rates: Tensor,
     guarded_from: usize,
@@ -39,6 +42,9 @@ pub struct FlatParameters {
 impl FlatParameters {
     /// Moves a model's parameters into flat buffers on a device. `guarded` says, by name, which parameters'
     /// features can stand still for a step; they come last in the model's order. Rates are zero at first.
+    ///
+    /// With BF16 as `dtype` all buffers are F32, and there is a copy of the values in BF16 beside them, of which forward
+    /// passes take the weights: 14 bytes a parameter move in an update by SGD.
     pub fn new(
         module: &dyn Module,
         guarded: &dyn Fn(&str) -> bool,
@@ -46,7 +52,7 @@ impl FlatParameters {
         dtype: DType,
     ) -> Self {
         let (entries, length) = layout(module, guarded);
-        let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype);
+        let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype.wide());
         let rates = entries.iter().map(|entry| entry.features.count).sum();
         let guarded_from =
             entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
@@ -54,6 +60,7 @@ impl FlatParameters {
         assert!(is_last, "guarded parameters come after all others");
         let flat = FlatParameters {
             values: zeros(length),
+            narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),
             gradients: zeros(length),
             rates: zeros(rates),
             entries,
@@ -63,8 +70,15 @@ impl FlatParameters {
         for_each_entry(module, &mut |_, entry| {
             let Entry::Parameter(parameter) = entry else { return };
             let own = places.next().expect("a module shows the same parameters each time");
-            parameter.place(flat.view(&flat.values, own), flat.view(&flat.gradients, own));
+            let is_narrow = parameter.dtype_in(dtype) != dtype.wide();
+            let narrow = flat.narrow.as_ref().filter(|_| is_narrow);
+            parameter.place(
+                flat.view(&flat.values, own),
+                narrow.map(|narrow| flat.view(narrow, own)),
+                flat.view(&flat.gradients, own),
+            );
         });
+        flat.refresh_narrow();
         flat
     }
 
@@ -76,6 +90,18 @@ impl FlatParameters {
     /// All values, gaps for alignment included.
     pub fn values(&self) -> &Tensor {
         &self.values
+    }
+
+    /// The values rounded to BF16, where forward passes are in that.
+    pub fn narrow(&self) -> Option<&Tensor> {
+        self.narrow.as_ref()
+    }
+
+    /// Brings the copy in BF16 up to date, after values were written by other than an update.
+    pub(crate) fn refresh_narrow(&self) {
+        if let Some(narrow) = &self.narrow {
+            accumulate(&self.values, &Slot { tensor: narrow.clone(), add: false });
+        }
     }
 
     /// All gradients, in the values' order; zero in the gaps.

@@ -39,6 +39,7 @@ impl Optimizer {
             table: Table::new(spans),
             buffers: Buffers {
                 values: values.clone(),
+                narrow: flat.narrow().cloned(),
                 gradients: flat.gradients().clone(),
                 first_moment: moment(0),
                 second_moment: moment(1),

@@ -266,11 +266,13 @@ impl Checkpoint {
             let values = entry.layout.from_file(entry.shape, &self.numbers(&entry.name));
             flat.view(flat.values(), entry).copy_from_f64s(&values);
         }
+        flat.refresh_narrow();
         for_each_entry(learner.model(), &mut |name, entry| {
             if let Entry::Buffer(buffer) = entry
                 && buffer.kind() == BufferKind::Statistic
             {
-                buffer.value(learner.device(), learner.dtype()).copy_from_f64s(&self.numbers(name));
+                let dtype = learner.dtype().wide();
+                buffer.value(learner.device(), dtype).copy_from_f64s(&self.numbers(name));
             }
         });
     }
@@ -278,7 +280,8 @@ impl Checkpoint {
     fn restore_carried(&self, name: &str, buffer: &Buffer, learner: &Learner) {
         match self.file.arrays.get(&format!("{OWN}carried.{name}")) {
             Some(array) => {
-                let own = buffer.shaped(&array.shape[..], learner.device(), learner.dtype());
+                let dtype = learner.dtype().wide();
+                let own = buffer.shaped(&array.shape[..], learner.device(), dtype);
                 own.copy_from_f64s(&array.to_f64s().unwrap_or_default());
             }
             None => buffer.reset(),

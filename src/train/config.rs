@@ -52,7 +52,7 @@ named! {
         F32 = "f32",
         /// 32-bit storage; the factors of matrix products and convolutions rounded to 10 bits, for tensor cores.
         Tf32 = "tf32",
-        /// Activations in bfloat16.
+        /// Activations and a copy of the weights in bfloat16; sums, statistics and the parameters themselves in f32.
         Bf16 = "bf16",
         /// 64-bit floating point, on the CPU.
         F64 = "f64",
@@ -232,10 +232,11 @@ impl Precision {
         }
     }
 
-    /// This one, or the one with the same numbers in memory that a device has: what was trained in tf32 is f32 on the CPU.
+    /// This one, or the one with the same parameters in memory that a device has: what was trained in tf32 or bf16 is f32
+    /// on the CPU.
     pub(crate) fn or_nearest_on(self, device: &Device) -> Self {
         match (self, device) {
-            (Precision::Tf32, Device::Cpu(_)) => Precision::F32,
+            (Precision::Tf32 | Precision::Bf16, Device::Cpu(_)) => Precision::F32,
             (own, _) => own,
         }
     }

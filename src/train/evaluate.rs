@@ -146,7 +146,7 @@ fn sample_of(
     config: &TrainConfig,
 ) -> Result<(models::Input, crate::Tensor)> {
     use crate::{DType, Tensor, models::Input};
-    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype());
+    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype().wide());
     match (record.input.as_slice(), &record.vocabulary) {
         (&[vocabulary], Some(_)) => {
             Ok((Input::Tokens { vocabulary }, Tensor::zeros(device, [1, 1], DType::I32)))

@@ -148,10 +148,11 @@ impl Learner {
 
     /// Lets classifiers that have lost all weight take the average's weights.
     pub fn catch_up(&self) {
-        let step = Step::evaluation(&self.device, self.dtype());
         let classifiers = self.model.classifiers();
-        let (weight, bias) = (classifiers.weight().value(&step), classifiers.bias().value(&step));
+        let [weight, bias] = [classifiers.weight(), classifiers.bias()]
+            .map(|own| own.stored().expect("the flat buffers hold every parameter"));
         catch_up(&weight, &bias, self.averaging.log_posterior(), CATCH_UP_THRESHOLD);
+        self.flat.refresh_narrow();
     }
 
     /// Adds the losses of a batch to `sums`, without learning from it.

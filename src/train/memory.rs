@@ -28,7 +28,9 @@ pub(crate) fn check_fits(
     });
     let copies = classifiers as u128 * outputs as u128 * (pre_classifier.features as u128 + 1);
     let buffers = 2 + rule(train).moments() as u128;
-    let bytes = (own + copies) * buffers * train.precision.dtype().size() as u128;
+    let dtype = train.precision.dtype();
+    let copy = if dtype == dtype.wide() { 0 } else { dtype.size() as u128 };
+    let bytes = (own + copies) * (buffers * dtype.wide().size() as u128 + copy);
     match machine_memory() {
         Some(memory) if bytes > memory => {
             let subject = match model.architecture {

@@ -163,7 +163,7 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
             format!("{precision} is a GPU's; the cpu computes in f32 or f64: give --precision f32")
         }
         name => format!(
-            "the kernels of {name} compute in f32 or tf32, not yet in {precision}; give --precision tf32"
+            "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give --precision tf32"
         ),
     };
     Err(Error::input("--precision", message))

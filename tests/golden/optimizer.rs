@@ -37,6 +37,7 @@ fn updates_agree_with_pytorch() {
             first_moment: (rule.moments() > 0).then(zeros),
             second_moment: (rule.moments() > 1).then(zeros),
             rates: file["rates"].clone(),
+            narrow: None,
             values,
         };
         let scales = Tensor::full(&device, [2], DType::F64, 1.0);

@@ -77,5 +77,5 @@ pub fn cases() -> Vec<Case> {
             run(device, dtype, shape, padding, taken)
         })
     });
-    all.chain(selected).collect()
+    all.chain(selected).flat_map(|case| case.and_in_bf16(1)).collect()
 }

@@ -3,7 +3,7 @@
 use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
 use alrao::{DType, Device, Tape, Tensor};
 
-use super::{Case, Outputs, draw, drawn};
+use super::{Case, Outputs, draw, drawn, stored};
 
 #[derive(Clone, Copy)]
 struct Norm {
@@ -30,7 +30,7 @@ const USUAL: Norm = Norm {
 fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     let Norm { shape, channels, relu, training, offset, not_finite } = norm;
     let mut values = draw(shape.iter().product(), 0);
-    values.iter_mut().for_each(|value| *value = f64::from((*value + offset) as f32));
+    values.iter_mut().for_each(|value| *value = stored(*value + offset));
     if let (true, Some(first)) = (not_finite, values.get_mut(shape[3] - channels)) {
         *first = f64::NAN;
     }
@@ -39,11 +39,11 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     let x = whole.slice(3, shape[3] - channels, channels);
     let vector = |number: u64| {
         let values: Vec<f64> = draw(channels, number).iter().map(|value| value + 1.0).collect();
-        Tensor::from_f64s(device, [channels], dtype, &values)
+        Tensor::from_f64s(device, [channels], dtype.wide(), &values)
     };
-    let (weight, bias) =
-        (tape.watch(&vector(1)), tape.watch(&drawn(device, &[channels], dtype, 2)));
-    let (mean, variance) = (drawn(device, &[channels], dtype, 3), vector(4));
+    let wide = dtype.wide();
+    let (weight, bias) = (tape.watch(&vector(1)), tape.watch(&drawn(device, &[channels], wide, 2)));
+    let (mean, variance) = (drawn(device, &[channels], wide, 3), vector(4));
     let config = BatchNormConfig { relu, ..BatchNormConfig::default() };
     let apply = if training { batch_norm_train } else { batch_norm_eval };
     let first = apply(&x, &weight, &bias, &mean, &variance, config);
@@ -80,8 +80,10 @@ pub fn cases() -> Vec<Case> {
         (" far from zero", Norm { shape: [4, 17, 16, 4], channels: 4, offset: 16.0, ..USUAL }),
         (" of what is not finite", Norm { not_finite: true, ..USUAL }),
     ];
+    // The input's gradient is stored, and then added to.
     let case = |(name, norm): (&str, Norm)| {
         Case::new(format!("batch_norm{name}"), 4000, move |device, dtype| run(device, dtype, norm))
+            .and_in_bf16(3)
     };
-    norms.into_iter().map(case).collect()
+    norms.into_iter().flat_map(case).collect()
 }

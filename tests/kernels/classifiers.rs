@@ -133,7 +133,7 @@ fn tensors(device: &Device, dtype: DType, sizes: Sizes, values: &Values, odd: Od
     [
         placed(device, &[samples, inputs], dtype, &values.z, axis(1)),
         placed(device, &[copies, outputs, inputs], dtype, &values.weight, axis(0)),
-        placed(device, &[copies, outputs], dtype, &values.bias, axis(0)),
+        placed(device, &[copies, outputs], dtype.wide(), &values.bias, axis(0)),
     ]
 }
 
@@ -152,7 +152,8 @@ fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd
         .collect();
     let classes = Tensor::from_slice(device, [samples], &classes);
     let axis = (odd == Odd::Slices).then_some(1);
-    let numbers = placed(device, &[samples, outputs], dtype, &draw(samples * outputs, 4), axis);
+    let numbers = draw(samples * outputs, 4);
+    let numbers = placed(device, &[samples, outputs], dtype.wide(), &numbers, axis);
     let targets = match task {
         Task::Classes => Targets::Classes(&classes),
         Task::Values => Targets::Values(&numbers),
@@ -279,12 +280,16 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     };
     let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
     let terms = copies * outputs + samples;
-    cases.push(Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
+    let own = Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
         head(device, dtype, Form::Stored, sizes, task, odd)
-    }));
-    cases.push(Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
+    });
+    // The outputs' gradients are stored, then their products with z and the weights.
+    cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
+    let own = Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
         prediction(device, dtype, sizes, kind, odd)
-    }));
+    });
+    // What is predicted stays in f32.
+    cases.extend(own.and_in_bf16(0));
 }
 
 /// Around the tiles of 64 samples and 64 classes, at both depths; enough classes for several parts with several tiles.
@@ -338,11 +343,11 @@ pub fn cases() -> Vec<Case> {
     }
     for wanted in 1..8 {
         let wanted = [wanted & 1 != 0, wanted & 2 != 0, wanted & 4 != 0];
-        cases.push(Case::new(
-            format!("classifiers gradients {wanted:?}"),
-            21,
-            move |device, dtype| some_gradients(device, dtype, Form::Stored, wanted),
-        ));
+        let own =
+            Case::new(format!("classifiers gradients {wanted:?}"), 21, move |device, dtype| {
+                some_gradients(device, dtype, Form::Stored, wanted)
+            });
+        cases.extend(own.and_in_bf16(3));
         let many =
             Case::new(format!("many classes gradients {wanted:?}"), 21, move |device, dtype| {
                 some_gradients(device, dtype, Form::Recomputed, wanted)

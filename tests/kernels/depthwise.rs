@@ -3,7 +3,7 @@
 use alrao::ops::depthwise::depthwise_conv2d;
 use alrao::{DType, Device, Tape, Tensor};
 
-use super::matmul::{pitched, weighed};
+use super::matmul::pitched;
 use super::{Case, Outputs, drawn};
 
 /// One depthwise convolution.
@@ -38,6 +38,8 @@ fn shapes() -> Vec<Shape> {
         ([2, 6, 5, 1], [3, 3], [2, 1], false, [0, 0]),
         ([1, 7, 6, 33], [3, 3], [1, 1], true, [0, 0]),
         ([1, 7, 6, 8], [3, 3], [1, 1], false, [1, 3]),
+        ([1, 7, 6, 16], [3, 3], [1, 1], true, [8, 16]),
+        ([2, 9, 7, 24], [5, 5], [2, 2], true, [0, 8]),
         ([2, 5, 6, 8], [3, 2], [2, 1], false, [2, 0]),
         // No images.
         ([0, 5, 5, 4], [3, 3], [1, 1], true, [0, 0]),
@@ -66,15 +68,14 @@ fn run(shape: Shape, twice: bool) -> impl Fn(&Device, DType) -> Outputs {
         let tape = Tape::new();
         let x = tape.watch(&pitched(device, &image, dtype, shape.gaps, 1));
         let weight = tape.watch(&drawn(device, &[height, width, channels], dtype, 2));
-        let bias = shape.has_bias.then(|| tape.watch(&drawn(device, &[channels], dtype, 3)));
+        let bias = shape.has_bias.then(|| tape.watch(&drawn(device, &[channels], dtype.wide(), 3)));
         let convolve = || depthwise_conv2d(&x, &weight, bias.as_ref(), stride, padding);
         let y = convolve();
         if twice {
-            let elements = y.shape().elements();
-            let again = convolve().reshape([1, elements]);
-            tape.backward(&y.reshape([1, elements]).matmul_transposed(&again));
+            tape.backward(&y.mul(&convolve()).sum());
         } else {
-            tape.backward(&weighed(&y, 4));
+            let weights = drawn(device, y.shape().extents(), dtype, 4);
+            tape.backward(&y.mul(&weights).sum());
         }
         let mut outputs = vec![("y", y.to_f64s())];
         let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
@@ -93,7 +94,9 @@ pub fn cases() -> Vec<Case> {
             let name = format!(
                 "depthwise {image:?} by {kernel:?}, stride {stride} padding {padding} bias {has_bias} gaps {gaps:?} twice {twice}"
             );
-            cases.push(Case::new(name, images * height * width, run(shape, twice)));
+            let case = Case::new(name, images * height * width, run(shape, twice));
+            // Where it is used twice, what goes back is the output, stored, and dx is stored before it is added to.
+            cases.extend(case.and_in_bf16(if twice { 4 } else { 1 }));
         }
     }
     cases

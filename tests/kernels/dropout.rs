@@ -27,7 +27,7 @@ fn layers() -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    vec![
+    let cases = vec![
         row("one element", &[1], |x, step| dropout(&x[0], 0.3, 1, step, 0)),
         row("odd", &[3, 5, 7], |x, step| dropout(&x[0], 0.2, 1, step, 1)),
         row("blocks", &[5, 1000], |x, step| dropout(&x[0], 0.2, 1, step, 1)),
@@ -43,5 +43,7 @@ pub fn cases() -> Vec<Case> {
             dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1)).add(&x[0])
         }),
         layers(),
-    ]
+    ];
+    // Two masks' product and a sum in the last of them.
+    cases.into_iter().flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -1,7 +1,7 @@
 //! Functions of one tensor and of two, copies, constants.
 
 use alrao::ops::concatenate::concatenate;
-use alrao::{DType, Tape, Tensor};
+use alrao::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
@@ -136,6 +136,59 @@ fn binary() -> Vec<Case> {
     cases
 }
 
+/// One function and nothing before it or after: one rounding, or two of a gradient whose function keeps its output.
+fn single_functions() -> Vec<Case> {
+    let own = FUNCTIONS.into_iter().filter(|(name, _)| !["ln", "sqrt", "sigmoid"].contains(name));
+    own.flat_map(|(name, function)| {
+        let keeps_output = ["exp", "tanh"].contains(&name);
+        case(format!("elementwise {name} alone"), 1, [&[7, 3, 40]], move |x| function(&x[0]))
+            .and_in_bf16(if keeps_output { 2 } else { 1 })
+    })
+    .collect()
+}
+
+/// A bias in f32 beside bf16: wide and not, the whole tensor and one number.
+fn bias() -> Vec<Case> {
+    let shapes: [[&[usize]; 2]; 5] = [
+        [&[33, 40], &[40]],
+        [&[9, 3], &[3]],
+        [&[5, 8], &[]],
+        [&[6, 16], &[6, 16]],
+        [&[0, 4], &[4]],
+    ];
+    let cases = shapes.into_iter().map(|[shape, own]| {
+        Case::new(format!("elementwise bias {shape:?} {own:?}"), 64, move |device, dtype| {
+            let x = drawn(device, shape, dtype, 0);
+            let bias = drawn(device, own, dtype.wide(), 1);
+            let outputs = differentiate(&[x, bias], |x| x[0].add(&x[1]));
+            outputs
+        })
+    });
+    cases.collect()
+}
+
+/// From f32 to bf16 and back, dense, wide and narrow slices; gradients that are stored and added.
+fn casts() -> Vec<Case> {
+    let run = |device: &Device, dtype: DType| {
+        let tape = Tape::new();
+        let x = tape.watch(&drawn(device, &[6, 5, 24], dtype.wide(), 0));
+        let parts = [(0, 24), (8, 16), (3, 7), (5, 1)];
+        let mut outputs = Outputs::new();
+        let mut loss = Tensor::zeros(device, [], dtype.wide());
+        for (number, (start, width)) in (1..).zip(parts) {
+            let own = x.slice(2, start, width).cast(dtype);
+            assert!(own.dtype() == dtype, "a cast to {dtype:?} is {:?}", own.dtype());
+            outputs.push(("cast", own.to_f64s()));
+            let weight = drawn(device, own.shape().extents(), dtype, number);
+            loss = loss.add(&own.mul(&weight).cast(dtype.wide()).sum());
+        }
+        tape.backward(&loss);
+        outputs.push(("gradient", tape.gradient(&x).unwrap().to_f64s()));
+        outputs
+    };
+    Case::new("elementwise cast", 4, run).and_in_bf16(1).into()
+}
+
 /// Copies of every type, with gaps and without.
 fn copies() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -203,7 +256,8 @@ fn leaf_used_often() -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let families =
-        [unary(), not_finite(), binary(), copies(), views(), vec![large(), leaf_used_often()]];
-    families.into_iter().flatten().collect()
+    let both = [unary(), not_finite(), binary(), views(), vec![large(), leaf_used_often()], bias()];
+    // Up to three functions follow each other in a case, and their gradients, each stored.
+    let both = both.into_iter().flatten().flat_map(|case| case.and_in_bf16(6));
+    both.chain(single_functions()).chain(casts()).chain(copies()).collect()
 }

@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
     let same = |_: u64, _: u64| 1;
     let last = |_: u64, vocabulary: u64| vocabulary - 1;
     let plain = |tokens: &Tensor, table: &Tensor| embedding(tokens, table);
-    vec![
+    let cases = vec![
         case("one token", 1, [3, 4], last, plain),
         case("none", 0, [3, 4], same, plain),
         case("one row", 70, [1, 5], uniform, plain),
@@ -63,10 +63,14 @@ pub fn cases() -> Vec<Case> {
             embedding(tokens, &table.slice(1, 4, 4)).square()
         }),
         case("twice", 90, [9, 8], skewed, |tokens, table| {
-            embedding(tokens, table).mul(&embedding(tokens, &table.square()))
+            embedding(tokens, table).mul(&embedding(tokens, table).square())
         }),
         case("in windows", 90, [9, 8], skewed, |tokens, table| {
             embedding(&tokens.reshape([9, 10]), table)
         }),
-    ]
+        case("rows of the usual 100", 65, [7, 100], uniform, plain),
+        case("rows of 16 bytes", 300, [7, 24], skewed, plain),
+    ];
+    // A square or a product follows some, and the sums' gradient goes back through another.
+    cases.into_iter().flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -28,5 +28,6 @@ pub fn cases() -> Vec<Case> {
             flatten(&x[0]).slice(1, 7, 100).square()
         }),
     ];
-    plain.chain(more).collect()
+    // A square follows, or two.
+    plain.chain(more).flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -44,12 +44,13 @@ fn run(device: &Device, dtype: DType, sizes: Sizes, way: Way) -> Outputs {
     let Sizes { times, batch, inputs, hidden } = sizes;
     let tape = Tape::new();
     let tensor = |shape: &[usize], number| placed(device, shape, dtype, number, way);
+    let wide = |shape: &[usize], number| placed(device, shape, dtype.wide(), number, way);
     let x = tape.watch(&tensor(&[times, batch, inputs], 0));
     let mut weights = [
         tensor(&[4 * hidden, inputs], 1),
         tensor(&[4 * hidden, hidden], 2),
-        tensor(&[4 * hidden], 3),
-        tensor(&[4 * hidden], 4),
+        wide(&[4 * hidden], 3),
+        wide(&[4 * hidden], 4),
     ];
     if way != Way::InputAlone {
         weights = weights.map(|weight| tape.watch(&weight));
@@ -59,12 +60,12 @@ fn run(device: &Device, dtype: DType, sizes: Sizes, way: Way) -> Outputs {
         lstm(&x, LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh }, h0, c0)
     };
     let first = layer(
-        &drawn(device, &[batch, hidden], dtype, 5),
-        &drawn(device, &[batch, hidden], dtype, 6),
+        &drawn(device, &[batch, hidden], dtype.wide(), 5),
+        &drawn(device, &[batch, hidden], dtype.wide(), 6),
     );
     let mut last = LstmOutput { y: first.y.clone(), h: first.h.clone(), c: first.c.clone() };
     if way == Way::TwoWindows {
-        let second = layer(&first.h, &first.c);
+        let second = layer(&first.h.cast(dtype.wide()), &first.c);
         last = LstmOutput { y: first.y.add(&second.y), ..second };
     }
     let factor = drawn(device, &[times, batch, hidden], dtype, 7);
@@ -111,7 +112,9 @@ pub fn cases() -> Vec<Case> {
             }
             let name = format!("lstm [{times}, {batch}, {inputs}] into {hidden}, {way:?}");
             let terms = (4 * hidden).max(times * batch);
-            cases.push(Case::new(name, terms, move |device, dtype| run(device, dtype, sizes, way)));
+            let case = Case::new(name, terms, move |device, dtype| run(device, dtype, sizes, way));
+            // At each time a gate before and after its function, the output, and their gradients.
+            cases.extend(case.and_in_bf16(6));
         }
     }
     cases

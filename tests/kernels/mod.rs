@@ -26,9 +26,11 @@ mod steps;
 mod switch;
 mod tally;
 
+use std::cell::Cell;
 #[cfg(has_simulator)]
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 #[cfg(has_simulator)]
 use alrao::bench::verdict::ways;
@@ -46,10 +48,14 @@ struct Case {
     terms: usize,
     /// Relative error of what is rounded on the way to fewer bits than f32 has.
     rounding: f64,
+    /// What the device's tensors are stored as, F32 or BF16.
+    dtype: DType,
+    /// In BF16: how often a number is rounded on its way to an output, once for the output itself.
+    roundings: f64,
     run: Run,
 }
 
-type Run = Box<dyn Fn(&Device, DType) -> Outputs>;
+type Run = Rc<dyn Fn(&Device, DType) -> Outputs>;
 
 /// What a case computes, by name, in row-major order.
 type Outputs = Vec<(&'static str, Vec<f64>)>;
@@ -60,7 +66,34 @@ impl Case {
         terms: usize,
         run: impl Fn(&Device, DType) -> Outputs + 'static,
     ) -> Self {
-        Case { name: name.into(), terms, rounding: 0.0, run: Box::new(run) }
+        let run = Rc::new(run);
+        Case { name: name.into(), terms, rounding: 0.0, dtype: DType::F32, roundings: 0.0, run }
+    }
+
+    /// The case, and the same in bf16. `roundings`: how often a number is rounded to bf16 from an input, which bf16
+    /// holds exactly, to an output: 1 where the case is one op that stores nothing between; else what it stores between
+    /// is counted too.
+    fn and_in_bf16(self, roundings: u32) -> [Case; 2] {
+        let name = format!("{} in bf16", self.name);
+        let run = Rc::clone(&self.run);
+        let (dtype, roundings) = (DType::BF16, f64::from(roundings));
+        let own = Case { name, dtype, roundings, run, ..self };
+        [self, own]
+    }
+
+    /// What it comes to on a device, in the dtype of its form.
+    fn on(&self, device: &Device) -> Outputs {
+        self.run_in(device, self.dtype)
+    }
+
+    /// What it has to come to.
+    fn reference(&self) -> Outputs {
+        self.run_in(&Device::cpu(), DType::F64)
+    }
+
+    fn run_in(&self, device: &Device, dtype: DType) -> Outputs {
+        STORED_AS.set(self.dtype);
+        (self.run)(device, dtype)
     }
 
     /// The same, where numbers on the way keep only so many bits behind the point: 10 in tf32, 7 in bf16.
@@ -108,16 +141,32 @@ fn cases() -> Vec<Case> {
     all_cases().into_iter().filter(|case| case.name.contains(&wanted)).collect()
 }
 
-/// Numbers in ±0.5 that f32 holds exactly.
+thread_local! {
+    /// The storage type of the case that runs, which holds its inputs exactly: on the CPU they are the same, in f64.
+    static STORED_AS: Cell<DType> = const { Cell::new(DType::F32) };
+}
+
+/// The nearest number that the case's storage type holds.
+fn stored(value: f64) -> f64 {
+    match STORED_AS.get() {
+        DType::BF16 => f64::from(half::bf16::from_f64(value)),
+        _ => f64::from(value as f32),
+    }
+}
+
+/// Numbers in ±0.5 that the case's storage type holds exactly.
 fn draw(length: usize, number: u64) -> Vec<f64> {
     let mut stream = Philox::new(7, Purpose::Data).stream(number);
-    (0..length).map(|_| f64::from((stream.uniform() - 0.5) as f32)).collect()
+    (0..length).map(|_| stored(stream.uniform() - 0.5)).collect()
 }
 
 /// A tensor of drawn numbers.
 fn drawn(device: &Device, shape: &[usize], dtype: DType, number: u64) -> Tensor {
     Tensor::from_f64s(device, shape, dtype, &draw(shape.iter().product(), number))
 }
+
+/// The largest error, relative to a number, of its rounding to the 8 bits that bf16 keeps.
+const BF16_ROUNDING: f64 = 1.0 / 256.0;
 
 /// What is wrong with `own` beside `reference`: the worst element.
 fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String> {
@@ -128,7 +177,9 @@ fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String>
         assert_eq!(own.len(), reference.len(), "{}: {label}", case.name);
         let finite = reference.iter().filter(|value| value.is_finite());
         let largest = finite.fold(1e-6f64, |largest, value| largest.max(value.abs()));
-        let tolerance = relative * largest;
+        // The output's own rounding is relative to itself, what was rounded on the way perhaps to larger numbers.
+        let between = (case.roundings - 1.0).max(0.0) * BF16_ROUNDING * largest;
+        let tolerance = relative * largest + between;
         let errors = own.iter().zip(reference).map(|(own, reference)| {
             let same = own == reference || (own.is_nan() && reference.is_nan());
             let error = (own - reference).abs();
@@ -137,7 +188,7 @@ fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String>
             } else if error.is_nan() {
                 f64::INFINITY
             } else {
-                error
+                error - case.roundings.min(1.0) * BF16_ROUNDING * reference.abs()
             }
         });
         let (index, error) =
@@ -162,7 +213,7 @@ fn run_on(
     device: &Device,
     launched: &mut BTreeSet<String>,
 ) -> Result<Outputs, String> {
-    let outputs = (case.run)(device, DType::F32);
+    let outputs = case.on(device);
     device.check().map_err(|error| error.to_string())?;
     if let Device::Gpu(gpu) = device {
         launched.extend(gpu.kernel_times().into_keys());
@@ -173,7 +224,7 @@ fn run_on(
 /// Everything that is wrong with a case.
 #[cfg(has_simulator)]
 fn faults(case: &Case, launched: &mut BTreeSet<String>) -> Vec<String> {
-    let reference = (case.run)(&Device::cpu(), DType::F64);
+    let reference = case.reference();
     let mut faults = Vec::new();
     let mut first: Option<Outputs> = None;
     for way in ways() {
@@ -216,9 +267,9 @@ fn kernels_agree_with_the_cpu_on_a_gpu() {
     let Some(device) = gpu() else { return };
     let mut faults = Vec::new();
     for case in cases() {
-        let reference = (case.run)(&Device::cpu(), DType::F64);
+        let reference = case.reference();
         // Reading from a device that has failed panics, with its complaint.
-        match catch_unwind(AssertUnwindSafe(|| (case.run)(&device, DType::F32))) {
+        match catch_unwind(AssertUnwindSafe(|| case.on(&device))) {
             Ok(outputs) => faults.extend(
                 difference(&case, &outputs, &reference)
                     .map(|fault| format!("{}: {fault}", case.name)),

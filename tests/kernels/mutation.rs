@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use alrao::Device;
 use alrao::device::simulator::SimulatorOptions;
-use alrao::{DType, Device};
 
 use super::{Case, Outputs, cases, wanted, ways};
 
@@ -15,7 +15,7 @@ const UNTOLD: [(&str, &str); 0] = [];
 /// What a case comes to, or what the simulator complains of.
 fn outcome(case: &Case, options: SimulatorOptions) -> Result<Outputs, String> {
     let device = Device::simulator(Some(2), options).unwrap();
-    let run = std::panic::AssertUnwindSafe(|| (case.run)(&device, DType::F32));
+    let run = std::panic::AssertUnwindSafe(|| case.on(&device));
     // Reading from a device that has failed panics, with its complaint.
     std::panic::catch_unwind(run).map_err(|_| "failed".to_owned())
 }
@@ -27,7 +27,7 @@ fn cases_by_barrier(cases: &[Case]) -> BTreeMap<String, Vec<usize>> {
     for (index, case) in cases.iter().enumerate() {
         let device = Device::simulator(Some(2), SimulatorOptions::default()).unwrap();
         let start = Instant::now();
-        (case.run)(&device, DType::F32);
+        case.on(&device);
         order.push(start.elapsed());
         let Device::Gpu(gpu) = &device else { unreachable!("the simulator runs kernels") };
         gpu.barriers()

@@ -43,6 +43,8 @@ fn run(
         gradients[5_000] = f64::INFINITY;
         gradients[length - 40] = f64::NEG_INFINITY;
     }
+    let is_copied = dtype == DType::BF16;
+    let dtype = dtype.wide();
     let moment = |number: u64| {
         let moment: Vec<f64> = draw(length, number).into_iter().map(f64::abs).collect();
         Tensor::from_f64s(device, [length], dtype, &moment)
@@ -50,6 +52,8 @@ fn run(
     let rate_values: Vec<f64> = draw(rates, 4).into_iter().map(f64::abs).collect();
     let buffers = Buffers {
         values: drawn(device, &[length], dtype, 0),
+        // Between the parameters it is nobody's to write.
+        narrow: is_copied.then(|| drawn(device, &[length], DType::BF16, 0)),
         gradients: Tensor::from_f64s(device, [length], dtype, &gradients),
         first_moment: (rule.moments() > 0).then(|| moment(2)),
         second_moment: (rule.moments() > 1).then(|| moment(3)),
@@ -65,6 +69,13 @@ fn run(
     outputs.extend(
         moments.into_iter().filter_map(|(name, moment)| Some((name, moment.as_ref()?.to_f64s()))),
     );
+    // Only this one is rounded.
+    let copy = buffers.narrow.as_ref().unwrap_or(&buffers.values);
+    if is_copied {
+        let rounded = buffers.values.cast(DType::BF16);
+        assert!(copy.to_vec::<half::bf16>() == rounded.to_vec::<half::bf16>(), "another copy");
+    }
+    outputs.push(("copy", copy.to_f64s()));
     outputs
 }
 
@@ -82,9 +93,10 @@ pub fn cases() -> Vec<Case> {
             (", one flagged", Some(&[0, 1, 0][..]), false),
             (", gradients not finite", Some(&[0; 3][..]), true),
         ] {
-            cases.push(Case::new(format!("optimizer {name}{more}"), 1, move |device, dtype| {
+            let case = Case::new(format!("optimizer {name}{more}"), 1, move |device, dtype| {
                 run(device, dtype, rule, flagged, not_finite)
-            }));
+            });
+            cases.extend(case.and_in_bf16(1));
         }
     }
     cases

@@ -44,6 +44,7 @@ pub fn cases() -> Vec<Case> {
     ];
     let shapes = [
         ([2, 8, 8, 16], 16, [2, 2, 0]),
+        ([2, 5, 7, 24], 16, [3, 2, 1]),
         ([1, 7, 5, 3], 3, [3, 2, 1]),
         ([3, 9, 11, 12], 8, [3, 1, 1]),
         ([2, 5, 5, 7], 5, [2, 3, 1]),
@@ -55,9 +56,11 @@ pub fn cases() -> Vec<Case> {
     for (name, pool) in pools {
         for (shape, part, window) in shapes {
             let label = format!("{name} {shape:?}, {part} channels, window {window:?}");
-            cases.push(Case::new(label, 400, move |device, dtype| {
+            let case = Case::new(label, 400, move |device, dtype| {
                 run(device, dtype, pool, shape, part, window)
-            }));
+            });
+            // The sum that is the second pool's input, and the gradient before it is added to.
+            cases.extend(case.and_in_bf16(4));
         }
     }
     cases

@@ -95,5 +95,7 @@ fn argmax() -> Vec<Case> {
 }
 
 pub fn cases() -> Vec<Case> {
-    [sums(), argmax()].into_iter().flatten().collect()
+    // What is summed is stored before, and where it is twice the sum too.
+    let sums = sums().into_iter().flat_map(|case| case.and_in_bf16(4));
+    sums.chain(argmax().into_iter().flat_map(|case| case.and_in_bf16(0))).collect()
 }

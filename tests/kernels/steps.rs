@@ -4,7 +4,7 @@ use alrao::models::{Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::train::{Learner, Precision, TrainConfig};
-use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
+use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use super::{draw, drawn};
 use crate::place::gpu;
@@ -38,7 +38,8 @@ impl Model {
     }
 
     /// Inputs and classes of step number `step`.
-    fn batch(&self, device: &Device, step: u64) -> (Tensor, Tensor) {
+    fn batch(&self, device: &Device, precision: Precision, step: u64) -> (Tensor, Tensor) {
+        let dtype = precision.dtype();
         let whole = |count: usize, below: usize, number: u64| -> Vec<i32> {
             draw(count, number).iter().map(|x| ((x + 0.5) * below as f64) as i32).collect()
         };
@@ -53,11 +54,11 @@ impl Model {
                 )
             }
             Input::Vector { size } => (
-                drawn(device, &[batch, size], DType::F32, 100 + step),
+                drawn(device, &[batch, size], dtype, 100 + step),
                 Tensor::from_slice(device, [batch], &whole(batch, CLASSES, 200 + step)),
             ),
             Input::Image { height, width, channels } => (
-                drawn(device, &[batch, height, width, channels], DType::F32, 100 + step),
+                drawn(device, &[batch, height, width, channels], dtype, 100 + step),
                 Tensor::from_slice(device, [batch], &whole(batch, CLASSES, 200 + step)),
             ),
         }
@@ -71,7 +72,7 @@ impl Model {
         let classes = if is_text { VOCABULARY } else { CLASSES };
         let alrao = AlraoConfig { eta: 1e-5..=0.1, classifiers: 4, ..AlraoConfig::default() };
         let train = TrainConfig { clip, precision, ..TrainConfig::default() };
-        let (sample, _) = self.batch(device, 0);
+        let (sample, _) = self.batch(device, precision, 0);
         Learner::new(Alrao::classifier(model.module, classes, alrao), &sample, &train, device)
     }
 
@@ -91,7 +92,7 @@ impl Model {
         learner.steps().set_on(is_repeated);
         let losses = (0..steps)
             .map(|step| {
-                let (x, classes) = self.batch(device, step);
+                let (x, classes) = self.batch(device, precision, step);
                 let samples = classes.shape().elements();
                 learner.step(&x, Targets::Classes(&classes), samples).loss.item()
             })
@@ -122,11 +123,14 @@ fn assert_are_the_cpus(model: Model, device: &Device) {
     assert!(worst <= 1e-4, "{}: a parameter is {worst} off after two steps", model.architecture);
 }
 
-/// Ten steps recorded once and repeated are ten ordinary ones.
+/// Steps recorded once and repeated are ordinary ones.
 fn assert_repeats_to_the_bit(model: Model, device: &Device) {
-    let ordinary = model.train(device, 10, false);
-    let repeated = model.train(device, 10, true);
-    assert!(ordinary == repeated, "{}: repeated steps differ", model.architecture);
+    for (precision, steps) in [(Precision::F32, 10), (Precision::Bf16, 4)] {
+        let ordinary = model.train_in(precision, device, steps, false);
+        let repeated = model.train_in(precision, device, steps, true);
+        let name = model.architecture;
+        assert!(ordinary == repeated, "{name}, {precision:?}: repeated steps differ");
+    }
 }
 
 #[cfg(has_simulator)]
@@ -153,8 +157,28 @@ fn repeated_steps_on_a_gpu_are_ordinary_steps_to_the_bit() {
     MODELS.into_iter().for_each(|model| assert_repeats_to_the_bit(model, &device));
 }
 
+/// Every activation is rounded to 8 bits, so that losses are within some such roundings, and weights within what these
+/// make of the gradients, whose clipped norm times the largest rate is 0.025 a step.
+#[cfg(has_simulator)]
+#[test]
+fn two_steps_in_bf16_follow_those_in_f32() {
+    for model in MODELS {
+        let (losses, values) = model.train(&Device::cpu(), 2, false);
+        let (own_losses, own_values) = model.train_in(Precision::Bf16, &simulator(), 2, false);
+        let name = model.architecture;
+        for (own, loss) in own_losses.iter().zip(&losses) {
+            assert!((own - loss).abs() <= 0.02 * loss, "{name}: {own_losses:?}, not {losses:?}");
+            assert!(own != loss, "{name}: nothing was rounded");
+        }
+        let worst = own_values.iter().zip(&values).map(|(own, value)| (own - value).abs());
+        let worst = worst.fold(0.0, f64::max);
+        assert!(worst <= 0.01, "{name}: a parameter is {worst} off after two steps");
+    }
+}
+
 /// A factor rounded to 10 bits of fraction is 2^-11 off at most, a product of two 2^-10; their errors are of both signs, so
 /// that those of a sum are smaller beside it, and a loss a few times 2^-10 off after some steps has followed.
+#[cfg(has_simulator)]
 #[test]
 fn training_in_tf32_follows_f32() {
     let models = [

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{BatchNormConfig, Moments};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
+use crate::ops::{kernel_in, vector_of};
 use crate::tape::{Gradients, record};
 use crate::tensor::Tensor;
 
@@ -67,10 +68,11 @@ impl Tiling {
     /// `pointers` and `tensors` are all that is read and written in vectors.
     fn of(tensors: &[&Tensor], pointers: &[Pointer]) -> Self {
         let (channels, rows) = (tensors[0].shape().columns(), tensors[0].shape().rows());
-        let is_whole = channels.is_multiple_of(4)
-            && tensors.iter().all(|tensor| tensor.pitch().is_multiple_of(4))
+        let vector = vector_of(tensors[0].dtype());
+        let is_whole = channels.is_multiple_of(vector)
+            && tensors.iter().all(|tensor| tensor.pitch().is_multiple_of(vector))
             && pointers.iter().all(|pointer| pointer.0.is_multiple_of(16));
-        let vector = if is_whole { 4 } else { 1 };
+        let vector = if is_whole { vector } else { 1 };
         let groups = channels.div_ceil(vector);
         let columns = groups.next_power_of_two().min(MOST_COLUMNS);
         let across = groups.div_ceil(columns);
@@ -97,9 +99,9 @@ impl Tiling {
         }
     }
 
-    /// One of two kernels, the first in vectors.
-    fn kernel<'a>(&self, names: [&'a str; 2]) -> &'a str {
-        if self.vector == 4 { names[0] } else { names[1] }
+    /// The kernel for these vectors.
+    fn kernel(&self, work: &str, x: &Tensor) -> String {
+        kernel_in(&format!("batch_norm_{work}_x{}", self.vector), x.dtype())
     }
 }
 
@@ -126,9 +128,9 @@ pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
     let from = x.pointer();
     let tiling = Tiling::of(&[x], &[from]);
     let moments = Moments::empty(x, tiling.rows_of_part);
-    let kernel = tiling.kernel(["batch_norm_statistics_x4_f32", "batch_norm_statistics_x1_f32"]);
+    let kernel = tiling.kernel("statistics", x);
     let (to, shape) = (moments.parts().pointer(), tiling.shape(x));
-    gpu.launch(kernel, tiling.grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    gpu.launch(&kernel, tiling.grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
     moments
 }
 
@@ -148,7 +150,7 @@ impl Saved {
         let channels = x.shape().columns();
         Saved {
             x: x.detach(),
-            affine: x.empty_like([3, channels]),
+            affine: x.empty_wide([3, channels]),
             inverse: Tensor::empty(x.device(), [channels], DType::F64),
             config,
             of_batch,
@@ -165,9 +167,9 @@ impl Saved {
             relu: u32::from(self.config.relu),
             ..tiling.shape(&self.x)
         };
-        let kernel = tiling.kernel(["batch_norm_apply_x4_f32", "batch_norm_apply_x1_f32"]);
+        let kernel = tiling.kernel("apply", &y);
         let [x, affine, to] = &pointers;
-        gpu.launch(kernel, tiling.grid, BLOCK, &[x, affine, to, &Parameters(&shape)]);
+        gpu.launch(&kernel, tiling.grid, BLOCK, &[x, affine, to, &Parameters(&shape)]);
         record(y, &inputs, move |dy, gradients| self.backward(dy, gradients))
     }
 
@@ -185,14 +187,14 @@ impl Saved {
             ..tiling.shape(&self.x)
         };
         let parts = tiling.grid[1] as usize;
-        let partial = self.x.empty_like([parts, 2, channels]);
-        let kernel = tiling.kernel(["batch_norm_sums_x4_f32", "batch_norm_sums_x1_f32"]);
+        let partial = self.x.empty_wide([parts, 2, channels]);
+        let kernel = tiling.kernel("sums", &self.x);
         let to = partial.pointer();
-        gpu.launch(kernel, tiling.grid, BLOCK, &[&x, &from, &affine, &to, &Parameters(&shape)]);
+        gpu.launch(&kernel, tiling.grid, BLOCK, &[&x, &from, &affine, &to, &Parameters(&shape)]);
 
-        let slopes = self.x.empty_like([2, channels]);
+        let slopes = self.x.empty_wide([2, channels]);
         let like = self.x.view(0, [channels], channels);
-        let [weight, bias] = [1, 2].map(|input| gradients.slot(input, &like));
+        let [weight, bias] = [1, 2].map(|input| gradients.wide_slot(input, &like));
         let pointer = |slot: &Option<crate::tape::Slot>| {
             slot.as_ref().map_or(Pointer::NULL, |slot| slot.tensor.pointer())
         };
@@ -225,10 +227,10 @@ impl Saved {
                 columns: tiling.columns as u32,
                 ..shape
             };
-            let names = ["batch_norm_input_gradient_x4_f32", "batch_norm_input_gradient_x1_f32"];
+            let kernel = tiling.kernel("input_gradient", &self.x);
             let arguments: &[&dyn crate::device::gpu::Argument] =
                 &[&x, &from, &affine, &slope, &dx, &Parameters(&shape)];
-            gpu.launch(tiling.kernel(names), tiling.grid, BLOCK, arguments);
+            gpu.launch(&kernel, tiling.grid, BLOCK, arguments);
         }
     }
 }

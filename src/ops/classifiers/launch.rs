@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{Extents, Form, Head, Targets, many_classes};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Device, Gpu};
+use crate::ops::kernel_in;
 use crate::ops::matmul::{Arithmetic, Epilogue, Operand, Rows, product};
 use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
@@ -94,8 +95,7 @@ impl Plan {
 /// `z W^T` of all copies, `[B, N, K]`: the bias is the kernels' to add.
 fn products(gpu: &Rc<Gpu>, extents: Extents, z: &Tensor, weight: &Tensor) -> Tensor {
     let Extents { samples, inputs, classifiers, outputs } = extents;
-    assert!(z.dtype() == DType::F32, "classifiers: {:?} on a GPU", z.dtype());
-    let scores = z.empty_like([samples, classifiers, outputs]);
+    let scores = z.empty_wide([samples, classifiers, outputs]);
     gemm_on(
         gpu,
         [samples, extents.row(), inputs],
@@ -136,8 +136,11 @@ pub(super) fn classifiers(
     log_posterior: &Tensor,
 ) -> Head {
     let scores = products(gpu, extents, z, weight);
+    // In place where the type allows it.
+    let g = if scores.dtype() == z.dtype() { scores.clone() } else { z.empty_like(scores.shape()) };
     let weighted = z.node().is_some().then(|| z.empty_like(scores.shape()));
-    let statistics = judge(gpu, extents, &scores, weighted.as_ref(), bias, targets, log_posterior);
+    let gradients = (&g, weighted.as_ref());
+    let statistics = judge(gpu, extents, &scores, gradients, bias, targets, log_posterior);
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     let kept = Kept {
@@ -146,7 +149,7 @@ pub(super) fn classifiers(
         z: z.detach(),
         weight: weight.detach(),
         bias: bias.detach(),
-        g: scores,
+        g,
         weighted,
     };
     let objective =
@@ -154,37 +157,38 @@ pub(super) fn classifiers(
     Head { objective, ..head }
 }
 
-/// From products to gradients, in their place. F64 `[B, N + 2]`: the copies' and the mixture's log-likelihoods, and
+/// From products to gradients. F64 `[B, N + 2]`: the copies' and the mixture's log-likelihoods, and
 /// whether the mixture is right.
 fn judge(
     gpu: &Gpu,
     extents: Extents,
     scores: &Tensor,
-    weighted: Option<&Tensor>,
+    (g, weighted): (&Tensor, Option<&Tensor>),
     bias: &Tensor,
     targets: Targets,
     log_posterior: &Tensor,
 ) -> Tensor {
     let shape = [extents.samples, extents.classifiers + 2];
     let statistics = Tensor::empty(scores.device(), shape, DType::F64);
-    let (kernel, most_threads, targets, value_pitch) = match targets {
+    let (work, most_threads, targets, value_pitch) = match targets {
         Targets::Classes(classes) => {
-            ("classifiers_classes_fwd_f32", CLASSES_THREADS, classes.pointer(), 0)
+            ("classifiers_classes_fwd", CLASSES_THREADS, classes.pointer(), 0)
         }
         Targets::Values(values) => {
-            ("classifiers_values_fwd_f32", THREADS, values.pointer(), values.pitch() as u64)
+            ("classifiers_values_fwd", THREADS, values.pointer(), values.pitch() as u64)
         }
     };
     let Plan { sizes, threads, shared } = Plan::new(extents, most_threads);
     let sizes = Sizes { value_pitch, ..sizes };
     let weighted = weighted.map_or(Pointer::NULL, Tensor::pointer);
     gpu.launch_with_shared(
-        kernel,
+        &kernel_in(work, g.dtype()),
         [extents.samples as u32, 1, 1],
         [threads, 1, 1],
         shared,
         &[
             &scores.pointer(),
+            &g.pointer(),
             &weighted,
             &statistics.pointer(),
             &bias.pointer(),
@@ -200,7 +204,7 @@ fn judge(
 pub(super) fn empty_head(z: &Tensor, copies: usize) -> Head {
     let device = z.device();
     Head {
-        objective: z.empty_like([]),
+        objective: z.empty_wide([]),
         loss: Tensor::empty(device, [1], DType::F64),
         correct: Tensor::empty(device, [1], DType::I32),
         classifier_losses: Tensor::empty(device, [copies], DType::F64),
@@ -251,10 +255,10 @@ impl Kept {
         let finite_z = gradients.wants(1).then(|| self.z.empty_like(self.z.shape()));
         let weighted = self.weighted.as_ref().filter(|_| gradients.wants(0));
         let finite_weight = weighted.map(|_| self.weight.empty_like(self.weight.shape()));
-        let bias_slot = gradients.slot(2, &self.bias);
+        let bias_slot = gradients.wide_slot(2, &self.bias);
         self.operands(bias_slot.as_ref(), finite_z.as_ref(), finite_weight.as_ref());
         // dW = g^T z, dz = sum_j r_j g_j W_j.
-        if let Some((z, slot)) = finite_z.zip(gradients.slot(1, &self.weight)) {
+        if let Some((z, slot)) = finite_z.zip(gradients.wide_slot(1, &self.weight)) {
             gemm_on(
                 &self.gpu,
                 [row, inputs, samples],
@@ -303,7 +307,7 @@ impl Kept {
         let [finite_z, finite_weight] =
             [z, weight].map(|copy| copy.map_or(Pointer::NULL, Tensor::pointer));
         self.gpu.launch(
-            "classifiers_operands_bwd_f32",
+            &kernel_in("classifiers_operands_bwd", self.g.dtype()),
             [(sum_blocks + z_blocks + weight_blocks) as u32, 1, 1],
             [OPERANDS_THREADS, 1, 1],
             &[

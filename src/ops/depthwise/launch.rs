@@ -8,8 +8,9 @@ use super::Geometry;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
-use crate::ops::matmul::{Epilogue, Rows, is_aligned, sum_parts};
+use crate::ops::matmul::{Epilogue, Rows, sum_parts};
 use crate::ops::reduce::add_column_sums_on;
+use crate::ops::{kernel_in, vector_of};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
 
@@ -71,10 +72,10 @@ impl Shape {
 /// Which kernels serve.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// 3x3 and, but for the weights' gradient, stride 1; four channels a thread.
+    /// 3x3 and, but for the weights' gradient, stride 1; the channels of 16 bytes a thread.
     Three,
-    /// Four channels a thread.
-    Four,
+    /// The channels of 16 bytes a thread.
+    Wide,
     /// One channel a thread.
     One,
 }
@@ -82,8 +83,11 @@ enum Kind {
 impl Kind {
     /// For the tensors that a kernel touches; `strides`: those for which `depthwise_3` has a kernel.
     fn of(geometry: Geometry, tensors: &[&Tensor], strides: &[usize]) -> Self {
+        let vector = vector_of(tensors[0].dtype());
         let is_aligned = |tensor: &&Tensor| {
-            is_aligned(tensor.pointer(), &[tensor.pitch(), tensor.shape().columns()])
+            tensor.pointer().0.is_multiple_of(16)
+                && tensor.pitch().is_multiple_of(vector)
+                && tensor.shape().columns().is_multiple_of(vector)
         };
         if !tensors.iter().all(is_aligned) {
             return Kind::One;
@@ -91,17 +95,28 @@ impl Kind {
         let is_three = geometry.kernel_height == 3 && geometry.kernel_width == 3;
         match is_three && strides.contains(&geometry.stride) {
             true => Kind::Three,
-            false => Kind::Four,
+            false => Kind::Wide,
         }
     }
 
-    /// Threads for a stream of rows of `width` pixels.
-    fn threads(self, rows: usize, width: usize, channels: usize) -> usize {
+    /// Threads for a stream of rows of `width` pixels of a tensor.
+    fn threads(self, rows: usize, width: usize, of: &Tensor) -> usize {
+        let (channels, vector) = (of.shape().columns(), vector_of(of.dtype()));
         match self {
-            Kind::Three => rows * width.div_ceil(RUN) * (channels / 4),
-            Kind::Four => rows * width * (channels / 4),
+            Kind::Three => rows * width.div_ceil(RUN) * (channels / vector),
+            Kind::Wide => rows * width * (channels / vector),
             Kind::One => rows * width * channels,
         }
+    }
+
+    /// The kernel that does `work` on tensors of this type.
+    fn kernel(self, work: &str, dtype: DType) -> String {
+        let own = match self {
+            Kind::Three => 3,
+            Kind::Wide => vector_of(dtype),
+            Kind::One => 1,
+        };
+        kernel_in(&format!("depthwise_{own}_{work}"), dtype)
     }
 }
 
@@ -120,17 +135,16 @@ pub(super) fn depthwise_conv2d(
     with_moments: bool,
     geometry: Geometry,
 ) -> (Tensor, Option<Moments>) {
-    assert!(x.dtype() == DType::F32, "depthwise_conv2d: no kernel for {:?}", x.dtype());
     let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
     let out = x.empty_like(shape);
     forward(gpu, x, weight, bias, &out, geometry);
     let moments = with_moments.then(|| moments(&out));
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
-    let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
+    let (x, weight, bias) = (x.detach(), weight.detach(), bias.map(Tensor::detach));
     let gpu = Rc::clone(gpu);
     let out = record(out, &inputs, move |dy, gradients| {
-        backward(&gpu, &x, &weight, dy, (gradients, has_bias), geometry);
+        backward(&gpu, [&x, &weight], bias.as_ref(), dy, gradients, geometry);
     });
     (out, moments)
 }
@@ -146,35 +160,31 @@ fn forward(
     let mut touched = vec![x, weight, out];
     touched.extend(bias);
     let kind = Kind::of(geometry, &touched, &[1]);
-    let kernel = match kind {
-        Kind::Three => "depthwise_3_fwd_f32",
-        Kind::Four => "depthwise_4_fwd_f32",
-        Kind::One => "depthwise_1_fwd_f32",
-    };
-    let Geometry { images, out_height, out_width, channels, .. } = geometry;
-    let blocks = grid(kind.threads(images * out_height, out_width, channels));
+    let kernel = kind.kernel("fwd", x.dtype());
+    let Geometry { images, out_height, out_width, .. } = geometry;
+    let blocks = grid(kind.threads(images * out_height, out_width, out));
     let bias = bias.map_or(Pointer::NULL, Tensor::pointer);
     let (x_pointer, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
     let shape = Shape::new(geometry, x, out);
     let threads = [THREADS as u32, 1, 1];
-    gpu.launch(kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
+    gpu.launch(&kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
 }
 
 fn backward(
     gpu: &Rc<Gpu>,
-    x: &Tensor,
-    weight: &Tensor,
+    [x, weight]: [&Tensor; 2],
+    bias: Option<&Tensor>,
     dy: &Tensor,
-    (gradients, has_bias): (&mut Gradients, bool),
+    gradients: &mut Gradients,
     geometry: Geometry,
 ) {
     if let Some(slot) = gradients.slot(0, x) {
         input_gradient(gpu, weight, dy, &slot, geometry);
     }
-    if let Some(slot) = gradients.slot(1, weight) {
+    if let Some(slot) = gradients.wide_slot(1, weight) {
         weight_gradient(gpu, x, dy, &slot, geometry);
     }
-    if has_bias && let Some(slot) = gradients.slot(2, dy) {
+    if let Some(slot) = bias.and_then(|bias| gradients.slot(2, bias)) {
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }
@@ -182,17 +192,13 @@ fn backward(
 fn input_gradient(gpu: &Gpu, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
     let dx = &slot.tensor;
     let kind = Kind::of(geometry, &[dy, weight, dx], &[1]);
-    let kernel = match kind {
-        Kind::Three => "depthwise_3_dx_bwd_f32",
-        Kind::Four => "depthwise_4_dx_bwd_f32",
-        Kind::One => "depthwise_1_dx_bwd_f32",
-    };
-    let Geometry { images, height, width, channels, .. } = geometry;
-    let blocks = grid(kind.threads(images * height, width, channels));
+    let kernel = kind.kernel("dx_bwd", dx.dtype());
+    let Geometry { images, height, width, .. } = geometry;
+    let blocks = grid(kind.threads(images * height, width, dx));
     let shape = Shape { add: u32::from(slot.add), ..Shape::new(geometry, dx, dy) };
     let (dy, weight, dx) = (dy.pointer(), weight.pointer(), dx.pointer());
     let threads = [THREADS as u32, 1, 1];
-    gpu.launch(kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
+    gpu.launch(&kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
 }
 
 fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
@@ -204,20 +210,18 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Ge
     if pixels == 0 || geometry.channels == 0 {
         return;
     }
-    let (kernel, taps_of_block) = match Kind::of(geometry, &[x, dy], &[1, geometry.stride]) {
-        Kind::Three => ("depthwise_3_dw_bwd_f32", 9),
-        Kind::Four => ("depthwise_4_dw_bwd_f32", 1),
-        Kind::One => ("depthwise_1_dw_bwd_f32", 1),
-    };
+    let kind = Kind::of(geometry, &[x, dy], &[1, geometry.stride]);
+    let kernel = kind.kernel("dw_bwd", x.dtype());
+    let taps_of_block = if matches!(kind, Kind::Three) { 9 } else { 1 };
     let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
     let count = pixels.div_ceil(part_pixels);
-    let parts = x.empty_like([count, taps, geometry.channels]);
+    let parts = x.empty_wide([count, taps, geometry.channels]);
     let shape = Shape { part_pixels: part_pixels as u32, ..Shape::new(geometry, x, dy) };
     let blocks = [count, geometry.channels.div_ceil(CHANNELS), taps / taps_of_block];
     let blocks = blocks.map(|blocks| blocks as u32);
     let (x, dy, to) = (x.pointer(), dy.pointer(), parts.pointer());
     let threads = [THREADS as u32, 1, 1];
-    gpu.launch(kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
+    gpu.launch(&kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
     let columns = taps * geometry.channels;
     let rows = Rows::new(&slot.tensor, columns);
     sum_parts(gpu, (to, count), [1, columns], rows, Epilogue::add(slot.add));

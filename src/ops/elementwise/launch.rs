@@ -2,8 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::device::Gpu;
 use crate::device::gpu::{Argument, Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::ops::{kernel_in, vector_of};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::Slot;
 use crate::tensor::Tensor;
@@ -62,9 +63,11 @@ impl Layout {
     fn new(operands: &[&Tensor], size: u64, widths: &[u64]) -> Self {
         let axes = Layout::axes(operands, size);
         let last = axes[axes.len() - 1];
-        let counted = operands[0].dtype().size() as u64 / size;
         let fits = |width: &u64| {
-            let aligned = |tensor: &Tensor| tensor.pointer().0.is_multiple_of(width * counted);
+            let aligned = |tensor: &Tensor| {
+                let bytes = width * tensor.dtype().size() as u64 / size;
+                tensor.pointer().0.is_multiple_of(bytes.min(16))
+            };
             // Of an input that is the same all along, one element is a unit.
             let is_unit = |number: usize| match last.strides[number] {
                 0 => number > 0,
@@ -114,16 +117,10 @@ impl Layout {
         axes
     }
 
-    /// For the kernels on f32, which take 4 elements at once where they can.
+    /// For the kernels that compute, which take 16 bytes of what is narrowest at once where they can.
     fn of_floats(operands: &[&Tensor]) -> Self {
-        for tensor in operands {
-            assert!(
-                tensor.dtype() == DType::F32,
-                "element-wise: no kernel for {:?}",
-                tensor.dtype()
-            );
-        }
-        Layout::new(operands, 1, &[4])
+        let widths = operands.iter().map(|tensor| vector_of(tensor.dtype()) as u64);
+        Layout::new(operands, 1, &[widths.max().unwrap_or(1)])
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -144,15 +141,15 @@ pub(super) fn unary(gpu: &Gpu, function: &str, own: &[f32], x: &Tensor, y: &Tens
     let own = own.iter().map(|number| number as &dyn Argument);
     let arguments: Vec<&dyn Argument> =
         pointers.iter().map(|pointer| pointer as &dyn Argument).chain(own).collect();
-    launch(gpu, &format!("elementwise_{function}_fwd_f32"), &layout, &arguments);
+    launch(gpu, &kernel_in(&format!("elementwise_{function}_fwd"), y.dtype()), &layout, &arguments);
 }
 
 /// `dx = dy f'(kept)`, stored or added.
 pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
     let layout = Layout::of_floats(&[dx, dy, kept]);
+    let kernel = kernel_in(&format!("elementwise_{function}_bwd"), dx.dtype());
     let (dy, kept, dx) = (dy.pointer(), kept.pointer(), dx.pointer());
-    let kernel = format!("elementwise_{function}_bwd_f32");
     launch(gpu, &kernel, &layout, &[&dy, &kept, &dx, &add]);
 }
 
@@ -160,26 +157,37 @@ pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tens
 pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
     let layout = Layout::of_floats(&[dx, dy]);
+    let kernel = kernel_in("elementwise_affine_bwd", dx.dtype());
     let (dy, dx) = (dy.pointer(), dx.pointer());
-    launch(gpu, "elementwise_affine_bwd_f32", &layout, &[&dy, &dx, &add, &factor]);
+    launch(gpu, &kernel, &layout, &[&dy, &dx, &add, &factor]);
 }
 
-/// `out = a op b`, broadcast.
+/// `out = a op b`, broadcast. Beside `a` in BF16, `b` may be F32 in a sum.
 pub(super) fn binary(gpu: &Gpu, function: &str, a: &Tensor, b: &Tensor, out: &Tensor) {
     let layout = Layout::of_floats(&[out, a, b]);
+    let bias = if a.dtype() == b.dtype() { "" } else { "_bias" };
+    let kernel = kernel_in(&format!("elementwise_{function}{bias}"), out.dtype());
     let (a, b, out) = (a.pointer(), b.pointer(), out.pointer());
-    launch(gpu, &format!("elementwise_{function}_f32"), &layout, &[&a, &b, &out]);
+    launch(gpu, &kernel, &layout, &[&a, &b, &out]);
 }
 
-/// `to += from`.
+/// `to += from`, both of one dtype.
 pub(super) fn accumulate(gpu: &Gpu, from: &Tensor, to: &Tensor) {
     let layout = Layout::of_floats(&[to, from]);
-    launch(gpu, "elementwise_accumulate_f32", &layout, &[&from.pointer(), &to.pointer()]);
+    let kernel = kernel_in("elementwise_accumulate", to.dtype());
+    launch(gpu, &kernel, &layout, &[&from.pointer(), &to.pointer()]);
+}
+
+/// `to = from`, or `to +=`, from one of F32 and BF16 to the other.
+pub(super) fn cast(gpu: &Gpu, from: &Tensor, to: &Tensor, add: bool) {
+    let layout = Layout::of_floats(&[to, from]);
+    let kernel = kernel_in("elementwise_cast", to.dtype());
+    launch(gpu, &kernel, &layout, &[&from.pointer(), &to.pointer(), &u32::from(add)]);
 }
 
 /// `to = from`, both of one dtype and shape.
 pub(super) fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) {
-    let layout = Layout::new(&[to, from], to.dtype().size() as u64, &[16, 4]);
+    let layout = Layout::new(&[to, from], to.dtype().size() as u64, &[16, 4, 2]);
     launch(gpu, "elementwise_copy", &layout, &[&from.pointer(), &to.pointer()]);
 }
 

@@ -2,8 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::device::Gpu;
 use crate::device::gpu::{Argument, Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::ops::{kernel_in, vector_of};
 use crate::tape::Slot;
 use crate::tensor::Tensor;
 
@@ -30,7 +31,7 @@ struct Shape {
     tokens: u32,
     columns: u32,
     vocabulary: u32,
-    wide: u32,
+    width: u32,
     add: u32,
     chunks: u32,
 }
@@ -38,20 +39,24 @@ struct Shape {
 impl Shape {
     /// For rows that are read from `from` and written to `to`.
     fn new(tokens: usize, vocabulary: usize, from: &Tensor, to: &Tensor, add: bool) -> Self {
-        assert!(to.dtype() == DType::F32, "embedding: no kernel for {:?}", to.dtype());
         let (columns, pitch, to_pitch) = (to.shape().columns(), from.pitch(), to.pitch());
         let extents = [columns, pitch, to_pitch];
-        let wide = (from.pointer().0 | to.pointer().0).is_multiple_of(16)
-            && extents.iter().all(|extent| extent.is_multiple_of(4));
-        let row_units = if wide { columns / 4 } else { columns };
+        let aligned = (from.pointer().0 | to.pointer().0).is_multiple_of(16);
+        // 16 bytes of what is read, or 8: the usual 100 columns are no multiple of 8.
+        let fits = |width: &usize| {
+            *width <= vector_of(from.dtype())
+                && aligned
+                && extents.iter().all(|extent| extent.is_multiple_of(*width))
+        };
+        let width = [8, 4].into_iter().find(fits).unwrap_or(1);
         Shape {
-            units: (tokens * row_units) as u64,
+            units: (tokens * columns / width) as u64,
             pitch: pitch as u64,
             to_pitch: to_pitch as u64,
             tokens: tokens as u32,
             columns: columns as u32,
             vocabulary: vocabulary as u32,
-            wide: wide.into(),
+            width: width as u32,
             add: add.into(),
             chunks: tokens.div_ceil(CHUNK) as u32,
         }
@@ -59,8 +64,7 @@ impl Shape {
 
     /// Blocks whose warps each do a chunk of tokens by as many units of columns.
     fn blocks_of_chunks(&self) -> u32 {
-        let row_units = if self.wide != 0 { self.columns / 4 } else { self.columns };
-        let warps = self.chunks * row_units.div_ceil(CHUNK as u32);
+        let warps = self.chunks * (self.columns / self.width).div_ceil(CHUNK as u32);
         warps.div_ceil(THREADS / 32)
     }
 }
@@ -69,9 +73,10 @@ impl Shape {
 pub(super) fn gather(gpu: &Gpu, tokens: &Tensor, table: &Tensor, out: &Tensor) {
     let shape = Shape::new(tokens.shape().elements(), table.shape()[0], table, out, false);
     let grid = [shape.units.div_ceil(u64::from(THREADS)) as u32, 1, 1];
+    let kernel = kernel_in("embedding_fwd", table.dtype());
     let (tokens, table, out) = (tokens.pointer(), table.pointer(), out.pointer());
     let arguments = Parameters(&shape);
-    gpu.launch("embedding_fwd_f32", grid, [THREADS, 1, 1], &[&tokens, &table, &out, &arguments]);
+    gpu.launch(&kernel, grid, [THREADS, 1, 1], &[&tokens, &table, &out, &arguments]);
 }
 
 /// Tokens in order, and where each was: I32 `[n]` both.
@@ -134,17 +139,13 @@ pub(super) fn add_up(gpu: &Gpu, tokens: &Tensor, dy: &Tensor, slot: &Slot) {
     }
     let sorted = Sorted::new(gpu, tokens, gradient.shape()[0]);
     let shape = Shape::new(count, gradient.shape()[0], dy, gradient, slot.add);
-    let parts = dy.empty_like([shape.chunks as usize, 2, shape.columns as usize]);
+    let parts = gradient.empty_like([shape.chunks as usize, 2, shape.columns as usize]);
+    let kernel = kernel_in("embedding_sums", dy.dtype());
     let (order, positions) = (sorted.tokens.pointer(), sorted.positions.pointer());
     let (dy, gradient, parts) = (dy.pointer(), gradient.pointer(), parts.pointer());
     let (grid, block) = ([shape.blocks_of_chunks(), 1, 1], [THREADS, 1, 1]);
     let arguments = Parameters(&shape);
-    gpu.launch(
-        "embedding_sums_f32",
-        grid,
-        block,
-        &[&order, &positions, &dy, &gradient, &parts, &arguments],
-    );
+    gpu.launch(&kernel, grid, block, &[&order, &positions, &dy, &gradient, &parts, &arguments]);
     if shape.chunks > 1 {
         gpu.launch("embedding_joins_f32", grid, block, &[&order, &parts, &gradient, &arguments]);
     }

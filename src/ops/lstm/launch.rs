@@ -5,8 +5,9 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Kept, Sizes as Extents};
+use crate::device::Gpu;
 use crate::device::gpu::{Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::ops::kernel_in;
 use crate::ops::matmul::{Epilogue, Operand, Rows, product};
 use crate::ops::reduce::add_column_sums_on;
 use crate::tape::Gradients;
@@ -69,7 +70,7 @@ fn at_time(tensor: &Tensor, extents: Extents, columns: usize, time: usize) -> Po
 pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
     let extents = kept.sizes;
     let Extents { times, inputs, hidden, .. } = extents;
-    assert!(kept.x.dtype() == DType::F32, "lstm: {:?} on a GPU", kept.x.dtype());
+    let dtype = kept.x.dtype();
     product(
         gpu,
         [extents.rows(), 4 * hidden, inputs],
@@ -86,7 +87,7 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
         let (grid, block) = layer_shape(extents);
         let [gates, h, c] = [&kept.gates, &kept.h, &kept.c].map(Tensor::pointer);
         gpu.launch(
-            "lstm_layer_fwd_f32",
+            &kernel_in("lstm_layer_fwd", dtype),
             grid,
             block,
             &[&gates, &h, &c, &weight, &biases[0], &biases[1], &sizes],
@@ -98,7 +99,7 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
         let [h_before, h] = [0, 1].map(|more| at_time(&kept.h, extents, hidden, time + more));
         let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
         gpu.launch(
-            "lstm_step_fwd_f32",
+            &kernel_in("lstm_step_fwd", dtype),
             step_grid(extents),
             [STEP_THREADS, 1, 1],
             &[&gates, &h_before, &c_before, &h, &c, &weight, &biases[0], &biases[1], &sizes],
@@ -123,7 +124,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
     for (input, weight, factor, columns) in
         [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
     {
-        let Some(slot) = gradients.slot(input, weight) else { continue };
+        let Some(slot) = gradients.wide_slot(input, weight) else { continue };
         product(
             gpu,
             [4 * hidden, columns, rows],
@@ -136,7 +137,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
     let bias = kept.gates.view(0, [4 * hidden], 4 * hidden);
     let all = kept.gates.view(0, [rows, 4 * hidden], 4 * hidden);
     for input in [3, 4] {
-        if let Some(slot) = gradients.slot(input, &bias) {
+        if let Some(slot) = gradients.wide_slot(input, &bias) {
             add_column_sums_on(gpu, &all, &slot.tensor, slot.add);
         }
     }
@@ -152,7 +153,8 @@ fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
     if hidden <= RESIDENT {
         let (grid, block) = layer_shape(extents);
         let [gates, c, dy] = [&kept.gates, &kept.c, dy].map(Tensor::pointer);
-        gpu.launch("lstm_layer_bwd_f32", grid, block, &[&gates, &c, &weight, &dy, &sizes]);
+        let kernel = kernel_in("lstm_layer_bwd", kept.x.dtype());
+        gpu.launch(&kernel, grid, block, &[&gates, &c, &weight, &dy, &sizes]);
         return;
     }
     let dc = kept.c.empty_like([batch, hidden]);
@@ -165,7 +167,7 @@ fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
         let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
         let dy = at_time(dy, extents, dy.pitch(), time);
         gpu.launch(
-            "lstm_step_bwd_f32",
+            &kernel_in("lstm_step_bwd", kept.x.dtype()),
             step_grid(extents),
             [STEP_THREADS, 1, 1],
             &[&gates, &later, &c_before, &c, &weight, &dy, &dc.pointer(), &sizes],

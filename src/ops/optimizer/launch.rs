@@ -45,6 +45,7 @@ pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, st
     let [first, second] =
         moments.map(|moment| moment.as_ref().map_or(Pointer::NULL, Tensor::pointer));
     let (values, gradients) = (buffers.values.pointer(), buffers.gradients.pointer());
+    let copy = buffers.narrow.as_ref().map_or(Pointer::NULL, Tensor::pointer);
     let (rates, scales) = (buffers.rates.pointer(), state.scales.pointer());
     let flagged = state.flagged.map_or(Pointer::NULL, Tensor::pointer);
     let (step, skipped) = (state.step.pointer(), state.skipped.pointer());
@@ -53,17 +54,20 @@ pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, st
     let (kernel, arguments): (_, &[&dyn Argument]) = match rule {
         Rule::Sgd { momentum: 0.0, .. } => (
             "optimizer_sgd_f32",
-            &[&values, &gradients, &rates, &chunks, &scales, &flagged, &skipped, &settings],
+            &[&values, &copy, &gradients, &rates, &chunks, &scales, &flagged, &skipped, &settings],
         ),
         Rule::Sgd { .. } => (
             "optimizer_momentum_f32",
-            &[&values, &gradients, &first, &rates, &chunks, &scales, &flagged, &skipped, &settings],
+            &[
+                &values, &copy, &gradients, &first, &rates, &chunks, &scales, &flagged, &skipped,
+                &settings,
+            ],
         ),
         Rule::Adam { .. } => (
             "optimizer_adam_f32",
             &[
-                &values, &gradients, &first, &second, &rates, &chunks, &scales, &flagged, &step,
-                &skipped, &settings,
+                &values, &copy, &gradients, &first, &second, &rates, &chunks, &scales, &flagged,
+                &step, &skipped, &settings,
             ],
         ),
     };

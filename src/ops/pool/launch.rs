@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::Windows;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
+use crate::ops::{kernel_in, vector_of};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -74,12 +75,13 @@ impl PoolShape {
         PoolShape { x_pitch, y_pitch, add: u32::from(add), ..self }
     }
 
-    /// Channels of one thread: 4 where every vector of 16 bytes is whole and aligned.
-    fn vector(&self, pointers: &[Pointer]) -> usize {
+    /// Channels of one thread: those of 16 bytes where every such vector is whole and aligned.
+    fn vector(&self, dtype: DType, pointers: &[Pointer]) -> usize {
+        let vector = vector_of(dtype);
         let extents = [u64::from(self.channels), self.x_pitch, self.y_pitch];
-        let is_whole = extents.iter().all(|extent| extent.is_multiple_of(4));
+        let is_whole = extents.iter().all(|extent| extent.is_multiple_of(vector as u64));
         let is_aligned = pointers.iter().all(|pointer| pointer.0.is_multiple_of(16));
-        if is_whole && is_aligned { 4 } else { 1 }
+        if is_whole && is_aligned { vector } else { 1 }
     }
 
     /// Blocks for `pixels` pixels of each image.
@@ -92,17 +94,27 @@ impl PoolShape {
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
+/// The kernel of a max-pool, and the channels of its threads; `way` is `fwd` or `bwd`.
+fn max_kernel(
+    way: &str,
+    shape: &PoolShape,
+    dtype: DType,
+    taps: &Tensor,
+    pointers: &[Pointer],
+) -> (String, usize) {
+    if taps.dtype() != DType::U8 {
+        return (kernel_in(&format!("max_pool_large_{way}"), dtype), 1);
+    }
+    let vector = shape.vector(dtype, pointers);
+    (kernel_in(&format!("max_pool_{way}_x{vector}"), dtype), vector)
+}
+
 pub(super) fn max_forward(gpu: &Gpu, x: &Tensor, y: &Tensor, taps: &Tensor, windows: &Windows) {
     let shape = PoolShape::of(windows).over(x, y, false);
     let (from, to) = (x.pointer(), y.pointer());
-    let vector = if taps.dtype() == DType::U8 { shape.vector(&[from, to]) } else { 1 };
-    let kernel = match (taps.dtype(), vector) {
-        (DType::U8, 4) => "max_pool_fwd_x4_f32",
-        (DType::U8, _) => "max_pool_fwd_x1_f32",
-        _ => "max_pool_large_fwd_f32",
-    };
+    let (kernel, vector) = max_kernel("fwd", &shape, x.dtype(), taps, &[from, to]);
     let grid = shape.grid(shape.out_height * shape.out_width, vector);
-    gpu.launch(kernel, grid, BLOCK, &[&from, &to, &taps.pointer(), &Parameters(&shape)]);
+    gpu.launch(&kernel, grid, BLOCK, &[&from, &to, &taps.pointer(), &Parameters(&shape)]);
 }
 
 pub(super) fn max_backward(
@@ -115,30 +127,25 @@ pub(super) fn max_backward(
 ) {
     let shape = PoolShape::of(windows).over(dx, dy, add);
     let (from, to) = (dy.pointer(), dx.pointer());
-    let vector = if taps.dtype() == DType::U8 { shape.vector(&[from, to]) } else { 1 };
-    let kernel = match (taps.dtype(), vector) {
-        (DType::U8, 4) => "max_pool_bwd_x4_f32",
-        (DType::U8, _) => "max_pool_bwd_x1_f32",
-        _ => "max_pool_large_bwd_f32",
-    };
+    let (kernel, vector) = max_kernel("bwd", &shape, dx.dtype(), taps, &[from, to]);
     let grid = shape.grid(shape.height * shape.width, vector);
-    gpu.launch(kernel, grid, BLOCK, &[&from, &taps.pointer(), &to, &Parameters(&shape)]);
+    gpu.launch(&kernel, grid, BLOCK, &[&from, &taps.pointer(), &to, &Parameters(&shape)]);
 }
 
 pub(super) fn average_forward(gpu: &Gpu, x: &Tensor, y: &Tensor, shape: PoolShape) {
     let shape = shape.over(x, y, false);
     let (from, to) = (x.pointer(), y.pointer());
-    let vector = shape.vector(&[from, to]);
-    let kernel = if vector == 4 { "average_pool_fwd_x4_f32" } else { "average_pool_fwd_x1_f32" };
+    let vector = shape.vector(x.dtype(), &[from, to]);
+    let kernel = kernel_in(&format!("average_pool_fwd_x{vector}"), x.dtype());
     let grid = shape.grid(shape.out_height * shape.out_width, vector);
-    gpu.launch(kernel, grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    gpu.launch(&kernel, grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
 }
 
 pub(super) fn average_backward(gpu: &Gpu, dy: &Tensor, shape: PoolShape, dx: &Tensor, add: bool) {
     let shape = shape.over(dx, dy, add);
     let (from, to) = (dy.pointer(), dx.pointer());
-    let vector = shape.vector(&[from, to]);
-    let kernel = if vector == 4 { "average_pool_bwd_x4_f32" } else { "average_pool_bwd_x1_f32" };
+    let vector = shape.vector(dx.dtype(), &[from, to]);
+    let kernel = kernel_in(&format!("average_pool_bwd_x{vector}"), dx.dtype());
     let grid = shape.grid(shape.height * shape.width, vector);
-    gpu.launch(kernel, grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    gpu.launch(&kernel, grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
 }

@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::elementwise::accumulate;
+use crate::ops::{kernel_in, vector_of};
 use crate::shape::Shape;
 use crate::tape::Slot;
 use crate::tensor::Tensor;
@@ -40,12 +41,15 @@ struct ReduceShape {
     lanes: u32,
     wide: u32,
     add: u32,
+    narrow: u32,
+    unused: u32,
 }
 
 /// Elements `[batches, rows, columns]` that are summed over the rows.
 #[derive(Clone, Copy)]
 struct Matrices {
     x: Pointer,
+    dtype: DType,
     batches: u64,
     rows: u64,
     columns: u64,
@@ -53,19 +57,38 @@ struct Matrices {
     row_stride: u64,
 }
 
+/// Where sums go: F32 or BF16.
+#[derive(Clone, Copy)]
+struct Target {
+    pointer: Pointer,
+    dtype: DType,
+    add: bool,
+}
+
+impl Target {
+    fn new(tensor: &Tensor, add: bool) -> Self {
+        Target { pointer: tensor.pointer(), dtype: tensor.dtype(), add }
+    }
+}
+
 impl Matrices {
+    /// Elements that are loaded at once.
+    fn vector(&self) -> u64 {
+        vector_of(self.dtype) as u64
+    }
+
     /// Splits of the rows as a function of the shape alone, given how many blocks one split takes.
     fn split(&self, blocks: u64, smallest: u64) -> (u64, u64) {
         let most = (MOST_BLOCKS / blocks.max(1)).max(1);
         let splits = (self.rows / smallest).clamp(1, most);
-        let split_rows = self.rows.div_ceil(splits).next_multiple_of(4).max(1);
+        let split_rows = self.rows.div_ceil(splits).next_multiple_of(self.vector()).max(1);
         (split_rows, self.rows.div_ceil(split_rows).max(1))
     }
 
-    fn is_wide(&self, extent: u64, out: Pointer) -> bool {
+    fn is_wide(&self, out: Pointer) -> bool {
         let aligned = (self.x.0 | out.0).is_multiple_of(16);
-        let strides = [extent, self.batch_stride, self.row_stride];
-        aligned && strides.iter().all(|stride| stride.is_multiple_of(4))
+        let strides = [self.columns, self.batch_stride, self.row_stride];
+        aligned && strides.iter().all(|stride| stride.is_multiple_of(self.vector()))
     }
 
     fn shape(
@@ -73,7 +96,7 @@ impl Matrices {
         (split_rows, splits): (u64, u64),
         lanes: u32,
         wide: bool,
-        add: bool,
+        out: Target,
     ) -> ReduceShape {
         ReduceShape {
             batches: self.batches,
@@ -85,71 +108,75 @@ impl Matrices {
             splits: splits as u32,
             lanes,
             wide: wide.into(),
-            add: add.into(),
+            add: out.add.into(),
+            narrow: (out.dtype == DType::BF16).into(),
+            unused: 0,
         }
     }
 
     /// The sums, `[batches, columns]`, into `out`: in one launch, or where rows are many in two.
-    fn sum_into(&self, gpu: &Gpu, like: &Tensor, out: Pointer, add: bool) {
+    fn sum_into(&self, gpu: &Gpu, like: &Tensor, out: Target) {
         if self.batches * self.columns == 0 {
             return;
         }
         let lies_in_rows = self.columns == 1 && self.row_stride == 1;
-        let blocks =
-            if lies_in_rows { self.batches } else { self.batches * self.column_blocks(out) };
+        let blocks = match lies_in_rows {
+            true => self.batches,
+            false => self.batches * self.column_blocks(out.pointer),
+        };
         let smallest = match lies_in_rows {
             true => ELEMENTS_OF_A_BLOCK,
-            false => ROWS_OF_A_THREAD * u64::from(THREADS / self.column_lanes(out)),
+            false => ROWS_OF_A_THREAD * u64::from(THREADS / self.column_lanes(out.pointer)),
         };
         let split = self.split(blocks, smallest);
         if split.1 == 1 {
-            return self.launch(gpu, out, split, add);
+            return self.launch(gpu, out, split);
         }
         let splits = split.1 as usize;
-        let partial = like.empty_like([self.batches as usize, splits, self.columns as usize]);
-        self.launch(gpu, partial.pointer(), split, false);
+        let partial = like.empty_wide([self.batches as usize, splits, self.columns as usize]);
+        self.launch(gpu, Target::new(&partial, false), split);
         let rest = Matrices {
             x: partial.pointer(),
+            dtype: partial.dtype(),
             rows: split.1,
             batch_stride: split.1 * self.columns,
             row_stride: self.columns,
             ..*self
         };
-        rest.launch(gpu, out, (split.1.next_multiple_of(4), 1), add);
+        rest.launch(gpu, out, (split.1.next_multiple_of(4), 1));
+    }
+
+    fn column_units(&self, out: Pointer) -> u64 {
+        if self.is_wide(out) { self.columns / self.vector() } else { self.columns }
     }
 
     fn column_lanes(&self, out: Pointer) -> u32 {
-        let units = if self.is_wide(self.columns, out) { self.columns / 4 } else { self.columns };
-        (units as u32).next_power_of_two().min(MOST_LANES)
+        (self.column_units(out) as u32).next_power_of_two().min(MOST_LANES)
     }
 
     fn column_blocks(&self, out: Pointer) -> u64 {
-        let units = if self.is_wide(self.columns, out) { self.columns / 4 } else { self.columns };
-        units.div_ceil(u64::from(self.column_lanes(out)))
+        self.column_units(out).div_ceil(u64::from(self.column_lanes(out)))
     }
 
-    fn launch(&self, gpu: &Gpu, out: Pointer, split: (u64, u64), add: bool) {
+    fn launch(&self, gpu: &Gpu, out: Target, split: (u64, u64)) {
         if self.columns == 1 && self.row_stride == 1 {
             let wide = self.x.0.is_multiple_of(16)
-                && (self.batches == 1 || self.batch_stride.is_multiple_of(4));
+                && (self.batches == 1 || self.batch_stride.is_multiple_of(self.vector()));
             let lanes = match split.0.min(self.rows) {
                 0..=1024 => row_lanes(self.rows),
                 _ => THREADS,
             };
-            let shape = self.shape(split, lanes, wide, add);
+            let shape = self.shape(split, lanes, wide, out);
             let rows = self.batches * split.1;
-            return launch(
-                gpu,
-                "reduce_rows_f32",
-                rows.div_ceil(u64::from(THREADS / lanes)),
-                self.x,
-                out,
-                &shape,
-            );
+            let blocks = rows.div_ceil(u64::from(THREADS / lanes));
+            let kernel = kernel_in("reduce_rows", self.dtype);
+            return launch(gpu, &kernel, blocks, self.x, out.pointer, &shape);
         }
-        let shape = self.shape(split, self.column_lanes(out), self.is_wide(self.columns, out), add);
-        let blocks = self.batches * split.1 * self.column_blocks(out);
-        launch(gpu, "reduce_columns_f32", blocks, self.x, out, &shape);
+        let (lanes, is_wide) = (self.column_lanes(out.pointer), self.is_wide(out.pointer));
+        let shape = self.shape(split, lanes, is_wide, out);
+        let blocks = self.batches * split.1 * self.column_blocks(out.pointer);
+        let kernel = kernel_in("reduce_columns", self.dtype);
+        launch(gpu, &kernel, blocks, self.x, out.pointer, &shape);
     }
 }
 
@@ -204,6 +231,7 @@ fn matrices(x: &Tensor, groups: &[Axes], summed: usize) -> Option<Matrices> {
         outer.windows(2).all(|pair| pair[0].stride == pair[1].stride * pair[1].extent);
     is_one_axis.then(|| Matrices {
         x: x.pointer(),
+        dtype: x.dtype(),
         batches: outer.iter().map(|axes| axes.extent).product(),
         rows: groups[summed].extent,
         columns,
@@ -214,7 +242,6 @@ fn matrices(x: &Tensor, groups: &[Axes], summed: usize) -> Option<Matrices> {
 
 /// Sums `x` over the axes along which the slot's shape was broadcast to it.
 pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
-    assert!(x.dtype() == DType::F32, "sum: no kernel for {:?}", x.dtype());
     let (own, shape) = (x.shape(), slot.tensor.shape());
     if own.elements() == 0 {
         if !slot.add {
@@ -230,12 +257,12 @@ pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
         return sum_to(gpu, &x.copy(), slot);
     };
     if groups[..summed].iter().all(|axes| axes.kept) {
-        return matrices.sum_into(gpu, x, slot.tensor.pointer(), slot.add);
+        return matrices.sum_into(gpu, x, Target::new(&slot.tensor, slot.add));
     }
     let mut left = own.extents().to_vec();
     left[groups[summed].numbers.clone()].fill(1);
-    let sums = x.empty_like(&left[..]);
-    matrices.sum_into(gpu, x, sums.pointer(), false);
+    let sums = x.empty_wide(&left[..]);
+    matrices.sum_into(gpu, x, Target::new(&sums, false));
     sum_to(gpu, &sums, slot);
 }
 
@@ -243,21 +270,20 @@ pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
 pub(super) fn column_sums(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool) {
     let shape = x.shape();
     let (rows, columns) = (shape.rows() as u64, shape.columns() as u64);
-    assert!(x.dtype() == DType::F32, "sum: no kernel for {:?}", x.dtype());
     let matrices = Matrices {
         x: x.pointer(),
+        dtype: x.dtype(),
         batches: 1,
         rows,
         columns,
         batch_stride: 0,
         row_stride: x.pitch() as u64,
     };
-    matrices.sum_into(gpu, x, out.pointer(), add);
+    matrices.sum_into(gpu, x, Target::new(out, add));
 }
 
 /// The index of each row's largest element into `out`, I32.
 pub(super) fn argmax(gpu: &Gpu, x: &Tensor, out: &Tensor) {
-    assert!(x.dtype() == DType::F32, "argmax: no kernel for {:?}", x.dtype());
     let (rows, columns) = (x.shape().rows() as u64, x.shape().columns() as u64);
     let shape = ReduceShape {
         rows,
@@ -267,5 +293,6 @@ pub(super) fn argmax(gpu: &Gpu, x: &Tensor, out: &Tensor) {
         ..ReduceShape::zeroed()
     };
     let blocks = rows.div_ceil(u64::from(THREADS / shape.lanes));
-    launch(gpu, "reduce_argmax_f32", blocks, x.pointer(), out.pointer(), &shape);
+    let kernel = kernel_in("reduce_argmax", x.dtype());
+    launch(gpu, &kernel, blocks, x.pointer(), out.pointer(), &shape);
 }

@@ -72,10 +72,11 @@ impl Conversion {
                     }
                     _ => images_from_floats(&stored.inputs, selection, *dtype, augmentation),
                 };
-                (x, floats_in(&targets, *dtype))
+                (x, floats_in(&targets, dtype.wide()))
             }
             Conversion::Vectors { dtype } => {
-                (floats_in(&rows(&stored.inputs, selection), *dtype), floats_in(&targets, *dtype))
+                let x = floats_in(&rows(&stored.inputs, selection), *dtype);
+                (x, floats_in(&targets, dtype.wide()))
             }
             Conversion::Tokens => {
                 let count = targets.shape().elements();
@@ -93,9 +94,7 @@ fn rows(stored: &Tensor, selection: Option<Selection>) -> Tensor {
 /// Floats in the run's precision; whole numbers as they are.
 fn floats_in(tensor: &Tensor, dtype: DType) -> Tensor {
     match tensor.dtype() {
-        DType::F32 if dtype != DType::F32 => {
-            Tensor::from_f64s(tensor.device(), tensor.shape(), dtype, &tensor.to_f64s())
-        }
+        DType::F32 => tensor.cast(dtype),
         _ => tensor.clone(),
     }
 }
