@@ -6,15 +6,16 @@
 #   run.sh train      short runs of an image model and of a model of text
 #   run.sh bench      every kernel beside its floor, whole steps eager and captured, criterion's benchmarks of
 #                     kernels (not where STEPS is given: that is for a quick look)
-#   run.sh peers      the same steps in PyTorch, where python3 has it
+#   run.sh peers      the same steps in PyTorch, where PYTHON has it
 #   run.sh table      what came of it, as one table
 #
 # OUT: the folder for results, by default results beside this file. DEVICE: cuda, or cpu to try the bundle without a GPU.
-# STEPS: timed steps of each kind. PRECISIONS: of PyTorch's steps, by default "f32 tf32".
+# PYTHON: python3 with PyTorch. STEPS: timed steps of each kind. PRECISIONS: of PyTorch's steps, by default "f32 tf32".
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 OUT=${OUT:-$here/results}
 DEVICE=${DEVICE:-cuda}
+PYTHON=${PYTHON:-python3}
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
 export ALRAO_PROGRAM="$here/bin/alrao" ALRAO_SOURCE="$here/source" ALRAO_BENCH_DEVICE="$DEVICE"
@@ -87,21 +88,21 @@ bench() {
 }
 
 peers() {
-    if ! python3 -c "import torch" 2>/dev/null; then
-        echo "== peers: skipped, python3 has no torch"
+    if ! "$PYTHON" -c "import torch" 2>/dev/null; then
+        echo "== peers: skipped, $PYTHON has no torch"
         return
     fi
     : >"$OUT/peers.jsonl"
     for precision in $([ "$DEVICE" = cuda ] && echo "${PRECISIONS:-f32 tf32}" || echo f32); do
         echo "== peers: $precision"
         # shellcheck disable=SC2086 # they are lists of arguments
-        python3 "$here/peers/step.py" --device "$DEVICE" --precision "$precision" $steps --json >>"$OUT/peers.jsonl" ||
+        "$PYTHON" "$here/peers/step.py" --device "$DEVICE" --precision "$precision" $steps --json >>"$OUT/peers.jsonl" ||
             failed="$failed peers-$precision"
     done
 }
 
 table() {
-    python3 "$here/table.py" "$OUT" | tee "$OUT/table.md"
+    "$PYTHON" "$here/table.py" "$OUT" | tee "$OUT/table.md"
 }
 
 cat "$here/version.txt"
