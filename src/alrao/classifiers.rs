@@ -27,7 +27,7 @@ impl Classifiers {
             ),
             bias: init
                 .uniform([copies, outputs], bound, features(outputs), FileLayout::Same)
-                .as_bias(),
+                .marked_as_bias(),
         }
     }
 

@@ -120,7 +120,7 @@ impl Parameter {
     }
 
     /// The same, told to be a bias though it has more than one axis.
-    pub(crate) fn as_bias(self) -> Self {
+    pub(crate) fn marked_as_bias(self) -> Self {
         Parameter { is_bias: true, ..self }
     }
 
