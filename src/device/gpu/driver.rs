@@ -1,7 +1,7 @@
 //! Who runs the kernels: CUDA's driver, or the simulator.
 
 use super::counter::Counter;
-use super::{Launch, ring};
+use super::{Launch, SiteTraffic, ring};
 use crate::device::cuda::{Cuda, Graph, PinnedRing};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
@@ -139,6 +139,16 @@ impl Driver {
         each!(self, own => own.set_zero(address, bytes), Ok(()))
     }
 
+    /// Nobody may touch these bytes from now on: the simulator tells who does.
+    #[cfg_attr(not(has_simulator), expect(unused_variables, reason = "only the simulator does"))]
+    pub fn forbid(&self, address: u64, bytes: usize) -> Result<(), String> {
+        match self {
+            Driver::Cuda(_) | Driver::Counter(_) => Ok(()),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.forbid(address, bytes),
+        }
+    }
+
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
         each!(self, own => own.launch(launch), Ok(()))
     }
@@ -179,6 +189,15 @@ impl Driver {
             Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
             #[cfg(has_simulator)]
             Driver::Simulator(simulator) => simulator.barriers(),
+        }
+    }
+
+    /// What the warps' accesses came to; only the simulator's checked build tells.
+    pub fn traffic(&self) -> Vec<SiteTraffic> {
+        match self {
+            Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.traffic(),
         }
     }
 
