@@ -198,16 +198,22 @@ fn simulator_library() -> Outcome<()> {
         let jobs = sources.into_iter().map(|source| {
             let mut command = compiler.to_command();
             simulator_flags(&mut command);
+            if cfg!(feature = "simulator-checked") && has_extension(&source, "cu") {
+                instrument(&mut command);
+            }
             Job { output: output(&source, "o", &command), source, command }
         });
         run(jobs.collect())
     };
     let mut sources = kernel_files();
     sources.push(host.join("cuda_on_host.cpp"));
+    if cfg!(feature = "simulator-checked") {
+        sources.push(host.join("instrumented.cpp"));
+    }
     archive("alrao_kernels", &objects(sources)?)?;
     println!("cargo:rustc-link-lib=static:+whole-archive=alrao_kernels");
     // Kernels with an error each, for the simulator's own tests, which alone link them.
-    archive("alrao_broken_kernels", &objects(vec![host.join("broken.cu")])?)?;
+    archive("alrao_broken_kernels", &objects(files(SIMULATOR, &["cu"]))?)?;
     println!("cargo:rustc-link-search=native={}", out_dir().display());
     Ok(())
 }
@@ -236,6 +242,19 @@ fn simulator_flags(command: &mut Command) {
         "kernels",
         "-I",
         SIMULATOR,
+    ]);
+}
+
+/// Has a call before each access to memory, of functions that are ours and not a thread sanitizer's.
+#[cfg(feature = "simulator")]
+fn instrument(command: &mut Command) {
+    command.args([
+        "-fsanitize=thread",
+        "--param=tsan-instrument-func-entry-exit=0",
+        // A vector that is read in one piece is told of as one access.
+        "-fno-tree-sra",
+        // Beside the calls nothing is slow.
+        "-O2",
     ]);
 }
 
@@ -326,12 +345,14 @@ fn kernel_files() -> Vec<PathBuf> {
 fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let wanted = |path: &PathBuf| {
-        path.extension().is_some_and(|own| extensions.iter().any(|extension| own == *extension))
-    };
+    let wanted = |path: &PathBuf| extensions.iter().any(|extension| has_extension(path, extension));
     let mut paths: Vec<PathBuf> = paths.filter(wanted).collect();
     paths.sort();
     paths
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|own| own == extension)
 }
 
 fn out_dir() -> PathBuf {

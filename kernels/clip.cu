@@ -24,6 +24,7 @@ __device__ __forceinline__ double clip_square(float value) {
 
 // Block p sums elements p * part to (p + 1) * part; part is a multiple of 4.
 KERNEL(clip_squares_f32, 256, const float* gradients, double* partial, uint64_t count, uint64_t part) {
+    READS_GAPS();  // zeros, or not finite: neither counts
     uint64_t start = blockIdx.x * part;
     uint64_t length = count - start < part ? count - start : part;
     gradients += start;

@@ -1,6 +1,7 @@
 //! A tensor: a shape over a block of device memory.
 
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::device::cpu::{self, Float, ReadGuard, WriteGuard};
@@ -344,6 +345,20 @@ impl Tensor {
             DType::U8 => self.copy_from_slice(&convert(elements, |x| x as u8)),
             DType::I64 => self.copy_from_slice(&convert(elements, |x| x as i64)),
             DType::BF16 => self.copy_from_slice(&convert(elements, half::bf16::from_f64)),
+        }
+    }
+
+    /// Declares that nobody may touch these elements of a tensor in one piece any more; in the simulator, whoever does is
+    /// told.
+    pub(crate) fn forbid(&self, elements: Range<usize>) {
+        assert!(
+            self.is_contiguous(),
+            "forbid: a tensor of shape {} has gaps already",
+            self.0.shape
+        );
+        if let Storage::Gpu(block) = &self.0.storage {
+            let size = self.0.dtype.size();
+            block.forbid((self.0.offset + elements.start) * size, elements.len() * size);
         }
     }
 

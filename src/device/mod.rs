@@ -18,7 +18,7 @@ use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
 pub use cuda::fat_binaries;
-pub use gpu::{Gpu, HostWork, Recording};
+pub use gpu::{Gpu, HostWork, Recording, SiteTraffic};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

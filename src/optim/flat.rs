@@ -10,6 +10,10 @@ use crate::tensor::Tensor;
 /// Every parameter starts at a multiple of so many elements: a cache line of f32.
 const ALIGNMENT: usize = 16;
 
+/// At least so many elements lie between two parameters, and belong to none: who runs over the end of one does not
+/// silently spoil the next. In the simulator they cannot be touched.
+const GAP: usize = 16;
+
 /// A parameter's place in the flat buffers.
 #[derive(Clone, Debug)]
 pub struct FlatEntry {
@@ -53,15 +57,20 @@ impl FlatParameters {
     ) -> Self {
         let (entries, length) = layout(module, guarded);
         let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype.wide());
+        let with_gaps = || {
+            let buffer = zeros(length);
+            forbid_gaps(&buffer, &entries);
+            buffer
+        };
         let rates = entries.iter().map(|entry| entry.features.count).sum();
         let guarded_from =
             entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
         let is_last = entries.iter().all(|entry| entry.guarded == (entry.base >= guarded_from));
         assert!(is_last, "guarded parameters come after all others");
         let flat = FlatParameters {
-            values: zeros(length),
+            values: with_gaps(),
             narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),
-            gradients: zeros(length),
+            gradients: with_gaps(),
             rates: zeros(rates),
             entries,
             guarded_from,
@@ -87,7 +96,15 @@ impl FlatParameters {
         &self.entries
     }
 
-    /// All values, gaps for alignment included.
+    /// A buffer of zeros that lies as the values do, in their dtype.
+    pub fn zeros_like_values(&self) -> Tensor {
+        let values = &self.values;
+        let buffer = Tensor::zeros(values.device(), values.shape(), values.dtype());
+        forbid_gaps(&buffer, &self.entries);
+        buffer
+    }
+
+    /// All values. What lies in the gaps between parameters is nobody's: zero, or NaN in the simulator.
     pub fn values(&self) -> &Tensor {
         &self.values
     }
@@ -104,7 +121,7 @@ impl FlatParameters {
         }
     }
 
-    /// All gradients, in the values' order; zero in the gaps.
+    /// All gradients, in the values' order; in the gaps as there.
     pub fn gradients(&self) -> &Tensor {
         &self.gradients
     }
@@ -130,6 +147,14 @@ impl FlatParameters {
     }
 }
 
+/// Declares that nobody may touch what lies between parameters.
+fn forbid_gaps(buffer: &Tensor, entries: &[FlatEntry]) {
+    let ends = entries.iter().skip(1).map(|next| next.base).chain([buffer.shape().elements()]);
+    for (entry, end) in entries.iter().zip(ends) {
+        buffer.forbid(entry.base + entry.shape.elements()..end);
+    }
+}
+
 fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
     let mut entries = Vec::new();
     let (mut base, mut rate_base) = (0, 0);
@@ -145,7 +170,7 @@ fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry
             rate_base,
             guarded: guarded(name),
         });
-        base += shape.elements().next_multiple_of(ALIGNMENT);
+        base += shape.elements().next_multiple_of(ALIGNMENT) + GAP;
         rate_base += features.count;
     });
     (entries, base)

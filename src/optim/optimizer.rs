@@ -24,9 +24,7 @@ impl Optimizer {
     pub fn new(rule: Rule, flat: &FlatParameters, clip: Option<f64>) -> Self {
         let values = flat.values();
         let device = values.device();
-        let moment = |number: usize| {
-            (rule.moments() > number).then(|| Tensor::zeros(device, values.shape(), values.dtype()))
-        };
+        let moment = |number: usize| (rule.moments() > number).then(|| flat.zeros_like_values());
         let spans = flat.entries().iter().map(|entry| Span {
             base: entry.base,
             length: entry.shape.elements(),

@@ -71,6 +71,12 @@ impl Values {
         own
     }
 
+    /// To tf32: then outputs differ from the reference's only by the roundings of sums, as elsewhere.
+    fn round(&mut self) {
+        let all = self.z.iter_mut().chain(&mut self.weight);
+        all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
+    }
+
     fn make(&mut self, sizes: Sizes, odd: Odd) {
         let Sizes { samples, inputs, copies, outputs } = sizes;
         let last = copies - 1;
@@ -141,16 +147,10 @@ fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd
     let Sizes { samples, copies, outputs, .. } = sizes;
     let mut values = Values::new(sizes, odd);
     if form == Form::Recomputed {
-        // Then the outputs differ from the reference's only by the roundings of sums, as elsewhere.
-        let all = values.z.iter_mut().chain(&mut values.weight);
-        all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
+        values.round();
     }
     let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
-    // The first class and the last are among them.
-    let classes: Vec<i32> = (0..samples)
-        .map(|sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32)
-        .collect();
-    let classes = Tensor::from_slice(device, [samples], &classes);
+    let classes = classes_of(device, sizes);
     let axis = (odd == Odd::Slices).then_some(1);
     let numbers = draw(samples * outputs, 4);
     let numbers = placed(device, &[samples, outputs], dtype.wide(), &numbers, axis);
@@ -191,8 +191,7 @@ fn some_gradients(device: &Device, dtype: DType, form: Form, wanted: [bool; 3]) 
     let sizes = Sizes { samples: 3, inputs: 5, copies: 3, outputs: 7 };
     let mut values = Values::new(sizes, Odd::Nothing);
     if form == Form::Recomputed {
-        let all = values.z.iter_mut().chain(&mut values.weight);
-        all.for_each(|value| *value = rounded(*value));
+        values.round();
     }
     let log_posterior = Tensor::from_slice(device, [3], &values.log_posterior);
     let classes = Tensor::from_slice(device, [3], &[6i32, 0, 3]);
@@ -318,7 +317,29 @@ fn add_many(cases: &mut Vec<Case>, sizes: Sizes, odd: Odd) {
         head(device, dtype, Form::Recomputed, sizes, Task::Classes, odd)
     };
     // g is rounded for the tensor cores.
-    cases.push(Case::new(name, copies * outputs + samples, run).rounded_to(10));
+    let case = Case::new(name.clone(), copies * outputs + samples, run);
+    cases.push(case.rounded_to(10));
+    let seen = move |device: &Device, dtype| seen_head(device, dtype, sizes, odd);
+    cases.push(Case::new(format!("{name}, seen"), copies * outputs + samples, seen));
+}
+
+/// The losses of many classes where nothing learns.
+fn seen_head(device: &Device, dtype: DType, sizes: Sizes, odd: Odd) -> Outputs {
+    let mut values = Values::new(sizes, odd);
+    values.round();
+    let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
+    let log_posterior = Tensor::from_slice(device, [sizes.copies], &values.log_posterior);
+    let classes = classes_of(device, sizes);
+    let targets = Targets::Classes(&classes);
+    report(&classifiers_in(Form::Recomputed, &z, &weight, &bias, targets, &log_posterior))
+}
+
+/// The first class and the last are among them.
+fn classes_of(device: &Device, sizes: Sizes) -> Tensor {
+    let Sizes { samples, outputs, .. } = sizes;
+    let class = |sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32;
+    let classes: Vec<i32> = (0..samples).map(class).collect();
+    Tensor::from_slice(device, [samples], &classes)
 }
 
 pub fn cases() -> Vec<Case> {

@@ -59,7 +59,7 @@ fn head(
     [
         filled(device, &[samples, inputs], dtype, 1),
         filled(device, &[copies, outputs, inputs], dtype, 2),
-        filled(device, &[copies, outputs], dtype, 3),
+        filled(device, &[copies, outputs], dtype.wide(), 3),
         uniform_log_posterior(device, copies),
     ]
 }
@@ -80,7 +80,7 @@ fn learned(leaves: [Tensor; 4], run: impl Fn(&[Tensor; 3], &Tensor) -> Head + 's
 fn classes() -> Workload {
     let [samples, inputs, copies, outputs] = HEAD;
     let all = samples * copies * outputs;
-    let prepare = |device: &Device, dtype, size: Size| {
+    let prepare = |device: &Device, dtype: DType, size: Size| {
         let sizes = size.of(HEAD, SMALL_HEAD);
         let classes = whole(device, &[sizes[0]], sizes[3], 1);
         learned(head(device, dtype, sizes), move |[z, weight, bias], log_posterior| {
@@ -111,7 +111,7 @@ fn pass([samples, inputs, copies, outputs]: [usize; 4], products: usize) -> Cost
 
 fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
     let [samples, inputs, copies, outputs] = full;
-    let prepare = move |device: &Device, dtype, size: Size| {
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
         let sizes = size.of(full, small);
         let classes = whole(device, &[sizes[0]], sizes[3], 1);
         learned(head(device, dtype, sizes), move |[z, weight, bias], log_posterior| {
@@ -137,7 +137,7 @@ fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
 /// The same where nothing learns.
 fn many_classes_seen([full, small]: [[usize; 4]; 2]) -> Workload {
     let [_, inputs, copies, outputs] = full;
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let sizes = size.of(full, small);
         let classes = whole(device, &[sizes[0]], sizes[3], 1);
         let [z, weight, bias, log_posterior] = head(device, dtype, sizes);
@@ -155,9 +155,9 @@ fn many_classes_seen([full, small]: [[usize; 4]; 2]) -> Workload {
 
 fn values() -> Workload {
     let [samples, _, copies, outputs] = HEAD;
-    let prepare = |device: &Device, dtype, size: Size| {
+    let prepare = |device: &Device, dtype: DType, size: Size| {
         let sizes = size.of(HEAD, SMALL_HEAD);
-        let numbers = filled(device, &[sizes[0], sizes[3]], dtype, 4);
+        let numbers = filled(device, &[sizes[0], sizes[3]], dtype.wide(), 4);
         learned(head(device, dtype, sizes), move |[z, weight, bias], log_posterior| {
             classifiers(z, weight, bias, Targets::Values(&numbers), log_posterior)
         })
@@ -191,7 +191,7 @@ fn means() -> Workload {
 fn softmax() -> Workload {
     let full = [1400, 9999];
     let n = full[0] * full[1];
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let [batch, classes] = size.of(full, [9, 33]);
         let logits = filled(device, &[batch, classes], dtype, 1);
         let labels = whole(device, &[batch], classes, 1);
@@ -260,7 +260,7 @@ fn advanced() -> Workload {
     Workload::new("the step's number", |device, _, _| {
         let number = Tensor::from_slice(device, [1], &[1i32]);
         Box::new(move || {
-            advance(&number);
+            advance(Some(&number), None);
             vec![number.clone()]
         })
     })
@@ -271,7 +271,7 @@ fn advanced() -> Workload {
 fn caught_up() -> Workload {
     let full = [6, 9999, 100];
     let [copies, outputs, inputs] = full;
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let [copies, outputs, inputs] = size.of(full, [4, 10, 33]);
         let weight = filled(device, &[copies, outputs, inputs], dtype, 1);
         let bias = filled(device, &[copies, outputs], dtype, 2);
@@ -295,8 +295,8 @@ fn length(layers: &[[usize; 2]]) -> usize {
 
 fn clipped() -> Workload {
     let full = length(&VGG19);
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
-        let gradients = filled(device, &[size.of(full, 10_001)], dtype, 1);
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
+        let gradients = filled(device, &[size.of(full, 10_001)], dtype.wide(), 1);
         let factor = Tensor::zeros(device, [1], DType::F64);
         Box::new(move || {
             gradient_norm_factor(&gradients, 0.25, &factor);
@@ -334,13 +334,15 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
         span
     });
     let table = Table::new(spans.collect::<Vec<_>>());
-    let flat = |number| filled(device, &[length(layers)], dtype, number);
+    let flat = |number| filled(device, &[length(layers)], dtype.wide(), number);
+    let is_narrow = dtype != dtype.wide();
     let buffers = Buffers {
         values: flat(1),
+        narrow: is_narrow.then(|| Tensor::zeros(device, [length(layers)], dtype)),
         gradients: flat(2),
         first_moment: (rule.moments() > 0).then(|| flat(3)),
         second_moment: (rule.moments() > 1).then(|| flat(4)),
-        rates: filled(device, &[rate_base], dtype, 5),
+        rates: filled(device, &[rate_base], dtype.wide(), 5),
     };
     // Small steps, however often the update is done.
     let scales = Tensor::from_slice(device, [2], &[1e-6f64, 1.0]);
@@ -362,9 +364,9 @@ fn ceiling(unit: Unit) -> Workload {
         Unit::Tf32 => "ceiling_mma_tf32",
         Unit::Bf16 => "ceiling_mma_bf16",
     };
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let [threads, rounds] = size.of(BUSY, [256, 2]);
-        let out = Tensor::zeros(device, [threads], dtype);
+        let out = Tensor::zeros(device, [threads], dtype.wide());
         Box::new(move || {
             keep_busy(&out, unit, rounds as u32);
             vec![out.clone()]

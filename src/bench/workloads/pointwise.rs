@@ -81,7 +81,7 @@ fn binaries() -> Vec<Workload> {
     ];
     functions
         .map(|(name, kernel, function)| {
-            let prepare = move |device: &Device, dtype, size: Size| -> Work {
+            let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
                 let shape = size.of(IMAGE, small(IMAGE));
                 let [a, b] = [1, 2].map(|number| filled(device, &shape, dtype, number));
                 Box::new(move || vec![function(&a, &b)])
@@ -110,7 +110,7 @@ fn copy() -> Workload {
 
 /// The gradient that comes by the shortcut is added to the other.
 fn residual() -> Workload {
-    let prepare = |device: &Device, dtype, size: Size| {
+    let prepare = |device: &Device, dtype: DType, size: Size| {
         let shape = size.of(IMAGE, small(IMAGE));
         let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
         forward_and_back(vec![x], dy, |x| x[0].add(&x[0]))
@@ -122,7 +122,7 @@ fn residual() -> Workload {
 fn sums() -> [Workload; 3] {
     let n = elements(&IMAGE);
     let over = |axis: usize, full: [usize; 2], few: [usize; 2]| {
-        move |device: &Device, dtype, size: Size| -> Work {
+        move |device: &Device, dtype: DType, size: Size| -> Work {
             let shape = size.of(full, few);
             let x = filled(device, &shape, dtype, 1);
             let mut to = shape;
@@ -148,10 +148,10 @@ fn batch_norm(image: [usize; 4]) -> Workload {
     let (n, channels) = (elements(&image), image[3]);
     let (x1, x4) = (!channels.is_multiple_of(4), channels.is_multiple_of(4));
     let pick = |four: &'static str, one: &'static str| if x4 { four } else { one };
-    let prepare = move |device: &Device, dtype, size: Size| {
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
         let shape = size.of(image, small(image));
         let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
-        let own = |number| filled(device, &[channels], dtype, number);
+        let own = |number| filled(device, &[channels], dtype.wide(), number);
         let (mean, variance) = (own(3), own(4));
         let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
         forward_and_back(vec![x, own(5), own(6)], dy, move |x| {
@@ -178,10 +178,10 @@ fn batch_norm(image: [usize; 4]) -> Workload {
 /// By running statistics: a channel's weight, bias, mean and variance become a factor, a summand and an inverse.
 fn evaluated_norm() -> Workload {
     let channels = IMAGE[3];
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let x = filled(device, &size.of(IMAGE, small(IMAGE)), dtype, 1);
         let [weight, bias, mean, variance] =
-            [2, 3, 4, 5].map(|i| filled(device, &[channels], dtype, i));
+            [2, 3, 4, 5].map(|i| filled(device, &[channels], dtype.wide(), i));
         let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
         Box::new(move || vec![batch_norm_eval(&x, &weight, &bias, &mean, &variance, config)])
     };
@@ -197,7 +197,7 @@ fn pool(
     cost: Cost,
     function: Function,
 ) -> Workload {
-    let prepare = move |device: &Device, dtype, size: Size| {
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
         let [images, height, width, channels] = size.of(image, small(image));
         let x = filled(device, &[images, height, width, channels], dtype, 1);
         let dy = filled(device, &[images, height / 2, width / 2, channels], dtype, 2);
@@ -235,7 +235,7 @@ fn large_max_pool() -> Workload {
     let [images, side, window, channels] = [32, 32, 17, 64];
     let (n, out) = (images * side * side * channels, images * channels);
     let moved = Cost::elements(n + out).and_bytes(4 * out);
-    let prepare = move |device: &Device, dtype, size: Size| {
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
         let (images, side) = size.of((images, side), (1, 18));
         let x = filled(device, &[images, side, side, channels], dtype, 1);
         let dy = filled(device, &[images, 1, 1, channels], dtype, 2);
@@ -248,7 +248,7 @@ fn large_max_pool() -> Workload {
 
 fn dropped() -> Workload {
     let full = [70, 20, 1000];
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let x = filled(device, &size.of(full, [3, 4, 50]), dtype, 1);
         let step = Tensor::from_slice(device, [1], &[7i32]);
         Box::new(move || vec![dropout(&x, 0.2, 3, &step, 1)])
@@ -259,7 +259,7 @@ fn dropped() -> Workload {
 
 fn flattened() -> Workload {
     let full = [128, 8, 8, 256];
-    let prepare = move |device: &Device, dtype, size: Size| -> Work {
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let x = filled(device, &size.of(full, [2, 5, 5, 36]), dtype, 1);
         Box::new(move || vec![flatten(&x)])
     };
@@ -277,8 +277,8 @@ fn augmented() -> Workload {
         let mean = Tensor::from_slice(device, [3], &[0.5f64; 3]);
         let deviation = Tensor::from_slice(device, [3], &[0.25f64; 3]);
         Box::new(move || {
-            let normalised = images_from_bytes(&bytes, &mean, &deviation, dtype, None);
-            vec![normalised, images_from_floats(&floats, dtype, None)]
+            let normalised = images_from_bytes(&bytes, None, &mean, &deviation, dtype, None);
+            vec![normalised, images_from_floats(&floats, None, dtype, None)]
         })
     };
     let n = elements(&full);

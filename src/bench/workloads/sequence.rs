@@ -1,25 +1,24 @@
 //! Kernels of models of text: rows of a table, the recurrent layer.
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back, whole};
-use crate::device::Device;
+use crate::device::{DType, Device};
 use crate::ops::embedding::embedding;
+use crate::ops::gather::{Selection, gather};
 use crate::ops::lstm::{LstmWeights, lstm};
+use crate::tensor::Tensor;
 
 /// Times and columns of a window, as the paper's.
 const TIMES: usize = 70;
 const BATCH: usize = 20;
 
 pub(super) fn all() -> Vec<Workload> {
-    vec![characters(), words(), recurrent(100, 6), recurrent(200, 112)]
+    vec![characters(), words(), gathered(), recurrent(100, 6), recurrent(200, 112)]
 }
 
 /// Sorted tokens that one warp adds up.
 const CHUNK: usize = 32;
 
-fn table(
-    full: [usize; 3],
-    small: [usize; 3],
-) -> impl Fn(&Device, crate::device::DType, Size) -> Work {
+fn table(full: [usize; 3], small: [usize; 3]) -> impl Fn(&Device, DType, Size) -> Work {
     move |device, dtype, size| {
         let [count, vocabulary, columns] = size.of(full, small);
         let tokens = whole(device, &[count], vocabulary, 1);
@@ -50,20 +49,42 @@ fn words() -> Workload {
         .cost("embedding_sums*", Cost::elements(count * columns).and_bytes(8 * count))
 }
 
+/// A batch of vectors out of a data set that lies on the device, in the epoch's order.
+fn gathered() -> Workload {
+    let (full, few) = ([60_000, 784], [20, 5]);
+    let [all, columns] = full;
+    let count = 4096;
+    let prepare = move |device: &Device, _, size: Size| -> Work {
+        let [all, columns] = size.of(full, few);
+        let count = size.of(count, 7);
+        let rows = filled(device, &[all, columns], DType::F32, 1);
+        let order: Vec<i32> = (0..all).map(|row| (row * 7919 % all) as i32).collect();
+        let order = Tensor::from_slice(device, [all], &order);
+        let cursor = Tensor::from_slice(device, [1], &[3i32]);
+        Box::new(move || {
+            vec![gather(&rows, Selection { cursor: &cursor, order: Some(&order), count })]
+        })
+    };
+    Workload::new(format!("{count} rows of [{all}, {columns}]"), prepare)
+        .cost("gather_rows*", Cost::bytes(2 * 4 * count * columns + 4 * count))
+}
+
 /// A layer of the paper's LSTM, and one too wide for registers.
 fn recurrent(hidden: usize, few: usize) -> Workload {
-    let prepare = move |device: &Device, dtype, size: Size| {
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
         let [times, batch, hidden] = size.of([TIMES, BATCH, hidden], [3, 3, few]);
         let tensor =
             |shape: &[usize], number| filled(device, shape, dtype, number).affine(0.1, 0.0);
-        let state = |number| tensor(&[batch, hidden], number);
-        let (h0, c0, gradient) = (state(6), state(7), tensor(&[times, batch, hidden], 8));
+        let wide =
+            |shape: &[usize], number| filled(device, shape, dtype.wide(), number).affine(0.1, 0.0);
+        let (h0, c0) = (wide(&[batch, hidden], 6), wide(&[batch, hidden], 7));
+        let gradient = tensor(&[times, batch, hidden], 8);
         let inputs = vec![
             tensor(&[times, batch, hidden], 1),
             tensor(&[4 * hidden, hidden], 2),
             tensor(&[4 * hidden, hidden], 3),
-            tensor(&[4 * hidden], 4),
-            tensor(&[4 * hidden], 5),
+            wide(&[4 * hidden], 4),
+            wide(&[4 * hidden], 5),
         ];
         forward_and_back(inputs, gradient, move |x| {
             let [input, weight_ih, weight_hh, bias_ih, bias_hh] = x else {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::counter::Counter;
 use super::occupancy::{self, Limits, Resources};
-use super::{Launch, ring};
+use super::{Launch, SiteTraffic, ring};
 use crate::device::cuda::{self, Cuda, Graph, PinnedRing};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
@@ -142,6 +142,16 @@ impl Driver {
         each!(self, own => own.set_zero(address, bytes), Ok(()))
     }
 
+    /// Nobody may touch these bytes from now on: the simulator tells who does.
+    #[cfg_attr(not(has_simulator), expect(unused_variables, reason = "only the simulator does"))]
+    pub fn forbid(&self, address: u64, bytes: usize) -> Result<(), String> {
+        match self {
+            Driver::Cuda(_) | Driver::Counter(_) => Ok(()),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.forbid(address, bytes),
+        }
+    }
+
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
         each!(self, own => own.launch(launch), Ok(()))
     }
@@ -222,6 +232,15 @@ impl Driver {
             Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
             #[cfg(has_simulator)]
             Driver::Simulator(simulator) => simulator.barriers(),
+        }
+    }
+
+    /// What the warps' accesses came to; only the simulator's checked build tells.
+    pub fn traffic(&self) -> Vec<SiteTraffic> {
+        match self {
+            Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.traffic(),
         }
     }
 

@@ -136,6 +136,14 @@ impl Block {
         }
     }
 
+    /// Declares that nobody may touch `bytes` bytes from `offset` on any more.
+    pub fn forbid(&self, offset: usize, bytes: usize) {
+        self.assert_inside(offset, bytes);
+        if let Some(address) = self.address(offset) {
+            self.gpu.attempt(|driver| driver.forbid(address, bytes));
+        }
+    }
+
     fn assert_inside(&self, offset: usize, bytes: usize) {
         assert!(
             offset + bytes <= self.bytes,

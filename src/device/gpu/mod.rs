@@ -38,6 +38,25 @@ pub struct KernelTime {
     pub time: Duration,
 }
 
+/// What the accesses of a kernel's warps come to on a GPU, at one line of its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteTraffic {
+    /// The kernel's name.
+    pub kernel: String,
+    /// `FILE:LINE`, with the places it was inlined into.
+    pub place: String,
+    /// Whether it is the block's shared memory, not the device's.
+    pub is_shared: bool,
+    /// Whether it is written, not read.
+    pub is_write: bool,
+    /// Accesses of whole warps.
+    pub requests: u64,
+    /// What they came to: sectors of 32 bytes, in shared memory passes over the banks.
+    pub transactions: u64,
+    /// The fewest transactions for so many bytes.
+    pub least: u64,
+}
+
 /// A device that runs kernels. It stays on one thread.
 ///
 /// Launches return nothing: the first failure is kept, everything after it is left undone, and whoever reads a result
@@ -126,6 +145,12 @@ impl Gpu {
     /// The barriers that threads of the launched kernels came to, as `FILE:LINE`; none on a GPU, which does not tell.
     pub fn barriers(&self) -> Vec<String> {
         self.driver.barriers()
+    }
+
+    /// What the accesses of the launched kernels' warps came to, line by line; empty but in the simulator's checked build,
+    /// where it was asked for.
+    pub fn traffic(&self) -> Vec<SiteTraffic> {
+        self.driver.traffic()
     }
 
     /// Waits for everything launched so far.

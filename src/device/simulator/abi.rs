@@ -49,7 +49,9 @@ pub(super) struct Context {
     pub total: u32,
     pub threads: *const Triple,
     pub order: *const u32,
-    pub late_copies: u32,
+    pub tells_copies: u32,
+    pub is_checked: u32,
+    pub reads_gaps: u32,
     pub dynamic_shared: *mut c_void,
     pub worker: *mut c_void,
 }

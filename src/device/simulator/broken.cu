@@ -124,3 +124,117 @@ KERNEL(broken_endless, 32, float* flag) {
     while (*static_cast<volatile float*>(flag) != 1.0f) {
     }
 }
+
+// No barrier of the warp between write and read.
+KERNEL(broken_no_warp_barrier, 64, float* y, const float* x) {
+    SHARED(float, tile, [64]);
+    tile[threadIdx.x] = x[threadIdx.x];
+    y[threadIdx.x] = tile[threadIdx.x ^ 1];
+}
+
+// A shuffle does not order memory.
+KERNEL(broken_shuffle_as_barrier, 64, float* y, const float* x) {
+    SHARED(float, tile, [64]);
+    tile[threadIdx.x] = x[threadIdx.x];
+    float other = __shfl_xor_sync(0xffffffffu, x[threadIdx.x], 1);
+    y[threadIdx.x] = tile[threadIdx.x ^ 1] + other;
+}
+
+// A barrier of the warp does not order other warps.
+KERNEL(broken_warp_barrier_for_block, 64, float* y, const float* x) {
+    SHARED(float, tile, [64]);
+    tile[threadIdx.x] = x[threadIdx.x];
+    __syncwarp();
+    y[threadIdx.x] = tile[63 - threadIdx.x];
+}
+
+// All blocks write the first element.
+KERNEL(broken_two_blocks_write, 32, float* y, const float* x) {
+    if (threadIdx.x == 0) y[0] = x[blockIdx.x];
+}
+
+// A block reads what the one before it has written: nothing makes it wait.
+KERNEL(broken_block_reads_neighbour, 32, float* y, const float* x) {
+    unsigned i = blockIdx.x * 32 + threadIdx.x;
+    y[i] = x[i];
+    __syncthreads();
+    if (threadIdx.x == 0 && blockIdx.x > 0) y[i] += y[i - 1];
+}
+
+// A block adds to a count that others add to atomically.
+KERNEL(broken_half_atomic, 32, int* count, int n) {
+    if (blockIdx.x == 0) atomicAdd(&count[0], n);
+    if (blockIdx.x == 1 && threadIdx.x == 0) count[0] += n;
+}
+
+// Reads its own asynchronous copy before it has waited for it.
+KERNEL(broken_own_copy_not_awaited, 32, float* y, const float* x) {
+    SHARED(float, tile, [128]);
+    copy_async16(&tile[threadIdx.x * 4], &x[threadIdx.x * 4]);
+    copy_async_commit();
+    for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[threadIdx.x * 4 + i];
+    copy_async_wait<0>();
+}
+
+// Reads another thread's asynchronous copy, which that has waited for, with no barrier after the wait.
+KERNEL(broken_no_barrier_after_copy, 32, float* y, const float* x) {
+    SHARED(float, tile, [128]);
+    copy_async16(&tile[threadIdx.x * 4], &x[threadIdx.x * 4]);
+    copy_async_commit();
+    __syncthreads();
+    copy_async_wait<0>();
+    for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[127 - (threadIdx.x * 4 + i)];
+}
+
+// Neighbouring bytes of one word: only where it is shared is it a race.
+KERNEL(broken_bytes, 64, unsigned char* y, int shared_from) {
+    int i = static_cast<int>(threadIdx.x);
+    y[i < shared_from ? i : shared_from] = static_cast<unsigned char>(i);
+}
+
+// Four bytes past the end, beside the guard page.
+KERNEL(broken_read_beside_end, 32, float* y, const float* x, int n) {
+    if (threadIdx.x == 0) y[0] = x[n];
+}
+
+// Nothing is wrong here: barriers of the block, of the warp and of parts of it, copies that are awaited, atomic sums.
+KERNEL(sound_barriers, 64, float* y, const float* x, int* count) {
+    SHARED(float, tile, [64]);
+    SHARED(float, copied, [64]);
+    unsigned i = threadIdx.x, half = i / 16 % 2 ? 0xffff0000u : 0x0000ffffu;
+    copy_async4(&copied[i], &x[i]);
+    copy_async_commit();
+    tile[i] = x[i];
+    __syncwarp(half);
+    float sum = tile[i ^ 15];
+    __syncthreads();
+    tile[i] = sum;
+    copy_async_wait<0>();
+    __syncthreads();
+    for (int round = 0; round < 3; round++) {
+        sum = tile[63 - i] + copied[63 - i] + tile[0];
+        __syncthreads();
+        tile[i] = sum;
+        __syncthreads();
+    }
+    atomicAdd(count, 1);
+    y[blockIdx.x * 64 + i] = tile[i ^ 1];
+}
+
+// Every eighth element of x, and a column of a tile, which lies in one bank.
+KERNEL(broken_strides, 32, float* y, const float* x, int stride) {
+    SHARED(float, tile, [1024]);
+    UNROLL
+    for (int row = 0; row < 32; row++) tile[32 * row + threadIdx.x] = static_cast<float>(row);
+    __syncthreads();
+    float sum = tile[32 * threadIdx.x];
+    sum += x[stride * threadIdx.x];
+    y[threadIdx.x] = sum;
+}
+
+// Reads x[n], and says so.
+KERNEL(sound_read_of_gaps, 256, float* y, const float* x, int n) {
+    READS_GAPS();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n && x[i + 1] == x[i + 1]) y[i] = x[i];
+}

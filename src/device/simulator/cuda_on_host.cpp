@@ -22,6 +22,87 @@ simulator_context* simulator_context_of_thread() {
     return &simulator_current;
 }
 
+// The processor's extensions that the kernels may use, by Rust's names.
+const char* simulator_compiled_for() {
+    return ""
+#ifdef __SSE2__
+           "sse2 "
+#endif
+#ifdef __SSE4_2__
+           "sse4.2 "
+#endif
+#ifdef __POPCNT__
+           "popcnt "
+#endif
+#ifdef __AVX__
+           "avx "
+#endif
+#ifdef __F16C__
+           "f16c "
+#endif
+#ifdef __AVX2__
+           "avx2 "
+#endif
+#ifdef __FMA__
+           "fma "
+#endif
+#ifdef __BMI__
+           "bmi1 "
+#endif
+#ifdef __BMI2__
+           "bmi2 "
+#endif
+#ifdef __LZCNT__
+           "lzcnt "
+#endif
+#ifdef __AVX512F__
+           "avx512f "
+#endif
+#ifdef __AVX512CD__
+           "avx512cd "
+#endif
+#ifdef __AVX512BW__
+           "avx512bw "
+#endif
+#ifdef __AVX512DQ__
+           "avx512dq "
+#endif
+#ifdef __AVX512VL__
+           "avx512vl "
+#endif
+#ifdef __AVX512IFMA__
+           "avx512ifma "
+#endif
+#ifdef __AVX512VBMI__
+           "avx512vbmi "
+#endif
+#ifdef __AVX512VBMI2__
+           "avx512vbmi2 "
+#endif
+#ifdef __AVX512VNNI__
+           "avx512vnni "
+#endif
+#ifdef __AVX512BITALG__
+           "avx512bitalg "
+#endif
+#ifdef __AVX512VPOPCNTDQ__
+           "avx512vpopcntdq "
+#endif
+#ifdef __AVX512BF16__
+           "avx512bf16 "
+#endif
+#ifdef __GFNI__
+           "gfni "
+#endif
+#ifdef __VAES__
+           "vaes "
+#endif
+#ifdef __VPCLMULQDQ__
+           "vpclmulqdq "
+#endif
+        ;
+}
+
 }  // extern "C"
 
 namespace simulator {

@@ -1,5 +1,5 @@
 // What CUDA C++ means where the host's C++ compiler reads a kernel. A block runs on one thread of the operating system;
-// its CUDA threads run one after the other, and where one has to wait it is parked by the scheduler (scheduler.rs).
+// its CUDA threads run one after the other, and where one has to wait it is parked by the scheduler (worker.rs).
 #pragma once
 
 #include <math.h>
@@ -69,7 +69,9 @@ struct simulator_context {
     uint32_t current, next, total;  // number of the running thread, place of the next to start, threads in the block
     const uint3* threads;           // threadIdx by number
     const uint32_t* order;          // in which order threads start
-    uint32_t late_copies;           // whether copy_async copies when it is waited for, not when it is issued
+    uint32_t tells_copies;          // whether the scheduler does copy_async's copies, or they are done at once
+    uint32_t is_checked;            // whether accesses of an instrumented kernel are looked at
+    uint32_t reads_gaps;            // whether the kernel says that it reads what is nobody's
     void* dynamic_shared;
     void* worker;
 };
@@ -94,7 +96,8 @@ int simulator_register(simulator_kernel*);
 void simulator_block_sync(simulator_context*, const simulator_site*, void* record, simulator_collective);
 void simulator_warp_sync(simulator_context*, const simulator_site*, uint32_t mask, void* record, simulator_collective);
 void* simulator_shared(simulator_context*, simulator_array*);
-void simulator_copy(simulator_context*, void* target, const void* source, uint32_t bytes);
+void simulator_copy(simulator_context*, const simulator_site*, void* target, const void* source, uint32_t bytes);
+void simulator_read(simulator_context*, const simulator_site*, const void* address, uint32_t bytes);
 void simulator_copy_commit(simulator_context*);
 void simulator_copy_wait(simulator_context*, uint32_t groups);
 [[noreturn]] void simulator_trap(simulator_context*, const simulator_site*);
@@ -122,6 +125,8 @@ void simulator_copy_wait(simulator_context*, uint32_t groups);
     static simulator_array name##_record = {#name, sizeof(name##_array), 0};                                \
     name##_array& name = *static_cast<name##_array*>(simulator_shared(&simulator_current, &name##_record))
 #define DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(simulator_current.dynamic_shared)
+
+#define READS_GAPS() (simulator_current.reads_gaps = 1)
 
 // ---- kernels -------------------------------------------------------------------------------------------------------
 
@@ -404,8 +409,8 @@ template <uint32_t BYTES>
 inline void copy_async(const simulator_site* site, void* shared, const void* global) {
     uintptr_t addresses = reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global);
     if (addresses % BYTES) simulator_trap(&simulator_current, site);
-    if (simulator_current.late_copies) {
-        simulator_copy(&simulator_current, shared, global, BYTES);
+    if (simulator_current.tells_copies) {
+        simulator_copy(&simulator_current, site, shared, global, BYTES);
     } else {
         memcpy(shared, global, BYTES);
     }
@@ -443,6 +448,7 @@ inline void load_transposed_matrices(void** records, uint32_t) {
 inline void load_matrix(
     const simulator_site* site, simulator_collective load, uint32_t (&registers)[4], const void* shared) {
     if (reinterpret_cast<uintptr_t>(shared) & 15) simulator_trap(&simulator_current, site);
+    if (simulator_current.is_checked) simulator_read(&simulator_current, site, shared, 16);
     MatrixLoad record{static_cast<const char*>(shared), registers};
     warp_sync(site, ~0u, &record, load);
 }
@@ -469,12 +475,12 @@ inline void mma(
 #define copy_async4(shared, global) \
     simulator::copy_async<4>(SIMULATOR_SITE("copy_async4: an address is not a multiple of 4"), shared, global)
 inline void copy_async_commit() {
-    if (simulator_current.late_copies) simulator_copy_commit(&simulator_current);
+    if (simulator_current.tells_copies) simulator_copy_commit(&simulator_current);
 }
 template <int N>
 inline void copy_async_wait() {
     SIMULATOR_FENCE();
-    if (simulator_current.late_copies) simulator_copy_wait(&simulator_current, N);
+    if (simulator_current.tells_copies) simulator_copy_wait(&simulator_current, N);
     SIMULATOR_FENCE();
 }
 #define load_matrix_x4(registers, shared) \

@@ -127,7 +127,10 @@ unsafe fn leave_kernel(
 impl Fault {
     /// What happened and where, for people.
     pub fn describe(&self, worker: &Worker) -> String {
+        let told = worker.accesses.as_ref().map(|own| own.last_place());
         let place = source_of(self.instruction);
+        let is_hook = ["instrumented.cpp", "access.rs"].iter().any(|file| place.contains(file));
+        let place = told.filter(|_| is_hook).unwrap_or(place);
         let what = match self.signal {
             signal if signal == time_is_up() => {
                 "still running when its time was up: an endless loop, or it waits for another block"
@@ -144,33 +147,39 @@ impl Fault {
         if worker.is_stack_guard(self.address) {
             return format!("more than {STACK_BYTES} bytes of local variables in one thread");
         }
-        if let Some(place) = worker.shared.describe(self.address) {
-            return format!("illegal access {place}");
-        }
         if self.code == FROM_THE_SYSTEM {
             return "a misaligned vector access, or an address that cannot be".into();
         }
-        match memory::describe(self.address) {
-            Some((block, place)) => {
-                let name = worker.job().argument_name(block);
-                format!(
-                    "illegal access {place}{}",
-                    name.map_or(String::new(), |name| format!(", `{name}`"))
-                )
-            }
+        match describe_address(worker, self.address) {
+            Some(place) => format!("illegal access {place}"),
             None => format!("illegal access to {:#x}, where nothing is", self.address),
         }
     }
 }
 
+/// Where an address lies in the memory of a running kernel, for people.
+pub(super) fn describe_address(worker: &Worker, address: usize) -> Option<String> {
+    worker.shared.describe(address).or_else(|| {
+        let (block, place) = memory::describe(address)?;
+        let name = worker.job().argument_name(block);
+        Some(place + &name.map_or(String::new(), |name| format!(", `{name}`")))
+    })
+}
+
+/// What is inlined into or around every kernel, and says nothing about it.
+const FRAME: &str = "cuda_on_host.h";
+
 /// `FILE:LINE` of an instruction, with the places it was inlined into.
-fn source_of(instruction: usize) -> String {
+pub(super) fn source_of(instruction: usize) -> String {
     let mut places: Vec<String> = Vec::new();
     backtrace::resolve(instruction as *mut _, |symbol| {
         if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
             places.push(format!("{}:{line}", file_name(&file.to_string_lossy())));
         }
     });
+    if places.iter().any(|place| !place.starts_with(FRAME)) {
+        places.retain(|place| !place.starts_with(FRAME));
+    }
     if places.is_empty() { format!("{instruction:#x}") } else { places.join(", inlined in ") }
 }
 

@@ -2,9 +2,11 @@
 //! below frames of C++: nothing here may unwind.
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr::{null, null_mut};
 
 use super::abi::{Collective, Context, SharedArray, Site};
+use super::races::Kind;
 use super::worker::{Order, Worker};
 
 /// The block's barrier: who has arrived at which call.
@@ -40,10 +42,42 @@ impl Default for Warp {
     }
 }
 
+/// An asynchronous copy.
+#[derive(Clone, Copy)]
+struct AsyncCopy {
+    target: usize,
+    source: usize,
+    bytes: usize,
+    site: &'static Site,
+}
+
+impl AsyncCopy {
+    /// # Safety
+    /// Of a running kernel, outside of every hook: where it has no right to the memory, this faults as it itself would.
+    unsafe fn run(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.source as *const u8,
+                self.target as *mut u8,
+                self.bytes,
+            );
+        }
+    }
+
+    fn read(&self) -> Range<usize> {
+        self.source..self.source + self.bytes
+    }
+
+    fn written(&self) -> Range<usize> {
+        self.target..self.target + self.bytes
+    }
+}
+
 /// The asynchronous copies of one thread that are on their way.
 #[derive(Default)]
 pub(super) struct Copies {
-    queue: Vec<(usize, usize, usize)>,
+    queue: Vec<AsyncCopy>,
     /// Where each group ends in the queue.
     groups: Vec<usize>,
 }
@@ -55,7 +89,7 @@ impl Copies {
     }
 
     /// Takes out the copies of all groups but the last `left`.
-    fn take(&mut self, left: usize) -> Vec<(usize, usize, usize)> {
+    fn take(&mut self, left: usize) -> Vec<AsyncCopy> {
         let finished = self.groups.len().saturating_sub(left);
         let end = if finished == 0 { 0 } else { self.groups[finished - 1] };
         self.groups.drain(..finished);
@@ -68,7 +102,7 @@ impl Copies {
 ///
 /// # Safety
 /// `context` must be the one that a running kernel was given.
-unsafe fn worker_of(context: *mut Context) -> *mut Worker {
+pub(super) unsafe fn worker_of(context: *mut Context) -> *mut Worker {
     // SAFETY: a kernel's context is that of its thread, whose worker is set as long as blocks run.
     let worker = unsafe { (*context).worker.cast::<Worker>() };
     // SAFETY: as above.
@@ -80,7 +114,7 @@ unsafe fn worker_of(context: *mut Context) -> *mut Worker {
 ///
 /// # Safety
 /// As for [`Worker::park`].
-unsafe fn fail(worker: *mut Worker, message: String) {
+pub(super) unsafe fn fail(worker: *mut Worker, message: String) {
     // SAFETY: the caller's promise.
     unsafe {
         (*worker).fail(message);
@@ -147,6 +181,9 @@ fn block_sync(
         }
         barrier.clear();
         worker.sweep = 0;
+        if let Some(accesses) = &mut worker.accesses {
+            accesses.block_barrier();
+        }
     }
     Ok(Wait::Park)
 }
@@ -222,6 +259,10 @@ fn warp_sync(
         return Ok(Wait::Park);
     }
     warp.arrived &= !needed;
+    // Of all a warp's collectives only this one orders accesses to memory.
+    if let (None, Some(accesses)) = (collective, &mut worker.accesses) {
+        accesses.races.warp_barrier(first as usize, needed);
+    }
     if let Some(collective) = collective {
         let mut records = warp.records;
         lanes_of(!needed).for_each(|lane| records[lane as usize] = null_mut());
@@ -265,27 +306,35 @@ unsafe extern "C" fn simulator_shared(
     std::process::abort()
 }
 
-/// Remembers a copy to be done when it is waited for.
+/// Does a copy, or remembers it to be done when it is waited for.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_copy(
     context: *mut Context,
+    site: &'static Site,
     target: *mut c_void,
     source: *const c_void,
     bytes: u32,
 ) {
-    // SAFETY: kernels pass their own context.
+    let copy =
+        AsyncCopy { target: target as usize, source: source as usize, bytes: bytes as usize, site };
+    // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
         let worker = worker_of(context);
+        let read = (*worker).touch_at(copy.read(), Kind::Read, site);
+        let written = read.and_then(|()| (*worker).touch_at(copy.written(), Kind::Copy, site));
+        if let Err(message) = written {
+            return fail(worker, message);
+        }
         let copies = &mut (*worker).copies;
-        copies[(*context).current as usize].queue.push((
-            target as usize,
-            source as usize,
-            bytes as usize,
-        ));
+        copies[(*context).current as usize].queue.push(copy);
         (*worker).has_copies = true;
+        let is_late = (*worker).job().mode.late_copies;
         (*worker).is_in_hook.set(false);
+        if !is_late {
+            copy.run();
+        }
     }
 }
 
@@ -310,15 +359,20 @@ unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
-    // SAFETY: kernels pass their own context. What a copy reads and writes is the kernel's affair: where it has no
-    // right to, this faults as the kernel itself would, outside the hook.
+    // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
         let worker = worker_of(context);
         let copies = &mut (*worker).copies;
         let finished = copies[(*context).current as usize].take(left as usize);
+        for copy in &finished {
+            if let Err(message) = (*worker).finish_copy(copy.read(), copy.written(), copy.site) {
+                return fail(worker, message);
+            }
+        }
+        let is_late = (*worker).job().mode.late_copies;
         (*worker).is_in_hook.set(false);
-        for (target, source, bytes) in finished {
-            std::ptr::copy_nonoverlapping(source as *const u8, target as *mut u8, bytes);
+        if is_late {
+            finished.iter().for_each(|copy| copy.run());
         }
     }
 }

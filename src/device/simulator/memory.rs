@@ -1,6 +1,7 @@
 //! Simulated device memory: every block lies against a page that cannot be touched, and starts out as NaN.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What fresh memory is filled with: NaN as f32, f64 and bf16, -1 as an integer.
@@ -94,6 +95,8 @@ struct Allocation {
     pages: GuardedPages,
     address: usize,
     bytes: usize,
+    /// Stretches in it that nobody may touch.
+    gaps: Vec<Range<usize>>,
 }
 
 impl Allocation {
@@ -105,17 +108,23 @@ impl Allocation {
             Guard::InFront => pages.usable(),
         };
         pages.poison();
-        Some(Allocation { pages, address, bytes })
+        Some(Allocation { pages, address, bytes, gaps: Vec::new() })
     }
 
-    /// The first byte beside the block that no longer holds the poison.
+    /// What holds poison as long as no kernel goes wrong: both sides of the block, and the gaps in it.
+    fn surroundings(&self) -> impl Iterator<Item = Range<usize>> {
+        let before = self.pages.usable()..self.address;
+        let behind = self.address + self.bytes..self.pages.end();
+        [before, behind].into_iter().chain(self.gaps.iter().cloned())
+    }
+
+    /// The first byte around the block or in its gaps that no longer holds the poison.
     fn first_overwritten(&self) -> Option<usize> {
-        let sides =
-            [(self.pages.usable(), self.address), (self.address + self.bytes, self.pages.end())];
-        sides.into_iter().find_map(|(from, until)| {
+        self.surroundings().find_map(|range| {
             // SAFETY: the range lies in the block's own usable pages.
-            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, until - from) };
-            bytes.iter().position(|byte| *byte != POISON).map(|index| from + index)
+            let bytes =
+                unsafe { std::slice::from_raw_parts(range.start as *const u8, range.len()) };
+            bytes.iter().position(|byte| *byte != POISON).map(|index| range.start + index)
         })
     }
 
@@ -127,7 +136,11 @@ impl Allocation {
         } else if address >= end {
             format!("{} bytes past the end", address - end)
         } else {
-            format!("at byte {}", address - self.address)
+            let gap = self.gaps.iter().find(|gap| gap.contains(&address));
+            let gap = gap.map_or(String::new(), |gap| {
+                format!(", {} bytes into a gap that is nobody's,", address - gap.start)
+            });
+            format!("at byte {}{gap}", address - self.address)
         }
     }
 }
@@ -153,9 +166,18 @@ pub(super) fn free(address: usize) {
 
 /// Makes a block as good as fresh.
 pub(super) fn poison(address: usize) {
-    if let Some(block) = blocks().get(&address) {
+    if let Some(block) = blocks().get_mut(&address) {
         block.pages.poison();
+        block.gaps.clear();
     }
+}
+
+/// Declares that nobody may touch `bytes` bytes from `address` on, which are part of a block, until it is made fresh.
+pub(super) fn forbid(address: usize, bytes: usize) {
+    let mut blocks = blocks();
+    let Some((_, block)) = blocks.range_mut(..=address).next_back() else { return };
+    fill(address, bytes);
+    block.gaps.push(address..address + bytes);
 }
 
 /// Whether `bytes` bytes from `address` on lie in one block.
@@ -173,18 +195,40 @@ pub(super) fn describe(address: usize) -> Option<(usize, String)> {
     Some((block.address, place))
 }
 
+/// Of the page that begins at an address, what belongs to no block, though it can be touched; `None` where the whole page
+/// is not device memory.
+pub(super) fn forbidden(page_start: usize) -> Option<Vec<Range<usize>>> {
+    let blocks = blocks();
+    let page_end = page_start + page();
+    let (_, block) = blocks.range(..page_end).next_back()?;
+    let is_own = (block.pages.usable()..block.pages.end()).contains(&page_start);
+    is_own.then(|| {
+        let page_end = page_start + page();
+        let gaps = block.gaps.iter().filter(|gap| gap.start < page_end && page_start < gap.end);
+        let mut forbidden = outside(page_start, block.address..block.address + block.bytes);
+        forbidden.extend(gaps.cloned());
+        forbidden
+    })
+}
+
+/// The parts of a page that lie outside of `inside`.
+pub(super) fn outside(page_start: usize, inside: Range<usize>) -> Vec<Range<usize>> {
+    let page_end = page_start + page();
+    let parts = [page_start..inside.start.min(page_end), inside.end.max(page_start)..page_end];
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
 /// The address of the block that an address lies in.
 pub(super) fn block_of(address: usize) -> Option<usize> {
     blocks().range(..=address).next_back().map(|(start, _)| *start)
 }
 
-/// Whether the bytes beside a block are untouched; if not, where the first touched one lies. They are made good again.
+/// Whether the bytes beside a block and in its gaps are untouched; if not, where the first touched one lies. They are made good again.
 pub(super) fn check_surroundings(address: usize) -> Result<(), String> {
     let blocks = blocks();
     let Some((_, block)) = blocks.range(..=address).next_back() else { return Ok(()) };
     let Some(touched) = block.first_overwritten() else { return Ok(()) };
     let place = block.place(touched);
-    fill(block.pages.usable(), block.address - block.pages.usable());
-    fill(block.address + block.bytes, block.pages.end() - block.address - block.bytes);
+    block.surroundings().for_each(|range| fill(range.start, range.len()));
     Err(format!("wrote {place} of a block of {} bytes", block.bytes))
 }

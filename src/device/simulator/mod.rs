@@ -3,16 +3,22 @@
 //! endless loops and wrong launches, and names kernel, block, thread, file and line.
 
 mod abi;
+mod access;
 mod fault;
 mod hooks;
 mod memory;
+mod processor;
+#[cfg(all(test, feature = "simulator-checked"))]
+mod race_tests;
+mod races;
 mod shared_memory;
 mod stacks;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod worker;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,9 +27,11 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use self::abi::{Kernel, Triple};
-use self::worker::{Failure, Job, Mode, Worker};
-use super::gpu::{Kind, Launch};
+use self::traffic::Transactions;
+use self::worker::{Failure, Job, Mode, PlaceTraffic, Seen, Worker};
+use super::gpu::{Kind, Launch, SiteTraffic};
 use crate::error::{Error, Result};
+pub use access::TOO_MANY_ACCESSES;
 pub use memory::Guard;
 pub use worker::Order;
 
@@ -52,11 +60,20 @@ pub struct SimulatorOptions {
     pub time_limit: Duration,
     /// A barrier, `FILE:LINE`, that is left out: for a proof that somebody would notice.
     pub without_barrier: Option<&'static str>,
+    /// Whether races are looked for; where [`IS_CHECKED`] is not set, nobody tells of the accesses.
+    pub races: bool,
+    /// How many accesses are looked at for races before the device gives up, with [`TOO_MANY_ACCESSES`].
+    pub most_accesses: u64,
+    /// Whether it is counted what the warps' accesses come to on a GPU; needs `races`.
+    pub traffic: bool,
     /// Bytes of a data set that may lie on the device: larger ones are streamed.
     pub room_for_data: usize,
     /// Launches after which the device is lost, to see what becomes of a training then.
     pub lost_after: Option<u64>,
 }
+
+/// Whether the kernels tell of each access, so that races are found exactly: feature `simulator-checked`.
+pub const IS_CHECKED: bool = cfg!(feature = "simulator-checked");
 
 impl Default for SimulatorOptions {
     fn default() -> Self {
@@ -66,6 +83,9 @@ impl Default for SimulatorOptions {
             guard: Guard::Behind,
             time_limit: Duration::from_secs(10),
             without_barrier: None,
+            races: IS_CHECKED,
+            most_accesses: u64::MAX,
+            traffic: false,
             room_for_data: 1 << 30,
             lost_after: None,
         }
@@ -78,22 +98,40 @@ pub(crate) struct Simulator {
     options: SimulatorOptions,
     /// `FILE:LINE` of every barrier that threads came to.
     barriers: Mutex<BTreeSet<String>>,
+    /// How many accesses were looked at.
+    accesses: AtomicU64,
+    traffic: Mutex<TrafficByPlace>,
     launches: AtomicU64,
+}
+
+/// What the warps' accesses of each kernel came to, by kernel, place, whether memory is shared, whether they write.
+type TrafficByPlace = BTreeMap<(&'static str, String, bool, bool), Transactions>;
+
+fn add_traffic(sums: &mut TrafficByPlace, kernel: &'static str, seen: Vec<PlaceTraffic>) {
+    for (place, own, transactions) in seen {
+        *sums.entry((kernel, place, own.is_shared, own.is_write)).or_default() += transactions;
+    }
 }
 
 impl Simulator {
     pub fn new(threads: Option<usize>, options: SimulatorOptions) -> Result<Self> {
+        let failed = |message| Error::Device { device: "simulator".into(), message };
+        processor::check().map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(cores).min(MOST_WORKERS))
             .thread_name(|index| format!("alrao-simulator-{index}"))
             .build()
-            .map_err(|error| Error::Device {
-                device: "simulator".into(),
-                message: format!("its threads could not be started: {error}"),
-            })?;
+            .map_err(|error| failed(format!("its threads could not be started: {error}")))?;
         fault::install();
-        Ok(Simulator { pool, options, barriers: Mutex::default(), launches: AtomicU64::new(0) })
+        Ok(Simulator {
+            pool,
+            options,
+            barriers: Mutex::default(),
+            accesses: AtomicU64::new(0),
+            traffic: Mutex::default(),
+            launches: AtomicU64::new(0),
+        })
     }
 
     pub fn room_for_data(&self) -> usize {
@@ -113,6 +151,13 @@ impl Simulator {
     /// Fills a block with NaN.
     pub fn poison(&self, address: u64) {
         memory::poison(address as usize);
+    }
+
+    /// Declares that nobody may touch these bytes of a block from now on.
+    pub fn forbid(&self, address: u64, bytes: usize) -> std::result::Result<(), String> {
+        checked(address, bytes)?;
+        memory::forbid(address as usize, bytes);
+        Ok(())
     }
 
     pub fn free(&self, address: u64) {
@@ -166,6 +211,11 @@ impl Simulator {
                 late_copies: options.late_copies,
                 time_limit: options.time_limit,
                 without_barrier: options.without_barrier,
+                races: IS_CHECKED && options.races,
+                traffic: options.traffic,
+                most_accesses: options
+                    .most_accesses
+                    .saturating_sub(self.accesses.load(Ordering::Relaxed)),
             },
         };
         self.run_grid(&job)?;
@@ -178,15 +228,21 @@ impl Simulator {
 
     fn run_grid(&self, job: &Job) -> std::result::Result<(), String> {
         let blocks = job.grid.count();
-        let length = (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096);
+        let length = match job.mode.races {
+            // Who touched what is known on one thread.
+            true => blocks,
+            false => (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096),
+        };
         let parts = blocks.div_ceil(length);
         let shared = SharedJob(*job);
         let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
-        let barriers = &self.barriers;
+        let Simulator { barriers, accesses, traffic, .. } = self;
         let run_part = |part: u64| {
             let numbers = part * length..blocks.min((part + 1) * length);
             let (outcome, seen) = shared.run(blocks, numbers, &is_over);
-            locked(barriers).extend(seen);
+            locked(barriers).extend(seen.barriers);
+            accesses.fetch_add(seen.accesses, Ordering::Relaxed);
+            add_traffic(&mut locked(traffic), job.kernel.name(), seen.traffic);
             if let Err(failure) = outcome {
                 is_over.store(true, Ordering::Relaxed);
                 let mut first = locked(&first);
@@ -209,6 +265,23 @@ impl Simulator {
     /// `FILE:LINE` of every barrier, of a warp or a block, that threads have come to.
     pub fn barriers(&self) -> Vec<String> {
         locked(&self.barriers).iter().cloned().collect()
+    }
+}
+
+impl Simulator {
+    /// What the warps' accesses came to at each place, in no order.
+    pub fn traffic(&self) -> Vec<SiteTraffic> {
+        let sums = locked(&self.traffic);
+        let rows = sums.iter().map(|((kernel, place, is_shared, is_write), sum)| SiteTraffic {
+            kernel: (*kernel).to_owned(),
+            place: place.clone(),
+            is_shared: *is_shared,
+            is_write: *is_write,
+            requests: sum.requests,
+            transactions: sum.done,
+            least: sum.least,
+        });
+        rows.collect()
     }
 }
 
@@ -236,7 +309,7 @@ impl SharedJob {
         blocks: u64,
         numbers: std::ops::Range<u64>,
         is_over: &AtomicBool,
-    ) -> (std::result::Result<(), Failure>, Vec<String>) {
+    ) -> (std::result::Result<(), Failure>, Seen) {
         Worker::with(|worker| {
             // SAFETY: the worker is this thread's, and no block runs on it now.
             unsafe { (*worker).begin(self.0) };

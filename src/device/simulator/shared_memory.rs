@@ -1,10 +1,12 @@
 //! The shared memory of the block that runs on a thread: poisoned for every block, each array against a guard page.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::abi::SharedArray;
-use super::memory::{GuardedPages, POISON};
+use super::memory::{self, GuardedPages, POISON, outside};
+use super::races::Owner;
 
 /// What dynamic shared memory is aligned to.
 const ALIGNMENT: usize = 128;
@@ -63,6 +65,24 @@ impl SharedMemory {
             array.pages.poison();
         }
         Some(array.address)
+    }
+
+    /// What a page is to the running block; `None` where it is neither its shared memory nor the device's.
+    pub fn owner_of_page(&self, start: usize) -> Option<Owner> {
+        let shared = self.forbidden(start).map(Owner::Shared);
+        shared.or_else(|| memory::forbidden(start).map(Owner::Device))
+    }
+
+    /// Of the page that begins at an address, what belongs to no array, though it can be touched; `None` where the page is
+    /// not shared memory.
+    fn forbidden(&self, page_start: usize) -> Option<Vec<Range<usize>>> {
+        if let Some(pages) = self.dynamic.as_ref().filter(|pages| pages.holds(page_start)) {
+            let start = pages.end() - self.dynamic_bytes.next_multiple_of(ALIGNMENT);
+            return Some(outside(page_start, start..start + self.dynamic_bytes));
+        }
+        let mut arrays = self.arrays.iter().flatten();
+        let array = arrays.find(|array| array.pages.holds(page_start))?;
+        Some(outside(page_start, array.address..array.address + array.bytes))
     }
 
     /// What to say of an address in shared memory or on its guards.

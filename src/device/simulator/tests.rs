@@ -9,20 +9,25 @@ use crate::device::gpu::{Argument, Pointer};
 #[link(name = "alrao_broken_kernels", kind = "static", modifiers = "+whole-archive")]
 unsafe extern "C" {}
 
-fn simulator(options: SimulatorOptions) -> Simulator {
+pub(super) fn simulator(options: SimulatorOptions) -> Simulator {
     Simulator::new(Some(2), options).unwrap()
 }
 
-fn floats(simulator: &Simulator, values: &[f32]) -> Pointer {
+pub(super) fn floats(simulator: &Simulator, values: &[f32]) -> Pointer {
     let address = simulator.allocate(4 * values.len()).unwrap();
     simulator.upload(address, bytemuck::cast_slice(values)).unwrap();
     Pointer(address)
 }
 
-fn read(simulator: &Simulator, pointer: Pointer, count: usize) -> Vec<f32> {
+pub(super) fn read(simulator: &Simulator, pointer: Pointer, count: usize) -> Vec<f32> {
     let mut values = vec![0f32; count];
     simulator.download(pointer.0, bytemuck::cast_slice_mut(&mut values)).unwrap();
     values
+}
+
+/// What the plain build finds, in the checked build too.
+fn unchecked() -> SimulatorOptions {
+    SimulatorOptions { races: false, ..Default::default() }
 }
 
 fn launch(
@@ -50,7 +55,7 @@ fn complaint(
     launch(&simulator, kernel, threads, &[&both[..count], more].concat()).unwrap_err()
 }
 
-fn assert_says(complaint: &str, parts: &[&str]) {
+pub(super) fn assert_says(complaint: &str, parts: &[&str]) {
     for part in parts {
         assert!(complaint.contains(part), "'{part}' is not in: {complaint}");
     }
@@ -83,8 +88,7 @@ fn a_write_past_the_end_is_found_even_beside_the_guard() {
         complaint(SimulatorOptions::default(), "broken_write_past_end", 256, 192, &[&192i32]);
     assert_says(&text, &["thread (192, 0, 0)", "broken.cu:19", "0 bytes past the end", "`y`"]);
     // 201 floats leave 12 bytes before the guard.
-    let text =
-        complaint(SimulatorOptions::default(), "broken_write_past_end", 256, 201, &[&201i32]);
+    let text = complaint(unchecked(), "broken_write_past_end", 256, 201, &[&201i32]);
     assert_says(&text, &["broken_write_past_end: wrote 0 bytes past the end", "804 bytes", "`y`"]);
 }
 
@@ -102,7 +106,7 @@ fn what_no_thread_wrote_is_not_a_number() {
 fn outcomes(kernel: &str, more: &[&dyn Argument]) -> Vec<Vec<u32>> {
     let orders = [Order::Forward, Order::Reverse, Order::Shuffled(1), Order::Shuffled(2)];
     let outcomes = orders.map(|order| {
-        let simulator = simulator(SimulatorOptions { order, ..Default::default() });
+        let simulator = simulator(SimulatorOptions { order, ..unchecked() });
         let y = Pointer(simulator.allocate(4 * 256).unwrap());
         let x = floats(&simulator, &(0..256).map(|i| i as f32).collect::<Vec<_>>());
         let arguments: [&dyn Argument; 2] = [&y, &x];
@@ -161,7 +165,7 @@ fn shared_memory_has_bounds() {
 #[test]
 fn an_asynchronous_copy_has_to_be_awaited() {
     let run = |late_copies| {
-        let simulator = simulator(SimulatorOptions { late_copies, ..Default::default() });
+        let simulator = simulator(SimulatorOptions { late_copies, ..unchecked() });
         let (y, x) = (floats(&simulator, &[0.0; 128]), floats(&simulator, &[1.0; 128]));
         launch(&simulator, "broken_copy_not_awaited", 32, &[&y, &x]).unwrap();
         read(&simulator, y, 128)
@@ -226,4 +230,19 @@ fn after_a_failure_the_next_launch_is_a_fresh_one() {
         launch(&simulator, "broken_divergent_barrier", 256, &[&y, &x, &256i32]).unwrap();
     }
     assert!(read(&simulator, y, 256).iter().all(|value| *value == 1.0));
+}
+
+#[test]
+fn a_gap_in_a_buffer_is_nobodys() {
+    let simulator = simulator(SimulatorOptions::default());
+    let y = floats(&simulator, &[0.0; 256]);
+    // Behind 100 floats lie 16 that are nobody's.
+    simulator.forbid(y.0 + 400, 64).unwrap();
+    let run = |n: i32| launch(&simulator, "broken_write_past_end", 256, &[&y, &n]);
+    run(99).unwrap();
+    let text = run(100).unwrap_err();
+    assert_says(&text, &["at byte 400, 0 bytes into a gap that is nobody's", "1024 bytes", "`y`"]);
+    // What was spoilt has been made good.
+    run(99).unwrap();
+    assert!(read(&simulator, y, 116)[100..].iter().all(|value| value.is_nan()));
 }

@@ -12,10 +12,12 @@ use corosensei::trap::CoroutineTrapHandler;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::abi::{Context, Kernel, Run, Site, Triple, context};
+use super::access::Accesses;
 use super::fault::{self, Fault};
 use super::hooks::{Barrier, Copies, Warp};
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
+use super::traffic::{Transactions, Use};
 
 /// In which order the threads of a block, and the blocks of a grid, are run. No kernel may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -55,6 +57,12 @@ pub(super) struct Mode {
     pub time_limit: Duration,
     /// A barrier, `FILE:LINE`, at which nobody waits: for the proof that somebody notices.
     pub without_barrier: Option<&'static str>,
+    /// Whether the accesses of instrumented kernels are looked at.
+    pub races: bool,
+    /// How many of them may be.
+    pub most_accesses: u64,
+    /// Whether their transactions are counted.
+    pub traffic: bool,
 }
 
 /// One launch, as its blocks see it.
@@ -74,6 +82,18 @@ pub(super) struct Failure {
     pub message: String,
 }
 
+/// What was seen of a launch.
+pub(super) struct Seen {
+    /// The barriers that anybody came to, as `FILE:LINE`.
+    pub barriers: Vec<String>,
+    /// How many accesses were looked at.
+    pub accesses: u64,
+    pub traffic: Vec<PlaceTraffic>,
+}
+
+/// What the warps' accesses at one place, `FILE:LINE`, came to.
+pub(super) type PlaceTraffic = (String, Use, Transactions);
+
 /// What one thread of the operating system needs to run blocks.
 pub(super) struct Worker {
     context: *mut Context,
@@ -90,6 +110,8 @@ pub(super) struct Worker {
     pub copies: Vec<Copies>,
     pub has_copies: bool,
     pub shared: SharedMemory,
+    /// Of a launch whose accesses are looked at.
+    pub accesses: Option<Box<Accesses>>,
     numbers: Vec<Triple>,
     numbers_of: Triple,
     order: Vec<u32>,
@@ -127,6 +149,7 @@ impl Worker {
             copies: Vec::new(),
             has_copies: false,
             shared: SharedMemory::default(),
+            accesses: None,
             numbers: Vec::new(),
             numbers_of: Triple::default(),
             order: Vec::new(),
@@ -182,6 +205,13 @@ impl Worker {
             Order::Reverse => self.order.extend((0..total).rev()),
             Order::Forward | Order::Shuffled(_) => self.order.extend(0..total),
         }
+        match job.mode.races {
+            true => {
+                let accesses = self.accesses.get_or_insert_default();
+                accesses.begin_launch(job.grid.count(), threads, &job.mode);
+            }
+            false => self.accesses = None,
+        }
         let worker = (self as *mut Worker).cast();
         let (numbers, order) = (self.numbers.as_ptr(), self.order.as_ptr());
         let context = self.context_mut();
@@ -190,16 +220,21 @@ impl Worker {
         context.total = total;
         context.threads = numbers;
         context.order = order;
-        context.late_copies = u32::from(job.mode.late_copies);
+        context.tells_copies = u32::from(job.mode.late_copies || job.mode.races);
+        context.is_checked = u32::from(job.mode.races);
         context.worker = worker;
     }
 
-    /// Ends a launch; the barriers that anybody came to, as `FILE:LINE`.
-    pub fn end(&mut self) -> Vec<String> {
+    /// Ends a launch; what was seen of it.
+    pub fn end(&mut self) -> Seen {
         self.job = None;
         self.context_mut().worker = null_mut();
-        // SAFETY: sites are statics of the kernels.
-        self.barriers.drain(..).map(|site| unsafe { &*site }.place()).collect()
+        Seen {
+            // SAFETY: sites are statics of the kernels.
+            barriers: self.barriers.drain(..).map(|site| unsafe { &*site }.place()).collect(),
+            accesses: self.accesses.as_ref().map_or(0, |own| own.count()),
+            traffic: self.accesses.as_mut().map_or(Vec::new(), |own| own.take_traffic()),
+        }
     }
 
     /// Somebody came to a barrier.
@@ -250,8 +285,12 @@ impl Worker {
         let Some(dynamic) = self.shared.begin_block(job.dynamic_shared) else {
             return Err("the host has no memory left for its shared memory".into());
         };
+        if let Some(accesses) = &mut self.accesses {
+            accesses.begin_block(number);
+        }
         let context = self.context_mut();
         context.block = job.grid.at(number);
+        context.reads_gaps = 0;
         context.thread = Triple::default();
         (context.current, context.next) = (0, 0);
         context.dynamic_shared = dynamic as *mut c_void;

@@ -1,0 +1,395 @@
+//! Who touched which byte last: finds two threads of a launch that touch the same one, one of them writing, with nothing
+//! between that orders them. What orders threads of a block is its barrier, threads of a warp also `__syncwarp`; nothing
+//! orders two blocks.
+//!
+//! Each thread counts its warp's synchronisations in a vector clock (Mattern 1989); an access is kept with its thread's
+//! clock. As in FastTrack (Flanagan and Freund 2009) the last write of a cell is enough; of its reads two are, since the
+//! threads of a warp, of a block and of a grid are ordered as a whole: whoever writes next races with one of the two
+//! where it races with any. (Where masks split a warp, a third reader could go untold; nothing is told wrongly.)
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::memory::page;
+
+/// What a thread does to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Write,
+    /// An atomic operation: it races with everything but its like.
+    Atomic,
+    /// A write that is still on its way: an asynchronous copy before it is waited for. It races with everything.
+    Copy,
+}
+
+impl Kind {
+    fn conflicts(self, other: Kind) -> bool {
+        match (self, other) {
+            (Kind::Read, Kind::Read) | (Kind::Atomic, Kind::Atomic) => false,
+            (Kind::Read | Kind::Write | Kind::Atomic | Kind::Copy, _) => true,
+        }
+    }
+}
+
+/// One access of one thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access {
+    /// Its block's serial number; 0 where nobody has touched the cell.
+    block: u32,
+    /// How many barriers its block had passed.
+    interval: u32,
+    /// Its thread's own clock.
+    clock: u32,
+    /// Where in the source, as whoever notes accesses numbers it.
+    pub place: u32,
+    /// Its number in the block.
+    pub thread: u16,
+    pub kind: Kind,
+}
+
+const NONE: Access =
+    Access { block: 0, interval: 0, clock: 0, place: 0, thread: 0, kind: Kind::Read };
+
+/// The last accesses of a few bytes.
+#[derive(Clone, Copy)]
+struct Cell {
+    write: Access,
+    /// Reads and atomic operations since: of different warps or blocks where there are such.
+    touches: [Access; 2],
+}
+
+const UNTOUCHED: Cell = Cell { write: NONE, touches: [NONE; 2] };
+
+/// A cell's bytes at first, as a power of 2; pages in which smaller ones are touched get smaller cells.
+const WORD: u32 = 2;
+
+/// What a page of memory is to the kernels.
+pub(super) enum Owner {
+    /// Part of a buffer of the device, but for these addresses.
+    Device(Vec<Range<usize>>),
+    /// Part of the running block's shared memory, but for these addresses.
+    Shared(Vec<Range<usize>>),
+}
+
+/// A page that kernels may touch.
+struct Page {
+    cells: Vec<Cell>,
+    /// Bytes of a cell, as a power of 2.
+    shift: u32,
+    is_shared: bool,
+    /// Addresses that nobody may touch.
+    forbidden: Vec<Range<usize>>,
+}
+
+impl Page {
+    fn new() -> Page {
+        Page {
+            cells: vec![UNTOUCHED; page() >> WORD],
+            shift: WORD,
+            is_shared: false,
+            forbidden: Vec::new(),
+        }
+    }
+
+    /// Has it made of cells that begin and end where this access does.
+    fn refine(&mut self, from: usize, until: usize) {
+        let needed = (from | until).trailing_zeros().min(WORD);
+        if needed < self.shift {
+            let copies = 1 << (self.shift - needed);
+            self.cells =
+                self.cells.iter().flat_map(|cell| std::iter::repeat_n(*cell, copies)).collect();
+            self.shift = needed;
+        }
+    }
+}
+
+/// What a touched address turned out to be.
+pub(super) enum Found {
+    /// Another thread's access, unordered.
+    Race(Access),
+    /// Nobody's to touch.
+    Forbidden(usize),
+}
+
+/// Entries of the table of pages touched last.
+const RECENT: usize = 1024;
+
+/// No page: memory that is the host's.
+const OUTSIDE: u32 = u32::MAX;
+
+/// The accesses of the running launch, whose blocks run one after the other.
+pub(super) struct Races {
+    pages: Vec<Page>,
+    /// How many of the pages are in use; the others wait for later launches.
+    used: usize,
+    /// The page of each page number, or [`OUTSIDE`].
+    by_number: HashMap<usize, u32>,
+    recent: Box<[(usize, u32); RECENT]>,
+    /// The serial number of the launch's first block: what is older is another launch's.
+    first_block: u32,
+    blocks: u32,
+    block: u32,
+    interval: u32,
+    /// What each thread of the block knows of the lanes' clocks of its warp.
+    clocks: Vec<[u32; 32]>,
+}
+
+impl Default for Races {
+    fn default() -> Self {
+        Races {
+            pages: Vec::new(),
+            used: 0,
+            by_number: HashMap::new(),
+            recent: Box::new([(usize::MAX, OUTSIDE); RECENT]),
+            first_block: 1,
+            blocks: 0,
+            block: 0,
+            interval: 0,
+            clocks: Vec::new(),
+        }
+    }
+}
+
+impl Races {
+    /// Begins a launch of so many blocks of so many threads: nobody has touched anything.
+    pub fn begin_launch(&mut self, blocks: u64, threads: usize) {
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX / 2);
+        self.first_block = match self.first_block.checked_add(self.blocks) {
+            Some(first) if first.checked_add(blocks).is_some() => first,
+            _ => {
+                self.pages.clear();
+                1
+            }
+        };
+        self.blocks = blocks;
+        self.used = 0;
+        self.by_number.clear();
+        self.recent.fill((usize::MAX, OUTSIDE));
+        self.clocks.clear();
+        self.clocks.resize(threads.next_multiple_of(32), [0; 32]);
+        for (thread, clocks) in self.clocks.iter_mut().enumerate() {
+            clocks[thread % 32] = 1;
+        }
+    }
+
+    /// Begins the block with this number.
+    pub fn begin_block(&mut self, number: u64) {
+        self.block = self.first_block.wrapping_add(number as u32);
+        self.interval = 0;
+    }
+
+    /// The number of the block that an access was made by.
+    pub fn block_of(&self, access: &Access) -> u64 {
+        u64::from(access.block.wrapping_sub(self.first_block))
+    }
+
+    /// All threads of the block have met.
+    pub fn block_barrier(&mut self) {
+        self.interval += 1;
+    }
+
+    /// Lanes of the warp that begins with thread `first` have met.
+    pub fn warp_barrier(&mut self, first: usize, lanes: u32) {
+        let warp = &mut self.clocks[first..first + 32];
+        let mut known = [0; 32];
+        let is_there = |lane: &usize| lanes >> lane & 1 == 1;
+        for lane in (0..32).filter(is_there) {
+            for (known, own) in known.iter_mut().zip(&warp[lane]) {
+                *known = (*known).max(*own);
+            }
+        }
+        for lane in (0..32).filter(is_there) {
+            warp[lane] = known;
+            warp[lane][lane] += 1;
+        }
+    }
+
+    /// A thread touches bytes; what was wrong with that.
+    pub fn touch(
+        &mut self,
+        thread: u32,
+        bytes: Range<usize>,
+        kind: Kind,
+        place: u32,
+        owner: impl Fn(usize) -> Option<Owner>,
+    ) -> Result<(), Found> {
+        let me = self.access(thread, kind, place);
+        self.for_each_page(thread, bytes, owner, |page, cells, now| {
+            if let Some(range) = page.forbidden.iter().find(|own| cells.overlaps(own)) {
+                return Err(Found::Forbidden(range.start.max(cells.bytes.start)));
+            }
+            page.refine(cells.bytes.start, cells.bytes.end);
+            let cells = cells.numbers(page.shift);
+            page.cells[cells].iter_mut().try_for_each(|cell| cell.touch(me, now))
+        })
+    }
+
+    /// Whether an address that was touched lies in shared memory; `None` where it is not the kernel's to share.
+    pub fn is_shared(&self, address: usize) -> Option<bool> {
+        let index = self.by_number.get(&(address / page()))?;
+        (*index != OUTSIDE).then(|| self.pages[*index as usize].is_shared)
+    }
+
+    /// A copy of this thread has arrived: its writes are writes as any other's from now on.
+    pub fn finish_copy(
+        &mut self,
+        thread: u32,
+        bytes: Range<usize>,
+        owner: impl Fn(usize) -> Option<Owner>,
+    ) {
+        let (block, interval) = (self.block, self.interval);
+        let clock = self.clocks[thread as usize][thread as usize % 32];
+        let finished = self.for_each_page(thread, bytes, owner, |page, cells, _| {
+            let cells = cells.numbers(page.shift);
+            for write in page.cells[cells].iter_mut().map(|cell| &mut cell.write) {
+                let is_own = write.block == block && u32::from(write.thread) == thread;
+                if is_own && write.kind == Kind::Copy {
+                    *write = Access { interval, clock, kind: Kind::Write, ..*write };
+                }
+            }
+            Ok(())
+        });
+        debug_assert!(finished.is_ok(), "finishing a copy touches nothing");
+    }
+
+    fn access(&self, thread: u32, kind: Kind, place: u32) -> Access {
+        let clock = self.clocks[thread as usize][thread as usize % 32];
+        let (block, interval) = (self.block, self.interval);
+        Access { block, interval, clock, place, thread: thread as u16, kind }
+    }
+
+    fn for_each_page(
+        &mut self,
+        thread: u32,
+        bytes: Range<usize>,
+        owner: impl Fn(usize) -> Option<Owner>,
+        mut each: impl FnMut(&mut Page, &Part, &Now) -> Result<(), Found>,
+    ) -> Result<(), Found> {
+        let mut start = bytes.start;
+        while start < bytes.end {
+            let number = start / page();
+            let end = bytes.end.min((number + 1) * page());
+            if let Some(index) = self.page(number, &owner) {
+                let page = &mut self.pages[index];
+                let (first_block, blocks) = match page.is_shared {
+                    true => (self.block, 1),
+                    false => (self.first_block, self.blocks),
+                };
+                let now = Now { first_block, blocks, known: &self.clocks[thread as usize] };
+                each(page, &Part { bytes: start..end }, &now)?;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, number: usize, owner: impl Fn(usize) -> Option<Owner>) -> Option<usize> {
+        let recent = self.recent[number % RECENT];
+        let index = if recent.0 == number { recent.1 } else { self.find_page(number, owner) };
+        (index != OUTSIDE).then_some(index as usize)
+    }
+
+    fn find_page(&mut self, number: usize, owner: impl Fn(usize) -> Option<Owner>) -> u32 {
+        let known = self.by_number.get(&number).copied();
+        let index = known.unwrap_or_else(|| match owner(number * page()) {
+            Some(owner) => self.new_page(owner),
+            None => OUTSIDE,
+        });
+        self.by_number.insert(number, index);
+        self.recent[number % RECENT] = (number, index);
+        index
+    }
+
+    fn new_page(&mut self, owner: Owner) -> u32 {
+        if self.used == self.pages.len() {
+            self.pages.push(Page::new());
+        }
+        let page = &mut self.pages[self.used];
+        (page.is_shared, page.forbidden) = match owner {
+            Owner::Device(forbidden) => (false, forbidden),
+            Owner::Shared(forbidden) => (true, forbidden),
+        };
+        self.used += 1;
+        self.used as u32 - 1
+    }
+}
+
+/// The part of an access that lies in one page.
+struct Part {
+    bytes: Range<usize>,
+}
+
+impl Part {
+    fn overlaps(&self, other: &Range<usize>) -> bool {
+        self.bytes.start < other.end && other.start < self.bytes.end
+    }
+
+    /// The numbers of its cells in their page.
+    fn numbers(&self, shift: u32) -> Range<usize> {
+        let offset = self.bytes.start % page();
+        offset >> shift..(offset + self.bytes.len()).div_ceil(1 << shift)
+    }
+}
+
+/// What the running thread knows of the others.
+struct Now<'a> {
+    /// What other blocks did than these, to this memory, is gone.
+    first_block: u32,
+    blocks: u32,
+    known: &'a [u32; 32],
+}
+
+impl Now<'_> {
+    fn is_gone(&self, access: &Access) -> bool {
+        access.block.wrapping_sub(self.first_block) >= self.blocks
+    }
+
+    /// Whether an access that is not gone came before everything that `me` does now.
+    fn is_before(&self, access: &Access, me: &Access) -> bool {
+        if access.block != me.block || access.kind == Kind::Copy {
+            return false;
+        }
+        access.thread == me.thread
+            || access.interval < me.interval
+            || (access.thread / 32 == me.thread / 32
+                && access.clock <= self.known[usize::from(access.thread % 32)])
+    }
+}
+
+impl Cell {
+    /// Checks an access against the earlier ones, and keeps it.
+    fn touch(&mut self, me: Access, now: &Now) -> Result<(), Found> {
+        let [first, second] = &mut self.touches;
+        for other in [&mut self.write, first, second] {
+            if now.is_gone(other) {
+                *other = NONE;
+            } else if me.kind.conflicts(other.kind) && !now.is_before(other, &me) {
+                return Err(Found::Race(*other));
+            }
+        }
+        match me.kind {
+            // What was before this write is before everything that is ordered after it.
+            Kind::Write | Kind::Copy => *self = Cell { write: me, touches: [NONE; 2] },
+            Kind::Read | Kind::Atomic => self.keep(me, now),
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, me: Access, now: &Now) {
+        let is_over = |other: &Access| {
+            other.block == 0 || (now.is_before(other, &me) && other.kind == me.kind)
+        };
+        let is_same_warp =
+            |a: &Access, b: &Access| a.block == b.block && a.thread / 32 == b.thread / 32;
+        let [first, second] = &mut self.touches;
+        if is_over(first) {
+            *first = me;
+            if is_over(second) {
+                *second = NONE;
+            }
+        } else if is_over(second) || (is_same_warp(first, second) && !is_same_warp(first, &me)) {
+            (*second, *first) = (*first, me);
+        }
+    }
+}
