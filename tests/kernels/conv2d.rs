@@ -209,6 +209,21 @@ fn tensor_core_cases() -> Vec<Case> {
     cases
 }
 
+/// Every tile on a small corner of it: few enough accesses for the checked build.
+fn corner_cases() -> Vec<Case> {
+    let shape = shape([1, 5, 4, 8], [9, 3, 3], [1, 1, 1], false, [0, 0]);
+    let mut cases = Vec::new();
+    for factors in Factors::ALL {
+        for tile in ["32", "64", "128"] {
+            let way =
+                Way { factors, wanted: [true, true, false], cut: Some((tile, 1)), ..Way::USUAL };
+            let name = format!("{} {factors:?} corner of tile {tile}", title(shape));
+            cases.push(Case::new(name, terms(shape), run(shape, way)));
+        }
+    }
+    cases
+}
+
 /// Moments from every tile's epilogue, and of an output in parts.
 fn moments_cases() -> Vec<Case> {
     let shapes = [
@@ -275,6 +290,7 @@ fn title(shape: Shape) -> String {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = tensor_core_cases();
+    cases.extend(corner_cases());
     cases.extend(moments_cases());
     for &shape in &shapes()[..2] {
         let name = format!("{} of an affine function", title(shape));

@@ -16,6 +16,7 @@ pub enum Factors {
 }
 
 impl Factors {
+    pub const ALL: [Factors; 3] = [Factors::F32, Factors::Tf32, Factors::Bf16];
     pub const ON_TENSOR_CORES: [Factors; 2] = [Factors::Tf32, Factors::Bf16];
 
     /// Does `work` with the device's products of f32 as these.

@@ -225,8 +225,24 @@ fn linear_cases() -> Vec<Case> {
     cases
 }
 
+/// Every tile on a small corner of it: few enough accesses for the checked build.
+fn corner_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for factors in Factors::ALL {
+        for tile in ["32", "64", "128"] {
+            for sides in Sides::ALL {
+                let name = format!("matmul {factors:?} {sides:?} corner of tile {tile}");
+                let work = product(factors, sides, [9, 7, 70], [[0, 0]; 2]);
+                cases.push(Case::new(name, 70, forced((tile, 1), work)));
+            }
+        }
+    }
+    cases
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = tensor_core_cases();
+    cases.extend(corner_cases());
     cases.extend(linear_cases());
     for sides in Sides::ALL {
         for sizes in SIZES {

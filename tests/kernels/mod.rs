@@ -172,15 +172,6 @@ const BF16_ROUNDING: f64 = 1.0 / 256.0;
 #[cfg(has_simulator)]
 const MOST_CHECKED_ACCESSES: u64 = 1_000_000;
 
-/// Cases that the checked build takes all the same: the smallest that launch these kernels.
-#[cfg(has_simulator)]
-const CHECKED_ALL_THE_SAME: [&str; 1] = ["many classes [3, 128] into 1 of 192, Nothing"];
-
-/// Kernels that only cases launch which would take the checked build a minute each. They are the same template as those of
-/// smaller tiles.
-#[cfg(has_simulator)]
-const NEVER_CHECKED: [&str; 2] = ["conv2d_128_fwd_f32", "conv2d_128_dx_bwd_f32"];
-
 /// How the simulator runs each case. Their outputs must be equal to the bit. Races do not depend on the order that threads
 /// happen to be run in: the checked build runs each case once.
 #[cfg(has_simulator)]
@@ -252,10 +243,8 @@ fn faults(case: &Case, launched: &mut BTreeSet<String>) -> Vec<String> {
     let reference = case.reference();
     let mut faults = Vec::new();
     let mut first: Option<Outputs> = None;
-    let is_taken = CHECKED_ALL_THE_SAME.contains(&case.name.as_str());
-    let most_accesses = if is_taken { u64::MAX } else { MOST_CHECKED_ACCESSES };
     for way in ways() {
-        let way = SimulatorOptions { most_accesses, ..way };
+        let way = SimulatorOptions { most_accesses: MOST_CHECKED_ACCESSES, ..way };
         let device = Device::simulator(Some(2), way).unwrap();
         match run_on(case, &device, launched) {
             Err(message) if message.contains(TOO_MANY_ACCESSES) => {
@@ -311,9 +300,7 @@ fn kernels_agree_with_the_cpu_and_none_is_forgotten() {
     if wanted().is_some() {
         return;
     }
-    let is_known = |name: &&str| IS_CHECKED && NEVER_CHECKED.contains(name);
-    let kernels = kernel_names().into_iter().filter(|name| !is_known(name));
-    let kernels: BTreeSet<String> = kernels.map(str::to_owned).collect();
+    let kernels: BTreeSet<String> = kernel_names().into_iter().map(str::to_owned).collect();
     let forgotten: Vec<&String> = kernels.difference(&launched).collect();
     assert!(forgotten.is_empty(), "no case launches {forgotten:?}");
 }
