@@ -160,8 +160,7 @@ fn bias() -> Vec<Case> {
         Case::new(format!("elementwise bias {shape:?} {own:?}"), 64, move |device, dtype| {
             let x = drawn(device, shape, dtype, 0);
             let bias = drawn(device, own, dtype.wide(), 1);
-            let outputs = differentiate(&[x, bias], |x| x[0].add(&x[1]));
-            outputs
+            differentiate(&[x, bias], |x| x[0].add(&x[1]))
         })
     });
     cases.collect()
