@@ -16,7 +16,9 @@ const SHOWN: usize = 60;
 #[test]
 #[ignore = "a report; for the checked build"]
 fn lines_by_what_their_accesses_waste() {
-    assert!(IS_CHECKED, "only the checked build counts: --features simulator-checked");
+    if !IS_CHECKED {
+        panic!("only the checked build counts: --features simulator-checked");
+    }
     let mut sums: BTreeMap<(String, String, bool, bool), [u64; 3]> = BTreeMap::new();
     for case in cases() {
         let options = SimulatorOptions {

@@ -122,9 +122,12 @@ fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
         format!("{copies} copies of {outputs} words from {inputs} features"),
         prepare,
     )
-    .cost("many_classes_softmax_fwd*", pass(full, 1))
-    .cost("many_classes_input_fwd*", pass(full, 2).and_bytes(4 * samples * inputs))
-    .cost("many_classes_weight_bwd*", pass(full, 2).and_bytes(4 * copies * outputs * (inputs + 1)));
+    .cost("many_classes*_softmax_fwd*", pass(full, 1))
+    .cost("many_classes*_input_fwd*", pass(full, 2).and_bytes(4 * samples * inputs))
+    .cost(
+        "many_classes*_weight_bwd*",
+        pass(full, 2).and_bytes(4 * copies * outputs * (inputs + 1)),
+    );
     if inputs != 100 {
         return workload;
     }
@@ -150,7 +153,7 @@ fn many_classes_seen([full, small]: [[usize; 4]; 2]) -> Workload {
         format!("{copies} copies of {outputs} words from {inputs} features, seen"),
         prepare,
     )
-    .cost("many_classes_mixture_fwd*", pass(full, 1))
+    .cost("many_classes*_mixture_fwd*", pass(full, 1))
 }
 
 fn values() -> Workload {
@@ -273,8 +276,8 @@ fn caught_up() -> Workload {
     let [copies, outputs, inputs] = full;
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let [copies, outputs, inputs] = size.of(full, [4, 10, 33]);
-        let weight = filled(device, &[copies, outputs, inputs], dtype, 1);
-        let bias = filled(device, &[copies, outputs], dtype, 2);
+        let weight = filled(device, &[copies, outputs, inputs], dtype.wide(), 1);
+        let bias = filled(device, &[copies, outputs], dtype.wide(), 2);
         let behind: Vec<f64> =
             (0..copies).map(|copy| if copy % 2 == 1 { -30.0 } else { -1.0 }).collect();
         let log_posterior = Tensor::from_slice(device, [copies], &behind);
@@ -285,7 +288,7 @@ fn caught_up() -> Workload {
     };
     let each = outputs * (inputs + 1);
     Workload::new("3 of 6 copies over 9,999 words catch up", prepare)
-        .cost("catch_up*", Cost::elements(each * (copies + copies / 2)))
+        .cost("catch_up*", Cost::bytes(4 * each * (copies + copies / 2)))
 }
 
 /// Parameters of some layers: features, and weights of each.

@@ -26,7 +26,7 @@ fn elements(shape: &[usize]) -> usize {
 pub(super) fn all() -> Vec<Workload> {
     let mut all = functions();
     all.extend(binaries());
-    all.extend([fill(), copy(), residual()]);
+    all.extend([fill(), copy(), cast(), biased(), residual()]);
     all.extend(sums());
     all.extend([IMAGE, ODD_IMAGE].map(batch_norm));
     all.extend([IMAGE, ODD_IMAGE].map(max_pool));
@@ -92,6 +92,31 @@ fn binaries() -> Vec<Workload> {
         .into()
 }
 
+/// A bias for each channel.
+fn biased() -> Workload {
+    let prepare = |device: &Device, dtype: DType, size: Size| -> Work {
+        let x = filled(device, &size.of(IMAGE, small(IMAGE)), dtype, 1);
+        let bias = filled(device, &[IMAGE[3]], dtype.wide(), 2);
+        Box::new(move || vec![x.add(&bias)])
+    };
+    Workload::new(format!("add of a bias to {IMAGE:?}"), prepare)
+        .cost("elementwise_add*", Cost::elements(2 * elements(&IMAGE)))
+}
+
+/// From the workload's type to the one that sums are kept in, and back.
+fn cast() -> Workload {
+    let n = elements(&IMAGE);
+    let prepare = |device: &Device, dtype: DType, size: Size| -> Work {
+        let x = filled(device, &size.of(IMAGE, small(IMAGE)), dtype, 1);
+        Box::new(move || {
+            let wide = x.cast(dtype.wide());
+            vec![wide.cast(dtype), wide]
+        })
+    };
+    Workload::new(format!("cast of {IMAGE:?}"), prepare)
+        .cost("elementwise_cast*", Cost::elements(n).and_bytes(4 * n))
+}
+
 fn fill() -> Workload {
     Workload::new(format!("a constant {IMAGE:?}"), |device, dtype, size| {
         let (device, shape) = (device.clone(), size.of(IMAGE, small(IMAGE)));
@@ -146,8 +171,6 @@ fn sums() -> [Workload; 3] {
 
 fn batch_norm(image: [usize; 4]) -> Workload {
     let (n, channels) = (elements(&image), image[3]);
-    let (x1, x4) = (!channels.is_multiple_of(4), channels.is_multiple_of(4));
-    let pick = |four: &'static str, one: &'static str| if x4 { four } else { one };
     let prepare = move |device: &Device, dtype: DType, size: Size| {
         let shape = size.of(image, small(image));
         let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
@@ -159,14 +182,11 @@ fn batch_norm(image: [usize; 4]) -> Workload {
         })
     };
     let workload = Workload::new(format!("batch norm with ReLU of {image:?}"), prepare)
-        .cost(pick("batch_norm_statistics_x4*", "batch_norm_statistics_x1*"), Cost::elements(n))
-        .cost(pick("batch_norm_apply_x4*", "batch_norm_apply_x1*"), Cost::elements(2 * n))
-        .cost(pick("batch_norm_sums_x4*", "batch_norm_sums_x1*"), Cost::elements(2 * n))
-        .cost(
-            pick("batch_norm_input_gradient_x4*", "batch_norm_input_gradient_x1*"),
-            Cost::elements(3 * n),
-        );
-    if x1 {
+        .cost("batch_norm_statistics_x*", Cost::elements(n))
+        .cost("batch_norm_apply_x*", Cost::elements(2 * n))
+        .cost("batch_norm_sums_x*", Cost::elements(2 * n))
+        .cost("batch_norm_input_gradient_x*", Cost::elements(3 * n));
+    if !channels.is_multiple_of(4) {
         return workload;
     }
     // What is left a channel: numbers of one part at least, and what is written.
@@ -189,11 +209,11 @@ fn evaluated_norm() -> Workload {
         .cost("batch_norm_running*", Cost::bytes(4 * 7 * channels))
 }
 
-/// A pool of 2x2 pixels, with the names of its kernels, by fours and one by one.
+/// A pool of 2x2 pixels, with the names of its kernels.
 fn pool(
     name: &str,
     image: [usize; 4],
-    kernels: [[&'static str; 2]; 2],
+    [forward, backward]: [&'static str; 2],
     cost: Cost,
     function: Function,
 ) -> Workload {
@@ -203,7 +223,6 @@ fn pool(
         let dy = filled(device, &[images, height / 2, width / 2, channels], dtype, 2);
         forward_and_back(vec![x], dy, move |x| function(&x[0]))
     };
-    let [forward, backward] = kernels[usize::from(!image[3].is_multiple_of(4))];
     Workload::new(format!("{name} 2x2 of {image:?}"), prepare)
         .cost(forward, cost)
         .cost(backward, cost)
@@ -212,20 +231,14 @@ fn pool(
 /// A quarter of the elements comes out, with a byte each that says which place won.
 fn max_pool(image: [usize; 4]) -> Workload {
     let n = elements(&image);
-    let kernels = [
-        ["max_pool_fwd_x4*", "max_pool_bwd_x4*"], //
-        ["max_pool_fwd_x1*", "max_pool_bwd_x1*"],
-    ];
+    let kernels = ["max_pool_fwd_x*", "max_pool_bwd_x*"];
     let cost = Cost::elements(n + n / 4).and_bytes(n / 4);
     pool("max pool", image, kernels, cost, |x| max_pool2d(x, 2, 2, 0))
 }
 
 fn average_pool(image: [usize; 4]) -> Workload {
     let n = elements(&image);
-    let kernels = [
-        ["average_pool_fwd_x4*", "average_pool_bwd_x4*"], //
-        ["average_pool_fwd_x1*", "average_pool_bwd_x1*"],
-    ];
+    let kernels = ["average_pool_fwd_x*", "average_pool_bwd_x*"];
     let cost = Cost::elements(n + n / 4).and_operations(n);
     pool("average pool", image, kernels, cost, |x| average_pool2d(x, 2, 2, 0))
 }

@@ -177,13 +177,7 @@ fn depthwise(&([full, small], side, stride): &Depthwise) -> Workload {
             depthwise_conv2d(&x[0], &x[1], None, stride, side / 2)
         })
     };
-    // By fours: runs of pixels for 3x3 with stride 1, all taps' sums at once for 3x3.
-    let kernels = match (channels.is_multiple_of(4), side, stride) {
-        (false, ..) => ["depthwise_1_fwd*", "depthwise_1_dx_bwd*", "depthwise_1_dw_bwd*"],
-        (_, 3, 1) => ["depthwise_3_fwd*", "depthwise_3_dx_bwd*", "depthwise_3_dw_bwd*"],
-        (_, 3, _) => ["depthwise_4_fwd*", "depthwise_4_dx_bwd*", "depthwise_3_dw_bwd*"],
-        _ => ["depthwise_4_fwd*", "depthwise_4_dx_bwd*", "depthwise_4_dw_bwd*"],
-    };
+    let kernels = ["depthwise_*_fwd*", "depthwise_*_dx_bwd*", "depthwise_*_dw_bwd*"];
     let workload =
         Workload::new(format!("depthwise {side}x{side}, stride {stride}, of {full:?}"), prepare);
     kernels.into_iter().fold(workload, |workload, kernels| workload.cost(kernels, cost))
