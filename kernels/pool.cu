@@ -156,9 +156,7 @@ __device__ void max_pool_backward(
     if (!place.is_inside) return;
     PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
     PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
-    T* target = dx + place.pixel * shape.x_pitch + place.channel;
     Pack<V> sum = {};
-    if (shape.add) sum = load<V>(target);
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint32_t tap_row = place.row + shape.padding - row * shape.stride;
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
@@ -173,6 +171,11 @@ __device__ void max_pool_backward(
             }
         }
     }
+    T* target = dx + place.pixel * shape.x_pitch + place.channel;
+    Pack<V> old = {};
+    if (shape.add) old = load<V>(target);
+    UNROLL
+    for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v];
     store<V>(target, sum);
 }
 

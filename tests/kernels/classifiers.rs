@@ -293,8 +293,8 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
 
 /// Around the tiles of 64 samples and 64 classes, at both depths; enough classes for several parts with several tiles.
 const MANY: [Sizes; 11] = [
-    Sizes { samples: 2, inputs: 40, copies: 1, outputs: 3 },
-    Sizes { samples: 2, inputs: 100, copies: 1, outputs: 3 },
+    Sizes { samples: 2, inputs: 40, copies: 1, outputs: 33 },
+    Sizes { samples: 2, inputs: 100, copies: 1, outputs: 33 },
     Sizes { samples: 1, inputs: 1, copies: 1, outputs: 1 },
     Sizes { samples: 63, inputs: 63, copies: 2, outputs: 65 },
     Sizes { samples: 64, inputs: 64, copies: 3, outputs: 64 },
