@@ -52,7 +52,7 @@ tests() {
 # Small, and at least one of each family.
 cases="optimizer|switch, edges|tally|clip 4|catch_up [4,|classifiers gradients|elementwise relu|elementwise copy|reduce [700
 batch_norm|max_pool2d [2, 8|average_pool2d [2, 8|dropout blocks|flatten [2, 7|augment [3,|cross_entropy 31|embedding a window
-lstm [6, 5|lstm [4, 9|depthwise [2, 5|conv2d [2, 8, 8|matmul Plain 31|matmul tf32 Plain 31"
+lstm [6, 5|lstm [4, 9|depthwise [2, 5|conv2d [1, 5, 4, 8]|matmul Plain 31|corner of tile 64|many classes [2,|gather|ceiling"
 
 sanitize() {
     if ! command -v compute-sanitizer >/dev/null; then

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input};
 use crate::nn::{Entry, Init, Module, for_each_entry};
 use crate::train::settings::{Settings, flag, hidden_layers};
-use crate::train::{RunConfig, step_launches};
+use crate::train::{Precision, RunConfig, step_launches};
 
 /// Characters of a text, where none is given.
 const CHARACTERS: usize = 50;
@@ -51,6 +51,9 @@ pub(super) struct Arguments {
     /// Samples of a batch of --step, or columns of a text [default: 32; LSTMs 20]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, requires = "step")]
     batch_size: Option<usize>,
+    /// What a step of --step computes in: f32, tf32, bf16 [default: tf32, as on cuda]
+    #[arg(long, requires = "step")]
+    precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -105,7 +108,8 @@ fn config(arguments: &Arguments) -> Result<RunConfig> {
         hidden: arguments.hidden.clone(),
         classifiers: arguments.classifiers,
         batch_size: arguments.batch_size,
-        // Whose launches are counted, in its usual precision.
+        precision: arguments.precision,
+        // Whose launches are counted, in its usual precision where none is given.
         device: Some(DeviceKind::Cuda),
         ..Settings::default()
     };

@@ -138,7 +138,10 @@ fn wanted() -> Option<String> {
 
 fn cases() -> Vec<Case> {
     let wanted = wanted().unwrap_or_default();
-    all_cases().into_iter().filter(|case| case.name.contains(&wanted)).collect()
+    let cases: Vec<Case> =
+        all_cases().into_iter().filter(|case| case.name.contains(&wanted)).collect();
+    assert!(!cases.is_empty(), "ALRAO_CASES: no case has '{wanted}' in its name");
+    cases
 }
 
 thread_local! {

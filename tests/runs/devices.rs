@@ -19,7 +19,8 @@ fn a_run_on_the_simulator_goes_on_to_the_bit() {
     write_vectors(folder, [42, 12, 10]);
     write_text(folder, 400);
     let text = "train --model char-lstm --width 0.25 --data text.txt --bptt 9";
-    for (name, arguments) in [("vectors", MLP), ("text", text)] {
+    let narrow = format!("{MLP} --precision bf16");
+    for (name, arguments) in [("vectors", MLP), ("text", text), ("narrow", &narrow)] {
         let arguments =
             format!("{arguments} --batch-size 4 --eta-max 1 --log-every 3 --device simulator");
         let arguments = format!("{arguments} --epochs 3");
