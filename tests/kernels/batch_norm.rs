@@ -1,6 +1,8 @@
 //! Batch norm, in training and by running statistics.
 
-use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use alrao::ops::batch_norm::{
+    BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
+};
 use alrao::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn, stored};
@@ -63,6 +65,30 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     ]
 }
 
+/// Scale and shift of every channel, and what goes back from them.
+fn affine(device: &Device, dtype: DType) -> Outputs {
+    let tape = Tape::new();
+    let x = tape.watch(&drawn(device, &[2, 5, 7, 6], dtype, 0));
+    let [weight, bias] = [1, 2].map(|number| tape.watch(&drawn(device, &[6], dtype, number)));
+    let [mean, variance] = [3, 4].map(|number| drawn(device, &[6], dtype, number));
+    let config = BatchNormConfig::default();
+    let own = batch_norm_affine(&x, &moments(&x), &weight, &bias, &mean, &variance, config);
+    let [scale, shift] = own.each_ref();
+    let sums = [(scale, 5), (shift, 6)]
+        .map(|(own, number)| own.mul(&drawn(device, &[6], dtype, number)).sum());
+    tape.backward(&sums[0].add(&sums[1]));
+    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    vec![
+        ("scale", scale.to_f64s()),
+        ("shift", shift.to_f64s()),
+        ("running mean", mean.to_f64s()),
+        ("running variance", variance.to_f64s()),
+        ("dx", gradient(&x)),
+        ("dweight", gradient(&weight)),
+        ("dbias", gradient(&bias)),
+    ]
+}
+
 pub fn cases() -> Vec<Case> {
     let norms = [
         ("", USUAL),
@@ -85,5 +111,6 @@ pub fn cases() -> Vec<Case> {
         Case::new(format!("batch_norm{name}"), 4000, move |device, dtype| run(device, dtype, norm))
             .and_in_bf16(3)
     };
-    norms.into_iter().flat_map(case).collect()
+    let affine = Case::new("batch_norm as an affine function", 70, affine);
+    norms.into_iter().flat_map(case).chain([affine]).collect()
 }

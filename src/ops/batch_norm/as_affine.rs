@@ -2,10 +2,9 @@
 
 use super::affine::Affine;
 use super::moments::Moments;
-use super::{BatchNormConfig, check, give_channels, update_running};
+use super::{BatchNormConfig, check, give_channels, launch, update_running};
 use crate::device::Device;
 use crate::device::cpu::Float;
-use crate::ops::no_kernel;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -39,11 +38,12 @@ pub fn batch_norm_affine(
 ) -> [Tensor; 2] {
     check(&[x, weight, bias, running_mean, running_variance]);
     moments.check(x);
+    if let Device::Gpu(gpu) = x.device() {
+        let running = [running_mean, running_variance];
+        return launch::affine(gpu, [x, weight, bias], moments, running, config);
+    }
     let both = float_dispatch!(x.dtype(), "batch_norm", T => {
-        let (mean, variance) = match x.device() {
-            Device::Gpu(_) => no_kernel("batch_norm"),
-            Device::Cpu(_) => moments.merge(),
-        };
+        let (mean, variance) = moments.merge();
         update_running::<T>(running_mean, running_variance, &mean, &variance, x, config.momentum);
         typed::<T>(x, weight, bias, mean, &variance, config.epsilon)
     });

@@ -238,11 +238,22 @@ impl Saved {
 /// See [`super::batch_norm_train_of`].
 pub(super) fn train(
     gpu: &Gpu,
+    inputs: [&Tensor; 3],
+    moments: &Moments,
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    finish(gpu, inputs, moments, running, config).apply(gpu, inputs)
+}
+
+/// The batch's statistics, of which the running ones learn.
+fn finish(
+    gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],
     moments: &Moments,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
-) -> Tensor {
+) -> Saved {
     let saved = Saved::new(x, config, true);
     let finish = Finish::new(x, moments.height(), moments.parts().shape()[0], &config);
     gpu.launch(
@@ -260,7 +271,30 @@ pub(super) fn train(
             &Parameters(&finish),
         ],
     );
-    saved.apply(gpu, [x, weight, bias])
+    saved
+}
+
+/// See [`super::batch_norm_affine`]. Scale and shift are made once more by ops that know their way back, element by
+/// element: no layer is on this path yet.
+pub(super) fn affine(
+    gpu: &Gpu,
+    [x, weight, bias]: [&Tensor; 3],
+    moments: &Moments,
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> [Tensor; 2] {
+    finish(gpu, [x, weight, bias], moments, running, config);
+    let (rows, channels) = (x.shape().rows(), x.shape().columns());
+    let flat = x.cast(x.dtype().wide()).reshape([rows, channels]);
+    let mean_of = |values: &Tensor| {
+        let sums = values.sum_to([1, channels]);
+        sums.affine(1.0 / rows as f64, 0.0).reshape([channels])
+    };
+    let mean = mean_of(&flat);
+    let variance = mean_of(&flat.sub(&mean).square());
+    let scale = weight.div(&variance.affine(1.0, config.epsilon).sqrt());
+    let shift = bias.sub(&mean.mul(&scale));
+    [scale, shift]
 }
 
 /// See [`super::batch_norm_eval`].
