@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds gpu-bundle/: everything that is to be run on a machine with a GPU, which needs no Rust there: the program, its
-# tests and benchmarks, PyTorch's side of the comparison, and run.sh, which runs all of it.
+# Builds gpu-bundle/: everything that is to be run on a machine with a GPU, which needs no Rust there: the program, which
+# measures itself, its tests, PyTorch's side of the comparison, and run.sh, which runs all of it.
 #
 #   scripts/gpu-bundle.sh              needs nvcc (NVCC, CUDA_HOME, PATH or /usr/local/cuda) and a C++ compiler
 #
@@ -26,7 +26,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/gpu-bundle}"
 # All at once: one after the other, dependencies would be built once more for each.
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-cargo build --release --bin alrao --test main --bench kernels --message-format=json >"$report"
+cargo build --release --bin alrao --test main --message-format=json >"$report"
 
 # The program that was built under this name.
 built() {
@@ -43,7 +43,6 @@ rm -rf "$to"
 mkdir -p "$to/bin" "$to/source/tests/golden" "$to/peers"
 cp "$program" "$to/bin/alrao"
 cp "$(built main)" "$to/bin/tests"
-cp "$(built kernels)" "$to/bin/bench-kernels"
 # What tests read.
 cp -R src "$to/source/src"
 cp tests/machine_code.txt "$to/source/tests/"

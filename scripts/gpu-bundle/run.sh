@@ -4,8 +4,7 @@
 #   run.sh tests      every test, those on a GPU first; a GPU that is not there is a failure (ALRAO_REQUIRE_CUDA=0: a skip)
 #   run.sh sanitize   compute-sanitizer over small cases of every kernel family, where it is on PATH
 #   run.sh train      short runs of an image model and of a model of text
-#   run.sh bench      every kernel beside its floor, whole steps eager and captured, criterion's benchmarks of
-#                     kernels (not where STEPS is given: that is for a quick look)
+#   run.sh bench      every kernel beside its floor, whole steps eager and captured
 #   run.sh peers      the same steps in PyTorch, where PYTHON has it
 #   run.sh table      what came of it, as one table
 #
@@ -20,7 +19,7 @@ mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
 export ALRAO_PROGRAM="$here/bin/alrao" ALRAO_SOURCE="$here/source" ALRAO_BENCH_DEVICE="$DEVICE"
 export ALRAO_REQUIRE_CUDA="${ALRAO_REQUIRE_CUDA:-$([ "$DEVICE" = cuda ] && echo 1 || echo 0)}"
-export CRITERION_HOME="$OUT/criterion" RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
+export RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
 models="--model vgg19 --model mobilenetv2 --model cnn --model char-lstm"
 steps="${STEPS:+--steps $STEPS}"
 failed=""
@@ -84,7 +83,6 @@ bench() {
     fi
     # shellcheck disable=SC2086 # they are lists of arguments
     result steps.json "$here/bin/alrao" bench step $models $steps --device "$DEVICE" --json
-    [ -n "${STEPS:-}" ] || step criterion-kernels "$here/bin/bench-kernels" --bench
 }
 
 peers() {

@@ -16,6 +16,7 @@ use crate::bench::kernels::{Row, measure};
 use crate::bench::workloads::{self, Workload};
 use crate::device::{DType, Device, DeviceKind};
 use crate::error::Error;
+use crate::train::Precision;
 
 /// Time every kernel on a GPU beside the least time it could take, or check it in the simulator
 #[derive(Args)]
@@ -27,11 +28,27 @@ pub(super) struct Arguments {
     /// Only kernels with this in their name
     #[arg(value_name = "NAME")]
     name: Option<String>,
+    /// What tensors are stored in: f32 (with tf32's products), or bf16 [default: f32]
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     device: DeviceArguments,
+}
+
+impl Arguments {
+    fn dtype(&self) -> Result<DType, Error> {
+        match self.precision.unwrap_or(Precision::F32) {
+            Precision::F32 | Precision::Tf32 => Ok(DType::F32),
+            Precision::Bf16 => Ok(DType::BF16),
+            Precision::F64 => {
+                let message = "f64 is the cpu's, and no kernel's; use f32 or bf16";
+                Err(Error::input("--precision", message.to_owned()))
+            }
+        }
+    }
 }
 
 /// A row of the table, as JSON has it.
@@ -45,6 +62,7 @@ struct Record<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
+    let dtype = arguments.dtype()?;
     let device = arguments.device.open()?;
     if matches!(device, Device::Cpu(_)) {
         let because = match arguments.device.device.unwrap_or_default() {
@@ -66,14 +84,15 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     };
     match device.name() {
         "cuda" => {
-            let times = times(&device, &workloads, wanted, &mut observe)?;
+            let times = times(&device, &workloads, (dtype, wanted), &mut observe)?;
             progress.finish_and_clear();
             let text = if arguments.json { times.json()? } else { times.table() };
             messages::result(&text)?;
             Ok(Ending::Done)
         }
         _ => {
-            let checked = checks(&workloads, arguments.device.threads, wanted, &mut observe)?;
+            let checked =
+                checks(&workloads, arguments.device.threads, (dtype, wanted), &mut observe)?;
             progress.finish_and_clear();
             let text = if arguments.json { checked.json()? } else { checked.table() };
             messages::result(&text)?;
@@ -98,6 +117,11 @@ fn refuse_unknown(wanted: &str, rows: &[Row]) -> Result<(), Error> {
     }
 }
 
+/// Whether a kernel that work in a type launches is one of that type: in bf16 it launches others too, which are f32's.
+fn is_of(dtype: DType, row: &Row) -> bool {
+    dtype != DType::BF16 || row.kernel.ends_with("_bf16")
+}
+
 /// The kernels on a GPU.
 struct Times {
     ceilings: Ceilings,
@@ -107,13 +131,14 @@ struct Times {
 fn times(
     device: &Device,
     workloads: &[Workload],
-    wanted: &str,
+    (dtype, wanted): (DType, &str),
     observe: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Times> {
     observe("what this GPU can do");
     let ceilings = Ceilings::measure(device)?
         .ok_or_else(|| Error::device(device.name(), "it does not tell what it has".to_owned()))?;
-    let rows = measure(workloads, device, DType::F32, wanted, &ceilings, observe)?;
+    let mut rows = measure(workloads, device, dtype, wanted, &ceilings, observe)?;
+    rows.retain(|row| is_of(dtype, row));
     refuse_unknown(wanted, &rows)?;
     Ok(Times { ceilings, rows })
 }
@@ -166,12 +191,13 @@ struct Checks {
 fn checks(
     workloads: &[Workload],
     threads: Option<usize>,
-    wanted: &str,
+    (dtype, wanted): (DType, &str),
     observe: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Checks> {
-    let rows = crate::bench::kernels::describe(workloads, DType::F32, wanted)?;
+    let mut rows = crate::bench::kernels::describe(workloads, dtype, wanted)?;
+    rows.retain(|row| is_of(dtype, row));
     refuse_unknown(wanted, &rows)?;
-    let all = crate::bench::verdict::verdicts(workloads, DType::F32, threads, wanted, observe)?;
+    let all = crate::bench::verdict::verdicts(workloads, dtype, threads, wanted, observe)?;
     let verdict = |row: &Row| match all.get(&row.kernel) {
         Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),
         None => "no small workload launches it".to_owned(),
@@ -183,7 +209,7 @@ fn checks(
 fn checks(
     _: &[Workload],
     _: Option<usize>,
-    _: &str,
+    _: (DType, &str),
     _: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Checks> {
     unreachable!("a program without the simulator has not opened it")

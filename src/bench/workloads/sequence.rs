@@ -74,9 +74,10 @@ fn recurrent(hidden: usize, few: usize) -> Workload {
     let prepare = move |device: &Device, dtype: DType, size: Size| {
         let [times, batch, hidden] = size.of([TIMES, BATCH, hidden], [3, 3, few]);
         let tensor =
-            |shape: &[usize], number| filled(device, shape, dtype, number).affine(0.1, 0.0);
-        let wide =
-            |shape: &[usize], number| filled(device, shape, dtype.wide(), number).affine(0.1, 0.0);
+            |shape: &[usize], number| filled(device, shape, dtype, number).affine(0.0625, 0.0);
+        let wide = |shape: &[usize], number| {
+            filled(device, shape, dtype.wide(), number).affine(0.0625, 0.0)
+        };
         let (h0, c0) = (wide(&[batch, hidden], 6), wide(&[batch, hidden], 7));
         let gradient = tensor(&[times, batch, hidden], 8);
         let inputs = vec![
