@@ -75,9 +75,12 @@ fn every_parameter_has_pytorchs_name_and_shape() {
 
 #[test]
 fn sizes_are_those_of_the_originals() {
-    for (architecture, wanted) in
-        [(Architecture::Vgg19, 20_040_522), (Architecture::MobileNetV2, 2_296_922)]
-    {
+    for (architecture, wanted) in [
+        (Architecture::Vgg19, 20_040_522),
+        (Architecture::MobileNetV2, 2_296_922),
+        (Architecture::GoogLeNet, 6_166_250),
+        (Architecture::SeNet18, 11_260_354),
+    ] {
         let model = build_at(architecture, 1.0, IMAGES).expect("it takes images");
         let last_layer = model.features * 10 + 10;
         assert_eq!(Listing::of(&*model.module).parameters + last_layer, wanted);

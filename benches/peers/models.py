@@ -151,6 +151,107 @@ class MobileNetV2(nn.Module):
         return F.avg_pool2d(out, 4).flatten(1)
 
 
+class Inception(nn.Module):
+    """GoogLeNet's block: four ways side by side; two 3x3 convolutions stand for a 5x5 one."""
+
+    def __init__(self, inputs, single, three, five, pool):
+        super().__init__()
+
+        def convolution(a, b, kernel):
+            return [nn.Conv2d(a, b, kernel, padding=kernel // 2), BatchNorm2d(b), nn.ReLU()]
+
+        self.b1 = nn.Sequential(*convolution(inputs, single, 1))
+        self.b2 = nn.Sequential(*convolution(inputs, three[0], 1), *convolution(*three, 3))
+        self.b3 = nn.Sequential(
+            *convolution(inputs, five[0], 1), *convolution(*five, 3), *convolution(five[1], five[1], 3)
+        )
+        self.b4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), *convolution(inputs, pool, 1))
+        self.dimension = single + three[1] + five[1] + pool
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in (self.b1, self.b2, self.b3, self.b4)], 1)
+
+
+class GoogLeNet(nn.Module):
+    STAGES = [
+        {"a3": (64, (96, 128), (16, 32), 32), "b3": (128, (128, 192), (32, 96), 64)},
+        {
+            "a4": (192, (96, 208), (16, 48), 64),
+            "b4": (160, (112, 224), (24, 64), 64),
+            "c4": (128, (128, 256), (24, 64), 64),
+            "d4": (112, (144, 288), (32, 64), 64),
+            "e4": (256, (160, 320), (32, 128), 128),
+        },
+        {"a5": (256, (160, 320), (32, 128), 128), "b5": (384, (192, 384), (48, 128), 128)},
+    ]
+
+    def __init__(self, inputs=3, width=1.0):
+        super().__init__()
+        count = channels(192, width)
+        self.pre_layers = nn.Sequential(nn.Conv2d(inputs, count, 3, padding=1), BatchNorm2d(count), nn.ReLU())
+        for blocks in self.STAGES:
+            for name, (single, three, five, pool) in blocks.items():
+                three, five = ([channels(own, width) for own in branch] for branch in (three, five))
+                block = Inception(count, channels(single, width), three, five, channels(pool, width))
+                self.add_module(name, block)
+                count = block.dimension
+        self.dimension = count
+
+    def forward(self, x):
+        out = self.pre_layers(x)
+        for number, blocks in enumerate(self.STAGES):
+            if number > 0:
+                out = F.max_pool2d(out, 3, stride=2, padding=1)
+            for name in blocks:
+                out = getattr(self, name)(out)
+        return F.avg_pool2d(out, 8).flatten(1)
+
+
+class SeBlock(nn.Module):
+    """SENet-18's block: a pre-activation residual whose channels are weighed."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.bn1 = BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.shortcut = None
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False))
+        reduced = max(1, outputs // 16)
+        self.fc1 = nn.Conv2d(outputs, reduced, 1)
+        self.fc2 = nn.Conv2d(reduced, outputs, 1)
+
+    def forward(self, x):
+        active = F.relu(self.bn1(x))
+        out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        weights = torch.sigmoid(self.fc2(F.relu(self.fc1(out.mean((2, 3), keepdim=True)))))
+        return out * weights + (x if self.shortcut is None else self.shortcut(active))
+
+
+class SeNet18(nn.Module):
+    STAGES = [(64, 1), (128, 2), (256, 2), (512, 2)]
+
+    def __init__(self, inputs=3, width=1.0):
+        super().__init__()
+        count = channels(64, width)
+        self.conv1 = nn.Conv2d(inputs, count, 3, padding=1, bias=False)
+        self.bn1 = BatchNorm2d(count)
+        for number, (outputs, stride) in enumerate(self.STAGES, 1):
+            outputs = channels(outputs, width)
+            blocks = nn.Sequential(SeBlock(count, outputs, stride), SeBlock(outputs, outputs, 1))
+            self.add_module(f"layer{number}", blocks)
+            count = outputs
+        self.dimension = count
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
+            out = blocks(out)
+        return F.avg_pool2d(out, 4).flatten(1)
+
+
 class CharLstm(nn.Module):
     """Takes tokens [T, B], gives features [T * B, hidden] with time the slower index. The recurrent state is carried
     from call to call, cut from the graph, until `reset`."""
@@ -174,7 +275,8 @@ class CharLstm(nn.Module):
         return self.dropout(out).flatten(0, 1)
 
 
-NAMES = ["mlp", "cnn", *VGG, "mobilenetv2", "char-lstm"]
+SMALL_IMAGES = {"mobilenetv2": MobileNetV2, "googlenet": GoogLeNet, "senet18": SeNet18}
+NAMES = ["mlp", "cnn", *VGG, *SMALL_IMAGES, "char-lstm"]
 
 
 def build(name, inputs, hidden=(256, 256), width=1.0, dropout=0.2):
@@ -189,4 +291,4 @@ def build(name, inputs, hidden=(256, 256), width=1.0, dropout=0.2):
         return Cnn(inputs[0], width)
     if tuple(inputs[1:]) != (32, 32):
         raise ValueError(f"{name} takes images of 32 by 32, not {inputs[1]} by {inputs[2]}")
-    return MobileNetV2(inputs[0], width) if name == "mobilenetv2" else Vgg(name, inputs[0], width)
+    return SMALL_IMAGES[name](inputs[0], width) if name in SMALL_IMAGES else Vgg(name, inputs[0], width)

@@ -2,8 +2,10 @@
 
 pub mod char_lstm;
 pub mod cnn;
+pub mod googlenet;
 pub mod mlp;
 pub mod mobilenetv2;
+pub mod senet18;
 pub mod vgg;
 
 use crate::error::{Error, Result};
@@ -27,6 +29,10 @@ named! {
         Vgg19 = "vgg19",
         /// MobileNetV2 (Sandler et al. 2018) for 32 by 32 images.
         MobileNetV2 = "mobilenetv2",
+        /// GoogLeNet (Szegedy et al. 2015) for 32 by 32 images, with batch norm.
+        GoogLeNet = "googlenet",
+        /// SENet with 18 layers (Hu et al. 2018) for 32 by 32 images.
+        SeNet18 = "senet18",
         /// Two LSTM layers over characters.
         CharLstm = "char-lstm",
     }
@@ -153,6 +159,14 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
         Architecture::MobileNetV2 => Ok(PreClassifier::new(
             mobilenetv2::MobileNetV2::new(small_image()?, width, init),
             mobilenetv2::MobileNetV2::features,
+        )),
+        Architecture::GoogLeNet => Ok(PreClassifier::new(
+            googlenet::GoogLeNet::new(small_image()?, width, init),
+            googlenet::GoogLeNet::features,
+        )),
+        Architecture::SeNet18 => Ok(PreClassifier::new(
+            senet18::SeNet18::new(small_image()?, width, init),
+            senet18::SeNet18::features,
         )),
         Architecture::CharLstm => {
             let Input::Tokens { vocabulary } = input else { return Err(takes("text")) };

@@ -113,3 +113,13 @@ fn vgg11_agrees_with_pytorch() {
 fn mobilenetv2_agrees_with_pytorch() {
     agrees_with_pytorch(Architecture::MobileNetV2);
 }
+
+#[test]
+fn googlenet_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::GoogLeNet);
+}
+
+#[test]
+fn senet18_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::SeNet18);
+}

@@ -70,6 +70,6 @@ def values(name):
 
 listing()
 tensors = {}
-for name in ["cnn", "vgg11", "mobilenetv2"]:
+for name in ["cnn", "vgg11", "mobilenetv2", "googlenet", "senet18"]:
     tensors |= values(name)
 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, HERE / "models.safetensors")

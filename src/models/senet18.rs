@@ -1,0 +1,135 @@
+//! SENet-18 (Hu et al. 2018): a pre-activation ResNet-18 whose blocks weigh their channels, for 32 by 32 images, as in
+//! kuangliu/pytorch-cifar.
+
+use crate::models::channels;
+use crate::nn::{
+    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Flatten, GlobalAveragePool, Init,
+    Module, Sequential, Step, Visitor,
+};
+use crate::ops::conv2d::Conv2dConfig;
+use crate::tensor::Tensor;
+
+/// Channels at width 1 and stride of the first block, for each stage of two blocks.
+const STAGES: [(usize, usize); 4] = [(64, 1), (128, 2), (256, 2), (512, 2)];
+
+/// Channels of a block for one of the bottleneck that weighs them.
+const REDUCTION: usize = 16;
+
+fn convolution(
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    init: &mut Init,
+) -> Conv2d {
+    let config = Conv2dConfig { stride, padding: kernel / 2, ..Conv2dConfig::default() };
+    Conv2d::new(inputs, outputs, kernel, config, false, init)
+}
+
+/// Norm and ReLU before each of two convolutions; their output is weighed channel by channel, and the input added.
+struct Block {
+    norm: BatchNorm2d,
+    first: ConvBn,
+    second: Conv2d,
+    /// Brings the input to the output's shape where they differ.
+    shortcut: Option<Sequential>,
+    squeeze: Conv2d,
+    excite: Conv2d,
+}
+
+impl Block {
+    fn new(inputs: usize, outputs: usize, stride: usize, init: &mut Init) -> Self {
+        let norm = BatchNorm2d::new(inputs, init).with_relu();
+        let first = convolution(inputs, outputs, 3, stride, init);
+        let first = ConvBn::new(["conv1", "bn2"], first, outputs, Activation::Relu, init);
+        let second = convolution(outputs, outputs, 3, 1, init);
+        let shortcut = (stride != 1 || inputs != outputs).then(|| {
+            let mut shortcut = Sequential::new();
+            shortcut.push(convolution(inputs, outputs, 1, stride, init));
+            shortcut
+        });
+        let reduced = (outputs / REDUCTION).max(1);
+        let mut pointwise =
+            |inputs, outputs| Conv2d::new(inputs, outputs, 1, Conv2dConfig::default(), true, init);
+        let squeeze = pointwise(outputs, reduced);
+        let excite = pointwise(reduced, outputs);
+        Block { norm, first, second, shortcut, squeeze, excite }
+    }
+
+    /// A factor for each channel of each image, `[N, 1, 1, C]`.
+    fn weights(&self, out: &Tensor, step: &Step) -> Tensor {
+        let mean = GlobalAveragePool.forward(out, step);
+        let pixel = mean.reshape([mean.shape()[0], 1, 1, mean.shape()[1]]);
+        let inner = self.squeeze.forward(&pixel, step).relu();
+        self.excite.forward(&inner, step).sigmoid()
+    }
+}
+
+impl Module for Block {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let active = self.norm.forward(x, step);
+        let out = self.second.forward(&self.first.forward(&active, step), step);
+        let out = out.mul(&self.weights(&out, step));
+        match &self.shortcut {
+            Some(shortcut) => out.add(&shortcut.forward(&active, step)),
+            None => out.add(x),
+        }
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child("bn1", &self.norm);
+        self.first.visit(visitor);
+        visitor.child("conv2", &self.second);
+        if let Some(shortcut) = &self.shortcut {
+            visitor.child("shortcut", shortcut);
+        }
+        visitor.child("fc1", &self.squeeze);
+        visitor.child("fc2", &self.excite);
+    }
+}
+
+/// A convolution, four stages of two blocks, and an average pool.
+pub struct SeNet18 {
+    first: ConvBn,
+    stages: [Sequential; 4],
+    features: usize,
+}
+
+impl SeNet18 {
+    /// Every number of channels times `width`.
+    pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
+        let mut features = channels(64, width);
+        let first = convolution(inputs, features, 3, 1, init);
+        let first = ConvBn::new(["conv1", "bn1"], first, features, Activation::Relu, init);
+        let stages = STAGES.map(|(count, stride)| {
+            let outputs = channels(count, width);
+            let mut blocks = Sequential::new();
+            for stride in [stride, 1] {
+                blocks.push(Block::new(features, outputs, stride, init));
+                features = outputs;
+            }
+            blocks
+        });
+        SeNet18 { first, stages, features }
+    }
+
+    /// Number of features that the model ends in.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+}
+
+impl Module for SeNet18 {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let out = self.first.forward(x, step);
+        let out = self.stages.iter().fold(out, |out, blocks| blocks.forward(&out, step));
+        Flatten.forward(&AveragePool2d::new(4).forward(&out, step), step)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self.first.visit(visitor);
+        for (number, blocks) in self.stages.iter().enumerate() {
+            visitor.child(&format!("layer{}", number + 1), blocks);
+        }
+    }
+}
