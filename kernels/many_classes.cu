@@ -1,6 +1,6 @@
 // The head of classifiers.cu for many classes, whose outputs are never stored: wherever they are needed, tiles of them are
 // computed again, on tensor cores in tf32. The formulas are classifiers.cu's, the launches in
-// src/ops/classifiers/recomputed.rs.
+// src/ops/many_classes.rs.
 //
 //   z               [B, d]         rows a pitch apart
 //   weight          [N, K, d]

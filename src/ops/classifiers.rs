@@ -12,13 +12,13 @@
 //! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
 
 pub(in crate::ops) mod launch;
-mod many_classes;
 
 use std::borrow::Cow;
 
 use crate::device::cpu::vector::{self, LANES, vectorised};
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
+use crate::ops::many_classes;
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::mixture::{Posterior, Sample};
 pub use crate::ops::prediction::{PredictionKind, predict};

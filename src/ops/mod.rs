@@ -19,6 +19,7 @@ pub mod flatten;
 pub mod gather;
 pub mod linear;
 pub mod lstm;
+mod many_classes;
 pub mod matmul;
 mod mixture;
 pub mod optimizer;

@@ -25,8 +25,6 @@ mod reduce;
 mod steps;
 mod switch;
 mod tally;
-#[cfg(has_simulator)]
-mod traffic;
 
 use std::cell::Cell;
 #[cfg(has_simulator)]

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Extents, Form, Head, Targets, many_classes};
+use super::{Extents, Form, Head, Targets};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Device, Gpu};
 use crate::ops::kernel_in;
+use crate::ops::many_classes;
 use crate::ops::matmul::{Arithmetic, Epilogue, Operand, Rows, product};
 use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
@@ -201,7 +202,7 @@ fn judge(
 }
 
 /// What a batch comes to, not yet known.
-pub(super) fn empty_head(z: &Tensor, copies: usize) -> Head {
+pub(in crate::ops) fn empty_head(z: &Tensor, copies: usize) -> Head {
     let device = z.device();
     Head {
         objective: z.empty_wide([]),
@@ -214,7 +215,7 @@ pub(super) fn empty_head(z: &Tensor, copies: usize) -> Head {
 }
 
 /// The batch's losses and counts.
-pub(super) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, head: &Head) {
+pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, head: &Head) {
     let copies = extents.classifiers;
     let threads = 32 * (copies as u32 + 2).min(32);
     gpu.launch(

@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Extents;
-use super::launch::{empty_head, summarise};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::classifiers::Head;
+use crate::ops::classifiers::launch::{empty_head, summarise};
+use crate::ops::classifiers::{Extents, Head};
 use crate::ops::matmul::{Epilogue, Rows, is_aligned, sum_parts};
 use crate::tape::{Gradients, record};
 use crate::tensor::Tensor;
@@ -224,7 +223,7 @@ impl Plan {
     }
 }
 
-/// What [`super::classifiers`] gives for classes.
+/// What [`super::classifiers::classifiers`] gives for classes.
 pub(super) fn classifiers(
     gpu: &Rc<Gpu>,
     extents: Extents,
