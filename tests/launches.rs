@@ -32,6 +32,7 @@ fn a_step_of_each_model_launches_as_much_as_it_did() {
         (Architecture::Vgg11, 121),
         (Architecture::Vgg19, 221),
         (Architecture::MobileNetV2, 587),
+        (Architecture::GoogLeNet, 768),
         (Architecture::CharLstm, 58),
     ];
     let own = pinned.map(|(architecture, _)| {
@@ -39,6 +40,17 @@ fn a_step_of_each_model_launches_as_much_as_it_did() {
         (architecture, own)
     });
     assert_eq!(own, pinned);
+}
+
+/// Branches write into one tensor and read their gradients from one.
+#[test]
+fn what_lies_side_by_side_is_not_copied_there() {
+    let own = launches(Architecture::GoogLeNet, &TrainConfig::default());
+    assert_eq!(
+        of_families(&own, &["elementwise"]),
+        of_families(&own, &["elementwise_fill"]),
+        "{own:#?}"
+    );
 }
 
 #[test]

@@ -222,6 +222,7 @@ pub fn conv2d_fused(
         );
     }
     assert!(!(fused.relu && fused.moments), "conv2d: moments of an output with a ReLU");
+    assert!(!(fused.place.is_some() && fused.moments), "conv2d: moments of an output with a place");
     if let Some(input) = fused.input {
         input.check(x);
     }
@@ -242,7 +243,7 @@ fn typed<T: Float>(
 ) -> (Tensor, Option<Moments>) {
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
-    let out = x.empty_like(shape);
+    let out = x.empty_at(fused.place, shape);
     let moments = fused.moments.then(|| Moments::empty(&out, geometry.task_pixels()));
     let function = fused.input.map(|input| input.function::<T>());
     match x.device() {
