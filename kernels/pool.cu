@@ -75,10 +75,10 @@ __device__ __forceinline__ PoolRange covering(
     return {first, min(padded / shape.stride + 1, windows)};
 }
 
-// What number `index` of `of` equal lengths of an axis of `extent` places touches.
+// What number `index` of `of` equal lengths of an axis of `extent` places touches; extent times of is below 2^31.
 __device__ __forceinline__ PoolRange evenly(uint32_t index, uint32_t of, uint32_t extent) {
-    uint64_t start = static_cast<uint64_t>(index) * extent;
-    return {static_cast<uint32_t>(start / of), static_cast<uint32_t>((start + extent + of - 1) / of)};
+    uint32_t start = index * extent;
+    return {start / of, (start + extent + of - 1) / of};
 }
 
 __device__ __forceinline__ float pool_size(const PoolRange& range) {
