@@ -228,13 +228,13 @@ __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ 
     Pack<V> sum = {};
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
+        float height = IS_EVEN ? pool_size(evenly(row, shape.out_height, shape.height)) : 1.0f;
+        // Unrolled it would keep more than there are registers for.
+        ROLLED
         for (uint32_t column = columns.first; column < columns.end; column++) {
             Pack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
-            float share = 1.0f;
-            if (IS_EVEN) {
-                float height = pool_size(evenly(row, shape.out_height, shape.height));
-                share = 1.0f / (height * pool_size(evenly(column, shape.out_width, shape.width)));
-            }
+            float width = IS_EVEN ? pool_size(evenly(column, shape.out_width, shape.width)) : 1.0f;
+            float share = 1.0f / (height * width);
             UNROLL
             for (int v = 0; v < V; v++) sum.value[v] = fmaf(own.value[v], share, sum.value[v]);
         }
