@@ -3,7 +3,7 @@
 // memory. The launches are in src/ops/conv2d/launch.rs; kernels of one pixel with stride 1 go to matmul.cu, but for an output
 // whose moments are wanted.
 //
-//   y[n, p, q, k] = bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c]
+//   y[n, p, q, k] = relu?(bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c])
 //
 //   x, dx        [N, H, W, groups C]         pixels x_pitch apart
 //   weight, dw   [groups K, R, S, C]
@@ -69,7 +69,7 @@ __device__ __forceinline__ void conv2d_forward(
     Products products;
     Conv2dPart part(block.split, shape.splits, divide_up(depth, Tile::K));
     products.add(patches, weights, part.first, part.last, shared);
-    add_bias(products, bias == nullptr ? nullptr : bias + feature, columns, false);
+    add_bias(products, bias == nullptr ? nullptr : bias + feature, columns, shape.relu != 0);
     uint32_t rows = pixels - block.first_row;
     Output output = conv2d_output(y, shape);
     uint64_t first = block.split * shape.out_split + feature;

@@ -15,7 +15,7 @@ struct Conv2dShape {
     uint32_t x_is_aligned, y_is_aligned;  // whether every run of channels of every pixel and group lies on 16 bytes
     uint32_t weight_is_aligned;           // whether every run of every row that the kernel reads does
     uint32_t out_is_aligned;              // as an Output's
-    uint32_t unused;
+    uint32_t relu;                        // of the output, after the bias
 };
 
 // What a block does: its tile, its part of the inner axis, its group and its phase.

@@ -3,6 +3,8 @@
 //   max_pool       y[n, p, q, c] = the largest x under the window; of equal ones the first, NaN if there is any
 //   average_pool   y[n, p, q, c] = the mean under the window, padding counts as zeros
 //   global average is the pool with one window over the whole image
+//   adaptive_average_pool: the mean under window p of P, the rows from floor(p H / P) to before ceil((p + 1) H / P);
+//   columns likewise
 //
 //   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: f32 or bf16, each with a pitch from pixel to pixel
 //   taps [N, P, Q, C], dense: which place of its window each maximum came from, in 8 bits (32 for windows over 256)
@@ -14,6 +16,9 @@
 // neighbouring addresses, in vectors of 16 bytes where C and the pitches allow it (V = 4, or 8 in bf16), else one by one (V = 1).
 // Backward gathers: each input pixel looks at the few windows that cover it and takes dy from those that chose it. To
 // scatter from the windows would need atomic additions, whose order is nobody's.
+//
+// The windows of the adaptive pool cover place h as places cover a window, with H and P exchanged: from floor(h P / H) to
+// before ceil((h + 1) P / H). They differ in size, so that backward divides each dy by its own window's.
 //
 // Global average pool has one window of H x W pixels: a thread adds up a whole image's channel, in rows. With N C of
 // 10^4 that is enough threads for the few images a batch has at that depth.
@@ -68,6 +73,16 @@ __device__ __forceinline__ PoolRange covering(
     uint32_t padded = place + shape.padding;
     uint32_t first = padded + 1 > kernel ? divide_up(padded + 1 - kernel, shape.stride) : 0;
     return {first, min(padded / shape.stride + 1, windows)};
+}
+
+// What number `index` of `of` equal lengths of an axis of `extent` places touches.
+__device__ __forceinline__ PoolRange evenly(uint32_t index, uint32_t of, uint32_t extent) {
+    uint64_t start = static_cast<uint64_t>(index) * extent;
+    return {static_cast<uint32_t>(start / of), static_cast<uint32_t>((start + extent + of - 1) / of)};
+}
+
+__device__ __forceinline__ float pool_size(const PoolRange& range) {
+    return static_cast<float>(range.end - range.first);
 }
 
 // V numbers of places in a window, at an address that is a multiple of V of them.
@@ -179,12 +194,15 @@ __device__ void max_pool_backward(
     store<V>(target, sum);
 }
 
-template <int V, class T>
+template <int V, bool IS_EVEN, class T>
 __device__ void average_pool_forward(const T* __restrict__ x, T* __restrict__ y, const PoolShape& shape) {
     PoolPlace<V> place(shape, shape.out_height, shape.out_width);
     if (!place.is_inside) return;
-    PoolRange rows = covered(place.row, shape.kernel_height, shape.height, shape);
-    PoolRange columns = covered(place.column, shape.kernel_width, shape.width, shape);
+    PoolRange rows = IS_EVEN ? evenly(place.row, shape.out_height, shape.height)
+                             : covered(place.row, shape.kernel_height, shape.height, shape);
+    PoolRange columns = IS_EVEN ? evenly(place.column, shape.out_width, shape.width)
+                                : covered(place.column, shape.kernel_width, shape.width, shape);
+    float factor = IS_EVEN ? 1.0f / (pool_size(rows) * pool_size(columns)) : shape.factor;
     Pack<V> sum = {};
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.height + row) * shape.width;
@@ -195,30 +213,37 @@ __device__ void average_pool_forward(const T* __restrict__ x, T* __restrict__ y,
         }
     }
     UNROLL
-    for (int v = 0; v < V; v++) sum.value[v] *= shape.factor;
+    for (int v = 0; v < V; v++) sum.value[v] *= factor;
     store<V>(y + place.pixel * shape.y_pitch + place.channel, sum);
 }
 
-template <int V, class T>
+template <int V, bool IS_EVEN, class T>
 __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ dx, const PoolShape& shape) {
     PoolPlace<V> place(shape, shape.height, shape.width);
     if (!place.is_inside) return;
-    PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
-    PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
+    PoolRange rows = IS_EVEN ? evenly(place.row, shape.height, shape.out_height)
+                             : covering(place.row, shape.kernel_height, shape.out_height, shape);
+    PoolRange columns = IS_EVEN ? evenly(place.column, shape.width, shape.out_width)
+                                : covering(place.column, shape.kernel_width, shape.out_width, shape);
     Pack<V> sum = {};
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
         for (uint32_t column = columns.first; column < columns.end; column++) {
             Pack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
+            float share = 1.0f;
+            if (IS_EVEN) {
+                float height = pool_size(evenly(row, shape.out_height, shape.height));
+                share = 1.0f / (height * pool_size(evenly(column, shape.out_width, shape.width)));
+            }
             UNROLL
-            for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
+            for (int v = 0; v < V; v++) sum.value[v] = fmaf(own.value[v], share, sum.value[v]);
         }
     }
     T* target = dx + place.pixel * shape.x_pitch + place.channel;
     Pack<V> old = {};
     if (shape.add) old = load<V>(target);
     UNROLL
-    for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v] * shape.factor;
+    for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v] * (IS_EVEN ? 1.0f : shape.factor);
     store<V>(target, sum);
 }
 
@@ -230,10 +255,16 @@ __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ 
         max_pool_backward<V>(dy, taps, dx, shape);                                                               \
     }                                                                                                            \
     KERNEL(average_pool_fwd_##name, 256, const T* x, T* y, PoolShape shape) {                                    \
-        average_pool_forward<V>(x, y, shape);                                                                    \
+        average_pool_forward<V, false>(x, y, shape);                                                             \
     }                                                                                                            \
     KERNEL(average_pool_bwd_##name, 256, const T* dy, T* dx, PoolShape shape) {                                  \
-        average_pool_backward<V>(dy, dx, shape);                                                                 \
+        average_pool_backward<V, false>(dy, dx, shape);                                                          \
+    }                                                                                                            \
+    KERNEL(adaptive_average_pool_fwd_##name, 256, const T* x, T* y, PoolShape shape) {                           \
+        average_pool_forward<V, true>(x, y, shape);                                                              \
+    }                                                                                                            \
+    KERNEL(adaptive_average_pool_bwd_##name, 256, const T* dy, T* dx, PoolShape shape) {                         \
+        average_pool_backward<V, true>(dy, dx, shape);                                                           \
     }
 
 POOL(4, float, x4_f32)

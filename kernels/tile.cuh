@@ -127,6 +127,11 @@ __device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bo
         copy_async16(shared, from);
         return;
     }
+    if (count <= 0) {
+        // Element by element, a warp's zeros would go to every fourth bank.
+        clear_run(shared);
+        return;
+    }
     // Rare: repeated at every call it would be most of a kernel's code, and of its registers.
     ROLLED
     for (int j = 0; j < Run<T>::LENGTH; j++) {

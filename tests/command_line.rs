@@ -64,6 +64,8 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("info --model cnn --width 0", "--width"),
         ("kernels --device cpu", "--device"),
         ("kernels --device cpu relu", "simulator"),
+        ("kernels --device cpu --precision f64", "[possible values: f32, bf16]"),
+        ("info --model cnn --step --precision f64", "[possible values: f32, tf32, bf16]"),
         ("bench step --model nosuch", "nosuch"),
         ("bench step --steps 0", "--steps"),
         ("bench step --width -1", "--width"),
@@ -202,6 +204,18 @@ fn steps_are_timed_side_by_side() {
     assert!(rows.iter().all(|row| row["ms"].as_f64().unwrap() > 0.0 && row["launches"].is_null()));
     let output = alrao(directory.path(), &[&["-q", "bench", "step"][..], &small].concat());
     assert!(output.stderr.is_empty() && text(&output.stdout).lines().count() == 3);
+}
+
+#[cfg(has_simulator)]
+#[test]
+fn a_name_that_no_kernel_has_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |arguments: &str, culprit: &str| {
+        refused(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), culprit);
+    };
+    refused("kernels --device simulator nosuch", "'nosuch'");
+    // Its kernels serve in bf16 too, and are not of bf16.
+    refused("kernels --device simulator --precision bf16 switch", "without --precision bf16");
 }
 
 #[cfg(has_simulator)]

@@ -29,7 +29,8 @@ enum What {
     Step(StepArguments),
 }
 
-/// Time a whole training step: one launch after the other and as one graph, plain SGD beside Alrao
+/// Time a whole training step: one launch after the other and as one graph, plain SGD beside Alrao. The batch is there
+/// already
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
 #[command(after_help = "Examples:\n  alrao bench step --model vgg19\n  \
@@ -50,7 +51,7 @@ struct StepArguments {
     /// Alrao: copies of the last layer [default: 10; LSTMs 6]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
-    /// The numbers a step computes with [default: f32]
+    /// The numbers a step computes with [default: tf32 on cuda, else f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ALL))]
     precision: Option<Precision>,
     /// Steps of each kind that are timed [default: cuda 200, cpu 10, simulator 2]

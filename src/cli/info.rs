@@ -22,6 +22,8 @@ const CHARACTERS: usize = 50;
 /// Distinct words of a text, the paper's, where none is given.
 const WORDS: usize = 9_999;
 
+const ON_A_GPU: &[Precision] = &[Precision::F32, Precision::Tf32, Precision::Bf16];
+
 /// A list as one argument.
 type Layers = Vec<usize>;
 
@@ -48,14 +50,15 @@ pub(super) struct Arguments {
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
-    /// Show what one training step launches on a GPU, in place of the layers; nothing is computed
+    /// Show what one training step launches on a GPU, in place of the layers; nothing is computed. Counted with it is what
+    /// finds the step's batch in data that lies on the device, which `bench step` goes without
     #[arg(long)]
     step: bool,
     /// Samples of a batch of --step, or columns of a text [default: 32; LSTMs 20]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, requires = "step")]
     batch_size: Option<usize>,
-    /// What a step of --step computes in: f32, tf32, bf16 [default: tf32, as on cuda]
-    #[arg(long, requires = "step")]
+    /// What a step of --step computes in [default: tf32, as on cuda]
+    #[arg(long, value_name = "PRECISION", value_parser = choice(ON_A_GPU), requires = "step")]
     precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
@@ -93,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
         let launches = launches(arguments)?;
         let text = match arguments.json {
             true => serde_json::to_string(&launches)? + "\n",
-            false => launch_table(&launches),
+            false => launch_table(&launches, config(arguments)?.train.precision),
         };
         messages::result(&text)?;
         return Ok(Ending::Done);
@@ -126,7 +129,7 @@ fn launches(arguments: &Arguments) -> Result<BTreeMap<String, usize>> {
     step_launches(&config.model, input, classes, config.alrao, &config.train)
 }
 
-fn launch_table(launches: &BTreeMap<String, usize>) -> String {
+fn launch_table(launches: &BTreeMap<String, usize>, precision: Precision) -> String {
     let mut rows: Vec<_> = launches.iter().collect();
     rows.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), name.as_str()));
     let mut text = format!("{:<44} launches\n", "kernel");
@@ -134,7 +137,7 @@ fn launch_table(launches: &BTreeMap<String, usize>) -> String {
         let _ = writeln!(text, "{name:<44} {count:>8}");
     }
     let total: usize = launches.values().sum();
-    text + &format!("{:<44} {total:>8}\n", "one step, as one graph")
+    text + &format!("{:<44} {total:>8}\n", format!("one step in {precision}, as one graph"))
 }
 
 fn describe(arguments: &Arguments) -> Result<Info> {

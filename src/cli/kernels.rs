@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::arguments::DeviceArguments;
+use super::arguments::{DeviceArguments, choice};
 use super::failure::Ending;
 use super::messages;
 use crate::bench::ceilings::Ceilings;
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// What tensors are stored in: f32 (with tf32's products), or bf16 [default: f32]
-    #[arg(long)]
+    #[arg(long, value_name = "PRECISION", value_parser = choice(&[Precision::F32, Precision::Bf16]))]
     precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
@@ -39,15 +39,8 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    fn dtype(&self) -> Result<DType, Error> {
-        match self.precision.unwrap_or(Precision::F32) {
-            Precision::F32 | Precision::Tf32 => Ok(DType::F32),
-            Precision::Bf16 => Ok(DType::BF16),
-            Precision::F64 => {
-                let message = "f64 is the cpu's, and no kernel's; use f32 or bf16";
-                Err(Error::input("--precision", message.to_owned()))
-            }
-        }
+    fn dtype(&self) -> DType {
+        self.precision.unwrap_or(Precision::F32).dtype()
     }
 }
 
@@ -62,7 +55,7 @@ struct Record<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
-    let dtype = arguments.dtype()?;
+    let dtype = arguments.dtype();
     let device = arguments.device.open()?;
     if matches!(device, Device::Cpu(_)) {
         let because = match arguments.device.device.unwrap_or_default() {
@@ -73,6 +66,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         return Err(Error::input("--device", message).into());
     }
     let wanted = arguments.name.as_deref().unwrap_or_default();
+    #[cfg(has_simulator)]
+    refuse_unknown(wanted, dtype, &crate::device::simulator::kernel_names())?;
     let workloads = workloads::all();
     if !quiet {
         messages::note(&device.description());
@@ -107,19 +102,25 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 
 const OK: &str = "ok";
 
-fn refuse_unknown(wanted: &str, rows: &[Row]) -> Result<(), Error> {
-    match rows.is_empty() {
-        true => Err(Error::input(
-            "NAME",
-            format!("no kernel has '{wanted}' in its name; leave it out to see all"),
-        )),
-        false => Ok(()),
+/// Refuses a part of a name that none of the kernels has that are shown for a type.
+fn refuse_unknown(wanted: &str, dtype: DType, kernels: &[&str]) -> Result<(), Error> {
+    let mut named = kernels.iter().filter(|kernel| kernel.contains(wanted));
+    let first = named.clone().next();
+    if named.any(|kernel| is_of(dtype, kernel)) {
+        return Ok(());
     }
+    let message = match first {
+        Some(name) => format!(
+            "{name} and its like are the same in a run in bf16, and shown without --precision bf16"
+        ),
+        None => format!("no kernel has '{wanted}' in its name; leave it out to see all"),
+    };
+    Err(Error::input("NAME", message))
 }
 
 /// Whether a kernel that work in a type launches is one of that type: in bf16 it launches others too, which are f32's.
-fn is_of(dtype: DType, row: &Row) -> bool {
-    dtype != DType::BF16 || row.kernel.ends_with("_bf16")
+fn is_of(dtype: DType, kernel: &str) -> bool {
+    dtype != DType::BF16 || kernel.ends_with("_bf16")
 }
 
 /// The kernels on a GPU.
@@ -138,8 +139,9 @@ fn times(
     let ceilings = Ceilings::measure(device)?
         .ok_or_else(|| Error::device(device.name(), "it does not tell what it has".to_owned()))?;
     let mut rows = measure(workloads, device, dtype, wanted, &ceilings, observe)?;
-    rows.retain(|row| is_of(dtype, row));
-    refuse_unknown(wanted, &rows)?;
+    let kernels: Vec<&str> = rows.iter().map(|row| &*row.kernel).collect();
+    refuse_unknown(wanted, dtype, &kernels)?;
+    rows.retain(|row| is_of(dtype, &row.kernel));
     Ok(Times { ceilings, rows })
 }
 
@@ -195,8 +197,7 @@ fn checks(
     observe: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Checks> {
     let mut rows = crate::bench::kernels::describe(workloads, dtype, wanted)?;
-    rows.retain(|row| is_of(dtype, row));
-    refuse_unknown(wanted, &rows)?;
+    rows.retain(|row| is_of(dtype, &row.kernel));
     let all = crate::bench::verdict::verdicts(workloads, dtype, threads, wanted, observe)?;
     let verdict = |row: &Row| match all.get(&row.kernel) {
         Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),

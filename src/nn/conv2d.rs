@@ -2,7 +2,7 @@
 
 use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
 use crate::ops::batch_norm::Moments;
-use crate::ops::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
+use crate::ops::conv2d::{Conv2dConfig, Fused, conv2d_fused};
 use crate::ops::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
 use crate::tensor::Tensor;
 
@@ -11,6 +11,7 @@ pub struct Conv2d {
     weight: Parameter,
     bias: Option<Parameter>,
     config: Conv2dConfig,
+    relu: bool,
 }
 
 impl Conv2d {
@@ -36,23 +37,31 @@ impl Conv2d {
         let shape = [outputs, kernel, kernel, inputs / groups];
         let weight = init.uniform(shape, bound, features(fan_in), FileLayout::Convolution);
         let bias = has_bias.then(|| init.uniform([outputs], bound, features(1), FileLayout::Same));
-        Conv2d { weight, bias, config }
+        Conv2d { weight, bias, config, relu: false }
+    }
+
+    /// The same, followed by a ReLU in the same pass. Where a norm stands between them, the ReLU is the norm's.
+    pub fn with_relu(mut self) -> Self {
+        self.relu = true;
+        self
     }
 
     /// The forward pass, and the moments of its output for the norm that follows.
     pub(crate) fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
-        let bias = self.bias.as_ref().map(|bias| bias.value(step));
-        let fused = Fused { moments: true, ..Fused::default() };
-        let (y, moments) =
-            conv2d_fused(x, &self.weight.value(step), bias.as_ref(), self.config, fused);
+        let (y, moments) = self.convolve(x, step, true);
         (y, moments.expect("moments that were asked for"))
+    }
+
+    fn convolve(&self, x: &Tensor, step: &Step, moments: bool) -> (Tensor, Option<Moments>) {
+        let bias = self.bias.as_ref().map(|bias| bias.value(step));
+        let fused = Fused { relu: self.relu, moments, ..Fused::default() };
+        conv2d_fused(x, &self.weight.value(step), bias.as_ref(), self.config, fused)
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let bias = self.bias.as_ref().map(|bias| bias.value(step));
-        conv2d(x, &self.weight.value(step), bias.as_ref(), self.config)
+        self.convolve(x, step, false).0
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

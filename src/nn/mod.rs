@@ -24,5 +24,5 @@ pub use lstm::Lstm;
 pub(crate) use module::{Entry, for_each_entry, zero_missing_gradients};
 pub use module::{Module, Sequential, Visitor};
 pub use parameter::{Buffer, BufferKind, Features, FileLayout, Parameter};
-pub use pool::{AveragePool2d, Flatten, GlobalAveragePool, MaxPool2d};
+pub use pool::{AdaptiveAveragePool2d, AveragePool2d, Flatten, GlobalAveragePool, MaxPool2d};
 pub use step::{Mask, Step};

@@ -2,7 +2,7 @@
 
 use crate::nn::{Module, Step, Visitor};
 use crate::ops::flatten::flatten;
-use crate::ops::pool::{average_pool2d, global_average_pool, max_pool2d};
+use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
 use crate::tensor::Tensor;
 
 /// The largest value under each square window.
@@ -64,6 +64,21 @@ pub struct GlobalAveragePool;
 impl Module for GlobalAveragePool {
     fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
         global_average_pool(x)
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}
+
+/// The mean under windows that cut each image evenly, `[N, height, width, C]` whatever the image's size.
+#[derive(Clone, Copy, Debug)]
+pub struct AdaptiveAveragePool2d {
+    /// Rows and columns of the output.
+    pub size: [usize; 2],
+}
+
+impl Module for AdaptiveAveragePool2d {
+    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+        adaptive_average_pool2d(x, self.size)
     }
 
     fn visit(&self, _: &mut dyn Visitor) {}

@@ -69,6 +69,17 @@ impl Run {
         // From now on it runs there.
         config.device = device.name().parse().unwrap_or(config.device);
         let train = &mut config.train;
+        if !train.precision.is_on(device) {
+            let others = match train.precision {
+                Precision::F64 => "the cpu",
+                _ => "cuda or the simulator",
+            };
+            let (precision, name) = (train.precision, device.name());
+            let message = format!(
+                "the run computes in {precision}, which {name} does not; it goes on on {others}"
+            );
+            return Err(Error::input(format!("--device {}", device.name()), message));
+        }
         let has_checkpoint = RunDirectory::last(path).exists();
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {

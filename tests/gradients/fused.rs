@@ -28,7 +28,7 @@ fn read(
     relu: bool,
 ) -> Tensor {
     let input = Some(InputAffine { scale, shift, relu });
-    conv2d_fused(x, weight, bias, config, Fused { input, moments: false }).0
+    conv2d_fused(x, weight, bias, config, Fused { input, ..Fused::default() }).0
 }
 
 /// Shapes of images, scale, shift and weight, and of a bias where there is a fifth.
@@ -106,6 +106,10 @@ pub fn rows() -> Vec<Row> {
 
 fn composed() -> Vec<Row> {
     vec![
+        row("relu and bias", [&[2, 5, 4, 3], &[7, 3, 3, 3], &[7]], |x| {
+            let fused = Fused { relu: true, ..Fused::default() };
+            conv2d_fused(&x[0], &x[1], Some(&x[2]), config(1, 1, 1), fused).0
+        }),
         row("affine of a slice", [&[2, 4, 3, 7], &[3], &[3], &[4, 3, 3, 3]], |x| {
             let x0 = x[0].slice(3, 2, 3);
             read(&x0, [&x[1], &x[2]], &x[3], None, config(1, 1, 1), true).square()

@@ -4,7 +4,7 @@ use alrao::Tensor;
 use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
 use alrao::ops::concatenate::concatenate;
 use alrao::ops::flatten::flatten;
-use alrao::ops::pool::{average_pool2d, global_average_pool, max_pool2d};
+use alrao::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
 
 use super::{Row, row};
 
@@ -74,6 +74,23 @@ fn pools() -> Vec<Row> {
         row("average pool of a slice, used again", [&[2, 4, 4, 7]], |x| {
             let slice = x[0].slice(3, 2, 4);
             concatenate(&[&average_pool2d(&slice, 2, 1, 0), &average_pool2d(&slice, 2, 1, 0)])
+        }),
+        row("adaptive average pool, windows share rows", [&[2, 5, 7, 3]], |x| {
+            adaptive_average_pool2d(&x[0], [3, 2])
+        }),
+        row("adaptive average pool to more pixels", [&[1, 2, 3, 17]], |x| {
+            adaptive_average_pool2d(&x[0], [5, 4])
+        }),
+        row("adaptive average pool of a slice, used again", [&[2, 4, 4, 7]], |x| {
+            let slice = x[0].slice(3, 2, 3);
+            concatenate(&[
+                &adaptive_average_pool2d(&slice, [2, 3]),
+                &adaptive_average_pool2d(&slice, [2, 3]),
+            ])
+            .square()
+        }),
+        row("adaptive average pool to the same size", [&[1, 3, 3, 2]], |x| {
+            adaptive_average_pool2d(&x[0], [3, 3])
         }),
         row("global average pool", [&[2, 3, 4, 5]], |x| global_average_pool(&x[0])),
         row("global average pool of one pixel", [&[1, 1, 1, 1]], |x| global_average_pool(&x[0])),

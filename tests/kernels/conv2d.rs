@@ -1,7 +1,7 @@
 //! Convolutions: output and the gradients of input, weights and bias.
 
 use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train_of};
-use alrao::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d, conv2d_fused};
+use alrao::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
 use alrao::ops::matmul::with_cut;
 use alrao::{DType, Device, Tape, Tensor};
 
@@ -122,12 +122,15 @@ struct Way {
     wanted: [bool; 3],
     /// Whether gradients are added to by a second use.
     twice: bool,
+    /// Whether a ReLU follows.
+    relu: bool,
     /// A tile's name and a number of parts, where it is not left to the shape.
     cut: Option<(&'static str, usize)>,
 }
 
 impl Way {
-    const USUAL: Way = Way { factors: Factors::F32, wanted: [true; 3], twice: false, cut: None };
+    const USUAL: Way =
+        Way { factors: Factors::F32, wanted: [true; 3], twice: false, relu: false, cut: None };
 
     fn cut<R>(self, work: impl FnOnce() -> R) -> R {
         match self.cut {
@@ -147,7 +150,9 @@ fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
         let (x, weight) = (watch(0, x), watch(1, weight));
         let bias = bias.map(|bias| watch(2, bias));
         factors.on(device, || {
-            let convolve = || way.cut(|| conv2d(&x, &weight, bias.as_ref(), shape.config));
+            let fused = Fused { relu: way.relu, ..Fused::default() };
+            let bias = bias.as_ref();
+            let convolve = || way.cut(|| conv2d_fused(&x, &weight, bias, shape.config, fused).0);
             let y = convolve();
             let mut loss = factors.weighed(&y, dtype, 4);
             if way.twice {
@@ -155,7 +160,7 @@ fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
             }
             way.cut(|| tape.backward(&loss));
             let mut outputs = vec![("y", y.to_f64s())];
-            let inputs = [("dx", Some(&x)), ("dw", Some(&weight)), ("db", bias.as_ref())];
+            let inputs = [("dx", Some(&x)), ("dw", Some(&weight)), ("db", bias)];
             for (name, input) in inputs {
                 let gradient = input.and_then(|input| tape.gradient(input));
                 outputs.extend(gradient.map(|gradient| (name, gradient.to_f64s())));
@@ -219,6 +224,29 @@ fn corner_cases() -> Vec<Case> {
                 Way { factors, wanted: [true, true, false], cut: Some((tile, 1)), ..Way::USUAL };
             let name = format!("{} {factors:?} corner of tile {tile}", title(shape));
             cases.push(Case::new(name, terms(shape), run(shape, way)));
+        }
+    }
+    cases
+}
+
+/// A ReLU in every tile's epilogue, and behind an output in parts.
+fn relu_cases() -> Vec<Case> {
+    let shapes = [
+        shape([3, 7, 5, 3], [5, 3, 3], [1, 1, 1], true, [0, 0]),
+        shape([2, 6, 5, 8], [16, 3, 3], [2, 1, 2], false, [0, 0]),
+        shape([2, 5, 5, 8], [12, 1, 1], [1, 0, 1], true, [4, 0]),
+        shape([1, 13, 10, 7], [129, 3, 3], [1, 1, 1], true, [0, 0]),
+    ];
+    let mut cases = Vec::new();
+    for shape in shapes {
+        for factors in Factors::ALL {
+            for (tile, parts) in [("32", 1), ("64", 1), ("128", 1), ("32", 2)] {
+                let name = format!("{} {factors:?} relu tile {tile} parts {parts}", title(shape));
+                let cut = Some((tile, parts));
+                let wanted = [true, true, factors != Factors::Bf16];
+                let way = Way { factors, relu: true, cut, wanted, ..Way::USUAL };
+                cases.push(Case::new(name, terms(shape), run(shape, way)));
+            }
         }
     }
     cases
@@ -291,6 +319,7 @@ fn title(shape: Shape) -> String {
 pub fn cases() -> Vec<Case> {
     let mut cases = tensor_core_cases();
     cases.extend(corner_cases());
+    cases.extend(relu_cases());
     cases.extend(moments_cases());
     for &shape in &shapes()[..2] {
         let name = format!("{} of an affine function", title(shape));

@@ -1,6 +1,6 @@
 //! Pools over images.
 
-use alrao::ops::pool::{average_pool2d, global_average_pool, max_pool2d};
+use alrao::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
 use alrao::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, drawn};
@@ -52,16 +52,29 @@ pub fn cases() -> Vec<Case> {
         ([2, 18, 20, 4], 4, [17, 1, 0]),
         ([0, 4, 4, 4], 4, [2, 2, 0]),
     ];
-    let mut cases = Vec::new();
-    for (name, pool) in pools {
-        for (shape, part, window) in shapes {
+    let adaptive: Pool = |x, [rows, columns, _]| adaptive_average_pool2d(x, [rows, columns]);
+    let sizes = [
+        ([2, 8, 8, 16], 16, [4, 2, 0]),
+        ([2, 5, 7, 24], 16, [3, 2, 0]),
+        ([1, 7, 5, 3], 3, [6, 4, 0]),
+        ([3, 9, 11, 12], 8, [1, 1, 0]),
+        ([2, 3, 2, 7], 5, [5, 7, 0]),
+        ([2, 4, 6, 8], 8, [4, 6, 0]),
+        ([0, 4, 4, 4], 4, [3, 3, 0]),
+    ];
+    let adaptive =
+        sizes.map(|(shape, part, size)| (("adaptive_average_pool2d", adaptive), shape, part, size));
+    let fixed = pools
+        .into_iter()
+        .flat_map(|pool| shapes.map(|(shape, part, window)| (pool, shape, part, window)));
+    let case =
+        |((name, pool), shape, part, window): ((&str, Pool), [usize; 4], usize, [usize; 3])| {
             let label = format!("{name} {shape:?}, {part} channels, window {window:?}");
             let case = Case::new(label, 400, move |device, dtype| {
                 run(device, dtype, pool, shape, part, window)
             });
             // The sum that is the second pool's input, and the gradient before it is added to.
-            cases.extend(case.and_in_bf16(4));
-        }
-    }
-    cases
+            case.and_in_bf16(4)
+        };
+    fixed.chain(adaptive).flat_map(case).collect()
 }

@@ -31,6 +31,24 @@ fn a_run_on_the_simulator_goes_on_to_the_bit() {
     }
 }
 
+/// What cannot be changed on a run is not what a message advises.
+#[test]
+fn a_run_whose_precision_a_device_has_not_says_where_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [12, 4, 4]);
+    let arguments = format!("{MLP} --batch-size 4 --max-steps 1");
+    ends_with(0, folder, &format!("{arguments} --device simulator --precision tf32 --out narrow"));
+    let (_, message) = ends_with(2, folder, "train --resume narrow --device cpu");
+    assert!(
+        message.contains("tf32, which cpu does not; it goes on on cuda or the simulator"),
+        "{message}"
+    );
+    ends_with(0, folder, &format!("{arguments} --precision f64 --out wide"));
+    let (_, message) = ends_with(2, folder, "train --resume wide --device simulator");
+    assert!(message.contains("f64, which simulator does not; it goes on on the cpu"), "{message}");
+}
+
 fn start(folder: &Path, name: &str, lost_after: Option<u64>) -> (Run, Device) {
     let settings = r#"
         model = "mlp"

@@ -6,7 +6,7 @@ use crate::ops::augment::{images_from_bytes, images_from_floats};
 use crate::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
 use crate::ops::dropout::dropout;
 use crate::ops::flatten::flatten;
-use crate::ops::pool::{average_pool2d, max_pool2d};
+use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, max_pool2d};
 use crate::tensor::Tensor;
 
 /// The activations of VGG19's first layers: 2 million elements.
@@ -31,6 +31,7 @@ pub(super) fn all() -> Vec<Workload> {
     all.extend([IMAGE, ODD_IMAGE].map(batch_norm));
     all.extend([IMAGE, ODD_IMAGE].map(max_pool));
     all.extend([IMAGE, ODD_IMAGE].map(average_pool));
+    all.extend([IMAGE, ODD_IMAGE].map(adaptive_average_pool));
     all.extend([evaluated_norm(), large_max_pool(), dropped(), flattened(), augmented()]);
     all
 }
@@ -241,6 +242,15 @@ fn average_pool(image: [usize; 4]) -> Workload {
     let kernels = ["average_pool_fwd_x*", "average_pool_bwd_x*"];
     let cost = Cost::elements(n + n / 4).and_operations(n);
     pool("average pool", image, kernels, cost, |x| average_pool2d(x, 2, 2, 0))
+}
+
+fn adaptive_average_pool(image: [usize; 4]) -> Workload {
+    let n = elements(&image);
+    let kernels = ["adaptive_average_pool_fwd_x*", "adaptive_average_pool_bwd_x*"];
+    let cost = Cost::elements(n + n / 4).and_operations(n);
+    pool("adaptive average pool", image, kernels, cost, |x| {
+        adaptive_average_pool2d(x, [x.shape()[1] / 2, x.shape()[2] / 2])
+    })
 }
 
 /// Windows of more places than a byte tells apart.

@@ -1,4 +1,4 @@
-//! What a convolution does besides: an affine function and a ReLU on its input, moments of its output.
+//! What a convolution does besides: an affine function and a ReLU on its input, a ReLU on its output or its moments.
 
 use crate::device::cpu::Float;
 use crate::ops::batch_norm::{Affine, give_channels};
@@ -10,7 +10,9 @@ use crate::tensor::{Tensor, assert_alike};
 pub struct Fused<'a> {
     /// Applied to the input as it is read.
     pub input: Option<InputAffine<'a>>,
-    /// Whether the moments of the output's channels are taken.
+    /// Whether sums below 0 become 0, after the bias.
+    pub relu: bool,
+    /// Whether the moments of the output's channels are taken: for a norm, which wants them without a ReLU.
     pub moments: bool,
 }
 

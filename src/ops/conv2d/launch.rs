@@ -8,6 +8,7 @@ use super::{Fused, Geometry, InputAffine, pointwise};
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
+use crate::ops::elementwise::relu_gradient;
 use crate::ops::matmul::{
     Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
 };
@@ -42,7 +43,7 @@ struct Shape {
     y_is_aligned: u32,
     weight_is_aligned: u32,
     out_is_aligned: u32,
-    unused: u32,
+    relu: u32,
 }
 
 /// One of the three products a convolution is.
@@ -149,6 +150,7 @@ fn launch(
     shape.out_split = elements as u64;
     shape.splits = cut.splits as u32;
     shape.add = u32::from(epilogue.add);
+    shape.relu = u32::from(epilogue.relu);
     shape.out_is_bf16 = to.is_bf16();
     shape.out_is_aligned = u32::from(is_aligned(to.pointer, &[to.stride, elements, single]));
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
@@ -208,13 +210,17 @@ pub(super) fn conv2d(
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
     let out = x.empty_like(shape);
-    let moments = forward(gpu, [x, weight], bias, (&out, fused.moments), geometry);
+    let epilogue =
+        Epilogue { bias: bias.map(Tensor::pointer), relu: fused.relu, ..Epilogue::default() };
+    let moments = forward(gpu, [x, weight], epilogue, (&out, fused.moments), geometry);
+    let kept = fused.relu.then(|| out.detach());
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
     let gpu = Rc::clone(gpu);
     let out = record(out, &inputs, move |dy, gradients| {
-        backward(&gpu, &x, &weight, dy, (gradients, has_bias), geometry);
+        let dy = kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
+        backward(&gpu, &x, &weight, &dy, (gradients, has_bias), geometry);
     });
     (out, moments)
 }
@@ -241,14 +247,13 @@ fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
 fn forward(
     gpu: &Rc<Gpu>,
     [x, weight]: [&Tensor; 2],
-    bias: Option<&Tensor>,
+    epilogue: Epilogue,
     (out, wants_moments): (&Tensor, bool),
     geometry: Geometry,
 ) -> Option<Moments> {
     let Geometry { channels, .. } = geometry;
     let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
     let own = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
-    let epilogue = Epilogue { bias: bias.map(Tensor::pointer), ..Epilogue::default() };
     if is_product(geometry) && own.is_none() {
         let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);

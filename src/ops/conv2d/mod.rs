@@ -221,13 +221,16 @@ pub fn conv2d_fused(
             bias.shape()
         );
     }
+    assert!(!(fused.relu && fused.moments), "conv2d: moments of an output with a ReLU");
     if let Some(input) = fused.input {
         input.check(x);
     }
     if let Device::Gpu(gpu) = x.device() {
         return launch::conv2d(gpu, x, weight, bias, fused, geometry);
     }
-    float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry))
+    let (y, moments) =
+        float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry));
+    (if fused.relu { y.relu() } else { y }, moments)
 }
 
 fn typed<T: Float>(

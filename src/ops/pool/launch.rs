@@ -46,6 +46,11 @@ impl PoolShape {
         PoolShape::new(input, output, [input[1] as u32, input[2] as u32], 1, 0)
     }
 
+    /// Windows that cut images evenly: an extent of `input` and its like of `output` say which.
+    fn even(input: Shape, output: Shape) -> Self {
+        PoolShape::new(input, output, [1; 2], 1, 0)
+    }
+
     fn new(input: Shape, output: Shape, kernel: [u32; 2], stride: u32, padding: u32) -> Self {
         let extents = |shape: Shape| [shape[0], shape[1], shape[2], shape[3]].map(|own| own as u32);
         let [images, height, width, channels] = extents(input);
@@ -133,19 +138,32 @@ pub(super) fn max_backward(
 }
 
 pub(super) fn average_forward(gpu: &Gpu, x: &Tensor, y: &Tensor, shape: PoolShape) {
-    let shape = shape.over(x, y, false);
-    let (from, to) = (x.pointer(), y.pointer());
-    let vector = shape.vector(x.dtype(), &[from, to]);
-    let kernel = kernel_in(&format!("average_pool_fwd_x{vector}"), x.dtype());
-    let grid = shape.grid(shape.out_height * shape.out_width, vector);
-    gpu.launch(&kernel, grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    let pixels = shape.out_height * shape.out_width;
+    average(gpu, "average_pool_fwd", x, y, shape.over(x, y, false), pixels);
 }
 
 pub(super) fn average_backward(gpu: &Gpu, dy: &Tensor, shape: PoolShape, dx: &Tensor, add: bool) {
-    let shape = shape.over(dx, dy, add);
-    let (from, to) = (dy.pointer(), dx.pointer());
-    let vector = shape.vector(dx.dtype(), &[from, to]);
-    let kernel = kernel_in(&format!("average_pool_bwd_x{vector}"), dx.dtype());
-    let grid = shape.grid(shape.height * shape.width, vector);
-    gpu.launch(&kernel, grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    let pixels = shape.height * shape.width;
+    average(gpu, "average_pool_bwd", dy, dx, shape.over(dx, dy, add), pixels);
+}
+
+/// The mean under windows that cut the images evenly.
+pub(super) fn adaptive_forward(gpu: &Gpu, x: &Tensor, y: &Tensor) {
+    let shape = PoolShape::even(x.shape(), y.shape());
+    let pixels = shape.out_height * shape.out_width;
+    average(gpu, "adaptive_average_pool_fwd", x, y, shape.over(x, y, false), pixels);
+}
+
+pub(super) fn adaptive_backward(gpu: &Gpu, dy: &Tensor, dx: &Tensor, add: bool) {
+    let shape = PoolShape::even(dx.shape(), dy.shape());
+    let pixels = shape.height * shape.width;
+    average(gpu, "adaptive_average_pool_bwd", dy, dx, shape.over(dx, dy, add), pixels);
+}
+
+/// One thread for each vector of channels of the `pixels` of an image that are written.
+fn average(gpu: &Gpu, kernel: &str, from: &Tensor, to: &Tensor, shape: PoolShape, pixels: u32) {
+    let (dtype, from, to) = (to.dtype(), from.pointer(), to.pointer());
+    let vector = shape.vector(dtype, &[from, to]);
+    let kernel = kernel_in(&format!("{kernel}_x{vector}"), dtype);
+    gpu.launch(&kernel, shape.grid(pixels, vector), BLOCK, &[&from, &to, &Parameters(&shape)]);
 }
