@@ -112,7 +112,9 @@ fn info_counts_the_papers_parameters() {
     for (model, one, copies) in [
         ("vgg19", "20.041M", "20.087M"),
         ("mobilenetv2", "2.297M", "2.412M"),
+        ("googlenet", "6.166M", "6.258M"),
         ("char-lstm", "0.172M", "0.197M"),
+        ("word-lstm", "2.171M", "7.221M"),
     ] {
         let output = alrao(directory.path(), &["info", "--model", model]);
         let table = text(&output.stdout);

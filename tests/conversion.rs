@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alrao::models::char_lstm::CharLstm;
+use alrao::models::text_lstm::TextLstm;
 use alrao::nn::{Buffer, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
 use alrao::ops::classifiers::Targets;
 use alrao::train::{Checkpoint, Learner, Progress, TrainConfig};
@@ -136,7 +136,7 @@ fn a_checkpoint_has_every_value_where_pytorch_has_it() {
 
 fn learner_of_text(seed: u64, tokens: &Tensor) -> Learner {
     let config = AlraoConfig { classifiers: 2, ..AlraoConfig::default() };
-    let model = Alrao::classifier(CharLstm::new(7, 0.05, 0.0, &mut Init::new(seed)), 7, config);
+    let model = Alrao::classifier(TextLstm::new(7, 0.05, 0.0, &mut Init::new(seed)), 7, config);
     Learner::new(model, tokens, &TrainConfig { seed, ..TrainConfig::default() }, &Device::cpu())
 }
 

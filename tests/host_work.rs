@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alrao::data::{
     Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
+    TokenKind, Vocabulary,
 };
 use alrao::device::{Gpu, HostWork};
 use alrao::models::{Architecture, Input, ModelConfig, build};
@@ -14,7 +15,6 @@ use alrao::{Alrao, AlraoConfig, Device};
 
 const BATCH: usize = 4;
 const BPTT: usize = 3;
-const CHARACTERS: usize = 7;
 
 /// Samples, or rows of a text's columns, for training and for validation.
 type Sizes = [usize; 2];
@@ -53,7 +53,7 @@ fn vectors([train, valid]: Sizes) -> Dataset {
 /// One more row is read than is told, so that a part of 3 n rows is n windows.
 fn text(sizes: Sizes) -> Dataset {
     let [train, valid] = sizes.map(|rows| vec![0; (rows + 1) * BATCH]);
-    let vocabulary = ('a'..).take(CHARACTERS).collect();
+    let vocabulary = Vocabulary::of(TokenKind::Character, ["abcdefg"]);
     dataset(Content::Text(Text {
         train,
         valid: Some(valid),

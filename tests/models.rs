@@ -8,7 +8,7 @@ const IMAGES: Input = Input::Image { height: 32, width: 32, channels: 3 };
 
 fn input(architecture: Architecture) -> Input {
     match architecture {
-        Architecture::CharLstm => Input::Tokens { vocabulary: 50 },
+        _ if architecture.is_lstm() => Input::Tokens { vocabulary: 50 },
         _ => IMAGES,
     }
 }
@@ -93,7 +93,7 @@ fn models_end_in_features() {
     for architecture in Architecture::ALL.iter().copied() {
         let model = build_at(architecture, 0.1, input(architecture)).expect("it takes this");
         let x = match architecture {
-            Architecture::CharLstm => Tensor::zeros(&device, [3, 2], DType::I32),
+            _ if architecture.is_lstm() => Tensor::zeros(&device, [3, 2], DType::I32),
             _ => Tensor::full(&device, [6, 32, 32, 3], DType::F32, 0.5),
         };
         let z = model.module.forward(&x, &Step::evaluation(&device, DType::F32));
@@ -114,6 +114,7 @@ fn a_model_says_what_it_takes() {
         (Architecture::Vgg11, small, "takes images of 32 by 32, not images of 8 by 8"),
         (Architecture::MobileNetV2, vector, "takes images of 32 by 32"),
         (Architecture::CharLstm, IMAGES, "takes text, not images"),
+        (Architecture::WordLstm, vector, "takes text, not vectors"),
     ] {
         let Err(error) = build_at(architecture, 1.0, wrong) else {
             panic!("{} took {wrong}", architecture.name());

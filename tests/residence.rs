@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alrao::data::{
     Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
+    TokenKind, Vocabulary,
 };
 use alrao::device::simulator::SimulatorOptions;
 use alrao::random::{Philox, Purpose};
@@ -75,7 +76,8 @@ fn text() -> Dataset {
     let part = |length, number| -> Vec<i32> {
         draw(length, CLASSES as u64, number).into_iter().map(|code| code as i32).collect()
     };
-    let vocabulary = ('a'..).take(CLASSES).collect();
+    let letters: String = ('a'..).take(CLASSES).collect();
+    let vocabulary = Vocabulary::of(TokenKind::Character, [&*letters]);
     let content = Content::Text(Text {
         train: part(4 * 30, 0),
         valid: Some(part(4 * 13 + 2, 1)),

@@ -1,6 +1,6 @@
 //! Embeddings, dropout masks and cross-entropy: what their gradients do not show.
 
-use alrao::models::char_lstm::CharLstm;
+use alrao::models::text_lstm::TextLstm;
 use alrao::nn::{Buffer, Dropout, Features, Init, Module, Parameter, Step, Visitor};
 use alrao::ops::dropout::dropout;
 use alrao::ops::embedding::embedding;
@@ -96,9 +96,9 @@ impl Visitor for Parameters {
 }
 
 #[test]
-fn char_lstm_has_pytorchs_names_and_a_unit_is_a_feature() {
+fn the_language_model_has_pytorchs_names_and_a_unit_is_a_feature() {
     let mut parameters = Parameters::default();
-    CharLstm::new(50, 0.5, 0.2, &mut Init::new(0)).visit(&mut parameters);
+    TextLstm::new(50, 0.5, 0.2, &mut Init::new(0)).visit(&mut parameters);
     let features = |count, inner, group| Features { count, inner, group };
     let mut wanted = vec![("encoder.weight".to_owned(), vec![50, 50], features(50, 1, 1))];
     for (layer, group) in [(0, 2), (1, 3)] {

@@ -68,11 +68,11 @@ def arguments(argv=None):
     add("--split", default="valid", choices=["train", "valid", "test"])
     args = parser.parse_args(argv)
 
-    recurrent = args.model == "char-lstm"
-    for flag, belongs in [("hidden", args.model == "mlp"), ("dropout", recurrent), ("bptt", recurrent)]:
+    recurrent = args.model in models.LSTMS
+    for flag, belongs in [("hidden", args.model == "mlp"), ("dropout", recurrent or args.model == "alexnet"), ("bptt", recurrent)]:
         if getattr(args, flag) is not None and not belongs:
             parser.error(f"--{flag} is no setting of {args.model}")
-    if args.model == "char-lstm" and args.augment:
+    if recurrent and args.augment:
         parser.error("--augment is for images")
 
     single = args.optimizer in ("sgd", "adam")
@@ -84,7 +84,7 @@ def arguments(argv=None):
         "eta_max": 100.0 if recurrent else 10.0,
         "classifiers": 1 if single else 6 if recurrent else 10,
         "lr": 1e-3 if args.optimizer == "adam" else 0.01,
-        "dropout": 0.2,
+        "dropout": 0.5 if args.model == "alexnet" else 0.2,
         "bptt": 70,
         "batch_size": 20 if recurrent else 32,
     }
@@ -161,7 +161,7 @@ class Trainer:
         return learning_rates.classifier_rates(args.classifiers, args.eta_min, args.eta_max)
 
     def reset_state(self):
-        if isinstance(self.pre_classifier, models.CharLstm):
+        if isinstance(self.pre_classifier, models.TextLstm):
             self.pre_classifier.reset()
 
     def head(self, x, y):

@@ -1,4 +1,4 @@
-"""CIFAR-10's binary files, text as characters, arrays in safetensors: splits, normalisation, batches."""
+"""CIFAR-10's binary files, text as characters or words, arrays in safetensors: splits, normalisation, batches."""
 
 import dataclasses
 import pathlib
@@ -6,6 +6,8 @@ import pathlib
 import numpy
 import torch
 from safetensors.torch import load_file
+
+import models
 
 RECORD = 1 + 3 * 32 * 32
 
@@ -42,8 +44,8 @@ class Arrays:
 
 @dataclasses.dataclass
 class Text:
-    """A stream of characters, cut into columns as PyTorch's word_language_model cuts it: the remainder that fills no
-    row is dropped, the targets are the stream one character on."""
+    """A stream of characters or words, cut into columns as PyTorch's word_language_model cuts it: the remainder that fills no
+    row is dropped, the targets are the stream one on."""
 
     splits: dict  # name -> codes [length]
     vocabulary: list
@@ -60,7 +62,7 @@ class Text:
         stream = self.splits[split]
         rows = len(stream) // batch_size
         if rows < 2:
-            raise SystemExit(f"the {split} text has {len(stream)} characters, too few for {batch_size} columns")
+            raise SystemExit(f"the {split} text has {len(stream)} tokens, too few for {batch_size} columns")
         return stream[: rows * batch_size].view(batch_size, rows).t().contiguous()
 
     def batches(self, split, batch_size, bptt):
@@ -133,7 +135,12 @@ def cifar(folder, valid_split):
     return arrays(splits, 10)
 
 
-def text(path, valid_split):
+def words(part):
+    lines = part.split("\n")
+    return [word for line in lines[: -1 if lines[-1] == "" else None] for word in [*line.split(), "<eos>"]]
+
+
+def text(path, valid_split, tokens):
     def read(file):
         with open(file, encoding="utf-8", newline="") as handle:  # newline="": characters stay as they are
             return handle.read()
@@ -142,9 +149,10 @@ def text(path, valid_split):
         parts = {name: read(path / f"{name}.txt") for name in ("train", "valid", "test") if (path / f"{name}.txt").exists()}
     else:
         parts = {"train": read(path)}
+    parts = {name: tokens(part) for name, part in parts.items()}
     vocabulary = sorted(set().union(*parts.values()))
-    code = {character: index for index, character in enumerate(vocabulary)}
-    splits = {name: torch.tensor([code[c] for c in part]) for name, part in parts.items()}
+    code = {token: index for index, token in enumerate(vocabulary)}
+    splits = {name: torch.tensor([code[token] for token in part]) for name, part in parts.items()}
     count = int(len(splits["train"]) * valid_split)
     if "valid" not in splits and count:
         splits["valid"] = splits["train"][-count:]
@@ -176,6 +184,6 @@ def load(path, model, valid_split):
     path = pathlib.Path(path)
     if not path.exists():
         raise SystemExit(f"{path}: no such file or folder")
-    if model == "char-lstm":
-        return text(path, valid_split)
+    if model in models.LSTMS:
+        return text(path, valid_split, list if model == "char-lstm" else words)
     return cifar(path, valid_split) if path.is_dir() else safetensors(path, valid_split)

@@ -252,7 +252,143 @@ class SeNet18(nn.Module):
         return F.avg_pool2d(out, 4).flatten(1)
 
 
-class CharLstm(nn.Module):
+class Bottleneck(nn.Module):
+    """ResNet-50's block: reduce, convolve, expand; the input is added before the last ReLU."""
+
+    def __init__(self, inputs, inner, stride):
+        super().__init__()
+        outputs = 4 * inner
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
+        self.bn3 = BatchNorm2d(outputs)
+        self.downsample = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), BatchNorm2d(outputs)
+            )
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
+class ResNet50(nn.Module):
+    # channels, blocks, stride of the first block
+    STAGES = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]
+
+    def __init__(self, inputs=3, width=1.0):
+        super().__init__()
+        count = channels(64, width)
+        self.conv1 = nn.Conv2d(inputs, count, 7, stride=2, padding=3, bias=False)
+        self.bn1 = BatchNorm2d(count)
+        for number, (inner, repeats, stride) in enumerate(self.STAGES, 1):
+            inner, blocks = channels(inner, width), []
+            for index in range(repeats):
+                blocks.append(Bottleneck(count, inner, stride if index == 0 else 1))
+                count = 4 * inner
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.dimension = count
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        out = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
+        for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
+            out = blocks(out)
+        return out.mean((2, 3))
+
+
+class DenseLayer(nn.Module):
+    """DenseNet's layer: the channels that it adds to all that came before it."""
+
+    def __init__(self, inputs, growth):
+        super().__init__()
+        self.norm1 = BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, 4 * growth, 1, bias=False)
+        self.norm2 = BatchNorm2d(4 * growth)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        out = self.conv1(F.relu(self.norm1(x)))
+        return torch.cat([x, self.conv2(F.relu(self.norm2(out)))], 1)
+
+
+class DenseNet121(nn.Module):
+    BLOCKS = [6, 12, 24, 16]
+
+    def __init__(self, inputs=3, width=1.0):
+        super().__init__()
+        count, growth = channels(64, width), channels(32, width)
+        self.features = nn.Sequential()
+        add = self.features.add_module
+        add("conv0", nn.Conv2d(inputs, count, 7, stride=2, padding=3, bias=False))
+        add("norm0", BatchNorm2d(count))
+        add("relu0", nn.ReLU())
+        add("pool0", nn.MaxPool2d(3, stride=2, padding=1))
+        for number, layers in enumerate(self.BLOCKS, 1):
+            block = nn.Sequential()
+            for layer in range(1, layers + 1):
+                block.add_module(f"denselayer{layer}", DenseLayer(count, growth))
+                count += growth
+            add(f"denseblock{number}", block)
+            if number < len(self.BLOCKS):
+                transition, half = nn.Sequential(), max(1, count // 2)
+                transition.add_module("norm", BatchNorm2d(count))
+                transition.add_module("relu", nn.ReLU())
+                transition.add_module("conv", nn.Conv2d(count, half, 1, bias=False))
+                transition.add_module("pool", nn.AvgPool2d(2))
+                add(f"transition{number}", transition)
+                count = half
+        add("norm5", BatchNorm2d(count))
+        self.dimension = count
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x):
+        return F.relu(self.features(x)).mean((2, 3))
+
+
+class AlexNet(nn.Module):
+    """The one of 2014, as torchvision has it, up to the last Linear."""
+
+    def __init__(self, inputs=3, width=1.0, dropout=0.5):
+        super().__init__()
+        a, b, c, d, self.dimension = (channels(count, width) for count in (64, 192, 384, 256, 4096))
+        self.features = nn.Sequential(
+            nn.Conv2d(inputs, a, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(a, b, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(b, c, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(c, d, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(d, d, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(d * 6 * 6, self.dimension),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(self.dimension, self.dimension),
+            nn.ReLU(),
+        )
+
+    def forward(self, x):
+        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 6).flatten(1))
+
+
+class TextLstm(nn.Module):
     """Takes tokens [T, B], gives features [T * B, hidden] with time the slower index. The recurrent state is carried
     from call to call, cut from the graph, until `reset`."""
 
@@ -276,19 +412,29 @@ class CharLstm(nn.Module):
 
 
 SMALL_IMAGES = {"mobilenetv2": MobileNetV2, "googlenet": GoogLeNet, "senet18": SeNet18}
-NAMES = ["mlp", "cnn", *VGG, *SMALL_IMAGES, "char-lstm"]
+# Of characters and of words.
+LSTMS = ["char-lstm", "word-lstm"]
+# With the least number of rows and columns.
+IMAGES = {"alexnet": (AlexNet, 63), "resnet50": (ResNet50, 32), "densenet121": (DenseNet121, 32)}
+NAMES = ["mlp", "cnn", *VGG, *SMALL_IMAGES, *IMAGES, *LSTMS]
 
 
 def build(name, inputs, hidden=(256, 256), width=1.0, dropout=0.2):
-    """`inputs` is the shape of one sample, or the number of characters for char-lstm."""
-    if name == "char-lstm":
-        return CharLstm(inputs, width, dropout)
+    """`inputs` is the shape of one sample, or the number of distinct tokens of a text."""
+    if name in LSTMS:
+        return TextLstm(inputs, width, dropout)
     if name == "mlp":
         return Mlp(math.prod(inputs), hidden, width)
     if len(inputs) != 3:
         raise ValueError(f"{name} takes images, not vectors of shape {list(inputs)}")
     if name == "cnn":
         return Cnn(inputs[0], width)
+    if name in IMAGES:
+        architecture, least = IMAGES[name]
+        if min(inputs[1:]) < least:
+            raise ValueError(f"{name} takes images of at least {least} by {least}, not {inputs[1]} by {inputs[2]}")
+        more = {"dropout": dropout} if name == "alexnet" else {}
+        return architecture(inputs[0], width, **more)
     if tuple(inputs[1:]) != (32, 32):
         raise ValueError(f"{name} takes images of 32 by 32, not {inputs[1]} by {inputs[2]}")
     return SMALL_IMAGES[name](inputs[0], width) if name in SMALL_IMAGES else Vgg(name, inputs[0], width)

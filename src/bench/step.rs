@@ -1,5 +1,5 @@
-//! Whole training steps on random inputs of CIFAR-10's shape, or of a text of 50 characters: plain SGD beside Alrao, step
-//! by step and recorded. `benches/peers/step.py` does the same in PyTorch.
+//! Whole training steps on random inputs of CIFAR-10's shape, or of a text: plain SGD beside Alrao, step by step
+//! and recorded. `benches/peers/step.py` does the same in PyTorch.
 
 use serde::Serialize;
 
@@ -25,7 +25,8 @@ pub const OPTIMIZERS: [Optimizer; 2] = [Optimizer::Sgd, Optimizer::Alrao];
 const SIDE: usize = 32;
 const CHANNELS: usize = 3;
 const CLASSES: usize = 10;
-const VOCABULARY: usize = 50;
+/// Distinct characters; distinct words, the paper's.
+const VOCABULARIES: [usize; 2] = [50, 9_999];
 
 /// A model of the paper's size with everything at its default.
 ///
@@ -37,10 +38,10 @@ pub fn config(architecture: Architecture, optimizer: Optimizer) -> Result<RunCon
 }
 
 fn is_text(config: &RunConfig) -> bool {
-    config.model.architecture.name().ends_with("-lstm")
+    config.model.architecture.is_lstm()
 }
 
-/// Images of a step, or characters.
+/// Images of a step, or tokens.
 pub fn samples(config: &RunConfig) -> usize {
     config.train.batch_size * if is_text(config) { config.train.bptt } else { 1 }
 }
@@ -59,9 +60,14 @@ impl Inputs {
         let batch = config.train.batch_size;
         if is_text(config) {
             let window = config.train.bptt;
-            let mut tokens = || whole_numbers(window * batch, VOCABULARY, random);
+            let [characters, words] = VOCABULARIES;
+            let vocabulary = match config.model.architecture {
+                Architecture::WordLstm => words,
+                _ => characters,
+            };
+            let mut tokens = || whole_numbers(window * batch, vocabulary, random);
             return Inputs {
-                input: Input::Tokens { vocabulary: VOCABULARY },
+                input: Input::Tokens { vocabulary },
                 x: Tensor::from_slice(device, [window, batch], &tokens()),
                 targets: Tensor::from_slice(device, [window * batch], &tokens()),
             };
@@ -77,7 +83,7 @@ impl Inputs {
         }
     }
 
-    /// Images, or characters.
+    /// Images, or tokens.
     pub fn samples(&self) -> usize {
         self.targets.shape().elements()
     }
@@ -164,7 +170,7 @@ impl Contestant {
         self.inputs.step(&self.learner);
     }
 
-    /// Images, or characters.
+    /// Images, or tokens.
     pub fn samples(&self) -> usize {
         self.inputs.samples()
     }
@@ -193,7 +199,7 @@ pub struct Row {
     pub mode: Mode,
     /// Milliseconds of a step, the median.
     pub ms: f64,
-    /// Images, or characters, a second.
+    /// Images, or tokens, a second.
     pub samples_per_second: f64,
     /// Kernels of a step; `None` on the CPU.
     pub launches: Option<u64>,

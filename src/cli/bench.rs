@@ -42,7 +42,7 @@ struct StepArguments {
     /// How parameters learn; may be repeated [default: sgd and alrao]
     #[arg(long, value_name = "OPTIMIZER", value_parser = choice(Optimizer::ALL))]
     optimizer: Vec<Optimizer>,
-    /// Samples of a step; LSTMs: columns of 70 characters [default: 32; LSTMs 20; simulator 2]
+    /// Samples of a step; LSTMs: columns of 70 characters or words [default: 32; LSTMs 20; simulator 2]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     batch_size: Option<usize>,
     /// Factor on the number of every layer's features [default: 1; simulator 0.25]

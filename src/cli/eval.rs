@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::arguments::DeviceArguments;
 use super::failure::Ending;
 use super::messages;
-use crate::data::Part;
+use crate::data::{Part, TokenKind};
 use crate::error::Error;
 use crate::train::{Evaluation, evaluate};
 
@@ -61,12 +61,13 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 }
 
 fn in_words(evaluation: &Evaluation) -> String {
-    let Evaluation { split, samples, loss, accuracy } = evaluation;
+    let Evaluation { split, samples, loss, accuracy, token } = evaluation;
     let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
     format!(
-        "{split}  loss {}{}, {samples} samples",
-        messages::loss(*loss),
-        accuracy.unwrap_or_default()
+        "{split}  loss {}{}, {samples} {}s",
+        messages::loss_of(*loss, *token),
+        accuracy.unwrap_or_default(),
+        token.map_or("sample", TokenKind::name),
     )
 }
 

@@ -16,8 +16,11 @@ use crate::nn::{Entry, Init, Module, for_each_entry};
 use crate::train::settings::{Settings, flag, hidden_layers};
 use crate::train::{Precision, RunConfig, step_launches};
 
-/// Characters of a text, where none is given.
+/// Distinct characters of a text, where none is given.
 const CHARACTERS: usize = 50;
+
+/// Distinct words of a text, the paper's, where none is given.
+const WORDS: usize = 9_999;
 
 const ON_A_GPU: &[Precision] = &[Precision::F32, Precision::Tf32, Precision::Bf16];
 
@@ -35,7 +38,7 @@ pub(super) struct Arguments {
     /// Classes of images or vectors [default: 10]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classes: Option<usize>,
-    /// Distinct characters of a text [default: 50]
+    /// Distinct characters of a text, or its words [default: 50; word-lstm 9999]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     vocab: Option<usize>,
     /// Copies of the last layer [default: 10; LSTMs 6]
@@ -170,8 +173,9 @@ fn input(arguments: &Arguments) -> Result<(Input, usize)> {
     let refused = |key: &str, other: &str| {
         Error::input(flag(key), format!("does not apply to --model {name}; use {}", flag(other)))
     };
-    if name.ends_with("-lstm") {
-        let vocabulary = size("vocab", arguments.vocab, CHARACTERS)?;
+    if arguments.model.is_lstm() {
+        let usual = if arguments.model == Architecture::WordLstm { WORDS } else { CHARACTERS };
+        let vocabulary = size("vocab", arguments.vocab, usual)?;
         let refused = arguments.classes.map(|_| refused("classes", "vocab"));
         return refused.map_or(Ok((Input::Tokens { vocabulary }, vocabulary)), Err);
     }

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 
+use crate::data::TokenKind;
+
 /// Writes a result.
 ///
 /// # Errors
@@ -30,7 +32,32 @@ pub(super) fn loss(loss: f64) -> String {
     format!("{loss:.4}")
 }
 
+/// A mean loss with its unit, where it is a text's, and in the unit that such losses are usually told in.
+pub(super) fn loss_of(nats: f64, token: Option<TokenKind>) -> String {
+    let own = loss(nats);
+    match token {
+        None => own,
+        Some(TokenKind::Character) => {
+            format!("{own} nats a character ({} bits)", loss(nats / std::f64::consts::LN_2))
+        }
+        Some(TokenKind::Word) => format!("{own} nats a word (perplexity {:.1})", nats.exp()),
+    }
+}
+
 /// An accuracy in percent.
 pub(super) fn percent(accuracy: f64) -> String {
     format!("{:.2}%", 100.0 * accuracy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_s_loss_is_told_with_its_unit() {
+        let told = |token| loss_of(2.0, token);
+        assert_eq!(told(None), "2.0000");
+        assert_eq!(told(Some(TokenKind::Character)), "2.0000 nats a character (2.8854 bits)");
+        assert_eq!(told(Some(TokenKind::Word)), "2.0000 nats a word (perplexity 7.4)");
+    }
 }

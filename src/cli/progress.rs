@@ -236,10 +236,11 @@ fn describe_data(dataset: &Dataset) -> String {
             SampleShape::Vector { size } => format!("vectors of {size}"),
         },
         Content::Text(text) => {
+            let kind = text.vocabulary.kind().name();
             let rate = text
                 .entropy_rate
-                .map(|rate| format!(", entropy rate {} nats a character", loss(rate)));
-            format!("characters, {} distinct{}", text.vocabulary.len(), rate.unwrap_or_default())
+                .map(|rate| format!(", entropy rate {} nats a {kind}", loss(rate)));
+            format!("{kind}s, {} distinct{}", text.vocabulary.len(), rate.unwrap_or_default())
         }
     };
     format!("{}: {} {what}", dataset.name, sizes.join(", "))

@@ -18,10 +18,10 @@ pub(super) struct Arguments {
     /// A run's directory, or a checkpoint
     #[arg(value_name = "RUN|FILE")]
     run: PathBuf,
-    /// Characters to write after the prompt
+    /// Characters to write after the prompt, or words
     #[arg(long, value_name = "N", default_value = "500", value_parser = whole::<usize>)]
     length: usize,
-    /// 1 draws from the model's own probabilities, less keeps to the likelier characters, 0 takes the likeliest
+    /// 1 draws from the model's own probabilities, less keeps to the likelier ones, 0 takes the likeliest
     #[arg(long, value_name = "T", default_value = "1", value_parser = real)]
     temperature: f64,
     /// What the text begins with

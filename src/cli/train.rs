@@ -11,6 +11,7 @@ use super::plots::Plots;
 use super::progress::{self, Progress};
 use super::{kernel_times, messages, signals};
 use crate::alrao::AveragingKind;
+use crate::data::TokenKind;
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
 use crate::models::Architecture;
@@ -25,7 +26,7 @@ use crate::train::{
 #[command(next_line_help = false, allow_negative_numbers = true)]
 #[command(after_help = "Examples:\n  alrao train\n  \
     alrao train --model vgg11 --data cifar-10-batches-bin --augment --out runs/vgg11\n  \
-    alrao train --model char-lstm --data input.txt\n  \
+    alrao train --model word-lstm --data DIR    # train.txt, valid.txt and test.txt\n  \
     alrao train --resume runs/vgg11 --epochs 40")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -70,7 +71,7 @@ struct ModelArguments {
     /// Order of the samples in an epoch [default: shuffled]
     #[arg(long, value_name = "ORDER", value_parser = choice(Order::ALL))]
     order: Option<Order>,
-    /// LSTMs: characters of each column that a step reads [default: 70]
+    /// LSTMs: characters or words of each column that a step reads [default: 70]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     bptt: Option<usize>,
 }
@@ -244,7 +245,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
         messages::note(&table);
     }
     if report.outcome == Outcome::Finished {
-        messages::result(&summary(&report, &directory))?;
+        messages::result(&summary(&report, run.dataset().token(), &directory))?;
         return Ok(Ending::Done);
     }
     if !quiet {
@@ -256,17 +257,20 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
 }
 
 /// The run's results, one a line.
-fn summary(report: &Report, directory: &str) -> String {
+fn summary(report: &Report, token: Option<TokenKind>, directory: &str) -> String {
     let mut text = String::new();
     if let Some((epoch, loss)) = report.best {
-        let loss = loss.map(|loss| format!(", validation loss {}", messages::loss(loss)));
+        let loss = loss.map(|loss| format!(", validation loss {}", messages::loss_of(loss, token)));
         text += &format!("best  epoch {epoch}{}\n", loss.unwrap_or_default());
     }
     if let Some(test) = &report.test {
         let accuracy =
             test.accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
-        text +=
-            &format!("test  loss {}{}\n", messages::loss(test.loss), accuracy.unwrap_or_default());
+        text += &format!(
+            "test  loss {}{}\n",
+            messages::loss_of(test.loss, token),
+            accuracy.unwrap_or_default()
+        );
     }
     text + &format!("run   {directory}\n")
 }

@@ -1,6 +1,6 @@
 //! Generated text: a probabilistic grammar of small English sentences, whose entropy is known.
 
-use super::Text;
+use super::{Text, TokenKind};
 use crate::random::{Philox, Purpose, Stream};
 
 /// Least characters for training, validation and testing; each part ends with a whole sentence.
@@ -92,14 +92,24 @@ const NUMBERS: [f64; 2] = [0.6, 0.4];
 /// About half a million characters of English-like sentences, a function of the seed, with the grammar's entropy rate.
 ///
 /// The spelling of words is learnt first, their frequency and order next, and last that a verb agrees in number with a
-/// noun that may be several words back: `The children that the old king fears are happy.`
-pub fn text(seed: u64) -> Text {
+/// noun that may be several words back: `The children that the old king fears are happy.` As words it is the same text
+/// with its full stops on their own.
+pub fn text(seed: u64, kind: TokenKind) -> Text {
     let grammar = Grammar::english();
     let philox = Philox::new(seed, Purpose::Data);
-    let [train, valid, test] =
-        std::array::from_fn(|part| grammar.sample(LENGTHS[part], &mut philox.stream(part as u64)));
-    let entropy_rate = Some(grammar.entropy_rate());
-    Text { entropy_rate, ..Text::new(&train, Some(&valid), Some(&test)) }
+    let [train, valid, test] = std::array::from_fn(|part| {
+        spelt(&grammar.sample(LENGTHS[part], &mut philox.stream(part as u64)), kind)
+    });
+    let entropy_rate = Some(grammar.entropy_rate(kind));
+    Text { entropy_rate, ..Text::new(kind, &train, Some(&valid), Some(&test)) }
+}
+
+/// A text for those who read it in tokens of this kind.
+fn spelt(text: &str, kind: TokenKind) -> String {
+    match kind {
+        TokenKind::Character => text.to_owned(),
+        TokenKind::Word => text.replace('.', " ."),
+    }
 }
 
 /// A probabilistic context-free grammar. Each text has one derivation, so the entropy of texts is that of derivations.
@@ -227,13 +237,13 @@ impl Grammar {
         &expansions[expansions.len() - 1]
     }
 
-    /// The entropy of the text in nats a character. Sentences are independent, so it is the entropy of one over its
-    /// mean length.
-    fn entropy_rate(&self) -> f64 {
+    /// The entropy of the text in nats a token. Sentences are independent, so it is the entropy of one over its mean
+    /// length.
+    fn entropy_rate(&self, kind: TokenKind) -> f64 {
         let entropy = self.expectation(|expansion| -expansion.probability.ln());
         let length = self.expectation(|expansion| {
             let length = |item: &Item| match item {
-                Item::Word(word) => word.chars().count(),
+                Item::Word(word) => kind.open(&spelt(word, kind)).count(),
                 Item::Symbol(_) => 0,
             };
             expansion.items.iter().map(length).sum::<usize>() as f64
@@ -293,7 +303,9 @@ mod tests {
     }
 
     fn string(text: &Text, codes: &[i32]) -> String {
-        codes.iter().map(|&code| text.vocabulary[code as usize]).collect()
+        let mut string = String::new();
+        codes.iter().for_each(|&code| text.vocabulary.append(&mut string, code as usize));
+        string
     }
 
     #[test]
@@ -305,42 +317,61 @@ mod tests {
     }
 
     /// The true model reads the generated text: each sentence has exactly one derivation, and the mean log-probability
-    /// of a character is the stated rate up to chance.
+    /// of a token is the stated rate up to chance.
     #[test]
     fn the_entropy_rate_is_that_of_the_text() {
         let grammar = Grammar::english();
-        let text = text(0);
-        let test = string(&text, text.test.as_ref().unwrap());
-        let (mut place, mut total, mut sentences) = (0, 0.0, Vec::new());
+        let characters = text(0, TokenKind::Character);
+        let test = string(&characters, characters.test.as_ref().unwrap());
+        let (mut place, mut sentences) = (0, Vec::new());
         while place < test.len() {
             let parses = grammar.parses(&[Item::Symbol(0)], &test[place..]);
             assert_eq!(parses.len(), 1, "{:?}", &test[place..(place + 80).min(test.len())]);
-            place += parses[0].0;
-            total -= parses[0].1;
-            sentences.push((-parses[0].1, parses[0].0 as f64));
+            let [(length, log)] = parses[..] else { unreachable!() };
+            sentences.push((-log, &test[place..place + length]));
+            place += length;
         }
-        let (rate, measured) = (text.entropy_rate.unwrap(), total / test.len() as f64);
-        // The ratio's standard error, from the sentences' own scatter.
-        let scatter: f64 = sentences
-            .iter()
-            .map(|(nats, length)| (nats - rate * length).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        let error = scatter / test.len() as f64;
-        assert!(error < 0.01 * rate, "error {error}");
-        assert!((measured - rate).abs() < 4.0 * error, "{measured} against {rate}, error {error}");
+        for kind in [TokenKind::Character, TokenKind::Word] {
+            let text = text(0, kind);
+            let rate = text.entropy_rate.unwrap();
+            let sentences: Vec<(f64, f64)> = sentences
+                .iter()
+                .map(|(nats, sentence)| (*nats, kind.open(&spelt(sentence, kind)).count() as f64))
+                .collect();
+            let total: f64 = sentences.iter().map(|(nats, _)| nats).sum();
+            let length: f64 = sentences.iter().map(|(_, length)| length).sum();
+            assert!((length - text.test.unwrap().len() as f64).abs() <= 1.0);
+            let measured = total / length;
+            // The ratio's standard error, from the sentences' own scatter.
+            let scatter: f64 =
+                sentences.iter().map(|(nats, length)| (nats - rate * length).powi(2)).sum();
+            let error = scatter.sqrt() / length;
+            assert!(error < 0.01 * rate, "error {error}");
+            assert!((measured - rate).abs() < 4.0 * error, "{measured}, {rate}, error {error}");
+        }
+    }
+
+    #[test]
+    fn words_stand_apart_from_full_stops() {
+        let text = text(0, TokenKind::Word);
+        let words = string(&text, &text.train);
+        assert!(words.starts_with(|first: char| first.is_uppercase()), "{}", &words[..80]);
+        assert!(words.contains(" .\n") && words.contains(" . The "), "{}", &words[..200]);
+        assert!((100..400).contains(&text.vocabulary.len()), "{}", text.vocabulary.len());
+        assert!(!text.vocabulary.tokens().any(|word| word.len() > 1 && word.contains('.')));
     }
 
     #[test]
     fn the_seed_alone_decides() {
-        let dataset = |source| crate::data::load(source, crate::data::Kind::Text, 0.2).unwrap();
+        let kind = crate::data::Kind::Text(TokenKind::Character);
+        let dataset = |source| crate::data::load(source, kind, 0.2).unwrap();
         assert_eq!(dataset("generated").fingerprint, "5fdab36637caa4b0");
         assert_ne!(dataset("generated:1").fingerprint, dataset("generated:0").fingerprint);
     }
 
     #[test]
     fn parts_are_whole_sentences() {
-        let text = text(0);
+        let text = text(0, TokenKind::Character);
         for part in [&text.train, text.valid.as_ref().unwrap(), text.test.as_ref().unwrap()] {
             let part = string(&text, part);
             assert!(part.ends_with(". ") || part.ends_with(".\n"));

@@ -8,6 +8,7 @@ pub mod generated_text;
 pub mod loader;
 pub mod normalisation;
 pub mod text;
+mod vocabulary;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use crate::task::Task;
 pub use loader::{HostBatch, Loader};
 pub use normalisation::Normalisation;
 pub use text::{Columns, Text, Window};
+pub use vocabulary::{TokenKind, Vocabulary};
 
 use fingerprint::Fingerprint;
 
@@ -219,8 +221,8 @@ impl Arrays {
 pub enum Kind {
     /// Images or vectors.
     Arrays,
-    /// A stream of characters.
-    Text,
+    /// A stream of characters or words.
+    Text(TokenKind),
 }
 
 /// Samples of either kind.
@@ -228,7 +230,7 @@ pub enum Kind {
 pub enum Content {
     /// Images or vectors.
     Arrays(Arrays),
-    /// A stream of characters.
+    /// A stream of characters or words.
     Text(Text),
 }
 
@@ -251,6 +253,14 @@ impl Dataset {
         };
         Dataset { name: name.into(), fingerprint, content }
     }
+
+    /// What a text is a stream of; `None` for arrays.
+    pub fn token(&self) -> Option<TokenKind> {
+        match &self.content {
+            Content::Text(text) => Some(text.vocabulary.kind()),
+            Content::Arrays(_) => None,
+        }
+    }
 }
 
 /// Reads or generates a data set. `source` is what follows `--data`; `valid_split` is the share of the training data
@@ -267,14 +277,16 @@ pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
     if let Some(seed) = generated_seed(source)? {
         return Ok(match kind {
             Kind::Arrays => Dataset::new("generated", Content::Arrays(generated::images(seed))),
-            Kind::Text => Dataset::new("generated", Content::Text(generated_text::text(seed))),
+            Kind::Text(kind) => {
+                Dataset::new("generated", Content::Text(generated_text::text(seed, kind)))
+            }
         });
     }
     let path = Path::new(source);
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     match (kind, metadata.is_dir()) {
-        (Kind::Text, _) => {
-            Ok(Dataset::new(stem(path), Content::Text(text::load(path, valid_split)?)))
+        (Kind::Text(kind), _) => {
+            Ok(Dataset::new(stem(path), Content::Text(text::load(path, kind, valid_split)?)))
         }
         (Kind::Arrays, true) => {
             Ok(Dataset::new("cifar10", Content::Arrays(cifar::load(path, valid_split)?)))
@@ -284,7 +296,7 @@ pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
         }
         (Kind::Arrays, false) => {
             let message = "is no .safetensors file; this model takes images or vectors: such a file, a folder with \
-                           CIFAR-10's binary files, or generated (text is for char-lstm)";
+                           CIFAR-10's binary files, or generated (text is for char-lstm and word-lstm)";
             Err(Error::file(path, message))
         }
     }
@@ -358,7 +370,7 @@ mod tests {
     #[test]
     fn a_split_must_be_a_share() {
         for wrong in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
-            let error = load("generated", Kind::Text, wrong).unwrap_err();
+            let error = load("generated", Kind::Text(TokenKind::Word), wrong).unwrap_err();
             assert!(error.to_string().starts_with("--valid-split: "), "{error}");
         }
     }

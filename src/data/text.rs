@@ -1,12 +1,12 @@
-//! Text as a stream of characters.
+//! Text as a stream of characters or words.
 
 use std::path::Path;
 
 use super::fingerprint::Fingerprint;
-use super::{Part, read, tail_length};
+use super::{Part, TokenKind, Vocabulary, read, tail_length};
 use crate::error::{Error, Result};
 
-/// A stream of characters by their place in the vocabulary, in parts.
+/// A stream of tokens by their place in the vocabulary, in parts.
 #[derive(Clone, Debug)]
 pub struct Text {
     /// What the model learns from; never empty.
@@ -15,30 +15,39 @@ pub struct Text {
     pub valid: Option<Vec<i32>>,
     /// What the chosen model is judged by.
     pub test: Option<Vec<i32>>,
-    /// The distinct characters of all parts, sorted by code point.
-    pub vocabulary: Vec<char>,
-    /// The least mean loss any model can reach, in nats a character; known for generated text.
+    /// The distinct tokens of all parts.
+    pub vocabulary: Vocabulary,
+    /// The least mean loss any model can reach, in nats a token; known for generated text.
     pub entropy_rate: Option<f64>,
 }
 
 impl Text {
-    /// Numbers the characters of the parts.
-    pub(super) fn new(train: &str, valid: Option<&str>, test: Option<&str>) -> Text {
-        let parts = [Some(train), valid, test];
-        let mut vocabulary: Vec<char> = Vec::new();
-        for part in parts.into_iter().flatten() {
-            let mut distinct: Vec<char> = distinct(part);
-            vocabulary.append(&mut distinct);
-        }
-        vocabulary.sort_unstable();
-        vocabulary.dedup();
-        let code = |character| vocabulary.binary_search(&character).map_or(-1, |code| code as i32);
-        let codes = |part: &str| part.chars().map(code).collect();
+    /// Numbers the tokens of the parts.
+    pub(super) fn new(
+        kind: TokenKind,
+        train: &str,
+        valid: Option<&str>,
+        test: Option<&str>,
+    ) -> Text {
+        let vocabulary = Vocabulary::of(kind, [Some(train), valid, test].into_iter().flatten());
+        let codes = |part: &str| -> Vec<i32> {
+            let code = |token| vocabulary.code(token).expect("it has the tokens of all parts");
+            kind.whole(part).map(code).collect()
+        };
         let (train, valid, test) = (codes(train), valid.map(codes), test.map(codes));
         Text { train, valid, test, vocabulary, entropy_rate: None }
     }
 
-    /// The characters of one part.
+    /// Without a validation part, the last `share` of the training part becomes it.
+    fn with_validation(mut self, share: f64) -> Text {
+        let count = tail_length(self.train.len(), share);
+        if self.valid.is_none() && count > 0 {
+            self.valid = Some(self.train.split_off(self.train.len() - count));
+        }
+        self
+    }
+
+    /// The tokens of one part.
     pub fn part(&self, part: Part) -> Option<&[i32]> {
         match part {
             Part::Train => Some(&self.train),
@@ -51,7 +60,7 @@ impl Text {
     /// remainder that fills no row is left out.
     ///
     /// # Errors
-    /// [`Error::Input`] where the part is missing or a column would be shorter than two characters.
+    /// [`Error::Input`] where the part is missing or a column would be shorter than two tokens.
     pub fn columns(&self, part: Part, batch_size: usize) -> Result<Columns> {
         let name = part.name();
         let Some(stream) = self.part(part) else {
@@ -60,30 +69,27 @@ impl Text {
         let rows = stream.len().checked_div(batch_size).unwrap_or(0);
         if rows < 2 {
             let message = format!(
-                "the {name} text has {} characters, too few for {batch_size} columns of at least 2",
-                stream.len()
+                "the {name} text has {} {}s, too few for {batch_size} columns of at least 2",
+                stream.len(),
+                self.vocabulary.kind().name()
             );
             return Err(Error::input("--batch-size", message));
         }
-        let mut characters = vec![0; rows * batch_size];
+        let mut tokens = vec![0; rows * batch_size];
         for (index, column) in stream.chunks_exact(rows).take(batch_size).enumerate() {
-            let own = characters[index..].iter_mut().step_by(batch_size);
+            let own = tokens[index..].iter_mut().step_by(batch_size);
             own.zip(column).for_each(|(to, from)| *to = *from);
         }
-        Ok(Columns { characters, rows, batch_size })
+        Ok(Columns { tokens, rows, batch_size })
     }
 
-    /// Numbers the characters by another vocabulary, such as a trained model's. Panics where it lacks one.
-    pub(crate) fn renumber(&mut self, vocabulary: Vec<char>) {
-        let place = |character| vocabulary.iter().position(|own| own == character);
-        let codes: Vec<usize> = self
-            .vocabulary
-            .iter()
-            .map(|own| place(own).expect("the vocabulary has the character"))
-            .collect();
+    /// Numbers the tokens by another vocabulary, such as a trained model's. Panics where it lacks one.
+    pub(crate) fn renumber(&mut self, vocabulary: Vocabulary) {
+        let code = |token| vocabulary.code(token).expect("the vocabulary has the token");
+        let codes: Vec<i32> = self.vocabulary.tokens().map(code).collect();
         let parts = [Some(&mut self.train), self.valid.as_mut(), self.test.as_mut()];
         for code in parts.into_iter().flatten().flatten() {
-            *code = codes[*code as usize] as i32;
+            *code = codes[*code as usize];
         }
         self.vocabulary = vocabulary;
     }
@@ -91,11 +97,11 @@ impl Text {
     pub(super) fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();
         fingerprint.numbers([self.vocabulary.len() as u64]);
-        fingerprint
-            .numbers(self.vocabulary.iter().map(|&character| u64::from(u32::from(character))));
+        let characters = self.vocabulary.record();
+        fingerprint.numbers(characters.chars().map(|character| u64::from(u32::from(character))));
         for part in [Part::Train, Part::Valid, Part::Test] {
             match self.part(part) {
-                Some(characters) => fingerprint.integers(characters),
+                Some(tokens) => fingerprint.integers(tokens),
                 None => fingerprint.numbers([u64::MAX]),
             }
         }
@@ -103,34 +109,29 @@ impl Text {
     }
 }
 
-fn distinct(part: &str) -> Vec<char> {
-    let mut seen = std::collections::HashSet::new();
-    part.chars().filter(|&character| seen.insert(character)).collect()
-}
-
 /// A stream in columns, `[rows, batch_size]`: the same column goes on from row to row.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    characters: Vec<i32>,
+    tokens: Vec<i32>,
     rows: usize,
     batch_size: usize,
 }
 
-/// A few rows of the columns, and the characters that follow them.
+/// A few rows of the columns, and the tokens that follow them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window<'a> {
     /// Number of rows T.
     pub length: usize,
-    /// The characters read, `[T, B]`, time slower.
+    /// The tokens read, `[T, B]`, time slower.
     pub tokens: &'a [i32],
-    /// The characters to be told, one row further on, `[T * B]`.
+    /// The tokens to be told, one row further on, `[T * B]`.
     pub targets: &'a [i32],
 }
 
 impl Columns {
-    /// All characters, `[rows, columns]`.
-    pub fn characters(&self) -> &[i32] {
-        &self.characters
+    /// All tokens, `[rows, columns]`.
+    pub fn tokens(&self) -> &[i32] {
+        &self.tokens
     }
 
     /// Number of columns.
@@ -138,7 +139,7 @@ impl Columns {
         self.batch_size
     }
 
-    /// Number of characters in a column.
+    /// Number of tokens in a column.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -153,7 +154,7 @@ impl Columns {
         let (start, end) = (number * bptt, ((number + 1) * bptt).min(self.rows - 1));
         assert!(start < end, "window {number} of {} windows", self.window_count(bptt));
         let rows =
-            |from: usize, to: usize| &self.characters[from * self.batch_size..to * self.batch_size];
+            |from: usize, to: usize| &self.tokens[from * self.batch_size..to * self.batch_size];
         Window { length: end - start, tokens: rows(start, end), targets: rows(start + 1, end + 1) }
     }
 
@@ -163,16 +164,14 @@ impl Columns {
     }
 }
 
-/// Reads a text file, or `train.txt`, `valid.txt` and `test.txt` of a folder (the last two may be missing). Characters
-/// stay as they are, line ends too. Without a validation part, the last `valid_split` of the training part is one.
+/// Reads a text file, or `train.txt`, `valid.txt` and `test.txt` of a folder (the last two may be missing). Without a
+/// validation part, the last `valid_split` of the training part's tokens is one.
 ///
 /// # Errors
 /// [`Error::Input`] where a file is missing, empty or no UTF-8.
-pub fn load(path: &Path, valid_split: f64) -> Result<Text> {
+pub fn load(path: &Path, kind: TokenKind, valid_split: f64) -> Result<Text> {
     if !path.is_dir() {
-        let train = read_text(path)?;
-        let (train, valid) = cut(&train, valid_split);
-        return Ok(Text::new(train, valid, None));
+        return Ok(Text::new(kind, &read_text(path)?, None, None).with_validation(valid_split));
     }
     let file = |part: Part| path.join(format!("{}.txt", part.name()));
     if !file(Part::Train).is_file() {
@@ -185,27 +184,8 @@ pub fn load(path: &Path, valid_split: f64) -> Result<Text> {
     };
     let train = read_text(&file(Part::Train))?;
     let (valid, test) = (optional(Part::Valid)?, optional(Part::Test)?);
-    match valid {
-        Some(valid) => Ok(Text::new(&train, Some(&valid), test.as_deref())),
-        None => {
-            let (train, valid) = cut(&train, valid_split);
-            Ok(Text::new(train, valid, test.as_deref()))
-        }
-    }
-}
-
-/// The text without its last `share` of characters, and these.
-fn cut(text: &str, share: f64) -> (&str, Option<&str>) {
-    let length = text.chars().count();
-    match tail_length(length, share) {
-        0 => (text, None),
-        count => {
-            let place =
-                text.char_indices().nth(length - count).map_or(text.len(), |(byte, _)| byte);
-            let (train, valid) = text.split_at(place);
-            (train, Some(valid))
-        }
-    }
+    let text = Text::new(kind, &train, valid.as_deref(), test.as_deref());
+    Ok(text.with_validation(valid_split))
 }
 
 fn read_text(path: &Path) -> Result<String> {
@@ -238,8 +218,14 @@ mod tests {
         folder
     }
 
+    fn load(path: &Path, valid_split: f64) -> Result<Text> {
+        super::load(path, TokenKind::Character, valid_split)
+    }
+
     fn decode(text: &Text, codes: &[i32]) -> String {
-        codes.iter().map(|&code| text.vocabulary[code as usize]).collect()
+        let mut decoded = String::new();
+        codes.iter().for_each(|&code| text.vocabulary.append(&mut decoded, code as usize));
+        decoded
     }
 
     #[test]
@@ -247,7 +233,7 @@ mod tests {
         let content = "bä\r\n€a\tbbb";
         let folder = folder(&[("text", content.as_bytes())]);
         let text = load(&folder.path().join("text"), 0.25).unwrap();
-        assert_eq!(text.vocabulary, ['\t', '\n', '\r', 'a', 'b', 'ä', '€']);
+        assert_eq!(text.vocabulary.record(), "\t\n\rabä€");
         assert_eq!(decode(&text, &text.train), "bä\r\n€a\tb");
         assert_eq!(decode(&text, text.valid.as_ref().unwrap()), "bb");
         assert!(text.test.is_none());
@@ -258,7 +244,7 @@ mod tests {
     fn a_folder_has_one_vocabulary() {
         let both = folder(&[("train.txt", b"aab"), ("test.txt", b"xa"), ("valid.txt", b"c")]);
         let text = load(both.path(), 0.5).unwrap();
-        assert_eq!(text.vocabulary, ['a', 'b', 'c', 'x']);
+        assert_eq!(text.vocabulary.record(), "abcx");
         assert_eq!(
             (text.train, text.valid, text.test),
             (vec![0, 0, 1], Some(vec![2]), Some(vec![3, 0]))
@@ -266,6 +252,18 @@ mod tests {
         let one = folder(&[("train.txt", b"abcd")]);
         let text = load(one.path(), 0.25).unwrap();
         assert_eq!((text.train, text.valid, text.test), (vec![0, 1, 2], Some(vec![3]), None));
+    }
+
+    #[test]
+    fn words_are_split_in_file_order() {
+        let folder = folder(&[("text", b"no it\nwas black\n\nmonday")]);
+        let text = super::load(&folder.path().join("text"), TokenKind::Word, 0.45).unwrap();
+        assert_eq!(text.vocabulary.record(), "<eos>\nblack\nit\nmonday\nno\nwas");
+        assert_eq!(
+            (&text.train[..], text.valid.as_deref()),
+            (&[4, 2, 0, 5, 1][..], Some(&[0, 0, 3, 0][..]))
+        );
+        assert_eq!(decode(&text, &text.train), "no it\nwas black");
     }
 
     #[test]
@@ -287,7 +285,8 @@ mod tests {
 
     #[test]
     fn columns_follow_the_stream_and_windows_the_columns() {
-        let text = Text { train: (0..14).collect(), ..Text::new("a", None, None) };
+        let text =
+            Text { train: (0..14).collect(), ..Text::new(TokenKind::Character, "a", None, None) };
         let columns = text.columns(Part::Train, 3).unwrap();
         assert_eq!((columns.rows(), columns.batch_size(), columns.window_count(2)), (4, 3, 2));
         let windows: Vec<_> = columns.windows(2).collect();
@@ -301,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_text_shorter_than_a_batch_is_an_error() {
-        let text = Text::new("0123456789", None, None);
+        let text = Text::new(TokenKind::Character, "0123456789", None, None);
         assert!(text.columns(Part::Train, 5).is_ok());
         let error = text.columns(Part::Train, 6).unwrap_err().to_string();
         assert_eq!(

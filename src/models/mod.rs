@@ -1,11 +1,11 @@
 //! The architectures of the paper, each a pre-classifier: it ends in features and knows nothing of what classifies them.
 
-pub mod char_lstm;
 pub mod cnn;
 pub mod googlenet;
 pub mod mlp;
 pub mod mobilenetv2;
 pub mod senet18;
+pub mod text_lstm;
 pub mod vgg;
 
 use crate::error::{Error, Result};
@@ -35,6 +35,15 @@ named! {
         SeNet18 = "senet18",
         /// Two LSTM layers over characters.
         CharLstm = "char-lstm",
+        /// Two LSTM layers over words.
+        WordLstm = "word-lstm",
+    }
+}
+
+impl Architecture {
+    /// Whether it reads text.
+    pub fn is_lstm(self) -> bool {
+        matches!(self, Architecture::CharLstm | Architecture::WordLstm)
     }
 }
 
@@ -168,11 +177,11 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
             senet18::SeNet18::new(small_image()?, width, init),
             senet18::SeNet18::features,
         )),
-        Architecture::CharLstm => {
+        Architecture::CharLstm | Architecture::WordLstm => {
             let Input::Tokens { vocabulary } = input else { return Err(takes("text")) };
             Ok(PreClassifier::new(
-                char_lstm::CharLstm::new(vocabulary, width, config.dropout, init),
-                char_lstm::CharLstm::features,
+                text_lstm::TextLstm::new(vocabulary, width, config.dropout, init),
+                text_lstm::TextLstm::features,
             ))
         }
     }

@@ -53,11 +53,11 @@ pub struct ModelRecord {
     pub outputs: usize,
     /// Whether the outputs are means of normal laws rather than classes.
     pub regression: bool,
-    /// Extents of one input: height, width and channels, a vector's size, or the number of characters.
+    /// Extents of one input: height, width and channels, a vector's size, or the number of tokens.
     pub input: Vec<usize>,
     /// "f32", "tf32" or "f64".
     pub precision: String,
-    /// A text's characters, in the order of their numbers.
+    /// A text's tokens in the order of their numbers: characters side by side, a word a line.
     pub vocabulary: Option<String>,
     /// Channel mean and deviation of the training images, where they were bytes.
     pub normalisation: Option<(Vec<f64>, Vec<f64>)>,

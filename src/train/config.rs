@@ -150,7 +150,7 @@ pub struct TrainConfig {
     pub max_steps: Option<u64>,
     /// Samples of a step; a text's columns.
     pub batch_size: usize,
-    /// Characters of a window of text.
+    /// Tokens of a window of text.
     pub bptt: usize,
     /// What every random number is a function of.
     pub seed: u64,

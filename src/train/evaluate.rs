@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::alrao::{Alrao, AlraoConfig, Task};
-use crate::data::{self, Content, Dataset, Normalisation, Part};
+use crate::data::{self, Content, Dataset, Kind, Normalisation, Part, TokenKind, Vocabulary};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{self, ModelConfig};
@@ -23,12 +23,15 @@ use crate::train::{Learner, Precision, RunDirectory, StopFlag, TrainConfig};
 pub struct Evaluation {
     /// "valid" or "test".
     pub split: String,
-    /// Number of samples, or of characters.
+    /// Number of samples, or of characters or words.
     pub samples: usize,
     /// Mean loss, in nats.
     pub loss: f64,
     /// `None` for regression.
     pub accuracy: Option<f64>,
+    /// What a text is a stream of; `None` for samples that are no text.
+    #[serde(skip)]
+    pub token: Option<TokenKind>,
 }
 
 /// A model from a checkpoint, ready to predict.
@@ -79,7 +82,8 @@ pub fn evaluate(
         ));
     }
     let trained = load(&file, train, device)?;
-    let evaluation = run_over(&trained.learner, &feed, split)?;
+    let token = dataset.token();
+    let evaluation = Evaluation { token, ..run_over(&trained.learner, &feed, split)? };
     if let Some(path) = predictions {
         write_predictions(&trained, &feed, split, path)?;
     }
@@ -139,6 +143,15 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     Ok(Trained { learner, record })
 }
 
+/// The tokens that a model of text knows; `None` for others.
+pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
+    let Some(tokens) = &record.vocabulary else { return Ok(None) };
+    Ok(match kind(record.architecture.parse()?) {
+        Kind::Text(kind) => Some(Vocabulary::from_record(kind, tokens)),
+        Kind::Arrays => None,
+    })
+}
+
 fn sample_of(
     record: &ModelRecord,
     file: &Path,
@@ -167,13 +180,13 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
     let misfit = |message: String| Err(Error::input(format!("--data {data}"), message));
     match &mut dataset.content {
         Content::Text(text) => {
-            let known: Vec<char> =
-                record.vocabulary.as_deref().unwrap_or_default().chars().collect();
-            if let Some(unknown) =
-                text.vocabulary.iter().find(|character| !known.contains(character))
-            {
+            let Some(known) = vocabulary(record)? else {
+                return misfit("is a text, which the model does not take".into());
+            };
+            if let Some(unknown) = text.vocabulary.tokens().find(|own| known.code(own).is_none()) {
+                let kind = known.kind().name();
                 return misfit(format!(
-                    "has the character {unknown:?}, which the model does not know"
+                    "has the {kind} {unknown:?}, which the model does not know"
                 ));
             }
             text.renumber(known);
@@ -215,6 +228,7 @@ fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
         samples: sums.samples as usize,
         loss: sums.loss / sums.samples,
         accuracy: feed.is_classification().then(|| sums.correct / sums.samples),
+        token: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::alrao::{Alrao, Task};
-use crate::data::{self, Content, Dataset, Kind, SampleShape};
+use crate::data::{self, Content, Dataset, Kind, SampleShape, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input};
@@ -142,7 +142,8 @@ impl Run {
 /// What a model of this architecture takes.
 pub(crate) fn kind(architecture: Architecture) -> Kind {
     match architecture {
-        Architecture::CharLstm => Kind::Text,
+        Architecture::CharLstm => Kind::Text(TokenKind::Character),
+        Architecture::WordLstm => Kind::Text(TokenKind::Word),
         _ => Kind::Arrays,
     }
 }
@@ -195,7 +196,7 @@ pub(crate) fn input(dataset: &Dataset) -> Input {
 
 fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
     let (vocabulary, normalisation) = match &dataset.content {
-        Content::Text(text) => (Some(text.vocabulary.iter().collect()), None),
+        Content::Text(text) => (Some(text.vocabulary.record()), None),
         Content::Arrays(arrays) => {
             let own = arrays.normalisation.as_ref();
             (None, own.map(|own| (own.mean.clone(), own.deviation.clone())))

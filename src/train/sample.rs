@@ -1,19 +1,20 @@
-//! Text written by a trained model, character by character.
+//! Text written by a trained model, character by character or word by word.
 
 use std::path::Path;
 
+use crate::data::Vocabulary;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
 use crate::train::TrainConfig;
-use crate::train::evaluate::{Trained, load, locate};
+use crate::train::evaluate::{Trained, load, locate, vocabulary};
 
-/// Lets the best model of a run, or the model of a checkpoint, go on from `prompt` for `length` characters. At
-/// temperature 1 each is drawn from the model's own probabilities; towards 0 it is the likeliest one.
+/// Lets the best model of a run, or the model of a checkpoint, go on from `prompt` for `length` characters or
+/// words. At temperature 1 each is drawn from the model's own probabilities; towards 0 it is the likeliest one.
 ///
 /// # Errors
-/// Where the source is no model of text, or the prompt has a character it does not know.
+/// Where the source is no model of text, or the prompt has a character or word it does not know.
 pub fn sample(
     source: &Path,
     length: usize,
@@ -27,36 +28,29 @@ pub fn sample(
     }
     let (file, _) = locate(source)?;
     let trained = load(&file, TrainConfig::default(), device)?;
-    let vocabulary: Vec<char> = match &trained.record.vocabulary {
-        Some(vocabulary) => vocabulary.chars().collect(),
-        None => return Err(Error::file(&file, "is no model of text, so it has nothing to say")),
+    let Some(vocabulary) = vocabulary(&trained.record)? else {
+        return Err(Error::file(&file, "is no model of text, so it has nothing to say"));
     };
     let mut log_probabilities = read_prompt(&trained, &vocabulary, prompt)?;
     let mut stream = Philox::new(seed, Purpose::Sampling).stream(0);
     let mut text = String::from(prompt);
     for _ in 0..length {
         let code = draw(&log_probabilities, temperature, &mut stream);
-        text.push(vocabulary[code]);
-        log_probabilities = next(&trained, code)?;
+        vocabulary.append(&mut text, code);
+        log_probabilities = next(&trained, code as i32)?;
     }
     Ok(text)
 }
 
-/// What may follow the prompt; an empty prompt stands for the first line end, or the first character there is.
-fn read_prompt(trained: &Trained, vocabulary: &[char], prompt: &str) -> Result<Vec<f64>> {
-    let code = |character: char| vocabulary.iter().position(|own| *own == character);
-    let unknown = |character| {
-        Error::input(
-            "--prompt",
-            format!("has the character {character:?}, which the model does not know"),
-        )
-    };
-    let mut codes = Vec::new();
-    for character in prompt.chars() {
-        codes.push(code(character).ok_or_else(|| unknown(character))?);
-    }
+/// What may follow the prompt; an empty prompt stands for a line's end, or the first token there is.
+fn read_prompt(trained: &Trained, vocabulary: &Vocabulary, prompt: &str) -> Result<Vec<f64>> {
+    let mut codes = vocabulary.encode(prompt).map_err(|unknown| {
+        let kind = vocabulary.kind().name();
+        let message = format!("has the {kind} {unknown:?}, which the model does not know");
+        Error::input("--prompt", message)
+    })?;
     if codes.is_empty() {
-        codes.push(code('\n').unwrap_or(0));
+        codes.push(vocabulary.line_end().unwrap_or(0));
     }
     trained.learner.reset_carried_state();
     let mut log_probabilities = Vec::new();
@@ -66,9 +60,9 @@ fn read_prompt(trained: &Trained, vocabulary: &[char], prompt: &str) -> Result<V
     Ok(log_probabilities)
 }
 
-fn next(trained: &Trained, code: usize) -> Result<Vec<f64>> {
+fn next(trained: &Trained, code: i32) -> Result<Vec<f64>> {
     let device = trained.learner.device();
-    let prediction = trained.learner.predict(&Tensor::from_slice(device, [1, 1], &[code as i32]));
+    let prediction = trained.learner.predict(&Tensor::from_slice(device, [1, 1], &[code]));
     device.check()?;
     Ok(prediction.to_f64s())
 }

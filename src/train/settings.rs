@@ -193,7 +193,7 @@ impl From<&RunConfig> for Settings {
         } = alrao;
         let optimizer = train.optimizer;
         let is_alrao = optimizer.is_alrao();
-        let is_lstm = resolve::is_lstm(*architecture);
+        let is_lstm = architecture.is_lstm();
         let is_mlp = *architecture == Architecture::Mlp;
         Settings {
             model: Some(*architecture),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::alrao::{Alrao, AlraoConfig};
 use crate::data::{
     Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
+    TokenKind, Vocabulary,
 };
 use crate::device::Device;
 use crate::error::Result;
@@ -69,7 +70,7 @@ fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
             train: vec![0; (2 * train.bptt + 1) * train.batch_size],
             valid: None,
             test: None,
-            vocabulary: Vec::new(),
+            vocabulary: Vocabulary::of(TokenKind::Character, []),
             entropy_rate: None,
         }),
     };

@@ -37,7 +37,7 @@ def signed(shape, seed):
 def listing():
     lines = []
     for name in models.NAMES:
-        inputs = 50 if name == "char-lstm" else (3, 32, 32)
+        inputs = 50 if name in models.LSTMS else (3, 32, 32)
         for key, tensor in models.build(name, inputs, width=0.25).state_dict().items():
             if not key.endswith("num_batches_tracked"):
                 lines.append(f"{name} {key} {'x'.join(map(str, tensor.shape))}\n")

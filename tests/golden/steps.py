@@ -12,8 +12,9 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent / "benches" / "peers"))
 
 import alrao  # noqa: E402
+import models  # noqa: E402
 
-CLASSES, OUTPUTS, VOCABULARY = 10, 2, 12
+CLASSES, OUTPUTS, CHARACTERS, WORDS = 10, 2, 12, 60
 
 # Name, steps, flags. All rates have the default range.
 MLP = ["--model", "mlp", "--hidden", "16,12"]
@@ -31,11 +32,12 @@ CASES = [
     # values differ by 1e-16 are 1e-11 apart after four steps, with other seeds up to 3e-6.
     ("mobilenetv2", 3, ["--model", "mobilenetv2", "--width", "0.1", "--seed", "9"]),
     ("char-lstm", 10, ["--model", "char-lstm", "--width", "0.16", "--dropout", "0", "--clip", "0.25"]),
+    ("word-lstm", 10, ["--model", "word-lstm", "--width", "0.16", "--dropout", "0", "--clip", "0.25"]),
 ]
 
 
 def draw_data():
-    """Five batches of 4 images, channels last; ten of 8 vectors; ten windows of 4 columns of 6 characters."""
+    """Five batches of 4 images, channels last; ten of 8 vectors; ten windows of 4 columns of 6 characters, and of 6 words."""
     random = torch.Generator().manual_seed(1)
 
     def below(limit, *shape):
@@ -47,14 +49,15 @@ def draw_data():
         "vectors": torch.randn(10, 8, 9, generator=random),
         "vectors.labels": below(CLASSES, 10, 8),
         "vectors.values": torch.randn(10, 8, OUTPUTS, generator=random),
-        "text": below(VOCABULARY, 10 * 6 + 1, 4),
+        "text": below(CHARACTERS, 10 * 6 + 1, 4),
+        "words": below(WORDS, 10 * 6 + 1, 4),
     }
 
 
 def batch(data, name, step):
     """Bytes become numbers that f64 holds exactly."""
-    if name == "char-lstm":
-        rows = data["text"].long()[6 * step : 6 * step + 7]
+    if name in models.LSTMS:
+        rows = data["text" if name == "char-lstm" else "words"].long()[6 * step : 6 * step + 7]
         return rows[:-1], rows[1:].flatten()
     if not name.startswith("mlp"):
         images = data["images"][step % 5].permute(0, 3, 1, 2).contiguous()
@@ -66,8 +69,8 @@ def batch(data, name, step):
 
 
 def shapes(name):
-    if name == "char-lstm":
-        return VOCABULARY, VOCABULARY
+    if name in models.LSTMS:
+        return (CHARACTERS, CHARACTERS) if name == "char-lstm" else (WORDS, WORDS)
     if name.startswith("mlp"):
         return (9,), OUTPUTS if name == "mlp regression" else CLASSES
     return (3, 32, 32), CLASSES

@@ -16,7 +16,8 @@ use super::{assert_close, load, numbers};
 
 const TOLERANCE: f64 = 1e-9;
 const CLASSES: usize = 10;
-const VOCABULARY: usize = 12;
+const CHARACTERS: usize = 12;
+const WORDS: usize = 60;
 
 /// What a case of the file was run with; the rest are defaults, as there.
 struct Case {
@@ -57,7 +58,8 @@ impl Case {
     fn input(&self) -> Input {
         match self.model.architecture {
             Architecture::Mlp => Input::Vector { size: 9 },
-            Architecture::CharLstm => Input::Tokens { vocabulary: VOCABULARY },
+            Architecture::CharLstm => Input::Tokens { vocabulary: CHARACTERS },
+            Architecture::WordLstm => Input::Tokens { vocabulary: WORDS },
             _ => Input::Image { height: 32, width: 32, channels: 3 },
         }
     }
@@ -74,8 +76,10 @@ impl Case {
                 (in_f64(&nth("vectors", step)), in_f64(&nth("vectors.values", step)))
             }
             Architecture::Mlp => (in_f64(&nth("vectors", step)), nth("vectors.labels", step)),
-            Architecture::CharLstm => {
-                let window = |first: usize| file["text"].slice(0, 6 * step + first, 6);
+            architecture if architecture.is_lstm() => {
+                let is_words = architecture == Architecture::WordLstm;
+                let text = &file[if is_words { "words" } else { "text" }];
+                let window = |first: usize| text.slice(0, 6 * step + first, 6);
                 (window(0), window(1).reshape([24]))
             }
             _ => {
@@ -90,9 +94,9 @@ impl Case {
     fn learner(&self, file: &HashMap<String, Tensor>, device: &Device) -> Learner {
         let pre_classifier = build(&self.model, self.input(), &mut Init::new(0)).unwrap();
         let (module, alrao) = (pre_classifier.module, self.alrao.clone());
-        let model = match self.model.architecture {
+        let model = match self.input() {
             _ if self.is_regression() => Alrao::regression(module, 2, alrao),
-            Architecture::CharLstm => Alrao::classifier(module, VOCABULARY, alrao),
+            Input::Tokens { vocabulary } => Alrao::classifier(module, vocabulary, alrao),
             _ => Alrao::classifier(module, CLASSES, alrao),
         };
         let learner = Learner::new(model, &self.batch(file, 0).0, &self.train, device);
@@ -191,10 +195,12 @@ fn steps_of_every_optimizer_follow_pytorch() {
 
 #[test]
 fn steps_of_a_recurrent_model_follow_pytorch() {
-    Case::new("char-lstm", Architecture::CharLstm, 0.16)
-        .with_alrao(|alrao| (alrao.eta, alrao.classifiers) = (1e-3..=100.0, 6))
-        .with(|train| train.clip = 0.25)
-        .check();
+    for architecture in [Architecture::CharLstm, Architecture::WordLstm] {
+        Case::new(architecture.name(), architecture, 0.16)
+            .with_alrao(|alrao| (alrao.eta, alrao.classifiers) = (1e-3..=100.0, 6))
+            .with(|train| train.clip = 0.25)
+            .check();
+    }
 }
 
 #[test]

@@ -12,7 +12,6 @@ use super::{draw, drawn};
 use crate::place::gpu;
 
 const CLASSES: usize = 10;
-const VOCABULARY: usize = 12;
 
 /// A narrow model, its input and the samples of a batch.
 #[derive(Clone, Copy)]
@@ -22,21 +21,27 @@ struct Model {
     batch: usize,
 }
 
-const MODELS: [Model; 5] = [
+const MODELS: [Model; 6] = [
     Model { architecture: Architecture::Mlp, width: 1.0, batch: 5 },
     Model { architecture: Architecture::Cnn, width: 0.25, batch: 4 },
     Model { architecture: Architecture::Vgg11, width: 0.0625, batch: 2 },
     Model { architecture: Architecture::MobileNetV2, width: 0.125, batch: 2 },
     Model { architecture: Architecture::CharLstm, width: 0.25, batch: 3 },
+    Model { architecture: Architecture::WordLstm, width: 0.25, batch: 3 },
 ];
 
 impl Model {
     fn input(&self) -> Input {
         match self.architecture {
             Architecture::Mlp => Input::Vector { size: 9 },
-            Architecture::CharLstm => Input::Tokens { vocabulary: VOCABULARY },
+            _ if self.architecture.is_lstm() => Input::Tokens { vocabulary: self.vocabulary() },
             _ => Input::Image { height: 32, width: 32, channels: 3 },
         }
+    }
+
+    /// Distinct tokens of a text.
+    fn vocabulary(&self) -> usize {
+        if self.architecture == Architecture::WordLstm { 60 } else { 12 }
     }
 
     /// Inputs and classes of step number `step`.
@@ -47,9 +52,9 @@ impl Model {
         };
         let Model { batch, .. } = *self;
         match self.input() {
-            Input::Tokens { .. } => {
-                let tokens = whole(6 * batch, VOCABULARY, 100 + step);
-                let next = whole(6 * batch, VOCABULARY, 200 + step);
+            Input::Tokens { vocabulary } => {
+                let tokens = whole(6 * batch, vocabulary, 100 + step);
+                let next = whole(6 * batch, vocabulary, 200 + step);
                 (
                     Tensor::from_slice(device, [6, batch], &tokens),
                     Tensor::from_slice(device, [6 * batch], &next),
@@ -70,8 +75,10 @@ impl Model {
         let Model { architecture, width, .. } = *self;
         let config = ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.2 };
         let model = build(&config, self.input(), &mut Init::new(0)).unwrap();
-        let is_text = matches!(self.input(), Input::Tokens { .. });
-        let classes = if is_text { VOCABULARY } else { CLASSES };
+        let classes = match self.input() {
+            Input::Tokens { vocabulary } => vocabulary,
+            _ => CLASSES,
+        };
         let alrao = AlraoConfig { eta: 1e-5..=0.1, classifiers: 4, ..AlraoConfig::default() };
         let train = TrainConfig { clip, precision, ..TrainConfig::default() };
         let (sample, _) = self.batch(device, precision, 0);

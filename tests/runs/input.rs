@@ -346,6 +346,35 @@ fn rates_that_do_not_fit_are_all_listed() {
 }
 
 #[test]
+fn words_are_learnt_told_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let refrain = "no it was n't black monday \n but while the new york stock fell apart \n";
+    for (name, times) in [("train", 60), ("valid", 10), ("test", 12)] {
+        fs::create_dir_all(folder.join("text")).unwrap();
+        fs::write(folder.join(format!("text/{name}.txt")), refrain.repeat(times)).unwrap();
+    }
+    let train = "train --model word-lstm --width 0.2 --batch-size 4 --bptt 12 --data text --epochs 2 --out run";
+    let (stdout, stderr) = ends_with(0, folder, train);
+    assert!(stderr.contains("960 train, 160 valid, 192 test words, 15 distinct"), "{stderr}");
+    assert!(stdout.contains(" nats a word (perplexity "), "{stdout}");
+    let (stdout, _) = ends_with(0, folder, "eval run");
+    assert!(stdout.contains(" nats a word") && stdout.ends_with(", 188 words\n"), "{stdout}");
+    let (stdout, _) = ends_with(0, folder, "sample run --prompt black --length 40");
+    let written: Vec<&str> = stdout.split_whitespace().collect();
+    let tokens = written.len() + stdout.matches('\n').count();
+    assert!(stdout.starts_with("black") && (41..=42).contains(&tokens), "{stdout:?}");
+    assert!(
+        written.iter().all(|word| refrain.contains(word)) && !stdout.contains("<eos>"),
+        "{stdout:?}"
+    );
+    refuses(folder, "sample run --prompt tuesday", &["--prompt", "word \"tuesday\""]);
+    fs::write(folder.join("other.txt"), "no it was tuesday\n".repeat(50)).unwrap();
+    let other = "eval run --split valid --data other.txt";
+    refuses(folder, other, &["--data other.txt", "word \"tuesday\"", "does not know"]);
+}
+
+#[test]
 fn trained_text_meets_other_text() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -353,7 +382,7 @@ fn trained_text_meets_other_text() {
     let train =
         "train --model char-lstm --width 0.1 --batch-size 4 --data text.txt --epochs 1 --out run";
     ends_with(0, folder, train);
-    refuses(folder, "sample run --prompt Zebra", &["--prompt", "'Z'"]);
+    refuses(folder, "sample run --prompt Zebra", &["--prompt", "character \"Z\""]);
     refuses(folder, "sample run --temperature -1", &["--temperature"]);
     let (stdout, _) = ends_with(0, folder, "sample run --prompt one --length 20");
     assert!(stdout.starts_with("one") && stdout.trim_end_matches('\n').len() >= 20, "{stdout:?}");

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// What a step learns from.
 pub(crate) struct Batch {
-    /// Images `[B, H, W, C]`, vectors `[B, D]`, or characters I32 `[T, B]`.
+    /// Images `[B, H, W, C]`, vectors `[B, D]`, or tokens I32 `[T, B]`.
     pub x: Tensor,
     targets: Tensor,
 }
@@ -28,9 +28,9 @@ impl Batch {
 /// Rows as they are stored on the device: of a whole data set, or of one batch.
 #[derive(Clone)]
 pub(super) struct Stored {
-    /// Images U8 or F32 `[n, H, W, C]`, vectors F32 `[n, D]`, characters I32 `[n, B]`.
+    /// Images U8 or F32 `[n, H, W, C]`, vectors F32 `[n, D]`, tokens I32 `[n, B]`.
     pub inputs: Tensor,
-    /// Classes I32 `[n]`, vectors F32 `[n, M]`, characters I32 `[n, B]`.
+    /// Classes I32 `[n]`, vectors F32 `[n, M]`, tokens I32 `[n, B]`.
     pub targets: Tensor,
 }
 
@@ -102,7 +102,7 @@ fn floats_in(tensor: &Tensor, dtype: DType) -> Tensor {
 /// The next batch, ready to be made by the device alone. All that tells one batch of this size from another is on the device:
 /// what makes the batch, done again, makes the next one.
 pub(crate) struct Load {
-    /// Number of samples, or of characters.
+    /// Number of samples, or of tokens.
     pub samples: usize,
     pub(super) stored: Stored,
     pub(super) conversion: Rc<Conversion>,

@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 /// What the targets of a batch begin at a multiple of, behind its inputs.
 const ALIGNMENT: usize = 16;
 
-/// Rows are samples, or a text's characters that follow each other at the same time.
+/// Rows are samples, or a text's tokens that follow each other at the same time.
 pub(super) enum Data {
     Arrays { arrays: Arrays, batch_size: usize },
     Text { parts: [Option<Arc<Columns>>; 3], bptt: usize },
@@ -61,7 +61,7 @@ impl Data {
         self.rows_of_batch().min(self.rows(part) - before)
     }
 
-    /// Samples, or characters, of so many rows.
+    /// Samples, or tokens, of so many rows.
     pub fn samples(&self, rows: usize) -> usize {
         match self {
             Data::Arrays { .. } => rows,
@@ -173,7 +173,7 @@ impl HostRows {
         }
     }
 
-    /// Number of samples, or of characters.
+    /// Number of samples, or of tokens.
     pub fn samples(&self) -> usize {
         match self {
             HostRows::Samples(batch, _) => batch.samples,

@@ -38,7 +38,7 @@ impl Resident {
                 bytes
             }
             Data::Text { parts, .. } => {
-                parts.iter().flatten().map(|columns| size_of_val(columns.characters())).sum()
+                parts.iter().flatten().map(|columns| size_of_val(columns.tokens())).sum()
             }
         };
         Some(size + data.rows(Part::Train) * size_of::<i32>())
@@ -125,7 +125,7 @@ fn store_text(parts: [Option<&Columns>; 3], device: &Device) -> (Stored, [usize;
     for (columns, start) in parts.into_iter().zip(starts) {
         let Some(columns) = columns else { continue };
         let own = rows.view(start * width, [columns.rows(), width], width);
-        own.copy_from_slice(columns.characters());
+        own.copy_from_slice(columns.tokens());
     }
     let from = |row: usize| rows.view(row * width, [all - 1, width], width);
     (Stored { inputs: from(0), targets: from(1) }, starts)

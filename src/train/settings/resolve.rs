@@ -15,11 +15,6 @@ const GENERATED_EPOCHS: u64 = 12;
 /// Adam's learning rate where none is given.
 const ADAM_LR: f64 = 1e-3;
 
-/// Whether an architecture reads text.
-pub(super) fn is_lstm(architecture: Architecture) -> bool {
-    architecture.name().ends_with("-lstm")
-}
-
 /// Whether data is generated rather than read.
 pub(crate) fn is_generated(data: &str) -> bool {
     data == "generated" || data.starts_with("generated:")
@@ -37,7 +32,7 @@ struct Defaults {
 impl Defaults {
     fn of(architecture: Architecture) -> Defaults {
         let hidden: &[usize] = if architecture == Architecture::Mlp { &[256, 256] } else { &[] };
-        match is_lstm(architecture) {
+        match architecture.is_lstm() {
             true => {
                 Defaults { eta: 1e-3..=100.0, classifiers: 6, batch_size: 20, dropout: 0.2, hidden }
             }
@@ -164,7 +159,7 @@ impl Settings {
     fn check_model_has(&self, architecture: Architecture) -> Checked {
         let model = format!("--model {architecture}");
         let refused: &[&str] = match architecture {
-            _ if is_lstm(architecture) => &["hidden", "order"],
+            _ if architecture.is_lstm() => &["hidden", "order"],
             Architecture::Mlp => &["dropout", "bptt"],
             _ => &["hidden", "dropout", "bptt"],
         };
@@ -176,7 +171,7 @@ impl Settings {
                 _ => self.error(key, format!("{}; it is the LSTMs'", because(model))),
             });
         }
-        if self.augment == Some(true) && is_lstm(architecture) {
+        if self.augment == Some(true) && architecture.is_lstm() {
             return Err(self.error("augment", format!("{}: it is for images", because(model))));
         }
         Ok(())

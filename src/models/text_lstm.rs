@@ -1,4 +1,4 @@
-//! The language model of the paper's section 4: an embedding and two recurrent layers.
+//! The language model of the paper's section 4, of characters or of words: an embedding and two recurrent layers.
 
 use crate::nn::{Dropout, Embedding, Init, Lstm, Module, Step, Visitor};
 use crate::tensor::Tensor;
@@ -15,28 +15,28 @@ const UNITS: f64 = 100.0;
 /// between them and after them.
 ///
 /// ```
-/// use alrao::models::char_lstm::CharLstm;
+/// use alrao::models::text_lstm::TextLstm;
 /// use alrao::nn::{Init, Module, Step};
 /// use alrao::{DType, Device, Tensor};
 /// let device = Device::cpu();
-/// let model = CharLstm::new(50, 0.1, 0.2, &mut Init::new(0));
+/// let model = TextLstm::new(50, 0.1, 0.2, &mut Init::new(0));
 /// let tokens = Tensor::zeros(&device, [7, 2], DType::I32);
 /// let features = model.forward(&tokens, &Step::evaluation(&device, DType::F32));
 /// assert_eq!(features.shape(), [14, model.features()].into());
 /// ```
-pub struct CharLstm {
+pub struct TextLstm {
     encoder: Embedding,
     rnn: Lstm,
     dropout: Dropout,
     features: usize,
 }
 
-impl CharLstm {
+impl TextLstm {
     /// A model of `vocabulary` tokens whose sizes are `width` times the paper's 100, rounded. The embedding is uniform
     /// in ±0.1.
     pub fn new(vocabulary: usize, width: f64, dropout: f64, init: &mut Init) -> Self {
         let units = ((UNITS * width + 0.5).floor() as usize).max(1);
-        CharLstm {
+        TextLstm {
             encoder: Embedding::uniform(vocabulary, units, 0.1, init),
             rnn: Lstm::new(units, units, LAYERS, dropout, init),
             dropout: Dropout::new(dropout),
@@ -50,7 +50,7 @@ impl CharLstm {
     }
 }
 
-impl Module for CharLstm {
+impl Module for TextLstm {
     fn forward(&self, tokens: &Tensor, step: &Step) -> Tensor {
         let x = self.dropout.forward(&self.encoder.forward(tokens, step), step);
         let y = self.dropout.forward(&self.rnn.forward(&x, step), step);

@@ -1,0 +1,198 @@
+//! What a text is a stream of, and the numbers that stand for it.
+
+/// Stands for the end of a line among words.
+pub const LINE_END: &str = "<eos>";
+
+/// What a text is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Characters as they are, line ends too.
+    Character,
+    /// What stands between white space, and [`LINE_END`] behind every line.
+    Word,
+}
+
+impl TokenKind {
+    /// One of them, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            TokenKind::Character => "character",
+            TokenKind::Word => "word",
+        }
+    }
+
+    /// The tokens of a text that may go on: an open last line has no end.
+    pub(super) fn open<'a>(self, text: &'a str) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+        match self {
+            TokenKind::Character => {
+                let one =
+                    |(start, character): (usize, char)| &text[start..start + character.len_utf8()];
+                Box::new(text.char_indices().map(one))
+            }
+            TokenKind::Word => Box::new(text.split_inclusive('\n').flat_map(|line| {
+                let end = line.ends_with('\n').then_some(LINE_END);
+                line.split_whitespace().chain(end)
+            })),
+        }
+    }
+
+    /// The tokens of a whole text.
+    pub(super) fn whole(self, text: &str) -> impl Iterator<Item = &str> {
+        let is_open = self == TokenKind::Word && !text.is_empty() && !text.ends_with('\n');
+        self.open(text).chain(is_open.then_some(LINE_END))
+    }
+}
+
+/// The distinct tokens of a text, sorted by code point.
+///
+/// ```
+/// use alrao::data::{TokenKind, Vocabulary};
+/// let words = Vocabulary::of(TokenKind::Word, ["the cat\nthe dog"]);
+/// assert_eq!(words.record(), "<eos>\ncat\ndog\nthe");
+/// assert_eq!(words.encode("the dog"), Ok(vec![3, 2]));
+/// assert_eq!(words.encode("the fox"), Err("fox"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    kind: TokenKind,
+    tokens: Vec<String>,
+}
+
+impl Vocabulary {
+    /// The tokens of some whole texts.
+    pub fn of<'a>(kind: TokenKind, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut seen = std::collections::HashSet::new();
+        texts.into_iter().for_each(|text| seen.extend(kind.whole(text)));
+        // The order of bytes in UTF-8 is that of code points.
+        let mut tokens: Vec<String> = seen.into_iter().map(str::to_owned).collect();
+        tokens.sort_unstable();
+        Vocabulary { kind, tokens }
+    }
+
+    /// The vocabulary that a [`Vocabulary::record`] is of.
+    pub fn from_record(kind: TokenKind, record: &str) -> Self {
+        let own = |token: &str| token.to_owned();
+        let tokens = match kind {
+            TokenKind::Character => kind.whole(record).map(own).collect(),
+            TokenKind::Word => record.split_terminator('\n').map(own).collect(),
+        };
+        Vocabulary { kind, tokens }
+    }
+
+    /// All tokens in order as one text: characters side by side, a word a line.
+    pub fn record(&self) -> String {
+        match self.kind {
+            TokenKind::Character => self.tokens.concat(),
+            TokenKind::Word => self.tokens.join("\n"),
+        }
+    }
+
+    /// What the tokens are.
+    pub fn kind(&self) -> TokenKind {
+        self.kind
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// All tokens, in the order of their numbers.
+    pub fn tokens(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tokens.iter().map(String::as_str)
+    }
+
+    /// The number of a token.
+    pub fn code(&self, token: &str) -> Option<i32> {
+        let place = self.tokens.binary_search_by(|own| own.as_str().cmp(token));
+        place.ok().map(|code| code as i32)
+    }
+
+    /// The number of the token that ends a line.
+    pub fn line_end(&self) -> Option<i32> {
+        match self.kind {
+            TokenKind::Character => self.code("\n"),
+            TokenKind::Word => self.code(LINE_END),
+        }
+    }
+
+    /// The numbers of the tokens of a text that is to go on.
+    ///
+    /// # Errors
+    /// The first token that is not in the vocabulary.
+    pub fn encode<'a>(&self, text: &'a str) -> Result<Vec<i32>, &'a str> {
+        self.kind.open(text).map(|token| self.code(token).ok_or(token)).collect()
+    }
+
+    /// Writes the token of a number behind a text: words apart from each other, the end of a line as one. Panics where
+    /// no token has this number.
+    pub fn append(&self, text: &mut String, code: usize) {
+        let token = &self.tokens[code];
+        if self.kind == TokenKind::Word {
+            if token == LINE_END {
+                text.push('\n');
+                return;
+            }
+            if text.chars().next_back().is_some_and(|last| !last.is_whitespace()) {
+                text.push(' ');
+            }
+        }
+        text.push_str(token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<&str> {
+        TokenKind::Word.whole(text).collect()
+    }
+
+    #[test]
+    fn every_line_ends() {
+        assert_eq!(
+            words(" no it\twas \r\n\n n't"),
+            ["no", "it", "was", "<eos>", "<eos>", "n't", "<eos>"]
+        );
+        assert_eq!(words("one\n"), ["one", "<eos>"]);
+        assert_eq!(words("  "), ["<eos>"]);
+        assert!(words("").is_empty());
+    }
+
+    #[test]
+    fn a_prompt_goes_on() {
+        let vocabulary = Vocabulary::of(TokenKind::Word, ["b a\nc"]);
+        assert_eq!(vocabulary.encode("a\nb"), Ok(vec![1, 0, 2]));
+        assert_eq!(vocabulary.encode(""), Ok(vec![]));
+        let mut text = String::from("a\nb");
+        [3, 0, 1, 2].into_iter().for_each(|code| vocabulary.append(&mut text, code));
+        assert_eq!(text, "a\nb c\na b");
+    }
+
+    #[test]
+    fn tokens_are_sorted_by_code_point() {
+        let tokens = |kind, text| Vocabulary::of(kind, [text]).tokens;
+        assert_eq!(
+            tokens(TokenKind::Word, "é Zeta a €\u{10000}"),
+            ["<eos>", "Zeta", "a", "é", "€\u{10000}"]
+        );
+        assert_eq!(
+            tokens(TokenKind::Character, "\u{10000}\u{ffff}é\n"),
+            ["\n", "é", "\u{ffff}", "\u{10000}"]
+        );
+    }
+
+    #[test]
+    fn a_record_gives_back_the_vocabulary() {
+        for kind in [TokenKind::Character, TokenKind::Word] {
+            let own = Vocabulary::of(kind, ["to be\nor not", "äöü "]);
+            assert_eq!(Vocabulary::from_record(kind, &own.record()), own);
+        }
+    }
+}
