@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::models::Architecture;
 
 const WHOLE: Size = Size { epochs: 100, seeds: Some(10) };
-const QUICK: Size = Size { epochs: 5, seeds: Some(2) };
+const QUICK: Size = Size { epochs: 8, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet", "cifar10/mobilenetv2", "cifar10/vgg19"];
 

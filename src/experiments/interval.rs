@@ -15,7 +15,7 @@ use crate::plots::{Cell, heat_map, number};
 use crate::train::settings::Settings;
 
 const WHOLE: Size = Size { epochs: 30, seeds: Some(1) };
-const QUICK: Size = Size { epochs: 3, seeds: Some(1) };
+const QUICK: Size = Size { epochs: 4, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 

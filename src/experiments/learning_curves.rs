@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines};
 
 const WHOLE: Size = Size { epochs: 300, seeds: None };
-const QUICK: Size = Size { epochs: 8, seeds: Some(1) };
+const QUICK: Size = Size { epochs: 12, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/mobilenetv2", "cifar10/googlenet"];
 

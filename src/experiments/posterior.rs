@@ -18,7 +18,7 @@ use crate::train::RunDirectory;
 use crate::train::settings::Settings;
 
 const WHOLE: Size = Size { epochs: 3, seeds: Some(3) };
-const QUICK: Size = Size { epochs: 6, seeds: Some(2) };
+const QUICK: Size = Size { epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 

@@ -9,17 +9,17 @@ const STYLE: &str = "
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6e9; --faint: #9ba3ad; --page: #16181b; --line: #383d44; --band: #1f2226 }
 }
-body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; font: 1rem/1.55 system-ui, sans-serif;
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; font: 1rem/1.55 system-ui, sans-serif;
   color: var(--ink); background: var(--page) }
 h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 p.paper { color: var(--faint) } li { margin: .25rem 0 }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
-caption { text-align: left; color: var(--faint); padding-bottom: .4rem }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+p.caption { color: var(--faint); margin: 1.8rem 0 .2rem }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left } th { border-bottom-width: 2px }
 tr.theirs { background: var(--band); color: var(--faint) }
 figure { margin: 1.6rem 0 } figcaption { color: var(--faint); margin-top: .3rem }
-svg { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
+svg { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
 footer { margin-top: 3rem; color: var(--faint); font-size: .9rem; border-top: 1px solid var(--line); padding-top: .6rem }
 ";
 
@@ -73,7 +73,7 @@ fn add_table(page: &mut String, table: &Table) {
         .collect();
     let _ = write!(
         page,
-        "<div class=\"wide\"><table>\n<caption>{}</caption>\n<tr>{}</tr>\n{rows}</table></div>\n",
+        "<p class=\"caption\">{}</p>\n<div class=\"wide\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n",
         escape(&table.caption),
         cells("th", &table.head)
     );

@@ -162,7 +162,7 @@ impl Setup {
     /// What is trained on what.
     pub fn title(&self) -> String {
         let width = self.base.width.unwrap_or(1.0);
-        let width = if width == 1.0 { String::new() } else { format!(", width {width}") };
+        let width = if width == 1.0 { String::new() } else { format!(" at width {width}") };
         format!("{}{width} on {}", self.architecture(), self.dataset.name)
     }
 

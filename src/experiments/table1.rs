@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
 
 const WHOLE: Size = Size { epochs: 300, seeds: None };
-const QUICK: Size = Size { epochs: 6, seeds: Some(2) };
+const QUICK: Size = Size { epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &[
     "cifar10/mobilenetv2",
@@ -104,7 +104,7 @@ fn cells(setup: &Setup, group: &Group, records: &Records) -> [String; 2] {
 
 fn row(setup: &Setup, comparison: &Comparison, records: &Records) -> (Vec<String>, Value) {
     let best = comparison.best_sgd(records);
-    let mut row = vec![format!("{} ({})", setup.row.name, setup.title())];
+    let mut row = vec![setup.row.name.to_owned()];
     row.push(or_dash(best, |(rate, _)| number(*rate)));
     match best {
         Some((_, group)) => row.extend(cells(setup, group, records)),
