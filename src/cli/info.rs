@@ -145,8 +145,6 @@ fn describe(arguments: &Arguments) -> Result<Info> {
     let (input, classes) = input(arguments)?;
     let model = models::build(&config.model, input, &mut Init::shapes_only())?;
     let layers = layers(&*model.module);
-    let own: u128 = layers.iter().map(|layer| layer.parameters).sum();
-    let classifier = classes as u128 * (model.features as u128 + 1);
     let classifiers = config.alrao.classifiers;
     Ok(Info {
         model: arguments.model.to_string(),
@@ -154,9 +152,9 @@ fn describe(arguments: &Arguments) -> Result<Info> {
         features: model.features,
         classes,
         classifiers,
-        pre_classifier_parameters: own,
-        parameters: own + classifier,
-        alrao_parameters: own + classifiers as u128 * classifier,
+        pre_classifier_parameters: model.parameters(0, classes),
+        parameters: model.parameters(1, classes),
+        alrao_parameters: model.parameters(classifiers, classes),
     })
 }
 
