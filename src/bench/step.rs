@@ -1,4 +1,4 @@
-//! Whole training steps on random inputs of CIFAR-10's shape, or of a text: plain SGD beside Alrao, step by step
+//! Whole training steps on random images of the size that a model was made for, or a random text: plain SGD beside Alrao, step by step
 //! and recorded. `benches/peers/step.py` does the same in PyTorch.
 
 use serde::Serialize;
@@ -22,7 +22,6 @@ pub const MODELS: [Architecture; 4] =
 /// What is compared.
 pub const OPTIMIZERS: [Optimizer; 2] = [Optimizer::Sgd, Optimizer::Alrao];
 
-const SIDE: usize = 32;
 const CHANNELS: usize = 3;
 const CLASSES: usize = 10;
 /// Distinct characters; distinct words, the paper's.
@@ -72,12 +71,13 @@ impl Inputs {
                 targets: Tensor::from_slice(device, [window * batch], &tokens()),
             };
         }
-        let pixels = batch * SIDE * SIDE * CHANNELS;
+        let side = config.model.architecture.usual_side();
+        let pixels = batch * side * side * CHANNELS;
         let x: Vec<f64> = (0..pixels).map(|_| f64::from(random.normal() as f32)).collect();
-        let shape = [batch, SIDE, SIDE, CHANNELS];
+        let shape = [batch, side, side, CHANNELS];
         let dtype = config.train.precision.dtype();
         Inputs {
-            input: Input::Image { height: SIDE, width: SIDE, channels: CHANNELS },
+            input: Input::Image { height: side, width: side, channels: CHANNELS },
             x: Tensor::from_f64s(device, shape, dtype, &x),
             targets: Tensor::from_slice(device, [batch], &whole_numbers(batch, CLASSES, random)),
         }

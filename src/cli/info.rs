@@ -181,7 +181,8 @@ fn input(arguments: &Arguments) -> Result<(Input, usize)> {
     }
     let classes = size("classes", arguments.classes, 10)?;
     let refused = arguments.vocab.map(|_| refused("vocab", "classes"));
-    refused.map_or(Ok((Input::Image { height: 32, width: 32, channels: 3 }, classes)), Err)
+    let side = arguments.model.usual_side();
+    refused.map_or(Ok((Input::Image { height: side, width: side, channels: 3 }, classes)), Err)
 }
 
 fn layers(module: &dyn Module) -> Vec<Layer> {
