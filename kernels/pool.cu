@@ -75,10 +75,10 @@ __device__ __forceinline__ PoolRange covering(
     return {first, min(padded / shape.stride + 1, windows)};
 }
 
-// What number `index` of `of` equal lengths of an axis of `extent` places touches.
+// What number `index` of `of` equal lengths of an axis of `extent` places touches; extent times of is below 2^31.
 __device__ __forceinline__ PoolRange evenly(uint32_t index, uint32_t of, uint32_t extent) {
-    uint64_t start = static_cast<uint64_t>(index) * extent;
-    return {static_cast<uint32_t>(start / of), static_cast<uint32_t>((start + extent + of - 1) / of)};
+    uint32_t start = index * extent;
+    return {start / of, (start + extent + of - 1) / of};
 }
 
 __device__ __forceinline__ float pool_size(const PoolRange& range) {
@@ -228,15 +228,18 @@ __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ 
     Pack<V> sum = {};
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
+        float height = IS_EVEN ? pool_size(evenly(row, shape.out_height, shape.height)) : 1.0f;
+        // Unrolled it would keep more than there are registers for.
+        ROLLED
         for (uint32_t column = columns.first; column < columns.end; column++) {
             Pack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
-            float share = 1.0f;
             if (IS_EVEN) {
-                float height = pool_size(evenly(row, shape.out_height, shape.height));
-                share = 1.0f / (height * pool_size(evenly(column, shape.out_width, shape.width)));
+                float share = 1.0f / (height * pool_size(evenly(column, shape.out_width, shape.width)));
+                UNROLL
+                for (int v = 0; v < V; v++) own.value[v] *= share;
             }
             UNROLL
-            for (int v = 0; v < V; v++) sum.value[v] = fmaf(own.value[v], share, sum.value[v]);
+            for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
         }
     }
     T* target = dx + place.pixel * shape.x_pitch + place.channel;

@@ -7,11 +7,15 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+#[cfg(feature = "cli")]
+pub mod experiments;
 pub mod models;
 mod named;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+#[cfg(feature = "cli")]
+pub mod plots;
 pub mod random;
 pub mod shape;
 pub mod tape;

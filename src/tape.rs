@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     shape: Option<Shape>,
     dtype: Option<DType>,
     gradient: Option<Tensor>,
+    /// Whether `gradient` is a part of a larger one and nobody else's.
+    is_part: bool,
     /// Where a parameter's gradient has to be stored; it is not yet written while `gradient` is empty.
     home: Option<Tensor>,
     inputs: Vec<Option<usize>>,
@@ -83,16 +85,17 @@ impl Tape {
         assert!(self.holds(output), "backward: the loss was computed on another tape");
         self.0.borrow_mut()[node.index].gradient = Some(gradient);
         for index in (0..=node.index).rev() {
-            let (gradient, dtype, backward, inputs) = {
+            let (gradient, is_part, dtype, backward, inputs) = {
                 let mut entries = self.0.borrow_mut();
                 let entry = &mut entries[index];
                 let Some(backward) = entry.backward.take() else { continue };
                 let Some(gradient) = entry.gradient.take() else { continue };
-                (gradient, entry.dtype, backward, std::mem::take(&mut entry.inputs))
+                (gradient, entry.is_part, entry.dtype, backward, std::mem::take(&mut entry.inputs))
             };
+            let is_own = is_part || gradient.owns_its_memory();
             // What was summed wide goes back as narrow as its op computes.
             let gradient = dtype.map_or_else(|| gradient.clone(), |dtype| gradient.cast(dtype));
-            backward(&gradient, &mut Gradients { tape: self, inputs: &inputs });
+            backward(&gradient, &mut Gradients { tape: self, inputs: &inputs, is_own });
         }
     }
 
@@ -115,6 +118,8 @@ impl Tape {
 pub(crate) struct Gradients<'a> {
     tape: &'a Tape,
     inputs: &'a [Option<usize>],
+    /// Whether the gradient of the op's output is nobody else's.
+    is_own: bool,
 }
 
 /// Where an input's gradient goes.
@@ -144,22 +149,46 @@ impl Gradients<'_> {
 
     fn slot_in(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
         let slot = self.any_slot(input, like, dtype)?;
-        let own = slot.tensor.dtype();
-        assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
+        assert_in(slot.tensor.dtype(), dtype);
         Some(slot)
     }
 
     /// The same for who can write F32 as well as BF16: what it is to be is for the slot to say; `dtype` where nothing
     /// else does.
     pub fn any_slot(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
+        self.slot_where(input, like, dtype, Tensor::is_contiguous)
+    }
+
+    /// The same as [`Gradients::slot`] for who writes rows at any pitch: where the gradient is a part of a larger one,
+    /// it is added to in its place. `dy` is what is read meanwhile.
+    pub fn slot_at_any_pitch(&mut self, input: usize, like: &Tensor, dy: &Tensor) -> Option<Slot> {
+        let slot = self.slot_where(input, like, like.dtype(), |own| !own.shares_memory_with(dy))?;
+        assert_in(slot.tensor.dtype(), like.dtype());
+        Some(slot)
+    }
+
+    /// Where to add to a gradient that is there, if it lies where `may_lie` says; else to a copy.
+    fn slot_where(
+        &mut self,
+        input: usize,
+        like: &Tensor,
+        dtype: DType,
+        may_lie: impl Fn(&Tensor) -> bool,
+    ) -> Option<Slot> {
         let index = self.inputs[input]?;
         let mut entries = self.tape.0.borrow_mut();
         let entry = &mut entries[index];
         if let Some(gradient) = entry.gradient.take() {
             let is_home = entry.home.is_some();
-            // A gradient that was passed on unchanged may be somebody else's too, or lie in a larger one.
-            let is_own = is_home || (gradient.owns_its_memory() && gradient.is_contiguous());
-            let gradient = if is_own { gradient } else { gradient.copy() };
+            // A gradient that was passed on unchanged may be somebody else's too.
+            let is_own = entry.is_part || gradient.owns_its_memory();
+            let gradient = match is_home || (is_own && may_lie(&gradient)) {
+                true => gradient,
+                false => {
+                    entry.is_part = false;
+                    gradient.copy()
+                }
+            };
             entry.gradient = Some(gradient.clone());
             return Some(Slot { tensor: gradient, add: true });
         }
@@ -193,11 +222,25 @@ impl Gradients<'_> {
         self.any_slot(input, gradient, gradient.dtype())
     }
 
+    /// The same with a part of the gradient of the op's output, the other parts of which go to other inputs: it may be
+    /// added to in its place if nobody else has the whole.
+    pub fn offer_part(&mut self, input: usize, part: &Tensor) -> Option<Slot> {
+        let slot = self.offer(input, part);
+        if let (None, Some(index)) = (&slot, self.inputs[input]) {
+            self.tape.0.borrow_mut()[index].is_part = self.is_own;
+        }
+        slot
+    }
+
     /// The dtype that a leaf's gradient is to have.
     pub fn home_dtype(&self, input: usize) -> Option<DType> {
         let entries = self.tape.0.borrow();
         entries[self.inputs[input]?].home.as_ref().map(Tensor::dtype)
     }
+}
+
+fn assert_in(own: DType, dtype: DType) {
+    assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
 }
 
 /// Gives `output` a place on the tape of its inputs, if any of them has one.

@@ -53,6 +53,21 @@ impl Tensor {
         Tensor::empty(&self.0.device, shape, self.0.dtype)
     }
 
+    /// `place` as it is, content undefined, or a new tensor of the same device and dtype. Panics where the place has another
+    /// shape or dtype.
+    pub(crate) fn empty_at(&self, place: Option<&Tensor>, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        let Some(place) = place else { return self.empty_like(shape) };
+        assert!(
+            place.shape() == shape && place.dtype() == self.dtype(),
+            "an output {shape} {:?} for a place {} {:?}",
+            self.dtype(),
+            place.shape(),
+            place.dtype()
+        );
+        place.detach()
+    }
+
     /// A tensor of the same device for sums or statistics of this one's elements, content undefined.
     pub(crate) fn empty_wide(&self, shape: impl Into<Shape>) -> Self {
         Tensor::empty(&self.0.device, shape, self.0.dtype.wide())
@@ -205,6 +220,12 @@ impl Tensor {
             (Storage::Gpu(a), Storage::Gpu(b)) => Rc::ptr_eq(a, b),
             _ => false,
         }
+    }
+
+    /// Whether this is the same view of the same memory as another of the same shape.
+    pub(crate) fn lies_where(&self, other: &Tensor) -> bool {
+        self.shares_memory_with(other)
+            && (self.0.offset, self.0.pitch) == (other.0.offset, other.0.pitch)
     }
 
     /// Number of elements from the first to the last, gaps between rows included.

@@ -13,7 +13,8 @@ const ROWS: &[&[&str]] = &[
     &["nn", "optim"],
     &["alrao", "models", "data"],
     &["train"],
-    &["bench"],
+    &["bench", "plots"],
+    &["experiments"],
     &["cli"],
 ];
 

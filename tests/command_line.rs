@@ -64,12 +64,23 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("info --model cnn --width 0", "--width"),
         ("kernels --device cpu", "--device"),
         ("kernels --device cpu relu", "simulator"),
-        ("kernels --device cpu --precision f64", "[possible values: f32, bf16]"),
+        ("kernels --device cpu --precision f64", "[possible values: f32, tf32, bf16]"),
         ("info --model cnn --step --precision f64", "[possible values: f32, tf32, bf16]"),
         ("bench step --model nosuch", "nosuch"),
         ("bench step --steps 0", "--steps"),
         ("bench step --width -1", "--width"),
         ("bench step --device cpu --precision bf16", "--precision"),
+        ("experiment table3", "table3"),
+        ("experiment table1 --row cifar10/nosuch", "cifar10/vgg19"),
+        ("experiment table1", "--data"),
+        ("experiment table1 --quick --jobs 0", "--jobs"),
+        ("experiment table1 --quick --seeds 0", "--seeds"),
+        ("experiment table1 --quick --epochs 0", "--epochs"),
+        ("experiment interval --quick --data nosuch", "nosuch"),
+        ("experiment frozen --quick --row generated/cnn --row generated/cnn", "--row"),
+        ("experiment posterior --quick --model char-lstm --data generated:x", "no seed"),
+        ("experiment table2 --epochs 3", "--epochs"),
+        ("experiment theorem --seeds 0", "--seeds"),
         ("frobnicate", "frobnicate"),
     ] {
         refused(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), culprit);
@@ -143,12 +154,36 @@ fn info_counts_what_fits_in_no_memory() {
     assert!(mlp["parameters"].as_f64().unwrap() > 2.8e20, "{mlp}");
 }
 
+/// Where each is in the paper.
+const EXPERIMENTS: [(&str, &str); 8] = [
+    ("table1", "Table 1"),
+    ("table2", "Table 2"),
+    ("learning-curves", "Figures 2 and 5"),
+    ("interval", "Figure 3"),
+    ("posterior", "Figure 4"),
+    ("alrao-adam", "Figure 7"),
+    ("frozen", "Figure 8"),
+    ("theorem", "Theorem 1"),
+];
+
+#[test]
+fn every_experiment_is_listed_with_its_place_in_the_paper() {
+    let directory = tempfile::tempdir().unwrap();
+    let help = text(&alrao(directory.path(), &["experiment", "--help"]).stdout);
+    for (name, place) in EXPERIMENTS {
+        let line = help.lines().find(|line| line.trim_start().starts_with(name));
+        assert!(line.is_some_and(|line| line.contains(place)), "{name}: {help}");
+    }
+}
+
 #[test]
 fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
-    for command in
+    let experiments = EXPERIMENTS.iter().map(|(name, _)| format!("experiment {name}"));
+    let commands =
         ["train", "eval", "sample", "bench", "bench step", "kernels", "info", "completions"]
-    {
+            .map(String::from);
+    for command in commands.into_iter().chain(["experiment".into()]).chain(experiments) {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = alrao(directory.path(), &arguments);
         let help = text(&output.stdout);

@@ -197,6 +197,12 @@ pub struct Row {
     pub optimizer: String,
     /// How its steps are done.
     pub mode: Mode,
+    /// What they compute in.
+    pub precision: String,
+    /// Factor on the model's number of channels or units.
+    pub width: f64,
+    /// Images, or tokens, of a step.
+    pub samples: usize,
     /// Milliseconds of a step, the median.
     pub ms: f64,
     /// Images, or tokens, a second.
@@ -234,6 +240,9 @@ pub fn compare(
             model: config.model.architecture.to_string(),
             optimizer: own.optimizer.to_string(),
             mode: own.mode,
+            precision: config.train.precision.to_string(),
+            width: config.model.width,
+            samples: own.samples(),
             ms: 1e3 * seconds,
             samples_per_second: own.samples() as f64 / seconds,
             launches: own.launches(),

@@ -20,7 +20,7 @@ pub(super) struct DeviceArguments {
     pub threads: Option<usize>,
 }
 
-const DEVICES: &[DeviceKind] =
+pub(super) const DEVICES: &[DeviceKind] =
     &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator];
 
 impl DeviceArguments {

@@ -22,8 +22,6 @@ const CHARACTERS: usize = 50;
 /// Distinct words of a text, the paper's, where none is given.
 const WORDS: usize = 9_999;
 
-const ON_A_GPU: &[Precision] = &[Precision::F32, Precision::Tf32, Precision::Bf16];
-
 /// A list as one argument.
 type Layers = Vec<usize>;
 
@@ -58,7 +56,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<usize>, requires = "step")]
     batch_size: Option<usize>,
     /// What a step of --step computes in [default: tf32, as on cuda]
-    #[arg(long, value_name = "PRECISION", value_parser = choice(ON_A_GPU), requires = "step")]
+    #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU), requires = "step")]
     precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
@@ -145,8 +143,6 @@ fn describe(arguments: &Arguments) -> Result<Info> {
     let (input, classes) = input(arguments)?;
     let model = models::build(&config.model, input, &mut Init::shapes_only())?;
     let layers = layers(&*model.module);
-    let own: u128 = layers.iter().map(|layer| layer.parameters).sum();
-    let classifier = classes as u128 * (model.features as u128 + 1);
     let classifiers = config.alrao.classifiers;
     Ok(Info {
         model: arguments.model.to_string(),
@@ -154,9 +150,9 @@ fn describe(arguments: &Arguments) -> Result<Info> {
         features: model.features,
         classes,
         classifiers,
-        pre_classifier_parameters: own,
-        parameters: own + classifier,
-        alrao_parameters: own + classifiers as u128 * classifier,
+        pre_classifier_parameters: model.parameters(0, classes),
+        parameters: model.parameters(1, classes),
+        alrao_parameters: model.parameters(classifiers, classes),
     })
 }
 

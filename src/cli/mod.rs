@@ -4,12 +4,13 @@ mod arguments;
 mod bench;
 mod completions;
 mod eval;
+mod experiment;
+mod experiment_progress;
 mod failure;
 mod info;
 mod kernel_times;
 mod kernels;
 mod messages;
-mod plots;
 mod progress;
 mod sample;
 mod signals;
@@ -51,6 +52,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Sample(sample::Arguments),
+    Experiment(experiment::Arguments),
     Bench(bench::Arguments),
     Kernels(kernels::Arguments),
     Info(info::Arguments),
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Experiment(arguments) => experiment::run(arguments, quiet),
         Command::Bench(arguments) => bench::run(&arguments, quiet),
         Command::Kernels(arguments) => kernels::run(&arguments, quiet),
         Command::Info(arguments) => info::run(&arguments),

@@ -6,28 +6,37 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::messages::{loss, percent};
-use super::plots::Plots;
-use crate::data::{Content, Dataset, Part, SampleShape};
+use crate::data::Dataset;
 use crate::device::Device;
+use crate::plots::RunPlots;
 use crate::train::{Counts, EpochReport, Event, Observer, RunConfig, StopFlag};
 
 /// Watches a run: shows it, and keeps its plots up to date.
 pub(super) struct Progress {
     display: Display,
-    plots: Option<Plots>,
+    plots: Option<RunPlots>,
     epochs: u64,
     stop: StopFlag,
 }
 
 /// Where to show it.
 #[derive(Clone)]
-enum Display {
+pub(super) enum Display {
     Nothing,
     Lines,
     Bar(ProgressBar),
 }
 
 impl Display {
+    /// A bar of this template on a terminal, not yet to be seen; lines elsewhere.
+    pub fn new(quiet: bool, template: &str) -> Self {
+        match (quiet, io::stderr().is_terminal()) {
+            (true, _) => Display::Nothing,
+            (false, false) => Display::Lines,
+            (false, true) => Display::Bar(bar(template)),
+        }
+    }
+
     /// # Errors
     /// Where standard error cannot be written.
     fn line(&self, text: &str) -> io::Result<()> {
@@ -37,46 +46,64 @@ impl Display {
             Display::Bar(bar) => bar.suspend(|| writeln!(io::stderr().lock(), "{text}")),
         }
     }
-}
 
-impl Progress {
-    /// `stop` is set where whoever read the progress has gone away.
-    pub fn new(quiet: bool, plots: Option<Plots>, stop: &StopFlag) -> Self {
-        let display = match (quiet, io::stderr().is_terminal()) {
-            (true, _) => Display::Nothing,
-            (false, false) => Display::Lines,
-            (false, true) => Display::Bar(bar()),
-        };
-        Progress { display, plots, epochs: 0, stop: stop.clone() }
-    }
-
-    /// Shows lines.
-    pub fn line(&self, text: &str) {
-        if self.display.line(text).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            self.stop.set();
+    /// Shows lines; where whoever read them has gone away, asks to stop.
+    pub fn line_or_stop(&self, text: &str, stop: &StopFlag) {
+        if self.line(text).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            stop.set();
         }
     }
 
     /// What tells the user that a signal has been understood.
     pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
-        let display = self.display.clone();
+        let display = self.clone();
         move || {
             // The run stops in any case.
             let _ = display.line("stopping with a checkpoint; a second signal ends at once");
         }
     }
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        if let Display::Bar(bar) = &self.display {
-            bar.finish_and_clear();
+    /// Lets the bar be seen.
+    pub fn appear(&self) {
+        if let Display::Bar(bar) = self {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
 
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Display::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress {
+    /// `stop` is set where whoever read the progress has gone away.
+    pub fn new(quiet: bool, plots: Option<RunPlots>, stop: &StopFlag) -> Self {
+        let display = Display::new(quiet, TEMPLATE);
+        Progress { display, plots, epochs: 0, stop: stop.clone() }
+    }
+
+    /// Shows lines.
+    pub fn line(&self, text: &str) {
+        self.display.line_or_stop(text, &self.stop);
+    }
+
+    /// What tells the user that a signal has been understood.
+    pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
+        self.display.announcer()
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.display.finish();
+    }
+
     fn draw(&mut self) {
-        let drawn = self.plots.as_mut().map_or(Ok(()), Plots::draw);
+        let drawn = self.plots.as_mut().map_or(Ok(()), RunPlots::draw);
         if let Err(error) = drawn {
-            self.line(&format!("warning: no plots: {error:#}"));
+            self.line(&format!("warning: no plots: {error}"));
             self.plots = None;
         }
     }
@@ -88,14 +115,16 @@ impl Progress {
         }
         if let Display::Bar(bar) = &self.display {
             bar.set_length(steps_per_epoch);
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.display.appear();
         }
     }
 }
 
-fn bar() -> ProgressBar {
+const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
+
+fn bar(template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}");
+    let style = ProgressStyle::with_template(template);
     bar.set_style(style.expect("the template is valid").progress_chars("━╸─"));
     bar
 }
@@ -215,35 +244,9 @@ pub(super) fn introduction(
     directory: &Path,
 ) -> String {
     let device = device.description();
-    let data = describe_data(dataset);
+    let data = dataset.description();
     let model = describe_model(config);
     format!("device  {device}\ndata    {data}\nmodel   {model}\nrun     {}", directory.display())
-}
-
-fn describe_data(dataset: &Dataset) -> String {
-    let size = |part: Part| match &dataset.content {
-        Content::Arrays(arrays) => arrays.part(part).map(|split| split.len()),
-        Content::Text(text) => text.part(part).map(|codes| codes.len()),
-    };
-    let parts = [Part::Train, Part::Valid, Part::Test].into_iter();
-    let sizes: Vec<String> =
-        parts.filter_map(|part| Some(format!("{} {}", size(part)?, part.name()))).collect();
-    let what = match &dataset.content {
-        Content::Arrays(arrays) => match arrays.sample {
-            SampleShape::Image { height, width, channels } => {
-                format!("images of {height}x{width}x{channels}")
-            }
-            SampleShape::Vector { size } => format!("vectors of {size}"),
-        },
-        Content::Text(text) => {
-            let kind = text.vocabulary.kind().name();
-            let rate = text
-                .entropy_rate
-                .map(|rate| format!(", entropy rate {} nats a {kind}", loss(rate)));
-            format!("{kind}s, {} distinct{}", text.vocabulary.len(), rate.unwrap_or_default())
-        }
-    };
-    format!("{}: {} {what}", dataset.name, sizes.join(", "))
 }
 
 fn describe_model(config: &RunConfig) -> String {

@@ -7,7 +7,6 @@ use clap::Args;
 
 use super::arguments::{DeviceArguments, choice, message, real, whole};
 use super::failure::Ending;
-use super::plots::Plots;
 use super::progress::{self, Progress};
 use super::{kernel_times, messages, signals};
 use crate::alrao::AveragingKind;
@@ -15,6 +14,7 @@ use crate::data::TokenKind;
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
 use crate::models::Architecture;
+use crate::plots::RunPlots;
 use crate::train::settings::{Settings, flag, hidden_layers};
 use crate::train::{
     Optimizer, Order, Outcome, Overrides, Precision, Report, Run, RunConfig, RunDirectory,
@@ -233,7 +233,7 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
 
 fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
-    let plots = Plots::new(run.directory(), run.config());
+    let plots = RunPlots::new(run.directory(), run.config());
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
     let received = signals::listen(&stop, progress.announcer())?;

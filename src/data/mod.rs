@@ -261,6 +261,33 @@ impl Dataset {
             Content::Arrays(_) => None,
         }
     }
+
+    /// One line on its size and what it holds, for people.
+    pub fn description(&self) -> String {
+        let size = |part: Part| match &self.content {
+            Content::Arrays(arrays) => arrays.part(part).map(|split| split.len()),
+            Content::Text(text) => text.part(part).map(|codes| codes.len()),
+        };
+        let parts = [Part::Train, Part::Valid, Part::Test].into_iter();
+        let sizes: Vec<String> =
+            parts.filter_map(|part| Some(format!("{} {}", size(part)?, part.name()))).collect();
+        let what = match &self.content {
+            Content::Arrays(arrays) => match arrays.sample {
+                SampleShape::Image { height, width, channels } => {
+                    format!("images of {height}x{width}x{channels}")
+                }
+                SampleShape::Vector { size } => format!("vectors of {size}"),
+            },
+            Content::Text(text) => {
+                let kind = text.vocabulary.kind().name();
+                let rate =
+                    text.entropy_rate.map(|rate| format!(", entropy rate {rate:.4} nats a {kind}"));
+                let distinct = text.vocabulary.len();
+                format!("{kind}s, {distinct} distinct{}", rate.unwrap_or_default())
+            }
+        };
+        format!("{}: {} {what}", self.name, sizes.join(", "))
+    }
 }
 
 /// Reads or generates a data set. `source` is what follows `--data`; `valid_split` is the share of the training data

@@ -5,7 +5,7 @@ use crate::nn::{
     Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Fan, GlobalAveragePool, Init,
     MaxPool2d, Module, Step, Visitor,
 };
-use crate::ops::concatenate::concatenate;
+use crate::ops::concatenate::Concatenation;
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
@@ -46,10 +46,20 @@ impl DenseLayer {
     }
 }
 
+impl DenseLayer {
+    /// What the second convolution reads.
+    fn reduced(&self, x: &Tensor, step: &Step) -> Tensor {
+        self.reduce.forward(&self.norm.forward(x, step), step)
+    }
+}
+
 impl Module for DenseLayer {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let active = self.norm.forward(x, step);
-        self.convolution.forward(&self.reduce.forward(&active, step), step)
+        self.convolution.forward(&self.reduced(x, step), step)
+    }
+
+    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+        self.convolution.forward_at(&self.reduced(x, step), step, place)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -59,16 +69,23 @@ impl Module for DenseLayer {
     }
 }
 
-/// Layers that each see the block's input and what all layers before them added.
+/// Layers that each see the block's input and what all layers before them added, all in one tensor, to which the input is
+/// copied.
 struct DenseBlock {
     layers: Vec<DenseLayer>,
+    /// Channels that each layer adds.
+    growth: usize,
 }
 
 impl Module for DenseBlock {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let append =
-            |all: Tensor, layer: &DenseLayer| concatenate(&[&all, &layer.forward(&all, step)]);
-        self.layers.iter().fold(x.clone(), append)
+        let channels = x.shape().columns() + self.layers.len() * self.growth;
+        let mut all = Concatenation::new(x, channels);
+        all.push(x);
+        for layer in &self.layers {
+            all.push(&layer.forward_at(&all.joined(), step, &all.place(self.growth)));
+        }
+        all.joined()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -126,7 +143,7 @@ impl DenseNet121 {
                 layers.push(DenseLayer::new(features, growth, init));
                 features += growth;
             }
-            blocks.push(DenseBlock { layers });
+            blocks.push(DenseBlock { layers, growth });
         }
         let last = BatchNorm2d::new(features, init).with_relu();
         DenseNet121 { first, blocks, transitions, last, features }

@@ -5,7 +5,7 @@ use crate::nn::{
     Activation, AveragePool2d, Conv2d, ConvBn, Flatten, Init, MaxPool2d, Module, Sequential, Step,
     Visitor,
 };
-use crate::ops::concatenate::concatenate;
+use crate::ops::concatenate::Concatenation;
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
@@ -60,10 +60,9 @@ fn push(
     outputs
 }
 
-/// Four ways from the same input, whose outputs lie side by side.
+/// Four ways from the same input, whose outputs lie side by side; each with their number.
 struct Inception {
-    branches: [Sequential; 4],
-    outputs: usize,
+    branches: [(Sequential, usize); 4],
 }
 
 impl Inception {
@@ -71,26 +70,35 @@ impl Inception {
         let count = |channels_at_one| channels(channels_at_one, width);
         let mut branches = [(); 4].map(|()| Sequential::new());
         let [single, three, five, pool] = &mut branches;
-        let mut outputs = push(single, inputs, count(own.single), 1, init);
+        let of_single = push(single, inputs, count(own.single), 1, init);
         let reduced = push(three, inputs, count(own.three[0]), 1, init);
-        outputs += push(three, reduced, count(own.three[1]), 3, init);
+        let of_three = push(three, reduced, count(own.three[1]), 3, init);
         let reduced = push(five, inputs, count(own.five[0]), 1, init);
         let inner = push(five, reduced, count(own.five[1]), 3, init);
-        outputs += push(five, inner, inner, 3, init);
+        let of_five = push(five, inner, inner, 3, init);
         pool.push(MaxPool2d { kernel: 3, stride: 1, padding: 1 });
-        outputs += push(pool, inputs, count(own.pool), 1, init);
-        Inception { branches, outputs }
+        let of_pool = push(pool, inputs, count(own.pool), 1, init);
+        let [single, three, five, pool] = branches;
+        let branches = [(single, of_single), (three, of_three), (five, of_five), (pool, of_pool)];
+        Inception { branches }
+    }
+
+    fn outputs(&self) -> usize {
+        self.branches.iter().map(|(_, outputs)| outputs).sum()
     }
 }
 
 impl Module for Inception {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let parts = self.branches.each_ref().map(|branch| branch.forward(x, step));
-        concatenate(&parts.each_ref())
+        let mut out = Concatenation::new(x, self.outputs());
+        for (branch, outputs) in &self.branches {
+            out.push(&branch.forward_at(x, step, &out.place(*outputs)));
+        }
+        out.joined()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
-        for (number, branch) in self.branches.iter().enumerate() {
+        for (number, (branch, _)) in self.branches.iter().enumerate() {
             visitor.child(&format!("b{}", number + 1), branch);
         }
     }
@@ -111,7 +119,7 @@ impl GoogLeNet {
         let stages = STAGES.map(|blocks| {
             let blocks = blocks.iter().map(|(name, own)| {
                 let block = Inception::new(features, *own, width, init);
-                features = block.outputs;
+                features = block.outputs();
                 (*name, block)
             });
             blocks.collect()

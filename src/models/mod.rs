@@ -13,7 +13,7 @@ pub mod vgg;
 
 use crate::error::{Error, Result};
 use crate::named::named;
-use crate::nn::{Init, Module};
+use crate::nn::{Entry, Init, Module, for_each_entry};
 
 named! {
     /// A model's kind.
@@ -129,6 +129,17 @@ pub struct PreClassifier {
 impl PreClassifier {
     fn new<M: Module + 'static>(module: M, features: fn(&M) -> usize) -> Self {
         PreClassifier { features: features(&module), module: Box::new(module) }
+    }
+
+    /// Its own parameters and those of so many classifiers on it, each with so many outputs.
+    pub fn parameters(&self, classifiers: usize, outputs: usize) -> u128 {
+        let mut own = 0;
+        for_each_entry(&*self.module, &mut |_, entry| {
+            if let Entry::Parameter(parameter) = entry {
+                own += parameter.count();
+            }
+        });
+        own + classifiers as u128 * outputs as u128 * (self.features as u128 + 1)
     }
 }
 

@@ -1,9 +1,7 @@
 //! Batch normalisation as a layer.
 
 use crate::nn::{Buffer, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
-use crate::ops::batch_norm::{
-    BatchNormConfig, Moments, batch_norm_eval, batch_norm_train_of, moments,
-};
+use crate::ops::batch_norm::{BatchNormConfig, Moments, eval_at, moments, train_at};
 use crate::tensor::Tensor;
 
 /// Normalises the channels of `[N, H, W, C]`: by the batch in training, else by running statistics. Features are the
@@ -35,27 +33,30 @@ impl BatchNorm2d {
         self
     }
 
-    /// The forward pass in training, by the moments that the op before it took of `x`.
-    pub(crate) fn forward_of(&self, x: &Tensor, moments: &Moments, step: &Step) -> Tensor {
+    /// The forward pass by the moments of `x`, which the op before it may have taken, or by the running statistics where
+    /// there are none; written to a place where there is one.
+    pub(crate) fn normalise(
+        &self,
+        x: &Tensor,
+        moments: Option<&Moments>,
+        step: &Step,
+        place: Option<&Tensor>,
+    ) -> Tensor {
         let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(step));
-        let [mean, variance] = self.running(step);
-        batch_norm_train_of(x, moments, &weight, &bias, &mean, &variance, self.config)
-    }
-
-    fn running(&self, step: &Step) -> [Tensor; 2] {
-        [&self.running_mean, &self.running_variance]
-            .map(|buffer| buffer.value(step.device(), step.dtype().wide()))
+        let running = [&self.running_mean, &self.running_variance]
+            .map(|buffer| buffer.value(step.device(), step.dtype().wide()));
+        let (inputs, running) = ([x, &weight, &bias], running.each_ref());
+        match moments {
+            Some(moments) => train_at(place, inputs, moments, running, self.config),
+            None => eval_at(place, inputs, running, self.config),
+        }
     }
 }
 
 impl Module for BatchNorm2d {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        if step.is_training() {
-            return self.forward_of(x, &moments(x), step);
-        }
-        let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(step));
-        let [mean, variance] = self.running(step);
-        batch_norm_eval(x, &weight, &bias, &mean, &variance, self.config)
+        let moments = step.is_training().then(|| moments(x));
+        self.normalise(x, moments.as_ref(), step, None)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

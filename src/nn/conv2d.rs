@@ -83,20 +83,24 @@ impl Conv2d {
 
     /// The forward pass, and the moments of its output for the norm that follows.
     pub(crate) fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
-        let (y, moments) = self.convolve(x, step, true);
+        let (y, moments) = self.convolve(x, step, Fused { moments: true, ..Fused::default() });
         (y, moments.expect("moments that were asked for"))
     }
 
-    fn convolve(&self, x: &Tensor, step: &Step, moments: bool) -> (Tensor, Option<Moments>) {
+    fn convolve(&self, x: &Tensor, step: &Step, fused: Fused) -> (Tensor, Option<Moments>) {
         let bias = self.bias.as_ref().map(|bias| bias.value(step));
-        let fused = Fused { relu: self.relu, moments, ..Fused::default() };
+        let fused = Fused { relu: self.relu, ..fused };
         conv2d_fused(x, &self.weight.value(step), bias.as_ref(), self.config, fused)
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.convolve(x, step, false).0
+        self.convolve(x, step, Fused::default()).0
+    }
+
+    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+        self.convolve(x, step, Fused { place: Some(place), ..Fused::default() }).0
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -87,13 +87,26 @@ impl ConvBn {
     }
 }
 
+impl ConvBn {
+    fn run(&self, x: &Tensor, step: &Step, place: Option<&Tensor>) -> Tensor {
+        let (y, moments) = match step.is_training() {
+            true => {
+                let (y, moments) = self.convolution.forward_with_moments(x, step);
+                (y, Some(moments))
+            }
+            false => (self.convolution.as_module().forward(x, step), None),
+        };
+        self.norm.normalise(&y, moments.as_ref(), step, place)
+    }
+}
+
 impl Module for ConvBn {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        if !step.is_training() {
-            return self.norm.forward(&self.convolution.as_module().forward(x, step), step);
-        }
-        let (y, moments) = self.convolution.forward_with_moments(x, step);
-        self.norm.forward_of(&y, &moments, step)
+        self.run(x, step, None)
+    }
+
+    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+        self.run(x, step, Some(place))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -9,6 +9,13 @@ pub trait Module {
     /// The output for a batch of inputs.
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor;
 
+    /// The same, where the output may be written to `place`, memory of its shape. A layer that cannot leaves the place as it
+    /// is.
+    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+        let _ = place;
+        self.forward(x, step)
+    }
+
     /// Shows every parameter, buffer and child to a visitor, always in the same order.
     fn visit(&self, visitor: &mut dyn Visitor);
 }
@@ -16,6 +23,10 @@ pub trait Module {
 impl Module for Box<dyn Module> {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
         (**self).forward(x, step)
+    }
+
+    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+        (**self).forward_at(x, step, place)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -134,6 +145,12 @@ impl Sequential {
 impl Module for Sequential {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
         self.layers.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, step))
+    }
+
+    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+        let Some(((_, last), before)) = self.layers.split_last() else { return x.clone() };
+        let x = before.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, step));
+        last.forward_at(&x, step, place)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

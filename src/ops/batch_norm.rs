@@ -72,16 +72,28 @@ pub fn batch_norm_train_of(
     running_variance: &Tensor,
     config: BatchNormConfig,
 ) -> Tensor {
-    check(&[x, weight, bias, running_mean, running_variance]);
+    train_at(None, [x, weight, bias], moments, [running_mean, running_variance], config)
+}
+
+/// The same, written to a place where there is one.
+pub(crate) fn train_at(
+    place: Option<&Tensor>,
+    inputs: [&Tensor; 3],
+    moments: &Moments,
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    let x = inputs[0];
+    check(inputs, running);
     moments.check(x);
+    let y = x.empty_at(place, x.shape());
     if let Device::Gpu(gpu) = x.device() {
-        let running = [running_mean, running_variance];
-        return launch::train(gpu, [x, weight, bias], moments, running, config);
+        return launch::train(gpu, inputs, y, moments, running, config);
     }
     float_dispatch!(x.dtype(), "batch_norm", T => {
         let (mean, variance) = moments.merge();
-        update_running::<T>(running_mean, running_variance, &mean, &variance, x, config.momentum);
-        normalise::<T>(x, weight, bias, &mean, &variance, config, true)
+        update_running::<T>(running, &mean, &variance, x, config.momentum);
+        normalise::<T>(inputs, y, [&mean, &variance], config, true)
     })
 }
 
@@ -94,28 +106,40 @@ pub fn batch_norm_eval(
     running_variance: &Tensor,
     config: BatchNormConfig,
 ) -> Tensor {
-    check(&[x, weight, bias, running_mean, running_variance]);
+    eval_at(None, [x, weight, bias], [running_mean, running_variance], config)
+}
+
+/// The same, written to a place where there is one.
+pub(crate) fn eval_at(
+    place: Option<&Tensor>,
+    inputs: [&Tensor; 3],
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    let x = inputs[0];
+    check(inputs, running);
+    let y = x.empty_at(place, x.shape());
     if let Device::Gpu(gpu) = x.device() {
-        return launch::eval(gpu, [x, weight, bias], [running_mean, running_variance], config);
+        return launch::eval(gpu, inputs, y, running, config);
     }
     float_dispatch!(x.dtype(), "batch_norm", T => {
-        let (mean, variance) = (running_mean.to_f64s(), running_variance.to_f64s());
-        normalise::<T>(x, weight, bias, &mean, &variance, config, false)
+        let [mean, variance] = running.map(Tensor::to_f64s);
+        normalise::<T>(inputs, y, [&mean, &variance], config, false)
     })
 }
 
-fn check(tensors: &[&Tensor]) {
-    assert_wide("batch_norm", tensors[0], &tensors[1..]);
-    let x = tensors[0].shape();
-    for vector in &tensors[1..] {
+fn check([x, weight, bias]: [&Tensor; 3], [mean, variance]: [&Tensor; 2]) {
+    let vectors = [weight, bias, mean, variance];
+    assert_wide("batch_norm", x, &vectors);
+    let x = x.shape();
+    for vector in vectors {
         let fits = x.rank() > 0 && vector.shape() == [x.columns()].into();
         assert!(fits, "batch_norm: a vector of shape {} for an input {x}", vector.shape());
     }
 }
 
 fn update_running<T: Float>(
-    running_mean: &Tensor,
-    running_variance: &Tensor,
+    [running_mean, running_variance]: [&Tensor; 2],
     mean: &[f64],
     variance: &[f64],
     x: &Tensor,
@@ -136,11 +160,9 @@ fn update_running<T: Float>(
 }
 
 fn normalise<T: Float>(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    mean: &[f64],
-    variance: &[f64],
+    [x, weight, bias]: [&Tensor; 3],
+    y: Tensor,
+    [mean, variance]: [&[f64]; 2],
     config: BatchNormConfig,
     of_batch: bool,
 ) -> Tensor {
@@ -153,7 +175,7 @@ fn normalise<T: Float>(
         bias: bias.to_vec(),
         relu: config.relu,
     };
-    let y = affine.apply(x);
+    affine.apply_to(x, &y);
     let saved = Saved { x: x.detach(), affine, inverse, of_batch };
     record(y, &[x, weight, bias], move |dy, gradients| backward(&saved, dy, gradients))
 }
@@ -171,7 +193,7 @@ struct Saved<T> {
 fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) {
     let Saved { x, affine, inverse, of_batch } = saved;
     let (sums, products) = affine.gradient_sums(x, dy);
-    if let Some(slot) = gradients.slot(0, x) {
+    if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
         let statistics = of_batch.then(|| of_statistics(saved, &sums, &products));
         affine.input_gradient(x, dy, statistics.as_ref(), &slot);
     }

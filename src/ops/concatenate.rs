@@ -15,27 +15,75 @@ use crate::tensor::{Tensor, assert_alike};
 /// ```
 pub fn concatenate(parts: &[&Tensor]) -> Tensor {
     assert!(!parts.is_empty(), "concatenate: nothing to concatenate");
-    assert_alike("concatenate", parts);
-    let first = parts[0].shape();
     let columns = parts.iter().map(|part| part.shape().columns()).sum();
-    let out = parts[0].empty_like(first.with_columns(columns));
-    let mut start = 0;
-    for part in parts {
-        let shape = part.shape();
-        let fits = shape.rank() == first.rank() && shape.with_columns(1) == first.with_columns(1);
-        assert!(fits, "concatenate: shapes {first} and {shape} differ before the last axis");
-        accumulate(part, &Slot { tensor: out.view(start, shape, columns), add: false });
-        start += shape.columns();
+    let mut whole = Concatenation::new(parts[0], columns);
+    parts.iter().for_each(|part| whole.push(part));
+    whole.joined()
+}
+
+/// A tensor that grows along its last axis, in memory that is there from the start: an op may write a part where it
+/// belongs, and the gradient of a part is a part of the gradient. Neither is ever copied.
+///
+/// ```text
+/// memory    [.., columns]      | part 0 | part 1 |   place   |         |
+/// joined    [.., 0 .. start]   |-----------------|
+/// ```
+///
+/// An op that writes to the place may not read what is joined, which lies between its rows.
+pub(crate) struct Concatenation {
+    memory: Tensor,
+    /// What is there, on the tape of its parts.
+    joined: Option<Tensor>,
+}
+
+impl Concatenation {
+    /// Nothing yet, with room for `columns` columns beside each other of rows like those of `like`.
+    pub fn new(like: &Tensor, columns: usize) -> Self {
+        let memory = like.empty_like(like.shape().with_columns(columns));
+        Concatenation { memory, joined: None }
     }
-    let shapes: Vec<_> = parts.iter().map(|part| part.shape()).collect();
-    record(out, parts, move |gradient, gradients| {
-        let mut start = 0;
-        for (input, shape) in shapes.iter().enumerate() {
-            let own = gradient.view(start, *shape, gradient.pitch());
-            if let Some(slot) = gradients.slot(input, &own) {
-                accumulate(&own, &slot);
-            }
-            start += shape.columns();
+
+    fn start(&self) -> usize {
+        self.joined.as_ref().map_or(0, |joined| joined.shape().columns())
+    }
+
+    /// Where the next part belongs, if it has so many columns.
+    pub fn place(&self, columns: usize) -> Tensor {
+        let (start, whole) = (self.start(), self.memory.shape());
+        assert!(
+            start + columns <= whole.columns(),
+            "concatenate: {columns} more columns than the {start} of {whole} that are there"
+        );
+        self.memory.view(start, whole.with_columns(columns), whole.columns())
+    }
+
+    /// Adds a part, which is copied unless it lies in its place.
+    pub fn push(&mut self, part: &Tensor) {
+        assert_alike("concatenate", &[&self.memory, part]);
+        let (shape, whole) = (part.shape(), self.memory.shape());
+        let fits = shape.rank() == whole.rank() && shape.with_columns(1) == whole.with_columns(1);
+        assert!(fits, "concatenate: shapes {whole} and {shape} differ before the last axis");
+        let place = self.place(shape.columns());
+        if !part.lies_where(&place) {
+            accumulate(part, &Slot { tensor: place, add: false });
         }
-    })
+        let start = self.start();
+        let own = whole.with_columns(start + shape.columns());
+        let joined = self.memory.view(0, own, whole.columns());
+        let (before, inputs) = match &self.joined {
+            Some(before) => (Some(before.shape()), vec![before, part]),
+            None => (None, vec![part]),
+        };
+        self.joined = Some(record(joined, &inputs, move |gradient, gradients| {
+            let places = before.map(|before| (0, before)).into_iter().chain([(start, shape)]);
+            for (input, (start, shape)) in places.enumerate() {
+                gradients.pass_part(input, &gradient.view(start, shape, gradient.pitch()));
+            }
+        }));
+    }
+
+    /// All parts until now, as a view. Panics where there is none.
+    pub fn joined(&self) -> Tensor {
+        self.joined.clone().expect("concatenate: there is no part yet")
+    }
 }

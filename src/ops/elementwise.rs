@@ -318,6 +318,13 @@ impl Gradients<'_> {
             accumulate(gradient, &slot);
         }
     }
+
+    /// The same with a part of the gradient of the op's output; see [`Gradients::offer_part`].
+    pub(crate) fn pass_part(&mut self, input: usize, part: &Tensor) {
+        if let Some(slot) = self.offer_part(input, part) {
+            accumulate(part, &slot);
+        }
+    }
 }
 
 fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) {

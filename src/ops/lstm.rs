@@ -97,7 +97,7 @@ struct Kept {
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
-    /// The activated gates `[T, B, 4H]`.
+    /// What backward needs of the gates `[T, B, 4H]`: in F32 and F64 the activated gates.
     gates: Tensor,
     /// Outputs and cell states from before the first time on, `[T + 1, B, H]`.
     h: Tensor,

@@ -102,12 +102,17 @@ impl RunDirectory {
         Ok(directory)
     }
 
+    /// Whether a run has begun there. One that was killed before it had a configuration has not.
+    pub fn has_begun(path: &Path) -> bool {
+        path.join(CONFIG).is_file()
+    }
+
     /// Opens an existing run.
     ///
     /// # Errors
     /// Where it is not a run, or another process is at it.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.join(CONFIG).is_file() {
+        if !RunDirectory::has_begun(path) {
             let message = format!("is not a run: it has no {CONFIG}");
             return Err(Error::input(format!("--resume {}", path.display()), message));
         }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input, ModelConfig};
-use crate::nn::{Entry, Init, for_each_entry};
+use crate::nn::Init;
 use crate::train::TrainConfig;
 use crate::train::learner::rule;
 
@@ -20,29 +20,24 @@ pub(crate) fn check_fits(
     train: &TrainConfig,
 ) -> Result<()> {
     let pre_classifier = models::build(model, input, &mut Init::shapes_only())?;
-    let mut own = 0;
-    for_each_entry(&*pre_classifier.module, &mut |_, entry| {
-        if let Entry::Parameter(parameter) = entry {
-            own += parameter.count();
-        }
-    });
-    let copies = classifiers as u128 * outputs as u128 * (pre_classifier.features as u128 + 1);
+    let own = pre_classifier.parameters(0, outputs);
+    let all = pre_classifier.parameters(classifiers, outputs);
     let buffers = 2 + rule(train).moments() as u128;
     let dtype = train.precision.dtype();
     let copy = if dtype == dtype.wide() { 0 } else { dtype.size() as u128 };
-    let bytes = (own + copies) * (buffers * dtype.wide().size() as u128 + copy);
+    let bytes = all * (buffers * dtype.wide().size() as u128 + copy);
     match machine_memory() {
         Some(memory) if bytes > memory => {
             let subject = match model.architecture {
                 _ if model.width > 1.0 => format!("--width {}", model.width),
-                _ if classifiers > 1 && copies > own => format!("--classifiers {classifiers}"),
+                _ if classifiers > 1 && all > 2 * own => format!("--classifiers {classifiers}"),
                 Architecture::Mlp => "--hidden".into(),
                 _ => format!("--width {}", model.width),
             };
             let message = format!(
                 "makes a model of {} parameters, whose values, gradients and moments take {}B; this machine has {}B of memory; \
                  give a smaller number",
-                short(own + copies),
+                short(all),
                 short(bytes),
                 short(memory)
             );

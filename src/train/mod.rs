@@ -28,7 +28,9 @@ pub use observer::{
     Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport,
 };
 pub use run::{Overrides, Run};
+pub(crate) use run::{input, kind};
 pub use sample::sample;
 pub use step_launches::step_launches;
+pub(crate) use tensor_file::replace;
 pub use trainer::Trainer;
 pub use training::{Outcome, Report, Training};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use alrao::random::{Philox, Purpose};
 use safetensors::tensor::Dtype;
 
-use super::{MLP, assert_same, ends_with, metrics, progress, signal, start, wait_for};
+use super::{MLP, assert_same, ends_with, kill, metrics, progress, signal, start, wait_for};
 use super::{labels, write_tensors, write_text, write_vectors};
 
 const KILLS: usize = 10;
@@ -30,8 +30,7 @@ fn kill_and_compare(folder: &Path, arguments: &str) {
         let out = if run.is_dir() { "" } else { " --out killed" };
         let mut child = start(folder, &format!("{go_on}{out}"));
         std::thread::sleep(Duration::from_secs_f64(whole * stream.uniform_in(0.02, 0.2)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill(&mut child);
         let last = run.join("last.safetensors");
         if last.exists() {
             let progress = progress(&last);

@@ -5,6 +5,7 @@
 #[cfg(has_simulator)]
 mod devices;
 mod ends;
+mod experiments;
 mod input;
 mod kills;
 mod resume;
@@ -106,6 +107,12 @@ fn start(folder: &Path, arguments: &str) -> Child {
 fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
     assert!(status.unwrap().success());
+}
+
+/// A killed child is waited for, so that its locks are gone.
+fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// Waits until the run's metrics have a line of this kind, or so many lines.

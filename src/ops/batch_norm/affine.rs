@@ -33,16 +33,21 @@ impl<T: Float> Affine<T> {
     /// The function of a tensor `[.., C]`, in memory without gaps.
     pub fn apply(&self, x: &Tensor) -> Tensor {
         let y = x.empty_like(x.shape());
+        self.apply_to(x, &y);
+        y
+    }
+
+    /// Writes the function of a tensor `[.., C]` to one of the same shape.
+    pub fn apply_to(&self, x: &Tensor, y: &Tensor) {
         let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
-        let rows = Rows::of(&[x]);
+        let rows = Rows::of(&[x, y]);
         let wide = self.widen(rows);
         let values = x.read::<T>();
         let source = Operand::new(&values, x, rows);
-        let y_pitch = rows.columns * rows.fold;
+        let y_pitch = rows.pitch(y);
         cpu.pieces(&mut y.write::<T>(), rows.count * y_pitch, values.len(), |task, y| {
             forward_rows(source.part(task), source.pitch, &wide, y, y_pitch);
         });
-        y
     }
 
     /// Per channel, the sums over the rows of `g` and of `g (x - mean)`, for `g` the gradient before the ReLU.

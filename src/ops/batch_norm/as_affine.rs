@@ -36,7 +36,7 @@ pub fn batch_norm_affine(
     running_variance: &Tensor,
     config: BatchNormConfig,
 ) -> [Tensor; 2] {
-    check(&[x, weight, bias, running_mean, running_variance]);
+    check([x, weight, bias], [running_mean, running_variance]);
     moments.check(x);
     if let Device::Gpu(gpu) = x.device() {
         let running = [running_mean, running_variance];
@@ -44,7 +44,8 @@ pub fn batch_norm_affine(
     }
     let both = float_dispatch!(x.dtype(), "batch_norm", T => {
         let (mean, variance) = moments.merge();
-        update_running::<T>(running_mean, running_variance, &mean, &variance, x, config.momentum);
+        let running = [running_mean, running_variance];
+        update_running::<T>(running, &mean, &variance, x, config.momentum);
         typed::<T>(x, weight, bias, mean, &variance, config.epsilon)
     });
     let channels = x.shape().columns();

@@ -158,8 +158,7 @@ impl Saved {
     }
 
     /// The output, on the tape.
-    fn apply(self, gpu: &Gpu, inputs: [&Tensor; 3]) -> Tensor {
-        let y = self.x.empty_like(self.x.shape());
+    fn apply(self, gpu: &Gpu, inputs: [&Tensor; 3], y: Tensor) -> Tensor {
         let pointers = [self.x.pointer(), self.affine.pointer(), y.pointer()];
         let tiling = Tiling::of(&[&self.x, &y], &pointers);
         let shape = Shape {
@@ -217,7 +216,7 @@ impl Saved {
                 &add,
             ],
         );
-        if let Some(slot) = gradients.slot(0, &self.x) {
+        if let Some(slot) = gradients.slot_at_any_pitch(0, &self.x, dy) {
             let dx = slot.tensor.pointer();
             let tiling = Tiling::of(&[&self.x, dy, &slot.tensor], &[x, from, affine, slope, dx]);
             let shape = Shape {
@@ -239,11 +238,12 @@ impl Saved {
 pub(super) fn train(
     gpu: &Gpu,
     inputs: [&Tensor; 3],
+    y: Tensor,
     moments: &Moments,
     running: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Tensor {
-    finish(gpu, inputs, moments, running, config).apply(gpu, inputs)
+    finish(gpu, inputs, moments, running, config).apply(gpu, inputs, y)
 }
 
 /// The batch's statistics, of which the running ones learn.
@@ -301,6 +301,7 @@ pub(super) fn affine(
 pub(super) fn eval(
     gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],
+    y: Tensor,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Tensor {
@@ -320,5 +321,5 @@ pub(super) fn eval(
             &Parameters(&finish),
         ],
     );
-    saved.apply(gpu, [x, weight, bias])
+    saved.apply(gpu, [x, weight, bias], y)
 }

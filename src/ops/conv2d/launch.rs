@@ -209,7 +209,7 @@ pub(super) fn conv2d(
     }
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
-    let out = x.empty_like(shape);
+    let out = x.empty_at(fused.place, shape);
     let epilogue =
         Epilogue { bias: bias.map(Tensor::pointer), relu: fused.relu, ..Epilogue::default() };
     let moments = forward(gpu, [x, weight], epilogue, (&out, fused.moments), geometry);

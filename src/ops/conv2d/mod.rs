@@ -222,15 +222,19 @@ pub fn conv2d_fused(
         );
     }
     assert!(!(fused.relu && fused.moments), "conv2d: moments of an output with a ReLU");
+    assert!(!(fused.place.is_some() && fused.moments), "conv2d: moments of an output with a place");
     if let Some(input) = fused.input {
         input.check(x);
     }
     if let Device::Gpu(gpu) = x.device() {
         return launch::conv2d(gpu, x, weight, bias, fused, geometry);
     }
-    let (y, moments) =
-        float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry));
-    (if fused.relu { y.relu() } else { y }, moments)
+    if fused.relu {
+        // The ReLU is an op of its own here, whose input is no output.
+        let sums = Fused { relu: false, place: None, ..fused };
+        return (conv2d_fused(x, weight, bias, config, sums).0.relu(), None);
+    }
+    float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry))
 }
 
 fn typed<T: Float>(
@@ -242,7 +246,7 @@ fn typed<T: Float>(
 ) -> (Tensor, Option<Moments>) {
     let features = weight.shape()[0];
     let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
-    let out = x.empty_like(shape);
+    let out = x.empty_at(fused.place, shape);
     let moments = fused.moments.then(|| Moments::empty(&out, geometry.task_pixels()));
     let function = fused.input.map(|input| input.function::<T>());
     match x.device() {

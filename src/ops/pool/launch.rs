@@ -48,6 +48,8 @@ impl PoolShape {
 
     /// Windows that cut images evenly: an extent of `input` and its like of `output` say which.
     fn even(input: Shape, output: Shape) -> Self {
+        let fits = [1, 2].into_iter().all(|axis| input[axis] * output[axis] < 1 << 31);
+        assert!(fits, "adaptive_average_pool2d: images too large, {input} to {output}");
         PoolShape::new(input, output, [1; 2], 1, 0)
     }
 

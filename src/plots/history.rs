@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::Context;
 use serde::Deserialize;
+
+use crate::error::{Error, Result};
 
 /// Points that a curve over the steps has at most: more than a picture's pixels show nothing.
 const POINTS: usize = 360;
@@ -18,34 +19,52 @@ enum Line {
     Test(TestLine),
 }
 
-#[derive(Deserialize)]
-struct StepLine {
-    step: u64,
-    loss: Option<f64>,
-    accuracy: Option<f64>,
-    posterior: Vec<Option<f64>>,
+/// A step's own values; `None` where one is not finite, or there is none.
+#[derive(Clone, Debug, Deserialize)]
+pub struct StepLine {
+    /// Counted from 1.
+    pub step: u64,
+    /// Mean over the batch, in nats.
+    pub loss: Option<f64>,
+    /// From 0 to 1.
+    pub accuracy: Option<f64>,
+    /// The weight of each classifier.
+    pub posterior: Vec<Option<f64>>,
 }
 
-#[derive(Deserialize)]
-struct EpochLine {
-    epoch: u64,
-    train_loss: Option<f64>,
-    train_accuracy: Option<f64>,
-    valid_loss: Option<f64>,
-    valid_accuracy: Option<f64>,
-    posterior: Vec<Option<f64>>,
+/// What an epoch came to; `None` where a value is not finite, or there is none.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EpochLine {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// In nats.
+    pub train_loss: Option<f64>,
+    /// From 0 to 1.
+    pub train_accuracy: Option<f64>,
+    /// In nats.
+    pub valid_loss: Option<f64>,
+    /// From 0 to 1.
+    pub valid_accuracy: Option<f64>,
+    /// The weight of each classifier.
+    pub posterior: Vec<Option<f64>>,
+    /// Time spent on the epoch's steps by the process that ended it.
+    pub seconds: Option<f64>,
 }
 
-#[derive(Deserialize)]
-struct TestLine {
-    epoch: u64,
-    loss: Option<f64>,
-    accuracy: Option<f64>,
+/// The best epoch's model on the test data.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TestLine {
+    /// The epoch whose model was tested.
+    pub epoch: u64,
+    /// In nats.
+    pub loss: Option<f64>,
+    /// From 0 to 1.
+    pub accuracy: Option<f64>,
 }
 
 /// The lines read so far.
 #[derive(Default)]
-pub(super) struct History {
+pub struct History {
     offset: u64,
     steps: Vec<StepLine>,
     epochs: Vec<EpochLine>,
@@ -57,16 +76,18 @@ impl History {
     ///
     /// # Errors
     /// Where the file cannot be read, or a line is no metric.
-    pub fn read(&mut self, path: &Path) -> anyhow::Result<()> {
+    pub fn read(&mut self, path: &Path) -> Result<()> {
         let mut text = String::new();
         let read = File::open(path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.offset))?;
             file.read_to_string(&mut text)
         });
-        read.with_context(|| path.display().to_string())?;
+        read.map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for line in text[..whole].lines() {
-            match serde_json::from_str(line).with_context(|| path.display().to_string())? {
+            let line = serde_json::from_str(line)
+                .map_err(|error| Error::file(path, format!("is no metrics of a run: {error}")))?;
+            match line {
                 Line::Step(step) => self.steps.push(step),
                 Line::Epoch(epoch) => self.epochs.push(epoch),
                 Line::Test(test) => self.test = Some(test),
@@ -76,6 +97,22 @@ impl History {
         Ok(())
     }
 
+    /// The steps that were logged.
+    pub fn steps(&self) -> &[StepLine] {
+        &self.steps
+    }
+
+    /// The epochs that have ended.
+    pub fn epochs(&self) -> &[EpochLine] {
+        &self.epochs
+    }
+
+    /// The test, once the run has ended.
+    pub fn test(&self) -> Option<&TestLine> {
+        self.test.as_ref()
+    }
+
+    /// Points for a picture, over epochs.
     pub fn curves(&self, steps_per_epoch: u64) -> Curves {
         let bins: Vec<&[StepLine]> =
             self.steps.chunks(self.steps.len().div_ceil(POINTS).max(1)).collect();
@@ -134,15 +171,22 @@ impl History {
 }
 
 /// Points over training, in epochs.
-pub(super) struct Curve {
+pub struct Curve {
+    /// The training batches' own, averaged over some steps each.
     pub steps: Vec<(f64, f64)>,
+    /// The training epochs'.
     pub train: Vec<(f64, f64)>,
+    /// On the validation data.
     pub valid: Vec<(f64, f64)>,
+    /// The best epoch's on the test data.
     pub test: Option<(f64, f64)>,
 }
 
-pub(super) struct Curves {
+/// What is drawn of a run.
+pub struct Curves {
+    /// In nats.
     pub loss: Curve,
+    /// From 0 to 1.
     pub accuracy: Curve,
     /// The weight of each classifier.
     pub posterior: Vec<(f64, Vec<f64>)>,

@@ -1,0 +1,181 @@
+//! `alrao experiment`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::arguments::{DEVICES, choice, real, whole};
+use super::experiment_progress::Progress;
+use super::failure::Ending;
+use super::{messages, signals};
+use crate::device::DeviceKind;
+use crate::experiments::{self, Conclusion, Experiment, Options};
+use crate::models::Architecture;
+use crate::train::StopFlag;
+
+/// Run one of the paper's tables or figures, or go on with it
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  alrao experiment table1 --quick\n  alrao experiment table1 --row cifar10/vgg19 --data \
+    cifar-10-batches-bin\n\nThe same command goes on where it was stopped or killed. Results: results.json, table.md, \
+    pictures and report.html in --out."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    experiment: Which,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// SGD with its best rate, Adam and Alrao on each model (Table 1)
+    #[command(after_help = "Examples:\n  alrao experiment table1 --quick\n  \
+        alrao experiment table1 --row cifar10/vgg19 --data cifar-10-batches-bin\n\n\
+        Rows: cifar10/ or imagenet/ and a model, ptb/char-lstm, generated/cnn, generated/char-lstm; a wrong name lists them.")]
+    Table1(RowArguments),
+    /// Parameters without and with Alrao (Table 2)
+    #[command(after_help = "Example:\n  alrao experiment table2")]
+    Table2(PlaceArguments),
+    /// Loss over the epochs for SGD at each rate, Adam and Alrao (Figures 2 and 5)
+    #[command(after_help = "Example:\n  alrao experiment learning-curves --quick\n  \
+        alrao experiment learning-curves --row cifar10/mobilenetv2 --data cifar-10-batches-bin --seeds 1")]
+    LearningCurves(RowArguments),
+    /// Loss by the interval of learning rates, plain SGD on its diagonal (Figure 3)
+    #[command(after_help = "Example:\n  alrao experiment interval --quick")]
+    Interval(RowArguments),
+    /// The weights of the classifiers over the first steps (Figure 4, Appendix C)
+    #[command(after_help = "Example:\n  alrao experiment posterior --quick")]
+    Posterior(RowArguments),
+    /// Alrao on Adam beside Adam at several rates (Figure 7, Appendix E)
+    #[command(after_help = "Example:\n  alrao experiment alrao-adam --quick")]
+    AlraoAdam(RowArguments),
+    /// Loss where only a part of the features is trained (Figure 8, Appendix G)
+    #[command(after_help = "Example:\n  alrao experiment frozen --quick")]
+    Frozen(RowArguments),
+    /// The loss of a convex problem comes down to its optimum (Theorem 1, Appendix B)
+    #[command(after_help = "Example:\n  alrao experiment theorem --quick")]
+    Theorem(TheoremArguments),
+}
+
+#[derive(Args)]
+#[command(allow_negative_numbers = true)]
+struct RowArguments {
+    /// A row of Table 1, such as cifar10/vgg19; may be given several times [default: the paper's; with --quick generated/cnn]
+    #[arg(long, value_name = "ROW")]
+    row: Vec<String>,
+    /// Another model than the row's
+    #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
+    model: Option<Architecture>,
+    /// Factor on the number of every layer's features [default: the row's]
+    #[arg(long, value_name = "FACTOR", value_parser = real)]
+    width: Option<f64>,
+    /// The row's data: a folder or file, as of alrao train, or generated[:SEED] [default: generated where --quick or the row says so]
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Passes over the training data, at most [default: depends on the experiment]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    epochs: Option<u64>,
+    /// Runs of each setting [default: depends on the experiment]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    seeds: Option<u64>,
+    /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    jobs: Option<usize>,
+    /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES))]
+    device: Option<DeviceKind>,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+#[derive(Args)]
+struct TheoremArguments {
+    /// Problems, each with other points and weights [default: 3]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    seeds: Option<u64>,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+#[derive(Args)]
+struct PlaceArguments {
+    /// A small size: under ten minutes on two cores
+    #[arg(long)]
+    quick: bool,
+    /// Where results and runs go; what is there is gone on with [default: runs/experiment-NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Which {
+    fn options(self) -> (Experiment, Options) {
+        match self {
+            Which::Table1(own) => (Experiment::Table1, own.options()),
+            Which::Table2(own) => (Experiment::Table2, own.options()),
+            Which::LearningCurves(own) => (Experiment::LearningCurves, own.options()),
+            Which::Interval(own) => (Experiment::Interval, own.options()),
+            Which::Posterior(own) => (Experiment::Posterior, own.options()),
+            Which::AlraoAdam(own) => (Experiment::AlraoAdam, own.options()),
+            Which::Frozen(own) => (Experiment::Frozen, own.options()),
+            Which::Theorem(own) => {
+                (Experiment::Theorem, Options { seeds: own.seeds, ..own.place.options() })
+            }
+        }
+    }
+}
+
+impl RowArguments {
+    fn options(self) -> Options {
+        let RowArguments { row, model, width, data, epochs, seeds, jobs, device, place } = self;
+        let device = device.unwrap_or_default();
+        Options { rows: row, model, width, data, epochs, seeds, jobs, device, ..place.options() }
+    }
+}
+
+impl PlaceArguments {
+    fn options(self) -> Options {
+        Options { quick: self.quick, out: self.out, ..Options::default() }
+    }
+}
+
+pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
+    let (experiment, options) = arguments.experiment.options();
+    let stop = StopFlag::default();
+    let mut progress = Progress::new(quiet, &stop);
+    let received = signals::listen(&stop, progress.announcer())?;
+    let conclusion = experiments::run(experiment, &options, &mut progress, &stop);
+    progress.finish();
+    let folder = experiments::folder(experiment, &options);
+    match conclusion? {
+        Conclusion::Finished { findings, failures } => {
+            messages::result(&findings.markdown())?;
+            if !quiet {
+                messages::note(&format!("report  {}", folder.join("report.html").display()));
+            }
+            for (name, message) in &failures {
+                messages::note(&format!("failed: {name}: {message}"));
+            }
+            match failures.len() {
+                0 => Ok(Ending::Done),
+                count => anyhow::bail!("{count} runs failed; the same command tries them again"),
+            }
+        }
+        Conclusion::Stopped => {
+            if !quiet {
+                messages::note(&format!("stopped, with checkpoints; to go on: {}", command()));
+            }
+            Ok(received.signal().map_or(Ending::Unwatched, Ending::Signalled))
+        }
+    }
+}
+
+/// The command that this process was started with.
+fn command() -> String {
+    let quoted = |argument: String| {
+        let is_plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
+        match !argument.is_empty() && argument.chars().all(is_plain) {
+            true => argument,
+            false => format!("'{}'", argument.replace('\'', "'\\''")),
+        }
+    };
+    std::env::args().map(quoted).collect::<Vec<_>>().join(" ")
+}

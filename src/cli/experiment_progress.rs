@@ -1,0 +1,190 @@
+//! How an experiment goes, on standard error: one bar over all runs on a terminal, a line per run elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::messages::{loss, percent};
+use super::progress::Display;
+use crate::experiments::{Ending, Event, Observer, Record};
+use crate::train::StopFlag;
+
+const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
+
+/// Positions of the bar.
+const WHOLE: f64 = 1000.0;
+
+/// Watches an experiment.
+pub(super) struct Progress {
+    display: Display,
+    stop: StopFlag,
+    work: Work,
+    /// The runs that go on, and what to say of each.
+    current: BTreeMap<String, String>,
+}
+
+/// How much is done, in runs.
+struct Work {
+    began: Instant,
+    runs: usize,
+    ended: usize,
+    /// Runs that were ended before, and parts of runs that were done when they were first heard of.
+    before: f64,
+    /// The part of each run that goes on.
+    parts: BTreeMap<String, f64>,
+    /// Whether a run has ended in this process.
+    jobs: usize,
+}
+
+impl Work {
+    fn done(&self) -> f64 {
+        self.ended as f64 + self.parts.values().sum::<f64>()
+    }
+
+    /// How long the rest takes if it goes on as it went; `None` at the very beginning.
+    fn left(&self) -> Option<Duration> {
+        let (done, elapsed) = (self.done() - self.before, self.began.elapsed().as_secs_f64());
+        let is_known = done > 0.02 * self.jobs as f64 && elapsed > 1.0;
+        let rest = (self.runs as f64 - self.done()).max(0.0);
+        is_known.then(|| Duration::from_secs_f64(elapsed / done * rest))
+    }
+
+    fn hear(&mut self, name: &str, done: f64) {
+        if !self.parts.contains_key(name) && done > 0.1 {
+            // A run that was resumed: this part of it was not done now.
+            self.before += done;
+        }
+        self.parts.insert(name.to_owned(), done.clamp(0.0, 1.0));
+    }
+
+    fn end(&mut self, name: &str) {
+        self.parts.remove(name);
+        self.ended += 1;
+    }
+}
+
+impl Progress {
+    /// `stop` is set where whoever read the progress has gone away.
+    pub fn new(quiet: bool, stop: &StopFlag) -> Self {
+        let (display, stop) = (Display::new(quiet, TEMPLATE), stop.clone());
+        let (began, parts) = (Instant::now(), BTreeMap::new());
+        let work = Work { began, runs: 0, ended: 0, before: 0.0, parts, jobs: 1 };
+        Progress { display, stop, work, current: BTreeMap::new() }
+    }
+
+    /// What tells the user that a signal has been understood.
+    pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
+        self.display.announcer()
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.display.finish();
+    }
+
+    fn show(&self) {
+        let Display::Bar(bar) = &self.display else { return };
+        bar.set_prefix(format!("runs {}/{}", self.work.ended, self.work.runs));
+        bar.set_position((WHOLE * self.work.done() / self.work.runs.max(1) as f64) as u64);
+        let current: Vec<&str> = self.current.values().map(String::as_str).collect();
+        bar.set_message(format!("{}  {}", left(self.work.left()), current.join(" · ")));
+    }
+}
+
+impl Observer for Progress {
+    fn wants_progress(&self) -> bool {
+        matches!(self.display, Display::Bar(_))
+    }
+
+    fn notice(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { runs, ended, jobs } => {
+                let began = Instant::now();
+                let before = *ended as f64;
+                let parts = BTreeMap::new();
+                self.work = Work { began, runs: *runs, ended: *ended, before, parts, jobs: *jobs };
+                if *ended > 0 {
+                    let text = format!("{ended} of {runs} runs have ended before");
+                    self.display.line_or_stop(&text, &self.stop);
+                }
+                if let (Display::Bar(bar), true) = (&self.display, *runs > *ended) {
+                    bar.set_length(WHOLE as u64);
+                    self.display.appear();
+                }
+            }
+            Event::Progress { name, epoch, epochs, done, loss: mean } => {
+                self.work.hear(name, *done);
+                let text = format!("{name} {epoch}/{epochs} {}", loss(*mean));
+                self.current.insert((*name).to_owned(), text);
+            }
+            Event::Ended { name, record, failure } => {
+                self.work.end(name);
+                self.current.remove(*name);
+                let (ended, runs) = (self.work.ended, self.work.runs);
+                let digits = runs.to_string().len();
+                let rest = if ended < runs { left(self.work.left()) } else { String::new() };
+                let outcome = outcome(record, *failure);
+                let text = format!("[{ended:>digits$}/{runs}] {name}  {outcome}  {rest}");
+                self.display.line_or_stop(text.trim_end(), &self.stop);
+            }
+        }
+        self.show();
+    }
+}
+
+fn outcome(record: &Record, failure: Option<&str>) -> String {
+    match record.ending {
+        Ending::Diverged => "diverged".into(),
+        Ending::Failed => format!("failed: {}", failure.unwrap_or("for no known reason")),
+        Ending::Finished => {
+            let part = |name: &str, mean: Option<f64>, accuracy: Option<f64>| {
+                let mean = mean.map_or_else(|| "–".into(), loss);
+                let accuracy = accuracy.map(|own| format!(" {}", percent(own)));
+                format!("{name} {mean}{}", accuracy.unwrap_or_default())
+            };
+            let best = record.best();
+            let valid = best.and_then(|own| own.valid_loss);
+            let valid = part("valid", valid, best.and_then(|own| own.valid_accuracy));
+            let test = part("test", record.test_loss(), record.test_accuracy());
+            format!("{} epochs  {valid}  {test}", record.epochs.len())
+        }
+    }
+}
+
+/// `about 4 min left`.
+fn left(duration: Option<Duration>) -> String {
+    let Some(seconds) = duration.map(|own| own.as_secs()) else { return String::new() };
+    let text = match seconds {
+        0..60 => format!("{seconds} s"),
+        60..5400 => format!("{} min", (seconds + 30) / 60),
+        5400..172_800 => format!("{:.1} h", seconds as f64 / 3600.0),
+        _ => format!("{:.1} days", seconds as f64 / 86_400.0),
+    };
+    format!("about {text} left")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_rounded() {
+        let text = |seconds: u64| left(Some(Duration::from_secs(seconds)));
+        assert_eq!(text(42), "about 42 s left");
+        assert_eq!(text(250), "about 4 min left");
+        assert_eq!(text(3 * 3600), "about 3.0 h left");
+        assert_eq!(text(300_000), "about 3.5 days left");
+        assert_eq!(left(None), "");
+    }
+
+    #[test]
+    fn what_was_done_before_says_nothing_about_speed() {
+        let parts = BTreeMap::new();
+        let mut work =
+            Work { began: Instant::now(), runs: 10, ended: 4, before: 4.0, parts, jobs: 2 };
+        work.hear("resumed", 0.5);
+        assert_eq!((work.done(), work.before), (4.5, 4.5));
+        work.hear("resumed", 0.75);
+        work.end("resumed");
+        assert_eq!((work.done(), work.before), (5.0, 4.5));
+    }
+}

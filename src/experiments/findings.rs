@@ -1,0 +1,101 @@
+//! What an experiment found, for people and for programs.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// A table of texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// What it shows.
+    pub caption: String,
+    /// Names of the columns.
+    pub head: Vec<String>,
+    /// The cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(caption: impl Into<String>, head: &[&str]) -> Self {
+        let head = head.iter().map(|name| (*name).to_owned()).collect();
+        Table { caption: caption.into(), head, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: impl IntoIterator<Item = impl Into<String>>) {
+        self.rows.push(row.into_iter().map(Into::into).collect());
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule: Vec<String> = self.head.iter().map(|_| "---".to_owned()).collect();
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        format!("{}\n\n{}{}{rows}", self.caption, line(&self.head), line(&rule))
+    }
+}
+
+/// A picture with what it shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// Its file's name, without the ending.
+    pub name: String,
+    /// The picture.
+    pub svg: String,
+    /// What it shows.
+    pub caption: String,
+}
+
+impl Picture {
+    /// A picture.
+    pub fn new(name: impl Into<String>, svg: String, caption: impl Into<String>) -> Self {
+        Picture { name: name.into(), svg, caption: caption.into() }
+    }
+}
+
+/// What an experiment found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// What was done, in a line.
+    pub title: String,
+    /// What the paper shows in its place.
+    pub paper: String,
+    /// What came out, a sentence each.
+    pub observations: Vec<String>,
+    /// What is not as in the paper, a sentence each.
+    pub differences: Vec<String>,
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// The pictures.
+    pub pictures: Vec<Picture>,
+    /// The same for programs.
+    pub values: Value,
+}
+
+impl Findings {
+    /// Everything but the pictures, in markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("# {}\n\nIn the paper: {}\n", self.title, self.paper);
+        list(&mut text, "What came out", &self.observations);
+        for table in &self.tables {
+            let _ = write!(text, "\n{}", table.markdown());
+        }
+        list(&mut text, "What differs from the paper", &self.differences);
+        text
+    }
+}
+
+fn list(text: &mut String, title: &str, points: &[String]) {
+    if !points.is_empty() {
+        let points: String = points.iter().map(|point| format!("- {point}\n")).collect();
+        let _ = write!(text, "\n{title}:\n\n{points}");
+    }
+}
+
+/// A cell: the text of a value, or a dash.
+pub(super) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "–".into(), text)
+}

@@ -1,0 +1,209 @@
+//! Figure 3: loss by the interval that Alrao draws its learning rates from, with plain SGD where its ends are equal.
+
+use serde_json::{Map, Value, json};
+
+use super::Study;
+use super::findings::{Findings, Picture, Table};
+use super::method::Method;
+use super::options::{Options, Size};
+use super::record::{Record, Records};
+use super::setup::{Group, Setup, setups};
+use super::statistics::Estimate;
+use super::table1::titles;
+use crate::error::Result;
+use crate::plots::{Cell, heat_map, number};
+use crate::train::settings::Settings;
+
+const WHOLE: Size = Size { epochs: 30, seeds: Some(1) };
+const QUICK: Size = Size { epochs: 4, seeds: Some(1) };
+
+const USUAL: &[&str] = &["cifar10/googlenet"];
+
+/// The ends of the intervals.
+const ENDS: [f64; 8] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0];
+
+/// In the paper SGD has 50 epochs where Alrao has 30.
+fn sgd_epochs(epochs: u64) -> u64 {
+    (epochs * 5).div_ceil(3)
+}
+
+/// The runs of one interval; plain SGD where its ends, places among [`ENDS`], are equal.
+struct Place {
+    low: usize,
+    high: usize,
+    group: Group,
+}
+
+pub(super) fn study(options: &Options) -> Result<Study> {
+    let setups = setups(options, USUAL, [WHOLE, QUICK])?;
+    let mut runs = Vec::new();
+    let mut triangles = Vec::new();
+    for setup in &setups {
+        let mut places = Vec::new();
+        for (low, &eta_min) in ENDS.iter().enumerate() {
+            for (high, &eta_max) in ENDS.iter().enumerate().skip(low) {
+                let epochs = if low == high { sgd_epochs(setup.epochs) } else { setup.epochs };
+                // The losses are those after so many epochs.
+                let own = Settings {
+                    epochs: Some(epochs),
+                    patience: Some(epochs),
+                    ..Settings::default()
+                };
+                let method = match low == high {
+                    true => Method::Sgd(eta_min),
+                    false => Method::Alrao([eta_min, eta_max]),
+                };
+                places.push(Place { low, high, group: setup.plan_with(method, &own, &mut runs)? });
+            }
+        }
+        triangles.push(places);
+    }
+    Ok(Study {
+        setups,
+        runs,
+        findings: Box::new(move |setups, records| Ok(findings(setups, &triangles, records))),
+    })
+}
+
+/// Loss on the training data in the last epoch, where the run finished.
+fn train_loss(record: &Record) -> Option<f64> {
+    record.test.as_ref()?;
+    record.epochs.last()?.train_loss
+}
+
+fn findings(setups: &[Setup], triangles: &[Vec<Place>], records: &Records) -> Findings {
+    let mut findings = Findings {
+        title: format!("The interval of learning rates: {}", titles(setups)),
+        paper: "Figure 3. Alrao works as soon as its interval holds one learning rate that suits SGD; the loss depends much \
+                less on the interval's ends than on SGD's learning rate."
+            .into(),
+        ..Findings::default()
+    };
+    let mut values = Map::new();
+    for (setup, places) in setups.iter().zip(triangles) {
+        for (part, value) in
+            [("train", train_loss as fn(&Record) -> _), ("test", Record::test_loss)]
+        {
+            let own = picture(setup, places, records, part, value);
+            findings.pictures.push(own);
+        }
+        findings.tables.push(table(setup, places, records));
+        findings.observations.extend(observations(setup, places, records));
+        values.insert(setup.row.name.into(), json!(points(places, records)));
+        findings.differences.extend(setup.differences());
+        findings.differences.push(format!(
+            "Epochs: exactly {} for Alrao and {} for SGD; the paper's 30 and 50.",
+            setup.epochs,
+            sgd_epochs(setup.epochs)
+        ));
+    }
+    findings.differences.retain(|text| !text.starts_with("Epochs: at most"));
+    findings.differences.push(
+        "The test loss is that of the epoch with the best validation loss, the training loss the mean over the last epoch's \
+         steps; the paper shows both after the last epoch."
+            .into(),
+    );
+    findings.values = Value::Object(values);
+    findings
+}
+
+fn mean(place: &Place, records: &Records, value: fn(&Record) -> Option<f64>) -> Option<f64> {
+    place.group.estimate(records, value).map(|own: Estimate| own.mean)
+}
+
+fn points(places: &[Place], records: &Records) -> Vec<Value> {
+    let point = |place: &Place| {
+        json!({
+            "eta_max": ENDS[place.high],
+            "eta_min": ENDS[place.low],
+            "test_loss": mean(place, records, Record::test_loss),
+            "train_loss": mean(place, records, train_loss),
+        })
+    };
+    places.iter().map(point).collect()
+}
+
+fn picture(
+    setup: &Setup,
+    places: &[Place],
+    records: &Records,
+    part: &str,
+    value: fn(&Record) -> Option<f64>,
+) -> Picture {
+    let mut cells = vec![vec![Cell::Absent; ENDS.len()]; ENDS.len()];
+    for place in places {
+        cells[place.high][place.low] = mean(place, records, value).map_or(Cell::Blank, Cell::Value);
+    }
+    let names = ENDS.map(number);
+    let svg = heat_map(&cells, [&names, &names], ["η min", "η max"], "loss");
+    let caption = format!(
+        "{}: {part} loss by the interval's ends; light is small. On the diagonal stands plain SGD with that learning rate, \
+         above it Alrao. A dash is a run that diverged.",
+        setup.title()
+    );
+    Picture::new(format!("{part}-loss-{}", setup.file_name()), svg, caption)
+}
+
+fn table(setup: &Setup, places: &[Place], records: &Records) -> Table {
+    let caption = format!(
+        "{}: test loss by the interval's ends, η min across, η max down; plain SGD on the diagonal.",
+        setup.title()
+    );
+    let names = ENDS.map(number);
+    let head: Vec<&str> = ["η max"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let mut table = Table::new(caption, &head);
+    for high in (0..ENDS.len()).rev() {
+        let cell = |low: usize| {
+            let place = places.iter().find(|place| place.low == low && place.high == high);
+            let Some(place) = place else { return String::new() };
+            super::findings::or_dash(mean(place, records, Record::test_loss), number)
+        };
+        table.push([names[high].clone()].into_iter().chain((0..ENDS.len()).map(cell)));
+    }
+    table
+}
+
+/// Alrao's intervals by whether they hold a rate at which SGD learns.
+fn observations(setup: &Setup, places: &[Place], records: &Records) -> Vec<String> {
+    let learns =
+        |place: &Place| place.group.records(records).all(|record| record.has_learnt(setup.classes));
+    let (sgd, alrao): (Vec<&Place>, Vec<&Place>) =
+        places.iter().partition(|place| place.low == place.high);
+    let suited: Vec<usize> =
+        sgd.iter().filter(|place| learns(place)).map(|place| place.low).collect();
+    let holds = |place: &&&Place| suited.iter().any(|rate| (place.low..=place.high).contains(rate));
+    let with: Vec<_> = alrao.iter().filter(holds).collect();
+    let without: Vec<_> = alrao.iter().filter(|place| !holds(place)).collect();
+    let count = |places: &[&&Place]| places.iter().filter(|place| learns(place)).count();
+    let rates: Vec<String> = suited.iter().map(|rate| number(ENDS[*rate])).collect();
+    let spread = |places: &[&Place]| {
+        let losses = places.iter().filter_map(|place| mean(place, records, Record::test_loss));
+        losses.fold((f64::INFINITY, 0f64), |(low, high), loss| (low.min(loss), high.max(loss)))
+    };
+    let (best_sgd, worst_sgd) = spread(&sgd);
+    let with_places: Vec<&Place> = with.iter().map(|place| **place).collect();
+    let (best, worst) = spread(&with_places);
+    vec![
+        format!(
+            "SGD learns (test loss better than equal probabilities) at {} of {} rates: {}.",
+            suited.len(),
+            sgd.len(),
+            rates.join(", ")
+        ),
+        format!(
+            "Alrao learns in {} of the {} intervals that hold such a rate, and in {} of the {} that hold none.",
+            count(&with),
+            with.len(),
+            count(&without),
+            without.len()
+        ),
+        format!(
+            "Test loss of SGD over its rates: {} to {}, divergence apart; of Alrao over the intervals that hold a suited \
+             rate: {} to {}.",
+            number(best_sgd),
+            number(worst_sgd),
+            number(best),
+            number(worst)
+        ),
+    ]
+}

@@ -1,0 +1,40 @@
+//! What a user asks an experiment for.
+
+use std::path::PathBuf;
+
+use crate::device::DeviceKind;
+use crate::models::Architecture;
+
+/// What goes for every experiment that trains; what is `None` is the experiment's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// A small model and few epochs, on generated data where no other is named.
+    pub quick: bool,
+    /// Which rows of [`super::ROWS`]; the experiment's own where empty.
+    pub rows: Vec<String>,
+    /// A model in place of the row's.
+    pub model: Option<Architecture>,
+    /// Factor on the number of every layer's features.
+    pub width: Option<f64>,
+    /// Where the data comes from.
+    pub data: Option<String>,
+    /// Passes over the training data, at most.
+    pub epochs: Option<u64>,
+    /// Runs of each setting.
+    pub seeds: Option<u64>,
+    /// Runs at a time; results do not depend on it.
+    pub jobs: Option<usize>,
+    /// Where to run.
+    pub device: DeviceKind,
+    /// Where results and runs go; `runs/experiment-NAME` where `None`.
+    pub out: Option<PathBuf>,
+}
+
+/// How long and how often a setting is trained where the user says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Passes over the training data, at most.
+    pub epochs: u64,
+    /// Runs of each setting; the row's where `None`.
+    pub seeds: Option<u64>,
+}

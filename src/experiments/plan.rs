@@ -1,0 +1,184 @@
+//! What is to be run, and the folder that it is run in.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Experiment;
+use crate::error::{Error, Result};
+use crate::train::settings::Settings;
+use crate::train::{RunConfig, replace};
+
+const PLAN: &str = "plan.json";
+const RUNS: &str = "runs";
+
+/// A run of an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedRun {
+    /// Its folder's name.
+    pub name: String,
+    /// What it is a function of.
+    pub config: RunConfig,
+}
+
+/// What an experiment is a function of, as it is written down.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Plan {
+    data: Vec<String>,
+    experiment: String,
+    /// Each run's settings as TOML.
+    runs: BTreeMap<String, String>,
+}
+
+/// The folder of an experiment, locked against other processes while this lives.
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder, or goes on in the one that holds this very experiment. `data` are the fingerprints of what the
+    /// runs read.
+    ///
+    /// # Errors
+    /// Where something else is there, it cannot be written, or another process is at it.
+    pub fn open(
+        path: &Path,
+        experiment: Experiment,
+        data: Vec<String>,
+        runs: &[PlannedRun],
+    ) -> Result<Folder> {
+        let settings = |run: &PlannedRun| Settings::from(&run.config).to_toml();
+        let plan = Plan {
+            data,
+            experiment: experiment.name().into(),
+            runs: runs.iter().map(|run| (run.name.clone(), settings(run))).collect(),
+        };
+        let subject = || format!("--out {}", path.display());
+        let cannot =
+            |error: std::io::Error| Error::input(subject(), format!("cannot be written: {error}"));
+        let file = path.join(PLAN);
+        if file.is_file() {
+            let before = read_plan(&file)?;
+            if let Some(difference) = difference(&before, &plan) {
+                let advice = "give another --out, or remove it";
+                return Err(Error::input(subject(), format!("{difference}; {advice}")));
+            }
+        } else {
+            let is_free = match fs::read_dir(path) {
+                Ok(mut entries) => entries.next().is_none(),
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            };
+            if !is_free {
+                let message = "is not empty and holds no experiment; give another --out";
+                return Err(Error::input(subject(), message));
+            }
+            fs::create_dir_all(path.join(RUNS)).map_err(cannot)?;
+            let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
+            replace(&file, text.as_bytes())?;
+        }
+        fs::create_dir_all(path.join(RUNS)).map_err(cannot)?;
+        let lock = File::open(&file).map_err(cannot)?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let message = "another process is at this experiment; wait for it or stop it";
+                return Err(Error::input(subject(), message));
+            }
+            // Some file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        Ok(Folder { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where the runs are.
+    pub fn runs(&self) -> PathBuf {
+        self.path.join(RUNS)
+    }
+
+    /// Replaces a file.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        replace(&self.path.join(name), text.as_bytes())
+    }
+}
+
+fn read_plan(file: &Path) -> Result<Plan> {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    let plan = text.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+    plan.map_err(|error| Error::file(file, format!("is no experiment's plan: {error}")))
+}
+
+/// What is another plan than before, if something is.
+fn difference(before: &Plan, now: &Plan) -> Option<String> {
+    if before.experiment != now.experiment {
+        return Some(format!("holds {}, not {}", before.experiment, now.experiment));
+    }
+    for (name, settings) in &now.runs {
+        let Some(own) = before.runs.get(name) else { continue };
+        let pairs = own.lines().zip(settings.lines());
+        if let Some((old, new)) = pairs.into_iter().find(|(old, new)| old != new) {
+            return Some(format!("holds this experiment with {old}, not {new} (run {name})"));
+        }
+    }
+    if before.runs != now.runs {
+        let (old, new) = (before.runs.len(), now.runs.len());
+        return Some(match old == new {
+            true => "holds this experiment with other runs".into(),
+            false => format!("holds this experiment with {old} runs, not {new}"),
+        });
+    }
+    (before.data != now.data).then(|| "holds this experiment on other data".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(epochs: u64) -> PlannedRun {
+        let settings = Settings { epochs: Some(epochs), ..Settings::default() };
+        PlannedRun { name: "one".into(), config: settings.resolve().unwrap() }
+    }
+
+    #[test]
+    fn another_plan_is_refused_by_its_first_difference() {
+        let place = tempfile::tempdir().unwrap();
+        let out = place.path().join("out");
+        let open = |experiment, data: &str, runs: &[PlannedRun]| {
+            Folder::open(&out, experiment, vec![data.into()], runs).map(|folder| folder.runs())
+        };
+        let wrong = |result: Result<PathBuf>| result.unwrap_err().to_string();
+        open(Experiment::Table1, "a", &[run(3)]).unwrap();
+        open(Experiment::Table1, "a", &[run(3)]).unwrap();
+        let epochs = wrong(open(Experiment::Table1, "a", &[run(4)]));
+        assert!(epochs.contains("epochs = 3, not epochs = 4") && epochs.contains("--out"));
+        assert!(wrong(open(Experiment::Table1, "b", &[run(3)])).contains("other data"));
+        let other = wrong(open(Experiment::Frozen, "a", &[run(3)]));
+        assert!(other.contains("table1, not frozen"), "{other}");
+        let fewer = wrong(open(Experiment::Table1, "a", &[]));
+        assert!(fewer.contains("1 runs, not 0"), "{fewer}");
+    }
+
+    #[test]
+    fn a_folder_with_something_else_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("mine"), "").unwrap();
+        let opened = Folder::open(place.path(), Experiment::Table2, vec![], &[]);
+        assert!(opened.err().unwrap().to_string().contains("not empty"));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let open = || Folder::open(place.path(), Experiment::Table2, vec![], &[]);
+        let first = open().unwrap();
+        assert!(open().err().unwrap().to_string().contains("another process"));
+        drop(first);
+        open().unwrap();
+    }
+}

@@ -1,0 +1,194 @@
+//! Figure 4: the weights of the classifiers over the first steps.
+
+use serde_json::{Map, Value, json};
+
+use super::Study;
+use super::findings::{Findings, Picture, Table, or_dash};
+use super::method::Method;
+use super::options::{Options, Size};
+use super::record::Records;
+use super::setup::{Group, Setup, setups};
+use super::table1::titles;
+use crate::alrao::classifier_rates;
+use crate::error::Result;
+use crate::plots::{
+    Axis, History, Scale, Series, StepLine, Stroke, line_shade, lines, number, run,
+};
+use crate::train::RunDirectory;
+use crate::train::settings::Settings;
+
+const WHOLE: Size = Size { epochs: 3, seeds: Some(3) };
+const QUICK: Size = Size { epochs: 12, seeds: Some(2) };
+
+const USUAL: &[&str] = &["cifar10/googlenet"];
+
+/// Samples that the picture of the beginning shows; the paper tells of what happens up to 4,000.
+const BEGINNING: f64 = 10_000.0;
+
+/// A classifier below it has no say.
+const SILENT: f64 = 0.01;
+
+pub(super) fn study(options: &Options) -> Result<Study> {
+    let setups = setups(options, USUAL, [WHOLE, QUICK])?;
+    let mut runs = Vec::new();
+    let every_step = Settings { log_every: Some(1), ..Settings::default() };
+    let groups: Vec<Group> = setups
+        .iter()
+        .map(|setup| setup.plan_with(Method::AlraoDefault, &every_step, &mut runs))
+        .collect::<Result<_>>()?;
+    Ok(Study {
+        setups,
+        runs,
+        findings: Box::new(move |setups, records| findings(setups, &groups, records)),
+    })
+}
+
+/// What a run wrote down about its classifiers.
+struct Weights {
+    rates: Vec<f64>,
+    batch: usize,
+    history: History,
+    steps_per_epoch: u64,
+}
+
+fn weights(setup: &Setup, name: &str, records: &Records) -> Result<Weights> {
+    let mut history = History::default();
+    history.read(&RunDirectory::metrics_file(&records.directory(name)))?;
+    let config = Method::AlraoDefault.settings(&setup.base).resolve()?;
+    let rates = classifier_rates(config.alrao.classifiers, &config.alrao.eta);
+    let steps = history.steps().last().map_or(1, |line| line.step);
+    let steps_per_epoch = (steps / history.epochs().len().max(1) as u64).max(1);
+    Ok(Weights { rates, batch: config.train.batch_size, history, steps_per_epoch })
+}
+
+fn findings(setups: &[Setup], groups: &[Group], records: &Records) -> Result<Findings> {
+    let mut findings = Findings {
+        title: format!("The classifiers' weights: {}", titles(setups)),
+        paper: "Figure 4. After a few steps the three classifiers with the largest rates lose all weight; for a short time \
+                one with a moderately large rate leads; after about 4,000 samples one with a slightly smaller rate has a \
+                weight close to 1."
+            .into(),
+        ..Findings::default()
+    };
+    let mut values = Map::new();
+    for (setup, group) in setups.iter().zip(groups) {
+        let mut by_seed = Vec::new();
+        for (seed, name) in group.names.iter().enumerate() {
+            let own = weights(setup, name, records)?;
+            if seed == 0 {
+                findings.pictures.extend(pictures(setup, &own));
+                findings.tables.push(table(setup, &own));
+            }
+            let (text, value) = leaders(seed, &own);
+            findings.observations.extend(text.map(|text| format!("{}: {text}", setup.row.name)));
+            by_seed.push(value);
+        }
+        values.insert(setup.row.name.into(), Value::Array(by_seed));
+        findings.differences.extend(setup.differences());
+    }
+    findings.values = Value::Object(values);
+    Ok(findings)
+}
+
+fn weight(line: &StepLine, j: usize) -> f64 {
+    line.posterior.get(j).copied().flatten().unwrap_or(0.0)
+}
+
+fn pictures(setup: &Setup, own: &Weights) -> Vec<Picture> {
+    let samples = |line: &StepLine| (line.step as usize * own.batch) as f64;
+    let count = own.rates.len();
+    let series = own.rates.iter().enumerate().map(|(j, rate)| {
+        let steps = own.history.steps().iter().take_while(|line| samples(line) <= BEGINNING);
+        let points = steps.map(|line| (samples(line), weight(line, j)));
+        let points = [(0.0, 1.0 / count as f64)].into_iter().chain(points).collect();
+        Series::new(number(*rate), points, line_shade(j, count), Stroke::Line(2))
+    });
+    let series: Vec<Series> = series.collect();
+    let x = Axis::new("training samples", Scale::linear(0.0..BEGINNING));
+    let y = Axis::new("weight", Scale::linear(0.0..1.0));
+    let beginning = Picture::new(
+        format!("beginning-{}", setup.file_name()),
+        lines(&x, &y, "learning rate", &series),
+        format!(
+            "{}, seed 0: the weight of each classifier after each step, at the beginning.",
+            setup.title()
+        ),
+    );
+    let whole = run::posterior(&own.history.curves(own.steps_per_epoch), &own.rates);
+    let whole = whole.map(|svg| {
+        let caption =
+            format!("{}, seed 0: the weights over the whole run, stacked.", setup.title());
+        Picture::new(format!("whole-{}", setup.file_name()), svg, caption)
+    });
+    [beginning].into_iter().chain(whole).collect()
+}
+
+/// After how many samples a classifier is below [`SILENT`] for good, up to the end of the beginning.
+fn silent_from(own: &Weights, j: usize) -> Option<usize> {
+    let steps: Vec<&StepLine> = own.history.steps().iter().collect();
+    let last = steps.iter().rposition(|line| weight(line, j) >= SILENT);
+    let first = last.map_or(0, |place| place + 1);
+    steps.get(first).map(|line| line.step as usize * own.batch)
+}
+
+fn table(setup: &Setup, own: &Weights) -> Table {
+    let caption = format!(
+        "{}, seed 0: each classifier. Silent: a weight below {SILENT} from there to the end.",
+        setup.title()
+    );
+    let head = ["learning rate", "silent after samples", "largest weight", "at the end"];
+    let mut table = Table::new(caption, &head);
+    let steps = own.history.steps();
+    for (j, rate) in own.rates.iter().enumerate() {
+        let largest = steps.iter().map(|line| weight(line, j)).fold(0.0, f64::max);
+        let end = steps.last().map(|line| weight(line, j));
+        table.push([
+            number(*rate),
+            or_dash(silent_from(own, j), |samples| samples.to_string()),
+            format!("{largest:.3}"),
+            or_dash(end, |end| format!("{end:.3}")),
+        ]);
+    }
+    table
+}
+
+/// Which classifier leads from where, a sentence and for programs.
+fn leaders(seed: usize, own: &Weights) -> (Option<String>, Value) {
+    let leader = |line: &StepLine| {
+        (0..own.rates.len()).max_by(|a, b| weight(line, *a).total_cmp(&weight(line, *b)))
+    };
+    let steps = own.history.steps();
+    let at = |samples: f64| {
+        let step =
+            steps.iter().take_while(|line| (line.step as usize * own.batch) as f64 <= samples);
+        step.last().and_then(|line| Some((leader(line)?, weight(line, leader(line)?))))
+    };
+    let places = [320.0, 1000.0, 4000.0, BEGINNING, f64::INFINITY];
+    let found: Vec<(f64, (usize, f64))> =
+        places.iter().filter_map(|samples| Some((*samples, at(*samples)?))).collect();
+    let texts: Vec<String> = found
+        .iter()
+        .map(|(samples, (j, weight))| {
+            let place = match samples.is_finite() {
+                true => format!("after {} samples", number(*samples)),
+                false => "at the end".into(),
+            };
+            format!("{place} {} ({weight:.2})", number(own.rates[*j]))
+        })
+        .collect();
+    let silent: Vec<Option<usize>> = (0..own.rates.len()).map(|j| silent_from(own, j)).collect();
+    let leaders: Vec<Value> = found
+        .iter()
+        .map(|(samples, (j, weight))| {
+            let samples = samples.is_finite().then_some(*samples);
+            json!({ "after_samples": samples, "rate": own.rates[*j], "weight": weight })
+        })
+        .collect();
+    let text = (!texts.is_empty()).then(|| {
+        format!(
+            "seed {seed}, the rate of the classifier that leads, and its weight: {}.",
+            texts.join(", ")
+        )
+    });
+    (text, json!({ "leaders": leaders, "rates": own.rates, "silent_after_samples": silent }))
+}

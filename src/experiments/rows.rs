@@ -1,0 +1,201 @@
+//! The rows of the paper's Table 1, with its figures, and small rows for two cores.
+
+use crate::error::{Error, Result};
+use crate::models::Architecture;
+use crate::models::Architecture::{CharLstm, Cnn, GoogLeNet, MobileNetV2, Vgg19};
+
+/// What a row is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// CIFAR-10's binary files.
+    Cifar10,
+    /// Penn Treebank, character by character: a text of one's own.
+    PennTreebank,
+    /// The program's own images or text.
+    Generated,
+}
+
+impl Source {
+    /// What `--data` has to name.
+    pub fn wanted(self) -> &'static str {
+        match self {
+            Source::Cifar10 => "the folder with CIFAR-10's *.bin files",
+            Source::PennTreebank => "a text, or a folder with train.txt, valid.txt and test.txt",
+            Source::Generated => "generated, or data that the model takes",
+        }
+    }
+}
+
+/// A loss and an accuracy in percent, each with its standard deviation over the runs, 0 where the paper has none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Test loss: nats, bits per character on Penn Treebank.
+    pub loss: [f64; 2],
+    /// Top-1 accuracy on the test data, in percent.
+    pub accuracy: [f64; 2],
+}
+
+/// One model on one data set.
+#[derive(Debug, PartialEq)]
+pub struct Row {
+    /// What `--row` calls it.
+    pub name: &'static str,
+    /// The model.
+    pub architecture: Architecture,
+    /// Factor on the number of features.
+    pub width: f64,
+    /// What it is trained on.
+    pub source: Source,
+    /// Samples of a step; the model's usual where `None`.
+    pub batch_size: Option<usize>,
+    /// Runs of each setting in the paper.
+    pub seeds: u64,
+    /// The width of `--quick`.
+    pub quick_width: f64,
+    /// The rate the paper found best for SGD, or for small rows, we did; `None` where SGD was not searched.
+    pub sgd_rate: Option<f64>,
+    /// The paper's scores of SGD with that rate, Adam with its default, and Alrao.
+    pub paper: [Option<Score>; 3],
+}
+
+const fn score(loss: f64, loss_deviation: f64, accuracy: f64, deviation: f64) -> Option<Score> {
+    Some(Score { loss: [loss, loss_deviation], accuracy: [accuracy, deviation] })
+}
+
+const CIFAR10: Row = Row {
+    name: "",
+    architecture: Cnn,
+    width: 1.0,
+    source: Source::Cifar10,
+    batch_size: Some(32),
+    seeds: 10,
+    quick_width: 0.125,
+    sgd_rate: None,
+    paper: [None; 3],
+};
+
+const GENERATED: Row = Row { source: Source::Generated, batch_size: None, seeds: 5, ..CIFAR10 };
+
+/// Every row. Table 1 has them in this order, the small ones apart.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "cifar10/mobilenetv2",
+        architecture: MobileNetV2,
+        sgd_rate: Some(1e-1),
+        paper: [
+            score(0.37, 0.01, 90.2, 0.3),
+            score(1.01, 0.95, 78.0, 11.0),
+            score(0.42, 0.02, 88.1, 0.6),
+        ],
+        ..CIFAR10
+    },
+    Row {
+        name: "cifar10/mobilenetv2-width3",
+        architecture: MobileNetV2,
+        width: 3.0,
+        quick_width: 0.375,
+        paper: [None, score(0.32, 0.02, 90.8, 0.4), score(0.35, 0.01, 89.0, 0.6)],
+        ..CIFAR10
+    },
+    Row {
+        name: "cifar10/googlenet",
+        architecture: GoogLeNet,
+        sgd_rate: Some(1e-2),
+        paper: [
+            score(0.45, 0.05, 89.6, 1.0),
+            score(0.47, 0.04, 89.8, 0.4),
+            score(0.47, 0.03, 88.9, 0.8),
+        ],
+        ..CIFAR10
+    },
+    Row {
+        name: "cifar10/googlenet-width3",
+        architecture: GoogLeNet,
+        width: 3.0,
+        quick_width: 0.375,
+        paper: [None, score(0.41, 0.02, 88.6, 0.6), score(0.37, 0.01, 89.8, 0.8)],
+        ..CIFAR10
+    },
+    Row {
+        name: "cifar10/vgg19",
+        architecture: Vgg19,
+        sgd_rate: Some(1e-1),
+        paper: [
+            score(0.42, 0.02, 89.5, 0.2),
+            score(0.43, 0.02, 88.9, 0.4),
+            score(0.45, 0.03, 87.5, 0.4),
+        ],
+        ..CIFAR10
+    },
+    Row {
+        name: "cifar10/vgg19-width3",
+        architecture: Vgg19,
+        width: 3.0,
+        quick_width: 0.375,
+        paper: [None, score(0.37, 0.01, 89.5, 0.8), score(0.381, 0.004, 88.4, 0.7)],
+        ..CIFAR10
+    },
+    Row {
+        name: "ptb/char-lstm",
+        architecture: CharLstm,
+        source: Source::PennTreebank,
+        batch_size: None,
+        seeds: 5,
+        quick_width: 0.3,
+        sgd_rate: Some(1.0),
+        paper: [
+            score(1.566, 0.003, 66.1, 0.1),
+            score(1.587, 0.005, 65.6, 0.1),
+            score(1.67, 0.01, 64.1, 0.2),
+        ],
+        ..CIFAR10
+    },
+    Row {
+        name: "generated/cnn",
+        architecture: Cnn,
+        quick_width: 0.5,
+        sgd_rate: Some(1e-1),
+        ..GENERATED
+    },
+    Row {
+        name: "generated/char-lstm",
+        architecture: CharLstm,
+        quick_width: 0.3,
+        sgd_rate: Some(1.0),
+        ..GENERATED
+    },
+];
+
+impl Row {
+    /// The row of this name.
+    ///
+    /// # Errors
+    /// One that lists every name.
+    pub fn find(name: &str) -> Result<&'static Row> {
+        ROWS.iter().find(|row| row.name == name).ok_or_else(|| {
+            let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+            Error::input("--row", format!("'{name}' is none of {}", names.join(", ")))
+        })
+    }
+
+    /// Whether the paper searched SGD's learning rate for it.
+    pub fn has_sgd(&self) -> bool {
+        self.sgd_rate.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_its_place() {
+        for row in ROWS {
+            assert!(std::ptr::eq(Row::find(row.name).unwrap(), row), "{}", row.name);
+            let is_of_paper = row.source != Source::Generated;
+            assert_eq!(row.paper[2].is_some(), is_of_paper, "{}", row.name);
+            assert!(row.paper[0].is_none() || row.has_sgd(), "{}", row.name);
+        }
+        assert!(Row::find("cifar10").unwrap_err().to_string().contains("cifar10/vgg19"));
+    }
+}

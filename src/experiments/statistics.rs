@@ -1,0 +1,64 @@
+//! Means over seeds.
+
+use serde::Serialize;
+
+use crate::plots::number;
+
+/// The mean of some values and their standard deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation of one value, from n - 1; `None` for a single value.
+    pub deviation: Option<f64>,
+}
+
+impl Estimate {
+    /// Of values that are all there; `None` where one is missing, or there are none.
+    pub fn of(values: impl IntoIterator<Item = Option<f64>>) -> Option<Estimate> {
+        let values = values.into_iter().collect::<Option<Vec<f64>>>()?;
+        let count = values.len() as f64;
+        if values.is_empty() {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        Some(Estimate { mean, deviation })
+    }
+
+    /// The same in another unit.
+    pub fn scaled(self, factor: f64) -> Estimate {
+        let deviation = self.deviation.map(|deviation| factor.abs() * deviation);
+        Estimate { mean: factor * self.mean, deviation }
+    }
+
+    /// `0.42 ± 0.02`, with so many decimals.
+    pub fn text(&self, decimals: usize) -> String {
+        let mean = match self.mean.abs() < 1e5 {
+            true => format!("{:.decimals$}", self.mean),
+            false => number(self.mean),
+        };
+        match self.deviation {
+            Some(deviation) if deviation < 1e5 => format!("{mean} ± {deviation:.decimals$}"),
+            Some(deviation) => format!("{mean} ± {}", number(deviation)),
+            None => mean,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deviation_is_that_of_a_sample() {
+        let estimate = Estimate::of([1.0, 2.0, 3.0, 6.0].map(Some)).unwrap();
+        assert_eq!(estimate.mean, 3.0);
+        assert!((estimate.deviation.unwrap() - (14f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(estimate.text(2), "3.00 ± 2.16");
+        assert_eq!(Estimate::of([Some(0.5)]).unwrap().text(3), "0.500");
+        assert_eq!(Estimate::of([Some(0.5), None]), None);
+        assert_eq!(Estimate::of([]), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! Table 1: SGD with its best learning rate, Adam with its default, and Alrao.
+
+use serde_json::{Value, json};
+
+use super::comparison::Comparison;
+use super::findings::{Findings, Picture, Table, or_dash};
+use super::method::Method;
+use super::options::{Options, Size};
+use super::record::{Ending, Record, Records};
+use super::rows::Score;
+use super::setup::{Group, Setup, setups};
+use super::statistics::Estimate;
+use super::{PAPERS, Study};
+use crate::error::Result;
+use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
+
+const WHOLE: Size = Size { epochs: 300, seeds: None };
+const QUICK: Size = Size { epochs: 12, seeds: Some(2) };
+
+const USUAL: &[&str] = &[
+    "cifar10/mobilenetv2",
+    "cifar10/mobilenetv2-width3",
+    "cifar10/googlenet",
+    "cifar10/googlenet-width3",
+    "cifar10/vgg19",
+    "cifar10/vgg19-width3",
+];
+
+pub(super) fn study(options: &Options) -> Result<Study> {
+    let setups = setups(options, USUAL, [WHOLE, QUICK])?;
+    let mut runs = Vec::new();
+    let comparisons: Vec<Comparison> =
+        setups.iter().map(|setup| Comparison::plan(setup, &mut runs)).collect::<Result<_>>()?;
+    Ok(Study {
+        setups,
+        runs,
+        findings: Box::new(move |setups, records| Ok(findings(setups, &comparisons, records))),
+    })
+}
+
+fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> Findings {
+    let head =
+        ["", "SGD rate", "loss", "top-1 (%)", "Adam loss", "top-1 (%)", "Alrao loss", "top-1 (%)"];
+    let caption = "Test loss and accuracy of the epoch with the best validation loss, mean and standard deviation over the \
+                   runs. SGD's rate is the one with the best mean validation loss. Losses are in nats, of text in bits \
+                   per character.";
+    let mut findings = Findings {
+        title: format!("Table 1: {}", titles(setups)),
+        paper: "Table 1, performance of Alrao, of SGD with the best of seven learning rates, and of Adam with its \
+                default. Alrao comes close to the best rate and no run of it fails to learn; Adam mostly does better and \
+                sometimes fails."
+            .into(),
+        tables: vec![Table::new(caption, &head)],
+        ..Findings::default()
+    };
+    let mut values = serde_json::Map::new();
+    for (setup, comparison) in setups.iter().zip(comparisons) {
+        let (cells, value) = row(setup, comparison, records);
+        findings.tables[0].push(cells);
+        if setup.row.paper[2].is_some() {
+            findings.tables[0].push(papers_row(setup));
+        }
+        values.insert(setup.row.name.into(), value);
+        findings.observations.extend(observations(setup, comparison, records));
+        findings.tables.push(by_method(setup, comparison, records));
+        findings.pictures.push(by_rate(setup, comparison, records));
+        let is_first = findings.differences.is_empty();
+        let own = setup.differences().into_iter();
+        let name = |text: String| match setups.len() {
+            1 => text,
+            _ => format!("{}: {text}", setup.row.name),
+        };
+        findings.differences.extend(own.map(name));
+        if is_first && setups.iter().all(|setup| !setup.is_comparable()) {
+            findings.differences.push(
+                "With other data or another model, the numbers cannot be held against the paper's one by one; what can is \
+                 how Alrao, Adam and SGD's rates compare with each other."
+                    .into(),
+            );
+        }
+    }
+    findings.values = Value::Object(values);
+    findings
+}
+
+pub(super) fn titles(setups: &[Setup]) -> String {
+    setups.iter().map(Setup::title).collect::<Vec<_>>().join("; ")
+}
+
+fn scores(group: &Group, records: &Records) -> [Option<Estimate>; 3] {
+    [Record::valid_loss, Record::test_loss, Record::test_accuracy]
+        .map(|value| group.estimate(records, value))
+}
+
+/// Loss and accuracy as they stand in a table.
+fn cells(setup: &Setup, group: &Group, records: &Records) -> [String; 2] {
+    let [_, loss, accuracy] = scores(group, records);
+    let (_, unit) = setup.loss_unit();
+    [
+        or_dash(loss, |loss| loss.scaled(unit).text(3)),
+        or_dash(accuracy, |accuracy| accuracy.scaled(100.0).text(1)),
+    ]
+}
+
+fn row(setup: &Setup, comparison: &Comparison, records: &Records) -> (Vec<String>, Value) {
+    let best = comparison.best_sgd(records);
+    let mut row = vec![setup.row.name.to_owned()];
+    row.push(or_dash(best, |(rate, _)| number(*rate)));
+    match best {
+        Some((_, group)) => row.extend(cells(setup, group, records)),
+        None => row.extend(["–".to_owned(), "–".to_owned()]),
+    }
+    for group in [&comparison.adam, &comparison.alrao] {
+        row.extend(cells(setup, group, records));
+    }
+    let value = |group: &Group| {
+        let [valid_loss, test_loss, test_accuracy] = scores(group, records);
+        json!({ "test_accuracy": test_accuracy, "test_loss": test_loss, "valid_loss": valid_loss })
+    };
+    let by_method = comparison.groups().map(|group| (group.method.name(), value(group)));
+    let value = json!({
+        "best_sgd_rate": best.map(|(rate, _)| rate),
+        "methods": by_method.collect::<serde_json::Map<_, _>>(),
+        "unit": "nats",
+    });
+    (row, value)
+}
+
+fn papers_row(setup: &Setup) -> Vec<String> {
+    let with_deviation = |[value, deviation]: [f64; 2]| match deviation > 0.0 {
+        true => format!("{value} ± {deviation}"),
+        false => format!("{value}"),
+    };
+    let score = |score: Option<Score>| {
+        let texts = score.map(|own| [with_deviation(own.loss), with_deviation(own.accuracy)]);
+        texts.unwrap_or(["–".into(), "–".into()])
+    };
+    let mut row = vec![format!("{} {PAPERS}", setup.row.name)];
+    row.push(or_dash(setup.row.sgd_rate, number));
+    setup.row.paper.iter().for_each(|own| row.extend(score(*own)));
+    row
+}
+
+fn by_method(setup: &Setup, comparison: &Comparison, records: &Records) -> Table {
+    let (unit, factor) = setup.loss_unit();
+    let caption = format!("{}: every way of training. Losses in {unit}.", setup.row.name);
+    let head = ["", "validation loss", "test loss", "top-1 (%)", "diverged", "not learnt"];
+    let mut table = Table::new(caption, &head);
+    for group in comparison.groups() {
+        let [valid, ..] = scores(group, records);
+        let [loss, accuracy] = cells(setup, group, records);
+        let runs = group.records(records);
+        let count = |is: &dyn Fn(&Record) -> bool| {
+            format!("{} of {}", runs.clone().filter(|run| is(run)).count(), group.names.len())
+        };
+        table.push([
+            group.method.label(),
+            or_dash(valid, |valid| valid.scaled(factor).text(3)),
+            loss,
+            accuracy,
+            count(&|run| run.ending == Ending::Diverged),
+            count(&|run| !run.has_learnt(setup.classes)),
+        ]);
+    }
+    table
+}
+
+fn observations(setup: &Setup, comparison: &Comparison, records: &Records) -> Vec<String> {
+    let name = setup.row.name;
+    let (unit, factor) = setup.loss_unit();
+    let failed =
+        |group: &Group| group.records(records).filter(|run| !run.has_learnt(setup.classes)).count();
+    let loss = |group: &Group| Some(group.estimate(records, Record::test_loss)?.mean * factor);
+    let mut texts = Vec::new();
+    let alrao = loss(&comparison.alrao);
+    if let (Some((rate, best)), Some(alrao)) = (comparison.best_sgd(records), alrao) {
+        let best_loss = loss(best).unwrap_or(f64::NAN);
+        let worse =
+            comparison.sgd.iter().filter(|(_, own)| loss(own).is_none_or(|own| own > alrao));
+        texts.push(format!(
+            "{name}: Alrao's test loss is {alrao:.3} {unit}, that of SGD with its best rate ({}) {best_loss:.3}; of the {} \
+             rates of SGD, {} do worse than Alrao.",
+            number(*rate),
+            comparison.sgd.len(),
+            worse.count()
+        ));
+    }
+    if let (Some(alrao), Some(adam)) = (alrao, loss(&comparison.adam)) {
+        texts.push(format!("{name}: Adam's test loss is {adam:.3} {unit}, Alrao's {alrao:.3}."));
+    }
+    texts.push(format!(
+        "{name}: runs that did not learn (diverged, or a test loss no better than that of equal probabilities): Alrao {} of \
+         {}, Adam {} of {}.",
+        failed(&comparison.alrao),
+        comparison.alrao.names.len(),
+        failed(&comparison.adam),
+        comparison.adam.names.len()
+    ));
+    texts
+}
+
+fn by_rate(setup: &Setup, comparison: &Comparison, records: &Records) -> Picture {
+    let (unit, factor) = setup.loss_unit();
+    let loss = |group: &Group| Some(group.estimate(records, Record::test_loss)?.scaled(factor));
+    let known: Vec<(f64, Estimate)> =
+        comparison.sgd.iter().filter_map(|(rate, group)| Some((*rate, loss(group)?))).collect();
+    let sgd = Series::new(
+        "SGD",
+        known.iter().map(|(rate, loss)| (*rate, loss.mean)).collect(),
+        Method::Sgd(1e-3).colour(),
+        Stroke::Dotted(2),
+    );
+    let deviations = known.iter().map(|(_, loss)| loss.deviation.unwrap_or(0.0)).collect();
+    let level = |group: &Group, stroke: Stroke| {
+        let points = loss(group).map(|loss| vec![(4e-6, loss.mean), (25.0, loss.mean)]);
+        let method = group.method;
+        Series::new(method.label(), points.unwrap_or_default(), method.colour(), stroke)
+    };
+    let series = [
+        sgd.with_deviations(deviations),
+        level(&comparison.adam, Stroke::Dashed(2)),
+        level(&comparison.alrao, Stroke::Line(3)),
+    ];
+    let all = series.iter().flat_map(|own| own.points.iter().map(|(_, loss)| *loss));
+    let y = Axis::new(format!("test loss ({unit})"), Scale::losses(all));
+    let x = Axis::new("learning rate of SGD", Scale::logarithmic(4e-6..25.0));
+    Picture::new(
+        format!("loss-by-rate-{}", setup.file_name()),
+        lines(&x, &y, "", &series),
+        format!(
+            "{}: test loss of SGD by its learning rate, with the standard deviation over the runs; beside it Adam with its \
+             default rate and Alrao, which have none to choose. A rate at which a run diverged has no point.",
+            setup.title()
+        ),
+    )
+}

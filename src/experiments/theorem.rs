@@ -1,0 +1,318 @@
+//! Appendix B: on a convex problem the loss of Alrao comes down to the optimum, and copies that never settle lose all
+//! weight.
+
+use serde_json::{Value, json};
+
+use super::Study;
+use super::findings::{Findings, Picture, Table};
+use super::options::Options;
+use crate::alrao::{AveragingKind, Likelihood, classifier_rates};
+use crate::device::{DType, Device};
+use crate::error::{Error, Result};
+use crate::nn::{Module, Step, Visitor};
+use crate::ops::classifiers::Targets;
+use crate::plots::{Axis, Scale, Series, Stroke, TEST, line_shade, lines, number, shade, stack};
+use crate::random::{Philox, Purpose};
+use crate::tensor::Tensor;
+use crate::train::{Learner, Precision, TrainConfig};
+use crate::{Alrao, AlraoConfig};
+
+const SAMPLES: usize = 300;
+const CLASSES: usize = 3;
+const INPUTS: usize = 4;
+
+const RATES: std::ops::RangeInclusive<f64> = 1e-4..=1e2;
+const COPIES: usize = 7;
+
+const STEPS: usize = 20_000;
+const QUICK_STEPS: usize = 3_000;
+
+/// Points of a curve in a picture.
+const POINTS: f64 = 160.0;
+
+/// Gaps below it are rounding.
+const LEAST: f64 = 1e-12;
+
+/// The features are the inputs.
+struct Fixed;
+
+impl Module for Fixed {
+    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+        x.clone()
+    }
+
+    fn visit(&self, _: &mut dyn Visitor) {}
+}
+
+/// Overlapping classes, so that the best logistic classifier is finite.
+struct Problem {
+    x: Tensor,
+    labels: Tensor,
+    /// No second derivative of the loss is larger.
+    lambda: f64,
+}
+
+impl Problem {
+    fn new(seed: u64, device: &Device) -> Problem {
+        let mut stream = Philox::new(seed, Purpose::Data).stream(0);
+        let labels: Vec<i32> = (0..SAMPLES).map(|_| stream.below(CLASSES as u64) as i32).collect();
+        let mut x = Vec::with_capacity(SAMPLES * INPUTS);
+        for label in &labels {
+            let centre = |input: usize| if input == *label as usize { 1.5 } else { 0.0 };
+            x.extend((0..INPUTS).map(|input| centre(input) + 1.5 * stream.normal()));
+        }
+        Problem {
+            lambda: 0.5 * largest_eigenvalue(&x),
+            x: Tensor::from_slice(device, [SAMPLES, INPUTS], &x),
+            labels: Tensor::from_slice(device, [SAMPLES], &labels),
+        }
+    }
+
+    fn learner(
+        &self,
+        eta: std::ops::RangeInclusive<f64>,
+        classifiers: usize,
+        seed: u64,
+    ) -> Learner {
+        let config = AlraoConfig {
+            eta,
+            classifiers,
+            averaging: AveragingKind::Bayesian,
+            likelihood: Likelihood::Sum,
+            ..AlraoConfig::default()
+        };
+        let train = TrainConfig { precision: Precision::F64, seed, ..TrainConfig::default() };
+        let device = self.x.device();
+        let sample = Tensor::zeros(device, [1, INPUTS], DType::F64);
+        Learner::new(Alrao::classifier(Fixed, CLASSES, config), &sample, &train, device)
+    }
+
+    /// The least loss of all, by descent with a rate that is sure to settle.
+    fn optimum(&self, steps: usize) -> f64 {
+        let learner = self.learner(1.0 / self.lambda..=1.0 / self.lambda, 1, 0);
+        let loss = || learner.step(&self.x, Targets::Classes(&self.labels), SAMPLES).loss.item();
+        (0..steps).map(|_| loss()).fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// Of the mean of `(x, 1)` times its transpose, by the power method. A softmax's second derivatives are at most half
+/// of it.
+fn largest_eigenvalue(x: &[f64]) -> f64 {
+    const SIZE: usize = INPUTS + 1;
+    let mut vector = [1.0; SIZE];
+    let mut value = 0.0;
+    for _ in 0..200 {
+        let mut next = [0.0; SIZE];
+        for row in x.chunks(INPUTS) {
+            let own = |place: usize| row.get(place).copied().unwrap_or(1.0);
+            let product: f64 = (0..SIZE).map(|place| own(place) * vector[place]).sum();
+            next.iter_mut().enumerate().for_each(|(place, to)| *to += own(place) * product);
+        }
+        let norm = next.iter().map(|own| own * own).sum::<f64>().sqrt();
+        value = norm / (x.len() / INPUTS) as f64;
+        vector = next.map(|own| own / norm);
+    }
+    value
+}
+
+/// What one descent came to.
+struct Descent {
+    lambda: f64,
+    optimum: f64,
+    /// Steps that are shown, from 1.
+    steps: Vec<usize>,
+    /// The mixture's loss at those steps.
+    mixture: Vec<f64>,
+    /// Each copy's loss at those steps.
+    copies: Vec<Vec<f64>>,
+    /// The weights after those steps.
+    weights: Vec<Vec<f64>>,
+}
+
+fn descend(seed: u64, steps: usize) -> Result<Descent> {
+    let device = Device::open_with_threads(crate::DeviceKind::Cpu, Some(1))?;
+    let problem = Problem::new(seed, &device);
+    let learner = problem.learner(RATES, COPIES, seed);
+    let mut descent = Descent {
+        lambda: problem.lambda,
+        optimum: problem.optimum(steps.max(STEPS)),
+        steps: Vec::new(),
+        mixture: Vec::new(),
+        copies: vec![Vec::new(); COPIES],
+        weights: Vec::new(),
+    };
+    let ratio = (steps as f64).powf(1.0 / POINTS);
+    let mut next = 1.0;
+    for step in 1..=steps {
+        let head = learner.step(&problem.x, Targets::Classes(&problem.labels), SAMPLES);
+        if (step as f64) < next && step < steps {
+            continue;
+        }
+        next = (next * ratio).max(step as f64 + 1.0);
+        descent.steps.push(step);
+        descent.mixture.push(head.loss.item());
+        let losses = head.classifier_losses.to_f64s();
+        descent.copies.iter_mut().zip(losses).for_each(|(copy, loss)| copy.push(loss));
+        descent.weights.push(learner.posterior());
+    }
+    Ok(descent)
+}
+
+pub(super) fn study(options: &Options) -> Result<Study> {
+    let seeds = options.seeds.unwrap_or(3);
+    if seeds == 0 {
+        return Err(Error::input("--seeds", "0 is not possible; give at least 1"));
+    }
+    let steps = if options.quick { QUICK_STEPS } else { STEPS };
+    Ok(Study {
+        setups: Vec::new(),
+        runs: Vec::new(),
+        findings: Box::new(move |_, _| {
+            let descents =
+                (0..seeds).map(|seed| descend(seed, steps)).collect::<Result<Vec<_>>>()?;
+            Ok(findings(&descents, steps))
+        }),
+    })
+}
+
+fn findings(descents: &[Descent], steps: usize) -> Findings {
+    let rates = classifier_rates(COPIES, &RATES);
+    let first = &descents[0];
+    let settles = |lambda: f64| rates.iter().filter(|rate| **rate < 1.0 / lambda).count();
+    Findings {
+        title: "Theorem 1: a convex problem".into(),
+        paper: "Appendix B. For a convex loss, a fixed pre-classifier, full batches and Bayesian averaging, the loss of Alrao \
+                comes down to the optimum if one learning rate is below 1/λ, λ the largest second derivative of the loss."
+            .into(),
+        observations: vec![
+            format!(
+                "After {steps} steps the mixture's loss is above the optimum by {}; the largest weight of a copy with a \
+                 rate above 2/λ is {}.",
+                join(descents.iter().map(|own| number(gap(own)))),
+                join(descents.iter().map(|own| number(unsettled_weight(own, &rates))))
+            ),
+            format!("1/λ is {}: so {} of the {COPIES} rates are below it.",
+                join(descents.iter().map(|own| number(1.0 / own.lambda))),
+                join(descents.iter().map(|own| settles(own.lambda).to_string()))),
+        ],
+        differences: vec![
+            format!(
+                "The theorem is about any such problem; this is logistic regression on {SAMPLES} points of {CLASSES} \
+                 overlapping classes in {INPUTS} dimensions, in double precision, {} times with other points and weights.",
+                descents.len()
+            ),
+            "A softmax's weights may all be shifted without changing its loss; the loss is strongly convex across such \
+             shifts, in which descent does not move."
+                .into(),
+        ],
+        tables: vec![table(first, &rates)],
+        pictures: vec![losses(first, &rates), weights(first, &rates)],
+        values: Value::Array(descents.iter().map(|own| describe(own, &rates)).collect()),
+    }
+}
+
+fn join(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+fn last<T: Copy>(values: &[T]) -> T {
+    *values.last().expect("a descent has steps")
+}
+
+fn gap(own: &Descent) -> f64 {
+    last(&own.mixture) - own.optimum
+}
+
+/// The largest weight of a copy whose rate is too large to settle by the theory.
+fn unsettled_weight(own: &Descent, rates: &[f64]) -> f64 {
+    let weights = own.weights.last().expect("a descent has steps");
+    let unsettled = rates.iter().zip(weights).filter(|(rate, _)| **rate > 2.0 / own.lambda);
+    unsettled.map(|(_, weight)| *weight).fold(0.0, f64::max)
+}
+
+fn describe(own: &Descent, rates: &[f64]) -> Value {
+    let copies = own.copies.iter().map(|losses| last(losses));
+    json!({
+        "copies_loss": copies.collect::<Vec<f64>>(),
+        "lambda": own.lambda,
+        "loss": last(&own.mixture),
+        "optimum": own.optimum,
+        "rates": rates,
+        "weights": own.weights.last(),
+    })
+}
+
+fn table(own: &Descent, rates: &[f64]) -> Table {
+    let head = ["learning rate", "times λ", "loss above the optimum", "weight"];
+    let mut table = Table::new("The first problem, after the last step.", &head);
+    let weights = own.weights.last().expect("a descent has steps");
+    for ((rate, losses), weight) in rates.iter().zip(&own.copies).zip(weights) {
+        let gap = last(losses) - own.optimum;
+        table.push([number(*rate), number(rate * own.lambda), number(gap), number(*weight)]);
+    }
+    table.push(["Alrao".into(), "–".into(), number(gap(own)), "1".into()]);
+    table
+}
+
+fn over_steps(own: &Descent, values: &[f64]) -> Vec<(f64, f64)> {
+    own.steps.iter().map(|step| *step as f64).zip(values.iter().copied()).collect()
+}
+
+fn steps_axis(own: &Descent) -> Axis {
+    Axis::new("step", Scale::logarithmic(1.0..last(&own.steps) as f64))
+}
+
+fn losses(own: &Descent, rates: &[f64]) -> Picture {
+    let gaps = |losses: &[f64]| {
+        let gaps: Vec<f64> = losses.iter().map(|loss| (loss - own.optimum).max(LEAST)).collect();
+        over_steps(own, &gaps)
+    };
+    let copies = rates.iter().zip(&own.copies).enumerate().map(|(j, (rate, losses))| {
+        Series::new(number(*rate), gaps(losses), line_shade(j, COPIES), Stroke::Line(2))
+    });
+    let mixture = Series::new("Alrao", gaps(&own.mixture), TEST, Stroke::Dashed(3));
+    let series: Vec<Series> = copies.chain([mixture]).collect();
+    let all = series.iter().flat_map(|own| own.points.iter().map(|(_, gap)| *gap));
+    let y = Axis::new("loss above the optimum (nats)", Scale::losses(all));
+    Picture::new(
+        "loss",
+        lines(&steps_axis(own), &y, "learning rate", &series),
+        format!(
+            "How far the loss of each copy and of the mixture is above the optimum; 1/λ is {}. Less than {} is rounding.",
+            number(1.0 / own.lambda),
+            number(LEAST)
+        ),
+    )
+}
+
+fn weights(own: &Descent, rates: &[f64]) -> Picture {
+    let points: Vec<(f64, Vec<f64>)> =
+        own.steps.iter().map(|step| *step as f64).zip(own.weights.iter().cloned()).collect();
+    let entries: Vec<_> =
+        rates.iter().enumerate().map(|(j, rate)| (number(*rate), shade(j, COPIES))).collect();
+    Picture::new(
+        "weights",
+        stack(&steps_axis(own), "weight", "learning rate", &points, &entries),
+        "The weight of each copy, stacked from the smallest rate to the largest.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_eigenvalue_is_found() {
+        // One point (2, 0, 0, 0, 1): its only eigenvalue is 5.
+        assert!((largest_eigenvalue(&[2.0, 0.0, 0.0, 0.0]) - 5.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_descent_does_as_the_theorem_says() {
+        let own = descend(1, 1500).unwrap();
+        let rates = classifier_rates(COPIES, &RATES);
+        assert!(gap(&own).abs() < 1e-3, "{}", gap(&own));
+        assert!(unsettled_weight(&own, &rates) < 1e-6);
+        assert!(own.optimum < (CLASSES as f64).ln() && own.lambda > 0.5);
+    }
+}

@@ -1,0 +1,17 @@
+//! Pictures as SVG: of a run, and whatever an experiment has to show.
+
+mod chart;
+mod colours;
+mod directory;
+mod heat_map;
+mod history;
+pub mod run;
+mod scale;
+
+pub use chart::{Axis, Series, Stroke, lines, stack};
+pub use colours::{INK, TEST, TRAIN, VALID, line_shade, shade};
+pub use directory::RunPlots;
+pub use heat_map::{Cell, heat_map};
+pub use history::{Curve, Curves, EpochLine, History, StepLine, TestLine};
+pub use plotters::style::{Color, RGBColor};
+pub use scale::{Scale, number};

@@ -1,0 +1,183 @@
+//! Axes: from values to pixels, where ticks stand, how numbers look.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+
+/// Losses whose largest is so many times the smallest are shown on a logarithmic axis.
+const DECADES: f64 = 20.0;
+
+/// One axis: its range, and whether equal distances are equal ratios.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    from: f64,
+    to: f64,
+    is_logarithmic: bool,
+    is_percent: bool,
+}
+
+impl Scale {
+    /// Equal distances are equal differences.
+    pub fn linear(range: Range<f64>) -> Self {
+        Scale { from: range.start, to: range.end, is_logarithmic: false, is_percent: false }
+    }
+
+    /// Equal distances are equal ratios; both ends are above 0.
+    pub fn logarithmic(range: Range<f64>) -> Self {
+        Scale { is_logarithmic: true, ..Scale::linear(range) }
+    }
+
+    /// Parts of 1, shown in percent, that hold these values; from 0 where they come near it.
+    pub fn percent(values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = extent(values).unwrap_or((0.0, 1.0));
+        let margin = 0.05 * (high - low).max(0.02);
+        let bottom = if low < 0.5 { 0.0 } else { low - margin };
+        Scale { is_percent: true, ..Scale::linear(bottom..(high + margin).min(1.0)) }
+    }
+
+    /// An axis that holds these losses: logarithmic where they span much, from 0 where they come near it.
+    pub fn losses(values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = extent(values).unwrap_or((0.0, 1.0));
+        if low > 0.0 && high / low > DECADES {
+            return Scale::logarithmic(low / 1.2..high * 1.2);
+        }
+        let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-9);
+        let bottom = if low >= 0.0 && low < 0.5 * high { 0.0 } else { low - margin };
+        Scale::linear(bottom..high + margin)
+    }
+
+    /// Where a value lies, 0 at the start of the axis and 1 at its end.
+    pub(super) fn place(&self, value: f64) -> f64 {
+        let own = |value: f64| if self.is_logarithmic { value.ln() } else { value };
+        (own(value) - own(self.from)) / (own(self.to) - own(self.from))
+    }
+
+    /// The value at a place.
+    pub(super) fn value_at(&self, place: f64) -> f64 {
+        match self.is_logarithmic {
+            true => self.from * (self.to / self.from).powf(place),
+            false => self.from + place * (self.to - self.from),
+        }
+    }
+
+    fn format(&self, value: f64) -> String {
+        if self.is_percent { format!("{}%", number(100.0 * value)) } else { number(value) }
+    }
+
+    /// Round values, at most so many where there is a choice.
+    fn ticks(&self, most: usize) -> Vec<f64> {
+        let most = most.max(2);
+        if self.is_logarithmic && self.to / self.from >= 10.0 {
+            return decades(self.from, self.to, most);
+        }
+        let raw = (self.to - self.from) / most as f64;
+        let power = 10f64.powf(raw.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].iter().map(|factor| factor * power);
+        let step = step.into_iter().find(|step| *step >= raw * 0.999).unwrap_or(raw);
+        let slack = 1e-9 * (self.to - self.from);
+        let first = ((self.from - slack) / step).ceil() as i64;
+        let last = ((self.to + slack) / step).floor() as i64;
+        (first..=last).map(|count| count as f64 * step).collect()
+    }
+}
+
+/// Powers of ten; twos and fives between them where few powers fit.
+fn decades(from: f64, to: f64, most: usize) -> Vec<f64> {
+    let (first, last) = (from.log10().floor() as i32, to.log10().ceil() as i32);
+    let inside = |value: &f64| *value >= from * (1.0 - 1e-9) && *value <= to * (1.0 + 1e-9);
+    let powers: Vec<f64> = (first..=last).map(|power| 10f64.powi(power)).filter(inside).collect();
+    if powers.len() < 3 {
+        let finer = (first..=last).flat_map(|power| [1.0, 2.0, 5.0].map(|f| f * 10f64.powi(power)));
+        return finer.filter(inside).collect();
+    }
+    powers.iter().copied().step_by(powers.len().div_ceil(most)).collect()
+}
+
+/// The least and the largest finite value.
+pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.filter(|value| value.is_finite()).fold(None, |range, value| {
+        let (low, high) = range.unwrap_or((value, value));
+        Some((value.min(low), value.max(high)))
+    })
+}
+
+impl Ranged for Scale {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
+        let place = self.place(*value).clamp(-0.5, 1.5);
+        start + (place * f64::from(end - start)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        self.ticks(hint.max_num_points())
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.from..self.to
+    }
+}
+
+impl ValueFormatter<f64> for Scale {
+    fn format_ext(&self, value: &f64) -> String {
+        self.format(*value)
+    }
+}
+
+/// A number with three digits, as short as it goes.
+pub fn number(number: f64) -> String {
+    if number == 0.0 {
+        return "0".into();
+    }
+    let magnitude = number.abs().log10().floor();
+    if (-2.0..5.0).contains(&magnitude) {
+        let digits = (2.0 - magnitude).max(0.0) as usize;
+        let text = format!("{number:.digits$}");
+        return if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').into()
+        } else {
+            text
+        };
+    }
+    let text = format!("{number:.1e}");
+    text.replace(".0e", "e")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let cases = [
+            (0.0, "0"),
+            (1e-5, "1e-5"),
+            (4.6416e-5, "4.6e-5"),
+            (0.01, "0.01"),
+            (4.6416e-3, "4.6e-3"),
+            (10.0, "10"),
+            (2.154, "2.15"),
+        ];
+        cases.iter().for_each(|(value, text)| assert_eq!(number(*value), *text));
+        assert_eq!([100.0, 1234.5, 1e6].map(number), ["100", "1234", "1e6"]);
+    }
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        assert_eq!(Scale::linear(0.0..12.0).ticks(8), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        let ticks = Scale::linear(0.93..1.0).ticks(8);
+        assert!(ticks.len() >= 4 && ticks.iter().all(|tick| (0.93..=1.0001).contains(tick)));
+        assert_eq!(Scale::logarithmic(1e-5..10.0).ticks(8).len(), 7);
+        assert_eq!(Scale::logarithmic(0.9..30.0).ticks(8), [1.0, 2.0, 5.0, 10.0, 20.0]);
+        assert!(Scale::logarithmic(1e-200..1.0).ticks(8).len() <= 8);
+    }
+
+    #[test]
+    fn much_loss_is_shown_by_ratios() {
+        let scale = Scale::losses([0.01, 5.0, f64::NAN].into_iter());
+        assert!((scale.place(0.01) - 0.028).abs() < 1e-2 && scale.place(5.0) < 1.0, "{scale:?}");
+        assert!((scale.value_at(scale.place(0.3)) - 0.3).abs() < 1e-12);
+        assert_eq!(Scale::losses([0.5, 2.0].into_iter()).place(0.0), 0.0);
+    }
+}
