@@ -24,7 +24,10 @@ RUNS = [
     ("cnn", "f64", 20, 1e-6, []),
     ("vgg11", "f64", 5, 1e-6, []),
     ("mobilenetv2", "f64", 5, 1e-6, []),
+    ("googlenet", "f64", 3, 1e-6, []),
+    ("senet18", "f64", 3, 1e-6, []),
     ("char-lstm", "f64", 5, 1e-6, ["--dropout", "0", "--clip", "0.25"]),
+    ("word-lstm", "f64", 3, 1e-6, ["--dropout", "0", "--clip", "0.25", "--bptt", "10"]),
     ("mlp", "f32", 40, 1e-3, ["--eta-max", "1"]),
 ]
 
@@ -65,7 +68,7 @@ def both(args, data, model, precision, steps, flags):
         flags = ["--model", model, "--data", str(data), "--precision", precision, "--max-steps", str(steps), *flags]
         flags += ["--valid-split", "0", "--log-every", "1", "--threads", str(args.threads)]
         # A text is read in order anyway.
-        flags += [] if model == "char-lstm" else ["--order", "sequential"]
+        flags += [] if model.endswith("-lstm") else ["--order", "sequential"]
         init, rates, metrics = (str(folder / name) for name in ("init.safetensors", "rates.safetensors", "torch.jsonl"))
         peer = [sys.executable, str(HERE / "alrao.py"), *flags, "--metrics", metrics]
         run([*peer, "--save-init", init, "--save-rates", rates])
@@ -99,7 +102,7 @@ def main():
         for model, precision, steps, bound, flags in RUNS:
             if args.only and model not in args.only:
                 continue
-            data = args.text if model == "char-lstm" else images
+            data = args.text if model.endswith("-lstm") else images
             engine, torch = both(args, data, model, precision, steps, flags)
             loss, posterior = largest(engine, torch, "loss", True), largest(engine, torch, "posterior", False)
             classifiers = largest(engine, torch, "classifier_loss", True)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Time and memory of a training step in PyTorch: plain SGD, eager, fused and compiled, Alrao as its authors' code does it,
-and the single-backward Alrao of `alrao.py`. Random inputs of CIFAR-10's shape, batch 32, or 20 columns of 70 characters.
+and the single-backward Alrao of `alrao.py`. Random images of the size that a model was made for, batch 32, or 20 columns of
+70 tokens: 50 distinct characters, 9,999 words.
 On a GPU the LSTM is cuDNN's, times are CUDA events', and the ceilings of `ceilings.py` are measured in the same run."""
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import clock
 
 MODELS = ["vgg19", "mobilenetv2", "cnn", "char-lstm"]
+OTHERS = ["vgg11", "vgg13", "vgg16", "googlenet", "senet18", "alexnet", "resnet50", "densenet121", "word-lstm"]
 # What is compiled is forward and backward; the update is torch's fused one.
 COMPILED = {"sgd-compiled": "reduce-overhead", "sgd-autotuned": "max-autotune"}
 OPTIMIZERS = ["sgd", "sgd-fused", *COMPILED, "authors", "alrao"]
@@ -22,13 +24,13 @@ WARM_UP = 3
 
 def arguments():
     parser = argparse.ArgumentParser(description="ms and samples/s of a PyTorch training step", allow_abbrev=False)
-    parser.add_argument("--model", action="append", choices=MODELS, help="all four if not given; may be repeated")
+    parser.add_argument("--model", action="append", choices=[*MODELS, *OTHERS], help="if not given: " + ", ".join(MODELS) + "; may be repeated")
     parser.add_argument(
         "--optimizer", action="append", choices=OPTIMIZERS, help="if not given: on cuda all, on cpu " + ", ".join(USUAL)
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="tf32 for a GPU; bf16 by autocast")
-    parser.add_argument("--batch-size", type=int, help="samples of a step, or columns [default: 32; char-lstm 20]")
+    parser.add_argument("--batch-size", type=int, help="samples of a step, or columns [default: 32; LSTMs 20]")
     parser.add_argument("--steps", type=int, help="timed steps; the median is reported [default: cpu 10, cuda 100]")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channels-last", action="store_true", help="images and weights in torch.channels_last")
@@ -55,13 +57,14 @@ def measure(args):
     torch.backends.cudnn.benchmark = True
     if optimizer != "alrao":
         models.BatchNorm2d = torch.nn.BatchNorm2d  # torch's own, without the guard that only Alrao's runs need
-    recurrent = model_name == "char-lstm"
+    inputs, outputs = shapes(models, model_name)
+    recurrent = model_name in models.LSTMS
     if recurrent:
         columns = args.batch_size or 20
-        x, y = torch.randint(50, (70, columns)), torch.randint(50, (70 * columns,))
+        x, y = torch.randint(inputs, (70, columns)), torch.randint(outputs, (70 * columns,))
     else:
         batch = args.batch_size or 32
-        x, y = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+        x, y = torch.randn(batch, *inputs), torch.randint(outputs, (batch,))
     layout = torch.channels_last if args.channels_last and not recurrent else torch.contiguous_format
     x, y = x.to(device).contiguous(memory_format=layout), y.to(device)
     # An optimiser's first use imports some 100 MB of torch's compiler, which is no memory of the step's.
@@ -91,13 +94,22 @@ def measure(args):
     }
 
 
+def shapes(models, name):
+    """Of one sample, or the number of distinct tokens; and the number of classes."""
+    if name in models.LSTMS:
+        return (50, 50) if name == "char-lstm" else (9999, 9999)
+    side = 224 if name in models.IMAGES else 32
+    return (3, side, side), 10
+
+
 def step_of(torch, args, layout):
     """What does one step of a new model, given inputs and targets."""
     import models
 
     model_name, optimizer = args.model[0], args.optimizer[0]
-    recurrent = model_name == "char-lstm"
-    inputs, outputs, copies = (50, 50, 6) if recurrent else ((3, 32, 32), 10, 10)
+    recurrent = model_name in models.LSTMS
+    inputs, outputs = shapes(models, model_name)
+    copies = 6 if recurrent else 10
     if optimizer == "alrao":
         import alrao
 

@@ -358,6 +358,7 @@ fn words_are_learnt_told_and_written() {
     let (stdout, stderr) = ends_with(0, folder, train);
     assert!(stderr.contains("960 train, 160 valid, 192 test words, 15 distinct"), "{stderr}");
     assert!(stdout.contains(" nats a word (perplexity "), "{stdout}");
+    ends_with(0, folder, "train --resume run --epochs 3");
     let (stdout, _) = ends_with(0, folder, "eval run");
     assert!(stdout.contains(" nats a word") && stdout.ends_with(", 188 words\n"), "{stdout}");
     let (stdout, _) = ends_with(0, folder, "sample run --prompt black --length 40");
