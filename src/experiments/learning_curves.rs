@@ -54,7 +54,7 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
         findings.differences.extend(setup.differences());
     }
     findings.differences.push(
-        "On the right stands the validation loss, after each epoch; the paper shows the test loss."
+        "Beside the training loss stands the validation loss after each epoch; the paper shows the test loss."
             .into(),
     );
     findings.values = Value::Object(values);

@@ -2,13 +2,17 @@
 
 use crate::error::{Error, Result};
 use crate::models::Architecture;
-use crate::models::Architecture::{CharLstm, Cnn, GoogLeNet, MobileNetV2, Vgg19};
+use crate::models::Architecture::{
+    AlexNet, CharLstm, Cnn, DenseNet121, GoogLeNet, MobileNetV2, ResNet50, Vgg19,
+};
 
 /// What a row is trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// CIFAR-10's binary files.
     Cifar10,
+    /// A folder of images by class, which cannot be read yet.
+    ImageNet,
     /// Penn Treebank, character by character: a text of one's own.
     PennTreebank,
     /// The program's own images or text.
@@ -20,6 +24,9 @@ impl Source {
     pub fn wanted(self) -> &'static str {
         match self {
             Source::Cifar10 => "the folder with CIFAR-10's *.bin files",
+            Source::ImageNet => {
+                "a .safetensors file of images of 224 by 224; folders of images cannot be read yet"
+            }
             Source::PennTreebank => "a text, or a folder with train.txt, valid.txt and test.txt",
             Source::Generated => "generated, or data that the model takes",
         }
@@ -73,6 +80,8 @@ const CIFAR10: Row = Row {
     sgd_rate: None,
     paper: [None; 3],
 };
+
+const IMAGENET: Row = Row { source: Source::ImageNet, batch_size: Some(256), seeds: 1, ..CIFAR10 };
 
 const GENERATED: Row = Row { source: Source::Generated, batch_size: None, seeds: 5, ..CIFAR10 };
 
@@ -134,6 +143,48 @@ pub const ROWS: &[Row] = &[
         quick_width: 0.375,
         paper: [None, score(0.37, 0.01, 89.5, 0.8), score(0.381, 0.004, 88.4, 0.7)],
         ..CIFAR10
+    },
+    Row {
+        name: "imagenet/alexnet",
+        architecture: AlexNet,
+        sgd_rate: Some(1e-2),
+        paper: [
+            score(2.15, 0.0, 53.2, 0.0),
+            score(6.91, 0.0, 0.1, 0.0),
+            score(2.56, 0.0, 43.2, 0.0),
+        ],
+        ..IMAGENET
+    },
+    Row {
+        name: "imagenet/densenet121",
+        architecture: DenseNet121,
+        batch_size: Some(128),
+        sgd_rate: Some(1.0),
+        paper: [
+            score(1.35, 0.0, 69.7, 0.0),
+            score(1.39, 0.0, 67.9, 0.0),
+            score(1.41, 0.0, 67.3, 0.0),
+        ],
+        ..IMAGENET
+    },
+    Row {
+        name: "imagenet/resnet50",
+        architecture: ResNet50,
+        sgd_rate: Some(1.0),
+        paper: [
+            score(1.49, 0.0, 67.4, 0.0),
+            score(1.39, 0.0, 67.1, 0.0),
+            score(1.42, 0.0, 67.5, 0.0),
+        ],
+        ..IMAGENET
+    },
+    Row {
+        name: "imagenet/resnet50-width3",
+        architecture: ResNet50,
+        width: 3.0,
+        quick_width: 0.375,
+        paper: [None, score(1.99, 0.0, 60.8, 0.0), score(1.33, 0.0, 70.9, 0.0)],
+        ..IMAGENET
     },
     Row {
         name: "ptb/char-lstm",

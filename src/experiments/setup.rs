@@ -1,5 +1,6 @@
 //! One row at the size it is trained at.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use super::device_kind;
@@ -9,7 +10,7 @@ use super::plan::PlannedRun;
 use super::record::{Record, Records};
 use super::rows::{ROWS, Row, Source};
 use super::statistics::Estimate;
-use crate::data::{self, Content, Dataset};
+use crate::data::{self, Content, Dataset, TokenKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
@@ -113,6 +114,10 @@ fn setup(
             return Err(Error::input("--data", message));
         }
     };
+    if row.source == Source::ImageNet && Path::new(&source).is_dir() {
+        let message = format!("row {} wants {}", row.name, row.source.wanted());
+        return Err(Error::input(format!("--data {source}"), message));
+    }
     let dataset = match before {
         Some(before) if kind(before.architecture()) == kind(architecture) => before.dataset.clone(),
         _ => Rc::new(data::load(&source, kind(architecture), 0.2)?),
@@ -170,6 +175,7 @@ impl Setup {
     pub fn is_comparable(&self) -> bool {
         let is_its_data = match self.row.source {
             Source::Cifar10 => self.dataset.name == "cifar10",
+            Source::ImageNet => self.classes == 1000,
             Source::PennTreebank => matches!(self.dataset.content, Content::Text(_)),
             Source::Generated => false,
         };
@@ -178,11 +184,13 @@ impl Setup {
         is_its_data && is_its_model && !is_generated(self.base.data.as_deref().unwrap_or_default())
     }
 
-    /// Losses of text are in bits per character, as the paper's.
+    /// Losses of characters are in bits per character, as the paper's.
     pub fn loss_unit(&self) -> (&'static str, f64) {
         match &self.dataset.content {
-            Content::Text(_) => ("bits per character", std::f64::consts::LOG2_E),
-            Content::Arrays(_) => ("nats", 1.0),
+            Content::Text(text) if text.vocabulary.kind() == TokenKind::Character => {
+                ("bits per character", std::f64::consts::LOG2_E)
+            }
+            _ => ("nats", 1.0),
         }
     }
 

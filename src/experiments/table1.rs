@@ -42,7 +42,7 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
     let head =
         ["", "SGD rate", "loss", "top-1 (%)", "Adam loss", "top-1 (%)", "Alrao loss", "top-1 (%)"];
     let caption = "Test loss and accuracy of the epoch with the best validation loss, mean and standard deviation over the \
-                   runs. SGD's rate is the one with the best mean validation loss. Losses are in nats, of text in bits \
+                   runs. SGD's rate is the one with the best mean validation loss. Losses are in nats, of characters in bits \
                    per character.";
     let mut findings = Findings {
         title: format!("Table 1: {}", titles(setups)),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::findings::{Findings, Table};
 use super::{PAPERS, Study};
 use crate::error::Result;
-use crate::models::Architecture::{self, CharLstm, GoogLeNet, MobileNetV2, Vgg19};
+use crate::models::Architecture::{self, CharLstm, GoogLeNet, MobileNetV2, Vgg19, WordLstm};
 use crate::models::{Input, build};
 use crate::nn::Init;
 use crate::train::settings::Settings;
@@ -49,6 +49,13 @@ const ROWS: &[Row] = &[
         input: Input::Tokens { vocabulary: 50 },
         classes: 50,
         paper: ["0.172", "0.197"],
+    },
+    Row {
+        name: "LSTM (W)",
+        architecture: WordLstm,
+        input: Input::Tokens { vocabulary: 9_999 },
+        classes: 9_999,
+        paper: ["2.171", "7.221"],
     },
 ];
 
@@ -100,7 +107,8 @@ fn findings() -> Result<Findings> {
         paper: "Table 2. Alrao has N copies of the last layer: 10 in convolutional networks, 6 in LSTMs.".into(),
         observations: vec![
             observation,
-            "LSTM (C) reads 50 different characters, the number that gives the paper's counts.".into(),
+            "LSTM (C) reads 50 different characters and LSTM (W) 9,999 different words, the numbers that give the paper's \
+             counts.".into(),
         ],
         tables: vec![table],
         values: Value::Object(values),

@@ -12,17 +12,23 @@ pub const VALID: RGBColor = RGBColor(214, 96, 26);
 /// What is tested on.
 pub const TEST: RGBColor = RGBColor(20, 20, 20);
 
-/// The colours of viridis that are dark enough for a line on white.
-const DARK: f64 = 0.88;
-
 /// A colour of viridis, which gets lighter from the first to the last.
 pub fn shade(place: usize, count: usize) -> RGBColor {
     viridis(place as f64 / count.saturating_sub(1).max(1) as f64)
 }
 
-/// The same for lines on white.
+/// A colour for a thin line on white, from cold to warm: lines need more than lightness to be told apart.
 pub fn line_shade(place: usize, count: usize) -> RGBColor {
-    viridis(DARK * place as f64 / count.saturating_sub(1).max(1) as f64)
+    const LINES: [(u8, u8, u8); 7] = [
+        (68, 1, 84),
+        (70, 70, 190),
+        (20, 140, 200),
+        (10, 150, 110),
+        (120, 180, 40),
+        (222, 165, 10),
+        (200, 95, 15),
+    ];
+    blend(&LINES, place as f64 / count.saturating_sub(1).max(1) as f64)
 }
 
 /// Viridis from 0, dark violet, to 1, yellow.
@@ -38,11 +44,16 @@ pub(super) fn viridis(place: f64) -> RGBColor {
         (170, 220, 50),
         (253, 231, 37),
     ];
-    let position = place.clamp(0.0, 1.0) * (VIRIDIS.len() - 1) as f64;
-    let below = (position as usize).min(VIRIDIS.len() - 2);
+    blend(&VIRIDIS, place)
+}
+
+/// What lies between colours that are evenly spaced from 0 to 1.
+fn blend(colours: &[(u8, u8, u8)], place: f64) -> RGBColor {
+    let position = place.clamp(0.0, 1.0) * (colours.len() - 1) as f64;
+    let below = (position as usize).min(colours.len() - 2);
     let part = position - below as f64;
     let mix = |a: u8, b: u8| (f64::from(a) + part * (f64::from(b) - f64::from(a))).round() as u8;
-    let ((r, g, b), (r1, g1, b1)) = (VIRIDIS[below], VIRIDIS[below + 1]);
+    let ((r, g, b), (r1, g1, b1)) = (colours[below], colours[below + 1]);
     RGBColor(mix(r, r1), mix(g, g1), mix(b, b1))
 }
 
@@ -55,8 +66,10 @@ mod tests {
         assert_eq!(shade(0, 10), RGBColor(68, 1, 84));
         assert_eq!(shade(9, 10), RGBColor(253, 231, 37));
         assert_eq!(shade(0, 1), RGBColor(68, 1, 84));
-        let RGBColor(red, green, blue) = line_shade(6, 7);
-        let brightness = [red, green, blue].map(u32::from).iter().sum::<u32>();
-        assert!(brightness < 500, "{brightness} is too light for a line on white");
+        for place in 0..10 {
+            let RGBColor(red, green, blue) = line_shade(place, 10);
+            let brightness = [red, green, blue].map(u32::from).iter().sum::<u32>();
+            assert!(brightness < 450, "{brightness} is too light for a line on white");
+        }
     }
 }
