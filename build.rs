@@ -86,6 +86,9 @@ fn architectures() -> Vec<String> {
 
 fn find_nvcc() -> Option<PathBuf> {
     let named = setting("NVCC").map(PathBuf::from);
+    if let Some(named) = named.as_ref().filter(|named| !named.is_file()) {
+        panic!("NVCC={} is no file; give nvcc's path, or unset it", named.display());
+    }
     let installed = setting("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path).map(|folder| folder.join("nvcc"));

@@ -17,24 +17,29 @@ fn kernels(criterion: &mut Criterion) {
     let ceilings = Ceilings::measure(&device).expect("the ceilings can be measured");
     let Some(ceilings) = ceilings else { return whole(criterion, &device) };
     let mut rows = Vec::new();
-    for workload in all() {
-        for kernel in kernels_of(&workload, DType::F32, Size::Full) {
+    for (workload, dtype) in all().iter().flat_map(|own| [(own, DType::F32), (own, DType::BF16)]) {
+        for kernel in kernels_of(workload, dtype, Size::Full) {
             let Some(cost) = workload.cost_of(&kernel) else { continue };
-            let times = kernel_times(criterion, &device, &workload, &kernel, &cost);
+            // Work in bf16 launches kernels of f32 too.
+            if dtype == DType::BF16 && !kernel.ends_with("_bf16") {
+                continue;
+            }
+            let times = kernel_times(criterion, &device, (workload, dtype), &kernel, &cost);
             // A filter leaves out what it does not name.
             if !times.is_empty() {
-                rows.push((format!("{kernel}: {}", workload.name), cost, median(times), kernel));
+                let name = format!("{kernel}: {}", workload.name);
+                rows.push((name, cost, dtype, median(times), kernel));
             }
         }
     }
     println!("\n{:>9} {:>9} {:>9}  kernel", "GB/s", "TFLOP/s", "of floor");
-    for (name, cost, time, kernel) in rows {
+    for (name, cost, dtype, time, kernel) in rows {
         let seconds = time.as_secs_f64();
         println!(
             "{:>9.0} {:>9.2} {:>8.1}%  {name}",
-            cost.total_bytes(DType::F32) / seconds / 1e9,
+            cost.total_bytes(dtype) / seconds / 1e9,
             cost.operations / seconds / 1e12,
-            100.0 * ceilings.floor(&kernel, &cost, DType::F32) / seconds,
+            100.0 * ceilings.floor(&kernel, &cost, dtype) / seconds,
         );
     }
     println!("{ceilings:?}");
@@ -44,7 +49,7 @@ fn kernels(criterion: &mut Criterion) {
 fn kernel_times(
     criterion: &mut Criterion,
     device: &Device,
-    workload: &Workload,
+    (workload, dtype): (&Workload, DType),
     kernel: &str,
     cost: &Cost,
 ) -> Vec<Duration> {
@@ -53,13 +58,13 @@ fn kernel_times(
     let mut group = criterion.benchmark_group(kernel);
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));
-    group.throughput(match cost.operations > 20.0 * cost.total_bytes(DType::F32) {
+    group.throughput(match cost.operations > 20.0 * cost.total_bytes(dtype) {
         true => Throughput::Elements(cost.operations as u64),
-        false => Throughput::Bytes(cost.total_bytes(DType::F32) as u64),
+        false => Throughput::Bytes(cost.total_bytes(dtype) as u64),
     });
     group.bench_function(&workload.name, |bencher| {
         let repeated: &Repeated =
-            prepared.get_or_insert_with(|| Repeated::new(workload, device, DType::F32, kernel));
+            prepared.get_or_insert_with(|| Repeated::new(workload, device, dtype, kernel));
         bencher.iter_custom(|iterations| {
             let runs = iterations.div_ceil(repeated.passes() as u64);
             let time = device.time(|| (0..runs).for_each(|_| repeated.run()));

@@ -233,10 +233,13 @@ __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ 
         ROLLED
         for (uint32_t column = columns.first; column < columns.end; column++) {
             Pack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
-            float width = IS_EVEN ? pool_size(evenly(column, shape.out_width, shape.width)) : 1.0f;
-            float share = 1.0f / (height * width);
+            if (IS_EVEN) {
+                float share = 1.0f / (height * pool_size(evenly(column, shape.out_width, shape.width)));
+                UNROLL
+                for (int v = 0; v < V; v++) own.value[v] *= share;
+            }
             UNROLL
-            for (int v = 0; v < V; v++) sum.value[v] = fmaf(own.value[v], share, sum.value[v]);
+            for (int v = 0; v < V; v++) sum.value[v] += own.value[v];
         }
     }
     T* target = dx + place.pixel * shape.x_pitch + place.channel;

@@ -149,8 +149,7 @@ impl Gradients<'_> {
 
     fn slot_in(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
         let slot = self.any_slot(input, like, dtype)?;
-        let own = slot.tensor.dtype();
-        assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
+        assert_in(slot.tensor.dtype(), dtype);
         Some(slot)
     }
 
@@ -163,7 +162,9 @@ impl Gradients<'_> {
     /// The same as [`Gradients::slot`] for who writes rows at any pitch: where the gradient is a part of a larger one,
     /// it is added to in its place. `dy` is what is read meanwhile.
     pub fn slot_at_any_pitch(&mut self, input: usize, like: &Tensor, dy: &Tensor) -> Option<Slot> {
-        self.slot_where(input, like, like.dtype(), |own| !own.shares_memory_with(dy))
+        let slot = self.slot_where(input, like, like.dtype(), |own| !own.shares_memory_with(dy))?;
+        assert_in(slot.tensor.dtype(), like.dtype());
+        Some(slot)
     }
 
     /// Where to add to a gradient that is there, if it lies where `may_lie` says; else to a copy.
@@ -236,6 +237,10 @@ impl Gradients<'_> {
         let entries = self.tape.0.borrow();
         entries[self.inputs[input]?].home.as_ref().map(Tensor::dtype)
     }
+}
+
+fn assert_in(own: DType, dtype: DType) {
+    assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
 }
 
 /// Gives `output` a place on the tape of its inputs, if any of them has one.

@@ -64,7 +64,7 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("info --model cnn --width 0", "--width"),
         ("kernels --device cpu", "--device"),
         ("kernels --device cpu relu", "simulator"),
-        ("kernels --device cpu --precision f64", "[possible values: f32, bf16]"),
+        ("kernels --device cpu --precision f64", "[possible values: f32, tf32, bf16]"),
         ("info --model cnn --step --precision f64", "[possible values: f32, tf32, bf16]"),
         ("bench step --model nosuch", "nosuch"),
         ("bench step --steps 0", "--steps"),

@@ -6,13 +6,14 @@ use alrao::AlraoConfig;
 use alrao::models::{Architecture, Input, ModelConfig};
 use alrao::train::{Optimizer, Precision, TrainConfig, step_launches};
 
-const IMAGE: Input = Input::Image { height: 32, width: 32, channels: 3 };
-
 fn launches(architecture: Architecture, train: &TrainConfig) -> BTreeMap<String, usize> {
-    let is_text = architecture == Architecture::CharLstm;
+    let side = architecture.usual_side();
     let config = ModelConfig { architecture, width: 1.0, hidden: vec![256, 256], dropout: 0.2 };
-    let (input, classes, batch_size) =
-        if is_text { (Input::Tokens { vocabulary: 50 }, 50, 20) } else { (IMAGE, 10, 32) };
+    let (input, classes, batch_size) = match architecture {
+        Architecture::CharLstm => (Input::Tokens { vocabulary: 50 }, 50, 20),
+        Architecture::WordLstm => (Input::Tokens { vocabulary: 9_999 }, 9_999, 20),
+        _ => (Input::Image { height: side, width: side, channels: 3 }, 10, 32),
+    };
     let train = TrainConfig { batch_size, precision: Precision::Tf32, ..train.clone() };
     step_launches(&config, input, classes, AlraoConfig::default(), &train).unwrap()
 }
@@ -33,7 +34,12 @@ fn a_step_of_each_model_launches_as_much_as_it_did() {
         (Architecture::Vgg19, 221),
         (Architecture::MobileNetV2, 587),
         (Architecture::GoogLeNet, 768),
+        (Architecture::SeNet18, 365),
+        (Architecture::AlexNet, 77),
+        (Architecture::ResNet50, 565),
+        (Architecture::DenseNet121, 1242),
         (Architecture::CharLstm, 58),
+        (Architecture::WordLstm, 57),
     ];
     let own = pinned.map(|(architecture, _)| {
         let own: usize = launches(architecture, &TrainConfig::default()).values().sum();
@@ -74,9 +80,11 @@ fn the_update_is_one_launch_and_three_with_a_clip() {
 
 #[test]
 fn the_head_with_its_switch_is_at_most_four_launches() {
-    for architecture in [Architecture::Mlp, Architecture::Vgg11, Architecture::CharLstm] {
+    let models =
+        [Architecture::Mlp, Architecture::Vgg11, Architecture::CharLstm, Architecture::WordLstm];
+    for architecture in models {
         let own = launches(architecture, &TrainConfig::default());
-        let count = of_families(&own, &["classifiers", "switch"]);
+        let count = of_families(&own, &["classifiers", "many_classes", "switch"]);
         assert!(count <= 4, "{architecture}: {count} launches beside the products: {own:#?}");
     }
 }

@@ -79,10 +79,14 @@ bench() {
     if [ "$DEVICE" = cpu ]; then
         echo "== kernels: skipped, the cpu runs none"
     else
-        result kernels.json "$here/bin/alrao" kernels --device "$DEVICE" --json
+        for precision in f32 bf16; do
+            result "kernels-$precision.json" "$here/bin/alrao" kernels --precision "$precision" --device "$DEVICE" --json
+        done
     fi
-    # shellcheck disable=SC2086 # they are lists of arguments
-    result steps.json "$here/bin/alrao" bench step $models $steps --device "$DEVICE" --json
+    for precision in $([ "$DEVICE" = cuda ] && echo "f32 tf32 bf16" || echo f32); do
+        # shellcheck disable=SC2086 # they are lists of arguments
+        result "steps-$precision.json" "$here/bin/alrao" bench step $models $steps --precision "$precision" --device "$DEVICE" --json
+    done
 }
 
 peers() {

@@ -31,12 +31,12 @@ def steps(own, peers):
     """One row a model, a column for each way of doing its step; milliseconds."""
     times, launches = {}, {}
     for entry in own or []:
-        column = f"{entry['optimizer']} {entry['mode']}"
+        column = f"alrao: {entry['optimizer']} {entry['precision']} {entry['mode']}"
         times[entry["model"], column] = entry["ms"]
         launches[entry["model"]] = max(entry["launches"] or 0, launches.get(entry["model"], 0))
     for entry in peers or []:
         if "model" in entry:
-            column = f"PyTorch {entry['optimizer']} {entry.get('precision', '')}".strip()
+            column = f"PyTorch: {entry['optimizer']} {entry.get('precision', '')}".strip()
             # A way that failed in one precision is tried in another.
             times.setdefault((entry["model"], column), entry.get("ms", "failed"))
     if not times:
@@ -49,13 +49,13 @@ def steps(own, peers):
         cells = [times.get((model, column), "") for model in models]
         row(column, *(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in cells))
     if any(launches.values()):
-        row("launches of alrao", *(launches.get(model, "") for model in models))
+        row("launches of alrao, at most", *(launches.get(model, "") for model in models))
 
 
-def kernels(found):
+def kernels(found, precision):
     if not found:
         return
-    print("\n## Kernels\n")
+    print(f"\n## Kernels, {precision}\n")
     ceilings = found["ceilings"]
     if ceilings:
         rates = ", ".join(f"{ceilings[unit] / 1e12:.1f} in {unit}" for unit in ("f32", "tf32", "bf16"))
@@ -80,10 +80,12 @@ def ceilings(peers):
 
 def main():
     folder = sys.argv[1]
-    own, peers, found = (read(folder, name) for name in ("steps.json", "peers.jsonl", "kernels.json"))
-    kernels(found)
+    for precision in ("f32", "bf16"):
+        kernels(read(folder, f"kernels-{precision}.json"), precision)
+    peers = read(folder, "peers.jsonl")
     ceilings(peers)
-    steps(own and own["steps"], peers)
+    own = [read(folder, f"steps-{precision}.json") for precision in ("f32", "tf32", "bf16")]
+    steps([entry for found in own if found for entry in found["steps"]], peers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Whole training steps on random inputs of CIFAR-10's shape, or of a text: plain SGD beside Alrao, step by step
+//! Whole training steps on random images of the size that a model was made for, or a random text: plain SGD beside Alrao, step by step
 //! and recorded. `benches/peers/step.py` does the same in PyTorch.
 
 use serde::Serialize;
@@ -22,7 +22,6 @@ pub const MODELS: [Architecture; 4] =
 /// What is compared.
 pub const OPTIMIZERS: [Optimizer; 2] = [Optimizer::Sgd, Optimizer::Alrao];
 
-const SIDE: usize = 32;
 const CHANNELS: usize = 3;
 const CLASSES: usize = 10;
 /// Distinct characters; distinct words, the paper's.
@@ -72,12 +71,13 @@ impl Inputs {
                 targets: Tensor::from_slice(device, [window * batch], &tokens()),
             };
         }
-        let pixels = batch * SIDE * SIDE * CHANNELS;
+        let side = config.model.architecture.usual_side();
+        let pixels = batch * side * side * CHANNELS;
         let x: Vec<f64> = (0..pixels).map(|_| f64::from(random.normal() as f32)).collect();
-        let shape = [batch, SIDE, SIDE, CHANNELS];
+        let shape = [batch, side, side, CHANNELS];
         let dtype = config.train.precision.dtype();
         Inputs {
-            input: Input::Image { height: SIDE, width: SIDE, channels: CHANNELS },
+            input: Input::Image { height: side, width: side, channels: CHANNELS },
             x: Tensor::from_f64s(device, shape, dtype, &x),
             targets: Tensor::from_slice(device, [batch], &whole_numbers(batch, CLASSES, random)),
         }
@@ -197,6 +197,12 @@ pub struct Row {
     pub optimizer: String,
     /// How its steps are done.
     pub mode: Mode,
+    /// What they compute in.
+    pub precision: String,
+    /// Factor on the model's number of channels or units.
+    pub width: f64,
+    /// Images, or tokens, of a step.
+    pub samples: usize,
     /// Milliseconds of a step, the median.
     pub ms: f64,
     /// Images, or tokens, a second.
@@ -234,6 +240,9 @@ pub fn compare(
             model: config.model.architecture.to_string(),
             optimizer: own.optimizer.to_string(),
             mode: own.mode,
+            precision: config.train.precision.to_string(),
+            width: config.model.width,
+            samples: own.samples(),
             ms: 1e3 * seconds,
             samples_per_second: own.samples() as f64 / seconds,
             launches: own.launches(),

@@ -29,11 +29,11 @@ enum What {
     Step(StepArguments),
 }
 
-/// Time a whole training step: one launch after the other and as one graph, plain SGD beside Alrao. The batch is there
-/// already
+/// Time a whole training step: one launch after the other and as one graph, plain SGD beside Alrao
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
-#[command(after_help = "Examples:\n  alrao bench step --model vgg19\n  \
+#[command(after_help = "Every step is on the same batch, which is on the device already.\n\n\
+    Examples:\n  alrao bench step --model vgg19\n  \
     alrao bench step --model cnn --model char-lstm --optimizer alrao --device cpu --json")]
 struct StepArguments {
     /// Architecture; may be repeated [default: cnn]

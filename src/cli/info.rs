@@ -22,8 +22,6 @@ const CHARACTERS: usize = 50;
 /// Distinct words of a text, the paper's, where none is given.
 const WORDS: usize = 9_999;
 
-const ON_A_GPU: &[Precision] = &[Precision::F32, Precision::Tf32, Precision::Bf16];
-
 /// A list as one argument.
 type Layers = Vec<usize>;
 
@@ -58,7 +56,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<usize>, requires = "step")]
     batch_size: Option<usize>,
     /// What a step of --step computes in [default: tf32, as on cuda]
-    #[arg(long, value_name = "PRECISION", value_parser = choice(ON_A_GPU), requires = "step")]
+    #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU), requires = "step")]
     precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
@@ -179,7 +177,8 @@ fn input(arguments: &Arguments) -> Result<(Input, usize)> {
     }
     let classes = size("classes", arguments.classes, 10)?;
     let refused = arguments.vocab.map(|_| refused("vocab", "classes"));
-    refused.map_or(Ok((Input::Image { height: 32, width: 32, channels: 3 }, classes)), Err)
+    let side = arguments.model.usual_side();
+    refused.map_or(Ok((Input::Image { height: side, width: side, channels: 3 }, classes)), Err)
 }
 
 fn layers(module: &dyn Module) -> Vec<Layer> {

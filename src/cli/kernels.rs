@@ -14,7 +14,7 @@ use super::messages;
 use crate::bench::ceilings::Ceilings;
 use crate::bench::kernels::{Row, measure};
 use crate::bench::workloads::{self, Workload};
-use crate::device::{DType, Device, DeviceKind};
+use crate::device::{DType, Device};
 use crate::error::Error;
 use crate::train::Precision;
 
@@ -28,8 +28,8 @@ pub(super) struct Arguments {
     /// Only kernels with this in their name
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// What tensors are stored in: f32 (with tf32's products), or bf16 [default: f32]
-    #[arg(long, value_name = "PRECISION", value_parser = choice(&[Precision::F32, Precision::Bf16]))]
+    /// What tensors are stored in; tf32 is the same as f32, whose table has the products of both [default: f32]
+    #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU))]
     precision: Option<Precision>,
     /// Print the result as JSON
     #[arg(long)]
@@ -58,11 +58,10 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let dtype = arguments.dtype();
     let device = arguments.device.open()?;
     if matches!(device, Device::Cpu(_)) {
-        let because = match arguments.device.device.unwrap_or_default() {
-            DeviceKind::Cpu => "cpu: it runs no kernels".to_owned(),
-            _ => format!("{}: no kernel runs there", device.description()),
-        };
-        let message = format!("{because}; use simulator for their checks, cuda for their times");
+        let message = format!(
+            "the cpu runs no kernels ({}); give simulator for their checks, cuda for their times",
+            device.description()
+        );
         return Err(Error::input("--device", message).into());
     }
     let wanted = arguments.name.as_deref().unwrap_or_default();
@@ -91,6 +90,11 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             progress.finish_and_clear();
             let text = if arguments.json { checked.json()? } else { checked.table() };
             messages::result(&text)?;
+            if !quiet {
+                messages::note(
+                    "checked on small problems; MB and MFLOP are those of what a GPU is timed on",
+                );
+            }
             let faults = checked.verdicts.iter().filter(|verdict| *verdict != OK).count();
             if faults > 0 {
                 bail!("{faults} of {} kernels failed their checks", checked.rows.len());

@@ -57,7 +57,7 @@ struct ModelArguments {
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
-    /// LSTMs: the part of the activations that is dropped [default: 0.2]
+    /// LSTMs and alexnet: the part of the activations that is dropped [default: 0.2; alexnet 0.5]
     #[arg(long, value_name = "PART", value_parser = real)]
     dropout: Option<f64>,
     /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]

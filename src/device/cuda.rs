@@ -16,6 +16,9 @@ include!(concat!(env!("OUT_DIR"), "/fat_binaries.rs"));
 /// Dynamic shared memory that a kernel gets without being asked twice.
 const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
+/// The compute capability that the kernels need.
+const OLDEST: i32 = 8;
+
 /// What a driver's call comes to, for people.
 type Outcome<T> = Result<T, String>;
 
@@ -78,6 +81,12 @@ impl Cuda {
         let stream = context.new_stream()?;
         let name = context.name()?;
         let (major, minor) = context.compute_capability()?;
+        if major < OLDEST {
+            return Ok(Err(format!(
+                "{name} is of compute capability {major}.{minor}; the kernels need {OLDEST}.0 or later (asynchronous copies, \
+                 bf16)"
+            )));
+        }
         let mut modules = Vec::new();
         for (_, image) in FAT_BINARIES {
             // SAFETY: the image is a whole fat binary, as nvcc wrote it.

@@ -285,6 +285,14 @@ impl Device {
         }
     }
 
+    /// Does work whose memory is said to be `owner`'s, where there is too little of it.
+    pub(crate) fn owned_by<T>(&self, owner: &'static str, work: impl FnOnce() -> T) -> T {
+        match self {
+            Device::Cpu(_) => work(),
+            Device::Gpu(gpu) => gpu.owned_by(owner, work),
+        }
+    }
+
     /// Bytes of a data set that may lie on it for a whole training; `None` where the host's memory is its own.
     pub(crate) fn room_for_data(&self) -> Option<usize> {
         match self {

@@ -1,9 +1,12 @@
 //! The architectures of the paper, each a pre-classifier: it ends in features and knows nothing of what classifies them.
 
+pub mod alexnet;
 pub mod cnn;
+pub mod densenet121;
 pub mod googlenet;
 pub mod mlp;
 pub mod mobilenetv2;
+pub mod resnet50;
 pub mod senet18;
 pub mod text_lstm;
 pub mod vgg;
@@ -33,6 +36,12 @@ named! {
         GoogLeNet = "googlenet",
         /// SENet with 18 layers (Hu et al. 2018) for 32 by 32 images.
         SeNet18 = "senet18",
+        /// AlexNet (Krizhevsky 2014).
+        AlexNet = "alexnet",
+        /// ResNet with 50 layers (He et al. 2016).
+        ResNet50 = "resnet50",
+        /// DenseNet with 121 layers (Huang et al. 2017).
+        DenseNet121 = "densenet121",
         /// Two LSTM layers over characters.
         CharLstm = "char-lstm",
         /// Two LSTM layers over words.
@@ -45,6 +54,19 @@ impl Architecture {
     pub fn is_lstm(self) -> bool {
         matches!(self, Architecture::CharLstm | Architecture::WordLstm)
     }
+
+    /// Whether [`ModelConfig::dropout`] means anything to it.
+    pub fn has_dropout(self) -> bool {
+        self.is_lstm() || self == Architecture::AlexNet
+    }
+
+    /// Rows and columns of the images it was made for: ImageNet's as they are usually cut, or CIFAR-10's.
+    pub fn usual_side(self) -> usize {
+        match self {
+            Architecture::AlexNet | Architecture::ResNet50 | Architecture::DenseNet121 => 224,
+            _ => 32,
+        }
+    }
 }
 
 /// Which model, and how large.
@@ -56,7 +78,7 @@ pub struct ModelConfig {
     pub width: f64,
     /// Units of each hidden layer of an mlp.
     pub hidden: Vec<usize>,
-    /// Probability of dropout in an LSTM.
+    /// Probability of dropout, in those that have it.
     pub dropout: f64,
 }
 
@@ -145,6 +167,10 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
         Input::Image { height: 32, width: 32, channels } => Ok(channels),
         _ => Err(takes("images of 32 by 32")),
     };
+    let image = |least: usize| match input {
+        Input::Image { height, width, channels } if height.min(width) >= least => Ok(channels),
+        _ => Err(takes(&format!("images of at least {least} by {least}"))),
+    };
     let width = config.width;
     let vgg = |blocks: [usize; 5], inputs: usize, init: &mut Init| {
         Ok(PreClassifier::new(vgg::Vgg::new(blocks, inputs, width, init), vgg::Vgg::features))
@@ -161,17 +187,10 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
                 mlp::Mlp::features,
             ))
         }
-        Architecture::Cnn => {
-            let inputs = match input {
-                Input::Image { height, width, channels }
-                    if height.min(width) >= cnn::SMALLEST_IMAGE =>
-                {
-                    channels
-                }
-                _ => return Err(takes("images of at least 8 by 8")),
-            };
-            Ok(PreClassifier::new(cnn::Cnn::new(inputs, width, init), cnn::Cnn::features))
-        }
+        Architecture::Cnn => Ok(PreClassifier::new(
+            cnn::Cnn::new(image(cnn::SMALLEST_IMAGE)?, width, init),
+            cnn::Cnn::features,
+        )),
         Architecture::Vgg11 => vgg([1, 1, 2, 2, 2], small_image()?, init),
         Architecture::Vgg13 => vgg([2, 2, 2, 2, 2], small_image()?, init),
         Architecture::Vgg16 => vgg([2, 2, 3, 3, 3], small_image()?, init),
@@ -187,6 +206,18 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
         Architecture::SeNet18 => Ok(PreClassifier::new(
             senet18::SeNet18::new(small_image()?, width, init),
             senet18::SeNet18::features,
+        )),
+        Architecture::AlexNet => Ok(PreClassifier::new(
+            alexnet::AlexNet::new(image(alexnet::SMALLEST_IMAGE)?, width, config.dropout, init),
+            alexnet::AlexNet::features,
+        )),
+        Architecture::ResNet50 => Ok(PreClassifier::new(
+            resnet50::ResNet50::new(image(32)?, width, init),
+            resnet50::ResNet50::features,
+        )),
+        Architecture::DenseNet121 => Ok(PreClassifier::new(
+            densenet121::DenseNet121::new(image(32)?, width, init),
+            densenet121::DenseNet121::features,
         )),
         Architecture::CharLstm | Architecture::WordLstm => {
             let Input::Tokens { vocabulary } = input else { return Err(takes("text")) };

@@ -69,11 +69,16 @@ fn assert_close(name: &str, values: &[f64], wanted: &[f64]) {
 fn agrees_with_pytorch(architecture: Architecture) {
     let device = Device::cpu();
     let config = ModelConfig { architecture, width: 0.125, hidden: vec![], dropout: 0.0 };
-    let input = Input::Image { height: 32, width: 32, channels: 3 };
+    let [height, width] = match architecture {
+        Architecture::AlexNet => [256, 224],
+        Architecture::ResNet50 | Architecture::DenseNet121 => [64, 72],
+        _ => [32, 32],
+    };
+    let input = Input::Image { height, width, channels: 3 };
     let model = build(&config, input, &mut Init::new(0)).expect("it takes these images").module;
     set_weights(&*model, &device);
     // A convolution's layout is the one between images of PyTorch's and ours.
-    let shape = Shape::from([4, 32, 32, 3]);
+    let shape = Shape::from([4, height, width, 3]);
     let pixels = FileLayout::Convolution.from_file(shape, &signed(shape.elements(), 1000));
     let x = Tensor::from_slice(&device, shape, &pixels);
 
@@ -122,4 +127,19 @@ fn googlenet_agrees_with_pytorch() {
 #[test]
 fn senet18_agrees_with_pytorch() {
     agrees_with_pytorch(Architecture::SeNet18);
+}
+
+#[test]
+fn alexnet_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::AlexNet);
+}
+
+#[test]
+fn resnet50_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::ResNet50);
+}
+
+#[test]
+fn densenet121_agrees_with_pytorch() {
+    agrees_with_pytorch(Architecture::DenseNet121);
 }

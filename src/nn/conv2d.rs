@@ -14,6 +14,24 @@ pub struct Conv2d {
     relu: bool,
 }
 
+/// What the variance of initial weights is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fan {
+    /// Inputs of one output: activations keep their size from layer to layer.
+    In,
+    /// Outputs that see one input, at stride 1: gradients do.
+    Out,
+}
+
+/// The extents of a convolution's weight. Panics where the groups do not divide the channels.
+fn weight_shape(inputs: usize, outputs: usize, kernel: usize, groups: usize) -> [usize; 4] {
+    assert!(
+        groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+        "conv2d: {groups} groups for {inputs} inputs and {outputs} outputs"
+    );
+    [outputs, kernel, kernel, inputs / groups]
+}
+
 impl Conv2d {
     /// Weights and bias uniform in `±1/sqrt(kernel^2 inputs / groups)`, as PyTorch's. Panics where the groups do not
     /// divide the channels.
@@ -25,19 +43,36 @@ impl Conv2d {
         has_bias: bool,
         init: &mut Init,
     ) -> Self {
-        let groups = config.groups;
-        assert!(
-            groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
-            "conv2d: {groups} groups for {inputs} inputs and {outputs} outputs"
-        );
+        let shape = weight_shape(inputs, outputs, kernel, config.groups);
+        let fan_in = shape[1..].iter().product();
         let group = init.group();
-        let fan_in = kernel * kernel * inputs / groups;
         let bound = 1.0 / (fan_in as f64).sqrt();
         let features = |inner| Features { count: outputs, inner, group };
-        let shape = [outputs, kernel, kernel, inputs / groups];
         let weight = init.uniform(shape, bound, features(fan_in), FileLayout::Convolution);
         let bias = has_bias.then(|| init.uniform([outputs], bound, features(1), FileLayout::Same));
         Conv2d { weight, bias, config, relu: false }
+    }
+
+    /// Normal weights of variance `2 / fan` (He et al. 2015), as torchvision's residual and dense networks have them,
+    /// and no bias. Panics where the groups do not divide the channels.
+    pub fn kaiming_normal(
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        config: Conv2dConfig,
+        fan: Fan,
+        init: &mut Init,
+    ) -> Self {
+        let shape = weight_shape(inputs, outputs, kernel, config.groups);
+        let fan_in: usize = shape[1..].iter().product();
+        let fan = match fan {
+            Fan::In => fan_in,
+            Fan::Out => kernel * kernel * outputs,
+        };
+        let features = Features { count: outputs, inner: fan_in, group: init.group() };
+        let deviation = (2.0 / fan as f64).sqrt();
+        let weight = init.normal(shape, deviation, features, FileLayout::Convolution);
+        Conv2d { weight, bias: None, config, relu: false }
     }
 
     /// The same, followed by a ReLU in the same pass. Where a norm stands between them, the ReLU is the norm's.

@@ -13,7 +13,7 @@ impl Embedding {
     /// Vectors of `dimension` normal numbers, as PyTorch's.
     pub fn new(vocabulary: usize, dimension: usize, init: &mut Init) -> Self {
         let features = Features { count: dimension, inner: 1, group: init.group() };
-        Embedding { weight: init.normal([vocabulary, dimension], features, FileLayout::Same) }
+        Embedding { weight: init.normal([vocabulary, dimension], 1.0, features, FileLayout::Same) }
     }
 
     /// Vectors uniform in `-bound..bound`.

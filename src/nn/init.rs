@@ -75,10 +75,12 @@ impl Init {
     pub fn normal(
         &mut self,
         shape: impl Into<Shape>,
+        deviation: f64,
         features: Features,
         layout: FileLayout,
     ) -> Parameter {
-        self.parameter(shape.into(), features, layout, |stream| stream.normal() as f32)
+        let draw = |stream: &mut Stream| (deviation * stream.normal()) as f32;
+        self.parameter(shape.into(), features, layout, draw)
     }
 
     /// The same number everywhere.

@@ -15,7 +15,7 @@ mod step;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv_bn::{Activation, ConvBn, Convolution};
-pub use conv2d::{Conv2d, DepthwiseConv2d};
+pub use conv2d::{Conv2d, DepthwiseConv2d, Fan};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use init::Init;

@@ -45,7 +45,7 @@ pub struct ModelRecord {
     pub width: f64,
     /// Hidden layers of an mlp.
     pub hidden: Vec<usize>,
-    /// Dropout of a recurrent model.
+    /// Probability of dropout.
     pub dropout: f64,
     /// Copies of the last layer.
     pub classifiers: usize,

@@ -218,6 +218,9 @@ pub struct RunConfig {
 }
 
 impl Precision {
+    /// Those that kernels compute in.
+    pub const ON_A_GPU: &[Precision] = &[Precision::F32, Precision::Tf32, Precision::Bf16];
+
     /// The type of parameters and activations in memory.
     pub fn dtype(self) -> DType {
         match self {

@@ -74,9 +74,9 @@ impl Feed {
         let residence = match device.room_for_data() {
             None => Residence::Host,
             Some(room) if Resident::bytes(&data).is_some_and(|bytes| bytes <= room) => {
-                Residence::Device(Resident::new(&data, device))
+                Residence::Device(device.owned_by("data", || Resident::new(&data, device)))
             }
-            Some(_) => Residence::Between(Streamed::new(&data, device)),
+            Some(_) => Residence::Between(device.owned_by("data", || Streamed::new(&data, device))),
         };
         let TrainConfig { seed, order, augment, .. } = *config;
         let (conversion, device) = (Rc::new(conversion), device.clone());

@@ -45,16 +45,18 @@ impl Learner {
         let dtype = config.precision.dtype();
         device.set_tf32(config.precision == Precision::Tf32);
         model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.seed);
-        let flat =
-            FlatParameters::new(&model, &|name| name.starts_with("classifiers."), device, dtype);
+        let is_classifier = |name: &str| name.starts_with("classifiers.");
+        let (flat, optimizer) =
+            device.owned_by("parameters with their gradients, rates and moments", || {
+                let flat = FlatParameters::new(&model, &is_classifier, device, dtype);
+                let clip = (config.clip > 0.0).then_some(config.clip);
+                let optimizer = Optimizer::new(rule(config), &flat, clip);
+                (flat, optimizer)
+            });
         draw_rates(&model, &flat, config);
         let alrao = model.config();
         let learner = Learner {
-            optimizer: Optimizer::new(
-                rule(config),
-                &flat,
-                (config.clip > 0.0).then_some(config.clip),
-            ),
+            optimizer,
             averaging: Averaging::new(
                 alrao.averaging,
                 alrao.likelihood,

@@ -76,11 +76,13 @@ impl Run {
                 Precision::F64 => "the cpu",
                 _ => "cuda or the simulator",
             };
-            let (precision, name) = (train.precision, device.name());
             let message = format!(
-                "the run computes in {precision}, which {name} does not; it goes on on {others}"
+                "the run computes in {}, which {} does not ({}); it goes on on {others}",
+                train.precision,
+                device.name(),
+                device.description()
             );
-            return Err(Error::input(format!("--device {}", device.name()), message));
+            return Err(Error::input("--resume", message));
         }
         let has_checkpoint = RunDirectory::last(path).exists();
         let (init, rates) = (train.init.clone(), train.rates.clone());
@@ -184,7 +186,10 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
     }
     let message = match device.name() {
         "cpu" => {
-            format!("{precision} is a GPU's; the cpu computes in f32 or f64: give --precision f32")
+            format!(
+                "{precision} is a GPU's; the cpu computes in f32 or f64 ({}); give --precision f32",
+                device.description()
+            )
         }
         name => format!(
             "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give --precision tf32"

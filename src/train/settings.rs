@@ -215,7 +215,7 @@ impl From<&RunConfig> for Settings {
             trained_fraction: is_alrao.then_some(*trained_fraction),
             lr: (!is_alrao).then_some(train.lr),
             momentum: (!optimizer.is_adam()).then_some(train.momentum),
-            dropout: is_lstm.then_some(*dropout),
+            dropout: architecture.has_dropout().then_some(*dropout),
             bptt: is_lstm.then_some(train.bptt),
             augment: (!is_lstm).then_some(train.augment),
             order: (!is_lstm).then_some(train.order),

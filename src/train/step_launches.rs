@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
 use crate::train::feed::Feed;
+use crate::train::memory::check_fits;
 use crate::train::{Learner, TrainConfig};
 
 /// How often each kernel is launched in one recorded training step of a model that tells `classes` classes apart, by
@@ -20,7 +21,7 @@ use crate::train::{Learner, TrainConfig};
 /// computed.
 ///
 /// # Errors
-/// Where there is no such model.
+/// Where there is no such model, or its initial weights would not fit in the machine's memory.
 pub fn step_launches(
     model: &ModelConfig,
     input: Input,
@@ -28,6 +29,7 @@ pub fn step_launches(
     alrao: AlraoConfig,
     train: &TrainConfig,
 ) -> Result<BTreeMap<String, usize>> {
+    check_fits(model, input, [alrao.classifiers, classes], train)?;
     let device = Device::counter();
     let module = models::build(model, input, &mut Init::new(train.seed))?.module;
     let feed = Feed::new(&two_batches(input, classes, train), train, &device)?;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The architectures in PyTorch. Writes models.txt: every parameter and running statistic at width 0.25, by name and
-shape; and models.safetensors: at width 0.125 in f64, with weights made by a hash, the features of four images in
+shape; and models.safetensors: at width 0.125 in f64, without dropout, with weights made by a hash, the features of four images in
 training and after it in evaluation, and of every parameter's gradient two numbers (a weighted sum and the sum of
 squares)."""
 
@@ -34,10 +34,14 @@ def signed(shape, seed):
     return (2 * uniform(math.prod(shape), seed) - 1).reshape(shape)
 
 
+# The others take images of 32 by 32.
+SIZES = {"alexnet": (256, 224), "resnet50": (64, 72), "densenet121": (64, 72)}
+
+
 def listing():
     lines = []
     for name in models.NAMES:
-        inputs = 50 if name in models.LSTMS else (3, 32, 32)
+        inputs = 50 if name in models.LSTMS else (3, *SIZES.get(name, (32, 32)))
         for key, tensor in models.build(name, inputs, width=0.25).state_dict().items():
             if not key.endswith("num_batches_tracked"):
                 lines.append(f"{name} {key} {'x'.join(map(str, tensor.shape))}\n")
@@ -45,7 +49,8 @@ def listing():
 
 
 def values(name):
-    model = models.build(name, (3, 32, 32), width=0.125)
+    size = SIZES.get(name, (32, 32))
+    model = models.build(name, (3, *size), width=0.125, dropout=0)
     parameters = list(model.parameters())
     for seed, parameter in enumerate(parameters):
         if parameter.dim() == 1:
@@ -54,7 +59,7 @@ def values(name):
             bound = 2 / math.sqrt(math.prod(parameter.shape[1:]))
             initial = signed(parameter.shape, seed) * bound
         parameter.data = initial.reshape(parameter.shape).float().double()
-    x = signed((4, 3, 32, 32), 1000)
+    x = signed((4, 3, *size), 1000)
     z = model(x)
     z.backward(signed(z.shape, 1001))
     sums = [
@@ -70,6 +75,6 @@ def values(name):
 
 listing()
 tensors = {}
-for name in ["cnn", "vgg11", "mobilenetv2", "googlenet", "senet18"]:
+for name in ["cnn", "vgg11", "mobilenetv2", "googlenet", "senet18", *SIZES]:
     tensors |= values(name)
 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, HERE / "models.safetensors")

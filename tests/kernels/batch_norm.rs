@@ -3,6 +3,7 @@
 use alrao::ops::batch_norm::{
     BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
 };
+use alrao::ops::concatenate::concatenate;
 use alrao::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn, stored};
@@ -65,6 +66,25 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     ]
 }
 
+/// Norms of what is joined so far, each joined to it: their gradients are parts of one, and are added to in their places.
+fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
+    let tape = Tape::new();
+    let x = tape.watch(&drawn(device, &[2, 3, 5, first], dtype, 0));
+    let [y, z] = [1, 2].map(|number| tape.watch(&drawn(device, &[2, 3, 5, more], dtype, number)));
+    let norm = |x: &Tensor| {
+        let vector = |value| Tensor::full(device, [x.shape().columns()], dtype.wide(), value);
+        let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+        batch_norm_train(x, &vector(1.5), &vector(0.25), &vector(0.0), &vector(1.0), config)
+    };
+    let two = concatenate(&[&x, &y]);
+    let three = concatenate(&[&two, &z]);
+    let outputs = [norm(&two), norm(&three)];
+    let all = concatenate(&[&outputs[0], &three, &outputs[1]]);
+    tape.backward(&all.mul(&drawn(device, all.shape().extents(), dtype, 3)).sum());
+    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    vec![("y", all.to_f64s()), ("dx", gradient(&x)), ("dy", gradient(&y)), ("dz", gradient(&z))]
+}
+
 /// Scale and shift of every channel, and what goes back from them.
 fn affine(device: &Device, dtype: DType) -> Outputs {
     let tape = Tape::new();
@@ -112,5 +132,10 @@ pub fn cases() -> Vec<Case> {
             .and_in_bf16(3)
     };
     let affine = Case::new("batch_norm as an affine function", 70, affine);
-    norms.into_iter().flat_map(case).chain([affine]).collect()
+    let joined = [[8, 8], [16, 24], [3, 5], [1, 1]].into_iter().flat_map(|channels| {
+        let name = format!("batch_norm of what is joined, {channels:?}");
+        let case = Case::new(name, 30, move |device, dtype| joined(device, dtype, channels));
+        case.and_in_bf16(6)
+    });
+    norms.into_iter().flat_map(case).chain([affine]).chain(joined).collect()
 }

@@ -10,6 +10,8 @@ use super::{Driver, Gpu, Pointer, Ring, ring};
 pub(super) struct Memory {
     pub address: u64,
     pub bytes: usize,
+    /// Whose it is.
+    owner: &'static str,
     gpu: Rc<Gpu>,
 }
 
@@ -23,8 +25,9 @@ impl Memory {
         })?;
         gpu.in_use.set(gpu.in_use.get() + bytes);
         gpu.peak.set(gpu.peak.get().max(gpu.in_use.get()));
-        *gpu.owners.borrow_mut().entry(bytes).or_default() += 1;
-        let memory = Rc::new(Memory { address, bytes, gpu: Rc::clone(gpu) });
+        let owner = gpu.owner.get();
+        *gpu.owners.borrow_mut().entry(owner).or_default() += bytes;
+        let memory = Rc::new(Memory { address, bytes, owner, gpu: Rc::clone(gpu) });
         gpu.live.borrow_mut().insert(address, Rc::downgrade(&memory));
         Some(memory)
     }
@@ -35,8 +38,8 @@ impl Drop for Memory {
         self.gpu.live.borrow_mut().remove(&self.address);
         self.gpu.kept.give_back(self.address, self.bytes);
         self.gpu.in_use.set(self.gpu.in_use.get() - self.bytes);
-        if let Some(count) = self.gpu.owners.borrow_mut().get_mut(&self.bytes) {
-            *count -= 1;
+        if let Some(bytes) = self.gpu.owners.borrow_mut().get_mut(self.owner) {
+            *bytes -= self.bytes;
         }
     }
 }

@@ -64,8 +64,10 @@ pub struct SiteTraffic {
 pub struct Gpu {
     driver: Driver,
     failure: RefCell<Option<String>>,
-    /// Blocks that are in use, by their size: number of blocks.
-    owners: RefCell<BTreeMap<usize, usize>>,
+    /// Bytes that are in use, by whose they are.
+    owners: RefCell<BTreeMap<&'static str, usize>>,
+    /// Whose memory is that is asked for now.
+    owner: Cell<&'static str>,
     in_use: Cell<usize>,
     peak: Cell<usize>,
     kept: Kept,
@@ -87,6 +89,7 @@ impl Gpu {
             driver,
             failure: RefCell::default(),
             owners: RefCell::default(),
+            owner: Cell::new("activations and their gradients"),
             in_use: Cell::new(0),
             peak: Cell::new(0),
             kept: Kept::default(),
@@ -225,19 +228,22 @@ impl Gpu {
         work(&self.driver).map_err(|message| *self.failure.borrow_mut() = Some(message)).ok()
     }
 
+    /// Does work whose memory is said to be `owner`'s.
+    pub(crate) fn owned_by<T>(&self, owner: &'static str, work: impl FnOnce() -> T) -> T {
+        let before = self.owner.replace(owner);
+        let result = work();
+        self.owner.set(before);
+        result
+    }
+
     /// Who holds the memory, for somebody who wanted `bytes` more.
     fn memory_report(&self, bytes: usize) -> String {
         let owners = self.owners.borrow();
-        let mut largest: Vec<(usize, usize)> = owners
-            .iter()
-            .filter(|own| *own.1 > 0)
-            .map(|(size, count)| (size * count, *count))
-            .collect();
-        largest.sort_by(|a, b| b.cmp(a));
+        let mut largest: Vec<_> = owners.iter().filter(|(_, bytes)| **bytes > 0).collect();
+        largest.sort_by(|a, b| b.1.cmp(a.1));
         let largest: Vec<String> = largest
             .iter()
-            .take(4)
-            .map(|(bytes, count)| format!("{} in {count} of one size", mebibytes(*bytes)))
+            .map(|(owner, bytes)| format!("{owner} {}", mebibytes(**bytes)))
             .collect();
         let free = self.driver.memory().map_or(String::new(), |(free, all)| {
             format!(", {} of {} free", mebibytes(free), mebibytes(all))

@@ -10,7 +10,8 @@ use crate::tensor::{Tensor, assert_alike};
 pub struct Fused<'a> {
     /// Applied to the input as it is read.
     pub input: Option<InputAffine<'a>>,
-    /// Where the output goes, of its shape, at any pitch; to new memory where there is none.
+    /// Where the output may be written, of its shape, at any pitch: on the CPU one with a ReLU goes to new memory all the
+    /// same.
     pub place: Option<&'a Tensor>,
     /// Whether sums below 0 become 0, after the bias.
     pub relu: bool,

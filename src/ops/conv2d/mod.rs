@@ -229,9 +229,12 @@ pub fn conv2d_fused(
     if let Device::Gpu(gpu) = x.device() {
         return launch::conv2d(gpu, x, weight, bias, fused, geometry);
     }
-    let (y, moments) =
-        float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry));
-    (if fused.relu { y.relu() } else { y }, moments)
+    if fused.relu {
+        // The ReLU is an op of its own here, whose input is no output.
+        let sums = Fused { relu: false, place: None, ..fused };
+        return (conv2d_fused(x, weight, bias, config, sums).0.relu(), None);
+    }
+    float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry))
 }
 
 fn typed<T: Float>(

@@ -74,7 +74,7 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
 
 /// The mean of each of `[P, Q]` windows that cut each image evenly, PyTorch's `adaptive_avg_pool2d`: `[N, H, W, C]` to
 /// `[N, P, Q, C]`. Window number i of P covers the rows from `floor(i H / P)` to before `ceil((i + 1) H / P)`: neighbours
-/// share a row where P does not divide H. Panics where a side of `size` is 0.
+/// share a row where P does not divide H. Panics where a side of `size` or of the images is 0.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::pool::adaptive_average_pool2d};
@@ -84,8 +84,8 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
 pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
     let shape = x.shape();
     assert!(
-        shape.rank() == 4 && size.iter().all(|&extent| extent > 0),
-        "adaptive_average_pool2d: to {size:?} of shape {shape}, which must be [N, H, W, C]"
+        shape.rank() == 4 && [size[0], size[1], shape[1], shape[2]].iter().all(|&own| own > 0),
+        "adaptive_average_pool2d: to {size:?} of shape {shape}, which must be [N, H, W, C]; no side may be 0"
     );
     if size == [shape[1], shape[2]] {
         return x.clone();

@@ -41,12 +41,15 @@ struct Defaults {
 impl Defaults {
     fn of(architecture: Architecture) -> Defaults {
         let hidden: &[usize] = if architecture == Architecture::Mlp { &[256, 256] } else { &[] };
+        let dropout = match architecture {
+            _ if architecture.is_lstm() => 0.2,
+            _ if architecture.has_dropout() => 0.5,
+            _ => 0.0,
+        };
         match architecture.is_lstm() {
-            true => {
-                Defaults { eta: 1e-3..=100.0, classifiers: 6, batch_size: 20, dropout: 0.2, hidden }
-            }
+            true => Defaults { eta: 1e-3..=100.0, classifiers: 6, batch_size: 20, dropout, hidden },
             false => {
-                Defaults { eta: 1e-5..=10.0, classifiers: 10, batch_size: 32, dropout: 0.0, hidden }
+                Defaults { eta: 1e-5..=10.0, classifiers: 10, batch_size: 32, dropout, hidden }
             }
         }
     }
@@ -171,12 +174,16 @@ impl Settings {
         let refused: &[&str] = match architecture {
             _ if architecture.is_lstm() => &["hidden", "order", "image_size"],
             Architecture::Mlp => &["dropout", "bptt"],
+            _ if architecture.has_dropout() => &["hidden", "bptt"],
             _ => &["hidden", "dropout", "bptt"],
         };
         let mut given = self.given().into_iter();
         if let Some(key) = given.find(|key| refused.contains(key)) {
             return Err(match key {
                 "hidden" => self.error(key, format!("{}; it is mlp's", because(model))),
+                "dropout" => {
+                    self.error(key, format!("{}; it is the LSTMs' and alexnet's", because(model)))
+                }
                 "order" => self.error(key, format!("{}: a text is read in order", because(model))),
                 "image_size" => {
                     self.error(key, format!("{}: it is for folders of images", because(model)))

@@ -41,6 +41,8 @@ fn defaults_depend_on_the_model_and_the_data() {
         (1e-3..=100.0, 6, 20)
     );
     assert_eq!((lstm.model.dropout, lstm.train.bptt), (0.2, 70));
+    assert_eq!(resolved("model = 'alexnet'").model.dropout, 0.5);
+    assert_eq!(resolved("model = 'alexnet'\ndropout = 0.1").model.dropout, 0.1);
     assert_eq!(resolved("optimizer = 'sgd'").train.lr, 0.01);
     assert_eq!(resolved("optimizer = 'adam'").train.lr, 1e-3);
     let sgd = resolved("optimizer = 'sgd'\nlr = 0.5").alrao;
@@ -138,6 +140,8 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("dropout = 0.1", "dropout"),
         ("bptt = 10", "bptt"),
         ("model = 'char-lstm'\ndropout = 1.0", "dropout"),
+        ("model = 'resnet50'\ndropout = 0.5", "dropout"),
+        ("model = 'alexnet'\nbptt = 20", "bptt"),
         ("model = 'char-lstm'\nbptt = 0", "bptt"),
         ("model = 'char-lstm'\naugment = true", "augment"),
         ("model = 'char-lstm'\norder = 'shuffled'", "order"),

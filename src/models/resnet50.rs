@@ -1,0 +1,117 @@
+//! ResNet-50 (He et al. 2016) for images of any size, as in torchvision: in a block that halves the image it is the 3x3
+//! convolution that does it.
+
+use crate::models::channels;
+use crate::nn::{
+    Activation, Conv2d, ConvBn, Fan, GlobalAveragePool, Init, MaxPool2d, Module, Sequential, Step,
+    Visitor,
+};
+use crate::ops::conv2d::Conv2dConfig;
+use crate::tensor::Tensor;
+
+/// Channels of the 3x3 convolutions at width 1, blocks, stride of the first block.
+const STAGES: [(usize, usize, usize); 4] = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)];
+
+/// Channels that a block gives for one of its 3x3 convolution.
+const EXPANSION: usize = 4;
+
+/// A convolution with its norm, padded so that stride 1 keeps the image's size.
+fn convolution(
+    names: [&str; 2],
+    [inputs, outputs]: [usize; 2],
+    [kernel, stride]: [usize; 2],
+    activation: Activation,
+    init: &mut Init,
+) -> ConvBn {
+    let config = Conv2dConfig { stride, padding: kernel / 2, ..Conv2dConfig::default() };
+    let convolution = Conv2d::kaiming_normal(inputs, outputs, kernel, config, Fan::Out, init);
+    ConvBn::new(names, convolution, outputs, activation, init)
+}
+
+/// Reduce, convolve, expand without an activation; the input is added, and a ReLU follows.
+struct Bottleneck {
+    layers: [ConvBn; 3],
+    /// Brings the input to the output's shape where they differ.
+    shortcut: Option<ConvBn>,
+}
+
+impl Bottleneck {
+    fn new(inputs: usize, inner: usize, stride: usize, init: &mut Init) -> Self {
+        let outputs = EXPANSION * inner;
+        let (relu, none) = (Activation::Relu, Activation::None);
+        let layers = [
+            convolution(["conv1", "bn1"], [inputs, inner], [1, 1], relu, init),
+            convolution(["conv2", "bn2"], [inner, inner], [3, stride], relu, init),
+            convolution(["conv3", "bn3"], [inner, outputs], [1, 1], none, init),
+        ];
+        let shortcut = (stride != 1 || inputs != outputs)
+            .then(|| convolution(["0", "1"], [inputs, outputs], [1, stride], none, init));
+        Bottleneck { layers, shortcut }
+    }
+}
+
+impl Module for Bottleneck {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let out = self.layers.iter().fold(x.clone(), |x, layer| layer.forward(&x, step));
+        match &self.shortcut {
+            Some(shortcut) => out.add(&shortcut.forward(x, step)),
+            None => out.add(x),
+        }
+        .relu()
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self.layers.iter().for_each(|layer| layer.visit(visitor));
+        if let Some(shortcut) = &self.shortcut {
+            visitor.child("downsample", shortcut);
+        }
+    }
+}
+
+/// A convolution and a max-pool that make the image four times smaller, four stages of blocks, and an average pool.
+pub struct ResNet50 {
+    first: ConvBn,
+    stages: [Sequential; 4],
+    features: usize,
+}
+
+impl ResNet50 {
+    /// Every number of channels times `width`.
+    pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
+        let mut features = channels(64, width);
+        let names = ["conv1", "bn1"];
+        let first = convolution(names, [inputs, features], [7, 2], Activation::Relu, init);
+        let stages = STAGES.map(|(count, repeats, first_stride)| {
+            let inner = channels(count, width);
+            let mut blocks = Sequential::new();
+            for block in 0..repeats {
+                let stride = if block == 0 { first_stride } else { 1 };
+                blocks.push(Bottleneck::new(features, inner, stride, init));
+                features = EXPANSION * inner;
+            }
+            blocks
+        });
+        ResNet50 { first, stages, features }
+    }
+
+    /// Number of features that the model ends in.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+}
+
+impl Module for ResNet50 {
+    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+        let halve = MaxPool2d { kernel: 3, stride: 2, padding: 1 };
+        let out = halve.forward(&self.first.forward(x, step), step);
+        let out = self.stages.iter().fold(out, |out, blocks| blocks.forward(&out, step));
+        GlobalAveragePool.forward(&out, step)
+    }
+
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self.first.visit(visitor);
+        for (number, blocks) in self.stages.iter().enumerate() {
+            visitor.child(&format!("layer{}", number + 1), blocks);
+        }
+    }
+}
