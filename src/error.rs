@@ -39,6 +39,14 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// Data that a run needs went away, or turned out broken, while it was running.
+    #[error("{}: {message}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// No step had a finite loss for a long time.
     #[error("diverged: no finite loss in the last {steps} steps, up to step {step}")]
     Diverged {
@@ -73,12 +81,20 @@ impl Error {
         Error::Write { path: path.to_owned(), source }
     }
 
+    /// Data that is at fault while running.
+    pub fn data(path: &Path, message: impl Into<String>) -> Self {
+        Error::Data { path: path.to_owned(), message: message.into() }
+    }
+
     /// The process's exit code for this error: 2 for what the user gave or a device that cannot be
     /// opened, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input { .. } | Error::Device { .. } => 2,
-            Error::DeviceLost { .. } | Error::Write { .. } | Error::Diverged { .. } => 1,
+            Error::DeviceLost { .. }
+            | Error::Write { .. }
+            | Error::Data { .. }
+            | Error::Diverged { .. } => 1,
         }
     }
 }

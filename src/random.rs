@@ -25,6 +25,8 @@ pub enum Purpose {
     Sampling = 7,
     /// Which features are trained.
     Frozen = 8,
+    /// Crops and flips of images in files; the sample's number is the index's upper half.
+    ImageCrops = 9,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -75,7 +77,13 @@ impl Philox {
     /// assert!((0.0..1.0).contains(&stream.uniform()));
     /// ```
     pub fn stream(&self, step: u64) -> Stream {
-        Stream { philox: *self, step, drawn: 0, block: [0; 4] }
+        self.numbered_stream(step, 0)
+    }
+
+    /// One of many streams of the same step, each of 2^34 numbers.
+    pub fn numbered_stream(&self, step: u64, number: u32) -> Stream {
+        let first = u64::from(number) << 32;
+        Stream { philox: *self, step, first, drawn: 0, block: [0; 4] }
     }
 }
 
@@ -84,6 +92,8 @@ impl Philox {
 pub struct Stream {
     philox: Philox,
     step: u64,
+    /// The index it starts at.
+    first: u64,
     drawn: u64,
     block: [u32; 4],
 }
@@ -93,7 +103,7 @@ impl Stream {
     pub fn bits(&mut self) -> u32 {
         let lane = (self.drawn % 4) as usize;
         if lane == 0 {
-            self.block = self.philox.at(self.step, self.drawn / 4);
+            self.block = self.philox.at(self.step, self.first + self.drawn / 4);
         }
         self.drawn += 1;
         self.block[lane]

@@ -163,6 +163,7 @@ impl Observer for Progress {
                 self.draw();
             }
             Event::Test(_) => (),
+            Event::Damaged { file } => self.line(&format!("warning: {file}")),
             Event::Ended { counts } => {
                 self.draw();
                 diverged(counts).into_iter().for_each(|text| self.line(&text));

@@ -26,6 +26,7 @@ use crate::train::{
 #[command(next_line_help = false, allow_negative_numbers = true)]
 #[command(after_help = "Examples:\n  alrao train\n  \
     alrao train --model vgg11 --data cifar-10-batches-bin --augment --out runs/vgg11\n  \
+    alrao train --data photographs --image-size 64 --augment    # train/CLASS/*.jpg\n  \
     alrao train --model word-lstm --data DIR    # train.txt, valid.txt and test.txt\n  \
     alrao train --resume runs/vgg11 --epochs 40")]
 pub(super) struct Arguments {
@@ -59,12 +60,15 @@ struct ModelArguments {
     /// LSTMs and alexnet: the part of the activations that is dropped [default: 0.2; alexnet 0.5]
     #[arg(long, value_name = "PART", value_parser = real)]
     dropout: Option<f64>,
-    /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files; LSTMs: a text, or a folder with train.txt [default: generated]
+    /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// How much of the training data, from its end, is validated on where no other data is; 0 for none [default: 0.2]
+    /// How much of the training data, from its end (of each class of a folder of images), is validated on where no other data is; 0 for none [default: 0.2]
     #[arg(long, value_name = "PART", value_parser = real)]
     valid_split: Option<f64>,
+    /// A folder of images: rows and columns they are brought to [default: 32]
+    #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>)]
+    image_size: Option<usize>,
     /// Crop and flip the training images at random
     #[arg(long)]
     augment: bool,
@@ -236,6 +240,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let plots = RunPlots::new(run.directory(), run.config());
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
+    run.dataset().notes().iter().for_each(|note| progress.line(&format!("data    {note}")));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();
@@ -284,6 +289,7 @@ impl Arguments {
             hidden: model.hidden.clone(),
             data: model.data.clone(),
             valid_split: model.valid_split,
+            image_size: model.image_size,
             optimizer: learning.optimizer,
             eta_min: learning.eta_min,
             eta_max: learning.eta_max,

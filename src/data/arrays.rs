@@ -287,6 +287,7 @@ fn describe(samples: &Samples) -> String {
     let dtype = match samples.split.inputs {
         Inputs::Bytes(_) => "U8",
         Inputs::Floats(_) => "F32",
+        Inputs::Files(_) => unreachable!("a tensor is no folder"),
     };
     match samples.sample {
         SampleShape::Image { height, width, channels } => {

@@ -20,6 +20,10 @@ const SUBFOLDER: &str = "cifar-10-batches-bin";
 /// [`Error::Input`] where there is no such file or one of them is damaged; see [`parse`].
 pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
     let files = files(folder)?;
+    if files.is_empty() {
+        let message = format!("no CIFAR-10 here. Looked for {}", layout(folder));
+        return Err(Error::file(folder, message));
+    }
     let is_test = |path: &&PathBuf| path.file_name().is_some_and(|name| name == TEST_FILE);
     let Some(train) = read_all(files.iter().filter(|path| !is_test(path)))? else {
         let message = format!("has {TEST_FILE} but no other *.bin file to train on");
@@ -31,10 +35,27 @@ pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
     Ok(Arrays::assemble(train, None, test, sample, task, valid_split))
 }
 
-/// The binary files by name, of the first place that has any.
+/// Whether there are such files.
+pub(super) fn is_in(folder: &Path) -> Result<bool> {
+    Ok(!files(folder)?.is_empty())
+}
+
+/// Where they are looked for, for messages.
+pub(super) fn layout(folder: &Path) -> String {
+    let looked = places(folder).map(|place| place.join("*.bin").display().to_string());
+    format!(
+        "{}, data_batch_1.bin to data_batch_5.bin and {TEST_FILE}, as in cifar-10-binary.tar.gz",
+        looked.join(" and ")
+    )
+}
+
+fn places(folder: &Path) -> [PathBuf; 2] {
+    [folder.to_owned(), folder.join(SUBFOLDER)]
+}
+
+/// The binary files by name, of the first place that has any; none where no place has.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let places = [folder.to_owned(), folder.join(SUBFOLDER)];
-    for place in &places {
+    for place in &places(folder) {
         if !place.is_dir() {
             continue;
         }
@@ -51,14 +72,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
             return Ok(files);
         }
     }
-    let looked: Vec<String> =
-        places.iter().map(|place| place.join("*.bin").display().to_string()).collect();
-    let message = format!(
-        "no CIFAR-10 here. Looked for {}: data_batch_1.bin to data_batch_5.bin and {TEST_FILE}, as in \
-         cifar-10-binary.tar.gz",
-        looked.join(" and ")
-    );
-    Err(Error::file(folder, message))
+    Ok(Vec::new())
 }
 
 /// The records of all files one after the other; `None` where there is no file.

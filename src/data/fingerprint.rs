@@ -50,6 +50,7 @@ impl Fingerprint {
         match &split.inputs {
             Inputs::Bytes(bytes) => self.bytes(bytes),
             Inputs::Floats(floats) => self.floats(floats),
+            Inputs::Files(files) => files.fingerprint(self),
         }
         match &split.targets {
             Targets::Classes(classes) => self.integers(classes),

@@ -91,12 +91,13 @@ fn send_batches(
 }
 
 impl Split {
-    /// The samples of these numbers, in this order. Panics where there is no such sample.
+    /// The samples of these numbers, in this order, images of files decoded. Panics where there is no such sample.
     pub fn gather(&self, samples: impl ExactSizeIterator<Item = usize> + Clone) -> HostBatch {
         let width = self.inputs.elements() / self.len().max(1);
         let inputs = match &self.inputs {
             Inputs::Bytes(bytes) => Inputs::Bytes(rows(bytes, width, samples.clone())),
             Inputs::Floats(floats) => Inputs::Floats(rows(floats, width, samples.clone())),
+            Inputs::Files(files) => Inputs::Bytes(files.gather(samples.clone())),
         };
         let targets = match &self.targets {
             Targets::Classes(classes) => Targets::Classes(rows(classes, 1, samples.clone())),

@@ -5,6 +5,7 @@ pub mod cifar;
 mod fingerprint;
 pub mod generated;
 pub mod generated_text;
+mod images;
 pub mod loader;
 pub mod normalisation;
 pub mod text;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 pub use crate::task::Task;
+pub use images::ImageFiles;
 pub use loader::{HostBatch, Loader};
 pub use normalisation::Normalisation;
 pub use text::{Columns, Text, Window};
@@ -29,6 +31,8 @@ pub enum Inputs {
     Bytes(Vec<u8>),
     /// Images `[n, H, W, C]` or vectors `[n, D]`, taken as they are.
     Floats(Vec<f32>),
+    /// Images in files: bytes once they are decoded.
+    Files(ImageFiles),
 }
 
 impl Inputs {
@@ -37,6 +41,7 @@ impl Inputs {
         match self {
             Inputs::Bytes(bytes) => bytes.len(),
             Inputs::Floats(floats) => floats.len(),
+            Inputs::Files(files) => files.len() * files.elements_of_one(),
         }
     }
 }
@@ -85,6 +90,7 @@ impl Split {
         let inputs = match &mut self.inputs {
             Inputs::Bytes(bytes) => Inputs::Bytes(bytes.split_off(elements)),
             Inputs::Floats(floats) => Inputs::Floats(floats.split_off(elements)),
+            Inputs::Files(_) => unreachable!("a folder of images is split class by class"),
         };
         let targets = match &mut self.targets {
             Targets::Classes(classes) => Targets::Classes(classes.split_off(kept)),
@@ -199,6 +205,41 @@ impl Arrays {
         Arrays { train: Arc::new(train), valid, test, sample, task, normalisation }
     }
 
+    /// The images of a part that lie in files.
+    pub(crate) fn files(&self, part: Part) -> Option<&ImageFiles> {
+        match &self.part(part)?.inputs {
+            Inputs::Files(files) => Some(files),
+            _ => None,
+        }
+    }
+
+    /// Gives the classes of a folder of images the numbers that a model knows them by.
+    ///
+    /// # Errors
+    /// A message that names a class which the model does not know.
+    pub(crate) fn renumber_classes(&mut self, known: &[String]) -> std::result::Result<(), String> {
+        let Some(files) = self.files(Part::Train) else { return Ok(()) };
+        let mut numbers = Vec::new();
+        for class in files.classes() {
+            let number = known.iter().position(|own| own == class);
+            let number = number.ok_or_else(|| {
+                format!("has the class {class}, the model knows {}", known.join(", "))
+            })?;
+            numbers.push(number as i32);
+        }
+        let renumber = |split: &mut Arc<Split>| {
+            if let Targets::Classes(classes) = &mut Arc::make_mut(split).targets {
+                classes.iter_mut().for_each(|class| *class = numbers[*class as usize]);
+            }
+        };
+        [Some(&mut self.train), self.valid.as_mut(), self.test.as_mut()]
+            .into_iter()
+            .flatten()
+            .for_each(renumber);
+        self.task = Task::Classification { classes: known.len() };
+        Ok(())
+    }
+
     fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();
         let shape = match self.sample {
@@ -239,7 +280,8 @@ pub enum Content {
 pub struct Dataset {
     /// For people and folder names: `generated`, `cifar10`, or the file's name without its ending.
     pub name: String,
-    /// A hash of the content and of how it is split, in hex: the same on every machine.
+    /// A hash of the content and of how it is split, in hex: the same on every machine. Of images in files it is a hash
+    /// of their names and lengths, since reading them all would take as long as an epoch.
     pub fingerprint: String,
     /// The samples.
     pub content: Content,
@@ -259,6 +301,19 @@ impl Dataset {
         match &self.content {
             Content::Text(text) => Some(text.vocabulary.kind()),
             Content::Arrays(_) => None,
+        }
+    }
+
+    /// What somebody who uses it should know: the files of a folder of images that were left out. In lines.
+    pub fn notes(&self) -> Vec<String> {
+        self.files().map(ImageFiles::notes).unwrap_or_default()
+    }
+
+    /// The training images, where they lie in files.
+    pub(crate) fn files(&self) -> Option<&ImageFiles> {
+        match &self.content {
+            Content::Arrays(arrays) => arrays.files(Part::Train),
+            Content::Text(_) => None,
         }
     }
 
@@ -290,13 +345,40 @@ impl Dataset {
     }
 }
 
-/// Reads or generates a data set. `source` is what follows `--data`; `valid_split` is the share of the training data
-/// that is kept for validation, its last samples in file order (generated data, and data with a validation part of
-/// its own, are split already).
+/// How data is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// The share of the training data that is kept for validation: its last samples in file order, or the last of each
+    /// class of a folder of images. Generated data, and data with a validation part of its own, are split already.
+    pub valid_split: f64,
+    /// Rows and columns that the images of a folder are brought to.
+    pub image_size: usize,
+    /// Threads that images are decoded on; all cores where `None`. What comes out does not depend on them.
+    pub threads: Option<usize>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { valid_split: 0.2, image_size: 32, threads: None }
+    }
+}
+
+/// Reads or generates a data set, images of a folder as 32 by 32; see [`load_with`].
 ///
 /// # Errors
-/// [`Error::Input`] naming the file, and the record, tensor or byte where it is at fault.
+/// As [`load_with`].
 pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
+    load_with(source, kind, &LoadOptions { valid_split, ..LoadOptions::default() })
+}
+
+/// Reads or generates a data set. `source` is what follows `--data`: `generated`, a file, or a folder, which is known by
+/// what is in it: CIFAR-10's `*.bin` files, or images in `train/CLASS/`.
+///
+/// # Errors
+/// [`Error::Input`] naming the file, and the record, tensor or byte where it is at fault, or each layout of a folder that
+/// was looked for.
+pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
+    let valid_split = options.valid_split;
     if !(0.0..1.0).contains(&valid_split) {
         let message = format!("{valid_split} is no share of the data: give 0 (none) to below 1");
         return Err(Error::input("--valid-split", message));
@@ -315,18 +397,36 @@ pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
         (Kind::Text(kind), _) => {
             Ok(Dataset::new(stem(path), Content::Text(text::load(path, kind, valid_split)?)))
         }
-        (Kind::Arrays, true) => {
+        (Kind::Arrays, true) if cifar::is_in(path)? => {
             Ok(Dataset::new("cifar10", Content::Arrays(cifar::load(path, valid_split)?)))
         }
+        (Kind::Arrays, true) if images::is_in(path) => {
+            Ok(Dataset::new(stem(path), Content::Arrays(images::load(path, options)?)))
+        }
+        (Kind::Arrays, true) => Err(nothing_in(path)),
         (Kind::Arrays, false) if path.extension().is_some_and(|ending| ending == "safetensors") => {
             Ok(Dataset::new(stem(path), Content::Arrays(arrays::load(path, valid_split)?)))
         }
         (Kind::Arrays, false) => {
             let message = "is no .safetensors file; this model takes images or vectors: such a file, a folder with \
-                           CIFAR-10's binary files, or generated (text is for char-lstm and word-lstm)";
+                           CIFAR-10's binary files or images, or generated (text is for char-lstm and word-lstm)";
             Err(Error::file(path, message))
         }
     }
+}
+
+/// What a folder could have held.
+fn nothing_in(folder: &Path) -> Error {
+    let text = match folder.join("train.txt").is_file() {
+        true => "; its train.txt is a text, for char-lstm and word-lstm",
+        false => "",
+    };
+    let message = format!(
+        "no images here. Looked for CIFAR-10: {}; and for a folder a class: {}{text}",
+        cifar::layout(folder),
+        folder.join(images::LAYOUT).display()
+    );
+    Error::file(folder, message)
 }
 
 /// The seed in `generated` (0) or `generated:SEED`; `None` for a path.

@@ -176,7 +176,11 @@ pub fn load(path: &Path, kind: TokenKind, valid_split: f64) -> Result<Text> {
     let file = |part: Part| path.join(format!("{}.txt", part.name()));
     if !file(Part::Train).is_file() {
         let message = "no text here. Looked for train.txt, and valid.txt and test.txt beside it";
-        return Err(Error::file(path, message));
+        let images = match super::images::is_in(path) {
+            true => "; its folder train is of images, for other models",
+            false => "",
+        };
+        return Err(Error::file(path, format!("{message}{images}")));
     }
     let optional = |part| match file(part).exists() {
         true => read_text(&file(part)).map(Some),

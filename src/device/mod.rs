@@ -156,12 +156,12 @@ impl Device {
         }
         match kind {
             DeviceKind::Auto => match Cuda::open() {
-                Ok(cuda) => Ok(Device::gpu(Driver::Cuda(cuda))),
+                Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
                 Err(reason) => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason)))),
             },
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
             DeviceKind::Cuda => match Cuda::open() {
-                Ok(cuda) => Ok(Device::gpu(Driver::Cuda(cuda))),
+                Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
                 Err(reason) => {
                     Err(Error::device(kind.name(), format!("{reason}; without it: --device cpu")))
                 }
@@ -188,7 +188,7 @@ impl Device {
     /// [`Error::Device`] where its threads cannot be started.
     #[cfg(has_simulator)]
     pub fn simulator(threads: Option<usize>, options: SimulatorOptions) -> Result<Device> {
-        Ok(Device::gpu(Driver::Simulator(Simulator::new(threads, options)?)))
+        Ok(Device::gpu_with_threads(Driver::Simulator(Simulator::new(threads, options)?), threads))
     }
 
     /// A device that takes launches and does nothing: for counting them. Whatever is read back is zero.
@@ -202,7 +202,19 @@ impl Device {
     }
 
     fn gpu(driver: Driver) -> Device {
-        Device::Gpu(Rc::new(Gpu::new(driver)))
+        Device::gpu_with_threads(driver, None)
+    }
+
+    fn gpu_with_threads(driver: Driver, threads: Option<usize>) -> Device {
+        Device::Gpu(Rc::new(Gpu::new(driver, threads)))
+    }
+
+    /// Threads that work on the host's side may have, as [`Device::open_with_threads`] was told; all cores where `None`.
+    pub fn host_threads(&self) -> Option<usize> {
+        match self {
+            Device::Cpu(cpu) => Some(cpu.threads()),
+            Device::Gpu(gpu) => gpu.host_threads(),
+        }
     }
 
     /// A CPU device with all cores.

@@ -61,6 +61,9 @@ pub struct ModelRecord {
     pub vocabulary: Option<String>,
     /// Channel mean and deviation of the training images, where they were bytes.
     pub normalisation: Option<(Vec<f64>, Vec<f64>)>,
+    /// Names of the classes, in the order of their numbers, where the data gave them names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
 }
 
 /// How far a run has come.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::alrao::{Alrao, AlraoConfig, Task};
-use crate::data::{self, Content, Dataset, Kind, Normalisation, Part, TokenKind, Vocabulary};
+use crate::data::{
+    self, Content, Dataset, Kind, LoadOptions, Normalisation, Part, TokenKind, Vocabulary,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{self, ModelConfig};
@@ -32,6 +34,9 @@ pub struct Evaluation {
     /// What a text is a stream of; `None` for samples that are no text.
     #[serde(skip)]
     pub token: Option<TokenKind>,
+    /// What somebody should know of the data: see [`Dataset::notes`].
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// A model from a checkpoint, ready to predict.
@@ -55,7 +60,11 @@ pub fn evaluate(
     let (file, run) = locate(source)?;
     let config = run.as_deref().map(RunDirectory::config).transpose()?.map(|(config, _)| config);
     let record = read_record(&file)?.1;
-    let valid_split = config.as_ref().map_or(0.2, |config| config.valid_split);
+    let options = LoadOptions {
+        valid_split: config.as_ref().map_or(0.2, |config| config.valid_split),
+        image_size: record.input[0],
+        threads: device.host_threads(),
+    };
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),
         (None, Some(config), Some(run)) => RunDirectory::find_data(run, &config.data)?,
@@ -63,7 +72,8 @@ pub fn evaluate(
             return Err(Error::input("--data", "is needed, since a file does not know its data"));
         }
     };
-    let mut dataset = data::load(&data, kind(record.architecture.parse()?), valid_split)?;
+    let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
+    let mut notes = dataset.notes();
     fit(&mut dataset, &record, &data)?;
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
     train.precision = precision(&record, device)?;
@@ -83,11 +93,12 @@ pub fn evaluate(
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
-    let evaluation = Evaluation { token, ..run_over(&trained.learner, &feed, split)? };
+    let evaluation = run_over(&trained.learner, &feed, split)?;
     if let Some(path) = predictions {
         write_predictions(&trained, &feed, split, path)?;
     }
-    Ok(evaluation)
+    notes.extend(feed.news());
+    Ok(Evaluation { token, notes, ..evaluation })
 }
 
 /// The checkpoint's file, and the run it belongs to if a run was named.
@@ -204,6 +215,11 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
                     record.input
                 ));
             }
+            if let Some(known) = &record.classes
+                && let Err(message) = arrays.renumber_classes(known)
+            {
+                return misfit(message);
+            }
             let is_known = match arrays.task {
                 Task::Classification { classes } => !record.regression && classes <= record.outputs,
                 Task::Regression { outputs } => record.regression && outputs == record.outputs,
@@ -229,6 +245,7 @@ fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
         loss: sums.loss / sums.samples,
         accuracy: feed.is_classification().then(|| sums.correct / sums.samples),
         token: None,
+        notes: Vec::new(),
     })
 }
 
@@ -244,6 +261,7 @@ pub(crate) fn sums_over(
         if stop.is_set() {
             return Ok(None);
         }
+        feed.check()?;
         learner.evaluate_on(&load);
         learner.device().check_so_far()?;
     }

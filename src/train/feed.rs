@@ -16,7 +16,7 @@ use self::data::{Data, HostRows};
 use self::resident::Resident;
 use self::streamed::Streamed;
 pub(crate) use crate::data::Part;
-use crate::data::{Arrays, Content, Dataset, Inputs, SampleShape, Task};
+use crate::data::{Arrays, Content, Dataset, ImageFiles, Inputs, SampleShape, Task};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::random::{Philox, Purpose};
@@ -109,34 +109,55 @@ impl Feed {
             Philox::new(self.seed, Purpose::Order).stream(epoch).permutation(rows)
         });
         let (seed, step) = (self.seed, step.clone());
-        let draw = self.augment.then_some(Draw { seed, step, padding: PADDING });
-        self.pass(Part::Train, order, first as usize, draw)
+        let data = &self.data;
+        match self.augment.then(|| data.with_random_crops(seed, epoch)) {
+            // The host's own: a file's image is larger than what the device is to see of it.
+            Some(Some(cropped)) => self.pass(&cropped, Part::Train, (order, first as usize), None),
+            Some(None) => {
+                let draw = Some(Draw { seed, step, padding: PADDING });
+                self.pass(data, Part::Train, (order, first as usize), draw)
+            }
+            None => self.pass(data, Part::Train, (order, first as usize), None),
+        }
+    }
+
+    /// Whether the batches made so far can be relied on.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where files of the data went away or too many have turned out broken.
+    pub fn check(&self) -> Result<()> {
+        self.data.files().map_or(Ok(()), ImageFiles::check)
+    }
+
+    /// Files of the data that have turned out broken since this was asked last.
+    pub fn news(&self) -> Vec<String> {
+        self.data.files().map(ImageFiles::news).unwrap_or_default()
     }
 
     /// All batches of a part, in file order, as they are; none where there is no such part.
     pub fn batches(&self, part: Part) -> Loads {
-        self.pass(part, None, 0, None)
+        self.pass(&self.data, part, (None, 0), None)
     }
 
     fn pass(
         &self,
+        data: &Data,
         part: Part,
-        order: Option<Vec<u32>>,
-        first: usize,
+        (order, first): (Option<Vec<u32>>, usize),
         augmentation: Option<Draw>,
     ) -> Loads {
         let conversion = &self.conversion;
         match &self.residence {
             Residence::Device(resident) => {
-                resident.batches(&self.data, conversion, part, (order, first), augmentation)
+                resident.batches(data, conversion, part, (order, first), augmentation)
             }
             Residence::Between(streamed) => {
-                let rows = self.data.batches(part, order, first);
+                let rows = data.batches(part, order, first);
                 streamed.batches(rows, conversion, augmentation)
             }
             Residence::Host => {
                 let (device, conversion) = (self.device.clone(), Rc::clone(conversion));
-                let rows = self.data.batches(part, order, first);
+                let rows = data.batches(part, order, first);
                 Box::new(
                     rows.map(move |rows| {
                         uploaded(&rows, &conversion, augmentation.clone(), &device)
@@ -194,8 +215,8 @@ fn conversion(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Convers
     let normalisation = arrays.normalisation.as_ref();
     match arrays.sample {
         SampleShape::Vector { .. } => {
-            let is_bytes = matches!(arrays.train.inputs, Inputs::Bytes(_));
-            assert!(!is_bytes, "feed: vectors are floats");
+            let is_floats = matches!(arrays.train.inputs, Inputs::Floats(_));
+            assert!(is_floats, "feed: vectors are floats");
             Conversion::Vectors { dtype }
         }
         SampleShape::Image { .. } => Conversion::Images {

@@ -107,6 +107,12 @@ pub enum Event<'a> {
         /// "valid" or "test".
         split: &'a str,
     },
+    /// A file of the data could not be decoded; an image of one colour stands in for it. Told once a run, when the epoch
+    /// that came upon it ends.
+    Damaged {
+        /// The file, and what is wrong with it.
+        file: &'a str,
+    },
     /// An epoch has ended and was written down.
     Epoch(&'a EpochReport),
     /// The run has ended and the best model was tested.

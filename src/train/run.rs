@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::alrao::{Alrao, Task};
-use crate::data::{self, Content, Dataset, Kind, SampleShape, TokenKind};
+use crate::data::{self, Content, Dataset, ImageFiles, Kind, LoadOptions, SampleShape, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input};
@@ -11,6 +11,7 @@ use crate::nn::Init;
 use crate::train::checkpoint::ModelRecord;
 use crate::train::feed::{self, Feed};
 use crate::train::memory;
+use crate::train::settings::usual_image_size;
 use crate::train::{
     Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training,
 };
@@ -40,9 +41,10 @@ impl Run {
     ///
     /// # Errors
     /// Where anything the user gave is at fault; no directory is left behind then.
-    pub fn start(config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
+    pub fn start(mut config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         let (dataset, mut training) = prepare(&config, &config.data, device)?;
+        config.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
             "{}-{}-{}",
             config.model.architecture.name(),
@@ -153,7 +155,17 @@ pub(crate) fn kind(architecture: Architecture) -> Kind {
 /// `data` is where the configuration's data is.
 fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, Training)> {
     check_precision(config.train.precision, device)?;
-    let dataset = data::load(data, kind(config.model.architecture), config.valid_split)?;
+    let architecture = config.model.architecture;
+    let options = LoadOptions {
+        valid_split: config.valid_split,
+        image_size: config.image_size.unwrap_or_else(|| usual_image_size(architecture)),
+        threads: device.host_threads(),
+    };
+    let dataset = data::load_with(data, kind(architecture), &options)?;
+    if config.image_size.is_some() && dataset.files().is_none() {
+        let message = format!("does not apply to --data {data}; it is for a folder of images");
+        return Err(Error::input("--image-size", message));
+    }
     let feed = Feed::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
     let task = feed::task(&dataset);
@@ -223,5 +235,6 @@ fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task)
         precision: config.train.precision.name().to_owned(),
         vocabulary,
         normalisation,
+        classes: dataset.files().map(|files| files.classes().to_vec()),
     }
 }

@@ -6,7 +6,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use resolve::is_generated;
+pub(crate) use resolve::{is_generated, usual_image_size};
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -78,6 +78,8 @@ settings! {
     data: String,
     /// The last part of the training data that is validated on.
     valid_split: f64,
+    /// Rows and columns that the images of a folder are brought to.
+    image_size: usize,
     /// How parameters learn.
     #[serde(with = "file::named")]
     optimizer: Optimizer,
@@ -180,7 +182,8 @@ pub fn hidden_layers(text: &str) -> std::result::Result<Vec<usize>, String> {
 /// that apply to the model and the optimizer are there.
 impl From<&RunConfig> for Settings {
     fn from(config: &RunConfig) -> Settings {
-        let RunConfig { model, data, valid_split, alrao, train, device, threads } = config;
+        let RunConfig { model, data, valid_split, image_size, alrao, train, device, threads } =
+            config;
         let ModelConfig { architecture, width, hidden, dropout } = model;
         let AlraoConfig {
             eta,
@@ -201,6 +204,7 @@ impl From<&RunConfig> for Settings {
             hidden: is_mlp.then(|| hidden.clone()),
             data: Some(data.clone()),
             valid_split: Some(*valid_split),
+            image_size: *image_size,
             optimizer: Some(optimizer),
             eta_min: is_alrao.then_some(*eta.start()),
             eta_max: is_alrao.then_some(*eta.end()),

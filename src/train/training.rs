@@ -266,8 +266,13 @@ impl Training {
             is_best: self.is_best(valid.as_ref()),
         };
         self.close_epoch(&report, &mut checkpoint)?;
+        self.tell_damage(observer);
         observer.notice(&Event::Epoch(&report));
         Ok(Flow::Continue)
+    }
+
+    fn tell_damage(&self, observer: &mut dyn Observer) {
+        self.feed.news().iter().for_each(|file| observer.notice(&Event::Damaged { file }));
     }
 
     /// Without validation data there is nothing to choose by: the last epoch is the best.
@@ -297,6 +302,7 @@ impl Training {
                 self.save()?;
                 return Ok(Flow::Stop);
             }
+            self.feed.check()?;
             self.step(&load, observer)?;
             *samples += load.samples;
             if self.saved.elapsed() >= SAVE_EVERY {
@@ -438,6 +444,7 @@ impl Training {
             let Some(sums) = self.evaluate(Part::Test, observer, stop)? else {
                 return Ok((Flow::Stop, None));
             };
+            self.tell_damage(observer);
             test = sums.map(|sums| TestReport {
                 epoch,
                 loss: sums.loss / sums.samples,

@@ -1,6 +1,7 @@
 //! Against values from PyTorch. Each file `<name>.safetensors` lies beside the script that writes it.
 
 mod head;
+pub(crate) mod images;
 mod optimizer;
 mod steps;
 mod switch;

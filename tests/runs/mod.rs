@@ -6,6 +6,7 @@
 mod devices;
 mod ends;
 mod experiments;
+mod images;
 mod input;
 mod kills;
 mod resume;

@@ -80,10 +80,11 @@ pub struct Gpu {
     host_work: Cell<HostWork>,
     times: RefCell<BTreeMap<String, KernelTime>>,
     tf32: Cell<bool>,
+    host_threads: Option<usize>,
 }
 
 impl Gpu {
-    pub(crate) fn new(driver: Driver) -> Self {
+    pub(crate) fn new(driver: Driver, host_threads: Option<usize>) -> Self {
         Gpu {
             driver,
             failure: RefCell::default(),
@@ -98,6 +99,7 @@ impl Gpu {
             host_work: Cell::default(),
             times: RefCell::default(),
             tf32: Cell::new(false),
+            host_threads,
         }
     }
 
@@ -108,6 +110,11 @@ impl Gpu {
 
     pub(crate) fn description(&self) -> String {
         self.driver.description()
+    }
+
+    /// Threads that the host was told to use.
+    pub(super) fn host_threads(&self) -> Option<usize> {
+        self.host_threads
     }
 
     /// Whether matrix products of f32 round their factors to tf32, 10 bits of fraction, for tensor cores.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::batch::Stored;
 use crate::data::{
-    Arrays, Columns, HostBatch, Inputs, Loader, Part, SampleShape, Split, Targets, Window,
+    Arrays, Columns, HostBatch, ImageFiles, Inputs, Loader, Part, SampleShape, Split, Targets,
+    Window,
 };
 use crate::device::{DType, Device};
 use crate::shape::Shape;
@@ -76,13 +77,40 @@ impl Data {
     pub fn bytes_of_batch(&self) -> usize {
         match self {
             Data::Arrays { arrays, batch_size } => {
-                let [inputs, targets] = arrays_of(&arrays.train, arrays.sample)
-                    .map(|(_, shape, _)| shape.elements() / shape[0].max(1) * batch_size);
+                let inputs = arrays.sample.elements() * batch_size;
+                let targets = match &arrays.train.targets {
+                    Targets::Classes(_) => *batch_size,
+                    Targets::Values { columns, .. } => columns * batch_size,
+                };
                 // Four bytes are the most an element takes.
                 (4 * inputs).next_multiple_of(ALIGNMENT) + 4 * targets
             }
             Data::Text { bptt, .. } => 4 * self.samples(bptt + 1),
         }
+    }
+
+    /// Whether the inputs lie in files, and are made when a batch of them is asked for.
+    pub fn is_in_files(&self) -> bool {
+        self.files().is_some()
+    }
+
+    /// The images in files of the training part; all parts share what goes wrong with them.
+    pub fn files(&self) -> Option<&ImageFiles> {
+        match self {
+            Data::Arrays { arrays, .. } => arrays.files(Part::Train),
+            Data::Text { .. } => None,
+        }
+    }
+
+    /// The same data with the training images in files cropped and flipped at random, as in an epoch.
+    pub fn with_random_crops(&self, seed: u64, epoch: u64) -> Option<Data> {
+        let (Data::Arrays { arrays, batch_size }, Some(files)) = (self, self.files()) else {
+            return None;
+        };
+        let inputs = Inputs::Files(files.with_random_crops(seed, epoch));
+        let train = Arc::new(Split { inputs, targets: arrays.train.targets.clone() });
+        let arrays = Arrays { train, ..arrays.clone() };
+        Some(Data::Arrays { arrays, batch_size: *batch_size })
     }
 
     /// The batches of a part from number `first` on.
@@ -131,6 +159,7 @@ fn arrays<'a>(
     let inputs = match inputs {
         Inputs::Bytes(bytes) => (&bytes[..], shape, DType::U8),
         Inputs::Floats(floats) => (bytemuck::cast_slice(floats), shape, DType::F32),
+        Inputs::Files(_) => unreachable!("images in files are decoded before they are uploaded"),
     };
     let targets = match targets {
         Targets::Classes(classes) => {

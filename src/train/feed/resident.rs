@@ -21,8 +21,11 @@ pub(super) struct Resident {
 }
 
 impl Resident {
-    /// Bytes that a data set takes on the device; `None` where its parts are not of one type.
+    /// Bytes that a data set takes on the device; `None` where its parts are not of one type, or lie in files.
     pub fn bytes(data: &Data) -> Option<usize> {
+        if data.is_in_files() {
+            return None;
+        }
         let size = match data {
             Data::Arrays { arrays, .. } => {
                 let mut bytes = 0;

@@ -6,6 +6,9 @@ use crate::error::Result;
 /// More features, layers' units or samples than this are a slip of the keyboard.
 const MOST_UNITS: usize = 1 << 24;
 
+/// A side of the images that a model sees is not longer.
+const MOST_PIXELS: usize = 4096;
+
 impl Settings {
     /// Checks every value that was given on its own.
     ///
@@ -28,6 +31,7 @@ impl Settings {
         self.check("dropout", self.dropout, |x| (0.0..1.0).contains(&x), "0 (none) to below 1")?;
         let layers = self.hidden.iter().flatten().copied();
         layers.map(Some).try_for_each(|units| self.check_size("hidden", units))?;
+        self.check_up_to("image_size", self.image_size, MOST_PIXELS)?;
         self.check_size("classifiers", self.classifiers)
     }
 
@@ -108,10 +112,14 @@ impl Settings {
     }
 
     fn check_size(&self, key: &str, value: Option<usize>) -> Checked {
+        self.check_up_to(key, value, MOST_UNITS)
+    }
+
+    fn check_up_to(&self, key: &str, value: Option<usize>, most: usize) -> Checked {
         match value {
-            Some(value) if !(1..=MOST_UNITS).contains(&value) => {
+            Some(value) if !(1..=most).contains(&value) => {
                 let message =
-                    format!("{value} is not possible; give a whole number from 1 to {MOST_UNITS}");
+                    format!("{value} is not possible; give a whole number from 1 to {most}");
                 Err(self.error(key, message))
             }
             _ => Ok(()),

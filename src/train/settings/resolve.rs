@@ -20,6 +20,15 @@ pub(crate) fn is_generated(data: &str) -> bool {
     data == "generated" || data.starts_with("generated:")
 }
 
+/// Rows and columns that the images of a folder are brought to for a model: ImageNet's for those made for it, else
+/// CIFAR-10's. Other data has a size of its own, so that this is taken only once the data is known.
+pub(crate) fn usual_image_size(architecture: Architecture) -> usize {
+    match architecture.name() {
+        "alexnet" | "resnet50" | "densenet121" => 224,
+        _ => 32,
+    }
+}
+
 /// What is taken for a model where nothing else was given.
 struct Defaults {
     eta: RangeInclusive<f64>,
@@ -69,6 +78,7 @@ impl Settings {
             train: self.train(optimizer, lr, &data, &defaults),
             data,
             valid_split: self.valid_split.unwrap_or(0.2),
+            image_size: self.image_size,
             device,
             threads: self.threads,
         })
@@ -162,7 +172,7 @@ impl Settings {
     fn check_model_has(&self, architecture: Architecture) -> Checked {
         let model = format!("--model {architecture}");
         let refused: &[&str] = match architecture {
-            _ if architecture.is_lstm() => &["hidden", "order"],
+            _ if architecture.is_lstm() => &["hidden", "order", "image_size"],
             Architecture::Mlp => &["dropout", "bptt"],
             _ if architecture.has_dropout() => &["hidden", "bptt"],
             _ => &["hidden", "dropout", "bptt"],
@@ -175,6 +185,9 @@ impl Settings {
                     self.error(key, format!("{}; it is the LSTMs' and alexnet's", because(model)))
                 }
                 "order" => self.error(key, format!("{}: a text is read in order", because(model))),
+                "image_size" => {
+                    self.error(key, format!("{}: it is for folders of images", because(model)))
+                }
                 _ => self.error(key, format!("{}; it is the LSTMs'", because(model))),
             });
         }

@@ -1,0 +1,123 @@
+//! From a file's bytes to pixels of the size that a model takes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+use super::crop::{self, Region};
+use super::look::format;
+use super::{CHANNELS, Draw};
+use crate::random::{Philox, Purpose};
+
+/// The image as red, green and blue: grey becomes three equal channels, CMYK is converted, transparency is left out,
+/// 16 bits are rounded to 8. A rotation noted beside the pixels is not looked at, as torchvision does not.
+pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
+    let format = format(bytes).ok_or("is neither JPEG nor PNG")?;
+    // A decoder that gives up on damaged bytes by a panic has found them damaged too.
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        image::load_from_memory_with_format(bytes, format).map(image::DynamicImage::into_rgb8)
+    }));
+    match decoded {
+        Ok(Ok(image)) if image.width() > 0 && image.height() > 0 => Ok(image),
+        Ok(Ok(_)) => Err("has no pixels".into()),
+        Ok(Err(error)) => Err(format!("cannot be decoded: {error}")),
+        Err(_) => Err("cannot be decoded".into()),
+    }
+}
+
+/// A random crop of the image, resized, and mirrored every other time; what is drawn is a function of seed, epoch and
+/// the sample's number.
+pub(super) fn random_view(image: &RgbImage, size: usize, draw: Draw, number: u32, out: &mut [u8]) {
+    let mut stream =
+        Philox::new(draw.seed, Purpose::ImageCrops).numbered_stream(draw.epoch, number);
+    let region = crop::random([image.width(), image.height()], &mut stream);
+    let is_mirrored = stream.bits() >> 31 == 1;
+    let extents = [region.width, region.height];
+    let resized = resize(&cut(image.as_raw(), image.width(), region), extents, [size as u32; 2]);
+    out.copy_from_slice(&resized);
+    if is_mirrored {
+        out.chunks_exact_mut(CHANNELS * size).for_each(mirror);
+    }
+}
+
+/// The middle of the image, its shorter side resized to a little more than the size.
+pub(super) fn centred_view(image: &RgbImage, size: usize, out: &mut [u8]) {
+    let extents = [image.width(), image.height()];
+    let wanted = crop::resized(extents, size);
+    let resized = resize(image.as_raw(), extents, wanted);
+    out.copy_from_slice(&cut(&resized, wanted[0], crop::centre(wanted, size)));
+}
+
+fn mirror(row: &mut [u8]) {
+    let (pixels, _) = row.as_chunks_mut::<CHANNELS>();
+    pixels.reverse();
+}
+
+/// The pixels of a region, row by row; `width` is the whole image's.
+fn cut(pixels: &[u8], width: u32, region: Region) -> Vec<u8> {
+    let [left, top, columns, rows] =
+        [region.left, region.top, region.width, region.height].map(|extent| extent as usize);
+    let rows = pixels.chunks_exact(CHANNELS * width as usize).skip(top).take(rows);
+    rows.flat_map(|row| &row[CHANNELS * left..CHANNELS * (left + columns)]).copied().collect()
+}
+
+/// Bilinear, with antialiasing where it shrinks: Pillow's.
+fn resize(pixels: &[u8], [width, height]: [u32; 2], to: [u32; 2]) -> Vec<u8> {
+    let source = ImageRef::new(width, height, pixels, PixelType::U8x3)
+        .expect("an image has as many bytes as its extents say");
+    let mut resized = Image::new(to[0], to[1], PixelType::U8x3);
+    let filter = ResizeAlg::Convolution(FilterType::Bilinear);
+    let options = ResizeOptions::new().resize_alg(filter).use_alpha(false);
+    Resizer::new()
+        .resize(&source, &mut resized, &options)
+        .expect("both images are of the same kind and not empty");
+    resized.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gradient(width: u32, height: u32) -> RgbImage {
+        let at = |place: u32, extent: u32| (place * 255 / (extent - 1)) as u8;
+        RgbImage::from_fn(width, height, |x, y| [at(x, width), at(y, height), 7].into())
+    }
+
+    #[test]
+    fn a_view_of_an_even_image_is_even() {
+        let image = RgbImage::from_pixel(50, 31, [200, 100, 3].into());
+        let even = [200, 100, 3].repeat(64);
+        let mut out = vec![0; 192];
+        centred_view(&image, 8, &mut out);
+        assert_eq!(out, even);
+        out.fill(0);
+        random_view(&image, 8, Draw { seed: 1, epoch: 1 }, 0, &mut out);
+        assert_eq!(out, even);
+    }
+
+    #[test]
+    fn half_of_the_random_views_are_mirrored() {
+        let image = gradient(64, 48);
+        let mut mirrored = 0;
+        for number in 0..200 {
+            let mut out = vec![0; 8 * 8 * 3];
+            random_view(&image, 8, Draw { seed: 1, epoch: 2 }, number, &mut out);
+            mirrored += usize::from(out[0] > out[7 * 3]);
+            let (first, last) = (&out[..3], &out[7 * 8 * 3..]);
+            assert!(first[1] < last[1] && first[2] == 7, "{out:?}");
+        }
+        assert!((70..=130).contains(&mirrored), "{mirrored}");
+    }
+
+    #[test]
+    fn a_centred_view_keeps_directions() {
+        let mut out = vec![0; 16 * 16 * 3];
+        centred_view(&gradient(200, 100), 16, &mut out);
+        let pixel = |row: usize, column: usize| &out[(row * 16 + column) * 3..][..3];
+        assert!(pixel(0, 0)[0] < pixel(0, 15)[0] && pixel(0, 0)[1] < pixel(15, 0)[1]);
+        // The outer quarters of a wide image are not seen.
+        assert!(pixel(0, 0)[0] > 60 && pixel(0, 15)[0] < 195, "{out:?}");
+    }
+}

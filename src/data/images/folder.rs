@@ -1,0 +1,223 @@
+//! A folder of images, a folder a class: `train/CLASS/*.jpg`, as torchvision's `ImageFolder`.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::look::look;
+use super::{Broken, CHANNELS, ImageFile, ImageFiles, Left, Shared, Trouble, normalisation};
+use crate::data::{
+    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, tail_length, unreadable,
+};
+use crate::error::{Error, Result};
+
+/// What a folder of images looks like, for messages.
+pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg or *.png";
+
+/// The endings of torchvision's list that are decoded here, in small letters.
+const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// Whether a folder looks like one of images.
+pub(in crate::data) fn is_in(root: &Path) -> bool {
+    root.join("train").is_dir()
+}
+
+/// Lists a folder of images: `train`, and `valid` (or `val`) and `test` where they are there, each with a folder a class.
+///
+/// The classes are those of `train`, sorted by name; one without any image keeps its number, as with `ImageFolder`'s
+/// `allow_empty`, and is noted. Images may lie in folders of a class's folder; links are followed. Files of other
+/// endings, and names that begin with a dot, are passed over. Where there is no validation part it is the last
+/// `valid_split` of each class. Broken files are left out and noted.
+///
+/// # Errors
+/// [`Error::Input`] naming the folder or file: there are no classes or no images in a part, a class is unknown in
+/// `train`, both `valid` and `val` are there, more than 1 % of the files (and more than ten) are broken.
+pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays> {
+    let pool = pool(options.threads)?;
+    let names = folders(root, "train".as_ref())?;
+    if names.is_empty() {
+        let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
+        return Err(Error::file(&root.join("train"), message));
+    }
+    let mut left = Left::default();
+    let mut train = listed(root, "train", &names, &pool, &mut left)?;
+    let mut listed_if_there = |name: Option<&str>| {
+        name.map(|name| listed(root, name, &names, &pool, &mut left)).transpose()
+    };
+    let mut valid = listed_if_there(validation(root)?)?;
+    let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
+    left.check(root)?;
+    for (name, part) in
+        [("train", Some(&train)), ("valid", valid.as_ref()), ("test", test.as_ref())]
+    {
+        if part.is_some_and(Vec::is_empty) {
+            let message = format!("the {name} part has no images; give it some: {LAYOUT}");
+            return Err(Error::file(root, message));
+        }
+    }
+    if valid.is_none() {
+        let tail = cut_tails(&mut train, options.valid_split);
+        valid = Some(tail).filter(|tail| !tail.is_empty());
+    }
+    let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    let size = options.image_size;
+    let trouble = Mutex::new(Trouble::default());
+    let shared = Arc::new(Shared { root: root.to_owned(), classes, size, pool, left, trouble });
+    let split = |part: Vec<Sample>| {
+        let (classes, files): (Vec<i32>, Vec<ImageFile>) = part.into_iter().unzip();
+        let files = ImageFiles { shared: Arc::clone(&shared), files: Arc::new(files), draw: None };
+        Arc::new(Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) })
+    };
+    Ok(Arrays {
+        train: split(train),
+        valid: valid.map(split),
+        test: test.map(split),
+        sample: SampleShape::Image { height: size, width: size, channels: CHANNELS },
+        task: Task::Classification { classes: names.len() },
+        normalisation: Some(normalisation()),
+    })
+}
+
+/// The number of an image's class, and the image.
+type Sample = (i32, ImageFile);
+
+/// Threads that look at files and decode them.
+fn pool(threads: Option<usize>) -> Result<ThreadPool> {
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+    let pool = builder.thread_name(|index| format!("images-{index}")).build();
+    pool.map_err(|error| {
+        Error::input("--threads", format!("threads for decoding could not be started: {error}"))
+    })
+}
+
+/// The name of the validation part's folder, if there is one.
+fn validation(root: &Path) -> Result<Option<&'static str>> {
+    match [Part::Valid.name(), "val"].map(|name| root.join(name).is_dir()) {
+        [true, true] => Err(Error::file(root, "has both valid and val; leave one out")),
+        [true, false] => Ok(Some("valid")),
+        [false, true] => Ok(Some("val")),
+        [false, false] => Ok(None),
+    }
+}
+
+/// The images of a part, class by class, with what is wrong noted down.
+fn listed(
+    root: &Path,
+    part: &str,
+    classes: &[OsString],
+    pool: &ThreadPool,
+    left: &mut Left,
+) -> Result<Vec<Sample>> {
+    let own: BTreeSet<OsString> = folders(root, part.as_ref())?.into_iter().collect();
+    if let Some(unknown) = own.iter().find(|name| !classes.contains(name)) {
+        let names: Vec<_> = classes.iter().map(|name| name.to_string_lossy()).collect();
+        let message = format!("is a class that train does not have; it has {}", names.join(", "));
+        return Err(Error::file(&root.join(part).join(unknown), message));
+    }
+    let mut found = Vec::new();
+    for (number, class) in classes.iter().enumerate().filter(|(_, class)| own.contains(*class)) {
+        let folder = Path::new(part).join(class);
+        let mut paths = Vec::new();
+        images_below(root, &folder, &mut Vec::new(), &mut paths)?;
+        sort_as_walked(&mut paths);
+        if paths.is_empty() {
+            left.empty.push(folder);
+        }
+        found.extend(paths.into_iter().map(|path| (number as i32, path)));
+    }
+    left.found += found.len();
+    let looked: Vec<_> =
+        pool.install(|| found.par_iter().map(|(_, path)| look(&root.join(path))).collect());
+    let mut samples = Vec::with_capacity(found.len());
+    for ((class, path), looked) in found.into_iter().zip(looked) {
+        match looked {
+            Ok(bytes) => samples.push((class, ImageFile { path, bytes })),
+            Err(reason) => left.broken.push(Broken { path, reason }),
+        }
+    }
+    Ok(samples)
+}
+
+/// Cuts the last `share` of each class off a part that lies class by class.
+fn cut_tails(part: &mut Vec<Sample>, share: f64) -> Vec<Sample> {
+    let mut tails = Vec::new();
+    let mut kept = Vec::with_capacity(part.len());
+    for own in part.chunk_by(|a, b| a.0 == b.0) {
+        let (first, last) = own.split_at(own.len() - tail_length(own.len(), share));
+        kept.extend_from_slice(first);
+        tails.extend_from_slice(last);
+    }
+    *part = kept;
+    tails
+}
+
+fn is_passed_over(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn is_image(name: &OsStr) -> bool {
+    let ending = Path::new(name).extension().and_then(OsStr::to_str).unwrap_or_default();
+    ENDINGS.iter().any(|own| ending.eq_ignore_ascii_case(own))
+}
+
+/// Names in a folder, and whether each is a folder itself, links followed.
+fn entries(folder: &Path) -> Result<Vec<(OsString, bool)>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), &error))?;
+        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+        if !is_passed_over(&entry.file_name()) {
+            entries.push((entry.file_name(), is_folder));
+        }
+    }
+    Ok(entries)
+}
+
+/// The folders in a folder, sorted by the bytes of their names.
+fn folders(root: &Path, folder: &Path) -> Result<Vec<OsString>> {
+    let entries = entries(&root.join(folder))?;
+    let mut names: Vec<OsString> =
+        entries.into_iter().filter_map(|(name, is_folder)| is_folder.then_some(name)).collect();
+    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    Ok(names)
+}
+
+/// Adds every image in a folder and in those below it. `above` are the folders that lead here, links resolved: a link
+/// back to one of them is not followed.
+fn images_below(
+    root: &Path,
+    folder: &Path,
+    above: &mut Vec<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let place = root.join(folder);
+    let real = fs::canonicalize(&place).map_err(|error| unreadable(&place, &error))?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    above.push(real);
+    for (name, is_folder) in entries(&place)? {
+        let path = folder.join(&name);
+        match is_folder {
+            true => images_below(root, &path, above, found)?,
+            false if is_image(&name) => found.push(path),
+            false => {}
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// Folder by folder, as Python's sorted walk: by the bytes of the folder's path, then of the name.
+fn sort_as_walked(paths: &mut [PathBuf]) {
+    let bytes = |part: Option<&OsStr>| part.map(OsStr::as_encoded_bytes).map(<[u8]>::to_vec);
+    paths.sort_by_cached_key(|path| {
+        (bytes(path.parent().map(Path::as_os_str)), bytes(path.file_name()))
+    });
+}

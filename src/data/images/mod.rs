@@ -1,0 +1,291 @@
+//! Images in files, decoded when a batch of them is asked for.
+
+mod crop;
+mod decode;
+mod folder;
+mod look;
+mod trouble;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use image::RgbImage;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::Normalisation;
+use super::fingerprint::Fingerprint;
+use crate::error::Result;
+pub(super) use folder::{LAYOUT, is_in, load};
+use trouble::Trouble;
+pub(super) use trouble::{Broken, Left};
+
+const CHANNELS: usize = 3;
+
+/// Mean and deviation of ImageNet's channels, by which torchvision's models take images.
+const MEAN: [f64; CHANNELS] = [0.485, 0.456, 0.406];
+const DEVIATION: [f64; CHANNELS] = [0.229, 0.224, 0.225];
+
+/// The images of one part of a data set. They stay in their files: what a batch needs is read and decoded when it is
+/// asked for, on threads of the data set's own.
+///
+/// An image that turns out broken only then is stood in for by one of the mean colour, which normalises to nearly 0: it
+/// keeps its class and place, so that an epoch has as many steps as ever, whichever thread came upon it. It is told
+/// once (see [`crate::train::Event::Damaged`]). Where more than 1 % of the files are broken, or one can no longer be
+/// read at all, the run ends, and can be continued.
+#[derive(Clone, Debug)]
+pub struct ImageFiles {
+    shared: Arc<Shared>,
+    files: Arc<Vec<ImageFile>>,
+    draw: Option<Draw>,
+}
+
+/// One image.
+#[derive(Clone, Debug)]
+struct ImageFile {
+    /// From the data set's folder on.
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// What all parts of a data set have in common.
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    /// Names of the classes, by number.
+    classes: Vec<String>,
+    /// Rows and columns of the images that come out.
+    size: usize,
+    pool: ThreadPool,
+    left: Left,
+    trouble: Mutex<Trouble>,
+}
+
+/// What random crops and flips are a function of, beside the sample's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Draw {
+    seed: u64,
+    epoch: u64,
+}
+
+/// The same files, seen in the same way.
+impl PartialEq for ImageFiles {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.files, &other.files) && self.draw == other.draw
+    }
+}
+
+impl ImageFiles {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Rows and columns of the images that come out; they have three channels.
+    pub fn size(&self) -> usize {
+        self.shared.size
+    }
+
+    /// Names of the classes, by number: the training part's folders.
+    pub fn classes(&self) -> &[String] {
+        &self.shared.classes
+    }
+
+    /// The image's file.
+    pub fn path(&self, number: usize) -> PathBuf {
+        self.shared.root.join(&self.files[number].path)
+    }
+
+    /// The same images, cropped and flipped at random instead of their middle: another view in each epoch.
+    pub(crate) fn with_random_crops(&self, seed: u64, epoch: u64) -> ImageFiles {
+        ImageFiles { draw: Some(Draw { seed, epoch }), ..self.clone() }
+    }
+
+    /// The images of these numbers one after the other, `[n, size, size, 3]`. Panics where there is no such image.
+    pub(super) fn gather(&self, numbers: impl Iterator<Item = usize>) -> Vec<u8> {
+        let numbers: Vec<usize> = numbers.collect();
+        let mut bytes = vec![0; numbers.len() * self.elements_of_one()];
+        let images = bytes.par_chunks_exact_mut(self.elements_of_one()).with_max_len(1);
+        self.shared.pool.install(|| {
+            images.zip(&numbers).for_each(|(out, &number)| self.write(number, out));
+        });
+        bytes
+    }
+
+    pub(super) fn elements_of_one(&self) -> usize {
+        self.size() * self.size() * CHANNELS
+    }
+
+    fn write(&self, number: usize, out: &mut [u8]) {
+        match self.decoded(number) {
+            Some(image) => match self.draw {
+                Some(draw) => {
+                    decode::random_view(&image, self.size(), draw, number as u32, out);
+                }
+                None => decode::centred_view(&image, self.size(), out),
+            },
+            None => {
+                let mean = MEAN.map(|mean| (255.0 * mean).round() as u8);
+                out.as_chunks_mut().0.fill(mean);
+            }
+        }
+    }
+
+    /// The image; `None`, noted down, where it cannot be had.
+    fn decoded(&self, number: usize) -> Option<RgbImage> {
+        let own = &self.files[number].path;
+        let broken = |reason| Broken { path: own.clone(), reason };
+        match std::fs::read(self.shared.root.join(own)) {
+            Err(error) => {
+                self.trouble().unreadable(broken(format!("could no longer be read: {error}")));
+                None
+            }
+            Ok(bytes) => {
+                decode::decode(&bytes).map_err(|reason| self.trouble().damaged(broken(reason))).ok()
+            }
+        }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was found before anything was decoded, in lines for people.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.shared.left.notes(&self.shared.root)
+    }
+
+    /// The files that have turned out broken since this was asked last, a line each.
+    pub(crate) fn news(&self) -> Vec<String> {
+        let news = self.trouble().take_news();
+        let line = |broken: &Broken| {
+            let line = broken.line(&self.shared.root);
+            format!("{line}; the mean colour stands in for it")
+        };
+        news.iter().map(line).collect()
+    }
+
+    /// Whether the images can be relied on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] where a file could no longer be read, or too many have turned out broken.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.trouble().check(&self.shared.root, &self.shared.left)
+    }
+
+    /// Takes in names, lengths and classes of the files, not what is in them.
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint) {
+        fingerprint.numbers([self.shared.classes.len() as u64, self.files.len() as u64]);
+        self.shared.classes.iter().for_each(|class| fingerprint.bytes(class.as_bytes()));
+        for file in self.files.iter() {
+            fingerprint.numbers([file.path.components().count() as u64, file.bytes]);
+            for component in file.path.components() {
+                fingerprint.bytes(component.as_os_str().as_encoded_bytes());
+            }
+        }
+    }
+}
+
+fn normalisation() -> Normalisation {
+    Normalisation { mean: MEAN.to_vec(), deviation: DEVIATION.to_vec() }
+}
+
+/// A file in the data set's folder, for people.
+fn shown(root: &Path, path: &Path) -> String {
+    root.join(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Content, Inputs, Kind, LoadOptions, Part, Split, Targets, load_with};
+
+    /// So many images of noise in each class; the extents differ.
+    fn folder(counts: &[(&str, u32)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (class, count) in counts {
+            let place = folder.path().join(class);
+            std::fs::create_dir_all(&place).unwrap();
+            for number in 0..*count {
+                let image = RgbImage::from_fn(40 + number, 30, |x, y| {
+                    [(x * 37 + y * 91 + number * 11) as u8, (x * y) as u8, number as u8].into()
+                });
+                image.save(place.join(format!("{number}.png"))).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn loaded(folder: &Path, options: &LoadOptions) -> (crate::data::Arrays, String) {
+        let dataset = load_with(folder.to_str().unwrap(), Kind::Arrays, options).unwrap();
+        let Content::Arrays(arrays) = dataset.content else { panic!("no arrays") };
+        (arrays, dataset.fingerprint)
+    }
+
+    fn bytes(files: ImageFiles) -> Vec<u8> {
+        let (numbers, classes) = (0..files.len(), vec![0; files.len()]);
+        let split = Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) };
+        let Inputs::Bytes(bytes) = split.gather(numbers).inputs else { panic!("no bytes") };
+        bytes
+    }
+
+    #[test]
+    fn views_are_functions_of_seed_epoch_and_sample() {
+        let folder = folder(&[("train/a", 7), ("train/b", 6)]);
+        let on = |threads| {
+            let options =
+                LoadOptions { image_size: 8, threads: Some(threads), ..LoadOptions::default() };
+            loaded(folder.path(), &options).0.files(Part::Train).unwrap().clone()
+        };
+        let (one, many) = (on(1), on(5));
+        assert_eq!(bytes(one.clone()), bytes(many.clone()));
+        let crops = |seed, epoch| bytes(one.with_random_crops(seed, epoch));
+        assert_eq!(crops(3, 1), bytes(many.with_random_crops(3, 1)));
+        assert_ne!(crops(3, 1), bytes(one.clone()));
+        assert_ne!(crops(3, 1), crops(3, 2));
+        assert_ne!(crops(3, 1), crops(4, 1));
+    }
+
+    #[test]
+    fn the_last_of_each_class_are_for_validation() {
+        let folder = folder(&[("train/a", 10), ("train/b", 4), ("train/c", 5)]);
+        let options = LoadOptions { valid_split: 0.2, ..LoadOptions::default() };
+        let (arrays, fingerprint) = loaded(folder.path(), &options);
+        let names = |part| {
+            let files = arrays.files(part).unwrap();
+            let path = |number| files.files[number].path.display().to_string();
+            (0..files.len()).map(path).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Part::Valid), ["train/a/8.png", "train/a/9.png", "train/c/4.png"]);
+        assert_eq!(arrays.valid.as_ref().unwrap().targets, Targets::Classes(vec![0, 0, 2]));
+        assert_eq!((arrays.train.len(), names(Part::Train)[8].as_str()), (16, "train/b/0.png"));
+        let none = LoadOptions { valid_split: 0.0, ..options };
+        let (whole, other) = loaded(folder.path(), &none);
+        assert!(whole.valid.is_none() && whole.train.len() == 19 && other != fingerprint);
+        // The same names with other lengths are other data.
+        let same = loaded(folder.path(), &options).1;
+        assert_eq!(same, fingerprint);
+        std::fs::copy(folder.path().join("train/a/9.png"), folder.path().join("train/a/0.png"))
+            .unwrap();
+        assert_ne!(loaded(folder.path(), &options).1, fingerprint);
+    }
+
+    #[test]
+    fn a_file_that_goes_away_ends_what_relied_on_it() {
+        let folder = folder(&[("train/a", 3)]);
+        let (arrays, _) = loaded(folder.path(), &LoadOptions::default());
+        let files = arrays.files(Part::Train).unwrap();
+        bytes(files.clone());
+        assert!(files.check().is_ok());
+        std::fs::remove_file(files.path(1)).unwrap();
+        bytes(files.clone());
+        let error = files.check().unwrap_err();
+        assert!(error.to_string().contains("train/a/1.png: could no longer be read"), "{error}");
+        assert_eq!(error.exit_code(), 1);
+    }
+}
