@@ -73,7 +73,7 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("experiment table3", "table3"),
         ("experiment table1 --row cifar10/nosuch", "cifar10/vgg19"),
         ("experiment table1", "--data"),
-        ("experiment table1 --row imagenet/alexnet --data .", "cannot be read yet"),
+        ("experiment table1 --row imagenet/alexnet --data .", "train/CLASS"),
         ("experiment table1 --quick --jobs 0", "--jobs"),
         ("experiment table1 --quick --seeds 0", "--seeds"),
         ("experiment table1 --quick --epochs 0", "--epochs"),

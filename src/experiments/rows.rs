@@ -11,7 +11,7 @@ use crate::models::Architecture::{
 pub enum Source {
     /// CIFAR-10's binary files.
     Cifar10,
-    /// A folder of images by class, which cannot be read yet.
+    /// A folder of images by class.
     ImageNet,
     /// Penn Treebank, character by character: a text of one's own.
     PennTreebank,
@@ -24,9 +24,7 @@ impl Source {
     pub fn wanted(self) -> &'static str {
         match self {
             Source::Cifar10 => "the folder with CIFAR-10's *.bin files",
-            Source::ImageNet => {
-                "a .safetensors file of images of 224 by 224; folders of images cannot be read yet"
-            }
+            Source::ImageNet => "a folder with images in train/CLASS/ and valid/CLASS/",
             Source::PennTreebank => "a text, or a folder with train.txt, valid.txt and test.txt",
             Source::Generated => "generated, or data that the model takes",
         }

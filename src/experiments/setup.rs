@@ -1,6 +1,5 @@
 //! One row at the size it is trained at.
 
-use std::path::Path;
 use std::rc::Rc;
 
 use super::device_kind;
@@ -10,12 +9,12 @@ use super::plan::PlannedRun;
 use super::record::{Record, Records};
 use super::rows::{ROWS, Row, Source};
 use super::statistics::Estimate;
-use crate::data::{self, Content, Dataset, TokenKind};
+use crate::data::{self, Content, Dataset, LoadOptions, TokenKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
-use crate::train::settings::{Settings, is_generated};
+use crate::train::settings::{Settings, is_generated, usual_image_size};
 use crate::train::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
@@ -114,13 +113,16 @@ fn setup(
             return Err(Error::input("--data", message));
         }
     };
-    if row.source == Source::ImageNet && Path::new(&source).is_dir() {
-        let message = format!("row {} wants {}", row.name, row.source.wanted());
-        return Err(Error::input(format!("--data {source}"), message));
-    }
+    let wanted = |own: Architecture| (kind(own), usual_image_size(own));
     let dataset = match before {
-        Some(before) if kind(before.architecture()) == kind(architecture) => before.dataset.clone(),
-        _ => Rc::new(data::load(&source, kind(architecture), 0.2)?),
+        Some(before) if wanted(before.architecture()) == wanted(architecture) => {
+            before.dataset.clone()
+        }
+        _ => {
+            let image_size = usual_image_size(architecture);
+            let options = LoadOptions { image_size, ..LoadOptions::default() };
+            Rc::new(data::load_with(&source, kind(architecture), &options)?)
+        }
     };
     let is_of_images = matches!(
         &dataset.content,
