@@ -84,7 +84,7 @@ fn the_head_with_its_switch_is_at_most_four_launches() {
         [Architecture::Mlp, Architecture::Vgg11, Architecture::CharLstm, Architecture::WordLstm];
     for architecture in models {
         let own = launches(architecture, &TrainConfig::default());
-        // The other three kernels of many classes are the head's products, which go over its outputs by tiles.
+        // Of many classes the others are products.
         let beside = ["classifiers", "many_classes_mix", "many_classes_correct", "switch"];
         let count = of_families(&own, &beside);
         assert!(count <= 4, "{architecture}: {count} launches beside the products: {own:#?}");

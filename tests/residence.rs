@@ -9,7 +9,7 @@ use alrao::data::{
 use alrao::device::simulator::SimulatorOptions;
 use alrao::random::{Philox, Purpose};
 use alrao::train::{Event, Observer, TrainConfig, Trainer};
-use alrao::{AlraoConfig, Device};
+use alrao::{AlraoConfig, DType, Device, Tensor};
 
 use crate::host_work::model_for;
 
@@ -162,4 +162,17 @@ fn data_in_file_order_comes_in_file_order() {
     assert_eq!(resident, losses(images(), &config, &simulator(0)));
     let shuffled = TrainConfig { order: alrao::train::Order::Shuffled, ..config };
     assert_ne!(resident, losses(images(), &shuffled, &simulator(1 << 30)));
+}
+
+#[test]
+fn too_little_memory_is_told_with_who_has_how_much() {
+    let device = Device::simulator(Some(1), SimulatorOptions::default()).unwrap();
+    let _kept = Tensor::zeros(&device, [1 << 20], DType::F32);
+    Tensor::zeros(&device, [1 << 46], DType::F32);
+    let message = device.check().unwrap_err().to_string();
+    for part in
+        ["268435456.0 MiB asked for", "4.0 MiB in use", "activations and their gradients 4.0 MiB"]
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
 }
