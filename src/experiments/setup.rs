@@ -9,7 +9,7 @@ use super::plan::PlannedRun;
 use super::record::{Record, Records};
 use super::rows::{ROWS, Row, Source};
 use super::statistics::Estimate;
-use crate::data::{self, Content, Dataset};
+use crate::data::{self, Content, Dataset, LoadOptions};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
@@ -114,8 +114,12 @@ fn setup(
         }
     };
     let dataset = match before {
-        Some(before) if kind(before.architecture()) == kind(architecture) => before.dataset.clone(),
-        _ => Rc::new(data::load(&source, kind(architecture), 0.2)?),
+        Some(before) if before.has_data_for(architecture) => before.dataset.clone(),
+        _ => {
+            let image_size = architecture.usual_side();
+            let loading = LoadOptions { image_size, ..LoadOptions::default() };
+            Rc::new(data::load_with(&source, kind(architecture), &loading)?)
+        }
     };
     let is_of_images = matches!(
         &dataset.content,
@@ -152,6 +156,14 @@ fn setup(
 impl Setup {
     pub fn architecture(&self) -> Architecture {
         self.base.model.unwrap_or(self.row.architecture)
+    }
+
+    /// Whether another architecture can learn from the same data; a folder's images are read in a size of its own.
+    fn has_data_for(&self, architecture: Architecture) -> bool {
+        let own = self.architecture();
+        let is_resized = self.dataset.files().is_some();
+        kind(own) == kind(architecture)
+            && (!is_resized || own.usual_side() == architecture.usual_side())
     }
 
     /// The row's name as a part of a file's name.

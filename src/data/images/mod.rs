@@ -258,7 +258,7 @@ mod tests {
         let (arrays, fingerprint) = loaded(folder.path(), &options);
         let names = |part| {
             let files = arrays.files(part).unwrap();
-            let path = |number| files.files[number].path.display().to_string();
+            let path = |number: usize| files.files[number].path.display().to_string();
             (0..files.len()).map(path).collect::<Vec<_>>()
         };
         assert_eq!(names(Part::Valid), ["train/a/8.png", "train/a/9.png", "train/c/4.png"]);
