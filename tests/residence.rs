@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alrao::data::{
-    Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
-    TokenKind, Vocabulary,
+    Arrays, Content, Dataset, Inputs, Kind, LoadOptions, Normalisation, SampleShape, Split,
+    Targets, Task, Text, TokenKind, Vocabulary, load_with,
 };
 use alrao::device::simulator::SimulatorOptions;
 use alrao::random::{Philox, Purpose};
@@ -174,5 +174,37 @@ fn too_little_memory_is_told_with_who_has_how_much() {
         ["268435456.0 MiB asked for", "4.0 MiB in use", "activations and their gradients 4.0 MiB"]
     {
         assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
+/// They are decoded on the host whatever the room on the device.
+#[test]
+fn images_in_files_come_to_every_device() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..20u32 {
+        let place = folder.path().join("train").join(["a", "b"][number as usize % 2]);
+        std::fs::create_dir_all(&place).unwrap();
+        let image = image::RgbImage::from_fn(12, 10 + number, |x, y| {
+            [(x * 20) as u8, (y * 8) as u8, (number * 12) as u8].into()
+        });
+        image.save(place.join(format!("{number}.png"))).unwrap();
+    }
+    let options = LoadOptions { image_size: 8, ..LoadOptions::default() };
+    let data = || load_with(folder.path().to_str().unwrap(), Kind::Arrays, &options).unwrap();
+    for augment in [false, true] {
+        let config = TrainConfig {
+            batch_size: 3,
+            epochs: 2,
+            log_every: 1,
+            augment,
+            ..TrainConfig::default()
+        };
+        let simulated = losses(data(), &config, &simulator(1 << 30));
+        assert_eq!(simulated, losses(data(), &config, &simulator(0)));
+        let cpu = losses(data(), &config, &Device::cpu());
+        assert_eq!(simulated.len(), cpu.len());
+        for (own, loss) in simulated.iter().zip(&cpu) {
+            assert!((own - loss).abs() <= 1e-3 * loss.abs(), "{simulated:?}, not {cpu:?}");
+        }
     }
 }

@@ -84,7 +84,7 @@ const IMAGENET: Row = Row { source: Source::ImageNet, batch_size: Some(256), see
 const GENERATED: Row = Row { source: Source::Generated, batch_size: None, seeds: 5, ..CIFAR10 };
 
 /// Every row. Table 1 has them in this order, the small ones apart.
-pub const ROWS: &[Row] = &[
+pub static ROWS: &[Row] = &[
     Row {
         name: "cifar10/mobilenetv2",
         architecture: MobileNetV2,

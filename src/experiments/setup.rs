@@ -14,7 +14,7 @@ use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
-use crate::train::settings::{Settings, is_generated, usual_image_size};
+use crate::train::settings::{Settings, is_generated};
 use crate::train::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
@@ -113,15 +113,12 @@ fn setup(
             return Err(Error::input("--data", message));
         }
     };
-    let wanted = |own: Architecture| (kind(own), usual_image_size(own));
     let dataset = match before {
-        Some(before) if wanted(before.architecture()) == wanted(architecture) => {
-            before.dataset.clone()
-        }
+        Some(before) if before.has_data_for(architecture) => before.dataset.clone(),
         _ => {
-            let image_size = usual_image_size(architecture);
-            let options = LoadOptions { image_size, ..LoadOptions::default() };
-            Rc::new(data::load_with(&source, kind(architecture), &options)?)
+            let image_size = architecture.usual_side();
+            let loading = LoadOptions { image_size, ..LoadOptions::default() };
+            Rc::new(data::load_with(&source, kind(architecture), &loading)?)
         }
     };
     let is_of_images = matches!(
@@ -159,6 +156,14 @@ fn setup(
 impl Setup {
     pub fn architecture(&self) -> Architecture {
         self.base.model.unwrap_or(self.row.architecture)
+    }
+
+    /// Whether another architecture can learn from the same data; a folder's images are read in a size of its own.
+    fn has_data_for(&self, architecture: Architecture) -> bool {
+        let own = self.architecture();
+        let is_resized = self.dataset.files().is_some();
+        kind(own) == kind(architecture)
+            && (!is_resized || own.usual_side() == architecture.usual_side())
     }
 
     /// The row's name as a part of a file's name.

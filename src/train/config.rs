@@ -204,8 +204,8 @@ pub struct RunConfig {
     pub data: String,
     /// The last part of the training data that is validated on.
     pub valid_split: f64,
-    /// Rows and columns that the images of a folder are brought to: the model's usual ones where `None`, and for other
-    /// data, which has its own.
+    /// Rows and columns that the images of a folder are brought to: the architecture's usual side where `None`. Other data
+    /// has its own.
     pub image_size: Option<usize>,
     /// Rates, classifiers and averaging.
     pub alrao: crate::alrao::AlraoConfig,

@@ -11,7 +11,6 @@ use crate::nn::Init;
 use crate::train::checkpoint::ModelRecord;
 use crate::train::feed::{self, Feed};
 use crate::train::memory;
-use crate::train::settings::usual_image_size;
 use crate::train::{
     Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training,
 };
@@ -158,7 +157,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, 
     let architecture = config.model.architecture;
     let options = LoadOptions {
         valid_split: config.valid_split,
-        image_size: config.image_size.unwrap_or_else(|| usual_image_size(architecture)),
+        image_size: config.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
     };
     let dataset = data::load_with(data, kind(architecture), &options)?;

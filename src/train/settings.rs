@@ -6,7 +6,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use resolve::{is_generated, usual_image_size};
+pub(crate) use resolve::is_generated;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -230,7 +230,7 @@ fn folders_that_are_at_fault() {
     refuses(&train, &["both valid and val"]);
     fs::remove_dir(pictures.join("val")).unwrap();
     refuses(
-        "train --data pictures --model vgg11 --image-size 64 --out run",
+        "train --data pictures --model vgg11 --image-size 64 --batch-size 4 --out run",
         &["32 by 32", "64 by 64"],
     );
     refuses("train --image-size 64 --out run", &["--image-size", "--data generated"]);

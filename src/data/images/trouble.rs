@@ -69,19 +69,21 @@ impl Left {
             notes.extend(
                 named(self.broken.iter(), root).into_iter().map(|line| format!("  {line}")),
             );
-            let unnamed = self.broken.len().saturating_sub(NAMED);
-            if unnamed > 0 {
-                notes.push(format!("  and {unnamed} more"));
-            }
+            notes.extend(unnamed(self.broken.len()));
         }
-        let empty = self.empty.iter();
+        let empty = self.empty.iter().take(NAMED);
         notes.extend(empty.map(|folder| format!("{} has no images", shown(root, folder))));
+        notes.extend(unnamed(self.empty.len()));
         notes
     }
 }
 
 fn named<'a>(broken: impl Iterator<Item = &'a Broken>, root: &Path) -> Vec<String> {
     broken.take(NAMED).map(|broken| broken.line(root)).collect()
+}
+
+fn unnamed(count: usize) -> Option<String> {
+    (count > NAMED).then(|| format!("  and {} more", count - NAMED))
 }
 
 /// What goes wrong while images are decoded.

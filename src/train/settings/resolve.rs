@@ -20,15 +20,6 @@ pub(crate) fn is_generated(data: &str) -> bool {
     data == "generated" || data.starts_with("generated:")
 }
 
-/// Rows and columns that the images of a folder are brought to for a model: ImageNet's for those made for it, else
-/// CIFAR-10's. Other data has a size of its own, so that this is taken only once the data is known.
-pub(crate) fn usual_image_size(architecture: Architecture) -> usize {
-    match architecture.name() {
-        "alexnet" | "resnet50" | "densenet121" => 224,
-        _ => 32,
-    }
-}
-
 /// What is taken for a model where nothing else was given.
 struct Defaults {
     eta: RangeInclusive<f64>,
