@@ -22,6 +22,9 @@ const USUAL: &[&str] = &["cifar10/googlenet"];
 /// The ends of the intervals.
 const ENDS: [f64; 8] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0];
 
+/// Losses above so many times that of equal probabilities of all classes have one colour.
+const TOP: f64 = 1.25;
+
 /// In the paper SGD has 50 epochs where Alrao has 30.
 fn sgd_epochs(epochs: u64) -> u64 {
     (epochs * 5).div_ceil(3)
@@ -135,11 +138,13 @@ fn picture(
         cells[place.high][place.low] = mean(place, records, value).map_or(Cell::Blank, Cell::Value);
     }
     let names = ENDS.map(number);
-    let svg = heat_map(&cells, [&names, &names], ["η min", "η max"], "loss");
+    let top = TOP * (setup.classes as f64).ln();
+    let svg = heat_map(&cells, [&names, &names], ["η min", "η max"], "loss", top);
     let caption = format!(
-        "{}: {part} loss by the interval's ends; light is small. On the diagonal stands plain SGD with that learning rate, \
-         above it Alrao. A dash is a run that diverged.",
-        setup.title()
+        "{}: {part} loss by the interval's ends; light is small, all above {} is equally dark. On the diagonal stands plain \
+         SGD with that learning rate, above it Alrao. A dash is a run that diverged.",
+        setup.title(),
+        number(top)
     );
     Picture::new(format!("{part}-loss-{}", setup.file_name()), svg, caption)
 }

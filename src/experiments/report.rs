@@ -16,7 +16,8 @@ p.paper { color: var(--faint) } li { margin: .25rem 0 }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
 p.caption { color: var(--faint); margin: 1.8rem 0 .2rem }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
-th:first-child, td:first-child { text-align: left } th { border-bottom-width: 2px }
+th:first-child, td:first-child { text-align: left }
+th { border-bottom-width: 2px; white-space: normal; vertical-align: bottom }
 tr.theirs { background: var(--band); color: var(--faint) }
 figure { margin: 1.6rem 0 } figcaption { color: var(--faint); margin-top: .3rem }
 svg { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }

@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn every_row_has_a_name_of_its_own_and_its_place() {
         for row in ROWS {
-            assert!(std::ptr::eq(Row::find(row.name).unwrap(), row), "{}", row.name);
+            assert_eq!(Row::find(row.name).unwrap(), row);
             let is_of_paper = row.source != Source::Generated;
             assert_eq!(row.paper[2].is_some(), is_of_paper, "{}", row.name);
             assert!(row.paper[0].is_none() || row.has_sgd(), "{}", row.name);

@@ -25,18 +25,19 @@ pub enum Cell {
 }
 
 /// Cells by row, the first at the bottom, and column; small numbers are light. `names` are those of the columns and of
-/// the rows, `labels` say what they are, `unit` what the numbers are.
+/// the rows, `labels` say what they are, `unit` what the numbers are; all above `top` have one colour.
 pub fn heat_map(
     cells: &[Vec<Cell>],
     names: [&[String]; 2],
     labels: [&str; 2],
     unit: &str,
+    top: f64,
 ) -> String {
     let values = cells.iter().flatten().filter_map(|cell| match cell {
         Cell::Value(value) => Some(*value),
         _ => None,
     });
-    let (low, high) = extent(values).unwrap_or((0.0, 1.0));
+    let (low, high) = extent(values.map(|value| value.min(top))).unwrap_or((0.0, 1.0));
     // Most of what there is to see lies between the best cells: equal ratios look alike.
     let is_by_ratio = low > 0.0;
     let place = move |value: f64| match is_by_ratio {
@@ -105,7 +106,8 @@ fn key(area: &Area, value_at: &dyn Fn(f64) -> f64, unit: &str) {
     for part in 0..PARTS {
         let place = f64::from(part) / f64::from(PARTS - 1);
         let y = KEY.1 + height * (PARTS - part);
-        fill(area, [(KEY.0, y - height), (KEY.0 + 18, y)], colour(place));
+        // Each reaches under the one above it, so that no seam shows.
+        fill(area, [(KEY.0, y - height - 1), (KEY.0 + 18, y)], colour(place));
         if part % 12 == 0 {
             text_at(area, &number(value_at(place)), (KEY.0 + 48, y - height / 2), 13, INK);
         }
@@ -121,7 +123,8 @@ mod tests {
     fn every_number_stands_in_its_cell() {
         let names = ["1", "2"].map(String::from);
         let cells = [vec![Cell::Value(0.25), Cell::Absent], vec![Cell::Blank, Cell::Value(4.0)]];
-        let svg = heat_map(&cells, [&names, &names], ["across", "up"], "loss");
+        let svg = heat_map(&cells, [&names, &names], ["across", "up"], "loss", 3.0);
+        // The cell's number is its own, the key's ends at the top.
         for text in ["0.25", "4", "–", "across", "up", "loss"] {
             assert!(svg.contains(&format!("\n{text}\n")), "{text}");
         }
