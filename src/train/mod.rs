@@ -28,9 +28,11 @@ pub use observer::{
     Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport,
 };
 pub use run::{Overrides, Run};
+#[cfg(feature = "cli")]
 pub(crate) use run::{input, kind};
 pub use sample::sample;
 pub use step_launches::step_launches;
+#[cfg(feature = "cli")]
 pub(crate) use tensor_file::replace;
 pub use trainer::Trainer;
 pub use training::{Outcome, Report, Training};
