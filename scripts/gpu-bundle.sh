@@ -40,12 +40,14 @@ if "$program" --version | grep -q "no kernels for GPUs"; then
 fi
 
 rm -rf "$to"
-mkdir -p "$to/bin" "$to/source/tests/golden" "$to/peers"
+mkdir -p "$to/bin" "$to/source/tests/golden" "$to/source/docs" "$to/peers"
 cp "$program" "$to/bin/alrao"
-cp "$(built main)" "$to/bin/tests"
+# Half the size; run.sh unpacks it.
+gzip -9 -c "$(built main)" >"$to/bin/tests.gz"
 # What tests read.
 cp -R src "$to/source/src"
 cp tests/machine_code.txt "$to/source/tests/"
+cp -R docs/kernels "$to/source/docs/kernels"
 cp tests/golden/*.safetensors tests/golden/*.txt "$to/source/tests/golden/"
 cp benches/peers/*.py "$to/peers/"
 cp scripts/gpu-bundle/run.sh scripts/gpu-bundle/table.py "$to/"

@@ -16,6 +16,7 @@ OUT=${OUT:-$here/results}
 DEVICE=${DEVICE:-cuda}
 PYTHON=${PYTHON:-python3}
 mkdir -p "$OUT"
+[ -e "$here/bin/tests" ] || { gunzip -c "$here/bin/tests.gz" >"$here/bin/tests" && chmod +x "$here/bin/tests"; } || exit 2
 OUT=$(cd "$OUT" && pwd)
 export ALRAO_PROGRAM="$here/bin/alrao" ALRAO_SOURCE="$here/source" ALRAO_BENCH_DEVICE="$DEVICE"
 export ALRAO_REQUIRE_CUDA="${ALRAO_REQUIRE_CUDA:-$([ "$DEVICE" = cuda ] && echo 1 || echo 0)}"
