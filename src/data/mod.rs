@@ -317,6 +317,14 @@ impl Dataset {
         }
     }
 
+    /// Whether there is such a part.
+    pub fn has(&self, part: Part) -> bool {
+        match &self.content {
+            Content::Arrays(arrays) => arrays.part(part).is_some(),
+            Content::Text(text) => text.part(part).is_some(),
+        }
+    }
+
     /// One line on its size and what it holds, for people.
     pub fn description(&self) -> String {
         let size = |part: Part| match &self.content {

@@ -33,7 +33,7 @@ pub struct Epoch {
     pub valid_loss: Option<f64>,
 }
 
-/// The model of the best epoch on the test data.
+/// The model of the best epoch on the test data, or on the validation data where there is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in metrics.jsonl")]
 pub struct Test {
@@ -66,6 +66,13 @@ impl From<&TestLine> for Test {
     }
 }
 
+impl Test {
+    /// What stands in where the data has no test part, as ImageNet for those who are not its authors.
+    fn of_validation(best: &Epoch) -> Test {
+        Test { epoch: best.epoch, loss: best.valid_loss, accuracy: best.valid_accuracy }
+    }
+}
+
 impl Record {
     /// What a run that has ended wrote down, and the seconds it spent on training steps.
     ///
@@ -81,7 +88,11 @@ impl Record {
         let seconds = history.epochs().iter().filter_map(|line| line.seconds).sum();
         let epochs = history.epochs().iter().map(Epoch::from).collect();
         let test = history.test().map(Test::from);
-        Ok((Record { ending, epochs, test }, seconds))
+        let mut record = Record { ending, epochs, test };
+        if ending == Ending::Finished && record.test.is_none() {
+            record.test = record.best().map(Test::of_validation);
+        }
+        Ok((record, seconds))
     }
 
     /// The epoch with the best validation loss.

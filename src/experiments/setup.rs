@@ -9,7 +9,7 @@ use super::plan::PlannedRun;
 use super::record::{Record, Records};
 use super::rows::{ROWS, Row, Source};
 use super::statistics::Estimate;
-use crate::data::{self, Content, Dataset, LoadOptions, TokenKind};
+use crate::data::{self, Content, Dataset, LoadOptions, Part, TokenKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
@@ -233,6 +233,11 @@ impl Setup {
     pub fn differences(&self) -> Vec<String> {
         let row = self.row;
         let mut differences = vec![format!("Data: {}.", self.dataset.description())];
+        if !self.dataset.has(Part::Test) {
+            let stands_in =
+                "The data has no test part: what is called test is the best epoch's validation.";
+            differences.push(stands_in.into());
+        }
         let paper = ROWS.iter().filter(|other| other.source != Source::Generated);
         if self.architecture() != row.architecture || self.base.width != Some(row.width) {
             let width = self.base.width.unwrap_or(1.0);

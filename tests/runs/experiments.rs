@@ -195,3 +195,20 @@ fn every_experiment_ends_in_a_report() {
         assert_eq!(svgs.count(), pictures, "{name}");
     }
 }
+
+#[test]
+fn data_without_a_test_part_is_judged_by_validation() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 0]);
+    ends_with(0, folder, &format!("experiment table1 {TINY} --seeds 1 --out validated"));
+    let out = folder.join("validated");
+    let results: serde_json::Value = serde_json::from_str(&read(&out, "results.json")).unwrap();
+    for (name, run) in results["runs"].as_object().unwrap() {
+        let epochs = run["epochs"].as_array().unwrap();
+        let losses = epochs.iter().filter_map(|epoch| epoch["valid_loss"].as_f64());
+        let best = losses.fold(f64::INFINITY, f64::min);
+        assert!(best == run["test"]["loss"].as_f64().unwrap_or(f64::INFINITY), "{name}: {run}");
+    }
+    assert!(read(&out, "table.md").contains("has no test part"));
+}
