@@ -39,6 +39,17 @@ fn norms() -> Vec<Row> {
         row("batch norm into a slice", [&[2, 3, 2, 4], &[4], &[4]], |x| {
             concatenate(&[&x[0], &norm(&x[0], x, true), &norm(&x[0], x, false)])
         }),
+        // The sum's gradient is that of x3 too, so that no part of it may be added to in its place.
+        row(
+            "batch norm of what is joined, to which something is added",
+            [&[2, 4], &[3], &[3], &[2, 4]],
+            |x| {
+                let joined = concatenate(&[&x[0].slice(1, 0, 1), &x[0].slice(1, 1, 2)]);
+                let normed = norm(&joined, x, true);
+                let all = concatenate(&[&joined, &x[0].slice(1, 3, 1)]).add(&x[3]);
+                concatenate(&[&all, &normed.square()])
+            },
+        ),
         row("batch norm, used again", [&[4, 3], &[3], &[3]], |x| {
             norm(&x[0], x, true).mul(&norm(&x[0].slice(0, 0, 4), x, false))
         }),
