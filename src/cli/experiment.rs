@@ -51,6 +51,10 @@ enum Which {
     /// Loss where only a part of the features is trained (Figure 8, Appendix G)
     #[command(after_help = "Example:\n  alrao experiment frozen --quick")]
     Frozen(RowArguments),
+    /// Returns of Q-learning with SGD at each rate, Adam and Alrao (Table 1's last rows, Figure 6, Appendix D)
+    #[command(after_help = "Examples:\n  alrao experiment q-learning --quick\n  \
+        alrao experiment q-learning --env gym:LunarLander-v3 --seeds 5    # pip install \"gymnasium[box2d]\"")]
+    QLearning(QLearningArguments),
     /// The loss of a convex problem comes down to its optimum (Theorem 1, Appendix B)
     #[command(after_help = "Example:\n  alrao experiment theorem --quick")]
     Theorem(TheoremArguments),
@@ -75,6 +79,27 @@ struct RowArguments {
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epochs: Option<u64>,
     /// Runs of each setting [default: depends on the experiment]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    seeds: Option<u64>,
+    /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    jobs: Option<usize>,
+    /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES))]
+    device: Option<DeviceKind>,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+#[derive(Args)]
+struct QLearningArguments {
+    /// Environment, pendulum[:TORQUES] or gym:NAME [default: pendulum]
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
+    /// Steps of the environment in each run [default: as of alrao rl train; with --quick 12000]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    steps: Option<u64>,
+    /// Runs of each setting [default: 5; with --quick 2]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     seeds: Option<u64>,
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
@@ -116,6 +141,12 @@ impl Which {
             Which::Posterior(own) => (Experiment::Posterior, own.options()),
             Which::AlraoAdam(own) => (Experiment::AlraoAdam, own.options()),
             Which::Frozen(own) => (Experiment::Frozen, own.options()),
+            Which::QLearning(own) => {
+                let QLearningArguments { env, steps, seeds, jobs, device, place } = own;
+                let device = device.unwrap_or_default();
+                let options = Options { env, steps, seeds, jobs, device, ..place.options() };
+                (Experiment::QLearning, options)
+            }
             Which::Theorem(own) => {
                 (Experiment::Theorem, Options { seeds: own.seeds, ..own.place.options() })
             }

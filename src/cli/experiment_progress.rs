@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::messages::{loss, percent};
 use super::progress::Display;
-use crate::experiments::{Ending, Event, Observer, Record};
+use crate::experiments::{Ending, Event, Observer, Record, Standing};
 use crate::train::StopFlag;
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
@@ -111,9 +111,9 @@ impl Observer for Progress {
                     self.display.appear();
                 }
             }
-            Event::Progress { name, epoch, epochs, done, loss: mean } => {
+            Event::Progress { name, epoch, epochs, done, standing: own } => {
                 self.work.hear(name, *done);
-                let text = format!("{name} {epoch}/{epochs} {}", loss(*mean));
+                let text = format!("{name} {epoch}/{epochs} {}", standing(*own));
                 self.current.insert((*name).to_owned(), text);
             }
             Event::Ended { name, record, failure } => {
@@ -131,10 +131,23 @@ impl Observer for Progress {
     }
 }
 
+fn standing(standing: Standing) -> String {
+    match standing {
+        Standing::Loss(mean) => loss(mean),
+        Standing::Return(Some(own)) => format!("return {own:.0}"),
+        Standing::Return(None) => String::new(),
+    }
+}
+
 fn outcome(record: &Record, failure: Option<&str>) -> String {
     match record.ending {
         Ending::Diverged => "diverged".into(),
         Ending::Failed => format!("failed: {}", failure.unwrap_or("for no known reason")),
+        Ending::Finished if record.test_return().is_some() => {
+            let value = |own: Option<f64>| own.map_or_else(|| "–".into(), |own| format!("{own:.1}"));
+            let (best, test) = (value(record.best_return()), value(record.test_return()));
+            format!("{} epochs  best return {best}  test {test}", record.epochs.len())
+        }
         Ending::Finished => {
             let part = |name: &str, mean: Option<f64>, accuracy: Option<f64>| {
                 let mean = mean.map_or_else(|| "–".into(), loss);

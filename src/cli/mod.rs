@@ -12,6 +12,7 @@ mod kernel_times;
 mod kernels;
 mod messages;
 mod progress;
+mod rl;
 mod sample;
 mod signals;
 mod train;
@@ -52,6 +53,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Sample(sample::Arguments),
+    Rl(rl::Arguments),
     Experiment(experiment::Arguments),
     Bench(bench::Arguments),
     Kernels(kernels::Arguments),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Rl(arguments) => rl::run(arguments, quiet),
         Command::Experiment(arguments) => experiment::run(arguments, quiet),
         Command::Bench(arguments) => bench::run(&arguments, quiet),
         Command::Kernels(arguments) => kernels::run(&arguments, quiet),

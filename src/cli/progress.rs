@@ -120,7 +120,7 @@ impl Progress {
     }
 }
 
-const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
+pub(super) const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
 
 fn bar(template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
@@ -202,7 +202,7 @@ fn epoch_line(report: &EpochReport, epochs: u64) -> String {
 }
 
 /// The posterior as one bar a classifier, from the smallest learning rate to the largest; empty for one classifier.
-fn bars(posterior: &[f64]) -> String {
+pub(super) fn bars(posterior: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     if posterior.len() < 2 {
         return String::new();
@@ -210,7 +210,7 @@ fn bars(posterior: &[f64]) -> String {
     posterior.iter().map(|weight| LEVELS[(weight.clamp(0.0, 1.0) * 7.0).round() as usize]).collect()
 }
 
-fn thousands(number: f64) -> String {
+pub(super) fn thousands(number: f64) -> String {
     match number {
         _ if number >= 1e6 => format!("{:.2}M", number / 1e6),
         _ if number >= 1e4 => format!("{:.1}k", number / 1e3),
@@ -219,7 +219,7 @@ fn thousands(number: f64) -> String {
 }
 
 /// What to say about divergence: nothing where nothing diverged.
-fn diverged(counts: &Counts) -> Option<String> {
+pub(super) fn diverged(counts: &Counts) -> Option<String> {
     let Counts { dead_samples, flagged_classifiers, skipped_elements } = *counts;
     let parts = [
         (flagged_classifiers, "steps of single classifiers"),

@@ -237,7 +237,7 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
 
 fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
-    let plots = RunPlots::new(run.directory(), run.config());
+    let plots = RunPlots::new(run.directory(), &run.config().alrao);
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
     run.dataset().notes().iter().for_each(|note| progress.line(&format!("data    {note}")));

@@ -13,6 +13,7 @@ mod method;
 mod options;
 mod plan;
 mod posterior;
+mod q_learning;
 mod record;
 mod report;
 mod rows;
@@ -31,7 +32,7 @@ pub use findings::{Findings, Picture, Table};
 pub use options::Options;
 pub use record::{Ending, Epoch, Record, Records, Test};
 pub use rows::{ROWS, Row, Score, Source};
-pub use running::{Event, Observer};
+pub use running::{Event, Observer, Standing};
 pub use statistics::Estimate;
 
 use crate::device::{Device, DeviceKind};
@@ -61,6 +62,8 @@ named! {
         AlraoAdam = "alrao-adam",
         /// A part of the features trained.
         Frozen = "frozen",
+        /// Returns of Q-learning.
+        QLearning = "q-learning",
         /// Convergence of a convex problem.
         Theorem = "theorem",
     }
@@ -118,6 +121,7 @@ pub fn run(
         Experiment::Posterior => posterior::study(options)?,
         Experiment::AlraoAdam => alrao_adam::study(options)?,
         Experiment::Frozen => frozen::study(options)?,
+        Experiment::QLearning => q_learning::study(options)?,
         Experiment::Theorem => theorem::study(options)?,
     };
     let Study { setups, runs, findings } = study;
@@ -136,7 +140,7 @@ pub fn run(
 
 /// Small models leave most of a processor idle, one at a time.
 fn usual_jobs(options: &Options, runs: &[PlannedRun]) -> usize {
-    let is_on_cpu = runs.iter().all(|run| run.config.device == DeviceKind::Cpu);
+    let is_on_cpu = runs.iter().all(|run| run.work.device() == DeviceKind::Cpu);
     if options.quick && is_on_cpu { running::cores() } else { 1 }
 }
 

@@ -20,6 +20,10 @@ pub struct Options {
     pub data: Option<String>,
     /// Passes over the training data, at most.
     pub epochs: Option<u64>,
+    /// The environment of Q-learning.
+    pub env: Option<String>,
+    /// Steps of the environment in all.
+    pub steps: Option<u64>,
     /// Runs of each setting.
     pub seeds: Option<u64>,
     /// Runs at a time; results do not depend on it.

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Experiment;
+use crate::device::DeviceKind;
 use crate::error::{Error, Result};
+use crate::rl::QConfig;
+use crate::rl::settings::RlSettings;
 use crate::train::settings::Settings;
 use crate::train::{RunConfig, replace};
 
@@ -20,8 +23,34 @@ const RUNS: &str = "runs";
 pub struct PlannedRun {
     /// Its folder's name.
     pub name: String,
-    /// What it is a function of.
-    pub config: RunConfig,
+    /// What it does.
+    pub work: Work,
+}
+
+/// What a run is a function of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// A model that learns from data.
+    Supervised(RunConfig),
+    /// A network that learns to act.
+    QLearning(QConfig),
+}
+
+impl Work {
+    /// Where it runs.
+    pub fn device(&self) -> DeviceKind {
+        match self {
+            Work::Supervised(config) => config.device,
+            Work::QLearning(config) => config.device,
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        match self {
+            Work::Supervised(config) => Settings::from(config).to_toml(),
+            Work::QLearning(config) => RlSettings::from(config).to_toml(),
+        }
+    }
 }
 
 /// What an experiment is a function of, as it is written down.
@@ -51,11 +80,10 @@ impl Folder {
         data: Vec<String>,
         runs: &[PlannedRun],
     ) -> Result<Folder> {
-        let settings = |run: &PlannedRun| Settings::from(&run.config).to_toml();
         let plan = Plan {
             data,
             experiment: experiment.name().into(),
-            runs: runs.iter().map(|run| (run.name.clone(), settings(run))).collect(),
+            runs: runs.iter().map(|run| (run.name.clone(), run.work.to_toml())).collect(),
         };
         let subject = || format!("--out {}", path.display());
         let cannot =
@@ -141,7 +169,7 @@ mod tests {
 
     fn run(epochs: u64) -> PlannedRun {
         let settings = Settings { epochs: Some(epochs), ..Settings::default() };
-        PlannedRun { name: "one".into(), config: settings.resolve().unwrap() }
+        PlannedRun { name: "one".into(), work: Work::Supervised(settings.resolve().unwrap()) }
     }
 
     #[test]

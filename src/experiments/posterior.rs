@@ -114,7 +114,7 @@ fn pictures(setup: &Setup, own: &Weights) -> Vec<Picture> {
             setup.title()
         ),
     );
-    let whole = run::posterior(&own.history.curves(own.steps_per_epoch), &own.rates);
+    let whole = run::posterior(&own.history.curves(own.steps_per_epoch), "epoch", &own.rates);
     let whole = whole.map(|svg| {
         let caption =
             format!("{}, seed 0: the weights over the whole run, stacked.", setup.title());

@@ -27,6 +27,8 @@ pub enum Ending {
 #[allow(missing_docs, reason = "as in metrics.jsonl")]
 pub struct Epoch {
     pub epoch: u64,
+    #[serde(rename = "return", default, skip_serializing_if = "Option::is_none")]
+    pub mean_return: Option<f64>,
     pub train_accuracy: Option<f64>,
     pub train_loss: Option<f64>,
     pub valid_accuracy: Option<f64>,
@@ -40,6 +42,8 @@ pub struct Test {
     pub accuracy: Option<f64>,
     pub epoch: u64,
     pub loss: Option<f64>,
+    #[serde(rename = "return", default, skip_serializing_if = "Option::is_none")]
+    pub mean_return: Option<f64>,
 }
 
 /// What a run came to, without times and paths.
@@ -56,20 +60,23 @@ pub struct Record {
 impl From<&EpochLine> for Epoch {
     fn from(line: &EpochLine) -> Epoch {
         let EpochLine { epoch, train_loss, train_accuracy, valid_loss, valid_accuracy, .. } = *line;
-        Epoch { epoch, train_accuracy, train_loss, valid_accuracy, valid_loss }
+        let mean_return = line.mean_return;
+        Epoch { epoch, mean_return, train_accuracy, train_loss, valid_accuracy, valid_loss }
     }
 }
 
 impl From<&TestLine> for Test {
     fn from(line: &TestLine) -> Test {
-        Test { epoch: line.epoch, loss: line.loss, accuracy: line.accuracy }
+        let TestLine { epoch, loss, accuracy, mean_return, .. } = *line;
+        Test { epoch, loss, accuracy, mean_return }
     }
 }
 
 impl Test {
     /// What stands in where the data has no test part, as ImageNet for those who are not its authors.
     fn of_validation(best: &Epoch) -> Test {
-        Test { epoch: best.epoch, loss: best.valid_loss, accuracy: best.valid_accuracy }
+        let (loss, accuracy) = (best.valid_loss, best.valid_accuracy);
+        Test { epoch: best.epoch, loss, accuracy, mean_return: None }
     }
 }
 
@@ -115,6 +122,17 @@ impl Record {
     /// The accuracy on the test data, from 0 to 1.
     pub fn test_accuracy(&self) -> Option<f64> {
         self.test.as_ref()?.accuracy
+    }
+
+    /// The best mean return of an evaluation; `None` where the run did not finish.
+    pub fn best_return(&self) -> Option<f64> {
+        self.test.as_ref()?;
+        self.epochs.iter().filter_map(|epoch| epoch.mean_return).max_by(f64::total_cmp)
+    }
+
+    /// The mean return in new episodes.
+    pub fn test_return(&self) -> Option<f64> {
+        self.test.as_ref()?.mean_return
     }
 
     /// Whether it predicts the test data better than equal probabilities of all classes do.

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use super::plan::PlannedRun;
+use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Record, Records};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
+use crate::rl;
 use crate::train::{self, Outcome, Overrides, Run, RunDirectory, StopFlag};
 
 /// Something that happened in an experiment.
@@ -33,8 +34,8 @@ pub enum Event<'a> {
         epochs: u64,
         /// How much of the run is done, from 0 to 1.
         done: f64,
-        /// Mean loss over the epoch so far.
-        loss: f64,
+        /// How well it does.
+        standing: Standing,
     },
     /// A run has ended.
     Ended {
@@ -45,6 +46,15 @@ pub enum Event<'a> {
         /// Why it failed, if it did.
         failure: Option<&'a str>,
     },
+}
+
+/// How well a run does so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Standing {
+    /// Mean loss over the epoch so far.
+    Loss(f64),
+    /// Mean return of the last episodes, if any has ended.
+    Return(Option<f64>),
 }
 
 /// Somebody who watches an experiment.
@@ -60,7 +70,7 @@ pub trait Observer {
 
 /// What a run's thread tells.
 enum Message {
-    Progress { run: usize, epoch: u64, epochs: u64, done: f64, loss: f64 },
+    Progress { run: usize, epoch: u64, epochs: u64, done: f64, standing: Standing },
     Ended { run: usize, result: Result<Outcome> },
 }
 
@@ -104,9 +114,9 @@ pub(super) fn run_all(
         drop(sender);
         for message in receiver {
             let ended = match message {
-                Message::Progress { run, epoch, epochs, done, loss } => {
+                Message::Progress { run, epoch, epochs, done, standing } => {
                     let name = &runs[run].name;
-                    observer.notice(&Event::Progress { name, epoch, epochs, done, loss });
+                    observer.notice(&Event::Progress { name, epoch, epochs, done, standing });
                     continue;
                 }
                 Message::Ended { result: Ok(Outcome::Stopped), .. } => {
@@ -162,17 +172,29 @@ fn run_one(
     watcher: &mut Watcher,
     stop: &StopFlag,
 ) -> Result<Outcome> {
-    let device = Device::open_with_threads(run.config.device, threads(run.config.device, jobs))?;
-    let mut own = match RunDirectory::has_begun(directory) {
-        true => Run::resume(directory, &Overrides::default(), &device)?,
-        false => {
-            if directory.exists() {
-                fs::remove_dir_all(directory).map_err(|error| Error::write(directory, error))?;
-            }
-            Run::start(run.config.clone(), Some(directory), &device)?
+    let device = run.work.device();
+    let device = Device::open_with_threads(device, threads(device, jobs))?;
+    let has_begun = RunDirectory::has_begun(directory);
+    if !has_begun && directory.exists() {
+        fs::remove_dir_all(directory).map_err(|error| Error::write(directory, error))?;
+    }
+    let outcome = match &run.work {
+        Work::Supervised(config) => {
+            let mut own = match has_begun {
+                true => Run::resume(directory, &Overrides::default(), &device)?,
+                false => Run::start(config.clone(), Some(directory), &device)?,
+            };
+            own.train(watcher, stop)?.outcome
+        }
+        Work::QLearning(config) => {
+            let mut own = match has_begun {
+                true => rl::Run::resume(directory, &rl::Overrides::default(), &device)?,
+                false => rl::Run::start(config.clone(), Some(directory), &device)?,
+            };
+            own.train(watcher, stop)?.outcome
         }
     };
-    Ok(own.train(watcher, stop)?.outcome)
+    Ok(outcome)
 }
 
 /// The cores, shared among the runs that go on at a time.
@@ -192,19 +214,24 @@ struct Watcher {
     wants_progress: bool,
     sender: Sender<Message>,
     epochs: u64,
-    steps_per_epoch: u64,
+    /// Of an epoch; of the whole run in Q-learning.
+    steps: u64,
 }
 
 impl Watcher {
     fn new(run: usize, wants_progress: bool, sender: Sender<Message>) -> Self {
-        Watcher { run, wants_progress, sender, epochs: 1, steps_per_epoch: 1 }
+        Watcher { run, wants_progress, sender, epochs: 1, steps: 1 }
     }
 
-    fn tell(&self, epoch: u64, part: f64, loss: f64) {
-        let done = ((epoch - 1) as f64 + part) / self.epochs as f64;
+    fn tell(&self, epoch: u64, done: f64, standing: Standing) {
         let (run, epochs) = (self.run, self.epochs);
         // Nobody is left to be told where the receiver has gone.
-        let _ = self.sender.send(Message::Progress { run, epoch, epochs, done, loss });
+        let _ = self.sender.send(Message::Progress { run, epoch, epochs, done, standing });
+    }
+
+    fn tell_loss(&self, epoch: u64, part: f64, loss: f64) {
+        let done = ((epoch - 1) as f64 + part) / self.epochs as f64;
+        self.tell(epoch, done, Standing::Loss(loss));
     }
 }
 
@@ -217,12 +244,35 @@ impl train::Observer for Watcher {
         match event {
             train::Event::Started { steps_per_epoch, epochs, .. } => {
                 self.epochs = (*epochs).max(1);
-                self.steps_per_epoch = (*steps_per_epoch).max(1);
+                self.steps = (*steps_per_epoch).max(1);
             }
             train::Event::Progress { epoch, step_in_epoch, loss, .. } => {
-                self.tell(*epoch, *step_in_epoch as f64 / self.steps_per_epoch as f64, *loss);
+                self.tell_loss(*epoch, *step_in_epoch as f64 / self.steps as f64, *loss);
             }
-            train::Event::Epoch(report) => self.tell(report.epoch, 1.0, report.train_loss),
+            train::Event::Epoch(report) => self.tell_loss(report.epoch, 1.0, report.train_loss),
+            _ => (),
+        }
+    }
+}
+
+impl rl::Observer for Watcher {
+    fn wants_progress(&self) -> bool {
+        self.wants_progress
+    }
+
+    fn notice(&mut self, event: &rl::Event<'_>) {
+        match event {
+            rl::Event::Started { steps, epochs, .. } => {
+                (self.steps, self.epochs) = ((*steps).max(1), (*epochs).max(1));
+            }
+            rl::Event::Progress { epoch, step, recent_return, .. } => {
+                let done = *step as f64 / self.steps as f64;
+                self.tell(*epoch, done, Standing::Return(*recent_return));
+            }
+            rl::Event::Epoch(report) => {
+                let done = report.step as f64 / self.steps as f64;
+                self.tell(report.epoch, done, Standing::Return(Some(report.mean_return)));
+            }
             _ => (),
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::device_kind;
 use super::method::Method;
 use super::options::{Options, Size};
-use super::plan::PlannedRun;
+use super::plan::{PlannedRun, Work};
 use super::record::{Record, Records};
 use super::rows::{ROWS, Row, Source};
 use super::statistics::Estimate;
@@ -223,7 +223,8 @@ impl Setup {
             let settings = Settings { seed: Some(seed), ..Settings::default() }
                 .over(own.clone())
                 .over(settings);
-            runs.push(PlannedRun { name: name.clone(), config: settings.resolve()? });
+            let work = Work::Supervised(settings.resolve()?);
+            runs.push(PlannedRun { name: name.clone(), work });
             names.push(name);
         }
         Ok(Group { method, names })

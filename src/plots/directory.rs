@@ -4,34 +4,48 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::history::History;
-use super::run;
-use crate::alrao::classifier_rates;
+use super::{returns, run};
+use crate::alrao::{AlraoConfig, classifier_rates};
 use crate::error::{Error, Result};
-use crate::train::{RunConfig, RunDirectory};
+use crate::train::RunDirectory;
 
-/// `loss.svg`, `accuracy.svg` and `posterior.svg` of a run's directory, drawn from its metrics.
+/// The pictures of a run's directory, drawn from its metrics: `loss.svg`, `posterior.svg`, and `accuracy.svg` or, in
+/// Q-learning, `return.svg`.
 pub struct RunPlots {
     directory: PathBuf,
     rates: Vec<f64>,
-    steps_per_epoch: u64,
+    kind: Kind,
     history: History,
+}
+
+/// What the pictures show.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Everything over epochs of so many steps.
+    Supervised { steps_per_epoch: u64 },
+    /// Returns over the environment's steps, everything else over the updates.
+    QLearning,
 }
 
 impl RunPlots {
     /// The pictures of the run in a directory.
-    pub fn new(directory: &Path, config: &RunConfig) -> Self {
-        let rates = classifier_rates(config.alrao.classifiers, &config.alrao.eta);
+    pub fn new(directory: &Path, alrao: &AlraoConfig) -> Self {
         RunPlots {
             directory: directory.to_owned(),
-            rates,
-            steps_per_epoch: 1,
+            rates: classifier_rates(alrao.classifiers, &alrao.eta),
+            kind: Kind::Supervised { steps_per_epoch: 1 },
             history: History::default(),
         }
     }
 
-    /// How many steps an epoch has, at least 1.
+    /// The pictures of the run of Q-learning in a directory.
+    pub fn of_q_learning(directory: &Path, alrao: &AlraoConfig) -> Self {
+        RunPlots { kind: Kind::QLearning, ..RunPlots::new(directory, alrao) }
+    }
+
+    /// How many steps an epoch of a supervised run has, at least 1.
     pub fn set_steps_per_epoch(&mut self, steps: u64) {
-        self.steps_per_epoch = steps.max(1);
+        self.kind = Kind::Supervised { steps_per_epoch: steps.max(1) };
     }
 
     /// Draws what the metrics say so far. A picture that nothing is known for is left out.
@@ -40,11 +54,19 @@ impl RunPlots {
     /// Where the metrics cannot be read or a picture cannot be written.
     pub fn draw(&mut self) -> Result<()> {
         self.history.read(&RunDirectory::metrics_file(&self.directory))?;
-        let curves = self.history.curves(self.steps_per_epoch);
+        let (unit, own, curves) = match self.kind {
+            Kind::Supervised { steps_per_epoch } => {
+                let curves = self.history.curves(steps_per_epoch);
+                ("epoch", ("accuracy.svg", run::accuracy(&curves)), curves)
+            }
+            Kind::QLearning => {
+                ("update", ("return.svg", returns::over_steps(&self.history)), self.history.curves(1))
+            }
+        };
         let pictures = [
-            ("loss.svg", run::loss(&curves)),
-            ("accuracy.svg", run::accuracy(&curves)),
-            ("posterior.svg", run::posterior(&curves, &self.rates)),
+            ("loss.svg", run::loss(&curves, unit)),
+            own,
+            ("posterior.svg", run::posterior(&curves, unit, &self.rates)),
         ];
         let mut pictures = pictures.into_iter().filter_map(|(name, svg)| Some((name, svg?)));
         pictures.try_for_each(|(name, svg)| replace(&self.directory.join(name), &svg))

@@ -49,6 +49,15 @@ pub struct EpochLine {
     pub posterior: Vec<Option<f64>>,
     /// Time spent on the epoch's steps by the process that ended it.
     pub seconds: Option<f64>,
+    /// Q-learning: steps of the environment so far.
+    pub step: Option<u64>,
+    /// Q-learning: mean return of the evaluation's episodes.
+    #[serde(rename = "return")]
+    pub mean_return: Option<f64>,
+    /// Q-learning: the standard deviation over these episodes.
+    pub return_deviation: Option<f64>,
+    /// Q-learning: mean return of the episodes that were learnt from.
+    pub training_return: Option<f64>,
 }
 
 /// The best epoch's model on the test data.
@@ -60,6 +69,11 @@ pub struct TestLine {
     pub loss: Option<f64>,
     /// From 0 to 1.
     pub accuracy: Option<f64>,
+    /// Q-learning: mean return.
+    #[serde(rename = "return")]
+    pub mean_return: Option<f64>,
+    /// Q-learning: the standard deviation over the episodes.
+    pub return_deviation: Option<f64>,
 }
 
 /// The lines read so far.

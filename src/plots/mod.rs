@@ -5,6 +5,7 @@ mod colours;
 mod directory;
 mod heat_map;
 mod history;
+mod returns;
 pub mod run;
 mod scale;
 

@@ -7,29 +7,29 @@ use super::colours::{TEST, TRAIN, VALID, shade};
 use super::history::{Curve, Curves};
 use super::scale::{Scale, extent, number};
 
-/// Loss over training; `None` where nothing is known.
-pub fn loss(curves: &Curves) -> Option<String> {
+/// Loss over training, counted in `unit`; `None` where nothing is known.
+pub fn loss(curves: &Curves, unit: &str) -> Option<String> {
     let scale = Scale::losses(values(&curves.loss));
-    of_curve(&curves.loss, "loss (nats)", scale)
+    of_curve(&curves.loss, unit, "loss (nats)", scale)
 }
 
 /// Accuracy over training; `None` for regression.
 pub fn accuracy(curves: &Curves) -> Option<String> {
     let scale = Scale::percent(values(&curves.accuracy));
-    of_curve(&curves.accuracy, "accuracy", scale)
+    of_curve(&curves.accuracy, "epoch", "accuracy", scale)
 }
 
-/// The classifiers' weights over training, stacked from the smallest learning rate to the largest.
-pub fn posterior(curves: &Curves, rates: &[f64]) -> Option<String> {
+/// The classifiers' weights over training, counted in `unit`, stacked from the smallest learning rate to the largest.
+pub fn posterior(curves: &Curves, unit: &str, rates: &[f64]) -> Option<String> {
     let points = &curves.posterior;
     let (end, _) = points.last().filter(|(end, _)| *end > 0.0)?;
     let entries = rates.iter().enumerate();
     let entries: Vec<_> = entries.map(|(j, rate)| (number(*rate), shade(j, rates.len()))).collect();
-    let epochs = Axis::new("epoch", Scale::linear(0.0..*end));
-    Some(stack(&epochs, "posterior", "learning rate", points, &entries))
+    let axis = Axis::new(unit, Scale::linear(0.0..*end));
+    Some(stack(&axis, "posterior", "learning rate", points, &entries))
 }
 
-fn of_curve(curve: &Curve, label: &str, scale: Scale) -> Option<String> {
+fn of_curve(curve: &Curve, unit: &str, label: &str, scale: Scale) -> Option<String> {
     extent(values(curve))?;
     let end = points(curve).map(|(x, _)| x).fold(0.01, f64::max);
     let steps = Series::new("train, steps", curve.steps.clone(), TRAIN.mix(0.35), Stroke::Line(1));
@@ -38,8 +38,8 @@ fn of_curve(curve: &Curve, label: &str, scale: Scale) -> Option<String> {
     let test = Series::new("test", curve.test.into_iter().collect(), TEST, Stroke::Crosses);
     let series = [steps, train, valid, test].into_iter();
     let series: Vec<Series> = series.filter(|own| !own.points.is_empty()).collect();
-    let epochs = Axis::new("epoch", Scale::linear(0.0..end));
-    Some(lines(&epochs, &Axis::new(label, scale), "", &series))
+    let axis = Axis::new(unit, Scale::linear(0.0..end));
+    Some(lines(&axis, &Axis::new(label, scale), "", &series))
 }
 
 fn points(curve: &Curve) -> impl Iterator<Item = (f64, f64)> {
@@ -58,7 +58,7 @@ mod tests {
     fn nothing_is_drawn_of_nothing() {
         let nothing = || Curve { steps: vec![], train: vec![], valid: vec![], test: None };
         let curves = Curves { loss: nothing(), accuracy: nothing(), posterior: vec![] };
-        assert!(loss(&curves).is_none() && accuracy(&curves).is_none());
-        assert!(posterior(&curves, &[0.1]).is_none());
+        assert!(loss(&curves, "epoch").is_none() && accuracy(&curves).is_none());
+        assert!(posterior(&curves, "epoch", &[0.1]).is_none());
     }
 }

@@ -22,6 +22,9 @@ const FORMAT: u32 = 1;
 /// Everything under this prefix is the engine's own.
 const OWN: &str = "alrao.";
 
+/// Everything under this prefix belongs to whoever wrote it beside a learner's state.
+const BESIDE: &str = "alrao.rl.";
+
 /// PyTorch's batch norm counts its batches beside its running statistics.
 const COUNTER: &str = "num_batches_tracked";
 
@@ -193,6 +196,20 @@ impl Checkpoint {
             .unwrap_or(f64::INFINITY)
     }
 
+    /// Writes an array beside the learner's state: `alrao.rl.NAME`.
+    pub(crate) fn put_beside(&mut self, name: &str, array: Array) {
+        self.file.arrays.insert(format!("{BESIDE}{name}"), array);
+    }
+
+    /// An array that was written beside the learner's state.
+    ///
+    /// # Errors
+    /// Where there is none. `path` is for the message.
+    pub(crate) fn beside(&self, name: &str, path: &Path) -> Result<&Array> {
+        let array = self.file.arrays.get(&format!("{BESIDE}{name}"));
+        array.ok_or_else(|| Error::file(path, format!("lacks {BESIDE}{name}")))
+    }
+
     /// Makes this the same state, further on in the run.
     pub(crate) fn set_progress(&mut self, progress: Progress, best_loss: f64) {
         self.record.progress = progress;
@@ -207,7 +224,8 @@ impl Checkpoint {
     pub fn restore(&self, learner: &Learner, path: &Path) -> Result<()> {
         learner.device().check()?;
         let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
-        let is_state = |name: &str| !name.starts_with("alrao.carried.");
+        let is_state =
+            |name: &str| !name.starts_with("alrao.carried.") && !name.starts_with(BESIDE);
         let faults = differences(&own.file, &self.file, &is_state);
         if !faults.is_empty() {
             return Err(Error::file(

@@ -20,7 +20,7 @@ const BEST_WHOLE: &str = "best-whole.safetensors";
 
 /// What is replaced whole while a run goes on; the program that draws has its pictures here.
 const OWN_FILES: &[&str] =
-    &[CONFIG, LAST, BEST, BEST_WHOLE, "loss.svg", "accuracy.svg", "posterior.svg"];
+    &[CONFIG, LAST, BEST, BEST_WHOLE, "loss.svg", "accuracy.svg", "posterior.svg", "return.svg"];
 
 /// The folder that default run directories are made in.
 const RUNS: &str = "runs";
@@ -47,16 +47,12 @@ impl RunDirectory {
         }
     }
 
-    /// Makes a new run's directory, `runs/NAME-N` with the next free N where `out` is `None`.
+    /// Makes a new run's directory, `runs/NAME-N` with the next free N where `out` is `None`, with `config` as its
+    /// `config.toml`.
     ///
     /// # Errors
     /// Where it is not empty or cannot be written; nothing is left behind then.
-    pub fn create(
-        out: Option<&Path>,
-        name: &str,
-        config: &RunConfig,
-        fingerprint: &str,
-    ) -> Result<Self> {
+    pub fn create(out: Option<&Path>, name: &str, config: &str) -> Result<Self> {
         let mut made = Made::default();
         let path = match out {
             Some(path) => {
@@ -66,7 +62,7 @@ impl RunDirectory {
             }
             None => next_free(name, &mut made)?,
         };
-        let directory = RunDirectory::fill(&path, config, fingerprint).inspect_err(|_| {
+        let directory = RunDirectory::fill(&path, config).inspect_err(|_| {
             // The reason it could not be filled is what is reported.
             let _ = fs::remove_file(path.join(METRICS));
             let _ = fs::remove_file(path.join(CONFIG));
@@ -87,7 +83,7 @@ impl RunDirectory {
         }
     }
 
-    fn fill(path: &Path, config: &RunConfig, fingerprint: &str) -> Result<Self> {
+    fn fill(path: &Path, config: &str) -> Result<Self> {
         let metrics = Metrics::open(&path.join(METRICS)).map_err(|error| match error {
             Error::Input { message, .. } => {
                 Error::input(format!("--out {}", path.display()), message)
@@ -95,7 +91,7 @@ impl RunDirectory {
             other => other,
         })?;
         let directory = RunDirectory { path: path.to_owned(), metrics };
-        directory.write_config(config, fingerprint).map_err(|error| match error {
+        directory.write_config(config).map_err(|error| match error {
             Error::Write { source, .. } => cannot_write(path, &source),
             other => other,
         })?;
@@ -120,18 +116,22 @@ impl RunDirectory {
     }
 
     /// Replaces `config.toml`.
-    pub(crate) fn write_config(&self, config: &RunConfig, fingerprint: &str) -> Result<()> {
-        let settings =
-            Settings { data_fingerprint: Some(fingerprint.to_owned()), ..Settings::from(config) };
-        replace(&self.path.join(CONFIG), settings.to_toml().as_bytes())
+    pub(crate) fn write_config(&self, config: &str) -> Result<()> {
+        replace(&self.path.join(CONFIG), config.as_bytes())
     }
 
-    /// The configuration of an existing run, and its data's fingerprint.
-    pub fn config(path: &Path) -> Result<(RunConfig, Option<String>)> {
+    /// The text of an existing run's `config.toml`, and the file.
+    pub(crate) fn config_text(path: &Path) -> Result<(String, PathBuf)> {
         let file = path.join(CONFIG);
         let text = fs::read_to_string(&file).map_err(|error| {
             Error::input(path.display(), format!("is not a run: {CONFIG}: {error}"))
         })?;
+        Ok((text, file))
+    }
+
+    /// The configuration of an existing run, and its data's fingerprint.
+    pub fn config(path: &Path) -> Result<(RunConfig, Option<String>)> {
+        let (text, file) = RunDirectory::config_text(path)?;
         let settings = Settings::from_toml(&text, &file)?;
         Ok((settings.resolve()?, settings.data_fingerprint))
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::{BufferKind, Entry, Step, for_each_entry, zero_missing_gradients};
 use crate::ops::catch_up::catch_up;
 use crate::ops::classifiers::{Head, Targets};
@@ -14,7 +14,10 @@ use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
 use crate::train::feed::Load;
 use crate::train::repeated_work::{HeldBatches, RepeatedWork};
-use crate::train::{Precision, TrainConfig, checkpoint, rates};
+use crate::train::{Counts, Precision, TrainConfig, checkpoint, rates};
+
+/// Steps in a row without a finite loss after which a run has diverged.
+const BARREN_STEPS: u64 = 100;
 
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
@@ -125,6 +128,44 @@ impl Learner {
             let tick = || load.tick(Some(&self.number));
             self.step_once(&batch.x, batch.targets(), load.samples, &tick)
         })
+    }
+
+    /// A step as a part of other work that the device repeats with it. `work` is given what takes the step on a batch. All
+    /// that changes from one step to the next has to come from `sources`.
+    pub(crate) fn step_within(
+        &self,
+        sources: &[Tensor],
+        samples: usize,
+        work: &dyn Fn(&dyn Fn(&Tensor, Targets) -> Head) -> Head,
+    ) -> Head {
+        let tick = || advance(Some(&self.number), None);
+        self.steps.run((&self.model, &self.device), sources, samples, &|| {
+            self.set_products();
+            work(&|x, targets| self.step_once(x, targets, samples, &tick))
+        })
+    }
+
+    /// Whether the run goes on; `step` is its last step, for the message.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] after 100 steps in a row without a finite loss. What the device failed of.
+    pub(crate) fn check_divergence(&self, step: u64) -> Result<()> {
+        self.device.check()?;
+        match self.sums.read().longest_streak >= BARREN_STEPS as f64 {
+            true => Err(Error::Diverged { steps: BARREN_STEPS, step }),
+            false => Ok(()),
+        }
+    }
+
+    /// A run too short for [`Learner::check_divergence`] may have had nothing but divergence too.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where none of its `step` steps had a finite loss.
+    pub(crate) fn check_any_finite_loss(&self, step: u64) -> Result<()> {
+        match step > 0 && self.sums.read().streak >= step as f64 {
+            true => Err(Error::Diverged { steps: step, step }),
+            false => Ok(()),
+        }
     }
 
     /// The steps that the device can repeat.
@@ -246,6 +287,16 @@ impl Learner {
         &self.number
     }
 
+    /// What has diverged so far.
+    pub fn counts(&self) -> Counts {
+        let sums = self.sums.read();
+        Counts {
+            dead_samples: sums.dead_samples,
+            flagged_classifiers: sums.flagged_classifiers,
+            skipped_elements: self.optimizer.skipped().item(),
+        }
+    }
+
     /// Where the model is.
     pub fn device(&self) -> &Device {
         &self.device
@@ -257,7 +308,7 @@ impl Learner {
     }
 
     /// Another learner on the device may compute in another precision.
-    fn set_products(&self) {
+    pub(crate) fn set_products(&self) {
         self.device.set_tf32(self.precision == Precision::Tf32);
     }
 }

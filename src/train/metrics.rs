@@ -89,7 +89,7 @@ impl Metrics {
     }
 
     /// Adds a line. What could not be written whole is taken back.
-    pub fn append(&mut self, line: &Line) -> Result<()> {
+    pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_string(line).expect("a line is plain data");
         text.push('\n');
         let written = self

@@ -10,24 +10,26 @@ mod memory;
 mod metrics;
 mod observer;
 mod rates;
-mod repeated_work;
+pub(crate) mod repeated_work;
 mod run;
 mod sample;
 pub mod settings;
 mod step_launches;
-mod tensor_file;
+pub(crate) mod tensor_file;
 mod trainer;
 mod training;
 
 pub use checkpoint::{Checkpoint, ModelRecord, Progress, Record};
 pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 pub use directory::RunDirectory;
+pub(crate) use evaluate::{load, locate};
 pub use evaluate::{Evaluation, evaluate};
 pub use learner::Learner;
 pub use observer::{
     Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport,
 };
 pub use run::{Overrides, Run};
+pub(crate) use run::{check_precision, check_precision_of_run};
 #[cfg(feature = "cli")]
 pub(crate) use run::{input, kind};
 pub use sample::sample;

@@ -75,13 +75,13 @@ impl<T: Clone> RepeatedWork<T> {
     }
 
     /// Whether work on a device is recorded.
-    pub(super) fn is_on(&self, device: &Device) -> bool {
+    pub(crate) fn is_on(&self, device: &Device) -> bool {
         device.can_repeat() && self.is_on.get()
     }
 
     /// Does work on a batch of so many samples, by itself or by what was recorded. All that changes from batch to batch has to
     /// come from `sources`.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         (model, device): (&dyn Module, &Device),
         sources: &[Tensor],

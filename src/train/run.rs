@@ -11,6 +11,7 @@ use crate::nn::Init;
 use crate::train::checkpoint::ModelRecord;
 use crate::train::feed::{self, Feed};
 use crate::train::memory;
+use crate::train::settings::Settings;
 use crate::train::{
     Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training,
 };
@@ -50,7 +51,8 @@ impl Run {
             dataset.name,
             config.train.optimizer
         );
-        training.set_directory(RunDirectory::create(out, &name, &config, &dataset.fingerprint)?);
+        let text = to_toml(&config, &dataset.fingerprint);
+        training.set_directory(RunDirectory::create(out, &name, &text)?);
         Ok(Run { config, dataset, training })
     }
 
@@ -70,19 +72,7 @@ impl Run {
         // From now on it runs there.
         config.device = device.name().parse().unwrap_or(config.device);
         let train = &mut config.train;
-        if !train.precision.is_on(device) {
-            let others = match train.precision {
-                Precision::F64 => "the cpu",
-                _ => "cuda or the simulator",
-            };
-            let message = format!(
-                "the run computes in {}, which {} does not ({}); it goes on on {others}",
-                train.precision,
-                device.name(),
-                device.description()
-            );
-            return Err(Error::input("--resume", message));
-        }
+        check_precision_of_run(train.precision, device)?;
         let has_checkpoint = RunDirectory::last(path).exists();
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {
@@ -101,7 +91,7 @@ impl Run {
         }
         (config.train.init, config.train.rates) = (init, rates);
         if config != before {
-            directory.write_config(&config, &dataset.fingerprint)?;
+            directory.write_config(&to_toml(&config, &dataset.fingerprint))?;
         }
         directory.remove_leftovers();
         training.reopen(directory)?;
@@ -140,6 +130,12 @@ impl Run {
     pub fn train(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
         self.training.run(observer, stop)
     }
+}
+
+/// What a run's directory holds of its configuration.
+fn to_toml(config: &RunConfig, fingerprint: &str) -> String {
+    let data_fingerprint = Some(fingerprint.to_owned());
+    Settings { data_fingerprint, ..Settings::from(config) }.to_toml()
 }
 
 /// What a model of this architecture takes.
@@ -195,6 +191,23 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
         ),
     };
     Err(Error::input("--precision", message))
+}
+
+/// Refuses to continue a run on a device that does not have its precision.
+pub(crate) fn check_precision_of_run(precision: Precision, device: &Device) -> Result<()> {
+    if precision.is_on(device) {
+        return Ok(());
+    }
+    let others = match precision {
+        Precision::F64 => "the cpu",
+        _ => "cuda or the simulator",
+    };
+    let message = format!(
+        "the run computes in {precision}, which {} does not ({}); it goes on on {others}",
+        device.name(),
+        device.description()
+    );
+    Err(Error::input("--resume", message))
 }
 
 /// What the data gives to a model.

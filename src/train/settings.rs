@@ -1,18 +1,17 @@
 //! What a user asks for: flags and the keys of a TOML file, each of which may be left out.
 
-mod file;
-mod number;
+pub(crate) mod file;
+mod keys;
+pub(crate) mod number;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use keys::settings;
 pub(crate) use resolve::is_generated;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
 
 use crate::alrao::{AlraoConfig, AveragingKind};
 use crate::device::DeviceKind;
@@ -20,52 +19,20 @@ use crate::error::{Error, Result};
 use crate::models::{Architecture, ModelConfig};
 use crate::train::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 
-macro_rules! settings {
-    ($($(#[$attribute:meta])* $key:ident: $type:ty),* $(,)?) => {
-        /// The settings of `alrao train`. Each is a flag, and a key of a TOML file by its name in snake_case; `None` where it
-        /// was not given.
-        ///
-        /// ```
-        /// use alrao::train::settings::Settings;
-        /// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
-        /// let mut flags = Settings::default();
-        /// flags.epochs = Some(5);
-        /// let config = flags.over(file).resolve()?;
-        /// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
-        /// # Ok::<(), alrao::Error>(())
-        /// ```
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct Settings {
-            $($(#[$attribute])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
-            /// The keys that came from a file, and which file, for messages.
-            #[serde(skip)]
-            pub(crate) origins: BTreeMap<&'static str, PathBuf>,
-        }
-
-        impl Settings {
-            /// Every key, in the order they are written in.
-            pub(crate) const KEYS: &[&str] = &[$(stringify!($key)),*];
-
-            /// The keys that have a value.
-            pub(crate) fn given(&self) -> Vec<&'static str> {
-                let mut keys = Vec::new();
-                $(if self.$key.is_some() { keys.push(stringify!($key)); })*
-                keys
-            }
-
-            /// These settings, and `base`'s where these have none: flags over a file.
-            pub fn over(self, base: Settings) -> Settings {
-                let mut origins = base.origins;
-                $(if self.$key.is_some() { origins.remove(stringify!($key)); })*
-                origins.extend(self.origins);
-                Settings { $($key: self.$key.or(base.$key),)* origins }
-            }
-        }
-    };
-}
-
 settings! {
+    /// The settings of `alrao train`. Each is a flag, and a key of a TOML file by its name in snake_case; `None` where it
+    /// was not given.
+    ///
+    /// ```
+    /// use alrao::train::settings::Settings;
+    /// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
+    /// let mut flags = Settings::default();
+    /// flags.epochs = Some(5);
+    /// let config = flags.over(file).resolve()?;
+    /// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
+    /// # Ok::<(), alrao::Error>(())
+    /// ```
+    Settings;
     /// The architecture.
     #[serde(with = "file::named")]
     model: Architecture,
@@ -147,14 +114,6 @@ settings! {
 }
 
 impl Settings {
-    /// How a message names a setting: by its flag, or by its key where it came from a file.
-    pub(crate) fn subject(&self, key: &str) -> String {
-        match self.origins.get(key) {
-            Some(path) => format!("key '{key}' in {}", path.display()),
-            None => flag(key),
-        }
-    }
-
     fn error(&self, key: &str, message: impl Into<String>) -> Error {
         Error::input(self.subject(key), message)
     }
@@ -248,7 +207,7 @@ impl From<&TrainConfig> for Settings {
 }
 
 /// What a message shows of a choice that a key was not given for.
-fn because(reason: impl Display) -> String {
+pub(crate) fn because(reason: impl Display) -> String {
     format!("does not apply to {reason}; leave it out")
 }
 

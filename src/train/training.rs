@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::classifiers::Head;
 use crate::ops::tally::SumValues;
 use crate::train::checkpoint::{Checkpoint, ModelRecord, Progress};
@@ -14,9 +14,6 @@ use crate::train::{
     Counts, EpochReport, Event, Learner, Observer, RunDirectory, StepReport, StopFlag, TestReport,
     TrainConfig,
 };
-
-/// Steps in a row without a finite loss after which a run has diverged.
-const BARREN_STEPS: u64 = 100;
 
 /// Steps between two looks at whether the run has diverged, where a look costs nothing. A GPU would have to be waited for: there
 /// it is looked at when a line is logged or the epoch ends.
@@ -179,8 +176,8 @@ impl Training {
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// [`Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one;
-    /// [`Error::Write`] with the last checkpoint whole.
+    /// [`crate::Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one;
+    /// [`crate::Error::Write`] with the last checkpoint whole.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
         observer.notice(&Event::Started {
             steps_per_epoch: self.feed.steps(Part::Train),
@@ -200,13 +197,13 @@ impl Training {
             }
         }
         if outcome == Outcome::Finished && !self.is_finished() {
-            self.check_any_finite_loss()?;
+            self.learner.check_any_finite_loss(self.progress.step)?;
             match self.finish(observer, stop)? {
                 (Flow::Stop, _) => outcome = Outcome::Stopped,
                 (Flow::Continue, report) => test = report,
             }
         }
-        let counts = self.counts();
+        let counts = self.learner.counts();
         observer.notice(&Event::Ended { counts });
         let best_loss = self.feed.has(Part::Valid).then_some(self.best_loss);
         Ok(Report {
@@ -243,7 +240,7 @@ impl Training {
             if let Flow::Stop = self.train_epoch(observer, stop, &mut samples)? {
                 return Ok(Flow::Stop);
             }
-            self.check_divergence()?;
+            self.learner.check_divergence(self.progress.step)?;
             self.progress.evaluate_next = true;
         }
         self.learner.device().check()?;
@@ -338,24 +335,7 @@ impl Training {
             true => is_logged,
             false => step.is_multiple_of(CHECK_EVERY),
         };
-        if is_looked_at { self.check_divergence() } else { Ok(()) }
-    }
-
-    fn check_divergence(&self) -> Result<()> {
-        self.learner.device().check()?;
-        match self.learner.sums().read().longest_streak >= BARREN_STEPS as f64 {
-            true => Err(Error::Diverged { steps: BARREN_STEPS, step: self.progress.step }),
-            false => Ok(()),
-        }
-    }
-
-    /// A run too short for [`Training::check_divergence`] may have had nothing but divergence too.
-    fn check_any_finite_loss(&self) -> Result<()> {
-        let step = self.progress.step;
-        match step > 0 && self.learner.sums().read().streak >= step as f64 {
-            true => Err(Error::Diverged { steps: step, step }),
-            false => Ok(()),
-        }
+        if is_looked_at { self.learner.check_divergence(self.progress.step) } else { Ok(()) }
     }
 
     fn step_report(&self, head: &Head, samples: usize) -> StepReport {
@@ -483,15 +463,6 @@ impl Training {
             .as_ref()
             .or(self.latest.as_ref())
             .map_or(Ok(()), |checkpoint| checkpoint.write(path))
-    }
-
-    fn counts(&self) -> Counts {
-        let sums = self.learner.sums().read();
-        Counts {
-            dead_samples: sums.dead_samples,
-            flagged_classifiers: sums.flagged_classifiers,
-            skipped_elements: self.learner.optimizer().skipped().item(),
-        }
     }
 
     fn capture(&mut self) -> Checkpoint {

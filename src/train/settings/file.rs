@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::de::DeTable;
 
 use super::Settings;
 use crate::error::{Error, Result};
 
-/// Flags of `alrao train` that a file cannot set: they say where, not what.
+/// Flags that a file cannot set: they say where, not what.
 const FLAGS_ONLY: &[&str] = &["out", "resume", "config", "quiet"];
 
 impl Settings {
@@ -17,60 +19,78 @@ impl Settings {
     /// [`Error::Input`] naming the file, the line and the key: text that is no TOML, an unknown key, a value of a wrong
     /// type.
     pub fn from_toml(text: &str, path: &Path) -> Result<Settings> {
-        let table = DeTable::parse(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line(text, span.start));
-            Error::file(path, format!("line {line}: {}", one_line(error.message())))
-        })?;
-        let keys = || table.get_ref().iter();
-        if let Some((key, _)) = keys().find(|(key, _)| !Settings::KEYS.contains(&&**key.get_ref()))
-        {
-            return Err(unknown_key(key.get_ref(), line(text, key.span().start), path));
-        }
-        let mut settings: Settings = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let key = keys()
-                // A table's span begins before its key, with the bracket.
-                .filter(|(key, _)| line(text, key.span().start) <= line(text, start))
-                .max_by_key(|(key, _)| key.span().start);
-            let message = format!("line {}: {}", line(text, start), one_line(error.message()));
-            match key {
-                Some((key, _)) => Error::input(subject(key.get_ref(), path), message),
-                None => Error::file(path, message),
-            }
-        })?;
-        settings.origins = settings.given().into_iter().map(|key| (key, path.to_owned())).collect();
-        Ok(settings)
+        let settings: Settings = parse(text, path, Settings::KEYS, "alrao train")?;
+        Ok(settings.from_file(path))
     }
 
     /// As TOML, one key a line.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("numbers, texts and lists of numbers can be written as TOML")
+        to_toml(self)
     }
+}
+
+/// Settings as TOML, one key a line.
+pub(crate) fn to_toml(settings: &impl Serialize) -> String {
+    toml::to_string(settings).expect("numbers, texts and lists of numbers can be written as TOML")
+}
+
+/// Reads settings from a TOML file's text in which no key but `keys` may stand; `command` is whose they are.
+pub(crate) fn parse<S: DeserializeOwned>(
+    text: &str,
+    path: &Path,
+    keys: &[&'static str],
+    command: &str,
+) -> Result<S> {
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line(text, span.start));
+        Error::file(path, format!("line {line}: {}", one_line(error.message())))
+    })?;
+    let written = || table.get_ref().iter();
+    if let Some((key, _)) = written().find(|(key, _)| !keys.contains(&&**key.get_ref())) {
+        let line = line(text, key.span().start);
+        return Err(unknown_key((key.get_ref(), line), path, keys, command));
+    }
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let key = written()
+            // A table's span begins before its key, with the bracket.
+            .filter(|(key, _)| line(text, key.span().start) <= line(text, start))
+            .max_by_key(|(key, _)| key.span().start);
+        let message = format!("line {}: {}", line(text, start), one_line(error.message()));
+        match key {
+            Some((key, _)) => Error::input(subject(key.get_ref(), path), message),
+            None => Error::file(path, message),
+        }
+    })
 }
 
 fn subject(key: &str, path: &Path) -> String {
     format!("key '{}' in {}", one_line(key), path.display())
 }
 
-fn unknown_key(key: &str, line: usize, path: &Path) -> Error {
+fn unknown_key(
+    (key, line): (&str, usize),
+    path: &Path,
+    keys: &[&'static str],
+    command: &str,
+) -> Error {
     let advice = if FLAGS_ONLY.contains(&key) {
         format!("is a flag only: give {} on the command line", super::flag(key))
     } else {
-        match nearest(key) {
+        match nearest(key, keys) {
             Some(near) => format!("there is no such key; did you mean '{near}'?"),
-            None => {
-                "there is no such key; alrao train --help lists the flags, whose names they have"
-                    .into()
-            }
+            None => format!(
+                "there is no such key; {command} --help lists the flags, whose names they have"
+            ),
         }
     };
     Error::input(subject(key, path), format!("line {line}: {advice}"))
 }
 
 /// The key that takes the fewest changes to reach, if that is few for its length.
-fn nearest(wrong: &str) -> Option<&'static str> {
+fn nearest(wrong: &str, keys: &[&'static str]) -> Option<&'static str> {
     let wrong = wrong.replace('-', "_").to_lowercase();
-    let distances = Settings::KEYS.iter().map(|&key| (distance(&wrong, key), key));
+    let distances = keys.iter().map(|&key| (distance(&wrong, key), key));
     distances.min().filter(|&(changes, key)| changes <= key.len().div_ceil(3)).map(|(_, key)| key)
 }
 
@@ -100,7 +120,7 @@ fn one_line(message: &str) -> String {
 }
 
 /// A list of whole numbers, or a text such as `"256,256"`.
-pub(super) fn hidden<'de, D: serde::Deserializer<'de>>(
+pub(crate) fn hidden<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Vec<usize>>, D::Error> {
     #[derive(serde::Deserialize)]
@@ -121,7 +141,7 @@ pub(super) fn hidden<'de, D: serde::Deserializer<'de>>(
 }
 
 /// A choice as its name.
-pub(super) mod named {
+pub(crate) mod named {
     use std::fmt::Display;
     use std::str::FromStr;
 

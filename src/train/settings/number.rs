@@ -1,7 +1,7 @@
 //! What each setting must be, whatever the others are.
 
 use super::{Checked, Settings};
-use crate::error::Result;
+use crate::error::Error;
 
 /// More features, layers' units or samples than this are a slip of the keyboard.
 const MOST_UNITS: usize = 1 << 24;
@@ -92,23 +92,12 @@ impl Settings {
         value: Option<f64>,
         is_right: impl Fn(f64) -> bool,
         wanted: &str,
-    ) -> Result<()> {
-        let Some(value) = value else { return Ok(()) };
-        if !value.is_finite() {
-            return Err(self.error(key, format!("{value} is not a finite number; give {wanted}")));
-        }
-        // A negative zero compares as zero, but a rate's sign bit would be kept in every file.
-        if !is_right(value) || (value == 0.0 && value.is_sign_negative()) {
-            return Err(self.error(key, format!("{value:?} is not possible; give {wanted}")));
-        }
-        Ok(())
+    ) -> Checked {
+        real(|| self.subject(key), value, is_right, wanted)
     }
 
     fn check_count(&self, key: &str, value: Option<u64>) -> Checked {
-        match value {
-            Some(0) => Err(self.error(key, "0 is not possible; give a whole number of at least 1")),
-            _ => Ok(()),
-        }
+        count(|| self.subject(key), value)
     }
 
     fn check_size(&self, key: &str, value: Option<usize>) -> Checked {
@@ -116,13 +105,47 @@ impl Settings {
     }
 
     fn check_up_to(&self, key: &str, value: Option<usize>, most: usize) -> Checked {
-        match value {
-            Some(value) if !(1..=most).contains(&value) => {
-                let message =
-                    format!("{value} is not possible; give a whole number from 1 to {most}");
-                Err(self.error(key, message))
-            }
-            _ => Ok(()),
+        size(|| self.subject(key), value, most)
+    }
+}
+
+/// Checks a number, if it was given; `subject` is how a message names it, `wanted` what to give instead.
+pub(crate) fn real(
+    subject: impl Fn() -> String,
+    value: Option<f64>,
+    is_right: impl Fn(f64) -> bool,
+    wanted: &str,
+) -> Checked {
+    let Some(value) = value else { return Ok(()) };
+    if !value.is_finite() {
+        let message = format!("{value} is not a finite number; give {wanted}");
+        return Err(Error::input(subject(), message));
+    }
+    // A negative zero compares as zero, but a rate's sign bit would be kept in every file.
+    if !is_right(value) || (value == 0.0 && value.is_sign_negative()) {
+        return Err(Error::input(subject(), format!("{value:?} is not possible; give {wanted}")));
+    }
+    Ok(())
+}
+
+/// Checks that there is at least one of what is counted.
+pub(crate) fn count(subject: impl Fn() -> String, value: Option<u64>) -> Checked {
+    match value {
+        Some(0) => {
+            let message = "0 is not possible; give a whole number of at least 1";
+            Err(Error::input(subject(), message))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a number of things is from 1 to `most`.
+pub(crate) fn size(subject: impl Fn() -> String, value: Option<usize>, most: usize) -> Checked {
+    match value {
+        Some(value) if !(1..=most).contains(&value) => {
+            let message = format!("{value} is not possible; give a whole number from 1 to {most}");
+            Err(Error::input(subject(), message))
+        }
+        _ => Ok(()),
     }
 }

@@ -1,0 +1,51 @@
+//! `alrao rl eval`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::arguments::{DeviceArguments, whole};
+use crate::cli::failure::Ending;
+use crate::cli::messages;
+use crate::rl::{Evaluation, evaluate};
+
+/// Play episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint
+#[derive(Args)]
+#[command(after_help = "Examples:\n  alrao rl eval runs/pendulum-alrao-1\n  \
+    alrao rl eval best.safetensors --env pendulum --episodes 100 --json")]
+pub(super) struct Arguments {
+    /// A run's directory, or a checkpoint
+    #[arg(value_name = "RUN|FILE")]
+    source: PathBuf,
+    /// Environment, pendulum[:TORQUES] or gym:NAME [default: the run's own]
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
+    /// How many to play
+    #[arg(long, value_name = "N", default_value = "20", value_parser = whole::<usize>)]
+    episodes: usize,
+    /// What their beginnings are a function of
+    #[arg(long, value_name = "SEED", default_value = "0", value_parser = whole::<u64>)]
+    seed: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
+    let Arguments { source, env, episodes, seed, json, device } = arguments;
+    let device = device.open()?;
+    let evaluation = evaluate(source, env.as_deref(), *episodes, *seed, &device)?;
+    if !quiet {
+        messages::note(&device.description());
+    }
+    let text = if *json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
+    messages::result(&(text + "\n"))?;
+    Ok(Ending::Done)
+}
+
+fn in_words(evaluation: &Evaluation) -> String {
+    let Evaluation { env, episodes, mean_return, return_deviation, .. } = evaluation;
+    format!("{env}  return {mean_return:.1} ± {return_deviation:.1} over {episodes} episodes")
+}

@@ -1,0 +1,139 @@
+//! How a run of Q-learning goes, on standard error: a bar on a terminal, a line per epoch elsewhere.
+
+use crate::cli::progress::{Display, TEMPLATE, bars, diverged, thousands};
+use crate::device::Device;
+use crate::plots::RunPlots;
+use crate::rl::{EpochReport, Event, Observer, Run, describe};
+use crate::train::StopFlag;
+
+/// Watches a run: shows it, and keeps its plots up to date.
+pub(super) struct Progress {
+    display: Display,
+    plots: Option<RunPlots>,
+    epochs: u64,
+    stop: StopFlag,
+}
+
+impl Progress {
+    /// `stop` is set where whoever read the progress has gone away.
+    pub fn new(quiet: bool, plots: RunPlots, stop: &StopFlag) -> Self {
+        let display = Display::new(quiet, TEMPLATE);
+        Progress { display, plots: Some(plots), epochs: 0, stop: stop.clone() }
+    }
+
+    /// Shows lines.
+    pub fn line(&self, text: &str) {
+        self.display.line_or_stop(text, &self.stop);
+    }
+
+    /// What tells the user that a signal has been understood.
+    pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
+        self.display.announcer()
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.display.finish();
+    }
+
+    fn draw(&mut self) {
+        let drawn = self.plots.as_mut().map_or(Ok(()), RunPlots::draw);
+        if let Err(error) = drawn {
+            self.line(&format!("warning: no plots: {error}"));
+            self.plots = None;
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn wants_progress(&self) -> bool {
+        matches!(self.display, Display::Bar(_))
+    }
+
+    fn notice(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { steps, epochs, .. } => {
+                self.epochs = *epochs;
+                if let Display::Bar(bar) = &self.display {
+                    bar.set_length(*steps);
+                    self.display.appear();
+                }
+            }
+            Event::Progress {
+                epoch,
+                step,
+                recent_return,
+                epsilon,
+                posterior,
+                steps_per_second,
+            } => {
+                if let Display::Bar(bar) = &self.display {
+                    let digits = self.epochs.to_string().len();
+                    let recent =
+                        recent_return.map(|own| format!("return {own:.1}  ")).unwrap_or_default();
+                    let speed = thousands(*steps_per_second);
+                    bar.set_prefix(format!("epoch {epoch:>digits$}/{}", self.epochs));
+                    bar.set_position(*step);
+                    bar.set_message(format!(
+                        "{recent}epsilon {epsilon:.2}  {speed} steps/s  {}",
+                        bars(posterior)
+                    ));
+                }
+            }
+            Event::Step(_) | Event::Test(_) => (),
+            Event::Evaluating => {
+                if let Display::Bar(bar) = &self.display {
+                    bar.set_message("evaluation ..");
+                }
+            }
+            Event::Epoch(report) => {
+                self.line(&epoch_line(report, self.epochs));
+                self.draw();
+            }
+            Event::Ended { counts } => {
+                self.draw();
+                diverged(counts).into_iter().for_each(|text| self.line(&text));
+            }
+        }
+    }
+}
+
+fn epoch_line(report: &EpochReport, epochs: u64) -> String {
+    let EpochReport { epoch, step, mean_return, return_deviation, .. } = report;
+    let digits = epochs.to_string().len();
+    let best = if report.is_best { " *" } else { "  " };
+    let learnt_from =
+        report.training_return.map(|own| format!("  learnt from {own:.1}")).unwrap_or_default();
+    let loss = report.loss.map(|loss| format!("  loss {loss:.3}")).unwrap_or_default();
+    format!(
+        "epoch {epoch:>digits$}/{epochs}  {step} steps  return {mean_return:.1} ± {return_deviation:.1}{best}\
+         {learnt_from}{loss}  epsilon {:.2}  {} steps/s  {}",
+        report.epsilon,
+        thousands(report.steps_per_second),
+        bars(&report.posterior)
+    )
+}
+
+/// What a run is about to do: device, environment, network and directory, a line each.
+pub(super) fn introduction(device: &Device, run: &Run) -> String {
+    let config = run.config();
+    let spaces = describe(run.spaces());
+    let layers: Vec<String> = config.model.hidden.iter().map(ToString::to_string).collect();
+    let rates = match config.train.optimizer.is_alrao() {
+        true => {
+            let (eta_min, eta_max) = (config.alrao.eta.start(), config.alrao.eta.end());
+            let copies = config.alrao.classifiers;
+            format!("{copies} regressors, learning rates {eta_min:?} to {eta_max:?}")
+        }
+        false => format!("learning rate {:?}", config.train.lr),
+    };
+    format!(
+        "device  {}\nenv     {} {spaces}\nmodel   mlp of {} hidden units, {}, {rates}, {}\nrun     {}",
+        device.description(),
+        config.env,
+        layers.join(" and "),
+        config.train.optimizer,
+        config.train.precision,
+        run.directory().display()
+    )
+}

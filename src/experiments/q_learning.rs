@@ -1,0 +1,306 @@
+//! The rows of Table 1 on reinforcement learning, and Figure 6: returns of SGD with each learning rate, Adam and Alrao.
+
+use serde_json::{Map, Value, json};
+
+use super::findings::{Findings, Picture, Table, or_dash};
+use super::method::{Method, SGD_RATES};
+use super::options::Options;
+use super::plan::{PlannedRun, Work};
+use super::record::{Ending, Record, Records};
+use super::setup::Group;
+use super::statistics::Estimate;
+use super::{PAPERS, Study, device_kind};
+use crate::error::{Error, Result};
+use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
+use crate::rl::QConfig;
+use crate::rl::settings::{QSettings, RlSettings};
+use crate::train::settings::Settings;
+
+/// Runs of each setting; the paper does not say how many it has.
+const SEEDS: u64 = 5;
+const QUICK_SEEDS: u64 = 2;
+
+/// Steps of the environment in a small run.
+const QUICK_STEPS: u64 = 12_000;
+
+/// Returns in the paper, mean and deviation: SGD with its best rate, Adam with its default, Alrao.
+struct Paper {
+    environment: &'static str,
+    sgd_rate: f64,
+    returns: [[f64; 2]; 3],
+}
+
+const PAPER: [Paper; 2] = [
+    Paper {
+        environment: "pendulum",
+        sgd_rate: 1e-4,
+        returns: [[-372.0, 24.0], [-414.0, 64.0], [-371.0, 36.0]],
+    },
+    Paper {
+        environment: "gym:LunarLander",
+        sgd_rate: 1e-1,
+        returns: [[188.0, 23.0], [155.0, 23.0], [186.0, 45.0]],
+    },
+];
+
+/// The runs in one environment.
+struct Comparison {
+    config: QConfig,
+    seeds: u64,
+    sgd: Vec<(f64, Group)>,
+    adam: Group,
+    alrao: Group,
+}
+
+pub(super) fn study(options: &Options) -> Result<Study> {
+    let mut runs = Vec::new();
+    let comparison = Comparison::plan(options, &mut runs)?;
+    Ok(Study {
+        setups: Vec::new(),
+        runs,
+        findings: Box::new(move |_, records| Ok(findings(&comparison, records))),
+    })
+}
+
+impl Comparison {
+    fn plan(options: &Options, runs: &mut Vec<PlannedRun>) -> Result<Comparison> {
+        let seeds = options.seeds.unwrap_or(if options.quick { QUICK_SEEDS } else { SEEDS });
+        if seeds == 0 {
+            return Err(Error::input("--seeds", "0 is not possible; give at least 1"));
+        }
+        let quick_steps = options.quick.then_some(QUICK_STEPS);
+        let own = QSettings {
+            env: options.env.clone(),
+            steps: options.steps.or(quick_steps),
+            ..QSettings::default()
+        };
+        let base = Settings { device: Some(device_kind(options)?), ..Settings::default() };
+        let config = RlSettings { own: own.clone(), shared: base.clone() }.resolve()?;
+        let mut group = |method: Method| -> Result<Group> {
+            let mut names = Vec::new();
+            for seed in 0..seeds {
+                let name = format!("{}-{}-seed-{seed}", file_name(&config.env), method.name());
+                let shared = Settings { seed: Some(seed), ..Settings::default() };
+                let shared = shared.over(method.settings(&base));
+                let config = RlSettings { own: own.clone(), shared }.resolve()?;
+                runs.push(PlannedRun { name: name.clone(), work: Work::QLearning(config) });
+                names.push(name);
+            }
+            Ok(Group { method, names })
+        };
+        let sgd = SGD_RATES.iter().map(|rate| Ok((*rate, group(Method::Sgd(*rate))?)));
+        let sgd = sgd.collect::<Result<_>>()?;
+        let (adam, alrao) = (group(Method::AdamDefault)?, group(Method::AlraoDefault)?);
+        Ok(Comparison { config, seeds, sgd, adam, alrao })
+    }
+
+    /// SGD's rate with the best mean return in the evaluations, of those at which every run finished.
+    fn best_sgd(&self, records: &Records) -> Option<&(f64, Group)> {
+        let score = |(_, group): &(f64, Group)| group.estimate(records, Record::best_return);
+        let known = self.sgd.iter().filter_map(|own| Some((score(own)?.mean, own)));
+        known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, own)| own)
+    }
+
+    /// All ways of learning, SGD from the smallest rate to the largest, Alrao last.
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.sgd.iter().map(|(_, group)| group).chain([&self.adam, &self.alrao])
+    }
+
+    fn paper(&self) -> Option<&'static Paper> {
+        PAPER.iter().find(|paper| self.config.env.starts_with(paper.environment))
+    }
+
+    fn is_pendulum(&self) -> bool {
+        self.config.env.starts_with("pendulum")
+    }
+}
+
+fn file_name(environment: &str) -> String {
+    environment.replace([':', '/'], "-")
+}
+
+fn findings(comparison: &Comparison, records: &Records) -> Findings {
+    let environment = &comparison.config.env;
+    Findings {
+        title: format!("Q-learning: {environment}"),
+        paper: "Table 1, last rows, and Figure 6: mean return of the epoch that did best in evaluation runs, in new runs. \
+                Alrao does as well as SGD with the best of seven rates, and only two of these learn on the pendulum."
+            .into(),
+        observations: observations(comparison, records),
+        differences: differences(comparison),
+        tables: vec![comparison_table(comparison, records), by_method(comparison, records)],
+        pictures: vec![curves(comparison, records), by_rate(comparison, records)],
+        values: values(comparison, records),
+    }
+}
+
+/// The group's return in new episodes, if all its runs finished.
+fn test_return(group: &Group, records: &Records) -> Option<Estimate> {
+    group.estimate(records, Record::test_return)
+}
+
+fn cell(estimate: Option<Estimate>) -> String {
+    or_dash(estimate, |own| own.text(0))
+}
+
+fn comparison_table(comparison: &Comparison, records: &Records) -> Table {
+    let caption = "Mean return in new episodes of the network that was best in the evaluations, mean and standard deviation \
+                   over the runs. SGD's rate is the one with the best evaluations.";
+    let mut table = Table::new(caption, &["", "SGD rate", "SGD", "Adam", "Alrao"]);
+    let best = comparison.best_sgd(records);
+    let environment = &comparison.config.env;
+    table.push([
+        environment.clone(),
+        or_dash(best, |(rate, _)| number(*rate)),
+        cell(best.and_then(|(_, group)| test_return(group, records))),
+        cell(test_return(&comparison.adam, records)),
+        cell(test_return(&comparison.alrao, records)),
+    ]);
+    if let Some(paper) = comparison.paper() {
+        let [sgd, adam, alrao] =
+            paper.returns.map(|[mean, deviation]| format!("{mean} ± {deviation}"));
+        let name = format!("{environment} {PAPERS}");
+        table.push([name, number(paper.sgd_rate), sgd, adam, alrao]);
+    }
+    table
+}
+
+fn by_method(comparison: &Comparison, records: &Records) -> Table {
+    let head = ["", "best evaluation", "new episodes", "worst run", "diverged"];
+    let mut table = Table::new("Every way of learning.", &head);
+    for group in comparison.groups() {
+        let runs = || group.records(records);
+        let worst = runs().filter_map(Record::test_return).min_by(f64::total_cmp);
+        let diverged = runs().filter(|run| run.ending == Ending::Diverged).count();
+        table.push([
+            group.method.label(),
+            cell(group.estimate(records, Record::best_return)),
+            cell(test_return(group, records)),
+            or_dash(worst, |worst| format!("{worst:.0}")),
+            format!("{diverged} of {}", group.names.len()),
+        ]);
+    }
+    table
+}
+
+fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
+    let mut texts = Vec::new();
+    let alrao = test_return(&comparison.alrao, records);
+    if let (Some((rate, best)), Some(alrao)) = (comparison.best_sgd(records), alrao) {
+        let worse = comparison.sgd.iter().filter(|(_, group)| {
+            test_return(group, records).is_none_or(|own| own.mean < alrao.mean)
+        });
+        texts.push(format!(
+            "Alrao's return is {}, that of SGD with its best rate ({}) {}; of the {} rates of SGD, {} do worse than Alrao.",
+            alrao.text(0),
+            number(*rate),
+            cell(test_return(best, records)),
+            comparison.sgd.len(),
+            worse.count()
+        ));
+    }
+    if let (Some(alrao), Some(adam)) = (alrao, test_return(&comparison.adam, records)) {
+        texts.push(format!("Adam's return is {}, Alrao's {}.", adam.text(0), alrao.text(0)));
+    }
+    texts
+}
+
+fn differences(comparison: &Comparison) -> Vec<String> {
+    let QConfig { steps, model, train, discount, .. } = &comparison.config;
+    let layers: Vec<String> = model.hidden.iter().map(ToString::to_string).collect();
+    let mut texts = vec![
+        format!("Runs of each setting: {}; the paper does not say how many it has.", comparison.seeds),
+        format!(
+            "{steps} steps of the environment, hidden layers of {} units, batches of {}, a discount of {discount}: the paper \
+             gives none of these.",
+            layers.join(" and "),
+            train.batch_size
+        ),
+    ];
+    if comparison.is_pendulum() {
+        texts.push(
+            "The pendulum's torque is one of a few; how the paper made its actions discrete, it does not say.".into(),
+        );
+    }
+    texts
+}
+
+/// Mean return of the evaluations over the steps, means over the runs.
+fn curves(comparison: &Comparison, records: &Records) -> Picture {
+    let scale = comparison.config.epoch_steps as f64;
+    let series: Vec<Series> = comparison
+        .groups()
+        .map(|group| {
+            let points = group.curve(records, |epoch| epoch.mean_return);
+            let points = points.into_iter().map(|(epoch, own)| (epoch * scale, own)).collect();
+            let stroke = Stroke::Dotted(if group.method.is_alrao() { 3 } else { 2 });
+            Series::new(group.method.label(), points, group.method.colour(), stroke)
+        })
+        .filter(|own| !own.points.is_empty())
+        .collect();
+    let points = || series.iter().flat_map(|own| own.points.iter());
+    let end = points().map(|(step, _)| *step).fold(1.0, f64::max);
+    let x = Axis::new("step of the environment", Scale::linear(0.0..end));
+    let y = Axis::new("mean return", returns_scale(points().map(|(_, own)| *own)));
+    Picture::new(
+        "returns",
+        lines(&x, &y, "", &series),
+        "Mean return of the evaluations, in which no action is random, mean over the runs. A curve ends where a run diverged.",
+    )
+}
+
+fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
+    let known: Vec<(f64, Estimate)> = comparison
+        .sgd
+        .iter()
+        .filter_map(|(rate, group)| Some((*rate, test_return(group, records)?)))
+        .collect();
+    let points = known.iter().map(|(rate, own)| (*rate, own.mean)).collect();
+    let deviations = known.iter().map(|(_, own)| own.deviation.unwrap_or(0.0)).collect();
+    let sgd = Series::new("SGD", points, Method::Sgd(1e-3).colour(), Stroke::Dotted(2));
+    let level = |group: &Group, stroke: Stroke| {
+        let own = test_return(group, records);
+        let points = own.map(|own| vec![(4e-6, own.mean), (25.0, own.mean)]).unwrap_or_default();
+        Series::new(group.method.label(), points, group.method.colour(), stroke)
+    };
+    let series = [
+        sgd.with_deviations(deviations),
+        level(&comparison.adam, Stroke::Dashed(2)),
+        level(&comparison.alrao, Stroke::Line(3)),
+    ];
+    let all = series.iter().flat_map(|own| own.points.iter().map(|(_, own)| *own));
+    let y = Axis::new("mean return", returns_scale(all));
+    let x = Axis::new("learning rate of SGD", Scale::logarithmic(4e-6..25.0));
+    Picture::new(
+        "return-by-rate",
+        lines(&x, &y, "", &series),
+        "Mean return in new episodes of SGD by its learning rate, with the standard deviation over the runs; beside it Adam \
+         with its default rate and Alrao, which have none to choose. A rate at which a run diverged has no point.",
+    )
+}
+
+fn returns_scale(returns: impl Iterator<Item = f64>) -> Scale {
+    let wider = |(low, high): (f64, f64), own: f64| (low.min(own), high.max(own));
+    let (low, high) = returns.fold((f64::INFINITY, f64::NEG_INFINITY), wider);
+    let margin = 0.05 * (high - low).max(1.0);
+    match low <= high {
+        true => Scale::linear(low - margin..high + margin),
+        false => Scale::linear(0.0..1.0),
+    }
+}
+
+fn values(comparison: &Comparison, records: &Records) -> Value {
+    let value = |group: &Group| {
+        json!({
+            "best_return": group.estimate(records, Record::best_return),
+            "test_return": test_return(group, records),
+        })
+    };
+    let by_method: Map<String, Value> =
+        comparison.groups().map(|group| (group.method.name(), value(group))).collect();
+    json!({
+        "best_sgd_rate": comparison.best_sgd(records).map(|(rate, _)| rate),
+        "environment": comparison.config.env,
+        "methods": by_method,
+    })
+}

@@ -1,0 +1,199 @@
+//! The episodes that are learnt from, as they go.
+
+use std::collections::VecDeque;
+
+use super::environment::Environments;
+use super::episodes::{Kind, seed};
+use super::memory::Transition;
+use super::network::QNetwork;
+use super::policy::{EpsilonGreedy, greedy};
+use crate::error::Result;
+
+/// Episodes that the progress shows the mean return of.
+const RECENT: usize = 20;
+
+/// Copies of an environment in the midst of their episodes.
+pub(super) struct Collecting {
+    environments: Box<dyn Environments>,
+    policy: EpsilonGreedy,
+    seed: u64,
+    reward_scale: f64,
+    /// `[copies, n]`: what each copy shows.
+    observations: Vec<f32>,
+    /// What each copy's episode has brought so far.
+    returns: Vec<f64>,
+    /// Episodes that have begun.
+    begun: u64,
+    /// Episodes that have ended.
+    ended: u64,
+    /// Those that ended in this epoch: how many, and the sum of their returns.
+    in_epoch: (f64, f64),
+    recent: VecDeque<f64>,
+}
+
+/// What has to be written down of it besides the environment's own state.
+pub(super) struct State {
+    pub observations: Vec<f32>,
+    pub returns: Vec<f64>,
+    /// Episodes begun and ended, and those of the epoch with the sum of their returns.
+    pub counts: [f64; 4],
+    pub environments: Option<Vec<f64>>,
+}
+
+impl Collecting {
+    /// All copies at the beginning of an episode.
+    pub fn new(
+        environments: Box<dyn Environments>,
+        policy: EpsilonGreedy,
+        seed: u64,
+        reward_scale: f64,
+    ) -> Result<Collecting> {
+        let copies = environments.count();
+        let size = environments.spaces().observation;
+        let mut own = Collecting {
+            environments,
+            policy,
+            seed,
+            reward_scale,
+            observations: vec![0.0; copies * size],
+            returns: vec![0.0; copies],
+            begun: 0,
+            ended: 0,
+            in_epoch: (0.0, 0.0),
+            recent: VecDeque::new(),
+        };
+        own.begin(&(0..copies).collect::<Vec<_>>())?;
+        Ok(own)
+    }
+
+    /// Steps that are done at once.
+    pub fn copies(&self) -> u64 {
+        self.environments.count() as u64
+    }
+
+    /// One step of every copy, kept in the network's memory. `step` is the number of steps done before.
+    ///
+    /// # Errors
+    /// Where the environment fails.
+    pub fn step(&mut self, network: &mut QNetwork, step: u64) -> Result<()> {
+        let spaces = self.environments.spaces();
+        let actions = self.actions(network, step);
+        let asked: Vec<Option<usize>> = actions.iter().copied().map(Some).collect();
+        let mut next = self.observations.clone();
+        let outcomes = self.environments.step(&asked, &mut next)?;
+        let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+        let size = spaces.observation;
+        let row = |copy: usize| copy * size..(copy + 1) * size;
+        network.memory_mut().push(outcomes.iter().enumerate().map(|(copy, outcome)| Transition {
+            observation: &self.observations[row(copy)],
+            action: actions[copy],
+            reward: outcome.reward * self.reward_scale,
+            next_observation: &next[row(copy)],
+            terminated: outcome.terminated,
+        }));
+        self.observations = next;
+        let mut over = Vec::new();
+        for (copy, outcome) in outcomes.iter().enumerate() {
+            self.returns[copy] += outcome.reward;
+            if outcome.terminated || outcome.truncated {
+                self.end(copy);
+                over.push(copy);
+            }
+        }
+        self.begin(&over)
+    }
+
+    fn actions(&self, network: &QNetwork, step: u64) -> Vec<usize> {
+        let spaces = self.environments.spaces();
+        let copies = self.environments.count();
+        let random = self.policy.random_actions(step, copies, spaces.actions);
+        if let Some(all) = random.iter().copied().collect::<Option<Vec<usize>>>() {
+            return all;
+        }
+        let values = network.values(&self.observations);
+        let best = values.chunks(spaces.actions).map(greedy);
+        random.into_iter().zip(best).map(|(random, best)| random.unwrap_or(best)).collect()
+    }
+
+    fn end(&mut self, copy: usize) {
+        let own = std::mem::take(&mut self.returns[copy]);
+        self.ended += 1;
+        self.in_epoch = (self.in_epoch.0 + 1.0, self.in_epoch.1 + own);
+        self.recent.push_back(own);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+    }
+
+    fn begin(&mut self, copies: &[usize]) -> Result<()> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let numbers = self.begun..;
+        let resets: Vec<(usize, u64)> = copies
+            .iter()
+            .zip(numbers)
+            .map(|(copy, number)| (*copy, seed(self.seed, Kind::Training, number)))
+            .collect();
+        self.begun += copies.len() as u64;
+        self.environments.reset(&resets, &mut self.observations)
+    }
+
+    /// An epoch begins.
+    pub fn start_epoch(&mut self) {
+        self.in_epoch = (0.0, 0.0);
+    }
+
+    /// Mean return of the episodes that ended in this epoch.
+    pub fn epoch_return(&self) -> Option<f64> {
+        let (count, sum) = self.in_epoch;
+        (count > 0.0).then(|| sum / count)
+    }
+
+    /// Mean return of the last episodes that ended.
+    pub fn recent_return(&self) -> Option<f64> {
+        let sum: f64 = self.recent.iter().sum();
+        (!self.recent.is_empty()).then(|| sum / self.recent.len() as f64)
+    }
+
+    /// Episodes that have ended.
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// The part of random actions at a step.
+    pub fn epsilon(&self, step: u64) -> f64 {
+        self.policy.epsilon(step)
+    }
+
+    /// All that the coming steps depend on.
+    pub fn state(&self) -> State {
+        let (count, sum) = self.in_epoch;
+        State {
+            observations: self.observations.clone(),
+            returns: self.returns.clone(),
+            counts: [self.begun as f64, self.ended as f64, count, sum],
+            environments: self.environments.state(),
+        }
+    }
+
+    /// Goes on from there. An environment whose state cannot be written down begins new episodes.
+    pub fn restore(&mut self, state: State) -> Result<()> {
+        let [begun, ended, count, sum] = state.counts;
+        (self.begun, self.ended) = (begun as u64, ended as u64);
+        self.in_epoch = (count, sum);
+        match state.environments {
+            Some(own) => {
+                self.environments.restore(&own)?;
+                self.observations = state.observations;
+                self.returns = state.returns;
+                Ok(())
+            }
+            None => {
+                let copies = self.environments.count();
+                self.returns = vec![0.0; copies];
+                self.begin(&(0..copies).collect::<Vec<_>>())
+            }
+        }
+    }
+}

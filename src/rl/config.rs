@@ -1,0 +1,127 @@
+//! Everything a run of Q-learning is a function of, resolved: what its `config.toml` holds.
+
+use crate::alrao::AlraoConfig;
+use crate::device::DeviceKind;
+use crate::models::ModelConfig;
+use crate::train::TrainConfig;
+
+/// How the part of random actions falls: `epsilon`, linearly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exploration {
+    /// After the first steps, which are random altogether.
+    pub start: f64,
+    /// From step `steps` on.
+    pub end: f64,
+    /// Steps from the one to the other.
+    pub steps: u64,
+}
+
+impl Exploration {
+    /// The part of random actions at a step, counted from 0.
+    ///
+    /// ```
+    /// use alrao::rl::Exploration;
+    /// let exploration = Exploration { start: 1.0, end: 0.1, steps: 90 };
+    /// assert_eq!((exploration.epsilon(0), exploration.epsilon(90)), (1.0, 0.1));
+    /// assert!((exploration.epsilon(30) - 0.7).abs() < 1e-15);
+    /// ```
+    pub fn epsilon(&self, step: u64) -> f64 {
+        if step >= self.steps {
+            return self.end;
+        }
+        self.start + (self.end - self.start) * step as f64 / self.steps as f64
+    }
+}
+
+/// A whole run: the environment, the Q-network and how it learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QConfig {
+    /// The environment, as the user wrote it.
+    pub env: String,
+    /// Steps of the environment in all, those of its copies added up.
+    pub steps: u64,
+    /// Copies of the environment that go side by side.
+    pub environments: usize,
+    /// Transitions that the replay buffer holds.
+    pub buffer: usize,
+    /// What a reward is worth a step later, gamma.
+    pub discount: f64,
+    /// What the rewards that are learnt from are multiplied by. Returns are told as the environment gives them.
+    pub reward_scale: f64,
+    /// How much of itself the target network keeps in an update; the rest comes from the network that learns.
+    pub tau: f64,
+    /// Steps of random actions before the first update.
+    pub learning_starts: u64,
+    /// Steps of the environment from one update to the next.
+    pub update_every: u64,
+    /// Random actions.
+    pub exploration: Exploration,
+    /// Steps of the environment from one evaluation to the next.
+    pub epoch_steps: u64,
+    /// Episodes of an evaluation.
+    pub evaluation_episodes: usize,
+    /// The hidden layers.
+    pub model: ModelConfig,
+    /// Rates, regressors and averaging.
+    pub alrao: AlraoConfig,
+    /// Optimizer, batch size, seed and precision.
+    pub train: TrainConfig,
+    /// Where to run.
+    pub device: DeviceKind,
+    /// Threads of the CPU; all cores where `None`.
+    pub threads: Option<usize>,
+}
+
+/// What is taken for an environment where nothing else was given.
+pub(super) struct Usual {
+    pub steps: u64,
+    pub environments: usize,
+    pub buffer: usize,
+    pub discount: f64,
+    pub reward_scale: f64,
+    pub tau: f64,
+    pub learning_starts: u64,
+    pub update_every: u64,
+    pub exploration: Exploration,
+    pub epoch_steps: u64,
+    pub evaluation_episodes: usize,
+}
+
+impl QConfig {
+    pub(super) fn usual(env: &str) -> Usual {
+        let pendulum = Usual {
+            steps: 40_000,
+            environments: 1,
+            buffer: 1_000_000,
+            discount: 0.99,
+            reward_scale: 1.0,
+            tau: 0.9,
+            learning_starts: 1_000,
+            update_every: 1,
+            exploration: Exploration { start: 1.0, end: 0.05, steps: 10_000 },
+            epoch_steps: 2_000,
+            evaluation_episodes: 20,
+        };
+        match env.starts_with("gym:") {
+            false => pendulum,
+            true => Usual {
+                steps: 300_000,
+                environments: 4,
+                learning_starts: 10_000,
+                exploration: Exploration { steps: 100_000, ..pendulum.exploration },
+                epoch_steps: 10_000,
+                ..pendulum
+            },
+        }
+    }
+
+    /// Epochs of the run, the last of which may be short.
+    pub fn epochs(&self) -> u64 {
+        self.steps.div_ceil(self.epoch_steps)
+    }
+
+    /// Updates that are done after so many steps of the environment.
+    pub fn updates_after(&self, step: u64) -> u64 {
+        step.saturating_sub(self.learning_starts) / self.update_every
+    }
+}

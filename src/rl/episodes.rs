@@ -1,0 +1,87 @@
+//! Episodes: where their seeds come from, and how a policy fares in them.
+
+use super::environment::Environments;
+use super::policy::greedy;
+use crate::error::Result;
+use crate::random::{Philox, Purpose};
+use crate::train::StopFlag;
+
+/// What an episode is for. Those of different kinds never begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// To learn from.
+    Training = 0,
+    /// To choose the best epoch by: the same ones after each.
+    Evaluation = 1,
+    /// To tell how good that is.
+    Test = 2,
+    /// What `alrao rl eval` plays.
+    Asked = 3,
+}
+
+/// The seed of an episode, below 2^31 as some environments want it.
+pub(super) fn seed(run_seed: u64, kind: Kind, number: u64) -> u64 {
+    u64::from(Philox::new(run_seed, Purpose::Episodes).at(kind as u64, number)[0] >> 1)
+}
+
+/// The return of each episode that begins by one of `seeds`, with the best action taken throughout; `None` where a stop was
+/// asked for. `values` gives each action's value for observations side by side.
+///
+/// # Errors
+/// Where the environment fails.
+pub(super) fn play(
+    environments: &mut dyn Environments,
+    seeds: &[u64],
+    values: &dyn Fn(&[f32]) -> Vec<f32>,
+    stop: &StopFlag,
+) -> Result<Option<Vec<f64>>> {
+    let mut returns = Vec::with_capacity(seeds.len());
+    for seeds in seeds.chunks(environments.count()) {
+        match play_round(environments, seeds, values, stop)? {
+            Some(own) => returns.extend(own),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(returns))
+}
+
+/// As many episodes at once as there are copies, or fewer.
+fn play_round(
+    environments: &mut dyn Environments,
+    seeds: &[u64],
+    values: &dyn Fn(&[f32]) -> Vec<f32>,
+    stop: &StopFlag,
+) -> Result<Option<Vec<f64>>> {
+    let spaces = environments.spaces();
+    let copies = environments.count();
+    let mut observations = vec![0.0; copies * spaces.observation];
+    let resets: Vec<(usize, u64)> = seeds.iter().copied().enumerate().collect();
+    environments.reset(&resets, &mut observations)?;
+    let mut returns = vec![0.0; seeds.len()];
+    let mut is_over = vec![false; seeds.len()];
+    while !is_over.iter().all(|over| *over) {
+        if stop.is_set() {
+            return Ok(None);
+        }
+        let values = values(&observations);
+        let own = |copy: usize| &values[copy * spaces.actions..(copy + 1) * spaces.actions];
+        let is_going = |copy: usize| is_over.get(copy).is_some_and(|over| !over);
+        let actions: Vec<Option<usize>> =
+            (0..copies).map(|copy| is_going(copy).then(|| greedy(own(copy)))).collect();
+        let outcomes = environments.step(&actions, &mut observations)?;
+        for (copy, outcome) in outcomes.into_iter().enumerate() {
+            let Some(outcome) = outcome else { continue };
+            returns[copy] += outcome.reward;
+            is_over[copy] = outcome.terminated || outcome.truncated;
+        }
+    }
+    Ok(Some(returns))
+}
+
+/// Mean and standard deviation (of a sample, with n - 1) of some returns.
+pub(super) fn mean_and_deviation(returns: &[f64]) -> (f64, f64) {
+    let count = returns.len() as f64;
+    let mean = returns.iter().sum::<f64>() / count;
+    let squares = returns.iter().map(|own| (own - mean).powi(2)).sum::<f64>();
+    (mean, if count > 1.0 { (squares / (count - 1.0)).sqrt() } else { 0.0 })
+}

@@ -1,0 +1,25 @@
+//! Reinforcement learning: environments, and deep Q-learning with Alrao in them (the paper's Appendix D).
+
+mod collecting;
+mod config;
+mod environment;
+mod episodes;
+mod memory;
+mod network;
+mod observer;
+mod pendulum;
+mod policy;
+mod run;
+pub mod settings;
+mod state;
+mod training;
+
+pub use config::{Exploration, QConfig};
+pub use environment::{Environments, Outcome, Spaces, open};
+pub use memory::{Memory, Transition};
+pub use network::QNetwork;
+pub use observer::{EpochReport, Event, Observer, Silent, TestReport};
+pub use pendulum::Pendulum;
+pub use policy::greedy;
+pub use run::{Evaluation, Overrides, Run, describe, evaluate};
+pub use training::Report;

@@ -1,0 +1,234 @@
+//! A run from the command line: from a configuration to a directory.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::collecting::Collecting;
+use super::config::QConfig;
+use super::environment::{Spaces, open};
+use super::episodes::{Kind, mean_and_deviation, play, seed};
+use super::network::{Acting, QNetwork};
+use super::observer::Observer;
+use super::policy::EpsilonGreedy;
+use super::settings::RlSettings;
+use super::training::{Parts, Report, Training};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::train::{
+    self, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_precision, load, locate,
+};
+
+/// Episodes of an evaluation that are played side by side.
+const MOST_AT_ONCE: usize = 32;
+
+/// What may be changed when a run is continued.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Steps of the environment in all.
+    pub steps: Option<u64>,
+    /// Updates from one `step` line to the next.
+    pub log_every: Option<u64>,
+}
+
+/// A run with its directory, ready to learn.
+pub struct Run {
+    config: QConfig,
+    spaces: Spaces,
+    training: Training,
+}
+
+impl Run {
+    /// Opens the environment and checks everything, then makes the directory: `out`, or `runs/ENV-OPTIMIZER-N`.
+    ///
+    /// # Errors
+    /// Where anything the user gave is at fault; no directory is left behind then.
+    pub fn start(config: QConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
+        out.map_or(Ok(()), RunDirectory::check_free)?;
+        check_precision(config.train.precision, device)?;
+        let (parts, spaces) = prepare(&config, device)?;
+        let name = format!("{}-{}", config.env.replace([':', '/'], "-"), config.train.optimizer);
+        let directory =
+            RunDirectory::create(out, &name, &RlSettings::from(&config).to_toml())?;
+        let training = Training::new(parts, config.clone(), directory);
+        Ok(Run { config, spaces, training })
+    }
+
+    /// Continues a run from its last checkpoint.
+    ///
+    /// # Errors
+    /// Where the directory is not a run of Q-learning, or its checkpoint is not whole.
+    pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
+        let directory = RunDirectory::open(path)?;
+        let mut config = Run::config_of(path)?;
+        let before = config.clone();
+        config.steps = overrides.steps.unwrap_or(config.steps);
+        config.train.log_every = overrides.log_every.unwrap_or(config.train.log_every);
+        // From now on it runs there.
+        config.device = device.name().parse().unwrap_or(config.device);
+        train::check_precision_of_run(config.train.precision, device)?;
+        let (parts, spaces) = prepare(&config, device)?;
+        // A run that was killed before its first checkpoint starts anew.
+        let mut training = match RunDirectory::last(path).exists() {
+            true => Training::restored(parts, config.clone(), directory)?,
+            false => Training::new(parts, config.clone(), directory),
+        };
+        if config != before {
+            training.directory().write_config(&RlSettings::from(&config).to_toml())?;
+        }
+        training.reopen()?;
+        Ok(Run { config, spaces, training })
+    }
+
+    /// The configuration of an existing run.
+    ///
+    /// # Errors
+    /// Where there is none, or it is of another kind of run.
+    pub fn config_of(path: &Path) -> Result<QConfig> {
+        let (text, file) = RunDirectory::config_text(path)?;
+        RlSettings::from_toml(&text, &file)?.resolve()
+    }
+
+    /// What the run is a function of.
+    pub fn config(&self) -> &QConfig {
+        &self.config
+    }
+
+    /// What the environment takes and shows.
+    pub fn spaces(&self) -> Spaces {
+        self.spaces
+    }
+
+    /// Where it writes to.
+    pub fn directory(&self) -> &Path {
+        self.training.directory().path()
+    }
+
+    /// Whether everything is done.
+    pub fn is_finished(&self) -> bool {
+        self.training.is_finished()
+    }
+
+    /// The Q-network.
+    pub fn network(&self) -> &QNetwork {
+        self.training.network()
+    }
+
+    /// Learns to the end, or until `stop` is set.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] after 100 updates in a row without a finite loss; where the environment fails;
+    /// [`Error::Write`]. The last checkpoint stays whole.
+    pub fn train(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
+        self.training.run(observer, stop)
+    }
+}
+
+fn prepare(config: &QConfig, device: &Device) -> Result<(Parts, Spaces)> {
+    let environments = open(&config.env, config.environments)?;
+    let arena = open(&config.env, config.evaluation_episodes.min(MOST_AT_ONCE))?;
+    let spaces = environments.spaces();
+    let network = QNetwork::new(config, spaces, device)?;
+    let seed = config.train.seed;
+    let policy = EpsilonGreedy::new(config.exploration, config.learning_starts, seed);
+    let collecting = Collecting::new(environments, policy, seed, config.reward_scale)?;
+    let record = record(config, spaces);
+    Ok((Parts { network, collecting, arena, record }, spaces))
+}
+
+fn record(config: &QConfig, spaces: Spaces) -> ModelRecord {
+    ModelRecord {
+        architecture: config.model.architecture.name().to_owned(),
+        width: config.model.width,
+        hidden: config.model.hidden.clone(),
+        dropout: config.model.dropout,
+        classifiers: config.alrao.classifiers,
+        outputs: spaces.actions,
+        regression: true,
+        input: vec![spaces.observation],
+        precision: config.train.precision.name().to_owned(),
+        vocabulary: None,
+        normalisation: None,
+        classes: None,
+    }
+}
+
+/// What a network comes to in some episodes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The environment.
+    pub env: String,
+    /// How many there were.
+    pub episodes: usize,
+    /// Mean return.
+    #[serde(rename = "return")]
+    pub mean_return: f64,
+    /// Standard deviation over the episodes.
+    pub return_deviation: f64,
+    /// Each episode's.
+    pub returns: Vec<f64>,
+}
+
+/// Plays episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint.
+///
+/// # Errors
+/// Where the source is no run or checkpoint of Q-learning, or does not fit the environment.
+pub fn evaluate(
+    source: &Path,
+    env: Option<&str>,
+    episodes: usize,
+    episode_seed: u64,
+    device: &Device,
+) -> Result<Evaluation> {
+    let (file, run) = locate(source)?;
+    let env = match (env, run) {
+        (Some(env), _) => env.to_owned(),
+        (None, Some(run)) => Run::config_of(&run)?.env,
+        (None, None) => {
+            let message = "is needed, since a file does not know its environment";
+            return Err(Error::input("--env", message));
+        }
+    };
+    number_of_episodes(episodes)?;
+    let mut arena = open(&env, episodes.min(MOST_AT_ONCE))?;
+    let spaces = arena.spaces();
+    let trained = load(&file, TrainConfig::default(), device)?;
+    fits(&trained.record, spaces).map_err(|message| {
+        Error::file(&file, format!("{message}; --env {env} {}", describe(spaces)))
+    })?;
+    let acting = Acting::new(spaces);
+    let seeds: Vec<u64> =
+        (0..episodes as u64).map(|number| seed(episode_seed, Kind::Asked, number)).collect();
+    let values = |observations: &[f32]| acting.values(&trained.learner, observations);
+    let returns = play(&mut *arena, &seeds, &values, &StopFlag::default())?;
+    device.check()?;
+    let returns = returns.expect("nobody asked it to stop");
+    let (mean_return, return_deviation) = mean_and_deviation(&returns);
+    Ok(Evaluation { env, episodes, mean_return, return_deviation, returns })
+}
+
+fn number_of_episodes(episodes: usize) -> Result<()> {
+    match episodes {
+        0 => Err(Error::input("--episodes", "0 is not possible; give at least 1")),
+        _ => Ok(()),
+    }
+}
+
+fn fits(record: &ModelRecord, spaces: Spaces) -> std::result::Result<(), String> {
+    if !record.regression {
+        return Err("is a classifier, not a Q-network".into());
+    }
+    let own = (record.input.as_slice(), record.outputs);
+    match own == ([spaces.observation].as_slice(), spaces.actions) {
+        true => Ok(()),
+        false => {
+            let inputs: usize = record.input.iter().product();
+            Err(format!("takes {inputs} numbers and has {} actions", record.outputs))
+        }
+    }
+}
+
+/// What an environment shows and takes, in words.
+pub fn describe(spaces: Spaces) -> String {
+    format!("shows {} numbers and takes {} actions", spaces.observation, spaces.actions)
+}
