@@ -10,19 +10,21 @@
 //   g_ijk     = (e^x_ijk / sum_k' e^x_ijk' - [k = y_i]) / B                  zero where log p_ij is minus infinity
 //   correct_i = the first of the largest sum_j a_j p_ijk is k = y_i
 //
-// In regression, x is the difference from the targets, log p_ij = -|x_ij|^2 / 2 - K/2 log 2 pi, and g = x / B.
+// In regression, x is the difference from the targets, log p_ij = -|x_ij|^2 / 2 - K/2 log 2 pi, and g = x / B. Where one
+// output c_i of each sample is chosen, log p_ij = -x_ijc^2 / 2 - 1/2 log 2 pi, and g is zero at all other outputs,
+// whatever they are.
 //
-// A class outside 0..K makes its sample one without a finite copy.
+// A class or a chosen output outside 0..K makes its sample one without a finite copy.
 //
 //   scores         [B, N, K]   the products, f32
 //   gradients      [B, N, K]   g: f32 in the scores' place, or bf16
 //   weighted       [B, N, K]   r_ij g_ijk, of the same type, or null where no gradient of z is wanted
 //   bias           [N, K]
-//   classes        [B]         or values [B, K] with a pitch
+//   classes        [B]         or values [B, K] with a pitch; or chosen [B] and values [B]
 //   log_posterior  [N], f64
 //   statistics     [B, N + 2], f64: log p_ij, log p_i, correct_i
 //
-// Three launches serve a step. `classes` or `values` goes from the products to g, r g and the statistics: 12 bytes an
+// Three launches serve a step. `classes`, `values` or `chosen` goes from the products to g, r g and the statistics: 12 bytes an
 // output (4 read, 8 written) and about 20 operations. `summary` adds the statistics up over the batch. `operands` makes
 // what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output; a
 // launch that scaled g afterwards would move 8. Where z and W are bf16, so are g and r g, which are factors of products
@@ -35,6 +37,9 @@
 // 10,000 words. Each of a copy's likelihoods is the work of a group of lanes just wide enough, or, of many classes, of
 // several warps: with ten copies of ten classes a warp a copy would idle two thirds of its lanes. What is f64 takes one
 // warp.
+//
+// Of a sample with a chosen output nothing is staged: a warp reads one number of each copy, and the block writes g and r g,
+// zeros but for these numbers: 8 bytes an output.
 //
 // No buffer may overlap another.
 #include "classifier_row.cuh"
@@ -155,36 +160,56 @@ __device__ void classifiers_values_gradient(
 
 // ---- the gradients' way to memory -----------------------------------------------------------------------------------
 
-// Writes g from shared memory, F outputs at once, and r g.
-template <int F, class T>
+// Where an output stands in its row.
+struct ClassifierPlace {
+    uint32_t copy, k;
+
+    __device__ ClassifierPlace(uint32_t element, uint32_t outputs) : copy(element / outputs), k(element % outputs) {}
+    __device__ void advance(uint32_t outputs) {
+        bool is_last = k + 1 == outputs;
+        copy += is_last ? 1 : 0;
+        k = is_last ? 0 : k + 1;
+    }
+};
+
+// g as it is in shared memory, F outputs at once.
+struct ClassifierStagedGradient {
+    template <int F>
+    __device__ void load(
+        const ClassifierCopies& copies, uint32_t element, const ClassifierSizes&, float (&g)[F]) const {
+        classifiers_load<F>(copies.row + element, g);
+    }
+};
+
+// Writes g, F outputs at once, and r g.
+template <int F, class Source, class T>
 __device__ void classifiers_flush(
-    const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, const ClassifierSizes& sizes) {
+    const Source& source, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
+    const ClassifierSizes& sizes) {
     uint32_t length = sizes.copies * sizes.outputs;
     for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
         float g[F];
-        classifiers_load<F>(copies.row + element, g);
+        source.load(copies, element, sizes, g);
         classifiers_store_gradient(gradients.own + element, g);
         if (gradients.weighted == nullptr) continue;
-        uint32_t copy = element / sizes.outputs, k = element % sizes.outputs;
+        ClassifierPlace place(element, sizes.outputs);
         UNROLL
         for (int i = 0; i < F; i++) {
-            g[i] *= copies.responsibilities[copy];
-            bool is_last = k + 1 == sizes.outputs;
-            copy += is_last ? 1 : 0;
-            k = is_last ? 0 : k + 1;
+            g[i] *= copies.responsibilities[place.copy];
+            place.advance(sizes.outputs);
         }
         classifiers_store_gradient(gradients.weighted + element, g);
     }
 }
 
-template <class T>
+template <class Source, class T>
 __device__ void classifiers_flush_row(
-    const ClassifierSample& sample, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
-    const ClassifierSizes& sizes) {
+    const Source& source, const ClassifierSample& sample, const ClassifierCopies& copies,
+    const ClassifierGradients<T>& gradients, const ClassifierSizes& sizes) {
     if (sample.is_vector) {
-        classifiers_flush<4>(copies, gradients, sizes);
+        classifiers_flush<4>(source, copies, gradients, sizes);
     } else {
-        classifiers_flush<1>(copies, gradients, sizes);
+        classifiers_flush<1>(source, copies, gradients, sizes);
     }
 }
 
@@ -253,7 +278,7 @@ __device__ __forceinline__ void classifiers_classes(
         sample.stage(copies, sizes);
         classifiers_judge_classes(
             sample.row<true, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
-        classifiers_flush_row(sample, copies, gradients, sizes);
+        classifiers_flush_row(ClassifierStagedGradient(), sample, copies, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_judge_classes(
             sample.row<false, 4>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
@@ -273,12 +298,58 @@ __device__ __forceinline__ void classifiers_values(
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
         classifiers_judge_values(sample.row<true, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
-        classifiers_flush_row(sample, copies, gradients, sizes);
+        classifiers_flush_row(ClassifierStagedGradient(), sample, copies, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_judge_values(sample.row<false, 4>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
     } else {
         classifiers_judge_values(sample.row<false, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
     }
+}
+
+// ---- one chosen output ---------------------------------------------------------------------------------------------
+
+// g where it is not zero at the chosen outputs alone: the copies' own stand in their `shifts`.
+struct ClassifierChosenGradient {
+    uint32_t chosen;
+
+    template <int F>
+    __device__ void load(
+        const ClassifierCopies& copies, uint32_t element, const ClassifierSizes& sizes, float (&g)[F]) const {
+        ClassifierPlace place(element, sizes.outputs);
+        UNROLL
+        for (int i = 0; i < F; i++) {
+            g[i] = place.k == chosen ? copies.shifts[place.copy] : 0.0f;
+            place.advance(sizes.outputs);
+        }
+    }
+};
+
+template <class T>
+__device__ __forceinline__ void classifiers_chosen(
+    double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
+    const int* chosen, const float* values, const double* log_posterior, const ClassifierSizes& sizes) {
+    ClassifierCopies copies(memory, sizes);
+    ClassifierSample sample(scores, statistics, bias, nullptr, sizes);
+    ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
+    uint32_t output = static_cast<uint32_t>(chosen[blockIdx.x]);
+    if (threadIdx.x < WARP) {
+        float value = values[blockIdx.x], scale = static_cast<float>(1.0 / sizes.samples);
+        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+            double likelihood = CLASSIFIER_NOTHING;
+            float difference = 0.0f;
+            if (output < sizes.outputs) {
+                uint32_t element = j * sizes.outputs + output;
+                difference = sample.scores[element] + bias[element] - value;
+                likelihood = classifiers_finite_or_nothing(
+                    -0.5 * static_cast<double>(difference * difference) - sizes.constant);
+            }
+            copies.log_likelihoods[j] = likelihood;
+            copies.shifts[j] = likelihood == CLASSIFIER_NOTHING ? 0.0f : difference * scale;
+        }
+        classifiers_mix(copies, log_posterior, sample.statistics, sizes);
+    }
+    __syncthreads();  // shifts and responsibilities are written, and the scores read, which g replaces
+    classifiers_flush_row(ClassifierChosenGradient{output}, sample, copies, gradients, sizes);
 }
 
 #define CLASSIFIERS(T, type)                                                                                           \
@@ -291,6 +362,13 @@ __device__ __forceinline__ void classifiers_values(
            const float* bias, const float* values, const double* log_posterior, ClassifierSizes sizes) {               \
         DYNAMIC_SHARED(double, memory);                                                                                \
         classifiers_values(memory, scores, gradients, weighted, statistics, bias, values, log_posterior, sizes);       \
+    }                                                                                                                  \
+    KERNEL(classifiers_chosen_fwd_##type, 512, float* scores, T* gradients, T* weighted, double* statistics,           \
+           const float* bias, const int* chosen, const float* values, const double* log_posterior,                     \
+           ClassifierSizes sizes) {                                                                                    \
+        DYNAMIC_SHARED(double, memory);                                                                                \
+        classifiers_chosen(                                                                                            \
+            memory, scores, gradients, weighted, statistics, bias, chosen, values, log_posterior, sizes);              \
     }
 
 CLASSIFIERS(float, f32)

@@ -30,26 +30,13 @@
 // hundreds of launches of a few microseconds each; a table of chunks makes it one.
 //
 // No buffer may overlap another.
-#include "common.cuh"
-
-struct OptimizerChunk {
-    uint64_t base;       // first element in the flat buffers, a multiple of 4
-    uint64_t offset;     // first element in the parameter, a multiple of 4
-    uint64_t rate_base;  // first rate of the parameter
-    uint32_t length;     // elements, at most 4096
-    uint32_t inner;      // consecutive elements of one feature
-    uint32_t features;
-    uint32_t guarded;
-};
+#include "parameter_chunk.cuh"
 
 struct OptimizerSettings {
     double first_decay, second_decay;  // momentum, or Adam's b1; Adam's b2
     float epsilon;
     float weight_decay;
 };
-
-static const uint32_t OPTIMIZER_THREADS = 256;
-static const uint32_t OPTIMIZER_VECTORS = 4;  // of 4 elements, a thread
 
 // The direction an element moves in. `moments` are read and written.
 struct Plain {
@@ -101,7 +88,7 @@ struct Adam {
 template <class Rule>
 struct Update {
     const Rule& rule;
-    const OptimizerChunk& chunk;
+    const ParameterChunk& chunk;
     const float* rates;
     const unsigned char* flagged;
     float schedule, clip, weight_decay;
@@ -142,10 +129,10 @@ __device__ inline void store_copy(bf16* copy, float4 vector) {
 template <class Rule>
 __device__ void optimizer_update(
     float* __restrict__ values, bf16* __restrict__ copy, const float* __restrict__ gradients, float* __restrict__ first,
-    float* __restrict__ second, const float* __restrict__ rates, const OptimizerChunk* __restrict__ chunks,
+    float* __restrict__ second, const float* __restrict__ rates, const ParameterChunk* __restrict__ chunks,
     const double* __restrict__ scales, const unsigned char* __restrict__ flagged, const int* __restrict__ step,
     unsigned long long* __restrict__ skipped, const OptimizerSettings& settings) {
-    OptimizerChunk chunk = chunks[blockIdx.x];
+    ParameterChunk chunk = chunks[blockIdx.x];
     Rule rule(settings, step);
     float clip = chunk.guarded ? 1.0f : static_cast<float>(scales[1]);
     Update<Rule> update{rule, chunk, rates, flagged, static_cast<float>(scales[0]), clip, settings.weight_decay, 0};
@@ -156,11 +143,11 @@ __device__ void optimizer_update(
     if (Rule::MOMENTS > 1) second += chunk.base;
 
     const float4 zeros = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    float4 w[OPTIMIZER_VECTORS], g[OPTIMIZER_VECTORS], m[OPTIMIZER_VECTORS], v[OPTIMIZER_VECTORS];
+    float4 w[CHUNK_VECTORS], g[CHUNK_VECTORS], m[CHUNK_VECTORS], v[CHUNK_VECTORS];
     uint32_t whole = chunk.length / 4;
     UNROLL
-    for (uint32_t k = 0; k < OPTIMIZER_VECTORS; k++) {
-        uint32_t vector = k * OPTIMIZER_THREADS + threadIdx.x;
+    for (uint32_t k = 0; k < CHUNK_VECTORS; k++) {
+        uint32_t vector = k * CHUNK_THREADS + threadIdx.x;
         if (vector < whole) {
             w[k] = reinterpret_cast<const float4*>(values)[vector];
             g[k] = __ldcs(reinterpret_cast<const float4*>(gradients) + vector);
@@ -170,8 +157,8 @@ __device__ void optimizer_update(
     }
     bool has_one_rate = chunk.inner % 4 == 0 || chunk.features == 1;
     UNROLL
-    for (uint32_t k = 0; k < OPTIMIZER_VECTORS; k++) {
-        uint32_t vector = k * OPTIMIZER_THREADS + threadIdx.x;
+    for (uint32_t k = 0; k < CHUNK_VECTORS; k++) {
+        uint32_t vector = k * CHUNK_THREADS + threadIdx.x;
         if (vector < whole) {
             float common = has_one_rate ? update.rate(update.feature(4 * vector)) : 0.0f;
             UNROLL
@@ -200,21 +187,21 @@ __device__ void optimizer_update(
 }
 
 KERNEL(optimizer_sgd_f32, 256, float* values, bf16* copy, const float* gradients, const float* rates,
-       const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
+       const ParameterChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
        OptimizerSettings settings) {
     optimizer_update<Plain>(
         values, copy, gradients, nullptr, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
 }
 
 KERNEL(optimizer_momentum_f32, 256, float* values, bf16* copy, const float* gradients, float* first,
-       const float* rates, const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged,
+       const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* flagged,
        unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Momentum>(
         values, copy, gradients, first, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
 }
 
 KERNEL(optimizer_adam_f32, 256, float* values, bf16* copy, const float* gradients, float* first, float* second,
-       const float* rates, const OptimizerChunk* chunks, const double* scales, const unsigned char* flagged,
+       const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* flagged,
        const int* step, unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Adam>(
         values, copy, gradients, first, second, rates, chunks, scales, flagged, step, skipped, settings);

@@ -6,23 +6,24 @@
 //!
 //! `dW_j = sum_i g_ij z_i^T`, `db_j = sum_i g_ij`, `dz_i = sum_j r_ij W_j^T g_ij`.
 //!
-//! For regression `p_j` is the normal law around `W_j z + b_j` with unit variance.
+//! For regression `p_j` is the normal law around `W_j z + b_j` with unit variance; of all outputs, or of a chosen one.
 //!
 //! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
 //! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
 
+pub(in crate::ops) mod judge;
 pub(in crate::ops) mod launch;
 
 use std::borrow::Cow;
 
-use crate::device::cpu::vector::{self, LANES, vectorised};
+use crate::device::cpu::vector::vectorised;
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
 use crate::ops::many_classes;
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::mixture::{Posterior, Sample};
 pub use crate::ops::prediction::{PredictionKind, predict};
-use crate::ops::reduce::{add_column_sums, row_argmax};
+use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
@@ -36,6 +37,42 @@ pub enum Targets<'a> {
     Classes(&'a Tensor),
     /// Numbers to regress on: `[B, D]`.
     Values(&'a Tensor),
+    /// A number to regress on for one output of each sample, as in Q-learning, where only the value of the action that was
+    /// taken is observed. The other outputs have no part in the sample's loss, whatever they are.
+    Chosen {
+        /// Which output: I32 `[B]`.
+        outputs: &'a Tensor,
+        /// Its number: `[B]`.
+        values: &'a Tensor,
+    },
+}
+
+impl<'a> Targets<'a> {
+    /// What they consist of.
+    pub(crate) fn tensors(self) -> Vec<&'a Tensor> {
+        match self {
+            Targets::Classes(own) | Targets::Values(own) => vec![own],
+            Targets::Chosen { outputs, values } => vec![outputs, values],
+        }
+    }
+
+    /// Targets of the same kind that consist of other tensors, in the order of [`Targets::tensors`].
+    pub(crate) fn made_of<'b>(self, tensors: &'b [Tensor]) -> Targets<'b> {
+        match (self, tensors) {
+            (Targets::Classes(_), [own]) => Targets::Classes(own),
+            (Targets::Values(_), [own]) => Targets::Values(own),
+            (Targets::Chosen { .. }, [outputs, values]) => Targets::Chosen { outputs, values },
+            _ => panic!("classifiers: targets of {} tensors", tensors.len()),
+        }
+    }
+
+    /// The numbers that are regressed on.
+    fn values(self) -> Option<&'a Tensor> {
+        match self {
+            Targets::Classes(_) => None,
+            Targets::Values(values) | Targets::Chosen { values, .. } => Some(values),
+        }
+    }
 }
 
 /// What [`classifiers`] gives for a batch.
@@ -118,6 +155,16 @@ impl Extents {
                 self.samples,
                 self.outputs
             ),
+            Targets::Chosen { outputs, values } => assert!(
+                outputs.dtype() == DType::I32
+                    && outputs.shape().extents() == [self.samples]
+                    && values.shape().extents() == [self.samples],
+                "{op}: chosen outputs {:?} {} and values {} for {} samples",
+                outputs.dtype(),
+                outputs.shape(),
+                values.shape(),
+                self.samples
+            ),
         }
     }
 
@@ -134,8 +181,8 @@ impl Extents {
 }
 
 /// Losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`,
-/// which may be minus infinity. Panics on other shapes, and on a class outside `0..K`; a GPU cannot, and takes a sample of
-/// such a class for one without a finite classifier.
+/// which may be minus infinity. Panics on other shapes, and on a class or chosen output outside `0..K`; a GPU cannot, and takes
+/// such a sample for one without a finite classifier.
 ///
 /// Where `z` and `weight` are BF16, so are what goes back to `z` and the gradients of the logits; logits, bias, values,
 /// losses and the parameters' gradients are F32 or F64.
@@ -185,9 +232,7 @@ pub fn classifiers_in(
 ) -> Head {
     let extents = Extents::of("classifiers", z, weight, bias);
     extents.check_targets("classifiers", targets);
-    if let Targets::Values(values) = targets {
-        assert_wide("classifiers", z, &[values]);
-    }
+    assert_wide("classifiers", z, targets.values().as_slice());
     extents.check_posterior("classifiers", log_posterior);
     match (z.device(), form, targets) {
         (Device::Gpu(gpu), Form::Recomputed, Targets::Classes(classes))
@@ -214,7 +259,7 @@ fn classifiers_typed<T: Float>(
     let scores = outputs(z, weight, bias);
     let samples = Samples::new(z, extents);
     let posterior = Posterior::new(&log_posterior.read::<f64>());
-    judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
+    judge::judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
     let head = samples.summary::<T>(z.dtype());
     let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
     let dead_samples = head.dead_samples.clone();
@@ -260,137 +305,6 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
 struct Samples {
     statistics: Tensor,
     extents: Extents,
-}
-
-/// The pass over the samples: from outputs to likelihoods, responsibilities and, in place of the outputs, the gradients `g` of
-/// the classifiers' own mean losses.
-fn judge<T: Float>(
-    cpu: &Cpu,
-    extents: Extents,
-    scores: &Tensor,
-    targets: Targets,
-    posterior: &Posterior,
-    samples: &Samples,
-) {
-    let (row, width, height) = (extents.row(), samples.width(), extents.task_samples());
-    let scale = T::from_f64(1.0 / extents.samples as f64);
-    let mut scores = scores.write::<T>();
-    let mut statistics = samples.statistics.write::<f64>();
-    let (first, second) = ((&mut scores[..], height * row), (&mut statistics[..], height * width));
-    let work = 16 * extents.samples * row;
-    match targets {
-        Targets::Classes(classes) => {
-            let classes = classes.read::<i32>();
-            cpu.pieces2(first, second, work, |piece, scores, statistics| {
-                let classes = &classes[piece * height..];
-                judge_classes(extents, scores, statistics, classes, posterior, scale);
-            });
-        }
-        Targets::Values(values) => {
-            let (pitch, values) = (values.pitch(), values.read::<T>());
-            cpu.pieces2(first, second, work, |piece, scores, statistics| {
-                let values = &values[piece * height * pitch..];
-                judge_values(extents, scores, statistics, values, pitch, posterior, scale);
-            });
-        }
-    }
-}
-
-vectorised! {
-    fn judge_classes[T: Float](
-        extents: Extents, scores: &mut [T], statistics: &mut [f64], classes: &[i32], posterior: &Posterior, scale: T,
-    ) {
-        let Extents { classifiers, outputs, .. } = extents;
-        let mut mixture = vec![T::ZERO; outputs];
-        let rows = scores.chunks_mut(extents.row()).zip(statistics.chunks_mut(2 * classifiers + 2));
-        for ((scores, statistics), class) in rows.zip(classes) {
-            assert!(
-                (0..outputs as i32).contains(class),
-                "classifiers: class {class} outside 0..{outputs}"
-            );
-            let class = *class as usize;
-            let mut sample = Sample::of(statistics, classifiers);
-            softmax::<FUSED, T>(scores, outputs, class, sample.log_likelihoods);
-            sample.mix(posterior);
-            if !sample.is_dead() {
-                sample.mixture_of_classes(scores, posterior, &mut mixture);
-                *sample.correct = f64::from(u8::from(row_argmax(&mixture) == class));
-            }
-            for (g, likelihood) in scores.chunks_mut(outputs).zip(&*sample.log_likelihoods) {
-                if *likelihood == f64::NEG_INFINITY {
-                    g.fill(T::ZERO);
-                } else {
-                    g[class] = g[class] - T::ONE;
-                    g.iter_mut().for_each(|g| *g = *g * scale);
-                }
-            }
-        }
-    }
-}
-
-/// The softmax of each classifier's outputs, in place, and the logarithm of the class's probability.
-#[inline(always)]
-fn softmax<const FUSED: bool, T: Float>(
-    scores: &mut [T],
-    outputs: usize,
-    class: usize,
-    log_likelihoods: &mut [f64],
-) {
-    for (scores, likelihood) in scores.chunks_exact_mut(outputs).zip(&mut *log_likelihoods) {
-        let largest = largest(scores);
-        scores.iter_mut().for_each(|score| *score = *score - largest);
-        *likelihood = scores[class].to_f64();
-    }
-    // In one go over all classifiers: a few classes alone would not fill a vector.
-    scores.iter_mut().for_each(|score| *score = score.exp::<FUSED>());
-    for (scores, likelihood) in scores.chunks_exact_mut(outputs).zip(log_likelihoods) {
-        let total = vector::lane_sum_of(scores, |score| score);
-        *likelihood = (T::from_f64(*likelihood) - total.ln()).to_f64();
-        let factor = T::ONE / total;
-        scores.iter_mut().for_each(|score| *score = *score * factor);
-    }
-}
-
-/// The largest number; minus infinity where there is none.
-#[inline(always)]
-pub(super) fn largest<T: Float>(values: &[T]) -> T {
-    let larger = |a: T, b: T| if b > a { b } else { a };
-    let mut lanes = [-T::INFINITY; LANES];
-    let mut blocks = values.chunks_exact(LANES);
-    for block in &mut blocks {
-        for lane in 0..LANES {
-            lanes[lane] = larger(lanes[lane], block[lane]);
-        }
-    }
-    let rest = blocks.remainder().iter().fold(-T::INFINITY, |a, b| larger(a, *b));
-    if values.len() < LANES { rest } else { lanes.into_iter().fold(rest, larger) }
-}
-
-vectorised! {
-    fn judge_values[T: Float](
-        extents: Extents, scores: &mut [T], statistics: &mut [f64], values: &[T], pitch: usize, posterior: &Posterior,
-        scale: T,
-    ) {
-        let Extents { classifiers, outputs, .. } = extents;
-        let constant = 0.5 * outputs as f64 * (2.0 * std::f64::consts::PI).ln();
-        let rows = scores.chunks_mut(extents.row()).zip(statistics.chunks_mut(2 * classifiers + 2));
-        for ((scores, statistics), values) in rows.zip(values.chunks(pitch.max(1))) {
-            let mut sample = Sample::of(statistics, classifiers);
-            for (scores, likelihood) in scores.chunks_mut(outputs).zip(&mut *sample.log_likelihoods) {
-                scores.iter_mut().zip(values).for_each(|(score, value)| *score = *score - *value);
-                let square = vector::lane_sum_of(scores, |score| score * score);
-                *likelihood = -0.5 * square.to_f64() - constant;
-            }
-            sample.mix(posterior);
-            for (g, likelihood) in scores.chunks_mut(outputs).zip(&*sample.log_likelihoods) {
-                if *likelihood == f64::NEG_INFINITY {
-                    g.fill(T::ZERO);
-                } else {
-                    g.iter_mut().for_each(|g| *g = *g * scale);
-                }
-            }
-        }
-    }
 }
 
 impl Samples {

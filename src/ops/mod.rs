@@ -4,6 +4,7 @@
 
 pub mod augment;
 pub mod batch_norm;
+pub mod bellman;
 pub mod catch_up;
 pub mod ceiling;
 pub mod classifiers;
@@ -26,6 +27,8 @@ pub mod optimizer;
 pub mod pool;
 pub mod prediction;
 pub mod reduce;
+pub mod replay;
+pub mod soft_update;
 pub mod switch;
 pub mod tally;
 pub mod view;

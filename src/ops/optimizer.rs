@@ -14,7 +14,7 @@ use crate::tensor::{Tensor, assert_alike, float_dispatch};
 const CHUNK: usize = 4096;
 
 /// Chunks that one task updates.
-const CHUNKS_OF_A_TASK: usize = 8;
+pub(super) const CHUNKS_OF_A_TASK: usize = 8;
 
 /// Where a parameter lies in the flat buffers, and which learning rates its elements have: element `e` learns with
 /// `rates[rate_base + (e / inner) % features]`.
@@ -87,7 +87,7 @@ impl Table {
     }
 
     /// The chunks in a device's memory. Panics where another device asked for them before.
-    fn on(&self, device: &Device) -> &Tensor {
+    pub(super) fn on(&self, device: &Device) -> &Tensor {
         let own = self.on_device.get_or_init(|| {
             let bytes: &[u8] = bytemuck::cast_slice(&self.chunks);
             Tensor::from_slice(device, [bytes.len()], bytes)
@@ -96,7 +96,7 @@ impl Table {
         own
     }
 
-    fn elements(&self) -> usize {
+    pub(super) fn elements(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.length as usize).sum()
     }
 }
@@ -390,17 +390,17 @@ fn update_typed<T: Float>(
 }
 
 /// Hands out parts of a slice, front to back.
-struct Cutter<'a, T> {
+pub(super) struct Cutter<'a, T> {
     rest: &'a mut [T],
     position: usize,
 }
 
 impl<'a, T> Cutter<'a, T> {
-    fn new(whole: &'a mut [T]) -> Self {
+    pub fn new(whole: &'a mut [T]) -> Self {
         Cutter { rest: whole, position: 0 }
     }
 
-    fn cut(&mut self, start: usize, length: usize) -> &'a mut [T] {
+    pub fn cut(&mut self, start: usize, length: usize) -> &'a mut [T] {
         let rest = std::mem::take(&mut self.rest);
         let (part, rest) = rest[start - self.position..].split_at_mut(length);
         self.rest = rest;

@@ -70,6 +70,11 @@ impl Optimizer {
         [&self.buffers.first_moment, &self.buffers.second_moment].into_iter().flatten()
     }
 
+    /// The parameters' chunks, for other passes over buffers that lie as the values do.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// How many single elements were left alone because their gradient was not finite, I64 `[1]`.
     pub fn skipped(&self) -> &Tensor {
         &self.skipped

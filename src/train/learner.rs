@@ -110,14 +110,9 @@ impl Learner {
         if !self.steps.is_on(&self.device) {
             return self.step_once(x, targets, samples, &tick);
         }
-        let held = self.given.hold(x, targets);
+        let held = self.given.hold(&[&[x], &targets.tensors()[..]].concat());
         self.steps.run((&self.model, &self.device), &held, samples, &|| {
-            let [x, own] = &held;
-            let own = match targets {
-                Targets::Classes(_) => Targets::Classes(own),
-                Targets::Values(_) => Targets::Values(own),
-            };
-            self.step_once(x, own, samples, &tick)
+            self.step_once(&held[0], targets.made_of(&held[1..]), samples, &tick)
         })
     }
 

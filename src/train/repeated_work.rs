@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use crate::device::{Device, Recording};
 use crate::nn::{BufferKind, Entry, Module, for_each_entry};
-use crate::ops::classifiers::Targets;
 use crate::ops::elementwise::copy_into;
 use crate::tensor::Tensor;
 
@@ -120,25 +119,23 @@ impl<T: Clone> RepeatedWork<T> {
 
 /// Copies of batches that somebody else has made, where recorded work finds them.
 #[derive(Default)]
-pub(super) struct HeldBatches(RefCell<Vec<[Tensor; 2]>>);
+pub(super) struct HeldBatches(RefCell<Vec<Vec<Tensor>>>);
 
 impl HeldBatches {
-    /// Copies a batch to where the last one of its shape was.
-    pub fn hold(&self, x: &Tensor, targets: Targets) -> [Tensor; 2] {
-        let (Targets::Classes(targets) | Targets::Values(targets)) = targets;
+    /// Copies what a batch consists of to where the last one of its shapes was.
+    pub fn hold(&self, batch: &[&Tensor]) -> Vec<Tensor> {
         let mut held = self.0.borrow_mut();
-        let is_alike = |own: &Tensor, other: &Tensor| {
+        let is_alike = |(own, other): (&Tensor, &&Tensor)| {
             (own.shape(), own.dtype()) == (other.shape(), other.dtype())
         };
-        let place = held
-            .iter()
-            .find(|[own, own_targets]| is_alike(own, x) && is_alike(own_targets, targets));
+        let place =
+            held.iter().find(|own| own.len() == batch.len() && own.iter().zip(batch).all(is_alike));
         if let Some(place) = place {
-            copy_into(x, &place[0]);
-            copy_into(targets, &place[1]);
+            batch.iter().zip(place).for_each(|(tensor, own)| copy_into(tensor, own));
             return place.clone();
         }
-        held.push([x.copy(), targets.copy()]);
-        held[held.len() - 1].clone()
+        let own: Vec<Tensor> = batch.iter().map(|tensor| tensor.copy()).collect();
+        held.push(own.clone());
+        own
     }
 }

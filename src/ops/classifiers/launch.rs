@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Extents, Form, Head, Targets};
-use crate::device::gpu::{Parameters, Pointer};
+use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Device, Gpu};
 use crate::ops::kernel_in;
 use crate::ops::many_classes;
@@ -80,7 +80,7 @@ impl Plan {
         let staged = if is_staged { extents.row() } else { 0 };
         let sizes = Sizes {
             value_pitch: 0,
-            constant: 0.5 * outputs as f64 * (2.0 * std::f64::consts::PI).ln(),
+            constant: normal_constant(outputs),
             samples: samples as u32,
             copies: classifiers as u32,
             outputs: outputs as u32,
@@ -88,9 +88,40 @@ impl Plan {
             slices: slices as u32,
             staged: staged as u32,
         };
-        let of_copies = (8 * classifiers * (4 + slices)).next_multiple_of(16);
-        Plan { sizes, threads: threads as u32, shared: of_copies + 4 * staged }
+        Plan {
+            sizes,
+            threads: threads as u32,
+            shared: shared_of_copies(classifiers, slices) + 4 * staged,
+        }
     }
+
+    /// Where one output of each copy is all that is read: the first warp reads it, and all threads write the row.
+    fn of_chosen(extents: Extents) -> Self {
+        let Extents { samples, classifiers, outputs, .. } = extents;
+        let vectors = extents.row().div_ceil(4);
+        let sizes = Sizes {
+            value_pitch: 1,
+            constant: normal_constant(1),
+            samples: samples as u32,
+            copies: classifiers as u32,
+            outputs: outputs as u32,
+            lanes: 0,
+            slices: 0,
+            staged: 0,
+        };
+        let threads = vectors.next_multiple_of(32).clamp(32, THREADS) as u32;
+        Plan { sizes, threads, shared: shared_of_copies(classifiers, 0) }
+    }
+}
+
+/// Bytes of `ClassifierCopies` without the row.
+fn shared_of_copies(copies: usize, slices: usize) -> usize {
+    (8 * copies * (4 + slices)).next_multiple_of(16)
+}
+
+/// What a normal law of variance 1 over so many numbers is divided by, as a logarithm.
+fn normal_constant(numbers: usize) -> f64 {
+    0.5 * numbers as f64 * (2.0 * std::f64::consts::PI).ln()
 }
 
 /// `z W^T` of all copies, `[B, N, K]`: the bias is the kernels' to add.
@@ -171,32 +202,27 @@ fn judge(
 ) -> Tensor {
     let shape = [extents.samples, extents.classifiers + 2];
     let statistics = Tensor::empty(scores.device(), shape, DType::F64);
-    let (work, most_threads, targets, value_pitch) = match targets {
-        Targets::Classes(classes) => {
-            ("classifiers_classes_fwd", CLASSES_THREADS, classes.pointer(), 0)
-        }
-        Targets::Values(values) => {
-            ("classifiers_values_fwd", THREADS, values.pointer(), values.pitch() as u64)
-        }
+    let (work, mut plan) = match targets {
+        Targets::Classes(_) => ("classifiers_classes_fwd", Plan::new(extents, CLASSES_THREADS)),
+        Targets::Values(_) => ("classifiers_values_fwd", Plan::new(extents, THREADS)),
+        Targets::Chosen { .. } => ("classifiers_chosen_fwd", Plan::of_chosen(extents)),
     };
-    let Plan { sizes, threads, shared } = Plan::new(extents, most_threads);
-    let sizes = Sizes { value_pitch, ..sizes };
-    let weighted = weighted.map_or(Pointer::NULL, Tensor::pointer);
+    if let Targets::Values(values) = targets {
+        plan.sizes.value_pitch = values.pitch() as u64;
+    }
+    let (scores, bias, log_posterior) = (scores.pointer(), bias.pointer(), log_posterior.pointer());
+    let (g_pointer, weighted) = (g.pointer(), weighted.map_or(Pointer::NULL, Tensor::pointer));
+    let (found, sizes) = (statistics.pointer(), Parameters(&plan.sizes));
+    let targets: Vec<Pointer> = targets.tensors().into_iter().map(Tensor::pointer).collect();
+    let mut arguments: Vec<&dyn Argument> = vec![&scores, &g_pointer, &weighted, &found, &bias];
+    arguments.extend(targets.iter().map(|target| target as &dyn Argument));
+    arguments.extend([&log_posterior as &dyn Argument, &sizes]);
     gpu.launch_with_shared(
         &kernel_in(work, g.dtype()),
         [extents.samples as u32, 1, 1],
-        [threads, 1, 1],
-        shared,
-        &[
-            &scores.pointer(),
-            &g.pointer(),
-            &weighted,
-            &statistics.pointer(),
-            &bias.pointer(),
-            &targets,
-            &log_posterior.pointer(),
-            &Parameters(&sizes),
-        ],
+        [plan.threads, 1, 1],
+        plan.shared,
+        &arguments,
     );
     statistics
 }

@@ -1,0 +1,34 @@
+// The targets of Q-learning (Watkins 1989). The launch is in src/ops/bellman.rs.
+//
+//   target_i = r_i + discount * continues_i * max_k q_ik      r_i exactly where continues_i is 0; NaN where some q_ik is
+//
+//   rewards, continues, targets   [B]
+//   next_values                   [B, K] with a pitch
+//
+// Bytes a sample: 4 K + 12; K + 2 operations. A batch is 32 samples of a few actions, so that the launch is all it
+// costs: a thread a sample, whose loads do not wait for each other. A warp a sample would read a long row better, but no
+// environment here has more actions than a sector has numbers.
+//
+// No buffer may overlap another.
+#include "common.cuh"
+
+struct BellmanSizes {
+    uint64_t value_pitch;
+    uint32_t samples, actions;
+    float discount;
+    uint32_t unused;
+};
+
+KERNEL(bellman_targets_f32, 128, const float* rewards, const float* continues, const float* next_values,
+       float* targets, BellmanSizes sizes) {
+    uint64_t sample = global_thread();
+    if (sample >= sizes.samples) return;
+    const float* values = next_values + sample * sizes.value_pitch;
+    float best = -INFINITY;
+    for (uint32_t k = 0; k < sizes.actions; k++) {
+        float value = values[k];
+        if (value > best || value != value) best = value;
+    }
+    float factor = continues[sample];
+    targets[sample] = rewards[sample] + (factor == 0.0f ? 0.0f : sizes.discount * factor * best);
+}
