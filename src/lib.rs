@@ -17,6 +17,7 @@ pub mod optim;
 #[cfg(feature = "cli")]
 pub mod plots;
 pub mod random;
+pub mod rl;
 pub mod shape;
 pub mod tape;
 mod task;

@@ -27,6 +27,8 @@ pub enum Purpose {
     Frozen = 8,
     /// Crops and flips of images in files; the sample's number is the index's upper half.
     ImageCrops = 9,
+    /// Where an episode of an environment starts.
+    Environments = 10,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
