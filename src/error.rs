@@ -47,6 +47,14 @@ pub enum Error {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// An environment failed while running, such as one in a process of its own that ended.
+    #[error("{environment} failed: {message}")]
+    Environment {
+        /// Name of the environment.
+        environment: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// No step had a finite loss for a long time.
     #[error("diverged: no finite loss in the last {steps} steps, up to step {step}")]
     Diverged {
@@ -94,6 +102,7 @@ impl Error {
             Error::DeviceLost { .. }
             | Error::Write { .. }
             | Error::Data { .. }
+            | Error::Environment { .. }
             | Error::Diverged { .. } => 1,
         }
     }

@@ -27,8 +27,14 @@ pub enum Purpose {
     Frozen = 8,
     /// Crops and flips of images in files; the sample's number is the index's upper half.
     ImageCrops = 9,
-    /// Which transitions are replayed; the index is the sample's number.
+    /// Which transitions an update learns from.
     Replay = 10,
+    /// Where an episode of an environment starts.
+    Environments = 11,
+    /// Which actions are random, and which they are; the copy of the environment is the index.
+    Exploration = 12,
+    /// The seeds of episodes.
+    Episodes = 13,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

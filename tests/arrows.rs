@@ -13,6 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["nn", "optim"],
     &["alrao", "models", "data"],
     &["train"],
+    &["rl"],
     &["bench", "plots"],
     &["experiments"],
     &["cli"],

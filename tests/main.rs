@@ -9,6 +9,7 @@ mod averaging;
 #[cfg(feature = "cli")]
 mod command_line;
 mod conversion;
+mod environments;
 mod golden;
 mod gradients;
 mod host_work;

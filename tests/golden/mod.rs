@@ -1,8 +1,9 @@
-//! Against values from PyTorch. Each file `<name>.safetensors` lies beside the script that writes it.
+//! Against values from PyTorch and Gymnasium. Each file `<name>.safetensors` lies beside the script that writes it.
 
 mod head;
 pub(crate) mod images;
 mod optimizer;
+mod pendulum;
 mod steps;
 mod switch;
 
