@@ -144,7 +144,8 @@ fn outcome(record: &Record, failure: Option<&str>) -> String {
         Ending::Diverged => "diverged".into(),
         Ending::Failed => format!("failed: {}", failure.unwrap_or("for no known reason")),
         Ending::Finished if record.test_return().is_some() => {
-            let value = |own: Option<f64>| own.map_or_else(|| "–".into(), |own| format!("{own:.1}"));
+            let value =
+                |own: Option<f64>| own.map_or_else(|| "–".into(), |own| format!("{own:.1}"));
             let (best, test) = (value(record.best_return()), value(record.test_return()));
             format!("{} epochs  best return {best}  test {test}", record.epochs.len())
         }

@@ -209,7 +209,10 @@ fn differences(comparison: &Comparison) -> Vec<String> {
     let QConfig { steps, model, train, discount, .. } = &comparison.config;
     let layers: Vec<String> = model.hidden.iter().map(ToString::to_string).collect();
     let mut texts = vec![
-        format!("Runs of each setting: {}; the paper does not say how many it has.", comparison.seeds),
+        format!(
+            "Runs of each setting: {}; the paper does not say how many it has.",
+            comparison.seeds
+        ),
         format!(
             "{steps} steps of the environment, hidden layers of {} units, batches of {}, a discount of {discount}: the paper \
              gives none of these.",

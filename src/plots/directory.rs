@@ -59,9 +59,11 @@ impl RunPlots {
                 let curves = self.history.curves(steps_per_epoch);
                 ("epoch", ("accuracy.svg", run::accuracy(&curves)), curves)
             }
-            Kind::QLearning => {
-                ("update", ("return.svg", returns::over_steps(&self.history)), self.history.curves(1))
-            }
+            Kind::QLearning => (
+                "update",
+                ("return.svg", returns::over_steps(&self.history)),
+                self.history.curves(1),
+            ),
         };
         let pictures = [
             ("loss.svg", run::loss(&curves, unit)),

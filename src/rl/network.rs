@@ -49,10 +49,11 @@ impl QNetwork {
         let model = model(config, spaces)?;
         let sample = Tensor::zeros(device, [1, spaces.observation], config.train.precision.dtype());
         let learner = Learner::new(model, &sample, &config.train, device);
-        let target = device.owned_by("the target network", || Target::new(config, spaces, &sample))?;
+        let target =
+            device.owned_by("the target network", || Target::new(config, spaces, &sample))?;
         let wide = learner.dtype().wide();
-        let memory = device
-            .owned_by("replay buffer", || Memory::new(config.buffer, spaces, wide, device));
+        let memory =
+            device.owned_by("replay buffer", || Memory::new(config.buffer, spaces, wide, device));
         let network = QNetwork {
             learner,
             target,

@@ -48,8 +48,7 @@ impl Run {
         check_precision(config.train.precision, device)?;
         let (parts, spaces) = prepare(&config, device)?;
         let name = format!("{}-{}", config.env.replace([':', '/'], "-"), config.train.optimizer);
-        let directory =
-            RunDirectory::create(out, &name, &RlSettings::from(&config).to_toml())?;
+        let directory = RunDirectory::create(out, &name, &RlSettings::from(&config).to_toml())?;
         let training = Training::new(parts, config.clone(), directory);
         Ok(Run { config, spaces, training })
     }

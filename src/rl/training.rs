@@ -255,8 +255,8 @@ impl Training {
         for update in done + 1..=self.updates() {
             let head = self.network.update();
             self.network.learner().device().check_so_far()?;
-            let is_logged =
-                self.config.train.log_every > 0 && update.is_multiple_of(self.config.train.log_every);
+            let is_logged = self.config.train.log_every > 0
+                && update.is_multiple_of(self.config.train.log_every);
             if is_logged {
                 self.log(update, &head, observer)?;
             }

@@ -22,8 +22,8 @@ mod training;
 pub use checkpoint::{Checkpoint, ModelRecord, Progress, Record};
 pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 pub use directory::RunDirectory;
-pub(crate) use evaluate::{load, locate};
 pub use evaluate::{Evaluation, evaluate};
+pub(crate) use evaluate::{load, locate};
 pub use learner::Learner;
 pub use observer::{
     Counts, EpochReport, Event, Observer, Silent, StepReport, StopFlag, TestReport,
