@@ -327,7 +327,7 @@ struct ClassifierChosenGradient {
 template <class T>
 __device__ __forceinline__ void classifiers_chosen(
     double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
-    const int* chosen, const float* values, const double* log_posterior, const ClassifierSizes& sizes) {
+    const int* chosen, const float* values, float limit, const double* log_posterior, const ClassifierSizes& sizes) {
     ClassifierCopies copies(memory, sizes);
     ClassifierSample sample(scores, statistics, bias, nullptr, sizes);
     ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
@@ -344,7 +344,7 @@ __device__ __forceinline__ void classifiers_chosen(
                     -0.5 * static_cast<double>(difference * difference) - sizes.constant);
             }
             copies.log_likelihoods[j] = likelihood;
-            copies.shifts[j] = likelihood == CLASSIFIER_NOTHING ? 0.0f : difference * scale;
+            copies.shifts[j] = likelihood == CLASSIFIER_NOTHING ? 0.0f : fminf(fmaxf(difference, -limit), limit) * scale;
         }
         classifiers_mix(copies, log_posterior, sample.statistics, sizes);
     }
@@ -364,11 +364,11 @@ __device__ __forceinline__ void classifiers_chosen(
         classifiers_values(memory, scores, gradients, weighted, statistics, bias, values, log_posterior, sizes);       \
     }                                                                                                                  \
     KERNEL(classifiers_chosen_fwd_##type, 512, float* scores, T* gradients, T* weighted, double* statistics,           \
-           const float* bias, const int* chosen, const float* values, const double* log_posterior,                     \
+           const float* bias, const int* chosen, const float* values, float limit, const double* log_posterior,        \
            ClassifierSizes sizes) {                                                                                    \
         DYNAMIC_SHARED(double, memory);                                                                                \
         classifiers_chosen(                                                                                            \
-            memory, scores, gradients, weighted, statistics, bias, chosen, values, log_posterior, sizes);              \
+            memory, scores, gradients, weighted, statistics, bias, chosen, values, limit, log_posterior, sizes);       \
     }
 
 CLASSIFIERS(float, f32)

@@ -1,7 +1,7 @@
 //! The algorithm as a whole: its theorem, its learning rates, and what it does when copies diverge.
 
 use alrao::alrao::{AveragingKind, Likelihood, classifier_rates, feature_rates};
-use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::{Init, Linear, Module, Step, Visitor};
 use alrao::ops::classifiers::Targets;
 use alrao::random::{Philox, Purpose};
@@ -105,7 +105,13 @@ fn classifiers_are_evenly_spread_with_exact_ends() {
 }
 
 fn learner(architecture: Architecture, alrao: AlraoConfig, device: &Device) -> Learner {
-    let config = ModelConfig { architecture, width: 0.5, hidden: vec![64], dropout: 0.0 };
+    let config = ModelConfig {
+        architecture,
+        width: 0.5,
+        hidden: vec![64],
+        dropout: 0.0,
+        activation: Activation::Relu,
+    };
     let (input, sample) = match architecture {
         Architecture::CharLstm => {
             (Input::Tokens { vocabulary: 9 }, Tensor::zeros(device, [1, 1], DType::I32))

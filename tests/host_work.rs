@@ -8,7 +8,7 @@ use alrao::data::{
     TokenKind, Vocabulary,
 };
 use alrao::device::{Gpu, HostWork};
-use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::train::{Silent, TrainConfig, Trainer};
 use alrao::{Alrao, AlraoConfig, Device};
@@ -84,7 +84,13 @@ pub fn model_for(dataset: &Dataset, alrao: AlraoConfig) -> Alrao {
             }
         },
     };
-    let config = ModelConfig { architecture, width: 0.25, hidden: vec![12], dropout: 0.2 };
+    let config = ModelConfig {
+        architecture,
+        width: 0.25,
+        hidden: vec![12],
+        dropout: 0.2,
+        activation: Activation::Relu,
+    };
     let module = build(&config, input, &mut Init::new(0)).unwrap().module;
     match task {
         Task::Classification { classes } => Alrao::classifier(module, classes, alrao),

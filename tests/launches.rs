@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use alrao::AlraoConfig;
-use alrao::models::{Architecture, Input, ModelConfig};
+use alrao::models::{Activation, Architecture, Input, ModelConfig};
 use alrao::train::{Optimizer, Precision, TrainConfig, step_launches};
 
 fn launches(architecture: Architecture, train: &TrainConfig) -> BTreeMap<String, usize> {
     let side = architecture.usual_side();
-    let config = ModelConfig { architecture, width: 1.0, hidden: vec![256, 256], dropout: 0.2 };
+    let config = ModelConfig {
+        architecture,
+        width: 1.0,
+        hidden: vec![256, 256],
+        dropout: 0.2,
+        activation: Activation::Relu,
+    };
     let (input, classes, batch_size) = match architecture {
         Architecture::CharLstm => (Input::Tokens { vocabulary: 50 }, 50, 20),
         Architecture::WordLstm => (Input::Tokens { vocabulary: 9_999 }, 9_999, 20),

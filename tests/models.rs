@@ -1,6 +1,6 @@
 //! The architectures: names, shapes and sizes.
 
-use alrao::models::{Architecture, Input, ModelConfig, PreClassifier, build};
+use alrao::models::{Activation, Architecture, Input, ModelConfig, PreClassifier, build};
 use alrao::nn::{Buffer, Init, Module, Parameter, Step, Visitor};
 use alrao::{DType, Device, Result, Tensor};
 
@@ -15,7 +15,13 @@ fn input(architecture: Architecture) -> Input {
 }
 
 fn build_at(architecture: Architecture, width: f64, input: Input) -> Result<PreClassifier> {
-    let config = ModelConfig { architecture, width, hidden: vec![256, 256], dropout: 0.2 };
+    let config = ModelConfig {
+        architecture,
+        width,
+        hidden: vec![256, 256],
+        dropout: 0.2,
+        activation: Activation::Relu,
+    };
     build(&config, input, &mut Init::new(0))
 }
 

@@ -13,7 +13,7 @@ use crate::alrao::AveragingKind;
 use crate::data::TokenKind;
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
-use crate::models::Architecture;
+use crate::models::{Activation, Architecture};
 use crate::plots::RunPlots;
 use crate::train::settings::{Settings, flag, hidden_layers};
 use crate::train::{
@@ -57,6 +57,9 @@ struct ModelArguments {
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
+    /// mlp: what stands behind each hidden layer [default: relu]
+    #[arg(long, value_name = "ACTIVATION", value_parser = choice(Activation::ALL))]
+    activation: Option<Activation>,
     /// LSTMs and alexnet: the part of the activations that is dropped [default: 0.2; alexnet 0.5]
     #[arg(long, value_name = "PART", value_parser = real)]
     dropout: Option<f64>,
@@ -287,6 +290,7 @@ impl Arguments {
             model: model.model,
             width: model.width,
             hidden: model.hidden.clone(),
+            activation: model.activation,
             data: model.data.clone(),
             valid_split: model.valid_split,
             image_size: model.image_size,

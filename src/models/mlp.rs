@@ -1,25 +1,32 @@
 //! The multilayer perceptron.
 
-use crate::models::channels;
+use crate::models::{Activation, channels};
 use crate::nn::{Init, Linear, Module, Step, Visitor};
 use crate::ops::flatten::flatten;
 use crate::tensor::Tensor;
 
-/// A linear map and a ReLU for each hidden layer. Images are flattened as PyTorch's, channel by channel.
+/// A linear map and an activation for each hidden layer. Images are flattened as PyTorch's, channel by channel.
 pub struct Mlp {
     layers: Vec<Linear>,
+    activation: Activation,
     features: usize,
 }
 
 impl Mlp {
     /// Layers of `width` times `hidden` units; without any, the features are the inputs.
-    pub fn new(inputs: usize, hidden: &[usize], width: f64, init: &mut Init) -> Self {
+    pub fn new(
+        inputs: usize,
+        hidden: &[usize],
+        activation: Activation,
+        width: f64,
+        init: &mut Init,
+    ) -> Self {
         let mut features = inputs;
         let layers = hidden.iter().map(|units| {
             let units = channels(*units, width);
             Linear::new(std::mem::replace(&mut features, units), units, init)
         });
-        Mlp { layers: layers.collect(), features }
+        Mlp { layers: layers.collect(), activation, features }
     }
 
     /// Number of features that the model ends in.
@@ -30,7 +37,10 @@ impl Mlp {
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.layers.iter().fold(flatten(x), |x, layer| layer.forward_with_relu(&x, step))
+        self.layers.iter().fold(flatten(x), |x, layer| match self.activation {
+            Activation::Relu => layer.forward_with_relu(&x, step),
+            Activation::Tanh => layer.forward(&x, step).tanh(),
+        })
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

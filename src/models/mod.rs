@@ -69,6 +69,16 @@ impl Architecture {
     }
 }
 
+named! {
+    /// What stands behind a hidden layer of an mlp.
+    Activation, "--activation" {
+        /// The larger of 0 and the number.
+        Relu = "relu",
+        /// The hyperbolic tangent: its outputs stay in -1 to 1, however large a feature's learning rate.
+        Tanh = "tanh",
+    }
+}
+
 /// Which model, and how large.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -78,6 +88,8 @@ pub struct ModelConfig {
     pub width: f64,
     /// Units of each hidden layer of an mlp.
     pub hidden: Vec<usize>,
+    /// What stands behind each hidden layer of an mlp.
+    pub activation: Activation,
     /// Probability of dropout, in those that have it.
     pub dropout: f64,
 }
@@ -146,9 +158,11 @@ impl PreClassifier {
 /// A new model for an input: images `[N, H, W, C]`, vectors `[N, D]` or tokens (I32) `[T, B]`.
 ///
 /// ```
-/// use alrao::models::{Architecture, Input, ModelConfig, build};
+/// use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 /// use alrao::nn::Init;
-/// let config = ModelConfig { architecture: Architecture::Cnn, width: 0.5, hidden: vec![], dropout: 0.0 };
+/// let activation = Activation::Relu;
+/// let config =
+///     ModelConfig { architecture: Architecture::Cnn, width: 0.5, hidden: vec![], activation, dropout: 0.0 };
 /// let input = Input::Image { height: 32, width: 32, channels: 3 };
 /// assert_eq!(build(&config, input, &mut Init::new(0))?.features, 64);
 /// # Ok::<(), alrao::Error>(())
@@ -183,7 +197,7 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
                 Input::Tokens { .. } => return Err(takes("images or vectors")),
             };
             Ok(PreClassifier::new(
-                mlp::Mlp::new(inputs, &config.hidden, width, init),
+                mlp::Mlp::new(inputs, &config.hidden, config.activation, width, init),
                 mlp::Mlp::features,
             ))
         }

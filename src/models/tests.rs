@@ -68,7 +68,13 @@ fn assert_close(name: &str, values: &[f64], wanted: &[f64]) {
 
 fn agrees_with_pytorch(architecture: Architecture) {
     let device = Device::cpu();
-    let config = ModelConfig { architecture, width: 0.125, hidden: vec![], dropout: 0.0 };
+    let config = ModelConfig {
+        architecture,
+        width: 0.125,
+        hidden: vec![],
+        dropout: 0.0,
+        activation: Activation::Relu,
+    };
     let [height, width] = match architecture {
         Architecture::AlexNet => [256, 224],
         Architecture::ResNet50 | Architecture::DenseNet121 => [64, 72],

@@ -44,6 +44,9 @@ pub enum Targets<'a> {
         outputs: &'a Tensor,
         /// Its number: `[B]`.
         values: &'a Tensor,
+        /// The largest error `x_ijc - v_i` that is learnt from, above 0: what is beyond counts as that in the gradients, though
+        /// not in the likelihood (the error clipping of Mnih et al. 2015; infinite for none).
+        limit: f64,
     },
 }
 
@@ -52,7 +55,7 @@ impl<'a> Targets<'a> {
     pub(crate) fn tensors(self) -> Vec<&'a Tensor> {
         match self {
             Targets::Classes(own) | Targets::Values(own) => vec![own],
-            Targets::Chosen { outputs, values } => vec![outputs, values],
+            Targets::Chosen { outputs, values, .. } => vec![outputs, values],
         }
     }
 
@@ -61,7 +64,9 @@ impl<'a> Targets<'a> {
         match (self, tensors) {
             (Targets::Classes(_), [own]) => Targets::Classes(own),
             (Targets::Values(_), [own]) => Targets::Values(own),
-            (Targets::Chosen { .. }, [outputs, values]) => Targets::Chosen { outputs, values },
+            (Targets::Chosen { limit, .. }, [outputs, values]) => {
+                Targets::Chosen { outputs, values, limit }
+            }
             _ => panic!("classifiers: targets of {} tensors", tensors.len()),
         }
     }
@@ -155,11 +160,12 @@ impl Extents {
                 self.samples,
                 self.outputs
             ),
-            Targets::Chosen { outputs, values } => assert!(
+            Targets::Chosen { outputs, values, limit } => assert!(
                 outputs.dtype() == DType::I32
                     && outputs.shape().extents() == [self.samples]
-                    && values.shape().extents() == [self.samples],
-                "{op}: chosen outputs {:?} {} and values {} for {} samples",
+                    && values.shape().extents() == [self.samples]
+                    && limit > 0.0,
+                "{op}: chosen outputs {:?} {} and values {} for {} samples, errors up to {limit}",
                 outputs.dtype(),
                 outputs.shape(),
                 values.shape(),

@@ -46,6 +46,9 @@ pub struct QConfig {
     pub buffer: usize,
     /// What a reward is worth a step later, gamma.
     pub discount: f64,
+    /// The largest error of a value that is learnt from, as of Mnih et al. 2015; 0 for any. Without it the squares of the errors
+    /// let large learning rates diverge, where a classifier's gradient is bounded by itself.
+    pub error_clip: f64,
     /// What the rewards that are learnt from are multiplied by. Returns are told as the environment gives them.
     pub reward_scale: f64,
     /// How much of itself the target network keeps in an update; the rest comes from the network that learns.
@@ -78,6 +81,7 @@ pub(super) struct Usual {
     pub environments: usize,
     pub buffer: usize,
     pub discount: f64,
+    pub error_clip: f64,
     pub reward_scale: f64,
     pub tau: f64,
     pub learning_starts: u64,
@@ -94,7 +98,8 @@ impl QConfig {
             environments: 1,
             buffer: 1_000_000,
             discount: 0.99,
-            reward_scale: 1.0,
+            error_clip: 1.0,
+            reward_scale: 0.1,
             tau: 0.9,
             learning_starts: 1_000,
             update_every: 1,

@@ -29,6 +29,7 @@ pub struct QNetwork {
     memory: Memory,
     discount: f64,
     tau: f64,
+    error_limit: f64,
     seed: u64,
     batch_size: usize,
     acting: Acting,
@@ -60,6 +61,7 @@ impl QNetwork {
             memory,
             discount: config.discount,
             tau: config.tau,
+            error_limit: if config.error_clip > 0.0 { config.error_clip } else { f64::INFINITY },
             seed: config.train.seed,
             batch_size: config.train.batch_size,
             acting: Acting::new(spaces),
@@ -89,7 +91,11 @@ impl QNetwork {
             );
             let values =
                 bellman::targets(&drawn.rewards, &drawn.continues, &next_values, self.discount);
-            let targets = Targets::Chosen { outputs: &drawn.actions, values: &values };
+            let targets = Targets::Chosen {
+                outputs: &drawn.actions,
+                values: &values,
+                limit: self.error_limit,
+            };
             let head = learn(&drawn.observations.cast(dtype), targets);
             let (target, online) = (self.target.flat.values(), self.learner.flat().values());
             soft_update(target, online, self.learner.optimizer().table(), self.tau);

@@ -140,6 +140,7 @@ fn record(config: &QConfig, spaces: Spaces) -> ModelRecord {
         architecture: config.model.architecture.name().to_owned(),
         width: config.model.width,
         hidden: config.model.hidden.clone(),
+        activation: ModelRecord::name_of(config.model.activation),
         dropout: config.model.dropout,
         classifiers: config.alrao.classifiers,
         outputs: spaces.actions,

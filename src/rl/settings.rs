@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::config::{Exploration, QConfig};
 use crate::error::{Error, Result};
-use crate::models::Architecture;
+use crate::models::{Activation, Architecture};
 use crate::train::settings::{Settings, because, file, number, settings};
 
 /// What a message says a key does not apply to.
@@ -13,6 +13,7 @@ const COMMAND: &str = "alrao rl train";
 /// The settings of `alrao train` that Q-learning has too.
 const SHARED: &[&str] = &[
     "hidden",
+    "activation",
     "optimizer",
     "eta_min",
     "eta_max",
@@ -61,6 +62,8 @@ settings! {
     buffer: usize,
     /// What a reward is worth a step later.
     discount: f64,
+    /// The largest error of a value that is learnt from; 0 for any.
+    error_clip: f64,
     /// What the rewards that are learnt from are multiplied by.
     reward_scale: f64,
     /// How much of itself the target network keeps in an update.
@@ -141,6 +144,7 @@ impl RlSettings {
         let learning = Settings {
             model: Some(Architecture::Mlp),
             hidden: Some(self.shared.hidden.clone().unwrap_or(HIDDEN.to_vec())),
+            activation: Some(self.shared.activation.unwrap_or(Activation::Tanh)),
             log_every: Some(self.shared.log_every.unwrap_or(LOG_EVERY)),
             ..self.shared.clone()
         };
@@ -155,6 +159,7 @@ impl RlSettings {
             steps,
             environments: own.environments.unwrap_or(usual.environments),
             buffer: own.buffer.unwrap_or(usual.buffer),
+            error_clip: own.error_clip.unwrap_or(usual.error_clip),
             discount: own.discount.unwrap_or(usual.discount),
             reward_scale: own.reward_scale.unwrap_or(usual.reward_scale),
             tau: own.tau.unwrap_or(usual.tau),
@@ -186,6 +191,7 @@ impl RlSettings {
         real("tau", own.tau, |x| (0.0..1.0).contains(&x), "0 (the network itself) to below 1")?;
         real("epsilon_start", own.epsilon_start, part, "0 to 1")?;
         real("epsilon_end", own.epsilon_end, part, "0 to 1")?;
+        real("error_clip", own.error_clip, |x| x >= 0.0, "0 (any) or a number above 0")?;
         real("reward_scale", own.reward_scale, |x| x > 0.0, "a number above 0")?;
         for (key, value) in [
             ("steps", own.steps),
@@ -214,6 +220,7 @@ impl From<&QConfig> for RlSettings {
             steps: Some(config.steps),
             environments: Some(config.environments),
             buffer: Some(config.buffer),
+            error_clip: Some(config.error_clip),
             discount: Some(config.discount),
             reward_scale: Some(config.reward_scale),
             tau: Some(config.tau),
@@ -228,6 +235,7 @@ impl From<&QConfig> for RlSettings {
         };
         let shared = Settings {
             hidden: Some(model.hidden.clone()),
+            activation: Some(model.activation),
             optimizer: Some(optimizer),
             eta_min: is_alrao.then_some(*alrao.eta.start()),
             eta_max: is_alrao.then_some(*alrao.eta.end()),

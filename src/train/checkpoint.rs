@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alrao::learning_rates;
 use crate::error::{Error, Result};
+use crate::models::Activation;
 use crate::nn::{Buffer, BufferKind, Entry, FileLayout, for_each_entry};
 use crate::optim::FlatEntry;
 use crate::shape::Shape;
@@ -48,6 +49,9 @@ pub struct ModelRecord {
     pub width: f64,
     /// Hidden layers of an mlp.
     pub hidden: Vec<usize>,
+    /// What stands behind the hidden layers, where it is not a ReLU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<String>,
     /// Probability of dropout.
     pub dropout: f64,
     /// Copies of the last layer.
@@ -67,6 +71,21 @@ pub struct ModelRecord {
     /// Names of the classes, in the order of their numbers, where the data gave them names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+}
+
+impl ModelRecord {
+    /// What a record says of an activation.
+    pub(crate) fn name_of(activation: Activation) -> Option<String> {
+        (activation != Activation::Relu).then(|| activation.name().to_owned())
+    }
+
+    /// What stands behind the hidden layers.
+    ///
+    /// # Errors
+    /// Where the record names something else.
+    pub(crate) fn activation(&self) -> Result<Activation> {
+        self.activation.as_deref().map_or(Ok(Activation::Relu), str::parse)
+    }
 }
 
 /// How far a run has come.

@@ -135,6 +135,7 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
         architecture: record.architecture.parse()?,
         width: record.width,
         hidden: record.hidden.clone(),
+        activation: record.activation()?,
         dropout: record.dropout,
     };
     let (input, sample) = sample_of(&record, file, device, &config)?;

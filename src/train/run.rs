@@ -235,6 +235,7 @@ fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task)
         architecture: config.model.architecture.name().to_owned(),
         width: config.model.width,
         hidden: config.model.hidden.clone(),
+        activation: ModelRecord::name_of(config.model.activation),
         dropout: config.model.dropout,
         classifiers: config.alrao.classifiers,
         outputs: task.outputs(),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use crate::alrao::{AlraoConfig, AveragingKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-use crate::models::{Architecture, ModelConfig};
+use crate::models::{Activation, Architecture, ModelConfig};
 use crate::train::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 
 settings! {
@@ -41,6 +41,9 @@ settings! {
     /// Units of each hidden layer of an `mlp`.
     #[serde(deserialize_with = "file::hidden")]
     hidden: Vec<usize>,
+    /// What stands behind each hidden layer of an `mlp`.
+    #[serde(with = "file::named")]
+    activation: Activation,
     /// Where the data comes from.
     data: String,
     /// The last part of the training data that is validated on.
@@ -143,7 +146,7 @@ impl From<&RunConfig> for Settings {
     fn from(config: &RunConfig) -> Settings {
         let RunConfig { model, data, valid_split, image_size, alrao, train, device, threads } =
             config;
-        let ModelConfig { architecture, width, hidden, dropout } = model;
+        let ModelConfig { architecture, width, hidden, activation, dropout } = model;
         let AlraoConfig {
             eta,
             classifiers,
@@ -161,6 +164,7 @@ impl From<&RunConfig> for Settings {
             model: Some(*architecture),
             width: Some(*width),
             hidden: is_mlp.then(|| hidden.clone()),
+            activation: is_mlp.then_some(*activation),
             data: Some(data.clone()),
             valid_split: Some(*valid_split),
             image_size: *image_size,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use alrao::alrao::AveragingKind;
-use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::train::{Checkpoint, Learner, Optimizer, Precision, Progress, TrainConfig};
@@ -31,7 +31,13 @@ impl Case {
     fn new(name: &'static str, architecture: Architecture, width: f64) -> Self {
         Case {
             name,
-            model: ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.0 },
+            model: ModelConfig {
+                architecture,
+                width,
+                hidden: vec![16, 12],
+                dropout: 0.0,
+                activation: Activation::Relu,
+            },
             alrao: AlraoConfig::default(),
             train: TrainConfig { precision: Precision::F64, ..TrainConfig::default() },
         }

@@ -2,7 +2,7 @@
 
 #[cfg(has_simulator)]
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
-use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::train::{Learner, Precision, TrainConfig};
@@ -87,7 +87,13 @@ impl Model {
 
     fn learner(&self, device: &Device, clip: f64, precision: Precision) -> Learner {
         let Model { architecture, width, .. } = *self;
-        let config = ModelConfig { architecture, width, hidden: vec![16, 12], dropout: 0.2 };
+        let config = ModelConfig {
+            architecture,
+            width,
+            hidden: vec![16, 12],
+            dropout: 0.2,
+            activation: Activation::Relu,
+        };
         let model = build(&config, self.input(), &mut Init::new(0)).unwrap();
         let classes = match self.input() {
             Input::Tokens { vocabulary } => vocabulary,

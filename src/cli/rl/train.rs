@@ -12,6 +12,7 @@ use crate::cli::failure::Ending;
 use crate::cli::{kernel_times, messages, signals};
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
+use crate::models::Activation;
 use crate::plots::RunPlots;
 use crate::rl::settings::{QSettings, RlSettings};
 use crate::rl::{Overrides, Report, Run};
@@ -61,7 +62,7 @@ struct EnvironmentArguments {
     /// Steps over which it goes from the one to the other [default: 10000; gym 100000]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epsilon_steps: Option<u64>,
-    /// What the rewards that are learnt from are multiplied by; returns are told as they are [default: 1]
+    /// What the rewards that are learnt from are multiplied by; returns are told as they are [default: 0.1]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     reward_scale: Option<f64>,
 }
@@ -72,6 +73,9 @@ struct LearningArguments {
     /// Units of each hidden layer [default: 64,64]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
+    /// What stands behind each hidden layer; with relu, large learning rates mostly diverge [default: tanh]
+    #[arg(long, value_name = "ACTIVATION", value_parser = choice(Activation::ALL))]
+    activation: Option<Activation>,
     /// How parameters learn [default: alrao]
     #[arg(long, value_name = "OPTIMIZER", value_parser = choice(Optimizer::ALL))]
     optimizer: Option<Optimizer>,
@@ -105,6 +109,9 @@ struct LearningArguments {
     /// The largest norm of the gradient, the regressors' apart; 0 for no clip [default: 0]
     #[arg(long, value_name = "NORM", value_parser = real)]
     clip: Option<f64>,
+    /// The largest error of a value that is learnt from; 0 for any [default: 1]
+    #[arg(long, value_name = "ERROR", value_parser = real)]
+    error_clip: Option<f64>,
     /// What a reward is worth a step later, gamma [default: 0.99]
     #[arg(long, value_name = "GAMMA", value_parser = real)]
     discount: Option<f64>,
@@ -264,6 +271,7 @@ impl Arguments {
             steps: environment.steps,
             environments: environment.environments,
             buffer: learning.buffer,
+            error_clip: learning.error_clip,
             discount: learning.discount,
             reward_scale: environment.reward_scale,
             tau: learning.tau,
@@ -278,6 +286,7 @@ impl Arguments {
         };
         let shared = Settings {
             hidden: learning.hidden.clone(),
+            activation: learning.activation,
             optimizer: learning.optimizer,
             eta_min: learning.eta_min,
             eta_max: learning.eta_max,

@@ -38,12 +38,13 @@ pub(super) fn judge<T: Float>(
                 judge_values(extents, scores, statistics, values, pitch, posterior, scale);
             });
         }
-        Targets::Chosen { outputs, values } => {
+        Targets::Chosen { outputs, values, limit } => {
             let (outputs, values) = (outputs.read::<i32>(), values.read::<T>());
+            let limit = T::from_f64(limit);
             cpu.pieces2(first, second, work, |piece, scores, statistics| {
                 let first = piece * height;
                 let chosen = outputs[first..].iter().zip(&values[first..]);
-                judge_chosen(extents, scores, statistics, chosen, posterior, scale);
+                judge_chosen(extents, scores, statistics, chosen, posterior, [limit, scale]);
             });
         }
     }
@@ -153,7 +154,7 @@ fn judge_chosen<'a, T: Float>(
     statistics: &mut [f64],
     chosen: impl Iterator<Item = (&'a i32, &'a T)>,
     posterior: &Posterior,
-    scale: T,
+    [limit, scale]: [T; 2],
 ) {
     let Extents { classifiers, outputs, .. } = extents;
     let constant = 0.5 * (2.0 * std::f64::consts::PI).ln();
@@ -170,7 +171,9 @@ fn judge_chosen<'a, T: Float>(
             let difference = scores[output] - *value;
             *likelihood = -0.5 * (difference * difference).to_f64() - constant;
             scores.fill(T::ZERO);
-            scores[output] = difference * scale;
+            let error = if difference > limit { limit } else { difference };
+            let error = if error < -limit { -limit } else { error };
+            scores[output] = error * scale;
         }
         sample.mix(posterior);
         for (g, likelihood) in scores.chunks_mut(outputs).zip(&*sample.log_likelihoods) {

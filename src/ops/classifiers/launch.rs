@@ -213,9 +213,12 @@ fn judge(
     let (scores, bias, log_posterior) = (scores.pointer(), bias.pointer(), log_posterior.pointer());
     let (g_pointer, weighted) = (g.pointer(), weighted.map_or(Pointer::NULL, Tensor::pointer));
     let (found, sizes) = (statistics.pointer(), Parameters(&plan.sizes));
+    let limit = if let Targets::Chosen { limit, .. } = targets { Some(limit) } else { None };
     let targets: Vec<Pointer> = targets.tensors().into_iter().map(Tensor::pointer).collect();
     let mut arguments: Vec<&dyn Argument> = vec![&scores, &g_pointer, &weighted, &found, &bias];
     arguments.extend(targets.iter().map(|target| target as &dyn Argument));
+    let limit = limit.map(|limit| limit as f32);
+    arguments.extend(limit.iter().map(|limit| limit as &dyn Argument));
     arguments.extend([&log_posterior as &dyn Argument, &sizes]);
     gpu.launch_with_shared(
         &kernel_in(work, g.dtype()),

@@ -6,7 +6,7 @@ use super::{Checked, Settings, because};
 use crate::alrao::AlraoConfig;
 use crate::device::DeviceKind;
 use crate::error::Result;
-use crate::models::{Architecture, ModelConfig};
+use crate::models::{Activation, Architecture, ModelConfig};
 use crate::train::{Optimizer, Precision, RunConfig, TrainConfig};
 
 /// Epochs on generated images and text, which are learnt quickly.
@@ -80,6 +80,7 @@ impl Settings {
             architecture,
             width: self.width.unwrap_or(1.0),
             hidden: self.hidden.clone().unwrap_or_else(|| defaults.hidden.to_vec()),
+            activation: self.activation.unwrap_or(Activation::Relu),
             dropout: self.dropout.unwrap_or(defaults.dropout),
         }
     }
@@ -163,15 +164,17 @@ impl Settings {
     fn check_model_has(&self, architecture: Architecture) -> Checked {
         let model = format!("--model {architecture}");
         let refused: &[&str] = match architecture {
-            _ if architecture.is_lstm() => &["hidden", "order", "image_size"],
+            _ if architecture.is_lstm() => &["hidden", "activation", "order", "image_size"],
             Architecture::Mlp => &["dropout", "bptt"],
-            _ if architecture.has_dropout() => &["hidden", "bptt"],
-            _ => &["hidden", "dropout", "bptt"],
+            _ if architecture.has_dropout() => &["hidden", "activation", "bptt"],
+            _ => &["hidden", "activation", "dropout", "bptt"],
         };
         let mut given = self.given().into_iter();
         if let Some(key) = given.find(|key| refused.contains(key)) {
             return Err(match key {
-                "hidden" => self.error(key, format!("{}; it is mlp's", because(model))),
+                "hidden" | "activation" => {
+                    self.error(key, format!("{}; it is mlp's", because(model)))
+                }
                 "dropout" => {
                     self.error(key, format!("{}; it is the LSTMs' and alexnet's", because(model)))
                 }
