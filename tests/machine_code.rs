@@ -17,6 +17,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("optimizer_sgd_f32", VECTORS),
     ("optimizer_momentum_f32", VECTORS),
     ("optimizer_adam_f32", VECTORS),
+    ("soft_update_f32", VECTORS),
     ("batch_norm_statistics_x4_f32", &["LDG.E.128"]),
     ("batch_norm_apply_x4_f32", VECTORS),
     ("batch_norm_sums_x4_f32", &["LDG.E.128"]),
@@ -64,6 +65,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("embedding_fwd_bf16", VECTORS),
     ("embedding_sums_bf16", &["LDG.E.128"]),
     ("classifiers_operands_bwd_bf16", VECTORS),
+    ("classifiers_chosen_fwd_f32", &["STG.E.128"]),
     ("clip_squares_f32", &["LDG.E.128"]),
 ];
 

@@ -204,7 +204,7 @@ mod tests {
     fn memory(capacity: usize) -> Tensor {
         let transition = |row: usize| {
             let own = row as f32;
-            super::row(&[own], &[own + 0.5], row, -own, row % 2 == 0).collect::<Vec<f32>>()
+            super::row(&[own], &[own + 0.5], row, -own, row.is_multiple_of(2)).collect::<Vec<f32>>()
         };
         let rows: Vec<f32> = (0..capacity).flat_map(transition).collect();
         Tensor::from_slice(&Device::cpu(), [capacity, row_width(1)], &rows)

@@ -112,6 +112,71 @@ def broken_inputs():
     }
 
 
+def chosen_likelihoods(z, weight, bias, chosen, values):
+    """log p_ij(v_i) where one output of each sample is observed, [samples, copies]. The other outputs' parameters are
+    not even looked at: each sample takes its own row of each copy."""
+    means = torch.einsum("bd,nbd->bn", z, weight[:, chosen]) + bias[:, chosen].T
+    return torch.distributions.Normal(means, 1.0, validate_args=False).log_prob(values[:, None])
+
+
+def chosen_head(z, weight, bias, log_posterior, chosen, values):
+    """The head of Q-learning. Autograd once for the copies' own losses, with z held, and once for the mixture's, with the
+    copies held. What no copy can judge is left out before: autograd's 0 * inf."""
+    z, weight, bias = (x.clone().requires_grad_() for x in (z, weight, bias))
+    usable = chosen_likelihoods(z, weight, bias, chosen, values).detach().isfinite()
+    flagged = ~usable.all(0)
+    alive = (usable & (log_posterior > -math.inf)).any(1)
+
+    def likelihoods(z, weight, bias):
+        """Rows of zeros, and the pairs that are no use at minus infinity."""
+        rows = torch.where(usable.T[:, :, None], weight[:, chosen], 0.0)
+        shifts = torch.where(usable, bias[:, chosen].T, 0.0)
+        means = torch.einsum("bd,nbd->bn", z, rows) + shifts
+        errors = torch.where(usable, means - values[:, None], 0.0)
+        return -0.5 * errors.square() - 0.5 * math.log(2 * math.pi)
+
+    own = torch.where(usable, likelihoods(z.detach(), weight, bias), 0.0).sum(0)
+    joint = torch.where(usable, likelihoods(z, weight.detach(), bias.detach()) + log_posterior, -math.inf)
+    mixture = joint[alive].logsumexp(1).sum()
+    objective = -(own.sum() + mixture) / SAMPLES
+    objective.backward()
+    infinite = torch.tensor(math.inf, dtype=torch.float64)
+    return {
+        "z": z,
+        "weight": weight,
+        "bias": bias,
+        "log_posterior": log_posterior,
+        "chosen": chosen.to(torch.int32),
+        "targets": values,
+        "objective": objective.reshape(1),
+        "loss": (-mixture / SAMPLES if alive.all() else infinite).reshape(1),
+        "correct": torch.zeros(1, dtype=torch.int32),
+        "classifier_losses": torch.where(flagged, infinite, -own / SAMPLES),
+        "flagged": flagged.to(torch.uint8),
+        "dz": z.grad,
+        "dweight": weight.grad,
+        "dbias": bias.grad,
+    }
+
+
+def chosen_cases():
+    z, weight, bias, log_posterior, chosen, values = draw(11, 3)
+    yield "chosen", chosen_head(z, weight, bias, log_posterior, chosen, values[:, 0])
+
+    # Copy 1 is broken at output 2, which samples 1 and 4 chose, and copy 3 at output 0, which none did; no copy can tell
+    # anything of a target that is no number.
+    z, weight, bias, log_posterior, chosen, values = draw(12, 3)
+    chosen[:] = torch.tensor([1, 2, 1, 1, 2])
+    bias[1, 2] = math.inf
+    weight[3, 0] = math.nan
+    values[3, 0] = math.nan
+    yield "broken chosen", chosen_head(z, weight, bias, log_posterior, chosen, values[:, 0])
+
+    z, weight, bias, log_posterior, chosen, values = draw(13, 1)
+    log_posterior[2] = -math.inf
+    yield "chosen of one", chosen_head(z, weight, bias, log_posterior, chosen, values[:, 0])
+
+
 def predictions():
     z, weight, bias, log_posterior, _, _ = draw(10)
     yield "classes", z, weight, bias, log_posterior, mixture(z, weight, bias, log_posterior)
@@ -126,6 +191,8 @@ def predictions():
 
 def main():
     tensors = {f"broken inputs.{key}": value.detach().clone() for key, value in broken_inputs().items()}
+    for name, case in chosen_cases():
+        tensors |= {f"{name}.{key}": value.detach().clone() for key, value in case.items()}
     for name, *values in predictions():
         keys = ["z", "weight", "bias", "log_posterior", "prediction"]
         tensors |= {f"{name}.{key}": value.clone() for key, value in zip(keys, values)}

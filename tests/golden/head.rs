@@ -8,7 +8,7 @@ use alrao::{DType, Device, Tape, Tensor};
 use super::{assert_close, load};
 
 const TOLERANCE: f64 = 1e-12;
-const CASES: [&str; 10] = [
+const CASES: [&str; 13] = [
     "plain",
     "regression",
     "broken copies",
@@ -19,6 +19,9 @@ const CASES: [&str; 10] = [
     "tiny",
     "broken regression",
     "broken inputs",
+    "chosen",
+    "broken chosen",
+    "chosen of one",
 ];
 
 struct Case<'a> {
@@ -29,6 +32,15 @@ struct Case<'a> {
 impl Case<'_> {
     fn tensor(&self, key: &str) -> &Tensor {
         &self.file[&format!("{}.{key}", self.name)]
+    }
+
+    fn targets(&self) -> Targets<'_> {
+        let targets = self.tensor("targets");
+        match (self.file.get(&format!("{}.chosen", self.name)), targets.dtype()) {
+            (Some(outputs), _) => Targets::Chosen { outputs, values: targets },
+            (None, DType::I32) => Targets::Classes(targets),
+            (None, _) => Targets::Values(targets),
+        }
     }
 
     fn check(&self, key: &str, got: &Tensor) {
@@ -51,11 +63,8 @@ fn the_head_agrees_with_pytorch() {
         let case = Case { name, file: &file };
         let tape = Tape::new();
         let [z, weight, bias] = ["z", "weight", "bias"].map(|key| tape.watch(case.tensor(key)));
-        let targets = match case.tensor("targets").dtype() {
-            DType::I32 => Targets::Classes(case.tensor("targets")),
-            _ => Targets::Values(case.tensor("targets")),
-        };
-        let head = classifiers(&z, &weight, &bias, targets, case.tensor("log_posterior"));
+        let log_posterior = case.tensor("log_posterior");
+        let head = classifiers(&z, &weight, &bias, case.targets(), log_posterior);
         tape.backward(&head.objective);
         case.check("objective", &head.objective);
         case.check("loss", &head.loss);
@@ -69,6 +78,7 @@ fn the_head_agrees_with_pytorch() {
         let expected = match name {
             "dead samples" | "broken inputs" => 2.0,
             "nothing finite" => 5.0,
+            "broken chosen" => 1.0,
             _ => 0.0,
         };
         assert_eq!(dead, expected, "{name}: dead samples");

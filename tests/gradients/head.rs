@@ -8,12 +8,19 @@ use super::draw;
 
 const STEP: f64 = 1e-5;
 
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    Classes,
+    Values,
+    Chosen,
+}
+
 struct Case {
     samples: usize,
     inputs: usize,
     copies: usize,
     outputs: usize,
-    is_regression: bool,
+    task: Task,
 }
 
 impl Case {
@@ -41,10 +48,12 @@ impl Case {
         let classes: Vec<i32> = (0..samples).map(|sample| (sample * 7 % outputs) as i32).collect();
         let classes = Tensor::from_slice(device, [samples], &classes);
         let numbers = draw([samples, outputs].into(), 4);
+        let values = Tensor::from_slice(device, [samples], &numbers[..samples]);
         let numbers = Tensor::from_slice(device, [samples, outputs], &numbers);
-        let targets = match self.is_regression {
-            true => Targets::Values(&numbers),
-            false => Targets::Classes(&classes),
+        let targets = match self.task {
+            Task::Classes => Targets::Classes(&classes),
+            Task::Values => Targets::Values(&numbers),
+            Task::Chosen => Targets::Chosen { outputs: &classes, values: &values },
         };
         let [z, weight, bias] = &leaves;
         let head = classifiers(z, weight, bias, targets, &log_posterior);
@@ -63,14 +72,17 @@ fn posterior(device: &Device, copies: usize) -> Tensor {
 #[test]
 fn each_learns_from_its_own_loss() {
     let device = Device::cpu();
-    for (samples, inputs, copies, outputs, is_regression) in [
-        (1, 1, 1, 2, false),
-        (3, 2, 4, 5, false),
-        (7, 5, 3, 17, false),
-        (4, 3, 2, 1, true),
-        (5, 2, 3, 4, true),
+    for (samples, inputs, copies, outputs, task) in [
+        (1, 1, 1, 2, Task::Classes),
+        (3, 2, 4, 5, Task::Classes),
+        (7, 5, 3, 17, Task::Classes),
+        (4, 3, 2, 1, Task::Values),
+        (5, 2, 3, 4, Task::Values),
+        (1, 1, 1, 2, Task::Chosen),
+        (4, 3, 2, 1, Task::Chosen),
+        (7, 5, 3, 4, Task::Chosen),
     ] {
-        let case = Case { samples, inputs, copies, outputs, is_regression };
+        let case = Case { samples, inputs, copies, outputs, task };
         let values = case.parameters();
         let tape = Tape::new();
         let (leaves, head) = case.run(&device, &tape, &values);
@@ -92,7 +104,7 @@ fn each_learns_from_its_own_loss() {
                 let error = (difference - gradient[element]).abs();
                 assert!(
                     error < 1e-8 * (1.0 + difference.abs()),
-                    "[{samples}, {inputs}] into {copies} of {outputs}: input {number}, element {element}: gradient {}, \
+                    "[{samples}, {inputs}] into {copies} of {outputs} {task:?}: input {number}, element {element}: gradient {}, \
                      difference {difference}",
                     gradient[element]
                 );
@@ -104,7 +116,7 @@ fn each_learns_from_its_own_loss() {
 #[test]
 fn gradients_of_slices_and_of_repeated_use_add_up() {
     let device = Device::cpu();
-    let case = Case { samples: 4, inputs: 3, copies: 2, outputs: 5, is_regression: false };
+    let case = Case { samples: 4, inputs: 3, copies: 2, outputs: 5, task: Task::Classes };
     let values = case.parameters();
     let tape = Tape::new();
     let (leaves, head) = case.run(&device, &tape, &values);
@@ -134,4 +146,42 @@ fn gradients_of_slices_and_of_repeated_use_add_up() {
             assert!((2.0 * once - twice).abs() < 1e-14, "{once} once, {twice} twice");
         }
     }
+}
+
+/// The outputs that were not chosen may be anything: losses and gradients are, to the bit, those of a head where they are
+/// zero, and nothing about them is learnt.
+#[test]
+fn what_was_not_chosen_has_no_part() {
+    let device = Device::cpu();
+    let [samples, inputs, copies, outputs] = [4, 3, 2, 5];
+    let z = Tensor::from_slice(&device, [samples, inputs], &draw([samples, inputs].into(), 0));
+    let chosen = Tensor::from_slice(&device, [samples], &[3i32, 1, 3, 3]);
+    let values = Tensor::from_slice(&device, [samples], &draw([samples].into(), 4));
+    let log_posterior = posterior(&device, copies);
+    let weights = draw([copies, outputs, inputs].into(), 1);
+    let is_chosen = |output: usize| output == 1 || output == 3;
+    let run = |others: [f64; 3]| {
+        let mut weights = weights.clone();
+        for (row, weights) in weights.chunks_mut(inputs).enumerate() {
+            if !is_chosen(row % outputs) {
+                weights.copy_from_slice(&others);
+            }
+        }
+        let tape = Tape::new();
+        let z = tape.watch(&z);
+        let weight = tape.watch(&Tensor::from_slice(&device, [copies, outputs, inputs], &weights));
+        let bias = tape.watch(&Tensor::from_slice(&device, [copies, outputs], &[0.25; 10]));
+        let targets = Targets::Chosen { outputs: &chosen, values: &values };
+        let head = classifiers(&z, &weight, &bias, targets, &log_posterior);
+        tape.backward(&head.objective);
+        let [dz, dweight, dbias] =
+            [&z, &weight, &bias].map(|leaf| tape.gradient(leaf).unwrap().to_vec::<f64>());
+        for (output, (dbias, dweight)) in dbias.iter().zip(dweight.chunks(inputs)).enumerate() {
+            let is_zero = *dbias == 0.0 && dweight.iter().all(|dweight| *dweight == 0.0);
+            assert_eq!(is_zero, !is_chosen(output % outputs), "output {output}: {dweight:?}");
+        }
+        let losses = [head.loss, head.classifier_losses, head.flagged].map(|own| own.to_f64s());
+        ([dz, dweight, dbias], losses)
+    };
+    assert_eq!(run([0.0; 3]), run([f64::NAN, f64::INFINITY, -1e200]));
 }

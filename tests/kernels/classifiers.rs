@@ -12,6 +12,18 @@ use super::{Case, Outputs, draw};
 enum Task {
     Classes,
     Values,
+    Chosen,
+}
+
+impl Task {
+    /// What its cases are called, and what is predicted.
+    fn is(self) -> (&'static str, PredictionKind) {
+        match self {
+            Task::Classes => ("classes", PredictionKind::LogProbabilities),
+            Task::Values => ("values", PredictionKind::Mean),
+            Task::Chosen => ("chosen values", PredictionKind::Mean),
+        }
+    }
 }
 
 /// What is odd about a case.
@@ -24,6 +36,8 @@ enum Odd {
     InfiniteWeight,
     /// Samples that are not finite themselves.
     BrokenInputs,
+    /// Targets of regression that are not finite.
+    BrokenTargets,
     /// Posteriors far below the smallest number, one of them zero.
     TinyPosterior,
     /// All weight on a copy that is broken for some classes.
@@ -81,7 +95,7 @@ impl Values {
         let Sizes { samples, inputs, copies, outputs } = sizes;
         let last = copies - 1;
         match odd {
-            Odd::Nothing | Odd::Slices | Odd::Twice => {}
+            Odd::Nothing | Odd::Slices | Odd::Twice | Odd::BrokenTargets => {}
             Odd::BrokenCopies => {
                 self.weight[(outputs * inputs).min(last * outputs * inputs)] = f64::NAN;
                 self.bias[last * outputs..last * outputs + outputs.div_ceil(2)]
@@ -151,13 +165,15 @@ fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd
     }
     let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
     let classes = classes_of(device, sizes);
-    let axis = (odd == Odd::Slices).then_some(1);
-    let numbers = draw(samples * outputs, 4);
-    let numbers = placed(device, &[samples, outputs], dtype.wide(), &numbers, axis);
-    let targets = match task {
-        Task::Classes => Targets::Classes(&classes),
-        Task::Values => Targets::Values(&numbers),
-    };
+    let shape = &[samples, outputs][..if task == Task::Chosen { 1 } else { 2 }];
+    let axis = (odd == Odd::Slices).then_some(shape.len() - 1);
+    let mut numbers = draw(shape.iter().product(), 4);
+    if odd == Odd::BrokenTargets {
+        numbers[0] = f64::NAN;
+        numbers[shape.iter().product::<usize>() - 1] = f64::INFINITY;
+    }
+    let numbers = placed(device, shape, dtype.wide(), &numbers, axis);
+    let targets = targets_of(task, &classes, &numbers);
     let tape = Tape::new();
     let leaves = tensors(device, dtype, sizes, &values, odd).map(|tensor| tape.watch(&tensor));
     let [z, weight, bias] = &leaves;
@@ -175,6 +191,14 @@ fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd
     found
 }
 
+fn targets_of<'a>(task: Task, classes: &'a Tensor, numbers: &'a Tensor) -> Targets<'a> {
+    match task {
+        Task::Classes => Targets::Classes(classes),
+        Task::Values => Targets::Values(numbers),
+        Task::Chosen => Targets::Chosen { outputs: classes, values: numbers },
+    }
+}
+
 fn report(head: &Head) -> Outputs {
     vec![
         ("objective", head.objective.to_f64s()),
@@ -187,7 +211,13 @@ fn report(head: &Head) -> Outputs {
 }
 
 /// Gradients of some of z, weights and biases alone.
-fn some_gradients(device: &Device, dtype: DType, form: Form, wanted: [bool; 3]) -> Outputs {
+fn some_gradients(
+    device: &Device,
+    dtype: DType,
+    form: Form,
+    task: Task,
+    wanted: [bool; 3],
+) -> Outputs {
     let sizes = Sizes { samples: 3, inputs: 5, copies: 3, outputs: 7 };
     let mut values = Values::new(sizes, Odd::Nothing);
     if form == Form::Recomputed {
@@ -195,6 +225,7 @@ fn some_gradients(device: &Device, dtype: DType, form: Form, wanted: [bool; 3]) 
     }
     let log_posterior = Tensor::from_slice(device, [3], &values.log_posterior);
     let classes = Tensor::from_slice(device, [3], &[6i32, 0, 3]);
+    let numbers = Tensor::from_f64s(device, [3], dtype.wide(), &draw(3, 4));
     let tape = Tape::new();
     let mut leaves = tensors(device, dtype, sizes, &values, Odd::Nothing);
     for (leaf, wanted) in leaves.iter_mut().zip(wanted) {
@@ -203,8 +234,8 @@ fn some_gradients(device: &Device, dtype: DType, form: Form, wanted: [bool; 3]) 
         }
     }
     let [z, weight, bias] = &leaves;
-    let classes = Targets::Classes(&classes);
-    let head = classifiers_in(form, z, weight, bias, classes, &log_posterior);
+    let targets = targets_of(task, &classes, &numbers);
+    let head = classifiers_in(form, z, weight, bias, targets, &log_posterior);
     tape.backward(&head.objective);
     let gradients = leaves.iter().filter_map(|leaf| tape.gradient(leaf));
     gradients.map(|gradient| ("gradient", gradient.to_f64s())).collect()
@@ -243,6 +274,10 @@ fn all_sizes(task: Task) -> Vec<Sizes> {
     all.push(Sizes { samples: 2, inputs: 3, copies: 3, outputs: 3501 });
     all.push(Sizes { samples: 1, inputs: 3, copies: 33, outputs: 4 });
     all.push(Sizes { samples: 5, inputs: 3, copies: 40, outputs: 3 });
+    if task == Task::Chosen {
+        // Nothing is staged: rows of a thousand numbers say no more than one that a block writes in several rounds.
+        all.retain(|sizes| sizes.outputs < 1000 || sizes.copies == 11);
+    }
     if task == Task::Classes {
         all.push(Sizes { samples: 70, inputs: 4, copies: 6, outputs: 50 });
         all.push(Sizes { samples: 33, inputs: 4, copies: 2, outputs: 4200 });
@@ -271,12 +306,13 @@ const ODD_SIZES: [Sizes; 5] = [
     Sizes { samples: 2, inputs: 2, copies: 3, outputs: 3415 },
 ];
 
+fn odd_sizes(task: Task) -> impl Iterator<Item = Sizes> {
+    ODD_SIZES.into_iter().filter(move |sizes| task != Task::Chosen || sizes.outputs < 1000)
+}
+
 fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     let Sizes { samples, inputs, copies, outputs } = sizes;
-    let (name, kind) = match task {
-        Task::Classes => ("classes", PredictionKind::LogProbabilities),
-        Task::Values => ("values", PredictionKind::Mean),
-    };
+    let (name, kind) = task.is();
     let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
     let terms = copies * outputs + samples;
     let own = Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
@@ -284,6 +320,9 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     });
     // The outputs' gradients are stored, then their products with z and the weights.
     cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
+    if task == Task::Chosen {
+        return;
+    }
     let own = Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
         prediction(device, dtype, sizes, kind, odd)
     });
@@ -354,11 +393,16 @@ pub fn cases() -> Vec<Case> {
             add_many(&mut cases, sizes, odd);
         }
     }
-    for task in [Task::Classes, Task::Values] {
+    for task in [Task::Values, Task::Chosen] {
+        for sizes in odd_sizes(task) {
+            add(&mut cases, task, sizes, Odd::BrokenTargets);
+        }
+    }
+    for task in [Task::Classes, Task::Values, Task::Chosen] {
         for sizes in all_sizes(task) {
             add(&mut cases, task, sizes, Odd::Nothing);
         }
-        for sizes in ODD_SIZES {
+        for sizes in odd_sizes(task) {
             for odd in ODD {
                 add(&mut cases, task, sizes, odd);
             }
@@ -366,14 +410,16 @@ pub fn cases() -> Vec<Case> {
     }
     for wanted in 1..8 {
         let wanted = [wanted & 1 != 0, wanted & 2 != 0, wanted & 4 != 0];
-        let own =
-            Case::new(format!("classifiers gradients {wanted:?}"), 21, move |device, dtype| {
-                some_gradients(device, dtype, Form::Stored, wanted)
+        for task in [Task::Classes, Task::Chosen] {
+            let name = format!("classifiers gradients {wanted:?} of {}", task.is().0);
+            let own = Case::new(name, 21, move |device, dtype| {
+                some_gradients(device, dtype, Form::Stored, task, wanted)
             });
-        cases.extend(own.and_in_bf16(3));
+            cases.extend(own.and_in_bf16(3));
+        }
         let many =
             Case::new(format!("many classes gradients {wanted:?}"), 21, move |device, dtype| {
-                some_gradients(device, dtype, Form::Recomputed, wanted)
+                some_gradients(device, dtype, Form::Recomputed, Task::Classes, wanted)
             });
         cases.push(many.rounded_to(10));
     }
@@ -387,15 +433,19 @@ fn a_class_that_is_none_has_no_classifier() {
     let sizes = Sizes { samples: 3, inputs: 2, copies: 2, outputs: 4 };
     let values = Values::new(sizes, Odd::Nothing);
     let [z, weight, bias] = tensors(&device, DType::F32, sizes, &values, Odd::Nothing);
-    let tape = Tape::new();
-    let z = tape.watch(&z);
     let classes = Tensor::from_slice(&device, [3], &[4i32, 0, -1]);
+    let numbers = Tensor::from_slice(&device, [3], &[0.5f32; 3]);
     let log_posterior = Tensor::from_slice(&device, [2], &values.log_posterior);
-    let head = classifiers(&z, &weight, &bias, Targets::Classes(&classes), &log_posterior);
-    tape.backward(&head.objective);
-    assert_eq!(head.dead_samples.item(), 2.0);
-    assert_eq!(head.flagged.to_f64s(), [1.0, 1.0]);
-    assert!(head.loss.item().is_infinite() && head.objective.item().is_finite());
-    let dz = tape.gradient(&z).unwrap().to_f64s();
-    assert!(dz[..2] == [0.0, 0.0] && dz[2] != 0.0 && dz[4..] == [0.0, 0.0], "{dz:?}");
+    for task in [Task::Classes, Task::Chosen] {
+        let tape = Tape::new();
+        let z = tape.watch(&z);
+        let targets = targets_of(task, &classes, &numbers);
+        let head = classifiers(&z, &weight, &bias, targets, &log_posterior);
+        tape.backward(&head.objective);
+        assert_eq!(head.dead_samples.item(), 2.0);
+        assert_eq!(head.flagged.to_f64s(), [1.0, 1.0]);
+        assert!(head.loss.item().is_infinite() && head.objective.item().is_finite());
+        let dz = tape.gradient(&z).unwrap().to_f64s();
+        assert!(dz[..2] == [0.0, 0.0] && dz[2] != 0.0 && dz[4..] == [0.0, 0.0], "{dz:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod augment;
 mod batch_norm;
+mod bellman;
 mod catch_up;
 mod ceiling;
 mod classifiers;
@@ -21,7 +22,11 @@ mod matmul;
 mod mutation;
 mod optimizer;
 mod pool;
+#[cfg(has_simulator)]
+mod q_learning;
 mod reduce;
+mod replay;
+mod soft_update;
 mod steps;
 mod switch;
 mod tally;
@@ -106,6 +111,7 @@ fn all_cases() -> Vec<Case> {
     let families: &[fn() -> Vec<Case>] = &[
         augment::cases,
         batch_norm::cases,
+        bellman::cases,
         catch_up::cases,
         ceiling::cases,
         classifiers::cases,
@@ -123,6 +129,8 @@ fn all_cases() -> Vec<Case> {
         optimizer::cases,
         pool::cases,
         reduce::cases,
+        replay::cases,
+        soft_update::cases,
         switch::cases,
         tally::cases,
     ];

@@ -6,7 +6,7 @@ use alrao::{DType, Device, Tensor};
 use super::{Case, Outputs, draw, drawn};
 
 /// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two guarded.
-fn spans() -> Vec<Span> {
+pub(super) fn spans() -> Vec<Span> {
     let sizes = [
         (1, 1, 1, false),
         (10_000, 100, 100, false),

@@ -10,6 +10,7 @@ use crate::ops::classifiers::{
 use crate::ops::clip::gradient_norm_factor;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::ops::soft_update::soft_update;
 use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
 use crate::ops::tally::{Sums, advance, tally};
 use crate::tape::Tape;
@@ -46,12 +47,13 @@ pub(super) fn all() -> Vec<Workload> {
     all.extend(MANY.map(many_classes_seen));
     all.extend([switch(), bayesian(), tallied(), advanced(), caught_up(), clipped()]);
     all.extend(updates());
+    all.push(followed());
     all.extend(Unit::ALL.map(ceiling));
     all
 }
 
 /// The copies' last layer: z, weights, biases, log-posterior.
-fn head(
+pub(super) fn head(
     device: &Device,
     dtype: DType,
     [samples, inputs, copies, outputs]: [usize; 4],
@@ -65,7 +67,10 @@ fn head(
 }
 
 /// What losses and gradients come to.
-fn learned(leaves: [Tensor; 4], run: impl Fn(&[Tensor; 3], &Tensor) -> Head + 'static) -> Work {
+pub(super) fn learned(
+    leaves: [Tensor; 4],
+    run: impl Fn(&[Tensor; 3], &Tensor) -> Head + 'static,
+) -> Work {
     Box::new(move || {
         let [z, weight, bias, log_posterior] = &leaves;
         let tape = Tape::new();
@@ -325,9 +330,8 @@ fn updates() -> [Workload; 3] {
     })
 }
 
-/// One update of all layers, every feature with a rate of its own.
-fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
-    let layers: &[[usize; 2]] = size.of(&VGG19, &SMALL_LAYERS);
+/// The parameters of some layers, every feature with a rate of its own, and the number of features.
+fn table(layers: &[[usize; 2]]) -> (Table, usize) {
     let (mut base, mut rate_base) = (0, 0);
     let spans = layers.iter().map(|[features, inner]| {
         let (features, inner, length) = (*features, *inner, features * inner);
@@ -336,7 +340,13 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
         rate_base += features;
         span
     });
-    let table = Table::new(spans.collect::<Vec<_>>());
+    (Table::new(spans.collect::<Vec<_>>()), rate_base)
+}
+
+/// One update of all layers.
+fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
+    let layers: &[[usize; 2]] = size.of(&VGG19, &SMALL_LAYERS);
+    let (table, features) = table(layers);
     let flat = |number| filled(device, &[length(layers)], dtype.wide(), number);
     let is_narrow = dtype != dtype.wide();
     let buffers = Buffers {
@@ -345,7 +355,7 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
         gradients: flat(2),
         first_moment: (rule.moments() > 0).then(|| flat(3)),
         second_moment: (rule.moments() > 1).then(|| flat(4)),
-        rates: filled(device, &[rate_base], dtype.wide(), 5),
+        rates: filled(device, &[features], dtype.wide(), 5),
     };
     // Small steps, however often the update is done.
     let scales = Tensor::from_slice(device, [2], &[1e-6f64, 1.0]);
@@ -355,6 +365,22 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
         update(&buffers, &table, rule, &scales, None, &number, &skipped);
         vec![buffers.values.clone()]
     })
+}
+
+/// A target network of the size follows.
+fn followed() -> Workload {
+    let n = length(&VGG19);
+    Workload::new("the soft update of 20M parameters", |device, dtype, size| {
+        let layers: &[[usize; 2]] = size.of(&VGG19, &SMALL_LAYERS);
+        let (table, _) = table(layers);
+        let [target, online] =
+            [1, 2].map(|number| filled(device, &[length(layers)], dtype.wide(), number));
+        Box::new(move || {
+            soft_update(&target, &online, &table, 0.9);
+            vec![target.clone()]
+        })
+    })
+    .cost("soft_update*", Cost::bytes(12 * n).and_operations(2 * n))
 }
 
 /// Threads that fill an H100 or H200, and rounds.

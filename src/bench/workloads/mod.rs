@@ -6,6 +6,7 @@
 mod learning;
 mod pointwise;
 mod products;
+mod q_learning;
 mod sequence;
 
 use std::sync::OnceLock;
@@ -127,7 +128,8 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 
 /// All of them.
 pub fn all() -> Vec<Workload> {
-    let parts = [pointwise::all(), products::all(), sequence::all(), learning::all()];
+    let parts =
+        [pointwise::all(), products::all(), sequence::all(), learning::all(), q_learning::all()];
     parts.into_iter().flatten().collect()
 }
 
