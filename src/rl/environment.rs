@@ -1,5 +1,6 @@
 //! What every environment does, and how one is opened by its name.
 
+use super::gymnasium::Gymnasium;
 use super::pendulum::{Pendulum, TORQUES};
 use crate::error::{Error, Result};
 
@@ -76,7 +77,8 @@ pub trait Environments {
 /// Opens `count` copies of an environment: `pendulum`, `pendulum:TORQUES` or `gym:NAME`.
 ///
 /// # Errors
-/// [`Error::Input`] where the name says nothing.
+/// [`Error::Input`] where the name says nothing, or Gymnasium lacks what it needs; [`Error::Environment`] where its process
+/// fails.
 pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
     assert!(count > 0, "environments: no copy asked for");
     let (kind, detail) = match name.split_once(':') {
@@ -86,9 +88,7 @@ pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
     match (kind, detail) {
         ("pendulum", None) => Ok(Box::new(Pendulum::new(count, TORQUES))),
         ("pendulum", Some(torques)) => Ok(Box::new(Pendulum::new(count, number_of(torques)?))),
-        ("gym", Some(name)) if !name.is_empty() => {
-            Err(Error::input(format!("--env gym:{name}"), "there is no bridge to Gymnasium yet"))
-        }
+        ("gym", Some(name)) if !name.is_empty() => Ok(Box::new(Gymnasium::open(name, count)?)),
         ("gym", _) => {
             Err(Error::input("--env", "gym: needs a name behind it, as in gym:LunarLander-v3"))
         }
