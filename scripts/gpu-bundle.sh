@@ -26,7 +26,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/gpu-bundle}"
 # All at once: one after the other, dependencies would be built once more for each.
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-cargo build --release --bin alrao --test main --message-format=json >"$report"
+cargo build --release --bin alrao --test main --example gymnasium_stand_in --message-format=json >"$report"
 
 # The program that was built under this name.
 built() {
@@ -40,12 +40,15 @@ if "$program" --version | grep -q "no kernels for GPUs"; then
 fi
 
 rm -rf "$to"
-mkdir -p "$to/bin" "$to/source/tests/golden" "$to/source/docs" "$to/peers"
+mkdir -p "$to/bin" "$to/examples" "$to/source/scripts" "$to/source/tests/golden" "$to/source/docs" "$to/peers"
 cp "$program" "$to/bin/alrao"
 # Half the size; run.sh unpacks it.
 gzip -9 -c "$(built main)" >"$to/bin/tests.gz"
-# What tests read.
+# What tests run and read.
+cp "$(built gymnasium_stand_in)" "$to/examples/"
 cp -R src "$to/source/src"
+cp -R tests/gymnasium "$to/source/tests/gymnasium"
+cp scripts/gymnasium_bridge.py "$to/source/scripts/"
 cp tests/machine_code.txt "$to/source/tests/"
 cp -R docs/kernels "$to/source/docs/kernels"
 cp tests/golden/*.safetensors tests/golden/*.txt "$to/source/tests/golden/"

@@ -94,6 +94,11 @@ impl Error {
         Error::Data { path: path.to_owned(), message: message.into() }
     }
 
+    /// An environment that failed while running.
+    pub fn environment(name: &str, message: impl Into<String>) -> Self {
+        Error::Environment { environment: name.into(), message: message.into() }
+    }
+
     /// The process's exit code for this error: 2 for what the user gave or a device that cannot be
     /// opened, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {

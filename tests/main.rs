@@ -12,6 +12,7 @@ mod conversion;
 mod environments;
 mod golden;
 mod gradients;
+mod gymnasium;
 mod host_work;
 mod kernels;
 mod launches;

@@ -78,10 +78,8 @@ impl Collecting {
     pub fn step(&mut self, network: &mut QNetwork, step: u64) -> Result<()> {
         let spaces = self.environments.spaces();
         let actions = self.actions(network, step);
-        let asked: Vec<Option<usize>> = actions.iter().copied().map(Some).collect();
         let mut next = self.observations.clone();
-        let outcomes = self.environments.step(&asked, &mut next)?;
-        let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+        let outcomes = self.environments.step(&actions, &mut next)?;
         let size = spaces.observation;
         let row = |copy: usize| copy * size..(copy + 1) * size;
         network.memory_mut().push(outcomes.iter().enumerate().map(|(copy, outcome)| Transition {
@@ -95,7 +93,7 @@ impl Collecting {
         let mut over = Vec::new();
         for (copy, outcome) in outcomes.iter().enumerate() {
             self.returns[copy] += outcome.reward;
-            if outcome.terminated || outcome.truncated {
+            if outcome.has_ended() {
                 self.end(copy);
                 over.push(copy);
             }

@@ -1,5 +1,6 @@
 //! What every environment does, and how one is opened by its name.
 
+use super::gymnasium::Gymnasium;
 use super::pendulum::{Pendulum, TORQUES};
 use crate::error::{Error, Result};
 
@@ -36,10 +37,10 @@ impl Outcome {
 /// first step and after the end of each episode.
 ///
 /// # Panics
-/// [`reset`] and [`step`] panic where a slice has the wrong length, or a copy or an action does not exist.
+/// [`reset`] and [`step_some`] panic where a slice has the wrong length, or a copy or an action does not exist.
 ///
 /// [`reset`]: Environments::reset
-/// [`step`]: Environments::step
+/// [`step_some`]: Environments::step_some
 pub trait Environments {
     /// What is shown and taken.
     fn spaces(&self) -> Spaces;
@@ -55,17 +56,25 @@ pub trait Environments {
     /// [`Error::Environment`] where it fails.
     fn reset(&mut self, resets: &[(usize, u64)], observations: &mut [f32]) -> Result<()>;
 
-    /// Goes one step in every copy that is given an action, and writes what it then shows; the others stand still, and their
-    /// rows are left alone. An episode that ended is not reset: its last observation
-    /// is what is shown.
+    /// Goes one step in every copy that is given an action, and writes what it then shows. The others stand still: theirs is
+    /// `None`, and their rows are left alone. An episode that ended is not reset: its last observation is what is shown.
     ///
     /// # Errors
     /// [`Error::Environment`] where it fails.
-    fn step(
+    fn step_some(
         &mut self,
         actions: &[Option<usize>],
         observations: &mut [f32],
     ) -> Result<Vec<Option<Outcome>>>;
+
+    /// [`step_some`](Environments::step_some) of all.
+    ///
+    /// # Errors
+    /// As there.
+    fn step(&mut self, actions: &[usize], observations: &mut [f32]) -> Result<Vec<Outcome>> {
+        let actions: Vec<Option<usize>> = actions.iter().copied().map(Some).collect();
+        Ok(self.step_some(&actions, observations)?.into_iter().flatten().collect())
+    }
 
     /// The state of all copies, from which [`restore`](Environments::restore) goes on to the bit. `None` where there is no
     /// telling.
@@ -81,7 +90,8 @@ pub trait Environments {
 /// Opens `count` copies of an environment: `pendulum`, `pendulum:TORQUES` or `gym:NAME`.
 ///
 /// # Errors
-/// [`Error::Input`] where the name says nothing.
+/// [`Error::Input`] where the name says nothing, or Gymnasium lacks what it needs; [`Error::Environment`] where its process
+/// fails.
 pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
     assert!(count > 0, "environments: no copy asked for");
     let (kind, detail) = match name.split_once(':') {
@@ -91,9 +101,7 @@ pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
     match (kind, detail) {
         ("pendulum", None) => Ok(Box::new(Pendulum::new(count, TORQUES))),
         ("pendulum", Some(torques)) => Ok(Box::new(Pendulum::new(count, number_of(torques)?))),
-        ("gym", Some(name)) if !name.is_empty() => {
-            Err(Error::input(format!("--env gym:{name}"), "there is no bridge to Gymnasium yet"))
-        }
+        ("gym", Some(name)) if !name.is_empty() => Ok(Box::new(Gymnasium::open(name, count)?)),
         ("gym", _) => {
             Err(Error::input("--env", "gym: needs a name behind it, as in gym:LunarLander-v3"))
         }

@@ -68,11 +68,11 @@ fn play_round(
         let is_going = |copy: usize| is_over.get(copy).is_some_and(|over| !over);
         let actions: Vec<Option<usize>> =
             (0..copies).map(|copy| is_going(copy).then(|| greedy(own(copy)))).collect();
-        let outcomes = environments.step(&actions, &mut observations)?;
+        let outcomes = environments.step_some(&actions, &mut observations)?;
         for (copy, outcome) in outcomes.into_iter().enumerate() {
             let Some(outcome) = outcome else { continue };
             returns[copy] += outcome.reward;
-            is_over[copy] = outcome.terminated || outcome.truncated;
+            is_over[copy] = outcome.has_ended();
         }
     }
     Ok(Some(returns))

@@ -4,6 +4,7 @@ mod collecting;
 mod config;
 mod environment;
 mod episodes;
+mod gymnasium;
 mod memory;
 mod network;
 mod observer;
@@ -16,6 +17,7 @@ mod training;
 
 pub use config::{Exploration, QConfig};
 pub use environment::{Environments, Outcome, Spaces, open};
+pub use gymnasium::Gymnasium;
 pub use memory::{Memory, Transition};
 pub use network::QNetwork;
 pub use observer::{EpochReport, Event, Observer, Silent, TestReport};

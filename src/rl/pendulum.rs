@@ -111,7 +111,7 @@ impl Environments for Pendulum {
         Ok(())
     }
 
-    fn step(
+    fn step_some(
         &mut self,
         actions: &[Option<usize>],
         observations: &mut [f32],

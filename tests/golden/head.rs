@@ -37,7 +37,9 @@ impl Case<'_> {
     fn targets(&self) -> Targets<'_> {
         let targets = self.tensor("targets");
         match (self.file.get(&format!("{}.chosen", self.name)), targets.dtype()) {
-            (Some(outputs), _) => Targets::Chosen { outputs, values: targets },
+            (Some(outputs), _) => {
+                Targets::Chosen { outputs, values: targets, limit: f64::INFINITY }
+            }
             (None, DType::I32) => Targets::Classes(targets),
             (None, _) => Targets::Values(targets),
         }

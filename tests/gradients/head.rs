@@ -53,7 +53,9 @@ impl Case {
         let targets = match self.task {
             Task::Classes => Targets::Classes(&classes),
             Task::Values => Targets::Values(&numbers),
-            Task::Chosen => Targets::Chosen { outputs: &classes, values: &values },
+            Task::Chosen => {
+                Targets::Chosen { outputs: &classes, values: &values, limit: f64::INFINITY }
+            }
         };
         let [z, weight, bias] = &leaves;
         let head = classifiers(z, weight, bias, targets, &log_posterior);
@@ -171,7 +173,7 @@ fn what_was_not_chosen_has_no_part() {
         let z = tape.watch(&z);
         let weight = tape.watch(&Tensor::from_slice(&device, [copies, outputs, inputs], &weights));
         let bias = tape.watch(&Tensor::from_slice(&device, [copies, outputs], &[0.25; 10]));
-        let targets = Targets::Chosen { outputs: &chosen, values: &values };
+        let targets = Targets::Chosen { outputs: &chosen, values: &values, limit: f64::INFINITY };
         let head = classifiers(&z, &weight, &bias, targets, &log_posterior);
         tape.backward(&head.objective);
         let [dz, dweight, dbias] =

@@ -195,7 +195,7 @@ fn targets_of<'a>(task: Task, classes: &'a Tensor, numbers: &'a Tensor) -> Targe
     match task {
         Task::Classes => Targets::Classes(classes),
         Task::Values => Targets::Values(numbers),
-        Task::Chosen => Targets::Chosen { outputs: classes, values: numbers },
+        Task::Chosen => Targets::Chosen { outputs: classes, values: numbers, limit: f64::INFINITY },
     }
 }
 

@@ -50,7 +50,8 @@ fn train(device: &Device, precision: Precision, is_repeated: bool) -> (Vec<f64>,
                 draw(SAMPLES, 20 + step).iter().map(|x| (4.0 * (x + 0.5)) as i32).collect();
             let chosen = Tensor::from_slice(device, [SAMPLES], &chosen);
             let values = drawn(device, &[SAMPLES], dtype.wide(), 30 + step);
-            let targets = Targets::Chosen { outputs: &chosen, values: &values };
+            let targets =
+                Targets::Chosen { outputs: &chosen, values: &values, limit: f64::INFINITY };
             learner.step(&x, targets, SAMPLES).loss.item()
         })
         .collect();

@@ -53,7 +53,8 @@ fn chosen() -> Workload {
         let values = filled(device, &[BATCH], dtype.wide(), 4);
         let leaves = head(device, dtype, [BATCH, FEATURES, COPIES, ACTIONS]);
         learned(leaves, move |[z, weight, bias], log_posterior| {
-            let targets = Targets::Chosen { outputs: &outputs, values: &values };
+            let targets =
+                Targets::Chosen { outputs: &outputs, values: &values, limit: f64::INFINITY };
             classifiers(z, weight, bias, targets, log_posterior)
         })
     };

@@ -1,0 +1,190 @@
+//! Environments of Gymnasium, in a Python process of their own.
+//!
+//! The program holds `scripts/gymnasium_bridge.py` and starts `python3 -c` with its text, so that nothing has to be found
+//! but Python; `ALRAO_PYTHON` names another. Both speak the frames that are described in `frames`.
+
+mod frames;
+mod process;
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Duration;
+
+use self::frames::{Fault, Opened, Reason, Request};
+use self::process::{Failure, Process};
+use super::environment::{Environments, Outcome, Spaces, check_reset, check_step};
+use crate::error::{Error, Result};
+
+/// Names the Python to use.
+const SETTING: &str = "ALRAO_PYTHON";
+const USUAL: [&str; 2] = ["python3", "python"];
+const BRIDGE: &str = include_str!("../../scripts/gymnasium_bridge.py");
+/// Importing from a slow disk takes seconds, from a network's a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Copies of an environment of Gymnasium with a box of observations and discrete actions.
+///
+/// Observations of any shape are flattened to 32-bit floats, and actions are counted from 0 whatever the environment's own
+/// start. The process ends with this value, or when this process ends. Its state cannot be told.
+#[derive(Debug)]
+pub struct Gymnasium {
+    process: Process,
+    name: String,
+    count: usize,
+    opened: Opened,
+}
+
+impl Gymnasium {
+    /// `count` copies of what `gymnasium.make(name)` gives, in the Python that `ALRAO_PYTHON` names, or else `python3` or
+    /// `python`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is no Python, no Gymnasium, no such environment, or the environment is not one to be
+    /// learnt here; [`Error::Environment`] where the process fails.
+    pub fn open(name: &str, count: usize) -> Result<Self> {
+        let programs = programs(std::env::var_os(SETTING));
+        Self::open_with(programs.into_iter().map(Command::new).collect(), PATIENCE, name, count)
+    }
+
+    /// The same with the first of some commands that exists, each of which runs Python; an answer has to come within
+    /// `patience`.
+    ///
+    /// # Errors
+    /// As [`Gymnasium::open`].
+    pub fn open_with(
+        commands: Vec<Command>,
+        patience: Duration,
+        name: &str,
+        count: usize,
+    ) -> Result<Self> {
+        assert!(count > 0, "gym:{name}: no copy asked for");
+        let mut python = String::new();
+        let request = Request::Open { name, count };
+        let opened = process::start(commands, BRIDGE, &mut python, &request, patience);
+        let (process, opened) = opened.map_err(|failure| refusal(name, &python, failure))?;
+        Ok(Gymnasium { process, name: name.to_owned(), count, opened })
+    }
+
+    /// The versions of Gymnasium and of Python.
+    pub fn versions(&self) -> &str {
+        &self.opened.versions
+    }
+
+    /// The number of the process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn exchange(&mut self, request: &Request<'_>, length: usize) -> Result<Vec<u8>> {
+        let answer = self.process.exchange(request, length);
+        answer.map_err(|failure| {
+            Error::environment(&format!("gym:{}", self.name), failure.to_string())
+        })
+    }
+}
+
+impl Environments for Gymnasium {
+    fn spaces(&self) -> Spaces {
+        self.opened.spaces
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn reset(&mut self, resets: &[(usize, u64)], observations: &mut [f32]) -> Result<()> {
+        check_reset("gymnasium", (self.spaces(), self.count), resets, observations);
+        let width = self.spaces().observation;
+        let shown =
+            self.exchange(&Request::Reset(resets), frames::reset_length(resets.len(), width))?;
+        for (&(copy, _), row) in resets.iter().zip(shown.chunks_exact(4 * width)) {
+            frames::floats(row, &mut observations[copy * width..][..width]);
+        }
+        Ok(())
+    }
+
+    fn step_some(
+        &mut self,
+        actions: &[Option<usize>],
+        observations: &mut [f32],
+    ) -> Result<Vec<Option<Outcome>>> {
+        check_step("gymnasium", (self.spaces(), self.count), actions, observations);
+        let length = frames::step_length(self.count, self.spaces().observation);
+        let answer = self.exchange(&Request::Step(actions), length)?;
+        Ok(frames::outcomes(&answer, self.count, observations))
+    }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    fn restore(&mut self, _: &[f64]) -> Result<()> {
+        let message = "the state of an environment of Gymnasium cannot be restored";
+        Err(Error::input(format!("--env gym:{}", self.name), message))
+    }
+}
+
+/// The Pythons to try.
+fn programs(setting: Option<OsString>) -> Vec<OsString> {
+    match setting.filter(|program| !program.is_empty()) {
+        Some(program) => vec![program],
+        None => USUAL.map(OsString::from).to_vec(),
+    }
+}
+
+/// Why there is no environment, and what to do.
+fn refusal(name: &str, python: &str, failure: Failure) -> Error {
+    let message = match &failure {
+        Failure::NoPython { tried } => Some(format!(
+            "there is no {tried}: install Python 3 with `pip install \"gymnasium[box2d]\"`, or set {SETTING} to a Python that \
+             has Gymnasium"
+        )),
+        Failure::NotStarted(error) => Some(format!(
+            "{python} cannot be started ({error}): set {SETTING} to a Python that has Gymnasium"
+        )),
+        Failure::Fault { fault: Fault { reason, text }, .. } => what_to_do(*reason, text, python),
+        _ => None,
+    };
+    match message {
+        Some(message) => Error::input(format!("--env gym:{name}"), message),
+        None => Error::environment(&format!("gym:{name}"), failure.to_string()),
+    }
+}
+
+/// What a user can do about a fault; `None` where nothing is known.
+fn what_to_do(reason: Reason, text: &str, python: &str) -> Option<String> {
+    let install = format!("`{python} -m pip install \"gymnasium[box2d]\"`");
+    Some(match reason {
+        Reason::NoGymnasium => format!(
+            "{python} has no Gymnasium: {install}, or set {SETTING} to a Python that has it"
+        ),
+        Reason::NotInstalled if text.to_lowercase().contains("box2d") => {
+            format!("{python} has Gymnasium without Box2D: {install}")
+        }
+        Reason::NotInstalled => format!("something is not installed for {python}: {text}"),
+        Reason::NotMade => format!("Gymnasium cannot make it: {text}"),
+        Reason::ContinuousActions => format!(
+            "its actions are continuous, {text}, and Q-learning needs discrete ones: take another environment, or pendulum, \
+             our own, which has a few torques to choose from"
+        ),
+        Reason::OtherActions => format!(
+            "its actions are {text}, and Q-learning needs a Discrete space: take another environment"
+        ),
+        Reason::OtherObservation => format!(
+            "its observations are {text}, and only a Box with numbers in it can be learnt from: take another environment"
+        ),
+        Reason::Failed => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_comes_before_the_usual_names() {
+        assert_eq!(programs(None), ["python3", "python"]);
+        assert_eq!(programs(Some("".into())), ["python3", "python"]);
+        assert_eq!(programs(Some("/a/python".into())), ["/a/python"]);
+    }
+}

@@ -1,0 +1,287 @@
+//! The Python process: its start, requests and answers, its end, and what it complained of.
+
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::frames::{self, Fault, Opened, ReadError, Request};
+
+/// How long a process may take to close its environments before it is killed.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How often is looked whether something has ended.
+const POLL: Duration = Duration::from_millis(5);
+/// Bytes of complaints that are kept.
+const KEPT: usize = 8192;
+/// Lines of them that are shown.
+const LINES: usize = 6;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No program of these names exists.
+    NoPython { tried: String },
+    /// The program exists, but cannot be run.
+    NotStarted(io::Error),
+    /// The process said why not.
+    Fault { fault: Fault, complaints: String },
+    /// The process has ended.
+    Ended { status: Option<ExitStatus>, complaints: String },
+    /// Something came that is no answer.
+    Damaged { what: String, complaints: String },
+    /// Nothing came.
+    Silent { patience: Duration, complaints: String },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let complaints = match self {
+            Failure::NoPython { tried } => return write!(f, "there is no {tried}"),
+            Failure::NotStarted(error) => return write!(f, "Python cannot be started: {error}"),
+            Failure::Fault { fault, complaints } => {
+                f.write_str(&fault.text)?;
+                complaints
+            }
+            Failure::Ended { status, complaints } => {
+                f.write_str("its Python process ended")?;
+                status.iter().try_for_each(|status| write!(f, " ({status})"))?;
+                complaints
+            }
+            Failure::Damaged { what, complaints } => {
+                write!(f, "its Python process gave a damaged answer: {what}")?;
+                complaints
+            }
+            Failure::Silent { patience, complaints } => {
+                write!(f, "its Python process has not answered for {patience:?}")?;
+                complaints
+            }
+        };
+        match complaints.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; it wrote: {complaints}"),
+        }
+    }
+}
+
+/// Both directions.
+#[derive(Debug)]
+struct Pipes {
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Pipes {
+    fn open(&mut self, request: &[u8], answer: u8) -> Result<Opened, ReadError> {
+        frames::write(&mut self.requests, request)?;
+        frames::opened(&frames::read(&mut self.answers, answer, frames::opened_lengths())?)
+    }
+}
+
+/// A running process, or one that has failed.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    /// None once it has failed.
+    pipes: Option<Pipes>,
+    complaints: Complaints,
+}
+
+/// Starts the first of some commands that exists with the text of a program, and sends the first request. `python` becomes
+/// what was started.
+pub(super) fn start(
+    commands: Vec<Command>,
+    program: &str,
+    python: &mut String,
+    request: &Request<'_>,
+    patience: Duration,
+) -> Result<(Process, Opened), Failure> {
+    let (child, mut pipes, complaints) = spawn(commands, program, python)?;
+    let mut process = Process { child, pipes: None, complaints };
+    let (sender, receiver) = mpsc::channel();
+    let (request, answer) = (request.encode(), request.answer());
+    // A read cannot be given up; a thread that reads can.
+    std::thread::spawn(move || {
+        let opened = pipes.open(&request, answer);
+        // Nobody waits any more where it took too long.
+        let _ = sender.send((pipes, opened));
+    });
+    match receiver.recv_timeout(patience) {
+        Ok((pipes, opened)) => {
+            process.pipes = Some(pipes);
+            match opened {
+                Ok(opened) => Ok((process, opened)),
+                Err(error) => Err(process.failure(error)),
+            }
+        }
+        Err(_) => {
+            process.kill();
+            Err(Failure::Silent { patience, complaints: process.complaints.last() })
+        }
+    }
+}
+
+fn spawn(
+    commands: Vec<Command>,
+    program: &str,
+    python: &mut String,
+) -> Result<(Child, Pipes, Complaints), Failure> {
+    let mut tried = Vec::new();
+    for mut command in commands {
+        *python = command.get_program().to_string_lossy().into_owned();
+        command.arg("-c").arg(program);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C at a terminal is for this process alone, which may still need the other.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tried.push(std::mem::take(python));
+                continue;
+            }
+            Err(error) => return Err(Failure::NotStarted(error)),
+        };
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(requests), Some(answers), Some(complaints)) = pipes else {
+            unreachable!("all three were asked for");
+        };
+        let pipes = Pipes { requests, answers: BufReader::new(answers) };
+        return Ok((child, pipes, Complaints::listen(complaints)));
+    }
+    Err(Failure::NoPython { tried: tried.join(" and no ") })
+}
+
+impl Process {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The body of the answer to a request, which must be of a length.
+    pub fn exchange(&mut self, request: &Request<'_>, length: usize) -> Result<Vec<u8>, Failure> {
+        let body = self.pipes.as_mut().ok_or(ReadError::Gone).and_then(|pipes| {
+            frames::write(&mut pipes.requests, &request.encode())?;
+            frames::read(&mut pipes.answers, request.answer(), length..=length)
+        });
+        body.map_err(|error| self.failure(error))
+    }
+
+    /// Ends the process, and says what happened.
+    fn failure(&mut self, error: ReadError) -> Failure {
+        self.end();
+        let complaints = self.complaints.last();
+        match error {
+            ReadError::Fault(fault) => Failure::Fault { fault, complaints },
+            ReadError::Damaged(what) => Failure::Damaged { what, complaints },
+            ReadError::Gone => {
+                Failure::Ended { status: self.child.try_wait().ok().flatten(), complaints }
+            }
+        }
+    }
+
+    /// Lets it close its environments; kills it where that takes too long.
+    fn end(&mut self) {
+        self.pipes = None;
+        let ended = || !matches!(self.child.try_wait(), Ok(None));
+        if !wait(CLOSING, ended) {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Waits for something, but not for ever: whether it came.
+fn wait(patience: Duration, mut has_come: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while !has_come() {
+        if began.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+    true
+}
+
+/// The end of what a process writes to standard error, which is read all the time so that the process never waits.
+#[derive(Debug)]
+struct Complaints {
+    kept: Arc<Mutex<Vec<u8>>>,
+    listener: JoinHandle<()>,
+}
+
+impl Complaints {
+    fn listen(mut pipe: ChildStderr) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&kept);
+        let listener = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut piece) {
+                let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&piece[..count]);
+                let surplus = kept.len().saturating_sub(KEPT);
+                kept.drain(..surplus);
+            }
+        });
+        Complaints { kept, listener }
+    }
+
+    /// The last lines of a process that has ended.
+    fn last(&self) -> String {
+        // Whatever the process has started may still hold the pipe.
+        wait(CLOSING, || self.listener.is_finished());
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        last_lines(&String::from_utf8_lossy(&kept))
+    }
+}
+
+/// The last lines on one, without colours.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<String> =
+        text.lines().map(without_colours).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].join(" | ")
+}
+
+/// A line without a terminal's control sequences and the space around it.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split("\x1b[");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| letter.is_ascii_alphabetic());
+        text.push_str(end.map_or("", |end| &part[end + 1..]));
+    }
+    text.retain(|letter| !letter.is_control());
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_told_on_one_line() {
+        assert_eq!(last_lines("\n  a\n\nb \n"), "a | b");
+        assert_eq!(last_lines("x: \x1b[33mWARN: old\x1b[0m\n  \u{7}y\n"), "x: WARN: old | y");
+        let many: String = (0..20).map(|number| format!("{number}\n")).collect();
+        assert_eq!(last_lines(&many), "14 | 15 | 16 | 17 | 18 | 19");
+    }
+
+    #[test]
+    fn without_any_python_all_names_are_told() {
+        let commands = ["no-python-3", "no-python"].map(Command::new).into();
+        let request = Request::Open { name: "", count: 1 };
+        let failure = start(commands, "", &mut String::new(), &request, CLOSING).err().unwrap();
+        assert_eq!(failure.to_string(), "there is no no-python-3 and no no-python");
+    }
+}

@@ -1,0 +1,26 @@
+//! The bridge to Gymnasium: against a stand-in that speaks the same frames, and against the real one where it is installed.
+
+mod real;
+mod stand_in;
+
+use std::process::Command;
+use std::time::Duration;
+
+use alrao::Result;
+use alrao::rl::Gymnasium;
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn open(command: Command, name: &str, count: usize) -> Result<Gymnasium> {
+    Gymnasium::open_with(vec![command], PATIENCE, name, count)
+}
+
+fn refused(command: Command, name: &str) -> alrao::Error {
+    open(command, name, 2).err().unwrap_or_else(|| panic!("{name} was opened"))
+}
+
+/// Whether a process is running, by its number.
+#[cfg(target_os = "linux")]
+fn is_running(process: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{process}")).exists()
+}
