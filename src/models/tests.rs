@@ -2,7 +2,7 @@
 
 use safetensors::SafeTensors;
 
-use super::{Architecture, Input, ModelConfig, build};
+use super::{Activation, Architecture, Input, ModelConfig, build};
 use crate::nn::{Buffer, FileLayout, Init, Module, Parameter, Step, Visitor};
 use crate::{DType, Device, Shape, Tensor};
 

@@ -94,7 +94,7 @@ pub(super) struct Usual {
 impl QConfig {
     pub(super) fn usual(env: &str) -> Usual {
         let pendulum = Usual {
-            steps: 40_000,
+            steps: 20_000,
             environments: 1,
             buffer: 1_000_000,
             discount: 0.99,
@@ -110,10 +110,10 @@ impl QConfig {
         match env.starts_with("gym:") {
             false => pendulum,
             true => Usual {
-                steps: 300_000,
+                steps: 200_000,
                 environments: 4,
                 learning_starts: 10_000,
-                exploration: Exploration { steps: 100_000, ..pendulum.exploration },
+                exploration: Exploration { steps: 50_000, ..pendulum.exploration },
                 epoch_steps: 10_000,
                 ..pendulum
             },

@@ -24,7 +24,7 @@ use crate::train::{Optimizer, Outcome, Precision, StopFlag};
 #[command(next_line_help = false, allow_negative_numbers = true)]
 #[command(after_help = "Examples:\n  alrao rl train --env pendulum\n  \
     alrao rl train --env gym:LunarLander-v3 --seed 1    # pip install \"gymnasium[box2d]\"\n  \
-    alrao rl train --resume runs/pendulum-alrao-1 --steps 80000")]
+    alrao rl train --resume runs/pendulum-alrao-1 --steps 40000")]
 pub(super) struct Arguments {
     #[command(flatten)]
     environment: EnvironmentArguments,
@@ -47,7 +47,7 @@ struct EnvironmentArguments {
     /// pendulum[:TORQUES], or gym:NAME for one of Gymnasium's with discrete actions [default: pendulum]
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
-    /// Steps of the environment in all [default: 40000; gym 300000]
+    /// Steps of the environment in all [default: 20000; gym 200000]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     steps: Option<u64>,
     /// Copies of the environment that go side by side [default: 1; gym 4]
@@ -59,7 +59,7 @@ struct EnvironmentArguments {
     /// The part of random actions in the end [default: 0.05]
     #[arg(long, value_name = "PART", value_parser = real)]
     epsilon_end: Option<f64>,
-    /// Steps over which it goes from the one to the other [default: 10000; gym 100000]
+    /// Steps over which it goes from the one to the other [default: 10000; gym 50000]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epsilon_steps: Option<u64>,
     /// What the rewards that are learnt from are multiplied by; returns are told as they are [default: 0.1]
