@@ -12,7 +12,7 @@
 //
 // In regression, x is the difference from the targets, log p_ij = -|x_ij|^2 / 2 - K/2 log 2 pi, and g = x / B. Where one
 // output c_i of each sample is chosen, log p_ij = -x_ijc^2 / 2 - 1/2 log 2 pi, and g is zero at all other outputs,
-// whatever they are.
+// whatever they are; there g is the error x_ijc, or the limit where it is beyond, over B.
 //
 // A class or a chosen output outside 0..K makes its sample one without a finite copy.
 //

@@ -159,9 +159,30 @@ def chosen_head(z, weight, bias, log_posterior, chosen, values):
     }
 
 
+def clip_errors(case, limit):
+    """The same head where no error above `limit` is learnt from, by hand: g_ij is the clipped error over the batch."""
+    z, weight, bias, chosen, values = (case[key].detach() for key in ["z", "weight", "bias", "chosen", "targets"])
+    chosen = chosen.long()
+    errors = torch.einsum("bd,nbd->bn", z, weight[:, chosen]) + bias[:, chosen].T - values[:, None]
+    g = errors.clamp(-limit, limit) / SAMPLES
+    shares = (case["log_posterior"] - 0.5 * errors.square()).softmax(1)
+    dz, dweight, dbias = torch.zeros_like(z), torch.zeros_like(weight), torch.zeros_like(bias)
+    for i, output in enumerate(chosen):
+        dz[i] = (shares[i] * g[i]) @ weight[:, output]
+        dweight[:, output] += g[i][:, None] * z[i]
+        dbias[:, output] += g[i]
+    return case | {"dz": dz, "dweight": dweight, "dbias": dbias, "limit": torch.tensor([limit], dtype=torch.float64)}
+
+
 def chosen_cases():
     z, weight, bias, log_posterior, chosen, values = draw(11, 3)
     yield "chosen", chosen_head(z, weight, bias, log_posterior, chosen, values[:, 0])
+
+    z, weight, bias, log_posterior, chosen, values = draw(14, 3)
+    unclipped = chosen_head(z, weight, bias, log_posterior, chosen, values[:, 0])
+    errorless = clip_errors(unclipped, math.inf)
+    assert all(torch.allclose(errorless[key], unclipped[key]) for key in ["dz", "dweight", "dbias"])
+    yield "clipped chosen", clip_errors(unclipped, 0.75)
 
     # Copy 1 is broken at output 2, which samples 1 and 4 chose, and copy 3 at output 0, which none did; no copy can tell
     # anything of a target that is no number.

@@ -8,7 +8,7 @@ use alrao::{DType, Device, Tape, Tensor};
 use super::{assert_close, load};
 
 const TOLERANCE: f64 = 1e-12;
-const CASES: [&str; 13] = [
+const CASES: [&str; 14] = [
     "plain",
     "regression",
     "broken copies",
@@ -20,6 +20,7 @@ const CASES: [&str; 13] = [
     "broken regression",
     "broken inputs",
     "chosen",
+    "clipped chosen",
     "broken chosen",
     "chosen of one",
 ];
@@ -38,7 +39,9 @@ impl Case<'_> {
         let targets = self.tensor("targets");
         match (self.file.get(&format!("{}.chosen", self.name)), targets.dtype()) {
             (Some(outputs), _) => {
-                Targets::Chosen { outputs, values: targets, limit: f64::INFINITY }
+                let limit = self.file.get(&format!("{}.limit", self.name));
+                let limit = limit.map_or(f64::INFINITY, Tensor::item);
+                Targets::Chosen { outputs, values: targets, limit }
             }
             (None, DType::I32) => Targets::Classes(targets),
             (None, _) => Targets::Values(targets),

@@ -13,6 +13,8 @@ enum Task {
     Classes,
     Values,
     Chosen,
+    /// Chosen, and most errors are larger than what is learnt from.
+    Clipped,
 }
 
 impl Task {
@@ -22,7 +24,12 @@ impl Task {
             Task::Classes => ("classes", PredictionKind::LogProbabilities),
             Task::Values => ("values", PredictionKind::Mean),
             Task::Chosen => ("chosen values", PredictionKind::Mean),
+            Task::Clipped => ("chosen values with small errors", PredictionKind::Mean),
         }
+    }
+
+    fn is_chosen(self) -> bool {
+        matches!(self, Task::Chosen | Task::Clipped)
     }
 }
 
@@ -165,7 +172,7 @@ fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd
     }
     let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
     let classes = classes_of(device, sizes);
-    let shape = &[samples, outputs][..if task == Task::Chosen { 1 } else { 2 }];
+    let shape = &[samples, outputs][..if task.is_chosen() { 1 } else { 2 }];
     let axis = (odd == Odd::Slices).then_some(shape.len() - 1);
     let mut numbers = draw(shape.iter().product(), 4);
     if odd == Odd::BrokenTargets {
@@ -196,6 +203,7 @@ fn targets_of<'a>(task: Task, classes: &'a Tensor, numbers: &'a Tensor) -> Targe
         Task::Classes => Targets::Classes(classes),
         Task::Values => Targets::Values(numbers),
         Task::Chosen => Targets::Chosen { outputs: classes, values: numbers, limit: f64::INFINITY },
+        Task::Clipped => Targets::Chosen { outputs: classes, values: numbers, limit: 0.75 },
     }
 }
 
@@ -274,7 +282,7 @@ fn all_sizes(task: Task) -> Vec<Sizes> {
     all.push(Sizes { samples: 2, inputs: 3, copies: 3, outputs: 3501 });
     all.push(Sizes { samples: 1, inputs: 3, copies: 33, outputs: 4 });
     all.push(Sizes { samples: 5, inputs: 3, copies: 40, outputs: 3 });
-    if task == Task::Chosen {
+    if task.is_chosen() {
         // Nothing is staged: rows of a thousand numbers say no more than one that a block writes in several rounds.
         all.retain(|sizes| sizes.outputs < 1000 || sizes.copies == 11);
     }
@@ -307,7 +315,7 @@ const ODD_SIZES: [Sizes; 5] = [
 ];
 
 fn odd_sizes(task: Task) -> impl Iterator<Item = Sizes> {
-    ODD_SIZES.into_iter().filter(move |sizes| task != Task::Chosen || sizes.outputs < 1000)
+    ODD_SIZES.into_iter().filter(move |sizes| !task.is_chosen() || sizes.outputs < 1000)
 }
 
 fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
@@ -320,7 +328,7 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     });
     // The outputs' gradients are stored, then their products with z and the weights.
     cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
-    if task == Task::Chosen {
+    if task.is_chosen() {
         return;
     }
     let own = Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
@@ -391,6 +399,11 @@ pub fn cases() -> Vec<Case> {
     for sizes in ODD_MANY {
         for odd in ODD {
             add_many(&mut cases, sizes, odd);
+        }
+    }
+    for sizes in odd_sizes(Task::Clipped) {
+        for odd in [Odd::Nothing, Odd::BrokenCopies, Odd::BrokenTargets, Odd::Slices] {
+            add(&mut cases, Task::Clipped, sizes, odd);
         }
     }
     for task in [Task::Values, Task::Chosen] {
