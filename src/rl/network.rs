@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::config::QConfig;
 use super::environment::Spaces;
-use super::memory::Memory;
+use super::memory::{Memory, Transition};
 use crate::alrao::{Alrao, Task};
 use crate::device::{DType, Device};
 use crate::error::Result;
@@ -122,6 +122,11 @@ impl QNetwork {
     /// What it learns from.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Keeps transitions to learn from.
+    pub fn remember<'a>(&mut self, transitions: impl IntoIterator<Item = Transition<'a>>) {
+        self.memory.push(transitions);
     }
 
     pub(super) fn memory_mut(&mut self) -> &mut Memory {
