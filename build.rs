@@ -370,8 +370,12 @@ fn setting(name: &str) -> Option<String> {
 
 // ---- commit --------------------------------------------------------------------------------------------------------
 
-/// The commit of this very repository, not of one that this crate was unpacked in.
+/// The commit of this very repository, not of one that this crate was unpacked in. A build for debugging does without: it
+/// would be compiled anew at every commit.
 fn commit() -> Option<String> {
+    if env::var("PROFILE").ok()? != "release" {
+        return None;
+    }
     let own = env::var("CARGO_MANIFEST_DIR").ok()?;
     let top = git(&["rev-parse", "--show-toplevel"])?;
     if Path::new(&own).canonicalize().ok()? != Path::new(&top).canonicalize().ok()? {
