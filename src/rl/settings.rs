@@ -123,7 +123,7 @@ impl RlSettings {
         let keys = [QSettings::KEYS, SHARED].concat();
         let own: QSettings = file::parse(text, path, &keys, COMMAND)?;
         let shared: Settings = file::parse(text, path, &keys, COMMAND)?;
-        Ok(RlSettings { own: own.from_file(path), shared: shared.from_file(path) })
+        Ok(RlSettings { own: own.read_from(path), shared: shared.read_from(path) })
     }
 
     /// As TOML, one key a line.

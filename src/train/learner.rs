@@ -22,6 +22,9 @@ const BARREN_STEPS: u64 = 100;
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
 
+/// Takes a step on a batch.
+pub(crate) type TakeStep<'a> = dyn Fn(&Tensor, Targets) -> Head + 'a;
+
 /// A model on a device with everything that moves it. All its state is in device memory.
 pub struct Learner {
     model: Alrao,
@@ -131,7 +134,7 @@ impl Learner {
         &self,
         sources: &[Tensor],
         samples: usize,
-        work: &dyn Fn(&dyn Fn(&Tensor, Targets) -> Head) -> Head,
+        work: &dyn Fn(&TakeStep<'_>) -> Head,
     ) -> Head {
         let tick = || advance(Some(&self.number), None);
         self.steps.run((&self.model, &self.device), sources, samples, &|| {

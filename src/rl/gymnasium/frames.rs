@@ -207,13 +207,13 @@ pub(super) fn outcomes(
     let width = observations.len() / copies.max(1);
     let rows = observations.chunks_mut(width.max(1)).zip(shown.chunks(4 * width.max(1)));
     let rewards = rewards.chunks_exact(8).map(|bytes| f64::from_le_bytes(array(bytes)));
-    let outcome = |((reward, flags), (row, shown)): ((f64, &u8), (&mut [f32], &[u8]))| {
+    let outcomes = rewards.zip(flags).zip(rows).map(|((reward, flags), (row, shown))| {
         (flags & 4 == 0).then(|| {
             floats(shown, row);
             Outcome { reward, terminated: flags & 1 != 0, truncated: flags & 2 != 0 }
         })
-    };
-    rewards.zip(flags).zip(rows).map(outcome).collect()
+    });
+    outcomes.collect()
 }
 
 /// Reads as many numbers as there is room for.

@@ -20,7 +20,7 @@ impl Settings {
     /// type.
     pub fn from_toml(text: &str, path: &Path) -> Result<Settings> {
         let settings: Settings = parse(text, path, Settings::KEYS, "alrao train")?;
-        Ok(settings.from_file(path))
+        Ok(settings.read_from(path))
     }
 
     /// As TOML, one key a line.

@@ -32,8 +32,8 @@ macro_rules! settings {
                 $name { $($key: self.$key.or(base.$key),)* origins }
             }
 
-            /// Notes that all that is given came from a file.
-            pub(crate) fn from_file(mut self, path: &std::path::Path) -> Self {
+            /// The same, with a note that all that is given came from a file.
+            pub(crate) fn read_from(mut self, path: &std::path::Path) -> Self {
                 self.origins = self.given().into_iter().map(|key| (key, path.to_owned())).collect();
                 self
             }
