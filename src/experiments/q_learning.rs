@@ -272,7 +272,11 @@ fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
         level(&comparison.alrao, Stroke::Line(3)),
     ];
     let all = series.iter().flat_map(|own| own.points.iter().map(|(_, own)| *own));
-    let y = Axis::new("mean return", returns_scale(all));
+    let ends = known.iter().flat_map(|(_, own)| {
+        let deviation = own.deviation.unwrap_or(0.0);
+        [own.mean - deviation, own.mean + deviation]
+    });
+    let y = Axis::new("mean return", returns_scale(all.chain(ends)));
     let x = Axis::new("learning rate of SGD", Scale::logarithmic(4e-6..25.0));
     Picture::new(
         "return-by-rate",

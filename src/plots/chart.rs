@@ -181,8 +181,7 @@ fn draw(chart: &mut Chart, series: &Series, y: &Axis) {
     for ((x, value), deviation) in series.points.iter().zip(&series.deviations) {
         let end = |value: f64| y.scale.value_at(y.scale.place(value).clamp(0.0, 1.0));
         if *deviation > 0.0 && is_inside(*value) {
-            let low = if *deviation < *value { value - deviation } else { f64::MIN_POSITIVE };
-            let ends = vec![(*x, end(low)), (*x, end(value + deviation))];
+            let ends = vec![(*x, end(value - deviation)), (*x, end(value + deviation))];
             chart.draw_series([PathElement::new(ends, colour.stroke_width(1))]).expect(DRAWN);
         }
     }

@@ -46,9 +46,10 @@ impl Scale {
         Scale::linear(bottom..high + margin)
     }
 
-    /// Where a value lies, 0 at the start of the axis and 1 at its end.
+    /// Where a value lies, 0 at the start of the axis and 1 at its end; far below it where it has no logarithm.
     pub(super) fn place(&self, value: f64) -> f64 {
-        let own = |value: f64| if self.is_logarithmic { value.ln() } else { value };
+        let logarithm = |value: f64| value.max(f64::MIN_POSITIVE).ln();
+        let own = |value: f64| if self.is_logarithmic { logarithm(value) } else { value };
         (own(value) - own(self.from)) / (own(self.to) - own(self.from))
     }
 

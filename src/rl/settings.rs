@@ -110,6 +110,7 @@ impl RlSettings {
     }
 
     /// The keys that have a value.
+    #[cfg(feature = "cli")]
     pub(crate) fn given(&self) -> Vec<&'static str> {
         [self.own.given(), self.shared.given()].concat()
     }
