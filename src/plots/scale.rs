@@ -165,6 +165,13 @@ mod tests {
     }
 
     #[test]
+    fn a_value_without_a_logarithm_is_far_below() {
+        let scale = Scale::logarithmic(1.0..10.0);
+        assert!([0.0, -3.0].map(|value| scale.place(value)).iter().all(|place| *place < -100.0));
+        assert_eq!(Scale::linear(-4.0..0.0).place(-3.0), 0.25);
+    }
+
+    #[test]
     fn ticks_are_round_and_inside() {
         assert_eq!(Scale::linear(0.0..12.0).ticks(8), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
         let ticks = Scale::linear(0.93..1.0).ticks(8);
