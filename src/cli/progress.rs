@@ -13,9 +13,9 @@ use crate::train::{Counts, EpochReport, Event, Observer, RunConfig, StopFlag};
 
 /// Watches a run: shows it, and keeps its plots up to date.
 pub(super) struct Progress {
-    display: Display,
-    plots: Option<RunPlots>,
-    epochs: u64,
+    pub display: Display,
+    pub plots: Option<RunPlots>,
+    pub epochs: u64,
     stop: StopFlag,
 }
 
@@ -100,7 +100,8 @@ impl Progress {
         self.display.finish();
     }
 
-    fn draw(&mut self) {
+    /// Brings the plots up to date.
+    pub fn draw(&mut self) {
         let drawn = self.plots.as_mut().map_or(Ok(()), RunPlots::draw);
         if let Err(error) = drawn {
             self.line(&format!("warning: no plots: {error}"));
@@ -120,7 +121,7 @@ impl Progress {
     }
 }
 
-pub(super) const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
+const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
 
 fn bar(template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

@@ -3,7 +3,7 @@
 use crate::alrao::AlraoConfig;
 use crate::device::DeviceKind;
 use crate::models::ModelConfig;
-use crate::train::TrainConfig;
+use crate::train::{RunConfig, TrainConfig};
 
 /// How the part of random actions falls: `epsilon`, linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,25 +75,12 @@ pub struct QConfig {
     pub threads: Option<usize>,
 }
 
-/// What is taken for an environment where nothing else was given.
-pub(super) struct Usual {
-    pub steps: u64,
-    pub environments: usize,
-    pub buffer: usize,
-    pub discount: f64,
-    pub error_clip: f64,
-    pub reward_scale: f64,
-    pub tau: f64,
-    pub learning_starts: u64,
-    pub update_every: u64,
-    pub exploration: Exploration,
-    pub epoch_steps: u64,
-    pub evaluation_episodes: usize,
-}
-
 impl QConfig {
-    pub(super) fn usual(env: &str) -> Usual {
-        let pendulum = Usual {
+    /// What is taken for an environment where nothing else was given, with a network and a device.
+    pub(super) fn usual(env: String, network: RunConfig) -> QConfig {
+        let is_other = env.starts_with("gym:");
+        let pendulum = QConfig {
+            env,
             steps: 20_000,
             environments: 1,
             buffer: 1_000_000,
@@ -106,10 +93,15 @@ impl QConfig {
             exploration: Exploration { start: 1.0, end: 0.05, steps: 10_000 },
             epoch_steps: 2_000,
             evaluation_episodes: 20,
+            model: network.model,
+            alrao: network.alrao,
+            train: network.train,
+            device: network.device,
+            threads: network.threads,
         };
-        match env.starts_with("gym:") {
+        match is_other {
             false => pendulum,
-            true => Usual {
+            true => QConfig {
                 steps: 200_000,
                 environments: 4,
                 learning_starts: 10_000,

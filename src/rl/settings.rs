@@ -150,18 +150,15 @@ impl RlSettings {
             ..self.shared.clone()
         };
         let learning = learning.resolve()?;
-        let QSettings { env, .. } = &self.own;
-        let env = env.clone().unwrap_or_else(|| DEFAULT_ENVIRONMENT.into());
-        let usual = QConfig::usual(&env);
         let own = self.own.clone();
+        let usual = QConfig::usual(own.env.unwrap_or_else(|| DEFAULT_ENVIRONMENT.into()), learning);
         let steps = own.steps.unwrap_or(usual.steps);
         Ok(QConfig {
-            env,
             steps,
             environments: own.environments.unwrap_or(usual.environments),
             buffer: own.buffer.unwrap_or(usual.buffer),
-            error_clip: own.error_clip.unwrap_or(usual.error_clip),
             discount: own.discount.unwrap_or(usual.discount),
+            error_clip: own.error_clip.unwrap_or(usual.error_clip),
             reward_scale: own.reward_scale.unwrap_or(usual.reward_scale),
             tau: own.tau.unwrap_or(usual.tau),
             learning_starts: own.learning_starts.unwrap_or(usual.learning_starts),
@@ -173,11 +170,7 @@ impl RlSettings {
             },
             epoch_steps: own.epoch_steps.unwrap_or(usual.epoch_steps.min(steps)),
             evaluation_episodes: own.evaluation_episodes.unwrap_or(usual.evaluation_episodes),
-            model: learning.model,
-            alrao: learning.alrao,
-            train: learning.train,
-            device: learning.device,
-            threads: learning.threads,
+            ..usual
         })
     }
 

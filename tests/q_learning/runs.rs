@@ -180,14 +180,11 @@ fn a_run_that_diverges_ends_with_1() {
     assert!(folder.join("run/last.safetensors").is_file());
 }
 
-/// The program with the stand-in in Python's place.
-fn with_stand_in(folder: &Path, arguments: &str) -> (Option<i32>, String, String) {
-    let output = Command::new(program())
-        .current_dir(folder)
-        .env("ALRAO_PYTHON", stand_in::program())
-        .args(split(arguments))
-        .output()
-        .unwrap();
+/// The program with the stand-in in Python's place: its code, standard output and standard error.
+fn with_stand_in(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(program());
+    command.current_dir(folder).env("ALRAO_PYTHON", stand_in::program()).args(arguments);
+    let output = command.output().unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
@@ -198,17 +195,12 @@ const OTHER: &str = "rl train --steps 1200 --epoch-steps 400 --learning-starts 3
 fn an_environment_of_another_process_is_learnt_and_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let whole = [OTHER, "--out run"].join(" ");
-    let arguments: Vec<&str> = split(&whole).into_iter().chain(["--env", "gym:counts"]).collect();
-    let output = Command::new(program())
-        .current_dir(folder)
-        .env("ALRAO_PYTHON", stand_in::program())
-        .args(&arguments)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let arguments = [split(OTHER), vec!["--out", "run", "--env", "gym:counts"]].concat();
+    let (code, _, stderr) = with_stand_in(folder, &arguments);
+    assert_eq!(code, Some(0), "{stderr}");
     // Its episodes cannot be written down, so that new ones begin.
-    let (code, stdout, stderr) = with_stand_in(folder, "rl train --resume run --steps 2000");
+    let (code, stdout, stderr) =
+        with_stand_in(folder, &split("rl train --resume run --steps 2000"));
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.contains("test  return"), "{stdout}");
     assert_eq!(progress(&folder.join("run/last.safetensors"))["step"], 2000);
@@ -222,16 +214,9 @@ fn an_environment_of_another_process_is_learnt_and_resumed() {
 fn an_environment_that_dies_ends_the_run_and_leaves_its_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let mut arguments = split(OTHER);
-    arguments.extend(["--out", "run", "--env", "gym:dies after 300"]);
-    let output = Command::new(program())
-        .current_dir(folder)
-        .env("ALRAO_PYTHON", stand_in::program())
-        .args(&arguments)
-        .output()
-        .unwrap();
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let environment = vec!["--out", "run", "--env", "gym:dies after 300"];
+    let (code, _, stderr) = with_stand_in(folder, &[split(OTHER), environment].concat());
+    assert_eq!(code, Some(1), "{stderr}");
     let last = stderr.lines().last().unwrap();
     assert!(last.contains("gym:dies after 300 failed") && last.contains("no memory"), "{last}");
     assert!(last.contains("--resume run"), "{last}");

@@ -1,49 +1,8 @@
 //! How a run of Q-learning goes, on standard error: a bar on a terminal, a line per epoch elsewhere.
 
-use crate::cli::progress::{Display, TEMPLATE, bars, diverged, thousands};
+use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
 use crate::device::Device;
-use crate::plots::RunPlots;
 use crate::rl::{EpochReport, Event, Observer, Run, describe};
-use crate::train::StopFlag;
-
-/// Watches a run: shows it, and keeps its plots up to date.
-pub(super) struct Progress {
-    display: Display,
-    plots: Option<RunPlots>,
-    epochs: u64,
-    stop: StopFlag,
-}
-
-impl Progress {
-    /// `stop` is set where whoever read the progress has gone away.
-    pub fn new(quiet: bool, plots: RunPlots, stop: &StopFlag) -> Self {
-        let display = Display::new(quiet, TEMPLATE);
-        Progress { display, plots: Some(plots), epochs: 0, stop: stop.clone() }
-    }
-
-    /// Shows lines.
-    pub fn line(&self, text: &str) {
-        self.display.line_or_stop(text, &self.stop);
-    }
-
-    /// What tells the user that a signal has been understood.
-    pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
-        self.display.announcer()
-    }
-
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        self.display.finish();
-    }
-
-    fn draw(&mut self) {
-        let drawn = self.plots.as_mut().map_or(Ok(()), RunPlots::draw);
-        if let Err(error) = drawn {
-            self.line(&format!("warning: no plots: {error}"));
-            self.plots = None;
-        }
-    }
-}
 
 impl Observer for Progress {
     fn wants_progress(&self) -> bool {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::progress::{Progress, introduction};
+use super::progress::introduction;
 use crate::alrao::AveragingKind;
 use crate::cli::arguments::{DeviceArguments, choice, real, whole};
 use crate::cli::failure::Ending;
+use crate::cli::progress::Progress;
 use crate::cli::{kernel_times, messages, signals};
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
@@ -225,7 +226,7 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
 fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
     let plots = RunPlots::of_q_learning(run.directory(), &run.config().alrao);
-    let mut progress = Progress::new(quiet, plots, &stop);
+    let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&introduction(device, &run));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
