@@ -15,19 +15,21 @@ pub fn over_steps(history: &History) -> Option<String> {
     };
     let evaluated = over_steps(|line| line.mean_return);
     let deviations = over_steps(|line| line.mean_return.and(line.return_deviation));
-    let deviations = deviations.into_iter().map(|(_, deviation)| deviation).collect();
+    let deviations: Vec<f64> = deviations.into_iter().map(|(_, deviation)| deviation).collect();
+    let reach = evaluated.iter().zip(&deviations);
+    let reach = reach.flat_map(|((_, own), deviation)| [own - deviation, own + deviation]);
     let learnt_from = over_steps(|line| line.training_return);
     let test = history.test().and_then(|test| {
         let epoch = epochs.iter().find(|line| line.epoch == test.epoch)?;
         Some((epoch.step? as f64, test.mean_return?))
     });
     let points = || evaluated.iter().chain(&learnt_from).chain(&test);
-    let (lowest, highest) = extent(points().map(|(_, y)| *y))?;
+    let (lowest, highest) = extent(points().map(|(_, y)| *y).chain(reach))?;
     let end = points().map(|(x, _)| *x).fold(1.0, f64::max);
     let series = [
         Series::new("learnt from", learnt_from.clone(), TRAIN.mix(0.5), Stroke::Line(2)),
         Series::new("evaluation", evaluated.clone(), VALID, Stroke::Dotted(2))
-            .with_deviations(deviations),
+            .with_deviations(deviations.clone()),
         Series::new("test", test.into_iter().collect(), TEST, Stroke::Crosses),
     ];
     let series: Vec<Series> = series.into_iter().filter(|own| !own.points.is_empty()).collect();
