@@ -27,7 +27,7 @@ pub fn over_steps(history: &History) -> Option<String> {
     let (lowest, highest) = extent(points().map(|(_, y)| *y).chain(reach))?;
     let end = points().map(|(x, _)| *x).fold(1.0, f64::max);
     let series = [
-        Series::new("learnt from", learnt_from.clone(), TRAIN.mix(0.5), Stroke::Line(2)),
+        Series::new("training", learnt_from.clone(), TRAIN.mix(0.5), Stroke::Line(2)),
         Series::new("evaluation", evaluated.clone(), VALID, Stroke::Dotted(2))
             .with_deviations(deviations.clone()),
         Series::new("test", test.into_iter().collect(), TEST, Stroke::Crosses),

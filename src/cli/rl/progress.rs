@@ -61,12 +61,12 @@ fn epoch_line(report: &EpochReport, epochs: u64) -> String {
     let EpochReport { epoch, step, mean_return, return_deviation, .. } = report;
     let digits = epochs.to_string().len();
     let best = if report.is_best { " *" } else { "  " };
-    let learnt_from =
-        report.training_return.map(|own| format!("  learnt from {own:.1}")).unwrap_or_default();
+    let training =
+        report.training_return.map(|own| format!("  training {own:.1}")).unwrap_or_default();
     let loss = report.loss.map(|loss| format!("  loss {loss:.3}")).unwrap_or_default();
     format!(
         "epoch {epoch:>digits$}/{epochs}  {step} steps  return {mean_return:.1} ± {return_deviation:.1}{best}\
-         {learnt_from}{loss}  epsilon {:.2}  {} steps/s  {}",
+         {training}{loss}  epsilon {:.2}  {}/s  {}",
         report.epsilon,
         thousands(report.steps_per_second),
         bars(&report.posterior)
