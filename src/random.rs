@@ -35,6 +35,8 @@ pub enum Purpose {
     Exploration = 12,
     /// The seeds of episodes.
     Episodes = 13,
+    /// Which samples stand for a larger data set.
+    Subset = 14,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

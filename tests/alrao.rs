@@ -1,6 +1,6 @@
-//! The algorithm as a whole: its theorem, its learning rates, and what it does when copies diverge.
+//! The algorithm as a whole: its learning rates, and what it does when copies diverge.
 
-use alrao::alrao::{AveragingKind, Likelihood, classifier_rates, feature_rates};
+use alrao::alrao::{classifier_rates, feature_rates};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::{Init, Linear, Module, Step, Visitor};
 use alrao::ops::classifiers::Targets;
@@ -35,44 +35,6 @@ fn problem(device: &Device) -> (Tensor, Tensor) {
         .collect();
     let labels = Tensor::from_slice(device, [SAMPLES], &labels);
     (Tensor::from_slice(device, [SAMPLES, 2], &x), labels)
-}
-
-fn convex(eta: std::ops::RangeInclusive<f64>, classifiers: usize, device: &Device) -> Learner {
-    let config = AlraoConfig {
-        eta,
-        classifiers,
-        averaging: AveragingKind::Bayesian,
-        likelihood: Likelihood::Sum,
-        ..AlraoConfig::default()
-    };
-    let train = TrainConfig { precision: Precision::F64, ..TrainConfig::default() };
-    let sample = Tensor::zeros(device, [1, 2], DType::F64);
-    Learner::new(Alrao::classifier(Identity, CLASSES, config), &sample, &train, device)
-}
-
-fn descend(learner: &Learner, steps: usize, device: &Device) -> f64 {
-    let (x, labels) = problem(device);
-    let mut loss = f64::NAN;
-    for _ in 0..steps {
-        loss = learner.step(&x, Targets::Classes(&labels), SAMPLES).loss.item();
-    }
-    loss
-}
-
-/// Theorem 1 (Appendix B): a convex loss, a fixed pre-classifier, full batches, Bayesian averaging, and some rate below
-/// 1 / lambda. Then the loss comes down to the optimum, and the copies that never settle lose all weight.
-#[test]
-fn the_loss_of_a_convex_problem_reaches_its_optimum() {
-    let device = Device::cpu();
-    // The softmax's Hessian is at most 1/2, so lambda is at most half the mean square norm of (x, 1), about 9 here.
-    let optimum = descend(&convex(0.1..=0.1, 1, &device), 3000, &device);
-    let learner = convex(1e-3..=1e3, 7, &device);
-    let loss = descend(&learner, 3000, &device);
-    assert!((loss - optimum).abs() < 1e-6, "loss {loss}, optimum {optimum}");
-    let posterior = learner.posterior();
-    assert!(posterior[6] == 0.0 && posterior[5] < 1e-200, "posterior {posterior:?}");
-    let alone = descend(&convex(1e3..=1e3, 1, &device), 3000, &device);
-    assert!(alone > optimum + 0.1, "a rate of 1000 alone reaches {alone}");
 }
 
 /// Kolmogorov and Smirnov's distance to the uniform law, which 20,000 draws exceed once in 10^5.

@@ -33,7 +33,9 @@ enum Which {
         Rows: cifar10/ or imagenet/ and a model, ptb/char-lstm, generated/cnn, generated/char-lstm; a wrong name lists them.")]
     Table1(RowArguments),
     /// Parameters without and with Alrao (Table 2)
-    #[command(after_help = "Example:\n  alrao experiment table2")]
+    #[command(
+        after_help = "It only counts: there are no epochs, seeds or jobs.\n\nExample:\n  alrao experiment table2"
+    )]
     Table2(PlaceArguments),
     /// Loss over the epochs for SGD at each rate, Adam and Alrao (Figures 2 and 5)
     #[command(after_help = "Example:\n  alrao experiment learning-curves --quick\n  \
@@ -56,14 +58,16 @@ enum Which {
         alrao experiment q-learning --env gym:LunarLander-v3 --seeds 5    # pip install \"gymnasium[box2d]\"")]
     QLearning(QLearningArguments),
     /// The loss of a convex problem comes down to its optimum (Theorem 1, Appendix B)
-    #[command(after_help = "Example:\n  alrao experiment theorem --quick")]
+    #[command(
+        after_help = "One problem after the other, which takes seconds: there are no jobs.\n\nExample:\n  alrao experiment theorem --quick"
+    )]
     Theorem(TheoremArguments),
 }
 
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
 struct RowArguments {
-    /// A row of Table 1, such as cifar10/vgg19; may be given several times [default: the paper's; with --quick generated/cnn]
+    /// A row of Table 1, such as cifar10/vgg19, several times for several [default: those of the paper's table or figure on CIFAR-10; with --quick generated/cnn]; --data serves all of them
     #[arg(long, value_name = "ROW")]
     row: Vec<String>,
     /// Another model than the row's
@@ -72,7 +76,7 @@ struct RowArguments {
     /// Factor on the number of every layer's features [default: the row's]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     width: Option<f64>,
-    /// The row's data: a folder or file, as of alrao train, or generated[:SEED] [default: generated where --quick or the row says so]
+    /// The data of all rows: a folder or file, as of alrao train, or generated[:SEED] [default: generated where --quick or the row says so]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// Passes over the training data, at most [default: depends on the experiment]
@@ -114,6 +118,9 @@ struct QLearningArguments {
 
 #[derive(Args)]
 struct TheoremArguments {
+    /// Steps, each over all points [default: 20000; with --quick 3000]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    epochs: Option<u64>,
     /// Problems, each with other points and weights [default: 3]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     seeds: Option<u64>,
@@ -123,7 +130,7 @@ struct TheoremArguments {
 
 #[derive(Args)]
 struct PlaceArguments {
-    /// A small size: under ten minutes on two cores
+    /// A small size, for two cores: a narrow model, few epochs and runs, and so few samples that a row takes less than about ten minutes
     #[arg(long)]
     quick: bool,
     /// Where results and runs go; what is there is gone on with [default: runs/experiment-NAME]
@@ -148,7 +155,8 @@ impl Which {
                 (Experiment::QLearning, options)
             }
             Which::Theorem(own) => {
-                (Experiment::Theorem, Options { seeds: own.seeds, ..own.place.options() })
+                let TheoremArguments { epochs, seeds, place } = own;
+                (Experiment::Theorem, Options { epochs, seeds, ..place.options() })
             }
         }
     }
@@ -187,12 +195,13 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
             }
             match failures.len() {
                 0 => Ok(Ending::Done),
+                1 => anyhow::bail!("1 run failed; the same command tries it again"),
                 count => anyhow::bail!("{count} runs failed; the same command tries them again"),
             }
         }
         Conclusion::Stopped => {
             if !quiet {
-                messages::note(&format!("stopped, with checkpoints; to go on: {}", command()));
+                messages::note(&format!("stopped; to go on: {}", command()));
             }
             Ok(received.signal().map_or(Ending::Unwatched, Ending::Signalled))
         }

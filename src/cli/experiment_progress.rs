@@ -10,6 +10,9 @@ use crate::train::StopFlag;
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
 
+/// There the time left says more than the bar.
+const NARROW_TEMPLATE: &str = "{prefix} {percent:>3}%  {wide_msg}";
+
 /// Positions of the bar.
 const WHOLE: f64 = 1000.0;
 
@@ -31,7 +34,7 @@ struct Work {
     before: f64,
     /// The part of each run that goes on.
     parts: BTreeMap<String, f64>,
-    /// Whether a run has ended in this process.
+    /// Runs at a time.
     jobs: usize,
 }
 
@@ -65,7 +68,7 @@ impl Work {
 impl Progress {
     /// `stop` is set where whoever read the progress has gone away.
     pub fn new(quiet: bool, stop: &StopFlag) -> Self {
-        let (display, stop) = (Display::new(quiet, TEMPLATE), stop.clone());
+        let (display, stop) = (Display::by_width(quiet, TEMPLATE, NARROW_TEMPLATE), stop.clone());
         let (began, parts) = (Instant::now(), BTreeMap::new());
         let work = Work { began, runs: 0, ended: 0, before: 0.0, parts, jobs: 1 };
         Progress { display, stop, work, current: BTreeMap::new() }
@@ -73,7 +76,7 @@ impl Progress {
 
     /// What tells the user that a signal has been understood.
     pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
-        self.display.announcer()
+        self.display.announcer_of("stopping")
     }
 
     /// Takes the bar away.
@@ -97,6 +100,10 @@ impl Observer for Progress {
 
     fn notice(&mut self, event: &Event<'_>) {
         match event {
+            Event::Note { text } => self.display.line_or_stop(text, &self.stop),
+            Event::Damaged { file } => {
+                self.display.line_or_stop(&format!("warning: {file}"), &self.stop);
+            }
             Event::Started { runs, ended, jobs } => {
                 let began = Instant::now();
                 let before = *ended as f64;
@@ -140,6 +147,10 @@ fn standing(standing: Standing) -> String {
 }
 
 fn outcome(record: &Record, failure: Option<&str>) -> String {
+    let epochs = match record.epochs.len() {
+        1 => "1 epoch".to_owned(),
+        count => format!("{count} epochs"),
+    };
     match record.ending {
         Ending::Diverged => "diverged".into(),
         Ending::Failed => format!("failed: {}", failure.unwrap_or("for no known reason")),
@@ -147,7 +158,7 @@ fn outcome(record: &Record, failure: Option<&str>) -> String {
             let value =
                 |own: Option<f64>| own.map_or_else(|| "–".into(), |own| format!("{own:.1}"));
             let (best, test) = (value(record.best_return()), value(record.test_return()));
-            format!("{} epochs  best return {best}  test {test}", record.epochs.len())
+            format!("{epochs}  best return {best}  test {test}")
         }
         Ending::Finished => {
             let part = |name: &str, mean: Option<f64>, accuracy: Option<f64>| {
@@ -159,7 +170,7 @@ fn outcome(record: &Record, failure: Option<&str>) -> String {
             let valid = best.and_then(|own| own.valid_loss);
             let valid = part("valid", valid, best.and_then(|own| own.valid_accuracy));
             let test = part("test", record.test_loss(), record.test_accuracy());
-            format!("{} epochs  {valid}  {test}", record.epochs.len())
+            format!("{epochs}  {valid}  {test}")
         }
     }
 }

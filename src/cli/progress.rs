@@ -19,6 +19,9 @@ pub(super) struct Progress {
     stop: StopFlag,
 }
 
+/// Columns below which a terminal is narrow.
+const NARROW: u16 = 60;
+
 /// Where to show it.
 #[derive(Clone)]
 pub(super) enum Display {
@@ -30,10 +33,16 @@ pub(super) enum Display {
 impl Display {
     /// A bar of this template on a terminal, not yet to be seen; lines elsewhere.
     pub fn new(quiet: bool, template: &str) -> Self {
+        Display::by_width(quiet, template, template)
+    }
+
+    /// The same with a template for a terminal of few columns.
+    pub fn by_width(quiet: bool, template: &str, narrow: &str) -> Self {
+        let is_narrow = || console::Term::stderr().size().1 < NARROW;
         match (quiet, io::stderr().is_terminal()) {
             (true, _) => Display::Nothing,
             (false, false) => Display::Lines,
-            (false, true) => Display::Bar(bar(template)),
+            (false, true) => Display::Bar(bar(if is_narrow() { narrow } else { template })),
         }
     }
 
@@ -56,10 +65,15 @@ impl Display {
 
     /// What tells the user that a signal has been understood.
     pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
+        self.announcer_of("stopping with a checkpoint")
+    }
+
+    /// The same, with what is done about it.
+    pub fn announcer_of(&self, what: &'static str) -> impl FnOnce() + Send + 'static + use<> {
         let display = self.clone();
         move || {
             // The run stops in any case.
-            let _ = display.line("stopping with a checkpoint; a second signal ends at once");
+            let _ = display.line(&format!("{what}; a second signal ends at once"));
         }
     }
 

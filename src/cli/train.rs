@@ -72,6 +72,9 @@ struct ModelArguments {
     /// A folder of images: rows and columns they are brought to [default: 32; alexnet, resnet50, densenet121 224]
     #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>)]
     image_size: Option<usize>,
+    /// At most so many samples of each part of the data, drawn once for all; of a text so many characters or words from its start [default: all]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    samples: Option<usize>,
     /// Crop and flip the training images at random
     #[arg(long)]
     augment: bool,
@@ -234,7 +237,7 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
         given.threads.or(config.threads),
     )?;
     let Settings { epochs, patience, max_steps, log_every, .. } = given;
-    let overrides = Overrides { epochs, patience, max_steps, log_every };
+    let overrides = Overrides { epochs, patience, max_steps, log_every, data: None };
     Ok((Run::resume(directory, &overrides, &device)?, device))
 }
 
@@ -294,6 +297,7 @@ impl Arguments {
             data: model.data.clone(),
             valid_split: model.valid_split,
             image_size: model.image_size,
+            samples: model.samples,
             optimizer: learning.optimizer,
             eta_min: learning.eta_min,
             eta_max: learning.eta_max,

@@ -99,14 +99,17 @@ impl Split {
             Inputs::Floats(floats) => Inputs::Floats(rows(floats, width, samples.clone())),
             Inputs::Files(files) => Inputs::Bytes(files.gather(samples.clone())),
         };
-        let targets = match &self.targets {
-            Targets::Classes(classes) => Targets::Classes(rows(classes, 1, samples.clone())),
-            Targets::Values { values, columns } => Targets::Values {
-                values: rows(values, *columns, samples.clone()),
-                columns: *columns,
-            },
-        };
-        HostBatch { inputs, targets, samples: samples.len() }
+        HostBatch { inputs, targets: self.targets_of(samples.clone()), samples: samples.len() }
+    }
+
+    /// What the model is to give for these samples.
+    pub(super) fn targets_of(&self, samples: impl ExactSizeIterator<Item = usize>) -> Targets {
+        match &self.targets {
+            Targets::Classes(classes) => Targets::Classes(rows(classes, 1, samples)),
+            Targets::Values { values, columns } => {
+                Targets::Values { values: rows(values, *columns, samples), columns: *columns }
+            }
+        }
     }
 }
 

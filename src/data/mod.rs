@@ -8,6 +8,7 @@ pub mod generated_text;
 mod images;
 pub mod loader;
 pub mod normalisation;
+mod subset;
 pub mod text;
 mod vocabulary;
 
@@ -309,6 +310,19 @@ impl Dataset {
         self.files().map(ImageFiles::notes).unwrap_or_default()
     }
 
+    /// How many files of a folder of images were left out, if some were.
+    pub fn left_out(&self) -> Option<String> {
+        self.files().and_then(ImageFiles::left_out)
+    }
+
+    /// Samples of a part; characters or words of a text.
+    pub fn size(&self, part: Part) -> Option<usize> {
+        match &self.content {
+            Content::Arrays(arrays) => arrays.part(part).map(|split| split.len()),
+            Content::Text(text) => text.part(part).map(<[i32]>::len),
+        }
+    }
+
     /// The training images, where they lie in files.
     pub(crate) fn files(&self) -> Option<&ImageFiles> {
         match &self.content {
@@ -327,13 +341,10 @@ impl Dataset {
 
     /// One line on its size and what it holds, for people.
     pub fn description(&self) -> String {
-        let size = |part: Part| match &self.content {
-            Content::Arrays(arrays) => arrays.part(part).map(|split| split.len()),
-            Content::Text(text) => text.part(part).map(|codes| codes.len()),
-        };
         let parts = [Part::Train, Part::Valid, Part::Test].into_iter();
-        let sizes: Vec<String> =
-            parts.filter_map(|part| Some(format!("{} {}", size(part)?, part.name()))).collect();
+        let sizes: Vec<String> = parts
+            .filter_map(|part| Some(format!("{} {}", self.size(part)?, part.name())))
+            .collect();
         let what = match &self.content {
             Content::Arrays(arrays) => match arrays.sample {
                 SampleShape::Image { height, width, channels } => {
@@ -356,6 +367,9 @@ impl Dataset {
 /// How data is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadOptions {
+    /// At most so many samples of each part, drawn once and for all: the same ones whatever else is asked for. Of a text,
+    /// so many characters or words from its start. All where `None`.
+    pub samples: Option<usize>,
     /// The share of the training data that is kept for validation: its last samples in file order, or the last of each
     /// class of a folder of images. Generated data, and data with a validation part of its own, are split already.
     pub valid_split: f64,
@@ -367,7 +381,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { valid_split: 0.2, image_size: 32, threads: None }
+        LoadOptions { samples: None, valid_split: 0.2, image_size: 32, threads: None }
     }
 }
 
@@ -386,6 +400,14 @@ pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
 /// [`Error::Input`] naming the file, and the record, tensor or byte where it is at fault, or each layout of a folder that
 /// was looked for.
 pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
+    let whole = load_whole(source, kind, options)?;
+    Ok(match options.samples {
+        Some(samples) => whole.cut_to(samples),
+        None => whole,
+    })
+}
+
+fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
     let valid_split = options.valid_split;
     if !(0.0..1.0).contains(&valid_split) {
         let message = format!("{valid_split} is no share of the data: give 0 (none) to below 1");

@@ -9,14 +9,13 @@ use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Ending, Record, Records};
 use super::rows::Source;
-use super::setup::{Group, Setup, setups};
+use super::setup::{Group, Setup, differences, setups, titles};
 use super::statistics::Estimate;
-use super::table1::titles;
 use crate::error::Result;
 use crate::models::Architecture;
 
-const WHOLE: Size = Size { epochs: 100, seeds: Some(10) };
-const QUICK: Size = Size { epochs: 8, seeds: Some(2) };
+const WHOLE: Size = Size { settings: 8, epochs: 100, seeds: Some(10) };
+const QUICK: Size = Size { settings: 8, epochs: 8, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet", "cifar10/mobilenetv2", "cifar10/vgg19"];
 
@@ -44,9 +43,10 @@ pub(super) fn study(options: &Options) -> Result<Study> {
         let own = adam.chain(alrao).map(|method| setup.plan(method, &mut runs));
         groups.push(own.collect::<Result<Vec<Group>>>()?);
     }
-    Ok(Study {
+    Ok(Study::Runs {
         setups,
         runs,
+        reads_metrics: false,
         findings: Box::new(move |setups, records| Ok(findings(setups, &groups, records))),
     })
 }
@@ -66,13 +66,13 @@ fn findings(setups: &[Setup], groups: &[Vec<Group>], records: &Records) -> Findi
         findings.observations.extend(observations(setup, groups, records));
         let own = json!({
             "curves": by_method(groups.iter(), records),
-            "worst_over_best_valid_loss": groups.iter().map(|group| {
+            "instability": groups.iter().map(|group| {
                 (group.method.name(), json!(group.estimate(records, instability)))
             }).collect::<Map<_, _>>(),
         });
-        values.insert(setup.row.name.into(), own);
-        findings.differences.extend(setup.differences());
+        values.insert(setup.name.clone(), own);
     }
+    findings.differences = differences(setups, Setup::differences);
     findings.differences.push(
         "Over the epochs stands the validation loss; the paper shows the test loss. The paper's rates of Adam are not \
          given; these are ours."
@@ -82,40 +82,44 @@ fn findings(setups: &[Setup], groups: &[Vec<Group>], records: &Records) -> Findi
     findings
 }
 
-/// The worst validation loss after the best one, over the best.
+/// How far the validation loss goes up again: the largest of its ratios to the least one up to there. `None` where it is
+/// no number after some epoch.
 fn instability(record: &Record) -> Option<f64> {
-    record.test.as_ref()?;
-    let best = record.best()?;
-    let later = record.epochs.iter().filter(|epoch| epoch.epoch >= best.epoch);
-    let losses = later.map(|epoch| epoch.valid_loss);
-    let worst = losses.collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
-    Some(worst / best.valid_loss?)
+    record.last()?;
+    let (mut best, mut largest) = (f64::INFINITY, 1.0);
+    for epoch in &record.epochs {
+        let loss = epoch.valid_loss?;
+        best = best.min(loss);
+        largest = f64::max(largest, loss / best);
+    }
+    Some(largest)
 }
 
 fn table(setup: &Setup, groups: &[Group], records: &Records) -> Table {
     let (unit, factor) = setup.loss_unit();
     let caption = format!(
-        "{}: means over the runs, losses in {unit}. Unstable: the worst validation loss after the best one, over the best.",
+        "{}: means over the runs, losses in {unit}. Unstable: how many times the least validation loss \
+         up to some epoch that epoch's own was, at most.",
         setup.title()
     );
     let head = [
         "",
-        "training loss, last epoch",
+        "training loss, last",
         "validation loss, best",
-        "last",
+        "validation loss, last",
         "test loss",
         "top-1 (%)",
         "unstable",
+        "failed",
         "diverged",
     ];
     let mut table = Table::new(caption, &head);
     for group in groups {
         let mean = |value: &dyn Fn(&Record) -> Option<f64>| group.estimate(records, value);
         let last = |value: fn(&super::Epoch) -> Option<f64>| {
-            mean(&move |run: &Record| run.test.as_ref().and(run.epochs.last()).and_then(value))
+            mean(&move |run: &Record| run.last().and_then(value))
         };
         let loss = |value: Option<Estimate>| or_dash(value, |own| own.scaled(factor).text(3));
-        let diverged = group.records(records).filter(|run| run.ending == Ending::Diverged).count();
         table.push([
             group.method.label(),
             loss(last(|epoch| epoch.train_loss)),
@@ -124,7 +128,8 @@ fn table(setup: &Setup, groups: &[Group], records: &Records) -> Table {
             loss(mean(&Record::test_loss)),
             or_dash(mean(&Record::test_accuracy), |own| own.scaled(100.0).text(1)),
             or_dash(mean(&instability), |own| own.text(2)),
-            format!("{diverged} of {}", group.names.len()),
+            group.count(records, Ending::Failed),
+            group.count(records, Ending::Diverged),
         ]);
     }
     table
@@ -142,7 +147,7 @@ fn observations(setup: &Setup, groups: &[Group], records: &Records) -> Vec<Strin
     if let (Some((adam_loss, adam)), Some((alrao_loss, alrao))) = (least(false), least(true)) {
         texts.push(format!(
             "{}: the least test loss of Adam is {:.3} ({}), of Alrao-Adam {:.3} ({}).",
-            setup.row.name,
+            setup.name,
             adam_loss * factor,
             adam.method.label(),
             alrao_loss * factor,
@@ -150,14 +155,34 @@ fn observations(setup: &Setup, groups: &[Group], records: &Records) -> Vec<Strin
         ));
     }
     for group in groups.iter().filter(|group| group.method.is_alrao()) {
-        let failed = group.records(records).filter(|run| !run.has_learnt(setup.classes)).count();
         let unstable = or_dash(group.estimate(records, instability), |own| own.text(2));
         texts.push(format!(
-            "{}: {}: {failed} of {} runs did not learn; worst over best validation loss {unstable}.",
-            setup.row.name,
+            "{}: {}: {} runs did not learn; the validation loss goes up to {unstable} times the least before.",
+            setup.name,
             group.method.label(),
-            group.names.len()
+            group.unlearnt(records, setup.classes)
         ));
     }
     texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::made_up;
+    use super::*;
+
+    #[test]
+    fn what_goes_up_and_comes_down_again_is_unstable() {
+        let of = |losses: &[f64]| {
+            let losses: Vec<Option<f64>> = losses.iter().copied().map(Some).collect();
+            instability(&made_up(&losses, Some(0.5), Ending::Finished))
+        };
+        // The last epoch is the best: what was before counts all the same.
+        assert_eq!(of(&[2.0, 0.5, 1.5, 0.25]), Some(3.0));
+        assert_eq!(of(&[2.0, 1.0, 0.5]), Some(1.0));
+        assert_eq!(of(&[0.5, 1.0]), Some(2.0));
+        let gap = made_up(&[Some(1.0), None, Some(0.5)], Some(0.5), Ending::Finished);
+        assert_eq!(instability(&gap), None);
+        assert_eq!(instability(&made_up(&[Some(1.0)], None, Ending::Diverged)), None);
+    }
 }

@@ -11,8 +11,17 @@ pub struct Table {
     pub caption: String,
     /// Names of the columns.
     pub head: Vec<String>,
-    /// The cells.
-    pub rows: Vec<Vec<String>>,
+    /// The rows.
+    pub rows: Vec<Line>,
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Line {
+    /// A text for each column.
+    pub cells: Vec<String>,
+    /// Whether they are the paper's own numbers.
+    pub is_papers: bool,
 }
 
 impl Table {
@@ -24,7 +33,15 @@ impl Table {
 
     /// Adds a row.
     pub fn push(&mut self, row: impl IntoIterator<Item = impl Into<String>>) {
-        self.rows.push(row.into_iter().map(Into::into).collect());
+        let cells = row.into_iter().map(Into::into).collect();
+        self.rows.push(Line { cells, is_papers: false });
+    }
+
+    /// Adds a row of the paper's own numbers, beside the one called `name`.
+    pub fn push_papers(&mut self, name: &str, row: impl IntoIterator<Item = impl Into<String>>) {
+        let name = format!("{name} (paper)");
+        let cells = [name].into_iter().chain(row.into_iter().map(Into::into)).collect();
+        self.rows.push(Line { cells, is_papers: true });
     }
 
     fn markdown(&self) -> String {
@@ -33,7 +50,7 @@ impl Table {
             format!("| {} |\n", cells.join(" | "))
         };
         let rule: Vec<String> = self.head.iter().map(|_| "---".to_owned()).collect();
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        let rows: String = self.rows.iter().map(|row| line(&row.cells)).collect();
         format!("{}\n\n{}{}{rows}", self.caption, line(&self.head), line(&rule))
     }
 }
@@ -63,6 +80,8 @@ pub struct Findings {
     pub title: String,
     /// What the paper shows in its place.
     pub paper: String,
+    /// The runs that failed, and why.
+    pub failures: Vec<String>,
     /// What came out, a sentence each.
     pub observations: Vec<String>,
     /// What is not as in the paper, a sentence each.
@@ -79,6 +98,7 @@ impl Findings {
     /// Everything but the pictures, in markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!("# {}\n\nIn the paper: {}\n", self.title, self.paper);
+        list(&mut text, FAILURES, &self.failures);
         list(&mut text, "What came out", &self.observations);
         for table in &self.tables {
             let _ = write!(text, "\n{}", table.markdown());
@@ -87,6 +107,9 @@ impl Findings {
         text
     }
 }
+
+/// What stands over the runs that failed.
+pub(super) const FAILURES: &str = "Failed runs, which nothing below counts";
 
 fn list(text: &mut String, title: &str, points: &[String]) {
     if !points.is_empty() {

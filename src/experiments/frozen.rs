@@ -6,15 +6,14 @@ use super::Study;
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::method::Method;
 use super::options::{Options, Size};
-use super::record::{Record, Records};
-use super::setup::{Group, Setup, setups};
-use super::statistics::Estimate;
-use super::table1::titles;
+use super::record::{Ending, Record, Records};
+use super::setup::{Group, Setup, differences, setups, titles};
+use super::statistics::series;
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, TRAIN, VALID, lines, number};
 
-const WHOLE: Size = Size { epochs: 100, seeds: Some(3) };
-const QUICK: Size = Size { epochs: 6, seeds: Some(2) };
+const WHOLE: Size = Size { settings: 10, epochs: 100, seeds: Some(3) };
+const QUICK: Size = Size { settings: 10, epochs: 6, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
@@ -35,9 +34,10 @@ pub(super) fn study(options: &Options) -> Result<Study> {
             PARTS.map(|part| setup.plan(Method::SgdOnPart { rate: rate(setup), part }, &mut runs));
         groups.push(own.into_iter().collect::<Result<Vec<Group>>>()?);
     }
-    Ok(Study {
+    Ok(Study::Runs {
         setups,
         runs,
+        reads_metrics: false,
         findings: Box::new(move |setups, records| Ok(findings(setups, &groups, records))),
     })
 }
@@ -47,12 +47,13 @@ fn rate(setup: &Setup) -> f64 {
 }
 
 /// Loss on the training data in the epoch with the best validation loss.
-fn train_loss(record: &Record) -> Option<f64> {
+fn train_loss_of_best(record: &Record) -> Option<f64> {
     record.test.as_ref()?;
     record.best()?.train_loss
 }
 
-const MEASURES: [(&str, Measure); 2] = [("training", train_loss), ("test", Record::test_loss)];
+const MEASURES: [(&str, Measure); 2] =
+    [("training", train_loss_of_best), ("test", Record::test_loss)];
 
 fn findings(setups: &[Setup], groups: &[Vec<Group>], records: &Records) -> Findings {
     let mut findings = Findings {
@@ -71,13 +72,13 @@ fn findings(setups: &[Setup], groups: &[Vec<Group>], records: &Records) -> Findi
             let [train_loss, test_loss] = MEASURES.map(|(_, value)| group.estimate(records, value));
             json!({ "part": part, "test_loss": test_loss, "train_loss": train_loss })
         });
-        values.insert(setup.row.name.into(), points.collect());
-        findings.differences.extend(setup.differences());
-        findings.differences.push(format!(
-            "SGD's learning rate: {}; the paper does not give its own.",
-            number(rate(setup))
-        ));
+        values.insert(setup.name.clone(), points.collect());
     }
+    findings.differences = differences(setups, |setup| {
+        let rate = number(rate(setup));
+        let own = format!("SGD's learning rate: {rate}; the paper does not give its own.");
+        setup.differences().into_iter().chain([own]).collect()
+    });
     findings.differences.push("The classifier is always trained.".into());
     findings.values = Value::Object(values);
     findings
@@ -86,16 +87,10 @@ fn findings(setups: &[Setup], groups: &[Vec<Group>], records: &Records) -> Findi
 fn picture(setup: &Setup, groups: &[Group], records: &Records) -> Picture {
     let (unit, factor) = setup.loss_unit();
     let series = MEASURES.iter().zip([TRAIN, VALID]).map(|((name, value), colour)| {
-        let known: Vec<(f64, Estimate)> = PARTS
-            .iter()
-            .zip(groups)
-            .filter_map(|(part, group)| {
-                Some((*part, group.estimate(records, value)?.scaled(factor)))
-            })
-            .collect();
-        let points = known.iter().map(|(part, loss)| (*part, loss.mean)).collect();
-        let deviations = known.iter().map(|(_, loss)| loss.deviation.unwrap_or(0.0)).collect();
-        Series::new(*name, points, colour, Stroke::Dotted(2)).with_deviations(deviations)
+        let points = PARTS.iter().zip(groups).map(|(part, group)| {
+            (*part, group.estimate(records, value).map(|loss| loss.scaled(factor)))
+        });
+        series(*name, points, colour, Stroke::Dotted(2))
     });
     let series: Vec<Series> = series.collect();
     let all = series.iter().flat_map(|own| {
@@ -119,7 +114,8 @@ fn table(setup: &Setup, groups: &[Group], records: &Records) -> Table {
     let (unit, factor) = setup.loss_unit();
     let caption =
         format!("{}: mean and standard deviation over the runs, losses in {unit}.", setup.title());
-    let mut table = Table::new(caption, &["trained", "training loss", "test loss", "top-1 (%)"]);
+    let head = ["trained", "training loss", "test loss", "top-1 (%)", "failed", "diverged"];
+    let mut table = Table::new(caption, &head);
     for (part, group) in PARTS.iter().zip(groups) {
         let losses = MEASURES.map(|(_, value)| {
             or_dash(group.estimate(records, value), |own| own.scaled(factor).text(3))
@@ -127,19 +123,21 @@ fn table(setup: &Setup, groups: &[Group], records: &Records) -> Table {
         let accuracy = group.estimate(records, Record::test_accuracy);
         let accuracy = or_dash(accuracy, |own| own.scaled(100.0).text(1));
         let name = format!("{}%", number(100.0 * part));
-        table.push([name].into_iter().chain(losses).chain([accuracy]));
+        let counts = [Ending::Failed, Ending::Diverged].map(|ending| group.count(records, ending));
+        table.push([name].into_iter().chain(losses).chain([accuracy]).chain(counts));
     }
     table
 }
 
 fn observations(setup: &Setup, groups: &[Group], records: &Records) -> Option<String> {
+    let (unit, factor) = setup.loss_unit();
     let loss = |part: f64| {
         let place = PARTS.iter().position(|own| *own == part)?;
-        Some(groups[place].estimate(records, Record::test_loss)?.mean)
+        Some(groups[place].estimate(records, Record::test_loss)?.mean * factor)
     };
     let [tenth, half, all] = [loss(0.1)?, loss(0.5)?, loss(1.0)?];
     Some(format!(
-        "{}: test loss with all features trained {all:.3}, with half of them {half:.3}, with a tenth {tenth:.3} nats.",
-        setup.row.name
+        "{}: test loss with all features trained {all:.3}, with half of them {half:.3}, with a tenth {tenth:.3} {unit}.",
+        setup.name
     ))
 }

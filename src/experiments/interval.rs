@@ -7,15 +7,17 @@ use super::findings::{Findings, Picture, Table};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Record, Records};
-use super::setup::{Group, Setup, setups};
-use super::statistics::Estimate;
-use super::table1::titles;
+use super::setup::{Group, Setup, differences, setups, titles};
+use super::statistics::{Estimate, spread};
 use crate::error::Result;
 use crate::plots::{Cell, heat_map, number};
 use crate::train::settings::Settings;
 
-const WHOLE: Size = Size { epochs: 30, seeds: Some(1) };
-const QUICK: Size = Size { epochs: 4, seeds: Some(1) };
+/// Twenty-eight intervals, and eight rates of SGD for more epochs.
+const SETTINGS: u64 = 42;
+
+const WHOLE: Size = Size { settings: SETTINGS, epochs: 30, seeds: Some(1) };
+const QUICK: Size = Size { settings: SETTINGS, epochs: 4, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
@@ -24,6 +26,9 @@ const ENDS: [f64; 8] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0];
 
 /// Losses above so many times that of equal probabilities of all classes have one colour.
 const TOP: f64 = 1.25;
+
+/// A loss so many times that of equal probabilities is one that diverged, whether or not it is still a number.
+const DIVERGED: f64 = 100.0;
 
 /// In the paper SGD has 50 epochs where Alrao has 30.
 fn sgd_epochs(epochs: u64) -> u64 {
@@ -61,17 +66,17 @@ pub(super) fn study(options: &Options) -> Result<Study> {
         }
         triangles.push(places);
     }
-    Ok(Study {
+    Ok(Study::Runs {
         setups,
         runs,
+        reads_metrics: false,
         findings: Box::new(move |setups, records| Ok(findings(setups, &triangles, records))),
     })
 }
 
 /// Loss on the training data in the last epoch, where the run finished.
 fn train_loss(record: &Record) -> Option<f64> {
-    record.test.as_ref()?;
-    record.epochs.last()?.train_loss
+    record.last()?.train_loss
 }
 
 fn findings(setups: &[Setup], triangles: &[Vec<Place>], records: &Records) -> Findings {
@@ -92,15 +97,17 @@ fn findings(setups: &[Setup], triangles: &[Vec<Place>], records: &Records) -> Fi
         }
         findings.tables.push(table(setup, places, records));
         findings.observations.extend(observations(setup, places, records));
-        values.insert(setup.row.name.into(), json!(points(places, records)));
-        findings.differences.extend(setup.differences());
-        findings.differences.push(format!(
+        values.insert(setup.name.clone(), json!(points(setup, places, records)));
+    }
+    findings.differences = differences(setups, |setup| {
+        let mut own = setup.differences_but_epochs();
+        own.push(format!(
             "Epochs: exactly {} for Alrao and {} for SGD; the paper's 30 and 50.",
             setup.epochs,
             sgd_epochs(setup.epochs)
         ));
-    }
-    findings.differences.retain(|text| !text.starts_with("Epochs: at most"));
+        own
+    });
     findings.differences.push(
         "The test loss is that of the epoch with the best validation loss, the training loss the mean over the last epoch's \
          steps; the paper shows both after the last epoch."
@@ -110,17 +117,24 @@ fn findings(setups: &[Setup], triangles: &[Vec<Place>], records: &Records) -> Fi
     findings
 }
 
-fn mean(place: &Place, records: &Records, value: fn(&Record) -> Option<f64>) -> Option<f64> {
-    place.group.estimate(records, value).map(|own: Estimate| own.mean)
+/// The mean over the runs; `None` where one diverged or failed.
+fn mean(
+    setup: &Setup,
+    place: &Place,
+    records: &Records,
+    value: fn(&Record) -> Option<f64>,
+) -> Option<f64> {
+    let mean = place.group.estimate(records, value).map(|own: Estimate| own.mean)?;
+    (mean < DIVERGED * (setup.classes as f64).ln()).then_some(mean)
 }
 
-fn points(places: &[Place], records: &Records) -> Vec<Value> {
+fn points(setup: &Setup, places: &[Place], records: &Records) -> Vec<Value> {
     let point = |place: &Place| {
         json!({
             "eta_max": ENDS[place.high],
             "eta_min": ENDS[place.low],
-            "test_loss": mean(place, records, Record::test_loss),
-            "train_loss": mean(place, records, train_loss),
+            "test_loss": mean(setup, place, records, Record::test_loss),
+            "train_loss": mean(setup, place, records, train_loss),
         })
     };
     places.iter().map(point).collect()
@@ -135,14 +149,15 @@ fn picture(
 ) -> Picture {
     let mut cells = vec![vec![Cell::Absent; ENDS.len()]; ENDS.len()];
     for place in places {
-        cells[place.high][place.low] = mean(place, records, value).map_or(Cell::Blank, Cell::Value);
+        let mean = mean(setup, place, records, value);
+        cells[place.high][place.low] = mean.map_or(Cell::Blank, Cell::Value);
     }
     let names = ENDS.map(number);
     let top = TOP * (setup.classes as f64).ln();
     let svg = heat_map(&cells, [&names, &names], ["η min", "η max"], "loss", top);
     let caption = format!(
-        "{}: {part} loss by the interval's ends; light is small, all above {} is equally dark. On the diagonal stands plain \
-         SGD with that learning rate, above it Alrao. A dash is a run that diverged.",
+        "{}: {part} loss in nats by the interval's ends; light is small, all above {} is equally dark. On the diagonal stands plain \
+         SGD with that learning rate, above it Alrao. A dash is a run that diverged or failed.",
         setup.title(),
         number(top)
     );
@@ -151,7 +166,7 @@ fn picture(
 
 fn table(setup: &Setup, places: &[Place], records: &Records) -> Table {
     let caption = format!(
-        "{}: test loss by the interval's ends, η min across, η max down; plain SGD on the diagonal.",
+        "{}: test loss in nats by the interval's ends, η min across, η max down; plain SGD on the diagonal.",
         setup.title()
     );
     let names = ENDS.map(number);
@@ -161,7 +176,7 @@ fn table(setup: &Setup, places: &[Place], records: &Records) -> Table {
         let cell = |low: usize| {
             let place = places.iter().find(|place| place.low == low && place.high == high);
             let Some(place) = place else { return String::new() };
-            super::findings::or_dash(mean(place, records, Record::test_loss), number)
+            super::findings::or_dash(mean(setup, place, records, Record::test_loss), number)
         };
         table.push([names[high].clone()].into_iter().chain((0..ENDS.len()).map(cell)));
     }
@@ -172,43 +187,47 @@ fn table(setup: &Setup, places: &[Place], records: &Records) -> Table {
 fn observations(setup: &Setup, places: &[Place], records: &Records) -> Vec<String> {
     let learns =
         |place: &Place| place.group.records(records).all(|record| record.has_learnt(setup.classes));
-    let (sgd, alrao): (Vec<&Place>, Vec<&Place>) =
-        places.iter().partition(|place| place.low == place.high);
-    let suited: Vec<usize> =
-        sgd.iter().filter(|place| learns(place)).map(|place| place.low).collect();
-    let holds = |place: &&&Place| suited.iter().any(|rate| (place.low..=place.high).contains(rate));
-    let with: Vec<_> = alrao.iter().filter(holds).collect();
-    let without: Vec<_> = alrao.iter().filter(|place| !holds(place)).collect();
-    let count = |places: &[&&Place]| places.iter().filter(|place| learns(place)).count();
-    let rates: Vec<String> = suited.iter().map(|rate| number(ENDS[*rate])).collect();
-    let spread = |places: &[&Place]| {
-        let losses = places.iter().filter_map(|place| mean(place, records, Record::test_loss));
-        losses.fold((f64::INFINITY, 0f64), |(low, high), loss| (low.min(loss), high.max(loss)))
+    // Of a place with a run that failed nothing is known.
+    let known = places.iter().filter(|place| !place.group.has_failed(records));
+    let (sgd, alrao): (Vec<&Place>, Vec<&Place>) = known.partition(|place| place.low == place.high);
+    let suited: Vec<&Place> = sgd.iter().copied().filter(|place| learns(place)).collect();
+    let holds =
+        |place: &Place| suited.iter().any(|own| (place.low..=place.high).contains(&own.low));
+    let (with, without): (Vec<&Place>, Vec<&Place>) = alrao.iter().partition(|place| holds(place));
+    let learning = |places: &[&Place]| places.iter().filter(|place| learns(place)).count();
+    let losses = |places: &[&Place]| {
+        let losses = places.iter().filter(|place| learns(place));
+        spread(losses.filter_map(|place| mean(setup, place, records, Record::test_loss)))
     };
-    let (best_sgd, worst_sgd) = spread(&sgd);
-    let with_places: Vec<&Place> = with.iter().map(|place| **place).collect();
-    let (best, worst) = spread(&with_places);
-    vec![
+    let rates: Vec<String> = suited.iter().map(|place| number(ENDS[place.low])).collect();
+    let rates = if rates.is_empty() { String::new() } else { format!(": {}", rates.join(", ")) };
+    let name = &setup.name;
+    let mut texts = vec![
         format!(
-            "SGD learns (test loss better than equal probabilities) at {} of {} rates: {}.",
+            "{name}: SGD learns (test loss better than equal probabilities) at {} of {} rates{rates}.",
             suited.len(),
             sgd.len(),
-            rates.join(", ")
         ),
         format!(
-            "Alrao learns in {} of the {} intervals that hold such a rate, and in {} of the {} that hold none.",
-            count(&with),
+            "{name}: Alrao learns in {} of the {} intervals that hold such a rate, and in {} of the {} that hold none.",
+            learning(&with),
             with.len(),
-            count(&without),
+            learning(&without),
             without.len()
         ),
-        format!(
-            "Test loss of SGD over its rates: {} to {}, divergence apart; of Alrao over the intervals that hold a suited \
-             rate: {} to {}.",
-            number(best_sgd),
-            number(worst_sgd),
-            number(best),
-            number(worst)
+    ];
+    let range = |(low, high)| format!("{} to {}", number(low), number(high));
+    texts.push(match (losses(&sgd), losses(&with)) {
+        (Some(sgd), Some(alrao)) => format!(
+            "{name}: where they learn, the test loss of SGD over its rates is {}, of Alrao over the intervals that hold such \
+             a rate {}.",
+            range(sgd),
+            range(alrao)
         ),
-    ]
+        (Some(sgd), None) => {
+            format!("{name}: where it learns, the test loss of SGD over its rates is {}.", range(sgd))
+        }
+        (None, _) => format!("{name}: at no rate does SGD learn in so few steps; nothing can be said about intervals."),
+    });
+    texts
 }

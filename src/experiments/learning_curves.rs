@@ -3,17 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::Study;
-use super::comparison::Comparison;
+use super::comparison::{self, Comparison};
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::options::{Options, Size};
 use super::record::{Epoch, Records};
-use super::setup::{Group, Setup, setups};
-use super::table1::titles;
+use super::setup::{Group, Setup, differences, titles};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines};
 
-const WHOLE: Size = Size { epochs: 300, seeds: None };
-const QUICK: Size = Size { epochs: 12, seeds: Some(1) };
+const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
+const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/mobilenetv2", "cifar10/googlenet"];
 
@@ -23,15 +22,7 @@ const TOP: f64 = 1.5;
 type Value64 = fn(&Epoch) -> Option<f64>;
 
 pub(super) fn study(options: &Options) -> Result<Study> {
-    let setups = setups(options, USUAL, [WHOLE, QUICK])?;
-    let mut runs = Vec::new();
-    let comparisons: Vec<Comparison> =
-        setups.iter().map(|setup| Comparison::plan(setup, &mut runs)).collect::<Result<_>>()?;
-    Ok(Study {
-        setups,
-        runs,
-        findings: Box::new(move |setups, records| Ok(findings(setups, &comparisons, records))),
-    })
+    comparison::study(options, USUAL, [WHOLE, QUICK], findings)
 }
 
 fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> Findings {
@@ -50,9 +41,9 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
         findings.pictures.extend(curves(setup, groups, records));
         findings.tables.push(table(setup, groups(), records));
         findings.observations.extend(observation(setup, comparison, records));
-        values.insert(setup.row.name.into(), by_method(groups(), records));
-        findings.differences.extend(setup.differences());
+        values.insert(setup.name.clone(), by_method(groups(), records));
     }
+    findings.differences = differences(setups, Setup::differences);
     findings.differences.push(
         "Beside the training loss stands the validation loss after each epoch; the paper shows the test loss."
             .into(),
@@ -87,7 +78,7 @@ pub(super) fn curves<'a, G: Iterator<Item = &'a Group>>(
         let x = Axis::new("epoch", Scale::linear(0.0..end));
         let y = Axis::new(format!("{label} ({unit})"), y);
         let caption = format!(
-            "{}: {label} over the epochs, mean over the runs. A curve ends where a run diverged; one that lies above the \
+            "{}: {label} over the epochs, mean over the runs. A curve ends where a run diverged or failed; one that lies above the \
              picture has a larger loss.",
             setup.title()
         );
@@ -112,9 +103,7 @@ pub(super) fn table<'a>(
         ["", "training loss, last epoch", "validation loss, last epoch", "validation loss, best"];
     let mut table = Table::new(caption, &head);
     for group in groups {
-        let last = |value: Value64| {
-            group.estimate(records, |run| run.test.as_ref().and(run.epochs.last()).and_then(value))
-        };
+        let last = |value: Value64| group.estimate(records, |run| run.last().and_then(value));
         let values = [
             last(|epoch| epoch.train_loss),
             last(|epoch| epoch.valid_loss),
@@ -143,8 +132,8 @@ pub(super) fn by_method<'a>(groups: impl Iterator<Item = &'a Group>, records: &R
 fn observation(setup: &Setup, comparison: &Comparison, records: &Records) -> Option<String> {
     let valid = |group: &Group| group.curve(records, |epoch| epoch.valid_loss);
     let alrao = valid(&comparison.alrao);
-    let sgd: Vec<_> = comparison.sgd.iter().map(|(_, group)| valid(group)).collect();
-    if sgd.is_empty() || alrao.is_empty() {
+    let sgd: Vec<_> = comparison.tried_sgd(records).iter().map(|(_, group)| valid(group)).collect();
+    if sgd.is_empty() || alrao.is_empty() || comparison.alrao.has_failed(records) {
         return None;
     }
     let below: Vec<String> = alrao
@@ -158,7 +147,7 @@ fn observation(setup: &Setup, comparison: &Comparison, records: &Records) -> Opt
         .collect();
     Some(format!(
         "{}: by validation loss, Alrao is ahead of so many of SGD's {} rates, epoch by epoch: {}.",
-        setup.row.name,
+        setup.name,
         sgd.len(),
         below.join(", ")
     ))

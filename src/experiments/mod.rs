@@ -14,6 +14,7 @@ mod options;
 mod plan;
 mod posterior;
 mod q_learning;
+mod quick;
 mod record;
 mod report;
 mod rows;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-pub use findings::{Findings, Picture, Table};
+pub use findings::{Findings, Line, Picture, Table};
 pub use options::Options;
 pub use record::{Ending, Epoch, Record, Records, Test};
 pub use rows::{ROWS, Row, Score, Source};
@@ -40,10 +41,8 @@ use crate::error::{Error, Result};
 use crate::named::named;
 use crate::train::StopFlag;
 use plan::{Folder, PlannedRun};
+use running::Manner;
 use setup::Setup;
-
-/// What the paper's own rows of a table are called.
-const PAPERS: &str = "(paper)";
 
 named! {
     /// A table or a figure of the paper.
@@ -69,15 +68,23 @@ named! {
     }
 }
 
-/// What an experiment runs, and what it makes of the records.
-struct Study {
-    /// The data of its runs; none for an experiment without runs.
-    setups: Vec<Setup>,
-    runs: Vec<PlannedRun>,
-    findings: Box<Judge>,
+/// What an experiment does.
+enum Study {
+    /// Runs, and what is made of their records.
+    Runs {
+        /// The data of its runs.
+        setups: Vec<Setup>,
+        runs: Vec<PlannedRun>,
+        /// Whether the runs' metrics are looked at beside their records.
+        reads_metrics: bool,
+        findings: Box<Judge>,
+    },
+    /// Something that is over soon and keeps nothing on the way; `None` where it was stopped.
+    AtOnce(Box<AtOnce>),
 }
 
 type Judge = dyn FnOnce(&[Setup], &Records) -> Result<Findings>;
+type AtOnce = dyn FnOnce(&StopFlag) -> Result<Option<Findings>>;
 
 /// How an experiment ended.
 #[derive(Debug)]
@@ -115,7 +122,7 @@ pub fn run(
     }
     let study = match experiment {
         Experiment::Table1 => table1::study(options)?,
-        Experiment::Table2 => table2::study()?,
+        Experiment::Table2 => table2::study(),
         Experiment::LearningCurves => learning_curves::study(options)?,
         Experiment::Interval => interval::study(options)?,
         Experiment::Posterior => posterior::study(options)?,
@@ -124,18 +131,59 @@ pub fn run(
         Experiment::QLearning => q_learning::study(options)?,
         Experiment::Theorem => theorem::study(options)?,
     };
-    let Study { setups, runs, findings } = study;
-    let data = setups.iter().map(|setup| setup.dataset.fingerprint.clone()).collect();
-    let folder = Folder::open(&folder(experiment, options), experiment, data, &runs)?;
-    let jobs = options.jobs.unwrap_or_else(|| usual_jobs(options, &runs));
-    let Some(records) = running::run_all(&runs, &folder.runs(), jobs, observer, stop)? else {
-        return Ok(Conclusion::Stopped);
-    };
-    let data: Vec<Value> = setups.iter().map(describe_data).collect();
-    let findings = findings(&setups, &records)?;
-    write(&folder, experiment, &findings, data, &records)?;
-    let failures = records.failures.into_iter().collect();
-    Ok(Conclusion::Finished { findings: Box::new(findings), failures })
+    let place = folder(experiment, options);
+    match study {
+        Study::AtOnce(work) => {
+            let folder = Folder::open(&place, experiment, Vec::new(), &[])?;
+            let Some(findings) = work(stop)? else { return Ok(Conclusion::Stopped) };
+            write(&folder, experiment, &findings, Vec::new(), &Records::default())?;
+            Ok(Conclusion::Finished { findings: Box::new(findings), failures: Vec::new() })
+        }
+        Study::Runs { setups, runs, reads_metrics, findings } => {
+            let data = setups.iter().map(|setup| setup.dataset.fingerprint.clone()).collect();
+            let folder = Folder::open(&place, experiment, data, &runs)?;
+            introduce(options, &setups, observer)?;
+            let jobs = options.jobs.unwrap_or_else(|| usual_jobs(options, &runs));
+            let manner = Manner { jobs, reads_metrics };
+            let runs = running::run_all(&runs, &folder.runs(), &manner, observer, stop)?;
+            let Some(records) = runs else { return Ok(Conclusion::Stopped) };
+            let data: Vec<Value> = setups.iter().map(describe_data).collect();
+            let mut findings = findings(&setups, &records)?;
+            complete(&mut findings, options, &records)?;
+            write(&folder, experiment, &findings, data, &records)?;
+            let failures = records.failures.into_iter().collect();
+            Ok(Conclusion::Finished { findings: Box::new(findings), failures })
+        }
+    }
+}
+
+/// Tells where the runs go on and what is to be known of their data, once for each.
+fn introduce(options: &Options, setups: &[Setup], observer: &mut dyn Observer) -> Result<()> {
+    let mut lines = vec![format!("device  {}", Device::open(options.device)?.description())];
+    for setup in setups {
+        let notes = setup.dataset.notes().into_iter().map(|note| format!("data    {note}"));
+        for note in notes {
+            if !lines.contains(&note) {
+                lines.push(note);
+            }
+        }
+    }
+    lines.iter().for_each(|text| observer.notice(&Event::Note { text }));
+    Ok(())
+}
+
+/// What every experiment with runs has to say.
+fn complete(findings: &mut Findings, options: &Options, records: &Records) -> Result<()> {
+    findings.failures =
+        records.failures.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    if records.damaged > 0 {
+        findings.differences.push(format!(
+            "Images that turned out broken when they were decoded, and that an image of the mean colour stands in for: {}.",
+            records.damaged
+        ));
+    }
+    findings.differences.push(format!("The runs were on: {}.", device_kind(options)?));
+    Ok(())
 }
 
 /// Small models leave most of a processor idle, one at a time.
@@ -148,6 +196,7 @@ fn describe_data(setup: &Setup) -> Value {
     json!({
         "description": setup.dataset.description(),
         "fingerprint": setup.dataset.fingerprint,
+        "name": setup.name,
         "row": setup.row.name,
     })
 }
@@ -177,9 +226,9 @@ fn write(
     for picture in &findings.pictures {
         folder.write(&format!("{}.svg", picture.name), &picture.svg)?;
     }
+    let runs = if records.by_name.is_empty() { "" } else { "; every run: runs/" };
     let made = format!(
-        "alrao experiment {experiment}; alrao {} (commit {}). Numbers: results.json; times: timings.json; every run: \
-         runs/.",
+        "alrao experiment {experiment}; written by alrao {} (commit {}). Numbers: results.json; times: timings.json{runs}.",
         env!("CARGO_PKG_VERSION"),
         env!("ALRAO_COMMIT")
     );
@@ -189,4 +238,88 @@ fn write(
 /// The device that training experiments run on, opened once to see whether it can be.
 fn device_kind(options: &Options) -> Result<DeviceKind> {
     Device::open(options.device)?.name().parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::record::made_up;
+    use super::*;
+    use crate::models::Architecture;
+
+    /// What an experiment makes of records that were never run, by the name of a way of training.
+    fn found(
+        study: fn(&Options) -> Result<Study>,
+        record: impl Fn(&str) -> Record,
+    ) -> (Findings, Records) {
+        let options = Options {
+            quick: true,
+            model: Some(Architecture::Mlp),
+            seeds: Some(1),
+            device: DeviceKind::Cpu,
+            ..Options::default()
+        };
+        let Study::Runs { setups, runs, findings, .. } = study(&options).unwrap() else {
+            panic!("no runs")
+        };
+        let mut records = Records::default();
+        for run in runs {
+            let name = run.name.trim_start_matches("mlp-generated-").trim_end_matches("-seed-0");
+            records.by_name.insert(run.name.clone(), record(name));
+        }
+        (findings(&setups, &records).unwrap(), records)
+    }
+
+    fn finished(loss: f64) -> Record {
+        made_up(&[Some(loss)], Some(loss), Ending::Finished)
+    }
+
+    #[test]
+    fn where_nothing_learns_nothing_is_said_about_intervals() {
+        let (findings, _) = found(interval::study, |name| match name {
+            "sgd-1e2" => finished(1.6e26),
+            _ => finished(2.5),
+        });
+        let text = findings.markdown();
+        assert!(text.contains("at no rate does SGD learn in so few steps"), "{text}");
+        assert!(!text.contains("inf"), "{text}");
+        // What has come to 1e26 has diverged.
+        assert!(text.contains("| 2.5 | – |\n") && !text.contains("1.6e26"), "{text}");
+    }
+
+    #[test]
+    fn losses_are_of_what_learns() {
+        let (findings, _) = found(interval::study, |name| match name {
+            "sgd-1e-1" => finished(0.5),
+            "sgd-1e0" => finished(0.75),
+            "alrao-1e-5-1e0" => finished(1.0),
+            "alrao-1e-5-1e-1" => made_up(&[], None, Ending::Failed),
+            _ => finished(2.5),
+        });
+        let text = findings.markdown();
+        assert!(text.contains("at 2 of 8 rates: 0.1, 1."), "{text}");
+        // Of 21 intervals that hold one of the two, one failed.
+        assert!(
+            text.contains("Alrao learns in 1 of the 20 intervals that hold such a rate"),
+            "{text}"
+        );
+        assert!(text.contains("SGD over its rates is 0.5 to 0.75, of Alrao over"), "{text}");
+        assert!(text.contains("such a rate 1 to 1."), "{text}");
+    }
+
+    #[test]
+    fn a_rate_at_which_a_run_failed_is_not_worse() {
+        let (findings, _) = found(table1::study, |name| match name {
+            "sgd-1e-1" => finished(0.25),
+            "sgd-1e0" => made_up(&[], None, Ending::Failed),
+            "sgd-1e1" => made_up(&[], None, Ending::Diverged),
+            "alrao" => finished(0.5),
+            _ => finished(1.0),
+        });
+        let text = findings.markdown();
+        let told = "best rate (0.1) 0.250; of the 6 rates of SGD, 5 do worse than Alrao";
+        assert!(text.contains(told), "{text}");
+        assert!(text.contains("| SGD 1 | – | – | – | 1 of 1 | 0 of 1 | 0 of 0 |"), "{text}");
+        assert!(text.contains("| SGD 10 | – | – | – | 0 of 1 | 1 of 1 | 1 of 1 |"), "{text}");
+        assert!(!text.contains("(paper)"), "{text}");
+    }
 }

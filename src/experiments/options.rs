@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::device::DeviceKind;
+use crate::error::{Error, Result};
 use crate::models::Architecture;
 
 /// What goes for every experiment that trains; what is `None` is the experiment's own.
@@ -18,7 +19,7 @@ pub struct Options {
     pub width: Option<f64>,
     /// Where the data comes from.
     pub data: Option<String>,
-    /// Passes over the training data, at most.
+    /// Passes over the training data, at most; of the convex problem, exactly.
     pub epochs: Option<u64>,
     /// The environment of Q-learning.
     pub env: Option<String>,
@@ -34,10 +35,25 @@ pub struct Options {
     pub out: Option<PathBuf>,
 }
 
+impl Options {
+    /// Runs of each setting.
+    ///
+    /// # Errors
+    /// Where none is asked for.
+    pub(super) fn seeds_or(&self, usual: u64) -> Result<u64> {
+        match self.seeds.unwrap_or(usual) {
+            0 => Err(Error::input("--seeds", "0 is not possible; give at least 1")),
+            seeds => Ok(seeds),
+        }
+    }
+}
+
 /// How long and how often a setting is trained where the user says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
-    /// Passes over the training data, at most.
+    /// Settings that each row is trained in.
+    pub settings: u64,
+    /// Passes over the training data, at most; of the convex problem, exactly.
     pub epochs: u64,
     /// Runs of each setting; the row's where `None`.
     pub seeds: Option<u64>,

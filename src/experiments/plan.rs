@@ -1,6 +1,6 @@
 //! What is to be run, and the folder that it is run in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::train::{RunConfig, replace};
 
 const PLAN: &str = "plan.json";
 const RUNS: &str = "runs";
+const LOCK: &str = "lock";
 
 /// A run of an experiment.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,11 +46,18 @@ impl Work {
         }
     }
 
+    /// Its settings as TOML, one a line, but for where its data is: the same data may be found under another path.
     fn to_toml(&self) -> String {
         match self {
-            Work::Supervised(config) => Settings::from(config).to_toml(),
+            Work::Supervised(config) => Settings { data: None, ..Settings::from(config) }.to_toml(),
             Work::QLearning(config) => RlSettings::from(config).to_toml(),
         }
+    }
+
+    /// Whether the text of a run's configuration holds all of these settings.
+    pub fn is_of(&self, config: &str) -> bool {
+        let lines: BTreeSet<&str> = config.lines().collect();
+        self.to_toml().lines().all(|line| lines.contains(line))
     }
 }
 
@@ -85,39 +93,26 @@ impl Folder {
             experiment: experiment.name().into(),
             runs: runs.iter().map(|run| (run.name.clone(), run.work.to_toml())).collect(),
         };
-        let subject = || format!("--out {}", path.display());
-        let cannot =
-            |error: std::io::Error| Error::input(subject(), format!("cannot be written: {error}"));
+        let wrong = |message: String| Error::input(format!("--out {}", path.display()), message);
+        let cannot = |error: std::io::Error| wrong(format!("cannot be written: {error}"));
+        if path.exists() && !path.is_dir() {
+            return Err(wrong("is a file; give a folder".into()));
+        }
+        check_free(path)?;
+        fs::create_dir_all(path).map_err(cannot)?;
+        let lock = lock(&path.join(LOCK), &wrong)?;
+        // Only from here on nobody else changes it.
         let file = path.join(PLAN);
         if file.is_file() {
-            let before = read_plan(&file)?;
-            if let Some(difference) = difference(&before, &plan) {
-                let advice = "give another --out, or remove it";
-                return Err(Error::input(subject(), format!("{difference}; {advice}")));
+            if let Some(difference) = difference(&read_plan(&file)?, &plan) {
+                return Err(wrong(format!("{difference}; give another --out, or remove it")));
             }
         } else {
-            let is_free = match fs::read_dir(path) {
-                Ok(mut entries) => entries.next().is_none(),
-                Err(error) => error.kind() == ErrorKind::NotFound,
-            };
-            if !is_free {
-                let message = "is not empty and holds no experiment; give another --out";
-                return Err(Error::input(subject(), message));
-            }
-            fs::create_dir_all(path.join(RUNS)).map_err(cannot)?;
+            check_free(path)?;
             let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
             replace(&file, text.as_bytes())?;
         }
         fs::create_dir_all(path.join(RUNS)).map_err(cannot)?;
-        let lock = File::open(&file).map_err(cannot)?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let message = "another process is at this experiment; wait for it or stop it";
-                return Err(Error::input(subject(), message));
-            }
-            // Some file systems have no locks.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
         Ok(Folder { path: path.to_owned(), _lock: lock })
     }
 
@@ -132,6 +127,51 @@ impl Folder {
     /// Where it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         replace(&self.path.join(name), text.as_bytes())
+    }
+}
+
+/// Takes the lock of an experiment's folder.
+fn lock(path: &Path, wrong: &dyn Fn(String) -> Error) -> Result<File> {
+    let cannot = |error: std::io::Error| wrong(format!("cannot be written: {error}"));
+    let opened = File::options().create(true).truncate(false).write(true).open(path);
+    let lock = opened.map_err(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        // Some file systems have no locks; there it is the user who takes care.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(error)) => return Err(cannot(error)),
+        Err(TryLockError::WouldBlock) => {
+            return Err(wrong(
+                "another process is at this experiment; wait for it or stop it".into(),
+            ));
+        }
+    }
+    Ok(lock)
+}
+
+/// Refuses a folder that something else is in. What a process leaves that is killed before it has written its plan is
+/// nothing; where there is a plan, it is looked at under the lock.
+fn check_free(path: &Path) -> Result<()> {
+    let subject = || format!("--out {}", path.display());
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries
+            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+            .map_err(|error| Error::input(subject(), format!("cannot be read: {error}")))?,
+    };
+    let is_own = |name: &str| match name {
+        LOCK => true,
+        RUNS => fs::read_dir(path.join(RUNS)).is_ok_and(|mut own| own.next().is_none()),
+        name => name.strip_suffix(".tmp") == Some(PLAN),
+    };
+    let mut names = entries.iter().map(fs::DirEntry::file_name);
+    let has_plan = path.join(PLAN).is_file();
+    match has_plan || names.all(|name| name.to_str().is_some_and(is_own)) {
+        true => Ok(()),
+        false => {
+            let message = "is not empty and holds no experiment; give another --out";
+            Err(Error::input(subject(), message))
+        }
     }
 }
 
@@ -195,9 +235,50 @@ mod tests {
     fn a_folder_with_something_else_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("mine"), "").unwrap();
-        let opened = Folder::open(place.path(), Experiment::Table2, vec![], &[]);
-        assert!(opened.err().unwrap().to_string().contains("not empty"));
+        let opened = |path: &Path| Folder::open(path, Experiment::Table2, vec![], &[]).map(drop);
+        assert!(opened(place.path()).unwrap_err().to_string().contains("not empty"));
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        let file = opened(&place.path().join("mine")).unwrap_err().to_string();
+        assert!(file.contains("is a file"), "{file}");
+        // Runs without a plan are somebody's.
+        fs::remove_file(place.path().join("mine")).unwrap();
+        fs::create_dir_all(place.path().join("runs/one")).unwrap();
+        assert!(opened(place.path()).unwrap_err().to_string().contains("not empty"));
+    }
+
+    #[test]
+    fn a_process_that_is_killed_at_the_start_leaves_nothing_in_the_way() {
+        for left in [&["runs"][..], &["lock"], &["lock", "plan.json.tmp"], &["lock", "runs"]] {
+            let place = tempfile::tempdir().unwrap();
+            for name in left {
+                let path = place.path().join(name);
+                if *name == "runs" { fs::create_dir(path) } else { fs::write(path, "") }.unwrap();
+            }
+            let opened = Folder::open(place.path(), Experiment::Table2, vec![], &[]);
+            assert!(opened.is_ok(), "{left:?}: {:?}", opened.err());
+            assert!(place.path().join("plan.json").is_file() && place.path().join("runs").is_dir());
+        }
+    }
+
+    #[test]
+    fn where_the_data_lies_is_no_difference() {
+        let place = tempfile::tempdir().unwrap();
+        let on = |data: &str| {
+            let settings = Settings { data: Some(data.into()), ..Settings::default() };
+            PlannedRun { name: "one".into(), work: Work::Supervised(settings.resolve().unwrap()) }
+        };
+        let open = |data: &str, fingerprint: &str| {
+            let runs = [on(data)];
+            Folder::open(place.path(), Experiment::Table1, vec![fingerprint.into()], &runs)
+                .map(drop)
+        };
+        open("here/data", "a").unwrap();
+        open("../here/data", "a").unwrap();
+        assert!(open("here/data", "b").unwrap_err().to_string().contains("other data"));
+        let config = Settings { data: Some("x".into()), epochs: Some(3), ..Settings::default() };
+        let text = Settings::from(&config.resolve().unwrap()).to_toml();
+        assert!(run(3).work.is_of(&text) && !run(4).work.is_of(&text));
+        assert!(!run(3).work.is_of(&text[..text.len() / 2]));
     }
 
     #[test]

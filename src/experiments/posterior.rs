@@ -7,8 +7,7 @@ use super::findings::{Findings, Picture, Table, or_dash};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::Records;
-use super::setup::{Group, Setup, setups};
-use super::table1::titles;
+use super::setup::{Group, Setup, differences, setups, titles};
 use crate::alrao::classifier_rates;
 use crate::error::Result;
 use crate::plots::{
@@ -17,8 +16,8 @@ use crate::plots::{
 use crate::train::RunDirectory;
 use crate::train::settings::Settings;
 
-const WHOLE: Size = Size { epochs: 3, seeds: Some(3) };
-const QUICK: Size = Size { epochs: 12, seeds: Some(2) };
+const WHOLE: Size = Size { settings: 1, epochs: 3, seeds: Some(3) };
+const QUICK: Size = Size { settings: 1, epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
@@ -36,9 +35,10 @@ pub(super) fn study(options: &Options) -> Result<Study> {
         .iter()
         .map(|setup| setup.plan_with(Method::AlraoDefault, &every_step, &mut runs))
         .collect::<Result<_>>()?;
-    Ok(Study {
+    Ok(Study::Runs {
         setups,
         runs,
+        reads_metrics: true,
         findings: Box::new(move |setups, records| findings(setups, &groups, records)),
     })
 }
@@ -49,6 +49,18 @@ struct Weights {
     batch: usize,
     history: History,
     steps_per_epoch: u64,
+}
+
+impl Weights {
+    /// Training samples up to a step.
+    fn samples(&self, line: &StepLine) -> usize {
+        line.step as usize * self.batch
+    }
+
+    /// Training samples of the whole run.
+    fn all_samples(&self) -> usize {
+        self.history.steps().last().map_or(0, |line| self.samples(line))
+    }
 }
 
 fn weights(setup: &Setup, name: &str, records: &Records) -> Result<Weights> {
@@ -73,19 +85,21 @@ fn findings(setups: &[Setup], groups: &[Group], records: &Records) -> Result<Fin
     let mut values = Map::new();
     for (setup, group) in setups.iter().zip(groups) {
         let mut by_seed = Vec::new();
-        for (seed, name) in group.names.iter().enumerate() {
+        let named = group.names.iter().enumerate();
+        // What a failed run has written down may be anything.
+        for (seed, name) in named.filter(|(_, name)| !records.get(name).has_failed()) {
             let own = weights(setup, name, records)?;
-            if seed == 0 {
-                findings.pictures.extend(pictures(setup, &own));
-                findings.tables.push(table(setup, &own));
+            if by_seed.is_empty() {
+                findings.pictures.extend(pictures(setup, seed, &own));
+                findings.tables.push(table(setup, seed, &own));
             }
             let (text, value) = leaders(seed, &own);
-            findings.observations.extend(text.map(|text| format!("{}: {text}", setup.row.name)));
+            findings.observations.extend(text.map(|text| format!("{}: {text}", setup.name)));
             by_seed.push(value);
         }
-        values.insert(setup.row.name.into(), Value::Array(by_seed));
-        findings.differences.extend(setup.differences());
+        values.insert(setup.name.clone(), Value::Array(by_seed));
     }
+    findings.differences = differences(setups, Setup::differences);
     findings.values = Value::Object(values);
     Ok(findings)
 }
@@ -94,30 +108,31 @@ fn weight(line: &StepLine, j: usize) -> f64 {
     line.posterior.get(j).copied().flatten().unwrap_or(0.0)
 }
 
-fn pictures(setup: &Setup, own: &Weights) -> Vec<Picture> {
-    let samples = |line: &StepLine| (line.step as usize * own.batch) as f64;
+fn pictures(setup: &Setup, seed: usize, own: &Weights) -> Vec<Picture> {
+    let end = BEGINNING.min(own.all_samples().max(1) as f64);
+    let samples = |line: &StepLine| own.samples(line) as f64;
     let count = own.rates.len();
     let series = own.rates.iter().enumerate().map(|(j, rate)| {
-        let steps = own.history.steps().iter().take_while(|line| samples(line) <= BEGINNING);
+        let steps = own.history.steps().iter().take_while(|line| samples(line) <= end);
         let points = steps.map(|line| (samples(line), weight(line, j)));
         let points = [(0.0, 1.0 / count as f64)].into_iter().chain(points).collect();
         Series::new(number(*rate), points, line_shade(j, count), Stroke::Line(2))
     });
     let series: Vec<Series> = series.collect();
-    let x = Axis::new("training samples", Scale::linear(0.0..BEGINNING));
+    let x = Axis::new("training samples", Scale::linear(0.0..end));
     let y = Axis::new("weight", Scale::linear(0.0..1.0));
     let beginning = Picture::new(
         format!("beginning-{}", setup.file_name()),
         lines(&x, &y, "learning rate", &series),
         format!(
-            "{}, seed 0: the weight of each classifier after each step, at the beginning.",
+            "{}, seed {seed}: the weight of each classifier after each step, at the beginning.",
             setup.title()
         ),
     );
     let whole = run::posterior(&own.history.curves(own.steps_per_epoch), "epoch", &own.rates);
     let whole = whole.map(|svg| {
         let caption =
-            format!("{}, seed 0: the weights over the whole run, stacked.", setup.title());
+            format!("{}, seed {seed}: the weights over the whole run, stacked.", setup.title());
         Picture::new(format!("whole-{}", setup.file_name()), svg, caption)
     });
     [beginning].into_iter().chain(whole).collect()
@@ -128,12 +143,12 @@ fn silent_from(own: &Weights, j: usize) -> Option<usize> {
     let steps: Vec<&StepLine> = own.history.steps().iter().collect();
     let last = steps.iter().rposition(|line| weight(line, j) >= SILENT);
     let first = last.map_or(0, |place| place + 1);
-    steps.get(first).map(|line| line.step as usize * own.batch)
+    steps.get(first).map(|line| own.samples(line))
 }
 
-fn table(setup: &Setup, own: &Weights) -> Table {
+fn table(setup: &Setup, seed: usize, own: &Weights) -> Table {
     let caption = format!(
-        "{}, seed 0: each classifier. Silent: a weight below {SILENT} from there to the end.",
+        "{}, seed {seed}: each classifier. Silent: a weight below {SILENT} from there to the end.",
         setup.title()
     );
     let head = ["learning rate", "silent after samples", "largest weight", "at the end"];
@@ -159,13 +174,15 @@ fn leaders(seed: usize, own: &Weights) -> (Option<String>, Value) {
     };
     let steps = own.history.steps();
     let at = |samples: f64| {
-        let step =
-            steps.iter().take_while(|line| (line.step as usize * own.batch) as f64 <= samples);
+        let step = steps.iter().take_while(|line| own.samples(line) as f64 <= samples);
         step.last().and_then(|line| Some((leader(line)?, weight(line, leader(line)?))))
     };
-    let places = [320.0, 1000.0, 4000.0, BEGINNING, f64::INFINITY];
+    // Before the end, as far as the run went.
+    let all = own.all_samples() as f64;
+    let places = [320.0, 1000.0, 4000.0, BEGINNING].into_iter().filter(|samples| *samples <= all);
+    let places = places.chain([f64::INFINITY]);
     let found: Vec<(f64, (usize, f64))> =
-        places.iter().filter_map(|samples| Some((*samples, at(*samples)?))).collect();
+        places.filter_map(|samples| Some((samples, at(samples)?))).collect();
     let texts: Vec<String> = found
         .iter()
         .map(|(samples, (j, weight))| {

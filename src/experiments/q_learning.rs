@@ -8,9 +8,9 @@ use super::options::Options;
 use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Record, Records};
 use super::setup::Group;
-use super::statistics::Estimate;
-use super::{PAPERS, Study, device_kind};
-use crate::error::{Error, Result};
+use super::statistics::{Estimate, series};
+use super::{Study, device_kind};
+use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
 use crate::rl::QConfig;
 use crate::rl::settings::{QSettings, RlSettings};
@@ -55,19 +55,17 @@ struct Comparison {
 pub(super) fn study(options: &Options) -> Result<Study> {
     let mut runs = Vec::new();
     let comparison = Comparison::plan(options, &mut runs)?;
-    Ok(Study {
+    Ok(Study::Runs {
         setups: Vec::new(),
         runs,
+        reads_metrics: false,
         findings: Box::new(move |_, records| Ok(findings(&comparison, records))),
     })
 }
 
 impl Comparison {
     fn plan(options: &Options, runs: &mut Vec<PlannedRun>) -> Result<Comparison> {
-        let seeds = options.seeds.unwrap_or(if options.quick { QUICK_SEEDS } else { SEEDS });
-        if seeds == 0 {
-            return Err(Error::input("--seeds", "0 is not possible; give at least 1"));
-        }
+        let seeds = options.seeds_or(if options.quick { QUICK_SEEDS } else { SEEDS })?;
         let quick_steps = options.quick.then_some(QUICK_STEPS);
         let own = QSettings {
             env: options.env.clone(),
@@ -131,6 +129,7 @@ fn findings(comparison: &Comparison, records: &Records) -> Findings {
         tables: vec![comparison_table(comparison, records), by_method(comparison, records)],
         pictures: vec![curves(comparison, records), by_rate(comparison, records)],
         values: values(comparison, records),
+        ..Findings::default()
     }
 }
 
@@ -159,25 +158,24 @@ fn comparison_table(comparison: &Comparison, records: &Records) -> Table {
     if let Some(paper) = comparison.paper() {
         let [sgd, adam, alrao] =
             paper.returns.map(|[mean, deviation]| format!("{mean} ± {deviation}"));
-        let name = format!("{environment} {PAPERS}");
-        table.push([name, number(paper.sgd_rate), sgd, adam, alrao]);
+        table.push_papers(environment, [number(paper.sgd_rate), sgd, adam, alrao]);
     }
     table
 }
 
 fn by_method(comparison: &Comparison, records: &Records) -> Table {
-    let head = ["", "best evaluation", "new episodes", "worst run", "diverged"];
+    let head = ["", "best evaluation", "new episodes", "worst run", "failed", "diverged"];
     let mut table = Table::new("Every way of learning.", &head);
     for group in comparison.groups() {
         let runs = || group.records(records);
         let worst = runs().filter_map(Record::test_return).min_by(f64::total_cmp);
-        let diverged = runs().filter(|run| run.ending == Ending::Diverged).count();
         table.push([
             group.method.label(),
             cell(group.estimate(records, Record::best_return)),
             cell(test_return(group, records)),
             or_dash(worst, |worst| format!("{worst:.0}")),
-            format!("{diverged} of {}", group.names.len()),
+            group.count(records, Ending::Failed),
+            group.count(records, Ending::Diverged),
         ]);
     }
     table
@@ -187,7 +185,10 @@ fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
     let mut texts = Vec::new();
     let alrao = test_return(&comparison.alrao, records);
     if let (Some((rate, best)), Some(alrao)) = (comparison.best_sgd(records), alrao) {
-        let worse = comparison.sgd.iter().filter(|(_, group)| {
+        // Of a rate at which a run failed nothing is known.
+        let tried: Vec<_> =
+            comparison.sgd.iter().filter(|(_, group)| !group.has_failed(records)).collect();
+        let worse = tried.iter().filter(|(_, group)| {
             test_return(group, records).is_none_or(|own| own.mean < alrao.mean)
         });
         texts.push(format!(
@@ -195,7 +196,7 @@ fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
             alrao.text(0),
             number(*rate),
             cell(test_return(best, records)),
-            comparison.sgd.len(),
+            tried.len(),
             worse.count()
         ));
     }
@@ -248,26 +249,20 @@ fn curves(comparison: &Comparison, records: &Records) -> Picture {
     Picture::new(
         "returns",
         lines(&x, &y, "", &series),
-        "Mean return of the evaluations, in which no action is random, mean over the runs. A curve ends where a run diverged.",
+        "Mean return of the evaluations, in which no action is random, mean over the runs. A curve ends where a run diverged or failed.",
     )
 }
 
 fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
-    let known: Vec<(f64, Estimate)> = comparison
-        .sgd
-        .iter()
-        .filter_map(|(rate, group)| Some((*rate, test_return(group, records)?)))
-        .collect();
-    let points = known.iter().map(|(rate, own)| (*rate, own.mean)).collect();
-    let deviations = known.iter().map(|(_, own)| own.deviation.unwrap_or(0.0)).collect();
-    let sgd = Series::new("SGD", points, Method::Sgd(1e-3).colour(), Stroke::Dotted(2));
+    let points = comparison.sgd.iter().map(|(rate, group)| (*rate, test_return(group, records)));
+    let sgd = series("SGD", points, Method::Sgd(1e-3).colour(), Stroke::Dotted(2));
     let level = |group: &Group, stroke: Stroke| {
         let own = test_return(group, records);
         let points = own.map(|own| vec![(4e-6, own.mean), (25.0, own.mean)]).unwrap_or_default();
         Series::new(group.method.label(), points, group.method.colour(), stroke)
     };
     let series = [
-        sgd.with_deviations(deviations),
+        sgd,
         level(&comparison.adam, Stroke::Dashed(2)),
         level(&comparison.alrao, Stroke::Line(3)),
     ];
@@ -282,7 +277,7 @@ fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
         "return-by-rate",
         lines(&x, &y, "", &series),
         "Mean return in new episodes of SGD by its learning rate, with the standard deviation over the runs; beside it Adam \
-         with its default rate and Alrao, which have none to choose. A rate at which a run diverged has no point.",
+         with its default rate and Alrao, which have none to choose. A rate at which a run diverged or failed has no point.",
     )
 }
 

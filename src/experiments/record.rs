@@ -96,10 +96,20 @@ impl Record {
         let epochs = history.epochs().iter().map(Epoch::from).collect();
         let test = history.test().map(Test::from);
         let mut record = Record { ending, epochs, test };
-        if ending == Ending::Finished && record.test.is_none() {
+        let is_finite = |test: &Test| test.loss.or(test.mean_return).is_some();
+        if record.test.as_ref().is_some_and(|test| !is_finite(test)) {
+            // It went through all of its epochs, and no copy predicts the test data.
+            (record.ending, record.test) = (Ending::Diverged, None);
+        }
+        if record.ending == Ending::Finished && record.test.is_none() {
             record.test = record.best().map(Test::of_validation);
         }
         Ok((record, seconds))
+    }
+
+    /// The last epoch; `None` where the run did not finish.
+    pub fn last(&self) -> Option<&Epoch> {
+        self.test.as_ref().and(self.epochs.last())
     }
 
     /// The epoch with the best validation loss.
@@ -135,6 +145,11 @@ impl Record {
         self.test.as_ref()?.mean_return
     }
 
+    /// Whether something else than its learning went wrong: it says nothing about a way of training.
+    pub fn has_failed(&self) -> bool {
+        self.ending == Ending::Failed
+    }
+
     /// Whether it predicts the test data better than equal probabilities of all classes do.
     pub fn has_learnt(&self, classes: usize) -> bool {
         self.test_loss().is_some_and(|loss| loss < (classes as f64).ln())
@@ -152,6 +167,8 @@ pub struct Records {
     pub(super) seconds: BTreeMap<String, f64>,
     /// The runs that failed, and why.
     pub(super) failures: BTreeMap<String, String>,
+    /// The most images that a run could not decode.
+    pub(super) damaged: usize,
 }
 
 /// A record as it is kept beside its run.
@@ -159,6 +176,9 @@ pub struct Records {
 struct Kept {
     record: Record,
     seconds: f64,
+    /// Images that could not be decoded, of those that the process that ended the run came upon.
+    #[serde(default)]
+    damaged: usize,
 }
 
 impl Records {
@@ -180,26 +200,46 @@ impl Records {
             let kept = read.map_err(|error| {
                 Error::file(&path, format!("is no record of a run: {error}; remove it"))
             })?;
-            records.insert(name, kept.record, kept.seconds);
+            records.insert(name, kept);
         }
         Ok(records)
+    }
+
+    /// Takes away the records of runs whose metrics cannot be read, from the disk too, and gives their names.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn forget_those_without_metrics(&mut self) -> Result<Vec<String>> {
+        let is_gone = |name: &str| {
+            let path = RunDirectory::metrics_file(&self.directory(name));
+            History::default().read(&path).is_err()
+        };
+        let gone: Vec<String> = self.by_name.keys().filter(|name| is_gone(name)).cloned().collect();
+        for name in &gone {
+            let path = kept(&self.folder, name);
+            fs::remove_file(&path).map_err(|error| Error::write(&path, error))?;
+            self.by_name.remove(name);
+            self.seconds.remove(name);
+        }
+        Ok(gone)
     }
 
     /// Keeps a record, in memory, and on the disk if the run will not be tried again.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn keep(&mut self, name: &str, record: Record, seconds: f64) -> Result<()> {
-        if record.ending != Ending::Failed {
-            let kept_record = Kept { record: record.clone(), seconds };
+    pub fn keep(&mut self, name: &str, record: Record, seconds: f64, damaged: usize) -> Result<()> {
+        let kept_record = Kept { record, seconds, damaged };
+        if !kept_record.record.has_failed() {
             let text = serde_json::to_string(&kept_record).expect("a record is plain data");
             replace(&kept(&self.folder, name), text.as_bytes())?;
         }
-        self.insert(name, record, seconds);
+        self.insert(name, kept_record);
         Ok(())
     }
 
-    fn insert(&mut self, name: &str, record: Record, seconds: f64) {
+    fn insert(&mut self, name: &str, Kept { record, seconds, damaged }: Kept) {
+        self.damaged = self.damaged.max(damaged);
         self.by_name.insert(name.to_owned(), record);
         self.seconds.insert(name.to_owned(), seconds);
     }
@@ -217,4 +257,55 @@ impl Records {
 
 fn kept(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.json"))
+}
+
+/// A record of a run that was never run: the validation losses of its epochs, and its test loss.
+#[cfg(test)]
+pub(super) fn made_up(valid_losses: &[Option<f64>], test: Option<f64>, ending: Ending) -> Record {
+    let epochs = valid_losses.iter().zip(1..).map(|(valid_loss, epoch)| Epoch {
+        epoch,
+        mean_return: None,
+        train_accuracy: None,
+        train_loss: *valid_loss,
+        valid_accuracy: None,
+        valid_loss: *valid_loss,
+    });
+    let test = test.filter(|_| ending == Ending::Finished).map(|loss| Test {
+        accuracy: Some(0.5),
+        epoch: 1,
+        loss: Some(loss),
+        mean_return: None,
+    });
+    Record { ending, epochs: epochs.collect(), test }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(lines: &str) -> Record {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(RunDirectory::metrics_file(folder.path()), lines).unwrap();
+        Record::gather(folder.path(), Ending::Finished).unwrap().0
+    }
+
+    const EPOCH: &str = "{\"kind\":\"epoch\",\"epoch\":1,\"train_loss\":1.0,\"train_accuracy\":0.5,\"valid_loss\":2.0,\
+                         \"valid_accuracy\":0.5,\"posterior\":[],\"seconds\":1.0}\n";
+
+    #[test]
+    fn a_run_that_predicts_nothing_in_the_end_has_diverged() {
+        let test = |loss: &str| {
+            format!("{EPOCH}{{\"kind\":\"test\",\"epoch\":1,\"loss\":{loss},\"accuracy\":0.5}}\n")
+        };
+        let record = gathered(&test("null"));
+        assert_eq!(
+            (record.ending, record.test_loss(), record.last()),
+            (Ending::Diverged, None, None)
+        );
+        let record = gathered(&test("3.0"));
+        assert_eq!((record.ending, record.test_loss()), (Ending::Finished, Some(3.0)));
+        // Without a test part it is the validation's.
+        let record = gathered(EPOCH);
+        assert_eq!((record.ending, record.test_loss()), (Ending::Finished, Some(2.0)));
+    }
 }

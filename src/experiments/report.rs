@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::findings::{Findings, Table};
+use super::findings::{FAILURES, Findings, Table};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c1e21; --faint: #5f6670; --page: #fdfdfc; --line: #d9dce0; --band: #f3f4f5 }
@@ -13,11 +13,11 @@ body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; font: 1rem/1
   color: var(--ink); background: var(--page) }
 h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 p.paper { color: var(--faint) } li { margin: .25rem 0 }
-.wide { overflow-x: auto } table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
+.wide { overflow-x: auto } table { border-collapse: collapse; margin: .6rem 0; font-size: .94rem; font-variant-numeric: tabular-nums }
 p.caption { color: var(--faint); margin: 1.8rem 0 .2rem }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left }
-th { border-bottom-width: 2px; white-space: normal; vertical-align: bottom }
+th { border-bottom-width: 2px; vertical-align: bottom }
 tr.theirs { background: var(--band); color: var(--faint) }
 figure { margin: 1.6rem 0 } figcaption { color: var(--faint); margin-top: .3rem }
 svg { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
@@ -34,6 +34,7 @@ pub(super) fn html(findings: &Findings, made: &str) -> String {
          <p class=\"paper\">In the paper: {}</p>\n",
         escape(&findings.paper)
     );
+    list(&mut page, FAILURES, &findings.failures);
     list(&mut page, "What came out", &findings.observations);
     for table in &findings.tables {
         add_table(&mut page, table);
@@ -67,9 +68,8 @@ fn add_table(page: &mut String, table: &Table) {
         .rows
         .iter()
         .map(|row| {
-            let is_theirs = row.first().is_some_and(|name| name.contains(super::PAPERS));
-            let class = if is_theirs { " class=\"theirs\"" } else { "" };
-            format!("<tr{class}>{}</tr>\n", cells("td", row))
+            let class = if row.is_papers { " class=\"theirs\"" } else { "" };
+            format!("<tr{class}>{}</tr>\n", cells("td", &row.cells))
         })
         .collect();
     let _ = write!(
@@ -92,11 +92,16 @@ mod tests {
     fn the_page_needs_nothing_else() {
         let mut table = Table::new("a < b", &["name", "value"]);
         table.push(["one", "1 & 2"]);
-        let findings = Findings { title: "<T>".into(), tables: vec![table], ..Findings::default() };
+        table.push_papers("one", ["3"]);
+        let failures = vec!["one-seed-0: why".into()];
+        let title = "<T>".into();
+        let findings = Findings { title, failures, tables: vec![table], ..Findings::default() };
         let page = html(&findings, "by hand");
         assert!(
             page.contains("&lt;T&gt;") && page.contains("1 &amp; 2") && page.contains("a &lt; b")
         );
+        assert!(page.contains("<tr class=\"theirs\"><td>one (paper)</td><td>3</td></tr>"));
+        assert!(page.contains("<li>one-seed-0: why</li>") && page.contains(FAILURES));
         for foreign in ["<script", "http-equiv", "src=", "href="] {
             assert!(!page.contains(foreign), "{foreign}");
         }

@@ -1,6 +1,8 @@
 //! Runs a plan: some runs at a time, each resumed where it was.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -15,6 +17,16 @@ use crate::train::{self, Outcome, Overrides, Run, RunDirectory, StopFlag};
 /// Something that happened in an experiment.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Something to be known: the device, what was left out of the data, a run that begins anew.
+    Note {
+        /// A line.
+        text: &'a str,
+    },
+    /// A file of the data could not be decoded. Told once, however many runs come upon it.
+    Damaged {
+        /// The file, and what is wrong with it.
+        file: &'a str,
+    },
     /// The runs begin, or go on.
     Started {
         /// All runs.
@@ -68,32 +80,52 @@ pub trait Observer {
     }
 }
 
-/// What a run's thread tells.
-enum Message {
-    Progress { run: usize, epoch: u64, epochs: u64, done: f64, standing: Standing },
-    Ended { run: usize, result: Result<Outcome> },
+/// How runs go on.
+pub(super) struct Manner {
+    /// Runs at a time.
+    pub jobs: usize,
+    /// Whether what is made of the records needs the runs' metrics too: without them a run is run again.
+    pub reads_metrics: bool,
 }
 
-/// Runs everything that has not ended yet, `jobs` runs at a time. `None` where a stop was asked for before the end.
+/// What a run's thread tells.
+enum Message {
+    Note(String),
+    Damaged { run: usize, file: String },
+    Progress { run: usize, epoch: u64, epochs: u64, done: f64, standing: Standing },
+    Ended { run: usize, result: std::result::Result<Option<Whole>, String> },
+}
+
+/// What a run that went to its end came to, and the seconds it spent on training steps.
+type Whole = (Record, f64);
+
+/// Runs everything that has not ended yet. `None` where a stop was asked for before the end.
 ///
 /// # Errors
 /// Where a record cannot be read or written. A run that fails is recorded and ends nothing.
 pub(super) fn run_all(
     runs: &[PlannedRun],
     folder: &Path,
-    jobs: usize,
+    manner: &Manner,
     observer: &mut dyn Observer,
     stop: &StopFlag,
 ) -> Result<Option<Records>> {
     let mut records = Records::read(folder, runs.iter().map(|run| run.name.as_str()))?;
+    if manner.reads_metrics {
+        for name in records.forget_those_without_metrics()? {
+            let text = format!("{name} is run again: its metrics are gone or damaged");
+            observer.notice(&Event::Note { text: &text });
+        }
+    }
     let has_ended = |run: &PlannedRun| records.by_name.contains_key(&run.name);
     let todo: Vec<usize> = (0..runs.len()).filter(|index| !has_ended(&runs[*index])).collect();
-    let jobs = jobs.clamp(1, todo.len().max(1));
+    let jobs = manner.jobs.clamp(1, todo.len().max(1));
     observer.notice(&Event::Started { runs: runs.len(), ended: runs.len() - todo.len(), jobs });
     let next = AtomicUsize::new(0);
     let wants_progress = observer.wants_progress();
     let mut stopped = false;
     let mut broken = Ok(());
+    let mut damaged = Damage::default();
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
         for _ in 0..jobs {
@@ -105,7 +137,10 @@ pub(super) fn run_all(
                     }
                     let mut watcher = Watcher::new(run, wants_progress, sender.clone());
                     let directory = folder.join(&runs[run].name);
-                    let result = run_one(&runs[run], &directory, jobs, &mut watcher, stop);
+                    let result = caught(|| {
+                        run_one(&runs[run], &directory, jobs, &mut watcher, stop)
+                            .map_err(|error| error.to_string())
+                    });
                     // Nobody is left to be told where the receiver has gone.
                     let _ = sender.send(Message::Ended { run, result });
                 }
@@ -113,23 +148,35 @@ pub(super) fn run_all(
         }
         drop(sender);
         for message in receiver {
-            let ended = match message {
+            let (run, result) = match message {
+                Message::Note(text) => {
+                    observer.notice(&Event::Note { text: &text });
+                    continue;
+                }
+                Message::Damaged { run, file } => {
+                    if damaged.is_new(run, &file) {
+                        observer.notice(&Event::Damaged { file: &file });
+                    }
+                    continue;
+                }
                 Message::Progress { run, epoch, epochs, done, standing } => {
                     let name = &runs[run].name;
                     observer.notice(&Event::Progress { name, epoch, epochs, done, standing });
                     continue;
                 }
-                Message::Ended { result: Ok(Outcome::Stopped), .. } => {
+                Message::Ended { result: Ok(None), .. } => {
                     stopped = true;
                     continue;
                 }
-                Message::Ended { run, result } => conclude(&runs[run].name, result, &mut records),
+                Message::Ended { run, result: Ok(Some(whole)) } => (run, Ok(whole)),
+                Message::Ended { run, result: Err(failure) } => (run, Err(failure)),
             };
-            match ended {
-                Ok(name) => {
-                    let failure = records.failures.get(&name).map(String::as_str);
-                    let record = records.get(&name);
-                    observer.notice(&Event::Ended { name: &name, record, failure });
+            let name = &runs[run].name;
+            match conclude(name, result, damaged.count(run), &mut records) {
+                Ok(()) => {
+                    let failure = records.failures.get(name).map(String::as_str);
+                    let record = records.get(name);
+                    observer.notice(&Event::Ended { name, record, failure });
                 }
                 Err(error) if broken.is_ok() => {
                     broken = Err(error);
@@ -144,57 +191,139 @@ pub(super) fn run_all(
     Ok((is_whole && !stopped).then_some(records))
 }
 
-/// Keeps what a run came to.
-fn conclude(name: &str, result: Result<Outcome>, records: &mut Records) -> Result<String> {
-    let ending = match result {
-        Ok(_) => Ending::Finished,
-        Err(Error::Diverged { .. }) => Ending::Diverged,
-        Err(error) => {
-            records.failures.insert(name.to_owned(), error.to_string());
-            Ending::Failed
-        }
-    };
-    let gathered = Record::gather(&records.directory(name), ending);
-    let (record, seconds) = match (gathered, ending) {
-        // What is left of a failed run may be anything.
-        (Err(_), Ending::Failed) => (Record { ending, epochs: Vec::new(), test: None }, 0.0),
-        (gathered, _) => gathered?,
-    };
-    records.keep(name, record, seconds)?;
-    Ok(name.to_owned())
+/// The files that could not be decoded, as the runs came upon them.
+#[derive(Default)]
+struct Damage(BTreeSet<(usize, String)>);
+
+impl Damage {
+    /// Notes a file; whether no run has come upon it before.
+    fn is_new(&mut self, run: usize, file: &str) -> bool {
+        let is_new = !self.0.iter().any(|(_, own)| own == file);
+        self.0.insert((run, file.to_owned()));
+        is_new
+    }
+
+    fn count(&self, run: usize) -> usize {
+        self.0.iter().filter(|(own, _)| *own == run).count()
+    }
 }
 
-/// Starts a run, or goes on with it.
+/// What a function comes to, or what it panicked with: one run that does ends no other.
+fn caught<T>(
+    work: impl FnOnce() -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        Err(format!("a defect of this program: {}", text.unwrap_or("it panicked")))
+    })
+}
+
+/// Keeps what a run came to.
+fn conclude(
+    name: &str,
+    result: std::result::Result<Whole, String>,
+    damaged: usize,
+    records: &mut Records,
+) -> Result<()> {
+    let (record, seconds) = result.unwrap_or_else(|failure| {
+        records.failures.insert(name.to_owned(), failure);
+        // What is left of a failed run may be anything.
+        Record::gather(&records.directory(name), Ending::Failed)
+            .unwrap_or((Record { ending: Ending::Failed, epochs: Vec::new(), test: None }, 0.0))
+    });
+    records.keep(name, record, seconds, damaged)
+}
+
+/// Starts a run, or goes on with it; `None` where it was stopped. One whose own files do not let it go on begins anew.
 fn run_one(
     run: &PlannedRun,
     directory: &Path,
     jobs: usize,
     watcher: &mut Watcher,
     stop: &StopFlag,
-) -> Result<Outcome> {
+) -> Result<Option<Whole>> {
     let device = run.work.device();
     let device = Device::open_with_threads(device, threads(device, jobs))?;
-    let has_begun = RunDirectory::has_begun(directory);
-    if !has_begun && directory.exists() {
+    if RunDirectory::has_begun(directory) {
+        // Where another process is at it, or it cannot be written, its files are not at fault.
+        drop(RunDirectory::open(directory)?);
+        let resumed = check_settings(&run.work, directory)
+            .and_then(|()| resume(&run.work, directory, &device, watcher, stop))
+            .transpose()
+            .map(|ending| Record::gather(directory, ending?))
+            .transpose();
+        match resumed {
+            Err(error) if is_of_its_files(&error, directory) => {
+                watcher.note(format!("{} begins anew: {error}", run.name));
+            }
+            other => return other,
+        }
+    }
+    if directory.exists() {
         fs::remove_dir_all(directory).map_err(|error| Error::write(directory, error))?;
     }
-    let outcome = match &run.work {
+    let ending = start(&run.work, directory, &device, watcher, stop)?;
+    ending.map(|ending| Record::gather(directory, ending)).transpose()
+}
+
+/// Whether a run's own file is to blame, as one that was cut short.
+fn is_of_its_files(error: &Error, directory: &Path) -> bool {
+    let directory = directory.display().to_string();
+    matches!(error, Error::Input { subject, .. } if subject.contains(&directory))
+}
+
+/// A configuration that was cut short may still be one, of something else.
+fn check_settings(work: &Work, directory: &Path) -> Result<()> {
+    let (text, file) = RunDirectory::config_text(directory)?;
+    match work.is_of(&text) {
+        true => Ok(()),
+        false => Err(Error::file(&file, "does not hold what was planned")),
+    }
+}
+
+fn resume(
+    work: &Work,
+    directory: &Path,
+    device: &Device,
+    watcher: &mut Watcher,
+    stop: &StopFlag,
+) -> Result<Option<Ending>> {
+    ending(match work {
         Work::Supervised(config) => {
-            let mut own = match has_begun {
-                true => Run::resume(directory, &Overrides::default(), &device)?,
-                false => Run::start(config.clone(), Some(directory), &device)?,
-            };
-            own.train(watcher, stop)?.outcome
+            // The folder that the experiment was started from may be another one.
+            let overrides = Overrides { data: Some(config.data.clone()), ..Overrides::default() };
+            let run = Run::resume(directory, &overrides, device);
+            run.and_then(|mut run| Ok(run.train(watcher, stop)?.outcome))
         }
-        Work::QLearning(config) => {
-            let mut own = match has_begun {
-                true => rl::Run::resume(directory, &rl::Overrides::default(), &device)?,
-                false => rl::Run::start(config.clone(), Some(directory), &device)?,
-            };
-            own.train(watcher, stop)?.outcome
-        }
-    };
-    Ok(outcome)
+        Work::QLearning(_) => rl::Run::resume(directory, &rl::Overrides::default(), device)
+            .and_then(|mut run| Ok(run.train(watcher, stop)?.outcome)),
+    })
+}
+
+fn start(
+    work: &Work,
+    directory: &Path,
+    device: &Device,
+    watcher: &mut Watcher,
+    stop: &StopFlag,
+) -> Result<Option<Ending>> {
+    ending(match work {
+        Work::Supervised(config) => Run::start(config.clone(), Some(directory), device)
+            .and_then(|mut run| Ok(run.train(watcher, stop)?.outcome)),
+        Work::QLearning(config) => rl::Run::start(config.clone(), Some(directory), device)
+            .and_then(|mut run| Ok(run.train(watcher, stop)?.outcome)),
+    })
+}
+
+/// How a run ended; `None` where it was stopped. To diverge is an end, and no failure.
+fn ending(outcome: Result<Outcome>) -> Result<Option<Ending>> {
+    match outcome {
+        Ok(Outcome::Stopped) => Ok(None),
+        Ok(Outcome::Finished) => Ok(Some(Ending::Finished)),
+        Err(Error::Diverged { .. }) => Ok(Some(Ending::Diverged)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The cores, shared among the runs that go on at a time.
@@ -223,10 +352,18 @@ impl Watcher {
         Watcher { run, wants_progress, sender, epochs: 1, steps: 1 }
     }
 
+    fn send(&self, message: Message) {
+        // Nobody is left to be told where the receiver has gone.
+        let _ = self.sender.send(message);
+    }
+
+    fn note(&self, text: String) {
+        self.send(Message::Note(text));
+    }
+
     fn tell(&self, epoch: u64, done: f64, standing: Standing) {
         let (run, epochs) = (self.run, self.epochs);
-        // Nobody is left to be told where the receiver has gone.
-        let _ = self.sender.send(Message::Progress { run, epoch, epochs, done, standing });
+        self.send(Message::Progress { run, epoch, epochs, done, standing });
     }
 
     fn tell_loss(&self, epoch: u64, part: f64, loss: f64) {
@@ -248,6 +385,9 @@ impl train::Observer for Watcher {
             }
             train::Event::Progress { epoch, step_in_epoch, loss, .. } => {
                 self.tell_loss(*epoch, *step_in_epoch as f64 / self.steps as f64, *loss);
+            }
+            train::Event::Damaged { file } => {
+                self.send(Message::Damaged { run: self.run, file: (*file).to_owned() });
             }
             train::Event::Epoch(report) => self.tell_loss(report.epoch, 1.0, report.train_loss),
             _ => (),
@@ -275,5 +415,26 @@ impl rl::Observer for Watcher {
             }
             _ => (),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure() {
+        assert_eq!(caught(|| Ok(3)), Ok(3));
+        let failure = caught::<()>(|| panic!("of shape {}", 7)).unwrap_err();
+        assert_eq!(failure, "a defect of this program: of shape 7");
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_once_and_counted_for_each_run() {
+        let mut damage = Damage::default();
+        let news =
+            [(0, "a"), (1, "a"), (1, "b"), (1, "b")].map(|(run, file)| damage.is_new(run, file));
+        assert_eq!(news, [true, false, true, false]);
+        assert_eq!([0, 1, 2].map(|run| damage.count(run)), [1, 2, 0]);
     }
 }

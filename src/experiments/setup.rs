@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use super::device_kind;
 use super::method::Method;
 use super::options::{Options, Size};
 use super::plan::{PlannedRun, Work};
-use super::record::{Record, Records};
+use super::record::{Ending, Epoch, Record, Records};
 use super::rows::{ROWS, Row, Source};
 use super::statistics::Estimate;
+use super::{device_kind, quick};
+use crate::alrao::Task;
 use crate::data::{self, Content, Dataset, LoadOptions, Part, TokenKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ const PATIENCE: u64 = 20;
 
 /// A model and its data, ready to be trained in several ways.
 pub(super) struct Setup {
+    /// The row's name, or the model and the data where these are others than the row's.
+    pub name: String,
     pub row: &'static Row,
     pub dataset: Rc<Dataset>,
     pub classes: usize,
@@ -52,17 +55,35 @@ impl Group {
         Estimate::of(self.records(records).map(value))
     }
 
+    /// How many runs ended so, `2 of 5`.
+    pub fn count(&self, records: &Records, ending: Ending) -> String {
+        let count = self.records(records).filter(|run| run.ending == ending).count();
+        format!("{count} of {}", self.names.len())
+    }
+
+    /// How many runs went to their end and did not learn, `2 of 5`; those that failed are none of them.
+    pub fn unlearnt(&self, records: &Records, classes: usize) -> String {
+        let known = self.records(records).filter(|run| !run.has_failed());
+        let count = known.clone().filter(|run| !run.has_learnt(classes)).count();
+        format!("{count} of {}", known.count())
+    }
+
+    /// Whether a run failed, so that nothing is known of them all.
+    pub fn has_failed(&self, records: &Records) -> bool {
+        self.records(records).any(Record::has_failed)
+    }
+
     /// Mean over the runs, by epoch; a run that ended early keeps its last value, and one that diverged ends the curve.
     pub fn curve(
         &self,
         records: &Records,
-        value: impl Fn(&super::record::Epoch) -> Option<f64>,
+        value: impl Fn(&Epoch) -> Option<f64>,
     ) -> Vec<(f64, f64)> {
         let runs: Vec<&Record> = self.records(records).collect();
         let last = runs.iter().map(|run| run.epochs.len()).max().unwrap_or(0);
         let at = |run: &&Record, epoch: usize| match run.epochs.get(epoch) {
             Some(own) => value(own),
-            None => run.test.as_ref().and(run.epochs.last()).and_then(&value),
+            None => run.last().and_then(&value),
         };
         let mean = |epoch: usize| Estimate::of(runs.iter().map(|run| at(run, epoch)));
         (0..last).map_while(|epoch| Some(((epoch + 1) as f64, mean(epoch)?.mean))).collect()
@@ -91,9 +112,27 @@ pub(super) fn setups(
         if setups.iter().any(|setup| setup.row.name == row.name) {
             return Err(Error::input("--row", format!("{name} is there twice")));
         }
-        setups.push(setup(row, options, size, device, setups.last())?);
+        let mut own = setup(row, options, size, device, setups.last())?;
+        if setups.iter().any(|setup| setup.file_name() == own.file_name()) {
+            own.name = format!("{} as {}", own.name, row.name);
+        }
+        setups.push(own);
     }
     Ok(setups)
+}
+
+/// What is trained on what, of all rows.
+pub(super) fn titles(setups: &[Setup]) -> String {
+    setups.iter().map(Setup::title).collect::<Vec<_>>().join("; ")
+}
+
+/// What differs from the paper, row by row, each with its row's name where there are several.
+pub(super) fn differences(setups: &[Setup], of: impl Fn(&Setup) -> Vec<String>) -> Vec<String> {
+    let named = |setup: &Setup, text: String| match setups.len() {
+        1 => text,
+        _ => format!("{}: {text}", setup.name),
+    };
+    setups.iter().flat_map(|setup| of(setup).into_iter().map(|text| named(setup, text))).collect()
 }
 
 fn setup(
@@ -104,20 +143,14 @@ fn setup(
     before: Option<&Setup>,
 ) -> Result<Setup> {
     let architecture = options.model.unwrap_or(row.architecture);
-    let source = match &options.data {
-        Some(data) => data.clone(),
-        None if options.quick || row.source == Source::Generated => "generated".into(),
-        None => {
-            let wanted = row.source.wanted();
-            let message = format!("row {} wants {wanted}; or give --quick", row.name);
-            return Err(Error::input("--data", message));
-        }
-    };
+    let source = source(row, options)?;
+    let width = options.width.unwrap_or(if options.quick { row.quick_width } else { row.width });
+    let samples = options.quick.then(|| quick::samples(architecture, width, size));
     let dataset = match before {
-        Some(before) if before.has_data_for(architecture) => before.dataset.clone(),
+        Some(before) if before.has_data_for(architecture, samples) => before.dataset.clone(),
         _ => {
             let image_size = architecture.usual_side();
-            let loading = LoadOptions { image_size, ..LoadOptions::default() };
+            let loading = LoadOptions { image_size, samples, ..LoadOptions::default() };
             Rc::new(data::load_with(&source, kind(architecture), &loading)?)
         }
     };
@@ -125,33 +158,114 @@ fn setup(
         &dataset.content,
         Content::Arrays(arrays) if matches!(arrays.sample, data::SampleShape::Image { .. })
     );
-    let width = if options.quick { row.quick_width } else { row.width };
-    let seeds = options.seeds.or(size.seeds).unwrap_or(row.seeds);
-    if seeds == 0 {
-        return Err(Error::input("--seeds", "0 is not possible; give at least 1"));
-    }
+    let classes = classes(&dataset, &source)?;
+    let seeds = options.seeds_or(size.seeds.unwrap_or(row.seeds))?;
     let epochs = options.epochs.unwrap_or(size.epochs);
     let base = Settings {
         model: Some(architecture),
-        width: Some(options.width.unwrap_or(width)),
+        width: Some(width),
         // As the paper, which crops and flips what it reads.
         augment: Some(is_of_images && !is_generated(&source)),
-        data: Some(source),
-        batch_size: row.batch_size,
+        samples,
+        batch_size: Some(batch_size(row, architecture, &dataset, options.quick)?),
         epochs: Some(epochs),
         patience: Some(PATIENCE),
         device: Some(device),
+        data: Some(source),
         ..Settings::default()
     };
-    let classes = match &dataset.content {
-        Content::Arrays(arrays) => arrays.task.outputs(),
-        Content::Text(text) => text.vocabulary.len(),
-    };
-    let own = Setup { row, dataset, classes, epochs, seeds, base };
+    let name = name(row, architecture, &dataset);
+    let own = Setup { name, row, dataset, classes, epochs, seeds, base };
     let config = own.base.resolve()?;
-    models::build(&config.model, input(&own.dataset), &mut Init::shapes_only())?;
+    let built = models::build(&config.model, input(&own.dataset), &mut Init::shapes_only());
+    built.map_err(|error| match error {
+        Error::Input { message, .. } if options.data.is_none() && options.model.is_none() => {
+            let wanted = row.source.wanted();
+            Error::input("--data", format!("row {} needs {wanted}; its model {message}", row.name))
+        }
+        other => other,
+    })?;
     Ok(own)
 }
+
+/// Where the row's data comes from.
+fn source(row: &Row, options: &Options) -> Result<String> {
+    match &options.data {
+        Some(data) => Ok(data.clone()),
+        None if options.quick || row.source == Source::Generated => Ok("generated".into()),
+        None => {
+            let wanted = row.source.wanted();
+            let message = format!("row {} wants {wanted}; or give --quick", row.name);
+            Err(Error::input("--data", message))
+        }
+    }
+}
+
+fn classes(dataset: &Dataset, source: &str) -> Result<usize> {
+    match &dataset.content {
+        Content::Text(text) => Ok(text.vocabulary.len()),
+        Content::Arrays(arrays) => match arrays.task {
+            Task::Classification { classes } => Ok(classes),
+            Task::Regression { .. } => {
+                let message = "has targets and no labels, and the paper's experiments are about classes; a regression is \
+                               learnt by alrao train";
+                Err(Error::input(format!("--data {source}"), message))
+            }
+        },
+    }
+}
+
+/// The row's samples of a step; small runs take what fits the data.
+fn batch_size(
+    row: &Row,
+    architecture: Architecture,
+    dataset: &Dataset,
+    is_quick: bool,
+) -> Result<usize> {
+    let usual = Settings { model: Some(architecture), ..Settings::default() };
+    let usual = usual.resolve()?.train.batch_size;
+    let own = row.batch_size.unwrap_or(usual);
+    // Of a text it is columns, of two characters or words at least.
+    let (most, what) = match &dataset.content {
+        Content::Arrays(arrays) => (arrays.train.len(), "samples"),
+        Content::Text(text) => {
+            let parts = [Part::Train, Part::Valid, Part::Test];
+            let least = parts.iter().filter_map(|part| text.part(*part)).map(<[i32]>::len).min();
+            (least.unwrap_or(0) / 2, "columns")
+        }
+    };
+    let wanted = if is_quick { own.min(usual).min(most) } else { own };
+    if (1..=most).contains(&wanted) {
+        return Ok(wanted);
+    }
+    let advice = if is_quick { "" } else { "; with --quick, batches are as small as the data" };
+    let message = format!("takes {} {what} a step, and the data has {most}{advice}", wanted.max(1));
+    Err(Error::input(format!("--row {}", row.name), message))
+}
+
+/// The row's name, where model and data are the row's.
+fn name(row: &Row, architecture: Architecture, dataset: &Dataset) -> String {
+    let is_own_data = match row.source {
+        Source::Cifar10 => dataset.name == "cifar10",
+        Source::ImageNet => dataset.files().is_some(),
+        Source::PennTreebank => dataset.token().is_some() && dataset.name != "generated",
+        Source::Generated => dataset.name == "generated",
+    };
+    if is_own_data && architecture == row.architecture {
+        return row.name.to_owned();
+    }
+    let model = match row.name.split_once('/') {
+        Some((_, model)) if architecture == row.architecture => model,
+        _ => architecture.name(),
+    };
+    format!("{model} on {}", dataset.name)
+}
+
+/// Characters of Penn Treebank, all parts together; and how much they may be off in somebody's copy.
+const PENN_TREEBANK: std::ops::Range<usize> = 5_000_000..6_500_000;
+
+/// Images of ImageNet to train on, somewhat fewer where some of them are broken or kept for validation.
+const IMAGENET: std::ops::Range<usize> = 1_000_000..1_300_000;
 
 impl Setup {
     pub fn architecture(&self) -> Architecture {
@@ -159,16 +273,18 @@ impl Setup {
     }
 
     /// Whether another architecture can learn from the same data; a folder's images are read in a size of its own.
-    fn has_data_for(&self, architecture: Architecture) -> bool {
+    fn has_data_for(&self, architecture: Architecture, samples: Option<usize>) -> bool {
         let own = self.architecture();
         let is_resized = self.dataset.files().is_some();
         kind(own) == kind(architecture)
+            && self.base.samples == samples
             && (!is_resized || own.usual_side() == architecture.usual_side())
     }
 
-    /// The row's name as a part of a file's name.
+    /// The name as a part of a file's name.
     pub fn file_name(&self) -> String {
-        self.row.name.replace('/', "-")
+        let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        self.name.replace(" on ", "-").chars().map(plain).collect()
     }
 
     /// What is trained on what.
@@ -178,19 +294,13 @@ impl Setup {
         format!("{}{width} on {}", self.architecture(), self.dataset.name)
     }
 
-    /// Whether losses and accuracies can stand beside the paper's.
+    /// Whether losses and accuracies can stand beside the paper's: the row's model at its full width, on data that are
+    /// the row's by all that can be told.
     pub fn is_comparable(&self) -> bool {
-        let is_its_data = match self.row.source {
-            Source::Cifar10 => self.dataset.name == "cifar10",
-            Source::ImageNet => self.classes == 1000,
-            Source::PennTreebank => matches!(self.dataset.content, Content::Text(_)),
-            Source::Generated => false,
-        };
-        let width = self.base.width.unwrap_or(1.0);
-        let is_its_model = self.architecture() == self.row.architecture && width == self.row.width;
-        is_its_data && is_its_model && !is_generated(self.base.data.as_deref().unwrap_or_default())
+        let is_its_model = self.architecture() == self.row.architecture
+            && self.base.width.unwrap_or(1.0) == self.row.width;
+        is_its_model && is_data_of(self.row.source, &self.dataset)
     }
-
     /// Losses of characters are in bits per character, as the paper's.
     pub fn loss_unit(&self) -> (&'static str, f64) {
         match &self.dataset.content {
@@ -230,38 +340,92 @@ impl Setup {
         Ok(Group { method, names })
     }
 
-    /// Where the run's size is not the paper's.
+    /// Where data, model and size are not the paper's.
     pub fn differences(&self) -> Vec<String> {
-        let row = self.row;
-        let mut differences = vec![format!("Data: {}.", self.dataset.description())];
-        if !self.dataset.has(Part::Test) {
-            let stands_in =
-                "The data has no test part: what is called test is the best epoch's validation.";
-            differences.push(stands_in.into());
-        }
-        let paper = ROWS.iter().filter(|other| other.source != Source::Generated);
-        if self.architecture() != row.architecture || self.base.width != Some(row.width) {
-            let width = self.base.width.unwrap_or(1.0);
-            let own = self.architecture();
-            let names = paper.map(|row| row.architecture.name());
-            let theirs = match row.source {
-                Source::Generated => format!("the paper's models are {}", distinct(names)),
-                _ => format!("the paper's is {} at width {}", row.architecture, row.width),
-            };
-            differences.push(format!("Model: {own} at width {width}; {theirs}."));
-        } else if row.source == Source::Generated {
-            differences.push(format!("Model: {}, which is not in the paper.", row.architecture));
-        }
-        let theirs = match row.source {
-            Source::Generated => String::new(),
-            _ => format!("; the paper's {}", row.seeds),
-        };
-        differences.push(format!("Runs of each setting: {}{theirs}.", self.seeds));
+        let mut differences = self.differences_but_epochs();
         differences.push(format!(
             "Epochs: at most {}, fewer where the validation loss has not improved for {PATIENCE}; the paper has no limit.",
             self.epochs
         ));
         differences
+    }
+
+    /// The same without how long a run is.
+    pub fn differences_but_epochs(&self) -> Vec<String> {
+        let mut differences = self.differences_of_data();
+        differences.extend(self.difference_of_model());
+        let theirs = match self.row.source {
+            Source::Generated => String::new(),
+            _ => format!("; the paper's {}", self.row.seeds),
+        };
+        differences.push(format!("Runs of each setting: {}{theirs}.", self.seeds));
+        differences
+    }
+
+    fn differences_of_data(&self) -> Vec<String> {
+        let mut differences = vec![format!("Data: {}.", self.dataset.description())];
+        let sizes = [Part::Train, Part::Valid, Part::Test].map(|part| self.dataset.size(part));
+        if let Some(most) = self.base.samples.filter(|most| sizes.contains(&Some(*most))) {
+            let what =
+                if self.dataset.token().is_some() { "tokens from its start" } else { "samples" };
+            differences.push(format!(
+                "Of each part of the data at most {most} {what} are used, so that --quick takes less than ten minutes."
+            ));
+        }
+        differences.extend(self.dataset.left_out().map(|text| format!("Of the data, {text}.")));
+        if !self.dataset.has(Part::Test) {
+            let stands_in =
+                "The data has no test part: what is called test is the best epoch's validation.";
+            differences.push(stands_in.into());
+        }
+        let what = match self.row.source {
+            Source::ImageNet => "its thousand classes and the number of its images",
+            Source::PennTreebank => "its fifty characters and its length",
+            _ => return differences,
+        };
+        if is_data_of(self.row.source, &self.dataset) {
+            differences
+                .push(format!("Taken for the paper's data by {what}; nothing else was compared."));
+        }
+        differences
+    }
+
+    fn difference_of_model(&self) -> Option<String> {
+        let (row, own) = (self.row, self.architecture());
+        let width = self.base.width.unwrap_or(1.0);
+        if own != row.architecture || width != row.width {
+            let paper = ROWS.iter().filter(|other| other.source != Source::Generated);
+            let theirs = match row.source {
+                Source::Generated => {
+                    let names = paper.map(|row| row.architecture.name());
+                    format!("the paper's models are {}", distinct(names))
+                }
+                _ => format!("the paper's is {} at width {}", row.architecture, row.width),
+            };
+            return Some(format!("Model: {own} at width {width}; {theirs}."));
+        }
+        let is_ours = row.source == Source::Generated;
+        is_ours.then(|| format!("Model: {own}, which is not in the paper."))
+    }
+}
+
+/// Whether data are the paper's, by what can be told of them.
+fn is_data_of(source: Source, dataset: &Dataset) -> bool {
+    let size = |part: Part| dataset.size(part).unwrap_or(0);
+    let (learnt, tested) = (size(Part::Train) + size(Part::Valid), size(Part::Test));
+    match (source, &dataset.content) {
+        (Source::Cifar10, _) => dataset.name == "cifar10" && (learnt, tested) == (50_000, 10_000),
+        (Source::ImageNet, Content::Arrays(arrays)) => {
+            dataset.files().is_some()
+                && arrays.task.outputs() == 1000
+                && IMAGENET.contains(&size(Part::Train))
+        }
+        (Source::PennTreebank, Content::Text(text)) => {
+            text.vocabulary.kind() == TokenKind::Character
+                && text.vocabulary.len() == 50
+                && PENN_TREEBANK.contains(&(learnt + tested))
+        }
+        _ => false,
     }
 }
 
@@ -273,4 +437,104 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> String {
         }
     });
     list.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::made_up;
+    use super::*;
+
+    fn text(characters: usize, distinct: usize) -> Dataset {
+        let mut dataset = data::load_with(
+            "generated",
+            data::Kind::Text(TokenKind::Character),
+            &LoadOptions::default(),
+        )
+        .unwrap();
+        let alphabet: String =
+            (0..distinct as u32).filter_map(|c| char::from_u32(0x4E00 + c)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.txt");
+        std::fs::write(&path, alphabet).unwrap();
+        let kind = data::Kind::Text(TokenKind::Character);
+        let own = data::load(path.to_str().unwrap(), kind, 0.0).unwrap();
+        dataset.content = own.content;
+        if let Content::Text(text) = &mut dataset.content {
+            text.train = vec![0; characters];
+        }
+        dataset.name = "ptb".into();
+        dataset
+    }
+
+    #[test]
+    fn only_what_looks_like_the_papers_data_is_taken_for_it() {
+        let is = |source, dataset: &Dataset| is_data_of(source, dataset);
+        assert!(is(Source::PennTreebank, &text(5_900_000, 50)));
+        assert!(!is(Source::PennTreebank, &text(5_900_000, 64)));
+        assert!(!is(Source::PennTreebank, &text(1_100_000, 50)));
+        assert!(!is(Source::ImageNet, &text(1_200_000, 1000)));
+        let mut images = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
+        images.name = "cifar10".into();
+        // Ten classes, but 9,000 images.
+        assert!(!is(Source::Cifar10, &images) && !is(Source::Generated, &images));
+    }
+
+    fn quick(options: Options) -> Result<Vec<Setup>> {
+        let size = Size { settings: 9, epochs: 3, seeds: Some(1) };
+        let cpu = DeviceKind::Cpu;
+        setups(&Options { quick: true, device: cpu, ..options }, &["cifar10/vgg19"], [size; 2])
+    }
+
+    #[test]
+    fn a_row_on_other_data_has_another_name_and_is_not_compared() {
+        let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect();
+        let setups = quick(Options {
+            rows: rows(&["cifar10/vgg19", "generated/cnn"]),
+            ..Options::default()
+        });
+        let setups = setups.unwrap();
+        assert_eq!(setups[0].name, "vgg19 on generated");
+        assert_eq!(
+            (setups[1].name.as_str(), setups[1].file_name().as_str()),
+            ("generated/cnn", "generated-cnn")
+        );
+        assert!(!setups[0].is_comparable() && !setups[1].is_comparable());
+        let texts = differences(&setups, Setup::differences);
+        assert!(
+            texts.iter().all(|text| text.starts_with("vgg19 on") || text.starts_with("generated/"))
+        );
+        let twice = Options {
+            rows: rows(&["cifar10/mobilenetv2", "cifar10/mobilenetv2-width3"]),
+            model: Some(Architecture::Mlp),
+            ..Options::default()
+        };
+        let names: Vec<String> = quick(twice).unwrap().iter().map(Setup::file_name).collect();
+        assert_eq!(names, ["mlp-generated", "mlp-generated-as-cifar10-mobilenetv2-width3"]);
+    }
+
+    #[test]
+    fn a_row_that_generated_images_are_too_small_for_asks_for_a_folder() {
+        let rows = vec!["imagenet/alexnet".into()];
+        let error = quick(Options { rows, ..Options::default() }).err().unwrap().to_string();
+        assert!(error.starts_with("--data: row imagenet/alexnet needs a folder"), "{error}");
+    }
+
+    #[test]
+    fn runs_that_failed_say_nothing_about_learning() {
+        let mut records = Records::default();
+        let endings = [
+            (Some(0.5), Ending::Finished),
+            (Some(9.0), Ending::Finished),
+            (None, Ending::Diverged),
+            (None, Ending::Failed),
+        ];
+        let names: Vec<String> = (0..4).map(|number| number.to_string()).collect();
+        for (name, (loss, ending)) in names.iter().zip(endings) {
+            records.by_name.insert(name.clone(), made_up(&[loss], loss, ending));
+        }
+        let group = Group { method: Method::AdamDefault, names };
+        assert_eq!(group.unlearnt(&records, 10), "2 of 3");
+        assert_eq!(group.count(&records, Ending::Failed), "1 of 4");
+        assert!(group.has_failed(&records));
+    }
 }

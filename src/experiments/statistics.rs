@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::plots::number;
+use crate::plots::{Color, Series, Stroke, number};
 
 /// The mean of some values and their standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -47,6 +47,28 @@ impl Estimate {
     }
 }
 
+/// A curve of means with their deviations; points without a mean are left out.
+pub(super) fn series(
+    name: impl Into<String>,
+    points: impl IntoIterator<Item = (f64, Option<Estimate>)>,
+    colour: impl Color,
+    stroke: Stroke,
+) -> Series {
+    let known: Vec<(f64, Estimate)> =
+        points.into_iter().filter_map(|(x, own)| Some((x, own?))).collect();
+    let deviations = known.iter().map(|(_, own)| own.deviation.unwrap_or(0.0)).collect();
+    let points = known.into_iter().map(|(x, own)| (x, own.mean)).collect();
+    Series::new(name, points, colour, stroke).with_deviations(deviations)
+}
+
+/// The least and the largest of some values; `None` where there are none.
+pub(super) fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.fold(None, |range, value| {
+        let (low, high) = range.unwrap_or((value, value));
+        Some((value.min(low), value.max(high)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +82,21 @@ mod tests {
         assert_eq!(Estimate::of([Some(0.5)]).unwrap().text(3), "0.500");
         assert_eq!(Estimate::of([Some(0.5), None]), None);
         assert_eq!(Estimate::of([]), None);
+    }
+
+    #[test]
+    fn nothing_has_no_spread() {
+        assert_eq!(spread([].into_iter()), None);
+        assert_eq!(spread([0.5].into_iter()), Some((0.5, 0.5)));
+        assert_eq!(spread([0.5, -1.0, 3.0].into_iter()), Some((-1.0, 3.0)));
+    }
+
+    #[test]
+    fn a_series_leaves_out_what_has_no_mean() {
+        let point = |x: f64, mean: f64, deviation| (x, Some(Estimate { mean, deviation }));
+        let points = [point(1.0, 5.0, Some(0.5)), (2.0, None), point(3.0, 6.0, None)];
+        let series = series("one", points, crate::plots::INK, Stroke::Line(1));
+        assert_eq!(series.points, [(1.0, 5.0), (3.0, 6.0)]);
+        assert_eq!(series.deviations, [0.5, 0.0]);
     }
 }

@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::comparison::Comparison;
+use super::Study;
+use super::comparison::{self, Comparison};
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Ending, Record, Records};
 use super::rows::Score;
-use super::setup::{Group, Setup, setups};
-use super::statistics::Estimate;
-use super::{PAPERS, Study};
+use super::setup::{Group, Setup, differences, titles};
+use super::statistics::{Estimate, series};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
 
-const WHOLE: Size = Size { epochs: 300, seeds: None };
-const QUICK: Size = Size { epochs: 12, seeds: Some(2) };
+const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
+const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &[
     "cifar10/mobilenetv2",
@@ -27,15 +27,7 @@ const USUAL: &[&str] = &[
 ];
 
 pub(super) fn study(options: &Options) -> Result<Study> {
-    let setups = setups(options, USUAL, [WHOLE, QUICK])?;
-    let mut runs = Vec::new();
-    let comparisons: Vec<Comparison> =
-        setups.iter().map(|setup| Comparison::plan(setup, &mut runs)).collect::<Result<_>>()?;
-    Ok(Study {
-        setups,
-        runs,
-        findings: Box::new(move |setups, records| Ok(findings(setups, &comparisons, records))),
-    })
+    comparison::study(options, USUAL, [WHOLE, QUICK], findings)
 }
 
 fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> Findings {
@@ -57,34 +49,24 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
     for (setup, comparison) in setups.iter().zip(comparisons) {
         let (cells, value) = row(setup, comparison, records);
         findings.tables[0].push(cells);
-        if setup.row.paper[2].is_some() {
-            findings.tables[0].push(papers_row(setup));
+        if setup.is_comparable() {
+            findings.tables[0].push_papers(setup.row.name, papers_row(setup));
         }
-        values.insert(setup.row.name.into(), value);
+        values.insert(setup.name.clone(), value);
         findings.observations.extend(observations(setup, comparison, records));
         findings.tables.push(by_method(setup, comparison, records));
         findings.pictures.push(by_rate(setup, comparison, records));
-        let is_first = findings.differences.is_empty();
-        let own = setup.differences().into_iter();
-        let name = |text: String| match setups.len() {
-            1 => text,
-            _ => format!("{}: {text}", setup.row.name),
-        };
-        findings.differences.extend(own.map(name));
-        if is_first && setups.iter().all(|setup| !setup.is_comparable()) {
-            findings.differences.push(
-                "With other data or another model, the numbers cannot be held against the paper's one by one; what can is \
-                 how Alrao, Adam and SGD's rates compare with each other."
-                    .into(),
-            );
-        }
+    }
+    findings.differences = differences(setups, Setup::differences);
+    if !setups.iter().all(Setup::is_comparable) {
+        findings.differences.push(
+            "Where data or model are others, the numbers cannot be held against the paper's one by one, and these do not \
+             stand beside them; what can be compared is how Alrao, Adam and SGD's rates do beside each other."
+                .into(),
+        );
     }
     findings.values = Value::Object(values);
     findings
-}
-
-pub(super) fn titles(setups: &[Setup]) -> String {
-    setups.iter().map(Setup::title).collect::<Vec<_>>().join("; ")
 }
 
 fn scores(group: &Group, records: &Records) -> [Option<Estimate>; 3] {
@@ -104,7 +86,7 @@ fn cells(setup: &Setup, group: &Group, records: &Records) -> [String; 2] {
 
 fn row(setup: &Setup, comparison: &Comparison, records: &Records) -> (Vec<String>, Value) {
     let best = comparison.best_sgd(records);
-    let mut row = vec![setup.row.name.to_owned()];
+    let mut row = vec![setup.name.clone()];
     row.push(or_dash(best, |(rate, _)| number(*rate)));
     match best {
         Some((_, group)) => row.extend(cells(setup, group, records)),
@@ -135,53 +117,48 @@ fn papers_row(setup: &Setup) -> Vec<String> {
         let texts = score.map(|own| [with_deviation(own.loss), with_deviation(own.accuracy)]);
         texts.unwrap_or(["–".into(), "–".into()])
     };
-    let mut row = vec![format!("{} {PAPERS}", setup.row.name)];
-    row.push(or_dash(setup.row.sgd_rate, number));
+    let mut row = vec![or_dash(setup.row.sgd_rate, number)];
     setup.row.paper.iter().for_each(|own| row.extend(score(*own)));
     row
 }
 
 fn by_method(setup: &Setup, comparison: &Comparison, records: &Records) -> Table {
     let (unit, factor) = setup.loss_unit();
-    let caption = format!("{}: every way of training. Losses in {unit}.", setup.row.name);
-    let head = ["", "validation loss", "test loss", "top-1 (%)", "diverged", "not learnt"];
+    let caption = format!("{}: every way of training. Losses in {unit}.", setup.name);
+    let head =
+        ["", "validation loss", "test loss", "top-1 (%)", "failed", "diverged", "not learnt"];
     let mut table = Table::new(caption, &head);
     for group in comparison.groups() {
         let [valid, ..] = scores(group, records);
         let [loss, accuracy] = cells(setup, group, records);
-        let runs = group.records(records);
-        let count = |is: &dyn Fn(&Record) -> bool| {
-            format!("{} of {}", runs.clone().filter(|run| is(run)).count(), group.names.len())
-        };
         table.push([
             group.method.label(),
             or_dash(valid, |valid| valid.scaled(factor).text(3)),
             loss,
             accuracy,
-            count(&|run| run.ending == Ending::Diverged),
-            count(&|run| !run.has_learnt(setup.classes)),
+            group.count(records, Ending::Failed),
+            group.count(records, Ending::Diverged),
+            group.unlearnt(records, setup.classes),
         ]);
     }
     table
 }
 
 fn observations(setup: &Setup, comparison: &Comparison, records: &Records) -> Vec<String> {
-    let name = setup.row.name;
+    let name = &setup.name;
     let (unit, factor) = setup.loss_unit();
-    let failed =
-        |group: &Group| group.records(records).filter(|run| !run.has_learnt(setup.classes)).count();
     let loss = |group: &Group| Some(group.estimate(records, Record::test_loss)?.mean * factor);
     let mut texts = Vec::new();
     let alrao = loss(&comparison.alrao);
     if let (Some((rate, best)), Some(alrao)) = (comparison.best_sgd(records), alrao) {
         let best_loss = loss(best).unwrap_or(f64::NAN);
-        let worse =
-            comparison.sgd.iter().filter(|(_, own)| loss(own).is_none_or(|own| own > alrao));
+        let tried = comparison.tried_sgd(records);
+        let worse = tried.iter().filter(|(_, own)| loss(own).is_none_or(|own| own > alrao));
         texts.push(format!(
             "{name}: Alrao's test loss is {alrao:.3} {unit}, that of SGD with its best rate ({}) {best_loss:.3}; of the {} \
              rates of SGD, {} do worse than Alrao.",
             number(*rate),
-            comparison.sgd.len(),
+            tried.len(),
             worse.count()
         ));
     }
@@ -189,12 +166,10 @@ fn observations(setup: &Setup, comparison: &Comparison, records: &Records) -> Ve
         texts.push(format!("{name}: Adam's test loss is {adam:.3} {unit}, Alrao's {alrao:.3}."));
     }
     texts.push(format!(
-        "{name}: runs that did not learn (diverged, or a test loss no better than that of equal probabilities): Alrao {} of \
-         {}, Adam {} of {}.",
-        failed(&comparison.alrao),
-        comparison.alrao.names.len(),
-        failed(&comparison.adam),
-        comparison.adam.names.len()
+        "{name}: runs that did not learn (diverged, or a test loss no better than that of equal probabilities): Alrao \
+         {}, Adam {}.",
+        comparison.alrao.unlearnt(records, setup.classes),
+        comparison.adam.unlearnt(records, setup.classes)
     ));
     texts
 }
@@ -202,22 +177,15 @@ fn observations(setup: &Setup, comparison: &Comparison, records: &Records) -> Ve
 fn by_rate(setup: &Setup, comparison: &Comparison, records: &Records) -> Picture {
     let (unit, factor) = setup.loss_unit();
     let loss = |group: &Group| Some(group.estimate(records, Record::test_loss)?.scaled(factor));
-    let known: Vec<(f64, Estimate)> =
-        comparison.sgd.iter().filter_map(|(rate, group)| Some((*rate, loss(group)?))).collect();
-    let sgd = Series::new(
-        "SGD",
-        known.iter().map(|(rate, loss)| (*rate, loss.mean)).collect(),
-        Method::Sgd(1e-3).colour(),
-        Stroke::Dotted(2),
-    );
-    let deviations = known.iter().map(|(_, loss)| loss.deviation.unwrap_or(0.0)).collect();
+    let points = comparison.sgd.iter().map(|(rate, group)| (*rate, loss(group)));
+    let sgd = series("SGD", points, Method::Sgd(1e-3).colour(), Stroke::Dotted(2));
     let level = |group: &Group, stroke: Stroke| {
         let points = loss(group).map(|loss| vec![(4e-6, loss.mean), (25.0, loss.mean)]);
         let method = group.method;
         Series::new(method.label(), points.unwrap_or_default(), method.colour(), stroke)
     };
     let series = [
-        sgd.with_deviations(deviations),
+        sgd,
         level(&comparison.adam, Stroke::Dashed(2)),
         level(&comparison.alrao, Stroke::Line(3)),
     ];
@@ -229,7 +197,7 @@ fn by_rate(setup: &Setup, comparison: &Comparison, records: &Records) -> Picture
         lines(&x, &y, "", &series),
         format!(
             "{}: test loss of SGD by its learning rate, with the standard deviation over the runs; beside it Adam with its \
-             default rate and Alrao, which have none to choose. A rate at which a run diverged has no point.",
+             default rate and Alrao, which have none to choose. A rate at which a run diverged or failed has no point.",
             setup.title()
         ),
     )

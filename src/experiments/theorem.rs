@@ -14,7 +14,7 @@ use crate::ops::classifiers::Targets;
 use crate::plots::{Axis, Scale, Series, Stroke, TEST, line_shade, lines, number, shade, stack};
 use crate::random::{Philox, Purpose};
 use crate::tensor::Tensor;
-use crate::train::{Learner, Precision, TrainConfig};
+use crate::train::{Learner, Precision, StopFlag, TrainConfig};
 use crate::{Alrao, AlraoConfig};
 
 const SAMPLES: usize = 300;
@@ -90,11 +90,23 @@ impl Problem {
         Learner::new(Alrao::classifier(Fixed, CLASSES, config), &sample, &train, device)
     }
 
-    /// The least loss of all, by descent with a rate that is sure to settle.
-    fn optimum(&self, steps: usize) -> f64 {
-        let learner = self.learner(1.0 / self.lambda..=1.0 / self.lambda, 1, 0);
-        let loss = || learner.step(&self.x, Targets::Classes(&self.labels), SAMPLES).loss.item();
-        (0..steps).map(|_| loss()).fold(f64::INFINITY, f64::min)
+    /// The loss after so many steps of descent with one rate, and the least on the way; `None` where it was stopped.
+    fn descend_with(&self, rate: f64, steps: usize, stop: &StopFlag) -> Option<(f64, f64)> {
+        let learner = self.learner(rate..=rate, 1, 0);
+        let (mut last, mut least) = (f64::NAN, f64::INFINITY);
+        for _ in 0..steps {
+            if stop.is_set() {
+                return None;
+            }
+            last = learner.step(&self.x, Targets::Classes(&self.labels), SAMPLES).loss.item();
+            least = least.min(last);
+        }
+        Some((last, least))
+    }
+
+    /// The least loss of all, by descent with a rate that is sure to settle; `None` where it was stopped.
+    fn optimum(&self, steps: usize, stop: &StopFlag) -> Option<f64> {
+        Some(self.descend_with(1.0 / self.lambda, steps, stop)?.1)
     }
 }
 
@@ -132,13 +144,15 @@ struct Descent {
     weights: Vec<Vec<f64>>,
 }
 
-fn descend(seed: u64, steps: usize) -> Result<Descent> {
+/// `None` where it was stopped.
+fn descend(seed: u64, steps: usize, stop: &StopFlag) -> Result<Option<Descent>> {
     let device = Device::open_with_threads(crate::DeviceKind::Cpu, Some(1))?;
     let problem = Problem::new(seed, &device);
     let learner = problem.learner(RATES, COPIES, seed);
+    let Some(optimum) = problem.optimum(steps.max(STEPS), stop) else { return Ok(None) };
     let mut descent = Descent {
         lambda: problem.lambda,
-        optimum: problem.optimum(steps.max(STEPS)),
+        optimum,
         steps: Vec::new(),
         mixture: Vec::new(),
         copies: vec![Vec::new(); COPIES],
@@ -147,6 +161,9 @@ fn descend(seed: u64, steps: usize) -> Result<Descent> {
     let ratio = (steps as f64).powf(1.0 / POINTS);
     let mut next = 1.0;
     for step in 1..=steps {
+        if stop.is_set() {
+            return Ok(None);
+        }
         let head = learner.step(&problem.x, Targets::Classes(&problem.labels), SAMPLES);
         if (step as f64) < next && step < steps {
             continue;
@@ -158,24 +175,24 @@ fn descend(seed: u64, steps: usize) -> Result<Descent> {
         descent.copies.iter_mut().zip(losses).for_each(|(copy, loss)| copy.push(loss));
         descent.weights.push(learner.posterior());
     }
-    Ok(descent)
+    Ok(Some(descent))
 }
 
 pub(super) fn study(options: &Options) -> Result<Study> {
-    let seeds = options.seeds.unwrap_or(3);
-    if seeds == 0 {
-        return Err(Error::input("--seeds", "0 is not possible; give at least 1"));
+    let seeds = options.seeds_or(3)?;
+    let usual = if options.quick { QUICK_STEPS } else { STEPS };
+    let steps = options.epochs.map_or(usual, |epochs| epochs as usize);
+    if steps < 2 {
+        return Err(Error::input("--epochs", format!("{steps} shows nothing; give at least 2")));
     }
-    let steps = if options.quick { QUICK_STEPS } else { STEPS };
-    Ok(Study {
-        setups: Vec::new(),
-        runs: Vec::new(),
-        findings: Box::new(move |_, _| {
-            let descents =
-                (0..seeds).map(|seed| descend(seed, steps)).collect::<Result<Vec<_>>>()?;
-            Ok(findings(&descents, steps))
-        }),
-    })
+    Ok(Study::AtOnce(Box::new(move |stop| {
+        let mut descents = Vec::new();
+        for seed in 0..seeds {
+            let Some(descent) = descend(seed, steps, stop)? else { return Ok(None) };
+            descents.push(descent);
+        }
+        Ok(Some(findings(&descents, steps)))
+    })))
 }
 
 fn findings(descents: &[Descent], steps: usize) -> Findings {
@@ -217,6 +234,7 @@ fn findings(descents: &[Descent], steps: usize) -> Findings {
         tables: vec![table(first, &rates)],
         pictures: vec![losses(first, &rates), weights(first, &rates)],
         values: Value::Array(descents.iter().map(|own| describe(own, &rates)).collect()),
+        ..Findings::default()
     }
 }
 
@@ -319,10 +337,21 @@ mod tests {
 
     #[test]
     fn a_descent_does_as_the_theorem_says() {
-        let own = descend(1, 1500).unwrap();
+        let own = descend(1, 1500, &StopFlag::default()).unwrap().unwrap();
         assert!(gap(&own).abs() < 1e-3, "{}", gap(&own));
         let (count, weight) = unsettled(&own);
         assert!(count >= 3 && weight < 1e-6, "{count} {weight}");
         assert!(own.optimum < (CLASSES as f64).ln() && own.lambda > 0.5);
+        // The copy with the largest rate would not have come there alone.
+        let problem = Problem::new(1, &Device::cpu());
+        let (alone, _) = problem.descend_with(100.0, 1500, &StopFlag::default()).unwrap();
+        assert!(alone > own.optimum + 0.1, "a rate of 100 alone reaches {alone}");
+    }
+
+    #[test]
+    fn a_descent_that_is_asked_to_stop_stops() {
+        let stop = StopFlag::default();
+        stop.set();
+        assert!(descend(1, 1500, &stop).unwrap().is_none());
     }
 }

@@ -176,8 +176,8 @@ impl History {
                 .filter_map(|bin| Some((x(bin.last()?.step), mean_weights(bin))))
                 .collect(),
         };
-        if let Some((first, weights)) = points.first().filter(|(first, _)| *first > 0.0) {
-            let (_, even) = (first, vec![1.0 / weights.len().max(1) as f64; weights.len()]);
+        if let Some((_, weights)) = points.first().filter(|(first, _)| *first > 0.0) {
+            let even = vec![1.0 / weights.len().max(1) as f64; weights.len()];
             points.insert(0, (0.0, even));
         }
         points

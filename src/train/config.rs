@@ -207,6 +207,8 @@ pub struct RunConfig {
     /// Rows and columns that the images of a folder are brought to: the architecture's usual side where `None`. Other data
     /// has its own.
     pub image_size: Option<usize>,
+    /// At most so many samples of each part of the data; all where `None`.
+    pub samples: Option<usize>,
     /// Rates, classifiers and averaging.
     pub alrao: crate::alrao::AlraoConfig,
     /// Everything else about training.

@@ -61,6 +61,8 @@ pub fn evaluate(
     let config = run.as_deref().map(RunDirectory::config).transpose()?.map(|(config, _)| config);
     let record = read_record(&file)?.1;
     let options = LoadOptions {
+        // The run's own data as the run saw them.
+        samples: config.as_ref().filter(|_| data.is_none()).and_then(|config| config.samples),
         valid_split: config.as_ref().map_or(0.2, |config| config.valid_split),
         image_size: record.input[0],
         threads: device.host_threads(),

@@ -27,6 +27,8 @@ pub struct Overrides {
     pub max_steps: Option<u64>,
     /// Steps from one `step` line to the next.
     pub log_every: Option<u64>,
+    /// Where the run's data is now, if it is known.
+    pub data: Option<String>,
 }
 
 /// A run with its directory, ready to train.
@@ -79,7 +81,10 @@ impl Run {
             // It holds what these files gave.
             (train.init, train.rates) = (None, None);
         }
-        let data = RunDirectory::find_data(path, &config.data)?;
+        let data = match &overrides.data {
+            Some(data) => data.clone(),
+            None => RunDirectory::find_data(path, &config.data)?,
+        };
         let (dataset, mut training) = prepare(&config, &data, device)?;
         if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
@@ -152,6 +157,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, 
     check_precision(config.train.precision, device)?;
     let architecture = config.model.architecture;
     let options = LoadOptions {
+        samples: config.samples,
         valid_split: config.valid_split,
         image_size: config.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
@@ -165,13 +171,30 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, 
     let input = input(&dataset);
     let task = feed::task(&dataset);
     let copies = [config.alrao.classifiers, task.outputs()];
-    memory::check_fits(&config.model, input, copies, &config.train)?;
+    memory::check_fits(&config.model, input, copies, &config.train)
+        .map_err(|error| advised(error, architecture, &dataset))?;
     let pre_classifier = models::build(&config.model, input, &mut Init::new(config.train.seed))?;
     let record = model_record(config, &dataset, input, task);
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
     let learner = Learner::new(model, &feed.sample(), &config.train, device);
     let training = Training::new(learner, feed, config.train.clone(), Some(record))?;
     Ok((dataset, training))
+}
+
+/// The same error, with what would help where a folder's images have a size that the model does not take.
+fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error {
+    match error {
+        Error::Input { subject, message }
+            if dataset.files().is_some() && subject.starts_with("--model") =>
+        {
+            let side = architecture.usual_side();
+            let advice = format!(
+                "a folder's images are brought to --image-size: give {side}, or leave it out"
+            );
+            Error::input(subject, format!("{message}; {advice}"))
+        }
+        other => other,
+    }
 }
 
 /// Refuses a precision that the device does not have.

@@ -50,6 +50,8 @@ settings! {
     valid_split: f64,
     /// Rows and columns that the images of a folder are brought to.
     image_size: usize,
+    /// At most so many samples of each part of the data.
+    samples: usize,
     /// How parameters learn.
     #[serde(with = "file::named")]
     optimizer: Optimizer,
@@ -144,8 +146,7 @@ pub fn hidden_layers(text: &str) -> std::result::Result<Vec<usize>, String> {
 /// that apply to the model and the optimizer are there.
 impl From<&RunConfig> for Settings {
     fn from(config: &RunConfig) -> Settings {
-        let RunConfig { model, data, valid_split, image_size, alrao, train, device, threads } =
-            config;
+        let RunConfig { model, data, alrao, train, .. } = config;
         let ModelConfig { architecture, width, hidden, activation, dropout } = model;
         let AlraoConfig {
             eta,
@@ -166,8 +167,9 @@ impl From<&RunConfig> for Settings {
             hidden: is_mlp.then(|| hidden.clone()),
             activation: is_mlp.then_some(*activation),
             data: Some(data.clone()),
-            valid_split: Some(*valid_split),
-            image_size: *image_size,
+            valid_split: Some(config.valid_split),
+            image_size: config.image_size,
+            samples: config.samples,
             optimizer: Some(optimizer),
             eta_min: is_alrao.then_some(*eta.start()),
             eta_max: is_alrao.then_some(*eta.end()),
@@ -182,8 +184,8 @@ impl From<&RunConfig> for Settings {
             bptt: is_lstm.then_some(train.bptt),
             augment: (!is_lstm).then_some(train.augment),
             order: (!is_lstm).then_some(train.order),
-            device: Some(*device),
-            threads: *threads,
+            device: Some(config.device),
+            threads: config.threads,
             ..Settings::from(train)
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use alrao::random::{Philox, Purpose};
 
-use super::{ends_with, kill, signal, start, write_nan, write_vectors};
+use super::{ends_with, floats, kill, signal, start, write_nan, write_tensors, write_vectors};
 
 const KILLS: usize = 8;
 
@@ -18,7 +18,7 @@ fn read(folder: &Path, file: &str) -> String {
 }
 
 fn assert_same_results(folder: &Path, [one, other]: [&str; 2]) {
-    for file in ["results.json", "table.md", "report.html", "loss-by-rate-generated-cnn.svg"] {
+    for file in ["results.json", "table.md", "report.html", "loss-by-rate-mlp-data.svg"] {
         let (one, other) = (read(&folder.join(one), file), read(&folder.join(other), file));
         assert_eq!(one, other, "{file}");
     }
@@ -70,14 +70,14 @@ fn results_hold_no_times_and_no_paths_and_their_keys_are_sorted() {
     assert_eq!(serde_json::to_string_pretty(&value).unwrap() + "\n", text);
     assert!(!text.contains("seconds") && !text.contains(folder.path().to_str().unwrap()));
     assert!(!text.contains("data.safetensors"), "{text}");
-    let methods = &value["findings"]["generated/cnn"]["methods"];
+    let methods = &value["findings"]["mlp on data"]["methods"];
     assert_eq!(methods.as_object().unwrap().len(), 9);
     assert!(methods["alrao"]["test_loss"]["mean"].as_f64().unwrap() > 0.0);
-    assert!(value["runs"]["generated-cnn-alrao-seed-0"]["epochs"].as_array().unwrap().len() == 3);
+    assert!(value["runs"]["mlp-data-alrao-seed-0"]["epochs"].as_array().unwrap().len() == 3);
     let timings: serde_json::Value = serde_json::from_str(&read(&out, "timings.json")).unwrap();
     assert!(timings["total_seconds"].as_f64().unwrap() > 0.0);
     // Each run is a run like any other.
-    ends_with(0, folder.path(), "eval out/runs/generated-cnn-alrao-seed-0 --data data.safetensors");
+    ends_with(0, folder.path(), "eval out/runs/mlp-data-alrao-seed-0 --data data.safetensors");
 }
 
 #[test]
@@ -133,27 +133,153 @@ fn another_configuration_is_refused() {
     assert_eq!(read(&folder.join("out"), "results.json"), before);
 }
 
+/// The names of an experiment's runs, sorted.
+fn names_of_runs(out: &Path) -> Vec<String> {
+    let plan: serde_json::Value = serde_json::from_str(&read(out, "plan.json")).unwrap();
+    plan["runs"].as_object().unwrap().keys().cloned().collect()
+}
+
+/// A folder with another's plan, in which nothing has been run.
+fn planned_as(alone: &Path, out: &Path) {
+    fs::create_dir_all(out.join("runs")).unwrap();
+    fs::copy(alone.join("plan.json"), out.join("plan.json")).unwrap();
+}
+
+fn assert_same_files(folder: &Path, [one, other]: [&str; 2], names: &[&str]) {
+    for file in names {
+        assert_eq!(read(&folder.join(one), file), read(&folder.join(other), file), "{file}");
+    }
+}
+
 #[test]
-fn a_failed_run_ends_no_other_and_is_tried_again() {
+fn a_failed_run_ends_no_other_is_told_and_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [120, 40, 40]);
+    for name in
+        ["table1", "learning-curves", "interval", "posterior", "alrao-adam", "frozen", "q-learning"]
+    {
+        let options = match name {
+            "q-learning" => "--quick --steps 400",
+            _ => &TINY.replace("--epochs 3", "--epochs 1"),
+        };
+        let command =
+            |out: &str| format!("experiment {name} {options} --seeds 2 --out {name}/{out}");
+        ends_with(0, folder, &command("alone"));
+        let own = folder.join(name);
+        let runs = names_of_runs(&own.join("alone"));
+        let wrong = &runs[runs.len() / 2];
+        planned_as(&own.join("alone"), &own.join("out"));
+        let in_the_way = own.join("out/runs").join(wrong);
+        fs::write(&in_the_way, "").unwrap();
+        let (stdout, stderr) = ends_with(1, folder, &command("out"));
+        assert!(stderr.contains("1 run failed; the same command tries it again"), "{stderr}");
+        let told = format!("- {wrong}: ");
+        let before_all_else = stdout.split("What came out").next().unwrap();
+        assert!(
+            before_all_else.contains("Failed runs") && before_all_else.contains(&told),
+            "{stdout}"
+        );
+        assert!(read(&own.join("out"), "report.html").contains(&format!("<li>{wrong}: ")));
+        if name != "posterior" && name != "learning-curves" && name != "interval" {
+            assert!(stdout.contains("| 1 of 2 | 0 of 2 |"), "{stdout}");
+        }
+        assert_eq!(ended(&own.join("out")), runs.len() - 1 + 1);
+        fs::remove_file(in_the_way).unwrap();
+        let (_, stderr) = ends_with(0, folder, &command("out"));
+        let before = format!("{} of {} runs have ended before", runs.len() - 1, runs.len());
+        assert!(stderr.contains(&before), "{stderr}");
+        assert_same_files(&own, ["out", "alone"], &["results.json", "table.md", "report.html"]);
+    }
+}
+
+#[test]
+fn a_run_whose_own_files_are_damaged_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_vectors(folder, [200, 60, 60]);
-    let frozen = format!("experiment frozen {TINY} --seeds 1 --out out");
-    ends_with(0, folder, &frozen.replace("--out out", "--out alone"));
-    let in_the_way = folder.join("out/runs/generated-cnn-trained-0.5-seed-0");
-    // The plan must be there first: a folder with anything else is refused.
-    fs::create_dir_all(folder.join("out/runs")).unwrap();
-    fs::copy(folder.join("alone/plan.json"), folder.join("out/plan.json")).unwrap();
-    fs::write(&in_the_way, "").unwrap();
-    let (stdout, stderr) = ends_with(1, folder, &frozen);
-    assert!(stderr.contains("1 runs failed") && stderr.contains("trained-0.5"), "{stderr}");
-    assert!(stdout.contains("| 50% | – | – | – |"), "{stdout}");
-    assert_eq!(ended(&folder.join("out")), 9 + 1);
-    fs::remove_file(in_the_way).unwrap();
-    let (_, stderr) = ends_with(0, folder, &frozen);
-    assert!(stderr.contains("9 of 10 runs have ended before"), "{stderr}");
-    let [one, other] = ["out", "alone"].map(|out| read(&folder.join(out), "results.json"));
-    assert_eq!(one, other);
+    let frozen = |out: &str| format!("experiment frozen {TINY} --seeds 1 --out {out}");
+    ends_with(0, folder, &frozen("alone"));
+    ends_with(0, folder, &frozen("out"));
+    let runs = folder.join("out/runs");
+    let (damaged, other) =
+        (runs.join("mlp-data-trained-0.5-seed-0"), runs.join("mlp-data-trained-1-seed-0"));
+    fs::write(other.join("mine"), "").unwrap();
+    for file in ["last.safetensors", "metrics.jsonl", "config.toml"] {
+        // As if the run had not ended, and its file had been cut short since.
+        fs::remove_file(runs.join("mlp-data-trained-0.5-seed-0.json")).unwrap();
+        let bytes = fs::read(damaged.join(file)).unwrap();
+        fs::write(damaged.join(file), &bytes[..bytes.len() / 2]).unwrap();
+        let (_, stderr) = ends_with(0, folder, &frozen("out"));
+        assert!(stderr.contains("trained-0.5-seed-0 begins anew: "), "{file}: {stderr}");
+        assert!(stderr.contains("9 of 10 runs have ended before"), "{stderr}");
+        assert_same_files(folder, ["out", "alone"], &["results.json", "table.md", "report.html"]);
+    }
+    assert!(other.join("mine").exists());
+}
+
+#[test]
+fn a_run_whose_metrics_are_gone_is_run_again_where_they_are_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [200, 60, 60]);
+    let experiment = |name: &str| format!("experiment {name} {TINY} --seeds 2 --out {name}");
+    for (name, run, is_needed) in [
+        ("posterior", "mlp-data-alrao-seed-1", true),
+        ("frozen", "mlp-data-trained-1-seed-1", false),
+    ] {
+        ends_with(0, folder, &experiment(name));
+        let before = read(&folder.join(name), "results.json");
+        fs::remove_dir_all(folder.join(name).join("runs").join(run)).unwrap();
+        let (_, stderr) = ends_with(0, folder, &experiment(name));
+        assert_eq!(stderr.contains("-seed-1 is run again"), is_needed, "{stderr}");
+        assert_eq!(read(&folder.join(name), "results.json"), before);
+    }
+}
+
+#[test]
+fn the_same_data_may_be_named_from_another_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [200, 60, 60]);
+    fs::create_dir(folder.join("elsewhere")).unwrap();
+    ends_with(0, folder, &format!("experiment posterior {TINY} --seeds 1 --out out"));
+    fs::remove_file(folder.join("out/runs/mlp-data-alrao-seed-0.json")).unwrap();
+    let command = format!("experiment posterior {TINY} --seeds 1 --out ../out");
+    let command = command.replace("data.safetensors", "../data.safetensors");
+    let (_, stderr) = ends_with(0, &folder.join("elsewhere"), &command);
+    assert!(!stderr.contains("anew") && stderr.contains("[1/1]"), "{stderr}");
+}
+
+#[test]
+fn data_without_classes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = floats("inputs", &[40, 2], &[0.5; 80]);
+    let targets = floats("targets", &[40, 1], &[0.5; 40]);
+    write_tensors(&folder.path().join("data.safetensors"), &[inputs, targets]);
+    let (_, stderr) = ends_with(2, folder.path(), &format!("experiment table1 {TINY} --seeds 1"));
+    assert!(stderr.contains("--data data.safetensors: has targets and no labels"), "{stderr}");
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn a_convex_problem_can_be_stopped_and_has_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let child = start(folder, "experiment theorem --seeds 1000 --out out");
+    let began = Instant::now();
+    while !folder.join("out/plan.json").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing happens");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "INT");
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("stopped; to go on") && !stderr.contains("checkpoint"), "{stderr}");
+    assert!(!folder.join("out/results.json").exists());
+    let (stdout, _) = ends_with(0, folder, "experiment theorem --seeds 1 --epochs 50 --out short");
+    assert!(stdout.contains("After 50 steps"), "{stdout}");
 }
 
 #[test]
@@ -162,10 +288,13 @@ fn runs_that_diverge_are_a_result() {
     write_nan(folder.path());
     let frozen = format!("experiment frozen {TINY} --seeds 1 --epochs 20 --out out");
     let (stdout, stderr) = ends_with(0, folder.path(), &frozen.replace("--epochs 3 ", ""));
-    assert!(stderr.contains("diverged") && stdout.contains("| 10% | – | – | – |"), "{stdout}");
+    assert!(
+        stderr.contains("diverged") && stdout.contains("| 10% | – | – | – | 0 of 1 | 1 of 1 |"),
+        "{stdout}"
+    );
     let results: serde_json::Value =
         serde_json::from_str(&read(&folder.path().join("out"), "results.json")).unwrap();
-    assert_eq!(results["runs"]["generated-cnn-trained-1-seed-0"]["ending"], "diverged");
+    assert_eq!(results["runs"]["mlp-data-trained-1-seed-0"]["ending"], "diverged");
 }
 
 #[test]

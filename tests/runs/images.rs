@@ -249,3 +249,50 @@ fn folders_that_are_at_fault() {
     let output = alrao(folder, &split(&train));
     assert!(!text(&output.stderr).contains("text-10.jpg"));
 }
+
+/// Four classes that a broken file, an empty folder and a damaged image hide in.
+#[test]
+fn an_experiment_tells_what_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_part(folder, "train", 12);
+    let class = folder.join("pictures/train").join(CLASSES[1]);
+    write_broken(&class);
+    write_damaged(&class.join("damaged.png"));
+    fs::create_dir(folder.join("pictures/train/leer")).unwrap();
+    let command =
+        "experiment posterior --quick --data pictures --width 0.1 --epochs 1 --seeds 2 --out out";
+    let (stdout, stderr) = ends_with(0, folder, command);
+    for line in [
+        "data    3 of 28 images are broken and left out:",
+        "cut.jpg: is cut short",
+        "text.jpg: is neither JPEG nor PNG",
+        "nothing.png: is empty",
+        "pictures/train/leer has no images",
+        "device  cpu: ",
+    ] {
+        assert!(stderr.contains(line), "{line}: {stderr}");
+    }
+    assert_eq!(stderr.matches("the mean colour stands in for it").count(), 1, "{stderr}");
+    let report = fs::read_to_string(folder.join("out/report.html")).unwrap();
+    for text in [&stdout, &report] {
+        assert!(text.contains("Of the data, 3 of 28 images are broken and left out."), "{text}");
+        assert!(text.contains("stands in for: 1."), "{text}");
+    }
+    // 21 images, cut at the size that the model was made for.
+    let alexnet =
+        command.replace("--width 0.1", "--row imagenet/alexnet").replace("--seeds 2", "--seeds 1");
+    let (stdout, _) = ends_with(0, folder, &alexnet.replace("--out out", "--out alexnet"));
+    assert!(stdout.contains("imagenet/alexnet: seed 0"), "{stdout}");
+    let whole = alexnet.replace("--quick ", "").replace("--out out", "--out whole");
+    let (_, stderr) = ends_with(2, folder, &whole);
+    assert!(stderr.contains("--row imagenet/alexnet: takes 256 samples a step"), "{stderr}");
+}
+
+#[test]
+fn a_size_that_the_model_does_not_take_is_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    write_part(folder.path(), "train", 3);
+    let train = "train --model vgg11 --data pictures --image-size 64 --batch-size 2";
+    refused(folder.path(), &split(train), "are brought to --image-size: give 32, or leave it out");
+}

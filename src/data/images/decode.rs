@@ -35,19 +35,29 @@ pub(super) fn random_view(image: &RgbImage, size: usize, draw: Draw, number: u32
     let region = crop::random([image.width(), image.height()], &mut stream);
     let is_mirrored = stream.bits() >> 31 == 1;
     let extents = [region.width, region.height];
-    let resized = resize(&cut(image.as_raw(), image.width(), region), extents, [size as u32; 2]);
+    let pixels = cut(image.as_raw(), image.width(), region);
+    let resized = resize(&pixels, extents, ResizeOptions::new(), size);
     out.copy_from_slice(&resized);
     if is_mirrored {
         out.chunks_exact_mut(CHANNELS * size).for_each(mirror);
     }
 }
 
-/// The middle of the image, its shorter side resized to a little more than the size.
+/// The middle of the image, its shorter side resized to a little more than the size. Only what is seen is resized: the
+/// whole of a long, thin image would be millions of pixels long.
 pub(super) fn centred_view(image: &RgbImage, size: usize, out: &mut [u8]) {
     let extents = [image.width(), image.height()];
     let wanted = crop::resized(extents, size);
-    let resized = resize(image.as_raw(), extents, wanted);
-    out.copy_from_slice(&cut(&resized, wanted[0], crop::centre(wanted, size)));
+    let seen = crop::centre(wanted, size);
+    // Where the region lies before the resizing: its start and its length.
+    let source = |start: u32, axis: usize| {
+        let (extent, wanted) = (f64::from(extents[axis]), f64::from(wanted[axis]));
+        let start = f64::from(start) * extent / wanted;
+        (start, (size as f64 * extent / wanted).min(extent - start))
+    };
+    let ((left, width), (top, height)) = (source(seen.left, 0), source(seen.top, 1));
+    let options = ResizeOptions::new().crop(left, top, width, height);
+    out.copy_from_slice(&resize(image.as_raw(), extents, options, size));
 }
 
 fn mirror(row: &mut [u8]) {
@@ -63,13 +73,18 @@ fn cut(pixels: &[u8], width: u32, region: Region) -> Vec<u8> {
     rows.flat_map(|row| &row[CHANNELS * left..CHANNELS * (left + columns)]).copied().collect()
 }
 
-/// Bilinear, with antialiasing where it shrinks: Pillow's.
-fn resize(pixels: &[u8], [width, height]: [u32; 2], to: [u32; 2]) -> Vec<u8> {
+/// What the options cut out, as a square. Bilinear, with antialiasing where it shrinks: Pillow's.
+fn resize(
+    pixels: &[u8],
+    [width, height]: [u32; 2],
+    options: ResizeOptions,
+    size: usize,
+) -> Vec<u8> {
     let source = ImageRef::new(width, height, pixels, PixelType::U8x3)
         .expect("an image has as many bytes as its extents say");
-    let mut resized = Image::new(to[0], to[1], PixelType::U8x3);
+    let mut resized = Image::new(size as u32, size as u32, PixelType::U8x3);
     let filter = ResizeAlg::Convolution(FilterType::Bilinear);
-    let options = ResizeOptions::new().resize_alg(filter).use_alpha(false);
+    let options = options.resize_alg(filter).use_alpha(false);
     Resizer::new()
         .resize(&source, &mut resized, &options)
         .expect("both images are of the same kind and not empty");
@@ -95,6 +110,19 @@ mod tests {
         out.fill(0);
         random_view(&image, 8, Draw { seed: 1, epoch: 1 }, 0, &mut out);
         assert_eq!(out, even);
+    }
+
+    /// What the whole image would be resized to has 2.4 million columns.
+    #[test]
+    fn a_long_thin_image_is_seen_without_much_memory() {
+        for extents in [[65_000, 1], [1, 65_000], [3, 4], [1, 1]] {
+            let image = RgbImage::from_pixel(extents[0], extents[1], [9, 80, 200].into());
+            for size in [1, 3, 32] {
+                let mut out = vec![0; size * size * CHANNELS];
+                centred_view(&image, size, &mut out);
+                assert_eq!(out, [9, 80, 200].repeat(size * size), "{extents:?} as {size}");
+            }
+        }
     }
 
     #[test]

@@ -160,6 +160,17 @@ impl ImageFiles {
         self.shared.left.notes(&self.shared.root)
     }
 
+    /// How many files were left out when the folder was listed, if some were.
+    pub(super) fn left_out(&self) -> Option<String> {
+        self.shared.left.told()
+    }
+
+    /// The images of these numbers, as a part of their own.
+    pub(super) fn subset(&self, numbers: &[usize]) -> ImageFiles {
+        let files = numbers.iter().map(|&number| self.files[number].clone()).collect();
+        ImageFiles { files: Arc::new(files), ..self.clone() }
+    }
+
     /// The files that have turned out broken since this was asked last, a line each.
     pub(crate) fn news(&self) -> Vec<String> {
         let news = self.trouble().take_news();

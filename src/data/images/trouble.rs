@@ -61,11 +61,17 @@ impl Left {
         Err(Error::file(root, message))
     }
 
+    /// How many are left out, if some are.
+    pub fn told(&self) -> Option<String> {
+        let broken = self.broken.len();
+        (broken > 0).then(|| format!("{} and left out", self.count(broken)))
+    }
+
     /// Lines for people: how many are left out and the first of them, and the classes without images.
     pub fn notes(&self, root: &Path) -> Vec<String> {
         let mut notes = Vec::new();
-        if !self.broken.is_empty() {
-            notes.push(format!("{} and left out:", self.count(self.broken.len())));
+        if let Some(told) = self.told() {
+            notes.push(format!("{told}:"));
             notes.extend(
                 named(self.broken.iter(), root).into_iter().map(|line| format!("  {line}")),
             );

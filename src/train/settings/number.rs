@@ -62,6 +62,7 @@ impl Settings {
         self.check_count("max_steps", self.max_steps)?;
         self.check_count("patience", self.patience)?;
         self.check_count("threads", size(self.threads))?;
+        self.check_count("samples", size(self.samples))?;
         self.check_size("bptt", self.bptt)?;
         self.check_size("batch_size", self.batch_size)
     }

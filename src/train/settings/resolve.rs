@@ -70,6 +70,7 @@ impl Settings {
             data,
             valid_split: self.valid_split.unwrap_or(0.2),
             image_size: self.image_size,
+            samples: self.samples,
             device,
             threads: self.threads,
         })
