@@ -103,7 +103,7 @@ struct QLearningArguments {
     /// Steps of the environment in each run [default: as of alrao rl train; with --quick 12000]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     steps: Option<u64>,
-    /// Runs of each setting [default: 5; with --quick 2]
+    /// Runs of each setting [default: 10; with --quick 2]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     seeds: Option<u64>,
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]

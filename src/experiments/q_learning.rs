@@ -16,8 +16,8 @@ use crate::rl::QConfig;
 use crate::rl::settings::{QSettings, RlSettings};
 use crate::train::settings::Settings;
 
-/// Runs of each setting; the paper does not say how many it has.
-const SEEDS: u64 = 5;
+/// Runs of each setting in the paper.
+const SEEDS: u64 = 10;
 const QUICK_SEEDS: u64 = 2;
 
 /// Steps of the environment in a small run.
@@ -210,10 +210,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
     let QConfig { steps, model, train, discount, .. } = &comparison.config;
     let layers: Vec<String> = model.hidden.iter().map(ToString::to_string).collect();
     let mut texts = vec![
-        format!(
-            "Runs of each setting: {}; the paper does not say how many it has.",
-            comparison.seeds
-        ),
+        format!("Runs of each setting: {}; the paper's {SEEDS}.", comparison.seeds),
         format!(
             "{steps} steps of the environment, hidden layers of {} units, batches of {}, a discount of {discount}: the paper \
              gives none of these.",
