@@ -264,10 +264,8 @@ fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
         level(&comparison.alrao, Stroke::Line(3)),
     ];
     let all = series.iter().flat_map(|own| own.points.iter().map(|(_, own)| *own));
-    let ends = known.iter().flat_map(|(_, own)| {
-        let deviation = own.deviation.unwrap_or(0.0);
-        [own.mean - deviation, own.mean + deviation]
-    });
+    let known = series.iter().flat_map(|own| own.points.iter().zip(&own.deviations));
+    let ends = known.flat_map(|((_, mean), deviation)| [mean - deviation, mean + deviation]);
     let y = Axis::new("mean return", returns_scale(all.chain(ends)));
     let x = Axis::new("learning rate of SGD", Scale::logarithmic(4e-6..25.0));
     Picture::new(
