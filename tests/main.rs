@@ -20,6 +20,7 @@ mod lstm;
 mod machine_code;
 mod models;
 mod place;
+mod q_learning;
 #[cfg(has_simulator)]
 mod residence;
 #[cfg(all(feature = "cli", unix))]

@@ -116,8 +116,11 @@ impl FlatParameters {
 
     /// Brings the copy in BF16 up to date, after values were written by other than an update.
     pub(crate) fn refresh_narrow(&self) {
-        if let Some(narrow) = &self.narrow {
-            accumulate(&self.values, &Slot { tensor: narrow.clone(), add: false });
+        let Some(narrow) = &self.narrow else { return };
+        // One by one: what lies between them is nobody's to read.
+        for entry in &self.entries {
+            let tensor = self.view(narrow, entry);
+            accumulate(&self.view(&self.values, entry), &Slot { tensor, add: false });
         }
     }
 

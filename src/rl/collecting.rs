@@ -98,7 +98,7 @@ impl Collecting {
         let outcomes = self.environments.step(&actions, &mut next)?;
         let size = spaces.observation;
         let row = |copy: usize| copy * size..(copy + 1) * size;
-        network.memory_mut().push(outcomes.iter().enumerate().map(|(copy, outcome)| Transition {
+        network.remember(outcomes.iter().enumerate().map(|(copy, outcome)| Transition {
             observation: &self.observations[row(copy)],
             action: actions[copy],
             reward: outcome.reward * self.reward_scale,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::config::QConfig;
 use super::environment::Spaces;
-use super::memory::Memory;
+use super::memory::{Memory, Transition};
 use crate::alrao::{Alrao, Task};
 use crate::device::{DType, Device};
 use crate::error::Result;
@@ -144,8 +144,12 @@ impl QNetwork {
         &self.memory
     }
 
-    /// The same, for what has been seen since.
-    pub fn memory_mut(&mut self) -> &mut Memory {
+    /// Keeps transitions to learn from.
+    pub fn remember<'a>(&mut self, transitions: impl IntoIterator<Item = Transition<'a>>) {
+        self.memory.push(transitions);
+    }
+
+    pub(super) fn memory_mut(&mut self) -> &mut Memory {
         &mut self.memory
     }
 }

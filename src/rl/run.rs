@@ -84,6 +84,10 @@ impl Run {
     /// Where there is none, or it is of another kind of run.
     pub fn config_of(path: &Path) -> Result<QConfig> {
         let (text, file) = RunDirectory::config_text(path)?;
+        if text.lines().any(|line| line.starts_with("model =")) {
+            let message = "is no run of Q-learning: use alrao train --resume, or alrao eval";
+            return Err(Error::input(path.display(), message));
+        }
         RlSettings::from_toml(&text, &file)?.resolve()
     }
 
@@ -176,6 +180,9 @@ pub fn evaluate(
     episode_seed: u64,
     device: &Device,
 ) -> Result<Evaluation> {
+    if !source.exists() {
+        return Err(Error::file(source, "is not there; give a run's directory or a checkpoint"));
+    }
     let (file, run) = locate(source)?;
     let env = match (env, run) {
         (Some(env), _) => env.to_owned(),

@@ -132,6 +132,10 @@ impl RunDirectory {
     /// The configuration of an existing run, and its data's fingerprint.
     pub fn config(path: &Path) -> Result<(RunConfig, Option<String>)> {
         let (text, file) = RunDirectory::config_text(path)?;
+        if text.lines().any(|line| line.starts_with("env =")) {
+            let message = "is a run of Q-learning: use alrao rl train --resume, or alrao rl eval";
+            return Err(Error::input(path.display(), message));
+        }
         let settings = Settings::from_toml(&text, &file)?;
         Ok((settings.resolve()?, settings.data_fingerprint))
     }

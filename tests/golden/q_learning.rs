@@ -45,7 +45,7 @@ fn network(name: &str, settings: &RlSettings, file: &HashMap<String, Tensor>) ->
     let (actions, terminated) =
         (file["actions"].to_vec::<i32>(), file["terminated"].to_vec::<u8>());
     let row = |number: usize| number * SPACES.observation..(number + 1) * SPACES.observation;
-    network.memory_mut().push((0..actions.len()).map(|number| Transition {
+    network.remember((0..actions.len()).map(|number| Transition {
         observation: &seen[row(number)],
         action: actions[number] as usize,
         reward: f64::from(rewards[number]),

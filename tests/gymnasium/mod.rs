@@ -1,7 +1,7 @@
 //! The bridge to Gymnasium: against a stand-in that speaks the same frames, and against the real one where it is installed.
 
 mod real;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use std::process::Command;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use alrao::rl::{Environments, Gymnasium, Outcome, Spaces};
 use super::{open, refused};
 
 /// The stand-in, which `cargo test` builds beside the tests.
-fn stand_in() -> Command {
+pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.parent().and_then(|folder| folder.parent()).unwrap();
     let name = format!("gymnasium_stand_in{}", std::env::consts::EXE_SUFFIX);
@@ -18,7 +18,11 @@ fn stand_in() -> Command {
     let missing =
         "build it: cargo build --example gymnasium_stand_in, with --release if the tests are";
     assert!(program.exists(), "{} is not there; {missing}", program.display());
-    Command::new(program)
+    program
+}
+
+fn stand_in() -> Command {
+    Command::new(program())
 }
 
 /// What is said when the environment of a name is stepped.

@@ -1,7 +1,7 @@
 //! The ops of Q-learning with a model whose parameters lie in flat buffers.
 
 use alrao::device::simulator::SimulatorOptions;
-use alrao::models::{Architecture, Input, ModelConfig, build};
+use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::ops::soft_update::soft_update;
@@ -23,6 +23,7 @@ fn learner(device: &Device, seed: u64, precision: Precision) -> Learner {
         architecture: Architecture::Mlp,
         width: 1.0,
         hidden: vec![16, 13],
+        activation: Activation::Relu,
         dropout: 0.0,
     };
     let model = build(&config, Input::Vector { size: SIZE }, &mut Init::new(seed)).unwrap();

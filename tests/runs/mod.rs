@@ -87,37 +87,37 @@ fn write_text(folder: &Path, characters: usize) {
 
 const MLP: &str = "train --model mlp --hidden 16 --data data.safetensors";
 
-fn split(arguments: &str) -> Vec<&str> {
+pub(crate) fn split(arguments: &str) -> Vec<&str> {
     arguments.split_whitespace().collect()
 }
 
 /// Runs the program in a folder; it must end with this code. Gives standard output and standard error.
-fn ends_with(code: i32, folder: &Path, arguments: &str) -> (String, String) {
+pub(crate) fn ends_with(code: i32, folder: &Path, arguments: &str) -> (String, String) {
     let output = alrao(folder, &split(arguments));
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{arguments}: {stderr}");
     (stdout, stderr)
 }
 
-fn start(folder: &Path, arguments: &str) -> Child {
+pub(crate) fn start(folder: &Path, arguments: &str) -> Child {
     let mut command = Command::new(program());
     command.current_dir(folder).args(split(arguments));
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
     assert!(status.unwrap().success());
 }
 
 /// A killed child is waited for, so that its locks are gone.
-fn kill(child: &mut Child) {
+pub(crate) fn kill(child: &mut Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
 /// Waits until the run's metrics have a line of this kind, or so many lines.
-fn wait_for(run: &Path, is_there: impl Fn(&str) -> bool) {
+pub(crate) fn wait_for(run: &Path, is_there: impl Fn(&str) -> bool) {
     let began = Instant::now();
     while !fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|metrics| is_there(&metrics)) {
         assert!(began.elapsed() < Duration::from_secs(60), "{}: nothing happens", run.display());
@@ -126,7 +126,7 @@ fn wait_for(run: &Path, is_there: impl Fn(&str) -> bool) {
 }
 
 /// The metrics without what a clock told.
-fn metrics(run: &Path) -> Vec<serde_json::Value> {
+pub(crate) fn metrics(run: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
     let timeless = |line: &str| {
@@ -134,13 +134,14 @@ fn metrics(run: &Path) -> Vec<serde_json::Value> {
         let object = line.as_object_mut().unwrap();
         object.remove("seconds");
         object.remove("samples_per_second");
+        object.remove("steps_per_second");
         line
     };
     text.lines().map(timeless).collect()
 }
 
 /// How far a checkpoint is, from its metadata.
-fn progress(checkpoint: &Path) -> serde_json::Value {
+pub(crate) fn progress(checkpoint: &Path) -> serde_json::Value {
     let bytes = fs::read(checkpoint).unwrap();
     SafeTensors::deserialize(&bytes).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -162,7 +163,7 @@ fn assert_no_temporary_file(run: &Path) {
 }
 
 /// Two runs came to the same, to the bit.
-fn assert_same(run: &Path, other: &Path) {
+pub(crate) fn assert_same(run: &Path, other: &Path) {
     let (own, others) = (metrics(run), metrics(other));
     for (line, expected) in own.iter().zip(&others) {
         assert_eq!(line, expected);

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 
 use super::progress::{Progress, introduction};
@@ -232,7 +231,12 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let report = run.train(&mut progress, &stop);
     progress.finish();
     let directory = run.directory().display().to_string();
-    let report = report.with_context(|| format!("the run in {directory} ended"))?;
+    let report = report.map_err(|error| {
+        let ended = format!("the run in {directory} ended");
+        let advice = format!("{ended} (to go on: alrao rl train --resume {directory})");
+        let is_over = matches!(error, Error::Diverged { .. });
+        anyhow::Error::from(error).context(if is_over { ended } else { advice })
+    })?;
     if let Some(table) = kernel_times::table(device).filter(|_| !quiet) {
         messages::note(&table);
     }

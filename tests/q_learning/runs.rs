@@ -1,0 +1,240 @@
+//! Runs of the program: killed, stopped, continued, refused, and with an environment that dies.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::command_line::{alrao, refused, text};
+use crate::gymnasium::stand_in;
+use crate::place::program;
+use crate::runs::{
+    assert_same, ends_with, kill, metrics, progress, signal, split, start, wait_for,
+};
+
+/// 3000 steps, two of the three epochs with updates.
+const SMALL: &str = "rl train --env pendulum:3 --steps 3000 --epoch-steps 1000 --learning-starts 700 --hidden 12,12 \
+                     --classifiers 3 --epsilon-steps 1000 --evaluation-episodes 3 --environments 2 --log-every 100";
+
+#[test]
+fn a_run_leaves_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (stdout, stderr) = ends_with(0, folder, SMALL);
+    let run = folder.join("runs/pendulum-3-alrao-1");
+    for file in ["config.toml", "last.safetensors", "best.safetensors"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    for picture in ["return.svg", "loss.svg", "posterior.svg"] {
+        assert!(fs::read_to_string(run.join(picture)).unwrap().starts_with("<svg"), "{picture}");
+    }
+    assert!(!run.join("accuracy.svg").exists());
+    assert!(
+        stdout.contains("test  return -") && stdout.contains("over 3 new episodes"),
+        "{stdout}"
+    );
+    assert!(stderr.contains("shows 3 numbers and takes 3 actions"), "{stderr}");
+    let lines = metrics(&run);
+    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("step").len(), of("epoch").len(), of("test").len()), (23, 3, 1));
+    let steps: Vec<_> = of("epoch").iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    let updates: Vec<_> =
+        of("epoch").iter().map(|line| line["updates"].as_u64().unwrap()).collect();
+    assert_eq!((steps, updates), (vec![1000, 2000, 3000], vec![300, 1300, 2300]));
+    // Of two copies, each episode takes 400 steps.
+    assert_eq!(of("epoch")[2]["episodes"], 14);
+    let best =
+        of("epoch").iter().filter_map(|line| line["return"].as_f64()).fold(f64::MIN, f64::max);
+    let test = of("test")[0];
+    let tested = of("epoch")[test["epoch"].as_u64().unwrap() as usize - 1];
+    assert_eq!(tested["return"].as_f64(), Some(best));
+    assert_ne!(test["return"].as_f64(), Some(best));
+}
+
+/// With an evaluation as the test's would be, the best network gives what any number of episodes says it does.
+#[test]
+fn a_network_is_evaluated_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ends_with(0, folder, &format!("{SMALL} --out run"));
+    let eval = |arguments: &str| ends_with(0, folder, &format!("rl eval {arguments} -q")).0;
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_str(&eval(&format!("{arguments} --json"))).unwrap()
+    };
+    let own = json("run --episodes 5");
+    let returns: Vec<f64> =
+        own["returns"].as_array().unwrap().iter().map(|own| own.as_f64().unwrap()).collect();
+    let mean = returns.iter().sum::<f64>() / 5.0;
+    assert!((own["return"].as_f64().unwrap() - mean).abs() < 1e-9 && returns.len() == 5);
+    assert_eq!(own["env"], "pendulum:3");
+    let file = json("run/best.safetensors --env pendulum:3 --episodes 5");
+    assert_eq!(file["returns"], own["returns"]);
+    assert_ne!(json("run --episodes 5 --seed 1")["returns"], own["returns"]);
+    assert!(eval("run --episodes 2").starts_with("pendulum:3  return -"));
+    refused(folder, &split("rl eval run/best.safetensors"), "--env");
+    refused(folder, &split("rl eval run --env pendulum:5"), "3 actions");
+    refused(folder, &split("rl eval run --episodes 0"), "--episodes");
+}
+
+#[test]
+fn a_killed_run_comes_to_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ends_with(0, folder, &format!("{SMALL} --out alone"));
+    let run = folder.join("run");
+    let lines = |run: &Path| {
+        fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |own| own.lines().count())
+    };
+    let mut child = start(folder, &format!("{SMALL} --out run"));
+    wait_for(&run, |metrics| metrics.lines().count() >= 2);
+    kill(&mut child);
+    for more in [7, 3] {
+        let before = lines(&run);
+        let mut child = start(folder, "rl train --resume run");
+        wait_for(&run, |metrics| {
+            let own = metrics.lines().count();
+            own >= before + more || metrics.contains("\"kind\":\"test\"")
+        });
+        kill(&mut child);
+    }
+    ends_with(0, folder, "rl train --resume run");
+    assert_same(&run, &folder.join("alone"));
+    let (stdout, stderr) = ends_with(0, folder, "rl train --resume run");
+    assert!(stdout.is_empty() && stderr.contains("is finished") && stderr.contains("--steps"));
+}
+
+#[test]
+fn a_stopped_run_goes_on_and_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ends_with(0, folder, &format!("{SMALL} --out alone"));
+    let mut child = start(folder, &format!("{} --out run", SMALL.replace("3000", "100000000")));
+    wait_for(&folder.join("run"), |metrics| metrics.lines().count() >= 5);
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let stopped = progress(&folder.join("run/last.safetensors"));
+    assert!(stopped["step"].as_u64().unwrap() > 700 && stopped["finished"] == false);
+    // Wherever it was stopped, the steps after are those of a run that was not.
+    let steps = stopped["step"].as_u64().unwrap().next_multiple_of(1000) + 1000;
+    ends_with(0, folder, &format!("rl train --resume run --steps {steps}"));
+    let long = SMALL.replace("--steps 3000", &format!("--steps {steps}"));
+    ends_with(0, folder, &format!("{long} --out other"));
+    assert_same(&folder.join("run"), &folder.join("other"));
+    ends_with(0, folder, &format!("rl train --resume alone --steps {steps}"));
+    assert_same(&folder.join("alone"), &folder.join("other"));
+}
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ends_with(0, folder, &format!("{SMALL} --threads 1 --out one"));
+    ends_with(0, folder, &format!("{SMALL} --threads 3 --out three"));
+    assert_same(&folder.join("one"), &folder.join("three"));
+}
+
+#[test]
+fn what_is_wrong_is_named_and_no_directory_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (arguments, culprit) in [
+        ("rl train --env moon", "--env"),
+        ("rl train --env pendulum:1", "pendulum:1"),
+        ("rl train --discount 2", "--discount"),
+        ("rl train --tau 1", "--tau"),
+        ("rl train --steps 0", "--steps"),
+        ("rl train --epsilon-end nan", "--epsilon-end"),
+        ("rl train --lr 0.1", "--lr"),
+        ("rl train --precision bf16 --device cpu", "--precision"),
+        ("rl train --resume nosuch", "nosuch"),
+        ("rl train --resume nosuch --seed 1", "--seed"),
+        ("rl train --config nosuch.toml", "nosuch.toml"),
+        ("rl eval nosuch", "nosuch"),
+    ] {
+        refused(folder, &split(arguments), culprit);
+    }
+    assert!(!folder.join("runs").exists());
+}
+
+#[test]
+fn the_other_kind_of_run_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ends_with(0, folder, &format!("{} --out run", SMALL.replace("3000", "800")));
+    refused(folder, &split("train --resume run"), "alrao rl train --resume");
+    refused(folder, &split("eval run"), "alrao rl eval");
+    ends_with(0, folder, "train --model mlp --hidden 8 --max-steps 2 --out other");
+    refused(folder, &split("rl train --resume other"), "alrao train --resume");
+    refused(folder, &split("rl eval other"), "alrao eval");
+    refused(folder, &split("rl eval other/best.safetensors --env pendulum"), "not a Q-network");
+}
+
+/// A rate at which no value stays finite.
+#[test]
+fn a_run_that_diverges_ends_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let wild = "--optimizer sgd --lr 1e30 --error-clip 0 --activation relu";
+    let wild = format!("{} {wild} --out run", SMALL.replace("--classifiers 3", ""));
+    let (_, stderr) = ends_with(1, folder, &wild);
+    assert!(stderr.contains("diverged"), "{stderr}");
+    assert!(folder.join("run/last.safetensors").is_file());
+}
+
+/// The program with the stand-in in Python's place.
+fn with_stand_in(folder: &Path, arguments: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(program())
+        .current_dir(folder)
+        .env("ALRAO_PYTHON", stand_in::program())
+        .args(split(arguments))
+        .output()
+        .unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+const OTHER: &str = "rl train --steps 1200 --epoch-steps 400 --learning-starts 300 --hidden 8,8 --classifiers 2 \
+                     --environments 2 --evaluation-episodes 2 --epsilon-steps 300";
+
+#[test]
+fn an_environment_of_another_process_is_learnt_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let whole = [OTHER, "--out run"].join(" ");
+    let arguments: Vec<&str> = split(&whole).into_iter().chain(["--env", "gym:counts"]).collect();
+    let output = Command::new(program())
+        .current_dir(folder)
+        .env("ALRAO_PYTHON", stand_in::program())
+        .args(&arguments)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // Its episodes cannot be written down, so that new ones begin.
+    let (code, stdout, stderr) = with_stand_in(folder, "rl train --resume run --steps 2000");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("test  return"), "{stdout}");
+    assert_eq!(progress(&folder.join("run/last.safetensors"))["step"], 2000);
+    let output = alrao(folder, &split("rl eval run"));
+    let without = text(&output.stderr);
+    assert!(output.status.success() || without.contains("--env gym:counts"), "{without}");
+}
+
+/// It dies after 300 steps of either process: the state of the last epoch stays.
+#[test]
+fn an_environment_that_dies_ends_the_run_and_leaves_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut arguments = split(OTHER);
+    arguments.extend(["--out", "run", "--env", "gym:dies after 300"]);
+    let output = Command::new(program())
+        .current_dir(folder)
+        .env("ALRAO_PYTHON", stand_in::program())
+        .args(&arguments)
+        .output()
+        .unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(last.contains("gym:dies after 300 failed") && last.contains("no memory"), "{last}");
+    assert!(last.contains("--resume run"), "{last}");
+    let kept = progress(&folder.join("run/last.safetensors"));
+    assert_eq!((kept["step"].as_u64(), kept["finished"].as_bool()), (Some(400), Some(false)));
+}
