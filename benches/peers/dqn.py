@@ -23,6 +23,7 @@ TORQUES = 5
 CAPACITY = 1_000_000
 TRANSITIONS = 10_000
 WARM_UP = 20
+OPTIMIZERS = ["sgd", "sgd-compiled", "adam", "alrao"]
 WORKS = ["updates", "environment_steps", "steps_with_updates"]
 # While learning.
 LEARNING_STARTS, EPSILON_STEPS, EPSILON_END = 1_000, 10_000, 0.05
@@ -35,7 +36,7 @@ def arguments():
         description="Q-learning in PyTorch", allow_abbrev=False, epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--optimizer", action="append", choices=["sgd", "sgd-compiled", "adam", "alrao"], help="may be repeated [default: sgd and alrao; cuda: sgd-compiled too]")
+    add("--optimizer", action="append", choices=OPTIMIZERS, help="may be repeated [default: sgd, alrao, on cuda sgd-compiled]")
     add("--batch-size", type=int, default=32)
     add("--hidden", default="64,64")
     add("--classifiers", type=int, default=10)

@@ -39,6 +39,8 @@ enum Work {
     Both,
 }
 
+const WORKS: [Work; 3] = [Work::Updates, Work::EnvironmentSteps, Work::Both];
+
 /// A network that is ready to be timed, and its environment.
 struct Contestant<'a> {
     config: &'a QConfig,
@@ -142,32 +144,41 @@ pub struct Row {
     pub launches: Option<u64>,
 }
 
-/// Times configurations in each of the device's ways: one after the other, round by round, so that what changes about the
-/// machine hits all alike. A round is `steps` updates, as many steps of the environment, and both; the median over `rounds`
-/// counts.
-///
-/// # Errors
-/// Where a network cannot be built or an environment not opened; [`Device::check`].
-pub fn compare(
-    configs: &[QConfig],
-    device: &Device,
-    rounds: usize,
-    steps: usize,
-) -> Result<Vec<Row>> {
-    let all =
-        configs.iter().flat_map(|config| Mode::on(device).iter().map(move |mode| (config, *mode)));
-    let contestants: Result<Vec<Contestant>> =
-        all.map(|(config, mode)| Contestant::new(config, mode, device)).collect();
-    let mut contestants = contestants?;
-    let mut times = vec![[const { Vec::new() }; 3]; contestants.len()];
-    for _ in 0..rounds.max(1) {
-        for (own, times) in contestants.iter_mut().zip(&mut times) {
-            for (work, times) in
-                [Work::Updates, Work::EnvironmentSteps, Work::Both].into_iter().zip(times)
-            {
-                times.push(own.time(work, steps.max(1), device)?);
+/// Configurations in each of the device's ways, ready to be timed.
+pub struct Comparison<'a> {
+    contestants: Vec<Contestant<'a>>,
+    device: &'a Device,
+}
+
+impl<'a> Comparison<'a> {
+    /// Fills every memory and does the first updates.
+    ///
+    /// # Errors
+    /// Where a network cannot be built or an environment not opened; [`Device::check`].
+    pub fn new(configs: &'a [QConfig], device: &'a Device) -> Result<Self> {
+        let ways = |config| Mode::on(device).iter().map(move |mode| (config, *mode));
+        let contestants: Result<Vec<Contestant>> = configs
+            .iter()
+            .flat_map(ways)
+            .map(|(config, mode)| Contestant::new(config, mode, device))
+            .collect();
+        Ok(Comparison { contestants: contestants?, device })
+    }
+
+    /// Times them one after the other, round by round, so that what changes about the machine hits all alike. A round is
+    /// `steps` updates, as many steps of the environment, and both; the median over `rounds` counts.
+    ///
+    /// # Errors
+    /// Where an environment fails; [`Device::check`].
+    pub fn run(&mut self, rounds: usize, steps: usize) -> Result<Vec<Row>> {
+        let mut times = vec![[const { Vec::new() }; 3]; self.contestants.len()];
+        for _ in 0..rounds.max(1) {
+            for (own, times) in self.contestants.iter_mut().zip(&mut times) {
+                for (work, times) in WORKS.into_iter().zip(times) {
+                    times.push(own.time(work, steps.max(1), self.device)?);
+                }
             }
         }
+        Ok(self.contestants.iter().zip(&times).map(|(own, times)| own.row(times)).collect())
     }
-    Ok(contestants.iter().zip(&times).map(|(own, times)| own.row(times)).collect())
 }

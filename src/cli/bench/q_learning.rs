@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Rounds, check_precision, trimmed};
-use crate::bench::q_learning::{Row, TRANSITIONS, compare, settings};
+use crate::bench::q_learning::{Comparison, Row, TRANSITIONS, settings};
 use crate::bench::step::OPTIMIZERS;
 use crate::cli::arguments::{DeviceArguments, choice, whole};
 use crate::cli::failure::Ending;
@@ -73,11 +73,12 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         arguments.steps,
         if device.name() == "simulator" { (4, 2) } else { (5_000, 250) },
     );
+    let mut comparison = Comparison::new(&configs, &device)?;
     if !quiet {
         messages::note(&device.description());
         messages::note(&introduction(&configs, rounds.steps));
     }
-    let rows = compare(&configs, &device, rounds.count(), rounds.a_round)?;
+    let rows = comparison.run(rounds.count(), rounds.a_round)?;
     let text = match arguments.json {
         true => json!({ "device": device.name(), "q_learning": rows }).to_string() + "\n",
         false => table(&rows),
