@@ -70,6 +70,11 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("bench step --steps 0", "--steps"),
         ("bench step --width -1", "--width"),
         ("bench step --device cpu --precision bf16", "--precision"),
+        ("bench q-learning --device cpu --precision bf16", "--precision"),
+        ("bench q-learning --steps 0", "--steps"),
+        ("bench q-learning --env nosuch", "nosuch"),
+        ("bench q-learning --environments 0", "--environments"),
+        ("bench q-learning --hidden x", "--hidden"),
         ("experiment table3", "table3"),
         ("experiment table1 --row cifar10/nosuch", "cifar10/vgg19"),
         ("experiment table1", "--data"),
@@ -181,9 +186,9 @@ fn every_experiment_is_listed_with_its_place_in_the_paper() {
 fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
     let experiments = EXPERIMENTS.iter().map(|(name, _)| format!("experiment {name}"));
-    let commands =
-        ["train", "eval", "sample", "bench", "bench step", "kernels", "info", "completions"]
-            .map(String::from);
+    let commands = "train,eval,sample,bench,bench step,bench q-learning,kernels,info,completions"
+        .split(',')
+        .map(String::from);
     for command in commands.into_iter().chain(["experiment".into()]).chain(experiments) {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = alrao(directory.path(), &arguments);
@@ -240,6 +245,45 @@ fn steps_are_timed_side_by_side() {
     assert!(rows.iter().all(|row| row["ms"].as_f64().unwrap() > 0.0 && row["launches"].is_null()));
     let output = alrao(directory.path(), &[&["-q", "bench", "step"][..], &small].concat());
     assert!(output.stderr.is_empty() && text(&output.stdout).lines().count() == 3);
+}
+
+#[test]
+fn q_learning_is_timed_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = ["--hidden", "4", "--classifiers", "3", "--steps", "3", "--environments", "2"];
+    let small = [&small[..], &["--device", "cpu", "--threads", "1"]].concat();
+    let output =
+        alrao(directory.path(), &[&["bench", "q-learning", "--json"][..], &small].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["q_learning"].as_array().unwrap();
+    let kinds: Vec<[&str; 2]> = rows
+        .iter()
+        .map(|row| ["optimizer", "mode"].map(|key| row[key].as_str().unwrap()))
+        .collect();
+    assert_eq!(kinds, [["sgd", "eager"], ["alrao", "eager"]]);
+    for row in rows {
+        for key in ["updates", "environment_steps", "steps_with_updates"] {
+            assert!(row[format!("{key}_per_second")].as_f64().unwrap() > 0.0, "{report}");
+        }
+    }
+    assert_eq!([&rows[0]["classifiers"], &rows[1]["classifiers"]], [1, 3]);
+    let output = alrao(directory.path(), &[&["-q", "bench", "q-learning"][..], &small].concat());
+    assert!(output.stderr.is_empty() && text(&output.stdout).lines().count() == 3);
+}
+
+#[cfg(has_simulator)]
+#[test]
+fn updates_are_recorded_in_the_simulator() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = "bench q-learning --device simulator --threads 2 --hidden 4 --steps 1 --json";
+    let output = alrao(directory.path(), &arguments.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["q_learning"].as_array().unwrap();
+    let modes: Vec<&str> = rows.iter().map(|row| row["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["eager", "captured", "eager", "captured"]);
+    assert!(rows.iter().all(|row| row["launches"].as_u64().unwrap() > 10), "{report}");
 }
 
 #[cfg(has_simulator)]

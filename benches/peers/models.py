@@ -32,8 +32,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class Mlp(nn.Module):
-    def __init__(self, inputs, hidden, width=1.0):
+    def __init__(self, inputs, hidden, width=1.0, activation=F.relu):
         super().__init__()
+        self.activation = activation
         sizes = [inputs] + [channels(size, width) for size in hidden]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
         self.dimension = sizes[-1]
@@ -41,7 +42,7 @@ class Mlp(nn.Module):
     def forward(self, x):
         z = x.flatten(1)
         for layer in self.layers:
-            z = F.relu(layer(z))
+            z = self.activation(layer(z))
         return z
 
 

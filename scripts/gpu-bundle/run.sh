@@ -4,8 +4,8 @@
 #   run.sh tests      every test, those on a GPU first; a GPU that is not there is a failure (ALRAO_REQUIRE_CUDA=0: a skip)
 #   run.sh sanitize   compute-sanitizer over small cases of every kernel family, where it is on PATH
 #   run.sh train      short runs of an image model and of a model of text
-#   run.sh bench      every kernel beside its floor, whole steps eager and captured
-#   run.sh peers      the same steps in PyTorch, where PYTHON has it
+#   run.sh bench      every kernel beside its floor, whole steps eager and captured, Q-learning
+#   run.sh peers      the same steps in PyTorch, where PYTHON has it, and Q-learning on both sides in turn
 #   run.sh table      what came of it, as one table
 #
 # OUT: the folder for results, by default results beside this file. DEVICE: cuda, or cpu to try the bundle without a GPU.
@@ -88,6 +88,8 @@ bench() {
         # shellcheck disable=SC2086 # they are lists of arguments
         result "steps-$precision.json" "$here/bin/alrao" bench step $models $steps --precision "$precision" --device "$DEVICE" --json
     done
+    # shellcheck disable=SC2086 # it is a list of arguments
+    result q-learning.json "$here/bin/alrao" bench q-learning $steps --device "$DEVICE" --json
 }
 
 peers() {
@@ -96,11 +98,14 @@ peers() {
         return
     fi
     : >"$OUT/peers.jsonl"
+    : >"$OUT/peers-q-learning.jsonl"
     for precision in $([ "$DEVICE" = cuda ] && echo "${PRECISIONS:-f32 tf32}" || echo f32); do
         echo "== peers: $precision"
         # shellcheck disable=SC2086 # they are lists of arguments
         "$PYTHON" "$here/peers/step.py" --device "$DEVICE" --precision "$precision" $steps --json >>"$OUT/peers.jsonl" ||
             failed="$failed peers-$precision"
+        "$PYTHON" "$here/peers/dqn.py" --device "$DEVICE" --precision "$precision" --alrao "$here/bin/alrao" \
+            ${STEPS:+--updates "$STEPS"} --json >>"$OUT/peers-q-learning.jsonl" || failed="$failed peers-q-learning-$precision"
     done
 }
 

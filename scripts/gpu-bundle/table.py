@@ -71,6 +71,25 @@ def kernels(found, precision):
         row(f"`{entry['kernel']}`", entry["workload"], entry["registers"], entry["shared"], occupancy, *measured)
 
 
+def q_learning(own, both):
+    """A row for each way of learning; those beside PyTorch were measured in turn with it."""
+    rows = [("alrao by itself", entry) for entry in (own or {}).get("q_learning", [])]
+    rows += [(entry["side"], entry) for entry in both or []]
+    if not rows:
+        return
+    print("\n## Q-learning on the pendulum, a second\n")
+    heading("", "optimizer", "mode", "precision", "updates", "environment steps", "both in turn", "launches", "times PyTorch's eager")
+    for side, entry in rows:
+        if "error" in entry:
+            row(side, entry["optimizer"], "failed", "", "", "", "", "", "")
+            continue
+        works = ("updates", "environment_steps", "steps_with_updates")
+        rates = (f"{entry[f'{work}_per_second']:.0f}" for work in works)
+        launches = entry.get("launches")
+        ratios = ", ".join(str(ratio) for ratio in entry.get("ratios", []))
+        row(side, entry["optimizer"], entry["mode"], entry["precision"], *rates, "" if launches is None else launches, ratios)
+
+
 def ceilings(peers):
     for entry in peers or []:
         if "copy_gb_per_second" in entry:
@@ -86,6 +105,7 @@ def main():
     ceilings(peers)
     own = [read(folder, f"steps-{precision}.json") for precision in ("f32", "tf32", "bf16")]
     steps([entry for found in own if found for entry in found["steps"]], peers)
+    q_learning(read(folder, "q-learning.json"), read(folder, "peers-q-learning.jsonl"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 //! What is measured and how, for `alrao kernels`, `alrao bench` and the benchmarks: every kernel on a problem of the
-//! paper's size, and whole training steps.
+//! paper's size, whole training steps, and Q-learning.
 
 pub mod ceilings;
 pub mod kernels;
+pub mod q_learning;
 pub mod step;
 pub mod verdict;
 pub mod workloads;

@@ -177,15 +177,20 @@ impl Contestant {
 
     /// Kernels of one step; in a captured one, those of its graph. `None` on the CPU.
     pub fn launches(&self) -> Option<u64> {
-        let Device::Gpu(gpu) = self.learner.device() else { return None };
-        if let Some(launches) = self.learner.steps().launches() {
-            return Some(launches.values().map(|count| *count as u64).sum());
-        }
-        let count = || -> u64 { gpu.kernel_times().values().map(|own| own.launches).sum() };
-        let before = count();
-        self.step();
-        Some(count() - before)
+        launches(&self.learner, || self.step())
     }
+}
+
+/// Kernels of one of a learner's steps, which `step` takes where none is recorded. `None` on the CPU.
+pub(super) fn launches(learner: &Learner, step: impl FnOnce()) -> Option<u64> {
+    let Device::Gpu(gpu) = learner.device() else { return None };
+    if let Some(launches) = learner.steps().launches() {
+        return Some(launches.values().map(|count| *count as u64).sum());
+    }
+    let count = || -> u64 { gpu.kernel_times().values().map(|own| own.launches).sum() };
+    let before = count();
+    step();
+    Some(count() - before)
 }
 
 /// What a kind of step comes to.

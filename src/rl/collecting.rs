@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::environment::Environments;
+use super::config::QConfig;
+use super::environment::{Environments, Spaces, open};
 use super::episodes::{Kind, seed};
 use super::memory::Transition;
 use super::network::QNetwork;
@@ -13,7 +14,7 @@ use crate::error::Result;
 const RECENT: usize = 20;
 
 /// Copies of an environment in the midst of their episodes.
-pub(super) struct Collecting {
+pub(crate) struct Collecting {
     environments: Box<dyn Environments>,
     policy: EpsilonGreedy,
     seed: u64,
@@ -41,8 +42,18 @@ pub(super) struct State {
 }
 
 impl Collecting {
-    /// All copies at the beginning of an episode.
-    pub fn new(
+    /// A configuration's environment, with its policy: all copies at the beginning of an episode.
+    ///
+    /// # Errors
+    /// Where the environment cannot be opened.
+    pub fn open(config: &QConfig) -> Result<Collecting> {
+        let environments = open(&config.env, config.environments)?;
+        let seed = config.train.seed;
+        let policy = EpsilonGreedy::new(config.exploration, config.learning_starts, seed);
+        Collecting::new(environments, policy, seed, config.reward_scale)
+    }
+
+    fn new(
         environments: Box<dyn Environments>,
         policy: EpsilonGreedy,
         seed: u64,
@@ -64,6 +75,11 @@ impl Collecting {
         };
         own.begin(&(0..copies).collect::<Vec<_>>())?;
         Ok(own)
+    }
+
+    /// What the environment shows and takes.
+    pub fn spaces(&self) -> Spaces {
+        self.environments.spaces()
     }
 
     /// Steps that are done at once.
@@ -165,7 +181,7 @@ impl Collecting {
     }
 
     /// All that the coming steps depend on.
-    pub fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         let (count, sum) = self.in_epoch;
         State {
             observations: self.observations.clone(),
@@ -176,7 +192,7 @@ impl Collecting {
     }
 
     /// Goes on from there. An environment whose state cannot be written down begins new episodes.
-    pub fn restore(&mut self, state: State) -> Result<()> {
+    pub(super) fn restore(&mut self, state: State) -> Result<()> {
         let [begun, ended, count, sum] = state.counts;
         (self.begun, self.ended) = (begun as u64, ended as u64);
         self.in_epoch = (count, sum);

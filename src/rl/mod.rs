@@ -15,6 +15,7 @@ pub mod settings;
 mod state;
 mod training;
 
+pub(crate) use collecting::Collecting;
 pub use config::{Exploration, QConfig};
 pub use environment::{Environments, Outcome, Spaces, open};
 pub use gymnasium::Gymnasium;

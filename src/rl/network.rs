@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::config::QConfig;
 use super::environment::Spaces;
@@ -104,9 +105,28 @@ impl QNetwork {
         })
     }
 
+    /// Takes initial parameters from a file as [`Learner::load_initial`] does, for the target too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_initial(&self, path: &Path) -> Result<()> {
+        self.learner.load_initial(path)?;
+        let (target, online) = (self.target.flat.values(), self.learner.flat().values());
+        soft_update(target, online, self.learner.optimizer().table(), 0.0);
+        self.target.flat.refresh_narrow();
+        Ok(())
+    }
+
     /// `Q(s, a)` of each action, `[observations, actions]`, for observations side by side.
     pub fn values(&self, observations: &[f32]) -> Vec<f32> {
         self.acting.values(&self.learner, observations)
+    }
+
+    /// Whether updates and values are recorded and repeated where the device can, as they are unless this says no. They compute
+    /// the same either way.
+    pub fn repeat_work(&self, is_on: bool) {
+        self.learner.steps().set_on(is_on);
+        self.acting.work.set_on(is_on);
     }
 
     /// What learns.

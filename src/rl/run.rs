@@ -10,7 +10,6 @@ use super::environment::{Spaces, open};
 use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::{Acting, QNetwork};
 use super::observer::Observer;
-use super::policy::EpsilonGreedy;
 use super::settings::RlSettings;
 use super::training::{Parts, Report, Training};
 use crate::device::Device;
@@ -128,13 +127,10 @@ impl Run {
 }
 
 fn prepare(config: &QConfig, device: &Device) -> Result<(Parts, Spaces)> {
-    let environments = open(&config.env, config.environments)?;
+    let collecting = Collecting::open(config)?;
     let arena = open(&config.env, config.evaluation_episodes.min(MOST_AT_ONCE))?;
-    let spaces = environments.spaces();
+    let spaces = collecting.spaces();
     let network = QNetwork::new(config, spaces, device)?;
-    let seed = config.train.seed;
-    let policy = EpsilonGreedy::new(config.exploration, config.learning_starts, seed);
-    let collecting = Collecting::new(environments, policy, seed, config.reward_scale)?;
     let record = record(config, spaces);
     Ok((Parts { network, collecting, arena, record }, spaces))
 }

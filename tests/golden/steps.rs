@@ -1,18 +1,15 @@
 //! Whole training steps of small models in f64, from the same initial values, rates and batches.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use alrao::alrao::AveragingKind;
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
-use alrao::train::{Checkpoint, Learner, Optimizer, Precision, Progress, TrainConfig};
+use alrao::train::{Learner, Optimizer, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 
-use super::{assert_close, load, numbers};
+use super::{assert_close, load, state, write_part};
 
 const TOLERANCE: f64 = 1e-9;
 const CLASSES: usize = 10;
@@ -164,30 +161,9 @@ fn in_f64(tensor: &Tensor) -> Tensor {
     Tensor::from_slice(tensor.device(), tensor.shape(), &tensor.to_f64s())
 }
 
-/// Writes the F32 tensors whose names begin with `prefix`, without it.
-fn write_part(file: &HashMap<String, Tensor>, prefix: &str, path: &Path) {
-    let named = file.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
-    let part: Vec<_> = named
-        .map(|(name, tensor)| {
-            let bytes = tensor.to_vec::<f32>().iter().flat_map(|x| x.to_le_bytes()).collect();
-            (name, tensor.shape().extents().to_vec(), bytes)
-        })
-        .collect();
-    let views = part.iter().map(|(name, shape, bytes): &(&str, Vec<usize>, Vec<u8>)| {
-        (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
-    });
-    safetensors::serialize_to_file(views, None, path).unwrap();
-}
-
 /// The sum of each parameter and running statistic, in the order of their names.
 fn sums(learner: &Learner) -> Vec<f64> {
-    let state = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY).to_bytes();
-    let state = SafeTensors::deserialize(&state).unwrap();
-    let mut names: Vec<_> = state.names().into_iter().collect();
-    names.retain(|name| !name.starts_with("alrao.") && !name.ends_with("num_batches_tracked"));
-    names.sort();
-    let sum = |name| numbers(state.tensor(name).unwrap().data(), f64::from_le_bytes).iter().sum();
-    names.into_iter().map(sum).collect()
+    state(learner).values().map(|values| values.iter().sum()).collect()
 }
 
 #[test]

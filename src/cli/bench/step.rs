@@ -1,33 +1,20 @@
-//! `alrao bench`.
+//! `alrao bench step`.
 
 use std::fmt::Write;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 
-use super::arguments::{DeviceArguments, choice, real, whole};
-use super::failure::Ending;
-use super::messages;
+use super::{Rounds, check_precision, trimmed};
 use crate::bench::step::{OPTIMIZERS, Row, compare};
-use crate::device::{Device, DeviceKind};
+use crate::cli::arguments::{DeviceArguments, choice, real, whole};
+use crate::cli::failure::Ending;
+use crate::cli::messages;
+use crate::device::DeviceKind;
 use crate::error::Error;
 use crate::models::Architecture;
 use crate::train::settings::Settings;
 use crate::train::{Optimizer, Precision, RunConfig};
-
-/// Time what training does
-#[derive(Args)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Example:\n  alrao bench step --model vgg19")]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    Step(StepArguments),
-}
 
 /// Time a whole training step: one launch after the other and as one graph, plain SGD beside Alrao
 #[derive(Args)]
@@ -35,7 +22,7 @@ enum What {
 #[command(after_help = "Every step is on the same batch, which is on the device already.\n\n\
     Examples:\n  alrao bench step --model vgg19\n  \
     alrao bench step --model cnn --model char-lstm --optimizer alrao --device cpu --json")]
-struct StepArguments {
+pub(super) struct Arguments {
     /// Architecture; may be repeated [default: cnn]
     #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
     model: Vec<Architecture>,
@@ -65,38 +52,27 @@ struct StepArguments {
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
-    let What::Step(arguments) = &arguments.what;
-    step(arguments, quiet)
-}
-
-/// Steps that a GPU does between two looks at its clock.
-const STEPS_OF_A_ROUND: usize = 10;
-
-fn step(arguments: &StepArguments, quiet: bool) -> anyhow::Result<Ending> {
-    if arguments.steps == Some(0) {
-        return Err(Error::input("--steps", "0 is not possible; give at least 1").into());
-    }
+    Rounds::check(arguments.steps)?;
     // What is wrong with the flags is told before a device is opened, what depends on the device after.
     configs(arguments, arguments.device.device.unwrap_or_default())?;
     let device = arguments.device.open()?;
     let configs = configs(arguments, device.name().parse()?)?;
-    check_precision(arguments, &device)?;
-    let (steps, a_round) = match device.name() {
-        "cuda" => (200, STEPS_OF_A_ROUND),
+    check_precision(arguments.precision, &device)?;
+    let usual = match device.name() {
+        "cuda" => (200, 10),
         "simulator" => (2, 1),
         _ => (10, 1),
     };
-    let steps = arguments.steps.unwrap_or(steps);
-    let a_round = a_round.min(steps);
+    let rounds = Rounds::new(arguments.steps, usual);
     let mut rows = Vec::new();
     if !quiet {
         messages::note(&device.description());
     }
     for configs in &configs {
         if !quiet {
-            messages::note(&introduction(configs, steps));
+            messages::note(&introduction(configs, rounds.steps));
         }
-        rows.extend(compare(configs, &device, steps.div_ceil(a_round), a_round)?);
+        rows.extend(compare(configs, &device, rounds.count(), rounds.a_round)?);
     }
     let text = match arguments.json {
         true => json!({ "device": device.name(), "steps": rows }).to_string() + "\n",
@@ -106,18 +82,8 @@ fn step(arguments: &StepArguments, quiet: bool) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn check_precision(arguments: &StepArguments, device: &Device) -> Result<(), Error> {
-    match arguments.precision.filter(|precision| !precision.is_on(device)) {
-        Some(precision) => Err(Error::input(
-            "--precision",
-            format!("{} does not compute in {precision} yet; leave it out", device.name()),
-        )),
-        None => Ok(()),
-    }
-}
-
 /// For each model, what is compared.
-fn configs(arguments: &StepArguments, device: DeviceKind) -> Result<Vec<Vec<RunConfig>>, Error> {
+fn configs(arguments: &Arguments, device: DeviceKind) -> Result<Vec<Vec<RunConfig>>, Error> {
     let or = |given: &[Architecture]| match given {
         [] => vec![Architecture::Cnn],
         given => given.to_vec(),
@@ -176,5 +142,5 @@ fn table(rows: &[Row]) -> String {
             row.samples_per_second,
         );
     }
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    trimmed(&text)
 }

@@ -1,0 +1,75 @@
+//! `alrao bench`.
+
+mod q_learning;
+mod step;
+
+use clap::{Args, Subcommand};
+
+use super::failure::Ending;
+use crate::device::Device;
+use crate::error::Error;
+use crate::train::Precision;
+
+/// Time what training does
+#[derive(Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:\n  alrao bench step --model vgg19\n  alrao bench q-learning")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Step(step::Arguments),
+    QLearning(q_learning::Arguments),
+}
+
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
+    match &arguments.what {
+        What::Step(arguments) => step::run(arguments, quiet),
+        What::QLearning(arguments) => q_learning::run(arguments, quiet),
+    }
+}
+
+/// How often something is done between two looks at the clock, and how often in all.
+#[derive(Clone, Copy)]
+struct Rounds {
+    steps: usize,
+    a_round: usize,
+}
+
+impl Rounds {
+    /// Refuses what cannot be timed.
+    fn check(steps: Option<usize>) -> Result<(), Error> {
+        match steps {
+            Some(0) => Err(Error::input("--steps", "0 is not possible; give at least 1")),
+            _ => Ok(()),
+        }
+    }
+
+    /// As many steps as were asked for, or as usual.
+    fn new(steps: Option<usize>, (usual, a_round): (usize, usize)) -> Rounds {
+        let steps = steps.unwrap_or(usual);
+        Rounds { steps, a_round: a_round.min(steps) }
+    }
+
+    fn count(self) -> usize {
+        self.steps.div_ceil(self.a_round)
+    }
+}
+
+fn check_precision(precision: Option<Precision>, device: &Device) -> Result<(), Error> {
+    match precision.filter(|precision| !precision.is_on(device)) {
+        Some(precision) => Err(Error::input(
+            "--precision",
+            format!("{} does not compute in {precision} yet; leave it out", device.name()),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A table without blanks at the ends of its lines.
+fn trimmed(table: &str) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
