@@ -14,6 +14,9 @@ use super::settings::RlSettings;
 use super::training::{Parts, Report, Training};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::models::Input;
+use crate::ops::replay::row_width;
+use crate::train::memory;
 use crate::train::{
     self, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_precision, load, locate,
 };
@@ -130,9 +133,19 @@ fn prepare(config: &QConfig, device: &Device) -> Result<(Parts, Spaces)> {
     let collecting = Collecting::open(config)?;
     let arena = open(&config.env, config.evaluation_episodes.min(MOST_AT_ONCE))?;
     let spaces = collecting.spaces();
+    check_room(config, spaces)?;
     let network = QNetwork::new(config, spaces, device)?;
     let record = record(config, spaces);
     Ok((Parts { network, collecting, arena, record }, spaces))
+}
+
+/// Refuses what cannot lie in memory, before it is made.
+fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
+    let input = Input::Vector { size: spaces.observation };
+    let copies = [config.alrao.classifiers, spaces.actions];
+    memory::check_fits(&config.model, input, copies, &config.train)?;
+    let dtype = config.train.precision.dtype().wide();
+    memory::check_buffer(config.buffer, row_width(spaces.observation), dtype)
 }
 
 fn record(config: &QConfig, spaces: Spaces) -> ModelRecord {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input, ModelConfig};
 use crate::nn::Init;
@@ -47,6 +48,25 @@ pub(crate) fn check_fits(
     }
 }
 
+/// Refuses a replay buffer of so many rows that would take more than the machine's memory.
+///
+/// # Errors
+/// [`Error::Input`] naming `--buffer`.
+pub(crate) fn check_buffer(rows: usize, width: usize, dtype: DType) -> Result<()> {
+    let bytes = rows as u128 * width as u128 * dtype.size() as u128;
+    match machine_memory() {
+        Some(memory) if bytes > memory => {
+            let message = format!(
+                "takes {}B, and this machine has {}B of memory; give a smaller number",
+                short(bytes),
+                short(memory)
+            );
+            Err(Error::input(format!("--buffer {rows}"), message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `20.04 M` of 20041034.
 fn short(number: u128) -> String {
     const UNITS: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
@@ -77,6 +97,15 @@ mod tests {
         assert_eq!(total("MemTotal: many kB\n"), None);
         if cfg!(target_os = "linux") {
             assert!(machine_memory().unwrap() > 1 << 20);
+        }
+    }
+
+    #[test]
+    fn a_buffer_beyond_the_memory_is_refused() {
+        check_buffer(1_000_000, 19, DType::F32).unwrap();
+        if cfg!(target_os = "linux") {
+            let error = check_buffer(1 << 50, 19, DType::F32).unwrap_err().to_string();
+            assert!(error.starts_with("--buffer 1125899906842624: takes"), "{error}");
         }
     }
 

@@ -6,7 +6,7 @@ mod directory;
 mod evaluate;
 mod feed;
 mod learner;
-mod memory;
+pub(crate) mod memory;
 mod metrics;
 mod observer;
 mod rates;

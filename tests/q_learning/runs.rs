@@ -141,6 +141,7 @@ fn what_is_wrong_is_named_and_no_directory_made() {
         ("rl train --env pendulum:1", "pendulum:1"),
         ("rl train --discount 2", "--discount"),
         ("rl train --tau 1", "--tau"),
+        ("rl train --hidden 9000000,9000000", "--hidden"),
         ("rl train --steps 0", "--steps"),
         ("rl train --epsilon-end nan", "--epsilon-end"),
         ("rl train --lr 0.1", "--lr"),
