@@ -102,7 +102,9 @@ pub enum Conclusion {
 
 /// Where an experiment's results go.
 pub fn folder(experiment: Experiment, options: &Options) -> PathBuf {
-    let usual = || Path::new("runs").join(format!("experiment-{experiment}"));
+    let env = options.env.as_ref().map(|env| format!("-{}", env.replace([':', '/'], "-")));
+    let usual =
+        || Path::new("runs").join(format!("experiment-{experiment}{}", env.unwrap_or_default()));
     options.out.clone().unwrap_or_else(usual)
 }
 

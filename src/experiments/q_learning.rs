@@ -12,16 +12,19 @@ use super::statistics::{Estimate, series};
 use super::{Study, device_kind};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
-use crate::rl::QConfig;
 use crate::rl::settings::{QSettings, RlSettings};
+use crate::rl::{QConfig, open};
 use crate::train::settings::Settings;
 
 /// Runs of each setting in the paper.
 const SEEDS: u64 = 10;
 const QUICK_SEEDS: u64 = 2;
 
-/// Steps of the environment in a small run.
-const QUICK_STEPS: u64 = 12_000;
+/// Steps of the environment in a small run: on the pendulum, and elsewhere.
+const QUICK_STEPS: [u64; 2] = [12_000, 30_000];
+
+/// Elsewhere, how many of them are random altogether, and how many more grow less random.
+const QUICK_STARTS: [u64; 2] = [2_000, 15_000];
 
 /// Returns in the paper, mean and deviation: SGD with its best rate, Adam with its default, Alrao.
 struct Paper {
@@ -66,14 +69,20 @@ pub(super) fn study(options: &Options) -> Result<Study> {
 impl Comparison {
     fn plan(options: &Options, runs: &mut Vec<PlannedRun>) -> Result<Comparison> {
         let seeds = options.seeds_or(if options.quick { QUICK_SEEDS } else { SEEDS })?;
-        let quick_steps = options.quick.then_some(QUICK_STEPS);
+        let is_other = options.env.as_ref().is_some_and(|env| env.starts_with("gym:"));
+        let [starts, epsilon_steps] = QUICK_STARTS;
+        let is_small = options.quick && is_other && options.steps.is_none();
         let own = QSettings {
             env: options.env.clone(),
-            steps: options.steps.or(quick_steps),
+            steps: options.steps.or(options.quick.then_some(QUICK_STEPS[usize::from(is_other)])),
+            learning_starts: is_small.then_some(starts),
+            epsilon_steps: is_small.then_some(epsilon_steps),
             ..QSettings::default()
         };
         let base = Settings { device: Some(device_kind(options)?), ..Settings::default() };
         let config = RlSettings { own: own.clone(), shared: base.clone() }.resolve()?;
+        // What is wrong with it is told before anything is made.
+        open(&config.env, 1)?;
         let mut group = |method: Method| -> Result<Group> {
             let mut names = Vec::new();
             for seed in 0..seeds {
@@ -207,7 +216,8 @@ fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
 }
 
 fn differences(comparison: &Comparison) -> Vec<String> {
-    let QConfig { steps, model, train, discount, .. } = &comparison.config;
+    let config = &comparison.config;
+    let QConfig { steps, model, train, discount, .. } = config;
     let layers: Vec<String> = model.hidden.iter().map(ToString::to_string).collect();
     let mut texts = vec![
         format!("Runs of each setting: {}; the paper's {SEEDS}.", comparison.seeds),
@@ -218,11 +228,26 @@ fn differences(comparison: &Comparison) -> Vec<String> {
             train.batch_size
         ),
     ];
-    if comparison.is_pendulum() {
-        texts.push(
-            "The pendulum's torque is one of a few; how the paper made its actions discrete, it does not say.".into(),
-        );
-    }
+    texts.push(format!(
+        "Hidden units are {}, an error of a value counts as at most {} in the gradients, rewards are multiplied by {} before they are \
+         learnt from, the first {} steps are random, and epsilon falls from {} to {} in {} more: the paper says nothing of these.",
+        model.activation,
+        number(config.error_clip),
+        number(config.reward_scale),
+        config.learning_starts,
+        number(config.exploration.start),
+        number(config.exploration.end),
+        config.exploration.steps,
+    ));
+    texts.push(format!(
+        "The target network keeps {} of itself in an update: so we read the paper's tau of 0.9, though Lillicrap et al. write tau for \
+         the other share.",
+        number(config.tau)
+    ));
+    texts.push(match comparison.is_pendulum() {
+        true => "The pendulum's torque is one of a few; how the paper made its actions discrete, it does not say.".into(),
+        false => "The environment is Gymnasium's, the paper's an older one of OpenAI Gym.".into(),
+    });
     texts
 }
 
@@ -233,7 +258,12 @@ fn curves(comparison: &Comparison, records: &Records) -> Picture {
         .groups()
         .map(|group| {
             let points = group.curve(records, |epoch| epoch.mean_return);
-            let points = points.into_iter().map(|(epoch, own)| (epoch * scale, own)).collect();
+            let runs: Vec<&Record> = group.records(records).collect();
+            let step = |epoch: f64| {
+                let own = runs.iter().filter_map(|run| run.epochs.get(epoch as usize - 1)?.step);
+                own.max().map_or(epoch * scale, |step| step as f64)
+            };
+            let points = points.into_iter().map(|(epoch, own)| (step(epoch), own)).collect();
             let stroke = Stroke::Dotted(if group.method.is_alrao() { 3 } else { 2 });
             Series::new(group.method.label(), points, group.method.colour(), stroke)
         })

@@ -29,6 +29,8 @@ pub struct Epoch {
     pub epoch: u64,
     #[serde(rename = "return", default, skip_serializing_if = "Option::is_none")]
     pub mean_return: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
     pub train_accuracy: Option<f64>,
     pub train_loss: Option<f64>,
     pub valid_accuracy: Option<f64>,
@@ -61,7 +63,8 @@ impl From<&EpochLine> for Epoch {
     fn from(line: &EpochLine) -> Epoch {
         let EpochLine { epoch, train_loss, train_accuracy, valid_loss, valid_accuracy, .. } = *line;
         let mean_return = line.mean_return;
-        Epoch { epoch, mean_return, train_accuracy, train_loss, valid_accuracy, valid_loss }
+        let step = line.step;
+        Epoch { epoch, mean_return, step, train_accuracy, train_loss, valid_accuracy, valid_loss }
     }
 }
 
@@ -265,6 +268,7 @@ pub(super) fn made_up(valid_losses: &[Option<f64>], test: Option<f64>, ending: E
     let epochs = valid_losses.iter().zip(1..).map(|(valid_loss, epoch)| Epoch {
         epoch,
         mean_return: None,
+        step: None,
         train_accuracy: None,
         train_loss: *valid_loss,
         valid_accuracy: None,

@@ -24,6 +24,9 @@ use crate::train::{
 /// Episodes of an evaluation that are played side by side.
 const MOST_AT_ONCE: usize = 32;
 
+/// More episodes than this are a slip of the keyboard.
+const MOST_EPISODES: usize = 1_000_000;
+
 /// What may be changed when a run is continued.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
@@ -74,10 +77,16 @@ impl Run {
             true => Training::restored(parts, config.clone(), directory)?,
             false => Training::new(parts, config.clone(), directory),
         };
-        if config != before {
-            training.directory().write_config(&RlSettings::from(&config).to_toml())?;
+        let done = training.step_count();
+        if overrides.steps.is_some_and(|steps| steps < done) {
+            let message = format!("{} is below the {done} that are done", config.steps);
+            return Err(Error::input("--steps", message));
         }
         training.reopen()?;
+        // What made a run that has ended stands there already.
+        if config != before && !training.is_finished() {
+            training.directory().write_config(&RlSettings::from(&config).to_toml())?;
+        }
         Ok(Run { config, spaces, training })
     }
 
@@ -225,8 +234,11 @@ pub fn evaluate(
 
 fn number_of_episodes(episodes: usize) -> Result<()> {
     match episodes {
-        0 => Err(Error::input("--episodes", "0 is not possible; give at least 1")),
-        _ => Ok(()),
+        1..=MOST_EPISODES => Ok(()),
+        _ => {
+            let message = format!("{episodes} is not possible; give 1 to {MOST_EPISODES}");
+            Err(Error::input("--episodes", message))
+        }
     }
 }
 

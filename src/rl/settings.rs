@@ -153,6 +153,14 @@ impl RlSettings {
         let own = self.own.clone();
         let usual = QConfig::usual(own.env.unwrap_or_else(|| DEFAULT_ENVIRONMENT.into()), learning);
         let steps = own.steps.unwrap_or(usual.steps);
+        let learning_starts = own.learning_starts.unwrap_or(usual.learning_starts.min(steps / 2));
+        if learning_starts >= steps {
+            let message = format!(
+                "{learning_starts} is not below --steps's {steps}: nothing would be learnt"
+            );
+            return Err(Error::input(self.own.subject("learning_starts"), message));
+        }
+        let learning = steps - learning_starts;
         Ok(QConfig {
             steps,
             environments: own.environments.unwrap_or(usual.environments),
@@ -161,12 +169,12 @@ impl RlSettings {
             error_clip: own.error_clip.unwrap_or(usual.error_clip),
             reward_scale: own.reward_scale.unwrap_or(usual.reward_scale),
             tau: own.tau.unwrap_or(usual.tau),
-            learning_starts: own.learning_starts.unwrap_or(usual.learning_starts),
+            learning_starts,
             update_every: own.update_every.unwrap_or(usual.update_every),
             exploration: Exploration {
                 start: own.epsilon_start.unwrap_or(usual.exploration.start),
                 end: own.epsilon_end.unwrap_or(usual.exploration.end),
-                steps: own.epsilon_steps.unwrap_or(usual.exploration.steps.min(steps)),
+                steps: own.epsilon_steps.unwrap_or(usual.exploration.steps.min(learning)),
             },
             epoch_steps: own.epoch_steps.unwrap_or(usual.epoch_steps.min(steps)),
             evaluation_episodes: own.evaluation_episodes.unwrap_or(usual.evaluation_episodes),

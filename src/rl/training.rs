@@ -118,6 +118,11 @@ impl Training {
         self.directory.metrics().cut(lines)
     }
 
+    /// Steps of the environment that are done.
+    pub fn step_count(&self) -> u64 {
+        self.progress.step
+    }
+
     /// Whether everything is done, the test included.
     pub fn is_finished(&self) -> bool {
         self.progress.finished
@@ -175,7 +180,9 @@ impl Training {
     }
 
     fn epoch_end(&self) -> u64 {
-        (self.place.epoch_start + self.config.epoch_steps).min(self.config.steps)
+        let QConfig { epoch_steps, steps, .. } = self.config;
+        let begun = self.place.epoch_start / epoch_steps;
+        (begun + 1).checked_mul(epoch_steps).map_or(steps, |end| end.min(steps))
     }
 
     /// Takes what is left of an epoch's steps, and evaluates.
@@ -214,11 +221,20 @@ impl Training {
             posterior: self.network.learner().posterior(),
             seconds,
             steps_per_second: (step - first) as f64 / seconds,
-            is_best: mean_return > self.place.best_return || self.progress.best_epoch.is_none(),
+            is_best: self.is_best(mean_return),
         };
         self.close_epoch(&report, &mut checkpoint)?;
         observer.notice(&Event::Epoch(&report));
         Ok(Flow::Continue)
+    }
+
+    /// Whether the epoch's network did better than all before. One that has not learnt yet is better than none.
+    fn is_best(&self, mean_return: f64) -> bool {
+        let Some(best) = self.progress.best_epoch else { return true };
+        let had_learnt = self.config.updates_after(best * self.config.epoch_steps) > 0;
+        let has_learnt = self.updates() > 0;
+        let is_better = mean_return > self.place.best_return || self.place.best_return.is_nan();
+        is_better || (has_learnt && !had_learnt)
     }
 
     /// The steps and updates of what is left of an epoch.

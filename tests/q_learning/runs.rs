@@ -73,6 +73,7 @@ fn a_network_is_evaluated_by_itself() {
     refused(folder, &split("rl eval run/best.safetensors"), "--env");
     refused(folder, &split("rl eval run --env pendulum:5"), "3 actions");
     refused(folder, &split("rl eval run --episodes 0"), "--episodes");
+    refused(folder, &split("rl eval run --episodes 1000001"), "--episodes");
 }
 
 #[test]
@@ -98,8 +99,11 @@ fn a_killed_run_comes_to_the_same() {
     }
     ends_with(0, folder, "rl train --resume run");
     assert_same(&run, &folder.join("alone"));
-    let (stdout, stderr) = ends_with(0, folder, "rl train --resume run");
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let (stdout, stderr) = ends_with(0, folder, "rl train --resume run --log-every 7");
     assert!(stdout.is_empty() && stderr.contains("is finished") && stderr.contains("--steps"));
+    assert_eq!(fs::read_to_string(run.join("config.toml")).unwrap(), config);
+    refused(folder, &split("rl train --resume run --steps 100"), "--steps");
 }
 
 #[test]
@@ -150,6 +154,8 @@ fn what_is_wrong_is_named_and_no_directory_made() {
         ("rl train --resume nosuch --seed 1", "--seed"),
         ("rl train --config nosuch.toml", "nosuch.toml"),
         ("rl eval nosuch", "nosuch"),
+        ("rl train --steps 100 --learning-starts 100", "--learning-starts"),
+        ("experiment q-learning --env moon", "--env"),
     ] {
         refused(folder, &split(arguments), culprit);
     }

@@ -36,8 +36,8 @@ fn defaults_depend_on_the_environment() {
 #[test]
 fn a_short_run_has_short_phases() {
     let config = settings("steps = 300").resolve().unwrap();
-    assert_eq!((config.exploration.steps, config.epoch_steps, config.epochs()), (300, 300, 1));
-    assert_eq!((config.updates_after(1000), config.updates_after(1001)), (0, 1));
+    assert_eq!((config.exploration.steps, config.epoch_steps, config.epochs()), (150, 300, 1));
+    assert_eq!((config.updates_after(150), config.updates_after(151)), (0, 1));
 }
 
 #[test]
@@ -54,6 +54,7 @@ fn what_cannot_be_is_named_with_its_file() {
         ("environments = 0", "key 'environments'"),
         ("evaluation_episodes = 0", "key 'evaluation_episodes'"),
         ("update_every = 0", "key 'update_every'"),
+        ("steps = 500\nlearning_starts = 500", "key 'learning_starts'"),
         ("batch_size = 0", "key 'batch_size'"),
         ("lr = 0.1", "key 'lr'"),
         ("eta_min = 20.0", "key 'eta_min'"),

@@ -115,7 +115,7 @@ struct LearningArguments {
     /// What a reward is worth a step later, gamma [default: 0.99]
     #[arg(long, value_name = "GAMMA", value_parser = real)]
     discount: Option<f64>,
-    /// How much of itself the target network keeps in an update [default: 0.9]
+    /// How much of itself the target network keeps in an update (1 less Lillicrap's tau) [default: 0.9]
     #[arg(long, value_name = "TAU", value_parser = real)]
     tau: Option<f64>,
     /// Transitions that the replay buffer holds [default: 1000000]
