@@ -211,3 +211,84 @@ impl Collecting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::rl::environment::Outcome;
+    use crate::rl::settings::RlSettings;
+
+    /// Shows its steps. Its episodes end by turns: terminated after two steps, truncated after three.
+    struct Turns {
+        episodes: usize,
+        steps: usize,
+    }
+
+    impl Environments for Turns {
+        fn spaces(&self) -> Spaces {
+            Spaces { observation: 1, actions: 2 }
+        }
+
+        fn count(&self) -> usize {
+            1
+        }
+
+        fn reset(&mut self, _: &[(usize, u64)], observations: &mut [f32]) -> Result<()> {
+            (self.episodes, self.steps, observations[0]) = (self.episodes + 1, 0, 0.0);
+            Ok(())
+        }
+
+        fn step_some(
+            &mut self,
+            _: &[Option<usize>],
+            observations: &mut [f32],
+        ) -> Result<Vec<Option<Outcome>>> {
+            self.steps += 1;
+            observations[0] = self.steps as f32;
+            let is_odd = self.episodes % 2 == 1;
+            let terminated = is_odd && self.steps == 2;
+            let truncated = !is_odd && self.steps == 3;
+            Ok(vec![Some(Outcome { reward: self.steps as f64, terminated, truncated })])
+        }
+
+        fn state(&self) -> Option<Vec<f64>> {
+            None
+        }
+
+        fn restore(&mut self, _: &[f64]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What comes after a truncation counts, what comes after a termination does not; neither is the next episode's beginning.
+    #[test]
+    fn an_episode_that_is_cut_off_is_not_at_its_end() {
+        let settings = RlSettings::default();
+        let mut config = settings.resolve().expect("the usual settings fit together");
+        (config.buffer, config.model.hidden) = (16, vec![2]);
+        let turns = Turns { episodes: 0, steps: 0 };
+        let device = Device::cpu();
+        let mut network = QNetwork::new(&config, turns.spaces(), &device).expect("it is small");
+        let policy = EpsilonGreedy::new(config.exploration, 100, 0);
+        let mut own = Collecting::new(Box::new(turns), policy, 0, 0.5).expect("it never fails");
+        for step in 0..5 {
+            own.step(&mut network, step).expect("it never fails");
+        }
+        let rows = network.memory().kept().to_vec::<f32>();
+        let without_action: Vec<[f32; 4]> =
+            rows.chunks(5).map(|row| [row[0], row[1], row[3], row[4]]).collect();
+        assert_eq!(
+            without_action,
+            [
+                [0.0, 1.0, 0.5, 1.0],
+                [1.0, 2.0, 1.0, 0.0],
+                [0.0, 1.0, 0.5, 1.0],
+                [1.0, 2.0, 1.0, 1.0],
+                [2.0, 3.0, 1.5, 1.0]
+            ]
+        );
+        assert_eq!((own.ended(), own.epoch_return()), (2, Some(4.5)));
+        assert!(rows.chunks(5).all(|row| row[2] == 0.0 || row[2] == 1.0));
+    }
+}
