@@ -60,7 +60,7 @@ fn serve() -> io::Result<ExitCode> {
                 if let Some(code) = fault_of_a_step(&mode)? {
                     return Ok(code);
                 }
-                answer(103, &step(&mut copies, &numbers))?;
+                answer(103, &with_no_number(&mode, step(&mut copies, &numbers)))?;
             }
         }
     }
@@ -123,6 +123,10 @@ fn fault_of_a_step(mode: &str) -> io::Result<Option<ExitCode>> {
             eprintln!("ValueError: from the environment");
             answer(100, b"\x07ValueError: from the environment")?;
         }
+        "hangs" => {
+            eprintln!("waiting for the sun");
+            std::thread::sleep(Duration::from_secs(3600));
+        }
         "complains" => {
             for line in 0..20_000 {
                 eprintln!(
@@ -155,6 +159,17 @@ fn step(copies: &mut [Counter], actions: &[u32]) -> Vec<u8> {
         shown.extend(counter.shown(copy));
     }
     [rewards, flags, shown].concat()
+}
+
+/// The answer to a step with what is no number in it, where the mode asks for it.
+fn with_no_number(mode: &str, mut body: Vec<u8>) -> Vec<u8> {
+    let end = body.len();
+    match mode {
+        "shows no number" => body[end - 8..end - 4].copy_from_slice(&f32::NAN.to_le_bytes()),
+        "rewards without limit" => body[..8].copy_from_slice(&f64::INFINITY.to_le_bytes()),
+        _ => (),
+    }
+    body
 }
 
 /// The next request: its kind and body. `None` at the end.

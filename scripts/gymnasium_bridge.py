@@ -17,9 +17,12 @@ Texts are UTF-8 and run to the end of their frame. Observations are flattened; a
 """
 
 import os
+import select
 import signal
 import struct
 import sys
+import threading
+import time
 import traceback
 
 VERSION = 1
@@ -27,6 +30,8 @@ MAGIC = b"alraogym"
 OPEN, RESET, STEP = 1, 2, 3
 STANDING = 2**32 - 1
 FAULT, OPENED, WAS_RESET, STEPPED = 100, 101, 102, 103
+# Seconds that the environments may take to close once the parent is gone.
+CLOSING = 5
 # Reasons of a fault.
 NO_GYMNASIUM, NOT_INSTALLED, NOT_MADE, CONTINUOUS_ACTIONS, OTHER_ACTIONS, OTHER_OBSERVATION, FAILED = range(1, 8)
 
@@ -152,10 +157,21 @@ def answer(environments, kind, body):
     raise Fault(FAILED, f"a request of kind {kind} does not belong here")
 
 
+def end_with_parent(requests):
+    """Ends this process some time after the other end of its requests is closed, even in the midst of a step."""
+    ends = select.poll()
+    ends.register(requests, 0)
+    ends.poll()
+    time.sleep(CLOSING)
+    os._exit(1)
+
+
 def main():
     # Ctrl-C reaches all processes of a terminal. The parent decides what becomes of this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     frames = Frames()
+    if hasattr(select, "poll"):
+        threading.Thread(target=end_with_parent, args=[frames.requests], daemon=True).start()
     environments = None
     while (request := frames.read()) is not None:
         try:

@@ -157,7 +157,7 @@ fn picture(
     let svg = heat_map(&cells, [&names, &names], ["η min", "η max"], "loss", top);
     let caption = format!(
         "{}: {part} loss in nats by the interval's ends; light is small, all above {} is equally dark. On the diagonal stands plain \
-         SGD with that learning rate, above it Alrao. A dash is a run that diverged or failed.",
+         SGD with that learning rate, above it Alrao. A dash is a run that diverged or failed, or whose loss is not finite.",
         setup.title(),
         number(top)
     );

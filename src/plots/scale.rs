@@ -62,7 +62,13 @@ impl Scale {
     }
 
     fn format(&self, value: f64) -> String {
-        if self.is_percent { format!("{}%", number(100.0 * value)) } else { number(value) }
+        // Steps are counted by hundreds of thousands; as powers they would look unlike their neighbours.
+        let is_count = !self.is_logarithmic && (1e5..1e6).contains(&value);
+        match self.is_percent {
+            true => format!("{}%", number(100.0 * value)),
+            false if is_count => format!("{value:.0}"),
+            false => number(value),
+        }
     }
 
     /// Round values, at most so many where there is a choice.
@@ -179,6 +185,14 @@ mod tests {
         assert_eq!(Scale::logarithmic(1e-5..10.0).ticks(8).len(), 7);
         assert_eq!(Scale::logarithmic(0.9..30.0).ticks(8), [1.0, 2.0, 5.0, 10.0, 20.0]);
         assert!(Scale::logarithmic(1e-200..1.0).ticks(8).len() <= 8);
+    }
+
+    #[test]
+    fn counts_on_an_axis_look_alike() {
+        let scale = Scale::linear(0.0..2e5);
+        let labels: Vec<String> = scale.ticks(4).iter().map(|tick| scale.format(*tick)).collect();
+        assert_eq!(labels, ["0", "50000", "100000", "150000", "200000"]);
+        assert_eq!(Scale::logarithmic(1.0..1e7).format(1e5), "1e5");
     }
 
     #[test]

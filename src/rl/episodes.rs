@@ -6,7 +6,10 @@ use crate::error::Result;
 use crate::random::{Philox, Purpose};
 use crate::train::StopFlag;
 
-/// What an episode is for. Those of different kinds never begin alike.
+/// Steps after which an episode that is played is cut off: an environment without a time limit could go on for ever.
+pub(super) const LONGEST: usize = 100_000;
+
+/// What an episode is for. Those of different kinds practically never begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// To learn from.
@@ -24,8 +27,8 @@ pub(super) fn seed(run_seed: u64, kind: Kind, number: u64) -> u64 {
     u64::from(Philox::new(run_seed, Purpose::Episodes).at(kind as u64, number)[0] >> 1)
 }
 
-/// The return of each episode that begins by one of `seeds`, with the best action taken throughout; `None` where a stop was
-/// asked for. `values` gives each action's value for observations side by side.
+/// The return of each episode that begins by one of `seeds`, with the best action taken throughout, for [`LONGEST`] steps at
+/// most; `None` where a stop was asked for. `values` gives each action's value for observations side by side.
 ///
 /// # Errors
 /// Where the environment fails.
@@ -59,7 +62,10 @@ fn play_round(
     environments.reset(&resets, &mut observations)?;
     let mut returns = vec![0.0; seeds.len()];
     let mut is_over = vec![false; seeds.len()];
-    while !is_over.iter().all(|over| *over) {
+    for _ in 0..LONGEST {
+        if is_over.iter().all(|over| *over) {
+            break;
+        }
         if stop.is_set() {
             return Ok(None);
         }
@@ -84,4 +90,69 @@ pub(super) fn mean_and_deviation(returns: &[f64]) -> (f64, f64) {
     let mean = returns.iter().sum::<f64>() / count;
     let squares = returns.iter().map(|own| (own - mean).powi(2)).sum::<f64>();
     (mean, if count > 1.0 { (squares / (count - 1.0)).sqrt() } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rl::environment::{Outcome, Spaces};
+
+    /// A reward of 1 a step; the first copy's episodes last three steps, the others' for ever.
+    struct Endless(Vec<usize>);
+
+    impl Environments for Endless {
+        fn spaces(&self) -> Spaces {
+            Spaces { observation: 1, actions: 2 }
+        }
+
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+
+        fn reset(&mut self, resets: &[(usize, u64)], _: &mut [f32]) -> Result<()> {
+            resets.iter().for_each(|&(copy, _)| self.0[copy] = 0);
+            Ok(())
+        }
+
+        fn step_some(
+            &mut self,
+            actions: &[Option<usize>],
+            _: &mut [f32],
+        ) -> Result<Vec<Option<Outcome>>> {
+            let steps = self.0.iter_mut().zip(actions).enumerate();
+            let outcomes = steps.map(|(copy, (steps, action))| {
+                action.map(|_| {
+                    *steps += 1;
+                    let terminated = copy == 0 && *steps == 3;
+                    Outcome { reward: 1.0, terminated, truncated: false }
+                })
+            });
+            Ok(outcomes.collect())
+        }
+
+        fn state(&self) -> Option<Vec<f64>> {
+            None
+        }
+
+        fn restore(&mut self, _: &[f64]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_episode_without_an_end_is_cut_off() {
+        let values = |observations: &[f32]| vec![0.0; 2 * observations.len()];
+        let mut endless = Endless(vec![0; 2]);
+        let played = play(&mut endless, &[1, 2, 3], &values, &StopFlag::default());
+        assert_eq!(played.expect("it never fails"), Some(vec![3.0, LONGEST as f64, 3.0]));
+        let stop = StopFlag::default();
+        stop.set();
+        assert_eq!(play(&mut endless, &[1], &values, &stop).expect("it never fails"), None);
+    }
+
+    #[test]
+    fn the_deviation_is_that_of_a_sample() {
+        assert_eq!(mean_and_deviation(&[1.0, 2.0, 3.0]), (2.0, 1.0));
+        assert_eq!(mean_and_deviation(&[4.0]), (4.0, 0.0));
+    }
 }

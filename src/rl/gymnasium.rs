@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 const SETTING: &str = "ALRAO_PYTHON";
 const USUAL: [&str; 2] = ["python3", "python"];
 const BRIDGE: &str = include_str!("../../scripts/gymnasium_bridge.py");
-/// Importing from a slow disk takes seconds, from a network's a minute.
+/// Importing from a slow disk takes seconds, from a network's a minute. A step that takes longer is none to learn by.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Copies of an environment of Gymnasium with a box of observations and discrete actions.
@@ -46,8 +46,8 @@ impl Gymnasium {
         Self::open_with(programs.into_iter().map(Command::new).collect(), PATIENCE, name, count)
     }
 
-    /// The same with the first of some commands that exists, each of which runs Python; an answer has to come within
-    /// `patience`.
+    /// The same with the first of some commands that exists, each of which runs Python; every answer has to come within
+    /// `patience`, or the process is killed.
     ///
     /// # Errors
     /// As [`Gymnasium::open`].
@@ -76,10 +76,33 @@ impl Gymnasium {
     }
 
     fn exchange(&mut self, request: &Request<'_>, length: usize) -> Result<Vec<u8>> {
-        let answer = self.process.exchange(request, length);
-        answer.map_err(|failure| {
-            Error::environment(&format!("gym:{}", self.name), failure.to_string())
-        })
+        let answer = self.process.exchange(request, length..=length);
+        answer.map_err(|failure| self.error(failure.to_string()))
+    }
+
+    fn error(&self, message: String) -> Error {
+        Error::environment(&format!("gym:{}", self.name), message)
+    }
+
+    /// Refuses what cannot be learnt from: a single NaN would be every value's soon.
+    fn check_observation(&self, copy: usize, observation: &[f32]) -> Result<()> {
+        match observation.iter().position(|number| !number.is_finite()) {
+            None => Ok(()),
+            Some(place) => {
+                let number = observation[place];
+                let message = format!(
+                    "number {place} of the observation of copy {copy} is {number} (both are counted from 0)"
+                );
+                Err(self.error(message))
+            }
+        }
+    }
+
+    fn check_reward(&self, copy: usize, reward: f64) -> Result<()> {
+        match (reward as f32).is_finite() {
+            true => Ok(()),
+            false => Err(self.error(format!("the reward of copy {copy} is {reward}"))),
+        }
     }
 }
 
@@ -98,7 +121,9 @@ impl Environments for Gymnasium {
         let shown =
             self.exchange(&Request::Reset(resets), frames::reset_length(resets.len(), width))?;
         for (&(copy, _), row) in resets.iter().zip(shown.chunks_exact(4 * width)) {
-            frames::floats(row, &mut observations[copy * width..][..width]);
+            let own = &mut observations[copy * width..][..width];
+            frames::floats(row, own);
+            self.check_observation(copy, own)?;
         }
         Ok(())
     }
@@ -111,7 +136,14 @@ impl Environments for Gymnasium {
         check_step("gymnasium", (self.spaces(), self.count), actions, observations);
         let length = frames::step_length(self.count, self.spaces().observation);
         let answer = self.exchange(&Request::Step(actions), length)?;
-        Ok(frames::outcomes(&answer, self.count, observations))
+        let outcomes = frames::outcomes(&answer, self.count, observations);
+        for (copy, own) in observations.chunks(self.spaces().observation).enumerate() {
+            if let Some(outcome) = &outcomes[copy] {
+                self.check_observation(copy, own)?;
+                self.check_reward(copy, outcome.reward)?;
+            }
+        }
+        Ok(outcomes)
     }
 
     fn state(&self) -> Option<Vec<f64>> {
@@ -143,7 +175,9 @@ fn refusal(name: &str, python: &str, failure: Failure) -> Error {
             "{python} cannot be started ({error}): set {SETTING} to a Python that has Gymnasium"
         )),
         Failure::Fault { fault: Fault { reason, text }, .. } => what_to_do(*reason, text, python),
-        _ => None,
+        Failure::Ended { .. } | Failure::Damaged { .. } | Failure::Silent { .. } => Some(format!(
+            "{python} does not open it: {failure}: set {SETTING} to a Python 3 that has Gymnasium"
+        )),
     };
     match message {
         Some(message) => Error::input(format!("--env gym:{name}"), message),

@@ -54,8 +54,9 @@ impl QNetwork {
         let target =
             device.owned_by("the target network", || Target::new(config, spaces, &sample))?;
         let wide = learner.dtype().wide();
-        let memory =
-            device.owned_by("replay buffer", || Memory::new(config.buffer, spaces, wide, device));
+        let memory = device.owned_by("the replay buffer, --buffer", || {
+            Memory::new(config.buffer, spaces, wide, device)
+        });
         let network = QNetwork {
             learner,
             target,

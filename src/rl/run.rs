@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::Input;
 use crate::ops::replay::row_width;
-use crate::train::memory;
+use crate::train::memory::{self, Part};
 use crate::train::{
     self, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_precision, load, locate,
 };
@@ -152,9 +152,37 @@ fn prepare(config: &QConfig, device: &Device) -> Result<(Parts, Spaces)> {
 fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
     let input = Input::Vector { size: spaces.observation };
     let copies = [config.alrao.classifiers, spaces.actions];
-    memory::check_fits(&config.model, input, copies, &config.train)?;
-    let dtype = config.train.precision.dtype().wide();
-    memory::check_buffer(config.buffer, row_width(spaces.observation), dtype)
+    let model = memory::model_part(&config.model, input, copies, &config.train)?;
+    memory::check_together(&[model, buffer_part(config, spaces), batch_part(config, spaces)])
+}
+
+/// The replay buffer, and the checkpoints that it is in.
+fn buffer_part(config: &QConfig, spaces: Spaces) -> Part {
+    // A new checkpoint and its bytes are made while the last one is there.
+    const CHECKPOINTS: u128 = 3;
+    let rows = config.buffer as u128;
+    let kept = rows.min(u128::from(config.steps) + config.environments as u128);
+    let row = row_width(spaces.observation) * config.train.precision.dtype().wide().size();
+    Part {
+        subject: format!("--buffer {rows}"),
+        what: "makes a replay buffer that takes, with its checkpoints,".into(),
+        bytes: (rows + CHECKPOINTS * kept) * row as u128,
+    }
+}
+
+/// What an update computes with: at least the transitions, and each layer's values in both networks, its gradient and the
+/// activation's input.
+fn batch_part(config: &QConfig, spaces: Spaces) -> Part {
+    let layers: u128 = config.model.hidden.iter().map(|units| *units as u128).sum();
+    let outputs = config.alrao.classifiers as u128 * spaces.actions as u128;
+    let each = row_width(spaces.observation) as u128 + 4 * (layers + outputs);
+    Part {
+        subject: format!("--batch-size {}", config.train.batch_size),
+        what: "makes an update that takes at least".into(),
+        bytes: config.train.batch_size as u128
+            * each
+            * config.train.precision.dtype().size() as u128,
+    }
 }
 
 fn record(config: &QConfig, spaces: Spaces) -> ModelRecord {
@@ -259,4 +287,24 @@ fn fits(record: &ModelRecord, spaces: Spaces) -> std::result::Result<(), String>
 /// What an environment shows and takes, in words.
 pub fn describe(spaces: Spaces) -> String {
     format!("shows {} numbers and takes {} actions", spaces.observation, spaces.actions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With 3 numbers in an observation a transition is 9, of 4 bytes each.
+    #[test]
+    fn a_buffer_counts_with_what_of_it_is_written_down() {
+        let settings = |text| RlSettings::from_toml(text, "test.toml".as_ref());
+        let bytes = |text| {
+            let config = settings(text).and_then(|own| own.resolve()).expect("it fits together");
+            let spaces = Spaces { observation: 3, actions: 5 };
+            (buffer_part(&config, spaces).bytes, batch_part(&config, spaces).bytes)
+        };
+        let text =
+            "buffer = 1000000\nsteps = 9999\nbatch_size = 10\nhidden = [7, 8]\nclassifiers = 2";
+        assert_eq!(bytes(text), ((1_000_000 + 30_000) * 36, 10 * (9 + 4 * 25) * 4));
+        assert_eq!(bytes("buffer = 1000").0, 4 * 36_000);
+    }
 }

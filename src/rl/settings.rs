@@ -160,10 +160,24 @@ impl RlSettings {
             );
             return Err(Error::input(self.own.subject("learning_starts"), message));
         }
+        let environments = own.environments.unwrap_or(usual.environments);
+        let epoch_steps = own.epoch_steps.unwrap_or(usual.epoch_steps.min(steps));
+        if environments as u64 > epoch_steps {
+            let message = format!(
+                "{environments} copies, each of which steps once, are more than --epoch-steps's {epoch_steps}"
+            );
+            return Err(Error::input(self.own.subject("environments"), message));
+        }
+        let start = own.epsilon_start.unwrap_or(usual.exploration.start);
+        let end = own.epsilon_end.unwrap_or(usual.exploration.end.min(start));
+        if end > start {
+            let message = format!("{end:?} is above --epsilon-start's {start:?}");
+            return Err(Error::input(self.own.subject("epsilon_end"), message));
+        }
         let learning = steps - learning_starts;
         Ok(QConfig {
             steps,
-            environments: own.environments.unwrap_or(usual.environments),
+            environments,
             buffer: own.buffer.unwrap_or(usual.buffer),
             discount: own.discount.unwrap_or(usual.discount),
             error_clip: own.error_clip.unwrap_or(usual.error_clip),
@@ -172,11 +186,11 @@ impl RlSettings {
             learning_starts,
             update_every: own.update_every.unwrap_or(usual.update_every),
             exploration: Exploration {
-                start: own.epsilon_start.unwrap_or(usual.exploration.start),
-                end: own.epsilon_end.unwrap_or(usual.exploration.end),
+                start,
+                end,
                 steps: own.epsilon_steps.unwrap_or(usual.exploration.steps.min(learning)),
             },
-            epoch_steps: own.epoch_steps.unwrap_or(usual.epoch_steps.min(steps)),
+            epoch_steps,
             evaluation_episodes: own.evaluation_episodes.unwrap_or(usual.evaluation_episodes),
             ..usual
         })

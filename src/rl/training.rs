@@ -199,7 +199,7 @@ impl Training {
         }
         self.network.learner().device().check()?;
         let seconds = began.elapsed().as_secs_f64();
-        let mut checkpoint = self.capture();
+        let checkpoint = self.capture();
         observer.notice(&Event::Evaluating);
         let Some(returns) = self.play(Kind::Evaluation, stop)? else {
             self.write_last(checkpoint)?;
@@ -223,7 +223,7 @@ impl Training {
             steps_per_second: (step - first) as f64 / seconds,
             is_best: self.is_best(mean_return),
         };
-        self.close_epoch(&report, &mut checkpoint)?;
+        self.close_epoch(&report, checkpoint)?;
         observer.notice(&Event::Epoch(&report));
         Ok(Flow::Continue)
     }
@@ -325,7 +325,7 @@ impl Training {
     }
 
     /// Writes an epoch down: its line, the best network if it is that, and the state to continue from.
-    fn close_epoch(&mut self, report: &EpochReport, checkpoint: &mut Checkpoint) -> Result<()> {
+    fn close_epoch(&mut self, report: &EpochReport, mut checkpoint: Checkpoint) -> Result<()> {
         self.directory.metrics().append(&Line::Epoch(report))?;
         self.progress.evaluate_next = false;
         self.progress.epoch += 1;
@@ -335,11 +335,12 @@ impl Training {
             self.progress.best_epoch = Some(report.epoch);
         }
         self.progress.metrics_lines = self.directory.metrics().lines();
-        self.bring_up_to_date(checkpoint);
+        self.bring_up_to_date(&mut checkpoint);
         if report.is_best {
-            self.directory.write_best(checkpoint)?;
+            // Whoever plays with it needs no replay buffer.
+            self.directory.write_best(&checkpoint.alone())?;
         }
-        self.write_last(checkpoint.clone())
+        self.write_last(checkpoint)
     }
 
     /// Tests the best epoch's network, which takes the place of the last one in memory; `None` where a stop was asked for.

@@ -175,7 +175,7 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
         // A value's keys are sorted, a struct's are not.
         let record = serde_json::to_value(&self.record).expect("a record is plain data");
-        TensorFile { record: Some(record.to_string()), ..self.file.clone() }.to_bytes()
+        self.file.to_bytes_with(Some(record.to_string()))
     }
 
     /// Replaces the file at `path`, whole or not at all.
@@ -227,6 +227,13 @@ impl Checkpoint {
     pub(crate) fn beside(&self, name: &str, path: &Path) -> Result<&Array> {
         let array = self.file.arrays.get(&format!("{BESIDE}{name}"));
         array.ok_or_else(|| Error::file(path, format!("lacks {BESIDE}{name}")))
+    }
+
+    /// The learner's state without what was written beside it.
+    pub(crate) fn alone(&self) -> Checkpoint {
+        let own = self.file.arrays.iter().filter(|(name, _)| !name.starts_with(BESIDE));
+        let arrays = own.map(|(name, array)| (name.clone(), array.clone())).collect();
+        Checkpoint { record: self.record.clone(), file: TensorFile { arrays, record: None } }
     }
 
     /// Makes this the same state, further on in the run.

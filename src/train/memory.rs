@@ -2,12 +2,21 @@
 
 use std::fs;
 
-use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture, Input, ModelConfig};
 use crate::nn::Init;
 use crate::train::TrainConfig;
 use crate::train::learner::rule;
+
+/// Something large that a run holds in memory.
+pub(crate) struct Part {
+    /// The flag that makes it so large.
+    pub subject: String,
+    /// What it is and how it takes memory, as in "makes a model whose parameters take".
+    pub what: String,
+    /// How much that is.
+    pub bytes: u128,
+}
 
 /// Refuses a model whose parameters, with their gradients and moments, would take more than the machine's memory.
 /// Where that is not known nothing is refused. Activations and data come on top and are not counted.
@@ -17,54 +26,66 @@ use crate::train::learner::rule;
 pub(crate) fn check_fits(
     model: &ModelConfig,
     input: Input,
-    [classifiers, outputs]: [usize; 2],
+    copies: [usize; 2],
     train: &TrainConfig,
 ) -> Result<()> {
+    check_together(&[model_part(model, input, copies, train)?])
+}
+
+/// The parameters of a model with copies of its last layer, how many and of how many outputs, and what learning keeps beside
+/// them.
+///
+/// # Errors
+/// [`Error::Input`] where the model does not take this input.
+pub(crate) fn model_part(
+    model: &ModelConfig,
+    input: Input,
+    [classifiers, outputs]: [usize; 2],
+    train: &TrainConfig,
+) -> Result<Part> {
     let pre_classifier = models::build(model, input, &mut Init::shapes_only())?;
     let own = pre_classifier.parameters(0, outputs);
     let all = pre_classifier.parameters(classifiers, outputs);
     let buffers = 2 + rule(train).moments() as u128;
     let dtype = train.precision.dtype();
     let copy = if dtype == dtype.wide() { 0 } else { dtype.size() as u128 };
-    let bytes = all * (buffers * dtype.wide().size() as u128 + copy);
-    match machine_memory() {
-        Some(memory) if bytes > memory => {
-            let subject = match model.architecture {
-                _ if model.width > 1.0 => format!("--width {}", model.width),
-                _ if classifiers > 1 && all > 2 * own => format!("--classifiers {classifiers}"),
-                Architecture::Mlp => "--hidden".into(),
-                _ => format!("--width {}", model.width),
-            };
-            let message = format!(
-                "makes a model of {} parameters, whose values, gradients and moments take {}B; this machine has {}B of memory; \
-                 give a smaller number",
-                short(all),
-                short(bytes),
-                short(memory)
-            );
-            Err(Error::input(subject, message))
-        }
-        _ => Ok(()),
-    }
+    let subject = match model.architecture {
+        _ if model.width > 1.0 => format!("--width {}", model.width),
+        _ if classifiers > 1 && all > 2 * own => format!("--classifiers {classifiers}"),
+        Architecture::Mlp => "--hidden".into(),
+        _ => format!("--width {}", model.width),
+    };
+    let what = format!(
+        "makes a model of {} parameters, whose values, gradients and moments take",
+        short(all)
+    );
+    Ok(Part { subject, what, bytes: all * (buffers * dtype.wide().size() as u128 + copy) })
 }
 
-/// Refuses a replay buffer of so many rows that would take more than the machine's memory.
+/// Refuses what, by itself or together, would take more than the machine's memory. Where that is not known nothing is refused.
 ///
 /// # Errors
-/// [`Error::Input`] naming `--buffer`.
-pub(crate) fn check_buffer(rows: usize, width: usize, dtype: DType) -> Result<()> {
-    let bytes = rows as u128 * width as u128 * dtype.size() as u128;
-    match machine_memory() {
-        Some(memory) if bytes > memory => {
-            let message = format!(
-                "takes {}B, and this machine has {}B of memory; give a smaller number",
-                short(bytes),
-                short(memory)
-            );
-            Err(Error::input(format!("--buffer {rows}"), message))
-        }
-        _ => Ok(()),
-    }
+/// [`Error::Input`] naming the flag of the largest part.
+pub(crate) fn check_together(parts: &[Part]) -> Result<()> {
+    machine_memory().map_or(Ok(()), |memory| check_within(parts, memory))
+}
+
+fn check_within(parts: &[Part], memory: u128) -> Result<()> {
+    let all: u128 = parts.iter().map(|part| part.bytes).sum();
+    let Some(largest) = parts.iter().max_by_key(|part| part.bytes).filter(|_| all > memory) else {
+        return Ok(());
+    };
+    let Part { subject, what, bytes } = largest;
+    let others = match *bytes > memory {
+        true => String::new(),
+        false => format!(", {}B with what else the run holds", short(all)),
+    };
+    let message = format!(
+        "{what} {}B{others}; this machine has {}B of memory; give a smaller number",
+        short(*bytes),
+        short(memory)
+    );
+    Err(Error::input(subject, message))
 }
 
 /// `20.04 M` of 20041034.
@@ -101,12 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_beyond_the_memory_is_refused() {
-        check_buffer(1_000_000, 19, DType::F32).unwrap();
-        if cfg!(target_os = "linux") {
-            let error = check_buffer(1 << 50, 19, DType::F32).unwrap_err().to_string();
-            assert!(error.starts_with("--buffer 1125899906842624: takes"), "{error}");
-        }
+    fn the_largest_of_what_is_too_much_together_is_named() {
+        let part =
+            |subject: &str, bytes| Part { subject: subject.into(), what: "takes".into(), bytes };
+        let parts = [part("--hidden", 6_000), part("--buffer 9", 7_000), part("--batch-size", 1)];
+        check_within(&parts, 13_001).unwrap();
+        let error = check_within(&parts, 13_000).unwrap_err().to_string();
+        let together = "takes 7.00 kB, 13.00 kB with what else the run holds; this machine has 13.00 kB of memory";
+        assert_eq!(error, format!("--buffer 9: {together}; give a smaller number"));
+        let error = check_within(&parts, 6_999).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--buffer 9: takes 7.00 kB; this machine has 7.00 kB"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -118,11 +118,16 @@ impl TensorFile {
 
     /// The file's bytes: the same for the same arrays and record.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_bytes_with(self.record.clone())
+    }
+
+    /// The same with another record.
+    pub fn to_bytes_with(&self, record: Option<String>) -> Vec<u8> {
         let views = self.arrays.iter().map(|(name, array)| {
             let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
             (name, view.expect("an array has the bytes its shape and type ask for"))
         });
-        let metadata = self.record.clone().map(|record| [(RECORD_KEY.to_owned(), record)].into());
+        let metadata = record.map(|record| [(RECORD_KEY.to_owned(), record)].into());
         safetensors::serialize(views, metadata).expect("arrays of known types can be written")
     }
 }

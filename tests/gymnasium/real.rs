@@ -1,7 +1,7 @@
 //! Against Gymnasium itself, where it is installed.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use alrao::rl::{Environments, Gymnasium};
 
@@ -204,15 +204,42 @@ fn an_interrupt_at_the_terminal_does_not_end_it() {
     pole.step(&[0], &mut shown).unwrap();
 }
 
+/// A frame of the requests.
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32 + 1).to_le_bytes();
+    [&length[..], &[kind], body].concat()
+}
+
+/// The bridge with a parent that opens one copy.
+fn bridge(mut python: Command, name: &str) -> (Child, ChildStdin) {
+    let bridge = std::fs::read_to_string(source().join("scripts/gymnasium_bridge.py")).unwrap();
+    python.arg("-c").arg(bridge).stdin(Stdio::piped());
+    python.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = python.spawn().unwrap();
+    let mut requests = child.stdin.take().unwrap();
+    let body = [&[1, 0, 0, 0, 1, 0, 0, 0][..], name.as_bytes()].concat();
+    requests.write_all(&frame(1, &body)).unwrap();
+    (child, requests)
+}
+
 #[test]
 fn it_ends_by_itself_when_its_parent_is_gone() {
-    let Some(mut python) = python() else { return };
-    let bridge = std::fs::read_to_string(source().join("scripts/gymnasium_bridge.py")).unwrap();
-    python.arg("-c").arg(bridge).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = python.spawn().unwrap();
-    let body = [&[1, 1, 0, 0, 0, 1, 0, 0, 0][..], b"CartPole-v1"].concat();
-    let mut requests = child.stdin.take().unwrap();
-    requests.write_all(&[&(body.len() as u32).to_le_bytes()[..], &body].concat()).unwrap();
+    let Some(python) = python() else { return };
+    let (mut child, requests) = bridge(python, "CartPole-v1");
     drop(requests);
     assert!(child.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn it_ends_by_itself_in_the_midst_of_a_step_too() {
+    let Some(python) = python_with_room() else { return };
+    let (mut child, mut requests) = bridge(python, "room:Trap-v0");
+    requests.write_all(&frame(2, &[0; 12])).unwrap();
+    requests.write_all(&frame(3, &[0; 4])).unwrap();
+    // It is in the step once it says so.
+    let mut complaints = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(complaints.any(|line| line.unwrap() == "nobody leaves"));
+    drop(requests);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }

@@ -1,6 +1,7 @@
 """Environments of the tests' own."""
 
 import os
+import time
 
 import gymnasium
 import numpy
@@ -37,5 +38,11 @@ class Wheels(Room):
     action_space = MultiDiscrete([2, 2])
 
 
-for environment in [Room, Cards, Wheels]:
+class Trap(Room):
+    def step(self, action):
+        os.write(2, b"nobody leaves\n")
+        time.sleep(3600)
+
+
+for environment in [Room, Cards, Wheels, Trap]:
     gymnasium.register(f"{environment.__name__}-v0", environment)

@@ -133,12 +133,55 @@ fn a_child_that_does_not_open_is_told_apart() {
             "shows nothing",
             "its Python process gave a damaged answer: 0 numbers in an observation, 4 actions",
         ),
-        ("has a reason of its own", "out of order"),
     ] {
+        let python = stand_in().get_program().to_string_lossy().into_owned();
         let error = refused(stand_in(), name);
-        assert_eq!(error.to_string(), format!("gym:{name} failed: {message}"));
-        assert_eq!(error.exit_code(), 1);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "--env gym:{name}: {python} does not open it: {message}: set ALRAO_PYTHON to a Python 3 that has Gymnasium"
+            )
+        );
+        assert_eq!(error.exit_code(), 2);
     }
+    let error = refused(stand_in(), "has a reason of its own");
+    assert_eq!(error.to_string(), "gym:has a reason of its own failed: out of order");
+    assert_eq!(error.exit_code(), 1);
+}
+
+#[test]
+fn a_step_that_never_ends_is_given_up() {
+    let patience = Duration::from_secs(4);
+    let mut environments = Gymnasium::open_with(vec![stand_in()], patience, "hangs", 1).unwrap();
+    let mut shown = [0.0; 3];
+    environments.reset(&[(0, 1)], &mut shown).unwrap();
+    let error = environments.step(&[0], &mut shown).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "gym:hangs failed: its Python process has not answered for 4s; it wrote: waiting for the sun"
+    );
+    #[cfg(target_os = "linux")]
+    assert!(!super::is_running(environments.process_id()));
+    let again = environments.step(&[0], &mut shown).unwrap_err().to_string();
+    assert!(again.contains("its Python process ended"), "{again}");
+}
+
+#[test]
+fn what_is_no_number_is_refused() {
+    let failed = |name: &str| {
+        let mut environments = open(stand_in(), name, 2).unwrap();
+        let mut shown = [0.0; 6];
+        environments.reset(&[(0, 1), (1, 2)], &mut shown).unwrap();
+        environments.step(&[0, 1], &mut shown).unwrap_err().to_string()
+    };
+    assert_eq!(
+        failed("shows no number"),
+        "gym:shows no number failed: number 1 of the observation of copy 1 is NaN (both are counted from 0)"
+    );
+    assert_eq!(
+        failed("rewards without limit"),
+        "gym:rewards without limit failed: the reward of copy 0 is inf"
+    );
 }
 
 #[test]
@@ -146,9 +189,9 @@ fn a_child_that_is_silent_is_not_waited_for_for_ever() {
     let patience = Duration::from_millis(700);
     let opened = Gymnasium::open_with(vec![stand_in()], patience, "is silent", 1);
     let message = opened.unwrap_err().to_string();
-    let expected = "gym:is silent failed: its Python process has not answered for 700ms";
     // Whether it got as far as to write something is a matter of time.
-    assert!(message.starts_with(expected), "{message}");
+    assert!(message.starts_with("--env gym:is silent: "), "{message}");
+    assert!(message.contains("its Python process has not answered for 700ms"), "{message}");
 }
 
 #[test]

@@ -24,6 +24,11 @@ fn a_run_leaves_what_it_says() {
     for file in ["config.toml", "last.safetensors", "best.safetensors"] {
         assert!(run.join(file).is_file(), "{file}");
     }
+    // The best network's file has nothing in it that only the run needs.
+    let best = fs::read(run.join("best.safetensors")).unwrap();
+    let last = fs::read(run.join("last.safetensors")).unwrap();
+    let has = |file: &[u8], name: &str| file.windows(name.len()).any(|own| own == name.as_bytes());
+    assert!(has(&last, "alrao.rl.replay.rows") && !has(&best, "alrao.rl."));
     for picture in ["return.svg", "loss.svg", "posterior.svg"] {
         assert!(fs::read_to_string(run.join(picture)).unwrap().starts_with("<svg"), "{picture}");
     }
@@ -146,6 +151,7 @@ fn what_is_wrong_is_named_and_no_directory_made() {
         ("rl train --discount 2", "--discount"),
         ("rl train --tau 1", "--tau"),
         ("rl train --hidden 9000000,9000000", "--hidden"),
+        ("rl train --batch-size 16000000 --hidden 9000,9000", "--batch-size"),
         ("rl train --steps 0", "--steps"),
         ("rl train --epsilon-end nan", "--epsilon-end"),
         ("rl train --lr 0.1", "--lr"),

@@ -41,6 +41,12 @@ fn a_short_run_has_short_phases() {
 }
 
 #[test]
+fn little_exploration_does_not_become_more() {
+    let config = settings("epsilon_start = 0.01").resolve().unwrap();
+    assert_eq!((config.exploration.start, config.exploration.end), (0.01, 0.01));
+}
+
+#[test]
 fn what_cannot_be_is_named_with_its_file() {
     for (text, culprit) in [
         ("discount = 1.5", "key 'discount' in test.toml: 1.5"),
@@ -55,6 +61,8 @@ fn what_cannot_be_is_named_with_its_file() {
         ("evaluation_episodes = 0", "key 'evaluation_episodes'"),
         ("update_every = 0", "key 'update_every'"),
         ("steps = 500\nlearning_starts = 500", "key 'learning_starts'"),
+        ("environments = 51\nepoch_steps = 50", "key 'environments'"),
+        ("epsilon_start = 0.2\nepsilon_end = 0.3", "key 'epsilon_end'"),
         ("batch_size = 0", "key 'batch_size'"),
         ("lr = 0.1", "key 'lr'"),
         ("eta_min = 20.0", "key 'eta_min'"),

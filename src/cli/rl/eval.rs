@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     /// Environment, pendulum[:TORQUES] or gym:NAME [default: the run's own]
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
-    /// How many to play
+    /// How many to play; each is cut off after 100000 steps
     #[arg(long, value_name = "N", default_value = "20", value_parser = whole::<usize>)]
     episodes: usize,
     /// What their beginnings are a function of

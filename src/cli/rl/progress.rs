@@ -77,7 +77,13 @@ fn epoch_line(report: &EpochReport, epochs: u64) -> String {
 pub(super) fn introduction(device: &Device, run: &Run) -> String {
     let config = run.config();
     let spaces = describe(run.spaces());
-    let layers: Vec<String> = config.model.hidden.iter().map(ToString::to_string).collect();
+    let layers = match config.model.hidden.as_slice() {
+        [] => "no hidden units".to_owned(),
+        layers => {
+            let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
+            format!("{} hidden units", layers.join(" and "))
+        }
+    };
     let rates = match config.train.optimizer.is_alrao() {
         true => {
             let (eta_min, eta_max) = (config.alrao.eta.start(), config.alrao.eta.end());
@@ -87,10 +93,9 @@ pub(super) fn introduction(device: &Device, run: &Run) -> String {
         false => format!("learning rate {:?}", config.train.lr),
     };
     format!(
-        "device  {}\nenv     {} {spaces}\nmodel   mlp of {} hidden units, {}, {rates}, {}\nrun     {}",
+        "device  {}\nenv     {} {spaces}\nmodel   mlp of {layers}, {}, {rates}, {}\nrun     {}",
         device.description(),
         config.env,
-        layers.join(" and "),
         config.train.optimizer,
         config.train.precision,
         run.directory().display()

@@ -70,7 +70,7 @@ struct EnvironmentArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Learning")]
 struct LearningArguments {
-    /// Units of each hidden layer [default: 64,64]
+    /// Units of each hidden layer; an empty text for none [default: 64,64]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
     /// What stands behind each hidden layer; with relu, large learning rates mostly diverge [default: tanh]
@@ -138,7 +138,7 @@ struct TrainingArguments {
     /// Steps of the environment from one evaluation to the next [default: 2000; gym 10000]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epoch_steps: Option<u64>,
-    /// Episodes of an evaluation, and of the test of the best network [default: 20]
+    /// Episodes of an evaluation, and of the test of the best network; each is cut off after 100000 steps [default: 20]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     evaluation_episodes: Option<usize>,
     /// Seed of all random numbers [default: 0]

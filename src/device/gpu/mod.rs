@@ -29,6 +29,9 @@ pub use recording::Recording;
 pub(crate) use ring::Ring;
 pub(in crate::device) use ring::fill;
 
+/// Whose memory is that is asked for while nothing else is said.
+const ACTIVATIONS: &str = "activations and their gradients";
+
 /// How often a kernel was launched, and how long the launches took the host: in the simulator, the kernel's own time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelTime {
@@ -89,7 +92,7 @@ impl Gpu {
             driver,
             failure: RefCell::default(),
             owners: RefCell::default(),
-            owner: Cell::new("activations and their gradients"),
+            owner: Cell::new(ACTIVATIONS),
             in_use: Cell::new(0),
             peak: Cell::new(0),
             kept: Kept::default(),
@@ -248,8 +251,10 @@ impl Gpu {
         let free = self.driver.memory().map_or(String::new(), |(free, all)| {
             format!(", {} of {} free", mebibytes(free), mebibytes(all))
         });
+        let owner = self.owner.get();
+        let advice = if owner == ACTIVATIONS { ". A smaller --batch-size needs less" } else { "" };
         format!(
-            "{} asked for, {} in use{free}; the largest owners: {}. A smaller --batch-size needs less",
+            "{} asked for ({owner}), {} in use{free}; the largest owners: {}{advice}",
             mebibytes(bytes),
             mebibytes(self.in_use.get()),
             largest.join(", ")

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
+use std::ops::RangeInclusive;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,17 +67,36 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Both directions.
-#[derive(Debug)]
-struct Pipes {
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+/// A request on its way: its frame, and the kind and lengths of its answer.
+struct Exchange {
+    frame: Vec<u8>,
+    answer: u8,
+    lengths: RangeInclusive<usize>,
 }
 
-impl Pipes {
-    fn open(&mut self, request: &[u8], answer: u8) -> Result<Opened, ReadError> {
-        frames::write(&mut self.requests, request)?;
-        frames::opened(&frames::read(&mut self.answers, answer, frames::opened_lengths())?)
+/// A thread at the process's pipes. A read cannot be given up; waiting for a thread that reads can.
+#[derive(Debug)]
+struct Courier {
+    exchanges: Sender<Exchange>,
+    answers: Receiver<Result<Vec<u8>, ReadError>>,
+}
+
+impl Courier {
+    fn engage(mut requests: ChildStdin, answers: ChildStdout) -> Self {
+        let (exchanges, given) = mpsc::channel::<Exchange>();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut answers = BufReader::new(answers);
+            for Exchange { frame, answer, lengths } in given {
+                let body = frames::write(&mut requests, &frame)
+                    .and_then(|()| frames::read(&mut answers, answer, lengths));
+                if sender.send(body).is_err() {
+                    // Nobody waits any more.
+                    return;
+                }
+            }
+        });
+        Courier { exchanges, answers: receiver }
     }
 }
 
@@ -84,12 +105,14 @@ impl Pipes {
 pub(super) struct Process {
     child: Child,
     /// None once it has failed.
-    pipes: Option<Pipes>,
+    courier: Option<Courier>,
+    /// How long it may take for an answer.
+    patience: Duration,
     complaints: Complaints,
 }
 
 /// Starts the first of some commands that exists with the text of a program, and sends the first request. `python` becomes
-/// what was started.
+/// what was started. No answer may take longer than `patience`.
 pub(super) fn start(
     commands: Vec<Command>,
     program: &str,
@@ -97,36 +120,18 @@ pub(super) fn start(
     request: &Request<'_>,
     patience: Duration,
 ) -> Result<(Process, Opened), Failure> {
-    let (child, mut pipes, complaints) = spawn(commands, program, python)?;
-    let mut process = Process { child, pipes: None, complaints };
-    let (sender, receiver) = mpsc::channel();
-    let (request, answer) = (request.encode(), request.answer());
-    // A read cannot be given up; a thread that reads can.
-    std::thread::spawn(move || {
-        let opened = pipes.open(&request, answer);
-        // Nobody waits any more where it took too long.
-        let _ = sender.send((pipes, opened));
-    });
-    match receiver.recv_timeout(patience) {
-        Ok((pipes, opened)) => {
-            process.pipes = Some(pipes);
-            match opened {
-                Ok(opened) => Ok((process, opened)),
-                Err(error) => Err(process.failure(error)),
-            }
-        }
-        Err(_) => {
-            process.kill();
-            Err(Failure::Silent { patience, complaints: process.complaints.last() })
-        }
-    }
+    let mut process = spawn(commands, program, python, patience)?;
+    let body = process.exchange(request, frames::opened_lengths())?;
+    let opened = frames::opened(&body).map_err(|error| process.failure(error))?;
+    Ok((process, opened))
 }
 
 fn spawn(
     commands: Vec<Command>,
     program: &str,
     python: &mut String,
-) -> Result<(Child, Pipes, Complaints), Failure> {
+    patience: Duration,
+) -> Result<Process, Failure> {
     let mut tried = Vec::new();
     for mut command in commands {
         *python = command.get_program().to_string_lossy().into_owned();
@@ -147,8 +152,9 @@ fn spawn(
         let (Some(requests), Some(answers), Some(complaints)) = pipes else {
             unreachable!("all three were asked for");
         };
-        let pipes = Pipes { requests, answers: BufReader::new(answers) };
-        return Ok((child, pipes, Complaints::listen(complaints)));
+        let courier = Some(Courier::engage(requests, answers));
+        let complaints = Complaints::listen(complaints);
+        return Ok(Process { child, courier, patience, complaints });
     }
     Err(Failure::NoPython { tried: tried.join(" and no ") })
 }
@@ -158,13 +164,29 @@ impl Process {
         self.child.id()
     }
 
-    /// The body of the answer to a request, which must be of a length.
-    pub fn exchange(&mut self, request: &Request<'_>, length: usize) -> Result<Vec<u8>, Failure> {
-        let body = self.pipes.as_mut().ok_or(ReadError::Gone).and_then(|pipes| {
-            frames::write(&mut pipes.requests, &request.encode())?;
-            frames::read(&mut pipes.answers, request.answer(), length..=length)
-        });
-        body.map_err(|error| self.failure(error))
+    /// The body of the answer to a request, which must be of one of some lengths.
+    pub fn exchange(
+        &mut self,
+        request: &Request<'_>,
+        lengths: RangeInclusive<usize>,
+    ) -> Result<Vec<u8>, Failure> {
+        let exchange = Exchange { frame: request.encode(), answer: request.answer(), lengths };
+        let answer = match &self.courier {
+            Some(courier) if courier.exchanges.send(exchange).is_ok() => {
+                courier.answers.recv_timeout(self.patience)
+            }
+            _ => Err(RecvTimeoutError::Disconnected),
+        };
+        match answer {
+            Ok(body) => body.map_err(|error| self.failure(error)),
+            Err(RecvTimeoutError::Disconnected) => Err(self.failure(ReadError::Gone)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.courier = None;
+                self.kill();
+                let complaints = self.complaints.last();
+                Err(Failure::Silent { patience: self.patience, complaints })
+            }
+        }
     }
 
     /// Ends the process, and says what happened.
@@ -182,7 +204,7 @@ impl Process {
 
     /// Lets it close its environments; kills it where that takes too long.
     fn end(&mut self) {
-        self.pipes = None;
+        self.courier = None;
         let ended = || !matches!(self.child.try_wait(), Ok(None));
         if !wait(CLOSING, ended) {
             self.kill();
