@@ -54,6 +54,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     if !quiet {
         messages::note(&device.description());
         evaluation.notes.iter().for_each(|note| messages::note(&format!("data    {note}")));
+        messages::note_of_precision(evaluation.precision);
     }
     let text =
         if arguments.json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
@@ -62,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 }
 
 fn in_words(evaluation: &Evaluation) -> String {
-    let Evaluation { split, samples, loss, accuracy, token, notes: _ } = evaluation;
+    let Evaluation { split, samples, loss, accuracy, token, .. } = evaluation;
     let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
     format!(
         "{split}  loss {}{}, {samples} {}s",

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 
 use crate::data::TokenKind;
+use crate::train::EvaluationPrecision;
 
 /// Writes a result.
 ///
@@ -19,6 +20,13 @@ pub(super) fn result(text: &str) -> anyhow::Result<()> {
 pub(super) fn note(text: &str) {
     // Standard error is where a failure would have to be reported.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says so where a model is not evaluated in what it was trained in.
+pub(super) fn note_of_precision(EvaluationPrecision { trained, evaluated }: EvaluationPrecision) {
+    if trained != evaluated {
+        note(&format!("model   trained in {trained}, evaluated in {evaluated}"));
+    }
 }
 
 /// Says in one line what went wrong.

@@ -18,7 +18,8 @@ use crate::models::Input;
 use crate::ops::replay::row_width;
 use crate::train::memory::{self, Part};
 use crate::train::{
-    self, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_precision, load, locate,
+    self, EvaluationPrecision, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_precision,
+    load, locate,
 };
 
 /// Episodes of an evaluation that are played side by side.
@@ -217,6 +218,9 @@ pub struct Evaluation {
     pub return_deviation: f64,
     /// Each episode's.
     pub returns: Vec<f64>,
+    /// What the values were computed in.
+    #[serde(skip)]
+    pub precision: EvaluationPrecision,
 }
 
 /// Plays episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint.
@@ -257,7 +261,8 @@ pub fn evaluate(
     device.check()?;
     let returns = returns.expect("nobody asked it to stop");
     let (mean_return, return_deviation) = mean_and_deviation(&returns);
-    Ok(Evaluation { env, episodes, mean_return, return_deviation, returns })
+    let precision = trained.precision;
+    Ok(Evaluation { env, episodes, mean_return, return_deviation, returns, precision })
 }
 
 fn number_of_episodes(episodes: usize) -> Result<()> {

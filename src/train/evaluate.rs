@@ -37,12 +37,32 @@ pub struct Evaluation {
     /// What somebody should know of the data: see [`Dataset::notes`].
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// What it was computed in.
+    #[serde(skip)]
+    pub precision: EvaluationPrecision,
+}
+
+/// What a model was trained in, and what it is evaluated in: not every device computes in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvaluationPrecision {
+    /// What the run computed with.
+    pub trained: Precision,
+    /// The same, or what is nearest to it on the device.
+    pub evaluated: Precision,
+}
+
+impl EvaluationPrecision {
+    fn new(record: &ModelRecord, device: &Device) -> Result<Self> {
+        let trained = record.precision.parse::<Precision>()?;
+        Ok(EvaluationPrecision { trained, evaluated: trained.or_nearest_on(device) })
+    }
 }
 
 /// A model from a checkpoint, ready to predict.
 pub(crate) struct Trained {
     pub learner: Learner,
     pub record: ModelRecord,
+    pub precision: EvaluationPrecision,
 }
 
 /// Evaluates the best model of a run, or the model of a checkpoint, on the run's own data or other data of its kind.
@@ -78,7 +98,7 @@ pub fn evaluate(
     let mut notes = dataset.notes();
     fit(&mut dataset, &record, &data)?;
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
-    train.precision = precision(&record, device)?;
+    train.precision = EvaluationPrecision::new(&record, device)?.evaluated;
     if let Content::Arrays(arrays) = &dataset.content {
         train.batch_size = train.batch_size.min(arrays.train.len());
     }
@@ -95,12 +115,13 @@ pub fn evaluate(
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
-    let evaluation = run_over(&trained.learner, &feed, split)?;
+    let (samples, loss, accuracy) = run_over(&trained.learner, &feed, split)?;
     if let Some(path) = predictions {
         write_predictions(&trained, &feed, split, path)?;
     }
     notes.extend(feed.news());
-    Ok(Evaluation { token, notes, ..evaluation })
+    let (split, precision) = (split.name().to_owned(), trained.precision);
+    Ok(Evaluation { split, samples, loss, accuracy, token, notes, precision })
 }
 
 /// The checkpoint's file, and the run it belongs to if a run was named.
@@ -122,16 +143,11 @@ fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
     Ok((checkpoint, record))
 }
 
-/// What a model is evaluated in: as it was trained, where the device can.
-fn precision(record: &ModelRecord, device: &Device) -> Result<Precision> {
-    Ok(record.precision.parse::<Precision>()?.or_nearest_on(device))
-}
-
 /// Builds the model that a checkpoint describes, and fills it.
 pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
     let (checkpoint, record) = read_record(file)?;
-    let precision = precision(&record, device)?;
-    let config = TrainConfig { precision, init: None, rates: None, ..config };
+    let precision = EvaluationPrecision::new(&record, device)?;
+    let config = TrainConfig { precision: precision.evaluated, init: None, rates: None, ..config };
     check_precision(config.precision, device)?;
     let model = ModelConfig {
         architecture: record.architecture.parse()?,
@@ -154,7 +170,7 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     let learner =
         Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
     checkpoint.restore_predictor(&learner, file)?;
-    Ok(Trained { learner, record })
+    Ok(Trained { learner, record, precision })
 }
 
 /// The tokens that a model of text knows; `None` for others.
@@ -240,16 +256,11 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
     Ok(())
 }
 
-fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<Evaluation> {
+/// Number of samples, mean loss, and accuracy where there is one.
+fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<(usize, f64, Option<f64>)> {
     let sums = sums_over(learner, feed, split, &StopFlag::default())?.unwrap_or_default();
-    Ok(Evaluation {
-        split: split.name().to_owned(),
-        samples: sums.samples as usize,
-        loss: sums.loss / sums.samples,
-        accuracy: feed.is_classification().then(|| sums.correct / sums.samples),
-        token: None,
-        notes: Vec::new(),
-    })
+    let accuracy = feed.is_classification().then(|| sums.correct / sums.samples);
+    Ok((sums.samples as usize, sums.loss / sums.samples, accuracy))
 }
 
 /// The sums over a part of the data; `None` where a stop was asked for on the way.

@@ -22,7 +22,7 @@ mod training;
 pub use checkpoint::{Checkpoint, ModelRecord, Progress, Record};
 pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 pub use directory::RunDirectory;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, EvaluationPrecision, evaluate};
 pub(crate) use evaluate::{load, locate};
 pub use learner::Learner;
 pub use observer::{

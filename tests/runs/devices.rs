@@ -33,7 +33,7 @@ fn a_run_on_the_simulator_goes_on_to_the_bit() {
 
 /// What cannot be changed on a run is not what a message advises.
 #[test]
-fn a_run_whose_precision_a_device_has_not_says_where_it_goes_on() {
+fn a_run_whose_precision_a_device_has_not_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_vectors(folder, [12, 4, 4]);
@@ -45,6 +45,10 @@ fn a_run_whose_precision_a_device_has_not_says_where_it_goes_on() {
             && message.contains("goes on on cuda or the simulator"),
         "{message}"
     );
+    let (_, message) = ends_with(0, folder, "eval narrow --device cpu");
+    assert!(message.contains("trained in tf32, evaluated in f32"), "{message}");
+    let (_, message) = ends_with(0, folder, "eval narrow --device simulator");
+    assert!(!message.contains("evaluated in"), "{message}");
     ends_with(0, folder, &format!("{arguments} --precision f64 --out wide"));
     let (_, message) = ends_with(2, folder, "train --resume wide --device simulator");
     assert!(

@@ -39,6 +39,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let evaluation = evaluate(source, env.as_deref(), *episodes, *seed, &device)?;
     if !quiet {
         messages::note(&device.description());
+        messages::note_of_precision(evaluation.precision);
     }
     let text = if *json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
     messages::result(&(text + "\n"))?;
