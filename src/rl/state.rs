@@ -26,6 +26,15 @@ impl Place {
         let values = [self.epoch_start as f64, self.best_return];
         checkpoint.put_beside("place", Array::new(vec![2], &values));
     }
+
+    /// Reads it from a checkpoint. `path` is for messages.
+    ///
+    /// # Errors
+    /// Where it is not one of Q-learning.
+    pub fn read(checkpoint: &Checkpoint, path: &Path) -> Result<Place> {
+        let place = numbers(checkpoint, "place", 2, path)?;
+        Ok(Place { epoch_start: place[0] as u64, best_return: place[1] })
+    }
 }
 
 /// Reads everything back from the device.
@@ -72,14 +81,7 @@ pub(super) fn restore(
     path: &Path,
 ) -> Result<Place> {
     checkpoint.restore(network.learner(), path)?;
-    let read = |name: &str| floats(checkpoint, name, path);
-    let exactly = |name: &str, count: usize| match read(name)? {
-        values if values.len() == count => Ok(values),
-        values => {
-            let message = format!("alrao.rl.{name} has {} numbers, not {count}", values.len());
-            Err(Error::file(path, message))
-        }
-    };
+    let exactly = |name: &str, count: usize| numbers(checkpoint, name, count, path);
     let target = network.target();
     for entry in target.entries() {
         let values = exactly(&format!("target.{}", entry.name), entry.shape.elements())?;
@@ -99,10 +101,21 @@ pub(super) fn restore(
             .into_iter()
             .map(|value| value as f32)
             .collect(),
-        environments: own.environments.map(|_| read("environments")).transpose()?,
+        environments: own
+            .environments
+            .map(|_| floats(checkpoint, "environments", path))
+            .transpose()?,
     })?;
-    let place = exactly("place", 2)?;
-    Ok(Place { epoch_start: place[0] as u64, best_return: place[1] })
+    Place::read(checkpoint, path)
+}
+
+fn numbers(checkpoint: &Checkpoint, name: &str, count: usize, path: &Path) -> Result<Vec<f64>> {
+    let values = floats(checkpoint, name, path)?;
+    if values.len() != count {
+        let message = format!("alrao.rl.{name} has {} numbers, not {count}", values.len());
+        return Err(Error::file(path, message));
+    }
+    Ok(values)
 }
 
 fn floats(checkpoint: &Checkpoint, name: &str, path: &Path) -> Result<Vec<f64>> {

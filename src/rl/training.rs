@@ -102,7 +102,7 @@ impl Training {
     }
 
     /// Goes on in the directory. A run that had ended goes on if the config now lets it; its checkpoint says so before the
-    /// line of its end is cut off.
+    /// lines of its end are cut off.
     pub fn reopen(&mut self) -> Result<()> {
         self.directory.remove_leftovers();
         if !self.is_over()
@@ -110,12 +110,37 @@ impl Training {
         {
             self.progress.finished = false;
             self.progress.metrics_lines = lines;
+            self.forget_best_of_part()?;
             if let Some(checkpoint) = self.latest.take() {
                 self.write_last(checkpoint)?;
             }
         }
+        if self.progress.step < self.config.steps && !self.is_epoch_whole() {
+            // It was stopped at its last step, which no longer is the last.
+            self.progress.evaluate_next = false;
+        }
         let lines = self.progress.metrics_lines;
-        self.directory.metrics().cut(lines)
+        self.directory.metrics().cut(lines)?;
+        // Also where the run was killed between this and the write above.
+        match self.progress.lines_before_end {
+            Some(_) => Ok(()),
+            None => self.directory.restore_best(),
+        }
+    }
+
+    /// Where the run had ended in the midst of an epoch and was best there: the best of the whole epochs is the best again.
+    fn forget_best_of_part(&mut self) -> Result<()> {
+        let is_in_epoch = self.progress.step > self.place.epoch_start;
+        if is_in_epoch && self.progress.best_epoch == Some(self.progress.epoch) {
+            let kept = self.directory.kept_best()?;
+            self.progress.best_epoch =
+                kept.as_ref().and_then(|kept| kept.record.progress.best_epoch);
+            self.place.best_return = match &kept {
+                None => Place::START.best_return,
+                Some(kept) => Place::read(kept, self.directory.path())?.best_return,
+            };
+        }
+        Ok(())
     }
 
     /// Steps of the environment that are done.
@@ -179,10 +204,18 @@ impl Training {
         self.config.updates_after(self.progress.step)
     }
 
+    /// The step that ends a whole epoch.
+    fn whole_epoch_end(&self) -> u64 {
+        let epoch_steps = self.config.epoch_steps;
+        (self.place.epoch_start / epoch_steps + 1).saturating_mul(epoch_steps)
+    }
+
     fn epoch_end(&self) -> u64 {
-        let QConfig { epoch_steps, steps, .. } = self.config;
-        let begun = self.place.epoch_start / epoch_steps;
-        (begun + 1).checked_mul(epoch_steps).map_or(steps, |end| end.min(steps))
+        self.whole_epoch_end().min(self.config.steps)
+    }
+
+    fn is_epoch_whole(&self) -> bool {
+        self.progress.step >= self.whole_epoch_end()
     }
 
     /// Takes what is left of an epoch's steps, and evaluates.
@@ -326,10 +359,15 @@ impl Training {
 
     /// Writes an epoch down: its line, the best network if it is that, and the state to continue from.
     fn close_epoch(&mut self, report: &EpochReport, mut checkpoint: Checkpoint) -> Result<()> {
-        self.directory.metrics().append(&Line::Epoch(report))?;
+        let is_whole = self.is_epoch_whole();
         self.progress.evaluate_next = false;
-        self.progress.epoch += 1;
-        self.place.epoch_start = self.progress.step;
+        self.progress.lines_before_end = (!is_whole).then(|| self.directory.metrics().lines());
+        self.directory.metrics().append(&Line::Epoch(report))?;
+        if is_whole {
+            self.progress.epoch += 1;
+            self.place.epoch_start = self.progress.step;
+        }
+        let has_best = self.progress.best_epoch.is_some();
         if report.is_best {
             self.place.best_return = report.mean_return;
             self.progress.best_epoch = Some(report.epoch);
@@ -337,8 +375,13 @@ impl Training {
         self.progress.metrics_lines = self.directory.metrics().lines();
         self.bring_up_to_date(&mut checkpoint);
         if report.is_best {
+            if has_best && !is_whole {
+                self.directory.keep_best()?;
+            }
             // Whoever plays with it needs no replay buffer.
-            self.directory.write_best(&checkpoint.alone())?;
+            let mut best = checkpoint.alone();
+            self.place.put(&mut best);
+            self.directory.write_best(&best)?;
         }
         self.write_last(checkpoint)
     }
@@ -360,7 +403,8 @@ impl Training {
             return_deviation,
             episodes: returns.len(),
         };
-        self.progress.lines_before_end = Some(self.directory.metrics().lines());
+        let lines = self.directory.metrics().lines();
+        self.progress.lines_before_end.get_or_insert(lines);
         self.directory.metrics().append(&Line::Test(&report))?;
         observer.notice(&Event::Test(&report));
         self.progress.finished = true;
