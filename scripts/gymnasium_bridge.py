@@ -21,7 +21,6 @@ import select
 import signal
 import struct
 import sys
-import threading
 import time
 import traceback
 
@@ -100,6 +99,15 @@ class Environments:
             raise ValueError(f"an observation has {numbers.size} numbers, its space has {self.width}")
         return numbers.tobytes()
 
+    def number(self, reward):
+        try:
+            return float(reward)
+        except TypeError:
+            numbers = self.numpy.asarray(reward, dtype="<f8").reshape(-1)
+            if numbers.size != 1:
+                raise ValueError(f"a reward has {numbers.size} numbers") from None
+            return float(numbers[0])
+
     def reset(self, body):
         shown = []
         for copy, seed in struct.iter_unpack("<IQ", body):
@@ -117,7 +125,7 @@ class Environments:
                 shown.append(bytes(4 * self.width))
                 continue
             observation, reward, terminated, truncated, _ = environment.step(self.first_action + action)
-            rewards.append(float(reward))
+            rewards.append(self.number(reward))
             flags.append(bool(terminated) + 2 * bool(truncated))
             shown.append(self.flat(observation))
         return struct.pack(f"<{len(rewards)}d", *rewards) + bytes(flags) + b"".join(shown)
@@ -157,26 +165,42 @@ def answer(environments, kind, body):
     raise Fault(FAILED, f"a request of kind {kind} does not belong here")
 
 
-def end_with_parent(requests):
-    """Ends this process some time after the other end of its requests is closed, even in the midst of a step."""
+def leave_a_watcher(frames):
+    """Forks a process that ends this one, and all that it started, once nobody is left to ask for anything or this one has
+    ended without them. It waits outside of Python's lock, which an environment may hold for ever."""
+    try:
+        os.setpgid(0, 0)
+    except PermissionError:
+        # It leads a session already.
+        pass
+    watched = os.getpid()
+    if os.getpgrp() != watched or os.fork() != 0:
+        return
+    # Whoever waits for the ends of these must not wait for this process.
+    frames.answers.close()
+    for standard in range(3):
+        os.dup2(os.open(os.devnull, os.O_RDWR), standard)
     ends = select.poll()
-    ends.register(requests, 0)
-    ends.poll()
-    time.sleep(CLOSING)
-    os._exit(1)
+    ends.register(frames.requests, 0)
+    while os.getppid() == watched and not ends.poll(500):
+        pass
+    closing = time.monotonic() + CLOSING
+    while os.getppid() == watched and time.monotonic() < closing:
+        time.sleep(0.05)
+    os.killpg(watched, signal.SIGKILL)
 
 
 def main():
     # Ctrl-C reaches all processes of a terminal. The parent decides what becomes of this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     frames = Frames()
-    if hasattr(select, "poll"):
-        threading.Thread(target=end_with_parent, args=[frames.requests], daemon=True).start()
+    if hasattr(os, "fork"):
+        leave_a_watcher(frames)
     environments = None
     while (request := frames.read()) is not None:
         try:
             environments, kind, body = answer(environments, *request)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             is_known = isinstance(error, Fault)
             reason, text = (error.reason, str(error)) if is_known else (FAILED, f"{type(error).__name__}: {error}")
             if not is_known:

@@ -32,12 +32,12 @@ pub enum Error {
         message: String,
     },
     /// A file could not be written while running.
-    #[error("{}: could not be written: {source}", path.display())]
+    #[error("{}: could not be written: {cause}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. It is in the message already, so it is no source.
+        cause: std::io::Error,
     },
     /// Data that a run needs went away, or turned out broken, while it was running.
     #[error("{}: {message}", path.display())]
@@ -85,8 +85,8 @@ impl Error {
     }
 
     /// A file that could not be written while running.
-    pub fn write(path: &Path, source: std::io::Error) -> Self {
-        Error::Write { path: path.to_owned(), source }
+    pub fn write(path: &Path, cause: std::io::Error) -> Self {
+        Error::Write { path: path.to_owned(), cause }
     }
 
     /// Data that is at fault while running.

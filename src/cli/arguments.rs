@@ -43,7 +43,11 @@ where
 
 /// A number that counts something.
 pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "a whole number is wanted, 0 or more".into())
+    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().map_err(|_| match is_whole {
+        true => "the number is too large".into(),
+        false => "a whole number is wanted, without a sign".into(),
+    })
 }
 
 /// Any number; whether it makes sense is checked later, since it may come from a file too.

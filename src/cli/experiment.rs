@@ -9,7 +9,7 @@ use super::experiment_progress::Progress;
 use super::failure::Ending;
 use super::{messages, signals};
 use crate::device::DeviceKind;
-use crate::experiments::{self, Conclusion, Experiment, Options};
+use crate::experiments::{self, Conclusion, Experiment, Options, Size};
 use crate::models::Architecture;
 use crate::train::StopFlag;
 
@@ -28,30 +28,34 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum Which {
     /// SGD with its best rate, Adam and Alrao on each model (Table 1)
-    #[command(after_help = "Examples:\n  alrao experiment table1 --quick\n  \
+    #[command(after_help = with_sizes(Experiment::Table1, "\
+        alrao experiment table1 --quick\n  \
         alrao experiment table1 --row cifar10/vgg19 --data cifar-10-batches-bin\n\n\
-        Rows: cifar10/ or imagenet/ and a model, ptb/char-lstm, generated/cnn, generated/char-lstm; a wrong name lists them.")]
+        Rows: the models of the paper's Table 1, as cifar10/vgg19, cifar10/vgg19-width3, imagenet/alexnet, ptb/char-lstm, and \
+        generated/cnn, generated/char-lstm; a wrong name lists them all."))]
     Table1(RowArguments),
     /// Parameters without and with Alrao (Table 2)
     #[command(
-        after_help = "It only counts: there are no epochs, seeds or jobs.\n\nExample:\n  alrao experiment table2"
+        after_help = "It only counts, at once: there are no epochs, seeds or jobs.\n\nExample:\n  alrao experiment table2"
     )]
-    Table2(PlaceArguments),
+    Table2(CountArguments),
     /// Loss over the epochs for SGD at each rate, Adam and Alrao (Figures 2 and 5)
-    #[command(after_help = "Example:\n  alrao experiment learning-curves --quick\n  \
-        alrao experiment learning-curves --row cifar10/mobilenetv2 --data cifar-10-batches-bin --seeds 1")]
+    #[command(after_help = with_sizes(Experiment::LearningCurves, "\
+        alrao experiment learning-curves --quick\n  \
+        alrao experiment learning-curves --row cifar10/mobilenetv2 --data cifar-10-batches-bin --seeds 1"))]
     LearningCurves(RowArguments),
     /// Loss by the interval of learning rates, plain SGD on its diagonal (Figure 3)
-    #[command(after_help = "Example:\n  alrao experiment interval --quick")]
+    #[command(after_help = with_sizes(Experiment::Interval, "\
+        alrao experiment interval --quick\n\nSGD takes five thirds of Alrao's epochs, as in the paper."))]
     Interval(RowArguments),
     /// The weights of the classifiers over the first steps (Figure 4, Appendix C)
-    #[command(after_help = "Example:\n  alrao experiment posterior --quick")]
+    #[command(after_help = with_sizes(Experiment::Posterior, "alrao experiment posterior --quick"))]
     Posterior(RowArguments),
     /// Alrao on Adam beside Adam at several rates (Figure 7, Appendix E)
-    #[command(after_help = "Example:\n  alrao experiment alrao-adam --quick")]
+    #[command(after_help = with_sizes(Experiment::AlraoAdam, "alrao experiment alrao-adam --quick"))]
     AlraoAdam(RowArguments),
     /// Loss where only a part of the features is trained (Figure 8, Appendix G)
-    #[command(after_help = "Example:\n  alrao experiment frozen --quick")]
+    #[command(after_help = with_sizes(Experiment::Frozen, "alrao experiment frozen --quick"))]
     Frozen(RowArguments),
     /// Returns of Q-learning with SGD at each rate, Adam and Alrao (Table 1's last rows, Figure 6, Appendix D)
     #[command(after_help = "Examples:\n  alrao experiment q-learning --quick\n  \
@@ -62,6 +66,19 @@ enum Which {
         after_help = "One problem after the other, which takes seconds: there are no jobs.\n\nExample:\n  alrao experiment theorem --quick"
     )]
     Theorem(TheoremArguments),
+}
+
+/// Examples, and the sizes of an experiment.
+fn with_sizes(experiment: Experiment, examples: &str) -> String {
+    let told = |Size { epochs, seeds, .. }: Size| match seeds {
+        Some(1) => format!("{epochs} epochs, 1 run of each setting"),
+        Some(seeds) => format!("{epochs} epochs, {seeds} runs of each setting"),
+        None => {
+            format!("{epochs} epochs, as many runs of each setting as the paper's (1, 5 or 10)")
+        }
+    };
+    let [whole, quick] = experiments::sizes(experiment).unwrap_or_default().map(told);
+    format!("Examples:\n  {examples}\n\nDefaults: {whole}; with --quick {quick}.")
 }
 
 #[derive(Args)]
@@ -79,10 +96,10 @@ struct RowArguments {
     /// The data of all rows: a folder or file, as of alrao train, or generated[:SEED] [default: generated where --quick or the row says so]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Passes over the training data, at most [default: depends on the experiment]
+    /// Passes over the training data, at most [default: depends on the experiment, below]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epochs: Option<u64>,
-    /// Runs of each setting [default: depends on the experiment]
+    /// Runs of each setting [default: depends on the experiment, below]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     seeds: Option<u64>,
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
@@ -91,6 +108,9 @@ struct RowArguments {
     /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES))]
     device: Option<DeviceKind>,
+    /// A small size, for two cores: a narrow model, few epochs and runs, and so few samples that a row takes less than about ten minutes
+    #[arg(long)]
+    quick: bool,
     #[command(flatten)]
     place: PlaceArguments,
 }
@@ -112,6 +132,9 @@ struct QLearningArguments {
     /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES))]
     device: Option<DeviceKind>,
+    /// A small size: fewer steps and runs
+    #[arg(long)]
+    quick: bool,
     #[command(flatten)]
     place: PlaceArguments,
 }
@@ -124,16 +147,25 @@ struct TheoremArguments {
     /// Problems, each with other points and weights [default: 3]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     seeds: Option<u64>,
+    /// Fewer steps
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+#[derive(Args)]
+struct CountArguments {
+    /// The same: it only counts
+    #[arg(long)]
+    quick: bool,
     #[command(flatten)]
     place: PlaceArguments,
 }
 
 #[derive(Args)]
 struct PlaceArguments {
-    /// A small size, for two cores: a narrow model, few epochs and runs, and so few samples that a row takes less than about ten minutes
-    #[arg(long)]
-    quick: bool,
-    /// Where results and runs go; what is there is gone on with [default: runs/experiment-NAME]
+    /// Where results and runs go; what is there is gone on with [default: runs/experiment-NAME, with quick, rows, model, data and env in the name]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -142,21 +174,23 @@ impl Which {
     fn options(self) -> (Experiment, Options) {
         match self {
             Which::Table1(own) => (Experiment::Table1, own.options()),
-            Which::Table2(own) => (Experiment::Table2, own.options()),
+            Which::Table2(CountArguments { quick, place }) => {
+                (Experiment::Table2, place.options(quick))
+            }
             Which::LearningCurves(own) => (Experiment::LearningCurves, own.options()),
             Which::Interval(own) => (Experiment::Interval, own.options()),
             Which::Posterior(own) => (Experiment::Posterior, own.options()),
             Which::AlraoAdam(own) => (Experiment::AlraoAdam, own.options()),
             Which::Frozen(own) => (Experiment::Frozen, own.options()),
             Which::QLearning(own) => {
-                let QLearningArguments { env, steps, seeds, jobs, device, place } = own;
+                let QLearningArguments { env, steps, seeds, jobs, device, quick, place } = own;
                 let device = device.unwrap_or_default();
-                let options = Options { env, steps, seeds, jobs, device, ..place.options() };
+                let options = Options { env, steps, seeds, jobs, device, ..place.options(quick) };
                 (Experiment::QLearning, options)
             }
             Which::Theorem(own) => {
-                let TheoremArguments { epochs, seeds, place } = own;
-                (Experiment::Theorem, Options { epochs, seeds, ..place.options() })
+                let TheoremArguments { epochs, seeds, quick, place } = own;
+                (Experiment::Theorem, Options { epochs, seeds, ..place.options(quick) })
             }
         }
     }
@@ -164,15 +198,17 @@ impl Which {
 
 impl RowArguments {
     fn options(self) -> Options {
-        let RowArguments { row, model, width, data, epochs, seeds, jobs, device, place } = self;
-        let device = device.unwrap_or_default();
-        Options { rows: row, model, width, data, epochs, seeds, jobs, device, ..place.options() }
+        let RowArguments { row, model, width, data, epochs, seeds, jobs, device, quick, place } =
+            self;
+        let (rows, device) = (row, device.unwrap_or_default());
+        let own = place.options(quick);
+        Options { rows, model, width, data, epochs, seeds, jobs, device, ..own }
     }
 }
 
 impl PlaceArguments {
-    fn options(self) -> Options {
-        Options { quick: self.quick, out: self.out, ..Options::default() }
+    fn options(self, quick: bool) -> Options {
+        Options { quick, out: self.out, ..Options::default() }
     }
 }
 
@@ -217,5 +253,8 @@ fn command() -> String {
             false => format!("'{}'", argument.replace('\'', "'\\''")),
         }
     };
-    std::env::args().map(quoted).collect::<Vec<_>>().join(" ")
+    std::env::args_os()
+        .map(|own| quoted(own.to_string_lossy().into_owned()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

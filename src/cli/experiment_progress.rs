@@ -51,11 +51,13 @@ impl Work {
         is_known.then(|| Duration::from_secs_f64(elapsed / done * rest))
     }
 
+    /// A run begins, or goes on: what of it is done was not done now.
+    fn begin(&mut self, name: &str, done: f64) {
+        let done = done.clamp(0.0, 1.0);
+        self.before += done - self.parts.insert(name.to_owned(), done).unwrap_or(0.0);
+    }
+
     fn hear(&mut self, name: &str, done: f64) {
-        if !self.parts.contains_key(name) && done > 0.1 {
-            // A run that was resumed: this part of it was not done now.
-            self.before += done;
-        }
         self.parts.insert(name.to_owned(), done.clamp(0.0, 1.0));
     }
 
@@ -118,6 +120,7 @@ impl Observer for Progress {
                     self.display.appear();
                 }
             }
+            Event::Begun { name, done } => self.work.begin(name, *done),
             Event::Progress { name, epoch, epochs, done, standing: own } => {
                 self.work.hear(name, *done);
                 let text = format!("{name} {epoch}/{epochs} {}", standing(*own));
@@ -206,10 +209,18 @@ mod tests {
         let parts = BTreeMap::new();
         let mut work =
             Work { began: Instant::now(), runs: 10, ended: 4, before: 4.0, parts, jobs: 2 };
-        work.hear("resumed", 0.5);
+        work.begin("resumed", 0.5);
         assert_eq!((work.done(), work.before), (4.5, 4.5));
         work.hear("resumed", 0.75);
         work.end("resumed");
         assert_eq!((work.done(), work.before), (5.0, 4.5));
+        // The first that is heard of a run elsewhere than on a terminal is its first epoch.
+        work.begin("new", 0.0);
+        work.hear("new", 0.5);
+        assert_eq!((work.done(), work.before), (5.5, 4.5));
+        // Its own files did not let it go on.
+        work.begin("damaged", 0.25);
+        work.begin("damaged", 0.0);
+        assert_eq!((work.done(), work.before), (5.5, 4.5));
     }
 }

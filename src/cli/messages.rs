@@ -35,9 +35,12 @@ pub(super) fn error(text: &str) {
     note(&format!("error: {line}"));
 }
 
-/// A mean loss, in four decimals.
+/// A mean loss, in four decimals; a power of ten where it is too large for them. No loss is -0.
 pub(super) fn loss(loss: f64) -> String {
-    format!("{loss:.4}")
+    match loss.abs() < 1e6 {
+        true => format!("{:.4}", loss + 0.0).replace("-0.0000", "0.0000"),
+        false => format!("{loss:.3e}"),
+    }
 }
 
 /// A mean loss with its unit, where it is a text's, and in the unit that such losses are usually told in.
@@ -65,6 +68,10 @@ mod tests {
     fn a_text_s_loss_is_told_with_its_unit() {
         let told = |token| loss_of(2.0, token);
         assert_eq!(told(None), "2.0000");
+        assert_eq!(
+            [-0.0, -1e-9, -1.5, 3.25e27].map(loss),
+            ["0.0000", "0.0000", "-1.5000", "3.250e27"]
+        );
         assert_eq!(told(Some(TokenKind::Character)), "2.0000 nats a character (2.8854 bits)");
         assert_eq!(told(Some(TokenKind::Word)), "2.0000 nats a word (perplexity 7.4)");
     }

@@ -123,6 +123,12 @@ impl Progress {
         }
     }
 
+    /// `epoch  3/12`.
+    pub fn prefix(&self, epoch: u64) -> String {
+        let digits = self.epochs.to_string().len();
+        format!("epoch {epoch:>digits$}/{}", self.epochs)
+    }
+
     fn start(&mut self, steps_per_epoch: u64, epochs: u64) {
         self.epochs = epochs;
         if let Some(plots) = &mut self.plots {
@@ -161,8 +167,7 @@ impl Observer for Progress {
                 samples_per_second,
             } => {
                 if let Display::Bar(bar) = &self.display {
-                    let digits = self.epochs.to_string().len();
-                    bar.set_prefix(format!("epoch {epoch:>digits$}/{}", self.epochs));
+                    bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step_in_epoch);
                     bar.set_message(state(*loss, *accuracy, posterior, *samples_per_second));
                 }

@@ -12,6 +12,7 @@ mod subset;
 pub mod text;
 mod vocabulary;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -267,6 +268,16 @@ pub enum Kind {
     Text(TokenKind),
 }
 
+/// The entropy of what is counted, in nats.
+fn entropy(numbers: &[i32]) -> f64 {
+    let mut counts = BTreeMap::new();
+    for number in numbers {
+        *counts.entry(number).or_insert(0usize) += 1;
+    }
+    let part = |count: &usize| *count as f64 / numbers.len() as f64;
+    counts.values().map(part).map(|part| -part * part.ln()).sum()
+}
+
 /// Samples of either kind.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -320,6 +331,18 @@ impl Dataset {
         match &self.content {
             Content::Arrays(arrays) => arrays.part(part).map(|split| split.len()),
             Content::Text(text) => text.part(part).map(<[i32]>::len),
+        }
+    }
+
+    /// What it costs, in nats, to say of each training sample how frequent its class is among them: the entropy of the
+    /// classes, or of a text's characters or words. `None` where there are no classes.
+    pub fn class_entropy(&self) -> Option<f64> {
+        match &self.content {
+            Content::Text(text) => Some(entropy(&text.train)),
+            Content::Arrays(arrays) => match &arrays.train.targets {
+                Targets::Classes(classes) => Some(entropy(classes)),
+                Targets::Values { .. } => None,
+            },
         }
     }
 

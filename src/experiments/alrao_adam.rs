@@ -14,8 +14,8 @@ use super::statistics::Estimate;
 use crate::error::Result;
 use crate::models::Architecture;
 
-const WHOLE: Size = Size { settings: 8, epochs: 100, seeds: Some(10) };
-const QUICK: Size = Size { settings: 8, epochs: 8, seeds: Some(2) };
+pub(super) const WHOLE: Size = Size { settings: 8, epochs: 100, seeds: Some(10) };
+pub(super) const QUICK: Size = Size { settings: 8, epochs: 8, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet", "cifar10/mobilenetv2", "cifar10/vgg19"];
 
@@ -160,7 +160,7 @@ fn observations(setup: &Setup, groups: &[Group], records: &Records) -> Vec<Strin
             "{}: {}: {} runs did not learn; the validation loss goes up to {unstable} times the least before.",
             setup.name,
             group.method.label(),
-            group.unlearnt(records, setup.classes)
+            group.unlearnt(records, setup)
         ));
     }
     texts

@@ -12,8 +12,8 @@ use super::statistics::series;
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, TRAIN, VALID, lines, number};
 
-const WHOLE: Size = Size { settings: 10, epochs: 100, seeds: Some(3) };
-const QUICK: Size = Size { settings: 10, epochs: 6, seeds: Some(2) };
+pub(super) const WHOLE: Size = Size { settings: 10, epochs: 100, seeds: Some(3) };
+pub(super) const QUICK: Size = Size { settings: 10, epochs: 6, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 

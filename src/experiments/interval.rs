@@ -7,7 +7,7 @@ use super::findings::{Findings, Picture, Table};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Record, Records};
-use super::setup::{Group, Setup, differences, setups, titles};
+use super::setup::{Group, LEARNT_MEANS, Setup, differences, setups, titles};
 use super::statistics::{Estimate, spread};
 use crate::error::Result;
 use crate::plots::{Cell, heat_map, number};
@@ -16,8 +16,8 @@ use crate::train::settings::Settings;
 /// Twenty-eight intervals, and eight rates of SGD for more epochs.
 const SETTINGS: u64 = 42;
 
-const WHOLE: Size = Size { settings: SETTINGS, epochs: 30, seeds: Some(1) };
-const QUICK: Size = Size { settings: SETTINGS, epochs: 4, seeds: Some(1) };
+pub(super) const WHOLE: Size = Size { settings: SETTINGS, epochs: 30, seeds: Some(1) };
+pub(super) const QUICK: Size = Size { settings: SETTINGS, epochs: 4, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
@@ -157,9 +157,10 @@ fn picture(
     let svg = heat_map(&cells, [&names, &names], ["η min", "η max"], "loss", top);
     let caption = format!(
         "{}: {part} loss in nats by the interval's ends; light is small, all above {} is equally dark. On the diagonal stands plain \
-         SGD with that learning rate, above it Alrao. A dash is a run that diverged or failed, or whose loss is not finite.",
+         SGD with that learning rate, above it Alrao. A dash is a run that diverged or failed, or whose loss is above {}.",
         setup.title(),
-        number(top)
+        number(top),
+        number(DIVERGED * (setup.classes as f64).ln())
     );
     Picture::new(format!("{part}-loss-{}", setup.file_name()), svg, caption)
 }
@@ -186,7 +187,7 @@ fn table(setup: &Setup, places: &[Place], records: &Records) -> Table {
 /// Alrao's intervals by whether they hold a rate at which SGD learns.
 fn observations(setup: &Setup, places: &[Place], records: &Records) -> Vec<String> {
     let learns =
-        |place: &Place| place.group.records(records).all(|record| record.has_learnt(setup.classes));
+        |place: &Place| place.group.records(records).all(|own| own.has_learnt(setup.learnt_below));
     // Of a place with a run that failed nothing is known.
     let known = places.iter().filter(|place| !place.group.has_failed(records));
     let (sgd, alrao): (Vec<&Place>, Vec<&Place>) = known.partition(|place| place.low == place.high);
@@ -204,7 +205,7 @@ fn observations(setup: &Setup, places: &[Place], records: &Records) -> Vec<Strin
     let name = &setup.name;
     let mut texts = vec![
         format!(
-            "{name}: SGD learns (test loss better than equal probabilities) at {} of {} rates{rates}.",
+            "{name}: SGD learns ({LEARNT_MEANS}) at {} of {} rates{rates}.",
             suited.len(),
             sgd.len(),
         ),

@@ -11,8 +11,8 @@ use super::setup::{Group, Setup, differences, titles};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines};
 
-const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
-const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(1) };
+pub(super) const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
+pub(super) const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/mobilenetv2", "cifar10/googlenet"];
 

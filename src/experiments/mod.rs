@@ -26,11 +26,12 @@ mod table2;
 mod theorem;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
 pub use findings::{Findings, Line, Picture, Table};
-pub use options::Options;
+pub use options::{Options, Size};
 pub use record::{Ending, Epoch, Record, Records, Test};
 pub use rows::{ROWS, Row, Score, Source};
 pub use running::{Event, Observer, Standing};
@@ -38,6 +39,7 @@ pub use statistics::Estimate;
 
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
+use crate::models::Architecture;
 use crate::named::named;
 use crate::train::StopFlag;
 use plan::{Folder, PlannedRun};
@@ -65,6 +67,19 @@ named! {
         QLearning = "q-learning",
         /// Convergence of a convex problem.
         Theorem = "theorem",
+    }
+}
+
+/// The usual sizes of an experiment that trains on rows: the whole one, and the small one.
+pub fn sizes(experiment: Experiment) -> Option<[Size; 2]> {
+    match experiment {
+        Experiment::Table1 => Some([table1::WHOLE, table1::QUICK]),
+        Experiment::LearningCurves => Some([learning_curves::WHOLE, learning_curves::QUICK]),
+        Experiment::Interval => Some([interval::WHOLE, interval::QUICK]),
+        Experiment::Posterior => Some([posterior::WHOLE, posterior::QUICK]),
+        Experiment::AlraoAdam => Some([alrao_adam::WHOLE, alrao_adam::QUICK]),
+        Experiment::Frozen => Some([frozen::WHOLE, frozen::QUICK]),
+        Experiment::Table2 | Experiment::QLearning | Experiment::Theorem => None,
     }
 }
 
@@ -102,10 +117,23 @@ pub enum Conclusion {
 
 /// Where an experiment's results go.
 pub fn folder(experiment: Experiment, options: &Options) -> PathBuf {
-    let env = options.env.as_ref().map(|env| format!("-{}", env.replace([':', '/'], "-")));
-    let usual =
-        || Path::new("runs").join(format!("experiment-{experiment}{}", env.unwrap_or_default()));
-    options.out.clone().unwrap_or_else(usual)
+    options.out.clone().unwrap_or_else(|| Path::new("runs").join(usual_name(experiment, options)))
+}
+
+/// One for each thing that is studied, so that another one does not find the place taken: how long and how often is the same
+/// thing.
+fn usual_name(experiment: Experiment, options: &Options) -> String {
+    let Options { quick, rows, model, data, env, .. } = options;
+    let data =
+        data.as_ref().map(|data| data.trim_end_matches('/').rsplit('/').next().unwrap_or(data));
+    let mut parts = vec!["experiment", experiment.name()];
+    parts.extend(quick.then_some("quick"));
+    parts.extend(rows.iter().map(String::as_str));
+    parts.extend(model.map(Architecture::name));
+    parts.extend(data);
+    parts.extend(env.as_deref());
+    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    parts.join("-").chars().map(plain).collect()
 }
 
 /// Runs an experiment, or goes on with it.
@@ -137,8 +165,10 @@ pub fn run(
     match study {
         Study::AtOnce(work) => {
             let folder = Folder::open(&place, experiment, Vec::new(), &[])?;
+            let began = Instant::now();
             let Some(findings) = work(stop)? else { return Ok(Conclusion::Stopped) };
-            write(&folder, experiment, &findings, Vec::new(), &Records::default())?;
+            let seconds = began.elapsed().as_secs_f64();
+            write(&folder, experiment, &findings, Vec::new(), (&Records::default(), seconds))?;
             Ok(Conclusion::Finished { findings: Box::new(findings), failures: Vec::new() })
         }
         Study::Runs { setups, runs, reads_metrics, findings } => {
@@ -152,7 +182,8 @@ pub fn run(
             let data: Vec<Value> = setups.iter().map(describe_data).collect();
             let mut findings = findings(&setups, &records)?;
             complete(&mut findings, options, &records)?;
-            write(&folder, experiment, &findings, data, &records)?;
+            let seconds = records.seconds.values().sum();
+            write(&folder, experiment, &findings, data, (&records, seconds))?;
             let failures = records.failures.into_iter().collect();
             Ok(Conclusion::Finished { findings: Box::new(findings), failures })
         }
@@ -208,7 +239,7 @@ fn write(
     experiment: Experiment,
     findings: &Findings,
     data: Vec<Value>,
-    records: &Records,
+    (records, seconds): (&Records, f64),
 ) -> Result<()> {
     let pretty =
         |value: &Value| serde_json::to_string_pretty(value).expect("a value is plain data") + "\n";
@@ -221,8 +252,7 @@ fn write(
         "runs": runs,
     });
     folder.write("results.json", &pretty(&results))?;
-    let total: f64 = records.seconds.values().sum();
-    let timings = json!({ "seconds": records.seconds, "total_seconds": total });
+    let timings = json!({ "seconds": records.seconds, "total_seconds": seconds });
     folder.write("timings.json", &pretty(&timings))?;
     folder.write("table.md", &findings.markdown())?;
     for picture in &findings.pictures {
@@ -246,7 +276,24 @@ fn device_kind(options: &Options) -> Result<DeviceKind> {
 mod tests {
     use super::record::made_up;
     use super::*;
-    use crate::models::Architecture;
+
+    #[test]
+    fn what_is_studied_has_a_folder_of_its_own() {
+        let name = |options: Options| usual_name(Experiment::Table1, &options);
+        let rows = vec!["cifar10/vgg19".into()];
+        let data = Some("here/cifar-10-batches-bin/".into());
+        assert_eq!(name(Options::default()), "experiment-table1");
+        assert_eq!(name(Options { epochs: Some(3), ..Options::default() }), "experiment-table1");
+        let quick = Options { quick: true, rows, ..Options::default() };
+        assert_eq!(name(quick.clone()), "experiment-table1-quick-cifar10-vgg19");
+        let other = Options { data, model: Some(Architecture::Cnn), ..quick };
+        assert_eq!(name(other), "experiment-table1-quick-cifar10-vgg19-cnn-cifar-10-batches-bin");
+        let env = Options { env: Some("gym:LunarLander-v3".into()), ..Options::default() };
+        assert_eq!(
+            usual_name(Experiment::QLearning, &env),
+            "experiment-q-learning-gym-LunarLander-v3"
+        );
+    }
 
     /// What an experiment makes of records that were never run, by the name of a way of training.
     fn found(

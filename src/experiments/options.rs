@@ -31,7 +31,7 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// Where to run.
     pub device: DeviceKind,
-    /// Where results and runs go; `runs/experiment-NAME` where `None`.
+    /// Where results and runs go; a folder in `runs` where `None`.
     pub out: Option<PathBuf>,
 }
 
@@ -49,8 +49,8 @@ impl Options {
 }
 
 /// How long and how often a setting is trained where the user says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
     /// Settings that each row is trained in.
     pub settings: u64,
     /// Passes over the training data, at most; of the convex problem, exactly.

@@ -188,8 +188,7 @@ fn difference(before: &Plan, now: &Plan) -> Option<String> {
     }
     for (name, settings) in &now.runs {
         let Some(own) = before.runs.get(name) else { continue };
-        let pairs = own.lines().zip(settings.lines());
-        if let Some((old, new)) = pairs.into_iter().find(|(old, new)| old != new) {
+        if let Some((old, new)) = first_difference(own, settings) {
             return Some(format!("holds this experiment with {old}, not {new} (run {name})"));
         }
     }
@@ -203,9 +202,35 @@ fn difference(before: &Plan, now: &Plan) -> Option<String> {
     (before.data != now.data).then(|| "holds this experiment on other data".into())
 }
 
+/// The first setting, in the order of the keys, that two runs do not share.
+fn first_difference(old: &str, new: &str) -> Option<(String, String)> {
+    let settings = |text: &str| -> BTreeMap<String, String> {
+        let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    };
+    let (old, new) = (settings(old), settings(new));
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let key = keys.into_iter().find(|key| old.get(*key) != new.get(*key))?;
+    let told = |settings: &BTreeMap<String, String>| match settings.get(key) {
+        Some(value) => format!("{key} = {value}"),
+        None => format!("no {key}"),
+    };
+    Some((told(&old), told(&new)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_that_only_one_has_is_named() {
+        let told = |old, new| first_difference(old, new).map(|(old, new)| format!("{old}; {new}"));
+        let told = |old, new| told(old, new).unwrap_or_default();
+        assert_eq!(told("a = 1\nsamples = 5\nz = 2", "a = 1\nz = 2"), "samples = 5; no samples");
+        assert_eq!(told("a = 1\nz = 2", "a = 1\nb = 0\nz = 2"), "no b; b = 0");
+        assert_eq!(told("a = 1\nz = 2", "a = 1\nz = 3"), "z = 2; z = 3");
+        assert_eq!(told("a = 1", "a = 1"), "");
+    }
 
     fn run(epochs: u64) -> PlannedRun {
         let settings = Settings { epochs: Some(epochs), ..Settings::default() };

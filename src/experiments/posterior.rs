@@ -9,6 +9,7 @@ use super::options::{Options, Size};
 use super::record::Records;
 use super::setup::{Group, Setup, differences, setups, titles};
 use crate::alrao::classifier_rates;
+use crate::data::Part;
 use crate::error::Result;
 use crate::plots::{
     Axis, History, Scale, Series, StepLine, Stroke, line_shade, lines, number, run,
@@ -16,8 +17,8 @@ use crate::plots::{
 use crate::train::RunDirectory;
 use crate::train::settings::Settings;
 
-const WHOLE: Size = Size { settings: 1, epochs: 3, seeds: Some(3) };
-const QUICK: Size = Size { settings: 1, epochs: 12, seeds: Some(2) };
+pub(super) const WHOLE: Size = Size { settings: 1, epochs: 3, seeds: Some(3) };
+pub(super) const QUICK: Size = Size { settings: 1, epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
@@ -46,7 +47,9 @@ pub(super) fn study(options: &Options) -> Result<Study> {
 /// What a run wrote down about its classifiers.
 struct Weights {
     rates: Vec<f64>,
-    batch: usize,
+    batch: u64,
+    /// Of an epoch; `None` where they are not counted in batches, in a text.
+    samples: Option<u64>,
     history: History,
     steps_per_epoch: u64,
 }
@@ -54,12 +57,21 @@ struct Weights {
 impl Weights {
     /// Training samples up to a step.
     fn samples(&self, line: &StepLine) -> usize {
-        line.step as usize * self.batch
+        samples_after(line.step, self.batch, self.steps_per_epoch, self.samples) as usize
     }
 
     /// Training samples of the whole run.
     fn all_samples(&self) -> usize {
         self.history.steps().last().map_or(0, |line| self.samples(line))
+    }
+}
+
+/// An epoch's last batch may be short.
+fn samples_after(step: u64, batch: u64, steps_per_epoch: u64, of_an_epoch: Option<u64>) -> u64 {
+    let (epochs, steps) = (step / steps_per_epoch, step % steps_per_epoch);
+    match of_an_epoch {
+        Some(all) => epochs * all + steps * batch,
+        None => step * batch,
     }
 }
 
@@ -70,7 +82,9 @@ fn weights(setup: &Setup, name: &str, records: &Records) -> Result<Weights> {
     let rates = classifier_rates(config.alrao.classifiers, &config.alrao.eta);
     let steps = history.steps().last().map_or(1, |line| line.step);
     let steps_per_epoch = (steps / history.epochs().len().max(1) as u64).max(1);
-    Ok(Weights { rates, batch: config.train.batch_size, history, steps_per_epoch })
+    let is_text = setup.dataset.token().is_some();
+    let samples = setup.dataset.size(Part::Train).filter(|_| !is_text).map(|own| own as u64);
+    Ok(Weights { rates, batch: config.train.batch_size as u64, samples, history, steps_per_epoch })
 }
 
 fn findings(setups: &[Setup], groups: &[Group], records: &Records) -> Result<Findings> {
@@ -208,4 +222,17 @@ fn leaders(seed: usize, own: &Weights) -> (Option<String>, Value) {
         )
     });
     (text, json!({ "leaders": leaders, "rates": own.rates, "silent_after_samples": silent }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seven samples by threes: the third batch has one.
+    #[test]
+    fn a_short_batch_counts_as_what_it_is() {
+        let samples = |of_an_epoch| (1..=5).map(move |step| samples_after(step, 3, 3, of_an_epoch));
+        assert_eq!(samples(Some(7)).collect::<Vec<_>>(), [3, 6, 7, 10, 13]);
+        assert_eq!(samples(None).collect::<Vec<_>>(), [3, 6, 9, 12, 15]);
+    }
 }

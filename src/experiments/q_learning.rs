@@ -197,8 +197,9 @@ fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
         // Of a rate at which a run failed nothing is known.
         let tried: Vec<_> =
             comparison.sgd.iter().filter(|(_, group)| !group.has_failed(records)).collect();
+        // To the digits that are shown.
         let worse = tried.iter().filter(|(_, group)| {
-            test_return(group, records).is_none_or(|own| own.mean < alrao.mean)
+            test_return(group, records).is_none_or(|own| own.mean.round() < alrao.mean.round())
         });
         texts.push(format!(
             "Alrao's return is {}, that of SGD with its best rate ({}) {}; of the {} rates of SGD, {} do worse than Alrao.",

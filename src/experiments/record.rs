@@ -153,9 +153,9 @@ impl Record {
         self.ending == Ending::Failed
     }
 
-    /// Whether it predicts the test data better than equal probabilities of all classes do.
-    pub fn has_learnt(&self, classes: usize) -> bool {
-        self.test_loss().is_some_and(|loss| loss < (classes as f64).ln())
+    /// Whether its test loss is below a bound: see [`super::setup::Setup::learnt_below`].
+    pub fn has_learnt(&self, bound: f64) -> bool {
+        self.test_loss().is_some_and(|loss| loss < bound)
     }
 }
 

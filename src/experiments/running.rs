@@ -36,6 +36,13 @@ pub enum Event<'a> {
         /// How many go on at a time.
         jobs: usize,
     },
+    /// A run begins, or goes on.
+    Begun {
+        /// The run's name.
+        name: &'a str,
+        /// How much of it an earlier process has done, from 0 to 1.
+        done: f64,
+    },
     /// A run is somewhere.
     Progress {
         /// The run's name.
@@ -92,6 +99,7 @@ pub(super) struct Manner {
 enum Message {
     Note(String),
     Damaged { run: usize, file: String },
+    Begun { run: usize, done: f64 },
     Progress { run: usize, epoch: u64, epochs: u64, done: f64, standing: Standing },
     Ended { run: usize, result: std::result::Result<Option<Whole>, String> },
 }
@@ -157,6 +165,10 @@ pub(super) fn run_all(
                     if damaged.is_new(run, &file) {
                         observer.notice(&Event::Damaged { file: &file });
                     }
+                    continue;
+                }
+                Message::Begun { run, done } => {
+                    observer.notice(&Event::Begun { name: &runs[run].name, done });
                     continue;
                 }
                 Message::Progress { run, epoch, epochs, done, standing } => {
@@ -361,6 +373,10 @@ impl Watcher {
         self.send(Message::Note(text));
     }
 
+    fn begin(&self, done: f64) {
+        self.send(Message::Begun { run: self.run, done });
+    }
+
     fn tell(&self, epoch: u64, done: f64, standing: Standing) {
         let (run, epochs) = (self.run, self.epochs);
         self.send(Message::Progress { run, epoch, epochs, done, standing });
@@ -379,9 +395,10 @@ impl train::Observer for Watcher {
 
     fn notice(&mut self, event: &train::Event<'_>) {
         match event {
-            train::Event::Started { steps_per_epoch, epochs, .. } => {
+            train::Event::Started { steps_per_epoch, epochs, step, .. } => {
                 self.epochs = (*epochs).max(1);
                 self.steps = (*steps_per_epoch).max(1);
+                self.begin(*step as f64 / (self.epochs * self.steps) as f64);
             }
             train::Event::Progress { epoch, step_in_epoch, loss, .. } => {
                 self.tell_loss(*epoch, *step_in_epoch as f64 / self.steps as f64, *loss);
@@ -402,8 +419,9 @@ impl rl::Observer for Watcher {
 
     fn notice(&mut self, event: &rl::Event<'_>) {
         match event {
-            rl::Event::Started { steps, epochs, .. } => {
+            rl::Event::Started { steps, epochs, step, .. } => {
                 (self.steps, self.epochs) = ((*steps).max(1), (*epochs).max(1));
+                self.begin(*step as f64 / self.steps as f64);
             }
             rl::Event::Progress { epoch, step, recent_return, .. } => {
                 let done = *step as f64 / self.steps as f64;

@@ -15,11 +15,20 @@ use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
+use crate::train::memory::check_fits;
 use crate::train::settings::{Settings, is_generated};
 use crate::train::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
 const PATIENCE: u64 = 20;
+
+/// A run has learnt whose test loss is below this part of [`Dataset::class_entropy`]: roundings do not come so far, and
+/// knowing no more than how frequent each class is does not either.
+const LEARNT: f64 = 0.98;
+
+/// What this means, for reports.
+pub(super) const LEARNT_MEANS: &str =
+    "a test loss 2 % below the entropy of the training data's classes";
 
 /// A model and its data, ready to be trained in several ways.
 pub(super) struct Setup {
@@ -28,6 +37,8 @@ pub(super) struct Setup {
     pub row: &'static Row,
     pub dataset: Rc<Dataset>,
     pub classes: usize,
+    /// A run has learnt whose test loss is below this, in nats.
+    pub learnt_below: f64,
     pub epochs: u64,
     pub seeds: u64,
     /// What all ways of training share.
@@ -62,9 +73,9 @@ impl Group {
     }
 
     /// How many runs went to their end and did not learn, `2 of 5`; those that failed are none of them.
-    pub fn unlearnt(&self, records: &Records, classes: usize) -> String {
+    pub fn unlearnt(&self, records: &Records, setup: &Setup) -> String {
         let known = self.records(records).filter(|run| !run.has_failed());
-        let count = known.clone().filter(|run| !run.has_learnt(classes)).count();
+        let count = known.clone().filter(|run| !run.has_learnt(setup.learnt_below)).count();
         format!("{count} of {}", known.count())
     }
 
@@ -175,9 +186,11 @@ fn setup(
         ..Settings::default()
     };
     let name = name(row, architecture, &dataset);
-    let own = Setup { name, row, dataset, classes, epochs, seeds, base };
+    let learnt_below = LEARNT * dataset.class_entropy().unwrap_or_default();
+    let own = Setup { name, row, dataset, classes, learnt_below, epochs, seeds, base };
     let config = own.base.resolve()?;
-    let built = models::build(&config.model, input(&own.dataset), &mut Init::shapes_only());
+    let input = input(&own.dataset);
+    let built = models::build(&config.model, input, &mut Init::shapes_only());
     built.map_err(|error| match error {
         Error::Input { message, .. } if options.data.is_none() && options.model.is_none() => {
             let wanted = row.source.wanted();
@@ -185,12 +198,16 @@ fn setup(
         }
         other => other,
     })?;
+    check_fits(&config.model, input, [config.alrao.classifiers, classes], &config.train)?;
     Ok(own)
 }
 
 /// Where the row's data comes from.
 fn source(row: &Row, options: &Options) -> Result<String> {
     match &options.data {
+        Some(data) if data.is_empty() => {
+            Err(Error::input("--data", "is empty; give a file, a folder, or generated"))
+        }
         Some(data) => Ok(data.clone()),
         None if options.quick || row.source == Source::Generated => Ok("generated".into()),
         None => {
@@ -243,14 +260,10 @@ fn batch_size(
     Err(Error::input(format!("--row {}", row.name), message))
 }
 
-/// The row's name, where model and data are the row's.
+/// The row's name, where model and data are the row's by all that can be told.
 fn name(row: &Row, architecture: Architecture, dataset: &Dataset) -> String {
-    let is_own_data = match row.source {
-        Source::Cifar10 => dataset.name == "cifar10",
-        Source::ImageNet => dataset.files().is_some(),
-        Source::PennTreebank => dataset.token().is_some() && dataset.name != "generated",
-        Source::Generated => dataset.name == "generated",
-    };
+    let is_own_data = is_data_of(row.source, dataset)
+        || row.source == Source::Generated && dataset.name == "generated";
     if is_own_data && architecture == row.architecture {
         return row.name.to_owned();
     }
@@ -369,7 +382,7 @@ impl Setup {
             let what =
                 if self.dataset.token().is_some() { "tokens from its start" } else { "samples" };
             differences.push(format!(
-                "Of each part of the data at most {most} {what} are used, so that --quick takes less than ten minutes."
+                "Of each part of the data at most {most} {what} are used, to keep --quick short."
             ));
         }
         differences.extend(self.dataset.left_out().map(|text| format!("Of the data, {text}.")));
@@ -472,7 +485,6 @@ mod tests {
         assert!(is(Source::PennTreebank, &text(5_900_000, 50)));
         assert!(!is(Source::PennTreebank, &text(5_900_000, 64)));
         assert!(!is(Source::PennTreebank, &text(1_100_000, 50)));
-        assert!(!is(Source::ImageNet, &text(1_200_000, 1000)));
         let mut images = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
         images.name = "cifar10".into();
         // Ten classes, but 9,000 images.
@@ -533,7 +545,13 @@ mod tests {
             records.by_name.insert(name.clone(), made_up(&[loss], loss, ending));
         }
         let group = Group { method: Method::AdamDefault, names };
-        assert_eq!(group.unlearnt(&records, 10), "2 of 3");
+        let setup = quick(Options { model: Some(Architecture::Mlp), ..Options::default() });
+        let mut setup = setup.unwrap().remove(0);
+        // Ten classes, about as frequent.
+        assert!((2.25..2.2566).contains(&setup.learnt_below), "{}", setup.learnt_below);
+        assert_eq!(group.unlearnt(&records, &setup), "2 of 3");
+        setup.learnt_below = 0.5;
+        assert_eq!(group.unlearnt(&records, &setup), "3 of 3");
         assert_eq!(group.count(&records, Ending::Failed), "1 of 4");
         assert!(group.has_failed(&records));
     }

@@ -9,13 +9,13 @@ use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Ending, Record, Records};
 use super::rows::Score;
-use super::setup::{Group, Setup, differences, titles};
+use super::setup::{Group, LEARNT_MEANS, Setup, differences, titles};
 use super::statistics::{Estimate, series};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
 
-const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
-const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(2) };
+pub(super) const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
+pub(super) const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &[
     "cifar10/mobilenetv2",
@@ -39,7 +39,7 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
     let mut findings = Findings {
         title: format!("Table 1: {}", titles(setups)),
         paper: "Table 1, performance of Alrao, of SGD with the best of seven learning rates, and of Adam with its \
-                default. Alrao comes close to the best rate and no run of it fails to learn; Adam mostly does better and \
+                default. Alrao comes close to the best rate and no run of it fails to learn; Adam, where it works, mostly does slightly better, and \
                 sometimes fails."
             .into(),
         tables: vec![Table::new(caption, &head)],
@@ -138,7 +138,7 @@ fn by_method(setup: &Setup, comparison: &Comparison, records: &Records) -> Table
             accuracy,
             group.count(records, Ending::Failed),
             group.count(records, Ending::Diverged),
-            group.unlearnt(records, setup.classes),
+            group.unlearnt(records, setup),
         ]);
     }
     table
@@ -166,10 +166,9 @@ fn observations(setup: &Setup, comparison: &Comparison, records: &Records) -> Ve
         texts.push(format!("{name}: Adam's test loss is {adam:.3} {unit}, Alrao's {alrao:.3}."));
     }
     texts.push(format!(
-        "{name}: runs that did not learn (diverged, or a test loss no better than that of equal probabilities): Alrao \
-         {}, Adam {}.",
-        comparison.alrao.unlearnt(records, setup.classes),
-        comparison.adam.unlearnt(records, setup.classes)
+        "{name}: runs that did not learn (diverged, or without {LEARNT_MEANS}): Alrao {}, Adam {}.",
+        comparison.alrao.unlearnt(records, setup),
+        comparison.adam.unlearnt(records, setup)
     ));
     texts
 }

@@ -71,6 +71,8 @@ pub enum Event<'a> {
         steps: u64,
         /// Epochs in all.
         epochs: u64,
+        /// Steps done before, in a resumed run.
+        step: u64,
         /// The run's directory.
         directory: &'a Path,
     },
@@ -92,7 +94,12 @@ pub enum Event<'a> {
     /// An update whose values were asked for.
     Step(&'a StepReport),
     /// Episodes of an evaluation or of the test are being played.
-    Evaluating,
+    Evaluating {
+        /// Counted from 1.
+        epoch: u64,
+        /// Steps of the environment done.
+        step: u64,
+    },
     /// An epoch has ended and was written down.
     Epoch(&'a EpochReport),
     /// The run has ended and the best network was tested.

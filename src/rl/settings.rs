@@ -175,6 +175,13 @@ impl RlSettings {
             return Err(Error::input(self.own.subject("epsilon_end"), message));
         }
         let learning = steps - learning_starts;
+        let update_every = own.update_every.unwrap_or(usual.update_every);
+        if update_every > learning {
+            let message = format!(
+                "{update_every} is more than the {learning} steps after --learning-starts: nothing would be learnt"
+            );
+            return Err(Error::input(self.own.subject("update_every"), message));
+        }
         Ok(QConfig {
             steps,
             environments,
@@ -184,7 +191,7 @@ impl RlSettings {
             reward_scale: own.reward_scale.unwrap_or(usual.reward_scale),
             tau: own.tau.unwrap_or(usual.tau),
             learning_starts,
-            update_every: own.update_every.unwrap_or(usual.update_every),
+            update_every,
             exploration: Exploration {
                 start,
                 end,

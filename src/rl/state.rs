@@ -16,15 +16,19 @@ pub(super) struct Place {
     pub epoch_start: u64,
     /// The best epoch's mean return.
     pub best_return: f64,
+    /// Whether the best epoch's network had learnt anything.
+    pub best_has_learnt: bool,
 }
 
 impl Place {
-    pub const START: Place = Place { epoch_start: 0, best_return: f64::NEG_INFINITY };
+    pub const START: Place =
+        Place { epoch_start: 0, best_return: f64::NEG_INFINITY, best_has_learnt: false };
 
     /// Writes it into a checkpoint.
     pub fn put(&self, checkpoint: &mut Checkpoint) {
-        let values = [self.epoch_start as f64, self.best_return];
-        checkpoint.put_beside("place", Array::new(vec![2], &values));
+        let has_learnt = f64::from(u8::from(self.best_has_learnt));
+        let values = [self.epoch_start as f64, self.best_return, has_learnt];
+        checkpoint.put_beside("place", Array::new(vec![3], &values));
     }
 
     /// Reads it from a checkpoint. `path` is for messages.
@@ -32,8 +36,9 @@ impl Place {
     /// # Errors
     /// Where it is not one of Q-learning.
     pub fn read(checkpoint: &Checkpoint, path: &Path) -> Result<Place> {
-        let place = numbers(checkpoint, "place", 2, path)?;
-        Ok(Place { epoch_start: place[0] as u64, best_return: place[1] })
+        let place = numbers(checkpoint, "place", 3, path)?;
+        let (epoch_start, best_return) = (place[0] as u64, place[1]);
+        Ok(Place { epoch_start, best_return, best_has_learnt: place[2] != 0.0 })
     }
 }
 

@@ -9,7 +9,7 @@ use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::QNetwork;
 use super::observer::{EpochReport, Event, Line, Observer, TestReport};
 use super::state::{self, Place};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::classifiers::Head;
 use crate::train::{
     Checkpoint, Counts, ModelRecord, Outcome, Progress, RunDirectory, StepReport, StopFlag,
@@ -135,10 +135,11 @@ impl Training {
             let kept = self.directory.kept_best()?;
             self.progress.best_epoch =
                 kept.as_ref().and_then(|kept| kept.record.progress.best_epoch);
-            self.place.best_return = match &kept {
-                None => Place::START.best_return,
-                Some(kept) => Place::read(kept, self.directory.path())?.best_return,
+            let best = match &kept {
+                None => Place::START,
+                Some(kept) => Place::read(kept, self.directory.path())?,
             };
+            self.place = Place { epoch_start: self.place.epoch_start, ..best };
         }
         Ok(())
     }
@@ -170,6 +171,7 @@ impl Training {
         observer.notice(&Event::Started {
             steps: self.config.steps,
             epochs: self.config.epochs(),
+            step: self.progress.step,
             directory: self.directory.path(),
         });
         if self.latest.is_none() {
@@ -233,7 +235,7 @@ impl Training {
         self.network.learner().device().check()?;
         let seconds = began.elapsed().as_secs_f64();
         let checkpoint = self.capture();
-        observer.notice(&Event::Evaluating);
+        observer.notice(&self.evaluating());
         let Some(returns) = self.play(Kind::Evaluation, stop)? else {
             self.write_last(checkpoint)?;
             return Ok(Flow::Stop);
@@ -263,11 +265,10 @@ impl Training {
 
     /// Whether the epoch's network did better than all before. One that has not learnt yet is better than none.
     fn is_best(&self, mean_return: f64) -> bool {
-        let Some(best) = self.progress.best_epoch else { return true };
-        let had_learnt = self.config.updates_after(best * self.config.epoch_steps) > 0;
-        let has_learnt = self.updates() > 0;
-        let is_better = mean_return > self.place.best_return || self.place.best_return.is_nan();
-        is_better || (has_learnt && !had_learnt)
+        let Place { best_return, best_has_learnt, .. } = self.place;
+        let is_first = self.progress.best_epoch.is_none();
+        let is_better = mean_return > best_return || best_return.is_nan();
+        is_first || is_better || (self.updates() > 0 && !best_has_learnt)
     }
 
     /// The steps and updates of what is left of an epoch.
@@ -283,7 +284,12 @@ impl Training {
                 self.save()?;
                 return Ok(Flow::Stop);
             }
-            self.step(observer)?;
+            let stepped = self.step(observer);
+            if let Err(Error::Environment { .. }) = stepped {
+                // What was learnt is not at fault.
+                self.save()?;
+            }
+            stepped?;
             if self.saved.elapsed() >= SAVE_EVERY {
                 self.save()?;
             }
@@ -348,6 +354,10 @@ impl Training {
         Ok(())
     }
 
+    fn evaluating(&self) -> Event<'static> {
+        Event::Evaluating { epoch: self.progress.epoch, step: self.progress.step }
+    }
+
     /// The returns of the network's episodes; `None` where a stop was asked for.
     fn play(&mut self, kind: Kind, stop: &StopFlag) -> Result<Option<Vec<f64>>> {
         let episodes = self.config.evaluation_episodes as u64;
@@ -370,6 +380,7 @@ impl Training {
         let has_best = self.progress.best_epoch.is_some();
         if report.is_best {
             self.place.best_return = report.mean_return;
+            self.place.best_has_learnt = self.updates() > 0;
             self.progress.best_epoch = Some(report.epoch);
         }
         self.progress.metrics_lines = self.directory.metrics().lines();
@@ -394,7 +405,7 @@ impl Training {
     ) -> Result<Option<TestReport>> {
         let path = RunDirectory::best(self.directory.path());
         Checkpoint::read(&path)?.restore_predictor(self.network.learner(), &path)?;
-        observer.notice(&Event::Evaluating);
+        observer.notice(&self.evaluating());
         let Some(returns) = self.play(Kind::Test, stop)? else { return Ok(None) };
         let (mean_return, return_deviation) = mean_and_deviation(&returns);
         let report = TestReport {

@@ -92,7 +92,7 @@ impl RunDirectory {
         })?;
         let directory = RunDirectory { path: path.to_owned(), metrics };
         directory.write_config(config).map_err(|error| match error {
-            Error::Write { source, .. } => cannot_write(path, &source),
+            Error::Write { cause, .. } => cannot_write(path, &cause),
             other => other,
         })?;
         Ok(directory)

@@ -29,6 +29,7 @@ CASES = [
     ("mlp adam", 10, [*MLP, "--optimizer", "adam", "--weight-decay", "0.001"]),
     ("cnn", 10, ["--model", "cnn", "--width", "0.125"]),
     ("vgg11", 10, ["--model", "vgg11", "--width", "0.03125"]),
+    *[(name, 10, ["--model", name, "--width", "0.03125", *GENTLE]) for name in ["vgg13", "vgg16", "vgg19"]],
     ("alexnet", 10, ["--model", "alexnet", "--width", "0.015625", "--dropout", "0"]),
     ("senet18", 10, ["--model", "senet18", "--width", "0.03125"]),
     # Each step of these magnifies rounding errors: with the default rates and no clip, two runs of the twin whose

@@ -209,6 +209,9 @@ fn steps_of_a_convolutional_model_follow_pytorch() {
 #[test]
 fn steps_of_vgg_follow_pytorch() {
     Case::new("vgg11", Architecture::Vgg11, 0.03125).check();
+    for deeper in [Architecture::Vgg13, Architecture::Vgg16, Architecture::Vgg19] {
+        check_gently(deeper, 0.03125);
+    }
 }
 
 #[test]

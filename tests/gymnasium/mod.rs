@@ -19,8 +19,9 @@ fn refused(command: Command, name: &str) -> alrao::Error {
     open(command, name, 2).err().unwrap_or_else(|| panic!("{name} was opened"))
 }
 
-/// Whether a process is running, by its number.
+/// Whether a process is running, by its number; one that has ended and that nobody has asked after is not.
 #[cfg(target_os = "linux")]
 fn is_running(process: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{process}")).exists()
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    status.is_ok_and(|text| text.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
 }

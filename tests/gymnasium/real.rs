@@ -230,16 +230,63 @@ fn it_ends_by_itself_when_its_parent_is_gone() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Also where the step never lets go of Python's lock.
 #[cfg(unix)]
 #[test]
 fn it_ends_by_itself_in_the_midst_of_a_step_too() {
+    use std::os::unix::process::ExitStatusExt;
+    for name in ["room:Trap-v0", "room:Grip-v0"] {
+        let Some(python) = python_with_room() else { return };
+        let (mut child, mut requests) = bridge(python, name);
+        requests.write_all(&frame(2, &[0; 12])).unwrap();
+        requests.write_all(&frame(3, &[0; 4])).unwrap();
+        // It is in the step once it says so.
+        let mut complaints = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(complaints.any(|line| line.unwrap() == "nobody leaves"), "{name}");
+        drop(requests);
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "{name}");
+    }
+}
+
+/// The other half of a fork still holds the pipe.
+#[cfg(unix)]
+#[test]
+fn one_that_dies_is_noticed_though_it_had_forked() {
     let Some(python) = python_with_room() else { return };
-    let (mut child, mut requests) = bridge(python, "room:Trap-v0");
-    requests.write_all(&frame(2, &[0; 12])).unwrap();
-    requests.write_all(&frame(3, &[0; 4])).unwrap();
-    // It is in the step once it says so.
-    let mut complaints = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(complaints.any(|line| line.unwrap() == "nobody leaves"));
-    drop(requests);
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let mut rooms = open(python, "room:Fork-v0", 1).unwrap();
+    let mut shown = [0.0; 12];
+    rooms.reset(&[(0, 1)], &mut shown).unwrap();
+    let error = rooms.step(&[0], &mut shown).unwrap_err().to_string();
+    let expected = "gym:room:Fork-v0 failed: its Python process ended (exit status: 7)";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_it_started_ends_with_it() {
+    let Some(python) = python_with_room() else { return };
+    let mut rooms = open(python, "room:Nest-v0", 1).unwrap();
+    let mut shown = [0.0; 12];
+    rooms.reset(&[(0, 1)], &mut shown).unwrap();
+    // A reward that is an array of one number is that number.
+    let process = rooms.step(&[0], &mut shown).unwrap()[0].reward as u32;
+    assert!(super::is_running(process));
+    let error = rooms.step(&[1], &mut shown).unwrap_err().to_string();
+    assert!(error.contains("failed: ValueError: a reward has 2 numbers"), "{error}");
+    drop(rooms);
+    let began = std::time::Instant::now();
+    while super::is_running(process) {
+        assert!(began.elapsed() < super::PATIENCE, "{process} is still there");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn one_that_leaves_is_told_in_its_own_words() {
+    let Some(python) = python_with_room() else { return };
+    let error = refused(python, "room:Exit-v0").to_string();
+    assert!(
+        error.starts_with("gym:room:Exit-v0 failed: SystemExit: the room is closed"),
+        "{error}"
+    );
 }

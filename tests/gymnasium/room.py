@@ -1,6 +1,9 @@
 """Environments of the tests' own."""
 
 import os
+import re
+import subprocess
+import sys
 import time
 
 import gymnasium
@@ -44,5 +47,41 @@ class Trap(Room):
         time.sleep(3600)
 
 
-for environment in [Room, Cards, Wheels, Trap]:
+class Grip(Room):
+    """Holds Python's lock for ever."""
+
+    def step(self, action):
+        os.write(2, b"nobody leaves\n")
+        re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+class Fork(Room):
+    """Dies, and its other half does not."""
+
+    def __init__(self):
+        if os.fork() == 0:
+            time.sleep(3600)
+
+    def step(self, action):
+        os._exit(7)
+
+
+class Nest(Room):
+    """Starts a process, and tells its number as a reward, in an array of one."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(["sleep", "3600"])
+
+    def step(self, action):
+        if action == 6:
+            return numpy.zeros((2, 3, 2)), numpy.zeros(2), False, False, {}
+        return numpy.zeros((2, 3, 2)), numpy.array([self.process.pid]), False, False, {}
+
+
+class Exit(Room):
+    def __init__(self):
+        sys.exit("the room is closed")
+
+
+for environment in [Room, Cards, Wheels, Trap, Grip, Fork, Nest, Exit]:
     gymnasium.register(f"{environment.__name__}-v0", environment)

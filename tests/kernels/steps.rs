@@ -31,7 +31,10 @@ const MODELS: [Model; 6] = [
 ];
 
 /// Those that take two steps in f32 and no more here: they are large, or so deep that they magnify roundings.
-const DEEP: [Model; 5] = [
+const DEEP: [Model; 8] = [
+    Model { architecture: Architecture::Vgg13, width: 0.0625, batch: 2 },
+    Model { architecture: Architecture::Vgg16, width: 0.0625, batch: 2 },
+    Model { architecture: Architecture::Vgg19, width: 0.0625, batch: 2 },
     Model { architecture: Architecture::GoogLeNet, width: 0.0625, batch: 2 },
     Model { architecture: Architecture::SeNet18, width: 0.0625, batch: 2 },
     Model { architecture: Architecture::AlexNet, width: 0.03125, batch: 2 },

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::command_line::{alrao, refused, text};
+use crate::command_line::{refused, text};
 use crate::gymnasium::stand_in;
 use crate::place::program;
 use crate::runs::{
@@ -132,6 +132,21 @@ fn a_stopped_run_goes_on_and_further() {
     assert_same(&folder.join("alone"), &folder.join("other"));
 }
 
+/// However well the first network plays, which has not learnt yet.
+#[test]
+fn a_network_that_has_not_learnt_is_not_the_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let late = SMALL.replace("--learning-starts 700", "--learning-starts 1900");
+    let late = late.replace("--steps 3000", "--steps 1950");
+    for seed in 0..6 {
+        ends_with(0, folder, &format!("{late} --seed {seed} --out {seed}"));
+        ends_with(0, folder, &format!("rl train --resume {seed} --steps 3000"));
+        let best = progress(&folder.join(format!("{seed}/best.safetensors")));
+        assert!(best["best_epoch"].as_u64() > Some(1), "{seed}: {best}");
+    }
+}
+
 /// Ended in the midst of an epoch, be its evaluation the best or not, and given more steps.
 #[test]
 fn a_part_of_an_epoch_is_gone_on_with_as_if_it_had_never_ended() {
@@ -244,12 +259,12 @@ fn an_environment_of_another_process_is_learnt_and_resumed() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.contains("test  return"), "{stdout}");
     assert_eq!(progress(&folder.join("run/last.safetensors"))["step"], 2000);
-    let output = alrao(folder, &split("rl eval run"));
-    let without = text(&output.stderr);
-    assert!(output.status.success() || without.contains("--env gym:counts"), "{without}");
+    let (code, stdout, stderr) = with_stand_in(folder, &split("rl eval run --episodes 3"));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.starts_with("gym:counts  return "), "{stdout}");
 }
 
-/// It dies after 300 steps of either process: the state of the last epoch stays.
+/// It dies after 300 steps of either process, of two copies each: what was learnt until then stays.
 #[test]
 fn an_environment_that_dies_ends_the_run_and_leaves_its_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,5 +276,5 @@ fn an_environment_that_dies_ends_the_run_and_leaves_its_checkpoint() {
     assert!(last.contains("gym:dies after 300 failed") && last.contains("no memory"), "{last}");
     assert!(last.contains("--resume run"), "{last}");
     let kept = progress(&folder.join("run/last.safetensors"));
-    assert_eq!((kept["step"].as_u64(), kept["finished"].as_bool()), (Some(400), Some(false)));
+    assert_eq!((kept["step"].as_u64(), kept["finished"].as_bool()), (Some(598), Some(false)));
 }

@@ -61,6 +61,7 @@ fn what_cannot_be_is_named_with_its_file() {
         ("evaluation_episodes = 0", "key 'evaluation_episodes'"),
         ("update_every = 0", "key 'update_every'"),
         ("steps = 500\nlearning_starts = 500", "key 'learning_starts'"),
+        ("steps = 1000\nupdate_every = 501", "key 'update_every'"),
         ("environments = 51\nepoch_steps = 50", "key 'environments'"),
         ("epsilon_start = 0.2\nepsilon_end = 0.3", "key 'epsilon_end'"),
         ("batch_size = 0", "key 'batch_size'"),

@@ -1,7 +1,7 @@
 //! The paper's experiments at a tiny size: killed, stopped, refused, failed, and as they end.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use alrao::random::{Philox, Purpose};
@@ -311,7 +311,10 @@ fn every_experiment_ends_in_a_report() {
     ] {
         let seeds = if options == TINY { "--seeds 1" } else { "" };
         ends_with(0, folder.path(), &format!("experiment {name} {options} {seeds} -q"));
-        let out = folder.path().join(format!("runs/experiment-{name}"));
+        let runs = fs::read_dir(folder.path().join("runs")).unwrap();
+        let mut runs = runs.map(|entry| entry.unwrap().path());
+        let is_own = |path: &PathBuf| path.to_str().is_some_and(|own| own.contains(name));
+        let out = runs.find(is_own).unwrap();
         let report = read(&out, "report.html");
         assert_eq!(report.matches("</svg>").count(), pictures, "{name}");
         assert!(!report.contains("<script") && !report.contains("href="), "{name}");

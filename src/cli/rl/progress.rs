@@ -27,21 +27,22 @@ impl Observer for Progress {
                 steps_per_second,
             } => {
                 if let Display::Bar(bar) = &self.display {
-                    let digits = self.epochs.to_string().len();
                     let recent =
                         recent_return.map(|own| format!("return {own:.1}  ")).unwrap_or_default();
                     let speed = thousands(*steps_per_second);
-                    bar.set_prefix(format!("epoch {epoch:>digits$}/{}", self.epochs));
+                    bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step);
                     bar.set_message(format!(
-                        "{recent}epsilon {epsilon:.2}  {speed} steps/s  {}",
+                        "{recent}epsilon {epsilon:.2}  {speed}/s  {}",
                         bars(posterior)
                     ));
                 }
             }
             Event::Step(_) | Event::Test(_) => (),
-            Event::Evaluating => {
+            Event::Evaluating { epoch, step } => {
                 if let Display::Bar(bar) = &self.display {
+                    bar.set_prefix(self.prefix(*epoch));
+                    bar.set_position(*step);
                     bar.set_message("evaluation ..");
                 }
             }

@@ -56,10 +56,10 @@ struct EnvironmentArguments {
     /// The part of random actions after the first steps, which are random altogether [default: 1]
     #[arg(long, value_name = "PART", value_parser = real)]
     epsilon_start: Option<f64>,
-    /// The part of random actions in the end [default: 0.05]
+    /// The part of random actions in the end [default: 0.05, or --epsilon-start]
     #[arg(long, value_name = "PART", value_parser = real)]
     epsilon_end: Option<f64>,
-    /// Steps over which it goes from the one to the other [default: 10000; gym 50000]
+    /// Steps over which it goes from the one to the other [default: 10000, gym 50000, or all that learn]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epsilon_steps: Option<u64>,
     /// What the rewards that are learnt from are multiplied by; returns are told as they are [default: 0.1]
@@ -124,7 +124,7 @@ struct LearningArguments {
     /// Transitions that an update learns from [default: 32]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     batch_size: Option<usize>,
-    /// Steps of random actions before the first update [default: 1000; gym 10000]
+    /// Steps of random actions before the first update [default: 1000, gym 10000, or half of --steps]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     learning_starts: Option<u64>,
     /// Steps of the environment from one update to the next [default: 1]
@@ -135,7 +135,7 @@ struct LearningArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Run")]
 struct TrainingArguments {
-    /// Steps of the environment from one evaluation to the next [default: 2000; gym 10000]
+    /// Steps of the environment from one evaluation to the next [default: 2000, gym 10000, or --steps]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epoch_steps: Option<u64>,
     /// Episodes of an evaluation, and of the test of the best network; each is cut off after 100000 steps [default: 20]
@@ -171,8 +171,8 @@ const CHANGEABLE: &[&str] = &["steps", "log_every", "threads", "device"];
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let (run, device) = match &arguments.place.resume {
-        Some(directory) => resume(arguments, directory)?,
-        None => start(arguments)?,
+        Some(directory) => resume(arguments, directory, quiet)?,
+        None => start(arguments, quiet)?,
     };
     if run.is_finished() {
         if !quiet {
@@ -184,13 +184,21 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     train(run, &device, quiet)
 }
 
-fn start(arguments: &Arguments) -> anyhow::Result<(Run, Device)> {
+/// A Python process takes its time to start.
+fn announce(env: &str, quiet: bool) {
+    if env.starts_with("gym:") && !quiet {
+        messages::note(&format!("opening {env} in Python"));
+    }
+}
+
+fn start(arguments: &Arguments, quiet: bool) -> anyhow::Result<(Run, Device)> {
     let file = arguments.place.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let mut settings = arguments.settings().over(file);
     let config = settings.resolve()?;
     let device = Device::open_with_threads(config.device, config.threads)?;
     // The precision depends on the device that was opened.
     settings.shared.device = Some(device.name().parse::<DeviceKind>()?);
+    announce(&config.env, quiet);
     Ok((Run::start(settings.resolve()?, arguments.place.out.as_deref(), &device)?, device))
 }
 
@@ -201,7 +209,7 @@ fn read(path: &Path) -> anyhow::Result<RlSettings> {
     Ok(RlSettings::from_toml(&text, path)?)
 }
 
-fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Device)> {
+fn resume(arguments: &Arguments, directory: &Path, quiet: bool) -> anyhow::Result<(Run, Device)> {
     let given = arguments.settings();
     let places = [("config", &arguments.place.config), ("out", &arguments.place.out)];
     let places = places.into_iter().filter(|(_, path)| path.is_some()).map(|(key, _)| key);
@@ -219,6 +227,7 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
         shared.device.unwrap_or(config.device),
         shared.threads.or(config.threads),
     )?;
+    announce(&config.env, quiet);
     let overrides = Overrides { steps: given.own.steps, log_every: shared.log_every };
     Ok((Run::resume(directory, &overrides, &device)?, device))
 }

@@ -178,7 +178,12 @@ impl Process {
             _ => Err(RecvTimeoutError::Disconnected),
         };
         match answer {
-            Ok(body) => body.map_err(|error| self.failure(error)),
+            Ok(Ok(body)) => {
+                // Whatever was complained of before has done no harm.
+                self.complaints.forget();
+                Ok(body)
+            }
+            Ok(Err(error)) => Err(self.failure(error)),
             Err(RecvTimeoutError::Disconnected) => Err(self.failure(ReadError::Gone)),
             Err(RecvTimeoutError::Timeout) => {
                 self.courier = None;
@@ -257,6 +262,11 @@ impl Complaints {
             }
         });
         Complaints { kept, listener }
+    }
+
+    /// Forgets what has been written so far.
+    fn forget(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The last lines of a process that has ended.
