@@ -355,6 +355,20 @@ mod tests {
         assert!(text.contains("such a rate 1 to 1."), "{text}");
     }
 
+    /// VGG19's in the paper: SGD at 0.1 0.42 ± 0.02 and 89.5 ± 0.2, Adam 0.43, Alrao 0.45.
+    #[test]
+    fn the_papers_numbers_stand_beside_its_own_row() {
+        let setup = setup::tests::on_cifar10("cifar10/vgg19", 1.0, 60_000);
+        let (mut runs, mut records) = (Vec::new(), Records::default());
+        let comparison = comparison::Comparison::plan(&setup, &mut runs).unwrap();
+        for run in runs {
+            records.by_name.insert(run.name, finished(0.5));
+        }
+        let text = table1::findings(&[setup], &[comparison], &records).markdown();
+        assert!(text.contains("| cifar10/vgg19 (paper) | 0.1 | 0.42 ± 0.02 |"), "{text}");
+        assert!(!text.contains("cannot be held against the paper's"), "{text}");
+    }
+
     #[test]
     fn a_rate_at_which_a_run_failed_is_not_worse() {
         let (findings, _) = found(table1::study, |name| match name {

@@ -453,7 +453,7 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::record::made_up;
     use super::*;
 
@@ -522,6 +522,44 @@ mod tests {
         };
         let names: Vec<String> = quick(twice).unwrap().iter().map(Setup::file_name).collect();
         assert_eq!(names, ["mlp-generated", "mlp-generated-as-cifar10-mobilenetv2-width3"]);
+    }
+
+    /// A row on as many images as CIFAR-10 has, which are none.
+    pub(in super::super) fn on_cifar10(row: &str, width: f64, images: usize) -> Setup {
+        let row = Row::find(row).unwrap();
+        let mut dataset = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
+        let part = |images: usize| {
+            let targets = data::Targets::Classes((0..images as i32).map(|n| n % 10).collect());
+            std::sync::Arc::new(data::Split { inputs: data::Inputs::Bytes(Vec::new()), targets })
+        };
+        if let Content::Arrays(arrays) = &mut dataset.content {
+            (arrays.train, arrays.valid) = (part(images - 20_000), Some(part(10_000)));
+            arrays.test = Some(part(10_000));
+        }
+        dataset.name = "cifar10".into();
+        let base =
+            Settings { model: Some(row.architecture), width: Some(width), ..Settings::default() };
+        Setup {
+            name: name(row, row.architecture, &dataset),
+            row,
+            dataset: Rc::new(dataset),
+            classes: 10,
+            learnt_below: 2.25,
+            epochs: 1,
+            seeds: 1,
+            base,
+        }
+    }
+
+    #[test]
+    fn the_papers_model_on_as_much_data_is_compared() {
+        let whole = on_cifar10("cifar10/vgg19", 1.0, 60_000);
+        assert_eq!(whole.name, "cifar10/vgg19");
+        assert!(whole.is_comparable());
+        assert!(on_cifar10("cifar10/vgg19-width3", 3.0, 60_000).is_comparable());
+        assert!(!on_cifar10("cifar10/vgg19", 0.5, 60_000).is_comparable());
+        let part = on_cifar10("cifar10/vgg19", 1.0, 50_000);
+        assert_eq!((part.is_comparable(), part.name.as_str()), (false, "vgg19 on cifar10"));
     }
 
     #[test]

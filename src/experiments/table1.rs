@@ -30,7 +30,11 @@ pub(super) fn study(options: &Options) -> Result<Study> {
     comparison::study(options, USUAL, [WHOLE, QUICK], findings)
 }
 
-fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> Findings {
+pub(super) fn findings(
+    setups: &[Setup],
+    comparisons: &[Comparison],
+    records: &Records,
+) -> Findings {
     let head =
         ["", "SGD rate", "loss", "top-1 (%)", "Adam loss", "top-1 (%)", "Alrao loss", "top-1 (%)"];
     let caption = "Test loss and accuracy of the epoch with the best validation loss, mean and standard deviation over the \
@@ -39,8 +43,8 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
     let mut findings = Findings {
         title: format!("Table 1: {}", titles(setups)),
         paper: "Table 1, performance of Alrao, of SGD with the best of seven learning rates, and of Adam with its \
-                default. Alrao comes close to the best rate and no run of it fails to learn; Adam, where it works, mostly does slightly better, and \
-                sometimes fails."
+                default. Alrao comes close to the best rate and no run of it fails to learn; Adam, where it works, mostly does \
+                slightly better, and sometimes fails."
             .into(),
         tables: vec![Table::new(caption, &head)],
         ..Findings::default()
