@@ -11,7 +11,7 @@ use crate::train::StopFlag;
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
 
 /// There the time left says more than the bar.
-const NARROW_TEMPLATE: &str = "{prefix} {percent:>3}%  {wide_msg}";
+const NARROW: (u16, &str) = (60, "{prefix} {percent:>3}%  {wide_msg}");
 
 /// Positions of the bar.
 const WHOLE: f64 = 1000.0;
@@ -70,7 +70,7 @@ impl Work {
 impl Progress {
     /// `stop` is set where whoever read the progress has gone away.
     pub fn new(quiet: bool, stop: &StopFlag) -> Self {
-        let (display, stop) = (Display::by_width(quiet, TEMPLATE, NARROW_TEMPLATE), stop.clone());
+        let (display, stop) = (Display::new(quiet, TEMPLATE, NARROW), stop.clone());
         let (began, parts) = (Instant::now(), BTreeMap::new());
         let work = Work { began, runs: 0, ended: 0, before: 0.0, parts, jobs: 1 };
         Progress { display, stop, work, current: BTreeMap::new() }

@@ -19,9 +19,6 @@ pub(super) struct Progress {
     stop: StopFlag,
 }
 
-/// Columns below which a terminal is narrow.
-const NARROW: u16 = 60;
-
 /// Where to show it.
 #[derive(Clone)]
 pub(super) enum Display {
@@ -31,19 +28,20 @@ pub(super) enum Display {
 }
 
 impl Display {
-    /// A bar of this template on a terminal, not yet to be seen; lines elsewhere.
-    pub fn new(quiet: bool, template: &str) -> Self {
-        Display::by_width(quiet, template, template)
-    }
-
-    /// The same with a template for a terminal of few columns.
-    pub fn by_width(quiet: bool, template: &str, narrow: &str) -> Self {
-        let is_narrow = || console::Term::stderr().size().1 < NARROW;
+    /// A bar of this template on a terminal, or of another one where there are fewer than so many columns, not yet to be seen;
+    /// lines elsewhere.
+    pub fn new(quiet: bool, template: &str, (columns, narrow): (u16, &str)) -> Self {
         match (quiet, io::stderr().is_terminal()) {
             (true, _) => Display::Nothing,
             (false, false) => Display::Lines,
-            (false, true) => Display::Bar(bar(if is_narrow() { narrow } else { template })),
+            (false, true) if has_columns(columns) => Display::Bar(bar(template)),
+            (false, true) => Display::Bar(bar(narrow)),
         }
+    }
+
+    /// Whether so many columns fit in a line; elsewhere than on a terminal any number does.
+    pub fn has_columns(&self, columns: u16) -> bool {
+        !matches!(self, Display::Bar(_)) || has_columns(columns)
     }
 
     /// # Errors
@@ -95,7 +93,7 @@ impl Display {
 impl Progress {
     /// `stop` is set where whoever read the progress has gone away.
     pub fn new(quiet: bool, plots: Option<RunPlots>, stop: &StopFlag) -> Self {
-        let display = Display::new(quiet, TEMPLATE);
+        let display = Display::new(quiet, TEMPLATE, NARROW);
         Progress { display, plots, epochs: 0, stop: stop.clone() }
     }
 
@@ -142,6 +140,13 @@ impl Progress {
 }
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
+
+/// With fewer columns what the bar says stands in the numbers beside it.
+const NARROW: (u16, &str) = (96, "{prefix} {pos}/{len}  {wide_msg}");
+
+fn has_columns(columns: u16) -> bool {
+    console::Term::stderr().size().1 >= columns
+}
 
 fn bar(template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

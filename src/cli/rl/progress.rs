@@ -4,6 +4,9 @@ use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
 use crate::device::Device;
 use crate::rl::{EpochReport, Event, Observer, Run, describe};
 
+/// Columns that all of an epoch's line take.
+const WHOLE_LINE: u16 = 110;
+
 impl Observer for Progress {
     fn wants_progress(&self) -> bool {
         matches!(self.display, Display::Bar(_))
@@ -47,7 +50,8 @@ impl Observer for Progress {
                 }
             }
             Event::Epoch(report) => {
-                self.line(&epoch_line(report, self.epochs));
+                let is_whole = self.display.has_columns(WHOLE_LINE);
+                self.line(&epoch_line(report, self.epochs, is_whole));
                 self.draw();
             }
             Event::Ended { counts } => {
@@ -58,16 +62,21 @@ impl Observer for Progress {
     }
 }
 
-fn epoch_line(report: &EpochReport, epochs: u64) -> String {
+/// An epoch in a line; in one of 80 columns without steps, training return and loss, which `metrics.jsonl` has.
+fn epoch_line(report: &EpochReport, epochs: u64, is_whole: bool) -> String {
     let EpochReport { epoch, step, mean_return, return_deviation, .. } = report;
     let digits = epochs.to_string().len();
     let best = if report.is_best { " *" } else { "  " };
-    let training =
-        report.training_return.map(|own| format!("  training {own:.1}")).unwrap_or_default();
-    let loss = report.loss.map(|loss| format!("  loss {loss:.3}")).unwrap_or_default();
+    let steps = if is_whole { format!("{step} steps  ") } else { String::new() };
+    let part = |name: &str, value: Option<String>| match value {
+        Some(value) if is_whole => format!("  {name} {value}"),
+        _ => String::new(),
+    };
+    let training = part("training", report.training_return.map(|own| format!("{own:.1}")));
+    let loss = part("loss", report.loss.map(|own| format!("{own:.3}")));
     format!(
-        "epoch {epoch:>digits$}/{epochs}  {step} steps  return {mean_return:.1} ± {return_deviation:.1}{best}\
-         {training}{loss}  epsilon {:.2}  {}/s  {}",
+        "epoch {epoch:>digits$}/{epochs}  {steps}return {mean_return:.1} ± {return_deviation:.1}{best}{training}{loss}  \
+         epsilon {:.2}  {}/s  {}",
         report.epsilon,
         thousands(report.steps_per_second),
         bars(&report.posterior)

@@ -56,10 +56,10 @@ struct EnvironmentArguments {
     /// The part of random actions after the first steps, which are random altogether [default: 1]
     #[arg(long, value_name = "PART", value_parser = real)]
     epsilon_start: Option<f64>,
-    /// The part of random actions in the end [default: 0.05, or --epsilon-start]
+    /// The part of random actions in the end [default: 0.05; not above --epsilon-start]
     #[arg(long, value_name = "PART", value_parser = real)]
     epsilon_end: Option<f64>,
-    /// Steps over which it goes from the one to the other [default: 10000, gym 50000, or all that learn]
+    /// Steps over which it goes from the one to the other [default: 10000; gym 50000; fewer in a short run]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epsilon_steps: Option<u64>,
     /// What the rewards that are learnt from are multiplied by; returns are told as they are [default: 0.1]
@@ -124,7 +124,7 @@ struct LearningArguments {
     /// Transitions that an update learns from [default: 32]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     batch_size: Option<usize>,
-    /// Steps of random actions before the first update [default: 1000, gym 10000, or half of --steps]
+    /// Steps of random actions before the first update [default: 1000; gym 10000; fewer in a short run]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     learning_starts: Option<u64>,
     /// Steps of the environment from one update to the next [default: 1]
@@ -135,7 +135,7 @@ struct LearningArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Run")]
 struct TrainingArguments {
-    /// Steps of the environment from one evaluation to the next [default: 2000, gym 10000, or --steps]
+    /// Steps of the environment from one evaluation to the next [default: 2000; gym 10000; fewer in a short run]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epoch_steps: Option<u64>,
     /// Episodes of an evaluation, and of the test of the best network; each is cut off after 100000 steps [default: 20]
