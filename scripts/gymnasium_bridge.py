@@ -174,7 +174,11 @@ def leave_a_watcher(frames):
         # It leads a session already.
         pass
     watched = os.getpid()
-    if os.getpgrp() != watched or os.fork() != 0:
+    try:
+        if os.getpgrp() != watched or os.fork() != 0:
+            return
+    except OSError:
+        # There are too many processes. It works without.
         return
     # Whoever waits for the ends of these must not wait for this process.
     frames.answers.close()

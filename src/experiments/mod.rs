@@ -126,9 +126,14 @@ fn usual_name(experiment: Experiment, options: &Options) -> String {
     let Options { quick, rows, model, data, env, .. } = options;
     let data =
         data.as_ref().map(|data| data.trim_end_matches('/').rsplit('/').next().unwrap_or(data));
+    let many = format!("{}-rows", rows.len());
     let mut parts = vec!["experiment", experiment.name()];
     parts.extend(quick.then_some("quick"));
-    parts.extend(rows.iter().map(String::as_str));
+    match rows.len() {
+        0..=3 => parts.extend(rows.iter().map(String::as_str)),
+        // A name has its limits.
+        _ => parts.push(&many),
+    }
     parts.extend(model.map(Architecture::name));
     parts.extend(data);
     parts.extend(env.as_deref());

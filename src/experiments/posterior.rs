@@ -80,11 +80,16 @@ fn weights(setup: &Setup, name: &str, records: &Records) -> Result<Weights> {
     history.read(&RunDirectory::metrics_file(&records.directory(name)))?;
     let config = Method::AlraoDefault.settings(&setup.base).resolve()?;
     let rates = classifier_rates(config.alrao.classifiers, &config.alrao.eta);
-    let steps = history.steps().last().map_or(1, |line| line.step);
-    let steps_per_epoch = (steps / history.epochs().len().max(1) as u64).max(1);
+    let batch = config.train.batch_size as u64;
     let is_text = setup.dataset.token().is_some();
     let samples = setup.dataset.size(Part::Train).filter(|_| !is_text).map(|own| own as u64);
-    Ok(Weights { rates, batch: config.train.batch_size as u64, samples, history, steps_per_epoch })
+    let steps = history.steps().last().map_or(1, |line| line.step);
+    let steps_per_epoch = match samples {
+        Some(samples) => samples.div_ceil(batch),
+        None => steps / history.epochs().len().max(1) as u64,
+    };
+    let steps_per_epoch = steps_per_epoch.max(1);
+    Ok(Weights { rates, batch, samples, history, steps_per_epoch })
 }
 
 fn findings(setups: &[Setup], groups: &[Group], records: &Records) -> Result<Findings> {

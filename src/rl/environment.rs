@@ -90,8 +90,8 @@ pub trait Environments {
 /// Opens `count` copies of an environment: `pendulum`, `pendulum:TORQUES` or `gym:NAME`.
 ///
 /// # Errors
-/// [`Error::Input`] where the name says nothing, or Gymnasium lacks what it needs; [`Error::Environment`] where its process
-/// fails.
+/// [`Error::Input`] where the name says nothing, or Gymnasium cannot be opened; [`Error::Environment`] where making the
+/// environment fails.
 pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
     assert!(count > 0, "environments: no copy asked for");
     let (kind, detail) = match name.split_once(':') {

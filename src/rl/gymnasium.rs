@@ -39,8 +39,8 @@ impl Gymnasium {
     /// `python`.
     ///
     /// # Errors
-    /// [`Error::Input`] where there is no Python, no Gymnasium, no such environment, or the environment is not one to be
-    /// learnt here; [`Error::Environment`] where the process fails.
+    /// [`Error::Input`] where there is no Python, no Gymnasium, no such environment, the environment is not one to be learnt
+    /// here, or the process gives no answer; [`Error::Environment`] where making the environment fails.
     pub fn open(name: &str, count: usize) -> Result<Self> {
         let programs = programs(std::env::var_os(SETTING));
         Self::open_with(programs.into_iter().map(Command::new).collect(), PATIENCE, name, count)
@@ -176,7 +176,8 @@ fn refusal(name: &str, python: &str, failure: Failure) -> Error {
         )),
         Failure::Fault { fault: Fault { reason, text }, .. } => what_to_do(*reason, text, python),
         Failure::Ended { .. } | Failure::Damaged { .. } | Failure::Silent { .. } => Some(format!(
-            "{python} does not open it: {failure}: set {SETTING} to a Python 3 that has Gymnasium"
+            "{python} does not open it: {failure}: is that a Python 3 with Gymnasium ({SETTING} names another), and does \
+             gymnasium.make work there?"
         )),
     };
     match message {

@@ -160,8 +160,8 @@ impl RlSettings {
             );
             return Err(Error::input(self.own.subject("learning_starts"), message));
         }
-        let environments = own.environments.unwrap_or(usual.environments);
         let epoch_steps = own.epoch_steps.unwrap_or(usual.epoch_steps.min(steps));
+        let environments = own.environments.unwrap_or(usual.environments.min(epoch_steps as usize));
         if environments as u64 > epoch_steps {
             let message = format!(
                 "{environments} copies, each of which steps once, are more than --epoch-steps's {epoch_steps}"

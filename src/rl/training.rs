@@ -119,6 +119,14 @@ impl Training {
             // It was stopped at its last step, which no longer is the last.
             self.progress.evaluate_next = false;
         }
+        let is_in_epoch = self.progress.step > self.place.epoch_start;
+        if self.progress.step >= self.config.steps
+            && is_in_epoch
+            && self.progress.lines_before_end.is_none()
+        {
+            // It was made to go on, and is not after all: the line of this part is gone, or was never written.
+            self.progress.evaluate_next = true;
+        }
         let lines = self.progress.metrics_lines;
         self.directory.metrics().cut(lines)?;
         // Also where the run was killed between this and the write above.
@@ -236,7 +244,11 @@ impl Training {
         let seconds = began.elapsed().as_secs_f64();
         let checkpoint = self.capture();
         observer.notice(&self.evaluating());
-        let Some(returns) = self.play(Kind::Evaluation, stop)? else {
+        let played = self.play(Kind::Evaluation, stop);
+        if let Err(Error::Environment { .. }) = played {
+            self.write_last(checkpoint.clone())?;
+        }
+        let Some(returns) = played? else {
             self.write_last(checkpoint)?;
             return Ok(Flow::Stop);
         };
@@ -355,7 +367,9 @@ impl Training {
     }
 
     fn evaluating(&self) -> Event<'static> {
-        Event::Evaluating { epoch: self.progress.epoch, step: self.progress.step }
+        // The test comes after the last epoch.
+        let epoch = self.progress.epoch.min(self.config.epochs());
+        Event::Evaluating { epoch, step: self.progress.step }
     }
 
     /// The returns of the network's episodes; `None` where a stop was asked for.

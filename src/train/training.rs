@@ -139,6 +139,10 @@ impl Training {
         }
         let lines = self.progress.metrics_lines;
         let is_at_end = self.progress.lines_before_end.is_some();
+        if self.has_all_steps() && self.progress.batch > 0 && !is_at_end {
+            // It was made to go on, and is not after all: the line of this part is gone, or was never written.
+            self.progress.evaluate_next = true;
+        }
         let Some(directory) = &mut self.directory else { return Ok(()) };
         directory.metrics().cut(lines)?;
         // Also where the run was killed between this and the write above.

@@ -139,7 +139,8 @@ fn a_child_that_does_not_open_is_told_apart() {
         assert_eq!(
             error.to_string(),
             format!(
-                "--env gym:{name}: {python} does not open it: {message}: set ALRAO_PYTHON to a Python 3 that has Gymnasium"
+                "--env gym:{name}: {python} does not open it: {message}: is that a Python 3 with Gymnasium (ALRAO_PYTHON names \
+                 another), and does gymnasium.make work there?"
             )
         );
         assert_eq!(error.exit_code(), 2);

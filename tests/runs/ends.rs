@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use alrao::Device;
+use alrao::train::{Outcome, Overrides, Run, Silent, StopFlag};
+
 use super::{
     MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
 };
@@ -130,6 +133,29 @@ fn an_infinite_validation_loss_is_never_better() {
     assert!(lines[..3].iter().all(|line| line["valid_loss"].is_null()));
     assert_eq!((&lines[3]["kind"], &lines[3]["epoch"]), (&"test".into(), &1.into()));
     assert!(lines[3]["loss"].is_number());
+}
+
+/// A run that ended in the midst of an epoch, was made to go on, and was stopped before it did.
+#[test]
+fn a_part_that_was_gone_on_with_for_no_step_is_evaluated_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [240, 100, 100]);
+    for steps in [20, 75] {
+        let (run, alone) = (format!("run-{steps}"), format!("alone-{steps}"));
+        let part = format!("{MLP} --batch-size 4 --device cpu --max-steps {steps}");
+        ends_with(0, folder, &format!("{part} --out {alone}"));
+        ends_with(0, folder, &format!("{part} --out {run}"));
+        let stop = StopFlag::default();
+        stop.set();
+        let data = folder.join("data.safetensors").to_str().map(str::to_owned);
+        let more = Overrides { max_steps: Some(500), data, ..Overrides::default() };
+        let mut resumed = Run::resume(&folder.join(&run), &more, &Device::cpu()).unwrap();
+        assert_eq!(resumed.train(&mut Silent, &stop).unwrap().outcome, Outcome::Stopped);
+        drop(resumed);
+        ends_with(0, folder, &format!("train --resume {run} --max-steps {steps}"));
+        assert_same(&folder.join(run), &folder.join(alone));
+    }
 }
 
 #[test]

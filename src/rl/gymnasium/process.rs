@@ -15,6 +15,8 @@ use super::frames::{self, Fault, Opened, ReadError, Request};
 const CLOSING: Duration = Duration::from_secs(5);
 /// How often is looked whether something has ended.
 const POLL: Duration = Duration::from_millis(5);
+/// Parts that patience is measured in.
+const SLICES: u32 = 60;
 /// Bytes of complaints that are kept.
 const KEPT: usize = 8192;
 /// Lines of them that are shown.
@@ -98,6 +100,18 @@ impl Courier {
         });
         Courier { exchanges, answers: receiver }
     }
+
+    /// The answer. Time in which this process was suspended counts as no more than a slice.
+    fn wait(&self, patience: Duration) -> Result<Result<Vec<u8>, ReadError>, RecvTimeoutError> {
+        let slice = patience / SLICES;
+        for _ in 1..SLICES {
+            match self.answers.recv_timeout(slice) {
+                Err(RecvTimeoutError::Timeout) => (),
+                answer => return answer,
+            }
+        }
+        self.answers.recv_timeout(slice)
+    }
 }
 
 /// A running process, or one that has failed.
@@ -123,6 +137,8 @@ pub(super) fn start(
     let mut process = spawn(commands, program, python, patience)?;
     let body = process.exchange(request, frames::opened_lengths())?;
     let opened = frames::opened(&body).map_err(|error| process.failure(error))?;
+    // Whatever it complained of until now has done no harm.
+    process.complaints.forget();
     Ok((process, opened))
 }
 
@@ -173,17 +189,12 @@ impl Process {
         let exchange = Exchange { frame: request.encode(), answer: request.answer(), lengths };
         let answer = match &self.courier {
             Some(courier) if courier.exchanges.send(exchange).is_ok() => {
-                courier.answers.recv_timeout(self.patience)
+                courier.wait(self.patience)
             }
             _ => Err(RecvTimeoutError::Disconnected),
         };
         match answer {
-            Ok(Ok(body)) => {
-                // Whatever was complained of before has done no harm.
-                self.complaints.forget();
-                Ok(body)
-            }
-            Ok(Err(error)) => Err(self.failure(error)),
+            Ok(body) => body.map_err(|error| self.failure(error)),
             Err(RecvTimeoutError::Disconnected) => Err(self.failure(ReadError::Gone)),
             Err(RecvTimeoutError::Timeout) => {
                 self.courier = None;
