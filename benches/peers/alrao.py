@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Learning with Random Learning Rates (Blier, Wolinski and Ollivier) in plain eager PyTorch: the independent program
-that the engine is checked against. It has the flags of `alrao train` that matter for that, and writes the same lines."""
+that the engine is checked against. It has the flags of `alrao train` that matter for that, and writes the same lines.
+safetensors is imported by what reads or writes such files: a timed step does without."""
 
 import argparse
 import copy
@@ -10,7 +11,6 @@ import sys
 import time
 
 import torch
-from safetensors.torch import load_file, save_file
 
 import averaging
 import data
@@ -99,12 +99,16 @@ def arguments(argv=None):
 
 def load_run(path, model):
     """Loads the weights of a checkpoint of the engine into `model`, an Alrao module of the same architecture."""
+    from safetensors.torch import load_file
+
     model.load_state_dict({k: v for k, v in load_file(path).items() if not k.startswith("alrao.")})
     return model
 
 
 def load_init(path, model):
     """Unlike a checkpoint, a file of initial values may lack the batch counters."""
+    from safetensors.torch import load_file
+
     own = model.state_dict()
     counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
     values = {name: value for name, value in load_file(path).items() if not name.startswith("alrao.")}
@@ -148,6 +152,8 @@ class Trainer:
     def draw_rates(self):
         args = self.args
         if args.rates:
+            from safetensors.torch import load_file
+
             rates = load_file(args.rates)
             learning_rates.check(self.pre_classifier, rates)
             return rates
@@ -304,14 +310,20 @@ def main(argv=None):
     dataset = data.load(args.data, args.model, args.valid_split)
     trainer = Trainer(args, dataset.inputs, dataset.outputs)
     if args.save_init:
-        save_file({name: to_f32(value) for name, value in trainer.model.state_dict().items()}, args.save_init)
+        save({name: to_f32(value) for name, value in trainer.model.state_dict().items()}, args.save_init)
     if args.save_rates:
         # A layer's weight and bias share one tensor, which the format does not take twice.
-        save_file({name: value.clone() for name, value in trainer.rates.items()}, args.save_rates)
+        save({name: value.clone() for name, value in trainer.rates.items()}, args.save_rates)
     status = 0 if args.max_steps == 0 else train(args, trainer, dataset, Metrics(args.metrics))
     if args.logits:
-        save_file({"logits": trainer.logits(dataset, args.split)}, args.logits)
+        save({"logits": trainer.logits(dataset, args.split)}, args.logits)
     return status
+
+
+def save(tensors, path):
+    from safetensors.torch import save_file
+
+    save_file(tensors, path)
 
 
 def to_f32(value):

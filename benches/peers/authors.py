@@ -1,6 +1,6 @@
-"""Alrao as its authors' implementation runs a step: every copy a layer of its own, the head forward and backward
-twice, a full-sized tensor of learning rates beside each parameter, the bookkeeping read back copy by copy. Only
-`step.py` uses it, to time; `alrao.py` is the program to compare results with."""
+"""Alrao as its authors' implementation runs a step: every classifier a layer of its own, the head forward and backward
+twice, a full-sized tensor of learning rates beside each parameter, the bookkeeping read back classifier by classifier.
+It is here to be timed; `alrao.py` is the program to compare results with."""
 
 import math
 
@@ -13,25 +13,15 @@ import learning_rates
 
 class AuthorsAlrao:
     def __init__(self, pre_classifier, outputs, copies, eta_min, eta_max, theta=0.999):
-        self.pre_classifier, self.copies, self.theta, self.t = pre_classifier, copies, theta, 1
-        self.device = next(pre_classifier.parameters()).device
-        heads = nn.ModuleList(nn.Linear(pre_classifier.dimension, outputs) for _ in range(copies))
-        self.heads = heads.to(self.device)
+        self.pre_classifier = pre_classifier
+        device = next(pre_classifier.parameters()).device
+        self.head = AuthorsHead(pre_classifier.dimension, outputs, copies, eta_min, eta_max, device, theta)
         rates = learning_rates.draw(pre_classifier, eta_min, eta_max, torch.Generator().manual_seed(0))
         shaped = learning_rates.broadcastable(pre_classifier, rates)
         self.parameters = [
-            (parameter, shaped[name].to(self.device).expand_as(parameter).contiguous())
+            (parameter, shaped[name].to(device).expand_as(parameter).contiguous())
             for name, parameter in pre_classifier.named_parameters()
         ]
-        self.optimizers = [
-            torch.optim.SGD(head.parameters(), lr=rate)
-            for head, rate in zip(self.heads, learning_rates.classifier_rates(copies, eta_min, eta_max))
-        ]
-        self.weights = self.rows(math.log(part / copies) for part in (theta, 1 - theta))
-        self.log_posterior = torch.full((copies,), -math.log(copies), device=self.device)
-
-    def rows(self, values):
-        return torch.stack([torch.full((self.copies,), value, device=self.device) for value in values])
 
     def step(self, x, y):
         for parameter, _ in self.parameters:
@@ -39,23 +29,48 @@ class AuthorsAlrao:
         z = self.pre_classifier(x)
         if not z.isfinite().all():
             raise ValueError("the features are not finite")
-        log_p = [head(z).log_softmax(-1) for head in self.heads]
+        log_p = self.head.backward(z, y)
+        with torch.no_grad():
+            for parameter, rate in self.parameters:
+                parameter.addcmul_(parameter.grad, rate, value=-1)
+            self.head.update()
+            self.head.switch(log_p, y)
+
+
+class AuthorsHead:
+    """The classifiers and the switch over them."""
+
+    def __init__(self, dimension, outputs, copies, eta_min, eta_max, device, theta=0.999):
+        self.copies, self.device, self.theta, self.t = copies, device, theta, 1
+        self.layers = nn.ModuleList(nn.Linear(dimension, outputs) for _ in range(copies)).to(device)
+        self.optimizers = [
+            torch.optim.SGD(layer.parameters(), lr=rate)
+            for layer, rate in zip(self.layers, learning_rates.classifier_rates(copies, eta_min, eta_max))
+        ]
+        self.weights = self.rows(math.log(part / copies) for part in (theta, 1 - theta))
+        self.log_posterior = torch.full((copies,), -math.log(copies), device=device)
+
+    def rows(self, values):
+        return torch.stack([torch.full((self.copies,), value, device=self.device) for value in values])
+
+    def backward(self, z, y):
+        """The mixture's gradient into `z`, then each classifier's own. Returns the logarithms of the probabilities."""
+        log_p = [layer(z).log_softmax(-1) for layer in self.layers]
         mixture = (torch.stack(log_p, -1) + self.log_posterior).logsumexp(-1)
         F.nll_loss(mixture, y).backward()
 
         features = z.detach()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        for head in self.heads:
-            loss = F.nll_loss(head(features).log_softmax(-1), y)
+        for layer in self.layers:
+            loss = F.nll_loss(layer(features).log_softmax(-1), y)
             if loss.isfinite().all():
                 loss.backward()
-        with torch.no_grad():
-            for parameter, rate in self.parameters:
-                parameter.addcmul_(parameter.grad, rate, value=-1)
-            for optimizer in self.optimizers:
-                optimizer.step()
-            self.switch(log_p, y)
+        return log_p
+
+    def update(self):
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def switch(self, log_p, y):
         for p in log_p:

@@ -23,3 +23,20 @@ def milliseconds(torch, device, work, repeats, warm_up):
         end.record()
     torch.cuda.synchronize()
     return statistics.median(start.elapsed_time(end) for start, end in marks)
+
+
+def seconds(torch, device, work, repeats):
+    """The time of so many calls of `work`, all together."""
+    if device != "cuda":
+        began = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        return time.perf_counter() - began
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        work()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1e3

@@ -1,11 +1,10 @@
-"""CIFAR-10's binary files, text as characters or words, arrays in safetensors: splits, normalisation, batches."""
+"""CIFAR-10's binary files, text as characters or words, arrays in safetensors: splits, normalisation, batches.
+numpy and safetensors are imported by what reads such files: a timed step does without."""
 
 import dataclasses
 import pathlib
 
-import numpy
 import torch
-from safetensors.torch import load_file
 
 import models
 
@@ -114,6 +113,8 @@ def arrays(splits, outputs):
 
 
 def read_records(path):
+    import numpy
+
     data = numpy.fromfile(path, dtype=numpy.uint8)
     if len(data) == 0 or len(data) % RECORD:
         raise SystemExit(f"{path}: {len(data)} bytes are no whole number of records of {RECORD}")
@@ -161,6 +162,8 @@ def text(path, valid_split, tokens):
 
 
 def safetensors(path, valid_split):
+    from safetensors.torch import load_file
+
     tensors = load_file(path)
     prefixes = {"train": "", "valid": "valid_", "test": "test_"}
     splits = {}

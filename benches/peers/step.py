@@ -15,9 +15,7 @@ import clock
 
 MODELS = ["vgg19", "mobilenetv2", "cnn", "char-lstm"]
 OTHERS = ["vgg11", "vgg13", "vgg16", "googlenet", "senet18", "alexnet", "resnet50", "densenet121", "word-lstm"]
-# What is compiled is forward and backward; the update is torch's fused one.
-COMPILED = {"sgd-compiled": "reduce-overhead", "sgd-autotuned": "max-autotune"}
-OPTIMIZERS = ["sgd", "sgd-fused", *COMPILED, "authors", "alrao"]
+OPTIMIZERS = ["sgd", "sgd-fused", "sgd-compiled", "sgd-autotuned", "authors", "alrao"]
 USUAL = ["sgd", "authors", "alrao"]
 WARM_UP = 3
 
@@ -48,42 +46,25 @@ def measure(args):
     # torch is imported here and not above: a child's peak memory starts from its parent's, which must stay small.
     import torch
 
-    import models
+    import contestants
 
-    model_name, optimizer, device = args.model[0], args.optimizer[0], args.device
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
-    torch.backends.cudnn.benchmark = True
-    if optimizer != "alrao":
-        models.BatchNorm2d = torch.nn.BatchNorm2d  # torch's own, without the guard that only Alrao's runs need
-    inputs, outputs = shapes(models, model_name)
-    recurrent = model_name in models.LSTMS
-    if recurrent:
-        columns = args.batch_size or 20
-        x, y = torch.randint(inputs, (70, columns)), torch.randint(outputs, (70 * columns,))
-    else:
-        batch = args.batch_size or 32
-        x, y = torch.randn(batch, *inputs), torch.randint(outputs, (batch,))
-    layout = torch.channels_last if args.channels_last and not recurrent else torch.contiguous_format
-    x, y = x.to(device).contiguous(memory_format=layout), y.to(device)
+    way, device = args.optimizer[0], args.device
+    settings = contestants.Settings(args.model[0], device, args.precision, args.batch_size)
+    settings.channels_last = args.channels_last and not settings.recurrent
+    contestants.set_backends(args.precision, args.threads)
+    x, y = contestants.batch(settings)
     # An optimiser's first use imports some 100 MB of torch's compiler, which is no memory of the step's.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0).zero_grad()
     before = resident()
-    step = step_of(torch, args, layout)
-
-    def cast():
-        with torch.autocast(device, torch.bfloat16, enabled=args.precision == "bf16"):
-            step(x, y)
-
-    ms = clock.milliseconds(torch, device, cast, args.steps, WARM_UP)
+    work = contestants.step(way, settings, x, y)
+    ms = clock.milliseconds(torch, device, work, args.steps, WARM_UP)
     if device == "cuda":
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     return {
-        "model": model_name,
-        "optimizer": optimizer,
+        "model": settings.model,
+        "optimizer": way,
         "device": device,
         "precision": args.precision,
         "ms": round(ms, 3),
@@ -92,57 +73,6 @@ def measure(args):
         "threads": args.threads,
         "torch": torch.__version__,
     }
-
-
-def shapes(models, name):
-    """Of one sample, or the number of distinct tokens; and the number of classes."""
-    if name in models.LSTMS:
-        return (50, 50) if name == "char-lstm" else (9999, 9999)
-    side = 224 if name in models.IMAGES else 32
-    return (3, side, side), 10
-
-
-def step_of(torch, args, layout):
-    """What does one step of a new model, given inputs and targets."""
-    import models
-
-    model_name, optimizer = args.model[0], args.optimizer[0]
-    recurrent = model_name in models.LSTMS
-    inputs, outputs = shapes(models, model_name)
-    copies = 6 if recurrent else 10
-    if optimizer == "alrao":
-        import alrao
-
-        own = alrao.arguments(["--model", model_name, "--data", "random"])
-        return alrao.Trainer(own, inputs, outputs, args.device).step
-    pre_classifier = models.build(model_name, inputs).to(args.device, memory_format=layout)
-    if optimizer == "authors":
-        from authors import AuthorsAlrao
-
-        low, high = (1e-3, 100.0) if recurrent else (1e-5, 10.0)
-        return AuthorsAlrao(pre_classifier, outputs, copies, low, high).step
-    return plain_sgd(torch, pre_classifier, outputs, args.device, optimizer)
-
-
-def plain_sgd(torch, pre_classifier, outputs, device, name):
-    linear = torch.nn.Linear(pre_classifier.dimension, outputs, device=device)
-    parameters = [*pre_classifier.parameters(), *linear.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=0.01, fused=name != "sgd")
-
-    def loss(x, y):
-        return torch.nn.functional.cross_entropy(linear(pre_classifier(x)), y)
-
-    if name in COMPILED:
-        loss = torch.compile(loss, mode=COMPILED[name])
-
-    def step(x, y):
-        if name in COMPILED and device == "cuda":
-            torch.compiler.cudagraph_mark_step_begin()
-        optimizer.zero_grad()
-        loss(x, y).backward()
-        optimizer.step()
-
-    return step
 
 
 def resident():
