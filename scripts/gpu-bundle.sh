@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds gpu-bundle/: everything that is to be run on a machine with a GPU, which needs no Rust there: the program, which
-# measures itself, its tests, PyTorch's side of the comparison, and run.sh, which runs all of it.
+# Builds gpu-bundle/, a folder that is carried to a machine with a GPU and needs no Rust there: run.sh in it tests and measures
+# the program, in nine minutes. scripts/gpu-bundle/assemble.sh lists what is in it.
 #
 #   scripts/gpu-bundle.sh              needs nvcc (NVCC, CUDA_HOME, PATH or /usr/local/cuda) and a C++ compiler
 #
@@ -26,7 +26,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/gpu-bundle}"
 # All at once: one after the other, dependencies would be built once more for each.
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-cargo build --release --bin alrao --test main --example gymnasium_stand_in --message-format=json >"$report"
+cargo build --release --bin alrao --test main --message-format=json >"$report"
 
 # The program that was built under this name.
 built() {
@@ -40,21 +40,7 @@ if "$program" --version | grep -q "no kernels for GPUs"; then
 fi
 
 rm -rf "$to"
-mkdir -p "$to/bin" "$to/examples" "$to/source/scripts" "$to/source/tests/golden" "$to/source/docs" "$to/peers"
-cp "$program" "$to/bin/alrao"
-# Half the size; run.sh unpacks it.
-gzip -9 -c "$(built main)" >"$to/bin/tests.gz"
-# What tests run and read.
-cp "$(built gymnasium_stand_in)" "$to/examples/"
-cp -R src "$to/source/src"
-cp -R tests/gymnasium "$to/source/tests/gymnasium"
-cp scripts/gymnasium_bridge.py "$to/source/scripts/"
-cp tests/machine_code.txt "$to/source/tests/"
-cp -R docs/kernels "$to/source/docs/kernels"
-cp tests/golden/*.safetensors tests/golden/*.txt "$to/source/tests/golden/"
-cp benches/peers/*.py "$to/peers/"
-cp scripts/gpu-bundle/run.sh scripts/gpu-bundle/table.py "$to/"
-"$program" --version >"$to/version.txt"
+scripts/gpu-bundle/assemble.sh "$program" "$(built main)" "$to"
 
 bytes=$(du -sb "$to" | cut -f 1)
 echo "$to: $bytes bytes; $(cat "$to/version.txt")"

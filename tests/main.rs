@@ -6,6 +6,8 @@
 mod alrao;
 mod arrows;
 mod averaging;
+#[cfg(target_os = "linux")]
+mod bundle;
 #[cfg(feature = "cli")]
 mod command_line;
 mod conversion;

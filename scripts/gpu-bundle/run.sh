@@ -1,128 +1,319 @@
 #!/bin/sh
-# Tests and measures the program on this machine's GPU; no Rust is needed. Without arguments everything, in this order:
+# Tests and measures the program on this machine's GPU, within nine minutes; no Rust is needed. The parts, in order:
 #
-#   run.sh tests      every test, those on a GPU first; a GPU that is not there is a failure (ALRAO_REQUIRE_CUDA=0: a skip)
-#   run.sh sanitize   compute-sanitizer over small cases of every kernel family, where it is on PATH
-#   run.sh train      short runs of an image model and of a model of text
-#   run.sh bench      every kernel beside its floor, whole steps eager and captured, Q-learning
-#   run.sh peers      the same steps in PyTorch, where PYTHON has it, and Q-learning on both sides in turn
-#   run.sh table      what came of it, as one table
+#   run.sh tests-gpu   the tests that need a GPU, each in a process of its own
+#   run.sh kernels     every kernel beside its floor: the update, the head and the switch first, then all
+#   run.sh steps       whole training steps, model by model, beside PyTorch's where PYTHON has it
+#   run.sh train       two short training runs
+#   run.sh sanitize    compute-sanitizer on six cases, where it is on PATH
+#   run.sh table       the results as one table; it comes last whichever parts run
 #
-# OUT: the folder for results, by default results beside this file. DEVICE: cuda, or cpu to try the bundle without a GPU.
-# PYTHON: python3 with PyTorch. STEPS: timed steps of each kind. PRECISIONS: of PyTorch's steps, by default "f32 tf32".
+# Without arguments all of them run. A command that hangs or fails costs only itself: each has a limit of its own, writes to a
+# file of its own, and has a line in parts.txt (name, state, seconds).
+#
+# DEVICE   cuda; or simulator, which runs every part on small sizes without a GPU
+# LIMIT    seconds for everything, by default 540; each part has to be done by a fixed share of them
+# RESULTS  the folder for all files, by default results beside this script
+# OUT      the folder for table.md, parts.txt and results.tar.gz (all files), by default RESULTS; brought up to date after
+#          every command, so that a run that is cut off leaves them too
+# PYTHON   Python, with PyTorch for the comparison; by default python3
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-OUT=${OUT:-$here/results}
 DEVICE=${DEVICE:-cuda}
+LIMIT=${LIMIT:-540}
+RESULTS=${RESULTS:-$here/results}
+OUT=${OUT:-$RESULTS}
 PYTHON=${PYTHON:-python3}
-mkdir -p "$OUT"
-[ -e "$here/bin/tests" ] || { gunzip -c "$here/bin/tests.gz" >"$here/bin/tests" && chmod +x "$here/bin/tests"; } || exit 2
-OUT=$(cd "$OUT" && pwd)
-export ALRAO_PROGRAM="$here/bin/alrao" ALRAO_SOURCE="$here/source" ALRAO_BENCH_DEVICE="$DEVICE"
-export ALRAO_REQUIRE_CUDA="${ALRAO_REQUIRE_CUDA:-$([ "$DEVICE" = cuda ] && echo 1 || echo 0)}"
-export RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
-models="--model vgg19 --model mobilenetv2 --model cnn --model char-lstm"
-steps="${STEPS:+--steps $STEPS}"
-failed=""
+PYTHON=$(command -v "$PYTHON" || echo "$PYTHON")
+all_parts="tests-gpu kernels steps train sanitize table"
 
-# Runs a command, shows and keeps what it says, and notes whether it failed.
-step() {
-    name=$1
-    shift
-    echo "== $name: $*"
-    { "$@" 2>&1; echo $? >"$OUT/status"; } | tee "$OUT/$name.txt"
-    status=$(cat "$OUT/status")
-    rm -f "$OUT/status"
-    [ "$status" = 0 ] || { failed="$failed $name"; echo "== $name: exit code $status"; }
-}
-
-# Keeps what a command writes as its result; messages are shown.
-result() {
-    file=$1
-    shift
-    echo "== $file: $*"
-    "$@" >"$OUT/$file" || failed="$failed $file"
-}
-
-tests() {
-    step tests-gpu "$here/bin/tests" gpu --nocapture
-    step tests "$here/bin/tests" --skip gpu
-}
-
-# Small, and at least one of each family.
-cases="optimizer|switch, edges|tally|clip 4|catch_up [4,|classifiers gradients|elementwise relu|elementwise copy|reduce [700
-batch_norm|max_pool2d [2, 8|average_pool2d [2, 8|dropout blocks|flatten [2, 7|augment [3,|cross_entropy 31|embedding a window
-lstm [6, 5|lstm [4, 9|depthwise [2, 5|conv2d [1, 5, 4, 8]|matmul Plain 31|corner of tile 64|many classes [2,|gather|ceiling"
-
-sanitize() {
-    if ! command -v compute-sanitizer >/dev/null; then
-        echo "== sanitize: skipped, compute-sanitizer is not on PATH"
-        return
-    fi
-    for tool in memcheck racecheck synccheck initcheck; do
-        echo "$cases" | tr '|' '\n' | while IFS= read -r case; do
-            echo "-- $tool: $case"
-            ALRAO_CASES="$case" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-                "$here/bin/tests" kernels_agree_with_the_cpu_on_a_gpu || echo "FAULT $tool: $case"
-        done 2>&1 | tee "$OUT/sanitize-$tool.txt"
-        ! grep -q "^FAULT" "$OUT/sanitize-$tool.txt" || failed="$failed sanitize-$tool"
-    done
-}
-
-train() {
-    rm -rf "$OUT/run-cnn" "$OUT/run-char-lstm"
-    step train-cnn "$here/bin/alrao" train --device "$DEVICE" --epochs "${EPOCHS:-12}" --out "$OUT/run-cnn"
-    step train-char-lstm "$here/bin/alrao" train --device "$DEVICE" --model char-lstm --max-steps 500 --out "$OUT/run-char-lstm"
-    step train-eval "$here/bin/alrao" eval "$OUT/run-cnn" --device "$DEVICE"
-}
-
-bench() {
-    if [ "$DEVICE" = cpu ]; then
-        echo "== kernels: skipped, the cpu runs none"
-    else
-        for precision in f32 bf16; do
-            result "kernels-$precision.json" "$here/bin/alrao" kernels --precision "$precision" --device "$DEVICE" --json
-        done
-    fi
-    for precision in $([ "$DEVICE" = cuda ] && echo "f32 tf32 bf16" || echo f32); do
-        # shellcheck disable=SC2086 # they are lists of arguments
-        result "steps-$precision.json" "$here/bin/alrao" bench step $models $steps --precision "$precision" --device "$DEVICE" --json
-    done
-    # shellcheck disable=SC2086 # it is a list of arguments
-    result q-learning.json "$here/bin/alrao" bench q-learning $steps --device "$DEVICE" --json
-}
-
-peers() {
-    if ! "$PYTHON" -c "import torch" 2>/dev/null; then
-        echo "== peers: skipped, $PYTHON has no torch"
-        return
-    fi
-    : >"$OUT/peers.jsonl"
-    : >"$OUT/peers-q-learning.jsonl"
-    for precision in $([ "$DEVICE" = cuda ] && echo "${PRECISIONS:-f32 tf32}" || echo f32); do
-        echo "== peers: $precision"
-        # shellcheck disable=SC2086 # they are lists of arguments
-        "$PYTHON" "$here/peers/step.py" --device "$DEVICE" --precision "$precision" $steps --json >>"$OUT/peers.jsonl" ||
-            failed="$failed peers-$precision"
-        "$PYTHON" "$here/peers/dqn.py" --device "$DEVICE" --precision "$precision" --alrao "$here/bin/alrao" \
-            ${STEPS:+--updates "$STEPS"} --json >>"$OUT/peers-q-learning.jsonl" || failed="$failed peers-q-learning-$precision"
-    done
-}
-
-table() {
-    "$PYTHON" "$here/table.py" "$OUT" | tee "$OUT/table.md"
-}
-
-cat "$here/version.txt"
-command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-[ $# -gt 0 ] || set -- tests sanitize train bench peers table
+# shellcheck disable=SC2086 # it is a list
+[ $# -gt 0 ] || set -- $all_parts
 for part in "$@"; do
-    case "$part" in
-    tests | sanitize | train | bench | peers | table) "$part" ;;
+    case " $all_parts " in
+    *" $part "*) ;;
     *)
-        echo "run.sh: '$part' is none of tests, sanitize, train, bench, peers, table" >&2
+        echo "run.sh: '$part' is none of $all_parts" >&2
         exit 2
         ;;
     esac
 done
-[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
+case "$DEVICE" in
+cuda | simulator) ;;
+*)
+    echo "run.sh: DEVICE is '$DEVICE', neither cuda nor simulator" >&2
+    exit 2
+    ;;
+esac
+mkdir -p "$RESULTS" "$OUT" && RESULTS=$(cd "$RESULTS" && pwd) && OUT=$(cd "$OUT" && pwd) || exit 2
+[ "$*" = table ] || : >"$RESULTS/parts.txt"
+
+alrao=$here/bin/alrao
+tests=$here/bin/tests
+[ -e "$tests" ] || { gunzip -c "$tests.gz" >"$tests" && chmod +x "$tests"; }
+export ALRAO_PROGRAM="$alrao" ALRAO_REQUIRE_CUDA=1 PYTHONUNBUFFERED=1
+
+now() { date +%s; }
+start=$(now)
+failed=""
+child=""
+
+# The running part has to be done when this share of LIMIT is over, in hundredths.
+due() { part_end=$((start + LIMIT * $1 / 100)); }
+
+remaining() { echo $((part_end - $(now))); }
+
+# Seconds for one of COUNT commands that are still to come in this part: half as much again as an equal share, since most of
+# them need less, and never so few that nothing could be done in them.
+share() { # COUNT
+    seconds=$(($(remaining) * 3 / (2 * $1)))
+    [ "$seconds" -ge 5 ] && echo "$seconds" || echo 5
+}
+
+note() { # NAME STATE SECONDS
+    printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$RESULTS/parts.txt"
+    echo "== $1: $2, $3 s"
+    deliver
+}
+
+# Brings OUT up to date.
+deliver() {
+    tar -C "$RESULTS" --exclude 'results.tar.gz*' -czf "$OUT/results.tar.gz.new" . &&
+        mv "$OUT/results.tar.gz.new" "$OUT/results.tar.gz"
+    [ "$OUT" = "$RESULTS" ] && return
+    for file in parts.txt table.md; do
+        [ ! -e "$RESULTS/$file" ] || cp "$RESULTS/$file" "$OUT/$file"
+    done
+}
+
+# Runs a command for at most so many seconds, and no longer than the part may take. KIND json keeps what it prints in
+# NAME.json and its messages in NAME.txt, KIND txt keeps both in NAME.txt.
+attempt() { # NAME KIND SECONDS COMMAND...
+    name=$1
+    kind=$2
+    most=$3
+    shift 3
+    left=$(remaining)
+    [ "$most" -le "$left" ] || most=$left
+    if [ "$most" -lt 1 ]; then
+        status=skipped
+        note "$name" "skipped, no time is left" 0
+        return 1
+    fi
+    began=$(now)
+    messages=$RESULTS/$name.txt
+    printed=$messages
+    [ "$kind" = txt ] || printed=$RESULTS/$name.json
+    : >"$messages"
+    : >"$printed"
+    # In the background, so that a signal to this script is answered at once.
+    timeout -k 5 "$most" "$@" </dev/null >>"$printed" 2>>"$messages" &
+    child=$!
+    wait "$child"
+    status=$?
+    child=""
+    seconds=$(($(now) - began))
+    state="failed $status"
+    case $status in
+    0) state=ok ;;
+    124) state="stopped after $most s" ;;
+    # What ends by SIGKILL at its limit did not stop when it was told to.
+    137) [ "$seconds" -lt "$most" ] || state="stopped after $most s" ;;
+    esac
+    note "$name" "$state" "$seconds"
+    [ "$status" = 0 ] && return
+    failed="$failed $name"
+    tail -n 5 "$messages"
+    return 1
+}
+
+# A name and part of the name of a test's case: one of each kind of kernel, few enough threads for compute-sanitizer.
+cases="optimizer|optimizer sgd, gradients not finite
+head|classifiers gradients [true, true, true] of classes
+many-classes|many classes gradients [true, true, true]
+matmul|matmul Tf32 Plain corner of tile 128
+conv2d|by [9, 3, 3], stride 1 padding 1 groups 1 gaps [0, 0] Tf32 corner of tile 64
+lstm|lstm [3, 23, 2] into 3, Plain"
+
+# Kernels and cases of the tests by family, for where a fault leaves a process no device.
+named="optimizer classifiers many_classes switch"
+others="matmul conv2d batch_norm lstm depthwise pool embedding elementwise reduce cross_entropy dropout flatten gather augment \
+clip tally catch_up replay bellman soft_update ceiling"
+
+on_gpu=kernels::kernels_agree_with_the_cpu_on_a_gpu
+simulated=kernels::kernels_agree_with_the_cpu_and_none_is_forgotten
+
+tests_gpu() {
+    if [ "$DEVICE" = simulator ]; then
+        count=$(echo "$cases" | wc -l)
+        while IFS='|' read -r short pattern; do
+            attempt "tests-$short" txt "$(share "$count")" env ALRAO_CASES="$pattern" "$tests" --exact "$simulated" --nocapture
+            count=$((count - 1))
+        done <<END
+$cases
+END
+        return
+    fi
+    # Two are about machines without a GPU.
+    attempt tests-list txt 10 "$tests" gpu --skip without_a_gpu --skip a_gpu_that_is_not_there --list --format terse
+    attempt tests-kernels txt "$(share 2)" "$tests" --exact "$on_gpu" --nocapture
+    kernels_ended=$status
+    list=$(sed -n 's/: test$//p' "$RESULTS/tests-list.txt" | grep -vx "$on_gpu")
+    count=$(echo "$list" | wc -w)
+    for test in $list; do
+        attempt "tests-${test##*::}" txt "$(share "$count")" "$tests" --exact "$test" --nocapture
+        count=$((count - 1))
+    done
+    # 125 to 127: it could not be started.
+    case $kernels_ended in
+    0 | skipped | 12[567]) return ;;
+    # A test with faults: all of them are listed, unless the device failed.
+    101) grep -q "nothing was tried after it" "$RESULTS/tests-kernels.txt" || return ;;
+    esac
+    by_family "$named linear $others" case_family
+}
+
+case_family() { # FAMILY SECONDS
+    case $1 in
+    many_classes | soft_update) pattern=$(echo "$1" | tr _ ' ') ;;
+    *) pattern=$1 ;;
+    esac
+    attempt "tests-$1" txt "$2" env ALRAO_CASES="$pattern" "$tests" --exact "$on_gpu" --nocapture
+}
+
+kernel_family() { # FAMILY SECONDS
+    attempt "kernels-f32-$1" json "$2" "$alrao" kernels "$1" --device cuda --json
+}
+
+# Family by family, for as long as there is time.
+by_family() { # FAMILIES COMMAND
+    families=$(echo "$1" | wc -w)
+    for family in $1; do
+        "$2" "$family" "$(share "$families")"
+        [ "$status" != skipped ] || return
+        families=$((families - 1))
+    done
+}
+
+kernels() {
+    if [ "$DEVICE" = simulator ]; then
+        attempt kernels-f32-optimizer json "$(share 2)" "$alrao" kernels optimizer_sgd --device simulator --json
+        attempt kernels-f32-switch json "$(share 1)" "$alrao" kernels switch_update --device simulator --json
+        return
+    fi
+    count=6
+    for family in $named; do
+        kernel_family "$family" "$(share "$count")"
+        count=$((count - 1))
+    done
+    attempt kernels-f32-all json "$(share 2)" "$alrao" kernels --device cuda --json
+    case $status in
+    0 | skipped | 12[567]) ;;
+    *) by_family "$others prediction" kernel_family ;;
+    esac
+    attempt kernels-bf16-all json "$(share 1)" "$alrao" kernels --precision bf16 --device cuda --json
+}
+
+steps() {
+    set -- --device "$DEVICE" --json
+    models="vgg19 cnn char-lstm word-lstm mobilenetv2 googlenet"
+    if [ "$DEVICE" = simulator ]; then
+        set -- "$@" --steps 1
+        models="cnn char-lstm"
+    fi
+    has_peers=no
+    if timeout -k 5 20 "$PYTHON" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+        has_peers=yes
+    else
+        note steps-peers "skipped, $PYTHON has no torch" 0
+    fi
+    count=$(echo "$models" | wc -w)
+    for model in $models; do
+        if [ "$has_peers" = no ]; then
+            attempt "steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" "$@"
+        elif ! attempt "steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" --peers "$PYTHON" "$@"; then
+            attempt "own-steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" "$@"
+        fi
+        count=$((count - 1))
+    done
+}
+
+train() {
+    runs=$(mktemp -d)
+    if [ "$DEVICE" = simulator ]; then
+        set -- --model mlp --hidden 16 --samples 32 --batch-size 8 --max-steps 2
+        attempt train-mlp txt "$(share 1)" "$alrao" train --device simulator "$@" --out "$runs/mlp"
+    else
+        attempt train-cnn txt "$(share 2)" "$alrao" train --device cuda --out "$runs/cnn"
+        attempt train-char-lstm txt "$(share 1)" "$alrao" train --device cuda --model char-lstm --max-steps 500 --out "$runs/char-lstm"
+    fi
+    for run in "$runs"/*/; do
+        [ ! -e "$run/metrics.jsonl" ] || cp "$run/metrics.jsonl" "$RESULTS/train-$(basename "$run").jsonl"
+    done
+    rm -rf "$runs"
+}
+
+sanitize() {
+    if ! command -v compute-sanitizer >/dev/null; then
+        note sanitize "skipped, compute-sanitizer is not on PATH" 0
+        return
+    fi
+    if [ "$DEVICE" = simulator ]; then
+        note sanitize "skipped, the simulator has checks of its own" 0
+        return
+    fi
+    count=$((2 * $(echo "$cases" | wc -l)))
+    for tool in memcheck racecheck; do
+        while IFS='|' read -r short pattern; do
+            attempt "$tool-$short" txt "$(share "$count")" env ALRAO_CASES="$pattern" \
+                compute-sanitizer --tool "$tool" --error-exitcode 1 "$tests" --exact "$on_gpu"
+            count=$((count - 1))
+        done <<END
+$cases
+END
+    done
+}
+
+# The parts' states are a table too, where there is no Python.
+table() {
+    timeout -k 5 15 "$PYTHON" "$here/table.py" "$RESULTS" >"$RESULTS/table.md.new" || {
+        failed="$failed table"
+        cp "$RESULTS/parts.txt" "$RESULTS/table.md.new"
+    }
+    mv "$RESULTS/table.md.new" "$RESULTS/table.md"
+    deliver
+    # Its last heading has some two hundred lines below it.
+    sed '/^## Other kernels/,$d' "$RESULTS/table.md"
+}
+
+stopped() {
+    [ -z "$child" ] || kill "$child"
+    note run.sh "stopped by a signal" $(($(now) - start))
+    table
+    exit 130
+}
+trap stopped HUP INT TERM
+
+due 100
+{
+    cat "$here/version.txt"
+    uname -srm
+    ! command -v nvidia-smi >/dev/null || timeout -k 5 20 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+} 2>&1 | tee "$RESULTS/machine.txt"
+
+for part in $all_parts; do
+    case " $* " in
+    *" $part "*) ;;
+    *) continue ;;
+    esac
+    # What a part leaves of its time is the next one's.
+    case $part in
+    tests-gpu) due 22 && tests_gpu ;;
+    kernels) due 33 && kernels ;;
+    steps) due 73 && steps ;;
+    train) due 81 && train ;;
+    sanitize) due 96 && sanitize ;;
+    esac
+done
+table
+[ -z "$failed" ] || { echo "not all went well:$failed" >&2; exit 1; }

@@ -1,111 +1,175 @@
 #!/usr/bin/env python3
-"""What a folder of results comes to, as tables in Markdown: steps of the engine beside PyTorch's, kernels beside their
-floors. What was not measured is left out."""
+"""Prints a folder of results as tables in Markdown: how each part ended, training steps beside PyTorch's, parts of a step,
+kernels beside their floors. A file that is missing is left out, one that breaks off is named."""
 
+import glob
 import json
 import os
 import sys
 
+# The kernels that the engine is about come first: the update, the head, the switch.
+NAMED = ("optimizer", "classifiers", "many_classes", "switch")
 
-def read(folder, name):
-    path = os.path.join(folder, name)
-    if not os.path.exists(path):
-        return None
-    with open(path) as file:
-        text = file.read()
-    if not text.strip():
-        return None
-    return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
+
+def read(path, broken):
+    """The object in a file of JSON; an empty one, with its name put into `broken`, where there is none."""
+    try:
+        with open(path) as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    broken.append(os.path.basename(path))
+    return {}
+
+
+def all_of(folder, start, broken):
+    """What is in files whose names begin so, in the order in which they were written."""
+    paths = glob.glob(os.path.join(glob.escape(folder), f"{start}*.json"))
+    return [read(path, broken) for path in sorted(paths, key=lambda path: (os.stat(path).st_mtime_ns, path))]
+
+
+def entries(found, key):
+    """The list under a key of all that was found, without what is no object."""
+    lists = [own.get(key) for own in found]
+    return [entry for own in lists if isinstance(own, list) for entry in own if isinstance(entry, dict)]
 
 
 def row(*cells):
-    print("| " + " | ".join(str(cell) for cell in cells) + " |")
+    print("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
 
 
-def heading(*cells):
+def heading(title, *cells):
+    print(f"\n## {title}\n")
     row(*cells)
     row(*["---"] * len(cells))
 
 
-def steps(own, peers):
-    """One row a model, a column for each way of doing its step; milliseconds."""
-    times, launches = {}, {}
-    for entry in own or []:
-        column = f"alrao: {entry['optimizer']} {entry['precision']} {entry['mode']}"
-        times[entry["model"], column] = entry["ms"]
-        launches[entry["model"]] = max(entry["launches"] or 0, launches.get(entry["model"], 0))
-    for entry in peers or []:
-        if "model" in entry:
-            column = f"PyTorch: {entry['optimizer']} {entry.get('precision', '')}".strip()
-            # A way that failed in one precision is tried in another.
-            times.setdefault((entry["model"], column), entry.get("ms", "failed"))
-    if not times:
+def number(value, digits=4):
+    """With so many significant digits; empty where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return ""
+    whole = isinstance(value, int) or abs(value) >= 10**digits
+    return f"{value:.0f}" if whole else f"{value:#.{digits}g}".rstrip(".")
+
+
+def text(entry, key):
+    value = entry.get(key)
+    return "" if value is None else value
+
+
+def spread(entry, key):
+    low, high = number(entry.get(f"{key}_min")), number(entry.get(f"{key}_max"))
+    return f"{low} to {high}" if low and high else ""
+
+
+def parts(folder):
+    """How each command of run.sh ended."""
+    try:
+        with open(os.path.join(folder, "parts.txt")) as file:
+            lines = [line.rstrip("\n").split("\t") for line in file if line.strip()]
+    except OSError:
         return
-    models = list(dict.fromkeys(model for model, _ in times))
-    columns = list(dict.fromkeys(column for _, column in times))
-    print("\n## A training step, ms\n")
-    heading("", *models)
-    for column in columns:
-        cells = [times.get((model, column), "") for model in models]
-        row(column, *(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in cells))
-    if any(launches.values()):
-        row("launches of alrao, at most", *(launches.get(model, "") for model in models))
+    heading("Parts", "part", "state", "seconds")
+    for line in lines:
+        row(*(line + ["", ""])[:3])
 
 
-def kernels(found, precision):
-    if not found:
-        return
-    print(f"\n## Kernels, {precision}\n")
-    ceilings = found["ceilings"]
-    if ceilings:
-        rates = ", ".join(f"{ceilings[unit] / 1e12:.1f} in {unit}" for unit in ("f32", "tf32", "bf16"))
-        print(f"Copied: {ceilings['bytes'] / 1e9:.0f} GB/s. TFLOP/s by mma.sync: {rates}.\n")
-    heading("kernel", "for", "registers", "shared", "occupancy", "floor us", "time us", "of floor")
-    for entry in found["kernels"]:
-        time = entry["time"]
-        occupancy = "" if entry["occupancy"] is None else f"{100 * entry['occupancy']:.0f} %"
-        measured = ["", "", ""]
-        if time:
-            share = f"{entry['percent_of_floor']:.1f} %"
-            measured = [f"{1e6 * time['floor']:.2f}", f"{1e6 * time['seconds']:.2f}", share]
-        row(f"`{entry['kernel']}`", entry["workload"], entry["registers"], entry["shared"], occupancy, *measured)
-
-
-def q_learning(own, both):
-    """A row for each way of learning; those beside PyTorch were measured in turn with it."""
-    rows = [("alrao by itself", entry) for entry in (own or {}).get("q_learning", [])]
-    rows += [(entry["side"], entry) for entry in both or []]
-    if not rows:
-        return
-    print("\n## Q-learning on the pendulum, a second\n")
-    heading("", "optimizer", "mode", "precision", "updates", "environment steps", "both in turn", "launches", "times PyTorch's eager")
-    for side, entry in rows:
-        if "error" in entry:
-            row(side, entry["optimizer"], "failed", "", "", "", "", "", "")
-            continue
-        works = ("updates", "environment_steps", "steps_with_updates")
-        rates = (f"{entry[f'{work}_per_second']:.0f}" for work in works)
-        launches = entry.get("launches")
-        ratios = ", ".join(str(ratio) for ratio in entry.get("ratios", []))
-        row(side, entry["optimizer"], entry["mode"], entry["precision"], *rates, "" if launches is None else launches, ratios)
-
-
-def ceilings(peers):
-    for entry in peers or []:
-        if "copy_gb_per_second" in entry:
-            print("\nPyTorch: " + ", ".join(f"{name} {value}" for name, value in entry.items()))
+def machine(found):
+    for own in found:
+        described = own.get("machine")
+        if isinstance(described, dict):
+            print("\n" + "; ".join(f"{key}: {value}" for key, value in described.items() if value is not None))
             return
 
 
+def steps(found):
+    rows = entries(found, "steps")
+    if not rows:
+        return
+    columns = ("model", "side", "way", "mode", "precision", "width", "samples")
+    heading("A training step", *columns, "ms", "ms, least to most", "samples/s", "launches")
+    for entry in rows:
+        rate = entry.get("samples_per_second")
+        rate = f"{rate:.0f}" if isinstance(rate, (int, float)) else ""
+        own = (text(entry, column) for column in columns)
+        row(*own, number(entry.get("ms")), spread(entry, "ms"), rate, text(entry, "launches"))
+
+
+def ratios(found):
+    rows = entries(found, "ratios")
+    if rows:
+        heading("Ratios of times", "model", "of", "ratio", "least to most")
+    for entry in rows:
+        row(text(entry, "model"), text(entry, "name"), number(entry.get("ratio"), 3), spread(entry, "ratio"))
+
+
+def pieces(found):
+    rows = entries(found, "pieces")
+    if rows:
+        heading("Parts of a step", "model", "piece", "side", "way", "us", "us, least to most")
+    for entry in sorted(rows, key=lambda entry: (str(entry.get("model")), str(entry.get("piece")))):
+        own = (text(entry, column) for column in ("model", "piece", "side", "way"))
+        row(*own, number(entry.get("us")), spread(entry, "us"))
+
+
+def failures(found):
+    rows = entries(found, "failed")
+    if rows:
+        heading("Steps that failed", "model", "way", "error")
+    for entry in rows:
+        row(text(entry, "model"), text(entry, "way"), text(entry, "error"))
+
+
+def ceilings(found):
+    for own in found:
+        most = own.get("ceilings")
+        if isinstance(most, dict):
+            rates = ", ".join(f"{most[unit] / 1e12:.1f} in {unit}" for unit in ("f32", "tf32", "bf16") if most.get(unit))
+            print(f"\nCopied: {most.get('bytes', 0) / 1e9:.0f} GB/s. TFLOP/s by mma.sync: {rates}.")
+            return
+
+
+def is_named(entry):
+    return str(entry.get("kernel")).startswith(NAMED)
+
+
+def kernels(title, rows):
+    if not rows:
+        return
+    heading(title, "kernel", "for", "registers", "shared", "occupancy", "floor us", "time us", "of floor", "verdict")
+    for entry in rows:
+        occupancy = entry.get("occupancy")
+        occupancy = f"{100 * occupancy:.0f} %" if isinstance(occupancy, (int, float)) else ""
+        time = entry.get("time")
+        measured = ["", "", ""]
+        if isinstance(time, dict):
+            share = entry.get("percent_of_floor")
+            share = f"{share:.1f} %" if isinstance(share, (int, float)) else ""
+            measured = [*(number(1e6 * time[key]) if time.get(key) else "" for key in ("floor", "seconds")), share]
+        own = (text(entry, key) for key in ("workload", "registers", "shared"))
+        row(f"`{entry.get('kernel')}`", *own, occupancy, *measured, text(entry, "verdict"))
+
+
 def main():
-    folder = sys.argv[1]
-    for precision in ("f32", "bf16"):
-        kernels(read(folder, f"kernels-{precision}.json"), precision)
-    peers = read(folder, "peers.jsonl")
-    ceilings(peers)
-    own = [read(folder, f"steps-{precision}.json") for precision in ("f32", "tf32", "bf16")]
-    steps([entry for found in own if found for entry in found["steps"]], peers)
-    q_learning(read(folder, "q-learning.json"), read(folder, "peers-q-learning.jsonl"))
+    folder, broken = sys.argv[1], []
+    found = all_of(folder, "steps-", broken) + all_of(folder, "own-steps-", broken)
+    measured = all_of(folder, "kernels-f32-", broken) + all_of(folder, "kernels-bf16-", broken)
+    # One that was measured twice counts as the last time.
+    rows = {(str(entry.get("kernel")), str(entry.get("workload"))): entry for entry in entries(measured, "kernels")}
+    print("# Results")
+    machine(found)
+    parts(folder)
+    if broken:
+        print("\nNot whole, and left out: " + ", ".join(broken))
+    steps(found)
+    ratios(found)
+    pieces(found)
+    failures(found)
+    kernels("The update, the head and the switch", [entry for entry in rows.values() if is_named(entry)])
+    ceilings(measured)
+    kernels("Other kernels", [entry for entry in rows.values() if not is_named(entry)])
 
 
 if __name__ == "__main__":

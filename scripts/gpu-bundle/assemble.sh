@@ -1,0 +1,22 @@
+#!/bin/sh
+# Puts together the folder that is carried to a machine with a GPU: the program, its tests, PyTorch's side of the comparison,
+# run.sh, which runs all of it, and table.py.
+#
+#   scripts/gpu-bundle/assemble.sh PROGRAM TESTS FOLDER
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+if [ $# -ne 3 ]; then
+    echo "usage: assemble.sh PROGRAM TESTS FOLDER" >&2
+    exit 2
+fi
+program=$1
+tests=$2
+to=$3
+
+mkdir -p "$to/bin" "$to/peers"
+cp "$program" "$to/bin/alrao"
+# Half the size; run.sh unpacks it.
+gzip -c "$tests" >"$to/bin/tests.gz"
+cp "$here"/../../benches/peers/*.py "$to/peers/"
+cp "$here/run.sh" "$here/table.py" "$to/"
+"$program" --version >"$to/version.txt"
