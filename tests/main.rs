@@ -14,6 +14,8 @@ mod golden;
 mod gradients;
 mod gymnasium;
 mod host_work;
+#[cfg(feature = "cli")]
+mod instruction_sets;
 mod kernels;
 mod launches;
 mod lstm;

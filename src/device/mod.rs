@@ -139,8 +139,12 @@ pub enum Device {
 impl Device {
     /// Opens a device; the CPU with all its cores.
     ///
+    /// `ALRAO_CPU=plain|avx2|avx512` holds all work on the CPU to an instruction set, for comparisons; else it uses the best
+    /// there is.
+    ///
     /// # Errors
-    /// [`Error::Device`] where the device is not there or not in this build.
+    /// [`Error::Device`] where the device is not there or not in this build, [`Error::Input`] for the CPU where `ALRAO_CPU`
+    /// names no instruction set that it has.
     pub fn open(kind: DeviceKind) -> Result<Device> {
         Device::open_with_threads(kind, None)
     }
@@ -217,9 +221,9 @@ impl Device {
         }
     }
 
-    /// A CPU device with all cores.
+    /// A CPU device with all cores. Panics where `ALRAO_CPU` names instructions that the processor lacks.
     pub fn cpu() -> Device {
-        Device::open(DeviceKind::Cpu).expect("the CPU can always be opened")
+        Device::open(DeviceKind::Cpu).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Its name on the command line.

@@ -2,6 +2,7 @@
 
 mod float;
 mod gemm;
+mod level;
 mod memory;
 mod packed;
 #[macro_use]
@@ -31,6 +32,7 @@ pub struct Cpu {
 
 impl Cpu {
     pub(crate) fn new(threads: Option<usize>) -> Result<Self> {
+        level::check()?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|index| format!("alrao-{index}"))
@@ -54,7 +56,7 @@ impl Cpu {
     }
 
     pub(crate) fn description(&self) -> String {
-        let own = format!("cpu: {} threads, {}", self.threads(), vector::level().name());
+        let own = format!("cpu: {} threads, {}", self.threads(), level::description());
         match &self.instead_of_cuda {
             Some(reason) => format!("{own}; no cuda: {reason}"),
             None => own,
