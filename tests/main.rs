@@ -22,6 +22,7 @@ mod lstm;
 mod machine_code;
 mod models;
 mod place;
+mod profile;
 mod q_learning;
 #[cfg(has_simulator)]
 mod residence;

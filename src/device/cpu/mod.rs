@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use rayon::prelude::*;
 
+use super::profile::Profiler;
 use crate::error::{Error, Result};
 pub(crate) use float::Float;
 pub(crate) use gemm::{Matrix, gemm};
@@ -28,6 +29,7 @@ pub struct Cpu {
     memory: Rc<memory::Memory>,
     /// Why it stands in for a GPU, where nobody asked for it by name.
     instead_of_cuda: Option<String>,
+    pub(super) profiler: Profiler,
 }
 
 impl Cpu {
@@ -41,7 +43,12 @@ impl Cpu {
                 device: "cpu".into(),
                 message: format!("its threads could not be started: {error}"),
             })?;
-        Ok(Cpu { pool, memory: Rc::default(), instead_of_cuda: None })
+        Ok(Cpu {
+            pool,
+            memory: Rc::default(),
+            instead_of_cuda: None,
+            profiler: Profiler::default(),
+        })
     }
 
     /// The same device, which stands in for a GPU that cannot be used.
