@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::device::cpu::{self, Float, ReadGuard, WriteGuard};
 use crate::device::gpu::{self, Pointer};
-use crate::device::{DType, Device, Element, Storage};
+use crate::device::{Cost, DType, Device, Element, Storage};
 use crate::shape::Shape;
 use crate::tape::Node;
 
@@ -385,6 +385,8 @@ impl Tensor {
 
     /// Sets every element to zero.
     pub(crate) fn zero_(&self) {
+        let _op =
+            self.device().op("fill", || Cost::bytes(self.shape().elements() * self.dtype().size()));
         if let Storage::Gpu(block) = &self.0.storage {
             return self.zero_on(block);
         }

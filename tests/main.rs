@@ -16,12 +16,15 @@ mod golden;
 mod gradients;
 mod gymnasium;
 mod host_work;
+#[cfg(feature = "cli")]
+mod instruction_sets;
 mod kernels;
 mod launches;
 mod lstm;
 mod machine_code;
 mod models;
 mod place;
+mod profile;
 mod q_learning;
 #[cfg(has_simulator)]
 mod residence;

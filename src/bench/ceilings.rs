@@ -1,4 +1,4 @@
-//! What the GPU at hand can do at most, measured on it: the bytes it copies and the operations of its units.
+//! What the device at hand can do at most, measured on it: the bytes it copies and the operations of its units.
 
 use serde::Serialize;
 
@@ -16,6 +16,9 @@ const COPIED: usize = 512 << 20;
 /// Rounds of arithmetic in a launch: milliseconds.
 const ROUNDS: u32 = 2048;
 
+/// On the cpu, chains of arithmetic for each thread.
+const ELEMENTS: usize = 1024;
+
 const REPEATS: usize = 7;
 
 /// The most that was reached.
@@ -25,23 +28,31 @@ pub struct Ceilings {
     pub bytes: f64,
     /// Operations a second in f32.
     pub f32: f64,
-    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100.
+    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100. On the cpu, which
+    /// has none, as in f32.
     pub tf32: f64,
-    /// In bf16 on tensor cores, by `mma.sync`.
+    /// In bf16 on tensor cores, by `mma.sync`; on the cpu as in f32.
     pub bf16: f64,
 }
 
 impl Ceilings {
-    /// Measures them, which takes a second and a gigabyte. `None` without a GPU.
+    /// Measures them, which takes a second and a gigabyte: on the cpu with all threads of the device. `None` in the simulator.
     ///
     /// # Errors
     /// As [`Device::check`].
     pub fn measure(device: &Device) -> Result<Option<Ceilings>> {
-        let Device::Gpu(gpu) = device else { return Ok(None) };
+        let gpu = match device {
+            Device::Cpu(cpu) => {
+                let f32 = operations(device, Unit::F32, ELEMENTS * cpu.threads())?;
+                let bytes = bytes(device, None)?;
+                return Ok(Some(Ceilings { bytes, f32, tf32: f32, bf16: f32 }));
+            }
+            Device::Gpu(gpu) => gpu,
+        };
         let Some(limits) = gpu.limits() else { return Ok(None) };
         let threads = limits.multiprocessors * limits.threads;
         Ok(Some(Ceilings {
-            bytes: bytes(device, gpu)?,
+            bytes: bytes(device, Some(gpu))?,
             f32: operations(device, Unit::F32, threads)?,
             tf32: operations(device, Unit::Tf32, threads)?,
             bf16: operations(device, Unit::Bf16, threads)?,
@@ -67,9 +78,10 @@ impl Ceilings {
     }
 }
 
-fn bytes(device: &Device, gpu: &Gpu) -> Result<f64> {
+fn bytes(device: &Device, gpu: Option<&Gpu>) -> Result<f64> {
     let [from, to] = [(); 2].map(|()| Tensor::zeros(device, [COPIED / 4], DType::F32));
-    let by_driver = repeated(device, || gpu.copy(to.pointer(), from.pointer(), COPIED))?;
+    let by_driver = |gpu: &Gpu| repeated(device, || gpu.copy(to.pointer(), from.pointer(), COPIED));
+    let by_driver = gpu.map_or(Ok(f64::INFINITY), by_driver)?;
     let by_kernel = repeated(device, || copy_into(&from, &to))?;
     Ok(2.0 * COPIED as f64 / by_driver.min(by_kernel))
 }

@@ -3,6 +3,7 @@
 
 pub mod ceilings;
 pub mod kernels;
+pub mod profile;
 pub mod q_learning;
 pub mod step;
 pub mod verdict;

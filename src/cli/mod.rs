@@ -29,7 +29,8 @@ use failure::Ending;
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(
     after_help = "Example:\n  alrao train\n\nExit codes: 0 done, 1 failed while running, 2 bad usage or input, \
-    130 and 143 stopped by a signal with a checkpoint written."
+    130 and 143 stopped by a signal with a checkpoint written.\n\n\
+    ALRAO_CPU=plain|avx2|avx512 holds work on the cpu to an instruction set, for comparisons."
 )]
 struct Arguments {
     #[command(subcommand)]

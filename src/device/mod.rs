@@ -3,6 +3,7 @@
 pub mod cpu;
 mod cuda;
 pub mod gpu;
+mod profile;
 #[cfg(has_simulator)]
 pub mod simulator;
 
@@ -12,13 +13,15 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use self::cuda::Cuda;
-use self::gpu::{Counter, Driver};
+use self::gpu::{Clock, Counter, Driver};
 #[cfg(has_simulator)]
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
 pub use cuda::fat_binaries;
 pub use gpu::{Gpu, HostWork, Recording, SiteTraffic};
+pub(crate) use profile::Op;
+pub use profile::{Cost, OpTime, Profile};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,8 +142,12 @@ pub enum Device {
 impl Device {
     /// Opens a device; the CPU with all its cores.
     ///
+    /// `ALRAO_CPU=plain|avx2|avx512` holds all work on the CPU to an instruction set, for comparisons; else it uses the best
+    /// there is.
+    ///
     /// # Errors
-    /// [`Error::Device`] where the device is not there or not in this build.
+    /// [`Error::Device`] where the device is not there or not in this build, [`Error::Input`] for the CPU where `ALRAO_CPU`
+    /// names no instruction set that it has.
     pub fn open(kind: DeviceKind) -> Result<Device> {
         Device::open_with_threads(kind, None)
     }
@@ -217,9 +224,9 @@ impl Device {
         }
     }
 
-    /// A CPU device with all cores.
+    /// A CPU device with all cores. Panics where `ALRAO_CPU` names instructions that the processor lacks.
     pub fn cpu() -> Device {
-        Device::open(DeviceKind::Cpu).expect("the CPU can always be opened")
+        Device::open(DeviceKind::Cpu).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Its name on the command line.
@@ -337,13 +344,27 @@ impl Device {
     /// # Errors
     /// As [`Device::check`].
     pub fn time(&self, work: impl FnOnce()) -> Result<Duration> {
+        let clock = self.start_clock();
+        work();
+        let time = self.stop_clock(clock);
+        self.check()?;
+        Ok(time)
+    }
+
+    /// Starts the GPU's own clock, or the host's elsewhere; `None` on a device that has failed.
+    fn start_clock(&self) -> Option<Clock> {
         match self {
-            Device::Cpu(_) => {
-                let start = Instant::now();
-                work();
-                Ok(start.elapsed())
-            }
-            Device::Gpu(gpu) => gpu.time(work),
+            Device::Cpu(_) => Some(Clock::Host(Instant::now())),
+            Device::Gpu(gpu) => gpu.start_clock(),
+        }
+    }
+
+    /// The time since it was started, once everything that was asked for is done.
+    fn stop_clock(&self, clock: Option<Clock>) -> Duration {
+        match (self, clock) {
+            (_, Some(Clock::Host(start))) => start.elapsed(),
+            (Device::Gpu(gpu), Some(clock)) => gpu.stop_clock(clock),
+            _ => Duration::ZERO,
         }
     }
 

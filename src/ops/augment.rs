@@ -6,7 +6,7 @@ use crate::device::cpu::{Cpu, Float};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Device, Element, Gpu};
 use crate::ops::gather::Selection;
-use crate::ops::kernel_in;
+use crate::ops::{cost, kernel_in};
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -50,6 +50,8 @@ pub fn images_from_bytes(
         assert!(fits, "augment: {name} {shape} {:?} is not F64 [{channels}]", statistic.dtype());
     }
     let out = output(bytes, selection, dtype, DType::U8);
+    let read = out.shape().elements();
+    let _op = out.device().op("augment", || cost(&[&out], 2 * read).and_bytes(read));
     match bytes.device() {
         Device::Gpu(gpu) => {
             let statistics = [mean.pointer(), deviation.pointer()];
@@ -72,6 +74,8 @@ pub fn images_from_floats(
     augmentation: Option<Augmentation>,
 ) -> Tensor {
     let out = output(images, selection, dtype, DType::F32);
+    let read = 4 * out.shape().elements();
+    let _op = out.device().op("augment", || cost(&[&out], 0).and_bytes(read));
     match images.device() {
         Device::Gpu(gpu) => {
             launch_images(gpu, "augment_floats", images, selection, &[], &out, augmentation);

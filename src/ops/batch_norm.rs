@@ -11,8 +11,9 @@ use self::affine::OfStatistics;
 pub use self::as_affine::batch_norm_affine;
 pub(crate) use self::moments::pieces_with_moments;
 pub use self::moments::{Moments, moments};
-use crate::device::Device;
 use crate::device::cpu::Float;
+use crate::device::{Device, Op};
+use crate::ops::begin;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
@@ -87,6 +88,7 @@ pub(crate) fn train_at(
     check(inputs, running);
     moments.check(x);
     let y = x.empty_at(place, x.shape());
+    let _op = forward_op(x, &y);
     if let Device::Gpu(gpu) = x.device() {
         return launch::train(gpu, inputs, y, moments, running, config);
     }
@@ -119,6 +121,7 @@ pub(crate) fn eval_at(
     let x = inputs[0];
     check(inputs, running);
     let y = x.empty_at(place, x.shape());
+    let _op = forward_op(x, &y);
     if let Device::Gpu(gpu) = x.device() {
         return launch::eval(gpu, inputs, y, running, config);
     }
@@ -126,6 +129,15 @@ pub(crate) fn eval_at(
         let [mean, variance] = running.map(Tensor::to_f64s);
         normalise::<T>(inputs, y, [&mean, &variance], config, false)
     })
+}
+
+fn forward_op(x: &Tensor, y: &Tensor) -> Option<Op> {
+    begin("batch_norm forward", &[x, y], 3 * x.shape().elements())
+}
+
+/// Two passes: sums over the rows, on which each row's gradient depends, and the gradient.
+fn backward_op(x: &Tensor, dy: &Tensor) -> Option<Op> {
+    begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements())
 }
 
 fn check([x, weight, bias]: [&Tensor; 3], [mean, variance]: [&Tensor; 2]) {
@@ -192,6 +204,7 @@ struct Saved<T> {
 
 fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) {
     let Saved { x, affine, inverse, of_batch } = saved;
+    let _op = backward_op(x, dy);
     let (sums, products) = affine.gradient_sums(x, dy);
     if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
         let statistics = of_batch.then(|| of_statistics(saved, &sums, &products));

@@ -1,7 +1,11 @@
-//! Arithmetic that only keeps the units busy: what a GPU can do at most, measured on the GPU at hand.
+//! Arithmetic that only keeps the units busy: what a device can do at most, measured on the one at hand.
 
+use std::hint::black_box;
+
+use crate::device::cpu::vector::{Level, level, multiply_add, vectorised};
+use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device, Gpu};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, float_dispatch};
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -60,16 +64,10 @@ impl Unit {
         }
     }
 
-    /// What every thread comes to.
+    /// What every thread of a tensor core's products comes to: four of a product's sums are a lane's, and each step adds 1/2
+    /// times 1/4 for each step of the inner axis.
     fn outcome(self, rounds: usize) -> f64 {
-        let steps = rounds * STEPS;
-        match self {
-            Unit::F32 => {
-                (0..CHAINS).map(|chain| (0..steps).fold(chain as f64, |x, _| 0.5 * x + 1.0)).sum()
-            }
-            // Four of a product's sums are a lane's, and each step adds 1/2 times 1/4 for each step of the inner axis.
-            _ => (CHAINS * 4 * steps * self.depth()) as f64 * 0.125,
-        }
+        (CHAINS * 4 * rounds * STEPS * self.depth()) as f64 * 0.125
     }
 }
 
@@ -80,9 +78,54 @@ pub fn keep_busy(out: &Tensor, unit: Unit, rounds: u32) {
     assert!(threads.is_multiple_of(THREADS), "keep_busy: {threads} threads are no blocks of 256");
     match out.device() {
         Device::Gpu(gpu) => launch(gpu, out, unit, rounds),
+        Device::Cpu(cpu) if unit == Unit::F32 => {
+            float_dispatch!(out.dtype(), "keep_busy", T => multiply_add_on::<T>(cpu, out, rounds));
+        }
+        // The CPU has no tensor cores.
         Device::Cpu(_) => out.copy_from_f64s(&vec![unit.outcome(rounds as usize); threads]),
     }
 }
+
+/// As `ceiling_fma_f32`: each element is a thread, and as many as a vector holds are computed together.
+fn multiply_add_on<T: Float>(cpu: &Cpu, out: &Tensor, rounds: u32) {
+    let steps = rounds as usize * STEPS;
+    let work = out.shape().elements() * steps;
+    cpu.pieces(&mut out.write::<T>(), THREADS, work, |_, out| match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => chains16(out, steps),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => chains8(out, steps),
+        Level::Plain => chains4(out, steps),
+    });
+}
+
+/// Defines [`CHAINS`] chains of multiply-adds in each of so many lanes. A chain is an array of its own: only so does the
+/// compiler keep it in a register.
+macro_rules! chains {
+    ($name:ident, $lanes:literal, $($number:literal $chain:ident),*) => {
+        vectorised! {
+            fn $name[T: Float](out: &mut [T], steps: usize) {
+                let (factor, summand) = (black_box(T::from_f64(0.5)), black_box(T::ONE));
+                for out in out.as_chunks_mut::<$lanes>().0 {
+                    $(let mut $chain = [T::from_f64($number as f64); $lanes];)*
+                    for _ in 0..steps {
+                        $(for x in &mut $chain {
+                            *x = multiply_add::<FUSED, T>(factor, *x, summand);
+                        })*
+                    }
+                    out.fill(T::ZERO);
+                    $(out.iter_mut().zip($chain).for_each(|(out, x)| *out += x);)*
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+chains!(chains16, 16, 0 a, 1 b, 2 c, 3 d, 4 e, 5 f, 6 g, 7 h);
+#[cfg(target_arch = "x86_64")]
+chains!(chains8, 8, 0 a, 1 b, 2 c, 3 d, 4 e, 5 f, 6 g, 7 h);
+chains!(chains4, 4, 0 a, 1 b, 2 c, 3 d, 4 e, 5 f, 6 g, 7 h);
 
 fn launch(gpu: &Gpu, out: &Tensor, unit: Unit, rounds: u32) {
     assert!(out.dtype() == DType::F32, "keep_busy: out is {:?}, not F32", out.dtype());

@@ -18,12 +18,12 @@ use std::borrow::Cow;
 
 use crate::device::cpu::vector::vectorised;
 use crate::device::cpu::{Cpu, Float};
-use crate::device::{DType, Device};
-use crate::ops::many_classes;
+use crate::device::{DType, Device, Op};
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::mixture::{Posterior, Sample};
 pub use crate::ops::prediction::{PredictionKind, predict};
 use crate::ops::reduce::add_column_sums;
+use crate::ops::{begin, many_classes};
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
@@ -137,6 +137,23 @@ impl Extents {
     /// Outputs of all classifiers for one sample.
     pub fn row(&self) -> usize {
         self.classifiers * self.outputs
+    }
+
+    /// A product with all classifiers' weights, or their gradient, which reads or writes these tensors once.
+    pub fn product_op(&self, name: &'static str, tensors: &[&Tensor]) -> Option<Op> {
+        let operations = 2 * self.samples * self.row() * self.inputs;
+        begin(name, tensors, operations)
+    }
+
+    /// From outputs to losses and gradients: an exponential, three sums and two products for each output.
+    pub fn losses_op(&self, scores: &Tensor, g: &Tensor) -> Option<Op> {
+        let operations = 6 * scores.shape().elements();
+        begin("classifiers losses", &[scores, g], operations)
+    }
+
+    pub fn bias_gradient_op(&self, g: &Tensor, db: &Tensor) -> Option<Op> {
+        let operations = g.shape().elements();
+        begin("classifiers bias gradient", &[g, db], operations)
     }
 
     /// Samples of a task.
@@ -263,10 +280,12 @@ fn classifiers_typed<T: Float>(
     log_posterior: &Tensor,
 ) -> Head {
     let scores = outputs(z, weight, bias);
+    let op = extents.losses_op(&scores, &scores);
     let samples = Samples::new(z, extents);
     let posterior = Posterior::new(&log_posterior.read::<f64>());
     judge::judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
     let head = samples.summary::<T>(z.dtype());
+    drop(op);
     let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
     let dead_samples = head.dead_samples.clone();
     let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
@@ -289,6 +308,7 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
         Device::Gpu(gpu) => launch::outputs(gpu, extents, z, [weight, bias]),
         Device::Cpu(cpu) => float_dispatch!(z.dtype(), "classifiers", T => {
             let out = z.empty_like([extents.samples, extents.classifiers, extents.outputs]);
+            let _op = extents.product_op("classifiers outputs", &[z, weight, bias, &out]);
             let row = extents.row();
             let (z_values, weights, biases) = (z.read::<T>(), weight.read::<T>(), bias.read::<T>());
             let mut to = out.write::<T>();
@@ -387,6 +407,8 @@ impl Kept {
     /// `dW = g^T z`, `[N K, d]`.
     fn weight_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(1, &self.weight) else { return };
+        let all = [&self.g, &self.z, &slot.tensor];
+        let _op = self.extents.product_op("classifiers weight gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;
         // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
         let some_dead = self.dead_samples.read::<i32>()[0] > 0;
@@ -405,12 +427,15 @@ impl Kept {
     /// `db = sum_i g_i`.
     fn bias_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients, bias: &Tensor) {
         let Some(sums) = gradients.sum_slot(2, bias) else { return };
+        let _op = self.extents.bias_gradient_op(&self.g, &sums);
         add_column_sums(cpu, &self.g.read::<T>(), self.extents.row(), &mut sums.write::<T>());
     }
 
     /// `dz_i = sum_j r_ij g_ij W_j`. The last to go back: `g` is overwritten.
     fn input_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(0, &self.z) else { return };
+        let all = [&self.g, &self.weight, &slot.tensor];
+        let _op = self.extents.product_op("classifiers input gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;
         self.weigh_by_responsibility::<T>(cpu);
         let row = self.extents.row();

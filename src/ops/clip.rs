@@ -3,6 +3,7 @@
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
 use crate::device::gpu::Argument;
 use crate::device::{DType, Device, Gpu};
+use crate::ops::begin;
 use crate::tensor::{Tensor, float_dispatch};
 
 /// Elements whose squares are one partial sum. Part of the result's definition: another number gives other roundings.
@@ -13,6 +14,8 @@ const PIECE: usize = 1 << 14;
 /// memory without gaps.
 pub fn gradient_norm_factor(gradients: &Tensor, limit: f64, out: &Tensor) {
     assert!(gradients.is_contiguous(), "gradient_norm_factor: {} has gaps", gradients.shape());
+    let operations = 2 * gradients.shape().elements();
+    let _op = begin("clip", &[gradients, out], operations);
     match gradients.device() {
         Device::Gpu(gpu) => launch_norm_factor(gpu, gradients, limit, out),
         Device::Cpu(cpu) => float_dispatch!(gradients.dtype(), "gradient_norm_factor", T => {

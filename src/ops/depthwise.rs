@@ -8,8 +8,8 @@ use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::batch_norm::{Moments, pieces_with_moments};
 use crate::ops::conv2d::output_extent;
-use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
+use crate::ops::{begin, no_kernel};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
@@ -57,6 +57,12 @@ impl Geometry {
 
     fn out_pixels(&self) -> usize {
         self.out_height * self.out_width
+    }
+
+    /// Operations of each of the three passes, padding counted as if it were multiplied.
+    fn operations(&self) -> usize {
+        let taps = self.kernel_height * self.kernel_width;
+        2 * self.images * self.out_pixels() * self.channels * taps
     }
 
     /// Output rows of one task of the forward pass; the last may have fewer.
@@ -146,10 +152,12 @@ fn typed<T: Float>(
     let out = x.empty_like(shape);
     let height = geometry.task_rows() * geometry.out_width;
     let moments = with_moments.then(|| Moments::empty(&out, height));
+    let op = begin("depthwise forward", &[x, weight, &out], geometry.operations());
     match x.device() {
         Device::Gpu(_) => no_kernel("depthwise"),
         Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, (&out, moments.as_ref()), geometry),
     }
+    drop(op);
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let (kept_x, kept_weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
@@ -200,6 +208,7 @@ fn input_gradient<T: Float>(
     slot: &Slot,
     geometry: Geometry,
 ) {
+    let _op = begin("depthwise input gradient", &[weight, dy, &slot.tensor], geometry.operations());
     let Geometry { channels, height, width, stride, .. } = geometry;
     let (weights, out_gradient) = (weight.read::<T>(), dy.read::<T>());
     let (dx_pitch, pitch) = (slot.tensor.pitch(), dy.pitch());
@@ -244,10 +253,12 @@ fn backward<T: Float>(
     }
     let out_gradient = dy.read::<T>();
     if let Some(dw) = gradients.sum_slot(1, weight) {
+        let _op = begin("depthwise weight gradient", &[x, dy, &dw], geometry.operations());
         let x = (&x.read::<T>()[..], x.pitch());
         add_weight_gradient(cpu, x, (&out_gradient, dy.pitch()), &mut dw.write::<T>(), geometry);
     }
     if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
+        let _op = begin("depthwise bias gradient", &[dy, &db], dy.shape().elements());
         add_column_sums(cpu, &out_gradient, dy.pitch(), &mut db.write::<T>());
     }
 }

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::gpu::Parameters;
 use crate::device::{DType, Device, Gpu};
-use crate::ops::{kernel_in, vector_of};
+use crate::ops::{begin, kernel_in, vector_of};
 use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -129,14 +129,18 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
     };
     let draw = LaunchShape { seed, layer, threshold, scale: scale as f32, ..Zeroable::zeroed() };
     let out = x.empty_like(x.shape());
+    let op = begin("dropout forward", &[x, &out], x.shape().elements());
     match x.device() {
         Device::Gpu(gpu) => launch(gpu, draw, x, &step, &out, false),
         Device::Cpu(cpu) => {
             float_dispatch!(x.dtype(), "dropout", T => apply_all::<T>(cpu, mask(), x, &out, false));
         }
     }
+    drop(op);
     record(out, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy) else { return };
+        let dx = &slot.tensor;
+        let _op = begin("dropout backward", &[dy, dx], dx.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => launch(gpu, draw, dy, &step, &slot.tensor, slot.add),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "dropout", T => {

@@ -3,8 +3,8 @@
 mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
-use crate::device::{DType, Device, Gpu};
-use crate::ops::no_kernel;
+use crate::device::{Cost, DType, Device, Gpu};
+use crate::ops::{begin, no_kernel};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
@@ -18,6 +18,8 @@ trait Unary: Copy + Send + Sync + 'static {
     const KEEPS_OUTPUT: bool;
     /// What the kernels call it.
     const NAME: &'static str;
+    /// Both passes, for [`Device::op`].
+    const OPS: [&'static str; 2];
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
     fn derivative<const FUSED: bool, T: Float>(self, kept: T) -> T;
 
@@ -37,6 +39,7 @@ macro_rules! unary {
         impl Unary for $type {
             const KEEPS_OUTPUT: bool = $keeps_output;
             const NAME: &'static str = $name;
+            const OPS: [&'static str; 2] = [concat!($name, " forward"), concat!($name, " backward")];
             #[inline(always)]
             fn forward<const FUSED: bool, T: Float>(self, $x: T) -> T { $forward }
             #[inline(always)]
@@ -65,6 +68,7 @@ struct Affine {
 impl Unary for Affine {
     const KEEPS_OUTPUT: bool = true;
     const NAME: &'static str = "affine";
+    const OPS: [&'static str; 2] = ["affine forward", "affine backward"];
     #[inline(always)]
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T {
         T::from_f64(self.factor) * x + T::from_f64(self.summand)
@@ -105,15 +109,19 @@ vectorised! {
 
 fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
     let y = x.empty_like(x.shape());
+    let op = begin(U::OPS[0], &[x, &y], y.shape().elements());
     match x.device() {
         Device::Gpu(gpu) => function.launch(gpu, x, &y),
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "element-wise", T => {
             unary_typed::<T, U>(cpu, function, x, &y);
         }),
     }
+    drop(op);
     let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &kept) else { return };
+        let dx = &slot.tensor;
+        let _op = begin(U::OPS[1], &[&kept, dy, dx], dx.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => function.launch_backward(gpu, &kept, dy, &slot),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "element-wise", T => {
@@ -267,6 +275,7 @@ fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
         panic!("{name}: shapes {} and {} do not broadcast", a.shape(), b.shape())
     });
     let out = a.empty_like(shape);
+    let _op = begin(B::NAME, &[a, b, &out], shape.elements());
     match a.device() {
         Device::Gpu(gpu) => launch::binary(gpu, name, a, b, &out),
         Device::Cpu(cpu) => {
@@ -287,6 +296,10 @@ vectorised! {
 pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     let to = &slot.tensor;
     assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
+    let _op = match slot.add {
+        true => begin("accumulate", &[from, to, to], from.shape().elements()),
+        false => begin("copy", &[from, to], 0),
+    };
     if let (Device::Gpu(gpu), true) = (from.device(), from.dtype() != to.dtype()) {
         assert!(from.device().same(to.device()), "accumulate: tensors of two devices");
         return launch::cast(gpu, from, to, slot.add);
@@ -307,6 +320,7 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
         return Tensor::zeros(x.device(), shape, x.dtype()).add(&x.detach());
     };
     let out = x.empty_like(shape);
+    let _op = begin("broadcast", &[x, &out], 0);
     launch::affine_backward(gpu, 1.0, x, &Slot { tensor: out.clone(), add: false });
     out
 }
@@ -352,6 +366,7 @@ fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) 
 /// The elements in another dtype, in memory of their own, without a gradient.
 fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
     let to = Tensor::empty(from.device(), from.shape(), dtype);
+    let _op = begin("cast", &[from, &to], 0);
     match from.device() {
         Device::Gpu(gpu) => launch::cast(gpu, from, &to, false),
         Device::Cpu(_) => to.copy_from_f64s(&from.to_f64s()),
@@ -364,6 +379,7 @@ pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
     let Device::Gpu(gpu) = y.device() else { no_kernel("relu_gradient") };
     let gradient = y.empty_like(y.shape());
     let slot = Slot { tensor: gradient.clone(), add: false };
+    let _op = begin(Relu::OPS[1], &[y, dy, &gradient], y.shape().elements());
     launch::unary_backward(gpu, "relu", y, dy, &slot);
     gradient
 }
@@ -373,8 +389,9 @@ pub(crate) fn copy_into(from: &Tensor, to: &Tensor) {
     assert_alike("copy", &[from, to]);
     assert!(from.shape() == to.shape(), "copy: shapes {} and {}", from.shape(), to.shape());
     match (from.device(), from.dtype()) {
-        (Device::Gpu(gpu), _) => launch::copy(gpu, from, to),
-        (_, DType::F32 | DType::F64) => accumulate(from, &Slot { tensor: to.clone(), add: false }),
+        (Device::Gpu(_), _) | (_, DType::F32 | DType::F64) => {
+            accumulate(from, &Slot { tensor: to.clone(), add: false })
+        }
         (_, DType::I32) => to.copy_from_slice(&from.to_vec::<i32>()),
         (_, DType::U8) => to.copy_from_slice(&from.to_vec::<u8>()),
         (_, DType::I64) => to.copy_from_slice(&from.to_vec::<i64>()),
@@ -498,6 +515,7 @@ impl Tensor {
     /// A tensor with every element `value`, rounded to the dtype. Nothing is copied from the host.
     pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
         let shape = shape.into();
+        let _op = device.op("fill", || Cost::bytes(shape.elements() * dtype.size()));
         let Device::Gpu(gpu) = device else {
             return Tensor::from_f64s(device, shape, dtype, &vec![value; shape.elements()]);
         };

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device};
+use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -34,15 +35,18 @@ pub fn embedding(tokens: &Tensor, table: &Tensor) -> Tensor {
     assert!(whole.rank() == 2, "embedding: the table has shape {whole}, not [vocabulary, columns]");
     assert!(tokens.is_contiguous(), "embedding: the tokens have gaps between rows");
     let out = table.empty_like(Shape::new(&[shape.extents(), &[whole[1]]].concat()));
+    let op = begin("embedding forward", &[tokens, &out, &out], 0);
     match table.device() {
         Device::Gpu(gpu) => launch::gather(gpu, tokens, table, &out),
         Device::Cpu(cpu) => {
             float_dispatch!(table.dtype(), "embedding", T => gather::<T>(cpu, tokens, table, &out));
         }
     }
+    drop(op);
     let (tokens, like) = (tokens.clone(), table.detach());
     record(out, &[table], move |dy, gradients| {
         let Some(slot) = gradients.wide_slot(0, &like) else { return };
+        let _op = begin("embedding backward", &[&tokens, dy, &slot.tensor], dy.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => launch::add_up(gpu, &tokens, dy, &slot),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "embedding", T => {

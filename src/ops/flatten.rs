@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::gpu::Parameters;
 use crate::device::{Device, Gpu, cpu::Float};
-use crate::ops::kernel_in;
+use crate::ops::{begin, kernel_in};
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
@@ -56,6 +56,7 @@ fn rows(x: &Tensor, shape: Shape) -> Tensor {
 
 /// Transposes each matrix of `from` `[N, A, B]` into the slot's `[N, B, A]`.
 fn transpose(from: &Tensor, slot: &Slot) {
+    let _op = begin("flatten", &[from, &slot.tensor], 0);
     match from.device() {
         Device::Gpu(gpu) => launch_transpose(gpu, from, slot),
         Device::Cpu(cpu) => float_dispatch!(from.dtype(), "flatten", T => {

@@ -2,6 +2,7 @@
 
 use crate::device::gpu::Pointer;
 use crate::device::{DType, Device, Element, Gpu};
+use crate::ops::begin;
 use crate::tensor::Tensor;
 
 /// Threads of a block.
@@ -64,6 +65,7 @@ pub fn gather(rows: &Tensor, selection: Selection) -> Tensor {
     let mut extents = shape.extents().to_vec();
     extents[0] = selection.count;
     let out = Tensor::empty(rows.device(), &extents[..], rows.dtype());
+    let _op = begin("gather", &[&out, &out], 0);
     match (rows.device(), rows.dtype()) {
         (Device::Gpu(gpu), _) => launch_gather(gpu, rows, selection, &out),
         (Device::Cpu(_), DType::F32) => copy_rows::<f32>(rows, selection, &out),

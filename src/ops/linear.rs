@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::device::{Device, Gpu};
+use crate::ops::begin;
 use crate::ops::elementwise::relu_gradient;
 use crate::ops::matmul::{Epilogue, Operand, Rows, product};
 use crate::ops::reduce::add_column_sums_on;
@@ -41,6 +42,8 @@ fn on_gpu(gpu: &Rc<Gpu>, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool)
     let outer = &shape.extents()[..shape.rank() - 1];
     let y = x.empty_like(&[outer, &[outputs]].concat()[..]);
     let epilogue = Epilogue { bias: Some(bias.pointer()), relu, ..Epilogue::default() };
+    let operations = 2 * y.shape().elements() * inputs;
+    let op = begin("linear forward", &[x, weight, bias, &y], operations);
     product(
         gpu,
         [x.shape().rows(), outputs, inputs],
@@ -49,6 +52,7 @@ fn on_gpu(gpu: &Rc<Gpu>, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool)
         Rows::new(&y, y.pitch()),
         epilogue,
     );
+    drop(op);
     let (gpu, saved) = (Rc::clone(gpu), [x.detach(), weight.detach()]);
     let kept = relu.then(|| y.detach());
     record(y, &[x, weight, bias], move |dy, gradients| {
@@ -59,7 +63,9 @@ fn on_gpu(gpu: &Rc<Gpu>, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool)
 
 fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &mut Gradients) {
     let (rows, outputs, inputs) = (dy.shape().rows(), dy.shape().columns(), x.shape().columns());
+    let operations = 2 * rows * outputs * inputs;
     if let Some(slot) = gradients.slot(0, x) {
+        let _op = begin("linear input gradient", &[dy, weight, &slot.tensor], operations);
         product(
             gpu,
             [rows, inputs, outputs],
@@ -70,6 +76,7 @@ fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &m
         );
     }
     if let Some(slot) = gradients.wide_slot(1, weight) {
+        let _op = begin("linear weight gradient", &[dy, x, &slot.tensor], operations);
         product(
             gpu,
             [outputs, inputs, rows],
@@ -81,6 +88,7 @@ fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &m
     }
     let like = dy.view(0, [outputs], outputs);
     if let Some(slot) = gradients.wide_slot(2, &like) {
+        let _op = begin("linear bias gradient", &[dy, &slot.tensor], dy.shape().elements());
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }

@@ -10,8 +10,9 @@
 
 mod launch;
 
-use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, Packed, vector::vectorised};
+use crate::device::{Device, Op};
+use crate::ops::begin;
 use crate::ops::elementwise::accumulate;
 use crate::ops::matmul::gemm_parallel;
 use crate::ops::reduce::add_column_sums;
@@ -104,6 +105,44 @@ struct Kept {
     c: Tensor,
 }
 
+impl Kept {
+    /// A part that reads or writes these tensors once, with the operations of a product of all gates with `columns` columns;
+    /// the gates' own are few beside them.
+    fn op(&self, name: &'static str, tensors: &[&Tensor], columns: usize) -> Option<Op> {
+        let operations = 2 * self.sizes.rows() * 4 * self.sizes.hidden * columns;
+        begin(name, tensors, operations)
+    }
+
+    fn input_forward(&self) -> Option<Op> {
+        let all = [&self.x, &self.weight_ih, &self.gates];
+        self.op("lstm input forward", &all, self.sizes.inputs)
+    }
+
+    fn recurrence_forward(&self) -> Option<Op> {
+        let all = [&self.gates, &self.gates, &self.weight_hh, &self.h, &self.c];
+        self.op("lstm recurrence forward", &all, self.sizes.hidden)
+    }
+
+    fn recurrence_backward(&self, dy: &Tensor) -> Option<Op> {
+        let all = [dy, &self.gates, &self.gates, &self.weight_hh, &self.c];
+        self.op("lstm recurrence backward", &all, self.sizes.hidden)
+    }
+
+    fn input_gradient(&self, dx: &Tensor) -> Option<Op> {
+        let all = [&self.gates, &self.weight_ih, dx];
+        self.op("lstm input gradient", &all, self.sizes.inputs)
+    }
+
+    fn weight_gradient(&self, factor: &Tensor, dw: &Tensor) -> Option<Op> {
+        self.op("lstm weight gradient", &[&self.gates, factor, dw], factor.shape().columns())
+    }
+
+    fn bias_gradient(&self, db: &Tensor) -> Option<Op> {
+        let operations = self.gates.shape().elements();
+        begin("lstm bias gradient", &[&self.gates, db], operations)
+    }
+}
+
 /// The layer over all times of `x` `[T, B, I]`, from the state `h0`, `c0` `[B, H]`, which gets no gradient
 /// (backpropagation is truncated there). The state is copied: it may be overwritten before the backward pass.
 ///
@@ -176,6 +215,7 @@ fn forward<T: Float>(cpu: &Cpu, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor)
         .map(|(a, b)| *a + *b)
         .collect();
     let mut gates = kept.gates.write::<T>();
+    let op = kept.input_forward();
     gemm_parallel(
         cpu,
         [sizes.rows(), 4 * hidden, inputs],
@@ -184,6 +224,8 @@ fn forward<T: Float>(cpu: &Cpu, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor)
         (&mut gates, 4 * hidden),
         false,
     );
+    drop(op);
+    let _op = kept.recurrence_forward();
     let strides = (1, kept.weight_hh.pitch());
     let weight = Packed::new([hidden, 4 * hidden], &kept.weight_hh.read::<T>(), strides);
     let (mut h, mut c) = (kept.h.write::<T>(), kept.c.write::<T>());
@@ -263,6 +305,7 @@ fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradi
     let rows = kept.sizes.rows();
     let gates = kept.gates.read::<T>();
     if let Some(slot) = gradients.slot(0, &kept.x) {
+        let _op = kept.input_gradient(&slot.tensor);
         gemm_parallel(
             cpu,
             [rows, inputs, 4 * hidden],
@@ -276,6 +319,7 @@ fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradi
         [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
     {
         let Some(slot) = gradients.slot(input, weight) else { continue };
+        let _op = kept.weight_gradient(factor, &slot.tensor);
         gemm_parallel(
             cpu,
             [4 * hidden, columns, rows],
@@ -287,6 +331,7 @@ fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradi
     }
     if gradients.wants(3) || gradients.wants(4) {
         let sums = Tensor::zeros(dy.device(), [4 * hidden], dy.dtype());
+        let _op = kept.bias_gradient(&sums);
         add_column_sums(cpu, &gates, 4 * hidden, &mut sums.write::<T>());
         [3, 4].into_iter().for_each(|input| gradients.pass(input, &sums));
     }
@@ -294,6 +339,7 @@ fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradi
 
 /// Turns the kept gates into the gradients of what they were computed from.
 fn gate_gradients<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor) {
+    let _op = kept.recurrence_backward(dy);
     let sizes = kept.sizes;
     let Sizes { batch, hidden, .. } = sizes;
     let dy = &*dense::<T>(dy);

@@ -239,11 +239,17 @@ pub(super) fn classifiers(
         bias: bias.detach(),
         classes: classes.detach(),
     };
+    let op = extents.product_op("classifiers outputs", &[z, weight, bias]);
     let (statistics, copies) = plan.likelihoods(log_posterior);
+    drop(op);
+    let op = extents.product_op("classifiers input gradient", &[z, weight, bias, z]);
     let dz_parts = plan.mixture(&statistics, &copies, z.node().is_some());
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
+    drop(op);
     let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
+        let all = [&plan.z, &plan.weight, &plan.weight];
+        let _op = extents.product_op("classifiers weight gradient", &all);
         plan.parameter_gradients(&copies, gradients);
         if let Some(dz_parts) = &dz_parts {
             plan.input_gradient(dz_parts, gradients);

@@ -15,6 +15,7 @@ pub(crate) use self::tiles::Cut;
 pub use self::tiles::with_cut;
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
 use crate::device::{Device, Gpu};
+use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
@@ -27,6 +28,14 @@ const TASK: usize = 1 << 20;
 struct Product {
     transpose_a: bool,
     transpose_b: bool,
+}
+
+impl Product {
+    /// Operations that all products of a batch take, where `a` is the left side.
+    fn operations(self, a: &Tensor, out: &Tensor) -> usize {
+        let [_, rows, columns] = matrix_extents(a.shape());
+        2 * out.shape().elements() * if self.transpose_a { rows } else { columns }
+    }
 }
 
 /// `C (+)= op(A) op(B)` over slices, cut into tasks by size. `op(A)` is `[m, k]`, `op(B)` `[k, n]`.
@@ -132,7 +141,9 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
     assert_alike("matmul", &[a, b]);
     let shape = output_shape(a.shape(), b.shape(), product);
     let out = a.empty_like(shape);
+    let op = begin("matmul forward", &[a, b, &out], product.operations(a, &out));
     product_into(a, b, &out, product, false);
+    drop(op);
     let (left, right) = (a.detach(), b.detach());
     record(out, &[a, b], move |gradient, gradients| {
         let Product { transpose_a, transpose_b } = product;
@@ -167,14 +178,19 @@ fn operand_gradient(
     gradients: &mut crate::tape::Gradients,
 ) {
     let whole = output_shape(first.shape(), second.shape(), product);
+    let begin_op = |out: &Tensor| {
+        begin("matmul backward", &[first, second, out], product.operations(first, out))
+    };
     if whole.elements() == operand.shape().elements() {
         if let Some(slot) = gradients.any_slot(input, operand, operand.dtype()) {
+            let _op = begin_op(&slot.tensor);
             product_into(first, second, &slot.tensor.detach(), product, slot.add);
         }
         return;
     }
     // The operand served every member of the batch: its gradient is the sum over them.
     let members = operand.empty_like(whole);
+    let _op = begin_op(&members);
     product_into(first, second, &members, product, false);
     gradients.pass(input, &members.sum_to(operand.shape()).reshape(operand.shape()));
 }

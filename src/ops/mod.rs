@@ -33,7 +33,21 @@ pub mod switch;
 pub mod tally;
 pub mod view;
 
-use crate::device::DType;
+use crate::device::{Cost, DType, Op};
+use crate::tensor::Tensor;
+
+/// Begins an op that has to read or write each of these tensors once and to do so many operations; see [`crate::Device::op`].
+/// Panics without tensors.
+#[inline]
+pub(crate) fn begin(op: &'static str, tensors: &[&Tensor], operations: usize) -> Option<Op> {
+    tensors[0].device().op(op, || cost(tensors, operations))
+}
+
+/// What such an op has to do at least.
+pub(crate) fn cost(tensors: &[&Tensor], operations: usize) -> Cost {
+    let bytes = tensors.iter().map(|own| own.shape().elements() * own.dtype().size()).sum();
+    Cost::bytes(bytes).and_operations(operations)
+}
 
 /// The name of the kernel that does `work` on tensors stored as `dtype`. Panics for a type that no kernel computes with.
 pub(crate) fn kernel_in(work: &str, dtype: DType) -> String {

@@ -7,7 +7,8 @@ use std::cell::OnceCell;
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
-use crate::device::{DType, Device};
+use crate::device::{Cost, DType, Device};
+use crate::ops::cost;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Elements of a chunk, where the parameter has as many.
@@ -178,6 +179,20 @@ pub struct Buffers {
     pub rates: Tensor,
 }
 
+impl Buffers {
+    /// Values and moments are read and written, gradients and rates read.
+    fn cost(&self, rule: Rule) -> Cost {
+        let Buffers { values, narrow, gradients, first_moment, second_moment, rates } = self;
+        let moments = [first_moment, second_moment].into_iter().take(rule.moments()).flatten();
+        let moved: Vec<&Tensor> = [values].into_iter().chain(moments).collect();
+        let others = [gradients, rates].into_iter().chain(narrow);
+        let all: Vec<&Tensor> = moved.iter().chain(&moved).copied().chain(others).collect();
+        // A multiply-add with the rate; momentum has one more, Adam's formula eleven operations more.
+        let each = [2, 4, 13][rule.moments()];
+        cost(&all, each * values.shape().elements())
+    }
+}
+
 /// Moves every parameter of the table. An element whose gradient is not finite is left alone, with its moments, and counted.
 ///
 /// - `scales`: F64 `[2]`: a factor on all rates (the schedule's), and one on the gradients of what is not guarded (the clip's).
@@ -194,6 +209,7 @@ pub fn update(
     skipped: &Tensor,
 ) {
     check(buffers, rule, scales, skipped);
+    let _op = buffers.values.device().op("optimizer", || buffers.cost(rule));
     match buffers.values.device() {
         Device::Gpu(gpu) => {
             let state = launch::State { scales, flagged, step, skipped };

@@ -8,6 +8,7 @@ use std::ops::Range;
 pub use self::average::{adaptive_average_pool2d, average_pool2d, global_average_pool};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::LANES, vector::vectorised};
+use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
@@ -167,15 +168,21 @@ impl Tap for i32 {
 fn max_pool_with_taps<I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
     let y = x.empty_like(windows.output);
     let taps = Tensor::empty(x.device(), windows.output, I::DTYPE);
+    let compared = windows.kernel * windows.kernel * y.shape().elements();
+    let op = begin("max_pool2d forward", &[x, &y, &taps], compared);
     match x.device() {
         Device::Gpu(gpu) => launch::max_forward(gpu, x, &y, &taps, &windows),
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "max_pool2d", T => {
             max_forward::<T, I>(cpu, x, &y, &taps, windows);
         }),
     }
+    drop(op);
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
+        let dx = &slot.tensor;
+        let added = dy.shape().elements();
+        let _op = begin("max_pool2d backward", &[dy, &taps, dx], added);
         match dy.device() {
             Device::Gpu(gpu) => {
                 launch::max_backward(gpu, dy, &taps, &windows, &slot.tensor, slot.add);

@@ -4,6 +4,7 @@ mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector, vector::vectorised};
 use crate::device::{DType, Device, Gpu};
+use crate::ops::begin;
 use crate::ops::elementwise::broadcast_to;
 use crate::shape::Shape;
 use crate::tape::{Gradients, Slot, record};
@@ -47,6 +48,7 @@ pub(crate) fn add_column_sums_on(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool)
 /// Sums `x` over the axes along which the slot's shape was broadcast to it.
 fn sum_to_on(gpu: &Gpu, x: &Tensor, slot: &Slot) {
     let (columns, shape) = (x.shape().columns(), slot.tensor.shape());
+    let _op = begin("sum", &[x, &slot.tensor], x.shape().elements());
     if shape.elements() == columns && shape.columns() == columns {
         add_column_sums_on(gpu, x, &slot.tensor, slot.add);
     } else {
@@ -104,6 +106,7 @@ pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
 
 fn sum_to_typed<T: Float>(cpu: &Cpu, x: &Tensor, shape: Shape) -> Tensor {
     let out = Tensor::zeros(x.device(), shape, x.dtype());
+    let _op = begin("sum", &[x, &out], x.shape().elements());
     if shape.elements() == x.shape().columns() && shape.columns() == x.shape().columns() {
         add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut out.write::<T>());
         return out;
@@ -175,6 +178,7 @@ impl Tensor {
     pub fn argmax(&self) -> Tensor {
         let shape = Shape::new(&self.shape().extents()[..self.shape().rank().saturating_sub(1)]);
         let out = Tensor::empty(self.device(), shape, DType::I32);
+        let _op = begin("argmax", &[self, &out], self.shape().elements());
         if let Device::Gpu(gpu) = self.device() {
             launch::argmax(gpu, self, &out);
             return out;

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::gpu::Parameters;
 use crate::device::{DType, Device, Gpu};
+use crate::ops::begin;
 use crate::tensor::Tensor;
 
 /// What the switch distribution carries from step to step, all F64 on the device.
@@ -58,6 +59,11 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
     if predictors == 1 {
         return;
     }
+    let _op = begin(
+        "switch",
+        &[losses, &state.weights, &state.weights, &state.log_posterior],
+        20 * predictors,
+    );
     match losses.device() {
         Device::Gpu(gpu) => launch_switch(gpu, state, losses, theta, scale),
         Device::Cpu(_) => {
@@ -114,6 +120,7 @@ pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
     if predictors == 1 {
         return;
     }
+    let _op = begin("bayesian average", &[losses, log_posterior, log_posterior], 4 * predictors);
     match losses.device() {
         Device::Gpu(gpu) => launch_bayesian(gpu, log_posterior, losses, scale),
         Device::Cpu(_) => {

@@ -1,7 +1,8 @@
 //! Running sums of what the steps come to, and the tick of the step's number and the data's cursor.
 
 use crate::device::gpu::Pointer;
-use crate::device::{DType, Device, Gpu};
+use crate::device::{Cost, DType, Device, Gpu};
+use crate::ops::begin;
 use crate::ops::classifiers::Head;
 use crate::tensor::Tensor;
 
@@ -77,6 +78,7 @@ impl Sums {
 
 /// Adds one batch's head to the sums.
 pub fn tally(sums: &Sums, head: &Head, samples: usize) {
+    let _op = begin("tally", &[&sums.values, &sums.values], 2 * COUNT);
     match sums.values.device() {
         Device::Gpu(gpu) => launch_tally(gpu, sums, head, samples),
         Device::Cpu(_) => {
@@ -112,6 +114,7 @@ pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
     let Some(device) = number.or(cursor.map(|(cursor, _)| cursor)).map(Tensor::device) else {
         return;
     };
+    let _op = device.op("advance", Cost::default);
     match device {
         Device::Gpu(gpu) => {
             let pointer = |own: Option<&Tensor>| own.map_or(Pointer::NULL, Tensor::pointer);

@@ -11,6 +11,7 @@ mod sequence;
 
 use std::sync::OnceLock;
 
+pub use crate::device::Cost;
 use crate::device::{DType, Device};
 use crate::random::{Philox, Purpose};
 use crate::tape::Tape;
@@ -46,46 +47,6 @@ pub struct Workload {
     pub name: String,
     costs: Vec<(&'static str, Cost)>,
     prepare: Prepare,
-}
-
-/// What a kernel has to do at least, in one pass of its workload.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// Elements of activations that it reads and writes, each of the size of the workload's type.
-    pub elements: f64,
-    /// Bytes that it moves besides.
-    pub bytes: f64,
-    /// Multiplications and additions.
-    pub operations: f64,
-}
-
-impl Cost {
-    /// Of so many elements.
-    fn elements(elements: usize) -> Cost {
-        Cost { elements: elements as f64, ..Cost::default() }
-    }
-
-    /// Of so many bytes.
-    fn bytes(bytes: usize) -> Cost {
-        Cost { bytes: bytes as f64, ..Cost::default() }
-    }
-
-    fn and_elements(self, elements: usize) -> Cost {
-        Cost { elements: self.elements + elements as f64, ..self }
-    }
-
-    fn and_bytes(self, bytes: usize) -> Cost {
-        Cost { bytes: self.bytes + bytes as f64, ..self }
-    }
-
-    fn and_operations(self, operations: usize) -> Cost {
-        Cost { operations: self.operations + operations as f64, ..self }
-    }
-
-    /// All bytes, with elements of this type.
-    pub fn total_bytes(&self, dtype: DType) -> f64 {
-        self.elements * dtype.size() as f64 + self.bytes
-    }
 }
 
 impl Workload {

@@ -1,5 +1,6 @@
 //! `alrao bench`.
 
+mod profile;
 mod q_learning;
 mod step;
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::{Rounds, check_precision, trimmed};
+use super::{Rounds, check_precision, profile, trimmed};
 use crate::bench::step::{OPTIMIZERS, Row, compare};
 use crate::cli::arguments::{DeviceArguments, choice, real, whole};
 use crate::cli::failure::Ending;
@@ -21,7 +21,8 @@ use crate::train::{Optimizer, Precision, RunConfig};
 #[command(allow_negative_numbers = true)]
 #[command(after_help = "Every step is on the same batch, which is on the device already.\n\n\
     Examples:\n  alrao bench step --model vgg19\n  \
-    alrao bench step --model cnn --model char-lstm --optimizer alrao --device cpu --json")]
+    alrao bench step --model cnn --model char-lstm --optimizer alrao --device cpu --json\n  \
+    alrao bench step --model vgg19 --optimizer alrao --profile")]
 pub(super) struct Arguments {
     /// Architecture; may be repeated [default: cnn]
     #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
@@ -44,6 +45,9 @@ pub(super) struct Arguments {
     /// Steps of each kind that are timed [default: cuda 200, cpu 10, simulator 2]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     steps: Option<usize>,
+    /// Where the time of a step goes, op by op, beside the machine's peaks of arithmetic and of copying
+    #[arg(long)]
+    profile: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -64,6 +68,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         _ => (10, 1),
     };
     let rounds = Rounds::new(arguments.steps, usual);
+    if arguments.profile {
+        return profile::run(&configs.concat(), &device, rounds.steps, arguments.json, quiet);
+    }
     let mut rows = Vec::new();
     if !quiet {
         messages::note(&device.description());

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
-use super::gemm::GemmJob;
+use super::gemm::{GemmJob, gemm_f32, gemm_f64};
 use super::vector::{exp_f32, tanh_f32};
 use crate::device::Element;
 
@@ -56,7 +56,7 @@ pub(crate) trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $gemm:expr, $exp:expr, $tanh:expr) => {
+    ($type:ident, $gemm:ident, $exp:expr, $tanh:expr) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -105,35 +105,12 @@ macro_rules! float {
 
             // SAFETY: what the caller has to see to stands at the trait's method.
             unsafe fn gemm(job: GemmJob<Self>) {
-                let GemmJob { m, n, k, a, a_strides, b, b_strides, c, c_stride, accumulate } = job;
-                // SAFETY: the caller's promise is exactly what this function asks for.
-                unsafe {
-                    $gemm(
-                        m,
-                        n,
-                        k,
-                        c,
-                        1,
-                        c_stride,
-                        accumulate,
-                        a,
-                        a_strides.1,
-                        a_strides.0,
-                        b,
-                        b_strides.1,
-                        b_strides.0,
-                        1.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        gemm_common::Parallelism::None,
-                    );
-                }
+                // SAFETY: the caller's promise.
+                unsafe { $gemm(job) }
             }
         }
     };
 }
 
-float!(f32, (gemm_f32::gemm::f32::get_gemm_fn()), exp_f32::<FUSED>, tanh_f32::<FUSED>);
-float!(f64, (gemm_f64::gemm::f64::get_gemm_fn()), f64::exp, f64::tanh);
+float!(f32, gemm_f32, exp_f32::<FUSED>, tanh_f32::<FUSED>);
+float!(f64, gemm_f64, f64::exp, f64::tanh);

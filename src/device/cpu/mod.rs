@@ -2,6 +2,7 @@
 
 mod float;
 mod gemm;
+mod level;
 mod memory;
 mod packed;
 #[macro_use]
@@ -11,6 +12,7 @@ use std::rc::Rc;
 
 use rayon::prelude::*;
 
+use super::profile::Profiler;
 use crate::error::{Error, Result};
 pub(crate) use float::Float;
 pub(crate) use gemm::{Matrix, gemm};
@@ -27,10 +29,12 @@ pub struct Cpu {
     memory: Rc<memory::Memory>,
     /// Why it stands in for a GPU, where nobody asked for it by name.
     instead_of_cuda: Option<String>,
+    pub(super) profiler: Profiler,
 }
 
 impl Cpu {
     pub(crate) fn new(threads: Option<usize>) -> Result<Self> {
+        level::check()?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|index| format!("alrao-{index}"))
@@ -39,7 +43,12 @@ impl Cpu {
                 device: "cpu".into(),
                 message: format!("its threads could not be started: {error}"),
             })?;
-        Ok(Cpu { pool, memory: Rc::default(), instead_of_cuda: None })
+        Ok(Cpu {
+            pool,
+            memory: Rc::default(),
+            instead_of_cuda: None,
+            profiler: Profiler::default(),
+        })
     }
 
     /// The same device, which stands in for a GPU that cannot be used.
@@ -54,7 +63,7 @@ impl Cpu {
     }
 
     pub(crate) fn description(&self) -> String {
-        let own = format!("cpu: {} threads, {}", self.threads(), vector::level().name());
+        let own = format!("cpu: {} threads, {}", self.threads(), level::description());
         match &self.instead_of_cuda {
             Some(reason) => format!("{own}; no cuda: {reason}"),
             None => own,

@@ -1,68 +1,7 @@
-//! Run-time dispatch to the processor's vectors, sums in fixed lanes, and f32 functions that vectorise.
-
-use std::sync::OnceLock;
+//! Loops compiled for each level of the processor's vectors, sums in fixed lanes, and f32 functions that vectorise.
 
 use super::Float;
-
-/// The vector instructions a loop is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    /// What every processor of this architecture has.
-    Plain,
-    /// 256-bit vectors with fused multiply-add.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// 512-bit vectors.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Level {
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::Plain => "plain vectors",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => "AVX2",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => "AVX-512",
-        }
-    }
-
-    /// Whether there are 32 vector registers and not 16.
-    pub fn has_32_registers(self) -> bool {
-        match self {
-            Level::Plain => cfg!(target_arch = "aarch64"),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => false,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => true,
-        }
-    }
-}
-
-/// The best level this processor has.
-pub(crate) fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(detect)
-}
-
-fn detect() -> Level {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let fused = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        let wide = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512bw");
-        if fused && wide {
-            return Level::Avx512;
-        }
-        if fused {
-            return Level::Avx2;
-        }
-    }
-    Level::Plain
-}
+pub(crate) use super::level::{Level, level};
 
 /// Defines a function compiled once for each [`Level`] and dispatched when called.
 ///

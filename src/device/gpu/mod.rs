@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use super::profile::Profiler;
 use crate::error::{Error, Result};
 pub(crate) use counter::Counter;
+pub(in crate::device) use driver::Clock;
 pub(crate) use driver::Driver;
 pub use host_work::HostWork;
 #[cfg(has_simulator)]
@@ -84,6 +86,7 @@ pub struct Gpu {
     times: RefCell<BTreeMap<String, KernelTime>>,
     tf32: Cell<bool>,
     host_threads: Option<usize>,
+    pub(super) profiler: Profiler,
 }
 
 impl Gpu {
@@ -103,6 +106,7 @@ impl Gpu {
             times: RefCell::default(),
             tf32: Cell::new(false),
             host_threads,
+            profiler: Profiler::default(),
         }
     }
 
@@ -189,16 +193,14 @@ impl Gpu {
         }
     }
 
-    /// How long `work` takes on the device, by its own clock where it has one; waits for it.
-    ///
-    /// # Errors
-    /// As [`Gpu::check`].
-    pub fn time(&self, work: impl FnOnce()) -> Result<Duration> {
-        let clock = self.attempt(Driver::start_clock);
-        work();
-        let time = self.attempt(|_| clock.map_or(Ok(Duration::ZERO), driver::Clock::stop));
-        self.check()?;
-        Ok(time.unwrap_or_default())
+    /// Starts the device's own clock, if it has one; `None` once it has failed.
+    pub(super) fn start_clock(&self) -> Option<Clock> {
+        self.attempt(Driver::start_clock)
+    }
+
+    /// The time since it was started, once everything that was asked for is done.
+    pub(super) fn stop_clock(&self, clock: Clock) -> Duration {
+        self.attempt(|_| clock.stop()).unwrap_or_default()
     }
 
     /// What the GPU has of what kernels share; `None` without one.

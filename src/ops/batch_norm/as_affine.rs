@@ -5,6 +5,7 @@ use super::moments::Moments;
 use super::{BatchNormConfig, check, give_channels, launch, update_running};
 use crate::device::Device;
 use crate::device::cpu::Float;
+use crate::ops::begin;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -38,6 +39,9 @@ pub fn batch_norm_affine(
 ) -> [Tensor; 2] {
     check([x, weight, bias], [running_mean, running_variance]);
     moments.check(x);
+    let channels = x.shape().columns();
+    let read = [weight, bias, running_mean, running_variance];
+    let op = begin("batch_norm affine forward", &read, 10 * channels);
     if let Device::Gpu(gpu) = x.device() {
         let running = [running_mean, running_variance];
         return launch::affine(gpu, [x, weight, bias], moments, running, config);
@@ -48,7 +52,7 @@ pub fn batch_norm_affine(
         update_running::<T>(running, &mean, &variance, x, config.momentum);
         typed::<T>(x, weight, bias, mean, &variance, config.epsilon)
     });
-    let channels = x.shape().columns();
+    drop(op);
     [0, 1].map(|row| both.slice(0, row, 1).reshape([channels]))
 }
 
@@ -85,6 +89,7 @@ struct Saved {
 
 fn backward<T: Float>(saved: &Saved, gradient: &[f64], gradients: &mut Gradients) {
     let Saved { x, mean, inverse, weights } = saved;
+    let _op = begin("batch_norm affine backward", &[x, x], 3 * x.shape().elements());
     let (of_scale, of_shift) = gradient.split_at(mean.len());
     // The shift is a function of the scale too.
     let of_scale: Vec<f64> = (0..mean.len()).map(|c| of_scale[c] - mean[c] * of_shift[c]).collect();

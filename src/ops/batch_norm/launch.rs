@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BatchNormConfig, Moments};
+use super::{BatchNormConfig, Moments, backward_op};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::{kernel_in, vector_of};
@@ -176,6 +176,7 @@ impl Saved {
         let crate::device::Device::Gpu(gpu) = dy.device() else {
             panic!("batch_norm: a gradient on the CPU for an output on {}", self.x.device().name())
         };
+        let _op = backward_op(&self.x, dy);
         let channels = self.x.shape().columns();
         let (x, from, affine) = (self.x.pointer(), dy.pointer(), self.affine.pointer());
         let tiling = Tiling::of(&[&self.x, dy], &[x, from, affine]);

@@ -5,7 +5,7 @@ use super::launch;
 use super::rows::{Operand, Rows};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
-use crate::ops::no_kernel;
+use crate::ops::{begin, no_kernel};
 use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
 /// What a part has of every channel.
@@ -83,6 +83,7 @@ impl Moments {
 
 /// The moments of a tensor `[.., C]`, by a pass over it.
 pub fn moments(x: &Tensor) -> Moments {
+    let _op = begin("batch_norm moments", &[x], 3 * x.shape().elements());
     if let Device::Gpu(gpu) = x.device() {
         return launch::moments(gpu, x);
     }

@@ -128,6 +128,7 @@ fn normal_constant(numbers: usize) -> f64 {
 fn products(gpu: &Rc<Gpu>, extents: Extents, z: &Tensor, weight: &Tensor) -> Tensor {
     let Extents { samples, inputs, classifiers, outputs } = extents;
     let scores = z.empty_wide([samples, classifiers, outputs]);
+    let _op = extents.product_op("classifiers outputs", &[z, weight, &scores]);
     gemm_on(
         gpu,
         [samples, extents.row(), inputs],
@@ -172,9 +173,11 @@ pub(super) fn classifiers(
     let g = if scores.dtype() == z.dtype() { scores.clone() } else { z.empty_like(scores.shape()) };
     let weighted = z.node().is_some().then(|| z.empty_like(scores.shape()));
     let gradients = (&g, weighted.as_ref());
+    let op = extents.losses_op(&scores, &g);
     let statistics = judge(gpu, extents, &scores, gradients, bias, targets, log_posterior);
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
+    drop(op);
     let kept = Kept {
         gpu: Rc::clone(gpu),
         extents,
@@ -286,9 +289,13 @@ impl Kept {
         let weighted = self.weighted.as_ref().filter(|_| gradients.wants(0));
         let finite_weight = weighted.map(|_| self.weight.empty_like(self.weight.shape()));
         let bias_slot = gradients.wide_slot(2, &self.bias);
+        let op = self.extents.bias_gradient_op(&self.g, &self.bias);
         self.operands(bias_slot.as_ref(), finite_z.as_ref(), finite_weight.as_ref());
+        drop(op);
         // dW = g^T z, dz = sum_j r_j g_j W_j.
         if let Some((z, slot)) = finite_z.zip(gradients.wide_slot(1, &self.weight)) {
+            let all = [&self.g, &z, &slot.tensor];
+            let _op = self.extents.product_op("classifiers weight gradient", &all);
             gemm_on(
                 &self.gpu,
                 [row, inputs, samples],
@@ -300,6 +307,8 @@ impl Kept {
         }
         let Some((weight, weighted)) = finite_weight.zip(weighted) else { return };
         if let Some(slot) = gradients.slot(0, &self.z) {
+            let all = [weighted, &weight, &slot.tensor];
+            let _op = self.extents.product_op("classifiers input gradient", &all);
             gemm_on(
                 &self.gpu,
                 [samples, inputs, row],

@@ -8,6 +8,7 @@ use super::{Fused, Geometry, InputAffine, pointwise};
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
+use crate::ops::begin;
 use crate::ops::elementwise::relu_gradient;
 use crate::ops::matmul::{
     Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
@@ -212,7 +213,9 @@ pub(super) fn conv2d(
     let out = x.empty_at(fused.place, shape);
     let epilogue =
         Epilogue { bias: bias.map(Tensor::pointer), relu: fused.relu, ..Epilogue::default() };
+    let op = begin("conv2d forward", &[x, weight, &out], geometry.operations());
     let moments = forward(gpu, [x, weight], epilogue, (&out, fused.moments), geometry);
+    drop(op);
     let kept = fused.relu.then(|| out.detach());
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
@@ -287,11 +290,13 @@ fn backward(
         weight_gradient(gpu, x, dy, &slot, geometry);
     }
     if has_bias && let Some(slot) = gradients.wide_slot(2, dy) {
+        let _op = begin("conv2d bias gradient", &[dy, &slot.tensor], dy.shape().elements());
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }
 
 fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let _op = begin("conv2d input gradient", &[weight, dy, &slot.tensor], geometry.operations());
     let Geometry { channels, features, .. } = geometry;
     let target = Target::rows(&slot.tensor, Epilogue::add(slot.add));
     if is_product(geometry) {
@@ -311,6 +316,7 @@ fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geom
 }
 
 fn weight_gradient(gpu: &Rc<Gpu>, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let _op = begin("conv2d weight gradient", &[x, dy, &slot.tensor], geometry.operations());
     let Geometry { channels, features, .. } = geometry;
     let target = Target::features(slot);
     if is_product(geometry) {

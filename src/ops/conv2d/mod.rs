@@ -22,8 +22,8 @@ use self::weight_gradient::{Operands, add_weight_gradient};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::batch_norm::{Affine, Moments};
-use crate::ops::no_kernel;
 use crate::ops::reduce::add_column_sums;
+use crate::ops::{begin, no_kernel};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
@@ -108,6 +108,12 @@ impl Geometry {
 
     fn out_pixels(&self) -> usize {
         self.out_height * self.out_width
+    }
+
+    /// Operations of each of the three products, padding counted as if it were multiplied.
+    fn operations(&self) -> usize {
+        let features = self.features * self.config.groups;
+        2 * self.images * self.out_pixels() * features * self.depth()
     }
 
     /// Output pixels of one task of the forward pass; the last may have fewer.
@@ -249,6 +255,7 @@ fn typed<T: Float>(
     let out = x.empty_at(fused.place, shape);
     let moments = fused.moments.then(|| Moments::empty(&out, geometry.task_pixels()));
     let function = fused.input.map(|input| input.function::<T>());
+    let op = begin("conv2d forward", &[x, weight, &out], geometry.operations());
     match x.device() {
         Device::Gpu(_) => no_kernel("conv2d"),
         Device::Cpu(cpu) => {
@@ -256,6 +263,7 @@ fn typed<T: Float>(
             forward::<T>(cpu, &read, weight, bias, (&out, moments.as_ref()), geometry);
         }
     }
+    drop(op);
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     inputs.extend(fused.input.iter().flat_map(|input| [input.scale, input.shift]));
@@ -336,6 +344,7 @@ fn backward<T: Float>(
     }
     let dy_values = dy.read::<T>();
     if let Some(dw) = gradients.sum_slot(1, weight) {
+        let _op = begin("conv2d weight gradient", &[x, dy, &dw], geometry.operations());
         let x = function.as_ref().map_or_else(|| x.clone(), |function| function.apply(x));
         let (images, mut dw) = (x.read::<T>(), dw.write::<T>());
         let Geometry { channels, features, .. } = geometry;
@@ -355,6 +364,7 @@ fn backward<T: Float>(
         }
     }
     if *has_bias && let Some(db) = gradients.sum_slot(2, dy) {
+        let _op = begin("conv2d bias gradient", &[dy, &db], dy.shape().elements());
         add_column_sums(cpu, &dy_values, dy.pitch(), &mut db.write::<T>());
     }
 }
@@ -366,6 +376,7 @@ fn input_gradient<T: Float>(
     slot: &Slot,
     geometry: Geometry,
 ) {
+    let _op = begin("conv2d input gradient", &[weight, dy, &slot.tensor], geometry.operations());
     let Geometry { channels, features, .. } = geometry;
     let (weights, dy_values) = (weight.read::<T>(), dy.read::<T>());
     let mut dx = slot.tensor.write::<T>();

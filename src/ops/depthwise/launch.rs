@@ -10,7 +10,7 @@ use crate::device::{DType, Gpu};
 use crate::ops::batch_norm::{Moments, moments};
 use crate::ops::matmul::{Epilogue, Rows, sum_parts};
 use crate::ops::reduce::add_column_sums_on;
-use crate::ops::{kernel_in, vector_of};
+use crate::ops::{begin, kernel_in, vector_of};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
 
@@ -137,7 +137,9 @@ pub(super) fn depthwise_conv2d(
 ) -> (Tensor, Option<Moments>) {
     let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
     let out = x.empty_like(shape);
+    let op = begin("depthwise forward", &[x, weight, &out], geometry.operations());
     forward(gpu, x, weight, bias, &out, geometry);
+    drop(op);
     let moments = with_moments.then(|| moments(&out));
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
@@ -179,12 +181,16 @@ fn backward(
     geometry: Geometry,
 ) {
     if let Some(slot) = gradients.slot(0, x) {
+        let _op =
+            begin("depthwise input gradient", &[weight, dy, &slot.tensor], geometry.operations());
         input_gradient(gpu, weight, dy, &slot, geometry);
     }
     if let Some(slot) = gradients.wide_slot(1, weight) {
+        let _op = begin("depthwise weight gradient", &[x, dy, &slot.tensor], geometry.operations());
         weight_gradient(gpu, x, dy, &slot, geometry);
     }
     if let Some(slot) = bias.and_then(|bias| gradients.slot(2, bias)) {
+        let _op = begin("depthwise bias gradient", &[dy, &slot.tensor], dy.shape().elements());
         add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
     }
 }

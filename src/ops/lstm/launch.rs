@@ -71,6 +71,7 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
     let extents = kept.sizes;
     let Extents { times, inputs, hidden, .. } = extents;
     let dtype = kept.x.dtype();
+    let op = kept.input_forward();
     product(
         gpu,
         [extents.rows(), 4 * hidden, inputs],
@@ -79,6 +80,8 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
         Rows::new(&kept.gates, 4 * hidden),
         Epilogue::default(),
     );
+    drop(op);
+    let _op = kept.recurrence_forward();
     let sizes = Sizes::new(kept, 0);
     let sizes = Parameters(&sizes);
     let weight = kept.weight_hh.pointer();
@@ -112,6 +115,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
     let Extents { inputs, hidden, .. } = kept.sizes;
     let rows = kept.sizes.rows();
     if let Some(slot) = gradients.slot(0, &kept.x) {
+        let _op = kept.input_gradient(&slot.tensor);
         product(
             gpu,
             [rows, inputs, 4 * hidden],
@@ -125,6 +129,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
         [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
     {
         let Some(slot) = gradients.wide_slot(input, weight) else { continue };
+        let _op = kept.weight_gradient(factor, &slot.tensor);
         product(
             gpu,
             [4 * hidden, columns, rows],
@@ -138,6 +143,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
     let all = kept.gates.view(0, [rows, 4 * hidden], 4 * hidden);
     for input in [3, 4] {
         if let Some(slot) = gradients.wide_slot(input, &bias) {
+            let _op = kept.bias_gradient(&slot.tensor);
             add_column_sums_on(gpu, &all, &slot.tensor, slot.add);
         }
     }
@@ -145,6 +151,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut 
 
 /// Turns the kept gates into the gradients of what they were computed from.
 fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
+    let _op = kept.recurrence_backward(dy);
     let extents = kept.sizes;
     let Extents { times, batch, hidden, .. } = extents;
     let sizes = Sizes::new(kept, dy.pitch());

@@ -6,6 +6,7 @@ use super::launch::{self, PoolShape};
 use super::{Place, Reach, Windows, pixels_per_task};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
+use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
@@ -15,6 +16,7 @@ pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) 
     let windows = Windows::new("average_pool2d", x, kernel, stride, padding);
     let y = x.empty_like(windows.output);
     let factor = 1.0 / (windows.kernel * windows.kernel) as f64;
+    let op = begin("average_pool2d forward", &[x, &y], x.shape().elements());
     match x.device() {
         Device::Gpu(gpu) => launch::average_forward(gpu, x, &y, PoolShape::of(&windows)),
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "average_pool2d", T => {
@@ -22,9 +24,12 @@ pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) 
             add_rectangles(cpu, x, &y, &windows.covered(), to);
         }),
     }
+    drop(op);
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
+        let dx = &slot.tensor;
+        let _op = begin("average_pool2d backward", &[dy, dx], dx.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => {
                 let shape = PoolShape::of(&windows);
@@ -44,12 +49,14 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
     assert!(shape.rank() == 4, "global_average_pool: shape {shape} is not [N, H, W, C]");
     let y = x.empty_like([shape[0], shape[3]]);
     let factor = 1.0 / (shape[1] * shape[2]) as f64;
+    let op = begin("global_average_pool forward", &[x, &y], x.shape().elements());
     match x.device() {
         Device::Gpu(gpu) => launch::average_forward(gpu, x, &y, PoolShape::global(shape)),
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "global_average_pool", T => {
             average_images(cpu, x, &y, T::from_f64(factor));
         }),
     }
+    drop(op);
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
@@ -59,6 +66,8 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
             rows: vec![0..1; shape[1]],
             columns: vec![0..1; shape[2]],
         };
+        let dx = &slot.tensor;
+        let _op = begin("global_average_pool backward", &[dy, dx], dx.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => {
                 let shape = PoolShape::global(shape);
@@ -92,6 +101,7 @@ pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
     }
     let output = Shape::from([shape[0], size[0], size[1], shape[3]]);
     let y = x.empty_like(output);
+    let op = begin("adaptive_average_pool2d forward", &[x, &y], x.shape().elements());
     match x.device() {
         Device::Gpu(gpu) => launch::adaptive_forward(gpu, x, &y),
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "adaptive_average_pool2d", T => {
@@ -100,9 +110,12 @@ pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
             divide_by_areas::<T>(cpu, &y, &windows);
         }),
     }
+    drop(op);
     let like = x.detach();
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, &like) else { return };
+        let dx = &slot.tensor;
+        let _op = begin("adaptive_average_pool2d backward", &[dy, dx], dx.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => launch::adaptive_backward(gpu, dy, &slot.tensor, slot.add),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "adaptive_average_pool2d", T => {

@@ -1,0 +1,159 @@
+//! Where the time of a training step goes, op by op, beside what the device can do at most.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ceilings::Ceilings;
+use super::step::{Contestant, Mode};
+use crate::device::{Device, OpTime, Profile};
+use crate::error::Result;
+use crate::train::{Precision, RunConfig};
+
+/// Which of the device's two peaks an op comes nearer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// The multiply-adds of the step's precision.
+    Arithmetic,
+    /// The bytes of a copy.
+    Memory,
+}
+
+impl Bound {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bound::Arithmetic => "arithmetic",
+            Bound::Memory => "memory",
+        }
+    }
+}
+
+/// One op of a step, all its calls together.
+#[derive(Clone, Debug, Serialize)]
+pub struct OpRow {
+    /// Its name.
+    pub op: &'static str,
+    /// Calls in a step.
+    pub calls: f64,
+    /// Milliseconds of a step, without those of the ops that it calls.
+    pub ms: f64,
+    /// Its part of the step's time, from 0 to 1.
+    pub share: f64,
+    /// 10^9 operations a second; a multiply-add is two.
+    pub gflops: f64,
+    /// 10^9 bytes a second, each input read once and each output written once.
+    pub gigabytes_per_second: f64,
+    /// The larger of its parts of the device's two peaks: above 1 where what it reads is in a cache.
+    pub of_peak: Option<f64>,
+    /// Which of the peaks that is.
+    pub bound: Option<Bound>,
+}
+
+/// What the device can do at most in a step's precision.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Peaks {
+    /// 10^9 operations a second.
+    pub gflops: f64,
+    /// 10^9 bytes a second, read and written.
+    pub gigabytes_per_second: f64,
+}
+
+impl Peaks {
+    /// Of what was measured, those that count in a precision.
+    pub fn new(ceilings: &Ceilings, precision: Precision) -> Self {
+        let operations = match precision {
+            Precision::F32 | Precision::F64 => ceilings.f32,
+            Precision::Tf32 => ceilings.tf32,
+            Precision::Bf16 => ceilings.bf16,
+        };
+        Peaks { gflops: operations / 1e9, gigabytes_per_second: ceilings.bytes / 1e9 }
+    }
+}
+
+/// A training step, op by op.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepProfile {
+    /// Which model.
+    pub model: String,
+    /// How its parameters learn.
+    pub optimizer: String,
+    /// What it computes in.
+    pub precision: String,
+    /// Factor on the model's number of channels or units.
+    pub width: f64,
+    /// Images, or tokens, of a step.
+    pub samples: usize,
+    /// How many steps were looked at, and as many without a look.
+    pub steps: usize,
+    /// Milliseconds of a step that nobody looks into, the mean.
+    pub step_ms: f64,
+    /// Milliseconds in no op.
+    pub outside_ms: f64,
+    /// `None` in the simulator.
+    pub peaks: Option<Peaks>,
+    /// The longest first.
+    pub ops: Vec<OpRow>,
+}
+
+impl StepProfile {
+    /// Milliseconds of all ops together.
+    pub fn ops_ms(&self) -> f64 {
+        self.ops.iter().map(|row| row.ms).sum()
+    }
+}
+
+/// Looks into `steps` steps of a model, one launch after the other. Each stands beside one that nobody looks into, so that what
+/// changes about the machine hits both alike.
+///
+/// # Errors
+/// As [`Contestant::new`] and [`Device::check`].
+pub fn profile(
+    config: &RunConfig,
+    device: &Device,
+    ceilings: Option<&Ceilings>,
+    steps: usize,
+) -> Result<StepProfile> {
+    let contestant = Contestant::new(config, Mode::Eager, device)?;
+    let (steps, mut alone, mut total) = (steps.max(1), Duration::ZERO, Profile::default());
+    for _ in 0..steps {
+        alone += device.time(|| contestant.step())?;
+        total += device.profile(|| contestant.step())?;
+    }
+    let ms = |time: Duration| 1e3 * time.as_secs_f64() / steps as f64;
+    let peaks = ceilings.map(|ceilings| Peaks::new(ceilings, config.train.precision));
+    let row = |(op, own): (&&'static str, &OpTime)| {
+        let rate = |count: f64| count / 1e9 / own.time.as_secs_f64().max(f64::MIN_POSITIVE);
+        let (gflops, gigabytes) = (rate(own.cost.operations), rate(own.cost.bytes));
+        let shares =
+            peaks.map(|peaks| [gflops / peaks.gflops, gigabytes / peaks.gigabytes_per_second]);
+        OpRow {
+            op,
+            calls: own.calls as f64 / steps as f64,
+            ms: ms(own.time),
+            share: own.time.as_secs_f64() / alone.as_secs_f64(),
+            gflops,
+            gigabytes_per_second: gigabytes,
+            of_peak: shares.map(|[arithmetic, memory]| arithmetic.max(memory)),
+            bound: shares.map(|[arithmetic, memory]| match arithmetic > memory {
+                true => Bound::Arithmetic,
+                false => Bound::Memory,
+            }),
+        }
+    };
+    let mut ops: Vec<OpRow> = total.ops.iter().map(row).collect();
+    ops.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    Ok(StepProfile {
+        model: config.model.architecture.to_string(),
+        optimizer: config.train.optimizer.to_string(),
+        precision: config.train.precision.to_string(),
+        width: config.model.width,
+        samples: contestant.samples(),
+        steps,
+        step_ms: ms(alone),
+        outside_ms: ms(total.outside.time),
+        peaks,
+        ops,
+    })
+}

@@ -1,0 +1,160 @@
+//! Which of the processor's vector instructions the device uses: the best there are, or those that `ALRAO_CPU` holds it to.
+
+use std::env;
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+
+/// The environment variable that holds the device to an instruction set.
+const SETTING: &str = "ALRAO_CPU";
+
+/// The vector instructions a loop is compiled for, from the fewest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Level {
+    /// What every processor of this architecture has.
+    Plain,
+    /// 256-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    const ALL: &[Level] = &[
+        Level::Plain,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Level::Plain => "plain vectors",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "AVX-512",
+        }
+    }
+
+    /// What `ALRAO_CPU` calls it.
+    fn setting(self) -> &'static str {
+        match self {
+            Level::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether there are 32 vector registers and not 16.
+    pub fn has_32_registers(self) -> bool {
+        match self {
+            Level::Plain => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => false,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => true,
+        }
+    }
+}
+
+/// The level of this process.
+struct Chosen {
+    level: Level,
+    /// Whether `ALRAO_CPU` asked for it.
+    is_held: bool,
+}
+
+/// `ALRAO_CPU` is read once: what one op does, the next does too. The error is what is wrong with its value.
+fn chosen() -> &'static std::result::Result<Chosen, String> {
+    static CHOSEN: OnceLock<std::result::Result<Chosen, String>> = OnceLock::new();
+    CHOSEN.get_or_init(|| choose(env::var_os(SETTING), best()))
+}
+
+fn choose(wanted: Option<OsString>, best: Level) -> std::result::Result<Chosen, String> {
+    let Some(wanted) = wanted else { return Ok(Chosen { level: best, is_held: false }) };
+    let mut possible = Level::ALL.iter().filter(|level| **level <= best);
+    match possible.clone().find(|level| wanted == level.setting()) {
+        Some(level) => Ok(Chosen { level: *level, is_held: true }),
+        None => {
+            let first = possible.next().map_or("", |level| level.setting());
+            let names = possible.fold(first.to_owned(), |text, own| text + ", " + own.setting());
+            let wanted = wanted.display();
+            Err(format!("'{wanted}' is not possible on this processor; give one of {names}"))
+        }
+    }
+}
+
+/// Looks at `ALRAO_CPU`.
+///
+/// # Errors
+/// [`Error::Input`] where its value is no level that this processor has.
+pub(super) fn check() -> Result<()> {
+    chosen().as_ref().map(|_| ()).map_err(|message| Error::input(SETTING, message))
+}
+
+/// The level that everything on this device keeps to. Panics where [`check`] fails: no device was opened then.
+#[inline]
+pub(crate) fn level() -> Level {
+    match chosen() {
+        Ok(chosen) => chosen.level,
+        Err(message) => panic!("{SETTING}: {message}"),
+    }
+}
+
+/// The level's name for people, and whether `ALRAO_CPU` is the reason for it.
+pub(super) fn description() -> String {
+    let held = matches!(chosen(), Ok(Chosen { is_held: true, .. }));
+    format!("{}{}", level().name(), if held { " as ALRAO_CPU says" } else { "" })
+}
+
+/// The best level this processor has. A level is the features that [`super::vector::vectorised`] compiles for and those
+/// that the gemm crates ask for, which are F16C besides.
+fn best() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let fused = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw");
+        if fused && wide {
+            return Level::Avx512;
+        }
+        if fused {
+            return Level::Avx2;
+        }
+    }
+    Level::Plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_the_processor_lacks_is_an_error_that_names_those_it_has() {
+        for (wanted, best) in [("avx513", Level::Plain), ("", Level::Plain), ("PLAIN", best())] {
+            let message = choose(Some(wanted.into()), best).err().unwrap();
+            assert!(message.contains(&format!("'{wanted}'")) && message.contains("plain"));
+        }
+        for best in Level::ALL {
+            for wanted in Level::ALL {
+                let chosen = choose(Some(wanted.setting().into()), *best);
+                assert_eq!(chosen.is_ok(), wanted <= best, "{wanted:?} on {best:?}");
+                assert!(
+                    chosen.is_ok_and(|own| own.level == *wanted && own.is_held) || wanted > best
+                );
+            }
+            assert!(choose(None, *best).is_ok_and(|own| own.level == *best && !own.is_held));
+        }
+    }
+}

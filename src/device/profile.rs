@@ -1,0 +1,231 @@
+//! Where the time of some work goes, op by op, beside what each op has to do at least.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use super::Device;
+use super::gpu::Clock;
+use crate::device::DType;
+use crate::error::Result;
+
+/// What some work has to do at least: each input read once, each output written once, and the operations of its formula. What
+/// is read again, copied or padded on the way is no part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Elements of activations that it reads and writes, where their type is for others to say.
+    pub elements: f64,
+    /// Bytes that it reads and writes besides.
+    pub bytes: f64,
+    /// Operations: a multiplication and an addition are two.
+    pub operations: f64,
+}
+
+impl Cost {
+    /// Of so many elements.
+    pub(crate) fn elements(elements: usize) -> Cost {
+        Cost { elements: elements as f64, ..Cost::default() }
+    }
+
+    /// Of so many bytes.
+    pub(crate) fn bytes(bytes: usize) -> Cost {
+        Cost { bytes: bytes as f64, ..Cost::default() }
+    }
+
+    pub(crate) fn and_elements(self, elements: usize) -> Cost {
+        Cost { elements: self.elements + elements as f64, ..self }
+    }
+
+    pub(crate) fn and_bytes(self, bytes: usize) -> Cost {
+        Cost { bytes: self.bytes + bytes as f64, ..self }
+    }
+
+    pub(crate) fn and_operations(self, operations: usize) -> Cost {
+        Cost { operations: self.operations + operations as f64, ..self }
+    }
+
+    /// All bytes, with elements of this type.
+    pub fn total_bytes(&self, dtype: DType) -> f64 {
+        self.elements * dtype.size() as f64 + self.bytes
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.elements += other.elements;
+        self.bytes += other.bytes;
+        self.operations += other.operations;
+    }
+}
+
+/// All calls of an op together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpTime {
+    /// How often it was called.
+    pub calls: u64,
+    /// Kernels that it launched.
+    pub launches: u64,
+    /// How long it took, without the ops that it called.
+    pub time: Duration,
+    /// What it had to do.
+    pub cost: Cost,
+}
+
+/// Where the time of some work went.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// Each op by its name.
+    pub ops: BTreeMap<&'static str, OpTime>,
+    /// What is in no op.
+    pub outside: OpTime,
+}
+
+impl AddAssign for OpTime {
+    fn add_assign(&mut self, other: OpTime) {
+        self.calls += other.calls;
+        self.launches += other.launches;
+        self.time += other.time;
+        self.cost += other.cost;
+    }
+}
+
+impl AddAssign for Profile {
+    fn add_assign(&mut self, other: Profile) {
+        self.outside += other.outside;
+        other.ops.into_iter().for_each(|(op, own)| *self.ops.entry(op).or_default() += own);
+    }
+}
+
+/// A profile in the making; none unless [`Device::profile`] runs.
+#[derive(Default)]
+pub(super) struct Profiler(RefCell<Option<Running>>);
+
+#[derive(Default)]
+struct Running {
+    profile: Profile,
+    /// The ops that have begun and not ended, the innermost last.
+    open: Vec<&'static str>,
+    /// Runs since an op began or ended last.
+    clock: Option<Clock>,
+    /// Kernels that were launched before that.
+    launched: u64,
+}
+
+/// An op that ends when this is dropped.
+#[must_use = "the op ends when this is dropped"]
+pub(crate) struct Op(Device);
+
+impl Drop for Op {
+    fn drop(&mut self) {
+        self.0.switch(|running| {
+            running.open.pop();
+        });
+    }
+}
+
+impl Device {
+    /// Begins an op, which ends when the result is dropped. `None`, without a look at the cost, unless [`Device::profile`] runs.
+    /// An op has only its own time, not that of the ops that it calls.
+    #[inline]
+    pub(crate) fn op(&self, name: &'static str, cost: impl FnOnce() -> Cost) -> Option<Op> {
+        if self.profiler().0.borrow().is_none() {
+            return None;
+        }
+        let cost = cost();
+        self.switch(|running| {
+            running.open.push(name);
+            let own = running.profile.ops.entry(name).or_default();
+            own.calls += 1;
+            own.cost += cost;
+        });
+        Some(Op(self.clone()))
+    }
+
+    /// Does `work` and tells where its time goes. On a GPU the host waits at the end of each op, so that the time of a short one
+    /// is that of its launches. Panics in the middle of another profile.
+    ///
+    /// ```
+    /// use alrao::{DType, Device, Tensor};
+    /// let device = Device::cpu();
+    /// let x = Tensor::zeros(&device, [1000], DType::F32);
+    /// let profile = device.profile(|| drop(x.relu())).unwrap();
+    /// assert_eq!(profile.ops["relu forward"].cost.bytes, 8000.0);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn profile(&self, work: impl FnOnce()) -> Result<Profile> {
+        let launched = self.launched();
+        let running = Running { clock: self.start_clock(), launched, ..Running::default() };
+        let before = self.profiler().0.replace(Some(running));
+        assert!(before.is_none(), "profile: another one runs");
+        work();
+        self.switch(|_| {});
+        let running = self.profiler().0.take().unwrap_or_default();
+        self.check()?;
+        Ok(running.profile)
+    }
+
+    /// Gives the time and the launches until now to the innermost op, and starts the clock again after `change`.
+    fn switch(&self, change: impl FnOnce(&mut Running)) {
+        let mut running = self.profiler().0.borrow_mut();
+        let Some(running) = &mut *running else { return };
+        let time = self.stop_clock(running.clock.take());
+        let launched = self.launched();
+        let launches = launched - std::mem::replace(&mut running.launched, launched);
+        let Profile { ops, outside } = &mut running.profile;
+        let own = running.open.last().map_or(outside, |op| ops.entry(op).or_default());
+        own.time += time;
+        own.launches += launches;
+        change(running);
+        running.clock = self.start_clock();
+    }
+
+    fn launched(&self) -> u64 {
+        match self {
+            Device::Cpu(_) => 0,
+            Device::Gpu(gpu) => gpu.kernel_times().values().map(|own| own.launches).sum(),
+        }
+    }
+
+    fn profiler(&self) -> &Profiler {
+        match self {
+            Device::Cpu(cpu) => &cpu.profiler,
+            Device::Gpu(gpu) => &gpu.profiler,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_op_has_only_its_own_time() {
+        let device = Device::cpu();
+        let (own, called) = (Duration::from_millis(2), Duration::from_millis(20));
+        let profile = device.profile(|| {
+            let _outer = device.op("outer", || Cost::bytes(3).and_operations(5));
+            for _ in 0..2 {
+                let _inner = device.op("inner", || Cost::bytes(7));
+                std::thread::sleep(called);
+            }
+            std::thread::sleep(own);
+        });
+        let Profile { ops, .. } = profile.unwrap();
+        let (outer, inner) = (ops["outer"], ops["inner"]);
+        assert!(inner.time >= 2 * called && outer.time >= own && outer.time < inner.time);
+        assert_eq!((outer.calls, inner.calls), (1, 2));
+        assert_eq!((outer.cost.bytes, outer.cost.operations, inner.cost.bytes), (3.0, 5.0, 14.0));
+    }
+
+    #[test]
+    fn nothing_is_recorded_unless_asked_for() {
+        for device in [Device::cpu(), Device::counter()] {
+            assert!(device.op("op", || panic!("nobody looks at the cost")).is_none());
+            assert!(device.profile(|| {}).unwrap().ops.is_empty());
+            assert!(device.op("op", || panic!("nobody looks at the cost")).is_none());
+        }
+    }
+}
