@@ -103,12 +103,15 @@ fn embed(fat_binaries: &[PathBuf]) {
         .map(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let family = name.rsplit_once('-').map_or(name.as_str(), |(family, _)| family);
-            format!("    ({family:?}, include_bytes!({:?})),\n", path.display().to_string())
+            format!(
+                "    ({family:?}, &Image(*include_bytes!({:?}))),\n",
+                path.display().to_string()
+            )
         })
         .collect();
     let resources: String = fat_binaries.iter().flat_map(|path| resources(path)).collect();
     let text = format!(
-        "static FAT_BINARIES: &[(&str, &[u8])] = &[\n{entries}];\n\n\
+        "static FAT_BINARIES: &[(&str, &Image<[u8]>)] = &[\n{entries}];\n\n\
          static COMPILED: &[Compiled] = &[\n{resources}];\n"
     );
     let path = out_dir().join("fat_binaries.rs");
@@ -201,6 +204,9 @@ fn simulator_library() -> Outcome<()> {
         let jobs = sources.into_iter().map(|source| {
             let mut command = compiler.to_command();
             simulator_flags(&mut command);
+            // Products and sums are fused, as nvcc fuses them; in the checked build they are not: kernels hold under both.
+            let contract = if cfg!(feature = "simulator-checked") { "off" } else { "fast" };
+            command.arg(format!("-ffp-contract={contract}"));
             if cfg!(feature = "simulator-checked") && has_extension(&source, "cu") {
                 instrument(&mut command);
             }
@@ -232,8 +238,6 @@ fn simulator_flags(command: &mut Command) {
         "-g1",
         "-fPIC",
         "-c",
-        // As the kernels say, neither fused nor reordered.
-        "-ffp-contract=off",
         "-fno-strict-aliasing",
         "-fno-exceptions",
         "-fno-rtti",
@@ -252,6 +256,7 @@ fn simulator_flags(command: &mut Command) {
 #[cfg(feature = "simulator")]
 fn instrument(command: &mut Command) {
     command.args([
+        "-DSIMULATOR_HOST_ARITHMETIC",
         "-fsanitize=thread",
         "--param=tsan-instrument-func-entry-exit=0",
         // A vector that is read in one piece is told of as one access.

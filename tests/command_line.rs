@@ -232,19 +232,23 @@ fn a_closed_pipe_ends_quietly() {
 #[test]
 fn steps_are_timed_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
-    let small = ["--width", "0.25", "--batch-size", "2", "--steps", "1", "--device", "cpu"];
+    let small = "--width 0.25 --batch-size 2 --rounds 2 --steps 1 --device cpu --threads 1";
+    let small: Vec<&str> = small.split(' ').collect();
     let output = alrao(directory.path(), &[&["bench", "step", "--json"][..], &small].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["steps"].as_array().unwrap();
     let kinds: Vec<[&str; 3]> = rows
         .iter()
-        .map(|row| ["model", "optimizer", "mode"].map(|key| row[key].as_str().unwrap()))
+        .map(|row| ["model", "way", "mode"].map(|key| row[key].as_str().unwrap()))
         .collect();
     assert_eq!(kinds, [["cnn", "sgd", "eager"], ["cnn", "alrao", "eager"]]);
     assert!(rows.iter().all(|row| row["ms"].as_f64().unwrap() > 0.0 && row["launches"].is_null()));
+    assert_eq!(report["ratios"][0]["name"], "engine alrao over engine sgd");
+    assert_eq!([&report["rounds"], &report["machine"]["threads"]], [2, 1]);
     let output = alrao(directory.path(), &[&["-q", "bench", "step"][..], &small].concat());
-    assert!(output.stderr.is_empty() && text(&output.stdout).lines().count() == 3);
+    let table = text(&output.stdout);
+    assert!(output.stderr.is_empty() && table.lines().count() == 5, "{table}");
 }
 
 #[test]

@@ -1,22 +1,16 @@
 //! Where the time of a training step goes: that nothing is left out, that costs are right, and that looking changes nothing.
 
+use alrao::Device;
 use alrao::bench::step::Inputs;
 use alrao::device::{Cost, Profile};
 use alrao::models::Architecture;
-use alrao::train::settings::Settings;
 use alrao::train::{Learner, Optimizer, RunConfig};
-use alrao::{Device, DeviceKind};
 
 fn config(model: Architecture, width: f64, batch: usize) -> RunConfig {
-    let settings = Settings {
-        model: Some(model),
-        optimizer: Some(Optimizer::Alrao),
-        width: Some(width),
-        batch_size: Some(batch),
-        device: Some(DeviceKind::Cpu),
-        ..Settings::default()
-    };
-    settings.resolve().unwrap()
+    let mut config = alrao::bench::step::config(model, Optimizer::Alrao).unwrap();
+    config.model.width = width;
+    config.train.batch_size = batch;
+    config
 }
 
 /// What one step does, one launch after the other.
@@ -25,7 +19,7 @@ fn step_of(model: Architecture, width: f64, batch: usize, device: &Device) -> Pr
     let inputs = Inputs::new(&config, device);
     let learner = inputs.learner(&config).unwrap();
     learner.steps().set_on(false);
-    device.profile(|| inputs.step(&learner)).unwrap()
+    device.profile(|| drop(inputs.step(&learner))).unwrap()
 }
 
 fn cost(profile: &Profile, op: &str) -> Cost {
@@ -142,9 +136,9 @@ fn a_look_into_a_step_changes_none_of_its_bits() {
             (0..3).for_each(|_| steps(&learner));
             learner.flat().values().to_vec::<f32>()
         };
-        let alone = values(&|learner| inputs.step(learner));
+        let alone = values(&|learner| drop(inputs.step(learner)));
         let seen = values(&|learner| {
-            device.profile(|| inputs.step(learner)).unwrap();
+            device.profile(|| drop(inputs.step(learner))).unwrap();
         });
         assert!(alone == seen, "{model}");
     }

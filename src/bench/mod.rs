@@ -1,11 +1,19 @@
 //! What is measured and how, for `alrao kernels`, `alrao bench` and the benchmarks: every kernel on a problem of the
-//! paper's size, whole training steps, and Q-learning.
+//! paper's size, whole training steps beside PyTorch's, and Q-learning.
 
 pub mod ceilings;
+#[cfg(feature = "cli")]
+pub mod comparison;
 pub mod kernels;
+#[cfg(feature = "cli")]
+pub mod machine;
+#[cfg(feature = "cli")]
+pub mod peers;
+pub mod pieces;
 pub mod profile;
 pub mod q_learning;
 pub mod step;
+pub mod turns;
 pub mod verdict;
 pub mod workloads;
 

@@ -118,8 +118,8 @@ pub fn profile(
     let contestant = Contestant::new(config, Mode::Eager, device)?;
     let (steps, mut alone, mut total) = (steps.max(1), Duration::ZERO, Profile::default());
     for _ in 0..steps {
-        alone += device.time(|| contestant.step())?;
-        total += device.profile(|| contestant.step())?;
+        alone += device.time(|| drop(contestant.step()))?;
+        total += device.profile(|| drop(contestant.step()))?;
     }
     let ms = |time: Duration| 1e3 * time.as_secs_f64() / steps as f64;
     let peaks = ceilings.map(|ceilings| Peaks::new(ceilings, config.train.precision));

@@ -1,19 +1,18 @@
 //! Whole training steps on random images of the size that a model was made for, or a random text: plain SGD beside Alrao, step by step
-//! and recorded. `benches/peers/step.py` does the same in PyTorch.
+//! and recorded. `benches/peers/contestants.py` has the same in PyTorch.
 
 use serde::Serialize;
 
-use super::median;
 use crate::alrao::Alrao;
 use crate::device::Device;
 use crate::error::Result;
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
-use crate::ops::classifiers::Targets;
+use crate::ops::classifiers::{Head, Targets};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
 use crate::train::settings::Settings;
-use crate::train::{Learner, Optimizer, RunConfig};
+use crate::train::{Learner, Optimizer, Precision, RunConfig};
 
 /// The models that are measured, with whatever else `--model` knows.
 pub const MODELS: [Architecture; 4] =
@@ -103,9 +102,9 @@ impl Inputs {
         Ok(Learner::new(model, &self.x, &config.train, self.x.device()))
     }
 
-    /// One step.
-    pub fn step(&self, learner: &Learner) {
-        learner.step(&self.x, Targets::Classes(&self.targets), self.samples());
+    /// One step; its losses.
+    pub fn step(&self, learner: &Learner) -> Head {
+        learner.step(&self.x, Targets::Classes(&self.targets), self.samples())
     }
 }
 
@@ -145,6 +144,7 @@ impl Mode {
 pub struct Contestant {
     mode: Mode,
     optimizer: Optimizer,
+    precision: Precision,
     inputs: Inputs,
     learner: Learner,
 }
@@ -158,16 +158,38 @@ impl Contestant {
         let inputs = Inputs::new(config, device);
         let learner = inputs.learner(config)?;
         learner.steps().set_on(mode == Mode::Captured);
-        let own = Contestant { mode, optimizer: config.train.optimizer, inputs, learner };
+        let RunConfig { train, .. } = config;
+        let (optimizer, precision) = (train.optimizer, train.precision);
+        let own = Contestant { mode, optimizer, precision, inputs, learner };
         // The first is an ordinary one, the second is recorded, the third is the first that is only repeated.
-        (0..3).for_each(|_| own.step());
+        (0..3).for_each(|_| drop(own.step()));
         device.check()?;
         Ok(own)
     }
 
-    /// One step.
-    pub fn step(&self) {
-        self.inputs.step(&self.learner);
+    /// One step; its losses.
+    pub fn step(&self) -> Head {
+        self.inputs.step(&self.learner)
+    }
+
+    /// How its steps are done.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How its parameters learn.
+    pub fn optimizer(&self) -> Optimizer {
+        self.optimizer
+    }
+
+    /// What it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The model with what moves it.
+    pub fn learner(&self) -> &Learner {
+        &self.learner
     }
 
     /// Images, or tokens.
@@ -177,7 +199,7 @@ impl Contestant {
 
     /// Kernels of one step; in a captured one, those of its graph. `None` on the CPU.
     pub fn launches(&self) -> Option<u64> {
-        launches(&self.learner, || self.step())
+        launches(&self.learner, || drop(self.step()))
     }
 }
 
@@ -191,67 +213,4 @@ pub(super) fn launches(learner: &Learner, step: impl FnOnce()) -> Option<u64> {
     let before = count();
     step();
     Some(count() - before)
-}
-
-/// What a kind of step comes to.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// Which model.
-    pub model: String,
-    /// How its parameters learn.
-    pub optimizer: String,
-    /// How its steps are done.
-    pub mode: Mode,
-    /// What they compute in.
-    pub precision: String,
-    /// Factor on the model's number of channels or units.
-    pub width: f64,
-    /// Images, or tokens, of a step.
-    pub samples: usize,
-    /// Milliseconds of a step, the median.
-    pub ms: f64,
-    /// Images, or tokens, a second.
-    pub samples_per_second: f64,
-    /// Kernels of a step; `None` on the CPU.
-    pub launches: Option<u64>,
-}
-
-/// Times steps of one model under several optimizers, in each of the device's ways: one after the other, round by round, so
-/// that what changes about the machine hits all alike. A round is `steps` steps of each; the median over `rounds` counts.
-///
-/// # Errors
-/// As [`models::build`] and [`Device::check`].
-pub fn compare(
-    configs: &[RunConfig],
-    device: &Device,
-    rounds: usize,
-    steps: usize,
-) -> Result<Vec<Row>> {
-    let all =
-        configs.iter().flat_map(|config| Mode::on(device).iter().map(move |mode| (config, *mode)));
-    let contestants: Result<Vec<Contestant>> =
-        all.clone().map(|(config, mode)| Contestant::new(config, mode, device)).collect();
-    let contestants = contestants?;
-    let mut times = vec![Vec::new(); contestants.len()];
-    for _ in 0..rounds.max(1) {
-        for (own, times) in contestants.iter().zip(&mut times) {
-            let time = device.time(|| (0..steps.max(1)).for_each(|_| own.step()))?;
-            times.push(time / steps.max(1) as u32);
-        }
-    }
-    let rows = all.zip(contestants.iter().zip(times)).map(|((config, _), (own, times))| {
-        let seconds = median(times).as_secs_f64();
-        Row {
-            model: config.model.architecture.to_string(),
-            optimizer: own.optimizer.to_string(),
-            mode: own.mode,
-            precision: config.train.precision.to_string(),
-            width: config.model.width,
-            samples: own.samples(),
-            ms: 1e3 * seconds,
-            samples_per_second: own.samples() as f64 / seconds,
-            launches: own.launches(),
-        }
-    });
-    Ok(rows.collect())
 }

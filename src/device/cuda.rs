@@ -13,18 +13,19 @@ use super::gpu::{Launch, fill};
 
 include!(concat!(env!("OUT_DIR"), "/fat_binaries.rs"));
 
-/// Dynamic shared memory that a kernel gets without being asked twice.
-const SHARED_WITHOUT_ASKING: usize = 48 << 10;
-
 /// The compute capability that the kernels need.
 const OLDEST: i32 = 8;
 
 /// What a driver's call comes to, for people.
 type Outcome<T> = Result<T, String>;
 
+/// A fat binary at an address that the driver may read whole words from; `include_bytes!` alone promises a multiple of 1.
+#[repr(C, align(64))]
+struct Image<T: ?Sized>(T);
+
 /// What nvcc made of each kernel file, by its family's name; nothing where there was no nvcc.
-pub fn fat_binaries() -> &'static [(&'static str, &'static [u8])] {
-    FAT_BINARIES
+pub fn fat_binaries() -> Vec<(&'static str, &'static [u8])> {
+    FAT_BINARIES.iter().map(|(family, image)| (*family, &image.0)).collect()
 }
 
 /// What nvcc's report says of each kernel on each architecture; nothing where there was no nvcc.
@@ -37,16 +38,9 @@ pub(crate) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     modules: Vec<sys::CUmodule>,
-    functions: RefCell<HashMap<String, Function>>,
+    /// The kernels that have been looked up.
+    functions: RefCell<HashMap<String, sys::CUfunction>>,
     name: String,
-}
-
-/// A kernel that has been looked up.
-#[derive(Clone, Copy)]
-struct Function {
-    handle: sys::CUfunction,
-    /// The most dynamic shared memory it may have been launched with so far.
-    shared: usize,
 }
 
 impl Cuda {
@@ -90,7 +84,7 @@ impl Cuda {
         let mut modules = Vec::new();
         for (_, image) in FAT_BINARIES {
             // SAFETY: the image is a whole fat binary, as nvcc wrote it.
-            match unsafe { result::module::load_data(image.as_ptr().cast()) } {
+            match unsafe { result::module::load_data(image.0.as_ptr().cast()) } {
                 Ok(module) => modules.push(module),
                 Err(error) => {
                     return Ok(Err(format!(
@@ -187,9 +181,6 @@ impl Cuda {
     }
 
     pub fn set_zero(&self, address: u64, bytes: usize) -> Outcome<()> {
-        if bytes == 0 {
-            return Ok(());
-        }
         // SAFETY: the caller's range lies in a block.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.map_err(text)
     }
@@ -202,7 +193,7 @@ impl Cuda {
 
     /// Launches a kernel in the stream.
     pub fn launch(&self, launch: &Launch) -> Outcome<()> {
-        let function = self.function(launch.kernel, launch.shared)?;
+        let function = self.function(launch.kernel)?;
         let mut pointers: Vec<*mut c_void> = launch
             .arguments
             .iter()
@@ -282,7 +273,7 @@ impl Cuda {
         use sys::CUfunction_attribute::{
             CU_FUNC_ATTRIBUTE_NUM_REGS as REGISTERS, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as SHARED,
         };
-        let function = self.function(kernel, shared)?;
+        let function = self.function(kernel)?;
         let whole = |attribute| {
             // SAFETY: the handle belongs to a module that stays loaded.
             unsafe { result::function::get_function_attribute(function, attribute) }
@@ -310,24 +301,22 @@ impl Cuda {
         })
     }
 
-    fn function(&self, name: &str, shared: usize) -> Outcome<sys::CUfunction> {
-        let mut functions = self.functions.borrow_mut();
-        if !functions.contains_key(name) {
-            let handle = self.find(name).ok_or_else(|| format!("there is no kernel `{name}`"))?;
-            functions.insert(name.to_owned(), Function { handle, shared: SHARED_WITHOUT_ASKING });
+    /// Lets a kernel have so many bytes of dynamic shared memory.
+    pub fn allow_shared(&self, kernel: &str, bytes: usize) -> Outcome<()> {
+        let function = self.function(kernel)?;
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the handle belongs to a module that stays loaded.
+        unsafe { result::function::set_function_attribute(function, attribute, bytes as i32) }
+            .map_err(|error| format!("{kernel}: {bytes} bytes of shared memory: {}", text(error)))
+    }
+
+    fn function(&self, name: &str) -> Outcome<sys::CUfunction> {
+        if let Some(function) = self.functions.borrow().get(name) {
+            return Ok(*function);
         }
-        let function = functions.get_mut(name).expect("it was put there");
-        if shared > function.shared {
-            let attribute =
-                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the handle belongs to a module that stays loaded.
-            unsafe {
-                result::function::set_function_attribute(function.handle, attribute, shared as i32)
-            }
-            .map_err(|error| format!("{name}: {shared} bytes of shared memory: {}", text(error)))?;
-            function.shared = shared;
-        }
-        Ok(function.handle)
+        let function = self.find(name).ok_or_else(|| format!("there is no kernel `{name}`"))?;
+        self.functions.borrow_mut().insert(name.to_owned(), function);
+        Ok(function)
     }
 
     fn find(&self, name: &str) -> Option<sys::CUfunction> {
@@ -457,4 +446,17 @@ impl Drop for Cuda {
 fn text(error: DriverError) -> String {
     let string = error.error_string().map(|text| text.to_string_lossy().into_owned());
     string.unwrap_or_else(|_| format!("{error:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fat_binaries_lie_where_the_driver_may_read_words() {
+        for (family, image) in FAT_BINARIES {
+            assert!(align_of_val(*image) >= 8, "{family}");
+            assert_eq!(image.0.as_ptr() as usize % align_of_val(*image), 0, "{family}");
+        }
+    }
 }

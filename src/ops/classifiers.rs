@@ -463,7 +463,7 @@ impl Kept {
                 let sample = Sample::of(statistics, classifiers);
                 for (g, share) in g.chunks_mut(outputs).zip(&*sample.responsibilities) {
                     let share = T::from_f64(*share);
-                    g.iter_mut().for_each(|g| *g = *g * share);
+                    g.iter_mut().for_each(|g| *g = judge::without_traces(*g * share));
                 }
             }
         });

@@ -180,11 +180,21 @@ impl Learner {
             tape.backward(&head.objective);
             zero_missing_gradients(&self.model, tape);
         }
-        self.optimizer.step(Some(&head.flagged), &self.number);
-        self.averaging.update(&head.classifier_losses, samples);
+        self.update(&head);
+        self.average(&head, samples);
         tally(&self.sums, &head, samples);
         tick();
         head
+    }
+
+    /// The update of all parameters from their gradients, by a step's losses.
+    pub(crate) fn update(&self, head: &Head) {
+        self.optimizer.step(Some(&head.flagged), &self.number);
+    }
+
+    /// The update of the posterior by a step's losses.
+    pub(crate) fn average(&self, head: &Head, samples: usize) {
+        self.averaging.update(&head.classifier_losses, samples);
     }
 
     /// Lets classifiers that have lost all weight take the average's weights.

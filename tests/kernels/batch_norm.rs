@@ -66,6 +66,11 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     ]
 }
 
+const ONE_ROW: &str = " of one row";
+/// The gradient of a row less the mean of all gradients is nothing; both are gradient * weight / sqrt(variance + 1e-5), with
+/// gradients up to 0.5, weights up to 1.5, and no variance.
+const TERMS_OF_ONE_ROW: f64 = 240.0;
+
 /// Norms of what is joined so far, each joined to it: their gradients are parts of one, and are added to in their places.
 fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     let tape = Tape::new();
@@ -122,14 +127,16 @@ pub fn cases() -> Vec<Case> {
         (" of 130", Norm { shape: [2, 3, 5, 130], channels: 130, ..USUAL }),
         (" of 260", Norm { shape: [1, 3, 5, 260], channels: 260, ..USUAL }),
         (" of many rows", Norm { shape: [8, 33, 31, 8], channels: 8, ..USUAL }),
-        (" of one row", Norm { shape: [1, 1, 1, 8], channels: 8, relu: false, ..USUAL }),
+        (ONE_ROW, Norm { shape: [1, 1, 1, 8], channels: 8, relu: false, ..USUAL }),
         (" far from zero", Norm { shape: [4, 17, 16, 4], channels: 4, offset: 16.0, ..USUAL }),
         (" of what is not finite", Norm { not_finite: true, ..USUAL }),
     ];
     // The input's gradient is stored, and then added to.
     let case = |(name, norm): (&str, Norm)| {
-        Case::new(format!("batch_norm{name}"), 4000, move |device, dtype| run(device, dtype, norm))
-            .and_in_bf16(3)
+        let own = move |device: &Device, dtype| run(device, dtype, norm);
+        let case = Case::new(format!("batch_norm{name}"), 4000, own);
+        let case = if name == ONE_ROW { case.cancelling(&["dx"], TERMS_OF_ONE_ROW) } else { case };
+        case.and_in_bf16(3)
     };
     let affine = Case::new("batch_norm as an affine function", 70, affine);
     let joined = [[8, 8], [16, 24], [3, 5], [1, 1]].into_iter().flat_map(|channels| {

@@ -323,9 +323,14 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     let (name, kind) = task.is();
     let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
     let terms = copies * outputs + samples;
-    let own = Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
+    let mut own = Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
         head(device, dtype, Form::Stored, sizes, task, odd)
     });
+    if task == Task::Classes {
+        // A probability less 1 cancels, over the batch; z reaches 2, weights 1.
+        let share = 1.0 / samples as f64;
+        own = own.cancelling(&["dbias", "dz"], share).cancelling(&["dweight"], 2.0 * share);
+    }
     // The outputs' gradients are stored, then their products with z and the weights.
     cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
     if task.is_chosen() {

@@ -192,7 +192,8 @@ fn moments(shape: Shape, factors: Factors) -> impl Fn(&Device, DType) -> Outputs
 fn tensor_core_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut case = |shape: Shape, more: String, way: Way| {
-        cases.push(Case::new(format!("{}{more}", title(shape)), terms(shape), run(shape, way)));
+        let name = format!("{}{more}", title(shape));
+        cases.push(Case::new(name, terms(shape), run(shape, way)).of(way.factors));
     };
     for &shape in &shapes()[..19] {
         let way = Way { factors: Factors::Tf32, twice: true, ..Way::USUAL };
@@ -223,7 +224,7 @@ fn corner_cases() -> Vec<Case> {
             let way =
                 Way { factors, wanted: [true, true, false], cut: Some((tile, 1)), ..Way::USUAL };
             let name = format!("{} {factors:?} corner of tile {tile}", title(shape));
-            cases.push(Case::new(name, terms(shape), run(shape, way)));
+            cases.push(Case::new(name, terms(shape), run(shape, way)).of(factors));
         }
     }
     cases
@@ -245,7 +246,7 @@ fn relu_cases() -> Vec<Case> {
                 let cut = Some((tile, parts));
                 let wanted = [true, true, factors != Factors::Bf16];
                 let way = Way { factors, relu: true, cut, wanted, ..Way::USUAL };
-                cases.push(Case::new(name, terms(shape), run(shape, way)));
+                cases.push(Case::new(name, terms(shape), run(shape, way)).of(factors));
             }
         }
     }
@@ -270,7 +271,7 @@ fn moments_cases() -> Vec<Case> {
                 let moments = moments(shape, factors);
                 let run =
                     move |device: &Device, dtype| with_cut(tile, parts, || moments(device, dtype));
-                cases.push(Case::new(name, terms(shape), run));
+                cases.push(Case::new(name, terms(shape), run).of(factors));
             }
         }
     }

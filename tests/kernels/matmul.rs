@@ -1,11 +1,13 @@
 //! Matrix products. src/ops/matmul/tiles.rs tests that the shapes of f32 meet every tile, whole and in parts.
 
+#[cfg(has_simulator)]
+use alrao::device::simulator::SimulatorOptions;
 use alrao::ops::linear::linear;
 use alrao::ops::matmul::with_cut;
 use alrao::{DType, Device, Tape, Tensor};
 
-use super::factors::Factors;
-use super::{Case, Outputs};
+use super::factors::{Factors, rounded};
+use super::{Case, Outputs, draw};
 
 /// m, n, k: one below, at and one above each tile, with at least two slabs more than the tile has places for.
 const SIZES: [[usize; 3]; 19] = [
@@ -193,18 +195,20 @@ fn tensor_core_cases() -> Vec<Case> {
                     let name =
                         format!("matmul {factors:?} {sides:?} {sizes:?} tile {tile} parts {parts}");
                     let work = product(factors, sides, sizes, [[0, 0]; 2]);
-                    cases.push(Case::new(name, k, forced((tile, parts), work)));
+                    cases.push(Case::new(name, k, forced((tile, parts), work)).of(factors));
                 }
             }
         }
         for sides in Sides::ALL {
             for gaps in [[[0, 8], [8, 0]], [[1, 0], [0, 3]], [[8, 0], [2, 2]], [[4, 0], [0, 4]]] {
                 let name = format!("matmul {factors:?} {sides:?} rows with gaps {gaps:?}");
-                cases.push(Case::new(name, 100, product(factors, sides, [40, 48, 104], gaps)));
+                let work = product(factors, sides, [40, 48, 104], gaps);
+                cases.push(Case::new(name, 100, work).of(factors));
             }
             for sizes in [[1, 1, 1], [5, 3, 0], [300, 40, 600]] {
                 let name = format!("matmul {factors:?} {sides:?} {sizes:?}");
-                cases.push(Case::new(name, 600, product(factors, sides, sizes, [[0, 0]; 2])));
+                let work = product(factors, sides, sizes, [[0, 0]; 2]);
+                cases.push(Case::new(name, 600, work).of(factors));
             }
         }
     }
@@ -218,7 +222,7 @@ fn linear_cases() -> Vec<Case> {
             for (relu, parts) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
                 let name = format!("linear {factors:?} {sizes:?} relu {relu} parts {parts}");
                 let work = linear_layer(factors, sizes, relu);
-                cases.push(Case::new(name, 300, forced(("32", parts), work)));
+                cases.push(Case::new(name, 300, forced(("32", parts), work)).of(factors));
             }
         }
     }
@@ -233,15 +237,47 @@ fn corner_cases() -> Vec<Case> {
             for sides in Sides::ALL {
                 let name = format!("matmul {factors:?} {sides:?} corner of tile {tile}");
                 let work = product(factors, sides, [9, 7, 70], [[0, 0]; 2]);
-                cases.push(Case::new(name, 70, forced((tile, 1), work)));
+                cases.push(Case::new(name, 70, forced((tile, 1), work)).of(factors));
             }
         }
     }
     cases
 }
 
+/// As many positive terms as the longest sum of a model has: what is cut off them adds up.
+const POSITIVE: [usize; 3] = [16, 8, 4608];
+
+fn positive(device: &Device, dtype: DType) -> Outputs {
+    let [m, n, k] = POSITIVE;
+    let operand = |shape: [usize; 2], number| {
+        let numbers: Vec<f64> = draw(m.max(n) * k, number)[..shape[0] * shape[1]]
+            .iter()
+            .map(|x| rounded(x.abs()))
+            .collect();
+        Tensor::from_f64s(device, shape, dtype, &numbers)
+    };
+    let (a, b) = (operand([m, k], 1), operand([n, k], 2));
+    Factors::Tf32.on(device, || vec![("product", a.matmul_transposed(&b).to_f64s())])
+}
+
+/// Sums on tensor cores are never above the exact ones, and far enough below that a tolerance for rounded sums would not do.
+#[cfg(has_simulator)]
+#[test]
+fn tensor_cores_cut_sums_off() {
+    let exact = positive(&Device::cpu(), DType::F64).remove(0).1;
+    let options = SimulatorOptions { races: false, ..SimulatorOptions::default() };
+    let simulator = Device::simulator(Some(2), options).unwrap();
+    let own = positive(&simulator, DType::F32).remove(0).1;
+    simulator.check().unwrap();
+    let below = own.iter().zip(&exact).map(|(own, exact)| (exact - own) / exact);
+    let least = below.fold(f64::INFINITY, f64::min);
+    let epsilon = f64::from(f32::EPSILON);
+    assert!(least > 8.0 * epsilon, "{} eps below the exact sum", least / epsilon);
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = tensor_core_cases();
+    cases.push(Case::new("matmul of positive numbers", POSITIVE[2], positive).of(Factors::Tf32));
     cases.extend(corner_cases());
     cases.extend(linear_cases());
     for sides in Sides::ALL {

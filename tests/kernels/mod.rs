@@ -43,6 +43,7 @@ use alrao::random::{Philox, Purpose};
 use alrao::{DType, Device, Tensor};
 
 use crate::place::gpu;
+use factors::Factors;
 
 /// An op on some inputs. Its tensors are made on the device and in the dtype that it is given.
 struct Case {
@@ -51,6 +52,10 @@ struct Case {
     terms: usize,
     /// Relative error of what is rounded on the way to fewer bits than f32 has.
     rounding: f64,
+    /// How often a sum is cut off to f32 on its way, not rounded: on tensor cores.
+    cuts: f64,
+    /// Outputs whose terms cancel, with the size of the terms: errors are relative to these.
+    cancelling: Vec<(&'static str, f64)>,
     /// What the device's tensors are stored as, F32 or BF16.
     dtype: DType,
     /// In BF16: how often a number is rounded on its way to an output, once for the output itself.
@@ -70,7 +75,16 @@ impl Case {
         run: impl Fn(&Device, DType) -> Outputs + 'static,
     ) -> Self {
         let run = Rc::new(run);
-        Case { name: name.into(), terms, rounding: 0.0, dtype: DType::F32, roundings: 0.0, run }
+        Case {
+            name: name.into(),
+            terms,
+            rounding: 0.0,
+            cuts: 0.0,
+            cancelling: Vec::new(),
+            dtype: DType::F32,
+            roundings: 0.0,
+            run,
+        }
     }
 
     /// The case, and the same in bf16. `roundings`: how often a number is rounded to bf16 from an input, which bf16
@@ -78,9 +92,9 @@ impl Case {
     /// is counted too.
     fn and_in_bf16(self, roundings: u32) -> [Case; 2] {
         let name = format!("{} in bf16", self.name);
-        let run = Rc::clone(&self.run);
+        let (run, cancelling) = (Rc::clone(&self.run), self.cancelling.clone());
         let (dtype, roundings) = (DType::BF16, f64::from(roundings));
-        let own = Case { name, dtype, roundings, run, ..self };
+        let own = Case { name, dtype, roundings, run, cancelling, ..self };
         [self, own]
     }
 
@@ -97,6 +111,20 @@ impl Case {
     fn run_in(&self, device: &Device, dtype: DType) -> Outputs {
         STORED_AS.set(self.dtype);
         (self.run)(device, dtype)
+    }
+
+    /// The same by products of `factors`: tensor cores cut off the sum of every four products of tf32, on an A100.
+    fn of(mut self, factors: Factors) -> Self {
+        if factors == Factors::Tf32 {
+            self.cuts = (self.terms as f64 / 4.0).ceil();
+        }
+        self
+    }
+
+    /// The same, where the terms of these outputs reach so far, and cancel.
+    fn cancelling(mut self, outputs: &[&'static str], size: f64) -> Self {
+        self.cancelling.extend(outputs.iter().map(|output| (*output, size)));
+        self
     }
 
     /// The same, where numbers on the way keep only so many bits behind the point: 10 in tf32, 7 in bf16.
@@ -195,11 +223,14 @@ fn ways() -> Vec<SimulatorOptions> {
 fn difference(case: &Case, own: &Outputs, reference: &Outputs) -> Option<String> {
     let epsilon = f64::from(f32::EPSILON);
     // Roundings to fewer bits enter a sum with either sign: relative to the largest sum they do not grow with its length.
-    let relative = epsilon * (8.0 + 2.0 * (case.terms as f64).sqrt()) + 4.0 * case.rounding;
+    let sums = 8.0 + 2.0 * (case.terms as f64).sqrt() + case.cuts;
+    let relative = epsilon * sums + 4.0 * case.rounding;
     for ((label, own), (_, reference)) in own.iter().zip(reference) {
         assert_eq!(own.len(), reference.len(), "{}: {label}", case.name);
         let finite = reference.iter().filter(|value| value.is_finite());
-        let largest = finite.fold(1e-6f64, |largest, value| largest.max(value.abs()));
+        let terms = case.cancelling.iter().find(|(own, _)| own == label);
+        let least = terms.map_or(1e-6, |(_, size)| *size);
+        let largest = finite.fold(least, |largest, value| largest.max(value.abs()));
         // The output's own rounding is relative to itself, what was rounded on the way perhaps to larger numbers.
         let between = (case.roundings - 1.0).max(0.0) * BF16_ROUNDING * largest;
         let tolerance = relative * largest + between;

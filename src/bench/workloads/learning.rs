@@ -53,7 +53,7 @@ pub(super) fn all() -> Vec<Workload> {
 }
 
 /// The copies' last layer: z, weights, biases, log-posterior.
-pub(super) fn head(
+pub(in crate::bench) fn head(
     device: &Device,
     dtype: DType,
     [samples, inputs, copies, outputs]: [usize; 4],
@@ -67,7 +67,7 @@ pub(super) fn head(
 }
 
 /// What losses and gradients come to.
-pub(super) fn learned(
+pub(in crate::bench) fn learned(
     leaves: [Tensor; 4],
     run: impl Fn(&[Tensor; 3], &Tensor) -> Head + 'static,
 ) -> Work {

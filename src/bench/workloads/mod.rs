@@ -3,7 +3,7 @@
 //!
 //! A kernel without a workload fails a test (`tests/workloads.rs`).
 
-mod learning;
+pub(super) mod learning;
 mod pointwise;
 mod products;
 mod q_learning;
@@ -119,7 +119,7 @@ fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tens
 }
 
 /// Whole numbers below `limit`.
-fn whole(device: &Device, shape: &[usize], limit: usize, number: u64) -> Tensor {
+pub(super) fn whole(device: &Device, shape: &[usize], limit: usize, number: u64) -> Tensor {
     let mut stream = Philox::new(12, Purpose::Data).stream(number);
     let elements: usize = shape.iter().product();
     let own: Vec<i32> = (0..elements).map(|_| stream.below(limit as u64) as i32).collect();

@@ -30,12 +30,12 @@ pub(crate) enum Staging {
 
 /// The same call on whichever driver does it, or what the counter does.
 macro_rules! each {
-    ($driver:expr, $own:ident => $call:expr, $counter:expr) => {
+    ($driver:expr, $own:ident => $call:expr, $counter:ident => $count:expr) => {
         match $driver {
             Driver::Cuda($own) => $call,
             #[cfg(has_simulator)]
             Driver::Simulator($own) => $call,
-            Driver::Counter(_) => $counter,
+            Driver::Counter($counter) => $count,
         }
     };
 }
@@ -73,7 +73,7 @@ impl Driver {
     }
 
     pub fn free(&self, address: u64) {
-        each!(self, own => own.free(address), ());
+        each!(self, own => own.free(address), _counter => ());
     }
 
     /// A block goes to another owner, who knows nothing of its content.
@@ -87,14 +87,14 @@ impl Driver {
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
-        each!(self, own => own.upload(address, bytes), Ok(()))
+        each!(self, own => own.upload(address, bytes), counter => counter.copy(bytes.len()))
     }
 
     /// Waits for what was launched before.
     pub fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), String> {
-        each!(self, own => own.download(address, bytes), {
+        each!(self, own => own.download(address, bytes), counter => {
             bytes.fill(0);
-            Ok(())
+            counter.copy(bytes.len())
         })
     }
 
@@ -104,7 +104,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.pinned_ring(places, bytes).map(Staging::Pinned),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(Staging::Host),
-            Driver::Counter(_) => Ok(Staging::Host),
+            Driver::Counter(counter) => counter.wait().map(|()| Staging::Host),
         }
     }
 
@@ -139,7 +139,7 @@ impl Driver {
     }
 
     pub fn set_zero(&self, address: u64, bytes: usize) -> Result<(), String> {
-        each!(self, own => own.set_zero(address, bytes), Ok(()))
+        each!(self, own => own.set_zero(address, bytes), counter => counter.set_zero(bytes))
     }
 
     /// Nobody may touch these bytes from now on: the simulator tells who does.
@@ -152,8 +152,21 @@ impl Driver {
         }
     }
 
+    /// Lets a kernel have so many bytes of dynamic shared memory.
+    pub fn allow_shared(&self, kernel: &str, bytes: usize) -> Result<(), String> {
+        match self {
+            Driver::Cuda(cuda) => cuda.allow_shared(kernel, bytes),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => {
+                simulator.allow_shared(kernel, bytes);
+                Ok(())
+            }
+            Driver::Counter(_) => Ok(()),
+        }
+    }
+
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
-        each!(self, own => own.launch(launch), Ok(()))
+        each!(self, own => own.launch(launch), _counter => Ok(()))
     }
 
     /// From now on what is launched is not run but kept, where the device can do that.
@@ -162,7 +175,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.begin_capture(),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(()),
-            Driver::Counter(_) => Ok(()),
+            Driver::Counter(counter) => counter.begin_capture(),
         }
     }
 
@@ -172,7 +185,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.end_capture().map(Some),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(None),
-            Driver::Counter(_) => Ok(None),
+            Driver::Counter(counter) => counter.end_capture().map(|()| None),
         }
     }
 
@@ -182,7 +195,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.start_clock().map(Clock::Device),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(Clock::Host(Instant::now())),
-            Driver::Counter(_) => Ok(Clock::Host(Instant::now())),
+            Driver::Counter(counter) => counter.wait().map(|()| Clock::Host(Instant::now())),
         }
     }
 
@@ -192,7 +205,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.copy(to, from, bytes),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Err("the simulator has no copies of its own".into()),
-            Driver::Counter(_) => Ok(()),
+            Driver::Counter(counter) => counter.copy(bytes),
         }
     }
 
@@ -222,7 +235,7 @@ impl Driver {
             Driver::Cuda(cuda) => cuda.synchronize(),
             #[cfg(has_simulator)]
             Driver::Simulator(_) => Ok(()),
-            Driver::Counter(_) => Ok(()),
+            Driver::Counter(counter) => counter.wait(),
         }
     }
 

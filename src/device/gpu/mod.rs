@@ -84,6 +84,8 @@ pub struct Gpu {
     scratch: RefCell<Vec<Weak<Memory>>>,
     host_work: Cell<HostWork>,
     times: RefCell<BTreeMap<String, KernelTime>>,
+    /// The dynamic shared memory that each kernel with any has been allowed.
+    allowed_shared: RefCell<BTreeMap<String, usize>>,
     tf32: Cell<bool>,
     host_threads: Option<usize>,
     pub(super) profiler: Profiler,
@@ -104,6 +106,7 @@ impl Gpu {
             scratch: RefCell::default(),
             host_work: Cell::default(),
             times: RefCell::default(),
+            allowed_shared: RefCell::default(),
             tf32: Cell::new(false),
             host_threads,
             profiler: Profiler::default(),
@@ -176,7 +179,10 @@ impl Gpu {
     /// The first thing that went wrong on this device since it was opened. Nothing was done after it.
     pub fn check(&self) -> Result<()> {
         self.count(|work| work.waits += 1);
-        self.attempt(Driver::synchronize);
+        self.attempt(|driver| {
+            self.refuse_while_recording("the host's waiting")?;
+            driver.synchronize()
+        });
         self.check_so_far()
     }
 
@@ -195,7 +201,10 @@ impl Gpu {
 
     /// Starts the device's own clock, if it has one; `None` once it has failed.
     pub(super) fn start_clock(&self) -> Option<Clock> {
-        self.attempt(Driver::start_clock)
+        self.attempt(|driver| {
+            self.refuse_while_recording("a clock")?;
+            driver.start_clock()
+        })
     }
 
     /// The time since it was started, once everything that was asked for is done.
@@ -216,6 +225,9 @@ impl Gpu {
 
     /// Copies `bytes` bytes by the driver's own means: what a kernel that only copies is compared with.
     pub(crate) fn copy(&self, to: Pointer, from: Pointer, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.attempt(|driver| {
             self.refuse_while_recording("the driver's own copy")?;
             driver.copy(to.0, from.0, bytes)
@@ -303,7 +315,10 @@ impl Gpu {
 
     fn run(&self, launch: &Launch) {
         let start = Instant::now();
-        self.attempt(|driver| driver.launch(launch));
+        self.attempt(|driver| {
+            self.allow_shared(driver, launch)?;
+            driver.launch(launch)
+        });
         let mut times = self.times.borrow_mut();
         let own = match times.get_mut(launch.kernel) {
             Some(own) => own,
@@ -313,7 +328,22 @@ impl Gpu {
         own.time += start.elapsed();
     }
 
+    /// Lets a kernel have the dynamic shared memory of a launch. It is asked for however little it is: together with what
+    /// the kernel declares it may be more than the 48 KiB that a block gets without.
+    fn allow_shared(&self, driver: &Driver, launch: &Launch) -> std::result::Result<(), String> {
+        let mut allowed = self.allowed_shared.borrow_mut();
+        if launch.shared <= allowed.get(launch.kernel).copied().unwrap_or(0) {
+            return Ok(());
+        }
+        driver.allow_shared(launch.kernel, launch.shared)?;
+        allowed.insert(launch.kernel.to_owned(), launch.shared);
+        Ok(())
+    }
+
     fn set_zero(&self, address: u64, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             self.hold(recorder, address);
             recorder.set_zero(address, bytes);
@@ -323,6 +353,9 @@ impl Gpu {
     }
 
     fn upload(&self, address: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.count(|work| work.uploads += 1);
         self.attempt(|driver| {
             self.refuse_while_recording("a copy from the host")?;
@@ -331,11 +364,22 @@ impl Gpu {
     }
 
     fn download(&self, address: u64, bytes: &mut [u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.count(|work| work.downloads += 1);
         self.attempt(|driver| {
             self.refuse_while_recording("a copy to the host")?;
             driver.download(address, bytes)
         });
+    }
+
+    /// Places for batches that are to be copied while the device works.
+    fn staging(&self, places: usize, bytes: usize) -> Option<driver::Staging> {
+        self.attempt(|driver| {
+            self.refuse_while_recording("memory for batches")?;
+            driver.staging(places, bytes)
+        })
     }
 
     /// What cannot be repeated without the host has no place in recorded work.
@@ -390,4 +434,54 @@ impl Drop for Gpu {
 
 fn mebibytes(bytes: usize) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{DType, Device};
+    use crate::tensor::Tensor;
+
+    fn counter() -> Rc<Gpu> {
+        Rc::new(Gpu::new(Driver::Counter(Counter::new(0)), None))
+    }
+
+    /// The driver refuses them; the counter does too.
+    #[test]
+    fn no_call_is_made_for_no_bytes() {
+        let gpu = counter();
+        gpu.upload(1 << 20, &[]);
+        gpu.download(1 << 20, &mut []);
+        gpu.set_zero(1 << 20, 0);
+        gpu.copy(Pointer(1 << 20), Pointer(1 << 20), 0);
+        gpu.check().unwrap();
+        let device = Device::counter();
+        let empty = Tensor::from_slice::<f32>(&device, [0, 3], &[]);
+        assert!(empty.to_f64s().is_empty());
+        Tensor::zeros(&device, [0], DType::F32).zero_();
+        device.check().unwrap();
+    }
+
+    /// In the midst of a capture the driver refuses them, and the capture is lost.
+    #[test]
+    fn the_host_does_not_wait_while_work_is_recorded() {
+        let calls: [(&str, fn(&Gpu)); 6] = [
+            ("waiting", |gpu| drop(gpu.check())),
+            ("clock", |gpu| drop(gpu.start_clock())),
+            ("copy from the host", |gpu| gpu.upload(1 << 20, &[0])),
+            ("copy to the host", |gpu| gpu.download(1 << 20, &mut [0])),
+            ("driver's own copy", |gpu| gpu.copy(Pointer(1 << 20), Pointer(1 << 20), 1)),
+            ("memory for batches", |gpu| drop(gpu.staging(1, 1))),
+        ];
+        for (what, call) in calls {
+            let gpu = counter();
+            Gpu::record(&gpu, || call(&gpu));
+            let message = gpu.check().unwrap_err().to_string();
+            assert!(message.contains(what), "{message}");
+            assert!(message.contains("in the middle of recorded work"), "{message}");
+        }
+        let gpu = counter();
+        Gpu::record(&gpu, || gpu.set_zero(1 << 20, 1));
+        gpu.check().unwrap();
+    }
 }

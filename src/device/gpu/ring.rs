@@ -16,7 +16,7 @@ pub(crate) struct Ring {
 impl Ring {
     /// So many places of so many bytes. The memory that batches are to be copied to must be there already.
     pub fn new(gpu: &Rc<Gpu>, places: usize, bytes: usize) -> Ring {
-        let staging = gpu.attempt(|driver| driver.staging(places, bytes));
+        let staging = gpu.staging(places, bytes);
         Ring { staging, gpu: Rc::clone(gpu) }
     }
 

@@ -238,3 +238,11 @@ KERNEL(sound_read_of_gaps, 256, float* y, const float* x, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n && x[i + 1] == x[i + 1]) y[i] = x[i];
 }
+
+// Declares shared memory beside what the launch gives it.
+KERNEL(declares_shared, 256, float* y) {
+    SHARED(float, tile, [128]);
+    DYNAMIC_SHARED(float, more);
+    tile[threadIdx.x] = more[threadIdx.x] = 1.0f;
+    y[threadIdx.x] = tile[threadIdx.x] + more[threadIdx.x];
+}

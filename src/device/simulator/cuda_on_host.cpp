@@ -115,7 +115,48 @@ static float high(uint32_t pair) {
     return __uint_as_float(pair & 0xffff0000u);
 }
 
-// d += a b for row-major a [16, K] and b [K, 8].
+static double from_bits(uint64_t bits) {
+    double value;
+    memcpy(&value, &bits, 8);
+    return value;
+}
+
+static uint64_t to_bits(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, 8);
+    return bits;
+}
+
+// d += a b for a row a [PRODUCTS] and b [PRODUCTS, 8], as a tensor core adds (Fasi, Higham, Mikaitis and Pranesh 2021,
+// Numerical behavior of NVIDIA tensor cores): the products are exact; they and d are cut off, not rounded, one bit below the
+// last place of the largest of them, and their sum is cut off to f32.
+template <int PRODUCTS>
+static void add_products(float (&d)[8], const float* a, const float (*b)[8]) {
+    double terms[PRODUCTS + 1][8], largest[8], whole[8];
+    for (int j = 0; j < 8; j++) terms[PRODUCTS][j] = whole[j] = d[j], largest[j] = fabs(whole[j]);
+    for (int k = 0; k < PRODUCTS; k++) {
+        for (int j = 0; j < 8; j++) {
+            double term = static_cast<double>(a[k]) * static_cast<double>(b[k][j]);
+            terms[k][j] = term;
+            whole[j] += term;
+            largest[j] = fabs(term) > largest[j] ? fabs(term) : largest[j];
+        }
+    }
+    const uint64_t places = 24, exponent_of_one = 1023, cut_bits = (1ull << 29) - 1;
+    for (int j = 0; j < 8; j++) {
+        uint64_t exponent = to_bits(largest[j]) >> 52;
+        // Zero has no last place; products of f32 are far above this.
+        exponent = exponent < 2 * places ? 2 * places : exponent;
+        double per_unit = from_bits((2 * exponent_of_one - exponent + places) << 52);
+        uint32_t units = 0;
+        for (int k = 0; k <= PRODUCTS; k++) units += static_cast<uint32_t>(static_cast<int32_t>(terms[k][j] * per_unit));
+        double sum = static_cast<int32_t>(units) * from_bits((exponent - places) << 52);
+        float cut = static_cast<float>(from_bits(to_bits(sum) & ~cut_bits));
+        d[j] = isfinite(whole[j]) ? cut : static_cast<float>(whole[j]);
+    }
+}
+
+// d += a b for row-major a [16, K] and b [K, 8]. An A100 adds half of the products at a time.
 template <int K>
 static void multiply(void** records, const float (&a)[16][K], const float (&b)[K][8]) {
     float d[16][8];
@@ -126,9 +167,7 @@ static void multiply(void** records, const float (&a)[16][K], const float (&b)[K
         d[g][2 * q] = own[0], d[g][2 * q + 1] = own[1], d[g + 8][2 * q] = own[2], d[g + 8][2 * q + 1] = own[3];
     }
     for (int i = 0; i < 16; i++) {
-        for (int k = 0; k < K; k++) {
-            for (int j = 0; j < 8; j++) d[i][j] = fmaf(a[i][k], b[k][j], d[i][j]);
-        }
+        for (int k = 0; k < K; k += K / 2) add_products<K / 2>(d[i], a[i] + k, b + k);
     }
     for (int lane = 0; lane < 32; lane++) {
         float* own = static_cast<Fragments*>(records[lane])->d;

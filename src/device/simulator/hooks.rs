@@ -296,12 +296,13 @@ unsafe extern "C" fn simulator_shared(
     // SAFETY: kernels pass their own context.
     unsafe {
         let worker = worker_of(context);
-        let address = (*worker).shared.array(array);
-        if let Some(address) = address {
-            (*worker).is_in_hook.set(false);
-            return address as *mut c_void;
+        match (*worker).shared.array(array) {
+            Ok(address) => {
+                (*worker).is_in_hook.set(false);
+                return address as *mut c_void;
+            }
+            Err(message) => fail(worker, message),
         }
-        fail(worker, "the host has no memory left for its shared memory".into());
     }
     std::process::abort()
 }

@@ -35,8 +35,8 @@ pub use access::TOO_MANY_ACCESSES;
 pub use memory::Guard;
 pub use worker::Order;
 
-/// Shared memory that a block of an H100 can have.
-const MOST_SHARED_BYTES: usize = 227 << 10;
+/// Shared memory that a block gets, declared and dynamic together, whose kernel has not asked for more.
+const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
 /// Blocks of a grid along its second and third axis.
 const MOST_BLOCKS_ACROSS: u32 = 65_535;
@@ -47,6 +47,25 @@ const MOST_WORKERS: usize = 16;
 /// Parts of a grid that one worker takes, on average.
 const PARTS: u64 = 8;
 
+/// A kind of GPU by what a launch may take of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// Compute capability 8.0, an A100.
+    Sm80,
+    /// Compute capability 9.0, an H100 or H200.
+    Sm90,
+}
+
+impl Limits {
+    /// The most shared memory of a block, in bytes (CUDA C++ programming guide, technical specifications).
+    fn shared_bytes(self) -> usize {
+        match self {
+            Limits::Sm80 => 163 << 10,
+            Limits::Sm90 => 227 << 10,
+        }
+    }
+}
+
 /// How kernels are run. No choice may change what they compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatorOptions {
@@ -56,6 +75,8 @@ pub struct SimulatorOptions {
     pub late_copies: bool,
     /// Where the untouchable page of each buffer lies.
     pub guard: Guard,
+    /// The GPU whose limits hold.
+    pub limits: Limits,
     /// How long one block may take.
     pub time_limit: Duration,
     /// A barrier, `FILE:LINE`, that is left out: for a proof that somebody would notice.
@@ -81,6 +102,8 @@ impl Default for SimulatorOptions {
             order: Order::Forward,
             late_copies: true,
             guard: Guard::Behind,
+            // The least of those that the kernels are compiled for.
+            limits: Limits::Sm80,
             time_limit: Duration::from_secs(10),
             without_barrier: None,
             races: IS_CHECKED,
@@ -102,6 +125,8 @@ pub(crate) struct Simulator {
     accesses: AtomicU64,
     traffic: Mutex<TrafficByPlace>,
     launches: AtomicU64,
+    /// The dynamic shared memory that kernels have asked for.
+    allowed_shared: Mutex<BTreeMap<String, usize>>,
 }
 
 /// What the warps' accesses of each kernel came to, by kernel, place, whether memory is shared, whether they write.
@@ -131,6 +156,7 @@ impl Simulator {
             accesses: AtomicU64::new(0),
             traffic: Mutex::default(),
             launches: AtomicU64::new(0),
+            allowed_shared: Mutex::default(),
         })
     }
 
@@ -185,6 +211,20 @@ impl Simulator {
         Ok(())
     }
 
+    /// Lets a kernel have so many bytes of dynamic shared memory.
+    pub fn allow_shared(&self, kernel: &str, bytes: usize) {
+        locked(&self.allowed_shared).insert(kernel.to_owned(), bytes);
+    }
+
+    /// The most shared memory, declared and dynamic together, that a block of a launch may have.
+    fn most_shared(&self, launch: &Launch) -> usize {
+        let allowed = locked(&self.allowed_shared).get(launch.kernel).copied();
+        match allowed.is_some_and(|allowed| launch.shared <= allowed) {
+            true => self.options.limits.shared_bytes(),
+            false => SHARED_WITHOUT_ASKING,
+        }
+    }
+
     /// Runs a kernel over its grid, and says what it did wrong.
     pub fn launch(&self, launch: &Launch) -> std::result::Result<(), String> {
         let before = self.launches.fetch_add(1, Ordering::Relaxed);
@@ -205,6 +245,7 @@ impl Simulator {
             grid: launch.grid.into(),
             block: launch.block.into(),
             dynamic_shared: launch.shared,
+            most_shared: self.most_shared(launch),
             arguments: pointers.as_mut_ptr(),
             mode: Mode {
                 order: options.order,
@@ -377,12 +418,6 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), Str
         || grid.x > i32::MAX as u32
     {
         return Err(format!("launched with a grid of {grid} blocks, which no GPU takes"));
-    }
-    if launch.shared > MOST_SHARED_BYTES {
-        return Err(format!(
-            "launched with {} bytes of shared memory; a block has at most {MOST_SHARED_BYTES}",
-            launch.shared
-        ));
     }
     Ok(())
 }

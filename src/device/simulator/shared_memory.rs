@@ -4,12 +4,18 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::SHARED_WITHOUT_ASKING;
 use super::abi::SharedArray;
 use super::memory::{self, GuardedPages, POISON, outside};
 use super::races::Owner;
 
 /// What dynamic shared memory is aligned to.
 const ALIGNMENT: usize = 128;
+
+/// What an array is aligned to.
+const ARRAY_ALIGNMENT: usize = 16;
+
+const NO_MEMORY: &str = "the host has no memory left for its shared memory";
 
 /// An array as one thread of the operating system has it.
 struct Array {
@@ -28,43 +34,73 @@ pub(super) struct SharedMemory {
     arrays: Vec<Option<Array>>,
     dynamic: Option<GuardedPages>,
     dynamic_bytes: usize,
+    /// Bytes of the arrays that the running block has asked for.
+    declared_bytes: usize,
+    /// The most bytes of both.
+    most_bytes: usize,
     /// Number of the running block, since this thread began.
     block: u64,
 }
 
 impl SharedMemory {
-    /// Begins a block with `dynamic_bytes` of dynamic shared memory; its address.
-    pub fn begin_block(&mut self, dynamic_bytes: usize) -> Option<usize> {
+    /// Begins a block with `dynamic_bytes` of dynamic shared memory, and at most `most_bytes` of shared memory in all; its
+    /// address.
+    pub fn begin_block(
+        &mut self,
+        dynamic_bytes: usize,
+        most_bytes: usize,
+    ) -> Result<usize, String> {
         self.block += 1;
-        self.dynamic_bytes = dynamic_bytes;
+        (self.dynamic_bytes, self.most_bytes, self.declared_bytes) = (dynamic_bytes, most_bytes, 0);
+        self.check_bytes()?;
         if dynamic_bytes == 0 {
-            return Some(0);
+            return Ok(0);
         }
         let rounded = dynamic_bytes.next_multiple_of(ALIGNMENT);
-        if self.dynamic.as_ref().is_none_or(|pages| pages.usable_bytes() < rounded) {
-            self.dynamic = Some(GuardedPages::new(rounded)?);
-        }
-        let address = self.dynamic.as_ref()?.end() - rounded;
+        let pages = match self.dynamic.take().filter(|pages| pages.usable_bytes() >= rounded) {
+            Some(pages) => pages,
+            None => GuardedPages::new(rounded).ok_or(NO_MEMORY)?,
+        };
+        let address = self.dynamic.insert(pages).end() - rounded;
         // SAFETY: the range is the end of the usable pages made above.
         unsafe { std::ptr::write_bytes(address as *mut u8, POISON, rounded) };
-        Some(address)
+        Ok(address)
     }
 
-    /// The address of an array in the running block. `None` where the host has no memory left.
-    pub fn array(&mut self, record: &'static SharedArray) -> Option<usize> {
+    /// What the driver refuses: more shared memory than the kernel has asked for, or than a block can have.
+    fn check_bytes(&self) -> Result<(), String> {
+        let SharedMemory { declared_bytes, dynamic_bytes, most_bytes, .. } = *self;
+        if declared_bytes + dynamic_bytes <= most_bytes {
+            return Ok(());
+        }
+        let why = match most_bytes {
+            SHARED_WITHOUT_ASKING => "a kernel that has not asked for more",
+            _ => "a block of this GPU",
+        };
+        Err(format!(
+            "its block has {declared_bytes} declared and {dynamic_bytes} dynamic bytes of shared memory; {why} gets \
+             {most_bytes}"
+        ))
+    }
+
+    /// The address of an array in the running block.
+    pub fn array(&mut self, record: &'static SharedArray) -> Result<usize, String> {
         let number = number_of(record) as usize;
         if self.arrays.len() <= number {
             self.arrays.resize_with(number + 1, || None);
         }
         let array = match &mut self.arrays[number] {
             Some(array) => array,
-            empty => empty.insert(Array::new(record)?),
+            empty => empty.insert(Array::new(record).ok_or(NO_MEMORY)?),
         };
+        let address = array.address;
         if array.block != self.block {
             array.block = self.block;
             array.pages.poison();
+            self.declared_bytes += record.bytes.next_multiple_of(ARRAY_ALIGNMENT);
+            self.check_bytes()?;
         }
-        Some(array.address)
+        Ok(address)
     }
 
     /// What a page is to the running block; `None` where it is neither its shared memory nor the device's.
@@ -110,7 +146,7 @@ impl SharedMemory {
 
 impl Array {
     fn new(record: &'static SharedArray) -> Option<Self> {
-        let rounded = record.bytes.next_multiple_of(16);
+        let rounded = record.bytes.next_multiple_of(ARRAY_ALIGNMENT);
         let pages = GuardedPages::new(rounded)?;
         let address = pages.end() - rounded;
         Some(Array { pages, address, bytes: record.bytes, block: 0, name: record.name() })

@@ -246,3 +246,39 @@ fn a_gap_in_a_buffer_is_nobodys() {
     run(99).unwrap();
     assert!(read(&simulator, y, 116)[100..].iter().all(|value| value.is_nan()));
 }
+
+/// What a launch with so many bytes of dynamic shared memory comes to, of a kernel that declares 512 itself and was allowed
+/// so many dynamic ones.
+fn with_shared(
+    limits: Limits,
+    allowed: Option<usize>,
+    shared: usize,
+) -> std::result::Result<(), String> {
+    let simulator = simulator(SimulatorOptions { limits, ..Default::default() });
+    let (kernel, y) = ("declares_shared", floats(&simulator, &[0.0; 128]));
+    if let Some(bytes) = allowed {
+        simulator.allow_shared(kernel, bytes);
+    }
+    let (grid, block) = ([1, 1, 1], [128, 1, 1]);
+    simulator.launch(&Launch { kernel, grid, block, shared, arguments: &[&y] })
+}
+
+#[test]
+fn declared_and_dynamic_shared_memory_count_together() {
+    const ASKED: usize = 48 << 10;
+    with_shared(Limits::Sm80, None, ASKED - 512).unwrap();
+    let text = with_shared(Limits::Sm80, None, ASKED).unwrap_err();
+    assert_says(&text, &["declares_shared", "512 declared and 49152 dynamic", "gets 49152"]);
+    // What was allowed for a smaller launch is not enough for a larger one.
+    with_shared(Limits::Sm80, Some(ASKED - 512), ASKED).unwrap_err();
+    with_shared(Limits::Sm80, Some(ASKED), ASKED).unwrap();
+}
+
+#[test]
+fn a_block_has_no_more_shared_memory_than_its_gpu_gives() {
+    for (limits, most) in [(Limits::Sm80, 163 << 10), (Limits::Sm90, 227 << 10)] {
+        with_shared(limits, Some(most - 512), most - 512).unwrap();
+        let text = with_shared(limits, Some(most), most).unwrap_err();
+        assert_says(&text, &["a block of this GPU gets"]);
+    }
+}

@@ -72,6 +72,8 @@ pub(super) struct Job {
     pub grid: Triple,
     pub block: Triple,
     pub dynamic_shared: usize,
+    /// The most shared memory that a block may have, in bytes.
+    pub most_shared: usize,
     pub arguments: *mut *mut c_void,
     pub mode: Mode,
 }
@@ -282,9 +284,7 @@ impl Worker {
                 self.order.swap(last, other);
             }
         }
-        let Some(dynamic) = self.shared.begin_block(job.dynamic_shared) else {
-            return Err("the host has no memory left for its shared memory".into());
-        };
+        let dynamic = self.shared.begin_block(job.dynamic_shared, job.most_shared)?;
         if let Some(accesses) = &mut self.accesses {
             accesses.begin_block(number);
         }

@@ -1,0 +1,347 @@
+//! PyTorch's side of a comparison: a Python process that runs `benches/peers/in_turn.py`, asked for a few steps at a time.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// `in_turn.py`, and the files beside it that it imports.
+const FILES: [(&str, &str); 12] = [
+    ("in_turn.py", include_str!("../../benches/peers/in_turn.py")),
+    ("contestants.py", include_str!("../../benches/peers/contestants.py")),
+    ("pieces.py", include_str!("../../benches/peers/pieces.py")),
+    ("clock.py", include_str!("../../benches/peers/clock.py")),
+    ("alrao.py", include_str!("../../benches/peers/alrao.py")),
+    ("data.py", include_str!("../../benches/peers/data.py")),
+    ("update.py", include_str!("../../benches/peers/update.py")),
+    ("authors.py", include_str!("../../benches/peers/authors.py")),
+    ("averaging.py", include_str!("../../benches/peers/averaging.py")),
+    ("classifiers.py", include_str!("../../benches/peers/classifiers.py")),
+    ("learning_rates.py", include_str!("../../benches/peers/learning_rates.py")),
+    ("models.py", include_str!("../../benches/peers/models.py")),
+];
+
+/// How long importing PyTorch may take, at least.
+const PATIENCE_AT_THE_START: Duration = Duration::from_secs(120);
+
+/// How long the process may take to end once its input has.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(5);
+
+/// The file for Python's standard error, beside the Python files.
+const MESSAGES: &str = "messages.txt";
+
+/// What the process computes with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The Python to start.
+    pub python: String,
+    /// `cpu` or `cuda`.
+    pub device: &'static str,
+    /// `f32`, `tf32` or `bf16`.
+    pub precision: String,
+    /// Threads of the processor.
+    pub threads: usize,
+    /// How long an answer may take. The longest is for a step that is compiled: a minute or two on a laptop.
+    pub patience: Duration,
+}
+
+/// What the process says of itself.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Greeting {
+    /// PyTorch's version.
+    pub torch: String,
+    /// Python's version.
+    pub python: String,
+    /// The GPU's name, or `cpu`.
+    pub device: String,
+}
+
+/// Something to be timed, by the names that `in_turn.py` knows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Request {
+    /// The architecture.
+    pub model: String,
+    /// How a step is done, or which piece of it.
+    pub way: &'static str,
+    /// Images of a batch, or columns of text.
+    pub batch_size: usize,
+    /// Factor on the number of channels or units.
+    pub width: f64,
+    /// Classifiers of Alrao.
+    pub classifiers: usize,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// It failed, and the process goes on.
+    Failed(String),
+    /// The process is gone: it ended, or gave no answer.
+    Gone(String),
+}
+
+impl Trouble {
+    /// In one line.
+    pub fn message(&self) -> &str {
+        match self {
+            Trouble::Failed(message) | Trouble::Gone(message) => message,
+        }
+    }
+}
+
+type Outcome<T> = Result<T, Trouble>;
+
+/// A Python process with PyTorch. It ends with this value.
+pub struct Peers {
+    greeting: Greeting,
+    process: Child,
+    requests: Option<ChildStdin>,
+    answers: Receiver<io::Result<String>>,
+    patience: Duration,
+    /// Holds the Python files and Python's standard error.
+    folder: TempDir,
+}
+
+impl Peers {
+    /// Starts Python.
+    ///
+    /// # Errors
+    /// In one line, where there is no such program, it has no PyTorch, or it does not answer.
+    pub fn start(setup: &Setup) -> Result<Peers, String> {
+        let (folder, messages) = unpacked()
+            .map_err(|error| format!("no temporary folder for PyTorch's side: {error}"))?;
+        let mut process = Command::new(&setup.python)
+            .arg(folder.path().join(FILES[0].0))
+            .args(["--device", setup.device, "--precision", &setup.precision])
+            .args(["--threads", &setup.threads.to_string()])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(held_to().iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(messages)
+            .spawn()
+            .map_err(|error| {
+                let python = &setup.python;
+                format!("{python} cannot be started: {error}; name a Python that has PyTorch")
+            })?;
+        let requests = process.stdin.take();
+        let answers = lines_of(process.stdout.take());
+        // Importing from a cold disk takes its time.
+        let (greeting, patience) = (Greeting::default(), setup.patience.max(PATIENCE_AT_THE_START));
+        let mut peers = Peers { greeting, process, requests, answers, patience, folder };
+        let greeting = peers.answer().map_err(|trouble| trouble.message().to_owned())?;
+        peers.patience = setup.patience;
+        peers.greeting = serde_json::from_value(greeting)
+            .map_err(|error| format!("{} sends an invalid greeting: {error}", setup.python))?;
+        Ok(peers)
+    }
+
+    /// What the process says of itself.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Makes something ready to be timed, in steps of so many samples; its number.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn prepare(&mut self, request: &Request, samples: usize) -> Outcome<u64> {
+        let answer = self.exchange(&json!({ "prepare": request }))?;
+        let own = answer["samples"].as_u64();
+        if own != Some(samples as u64) {
+            let own = own.map_or("an unknown number of".to_owned(), |own| own.to_string());
+            let message = format!("its step has {own} samples, the engine's {samples}");
+            return Err(Trouble::Failed(message));
+        }
+        answer["prepared"].as_u64().ok_or_else(|| unexpected(&answer))
+    }
+
+    /// How long so many steps take.
+    ///
+    /// # Errors
+    /// Where one fails.
+    pub fn time(&mut self, number: u64, steps: usize) -> Outcome<Duration> {
+        let answer = self.exchange(&json!({ "time": number, "steps": steps }))?;
+        let seconds = answer["seconds"].as_f64().map(Duration::try_from_secs_f64);
+        seconds.and_then(Result::ok).ok_or_else(|| unexpected(&answer))
+    }
+
+    fn exchange(&mut self, request: &Value) -> Outcome<Value> {
+        // A failed write is ignored here: the missing answer reports it, with the process's last message.
+        if let Some(requests) = &mut self.requests {
+            let _ = writeln!(requests, "{request}").and_then(|()| requests.flush());
+        }
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Outcome<Value> {
+        let line = match self.answers.recv_timeout(self.patience) {
+            Ok(Ok(line)) => line,
+            Ok(Err(error)) => return Err(self.end(&format!("its answer cannot be read: {error}"))),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.end("it ended")),
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = self.process.kill();
+                let seconds = self.patience.as_secs();
+                return Err(Trouble::Gone(format!("not ready in {seconds} s")));
+            }
+        };
+        let answer: Value = serde_json::from_str(&line)
+            .map_err(|error| self.end(&format!("its answer is no JSON: {error}")))?;
+        match answer["error"].as_str() {
+            Some(message) => Err(Trouble::Failed(message.to_owned())),
+            None => Ok(answer),
+        }
+    }
+
+    /// Ends the process, and says why in its last words, or in ours where it has none.
+    fn end(&mut self, why: &str) -> Trouble {
+        // One that has closed its output is about to end by itself, and its state tells why.
+        std::thread::sleep(Duration::from_millis(200));
+        let status = self.process.try_wait().ok().flatten();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let said = std::fs::read_to_string(self.folder.path().join(MESSAGES)).unwrap_or_default();
+        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(why).trim();
+        Trouble::Gone(match status.filter(|status| status.code().is_none()) {
+            Some(status) => format!("it ended by {status}; its last words: {last}"),
+            None => last.to_owned(),
+        })
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // The end of its input ends it.
+        drop(self.requests.take());
+        let is_over = || {
+            matches!(
+                self.answers.recv_timeout(PATIENCE_AT_THE_END),
+                Err(RecvTimeoutError::Disconnected)
+            )
+        };
+        if !is_over() {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}
+
+/// Things that are timed in a Python process, which is started again where one of them ends it.
+pub struct PeerSide {
+    setup: Setup,
+    greeting: Greeting,
+    peers: Option<Peers>,
+    requests: Vec<Request>,
+    /// Samples of a step.
+    samples: usize,
+    /// The number of each request in the process that runs now, once it is prepared there.
+    numbers: Vec<Option<u64>>,
+}
+
+impl PeerSide {
+    /// Starts Python.
+    ///
+    /// # Errors
+    /// As [`Peers::start`].
+    pub fn start(
+        setup: &Setup,
+        requests: Vec<Request>,
+        samples: usize,
+    ) -> Result<PeerSide, String> {
+        let peers = Peers::start(setup)?;
+        let numbers = vec![None; requests.len()];
+        let greeting = peers.greeting().clone();
+        Ok(PeerSide {
+            setup: setup.clone(),
+            greeting,
+            peers: Some(peers),
+            requests,
+            samples,
+            numbers,
+        })
+    }
+
+    /// What the process says of itself.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// The ways that are asked for, in order.
+    pub fn ways(&self) -> Vec<&'static str> {
+        self.requests.iter().map(|request| request.way).collect()
+    }
+
+    /// How long so many steps of one of the requests take.
+    ///
+    /// # Errors
+    /// In one line, where it cannot be made, or fails.
+    pub fn time(&mut self, index: usize, steps: usize) -> Result<Duration, String> {
+        let outcome = self.try_to_time(index, steps);
+        if let Err(Trouble::Gone(_)) = outcome {
+            self.peers = None;
+            self.numbers.fill(None);
+        }
+        outcome.map_err(|trouble| trouble.message().to_owned())
+    }
+
+    fn try_to_time(&mut self, index: usize, steps: usize) -> Outcome<Duration> {
+        let peers = match &mut self.peers {
+            Some(peers) => peers,
+            none => none.insert(Peers::start(&self.setup).map_err(Trouble::Gone)?),
+        };
+        let number = match self.numbers[index] {
+            Some(number) => number,
+            None => peers.prepare(&self.requests[index], self.samples)?,
+        };
+        self.numbers[index] = Some(number);
+        peers.time(number, steps)
+    }
+}
+
+/// What holds PyTorch to the instructions that `ALRAO_CPU` holds this engine to.
+fn held_to() -> Vec<(&'static str, &'static str)> {
+    let [aten, onednn, mkl] = match std::env::var("ALRAO_CPU").as_deref() {
+        Ok("plain") => ["default", "SSE41", "SSE4_2"],
+        Ok("avx2") => ["avx2", "AVX2", "AVX2"],
+        _ => return Vec::new(),
+    };
+    vec![
+        ("ATEN_CPU_CAPABILITY", aten),
+        ("ONEDNN_MAX_CPU_ISA", onednn),
+        ("MKL_ENABLE_INSTRUCTIONS", mkl),
+    ]
+}
+
+/// The program's text in a folder of its own, and a file for what Python says.
+fn unpacked() -> io::Result<(TempDir, File)> {
+    let folder = tempfile::Builder::new().prefix("alrao-peers-").tempdir()?;
+    for (name, text) in FILES {
+        std::fs::write(folder.path().join(name), text)?;
+    }
+    let messages = File::create(folder.path().join(MESSAGES))?;
+    Ok((folder, messages))
+}
+
+/// The lines that a process writes, read on a thread so that they can be waited for.
+fn lines_of(output: Option<impl io::Read + Send + 'static>) -> Receiver<io::Result<String>> {
+    let (sender, receiver) = channel();
+    if let Some(output) = output {
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+fn unexpected(answer: &Value) -> Trouble {
+    Trouble::Failed(format!("an unexpected answer: {answer}"))
+}

@@ -1,0 +1,140 @@
+//! Timing in turn, round by round, so that a change of the machine's speed affects all contestants.
+
+use std::time::Duration;
+
+/// The most steps of a turn.
+const MOST_STEPS: usize = 2_000;
+
+/// How long a turn lasts.
+#[derive(Clone, Copy, Debug)]
+pub enum Length {
+    /// So many steps.
+    Steps(usize),
+    /// The number of steps that take about this long, at least one.
+    Time(Duration),
+}
+
+impl Length {
+    /// Steps of a turn for what takes so long a step.
+    fn steps(self, step: Duration) -> usize {
+        match self {
+            Length::Steps(steps) => steps.max(1),
+            Length::Time(time) => {
+                let steps = time.as_secs_f64() / step.as_secs_f64().max(1e-9);
+                (steps as usize).clamp(1, MOST_STEPS)
+            }
+        }
+    }
+}
+
+/// How often everything has its turn, and how long it lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    /// Turns of each.
+    pub rounds: usize,
+    /// Of a turn.
+    pub length: Length,
+}
+
+/// Seconds of a step in each round.
+#[derive(Clone, Debug, Default)]
+pub struct Times(pub Vec<f64>);
+
+impl Times {
+    /// The one in the middle, or the upper of two.
+    pub fn median(&self) -> f64 {
+        self.sorted()[self.0.len() / 2]
+    }
+
+    /// The shortest.
+    pub fn least(&self) -> f64 {
+        self.sorted()[0]
+    }
+
+    /// The longest.
+    pub fn most(&self) -> f64 {
+        self.sorted()[self.0.len() - 1]
+    }
+
+    /// These as multiples of others, round by round.
+    pub fn over(&self, others: &Times) -> Times {
+        Times(self.0.iter().zip(&others.0).map(|(own, other)| own / other).collect())
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+}
+
+/// Something that is timed: does so many steps and says how long they took.
+pub type Timed<'a, E> = Box<dyn FnMut(usize) -> Result<Duration, E> + 'a>;
+
+/// Times all of them in turn. An entry that fails gets no further turns, and its result is the error.
+pub fn in_turn<E>(mut all: Vec<Timed<'_, E>>, turns: Turns) -> Vec<Result<Times, E>> {
+    // One step that does not count tells how many make a turn.
+    let mut steps = Vec::new();
+    let mut times: Vec<Result<Times, E>> = Vec::new();
+    for own in &mut all {
+        let first = own(1);
+        steps.push(first.as_ref().map_or(0, |first| turns.length.steps(*first)));
+        times.push(first.map(|_| Times::default()));
+    }
+    for _ in 0..turns.rounds.max(1) {
+        for ((own, times), steps) in all.iter_mut().zip(&mut times).zip(&steps) {
+            let Ok(rounds) = times else { continue };
+            match own(*steps) {
+                Ok(time) => rounds.0.push(time.as_secs_f64() / *steps as f64),
+                Err(error) => *times = Err(error),
+            }
+        }
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_have_their_turns_one_after_the_other() {
+        let order = std::cell::RefCell::new(Vec::new());
+        let entry = |name: &'static str, milliseconds: u64| -> Timed<'_, String> {
+            let order = &order;
+            Box::new(move |steps| {
+                order.borrow_mut().push((name, steps));
+                Ok(Duration::from_millis(milliseconds) * steps as u32)
+            })
+        };
+        let times = in_turn(
+            vec![entry("a", 2), entry("b", 100)],
+            Turns { rounds: 2, length: Length::Time(Duration::from_millis(400)) },
+        );
+        let expected = [("a", 1), ("b", 1), ("a", 200), ("b", 4), ("a", 200), ("b", 4)];
+        assert_eq!(*order.borrow(), expected);
+        let medians: Vec<f64> = times.into_iter().map(|own| own.unwrap().median()).collect();
+        assert!((medians[0] - 2e-3).abs() < 1e-9 && (medians[1] - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_fails_says_why_and_costs_the_others_nothing() {
+        let mut left = 2;
+        let failing: Timed<'_, String> = Box::new(move |_| {
+            left -= 1;
+            if left > 0 { Ok(Duration::from_millis(1)) } else { Err("it broke".into()) }
+        });
+        let sound: Timed<'_, String> =
+            Box::new(|steps| Ok(Duration::from_millis(5) * steps as u32));
+        let times = in_turn(vec![failing, sound], Turns { rounds: 3, length: Length::Steps(1) });
+        assert_eq!(times[0].as_ref().unwrap_err(), "it broke");
+        assert_eq!(times[1].as_ref().unwrap().0.len(), 3);
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let ratio = Times(vec![2.0, 6.0, 4.0]).over(&Times(vec![1.0, 2.0, 4.0]));
+        assert_eq!(ratio.0, [2.0, 3.0, 1.0]);
+        assert_eq!((ratio.median(), ratio.least(), ratio.most()), (2.0, 1.0, 3.0));
+    }
+}
