@@ -23,6 +23,8 @@ mod launches;
 mod lstm;
 mod machine_code;
 mod models;
+#[cfg(all(feature = "cli", unix))]
+mod peers;
 mod place;
 mod profile;
 mod q_learning;

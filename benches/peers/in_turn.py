@@ -6,7 +6,6 @@ input is a request, a line on standard output its answer:
     {"prepare": {"model": "cnn", "way": "sgd", "batch_size": 32, "width": 1.0, "classifiers": 10}}
                                             {"prepared": 1, "samples": 32}
     {"time": 1, "steps": 20}                {"seconds": 0.31}
-    {"forget": true}                        {"forgotten": true}
 
 What fails is answered by {"error": "..."}. Of `prepare`, only the model and the way are needed. The end of the input
 ends the process. Exit codes: 2 for arguments, 3 where PyTorch is missing, 4 where it has no such device."""
@@ -84,9 +83,7 @@ class Contestants:
                 return self.prepare(**request["prepare"])
             if isinstance(request, dict) and "time" in request:
                 return self.time(request["time"], request["steps"])
-            if isinstance(request, dict) and "forget" in request:
-                return self.forget()
-            raise ValueError("a request is one of prepare, time and forget")
+            raise ValueError("a request is either prepare or time")
         except KeyError as error:
             answer = {"error": f"the request lacks {error}"}
         except (Exception, SystemExit) as error:
@@ -115,12 +112,6 @@ class Contestants:
         if contestant not in self.works:
             raise ValueError(f"no contestant is numbered {contestant}")
         return {"seconds": clock.seconds(self.torch, self.args.device, self.works[contestant], steps)}
-
-    def forget(self):
-        self.works.clear()
-        self.torch.compiler.reset()
-        self.free()
-        return {"forgotten": True}
 
     def free(self):
         gc.collect()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts together the folder that is carried to a machine with a GPU: the program, its tests, PyTorch's side of the comparison,
-# run.sh, which runs all of it, and table.py.
+# Puts together the folder that is carried to a machine with a GPU: the program, which holds PyTorch's side of the comparison
+# too, its tests, run.sh, which runs all of it, and table.py.
 #
 #   scripts/gpu-bundle/assemble.sh PROGRAM TESTS FOLDER
 set -eu
@@ -13,10 +13,9 @@ program=$1
 tests=$2
 to=$3
 
-mkdir -p "$to/bin" "$to/peers"
+mkdir -p "$to/bin"
 cp "$program" "$to/bin/alrao"
 # Half the size; run.sh unpacks it.
 gzip -c "$tests" >"$to/bin/tests.gz"
-cp "$here"/../../benches/peers/*.py "$to/peers/"
 cp "$here/run.sh" "$here/table.py" "$to/"
 "$program" --version >"$to/version.txt"

@@ -45,12 +45,27 @@ cuda | simulator) ;;
     exit 2
     ;;
 esac
+case "$LIMIT" in
+'' | *[!0-9]*)
+    echo "run.sh: LIMIT is '$LIMIT', not whole seconds" >&2
+    exit 2
+    ;;
+esac
 mkdir -p "$RESULTS" "$OUT" && RESULTS=$(cd "$RESULTS" && pwd) && OUT=$(cd "$OUT" && pwd) || exit 2
-[ "$*" = table ] || : >"$RESULTS/parts.txt"
+# Results of an earlier run would be told as this one's.
+[ "$*" = table ] || {
+    for kind in tests kernels steps own-steps train memcheck racecheck; do
+        rm -f "$RESULTS/$kind"-*.txt "$RESULTS/$kind"-*.json "$RESULTS/$kind"-*.jsonl
+    done
+    rm -f "$RESULTS/table.md"
+    : >"$RESULTS/parts.txt"
+}
 
 alrao=$here/bin/alrao
 tests=$here/bin/tests
-[ -e "$tests" ] || { gunzip -c "$tests.gz" >"$tests" && chmod +x "$tests"; }
+# Renamed once it is whole.
+[ -e "$tests" ] || { gunzip -c "$tests.gz" >"$tests.new" && chmod +x "$tests.new" && mv "$tests.new" "$tests"; } ||
+    echo "run.sh: $tests.gz cannot be unpacked; its parts will fail" >&2
 export ALRAO_PROGRAM="$alrao" ALRAO_REQUIRE_CUDA=1 PYTHONUNBUFFERED=1
 
 now() { date +%s; }
@@ -86,8 +101,8 @@ deliver() {
     done
 }
 
-# Runs a command for at most so many seconds, and no longer than the part may take. KIND json keeps what it prints in
-# NAME.json and its messages in NAME.txt, KIND txt keeps both in NAME.txt.
+# Runs a command for at most SECONDS, and no longer than the part may take. KIND json writes standard output to NAME.json and
+# standard error to NAME.txt; KIND txt writes both to NAME.txt.
 attempt() { # NAME KIND SECONDS COMMAND...
     name=$1
     kind=$2
@@ -224,7 +239,7 @@ steps() {
     has_peers=no
     if [ "$DEVICE" = simulator ]; then
         note steps-peers "skipped, PyTorch does not run in the simulator" 0
-    elif timeout -k 5 20 "$PYTHON" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+    elif timeout -k 5 60 "$PYTHON" -c 'import torch'; then
         has_peers=yes
     else
         note steps-peers "skipped, $PYTHON has no torch" 0
@@ -233,7 +248,7 @@ steps() {
     for model in $models; do
         if [ "$has_peers" = no ]; then
             attempt "steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" "$@"
-        elif ! attempt "steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" --peers "$PYTHON" --patience 20 "$@"; then
+        elif ! attempt "steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" --peers "$PYTHON" --patience 30 "$@"; then
             attempt "own-steps-$model" json "$(share "$count")" "$alrao" bench step --model "$model" "$@"
         fi
         count=$((count - 1))
@@ -241,7 +256,7 @@ steps() {
 }
 
 train() {
-    runs=$(mktemp -d)
+    runs=$(mktemp -d) || { note train "failed, no temporary folder" 0; failed="$failed train"; return; }
     if [ "$DEVICE" = simulator ]; then
         set -- --model mlp --hidden 16 --samples 32 --batch-size 8 --max-steps 2
         attempt train-mlp txt "$(share 1)" "$alrao" train --device simulator "$@" --out "$runs/mlp"
@@ -276,7 +291,7 @@ END
     done
 }
 
-# The parts' states are a table too, where there is no Python.
+# Without Python, table.md holds the states of the parts.
 table() {
     timeout -k 5 15 "$PYTHON" "$here/table.py" "$RESULTS" >"$RESULTS/table.md.new" || {
         failed="$failed table"
@@ -318,4 +333,4 @@ for part in $all_parts; do
     esac
 done
 table
-[ -z "$failed" ] || { echo "not all went well:$failed" >&2; exit 1; }
+[ -z "$failed" ] || { echo "run.sh: failed:$failed" >&2; exit 1; }

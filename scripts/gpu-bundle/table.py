@@ -31,7 +31,7 @@ def all_of(folder, start, broken):
 
 
 def entries(found, key):
-    """The list under a key of all that was found, without what is no object."""
+    """The objects in the lists under `key` of all results."""
     lists = [own.get(key) for own in found]
     return [entry for own in lists if isinstance(own, list) for entry in own if isinstance(entry, dict)]
 
@@ -47,7 +47,7 @@ def heading(title, *cells):
 
 
 def number(value, digits=4):
-    """With so many significant digits; empty where it is none."""
+    """Formats a number with `digits` significant digits; empty for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return ""
     whole = isinstance(value, int) or abs(value) >= 10**digits

@@ -99,6 +99,8 @@ pub struct PieceRow {
     pub piece: Piece,
     /// `fused` here, or PyTorch's way of it.
     pub way: String,
+    /// On a GPU: the engine's passes are captured in a graph, PyTorch's are launched one by one. `None` on the CPU.
+    pub mode: Option<Mode>,
     /// Microseconds, the median over the rounds.
     pub us: f64,
     /// In the fastest round.
@@ -394,7 +396,13 @@ impl Table<'_> {
                 keys.push((Side::PyTorch, way));
                 timed.push(own);
             }
+            let has_modes = matches!(self.device, Device::Gpu(_));
+            let mode = |side| match side {
+                Side::Alrao => Mode::Captured,
+                Side::PyTorch => Mode::Eager,
+            };
             let row = |side, way, times: Times| PieceRow {
+                mode: has_modes.then(|| mode(side)),
                 side,
                 model: self.model(),
                 piece,

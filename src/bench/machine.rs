@@ -51,7 +51,12 @@ impl Machine {
         let Machine { processor, description, alrao, .. } = self;
         let torch = self.torch.as_ref().map_or(String::new(), |own| format!(", PyTorch {own}"));
         let python = self.python.as_ref().map_or(String::new(), |own| format!(", Python {own}"));
-        format!("{processor}; {description}; alrao {alrao}{torch}{python}\n")
+        // The cpu's description has its threads.
+        let threads = match &self.gpu {
+            Some(_) => format!(", {} threads on the host", self.threads),
+            None => String::new(),
+        };
+        format!("{processor}; {description}{threads}; alrao {alrao}{torch}{python}\n")
     }
 }
 

@@ -345,3 +345,22 @@ fn lines_of(output: Option<impl io::Read + Send + 'static>) -> Receiver<io::Resu
 fn unexpected(answer: &Value) -> Trouble {
     Trouble::Failed(format!("an unexpected answer: {answer}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_imported_is_unpacked() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+        for (file, text) in FILES {
+            for line in text.lines().map(str::trim_start) {
+                let mut words = line.split_whitespace();
+                let Some("import" | "from") = words.next() else { continue };
+                let name = format!("{}.py", words.next().unwrap_or_default().trim_end_matches(','));
+                let is_beside = folder.join(&name).exists();
+                assert!(!is_beside || FILES.iter().any(|(own, _)| *own == name), "{file}: {name}");
+            }
+        }
+    }
+}

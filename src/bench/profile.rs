@@ -85,13 +85,13 @@ pub struct StepProfile {
     pub width: f64,
     /// Images, or tokens, of a step.
     pub samples: usize,
-    /// How many steps were looked at, and as many without a look.
+    /// Profiled steps; as many run without profiling.
     pub steps: usize,
-    /// Milliseconds of a step that nobody looks into, the mean.
+    /// Mean milliseconds of a step without profiling.
     pub step_ms: f64,
     /// Milliseconds in no op.
     pub outside_ms: f64,
-    /// `None` in the simulator.
+    /// `None` in the simulator and in f64.
     pub peaks: Option<Peaks>,
     /// The longest first.
     pub ops: Vec<OpRow>,
@@ -104,8 +104,8 @@ impl StepProfile {
     }
 }
 
-/// Looks into `steps` steps of a model, one launch after the other. Each stands beside one that nobody looks into, so that what
-/// changes about the machine hits both alike.
+/// Profiles `steps` steps of a model, one launch after the other. Profiled and plain steps alternate, so that a change of the
+/// machine's speed affects both.
 ///
 /// # Errors
 /// As [`Contestant::new`] and [`Device::check`].
@@ -122,7 +122,10 @@ pub fn profile(
         total += device.profile(|| drop(contestant.step()))?;
     }
     let ms = |time: Duration| 1e3 * time.as_secs_f64() / steps as f64;
-    let peaks = ceilings.map(|ceilings| Peaks::new(ceilings, config.train.precision));
+    let precision = config.train.precision;
+    // No peak of f64 is measured.
+    let ceilings = ceilings.filter(|_| precision != Precision::F64);
+    let peaks = ceilings.map(|ceilings| Peaks::new(ceilings, precision));
     let row = |(op, own): (&&'static str, &OpTime)| {
         let rate = |count: f64| count / 1e9 / own.time.as_secs_f64().max(f64::MIN_POSITIVE);
         let (gflops, gigabytes) = (rate(own.cost.operations), rate(own.cost.bytes));

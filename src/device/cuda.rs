@@ -23,6 +23,8 @@ type Outcome<T> = Result<T, String>;
 #[repr(C, align(64))]
 struct Image<T: ?Sized>(T);
 
+const _: () = assert!(align_of::<Image<[u8; 1]>>() >= 16, "the driver reads whole words");
+
 /// What nvcc made of each kernel file, by its family's name; nothing where there was no nvcc.
 pub fn fat_binaries() -> Vec<(&'static str, &'static [u8])> {
     FAT_BINARIES.iter().map(|(family, image)| (*family, &image.0)).collect()

@@ -157,6 +157,8 @@ impl Device {
     /// # Errors
     /// As [`Device::open`], and [`Error::Input`] for more threads than any processor has.
     pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
+        // Every device has some work done on the host.
+        cpu::check_level()?;
         if let Some(threads) = threads.filter(|threads| *threads > MOST_THREADS) {
             let message = format!("{threads} is too many; give at most {MOST_THREADS}");
             return Err(Error::input("--threads", message));

@@ -10,8 +10,8 @@ use super::gpu::Clock;
 use crate::device::DType;
 use crate::error::Result;
 
-/// What some work has to do at least: each input read once, each output written once, and the operations of its formula. What
-/// is read again, copied or padded on the way is no part of it.
+/// The least work of an op: each input read once, each output written once, and the operations of its formula. Repeated reads,
+/// copies and padding do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Elements of activations that it reads and writes, where their type is for others to say.

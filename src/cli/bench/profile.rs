@@ -28,14 +28,17 @@ pub(super) fn run(
     let profiles = profiles?;
     let text = match json {
         true => json!({ "device": device.name(), "profile": profiles }).to_string() + "\n",
-        false => profiles.iter().map(table).collect::<Vec<_>>().join("\n"),
+        false => {
+            let tables = profiles.iter().map(|own| table(own, device.name()));
+            tables.collect::<Vec<_>>().join("\n")
+        }
     };
     messages::result(&text)?;
     Ok(Ending::Done)
 }
 
 /// A line for the step, one for each op, and one for all.
-fn table(profile: &StepProfile) -> String {
+fn table(profile: &StepProfile, device: &str) -> String {
     let StepProfile { model, optimizer, precision, width, samples, steps, step_ms, .. } = profile;
     let mut text = format!(
         "{model}, {optimizer}, width {width}, {samples} samples, {precision}: mean over {steps} steps\n"
@@ -70,5 +73,8 @@ fn table(profile: &StepProfile) -> String {
         "{count} ops take {ops_ms:.3} ms, {:.1}% of the {step_ms:.3} ms of a step without profiling; {outside_ms:.3} ms in no op",
         100.0 * ops_ms / step_ms
     );
+    if device == "cuda" {
+        text += "each op is waited for: a short one shows the time of its launch\n";
+    }
     trimmed(&text)
 }

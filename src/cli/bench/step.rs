@@ -28,10 +28,11 @@ const PATIENCE: u64 = 120;
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
 #[command(
-    after_help = "Every step is on the same batch, which is on the device already. All that is compared has its turn in each \
-    round;\nmedians over the rounds count. PyTorch's steps: sgd, as it comes; sgd-channels-last, images and weights in that layout;\n\
+    after_help = "All steps use one batch, which is on the device already. Every contestant has one turn in each \
+    round;\nthe table shows medians over the rounds. PyTorch's steps: sgd, as it comes; sgd-channels-last, images and weights in that layout;\n\
     sgd-compiled, forward and backward by torch.compile; authors, Alrao as its authors' code does it, the head twice; alrao,\n\
-    with one backward pass.\n\n\
+    with one backward pass. Both sides make subnormal gradients zero on the cpu. On a GPU the engine's parts of a step are\n\
+    captured in a graph, PyTorch's are launched one by one.\n\n\
     Examples:\n  alrao bench step --model vgg19\n  \
     alrao bench step --peers python3 --model cnn --model char-lstm     # python3 with torch\n  \
     alrao bench step --model cnn --optimizer alrao --device cpu --json\n  \
@@ -56,7 +57,7 @@ pub(super) struct Arguments {
     /// Factor on the number of every layer's features [default: 1; simulator 0.25]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     width: Option<f64>,
-    /// Alrao: copies of the last layer [default: 10; LSTMs 6]
+    /// Alrao: number of classifiers [default: 10; LSTMs 6]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
     /// The numbers a step computes with [default: tf32 on cuda, else f32]

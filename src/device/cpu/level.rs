@@ -71,7 +71,7 @@ struct Chosen {
     is_held: bool,
 }
 
-/// `ALRAO_CPU` is read once: what one op does, the next does too. The error is what is wrong with its value.
+/// Reads `ALRAO_CPU` once, so that all ops use the same level. The error describes an invalid value.
 fn chosen() -> &'static std::result::Result<Chosen, String> {
     static CHOSEN: OnceLock<std::result::Result<Chosen, String>> = OnceLock::new();
     CHOSEN.get_or_init(|| choose(env::var_os(SETTING), best()))
@@ -95,11 +95,11 @@ fn choose(wanted: Option<OsString>, best: Level) -> std::result::Result<Chosen, 
 ///
 /// # Errors
 /// [`Error::Input`] where its value is no level that this processor has.
-pub(super) fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     chosen().as_ref().map(|_| ()).map_err(|message| Error::input(SETTING, message))
 }
 
-/// The level that everything on this device keeps to. Panics where [`check`] fails: no device was opened then.
+/// The level that everything on this device keeps to. Panics where [`check`] fails, as it does when a device is opened.
 #[inline]
 pub(crate) fn level() -> Level {
     match chosen() {

@@ -16,6 +16,7 @@ use super::profile::Profiler;
 use crate::error::{Error, Result};
 pub(crate) use float::Float;
 pub(crate) use gemm::{Matrix, gemm};
+pub(crate) use level::check as check_level;
 pub(crate) use memory::Block;
 pub use memory::{ReadGuard, WriteGuard};
 pub(crate) use packed::Packed;
@@ -34,7 +35,6 @@ pub struct Cpu {
 
 impl Cpu {
     pub(crate) fn new(threads: Option<usize>) -> Result<Self> {
-        level::check()?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|index| format!("alrao-{index}"))

@@ -35,16 +35,13 @@ impl Counter {
 
     /// A copy of so many bytes.
     pub fn copy(&self, bytes: usize) -> Result<(), String> {
-        self.set_zero(bytes)?;
+        refuse_no_bytes(bytes)?;
         self.wait()
     }
 
     /// Setting so many bytes to zero.
     pub fn set_zero(&self, bytes: usize) -> Result<(), String> {
-        match bytes {
-            0 => Err("invalid argument: no bytes".into()),
-            _ => Ok(()),
-        }
+        refuse_no_bytes(bytes)
     }
 
     /// What a stream does not bear while it is captured.
@@ -66,5 +63,12 @@ impl Counter {
             true => Ok(()),
             false => Err("the stream is not capturing".into()),
         }
+    }
+}
+
+fn refuse_no_bytes(bytes: usize) -> Result<(), String> {
+    match bytes {
+        0 => Err("invalid argument: no bytes".into()),
+        _ => Ok(()),
     }
 }

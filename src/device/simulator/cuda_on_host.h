@@ -353,41 +353,7 @@ inline auto max(A a, B b) -> std::common_type_t<A, B> {
     return static_cast<C>(a) < static_cast<C>(b) ? static_cast<C>(b) : static_cast<C>(a);
 }
 
-// ---- functions that a GPU computes less well than the host ---------------------------------------------------------
-
-namespace simulator {
-
-// The value moved by so many units in the last place, up or down as the argument's bits fall.
-inline float off_by(int32_t units, float value, float argument) {
-    bool is_exact = argument == 0.0f || value == 0.0f || !isfinite(value);
-    bool is_down = __float_as_uint(argument) * 0x9e3779b9u >> 31;
-    return is_exact ? value : __int_as_float(__float_as_int(value) + (is_down ? -units : units));
-}
-
-// The largest errors that the CUDA C++ programming guide states of its single-precision functions.
-inline float exp_of_gpu(float x) {
-    return off_by(2, expf(x), x);
-}
-inline float log_of_gpu(float x) {
-    return off_by(1, logf(x), x);
-}
-inline float tanh_of_gpu(float x) {
-    float value = tanhf(x);
-    return fabsf(value) == 1.0f ? value : off_by(2, value, x);
-}
-inline float sinh_of_gpu(float x) {
-    return off_by(3, sinhf(x), x);
-}
-
-}  // namespace simulator
-
-// The checked build has the host's functions, and does not fuse products and sums: kernels hold under both arithmetics.
-#ifndef SIMULATOR_HOST_ARITHMETIC
-#define expf simulator::exp_of_gpu
-#define logf simulator::log_of_gpu
-#define tanhf simulator::tanh_of_gpu
-#define sinhf simulator::sinh_of_gpu
-#endif
+#include "gpu_arithmetic.h"
 
 // ---- integer atomics, which are exact in any order; there are none on floats ---------------------------------------
 

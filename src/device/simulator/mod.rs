@@ -35,7 +35,7 @@ pub use access::TOO_MANY_ACCESSES;
 pub use memory::Guard;
 pub use worker::Order;
 
-/// Shared memory that a block gets, declared and dynamic together, whose kernel has not asked for more.
+/// Shared memory of a block, declared and dynamic together, unless its kernel has asked for more.
 const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
 /// Blocks of a grid along its second and third axis.
