@@ -50,10 +50,11 @@ impl Bundle {
         bundle
     }
 
-    /// Runs it with nothing in the environment but a path and some variables.
-    fn run(&self, variables: &[(&str, &str)]) -> Output {
+    /// Runs some parts, by no name all, with nothing in the environment but a path and some variables.
+    fn run(&self, parts: &str, variables: &[(&str, &str)]) -> Output {
         let here = self.folder.path();
         Command::new(here.join("bundle/run.sh"))
+            .args(parts.split_whitespace())
             .current_dir(here)
             .env_clear()
             .env("PATH", format!("{}:{PATH}", here.display()))
@@ -76,6 +77,15 @@ impl Bundle {
             (name.to_owned(), state.to_owned())
         });
         parts.collect()
+    }
+
+    /// Checks how the states of some parts begin.
+    fn check_states(&self, expected: &[(&str, &str)]) {
+        let parts = self.parts();
+        for (name, expected) in expected {
+            let state = parts.get(*name).unwrap_or_else(|| panic!("no {name} in {parts:#?}"));
+            assert!(state.starts_with(expected), "{name}: {state}");
+        }
     }
 
     fn result(&self, name: &str) -> PathBuf {
@@ -102,11 +112,12 @@ fn write_script(folder: &Path, name: &str, body: &str) -> PathBuf {
     path
 }
 
-/// Hangs in the midst of a kernels' report and beside PyTorch on one model, crashes on another.
+/// Hangs in the midst of a report on kernels and beside PyTorch on one model, crashes on another.
 const PROGRAM: &str = r#"
 case "$*" in
 --version) echo "alrao 0 (a stand-in)" ;;
-kernels*) printf '{"kernels": [{"kernel'; sleep 600; echo '"}]}' ;;
+"kernels optimizer"*) printf '{"kernels": [{"kernel'; sleep 600; echo '"}]}' ;;
+kernels*) echo '{"kernels": [{"kernel": "switch_update_f64", "workload": "a switch", "time": {"floor": 1e-6, "seconds": 2e-6}}]}' ;;
 bench*vgg19*--peers*) sleep 600 ;;
 bench*googlenet*) kill -SEGV $$ ;;
 bench*vgg19*) echo '{"steps": [{"side": "alrao", "model": "vgg19", "way": "alrao", "mode": "captured", "ms": 1.25}]}' ;;
@@ -143,7 +154,7 @@ esac
 
 const SANITIZER: &str = r#"
 case "$*$ALRAO_CASES" in
-*racecheck*matmul*) sleep 600 ;;
+*racecheck*optimizer*) sleep 600 ;;
 *memcheck*lstm*) exit 1 ;;
 esac
 "#;
@@ -151,12 +162,6 @@ esac
 /// Says that it has PyTorch.
 const WITH_PYTORCH: &str = r#"
 [ "$1" != -c ] || exit 0
-exec python3 "$@"
-"#;
-
-/// Says that it has none.
-const WITHOUT_PYTORCH: &str = r#"
-[ "$1" != -c ] || exit 1
 exec python3 "$@"
 "#;
 
@@ -168,21 +173,19 @@ fn what_hangs_or_crashes_costs_nothing_else() {
     let bundle = Bundle::of_stand_ins([PROGRAM, TESTS, SANITIZER]);
     let python = write_script(bundle.folder.path(), "python", WITH_PYTORCH);
     let start = Instant::now();
-    let output = bundle.run(&[("LIMIT", "20"), ("PYTHON", python.to_str().unwrap())]);
+    let variables = [("LIMIT", "60"), ("PYTHON", python.to_str().unwrap())];
+    let output = bundle.run("kernels steps train sanitize", &variables);
+    // What hangs does so for ten minutes. No closer: the processes of a busy machine start late.
     let seconds = start.elapsed().as_secs();
-    assert!(seconds <= 20, "{seconds} s");
+    assert!(seconds < 120, "{seconds} s");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 
     let parts = bundle.parts();
-    let state = |name: &str| parts.get(name).unwrap_or_else(|| panic!("{name} of {parts:#?}"));
-    for (name, expected) in [
-        ("tests-list", "ok"),
-        ("tests-kernels", "failed 101"),
-        ("tests-optimizer", "ok"),
-        ("tests-matmul", "failed 137"),
-        ("tests-many_classes", "failed 101"),
-        ("tests-ceiling", "ok"),
-        ("tests-a_gpu_learns", "ok"),
+    bundle.check_states(&[
+        ("kernels-f32-optimizer", "stopped after"),
+        ("kernels-f32-switch", "ok"),
+        ("kernels-f32-all", "ok"),
+        ("kernels-bf16-all", "ok"),
         ("steps-vgg19", "stopped after"),
         ("own-steps-vgg19", "ok"),
         ("steps-cnn", "ok"),
@@ -193,12 +196,9 @@ fn what_hangs_or_crashes_costs_nothing_else() {
         ("train-char-lstm", "ok"),
         ("memcheck-optimizer", "ok"),
         ("memcheck-lstm", "failed 1"),
-        ("racecheck-matmul", "stopped after"),
+        ("racecheck-optimizer", "stopped after"),
         ("racecheck-lstm", "ok"),
-    ] {
-        assert!(state(name).starts_with(expected), "{name}: {}", state(name));
-    }
-    assert!(state("kernels-f32-optimizer").starts_with("stopped after"));
+    ]);
 
     let archived = bundle.archived();
     let is_printed =
@@ -224,12 +224,33 @@ fn what_hangs_or_crashes_costs_nothing_else() {
         "| cnn | a ratio | 1.75 | 1.500 to 2 |",
         "| cnn | update | alrao | alrao | 12.25 |  |",
         "| cnn | authors | out of memory |",
-        "| tests-matmul | failed 137 |",
+        "| `switch_update_f64` | a switch |  |  |  | 1.000 | 2.000 |  |  |",
+        "| memcheck-lstm | failed 1 |",
     ] {
         assert!(table.contains(line), "no '{line}' in\n{table}");
     }
     assert!(table.contains("left out: steps-vgg19.json"), "{table}");
     assert!(String::from_utf8_lossy(&output.stdout).ends_with(&table), "{output:?}");
+}
+
+/// The other tests, and every family by itself.
+#[test]
+fn a_device_that_fails_in_one_test_is_opened_again_for_the_others() {
+    if !is_possible() {
+        return;
+    }
+    let bundle = Bundle::of_stand_ins([PROGRAM, TESTS, SANITIZER]);
+    let output = bundle.run("tests-gpu", &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    bundle.check_states(&[
+        ("tests-list", "ok"),
+        ("tests-kernels", "failed 101"),
+        ("tests-a_gpu_learns", "ok"),
+        ("tests-optimizer", "ok"),
+        ("tests-matmul", "failed 137"),
+        ("tests-many_classes", "failed 101"),
+        ("tests-ceiling", "ok"),
+    ]);
 }
 
 #[test]
@@ -238,7 +259,7 @@ fn where_the_time_is_over_the_table_comes_all_the_same() {
         return;
     }
     let bundle = Bundle::of_stand_ins([PROGRAM, TESTS, "exit 0"]);
-    let output = bundle.run(&[("LIMIT", "0")]);
+    let output = bundle.run("", &[("LIMIT", "0")]);
     assert!(output.status.success(), "{output:?}");
     let parts = bundle.parts();
     assert!(parts.values().all(|state| state.starts_with("skipped")), "{parts:#?}");
@@ -246,7 +267,7 @@ fn where_the_time_is_over_the_table_comes_all_the_same() {
         assert!(bundle.table().contains(&format!("| {name} | skipped")), "{}", bundle.table());
     }
     // A table of what is there already changes nothing.
-    assert_eq!(bundle.run(&[("DEVICE", "cpu")]).status.code(), Some(2));
+    assert_eq!(bundle.run("", &[("DEVICE", "cpu")]).status.code(), Some(2));
     assert_eq!(bundle.parts(), parts);
 }
 
@@ -261,8 +282,10 @@ fn the_whole_of_it_runs_in_the_simulator() {
         return;
     }
     let bundle = Bundle::new(&crate::place::program(), &std::env::current_exe().unwrap());
-    let python = write_script(bundle.folder.path(), "python", WITHOUT_PYTORCH);
-    let output = bundle.run(&[("DEVICE", "simulator"), ("PYTHON", python.to_str().unwrap())]);
+    // Without PyTorch, whatever Python the machine has.
+    let script = "[ \"$1\" != -c ] || exit 1\nexec python3 \"$@\"\n";
+    let python = write_script(bundle.folder.path(), "python", script);
+    let output = bundle.run("", &[("DEVICE", "simulator"), ("PYTHON", python.to_str().unwrap())]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let parts = bundle.parts();
