@@ -52,14 +52,13 @@ case "$LIMIT" in
     ;;
 esac
 mkdir -p "$RESULTS" "$OUT" && RESULTS=$(cd "$RESULTS" && pwd) && OUT=$(cd "$OUT" && pwd) || exit 2
-# Results of an earlier run would be told as this one's.
-[ "$*" = table ] || {
+# Where all parts run, results of an earlier run would be told as this one's.
+if [ "$*" = "$all_parts" ]; then
     for kind in tests kernels steps own-steps train memcheck racecheck; do
         rm -f "$RESULTS/$kind"-*.txt "$RESULTS/$kind"-*.json "$RESULTS/$kind"-*.jsonl
     done
-    rm -f "$RESULTS/table.md"
-    : >"$RESULTS/parts.txt"
-}
+fi
+[ "$*" = table ] || : >"$RESULTS/parts.txt"
 
 alrao=$here/bin/alrao
 tests=$here/bin/tests
@@ -93,8 +92,8 @@ note() { # NAME STATE SECONDS
 
 # Brings OUT up to date.
 deliver() {
-    tar -C "$RESULTS" --exclude 'results.tar.gz*' -czf "$OUT/results.tar.gz.new" . &&
-        mv "$OUT/results.tar.gz.new" "$OUT/results.tar.gz"
+    # Written elsewhere: tar refuses a folder that changes while it is read.
+    archive=$(mktemp) && tar -C "$RESULTS" --exclude results.tar.gz -czf "$archive" . && mv "$archive" "$OUT/results.tar.gz"
     [ "$OUT" = "$RESULTS" ] && return
     for file in parts.txt table.md; do
         [ ! -e "$RESULTS/$file" ] || cp "$RESULTS/$file" "$OUT/$file"

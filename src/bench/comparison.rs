@@ -256,6 +256,10 @@ pub fn compare(
     if table.side.is_some() {
         table.time_pieces(&mut comparison)?;
     }
+    if let Some(Err(message)) = &greeting {
+        let (way, error) = ("all".to_owned(), message.clone());
+        comparison.failed.push(Failed { model: table.model(), way, error });
+    }
     comparison.compare_steps();
     comparison.compare_pieces();
     Ok((comparison, greeting))

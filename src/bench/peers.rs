@@ -206,10 +206,14 @@ impl Peers {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let said = std::fs::read_to_string(self.folder.path().join(MESSAGES)).unwrap_or_default();
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(why).trim();
-        Trouble::Gone(match status.filter(|status| status.code().is_none()) {
-            Some(status) => format!("it ended by {status}; its last words: {last}"),
-            None => last.to_owned(),
+        let last = said.lines().rfind(|line| !line.trim().is_empty()).map(str::trim);
+        Trouble::Gone(match (status, last) {
+            (Some(status), Some(last)) if status.code().is_none() => {
+                format!("it ended by {status}; its last words: {last}")
+            }
+            (_, Some(last)) => last.to_owned(),
+            (Some(status), None) => format!("it ended with {status}; is it a Python?"),
+            (None, None) => why.to_owned(),
         })
     }
 }

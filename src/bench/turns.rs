@@ -41,9 +41,13 @@ pub struct Turns {
 pub struct Times(pub Vec<f64>);
 
 impl Times {
-    /// The one in the middle, or the upper of two.
+    /// The one in the middle, or the mean of the two in the middle.
     pub fn median(&self) -> f64 {
-        self.sorted()[self.0.len() / 2]
+        let (sorted, half) = (self.sorted(), self.0.len() / 2);
+        match self.0.len() % 2 {
+            0 => (sorted[half - 1] + sorted[half]) / 2.0,
+            _ => sorted[half],
+        }
     }
 
     /// The shortest.
@@ -136,5 +140,6 @@ mod tests {
         let ratio = Times(vec![2.0, 6.0, 4.0]).over(&Times(vec![1.0, 2.0, 4.0]));
         assert_eq!(ratio.0, [2.0, 3.0, 1.0]);
         assert_eq!((ratio.median(), ratio.least(), ratio.most()), (2.0, 1.0, 3.0));
+        assert_eq!(Times(vec![4.0, 1.0, 2.0, 9.0]).median(), 3.0);
     }
 }
