@@ -110,7 +110,8 @@ fn without_pytorch_the_engine_is_timed_alone() {
         assert!(output.status.success(), "{messages}");
         assert!(messages.contains("PyTorch is left out") && messages.contains(said), "{messages}");
         let table = String::from_utf8_lossy(&output.stdout);
-        assert!(table.contains("engine   alrao") && !table.contains("PyTorch  "), "{table}");
+        assert!(table.contains("engine   alrao") && !table.contains("PyTorch  sgd"), "{table}");
+        assert!(table.contains("PyTorch  all"), "{table}");
     }
     let (output, _folder) = run(PYTHON, &["--optimizer", "adam"]);
     let messages = String::from_utf8_lossy(&output.stderr);
