@@ -26,7 +26,7 @@ def milliseconds(torch, device, work, repeats, warm_up):
 
 
 def seconds(torch, device, work, repeats):
-    """The time of so many calls of `work`, all together."""
+    """The total time of these calls of `work`."""
     if device != "cuda":
         began = time.perf_counter()
         for _ in range(repeats):

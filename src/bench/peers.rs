@@ -146,7 +146,7 @@ impl Peers {
         &self.greeting
     }
 
-    /// Makes something ready to be timed, in steps of so many samples; its number.
+    /// Prepares a contestant, whose steps must have `samples` samples, and returns its number.
     ///
     /// # Errors
     /// Where it cannot be made.
@@ -161,7 +161,7 @@ impl Peers {
         answer["prepared"].as_u64().ok_or_else(|| unexpected(&answer))
     }
 
-    /// How long so many steps take.
+    /// The time of `steps` steps.
     ///
     /// # Errors
     /// Where one fails.
@@ -280,7 +280,7 @@ impl PeerSide {
         self.requests.iter().map(|request| request.way).collect()
     }
 
-    /// How long so many steps of one of the requests take.
+    /// The time of `steps` steps of one request.
     ///
     /// # Errors
     /// In one line, where it cannot be made, or fails.

@@ -78,7 +78,7 @@ impl<'a> Part<'a> {
         Part { work, graph }
     }
 
-    /// How long so many passes take.
+    /// The time of `passes` passes.
     ///
     /// # Errors
     /// As [`Device::check`].

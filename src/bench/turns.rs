@@ -8,7 +8,7 @@ const MOST_STEPS: usize = 2_000;
 /// How long a turn lasts.
 #[derive(Clone, Copy, Debug)]
 pub enum Length {
-    /// So many steps.
+    /// A number of steps.
     Steps(usize),
     /// The number of steps that take about this long, at least one.
     Time(Duration),
@@ -72,7 +72,7 @@ impl Times {
     }
 }
 
-/// Something that is timed: does so many steps and says how long they took.
+/// A contestant: runs a number of steps and returns their time.
 pub type Timed<'a, E> = Box<dyn FnMut(usize) -> Result<Duration, E> + 'a>;
 
 /// Times all of them in turn. An entry that fails gets no further turns, and its result is the error.

@@ -303,7 +303,7 @@ impl Cuda {
         })
     }
 
-    /// Lets a kernel have so many bytes of dynamic shared memory.
+    /// Allows a kernel `bytes` bytes of dynamic shared memory.
     pub fn allow_shared(&self, kernel: &str, bytes: usize) -> Outcome<()> {
         let function = self.function(kernel)?;
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;

@@ -33,13 +33,13 @@ impl Counter {
         address
     }
 
-    /// A copy of so many bytes.
+    /// Checks a copy.
     pub fn copy(&self, bytes: usize) -> Result<(), String> {
         refuse_no_bytes(bytes)?;
         self.wait()
     }
 
-    /// Setting so many bytes to zero.
+    /// Checks a call that sets memory to zero.
     pub fn set_zero(&self, bytes: usize) -> Result<(), String> {
         refuse_no_bytes(bytes)
     }

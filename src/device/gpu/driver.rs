@@ -152,7 +152,7 @@ impl Driver {
         }
     }
 
-    /// Lets a kernel have so many bytes of dynamic shared memory.
+    /// Allows a kernel `bytes` bytes of dynamic shared memory.
     pub fn allow_shared(&self, kernel: &str, bytes: usize) -> Result<(), String> {
         match self {
             Driver::Cuda(cuda) => cuda.allow_shared(kernel, bytes),

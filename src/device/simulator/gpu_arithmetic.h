@@ -3,7 +3,7 @@
 
 namespace simulator {
 
-// The value moved by so many units in the last place, up or down as the argument's bits fall.
+// Moves a value by `units` units in the last place; a hash of the argument chooses the direction.
 inline float off_by(int32_t units, float value, float argument) {
     bool is_exact = argument == 0.0f || value == 0.0f || !isfinite(value);
     bool is_down = __float_as_uint(argument) * 0x9e3779b9u >> 31;

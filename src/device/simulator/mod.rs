@@ -211,7 +211,7 @@ impl Simulator {
         Ok(())
     }
 
-    /// Lets a kernel have so many bytes of dynamic shared memory.
+    /// Allows a kernel `bytes` bytes of dynamic shared memory.
     pub fn allow_shared(&self, kernel: &str, bytes: usize) {
         locked(&self.allowed_shared).insert(kernel.to_owned(), bytes);
     }

@@ -247,8 +247,7 @@ fn a_gap_in_a_buffer_is_nobodys() {
     assert!(read(&simulator, y, 116)[100..].iter().all(|value| value.is_nan()));
 }
 
-/// What a launch with so many bytes of dynamic shared memory comes to, of a kernel that declares 512 itself and was allowed
-/// so many dynamic ones.
+/// Launches a kernel that declares 512 bytes of shared memory, with `shared` dynamic bytes after `allowed` were allowed.
 fn with_shared(
     limits: Limits,
     allowed: Option<usize>,
