@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,7 +18,7 @@ number=0
 while read -r line; do
     case $line in
     *'"way":"sgd-channels-last"'*) echo '{"error": "no such layout"}' ;;
-    *'"way":"sgd-compiled"'*) exec sleep 60 ;;
+    *'"way":"sgd-compiled"'*) sleep 60 & echo $! > "$0.child"; wait ;;
     *'"way":"authors"'*) echo 'a last word' >&2; kill -KILL $$ ;;
     *'"way":"update-full"'*) echo '{"prepared": 1, "samples": 3}' ;;
     *'"prepare"'*) number=$((number + 1)); echo "{\"prepared\": $number, \"samples\": 2}" ;;
@@ -34,6 +36,11 @@ exit 3
 
 /// Times a small model beside what a script says.
 fn run(script: &str, more: &[&str]) -> (Output, TempDir) {
+    let (mut command, folder) = command(script, more);
+    (command.output().unwrap(), folder)
+}
+
+fn command(script: &str, more: &[&str]) -> (Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let python = folder.path().join("python");
     fs::write(&python, script).unwrap();
@@ -41,15 +48,24 @@ fn run(script: &str, more: &[&str]) -> (Output, TempDir) {
     fs::create_dir(folder.path().join("temporary")).unwrap();
     let small =
         "bench step --width 0.25 --batch-size 2 --rounds 2 --steps 2 --device cpu --threads 1";
-    let output = Command::new(program())
+    let mut command = Command::new(program());
+    command
         .args(small.split(' '))
-        .args(["--patience", "1", "--peers"])
+        .arg("--peers")
         .arg(&python)
         .args(more)
-        .env("TMPDIR", folder.path().join("temporary"))
-        .output()
-        .unwrap();
-    (output, folder)
+        .env("TMPDIR", folder.path().join("temporary"));
+    (command, folder)
+}
+
+/// Whether the process goes on that a script left the number of.
+fn child_runs(folder: &TempDir) -> bool {
+    let number = fs::read_to_string(folder.path().join("python.child")).unwrap();
+    Path::new("/proc").join(number.trim()).join("exe").exists()
+}
+
+fn left_behind(folder: &TempDir) -> usize {
+    fs::read_dir(folder.path().join("temporary")).unwrap().count()
 }
 
 fn names<'a>(rows: &'a Value, keys: [&str; 2]) -> Vec<[&'a str; 2]> {
@@ -59,7 +75,7 @@ fn names<'a>(rows: &'a Value, keys: [&str; 2]) -> Vec<[&'a str; 2]> {
 
 #[test]
 fn what_fails_or_hangs_is_told_and_costs_nothing_else() {
-    let (output, folder) = run(PYTHON, &["--json"]);
+    let (output, folder) = run(PYTHON, &["--patience", "1", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
@@ -96,8 +112,27 @@ fn what_fails_or_hangs_is_told_and_costs_nothing_else() {
     {
         find(&format!("PyTorch {piece}"));
     }
-    let left = fs::read_dir(folder.path().join("temporary")).unwrap().count();
-    assert_eq!(left, 0, "a temporary folder is left");
+    assert_eq!(left_behind(&folder), 0, "a temporary folder is left");
+    assert!(!child_runs(&folder), "a child of a process that hung goes on");
+}
+
+#[test]
+fn a_signal_ends_all_and_leaves_nothing() {
+    let (mut command, folder) = command(PYTHON, &["--patience", "60"]);
+    let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // The script hangs from here on.
+    while !fs::read_to_string(folder.path().join("python.child"))
+        .is_ok_and(|text| text.ends_with('\n'))
+    {
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(process.try_wait().unwrap().is_none(), "it ended before the script hung");
+    }
+    assert!(child_runs(&folder));
+    let number = process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &number]).status().unwrap().success());
+    assert_eq!(process.wait().unwrap().code(), Some(130));
+    assert_eq!(left_behind(&folder), 0, "a temporary folder is left");
+    assert!(!child_runs(&folder), "a child goes on");
 }
 
 #[test]

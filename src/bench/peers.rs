@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -124,11 +127,14 @@ impl Peers {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(messages)
+            // With the compilers that it starts.
+            .process_group(0)
             .spawn()
             .map_err(|error| {
                 let python = &setup.python;
                 format!("{python} cannot be started: {error}; name a Python that has PyTorch")
             })?;
+        running().push((process.id(), folder.path().to_owned()));
         let requests = process.stdin.take();
         let answers = lines_of(process.stdout.take());
         // Importing from a cold disk takes its time.
@@ -185,7 +191,7 @@ impl Peers {
             Ok(Err(error)) => return Err(self.end(&format!("its answer cannot be read: {error}"))),
             Err(RecvTimeoutError::Disconnected) => return Err(self.end("it ended")),
             Err(RecvTimeoutError::Timeout) => {
-                let _ = self.process.kill();
+                self.kill();
                 let seconds = self.patience.as_secs();
                 return Err(Trouble::Gone(format!("not ready in {seconds} s")));
             }
@@ -198,12 +204,20 @@ impl Peers {
         }
     }
 
+    /// Kills the process and all that it started, once: later its number may be another's.
+    fn kill(&self) {
+        let mut running = running();
+        if let Some(index) = running.iter().position(|(id, _)| *id == self.process.id()) {
+            kill_group(running.swap_remove(index).0);
+        }
+    }
+
     /// Ends the process, and says why in its last words, or in ours where it has none.
     fn end(&mut self, why: &str) -> Trouble {
         // One that has closed its output is about to end by itself, and its state tells why.
         std::thread::sleep(Duration::from_millis(200));
         let status = self.process.try_wait().ok().flatten();
-        let _ = self.process.kill();
+        self.kill();
         let _ = self.process.wait();
         let said = std::fs::read_to_string(self.folder.path().join(MESSAGES)).unwrap_or_default();
         let last = said.lines().rfind(|line| !line.trim().is_empty()).map(str::trim);
@@ -228,11 +242,31 @@ impl Drop for Peers {
                 Err(RecvTimeoutError::Disconnected)
             )
         };
-        if !is_over() {
-            let _ = self.process.kill();
-        }
+        is_over();
+        // What it started may go on without it.
+        self.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The processes that run, and their folders.
+fn running() -> std::sync::MutexGuard<'static, Vec<(u32, PathBuf)>> {
+    static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every Python process and removes its folder: for a program that is about to end by a signal.
+pub fn end_all() {
+    for (id, folder) in running().drain(..) {
+        kill_group(id);
+        // The program ends: a temporary folder that cannot be removed stays unreported.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+fn kill_group(leader: u32) {
+    // SAFETY: it reads and writes no memory of this process.
+    unsafe { libc::kill(-leader.cast_signed(), libc::SIGKILL) };
 }
 
 /// Things that are timed in a Python process, which is started again where one of them ends it.

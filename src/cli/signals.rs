@@ -24,8 +24,7 @@ pub(super) fn listen(
     stop: &StopFlag,
     announce: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<Received> {
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM]).context("the signal handler could not be installed")?;
+    let mut signals = handler()?;
     let (received, stop) = (Received::default(), stop.clone());
     let first = received.clone();
     std::thread::spawn(move || {
@@ -42,4 +41,20 @@ pub(super) fn listen(
         }
     });
     Ok(received)
+}
+
+/// Ends the process at the first SIGINT or SIGTERM, after a clean-up.
+pub(super) fn clean_up_with(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    let mut signals = handler()?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            clean_up();
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+fn handler() -> anyhow::Result<Signals> {
+    Signals::new([SIGINT, SIGTERM]).context("the signal handler could not be installed")
 }

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::{check_precision, profile, trimmed};
 use crate::bench::comparison::{Comparison, Ratio, compare};
 use crate::bench::machine::{Machine, threads};
-use crate::bench::peers::Setup;
+use crate::bench::peers::{Setup, end_all};
 use crate::bench::step::OPTIMIZERS;
 use crate::bench::turns::{Length, Turns};
 use crate::cli::arguments::{DeviceArguments, choice, real, whole};
 use crate::cli::failure::Ending;
-use crate::cli::messages;
+use crate::cli::{messages, signals};
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
 use crate::models::Architecture;
@@ -103,6 +103,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     }
     let turns = turns(arguments, &device);
     let mut peers = setup(arguments, &configs[0][0], &device)?;
+    if peers.is_some() {
+        signals::clean_up_with(end_all)?;
+    }
     let (mut all, mut greeting) = (Comparison::default(), None);
     if !quiet {
         messages::note(&device.description());

@@ -127,10 +127,7 @@ unsafe fn leave_kernel(
 impl Fault {
     /// What happened and where, for people.
     pub fn describe(&self, worker: &Worker) -> String {
-        let told = worker.accesses.as_ref().map(|own| own.last_place());
-        let place = source_of(self.instruction);
-        let is_hook = ["instrumented.cpp", "access.rs"].iter().any(|file| place.contains(file));
-        let place = told.filter(|_| is_hook).unwrap_or(place);
+        let place = self.place(worker.accesses.as_ref().map(|own| own.last_place()));
         let what = match self.signal {
             signal if signal == time_is_up() => {
                 "still running when its time was up: an endless loop, or it waits for another block"
@@ -141,6 +138,15 @@ impl Fault {
             _ => self.describe_access(worker),
         };
         format!("{place}: {what}")
+    }
+
+    /// `FILE:LINE` of the kernel. The checked build knows its last access, for a signal in what looks at accesses: in the
+    /// hooks, or in a stub of the linker between a kernel and a hook, which no line of any source belongs to.
+    fn place(&self, last_access: Option<String>) -> String {
+        let place = source_of(self.instruction);
+        let is_kernel = place.contains(':')
+            && !["instrumented.cpp", "access.rs"].iter().any(|file| place.contains(file));
+        last_access.filter(|_| !is_kernel).unwrap_or(place)
     }
 
     fn describe_access(&self, worker: &Worker) -> String {
@@ -226,5 +232,17 @@ fn keep_watch() {
                 unsafe { libc::pthread_kill(watched.thread, time_is_up()) };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_source_has_a_line_the_last_access_stands_for_it() {
+        let fault = Fault { signal: time_is_up(), code: 0, address: 0, instruction: 0x10 };
+        assert_eq!(fault.place(Some("update.cu:7".into())), "update.cu:7");
+        assert_eq!(fault.place(None), "0x10");
     }
 }
