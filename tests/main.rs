@@ -12,6 +12,8 @@ mod bundle;
 mod command_line;
 mod conversion;
 mod environments;
+#[cfg(feature = "cli")]
+mod fixtures;
 mod golden;
 mod gradients;
 mod gymnasium;
