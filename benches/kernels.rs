@@ -83,7 +83,7 @@ fn whole(criterion: &mut Criterion, device: &Device) {
     let mut group = criterion.benchmark_group(device.name());
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
-    let own = all().into_iter().filter(|own| device.can_repeat() || has_twin(own));
+    let own = all().into_iter().filter(|own| device.can_capture() || has_twin(own));
     for workload in own {
         let mut work = None;
         group.bench_function(&workload.name, |bencher| {

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode};
 
 use alrao::Device;
 use alrao::bench::step::{Inputs, MODELS, OPTIMIZERS, config};
+use alrao::learn::Optimizer;
 use alrao::models::Architecture;
-use alrao::train::Optimizer;
 
 const STEPS: usize = 5;
 const HERE: &str = "--here";

@@ -3,11 +3,12 @@
 //! `cargo run --release --example own_model`
 
 use alrao::data::{self, Kind};
+use alrao::learn::{Observer, TrainConfig};
 use alrao::nn::{
     BatchNorm2d, Conv2d, GlobalAveragePool, Init, MaxPool2d, Module, Sequential, Step, Visitor,
 };
 use alrao::ops::conv2d::Conv2dConfig;
-use alrao::train::{Event, Observer, TrainConfig, Trainer};
+use alrao::supervised::{Event, Supervised, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Result, Tensor};
 
 /// Three blocks. The batch norm holds in check what features with too large a rate do to the rest. It knows nothing of Alrao, nor of classes.
@@ -42,7 +43,7 @@ impl Module for Net {
 
 struct Print;
 
-impl Observer for Print {
+impl Observer<Supervised> for Print {
     fn notice(&mut self, event: &Event<'_>) {
         if let Event::Epoch(epoch) = event {
             let accuracy = epoch.valid_accuracy.unwrap_or_default();

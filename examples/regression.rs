@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
+use alrao::learn::{Silent, TrainConfig};
 use alrao::nn::{Init, Linear, Module, Step, Visitor};
 use alrao::random::{Philox, Purpose};
-use alrao::train::{Silent, TrainConfig, Trainer};
+use alrao::supervised::Trainer;
 use alrao::{Alrao, AlraoConfig, Device, Result, Tensor};
 
 struct Net(Linear);

@@ -9,6 +9,7 @@ pub mod device;
 pub mod error;
 #[cfg(feature = "cli")]
 pub mod experiments;
+pub mod learn;
 pub mod models;
 mod named;
 pub mod nn;
@@ -19,10 +20,10 @@ pub mod plots;
 pub mod random;
 pub mod rl;
 pub mod shape;
+pub mod supervised;
 pub mod tape;
 mod task;
 pub mod tensor;
-pub mod train;
 
 pub use alrao::{Alrao, AlraoConfig};
 pub use device::{DType, Device, DeviceKind};

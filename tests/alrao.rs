@@ -1,11 +1,11 @@
 //! The algorithm as a whole: its learning rates, and what it does when copies diverge.
 
 use alrao::alrao::{classifier_rates, feature_rates};
+use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::{Init, Linear, Module, Step, Visitor};
 use alrao::ops::classifiers::Targets;
 use alrao::random::{Philox, Purpose};
-use alrao::train::{Learner, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 
 /// A pre-classifier that is fixed: the features are the inputs.

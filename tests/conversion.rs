@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use alrao::learn::{Checkpoint, Learner, Progress, TrainConfig};
 use alrao::models::text_lstm::TextLstm;
 use alrao::nn::{Buffer, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
 use alrao::ops::classifiers::Targets;
-use alrao::train::{Checkpoint, Learner, Progress, TrainConfig};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
@@ -84,7 +84,7 @@ fn learner_of_layers() -> Learner {
 
 fn bytes_after(learner: &Learner, step: u64) -> Vec<u8> {
     let progress = Progress { step, ..Progress::default() };
-    Checkpoint::capture(learner, None, progress, f64::INFINITY).to_bytes()
+    Checkpoint::capture(learner, None, progress).to_bytes()
 }
 
 /// Everything that PyTorch has a name for: its type and shape.

@@ -8,9 +8,10 @@ use alrao::data::{
     TokenKind, Vocabulary,
 };
 use alrao::device::{Gpu, HostWork};
+use alrao::learn::{Silent, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
-use alrao::train::{Silent, TrainConfig, Trainer};
+use alrao::supervised::Trainer;
 use alrao::{Alrao, AlraoConfig, Device};
 
 const BATCH: usize = 4;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use alrao::AlraoConfig;
+use alrao::learn::{Optimizer, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig};
-use alrao::train::{Optimizer, Precision, TrainConfig, step_launches};
+use alrao::supervised::step_launches;
 
 fn launches(architecture: Architecture, train: &TrainConfig) -> BTreeMap<String, usize> {
     let side = architecture.usual_side();

@@ -7,8 +7,9 @@ use alrao::data::{
     Targets, Task, Text, TokenKind, Vocabulary, load_with,
 };
 use alrao::device::simulator::SimulatorOptions;
+use alrao::learn::{Observer, TrainConfig};
 use alrao::random::{Philox, Purpose};
-use alrao::train::{Event, Observer, TrainConfig, Trainer};
+use alrao::supervised::{Event, Supervised, Trainer};
 use alrao::{AlraoConfig, DType, Device, Tensor};
 
 use crate::host_work::model_for;
@@ -92,7 +93,7 @@ fn text() -> Dataset {
 #[derive(Default)]
 struct Losses(Vec<f64>);
 
-impl Observer for Losses {
+impl Observer<Supervised> for Losses {
     fn notice(&mut self, event: &Event<'_>) {
         match event {
             Event::Step(step) => self.0.push(step.loss),
@@ -155,12 +156,12 @@ fn data_in_file_order_comes_in_file_order() {
         batch_size: 7,
         epochs: 2,
         log_every: 1,
-        order: alrao::train::Order::Sequential,
+        order: alrao::learn::Order::Sequential,
         ..TrainConfig::default()
     };
     let resident = losses(images(), &config, &simulator(1 << 30));
     assert_eq!(resident, losses(images(), &config, &simulator(0)));
-    let shuffled = TrainConfig { order: alrao::train::Order::Shuffled, ..config };
+    let shuffled = TrainConfig { order: alrao::learn::Order::Shuffled, ..config };
     assert_ne!(resident, losses(images(), &shuffled, &simulator(1 << 30)));
 }
 

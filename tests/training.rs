@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
+use alrao::learn::{Observer, Outcome, Silent, StopFlag, TrainConfig};
 use alrao::nn::{Init, Linear, Module, Step, Visitor};
 use alrao::random::{Philox, Purpose};
-use alrao::train::{Event, Observer, Outcome, Silent, StopFlag, TrainConfig, Trainer};
+use alrao::supervised::{Event, Supervised, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Tensor};
 
 use crate::place::gpu;
@@ -77,7 +78,7 @@ fn trainer(config: TrainConfig) -> Trainer {
 #[derive(Default)]
 struct Losses(Vec<u64>);
 
-impl Observer for Losses {
+impl Observer<Supervised> for Losses {
     fn notice(&mut self, event: &Event<'_>) {
         if let Event::Step(step) = event {
             self.0.push(step.loss.to_bits());
@@ -128,7 +129,7 @@ fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
 /// Stops a run after its first epoch.
 struct StopAfterEpoch(StopFlag);
 
-impl Observer for StopAfterEpoch {
+impl Observer<Supervised> for StopAfterEpoch {
     fn notice(&mut self, event: &Event<'_>) {
         if let Event::Epoch(_) = event {
             self.0.set();
@@ -149,7 +150,7 @@ fn a_run_that_is_asked_to_stop_stops() {
 /// With one classifier and `eta_min = eta_max`, Alrao is plain SGD.
 #[test]
 fn equal_rates_and_one_classifier_are_plain_sgd_to_the_bit() {
-    use alrao::train::Optimizer;
+    use alrao::learn::Optimizer;
     let run = |optimizer, eta: f64| {
         let alrao = AlraoConfig { eta: eta..=eta, classifiers: 1, ..AlraoConfig::default() };
         let config = TrainConfig { optimizer, lr: 0.05, epochs: 2, log_every: 1, ..config() };

@@ -8,7 +8,7 @@ use super::ceilings::Ceilings;
 use super::step::{Contestant, Mode};
 use crate::device::{Device, OpTime, Profile};
 use crate::error::Result;
-use crate::train::{Precision, RunConfig};
+use crate::learn::{Precision, RunConfig};
 
 /// Which of the device's two peaks an op comes nearer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

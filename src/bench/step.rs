@@ -6,13 +6,13 @@ use serde::Serialize;
 use crate::alrao::Alrao;
 use crate::device::Device;
 use crate::error::Result;
+use crate::learn::settings::Settings;
+use crate::learn::{Learner, Optimizer, Precision, RunConfig};
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 use crate::ops::classifiers::{Head, Targets};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
-use crate::train::settings::Settings;
-use crate::train::{Learner, Optimizer, Precision, RunConfig};
 
 /// The models that are measured, with whatever else `--model` knows.
 pub const MODELS: [Architecture; 4] =
@@ -125,7 +125,7 @@ pub enum Mode {
 impl Mode {
     /// Those that a device has.
     pub fn on(device: &Device) -> &'static [Mode] {
-        match device.can_repeat() {
+        match device.can_capture() {
             true => &[Mode::Eager, Mode::Captured],
             false => &[Mode::Eager],
         }

@@ -10,7 +10,7 @@ use super::failure::Ending;
 use super::messages;
 use crate::data::{Part, TokenKind};
 use crate::error::Error;
-use crate::train::{Evaluation, evaluate};
+use crate::supervised::{Evaluation, evaluate};
 
 /// Evaluate a run's best model (its last, before any epoch is over), or the model in a checkpoint
 #[derive(Args)]

@@ -10,8 +10,8 @@ use super::failure::Ending;
 use super::{messages, signals};
 use crate::device::DeviceKind;
 use crate::experiments::{self, Conclusion, Experiment, Options, Size};
+use crate::learn::StopFlag;
 use crate::models::Architecture;
-use crate::train::StopFlag;
 
 /// Run one of the paper's tables or figures, or go on with it
 #[derive(Args)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::messages::{loss, percent};
 use super::progress::Display;
 use crate::experiments::{Ending, Event, Observer, Record, Standing};
-use crate::train::StopFlag;
+use crate::learn::StopFlag;
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
 

@@ -11,10 +11,11 @@ use super::failure::Ending;
 use super::messages;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
+use crate::learn::settings::{Settings, flag, hidden_layers};
+use crate::learn::{Precision, RunConfig};
 use crate::models::{self, Architecture, Input};
 use crate::nn::{Entry, Init, Module, for_each_entry};
-use crate::train::settings::{Settings, flag, hidden_layers};
-use crate::train::{Precision, RunConfig, step_launches};
+use crate::supervised::step_launches;
 
 /// Distinct characters of a text, where none is given.
 const CHARACTERS: usize = 50;

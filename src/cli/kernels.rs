@@ -16,7 +16,7 @@ use crate::bench::kernels::{Row, measure};
 use crate::bench::workloads::{self, Workload};
 use crate::device::{DType, Device};
 use crate::error::Error;
-use crate::train::Precision;
+use crate::learn::Precision;
 
 /// Time every kernel on a GPU beside the least time it could take, or check it in the simulator
 #[derive(Args)]

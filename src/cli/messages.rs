@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 
 use crate::data::TokenKind;
-use crate::train::EvaluationPrecision;
+use crate::learn::EvaluationPrecision;
 
 /// Writes a result.
 ///

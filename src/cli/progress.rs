@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::messages::{loss, percent};
 use crate::data::Dataset;
 use crate::device::Device;
+use crate::learn::{Counts, Observer, RunConfig, Split, StopFlag};
 use crate::plots::RunPlots;
-use crate::train::{Counts, EpochReport, Event, Observer, RunConfig, StopFlag};
+use crate::supervised::{EpochReport, Event, Status, Supervised};
 
 /// Watches a run: shows it, and keeps its plots up to date.
 pub(super) struct Progress {
@@ -155,22 +156,22 @@ fn bar(template: &str) -> ProgressBar {
     bar
 }
 
-impl Observer for Progress {
+impl Observer<Supervised> for Progress {
     fn wants_progress(&self) -> bool {
         matches!(self.display, Display::Bar(_))
     }
 
     fn notice(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { steps_per_epoch, epochs, .. } => self.start(*steps_per_epoch, *epochs),
-            Event::Progress {
+            Event::Started { plan, .. } => self.start(plan.steps_per_epoch, plan.epochs),
+            Event::Progress(Status {
                 epoch,
                 step_in_epoch,
                 loss,
                 accuracy,
                 posterior,
                 samples_per_second,
-            } => {
+            }) => {
                 if let Display::Bar(bar) = &self.display {
                     bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step_in_epoch);
@@ -178,9 +179,12 @@ impl Observer for Progress {
                 }
             }
             Event::Step(_) => (),
-            Event::Evaluating { split } => {
+            Event::Evaluating { split, .. } => {
                 if let Display::Bar(bar) = &self.display {
-                    bar.set_message(format!("{split} .."));
+                    bar.set_message(match split {
+                        Split::Valid => "valid ..",
+                        Split::Test => "test ..",
+                    });
                 }
             }
             Event::Epoch(report) => {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::train::StopFlag;
+use crate::learn::StopFlag;
 
 /// The first signal that came.
 #[derive(Clone, Default)]

@@ -13,13 +13,11 @@ use crate::alrao::AveragingKind;
 use crate::data::TokenKind;
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
+use crate::learn::settings::{Settings, flag, hidden_layers};
+use crate::learn::{Optimizer, Order, Outcome, Precision, RunConfig, Schedule, StopFlag};
 use crate::models::{Activation, Architecture};
 use crate::plots::RunPlots;
-use crate::train::settings::{Settings, flag, hidden_layers};
-use crate::train::{
-    Optimizer, Order, Outcome, Overrides, Precision, Report, Run, RunConfig, RunDirectory,
-    Schedule, StopFlag,
-};
+use crate::supervised::{Overrides, Report, Run};
 
 /// Train a model, by default with Alrao on generated images, or continue a run
 #[derive(Args)]
@@ -231,7 +229,7 @@ fn resume(arguments: &Arguments, directory: &Path) -> anyhow::Result<(Run, Devic
         );
     }
     given.check_values()?;
-    let (config, _) = RunDirectory::config(directory)?;
+    let (config, _) = Run::config_of(directory)?;
     let device = Device::open_with_threads(
         given.device.unwrap_or(config.device),
         given.threads.or(config.threads),

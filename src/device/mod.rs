@@ -319,7 +319,7 @@ impl Device {
     }
 
     /// Whether it can repeat recorded work by itself.
-    pub fn can_repeat(&self) -> bool {
+    pub fn can_capture(&self) -> bool {
         matches!(self, Device::Gpu(_))
     }
 

@@ -10,8 +10,8 @@ use super::record::{Record, Records};
 use super::setup::{Group, LEARNT_MEANS, Setup, differences, setups, titles};
 use super::statistics::{Estimate, spread};
 use crate::error::Result;
+use crate::learn::settings::Settings;
 use crate::plots::{Cell, heat_map, number};
-use crate::train::settings::Settings;
 
 /// Twenty-eight intervals, and eight rates of SGD for more epochs.
 const SETTINGS: u64 = 42;

@@ -1,8 +1,8 @@
 //! The ways of training that the experiments compare.
 
+use crate::learn::Optimizer;
+use crate::learn::settings::Settings;
 use crate::plots::{RGBColor, TEST, line_shade, number};
-use crate::train::Optimizer;
-use crate::train::settings::Settings;
 
 /// The learning rates of SGD in Table 1, and every power of ten among them.
 pub(super) const SGD_RATES: [f64; 7] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];

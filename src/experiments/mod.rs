@@ -39,9 +39,9 @@ pub use statistics::Estimate;
 
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
+use crate::learn::StopFlag;
 use crate::models::Architecture;
 use crate::named::named;
-use crate::train::StopFlag;
 use plan::{Folder, PlannedRun};
 use running::Manner;
 use setup::Setup;

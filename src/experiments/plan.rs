@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::Experiment;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
+use crate::learn::settings::Settings;
+use crate::learn::{RunConfig, tensor_file::replace};
 use crate::rl::QConfig;
 use crate::rl::settings::RlSettings;
-use crate::train::settings::Settings;
-use crate::train::{RunConfig, replace};
 
 const PLAN: &str = "plan.json";
 const RUNS: &str = "runs";

@@ -11,11 +11,11 @@ use super::setup::{Group, Setup, differences, setups, titles};
 use crate::alrao::classifier_rates;
 use crate::data::Part;
 use crate::error::Result;
+use crate::learn::RunDirectory;
+use crate::learn::settings::Settings;
 use crate::plots::{
     Axis, History, Scale, Series, StepLine, Stroke, line_shade, lines, number, run,
 };
-use crate::train::RunDirectory;
-use crate::train::settings::Settings;
 
 pub(super) const WHOLE: Size = Size { settings: 1, epochs: 3, seeds: Some(3) };
 pub(super) const QUICK: Size = Size { settings: 1, epochs: 12, seeds: Some(2) };

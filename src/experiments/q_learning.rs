@@ -11,10 +11,10 @@ use super::setup::Group;
 use super::statistics::{Estimate, series};
 use super::{Study, device_kind};
 use crate::error::Result;
+use crate::learn::settings::Settings;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
 use crate::rl::settings::{QSettings, RlSettings};
 use crate::rl::{QConfig, open};
-use crate::train::settings::Settings;
 
 /// Runs of each setting in the paper.
 const SEEDS: u64 = 10;

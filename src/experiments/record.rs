@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::learn::{RunDirectory, tensor_file::replace};
 use crate::plots::{EpochLine, History, TestLine};
-use crate::train::{RunDirectory, replace};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

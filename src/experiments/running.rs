@@ -11,8 +11,9 @@ use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Record, Records};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
-use crate::rl;
-use crate::train::{self, Outcome, Overrides, Run, RunDirectory, StopFlag};
+use crate::learn::{self, Outcome, RunDirectory, StopFlag};
+use crate::rl::{self, QLearning};
+use crate::supervised::{Overrides, Run, Supervised};
 
 /// Something that happened in an experiment.
 #[derive(Debug)]
@@ -388,46 +389,47 @@ impl Watcher {
     }
 }
 
-impl train::Observer for Watcher {
+impl learn::Observer<Supervised> for Watcher {
     fn wants_progress(&self) -> bool {
         self.wants_progress
     }
 
-    fn notice(&mut self, event: &train::Event<'_>) {
+    fn notice(&mut self, event: &learn::Event<'_, Supervised>) {
         match event {
-            train::Event::Started { steps_per_epoch, epochs, step, .. } => {
-                self.epochs = (*epochs).max(1);
-                self.steps = (*steps_per_epoch).max(1);
+            learn::Event::Started { plan, step, .. } => {
+                self.epochs = plan.epochs.max(1);
+                self.steps = plan.steps_per_epoch.max(1);
                 self.begin(*step as f64 / (self.epochs * self.steps) as f64);
             }
-            train::Event::Progress { epoch, step_in_epoch, loss, .. } => {
-                self.tell_loss(*epoch, *step_in_epoch as f64 / self.steps as f64, *loss);
+            learn::Event::Progress(status) => {
+                let part = status.step_in_epoch as f64 / self.steps as f64;
+                self.tell_loss(status.epoch, part, status.loss);
             }
-            train::Event::Damaged { file } => {
+            learn::Event::Damaged { file } => {
                 self.send(Message::Damaged { run: self.run, file: (*file).to_owned() });
             }
-            train::Event::Epoch(report) => self.tell_loss(report.epoch, 1.0, report.train_loss),
+            learn::Event::Epoch(report) => self.tell_loss(report.epoch, 1.0, report.train_loss),
             _ => (),
         }
     }
 }
 
-impl rl::Observer for Watcher {
+impl learn::Observer<QLearning> for Watcher {
     fn wants_progress(&self) -> bool {
         self.wants_progress
     }
 
-    fn notice(&mut self, event: &rl::Event<'_>) {
+    fn notice(&mut self, event: &learn::Event<'_, QLearning>) {
         match event {
-            rl::Event::Started { steps, epochs, step, .. } => {
-                (self.steps, self.epochs) = ((*steps).max(1), (*epochs).max(1));
+            learn::Event::Started { plan, step, .. } => {
+                (self.steps, self.epochs) = (plan.steps.max(1), plan.epochs.max(1));
                 self.begin(*step as f64 / self.steps as f64);
             }
-            rl::Event::Progress { epoch, step, recent_return, .. } => {
-                let done = *step as f64 / self.steps as f64;
-                self.tell(*epoch, done, Standing::Return(*recent_return));
+            learn::Event::Progress(status) => {
+                let done = status.step as f64 / self.steps as f64;
+                self.tell(status.epoch, done, Standing::Return(status.recent_return));
             }
-            rl::Event::Epoch(report) => {
+            learn::Event::Epoch(report) => {
                 let done = report.step as f64 / self.steps as f64;
                 self.tell(report.epoch, done, Standing::Return(Some(report.mean_return)));
             }

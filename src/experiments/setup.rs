@@ -13,11 +13,11 @@ use crate::alrao::Task;
 use crate::data::{self, Content, Dataset, LoadOptions, Part, TokenKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
+use crate::learn::memory::check_fits;
+use crate::learn::settings::{Settings, is_generated};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
-use crate::train::memory::check_fits;
-use crate::train::settings::{Settings, is_generated};
-use crate::train::{input, kind};
+use crate::supervised::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
 const PATIENCE: u64 = 20;

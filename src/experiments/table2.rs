@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use super::Study;
 use super::findings::{Findings, Table};
 use crate::error::Result;
+use crate::learn::settings::Settings;
 use crate::models::Architecture::{self, CharLstm, GoogLeNet, MobileNetV2, Vgg19, WordLstm};
 use crate::models::{Input, build};
 use crate::nn::Init;
-use crate::train::settings::Settings;
 
 /// A model, what it reads, the classes it tells apart, and the paper's millions without and with Alrao.
 struct Row {

@@ -9,12 +9,12 @@ use super::options::Options;
 use crate::alrao::{AveragingKind, Likelihood, classifier_rates};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
+use crate::learn::{Learner, Precision, StopFlag, TrainConfig};
 use crate::nn::{Module, Step, Visitor};
 use crate::ops::classifiers::Targets;
 use crate::plots::{Axis, Scale, Series, Stroke, TEST, line_shade, lines, number, shade, stack};
 use crate::random::{Philox, Purpose};
 use crate::tensor::Tensor;
-use crate::train::{Learner, Precision, StopFlag, TrainConfig};
 use crate::{Alrao, AlraoConfig};
 
 const SAMPLES: usize = 300;

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 
 /// What a learner does again and again, training steps or evaluations, and what each time gives: tensors that stay where
 /// they are.
-pub struct RepeatedWork<T> {
+pub struct CapturedStep<T> {
     is_on: Cell<bool>,
     known: RefCell<Vec<(Key, Known<T>)>>,
 }
@@ -50,13 +50,13 @@ enum Known<T> {
     Recorded(Recording, T),
 }
 
-impl<T> Default for RepeatedWork<T> {
+impl<T> Default for CapturedStep<T> {
     fn default() -> Self {
-        RepeatedWork { is_on: Cell::new(true), known: RefCell::default() }
+        CapturedStep { is_on: Cell::new(true), known: RefCell::default() }
     }
 }
 
-impl<T: Clone> RepeatedWork<T> {
+impl<T: Clone> CapturedStep<T> {
     /// Whether work is recorded at all, as it is unless this says no. It computes the same either way.
     pub fn set_on(&self, is_on: bool) {
         self.is_on.set(is_on);
@@ -75,7 +75,7 @@ impl<T: Clone> RepeatedWork<T> {
 
     /// Whether work on a device is recorded.
     pub(crate) fn is_on(&self, device: &Device) -> bool {
-        device.can_repeat() && self.is_on.get()
+        device.can_capture() && self.is_on.get()
     }
 
     /// Does work on a batch of so many samples, by itself or by what was recorded. All that changes from batch to batch has to
@@ -119,11 +119,11 @@ impl<T: Clone> RepeatedWork<T> {
 
 /// Copies of batches that somebody else has made, where recorded work finds them.
 #[derive(Default)]
-pub(super) struct HeldBatches(RefCell<Vec<Vec<Tensor>>>);
+pub(super) struct StaticInputs(RefCell<Vec<Vec<Tensor>>>);
 
-impl HeldBatches {
+impl StaticInputs {
     /// Copies what a batch consists of to where the last one of its shapes was.
-    pub fn hold(&self, batch: &[&Tensor]) -> Vec<Tensor> {
+    pub fn copy(&self, batch: &[&Tensor]) -> Vec<Tensor> {
         let mut held = self.0.borrow_mut();
         let is_alike = |(own, other): (&Tensor, &&Tensor)| {
             (own.shape(), own.dtype()) == (other.shape(), other.dtype())

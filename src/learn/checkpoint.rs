@@ -3,10 +3,14 @@
 //! Weights and running statistics stand under their own names, everything else under `alrao.`. The metadata's one key
 //! holds a [`Record`] as JSON with sorted keys. There is no time, path or host name in it: equal states are equal files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
+use super::Learner;
+use super::tensor_file::{self, Array, TensorFile, replace};
 use crate::alrao::learning_rates;
 use crate::error::{Error, Result};
 use crate::models::Activation;
@@ -14,17 +18,12 @@ use crate::nn::{Buffer, BufferKind, Entry, FileLayout, for_each_entry};
 use crate::optim::FlatEntry;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-use crate::train::Learner;
-use crate::train::tensor_file::{Array, TensorFile, replace};
 
 /// The version of this file's layout.
 const FORMAT: u32 = 1;
 
 /// Everything under this prefix is the engine's own.
 const OWN: &str = "alrao.";
-
-/// Everything under this prefix belongs to whoever wrote it beside a learner's state.
-const BESIDE: &str = "alrao.rl.";
 
 /// PyTorch's batch norm counts its batches beside its running statistics.
 const COUNTER: &str = "num_batches_tracked";
@@ -120,55 +119,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a learner's whole state back from its device. `best_loss` is the best validation loss so far.
-    pub fn capture(
-        learner: &Learner,
-        model: Option<ModelRecord>,
-        progress: Progress,
-        best_loss: f64,
-    ) -> Self {
+    /// Reads a learner's whole state back from its device.
+    pub fn capture(learner: &Learner, model: Option<ModelRecord>, progress: Progress) -> Self {
         let mut file = TensorFile::default();
-        let mut put = |name: String, array: Array| {
-            file.arrays.insert(name, array);
-        };
-        let flat = learner.flat();
-        for entry in flat.entries() {
-            let name = &entry.name;
-            put(name.clone(), in_file_layout(&flat.view(flat.values(), entry), entry.layout));
-            put(format!("{OWN}rates.{name}"), rates_array(&flat.rates_of(entry), entry));
-            for (moment, which) in
-                learner.optimizer().moments().zip(["first_moment", "second_moment"])
-            {
-                put(
-                    format!("{OWN}{which}.{name}"),
-                    in_file_layout(&flat.view(moment, entry), entry.layout),
-                );
-            }
-        }
-        for_each_entry(learner.model(), &mut |name, entry| {
-            let Entry::Buffer(buffer) = entry else { return };
-            match buffer.kind() {
-                BufferKind::Statistic => {
-                    put(
-                        name.to_owned(),
-                        Array::from_tensor(&buffer.value(learner.device(), learner.dtype())),
-                    );
-                    if let Some(layer) = name.strip_suffix("running_var") {
-                        put(format!("{layer}{COUNTER}"), Array::whole_number(progress.step as i64));
-                    }
-                }
-                BufferKind::Carried => {
-                    if let Some(value) = buffer.current() {
-                        put(format!("{OWN}carried.{name}"), Array::from_tensor(&value));
-                    }
-                }
-            }
+        for_each_array(learner, progress.step, &mut |name, _, read| {
+            file.arrays.insert(name, read());
         });
-        for (name, tensor) in device_state(learner) {
-            put(name, Array::from_tensor(tensor));
-        }
-        put(format!("{OWN}best_loss"), Array::new(vec![1], &[best_loss]));
-        Checkpoint { record: Record { format: FORMAT, model, progress }, file }
+        let mut own = Checkpoint { record: Record { format: FORMAT, model, progress }, file };
+        own.set_best_loss(f64::INFINITY);
+        own
     }
 
     /// The bytes of the file.
@@ -215,31 +174,30 @@ impl Checkpoint {
             .unwrap_or(f64::INFINITY)
     }
 
-    /// Writes an array beside the learner's state: `alrao.rl.NAME`.
-    pub(crate) fn put_beside(&mut self, name: &str, array: Array) {
-        self.file.arrays.insert(format!("{BESIDE}{name}"), array);
+    /// Writes the best validation loss so far; infinite if there is none.
+    pub(crate) fn set_best_loss(&mut self, best_loss: f64) {
+        self.put(&format!("{OWN}best_loss"), Array::new(vec![1], &[best_loss]));
     }
 
-    /// An array that was written beside the learner's state.
+    /// Writes an array beside the learner's state.
+    pub(crate) fn put(&mut self, name: &str, array: Array) {
+        self.file.arrays.insert(name.to_owned(), array);
+    }
+
+    /// An array of the file.
     ///
     /// # Errors
     /// Where there is none. `path` is for the message.
-    pub(crate) fn beside(&self, name: &str, path: &Path) -> Result<&Array> {
-        let array = self.file.arrays.get(&format!("{BESIDE}{name}"));
-        array.ok_or_else(|| Error::file(path, format!("lacks {BESIDE}{name}")))
+    pub(crate) fn array(&self, name: &str, path: &Path) -> Result<&Array> {
+        let array = self.file.arrays.get(name);
+        array.ok_or_else(|| Error::file(path, format!("lacks {name}")))
     }
 
-    /// The learner's state without what was written beside it.
-    pub(crate) fn alone(&self) -> Checkpoint {
-        let own = self.file.arrays.iter().filter(|(name, _)| !name.starts_with(BESIDE));
-        let arrays = own.map(|(name, array)| (name.clone(), array.clone())).collect();
+    /// The state without the arrays whose names begin so.
+    pub(crate) fn without(&self, prefix: &str) -> Checkpoint {
+        let others = self.file.arrays.iter().filter(|(name, _)| !name.starts_with(prefix));
+        let arrays = others.map(|(name, array)| (name.clone(), array.clone())).collect();
         Checkpoint { record: self.record.clone(), file: TensorFile { arrays, record: None } }
-    }
-
-    /// Makes this the same state, further on in the run.
-    pub(crate) fn set_progress(&mut self, progress: Progress, best_loss: f64) {
-        self.record.progress = progress;
-        self.file.arrays.insert(format!("{OWN}best_loss"), Array::new(vec![1], &[best_loss]));
     }
 
     /// Puts a learner into this state. `path` is for the message.
@@ -248,17 +206,23 @@ impl Checkpoint {
     /// Where the checkpoint is another model's: the message lists what does not fit. Nothing is changed then. Where the
     /// device has failed before.
     pub fn restore(&self, learner: &Learner, path: &Path) -> Result<()> {
-        learner.device().check()?;
-        let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
-        let is_state =
-            |name: &str| !name.starts_with("alrao.carried.") && !name.starts_with(BESIDE);
-        let faults = differences(&own.file, &self.file, &is_state);
-        if !faults.is_empty() {
-            return Err(Error::file(
-                path,
-                format!("is a checkpoint of another model: {}", faults.join("; ")),
-            ));
-        }
+        self.restore_beside(learner, None, path)
+    }
+
+    /// The same for a checkpoint that has other arrays beside the learner's, whose names begin with `others`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
+    pub(crate) fn restore_beside(
+        &self,
+        learner: &Learner,
+        others: Option<&str>,
+        path: &Path,
+    ) -> Result<()> {
+        self.check(learner, path, &|name| {
+            let is_other = others.is_some_and(|prefix| name.starts_with(prefix));
+            !is_other && !name.starts_with("alrao.carried.")
+        })?;
         self.restore_model(learner);
         let flat = learner.flat();
         for entry in flat.entries() {
@@ -290,21 +254,24 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::restore`].
     pub fn restore_predictor(&self, learner: &Learner, path: &Path) -> Result<()> {
-        learner.device().check()?;
-        let own = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY);
         let posterior = format!("{OWN}switch.log_posterior");
-        let faults = differences(&own.file, &self.file, &|name: &str| {
-            !name.starts_with(OWN) || name == posterior
-        });
-        if !faults.is_empty() {
-            return Err(Error::file(
-                path,
-                format!("is a checkpoint of another model: {}", faults.join("; ")),
-            ));
-        }
+        self.check(learner, path, &|name| !name.starts_with(OWN) || name == posterior)?;
         self.restore_model(learner);
         self.copy_to(&posterior, learner.averaging().log_posterior());
         Ok(())
+    }
+
+    /// Compares the arrays of the names that `matters` with those that the learner would write.
+    fn check(&self, learner: &Learner, path: &Path, matters: &dyn Fn(&str) -> bool) -> Result<()> {
+        learner.device().check()?;
+        let mut own = BTreeMap::from([(format!("{OWN}best_loss"), (Dtype::F64, vec![1]))]);
+        for_each_array(learner, 0, &mut |name, form, _| drop(own.insert(name, form)));
+        let faults = differences(&own, &self.file, matters);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let message = format!("is a checkpoint of another model: {}", faults.join("; "));
+        Err(Error::file(path, message))
     }
 
     fn restore_model(&self, learner: &Learner) {
@@ -351,6 +318,60 @@ impl Checkpoint {
     }
 }
 
+/// Type and shape of an array in the file.
+type Form = (Dtype, Vec<usize>);
+
+/// Calls `each` with the name and the form of every array of a learner's state, and with what reads it from the device.
+/// `step` is how many batches the running statistics have seen.
+fn for_each_array(
+    learner: &Learner,
+    step: u64,
+    each: &mut dyn FnMut(String, Form, &dyn Fn() -> Array),
+) {
+    let flat = learner.flat();
+    for entry in flat.entries() {
+        let mut put = |name: String, tensor: Tensor| {
+            let shape = entry.layout.file_shape(entry.shape).extents().to_vec();
+            let form = (tensor_file::dtype(tensor.dtype()), shape);
+            each(name, form, &|| in_file_layout(&tensor, entry.layout));
+        };
+        put(entry.name.clone(), flat.view(flat.values(), entry));
+        for (moment, which) in learner.optimizer().moments().zip(["first_moment", "second_moment"])
+        {
+            put(format!("{OWN}{which}.{}", entry.name), flat.view(moment, entry));
+        }
+        let rates = flat.rates_of(entry);
+        let form = (tensor_file::dtype(rates.dtype()), vec![learning_rates::file_length(entry)]);
+        each(format!("{OWN}rates.{}", entry.name), form, &|| rates_array(&rates, entry));
+    }
+    let mut put = |name: String, tensor: &Tensor| {
+        let form = (tensor_file::dtype(tensor.dtype()), tensor.shape().extents().to_vec());
+        each(name, form, &|| Array::from_tensor(tensor));
+    };
+    let mut counters = Vec::new();
+    for_each_entry(learner.model(), &mut |name, entry| {
+        let Entry::Buffer(buffer) = entry else { return };
+        match buffer.kind() {
+            BufferKind::Statistic => {
+                put(name.to_owned(), &buffer.value(learner.device(), learner.dtype()));
+                counters.extend(name.strip_suffix("running_var").map(str::to_owned));
+            }
+            BufferKind::Carried => {
+                if let Some(value) = buffer.current() {
+                    put(format!("{OWN}carried.{name}"), &value);
+                }
+            }
+        }
+    });
+    for (name, tensor) in device_state(learner) {
+        put(name, tensor);
+    }
+    for layer in counters {
+        let form = (Dtype::I64, Vec::new());
+        each(format!("{layer}{COUNTER}"), form, &|| Array::whole_number(step as i64));
+    }
+}
+
 /// State that is neither the model's nor an optimiser's, with its name in the file.
 fn device_state(learner: &Learner) -> Vec<(String, &Tensor)> {
     let averaging = learner
@@ -391,27 +412,25 @@ fn rates_array(rates: &Tensor, entry: &FlatEntry) -> Array {
 }
 
 /// What a file lacks, has too much, or has in another shape or type, of the names that `matters`.
-fn differences(own: &TensorFile, file: &TensorFile, matters: &dyn Fn(&str) -> bool) -> Vec<String> {
+fn differences(
+    own: &BTreeMap<String, Form>,
+    file: &TensorFile,
+    matters: &dyn Fn(&str) -> bool,
+) -> Vec<String> {
     let mut faults = Vec::new();
-    for (name, array) in own.arrays.iter().filter(|(name, _)| matters(name)) {
+    for (name, (dtype, shape)) in own.iter().filter(|(name, _)| matters(name)) {
         match file.arrays.get(name) {
             None => faults.push(format!("{name} is missing")),
-            Some(other) if other.shape != array.shape => {
-                faults.push(format!(
-                    "{name} has shape {:?} instead of {:?}",
-                    other.shape, array.shape
-                ));
+            Some(other) if other.shape != *shape => {
+                faults.push(format!("{name} has shape {:?} instead of {shape:?}", other.shape));
             }
-            Some(other) if other.dtype != array.dtype => {
-                faults.push(format!(
-                    "{name} has type {:?} instead of {:?}",
-                    other.dtype, array.dtype
-                ));
+            Some(other) if other.dtype != *dtype => {
+                faults.push(format!("{name} has type {:?} instead of {dtype:?}", other.dtype));
             }
             Some(_) => {}
         }
     }
-    let extra = file.arrays.keys().filter(|name| matters(name) && !own.arrays.contains_key(*name));
+    let extra = file.arrays.keys().filter(|name| matters(name) && !own.contains_key(*name));
     faults.extend(extra.map(|name| format!("{name} is not in the model")));
     faults
 }

@@ -79,7 +79,7 @@ impl Schedule {
     /// The factor in an epoch, counted from 1, of a run of `epochs`.
     ///
     /// ```
-    /// use alrao::train::Schedule;
+    /// use alrao::learn::Schedule;
     /// let halved: Schedule = "step:10:0.5".parse()?;
     /// assert_eq!((halved.factor(10, 30), halved.factor(11, 30), halved.factor(21, 30)), (1.0, 0.5, 0.25));
     /// # Ok::<(), alrao::Error>(())
@@ -129,7 +129,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// How a model is trained, whatever the model and the data: what a [`crate::train::Trainer`] needs.
+/// How a model is trained, whatever the model and the data: what a [`crate::supervised::Trainer`] needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
     /// How parameters learn.

@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::Checkpoint;
+use super::metrics::Metrics;
+use super::tensor_file::replace;
 use crate::error::{Error, Result};
-use crate::train::RunConfig;
-use crate::train::checkpoint::Checkpoint;
-use crate::train::metrics::Metrics;
-use crate::train::settings::{Settings, is_generated};
-use crate::train::tensor_file::replace;
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -18,9 +16,8 @@ const BEST: &str = "best.safetensors";
 /// The best of the whole epochs, where a run ended in the midst of one that was better so far.
 const BEST_WHOLE: &str = "best-whole.safetensors";
 
-/// What is replaced whole while a run goes on; the program that draws has its pictures here.
-const OWN_FILES: &[&str] =
-    &[CONFIG, LAST, BEST, BEST_WHOLE, "loss.svg", "accuracy.svg", "posterior.svg", "return.svg"];
+/// What is replaced whole while a run goes on.
+const OWN_FILES: &[&str] = &[CONFIG, LAST, BEST, BEST_WHOLE];
 
 /// The folder that default run directories are made in.
 const RUNS: &str = "runs";
@@ -127,44 +124,6 @@ impl RunDirectory {
             Error::input(path.display(), format!("is not a run: {CONFIG}: {error}"))
         })?;
         Ok((text, file))
-    }
-
-    /// The configuration of an existing run, and its data's fingerprint.
-    pub fn config(path: &Path) -> Result<(RunConfig, Option<String>)> {
-        let (text, file) = RunDirectory::config_text(path)?;
-        if text.lines().any(|line| line.starts_with("env =")) {
-            let message = "is a run of Q-learning: use alrao rl train --resume, or alrao rl eval";
-            return Err(Error::input(path.display(), message));
-        }
-        let settings = Settings::from_toml(&text, &file)?;
-        Ok((settings.resolve()?, settings.data_fingerprint))
-    }
-
-    /// Where the data is that a run's configuration names. A relative path is one from the folder that the run was
-    /// started in, which is written down nowhere. So it is looked for from the current folder, then from each folder
-    /// that the run lies in, the innermost first: mostly the run was started in one of them.
-    ///
-    /// # Errors
-    /// Where it is in none of them.
-    pub(crate) fn find_data(path: &Path, data: &str) -> Result<String> {
-        if is_generated(data) || Path::new(data).exists() {
-            return Ok(data.to_owned());
-        }
-        let whole = fs::canonicalize(path).unwrap_or_default();
-        let candidates = whole.ancestors().skip(1).map(|folder| folder.join(data));
-        let found = candidates.filter(|candidate| candidate.exists());
-        let mut found = found.filter_map(|candidate| candidate.to_str().map(str::to_owned));
-        found.next().ok_or_else(|| {
-            let message = match Path::new(data).is_absolute() {
-                true => "is gone; put the run's data back there".into(),
-                false => format!(
-                    "is neither here nor in a folder that {} lies in; the path is relative to the folder that the \
-                     run was started in: go there",
-                    path.display()
-                ),
-            };
-            Error::input(format!("--data {data}"), message)
-        })
     }
 
     /// Where it is.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::captured_step::{CapturedStep, StaticInputs};
+use super::{Counts, Precision, TrainConfig, checkpoint, rates};
 use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
@@ -12,9 +14,6 @@ use crate::ops::optimizer::Rule;
 use crate::ops::tally::{Sums, advance, tally};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
-use crate::train::feed::Load;
-use crate::train::repeated_work::{HeldBatches, RepeatedWork};
-use crate::train::{Counts, Precision, TrainConfig, checkpoint, rates};
 
 /// Steps in a row without a finite loss after which a run has diverged.
 const BARREN_STEPS: u64 = 100;
@@ -22,8 +21,8 @@ const BARREN_STEPS: u64 = 100;
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
 
-/// Takes a step on a batch.
-pub(crate) type TakeStep<'a> = dyn Fn(&Tensor, Targets) -> Head + 'a;
+/// Takes a step on inputs and targets, and moves the data's cursor on by so many rows where it is on the device.
+pub(crate) type TakeStep<'a> = dyn Fn(&Tensor, Targets, Option<(&Tensor, usize)>) -> Head + 'a;
 
 /// A model on a device with everything that moves it. All its state is in device memory.
 pub struct Learner {
@@ -37,10 +36,10 @@ pub struct Learner {
     seed: u64,
     device: Device,
     precision: Precision,
-    steps: RepeatedWork<Head>,
+    steps: CapturedStep<Head>,
     /// Batches that were given to [`Learner::step`].
-    given: HeldBatches,
-    evaluations: RepeatedWork<()>,
+    inputs: StaticInputs,
+    evaluations: CapturedStep<()>,
     evaluation_sums: Sums,
 }
 
@@ -77,9 +76,9 @@ impl Learner {
             precision: config.precision,
             model,
             flat,
-            steps: RepeatedWork::default(),
-            given: HeldBatches::default(),
-            evaluations: RepeatedWork::default(),
+            steps: CapturedStep::default(),
+            inputs: StaticInputs::default(),
+            evaluations: CapturedStep::default(),
             evaluation_sums: Sums::new(device),
         };
         learner.reset_carried_state();
@@ -109,37 +108,27 @@ impl Learner {
     /// On a device that can repeat work by itself, the second step on batches of a shape is recorded, and those after it
     /// repeat it; what they give is in the same tensors as before.
     pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
-        let tick = || advance(Some(&self.number), None);
-        if !self.steps.is_on(&self.device) {
-            return self.step_once(x, targets, samples, &tick);
-        }
-        let held = self.given.hold(&[&[x], &targets.tensors()[..]].concat());
-        self.steps.run((&self.model, &self.device), &held, samples, &|| {
-            self.step_once(&held[0], targets.made_of(&held[1..]), samples, &tick)
+        let batch = [&[x], &targets.tensors()[..]].concat();
+        let inputs = match self.steps.is_on(&self.device) {
+            true => self.inputs.copy(&batch),
+            false => batch.into_iter().cloned().collect(),
+        };
+        self.step_within(&inputs, samples, &|take| {
+            take(&inputs[0], targets.made_of(&inputs[1..]), None)
         })
     }
 
-    /// The same on a batch that the device makes as a part of the step.
-    pub(crate) fn step_on(&self, load: &Load) -> Head {
-        self.steps.run((&self.model, &self.device), &load.sources(), load.samples, &|| {
-            let batch = load.batch();
-            let tick = || load.tick(Some(&self.number));
-            self.step_once(&batch.x, batch.targets(), load.samples, &tick)
-        })
-    }
-
-    /// A step as a part of other work that the device repeats with it. `work` is given what takes the step on a batch. All
-    /// that changes from one step to the next has to come from `sources`.
+    /// A step as a part of `work` that the device repeats with it, such as making the batch. `work` is given what takes the
+    /// step. All that changes from one step to the next has to come from `sources`.
     pub(crate) fn step_within(
         &self,
         sources: &[Tensor],
         samples: usize,
         work: &dyn Fn(&TakeStep<'_>) -> Head,
     ) -> Head {
-        let tick = || advance(Some(&self.number), None);
         self.steps.run((&self.model, &self.device), sources, samples, &|| {
             self.set_products();
-            work(&|x, targets| self.step_once(x, targets, samples, &tick))
+            work(&|x, targets, cursor| self.step_once(x, targets, samples, cursor))
         })
     }
 
@@ -167,13 +156,17 @@ impl Learner {
     }
 
     /// The steps that the device can repeat.
-    pub fn steps(&self) -> &RepeatedWork<Head> {
+    pub fn steps(&self) -> &CapturedStep<Head> {
         &self.steps
     }
 
-    /// `tick` makes the step's number, and what else counts steps, that of the next one.
-    fn step_once(&self, x: &Tensor, targets: Targets, samples: usize, tick: &dyn Fn()) -> Head {
-        self.set_products();
+    fn step_once(
+        &self,
+        x: &Tensor,
+        targets: Targets,
+        samples: usize,
+        cursor: Option<(&Tensor, usize)>,
+    ) -> Head {
         let step = Step::training(&self.device, self.dtype(), self.seed, &self.number);
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         if let Some(tape) = step.tape() {
@@ -183,7 +176,7 @@ impl Learner {
         self.update(&head);
         self.average(&head, samples);
         tally(&self.sums, &head, samples);
-        tick();
+        advance(Some(&self.number), cursor);
         head
     }
 
@@ -220,12 +213,16 @@ impl Learner {
         self.reset_carried_state();
     }
 
-    /// Adds the losses of a batch, which the device makes as a part of this, to the evaluation's sums.
-    pub(crate) fn evaluate_on(&self, load: &Load) {
-        self.evaluations.run((&self.model, &self.device), &load.sources(), load.samples, &|| {
-            let batch = load.batch();
-            self.evaluate(&batch.x, batch.targets(), load.samples, &self.evaluation_sums);
-            load.tick(None);
+    /// Adds the losses of a batch to the evaluation's sums, as a part of `work` that the device repeats with it. `work` is
+    /// given what takes inputs and targets.
+    pub(crate) fn evaluate_within(
+        &self,
+        sources: &[Tensor],
+        samples: usize,
+        work: &dyn Fn(&dyn Fn(&Tensor, Targets)),
+    ) {
+        self.evaluations.run((&self.model, &self.device), sources, samples, &|| {
+            work(&|x, targets| self.evaluate(x, targets, samples, &self.evaluation_sums));
         });
     }
 

@@ -3,10 +3,10 @@
 use std::fs;
 
 use crate::error::{Error, Result};
+use crate::learn::TrainConfig;
+use crate::learn::learner::rule;
 use crate::models::{self, Architecture, Input, ModelConfig};
 use crate::nn::Init;
-use crate::train::TrainConfig;
-use crate::train::learner::rule;
 
 /// Something large that a run holds in memory.
 pub(crate) struct Part {

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::StepReport;
+use super::task::Reports;
 use crate::error::{Error, Result};
-use crate::train::{EpochReport, StepReport, TestReport};
 
 /// A line of the metrics. Numbers that are not finite are written as `null`.
 #[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub(crate) enum Line<'a> {
+#[serde(tag = "kind", rename_all = "lowercase", bound = "")]
+pub(crate) enum Line<'a, T: Reports> {
     Step(&'a StepReport),
-    Epoch(&'a EpochReport),
-    Test(&'a TestReport),
+    Epoch(&'a T::EpochReport),
+    Test(&'a T::TestReport),
 }
 
 /// The open file. While it is open no other process can open it: it is the lock of its run.

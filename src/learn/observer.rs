@@ -1,10 +1,12 @@
-//! What a run tells whoever watches it.
+//! What a run reports to an observer.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+
+use super::task::{Reports, Split};
 
 /// A step's own values: loss and accuracy before its update, the posterior after it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,41 +25,6 @@ pub struct StepReport {
     pub posterior: Vec<f64>,
 }
 
-/// What one epoch came to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EpochReport {
-    /// Counted from 1.
-    pub epoch: u64,
-    /// Mean loss over the epoch's steps, each before its update.
-    pub train_loss: f64,
-    /// `None` for regression.
-    pub train_accuracy: Option<f64>,
-    /// `None` without validation data.
-    pub valid_loss: Option<f64>,
-    /// `None` without validation data, and for regression.
-    pub valid_accuracy: Option<f64>,
-    /// The weight of each classifier after the epoch.
-    pub posterior: Vec<f64>,
-    /// Time spent on the epoch's steps in this process.
-    pub seconds: f64,
-    /// Training samples per second, of those this process saw.
-    pub samples_per_second: f64,
-    /// Whether no epoch before was better.
-    #[serde(skip)]
-    pub is_best: bool,
-}
-
-/// The best epoch's model on the test data.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TestReport {
-    /// The epoch whose model was tested.
-    pub epoch: u64,
-    /// Mean loss, in nats.
-    pub loss: f64,
-    /// `None` for regression.
-    pub accuracy: Option<f64>,
-}
-
 /// What has diverged so far; with learning rates up to 10 some of it is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
@@ -69,54 +36,40 @@ pub struct Counts {
     pub skipped_elements: f64,
 }
 
-/// Something that happened in a run.
-#[derive(Clone, Debug)]
-pub enum Event<'a> {
+/// Something that happened in a run of the task `T`.
+pub enum Event<'a, T: Reports> {
     /// The run begins, or goes on.
     Started {
-        /// Steps of a whole epoch.
-        steps_per_epoch: u64,
-        /// The epoch after which the run ends at the latest.
-        epochs: u64,
-        /// The step after which the run ends at the latest.
-        max_steps: Option<u64>,
+        /// How long it is.
+        plan: &'a T::Plan,
         /// Steps done before, in a resumed run.
         step: u64,
         /// The run's directory, if it has one.
         directory: Option<&'a Path>,
     },
-    /// A few times a second: how the epoch goes. `samples_per_second` is this process's.
-    Progress {
-        /// Counted from 1.
-        epoch: u64,
-        /// Steps of this epoch done.
-        step_in_epoch: u64,
-        /// Mean loss over the epoch so far.
-        loss: f64,
-        /// Mean accuracy over the epoch so far.
-        accuracy: Option<f64>,
-        /// The weight of each classifier.
-        posterior: &'a [f64],
-        /// Training samples per second.
-        samples_per_second: f64,
-    },
-    /// A step whose values were asked for.
+    /// A few times a second: how the epoch goes.
+    Progress(&'a T::Status),
+    /// An update whose values were asked for.
     Step(&'a StepReport),
-    /// The samples of a validation or test part are being gone through.
+    /// The model is being evaluated.
     Evaluating {
-        /// "valid" or "test".
-        split: &'a str,
+        /// What on.
+        split: Split,
+        /// The epoch at which the run is, from 1; at the test, the one after the last.
+        epoch: u64,
+        /// Steps done.
+        step: u64,
     },
-    /// A file of the data could not be decoded; an image of one colour stands in for it. Told once a run, when the epoch
-    /// that came upon it ends.
+    /// A file of the data could not be decoded; an image of one colour stands in for it. Reported once a run, when the
+    /// epoch that came upon it ends.
     Damaged {
         /// The file, and what is wrong with it.
         file: &'a str,
     },
     /// An epoch has ended and was written down.
-    Epoch(&'a EpochReport),
+    Epoch(&'a T::EpochReport),
     /// The run has ended and the best model was tested.
-    Test(&'a TestReport),
+    Test(&'a T::TestReport),
     /// The run has ended.
     Ended {
         /// What diverged on the way.
@@ -124,10 +77,10 @@ pub enum Event<'a> {
     },
 }
 
-/// Somebody who watches a run. The library itself prints nothing.
-pub trait Observer {
+/// Watches a run of the task `T`. The library itself prints nothing.
+pub trait Observer<T: Reports> {
     /// Called from the run's own thread.
-    fn notice(&mut self, event: &Event<'_>);
+    fn notice(&mut self, event: &Event<'_, T>);
 
     /// Whether it does anything with [`Event::Progress`], for which the host has to wait for a GPU.
     fn wants_progress(&self) -> bool {
@@ -138,8 +91,8 @@ pub trait Observer {
 /// Watches nothing.
 pub struct Silent;
 
-impl Observer for Silent {
-    fn notice(&mut self, _: &Event<'_>) {}
+impl<T: Reports> Observer<T> for Silent {
+    fn notice(&mut self, _: &Event<'_, T>) {}
 
     fn wants_progress(&self) -> bool {
         false

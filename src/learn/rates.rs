@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::alrao::learning_rates;
 use crate::error::{Error, Result};
+use crate::learn::tensor_file::TensorFile;
 use crate::optim::FlatParameters;
-use crate::train::tensor_file::TensorFile;
 
 /// Takes the pre-classifier's learning rates from a file with one vector for each of its parameters.
 ///

@@ -16,15 +16,15 @@ use std::path::PathBuf;
 use crate::alrao::{AlraoConfig, AveragingKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
+use crate::learn::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 use crate::models::{Activation, Architecture, ModelConfig};
-use crate::train::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 
 settings! {
     /// The settings of `alrao train`. Each is a flag, and a key of a TOML file by its name in snake_case; `None` where it
     /// was not given.
     ///
     /// ```
-    /// use alrao::train::settings::Settings;
+    /// use alrao::learn::settings::Settings;
     /// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
     /// let mut flags = Settings::default();
     /// flags.epochs = Some(5);

@@ -35,15 +35,7 @@ impl Array {
 
     /// An array of the given elements.
     pub fn new<T: Element>(shape: Vec<usize>, elements: &[T]) -> Self {
-        let dtype = match T::DTYPE {
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-            DType::I32 => Dtype::I32,
-            DType::I64 => Dtype::I64,
-            DType::U8 => Dtype::U8,
-            DType::BF16 => Dtype::BF16,
-        };
-        Array { dtype, shape, bytes: bytemuck::cast_slice(elements).to_vec() }
+        Array { dtype: dtype(T::DTYPE), shape, bytes: bytemuck::cast_slice(elements).to_vec() }
     }
 
     /// A single whole number.
@@ -80,6 +72,18 @@ impl Array {
 
     fn elements<T: Element>(&self) -> Vec<T> {
         bytemuck::allocation::pod_collect_to_vec(&self.bytes)
+    }
+}
+
+/// What a type is called in a file.
+pub(crate) fn dtype(own: DType) -> Dtype {
+    match own {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::I32 => Dtype::I32,
+        DType::I64 => Dtype::I64,
+        DType::U8 => Dtype::U8,
+        DType::BF16 => Dtype::BF16,
     }
 }
 

@@ -7,7 +7,7 @@ use super::history::History;
 use super::{returns, run};
 use crate::alrao::{AlraoConfig, classifier_rates};
 use crate::error::{Error, Result};
-use crate::train::RunDirectory;
+use crate::learn::RunDirectory;
 
 /// The pictures of a run's directory, drawn from its metrics: `loss.svg`, `posterior.svg`, and `accuracy.svg` or, in
 /// Q-learning, `return.svg`.

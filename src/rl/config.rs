@@ -2,8 +2,8 @@
 
 use crate::alrao::AlraoConfig;
 use crate::device::DeviceKind;
+use crate::learn::{RunConfig, TrainConfig};
 use crate::models::ModelConfig;
-use crate::train::{RunConfig, TrainConfig};
 
 /// How the part of random actions falls: `epsilon`, linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]

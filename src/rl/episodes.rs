@@ -3,8 +3,8 @@
 use super::environment::Environments;
 use super::policy::greedy;
 use crate::error::Result;
+use crate::learn::StopFlag;
 use crate::random::{Philox, Purpose};
-use crate::train::StopFlag;
 
 /// Steps after which an episode that is played is cut off: an environment without a time limit could go on for ever.
 pub(super) const LONGEST: usize = 100_000;

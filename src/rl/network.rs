@@ -11,6 +11,8 @@ use super::memory::{Memory, Transition};
 use crate::alrao::{Alrao, Task};
 use crate::device::{DType, Device};
 use crate::error::Result;
+use crate::learn::Learner;
+use crate::learn::captured_step::CapturedStep;
 use crate::models::{self, Input};
 use crate::nn::{Init, Step};
 use crate::ops::bellman;
@@ -19,8 +21,6 @@ use crate::ops::replay::{self, Draw};
 use crate::ops::soft_update::soft_update;
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
-use crate::train::Learner;
-use crate::train::repeated_work::RepeatedWork;
 
 /// A Q-network that learns: `Q(s, a)` is the mean of a mixture of N_cl regressors' normal laws around what they say of an
 /// observation, one output an action (the paper's Appendix D).
@@ -98,7 +98,7 @@ impl QNetwork {
                 values: &values,
                 limit: self.error_limit,
             };
-            let head = learn(&drawn.observations.cast(dtype), targets);
+            let head = learn(&drawn.observations.cast(dtype), targets, None);
             let (target, online) = (self.target.flat.values(), self.learner.flat().values());
             soft_update(target, online, self.learner.optimizer().table(), self.tau);
             self.target.flat.refresh_narrow();
@@ -179,12 +179,12 @@ pub(super) struct Acting {
     size: usize,
     /// Where the observations are, by their number.
     held: RefCell<BTreeMap<usize, Tensor>>,
-    work: RepeatedWork<Tensor>,
+    work: CapturedStep<Tensor>,
 }
 
 impl Acting {
     pub fn new(spaces: Spaces) -> Acting {
-        let (held, work) = (RefCell::default(), RepeatedWork::default());
+        let (held, work) = (RefCell::default(), CapturedStep::default());
         Acting { size: spaces.observation, held, work }
     }
 

@@ -9,18 +9,18 @@ use super::config::QConfig;
 use super::environment::{Spaces, open};
 use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::{Acting, QNetwork};
-use super::observer::Observer;
+use super::reports::Report;
 use super::settings::RlSettings;
-use super::training::{Parts, Report, Training};
+use super::task::QLearning;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::learn::memory::{self, Part};
+use crate::learn::{
+    EvaluationPrecision, ModelRecord, Observer, RunDirectory, RunLoop, StopFlag, TrainConfig,
+    check_precision, check_precision_of_run, load, locate,
+};
 use crate::models::Input;
 use crate::ops::replay::row_width;
-use crate::train::memory::{self, Part};
-use crate::train::{
-    self, EvaluationPrecision, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_precision,
-    load, locate,
-};
 
 /// Episodes of an evaluation that are played side by side.
 const MOST_AT_ONCE: usize = 32;
@@ -41,7 +41,7 @@ pub struct Overrides {
 pub struct Run {
     config: QConfig,
     spaces: Spaces,
-    training: Training,
+    run: RunLoop<QLearning>,
 }
 
 impl Run {
@@ -52,11 +52,11 @@ impl Run {
     pub fn start(config: QConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         check_precision(config.train.precision, device)?;
-        let (parts, spaces) = prepare(&config, device)?;
+        let (mut run, spaces) = prepare(&config, device)?;
         let name = format!("{}-{}", config.env.replace([':', '/'], "-"), config.train.optimizer);
-        let directory = RunDirectory::create(out, &name, &RlSettings::from(&config).to_toml())?;
-        let training = Training::new(parts, config.clone(), directory);
-        Ok(Run { config, spaces, training })
+        let text = RlSettings::from(&config).to_toml();
+        run.set_directory(RunDirectory::create(out, &name, &text)?);
+        Ok(Run { config, spaces, run })
     }
 
     /// Continues a run from its last checkpoint.
@@ -64,31 +64,32 @@ impl Run {
     /// # Errors
     /// Where the directory is not a run of Q-learning, or its checkpoint is not whole.
     pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
-        let directory = RunDirectory::open(path)?;
+        let mut directory = RunDirectory::open(path)?;
         let mut config = Run::config_of(path)?;
         let before = config.clone();
         config.steps = overrides.steps.unwrap_or(config.steps);
         config.train.log_every = overrides.log_every.unwrap_or(config.train.log_every);
         // From now on it runs there.
         config.device = device.name().parse().unwrap_or(config.device);
-        train::check_precision_of_run(config.train.precision, device)?;
-        let (parts, spaces) = prepare(&config, device)?;
+        check_precision_of_run(config.train.precision, device)?;
+        let (mut run, spaces) = prepare(&config, device)?;
         // A run that was killed before its first checkpoint starts anew.
-        let mut training = match RunDirectory::last(path).exists() {
-            true => Training::restored(parts, config.clone(), directory)?,
-            false => Training::new(parts, config.clone(), directory),
-        };
-        let done = training.step_count();
+        if RunDirectory::last(path).exists() {
+            run.restore(&mut directory)?;
+        }
+        let done = run.progress().step;
         if overrides.steps.is_some_and(|steps| steps < done) {
             let message = format!("{} is below the {done} that are done", config.steps);
             return Err(Error::input("--steps", message));
         }
-        training.reopen()?;
+        run.reopen(directory)?;
         // What made a run that has ended stands there already.
-        if config != before && !training.is_finished() {
-            training.directory().write_config(&RlSettings::from(&config).to_toml())?;
+        if let (true, false, Some(directory)) =
+            (config != before, run.is_finished(), run.directory())
+        {
+            directory.write_config(&RlSettings::from(&config).to_toml())?;
         }
-        Ok(Run { config, spaces, training })
+        Ok(Run { config, spaces, run })
     }
 
     /// The configuration of an existing run.
@@ -116,17 +117,17 @@ impl Run {
 
     /// Where it writes to.
     pub fn directory(&self) -> &Path {
-        self.training.directory().path()
+        self.run.directory().map(RunDirectory::path).expect("a run has a directory")
     }
 
     /// Whether everything is done.
     pub fn is_finished(&self) -> bool {
-        self.training.is_finished()
+        self.run.is_finished()
     }
 
     /// The Q-network.
     pub fn network(&self) -> &QNetwork {
-        self.training.network()
+        self.run.task().network()
     }
 
     /// Learns to the end, or until `stop` is set.
@@ -134,19 +135,24 @@ impl Run {
     /// # Errors
     /// [`Error::Diverged`] after 100 updates in a row without a finite loss; where the environment fails;
     /// [`Error::Write`]. The last checkpoint stays whole.
-    pub fn train(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
-        self.training.run(observer, stop)
+    pub fn train(
+        &mut self,
+        observer: &mut dyn Observer<QLearning>,
+        stop: &StopFlag,
+    ) -> Result<Report> {
+        self.run.run(observer, stop)
     }
 }
 
-fn prepare(config: &QConfig, device: &Device) -> Result<(Parts, Spaces)> {
+fn prepare(config: &QConfig, device: &Device) -> Result<(RunLoop<QLearning>, Spaces)> {
     let collecting = Collecting::open(config)?;
     let arena = open(&config.env, config.evaluation_episodes.min(MOST_AT_ONCE))?;
     let spaces = collecting.spaces();
     check_room(config, spaces)?;
     let network = QNetwork::new(config, spaces, device)?;
     let record = record(config, spaces);
-    Ok((Parts { network, collecting, arena, record }, spaces))
+    let task = QLearning::new(network, collecting, arena, config.clone());
+    Ok((RunLoop::new(task, Some(record)), spaces))
 }
 
 /// Refuses what cannot lie in memory, before it is made.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::config::{Exploration, QConfig};
 use crate::error::{Error, Result};
+use crate::learn::settings::{Settings, because, file, number, settings};
 use crate::models::{Activation, Architecture};
-use crate::train::settings::{Settings, because, file, number, settings};
 
 /// What a message says a key does not apply to.
 const COMMAND: &str = "alrao rl train";

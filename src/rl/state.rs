@@ -6,8 +6,11 @@ use std::path::Path;
 use super::collecting::{Collecting, State};
 use super::network::QNetwork;
 use crate::error::{Error, Result};
-use crate::train::tensor_file::Array;
-use crate::train::{Checkpoint, ModelRecord, Progress};
+use crate::learn::tensor_file::Array;
+use crate::learn::{Checkpoint, ModelRecord, Progress};
+
+/// Begins the names of all that is not the learner's.
+pub(super) const PREFIX: &str = "alrao.rl.";
 
 /// Where a run is in its epochs, besides its [`Progress`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +31,7 @@ impl Place {
     pub fn put(&self, checkpoint: &mut Checkpoint) {
         let has_learnt = f64::from(u8::from(self.best_has_learnt));
         let values = [self.epoch_start as f64, self.best_return, has_learnt];
-        checkpoint.put_beside("place", Array::new(vec![3], &values));
+        put(checkpoint, "place", Array::new(vec![3], &values));
     }
 
     /// Reads it from a checkpoint. `path` is for messages.
@@ -46,33 +49,34 @@ impl Place {
 pub(super) fn capture(
     network: &QNetwork,
     collecting: &Collecting,
-    record: ModelRecord,
+    record: Option<ModelRecord>,
     progress: Progress,
-    place: Place,
 ) -> Checkpoint {
     let learner = network.learner();
-    // There is no loss to be the best.
-    let mut checkpoint = Checkpoint::capture(learner, Some(record), progress, f64::INFINITY);
+    let mut checkpoint = Checkpoint::capture(learner, record, progress);
     let target = network.target();
     for entry in target.entries() {
         let values = Array::from_tensor(&target.view(target.values(), entry));
-        checkpoint.put_beside(&format!("target.{}", entry.name), values);
+        put(&mut checkpoint, &format!("target.{}", entry.name), values);
     }
     let memory = network.memory();
-    checkpoint.put_beside("replay.rows", Array::from_tensor(&memory.kept()));
-    let mut put = |name: &str, values: &[f64]| {
-        checkpoint.put_beside(name, Array::new(vec![values.len()], values));
+    put(&mut checkpoint, "replay.rows", Array::from_tensor(&memory.kept()));
+    let mut put_numbers = |name: &str, values: &[f64]| {
+        put(&mut checkpoint, name, Array::new(vec![values.len()], values));
     };
-    put("replay.seen", &[memory.seen() as f64]);
+    put_numbers("replay.seen", &[memory.seen() as f64]);
     let State { observations, returns, counts, environments } = collecting.state();
-    put("episodes", &counts);
-    put("returns", &returns);
+    put_numbers("episodes", &counts);
+    put_numbers("returns", &returns);
     if let Some(environments) = environments {
-        put("environments", &environments);
+        put_numbers("environments", &environments);
     }
-    checkpoint.put_beside("observations", Array::new(vec![observations.len()], &observations));
-    place.put(&mut checkpoint);
+    put(&mut checkpoint, "observations", Array::new(vec![observations.len()], &observations));
     checkpoint
+}
+
+fn put(checkpoint: &mut Checkpoint, name: &str, array: Array) {
+    checkpoint.put(&format!("{PREFIX}{name}"), array);
 }
 
 /// Puts everything into this state. `path` is for messages.
@@ -85,7 +89,7 @@ pub(super) fn restore(
     collecting: &mut Collecting,
     path: &Path,
 ) -> Result<Place> {
-    checkpoint.restore(network.learner(), path)?;
+    checkpoint.restore_beside(network.learner(), Some(PREFIX), path)?;
     let exactly = |name: &str, count: usize| numbers(checkpoint, name, count, path);
     let target = network.target();
     for entry in target.entries() {
@@ -117,13 +121,13 @@ pub(super) fn restore(
 fn numbers(checkpoint: &Checkpoint, name: &str, count: usize, path: &Path) -> Result<Vec<f64>> {
     let values = floats(checkpoint, name, path)?;
     if values.len() != count {
-        let message = format!("alrao.rl.{name} has {} numbers, not {count}", values.len());
+        let message = format!("{PREFIX}{name} has {} numbers, not {count}", values.len());
         return Err(Error::file(path, message));
     }
     Ok(values)
 }
 
 fn floats(checkpoint: &Checkpoint, name: &str, path: &Path) -> Result<Vec<f64>> {
-    let values = checkpoint.beside(name, path)?.to_f64s();
-    values.ok_or_else(|| Error::file(path, format!("alrao.rl.{name} holds no numbers")))
+    let values = checkpoint.array(&format!("{PREFIX}{name}"), path)?.to_f64s();
+    values.ok_or_else(|| Error::file(path, format!("{PREFIX}{name} holds no numbers")))
 }

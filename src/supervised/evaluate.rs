@@ -1,24 +1,22 @@
 //! A trained model on data it has not seen.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
-use crate::alrao::{Alrao, AlraoConfig, Task};
+use super::feed::Feed;
+use super::run::{Run, find_data, kind};
 use crate::data::{
-    self, Content, Dataset, Kind, LoadOptions, Normalisation, Part, TokenKind, Vocabulary,
+    self, Content, Dataset, Kind, LoadOptions, Normalisation, Part, Task, TokenKind, Vocabulary,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::models::{self, ModelConfig};
-use crate::nn::Init;
+use crate::learn::tensor_file::{Array, TensorFile, replace};
+use crate::learn::{
+    EvaluationPrecision, Learner, ModelRecord, StopFlag, TrainConfig, Trained, load, locate,
+    read_record,
+};
 use crate::ops::tally::SumValues;
-use crate::train::checkpoint::{Checkpoint, ModelRecord};
-use crate::train::feed::Feed;
-use crate::train::memory::check_fits;
-use crate::train::run::{check_precision, kind};
-use crate::train::tensor_file::{Array, TensorFile, replace};
-use crate::train::{Learner, Precision, RunDirectory, StopFlag, TrainConfig};
 
 /// What a model comes to on one part of some data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,29 +40,6 @@ pub struct Evaluation {
     pub precision: EvaluationPrecision,
 }
 
-/// What a model was trained in, and what it is evaluated in: not every device computes in each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EvaluationPrecision {
-    /// What the run computed with.
-    pub trained: Precision,
-    /// The same, or what is nearest to it on the device.
-    pub evaluated: Precision,
-}
-
-impl EvaluationPrecision {
-    fn new(record: &ModelRecord, device: &Device) -> Result<Self> {
-        let trained = record.precision.parse::<Precision>()?;
-        Ok(EvaluationPrecision { trained, evaluated: trained.or_nearest_on(device) })
-    }
-}
-
-/// A model from a checkpoint, ready to predict.
-pub(crate) struct Trained {
-    pub learner: Learner,
-    pub record: ModelRecord,
-    pub precision: EvaluationPrecision,
-}
-
 /// Evaluates the best model of a run, or the model of a checkpoint, on the run's own data or other data of its kind.
 /// `predictions` is written as safetensors: `log_probabilities` `[n, K]`, or `means` `[n, D]`.
 ///
@@ -78,7 +53,7 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<Evaluation> {
     let (file, run) = locate(source)?;
-    let config = run.as_deref().map(RunDirectory::config).transpose()?.map(|(config, _)| config);
+    let config = run.as_deref().map(Run::config_of).transpose()?.map(|(config, _)| config);
     let record = read_record(&file)?.1;
     let options = LoadOptions {
         // The run's own data as the run saw them.
@@ -89,7 +64,7 @@ pub fn evaluate(
     };
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),
-        (None, Some(config), Some(run)) => RunDirectory::find_data(run, &config.data)?,
+        (None, Some(config), Some(run)) => find_data(run, &config.data)?,
         (None, _, _) => {
             return Err(Error::input("--data", "is needed, since a file does not know its data"));
         }
@@ -124,55 +99,6 @@ pub fn evaluate(
     Ok(Evaluation { split, samples, loss, accuracy, token, notes, precision })
 }
 
-/// The checkpoint's file, and the run it belongs to if a run was named.
-pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
-    if !source.is_dir() {
-        return Ok((source.to_owned(), None));
-    }
-    let candidates = [RunDirectory::best(source), RunDirectory::last(source)];
-    let found = candidates.iter().find(|path| path.is_file());
-    let file = found.ok_or_else(|| Error::file(source, "is not a run: it has no checkpoint"))?;
-    Ok((file.clone(), Some(source.to_owned())))
-}
-
-fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
-    let checkpoint = Checkpoint::read(file)?;
-    let record = checkpoint.record.model.clone();
-    let record =
-        record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
-    Ok((checkpoint, record))
-}
-
-/// Builds the model that a checkpoint describes, and fills it.
-pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
-    let (checkpoint, record) = read_record(file)?;
-    let precision = EvaluationPrecision::new(&record, device)?;
-    let config = TrainConfig { precision: precision.evaluated, init: None, rates: None, ..config };
-    check_precision(config.precision, device)?;
-    let model = ModelConfig {
-        architecture: record.architecture.parse()?,
-        width: record.width,
-        hidden: record.hidden.clone(),
-        activation: record.activation()?,
-        dropout: record.dropout,
-    };
-    let (input, sample) = sample_of(&record, file, device, &config)?;
-    let copies = [record.classifiers, record.outputs];
-    check_fits(&model, input, copies, &config).map_err(|error| {
-        Error::file(file, format!("is of a model that cannot be made here: {error}"))
-    })?;
-    let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
-    let task = match record.regression {
-        true => Task::Regression { outputs: record.outputs },
-        false => Task::Classification { classes: record.outputs },
-    };
-    let alrao = AlraoConfig { classifiers: record.classifiers, ..AlraoConfig::default() };
-    let learner =
-        Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
-    checkpoint.restore_predictor(&learner, file)?;
-    Ok(Trained { learner, record, precision })
-}
-
 /// The tokens that a model of text knows; `None` for others.
 pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
     let Some(tokens) = &record.vocabulary else { return Ok(None) };
@@ -180,29 +106,6 @@ pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
         Kind::Text(kind) => Some(Vocabulary::from_record(kind, tokens)),
         Kind::Arrays => None,
     })
-}
-
-fn sample_of(
-    record: &ModelRecord,
-    file: &Path,
-    device: &Device,
-    config: &TrainConfig,
-) -> Result<(models::Input, crate::Tensor)> {
-    use crate::{DType, Tensor, models::Input};
-    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype().wide());
-    match (record.input.as_slice(), &record.vocabulary) {
-        (&[vocabulary], Some(_)) => {
-            Ok((Input::Tokens { vocabulary }, Tensor::zeros(device, [1, 1], DType::I32)))
-        }
-        (&[size], None) => Ok((Input::Vector { size }, zeros(&[1, size]))),
-        (&[height, width, channels], None) => {
-            Ok((Input::Image { height, width, channels }, zeros(&[1, height, width, channels])))
-        }
-        _ => Err(Error::file(
-            file,
-            format!("has an input of shape {:?}, which no model takes", record.input),
-        )),
-    }
 }
 
 /// Makes sure that data is of the kind a model was trained on, and is normalised as it was then.
@@ -276,7 +179,7 @@ pub(crate) fn sums_over(
             return Ok(None);
         }
         feed.check()?;
-        learner.evaluate_on(&load);
+        load.evaluate(learner);
         learner.device().check_so_far()?;
     }
     learner.device().check()?;
@@ -289,7 +192,7 @@ fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -
     let mut samples = 0;
     for load in feed.batches(split) {
         let prediction = trained.learner.predict(&load.batch().x);
-        load.tick(None);
+        load.advance();
         trained.learner.device().check()?;
         rows.extend(prediction.to_f64s().into_iter().map(|value| value as f32));
         samples += load.samples;

@@ -19,9 +19,9 @@ pub(crate) use crate::data::Part;
 use crate::data::{Arrays, Content, Dataset, ImageFiles, Inputs, SampleShape, Task};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
+use crate::learn::{Order, TrainConfig};
 use crate::random::{Philox, Purpose};
 use crate::tensor::Tensor;
-use crate::train::{Order, TrainConfig};
 pub(crate) use batch::Load;
 
 /// Pixels of black around an image before a crop of its own size is taken.

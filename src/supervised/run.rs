@@ -1,20 +1,23 @@
 //! A run from the command line: from a configuration to a directory.
 
+use std::fs;
 use std::path::Path;
 
+use super::Report;
+use super::feed::{self, Feed};
+use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
 use crate::data::{self, Content, Dataset, ImageFiles, Kind, LoadOptions, SampleShape, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::learn::Task as _;
+use crate::learn::settings::{Settings, is_generated};
+use crate::learn::{
+    Learner, ModelRecord, Observer, RunConfig, RunDirectory, RunLoop, StopFlag, check_precision,
+    check_precision_of_run, memory,
+};
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
-use crate::train::checkpoint::ModelRecord;
-use crate::train::feed::{self, Feed};
-use crate::train::memory;
-use crate::train::settings::Settings;
-use crate::train::{
-    Learner, Observer, Precision, Report, RunConfig, RunDirectory, StopFlag, Training,
-};
 
 /// What may be changed when a run is continued.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +38,7 @@ pub struct Overrides {
 pub struct Run {
     config: RunConfig,
     dataset: Dataset,
-    training: Training,
+    run: RunLoop<Supervised>,
 }
 
 impl Run {
@@ -45,7 +48,7 @@ impl Run {
     /// Where anything the user gave is at fault; no directory is left behind then.
     pub fn start(mut config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
-        let (dataset, mut training) = prepare(&config, &config.data, device)?;
+        let (dataset, mut run) = prepare(&config, &config.data, device)?;
         config.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
             "{}-{}-{}",
@@ -54,8 +57,8 @@ impl Run {
             config.train.optimizer
         );
         let text = to_toml(&config, &dataset.fingerprint);
-        training.set_directory(RunDirectory::create(out, &name, &text)?);
-        Ok(Run { config, dataset, training })
+        run.set_directory(RunDirectory::create(out, &name, &text)?);
+        Ok(Run { config, dataset, run })
     }
 
     /// Continues a run from its last checkpoint.
@@ -64,7 +67,7 @@ impl Run {
     /// Where the directory is not a run, its data has changed, or its checkpoint is not whole.
     pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
         let mut directory = RunDirectory::open(path)?;
-        let (mut config, fingerprint) = RunDirectory::config(path)?;
+        let (mut config, fingerprint) = Run::config_of(path)?;
         let before = config.clone();
         let train = &mut config.train;
         train.epochs = overrides.epochs.unwrap_or(train.epochs);
@@ -83,24 +86,23 @@ impl Run {
         }
         let data = match &overrides.data {
             Some(data) => data.clone(),
-            None => RunDirectory::find_data(path, &config.data)?,
+            None => find_data(path, &config.data)?,
         };
-        let (dataset, mut training) = prepare(&config, &data, device)?;
+        let (dataset, mut run) = prepare(&config, &data, device)?;
         if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
             return Err(Error::input(format!("--data {data}"), message));
         }
         // A run that was killed before its first checkpoint starts anew.
         if has_checkpoint {
-            training.restore(&mut directory)?;
+            run.restore(&mut directory)?;
         }
         (config.train.init, config.train.rates) = (init, rates);
         if config != before {
             directory.write_config(&to_toml(&config, &dataset.fingerprint))?;
         }
-        directory.remove_leftovers();
-        training.reopen(directory)?;
-        Ok(Run { config, dataset, training })
+        run.reopen(directory)?;
+        Ok(Run { config, dataset, run })
     }
 
     /// What the run is a function of.
@@ -115,25 +117,44 @@ impl Run {
 
     /// Where it writes to.
     pub fn directory(&self) -> &Path {
-        self.training.directory().map(RunDirectory::path).expect("a run has a directory")
+        self.run.directory().map(RunDirectory::path).expect("a run has a directory")
     }
 
     /// Whether everything is done.
     pub fn is_finished(&self) -> bool {
-        self.training.is_finished()
+        self.run.is_finished()
     }
 
-    /// The training itself.
-    pub fn training(&self) -> &Training {
-        &self.training
+    /// The model that learns.
+    pub fn learner(&self) -> &Learner {
+        self.run.task().learner()
+    }
+
+    /// The configuration of an existing run, and its data's fingerprint.
+    ///
+    /// # Errors
+    /// Where there is none, or it is of another kind of run.
+    pub fn config_of(path: &Path) -> Result<(RunConfig, Option<String>)> {
+        let (text, file) = RunDirectory::config_text(path)?;
+        if text.lines().any(|line| line.starts_with("env =")) {
+            let message = "is a run of Q-learning: use alrao rl train --resume, or alrao rl eval";
+            return Err(Error::input(path.display(), message));
+        }
+        let settings = Settings::from_toml(&text, &file)?;
+        Ok((settings.resolve()?, settings.data_fingerprint))
     }
 
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// As [`Training::run`].
-    pub fn train(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Report> {
-        self.training.run(observer, stop)
+    /// [`Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one;
+    /// [`Error::Write`]. The last checkpoint stays whole.
+    pub fn train(
+        &mut self,
+        observer: &mut dyn Observer<Supervised>,
+        stop: &StopFlag,
+    ) -> Result<Report> {
+        self.run.run(observer, stop)
     }
 }
 
@@ -141,6 +162,33 @@ impl Run {
 fn to_toml(config: &RunConfig, fingerprint: &str) -> String {
     let data_fingerprint = Some(fingerprint.to_owned());
     Settings { data_fingerprint, ..Settings::from(config) }.to_toml()
+}
+
+/// Where the data is that a run's configuration names. A relative path is one from the folder that the run was
+/// started in, which is written down nowhere. So it is looked for from the current folder, then from each folder
+/// that the run lies in, the innermost first: mostly the run was started in one of them.
+///
+/// # Errors
+/// Where it is in none of them.
+pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
+    if is_generated(data) || Path::new(data).exists() {
+        return Ok(data.to_owned());
+    }
+    let whole = fs::canonicalize(path).unwrap_or_default();
+    let candidates = whole.ancestors().skip(1).map(|folder| folder.join(data));
+    let found = candidates.filter(|candidate| candidate.exists());
+    let mut found = found.filter_map(|candidate| candidate.to_str().map(str::to_owned));
+    found.next().ok_or_else(|| {
+        let message = match Path::new(data).is_absolute() {
+            true => "is gone; put the run's data back there".into(),
+            false => format!(
+                "is neither here nor in a folder that {} lies in; the path is relative to the folder that the \
+                 run was started in: go there",
+                path.display()
+            ),
+        };
+        Error::input(format!("--data {data}"), message)
+    })
 }
 
 /// What a model of this architecture takes.
@@ -153,7 +201,11 @@ pub(crate) fn kind(architecture: Architecture) -> Kind {
 }
 
 /// `data` is where the configuration's data is.
-fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, Training)> {
+fn prepare(
+    config: &RunConfig,
+    data: &str,
+    device: &Device,
+) -> Result<(Dataset, RunLoop<Supervised>)> {
     check_precision(config.train.precision, device)?;
     let architecture = config.model.architecture;
     let options = LoadOptions {
@@ -177,8 +229,8 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<(Dataset, 
     let record = model_record(config, &dataset, input, task);
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
     let learner = Learner::new(model, &feed.sample(), &config.train, device);
-    let training = Training::new(learner, feed, config.train.clone(), Some(record))?;
-    Ok((dataset, training))
+    let task = Supervised::new(learner, feed, config.train.clone())?;
+    Ok((dataset, RunLoop::new(task, Some(record))))
 }
 
 /// The same error, with what would help where a folder's images have a size that the model does not take.
@@ -195,42 +247,6 @@ fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error
         }
         other => other,
     }
-}
-
-/// Refuses a precision that the device does not have.
-pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<()> {
-    if precision.is_on(device) {
-        return Ok(());
-    }
-    let message = match device.name() {
-        "cpu" => {
-            format!(
-                "{precision} is a GPU's; the cpu computes in f32 or f64 ({}); give --precision f32",
-                device.description()
-            )
-        }
-        name => format!(
-            "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give --precision tf32"
-        ),
-    };
-    Err(Error::input("--precision", message))
-}
-
-/// Refuses to continue a run on a device that does not have its precision.
-pub(crate) fn check_precision_of_run(precision: Precision, device: &Device) -> Result<()> {
-    if precision.is_on(device) {
-        return Ok(());
-    }
-    let others = match precision {
-        Precision::F64 => "the cpu",
-        _ => "cuda or the simulator",
-    };
-    let message = format!(
-        "the run computes in {precision}, which {} does not ({}); it goes on on {others}",
-        device.name(),
-        device.description()
-    );
-    Err(Error::input("--resume", message))
 }
 
 /// What the data gives to a model.

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use super::evaluate::vocabulary;
 use crate::data::Vocabulary;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::learn::TrainConfig;
+use crate::learn::{Trained, load, locate};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
-use crate::train::TrainConfig;
-use crate::train::evaluate::{Trained, load, locate, vocabulary};
 
 /// Lets the best model of a run, or the model of a checkpoint, go on from `prompt` for `length` characters or
 /// words. At temperature 1 each is drawn from the model's own probabilities; towards 0 it is the likeliest one.

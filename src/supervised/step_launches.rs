@@ -10,11 +10,11 @@ use crate::data::{
 };
 use crate::device::Device;
 use crate::error::Result;
+use crate::learn::memory::check_fits;
+use crate::learn::{Learner, TrainConfig};
 use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
-use crate::train::feed::Feed;
-use crate::train::memory::check_fits;
-use crate::train::{Learner, TrainConfig};
+use crate::supervised::feed::Feed;
 
 /// How often each kernel is launched in one recorded training step of a model that tells `classes` classes apart, by
 /// name; under "memset", how often memory is set to zero. The data lies on the device, images as bytes. Nothing is
@@ -37,7 +37,7 @@ pub fn step_launches(
     let learner = Learner::new(model, &feed.sample(), train, &device);
     // The first step is an ordinary one, the second is recorded.
     for load in feed.training_batches(1, 0, learner.number()) {
-        learner.step_on(&load);
+        load.train(&learner);
     }
     device.check()?;
     Ok(learner.steps().launches().expect("a GPU's second step is recorded"))

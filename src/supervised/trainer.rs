@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Report;
+use super::feed::{Feed, task};
+use super::task::Supervised;
 use crate::alrao::Alrao;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::train::feed::{Feed, task};
-use crate::train::run::check_precision;
-use crate::train::{Learner, Observer, Report, Schedule, StopFlag, TrainConfig, Training};
+use crate::learn::{Learner, Observer, RunLoop, Schedule, StopFlag, TrainConfig, check_precision};
 
 /// Trains a model on a data set, without a run directory: the best epoch's model is kept in memory.
 ///
 /// ```no_run
 /// use alrao::nn::{Init, Linear};
-/// use alrao::train::{Silent, TrainConfig, Trainer};
+/// use alrao::learn::{Silent, TrainConfig};
+/// use alrao::supervised::Trainer;
 /// use alrao::{Alrao, AlraoConfig, Device, data};
 /// let dataset = data::load("digits.safetensors", data::Kind::Arrays, 0.2)?;
 /// let model = Alrao::classifier(Linear::new(64, 32, &mut Init::new(0)), 10, AlraoConfig::default());
@@ -81,8 +83,8 @@ impl Trainer {
     /// Trains.
     ///
     /// # Errors
-    /// Where data and model do not fit, or as [`Training::run`].
-    pub fn run(self, device: &Device, observer: &mut dyn Observer) -> Result<Report> {
+    /// Where data and model do not fit, or as [`super::Run::train`].
+    pub fn run(self, device: &Device, observer: &mut dyn Observer<Supervised>) -> Result<Report> {
         let wanted = task(&self.dataset);
         if self.model.task() != wanted {
             let message =
@@ -92,10 +94,10 @@ impl Trainer {
         self.check(device)?;
         let feed = Feed::new(&self.dataset, &self.config, device)?;
         let learner = Learner::new(self.model, &feed.sample(), &self.config, device);
-        let mut training = Training::new(learner, feed, self.config, None)?;
-        let report = training.run(observer, &self.stop)?;
+        let mut run = RunLoop::new(Supervised::new(learner, feed, self.config)?, None);
+        let report = run.run(observer, &self.stop)?;
         match &self.weights {
-            Some(path) => training.write_state(path).map(|()| report),
+            Some(path) => run.write_state(path).map(|()| report),
             None => Ok(report),
         }
     }

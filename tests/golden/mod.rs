@@ -11,7 +11,7 @@ mod switch;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use alrao::train::{Checkpoint, Learner, Progress};
+use alrao::learn::{Checkpoint, Learner, Progress};
 use alrao::{Device, Shape, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -58,7 +58,7 @@ fn write_part(file: &HashMap<String, Tensor>, prefix: &str, path: &Path) {
 
 /// Every parameter and running statistic of a learner in f64, by name.
 fn state(learner: &Learner) -> BTreeMap<String, Vec<f64>> {
-    let state = Checkpoint::capture(learner, None, Progress::default(), f64::INFINITY).to_bytes();
+    let state = Checkpoint::capture(learner, None, Progress::default()).to_bytes();
     let state = SafeTensors::deserialize(&state).unwrap();
     let of_model =
         |name: &&str| !name.starts_with("alrao.") && !name.ends_with("num_batches_tracked");

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use alrao::learn::{Optimizer, Precision};
 use alrao::rl::settings::RlSettings;
 use alrao::rl::{QNetwork, Spaces, Transition};
-use alrao::train::{Optimizer, Precision};
 use alrao::{Device, DeviceKind, Tensor};
 
 use super::{assert_close, load, state, write_part};

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use alrao::alrao::AveragingKind;
+use alrao::learn::{Learner, Optimizer, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
-use alrao::train::{Learner, Optimizer, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use super::{assert_close, load, state, write_part};

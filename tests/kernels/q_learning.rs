@@ -1,11 +1,11 @@
 //! The ops of Q-learning with a model whose parameters lie in flat buffers.
 
 use alrao::device::simulator::SimulatorOptions;
+use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::ops::soft_update::soft_update;
-use alrao::train::{Learner, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use super::{draw, drawn};

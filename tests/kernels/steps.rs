@@ -2,10 +2,10 @@
 
 #[cfg(has_simulator)]
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
+use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
-use alrao::train::{Learner, Precision, TrainConfig};
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use super::{draw, drawn};

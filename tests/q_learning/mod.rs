@@ -7,9 +7,10 @@ mod updates;
 
 use std::path::Path;
 
+use alrao::learn::Silent;
+use alrao::learn::StopFlag;
+use alrao::rl::Run;
 use alrao::rl::settings::RlSettings;
-use alrao::rl::{Run, Silent};
-use alrao::train::StopFlag;
 use alrao::{Device, DeviceKind};
 
 /// The settings of a file's text.

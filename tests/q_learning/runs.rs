@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use alrao::Device;
-use alrao::rl::{Overrides, Run, Silent};
-use alrao::train::{Outcome, StopFlag};
+use alrao::learn::{Outcome, Silent, StopFlag};
+use alrao::rl::{Overrides, Run};
 
 use crate::command_line::{refused, text};
 use crate::gymnasium::stand_in;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use alrao::device::simulator::SimulatorOptions;
-use alrao::train::settings::Settings;
-use alrao::train::{Run, Silent, StopFlag};
+use alrao::learn::settings::Settings;
+use alrao::learn::{Silent, StopFlag};
+use alrao::supervised::Run;
 use alrao::{Device, Error};
 
 use super::{MLP, assert_no_temporary_file, assert_same, ends_with, metrics, progress};

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use alrao::Device;
-use alrao::train::{Outcome, Overrides, Run, Silent, StopFlag};
+use alrao::learn::{Outcome, Silent, StopFlag};
+use alrao::supervised::{Overrides, Run};
 
 use super::{
     MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,

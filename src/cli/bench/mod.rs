@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::failure::Ending;
 use crate::device::Device;
 use crate::error::Error;
-use crate::train::Precision;
+use crate::learn::Precision;
 
 /// Time what training does
 #[derive(Args)]

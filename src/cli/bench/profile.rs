@@ -10,7 +10,7 @@ use crate::bench::profile::{StepProfile, profile};
 use crate::cli::failure::Ending;
 use crate::cli::messages;
 use crate::device::Device;
-use crate::train::RunConfig;
+use crate::learn::RunConfig;
 
 pub(super) fn run(
     configs: &[RunConfig],

@@ -13,10 +13,10 @@ use crate::cli::failure::Ending;
 use crate::cli::messages;
 use crate::device::DeviceKind;
 use crate::error::Error;
+use crate::learn::settings::hidden_layers;
+use crate::learn::{Optimizer, Precision};
 use crate::rl::QConfig;
 use crate::rl::settings::RlSettings;
-use crate::train::settings::hidden_layers;
-use crate::train::{Optimizer, Precision};
 
 /// Time Q-learning: updates, steps of the environment, and both in turn, plain SGD beside Alrao
 #[derive(Args)]

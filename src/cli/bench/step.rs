@@ -17,9 +17,9 @@ use crate::cli::failure::Ending;
 use crate::cli::{messages, signals};
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
+use crate::learn::settings::Settings;
+use crate::learn::{Optimizer, Precision, RunConfig};
 use crate::models::Architecture;
-use crate::train::settings::Settings;
-use crate::train::{Optimizer, Precision, RunConfig};
 
 /// Seconds: what compiling a model takes on a laptop.
 const PATIENCE: u64 = 120;

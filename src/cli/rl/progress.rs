@@ -2,33 +2,34 @@
 
 use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
 use crate::device::Device;
-use crate::rl::{EpochReport, Event, Observer, Run, describe};
+use crate::learn::Observer;
+use crate::rl::{EpochReport, Event, QLearning, Run, Status, describe};
 
 /// Columns that all of an epoch's line take.
 const WHOLE_LINE: u16 = 110;
 
-impl Observer for Progress {
+impl Observer<QLearning> for Progress {
     fn wants_progress(&self) -> bool {
         matches!(self.display, Display::Bar(_))
     }
 
     fn notice(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { steps, epochs, .. } => {
-                self.epochs = *epochs;
+            Event::Started { plan, .. } => {
+                self.epochs = plan.epochs;
                 if let Display::Bar(bar) = &self.display {
-                    bar.set_length(*steps);
+                    bar.set_length(plan.steps);
                     self.display.appear();
                 }
             }
-            Event::Progress {
+            Event::Progress(Status {
                 epoch,
                 step,
                 recent_return,
                 epsilon,
                 posterior,
                 steps_per_second,
-            } => {
+            }) => {
                 if let Display::Bar(bar) = &self.display {
                     let recent =
                         recent_return.map(|own| format!("return {own:.1}  ")).unwrap_or_default();
@@ -41,10 +42,10 @@ impl Observer for Progress {
                     ));
                 }
             }
-            Event::Step(_) | Event::Test(_) => (),
-            Event::Evaluating { epoch, step } => {
+            Event::Step(_) | Event::Test(_) | Event::Damaged { .. } => (),
+            Event::Evaluating { epoch, step, .. } => {
                 if let Display::Bar(bar) = &self.display {
-                    bar.set_prefix(self.prefix(*epoch));
+                    bar.set_prefix(self.prefix((*epoch).min(self.epochs)));
                     bar.set_position(*step);
                     bar.set_message("evaluation ..");
                 }

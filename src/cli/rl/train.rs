@@ -12,12 +12,12 @@ use crate::cli::progress::Progress;
 use crate::cli::{kernel_times, messages, signals};
 use crate::device::{Device, DeviceKind};
 use crate::error::Error;
+use crate::learn::settings::{Settings, flag, hidden_layers};
+use crate::learn::{Optimizer, Outcome, Precision, StopFlag};
 use crate::models::Activation;
 use crate::plots::RunPlots;
 use crate::rl::settings::{QSettings, RlSettings};
 use crate::rl::{Overrides, Report, Run};
-use crate::train::settings::{Settings, flag, hidden_layers};
-use crate::train::{Optimizer, Outcome, Precision, StopFlag};
 
 /// Learn to act in an environment by Q-learning, by default with Alrao, or continue a run
 #[derive(Args)]

@@ -31,7 +31,7 @@ const DEVIATION: [f64; CHANNELS] = [0.229, 0.224, 0.225];
 ///
 /// An image that turns out broken only then is stood in for by one of the mean colour, which normalises to nearly 0: it
 /// keeps its class and place, so that an epoch has as many steps as ever, whichever thread came upon it. It is told
-/// once (see [`crate::train::Event::Damaged`]). Where more than 1 % of the files are broken, or one can no longer be
+/// once (see [`crate::learn::Event::Damaged`]). Where more than 1 % of the files are broken, or one can no longer be
 /// read at all, the run ends, and can be continued.
 #[derive(Clone, Debug)]
 pub struct ImageFiles {

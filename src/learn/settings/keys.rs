@@ -42,7 +42,7 @@ macro_rules! settings {
             pub(crate) fn subject(&self, key: &str) -> String {
                 match self.origins.get(key) {
                     Some(path) => format!("key '{key}' in {}", path.display()),
-                    None => $crate::train::settings::flag(key),
+                    None => $crate::learn::settings::flag(key),
                 }
             }
         }

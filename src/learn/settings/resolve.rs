@@ -6,8 +6,8 @@ use super::{Checked, Settings, because};
 use crate::alrao::AlraoConfig;
 use crate::device::DeviceKind;
 use crate::error::Result;
+use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
 use crate::models::{Activation, Architecture, ModelConfig};
-use crate::train::{Optimizer, Precision, RunConfig, TrainConfig};
 
 /// Epochs on generated images and text, which are learnt quickly.
 const GENERATED_EPOCHS: u64 = 12;

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use crate::device::DType;
+use crate::learn::Learner;
 use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
-use crate::ops::classifiers;
+use crate::ops::classifiers::{self, Head};
 use crate::ops::gather::{Selection, gather};
 use crate::ops::tally::advance;
 use crate::tensor::Tensor;
@@ -146,13 +147,34 @@ impl Load {
         self.conversion.batch(&self.stored, selection, augmentation)
     }
 
-    /// The tick at the end of a step: its number, if it has one, and the place of the next batch.
-    pub fn tick(&self, number: Option<&Tensor>) {
-        advance(number, self.place.as_ref().map(|place| (&place.cursor, place.count)));
+    /// Makes the batch and takes a step on it.
+    pub fn train(&self, learner: &Learner) -> Head {
+        learner.step_within(&self.sources(), self.samples, &|take| {
+            let batch = self.batch();
+            take(&batch.x, batch.targets(), self.cursor())
+        })
+    }
+
+    /// Makes the batch and adds its losses to the learner's evaluation.
+    pub fn evaluate(&self, learner: &Learner) {
+        learner.evaluate_within(&self.sources(), self.samples, &|evaluate| {
+            let batch = self.batch();
+            evaluate(&batch.x, batch.targets());
+            self.advance();
+        });
+    }
+
+    /// Goes on to the next batch.
+    pub fn advance(&self) {
+        advance(None, self.cursor());
+    }
+
+    fn cursor(&self) -> Option<(&Tensor, usize)> {
+        self.place.as_ref().map(|place| (&place.cursor, place.count))
     }
 
     /// What the batch is made from: with the same and as many samples, the same work makes the next one.
-    pub fn sources(&self) -> Vec<Tensor> {
+    fn sources(&self) -> Vec<Tensor> {
         let place = self.place.iter().flat_map(|place| [Some(&place.cursor), place.order.as_ref()]);
         place.flatten().chain([&self.stored.inputs]).cloned().collect()
     }

@@ -1,0 +1,32 @@
+//! What every training run shares: the learner and its captured step, the run loop, checkpoints, the run directory, metrics,
+//! observers and settings. [`crate::supervised`] and [`crate::rl`] each add a task.
+
+pub(crate) mod captured_step;
+mod checkpoint;
+mod config;
+mod directory;
+mod learner;
+pub(crate) mod memory;
+mod metrics;
+mod observer;
+mod precision;
+mod rates;
+mod run_loop;
+pub mod settings;
+mod task;
+pub(crate) mod tensor_file;
+mod trained;
+
+pub use checkpoint::{Checkpoint, ModelRecord, Progress, Record};
+pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
+pub use directory::RunDirectory;
+pub use learner::Learner;
+pub(crate) use metrics::Line;
+pub use observer::{Counts, Event, Observer, Silent, StepReport, StopFlag};
+pub use precision::EvaluationPrecision;
+pub(crate) use precision::{check_precision, check_precision_of_run};
+pub use run_loop::{Outcome, Report};
+pub(crate) use run_loop::{RunLoop, Steps};
+pub(crate) use task::{Epoch, Task};
+pub use task::{Reports, Split};
+pub(crate) use trained::{Trained, load, locate, read_record};

@@ -1,0 +1,57 @@
+//! Which device computes in which precision.
+
+use super::{ModelRecord, Precision};
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// What a model was trained in, and what it is evaluated in: not every device computes in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvaluationPrecision {
+    /// What the run computed with.
+    pub trained: Precision,
+    /// The same, or what is nearest to it on the device.
+    pub evaluated: Precision,
+}
+
+impl EvaluationPrecision {
+    pub(crate) fn new(record: &ModelRecord, device: &Device) -> Result<Self> {
+        let trained = record.precision.parse::<Precision>()?;
+        Ok(EvaluationPrecision { trained, evaluated: trained.or_nearest_on(device) })
+    }
+}
+
+/// Refuses a precision that the device does not have.
+pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<()> {
+    if precision.is_on(device) {
+        return Ok(());
+    }
+    let message = match device.name() {
+        "cpu" => {
+            format!(
+                "{precision} is a GPU's; the cpu computes in f32 or f64 ({}); give --precision f32",
+                device.description()
+            )
+        }
+        name => format!(
+            "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give --precision tf32"
+        ),
+    };
+    Err(Error::input("--precision", message))
+}
+
+/// Refuses to continue a run on a device that does not have its precision.
+pub(crate) fn check_precision_of_run(precision: Precision, device: &Device) -> Result<()> {
+    if precision.is_on(device) {
+        return Ok(());
+    }
+    let others = match precision {
+        Precision::F64 => "the cpu",
+        _ => "cuda or the simulator",
+    };
+    let message = format!(
+        "the run computes in {precision}, which {} does not ({}); it goes on on {others}",
+        device.name(),
+        device.description()
+    );
+    Err(Error::input("--resume", message))
+}

@@ -1,0 +1,468 @@
+//! A run from its first step, or from a checkpoint, to its last, for every task.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::task::{Epoch, Split, Task};
+use super::{
+    Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
+    StepReport, StopFlag,
+};
+use crate::error::{Error, Result};
+use crate::ops::classifiers::Head;
+
+/// Updates between two checks for divergence on a device that is not captured. A captured step would have to be waited for:
+/// there it is checked when a line is logged or the epoch ends.
+const CHECK_EVERY: u64 = 20;
+
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was done.
+    Finished,
+    /// It was asked to stop, and can be continued.
+    Stopped,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report<Best, Test> {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The best epoch and what it was chosen by.
+    pub best: Option<(u64, Best)>,
+    /// The best epoch's model on the test, if there is one.
+    pub test: Option<Test>,
+    /// What diverged on the way.
+    pub counts: Counts,
+}
+
+/// A task, and how far its run has come.
+pub(crate) struct RunLoop<T: Task> {
+    task: T,
+    record: Option<ModelRecord>,
+    /// `None` for a run that writes no files.
+    directory: Option<RunDirectory>,
+    progress: Progress,
+    /// The state that was last written, or would have been.
+    latest: Option<Checkpoint>,
+    /// The best epoch's model, where there is no directory for it.
+    best: Option<Checkpoint>,
+    saved: Instant,
+}
+
+/// What a task needs for its steps.
+pub(crate) struct Steps<'a, T: Task> {
+    /// How far the run has come.
+    pub progress: &'a mut Progress,
+    directory: Option<&'a mut RunDirectory>,
+    observer: &'a mut dyn Observer<T>,
+}
+
+impl<T: Task> Steps<'_, T> {
+    /// Logs the update `number` if its turn has come, and checks for divergence. `accuracy` is that of its batch.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`], [`Error::Write`], or the failure of the device.
+    pub fn update(
+        &mut self,
+        task: &T,
+        number: u64,
+        head: &Head,
+        accuracy: impl FnOnce() -> Option<f64>,
+    ) -> Result<()> {
+        let (learner, log_every) = (task.learner(), task.log_every());
+        learner.device().check_so_far()?;
+        let is_logged = log_every > 0 && number.is_multiple_of(log_every);
+        if is_logged {
+            learner.device().check()?;
+            let report = StepReport {
+                step: number,
+                epoch: self.progress.epoch,
+                loss: head.loss.item(),
+                accuracy: accuracy(),
+                classifier_loss: head.classifier_losses.to_f64s(),
+                posterior: learner.posterior(),
+            };
+            if let Some(directory) = &mut self.directory {
+                directory.metrics().append(&Line::<T>::Step(&report))?;
+            }
+            self.observer.notice(&Event::Step(&report));
+        }
+        let is_checked = match learner.device().can_capture() {
+            true => is_logged,
+            false => number.is_multiple_of(CHECK_EVERY),
+        };
+        if is_checked { learner.check_divergence(number) } else { Ok(()) }
+    }
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+impl<T: Task> RunLoop<T> {
+    /// A run before its first step. `record` describes its model in checkpoints.
+    pub fn new(task: T, record: Option<ModelRecord>) -> Self {
+        RunLoop {
+            task,
+            record,
+            directory: None,
+            progress: Progress::default(),
+            latest: None,
+            best: None,
+            saved: Instant::now(),
+        }
+    }
+
+    /// Gives the run a directory to write to.
+    pub fn set_directory(&mut self, directory: RunDirectory) {
+        self.directory = Some(directory);
+    }
+
+    /// Goes back to the state in a run's directory, in which nothing is changed.
+    ///
+    /// # Errors
+    /// Where the checkpoint is not whole, is of another model, or knows of more metrics than there are.
+    pub fn restore(&mut self, directory: &mut RunDirectory) -> Result<()> {
+        let path = RunDirectory::last(directory.path());
+        let checkpoint = Checkpoint::read(&path)?;
+        self.task.restore(&checkpoint, &path)?;
+        directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
+        self.progress = checkpoint.record.progress.clone();
+        self.latest = Some(checkpoint);
+        Ok(())
+    }
+
+    /// Goes on in a run's directory from the state that was restored, or from the start. A run that had ended goes on
+    /// if the settings now let it; its checkpoint says so before the lines of its end are cut off, so that at no moment
+    /// the checkpoint knows of lines that are not there.
+    pub fn reopen(&mut self, directory: RunDirectory) -> Result<()> {
+        directory.remove_leftovers();
+        self.directory = Some(directory);
+        if !self.is_over()
+            && let Some(lines) = self.progress.lines_before_end.take()
+        {
+            self.progress.finished = false;
+            self.progress.metrics_lines = lines;
+            self.forget_best_of_part()?;
+            if let Some(checkpoint) = self.latest.take() {
+                self.write_last(checkpoint)?;
+            }
+        }
+        let has_all_steps = self.task.has_all_steps(&self.progress);
+        if !has_all_steps && !self.task.is_epoch_whole(&self.progress) {
+            // It was stopped at its last step, which no longer is the last.
+            self.progress.evaluate_next = false;
+        }
+        let is_at_end = self.progress.lines_before_end.is_some();
+        if has_all_steps && self.task.is_in_epoch(&self.progress) && !is_at_end {
+            // It was made to go on, and is not after all: the line of this part is gone, or was never written.
+            self.progress.evaluate_next = true;
+        }
+        let lines = self.progress.metrics_lines;
+        let Some(directory) = &mut self.directory else { return Ok(()) };
+        directory.metrics().cut(lines)?;
+        // Also where the run was killed between this and the write above.
+        if is_at_end { Ok(()) } else { directory.restore_best() }
+    }
+
+    /// Where the run had ended in the middle of an epoch and this part of it was the best: the best of the whole
+    /// epochs is the best again.
+    fn forget_best_of_part(&mut self) -> Result<()> {
+        let is_in_epoch = self.task.is_in_epoch(&self.progress);
+        if is_in_epoch && self.progress.best_epoch == Some(self.progress.epoch) {
+            let before =
+                self.directory.as_ref().map(RunDirectory::kept_best).transpose()?.flatten();
+            self.progress.best_epoch =
+                before.as_ref().and_then(|before| before.record.progress.best_epoch);
+            let path = self.directory.as_ref().map_or("".as_ref(), RunDirectory::path);
+            self.task.set_best(before.as_ref(), path)?;
+        }
+        Ok(())
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Whether everything is done, the test included.
+    pub fn is_finished(&self) -> bool {
+        self.progress.finished
+    }
+
+    /// The run's directory, if it has one.
+    pub fn directory(&self) -> Option<&RunDirectory> {
+        self.directory.as_ref()
+    }
+
+    /// What it trains.
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+
+    fn learner(&self) -> &Learner {
+        self.task.learner()
+    }
+
+    /// Trains to the end, or until `stop` is set.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] after 100 updates in a row without a finite loss, or where not one had one; [`Error::Write`];
+    /// where the task's data or environment fails. The last checkpoint stays whole.
+    pub fn run(
+        &mut self,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+    ) -> Result<Report<T::Best, T::TestReport>> {
+        observer.notice(&Event::Started {
+            plan: &self.task.plan(),
+            step: self.progress.step,
+            directory: self.directory.as_ref().map(RunDirectory::path),
+        });
+        if self.latest.is_none() {
+            self.save()?;
+        }
+        let (mut flow, mut test) = (Flow::Continue, None);
+        while !self.is_over() && flow == Flow::Continue {
+            flow = self.epoch(observer, stop)?;
+        }
+        if flow == Flow::Continue && !self.is_finished() {
+            self.learner().check_any_finite_loss(self.task.updates(&self.progress))?;
+            (flow, test) = self.finish(observer, stop)?;
+        }
+        let counts = self.learner().counts();
+        observer.notice(&Event::Ended { counts });
+        let outcome = match flow {
+            Flow::Continue => Outcome::Finished,
+            Flow::Stop => Outcome::Stopped,
+        };
+        let best = self.progress.best_epoch.map(|epoch| (epoch, self.task.best()));
+        Ok(Report { outcome, best, test, counts })
+    }
+
+    fn is_over(&self) -> bool {
+        let is_done =
+            self.task.has_all_steps(&self.progress) || self.task.has_all_epochs(&self.progress);
+        is_done && !self.progress.evaluate_next
+    }
+
+    /// Trains on what is left of an epoch, and evaluates.
+    fn epoch(&mut self, observer: &mut dyn Observer<T>, stop: &StopFlag) -> Result<Flow> {
+        self.progress.epoch = self.progress.epoch.max(1);
+        let (began, mut done) = (Instant::now(), 0);
+        if !self.progress.evaluate_next {
+            if self.train_epoch(observer, stop, &mut done)? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+            self.learner().check_divergence(self.task.updates(&self.progress))?;
+            self.progress.evaluate_next = true;
+        }
+        self.learner().device().check()?;
+        let seconds = began.elapsed().as_secs_f64();
+        let checkpoint = self.capture();
+        let evaluated = self.evaluate(Split::Valid, observer, stop);
+        if matches!(evaluated, Err(Error::Environment { .. }) | Ok(None)) {
+            self.write_last(checkpoint.clone())?;
+        }
+        let Some(measured) = evaluated? else { return Ok(Flow::Stop) };
+        let epoch = Epoch {
+            is_best: self.progress.best_epoch.is_none()
+                || self.task.is_better(&measured, &self.progress),
+            measured,
+            seconds,
+            per_second: done as f64 / seconds,
+        };
+        let report = self.task.report_epoch(&epoch, &self.progress);
+        self.close_epoch(&epoch, &report, checkpoint)?;
+        self.tell_damage(observer);
+        observer.notice(&Event::Epoch(&report));
+        Ok(Flow::Continue)
+    }
+
+    fn tell_damage(&self, observer: &mut dyn Observer<T>) {
+        self.task.damaged().iter().for_each(|file| observer.notice(&Event::Damaged { file }));
+    }
+
+    /// `done` counts samples, or whatever the task counts.
+    fn train_epoch(
+        &mut self,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+        done: &mut usize,
+    ) -> Result<Flow> {
+        self.task.start_training(&self.progress);
+        let (began, mut shown) = (Instant::now(), Instant::now());
+        while !self.task.has_all_steps(&self.progress) && !self.task.is_epoch_whole(&self.progress)
+        {
+            if stop.is_set() {
+                self.save()?;
+                return Ok(Flow::Stop);
+            }
+            let mut steps = Steps {
+                progress: &mut self.progress,
+                directory: self.directory.as_mut(),
+                observer: &mut *observer,
+            };
+            let stepped = self.task.step(&mut steps);
+            if let Err(Error::Environment { .. }) = stepped {
+                // What was learnt is not at fault.
+                self.save()?;
+            }
+            *done += stepped?;
+            if self.saved.elapsed() >= SAVE_EVERY {
+                self.save()?;
+            }
+            if observer.wants_progress() && shown.elapsed() >= PROGRESS_EVERY {
+                shown = Instant::now();
+                self.learner().device().check()?;
+                let per_second = *done as f64 / began.elapsed().as_secs_f64();
+                let status = self.task.status(&self.progress, per_second);
+                observer.notice(&Event::Progress(&status));
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// `None` where a stop was asked for.
+    fn evaluate(
+        &mut self,
+        split: Split,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+    ) -> Result<Option<T::Measured>> {
+        if self.task.has(split) {
+            let Progress { epoch, step, .. } = self.progress;
+            observer.notice(&Event::Evaluating { split, epoch, step });
+        }
+        self.task.evaluate(split, stop)
+    }
+
+    /// Writes an epoch down: its line, the best model if it is that, and the state to continue from.
+    fn close_epoch(
+        &mut self,
+        epoch: &Epoch<T::Measured>,
+        report: &T::EpochReport,
+        mut checkpoint: Checkpoint,
+    ) -> Result<()> {
+        let is_whole = self.task.is_epoch_whole(&self.progress);
+        let has_best = self.progress.best_epoch.is_some();
+        let number = self.progress.epoch;
+        self.progress.evaluate_next = false;
+        self.progress.lines_before_end = (!is_whole).then(|| self.metrics_lines());
+        self.append(&Line::Epoch(report))?;
+        if is_whole {
+            self.progress.epoch += 1;
+            self.task.end_epoch(&mut self.progress);
+        }
+        if epoch.is_best {
+            self.task.note_best(&epoch.measured, &self.progress);
+            self.progress.best_epoch = Some(number);
+        }
+        self.progress.metrics_lines = self.metrics_lines();
+        self.bring_up_to_date(&mut checkpoint);
+        if epoch.is_best {
+            let best = self.task.model_of(&checkpoint);
+            match &self.directory {
+                Some(directory) => {
+                    if has_best && !is_whole {
+                        directory.keep_best()?;
+                    }
+                    directory.write_best(&best)?;
+                }
+                None => self.best = Some(best),
+            }
+        }
+        self.write_last(checkpoint)
+    }
+
+    /// Tests the best epoch's model, which takes the place of the last one in memory.
+    fn finish(
+        &mut self,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+    ) -> Result<(Flow, Option<T::TestReport>)> {
+        let mut test = None;
+        if let (true, Some(epoch)) = (self.task.has(Split::Test), self.progress.best_epoch) {
+            self.load_best()?;
+            let Some(measured) = self.evaluate(Split::Test, observer, stop)? else {
+                return Ok((Flow::Stop, None));
+            };
+            self.tell_damage(observer);
+            test = Some(self.task.report_test(&measured, epoch));
+        }
+        let lines = self.metrics_lines();
+        self.progress.lines_before_end.get_or_insert(lines);
+        if let Some(report) = &test {
+            self.append(&Line::Test(report))?;
+            observer.notice(&Event::Test(report));
+        }
+        self.progress.finished = true;
+        self.progress.metrics_lines = self.metrics_lines();
+        if let Some(checkpoint) = self.latest.take() {
+            self.write_last(checkpoint)?;
+        }
+        Ok((Flow::Continue, test))
+    }
+
+    fn load_best(&self) -> Result<()> {
+        match (&self.directory, &self.best) {
+            (Some(directory), _) => {
+                let path = RunDirectory::best(directory.path());
+                Checkpoint::read(&path)?.restore_predictor(self.learner(), &path)
+            }
+            (None, Some(best)) => best.restore_predictor(self.learner(), "the best epoch".as_ref()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Writes the best epoch's model, or the last state, to a file, under PyTorch's names.
+    pub fn write_state(&self, path: &Path) -> Result<()> {
+        let state = self.best.as_ref().or(self.latest.as_ref());
+        state.map_or(Ok(()), |checkpoint| checkpoint.write(path))
+    }
+
+    fn capture(&mut self) -> Checkpoint {
+        self.progress.metrics_lines = self.metrics_lines();
+        let mut checkpoint = self.task.capture(self.record.clone(), self.progress.clone());
+        self.bring_up_to_date(&mut checkpoint);
+        checkpoint
+    }
+
+    /// Makes a checkpoint the same state, further on in the run.
+    fn bring_up_to_date(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.record.progress = self.progress.clone();
+        self.task.put_best(checkpoint);
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.learner().device().check()?;
+        let checkpoint = self.capture();
+        self.write_last(checkpoint)
+    }
+
+    fn write_last(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        self.bring_up_to_date(&mut checkpoint);
+        if let Some(directory) = &self.directory {
+            directory.write_last(&checkpoint)?;
+        }
+        self.latest = Some(checkpoint);
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn append(&mut self, line: &Line<T>) -> Result<()> {
+        self.directory.as_mut().map_or(Ok(()), |directory| directory.metrics().append(line))
+    }
+
+    fn metrics_lines(&mut self) -> u64 {
+        self.directory.as_mut().map_or(0, |directory| directory.metrics().lines())
+    }
+}

@@ -1,0 +1,93 @@
+//! A trained model from a file.
+
+use std::path::{Path, PathBuf};
+
+use super::memory::check_fits;
+use super::{
+    Checkpoint, EvaluationPrecision, Learner, ModelRecord, RunDirectory, TrainConfig,
+    check_precision,
+};
+use crate::alrao::{Alrao, AlraoConfig, Task};
+use crate::device::{DType, Device};
+use crate::error::{Error, Result};
+use crate::models::{self, Input, ModelConfig};
+use crate::nn::Init;
+use crate::tensor::Tensor;
+
+/// A model from a checkpoint, ready to predict.
+pub(crate) struct Trained {
+    pub learner: Learner,
+    pub record: ModelRecord,
+    pub precision: EvaluationPrecision,
+}
+
+/// The checkpoint's file, and the run it belongs to if a run was named.
+pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    if !source.is_dir() {
+        return Ok((source.to_owned(), None));
+    }
+    let candidates = [RunDirectory::best(source), RunDirectory::last(source)];
+    let found = candidates.iter().find(|path| path.is_file());
+    let file = found.ok_or_else(|| Error::file(source, "is not a run: it has no checkpoint"))?;
+    Ok((file.clone(), Some(source.to_owned())))
+}
+
+pub(crate) fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
+    let checkpoint = Checkpoint::read(file)?;
+    let record = checkpoint.record.model.clone();
+    let record =
+        record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
+    Ok((checkpoint, record))
+}
+
+/// Builds the model that a checkpoint describes, and fills it.
+pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
+    let (checkpoint, record) = read_record(file)?;
+    let precision = EvaluationPrecision::new(&record, device)?;
+    let config = TrainConfig { precision: precision.evaluated, init: None, rates: None, ..config };
+    check_precision(config.precision, device)?;
+    let model = ModelConfig {
+        architecture: record.architecture.parse()?,
+        width: record.width,
+        hidden: record.hidden.clone(),
+        activation: record.activation()?,
+        dropout: record.dropout,
+    };
+    let (input, sample) = sample_of(&record, file, device, &config)?;
+    let copies = [record.classifiers, record.outputs];
+    check_fits(&model, input, copies, &config).map_err(|error| {
+        Error::file(file, format!("is of a model that cannot be made here: {error}"))
+    })?;
+    let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
+    let task = match record.regression {
+        true => Task::Regression { outputs: record.outputs },
+        false => Task::Classification { classes: record.outputs },
+    };
+    let alrao = AlraoConfig { classifiers: record.classifiers, ..AlraoConfig::default() };
+    let learner =
+        Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
+    checkpoint.restore_predictor(&learner, file)?;
+    Ok(Trained { learner, record, precision })
+}
+
+fn sample_of(
+    record: &ModelRecord,
+    file: &Path,
+    device: &Device,
+    config: &TrainConfig,
+) -> Result<(Input, Tensor)> {
+    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype().wide());
+    match (record.input.as_slice(), &record.vocabulary) {
+        (&[vocabulary], Some(_)) => {
+            Ok((Input::Tokens { vocabulary }, Tensor::zeros(device, [1, 1], DType::I32)))
+        }
+        (&[size], None) => Ok((Input::Vector { size }, zeros(&[1, size]))),
+        (&[height, width, channels], None) => {
+            Ok((Input::Image { height, width, channels }, zeros(&[1, height, width, channels])))
+        }
+        _ => Err(Error::file(
+            file,
+            format!("has an input of shape {:?}, which no model takes", record.input),
+        )),
+    }
+}

@@ -1,0 +1,221 @@
+//! Q-learning as a task of the run loop: its steps are those of the environment, its evaluation is a few episodes.
+
+use std::path::Path;
+
+use super::collecting::Collecting;
+use super::config::QConfig;
+use super::environment::Environments;
+use super::episodes::{Kind, mean_and_deviation, play, seed};
+use super::network::QNetwork;
+use super::reports::{EpochReport, Plan, Status, TestReport};
+use super::state::{self, Place};
+use crate::error::Result;
+use crate::learn::{
+    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, Split, Steps, StopFlag, Task,
+};
+
+/// A Q-network, its episodes, and the best epoch so far.
+pub struct QLearning {
+    network: QNetwork,
+    collecting: Collecting,
+    /// Where the network is evaluated: what happens there changes nothing.
+    arena: Box<dyn Environments>,
+    config: QConfig,
+    place: Place,
+}
+
+/// The returns of an evaluation's episodes.
+pub(crate) struct Returns {
+    mean: f64,
+    deviation: f64,
+    episodes: usize,
+}
+
+impl QLearning {
+    /// The task before the first step.
+    pub(super) fn new(
+        network: QNetwork,
+        collecting: Collecting,
+        arena: Box<dyn Environments>,
+        config: QConfig,
+    ) -> QLearning {
+        QLearning { network, collecting, arena, config, place: Place::START }
+    }
+
+    /// The Q-network.
+    pub(super) fn network(&self) -> &QNetwork {
+        &self.network
+    }
+
+    /// The step that ends a whole epoch.
+    fn whole_epoch_end(&self) -> u64 {
+        let epoch_steps = self.config.epoch_steps;
+        (self.place.epoch_start / epoch_steps + 1).saturating_mul(epoch_steps)
+    }
+}
+
+impl Reports for QLearning {
+    type Plan = Plan;
+    type Status = Status;
+    type EpochReport = EpochReport;
+    type TestReport = TestReport;
+}
+
+impl Task for QLearning {
+    type Measured = Returns;
+    type Best = f64;
+
+    fn learner(&self) -> &Learner {
+        self.network.learner()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan { steps: self.config.steps, epochs: self.config.epochs() }
+    }
+
+    fn log_every(&self) -> u64 {
+        self.config.train.log_every
+    }
+
+    fn updates(&self, progress: &Progress) -> u64 {
+        self.config.updates_after(progress.step)
+    }
+
+    fn has_all_steps(&self, progress: &Progress) -> bool {
+        progress.step >= self.config.steps
+    }
+
+    fn has_all_epochs(&self, _: &Progress) -> bool {
+        false
+    }
+
+    fn is_epoch_whole(&self, progress: &Progress) -> bool {
+        progress.step >= self.whole_epoch_end()
+    }
+
+    fn is_in_epoch(&self, progress: &Progress) -> bool {
+        progress.step > self.place.epoch_start
+    }
+
+    fn start_training(&mut self, progress: &Progress) {
+        if !self.is_in_epoch(progress) {
+            self.learner().sums().start_epoch();
+            self.collecting.start_epoch();
+        }
+    }
+
+    /// A step of each copy of the environment, and the updates that are due then.
+    fn step(&mut self, steps: &mut Steps<'_, Self>) -> Result<usize> {
+        let done = self.updates(steps.progress);
+        self.collecting.step(&mut self.network, steps.progress.step)?;
+        let copies = self.collecting.copies();
+        steps.progress.step += copies;
+        for update in done + 1..=self.updates(steps.progress) {
+            let head = self.network.update();
+            steps.update(self, update, &head, || None)?;
+        }
+        Ok(copies as usize)
+    }
+
+    fn end_epoch(&mut self, progress: &mut Progress) {
+        self.place.epoch_start = progress.step;
+    }
+
+    fn status(&self, progress: &Progress, per_second: f64) -> Status {
+        Status {
+            epoch: progress.epoch,
+            step: progress.step,
+            recent_return: self.collecting.recent_return(),
+            epsilon: self.collecting.epsilon(progress.step),
+            posterior: self.learner().posterior(),
+            steps_per_second: per_second,
+        }
+    }
+
+    fn has(&self, _: Split) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self, split: Split, stop: &StopFlag) -> Result<Option<Returns>> {
+        let kind = match split {
+            Split::Valid => Kind::Evaluation,
+            Split::Test => Kind::Test,
+        };
+        let episodes = self.config.evaluation_episodes as u64;
+        let seeds: Vec<u64> =
+            (0..episodes).map(|number| seed(self.config.train.seed, kind, number)).collect();
+        let network = &self.network;
+        let returns =
+            play(&mut *self.arena, &seeds, &|observations| network.values(observations), stop)?;
+        Ok(returns.map(|returns| {
+            let (mean, deviation) = mean_and_deviation(&returns);
+            Returns { mean, deviation, episodes: returns.len() }
+        }))
+    }
+
+    fn report_epoch(&self, epoch: &Epoch<Returns>, progress: &Progress) -> EpochReport {
+        let sums = self.learner().sums().read();
+        EpochReport {
+            epoch: progress.epoch,
+            step: progress.step,
+            updates: self.updates(progress),
+            episodes: self.collecting.ended(),
+            mean_return: epoch.measured.mean,
+            return_deviation: epoch.measured.deviation,
+            training_return: self.collecting.epoch_return(),
+            loss: (sums.samples > 0.0).then(|| sums.loss / sums.samples),
+            epsilon: self.collecting.epsilon(progress.step),
+            posterior: self.learner().posterior(),
+            seconds: epoch.seconds,
+            steps_per_second: epoch.per_second,
+            is_best: epoch.is_best,
+        }
+    }
+
+    fn report_test(&self, measured: &Returns, epoch: u64) -> TestReport {
+        let Returns { mean, deviation, episodes } = *measured;
+        TestReport { epoch, mean_return: mean, return_deviation: deviation, episodes }
+    }
+
+    fn best(&self) -> f64 {
+        self.place.best_return
+    }
+
+    /// One that has not learnt yet is better than none only.
+    fn is_better(&self, measured: &Returns, progress: &Progress) -> bool {
+        let Place { best_return, best_has_learnt, .. } = self.place;
+        let is_better = measured.mean > best_return || best_return.is_nan();
+        is_better || (self.updates(progress) > 0 && !best_has_learnt)
+    }
+
+    fn note_best(&mut self, measured: &Returns, progress: &Progress) {
+        self.place.best_return = measured.mean;
+        self.place.best_has_learnt = self.updates(progress) > 0;
+    }
+
+    fn set_best(&mut self, checkpoint: Option<&Checkpoint>, path: &Path) -> Result<()> {
+        let best = checkpoint.map_or(Ok(Place::START), |own| Place::read(own, path))?;
+        self.place = Place { epoch_start: self.place.epoch_start, ..best };
+        Ok(())
+    }
+
+    fn put_best(&self, checkpoint: &mut Checkpoint) {
+        self.place.put(checkpoint);
+    }
+
+    fn capture(&self, record: Option<ModelRecord>, progress: Progress) -> Checkpoint {
+        state::capture(&self.network, &self.collecting, record, progress)
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+        self.place = state::restore(checkpoint, &mut self.network, &mut self.collecting, path)?;
+        Ok(())
+    }
+
+    /// Predictions need no replay buffer.
+    fn model_of(&self, checkpoint: &Checkpoint) -> Checkpoint {
+        let mut own = checkpoint.without(state::PREFIX);
+        self.place.put(&mut own);
+        own
+    }
+}

@@ -1,0 +1,75 @@
+//! What a run of supervised learning reports to its observer, and writes down.
+
+use serde::Serialize;
+
+use super::task::Supervised;
+use crate::learn;
+
+/// Something that happened in a run.
+pub type Event<'a> = learn::Event<'a, Supervised>;
+
+/// The result of a run. Its best epoch has a validation loss where there are validation data.
+pub type Report = learn::Report<Option<f64>, TestReport>;
+
+/// How long a run is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Steps of a whole epoch.
+    pub steps_per_epoch: u64,
+    /// The epoch after which the run ends at the latest.
+    pub epochs: u64,
+    /// The step after which the run ends at the latest.
+    pub max_steps: Option<u64>,
+}
+
+/// How an epoch is going.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Steps of this epoch done.
+    pub step_in_epoch: u64,
+    /// Mean loss over the epoch so far.
+    pub loss: f64,
+    /// Mean accuracy over the epoch so far.
+    pub accuracy: Option<f64>,
+    /// The weight of each classifier.
+    pub posterior: Vec<f64>,
+    /// Training samples per second, of those this process saw.
+    pub samples_per_second: f64,
+}
+
+/// What one epoch came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpochReport {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Mean loss over the epoch's steps, each before its update.
+    pub train_loss: f64,
+    /// `None` for regression.
+    pub train_accuracy: Option<f64>,
+    /// `None` without validation data.
+    pub valid_loss: Option<f64>,
+    /// `None` without validation data, and for regression.
+    pub valid_accuracy: Option<f64>,
+    /// The weight of each classifier after the epoch.
+    pub posterior: Vec<f64>,
+    /// Time spent on the epoch's steps in this process.
+    pub seconds: f64,
+    /// Training samples per second, of those this process saw.
+    pub samples_per_second: f64,
+    /// Whether no epoch before was better.
+    #[serde(skip)]
+    pub is_best: bool,
+}
+
+/// The best epoch's model on the test data.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TestReport {
+    /// The epoch whose model was tested.
+    pub epoch: u64,
+    /// Mean loss, in nats.
+    pub loss: f64,
+    /// `None` for regression.
+    pub accuracy: Option<f64>,
+}

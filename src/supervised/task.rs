@@ -1,0 +1,224 @@
+//! Learning from a data set as a task of the run loop.
+
+use std::path::Path;
+
+use super::evaluate::sums_over;
+use super::feed::{Feed, Loads};
+use super::reports::{EpochReport, Plan, Status, TestReport};
+use crate::data::Part;
+use crate::error::Result;
+use crate::learn::{
+    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, Split, Steps, StopFlag, Task,
+    TrainConfig,
+};
+use crate::ops::tally::SumValues;
+
+/// A model, its data, and the best epoch so far.
+pub struct Supervised {
+    learner: Learner,
+    feed: Feed,
+    /// The batches that are left of the epoch.
+    loads: Loads,
+    config: TrainConfig,
+    best_loss: f64,
+}
+
+impl Supervised {
+    /// The task before the first step, with initial parameters and rates from the config's files if it names any.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or does not fit the model.
+    pub(super) fn new(learner: Learner, feed: Feed, config: TrainConfig) -> Result<Supervised> {
+        if let Some(path) = &config.init {
+            learner.load_initial(path)?;
+        }
+        if let Some(path) = &config.rates {
+            learner.load_rates(path)?;
+        }
+        let loads = no_loads();
+        Ok(Supervised { learner, feed, loads, config, best_loss: f64::INFINITY })
+    }
+
+    fn accuracy(&self, sums: &SumValues) -> Option<f64> {
+        self.feed.is_classification().then(|| sums.correct / sums.samples)
+    }
+}
+
+fn no_loads() -> Loads {
+    Box::new(std::iter::empty())
+}
+
+fn part(split: Split) -> Part {
+    match split {
+        Split::Valid => Part::Valid,
+        Split::Test => Part::Test,
+    }
+}
+
+impl Reports for Supervised {
+    type Plan = Plan;
+    type Status = Status;
+    type EpochReport = EpochReport;
+    type TestReport = TestReport;
+}
+
+impl Task for Supervised {
+    /// `None` where there is no such part of the data.
+    type Measured = Option<SumValues>;
+    /// The validation loss; `None` without validation data.
+    type Best = Option<f64>;
+
+    fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            steps_per_epoch: self.feed.steps(Part::Train),
+            epochs: self.config.epochs,
+            max_steps: self.config.max_steps,
+        }
+    }
+
+    fn log_every(&self) -> u64 {
+        self.config.log_every
+    }
+
+    fn updates(&self, progress: &Progress) -> u64 {
+        progress.step
+    }
+
+    fn has_all_steps(&self, progress: &Progress) -> bool {
+        self.config.max_steps.is_some_and(|max_steps| progress.step >= max_steps)
+    }
+
+    fn has_all_epochs(&self, progress: &Progress) -> bool {
+        let evaluated = progress.epoch.saturating_sub(1);
+        let is_impatient = progress
+            .best_epoch
+            .is_some_and(|best| evaluated.saturating_sub(best) >= self.config.patience);
+        evaluated >= self.config.epochs || is_impatient
+    }
+
+    fn is_epoch_whole(&self, progress: &Progress) -> bool {
+        progress.batch >= self.feed.steps(Part::Train)
+    }
+
+    fn is_in_epoch(&self, progress: &Progress) -> bool {
+        progress.batch > 0
+    }
+
+    fn start_training(&mut self, progress: &Progress) {
+        if progress.batch == 0 {
+            self.learner.reset_carried_state();
+            self.learner.sums().start_epoch();
+        }
+        let factor = self.config.schedule.factor(progress.epoch, self.config.epochs);
+        self.learner.set_schedule(factor);
+        let step = self.learner.number();
+        self.loads = self.feed.training_batches(progress.epoch, progress.batch, step);
+    }
+
+    fn step(&mut self, steps: &mut Steps<'_, Self>) -> Result<usize> {
+        let load = self.loads.next().expect("an epoch that is not whole has another batch");
+        self.feed.check()?;
+        let head = load.train(&self.learner);
+        steps.progress.step += 1;
+        steps.progress.batch += 1;
+        let step = steps.progress.step;
+        let catch_up = self.learner.model().config().catch_up;
+        if catch_up > 0 && step.is_multiple_of(catch_up) {
+            self.learner.catch_up();
+        }
+        let is_classification = self.feed.is_classification();
+        let accuracy = || is_classification.then(|| head.correct.item() / load.samples as f64);
+        steps.update(self, step, &head, accuracy)?;
+        Ok(load.samples)
+    }
+
+    fn end_epoch(&mut self, progress: &mut Progress) {
+        progress.batch = 0;
+    }
+
+    fn status(&self, progress: &Progress, per_second: f64) -> Status {
+        let sums = self.learner.sums().read();
+        Status {
+            epoch: progress.epoch,
+            step_in_epoch: progress.batch,
+            loss: sums.loss / sums.samples,
+            accuracy: self.accuracy(&sums),
+            posterior: self.learner.posterior(),
+            samples_per_second: per_second,
+        }
+    }
+
+    fn has(&self, split: Split) -> bool {
+        self.feed.has(part(split))
+    }
+
+    fn evaluate(&mut self, split: Split, stop: &StopFlag) -> Result<Option<Option<SumValues>>> {
+        // Those that a run of few steps left out.
+        self.loads = no_loads();
+        match self.has(split) {
+            true => Ok(sums_over(&self.learner, &self.feed, part(split), stop)?.map(Some)),
+            false => Ok(Some(None)),
+        }
+    }
+
+    fn damaged(&self) -> Vec<String> {
+        self.feed.news()
+    }
+
+    fn report_epoch(&self, epoch: &Epoch<Option<SumValues>>, progress: &Progress) -> EpochReport {
+        let (train, valid) = (self.learner.sums().read(), epoch.measured);
+        EpochReport {
+            epoch: progress.epoch,
+            train_loss: train.loss / train.samples,
+            train_accuracy: self.accuracy(&train),
+            valid_loss: valid.map(|valid| valid.loss / valid.samples),
+            valid_accuracy: valid.and_then(|valid| self.accuracy(&valid)),
+            posterior: self.learner.posterior(),
+            seconds: epoch.seconds,
+            samples_per_second: epoch.per_second,
+            is_best: epoch.is_best,
+        }
+    }
+
+    fn report_test(&self, measured: &Option<SumValues>, epoch: u64) -> TestReport {
+        let sums = measured.unwrap_or_default();
+        TestReport { epoch, loss: sums.loss / sums.samples, accuracy: self.accuracy(&sums) }
+    }
+
+    fn best(&self) -> Option<f64> {
+        self.has(Split::Valid).then_some(self.best_loss)
+    }
+
+    /// Without validation data there is nothing to choose by: the last epoch is the best.
+    fn is_better(&self, measured: &Option<SumValues>, _: &Progress) -> bool {
+        measured.is_none_or(|valid| valid.loss / valid.samples < self.best_loss)
+    }
+
+    fn note_best(&mut self, measured: &Option<SumValues>, _: &Progress) {
+        // Any later loss is better than NaN.
+        let loss = measured.map(|valid| valid.loss / valid.samples).filter(|loss| !loss.is_nan());
+        self.best_loss = loss.unwrap_or(f64::INFINITY);
+    }
+
+    fn set_best(&mut self, checkpoint: Option<&Checkpoint>, _: &Path) -> Result<()> {
+        self.best_loss = checkpoint.map_or(f64::INFINITY, Checkpoint::best_loss);
+        Ok(())
+    }
+
+    fn put_best(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.set_best_loss(self.best_loss);
+    }
+
+    fn capture(&self, record: Option<ModelRecord>, progress: Progress) -> Checkpoint {
+        Checkpoint::capture(&self.learner, record, progress)
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+        checkpoint.restore(&self.learner, path)?;
+        self.set_best(Some(checkpoint), path)
+    }
+}
