@@ -2,8 +2,6 @@
 
 pub mod alrao;
 pub mod bench;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;

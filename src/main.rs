@@ -1,7 +1,7 @@
-//! The command line's entry; see [`alrao::cli`].
+//! The command line.
 
-use std::process::ExitCode;
+mod cli;
 
-fn main() -> ExitCode {
-    alrao::cli::main()
+fn main() -> std::process::ExitCode {
+    cli::main()
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::device::{Device, DeviceKind};
-use crate::error::Error;
+use alrao::device::{Device, DeviceKind};
+use alrao::error::Error;
 
 /// Where to run.
 #[derive(Args, Clone, Debug)]

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use super::arguments::DeviceArguments;
 use super::failure::Ending;
 use super::messages;
-use crate::data::{Part, TokenKind};
-use crate::error::Error;
-use crate::supervised::{Evaluation, evaluate};
+use alrao::data::{Part, TokenKind};
+use alrao::error::Error;
+use alrao::supervised::{Evaluation, evaluate};
 
 /// Evaluate a run's best model (its last, before any epoch is over), or the model in a checkpoint
 #[derive(Args)]

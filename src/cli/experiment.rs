@@ -8,10 +8,10 @@ use super::arguments::{DEVICES, choice, real, whole};
 use super::experiment_progress::Progress;
 use super::failure::Ending;
 use super::{messages, signals};
-use crate::device::DeviceKind;
-use crate::experiments::{self, Conclusion, Experiment, Options, Size};
-use crate::learn::StopFlag;
-use crate::models::Architecture;
+use alrao::device::DeviceKind;
+use alrao::experiments::{self, Conclusion, Experiment, Options, Size};
+use alrao::learn::StopFlag;
+use alrao::models::Architecture;
 
 /// Run one of the paper's tables or figures, or go on with it
 #[derive(Args)]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::messages::{loss, percent};
 use super::progress::Display;
-use crate::experiments::{Ending, Event, Observer, Record, Standing};
-use crate::learn::StopFlag;
+use alrao::experiments::{Ending, Event, Observer, Record, Standing};
+use alrao::learn::StopFlag;
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
 

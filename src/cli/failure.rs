@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use super::messages;
-use crate::error::Error;
+use alrao::error::Error;
 
 /// What a program dies of that does not handle a closed pipe.
 const SIGPIPE: u8 = 13;

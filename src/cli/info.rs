@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::arguments::{choice, real, whole};
 use super::failure::Ending;
 use super::messages;
-use crate::device::DeviceKind;
-use crate::error::{Error, Result};
-use crate::learn::settings::{Settings, flag, hidden_layers};
-use crate::learn::{Precision, RunConfig};
-use crate::models::{self, Architecture, Input};
-use crate::nn::{Entry, Init, Module, for_each_entry};
-use crate::supervised::step_launches;
+use alrao::device::DeviceKind;
+use alrao::error::{Error, Result};
+use alrao::learn::settings::{Settings, flag, hidden_layers};
+use alrao::learn::{Precision, RunConfig};
+use alrao::models::{self, Architecture, Input};
+use alrao::nn::{Entry, Init, Module, for_each_entry};
+use alrao::supervised::step_launches;
 
 /// Distinct characters of a text, where none is given.
 const CHARACTERS: usize = 50;

@@ -1,6 +1,6 @@
 //! Where a run in the simulator spent its time.
 
-use crate::device::Device;
+use alrao::device::Device;
 
 /// Kernels that are named one by one.
 const NAMED: usize = 12;

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::arguments::{DeviceArguments, choice};
 use super::failure::Ending;
 use super::messages;
-use crate::bench::ceilings::Ceilings;
-use crate::bench::kernels::{Row, measure};
-use crate::bench::workloads::{self, Workload};
-use crate::device::{DType, Device};
-use crate::error::Error;
-use crate::learn::Precision;
+use alrao::bench::ceilings::Ceilings;
+use alrao::bench::kernels::{Row, measure};
+use alrao::bench::workloads::{self, Workload};
+use alrao::device::{DType, Device};
+use alrao::error::Error;
+use alrao::learn::Precision;
 
 /// Time every kernel on a GPU beside the least time it could take, or check it in the simulator
 #[derive(Args)]
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     }
     let wanted = arguments.name.as_deref().unwrap_or_default();
     #[cfg(has_simulator)]
-    refuse_unknown(wanted, dtype, &crate::device::simulator::kernel_names())?;
+    refuse_unknown(wanted, dtype, &alrao::device::simulator::kernel_names())?;
     let workloads = workloads::all();
     if !quiet {
         messages::note(&device.description());
@@ -200,9 +200,9 @@ fn checks(
     (dtype, wanted): (DType, &str),
     observe: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Checks> {
-    let mut rows = crate::bench::kernels::describe(workloads, dtype, wanted)?;
+    let mut rows = alrao::bench::kernels::describe(workloads, dtype, wanted)?;
     rows.retain(|row| is_of(dtype, &row.kernel));
-    let all = crate::bench::verdict::verdicts(workloads, dtype, threads, wanted, observe)?;
+    let all = alrao::bench::verdict::verdicts(workloads, dtype, threads, wanted, observe)?;
     let verdict = |row: &Row| match all.get(&row.kernel) {
         Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),
         None => "no small workload launches it".to_owned(),

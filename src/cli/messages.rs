@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 
-use crate::data::TokenKind;
-use crate::learn::EvaluationPrecision;
+use alrao::data::TokenKind;
+use alrao::learn::EvaluationPrecision;
 
 /// Writes a result.
 ///

@@ -6,11 +6,11 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::messages::{loss, percent};
-use crate::data::Dataset;
-use crate::device::Device;
-use crate::learn::{Counts, Observer, RunConfig, Split, StopFlag};
-use crate::plots::RunPlots;
-use crate::supervised::{EpochReport, Event, Status, Supervised};
+use alrao::data::Dataset;
+use alrao::device::Device;
+use alrao::learn::{Counts, Observer, RunConfig, Split, StopFlag};
+use alrao::plots::RunPlots;
+use alrao::supervised::{EpochReport, Event, Status, Supervised};
 
 /// Watches a run: shows it, and keeps its plots up to date.
 pub(super) struct Progress {

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     let device = arguments.device.open()?;
     let Arguments { run, length, temperature, prompt, seed, .. } = arguments;
-    let mut text = crate::supervised::sample(run, *length, *temperature, prompt, *seed, &device)?;
+    let mut text = alrao::supervised::sample(run, *length, *temperature, prompt, *seed, &device)?;
     if !text.ends_with('\n') {
         text.push('\n');
     }

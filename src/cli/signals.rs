@@ -7,7 +7,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::learn::StopFlag;
+use alrao::learn::StopFlag;
 
 /// The first signal that came.
 #[derive(Clone, Default)]

@@ -9,15 +9,15 @@ use super::arguments::{DeviceArguments, choice, message, real, whole};
 use super::failure::Ending;
 use super::progress::{self, Progress};
 use super::{kernel_times, messages, signals};
-use crate::alrao::AveragingKind;
-use crate::data::TokenKind;
-use crate::device::{Device, DeviceKind};
-use crate::error::Error;
-use crate::learn::settings::{Settings, flag, hidden_layers};
-use crate::learn::{Optimizer, Order, Outcome, Precision, RunConfig, Schedule, StopFlag};
-use crate::models::{Activation, Architecture};
-use crate::plots::RunPlots;
-use crate::supervised::{Overrides, Report, Run};
+use alrao::alrao::AveragingKind;
+use alrao::data::TokenKind;
+use alrao::device::{Device, DeviceKind};
+use alrao::error::Error;
+use alrao::learn::settings::{Settings, flag, hidden_layers};
+use alrao::learn::{Optimizer, Order, Outcome, Precision, RunConfig, Schedule, StopFlag};
+use alrao::models::{Activation, Architecture};
+use alrao::plots::RunPlots;
+use alrao::supervised::{Overrides, Report, Run};
 
 /// Train a model, by default with Alrao on generated images, or continue a run
 #[derive(Args)]

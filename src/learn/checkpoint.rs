@@ -321,13 +321,12 @@ impl Checkpoint {
 /// Type and shape of an array in the file.
 type Form = (Dtype, Vec<usize>);
 
+/// What is called with an array's name and form, and with what reads it from the device.
+type Each<'a> = dyn FnMut(String, Form, &dyn Fn() -> Array) + 'a;
+
 /// Calls `each` with the name and the form of every array of a learner's state, and with what reads it from the device.
 /// `step` is how many batches the running statistics have seen.
-fn for_each_array(
-    learner: &Learner,
-    step: u64,
-    each: &mut dyn FnMut(String, Form, &dyn Fn() -> Array),
-) {
+fn for_each_array(learner: &Learner, step: u64, each: &mut Each<'_>) {
     let flat = learner.flat();
     for entry in flat.entries() {
         let mut put = |name: String, tensor: Tensor| {

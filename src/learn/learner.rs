@@ -24,6 +24,9 @@ const CATCH_UP_THRESHOLD: f64 = -20.0;
 /// Takes a step on inputs and targets, and moves the data's cursor on by so many rows where it is on the device.
 pub(crate) type TakeStep<'a> = dyn Fn(&Tensor, Targets, Option<(&Tensor, usize)>) -> Head + 'a;
 
+/// Adds the losses of inputs and targets to an evaluation's sums.
+pub(crate) type Evaluate<'a> = dyn Fn(&Tensor, Targets) + 'a;
+
 /// A model on a device with everything that moves it. All its state is in device memory.
 pub struct Learner {
     model: Alrao,
@@ -219,7 +222,7 @@ impl Learner {
         &self,
         sources: &[Tensor],
         samples: usize,
-        work: &dyn Fn(&dyn Fn(&Tensor, Targets)),
+        work: &dyn Fn(&Evaluate<'_>),
     ) {
         self.evaluations.run((&self.model, &self.device), sources, samples, &|| {
             work(&|x, targets| self.evaluate(x, targets, samples, &self.evaluation_sums));

@@ -125,7 +125,7 @@ impl Settings {
 }
 
 /// The flag of a key.
-pub(crate) fn flag(key: &str) -> String {
+pub fn flag(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
 }
 

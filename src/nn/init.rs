@@ -31,7 +31,7 @@ impl Init {
     }
 
     /// Makes parameters without values, of a model that is to be counted: it takes no memory.
-    pub(crate) fn shapes_only() -> Self {
+    pub fn shapes_only() -> Self {
         Init::from_stream(None)
     }
 

@@ -56,13 +56,15 @@ impl dyn Visitor + '_ {
 }
 
 /// One entry of a model.
-pub(crate) enum Entry<'a> {
+pub enum Entry<'a> {
+    /// What learns.
     Parameter(&'a Parameter),
+    /// State that does not learn: running statistics, or what an LSTM carries on.
     Buffer(&'a Buffer),
 }
 
 /// Calls `each` with the full dotted name of every parameter and buffer.
-pub(crate) fn for_each_entry(module: &dyn Module, each: &mut dyn FnMut(&str, Entry)) {
+pub fn for_each_entry(module: &dyn Module, each: &mut dyn FnMut(&str, Entry)) {
     struct Names<'a> {
         path: Vec<String>,
         each: &'a mut dyn FnMut(&str, Entry),

@@ -131,7 +131,7 @@ impl Parameter {
     }
 
     /// Number of elements, also of a parameter too large for any memory.
-    pub(crate) fn count(&self) -> u128 {
+    pub fn count(&self) -> u128 {
         self.shape.extents().iter().map(|extent| *extent as u128).product()
     }
 

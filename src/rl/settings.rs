@@ -110,8 +110,7 @@ impl RlSettings {
     }
 
     /// The keys that have a value.
-    #[cfg(feature = "cli")]
-    pub(crate) fn given(&self) -> Vec<&'static str> {
+    pub fn given(&self) -> Vec<&'static str> {
         [self.own.given(), self.shared.given()].concat()
     }
 
@@ -204,7 +203,7 @@ impl RlSettings {
     }
 
     /// Checks every value that was given on its own.
-    pub(crate) fn check_values(&self) -> Result<()> {
+    pub fn check_values(&self) -> Result<()> {
         let own = &self.own;
         let real = |key: &str, value, is_right: fn(f64) -> bool, wanted: &str| {
             number::real(|| own.subject(key), value, is_right, wanted)

@@ -12,8 +12,7 @@ mod trainer;
 pub use evaluate::{Evaluation, evaluate};
 pub use reports::{EpochReport, Event, Plan, Report, Status, TestReport};
 pub use run::{Overrides, Run};
-#[cfg(feature = "cli")]
-pub(crate) use run::{input, kind};
+pub use run::{input, kind};
 pub use sample::sample;
 pub use step_launches::step_launches;
 pub use task::Supervised;

@@ -192,7 +192,7 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
 }
 
 /// What a model of this architecture takes.
-pub(crate) fn kind(architecture: Architecture) -> Kind {
+pub fn kind(architecture: Architecture) -> Kind {
     match architecture {
         Architecture::CharLstm => Kind::Text(TokenKind::Character),
         Architecture::WordLstm => Kind::Text(TokenKind::Word),
@@ -250,7 +250,7 @@ fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error
 }
 
 /// What the data gives to a model.
-pub(crate) fn input(dataset: &Dataset) -> Input {
+pub fn input(dataset: &Dataset) -> Input {
     match &dataset.content {
         Content::Text(text) => Input::Tokens { vocabulary: text.vocabulary.len() },
         Content::Arrays(arrays) => match arrays.sample {

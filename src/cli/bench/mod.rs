@@ -7,9 +7,9 @@ mod step;
 use clap::{Args, Subcommand};
 
 use super::failure::Ending;
-use crate::device::Device;
-use crate::error::Error;
-use crate::learn::Precision;
+use alrao::device::Device;
+use alrao::error::Error;
+use alrao::learn::Precision;
 
 /// Time what training does
 #[derive(Args)]

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::trimmed;
-use crate::bench::ceilings::Ceilings;
-use crate::bench::profile::{StepProfile, profile};
 use crate::cli::failure::Ending;
 use crate::cli::messages;
-use crate::device::Device;
-use crate::learn::RunConfig;
+use alrao::bench::ceilings::Ceilings;
+use alrao::bench::profile::{StepProfile, profile};
+use alrao::device::Device;
+use alrao::learn::RunConfig;
 
 pub(super) fn run(
     configs: &[RunConfig],

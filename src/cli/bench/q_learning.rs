@@ -6,17 +6,17 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Rounds, check_precision, trimmed};
-use crate::bench::q_learning::{Comparison, Row, TRANSITIONS, settings};
-use crate::bench::step::OPTIMIZERS;
 use crate::cli::arguments::{DeviceArguments, choice, whole};
 use crate::cli::failure::Ending;
 use crate::cli::messages;
-use crate::device::DeviceKind;
-use crate::error::Error;
-use crate::learn::settings::hidden_layers;
-use crate::learn::{Optimizer, Precision};
-use crate::rl::QConfig;
-use crate::rl::settings::RlSettings;
+use alrao::bench::q_learning::{Comparison, Row, TRANSITIONS, settings};
+use alrao::bench::step::OPTIMIZERS;
+use alrao::device::DeviceKind;
+use alrao::error::Error;
+use alrao::learn::settings::hidden_layers;
+use alrao::learn::{Optimizer, Precision};
+use alrao::rl::QConfig;
+use alrao::rl::settings::RlSettings;
 
 /// Time Q-learning: updates, steps of the environment, and both in turn, plain SGD beside Alrao
 #[derive(Args)]

@@ -7,19 +7,19 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{check_precision, profile, trimmed};
-use crate::bench::comparison::{Comparison, Ratio, compare};
-use crate::bench::machine::{Machine, threads};
-use crate::bench::peers::{Setup, end_all};
-use crate::bench::step::OPTIMIZERS;
-use crate::bench::turns::{Length, Turns};
 use crate::cli::arguments::{DeviceArguments, choice, real, whole};
 use crate::cli::failure::Ending;
 use crate::cli::{messages, signals};
-use crate::device::{Device, DeviceKind};
-use crate::error::Error;
-use crate::learn::settings::Settings;
-use crate::learn::{Optimizer, Precision, RunConfig};
-use crate::models::Architecture;
+use alrao::bench::comparison::{Comparison, Ratio, compare};
+use alrao::bench::machine::{Machine, threads};
+use alrao::bench::peers::{Setup, end_all};
+use alrao::bench::step::OPTIMIZERS;
+use alrao::bench::turns::{Length, Turns};
+use alrao::device::{Device, DeviceKind};
+use alrao::error::Error;
+use alrao::learn::settings::Settings;
+use alrao::learn::{Optimizer, Precision, RunConfig};
+use alrao::models::Architecture;
 
 /// Seconds: what compiling a model takes on a laptop.
 const PATIENCE: u64 = 120;

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::arguments::{DeviceArguments, whole};
 use crate::cli::failure::Ending;
 use crate::cli::messages;
-use crate::rl::{Evaluation, evaluate};
+use alrao::rl::{Evaluation, evaluate};
 
 /// Play episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint
 #[derive(Args)]

@@ -1,9 +1,9 @@
 //! How a run of Q-learning goes, on standard error: a bar on a terminal, a line per epoch elsewhere.
 
 use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
-use crate::device::Device;
-use crate::learn::Observer;
-use crate::rl::{EpochReport, Event, QLearning, Run, Status, describe};
+use alrao::device::Device;
+use alrao::learn::Observer;
+use alrao::rl::{EpochReport, Event, QLearning, Run, Status, describe};
 
 /// Columns that all of an epoch's line take.
 const WHOLE_LINE: u16 = 110;

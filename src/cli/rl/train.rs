@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::introduction;
-use crate::alrao::AveragingKind;
 use crate::cli::arguments::{DeviceArguments, choice, real, whole};
 use crate::cli::failure::Ending;
 use crate::cli::progress::Progress;
 use crate::cli::{kernel_times, messages, signals};
-use crate::device::{Device, DeviceKind};
-use crate::error::Error;
-use crate::learn::settings::{Settings, flag, hidden_layers};
-use crate::learn::{Optimizer, Outcome, Precision, StopFlag};
-use crate::models::Activation;
-use crate::plots::RunPlots;
-use crate::rl::settings::{QSettings, RlSettings};
-use crate::rl::{Overrides, Report, Run};
+use alrao::alrao::AveragingKind;
+use alrao::device::{Device, DeviceKind};
+use alrao::error::Error;
+use alrao::learn::settings::{Settings, flag, hidden_layers};
+use alrao::learn::{Optimizer, Outcome, Precision, StopFlag};
+use alrao::models::Activation;
+use alrao::plots::RunPlots;
+use alrao::rl::settings::{QSettings, RlSettings};
+use alrao::rl::{Overrides, Report, Run};
 
 /// Learn to act in an environment by Q-learning, by default with Alrao, or continue a run
 #[derive(Args)]

@@ -10,7 +10,7 @@ macro_rules! settings {
             $($(#[$attribute])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
             /// The keys that came from a file, and which file, for messages.
             #[serde(skip)]
-            pub(crate) origins: std::collections::BTreeMap<&'static str, std::path::PathBuf>,
+            pub origins: std::collections::BTreeMap<&'static str, std::path::PathBuf>,
         }
 
         impl $name {
@@ -18,7 +18,7 @@ macro_rules! settings {
             pub(crate) const KEYS: &[&str] = &[$(stringify!($key)),*];
 
             /// The keys that have a value.
-            pub(crate) fn given(&self) -> Vec<&'static str> {
+            pub fn given(&self) -> Vec<&'static str> {
                 let mut keys = Vec::new();
                 $(if self.$key.is_some() { keys.push(stringify!($key)); })*
                 keys

@@ -14,7 +14,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`crate::Error::Input`] naming the flag or key.
-    pub(crate) fn check_values(&self) -> Checked {
+    pub fn check_values(&self) -> Checked {
         self.check_model()?;
         self.check_rates()?;
         self.check_counts()?;
