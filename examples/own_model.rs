@@ -5,7 +5,8 @@
 use alrao::data::{self, Kind};
 use alrao::learn::{Observer, TrainConfig};
 use alrao::nn::{
-    BatchNorm2d, Conv2d, GlobalAveragePool, Init, MaxPool2d, Module, Sequential, Step, Visitor,
+    BatchNorm2d, Conv2d, ForwardContext, GlobalAveragePool, Init, MaxPool2d, Module, Sequential,
+    Visitor,
 };
 use alrao::ops::conv2d::Conv2dConfig;
 use alrao::supervised::{Event, Supervised, Trainer};
@@ -32,8 +33,8 @@ impl Net {
 
 impl Module for Net {
     /// Images `[N, H, W, 3]` to features `[N, 128]`.
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.blocks.forward(x, step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.blocks.forward(x, context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

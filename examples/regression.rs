@@ -1,4 +1,4 @@
-//! Regression: every copy of the last layer is a normal law around its outputs, and the switch weighs the copies.
+//! Regression: every copy of the last layer is a Gaussian around its outputs, and the switch weighs the copies.
 //!
 //! `cargo run --release --example regression`
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
 use alrao::learn::{Silent, TrainConfig};
-use alrao::nn::{Init, Linear, Module, Step, Visitor};
+use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use alrao::random::{Philox, Purpose};
 use alrao::supervised::Trainer;
 use alrao::{Alrao, AlraoConfig, Device, Result, Tensor};
@@ -14,8 +14,8 @@ use alrao::{Alrao, AlraoConfig, Device, Result, Tensor};
 struct Net(Linear);
 
 impl Module for Net {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.0.forward(x, step).tanh()
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.0.forward(x, context).tanh()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let model = Alrao::regression(Net(Linear::new(1, 100, &mut Init::new(0))), 1, config);
     let report =
         Trainer::new(model, dataset, TrainConfig::default()).run(&Device::cpu(), &mut Silent)?;
-    // A normal law of variance 1 around the truth has a loss of 1/2 log 2 pi + noise^2 / 2 = 0.924.
+    // A Gaussian of variance 1 around the truth has a loss of 1/2 log 2 pi + noise^2 / 2 = 0.924.
     println!("test loss {:.4}", report.test.map_or(f64::NAN, |test| test.loss));
     Ok(())
 }

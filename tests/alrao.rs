@@ -3,7 +3,7 @@
 use alrao::alrao::{classifier_rates, feature_rates};
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
-use alrao::nn::{Init, Linear, Module, Step, Visitor};
+use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use alrao::ops::classifiers::Targets;
 use alrao::random::{Philox, Purpose};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
@@ -12,7 +12,7 @@ use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 struct Identity;
 
 impl Module for Identity {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         x.clone()
     }
 
@@ -156,8 +156,8 @@ fn what_diverges_takes_nothing_else_with_it() {
 fn an_unused_parameter_stands_still() {
     struct Half(Linear, Linear);
     impl Module for Half {
-        fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-            self.0.forward(x, step)
+        fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+            self.0.forward(x, context)
         }
         fn visit(&self, visitor: &mut dyn Visitor) {
             visitor.child("used", &self.0);
@@ -190,8 +190,8 @@ fn an_unused_parameter_stands_still() {
 struct Named(&'static str, Linear);
 
 impl Module for Named {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.1.forward(x, step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.1.forward(x, context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alrao::learn::{Checkpoint, Learner, Progress, TrainConfig};
 use alrao::models::text_lstm::TextLstm;
-use alrao::nn::{Buffer, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use alrao::nn::{Buffer, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use alrao::ops::classifiers::Targets;
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
@@ -61,7 +61,7 @@ fn taps() -> impl Iterator<Item = (usize, usize)> {
 }
 
 impl Module for Layers {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         x.clone()
     }
 
@@ -170,7 +170,7 @@ fn a_checkpoint_serves_as_initial_values_of_another_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("best.safetensors");
     std::fs::write(&path, bytes_after(&trained, 1)).unwrap();
-    let evaluation = Step::evaluation(&Device::cpu(), DType::F32);
+    let evaluation = ForwardContext::evaluation(&Device::cpu(), DType::F32);
     let outputs = |learner: &Learner| {
         learner.reset_carried_state();
         learner.model().forward(&tokens, &evaluation).to_vec::<f32>()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use alrao::nn::{Buffer, BufferKind, Init, Lstm, Module, Parameter, Step, Visitor};
+use alrao::nn::{Buffer, BufferKind, ForwardContext, Init, Lstm, Module, Parameter, Visitor};
 use alrao::ops::dropout::dropout;
 use alrao::ops::lstm::{LstmWeights, lstm};
 use alrao::random::{Philox, Purpose};
@@ -56,8 +56,8 @@ fn buffers(module: &dyn Module) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     found
 }
 
-fn training(device: &Device, dtype: DType) -> Step {
-    Step::training(device, dtype, 0, &Tensor::from_slice(device, [1], &[1i32]))
+fn training(device: &Device, dtype: DType) -> ForwardContext {
+    ForwardContext::training(device, dtype, 0, &Tensor::from_slice(device, [1], &[1i32]))
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn the_second_windows_gradients_are_pytorchs() {
 fn the_state_is_zero_after_a_reset_and_where_the_batch_has_another_width() {
     let device = Device::cpu();
     let rnn = Lstm::new(2, 3, 1, 0.0, &mut Init::new(1));
-    let step = Step::evaluation(&device, DType::F32);
+    let step = ForwardContext::evaluation(&device, DType::F32);
     let run = |batch: usize| {
         let x = Tensor::full(&device, [2, batch, 2], DType::F32, 1.0);
         rnn.forward(&x, &step).to_vec::<f32>()

@@ -1,7 +1,7 @@
 //! The architectures: names, shapes and sizes.
 
 use alrao::models::{Activation, Architecture, Input, ModelConfig, PreClassifier, build};
-use alrao::nn::{Buffer, Init, Module, Parameter, Step, Visitor};
+use alrao::nn::{Buffer, ForwardContext, Init, Module, Parameter, Visitor};
 use alrao::{DType, Device, Result, Tensor};
 
 const IMAGES: Input = Input::Image { height: 32, width: 32, channels: 3 };
@@ -136,7 +136,7 @@ fn initial_weights_are_distributed_as_torchvisions() {
         let moment =
             |power| values.iter().map(|x| x.powi(power)).sum::<f64>() / values.len() as f64;
         assert!((moment(2) / variance - 1.0).abs() < 0.05, "{name}: {}, not {variance}", moment(2));
-        // A normal law's fourth moment is 3 times its variance's square, a uniform one's 1.8 times.
+        // A Gaussian's fourth moment is 3 times its variance's square, a uniform one's 1.8 times.
         let wanted = if is_normal { 3.0 } else { 1.8 };
         let kurtosis = moment(4) / moment(2).powi(2);
         assert!((kurtosis - wanted).abs() < 0.2, "{name}: {kurtosis}");
@@ -154,7 +154,7 @@ fn models_end_in_features() {
             }
             _ => Tensor::zeros(&device, [3, 2], DType::I32),
         };
-        let z = model.module.forward(&x, &Step::evaluation(&device, DType::F32));
+        let z = model.module.forward(&x, &ForwardContext::evaluation(&device, DType::F32));
         assert_eq!(z.shape(), [6, model.features].into(), "{}", architecture.name());
     }
 }

@@ -1,7 +1,7 @@
 //! Embeddings, dropout masks and cross-entropy: what their gradients do not show.
 
 use alrao::models::text_lstm::TextLstm;
-use alrao::nn::{Buffer, Dropout, Features, Init, Module, Parameter, Step, Visitor};
+use alrao::nn::{Buffer, Dropout, Features, ForwardContext, Init, Module, Parameter, Visitor};
 use alrao::ops::dropout::dropout;
 use alrao::ops::embedding::embedding;
 use alrao::random::{Philox, Purpose, unit_f32};
@@ -43,10 +43,10 @@ fn a_layer_draws_in_training_alone_and_each_time_anew() {
     let device = Device::cpu();
     let x = Tensor::full(&device, [64], DType::F32, 1.0);
     let layer = Dropout::new(0.5);
-    let evaluation = Step::evaluation(&device, DType::F32);
+    let evaluation = ForwardContext::evaluation(&device, DType::F32);
     assert_eq!(layer.forward(&x, &evaluation).to_vec::<f32>(), x.to_vec::<f32>());
     let number = Tensor::from_slice(&device, [1], &[1i32]);
-    let step = || Step::training(&device, DType::F32, 0, &number);
+    let step = || ForwardContext::training(&device, DType::F32, 0, &number);
     let (first, again) = (step(), step());
     let drawn = layer.forward(&x, &first).to_vec::<f32>();
     assert_ne!(layer.forward(&x, &first).to_vec::<f32>(), drawn);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
 use alrao::learn::{Observer, Outcome, Silent, StopFlag, TrainConfig};
-use alrao::nn::{Init, Linear, Module, Step, Visitor};
+use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use alrao::random::{Philox, Purpose};
 use alrao::supervised::{Event, Supervised, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Tensor};
@@ -30,8 +30,8 @@ impl Net {
 }
 
 impl Module for Net {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.second.forward(&self.first.forward(x, step).relu(), step).relu()
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.second.forward(&self.first.forward(x, context).relu(), context).relu()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

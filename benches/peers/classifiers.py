@@ -44,7 +44,7 @@ def affine(z, weight, bias):
 
 def log_likelihood(outputs, targets):
     """log p_ij(y_i), [samples, copies]. Whole-number targets are classes; others are regressed on, each copy being a
-    normal law of variance 1 around its outputs."""
+    Gaussian of variance 1 around its outputs."""
     if targets.is_floating_point():
         constant = 0.5 * targets.shape[1] * math.log(2 * math.pi)
         return -0.5 * (outputs - targets[:, None, :]).square().sum(-1) - constant

@@ -1,5 +1,5 @@
 """Deep Q-learning with a target network that follows slowly: by one output layer and torch's optimizers, or by Alrao's
-regressors under the switch. One update is as few operations as eager PyTorch lets it be."""
+classifiers under the switch. One update is as few operations as eager PyTorch lets it be."""
 
 import copy
 import dataclasses
@@ -117,7 +117,7 @@ class Single:
 
 
 class Regressors:
-    """Alrao's regressors, their rates and the switch. Tanh and the limit on errors keep everything finite, so nothing here
+    """Alrao's classifiers, their rates and the switch. Tanh and the limit on errors keep everything finite, so nothing here
     guards against what is not, as `alrao.py` does."""
 
     def __init__(self, settings, rates=None):
@@ -139,7 +139,7 @@ class Regressors:
 
     @torch.no_grad()
     def learn(self, batch):
-        """The mixture's loss and each regressor's. The gradients of the last layer are written out: a regressor learns from its
+        """The mixture's loss and each classifier's. The gradients of the last layer are written out: a classifier learns from its
         own errors, what is below from all, each weighed by its responsibility."""
         settings, layer = self.settings, self.model.classifiers
         best = self.mean(self.target, batch.next_observations).amax(1)
@@ -167,7 +167,7 @@ class Regressors:
 
     @staticmethod
     def outputs(layer, z):
-        """[samples, regressors, actions], by one product."""
+        """[samples, classifiers, actions], by one product."""
         return torch.addmm(layer.bias.flatten(), z, layer.weight.flatten(0, 1).T).view(len(z), *layer.bias.shape)
 
     def mean(self, model, observations):

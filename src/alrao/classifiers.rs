@@ -1,6 +1,6 @@
 //! The copies of the last layer.
 
-use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::classifiers as op;
 use crate::ops::prediction::{PredictionKind, predict};
 use crate::tensor::Tensor;
@@ -37,9 +37,15 @@ impl Classifiers {
         z: &Tensor,
         targets: op::Targets,
         log_posterior: &Tensor,
-        step: &Step,
+        context: &ForwardContext,
     ) -> op::Head {
-        op::classifiers(z, &self.weight.value(step), &self.bias.value(step), targets, log_posterior)
+        op::classifiers(
+            z,
+            &self.weight.value(context),
+            &self.bias.value(context),
+            targets,
+            log_posterior,
+        )
     }
 
     /// The prediction of the mixture.
@@ -48,9 +54,9 @@ impl Classifiers {
         z: &Tensor,
         log_posterior: &Tensor,
         kind: PredictionKind,
-        step: &Step,
+        context: &ForwardContext,
     ) -> Tensor {
-        predict(z, &self.weight.value(step), &self.bias.value(step), log_posterior, kind)
+        predict(z, &self.weight.value(context), &self.bias.value(context), log_posterior, kind)
     }
 
     pub(crate) fn weight(&self) -> &Parameter {
@@ -64,8 +70,8 @@ impl Classifiers {
 
 impl Module for Classifiers {
     /// The outputs of every copy, `[samples, N_cl, K]`, without a gradient.
-    fn forward(&self, z: &Tensor, step: &Step) -> Tensor {
-        op::outputs(z, &self.weight.value(step), &self.bias.value(step))
+    fn forward(&self, z: &Tensor, context: &ForwardContext) -> Tensor {
+        op::outputs(z, &self.weight.value(context), &self.bias.value(context))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use crate::alrao::{AlraoConfig, Classifiers};
-use crate::nn::{Init, Module, Step, Visitor, for_each_entry};
+use crate::nn::{ForwardContext, Init, Module, Visitor, for_each_entry};
 use crate::ops::classifiers::{Head, Targets};
 use crate::ops::prediction::PredictionKind;
 use crate::task::Task;
@@ -66,9 +66,9 @@ impl Alrao {
 
     /// Draws the classifiers' initial weights, for as many features as the pre-classifier gives on a sample batch.
     /// Done by whoever trains the model; a second call changes nothing.
-    pub(crate) fn ensure_classifiers(&self, sample: &Tensor, step: &Step, seed: u64) {
+    pub(crate) fn ensure_classifiers(&self, sample: &Tensor, context: &ForwardContext, seed: u64) {
         self.classifiers.get_or_init(|| {
-            let features = self.pre_classifier.forward(sample, step).shape().columns();
+            let features = self.pre_classifier.forward(sample, context).shape().columns();
             Classifiers::new(
                 self.config.classifiers,
                 features,
@@ -98,10 +98,10 @@ impl Alrao {
         x: &Tensor,
         targets: Targets,
         log_posterior: &Tensor,
-        step: &Step,
+        context: &ForwardContext,
     ) -> Head {
-        let z = self.pre_classifier.forward(x, step);
-        self.classifiers().losses(&z, targets, log_posterior, step)
+        let z = self.pre_classifier.forward(x, context);
+        self.classifiers().losses(&z, targets, log_posterior, context)
     }
 
     fn prediction_kind(&self) -> PredictionKind {
@@ -112,15 +112,20 @@ impl Alrao {
     }
 
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
-    pub(crate) fn predict(&self, x: &Tensor, log_posterior: &Tensor, step: &Step) -> Tensor {
-        let z = self.pre_classifier.forward(x, step);
-        self.classifiers().predict(&z, log_posterior, self.prediction_kind(), step)
+    pub(crate) fn predict(
+        &self,
+        x: &Tensor,
+        log_posterior: &Tensor,
+        context: &ForwardContext,
+    ) -> Tensor {
+        let z = self.pre_classifier.forward(x, context);
+        self.classifiers().predict(&z, log_posterior, self.prediction_kind(), context)
     }
 }
 
 impl Module for Alrao {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.classifiers().forward(&self.pre_classifier.forward(x, step), step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.classifiers().forward(&self.pre_classifier.forward(x, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -10,7 +10,7 @@ use crate::alrao::{AveragingKind, Likelihood, classifier_rates};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::learn::{Learner, Precision, StopFlag, TrainConfig};
-use crate::nn::{Module, Step, Visitor};
+use crate::nn::{ForwardContext, Module, Visitor};
 use crate::ops::classifiers::Targets;
 use crate::plots::{Axis, Scale, Series, Stroke, TEST, line_shade, lines, number, shade, stack};
 use crate::random::{Philox, Purpose};
@@ -40,7 +40,7 @@ const LEAST: f64 = 1e-12;
 struct Fixed;
 
 impl Module for Fixed {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         x.clone()
     }
 

@@ -1,4 +1,4 @@
-//! Work that a device repeats by itself: recorded once for each shape of batch and each place that batches come from.
+//! Training steps and evaluations as captured graphs: one for each shape of batch and each source of batches.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,18 +8,16 @@ use crate::nn::{BufferKind, Entry, Module, for_each_entry};
 use crate::ops::elementwise::copy_into;
 use crate::tensor::Tensor;
 
-/// What a learner does again and again, training steps or evaluations, and what each time gives: tensors that stay where
-/// they are.
+/// Work that a learner repeats, and its results: tensors whose memory stays the same.
 pub struct CapturedStep<T> {
     is_on: Cell<bool>,
     known: RefCell<Vec<(Key, Known<T>)>>,
 }
 
-/// What recorded work is bound to.
+/// What a captured graph is bound to.
 struct Key {
     samples: usize,
-    /// Where its batches come from, and the state that is carried from one to the next: it lies elsewhere for batches of
-    /// another shape.
+    /// The sources of its batches, and the state that an LSTM carries on, which has other memory for another batch size.
     tensors: Vec<Tensor>,
 }
 
@@ -45,7 +43,7 @@ impl Key {
 }
 
 enum Known<T> {
-    /// The first time is an ordinary one: it makes what later ones find.
+    /// Done once, uncaptured: that allocates what the captured graph uses.
     Seen,
     Recorded(Recording, T),
 }
@@ -57,12 +55,12 @@ impl<T> Default for CapturedStep<T> {
 }
 
 impl<T: Clone> CapturedStep<T> {
-    /// Whether work is recorded at all, as it is unless this says no. It computes the same either way.
+    /// Turns capture off or on; it is on by default. The results are the same.
     pub fn set_on(&self, is_on: bool) {
         self.is_on.set(is_on);
     }
 
-    /// What work that was recorded launches: how often each kernel, by name. `None` where none has been recorded.
+    /// The launches of a captured graph: how many of each kernel, by name. `None` before one was captured.
     pub fn launches(&self) -> Option<BTreeMap<String, usize>> {
         self.known.borrow().iter().find_map(|(_, known)| match known {
             Known::Seen => None,
@@ -73,13 +71,13 @@ impl<T: Clone> CapturedStep<T> {
         })
     }
 
-    /// Whether work on a device is recorded.
+    /// Whether work on a device is captured.
     pub(crate) fn is_on(&self, device: &Device) -> bool {
         device.can_capture() && self.is_on.get()
     }
 
-    /// Does work on a batch of so many samples, by itself or by what was recorded. All that changes from batch to batch has to
-    /// come from `sources`.
+    /// Does the work for a batch, or replays its captured graph. Everything that changes from batch to batch has to come from
+    /// `sources`.
     pub(crate) fn run(
         &self,
         (model, device): (&dyn Module, &Device),
@@ -117,12 +115,12 @@ impl<T: Clone> CapturedStep<T> {
     }
 }
 
-/// Copies of batches that somebody else has made, where recorded work finds them.
+/// Copies of batches in memory that a captured graph reads.
 #[derive(Default)]
 pub(super) struct StaticInputs(RefCell<Vec<Vec<Tensor>>>);
 
 impl StaticInputs {
-    /// Copies what a batch consists of to where the last one of its shapes was.
+    /// Copies the tensors of a batch over the last ones of the same shapes.
     pub fn copy(&self, batch: &[&Tensor]) -> Vec<Tensor> {
         let mut held = self.0.borrow_mut();
         let is_alike = |(own, other): (&Tensor, &&Tensor)| {

@@ -57,7 +57,7 @@ pub struct ModelRecord {
     pub classifiers: usize,
     /// Classes or outputs of one copy.
     pub outputs: usize,
-    /// Whether the outputs are means of normal laws rather than classes.
+    /// Whether the outputs are means of Gaussians rather than classes.
     pub regression: bool,
     /// Extents of one input: height, width and channels, a vector's size, or the number of tokens.
     pub input: Vec<usize>,

@@ -7,7 +7,7 @@ use super::{Counts, Precision, TrainConfig, checkpoint, rates};
 use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
-use crate::nn::{BufferKind, Entry, Step, for_each_entry, zero_missing_gradients};
+use crate::nn::{BufferKind, Entry, ForwardContext, for_each_entry, zero_missing_gradients};
 use crate::ops::catch_up::catch_up;
 use crate::ops::classifiers::{Head, Targets};
 use crate::ops::optimizer::Rule;
@@ -52,7 +52,7 @@ impl Learner {
     pub fn new(model: Alrao, sample: &Tensor, config: &TrainConfig, device: &Device) -> Self {
         let dtype = config.precision.dtype();
         device.set_tf32(config.precision == Precision::Tf32);
-        model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.seed);
+        model.ensure_classifiers(sample, &ForwardContext::evaluation(device, dtype), config.seed);
         let is_classifier = |name: &str| name.starts_with("classifiers.");
         let (flat, optimizer) =
             device.owned_by("parameters with their gradients, rates and moments", || {
@@ -170,7 +170,7 @@ impl Learner {
         samples: usize,
         cursor: Option<(&Tensor, usize)>,
     ) -> Head {
-        let step = Step::training(&self.device, self.dtype(), self.seed, &self.number);
+        let step = ForwardContext::training(&self.device, self.dtype(), self.seed, &self.number);
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         if let Some(tape) = step.tape() {
             tape.backward(&head.objective);
@@ -205,7 +205,7 @@ impl Learner {
     /// Adds the losses of a batch to `sums`, without learning from it.
     pub fn evaluate(&self, x: &Tensor, targets: Targets, samples: usize, sums: &Sums) {
         self.set_products();
-        let step = Step::evaluation(&self.device, self.dtype());
+        let step = ForwardContext::evaluation(&self.device, self.dtype());
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
         tally(sums, &head, samples);
     }
@@ -240,7 +240,7 @@ impl Learner {
         self.model.predict(
             x,
             self.averaging.log_posterior(),
-            &Step::evaluation(&self.device, self.dtype()),
+            &ForwardContext::evaluation(&self.device, self.dtype()),
         )
     }
 

@@ -2,8 +2,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    AdaptiveAveragePool2d, Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Sequential,
-    Step, Visitor,
+    AdaptiveAveragePool2d, Conv2d, Dropout, Flatten, ForwardContext, Init, Linear, MaxPool2d,
+    Module, Sequential, Visitor,
 };
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -33,9 +33,9 @@ struct Hidden {
 }
 
 impl Module for Hidden {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let next = |x: Tensor, layer: &Linear| {
-            layer.forward_with_relu(&self.dropout.forward(&x, step), step)
+            layer.forward_with_relu(&self.dropout.forward(&x, context), context)
         };
         self.layers.iter().fold(x.clone(), next)
     }
@@ -88,10 +88,10 @@ impl AlexNet {
 }
 
 impl Module for AlexNet {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let out = self.convolutions.forward(x, step);
-        let out = AdaptiveAveragePool2d { size: [SIDE; 2] }.forward(&out, step);
-        self.hidden.forward(&Flatten.forward(&out, step), step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let out = self.convolutions.forward(x, context);
+        let out = AdaptiveAveragePool2d { size: [SIDE; 2] }.forward(&out, context);
+        self.hidden.forward(&Flatten.forward(&out, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -2,8 +2,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, Conv2d, ConvBn, GlobalAveragePool, Init, MaxPool2d, Module, Sequential, Step,
-    Visitor,
+    Activation, Conv2d, ConvBn, ForwardContext, GlobalAveragePool, Init, MaxPool2d, Module,
+    Sequential, Visitor,
 };
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -42,8 +42,8 @@ impl Cnn {
 }
 
 impl Module for Cnn {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        GlobalAveragePool.forward(&self.blocks.forward(x, step), step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        GlobalAveragePool.forward(&self.blocks.forward(x, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

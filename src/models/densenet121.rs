@@ -2,8 +2,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Fan, GlobalAveragePool, Init,
-    MaxPool2d, Module, Step, Visitor,
+    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Fan, ForwardContext, GlobalAveragePool,
+    Init, MaxPool2d, Module, Visitor,
 };
 use crate::ops::concatenate::Concatenation;
 use crate::ops::conv2d::Conv2dConfig;
@@ -48,18 +48,18 @@ impl DenseLayer {
 
 impl DenseLayer {
     /// What the second convolution reads.
-    fn reduced(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.reduce.forward(&self.norm.forward(x, step), step)
+    fn reduced(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.reduce.forward(&self.norm.forward(x, context), context)
     }
 }
 
 impl Module for DenseLayer {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.convolution.forward(&self.reduced(x, step), step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.convolution.forward(&self.reduced(x, context), context)
     }
 
-    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
-        self.convolution.forward_at(&self.reduced(x, step), step, place)
+    fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
+        self.convolution.forward_at(&self.reduced(x, context), context, place)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -78,12 +78,12 @@ struct DenseBlock {
 }
 
 impl Module for DenseBlock {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let channels = x.shape().columns() + self.layers.len() * self.growth;
         let mut all = Concatenation::new(x, channels);
         all.push(x);
         for layer in &self.layers {
-            all.push(&layer.forward_at(&all.joined(), step, &all.place(self.growth)));
+            all.push(&layer.forward_at(&all.joined(), context, &all.place(self.growth)));
         }
         all.joined()
     }
@@ -102,9 +102,9 @@ struct Transition {
 }
 
 impl Module for Transition {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let out = self.convolution.forward(&self.norm.forward(x, step), step);
-        AveragePool2d::new(2).forward(&out, step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let out = self.convolution.forward(&self.norm.forward(x, context), context);
+        AveragePool2d::new(2).forward(&out, context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -173,16 +173,16 @@ impl DenseNet121 {
 }
 
 impl Module for DenseNet121 {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let halve = MaxPool2d { kernel: 3, stride: 2, padding: 1 };
-        let mut out = halve.forward(&self.first.forward(x, step), step);
+        let mut out = halve.forward(&self.first.forward(x, context), context);
         for (block, transition) in self.stages() {
-            out = block.forward(&out, step);
+            out = block.forward(&out, context);
             if let Some(transition) = transition {
-                out = transition.forward(&out, step);
+                out = transition.forward(&out, context);
             }
         }
-        GlobalAveragePool.forward(&self.last.forward(&out, step), step)
+        GlobalAveragePool.forward(&self.last.forward(&out, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

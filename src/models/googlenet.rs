@@ -2,8 +2,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, AveragePool2d, Conv2d, ConvBn, Flatten, Init, MaxPool2d, Module, Sequential, Step,
-    Visitor,
+    Activation, AveragePool2d, Conv2d, ConvBn, Flatten, ForwardContext, Init, MaxPool2d, Module,
+    Sequential, Visitor,
 };
 use crate::ops::concatenate::Concatenation;
 use crate::ops::conv2d::Conv2dConfig;
@@ -89,10 +89,10 @@ impl Inception {
 }
 
 impl Module for Inception {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let mut out = Concatenation::new(x, self.outputs());
         for (branch, outputs) in &self.branches {
-            out.push(&branch.forward_at(x, step, &out.place(*outputs)));
+            out.push(&branch.forward_at(x, context, &out.place(*outputs)));
         }
         out.joined()
     }
@@ -134,16 +134,16 @@ impl GoogLeNet {
 }
 
 impl Module for GoogLeNet {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let halve = MaxPool2d { kernel: 3, stride: 2, padding: 1 };
-        let mut out = self.first.forward(x, step);
+        let mut out = self.first.forward(x, context);
         for (number, blocks) in self.stages.iter().enumerate() {
             if number > 0 {
-                out = halve.forward(&out, step);
+                out = halve.forward(&out, context);
             }
-            out = blocks.iter().fold(out, |out, (_, block)| block.forward(&out, step));
+            out = blocks.iter().fold(out, |out, (_, block)| block.forward(&out, context));
         }
-        Flatten.forward(&AveragePool2d::new(8).forward(&out, step), step)
+        Flatten.forward(&AveragePool2d::new(8).forward(&out, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,7 +1,7 @@
 //! The multilayer perceptron.
 
 use crate::models::{Activation, channels};
-use crate::nn::{Init, Linear, Module, Step, Visitor};
+use crate::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use crate::ops::flatten::flatten;
 use crate::tensor::Tensor;
 
@@ -36,10 +36,10 @@ impl Mlp {
 }
 
 impl Module for Mlp {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         self.layers.iter().fold(flatten(x), |x, layer| match self.activation {
-            Activation::Relu => layer.forward_with_relu(&x, step),
-            Activation::Tanh => layer.forward(&x, step).tanh(),
+            Activation::Relu => layer.forward_with_relu(&x, context),
+            Activation::Tanh => layer.forward(&x, context).tanh(),
         })
     }
 

@@ -2,8 +2,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, AveragePool2d, Conv2d, ConvBn, DepthwiseConv2d, Flatten, Init, Module, Sequential,
-    Step, Visitor,
+    Activation, AveragePool2d, Conv2d, ConvBn, DepthwiseConv2d, Flatten, ForwardContext, Init,
+    Module, Sequential, Visitor,
 };
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -64,11 +64,11 @@ impl InvertedResidual {
 }
 
 impl Module for InvertedResidual {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let inner = self.depthwise.forward(&self.expand.forward(x, step), step);
-        let out = self.project.forward(&inner, step);
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let inner = self.depthwise.forward(&self.expand.forward(x, context), context);
+        let out = self.project.forward(&inner, context);
         match &self.shortcut {
-            Some(shortcut) => out.add(&shortcut.forward(x, step)),
+            Some(shortcut) => out.add(&shortcut.forward(x, context)),
             None if self.is_residual => out.add(x),
             None => out,
         }
@@ -120,10 +120,10 @@ impl MobileNetV2 {
 }
 
 impl Module for MobileNetV2 {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let out = self.blocks.forward(&self.first.forward(x, step), step);
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let out = self.blocks.forward(&self.first.forward(x, context), context);
         let pool = AveragePool2d::new(4);
-        Flatten.forward(&pool.forward(&self.last.forward(&out, step), step), step)
+        Flatten.forward(&pool.forward(&self.last.forward(&out, context), context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

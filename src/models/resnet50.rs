@@ -3,8 +3,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, Conv2d, ConvBn, Fan, GlobalAveragePool, Init, MaxPool2d, Module, Sequential, Step,
-    Visitor,
+    Activation, Conv2d, ConvBn, Fan, ForwardContext, GlobalAveragePool, Init, MaxPool2d, Module,
+    Sequential, Visitor,
 };
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -51,10 +51,10 @@ impl Bottleneck {
 }
 
 impl Module for Bottleneck {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let out = self.layers.iter().fold(x.clone(), |x, layer| layer.forward(&x, step));
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let out = self.layers.iter().fold(x.clone(), |x, layer| layer.forward(&x, context));
         match &self.shortcut {
-            Some(shortcut) => out.add(&shortcut.forward(x, step)),
+            Some(shortcut) => out.add(&shortcut.forward(x, context)),
             None => out.add(x),
         }
         .relu()
@@ -101,11 +101,11 @@ impl ResNet50 {
 }
 
 impl Module for ResNet50 {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let halve = MaxPool2d { kernel: 3, stride: 2, padding: 1 };
-        let out = halve.forward(&self.first.forward(x, step), step);
-        let out = self.stages.iter().fold(out, |out, blocks| blocks.forward(&out, step));
-        GlobalAveragePool.forward(&out, step)
+        let out = halve.forward(&self.first.forward(x, context), context);
+        let out = self.stages.iter().fold(out, |out, blocks| blocks.forward(&out, context));
+        GlobalAveragePool.forward(&out, context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -3,8 +3,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Flatten, GlobalAveragePool, Init,
-    Module, Sequential, Step, Visitor,
+    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Flatten, ForwardContext,
+    GlobalAveragePool, Init, Module, Sequential, Visitor,
 };
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -57,21 +57,21 @@ impl Block {
     }
 
     /// A factor for each channel of each image, `[N, 1, 1, C]`.
-    fn weights(&self, out: &Tensor, step: &Step) -> Tensor {
-        let mean = GlobalAveragePool.forward(out, step);
+    fn weights(&self, out: &Tensor, context: &ForwardContext) -> Tensor {
+        let mean = GlobalAveragePool.forward(out, context);
         let pixel = mean.reshape([mean.shape()[0], 1, 1, mean.shape()[1]]);
-        let inner = self.squeeze.forward(&pixel, step).relu();
-        self.excite.forward(&inner, step).sigmoid()
+        let inner = self.squeeze.forward(&pixel, context).relu();
+        self.excite.forward(&inner, context).sigmoid()
     }
 }
 
 impl Module for Block {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let active = self.norm.forward(x, step);
-        let out = self.second.forward(&self.first.forward(&active, step), step);
-        let out = out.mul(&self.weights(&out, step));
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let active = self.norm.forward(x, context);
+        let out = self.second.forward(&self.first.forward(&active, context), context);
+        let out = out.mul(&self.weights(&out, context));
         match &self.shortcut {
-            Some(shortcut) => out.add(&shortcut.forward(&active, step)),
+            Some(shortcut) => out.add(&shortcut.forward(&active, context)),
             None => out.add(x),
         }
     }
@@ -120,10 +120,10 @@ impl SeNet18 {
 }
 
 impl Module for SeNet18 {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let out = self.first.forward(x, step);
-        let out = self.stages.iter().fold(out, |out, blocks| blocks.forward(&out, step));
-        Flatten.forward(&AveragePool2d::new(4).forward(&out, step), step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let out = self.first.forward(x, context);
+        let out = self.stages.iter().fold(out, |out, blocks| blocks.forward(&out, context));
+        Flatten.forward(&AveragePool2d::new(4).forward(&out, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 
 use super::{Activation, Architecture, Input, ModelConfig, build};
-use crate::nn::{Buffer, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{Buffer, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::{DType, Device, Shape, Tensor};
 
 fn golden(name: &str) -> Vec<f64> {
@@ -90,11 +90,11 @@ fn agrees_with_pytorch(architecture: Architecture) {
 
     let name = architecture.name();
     let number = Tensor::from_slice(&device, [1], &[1i32]);
-    let step = Step::training(&device, DType::F64, 0, &number);
-    let z = model.forward(&x, &step);
+    let context = ForwardContext::training(&device, DType::F64, 0, &number);
+    let z = model.forward(&x, &context);
     assert_close(name, &z.to_f64s(), &golden(&format!("{name}.training")));
     let upstream = Tensor::from_slice(&device, z.shape(), &signed(z.shape().elements(), 1001));
-    step.tape().expect("a training step has one").backward(&z.mul(&upstream).sum());
+    context.tape().expect("a training context has one").backward(&z.mul(&upstream).sum());
     let (mut sums, mut seed) = (Vec::new(), 2000);
     model.visit(&mut Parameters(|parameter| {
         let gradient = parameter.gradient().expect("it was placed").to_f64s();
@@ -106,7 +106,7 @@ fn agrees_with_pytorch(architecture: Architecture) {
     }));
     assert_close(&format!("{name}'s gradients"), &sums, &golden(&format!("{name}.gradients")));
 
-    let z = model.forward(&x, &Step::evaluation(&device, DType::F64));
+    let z = model.forward(&x, &ForwardContext::evaluation(&device, DType::F64));
     assert_close(name, &z.to_f64s(), &golden(&format!("{name}.evaluation")));
 }
 

@@ -1,6 +1,6 @@
 //! The language model of the paper's section 4, of characters or of words: an embedding and two recurrent layers.
 
-use crate::nn::{Dropout, Embedding, Init, Lstm, Module, Step, Visitor};
+use crate::nn::{Dropout, Embedding, ForwardContext, Init, Lstm, Module, Visitor};
 use crate::tensor::Tensor;
 
 /// Recurrent layers.
@@ -16,12 +16,12 @@ const UNITS: f64 = 100.0;
 ///
 /// ```
 /// use alrao::models::text_lstm::TextLstm;
-/// use alrao::nn::{Init, Module, Step};
+/// use alrao::nn::{Init, Module, ForwardContext};
 /// use alrao::{DType, Device, Tensor};
 /// let device = Device::cpu();
 /// let model = TextLstm::new(50, 0.1, 0.2, &mut Init::new(0));
 /// let tokens = Tensor::zeros(&device, [7, 2], DType::I32);
-/// let features = model.forward(&tokens, &Step::evaluation(&device, DType::F32));
+/// let features = model.forward(&tokens, &ForwardContext::evaluation(&device, DType::F32));
 /// assert_eq!(features.shape(), [14, model.features()].into());
 /// ```
 pub struct TextLstm {
@@ -51,9 +51,9 @@ impl TextLstm {
 }
 
 impl Module for TextLstm {
-    fn forward(&self, tokens: &Tensor, step: &Step) -> Tensor {
-        let x = self.dropout.forward(&self.encoder.forward(tokens, step), step);
-        let y = self.dropout.forward(&self.rnn.forward(&x, step), step);
+    fn forward(&self, tokens: &Tensor, context: &ForwardContext) -> Tensor {
+        let x = self.dropout.forward(&self.encoder.forward(tokens, context), context);
+        let y = self.dropout.forward(&self.rnn.forward(&x, context), context);
         y.reshape([y.shape().rows(), self.features])
     }
 

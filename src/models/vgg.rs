@@ -2,7 +2,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, Conv2d, ConvBn, Flatten, Init, MaxPool2d, Module, Sequential, Step, Visitor,
+    Activation, Conv2d, ConvBn, Flatten, ForwardContext, Init, MaxPool2d, Module, Sequential,
+    Visitor,
 };
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -45,8 +46,8 @@ impl Vgg {
 }
 
 impl Module for Vgg {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        Flatten.forward(&self.layers.forward(x, step), step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        Flatten.forward(&self.layers.forward(x, context), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,6 +1,6 @@
 //! Batch normalisation as a layer.
 
-use crate::nn::{Buffer, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{Buffer, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::batch_norm::{BatchNormConfig, Moments, eval_at, moments, train_at};
 use crate::tensor::Tensor;
 
@@ -39,12 +39,12 @@ impl BatchNorm2d {
         &self,
         x: &Tensor,
         moments: Option<&Moments>,
-        step: &Step,
+        context: &ForwardContext,
         place: Option<&Tensor>,
     ) -> Tensor {
-        let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(step));
+        let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(context));
         let running = [&self.running_mean, &self.running_variance]
-            .map(|buffer| buffer.value(step.device(), step.dtype().wide()));
+            .map(|buffer| buffer.value(context.device(), context.dtype().wide()));
         let (inputs, running) = ([x, &weight, &bias], running.each_ref());
         match moments {
             Some(moments) => train_at(place, inputs, moments, running, self.config),
@@ -54,9 +54,9 @@ impl BatchNorm2d {
 }
 
 impl Module for BatchNorm2d {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let moments = step.is_training().then(|| moments(x));
-        self.normalise(x, moments.as_ref(), step, None)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let moments = context.is_training().then(|| moments(x));
+        self.normalise(x, moments.as_ref(), context, None)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,6 +1,6 @@
 //! The convolutional layers.
 
-use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::batch_norm::Moments;
 use crate::ops::conv2d::{Conv2dConfig, Fused, conv2d_fused};
 use crate::ops::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
@@ -82,25 +82,34 @@ impl Conv2d {
     }
 
     /// The forward pass, and the moments of its output for the norm that follows.
-    pub(crate) fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
-        let (y, moments) = self.convolve(x, step, Fused { moments: true, ..Fused::default() });
+    pub(crate) fn forward_with_moments(
+        &self,
+        x: &Tensor,
+        context: &ForwardContext,
+    ) -> (Tensor, Moments) {
+        let (y, moments) = self.convolve(x, context, Fused { moments: true, ..Fused::default() });
         (y, moments.expect("moments that were asked for"))
     }
 
-    fn convolve(&self, x: &Tensor, step: &Step, fused: Fused) -> (Tensor, Option<Moments>) {
-        let bias = self.bias.as_ref().map(|bias| bias.value(step));
+    fn convolve(
+        &self,
+        x: &Tensor,
+        context: &ForwardContext,
+        fused: Fused,
+    ) -> (Tensor, Option<Moments>) {
+        let bias = self.bias.as_ref().map(|bias| bias.value(context));
         let fused = Fused { relu: self.relu, ..fused };
-        conv2d_fused(x, &self.weight.value(step), bias.as_ref(), self.config, fused)
+        conv2d_fused(x, &self.weight.value(context), bias.as_ref(), self.config, fused)
     }
 }
 
 impl Module for Conv2d {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.convolve(x, step, Fused::default()).0
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.convolve(x, context, Fused::default()).0
     }
 
-    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
-        self.convolve(x, step, Fused { place: Some(place), ..Fused::default() }).0
+    fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
+        self.convolve(x, context, Fused { place: Some(place), ..Fused::default() }).0
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -138,17 +147,21 @@ impl DepthwiseConv2d {
     }
 
     /// The forward pass, and the moments of its output for the norm that follows.
-    pub(crate) fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
-        let bias = self.bias.as_ref().map(|bias| bias.value(step));
-        let weight = self.weight.value(step);
+    pub(crate) fn forward_with_moments(
+        &self,
+        x: &Tensor,
+        context: &ForwardContext,
+    ) -> (Tensor, Moments) {
+        let bias = self.bias.as_ref().map(|bias| bias.value(context));
+        let weight = self.weight.value(context);
         depthwise_conv2d_with_moments(x, &weight, bias.as_ref(), self.stride, self.padding)
     }
 }
 
 impl Module for DepthwiseConv2d {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        let bias = self.bias.as_ref().map(|bias| bias.value(step));
-        depthwise_conv2d(x, &self.weight.value(step), bias.as_ref(), self.stride, self.padding)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        let bias = self.bias.as_ref().map(|bias| bias.value(context));
+        depthwise_conv2d(x, &self.weight.value(context), bias.as_ref(), self.stride, self.padding)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,6 +1,6 @@
 //! Convolution, batch norm and activation as one layer, so that fusing them is this file's matter alone.
 
-use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, Init, Module, Step, Visitor};
+use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, ForwardContext, Init, Module, Visitor};
 use crate::ops::batch_norm::Moments;
 use crate::tensor::Tensor;
 
@@ -29,10 +29,10 @@ impl Convolution {
         }
     }
 
-    fn forward_with_moments(&self, x: &Tensor, step: &Step) -> (Tensor, Moments) {
+    fn forward_with_moments(&self, x: &Tensor, context: &ForwardContext) -> (Tensor, Moments) {
         match self {
-            Convolution::Full(convolution) => convolution.forward_with_moments(x, step),
-            Convolution::Depthwise(convolution) => convolution.forward_with_moments(x, step),
+            Convolution::Full(convolution) => convolution.forward_with_moments(x, context),
+            Convolution::Depthwise(convolution) => convolution.forward_with_moments(x, context),
         }
     }
 }
@@ -53,15 +53,15 @@ impl From<DepthwiseConv2d> for Convolution {
 /// parent visits it in its own place; see [`crate::nn::Sequential::push_flat`].
 ///
 /// ```
-/// use alrao::nn::{Activation, Conv2d, ConvBn, Init, Module, Step};
+/// use alrao::nn::{Activation, Conv2d, ConvBn, Init, Module, ForwardContext};
 /// use alrao::{DType, Device, Tensor};
 /// let mut init = Init::new(0);
 /// let convolution = Conv2d::new(3, 8, 1, Default::default(), false, &mut init);
 /// let layer = ConvBn::new(["conv1", "bn1"], convolution, 8, Activation::Relu, &mut init);
 /// let device = Device::cpu();
 /// let x = Tensor::zeros(&device, [2, 4, 4, 3], DType::F32);
-/// let step = Step::evaluation(&device, DType::F32);
-/// assert_eq!(layer.forward(&x, &step).shape(), [2, 4, 4, 8].into());
+/// let context = ForwardContext::evaluation(&device, DType::F32);
+/// assert_eq!(layer.forward(&x, &context).shape(), [2, 4, 4, 8].into());
 /// ```
 pub struct ConvBn {
     names: [String; 2],
@@ -88,25 +88,25 @@ impl ConvBn {
 }
 
 impl ConvBn {
-    fn run(&self, x: &Tensor, step: &Step, place: Option<&Tensor>) -> Tensor {
-        let (y, moments) = match step.is_training() {
+    fn run(&self, x: &Tensor, context: &ForwardContext, place: Option<&Tensor>) -> Tensor {
+        let (y, moments) = match context.is_training() {
             true => {
-                let (y, moments) = self.convolution.forward_with_moments(x, step);
+                let (y, moments) = self.convolution.forward_with_moments(x, context);
                 (y, Some(moments))
             }
-            false => (self.convolution.as_module().forward(x, step), None),
+            false => (self.convolution.as_module().forward(x, context), None),
         };
-        self.norm.normalise(&y, moments.as_ref(), step, place)
+        self.norm.normalise(&y, moments.as_ref(), context, place)
     }
 }
 
 impl Module for ConvBn {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.run(x, step, None)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.run(x, context, None)
     }
 
-    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
-        self.run(x, step, Some(place))
+    fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
+        self.run(x, context, Some(place))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

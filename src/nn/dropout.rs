@@ -1,6 +1,6 @@
 //! Random omission of activations in training.
 
-use crate::nn::{Module, Step, Visitor};
+use crate::nn::{ForwardContext, Module, Visitor};
 use crate::ops::dropout::dropout;
 use crate::tensor::Tensor;
 
@@ -19,8 +19,8 @@ impl Dropout {
 }
 
 impl Module for Dropout {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        match step.next_mask() {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        match context.next_mask() {
             Some(mask) if self.probability > 0.0 => {
                 dropout(x, self.probability, mask.seed, &mask.step, mask.layer)
             }

@@ -1,6 +1,6 @@
 //! The layer that gives every token a vector.
 
-use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::embedding::embedding;
 use crate::tensor::Tensor;
 
@@ -25,8 +25,8 @@ impl Embedding {
 }
 
 impl Module for Embedding {
-    fn forward(&self, tokens: &Tensor, step: &Step) -> Tensor {
-        embedding(tokens, &self.weight.value(step))
+    fn forward(&self, tokens: &Tensor, context: &ForwardContext) -> Tensor {
+        embedding(tokens, &self.weight.value(context))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use crate::nn::{Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::linear::linear;
 use crate::tensor::Tensor;
 
@@ -23,14 +23,14 @@ impl Linear {
     }
 
     /// The forward pass with a ReLU behind it.
-    pub(crate) fn forward_with_relu(&self, x: &Tensor, step: &Step) -> Tensor {
-        linear(x, &self.weight.value(step), &self.bias.value(step), true)
+    pub(crate) fn forward_with_relu(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        linear(x, &self.weight.value(context), &self.bias.value(context), true)
     }
 }
 
 impl Module for Linear {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        linear(x, &self.weight.value(step), &self.bias.value(step), false)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        linear(x, &self.weight.value(context), &self.bias.value(context), false)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,6 +1,8 @@
 //! Long short-term memory, in several layers.
 
-use crate::nn::{Buffer, Dropout, Features, FileLayout, Init, Module, Parameter, Step, Visitor};
+use crate::nn::{
+    Buffer, Dropout, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor,
+};
 use crate::ops::elementwise::accumulate;
 use crate::ops::lstm::{LstmWeights, lstm};
 use crate::tape::Slot;
@@ -58,12 +60,12 @@ impl Layer {
     }
 
     /// The layer's outputs from the state in `h` and `c`, which then hold the state after the last time.
-    fn forward(&self, x: &Tensor, step: &Step, h: &Tensor, c: &Tensor) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext, h: &Tensor, c: &Tensor) -> Tensor {
         let weights = LstmWeights {
-            weight_ih: &self.weight_ih.value(step),
-            weight_hh: &self.weight_hh.value(step),
-            bias_ih: &self.bias_ih.value(step),
-            bias_hh: &self.bias_hh.value(step),
+            weight_ih: &self.weight_ih.value(context),
+            weight_hh: &self.weight_hh.value(context),
+            bias_ih: &self.bias_ih.value(context),
+            bias_hh: &self.bias_hh.value(context),
         };
         let out = lstm(x, weights, h, c);
         for (last, state) in [(&out.h, h), (&out.c, c)] {
@@ -74,19 +76,19 @@ impl Layer {
 }
 
 impl Module for Lstm {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         assert!(x.shape().rank() == 3, "lstm: input {}, not [T, B, I]", x.shape());
         let (batch, hidden) = (x.shape()[1], self.hidden);
         let shape = [self.layers.len(), batch, hidden];
-        let [h, c] =
-            [&self.h, &self.c].map(|state| state.shaped(shape, step.device(), step.dtype().wide()));
+        let [h, c] = [&self.h, &self.c]
+            .map(|state| state.shaped(shape, context.device(), context.dtype().wide()));
         let mut x = x.clone();
         for (number, layer) in self.layers.iter().enumerate() {
             if number > 0 {
-                x = self.dropout.forward(&x, step);
+                x = self.dropout.forward(&x, context);
             }
             let [h, c] = [&h, &c].map(|state| state.slice(0, number, 1).reshape([batch, hidden]));
-            x = layer.forward(&x, step, &h, &c);
+            x = layer.forward(&x, context, &h, &c);
         }
         x
     }

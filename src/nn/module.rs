@@ -1,19 +1,19 @@
 //! What a layer and a model are: a forward pass, and the parameters by name.
 
-use crate::nn::{Buffer, Parameter, Step};
+use crate::nn::{Buffer, ForwardContext, Parameter};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 /// A layer or a model.
 pub trait Module {
     /// The output for a batch of inputs.
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor;
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor;
 
     /// The same, where the output may be written to `place`, memory of its shape. A layer that cannot leaves the place as it
     /// is.
-    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+    fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
         let _ = place;
-        self.forward(x, step)
+        self.forward(x, context)
     }
 
     /// Shows every parameter, buffer and child to a visitor, always in the same order.
@@ -21,12 +21,12 @@ pub trait Module {
 }
 
 impl Module for Box<dyn Module> {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        (**self).forward(x, step)
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        (**self).forward(x, context)
     }
 
-    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
-        (**self).forward_at(x, step, place)
+    fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
+        (**self).forward_at(x, context, place)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -145,14 +145,14 @@ impl Sequential {
 }
 
 impl Module for Sequential {
-    fn forward(&self, x: &Tensor, step: &Step) -> Tensor {
-        self.layers.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, step))
+    fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
+        self.layers.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, context))
     }
 
-    fn forward_at(&self, x: &Tensor, step: &Step, place: &Tensor) -> Tensor {
+    fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
         let Some(((_, last), before)) = self.layers.split_last() else { return x.clone() };
-        let x = before.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, step));
-        last.forward_at(&x, step, place)
+        let x = before.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, context));
+        last.forward_at(&x, context, place)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

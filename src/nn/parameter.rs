@@ -3,7 +3,7 @@
 use std::cell::{Ref, RefCell};
 
 use crate::device::{DType, Device};
-use crate::nn::Step;
+use crate::nn::ForwardContext;
 use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
 use crate::tape::{Slot, Tape};
@@ -151,11 +151,11 @@ impl Parameter {
     }
 
     /// Its value in a forward pass; on the step's tape in training.
-    pub fn value(&self, step: &Step) -> Tensor {
-        let Some(tape) = step.tape() else {
+    pub fn value(&self, context: &ForwardContext) -> Tensor {
+        let Some(tape) = context.tape() else {
             return match &*self.place.borrow() {
                 Place::Device { value, narrow, .. } => narrow.as_ref().unwrap_or(value).clone(),
-                Place::Host(values) => self.host_tensor(values, step),
+                Place::Host(values) => self.host_tensor(values, context),
             };
         };
         if let Some(leaf) = self.leaf_on(tape) {
@@ -165,7 +165,7 @@ impl Parameter {
             Place::Device { value, narrow, gradient } => {
                 tape.watch_into(narrow.as_ref().unwrap_or(value), gradient)
             }
-            Place::Host(values) => tape.watch(&self.host_tensor(values, step)),
+            Place::Host(values) => tape.watch(&self.host_tensor(values, context)),
         };
         *self.leaf.borrow_mut() = Some(leaf.clone());
         leaf
@@ -194,8 +194,8 @@ impl Parameter {
         *place = Place::Device { value, narrow, gradient };
     }
 
-    fn host_tensor(&self, values: &[f32], step: &Step) -> Tensor {
-        let tensor = Tensor::empty(step.device(), self.shape, self.dtype_in(step.dtype()));
+    fn host_tensor(&self, values: &[f32], context: &ForwardContext) -> Tensor {
+        let tensor = Tensor::empty(context.device(), self.shape, self.dtype_in(context.dtype()));
         copy_f32s(&tensor, values);
         tensor
     }

@@ -1,6 +1,6 @@
 //! Layers without parameters over images `[N, H, W, C]`.
 
-use crate::nn::{Module, Step, Visitor};
+use crate::nn::{ForwardContext, Module, Visitor};
 use crate::ops::flatten::flatten;
 use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
 use crate::tensor::Tensor;
@@ -24,7 +24,7 @@ impl MaxPool2d {
 }
 
 impl Module for MaxPool2d {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         max_pool2d(x, self.kernel, self.stride, self.padding)
     }
 
@@ -50,7 +50,7 @@ impl AveragePool2d {
 }
 
 impl Module for AveragePool2d {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         average_pool2d(x, self.kernel, self.stride, self.padding)
     }
 
@@ -62,7 +62,7 @@ impl Module for AveragePool2d {
 pub struct GlobalAveragePool;
 
 impl Module for GlobalAveragePool {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         global_average_pool(x)
     }
 
@@ -77,7 +77,7 @@ pub struct AdaptiveAveragePool2d {
 }
 
 impl Module for AdaptiveAveragePool2d {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         adaptive_average_pool2d(x, self.size)
     }
 
@@ -89,7 +89,7 @@ impl Module for AdaptiveAveragePool2d {
 pub struct Flatten;
 
 impl Module for Flatten {
-    fn forward(&self, x: &Tensor, _: &Step) -> Tensor {
+    fn forward(&self, x: &Tensor, _: &ForwardContext) -> Tensor {
         flatten(x)
     }
 

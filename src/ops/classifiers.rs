@@ -6,7 +6,7 @@
 //!
 //! `dW_j = sum_i g_ij z_i^T`, `db_j = sum_i g_ij`, `dz_i = sum_j r_ij W_j^T g_ij`.
 //!
-//! For regression `p_j` is the normal law around `W_j z + b_j` with unit variance; of all outputs, or of a chosen one.
+//! For regression `p_j` is the Gaussian around `W_j z + b_j` with unit variance; of all outputs, or of a chosen one.
 //!
 //! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
 //! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.

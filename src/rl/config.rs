@@ -65,7 +65,7 @@ pub struct QConfig {
     pub evaluation_episodes: usize,
     /// The hidden layers.
     pub model: ModelConfig,
-    /// Rates, regressors and averaging.
+    /// Rates, classifiers and averaging.
     pub alrao: AlraoConfig,
     /// Optimizer, batch size, seed and precision.
     pub train: TrainConfig,

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::learn::Learner;
 use crate::learn::captured_step::CapturedStep;
 use crate::models::{self, Input};
-use crate::nn::{Init, Step};
+use crate::nn::{ForwardContext, Init};
 use crate::ops::bellman;
 use crate::ops::classifiers::{Head, Targets};
 use crate::ops::replay::{self, Draw};
@@ -22,7 +22,7 @@ use crate::ops::soft_update::soft_update;
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
 
-/// A Q-network that learns: `Q(s, a)` is the mean of a mixture of N_cl regressors' normal laws around what they say of an
+/// A Q-network that learns: `Q(s, a)` is the mean of a mixture of N_cl classifiers' Gaussians around what they say of an
 /// observation, one output an action (the paper's Appendix D).
 pub struct QNetwork {
     learner: Learner,
@@ -89,7 +89,7 @@ impl QNetwork {
             let next_values = self.target.model.predict(
                 &drawn.next_observations.cast(dtype),
                 self.learner.averaging().log_posterior(),
-                &Step::evaluation(self.learner.device(), dtype),
+                &ForwardContext::evaluation(self.learner.device(), dtype),
             );
             let values =
                 bellman::targets(&drawn.rewards, &drawn.continues, &next_values, self.discount);
@@ -160,7 +160,11 @@ impl Target {
         let (device, dtype) = (sample.device(), sample.dtype());
         let model = model(config, spaces)?;
         // The same seed gives the same weights.
-        model.ensure_classifiers(sample, &Step::evaluation(device, dtype), config.train.seed);
+        model.ensure_classifiers(
+            sample,
+            &ForwardContext::evaluation(device, dtype),
+            config.train.seed,
+        );
         let flat = FlatParameters::new(&model, &|_| false, device, dtype);
         Ok(Target { model, flat })
     }

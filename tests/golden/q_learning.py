@@ -63,7 +63,7 @@ def draw_transitions():
 
 
 def gradients_by_autograd(own, batch):
-    """Of Alrao's regressors: autograd once for their own losses, with z held, and once for what is below, with the regressors
+    """Of Alrao's classifiers: autograd once for their own losses, with z held, and once for what is below, with the classifiers
     held and their losses weighed by the responsibilities."""
     settings, model = own.settings, copy.deepcopy(own.model)
     posterior = own.averaging.log_posterior
@@ -93,7 +93,7 @@ def gradients_by_autograd(own, batch):
 
 
 def state(own):
-    """By the engine's names: those of Alrao's regressors, of which the other learners have one."""
+    """By the engine's names: those of Alrao's classifiers, of which the other learners have one."""
     if isinstance(own, q_network.Regressors):
         return dict(own.model.state_dict())
     features, output = own.model

@@ -1,4 +1,4 @@
-//! Kernels of Q-learning, at the sizes of LunarLander: eight numbers seen, four actions, ten regressors, batches of 32.
+//! Kernels of Q-learning, at the sizes of LunarLander: eight numbers seen, four actions, ten classifiers, batches of 32.
 
 use super::learning::{head, learned};
 use super::{Cost, Size, Work, Workload, filled, whole};
@@ -13,7 +13,7 @@ const BATCH: usize = 32;
 const ACTIONS: usize = 4;
 const COPIES: usize = 10;
 
-/// Features before the regressors.
+/// Features before the classifiers.
 const FEATURES: usize = 64;
 
 pub(super) fn all() -> Vec<Workload> {

@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     /// Units of each hidden layer; an empty text for none [default: 64,64]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
-    /// Alrao: regressors that are averaged [default: 10]
+    /// Alrao: classifiers that are averaged [default: 10]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
     /// The numbers an update computes with [default: tf32 on cuda, else f32]

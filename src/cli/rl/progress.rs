@@ -99,7 +99,7 @@ pub(super) fn introduction(device: &Device, run: &Run) -> String {
         true => {
             let (eta_min, eta_max) = (config.alrao.eta.start(), config.alrao.eta.end());
             let copies = config.alrao.classifiers;
-            format!("{copies} regressors, learning rates {eta_min:?} to {eta_max:?}")
+            format!("{copies} classifiers, learning rates {eta_min:?} to {eta_max:?}")
         }
         false => format!("learning rate {:?}", config.train.lr),
     };

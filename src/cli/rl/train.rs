@@ -85,7 +85,7 @@ struct LearningArguments {
     /// Alrao: the largest learning rate [default: 10]
     #[arg(long, value_name = "RATE", value_parser = real)]
     eta_max: Option<f64>,
-    /// Alrao: copies of the last layer, each a regressor [default: 10]
+    /// Alrao: copies of the last layer, each a classifier [default: 10]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
     /// Alrao: how much the switch expects to go on switching, above 0 to 1 [default: 0.999]
@@ -106,7 +106,7 @@ struct LearningArguments {
     /// L2 penalty [default: 0]
     #[arg(long, value_name = "FACTOR", value_parser = real)]
     weight_decay: Option<f64>,
-    /// The largest norm of the gradient, the regressors' apart; 0 for no clip [default: 0]
+    /// The largest norm of the gradient, the classifiers' apart; 0 for no clip [default: 0]
     #[arg(long, value_name = "NORM", value_parser = real)]
     clip: Option<f64>,
     /// The largest error of a value that is learnt from; 0 for any [default: 1]

@@ -9,14 +9,14 @@ use crate::tensor::Tensor;
 /// One forward pass: on which device and in which precision, whether in training, on which tape.
 ///
 /// ```
-/// use alrao::nn::{Init, Linear, Module, Step};
+/// use alrao::nn::{ForwardContext, Init, Linear, Module};
 /// use alrao::{DType, Device, Tensor};
 /// let device = Device::cpu();
-/// let step = Step::evaluation(&device, DType::F32);
+/// let context = ForwardContext::evaluation(&device, DType::F32);
 /// let x = Tensor::zeros(&device, [8, 3], DType::F32);
-/// assert_eq!(Linear::new(3, 5, &mut Init::new(0)).forward(&x, &step).shape(), [8, 5].into());
+/// assert_eq!(Linear::new(3, 5, &mut Init::new(0)).forward(&x, &context).shape(), [8, 5].into());
 /// ```
-pub struct Step {
+pub struct ForwardContext {
     device: Device,
     dtype: DType,
     training: Option<Training>,
@@ -29,10 +29,10 @@ struct Training {
     dropouts: Cell<u32>,
 }
 
-impl Step {
+impl ForwardContext {
     /// A pass without gradients: dropout off, batch norm by its running statistics.
     pub fn evaluation(device: &Device, dtype: DType) -> Self {
-        Step { device: device.clone(), dtype, training: None }
+        ForwardContext { device: device.clone(), dtype, training: None }
     }
 
     /// A training pass on a tape of its own. `number`, an I32 tensor of one element on the device, is the step's
@@ -40,7 +40,7 @@ impl Step {
     pub fn training(device: &Device, dtype: DType, seed: u64, number: &Tensor) -> Self {
         let training =
             Training { tape: Tape::new(), seed, number: number.clone(), dropouts: Cell::new(0) };
-        Step { device: device.clone(), dtype, training: Some(training) }
+        ForwardContext { device: device.clone(), dtype, training: Some(training) }
     }
 
     /// Whether this is a training pass.
