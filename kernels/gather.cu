@@ -9,7 +9,7 @@
 //
 // Bytes a word: 8. Grid: one axis over the words of `out`, a thread a word. A batch is a few thousand words, so that the
 // launch is all it costs, and four words a thread would only leave more multiprocessors idle. Where the batch begins and
-// the order are read from the device, so that a recorded step finds the next batch by itself.
+// the order are read from the device, so that a captured step finds the next batch by itself.
 //
 // out overlaps nothing.
 #include "common.cuh"

@@ -12,7 +12,7 @@
 // Bytes a number: 8. Grid: one axis over the B (2 n + 3) numbers, a thread a number, so that rows are read and
 // observations written side by side. A batch is a few hundred numbers: the launch is all it costs. Every thread draws its
 // row for itself, about a hundred operations that hide nothing else, and no barrier stands between the draw and the read.
-// Step and filled are read from the device, so that a recorded update finds other rows by itself.
+// Step and filled are read from the device, so that a captured update finds other rows by itself.
 //
 // More rows filled than there are counts as all; where none is, all is NaN and the action -1, which no output answers to.
 //

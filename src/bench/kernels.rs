@@ -70,7 +70,7 @@ struct Launched {
     shared: usize,
 }
 
-/// A workload that is recorded: its launches, and everything they touch.
+/// A captured workload: its launches, and everything they touch.
 struct Recorded {
     recording: Recording,
     _outputs: Vec<Tensor>,

@@ -60,7 +60,7 @@ impl<'a> Contestant<'a> {
         while own.steps < TRANSITIONS {
             own.once(Work::EnvironmentSteps)?;
         }
-        // The first is an ordinary one, the second is recorded, the third is the first that is only repeated.
+        // The second is captured, the third is the first that is replayed.
         (0..3).try_for_each(|_| own.once(Work::Both))?;
         device.check()?;
         Ok(own)

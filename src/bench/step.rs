@@ -1,5 +1,5 @@
 //! Whole training steps on random images of the size that a model was made for, or a random text: plain SGD beside Alrao, step by step
-//! and recorded. `benches/peers/contestants.py` has the same in PyTorch.
+//! and captured. `benches/peers/contestants.py` has the same in PyTorch.
 
 use serde::Serialize;
 
@@ -118,7 +118,7 @@ fn whole_numbers(count: usize, limit: usize, random: &mut Stream) -> Vec<i32> {
 pub enum Mode {
     /// One launch after the other.
     Eager,
-    /// Recorded once and repeated: on a GPU one launch of a graph.
+    /// Captured once and replayed: on a GPU one launch of a graph.
     Captured,
 }
 
@@ -161,7 +161,7 @@ impl Contestant {
         let RunConfig { train, .. } = config;
         let (optimizer, precision) = (train.optimizer, train.precision);
         let own = Contestant { mode, optimizer, precision, inputs, learner };
-        // The first is an ordinary one, the second is recorded, the third is the first that is only repeated.
+        // The second is captured, the third is the first that is replayed.
         (0..3).for_each(|_| drop(own.step()));
         device.check()?;
         Ok(own)
@@ -203,7 +203,7 @@ impl Contestant {
     }
 }
 
-/// Kernels of one of a learner's steps, which `step` takes where none is recorded. `None` on the CPU.
+/// Kernels of one of a learner's steps, which `step` takes if none is captured yet. `None` on the CPU.
 pub(super) fn launches(learner: &Learner, step: impl FnOnce()) -> Option<u64> {
     let Device::Gpu(gpu) = learner.device() else { return None };
     if let Some(launches) = learner.steps().launches() {

@@ -318,12 +318,12 @@ impl Device {
         }
     }
 
-    /// Whether it can repeat recorded work by itself.
+    /// Whether it captures graphs.
     pub fn can_capture(&self) -> bool {
         matches!(self, Device::Gpu(_))
     }
 
-    /// Does `work`, and gives what repeats it where the device can do that by itself; see [`Gpu::record`].
+    /// Does `work`, and returns its captured graph on a device that captures; see [`Gpu::record`].
     pub(crate) fn record(&self, work: impl FnOnce()) -> Option<Recording> {
         match self {
             Device::Cpu(_) => {

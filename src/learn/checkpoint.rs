@@ -28,7 +28,7 @@ const OWN: &str = "alrao.";
 /// PyTorch's batch norm counts its batches beside its running statistics.
 const COUNTER: &str = "num_batches_tracked";
 
-/// What a checkpoint says of itself besides its arrays.
+/// The metadata of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The version of the layout.
@@ -39,7 +39,7 @@ pub struct Record {
     pub progress: Progress,
 }
 
-/// What has to be known to build the model and to feed it.
+/// The description needed to build the model and its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelRecord {
     /// The architecture's name.
@@ -53,9 +53,9 @@ pub struct ModelRecord {
     pub activation: Option<String>,
     /// Probability of dropout.
     pub dropout: f64,
-    /// Copies of the last layer.
+    /// Classifiers.
     pub classifiers: usize,
-    /// Classes or outputs of one copy.
+    /// Classes or outputs of one classifier.
     pub outputs: usize,
     /// Whether the outputs are means of Gaussians rather than classes.
     pub regression: bool,
@@ -193,7 +193,7 @@ impl Checkpoint {
         array.ok_or_else(|| Error::file(path, format!("lacks {name}")))
     }
 
-    /// The state without the arrays whose names begin so.
+    /// The checkpoint without the arrays whose names begin with `prefix`.
     pub(crate) fn without(&self, prefix: &str) -> Checkpoint {
         let others = self.file.arrays.iter().filter(|(name, _)| !name.starts_with(prefix));
         let arrays = others.map(|(name, array)| (name.clone(), array.clone())).collect();
@@ -209,7 +209,7 @@ impl Checkpoint {
         self.restore_beside(learner, None, path)
     }
 
-    /// The same for a checkpoint that has other arrays beside the learner's, whose names begin with `others`.
+    /// As [`Checkpoint::restore`], for a checkpoint with a task's own arrays, whose names begin with `others`.
     ///
     /// # Errors
     /// As [`Checkpoint::restore`].
@@ -321,10 +321,10 @@ impl Checkpoint {
 /// Type and shape of an array in the file.
 type Form = (Dtype, Vec<usize>);
 
-/// What is called with an array's name and form, and with what reads it from the device.
+/// A callback: an array's name, its form, and a function that reads it from the device.
 type Each<'a> = dyn FnMut(String, Form, &dyn Fn() -> Array) + 'a;
 
-/// Calls `each` with the name and the form of every array of a learner's state, and with what reads it from the device.
+/// Calls `each` for every array of a learner's state.
 /// `step` is how many batches the running statistics have seen.
 fn for_each_array(learner: &Learner, step: u64, each: &mut Each<'_>) {
     let flat = learner.flat();
@@ -410,7 +410,7 @@ fn rates_array(rates: &Tensor, entry: &FlatEntry) -> Array {
     array
 }
 
-/// What a file lacks, has too much, or has in another shape or type, of the names that `matters`.
+/// Arrays of the file that are missing, unexpected, or of another shape or type, of the names that `matters`.
 fn differences(
     own: &BTreeMap<String, Form>,
     file: &TensorFile,

@@ -13,7 +13,7 @@ const METRICS: &str = "metrics.jsonl";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 
-/// The best of the whole epochs, where a run ended in the midst of one that was better so far.
+/// The best whole epoch's model, kept while a part of an epoch is the best.
 const BEST_WHOLE: &str = "best-whole.safetensors";
 
 /// What is replaced whole while a run goes on.
@@ -68,15 +68,11 @@ impl RunDirectory {
         Ok(directory)
     }
 
-    /// Removes the temporary files of writes in whose midst the run was killed.
+    /// Removes temporary files of interrupted writes.
     pub(crate) fn remove_leftovers(&self) {
-        let Ok(entries) = fs::read_dir(&self.path) else { return };
-        let is_own = |name: &str| OWN_FILES.iter().any(|own| name == format!("{own}.tmp"));
-        for entry in entries.flatten() {
-            if entry.file_name().to_str().is_some_and(is_own) {
-                // The next write replaces it in any case.
-                let _ = fs::remove_file(entry.path());
-            }
+        for own in OWN_FILES {
+            // Mostly there is none; the next write replaces one that stays.
+            let _ = fs::remove_file(self.path.join(format!("{own}.tmp")));
         }
     }
 

@@ -21,13 +21,13 @@ const BARREN_STEPS: u64 = 100;
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
 
-/// Takes a step on inputs and targets, and moves the data's cursor on by so many rows where it is on the device.
+/// Takes a step; if the data is on the device, its cursor advances by that number of rows.
 pub(crate) type TakeStep<'a> = dyn Fn(&Tensor, Targets, Option<(&Tensor, usize)>) -> Head + 'a;
 
 /// Adds the losses of inputs and targets to an evaluation's sums.
 pub(crate) type Evaluate<'a> = dyn Fn(&Tensor, Targets) + 'a;
 
-/// A model on a device with everything that moves it. All its state is in device memory.
+/// A model on a device, with its optimiser and posterior. All state is in device memory.
 pub struct Learner {
     model: Alrao,
     flat: FlatParameters,
@@ -108,8 +108,8 @@ impl Learner {
     /// One step, in the paper's order (Algorithm 1): forward under the current posterior, backward, update of all
     /// parameters, update of the posterior by this step's losses. The losses are those before the update.
     ///
-    /// On a device that can repeat work by itself, the second step on batches of a shape is recorded, and those after it
-    /// repeat it; what they give is in the same tensors as before.
+    /// On a device that captures graphs, the second step on a shape of batch is captured and later ones replay it. Results stay
+    /// in the same tensors.
     pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
         let batch = [&[x], &targets.tensors()[..]].concat();
         let inputs = match self.steps.is_on(&self.device) {
@@ -121,8 +121,7 @@ impl Learner {
         })
     }
 
-    /// A step as a part of `work` that the device repeats with it, such as making the batch. `work` is given what takes the
-    /// step. All that changes from one step to the next has to come from `sources`.
+    /// Captures `work`, such as making the batch, together with the step. `work` gets a function that takes the step. All that changes from one step to the next has to come from `sources`.
     pub(crate) fn step_within(
         &self,
         sources: &[Tensor],
@@ -158,7 +157,7 @@ impl Learner {
         }
     }
 
-    /// The steps that the device can repeat.
+    /// The captured training steps.
     pub fn steps(&self) -> &CapturedStep<Head> {
         &self.steps
     }
@@ -216,8 +215,7 @@ impl Learner {
         self.reset_carried_state();
     }
 
-    /// Adds the losses of a batch to the evaluation's sums, as a part of `work` that the device repeats with it. `work` is
-    /// given what takes inputs and targets.
+    /// As [`Learner::step_within`], for an evaluation: adds a batch's losses to its sums.
     pub(crate) fn evaluate_within(
         &self,
         sources: &[Tensor],
@@ -275,7 +273,7 @@ impl Learner {
         &self.flat
     }
 
-    /// What moves the parameters.
+    /// The optimiser.
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
     }
@@ -321,7 +319,7 @@ impl Learner {
     }
 }
 
-/// How a configuration moves the parameters.
+/// The update rule of a configuration.
 pub(crate) fn rule(config: &TrainConfig) -> Rule {
     match (config.optimizer.is_adam(), Rule::ADAM) {
         (true, Rule::Adam { beta1, beta2, epsilon, .. }) => {

@@ -25,14 +25,14 @@ pub struct StepReport {
     pub posterior: Vec<f64>,
 }
 
-/// What has diverged so far; with learning rates up to 10 some of it is expected.
+/// Counts of what diverged; with learning rates up to 10 some of it is normal.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Samples for which no classifier had a finite likelihood.
     pub dead_samples: f64,
-    /// Steps, summed over the classifiers, in which a classifier stood still.
+    /// Steps in which a classifier diverged and was not updated, summed over the classifiers.
     pub flagged_classifiers: f64,
-    /// Single elements that an update left alone.
+    /// Single parameters that an update skipped.
     pub skipped_elements: f64,
 }
 
@@ -49,13 +49,13 @@ pub enum Event<'a, T: Reports> {
     },
     /// A few times a second: how the epoch goes.
     Progress(&'a T::Status),
-    /// An update whose values were asked for.
+    /// An update that is logged.
     Step(&'a StepReport),
     /// The model is being evaluated.
     Evaluating {
-        /// What on.
+        /// The split.
         split: Split,
-        /// The epoch at which the run is, from 1; at the test, the one after the last.
+        /// The epoch at which the run is, from 1; at the test: the one after the last whole epoch.
         epoch: u64,
         /// Steps done.
         step: u64,

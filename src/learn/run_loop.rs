@@ -11,8 +11,8 @@ use super::{
 use crate::error::{Error, Result};
 use crate::ops::classifiers::Head;
 
-/// Updates between two checks for divergence on a device that is not captured. A captured step would have to be waited for:
-/// there it is checked when a line is logged or the epoch ends.
+/// Updates between two divergence checks on a device that captures no graphs. On others a check would wait for the device: it is
+/// made only at a logged update and at the end of an epoch.
 const CHECK_EVERY: u64 = 20;
 
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -34,7 +34,7 @@ pub struct Report<Best, Test> {
     pub outcome: Outcome,
     /// The best epoch and what it was chosen by.
     pub best: Option<(u64, Best)>,
-    /// The best epoch's model on the test, if there is one.
+    /// The test of the best epoch's model, if there is a test.
     pub test: Option<Test>,
     /// What diverged on the way.
     pub counts: Counts,
@@ -47,14 +47,14 @@ pub(crate) struct RunLoop<T: Task> {
     /// `None` for a run that writes no files.
     directory: Option<RunDirectory>,
     progress: Progress,
-    /// The state that was last written, or would have been.
+    /// The last checkpoint, also of a run without a directory.
     latest: Option<Checkpoint>,
     /// The best epoch's model, where there is no directory for it.
     best: Option<Checkpoint>,
     saved: Instant,
 }
 
-/// What a task needs for its steps.
+/// The run loop's part of a step: progress, metrics, observer.
 pub(crate) struct Steps<'a, T: Task> {
     /// How far the run has come.
     pub progress: &'a mut Progress,
@@ -63,7 +63,7 @@ pub(crate) struct Steps<'a, T: Task> {
 }
 
 impl<T: Task> Steps<'_, T> {
-    /// Logs the update `number` if its turn has come, and checks for divergence. `accuracy` is that of its batch.
+    /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` is the batch's.
     ///
     /// # Errors
     /// [`Error::Diverged`], [`Error::Write`], or the failure of the device.
@@ -126,10 +126,10 @@ impl<T: Task> RunLoop<T> {
         self.directory = Some(directory);
     }
 
-    /// Goes back to the state in a run's directory, in which nothing is changed.
+    /// Restores the state from a run directory, and leaves the directory as it is.
     ///
     /// # Errors
-    /// Where the checkpoint is not whole, is of another model, or knows of more metrics than there are.
+    /// Where the checkpoint is not whole, is of another model, or counts more metrics lines than the file has.
     pub fn restore(&mut self, directory: &mut RunDirectory) -> Result<()> {
         let path = RunDirectory::last(directory.path());
         let checkpoint = Checkpoint::read(&path)?;
@@ -140,9 +140,9 @@ impl<T: Task> RunLoop<T> {
         Ok(())
     }
 
-    /// Goes on in a run's directory from the state that was restored, or from the start. A run that had ended goes on
-    /// if the settings now let it; its checkpoint says so before the lines of its end are cut off, so that at no moment
-    /// the checkpoint knows of lines that are not there.
+    /// Continues in a run directory, from the restored state or from the start. If the settings now give an ended run more steps,
+    /// its checkpoint is written first and the lines of its end are cut off after that: a checkpoint never counts lines that
+    /// are gone.
     pub fn reopen(&mut self, directory: RunDirectory) -> Result<()> {
         directory.remove_leftovers();
         self.directory = Some(directory);
@@ -158,23 +158,22 @@ impl<T: Task> RunLoop<T> {
         }
         let has_all_steps = self.task.has_all_steps(&self.progress);
         if !has_all_steps && !self.task.is_epoch_whole(&self.progress) {
-            // It was stopped at its last step, which no longer is the last.
+            // The run stopped before the evaluation at its last step. It has more steps now: train on first.
             self.progress.evaluate_next = false;
         }
         let is_at_end = self.progress.lines_before_end.is_some();
         if has_all_steps && self.task.is_in_epoch(&self.progress) && !is_at_end {
-            // It was made to go on, and is not after all: the line of this part is gone, or was never written.
+            // An earlier resume asked for more steps and cut this part's line off; this one does not. Evaluate the part again.
             self.progress.evaluate_next = true;
         }
         let lines = self.progress.metrics_lines;
         let Some(directory) = &mut self.directory else { return Ok(()) };
         directory.metrics().cut(lines)?;
-        // Also where the run was killed between this and the write above.
+        // Needed here too: the run may have been killed after the checkpoint was written and before the best model was restored.
         if is_at_end { Ok(()) } else { directory.restore_best() }
     }
 
-    /// Where the run had ended in the middle of an epoch and this part of it was the best: the best of the whole
-    /// epochs is the best again.
+    /// If the run ended inside an epoch and that part was the best, goes back to the best whole epoch.
     fn forget_best_of_part(&mut self) -> Result<()> {
         let is_in_epoch = self.task.is_in_epoch(&self.progress);
         if is_in_epoch && self.progress.best_epoch == Some(self.progress.epoch) {
@@ -188,7 +187,7 @@ impl<T: Task> RunLoop<T> {
         Ok(())
     }
 
-    /// How far it has come.
+    /// The run's progress.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -203,7 +202,7 @@ impl<T: Task> RunLoop<T> {
         self.directory.as_ref()
     }
 
-    /// What it trains.
+    /// The task.
     pub fn task(&self) -> &T {
         &self.task
     }
@@ -291,7 +290,7 @@ impl<T: Task> RunLoop<T> {
         self.task.damaged().iter().for_each(|file| observer.notice(&Event::Damaged { file }));
     }
 
-    /// `done` counts samples, or whatever the task counts.
+    /// `done` adds up what [`Task::step`] returns.
     fn train_epoch(
         &mut self,
         observer: &mut dyn Observer<T>,
@@ -313,7 +312,7 @@ impl<T: Task> RunLoop<T> {
             };
             let stepped = self.task.step(&mut steps);
             if let Err(Error::Environment { .. }) = stepped {
-                // What was learnt is not at fault.
+                // The environment failed, not the learner.
                 self.save()?;
             }
             *done += stepped?;
@@ -345,7 +344,7 @@ impl<T: Task> RunLoop<T> {
         self.task.evaluate(split, stop)
     }
 
-    /// Writes an epoch down: its line, the best model if it is that, and the state to continue from.
+    /// Ends an epoch: writes its metrics line, the best model if it is the best, and the checkpoint.
     fn close_epoch(
         &mut self,
         epoch: &Epoch<T::Measured>,
@@ -383,7 +382,7 @@ impl<T: Task> RunLoop<T> {
         self.write_last(checkpoint)
     }
 
-    /// Tests the best epoch's model, which takes the place of the last one in memory.
+    /// Tests the best epoch's model. The learner holds that model afterwards.
     fn finish(
         &mut self,
         observer: &mut dyn Observer<T>,
@@ -436,7 +435,7 @@ impl<T: Task> RunLoop<T> {
         checkpoint
     }
 
-    /// Makes a checkpoint the same state, further on in the run.
+    /// Brings progress and the best so far in a checkpoint up to date; the rest stays.
     fn bring_up_to_date(&self, checkpoint: &mut Checkpoint) {
         checkpoint.record.progress = self.progress.clone();
         self.task.put_best(checkpoint);

@@ -1,4 +1,4 @@
-//! What a kind of training run adds to the run loop: its batches, and the meaning of an evaluation.
+//! How a kind of run takes steps and evaluates.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::run_loop::Steps;
 use super::{Checkpoint, Learner, ModelRecord, Progress, StopFlag};
 use crate::error::Result;
 
-/// What a kind of run tells its observers.
+/// The types of a task's reports.
 pub trait Reports {
     /// How long the run is.
     type Plan;
@@ -33,7 +33,7 @@ pub enum Split {
 pub(crate) struct Epoch<M> {
     /// The result of its evaluation.
     pub measured: M,
-    /// Whether no epoch before was better.
+    /// Whether it is the best epoch so far.
     pub is_best: bool,
     /// Time spent on its steps in this process.
     pub seconds: f64,
@@ -41,7 +41,7 @@ pub(crate) struct Epoch<M> {
     pub per_second: f64,
 }
 
-/// A kind of training run. It owns the learner; the [`super::RunLoop`] owns everything that is the same in all kinds.
+/// A kind of training run. The task owns the learner; the [`super::RunLoop`] owns what all tasks share.
 pub(crate) trait Task: Reports + Sized {
     /// The result of an evaluation.
     type Measured;
@@ -54,16 +54,16 @@ pub(crate) trait Task: Reports + Sized {
     /// How long the run is.
     fn plan(&self) -> Self::Plan;
 
-    /// Updates from one logged one to the next; 0 for none.
+    /// Updates between two `step` lines; 0 for no lines.
     fn log_every(&self) -> u64;
 
     /// Updates that are done.
     fn updates(&self, progress: &Progress) -> u64;
 
-    /// Whether the run has taken the most steps that it may.
+    /// Whether the run has reached its maximum number of steps.
     fn has_all_steps(&self, progress: &Progress) -> bool;
 
-    /// Whether the run ends after this epoch, for a reason other than its steps.
+    /// Whether the evaluated epochs end the run: all are done, or patience has run out.
     fn has_all_epochs(&self, progress: &Progress) -> bool;
 
     /// Whether all steps of the epoch are done.
@@ -72,7 +72,7 @@ pub(crate) trait Task: Reports + Sized {
     /// Whether some steps of the epoch are done.
     fn is_in_epoch(&self, progress: &Progress) -> bool;
 
-    /// Begins the epoch's steps, or goes on with them.
+    /// Prepares the remaining steps of the epoch.
     fn start_training(&mut self, progress: &Progress);
 
     /// Takes a step and returns how much was done: samples, or whatever the task counts.
@@ -114,7 +114,7 @@ pub(crate) trait Task: Reports + Sized {
     /// Makes the best so far that of a checkpoint, or none. `path` is for messages.
     fn set_best(&mut self, checkpoint: Option<&Checkpoint>, path: &Path) -> Result<()>;
 
-    /// Writes the best so far, and what else changes without a step, into a checkpoint.
+    /// Writes the best so far and the place in the epoch into a checkpoint.
     fn put_best(&self, checkpoint: &mut Checkpoint);
 
     /// Reads the state back from the device.

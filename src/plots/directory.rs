@@ -28,8 +28,12 @@ enum Kind {
 }
 
 impl RunPlots {
-    /// The pictures of the run in a directory.
+    /// The pictures of the run in a directory. Removes temporary files of interrupted writes.
     pub fn new(directory: &Path, alrao: &AlraoConfig) -> Self {
+        for name in ["loss", "accuracy", "posterior", "return"] {
+            // Mostly there is none; the next picture replaces one that stays.
+            let _ = fs::remove_file(directory.join(name).with_extension("svg.tmp"));
+        }
         RunPlots {
             directory: directory.to_owned(),
             rates: classifier_rates(alrao.classifiers, &alrao.eta),

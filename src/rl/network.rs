@@ -1,5 +1,4 @@
-//! A Q-network, its slowly following target, and the memory it learns from: one update is one piece of work that the device
-//! repeats by itself.
+//! A Q-network, its slowly following target, and the memory it learns from: one update is one captured graph.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -123,8 +122,7 @@ impl QNetwork {
         self.acting.values(&self.learner, observations)
     }
 
-    /// Whether updates and values are recorded and repeated where the device can, as they are unless this says no. They compute
-    /// the same either way.
+    /// Turns capture of updates and values off or on; it is on by default. The results are the same.
     pub fn repeat_work(&self, is_on: bool) {
         self.learner.steps().set_on(is_on);
         self.acting.work.set_on(is_on);

@@ -1,4 +1,4 @@
-//! What a run of Q-learning reports to its observer, and writes down.
+//! Reports to the observer and lines of `metrics.jsonl`.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub type Event<'a> = learn::Event<'a, QLearning>;
 /// The result of a run. Its best epoch has the mean return of its evaluation.
 pub type Report = learn::Report<f64, TestReport>;
 
-/// What one epoch came to.
+/// The result of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EpochReport {
     /// Counted from 1.
@@ -29,9 +29,9 @@ pub struct EpochReport {
     pub return_deviation: f64,
     /// Mean return of the episodes that ended in the epoch, random actions included; `None` where none did.
     pub training_return: Option<f64>,
-    /// Mean loss of the epoch's updates, each before it; `None` where there was none.
+    /// Mean loss of the epoch's updates, before each update; `None` without updates.
     pub loss: Option<f64>,
-    /// The part of random actions at the end of the epoch.
+    /// The share of random actions at the end of the epoch.
     pub epsilon: f64,
     /// The weight of each classifier after the epoch.
     pub posterior: Vec<f64>,
@@ -39,7 +39,7 @@ pub struct EpochReport {
     pub seconds: f64,
     /// Steps of the environment per second, of those this process did.
     pub steps_per_second: f64,
-    /// Whether no epoch before was better.
+    /// Whether it is the best epoch so far.
     #[serde(skip)]
     pub is_best: bool,
 }
@@ -76,7 +76,7 @@ pub struct Status {
     pub step: u64,
     /// Mean return of the last episodes that ended.
     pub recent_return: Option<f64>,
-    /// The part of random actions.
+    /// The share of random actions.
     pub epsilon: f64,
     /// The weight of each classifier.
     pub posterior: Vec<f64>,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::learn::tensor_file::Array;
 use crate::learn::{Checkpoint, ModelRecord, Progress};
 
-/// Begins the names of all that is not the learner's.
+/// Prefix of the arrays that are not the learner's.
 pub(super) const PREFIX: &str = "alrao.rl.";
 
 /// Where a run is in its epochs, besides its [`Progress`].

@@ -18,7 +18,7 @@ use crate::learn::{
 pub struct QLearning {
     network: QNetwork,
     collecting: Collecting,
-    /// Where the network is evaluated: what happens there changes nothing.
+    /// The environments of evaluations, separate from those of training.
     arena: Box<dyn Environments>,
     config: QConfig,
     place: Place,
@@ -181,7 +181,7 @@ impl Task for QLearning {
         self.place.best_return
     }
 
-    /// One that has not learnt yet is better than none only.
+    /// A network without updates is the best only until one with updates is evaluated.
     fn is_better(&self, measured: &Returns, progress: &Progress) -> bool {
         let Place { best_return, best_has_learnt, .. } = self.place;
         let is_better = measured.mean > best_return || best_return.is_nan();

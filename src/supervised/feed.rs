@@ -1,7 +1,7 @@
 //! Batches on the device, part by part and epoch by epoch.
 //!
-//! Where the device can repeat steps by itself, the data set lies on it, if it has room, else batches are copied there while
-//! it works. Where it cannot, as the CPU, each batch is made when it is asked for.
+//! On a device that captures graphs the data set lies in its memory if there is room; if not, batches are copied there while
+//! it works. On the CPU each batch is made when its step begins.
 
 mod batch;
 mod data;

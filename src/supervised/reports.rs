@@ -1,4 +1,4 @@
-//! What a run of supervised learning reports to its observer, and writes down.
+//! Reports to the observer and lines of `metrics.jsonl`.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::learn;
 /// Something that happened in a run.
 pub type Event<'a> = learn::Event<'a, Supervised>;
 
-/// The result of a run. Its best epoch has a validation loss where there are validation data.
+/// The result of a run; the best epoch comes with its validation loss, if there is one.
 pub type Report = learn::Report<Option<f64>, TestReport>;
 
 /// How long a run is.
@@ -39,7 +39,7 @@ pub struct Status {
     pub samples_per_second: f64,
 }
 
-/// What one epoch came to.
+/// The result of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EpochReport {
     /// Counted from 1.
@@ -58,7 +58,7 @@ pub struct EpochReport {
     pub seconds: f64,
     /// Training samples per second, of those this process saw.
     pub samples_per_second: f64,
-    /// Whether no epoch before was better.
+    /// Whether it is the best epoch so far.
     #[serde(skip)]
     pub is_best: bool,
 }

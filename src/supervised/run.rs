@@ -158,15 +158,14 @@ impl Run {
     }
 }
 
-/// What a run's directory holds of its configuration.
+/// The text of a run's `config.toml`.
 fn to_toml(config: &RunConfig, fingerprint: &str) -> String {
     let data_fingerprint = Some(fingerprint.to_owned());
     Settings { data_fingerprint, ..Settings::from(config) }.to_toml()
 }
 
-/// Where the data is that a run's configuration names. A relative path is one from the folder that the run was
-/// started in, which is written down nowhere. So it is looked for from the current folder, then from each folder
-/// that the run lies in, the innermost first: mostly the run was started in one of them.
+/// Finds a run's data. A relative path was relative to the folder the run was started in, which is not stored. So it is tried
+/// from the current folder, then from each folder around the run, innermost first.
 ///
 /// # Errors
 /// Where it is in none of them.

@@ -16,7 +16,7 @@ use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
 use crate::supervised::feed::Feed;
 
-/// How often each kernel is launched in one recorded training step of a model that tells `classes` classes apart, by
+/// How often each kernel is launched in one captured training step of a model that tells `classes` classes apart, by
 /// name; under "memset", how often memory is set to zero. The data lies on the device, images as bytes. Nothing is
 /// computed.
 ///
@@ -35,12 +35,12 @@ pub fn step_launches(
     let feed = Feed::new(&two_batches(input, classes, train), train, &device)?;
     let model = Alrao::classifier(module, classes, alrao);
     let learner = Learner::new(model, &feed.sample(), train, &device);
-    // The first step is an ordinary one, the second is recorded.
+    // The second step is captured.
     for load in feed.training_batches(1, 0, learner.number()) {
         load.train(&learner);
     }
     device.check()?;
-    Ok(learner.steps().launches().expect("a GPU's second step is recorded"))
+    Ok(learner.steps().launches().expect("a GPU's second step is captured"))
 }
 
 /// Data of the right shape for two whole batches.

@@ -120,7 +120,7 @@ impl Task for Supervised {
     }
 
     fn step(&mut self, steps: &mut Steps<'_, Self>) -> Result<usize> {
-        let load = self.loads.next().expect("an epoch that is not whole has another batch");
+        let load = self.loads.next().expect("the loader gives as many batches as an epoch has");
         self.feed.check()?;
         let head = load.train(&self.learner);
         steps.progress.step += 1;
@@ -157,7 +157,7 @@ impl Task for Supervised {
     }
 
     fn evaluate(&mut self, split: Split, stop: &StopFlag) -> Result<Option<Option<SumValues>>> {
-        // Those that a run of few steps left out.
+        // Drops the batches that the limit on steps left over, and with them the loader's thread.
         self.loads = no_loads();
         match self.has(split) {
             true => Ok(sums_over(&self.learner, &self.feed, part(split), stop)?.map(Some)),

@@ -178,6 +178,9 @@ fn a_run_without_a_checkpoint_starts_anew() {
     fs::write(folder.join("run/best.safetensors.tmp"), "half").unwrap();
     fs::write(folder.join("run/loss.svg.tmp"), "half").unwrap();
     ends_with(0, folder, "train --resume run");
+    let is_temporary =
+        |entry: fs::DirEntry| entry.path().extension().is_some_and(|own| own == "tmp");
+    assert!(!fs::read_dir(folder.join("run")).unwrap().any(|entry| is_temporary(entry.unwrap())));
     assert_same(&folder.join("run"), &folder.join("alone"));
     same_config(&folder.join("run"), &folder.join("alone"));
 }

@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Batches on their way: one is being gathered, one copied, and the device works on one.
 const PLACES: usize = 3;
 
-/// The ring and the blocks on the device that recorded steps find their batches in.
+/// The ring in pinned memory, and the blocks on the device that captured steps read.
 pub(super) struct Streamed {
     ring: Rc<Ring>,
     /// U8, long enough for any batch.
