@@ -33,7 +33,7 @@
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
 //! | [`supervised`], [`rl`] | the two tasks: learning from a data set, and Q-learning |
-//! | [`bench`] | timing; with the feature `cli` also pictures and the paper's experiments |
+//! | [`bench`](mod@bench) | timing; with the feature `cli` also pictures and the paper's experiments |
 //!
 //! # Glossary
 //!

@@ -8,7 +8,7 @@ pub const LINE_END: &str = "<eos>";
 pub enum TokenKind {
     /// Characters as they are, line ends too.
     Character,
-    /// What stands between white space, and [`LINE_END`] behind every line.
+    /// What stands between white space, and `<eos>` at the end of every line.
     Word,
 }
 

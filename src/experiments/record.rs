@@ -153,7 +153,7 @@ impl Record {
         self.ending == Ending::Failed
     }
 
-    /// Whether its test loss is below a bound: see [`super::setup::Setup::learnt_below`].
+    /// Whether its test loss is below a bound: see `Setup::learnt_below`.
     pub fn has_learnt(&self, bound: f64) -> bool {
         self.test_loss().is_some_and(|loss| loss < bound)
     }
