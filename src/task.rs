@@ -8,7 +8,7 @@ pub enum Task {
         /// Number of classes, K.
         classes: usize,
     },
-    /// So many numbers, each copy of the last layer being a Gaussian of variance 1 around its outputs.
+    /// This number of values; each classifier is a Gaussian of variance 1 around its outputs.
     Regression {
         /// Number of outputs, D.
         outputs: usize,

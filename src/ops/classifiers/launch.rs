@@ -119,7 +119,7 @@ fn shared_of_copies(copies: usize, slices: usize) -> usize {
     (8 * copies * (4 + slices)).next_multiple_of(16)
 }
 
-/// What a Gaussian of variance 1 over so many numbers is divided by, as a logarithm.
+/// The logarithm of the normalising constant of a Gaussian of variance 1 in this number of dimensions.
 fn normal_constant(numbers: usize) -> f64 {
     0.5 * numbers as f64 * (2.0 * std::f64::consts::PI).ln()
 }
