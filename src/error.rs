@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 /// Every failure the library reports.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something the user gave is at fault: a file, a flag, a key. `subject` names it.
+    /// Something the user gave is at fault: a file, a setting, a key of a file. `subject` names it.
     #[error("{subject}: {message}")]
     Input {
-        /// The file, flag or key at fault.
+        /// The file, setting or key at fault.
         subject: String,
         /// What is wrong with it, and what to do.
         message: String,
     },
     /// A device cannot be opened.
-    #[error("--device {device}: {message}")]
+    #[error("`device` {device}: {message}")]
     Device {
         /// Name of the device.
         device: String,
@@ -72,6 +72,12 @@ impl Error {
     /// An error about something the user gave.
     pub fn input(subject: impl std::fmt::Display, message: impl Into<String>) -> Self {
         Error::Input { subject: subject.to_string(), message: message.into() }
+    }
+
+    /// An error about a setting. Its name stands in backticks, here as within any message, and the command line writes the
+    /// flag instead.
+    pub fn field(name: &str, message: impl Into<String>) -> Self {
+        Error::input(format!("`{name}`"), message)
     }
 
     /// An error about a file the user gave.

@@ -85,6 +85,8 @@
 //! | warp | 32 threads of a GPU that execute together |
 
 pub mod alrao;
+#[cfg(feature = "cli")]
+pub mod argument;
 pub mod bench;
 pub mod data;
 pub mod device;

@@ -20,7 +20,7 @@ fn an_environment_is_opened_by_name() {
 #[test]
 fn a_name_that_says_nothing_is_refused() {
     for name in ["", "pendulums", "pendulum-v1", "gymnasium:CartPole-v1", "gym", "gym:"] {
-        assert!(refused(name).starts_with("--env: "), "{name}: {}", refused(name));
+        assert!(refused(name).starts_with("`env`: "), "{name}: {}", refused(name));
     }
     for torques in ["", "1", "1001", "-3", "2.5", "five"] {
         let message = refused(&format!("pendulum:{torques}"));

@@ -185,7 +185,7 @@ fn a_model_says_what_it_takes() {
             panic!("{} took {wrong}", architecture.name());
         };
         let text = error.to_string();
-        assert!(text.starts_with(&format!("--model {}: ", architecture.name())), "{text}");
+        assert!(text.starts_with(&format!("`model` {}: ", architecture.name())), "{text}");
         assert!(text.contains(message), "{text}");
         assert_eq!(error.exit_code(), 2);
     }

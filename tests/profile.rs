@@ -3,8 +3,9 @@
 use alrao::Device;
 use alrao::bench::step::Inputs;
 use alrao::device::{Cost, Profile};
-use alrao::learn::{Learner, Optimizer, RunConfig};
+use alrao::learn::{Learner, Optimizer};
 use alrao::models::Architecture;
+use alrao::supervised::RunConfig;
 
 fn config(model: Architecture, width: f64, batch: usize) -> RunConfig {
     let mut config = alrao::bench::step::config(model, Optimizer::Alrao).unwrap();

@@ -1,7 +1,7 @@
 #![no_main]
 //! A configuration file is taken or refused in words, whatever its bytes, and what is taken survives being written.
 
-use alrao::learn::settings::Settings;
+use alrao::supervised::settings::Settings;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 
 named! {
     /// How the classifiers are averaged.
-    AveragingKind, "--averaging" {
+    AveragingKind, "averaging" {
         /// The switch of van Erven et al. (2008).
         Switch = "switch",
         /// Plain Bayesian model averaging.

@@ -10,7 +10,8 @@ use super::step::{Contestant, Mode};
 use super::turns::{Timed, Times, Turns, in_turn};
 use crate::device::Device;
 use crate::error::Error;
-use crate::learn::{Optimizer, RunConfig};
+use crate::learn::Optimizer;
+use crate::supervised::RunConfig;
 
 /// PyTorch's ways of doing a step, with what each is compared with here.
 const WAYS: [(&str, Optimizer); 5] = [

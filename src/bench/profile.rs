@@ -8,7 +8,8 @@ use super::ceilings::Ceilings;
 use super::step::{Contestant, Mode};
 use crate::device::{Device, OpTime, Profile};
 use crate::error::Result;
-use crate::learn::{Precision, RunConfig};
+use crate::learn::Precision;
+use crate::supervised::RunConfig;
 
 /// Which of the device's two peaks an op comes nearer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

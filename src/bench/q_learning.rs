@@ -9,7 +9,7 @@ use super::median;
 use super::step::{Mode, launches};
 use crate::device::Device;
 use crate::error::Result;
-use crate::rl::settings::RlSettings;
+use crate::rl::settings::Settings;
 use crate::rl::{Collecting, QConfig, QNetwork};
 
 /// Transitions that the updates draw from, of random actions.
@@ -19,12 +19,12 @@ pub const TRANSITIONS: u64 = 10_000;
 const EPSILON: f64 = 0.05;
 
 /// What everything here is timed with; the rest may be as one likes.
-pub fn settings() -> RlSettings {
-    let mut own = RlSettings::default();
-    own.own.learning_starts = Some(TRANSITIONS);
-    own.own.epsilon_start = Some(EPSILON);
-    own.own.epsilon_end = Some(EPSILON);
-    own.own.update_every = Some(1);
+pub fn settings() -> Settings {
+    let mut own = Settings::default();
+    own.task.learning_starts = Some(TRANSITIONS);
+    own.task.epsilon_start = Some(EPSILON);
+    own.task.epsilon_end = Some(EPSILON);
+    own.task.update_every = Some(1);
     own
 }
 
@@ -95,12 +95,12 @@ impl<'a> Contestant<'a> {
     }
 
     fn row(&self, times: &[Vec<Duration>; 3]) -> Row {
-        let QConfig { env, environments, model, alrao, train, .. } = self.config;
+        let QConfig { task, model, alrao, train, .. } = self.config;
         let [updates_per_second, environment_steps_per_second, steps_with_updates_per_second] =
             [0, 1, 2].map(|work| 1.0 / median(times[work].iter().copied()).as_secs_f64());
         Row {
-            env: env.clone(),
-            environments: *environments,
+            env: task.env.clone(),
+            environments: task.environments,
             optimizer: train.optimizer.to_string(),
             mode: self.mode,
             precision: train.precision.to_string(),

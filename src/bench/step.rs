@@ -6,12 +6,13 @@ use serde::Serialize;
 use crate::alrao::Alrao;
 use crate::device::Device;
 use crate::error::Result;
-use crate::learn::settings::Settings;
-use crate::learn::{Learner, Optimizer, Precision, RunConfig};
+use crate::learn::{Learner, Optimizer, Precision};
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 use crate::ops::classifiers::{Head, Targets};
 use crate::random::{Philox, Purpose, Stream};
+use crate::supervised::RunConfig;
+use crate::supervised::settings::Settings;
 use crate::tensor::Tensor;
 
 /// The models that are measured, with whatever else `--model` knows.
@@ -31,8 +32,9 @@ const VOCABULARIES: [usize; 2] = [50, 9_999];
 /// # Errors
 /// As [`Settings::resolve`].
 pub fn config(architecture: Architecture, optimizer: Optimizer) -> Result<RunConfig> {
-    let (model, optimizer) = (Some(architecture), Some(optimizer));
-    Settings { model, optimizer, ..Settings::default() }.resolve()
+    let mut settings = Settings::default();
+    (settings.task.model, settings.learning.optimizer) = (Some(architecture), Some(optimizer));
+    settings.resolve()
 }
 
 fn is_text(config: &RunConfig) -> bool {

@@ -1,64 +1,68 @@
-//! How flags are read, the same in every command.
+//! Flags that several commands have.
 
-use std::fmt::Display;
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use alrao::device::{Device, DeviceKind};
 use alrao::error::Error;
+use alrao::learn::settings::{Settings, TaskSettings};
 
-/// Where to run.
-#[derive(Args, Clone, Debug)]
-pub(super) struct DeviceArguments {
-    /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES), help_heading = "Device")]
-    pub device: Option<DeviceKind>,
-    /// Threads of the cpu or the simulator; results do not depend on them [default: all cores]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>, help_heading = "Device")]
-    pub threads: Option<usize>,
+/// Files of a training run.
+#[derive(Args)]
+#[command(next_help_heading = "Files")]
+pub(super) struct PlaceArguments {
+    /// Settings, under the flags' names in snake_case; flags override them
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// The run's directory, absent or empty [default: a new one in runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue a run; its length, --log-every, --threads and --device may change
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
 }
 
-pub(super) const DEVICES: &[DeviceKind] =
-    &[DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator];
+impl PlaceArguments {
+    /// The settings that were given as flags, over those of the `--config` file.
+    pub fn with_file<T: TaskSettings>(&self, flags: Settings<T>) -> anyhow::Result<Settings<T>> {
+        let Some(path) = &self.config else { return Ok(flags) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::input(format!("--config {}", path.display()), format!("cannot be read: {error}"))
+        })?;
+        Ok(flags.over(Settings::from_toml(&text, path)?))
+    }
 
-impl DeviceArguments {
-    pub fn open(&self) -> anyhow::Result<Device> {
-        if self.threads == Some(0) {
-            return Err(Error::input("--threads", "0 is not possible; give at least 1").into());
+    /// Checks that the flags go with `--resume`.
+    pub fn check_resume<T: TaskSettings>(&self, flags: &Settings<T>) -> anyhow::Result<()> {
+        let changeable = [T::CHANGEABLE, &["threads", "device"]].concat();
+        let places = [("config", &self.config), ("out", &self.out)];
+        let places = places.into_iter().filter(|(_, path)| path.is_some()).map(|(key, _)| key);
+        let mut refused =
+            flags.given().into_iter().filter(|key| !changeable.contains(key)).chain(places);
+        if let Some(key) = refused.next() {
+            let names: Vec<String> = changeable.iter().map(|key| format!("`{key}`")).collect();
+            let message = format!("does not go with `resume`; only {} do", names.join(", "));
+            return Err(Error::field(key, message).into());
         }
-        Ok(Device::open_with_threads(self.device.unwrap_or_default(), self.threads)?)
+        Ok(flags.check_values()?)
     }
 }
 
-/// One of several names, which help and completions list.
-pub(super) fn choice<T>(all: &'static [T]) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err = Error> + Display + Clone + Send + Sync + 'static,
-{
-    let names = all.iter().map(|choice| &*choice.to_string().leak());
-    PossibleValuesParser::new(names).try_map(|name| name.parse())
+/// The settings with the device that was opened, which the precision depends on.
+pub(super) fn on_device<T: TaskSettings>(
+    mut settings: Settings<T>,
+    device: &Device,
+) -> Result<Settings<T>, Error> {
+    settings.device.device = Some(device.name().parse()?);
+    Ok(settings)
 }
 
-/// A number that counts something.
-pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().map_err(|_| match is_whole {
-        true => "the number is too large".into(),
-        false => "a whole number is wanted, without a sign".into(),
-    })
-}
-
-/// Any number; whether it makes sense is checked later, since it may come from a file too.
-pub(super) fn real(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| "a number is wanted, such as 0.01 or 1e-5".into())
-}
-
-/// What a `FromStr` of the library says, without the flag that clap names itself.
-pub(super) fn message<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error| match error {
-        Error::Input { message, .. } => message,
-        other => other.to_string(),
-    })
+/// Opens the device that was given, or else the one of a run.
+pub(super) fn open_for<T: TaskSettings>(
+    flags: &Settings<T>,
+    run: (DeviceKind, Option<usize>),
+) -> Result<Device, Error> {
+    let own = &flags.device;
+    Device::open_with_threads(own.device.unwrap_or(run.0), own.threads.or(run.1))
 }

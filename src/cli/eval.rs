@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::arguments::DeviceArguments;
 use super::failure::Ending;
 use super::messages;
 use alrao::data::{Part, TokenKind};
 use alrao::error::Error;
+use alrao::learn::settings::DeviceSettings;
 use alrao::supervised::{Evaluation, evaluate};
 
 /// Evaluate a run's best model (its last, before any epoch is over), or the model in a checkpoint
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceArguments,
+    device: DeviceSettings,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::arguments::{DEVICES, choice, real, whole};
 use super::experiment_progress::Progress;
 use super::failure::Ending;
 use super::{messages, signals};
+use alrao::argument::{choice, real, whole};
 use alrao::device::DeviceKind;
 use alrao::experiments::{self, Conclusion, Experiment, Options, Size};
 use alrao::learn::StopFlag;
@@ -106,7 +106,7 @@ struct RowArguments {
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     jobs: Option<usize>,
     /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES))]
+    #[arg(long, value_name = "DEVICE", value_parser = choice(DeviceKind::ALL))]
     device: Option<DeviceKind>,
     /// A small size, for two cores: a narrow model, few epochs and runs, and so few samples that a row takes less than about ten minutes
     #[arg(long)]
@@ -130,7 +130,7 @@ struct QLearningArguments {
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     jobs: Option<usize>,
     /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = choice(DEVICES))]
+    #[arg(long, value_name = "DEVICE", value_parser = choice(DeviceKind::ALL))]
     device: Option<DeviceKind>,
     /// A small size: fewer steps and runs
     #[arg(long)]

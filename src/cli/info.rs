@@ -6,15 +6,17 @@ use std::fmt::Write;
 use clap::Args;
 use serde::Serialize;
 
-use super::arguments::{choice, real, whole};
 use super::failure::Ending;
 use super::messages;
+use alrao::argument::{choice, real, whole};
 use alrao::device::DeviceKind;
 use alrao::error::{Error, Result};
-use alrao::learn::settings::{Settings, flag, hidden_layers};
-use alrao::learn::{Precision, RunConfig};
+use alrao::learn::Precision;
+use alrao::learn::settings::{DeviceSettings, LearningSettings, hidden_layers};
 use alrao::models::{self, Architecture, Input};
 use alrao::nn::{Entry, Init, Module, for_each_entry};
+use alrao::supervised::RunConfig;
+use alrao::supervised::settings::{Settings, TrainSettings};
 use alrao::supervised::step_launches;
 
 /// Distinct characters of a text, where none is given.
@@ -107,18 +109,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
 }
 
 fn config(arguments: &Arguments) -> Result<RunConfig> {
-    let settings = Settings {
-        model: Some(arguments.model),
-        width: arguments.width,
+    let (model, width) = (Some(arguments.model), arguments.width);
+    let task = TrainSettings { model, width, ..TrainSettings::default() };
+    let learning = LearningSettings {
         hidden: arguments.hidden.clone(),
         classifiers: arguments.classifiers,
         batch_size: arguments.batch_size,
         precision: arguments.precision,
-        // Whose launches are counted, in its usual precision where none is given.
-        device: Some(DeviceKind::Cuda),
-        ..Settings::default()
+        ..LearningSettings::default()
     };
-    settings.resolve()
+    // Its launches are counted, in its usual precision where none is given.
+    let device = DeviceSettings { device: Some(DeviceKind::Cuda), threads: None };
+    Settings::new(task, learning, device).resolve()
 }
 
 /// How often each kernel is launched in one step.
@@ -161,14 +163,14 @@ fn describe(arguments: &Arguments) -> Result<Info> {
 fn input(arguments: &Arguments) -> Result<(Input, usize)> {
     let name = arguments.model.name();
     let size = |key: &str, given: Option<usize>, default: usize| match given {
-        Some(0) => Err(Error::input(flag(key), "0 is not possible; give at least 1")),
+        Some(0) => Err(Error::field(key, "0 is not possible; give at least 1")),
         Some(size) if size > 1 << 24 => {
-            Err(Error::input(flag(key), format!("{size} is more than any data has")))
+            Err(Error::field(key, format!("{size} is more than any data has")))
         }
         _ => Ok(given.unwrap_or(default)),
     };
     let refused = |key: &str, other: &str| {
-        Error::input(flag(key), format!("does not apply to --model {name}; use {}", flag(other)))
+        Error::field(key, format!("does not apply to `model` {name}; use `{other}`"))
     };
     if arguments.model.is_lstm() {
         let usual = if arguments.model == Architecture::WordLstm { WORDS } else { CHARACTERS };

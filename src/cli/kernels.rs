@@ -8,15 +8,16 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::arguments::{DeviceArguments, choice};
 use super::failure::Ending;
 use super::messages;
+use alrao::argument::choice;
 use alrao::bench::ceilings::Ceilings;
 use alrao::bench::kernels::{Row, measure};
 use alrao::bench::workloads::{self, Workload};
 use alrao::device::{DType, Device};
 use alrao::error::Error;
 use alrao::learn::Precision;
+use alrao::learn::settings::DeviceSettings;
 
 /// Time every kernel on a GPU beside the least time it could take, or check it in the simulator
 #[derive(Args)]
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceArguments,
+    device: DeviceSettings,
 }
 
 impl Arguments {

@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::messages::{loss, percent};
 use alrao::data::Dataset;
 use alrao::device::Device;
-use alrao::learn::{Counts, Observer, RunConfig, Split, StopFlag};
+use alrao::learn::{Counts, Observer, Split, StopFlag};
 use alrao::plots::RunPlots;
+use alrao::supervised::RunConfig;
 use alrao::supervised::{EpochReport, Event, Status, Supervised};
 
 /// Watches a run: shows it, and keeps its plots up to date.

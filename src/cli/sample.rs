@@ -1,10 +1,11 @@
 //! `alrao sample`.
 
+use alrao::argument::{real, whole};
+use alrao::learn::settings::DeviceSettings;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{DeviceArguments, real, whole};
 use super::failure::Ending;
 use super::messages;
 
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SEED", default_value = "0", value_parser = whole::<u64>)]
     seed: u64,
     #[command(flatten)]
-    device: DeviceArguments,
+    device: DeviceSettings,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {

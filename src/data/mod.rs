@@ -434,7 +434,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     let valid_split = options.valid_split;
     if !(0.0..1.0).contains(&valid_split) {
         let message = format!("{valid_split} is no share of the data: give 0 (none) to below 1");
-        return Err(Error::input("--valid-split", message));
+        return Err(Error::field("valid_split", message));
     }
     if let Some(seed) = generated_seed(source)? {
         return Ok(match kind {
@@ -491,7 +491,7 @@ fn generated_seed(source: &str) -> Result<Option<u64>> {
             Err(_) => {
                 let message =
                     format!("'{}' is no seed: give a whole number, 0 or more", &rest[1..]);
-                Err(Error::input(format!("--data {source}"), message))
+                Err(Error::input(format!("`data` {source}"), message))
             }
         },
         _ => Ok(None),
@@ -551,7 +551,7 @@ mod tests {
     fn a_split_must_be_a_share() {
         for wrong in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
             let error = load("generated", Kind::Text(TokenKind::Word), wrong).unwrap_err();
-            assert!(error.to_string().starts_with("--valid-split: "), "{error}");
+            assert!(error.to_string().starts_with("`valid_split`: "), "{error}");
         }
     }
 

@@ -64,7 +64,7 @@ impl Text {
     pub fn columns(&self, part: Part, batch_size: usize) -> Result<Columns> {
         let name = part.name();
         let Some(stream) = self.part(part) else {
-            return Err(Error::input("--data", format!("the text has no {name} part")));
+            return Err(Error::field("data", format!("the text has no {name} part")));
         };
         let rows = stream.len().checked_div(batch_size).unwrap_or(0);
         if rows < 2 {
@@ -73,7 +73,7 @@ impl Text {
                 stream.len(),
                 self.vocabulary.kind().name()
             );
-            return Err(Error::input("--batch-size", message));
+            return Err(Error::field("batch_size", message));
         }
         let mut tokens = vec![0; rows * batch_size];
         for (index, column) in stream.chunks_exact(rows).take(batch_size).enumerate() {
@@ -309,7 +309,7 @@ mod tests {
         let error = text.columns(Part::Train, 6).unwrap_err().to_string();
         assert_eq!(
             error,
-            "--batch-size: the train text has 10 characters, too few for 6 columns of at least 2"
+            "`batch_size`: the train text has 10 characters, too few for 6 columns of at least 2"
         );
         assert!(text.columns(Part::Train, 0).is_err());
         assert!(text.columns(Part::Test, 1).unwrap_err().to_string().contains("no test part"));

@@ -7,9 +7,7 @@ mod profile;
 #[cfg(has_simulator)]
 pub mod simulator;
 
-use std::fmt;
 use std::rc::Rc;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use self::cuda::Cuda;
@@ -17,6 +15,7 @@ use self::gpu::{Clock, Counter, Driver};
 #[cfg(has_simulator)]
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
+use crate::named::named;
 pub use cpu::Cpu;
 pub use cuda::fat_binaries;
 pub use gpu::{Gpu, HostWork, Recording, SiteTraffic};
@@ -82,48 +81,23 @@ macro_rules! element {
 }
 element!(f32 => F32, half::bf16 => BF16, u8 => U8, i32 => I32, i64 => I64, f64 => F64);
 
-/// Which device a user asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum DeviceKind {
-    /// The best one that can be opened.
-    #[default]
-    Auto,
-    /// The host's processor.
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
-    /// The CUDA kernels, run on the host's processor.
-    Simulator,
-}
-
-impl DeviceKind {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            DeviceKind::Auto => "auto",
-            DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
-            DeviceKind::Simulator => "simulator",
-        }
+named! {
+    /// Which device a user asked for.
+    DeviceKind, "device" {
+        /// The best one that can be opened.
+        Auto = "auto",
+        /// The host's processor.
+        Cpu = "cpu",
+        /// An NVIDIA GPU.
+        Cuda = "cuda",
+        /// The CUDA kernels, run on the host's processor.
+        Simulator = "simulator",
     }
 }
 
-impl fmt::Display for DeviceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for DeviceKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        [DeviceKind::Auto, DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Simulator]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| {
-                Error::input("--device", format!("'{name}' is none of auto, cpu, cuda, simulator"))
-            })
+impl Default for DeviceKind {
+    fn default() -> Self {
+        DeviceKind::Auto
     }
 }
 
@@ -161,7 +135,7 @@ impl Device {
         cpu::check_level()?;
         if let Some(threads) = threads.filter(|threads| *threads > MOST_THREADS) {
             let message = format!("{threads} is too many; give at most {MOST_THREADS}");
-            return Err(Error::input("--threads", message));
+            return Err(Error::field("threads", message));
         }
         match kind {
             DeviceKind::Auto => match Cuda::open() {
@@ -172,7 +146,7 @@ impl Device {
             DeviceKind::Cuda => match Cuda::open() {
                 Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
                 Err(reason) => {
-                    Err(Error::device(kind.name(), format!("{reason}; without it: --device cpu")))
+                    Err(Error::device(kind.name(), format!("{reason}; without it: `device` cpu")))
                 }
             },
             DeviceKind::Simulator => Device::open_simulator(threads),
@@ -187,7 +161,7 @@ impl Device {
     #[cfg(not(has_simulator))]
     fn open_simulator(_: Option<usize>) -> Result<Device> {
         let message = "this program was built without it: build it again on Linux on x86-64 with a C++ compiler; or use \
-                       --device cpu";
+                       `device` cpu";
         Err(Error::device("simulator", message))
     }
 

@@ -10,8 +10,8 @@ use super::record::{Record, Records};
 use super::setup::{Group, LEARNT_MEANS, Setup, differences, setups, titles};
 use super::statistics::{Estimate, spread};
 use crate::error::Result;
-use crate::learn::settings::Settings;
 use crate::plots::{Cell, heat_map, number};
+use crate::supervised::settings::Settings;
 
 /// Twenty-eight intervals, and eight rates of SGD for more epochs.
 const SETTINGS: u64 = 42;
@@ -52,11 +52,8 @@ pub(super) fn study(options: &Options) -> Result<Study> {
             for (high, &eta_max) in ENDS.iter().enumerate().skip(low) {
                 let epochs = if low == high { sgd_epochs(setup.epochs) } else { setup.epochs };
                 // The losses are those after so many epochs.
-                let own = Settings {
-                    epochs: Some(epochs),
-                    patience: Some(epochs),
-                    ..Settings::default()
-                };
+                let mut own = Settings::default();
+                (own.task.epochs, own.task.patience) = (Some(epochs), Some(epochs));
                 let method = match low == high {
                     true => Method::Sgd(eta_min),
                     false => Method::Alrao([eta_min, eta_max]),

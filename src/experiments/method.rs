@@ -1,7 +1,7 @@
 //! The ways of training that the experiments compare.
 
 use crate::learn::Optimizer;
-use crate::learn::settings::Settings;
+use crate::learn::settings::{LearningSettings, Settings, TaskSettings};
 use crate::plots::{RGBColor, TEST, line_shade, number};
 
 /// The learning rates of SGD in Table 1, and every power of ten among them.
@@ -66,25 +66,25 @@ impl Method {
     }
 
     /// The settings it takes, over those it shares with others.
-    pub fn settings(self, base: &Settings) -> Settings {
+    pub fn settings<T: TaskSettings>(self, base: &Settings<T>) -> Settings<T> {
         let (alrao, sgd) = (Some(Optimizer::Alrao), Some(Optimizer::Sgd));
         let (adam, alrao_adam) = (Some(Optimizer::Adam), Some(Optimizer::AlraoAdam));
-        let own = Settings::default();
-        let own = match self {
-            Method::Sgd(rate) => Settings { optimizer: sgd, lr: Some(rate), ..own },
-            Method::AdamDefault => Settings { optimizer: adam, ..own },
-            Method::Adam(rate) => Settings { optimizer: adam, lr: Some(rate), ..own },
-            Method::AlraoDefault => Settings { optimizer: alrao, ..own },
+        let own = LearningSettings::default();
+        let learning = match self {
+            Method::Sgd(rate) => LearningSettings { optimizer: sgd, lr: Some(rate), ..own },
+            Method::AdamDefault => LearningSettings { optimizer: adam, ..own },
+            Method::Adam(rate) => LearningSettings { optimizer: adam, lr: Some(rate), ..own },
+            Method::AlraoDefault => LearningSettings { optimizer: alrao, ..own },
             Method::Alrao(ends) => in_interval(alrao, ends),
             Method::AlraoAdam(ends) => in_interval(alrao_adam, ends),
             // One rate and one classifier: plain SGD, but for the features that stand still.
-            Method::SgdOnPart { rate, part } => Settings {
+            Method::SgdOnPart { rate, part } => LearningSettings {
                 classifiers: Some(1),
                 trained_fraction: Some(part),
                 ..in_interval(alrao, [rate, rate])
             },
         };
-        own.over(base.clone())
+        Settings { learning, ..Settings::default() }.over(base.clone())
     }
 
     /// Its colour among others; rates are from dark to light.
@@ -104,8 +104,13 @@ impl Method {
     }
 }
 
-fn in_interval(optimizer: Option<Optimizer>, [low, high]: [f64; 2]) -> Settings {
-    Settings { optimizer, eta_min: Some(low), eta_max: Some(high), ..Settings::default() }
+fn in_interval(optimizer: Option<Optimizer>, [low, high]: [f64; 2]) -> LearningSettings {
+    LearningSettings {
+        optimizer,
+        eta_min: Some(low),
+        eta_max: Some(high),
+        ..LearningSettings::default()
+    }
 }
 
 fn interval([low, high]: [f64; 2]) -> String {
@@ -115,6 +120,7 @@ fn interval([low, high]: [f64; 2]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervised::settings::Settings;
 
     #[test]
     fn a_part_of_all_is_plain_sgd() {

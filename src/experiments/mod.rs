@@ -153,7 +153,7 @@ pub fn run(
     stop: &StopFlag,
 ) -> Result<Conclusion> {
     if options.jobs == Some(0) {
-        return Err(Error::input("--jobs", "0 is not possible; give at least 1"));
+        return Err(Error::field("jobs", "0 is not possible; give at least 1"));
     }
     let study = match experiment {
         Experiment::Table1 => table1::study(options)?,

@@ -42,7 +42,7 @@ impl Options {
     /// Where none is asked for.
     pub(super) fn seeds_or(&self, usual: u64) -> Result<u64> {
         match self.seeds.unwrap_or(usual) {
-            0 => Err(Error::input("--seeds", "0 is not possible; give at least 1")),
+            0 => Err(Error::field("seeds", "0 is not possible; give at least 1")),
             seeds => Ok(seeds),
         }
     }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::Experiment;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-use crate::learn::settings::Settings;
-use crate::learn::{RunConfig, tensor_file::replace};
+use crate::learn::tensor_file::replace;
+use crate::rl;
 use crate::rl::QConfig;
-use crate::rl::settings::RlSettings;
+use crate::supervised::RunConfig;
+use crate::supervised::settings::Settings;
 
 const PLAN: &str = "plan.json";
 const RUNS: &str = "runs";
@@ -49,8 +50,10 @@ impl Work {
     /// Its settings as TOML, one a line, but for where its data is: the same data may be found under another path.
     fn to_toml(&self) -> String {
         match self {
-            Work::Supervised(config) => Settings { data: None, ..Settings::from(config) }.to_toml(),
-            Work::QLearning(config) => RlSettings::from(config).to_toml(),
+            Work::Supervised(config) => {
+                Settings::from(config).retain(&|key| key != "data").to_toml()
+            }
+            Work::QLearning(config) => rl::settings::Settings::from(config).to_toml(),
         }
     }
 
@@ -93,7 +96,7 @@ impl Folder {
             experiment: experiment.name().into(),
             runs: runs.iter().map(|run| (run.name.clone(), run.work.to_toml())).collect(),
         };
-        let wrong = |message: String| Error::input(format!("--out {}", path.display()), message);
+        let wrong = |message: String| Error::input(format!("`out` {}", path.display()), message);
         let cannot = |error: std::io::Error| wrong(format!("cannot be written: {error}"));
         if path.exists() && !path.is_dir() {
             return Err(wrong("is a file; give a folder".into()));
@@ -105,7 +108,7 @@ impl Folder {
         let file = path.join(PLAN);
         if file.is_file() {
             if let Some(difference) = difference(&read_plan(&file)?, &plan) {
-                return Err(wrong(format!("{difference}; give another --out, or remove it")));
+                return Err(wrong(format!("{difference}; give another `out`, or remove it")));
             }
         } else {
             check_free(path)?;
@@ -152,7 +155,7 @@ fn lock(path: &Path, wrong: &dyn Fn(String) -> Error) -> Result<File> {
 /// Refuses a folder that something else is in. What a process leaves that is killed before it has written its plan is
 /// nothing; where there is a plan, it is looked at under the lock.
 fn check_free(path: &Path) -> Result<()> {
-    let subject = || format!("--out {}", path.display());
+    let subject = || format!("`out` {}", path.display());
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries
@@ -169,7 +172,7 @@ fn check_free(path: &Path) -> Result<()> {
     match has_plan || names.all(|name| name.to_str().is_some_and(is_own)) {
         true => Ok(()),
         false => {
-            let message = "is not empty and holds no experiment; give another --out";
+            let message = "is not empty and holds no experiment; give another `out`";
             Err(Error::input(subject(), message))
         }
     }
@@ -233,7 +236,8 @@ mod tests {
     }
 
     fn run(epochs: u64) -> PlannedRun {
-        let settings = Settings { epochs: Some(epochs), ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.task.epochs = Some(epochs);
         PlannedRun { name: "one".into(), work: Work::Supervised(settings.resolve().unwrap()) }
     }
 
@@ -248,7 +252,7 @@ mod tests {
         open(Experiment::Table1, "a", &[run(3)]).unwrap();
         open(Experiment::Table1, "a", &[run(3)]).unwrap();
         let epochs = wrong(open(Experiment::Table1, "a", &[run(4)]));
-        assert!(epochs.contains("epochs = 3, not epochs = 4") && epochs.contains("--out"));
+        assert!(epochs.contains("epochs = 3, not epochs = 4") && epochs.contains("`out`"));
         assert!(wrong(open(Experiment::Table1, "b", &[run(3)])).contains("other data"));
         let other = wrong(open(Experiment::Frozen, "a", &[run(3)]));
         assert!(other.contains("table1, not frozen"), "{other}");
@@ -289,7 +293,8 @@ mod tests {
     fn where_the_data_lies_is_no_difference() {
         let place = tempfile::tempdir().unwrap();
         let on = |data: &str| {
-            let settings = Settings { data: Some(data.into()), ..Settings::default() };
+            let mut settings = Settings::default();
+            settings.task.data = Some(data.into());
             PlannedRun { name: "one".into(), work: Work::Supervised(settings.resolve().unwrap()) }
         };
         let open = |data: &str, fingerprint: &str| {
@@ -300,7 +305,8 @@ mod tests {
         open("here/data", "a").unwrap();
         open("../here/data", "a").unwrap();
         assert!(open("here/data", "b").unwrap_err().to_string().contains("other data"));
-        let config = Settings { data: Some("x".into()), epochs: Some(3), ..Settings::default() };
+        let mut config = Settings::default();
+        (config.task.data, config.task.epochs) = (Some("x".into()), Some(3));
         let text = Settings::from(&config.resolve().unwrap()).to_toml();
         assert!(run(3).work.is_of(&text) && !run(4).work.is_of(&text));
         assert!(!run(3).work.is_of(&text[..text.len() / 2]));

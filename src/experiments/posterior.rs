@@ -12,10 +12,10 @@ use crate::alrao::classifier_rates;
 use crate::data::Part;
 use crate::error::Result;
 use crate::learn::RunDirectory;
-use crate::learn::settings::Settings;
 use crate::plots::{
     Axis, History, Scale, Series, StepLine, Stroke, line_shade, lines, number, run,
 };
+use crate::supervised::settings::Settings;
 
 pub(super) const WHOLE: Size = Size { settings: 1, epochs: 3, seeds: Some(3) };
 pub(super) const QUICK: Size = Size { settings: 1, epochs: 12, seeds: Some(2) };
@@ -31,7 +31,8 @@ const SILENT: f64 = 0.01;
 pub(super) fn study(options: &Options) -> Result<Study> {
     let setups = setups(options, USUAL, [WHOLE, QUICK])?;
     let mut runs = Vec::new();
-    let every_step = Settings { log_every: Some(1), ..Settings::default() };
+    let mut every_step = Settings::default();
+    every_step.learning.log_every = Some(1);
     let groups: Vec<Group> = setups
         .iter()
         .map(|setup| setup.plan_with(Method::AlraoDefault, &every_step, &mut runs))

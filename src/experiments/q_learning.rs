@@ -11,10 +11,10 @@ use super::setup::Group;
 use super::statistics::{Estimate, series};
 use super::{Study, device_kind};
 use crate::error::Result;
-use crate::learn::settings::Settings;
+use crate::learn::settings::{DeviceSettings, LearningSettings};
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
-use crate::rl::settings::{QSettings, RlSettings};
-use crate::rl::{QConfig, open};
+use crate::rl::settings::{QSettings, Settings};
+use crate::rl::{QConfig, QLearningConfig, open};
 
 /// Runs of each setting in the paper.
 const SEEDS: u64 = 10;
@@ -79,17 +79,22 @@ impl Comparison {
             epsilon_steps: is_small.then_some(epsilon_steps),
             ..QSettings::default()
         };
-        let base = Settings { device: Some(device_kind(options)?), ..Settings::default() };
-        let config = RlSettings { own: own.clone(), shared: base.clone() }.resolve()?;
+        let device = Some(device_kind(options)?);
+        let base = Settings::new(
+            own,
+            LearningSettings::default(),
+            DeviceSettings { device, threads: None },
+        );
+        let config = base.resolve()?;
         // What is wrong with it is told before anything is made.
-        open(&config.env, 1)?;
+        open(&config.task.env, 1)?;
         let mut group = |method: Method| -> Result<Group> {
             let mut names = Vec::new();
             for seed in 0..seeds {
-                let name = format!("{}-{}-seed-{seed}", file_name(&config.env), method.name());
-                let shared = Settings { seed: Some(seed), ..Settings::default() };
-                let shared = shared.over(method.settings(&base));
-                let config = RlSettings { own: own.clone(), shared }.resolve()?;
+                let name = format!("{}-{}-seed-{seed}", file_name(&config.task.env), method.name());
+                let mut settings = method.settings(&base);
+                settings.learning.seed = Some(seed);
+                let config = settings.resolve()?;
                 runs.push(PlannedRun { name: name.clone(), work: Work::QLearning(config) });
                 names.push(name);
             }
@@ -114,11 +119,11 @@ impl Comparison {
     }
 
     fn paper(&self) -> Option<&'static Paper> {
-        PAPER.iter().find(|paper| self.config.env.starts_with(paper.environment))
+        PAPER.iter().find(|paper| self.config.task.env.starts_with(paper.environment))
     }
 
     fn is_pendulum(&self) -> bool {
-        self.config.env.starts_with("pendulum")
+        self.config.task.env.starts_with("pendulum")
     }
 }
 
@@ -127,7 +132,7 @@ fn file_name(environment: &str) -> String {
 }
 
 fn findings(comparison: &Comparison, records: &Records) -> Findings {
-    let environment = &comparison.config.env;
+    let environment = &comparison.config.task.env;
     Findings {
         title: format!("Q-learning: {environment}"),
         paper: "Table 1, last rows, and Figure 6: mean return of the epoch that did best in evaluation runs, in new runs. \
@@ -156,7 +161,7 @@ fn comparison_table(comparison: &Comparison, records: &Records) -> Table {
                    over the runs. SGD's rate is the one with the best evaluations.";
     let mut table = Table::new(caption, &["", "SGD rate", "SGD", "Adam", "Alrao"]);
     let best = comparison.best_sgd(records);
-    let environment = &comparison.config.env;
+    let environment = &comparison.config.task.env;
     table.push([
         environment.clone(),
         or_dash(best, |(rate, _)| number(*rate)),
@@ -218,7 +223,8 @@ fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
 
 fn differences(comparison: &Comparison) -> Vec<String> {
     let config = &comparison.config;
-    let QConfig { steps, model, train, discount, .. } = config;
+    let QConfig { task, model, train, .. } = config;
+    let QLearningConfig { steps, discount, .. } = task;
     let layers: Vec<String> = model.hidden.iter().map(ToString::to_string).collect();
     let mut texts = vec![
         format!("Runs of each setting: {}; the paper's {SEEDS}.", comparison.seeds),
@@ -233,17 +239,17 @@ fn differences(comparison: &Comparison) -> Vec<String> {
         "Hidden units are {}, an error of a value counts as at most {} in the gradients, rewards are multiplied by {} before they are \
          learnt from, the first {} steps are random, and epsilon falls from {} to {} in {} more: the paper says nothing of these.",
         model.activation,
-        number(config.error_clip),
-        number(config.reward_scale),
-        config.learning_starts,
-        number(config.exploration.start),
-        number(config.exploration.end),
-        config.exploration.steps,
+        number(config.task.error_clip),
+        number(config.task.reward_scale),
+        config.task.learning_starts,
+        number(config.task.exploration.start),
+        number(config.task.exploration.end),
+        config.task.exploration.steps,
     ));
     texts.push(format!(
         "The target network keeps {} of itself in an update: so we read the paper's tau of 0.9, though Lillicrap et al. write tau for \
          the other share.",
-        number(config.tau)
+        number(config.task.tau)
     ));
     texts.push(match comparison.is_pendulum() {
         true => "The pendulum's torque is one of a few; how the paper made its actions discrete, it does not say.".into(),
@@ -254,7 +260,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
 
 /// Mean return of the evaluations over the steps, means over the runs.
 fn curves(comparison: &Comparison, records: &Records) -> Picture {
-    let scale = comparison.config.epoch_steps as f64;
+    let scale = comparison.config.task.epoch_steps as f64;
     let series: Vec<Series> = comparison
         .groups()
         .map(|group| {
@@ -328,7 +334,7 @@ fn values(comparison: &Comparison, records: &Records) -> Value {
         comparison.groups().map(|group| (group.method.name(), value(group))).collect();
     json!({
         "best_sgd_rate": comparison.best_sgd(records).map(|(rate, _)| rate),
-        "environment": comparison.config.env,
+        "environment": comparison.config.task.env,
         "methods": by_method,
     })
 }

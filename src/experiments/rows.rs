@@ -223,7 +223,7 @@ impl Row {
     pub fn find(name: &str) -> Result<&'static Row> {
         ROWS.iter().find(|row| row.name == name).ok_or_else(|| {
             let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-            Error::input("--row", format!("'{name}' is none of {}", names.join(", ")))
+            Error::field("row", format!("'{name}' is none of {}", names.join(", ")))
         })
     }
 

@@ -13,7 +13,8 @@ use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::learn::{self, Outcome, RunDirectory, StopFlag};
 use crate::rl::{self, QLearning};
-use crate::supervised::{Overrides, Run, Supervised};
+use crate::supervised::settings::Settings;
+use crate::supervised::{Run, Supervised};
 
 /// Something that happened in an experiment.
 #[derive(Debug)]
@@ -305,12 +306,14 @@ fn resume(
     ending(match work {
         Work::Supervised(config) => {
             // The folder that the experiment was started from may be another one.
-            let overrides = Overrides { data: Some(config.data.clone()), ..Overrides::default() };
-            let run = Run::resume(directory, &overrides, device);
+            let data = Some(&*config.task.data);
+            let run = Run::resume(directory, &Settings::default(), data, device);
             run.and_then(|mut run| Ok(run.train(watcher, stop)?.outcome))
         }
-        Work::QLearning(_) => rl::Run::resume(directory, &rl::Overrides::default(), device)
-            .and_then(|mut run| Ok(run.train(watcher, stop)?.outcome)),
+        Work::QLearning(_) => {
+            rl::Run::resume(directory, &rl::settings::Settings::default(), device)
+                .and_then(|mut run| Ok(run.train(watcher, stop)?.outcome))
+        }
     })
 }
 

@@ -14,9 +14,10 @@ use crate::data::{self, Content, Dataset, LoadOptions, Part, TokenKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::learn::memory::check_fits;
-use crate::learn::settings::{Settings, is_generated};
+use crate::learn::settings::{DeviceSettings, LearningSettings};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
+use crate::supervised::settings::{Settings, TrainSettings, is_generated};
 use crate::supervised::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
@@ -121,7 +122,7 @@ pub(super) fn setups(
     for name in names {
         let row = Row::find(name)?;
         if setups.iter().any(|setup| setup.row.name == row.name) {
-            return Err(Error::input("--row", format!("{name} is there twice")));
+            return Err(Error::field("row", format!("{name} is there twice")));
         }
         let mut own = setup(row, options, size, device, setups.last())?;
         if setups.iter().any(|setup| setup.file_name() == own.file_name()) {
@@ -172,19 +173,21 @@ fn setup(
     let classes = classes(&dataset, &source)?;
     let seeds = options.seeds_or(size.seeds.unwrap_or(row.seeds))?;
     let epochs = options.epochs.unwrap_or(size.epochs);
-    let base = Settings {
+    let task = TrainSettings {
         model: Some(architecture),
         width: Some(width),
         // As the paper, which crops and flips what it reads.
         augment: Some(is_of_images && !is_generated(&source)),
         samples,
-        batch_size: Some(batch_size(row, architecture, &dataset, options.quick)?),
         epochs: Some(epochs),
         patience: Some(PATIENCE),
-        device: Some(device),
         data: Some(source),
-        ..Settings::default()
+        ..TrainSettings::default()
     };
+    let batch_size = Some(batch_size(row, architecture, &dataset, options.quick)?);
+    let learning = LearningSettings { batch_size, ..LearningSettings::default() };
+    let device = DeviceSettings { device: Some(device), threads: None };
+    let base = Settings::new(task, learning, device);
     let name = name(row, architecture, &dataset);
     let learnt_below = LEARNT * dataset.class_entropy().unwrap_or_default();
     let own = Setup { name, row, dataset, classes, learnt_below, epochs, seeds, base };
@@ -194,7 +197,7 @@ fn setup(
     built.map_err(|error| match error {
         Error::Input { message, .. } if options.data.is_none() && options.model.is_none() => {
             let wanted = row.source.wanted();
-            Error::input("--data", format!("row {} needs {wanted}; its model {message}", row.name))
+            Error::field("data", format!("row {} needs {wanted}; its model {message}", row.name))
         }
         other => other,
     })?;
@@ -206,14 +209,14 @@ fn setup(
 fn source(row: &Row, options: &Options) -> Result<String> {
     match &options.data {
         Some(data) if data.is_empty() => {
-            Err(Error::input("--data", "is empty; give a file, a folder, or generated"))
+            Err(Error::field("data", "is empty; give a file, a folder, or generated"))
         }
         Some(data) => Ok(data.clone()),
         None if options.quick || row.source == Source::Generated => Ok("generated".into()),
         None => {
             let wanted = row.source.wanted();
-            let message = format!("row {} wants {wanted}; or give --quick", row.name);
-            Err(Error::input("--data", message))
+            let message = format!("row {} wants {wanted}; or give `quick`", row.name);
+            Err(Error::field("data", message))
         }
     }
 }
@@ -226,7 +229,7 @@ fn classes(dataset: &Dataset, source: &str) -> Result<usize> {
             Task::Regression { .. } => {
                 let message = "has targets and no labels, and the paper's experiments are about classes; a regression is \
                                learnt by alrao train";
-                Err(Error::input(format!("--data {source}"), message))
+                Err(Error::input(format!("`data` {source}"), message))
             }
         },
     }
@@ -239,7 +242,8 @@ fn batch_size(
     dataset: &Dataset,
     is_quick: bool,
 ) -> Result<usize> {
-    let usual = Settings { model: Some(architecture), ..Settings::default() };
+    let mut usual = Settings::default();
+    usual.task.model = Some(architecture);
     let usual = usual.resolve()?.train.batch_size;
     let own = row.batch_size.unwrap_or(usual);
     // Of a text it is columns, of two characters or words at least.
@@ -255,9 +259,9 @@ fn batch_size(
     if (1..=most).contains(&wanted) {
         return Ok(wanted);
     }
-    let advice = if is_quick { "" } else { "; with --quick, batches are as small as the data" };
+    let advice = if is_quick { "" } else { "; with `quick`, batches are as small as the data" };
     let message = format!("takes {} {what} a step, and the data has {most}{advice}", wanted.max(1));
-    Err(Error::input(format!("--row {}", row.name), message))
+    Err(Error::input(format!("`row` {}", row.name), message))
 }
 
 /// The row's name, where model and data are the row's by all that can be told.
@@ -282,7 +286,7 @@ const IMAGENET: std::ops::Range<usize> = 1_000_000..1_300_000;
 
 impl Setup {
     pub fn architecture(&self) -> Architecture {
-        self.base.model.unwrap_or(self.row.architecture)
+        self.base.task.model.unwrap_or(self.row.architecture)
     }
 
     /// Whether another architecture can learn from the same data; a folder's images are read in a size of its own.
@@ -290,7 +294,7 @@ impl Setup {
         let own = self.architecture();
         let is_resized = self.dataset.files().is_some();
         kind(own) == kind(architecture)
-            && self.base.samples == samples
+            && self.base.task.samples == samples
             && (!is_resized || own.usual_side() == architecture.usual_side())
     }
 
@@ -302,7 +306,7 @@ impl Setup {
 
     /// What is trained on what.
     pub fn title(&self) -> String {
-        let width = self.base.width.unwrap_or(1.0);
+        let width = self.base.task.width.unwrap_or(1.0);
         let width = if width == 1.0 { String::new() } else { format!(" at width {width}") };
         format!("{}{width} on {}", self.architecture(), self.dataset.name)
     }
@@ -311,7 +315,7 @@ impl Setup {
     /// the row's by all that can be told.
     pub fn is_comparable(&self) -> bool {
         let is_its_model = self.architecture() == self.row.architecture
-            && self.base.width.unwrap_or(1.0) == self.row.width;
+            && self.base.task.width.unwrap_or(1.0) == self.row.width;
         is_its_model && is_data_of(self.row.source, &self.dataset)
     }
     /// Losses of characters are in bits per character, as the paper's.
@@ -342,10 +346,8 @@ impl Setup {
         let mut names = Vec::new();
         for seed in 0..self.seeds {
             let name = format!("{}-{}-seed-{seed}", self.file_name(), method.name());
-            let settings = method.settings(&self.base);
-            let settings = Settings { seed: Some(seed), ..Settings::default() }
-                .over(own.clone())
-                .over(settings);
+            let mut settings = own.clone().over(method.settings(&self.base));
+            settings.learning.seed = Some(seed);
             let work = Work::Supervised(settings.resolve()?);
             runs.push(PlannedRun { name: name.clone(), work });
             names.push(name);
@@ -378,7 +380,7 @@ impl Setup {
     fn differences_of_data(&self) -> Vec<String> {
         let mut differences = vec![format!("Data: {}.", self.dataset.description())];
         let sizes = [Part::Train, Part::Valid, Part::Test].map(|part| self.dataset.size(part));
-        if let Some(most) = self.base.samples.filter(|most| sizes.contains(&Some(*most))) {
+        if let Some(most) = self.base.task.samples.filter(|most| sizes.contains(&Some(*most))) {
             let what =
                 if self.dataset.token().is_some() { "tokens from its start" } else { "samples" };
             differences.push(format!(
@@ -405,7 +407,7 @@ impl Setup {
 
     fn difference_of_model(&self) -> Option<String> {
         let (row, own) = (self.row, self.architecture());
-        let width = self.base.width.unwrap_or(1.0);
+        let width = self.base.task.width.unwrap_or(1.0);
         if own != row.architecture || width != row.width {
             let paper = ROWS.iter().filter(|other| other.source != Source::Generated);
             let theirs = match row.source {
@@ -537,8 +539,8 @@ pub(super) mod tests {
             arrays.test = Some(part(10_000));
         }
         dataset.name = "cifar10".into();
-        let base =
-            Settings { model: Some(row.architecture), width: Some(width), ..Settings::default() };
+        let mut base = Settings::default();
+        (base.task.model, base.task.width) = (Some(row.architecture), Some(width));
         Setup {
             name: name(row, row.architecture, &dataset),
             row,
@@ -566,7 +568,7 @@ pub(super) mod tests {
     fn a_row_that_generated_images_are_too_small_for_asks_for_a_folder() {
         let rows = vec!["imagenet/alexnet".into()];
         let error = quick(Options { rows, ..Options::default() }).err().unwrap().to_string();
-        assert!(error.starts_with("--data: row imagenet/alexnet needs a folder"), "{error}");
+        assert!(error.starts_with("`data`: row imagenet/alexnet needs a folder"), "{error}");
     }
 
     #[test]

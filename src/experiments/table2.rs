@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use super::Study;
 use super::findings::{Findings, Table};
 use crate::error::Result;
-use crate::learn::settings::Settings;
 use crate::models::Architecture::{self, CharLstm, GoogLeNet, MobileNetV2, Vgg19, WordLstm};
 use crate::models::{Input, build};
 use crate::nn::Init;
+use crate::supervised::settings::Settings;
 
 /// A model, what it reads, the classes it tells apart, and the paper's millions without and with Alrao.
 struct Row {
@@ -65,7 +65,8 @@ pub(super) fn study() -> Study {
 
 /// Parameters with one classifier and with all, and how many classifiers that is.
 fn count(row: &Row) -> Result<(u128, u128, usize)> {
-    let settings = Settings { model: Some(row.architecture), ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.task.model = Some(row.architecture);
     let config = settings.resolve()?;
     let model = build(&config.model, row.input, &mut Init::shapes_only())?;
     let copies = config.alrao.classifiers;

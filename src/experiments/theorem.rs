@@ -183,7 +183,7 @@ pub(super) fn study(options: &Options) -> Result<Study> {
     let usual = if options.quick { QUICK_STEPS } else { STEPS };
     let steps = options.epochs.map_or(usual, |epochs| epochs as usize);
     if steps < 2 {
-        return Err(Error::input("--epochs", format!("{steps} shows nothing; give at least 2")));
+        return Err(Error::field("epochs", format!("{steps} shows nothing; give at least 2")));
     }
     Ok(Study::AtOnce(Box::new(move |stop| {
         let mut descents = Vec::new();

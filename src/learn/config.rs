@@ -4,14 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::alrao::AlraoConfig;
 use crate::device::{DType, Device, DeviceKind};
 use crate::error::Error;
 use crate::models::ModelConfig;
-use crate::named::named;
+use crate::named::{as_text, named};
 
 named! {
     /// How parameters learn.
-    Optimizer, "--optimizer" {
+    Optimizer, "optimizer" {
         /// SGD with random learning rates and a switch over the classifiers.
         Alrao = "alrao",
         /// One learning rate, one classifier.
@@ -37,7 +38,7 @@ impl Optimizer {
 
 named! {
     /// The order of the samples in an epoch.
-    Order, "--order" {
+    Order, "order" {
         /// Drawn anew for each epoch.
         Shuffled = "shuffled",
         /// As in the file.
@@ -47,7 +48,7 @@ named! {
 
 named! {
     /// The numbers a run computes with.
-    Precision, "--precision" {
+    Precision, "precision" {
         /// 32-bit floating point.
         F32 = "f32",
         /// 32-bit storage; the factors of matrix products and convolutions rounded to 10 bits, for tensor cores.
@@ -97,13 +98,28 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Checks the numbers of a schedule.
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        match *self {
+            Schedule::Step { epochs: 0, .. } => {
+                Err("a step of 0 epochs is not possible; give at least 1".into())
+            }
+            Schedule::Step { factor, .. } if !(factor.is_finite() && factor >= 0.0) => {
+                Err(format!("{factor:?} is not possible; give a factor from 0 on"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl FromStr for Schedule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
             let forms = "constant, cosine or step:EPOCHS:FACTOR, such as step:10:0.5";
-            Error::input("--schedule", format!("'{text}' is not {forms}"))
+            Error::field("schedule", format!("'{text}' is not {forms}"))
         };
         match *text.split(':').collect::<Vec<_>>() {
             ["constant"] => Ok(Schedule::Constant),
@@ -111,11 +127,20 @@ impl FromStr for Schedule {
             ["step", epochs, factor] => {
                 let epochs: u64 = epochs.parse().map_err(|_| wrong())?;
                 let factor: f64 = factor.parse().map_err(|_| wrong())?;
-                let is_valid = epochs > 0 && factor.is_finite() && factor >= 0.0;
-                is_valid.then_some(Schedule::Step { epochs, factor }).ok_or_else(wrong)
+                let schedule = Schedule::Step { epochs, factor };
+                schedule.check().map(|()| schedule).map_err(|_| wrong())
             }
             _ => Err(wrong()),
         }
+    }
+}
+
+as_text!(Schedule);
+
+#[cfg(feature = "cli")]
+impl crate::argument::Argument for Schedule {
+    fn parser() -> impl clap::builder::TypedValueParser<Value = Self> {
+        crate::argument::message::<Schedule>
     }
 }
 
@@ -195,28 +220,35 @@ impl Default for TrainConfig {
     }
 }
 
-/// A whole run: the model, its data and how it is trained.
+/// Everything a run is a function of; `T` is the part that only one kind of run has.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunConfig {
-    /// The architecture.
+pub struct RunConfig<T> {
+    /// Data, or an environment with what belongs to it.
+    pub task: T,
+    /// The network.
     pub model: ModelConfig,
-    /// Where the data comes from, as the user wrote it.
-    pub data: String,
-    /// The last part of the training data that is validated on.
-    pub valid_split: f64,
-    /// Rows and columns that the images of a folder are brought to: the architecture's usual side where `None`. Other data
-    /// has its own.
-    pub image_size: Option<usize>,
-    /// At most so many samples of each part of the data; all where `None`.
-    pub samples: Option<usize>,
-    /// Rates, classifiers and averaging.
-    pub alrao: crate::alrao::AlraoConfig,
+    /// Learning rates, classifiers and averaging.
+    pub alrao: AlraoConfig,
     /// Everything else about training.
     pub train: TrainConfig,
-    /// Where to run.
+    /// Where it runs.
     pub device: DeviceKind,
     /// Threads of the CPU; all cores where `None`.
     pub threads: Option<usize>,
+}
+
+impl<T> RunConfig<T> {
+    /// The defaults around a task and a model.
+    pub fn new(task: T, model: ModelConfig) -> Self {
+        RunConfig {
+            task,
+            model,
+            alrao: AlraoConfig::default(),
+            train: TrainConfig::default(),
+            device: DeviceKind::default(),
+            threads: None,
+        }
+    }
 }
 
 impl Precision {

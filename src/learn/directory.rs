@@ -32,8 +32,8 @@ impl RunDirectory {
     /// Whether `--out` can become a run's directory: it must be absent or empty.
     pub fn check_free(path: &Path) -> Result<()> {
         let occupied = |what: &str| {
-            let advice = "give another --out, or continue the run there with --resume";
-            Error::input(format!("--out {}", path.display()), format!("{what}; {advice}"))
+            let advice = "give another `out`, or continue the run there with `resume`";
+            Error::input(format!("`out` {}", path.display()), format!("{what}; {advice}"))
         };
         match fs::read_dir(path).map(Iterator::count) {
             Ok(0) => Ok(()),
@@ -79,7 +79,7 @@ impl RunDirectory {
     fn fill(path: &Path, config: &str) -> Result<Self> {
         let metrics = Metrics::open(&path.join(METRICS)).map_err(|error| match error {
             Error::Input { message, .. } => {
-                Error::input(format!("--out {}", path.display()), message)
+                Error::input(format!("`out` {}", path.display()), message)
             }
             other => other,
         })?;
@@ -103,7 +103,7 @@ impl RunDirectory {
     pub fn open(path: &Path) -> Result<Self> {
         if !RunDirectory::has_begun(path) {
             let message = format!("is not a run: it has no {CONFIG}");
-            return Err(Error::input(format!("--resume {}", path.display()), message));
+            return Err(Error::input(format!("`resume` {}", path.display()), message));
         }
         Ok(RunDirectory { path: path.to_owned(), metrics: Metrics::open(&path.join(METRICS))? })
     }
@@ -185,7 +185,7 @@ impl RunDirectory {
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
-    Error::input(format!("--out {}", path.display()), format!("cannot be written: {error}"))
+    Error::input(format!("`out` {}", path.display()), format!("cannot be written: {error}"))
 }
 
 /// Folders that were made for a run, and go away again unless it comes to be.

@@ -50,10 +50,10 @@ pub(crate) fn model_part(
     let dtype = train.precision.dtype();
     let copy = if dtype == dtype.wide() { 0 } else { dtype.size() as u128 };
     let subject = match model.architecture {
-        _ if model.width > 1.0 => format!("--width {}", model.width),
-        _ if classifiers > 1 && all > 2 * own => format!("--classifiers {classifiers}"),
-        Architecture::Mlp => "--hidden".into(),
-        _ => format!("--width {}", model.width),
+        _ if model.width > 1.0 => format!("`width` {}", model.width),
+        _ if classifiers > 1 && all > 2 * own => format!("`classifiers` {classifiers}"),
+        Architecture::Mlp => "`hidden`".into(),
+        _ => format!("`width` {}", model.width),
     };
     let what = format!(
         "makes a model of {} parameters, whose values, gradients and moments take",
@@ -125,14 +125,14 @@ mod tests {
     fn the_largest_of_what_is_too_much_together_is_named() {
         let part =
             |subject: &str, bytes| Part { subject: subject.into(), what: "takes".into(), bytes };
-        let parts = [part("--hidden", 6_000), part("--buffer 9", 7_000), part("--batch-size", 1)];
+        let parts = [part("`hidden`", 6_000), part("`buffer` 9", 7_000), part("`batch_size`", 1)];
         check_within(&parts, 13_001).unwrap();
         let error = check_within(&parts, 13_000).unwrap_err().to_string();
         let together = "takes 7.00 kB, 13.00 kB with what else the run holds; this machine has 13.00 kB of memory";
-        assert_eq!(error, format!("--buffer 9: {together}; give a smaller number"));
+        assert_eq!(error, format!("`buffer` 9: {together}; give a smaller number"));
         let error = check_within(&parts, 6_999).unwrap_err().to_string();
         assert!(
-            error.starts_with("--buffer 9: takes 7.00 kB; this machine has 7.00 kB"),
+            error.starts_with("`buffer` 9: takes 7.00 kB; this machine has 7.00 kB"),
             "{error}"
         );
     }

@@ -28,15 +28,15 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
     let message = match device.name() {
         "cpu" => {
             format!(
-                "{precision} is a GPU's; the cpu computes in f32 or f64 ({}); give --precision f32",
+                "{precision} is a GPU's; the cpu computes in f32 or f64 ({}); give `precision` f32",
                 device.description()
             )
         }
         name => format!(
-            "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give --precision tf32"
+            "the kernels of {name} compute in f32, tf32 or bf16, not in {precision}; give `precision` tf32"
         ),
     };
-    Err(Error::input("--precision", message))
+    Err(Error::field("precision", message))
 }
 
 /// Refuses to continue a run on a device that does not have its precision.
@@ -53,5 +53,5 @@ pub(crate) fn check_precision_of_run(precision: Precision, device: &Device) -> R
         device.name(),
         device.description()
     );
-    Err(Error::input("--resume", message))
+    Err(Error::field("resume", message))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::task::{Epoch, Split, Task};
+use super::task::{Epoch, RunTask, Split};
 use super::{
     Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
     StepReport, StopFlag,
@@ -41,7 +41,7 @@ pub struct Report<Best, Test> {
 }
 
 /// A task, and how far its run has come.
-pub(crate) struct RunLoop<T: Task> {
+pub struct RunLoop<T: RunTask> {
     task: T,
     record: Option<ModelRecord>,
     /// `None` for a run that writes no files.
@@ -55,14 +55,14 @@ pub(crate) struct RunLoop<T: Task> {
 }
 
 /// The run loop's part of a step: progress, metrics, observer.
-pub(crate) struct Steps<'a, T: Task> {
+pub struct Steps<'a, T: RunTask> {
     /// How far the run has come.
     pub progress: &'a mut Progress,
     directory: Option<&'a mut RunDirectory>,
     observer: &'a mut dyn Observer<T>,
 }
 
-impl<T: Task> Steps<'_, T> {
+impl<T: RunTask> Steps<'_, T> {
     /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` is the batch's.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ enum Flow {
     Stop,
 }
 
-impl<T: Task> RunLoop<T> {
+impl<T: RunTask> RunLoop<T> {
     /// A run before its first step. `record` describes its model in checkpoints.
     pub fn new(task: T, record: Option<ModelRecord>) -> Self {
         RunLoop {
@@ -290,7 +290,7 @@ impl<T: Task> RunLoop<T> {
         self.task.damaged().iter().for_each(|file| observer.notice(&Event::Damaged { file }));
     }
 
-    /// `done` adds up what [`Task::step`] returns.
+    /// `done` adds up what [`RunTask::step`] returns.
     fn train_epoch(
         &mut self,
         observer: &mut dyn Observer<T>,

@@ -1,220 +1,288 @@
-//! What a user asks for: flags and the keys of a TOML file, each of which may be left out.
+//! What a user asks for: settings, each of which is a flag and a key of a TOML file, and may be left out.
 
-pub(crate) mod file;
-mod keys;
-pub(crate) mod number;
-mod resolve;
-#[cfg(test)]
-mod tests;
+pub(crate) mod check;
+mod file;
+mod group;
+mod learning;
 
-pub(crate) use keys::settings;
-pub(crate) use resolve::is_generated;
+pub use group::{Group, GroupOf};
+pub(crate) use group::{Place, settings};
+pub use learning::{DeviceSettings, Layers, LearningSettings};
 
-use std::fmt::Display;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
-use crate::alrao::{AlraoConfig, AveragingKind};
+use crate::alrao::AlraoConfig;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-use crate::learn::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
-use crate::models::{Activation, Architecture, ModelConfig};
+use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
 
-settings! {
-    /// The settings of `alrao train`. Each is a flag, and a key of a TOML file by its name in snake_case; `None` where it
-    /// was not given.
-    ///
-    /// ```
-    /// use alrao::learn::settings::Settings;
-    /// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
-    /// let mut flags = Settings::default();
-    /// flags.epochs = Some(5);
-    /// let config = flags.over(file).resolve()?;
-    /// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
-    /// # Ok::<(), alrao::Error>(())
-    /// ```
-    Settings;
-    /// The architecture.
-    #[serde(with = "file::named")]
-    model: Architecture,
-    /// What the number of every layer's features is multiplied by.
-    width: f64,
-    /// Units of each hidden layer of an `mlp`.
-    #[serde(deserialize_with = "file::hidden")]
-    hidden: Vec<usize>,
-    /// What stands behind each hidden layer of an `mlp`.
-    #[serde(with = "file::named")]
-    activation: Activation,
-    /// Where the data comes from.
-    data: String,
-    /// The last part of the training data that is validated on.
-    valid_split: f64,
-    /// Rows and columns that the images of a folder are brought to.
-    image_size: usize,
-    /// At most so many samples of each part of the data.
-    samples: usize,
-    /// How parameters learn.
-    #[serde(with = "file::named")]
-    optimizer: Optimizer,
-    /// The smallest learning rate.
-    eta_min: f64,
-    /// The largest learning rate.
-    eta_max: f64,
-    /// Copies of the last layer.
-    classifiers: usize,
-    /// The switch's parameter.
-    theta: f64,
-    /// How the copies are averaged.
-    #[serde(with = "file::named")]
-    averaging: AveragingKind,
-    /// Every so many steps, copies that have lost all weight take the average's weights; 0 for never.
-    catch_up: u64,
-    /// The part of the features that learns at all.
-    trained_fraction: f64,
-    /// The learning rate of `sgd` and `adam`.
-    lr: f64,
-    /// SGD's momentum.
-    momentum: f64,
-    /// L2 penalty.
-    weight_decay: f64,
-    /// A factor on all learning rates.
-    #[serde(with = "file::named")]
-    schedule: Schedule,
-    /// The largest norm of the pre-classifier's gradient; 0 for none.
-    clip: f64,
-    /// The part of an LSTM's activations that is dropped.
-    dropout: f64,
-    /// Tokens of a window of text.
-    bptt: usize,
-    /// Passes over the training data.
-    epochs: u64,
-    /// Steps after which the run ends at the latest.
-    max_steps: u64,
-    /// Samples of a step; a text's columns.
-    batch_size: usize,
-    /// What every random number is a function of.
-    seed: u64,
-    /// Epochs without a better validation loss after which the run ends.
-    patience: u64,
-    /// Crops and flips of the training images.
-    augment: bool,
-    /// The order of the samples in an epoch.
-    #[serde(with = "file::named")]
-    order: Order,
-    /// Where to run.
-    #[serde(with = "file::named")]
-    device: DeviceKind,
-    /// The numbers the run computes with.
-    #[serde(with = "file::named")]
-    precision: Precision,
-    /// Threads of the CPU.
-    threads: usize,
-    /// Steps from one `step` line of the metrics to the next; 0 for none.
-    log_every: u64,
-    /// Initial parameters.
-    init: PathBuf,
-    /// The pre-classifier's learning rates.
-    rates: PathBuf,
-    /// The data's hash, in a run's own `config.toml`: not a flag, and nothing depends on it here.
-    data_fingerprint: String,
+/// Adam's learning rate where none is given.
+const ADAM_LR: f64 = 1e-3;
+
+/// The settings of one kind of run besides those of learning and the device.
+pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
+    /// The part of a run's configuration that only this kind of run has.
+    type Config;
+
+    /// The settings that may change when a run is continued, besides the device's.
+    const CHANGEABLE: &'static [&'static str];
+
+    /// Keys of a run's `config.toml` that are no settings.
+    const NOTES: &'static [&'static str] = &[];
 }
 
-impl Settings {
-    fn error(&self, key: &str, message: impl Into<String>) -> Error {
+/// All settings of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings<T> {
+    /// Those of its task.
+    pub task: T,
+    /// Those of learning.
+    pub learning: LearningSettings,
+    /// Where it runs.
+    pub device: DeviceSettings,
+    /// The keys that came from a file, and which file, for messages.
+    pub(crate) origins: BTreeMap<&'static str, PathBuf>,
+}
+
+impl<T: TaskSettings> Settings<T> {
+    /// Settings from three groups.
+    pub fn new(task: T, learning: LearningSettings, device: DeviceSettings) -> Self {
+        Settings { task, learning, device, origins: BTreeMap::new() }
+    }
+
+    /// The keys that have a value.
+    pub fn given(&self) -> Vec<&'static str> {
+        [self.task.given(), self.learning.given(), self.device.given()].concat()
+    }
+
+    /// These settings, and `base`'s where these have none: flags over a file.
+    pub fn over(self, base: Self) -> Self {
+        let mut origins = base.origins;
+        self.given().iter().for_each(|key| drop(origins.remove(key)));
+        origins.extend(self.origins);
+        Settings {
+            task: self.task.over(base.task),
+            learning: self.learning.over(base.learning),
+            device: self.device.over(base.device),
+            origins,
+        }
+    }
+
+    /// Reads a TOML file's text; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file, the line and the key: text that is no TOML, an unknown key, a value of a wrong
+    /// type.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
+        let keys = [T::KEYS, LearningSettings::KEYS, DeviceSettings::KEYS];
+        file::check_keys(text, path, &keys.concat(), T::NOTES)?;
+        let mut settings = Settings::new(
+            file::parse(text, path)?,
+            file::parse(text, path)?,
+            file::parse(text, path)?,
+        );
+        settings.origins = settings.given().iter().map(|key| (*key, path.to_owned())).collect();
+        Ok(settings)
+    }
+
+    /// As TOML, one key a line.
+    pub fn to_toml(&self) -> String {
+        file::to_toml(&self.task) + &file::to_toml(&self.learning) + &file::to_toml(&self.device)
+    }
+
+    /// The settings that give every value of a configuration back.
+    pub(crate) fn of(config: &RunConfig<T::Config>) -> Self {
+        let mut learning = LearningSettings::of(config);
+        let (low, high) = config.alrao.eta.clone().into_inner();
+        (learning.eta_min, learning.eta_max) = (Some(low), Some(high));
+        Settings::new(T::of(config), learning, DeviceSettings::of(config))
+    }
+
+    /// Leaves out the settings whose key is not wanted.
+    pub(crate) fn retain(mut self, is_wanted: &dyn Fn(&str) -> bool) -> Self {
+        self.task.retain(is_wanted);
+        self.learning.retain(is_wanted);
+        self
+    }
+
+    /// Writes what is given to a configuration, but for the interval of Alrao's learning rates.
+    pub(crate) fn apply(&self, config: &mut RunConfig<T::Config>) {
+        self.task.apply(config);
+        self.learning.apply(config);
+        self.device.apply(config);
+    }
+
+    /// Writes what a continued run may change to its configuration. The device is another matter: the run goes on where it
+    /// is opened.
+    pub(crate) fn apply_changes(&self, config: &mut RunConfig<T::Config>) {
+        let mut changes = self.clone().retain(&|key| T::CHANGEABLE.contains(&key));
+        changes.device = DeviceSettings::default();
+        changes.apply(config);
+    }
+
+    /// A name of a setting for messages: the setting, or its key where it came from a file.
+    fn subject(&self, key: &str) -> String {
+        match self.origins.get(key) {
+            Some(path) => format!("key '{key}' in {}", path.display()),
+            None => format!("`{key}`"),
+        }
+    }
+
+    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> Error {
         Error::input(self.subject(key), message)
+    }
+
+    /// Checks every value that was given by itself.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the setting, or the key and its file.
+    pub fn check_values(&self) -> Result<()> {
+        let checked = self.task.check().and(self.learning.check()).and(self.device.check());
+        checked.map_err(|(key, message)| self.error(key, message))
+    }
+
+    /// Refuses a setting that was given and does not apply, for the reason that `why_not` tells.
+    pub(crate) fn refuse(&self, why_not: impl Fn(&str) -> Option<String>) -> Result<()> {
+        let mut given = self.given().into_iter();
+        match given.find_map(|key| Some((key, why_not(key)?))) {
+            Some((key, why_not)) => Err(self.error(key, why_not)),
+            None => Ok(()),
+        }
+    }
+
+    /// The configuration `usual`, changed to what was given and to the defaults of optimizer and device.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the setting, or the key and its file: a setting that the optimizer does not have, settings
+    /// that contradict each other.
+    pub(crate) fn applied_to(
+        &self,
+        mut usual: RunConfig<T::Config>,
+    ) -> Result<RunConfig<T::Config>> {
+        let optimizer = self.learning.optimizer.unwrap_or(usual.train.optimizer);
+        let has_one_classifier = self.learning.classifiers == Some(1);
+        self.refuse(|key| {
+            let is_right = key == "classifiers" && has_one_classifier;
+            not_of_optimizer(key, optimizer).filter(|_| !is_right)
+        })?;
+        if optimizer == Optimizer::Adam {
+            usual.train.lr = ADAM_LR;
+        }
+        let eta = self.eta(&usual.alrao.eta)?;
+        self.apply(&mut usual);
+        usual.train.precision =
+            self.learning.precision.unwrap_or(Precision::usual_on(usual.device));
+        self.check_precision(usual.device)?;
+        usual.alrao = match optimizer.is_alrao() {
+            true => AlraoConfig { eta, ..usual.alrao },
+            false => {
+                let lr = usual.train.lr;
+                AlraoConfig { eta: lr..=lr, classifiers: 1, ..usual.alrao }
+            }
+        };
+        Ok(usual)
+    }
+
+    /// The interval of Alrao's learning rates, with the ends of `usual` where none was given.
+    pub(crate) fn eta(&self, usual: &RangeInclusive<f64>) -> Result<RangeInclusive<f64>> {
+        let LearningSettings { eta_min, eta_max, .. } = self.learning;
+        let [low, high] = [eta_min.unwrap_or(*usual.start()), eta_max.unwrap_or(*usual.end())];
+        if low <= high {
+            return Ok(low..=high);
+        }
+        let other = |key: &str, given: Option<f64>, value: f64| {
+            let origin = if given.is_some() { "" } else { " (the model's default)" };
+            format!("{}'s {value:?}{origin}", self.subject(key))
+        };
+        Err(match eta_min {
+            Some(_) => {
+                let largest = other("eta_max", eta_max, high);
+                let message = format!("{low:?} is above {largest}; lower it or raise the other");
+                self.error("eta_min", message)
+            }
+            None => {
+                let smallest = other("eta_min", None, low);
+                let message = format!("{high:?} is below {smallest}; raise it or lower the other");
+                self.error("eta_max", message)
+            }
+        })
+    }
+
+    fn check_precision(&self, device: DeviceKind) -> Result<()> {
+        let message = match (device, self.learning.precision) {
+            (DeviceKind::Cpu, Some(precision @ (Precision::Tf32 | Precision::Bf16))) => {
+                format!("{precision} is a GPU's; the cpu computes in f32 or f64: use f32")
+            }
+            (DeviceKind::Cuda | DeviceKind::Simulator, Some(Precision::F64)) => {
+                format!("f64 is the cpu's, not the {device}'s; use `device` cpu")
+            }
+            _ => return Ok(()),
+        };
+        Err(self.error("precision", message))
     }
 }
 
-/// The flag of a key.
-pub fn flag(key: &str) -> String {
-    format!("--{}", key.replace('_', "-"))
+/// Checks a training's values as those of the command line are checked.
+///
+/// # Errors
+/// [`Error::Input`] naming the field.
+pub(crate) fn validate<T: TaskSettings>(config: &RunConfig<T::Config>) -> Result<()> {
+    let settings = Settings::<T>::of(config);
+    settings.check_values()?;
+    settings.eta(&config.alrao.eta)?;
+    let TrainConfig { optimizer, .. } = config.train;
+    match not_of_optimizer("classifiers", optimizer) {
+        Some(message) if config.alrao.classifiers != 1 => {
+            Err(settings.error("classifiers", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The reason why a setting does not apply to an optimizer.
+pub(crate) fn not_of_optimizer(key: &str, optimizer: Optimizer) -> Option<String> {
+    let name = format!("`optimizer` {optimizer}");
+    match (key, optimizer.is_alrao()) {
+        ("momentum", _) if optimizer.is_adam() => {
+            Some(format!("{}: Adam has moments of its own", not_applying_to(&name)))
+        }
+        ("lr", true) => Some(format!(
+            "does not apply to {name}, whose features draw theirs; use `eta_min` and `eta_max`, or `optimizer` sgd"
+        )),
+        ("classifiers", false) => Some(format!("{name} has one classifier; leave it out")),
+        ("eta_min" | "eta_max", false) => {
+            Some(format!("does not apply to {name}, which has one learning rate; use `lr`"))
+        }
+        ("theta" | "averaging" | "catch_up" | "trained_fraction", false) => {
+            Some(format!("{}; it is Alrao's", not_applying_to(&name)))
+        }
+        _ => None,
+    }
+}
+
+/// The beginning of a reason why a setting does not apply.
+pub(crate) fn not_applying_to(choice: &str) -> String {
+    format!("does not apply to {choice}; leave it out")
 }
 
 /// Reads the widths of hidden layers from a list such as `256,256`; an empty text is no layer.
 ///
 /// # Errors
 /// Where a part of the text is not a whole number of at least 1.
-pub fn hidden_layers(text: &str) -> std::result::Result<Vec<usize>, String> {
+pub fn hidden_layers(text: &str) -> std::result::Result<Layers, String> {
     let text = text.trim();
     let parts = text.split(',').filter(|_| !text.is_empty());
     let units = parts.map(|part| part.trim().parse().ok().filter(|&units| units > 0));
-    units.collect::<Option<Vec<usize>>>().ok_or_else(|| {
+    units.collect::<Option<Layers>>().ok_or_else(|| {
         format!("'{text}' is not a list of layer widths such as 256,256 (or an empty text for no hidden layer)")
     })
 }
 
-/// The settings that give this configuration back, to the bit, where it came from [`Settings::resolve`]. Only keys
-/// that apply to the model and the optimizer are there.
-impl From<&RunConfig> for Settings {
-    fn from(config: &RunConfig) -> Settings {
-        let RunConfig { model, data, alrao, train, .. } = config;
-        let ModelConfig { architecture, width, hidden, activation, dropout } = model;
-        let AlraoConfig {
-            eta,
-            classifiers,
-            theta,
-            averaging,
-            likelihood: _,
-            catch_up,
-            trained_fraction,
-        } = alrao;
-        let optimizer = train.optimizer;
-        let is_alrao = optimizer.is_alrao();
-        let is_lstm = architecture.is_lstm();
-        let is_mlp = *architecture == Architecture::Mlp;
-        Settings {
-            model: Some(*architecture),
-            width: Some(*width),
-            hidden: is_mlp.then(|| hidden.clone()),
-            activation: is_mlp.then_some(*activation),
-            data: Some(data.clone()),
-            valid_split: Some(config.valid_split),
-            image_size: config.image_size,
-            samples: config.samples,
-            optimizer: Some(optimizer),
-            eta_min: is_alrao.then_some(*eta.start()),
-            eta_max: is_alrao.then_some(*eta.end()),
-            classifiers: is_alrao.then_some(*classifiers),
-            theta: is_alrao.then_some(*theta),
-            averaging: is_alrao.then_some(*averaging),
-            catch_up: is_alrao.then_some(*catch_up),
-            trained_fraction: is_alrao.then_some(*trained_fraction),
-            lr: (!is_alrao).then_some(train.lr),
-            momentum: (!optimizer.is_adam()).then_some(train.momentum),
-            dropout: architecture.has_dropout().then_some(*dropout),
-            bptt: is_lstm.then_some(train.bptt),
-            augment: (!is_lstm).then_some(train.augment),
-            order: (!is_lstm).then_some(train.order),
-            device: Some(config.device),
-            threads: config.threads,
-            ..Settings::from(train)
-        }
+#[cfg(feature = "cli")]
+impl crate::argument::Argument for Layers {
+    fn parser() -> impl clap::builder::TypedValueParser<Value = Self> {
+        hidden_layers
     }
 }
-
-/// The keys that apply whatever the model and the optimizer.
-impl From<&TrainConfig> for Settings {
-    fn from(train: &TrainConfig) -> Settings {
-        Settings {
-            weight_decay: Some(train.weight_decay),
-            schedule: Some(train.schedule),
-            clip: Some(train.clip),
-            epochs: Some(train.epochs),
-            max_steps: train.max_steps,
-            batch_size: Some(train.batch_size),
-            seed: Some(train.seed),
-            patience: Some(train.patience),
-            precision: Some(train.precision),
-            log_every: Some(train.log_every),
-            init: train.init.clone(),
-            rates: train.rates.clone(),
-            ..Settings::default()
-        }
-    }
-}
-
-/// What a message shows of a choice that a key was not given for.
-pub(crate) fn because(reason: impl Display) -> String {
-    format!("does not apply to {reason}; leave it out")
-}
-
-type Checked = Result<()>;

@@ -30,7 +30,7 @@ pub enum Split {
 }
 
 /// The end of an epoch.
-pub(crate) struct Epoch<M> {
+pub struct Epoch<M> {
     /// The result of its evaluation.
     pub measured: M,
     /// Whether it is the best epoch so far.
@@ -42,7 +42,9 @@ pub(crate) struct Epoch<M> {
 }
 
 /// A kind of training run. The task owns the learner; the [`super::RunLoop`] owns what all tasks share.
-pub(crate) trait Task: Reports + Sized {
+pub trait RunTask: Reports + Sized {
+    /// The part of a run's configuration that only this task has.
+    type Config;
     /// The result of an evaluation.
     type Measured;
     /// What the best epoch is chosen by.

@@ -17,7 +17,7 @@ use crate::nn::{Entry, Init, Module, for_each_entry};
 
 named! {
     /// A model's kind.
-    Architecture, "--model" {
+    Architecture, "model" {
         /// Fully connected layers with ReLU.
         Mlp = "mlp",
         /// Three convolutional blocks and a global average pool.
@@ -71,7 +71,7 @@ impl Architecture {
 
 named! {
     /// What stands behind a hidden layer of an mlp.
-    Activation, "--activation" {
+    Activation, "activation" {
         /// The larger of 0 and the number.
         Relu = "relu",
         /// The hyperbolic tangent: its outputs stay in -1 to 1, however large a feature's learning rate.
@@ -173,7 +173,7 @@ impl PreClassifier {
 pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
     let takes = |what: &str| {
         Error::input(
-            format!("--model {}", config.architecture.name()),
+            format!("`model` {}", config.architecture.name()),
             format!("takes {what}, not {input}"),
         )
     };

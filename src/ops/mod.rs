@@ -65,5 +65,5 @@ pub(crate) fn vector_of(dtype: DType) -> usize {
 
 /// Where an op has no kernel yet.
 fn no_kernel(op: &str) -> ! {
-    panic!("{op}: it has no GPU kernel yet; use --device cpu")
+    panic!("{op}: it has no GPU kernel yet; use the cpu")
 }

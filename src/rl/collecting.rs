@@ -47,10 +47,10 @@ impl Collecting {
     /// # Errors
     /// Where the environment cannot be opened.
     pub fn open(config: &QConfig) -> Result<Collecting> {
-        let environments = open(&config.env, config.environments)?;
+        let environments = open(&config.task.env, config.task.environments)?;
         let seed = config.train.seed;
-        let policy = EpsilonGreedy::new(config.exploration, config.learning_starts, seed);
-        Collecting::new(environments, policy, seed, config.reward_scale)
+        let policy = EpsilonGreedy::new(config.task.exploration, config.task.learning_starts, seed);
+        Collecting::new(environments, policy, seed, config.task.reward_scale)
     }
 
     fn new(
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::device::Device;
     use crate::rl::environment::Outcome;
-    use crate::rl::settings::RlSettings;
+    use crate::rl::settings::Settings;
 
     /// Shows its steps. Its episodes end by turns: terminated after two steps, truncated after three.
     struct Turns {
@@ -264,13 +264,13 @@ mod tests {
     /// What comes after a truncation counts, what comes after a termination does not; neither is the next episode's beginning.
     #[test]
     fn an_episode_that_is_cut_off_is_not_at_its_end() {
-        let settings = RlSettings::default();
+        let settings = Settings::default();
         let mut config = settings.resolve().expect("the usual settings fit together");
-        (config.buffer, config.model.hidden) = (16, vec![2]);
+        (config.task.buffer, config.model.hidden) = (16, vec![2]);
         let turns = Turns { episodes: 0, steps: 0 };
         let device = Device::cpu();
         let mut network = QNetwork::new(&config, turns.spaces(), &device).expect("it is small");
-        let policy = EpsilonGreedy::new(config.exploration, 100, 0);
+        let policy = EpsilonGreedy::new(config.task.exploration, 100, 0);
         let mut own = Collecting::new(Box::new(turns), policy, 0, 0.5).expect("it never fails");
         for step in 0..5 {
             own.step(&mut network, step).expect("it never fails");

@@ -1,9 +1,6 @@
 //! Everything a run of Q-learning is a function of, resolved: what its `config.toml` holds.
 
-use crate::alrao::AlraoConfig;
-use crate::device::DeviceKind;
-use crate::learn::{RunConfig, TrainConfig};
-use crate::models::ModelConfig;
+use crate::learn::RunConfig;
 
 /// How the part of random actions falls: `epsilon`, linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,9 +30,9 @@ impl Exploration {
     }
 }
 
-/// A whole run: the environment, the Q-network and how it learns.
+/// The environment of a run, and what only Q-learning has.
 #[derive(Clone, Debug, PartialEq)]
-pub struct QConfig {
+pub struct QLearningConfig {
     /// The environment, as the user wrote it.
     pub env: String,
     /// Steps of the environment in all, those of its copies added up.
@@ -63,24 +60,15 @@ pub struct QConfig {
     pub epoch_steps: u64,
     /// Episodes of an evaluation.
     pub evaluation_episodes: usize,
-    /// The hidden layers.
-    pub model: ModelConfig,
-    /// Rates, classifiers and averaging.
-    pub alrao: AlraoConfig,
-    /// Optimizer, batch size, seed and precision.
-    pub train: TrainConfig,
-    /// Where to run.
-    pub device: DeviceKind,
-    /// Threads of the CPU; all cores where `None`.
-    pub threads: Option<usize>,
 }
 
-impl QConfig {
-    /// What is taken for an environment where nothing else was given, with a network and a device.
-    pub(super) fn usual(env: String, network: RunConfig) -> QConfig {
-        let is_other = env.starts_with("gym:");
-        let pendulum = QConfig {
-            env,
+/// Everything a run of Q-learning is a function of.
+pub type QConfig = RunConfig<QLearningConfig>;
+
+impl Default for QLearningConfig {
+    fn default() -> Self {
+        QLearningConfig {
+            env: "pendulum".into(),
             steps: 20_000,
             environments: 1,
             buffer: 1_000_000,
@@ -93,21 +81,24 @@ impl QConfig {
             exploration: Exploration { start: 1.0, end: 0.05, steps: 10_000 },
             epoch_steps: 2_000,
             evaluation_episodes: 20,
-            model: network.model,
-            alrao: network.alrao,
-            train: network.train,
-            device: network.device,
-            threads: network.threads,
-        };
-        match is_other {
-            false => pendulum,
-            true => QConfig {
+        }
+    }
+}
+
+impl QLearningConfig {
+    /// The defaults of an environment.
+    pub(super) fn usual(env: String) -> QLearningConfig {
+        let is_of_gymnasium = env.starts_with("gym:");
+        let usual = QLearningConfig { env, ..QLearningConfig::default() };
+        match is_of_gymnasium {
+            false => usual,
+            true => QLearningConfig {
                 steps: 200_000,
                 environments: 4,
                 learning_starts: 10_000,
-                exploration: Exploration { steps: 50_000, ..pendulum.exploration },
+                exploration: Exploration { steps: 50_000, ..usual.exploration },
                 epoch_steps: 10_000,
-                ..pendulum
+                ..usual
             },
         }
     }

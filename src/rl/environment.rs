@@ -103,11 +103,11 @@ pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
         ("pendulum", Some(torques)) => Ok(Box::new(Pendulum::new(count, number_of(torques)?))),
         ("gym", Some(name)) if !name.is_empty() => Ok(Box::new(Gymnasium::open(name, count)?)),
         ("gym", _) => {
-            Err(Error::input("--env", "gym: needs a name behind it, as in gym:LunarLander-v3"))
+            Err(Error::field("env", "gym: needs a name behind it, as in gym:LunarLander-v3"))
         }
         _ => {
             let message = format!("'{name}' is none of pendulum, pendulum:TORQUES, gym:NAME");
-            Err(Error::input("--env", message))
+            Err(Error::field("env", message))
         }
     }
 }
@@ -119,7 +119,7 @@ fn number_of(torques: &str) -> Result<usize> {
     number.ok_or_else(|| {
         let (low, high) = Pendulum::NUMBERS_OF_TORQUES.into_inner();
         let message = format!("'{torques}' is not a number of torques from {low} to {high}");
-        Error::input(format!("--env pendulum:{torques}"), message)
+        Error::input(format!("`env` pendulum:{torques}"), message)
     })
 }
 

@@ -152,7 +152,7 @@ impl Environments for Gymnasium {
 
     fn restore(&mut self, _: &[f64]) -> Result<()> {
         let message = "the state of an environment of Gymnasium cannot be restored";
-        Err(Error::input(format!("--env gym:{}", self.name), message))
+        Err(Error::input(format!("`env` gym:{}", self.name), message))
     }
 }
 
@@ -181,7 +181,7 @@ fn refusal(name: &str, python: &str, failure: Failure) -> Error {
         )),
     };
     match message {
-        Some(message) => Error::input(format!("--env gym:{name}"), message),
+        Some(message) => Error::input(format!("`env` gym:{name}"), message),
         None => Error::environment(&format!("gym:{name}"), failure.to_string()),
     }
 }

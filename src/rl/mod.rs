@@ -16,7 +16,7 @@ mod state;
 mod task;
 
 pub(crate) use collecting::Collecting;
-pub use config::{Exploration, QConfig};
+pub use config::{Exploration, QConfig, QLearningConfig};
 pub use environment::{Environments, Outcome, Spaces, open};
 pub use gymnasium::Gymnasium;
 pub use memory::{Memory, Transition};
@@ -24,5 +24,5 @@ pub use network::QNetwork;
 pub use pendulum::Pendulum;
 pub use policy::greedy;
 pub use reports::{EpochReport, Event, Plan, Report, Status, TestReport};
-pub use run::{Evaluation, Overrides, Run, describe, evaluate};
+pub use run::{Evaluation, Run, describe, evaluate};
 pub use task::QLearning;

@@ -53,16 +53,20 @@ impl QNetwork {
         let target =
             device.owned_by("the target network", || Target::new(config, spaces, &sample))?;
         let wide = learner.dtype().wide();
-        let memory = device.owned_by("the replay buffer, --buffer", || {
-            Memory::new(config.buffer, spaces, wide, device)
+        let memory = device.owned_by("the replay buffer, `buffer`", || {
+            Memory::new(config.task.buffer, spaces, wide, device)
         });
         let network = QNetwork {
             learner,
             target,
             memory,
-            discount: config.discount,
-            tau: config.tau,
-            error_limit: if config.error_clip > 0.0 { config.error_clip } else { f64::INFINITY },
+            discount: config.task.discount,
+            tau: config.task.tau,
+            error_limit: if config.task.error_clip > 0.0 {
+                config.task.error_clip
+            } else {
+                f64::INFINITY
+            },
             seed: config.train.seed,
             batch_size: config.train.batch_size,
             acting: Acting::new(spaces),

@@ -9,14 +9,13 @@ use super::config::QConfig;
 use super::environment::{Spaces, open};
 use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::{Acting, QNetwork};
-use super::reports::Report;
-use super::settings::RlSettings;
+use super::settings::Settings;
 use super::task::QLearning;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::memory::{self, Part};
 use crate::learn::{
-    EvaluationPrecision, ModelRecord, Observer, RunDirectory, RunLoop, StopFlag, TrainConfig,
+    self, EvaluationPrecision, ModelRecord, RunDirectory, RunLoop, StopFlag, TrainConfig,
     check_precision, check_precision_of_run, load, locate,
 };
 use crate::models::Input;
@@ -28,21 +27,8 @@ const MOST_AT_ONCE: usize = 32;
 /// More episodes than this are a slip of the keyboard.
 const MOST_EPISODES: usize = 1_000_000;
 
-/// What may be changed when a run is continued.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Overrides {
-    /// Steps of the environment in all.
-    pub steps: Option<u64>,
-    /// Updates from one `step` line to the next.
-    pub log_every: Option<u64>,
-}
-
-/// A run with its directory, ready to learn.
-pub struct Run {
-    config: QConfig,
-    spaces: Spaces,
-    run: RunLoop<QLearning>,
-}
+/// A run of Q-learning.
+pub type Run = learn::Run<QLearning>;
 
 impl Run {
     /// Opens the environment and checks everything, then makes the directory: `out`, or `runs/ENV-OPTIMIZER-N`.
@@ -52,44 +38,44 @@ impl Run {
     pub fn start(config: QConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         check_precision(config.train.precision, device)?;
-        let (mut run, spaces) = prepare(&config, device)?;
-        let name = format!("{}-{}", config.env.replace([':', '/'], "-"), config.train.optimizer);
-        let text = RlSettings::from(&config).to_toml();
+        let mut run = prepare(&config, device)?;
+        let name =
+            format!("{}-{}", config.task.env.replace([':', '/'], "-"), config.train.optimizer);
+        let text = Settings::from(&config).to_toml();
         run.set_directory(RunDirectory::create(out, &name, &text)?);
-        Ok(Run { config, spaces, run })
+        Ok(Run::new(config, run))
     }
 
-    /// Continues a run from its last checkpoint.
+    /// Continues a run from its last checkpoint, with those of the settings that may change.
     ///
     /// # Errors
     /// Where the directory is not a run of Q-learning, or its checkpoint is not whole.
-    pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
+    pub fn resume(path: &Path, changes: &Settings, device: &Device) -> Result<Run> {
         let mut directory = RunDirectory::open(path)?;
         let mut config = Run::config_of(path)?;
         let before = config.clone();
-        config.steps = overrides.steps.unwrap_or(config.steps);
-        config.train.log_every = overrides.log_every.unwrap_or(config.train.log_every);
+        changes.apply_changes(&mut config);
         // From now on it runs there.
         config.device = device.name().parse().unwrap_or(config.device);
         check_precision_of_run(config.train.precision, device)?;
-        let (mut run, spaces) = prepare(&config, device)?;
+        let mut run = prepare(&config, device)?;
         // A run that was killed before its first checkpoint starts anew.
         if RunDirectory::last(path).exists() {
             run.restore(&mut directory)?;
         }
         let done = run.progress().step;
-        if overrides.steps.is_some_and(|steps| steps < done) {
-            let message = format!("{} is below the {done} that are done", config.steps);
-            return Err(Error::input("--steps", message));
+        if let Some(steps) = changes.task.steps.filter(|steps| *steps < done) {
+            let message = format!("{steps} is below the {done} that are done");
+            return Err(Error::field("steps", message));
         }
         run.reopen(directory)?;
         // What made a run that has ended stands there already.
         if let (true, false, Some(directory)) =
             (config != before, run.is_finished(), run.directory())
         {
-            directory.write_config(&RlSettings::from(&config).to_toml())?;
+            directory.write_config(&Settings::from(&config).to_toml())?;
         }
-        Ok(Run { config, spaces, run })
+        Ok(Run::new(config, run))
     }
 
     /// The configuration of an existing run.
@@ -99,60 +85,27 @@ impl Run {
     pub fn config_of(path: &Path) -> Result<QConfig> {
         let (text, file) = RunDirectory::config_text(path)?;
         if text.lines().any(|line| line.starts_with("model =")) {
-            let message = "is no run of Q-learning: use alrao train --resume, or alrao eval";
+            let message = "is no run of Q-learning; alrao train and alrao eval take it";
             return Err(Error::input(path.display(), message));
         }
-        RlSettings::from_toml(&text, &file)?.resolve()
+        Settings::from_toml(&text, &file)?.resolve()
     }
 
-    /// What the run is a function of.
-    pub fn config(&self) -> &QConfig {
-        &self.config
-    }
-
-    /// What the environment takes and shows.
+    /// The observations and actions of the environment.
     pub fn spaces(&self) -> Spaces {
-        self.spaces
-    }
-
-    /// Where it writes to.
-    pub fn directory(&self) -> &Path {
-        self.run.directory().map(RunDirectory::path).expect("a run has a directory")
-    }
-
-    /// Whether everything is done.
-    pub fn is_finished(&self) -> bool {
-        self.run.is_finished()
-    }
-
-    /// The Q-network.
-    pub fn network(&self) -> &QNetwork {
-        self.run.task().network()
-    }
-
-    /// Learns to the end, or until `stop` is set.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] after 100 updates in a row without a finite loss; where the environment fails;
-    /// [`Error::Write`]. The last checkpoint stays whole.
-    pub fn train(
-        &mut self,
-        observer: &mut dyn Observer<QLearning>,
-        stop: &StopFlag,
-    ) -> Result<Report> {
-        self.run.run(observer, stop)
+        self.task().spaces()
     }
 }
 
-fn prepare(config: &QConfig, device: &Device) -> Result<(RunLoop<QLearning>, Spaces)> {
+fn prepare(config: &QConfig, device: &Device) -> Result<RunLoop<QLearning>> {
     let collecting = Collecting::open(config)?;
-    let arena = open(&config.env, config.evaluation_episodes.min(MOST_AT_ONCE))?;
+    let arena = open(&config.task.env, config.task.evaluation_episodes.min(MOST_AT_ONCE))?;
     let spaces = collecting.spaces();
     check_room(config, spaces)?;
     let network = QNetwork::new(config, spaces, device)?;
     let record = record(config, spaces);
     let task = QLearning::new(network, collecting, arena, config.clone());
-    Ok((RunLoop::new(task, Some(record)), spaces))
+    Ok(RunLoop::new(task, Some(record)))
 }
 
 /// Refuses what cannot lie in memory, before it is made.
@@ -167,11 +120,11 @@ fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
 fn buffer_part(config: &QConfig, spaces: Spaces) -> Part {
     // A new checkpoint and its bytes are made while the last one is there.
     const CHECKPOINTS: u128 = 3;
-    let rows = config.buffer as u128;
-    let kept = rows.min(u128::from(config.steps) + config.environments as u128);
+    let rows = config.task.buffer as u128;
+    let kept = rows.min(u128::from(config.task.steps) + config.task.environments as u128);
     let row = row_width(spaces.observation) * config.train.precision.dtype().wide().size();
     Part {
-        subject: format!("--buffer {rows}"),
+        subject: format!("`buffer` {rows}"),
         what: "makes a replay buffer that takes, with its checkpoints,".into(),
         bytes: (rows + CHECKPOINTS * kept) * row as u128,
     }
@@ -184,7 +137,7 @@ fn batch_part(config: &QConfig, spaces: Spaces) -> Part {
     let outputs = config.alrao.classifiers as u128 * spaces.actions as u128;
     let each = row_width(spaces.observation) as u128 + 4 * (layers + outputs);
     Part {
-        subject: format!("--batch-size {}", config.train.batch_size),
+        subject: format!("`batch_size` {}", config.train.batch_size),
         what: "makes an update that takes at least".into(),
         bytes: config.train.batch_size as u128
             * each
@@ -246,10 +199,10 @@ pub fn evaluate(
     let (file, run) = locate(source)?;
     let env = match (env, run) {
         (Some(env), _) => env.to_owned(),
-        (None, Some(run)) => Run::config_of(&run)?.env,
+        (None, Some(run)) => Run::config_of(&run)?.task.env,
         (None, None) => {
             let message = "is needed, since a file does not know its environment";
-            return Err(Error::input("--env", message));
+            return Err(Error::field("env", message));
         }
     };
     number_of_episodes(episodes)?;
@@ -257,7 +210,7 @@ pub fn evaluate(
     let spaces = arena.spaces();
     let trained = load(&file, TrainConfig::default(), device)?;
     fits(&trained.record, spaces).map_err(|message| {
-        Error::file(&file, format!("{message}; --env {env} {}", describe(spaces)))
+        Error::file(&file, format!("{message}; `env` {env} {}", describe(spaces)))
     })?;
     let acting = Acting::new(spaces);
     let seeds: Vec<u64> =
@@ -276,7 +229,7 @@ fn number_of_episodes(episodes: usize) -> Result<()> {
         1..=MOST_EPISODES => Ok(()),
         _ => {
             let message = format!("{episodes} is not possible; give 1 to {MOST_EPISODES}");
-            Err(Error::input("--episodes", message))
+            Err(Error::field("episodes", message))
         }
     }
 }
@@ -307,7 +260,7 @@ mod tests {
     /// With 3 numbers in an observation a transition is 9, of 4 bytes each.
     #[test]
     fn a_buffer_counts_with_what_of_it_is_written_down() {
-        let settings = |text| RlSettings::from_toml(text, "test.toml".as_ref());
+        let settings = |text| Settings::from_toml(text, "test.toml".as_ref());
         let bytes = |text| {
             let config = settings(text).and_then(|own| own.resolve()).expect("it fits together");
             let spaces = Spaces { observation: 3, actions: 5 };

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use super::collecting::Collecting;
-use super::config::QConfig;
-use super::environment::Environments;
+use super::config::{QConfig, QLearningConfig};
+use super::environment::{Environments, Spaces};
 use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::QNetwork;
 use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::state::{self, Place};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, Split, Steps, StopFlag, Task,
+    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, RunTask, Split, Steps, StopFlag,
 };
 
 /// A Q-network, its episodes, and the best epoch so far.
@@ -25,7 +25,7 @@ pub struct QLearning {
 }
 
 /// The returns of an evaluation's episodes.
-pub(crate) struct Returns {
+pub struct Returns {
     mean: f64,
     deviation: f64,
     episodes: usize,
@@ -42,14 +42,14 @@ impl QLearning {
         QLearning { network, collecting, arena, config, place: Place::START }
     }
 
-    /// The Q-network.
-    pub(super) fn network(&self) -> &QNetwork {
-        &self.network
+    /// The observations and actions of the environment.
+    pub(super) fn spaces(&self) -> Spaces {
+        self.collecting.spaces()
     }
 
     /// The step that ends a whole epoch.
     fn whole_epoch_end(&self) -> u64 {
-        let epoch_steps = self.config.epoch_steps;
+        let epoch_steps = self.config.task.epoch_steps;
         (self.place.epoch_start / epoch_steps + 1).saturating_mul(epoch_steps)
     }
 }
@@ -61,7 +61,8 @@ impl Reports for QLearning {
     type TestReport = TestReport;
 }
 
-impl Task for QLearning {
+impl RunTask for QLearning {
+    type Config = QLearningConfig;
     type Measured = Returns;
     type Best = f64;
 
@@ -70,7 +71,7 @@ impl Task for QLearning {
     }
 
     fn plan(&self) -> Plan {
-        Plan { steps: self.config.steps, epochs: self.config.epochs() }
+        Plan { steps: self.config.task.steps, epochs: self.config.task.epochs() }
     }
 
     fn log_every(&self) -> u64 {
@@ -78,11 +79,11 @@ impl Task for QLearning {
     }
 
     fn updates(&self, progress: &Progress) -> u64 {
-        self.config.updates_after(progress.step)
+        self.config.task.updates_after(progress.step)
     }
 
     fn has_all_steps(&self, progress: &Progress) -> bool {
-        progress.step >= self.config.steps
+        progress.step >= self.config.task.steps
     }
 
     fn has_all_epochs(&self, _: &Progress) -> bool {
@@ -141,7 +142,7 @@ impl Task for QLearning {
             Split::Valid => Kind::Evaluation,
             Split::Test => Kind::Test,
         };
-        let episodes = self.config.evaluation_episodes as u64;
+        let episodes = self.config.task.evaluation_episodes as u64;
         let seeds: Vec<u64> =
             (0..episodes).map(|number| seed(self.config.train.seed, kind, number)).collect();
         let network = &self.network;

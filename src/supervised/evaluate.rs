@@ -57,16 +57,16 @@ pub fn evaluate(
     let record = read_record(&file)?.1;
     let options = LoadOptions {
         // The run's own data as the run saw them.
-        samples: config.as_ref().filter(|_| data.is_none()).and_then(|config| config.samples),
-        valid_split: config.as_ref().map_or(0.2, |config| config.valid_split),
+        samples: config.as_ref().filter(|_| data.is_none()).and_then(|config| config.task.samples),
+        valid_split: config.as_ref().map_or(0.2, |config| config.task.valid_split),
         image_size: record.input[0],
         threads: device.host_threads(),
     };
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),
-        (None, Some(config), Some(run)) => find_data(run, &config.data)?,
+        (None, Some(config), Some(run)) => find_data(run, &config.task.data)?,
         (None, _, _) => {
-            return Err(Error::input("--data", "is needed, since a file does not know its data"));
+            return Err(Error::field("data", "is needed, since a file does not know its data"));
         }
     };
     let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
@@ -78,14 +78,14 @@ pub fn evaluate(
         train.batch_size = train.batch_size.min(arrays.train.len());
     }
     let feed = Feed::new(&dataset, &train, device).map_err(|error| match error {
-        // There is no such flag here.
-        Error::Input { message, .. } => Error::input(format!("--data {data}"), message),
+        // An evaluation has no setting but the data.
+        Error::Input { message, .. } => Error::input(format!("`data` {data}"), message),
         other => other,
     })?;
     if !feed.has(split) {
         return Err(Error::input(
-            format!("--data {data}"),
-            format!("has no {} part; --split chooses another", split.name()),
+            format!("`data` {data}"),
+            format!("has no {} part; `split` chooses another", split.name()),
         ));
     }
     let trained = load(&file, train, device)?;
@@ -110,7 +110,7 @@ pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
 
 /// Makes sure that data is of the kind a model was trained on, and is normalised as it was then.
 fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
-    let misfit = |message: String| Err(Error::input(format!("--data {data}"), message));
+    let misfit = |message: String| Err(Error::input(format!("`data` {data}"), message));
     match &mut dataset.content {
         Content::Text(text) => {
             let Some(known) = vocabulary(record)? else {

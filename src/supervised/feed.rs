@@ -201,10 +201,10 @@ fn check_arrays(arrays: &Arrays, config: &TrainConfig) -> Result<()> {
             "{} is more than the {samples} training samples; give at most that",
             config.batch_size
         );
-        return Err(Error::input("--batch-size", message));
+        return Err(Error::field("batch_size", message));
     }
     if config.augment && !matches!(arrays.sample, SampleShape::Image { .. }) {
-        return Err(Error::input("--augment", "crops and flips images; this data has vectors"));
+        return Err(Error::field("augment", "crops and flips images; this data has vectors"));
     }
     Ok(())
 }

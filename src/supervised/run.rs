@@ -3,43 +3,24 @@
 use std::fs;
 use std::path::Path;
 
-use super::Report;
+use serde::{Deserialize, Serialize};
+
 use super::feed::{self, Feed};
+use super::settings::{RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
 use crate::data::{self, Content, Dataset, ImageFiles, Kind, LoadOptions, SampleShape, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::learn::Task as _;
-use crate::learn::settings::{Settings, is_generated};
 use crate::learn::{
-    Learner, ModelRecord, Observer, RunConfig, RunDirectory, RunLoop, StopFlag, check_precision,
-    check_precision_of_run, memory,
+    self, Learner, ModelRecord, RunDirectory, RunLoop, check_precision, check_precision_of_run,
+    memory,
 };
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 
-/// What may be changed when a run is continued.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Overrides {
-    /// Passes over the training data.
-    pub epochs: Option<u64>,
-    /// Epochs without a better validation loss after which the run ends.
-    pub patience: Option<u64>,
-    /// Steps after which the run ends at the latest.
-    pub max_steps: Option<u64>,
-    /// Steps from one `step` line to the next.
-    pub log_every: Option<u64>,
-    /// Where the run's data is now, if it is known.
-    pub data: Option<String>,
-}
-
-/// A run with its directory, ready to train.
-pub struct Run {
-    config: RunConfig,
-    dataset: Dataset,
-    run: RunLoop<Supervised>,
-}
+/// A run of supervised learning.
+pub type Run = learn::Run<Supervised>;
 
 impl Run {
     /// Loads and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
@@ -48,8 +29,9 @@ impl Run {
     /// Where anything the user gave is at fault; no directory is left behind then.
     pub fn start(mut config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
-        let (dataset, mut run) = prepare(&config, &config.data, device)?;
-        config.image_size = dataset.files().map(ImageFiles::size);
+        let mut run = prepare(&config, &config.task.data, device)?;
+        let dataset = run.task().dataset();
+        config.task.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
             "{}-{}-{}",
             config.model.architecture.name(),
@@ -58,22 +40,24 @@ impl Run {
         );
         let text = to_toml(&config, &dataset.fingerprint);
         run.set_directory(RunDirectory::create(out, &name, &text)?);
-        Ok(Run { config, dataset, run })
+        Ok(Run::new(config, run))
     }
 
-    /// Continues a run from its last checkpoint.
+    /// Continues a run from its last checkpoint, with those of the settings that may change. `data` is where the run's data
+    /// is now, if it is known.
     ///
     /// # Errors
     /// Where the directory is not a run, its data has changed, or its checkpoint is not whole.
-    pub fn resume(path: &Path, overrides: &Overrides, device: &Device) -> Result<Run> {
+    pub fn resume(
+        path: &Path,
+        changes: &Settings,
+        data: Option<&str>,
+        device: &Device,
+    ) -> Result<Run> {
         let mut directory = RunDirectory::open(path)?;
         let (mut config, fingerprint) = Run::config_of(path)?;
         let before = config.clone();
-        let train = &mut config.train;
-        train.epochs = overrides.epochs.unwrap_or(train.epochs);
-        train.patience = overrides.patience.unwrap_or(train.patience);
-        train.max_steps = overrides.max_steps.or(train.max_steps);
-        train.log_every = overrides.log_every.unwrap_or(train.log_every);
+        changes.apply_changes(&mut config);
         // From now on it runs there.
         config.device = device.name().parse().unwrap_or(config.device);
         let train = &mut config.train;
@@ -84,14 +68,15 @@ impl Run {
             // It holds what these files gave.
             (train.init, train.rates) = (None, None);
         }
-        let data = match &overrides.data {
-            Some(data) => data.clone(),
-            None => find_data(path, &config.data)?,
+        let data = match data {
+            Some(data) => data.to_owned(),
+            None => find_data(path, &config.task.data)?,
         };
-        let (dataset, mut run) = prepare(&config, &data, device)?;
-        if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
+        let mut run = prepare(&config, &data, device)?;
+        let now = run.task().dataset().fingerprint.clone();
+        if fingerprint.is_some_and(|fingerprint| fingerprint != now) {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
-            return Err(Error::input(format!("--data {data}"), message));
+            return Err(Error::input(format!("`data` {data}"), message));
         }
         // A run that was killed before its first checkpoint starts anew.
         if has_checkpoint {
@@ -99,35 +84,15 @@ impl Run {
         }
         (config.train.init, config.train.rates) = (init, rates);
         if config != before {
-            directory.write_config(&to_toml(&config, &dataset.fingerprint))?;
+            directory.write_config(&to_toml(&config, &now))?;
         }
         run.reopen(directory)?;
-        Ok(Run { config, dataset, run })
-    }
-
-    /// What the run is a function of.
-    pub fn config(&self) -> &RunConfig {
-        &self.config
+        Ok(Run::new(config, run))
     }
 
     /// The run's data.
     pub fn dataset(&self) -> &Dataset {
-        &self.dataset
-    }
-
-    /// Where it writes to.
-    pub fn directory(&self) -> &Path {
-        self.run.directory().map(RunDirectory::path).expect("a run has a directory")
-    }
-
-    /// Whether everything is done.
-    pub fn is_finished(&self) -> bool {
-        self.run.is_finished()
-    }
-
-    /// The model that learns.
-    pub fn learner(&self) -> &Learner {
-        self.run.task().learner()
+        self.task().dataset()
     }
 
     /// The configuration of an existing run, and its data's fingerprint.
@@ -137,31 +102,28 @@ impl Run {
     pub fn config_of(path: &Path) -> Result<(RunConfig, Option<String>)> {
         let (text, file) = RunDirectory::config_text(path)?;
         if text.lines().any(|line| line.starts_with("env =")) {
-            let message = "is a run of Q-learning: use alrao rl train --resume, or alrao rl eval";
+            let message = "is a run of Q-learning, which alrao rl train and alrao rl eval take";
             return Err(Error::input(path.display(), message));
         }
-        let settings = Settings::from_toml(&text, &file)?;
-        Ok((settings.resolve()?, settings.data_fingerprint))
+        let config = Settings::from_toml(&text, &file)?.resolve()?;
+        let note: Note = toml::from_str(&text).map_err(|error| {
+            Error::file(&file, format!("key 'data_fingerprint': {}", error.message()))
+        })?;
+        Ok((config, note.data_fingerprint))
     }
+}
 
-    /// Trains to the end, or until `stop` is set.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one;
-    /// [`Error::Write`]. The last checkpoint stays whole.
-    pub fn train(
-        &mut self,
-        observer: &mut dyn Observer<Supervised>,
-        stop: &StopFlag,
-    ) -> Result<Report> {
-        self.run.run(observer, stop)
-    }
+/// What a run's `config.toml` holds besides settings.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// The hash of the data.
+    data_fingerprint: Option<String>,
 }
 
 /// The text of a run's `config.toml`.
 fn to_toml(config: &RunConfig, fingerprint: &str) -> String {
-    let data_fingerprint = Some(fingerprint.to_owned());
-    Settings { data_fingerprint, ..Settings::from(config) }.to_toml()
+    let note = Note { data_fingerprint: Some(fingerprint.to_owned()) };
+    Settings::from(config).to_toml() + &toml::to_string(&note).expect("a text can be written")
 }
 
 /// Finds a run's data. A relative path was relative to the folder the run was started in, which is not stored. So it is tried
@@ -186,7 +148,7 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
                 path.display()
             ),
         };
-        Error::input(format!("--data {data}"), message)
+        Error::input(format!("`data` {data}"), message)
     })
 }
 
@@ -200,23 +162,19 @@ pub fn kind(architecture: Architecture) -> Kind {
 }
 
 /// `data` is where the configuration's data is.
-fn prepare(
-    config: &RunConfig,
-    data: &str,
-    device: &Device,
-) -> Result<(Dataset, RunLoop<Supervised>)> {
+fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Supervised>> {
     check_precision(config.train.precision, device)?;
     let architecture = config.model.architecture;
     let options = LoadOptions {
-        samples: config.samples,
-        valid_split: config.valid_split,
-        image_size: config.image_size.unwrap_or_else(|| architecture.usual_side()),
+        samples: config.task.samples,
+        valid_split: config.task.valid_split,
+        image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
     };
     let dataset = data::load_with(data, kind(architecture), &options)?;
-    if config.image_size.is_some() && dataset.files().is_none() {
-        let message = format!("does not apply to --data {data}; it is for a folder of images");
-        return Err(Error::input("--image-size", message));
+    if config.task.image_size.is_some() && dataset.files().is_none() {
+        let message = format!("does not apply to `data` {data}; it is for a folder of images");
+        return Err(Error::field("image_size", message));
     }
     let feed = Feed::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
@@ -228,19 +186,19 @@ fn prepare(
     let record = model_record(config, &dataset, input, task);
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
     let learner = Learner::new(model, &feed.sample(), &config.train, device);
-    let task = Supervised::new(learner, feed, config.train.clone())?;
-    Ok((dataset, RunLoop::new(task, Some(record))))
+    let task = Supervised::new(learner, dataset, feed, config.train.clone())?;
+    Ok(RunLoop::new(task, Some(record)))
 }
 
 /// The same error, with what would help where a folder's images have a size that the model does not take.
 fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error {
     match error {
         Error::Input { subject, message }
-            if dataset.files().is_some() && subject.starts_with("--model") =>
+            if dataset.files().is_some() && subject.starts_with("`model`") =>
         {
             let side = architecture.usual_side();
             let advice = format!(
-                "a folder's images are brought to --image-size: give {side}, or leave it out"
+                "a folder's images are brought to `image_size`: give {side}, or leave it out"
             );
             Error::input(subject, format!("{message}; {advice}"))
         }

@@ -25,7 +25,7 @@ pub fn sample(
     device: &Device,
 ) -> Result<String> {
     if !(temperature.is_finite() && temperature >= 0.0) {
-        return Err(Error::input("--temperature", format!("{temperature} is no number from 0 on")));
+        return Err(Error::field("temperature", format!("{temperature} is no number from 0 on")));
     }
     let (file, _) = locate(source)?;
     let trained = load(&file, TrainConfig::default(), device)?;
@@ -48,7 +48,7 @@ fn read_prompt(trained: &Trained, vocabulary: &Vocabulary, prompt: &str) -> Resu
     let mut codes = vocabulary.encode(prompt).map_err(|unknown| {
         let kind = vocabulary.kind().name();
         let message = format!("has the {kind} {unknown:?}, which the model does not know");
-        Error::input("--prompt", message)
+        Error::field("prompt", message)
     })?;
     if codes.is_empty() {
         codes.push(vocabulary.line_end().unwrap_or(0));

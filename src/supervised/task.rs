@@ -5,10 +5,11 @@ use std::path::Path;
 use super::evaluate::sums_over;
 use super::feed::{Feed, Loads};
 use super::reports::{EpochReport, Plan, Status, TestReport};
-use crate::data::Part;
+use super::settings::DataConfig;
+use crate::data::{Dataset, Part};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, Split, Steps, StopFlag, Task,
+    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, RunTask, Split, Steps, StopFlag,
     TrainConfig,
 };
 use crate::ops::tally::SumValues;
@@ -16,6 +17,7 @@ use crate::ops::tally::SumValues;
 /// A model, its data, and the best epoch so far.
 pub struct Supervised {
     learner: Learner,
+    dataset: Dataset,
     feed: Feed,
     /// The batches that are left of the epoch.
     loads: Loads,
@@ -28,7 +30,12 @@ impl Supervised {
     ///
     /// # Errors
     /// Where a file cannot be read or does not fit the model.
-    pub(super) fn new(learner: Learner, feed: Feed, config: TrainConfig) -> Result<Supervised> {
+    pub(super) fn new(
+        learner: Learner,
+        dataset: Dataset,
+        feed: Feed,
+        config: TrainConfig,
+    ) -> Result<Supervised> {
         if let Some(path) = &config.init {
             learner.load_initial(path)?;
         }
@@ -36,7 +43,11 @@ impl Supervised {
             learner.load_rates(path)?;
         }
         let loads = no_loads();
-        Ok(Supervised { learner, feed, loads, config, best_loss: f64::INFINITY })
+        Ok(Supervised { learner, dataset, feed, loads, config, best_loss: f64::INFINITY })
+    }
+
+    pub(super) fn dataset(&self) -> &Dataset {
+        &self.dataset
     }
 
     fn accuracy(&self, sums: &SumValues) -> Option<f64> {
@@ -62,7 +73,8 @@ impl Reports for Supervised {
     type TestReport = TestReport;
 }
 
-impl Task for Supervised {
+impl RunTask for Supervised {
+    type Config = DataConfig;
     /// `None` where there is no such part of the data.
     type Measured = Option<SumValues>;
     /// The validation loss; `None` without validation data.

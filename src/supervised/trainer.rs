@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::feed::{Feed, task};
+use super::settings::{RunConfig, TrainSettings, usual};
 use super::task::Supervised;
 use crate::alrao::Alrao;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::learn::{Learner, Observer, RunLoop, Schedule, StopFlag, TrainConfig, check_precision};
+use crate::learn::settings::validate;
+use crate::learn::{Learner, Observer, RunLoop, StopFlag, TrainConfig, check_precision};
+use crate::models::Architecture;
 
 /// Trains a model on a data set, without a run directory: the best epoch's model is kept in memory.
 ///
@@ -38,7 +41,7 @@ impl Trainer {
         Trainer { model, dataset, config, stop: StopFlag::default(), weights: None }
     }
 
-    /// Lets somebody else end the training early.
+    /// Lets another thread end the training early.
     pub fn stop_flag(mut self, stop: &StopFlag) -> Self {
         self.stop = stop.clone();
         self
@@ -50,34 +53,11 @@ impl Trainer {
         self
     }
 
-    /// Refuses what the command line would have refused as well.
+    /// Makes the checks that the command line makes.
     fn check(&self, device: &Device) -> Result<()> {
-        let TrainConfig { batch_size, bptt, schedule, optimizer, precision, .. } = self.config;
-        check_precision(precision, device)?;
-        if batch_size == 0 || bptt == 0 {
-            return Err(Error::input("batch_size and bptt", "0 is not possible; give at least 1"));
-        }
-        if let Schedule::Step { epochs: 0, .. } = schedule {
-            return Err(Error::input(
-                "schedule",
-                "a step of 0 epochs is not possible; give at least 1",
-            ));
-        }
-        let classifiers = self.model.config().classifiers;
-        if classifiers == 0 || (classifiers > 1 && !optimizer.is_alrao()) {
-            let message = format!(
-                "{classifiers} is not possible; {optimizer} needs at least one, sgd and adam just one"
-            );
-            return Err(Error::input("classifiers", message));
-        }
-        let eta = &self.model.config().eta;
-        if !(*eta.start() > 0.0 && eta.start() <= eta.end() && eta.end().is_finite()) {
-            return Err(Error::input(
-                "eta",
-                format!("{eta:?} is no range of positive learning rates"),
-            ));
-        }
-        Ok(())
+        check_precision(self.config.precision, device)?;
+        let (alrao, train) = (self.model.config().clone(), self.config.clone());
+        validate::<TrainSettings>(&RunConfig { alrao, train, ..usual(Architecture::Cnn) })
     }
 
     /// Trains.
@@ -94,7 +74,8 @@ impl Trainer {
         self.check(device)?;
         let feed = Feed::new(&self.dataset, &self.config, device)?;
         let learner = Learner::new(self.model, &feed.sample(), &self.config, device);
-        let mut run = RunLoop::new(Supervised::new(learner, feed, self.config)?, None);
+        let mut run =
+            RunLoop::new(Supervised::new(learner, self.dataset, feed, self.config)?, None);
         let report = run.run(observer, &self.stop)?;
         match &self.weights {
             Some(path) => run.write_state(path).map(|()| report),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use alrao::learn::{Optimizer, Precision};
-use alrao::rl::settings::RlSettings;
+use alrao::rl::settings::Settings;
 use alrao::rl::{QNetwork, Spaces, Transition};
 use alrao::{Device, DeviceKind, Tensor};
 
@@ -14,22 +14,22 @@ const SPACES: Spaces = Spaces { observation: 3, actions: 4 };
 const UPDATES: usize = 10;
 
 /// What every case of the file was run with.
-fn settings(optimizer: Optimizer) -> RlSettings {
-    let mut own = RlSettings::default();
-    own.own.buffer = Some(50);
-    own.own.error_clip = Some(1.0);
-    own.own.tau = Some(0.9);
-    own.own.discount = Some(0.99);
-    own.shared.hidden = Some(vec![16, 12]);
-    own.shared.batch_size = Some(8);
-    own.shared.seed = Some((1 << 32) + 7);
-    own.shared.precision = Some(Precision::F64);
-    own.shared.device = Some(DeviceKind::Cpu);
-    own.shared.optimizer = Some(optimizer);
+fn settings(optimizer: Optimizer) -> Settings {
+    let mut own = Settings::default();
+    own.task.buffer = Some(50);
+    own.task.error_clip = Some(1.0);
+    own.task.tau = Some(0.9);
+    own.task.discount = Some(0.99);
+    own.learning.hidden = Some(vec![16, 12]);
+    own.learning.batch_size = Some(8);
+    own.learning.seed = Some((1 << 32) + 7);
+    own.learning.precision = Some(Precision::F64);
+    own.device.device = Some(DeviceKind::Cpu);
+    own.learning.optimizer = Some(optimizer);
     own
 }
 
-fn network(name: &str, settings: &RlSettings, file: &HashMap<String, Tensor>) -> QNetwork {
+fn network(name: &str, settings: &Settings, file: &HashMap<String, Tensor>) -> QNetwork {
     let config = settings.resolve().unwrap();
     let mut network = QNetwork::new(&config, SPACES, &Device::cpu()).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -55,11 +55,11 @@ fn network(name: &str, settings: &RlSettings, file: &HashMap<String, Tensor>) ->
     network
 }
 
-fn check(name: &str, settings: &RlSettings) {
+fn check(name: &str, settings: &Settings) {
     let file = load(&Device::cpu(), "q_learning.safetensors");
     let expected = |key: &str| file[&format!("{name}.{key}")].to_f64s();
     let network = network(name, settings, &file);
-    let is_alrao = settings.shared.optimizer.is_some_and(Optimizer::is_alrao);
+    let is_alrao = settings.learning.optimizer.is_some_and(Optimizer::is_alrao);
     for update in 0..UPDATES {
         let head = network.update();
         if is_alrao {
@@ -88,23 +88,23 @@ fn check(name: &str, settings: &RlSettings) {
 #[test]
 fn updates_of_alrao_follow_pytorch() {
     let mut own = settings(Optimizer::Alrao);
-    own.own.tau = Some(0.8);
+    own.task.tau = Some(0.8);
     check("alrao", &own);
     let mut own = settings(Optimizer::Alrao);
-    own.own.error_clip = Some(0.0);
-    own.own.discount = Some(0.9);
-    own.shared.classifiers = Some(5);
-    (own.shared.eta_min, own.shared.eta_max) = (Some(1e-4), Some(0.5));
+    own.task.error_clip = Some(0.0);
+    own.task.discount = Some(0.9);
+    own.learning.classifiers = Some(5);
+    (own.learning.eta_min, own.learning.eta_max) = (Some(1e-4), Some(0.5));
     check("alrao of five", &own);
 }
 
 #[test]
 fn updates_of_one_output_layer_follow_pytorch() {
     let mut own = settings(Optimizer::Sgd);
-    own.own.error_clip = Some(0.5);
-    own.shared.lr = Some(0.1);
+    own.task.error_clip = Some(0.5);
+    own.learning.lr = Some(0.1);
     check("sgd", &own);
     let mut own = settings(Optimizer::Adam);
-    own.shared.lr = Some(0.01);
+    own.learning.lr = Some(0.01);
     check("adam", &own);
 }

@@ -128,7 +128,7 @@ fn what_cannot_be_learnt_here_is_refused_with_gymnasiums_words() {
         ("FrozenLake-v1", "its observations are Discrete(16)"),
     ] {
         let error = refused(python_again(&python), name);
-        assert!(error.to_string().starts_with(&format!("--env gym:{name}: ")), "{error}");
+        assert!(error.to_string().starts_with(&format!("`env` gym:{name}: ")), "{error}");
         assert!(error.to_string().contains(words), "{name}: {error}");
     }
 }
@@ -143,7 +143,7 @@ fn without_gymnasium_it_says_what_to_install() {
         let mut command = python_again(&python);
         command.env("PYTHONPATH", folder.path());
         let error = refused(command, "LunarLander-v3").to_string();
-        assert!(error.starts_with("--env gym:LunarLander-v3: "), "{error}");
+        assert!(error.starts_with("`env` gym:LunarLander-v3: "), "{error}");
         assert!(error.contains(words), "{error}");
     }
 }

@@ -61,7 +61,7 @@ fn copies_are_reset_and_stepped_side_by_side() {
     assert_eq!(ends, [(false, true), (false, false), (true, true)]);
     assert_eq!(environments.state(), None);
     let error = environments.restore(&[]).unwrap_err();
-    assert!(error.to_string().starts_with("--env gym:counts: "), "{error}");
+    assert!(error.to_string().starts_with("`env` gym:counts: "), "{error}");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn what_cannot_be_opened_says_what_to_do() {
         ),
     ] {
         let error = refused(stand_in(), name);
-        assert_eq!(error.to_string(), format!("--env gym:{name}: {message}"));
+        assert_eq!(error.to_string(), format!("`env` gym:{name}: {message}"));
         assert_eq!(error.exit_code(), 2);
     }
 }
@@ -139,7 +139,7 @@ fn a_child_that_does_not_open_is_told_apart() {
         assert_eq!(
             error.to_string(),
             format!(
-                "--env gym:{name}: {python} does not open it: {message}: is that a Python 3 with Gymnasium (ALRAO_PYTHON names \
+                "`env` gym:{name}: {python} does not open it: {message}: is that a Python 3 with Gymnasium (ALRAO_PYTHON names \
                  another), and does gymnasium.make work there?"
             )
         );
@@ -191,7 +191,7 @@ fn a_child_that_is_silent_is_not_waited_for_for_ever() {
     let opened = Gymnasium::open_with(vec![stand_in()], patience, "is silent", 1);
     let message = opened.unwrap_err().to_string();
     // Whether it got as far as to write something is a matter of time.
-    assert!(message.starts_with("--env gym:is silent: "), "{message}");
+    assert!(message.starts_with("`env` gym:is silent: "), "{message}");
     assert!(message.contains("its Python process has not answered for 700ms"), "{message}");
 }
 
@@ -246,7 +246,7 @@ fn without_python_it_says_what_to_install() {
     let error = opened.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "--env gym:LunarLander-v3: there is no no-such-python3 and no no-such-python: install Python 3 with \
+        "`env` gym:LunarLander-v3: there is no no-such-python3 and no no-such-python: install Python 3 with \
          `pip install \"gymnasium[box2d]\"`, or set ALRAO_PYTHON to a Python that has Gymnasium"
     );
     assert_eq!(error.exit_code(), 2);
@@ -263,7 +263,7 @@ fn the_next_name_is_tried_where_a_program_is_missing() {
 #[test]
 fn what_is_no_program_is_told() {
     let error = refused(Command::new("/"), "counts").to_string();
-    let expected = "--env gym:counts: / cannot be started (Permission denied";
+    let expected = "`env` gym:counts: / cannot be started (Permission denied";
     assert!(error.starts_with(expected), "{error}");
 }
 

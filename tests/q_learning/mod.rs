@@ -10,12 +10,12 @@ use std::path::Path;
 use alrao::learn::Silent;
 use alrao::learn::StopFlag;
 use alrao::rl::Run;
-use alrao::rl::settings::RlSettings;
+use alrao::rl::settings::Settings;
 use alrao::{Device, DeviceKind};
 
 /// The settings of a file's text.
-fn settings(text: &str) -> RlSettings {
-    RlSettings::from_toml(text, Path::new("test.toml")).unwrap()
+fn settings(text: &str) -> Settings {
+    Settings::from_toml(text, Path::new("test.toml")).unwrap()
 }
 
 /// Half an hour of a pendulum's time. Random torques give -1200, the paper's Alrao -371.

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use alrao::Device;
 use alrao::learn::{Outcome, Silent, StopFlag};
-use alrao::rl::{Overrides, Run};
+use alrao::rl::Run;
+use alrao::rl::settings::Settings;
 
 use crate::command_line::{refused, text};
 use crate::gymnasium::stand_in;
@@ -190,7 +191,8 @@ fn a_part_that_was_gone_on_with_for_no_step_is_evaluated_again() {
         ends_with(0, folder, &format!("{part} --out {run}"));
         let stop = StopFlag::default();
         stop.set();
-        let more = Overrides { steps: Some(5000), ..Overrides::default() };
+        let mut more = Settings::default();
+        more.task.steps = Some(5000);
         let mut resumed = Run::resume(&folder.join(&run), &more, &Device::cpu()).unwrap();
         assert_eq!(resumed.train(&mut Silent, &stop).unwrap().outcome, Outcome::Stopped);
         drop(resumed);

@@ -1,7 +1,7 @@
 //! The settings of a run: from a file to a configuration and back.
 
 use alrao::models::Activation;
-use alrao::rl::settings::RlSettings;
+use alrao::rl::settings::Settings;
 
 use super::settings;
 
@@ -15,7 +15,7 @@ fn a_configuration_written_and_read_is_the_same() {
         "optimizer = 'adam'\ndiscount = 0.9\nbuffer = 1000\nenvironments = 3\nreward_scale = 0.5",
     ] {
         let config = settings(text).resolve().unwrap();
-        let written = RlSettings::from(&config).to_toml();
+        let written = Settings::from(&config).to_toml();
         assert_eq!(settings(&written).resolve().unwrap(), config, "{written}");
     }
 }
@@ -24,10 +24,11 @@ fn a_configuration_written_and_read_is_the_same() {
 fn defaults_depend_on_the_environment() {
     let own = settings("").resolve().unwrap();
     let other = settings("env = 'gym:LunarLander-v3'").resolve().unwrap();
-    assert_eq!((own.environments, other.environments), (1, 4));
-    assert!(own.steps < other.steps && own.learning_starts < other.learning_starts);
+    assert_eq!((own.task.environments, other.task.environments), (1, 4));
+    assert!(own.task.steps < other.task.steps);
+    assert!(own.task.learning_starts < other.task.learning_starts);
     for config in [own, other] {
-        assert_eq!((config.buffer, config.tau), (1_000_000, 0.9));
+        assert_eq!((config.task.buffer, config.task.tau), (1_000_000, 0.9));
         assert_eq!((config.alrao.classifiers, config.alrao.eta.clone()), (10, 1e-5..=10.0));
         assert_eq!((config.model.hidden.len(), config.model.activation), (2, Activation::Tanh));
     }
@@ -36,14 +37,17 @@ fn defaults_depend_on_the_environment() {
 #[test]
 fn a_short_run_has_short_phases() {
     let config = settings("steps = 300").resolve().unwrap();
-    assert_eq!((config.exploration.steps, config.epoch_steps, config.epochs()), (150, 300, 1));
-    assert_eq!((config.updates_after(150), config.updates_after(151)), (0, 1));
+    assert_eq!(
+        (config.task.exploration.steps, config.task.epoch_steps, config.task.epochs()),
+        (150, 300, 1)
+    );
+    assert_eq!((config.task.updates_after(150), config.task.updates_after(151)), (0, 1));
 }
 
 #[test]
 fn little_exploration_does_not_become_more() {
     let config = settings("epsilon_start = 0.01").resolve().unwrap();
-    assert_eq!((config.exploration.start, config.exploration.end), (0.01, 0.01));
+    assert_eq!((config.task.exploration.start, config.task.exploration.end), (0.01, 0.01));
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn what_cannot_be_is_named_with_its_file() {
         ("discount = 'a'", "key 'discount' in test.toml: line 1"),
         ("out = 'x'", "--out on the command line"),
     ] {
-        let error = RlSettings::from_toml(text, "test.toml".as_ref()).unwrap_err().to_string();
+        let error = Settings::from_toml(text, "test.toml".as_ref()).unwrap_err().to_string();
         assert!(error.contains(culprit), "{text}: {error}");
     }
 }

@@ -77,8 +77,8 @@ fn an_update_moves_the_network_and_drags_its_target_along() {
     let device = Device::cpu();
     let own = updates(&network(&config("f64"), &device), 20);
     assert_ne!(own[0], own[19]);
-    let fast = QConfig { tau: 0.0, ..config("f64") };
-    let slow = QConfig { tau: 0.999, ..config("f64") };
+    let [mut fast, mut slow] = [config("f64"), config("f64")];
+    (fast.task.tau, slow.task.tau) = (0.0, 0.999);
     let [fast, slow] = [fast, slow].map(|config| updates(&network(&config, &device), 20));
     assert_eq!(fast[0], slow[0]);
     assert_ne!(fast[19], slow[19]);

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use alrao::device::simulator::SimulatorOptions;
-use alrao::learn::settings::Settings;
 use alrao::learn::{Silent, StopFlag};
 use alrao::supervised::Run;
+use alrao::supervised::settings::Settings;
 use alrao::{Device, Error};
 
 use super::{MLP, assert_no_temporary_file, assert_same, ends_with, metrics, progress};
@@ -69,7 +69,7 @@ fn start(folder: &Path, name: &str, lost_after: Option<u64>) -> (Run, Device) {
         device = "simulator"
     "#;
     let mut settings = Settings::from_toml(settings, Path::new("settings")).unwrap();
-    settings.data = Some(folder.join("data.safetensors").to_str().unwrap().to_owned());
+    settings.task.data = Some(folder.join("data.safetensors").to_str().unwrap().to_owned());
     let options = SimulatorOptions { lost_after, ..SimulatorOptions::default() };
     let device = Device::simulator(Some(2), options).unwrap();
     let config = settings.resolve().unwrap();

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use alrao::Device;
 use alrao::learn::{Outcome, Silent, StopFlag};
-use alrao::supervised::{Overrides, Run};
+use alrao::supervised::Run;
+use alrao::supervised::settings::Settings;
 
 use super::{
     MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
@@ -149,9 +150,11 @@ fn a_part_that_was_gone_on_with_for_no_step_is_evaluated_again() {
         ends_with(0, folder, &format!("{part} --out {run}"));
         let stop = StopFlag::default();
         stop.set();
-        let data = folder.join("data.safetensors").to_str().map(str::to_owned);
-        let more = Overrides { max_steps: Some(500), data, ..Overrides::default() };
-        let mut resumed = Run::resume(&folder.join(&run), &more, &Device::cpu()).unwrap();
+        let data = folder.join("data.safetensors");
+        let mut more = Settings::default();
+        more.task.max_steps = Some(500);
+        let resumed = Run::resume(&folder.join(&run), &more, data.to_str(), &Device::cpu());
+        let mut resumed = resumed.unwrap();
         assert_eq!(resumed.train(&mut Silent, &stop).unwrap().outcome, Outcome::Stopped);
         drop(resumed);
         ends_with(0, folder, &format!("train --resume {run} --max-steps {steps}"));

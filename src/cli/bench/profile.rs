@@ -10,7 +10,7 @@ use crate::cli::messages;
 use alrao::bench::ceilings::Ceilings;
 use alrao::bench::profile::{StepProfile, profile};
 use alrao::device::Device;
-use alrao::learn::RunConfig;
+use alrao::supervised::RunConfig;
 
 pub(super) fn run(
     configs: &[RunConfig],

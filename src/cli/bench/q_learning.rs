@@ -6,17 +6,18 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Rounds, check_precision, trimmed};
-use crate::cli::arguments::{DeviceArguments, choice, whole};
 use crate::cli::failure::Ending;
 use crate::cli::messages;
+use alrao::argument::{choice, whole};
 use alrao::bench::q_learning::{Comparison, Row, TRANSITIONS, settings};
 use alrao::bench::step::OPTIMIZERS;
 use alrao::device::DeviceKind;
 use alrao::error::Error;
+use alrao::learn::settings::DeviceSettings;
 use alrao::learn::settings::hidden_layers;
 use alrao::learn::{Optimizer, Precision};
 use alrao::rl::QConfig;
-use alrao::rl::settings::RlSettings;
+use alrao::rl::settings::Settings;
 
 /// Time Q-learning: updates, steps of the environment, and both in turn, plain SGD beside Alrao
 #[derive(Args)]
@@ -56,7 +57,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceArguments,
+    device: DeviceSettings,
 }
 
 /// A list as one argument.
@@ -94,28 +95,30 @@ fn configs(arguments: &Arguments, device: DeviceKind) -> Result<Vec<QConfig>, Er
         given => given.to_vec(),
     };
     let config = |optimizer: Optimizer| {
-        let mut own: RlSettings = settings();
-        own.own.env.clone_from(&arguments.env);
-        own.own.environments = arguments.environments;
-        own.shared.optimizer = Some(optimizer);
-        own.shared.batch_size = arguments.batch_size;
-        own.shared.hidden.clone_from(&arguments.hidden);
-        own.shared.classifiers = arguments.classifiers.filter(|_| optimizer.is_alrao());
-        own.shared.precision = arguments.precision;
-        own.shared.device = Some(device);
-        own.shared.threads = arguments.device.threads;
+        let mut own: Settings = settings();
+        own.task.env.clone_from(&arguments.env);
+        own.task.environments = arguments.environments;
+        own.learning.optimizer = Some(optimizer);
+        own.learning.batch_size = arguments.batch_size;
+        own.learning.hidden.clone_from(&arguments.hidden);
+        own.learning.classifiers = arguments.classifiers.filter(|_| optimizer.is_alrao());
+        own.learning.precision = arguments.precision;
+        own.device.device = Some(device);
+        own.device.threads = arguments.device.threads;
         own.resolve()
     };
     optimizers.into_iter().map(config).collect()
 }
 
 fn introduction(configs: &[QConfig], steps: usize) -> String {
-    let Some(QConfig { env, environments, model, train, .. }) = configs.first() else {
+    let Some(QConfig { task, model, train, .. }) = configs.first() else {
         return String::new();
     };
     let hidden: Vec<String> = model.hidden.iter().map(usize::to_string).collect();
     format!(
-        "{environments} of {env}, hidden {}, batch {}, {}: {TRANSITIONS} transitions, median over {steps} updates",
+        "{} of {}, hidden {}, batch {}, {}: {TRANSITIONS} transitions, median over {steps} updates",
+        task.environments,
+        task.env,
         hidden.join(","),
         train.batch_size,
         train.precision

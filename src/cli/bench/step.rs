@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{check_precision, profile, trimmed};
-use crate::cli::arguments::{DeviceArguments, choice, real, whole};
 use crate::cli::failure::Ending;
 use crate::cli::{messages, signals};
+use alrao::argument::{choice, real, whole};
 use alrao::bench::comparison::{Comparison, Ratio, compare};
 use alrao::bench::machine::{Machine, threads};
 use alrao::bench::peers::{Setup, end_all};
@@ -17,9 +17,11 @@ use alrao::bench::step::OPTIMIZERS;
 use alrao::bench::turns::{Length, Turns};
 use alrao::device::{Device, DeviceKind};
 use alrao::error::Error;
-use alrao::learn::settings::Settings;
-use alrao::learn::{Optimizer, Precision, RunConfig};
+use alrao::learn::settings::{DeviceSettings, LearningSettings};
+use alrao::learn::{Optimizer, Precision};
 use alrao::models::Architecture;
+use alrao::supervised::RunConfig;
+use alrao::supervised::settings::{Settings, TrainSettings};
 
 /// Seconds: what compiling a model takes on a laptop.
 const PATIENCE: u64 = 120;
@@ -76,7 +78,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceArguments,
+    device: DeviceSettings,
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
@@ -204,18 +206,17 @@ fn configs(arguments: &Arguments, device: DeviceKind) -> Result<Vec<Vec<RunConfi
     };
     let is_slow = device == DeviceKind::Simulator;
     let config = |model: Architecture, optimizer: Optimizer| {
-        let settings = Settings {
-            model: Some(model),
+        let width = arguments.width.or(is_slow.then_some(0.25));
+        let task = TrainSettings { model: Some(model), width, ..TrainSettings::default() };
+        let learning = LearningSettings {
             optimizer: Some(optimizer),
-            width: arguments.width.or(is_slow.then_some(0.25)),
             batch_size: arguments.batch_size.or(is_slow.then_some(2)),
             classifiers: arguments.classifiers.filter(|_| optimizer.is_alrao()),
             precision: arguments.precision,
-            device: Some(device),
-            threads: arguments.device.threads,
-            ..Settings::default()
+            ..LearningSettings::default()
         };
-        settings.resolve()
+        let device = DeviceSettings { device: Some(device), ..arguments.device.clone() };
+        Settings::new(task, learning, device).resolve()
     };
     models.iter().map(|model| optimizers.iter().map(|own| config(*model, *own)).collect()).collect()
 }

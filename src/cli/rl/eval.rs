@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::arguments::{DeviceArguments, whole};
 use crate::cli::failure::Ending;
 use crate::cli::messages;
+use alrao::argument::whole;
+use alrao::learn::settings::DeviceSettings;
 use alrao::rl::{Evaluation, evaluate};
 
 /// Play episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceArguments,
+    device: DeviceSettings,
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {

@@ -27,7 +27,7 @@ enum Command {
 
 pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
     match arguments.command {
-        Command::Train(arguments) => train::run(&arguments, quiet),
+        Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
     }
 }

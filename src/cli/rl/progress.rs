@@ -106,7 +106,7 @@ pub(super) fn introduction(device: &Device, run: &Run) -> String {
     format!(
         "device  {}\nenv     {} {spaces}\nmodel   mlp of {layers}, {}, {rates}, {}\nrun     {}",
         device.description(),
-        config.env,
+        config.task.env,
         config.train.optimizer,
         config.train.precision,
         run.directory().display()

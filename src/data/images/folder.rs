@@ -91,7 +91,7 @@ fn pool(threads: Option<usize>) -> Result<ThreadPool> {
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     let pool = builder.thread_name(|index| format!("images-{index}")).build();
     pool.map_err(|error| {
-        Error::input("--threads", format!("threads for decoding could not be started: {error}"))
+        Error::field("threads", format!("threads for decoding could not be started: {error}"))
     })
 }
 

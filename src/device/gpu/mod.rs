@@ -266,7 +266,7 @@ impl Gpu {
             format!(", {} of {} free", mebibytes(free), mebibytes(all))
         });
         let owner = self.owner.get();
-        let advice = if owner == ACTIVATIONS { ". A smaller --batch-size needs less" } else { "" };
+        let advice = if owner == ACTIVATIONS { ". A smaller `batch_size` needs less" } else { "" };
         format!(
             "{} asked for ({owner}), {} in use{free}; the largest owners: {}{advice}",
             mebibytes(bytes),

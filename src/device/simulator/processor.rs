@@ -40,7 +40,7 @@ fn complaint(compiled_for: &str, has: impl Fn(&str) -> bool) -> Option<String> {
     (!missing.is_empty()).then(|| {
         format!(
             "its kernels were compiled for a processor with {}, which this one does not have: build again on this \
-             machine, or for most of them with ALRAO_HOST_CPU=x86-64-v3; or use --device cpu",
+             machine, or for most of them with ALRAO_HOST_CPU=x86-64-v3; or use `device` cpu",
             missing.join(", ")
         )
     })

@@ -3,6 +3,9 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::alrao::AveragingKind;
+use crate::learn::Optimizer;
+use crate::learn::settings::{DeviceSettings, Group, LearningSettings};
 
 fn file() -> &'static Path {
     Path::new("run.toml")
@@ -26,7 +29,7 @@ fn refused(text: &str) -> String {
 fn defaults_depend_on_the_model_and_the_data() {
     let cnn = resolved("");
     assert_eq!(
-        (cnn.model.architecture, cnn.data.as_str(), cnn.train.epochs),
+        (cnn.model.architecture, cnn.task.data.as_str(), cnn.train.epochs),
         (Architecture::Cnn, "generated", 12)
     );
     assert_eq!(
@@ -78,7 +81,7 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
         "key 'eta-max' in run.toml: line 3: there is no such key; did you mean 'eta_max'?"
     );
     assert!(refused("optimiser = 'sgd'").ends_with("did you mean 'optimizer'?"));
-    assert!(refused("out = 'here'").contains("give --out on the command line"));
+    assert!(refused("out = 'here'").contains("give `out` on the command line"));
     assert!(!refused("zzzzzzzz = 1").contains("did you mean"));
     assert!(refused("[train]\nlr = 1.0").contains("line 1"));
 }
@@ -166,10 +169,11 @@ fn what_cannot_be_is_refused_by_its_key() {
 #[test]
 fn a_message_names_where_the_value_came_from() {
     let base = Settings::from_toml("eta_min = -1.0\nmodel = 'mlp'", file()).unwrap();
-    let flags = Settings { eta_min: Some(-2.0), ..Settings::default() };
+    let mut flags = Settings::default();
+    flags.learning.eta_min = Some(-2.0);
     let message = flags.clone().over(base.clone()).resolve().unwrap_err().to_string();
-    assert!(message.starts_with("--eta-min: -2.0"), "{message}");
-    let flags = Settings { eta_min: None, ..flags };
+    assert!(message.starts_with("`eta_min`: -2.0"), "{message}");
+    flags.learning.eta_min = None;
     let message = flags.over(base).resolve().unwrap_err().to_string();
     assert!(message.starts_with("key 'eta_min' in run.toml: -1.0"), "{message}");
 }
@@ -185,18 +189,32 @@ fn the_usual_precision_is_the_devices() {
 #[test]
 fn flags_go_over_a_file() {
     let base = Settings::from_toml("epochs = 3\nseed = 4", file()).unwrap();
-    let config = Settings { epochs: Some(5), ..Settings::default() }.over(base).resolve().unwrap();
+    let mut flags = Settings::default();
+    flags.task.epochs = Some(5);
+    let config = flags.over(base).resolve().unwrap();
     assert_eq!((config.train.epochs, config.train.seed), (5, 4));
 }
 
 #[test]
 fn the_fingerprint_changes_nothing() {
-    let mut settings = Settings::from(&resolved(""));
-    settings.data_fingerprint = Some("00ff".into());
-    let read = Settings::from_toml(&settings.to_toml(), file()).unwrap();
-    assert_eq!(read.data_fingerprint.as_deref(), Some("00ff"));
-    assert_eq!(read.resolve().unwrap(), resolved(""));
+    let text = Settings::from(&resolved("")).to_toml() + "data_fingerprint = '00ff'\n";
+    assert_eq!(resolved(&text), resolved(""));
 }
+
+/// Some keys of each group.
+const ALL_KEYS: &[&str] = &[
+    "model",
+    "width",
+    "augment",
+    "schedule",
+    "init",
+    "hidden",
+    "eta_min",
+    "optimizer",
+    "seed",
+    "device",
+    "threads",
+];
 
 fn chosen<T: Clone + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
     proptest::sample::select(all)
@@ -215,26 +233,35 @@ prop_compose! {
 prop_compose! {
     fn alrao_settings()(
         eta_min in 1e-300..1.0, eta_max in 1.0..1e300, classifiers in 1usize..100, theta in 1e-9..=1.0,
-        averaging in chosen(AveragingKind::ALL), catch_up in 0u64.., trained_fraction in 0.0..=1.0,
-    ) -> Settings {
-        Settings {
+        averaging in chosen(AveragingKind::ALL), trained_fraction in 0.0..=1.0,
+    ) -> LearningSettings {
+        LearningSettings {
             eta_min: Some(eta_min), eta_max: Some(eta_max), classifiers: Some(classifiers), theta: Some(theta),
-            averaging: Some(averaging), catch_up: Some(catch_up), trained_fraction: Some(trained_fraction),
-            ..Settings::default()
+            averaging: Some(averaging), trained_fraction: Some(trained_fraction), ..LearningSettings::default()
         }
     }
 }
 
 prop_compose! {
     fn train_settings()(
-        weight_decay in 0.0..1e300, schedule in schedules(), clip in 0.0..1e300, epochs in 1u64..,
-        max_steps in proptest::option::of(1u64..), batch_size in 1usize..1 << 24, seed in any::<u64>(),
-        patience in 1u64.., log_every in any::<u64>(), init in proptest::option::of("[^\\x00]{1,20}"),
-    ) -> Settings {
-        Settings {
-            weight_decay: Some(weight_decay), schedule: Some(schedule), clip: Some(clip), epochs: Some(epochs),
-            max_steps, batch_size: Some(batch_size), seed: Some(seed), patience: Some(patience),
-            log_every: Some(log_every), init: init.map(PathBuf::from), ..Settings::default()
+        schedule in schedules(), epochs in 1u64.., max_steps in proptest::option::of(1u64..), patience in 1u64..,
+        catch_up in 0u64.., init in proptest::option::of("[^\\x00]{1,20}"),
+    ) -> TrainSettings {
+        TrainSettings {
+            schedule: Some(schedule), epochs: Some(epochs), max_steps, patience: Some(patience),
+            catch_up: Some(catch_up), init: init.map(PathBuf::from), ..TrainSettings::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn learning_settings()(
+        weight_decay in 0.0..1e300, clip in 0.0..1e300, batch_size in 1usize..1 << 24, seed in any::<u64>(),
+        log_every in any::<u64>(),
+    ) -> LearningSettings {
+        LearningSettings {
+            weight_decay: Some(weight_decay), clip: Some(clip), batch_size: Some(batch_size), seed: Some(seed),
+            log_every: Some(log_every), ..LearningSettings::default()
         }
     }
 }
@@ -245,26 +272,31 @@ prop_compose! {
         hidden in proptest::collection::vec(1usize..10_000, 0..4), dropout in 0.0..1.0, bptt in 1usize..1000,
         data in "generated(:[0-9]{1,3})?|\\PC{1,30}", valid_split in 0.0..1.0, lr in 0.0..1e300, momentum in 0.0..1.0,
         augment in any::<bool>(), order in chosen(Order::ALL), threads in proptest::option::of(1usize..4096),
-        alrao in alrao_settings(), train in train_settings(), given in any::<bool>(),
+        alrao in alrao_settings(), train in train_settings(), learning in learning_settings(), given in any::<bool>(),
     ) -> Settings {
         let is_lstm = architecture.name().ends_with("-lstm");
-        let own = Settings {
+        let is_alrao = optimizer.is_alrao();
+        let task = TrainSettings {
             model: Some(architecture),
             width: Some(width),
-            hidden: (architecture == Architecture::Mlp && given).then_some(hidden),
             dropout: (is_lstm && given).then_some(dropout),
             bptt: (is_lstm && given).then_some(bptt),
             data: Some(data),
             valid_split: Some(valid_split),
-            optimizer: Some(optimizer),
-            lr: (!optimizer.is_alrao() && given).then_some(lr),
-            momentum: (!optimizer.is_adam() && given).then_some(momentum),
+            catch_up: train.catch_up.filter(|_| is_alrao),
             augment: (!is_lstm).then_some(augment),
             order: (!is_lstm).then_some(order),
-            threads,
             ..train
         };
-        if optimizer.is_alrao() { own.over(alrao) } else { own }
+        let own = LearningSettings {
+            hidden: (architecture == Architecture::Mlp && given).then_some(hidden),
+            optimizer: Some(optimizer),
+            lr: (!is_alrao && given).then_some(lr),
+            momentum: (!optimizer.is_adam() && given).then_some(momentum),
+            ..learning
+        };
+        let learning = if is_alrao { own.over(alrao) } else { own };
+        Settings::new(task, learning, DeviceSettings { device: None, threads })
     }
 }
 
@@ -279,7 +311,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_a_panic(key in chosen(Settings::KEYS), value in "\\PC{0,20}", line in "\\PC{0,40}") {
+    fn no_text_is_a_panic(key in chosen(ALL_KEYS), value in "\\PC{0,20}", line in "\\PC{0,40}") {
         for text in [format!("{key} = {value}"), format!("{key} = '{value}'"), format!("{line}\n{key} = 1")] {
             if let Ok(settings) = Settings::from_toml(&text, file()) {
                 let _ = settings.resolve();

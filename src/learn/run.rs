@@ -1,0 +1,58 @@
+//! A run with its directory, for every task.
+
+use std::path::Path;
+
+use super::run_loop::RunLoop;
+use super::task::RunTask;
+use super::{Learner, Observer, Report, RunConfig, RunDirectory, StopFlag};
+use crate::error::Result;
+
+/// A run with its directory, ready to train.
+pub struct Run<T: RunTask> {
+    config: RunConfig<T::Config>,
+    run_loop: RunLoop<T>,
+}
+
+impl<T: RunTask> Run<T> {
+    /// `run_loop` has a directory.
+    pub(crate) fn new(config: RunConfig<T::Config>, run_loop: RunLoop<T>) -> Self {
+        Run { config, run_loop }
+    }
+
+    /// The configuration that the run is a function of.
+    pub fn config(&self) -> &RunConfig<T::Config> {
+        &self.config
+    }
+
+    pub(crate) fn task(&self) -> &T {
+        self.run_loop.task()
+    }
+
+    /// The model that learns.
+    pub fn learner(&self) -> &Learner {
+        self.task().learner()
+    }
+
+    /// The run's directory.
+    pub fn directory(&self) -> &Path {
+        self.run_loop.directory().map(RunDirectory::path).expect("a run has a directory")
+    }
+
+    /// Whether all steps and the test are done.
+    pub fn is_finished(&self) -> bool {
+        self.run_loop.is_finished()
+    }
+
+    /// Trains to the end, or until `stop` is set.
+    ///
+    /// # Errors
+    /// [`crate::Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one; the failure
+    /// of the device, the data or the environment; [`crate::Error::Write`]. The last checkpoint stays whole.
+    pub fn train(
+        &mut self,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+    ) -> Result<Report<T::Best, T::TestReport>> {
+        self.run_loop.run(observer, stop)
+    }
+}

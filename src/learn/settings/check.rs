@@ -1,0 +1,91 @@
+//! The range of a setting's value, whatever the others are.
+
+use std::path::{Path, PathBuf};
+
+/// A message where a value is out of its range.
+type Checked = Result<(), String>;
+
+/// More features, units of a layer or samples than this are a slip of the keyboard.
+pub(crate) const MOST_UNITS: usize = 1 << 24;
+
+/// Any value.
+pub(crate) fn any<T>(_: &T) -> Checked {
+    Ok(())
+}
+
+/// A number for which `is_right` holds; `wanted` says what to give instead.
+pub(crate) fn real(
+    is_right: impl Fn(f64) -> bool,
+    wanted: &'static str,
+) -> impl Fn(&f64) -> Checked {
+    move |&value| {
+        if !value.is_finite() {
+            return Err(format!("{value} is not a finite number; give {wanted}"));
+        }
+        // A negative zero compares as zero, but a rate's sign bit would be kept in every file.
+        match is_right(value) && !(value == 0.0 && value.is_sign_negative()) {
+            true => Ok(()),
+            false => Err(format!("{value:?} is not possible; give {wanted}")),
+        }
+    }
+}
+
+/// A number above 0.
+pub(crate) fn positive(value: &f64) -> Checked {
+    real(|x| x > 0.0, "a number above 0")(value)
+}
+
+/// A number from 0 on.
+pub(crate) fn not_negative(value: &f64) -> Checked {
+    real(|x| x >= 0.0, "0 or a number above 0")(value)
+}
+
+/// A number from 0 to below 1; `zero` says what 0 means.
+pub(crate) fn below_one(wanted: &'static str) -> impl Fn(&f64) -> Checked {
+    real(|x| (0.0..1.0).contains(&x), wanted)
+}
+
+/// A number from 0 to 1.
+pub(crate) fn share(wanted: &'static str) -> impl Fn(&f64) -> Checked {
+    real(|x| (0.0..=1.0).contains(&x), wanted)
+}
+
+/// A number above 0, at most 1.
+pub(crate) fn theta(value: &f64) -> Checked {
+    real(|x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")(value)
+}
+
+/// A whole number from 1 on.
+pub(crate) fn count<T: Copy + Into<u64>>(value: &T) -> Checked {
+    match (*value).into() {
+        0 => Err("0 is not possible; give a whole number of at least 1".into()),
+        _ => Ok(()),
+    }
+}
+
+/// As [`count`], of what the machine can address.
+pub(crate) fn items(value: &usize) -> Checked {
+    count(&(*value as u64))
+}
+
+/// A whole number from 1 to `most`.
+pub(crate) fn up_to(most: usize) -> impl Fn(&usize) -> Checked {
+    move |value| match (1..=most).contains(value) {
+        true => Ok(()),
+        false => Err(format!("{value} is not possible; give a whole number from 1 to {most}")),
+    }
+}
+
+/// A number of units, classifiers or samples.
+pub(crate) fn size(value: &usize) -> Checked {
+    up_to(MOST_UNITS)(value)
+}
+
+/// The path of a file. A run's settings are written to a file of UTF-8.
+pub(crate) fn file(path: &PathBuf) -> Checked {
+    match Path::to_str(path) {
+        None => Err(format!("'{}' is not UTF-8; rename the file", path.display())),
+        Some("") => Err("is empty; give a file, or leave it out".into()),
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! The settings of `alrao train`.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::learn::settings::{
+    self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
+};
+use crate::learn::{self, Order, Schedule};
+use crate::models::{Activation, Architecture, ModelConfig};
+
+/// Epochs on generated images and text, which are learnt quickly.
+const GENERATED_EPOCHS: u64 = 12;
+
+/// The model of `alrao train` without any flag.
+const DEFAULT_MODEL: Architecture = Architecture::Cnn;
+
+/// The longest side of a model's images.
+const MOST_PIXELS: usize = 4096;
+
+/// The data of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataConfig {
+    /// Where the data comes from, as the user wrote it.
+    pub data: String,
+    /// The last part of the training data that is validated on.
+    pub valid_split: f64,
+    /// Rows and columns that the images of a folder are brought to: the architecture's usual side where `None`. Other data
+    /// has its own.
+    pub image_size: Option<usize>,
+    /// Most samples of each part of the data; all where `None`.
+    pub samples: Option<usize>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        DataConfig { data: "generated".into(), valid_split: 0.2, image_size: None, samples: None }
+    }
+}
+
+/// Everything a run of supervised learning is a function of.
+pub type RunConfig = learn::RunConfig<DataConfig>;
+
+/// All settings of `alrao train`.
+///
+/// ```
+/// use alrao::supervised::settings::Settings;
+/// let file = Settings::from_toml("model = 'mlp'\nhidden = [256, 256]\nepochs = 3", "run.toml".as_ref())?;
+/// let mut flags = Settings::default();
+/// flags.task.epochs = Some(5);
+/// let config = flags.over(file).resolve()?;
+/// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
+/// # Ok::<(), alrao::Error>(())
+/// ```
+pub type Settings = settings::Settings<TrainSettings>;
+
+settings::settings! {
+    /// Settings of models, data and supervised training.
+    TrainSettings, [] RunConfig;
+    "Model and data" {
+        /// Architecture [default: cnn]
+        model: Architecture, "MODEL", check::any => model.architecture;
+        /// Factor on the number of every layer's features [default: 1]
+        width: f64, "FACTOR", check::real(|x| x > 0.0 && x <= 1000.0, "a number above 0, at most 1000") => model.width;
+        /// LSTMs and alexnet: share of the activations that is dropped [default: 0.2; alexnet 0.5]
+        dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
+        /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
+        data: String, "DATA", not_empty => task.data;
+        /// Share of the training data, from its end (of each class of a folder of images), for validation where no other data is; 0 for none [default: 0.2]
+        valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
+        /// A folder of images: rows and columns they are brought to [default: 32; alexnet, resnet50, densenet121 224]
+        image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;
+        /// Most samples of each part of the data, drawn once for all; of a text, characters or words from its start [default: all]
+        samples: usize, "N", check::items => task.samples;
+        /// Crop and flip the training images at random
+        #[cfg_attr(feature = "cli", arg(num_args = 0, default_missing_value = "true"))]
+        augment: bool, "", check::any => train.augment;
+        /// Order of the samples in an epoch [default: shuffled]
+        order: Order, "ORDER", check::any => train.order;
+        /// LSTMs: characters or words of each column in a step [default: 70]
+        bptt: usize, "N", check::size => train.bptt;
+    }
+    "Training" {
+        /// Passes over the training data [default: 20; generated data 12]
+        epochs: u64, "N", check::count => train.epochs;
+        /// Most steps of the run
+        max_steps: u64, "N", check::count => train.max_steps;
+        /// Epochs without a better validation loss after which the run ends [default: 20]
+        patience: u64, "EPOCHS", check::count => train.patience;
+        /// Factor on all learning rates: constant, cosine or step:EPOCHS:FACTOR [default: constant]
+        schedule: Schedule, "SCHEDULE", Schedule::check => train.schedule;
+        /// Alrao: steps after which classifiers without weight take the weighted mean of the others [default: 0, never]
+        catch_up: u64, "STEPS", check::any => alrao.catch_up;
+        /// Initial parameters by PyTorch's names; a run's best.safetensors serves
+        init: PathBuf, "FILE.safetensors", check::file => train.init;
+        /// Learning rates of the features by PyTorch's names, in place of random ones; the classifiers keep theirs
+        rates: PathBuf, "FILE.safetensors", check::file => train.rates;
+    }
+}
+
+impl TaskSettings for TrainSettings {
+    type Config = DataConfig;
+    const CHANGEABLE: &'static [&'static str] = &["epochs", "patience", "max_steps", "log_every"];
+    const NOTES: &'static [&'static str] = &["data_fingerprint"];
+}
+
+/// Refuses an empty text.
+fn not_empty(text: &String) -> std::result::Result<(), String> {
+    match text.is_empty() {
+        true => Err("is empty; give a file, a folder, or generated".into()),
+        false => Ok(()),
+    }
+}
+
+/// Whether data is generated rather than read.
+pub(crate) fn is_generated(data: &str) -> bool {
+    data == "generated" || data.starts_with("generated:")
+}
+
+impl Settings {
+    /// Everything a run is a function of: the settings, and defaults that depend on the model and on the data.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] naming the setting, or the key and its file: a number that is not finite or out of its range,
+    /// a setting that the model or the optimizer does not have, settings that contradict each other.
+    pub fn resolve(&self) -> Result<RunConfig> {
+        self.check_values()?;
+        let architecture = self.task.model.unwrap_or(DEFAULT_MODEL);
+        let is_off = self.task.augment == Some(false);
+        self.refuse(|key| {
+            not_of_model(key, architecture).filter(|_| !(key == "augment" && is_off))
+        })?;
+        let mut usual = usual(architecture);
+        if self.task.data.as_deref().is_none_or(is_generated) {
+            usual.train.epochs = GENERATED_EPOCHS;
+        }
+        self.applied_to(usual)
+    }
+}
+
+/// The defaults around an architecture.
+pub(super) fn usual(architecture: Architecture) -> RunConfig {
+    let is_mlp = architecture == Architecture::Mlp;
+    let model = ModelConfig {
+        architecture,
+        width: 1.0,
+        hidden: if is_mlp { vec![256, 256] } else { Vec::new() },
+        activation: Activation::Relu,
+        dropout: match architecture {
+            _ if architecture.is_lstm() => 0.2,
+            _ if architecture.has_dropout() => 0.5,
+            _ => 0.0,
+        },
+    };
+    let mut config = RunConfig::new(DataConfig::default(), model);
+    if architecture.is_lstm() {
+        (config.alrao.eta, config.alrao.classifiers) = (1e-3..=100.0, 6);
+        config.train.batch_size = 20;
+    }
+    config
+}
+
+/// The reason why a setting does not apply to an architecture.
+fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
+    let is_lstm = architecture.is_lstm();
+    let reason = match key {
+        "hidden" | "activation" if architecture != Architecture::Mlp => "; it is mlp's",
+        "dropout" if !architecture.has_dropout() => "; it is the LSTMs' and alexnet's",
+        "bptt" if !is_lstm => "; it is the LSTMs'",
+        "order" if is_lstm => ": a text is read in order",
+        "image_size" if is_lstm => ": it is for folders of images",
+        "augment" if is_lstm => ": it is for images",
+        _ => return None,
+    };
+    Some(format!("{}{reason}", not_applying_to(&format!("`model` {architecture}"))))
+}
+
+/// The settings that give this configuration back, to the bit, where it came from [`Settings::resolve`]. Only keys that
+/// apply to the model and the optimizer are there.
+impl From<&RunConfig> for Settings {
+    fn from(config: &RunConfig) -> Settings {
+        let (architecture, optimizer) = (config.model.architecture, config.train.optimizer);
+        Settings::of(config).retain(&|key| {
+            not_of_model(key, architecture).is_none() && not_of_optimizer(key, optimizer).is_none()
+        })
+    }
+}
