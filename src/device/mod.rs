@@ -83,8 +83,10 @@ element!(f32 => F32, half::bf16 => BF16, u8 => U8, i32 => I32, i64 => I64, f64 =
 
 named! {
     /// Which device a user asked for.
+    #[derive(Default)]
     DeviceKind, "device" {
         /// The best one that can be opened.
+        #[default]
         Auto = "auto",
         /// The host's processor.
         Cpu = "cpu",
@@ -92,12 +94,6 @@ named! {
         Cuda = "cuda",
         /// The CUDA kernels, run on the host's processor.
         Simulator = "simulator",
-    }
-}
-
-impl Default for DeviceKind {
-    fn default() -> Self {
-        DeviceKind::Auto
     }
 }
 

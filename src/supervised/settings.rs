@@ -108,7 +108,7 @@ impl TaskSettings for TrainSettings {
 }
 
 /// Refuses an empty text.
-fn not_empty(text: &String) -> std::result::Result<(), String> {
+fn not_empty(text: &str) -> std::result::Result<(), String> {
     match text.is_empty() {
         true => Err("is empty; give a file, a folder, or generated".into()),
         false => Ok(()),

@@ -1,6 +1,6 @@
 //! The range of a setting's value, whatever the others are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A message where a value is out of its range.
 type Checked = Result<(), String>;
@@ -82,8 +82,8 @@ pub(crate) fn size(value: &usize) -> Checked {
 }
 
 /// The path of a file. A run's settings are written to a file of UTF-8.
-pub(crate) fn file(path: &PathBuf) -> Checked {
-    match Path::to_str(path) {
+pub(crate) fn file(path: &Path) -> Checked {
+    match path.to_str() {
         None => Err(format!("'{}' is not UTF-8; rename the file", path.display())),
         Some("") => Err("is empty; give a file, or leave it out".into()),
         Some(_) => Ok(()),
