@@ -122,12 +122,12 @@ def main():
                 print(f"{name} {side} seed {seed}: {line['valid_loss']}, {line['seconds']} s", file=sys.stderr, flush=True)
     header = ["model", "engine", "deviation", "seeds", "torch", "deviation", "seeds", "difference", "bound", "agree"]
     print("".join(f"{cell:<12}" for cell in header).rstrip())
-    verdicts = []
+    agreements = []
     for name in args.only:
         cells, agrees = row(results, name, args.seeds)
-        verdicts.append(agrees)
+        agreements.append(agrees)
         print("".join(f"{cell:<12}" for cell in cells).rstrip())
-    return 1 if False in verdicts else 0
+    return 1 if False in agreements else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """Time and memory of a training step in PyTorch: plain SGD, eager, fused and compiled, Alrao as its authors' code does it,
 and the single-backward Alrao of `alrao.py`. Random images of the size that a model was made for, batch 32, or 20 columns of
 70 tokens: 50 distinct characters, 9,999 words.
-On a GPU the LSTM is cuDNN's, times are CUDA events', and the ceilings of `ceilings.py` are measured in the same run."""
+On a GPU the LSTM is cuDNN's, times are CUDA events', and the peaks of `peaks.py` are measured in the same run."""
 
 import argparse
 import json
@@ -111,7 +111,7 @@ def main():
         return
     if args.device == "cuda":
         # In the same run, since clocks and neighbours change from hour to hour.
-        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ceilings.py")
+        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peaks.py")
         subprocess.run([sys.executable, here, "--device", "cuda"] + ["--json"] * args.json, check=True)
     if not args.json:
         print(f"{'model':<12} {'optimizer':<13} {'ms/step':>9} {'samples/s':>10} {'peak MB':>8}")

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::ceilings::Ceilings;
 use super::median;
+use super::peaks::Peaks;
 use super::workloads::{Cost, Size, Work, Workload};
 use crate::device::{DType, Device, Gpu, Recording};
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub struct Row {
     pub time: Option<Time>,
 }
 
-/// How long a kernel takes beside what it would take at the ceilings.
+/// How long a kernel takes beside what it would take at the peaks.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Time {
     /// Seconds of one pass, the median.
@@ -126,7 +126,7 @@ pub fn measure(
     device: &Device,
     dtype: DType,
     wanted: &str,
-    ceilings: &Ceilings,
+    peaks: &Peaks,
     observe: &mut dyn FnMut(&str),
 ) -> Result<Vec<Row>> {
     // What is not wanted is not even put on the device.
@@ -135,7 +135,7 @@ pub fn measure(
     let mut all = Vec::new();
     for workload in workloads.iter().filter(|own| names.contains(own.name.as_str())) {
         let own = std::slice::from_ref(workload);
-        let time = |kernel: &Launched| time(workload, device, dtype, kernel, ceilings).map(Some);
+        let time = |kernel: &Launched| time(workload, device, dtype, kernel, peaks).map(Some);
         let own = rows(own, device, dtype, wanted, observe, &time)?;
         all.extend(own.into_iter().filter(|row| {
             described.iter().any(|own| (&own.kernel, &own.workload) == (&row.kernel, &row.workload))
@@ -186,9 +186,9 @@ fn time(
     device: &Device,
     dtype: DType,
     own: &Launched,
-    ceilings: &Ceilings,
+    peaks: &Peaks,
 ) -> Result<Time> {
-    let floor = ceilings.floor(&own.kernel, &own.cost, dtype);
+    let floor = peaks.floor(&own.kernel, &own.cost, dtype);
     let repeated = Repeated::new(workload, device, dtype, &own.kernel);
     repeated.run();
     device.check()?;

@@ -1,20 +1,20 @@
 //! What is measured and how, for `alrao kernels`, `alrao bench` and the benchmarks: every kernel on a problem of the
 //! paper's size, whole training steps beside PyTorch's, and Q-learning.
 
-pub mod ceilings;
 #[cfg(feature = "cli")]
 pub mod comparison;
 pub mod kernels;
 #[cfg(feature = "cli")]
 pub mod machine;
+pub mod peaks;
 #[cfg(feature = "cli")]
 pub mod peers;
 pub mod pieces;
 pub mod profile;
 pub mod q_learning;
+pub mod sanitizer;
 pub mod step;
 pub mod turns;
-pub mod verdict;
 pub mod workloads;
 
 use std::time::Duration;

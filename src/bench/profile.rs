@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ceilings::Ceilings;
+use super::peaks::Peaks;
 use super::step::{Contestant, Mode};
 use crate::device::{Device, OpTime, Profile};
 use crate::error::Result;
@@ -53,22 +53,22 @@ pub struct OpRow {
 
 /// What the device can do at most in a step's precision.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Peaks {
+pub struct PrecisionPeaks {
     /// 10^9 operations a second.
     pub gflops: f64,
     /// 10^9 bytes a second, read and written.
     pub gigabytes_per_second: f64,
 }
 
-impl Peaks {
+impl PrecisionPeaks {
     /// Of what was measured, those that count in a precision.
-    pub fn new(ceilings: &Ceilings, precision: Precision) -> Self {
+    pub fn new(peaks: &Peaks, precision: Precision) -> Self {
         let operations = match precision {
-            Precision::F32 | Precision::F64 => ceilings.f32,
-            Precision::Tf32 => ceilings.tf32,
-            Precision::Bf16 => ceilings.bf16,
+            Precision::F32 | Precision::F64 => peaks.f32,
+            Precision::Tf32 => peaks.tf32,
+            Precision::Bf16 => peaks.bf16,
         };
-        Peaks { gflops: operations / 1e9, gigabytes_per_second: ceilings.bytes / 1e9 }
+        PrecisionPeaks { gflops: operations / 1e9, gigabytes_per_second: peaks.bytes / 1e9 }
     }
 }
 
@@ -92,7 +92,7 @@ pub struct StepProfile {
     /// Milliseconds in no op.
     pub outside_ms: f64,
     /// `None` in the simulator and in f64.
-    pub peaks: Option<Peaks>,
+    pub peaks: Option<PrecisionPeaks>,
     /// The longest first.
     pub ops: Vec<OpRow>,
 }
@@ -112,7 +112,7 @@ impl StepProfile {
 pub fn profile(
     config: &RunConfig,
     device: &Device,
-    ceilings: Option<&Ceilings>,
+    peaks: Option<&Peaks>,
     steps: usize,
 ) -> Result<StepProfile> {
     let contestant = Contestant::new(config, Mode::Eager, device)?;
@@ -124,8 +124,8 @@ pub fn profile(
     let ms = |time: Duration| 1e3 * time.as_secs_f64() / steps as f64;
     let precision = config.train.precision;
     // No peak of f64 is measured.
-    let ceilings = ceilings.filter(|_| precision != Precision::F64);
-    let peaks = ceilings.map(|ceilings| Peaks::new(ceilings, precision));
+    let peaks = peaks.filter(|_| precision != Precision::F64);
+    let peaks = peaks.map(|own| PrecisionPeaks::new(own, precision));
     let row = |(op, own): (&&'static str, &OpTime)| {
         let rate = |count: f64| count / 1e9 / own.time.as_secs_f64().max(f64::MIN_POSITIVE);
         let (gflops, gigabytes) = (rate(own.cost.operations), rate(own.cost.bytes));

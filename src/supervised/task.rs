@@ -11,7 +11,7 @@ use crate::learn::{
     Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, Split, Steps, StopFlag, Task,
     TrainConfig,
 };
-use crate::ops::tally::SumValues;
+use crate::ops::step_statistics::SumValues;
 
 /// A model, its data, and the best epoch so far.
 pub struct Supervised {

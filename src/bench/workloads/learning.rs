@@ -3,16 +3,16 @@
 use super::{Cost, Size, Work, Workload, filled, whole};
 use crate::device::{DType, Device};
 use crate::ops::catch_up::catch_up;
-use crate::ops::ceiling::{Unit, keep_busy};
 use crate::ops::classifiers::{
     Form, Head, PredictionKind, Targets, classifiers, classifiers_in, predict,
 };
 use crate::ops::clip::gradient_norm_factor;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::ops::peak::{Unit, keep_busy};
 use crate::ops::soft_update::soft_update;
+use crate::ops::step_statistics::{Sums, accumulate, advance};
 use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
-use crate::ops::tally::{Sums, advance, tally};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -48,7 +48,7 @@ pub(super) fn all() -> Vec<Workload> {
     all.extend([switch(), bayesian(), tallied(), advanced(), caught_up(), clipped()]);
     all.extend(updates());
     all.push(followed());
-    all.extend(Unit::ALL.map(ceiling));
+    all.extend(Unit::ALL.map(peak));
     all
 }
 
@@ -257,11 +257,11 @@ fn tallied() -> Workload {
             dead_samples: Tensor::from_slice(device, [1], &[0i32]),
         };
         Box::new(move || {
-            tally(&sums, &head, 32);
+            accumulate(&sums, &head, 32);
             vec![sums.values().clone()]
         })
     })
-    .cost("tally_add", Cost::bytes(8 + 4 + 4 + 10 + 2 * 7 * 8))
+    .cost("step_statistics_add", Cost::bytes(8 + 4 + 4 + 10 + 2 * 7 * 8))
 }
 
 fn advanced() -> Workload {
@@ -272,7 +272,7 @@ fn advanced() -> Workload {
             vec![number.clone()]
         })
     })
-    .cost("tally_advance", Cost::bytes(8))
+    .cost("step_statistics_advance", Cost::bytes(8))
 }
 
 /// Half of six copies over words take the mean of all.
@@ -386,12 +386,12 @@ fn followed() -> Workload {
 /// Threads that fill an H100 or H200, and rounds.
 const BUSY: [usize; 2] = [132 * 2048, 512];
 
-fn ceiling(unit: Unit) -> Workload {
+fn peak(unit: Unit) -> Workload {
     let [threads, rounds] = BUSY;
     let kernel = match unit {
-        Unit::F32 => "ceiling_fma_f32",
-        Unit::Tf32 => "ceiling_mma_tf32",
-        Unit::Bf16 => "ceiling_mma_bf16",
+        Unit::F32 => "peak_fma_f32",
+        Unit::Tf32 => "peak_mma_tf32",
+        Unit::Bf16 => "peak_mma_bf16",
     };
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let [threads, rounds] = size.of(BUSY, [256, 2]);

@@ -1,5 +1,5 @@
 // Running sums of what the steps come to, and the tick of the step's number and the data's cursor. The launches are in
-// src/ops/tally.rs.
+// src/ops/step_statistics.rs.
 //
 //   loss += batch's mean loss * samples, correct +=, samples +=, dead_samples +=,
 //   flagged += number of flagged classifiers,
@@ -11,27 +11,27 @@
 // samples is as good as any one loss; on the device, so that no step waits for the host. No buffer overlaps another.
 #include "common.cuh"
 
-static const int TALLY_LOSS = 0, TALLY_CORRECT = 1, TALLY_SAMPLES = 2, TALLY_DEAD_SAMPLES = 3, TALLY_FLAGGED = 4,
-                 TALLY_STREAK = 5, TALLY_LONGEST_STREAK = 6;
+static const int LOSS = 0, CORRECT = 1, SAMPLES = 2, DEAD_SAMPLES = 3, FLAGGED = 4,
+                 STREAK = 5, LONGEST_STREAK = 6;
 
-KERNEL(tally_add, 32, const double* loss, const int* correct, const int* dead_samples, const unsigned char* flagged,
+KERNEL(step_statistics_add, 32, const double* loss, const int* correct, const int* dead_samples, const unsigned char* flagged,
        double* sums, double samples, uint32_t classifiers) {
     uint32_t flags = 0;
     for (uint32_t j = threadIdx.x; j < classifiers; j += WARP) flags += flagged[j];
     flags = reduce_lanes<Sum>(flags);
     if (threadIdx.x != 0) return;
-    sums[TALLY_LOSS] += *loss * samples;
-    sums[TALLY_CORRECT] += *correct;
-    sums[TALLY_SAMPLES] += samples;
-    sums[TALLY_DEAD_SAMPLES] += *dead_samples;
-    sums[TALLY_FLAGGED] += flags;
-    double streak = fabs(*loss) < INFINITY ? 0.0 : sums[TALLY_STREAK] + 1.0;
-    sums[TALLY_STREAK] = streak;
-    if (streak > sums[TALLY_LONGEST_STREAK]) sums[TALLY_LONGEST_STREAK] = streak;
+    sums[LOSS] += *loss * samples;
+    sums[CORRECT] += *correct;
+    sums[SAMPLES] += samples;
+    sums[DEAD_SAMPLES] += *dead_samples;
+    sums[FLAGGED] += flags;
+    double streak = fabs(*loss) < INFINITY ? 0.0 : sums[STREAK] + 1.0;
+    sums[STREAK] = streak;
+    if (streak > sums[LONGEST_STREAK]) sums[LONGEST_STREAK] = streak;
 }
 
 // number += 1, cursor += rows: the next step is another one, and its batch begins behind this one's. Either may be null.
-KERNEL(tally_advance, 1, int* number, int* cursor, int rows) {
+KERNEL(step_statistics_advance, 1, int* number, int* cursor, int rows) {
     if (number) *number += 1;
     if (cursor) *cursor += rows;
 }

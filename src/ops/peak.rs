@@ -58,9 +58,9 @@ impl Unit {
 
     fn kernel(self) -> &'static str {
         match self {
-            Unit::F32 => "ceiling_fma_f32",
-            Unit::Tf32 => "ceiling_mma_tf32",
-            Unit::Bf16 => "ceiling_mma_bf16",
+            Unit::F32 => "peak_fma_f32",
+            Unit::Tf32 => "peak_mma_tf32",
+            Unit::Bf16 => "peak_mma_bf16",
         }
     }
 
@@ -86,7 +86,7 @@ pub fn keep_busy(out: &Tensor, unit: Unit, rounds: u32) {
     }
 }
 
-/// As `ceiling_fma_f32`: each element is a thread, and as many as a vector holds are computed together.
+/// As `peak_fma_f32`: each element is a thread, and as many as a vector holds are computed together.
 fn multiply_add_on<T: Float>(cpu: &Cpu, out: &Tensor, rounds: u32) {
     let steps = rounds as usize * STEPS;
     let work = out.shape().elements() * steps;

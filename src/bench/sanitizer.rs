@@ -36,14 +36,14 @@ pub fn ways() -> [SimulatorOptions; 3] {
 ///
 /// # Errors
 /// Where the simulator cannot be opened.
-pub fn verdicts(
+pub fn reports(
     workloads: &[Workload],
     dtype: DType,
     threads: Option<usize>,
     wanted: &str,
     observe: &mut dyn FnMut(&str),
 ) -> Result<BTreeMap<String, Option<String>>> {
-    let mut verdicts: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut reports: BTreeMap<String, Option<String>> = BTreeMap::new();
     for workload in workloads {
         let kernels = kernels_of(workload, dtype, Size::Small);
         let kernels: BTreeSet<String> =
@@ -51,7 +51,7 @@ pub fn verdicts(
         // Others' work has been seen already.
         if kernels
             .iter()
-            .all(|kernel| verdicts.contains_key(kernel) && workload.cost_of(kernel).is_none())
+            .all(|kernel| reports.contains_key(kernel) && workload.cost_of(kernel).is_none())
         {
             continue;
         }
@@ -65,12 +65,12 @@ pub fn verdicts(
         for kernel in kernels {
             // What only helps here is not to blame; it has a workload of its own.
             if fault.is_none() || workload.cost_of(&kernel).is_some() {
-                let own = verdicts.entry(kernel).or_default();
+                let own = reports.entry(kernel).or_default();
                 *own = own.take().or_else(|| fault.clone());
             }
         }
     }
-    Ok(verdicts)
+    Ok(reports)
 }
 
 /// Whether a workload multiplies on tensor cores.

@@ -77,10 +77,10 @@ impl Sums {
 }
 
 /// Adds one batch's head to the sums.
-pub fn tally(sums: &Sums, head: &Head, samples: usize) {
-    let _op = begin("tally", &[&sums.values, &sums.values], 2 * COUNT);
+pub fn accumulate(sums: &Sums, head: &Head, samples: usize) {
+    let _op = begin("step_statistics", &[&sums.values, &sums.values], 2 * COUNT);
     match sums.values.device() {
-        Device::Gpu(gpu) => launch_tally(gpu, sums, head, samples),
+        Device::Gpu(gpu) => launch_accumulate(gpu, sums, head, samples),
         Device::Cpu(_) => {
             let mut values = sums.values.write::<f64>();
             let loss = head.loss.read::<f64>()[0];
@@ -96,13 +96,13 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
     }
 }
 
-fn launch_tally(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
+fn launch_accumulate(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     let (loss, correct) = (head.loss.pointer(), head.correct.pointer());
     let (dead_samples, flagged) = (head.dead_samples.pointer(), head.flagged.pointer());
     let (values, samples) = (sums.values.pointer(), samples as f64);
     let classifiers = head.flagged.shape().elements() as u32;
     gpu.launch(
-        "tally_add",
+        "step_statistics_add",
         [1; 3],
         [32, 1, 1],
         &[&loss, &correct, &dead_samples, &flagged, &values, &samples, &classifiers],
@@ -120,7 +120,7 @@ pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
             let pointer = |own: Option<&Tensor>| own.map_or(Pointer::NULL, Tensor::pointer);
             let rows = cursor.map_or(0, |(_, rows)| rows as i32);
             let (number, cursor) = (pointer(number), pointer(cursor.map(|(cursor, _)| cursor)));
-            gpu.launch("tally_advance", [1; 3], [1; 3], &[&number, &cursor, &rows]);
+            gpu.launch("step_statistics_advance", [1; 3], [1; 3], &[&number, &cursor, &rows]);
         }
         Device::Cpu(_) => {
             let add = |own: &Tensor, count: usize| own.write::<i32>()[0] += count as i32;

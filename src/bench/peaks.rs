@@ -6,8 +6,8 @@ use super::median;
 use super::workloads::Cost;
 use crate::device::{DType, Device, Gpu};
 use crate::error::Result;
-use crate::ops::ceiling::{Unit, keep_busy};
 use crate::ops::elementwise::copy_into;
+use crate::ops::peak::{Unit, keep_busy};
 use crate::tensor::Tensor;
 
 /// Bytes of a copy: far more than any cache holds.
@@ -23,7 +23,7 @@ const REPEATS: usize = 7;
 
 /// The most that was reached.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ceilings {
+pub struct Peaks {
     /// Bytes a second, read and written: the faster of the driver's own copy and a kernel that only copies.
     pub bytes: f64,
     /// Operations a second in f32.
@@ -35,23 +35,23 @@ pub struct Ceilings {
     pub bf16: f64,
 }
 
-impl Ceilings {
+impl Peaks {
     /// Measures them, which takes a second and a gigabyte: on the cpu with all threads of the device. `None` in the simulator.
     ///
     /// # Errors
     /// As [`Device::check`].
-    pub fn measure(device: &Device) -> Result<Option<Ceilings>> {
+    pub fn measure(device: &Device) -> Result<Option<Peaks>> {
         let gpu = match device {
             Device::Cpu(cpu) => {
                 let f32 = operations(device, Unit::F32, ELEMENTS * cpu.threads())?;
                 let bytes = bytes(device, None)?;
-                return Ok(Some(Ceilings { bytes, f32, tf32: f32, bf16: f32 }));
+                return Ok(Some(Peaks { bytes, f32, tf32: f32, bf16: f32 }));
             }
             Device::Gpu(gpu) => gpu,
         };
         let Some(limits) = gpu.limits() else { return Ok(None) };
         let threads = limits.multiprocessors * limits.threads;
-        Ok(Some(Ceilings {
+        Ok(Some(Peaks {
             bytes: bytes(device, Some(gpu))?,
             f32: operations(device, Unit::F32, threads)?,
             tf32: operations(device, Unit::Tf32, threads)?,
@@ -67,9 +67,8 @@ impl Ceilings {
 
     /// Operations a second of the units that a kernel's name says it uses.
     pub fn operations_of(&self, kernel: &str) -> f64 {
-        let is_product = ["matmul", "conv2d", "many_classes", "ceiling"]
-            .iter()
-            .any(|own| kernel.starts_with(own));
+        let is_product =
+            ["matmul", "conv2d", "many_classes", "peak"].iter().any(|own| kernel.starts_with(own));
         match is_product {
             true if kernel.contains("tf32") => self.tf32,
             true if kernel.contains("bf16") => self.bf16,

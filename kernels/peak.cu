@@ -1,5 +1,5 @@
-// What the arithmetic units can do, and nothing else: the ceiling that other kernels are measured by. Launched by
-// src/ops/ceiling.rs.
+// What the arithmetic units can do, and nothing else: the peak that other kernels are measured by. Launched by
+// src/ops/peak.rs.
 //
 //   fma    x_j = x_j / 2 + 1, from x_j = j         out[t] = sum of the 8 x_j
 //   mma    D_j += A B, from 0, A = 1/2, B = 1/4    out[t] = sum of a lane's part of the 8 D_j
@@ -14,7 +14,7 @@
 
 static const int CHAINS = 8, STEPS = 16;
 
-KERNEL(ceiling_fma_f32, 256, float* out, float factor, float summand, uint32_t rounds) {
+KERNEL(peak_fma_f32, 256, float* out, float factor, float summand, uint32_t rounds) {
     float x[CHAINS];
     UNROLL
     for (int j = 0; j < CHAINS; j++) x[j] = static_cast<float>(j);
@@ -71,10 +71,10 @@ __device__ __forceinline__ void multiply(float* out, uint32_t left, uint32_t rig
     out[global_thread()] = sum;
 }
 
-KERNEL(ceiling_mma_tf32, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
+KERNEL(peak_mma_tf32, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
     multiply<Tf32Product>(out, left, right, rounds);
 }
 
-KERNEL(ceiling_mma_bf16, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
+KERNEL(peak_mma_bf16, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
     multiply<Bf16Product>(out, left, right, rounds);
 }
