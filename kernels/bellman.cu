@@ -1,6 +1,8 @@
 // The targets of Q-learning (Watkins 1989). The launch is in src/ops/bellman.rs.
 //
-//   target_i = r_i + discount * continues_i * max_k q_ik      exactly r_i where continues_i is 0; else NaN if a q_ik is
+//   target_i = r_i + discount * continues_i * max_k q_ik
+//
+// Where continues_i is 0 the target is exactly r_i, else NaN if some q_ik is NaN.
 //
 //   rewards, continues, targets   [B]
 //   next_values                   [B, K] with a row pitch
