@@ -1,5 +1,5 @@
-// Batch normalisation over the last axis (Ioffe and Szegedy 2015) with an optional fused ReLU, forward and backward. The
-// launches are in src/ops/batch_norm/launch.rs.
+// Batch normalisation over the last axis (Ioffe and Szegedy 2015) with an optional fused ReLU, forward and backward.
+// The launches are in src/ops/batch_norm/launch.rs.
 //
 //   y  = relu?((x - mean) scale + bias),   scale = weight / sqrt(variance + epsilon)
 //   g  = dy where y > 0 (or without ReLU), else 0
@@ -17,12 +17,12 @@
 // Bytes per element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
 // mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
-// A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that merges the parts in f64 in
-// a fixed order (Chan, Golub and LeVeque 1979). Within a part, sums are taken relative to the part's first row, so that
-// a large mean does not cancel the variance. A block is `columns` threads of V channels each by 256 / columns rows. With
-// channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all rows of the
-// thread. V makes accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples of V;
-// else V is 1.
+// A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that merges the parts in f64
+// in a fixed order (Chan, Golub and LeVeque 1979). Within a part, sums are taken relative to the part's first row, so
+// that a large mean does not cancel the variance. A block is `columns` threads of V channels each by 256 / columns
+// rows. With channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all rows
+// of the thread. V makes accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples
+// of V; else V is 1.
 //
 // dx may be dy, or lie in the same buffer as x's gradient. No other buffers may overlap.
 #include "common.cuh"

@@ -1,8 +1,8 @@
 // A sample's row: the K outputs of each of the N classifiers. Shared by classifiers.cu, prediction.cu and
 // many_classes.cu.
 //
-// A thread block handles one sample. A short row is staged in shared memory with the bias added, a long one is read from
-// global memory. Groups of lanes then reduce each classifier's outputs.
+// A thread block handles one sample. A short row is staged in shared memory with the bias added, a long one is read
+// from global memory. Groups of lanes then reduce each classifier's outputs.
 #pragma once
 
 #include "common.cuh"
@@ -225,7 +225,7 @@ __device__ __forceinline__ double classifiers_finite_or_nothing(double likelihoo
     return fabs(likelihood) < INFINITY ? likelihood : CLASSIFIER_NOTHING;
 }
 
-// ---- a block's sample ------------------------------------------------------------------------------------------------
+// ---- a block's sample -----------------------------------------------------------------------------------------------
 
 // The pointers of a block's sample, used by all its threads.
 struct ClassifierSample {

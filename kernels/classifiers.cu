@@ -30,11 +30,12 @@
 // the products, and 8 bytes per output move; logits, losses and the bias gradient stay f32.
 //
 // A block handles one sample, so that likelihoods, mixture and responsibilities are exchanged through shared memory
-// within one launch. A row of at most 10,240 outputs is read once into shared memory and written from there, 16 bytes at
-// a time wherever N K is a multiple of 4. A longer row is read twice, the second time from L2: one block of 1024 threads
-// fills an SM, so at most 132 rows are in flight, 32 MB with 6 classifiers of 10,000 words. A group of lanes just wide
-// enough reduces one classifier's outputs, or several warps where there are many classes: with ten classifiers of ten
-// classes, one warp per classifier would leave two thirds of its lanes idle. One warp does the work in f64.
+// within one launch. A row of at most 10,240 outputs is read once into shared memory and written from there, 16 bytes
+// at a time wherever N K is a multiple of 4. A longer row is read twice, the second time from L2: one block of 1024
+// threads fills an SM, so at most 132 rows are in flight, 32 MB with 6 classifiers of 10,000 words. A group of lanes
+// just wide enough reduces one classifier's outputs, or several warps where there are many classes: with ten
+// classifiers of ten classes, one warp per classifier would leave two thirds of its lanes idle. One warp does the work
+// in f64.
 //
 // With chosen outputs nothing is staged: a warp reads one number per classifier, and the block writes g and r g, mostly
 // zeros: 8 bytes per output.
@@ -42,7 +43,7 @@
 // No buffer may overlap another.
 #include "classifier_row.cuh"
 
-// ---- g ---------------------------------------------------------------------------------------------------------------
+// ---- g --------------------------------------------------------------------------------------------------------------
 
 // A sample's g and r g in global memory.
 template <class T>
@@ -397,7 +398,7 @@ KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objec
     }
 }
 
-// ---- backward pass ---------------------------------------------------------------------------------------------------
+// ---- backward pass --------------------------------------------------------------------------------------------------
 
 struct ClassifierOperands {
     uint64_t z_pitch;

@@ -1,7 +1,7 @@
 // Convolution of channels-last images as implicit GEMM, in f32, tf32 or bf16 like matmul.cu: the output, the input
 // gradient and the weight gradient are each one matrix product that reads its operands in place. No im2col buffer is
-// ever written. The launches are in src/ops/conv2d/launch.rs. A 1x1 convolution with stride 1 goes to matmul.cu instead,
-// unless the moments of its output are needed.
+// ever written. The launches are in src/ops/conv2d/launch.rs. A 1x1 convolution with stride 1 goes to matmul.cu
+// instead, unless the moments of its output are needed.
 //
 //   y[n, p, q, k] = relu?(bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c])
 //
@@ -33,8 +33,8 @@
 // Grid: tiles x splits x groups x phases along one axis, tiles along the columns first. Threads: those of the tile.
 //
 // Where channels, pitches or base addresses are not multiples of 16 bytes (three channels), operands are copied element
-// by element, in f32 still asynchronously, and each tap is decomposed separately. y, dx and dw may overlap nothing else.
-// dw is f32 or x's type.
+// by element, in f32 still asynchronously, and each tap is decomposed separately. y, dx and dw may overlap nothing
+// else. dw is f32 or x's type.
 #include "conv2d_slabs.cuh"
 
 __device__ __forceinline__ Output conv2d_output(void* pointer, const Conv2dShape& shape) {

@@ -1,4 +1,5 @@
-// Operands of conv2d.cu's products: slabs of patches and weights, copied to shared memory like the matrices of tile.cuh.
+// Operands of conv2d.cu's products: slabs of patches and weights, copied to shared memory like the matrices of
+// tile.cuh.
 #pragma once
 
 #include "epilogue.cuh"
@@ -109,7 +110,8 @@ struct Conv2dTap {
     }
 };
 
-// Slabs of patches, pixels by (taps, channels), as the A of fwd and dx_bwd. A thread copies the same pixels in each slab.
+// Slabs of patches, pixels by (taps, channels), as the A of fwd and dx_bwd. A thread copies the same pixels in each
+// slab.
 template <class Slab, int THREADS>
 struct Conv2dPatches {
     typedef typename Slab::Element Element;
