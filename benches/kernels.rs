@@ -1,5 +1,5 @@
-//! Every kernel on every problem it is measured on, beside the peaks of the GPU at hand; on the CPU, which has no
-//! kernels, each problem as a whole. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
+//! Times every kernel on its workloads and compares it with the GPU's peaks; on the CPU, which has no kernels, times
+//! each workload as a whole. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
 
 mod device;
 
@@ -20,12 +20,12 @@ fn kernels(criterion: &mut Criterion) {
     for (workload, dtype) in all().iter().flat_map(|own| [(own, DType::F32), (own, DType::BF16)]) {
         for kernel in kernels_of(workload, dtype, Size::Full) {
             let Some(cost) = workload.cost_of(&kernel) else { continue };
-            // Work in bf16 launches kernels of f32 too.
+            // A workload in bf16 launches some f32 kernels too.
             if dtype == DType::BF16 && !kernel.ends_with("_bf16") {
                 continue;
             }
             let times = kernel_times(criterion, &device, (workload, dtype), &kernel, &cost);
-            // A filter leaves out what it does not name.
+            // Empty where criterion's filter excludes it.
             if !times.is_empty() {
                 let name = format!("{kernel}: {}", workload.name);
                 rows.push((name, cost, dtype, median(times), kernel));
@@ -78,7 +78,7 @@ fn kernel_times(
     times
 }
 
-/// Where there are no kernels.
+/// Times whole workloads, for devices without kernels.
 fn whole(criterion: &mut Criterion, device: &Device) {
     let mut group = criterion.benchmark_group(device.name());
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
@@ -94,7 +94,7 @@ fn whole(criterion: &mut Criterion, device: &Device) {
     group.finish();
 }
 
-/// Whether the CPU does this work: it has no peak of this kind.
+/// Whether the CPU can run this workload: not those of `peak.cu`.
 fn has_twin(workload: &Workload) -> bool {
     !workload.patterns().any(|kernel| kernel.starts_with("peak"))
 }

@@ -1,4 +1,4 @@
-//! What the device at hand can do at most, measured on it: the bytes it copies and the operations of its units.
+//! Peak throughput of a device, measured: the bandwidth of a copy, and operations per second.
 
 use serde::Serialize;
 
@@ -10,33 +10,34 @@ use crate::ops::elementwise::copy_into;
 use crate::ops::peak::{Unit, keep_busy};
 use crate::tensor::Tensor;
 
-/// Bytes of a copy: far more than any cache holds.
+/// Bytes of a copy: far more than any cache.
 const COPIED: usize = 512 << 20;
 
-/// Rounds of arithmetic in a launch: milliseconds.
+/// Rounds of arithmetic in a launch: takes milliseconds.
 const ROUNDS: u32 = 2048;
 
-/// On the cpu, chains of arithmetic for each thread.
+/// On the cpu, elements of arithmetic per thread.
 const ELEMENTS: usize = 1024;
 
 const REPEATS: usize = 7;
 
-/// The most that was reached.
+/// Peak throughput of a device.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Peaks {
-    /// Bytes a second, read and written: the faster of the driver's own copy and a kernel that only copies.
+    /// Bytes per second, read and written: the faster of the driver's copy and a copy kernel.
     pub bytes: f64,
-    /// Operations a second in f32.
+    /// Operations per second in f32.
     pub f32: f64,
-    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100. On the cpu, which
-    /// has none, as in f32.
+    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100. The cpu
+    /// has no tensor cores; there it is that of f32.
     pub tf32: f64,
-    /// In bf16 on tensor cores, by `mma.sync`; on the cpu as in f32.
+    /// In bf16 on tensor cores, by `mma.sync`; on the cpu that of f32.
     pub bf16: f64,
 }
 
 impl Peaks {
-    /// Measures them, which takes a second and a gigabyte: on the cpu with all threads of the device. `None` in the simulator.
+    /// Measures them, which takes a second and a gigabyte; on the cpu with all threads of the device. `None` in the
+    /// simulator.
     ///
     /// # Errors
     /// As [`Device::check`].
@@ -59,13 +60,13 @@ impl Peaks {
         }))
     }
 
-    /// Seconds that a kernel takes at least for what it has to do.
+    /// A kernel's floor in seconds, from its cost.
     pub fn floor(&self, kernel: &str, cost: &Cost, dtype: DType) -> f64 {
         let by_bytes = cost.total_bytes(dtype) / self.bytes;
         by_bytes.max(cost.operations / self.operations_of(kernel))
     }
 
-    /// Operations a second of the units that a kernel's name says it uses.
+    /// Operations per second of the units that a kernel uses, judged by its name.
     pub fn operations_of(&self, kernel: &str) -> f64 {
         let is_product =
             ["matmul", "conv2d", "many_classes", "peak"].iter().any(|own| kernel.starts_with(own));
@@ -91,7 +92,7 @@ fn operations(device: &Device, unit: Unit, threads: usize) -> Result<f64> {
     Ok((threads * unit.operations()) as f64 * f64::from(ROUNDS) / seconds)
 }
 
-/// Seconds of some work, the median after a first time that does not count.
+/// Seconds of `work`: the median, after one warm-up run.
 fn repeated(device: &Device, work: impl Fn()) -> Result<f64> {
     work();
     let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(&work)).collect();

@@ -1,4 +1,4 @@
-//! Running sums of what the steps come to, and the tick of the step's number and the data's cursor.
+//! Statistics over steps: running sums of losses and counts, and the counters of steps and of the data's cursor.
 
 use crate::device::gpu::Pointer;
 use crate::device::{Cost, DType, Device, Gpu};
@@ -6,7 +6,7 @@ use crate::ops::begin;
 use crate::ops::classifiers::Head;
 use crate::tensor::Tensor;
 
-/// Where each sum stands in [`Sums::values`].
+/// The index of each sum in [`Sums::values`].
 const LOSS: usize = 0;
 const CORRECT: usize = 1;
 const SAMPLES: usize = 2;
@@ -21,27 +21,27 @@ pub struct Sums {
     values: Tensor,
 }
 
-/// The sums at some time, on the host.
+/// The sums, read back to the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SumValues {
     /// Sum over samples of the mixture's loss.
     pub loss: f64,
-    /// Samples that were got right.
+    /// Correctly classified samples.
     pub correct: f64,
     /// Samples.
     pub samples: f64,
     /// Samples without any finite classifier.
     pub dead_samples: f64,
-    /// Steps, summed over the classifiers, in which one had no finite loss.
+    /// Steps in which a classifier diverged, summed over the classifiers.
     pub flagged_classifiers: f64,
-    /// Steps in a row, up to the last one, without a finite loss.
+    /// Length of the current streak of steps without a finite loss.
     pub streak: f64,
-    /// The longest such row.
+    /// The longest such streak.
     pub longest_streak: f64,
 }
 
 impl Sums {
-    /// Sums of nothing.
+    /// Sums at zero.
     pub fn new(device: &Device) -> Self {
         Sums { values: Tensor::zeros(device, [COUNT], DType::F64) }
     }
@@ -65,12 +65,12 @@ impl Sums {
         }
     }
 
-    /// Makes them sums of nothing again.
+    /// Sets all sums to zero.
     pub fn clear(&self) {
         self.values.zero_();
     }
 
-    /// Starts loss, correct and samples anew; counts of divergence go on.
+    /// Sets loss, correct and samples to zero; the counts of divergence go on.
     pub fn start_epoch(&self) {
         self.values.view(LOSS, [SAMPLES + 1], SAMPLES + 1).zero_();
     }
@@ -109,7 +109,7 @@ fn launch_accumulate(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     );
 }
 
-/// The tick: adds 1 to the number of the step, and the rows that a batch had to the data's cursor, both I32 `[1]`.
+/// Adds 1 to the step number, and a batch's number of rows to the data's cursor, both I32 `[1]`.
 pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
     let Some(device) = number.or(cursor.map(|(cursor, _)| cursor)).map(Tensor::device) else {
         return;

@@ -1,4 +1,4 @@
-//! Arithmetic for its own sake.
+//! Peak arithmetic throughput.
 
 use alrao::Tensor;
 use alrao::ops::peak::{Unit, keep_busy};

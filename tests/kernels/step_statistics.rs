@@ -1,4 +1,4 @@
-//! Running sums and the step's number.
+//! Statistics over steps.
 
 use alrao::ops::classifiers::Head;
 use alrao::ops::step_statistics::{Sums, accumulate, advance};
