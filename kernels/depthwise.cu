@@ -30,8 +30,6 @@
 // dw sums over all pixels in two launches. Block (part, channels, tap) sums the pixels of its part: threads along 32
 // channels and along pixels accumulate in registers (_3_: all 9 taps at once, so that dy is read once; else one tap per
 // block), then across the block in a fixed order. matmul_sum_f32 adds the parts.
-// channels and along pixels, sums in registers (all 9 taps of _3_ at once, so that dy is read once; else one tap a
-// block), then across the block, in fixed order. matmul_sum_f32 adds the parts up.
 //
 // Outputs may overlap nothing else.
 #include "common.cuh"

@@ -16,16 +16,15 @@
 //
 // Five launches replace the three products and the kernels between them. `softmax` computes the parts from all logits.
 // `mix` turns them into likelihoods and responsibilities, one warp per sample. `mixture`, or `input` where z needs a
-// gradient, recomputes the logits for the likeliest class and dz. `correct` compares. `weight` recomputes them for dW,
-// db.
+// gradient, recomputes the logits for the likeliest class and dz; `weight` recomputes them for dW and db. `correct` tells
+// whether the likeliest class is the sample's own.
 //
 // All of them share one loop. A block holds 64 rows of one factor in shared memory and streams the rows of the other
 // through it, 64 at a time:
-// pass by, tile after tile:
+//
 //                  passing [64, d]           held      passing                   used by
 //                 +---------------+          samples   a classifier's classes    softmax, mixture, input
 //                 +---------------+          classes   samples                   weight
-//                 +---------------+          classes   samples            weight
 //     held        | logits  64x64 |  held passing^T, on tensor cores
 //     [64, d]     +---------------+
 //                 | g       64x64 |  from registers to shared memory

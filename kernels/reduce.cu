@@ -19,8 +19,9 @@
 // the columns, at most 32 units of 16 bytes (one element where columns or strides do not allow it), by 256 / lanes
 // groups. Each group takes every (256 / lanes)-th row, four in flight; then a tree reduction in shared memory, free of
 // bank conflicts, adds the groups. Few columns (three, ten) give few lanes and many groups, so accesses stay coalesced.
-// rows: short rows take at most 32 threads each, 8 rows or more per block; long rows a block of 256 per split. argmax:
-// at most 32 threads per row. One thread per column would be only 3 warps for a bias of 100.
+// One thread per column would be only 3 warps for a bias of 100.
+// rows: short rows take at most 32 threads each, 8 rows or more per block; long rows a block of 256 per split.
+// argmax: at most 32 threads per row.
 //
 // out does not overlap x.
 #include "common.cuh"

@@ -18,7 +18,7 @@ const OF_OTHERS: f64 = 1e-4;
 /// The simulator's settings for the runs of a kernel: threads in forward, reverse and shuffled order; asynchronous
 /// copies completing as late or as early as allowed; the guard page behind each buffer or in front. Outputs must agree
 /// to the bit.
-pub fn ways() -> [SimulatorOptions; 3] {
+pub fn settings() -> [SimulatorOptions; 3] {
     let usual = SimulatorOptions::default();
     [
         usual,
@@ -89,8 +89,8 @@ fn fault(
     let reference = workload.prepare(&Device::cpu(), DType::F64, Size::Small)();
     let reference: Vec<Vec<f64>> = reference.iter().map(|output| output.to_f64s()).collect();
     let mut first: Option<Vec<Vec<f64>>> = None;
-    for way in ways() {
-        let device = Device::simulator(threads, way)?;
+    for options in settings() {
+        let device = Device::simulator(threads, options)?;
         let outputs = workload.prepare(&device, dtype, Size::Small)();
         if let Err(error) = device.check() {
             return Ok(Some(error.to_string()));
@@ -100,7 +100,7 @@ fn fault(
             outputs.iter().flatten().map(|own| own.to_bits()).collect()
         };
         if first.as_deref().is_some_and(|first| bits(first) != bits(&outputs)) {
-            return Ok(Some(format!("{:?} gives other bits", way.order)));
+            return Ok(Some(format!("{:?} gives different bits", options.order)));
         }
         first = Some(outputs);
     }

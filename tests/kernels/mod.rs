@@ -215,7 +215,7 @@ const MOST_CHECKED_ACCESSES: u64 = 1_000_000;
 fn ways() -> Vec<SimulatorOptions> {
     match IS_CHECKED {
         true => vec![SimulatorOptions::default()],
-        false => alrao::bench::sanitizer::ways().to_vec(),
+        false => alrao::bench::sanitizer::settings().to_vec(),
     }
 }
 
