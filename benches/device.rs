@@ -1,8 +1,8 @@
-//! Where the benchmarks run.
+//! The device of the benchmarks.
 
 use alrao::{Device, DeviceKind};
 
-/// The device that `ALRAO_BENCH_DEVICE` names, by default the best there is; said once.
+/// Opens the device that `ALRAO_BENCH_DEVICE` names, by default the best available, and prints it once.
 pub fn open() -> Device {
     let name = std::env::var("ALRAO_BENCH_DEVICE").unwrap_or_else(|_| "auto".into());
     let kind: DeviceKind =

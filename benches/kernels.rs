@@ -1,31 +1,31 @@
-//! Every kernel on every problem it is measured on, beside the ceilings of the GPU at hand; on the CPU, which has no
-//! kernels, each problem as a whole. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
+//! Times every kernel on its workloads and compares it with the GPU's peaks; on the CPU, which has no kernels, times
+//! each workload as a whole. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
 
 mod device;
 
 use std::time::Duration;
 
-use alrao::bench::ceilings::Ceilings;
 use alrao::bench::kernels::{Repeated, kernels_of};
 use alrao::bench::median;
+use alrao::bench::peaks::Peaks;
 use alrao::bench::workloads::{Cost, Size, Workload, all};
 use alrao::{DType, Device};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 fn kernels(criterion: &mut Criterion) {
     let device = device::open();
-    let ceilings = Ceilings::measure(&device).expect("the ceilings can be measured");
-    let Some(ceilings) = ceilings else { return whole(criterion, &device) };
+    let peaks = Peaks::measure(&device).expect("the peaks can be measured");
+    let Some(peaks) = peaks else { return whole(criterion, &device) };
     let mut rows = Vec::new();
     for (workload, dtype) in all().iter().flat_map(|own| [(own, DType::F32), (own, DType::BF16)]) {
         for kernel in kernels_of(workload, dtype, Size::Full) {
             let Some(cost) = workload.cost_of(&kernel) else { continue };
-            // Work in bf16 launches kernels of f32 too.
+            // A workload in bf16 launches some f32 kernels too.
             if dtype == DType::BF16 && !kernel.ends_with("_bf16") {
                 continue;
             }
             let times = kernel_times(criterion, &device, (workload, dtype), &kernel, &cost);
-            // A filter leaves out what it does not name.
+            // Empty where criterion's filter excludes it.
             if !times.is_empty() {
                 let name = format!("{kernel}: {}", workload.name);
                 rows.push((name, cost, dtype, median(times), kernel));
@@ -39,10 +39,10 @@ fn kernels(criterion: &mut Criterion) {
             "{:>9.0} {:>9.2} {:>8.1}%  {name}",
             cost.total_bytes(dtype) / seconds / 1e9,
             cost.operations / seconds / 1e12,
-            100.0 * ceilings.floor(&kernel, &cost, dtype) / seconds,
+            100.0 * peaks.floor(&kernel, &cost, dtype) / seconds,
         );
     }
-    println!("{ceilings:?}");
+    println!("{peaks:?}");
 }
 
 /// Times of one pass each.
@@ -78,7 +78,7 @@ fn kernel_times(
     times
 }
 
-/// Where there are no kernels.
+/// Times whole workloads, for devices without kernels.
 fn whole(criterion: &mut Criterion, device: &Device) {
     let mut group = criterion.benchmark_group(device.name());
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
@@ -94,9 +94,9 @@ fn whole(criterion: &mut Criterion, device: &Device) {
     group.finish();
 }
 
-/// Whether the CPU does this work: it has no ceiling of this kind.
+/// Whether the CPU can run this workload: not those of `peak.cu`.
 fn has_twin(workload: &Workload) -> bool {
-    !workload.patterns().any(|kernel| kernel.starts_with("ceiling"))
+    !workload.patterns().any(|kernel| kernel.starts_with("peak"))
 }
 
 criterion_group!(benches, kernels);

@@ -1,5 +1,5 @@
-//! Memory of training: how far above its start a process comes in five steps, each model in a process of its own.
-//! `peers/step.py` measures PyTorch's in the same way: the peak, less what was resident before the model was made.
+//! Memory of training: how far a process's peak rises above its start in five steps, with one process per model.
+//! `peers/step.py` measures PyTorch in the same way: the peak, minus the resident memory before the model was built.
 
 use std::process::{Command, ExitCode};
 

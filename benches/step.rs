@@ -1,5 +1,5 @@
-//! Time of a whole training step, plain SGD beside Alrao; on a GPU one launch after the other and as one graph.
-//! `ALRAO_BENCH_DEVICE` chooses the device, by default the best. `peers/step.py` times PyTorch's.
+//! Time of a whole training step, plain SGD and Alrao; on a GPU both eager and as a captured graph.
+//! `ALRAO_BENCH_DEVICE` chooses the device, by default the best. `peers/step.py` times PyTorch.
 
 mod device;
 
@@ -19,7 +19,7 @@ fn steps(criterion: &mut Criterion) {
             for mode in Mode::on(&device) {
                 let name = format!("{optimizer} {}", mode.name());
                 let mut prepared = None;
-                // Made where it is wanted, since a filter leaves out most.
+                // Built on demand, since a filter may exclude it.
                 let contestant = || {
                     let own = Contestant::new(&config, *mode, &device).expect("the device works");
                     if let Some(launches) = own.launches() {

@@ -1,26 +1,26 @@
-// From stored images to what a model takes: crop, mirror image, normalisation. The launches are in src/ops/augment.rs.
+// From stored images to the model's input: crop, flip, normalise. The launches are in src/ops/augment.rs.
 //
-//   out[i, y, x, c] = f(images[r(i), y + down, x' + right, c]), x' = width - 1 - x where mirrored, else x; what lies
-//   outside of the image is f(0)
-//   r(i) = order[cursor + i], cursor + i without an order, i without a cursor
+//   out[i, y, x, c] = f(images[r(i), y + down, x' + right, c]), x' = width - 1 - x where flipped, else x; pixels
+//   outside the image are f(0)
+//   r(i) = order[cursor + i]; cursor + i without an order; i without a cursor
 //   f(byte) = (byte / 255 - mean[c]) / deviation[c], in f32;  f(float) = float
-//   down, right in -padding..padding and `mirrored` are drawn for each image by Philox from seed, step and i
+//   down, right in -padding..padding and the flip are drawn for each image by Philox from seed, step and i
 //
-//   images            [all, height, width, channels], bytes or f32, without gaps
-//   order, cursor     images in the order of their use, and where the batch begins, [1]; both may be null
+//   images            [all, height, width, channels], bytes or f32, contiguous
+//   order, cursor     the epoch's order of images, and the batch's first place in it, [1]; both may be null
 //   out               [batch, height, width, channels], f32 or bf16
 //   mean, deviation   [channels], f64
-//   step              [1], the step's number; not read where nothing is drawn
+//   step              [1], the step number; read only where something is drawn
 //
-// Bytes an element: 5 from bytes, 8 from f32; to bf16 3 and 6. Operations: two divisions; a table of 256 values a
-// channel, as the CPU has, would cost a block more divisions than it has elements. Grid: images x parts of 1024 elements,
-// along one axis. A block of 256 threads lies in one image, so that its first thread draws for all; a thread makes 4
-// elements, whatever the number of channels, and stores them at once, as 16 bytes or 8, where an image's elements are a
-// multiple of 4, else one by one. The reads are of single elements, since crop and mirror put any of them anywhere;
-// neighbours find theirs in the cache. The images of a batch are looked up here, not gathered before: that would move
-// every byte twice more.
+// Bytes per element: 5 from bytes, 8 from f32; to bf16 3 and 6. Operations: two divisions. (The CPU divides once for
+// each of the 256 byte values of a channel; in a block, filling that table would cost more divisions than the block has
+// elements.) Grid: images x parts of 1024 elements, along one axis. A block of 256 threads stays within one image, so
+// its first thread draws the crop for all. Each thread computes 4 elements for any number of channels, and stores them
+// as 16 bytes (bf16: 8) where an image's elements are a multiple of 4, else one by one. The reads are single elements,
+// since a crop or flip may shift them to any address; neighbouring threads hit the same cache lines. The kernel selects
+// the batch's images itself: a separate gather would read and write every byte once more.
 //
-// out overlaps nothing.
+// out overlaps no other buffer.
 #include "common.cuh"
 
 struct AugmentShape {
@@ -28,18 +28,18 @@ struct AugmentShape {
     uint32_t height, width, channels;
     uint32_t padding;
     uint32_t is_random;
-    uint32_t parts;  // blocks of an image
+    uint32_t parts;  // blocks per image
 };
 
-static const uint32_t AUGMENT_PURPOSE = 4;  // of the random numbers, as in src/random.rs
+static const uint32_t AUGMENT_PURPOSE = 4;  // of the random stream, as in src/random.rs
 static const uint32_t AUGMENT_THREADS = 256;
 
-// Where an image is cut out of the padded one.
+// The crop of an image within the padded one.
 struct AugmentCut {
     int down, right, mirrored;
 };
 
-// Which images make the batch.
+// Selects the batch's images.
 struct AugmentSelection {
     const int *order, *cursor;
 };
@@ -78,7 +78,7 @@ __device__ void augment_images(
     SHARED(AugmentCut, cut, [1]);
     uint32_t image = blockIdx.x / shape.parts, part = blockIdx.x % shape.parts;
     if (threadIdx.x == 0) cut[0] = augment_cut(shape, step, image);
-    __syncthreads();  // the cut is drawn
+    __syncthreads();  // the crop is drawn
     uint32_t line = shape.width * shape.channels, size = shape.height * line;
     uint32_t first = 4 * (part * AUGMENT_THREADS + threadIdx.x);
     if (first >= size) return;
@@ -91,7 +91,7 @@ __device__ void augment_images(
     for (int k = 0; k < 4; k++) {
         int y = static_cast<int>(row) + cut[0].down;
         int x = static_cast<int>(cut[0].mirrored ? shape.width - 1 - column : column) + cut[0].right;
-        // A number below zero is a large one without its sign.
+        // As unsigned, a negative coordinate is too large.
         bool inside = static_cast<uint32_t>(y) < shape.height && static_cast<uint32_t>(x) < shape.width;
         uint32_t from = (static_cast<uint32_t>(y) * shape.width + static_cast<uint32_t>(x)) * shape.channels + channel;
         values.value[k] = convert(inside ? images[from] : typename Convert::Source(0), channel);

@@ -1,5 +1,5 @@
-// Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional ReLU in the same pass, forward and
-// backward. The launches are in src/ops/batch_norm/launch.rs.
+// Batch normalisation over the last axis (Ioffe and Szegedy 2015) with an optional fused ReLU, forward and backward.
+// The launches are in src/ops/batch_norm/launch.rs.
 //
 //   y  = relu?((x - mean) scale + bias),   scale = weight / sqrt(variance + epsilon)
 //   g  = dy where y > 0 (or without ReLU), else 0
@@ -7,35 +7,35 @@
 //   dx = g scale + (x - mean) slope + constant,   slope = -scale/n sum g (x - mean) / (variance + epsilon),
 //                                                 constant = -scale/n sum g       (both 0 for running statistics)
 //
-//   x, y, dy, dx   [rows, C], each with its own pitch from row to row: f32 or bf16; everything else is f32 or f64
-//   partial        [parts, 3, C]: of a part of the rows, a pilot value, the sum and the sum of squares of x - pilot;
-//                  backward [parts, 2, C]: the sums of g and of g (x - mean)
+//   x, y, dy, dx   [rows, C], each with its own row pitch: f32 or bf16; everything else is f32 or f64
+//   partial        forward [parts, 3, C]: for each part of the rows, a pilot value and the sums of x - pilot and of its
+//                  square; backward [parts, 2, C]: the sums of g and of g (x - mean)
 //   affine         [3, C]: mean, scale, bias          inverse  [C], f64: 1 / sqrt(variance + epsilon)
 //   slopes         [2, C]: slope, constant
-//   running_mean, running_variance   [C]; those of a channel whose new values are not finite stay as they were
+//   running_mean, running_variance   [C]; a channel whose new values are not finite keeps the old ones
 //
-// Bytes an element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx), in bf16 half of each; the ReLU's mask
-// is computed again from x, not stored. Some ten operations an element: memory is the floor.
+// Bytes per element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
+// mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
-// A grid-wide sum is two launches: parts of the rows, then one warp a channel that merges the parts in f64 in a fixed
-// order (Chan, Golub and LeVeque 1979). Within a part, sums are taken around the part's first row, so that a mean far from
-// zero does not cancel the variance away. A block covers `columns` threads of V channels each and 256 / columns rows: with
-// channels last, neighbouring threads read neighbouring addresses, and what belongs to a channel stays in registers over
-// all of the thread's rows. V makes accesses of 16 bytes, 4 in f32 and 8 in bf16, where C and every pitch are multiples of
-// it, else it is 1.
+// A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that merges the parts in f64
+// in a fixed order (Chan, Golub and LeVeque 1979). Within a part, sums are taken relative to the part's first row, so
+// that a large mean does not cancel the variance. A block is `columns` threads of V channels each by 256 / columns
+// rows. With channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all rows
+// of the thread. V makes accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples
+// of V; else V is 1.
 //
-// dx may be dy or lie in the same buffer as x's gradient; nothing else may overlap.
+// dx may be dy, or lie in the same buffer as x's gradient. No other buffers may overlap.
 #include "common.cuh"
 
 struct BatchNormShape {
     uint64_t rows;
-    uint64_t rows_of_part;  // of a block, in the grid's second direction
+    uint64_t rows_of_part;  // of a block; the grid's second axis counts the parts
     uint64_t x_pitch, y_pitch, dx_pitch;
     uint32_t channels;
-    uint32_t columns;  // threads of a block beside each other, a power of 2, at most 256
+    uint32_t columns;  // threads of a block along the channels, a power of 2, at most 256
     uint32_t relu;
-    uint32_t add;       // whether dx is added to
-    uint32_t of_batch;  // whether the statistics are functions of x
+    uint32_t add;       // whether dx is accumulated
+    uint32_t of_batch;  // whether the statistics are the batch's, so that dx depends on them
     uint32_t unused;
 };
 
@@ -48,7 +48,7 @@ struct BatchNormFinish {
 
 static const int BATCH_NORM_THREADS = 256;
 
-// Which channels and rows a thread has.
+// The channels and rows of a thread.
 template <int V>
 struct Place {
     uint32_t channel;
@@ -66,8 +66,8 @@ struct Place {
     }
 };
 
-// Sums two packs over the threads of a block that have the same channels, in a fixed order; those in the first row of
-// the block get the result. All threads must come.
+// Sums two packs over the threads of a block that have the same channels, in a fixed order; the threads of the block's
+// first row get the result. All threads must call it.
 template <int V>
 __device__ void reduce_rows(Pack<V>& a, Pack<V>& b, uint32_t columns) {
     SHARED(float, sums, [2 * V][BATCH_NORM_THREADS]);
@@ -77,13 +77,13 @@ __device__ void reduce_rows(Pack<V>& a, Pack<V>& b, uint32_t columns) {
         sums[V + v][threadIdx.x] = b.value[v];
     }
     for (uint32_t half = BATCH_NORM_THREADS / 2; half >= columns; half /= 2) {
-        __syncthreads();  // what this round adds is written
+        __syncthreads();  // the upper half's sums are written
         if (threadIdx.x < half) {
             UNROLL
             for (int v = 0; v < 2 * V; v++) sums[v][threadIdx.x] += sums[v][threadIdx.x + half];
         }
     }
-    // Who reads on is who wrote last: no barrier.
+    // Each remaining thread reads only sums that it wrote itself: no barrier.
     UNROLL
     for (int v = 0; v < V; v++) {
         a.value[v] = sums[v][threadIdx.x];
@@ -140,12 +140,12 @@ __device__ inline void store_affine(
     affine[2 * channels + channel] = bias;
 }
 
-// A warp a channel.
+// One warp per channel.
 KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, const float* bias, float* running_mean,
        float* running_variance, float* affine, double* inverse, BatchNormFinish finish) {
     uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
     uint32_t lane = threadIdx.x % WARP;
-    if (channel >= finish.channels) return;  // whole warps, and no barrier of the block follows
+    if (channel >= finish.channels) return;  // whole warps leave, and no block barrier follows
     Moments moments = {0.0, 0.0, 0.0};
     for (uint32_t part = lane; part < finish.parts; part += WARP) {
         const float* own = partial + static_cast<uint64_t>(part) * 3 * finish.channels + channel;
@@ -161,7 +161,7 @@ KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, co
     }
     if (lane != 0) return;
     double mean = moments.mean, variance = moments.squares / finish.rows;
-    // A maximum would hide what is not a number.
+    // fmax would turn NaN into 0.
     if (variance < 0.0) variance = 0.0;
     if (!isfinite(mean)) variance = NAN;
     store_affine(mean, variance, finish.epsilon, weight[channel], bias[channel], channel, finish.channels, affine, inverse);
@@ -174,7 +174,7 @@ KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, co
     }
 }
 
-// The same from running statistics: a thread a channel.
+// The same from running statistics: one thread per channel.
 KERNEL(batch_norm_running_f32, 256, const float* running_mean, const float* running_variance, const float* weight,
        const float* bias, float* affine, double* inverse, BatchNormFinish finish) {
     uint32_t channel = blockIdx.x * BATCH_NORM_THREADS + threadIdx.x;
@@ -209,7 +209,7 @@ __device__ void batch_norm_apply(
         UNROLL
         for (int v = 0; v < V; v++) {
             float result = own.before_relu(pack.value[v] - own.mean.value[v], v);
-            // Not a maximum: what is not a number stays.
+            // A comparison and not fmaxf, so that NaN stays NaN.
             pack.value[v] = shape.relu && result < 0.0f ? 0.0f : result;
         }
         store<V>(y + row * shape.y_pitch + place.channel, pack);
@@ -250,12 +250,12 @@ __device__ void batch_norm_sums(
     }
 }
 
-// A warp a channel. dweight and dbias are null where nobody wants them; `add` has a bit for each, the weight's first.
+// One warp per channel. dweight and dbias may be null; `add` has a bit for each, bit 0 for the weight.
 KERNEL(batch_norm_gradients_f32, 256, const float* partial, const float* affine, const double* inverse, float* dweight,
        float* dbias, float* slopes, BatchNormFinish finish, uint32_t add) {
     uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
     uint32_t lane = threadIdx.x % WARP;
-    if (channel >= finish.channels) return;  // whole warps, and no barrier of the block follows
+    if (channel >= finish.channels) return;  // whole warps leave, and no block barrier follows
     double sum = 0.0, products = 0.0;
     for (uint32_t part = lane; part < finish.parts; part += WARP) {
         const float* own = partial + static_cast<uint64_t>(part) * 2 * finish.channels + channel;

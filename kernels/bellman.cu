@@ -1,13 +1,15 @@
 // The targets of Q-learning (Watkins 1989). The launch is in src/ops/bellman.rs.
 //
-//   target_i = r_i + discount * continues_i * max_k q_ik      r_i exactly where continues_i is 0; NaN where some q_ik is
+//   target_i = r_i + discount * continues_i * max_k q_ik
+//
+// Where continues_i is 0 the target is exactly r_i, else NaN if some q_ik is NaN.
 //
 //   rewards, continues, targets   [B]
-//   next_values                   [B, K] with a pitch
+//   next_values                   [B, K] with a row pitch
 //
-// Bytes a sample: 4 K + 12; K + 2 operations. A batch is 32 samples of a few actions, so that the launch is all it
-// costs: a thread a sample, whose loads do not wait for each other. A warp a sample would read a long row better, but no
-// environment here has more actions than a sector has numbers.
+// Bytes per sample: 4 K + 12; K + 2 operations. A batch is 32 samples of a few actions, so the kernel is launch-bound:
+// one thread per sample, with independent loads. One warp per sample would read a long row better, but no environment
+// here has more actions than a 32-byte sector holds.
 //
 // No buffer may overlap another.
 #include "common.cuh"

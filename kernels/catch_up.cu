@@ -1,18 +1,17 @@
-// Copies of a layer that fell behind take the mean of all copies, weighted by the posterior. The launch is in
-// src/ops/catch_up.rs.
+// Catch-up: classifiers with a small posterior take the posterior-weighted mean of all classifiers' weights. The launch
+// is in src/ops/catch_up.rs.
 //
-//   mean_e = sum_j a_j w_je / sum_j a_j     over the copies j whose w_je is finite
+//   mean_e = sum_j a_j w_je / sum_j a_j     over the classifiers j whose w_je is finite
 //   w_je  <- mean_e                         where log a_j < threshold and the mean is finite
 //
 //   parameters    [N, length]
 //   log_posterior [N], f64
 //
-// Bytes an element: 4 N read, 4 written for each copy that fell behind; 4 N operations in f64, as on the CPU. Nothing
-// but the N logarithms is read where no copy fell behind, which is nearly always: whether it did is the device's to
-// see, so that the host need not wait for the posterior. A thread keeps four neighbouring elements of all copies, 16
-// bytes at a time, where the length is a multiple of 4, else one; blocks of 256. The mean needs every copy before the
-// first is written, and a thread has them all: no barrier but that for the shares, which are the same for the whole
-// block.
+// Bytes per element: 4 N read, 4 written for each classifier below the threshold; 4 N operations in f64, as on the CPU.
+// Usually no classifier is below it, and then the kernel reads only the N log-posteriors. The test is on the device so
+// that the host need not wait for the posterior. A thread holds four consecutive elements of all classifiers, loaded as
+// 16 bytes, where the length is a multiple of 4, else one; blocks of 256. All classifiers are read before the first is
+// written, by the same thread. The only barrier is that for the shares, which the whole block uses.
 //
 // No buffer may overlap another.
 #include "common.cuh"
@@ -79,7 +78,7 @@ KERNEL(catch_up_f32, 256, float* parameters, const double* log_posterior, CatchU
         shares[copy] = exp(log_posterior[copy]);
         is_behind |= log_posterior[copy] < sizes.threshold;
     }
-    // The shares are written, and either all threads go on or none does.
+    // Barrier: the shares are written. All threads continue or none does.
     if (!__syncthreads_or(is_behind)) return;
     if (sizes.is_vector != 0) {
         catch_up_elements<4>(parameters, log_posterior, shares, sizes);

@@ -1,7 +1,8 @@
-// A sample's row of outputs: N copies of K each. What classifiers.cu, prediction.cu and many_classes.cu share.
+// A sample's row: the K outputs of each of the N classifiers. Shared by classifiers.cu, prediction.cu and
+// many_classes.cu.
 //
-// A block is a sample. Its row is staged in shared memory, bias added, where it is short enough, and read from memory
-// where it is not; then the copies' likelihoods, sums and the like are found by groups of lanes.
+// A thread block handles one sample. A short row is staged in shared memory with the bias added, a long one is read
+// from global memory. Groups of lanes then reduce each classifier's outputs.
 #pragma once
 
 #include "common.cuh"
@@ -10,9 +11,9 @@ struct ClassifierSizes {
     uint64_t value_pitch;
     double constant;  // K/2 log 2 pi
     uint32_t samples, copies, outputs;
-    uint32_t lanes;   // of a group: a power of 2, at most 32
-    uint32_t slices;  // groups that share a copy's outputs
-    uint32_t staged;  // outputs of a row in shared memory: all, or none
+    uint32_t lanes;   // per group: a power of 2, at most 32
+    uint32_t slices;  // groups that share a classifier's outputs
+    uint32_t staged;  // outputs of a row staged in shared memory: all, or 0
 };
 
 static const float CLASSIFIER_LOWEST = -3.402823466e38f;
@@ -20,12 +21,12 @@ static const double CLASSIFIER_NOTHING = -INFINITY;
 
 // ---- a sample's row ------------------------------------------------------------------------------------------------
 
-// What the copies say of one sample.
+// The classifiers' results for one sample.
 struct ClassifierCopies {
     double* log_likelihoods;  // [N]
     double* joints;           // [N]
-    float* shifts;            // [N]: the largest output
-    float* factors;           // [N]: 1 / sum e^(x - shift); negative for a copy that has no part in this sample
+    float* shifts;            // [N]: the largest logit
+    float* factors;           // [N]: 1 / sum e^(x - shift); negative for a classifier that diverged on this sample
     float* shares;            // [N]: a_j, up to a common factor
     float* responsibilities;  // [N]
     float2* parts;            // [N, slices]
@@ -63,12 +64,12 @@ __device__ __forceinline__ void classifiers_store(float* to, const float (&x)[V]
     }
 }
 
-// The outputs of all copies for one sample, less the targets in regression. V of them at once.
+// The outputs of all classifiers for one sample, in regression minus the targets. Loads V of them at a time.
 template <bool STAGED, int V>
 struct ClassifierRow {
     static const int WIDTH = V;
     static const bool IS_STAGED = STAGED;
-    const float* scores;  // [N, K]: in shared memory where it is staged
+    const float* scores;  // [N, K]: in shared memory where staged
     const float* bias;    // [N, K]
     const float* values;  // [K], or null
     uint32_t outputs;
@@ -88,7 +89,7 @@ struct ClassifierRow {
     }
 };
 
-// Copies a row to shared memory, F outputs at once. A barrier must follow.
+// Stages a row in shared memory, F outputs at a time. A barrier must follow.
 template <int F>
 __device__ void classifiers_stage(
     float* row, const float* scores, const float* bias, const float* values, const ClassifierSizes& sizes) {
@@ -109,12 +110,12 @@ __device__ void classifiers_stage(
     }
 }
 
-// ---- what is known of a copy's outputs -----------------------------------------------------------------------------
+// ---- reductions over a classifier's outputs -------------------------------------------------------------------------
 
-// Each is two numbers, and goes by parts.
+// Each is a pair of numbers that is computed by parts and merged.
 
-// The largest, and the sum of e^(x - largest), in one pass. From the lowest number on and not from minus infinity,
-// whose difference from itself is none. NaN is never the largest, but enters the sum.
+// Online softmax: the largest logit and the sum of e^(x - largest), in one pass. Starts from the lowest finite number,
+// since -inf - -inf is NaN. The maximum ignores NaN, but the sum does not.
 struct ClassifierSoftmax {
     static __device__ float2 neutral() {
         return make_float2(CLASSIFIER_LOWEST, 0.0f);
@@ -135,13 +136,29 @@ struct ClassifierSoftmax {
     }
 };
 
-// The parts of all copies, to shared memory. A barrier must follow.
+// The sum of squares.
+struct ClassifierSquares {
+    static __device__ float2 neutral() {
+        return make_float2(0.0f, 0.0f);
+    }
+    template <int V>
+    static __device__ float2 add(float2 part, const float (&x)[V]) {
+        UNROLL
+        for (int i = 0; i < V; i++) part.y += x[i] * x[i];
+        return part;
+    }
+    static __device__ float2 merge(float2 a, float2 b) {
+        return make_float2(0.0f, a.y + b.y);
+    }
+};
+
+// The parts of all classifiers, to shared memory. A barrier must follow.
 template <class Kind, class Row>
 __device__ void classifiers_parts(const Row& row, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
     const int V = Row::WIDTH;
     uint32_t lane = threadIdx.x % sizes.lanes, group = threadIdx.x / sizes.lanes;
     uint32_t groups = blockDim.x / sizes.lanes, parts = sizes.copies * sizes.slices;
-    // Every lane comes to every exchange, whether its group has work or not.
+    // Every lane takes part in every shuffle, whether its group has work or not.
     for (uint32_t first = 0; first < parts; first += groups) {
         uint32_t number = first + group;
         float2 part = Kind::neutral();
@@ -162,7 +179,7 @@ __device__ void classifiers_parts(const Row& row, const ClassifierCopies& copies
     }
 }
 
-// All parts of one copy together.
+// Merges all parts of one classifier.
 template <class Kind>
 __device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy, uint32_t slices) {
     float2 part = copies.parts[copy * slices];
@@ -172,8 +189,8 @@ __device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy
 
 // ---- the mixture ---------------------------------------------------------------------------------------------------
 
-// One warp: the mixture's likelihood and the responsibilities, from the log-likelihoods. Lane j keeps to copies j,
-// j + 32, ... throughout, so that it waits for nobody.
+// One warp computes the mixture's log-likelihood and the responsibilities from the log-likelihoods. Lane j handles
+// classifiers j, j + 32, ... throughout, so no barrier is needed.
 __device__ __forceinline__ void classifiers_mix(
     const ClassifierCopies& copies, const double* log_posterior, double* statistics, const ClassifierSizes& sizes) {
     double largest = CLASSIFIER_NOTHING, largest_posterior = CLASSIFIER_NOTHING;
@@ -208,14 +225,14 @@ __device__ __forceinline__ double classifiers_finite_or_nothing(double likelihoo
     return fabs(likelihood) < INFINITY ? likelihood : CLASSIFIER_NOTHING;
 }
 
-// ---- the block's view of it ----------------------------------------------------------------------------------------
+// ---- a block's sample -----------------------------------------------------------------------------------------------
 
-// What every thread of a block works with, once the row is where it is read from.
+// The pointers of a block's sample, used by all its threads.
 struct ClassifierSample {
     float* scores;
     double* statistics;
     const float *bias, *values;
-    bool is_vector;  // whether a whole row may go by 16 bytes at once
+    bool is_vector;  // whether a whole row may be moved 16 bytes at a time
 
     __device__ ClassifierSample(
         float* all_scores, double* all_statistics, const float* bias, const float* all_values,
@@ -237,7 +254,7 @@ struct ClassifierSample {
         __syncthreads();  // the row is staged
     }
 
-    // Whether the outputs of one copy, and the targets, may be read by 16 bytes.
+    // Whether one classifier's outputs, and the targets, may be read 16 bytes at a time.
     __device__ bool has_vectors(const ClassifierSizes& sizes) const {
         return sizes.outputs % 4 == 0 && is_vector && is_aligned16(values);
     }

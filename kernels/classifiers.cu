@@ -1,68 +1,51 @@
-// The last layer in N copies of K outputs each: losses, the mixture's loss and accuracy, the gradients. From the
-// products z W^T of all copies on; the formulas are in src/ops/classifiers.rs, the launches in
+// The head: N classifiers of K outputs each. Computes losses, the mixture's loss and accuracy, and gradients from the
+// products z W^T of all classifiers. The formulas are in src/ops/classifiers.rs, the launches in
 // src/ops/classifiers/launch.rs.
 //
-// For sample i and copy j, with x_ijk the product plus the bias and y_i the class:
+// For sample i and classifier j, with logits x_ijk (product plus bias) and class y_i:
 //
-//   log p_ij  = x_ijy - largest_k x_ijk - log sum_k e^(x_ijk - largest)      minus infinity where it is not finite
+//   log p_ij  = x_ijy - largest_k x_ijk - log sum_k e^(x_ijk - largest)      -inf where it is not finite
 //   log p_i   = log sum_j e^(log a_j + log p_ij)
 //   r_ij      = e^(log a_j + log p_ij - log p_i)
-//   g_ijk     = (e^x_ijk / sum_k' e^x_ijk' - [k = y_i]) / B                  zero where log p_ij is minus infinity
-//   correct_i = the first of the largest sum_j a_j p_ijk is k = y_i
+//   g_ijk     = (e^x_ijk / sum_k' e^x_ijk' - [k = y_i]) / B                  zero where log p_ij is -inf
+//   correct_i = y_i is the first class with the largest sum_j a_j p_ijk
 //
-// In regression, x is the difference from the targets, log p_ij = -|x_ij|^2 / 2 - K/2 log 2 pi, and g = x / B. Where one
-// output c_i of each sample is chosen, log p_ij = -x_ijc^2 / 2 - 1/2 log 2 pi, and g is zero at all other outputs,
-// whatever they are; there g is the error x_ijc, or the limit where it is beyond, over B.
-//
-// A class or a chosen output outside 0..K makes its sample one without a finite copy.
+// In regression, x is the difference from the targets, log p_ij = -|x_ij|^2 / 2 - K/2 log 2 pi, and g = x / B. With a
+// chosen output c_i for each sample, log p_ij = -x_ijc^2 / 2 - 1/2 log 2 pi; there g is the error x_ijc / B, clamped
+// to +-limit / B, and zero at all other outputs, finite or not. For a class or a chosen output outside 0..K, every
+// classifier counts as diverged on the sample.
 //
 //   scores         [B, N, K]   the products, f32
-//   gradients      [B, N, K]   g: f32 in the scores' place, or bf16
-//   weighted       [B, N, K]   r_ij g_ijk, of the same type, or null where no gradient of z is wanted
+//   gradients      [B, N, K]   g: f32, in place of the scores, or bf16
+//   weighted       [B, N, K]   r_ij g_ijk, of the same type; null where no gradient of z is needed
 //   bias           [N, K]
 //   classes        [B]         or values [B, K] with a pitch; or chosen [B] and values [B]
 //   log_posterior  [N], f64
 //   statistics     [B, N + 2], f64: log p_ij, log p_i, correct_i
 //
-// Three launches serve a step. `classes`, `values` or `chosen` goes from the products to g, r g and the statistics: 12 bytes an
-// output (4 read, 8 written) and about 20 operations. `summary` adds the statistics up over the batch. `operands` makes
-// what the products of the way back are to take, and the bias gradient. Writing r g beside g costs 4 bytes an output; a
-// launch that scaled g afterwards would move 8. Where z and W are bf16, so are g and r g, which are factors of products
-// with them, and 8 bytes an output move; logits, losses and the bias gradient stay f32.
+// A step has three launches. `classes`, `values` or `chosen` computes g, r g and the statistics from the products: 12
+// bytes per output (4 read, 8 written) and about 20 operations. `summary` reduces the statistics over the batch.
+// `operands` prepares the operands of the backward products, and the bias gradient. Writing r g beside g costs 4 bytes
+// per output; a launch that scaled g afterwards would move 8. Where z and W are bf16, so are g and r g, for the sake of
+// the products, and 8 bytes per output move; logits, losses and the bias gradient stay f32.
 //
-// A block is a sample, so that likelihoods, mixture and responsibilities are shared memory's matter and not another
-// launch's. A row of at most 10,240 outputs is read once into shared memory, and written from there, by 16 bytes at a
-// time wherever N K is a multiple of 4, whatever K is. Longer ones are read twice, the second time from the caches: one
-// block of 1024 threads fills an SM, so that no more than 132 rows are on their way, 32 MB of them with 6 copies of
-// 10,000 words. Each of a copy's likelihoods is the work of a group of lanes just wide enough, or, of many classes, of
-// several warps: with ten copies of ten classes a warp a copy would idle two thirds of its lanes. What is f64 takes one
-// warp.
+// A block handles one sample, so that likelihoods, mixture and responsibilities are exchanged through shared memory
+// within one launch. A row of at most 10,240 outputs is read once into shared memory and written from there, 16 bytes
+// at a time wherever N K is a multiple of 4. A longer row is read twice, the second time from L2: one block of 1024
+// threads fills an SM, so at most 132 rows are in flight, 32 MB with 6 classifiers of 10,000 words. A group of lanes
+// just wide enough reduces one classifier's outputs, or several warps where there are many classes: with ten
+// classifiers of ten classes, one warp per classifier would leave two thirds of its lanes idle. One warp does the work
+// in f64.
 //
-// Of a sample with a chosen output nothing is staged: a warp reads one number of each copy, and the block writes g and r g,
-// zeros but for these numbers: 8 bytes an output.
+// With chosen outputs nothing is staged: a warp reads one number per classifier, and the block writes g and r g, mostly
+// zeros: 8 bytes per output.
 //
 // No buffer may overlap another.
 #include "classifier_row.cuh"
 
-// The sum of the squares.
-struct ClassifierSquares {
-    static __device__ float2 neutral() {
-        return make_float2(0.0f, 0.0f);
-    }
-    template <int V>
-    static __device__ float2 add(float2 part, const float (&x)[V]) {
-        UNROLL
-        for (int i = 0; i < V; i++) part.y += x[i] * x[i];
-        return part;
-    }
-    static __device__ float2 merge(float2 a, float2 b) {
-        return make_float2(0.0f, a.y + b.y);
-    }
-};
+// ---- g --------------------------------------------------------------------------------------------------------------
 
-// ---- g ---------------------------------------------------------------------------------------------------------------
-
-// A sample's g and r g in memory.
+// A sample's g and r g in global memory.
 template <class T>
 struct ClassifierGradients {
     T *own, *weighted;
@@ -82,7 +65,7 @@ __device__ __forceinline__ void classifiers_store_gradient(T* to, const float (&
     store<V>(to, pack);
 }
 
-// Where g goes: to its place in shared memory, or to memory along with r g.
+// Puts g into the staged row, or writes it to global memory together with r g.
 template <class Row, class T>
 __device__ void classifiers_put(
     const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, uint32_t copy, uint32_t element,
@@ -98,7 +81,7 @@ __device__ void classifiers_put(
     classifiers_store_gradient(gradients.weighted + element, g);
 }
 
-// g of all copies, and whether the mixture's likeliest class is `correct`. All threads of the block must come.
+// g of all classifiers, and whether `correct` is the mixture's likeliest class. All threads of the block must call it.
 template <class Row, class T>
 __device__ bool classifiers_classes_gradient(
     const Row& row, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, uint32_t correct,
@@ -112,7 +95,7 @@ __device__ bool classifiers_classes_gradient(
         float mixture[V] = {};
         for (uint32_t copy = 0; copy < sizes.copies; copy++) {
             float x[V] = {}, factor = copies.factors[copy];
-            // The same for all lanes. Outputs without a softmax are not even looked at.
+            // Uniform across the warp. The logits of a diverged classifier are not read.
             if (factor >= 0.0f) {
                 row.load(copy, k, x);
                 UNROLL
@@ -158,9 +141,9 @@ __device__ void classifiers_values_gradient(
     __syncthreads();  // every thread's g is in shared memory
 }
 
-// ---- the gradients' way to memory -----------------------------------------------------------------------------------
+// ---- writing the gradients ------------------------------------------------------------------------------------------
 
-// Where an output stands in its row.
+// An output's classifier and its index there.
 struct ClassifierPlace {
     uint32_t copy, k;
 
@@ -172,7 +155,7 @@ struct ClassifierPlace {
     }
 };
 
-// g as it is in shared memory, F outputs at once.
+// g from the staged row, F outputs at a time.
 struct ClassifierStagedGradient {
     template <int F>
     __device__ void load(
@@ -181,7 +164,7 @@ struct ClassifierStagedGradient {
     }
 };
 
-// Writes g, F outputs at once, and r g.
+// Writes g and r g, F outputs at a time.
 template <int F, class Source, class T>
 __device__ void classifiers_flush(
     const Source& source, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
@@ -242,7 +225,7 @@ __device__ void classifiers_judge_classes(
     }
     __syncthreads();  // shifts, factors, shares and responsibilities are written
     bool is_correct = classifiers_classes_gradient(row, copies, gradients, correct, sizes);
-    // Only the thread that wrote the mixture's likelihood may look at it without another barrier.
+    // Only the thread that wrote the mixture's likelihood may read it without another barrier.
     if (threadIdx.x == 0 && is_correct && sample.statistics[sizes.copies] != CLASSIFIER_NOTHING) {
         sample.statistics[sizes.copies + 1] = 1.0;
     }
@@ -308,7 +291,7 @@ __device__ __forceinline__ void classifiers_values(
 
 // ---- one chosen output ---------------------------------------------------------------------------------------------
 
-// g where it is not zero at the chosen outputs alone: the copies' own stand in their `shifts`.
+// g that is zero except at the chosen output, where each classifier's value is in its `shifts`.
 struct ClassifierChosenGradient {
     uint32_t chosen;
 
@@ -348,7 +331,7 @@ __device__ __forceinline__ void classifiers_chosen(
         }
         classifiers_mix(copies, log_posterior, sample.statistics, sizes);
     }
-    __syncthreads();  // shifts and responsibilities are written, and the scores read, which g replaces
+    __syncthreads();  // shifts and responsibilities are written, and the scores that g replaces are read
     classifiers_flush_row(ClassifierChosenGradient{output}, sample, copies, gradients, sizes);
 }
 
@@ -376,8 +359,8 @@ CLASSIFIERS(bf16, bf16)
 
 // ---- sums over the batch -------------------------------------------------------------------------------------------
 
-// One block; a warp takes a column of the statistics. A flagged copy's loss is infinite, as is the mixture's with a
-// dead sample; the objective goes without what is not finite.
+// One block; each warp takes a column of the statistics. A diverged classifier's loss is infinite, and so is the
+// mixture's loss where a sample has no finite classifier. The objective skips terms that are not finite.
 KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objective, double* loss, int* correct,
        double* classifier_losses, unsigned char* flagged, int* dead_samples, uint32_t samples, uint32_t copies) {
     SHARED(double, terms, [WARP]);
@@ -415,26 +398,26 @@ KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objec
     }
 }
 
-// ---- the way back --------------------------------------------------------------------------------------------------
+// ---- backward pass --------------------------------------------------------------------------------------------------
 
 struct ClassifierOperands {
     uint64_t z_pitch;
     uint64_t z_elements, weight_elements;
     uint32_t samples, inputs, columns;  // B, d, N K
-    uint32_t sum_blocks, z_blocks;      // the first blocks' jobs; the others copy the weights
+    uint32_t sum_blocks, z_blocks;      // blocks for the bias gradient, then for z; the rest copy the weights
     uint32_t sum_width;                 // columns of a block: a power of 2, at most 32
     uint32_t add;
     uint32_t unused;
 };
 
 static const uint32_t CLASSIFIER_THREADS = 256;
-static const uint32_t CLASSIFIER_COPIED = 16;  // elements a thread, by 16 bytes
+static const uint32_t CLASSIFIER_COPIED = 16;  // elements per thread, 16 bytes at a time
 
 __device__ __forceinline__ float classifiers_finite(float x) {
     return fabsf(x) < INFINITY ? x : 0.0f;
 }
 
-// `to` is `from` with zeros for what is not finite: 4096 elements a block.
+// Copies `from` to `to` with zeros in place of numbers that are not finite: 4096 elements per block.
 template <class T>
 __device__ void classifiers_copy_finite(
     const T* from, uint64_t pitch, uint32_t width, T* to, uint64_t elements, uint64_t block) {
@@ -464,7 +447,7 @@ __device__ void classifiers_copy_finite(
     }
 }
 
-// The sums over the batch of `width` columns of g: a thread takes every (256 / width)-th sample of one column.
+// Sums `width` columns of g over the batch: a thread takes every (256 / width)-th sample of one column.
 template <class T>
 __device__ void classifiers_bias_gradient(const T* g, float* bias_gradient, const ClassifierOperands& sizes) {
     SHARED(float, sums, [CLASSIFIER_THREADS]);
@@ -480,12 +463,12 @@ __device__ void classifiers_bias_gradient(const T* g, float* bias_gradient, cons
         __syncthreads();  // the upper half is complete
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
     }
-    // The last addition to this sum was this thread's own.
+    // This thread itself did the last addition to this sum: no barrier.
     if (threadIdx.x < width && column < sizes.columns) store(bias_gradient + column, sums[threadIdx.x], sizes.add != 0);
 }
 
-// db = sum_i g_i, and z and W with zeros for what is not finite: where they are not, g is zero, and 0 * inf has to stay
-// out of the products. Three jobs of a microsecond each in one launch, since none is large; each block has one of them.
+// db = sum_i g_i, and copies of z and W with zeros in place of numbers that are not finite: g is zero there, and the
+// products must not compute 0 * inf. One launch for three jobs of a microsecond each; each block does one of them.
 template <class T>
 __device__ __forceinline__ void classifiers_operands(
     const T* g, float* bias_gradient, const T* z, T* finite_z, const T* weight, T* finite_weight,

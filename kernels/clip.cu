@@ -1,16 +1,16 @@
-// The factor that keeps a gradient's norm below a limit. The launches are in src/ops/clip.rs.
+// The factor that clips a gradient's norm to a limit. The launches are in src/ops/clip.rs.
 //
-//   factor = min(1, limit / (norm + 1e-6)), norm = sqrt(sum of the squares of the finite elements)     (as PyTorch's)
+//   factor = min(1, limit / (norm + 1e-6)), norm = sqrt(sum of the squares of the finite elements)     (as PyTorch)
 //
-//   gradients   [count], any stretch of memory
+//   gradients   [count], any contiguous range
 //   partial     [parts], f64
 //   factor      [1], f64
 //
-// Bytes an element: 4, read once; operations 2, in f64, which data-centre GPUs have at half the rate of f32: 20 million
-// squares are a fifth of the time that their bytes take. In f64 a gradient as large as 1e19 has a finite norm, and the
-// order of the sum is below what an f32 weight can show; the order is fixed all the same. Two launches: a block of 256
-// for each part of 4096 elements (more, where that would be more than 1024 parts), then one block for the parts' sums. The
-// elements are loaded in 16 bytes where they are aligned, else one by one.
+// Bytes per element: 4, read once. 2 operations in f64, which data-centre GPUs run at half the f32 rate: the squares of
+// 20 million elements take a fifth of the time of their bytes. In f64 the norm stays finite for gradients up to 1e19
+// and beyond, and rounding in the sum is below the resolution of an f32 weight; the order is fixed all the same. Two
+// launches: a block of 256 threads for each part of 4096 elements (larger parts, if there would be more than 1024),
+// then one block that sums the parts. Loads are 16 bytes where aligned, else single elements.
 //
 // No buffer overlaps another.
 #include "common.cuh"
@@ -24,7 +24,7 @@ __device__ __forceinline__ double clip_square(float value) {
 
 // Block p sums elements p * part to (p + 1) * part; part is a multiple of 4.
 KERNEL(clip_squares_f32, 256, const float* gradients, double* partial, uint64_t count, uint64_t part) {
-    READS_GAPS();  // zeros, or not finite: neither counts
+    READS_GAPS();  // gaps hold zeros or NaN; neither adds to the sum
     uint64_t start = blockIdx.x * part;
     uint64_t length = count - start < part ? count - start : part;
     gradients += start;

@@ -1,4 +1,4 @@
-// What kernels share: loads and stores of f32 and bf16, reductions in a fixed order, Philox, division of a grid.
+// Shared by all kernels: loads and stores of f32 and bf16, reductions in a fixed order, Philox, row selection.
 #pragma once
 
 #include "target.cuh"
@@ -10,7 +10,7 @@ __device__ __forceinline__ uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
 
-// The number of this thread among all of a one-dimensional grid: 64 bits, since tensors may pass 2^31 elements.
+// Global index of this thread in a one-dimensional grid. 64 bits, since tensors may pass 2^31 elements.
 __device__ __forceinline__ uint64_t global_thread() {
     return static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
@@ -21,16 +21,15 @@ __device__ __forceinline__ bool is_aligned16(const void* pointer) {
 
 // ---- loads and stores ----------------------------------------------------------------------------------------------
 
-// Arithmetic is in f32, whatever numbers are stored in: float, or bf16, to which a store rounds to the nearest, ties to
-// even.
+// Arithmetic is in f32 whatever the storage type: float, or bf16. A store to bf16 rounds to nearest, ties to even.
 
-// V neighbouring numbers.
+// V consecutive elements.
 template <int V>
 struct Pack {
     float value[V];
 };
 
-// As many words of 4 bytes as are given, by 16 bytes at once, or 8 where there are 2.
+// Loads WORDS words of 4 bytes with 16-byte accesses, or one 8-byte access where WORDS is 2.
 template <int WORDS>
 __device__ __forceinline__ void load_words(const void* source, uint32_t (&words)[WORDS]) {
     if constexpr (WORDS % 4 == 0) {
@@ -63,7 +62,7 @@ __device__ __forceinline__ void store_words(void* target, const uint32_t (&words
     }
 }
 
-// V is 1, or the source lies at a multiple of all V numbers' bytes, or of 16.
+// The source is aligned to the size of the whole pack, at most 16 bytes.
 template <int V>
 __device__ __forceinline__ Pack<V> load(const float* source) {
     Pack<V> pack;
@@ -117,7 +116,7 @@ __device__ __forceinline__ void add_to(Pack<V>& sum, const Pack<V>& pack) {
     for (int v = 0; v < V; v++) sum.value[v] += pack.value[v];
 }
 
-// A gradient is stored, or added to what is there, as its slot says.
+// Stores a gradient, or accumulates it into the target where `add`.
 template <class T>
 __device__ __forceinline__ void store(T* target, float value, bool add) {
     *target = static_cast<T>(add ? static_cast<float>(*target) + value : value);
@@ -135,7 +134,7 @@ __device__ __forceinline__ void store(T* target, Pack<V> pack, bool add) {
 
 // ---- reductions ----------------------------------------------------------------------------------------------------
 
-// What reductions combine with. Each has its neutral element.
+// Operators of a reduction, each with its neutral element.
 struct Sum {
     template <class T>
     static __device__ __forceinline__ T of(T a, T b) {
@@ -147,7 +146,7 @@ struct Sum {
     }
 };
 
-// NaN is never the largest.
+// Ignores NaN.
 struct Largest {
     template <class T>
     static __device__ __forceinline__ T of(T a, T b) {
@@ -159,8 +158,8 @@ struct Largest {
     }
 };
 
-// Combines the values of groups of `width` neighbouring lanes, a power of 2; every lane of a group gets the result. All
-// lanes of the warp must come. The order is a tree of halves: the same for every launch.
+// Reduces over groups of `width` neighbouring lanes, a power of 2; every lane of a group gets the result. All lanes of
+// the warp must call it. Butterfly order: the same for every launch.
 template <class Op, class T>
 __device__ __forceinline__ T reduce_lanes(T value, int width = WARP) {
     for (int distance = width / 2; distance > 0; distance /= 2) {
@@ -169,8 +168,8 @@ __device__ __forceinline__ T reduce_lanes(T value, int width = WARP) {
     return value;
 }
 
-// Combines the values of all threads of a block of THREADS, a multiple of 32, at most 1024; every thread gets the result.
-// All threads must come. Before it is called again in the same kernel, a barrier has to stand.
+// Reduces over all threads of a block of THREADS, a multiple of 32, at most 1024; every thread gets the result. All
+// threads must call it. A barrier must separate two calls in the same kernel.
 template <class Op, int THREADS, class T>
 __device__ __forceinline__ T reduce_block(T value) {
     value = reduce_lanes<Op>(value);
@@ -178,14 +177,14 @@ __device__ __forceinline__ T reduce_block(T value) {
     SHARED(T, warps, [THREADS / WARP]);
     if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = value;
     __syncthreads();  // `warps` is written
-    // Every warp combines the warps' values for itself, in the same order: no third barrier to send the result around.
+    // Every warp reduces the warps' values redundantly, in the same order: no third barrier to broadcast the result.
     T partial = threadIdx.x % WARP < THREADS / WARP ? warps[threadIdx.x % WARP] : Op::template neutral<T>();
     return reduce_lanes<Op>(partial);
 }
 
 // ---- random numbers ------------------------------------------------------------------------------------------------
 
-// Philox4x32-10 (Salmon et al. 2011): the four numbers at `counter` under `key`, as src/random.rs draws them.
+// Philox4x32-10 (Salmon et al. 2011): the four words at `counter` under `key`, as src/random.rs draws them.
 __device__ __forceinline__ uint4 philox(uint4 counter, uint2 key) {
     UNROLL
     for (int round = 0; round < 10; round++) {
@@ -197,7 +196,7 @@ __device__ __forceinline__ uint4 philox(uint4 counter, uint2 key) {
     return counter;
 }
 
-// The numbers of `purpose` at `index` of `step`, below 2^48.
+// The random words of `purpose` at `index` of `step`; steps are below 2^48.
 __device__ __forceinline__ uint4 philox_at(uint64_t seed, uint32_t purpose, uint64_t step, uint64_t index) {
     uint32_t upper = (static_cast<uint32_t>(step >> 32) & 0xffffu) | purpose << 16;
     uint4 counter = make_uint4(
@@ -205,8 +204,8 @@ __device__ __forceinline__ uint4 philox_at(uint64_t seed, uint32_t purpose, uint
     return philox(counter, make_uint2(static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)));
 }
 
-// Which row of a data set a batch's row i is: the one at the cursor plus i, in the order of their use where there is one.
-// Without a cursor the data set is the batch.
+// The data set's row that becomes row i of the batch: order[cursor + i], or cursor + i without an order. Without a
+// cursor the data set is the batch itself.
 __device__ __forceinline__ uint32_t selected_row(const int* order, const int* cursor, uint32_t i) {
     uint32_t place = cursor ? static_cast<uint32_t>(*cursor) + i : i;
     return order ? static_cast<uint32_t>(order[place]) : place;

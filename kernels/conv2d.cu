@@ -1,7 +1,7 @@
-// Convolution of channels-last images, in f32, tf32 or bf16 as matmul.cu's products: the output, the gradient of the input
-// and that of the weights, each as one matrix product whose operands are read where they lie. No patch is ever copied to
-// memory. The launches are in src/ops/conv2d/launch.rs; kernels of one pixel with stride 1 go to matmul.cu, but for an output
-// whose moments are wanted.
+// Convolution of channels-last images as implicit GEMM, in f32, tf32 or bf16 like matmul.cu: the output, the input
+// gradient and the weight gradient are each one matrix product that reads its operands in place. No im2col buffer is
+// ever written. The launches are in src/ops/conv2d/launch.rs. A 1x1 convolution with stride 1 goes to matmul.cu
+// instead, unless the moments of its output are needed.
 //
 //   y[n, p, q, k] = relu?(bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c])
 //
@@ -9,32 +9,32 @@
 //   weight, dw   [groups K, R, S, C]
 //   bias         [groups K], f32, or null
 //   y, dy        [N, P, Q, groups K]         pixels y_pitch apart
-//   moments      [tiles of pixels, 3, groups K], f32, or null: of a tile's pixels what batch_norm.cu merges (epilogue.cuh)
+//   moments      [pixel tiles, 3, groups K], f32, or null: partial statistics for batch_norm.cu (epilogue.cuh)
 //
-//               rows of the product    columns     inner axis         A                        B
+//               rows of the product    columns     inner axis (K)     A                        B
 //   fwd         pixels of y            K           taps, then C       patches of x             weight, transposed
 //   dx_bwd      pixels of dx           C           taps, then K       patches of dy            weight
 //   dw_bwd      K                      R S C       pixels of y        dy, transposed           patches of x
 //
-// Operations: 2 N P Q K R S C each. Bytes from memory at least those of the three tensors; a block reads 4 (M + N) bytes
-// for each of its steps, as a product's (matmul.cu), and the taps of a pixel after the first find it in L1 or L2.
+// Operations: 2 N P Q K R S C each. Bytes from memory: at least the three tensors. Per step of the inner axis, a block
+// reads 4 (M + N) bytes as in matmul.cu; after a pixel's first tap, the others hit L1 or L2.
 //
-// A patch is an address and a test: of a slab of the inner axis a thread reads always the same pixels (or, for dw, the
-// same columns of the weight), so it takes them apart once, and each slab costs two divisions for its tap. Lookup tables
-// of offsets would cost a read each; patches written to memory would cost R S times the image, written and read.
+// Addressing a patch takes an address and a bounds test. A thread reads the same pixels in every slab of the inner axis
+// (for dw: the same columns of the weight), so it decomposes their indices once; each slab then costs two divisions for
+// its tap. Lookup tables of offsets would cost a load per access; im2col would write and read R S times the image.
 //
-// With a stride, a pixel of dx is read by every stride-th tap alone. So the pixels of dx fall into stride^2 phases by
-// their place modulo the stride; each phase is a product of its own with its own taps, and no block multiplies zeros.
-// (A gather from dy with a test for divisibility would multiply stride^2 as much.)
+// With a stride, only every stride-th tap reads a given pixel of dx. So the pixels of dx are split into stride^2 phases
+// by their position modulo the stride. Each phase is a product of its own with its own taps, and no block multiplies
+// zeros. (A gather from dy with a divisibility test would do stride^2 times the multiplications.)
 //
-// Where the product has few tiles, the inner axis is cut into `splits` parts, whose sums go to a tensor of their own
-// [splits, ..], f32, and are added in order by matmul_sum_*, and the bias with them. Moments are taken of a product that is
-// whole.
+// Where the product has few tiles, the inner axis is split into `splits` parts (split-K). Their sums go to a buffer
+// [splits, ..], f32, and matmul_sum_* adds them in order, with the bias. Moments need an unsplit product.
 //
-// Grid: tiles x splits x groups x phases in one line, tiles along the columns first. Threads: those of the tile.
+// Grid: tiles x splits x groups x phases along one axis, tiles along the columns first. Threads: those of the tile.
 //
-// Channels, pitches or bases that are no multiple of 16 bytes (three channels) are copied an element at a time, f32 as
-// asynchronously, and their taps are taken apart one by one. y, dx and dw may overlap nothing else. dw is f32 or as x.
+// Where channels, pitches or base addresses are not multiples of 16 bytes (three channels), operands are copied element
+// by element, in f32 still asynchronously, and each tap is decomposed separately. y, dx and dw may overlap nothing
+// else. dw is f32 or x's type.
 #include "conv2d_slabs.cuh"
 
 __device__ __forceinline__ Output conv2d_output(void* pointer, const Conv2dShape& shape) {
@@ -106,7 +106,7 @@ __device__ __forceinline__ void conv2d_input_gradient(
     Conv2dPatches<typename Products::A, Tile::THREADS> patches;
     patches.source = dy + block.group * shape.features;
     patches.pitch = shape.y_pitch;
-    // A phase without taps has no slabs either; its divisor is not 0 all the same.
+    // A phase without taps has no slabs; its divisor must still not be 0.
     uint32_t taps_across = max(across.taps, 1u);
     patches.walk = {down.pixels, across.pixels, shape.out_height, shape.out_width, taps_across,
                     1, down.start, across.start, -1};

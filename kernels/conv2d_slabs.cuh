@@ -1,24 +1,24 @@
-// Where conv2d.cu's products find their operands: pixels by taps, and slabs of patches and weights, copied as matrices' are
-// in tile.cuh.
+// Operands of conv2d.cu's products: slabs of patches and weights, copied to shared memory like the matrices of
+// tile.cuh.
 #pragma once
 
 #include "epilogue.cuh"
 
 struct Conv2dShape {
     uint64_t x_pitch, y_pitch;
-    uint64_t out_pitch, out_split;  // of what is written: elements from one row to the next, and from one part to the next
+    uint64_t out_pitch, out_split;  // of the result: elements from one row to the next, and from one split to the next
     uint32_t images, height, width, channels;
     uint32_t kernel_height, kernel_width, features;
     uint32_t out_height, out_width, stride, padding, groups;
     uint32_t splits, add;
-    uint32_t out_is_bf16;                 // of the kernels of bf16: whether what is written is, or f32
-    uint32_t x_is_aligned, y_is_aligned;  // whether every run of channels of every pixel and group lies on 16 bytes
-    uint32_t weight_is_aligned;           // whether every run of every row that the kernel reads does
-    uint32_t out_is_aligned;              // as an Output's
-    uint32_t relu;                        // of the output, after the bias
+    uint32_t out_is_bf16;                 // in bf16 kernels: whether the result is bf16, or else f32
+    uint32_t x_is_aligned, y_is_aligned;  // whether all channel runs of all pixels and groups are 16-byte aligned
+    uint32_t weight_is_aligned;           // whether all runs of the rows that the kernel reads are
+    uint32_t out_is_aligned;              // as in Output
+    uint32_t relu;                        // on the output, after the bias
 };
 
-// What a block does: its tile, its part of the inner axis, its group and its phase.
+// A block's tile, its part of the inner axis, its group and its phase.
 struct Conv2dBlock {
     uint32_t first_row, first_column, split, group, phase;
 
@@ -38,7 +38,7 @@ struct Conv2dBlock {
     }
 };
 
-// Slabs `first` to `last` of an inner axis cut into parts.
+// Slabs `first` to `last` of an inner axis that is split into parts.
 struct Conv2dPart {
     uint32_t first, last;
     __device__ Conv2dPart(uint32_t split, uint32_t splits, uint32_t slabs) {
@@ -48,15 +48,14 @@ struct Conv2dPart {
     }
 };
 
-// A grid of pixels, and the pixel of a source that each reads by a tap: place * step + start + direction * tap, on both
-// axes.
+// A grid of pixels. By a tap, each reads the source pixel at place * step + start + direction * tap, on both axes.
 struct Conv2dWalk {
     uint32_t grid_height, grid_width;
     uint32_t source_height, source_width;
     uint32_t taps_across;
     int step, start_y, start_x, direction;
 
-    // The output's pixels, and those of the input.
+    // The output's pixels, reading the input.
     __device__ static __forceinline__ Conv2dWalk forward(const Conv2dShape& shape) {
         Conv2dWalk walk;
         walk.grid_height = shape.out_height, walk.grid_width = shape.out_width;
@@ -68,9 +67,9 @@ struct Conv2dWalk {
     }
 };
 
-// Where a grid's pixel reads by tap 0; outside every image for a pixel past the last.
+// The source pixel that a grid's pixel reads by tap 0; for a pixel past the last, one outside every image.
 struct Conv2dPlace {
-    uint32_t image;  // the first pixel of its image in the source
+    uint32_t image;  // index of its image's first pixel in the source
     int y, x;
 
     __device__ static __forceinline__ Conv2dPlace of(const Conv2dWalk& walk, uint32_t pixel, uint32_t pixels) {
@@ -83,7 +82,7 @@ struct Conv2dPlace {
         return place;
     }
 
-    // The number of the source's pixel that is read by tap (r, s); whether there is one.
+    // The index of the source pixel for tap (r, s); returns whether it exists.
     __device__ __forceinline__ bool find(const Conv2dWalk& walk, uint32_t r, uint32_t s, uint32_t& pixel) const {
         uint32_t row = static_cast<uint32_t>(y + walk.direction * static_cast<int>(r));
         uint32_t column = static_cast<uint32_t>(x + walk.direction * static_cast<int>(s));
@@ -92,7 +91,7 @@ struct Conv2dPlace {
     }
 };
 
-// A tap and a channel, counted together, channels first.
+// A position on the (tap, channel) axis, channels fastest.
 struct Conv2dTap {
     uint32_t r, s, channel;
 
@@ -111,7 +110,8 @@ struct Conv2dTap {
     }
 };
 
-// Slabs of patches, pixels by (taps, channels): of the A of fwd and dx_bwd. A thread has always the same pixels.
+// Slabs of patches, pixels by (taps, channels), as the A of fwd and dx_bwd. A thread copies the same pixels in each
+// slab.
 template <class Slab, int THREADS>
 struct Conv2dPatches {
     typedef typename Slab::Element Element;
@@ -167,8 +167,9 @@ struct Conv2dPatches {
     }
 };
 
-// One axis of a phase: the pixels of dx at `first`, `first + stride`, ..; the taps that read them are `tap`, `tap +
-// stride`, ..; the first of these reads pixel `start` of dy for the first pixel of dx, the next ones those before it.
+// One axis of a phase. The pixels of dx are `first`, `first + stride`, ..; the taps that read them are `tap`,
+// `tap + stride`, .. For the first pixel of dx, the first of these taps reads pixel `start` of dy, and each later tap
+// one pixel before.
 struct Conv2dPhase {
     uint32_t first, pixels, tap, taps;
     int start;
@@ -182,15 +183,15 @@ struct Conv2dPhase {
     }
 };
 
-// Slabs of the weights as dx_bwd's B: (taps of a phase, features) by channels.
+// Slabs of the weights as dx_bwd's B: (taps of a phase, output channels) by input channels.
 template <class Slab, int THREADS>
 struct Conv2dWeights {
     typedef typename Slab::Element Element;
-    const Element* weight;  // of the group and the tile's first channel
+    const Element* weight;  // at the group and the tile's first channel
     Conv2dPhase rows, columns;
     uint32_t features, channels, kernel_width, stride;
-    uint64_t depth;              // of a feature
-    uint32_t inner, x_end;       // taps times features; channels from the tile's first on
+    uint64_t depth;              // elements of one output channel
+    uint32_t inner, x_end;       // taps times output channels; input channels from the tile's first on
     bool is_aligned;
 
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
@@ -208,8 +209,8 @@ struct Conv2dWeights {
     }
 };
 
-// Slabs of patches, pixels by (taps, channels), as dw_bwd's B, whose inner axis is the pixels. A thread has always the
-// same columns.
+// Slabs of patches, pixels by (taps, channels), as dw_bwd's B, whose inner axis is the pixels. A thread copies the same
+// columns in each slab.
 template <class Slab, int THREADS>
 struct Conv2dColumns {
     typedef typename Slab::Element Element;

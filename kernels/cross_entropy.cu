@@ -2,22 +2,22 @@
 //
 //   rows   m_i = max_k x_ik, s_i = log sum_k e^(x_ik - m_i), loss_i = s_i - (x_i(y_i) - m_i)
 //   mean   loss = sum_i loss_i / B
-//   bwd    dx_ik = (e^(x_ik - m_i - s_i) - [k = y_i]) dy / B, stored or added where `add`
+//   bwd    dx_ik = (e^(x_ik - m_i - s_i) - [k = y_i]) dy / B, or dx_ik += where `add`
 //
 //   x             [B, K] with any pitch, f32 or bf16
-//   labels        [B], 0..K; another one stops the device
-//   normalisers   [B, 2]: m and s, apart, since their sum would round a small loss off
+//   labels        [B], 0..K; a label outside traps
+//   normalisers   [B, 2]: m and s separately, since rounding their sum would swamp a small loss
 //   losses        [B]
 //   loss, dy      [1]
 //   dx            [B, K] with any pitch, as x
 //
-// Bytes an element in f32: forward 8, since rows are read twice, the second time from the cache; backward 8 (12 where added).
-// Operations: about 20 each, for the exponential. The floor is memory. Forward: up to 32 threads a row, 8 rows or more to a
-// block of 256, along one axis: batches are small and rows short, so that one block a row would idle, and a reduction
-// among lanes needs no barrier. Then one block for the mean, in a fixed order. Backward: the same threads for a row. 4 bytes
-// a load: a warp's are 128 side by side, and rows of ten classes start at any multiple of 4.
+// Bytes per element in f32: forward 8, since rows are read twice, the second time from the cache; backward 8 (12 with
+// `add`). About 20 operations each, for the exponential. Memory-bound. Forward: up to 32 threads per row and at least 8
+// rows per block of 256, along one axis. Batches are small and rows short, so one block per row would leave most
+// threads idle, and a reduction among lanes needs no barrier. Then one block computes the mean in a fixed order.
+// Backward: the same threads per row. Loads are 4 bytes and coalesced; rows of ten classes are only 4-byte aligned.
 //
-// dx overlaps nothing; the others are apart as well.
+// dx overlaps no other buffer, nor do the others overlap each other.
 #include "common.cuh"
 
 struct CrossEntropyShape {
@@ -29,7 +29,7 @@ struct CrossEntropyShape {
 
 static const int CROSS_ENTROPY_THREADS = 256;
 
-// This thread's row.
+// The row of this thread.
 __device__ __forceinline__ uint32_t cross_entropy_row(const CrossEntropyShape& shape) {
     return blockIdx.x * (CROSS_ENTROPY_THREADS / shape.lanes) + threadIdx.x / shape.lanes;
 }

@@ -1,4 +1,4 @@
-// Depthwise convolution of channels-last images in f32 or bf16: every channel has a kernel of its own. The launches are in
+// Depthwise convolution of channels-last images in f32 or bf16: each channel has its own kernel. The launches are in
 // src/ops/depthwise/launch.rs.
 //
 //   y[n, p, q, c] = bias[c] + sum_rs x[n, p stride + r - padding, q stride + s - padding, c] weight[r, s, c]
@@ -8,28 +8,28 @@
 //   bias         [C], or null     f32
 //   y, dy        [N, P, Q, C]     pixels y_pitch apart
 //
-// Bytes: 4 (in bf16 2) for an element of x and for one of y, whose R S multiply-adds (9) are far below a GPU's arithmetic for them:
-// all three are streams. What can stand in the way is the first-level cache: a thread that computes one element reads
-// 2 R S numbers for 2 that pass through memory.
+// Bytes: 4 (bf16: 2) per element of x and of y. The R S multiply-adds (9) per element are far below what a GPU can do
+// in that time: all three kernels are memory-bound. L1 can still be the bottleneck: a thread that computes one element
+// reads 2 R S numbers from it, while 2 numbers pass through memory.
 //
-// Neighbouring threads take neighbouring channels, so that every access of a warp is a row of one pixel or two, however
-// the taps lie; as many channels a thread as one 16-byte access has, 4 or in bf16 8 (_4_, _8_ and _3_), or one (_1_) where
-// channels, pitches or bases are no multiple of them.
+// Neighbouring threads take neighbouring channels, so a warp's access is coalesced over one pixel or two, whatever the
+// tap. A thread takes the channels of one 16-byte access, 4 in f32 or 8 in bf16 (_4_, _8_ and _3_), or one channel
+// (_1_) where channels, pitches or base addresses are not multiples of that.
 //
-//   _3_   3x3, stride 1, 4 or 8 channels: a thread computes 4 neighbouring pixels of a row and reads their 18 inputs once, and
-//         each row of weights once: 27 reads for 4 outputs instead of 72. dx is the same sum over dy with the taps turned
-//         around, by the same code.
-//   _4_, _8_   any kernel and stride, so many channels: one pixel a thread. For dx only the taps that divide by the stride are
-//         visited, so a stride of 2 is 4 taps at most of 9.
+//   _3_   3x3, stride 1, 4 or 8 channels: a thread computes 4 neighbouring pixels of a row and reads their 18 inputs
+//         once and each row of weights once: 27 reads for 4 outputs instead of 72. dx is the same sum over dy with the
+//         taps flipped, by the same code.
+//   _4_, _8_   any kernel and stride, 4 or 8 channels: one pixel per thread. For dx only the taps that match the stride
+//         are visited: with stride 2, at most 4 of 9.
 //   _1_   the same, one channel.
 //
-// A tile in shared memory would save reads that already hit the first-level cache, for a barrier.
+// A tile in shared memory would only save reads that already hit L1, and cost a barrier.
 //
-// Grid of these: a thread for each (pixel or run of pixels, channels), channels first, 256 a block.
+// Grid of these: one thread for each (pixel or run of pixels, channels), channels fastest, 256 per block.
 //
-// dw sums over all pixels, in two launches. Block (part, channels, tap) adds up the pixels of its part: threads along 32
-// channels and along pixels, sums in registers (all 9 taps of _3_ at once, so that dy is read once; else one tap a
-// block), then across the block, in fixed order. matmul_sum_f32 adds the parts up.
+// dw sums over all pixels in two launches. Block (part, channels, tap) sums the pixels of its part: threads along 32
+// channels and along pixels accumulate in registers (_3_: all 9 taps at once, so that dy is read once; else one tap per
+// block), then across the block in a fixed order. matmul_sum_f32 adds the parts.
 //
 // Outputs may overlap nothing else.
 #include "common.cuh"
@@ -49,7 +49,7 @@ __device__ __forceinline__ void multiply_add(const Pack<V>& a, const Pack<V>& b,
     for (int v = 0; v < V; v++) sum.value[v] = fmaf(a.value[v], b.value[v], sum.value[v]);
 }
 
-// The pixel, or run of pixels, and the first channel of a thread of a stream; `runs` in a row.
+// A thread's first channel and its pixel, or run of pixels; `runs` runs make a row.
 template <int V>
 struct DepthwiseThread {
     uint32_t channel, run, row, image;
@@ -59,7 +59,7 @@ struct DepthwiseThread {
         uint64_t index = global_thread(), vectors = channels / V;
         is_inside = index < vectors * runs * rows * images;
         channel = static_cast<uint32_t>(index % vectors) * V;
-        // Runs of all images together are less than 2^32.
+        // All images together have fewer than 2^32 runs.
         uint32_t rest = static_cast<uint32_t>(index / vectors);
         run = rest % runs;
         rest /= runs;
@@ -68,8 +68,8 @@ struct DepthwiseThread {
     }
 };
 
-// out[row, column] (+)= start + sum_rs source[row + first + r, column + first + s] weight[r, s], with the taps of the
-// weight turned around where TURNED.
+// out[row, column] (+)= start + sum_rs source[row + first + r, column + first + s] weight[r, s], with the taps flipped
+// where TURNED.
 template <bool TURNED, int V, class T>
 __device__ __forceinline__ void depthwise_3x3(
     const T* __restrict__ source, const T* __restrict__ weight, const float* __restrict__ bias, T* __restrict__ out,
@@ -141,7 +141,7 @@ __device__ __forceinline__ void depthwise_input_gradient(
     if (!own.is_inside) return;
     Pack<V> sum{};
     uint32_t y = own.row + shape.padding, x = own.run + shape.padding;
-    // Tap r reads this pixel for row (y - r) / stride of the output, if that is whole and there.
+    // Tap r reads this pixel for output row (y - r) / stride, if that is an integer and within the output.
     for (uint32_t r = y % shape.stride; r < shape.kernel_height && r <= y; r += shape.stride) {
         uint32_t row = (y - r) / shape.stride;
         if (row >= shape.out_height) continue;
@@ -158,7 +158,7 @@ __device__ __forceinline__ void depthwise_input_gradient(
 }
 
 static const int DEPTHWISE_THREADS = 256;
-static const int DEPTHWISE_CHANNELS = 32;  // of a block of dw
+static const int DEPTHWISE_CHANNELS = 32;  // per block of dw
 
 // parts[part, tap, c] = sum over the part's pixels of x dy. Grid: parts, blocks of channels, taps / TAPS.
 template <int V, int TAPS, class T>
@@ -188,7 +188,7 @@ __device__ __forceinline__ void depthwise_weight_gradient(
         }
     }
 
-    // First across a warp's pixels, then across the warps.
+    // First across the pixels of a warp, then across warps.
     SHARED(float, shared, [WARPS * TAPS * DEPTHWISE_CHANNELS]);
     uint32_t warp = threadIdx.x / WARP;
     UNROLL
@@ -203,7 +203,7 @@ __device__ __forceinline__ void depthwise_weight_gradient(
             if (threadIdx.x % WARP < LANES) shared[(warp * TAPS + t) * DEPTHWISE_CHANNELS + lane * V + v] = sum;
         }
     }
-    __syncthreads();  // every warp's sums are there
+    __syncthreads();  // every warp's sums are written
     uint32_t taps = shape.kernel_height * shape.kernel_width;
     for (uint32_t index = threadIdx.x; index < TAPS * DEPTHWISE_CHANNELS; index += DEPTHWISE_THREADS) {
         uint32_t t = index / DEPTHWISE_CHANNELS, c = blockIdx.y * DEPTHWISE_CHANNELS + index % DEPTHWISE_CHANNELS;

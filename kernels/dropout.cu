@@ -1,49 +1,49 @@
-// Dropout by a mask that is drawn, not stored; forward and backward are the same kernel. The launch is in
-// src/ops/dropout.rs.
+// Dropout. The mask is recomputed in the backward pass, not stored; forward and backward are the same kernel. The
+// launch is in src/ops/dropout.rs.
 //
-//   y = 0 where 24 random bits are below the threshold, else scale x; y = or y +=     (inverted dropout, Srivastava 2014)
+//   y = 0 where 24 random bits are below the threshold, else scale x, or y +=      (inverted dropout, Srivastava 2014)
 //
-// The bits of element e of x in row-major order are the upper 24 of word e % 4 of Philox's numbers for the seed, the step
-// and index layer << 32 | e / 4. Backward, x is dy and y is dx: the same numbers are drawn again.
+// The bits of element e of x in row-major order are the upper 24 of word e % 4 of Philox at seed, step and index
+// layer << 32 | e / 4. In the backward pass x is dy and y is dx, and Philox gives the same bits.
 //
-//   x      [rows, columns] with any pitch: f32 or bf16
-//   y      the same shape without gaps, the same type
-//   step   [1], the step's number
+//   x      [rows, columns] with any row pitch: f32 or bf16
+//   y      the same shape and type, contiguous
+//   step   [1], the step number
 //
-// Bytes an element: 8 (12 where added), in bf16 half of it; a stored mask would cost 1 more each way, and memory of its own.
-// Operations: about 100 integer ones for four elements, a third of what the multiprocessors do while the bytes pass (in
-// bf16 two thirds). Grid: one axis; a thread does the four elements of one draw, in bf16 the eight of two, so a block of
-// 256 threads 1024 or 2048. Where x has no gaps that is one load and one store of 16 bytes, but for the last thread's where
-// the number of elements is odd; rows with gaps take a load an element, whose rows are divided out, unless columns and
-// pitch are multiples of a thread's elements.
+// Bytes per element: 8 (12 with accumulation), half of it in bf16; a stored mask would cost 1 more each way, and its
+// memory. About 100 integer operations for four elements: a third of what the SMs can do in the time of the bytes (in
+// bf16 two thirds). Grid: one axis. A thread computes the four elements of one Philox draw, in bf16 the eight of two,
+// so a block of 256 threads covers 1024 or 2048. Contiguous x takes one 16-byte load and store per thread, except in
+// the last thread where the number of elements is odd. Rows with a pitch take one load per element and a division for
+// the row, unless columns and pitch are multiples of a thread's elements.
 //
-// y overlaps nothing.
+// y overlaps no other buffer.
 #include "common.cuh"
 
 struct DropoutShape {
     uint64_t seed;
     uint64_t elements;
-    uint64_t columns, pitch;  // of x; one row of all elements where it has no gaps
+    uint64_t columns, pitch;  // of x; a contiguous x is one row
     uint32_t layer;
     uint32_t threshold;
     float scale;
     uint32_t add;
 };
 
-static const uint32_t DROPOUT_PURPOSE = 5;  // of the random numbers, as in src/random.rs
+static const uint32_t DROPOUT_PURPOSE = 5;  // of the random stream, as in src/random.rs
 
 __device__ __forceinline__ float dropout_keep(uint32_t bits, float x, const DropoutShape& shape) {
     return bits >> 8 < shape.threshold ? 0.0f : x * shape.scale;
 }
 
-// Where element `element` of x lies.
+// The offset of element `element` of x.
 __device__ __forceinline__ uint64_t dropout_place(uint64_t element, const DropoutShape& shape) {
     if (shape.columns == shape.elements) return element;
     uint64_t row = element / shape.columns;
     return row * shape.pitch + (element - row * shape.columns);
 }
 
-// V elements a thread: those of V / 4 draws.
+// V elements per thread: those of V / 4 draws.
 template <int V, class T>
 __device__ __forceinline__ void dropout_elements(const T* x, T* y, const int* step, const DropoutShape& shape) {
     uint64_t index = global_thread() * (V / 4), first = 4 * index;

@@ -1,46 +1,46 @@
-// Element by element: functions of one tensor and their derivatives, of two with broadcasting, sums into a gradient,
-// copies, constants. The launches are in src/ops/elementwise/launch.rs.
+// Elementwise kernels: functions of one tensor and their derivatives, functions of two with broadcasting, accumulation
+// into a gradient, copies, fills. The launches are in src/ops/elementwise/launch.rs.
 //
 //   fwd           y = f(a)             relu, exp, ln, tanh, sigmoid, sqrt, square, affine (factor a + summand)
-//   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever f' is shorter in
+//   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever makes f' cheaper
 //   add sub mul div    y = a op b, with a and b broadcast as in NumPy; add_bias: b is f32 where a and y are bf16
 //   accumulate    to += from
 //   cast          to = from or to += from, between f32 and bf16
-//   copy          to = from, of any type, in units of 16 bytes, 4, 2 or 1
-//   fill          to = one value of at most 8 bytes, over and over
+//   copy          to = from, of any type, in units of 16, 4, 2 or 1 bytes
+//   fill          to = a value of at most 8 bytes, repeated
 //
-//   a, b, dy, kept, from   any shape that broadcasts to the output's; a pitch above the last extent is one more stride
-//   y, dx, to              the output's shape, or a slice of something wider
+//   a, b, dy, kept, from   any shape that broadcasts to the output's, with any strides
+//   y, dx, to              the output's shape; may be a slice of a wider tensor
 //
-// A layout is the output's axes with a stride for each operand, 0 where it is broadcast. The host has merged neighbouring
-// axes wherever all operands allow it: tensors without gaps are one axis whatever their rank, a bias or a slice of the
-// last axis makes two, so that an element's offsets cost no division or one.
+// A layout is the output's axes with a stride per operand, 0 where it is broadcast. The host has merged adjacent axes
+// wherever all operands allow it: contiguous tensors become one axis whatever their rank, a bias or a slice of the last
+// axis makes two. So an element's offsets cost no division or one.
 //
-// Bytes an element in f32: fwd 8, bwd 12 (affine 8), binary 12 (8 beside a broadcast operand, which stays in the cache),
-// accumulate 12, copy 2 and fill 1 times the size; `add` is 4 more. In bf16 half of it; cast 6. Operations: 1 to about
-// 20. The floor is memory. Grid: one axis; a block of 256 threads does 512 units, two a thread, both loaded before the first is stored: 1280
-// threads or more fit a multiprocessor, so that 40 KB and more are on their way, above what its share of the bandwidth
-// takes. A unit is 16 bytes where the last axis, all strides and all addresses are multiples of that; else it is one
-// element (three channels in a wider image, odd slices, an odd number of elements). A kernel for each pattern of
-// broadcasting would save a few integer operations that memory hides.
+// Bytes per element in f32: fwd 8, bwd 12 (affine 8), binary 12 (8 with a broadcast operand, which stays in the cache),
+// accumulate 12; copy 2 and fill 1 times the size; 4 more where `add`. Half of that in bf16; cast 6. Operations: 1 to
+// about 20. Memory-bound. Grid: one axis. A block of 256 threads handles 512 units, two per thread, both loaded before
+// the first is stored: at least 1280 threads fit an SM, so at least 40 KB are in flight, more than the SM's share of
+// the bandwidth needs. A unit is 16 bytes where the last axis, all strides and all addresses are multiples of that;
+// else it is one element (three channels within a wider image, odd slices, an odd number of elements). A kernel for
+// each broadcasting pattern would save a few integer operations, which memory latency hides anyway.
 //
 // The output overlaps no input.
 #include "common.cuh"
 
 static const int ELEMENTWISE_AXES = 6;
 static const uint32_t ELEMENTWISE_THREADS = 256;
-static const int ELEMENTWISE_UNITS = 2;  // a thread
+static const int ELEMENTWISE_UNITS = 2;  // per thread
 
 struct ElementwiseLayout {
     uint64_t units;
-    uint64_t extents[ELEMENTWISE_AXES];     // outermost first, the last in units; those before `first` are not used
+    uint64_t extents[ELEMENTWISE_AXES];     // outermost first, the last in units; unused before `first`
     uint64_t strides[3][ELEMENTWISE_AXES];  // of the output and of two inputs, in elements
     uint32_t first;
-    uint32_t width;  // elements of a unit: 4, in bf16 8, or 1; for a copy the bytes: 16, 4, 2 or 1
+    uint32_t width;  // elements per unit: 4, in bf16 8, or 1; for a copy the bytes: 16, 4, 2 or 1
 };
 
-// Where unit `unit` lies in each of the first OPERANDS operands, in elements; `width` of them to a unit. (The
-// compiler divides in 32 bits where both numbers are that short.)
+// Offsets in elements of unit `unit` in the first OPERANDS operands; a unit has `width` elements. (The compiler emits a
+// 32-bit division where both numbers fit.)
 template <int OPERANDS>
 __device__ __forceinline__ void elementwise_offsets(
     const ElementwiseLayout& layout, uint64_t unit, uint32_t width, uint64_t (&offsets)[OPERANDS]) {
@@ -60,12 +60,12 @@ __device__ __forceinline__ void elementwise_offsets(
     }
 }
 
-// The number of this thread's unit `k`: the threads of a block lie side by side.
+// The index of this thread's unit `k`; the threads of a block have consecutive units.
 __device__ __forceinline__ uint64_t elementwise_unit(int k) {
     return (static_cast<uint64_t>(blockIdx.x) * ELEMENTWISE_UNITS + k) * ELEMENTWISE_THREADS + threadIdx.x;
 }
 
-// Of an operand that is the same along the last axis, one element is a unit.
+// Loads a unit; an operand with stride 0 along the last axis loads one element and repeats it.
 template <int V, class T>
 __device__ __forceinline__ Pack<V> elementwise_load(const T* from, uint64_t step) {
     if (V == 1 || step != 0) return load<V>(from);
@@ -110,7 +110,7 @@ template <class Function, class Out, class A, class B>
 __device__ __forceinline__ void elementwise_map(
     Out* out, const A* a, const B* b, const ElementwiseLayout& layout, bool add,
     const Function& function = Function()) {
-    // 16 bytes of what is narrower.
+    // 16 bytes of the narrower type.
     const int V = sizeof(Out) == 2 || sizeof(A) == 2 ? 8 : 4;
     if (layout.width == V) {
         elementwise_units<V>(out, a, b, layout, add, function);
@@ -206,7 +206,7 @@ ELEMENTWISE_BINARY(sub, Difference, a - b)
 ELEMENTWISE_BINARY(mul, Product, a * b)
 ELEMENTWISE_BINARY(div, Quotient, a / b)
 
-// A bias is f32, whatever it is added to.
+// The bias is f32, whatever the other types.
 KERNEL(elementwise_add_bias_bf16, 256, const bf16* a, const float* b, bf16* y, ElementwiseLayout layout) {
     elementwise_map<Sum2>(y, a, b, layout, false);
 }
@@ -245,7 +245,7 @@ KERNEL(elementwise_copy, 256, const unsigned char* from, unsigned char* to, Elem
     }
 }
 
-// `low` and `high` are the 8 bytes that are repeated. `to` lies at a multiple of 16.
+// `low` and `high` are the 8 bytes to repeat. `to` is 16-byte aligned.
 KERNEL(elementwise_fill, 256, unsigned char* to, uint32_t low, uint32_t high, uint64_t bytes) {
     uint64_t start = 16 * global_thread();
     if (start + 16 <= bytes) {

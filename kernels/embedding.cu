@@ -1,52 +1,55 @@
-// Rows of a table, picked by token, and the gradient of the table. The launches are in src/ops/embedding/launch.rs.
+// Embedding: gathers rows of a table by token, and accumulates the table's gradient. The launches are in
+// src/ops/embedding/launch.rs.
 //
 //   fwd     out[i] = table[tokens[i]]
 //   bwd     gradient[v] = sum of dy[i] over the i with tokens[i] = v, or += where `add`
 //
-//   tokens           [n], 0..vocabulary; another one stops the device
-//   table, gradient  [vocabulary, columns] with any pitch; the gradient is f32
-//   out              [n, columns] without gaps
-//   dy               [n, columns] with any pitch; like table and out f32 or bf16
+//   tokens           [n], 0..vocabulary; a token outside traps
+//   table, gradient  [vocabulary, columns] with any row pitch; the gradient is f32
+//   out              [n, columns], contiguous
+//   dy               [n, columns] with any row pitch; dy, table and out are f32 or bf16
 //
-// Forward: 8 bytes an element (4 in bf16), one unit of 16 bytes a thread; 8 bytes in bf16 where columns or pitch are a
-// multiple of 4 and not of 8 (the usual 100), else, and where an address does not allow it, one element.
+// Forward: 8 bytes per element (bf16: 4), one unit per thread. A unit is 16 bytes; in bf16 8 bytes where columns or
+// pitch are a multiple of 4 but not of 8 (the usual 100); one element where alignment allows no more.
 //
-// Backward. Atomic additions would come in another order each time. So the tokens are sorted with their places, stably,
-// and each row of the table is summed by one warp in the order of the batch. Rows that no token names were zeroed before.
+// Backward. Float atomics would add in a different order each time. So the tokens are sorted stably together with their
+// positions, and one warp sums each row of the table in the order of the batch. Rows of absent tokens were zeroed
+// before.
 //
-// 1. The sort is by digits of 8 bits, from the lowest; what a vocabulary needs: one pass for 256, two for 65,536. A tile is
-//    2048 tokens, a block of 256 threads, 8 tokens to each. A warp takes 256 tokens side by side, 32 at a time: eight votes
-//    tell each lane which others have its digit, so that its rank is a count of bits, and one lane of each digit moves the
-//    warp's own counter on. Then the counters of the 8 warps, the tiles before and the digits below are added up in front of
-//    each digit. One tile (a text's window: 1400) is one launch for all passes, in shared memory:
-//    sort_tile. More tiles are two launches a pass: sort_count, the tiles' histograms, and sort_place, in which every block
-//    sums those in front of its own for itself: 1 KB a tile from the cache, and a launch between less.
-// 2. sums: a warp takes 32 sorted tokens by 32 units of columns, four rows of dy on their way. Tokens that lie within the 32
-//    are finished; of one that goes over an edge the part is kept: [chunks][2] rows, the first for a token that began
-//    before, the second for one that goes on.
-// 3. joins: the warp in whose 32 a token began and did not end adds up the parts that follow. So a frequent token (a space:
-//    one in six) is summed by many warps, not by one.
+// 1. Radix sort, least significant digit first, 8 bits per pass: one pass for a vocabulary of 256, two for 65,536. A tile
+//    is 2048 tokens, a block of 256 threads with 8 tokens each. A warp takes 256 consecutive tokens, 32 at a time: eight
+//    ballots tell each lane which other lanes have its digit, so its rank is a population count, and one lane per digit
+//    advances the warp's counter. The start of each digit is then a prefix sum over smaller digits, earlier tiles and
+//    earlier warps. One tile (a text's window has 1400 tokens) is one launch for all passes, in shared memory:
+//    sort_tile. More tiles take two launches per pass: sort_count makes the tiles' histograms, and in sort_place every
+//    block sums the histograms of the tiles before it. That reads 1 KB per tile from the cache, and saves a launch.
+// 2. sums: a warp takes 32 sorted tokens by 32 units of columns, four rows of dy in flight. Sums of tokens that lie
+//    within the 32 are final. A token that crosses an edge leaves a partial sum: [chunks][2] rows, the first for a token
+//    that began in an earlier chunk, the second for one that continues in the next.
+// 3. joins: the warp in whose chunk such a token begins adds up the partial sums that follow. So a frequent token (a
+//    space: one in six) is summed by many warps.
 //
-// Bytes: 4 for each element of dy (2 in bf16), 4 written for each of the table (8 where added), at most 1/16 of dy's again for the
-// parts; 24 a token for each pass of the sort. The floor is memory and, for a text's window, launches: memset, sort, two.
+// Bytes: 4 per element of dy (bf16: 2), 4 written per element of the table (8 with `add`), at most 1/16 of dy for the
+// partial sums; 24 per token and pass of the sort. Memory-bound, and for a text's window launch-bound: memset, sort,
+// sums, joins.
 //
 // No buffer overlaps another.
 #include "common.cuh"
 
 static const int EMBEDDING_THREADS = 256;
 static const int EMBEDDING_WARPS = EMBEDDING_THREADS / 32;
-static const int EMBEDDING_ITEMS = 8;  // tokens a thread
+static const int EMBEDDING_ITEMS = 8;  // tokens per thread
 static const uint32_t EMBEDDING_TILE = EMBEDDING_THREADS * EMBEDDING_ITEMS;
 static const int EMBEDDING_BITS = 8;
-static const int EMBEDDING_DIGITS = 1 << EMBEDDING_BITS;  // as many as threads
-static const uint32_t EMBEDDING_CHUNK = 32;               // sorted tokens a warp
+static const int EMBEDDING_DIGITS = 1 << EMBEDDING_BITS;  // one per thread
+static const uint32_t EMBEDDING_CHUNK = 32;               // sorted tokens per warp
 
 struct EmbeddingShape {
     uint64_t units;     // of the output
-    uint64_t pitch;     // of what is read: the table, or dy
-    uint64_t to_pitch;  // of what is written
+    uint64_t pitch;     // of the input: the table, or dy
+    uint64_t to_pitch;  // of the result
     uint32_t tokens, columns, vocabulary;
-    uint32_t width;  // elements of a unit: 4, in bf16 8 or 4, or 1
+    uint32_t width;  // elements per unit: 4, in bf16 8 or 4, or 1
     uint32_t add;
     uint32_t chunks;  // of sorted tokens
 };
@@ -86,7 +89,7 @@ KERNEL(embedding_fwd_bf16, 256, const int* tokens, const bf16* table, bf16* out,
 
 // ---- sort ----------------------------------------------------------------------------------------------------------
 
-// The place in its tile of this thread's token `k`: a warp's lie side by side.
+// The index within the tile of this thread's token `k`; a warp's tokens are consecutive.
 __device__ __forceinline__ uint32_t embedding_item(int k) {
     return threadIdx.x / WARP * (WARP * EMBEDDING_ITEMS) + k * WARP + threadIdx.x % WARP;
 }
@@ -95,8 +98,7 @@ __device__ __forceinline__ uint32_t embedding_digit(uint32_t token, uint32_t shi
     return token >> shift & (EMBEDDING_DIGITS - 1);
 }
 
-// The sum of the values of all threads before this one. All threads of the block must come; between two calls there must
-// be a barrier.
+// Exclusive prefix sum over the threads of the block. All threads must call it, with a barrier between two calls.
 __device__ __forceinline__ uint32_t embedding_sum_before(uint32_t value) {
     SHARED(uint32_t, warps, [EMBEDDING_WARPS]);
     uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, sum = value;
@@ -114,9 +116,9 @@ __device__ __forceinline__ uint32_t embedding_sum_before(uint32_t value) {
     return sum - value;
 }
 
-// Where each of this thread's tokens goes when the tile's `count` are sorted by the digit at `shift`, stably. `histograms` are
-// those of all tiles, [tiles][digits], of which this one is `tile`; null where there is no other. Between two calls there
-// must be a barrier.
+// Destinations of this thread's tokens in a stable sort of the tile's `count` tokens by the digit at `shift`.
+// `histograms` are those of all tiles, [tiles][digits], this one's at `tile`; null where there is only one tile. A
+// barrier must separate two calls.
 __device__ __forceinline__ void embedding_places(
     const uint32_t (&tokens)[EMBEDDING_ITEMS], uint32_t count, uint32_t shift, const uint32_t* histograms, uint32_t tile,
     uint32_t tiles, uint32_t (&places)[EMBEDDING_ITEMS]) {
@@ -124,7 +126,7 @@ __device__ __forceinline__ void embedding_places(
     uint32_t warp = threadIdx.x / WARP, below = (1u << threadIdx.x % WARP) - 1;
     UNROLL
     for (int w = 0; w < EMBEDDING_WARPS; w++) counters[w][threadIdx.x] = 0;
-    // For each token a bit for every lane that has one of the same digit.
+    // For each token, a bit for every lane with the same digit.
     uint32_t peers[EMBEDDING_ITEMS];
     UNROLL
     for (int k = 0; k < EMBEDDING_ITEMS; k++) {
@@ -145,7 +147,7 @@ __device__ __forceinline__ void embedding_places(
         places[k] = before + __popc(peers[k] & below);
         __syncwarp(ALL_LANES);  // all lanes have read their counters
         if (embedding_item(k) < count && (peers[k] & below) == 0) counter = before + __popc(peers[k]);
-        __syncwarp(ALL_LANES);  // the counters are moved on
+        __syncwarp(ALL_LANES);  // the counters are advanced
     }
     __syncthreads();  // all warps have counted
     uint32_t own = 0;
@@ -167,7 +169,7 @@ __device__ __forceinline__ void embedding_places(
     uint32_t start = embedding_sum_before(all) + tiles_before;
     UNROLL
     for (int w = 0; w < EMBEDDING_WARPS; w++) counters[w][threadIdx.x] += start;
-    __syncthreads();  // `counters` are where each warp's tokens of a digit begin
+    __syncthreads();  // `counters` hold the start of each warp's tokens of a digit
     UNROLL
     for (int k = 0; k < EMBEDDING_ITEMS; k++) places[k] += counters[warp][embedding_digit(tokens[k], shift)];
 }
@@ -204,21 +206,21 @@ KERNEL(embedding_sort_tile, 256, const int* tokens, int* sorted, int* positions,
     }
 }
 
-// How often each digit occurs in each tile, into histograms [tiles][digits].
+// Histogram of the digits in each tile, into histograms [tiles][digits].
 KERNEL(embedding_sort_count, 256, const int* tokens, uint32_t* histograms, uint32_t count, uint32_t shift) {
     SHARED(uint32_t, histogram, [EMBEDDING_DIGITS]);
     histogram[threadIdx.x] = 0;
     __syncthreads();  // the histogram is zero
     uint32_t start = blockIdx.x * EMBEDDING_TILE;
     for (uint32_t item = threadIdx.x; item < EMBEDDING_TILE && start + item < count; item += EMBEDDING_THREADS) {
-        // Counts are exact in any order.
+        // Integer counts are exact in any order.
         atomicAdd(&histogram[embedding_digit(static_cast<uint32_t>(tokens[start + item]), shift)], 1u);
     }
-    __syncthreads();  // all are counted
+    __syncthreads();  // all tokens are counted
     histograms[blockIdx.x * EMBEDDING_DIGITS + threadIdx.x] = histogram[threadIdx.x];
 }
 
-// One pass: tokens and positions, or their own numbers where that is null, into sorted and sorted_positions.
+// One pass: scatters tokens and positions (or their own indices where that is null) to sorted and sorted_positions.
 KERNEL(embedding_sort_place, 256, const int* tokens, const int* positions, const uint32_t* histograms, int* sorted,
        int* sorted_positions, uint32_t count, uint32_t shift) {
     uint32_t start = blockIdx.x * EMBEDDING_TILE, left = count - start;
@@ -240,7 +242,7 @@ KERNEL(embedding_sort_place, 256, const int* tokens, const int* positions, const
 
 // ---- sums ----------------------------------------------------------------------------------------------------------
 
-// What a warp works on: 32 sorted tokens by 32 units of columns, of which this lane has one.
+// The part of a warp: 32 sorted tokens by 32 units of columns, one unit per lane.
 template <int V>
 struct EmbeddingWork {
     uint32_t chunk, start, end, column;

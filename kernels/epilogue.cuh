@@ -1,9 +1,9 @@
-// What a product does to its sums before they are written: a bias and a ReLU, and the moments of its columns.
+// Epilogues of a product, applied to its sums in registers: bias and ReLU, and moments of the columns.
 #pragma once
 
 #include "tensor_tile.cuh"
 
-// sum = relu?(sum + bias[column]). `bias`: that of the tile's first column, or null; `end`: the columns there are.
+// sum = relu?(sum + bias[column]). `bias`: that of the tile's first column, or null; `end`: the number of columns left.
 template <class Products>
 __device__ __forceinline__ void add_bias(Products& products, const float* bias, uint32_t end, bool relu) {
     if (bias == nullptr && !relu) return;
@@ -19,20 +19,20 @@ __device__ __forceinline__ void add_bias(Products& products, const float* bias, 
     }
 }
 
-// Writes of every column of the tile what batch_norm.cu merges: the first row's value, and the sums over the tile's rows of
-// the distances from it and of their squares.
+// Writes for every column of the tile the partial statistics that batch_norm.cu merges: the first row's value as pilot,
+// and the sums over the tile's rows of the differences from it and of their squares.
 //
-//   to       [3, channels], from the tile's first column on          rows, end   the rows and columns there are
-//   shared   (1 + 2 SHARES) N floats: the slabs' place
+//   to       [3, channels], from the tile's first column on          rows, end   the number of rows and columns left
+//   shared   (1 + 2 SHARES) N floats, in place of the slabs
 //
-// Each thread sums its own rows; then the threads of a column are added in their order. That costs a tile 8 M N operations
-// beside its 2 M N K, and 12 N bytes written; a pass over the output reads 4 M N bytes and is a launch.
+// Each thread sums its own rows; then the threads of a column are added in order. That costs a tile 8 M N operations
+// besides its 2 M N K, and 12 N bytes written; a separate pass over the output would read 4 M N bytes and be a launch.
 template <class Products>
 __device__ __forceinline__ void write_moments(
     Products& products, void* shared, uint32_t rows, uint32_t end, float* to, uint32_t channels) {
     const int N = Products::Tile::N, SHARES = Products::SHARES;
     float *pilots = static_cast<float*>(shared), *sums = pilots + N, *squares = sums + SHARES * N;
-    __syncthreads();  // every thread is done with the last slab, whose place is taken
+    __syncthreads();  // every thread has read the last slab, which is overwritten
     if (products.row(0) == 0) {
         UNROLL
         for (int j = 0; j < Products::COLUMNS; j++) pilots[products.column(j)] = products.at(0, j);

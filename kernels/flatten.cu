@@ -1,19 +1,18 @@
-// Channels-last images to rows in PyTorch's order, and back: a transposition of each image. The launch is in
-// src/ops/flatten.rs.
+// Transposes each image: channels-last to rows in PyTorch's order, and back. The launch is in src/ops/flatten.rs.
 //
 //   to[i, b, a] = from[i, a, b], or += where `add`
 //
 //   from   [images, rows, columns]   (forward: rows are pixels, columns channels; backward the other way round)
 //   to     [images, columns, rows]   both with any pitch, both f32 or both bf16
 //
-// Bytes an element: 8 (12 where added), in bf16 half of it; no arithmetic. The floor is memory; what endangers it is that one side or the
-// other is read or written across its rows, 4 bytes of every 32 that are moved. So a block of 256 threads takes a tile of
-// 32 by 32 through shared memory: a warp reads 32 neighbours of a row and writes 32 neighbours of a column, 128 bytes
-// each way, whatever pitch or edge (16 bytes a thread would need both extents to be multiples of 4 and move the same
-// sectors). A row of the tile is 33 wide, so that a column's 32 elements lie in 32 banks. Grid: images x tiles, along
-// one axis. An image of 4 x 4 pixels fills half of a tile's lanes; it comes to a few kilobytes.
+// Bytes per element: 8 (12 with `add`), half of it in bf16; no arithmetic. Memory-bound. The danger is an uncoalesced
+// side, reading or writing 4 bytes of every 32-byte sector. So a block of 256 threads moves a tile of 32 by 32 through
+// shared memory: a warp reads 32 neighbours of a row and writes 32 neighbours of a column, 128 bytes each way, for any
+// pitch or edge. (16 bytes per thread would need both extents to be multiples of 4, and move the same sectors.) A row
+// of the tile is padded to 33, so that a column's 32 elements are free of bank conflicts. Grid: images x tiles, along
+// one axis. An image of 4 x 4 pixels uses half of a tile's lanes, but has only a few kilobytes.
 //
-// The two overlap nowhere.
+// The two buffers do not overlap.
 #include "common.cuh"
 
 struct FlattenShape {
@@ -21,11 +20,11 @@ struct FlattenShape {
     uint64_t from_image, to_image;  // elements from one image to the next
     uint32_t rows, columns;
     uint32_t add;
-    uint32_t image_tiles;  // tiles of an image
+    uint32_t image_tiles;  // tiles per image
 };
 
 static const uint32_t FLATTEN_SIDE = 32;
-static const uint32_t FLATTEN_LINES = 8;  // that a block moves at once
+static const uint32_t FLATTEN_LINES = 8;  // rows that a block moves at a time
 
 template <class T>
 __device__ __forceinline__ void flatten_transpose(const T* from, T* to, const FlattenShape& shape) {

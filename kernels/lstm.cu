@@ -1,55 +1,53 @@
-// The recurrent part of a layer of long short-term memory (Hochreiter and Schmidhuber 1997), in PyTorch's equations and
-// order of gates. The launches, and the products over all times before and after, are in src/ops/lstm/launch.rs.
+// The recurrence of an LSTM layer (Hochreiter and Schmidhuber 1997), with PyTorch's equations and gate order. The
+// launches, and the products over all time steps before and after, are in src/ops/lstm/launch.rs.
 //
 //   i, f, o = sigmoid(x' + U h' + b),  g = tanh(x' + U h' + b),  c = f c' + i g,  h = o tanh(c)
 //
-// with x' = W x of all times, already there, and h', c' of the time before. Back, with dh the gradient from above plus
-// U^T times the next time's gradients of the gates, and dc what the next time left:
+// x' = W x is already computed for all time steps; h' and c' are the previous step's. Backward, dh is the gradient from
+// the layer above plus U^T times the next step's gate gradients, and dc comes from the next step:
 //
 //   dc += dh o (1 - tanh(c)^2),  d_o = dh tanh(c) o (1 - o),  d_i = dc g i (1 - i),  d_g = dc i (1 - g^2),
 //   d_f = dc c' f (1 - f),  dc <- dc f
 //
-//   gates      [T, B, 4H]       forward: x', then what is kept of each gate in its place, in f32 the activated gate;
-//                               backward: these, then gradients
-//   h, c       [T + 1, B, H]    from before the first time on
-//   weight     U, [4H, H] with a pitch
+//   gates      [T, B, 4H]       forward: x', replaced by each gate's saved value, in f32 the activated gate;
+//                               backward: these, replaced by gradients
+//   h, c       [T + 1, B, H]    starting with the initial state
+//   weight     U, [4H, H] with a row pitch
 //   bias_ih, bias_hh   [4H]; b is their sum
-//   dy         [T, B, H] with a pitch
+//   dy         [T, B, H] with a row pitch
 //   dc         [B, H]
 //
-// gates, h, weight and dy are f32 or bf16, all others f32: a cell's state is a sum over all times. What one time hands to
-// the next is as it is stored, whether it passes through memory or not.
+// gates, h, weight and dy are f32 or bf16, all others f32: the cell state accumulates over all time steps. A step
+// passes on the rounded h, whether through memory or registers.
 //
-// Of a gate bf16 keeps e^x, of g sinh x, which give function and slope by a few operations, with relative errors of a
-// rounding at either end. The activated gate would not do: near 1 the numbers of bf16 are 1/256 apart, and the slope of a
-// gate that is 0.99 open is 0.01.
+// In bf16 the saved value of a gate is e^x, that of g sinh x. Both give the function and its slope with a few
+// operations and a relative error of one rounding, near saturation too. The activated gate would not do: near 1,
+// neighbouring bf16 numbers are 1/256 apart, and the slope of a gate that is 0.99 open is 0.01.
 //
-// A time costs 8 B H^2 operations and, where U comes from memory, 16 H^2 bytes; H = 100 and B = 20 make 1.6 million and
-// 160 KB. That is a microsecond's work, and there are T of them in a row: what counts is the way from one time to the
-// next. Two forms:
+// A time step costs 8 B H^2 operations and, if U comes from memory, 16 H^2 bytes; H = 100 and B = 20 make 1.6 million
+// and 160 KB. That is a microsecond's work, T times in sequence, so latency between steps dominates. Two variants:
 //
-// - H up to 104, `layer`: a block is a sample, over all times, in one launch. Samples do not depend on each other, so
-//   that no block waits for another; U, 160 KB, stays in the block's registers, a row (backward: a part of a column) in
-//   each thread. A time is 26 16-byte reads of h from shared memory, which all lanes share, and 104 multiply-adds a
-//   thread, about 400 cycles for the block; then one barrier. A launch for each time would be 70 launches of some two
-//   microseconds.
-// - any H, `step`: a launch is a time. A block is 8 units of 8 samples; its 8 warps share out the sum over U's rows or
-//   columns, so that 256 threads have loads on their way and U is read in whole sectors. U is read once for 8 samples.
+// - H up to 104, `layer`: one launch for all time steps, one block per sample. Samples are independent, so no block waits
+//   for another. U, 160 KB, stays in the block's registers: each thread holds a row (backward: part of a column). A time
+//   step is 26 16-byte broadcast reads of h from shared memory and 104 multiply-adds per thread, about 400 cycles per
+//   block, and one barrier. A launch for each time step would be 70 launches of about two microseconds.
+// - any H, `step`: one launch for each time step. A block computes 8 units of 8 samples. Its 8 warps split the sum over
+//   U's rows or columns, so that 256 threads have loads in flight and U is read in whole sectors, once for 8 samples.
 //
-// In both, four neighbouring lanes are the four gates of a unit: they exchange by shuffles what a barrier would.
+// In both, four neighbouring lanes hold the four gates of a unit and exchange them by shuffles, without a barrier.
 //
-// No buffer may overlap another, but the parts of one that belong to different times.
+// No two buffers may overlap, but one call's buffers may be different time steps of the same tensor.
 #include "common.cuh"
 
 struct LstmSizes {
     uint64_t weight_pitch;
     uint64_t dy_pitch;
     uint32_t times, batch, hidden;
-    uint32_t is_vector;  // whether U's rows start on 16 bytes and are multiples of 4 long
+    uint32_t is_vector;  // whether U's rows are 16-byte aligned and H is a multiple of 4
 };
 
-static const uint32_t LSTM_RESIDENT = 104;  // the most units whose weights stay in registers
-static const uint32_t LSTM_UNITS = 8;       // of a block of `step`
+static const uint32_t LSTM_RESIDENT = 104;  // the largest H whose weights stay in registers
+static const uint32_t LSTM_UNITS = 8;       // per block of `step`
 static const uint32_t LSTM_SAMPLES = 8;
 static const uint32_t LSTM_WARPS = 8;
 
@@ -59,18 +57,18 @@ __device__ __forceinline__ float lstm_activate(float x, uint32_t gate) {
     return gate == LSTM_CANDIDATE ? tanhf(x) : 1.0f / (1.0f + expf(-x));
 }
 
-// The value that the lane of another gate of the same unit has.
+// The value held by the lane of another gate of the same unit.
 __device__ __forceinline__ float lstm_of_gate(float value, uint32_t gate) {
     return __shfl_sync(ALL_LANES, value, (threadIdx.x % WARP & ~3u) | gate);
 }
 
-// c from the four lanes' activated gates. All lanes of the warp must come.
+// c from the activated gates of four lanes. All lanes of the warp must call it.
 __device__ __forceinline__ float lstm_cell(float activated, float c_before) {
     float forgotten = lstm_of_gate(activated, LSTM_FORGET) * c_before;
     return forgotten + lstm_of_gate(activated, LSTM_INPUT) * lstm_of_gate(activated, LSTM_CANDIDATE);
 }
 
-// What is kept of a gate of `x`.
+// A gate's value to save for the backward pass, from `x`.
 template <class T>
 __device__ __forceinline__ T lstm_keep(float activated, float x, uint32_t gate);
 
@@ -81,12 +79,12 @@ __device__ __forceinline__ float lstm_keep<float>(float activated, float, uint32
 
 template <>
 __device__ __forceinline__ bf16 lstm_keep<bf16>(float, float x, uint32_t gate) {
-    // Beyond, every digit is 0 or 1, and a square would overflow. NaN stays.
+        // Clamped: the gate is saturated beyond, and its square would overflow. NaN passes.
     x = x > 40.0f ? 40.0f : x < -40.0f ? -40.0f : x;
     return bf16(gate == LSTM_CANDIDATE ? sinhf(x) : expf(x));
 }
 
-// A gate's function and its slope.
+// A gate's activation and its slope, from the saved value.
 struct LstmKept {
     float activated, slope;
 
@@ -108,7 +106,7 @@ struct LstmKept {
     }
 };
 
-// The gradient of what a lane's gate was computed from, and dc for the time before. All lanes of the warp must come.
+// The gradient at the input of a lane's gate, and dc for the previous step. All lanes of the warp must call it.
 __device__ __forceinline__ float lstm_gate_gradient(
     uint32_t gate, LstmKept kept, float c_before, float c, float dh, float& dc) {
     float activated = kept.activated;
@@ -124,15 +122,15 @@ __device__ __forceinline__ float lstm_gate_gradient(
     return upstream * kept.slope;
 }
 
-// A number as it is stored.
+// Rounds to the storage type.
 template <class T>
 __device__ __forceinline__ float lstm_stored(float value) {
     return static_cast<float>(static_cast<T>(value));
 }
 
-// ---- all times in one launch ---------------------------------------------------------------------------------------
+// ---- all time steps in one launch ----------------------------------------------------------------------------------
 
-// The product of a thread's weights with a vector that all lanes, or all of a gate, share.
+// Dot product of a thread's weights with a vector shared by all lanes, or by all lanes of a gate.
 __device__ __forceinline__ float lstm_dot(const float (&weights)[LSTM_RESIDENT], const float* vector) {
     float sums[4] = {};
     UNROLL
@@ -146,7 +144,7 @@ __device__ __forceinline__ float lstm_dot(const float (&weights)[LSTM_RESIDENT],
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-// One block a sample. Thread 4 u + q has gate q of unit u, and its row of U.
+// One block per sample. Thread 4 u + q has gate q of unit u, and its row of U.
 template <class T>
 __device__ __forceinline__ void lstm_layer_forward(
     T* gates, T* h, float* c, const T* weight, const float* bias_ih, const float* bias_hh, const LstmSizes& sizes) {
@@ -179,9 +177,9 @@ __device__ __forceinline__ void lstm_layer_forward(
         state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? static_cast<float>(h[first + k]) : 0.0f;
     }
     for (uint32_t time = 0; time < sizes.times; time++) {
-        // The state before this time is written; and who read the one before that, which is written next, is done.
+        // The previous state is written, and all threads have read the state before it, which is overwritten next.
         __syncthreads();
-        // What the next time starts from is on its way while this one computes.
+        // Prefetch the next step's input while this step computes.
         bool has_next = is_inside && time + 1 < sizes.times;
         float next = has_next ? static_cast<float>(gates[4 * step]) : 0.0f;
         float x = input + bias + lstm_dot(weights, state[time % 2]);
@@ -200,7 +198,7 @@ __device__ __forceinline__ void lstm_layer_forward(
     }
 }
 
-// One block a sample. Thread 4 u + q has the part of column u of U that belongs to gate q.
+// One block per sample. Thread 4 u + q has the part of column u of U that belongs to gate q.
 template <class T>
 __device__ __forceinline__ void lstm_layer_backward(
     T* gates, const float* c, const T* weight, const T* dy, const LstmSizes& sizes) {
@@ -230,8 +228,8 @@ __device__ __forceinline__ void lstm_layer_backward(
             c_after = c[cell + step];
             dh = static_cast<float>(dy[sample * sizes.dy_pitch + unit]);
         }
-        // The gradients of the later time are written; and who read those of the time after it, which are written next,
-        // is done.
+        // The next step's gradients are written, and all threads have read those of the step after it, which are
+        // overwritten next.
         __syncthreads();
         float recurrent = lstm_dot(weights, later[(time + 1) % 2][gate]);
         dh += reduce_lanes<Sum>(recurrent, 4);
@@ -243,9 +241,9 @@ __device__ __forceinline__ void lstm_layer_backward(
     }
 }
 
-// ---- a launch for each time ----------------------------------------------------------------------------------------
+// ---- one launch per time step --------------------------------------------------------------------------------------
 
-// Sums of one lane for each of 8 samples, over the warps.
+// Reduces across the warps: the sum of lane `lane` for sample `sample`.
 __device__ __forceinline__ float lstm_over_warps(
     float (&parts)[LSTM_WARPS][LSTM_SAMPLES][WARP], const float (&sums)[LSTM_SAMPLES], uint32_t sample, uint32_t lane) {
     UNROLL
@@ -257,7 +255,7 @@ __device__ __forceinline__ float lstm_over_warps(
     return total;
 }
 
-// sums[i] += sum of weights and the samples' vectors over this warp's share of k.
+// sums[i] += dot product of the weights with sample i's vector over this warp's share of k.
 template <int V, class T>
 __device__ __forceinline__ void lstm_rows(
     float (&sums)[LSTM_SAMPLES], const T* weights, const T* vectors, uint32_t length, uint32_t samples) {
@@ -265,7 +263,7 @@ __device__ __forceinline__ void lstm_rows(
         Pack<V> w = load<V>(weights + k);
         UNROLL
         for (uint32_t i = 0; i < LSTM_SAMPLES; i++) {
-            // Beyond the last sample it is the last once more, whose sum nobody takes.
+            // Past the last sample, repeats the last one; that sum is not used.
             Pack<V> x = load<V>(vectors + static_cast<uint64_t>(min(i, samples - 1)) * length + k);
             if constexpr (V == 4) {
                 sums[i] += (w.value[0] * x.value[0] + w.value[1] * x.value[1]) +
@@ -277,8 +275,8 @@ __device__ __forceinline__ void lstm_rows(
     }
 }
 
-// One time. Block x has units, block y samples; lane 4 u + q of every warp has gate q of unit u, and the warps share
-// its row of U. Then warp i has sample i.
+// One time step. Block x has units, block y samples. Lane 4 u + q of every warp has gate q of unit u; the warps split
+// its row of U. After the reduction, warp i has sample i.
 template <class T>
 __device__ __forceinline__ void lstm_step_forward(
     T* gates, const T* h_before, const float* c_before, T* h, float* c, const T* weight, const float* bias_ih,
@@ -314,9 +312,9 @@ __device__ __forceinline__ void lstm_step_forward(
     if (gate == LSTM_CANDIDATE) c[cell] = c_own;
 }
 
-// One time. Block x has units, block y samples; lane 8 p + u of every warp has unit u and, of every 128 rows of U,
-// those 4 that are part p of the warp's. Then lane 4 u + q of warp i has gate q of sample i. At the last time there are
-// no later gradients, nor dc.
+// One time step. Block x has units, block y samples. Lane 8 p + u of every warp has unit u and, of every 128 rows of U,
+// the 4 rows of part p of the warp. After the reduction, lane 4 u + q of warp i has gate q of sample i. The last time
+// step has no later gradients and no dc.
 template <class T>
 __device__ __forceinline__ void lstm_step_backward(
     T* gates, const T* later, const float* c_before, const float* c, const T* weight, const T* dy, float* dc,
@@ -343,7 +341,7 @@ __device__ __forceinline__ void lstm_step_backward(
         }
     }
     uint32_t sample = threadIdx.x / WARP, gate = lane % 4, unit = blockIdx.x * LSTM_UNITS + lane / 4;
-    // Each of a unit's four lanes adds up one of its four parts; together they have the sum.
+    // Each of a unit's four lanes reduces one of the unit's four parts; then the lanes add them.
     float recurrent = lstm_over_warps(parts, sums, sample, gate * LSTM_UNITS + lane / 4);
     recurrent = reduce_lanes<Sum>(recurrent, 4);
     bool is_inside = unit < hidden && sample < samples;
@@ -358,7 +356,7 @@ __device__ __forceinline__ void lstm_step_backward(
         dh = static_cast<float>(dy[number * sizes.dy_pitch + unit]) + recurrent;
         if (later != nullptr && gate == LSTM_INPUT) dc_own = dc[cell];
     }
-    // One lane reads dc, since one lane is to overwrite it.
+    // Only the lane that will overwrite dc reads it.
     dc_own = lstm_of_gate(dc_own, LSTM_INPUT);
     float gradient = lstm_gate_gradient(gate, LstmKept(kept, gate), c_old, c_new, dh, dc_own);
     if (!is_inside) return;

@@ -1,47 +1,47 @@
-// The head of classifiers.cu for many classes, whose outputs are never stored: wherever they are needed, tiles of them are
-// computed again, on tensor cores in tf32. The formulas are classifiers.cu's, the launches in
-// src/ops/many_classes.rs.
+// The head of classifiers.cu for many classes. Logits are never stored: each pass recomputes them tile by tile, on
+// tensor cores in tf32. The formulas are in classifiers.cu, the launches in src/ops/many_classes.rs.
 //
-//   z               [B, d]         rows a pitch apart
+//   z               [B, d]         with a row pitch
 //   weight          [N, K, d]
 //   bias            [N, K]
 //   classes         [B]
 //   log_posterior   [N], f64
-//   parts           [B, N, 2 splits]       the largest output and the sum of e^(x - largest), of some classes
-//   target_outputs  [B, N]                 the output of the sample's own class
+//   parts           [B, N, 2 splits]       the largest logit and the sum of e^(x - largest) over part of the classes
+//   target_outputs  [B, N]                 the logit of the sample's own class
 //   copies          [B, N]                 shift, factor, share, responsibility, as in classifier_row.cuh
 //   statistics      [B, N + 2], f64        as in classifiers.cu
-//   bests           [B, 2 splits]          the likeliest of some classes under the mixture
-//   target_mixtures [B]                    the mixture's share of the sample's own class
+//   bests           [B, 2 splits]          the mixture's likeliest class among part of the classes
+//   target_mixtures [B]                    the mixture's probability of the sample's own class
 //   dz_parts        [splits, B, d]
 //
-// Five launches stand for the three products and what lies between them. `softmax` goes over all outputs for the parts;
-// `mix` makes likelihoods and responsibilities of them, a warp a sample; `mixture`, or `input` where z has a gradient, goes
-// over all outputs again for the likeliest class and dz; `correct` compares; `weight` goes over them for dW and db.
+// Five launches replace the three products and the kernels between them. `softmax` computes the parts from all logits.
+// `mix` turns them into likelihoods and responsibilities, one warp per sample. `mixture`, or `input` where z needs a
+// gradient, recomputes the logits for the likeliest class and dz; `weight` recomputes them for dW and db. `correct` tells
+// whether the likeliest class is the sample's own.
 //
-// What does the going over is one loop. A block holds 64 rows of one factor in shared memory, and 64 rows of the other
-// pass by, tile after tile:
+// All of them share one loop. A block holds 64 rows of one factor in shared memory and streams the rows of the other
+// through it, 64 at a time:
 //
-//                  passing [64, d]           held      passing            what for
-//                 +---------------+          samples   a copy's classes   softmax, mixture, input
-//                 +---------------+          classes   samples            weight
-//     held        | outputs 64x64 |  held passing^T, on tensor cores
+//                  passing [64, d]           held      passing                   used by
+//                 +---------------+          samples   a classifier's classes    softmax, mixture, input
+//                 +---------------+          classes   samples                   weight
+//     held        | logits  64x64 |  held passing^T, on tensor cores
 //     [64, d]     +---------------+
 //                 | g       64x64 |  from registers to shared memory
 //                 +---------------+
 //     sums +=       g passing         [64, d], in registers: dz or dW
 //
-// Operations: 2 B N K d for each of three times all outputs and two products of g: 5/3 of what it takes to store them. Bytes:
-// the passing rows, from L2: 4 d for 2 * 64 d operations or twice that, at 64x64 no less than 32 operations a byte. Stored, an
-// output is written, read, and comes back as g and r g to be read again: 24 bytes, 2 GB for 1,400 samples and 6 copies of
-// 9,999 words.
+// Operations: 2 B N K d for each of three passes over the logits and two products with g: 5/3 of the version that
+// stores them. Bytes: the passing rows, mostly from L2: 4 d for 128 d operations or twice that, so with tiles of 64x64
+// at least 32 operations per byte. A stored logit would be written and read, and come back as g and r g to be read
+// again: 24 bytes, 2 GB for 1,400 samples and 6 classifiers of 9,999 words.
 //
-// d is at most 128: the sums of a block are 64 x 64 or 64 x 128 in the registers of 4 warps. Shared memory: 24 KiB an
-// inner 32, less 16 KiB where there is no g: 80 KiB at d > 64, of which two blocks fit on any GPU with 164 KB. While one
-// waits for its passing rows the other computes; a second place for them would leave room for one block alone.
+// d is at most 128: a block's sums are 64 x 64 or 64 x 128, in the registers of 4 warps. Shared memory: 16 KiB for each
+// 32 of d and 16 KiB for g: 80 KiB at d > 64, so that two blocks fit on an SM with 164 KB. While one block waits for
+// its passing rows the other computes. Double buffering would leave room for only one block.
 //
-// Where z or W is not finite, 0 * inf has to stay out of the second product. A number that is not finite makes every output
-// that it enters not finite, so the passing tile is looked at only if some output of it is not: one vote, in a barrier that
+// Where z or W is not finite, the second product must not compute 0 * inf. Such a number makes every logit that uses it
+// not finite, so the passing tile is cleaned only if one of its logits is not finite. That vote rides on a barrier that
 // is needed anyway.
 //
 // No buffer may overlap another.
@@ -51,8 +51,8 @@
 struct ManyClasses {
     uint64_t z_pitch;
     uint32_t samples, inputs, copies, outputs;
-    uint32_t splits, chunks;  // parts of the classes, and of 64 classes how many in one part
-    uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row lies on 16 bytes
+    uint32_t splits, chunks;  // parts of the classes, and chunks of 64 classes per part
+    uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row is 16-byte aligned
     uint32_t add_weight, add_bias;
 };
 
@@ -61,9 +61,9 @@ struct ManyClassesBest {
     uint32_t outcome;
 };
 
-// Which samples and classes a block has.
+// The samples and classes of a block.
 struct ManyClassesBlock {
-    uint32_t first_sample, samples;    // its own, at most 64
+    uint32_t first_sample, samples;    // at most 64
     uint32_t split, first_class, last_class;
     uint32_t rest;
 
@@ -78,25 +78,25 @@ struct ManyClassesBlock {
     }
 };
 
-// The tile of outputs of the held samples and 64 classes of a copy.
+// The logits of the held samples for 64 classes of a classifier.
 template <int SLABS>
 __device__ __forceinline__ void many_classes_outputs(
     const float* held, float* passing, const float* weight, uint32_t copy, uint32_t first_class,
     const ManyClasses& sizes, ManyClassesOutputs& outputs) {
     const float* from = weight + (static_cast<uint64_t>(copy) * sizes.outputs + first_class) * sizes.inputs;
     uint32_t count = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
-    __syncthreads();  // nobody reads the classes before any more
+    __syncthreads();  // all threads have read the previous classes
     ManyClassesRows<SLABS>::copy(
         passing, from, sizes.inputs, count, sizes.inputs, sizes.weight_is_aligned != 0);
     copy_async_commit();
     copy_async_wait<0>();
-    __syncthreads();  // every thread's copies have landed, of the held rows too
+    __syncthreads();  // every thread's copies have arrived, of the held rows too
     outputs.multiply<SLABS>(held, passing);
 }
 
 // ---- likelihoods ---------------------------------------------------------------------------------------------------
 
-// Grid: tiles of samples, fastest, so that blocks side by side read the same classes; splits; copies.
+// Grid: tiles of samples, fastest, so that neighbouring blocks read the same classes; splits; classifiers.
 template <int SLABS>
 __device__ __forceinline__ void many_classes_softmax(
     float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
@@ -153,7 +153,7 @@ __device__ __forceinline__ void many_classes_softmax(
     }
 }
 
-// A block is a sample, of one warp.
+// One block of one warp per sample.
 KERNEL(many_classes_mix_fwd_f32, 32, const float2* parts, const float* target_outputs, const int* classes,
        const double* log_posterior, float4* copies_of_samples, double* statistics, ManyClasses sizes) {
     DYNAMIC_SHARED(double, memory);
@@ -173,7 +173,7 @@ KERNEL(many_classes_mix_fwd_f32, 32, const float2* parts, const float* target_ou
         copies.factors[j] = likelihood == CLASSIFIER_NOTHING ? -1.0f : 1.0f / part.y;
     }
     classifiers_mix(copies, log_posterior, statistics + blockIdx.x * static_cast<uint64_t>(sizes.copies + 2), own);
-    // Lane j has written what it reads here itself.
+    // Lane j reads only what it wrote.
     for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
         copies_of_samples[first + j] =
             make_float4(copies.shifts[j], copies.factors[j], copies.shares[j], copies.responsibilities[j]);
@@ -182,7 +182,7 @@ KERNEL(many_classes_mix_fwd_f32, 32, const float2* parts, const float* target_ou
 
 // ---- the mixture, and dz -------------------------------------------------------------------------------------------
 
-// What a lane's rows come to under the mixture: the first of the likeliest among the lane's classes.
+// For each of a lane's rows, the mixture's first likeliest class among the lane's classes.
 struct ManyClassesBests {
     static const int DOWN = ManyClassesOutputs::DOWN;
     ManyClassesBest own[DOWN];
@@ -215,8 +215,8 @@ struct ManyClassesBests {
     }
 };
 
-// Grid: tiles of samples, splits. All copies of 64 classes, then the next 64: so the mixture of them is complete
-// before it leaves the block.
+// Grid: tiles of samples, splits. A block goes over all classifiers for 64 classes, then for the next 64, so that the
+// mixture of these classes is complete within the block.
 template <int SLABS, bool GRADIENT>
 __device__ __forceinline__ void many_classes_input(
     float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
@@ -248,7 +248,7 @@ __device__ __forceinline__ void many_classes_input(
             UNROLL
             for (int i = 0; i < DOWN; i++) {
                 uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
-                // In a row that is none the copy has no part.
+                // A row past the last sample gets a negative factor: it counts as diverged.
                 own[i] = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
                 if (sample < sizes.samples) own[i] = copies_of_samples[sample * sizes.copies + copy];
             }
@@ -276,7 +276,7 @@ __device__ __forceinline__ void many_classes_input(
                 }
             }
             if (!GRADIENT) continue;
-            // g is written, and nobody computes outputs from the passing rows any more.
+            // g is written, and all threads have read the passing rows for their logits.
             if (__syncthreads_or(!is_finite)) {
                 ManyClassesRows<SLABS>::clean(passing);
                 __syncthreads();  // the passing rows are clean
@@ -304,13 +304,13 @@ __device__ __forceinline__ void many_classes_input(
     sums.store(dz_parts + first_row * sizes.inputs, block.samples, sizes.inputs, false);
 }
 
-// Whether a sample's own class is the first of the likeliest. A thread a sample.
+// Whether a sample's own class is the first of the likeliest. One thread per sample.
 KERNEL(many_classes_correct_fwd_f32, 128, const ManyClassesBest* bests, const float* target_mixtures, const int* classes,
        double* statistics, ManyClasses sizes) {
     uint64_t sample = global_thread();
     if (sample >= sizes.samples) return;
     double* own = statistics + sample * (sizes.copies + 2) + sizes.copies;
-    if (own[0] == CLASSIFIER_NOTHING) return;  // and the class may be none
+    if (own[0] == CLASSIFIER_NOTHING) return;  // the class may be out of range
     float mixture = target_mixtures[sample];
     uint32_t target = static_cast<uint32_t>(classes[sample]);
     bool is_beaten = false;
@@ -323,7 +323,7 @@ KERNEL(many_classes_correct_fwd_f32, 128, const ManyClassesBest* bests, const fl
 
 // ---- dW and db -----------------------------------------------------------------------------------------------------
 
-// Grid: tiles of classes, copies. Either gradient may be null.
+// Grid: tiles of classes, classifiers. Either gradient may be null.
 template <int SLABS>
 __device__ __forceinline__ void many_classes_weight(
     float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
@@ -349,12 +349,12 @@ __device__ __forceinline__ void many_classes_weight(
     ManyClassesSums<SLABS> sums = {};
     for (uint32_t first = 0; first < sizes.samples; first += MANY_CLASSES_ROWS) {
         uint32_t count = min(sizes.samples - first, MANY_CLASSES_ROWS);
-        __syncthreads();  // nobody reads the samples before any more
+        __syncthreads();  // all threads have read the previous samples
         ManyClassesRows<SLABS>::copy(
             passing, z + first * sizes.z_pitch, sizes.z_pitch, count, sizes.inputs, sizes.z_is_aligned != 0);
         copy_async_commit();
         copy_async_wait<0>();
-        __syncthreads();  // every thread's copies have landed, of the held rows too
+        __syncthreads();  // every thread's copies have arrived, of the held rows too
         ManyClassesOutputs outputs;
         outputs.multiply<SLABS>(held, passing);
         bool is_finite = outputs.is_finite();
@@ -384,7 +384,7 @@ __device__ __forceinline__ void many_classes_weight(
                     outputs.at(i, j, 1));
             }
         }
-        // g is written, and nobody computes outputs from the passing rows any more.
+        // g is written, and all threads have read the passing rows for their logits.
         if (__syncthreads_or(!is_finite)) {
             ManyClassesRows<SLABS>::clean(passing);
             __syncthreads();  // the passing rows are clean

@@ -1,46 +1,47 @@
-// Matrix products, batched, with one side transposed or none: C (+)= relu?(op(A) op(B) + bias). f32 on ordinary cores; on
-// tensor cores f32 rounded to tf32, or bf16. Sums are f32. The launches, and which tile serves which shape, are in
-// src/ops/matmul/.
+// Batched matrix products, with at most one operand transposed: C (+)= relu?(op(A) op(B) + bias). f32 on CUDA cores; on
+// tensor cores f32 rounded to tf32, or bf16. Accumulation is in f32. The launches, and the table that picks a tile for
+// a shape, are in src/ops/matmul/.
 //
-//   a   [batch] of [m, k], or [k, m] where it is transposed      rows a_stride apart
-//   b   [batch] of [k, n], or [n, k] where it is transposed      rows b_stride apart
+//   a   [batch] of [m, k], or [k, m] if transposed      row stride a_stride
+//   b   [batch] of [k, n], or [n, k] if transposed      row stride b_stride
 //   bias  [n], f32, or null
-//   c   [batch] of [m, n]                                        rows c_stride apart; of bf16 operands bf16 or f32
+//   c   [batch] of [m, n]                               row stride c_stride; with bf16 operands bf16 or f32
 //
-// Where m n has few tiles and k is long, the inner axis is cut into `splits` parts: c is then [splits, batch, m, n], and
-// matmul_sum_f32 adds the parts in order. No atomics: the same bits at every launch.
+// Where m n has few tiles and k is long, the inner axis is split into `splits` parts (split-K): c is then
+// [splits, batch, m, n], and matmul_sum_f32 adds the parts in order. No atomics: the same bits at every launch.
 //
-// Operations: 2 m n k. Bytes of a block for a slab of K: 4 K (M + N), for 2 M N K operations: 32 operations a byte for
-// 128x128, 16 for 64x64, 8 for 32x32, and L2 serves most of the bytes. An H100 has 128 lanes of f32 a multiprocessor and reads
-// 128 bytes of shared memory a clock: a thread with 8x8 sums reads 16 numbers for 64 multiply-adds, so that 8 warps'
-// reads, which share what they read, stay below its arithmetic. One sum a thread reads 2 numbers for 1. On tensor cores a
-// slab is 128 bytes deep, 32 steps of tf32 or 64 of bf16, of which a byte makes twice the operations.
+// Operations: 2 m n k. A block reads 4 K (M + N) bytes per slab of K, for 2 M N K operations: 32 operations per byte
+// with 128x128, 16 with 64x64, 8 with 32x32; L2 serves most of the bytes. An H100's SM has 128 f32 lanes and reads 128
+// bytes of shared memory per clock: a thread with 8x8 sums reads 16 numbers for 64 multiply-adds, and broadcasts serve
+// several threads, so the reads of 8 warps take less time than their arithmetic. With one sum per thread it would be 2
+// reads for one multiply-add. On tensor cores a slab is 128 bytes deep, 32 steps of tf32 or 64 of bf16; bf16 does twice
+// the operations per byte.
 //
-// Bias and ReLU are added to sums in registers: 4 bytes a column. A launch of their own would read and write C, 8 bytes an
+// Bias and ReLU are a fused epilogue: 4 bytes per column. A separate launch would read and write C, 8 bytes per
 // element.
 //
-// Grid: tiles x splits x batch in one line, tiles along n first: neighbouring blocks share A's rows. Threads: 256 for
-// 128x128, 128 for 64x64, 64 for 32x32. See tile.cuh and tensor_tile.cuh for a block's work.
+// Grid: tiles x splits x batch along one axis, tiles along n fastest: neighbouring blocks share A's rows. Threads: 256
+// for 128x128, 128 for 64x64, 64 for 32x32. See tile.cuh and tensor_tile.cuh for a block's work.
 //
-// Operands whose base or stride is not a multiple of 16 bytes are copied an element at a time: f32 as asynchronously, bf16
-// through registers, since no asynchronous copy has 2 bytes. c may overlap neither a nor b.
+// Operands whose base address or stride is not a multiple of 16 bytes are copied element by element: f32 still
+// asynchronously, bf16 through registers, since cp.async cannot copy 2 bytes. c may overlap neither a nor b.
 #include "epilogue.cuh"
 
 struct MatmulShape {
     uint64_t a_stride, b_stride, c_stride;  // elements from one row to the next
-    uint64_t a_batch, b_batch, c_batch;     // elements from one member to the next; 0 for an operand that serves all
+    uint64_t a_batch, b_batch, c_batch;     // elements from one batch entry to the next; 0 for a shared operand
     uint64_t c_split;                       // elements from one part to the next
     uint32_t m, n, k;
     uint32_t splits, slabs;                 // parts of the inner axis, and slabs of one part
     uint32_t add;
-    uint32_t a_is_aligned, b_is_aligned;    // whether every run of every row lies on 16 bytes
-    uint32_t c_is_aligned;                  // as an Output's
-    uint32_t c_is_bf16;                     // of the kernels of bf16: whether c is, or f32
+    uint32_t a_is_aligned, b_is_aligned;    // whether every run of every row is 16-byte aligned
+    uint32_t c_is_aligned;                  // as in Output
+    uint32_t c_is_bf16;                     // in bf16 kernels: whether c is bf16, or else f32
     uint32_t relu;                          // c = max(op(A) op(B) + bias, 0)
     uint32_t unused;
 };
 
-// A block's part of C, of the inner axis and of the batch.
+// A block's tile of C, its part of the inner axis and its batch entry.
 template <class Tile>
 struct MatmulBlock {
     uint32_t first_row, first_column, split, member;
@@ -107,13 +108,13 @@ MATMUL_SIDES(32, bf16, bf16, void, Bf16Tile32)
 
 // c[row, column] (+)= sum over parts, in order, of parts[part, row, column]; or relu?(that sum + bias[column]).
 //
-//   parts   [splits, rows, columns]      4 splits bytes an element, and those of c; a thread for each
+//   parts   [splits, rows, columns]      4 splits bytes per element, and those of c; one thread per element
 //   bias    [columns], or null
-//   c       [rows, columns], f32 or bf16        rows c_stride apart
+//   c       [rows, columns], f32 or bf16        row stride c_stride
 struct MatmulParts {
     uint64_t rows, c_stride;
     uint32_t columns, splits, add, relu;
-    uint32_t is_aligned;  // columns a multiple of 4, and all sides' fours on 16 bytes (of bf16: on 8): a thread for four
+    uint32_t is_aligned;  // columns % 4 == 0, every four 16-byte aligned (bf16: 8): 4 elements per thread
     uint32_t unused;
 };
 

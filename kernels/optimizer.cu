@@ -1,33 +1,33 @@
 // One update of all parameters of a model, classifiers included, in one launch over the flat buffers, with a learning
-// rate for every feature. SGD, SGD with momentum, Adam. The launch is in src/ops/optimizer/launch.rs.
+// rate for each feature. SGD, SGD with momentum, Adam. The launch is in src/ops/optimizer/launch.rs.
 //
 // For element e of a parameter with gradient g:
 //
 //   eta = schedule * rates[rate_base + (e / inner) % features]
-//   g <- clip * g + weight_decay * w          (clip = 1 for guarded parameters)
+//   g <- clip * g + weight_decay * w          (clip = 1 for the classifiers' parameters)
 //   SGD        w <- w - eta g
 //   momentum   v <- momentum v + g, w <- w - eta v                                            (PyTorch's, no dampening)
 //   Adam       m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2,
 //              w <- w - eta m / (1 - b1^t) / (sqrt(v) / sqrt(1 - b2^t) + epsilon)             (Kingma and Ba 2015)
 //
-// An element whose clipped gradient is not finite is left alone, with its moments, and counted. A feature of a guarded
-// parameter whose flag is set stands still, uncounted.
+// An element whose clipped gradient is not finite is skipped, with its moments, and counted. A classifier that diverged
+// in this step is skipped whole, uncounted.
 //
 //   values, gradients, first, second   [all parameters], each parameter at a multiple of 16 elements
 //   copy                               [all parameters]: values rounded to bf16; or null
 //   rates                              [all features]
-//   chunks                             [grid]: at most 4096 elements of one parameter each
+//   chunks                             [grid]: at most 4096 elements of one parameter each; `guarded`: a classifier's
 //   scales                             [2], f64: the schedule's factor and the clip's
-//   flagged                            [classifiers], or null
+//   flagged                            [classifiers]: nonzero for one that diverged; or null
 //   step                               [1]: t, 1 for the first update
 //   skipped                            [1]: the count is added to it
 //
-// Bytes an element: SGD 12 (w read and written, g read), momentum 20, Adam 28, and 2 for the copy; the rates are a feature's, not an
-// element's, and stay in the cache. Operations an element: 3, 5, 14. So the floor is memory, and all there is to do is
-// to keep enough of it in flight: a thread loads four vectors of 16 bytes of every buffer before it computes with the
-// first. One block of 256 threads a chunk: a chunk lies in one parameter, so that (e / inner) % features is all the
-// lookup there is; where inner is a multiple of 4 it is done once for a vector. One launch for each parameter would be
-// hundreds of launches of a few microseconds each; a table of chunks makes it one.
+// Bytes per element: SGD 12 (w read and written, g read), momentum 20, Adam 28, and 2 for the copy; rates are per
+// feature and stay in the cache. Operations per element: 3, 5, 14. Memory-bound, so what counts is the number of bytes
+// in flight: a thread loads four 16-byte vectors of every buffer before it computes with the first. One block of 256
+// threads per chunk. A chunk lies in one parameter, so the rate lookup is only (e / inner) % features; where inner is a
+// multiple of 4 it is done once per vector. One launch per parameter would be hundreds of launches of a few
+// microseconds each; a table of chunks needs only one.
 //
 // No buffer may overlap another.
 #include "parameter_chunk.cuh"
@@ -38,7 +38,7 @@ struct OptimizerSettings {
     float weight_decay;
 };
 
-// The direction an element moves in. `moments` are read and written.
+// The direction in which an element moves. Reads and writes the moments.
 struct Plain {
     static const int MOMENTS = 0;
     __device__ Plain(const OptimizerSettings&, const int*) {}
@@ -61,7 +61,7 @@ struct Adam {
     static const int MOMENTS = 2;
     float keep_first, take_first, keep_second, take_second, correct_first, correct_second, epsilon;
     __device__ Adam(const OptimizerSettings& settings, const int* step) {
-        // Two powers in f64 are worth hundreds of updates: one thread of the block takes them.
+        // Two pow() in f64 cost as much as hundreds of updates: only one thread of the block computes them.
         SHARED(float, corrections, [2]);
         if (threadIdx.x == 0) {
             double t = *step;
@@ -84,7 +84,7 @@ struct Adam {
     }
 };
 
-// What is the same for all elements of a chunk, and how many of them this thread skipped.
+// Everything that the elements of a chunk share, and how many elements this thread skipped.
 template <class Rule>
 struct Update {
     const Rule& rule;
@@ -100,7 +100,7 @@ struct Update {
                    : static_cast<uint32_t>((chunk.offset + element) / chunk.inner % chunk.features);
     }
 
-    // The rate of a feature, or a negative number where it stands still.
+    // The learning rate of a feature, or a negative number for a classifier that diverged.
     __device__ float rate(uint32_t feature) const {
         bool stands_still = chunk.guarded && flagged != nullptr && flagged[feature] != 0;
         return stands_still ? -1.0f : rates[chunk.rate_base + feature] * schedule;
@@ -172,7 +172,7 @@ __device__ void optimizer_update(
             if (Rule::MOMENTS > 1) reinterpret_cast<float4*>(second)[vector] = v[k];
         }
     }
-    // At most three elements are left, beside other parameters' padding that is nobody's to touch.
+    // At most three elements are left; the gap behind them must not be written.
     uint32_t element = 4 * whole + threadIdx.x;
     if (element < chunk.length) {
         float unused = 0.0f;
@@ -182,7 +182,7 @@ __device__ void optimizer_update(
             values[element], gradients[element], own_first, own_second, update.rate(update.feature(element)));
         if (copy != nullptr) copy[element] = static_cast<bf16>(values[element]);
     }
-    // A count is exact in any order, so that this atomic addition may be one.
+    // An integer count is exact in any order, so an atomic is allowed here.
     if (update.skipped != 0) atomicAdd(skipped, static_cast<unsigned long long>(update.skipped));
 }
 

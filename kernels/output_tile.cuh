@@ -1,19 +1,19 @@
-// Two products in one block: 64 rows held in shared memory and 64 rows that pass make 64x64 outputs in registers; g, made of
-// them, times the passing rows goes to sums in registers. On tensor cores, in tf32. What many_classes.cu goes over its
-// outputs with.
+// Two chained products in one block, on tensor cores in tf32: 64 held rows times 64 passing rows give 64x64 logits in
+// registers; g, computed from them, times the passing rows accumulates in registers. Used by many_classes.cu.
 #pragma once
 
 #include "tensor_tile.cuh"
 
-typedef Tf32Tile64 ManyClassesTile;  // of outputs: 4 warps, each with 32x32
+typedef Tf32Tile64 ManyClassesTile;  // of logits: 4 warps, each with 32x32
 static const uint32_t MANY_CLASSES_ROWS = 64;
 static const int MANY_CLASSES_THREADS = ManyClassesTile::THREADS;
 
 // ---- 64 rows in shared memory --------------------------------------------------------------------------------------
 
-// 64 rows, 32 deep, [64][32]: as a factor of both products. Fours of a row are exchanged by `turn`, so that both ways to
-// read are free of conflicts: 8 neighbouring rows at one place, which ldmatrix wants, need 8 different turns; 4 rows at 8
-// neighbouring places, two fours, need turns that differ in more than the last bit.
+// 64 rows, 32 deep, [64][32], as a factor of both products. The groups of four in a row are swizzled by `turn`, so that
+// both access patterns are free of bank conflicts: ldmatrix reads 8 neighbouring rows at one position and needs 8
+// different turns; read_down reads 4 rows at 8 neighbouring positions (two groups) and needs turns that differ in more
+// than the lowest bit.
 struct ManyClassesSlab {
     static const int FLOATS = 64 * 32;
 
@@ -25,7 +25,7 @@ struct ManyClassesSlab {
         return row * 32 + ((k / 4 ^ turn(row)) * 4 + k % 4);
     }
 
-    // As TensorSlab::read: 16 rows from `row` on and 8 places from k on.
+    // As TensorSlab::read: 16 rows from `row` on and 8 positions from k on.
     template <bool ROWS_FIRST>
     static __device__ __forceinline__ void read(const float* slab, int row, int k, uint32_t (&quarters)[4]) {
         int lane = threadIdx.x % WARP, quarter = lane / 8;
@@ -35,7 +35,7 @@ struct ManyClassesSlab {
         for (int j = 0; j < 4; j++) quarters[j] = round_to_tf32(__uint_as_float(quarters[j]));
     }
 
-    // The right factor of the second product, whose inner axis goes down the rows: 8 rows, 8 places.
+    // The right operand of the second product, whose inner axis runs down the rows: 8 rows, 8 positions.
     static __device__ __forceinline__ void read_down(const float* slab, int row, int k, uint32_t (&halves)[2]) {
         int lane = threadIdx.x % WARP;
         UNROLL
@@ -43,15 +43,15 @@ struct ManyClassesSlab {
     }
 };
 
-// 64 rows of z or of the weights, SLABS * 32 deep; zeros where there is nothing.
+// 64 rows of z or of the weights, SLABS * 32 deep; zeros past the end.
 template <int SLABS>
 struct ManyClassesRows {
     static const int FLOATS = SLABS * ManyClassesSlab::FLOATS;
 
-    // Visible like copy_async16.
+    // Asynchronous, like copy_async16.
     static __device__ __forceinline__ void copy(
         float* rows, const float* from, uint64_t stride, uint32_t count, uint32_t depth, bool is_aligned) {
-        // Unrolled it would keep an address for each pass in a register.
+        // Unrolling would keep an address per pass in a register.
         ROLLED
         for (int pass = 0; pass < FLOATS / 4 / MANY_CLASSES_THREADS; pass++) {
             int place = static_cast<int>(threadIdx.x) + pass * MANY_CLASSES_THREADS;
@@ -69,7 +69,7 @@ struct ManyClassesRows {
     }
 };
 
-// A warp's part of a tile of outputs, and where a lane's numbers of it are.
+// A warp's part of a tile of logits, and the rows and columns that a lane's numbers have.
 struct ManyClassesOutputs {
     static const int DOWN = 2 * ManyClassesTile::DOWN, WIDE = ManyClassesTile::WIDE;
     float numbers[ManyClassesTile::DOWN][WIDE][4];
@@ -100,7 +100,7 @@ struct ManyClassesOutputs {
                 for (int k = 0; k < 4; k++) numbers[i][j][k] = 0.0f;
             }
         }
-        // Unrolled it would keep more addresses and factors in registers than there are.
+        // Unrolling would need more registers for addresses and factors than there are.
         ROLLED
         for (int slab = 0; slab < SLABS; slab++) {
             int first = slab * ManyClassesSlab::FLOATS;
@@ -109,7 +109,7 @@ struct ManyClassesOutputs {
         }
     }
 
-    // Adds the products of a slab's steps from k on.
+    // Accumulates one step of a slab, at k.
     __device__ __forceinline__ void add(const float* held, const float* passing, int k) {
         uint32_t a[ManyClassesTile::DOWN][4], b[WIDE][2];
         UNROLL
@@ -134,14 +134,14 @@ struct ManyClassesOutputs {
             UNROLL
             for (int j = 0; j < WIDE; j++) {
                 UNROLL
-                for (int k = 0; k < 4; k++) sum += 0.0f * numbers[i][j][k];  // NaN for what is not finite
+                for (int k = 0; k < 4; k++) sum += 0.0f * numbers[i][j][k];  // NaN for a number that is not finite
             }
         }
         return sum == 0.0f;
     }
 };
 
-// The second product: a warp's 32 rows of the sums, and half of their columns.
+// The second product: a warp accumulates 32 rows and half of the columns.
 template <int SLABS>
 struct ManyClassesSums {
     static const int WIDE = 2 * SLABS;  // fragments of 8 columns
@@ -173,7 +173,7 @@ struct ManyClassesSums {
         }
     }
 
-    // To the rows from `to` on: `count` of them, `depth` long.
+    // Writes to `count` rows from `to` on, `depth` long.
     __device__ __forceinline__ void store(float* to, uint32_t count, uint32_t depth, bool add) const {
         UNROLL
         for (int i = 0; i < ManyClassesOutputs::DOWN; i++) {
@@ -189,7 +189,7 @@ struct ManyClassesSums {
     }
 };
 
-// A lane's g of two neighbouring columns, to the slabs of g.
+// Writes a lane's g of two neighbouring columns to the slabs of g.
 __device__ __forceinline__ void many_classes_put(float* g, int row, int column, float first, float second) {
     float* to = g + column / 32 * ManyClassesSlab::FLOATS + ManyClassesSlab::offset(row, column % 32);
     *reinterpret_cast<float2*>(to) = make_float2(first, second);

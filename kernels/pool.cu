@@ -1,29 +1,30 @@
 // Pools over the two middle axes of images [N, H, W, C], channels last. The launches are in src/ops/pool/launch.rs.
 //
-//   max_pool       y[n, p, q, c] = the largest x under the window; of equal ones the first, NaN if there is any
-//   average_pool   y[n, p, q, c] = the mean under the window, padding counts as zeros
-//   global average is the pool with one window over the whole image
-//   adaptive_average_pool: the mean under window p of P, the rows from floor(p H / P) to before ceil((p + 1) H / P);
+//   max_pool       y[n, p, q, c] = the largest x in the window; the first of equal ones; NaN if there is any
+//   average_pool   y[n, p, q, c] = the mean over the window; padding counts as zeros
+//   global_average_pool: one window over the whole image
+//   adaptive_average_pool: the mean over window p of P, the rows from floor(p H / P) to before ceil((p + 1) H / P);
 //   columns likewise
 //
-//   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: f32 or bf16, each with a pitch from pixel to pixel
-//   taps [N, P, Q, C], dense: which place of its window each maximum came from, in 8 bits (32 for windows over 256)
+//   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: f32 or bf16, each with its own pixel pitch
+//   taps [N, P, Q, C], contiguous: each maximum's index in its window, in 8 bits (32 for windows over 256)
 //
-// Bytes an element of x for the usual 2x2 with stride 2: 4 read, 1 + 1/4 written forward (bf16: 2 and 1/2 + 1/4); backward
-// the mirror. A few comparisons an element: memory is the floor.
+// Bytes per element of x for the usual 2x2 with stride 2: forward 4 read, 1 + 1/4 written (bf16: 2 and 1/2 + 1/4);
+// backward the reverse. A few comparisons per element: memory-bound.
 //
-// A thread has V neighbouring channels of an output pixel, of an input pixel in backward: neighbouring threads read
-// neighbouring addresses, in vectors of 16 bytes where C and the pitches allow it (V = 4, or 8 in bf16), else one by one (V = 1).
-// Backward gathers: each input pixel looks at the few windows that cover it and takes dy from those that chose it. To
-// scatter from the windows would need atomic additions, whose order is nobody's.
+// A thread has V neighbouring channels of an output pixel, backward of an input pixel, so accesses are coalesced, in
+// vectors of 16 bytes where C and the pitches allow it (V = 4, or 8 in bf16), else of one element (V = 1). Backward is
+// a gather: each input pixel visits the few windows that cover it and takes dy from those whose maximum it is. A
+// scatter from the windows would need atomics, in no fixed order.
 //
-// The windows of the adaptive pool cover place h as places cover a window, with H and P exchanged: from floor(h P / H) to
-// before ceil((h + 1) P / H). They differ in size, so that backward divides each dy by its own window's.
+// In the adaptive pool, pixel h is covered by the windows from floor(h P / H) to before ceil((h + 1) P / H): the
+// forward formula with H and P exchanged. Window sizes differ, so backward divides each dy by the size of its own
+// window.
 //
-// Global average pool has one window of H x W pixels: a thread adds up a whole image's channel, in rows. With N C of
-// 10^4 that is enough threads for the few images a batch has at that depth.
+// Global average pool has one window of H x W pixels: a thread sums one channel of an image. N C of 10^4 is enough
+// threads, since the images at that depth are small.
 //
-// 256 threads a block, in one row over all pixels and channels. Nothing may overlap.
+// 256 threads per block, one axis over all pixels and channels. No two buffers may overlap.
 #include "common.cuh"
 
 struct PoolShape {
@@ -31,11 +32,11 @@ struct PoolShape {
     uint32_t images, height, width, channels;
     uint32_t out_height, out_width;
     uint32_t kernel_height, kernel_width, stride, padding;
-    float factor;  // of an average
-    uint32_t add;  // whether the gradient is added to
+    float factor;  // of the average
+    uint32_t add;  // whether the gradient is accumulated
 };
 
-// The pixel and the first channel of a thread, among `height` x `width` pixels of each image.
+// A thread's pixel, among `height` x `width` pixels of each image, and its first channel.
 template <int V>
 struct PoolPlace {
     uint32_t image, row, column, channel;
@@ -54,12 +55,12 @@ struct PoolPlace {
     }
 };
 
-// Places from `first` to before `end` along an axis.
+// Positions from `first` to before `end` along an axis.
 struct PoolRange {
     uint32_t first, end;
 };
 
-// What window number `window` covers of an axis, padding left out.
+// The positions that window number `window` covers along an axis, without padding.
 __device__ __forceinline__ PoolRange covered(
     uint32_t window, uint32_t kernel, uint32_t extent, const PoolShape& shape) {
     uint32_t start = window * shape.stride, end = start + kernel;
@@ -67,7 +68,7 @@ __device__ __forceinline__ PoolRange covered(
     return {start > padding ? start - padding : 0, min(end > padding ? end - padding : 0, extent)};
 }
 
-// The windows that cover a place.
+// The windows that cover a position.
 __device__ __forceinline__ PoolRange covering(
     uint32_t place, uint32_t kernel, uint32_t windows, const PoolShape& shape) {
     uint32_t padded = place + shape.padding;
@@ -75,7 +76,8 @@ __device__ __forceinline__ PoolRange covering(
     return {first, min(padded / shape.stride + 1, windows)};
 }
 
-// What number `index` of `of` equal lengths of an axis of `extent` places touches; extent times of is below 2^31.
+// The positions that window `index` of `of` adaptive windows covers on an axis of length `extent`; extent * of is below
+// 2^31.
 __device__ __forceinline__ PoolRange evenly(uint32_t index, uint32_t of, uint32_t extent) {
     uint32_t start = index * extent;
     return {start / of, (start + extent + of - 1) / of};
@@ -85,7 +87,7 @@ __device__ __forceinline__ float pool_size(const PoolRange& range) {
     return static_cast<float>(range.end - range.first);
 }
 
-// V numbers of places in a window, at an address that is a multiple of V of them.
+// V indices of taps, aligned to V of them.
 template <int V, class Tap>
 struct PoolTaps {
     Tap value[V];
@@ -229,7 +231,7 @@ __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ 
     for (uint32_t row = rows.first; row < rows.end; row++) {
         uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
         float height = IS_EVEN ? pool_size(evenly(row, shape.out_height, shape.height)) : 1.0f;
-        // Unrolled it would keep more than there are registers for.
+        // Unrolling would need too many registers.
         ROLLED
         for (uint32_t column = columns.first; column < columns.end; column++) {
             Pack<V> own = load<V>(dy + (line + column) * shape.y_pitch + place.channel);
@@ -275,7 +277,7 @@ POOL(1, float, x1_f32)
 POOL(8, bf16, x8_bf16)
 POOL(1, bf16, x1_bf16)
 
-// Windows of more than 256 places.
+// Windows of more than 256 pixels.
 #define MAX_POOL_LARGE(T, type)                                                                                  \
     KERNEL(max_pool_large_fwd_##type, 256, const T* x, T* y, int* taps, PoolShape shape) {                       \
         max_pool_forward<1>(x, y, taps, shape);                                                                  \

@@ -1,24 +1,24 @@
-// What the mixture of N copies of a layer predicts. The launches are in src/ops/classifiers/launch.rs.
+// Predictions of the mixture of N classifiers. The launches are in src/ops/classifiers/launch.rs.
 //
 //   log_probabilities   out_ik = log sum_j a_j softmax(x_ij)_k
 //   mean                out_ik = sum_j a_j x_ijk
 //
-// with x the product plus the bias. A copy whose outputs have no softmax, or are not all finite, has no part in it, and
-// nothing is renormalised.
+// with x the product plus the bias. Left out, without renormalising: in log_probabilities the classifiers without a
+// finite softmax, in mean those with an output that is not finite.
 //
 //   scores         [B, N, K]   the products
 //   bias           [N, K]
 //   log_posterior  [N], f64
 //   out            [B, K]
 //
-// Bytes: 4 an output read, 4 / N written; some 30 operations. A block is a sample, as in classifiers.cu, and for its
-// reasons: the copies' softmaxes stay in shared memory. A thread then has a class, or four, and goes through all
-// copies.
+// Bytes: 4 read per output, 4 / N written; about 30 operations. A block handles one sample, as in classifiers.cu, so
+// that the softmax of each classifier stays in shared memory. A thread then takes a class, or four, and loops over all
+// classifiers.
 //
 // No buffer may overlap another.
 #include "classifier_row.cuh"
 
-// How many are not finite.
+// Counts the numbers that are not finite.
 struct PredictionNotFinite {
     static __device__ float2 neutral() {
         return make_float2(0.0f, 0.0f);
@@ -34,7 +34,7 @@ struct PredictionNotFinite {
     }
 };
 
-// log sum_j a_j p_ijk. A copy without a softmax has no part in it.
+// log sum_j a_j p_ijk over the classifiers with a finite softmax.
 struct PredictionOfClasses {
     template <class Row>
     static __device__ void predict(
@@ -75,7 +75,7 @@ struct PredictionOfClasses {
     }
 };
 
-// sum_j a_j x_ijk. A copy with outputs that are not finite has no part in it.
+// sum_j a_j x_ijk over the classifiers whose outputs are all finite.
 struct PredictionOfValues {
     template <class Row>
     static __device__ void predict(
@@ -102,7 +102,7 @@ struct PredictionOfValues {
     }
 };
 
-// A block's sample, from wherever its row is read.
+// A block's sample, staged or read from global memory.
 template <class Kind>
 __device__ void prediction(
     void* memory, const float* scores, const float* bias, const double* log_posterior, float* out,

@@ -1,37 +1,38 @@
-// Sums over some axes, and the place of the largest element. The launches are in src/ops/reduce/launch.rs.
+// Sums over some axes, and argmax. The launches are in src/ops/reduce/launch.rs.
 //
 //   columns   out[b, s, c] = sum over rows r of split s of x[b, r, c]
 //   rows      out[b, s]    = sum over elements r of split s of x[b, r]
-//   argmax    out[r]       = the first c at which x[r, c] is largest; NaN never is; 0 where all are NaN
+//   argmax    out[r]       = the first c at which x[r, c] is largest, ignoring NaN; 0 where all are NaN
 //
-//   x     [batches, rows, columns] with any stride between batches and between rows; columns lie side by side. f32 or bf16
-//   out   [batches, splits, columns] without gaps, f32, or bf16 where `narrow`; stored, or added where `add`
+//   x     [batches, rows, columns] with any batch and row strides; columns are contiguous. f32 or bf16
+//   out   [batches, splits, columns], contiguous, f32, or bf16 where `narrow`; stored, or accumulated where `add`
 //
-// A sum over leading axes (a bias's gradient, statistics) is `columns` with one batch; over trailing ones `rows`; over
-// those in the middle (squeeze and excite) `columns` with batches; over everything `rows` with one batch. What is left,
-// axes kept and summed in turns, is one of these for each run of axes that is summed.
+// A sum over leading axes (a bias's gradient, statistics) is `columns` with one batch; over trailing axes `rows`; over
+// middle axes (squeeze and excite) `columns` with batches; over everything `rows` with one batch. Where kept and summed
+// axes alternate, each run of summed axes is one of these.
 //
-// Bytes: 4 for each element of x (2 in bf16), read once, and what is written; one addition for each element. The floor is memory, and
-// the danger is idle multiprocessors where what is left is small: so rows are cut into splits by a rule of the shape
-// alone, and a second launch of the same kernel adds the splits' sums. Two launches with a fixed order, not atomics.
+// Bytes: 4 per element of x (bf16: 2), read once, and the output; one addition per element. Memory-bound; the danger is
+// idle SMs where the output is small. So rows are divided into splits by a rule that depends on the shape alone, and a
+// second launch of the same kernel adds the splits' sums: two launches in a fixed order, no atomics.
 //
-// columns: grid batches x splits x blocks of columns, along one axis. A block of 256 threads is `lanes` threads side by
-// side along the columns, up to 32 units of 16 bytes (one element where columns or strides do not allow it), by 256 / lanes
-// groups that take every so manyth row, four on their way; then the groups add up in shared memory, in halves, each
-// thread in its own bank. Few columns (three, ten) give few lanes and many groups, so that a warp still reads neighbours.
-// rows: up to 32 threads a row where rows are short, 8 rows or more to a block; a block of 256 a split where they are
-// long. argmax: up to 32 threads a row. Threads that walk down columns one by one would be 3 warps for a bias of 100.
+// columns: grid batches x splits x blocks of columns, along one axis. A block of 256 threads is `lanes` threads along
+// the columns, at most 32 units of 16 bytes (one element where columns or strides do not allow it), by 256 / lanes
+// groups. Each group takes every (256 / lanes)-th row, four in flight; then a tree reduction in shared memory, free of
+// bank conflicts, adds the groups. Few columns (three, ten) give few lanes and many groups, so accesses stay coalesced.
+// One thread per column would be only 3 warps for a bias of 100.
+// rows: short rows take at most 32 threads each, 8 rows or more per block; long rows a block of 256 per split.
+// argmax: at most 32 threads per row.
 //
-// out overlaps x nowhere.
+// out does not overlap x.
 #include "common.cuh"
 
 struct ReduceShape {
     uint64_t batches, rows, columns;
     uint64_t batch_stride, row_stride;  // of x, in elements
-    uint64_t split_rows;                // rows of a split; a multiple of 4 for the kernel on rows
+    uint64_t split_rows;                // rows per split; a multiple of 4 in `rows`
     uint32_t splits;
     uint32_t lanes;  // threads that share a row: a power of 2
-    uint32_t wide;   // whether 16 bytes may be loaded at once
+    uint32_t wide;   // whether loads may be 16 bytes
     uint32_t add;
     uint32_t narrow;  // whether out is bf16
     uint32_t unused;
@@ -39,7 +40,7 @@ struct ReduceShape {
 
 static const int REDUCE_THREADS = 256;
 
-// The split's rows: `first` and how many there are.
+// The split's rows: the first and their number.
 struct ReduceSplit {
     uint64_t first, count;
     __device__ ReduceSplit(const ReduceShape& shape, uint64_t split) {
@@ -118,7 +119,7 @@ __device__ __forceinline__ float reduce_pack(const Pack<V>& pack) {
     return sum;
 }
 
-// The sum of every `threads`th unit of `count` elements, from `thread` on.
+// Sums every `threads`-th unit of `count` elements, starting at `thread`.
 template <int V, class T>
 __device__ __forceinline__ float reduce_stretch(
     const T* x, uint64_t count, uint32_t thread, uint32_t threads, bool wide) {
@@ -167,13 +168,13 @@ KERNEL(reduce_rows_bf16, 256, const bf16* x, void* out, ReduceShape shape) {
     reduce_rows<8>(x, out, shape);
 }
 
-// An element and its place; NaN stands for none at all.
+// An element and its index; NaN means none.
 struct ReducePlace {
     float value;
     uint32_t index;
 };
 
-// Which of two is the first largest: NaN never is, and of two NaN the first.
+// The first largest of two, ignoring NaN; of two NaN the first.
 struct ReduceFirstLargest {
     static __device__ __forceinline__ ReducePlace of(ReducePlace a, ReducePlace b) {
         bool b_counts = b.value == b.value, a_counts = a.value == a.value;

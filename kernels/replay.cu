@@ -1,25 +1,26 @@
-// Transitions drawn from the memory of an agent. The launch is in src/ops/replay.rs.
+// Samples transitions from an agent's replay buffer. The launch is in src/ops/replay.rs.
 //
-//   row(i) = high 32 bits of filled * bits_i,  bits_i the first random number at i of the step: uniform, with replacement
-//   row(i) of `rows` is cut into observation, next observation, action, reward, continues
+//   row(i) = high 32 bits of filled * bits_i,  bits_i the first random word at i of the step: uniform, with replacement
+//   row(i) of `rows` is split into observation, next observation, action, reward, continues
 //
 //   rows                             [capacity, 2 n + 3]
-//   step, filled                     [1]; filled is how many rows have been written
+//   step, filled                     [1]; filled is the number of rows written so far
 //   observations, next_observations  [B, n]
-//   actions                          [B], from floats that are whole numbers
+//   actions                          [B], converted from floats with integer values
 //   rewards, continues               [B]
 //
-// Bytes a number: 8. Grid: one axis over the B (2 n + 3) numbers, a thread a number, so that rows are read and
-// observations written side by side. A batch is a few hundred numbers: the launch is all it costs. Every thread draws its
-// row for itself, about a hundred operations that hide nothing else, and no barrier stands between the draw and the read.
-// Step and filled are read from the device, so that a captured update finds other rows by itself.
+// Bytes per number: 8. Grid: one axis over the B (2 n + 3) numbers, one thread per number, so that reads of rows and
+// writes of observations are coalesced. A batch is a few hundred numbers: launch-bound. Every thread draws its row for
+// itself, about a hundred operations, instead of waiting at a barrier for one thread's draw. Step and filled are read
+// from the device, so that each replay of a captured update samples other rows.
 //
-// More rows filled than there are counts as all; where none is, all is NaN and the action -1, which no output answers to.
+// A `filled` above the capacity counts as the capacity. With no rows, every float is NaN and the action -1, which is no
+// output's index.
 //
 // No buffer may overlap another.
 #include "common.cuh"
 
-static const uint32_t REPLAY_PURPOSE = 10;  // of the random numbers, as in src/random.rs
+static const uint32_t REPLAY_PURPOSE = 10;  // of the random stream, as in src/random.rs
 
 struct ReplaySizes {
     uint64_t seed;

@@ -1,13 +1,14 @@
-// A target network follows the network that learns (Lillicrap et al. 2015). The launch is in src/ops/soft_update.rs.
+// Soft update: a target network follows the online network (Lillicrap et al. 2015). The launch is in
+// src/ops/soft_update.rs.
 //
 //   target = keep * target + take * online       keep = tau, take = 1 - tau
 //
 //   target, online   [all parameters], each parameter at a multiple of 16 elements
-//   chunks           [grid]: at most 4096 elements of one parameter each, the optimizer's
+//   chunks           [grid]: at most 4096 elements of one parameter each, the optimizer's table
 //
-// Bytes an element: 12; 2 operations. So the floor is memory, as the optimizer's, whose way this is: a block of 256
-// threads a chunk, four vectors of 16 bytes of both buffers loaded by a thread before it computes with the first. Chunks
-// and not whole buffers, since what lies between two parameters is nobody's to touch.
+// Bytes per element: 12; 2 operations. Memory-bound, so the design is the optimizer's: a block of 256 threads per
+// chunk; a thread loads four 16-byte vectors of both buffers before it computes with the first. It works by chunks and
+// not on whole buffers, since the gaps between parameters must not be written.
 //
 // No buffer may overlap another.
 #include "parameter_chunk.cuh"
@@ -32,8 +33,8 @@ KERNEL(soft_update_f32, 256, float* __restrict__ target, const float* __restrict
     uint32_t length = chunks[blockIdx.x].length;
     target += chunks[blockIdx.x].base;
     online += chunks[blockIdx.x].base;
-    // Nearly all chunks of a large model are of this length: without a guard around each load, the compiler leaves all of
-    // them before the first store.
+    // Nearly all chunks of a large model have this length. Without a bounds check around each load, the compiler hoists
+    // all loads above the first store.
     if (length == CHUNK_LENGTH) {
         Pack<4> own[CHUNK_VECTORS], other[CHUNK_VECTORS];
         UNROLL

@@ -1,7 +1,7 @@
-// The posterior of several predictors after one more observation: the switch distribution (van Erven, Grünwald and
-// de Rooij 2008, algorithm 1) and Bayes' rule, in logarithms and f64. The launches are in src/ops/switch.rs.
+// The posterior over the classifiers after one more observation: the switch distribution (van Erven, Grünwald and
+// de Rooij 2008, algorithm 1) and Bayes' rule, in the log domain and f64. The launches are in src/ops/switch.rs.
 //
-// With l_j = -scale * loss_j, minus infinity where the loss is not finite, t observations so far counted from 1, and
+// With l_j = -scale * loss_j, -inf where the loss is not finite, t observations so far, counted from 1, and
 // pi = 1 / (t + 1):
 //
 //   w_ij   <- w_ij + l_j                                                          i = 0 may still switch, 1 is settled
@@ -13,20 +13,19 @@
 //
 // Bayes' rule is log a_j <- log a_j + l_j, normalised.
 //
-// Everything is taken relative to the largest w_ij + l_ij, which a normalised weight does not depend on: beside losses
-// of 10^16 and more, the logarithms of the prior would be lost in rounding. Where that largest one is not finite, no
-// predictor with weight has a finite loss, and nothing moves.
+// All weights are taken relative to the largest w_ij + l_j, which does not change the normalised result: with losses of
+// 10^16 and more, rounding would swamp the prior's logarithms. Where that largest one is not finite, no classifier with
+// weight has a finite loss, and neither weights nor t change.
 //
 //   weights       [2, N]
 //   log_posterior [N]
 //   losses        [N]
 //   t             [1]
 //
-// Bytes: 6 N doubles. A few dozen operations a predictor, each of them on the way from the step's losses to the next
-// step's posterior: what counts is how long one thread takes, not how many there are. So it is one warp, whose
-// exchanges need no barrier, and lane j has predictors j, j + 32, ... from start to end: what it writes in the course
-// of it only it reads again. A block of more warps would wait at barriers for ten predictors; a launch for each formula
-// would cost more than all of them.
+// Bytes: 6 N doubles. A few dozen operations per classifier, all on the critical path from the step's losses to the
+// next step's posterior: latency counts, not throughput. So the kernel is one warp and needs no barrier, only shuffles.
+// Lane j handles classifiers j, j + 32, ... throughout, so a lane reads back only what it wrote itself. More warps
+// would wait at barriers for ten classifiers; a launch per formula would cost more than all of them.
 //
 // No buffer may overlap another.
 #include "common.cuh"
@@ -68,7 +67,7 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
         switching += observed == SWITCH_NOTHING ? 0.0 : exp(observed - switching_largest);
     }
     switching = reduce_lanes<Sum>(switching);
-    // One lane reads t, since one lane is to overwrite it.
+    // Only the lane that will overwrite t reads it.
     double count = __shfl_sync(ALL_LANES, threadIdx.x == 0 ? *t : 0.0, 0);
     double pi = 1.0 / (count + 1.0), stays = log(1.0 - pi);
     double pool = switching_largest == SWITCH_NOTHING
@@ -76,7 +75,7 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
                       : switching_largest - largest + log(switching) + log(pi) - log(double(settings.predictors));
     double to_switching = pool + log(settings.theta), to_settled = pool + log(1.0 - settings.theta);
 
-    // The largest of the new weights is about 1, so that their sum needs no shift.
+    // The largest of the new weights is about 1, so their sum needs no shift.
     double total = 0.0;
     for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
         double likelihood = switch_log_likelihood(losses[j], settings.scale);

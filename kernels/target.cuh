@@ -1,24 +1,24 @@
-// What a kernel may use beyond plain CUDA C++. The only file that knows which compiler reads it: nvcc, or the host's C++
-// compiler, for the simulator.
+// What a kernel may use beyond plain CUDA C++. Only this file knows which compiler reads the kernels: nvcc, or for the
+// simulator the host's C++ compiler.
 //
 //   KERNEL(name, max_threads, parameters...)   an entry point, found by its name from Rust
-//   KERNEL_RESIDENT(name, max_threads, blocks, parameters...)   the same, with few enough registers for so many blocks
-//                                              of it on a multiprocessor
+//   KERNEL_RESIDENT(name, max_threads, blocks, parameters...)   the same, with its registers limited so that at least
+//                                              `blocks` thread blocks fit on an SM
 //   SHARED(type, name, [extents])              an array in shared memory
-//   DYNAMIC_SHARED(type, name)                 the shared memory whose size the launch gives, on 128 bytes
-//   UNROLL                                     before a loop: its bounds are constants, its body is repeated
-//   ROLLED                                     before a loop: its body is not repeated
+//   DYNAMIC_SHARED(type, name)                 dynamic shared memory, sized by the launch, 128-byte aligned
+//   UNROLL                                     before a loop with constant bounds: unroll it
+//   ROLLED                                     before a loop: do not unroll it
 //   copy_async16(shared, global)               16 bytes to shared memory without passing through registers (cp.async.cg)
-//   copy_async4(shared, global)                the same for 4 bytes, where 16 do not lie on a multiple of 16 (cp.async.ca)
+//   copy_async4(shared, global)                the same for 4 bytes, where 16-byte alignment is missing (cp.async.ca)
 //   copy_async_commit()                        closes a group of such copies
-//   copy_async_wait<N>()                       until at most the last N groups are on their way; a barrier must follow
+//   copy_async_wait<N>()                       waits until at most the last N groups are in flight; a barrier must follow
 //   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
 //   load_matrix_transposed_x4(registers, shared)   the same, each transposed (ldmatrix.trans)
 //   mma_bf16(d, a, b), mma_tf32(d, a, b)       d += a b on a warp's fragments: m16n8k16 and m16n8k8 (mma.sync)
-//   READS_GAPS()                               this kernel reads what lies between the parameters of a flat buffer, and has
-//                                              no use for it: the simulator lets it
-//   round_to_tf32(x)                           to the nearest number with 10 bits of fraction
-//   bf16_pair(first, second)                   two numbers rounded to bf16, in one word as they lie side by side in memory
+//   READS_GAPS()                               this kernel reads the gaps between the parameters of a flat buffer and
+//                                              ignores the values: tells the simulator to allow it
+//   round_to_tf32(x)                           rounds to the nearest tf32 number (10 bits of fraction)
+//   bf16_pair(first, second)                   rounds two numbers to bf16 and packs them, the first in the low half
 #pragma once
 
 #ifdef __CUDACC__

@@ -1,18 +1,18 @@
-// The arithmetic of a matrix product's block on tensor cores: products exact, sums in f32. The factors are f32, rounded
-// to tf32 (10 bits of fraction), or bf16 as it lies in memory. The slabs come as in tile.cuh.
+// A block's part of a matrix product on tensor cores: exact products, accumulated in f32. The factors are f32 rounded
+// to tf32 (10 bits of fraction), or bf16. The slabs arrive as in tile.cuh.
 //
-// A warp has a part of the tile, in fragments of 16x8 sums that one mma.sync (m16n8k8 for tf32, m16n8k16 for bf16) adds
-// to; lane 4 g + q holds columns 2 q and 2 q + 1 of rows g and g + 8. What it reads for a fragment's steps of the inner
-// axis:
+// A warp computes part of the tile, in fragments of 16x8 sums that one mma.sync (m16n8k8 for tf32, m16n8k16 for bf16)
+// accumulates; lane 4 g + q holds columns 2 q and 2 q + 1 of rows g and g + 8. How it loads a fragment of the operands,
+// free of bank conflicts:
 //
-//   inner axis contiguous   [X][K]: a row is 128 bytes, all banks. ldmatrix reads 8 rows of 16 bytes at a time, whose
-//                           places in their rows are exchanged by x % 8: 8 neighbouring rows lie in 8 groups of banks
-//   X contiguous, tf32      [K][X]: lane (g, q) reads step q, place g: 4 rows of 8 numbers, which are exchanged by
-//                           8 (k % 4), so that they lie in 4 different quarters of the banks
-//   X contiguous, bf16      [K][X]: ldmatrix transposes 8 rows of 16 bytes, exchanged by k % 8 (where a row is 64 bytes,
-//                           and two lie in all banks, by k / 2 % 4)
+//   inner axis contiguous   [X][K]: a row is 128 bytes, all banks. ldmatrix reads 8 rows of 16 bytes at a time. Their
+//                           positions are swizzled by x % 8: 8 neighbouring rows use 8 different groups of banks
+//   X contiguous, tf32      [K][X]: lane (g, q) reads step q, position g: 4 rows of 8 numbers. They are swizzled by
+//                           8 (k % 4), so that they use 4 different quarters of the banks
+//   X contiguous, bf16      [K][X]: ldmatrix.trans reads 8 rows of 16 bytes, swizzled by k % 8 (where a row is 64 bytes,
+//                           so that two rows span all banks, by k / 2 % 4)
 //
-// The exchange is an exclusive or with an address: it costs no memory, as gaps between rows would.
+// The swizzle is an XOR on the address: it costs no memory, as padding between rows would.
 #pragma once
 
 #include "tile.cuh"
@@ -25,11 +25,11 @@ struct TensorTile {
     typedef Element_ Element;                                      // of both operands: float for tf32, or bf16
     static const int M = M_, N = N_, K = 128 / sizeof(Element);    // of a block
     static const int WARP_M = WARP_M_, WARP_N = WARP_N_;           // of a warp
-    static const int STAGES = STAGES_, RESIDENT = RESIDENT_;       // as a Tile's
+    static const int STAGES = STAGES_, RESIDENT = RESIDENT_;       // as in Tile
     static const int ACROSS = N / WARP_N;                          // warps
     static const int THREADS = M / WARP_M * ACROSS * WARP;
     static const int DOWN = WARP_M / 16, WIDE = WARP_N / 8;        // fragments of a warp
-    static const int STEP = 32 / sizeof(Element);                  // steps of the inner axis in a fragment
+    static const int STEP = 32 / sizeof(Element);                  // length of a fragment along the inner axis
     // Bytes of shared memory: 128 STAGES (M + N).
     template <bool A_INNER, bool B_INNER>
     using Products = TensorProducts<TensorTile, A_INNER, B_INNER>;
@@ -58,8 +58,9 @@ struct TensorSlab {
         return k * X + (x ^ (X < 64 ? k / 2 & 3 : k & 7) * 8);
     }
 
-    // The numbers at 16 of X from x on and a fragment's steps from k on, by their four quarters of 8 by LENGTH: quarter
-    // j starts `8 (j % 2)` further along X and `LENGTH (j / 2)` further along k where X_FIRST, else the other way around.
+    // Loads 16 of X from x on, by one fragment along the inner axis from k on, as four quarters of 8 by LENGTH: quarter
+    // j starts `8 (j % 2)` further along X and `LENGTH (j / 2)` further along k where X_FIRST, else the other way
+    // around.
     template <bool X_FIRST>
     static __device__ __forceinline__ void read(const T* slab, int x, int k, uint32_t (&quarters)[4]) {
         int lane = threadIdx.x % WARP, quarter = lane / 8;
@@ -106,7 +107,7 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const uint32_t (&a)[4
     mma_bf16(sums, a, b);
 }
 
-// Writes two neighbouring sums of C's row `to` at `column`; `end`: the columns there are. `is_aligned`: as an Output's.
+// Writes two neighbouring sums to row `to` of C at `column`; `end`: the number of columns. `is_aligned`: as in Output.
 __device__ __forceinline__ void store_pair(
     float* to, uint32_t column, uint32_t end, float first, float second, bool is_aligned, bool add) {
     if (is_aligned && column + 2 <= end) {
@@ -119,7 +120,7 @@ __device__ __forceinline__ void store_pair(
     if (column + 1 < end) store(to + column + 1, second, add);
 }
 
-// The same rounded to bf16; what is added to has been rounded already.
+// The same, rounded to bf16 after the addition; the old value has already been rounded.
 __device__ __forceinline__ void store_pair(
     bf16* to, uint32_t column, uint32_t end, float first, float second, bool is_aligned, bool add) {
     if (is_aligned && column + 2 <= end) {
@@ -139,7 +140,7 @@ __device__ __forceinline__ void store_pair(
 template <class Tile, class A, class B, class Element>
 __device__ __forceinline__ void add_tensor_products(
     const Element* left, const Element* right, int row, int column, float (&sums)[Tile::DOWN][Tile::WIDE][4]) {
-    // Repeated, the addresses of every step would be kept in registers, too many for two blocks of 128x128.
+    // Unrolling would keep the addresses of every step in registers, too many for two resident blocks of 128x128.
     ROLLED
     for (int k = 0; k < Tile::K; k += Tile::STEP) {
         uint32_t a[Tile::DOWN][4], b[Tile::WIDE][2];
@@ -159,7 +160,7 @@ __device__ __forceinline__ void add_tensor_products(
     }
 }
 
-// The sums of a block's threads on tensor cores; see FloatProducts. Shared memory is given by the launch.
+// The sums of a block's threads on tensor cores; see FloatProducts. Shared memory is dynamic.
 template <class Tile_, bool A_INNER, bool B_INNER>
 struct TensorProducts {
     typedef Tile_ Tile;

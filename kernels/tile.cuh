@@ -1,5 +1,5 @@
-// The arithmetic of a matrix product's block, which matmul.cu and conv2d.cu share: slabs of both operands pass through
-// shared memory, and every thread keeps a small tile of the product in registers.
+// A block's part of a matrix product, shared by matmul.cu and conv2d.cu: slabs of both operands stream through shared
+// memory, and every thread keeps a small tile of the product in registers.
 //
 //   C[M, N] += A[M, K] B[K, N] for one slab of K, then the next:
 //
@@ -10,16 +10,16 @@
 //   M |  |   | C  |
 //     +--+   +----+
 //
-// Slabs are copied by cp.async, STAGES - 1 of them ahead of the arithmetic, which so never waits for memory it could
-// have asked for earlier. One barrier a slab.
+// Slabs are copied by cp.async in a pipeline of STAGES stages: STAGES - 1 slabs ahead of the arithmetic. One barrier
+// per slab.
 //
-// A slab lies in shared memory as its operand lies in memory, so that 16 bytes are copied at a time on either side:
+// A slab keeps its operand's layout, so that both sides of a copy are 16 bytes at a time:
 //
-//   inner axis contiguous (A as it is, B transposed)   [X][K + 4]: a thread reads 4 steps of one row at a time. Rows are
-//                                                      K + 4 apart: 8 neighbouring rows hit 8 different groups of banks
+//   inner axis contiguous (A as it is, B transposed)   [X][K + 4]: a thread reads 4 steps of one row at a time. The row
+//                                                      stride K + 4 puts 8 neighbouring rows in different banks
 //   X contiguous          (A transposed, B as it is)   [K][X]: a thread reads 4 neighbours at one step
 //
-// Threads of a warp share most of what they read: 4 different places along M, 8 along N.
+// The threads of a warp share most of their reads: it reads 4 different positions along M and 8 along N.
 #pragma once
 
 #include "common.cuh"
@@ -32,8 +32,8 @@ struct Tile {
     typedef float Element;                                      // of both operands
     static const int M = M_, N = N_, K = K_;                    // of a block: a tile of C, and the depth of a slab
     static const int ROWS = ROWS_, COLUMNS = COLUMNS_;          // of a thread
-    static const int STAGES = STAGES_;                          // slabs of each operand in shared memory
-    static const int RESIDENT = RESIDENT_;                      // blocks on a multiprocessor that registers must do for
+    static const int STAGES = STAGES_;                          // pipeline stages: slabs of each operand in shared memory
+    static const int RESIDENT = RESIDENT_;                      // blocks per SM that the registers must allow
     static const int DOWN = M / ROWS, ACROSS = N / COLUMNS;     // threads
     static const int THREADS = DOWN * ACROSS;
     template <bool A_INNER, bool B_INNER>
@@ -45,7 +45,7 @@ typedef Tile<128, 128, 16, 8, 8, 2, 2> Tile128;
 typedef Tile<64, 64, 16, 8, 4, 3, 4> Tile64;
 typedef Tile<32, 32, 32, 4, 4, 3, 8> Tile32;
 
-// A thread's place among those of its block: warps are 4 threads high and 8 wide.
+// A thread's position in its block: warps are 4 threads high and 8 wide.
 template <class Tile>
 struct Place {
     int down, across;
@@ -69,7 +69,7 @@ struct Slab {
         return INNER ? x * STRIDE + k : k * STRIDE + x;
     }
 
-    // Which of the X is number `i` of the thread at `place`.
+    // The position along X of number `i` of the thread at `place`.
     static __device__ __forceinline__ int position(int place, int i) {
         return INNER ? i * (X / OWN) + place : i / 4 * (X / OWN * 4) + place * 4 + i % 4;
     }
@@ -85,7 +85,7 @@ struct Slab {
                 if (INNER) {
                     own[0][i] = four.x, own[1][i] = four.y, own[2][i] = four.z, own[3][i] = four.w;
                 } else {
-                    int first = 4 * i % OWN;  // 4 i, said so that no index looks out of range where INNER
+                    int first = 4 * i % OWN;  // 4 i; the modulo keeps indices in range where INNER
                     own[j][first] = four.x, own[j][first + 1] = four.y;
                     own[j][first + 2] = four.z, own[j][first + 3] = four.w;
                 }
@@ -99,13 +99,13 @@ struct SlabA : Slab<Tile::M, Tile::K, Tile::ROWS, INNER> {};
 template <class Tile, bool INNER>
 struct SlabB : Slab<Tile::N, Tile::K, Tile::COLUMNS, INNER> {};
 
-// Elements that 16 bytes hold: a run, the unit of copies.
+// The elements in 16 bytes: a run, the unit of copies.
 template <class T>
 struct Run {
     static const int LENGTH = 16 / sizeof(T);
 };
 
-// One element, where 16 bytes cannot be copied at a time. The hardware copies no 2 bytes asynchronously.
+// Copies one element, where 16 bytes are not possible. cp.async cannot copy 2 bytes.
 __device__ __forceinline__ void copy_element(float* shared, const float* from) {
     copy_async4(shared, from);
 }
@@ -119,8 +119,8 @@ __device__ __forceinline__ void clear_run(T* shared) {
     *reinterpret_cast<float4*>(shared) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 }
 
-// Copies the first `count` elements of a run to shared memory; the others are 0. Visible like copy_async16.
-// `is_aligned`: the run lies on 16 bytes in memory. Else its elements are copied one by one.
+// Copies the first `count` elements of a run to shared memory and clears the others. Asynchronous, like copy_async16.
+// `is_aligned`: the run is 16-byte aligned in global memory. If not, its elements are copied one by one.
 template <class T>
 __device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bool is_aligned) {
     if (count >= Run<T>::LENGTH && is_aligned) {
@@ -128,11 +128,11 @@ __device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bo
         return;
     }
     if (count <= 0) {
-        // Element by element, a warp's zeros would go to every fourth bank.
+        // Clearing element by element would cause 4-way bank conflicts.
         clear_run(shared);
         return;
     }
-    // Rare: repeated at every call it would be most of a kernel's code, and of its registers.
+    // Rare: unrolled at every call it would take most of a kernel's code and registers.
     ROLLED
     for (int j = 0; j < Run<T>::LENGTH; j++) {
         if (j < count) {
@@ -143,8 +143,8 @@ __device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bo
     }
 }
 
-// Slabs of a matrix that lies in rows. `from`: the tile's first element at inner index 0; `x_end`, `k_end`: how much of
-// the matrix there is from there on.
+// Slabs of a row-major matrix. `from`: the tile's first element at inner index 0; `x_end`, `k_end`: the extents of the
+// matrix from there on.
 template <class Slab, int THREADS>
 struct MatrixSlabs {
     typedef typename Slab::Element Element;
@@ -187,8 +187,8 @@ __device__ __forceinline__ void for_slabs(
     int stage = 0;
     for (uint32_t slab = first; slab < last; slab++) {
         copy_async_wait<STAGES - 2>();
-        // Every thread's copies of this slab have landed, and every thread is done with the slab before, whose place
-        // is taken next.
+        // Every thread's copies of this slab have arrived, and every thread has read the previous slab, which is
+        // overwritten next.
         __syncthreads();
         int taken = stage == 0 ? STAGES - 1 : stage - 1;
         if (slab + STAGES - 1 < last) {
@@ -201,22 +201,22 @@ __device__ __forceinline__ void for_slabs(
     }
 }
 
-// Where a tile is written.
+// The destination of a tile.
 struct Output {
     void* pointer;
-    bool is_bf16;     // whether as bf16; only products of bf16 are
-    bool is_aligned;  // whether every fourth column of every row lies on 16 bytes (of bf16: on 8)
-    bool add;         // whether to what is there
+    bool is_bf16;     // whether to store bf16; only for bf16 operands
+    bool is_aligned;  // whether every fourth column of every row is aligned to 16 bytes (bf16: 8)
+    bool add;         // whether to accumulate
 };
 
-// The sums of a block's threads, in f32: thread by thread ROWS x COLUMNS of the tile.
+// The sums of a block's threads, in f32: each thread has ROWS x COLUMNS of the tile.
 template <class Tile_, bool A_INNER, bool B_INNER>
 struct FloatProducts {
     typedef Tile_ Tile;
     typedef SlabA<Tile, A_INNER> A;
     typedef SlabB<Tile, B_INNER> B;
     static const int ROWS = Tile::ROWS, COLUMNS = Tile::COLUMNS;
-    static const int SHARES = Tile::DOWN;  // threads that have rows of the same column
+    static const int SHARES = Tile::DOWN;  // threads that share a column
     Place<Tile> place;
     float sums[ROWS][COLUMNS];
 
@@ -227,7 +227,7 @@ struct FloatProducts {
         return slabs;
     }
 
-    // Which row and column of the tile the thread's own (i, j) is, and which of its column's threads this is.
+    // Row and column of the tile for the thread's (i, j), and the thread's index among those that share the column.
     __device__ __forceinline__ int row(int i) const {
         return A::position(place.down, i);
     }
@@ -241,7 +241,7 @@ struct FloatProducts {
         return sums[i][j];
     }
 
-    // Adds the products of slabs `first` to `last`.
+    // Accumulates the products of slabs `first` to `last`.
     template <class CopyA, class CopyB>
     __device__ __forceinline__ void add(
         const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, float* shared) {
@@ -262,7 +262,7 @@ struct FloatProducts {
         });
     }
 
-    // Writes row(i) of the tile; its first element belongs at element `offset`, and C has `end` columns from there on.
+    // Writes row(i) of the tile. The row starts at element `offset` of C, which has `end` columns from there on.
     __device__ __forceinline__ void store_row(int i, const Output& to, uint64_t offset, uint32_t end) const {
         float* row = static_cast<float*>(to.pointer) + offset;
         UNROLL

@@ -310,10 +310,10 @@ fn kernels_are_checked_without_a_gpu() {
     let output = alrao(directory.path(), &[&["-q", "kernels", "optimizer_"][..], &small].concat());
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    let verdicts: Vec<_> =
-        table.lines().skip(1).map(|line| line.split_whitespace().last()).collect();
-    assert_eq!(verdicts, [Some("ok"); 3], "{table}");
-    let output = alrao(directory.path(), &[&["kernels", "tally", "--json"][..], &small].concat());
+    let reports: Vec<_> = table.lines().skip(1).map(|row| row.split_whitespace().last()).collect();
+    assert_eq!(reports, [Some("ok"); 3], "{table}");
+    let output =
+        alrao(directory.path(), &[&["kernels", "step_statistics", "--json"][..], &small].concat());
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["kernels"].as_array().unwrap();
     assert!(rows.len() == 2 && rows.iter().all(|row| row["verdict"] == "ok"), "{report}");

@@ -33,7 +33,7 @@ fn of_families(launches: &BTreeMap<String, usize>, families: &[&str]) -> usize {
 
 #[test]
 fn a_step_of_each_model_launches_as_much_as_it_did() {
-    // Two of them find the batch in the data on the device, the last one is the tick.
+    // Two of them find the batch in the data on the device, the last one advances the counters.
     let pinned = [
         (Architecture::Mlp, 27),
         (Architecture::Cnn, 48),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Learning with Random Learning Rates (Blier, Wolinski and Ollivier) in plain eager PyTorch: the independent program
-that the engine is checked against. It has the flags of `alrao train` that matter for that, and writes the same lines.
-safetensors is imported by what reads or writes such files: a timed step does without."""
+"""Learning with Random Learning Rates (Blier, Wolinski and Ollivier) in plain eager PyTorch: an independent program to
+check the engine against. It has the flags of `alrao train` that matter for that, and writes the same lines. Only the
+functions that read or write safetensors import it, so a timed step needs no safetensors."""
 
 import argparse
 import copy
@@ -19,8 +19,8 @@ import models
 from classifiers import Alrao, affine, head
 from update import Update, clip
 
-# The same seed gives each purpose a stream of its own, so that reading initial weights from a file, say, leaves the
-# order of the samples what it was.
+# Each purpose has its own random stream from the same seed. So reading initial weights from a file, for example, does not
+# change the order of the samples.
 PURPOSES = ["rates", "order", "augment"]
 STEPS_WITHOUT_LOSS = 100
 
@@ -106,7 +106,7 @@ def load_run(path, model):
 
 
 def load_init(path, model):
-    """Unlike a checkpoint, a file of initial values may lack the batch counters."""
+    """Loads initial values. Unlike a checkpoint, the file may lack the batch counters."""
     from safetensors.torch import load_file
 
     own = model.state_dict()
@@ -116,14 +116,14 @@ def load_init(path, model):
 
 
 class Trainer:
-    """A model, its learning rates and the average over its classifiers, with the step that moves all three."""
+    """A model, its learning rates and the average over its classifiers, with the step that updates all three."""
 
     def __init__(self, args, inputs, outputs, device="cpu"):
         self.args = args
         self.dtype = {"f32": torch.float32, "f64": torch.float64}[args.precision]
         torch.manual_seed(args.seed)
         pre_classifier = models.build(args.model, inputs, args.hidden, args.width, args.dropout)
-        # Drawn in f32 whatever the precision: both precisions start from the same numbers, and a file keeps them.
+        # Always drawn in f32, so that both precisions, and a file of them, start from the same numbers.
         self.model = Alrao(pre_classifier, outputs, args.classifiers)
         if args.init:
             load_init(args.init, self.model)
@@ -181,7 +181,7 @@ class Trainer:
         out.objective.backward()
         if self.args.clip:
             clip(list(self.pre_classifier.parameters()), self.args.clip)
-        self.update.step(out.flagged)
+        self.update.step(out.diverged)
         self.averaging.update(out.classifier_loss)
         return out
 
@@ -192,10 +192,10 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, dataset, split):
-        """Mean loss and accuracy over every sample, under the posterior as it stands."""
+        """Mean loss and accuracy over every sample, under the current posterior."""
         self.model.eval()
         self.reset_state()
-        # Larger batches change nothing but the time: a text's columns carry state, so there they stay as they are.
+        # Larger batches only save time. (Text keeps its batch size, since its columns carry state.)
         totals = Totals()
         for x, y in self.batches(dataset, split, batch_size=max(self.args.batch_size, 200)):
             totals.add(self.head(x, y), len(y))
@@ -245,10 +245,10 @@ class Metrics:
 
 
 def train(args, trainer, dataset, metrics):
-    """Returns the exit status."""
+    """Trains, and returns the exit status."""
     best, best_loss, best_epoch = None, math.inf, 0
     order, augment = generator(args.seed, "order"), generator(args.seed, "augment") if args.augment else None
-    step, barren = 0, 0
+    step, streak = 0, 0
     for epoch in range(1, args.epochs + 1):
         trainer.model.train()
         trainer.reset_state()
@@ -270,9 +270,9 @@ def train(args, trainer, dataset, metrics):
                     classifier_loss=out.classifier_loss.tolist(),
                     posterior=trainer.posterior(),
                 )
-            barren = 0 if math.isfinite(out.loss) else barren + 1
-            if barren == STEPS_WITHOUT_LOSS:
-                print(f"diverged: no finite loss in {barren} steps", file=sys.stderr)
+            streak = 0 if math.isfinite(out.loss) else streak + 1
+            if streak == STEPS_WITHOUT_LOSS:
+                print(f"diverged: no finite loss in {streak} steps", file=sys.stderr)
                 return 1
             if step == args.max_steps:
                 break
@@ -289,7 +289,7 @@ def train(args, trainer, dataset, metrics):
             seconds=seconds,
             samples_per_second=totals.samples / seconds,
         )
-        # Without validation there is nothing to choose by: the last epoch is the best.
+        # Without validation the last epoch counts as the best.
         if best is None or valid_loss is None or valid_loss < best_loss:
             best_loss, best_epoch = math.inf if valid_loss is None else valid_loss, epoch
             best = copy.deepcopy(trainer.model.state_dict()), trainer.averaging.log_posterior
@@ -312,7 +312,7 @@ def main(argv=None):
     if args.save_init:
         save({name: to_f32(value) for name, value in trainer.model.state_dict().items()}, args.save_init)
     if args.save_rates:
-        # A layer's weight and bias share one tensor, which the format does not take twice.
+        # A layer's weight and bias share one tensor; safetensors rejects shared tensors.
         save({name: value.clone() for name, value in trainer.rates.items()}, args.save_rates)
     status = 0 if args.max_steps == 0 else train(args, trainer, dataset, Metrics(args.metrics))
     if args.logits:

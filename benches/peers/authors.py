@@ -1,6 +1,6 @@
-"""Alrao as its authors' implementation runs a step: every classifier a layer of its own, the head forward and backward
-twice, a full-sized tensor of learning rates beside each parameter, the bookkeeping read back classifier by classifier.
-It is here to be timed; `alrao.py` is the program to compare results with."""
+"""A step as in the Alrao authors' implementation: each classifier is a separate layer, the head runs forward and backward
+twice, each parameter has a full-sized tensor of learning rates, and statistics are read back classifier by classifier.
+It is for timing only; `alrao.py` is for comparing results."""
 
 import math
 
@@ -54,7 +54,7 @@ class AuthorsHead:
         return torch.stack([torch.full((self.copies,), value, device=self.device) for value in values])
 
     def backward(self, z, y):
-        """The mixture's gradient into `z`, then each classifier's own. Returns the logarithms of the probabilities."""
+        """Backpropagates the mixture's loss to `z`, then each classifier's own loss. Returns the log-probabilities."""
         log_p = [layer(z).log_softmax(-1) for layer in self.layers]
         mixture = (torch.stack(log_p, -1) + self.log_posterior).logsumexp(-1)
         F.nll_loss(mixture, y).backward()
@@ -77,7 +77,7 @@ class AuthorsHead:
             self.performance = F.nll_loss(p, y).item(), p.argmax(1).eq(y).sum().item()
         losses = torch.stack([F.nll_loss(p, y) for p in log_p])
         if any(math.isnan(loss) for loss in losses):
-            raise ValueError("a classifier's loss is not a number")
+            raise ValueError("a classifier's loss is NaN")
         self.weights -= losses
         pi = 1 / (self.t + 1)
         share = self.weights[0].logsumexp(0) + math.log(pi) - math.log(self.copies)

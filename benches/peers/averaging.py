@@ -1,4 +1,4 @@
-"""Model averaging over the copies of the classifier: log-domain, f64 state."""
+"""Model averaging over the classifiers: log-domain, f64 state."""
 
 import math
 
@@ -10,8 +10,8 @@ def log(x):
 
 
 class Switch:
-    """The switch distribution of van Erven, Grünwald and de Rooij (2008), their algorithm 1. A batch is one observation.
-    Row 0 of the weights holds what may still switch, row 1 what has settled on its classifier for good."""
+    """The switch distribution of van Erven, Grünwald and de Rooij (2008), algorithm 1. A batch is one observation.
+    Row 0 of the weights may still switch; row 1 has settled on a classifier for good."""
 
     def __init__(self, copies, theta=0.999):
         self.copies, self.theta, self.t = copies, theta, 1
@@ -23,7 +23,7 @@ class Switch:
         self.weights, self.log_posterior = self.weights.to(device), self.log_posterior.to(device)
 
     def update(self, losses):
-        """`losses`: each classifier's mean loss on the batch, before the parameters moved; infinite if it diverged."""
+        """`losses`: each classifier's mean loss on the batch, before the update; infinite if it diverged."""
         if self.copies == 1 or not losses.isfinite().any():
             return
         switching, settled = self.weights - losses.to(torch.float64)
@@ -38,7 +38,7 @@ class Switch:
 
 
 class Bayesian:
-    """Plain Bayesian model averaging: a classifier that diverged once has no weight ever after."""
+    """Plain Bayesian model averaging: a classifier that has diverged once never regains weight."""
 
     def __init__(self, copies):
         self.copies = copies
@@ -52,6 +52,6 @@ class Bayesian:
             return
         joint = self.log_posterior - losses.to(torch.float64)
         total = joint.logsumexp(0)
-        # Where every classifier that still had weight diverged, there is nothing to normalise by.
+        # If every classifier with weight has diverged, the posterior stays as it was.
         if total.isfinite():
             self.log_posterior = joint - total

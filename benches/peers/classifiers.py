@@ -1,4 +1,4 @@
-"""The copies of the last layer, their losses and the mixture of them; autograd does every derivative."""
+"""The classifiers, their losses and their mixture; autograd computes all gradients."""
 
 import dataclasses
 import math
@@ -8,8 +8,8 @@ from torch import nn
 
 
 class Classifiers(nn.Module):
-    """All copies in one weight [copies, outputs, dimension] and one bias [copies, outputs], each copy with initial
-    values of its own, drawn as nn.Linear draws them."""
+    """All classifiers in one weight [classifiers, outputs, dimension] and one bias [classifiers, outputs]. Each has its
+    own initial values, drawn as nn.Linear draws them."""
 
     def __init__(self, copies, outputs, dimension):
         super().__init__()
@@ -22,19 +22,19 @@ class Classifiers(nn.Module):
 
 
 class Alrao(nn.Module):
-    """A pre-classifier followed by the copies. The pre-classifier's children are registered here directly, so that
+    """A pre-classifier followed by the classifiers. The pre-classifier's children are registered here directly, so that
     `state_dict` has the architecture's own names (`features.0.weight`) beside `classifiers.weight`."""
 
     def __init__(self, pre_classifier, outputs, copies):
         super().__init__()
         for name, child in pre_classifier.named_children():
             self.add_module(name, child)
-        # Stored past nn.Module's registration: a second registration would put every name in the state_dict twice.
+        # Bypasses nn.Module's registration: registered again, every name would be in the state_dict twice.
         self.__dict__["pre_classifier"] = pre_classifier
         self.classifiers = Classifiers(copies, outputs, pre_classifier.dimension)
 
     def forward(self, x):
-        """The outputs of every copy, [samples, copies, outputs]."""
+        """The outputs of all classifiers, [samples, classifiers, outputs]."""
         return self.classifiers(self.pre_classifier(x))
 
 
@@ -43,8 +43,8 @@ def affine(z, weight, bias):
 
 
 def log_likelihood(outputs, targets):
-    """log p_ij(y_i), [samples, copies]. Whole-number targets are classes; others are regressed on, each copy being a
-    Gaussian of variance 1 around its outputs."""
+    """log p_ij(y_i), [samples, classifiers]. Integer targets are classes; float targets are regression, where each
+    classifier is a Gaussian of variance 1 around its outputs."""
     if targets.is_floating_point():
         constant = 0.5 * targets.shape[1] * math.log(2 * math.pi)
         return -0.5 * (outputs - targets[:, None, :]).square().sum(-1) - constant
@@ -54,44 +54,45 @@ def log_likelihood(outputs, targets):
 
 @dataclasses.dataclass
 class Head:
-    objective: torch.Tensor  # its gradient is what every parameter learns from
+    objective: torch.Tensor  # every parameter learns from its gradient
     loss: float  # the mixture's, mean over the samples
-    classifier_loss: torch.Tensor  # [copies], f64; infinite where flagged
-    flagged: torch.Tensor  # [copies], bool: some sample had no finite likelihood under this copy
+    classifier_loss: torch.Tensor  # [classifiers], f64; infinite where diverged
+    diverged: torch.Tensor  # [classifiers], bool: no finite likelihood for some sample
     correct: int
 
 
 def head(z, weight, bias, targets, log_posterior):
-    """Losses of a batch and one objective for a single backward pass: copy j's parameters learn from copy j's loss,
-    because the mixture sees them detached; z learns from the mixture, because the copies' losses see it detached."""
+    """Losses of a batch, and one objective for a single backward pass. The mixture's loss has the classifiers' parameters
+    detached, so each classifier learns from its own loss; the classifiers' losses have z detached, so z learns from the
+    mixture."""
     samples = z.shape[0]
     with torch.no_grad():
         outputs = affine(z, weight, bias)
         usable = log_likelihood(outputs, targets).isfinite()
-    flagged = ~usable.all(0)
+    diverged = ~usable.all(0)
 
     def replaced(values):
-        # The unusable pairs have to leave before the softmax: a gradient of zero times NaN is NaN.
+        # Replace unusable pairs before the softmax: a zero gradient times NaN is NaN.
         return torch.where(usable[:, :, None], values, 0.0)
 
     own = torch.where(usable, log_likelihood(replaced(affine(z.detach(), weight, bias)), targets), 0.0)
 
-    # A weight that overflowed has outputs of infinity at best; zero keeps 0 * inf out of z's gradient, and the true
-    # outputs are put back as constants.
+    # Infinite weights would give 0 * inf in z's gradient. So they are replaced by zero, and the true outputs are put back
+    # as constants.
     mixed = affine(z, only_finite(weight.detach()), only_finite(bias.detach()))
     mixed = torch.where(outputs.isfinite(), mixed, outputs)
     joint = torch.where(usable, log_likelihood(replaced(mixed), targets) + log_posterior.to(z.dtype), -math.inf)
-    alive = (joint > -math.inf).any(1)
-    log_mixture = torch.where(alive[:, None], joint, 0.0).logsumexp(1)
-    mixture = torch.where(alive, log_mixture, 0.0)
+    has_finite = (joint > -math.inf).any(1)
+    log_mixture = torch.where(has_finite[:, None], joint, 0.0).logsumexp(1)
+    mixture = torch.where(has_finite, log_mixture, 0.0)
 
-    loss = -torch.where(alive, log_mixture, -math.inf).detach().double().mean().item()
-    classifier_loss = torch.where(flagged, math.inf, -own.detach().double().mean(0))
+    loss = -torch.where(has_finite, log_mixture, -math.inf).detach().double().mean().item()
+    classifier_loss = torch.where(diverged, math.inf, -own.detach().double().mean(0))
     return Head(
         objective=-(own.sum() + mixture.sum()) / samples,
         loss=loss,
         classifier_loss=classifier_loss,
-        flagged=flagged,
+        diverged=diverged,
         correct=correct(outputs, usable, targets, log_posterior),
     )
 
@@ -101,10 +102,10 @@ def only_finite(values):
 
 
 def correct(outputs, usable, targets, log_posterior):
-    """How many samples the mixture's likeliest class is right for; nothing of the kind exists for regression."""
+    """The number of samples whose likeliest class under the mixture is correct; 0 in regression."""
     if targets.is_floating_point():
         return 0
     joint = outputs.log_softmax(-1) + log_posterior.to(outputs.dtype)[:, None]
     mixture = torch.where(usable[:, :, None], joint, -math.inf).logsumexp(1)
-    alive = mixture.isfinite().any(1)
-    return ((mixture.argmax(1) == targets) & alive).sum().item()
+    has_finite = mixture.isfinite().any(1)
+    return ((mixture.argmax(1) == targets) & has_finite).sum().item()

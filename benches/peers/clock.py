@@ -1,11 +1,11 @@
-"""Times of work on a device: by CUDA events on a GPU, by the host's clock elsewhere."""
+"""Times work on a device: with CUDA events on a GPU, with the host's clock elsewhere."""
 
 import statistics
 import time
 
 
 def milliseconds(torch, device, work, repeats, warm_up):
-    """The median time of one call of `work`, after some that do not count."""
+    """The median time of one call of `work`, after some warm-up calls."""
     for _ in range(warm_up):
         work()
     if device != "cuda":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Whether the engine learns as well as PyTorch: the same trainings on both sides, several seeds each, and whether the
-mean validation losses agree within what the seeds explain. Each side draws its own weights, rates and orders.
+"""Checks that the engine learns as well as PyTorch: both sides do the same training runs with several seeds each, and the
+mean validation losses must agree within the spread over seeds. Each side draws its own weights, rates and orders.
 
-Every finished run is a line of --results; runs that are in it already are not done again."""
+Every finished run is a line of --results; a run that is already there is not repeated."""
 
 import argparse
 import json
@@ -48,7 +48,7 @@ def data_of(args, name):
 
 
 def read_results(path):
-    """(comparison, side, seed) -> line, for the runs as they are defined above."""
+    """(comparison, side, seed) -> line, for runs with the definitions above."""
     if not path.exists():
         return {}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -60,7 +60,7 @@ def read_results(path):
 
 
 def run(args, name, side, seed):
-    """One training; a loss that is not finite is null in the metrics, and infinite here."""
+    """One training run. A loss that is not finite is null in the metrics, and infinite here."""
     flags = ["--model", name, "--data", str(data_of(args, name)), *COMPARISONS[name]]
     flags += ["--seed", str(seed), "--threads", str(args.threads), "--log-every", "0"]
     with tempfile.TemporaryDirectory() as folder:
@@ -122,12 +122,12 @@ def main():
                 print(f"{name} {side} seed {seed}: {line['valid_loss']}, {line['seconds']} s", file=sys.stderr, flush=True)
     header = ["model", "engine", "deviation", "seeds", "torch", "deviation", "seeds", "difference", "bound", "agree"]
     print("".join(f"{cell:<12}" for cell in header).rstrip())
-    verdicts = []
+    agreements = []
     for name in args.only:
         cells, agrees = row(results, name, args.seeds)
-        verdicts.append(agrees)
+        agreements.append(agrees)
         print("".join(f"{cell:<12}" for cell in cells).rstrip())
-    return 1 if False in verdicts else 0
+    return 1 if False in agreements else 0
 
 
 if __name__ == "__main__":

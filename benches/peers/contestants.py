@@ -1,6 +1,6 @@
-"""The training steps that are timed: plain SGD, eager and compiled, Alrao as its authors' code does it, and the
-single-backward Alrao of `alrao.py`. Random images of the size that a model was made for, or random tokens. `step.py`
-times each in a process of its own, `in_turn.py` all in one process; `pieces.py` has parts of a step."""
+"""The timed training steps: plain SGD, eager and compiled, Alrao as in its authors' code, and the single-backward Alrao
+of `alrao.py`, on random images of the model's usual size or random tokens. `step.py` times each in its own process,
+`in_turn.py` all in one process; `pieces.py` has parts of a step."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ WINDOW = 70
 # Distinct characters; distinct words.
 VOCABULARIES = {"char-lstm": 50, "word-lstm": 9999}
 CLASSES = 10
-# What is compiled is forward and backward; the update is torch's fused one.
+# Forward and backward are compiled; the update is torch's fused one.
 COMPILED = {"sgd-compiled": "reduce-overhead", "sgd-autotuned": "max-autotune"}
 WAYS = ["sgd", "sgd-fused", *COMPILED, "authors", "alrao"]
 
@@ -71,9 +71,9 @@ class Settings:
 
 
 def set_backends(precision, threads):
-    """These settings are global to a process, and belong to no contestant."""
+    """These settings are global to the process, not to a contestant."""
     torch.set_num_threads(threads)
-    # A batch that is learnt by heart leaves subnormal gradients, which slow a processor down; the engine makes them zero.
+    # Overfitting one batch gives subnormal gradients, which slow a CPU down; the engine flushes them to zero.
     torch.set_flush_denormal(True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = True
@@ -92,7 +92,7 @@ def batch(settings):
 
 
 def step(way, settings, x, y):
-    """A new model's step on one batch, without arguments."""
+    """A new model's step on one batch, as a function without arguments."""
     one = step_of(way, settings)
 
     def cast():
@@ -117,7 +117,7 @@ def step_of(way, settings):
 
 @contextlib.contextmanager
 def torchs_batch_norm():
-    """Builds models with torch's own, without the check for finite batches that only Alrao's runs need."""
+    """Builds models with torch's own batch norm, without the check for finite batches that only Alrao's runs need."""
     own = models.BatchNorm2d
     models.BatchNorm2d = nn.BatchNorm2d
     try:
@@ -135,7 +135,7 @@ def trainer(settings):
 def plain_sgd(pre_classifier, settings, way):
     linear = nn.Linear(pre_classifier.dimension, settings.outputs, device=settings.device)
     parameters = [*pre_classifier.parameters(), *linear.parameters()]
-    # None is torch's default, one operation for many parameters on a GPU; False would be a loop over them.
+    # None is torch's default: on a GPU one operation for many parameters. False would loop over them.
     optimizer = torch.optim.SGD(parameters, lr=0.01, fused=None if way == "sgd" else True)
 
     def loss(x, y):

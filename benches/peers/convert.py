@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Whether the engine's checkpoints are PyTorch's: each model is trained for a few steps by the engine, its
-`best.safetensors` loaded strictly into the same architecture in PyTorch, and the predictions of both on the validation
-data are compared. Exit status 1 if they differ by more than 1e-5, relative to the larger of 1 and the value."""
+"""Checks that PyTorch can load the engine's checkpoints: the engine trains each model for a few steps, PyTorch loads its
+`best.safetensors` strictly into the same architecture, and both predict the validation data. Exit status 1 if the
+predictions differ by more than 1e-5, relative to the larger of 1 and the value."""
 
 import argparse
 import pathlib
@@ -42,7 +42,7 @@ def first_data(args, folder):
 
 @torch.no_grad()
 def predictions(model_name, source, checkpoint):
-    """log sum_j a_j p_j of every sample, by PyTorch."""
+    """PyTorch's log sum_j a_j p_j of every sample."""
     args = alrao.arguments(["--model", model_name, "--data", str(source)])
     dataset = data.load(source, model_name, args.valid_split)
     trainer = alrao.Trainer(args, dataset.inputs, dataset.outputs)

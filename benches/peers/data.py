@@ -1,5 +1,5 @@
 """CIFAR-10's binary files, text as characters or words, arrays in safetensors: splits, normalisation, batches.
-numpy and safetensors are imported by what reads such files: a timed step does without."""
+Only the functions that read files import numpy and safetensors, so a timed step needs neither."""
 
 import dataclasses
 import pathlib
@@ -13,11 +13,10 @@ RECORD = 1 + 3 * 32 * 32
 
 @dataclasses.dataclass
 class Arrays:
-    """Samples along the first axis. u8 images are scaled and normalised batch by batch; anything else is taken as it
-    is."""
+    """Samples along the first axis. u8 images are scaled and normalised batch by batch; other inputs are unchanged."""
 
     splits: dict  # "train", "valid", "test" -> (inputs, targets)
-    outputs: int  # classes, or the dimension of what is regressed on
+    outputs: int  # classes, or the dimension of regression targets
     mean: torch.Tensor = None
     deviation: torch.Tensor = None
 
@@ -29,7 +28,7 @@ class Arrays:
         return len(self.splits[split][0])
 
     def batches(self, split, batch_size, dtype, order=None, augment=None):
-        """The last batch may be short. `augment` is the generator to draw crops and flips from."""
+        """The last batch may be short. `augment` is the generator for crops and flips."""
         inputs, targets = self.splits[split]
         order = torch.arange(len(inputs)) if order is None else order
         for indices in order.split(batch_size):
@@ -43,8 +42,8 @@ class Arrays:
 
 @dataclasses.dataclass
 class Text:
-    """A stream of characters or words, cut into columns as PyTorch's word_language_model cuts it: the remainder that fills no
-    row is dropped, the targets are the stream one on."""
+    """A stream of characters or words, cut into columns as in PyTorch's word_language_model: an incomplete last row is
+    dropped, and the targets are the stream shifted by one."""
 
     splits: dict  # name -> codes [length]
     vocabulary: list
@@ -72,7 +71,7 @@ class Text:
 
 
 def crop_and_flip(images, generator, padding=4):
-    """Black is a byte of zero, so the padding is put on before normalising."""
+    """Pads before normalising, since black is byte zero."""
     size = images.shape[-1]
     padded = torch.nn.functional.pad(images, [padding] * 4)
     out = torch.empty_like(images)
@@ -84,7 +83,7 @@ def crop_and_flip(images, generator, padding=4):
 
 
 def split_tail(inputs, targets, fraction):
-    """The last part, in file order, is the validation part, whatever the seed."""
+    """The last part in file order is for validation, whatever the seed."""
     count = int(len(inputs) * fraction)
     if count == 0:
         return {"train": (inputs, targets)}
@@ -92,10 +91,10 @@ def split_tail(inputs, targets, fraction):
 
 
 def normalisation(images):
-    """Channel mean and population deviation of the training part alone, from exact sums of its bytes."""
+    """Channel mean and population standard deviation of the training part, from exact sums of its bytes."""
     mean, deviation = [], []
     for channel in images.unbind(1):
-        # A histogram keeps the sums in whole numbers: no copy of the data in f64, no rounding that depends on order.
+        # A histogram makes the sums exact integers: no f64 copy of the data, no rounding that depends on order.
         histogram = torch.bincount(channel.flatten(), minlength=256).to(torch.float64)
         value = torch.arange(256, dtype=torch.float64) / 255
         m = (histogram @ value / histogram.sum()).item()
@@ -143,7 +142,7 @@ def words(part):
 
 def text(path, valid_split, tokens):
     def read(file):
-        with open(file, encoding="utf-8", newline="") as handle:  # newline="": characters stay as they are
+        with open(file, encoding="utf-8", newline="") as handle:  # newline="": no newline translation
             return handle.read()
 
     if path.is_dir():

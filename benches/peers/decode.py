@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How many images a second torchvision's ImageFolder gives, beside `cargo run --release --example decode`.
+"""Times torchvision's ImageFolder in images per second, for comparison with `cargo run --release --example decode`.
 
     python benches/peers/decode.py make DIR COUNT      # COUNT JPEGs of 500 by 375 with noise, in DIR/train/{a,b}
     python benches/peers/decode.py DIR SIZE WORKERS

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Deep Q-learning on the pendulum in eager PyTorch. Without more it tells updates a second, steps of the environment a second
-(an action chosen by the network, done, and kept), and both in turn.
+"""Deep Q-learning on the pendulum in eager PyTorch. By default it prints updates per second, environment steps per second
+(the network chooses an action, the environment steps, the transition is stored), and both in turn.
 
     dqn.py                                  PyTorch alone
-    dqn.py --alrao target/release/alrao     beside `alrao bench q-learning`, the two sides in turn, with the ratios
+    dqn.py --alrao target/release/alrao     and `alrao bench q-learning`, the two sides in turn, with the ratios
     dqn.py --steps 12000 --seed 0           learns, and prints the mean return of 20 episodes as it goes"""
 
 import argparse
@@ -60,7 +60,7 @@ def arguments():
 
 
 class Agent:
-    """A network and copies of the environment, whose transitions it learns from."""
+    """A network, and the environments whose transitions it learns from."""
 
     def __init__(self, args, optimizer, epsilon, random_steps, reward_scale=REWARD_SCALE):
         hidden = tuple(int(size) for size in args.hidden.split(","))
@@ -92,7 +92,7 @@ class Agent:
     def step(self):
         actions = self.choose()
         seen, rewards, _ = self.environment.step(actions)
-        # A pendulum's episodes are cut off and never end in themselves: what comes after counts.
+        # A pendulum's episodes are only truncated, never terminal, so the next state's value always counts.
         self.replay.push(
             [
                 [*old, *new, action, reward * self.reward_scale, 1.0]
@@ -108,7 +108,7 @@ class Agent:
             self.update()
 
     def mean_return(self, seed):
-        """Of episodes that begin by the seed, with the best action throughout."""
+        """The mean return of episodes started from the seed, always taking the best action."""
         environment, total = pendulum.Pendulum(EPISODES, TORQUES, seed), 0.0
         for _ in range(pendulum.STEPS):
             _, rewards, _ = environment.step(self.best(environment.observations()))
@@ -132,7 +132,7 @@ def learn(args, optimizer):
         row["seconds"] = round(time.perf_counter() - began, 1)
         best = row["return"] if best is None else max(best, row["return"])
         show(args, row, f"{optimizer}  seed {args.seed}  steps {agent.steps:>6}  return {row['return']:8.1f}  {row['seconds']:6.1f} s")
-    # Other episodes than the ones before.
+    # Different episodes from the previous ones.
     last = {"optimizer": optimizer, "seed": args.seed, "best": best, "last": round(agent.mean_return(args.seed + 1_000_000), 1)}
     show(args, last, f"{optimizer}  seed {args.seed}  best {best:.1f}, in new episodes at the end {last['last']:.1f}")
 
@@ -176,7 +176,7 @@ def synchronize(device):
 
 
 class Engine:
-    """`alrao bench q-learning`, a process a round."""
+    """Runs `alrao bench q-learning`, one process per round."""
 
     def __init__(self, args):
         optimizers = [own for own in args.optimizer if not own.endswith("compiled")]
@@ -204,7 +204,7 @@ def measure(args):
     for optimizer in args.optimizer:
         try:
             contestants.append(Contestant(args, optimizer))
-        except Exception as error:  # what cannot be compiled here must not end the rest
+        except Exception as error:  # a failure to compile must not end the other measurements
             if not optimizer.endswith("compiled"):
                 raise
             failures.append({"side": "PyTorch", "optimizer": optimizer, "error": str(error).strip().splitlines()[-1]})

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Whether the engine follows PyTorch step for step, at full width: both start from the same initial values, learning
-rates and order of the samples, and each step's losses and posterior are compared. The bound holds for the mixture's loss
-and for the posterior; exit status 1 if it is broken.
+"""Checks that the engine follows PyTorch step for step, at full width: both start from the same initial values, learning
+rates and order of samples, and each step's losses and posterior are compared. A bound applies to the mixture's loss and
+to the posterior; exit status 1 if either exceeds it.
 
 With rates up to 10 training is chaotic: between two runs of PyTorch whose initial values differ by 1e-16, the losses of
-the mlp's single classifiers are 7e-7 apart after twenty steps. So the column of the classifiers' losses is for reading."""
+the mlp's individual classifiers differ by 7e-7 after twenty steps. So the column of the classifiers' losses is only
+shown."""
 
 import argparse
 import json
@@ -18,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 RECORD = 1 + 3 * 32 * 32
 BATCH = 32
 
-# Model, precision, steps, bound, flags of both sides. Rates are the defaults except where f32's rounding would grow.
+# Model, precision, steps, bound, flags of both sides. Rates are the defaults except where f32 rounding errors would grow.
 RUNS = [
     ("mlp", "f64", 20, 1e-6, []),
     ("cnn", "f64", 20, 1e-6, []),
@@ -43,7 +44,7 @@ def arguments():
 
 
 def first_images(cifar, folder):
-    """The first training images in a folder of their own: no step needs more, and nothing is left to evaluate."""
+    """A folder with only the first training images: enough for the steps, and nothing to evaluate."""
     images = max(steps for _, _, steps, _, _ in RUNS) * BATCH
     with (cifar / "data_batch_1.bin").open("rb") as file:
         (folder / "data_batch_1.bin").write_bytes(file.read(images * RECORD))
@@ -67,7 +68,7 @@ def both(args, data, model, precision, steps, flags):
         folder = pathlib.Path(folder)
         flags = ["--model", model, "--data", str(data), "--precision", precision, "--max-steps", str(steps), *flags]
         flags += ["--valid-split", "0", "--log-every", "1", "--threads", str(args.threads)]
-        # A text is read in order anyway.
+        # Text is always read in order.
         flags += [] if model.endswith("-lstm") else ["--order", "sequential"]
         init, rates, metrics = (str(folder / name) for name in ("init.safetensors", "rates.safetensors", "torch.jsonl"))
         peer = [sys.executable, str(HERE / "alrao.py"), *flags, "--metrics", metrics]
@@ -78,7 +79,7 @@ def both(args, data, model, precision, steps, flags):
 
 
 def difference(a, b, relative):
-    """A number that is not finite is null on both sides or on neither."""
+    """The difference; infinite if only one of the numbers is null, that is, not finite."""
     if a is None or b is None:
         return 0.0 if a is b else math.inf
     return abs(a - b) / (max(abs(b), 1e-300) if relative else 1.0)

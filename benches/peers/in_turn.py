@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Times PyTorch's steps for `alrao bench step --peers PYTHON`, which times its own in between. A line of JSON on standard
-input is a request, a line on standard output its answer:
+"""Times PyTorch's steps for `alrao bench step --peers PYTHON`, which times its own in between. Each line of JSON on
+standard input is a request, answered by a line on standard output:
 
     at the start                            {"torch": "2.15.0", "python": "3.11.7", "device": "cpu", "threads": 2}
     {"prepare": {"model": "cnn", "way": "sgd", "batch_size": 32, "width": 1.0, "classifiers": 10}}
                                             {"prepared": 1, "samples": 32}
     {"time": 1, "steps": 20}                {"seconds": 0.31}
 
-What fails is answered by {"error": "..."}. Of `prepare`, only the model and the way are needed. The end of the input
-ends the process. Exit codes: 2 for arguments, 3 where PyTorch is missing, 4 where it has no such device."""
+A failure is answered by {"error": "..."}. `prepare` requires only the model and the way. The process ends when its input
+ends. Exit codes: 2 for bad arguments, 3 if PyTorch is missing, 4 if it has no such device."""
 
 import argparse
 import gc
@@ -20,7 +20,7 @@ import sys
 
 import clock
 
-# The first steps of what is compiled are compilation, then recordings.
+# The first steps of a compiled contestant compile, then capture graphs.
 WARM_UP, WARM_UP_COMPILED = 3, 5
 
 
@@ -37,8 +37,8 @@ def arguments():
 
 
 def standard_streams():
-    """The requests and the answers. What a library or a compiler prints goes to standard error instead, and neither
-    reads the requests."""
+    """The streams of requests and answers. Output of libraries and compilers is redirected to standard error, and they
+    cannot read the requests."""
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
@@ -63,7 +63,7 @@ def load_torch(args):
 
 
 def one_line(error):
-    """The first line of a message; the next one too, where the first only leads up to it."""
+    """The first line of a message, and the next one after a line that ends in a colon."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     count = 1
     while count < len(lines) and lines[count - 1].endswith(":"):
@@ -141,7 +141,7 @@ def main():
             say(own.answer(line))
     except BrokenPipeError:
         os._exit(1)
-    # Threads and compilers that are still there are not waited for.
+    # Do not wait for threads and compilers that are still running.
     os._exit(0)
 
 

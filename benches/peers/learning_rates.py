@@ -1,5 +1,5 @@
-"""One learning rate a feature, drawn once, log-uniformly. A parameter's rates are a vector over its features; a
-layer's weight and bias share a draw, a batch norm has a draw of its own, an LSTM's four gates share each unit's."""
+"""One learning rate per feature, drawn once, log-uniformly. A parameter's rates are a vector over its features. A layer's
+weight and bias share their rates, a batch norm has its own, and an LSTM's four gates share those of each unit."""
 
 import math
 
@@ -10,12 +10,12 @@ from torch import nn
 def log_uniform(count, eta_min, eta_max, generator):
     u = torch.rand(count, generator=generator, dtype=torch.float64)
     low, high = math.log(eta_min), math.log(eta_max)
-    # Rounded to f32 so that a file of them, and a run in either precision, hold the same numbers.
+    # Rounded to f32, so that files and runs in either precision have the same numbers.
     return (low + u * (high - low)).exp().clamp(eta_min, eta_max).to(torch.float32)
 
 
 def draw(pre_classifier, eta_min, eta_max, generator):
-    """A vector for each trainable parameter, by name."""
+    """A vector of rates for each trainable parameter, by name."""
     rates = {}
     for module_name, module in pre_classifier.named_modules():
         names = [name for name, _ in module.named_parameters(recurse=False)]
@@ -36,12 +36,12 @@ def draw(pre_classifier, eta_min, eta_max, generator):
 
 
 def feature_axis(module):
-    """An embedding's features are its columns: a row is a symbol, not a unit."""
+    """An embedding's features are its columns: a row is a token, not a unit."""
     return 1 if isinstance(module, nn.Embedding) else 0
 
 
 def check(pre_classifier, rates):
-    """Raises with every name that is missing, unknown or misshapen."""
+    """Raises an error that lists every missing or unknown name and every wrong shape."""
     wanted = {}
     for module_name, module in pre_classifier.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -61,7 +61,7 @@ def check(pre_classifier, rates):
 
 
 def broadcastable(pre_classifier, rates):
-    """Each vector in a shape that multiplies its parameter."""
+    """Each vector, reshaped to broadcast over its parameter."""
     shaped = {}
     for module_name, module in pre_classifier.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

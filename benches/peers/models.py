@@ -1,5 +1,5 @@
-"""The architectures, each a plain pre-classifier: it ends in features `z` of shape [samples, dimension] and knows
-nothing of Alrao. Parameter names are those of torch and of kuangliu/pytorch-cifar."""
+"""The architectures, each a plain pre-classifier: its output is features `z` of shape [samples, dimension], and it is
+independent of Alrao. Parameter names are those of torch and of kuangliu/pytorch-cifar."""
 
 import math
 
@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 
 def channels(count, width):
-    """Half a channel rounds up: Python's own `round` would take 1.5 and 2.5 both to 2."""
+    """Rounds half a channel up; Python's `round` would make both 1.5 and 2.5 into 2."""
     return max(1, math.floor(count * width + 0.5))
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, except that a channel whose batch is not finite leaves its running statistics as they were. With
-    learning rates up to 10 such a batch is expected, and one of them would spoil every evaluation after it."""
+    """As torch's, except that a channel skips the update of its running statistics where the batch is not finite. With
+    learning rates up to 10 such batches are expected, and a single one would spoil every later evaluation."""
 
     def forward(self, x):
         if not self.training:
             return super().forward(x)
-        # torch keeps the running tensors it is given for the backward pass, so it is given copies.
+        # torch saves the running statistics for the backward pass, so it gets copies.
         mean, variance = self.running_mean.clone(), self.running_var.clone()
         out = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
         finite = mean.isfinite() & variance.isfinite()
@@ -85,7 +85,7 @@ class Vgg(nn.Module):
             outputs = channels(entry, width)
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), BatchNorm2d(outputs), nn.ReLU()]
             inputs = outputs
-        # Does nothing, as in pytorch-cifar; parameterless, so no name depends on it.
+        # A no-op, as in pytorch-cifar; it has no parameters, so no name depends on it.
         layers.append(nn.AvgPool2d(1, 1))
         self.features = nn.Sequential(*layers)
         self.dimension = inputs
@@ -153,7 +153,7 @@ class MobileNetV2(nn.Module):
 
 
 class Inception(nn.Module):
-    """GoogLeNet's block: four ways side by side; two 3x3 convolutions stand for a 5x5 one."""
+    """GoogLeNet's block: four parallel branches; two 3x3 convolutions replace a 5x5 one."""
 
     def __init__(self, inputs, single, three, five, pool):
         super().__init__()
@@ -209,7 +209,7 @@ class GoogLeNet(nn.Module):
 
 
 class SeBlock(nn.Module):
-    """SENet-18's block: a pre-activation residual whose channels are weighed."""
+    """SENet-18's block: a pre-activation residual block with squeeze-and-excitation."""
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
@@ -305,7 +305,7 @@ class ResNet50(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """DenseNet's layer: the channels that it adds to all that came before it."""
+    """DenseNet's layer: computes new channels from all earlier ones."""
 
     def __init__(self, inputs, growth):
         super().__init__()
@@ -356,7 +356,7 @@ class DenseNet121(nn.Module):
 
 
 class AlexNet(nn.Module):
-    """The one of 2014, as torchvision has it, up to the last Linear."""
+    """AlexNet as in torchvision, without the last Linear."""
 
     def __init__(self, inputs=3, width=1.0, dropout=0.5):
         super().__init__()
@@ -390,8 +390,8 @@ class AlexNet(nn.Module):
 
 
 class TextLstm(nn.Module):
-    """Takes tokens [T, B], gives features [T * B, hidden] with time the slower index. The recurrent state is carried
-    from call to call, cut from the graph, until `reset`."""
+    """From tokens [T, B] to features [T * B, hidden], time being the slower index. The recurrent state is carried from
+    call to call, detached, until `reset`."""
 
     def __init__(self, vocabulary, width=1.0, dropout=0.2):
         super().__init__()
@@ -413,7 +413,7 @@ class TextLstm(nn.Module):
 
 
 SMALL_IMAGES = {"mobilenetv2": MobileNetV2, "googlenet": GoogLeNet, "senet18": SeNet18}
-# Of characters and of words.
+# For characters and for words.
 LSTMS = ["char-lstm", "word-lstm"]
 # With the least number of rows and columns.
 IMAGES = {"alexnet": (AlexNet, 63), "resnet50": (ResNet50, 32), "densenet121": (DenseNet121, 32)}

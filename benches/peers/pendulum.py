@@ -1,5 +1,5 @@
-"""The pendulum of Gymnasium's `Pendulum-v1` with a few torques, in plain Python: for one or a few copies that is faster than
-NumPy. Episodes that are cut off after 200 steps begin anew."""
+"""The pendulum of Gymnasium's `Pendulum-v1` with a few discrete torques, in plain Python, which is faster than NumPy for a
+few copies. Episodes are truncated after 200 steps and restart."""
 
 import math
 import random
@@ -22,7 +22,7 @@ class Pendulum:
         return [[math.cos(angle), math.sin(angle), speed] for angle, speed, _ in self.states]
 
     def step(self, actions):
-        """What is seen next, the rewards, and which copies were cut off. Those have begun anew."""
+        """Returns the next observations, the rewards, and which copies were truncated; these have restarted."""
         rewards, ended = [], []
         for copy, action in enumerate(actions):
             angle, speed, steps = self.states[copy]

@@ -1,5 +1,5 @@
-"""Parts of a step, each by itself: the update, the classifiers forward and backward, and the switch. What they work on
-is random and made once."""
+"""Parts of a step, each alone: the update, the classifiers forward and backward, and the switch. Their inputs are random
+and created once."""
 
 import torch
 
@@ -10,7 +10,7 @@ from classifiers import head
 
 
 def update_broadcast(settings, y):
-    """What is special to Alrao's update, unfused: each feature's learning rate is broadcast over its parameter."""
+    """Alrao's update, unfused: each feature's learning rate is broadcast over its parameter."""
     update = with_gradients(settings)
     moved = [(parameter, update.rates[name]) for name, parameter in update.parameters.items()]
 
@@ -22,7 +22,7 @@ def update_broadcast(settings, y):
 
 
 def update_full(settings, y):
-    """As the authors' code does it: a full-sized tensor of learning rates beside each parameter."""
+    """As in the authors' code: each parameter has a full-sized tensor of learning rates."""
     parameters, gradients, rates = full_sized(settings)
 
     def work():
@@ -33,13 +33,13 @@ def update_full(settings, y):
 
 
 def update_foreach(settings, y):
-    """Full-sized learning rates too: with broadcast ones torch falls back to a loop over the parameters."""
+    """With full-sized learning rates too: for broadcast ones torch falls back to a loop over the parameters."""
     parameters, gradients, rates = full_sized(settings)
     return torch.no_grad()(lambda: torch._foreach_addcmul_(parameters, gradients, rates, -1.0))
 
 
 def update_sgd(settings, y):
-    """The yardstick: torch's fused SGD on the same parameters."""
+    """The baseline: torch's fused SGD on the same parameters."""
     return torch.optim.SGD(list(with_gradients(settings).parameters.values()), lr=0.01, fused=True).step
 
 
@@ -58,7 +58,7 @@ def full_sized(settings):
 
 
 def single_backward_head(settings, y):
-    """The gradients of all classifiers and of their input by one backward pass."""
+    """One backward pass for the gradients of all classifiers and of their input."""
     trainer = contestants.trainer(settings)
     layer, log_posterior = trainer.model.classifiers, trainer.averaging.log_posterior
     z = features(settings, layer.weight.shape[2], y)
@@ -72,7 +72,7 @@ def single_backward_head(settings, y):
 
 
 def authors_head(settings, y):
-    """Every classifier a layer of its own, forward and backward twice."""
+    """Each classifier is a separate layer, with two forward and backward passes."""
     dimension = contestants.trainer(settings).pre_classifier.dimension
     own = AuthorsHead(dimension, settings.outputs, settings.copies, *settings.eta, settings.device)
     z = features(settings, dimension, y)
@@ -98,7 +98,7 @@ def switch(settings, y):
 
 
 def authors_switch(settings, y):
-    """With the losses that it takes itself, and reads back classifier by classifier."""
+    """Includes computing the losses, and reads them back classifier by classifier."""
     own = AuthorsHead(1, settings.outputs, settings.copies, *settings.eta, settings.device)
     outputs = torch.randn(settings.copies, len(y), settings.outputs, device=settings.device)
     log_p = list(outputs.log_softmax(-1))

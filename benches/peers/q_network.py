@@ -1,5 +1,5 @@
-"""Deep Q-learning with a target network that follows slowly: by one output layer and torch's optimizers, or by Alrao's
-classifiers under the switch. One update is as few operations as eager PyTorch lets it be."""
+"""Deep Q-learning with a soft-updated target network: with one output layer and torch's optimisers, or with Alrao's
+classifiers and the switch. An update uses as few operations as eager PyTorch allows."""
 
 import copy
 import dataclasses
@@ -28,14 +28,14 @@ class Settings:
     copies: int = 10
     theta: float = 0.999
     discount: float = 0.99
-    tau: float = 0.9  # of itself the target keeps in an update
+    tau: float = 0.9  # fraction of itself that the target keeps in an update
     error_clip: float = 1.0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 
 
 class Replay:
-    """The last transitions, a row each: what was seen, what was seen next, action, reward, and whether it goes on."""
+    """The last transitions, one per row: observation, next observation, action, reward, continues."""
 
     def __init__(self, capacity, settings):
         self.observation = settings.observation
@@ -77,7 +77,7 @@ def frozen_copy(model):
 
 
 class Single:
-    """One output layer, moved by torch's SGD or Adam."""
+    """One output layer, updated by torch's SGD or Adam."""
 
     def __init__(self, settings):
         self.settings = settings
@@ -93,7 +93,7 @@ class Single:
             self.loss = torch.compile(self.loss, mode="reduce-overhead")
 
     def loss(self, batch):
-        """Its gradient at the chosen value is the error, cut off at the limit."""
+        """The Huber loss: its gradient at the chosen value is the error, clamped to the limit."""
         with torch.no_grad():
             best = self.target(batch.next_observations).amax(1)
             values = torch.addcmul(batch.rewards, batch.continues, best, value=self.settings.discount)
@@ -116,9 +116,9 @@ class Single:
         return self.model(observations)
 
 
-class Regressors:
-    """Alrao's classifiers, their rates and the switch. Tanh and the limit on errors keep everything finite, so nothing here
-    guards against what is not, as `alrao.py` does."""
+class QClassifiers:
+    """Alrao's classifiers, their rates and the switch. Tanh and the clamped errors keep every number finite, so unlike
+    `alrao.py` this has no checks for divergence."""
 
     def __init__(self, settings, rates=None):
         """`rates`: one vector for each of the hidden layers' parameters; drawn if not given."""
@@ -134,13 +134,13 @@ class Regressors:
         shaped = learning_rates.broadcastable(features, self.drawn)
         own = torch.tensor(learning_rates.classifier_rates(settings.copies, *settings.eta), dtype=settings.dtype)
         shaped |= {"classifiers.weight": own[:, None, None], "classifiers.bias": own[:, None]}
-        # One for each element, so that all parameters move in one operation.
+        # Full-sized, so that one operation updates all parameters.
         self.rates = [shaped[name].to(p).expand_as(p).contiguous() for name, p in named.items()]
 
     @torch.no_grad()
     def learn(self, batch):
-        """The mixture's loss and each classifier's. The gradients of the last layer are written out: a classifier learns from its
-        own errors, what is below from all, each weighed by its responsibility."""
+        """Returns the mixture's loss and each classifier's. The head's gradients are written out by hand: a classifier learns
+        from its own errors, the pre-classifier from all errors, weighted by responsibility."""
         settings, layer = self.settings, self.model.classifiers
         best = self.mean(self.target, batch.next_observations).amax(1)
         values = torch.addcmul(batch.rewards, batch.continues, best, value=settings.discount)
@@ -167,7 +167,7 @@ class Regressors:
 
     @staticmethod
     def outputs(layer, z):
-        """[samples, classifiers, actions], by one product."""
+        """[samples, classifiers, actions], in one matrix product."""
         return torch.addmm(layer.bias.flatten(), z, layer.weight.flatten(0, 1).T).view(len(z), *layer.bias.shape)
 
     def mean(self, model, observations):
@@ -181,4 +181,4 @@ class Regressors:
 
 
 def learner(settings):
-    return Regressors(settings) if settings.optimizer == "alrao" else Single(settings)
+    return QClassifiers(settings) if settings.optimizer == "alrao" else Single(settings)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Time and memory of a training step in PyTorch: plain SGD, eager, fused and compiled, Alrao as its authors' code does it,
-and the single-backward Alrao of `alrao.py`. Random images of the size that a model was made for, batch 32, or 20 columns of
-70 tokens: 50 distinct characters, 9,999 words.
-On a GPU the LSTM is cuDNN's, times are CUDA events', and the ceilings of `ceilings.py` are measured in the same run."""
+"""Time and memory of a training step in PyTorch: plain SGD, eager, fused and compiled, Alrao as in its authors' code, and
+the single-backward Alrao of `alrao.py`. The input is a batch of 32 random images of the model's usual size, or 20 columns
+of 70 tokens: 50 distinct characters, or 9,999 words.
+On a GPU the LSTM is cuDNN's, times come from CUDA events, and `peaks.py` runs first to measure the GPU's peaks."""
 
 import argparse
 import json
@@ -43,7 +43,7 @@ def arguments():
 
 
 def measure(args):
-    # torch is imported here and not above: a child's peak memory starts from its parent's, which must stay small.
+    # torch is imported here and not above: a child's peak memory includes its parent's, which must stay small.
     import torch
 
     import contestants
@@ -53,7 +53,7 @@ def measure(args):
     settings.channels_last = args.channels_last and not settings.recurrent
     contestants.set_backends(args.precision, args.threads)
     x, y = contestants.batch(settings)
-    # An optimiser's first use imports some 100 MB of torch's compiler, which is no memory of the step's.
+    # An optimiser's first use imports about 100 MB of torch's compiler, which must not count as the step's memory.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0).zero_grad()
     before = resident()
     work = contestants.step(way, settings, x, y)
@@ -81,7 +81,7 @@ def resident():
 
 
 def in_own_process(args, model, optimizer):
-    """The row, or why there is none: what cannot be compiled here must not end the rest."""
+    """The row, or the error: a failure to compile must not end the other measurements."""
     command = [sys.executable, __file__, "--here", "--model", model, "--optimizer", optimizer]
     command += ["--steps", str(args.steps), "--threads", str(args.threads)]
     command += ["--device", args.device, "--precision", args.precision]
@@ -110,8 +110,8 @@ def main():
         print(json.dumps(measure(args)))
         return
     if args.device == "cuda":
-        # In the same run, since clocks and neighbours change from hour to hour.
-        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ceilings.py")
+        # In the same run, since clocks and other load change over time.
+        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peaks.py")
         subprocess.run([sys.executable, here, "--device", "cuda"] + ["--json"] * args.json, check=True)
     if not args.json:
         print(f"{'model':<12} {'optimizer':<13} {'ms/step':>9} {'samples/s':>10} {'peak MB':>8}")

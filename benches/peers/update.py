@@ -1,5 +1,5 @@
 """SGD and Adam with a learning rate for every feature; plain SGD and plain Adam are the case of equal rates. An
-element whose gradient is not finite is left alone, with its moments."""
+element whose gradient is not finite is skipped, with its moments."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 
 class Update:
     def __init__(self, parameters, rates, momentum=0.0, weight_decay=0.0, adam=False, betas=(0.9, 0.999), epsilon=1e-8):
-        """`parameters` and `rates`: dictionaries with the same names; a rate's shape broadcasts to its parameter's."""
+        """`parameters` and `rates`: dictionaries with the same names; each rate broadcasts to its parameter's shape."""
         self.parameters, self.rates = parameters, rates
         self.momentum, self.weight_decay, self.adam = momentum, weight_decay, adam
         self.betas, self.epsilon = betas, epsilon
@@ -17,13 +17,13 @@ class Update:
         self.second = {name: torch.zeros_like(p) for name, p in parameters.items()} if adam else {}
 
     @torch.no_grad()
-    def step(self, flagged=None):
-        """`flagged`: classifiers that stand still this step, a mask over the first axis of `classifiers.*`."""
+    def step(self, diverged=None):
+        """`diverged`: classifiers to skip in this step, a mask over the first axis of `classifiers.*`."""
         self.steps += 1
         for name, parameter in self.parameters.items():
             learns = parameter.grad.isfinite()
-            if flagged is not None and name.startswith("classifiers."):
-                learns &= ~flagged.view([-1] + [1] * (parameter.dim() - 1))
+            if diverged is not None and name.startswith("classifiers."):
+                learns &= ~diverged.view([-1] + [1] * (parameter.dim() - 1))
             gradient = parameter.grad + self.weight_decay * parameter if self.weight_decay else parameter.grad
             move = self.rates[name] * self.direction(name, gradient, learns)
             parameter.copy_(torch.where(learns, parameter - move, parameter))
@@ -48,8 +48,8 @@ class Update:
 
 @torch.no_grad()
 def clip(parameters, limit):
-    """Scales the gradients so that their common norm stays below the limit. The norm is over the finite elements:
-    one overflow would otherwise stop every feature of the network."""
+    """Scales the gradients so that their joint norm stays below the limit. The norm is over the finite elements, since
+    otherwise a single overflow would stop every feature of the network."""
     square = sum(
         torch.where(p.grad.isfinite(), p.grad, 0.0).double().square().sum().item() for p in parameters
     )

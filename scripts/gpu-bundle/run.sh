@@ -152,7 +152,7 @@ lstm|lstm [3, 23, 2] into 3, Plain"
 # Kernels and cases of the tests by family, for where a fault leaves a process no device.
 named="optimizer classifiers many_classes switch"
 others="matmul conv2d batch_norm lstm depthwise pool embedding elementwise reduce cross_entropy dropout flatten gather augment \
-clip tally catch_up replay bellman soft_update ceiling"
+clip step_statistics catch_up replay bellman soft_update peak"
 
 on_gpu=kernels::kernels_agree_with_the_cpu_on_a_gpu
 simulated=kernels::kernels_agree_with_the_cpu_and_none_is_forgotten
@@ -189,7 +189,7 @@ END
 
 case_family() { # FAMILY SECONDS
     case $1 in
-    many_classes | soft_update) pattern=$(echo "$1" | tr _ ' ') ;;
+    many_classes | soft_update | step_statistics) pattern=$(echo "$1" | tr _ ' ') ;;
     *) pattern=$1 ;;
     esac
     attempt "tests-$1" txt "$2" env ALRAO_CASES="$pattern" "$tests" --exact "$on_gpu" --nocapture

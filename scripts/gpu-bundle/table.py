@@ -122,7 +122,7 @@ def failures(found):
         row(text(entry, "model"), text(entry, "way"), text(entry, "error"))
 
 
-def ceilings(found):
+def peaks(found):
     for own in found:
         most = own.get("ceilings")
         if isinstance(most, dict):
@@ -138,7 +138,7 @@ def is_named(entry):
 def kernels(title, rows):
     if not rows:
         return
-    heading(title, "kernel", "for", "registers", "shared", "occupancy", "floor us", "time us", "of floor", "verdict")
+    heading(title, "kernel", "for", "registers", "shared", "occupancy", "floor us", "time us", "of floor", "report")
     for entry in rows:
         occupancy = entry.get("occupancy")
         occupancy = f"{100 * occupancy:.0f} %" if isinstance(occupancy, (int, float)) else ""
@@ -168,7 +168,7 @@ def main():
     pieces(found)
     failures(found)
     kernels("The update, the head and the switch", [entry for entry in rows.values() if is_named(entry)])
-    ceilings(measured)
+    peaks(measured)
     kernels("Other kernels", [entry for entry in rows.values() if not is_named(entry)])
 
 

@@ -1,4 +1,4 @@
-//! A model's step, and the parts of it that Alrao adds, in this engine and in PyTorch, timed in turn.
+//! Compares a model's step, and the parts of it that Alrao adds, in this engine and in PyTorch, timed in turn.
 
 use std::cell::RefCell;
 
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::learn::Optimizer;
 use crate::supervised::RunConfig;
 
-/// PyTorch's ways of doing a step, with what each is compared with here.
+/// PyTorch's variants of a step, each with the engine's optimiser that it is compared with.
 const WAYS: [(&str, Optimizer); 5] = [
     ("sgd", Optimizer::Sgd),
     (CHANNELS_LAST, Optimizer::Sgd),
@@ -21,21 +21,21 @@ const WAYS: [(&str, Optimizer); 5] = [
     ("authors", Optimizer::Alrao),
     ("alrao", Optimizer::Alrao),
 ];
-/// Only images have channels.
+/// Images only: text has no channels.
 const CHANNELS_LAST: &str = "sgd-channels-last";
 
-/// PyTorch's ways of doing a part of a step.
+/// PyTorch's variants of a part of a step.
 const PIECES: [(Piece, &[&str]); 3] = [
     (Piece::Switch, &["switch", "switch-authors"]),
     (Piece::Head, &["head", "head-authors"]),
-    // It comes last: it leaves no weights to go on with.
+    // The update comes last: it destroys the weights.
     (Piece::Update, &["update-broadcast", "update-full", "update-foreach", "update-sgd"]),
 ];
 
-/// What this engine's way of a piece is called.
+/// The name of this engine's variant of a part.
 const FUSED: &str = "fused";
 
-/// One of the two programs that are compared.
+/// One of the two programs compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -55,22 +55,22 @@ impl Side {
     }
 }
 
-/// A way of doing a step, and how long it takes.
+/// A variant of a step, and its time.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepRow {
-    /// Whose program.
+    /// The program.
     pub side: Side,
-    /// Which model.
+    /// The model.
     pub model: String,
-    /// How parameters learn, or PyTorch's way of it.
+    /// The optimiser, or PyTorch's variant of it.
     pub way: String,
-    /// Step by step, or as one graph; `None` for PyTorch.
+    /// Eager or captured; `None` for PyTorch.
     pub mode: Option<Mode>,
     /// The precision of the step.
     pub precision: String,
     /// Factor on the model's number of channels or units.
     pub width: f64,
-    /// Images, or tokens, of a step.
+    /// Images, or tokens, in a step.
     pub samples: usize,
     /// Milliseconds of a step, the median over the rounds.
     pub ms: f64,
@@ -78,9 +78,9 @@ pub struct StepRow {
     pub ms_min: f64,
     /// In the slowest round.
     pub ms_max: f64,
-    /// Images, or tokens, a second.
+    /// Images, or tokens, per second.
     pub samples_per_second: f64,
-    /// Kernels of a step; `None` on the CPU and for PyTorch.
+    /// Kernels in a step; `None` on the CPU and for PyTorch.
     pub launches: Option<u64>,
     /// The ratio of its time to the engine's.
     #[serde(skip)]
@@ -89,16 +89,16 @@ pub struct StepRow {
     times: Times,
 }
 
-/// A way of doing a part of a step, and how long it takes.
+/// A variant of a part of a step, and its time.
 #[derive(Clone, Debug, Serialize)]
 pub struct PieceRow {
-    /// Whose program.
+    /// The program.
     pub side: Side,
-    /// Which model's.
+    /// The model.
     pub model: String,
-    /// Which part.
+    /// The part.
     pub piece: Piece,
-    /// `fused` here, or PyTorch's way of it.
+    /// `fused` for this engine, or PyTorch's variant.
     pub way: String,
     /// On a GPU: the engine's passes are captured in a graph, PyTorch's are launched one by one. `None` on the CPU.
     pub mode: Option<Mode>,
@@ -115,20 +115,20 @@ pub struct PieceRow {
     times: Times,
 }
 
-/// A time as a multiple of another's, round by round.
+/// The ratio of two times, taken round by round.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ratio {
-    /// Which model's.
+    /// The model.
     pub model: String,
-    /// Both ways.
+    /// The two variants.
     pub name: String,
-    /// The engine's way that the time is divided by.
+    /// The engine's variant in the denominator.
     pub of: String,
     /// The median over the rounds.
     pub ratio: f64,
-    /// The least of a round.
+    /// The smallest over the rounds.
     pub ratio_min: f64,
-    /// The most of a round.
+    /// The largest over the rounds.
     pub ratio_max: f64,
 }
 
@@ -146,14 +146,14 @@ impl Ratio {
     }
 }
 
-/// A way that could not be timed.
+/// A variant that could not be timed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failed {
-    /// Which model's.
+    /// The model.
     pub model: String,
-    /// PyTorch's way.
+    /// PyTorch's variant.
     pub way: String,
-    /// Why, in one line.
+    /// The error, in one line.
     pub error: String,
 }
 
@@ -162,16 +162,16 @@ pub struct Failed {
 pub struct Comparison {
     /// Whole steps.
     pub steps: Vec<StepRow>,
-    /// Parts of a step; none without PyTorch.
+    /// Parts of a step; empty without PyTorch.
     pub pieces: Vec<PieceRow>,
     /// Alrao over plain SGD, and PyTorch over this engine.
     pub ratios: Vec<Ratio>,
-    /// What could not be timed.
+    /// Variants that could not be timed.
     pub failed: Vec<Failed>,
 }
 
 impl Comparison {
-    /// Alrao's time beside plain SGD's here, and each of PyTorch's beside that of what it is compared with.
+    /// Ratios of Alrao to plain SGD in this engine, and of PyTorch's variants to their counterparts here.
     fn compare_steps(&mut self) {
         let ours: Vec<(String, Option<Mode>, Times)> = self
             .steps
@@ -188,7 +188,7 @@ impl Comparison {
                     None => continue,
                 },
             };
-            // In the same mode; PyTorch's beside the captured one, where there is one.
+            // Compare the same mode; PyTorch with the captured step, if there is one.
             let is_measure = |(way, mode, _): &&(String, Option<Mode>, Times)| {
                 *way == measure.to_string() && (row.mode.is_none() || *mode == row.mode)
             };
@@ -200,7 +200,7 @@ impl Comparison {
         self.ratios.extend(self.steps.iter().filter_map(|row| row.beside.clone()));
     }
 
-    /// Each of PyTorch's ways beside this engine's.
+    /// Ratios of PyTorch's variants to this engine's.
     fn compare_pieces(&mut self) {
         let ours: Vec<(Piece, Times)> = self
             .pieces
@@ -218,7 +218,7 @@ impl Comparison {
         self.ratios.extend(self.pieces.iter().filter_map(|row| row.beside.clone()));
     }
 
-    /// Adds another model's.
+    /// Appends another model's measurements.
     pub fn extend(&mut self, other: Comparison) {
         self.steps.extend(other.steps);
         self.pieces.extend(other.pieces);
@@ -227,8 +227,8 @@ impl Comparison {
     }
 }
 
-/// Times steps of one model under several optimizers, in each of the device's modes, and PyTorch's in between where a
-/// Python is given. Also what Python says of itself, or why it was left out. Panics where no optimizer is given.
+/// Times steps of one model under several optimisers, in each of the device's modes, and PyTorch's in between if a
+/// Python is given. Also returns Python's greeting, or why PyTorch was left out. Panics if no optimiser is given.
 ///
 /// # Errors
 /// As [`crate::models::build`] and [`Device::check`].
@@ -266,7 +266,7 @@ pub fn compare(
     Ok((comparison, greeting))
 }
 
-/// The requests to PyTorch: each step that the engine has a counterpart for, and the parts of an Alrao step.
+/// The requests to PyTorch: each step that has a counterpart in the engine, and the parts of an Alrao step.
 fn requests(configs: &[RunConfig]) -> Vec<Request> {
     let is_alrao = |config: &&RunConfig| config.train.optimizer == Optimizer::Alrao;
     let alrao = configs.iter().find(is_alrao);
@@ -300,7 +300,7 @@ enum Fault {
     Theirs(String),
 }
 
-/// The rows of what could be timed, by `row`, and those of PyTorch's failures.
+/// The rows of the timed variants, made by `row`, and those of PyTorch's failures.
 fn sorted<K, R>(
     model: &str,
     keys: Vec<(K, String)>,
@@ -334,7 +334,7 @@ impl Table<'_> {
         self.configs[0].model.architecture.to_string()
     }
 
-    /// PyTorch's requests that `wanted` names, each with its way.
+    /// PyTorch's requests that satisfy `wanted`, each with its variant's name.
     fn theirs<'b>(
         &'b self,
         wanted: impl Fn(&str) -> bool,

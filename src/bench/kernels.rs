@@ -1,23 +1,23 @@
-//! Every kernel on its own: what the compiler made of it, what it has to do, and how long it takes.
+//! Single kernels: resources that the compiler reports, minimum cost, and time.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::ceilings::Ceilings;
 use super::median;
+use super::peaks::Peaks;
 use super::workloads::{Cost, Size, Work, Workload};
 use crate::device::{DType, Device, Gpu, Recording};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// How often the second-level cache is filled before a buffer is used again.
+/// The buffers used in turn are together this many times the L2 cache, so that none is still cached.
 const CACHES: f64 = 4.0;
 
-/// The most copies of a workload that are used in turn.
+/// Limit on the copies of a workload that are used in turn.
 const MOST_COPIES: usize = 64;
 
-/// Launches that are timed together, at least, so that the clock's own steps do not matter.
+/// The fewest launches timed together, so that the clock's resolution does not matter.
 const LAUNCHES: usize = 20;
 
 const REPEATS: usize = 11;
@@ -27,41 +27,41 @@ const REPEATS: usize = 11;
 pub struct Row {
     /// The kernel.
     pub kernel: String,
-    /// What it is launched for.
+    /// The workload.
     pub workload: String,
     /// Launches in one pass of the workload.
     pub launches: usize,
-    /// Registers of a thread; as the rest of what the compiler says, `None` for a program without kernels for GPUs.
+    /// Registers per thread. This and the compiler's other figures are `None` in a program without kernels for GPUs.
     pub registers: Option<usize>,
-    /// Bytes of shared memory of a block.
+    /// Bytes of shared memory per block.
     pub shared: Option<usize>,
-    /// The part of a multiprocessor's threads that its blocks are.
+    /// Occupancy: resident threads over the most that an SM holds, from 0 to 1.
     pub occupancy: Option<f64>,
-    /// Bytes it has to move at least, in one pass.
+    /// The fewest bytes it can move in one pass.
     pub bytes: f64,
-    /// Operations it has to do at least.
+    /// The fewest operations it can do in one pass.
     pub operations: f64,
     /// The time on a GPU.
     pub time: Option<Time>,
 }
 
-/// How long a kernel takes beside what it would take at the ceilings.
+/// A kernel's time, and its floor: the time it would take at the peaks.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Time {
     /// Seconds of one pass, the median.
     pub seconds: f64,
-    /// Seconds that its bytes or its operations take at least on this GPU, whichever is more.
+    /// Seconds for its bytes at peak bandwidth, or for its operations at peak throughput, whichever is more.
     pub floor: f64,
 }
 
 impl Time {
-    /// How much of the time had to be.
+    /// The floor as a part of the time.
     pub fn part_of_floor(&self) -> f64 {
         self.floor / self.seconds
     }
 }
 
-/// A kernel that a workload launches and knows the cost of, with threads of a block and bytes of dynamic shared memory.
+/// A kernel that a workload launches and knows the cost of, with threads per block and bytes of dynamic shared memory.
 struct Launched {
     kernel: String,
     cost: Cost,
@@ -70,7 +70,7 @@ struct Launched {
     shared: usize,
 }
 
-/// A captured workload: its launches, and everything they touch.
+/// A captured workload: its launches, and everything that they touch.
 struct Recorded {
     recording: Recording,
     _outputs: Vec<Tensor>,
@@ -80,14 +80,14 @@ struct Recorded {
 fn record(workload: &Workload, device: &Device, dtype: DType, size: Size) -> Option<Recorded> {
     let Device::Gpu(gpu) = device else { return None };
     let work = workload.prepare(device, dtype, size);
-    // What is made once is made by the first pass.
+    // The first pass allocates and fills caches.
     drop(work());
     let mut outputs = Vec::new();
     let recording = Gpu::record_apart(gpu, || outputs = work());
     Some(Recorded { recording, _outputs: outputs, _work: work })
 }
 
-/// The kernels that a workload is for, by name.
+/// The kernels whose cost a workload knows, by name.
 fn launched(workload: &Workload, recording: &Recording) -> Vec<Launched> {
     let launches = recording.launches();
     let own = launches.into_iter().filter_map(|(kernel, launches)| {
@@ -98,7 +98,7 @@ fn launched(workload: &Workload, recording: &Recording) -> Vec<Launched> {
     own.collect()
 }
 
-/// All kernels that a workload launches at a size, whether it knows their cost or not. Nothing is computed.
+/// All kernels that a workload launches at a size, with known cost or without. Nothing is computed.
 pub fn kernels_of(workload: &Workload, dtype: DType, size: Size) -> Vec<String> {
     let device = Device::counter();
     let work = workload.prepare(&device, dtype, size);
@@ -107,8 +107,8 @@ pub fn kernels_of(workload: &Workload, dtype: DType, size: Size) -> Vec<String> 
     gpu.kernel_times().into_keys().collect()
 }
 
-/// The kernels with `wanted` in their names, each in the first workload that knows its cost, with what the compiler says
-/// of it; nothing is computed.
+/// The kernels with `wanted` in their names, each in the first workload that knows its cost, with the compiler's
+/// figures. Nothing is computed.
 ///
 /// # Errors
 /// As [`Device::check`].
@@ -117,7 +117,7 @@ pub fn describe(workloads: &[Workload], dtype: DType, wanted: &str) -> Result<Ve
     rows(workloads, &device, dtype, wanted, &mut |_| {}, &|_| Ok(None))
 }
 
-/// The same with their times on a GPU. `observe` is told each workload before it is run.
+/// As [`describe`], with times on a GPU. `observe` is called with each workload's name before it is run.
 ///
 /// # Errors
 /// As [`Device::check`].
@@ -126,16 +126,16 @@ pub fn measure(
     device: &Device,
     dtype: DType,
     wanted: &str,
-    ceilings: &Ceilings,
+    peaks: &Peaks,
     observe: &mut dyn FnMut(&str),
 ) -> Result<Vec<Row>> {
-    // What is not wanted is not even put on the device.
+    // Unwanted workloads are not even copied to the device.
     let described = describe(workloads, dtype, wanted)?;
     let names: BTreeSet<&str> = described.iter().map(|row| row.workload.as_str()).collect();
     let mut all = Vec::new();
     for workload in workloads.iter().filter(|own| names.contains(own.name.as_str())) {
         let own = std::slice::from_ref(workload);
-        let time = |kernel: &Launched| time(workload, device, dtype, kernel, ceilings).map(Some);
+        let time = |kernel: &Launched| time(workload, device, dtype, kernel, peaks).map(Some);
         let own = rows(own, device, dtype, wanted, observe, &time)?;
         all.extend(own.into_iter().filter(|row| {
             described.iter().any(|own| (&own.kernel, &own.workload) == (&row.kernel, &row.workload))
@@ -186,9 +186,9 @@ fn time(
     device: &Device,
     dtype: DType,
     own: &Launched,
-    ceilings: &Ceilings,
+    peaks: &Peaks,
 ) -> Result<Time> {
-    let floor = ceilings.floor(&own.kernel, &own.cost, dtype);
+    let floor = peaks.floor(&own.kernel, &own.cost, dtype);
     let repeated = Repeated::new(workload, device, dtype, &own.kernel);
     repeated.run();
     device.check()?;
@@ -196,8 +196,8 @@ fn time(
     Ok(Time { seconds: median(times?).as_secs_f64() / repeated.passes() as f64, floor })
 }
 
-/// One kernel of a workload by itself: launched over and over in one graph, on so many copies of the workload that no byte
-/// is in the cache when its turn comes again.
+/// One kernel of a workload alone, launched many times in one graph, on enough copies of the workload that its bytes
+/// have left the cache when a copy's turn comes again.
 pub struct Repeated {
     graph: Option<Recording>,
     passes: usize,
@@ -205,7 +205,7 @@ pub struct Repeated {
 }
 
 impl Repeated {
-    /// Puts the workload on a GPU as often as it takes.
+    /// Copies the workload to a GPU as often as needed.
     pub fn new(workload: &Workload, device: &Device, dtype: DType, kernel: &str) -> Self {
         let cache = match device {
             Device::Gpu(gpu) => gpu.limits().map_or(0, |limits| limits.cache_bytes),
@@ -224,12 +224,12 @@ impl Repeated {
         Repeated { graph, passes, _copies: copies }
     }
 
-    /// Passes of the workload that a run is.
+    /// Passes of the workload in one run.
     pub fn passes(&self) -> usize {
         self.passes
     }
 
-    /// Launches the kernel, for all passes.
+    /// Launches the kernel for all passes.
     pub fn run(&self) {
         if let Some(graph) = &self.graph {
             graph.replay();

@@ -1,22 +1,22 @@
-//! What a measurement was made on.
+//! The machine of a measurement.
 
 use serde::Serialize;
 
 use super::peers::Greeting;
 use crate::device::Device;
 
-/// The machine and the programs.
+/// The machine, and the versions of the programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// The processor, by its own name where the system tells it.
+    /// The processor's name, if the system reports it.
     pub processor: String,
     /// The GPU's name.
     pub gpu: Option<String>,
     /// The device that this engine computed on.
     pub device: String,
-    /// What the device says of itself.
+    /// The device's description.
     pub description: String,
-    /// Threads of the processor that each side used.
+    /// CPU threads that each side used.
     pub threads: usize,
     /// This engine's version and commit.
     pub alrao: &'static str,
@@ -27,7 +27,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, a device of it, and what the other side says of itself.
+    /// This machine with one of its devices, and the versions from PyTorch's side.
     pub fn of(device: &Device, peers: Option<&Greeting>) -> Machine {
         let description = device.description();
         let gpu = match device.name() {
@@ -46,12 +46,12 @@ impl Machine {
         }
     }
 
-    /// In one line.
+    /// As one line of text.
     pub fn text(&self) -> String {
         let Machine { processor, description, alrao, .. } = self;
         let torch = self.torch.as_ref().map_or(String::new(), |own| format!(", PyTorch {own}"));
         let python = self.python.as_ref().map_or(String::new(), |own| format!(", Python {own}"));
-        // The cpu's description has its threads.
+        // A cpu's description already names its threads.
         let threads = match &self.gpu {
             Some(_) => format!(", {} threads on the host", self.threads),
             None => String::new(),
@@ -60,13 +60,13 @@ impl Machine {
     }
 }
 
-/// Threads that work on the host's side has.
+/// CPU threads of a device.
 pub fn threads(device: &Device) -> usize {
     let all = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
     device.host_threads().unwrap_or_else(all)
 }
 
-/// The processor's name, or its architecture where the system does not tell.
+/// The processor's name, or its architecture if the system does not report it.
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("model name"));

@@ -1,4 +1,5 @@
-//! PyTorch's side of a comparison: a Python process that runs `benches/peers/in_turn.py`, asked for a few steps at a time.
+//! PyTorch's side of a comparison: a Python process that runs `benches/peers/in_turn.py` and times a few steps on
+//! request.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// `in_turn.py`, and the files beside it that it imports.
+/// `in_turn.py`, and the files that it imports.
 const FILES: [(&str, &str); 12] = [
     ("in_turn.py", include_str!("../../benches/peers/in_turn.py")),
     ("contestants.py", include_str!("../../benches/peers/contestants.py")),
@@ -29,16 +30,16 @@ const FILES: [(&str, &str); 12] = [
     ("models.py", include_str!("../../benches/peers/models.py")),
 ];
 
-/// How long importing PyTorch may take, at least.
+/// The shortest time limit for importing PyTorch.
 const PATIENCE_AT_THE_START: Duration = Duration::from_secs(120);
 
-/// How long the process may take to end once its input has.
+/// How long the process may take to end after its input is closed.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(5);
 
-/// The file for Python's standard error, beside the Python files.
+/// The file for Python's standard error, in the same folder as the Python files.
 const MESSAGES: &str = "messages.txt";
 
-/// What the process computes with.
+/// The settings of the process.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The Python to start.
@@ -47,13 +48,13 @@ pub struct Setup {
     pub device: &'static str,
     /// `f32`, `tf32` or `bf16`.
     pub precision: String,
-    /// Threads of the processor.
+    /// CPU threads.
     pub threads: usize,
-    /// How long an answer may take. The longest is for a step that is compiled: a minute or two on a laptop.
+    /// The time limit for an answer. Compiling a step takes longest: a minute or two on a laptop.
     pub patience: Duration,
 }
 
-/// What the process says of itself.
+/// The process's greeting: its versions and its device.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Greeting {
     /// PyTorch's version.
@@ -64,14 +65,14 @@ pub struct Greeting {
     pub device: String,
 }
 
-/// Something to be timed, by the names that `in_turn.py` knows.
+/// A step or piece to time, by the names that `in_turn.py` knows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Request {
     /// The architecture.
     pub model: String,
-    /// How a step is done, or which piece of it.
+    /// The variant of a step, or of a piece of it.
     pub way: &'static str,
-    /// Images of a batch, or columns of text.
+    /// Images in a batch, or columns of text.
     pub batch_size: usize,
     /// Factor on the number of channels or units.
     pub width: f64,
@@ -79,17 +80,17 @@ pub struct Request {
     pub classifiers: usize,
 }
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    /// It failed, and the process goes on.
+    /// The request failed; the process is still running.
     Failed(String),
-    /// The process is gone: it ended, or gave no answer.
+    /// The process has ended, or did not answer in time.
     Gone(String),
 }
 
 impl Trouble {
-    /// In one line.
+    /// The message, one line.
     pub fn message(&self) -> &str {
         match self {
             Trouble::Failed(message) | Trouble::Gone(message) => message,
@@ -99,7 +100,7 @@ impl Trouble {
 
 type Outcome<T> = Result<T, Trouble>;
 
-/// A Python process with PyTorch. It ends with this value.
+/// A Python process with PyTorch. Dropping this value ends it.
 pub struct Peers {
     greeting: Greeting,
     process: Child,
@@ -114,7 +115,7 @@ impl Peers {
     /// Starts Python.
     ///
     /// # Errors
-    /// In one line, where there is no such program, it has no PyTorch, or it does not answer.
+    /// One line, if the program does not exist, has no PyTorch, or does not answer.
     pub fn start(setup: &Setup) -> Result<Peers, String> {
         let (folder, messages) = unpacked()
             .map_err(|error| format!("no temporary folder for PyTorch's side: {error}"))?;
@@ -127,7 +128,7 @@ impl Peers {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(messages)
-            // With the compilers that it starts.
+            // Together with the compilers that it starts.
             .process_group(0)
             .spawn()
             .map_err(|error| {
@@ -137,7 +138,7 @@ impl Peers {
         running().push((process.id(), folder.path().to_owned()));
         let requests = process.stdin.take();
         let answers = lines_of(process.stdout.take());
-        // Importing from a cold disk takes its time.
+        // Importing from a cold disk is slow.
         let (greeting, patience) = (Greeting::default(), setup.patience.max(PATIENCE_AT_THE_START));
         let mut peers = Peers { greeting, process, requests, answers, patience, folder };
         let greeting = peers.answer().map_err(|trouble| trouble.message().to_owned())?;
@@ -147,7 +148,7 @@ impl Peers {
         Ok(peers)
     }
 
-    /// What the process says of itself.
+    /// The process's greeting.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
     }
@@ -155,7 +156,7 @@ impl Peers {
     /// Prepares a contestant, whose steps must have `samples` samples, and returns its number.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be built.
     pub fn prepare(&mut self, request: &Request, samples: usize) -> Outcome<u64> {
         let answer = self.exchange(&json!({ "prepare": request }))?;
         let own = answer["samples"].as_u64();
@@ -170,7 +171,7 @@ impl Peers {
     /// The time of `steps` steps.
     ///
     /// # Errors
-    /// Where one fails.
+    /// If a step fails.
     pub fn time(&mut self, number: u64, steps: usize) -> Outcome<Duration> {
         let answer = self.exchange(&json!({ "time": number, "steps": steps }))?;
         let seconds = answer["seconds"].as_f64().map(Duration::try_from_secs_f64);
@@ -204,7 +205,7 @@ impl Peers {
         }
     }
 
-    /// Kills the process and all that it started, once: later its number may be another's.
+    /// Kills the process and everything it started. Only once: the process id may be reused later.
     fn kill(&self) {
         let mut running = running();
         if let Some(index) = running.iter().position(|(id, _)| *id == self.process.id()) {
@@ -212,9 +213,9 @@ impl Peers {
         }
     }
 
-    /// Ends the process, and says why in its last words, or in ours where it has none.
+    /// Ends the process and returns its last message, or `why` if it has none.
     fn end(&mut self, why: &str) -> Trouble {
-        // One that has closed its output is about to end by itself, and its state tells why.
+        // A process that has closed its output is about to exit, and its exit status tells why.
         std::thread::sleep(Duration::from_millis(200));
         let status = self.process.try_wait().ok().flatten();
         self.kill();
@@ -234,7 +235,7 @@ impl Peers {
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        // The end of its input ends it.
+        // Closing its input ends it.
         drop(self.requests.take());
         let is_over = || {
             matches!(
@@ -243,23 +244,23 @@ impl Drop for Peers {
             )
         };
         is_over();
-        // What it started may go on without it.
+        // Processes that it started may still be running.
         self.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The processes that run, and their folders.
+/// The running processes and their folders.
 fn running() -> std::sync::MutexGuard<'static, Vec<(u32, PathBuf)>> {
     static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends every Python process and removes its folder: for a program that is about to end by a signal.
+/// Ends every Python process and removes its folder, for a program that a signal is about to end.
 pub fn end_all() {
     for (id, folder) in running().drain(..) {
         kill_group(id);
-        // The program ends: a temporary folder that cannot be removed stays unreported.
+        // The program is ending, so a failure to remove the folder is not reported.
         let _ = std::fs::remove_dir_all(folder);
     }
 }
@@ -269,15 +270,15 @@ fn kill_group(leader: u32) {
     unsafe { libc::kill(-leader.cast_signed(), libc::SIGKILL) };
 }
 
-/// Things that are timed in a Python process, which is started again where one of them ends it.
+/// Contestants timed in a Python process, which is restarted if one of them crashes it.
 pub struct PeerSide {
     setup: Setup,
     greeting: Greeting,
     peers: Option<Peers>,
     requests: Vec<Request>,
-    /// Samples of a step.
+    /// Samples in a step.
     samples: usize,
-    /// The number of each request in the process that runs now, once it is prepared there.
+    /// The number of each request in the current process, once it is prepared there.
     numbers: Vec<Option<u64>>,
 }
 
@@ -304,12 +305,12 @@ impl PeerSide {
         })
     }
 
-    /// What the process says of itself.
+    /// The process's greeting.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
     }
 
-    /// The ways that are asked for, in order.
+    /// The requested variants, in order.
     pub fn ways(&self) -> Vec<&'static str> {
         self.requests.iter().map(|request| request.way).collect()
     }
@@ -317,7 +318,7 @@ impl PeerSide {
     /// The time of `steps` steps of one request.
     ///
     /// # Errors
-    /// In one line, where it cannot be made, or fails.
+    /// One line, if it cannot be built or fails.
     pub fn time(&mut self, index: usize, steps: usize) -> Result<Duration, String> {
         let outcome = self.try_to_time(index, steps);
         if let Err(Trouble::Gone(_)) = outcome {
@@ -341,7 +342,7 @@ impl PeerSide {
     }
 }
 
-/// What holds PyTorch to the instructions that `ALRAO_CPU` holds this engine to.
+/// Environment variables that limit PyTorch to the instruction set that `ALRAO_CPU` sets for this engine.
 fn held_to() -> Vec<(&'static str, &'static str)> {
     let [aten, onednn, mkl] = match std::env::var("ALRAO_CPU").as_deref() {
         Ok("plain") => ["default", "SSE41", "SSE4_2"],
@@ -355,7 +356,7 @@ fn held_to() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
-/// The program's text in a folder of its own, and a file for what Python says.
+/// Writes the Python files to a folder of their own, with a file for Python's standard error.
 fn unpacked() -> io::Result<(TempDir, File)> {
     let folder = tempfile::Builder::new().prefix("alrao-peers-").tempdir()?;
     for (name, text) in FILES {
@@ -365,7 +366,7 @@ fn unpacked() -> io::Result<(TempDir, File)> {
     Ok((folder, messages))
 }
 
-/// The lines that a process writes, read on a thread so that they can be waited for.
+/// The lines that a process writes, read on a thread so that waiting for them can time out.
 fn lines_of(output: Option<impl io::Read + Send + 'static>) -> Receiver<io::Result<String>> {
     let (sender, receiver) = channel();
     if let Some(output) = output {

@@ -1,5 +1,5 @@
-//! The parts of a step that Alrao adds to plain training, each by itself: the update with a rate for every feature, the
-//! head with its classifiers, the switch.
+//! The parts of a step that Alrao adds to plain training, each alone: the update with a learning rate for every
+//! feature, the head with its classifiers, the switch.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::error::Result;
 use crate::ops::classifiers::{Targets, classifiers};
 use crate::random::{Philox, Purpose};
 
-/// Passes in one graph, so that the launch of the graph does not count.
+/// Passes in one graph, so that its launch overhead does not matter.
 const PASSES: usize = 20;
 
 /// A part of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Piece {
-    /// Of all parameters, each feature by its own learning rate.
+    /// The update of all parameters, with a learning rate for each feature.
     Update,
     /// The classifiers' forward and backward pass, from the features to their gradient.
     Head,
-    /// The posterior's, from the classifiers' losses.
+    /// The posterior's update from the classifiers' losses.
     Switch,
 }
 
@@ -42,18 +42,18 @@ impl Piece {
 /// A part of a model's step, ready to be timed.
 pub struct Part<'a> {
     work: Box<dyn Fn() + 'a>,
-    /// On a GPU: passes in a graph.
+    /// On a GPU: the captured passes.
     graph: Option<Recording>,
 }
 
 impl<'a> Part<'a> {
-    /// The part of a contestant's step: the switch on the losses of its last step, the head on random features, the update on
-    /// random gradients. After the update its weights are of no use.
+    /// The part of a contestant's step: the switch on the losses of its last step, the head on random features, the
+    /// update on random gradients. The update destroys its weights.
     pub fn new(contestant: &'a Contestant, piece: Piece, device: &Device) -> Part<'a> {
         let work: Box<dyn Fn() + 'a> = match piece {
             Piece::Update => {
                 let (learner, head) = (contestant.learner(), contestant.step());
-                // Those of a batch that is learnt by heart are next to nothing.
+                // The model fits its one batch, so the true gradients are nearly zero.
                 let gradients = learner.flat().gradients();
                 let mut random = Philox::new(0, Purpose::Data).stream(0);
                 let numbers = (0..gradients.shape().elements()).map(|_| random.normal() as f32);
@@ -69,7 +69,7 @@ impl<'a> Part<'a> {
                 Box::new(move || contestant.learner().average(&head, contestant.samples()))
             }
         };
-        // What is made once is made by the first pass.
+        // The first pass allocates.
         work();
         let graph = match device {
             Device::Cpu(_) => None,
@@ -92,7 +92,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The head of a contestant's model: as many samples, features, classifiers and classes.
+/// A head with the sizes of a contestant's model: samples, features, classifiers, classes.
 fn head_of(contestant: &Contestant, device: &Device) -> Work {
     let weight = contestant.learner().model().classifiers().weight().shape();
     let [copies, outputs, inputs] = [0, 1, 2].map(|axis| weight.extents()[axis]);

@@ -1,23 +1,23 @@
-//! Where the time of a training step goes, op by op, beside what the device can do at most.
+//! The time of a training step, op by op, beside the device's peaks.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ceilings::Ceilings;
+use super::peaks::Peaks;
 use super::step::{Contestant, Mode};
 use crate::device::{Device, OpTime, Profile};
 use crate::error::Result;
 use crate::learn::Precision;
 use crate::supervised::RunConfig;
 
-/// Which of the device's two peaks an op comes nearer to.
+/// The one of the device's two peaks that an op comes nearer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
-    /// The multiply-adds of the step's precision.
+    /// Arithmetic throughput in the step's precision.
     Arithmetic,
-    /// The bytes of a copy.
+    /// The bandwidth of a copy.
     Memory,
 }
 
@@ -31,69 +31,69 @@ impl Bound {
     }
 }
 
-/// One op of a step, all its calls together.
+/// One op of a step, summed over its calls.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpRow {
     /// Its name.
     pub op: &'static str,
     /// Calls in a step.
     pub calls: f64,
-    /// Milliseconds of a step, without those of the ops that it calls.
+    /// Milliseconds per step, without the ops that it calls.
     pub ms: f64,
     /// Its part of the step's time, from 0 to 1.
     pub share: f64,
-    /// 10^9 operations a second; a multiply-add is two.
+    /// 10^9 operations per second; a multiply-add is two.
     pub gflops: f64,
-    /// 10^9 bytes a second, each input read once and each output written once.
+    /// 10^9 bytes per second, each input read once and each output written once.
     pub gigabytes_per_second: f64,
-    /// The larger of its parts of the device's two peaks: above 1 where what it reads is in a cache.
+    /// The larger of its parts of the two peaks; above 1 if its data is cached.
     pub of_peak: Option<f64>,
-    /// Which of the peaks that is.
+    /// The peak of `of_peak`.
     pub bound: Option<Bound>,
 }
 
-/// What the device can do at most in a step's precision.
+/// The device's peaks in a step's precision.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Peaks {
-    /// 10^9 operations a second.
+pub struct PrecisionPeaks {
+    /// 10^9 operations per second.
     pub gflops: f64,
-    /// 10^9 bytes a second, read and written.
+    /// 10^9 bytes per second, read and written.
     pub gigabytes_per_second: f64,
 }
 
-impl Peaks {
-    /// Of what was measured, those that count in a precision.
-    pub fn new(ceilings: &Ceilings, precision: Precision) -> Self {
+impl PrecisionPeaks {
+    /// Picks the peaks of a precision.
+    pub fn new(peaks: &Peaks, precision: Precision) -> Self {
         let operations = match precision {
-            Precision::F32 | Precision::F64 => ceilings.f32,
-            Precision::Tf32 => ceilings.tf32,
-            Precision::Bf16 => ceilings.bf16,
+            Precision::F32 | Precision::F64 => peaks.f32,
+            Precision::Tf32 => peaks.tf32,
+            Precision::Bf16 => peaks.bf16,
         };
-        Peaks { gflops: operations / 1e9, gigabytes_per_second: ceilings.bytes / 1e9 }
+        PrecisionPeaks { gflops: operations / 1e9, gigabytes_per_second: peaks.bytes / 1e9 }
     }
 }
 
 /// A training step, op by op.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepProfile {
-    /// Which model.
+    /// The model.
     pub model: String,
-    /// How its parameters learn.
+    /// The optimiser.
     pub optimizer: String,
-    /// What it computes in.
+    /// The precision.
     pub precision: String,
     /// Factor on the model's number of channels or units.
     pub width: f64,
-    /// Images, or tokens, of a step.
+    /// Images, or tokens, in a step.
     pub samples: usize,
-    /// Profiled steps; as many run without profiling.
+    /// Profiled steps; the same number runs without profiling.
     pub steps: usize,
     /// Mean milliseconds of a step without profiling.
     pub step_ms: f64,
-    /// Milliseconds in no op.
+    /// Milliseconds outside all ops.
     pub outside_ms: f64,
     /// `None` in the simulator and in f64.
-    pub peaks: Option<Peaks>,
+    pub peaks: Option<PrecisionPeaks>,
     /// The longest first.
     pub ops: Vec<OpRow>,
 }
@@ -105,15 +105,15 @@ impl StepProfile {
     }
 }
 
-/// Profiles `steps` steps of a model, one launch after the other. Profiled and plain steps alternate, so that a change of the
-/// machine's speed affects both.
+/// Profiles `steps` eager steps of a model. Profiled and plain steps alternate, so that a change of the machine's speed
+/// affects both.
 ///
 /// # Errors
 /// As [`Contestant::new`] and [`Device::check`].
 pub fn profile(
     config: &RunConfig,
     device: &Device,
-    ceilings: Option<&Ceilings>,
+    peaks: Option<&Peaks>,
     steps: usize,
 ) -> Result<StepProfile> {
     let contestant = Contestant::new(config, Mode::Eager, device)?;
@@ -124,9 +124,9 @@ pub fn profile(
     }
     let ms = |time: Duration| 1e3 * time.as_secs_f64() / steps as f64;
     let precision = config.train.precision;
-    // No peak of f64 is measured.
-    let ceilings = ceilings.filter(|_| precision != Precision::F64);
-    let peaks = ceilings.map(|ceilings| Peaks::new(ceilings, precision));
+    // The peaks are not measured in f64.
+    let peaks = peaks.filter(|_| precision != Precision::F64);
+    let peaks = peaks.map(|own| PrecisionPeaks::new(own, precision));
     let row = |(op, own): (&&'static str, &OpTime)| {
         let rate = |count: f64| count / 1e9 / own.time.as_secs_f64().max(f64::MIN_POSITIVE);
         let (gflops, gigabytes) = (rate(own.cost.operations), rate(own.cost.bytes));

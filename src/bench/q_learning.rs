@@ -1,5 +1,5 @@
-//! Q-learning: updates, steps of the environment, and both in turn, step by step and recorded. `benches/peers/dqn.py` does the
-//! same in PyTorch.
+//! Q-learning: updates, environment steps, and both in turn, eager and captured. `benches/peers/dqn.py` does the same
+//! in PyTorch.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::error::Result;
 use crate::rl::settings::Settings;
 use crate::rl::{Collecting, QConfig, QNetwork};
 
-/// Transitions that the updates draw from, of random actions.
+/// Transitions of random actions that fill the replay buffer.
 pub const TRANSITIONS: u64 = 10_000;
 
-/// The part of random actions while steps are timed: that of `alrao rl train` in the end.
+/// The fraction of random actions while steps are timed: the final one of `alrao rl train`.
 const EPSILON: f64 = 0.05;
 
-/// What everything here is timed with; the rest may be as one likes.
+/// The settings that all measurements share; the others are free.
 pub fn settings() -> Settings {
-    let mut own = Settings::default();
-    own.task.learning_starts = Some(TRANSITIONS);
-    own.task.epsilon_start = Some(EPSILON);
-    own.task.epsilon_end = Some(EPSILON);
-    own.task.update_every = Some(1);
-    own
+    let mut settings = Settings::default();
+    settings.task.learning_starts = Some(TRANSITIONS);
+    settings.task.epsilon_start = Some(EPSILON);
+    settings.task.epsilon_end = Some(EPSILON);
+    settings.task.update_every = Some(1);
+    settings
 }
 
-/// What is timed.
+/// The work to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// Learning alone.
+    /// Updates alone.
     Updates,
-    /// Choosing an action, doing it, keeping what came of it.
+    /// Choosing an action, stepping the environment, storing the transition.
     EnvironmentSteps,
     /// A step of every copy of the environment, and as many updates.
     Both,
@@ -41,13 +41,13 @@ enum Work {
 
 const WORKS: [Work; 3] = [Work::Updates, Work::EnvironmentSteps, Work::Both];
 
-/// A network that is ready to be timed, and its environment.
+/// A network ready to be timed, and its environment.
 struct Contestant<'a> {
     config: &'a QConfig,
     mode: Mode,
     network: QNetwork,
     collecting: Collecting,
-    /// Steps of the environment so far.
+    /// Environment steps so far.
     steps: u64,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Contestant<'a> {
         while own.steps < TRANSITIONS {
             own.once(Work::EnvironmentSteps)?;
         }
-        // The second is captured, the third is the first that is replayed.
+        // The second update is captured; the third is the first replay.
         (0..3).try_for_each(|_| own.once(Work::Both))?;
         device.check()?;
         Ok(own)
@@ -84,7 +84,7 @@ impl<'a> Contestant<'a> {
         Ok(())
     }
 
-    /// The time of one update, or of one step of one copy, over a round of at least `count`.
+    /// The time of one update, or of one step of one environment, over a round of at least `count`.
     fn time(&mut self, work: Work, count: usize, device: &Device) -> Result<Duration> {
         let at_once = if work == Work::Updates { 1 } else { self.copies() };
         let repeats = (count as u64).div_ceil(at_once);
@@ -115,46 +115,46 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// What Q-learning in a configuration comes to.
+/// The measurements of one configuration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The environment.
     pub env: String,
-    /// Its copies.
+    /// The number of its copies.
     pub environments: usize,
-    /// How parameters learn.
+    /// The optimiser.
     pub optimizer: String,
-    /// How updates are done, and actions chosen.
+    /// Eager or captured, for updates and for choosing actions.
     pub mode: Mode,
-    /// What they compute in.
+    /// The precision.
     pub precision: String,
     /// Units of the hidden layers.
     pub hidden: Vec<usize>,
-    /// Transitions of an update.
+    /// Transitions in an update.
     pub batch_size: usize,
-    /// Regressors.
+    /// Classifiers.
     pub classifiers: usize,
-    /// Updates a second.
+    /// Updates per second.
     pub updates_per_second: f64,
-    /// Steps of the environment a second without updates, those of all copies added up.
+    /// Environment steps per second without updates, summed over all copies.
     pub environment_steps_per_second: f64,
-    /// The same with an update for each.
+    /// Environment steps per second with one update each.
     pub steps_with_updates_per_second: f64,
-    /// Kernels of an update; `None` on the CPU.
+    /// Kernels in an update; `None` on the CPU.
     pub launches: Option<u64>,
 }
 
-/// Configurations in each of the device's ways, ready to be timed.
+/// Configurations in each of the device's modes, ready to be timed.
 pub struct Comparison<'a> {
     contestants: Vec<Contestant<'a>>,
     device: &'a Device,
 }
 
 impl<'a> Comparison<'a> {
-    /// Fills every memory and does the first updates.
+    /// Fills every replay buffer and does the first updates.
     ///
     /// # Errors
-    /// Where a network cannot be built or an environment not opened; [`Device::check`].
+    /// If a network cannot be built or an environment not opened; [`Device::check`].
     pub fn new(configs: &'a [QConfig], device: &'a Device) -> Result<Self> {
         let ways = |config| Mode::on(device).iter().map(move |mode| (config, *mode));
         let contestants: Result<Vec<Contestant>> = configs
@@ -165,11 +165,11 @@ impl<'a> Comparison<'a> {
         Ok(Comparison { contestants: contestants?, device })
     }
 
-    /// Times them one after the other, round by round, so that what changes about the machine hits all alike. A round is
-    /// `steps` updates, as many steps of the environment, and both; the median over `rounds` counts.
+    /// Times them in turn, round by round, so that a change of the machine's speed affects all. A round is `steps`
+    /// updates, as many environment steps, and both; the result is the median over `rounds`.
     ///
     /// # Errors
-    /// Where an environment fails; [`Device::check`].
+    /// If an environment fails; [`Device::check`].
     pub fn run(&mut self, rounds: usize, steps: usize) -> Result<Vec<Row>> {
         let mut times = vec![[const { Vec::new() }; 3]; self.contestants.len()];
         for _ in 0..rounds.max(1) {

@@ -1,5 +1,5 @@
-//! Whole training steps on random images of the size that a model was made for, or a random text: plain SGD beside Alrao, step by step
-//! and captured. `benches/peers/contestants.py` has the same in PyTorch.
+//! Whole training steps, plain SGD and Alrao, eager and captured, on random images of the model's usual size or on
+//! random text. `benches/peers/contestants.py` has the same in PyTorch.
 
 use serde::Serialize;
 
@@ -15,19 +15,19 @@ use crate::supervised::RunConfig;
 use crate::supervised::settings::Settings;
 use crate::tensor::Tensor;
 
-/// The models that are measured, with whatever else `--model` knows.
+/// The models measured by default; `--model` accepts more.
 pub const MODELS: [Architecture; 4] =
     [Architecture::Vgg19, Architecture::MobileNetV2, Architecture::Cnn, Architecture::CharLstm];
 
-/// What is compared.
+/// The optimisers compared.
 pub const OPTIMIZERS: [Optimizer; 2] = [Optimizer::Sgd, Optimizer::Alrao];
 
 const CHANNELS: usize = 3;
 const CLASSES: usize = 10;
-/// Distinct characters; distinct words, the paper's.
+/// Distinct characters; distinct words, as in the paper.
 const VOCABULARIES: [usize; 2] = [50, 9_999];
 
-/// A model of the paper's size with everything at its default.
+/// A model of the paper's size with all defaults.
 ///
 /// # Errors
 /// As [`Settings::resolve`].
@@ -41,12 +41,12 @@ fn is_text(config: &RunConfig) -> bool {
     config.model.architecture.is_lstm()
 }
 
-/// Images of a step, or tokens.
+/// Images, or tokens, in a step.
 pub fn samples(config: &RunConfig) -> usize {
     config.train.batch_size * if is_text(config) { config.train.bptt } else { 1 }
 }
 
-/// The same batch for every step.
+/// The batch, the same for every step.
 pub struct Inputs {
     input: Input,
     x: Tensor,
@@ -54,7 +54,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Random ones for a model.
+    /// Random inputs for a model.
     pub fn new(config: &RunConfig, device: &Device) -> Self {
         let random = &mut Philox::new(0, Purpose::Order).stream(0);
         let batch = config.train.batch_size;
@@ -84,12 +84,12 @@ impl Inputs {
         }
     }
 
-    /// Images, or tokens.
+    /// Images, or tokens, in a step.
     pub fn samples(&self) -> usize {
         self.targets.shape().elements()
     }
 
-    /// A new model on these inputs' device, with what moves it.
+    /// A new learner on the device of these inputs.
     ///
     /// # Errors
     /// As [`models::build`].
@@ -104,7 +104,7 @@ impl Inputs {
         Ok(Learner::new(model, &self.x, &config.train, self.x.device()))
     }
 
-    /// One step; its losses.
+    /// Takes one step and returns its losses.
     pub fn step(&self, learner: &Learner) -> Head {
         learner.step(&self.x, Targets::Classes(&self.targets), self.samples())
     }
@@ -114,7 +114,7 @@ fn whole_numbers(count: usize, limit: usize, random: &mut Stream) -> Vec<i32> {
     (0..count).map(|_| random.below(limit as u64) as i32).collect()
 }
 
-/// How steps are done.
+/// The mode of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -125,7 +125,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Those that a device has.
+    /// The modes of a device.
     pub fn on(device: &Device) -> &'static [Mode] {
         match device.can_capture() {
             true => &[Mode::Eager, Mode::Captured],
@@ -142,7 +142,7 @@ impl Mode {
     }
 }
 
-/// A learner that is ready to be timed.
+/// A learner ready to be timed.
 pub struct Contestant {
     mode: Mode,
     optimizer: Optimizer,
@@ -152,7 +152,7 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    /// A learner that has done its first steps.
+    /// A learner that has taken its first steps.
     ///
     /// # Errors
     /// As [`models::build`] and [`Device::check`].
@@ -163,49 +163,49 @@ impl Contestant {
         let RunConfig { train, .. } = config;
         let (optimizer, precision) = (train.optimizer, train.precision);
         let own = Contestant { mode, optimizer, precision, inputs, learner };
-        // The second is captured, the third is the first that is replayed.
+        // The second step is captured; the third is the first replay.
         (0..3).for_each(|_| drop(own.step()));
         device.check()?;
         Ok(own)
     }
 
-    /// One step; its losses.
+    /// Takes one step and returns its losses.
     pub fn step(&self) -> Head {
         self.inputs.step(&self.learner)
     }
 
-    /// How its steps are done.
+    /// Its mode.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// How its parameters learn.
+    /// Its optimiser.
     pub fn optimizer(&self) -> Optimizer {
         self.optimizer
     }
 
-    /// What it computes in.
+    /// Its precision.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// The model with what moves it.
+    /// Its learner.
     pub fn learner(&self) -> &Learner {
         &self.learner
     }
 
-    /// Images, or tokens.
+    /// Images, or tokens, in a step.
     pub fn samples(&self) -> usize {
         self.inputs.samples()
     }
 
-    /// Kernels of one step; in a captured one, those of its graph. `None` on the CPU.
+    /// Kernels in one step, for a captured one those of its graph. `None` on the CPU.
     pub fn launches(&self) -> Option<u64> {
         launches(&self.learner, || drop(self.step()))
     }
 }
 
-/// Kernels of one of a learner's steps, which `step` takes if none is captured yet. `None` on the CPU.
+/// Kernels in one of a learner's steps, which `step` takes if none is captured yet. `None` on the CPU.
 pub(super) fn launches(learner: &Learner, step: impl FnOnce()) -> Option<u64> {
     let Device::Gpu(gpu) = learner.device() else { return None };
     if let Some(launches) = learner.steps().launches() {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// The most steps of a turn.
+/// The most steps in a turn.
 const MOST_STEPS: usize = 2_000;
 
-/// How long a turn lasts.
+/// The length of a turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Length {
     /// A number of steps.
@@ -15,7 +15,7 @@ pub enum Length {
 }
 
 impl Length {
-    /// Steps of a turn for what takes so long a step.
+    /// Steps in a turn if one takes `step`.
     fn steps(self, step: Duration) -> usize {
         match self {
             Length::Steps(steps) => steps.max(1),
@@ -27,21 +27,21 @@ impl Length {
     }
 }
 
-/// How often everything has its turn, and how long it lasts.
+/// The number of rounds, and the length of a turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns {
-    /// Turns of each.
+    /// Rounds: the number of turns of each contestant.
     pub rounds: usize,
-    /// Of a turn.
+    /// Length of a turn.
     pub length: Length,
 }
 
-/// Seconds of a step in each round.
+/// Seconds per step in each round.
 #[derive(Clone, Debug, Default)]
 pub struct Times(pub Vec<f64>);
 
 impl Times {
-    /// The one in the middle, or the mean of the two in the middle.
+    /// The middle one, or the mean of the two in the middle.
     pub fn median(&self) -> f64 {
         let (sorted, half) = (self.sorted(), self.0.len() / 2);
         match self.0.len() % 2 {
@@ -60,7 +60,7 @@ impl Times {
         self.sorted()[self.0.len() - 1]
     }
 
-    /// These as multiples of others, round by round.
+    /// The ratios to others, round by round.
     pub fn over(&self, others: &Times) -> Times {
         Times(self.0.iter().zip(&others.0).map(|(own, other)| own / other).collect())
     }
@@ -75,9 +75,9 @@ impl Times {
 /// A contestant: runs a number of steps and returns their time.
 pub type Timed<'a, E> = Box<dyn FnMut(usize) -> Result<Duration, E> + 'a>;
 
-/// Times all of them in turn. An entry that fails gets no further turns, and its result is the error.
+/// Times all contestants in turn. One that fails gets no further turns, and its result is the error.
 pub fn in_turn<E>(mut all: Vec<Timed<'_, E>>, turns: Turns) -> Vec<Result<Times, E>> {
-    // One step that does not count tells how many make a turn.
+    // A first, uncounted step determines how many make a turn.
     let mut steps = Vec::new();
     let mut times: Vec<Result<Times, E>> = Vec::new();
     for own in &mut all {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::failure::Ending;
 use super::messages;
 use alrao::argument::choice;
-use alrao::bench::ceilings::Ceilings;
 use alrao::bench::kernels::{Row, measure};
+use alrao::bench::peaks::Peaks;
 use alrao::bench::workloads::{self, Workload};
 use alrao::device::{DType, Device};
 use alrao::error::Error;
@@ -23,7 +23,7 @@ use alrao::learn::settings::DeviceSettings;
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  alrao kernels                                  # on a GPU: each kernel's time\n  \
-    alrao kernels --device simulator optimizer     # without one: the verdict of the checks"
+    alrao kernels --device simulator optimizer     # without one: the sanitizer's reports"
 )]
 pub(super) struct Arguments {
     /// Only kernels with this in their name
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
                     "checked on small problems; MB and MFLOP are those of what a GPU is timed on",
                 );
             }
-            let faults = checked.verdicts.iter().filter(|verdict| *verdict != OK).count();
+            let faults = checked.reports.iter().filter(|report| *report != OK).count();
             if faults > 0 {
                 bail!("{faults} of {} kernels failed their checks", checked.rows.len());
             }
@@ -130,7 +130,7 @@ fn is_of(dtype: DType, kernel: &str) -> bool {
 
 /// The kernels on a GPU.
 struct Times {
-    ceilings: Ceilings,
+    peaks: Peaks,
     rows: Vec<Row>,
 }
 
@@ -141,13 +141,13 @@ fn times(
     observe: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Times> {
     observe("what this GPU can do");
-    let ceilings = Ceilings::measure(device)?
+    let peaks = Peaks::measure(device)?
         .ok_or_else(|| Error::device(device.name(), "it does not tell what it has".to_owned()))?;
-    let mut rows = measure(workloads, device, dtype, wanted, &ceilings, observe)?;
+    let mut rows = measure(workloads, device, dtype, wanted, &peaks, observe)?;
     let kernels: Vec<&str> = rows.iter().map(|row| &*row.kernel).collect();
     refuse_unknown(wanted, dtype, &kernels)?;
     rows.retain(|row| is_of(dtype, &row.kernel));
-    Ok(Times { ceilings, rows })
+    Ok(Times { peaks, rows })
 }
 
 impl Times {
@@ -158,7 +158,7 @@ impl Times {
             verdict: None,
         });
         let rows: Vec<_> = rows.collect();
-        Ok(json!({ "ceilings": self.ceilings, "kernels": rows }).to_string() + "\n")
+        Ok(json!({ "ceilings": self.peaks, "kernels": rows }).to_string() + "\n")
     }
 
     fn table(&self) -> String {
@@ -176,9 +176,9 @@ impl Times {
                 row.workload
             );
         }
-        let Ceilings { bytes, f32, tf32, bf16 } = self.ceilings;
+        let Peaks { bytes, f32, tf32, bf16 } = self.peaks;
         text + &format!(
-            "ceilings: {:.0} GB/s copied; {:.1} TFLOP/s in f32, {:.1} in tf32, {:.1} in bf16 (mma.sync)\n",
+            "peaks: {:.0} GB/s copied; {:.1} TFLOP/s in f32, {:.1} in tf32, {:.1} in bf16 (mma.sync)\n",
             bytes / 1e9,
             f32 / 1e12,
             tf32 / 1e12,
@@ -191,7 +191,7 @@ impl Times {
 struct Checks {
     rows: Vec<Row>,
     /// Of each row.
-    verdicts: Vec<String>,
+    reports: Vec<String>,
 }
 
 #[cfg(has_simulator)]
@@ -203,12 +203,12 @@ fn checks(
 ) -> anyhow::Result<Checks> {
     let mut rows = alrao::bench::kernels::describe(workloads, dtype, wanted)?;
     rows.retain(|row| is_of(dtype, &row.kernel));
-    let all = alrao::bench::verdict::verdicts(workloads, dtype, threads, wanted, observe)?;
-    let verdict = |row: &Row| match all.get(&row.kernel) {
+    let all = alrao::bench::sanitizer::reports(workloads, dtype, threads, wanted, observe)?;
+    let report = |row: &Row| match all.get(&row.kernel) {
         Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),
         None => "no small workload launches it".to_owned(),
     };
-    Ok(Checks { verdicts: rows.iter().map(verdict).collect(), rows })
+    Ok(Checks { reports: rows.iter().map(report).collect(), rows })
 }
 
 #[cfg(not(has_simulator))]
@@ -223,17 +223,17 @@ fn checks(
 
 impl Checks {
     fn json(&self) -> anyhow::Result<String> {
-        let rows = self.rows.iter().zip(&self.verdicts);
+        let rows = self.rows.iter().zip(&self.reports);
         let rows: Vec<_> = rows
-            .map(|(row, verdict)| Record { row, percent_of_floor: None, verdict: Some(verdict) })
+            .map(|(row, report)| Record { row, percent_of_floor: None, verdict: Some(report) })
             .collect();
         Ok(json!({ "ceilings": Value::Null, "kernels": rows }).to_string() + "\n")
     }
 
     fn table(&self) -> String {
-        let mut text = head() + "  verdict\n";
-        for (row, verdict) in self.rows.iter().zip(&self.verdicts) {
-            let _ = writeln!(text, "{}  {verdict}", start(row));
+        let mut text = head() + "  report\n";
+        for (row, report) in self.rows.iter().zip(&self.reports) {
+            let _ = writeln!(text, "{}  {report}", start(row));
         }
         text
     }

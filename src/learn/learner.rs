@@ -11,7 +11,7 @@ use crate::nn::{BufferKind, Entry, ForwardContext, for_each_entry, zero_missing_
 use crate::ops::catch_up::catch_up;
 use crate::ops::classifiers::{Head, Targets};
 use crate::ops::optimizer::Rule;
-use crate::ops::tally::{Sums, advance, tally};
+use crate::ops::step_statistics::{Sums, accumulate, advance};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
 
@@ -177,7 +177,7 @@ impl Learner {
         }
         self.update(&head);
         self.average(&head, samples);
-        tally(&self.sums, &head, samples);
+        accumulate(&self.sums, &head, samples);
         advance(Some(&self.number), cursor);
         head
     }
@@ -206,7 +206,7 @@ impl Learner {
         self.set_products();
         let step = ForwardContext::evaluation(&self.device, self.dtype());
         let head = self.model.losses(x, targets, self.averaging.log_posterior(), &step);
-        tally(sums, &head, samples);
+        accumulate(sums, &head, samples);
     }
 
     /// Starts an evaluation: its sums and the carried state become zero.

@@ -16,7 +16,7 @@ use crate::learn::{
     EvaluationPrecision, Learner, ModelRecord, StopFlag, TrainConfig, Trained, load, locate,
     read_record,
 };
-use crate::ops::tally::SumValues;
+use crate::ops::step_statistics::SumValues;
 
 /// What a model comes to on one part of some data.
 #[derive(Clone, Debug, PartialEq, Serialize)]

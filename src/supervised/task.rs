@@ -12,7 +12,7 @@ use crate::learn::{
     Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, RunTask, Split, Steps, StopFlag,
     TrainConfig,
 };
-use crate::ops::tally::SumValues;
+use crate::ops::step_statistics::SumValues;
 
 /// A model, its data, and the best epoch so far.
 pub struct Supervised {

@@ -231,7 +231,7 @@ def main():
             "loss": torch.tensor([out.loss], dtype=torch.float64),
             "correct": torch.tensor([out.correct], dtype=torch.int32),
             "classifier_losses": out.classifier_loss,
-            "flagged": out.flagged.to(torch.uint8),
+            "flagged": out.diverged.to(torch.uint8),
             "dz": z.grad,
             "dweight": weight.grad,
             "dbias": bias.grad,

@@ -94,7 +94,7 @@ def gradients_by_autograd(own, batch):
 
 def state(own):
     """By the engine's names: those of Alrao's classifiers, of which the other learners have one."""
-    if isinstance(own, q_network.Regressors):
+    if isinstance(own, q_network.QClassifiers):
         return dict(own.model.state_dict())
     features, output = own.model
     return dict(features.state_dict()) | {"classifiers.weight": output.weight.detach()[None], "classifiers.bias": output.bias.detach()[None]}
@@ -107,7 +107,7 @@ def run(name, changed, transitions):
     first = q_network.learner(q_network.Settings(OBSERVATION, ACTIONS, HIDDEN, **changed))
     settings = q_network.Settings(OBSERVATION, ACTIONS, HIDDEN, **changed, dtype=torch.float64)
     is_alrao = settings.optimizer == "alrao"
-    own = q_network.Regressors(settings, first.drawn) if is_alrao else q_network.Single(settings)
+    own = q_network.QClassifiers(settings, first.drawn) if is_alrao else q_network.Single(settings)
     for network in (own.model, own.target):
         network.load_state_dict(first.model.state_dict())
     replay = q_network.Replay(TRANSITIONS, settings)

@@ -4,7 +4,6 @@ mod augment;
 mod batch_norm;
 mod bellman;
 mod catch_up;
-mod ceiling;
 mod classifiers;
 mod clip;
 mod conv2d;
@@ -21,15 +20,16 @@ mod matmul;
 #[cfg(has_simulator)]
 mod mutation;
 mod optimizer;
+mod peak;
 mod pool;
 #[cfg(has_simulator)]
 mod q_learning;
 mod reduce;
 mod replay;
 mod soft_update;
+mod step_statistics;
 mod steps;
 mod switch;
-mod tally;
 
 use std::cell::Cell;
 #[cfg(has_simulator)]
@@ -141,7 +141,6 @@ fn all_cases() -> Vec<Case> {
         batch_norm::cases,
         bellman::cases,
         catch_up::cases,
-        ceiling::cases,
         classifiers::cases,
         clip::cases,
         conv2d::cases,
@@ -155,12 +154,13 @@ fn all_cases() -> Vec<Case> {
         lstm::cases,
         matmul::cases,
         optimizer::cases,
+        peak::cases,
         pool::cases,
         reduce::cases,
         replay::cases,
         soft_update::cases,
+        step_statistics::cases,
         switch::cases,
-        tally::cases,
     ];
     families.iter().flat_map(|family| family()).collect()
 }
@@ -215,7 +215,7 @@ const MOST_CHECKED_ACCESSES: u64 = 1_000_000;
 fn ways() -> Vec<SimulatorOptions> {
     match IS_CHECKED {
         true => vec![SimulatorOptions::default()],
-        false => alrao::bench::verdict::ways().to_vec(),
+        false => alrao::bench::sanitizer::settings().to_vec(),
     }
 }
 

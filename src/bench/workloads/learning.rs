@@ -1,26 +1,26 @@
-//! Kernels of what learns: the copies of the last layer, their average, the update; and arithmetic for its own sake.
+//! Kernels of learning: the head, the model average, the update; and those of `peak.cu`.
 
 use super::{Cost, Size, Work, Workload, filled, whole};
 use crate::device::{DType, Device};
 use crate::ops::catch_up::catch_up;
-use crate::ops::ceiling::{Unit, keep_busy};
 use crate::ops::classifiers::{
     Form, Head, PredictionKind, Targets, classifiers, classifiers_in, predict,
 };
 use crate::ops::clip::gradient_norm_factor;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::ops::peak::{Unit, keep_busy};
 use crate::ops::soft_update::soft_update;
+use crate::ops::step_statistics::{Sums, accumulate, advance};
 use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
-use crate::ops::tally::{Sums, advance, tally};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
-/// Samples, features, copies and outputs of each: VGG19's last layer on CIFAR-10, at batch 128.
+/// Samples, features, classifiers and outputs of each: VGG19's head on CIFAR-10, at batch 128.
 const HEAD: [usize; 4] = [128, 512, 10, 10];
 const SMALL_HEAD: [usize; 4] = [7, 5, 4, 6];
 
-/// VGG19's convolutions: features, and weights of each.
+/// VGG19's convolutions: output channels, and weights of each.
 const VGG19: [[usize; 2]; 16] = [
     [64, 27],
     [64, 576],
@@ -44,15 +44,15 @@ const SMALL_LAYERS: [[usize; 2]; 3] = [[8, 27], [16, 72], [3, 1500]];
 pub(super) fn all() -> Vec<Workload> {
     let mut all = vec![classes(), values(), log_probabilities(), means(), softmax()];
     all.extend(MANY.map(many_classes));
-    all.extend(MANY.map(many_classes_seen));
-    all.extend([switch(), bayesian(), tallied(), advanced(), caught_up(), clipped()]);
+    all.extend(MANY.map(many_classes_evaluated));
+    all.extend([switch(), bayesian(), step_statistics(), advanced(), caught_up(), clipped()]);
     all.extend(updates());
     all.push(followed());
-    all.extend(Unit::ALL.map(ceiling));
+    all.extend(Unit::ALL.map(peak));
     all
 }
 
-/// The copies' last layer: z, weights, biases, log-posterior.
+/// The head's tensors: z, weights, biases, log-posterior.
 pub(in crate::bench) fn head(
     device: &Device,
     dtype: DType,
@@ -66,7 +66,7 @@ pub(in crate::bench) fn head(
     ]
 }
 
-/// What losses and gradients come to.
+/// A forward and backward pass of the head: its gradients and losses.
 pub(in crate::bench) fn learned(
     leaves: [Tensor; 4],
     run: impl Fn(&[Tensor; 3], &Tensor) -> Head + 'static,
@@ -93,13 +93,14 @@ fn classes() -> Workload {
         })
     };
     let operands = all + 2 * inputs * (copies * outputs + samples);
-    Workload::new("10 copies of 10 classes, batch 128", prepare)
+    Workload::new("10 classifiers of 10 classes, batch 128", prepare)
         .cost("classifiers_classes_fwd*", Cost::elements(3 * all).and_operations(20 * all))
         .cost("classifiers_summary_fwd*", Cost::bytes(8 * (copies + 2) * samples))
         .cost("classifiers_operands_bwd*", Cost::elements(operands).and_operations(all))
 }
 
-/// Six copies over 9,999 words, of the paper's 100 features and of 64, whose outputs are never stored; and small ones.
+/// The head without stored logits: six classifiers over 9,999 words, with the paper's 100 features and with 64; and
+/// small.
 const MANY: [[[usize; 4]; 2]; 2] =
     [[[1400, 100, 6, 9999], [70, 100, 3, 70]], [[1400, 64, 6, 9999], [70, 36, 3, 70]]];
 
@@ -108,7 +109,7 @@ fn recomputed([z, weight, bias]: [&Tensor; 3], classes: &Tensor, log_posterior: 
     classifiers_in(Form::Recomputed, z, weight, bias, targets, log_posterior)
 }
 
-/// What a pass over all outputs does for `products` products of them. Samples, features, copies, classes.
+/// The cost of a pass over all logits with `products` matrix products. Samples, features, classifiers, classes.
 fn pass([samples, inputs, copies, outputs]: [usize; 4], products: usize) -> Cost {
     let factors = samples * inputs + copies * outputs * (inputs + 1);
     Cost::elements(factors).and_operations(2 * products * samples * copies * outputs * inputs)
@@ -124,7 +125,7 @@ fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
         })
     };
     let workload = Workload::new(
-        format!("{copies} copies of {outputs} words from {inputs} features"),
+        format!("{copies} classifiers of {outputs} words from {inputs} features"),
         prepare,
     )
     .cost("many_classes*_softmax_fwd*", pass(full, 1))
@@ -136,14 +137,14 @@ fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
     if inputs != 100 {
         return workload;
     }
-    // Two parts at least of what each sample has, and what is made of them.
+    // At least two parts per sample and classifier, and the results.
     workload
         .cost("many_classes_mix_fwd*", Cost::bytes(32 * samples * copies))
         .cost("many_classes_correct_fwd*", Cost::bytes(24 * samples))
 }
 
-/// The same where nothing learns.
-fn many_classes_seen([full, small]: [[usize; 4]; 2]) -> Workload {
+/// The same without gradients.
+fn many_classes_evaluated([full, small]: [[usize; 4]; 2]) -> Workload {
     let [_, inputs, copies, outputs] = full;
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let sizes = size.of(full, small);
@@ -155,7 +156,7 @@ fn many_classes_seen([full, small]: [[usize; 4]; 2]) -> Workload {
         })
     };
     Workload::new(
-        format!("{copies} copies of {outputs} words from {inputs} features, seen"),
+        format!("{copies} classifiers of {outputs} words from {inputs} features, no gradients"),
         prepare,
     )
     .cost("many_classes*_mixture_fwd*", pass(full, 1))
@@ -170,7 +171,7 @@ fn values() -> Workload {
             classifiers(z, weight, bias, Targets::Values(&numbers), log_posterior)
         })
     };
-    Workload::new("10 copies of 10 numbers, batch 128", prepare)
+    Workload::new("10 classifiers of 10 numbers, batch 128", prepare)
         .cost("classifiers_values_fwd*", Cost::elements(3 * samples * copies * outputs))
 }
 
@@ -217,7 +218,7 @@ fn softmax() -> Workload {
         .cost("cross_entropy_bwd*", Cost::elements(2 * n))
 }
 
-/// Losses of ten predictors.
+/// Losses of ten classifiers.
 fn losses(device: &Device) -> Tensor {
     let losses: [f64; 10] = std::array::from_fn(|number| 2.0 + 0.1 * number as f64);
     Tensor::from_slice(device, [10], &losses)
@@ -245,8 +246,8 @@ fn bayesian() -> Workload {
     .cost("switch_bayesian_f64", Cost::bytes(8 * 3 * 10))
 }
 
-fn tallied() -> Workload {
-    Workload::new("the sums over the steps", |device, _, _| {
+fn step_statistics() -> Workload {
+    Workload::new("the step statistics", |device, _, _| {
         let sums = Sums::new(device);
         let head = Head {
             objective: Tensor::zeros(device, [], DType::F32),
@@ -257,25 +258,25 @@ fn tallied() -> Workload {
             dead_samples: Tensor::from_slice(device, [1], &[0i32]),
         };
         Box::new(move || {
-            tally(&sums, &head, 32);
+            accumulate(&sums, &head, 32);
             vec![sums.values().clone()]
         })
     })
-    .cost("tally_add", Cost::bytes(8 + 4 + 4 + 10 + 2 * 7 * 8))
+    .cost("step_statistics_add", Cost::bytes(8 + 4 + 4 + 10 + 2 * 7 * 8))
 }
 
 fn advanced() -> Workload {
-    Workload::new("the step's number", |device, _, _| {
+    Workload::new("the step counter", |device, _, _| {
         let number = Tensor::from_slice(device, [1], &[1i32]);
         Box::new(move || {
             advance(Some(&number), None);
             vec![number.clone()]
         })
     })
-    .cost("tally_advance", Cost::bytes(8))
+    .cost("step_statistics_advance", Cost::bytes(8))
 }
 
-/// Half of six copies over words take the mean of all.
+/// Three of six classifiers over words take the mean of all.
 fn caught_up() -> Workload {
     let full = [6, 9999, 100];
     let [copies, outputs, inputs] = full;
@@ -292,11 +293,11 @@ fn caught_up() -> Workload {
         })
     };
     let each = outputs * (inputs + 1);
-    Workload::new("3 of 6 copies over 9,999 words catch up", prepare)
+    Workload::new("3 of 6 classifiers over 9,999 words catch up", prepare)
         .cost("catch_up*", Cost::bytes(4 * each * (copies + copies / 2)))
 }
 
-/// Parameters of some layers: features, and weights of each.
+/// Length of the flat buffer for layers, each given as features and weights per feature.
 fn length(layers: &[[usize; 2]]) -> usize {
     layers.iter().map(|[features, inner]| (features * inner).next_multiple_of(16)).sum()
 }
@@ -330,7 +331,7 @@ fn updates() -> [Workload; 3] {
     })
 }
 
-/// The parameters of some layers, every feature with a rate of its own, and the number of features.
+/// The update's table for some layers, with a learning rate for every feature, and the number of features.
 fn table(layers: &[[usize; 2]]) -> (Table, usize) {
     let (mut base, mut rate_base) = (0, 0);
     let spans = layers.iter().map(|[features, inner]| {
@@ -357,7 +358,7 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
         second_moment: (rule.moments() > 1).then(|| flat(4)),
         rates: filled(device, &[features], dtype.wide(), 5),
     };
-    // Small steps, however often the update is done.
+    // A small rate keeps the weights finite, however often the update runs.
     let scales = Tensor::from_slice(device, [2], &[1e-6f64, 1.0]);
     let number = Tensor::from_slice(device, [1], &[3i32]);
     let skipped = Tensor::from_slice(device, [1], &[0i64]);
@@ -367,7 +368,7 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
     })
 }
 
-/// A target network of the size follows.
+/// A target network of VGG19's size.
 fn followed() -> Workload {
     let n = length(&VGG19);
     Workload::new("the soft update of 20M parameters", |device, dtype, size| {
@@ -386,12 +387,12 @@ fn followed() -> Workload {
 /// Threads that fill an H100 or H200, and rounds.
 const BUSY: [usize; 2] = [132 * 2048, 512];
 
-fn ceiling(unit: Unit) -> Workload {
+fn peak(unit: Unit) -> Workload {
     let [threads, rounds] = BUSY;
     let kernel = match unit {
-        Unit::F32 => "ceiling_fma_f32",
-        Unit::Tf32 => "ceiling_mma_tf32",
-        Unit::Bf16 => "ceiling_mma_bf16",
+        Unit::F32 => "peak_fma_f32",
+        Unit::Tf32 => "peak_mma_tf32",
+        Unit::Bf16 => "peak_mma_bf16",
     };
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let [threads, rounds] = size.of(BUSY, [256, 2]);
@@ -402,6 +403,6 @@ fn ceiling(unit: Unit) -> Workload {
         })
     };
     let operations = threads * rounds * unit.operations();
-    Workload::new(format!("arithmetic alone, {}", unit.name()), prepare)
+    Workload::new(format!("peak arithmetic, {}", unit.name()), prepare)
         .cost(kernel, Cost::bytes(4 * threads).and_operations(operations))
 }

@@ -1,5 +1,6 @@
-//! For every kernel a problem it is launched on, with the bytes it has to move and the operations it has to do: the
-//! layers of the paper's models at batch 32, an update of 20 million parameters, ten copies of ten classes.
+//! A workload for every kernel: the problem that it is timed on, with the bytes it has to move and the operations it
+//! has to do. Sizes are the layers of the paper's models at batch 32, an update of 20 million parameters, ten
+//! classifiers.
 //!
 //! A kernel without a workload fails a test (`tests/workloads.rs`).
 
@@ -17,17 +18,17 @@ use crate::random::{Philox, Purpose};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
-/// How large a problem is.
+/// The size of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// As in the paper's models: to be timed.
+    /// As in the paper's models, for timing.
     Full,
     /// Small enough for the simulator.
     Small,
 }
 
 impl Size {
-    /// One of two.
+    /// Chooses by size.
     fn of<T>(self, full: T, small: T) -> T {
         match self {
             Size::Full => full,
@@ -36,12 +37,12 @@ impl Size {
     }
 }
 
-/// Work whose inputs are on the device: it may be done again and again, and gives what it computed.
+/// Repeatable work whose inputs are on the device; returns its results.
 pub type Work = Box<dyn Fn() -> Vec<Tensor>>;
 
 type Prepare = Box<dyn Fn(&Device, DType, Size) -> Work>;
 
-/// Some work, and what the kernels it launches cost at its full size.
+/// A problem, and the cost of its kernels at full size.
 pub struct Workload {
     /// The op and its sizes at full size.
     pub name: String,
@@ -57,47 +58,48 @@ impl Workload {
         Workload { name: name.into(), costs: Vec::new(), prepare: Box::new(prepare) }
     }
 
-    /// With the cost of the kernels of a name, in which `*` stands for anything.
+    /// Adds the cost of the kernels that match a pattern, in which `*` matches anything.
     fn cost(mut self, kernels: &'static str, cost: Cost) -> Workload {
         self.costs.push((kernels, cost));
         self
     }
 
-    /// Puts the inputs on a device.
+    /// Copies the inputs to a device.
     pub fn prepare(&self, device: &Device, dtype: DType, size: Size) -> Work {
         (self.prepare)(device, dtype, size)
     }
 
-    /// What a kernel costs at full size; `None` for one that only helps here.
+    /// A kernel's cost at full size; `None` for a helper of this workload.
     pub fn cost_of(&self, kernel: &str) -> Option<Cost> {
         let own = self.costs.iter().find(|(pattern, _)| matches(pattern, kernel));
         own.map(|(_, cost)| *cost)
     }
 
-    /// The names that costs are given for.
+    /// The patterns that costs are given for.
     pub fn patterns(&self) -> impl Iterator<Item = &'static str> {
         self.costs.iter().map(|(pattern, _)| *pattern)
     }
 }
 
-/// Whether a name is of a form, in which `*` stands for anything.
+/// Whether a name matches a pattern, in which `*` matches anything.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(start) else { return false };
     (0..=name.len()).any(|cut| name.is_char_boundary(cut) && matches(rest, &name[cut..]))
 }
 
-/// All of them.
+/// All workloads.
 pub fn all() -> Vec<Workload> {
     let parts =
         [pointwise::all(), products::all(), sequence::all(), learning::all(), q_learning::all()];
     parts.into_iter().flatten().collect()
 }
 
-/// How many different numbers tensors are filled with.
+/// The number of random numbers that fill tensors, repeated.
 const PATTERN: usize = 1 << 16;
 
-/// Numbers from 1/4 to 3/4 that bf16 holds exactly: random, since zeros would be multiplied faster.
+/// Numbers from 1/4 to 3/4 that bf16 represents exactly. Random, since a GPU multiplies zeros with less power and so
+/// faster.
 fn pattern() -> &'static [f32] {
     static PATTERN_OF_ALL: OnceLock<Vec<f32>> = OnceLock::new();
     PATTERN_OF_ALL.get_or_init(|| {
@@ -106,7 +108,7 @@ fn pattern() -> &'static [f32] {
     })
 }
 
-/// A tensor of numbers from 1/4 to 3/4, others for another `number`.
+/// A tensor of numbers from 1/4 to 3/4; another `number` gives other values.
 fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tensor {
     let elements: usize = shape.iter().product();
     let own = pattern().iter().cycle().skip(number * 7919 % PATTERN).take(elements);
@@ -118,7 +120,7 @@ fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tens
     }
 }
 
-/// Whole numbers below `limit`.
+/// Random integers below `limit`.
 pub(super) fn whole(device: &Device, shape: &[usize], limit: usize, number: u64) -> Tensor {
     let mut stream = Philox::new(12, Purpose::Data).stream(number);
     let elements: usize = shape.iter().product();
@@ -126,7 +128,7 @@ pub(super) fn whole(device: &Device, shape: &[usize], limit: usize, number: u64)
     Tensor::from_slice(device, shape, &own)
 }
 
-/// What an op of these inputs gives, and their gradients for a gradient of its output that is given too.
+/// An op's output, and the gradients of its inputs for a given gradient of the output.
 fn forward_and_back(
     inputs: Vec<Tensor>,
     gradient: Tensor,
@@ -150,9 +152,9 @@ mod tests {
     fn a_star_stands_for_anything() {
         assert!(matches("conv2d*_fwd*", "conv2d_128_fwd_f32"));
         assert!(matches("conv2d*_fwd*", "conv2d_64_fwd_tf32"));
-        assert!(matches("tally_add", "tally_add"));
+        assert!(matches("step_statistics_add", "step_statistics_add"));
         assert!(!matches("conv2d*_fwd*", "conv2d_128_dx_bwd_f32"));
-        assert!(!matches("tally_add", "tally_advance"));
+        assert!(!matches("step_statistics_add", "step_statistics_advance"));
         assert!(!matches("matmul_*_nn*", "matmul_128_nt_f32"));
     }
 }

@@ -1,4 +1,4 @@
-//! Kernels that stream: element by element, sums, norms, pools, masks, layouts.
+//! Memory-bound kernels: elementwise functions, sums, norms, pools, dropout, layouts.
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// The activations of VGG19's first layers: 2 million elements.
 const IMAGE: [usize; 4] = [32, 32, 32, 64];
 
-/// The same with a number of channels that 16 bytes do not divide.
+/// The same with rows that are not a multiple of 16 bytes.
 const ODD_IMAGE: [usize; 4] = [32, 32, 32, 63];
 
 fn small([.., channels]: [usize; 4]) -> [usize; 4] {
@@ -38,7 +38,7 @@ pub(super) fn all() -> Vec<Workload> {
 
 type Function = fn(&Tensor) -> Tensor;
 
-/// Name, kernels forward and back, and whether backward reads what forward computed or was given.
+/// Name, forward and backward kernel, and whether backward reads a saved tensor.
 const FUNCTIONS: [(&str, [&str; 2], bool, Function); 8] = [
     ("relu", ["elementwise_relu_fwd*", "elementwise_relu_bwd*"], true, |x| x.relu()),
     ("exp", ["elementwise_exp_fwd*", "elementwise_exp_bwd*"], true, |x| x.exp()),
@@ -93,7 +93,7 @@ fn binaries() -> Vec<Workload> {
         .into()
 }
 
-/// A bias for each channel.
+/// Adds a bias per channel.
 fn biased() -> Workload {
     let prepare = |device: &Device, dtype: DType, size: Size| -> Work {
         let x = filled(device, &size.of(IMAGE, small(IMAGE)), dtype, 1);
@@ -104,7 +104,7 @@ fn biased() -> Workload {
         .cost("elementwise_add*", Cost::elements(2 * elements(&IMAGE)))
 }
 
-/// From the workload's type to the one that sums are kept in, and back.
+/// From the workload's type to the accumulation type, and back.
 fn cast() -> Workload {
     let n = elements(&IMAGE);
     let prepare = |device: &Device, dtype: DType, size: Size| -> Work {
@@ -119,7 +119,7 @@ fn cast() -> Workload {
 }
 
 fn fill() -> Workload {
-    Workload::new(format!("a constant {IMAGE:?}"), |device, dtype, size| {
+    Workload::new(format!("fill of {IMAGE:?}"), |device, dtype, size| {
         let (device, shape) = (device.clone(), size.of(IMAGE, small(IMAGE)));
         Box::new(move || vec![Tensor::full(&device, shape, dtype, 0.5)])
     })
@@ -134,7 +134,7 @@ fn copy() -> Workload {
     .cost("elementwise_copy", Cost::elements(2 * elements(&IMAGE)))
 }
 
-/// The gradient that comes by the shortcut is added to the other.
+/// The gradients of a residual connection's two branches are added.
 fn residual() -> Workload {
     let prepare = |device: &Device, dtype: DType, size: Size| {
         let shape = size.of(IMAGE, small(IMAGE));
@@ -156,13 +156,13 @@ fn sums() -> [Workload; 3] {
             Box::new(move || vec![x.sum_to(to)])
         }
     };
-    // A second launch adds up what parts of the rows come to, a small fraction of the first one's bytes.
+    // A second launch sums the splits; its bytes are a small fraction of the first one's.
     [
         Workload::new("a bias's gradient from [32768, 64]", over(0, [32_768, 64], [600, 64]))
             .cost("reduce_columns*", Cost::elements(n).and_operations(n)),
         Workload::new("sum of each row of [32, 65536]", over(1, [32, 65_536], [3, 5000]))
             .cost("reduce_rows*", Cost::elements(n).and_operations(n)),
-        Workload::new("the likeliest of 9,999 words for 1,400 places", |device, dtype, size| {
+        Workload::new("argmax of [1400, 9999]", |device, dtype, size| {
             let x = filled(device, &size.of([1400, 9999], [30, 99]), dtype, 1);
             Box::new(move || vec![x.argmax()])
         })
@@ -190,13 +190,13 @@ fn batch_norm(image: [usize; 4]) -> Workload {
     if !channels.is_multiple_of(4) {
         return workload;
     }
-    // What is left a channel: numbers of one part at least, and what is written.
+    // Per channel: the numbers of at least one part, and the results.
     workload
         .cost("batch_norm_finish*", Cost::bytes(4 * 5 * channels))
         .cost("batch_norm_gradients*", Cost::bytes(4 * 4 * channels))
 }
 
-/// By running statistics: a channel's weight, bias, mean and variance become a factor, a summand and an inverse.
+/// Batch norm by running statistics.
 fn evaluated_norm() -> Workload {
     let channels = IMAGE[3];
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
@@ -210,7 +210,7 @@ fn evaluated_norm() -> Workload {
         .cost("batch_norm_running*", Cost::bytes(4 * 7 * channels))
 }
 
-/// A pool of 2x2 pixels, with the names of its kernels.
+/// A pool with 2x2 windows, and the names of its kernels.
 fn pool(
     name: &str,
     image: [usize; 4],
@@ -229,7 +229,7 @@ fn pool(
         .cost(backward, cost)
 }
 
-/// A quarter of the elements comes out, with a byte each that says which place won.
+/// The output is a quarter of the input, with an argmax of one byte per element.
 fn max_pool(image: [usize; 4]) -> Workload {
     let n = elements(&image);
     let kernels = ["max_pool_fwd_x*", "max_pool_bwd_x*"];
@@ -253,7 +253,7 @@ fn adaptive_average_pool(image: [usize; 4]) -> Workload {
     })
 }
 
-/// Windows of more places than a byte tells apart.
+/// Windows of more than 256 pixels, for which the argmax needs more than a byte.
 fn large_max_pool() -> Workload {
     let [images, side, window, channels] = [32, 32, 17, 64];
     let (n, out) = (images * side * side * channels, images * channels);
@@ -305,7 +305,7 @@ fn augmented() -> Workload {
         })
     };
     let n = elements(&full);
-    Workload::new(format!("{full:?} from what is stored"), prepare)
+    Workload::new(format!("augment to {full:?}"), prepare)
         .cost("augment_bytes*", Cost::elements(n).and_bytes(n))
         .cost("augment_floats*", Cost::elements(n).and_bytes(4 * n))
 }

@@ -1,4 +1,4 @@
-//! Kernels that multiply: products of matrices, convolutions, depthwise convolutions.
+//! Compute-bound kernels: matrix products, convolutions, depthwise convolutions.
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<Workload> {
     all
 }
 
-/// Which side is taken transposed.
+/// The operand that is transposed.
 #[derive(Clone, Copy, PartialEq)]
 enum Sides {
     Plain,
@@ -24,8 +24,7 @@ enum Sides {
     LeftTransposed,
 }
 
-/// A tile, and m, n, k that it is measured on at full size, and small. The last is ten copies of the last layer, at batch
-/// 128.
+/// A tile, and m, n, k of its workload at full size and small. The last is a head of ten classifiers at batch 128.
 const MATRICES: [(&str, [[usize; 3]; 2]); 3] = [
     ("128", [[2048, 2048, 2048], [130, 129, 70]]),
     ("64", [[1400, 400, 100], [65, 64, 79]]),
@@ -39,7 +38,7 @@ fn matrices() -> Vec<Workload> {
     sides.into_iter().flat_map(own).collect()
 }
 
-/// Does `work` in one tile, whole, with factors of f32 rounded to tf32 or not.
+/// Runs `work` with one tile and without split-K, in tf32 or f32.
 fn in_tiles<R>(device: &Device, tile: &'static str, tf32: bool, work: impl FnOnce() -> R) -> R {
     device.set_tf32(tf32);
     let result = with_cut(tile, 1, work);
@@ -88,7 +87,7 @@ fn product(
     Workload::new(format!("[{m}, {k}] by [{k}, {n}]{precision}{how}"), prepare).cost(kernels, cost)
 }
 
-/// The gradient of an LSTM's weights: few tiles, so that the inner axis is cut.
+/// The gradient of an LSTM's weights: few tiles, so split-K is used.
 fn parts() -> Workload {
     const PARTS: usize = 8;
     let (full, small) = ([400, 100, 1400], [32, 64, 1024]);
@@ -99,14 +98,14 @@ fn parts() -> Workload {
         Box::new(move || vec![with_cut("32", PARTS, || a.transposed_matmul(&b))])
     };
     let cost = Cost::elements(m * n).and_bytes(4 * PARTS * m * n).and_operations(PARTS * m * n);
-    Workload::new(format!("{PARTS} parts of [{m}, {k}] by [{k}, {n}]"), prepare)
+    Workload::new(format!("[{m}, {k}] by [{k}, {n}] in {PARTS} parts"), prepare)
         .cost("matmul_sum*", cost)
 }
 
-/// A convolution of 3x3 that keeps the image's size: images, height, width, channels; features.
+/// A 3x3 convolution that keeps the image's size: images, height, width, channels; output channels.
 type Convolution = ([usize; 4], usize);
 
-/// A tile, and a layer of VGG19 or the first of cnn that it is measured on, and a small one.
+/// A tile, and its workload: a layer of VGG19 or the first of cnn, and a small one.
 const CONVOLUTIONS: [(&str, [Convolution; 2]); 4] = [
     ("128", [([128, 16, 16, 256], 256), ([2, 9, 9, 20], 33)]),
     ("64", [([32, 16, 16, 128], 128), ([2, 9, 9, 12], 20)]),
@@ -151,10 +150,10 @@ fn convolution((tile, [full, small]): (&'static str, [Convolution; 2]), tf32: bo
     .cost("conv2d*_dw_bwd*", moved(4))
 }
 
-/// Full and small images, side of the kernel, stride.
+/// Full and small images, kernel size, stride.
 type Depthwise = ([[usize; 4]; 2], usize, usize);
 
-/// MobileNetV2's, with stride 1 and 2; a larger kernel; channels that 16 bytes do not divide.
+/// MobileNetV2's, with stride 1 and 2; a larger kernel; channels that are not a multiple of 16 bytes.
 const DEPTHWISE: [Depthwise; 4] = [
     ([[32, 32, 32, 96], [2, 7, 9, 8]], 3, 1),
     ([[32, 32, 32, 96], [2, 7, 9, 8]], 3, 2),

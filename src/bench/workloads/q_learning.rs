@@ -1,4 +1,5 @@
-//! Kernels of Q-learning, at the sizes of LunarLander: eight numbers seen, four actions, ten classifiers, batches of 32.
+//! Kernels of Q-learning, at the sizes of LunarLander: eight observed numbers, four actions, ten classifiers, batches
+//! of 32.
 
 use super::learning::{head, learned};
 use super::{Cost, Size, Work, Workload, filled, whole};
@@ -11,7 +12,7 @@ use crate::tensor::Tensor;
 const OBSERVATION: usize = 8;
 const BATCH: usize = 32;
 const ACTIONS: usize = 4;
-const COPIES: usize = 10;
+const CLASSIFIERS: usize = 10;
 
 /// Features before the classifiers.
 const FEATURES: usize = 64;
@@ -51,14 +52,14 @@ fn chosen() -> Workload {
     let prepare = |device: &Device, dtype: DType, _: Size| {
         let outputs = whole(device, &[BATCH], ACTIONS, 1);
         let values = filled(device, &[BATCH], dtype.wide(), 4);
-        let leaves = head(device, dtype, [BATCH, FEATURES, COPIES, ACTIONS]);
+        let leaves = head(device, dtype, [BATCH, FEATURES, CLASSIFIERS, ACTIONS]);
         learned(leaves, move |[z, weight, bias], log_posterior| {
             let targets =
                 Targets::Chosen { outputs: &outputs, values: &values, limit: f64::INFINITY };
             classifiers(z, weight, bias, targets, log_posterior)
         })
     };
-    let written = Cost::elements(2 * BATCH * COPIES * ACTIONS);
-    Workload::new("10 copies of one of 4 values", prepare)
-        .cost("classifiers_chosen_fwd*", written.and_bytes(8 * BATCH * COPIES))
+    let written = Cost::elements(2 * BATCH * CLASSIFIERS * ACTIONS);
+    Workload::new("10 classifiers, one of 4 values chosen", prepare)
+        .cost("classifiers_chosen_fwd*", written.and_bytes(8 * BATCH * CLASSIFIERS))
 }

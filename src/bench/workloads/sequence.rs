@@ -1,4 +1,4 @@
-//! Kernels of models of text: rows of a table, the recurrent layer.
+//! Kernels of language models: embedding, LSTM.
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back, whole};
 use crate::device::{DType, Device};
@@ -7,7 +7,7 @@ use crate::ops::gather::{Selection, gather};
 use crate::ops::lstm::{LstmWeights, lstm};
 use crate::tensor::Tensor;
 
-/// Times and columns of a window, as the paper's.
+/// Time steps and columns of a window, as in the paper.
 const TIMES: usize = 70;
 const BATCH: usize = 20;
 
@@ -15,7 +15,7 @@ pub(super) fn all() -> Vec<Workload> {
     vec![characters(), words(), gathered(), recurrent(100, 6), recurrent(200, 112)]
 }
 
-/// Sorted tokens that one warp adds up.
+/// Sorted tokens that one warp sums.
 const CHUNK: usize = 32;
 
 fn table(full: [usize; 3], small: [usize; 3]) -> impl Fn(&Device, DType, Size) -> Work {
@@ -34,11 +34,11 @@ fn characters() -> Workload {
     let prepare = table([count, vocabulary, columns], [300, 9, 12]);
     Workload::new("1,400 characters of 50, 100 columns", prepare)
         .cost("embedding_sort_tile", Cost::bytes(12 * count))
-        // Two tokens at each border of a chunk, at least.
+        // At least the two tokens at each border of a chunk.
         .cost("embedding_joins*", Cost::bytes(8 * count.div_ceil(CHUNK)))
 }
 
-/// More words than one launch sorts: two passes, of which the first makes up the places.
+/// More words than one launch sorts: two passes, the first of which creates the positions.
 fn words() -> Workload {
     let [count, vocabulary, columns] = [TIMES * 128, 9999, 100];
     let prepare = table([count, vocabulary, columns], [2500, 300, 4]);
@@ -49,7 +49,7 @@ fn words() -> Workload {
         .cost("embedding_sums*", Cost::elements(count * columns).and_bytes(8 * count))
 }
 
-/// A batch of vectors out of a data set that lies on the device, in the epoch's order.
+/// A batch of vectors gathered from a data set on the device, in the epoch's order.
 fn gathered() -> Workload {
     let (full, few) = ([60_000, 784], [20, 5]);
     let [all, columns] = full;
@@ -94,14 +94,14 @@ fn recurrent(hidden: usize, few: usize) -> Workload {
             lstm(input, LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh }, &h0, &c0).y
         })
     };
-    // Four gates are read and written at each place, with cell and output or its gradient; the weights once.
+    // Per time step and unit: four gates read and written, the cell, and the output or its gradient; the weights once.
     let cost = Cost::elements(10 * TIMES * BATCH * hidden + 4 * hidden * hidden)
         .and_operations(8 * TIMES * BATCH * hidden * hidden);
     let [forward, backward] = match hidden {
         ..=104 => ["lstm_layer_fwd*", "lstm_layer_bwd*"],
         _ => ["lstm_step_fwd*", "lstm_step_bwd*"],
     };
-    Workload::new(format!("LSTM of {hidden} units, 70 times of 20"), prepare)
+    Workload::new(format!("LSTM of {hidden} units, 70 time steps of 20"), prepare)
         .cost(forward, cost)
         .cost(backward, cost)
 }

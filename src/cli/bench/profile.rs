@@ -7,7 +7,7 @@ use serde_json::json;
 use super::trimmed;
 use crate::cli::failure::Ending;
 use crate::cli::messages;
-use alrao::bench::ceilings::Ceilings;
+use alrao::bench::peaks::Peaks;
 use alrao::bench::profile::{StepProfile, profile};
 use alrao::device::Device;
 use alrao::supervised::RunConfig;
@@ -22,9 +22,9 @@ pub(super) fn run(
     if !quiet {
         messages::note(&device.description());
     }
-    let ceilings = Ceilings::measure(device)?;
+    let peaks = Peaks::measure(device)?;
     let profiles: Result<Vec<StepProfile>, _> =
-        configs.iter().map(|config| profile(config, device, ceilings.as_ref(), steps)).collect();
+        configs.iter().map(|config| profile(config, device, peaks.as_ref(), steps)).collect();
     let profiles = profiles?;
     let text = match json {
         true => json!({ "device": device.name(), "profile": profiles }).to_string() + "\n",

@@ -7,7 +7,7 @@ use crate::learn::Learner;
 use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
 use crate::ops::classifiers::{self, Head};
 use crate::ops::gather::{Selection, gather};
-use crate::ops::tally::advance;
+use crate::ops::step_statistics::advance;
 use crate::tensor::Tensor;
 
 /// What a step learns from.

@@ -1,20 +1,20 @@
-// What the arithmetic units can do, and nothing else: the ceiling that other kernels are measured by. Launched by
-// src/ops/ceiling.rs.
+// Peak throughput of the arithmetic units, without memory traffic. Other kernels are compared with it. Launched by
+// src/ops/peak.rs.
 //
 //   fma    x_j = x_j / 2 + 1, from x_j = j         out[t] = sum of the 8 x_j
 //   mma    D_j += A B, from 0, A = 1/2, B = 1/4    out[t] = sum of a lane's part of the 8 D_j
 //
 //   out [blocks * 256]
 //
-// 4 bytes a thread, written once. A round is 16 steps of 8 chains that do not wait for each other: 256 operations a
-// thread in f32, 8,192 in tf32 (16x8x8 a warp) and 16,384 in bf16 (16x8x16). More chains would need more registers and
-// keep fewer warps; fewer would leave the units waiting for their own results. Factors come as arguments, so that no
-// compiler knows the outcome.
+// 4 bytes per thread, written once. A round is 16 steps of 8 independent chains: 256 operations per thread in f32,
+// 8,192 in tf32 (16x8x8 per warp) and 16,384 in bf16 (16x8x16). More chains would need more registers and lower the
+// occupancy; fewer would not hide the units' latency. The factors are arguments, so that the compiler cannot fold the
+// result.
 #include "common.cuh"
 
 static const int CHAINS = 8, STEPS = 16;
 
-KERNEL(ceiling_fma_f32, 256, float* out, float factor, float summand, uint32_t rounds) {
+KERNEL(peak_fma_f32, 256, float* out, float factor, float summand, uint32_t rounds) {
     float x[CHAINS];
     UNROLL
     for (int j = 0; j < CHAINS; j++) x[j] = static_cast<float>(j);
@@ -71,10 +71,10 @@ __device__ __forceinline__ void multiply(float* out, uint32_t left, uint32_t rig
     out[global_thread()] = sum;
 }
 
-KERNEL(ceiling_mma_tf32, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
+KERNEL(peak_mma_tf32, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
     multiply<Tf32Product>(out, left, right, rounds);
 }
 
-KERNEL(ceiling_mma_bf16, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
+KERNEL(peak_mma_bf16, 256, float* out, uint32_t left, uint32_t right, uint32_t rounds) {
     multiply<Bf16Product>(out, left, right, rounds);
 }

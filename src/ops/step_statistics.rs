@@ -1,4 +1,4 @@
-//! Running sums of what the steps come to, and the tick of the step's number and the data's cursor.
+//! Statistics over steps: running sums of losses and counts, and the counters of steps and of the data's cursor.
 
 use crate::device::gpu::Pointer;
 use crate::device::{Cost, DType, Device, Gpu};
@@ -6,7 +6,7 @@ use crate::ops::begin;
 use crate::ops::classifiers::Head;
 use crate::tensor::Tensor;
 
-/// Where each sum stands in [`Sums::values`].
+/// The index of each sum in [`Sums::values`].
 const LOSS: usize = 0;
 const CORRECT: usize = 1;
 const SAMPLES: usize = 2;
@@ -21,27 +21,27 @@ pub struct Sums {
     values: Tensor,
 }
 
-/// The sums at some time, on the host.
+/// The sums, read back to the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SumValues {
     /// Sum over samples of the mixture's loss.
     pub loss: f64,
-    /// Samples that were got right.
+    /// Correctly classified samples.
     pub correct: f64,
     /// Samples.
     pub samples: f64,
     /// Samples without any finite classifier.
     pub dead_samples: f64,
-    /// Steps, summed over the classifiers, in which one had no finite loss.
+    /// Steps in which a classifier diverged, summed over the classifiers.
     pub flagged_classifiers: f64,
-    /// Steps in a row, up to the last one, without a finite loss.
+    /// Length of the current streak of steps without a finite loss.
     pub streak: f64,
-    /// The longest such row.
+    /// The longest such streak.
     pub longest_streak: f64,
 }
 
 impl Sums {
-    /// Sums of nothing.
+    /// Sums at zero.
     pub fn new(device: &Device) -> Self {
         Sums { values: Tensor::zeros(device, [COUNT], DType::F64) }
     }
@@ -65,22 +65,22 @@ impl Sums {
         }
     }
 
-    /// Makes them sums of nothing again.
+    /// Sets all sums to zero.
     pub fn clear(&self) {
         self.values.zero_();
     }
 
-    /// Starts loss, correct and samples anew; counts of divergence go on.
+    /// Sets loss, correct and samples to zero; the counts of divergence go on.
     pub fn start_epoch(&self) {
         self.values.view(LOSS, [SAMPLES + 1], SAMPLES + 1).zero_();
     }
 }
 
 /// Adds one batch's head to the sums.
-pub fn tally(sums: &Sums, head: &Head, samples: usize) {
-    let _op = begin("tally", &[&sums.values, &sums.values], 2 * COUNT);
+pub fn accumulate(sums: &Sums, head: &Head, samples: usize) {
+    let _op = begin("step_statistics", &[&sums.values, &sums.values], 2 * COUNT);
     match sums.values.device() {
-        Device::Gpu(gpu) => launch_tally(gpu, sums, head, samples),
+        Device::Gpu(gpu) => launch_accumulate(gpu, sums, head, samples),
         Device::Cpu(_) => {
             let mut values = sums.values.write::<f64>();
             let loss = head.loss.read::<f64>()[0];
@@ -96,20 +96,20 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
     }
 }
 
-fn launch_tally(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
+fn launch_accumulate(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     let (loss, correct) = (head.loss.pointer(), head.correct.pointer());
     let (dead_samples, flagged) = (head.dead_samples.pointer(), head.flagged.pointer());
     let (values, samples) = (sums.values.pointer(), samples as f64);
     let classifiers = head.flagged.shape().elements() as u32;
     gpu.launch(
-        "tally_add",
+        "step_statistics_add",
         [1; 3],
         [32, 1, 1],
         &[&loss, &correct, &dead_samples, &flagged, &values, &samples, &classifiers],
     );
 }
 
-/// The tick: adds 1 to the number of the step, and the rows that a batch had to the data's cursor, both I32 `[1]`.
+/// Adds 1 to the step number, and a batch's number of rows to the data's cursor, both I32 `[1]`.
 pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
     let Some(device) = number.or(cursor.map(|(cursor, _)| cursor)).map(Tensor::device) else {
         return;
@@ -120,7 +120,7 @@ pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
             let pointer = |own: Option<&Tensor>| own.map_or(Pointer::NULL, Tensor::pointer);
             let rows = cursor.map_or(0, |(_, rows)| rows as i32);
             let (number, cursor) = (pointer(number), pointer(cursor.map(|(cursor, _)| cursor)));
-            gpu.launch("tally_advance", [1; 3], [1; 3], &[&number, &cursor, &rows]);
+            gpu.launch("step_statistics_advance", [1; 3], [1; 3], &[&number, &cursor, &rows]);
         }
         Device::Cpu(_) => {
             let add = |own: &Tensor, count: usize| own.write::<i32>()[0] += count as i32;

@@ -1,4 +1,4 @@
-//! What the device at hand can do at most, measured on it: the bytes it copies and the operations of its units.
+//! Peak throughput of a device, measured: the bandwidth of a copy, and operations per second.
 
 use serde::Serialize;
 
@@ -6,52 +6,53 @@ use super::median;
 use super::workloads::Cost;
 use crate::device::{DType, Device, Gpu};
 use crate::error::Result;
-use crate::ops::ceiling::{Unit, keep_busy};
 use crate::ops::elementwise::copy_into;
+use crate::ops::peak::{Unit, keep_busy};
 use crate::tensor::Tensor;
 
-/// Bytes of a copy: far more than any cache holds.
+/// Bytes of a copy: far more than any cache.
 const COPIED: usize = 512 << 20;
 
-/// Rounds of arithmetic in a launch: milliseconds.
+/// Rounds of arithmetic in a launch: takes milliseconds.
 const ROUNDS: u32 = 2048;
 
-/// On the cpu, chains of arithmetic for each thread.
+/// On the cpu, elements of arithmetic per thread.
 const ELEMENTS: usize = 1024;
 
 const REPEATS: usize = 7;
 
-/// The most that was reached.
+/// Peak throughput of a device.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ceilings {
-    /// Bytes a second, read and written: the faster of the driver's own copy and a kernel that only copies.
+pub struct Peaks {
+    /// Bytes per second, read and written: the faster of the driver's copy and a copy kernel.
     pub bytes: f64,
-    /// Operations a second in f32.
+    /// Operations per second in f32.
     pub f32: f64,
-    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100. On the cpu, which
-    /// has none, as in f32.
+    /// In tf32 on tensor cores, by `mma.sync`, as all kernels here use them; `wgmma` reaches more on an H100. The cpu
+    /// has no tensor cores; there it is that of f32.
     pub tf32: f64,
-    /// In bf16 on tensor cores, by `mma.sync`; on the cpu as in f32.
+    /// In bf16 on tensor cores, by `mma.sync`; on the cpu that of f32.
     pub bf16: f64,
 }
 
-impl Ceilings {
-    /// Measures them, which takes a second and a gigabyte: on the cpu with all threads of the device. `None` in the simulator.
+impl Peaks {
+    /// Measures them, which takes a second and a gigabyte; on the cpu with all threads of the device. `None` in the
+    /// simulator.
     ///
     /// # Errors
     /// As [`Device::check`].
-    pub fn measure(device: &Device) -> Result<Option<Ceilings>> {
+    pub fn measure(device: &Device) -> Result<Option<Peaks>> {
         let gpu = match device {
             Device::Cpu(cpu) => {
                 let f32 = operations(device, Unit::F32, ELEMENTS * cpu.threads())?;
                 let bytes = bytes(device, None)?;
-                return Ok(Some(Ceilings { bytes, f32, tf32: f32, bf16: f32 }));
+                return Ok(Some(Peaks { bytes, f32, tf32: f32, bf16: f32 }));
             }
             Device::Gpu(gpu) => gpu,
         };
         let Some(limits) = gpu.limits() else { return Ok(None) };
         let threads = limits.multiprocessors * limits.threads;
-        Ok(Some(Ceilings {
+        Ok(Some(Peaks {
             bytes: bytes(device, Some(gpu))?,
             f32: operations(device, Unit::F32, threads)?,
             tf32: operations(device, Unit::Tf32, threads)?,
@@ -59,17 +60,16 @@ impl Ceilings {
         }))
     }
 
-    /// Seconds that a kernel takes at least for what it has to do.
+    /// A kernel's floor in seconds, from its cost.
     pub fn floor(&self, kernel: &str, cost: &Cost, dtype: DType) -> f64 {
         let by_bytes = cost.total_bytes(dtype) / self.bytes;
         by_bytes.max(cost.operations / self.operations_of(kernel))
     }
 
-    /// Operations a second of the units that a kernel's name says it uses.
+    /// Operations per second of the units that a kernel uses, judged by its name.
     pub fn operations_of(&self, kernel: &str) -> f64 {
-        let is_product = ["matmul", "conv2d", "many_classes", "ceiling"]
-            .iter()
-            .any(|own| kernel.starts_with(own));
+        let is_product =
+            ["matmul", "conv2d", "many_classes", "peak"].iter().any(|own| kernel.starts_with(own));
         match is_product {
             true if kernel.contains("tf32") => self.tf32,
             true if kernel.contains("bf16") => self.bf16,
@@ -92,7 +92,7 @@ fn operations(device: &Device, unit: Unit, threads: usize) -> Result<f64> {
     Ok((threads * unit.operations()) as f64 * f64::from(ROUNDS) / seconds)
 }
 
-/// Seconds of some work, the median after a first time that does not count.
+/// Seconds of `work`: the median, after one warm-up run.
 fn repeated(device: &Device, work: impl Fn()) -> Result<f64> {
     work();
     let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(&work)).collect();

@@ -1,7 +1,7 @@
-//! Arithmetic for its own sake.
+//! Peak arithmetic throughput.
 
 use alrao::Tensor;
-use alrao::ops::ceiling::{Unit, keep_busy};
+use alrao::ops::peak::{Unit, keep_busy};
 
 use super::Case;
 
@@ -10,7 +10,7 @@ pub fn cases() -> Vec<Case> {
     let cases = sizes.into_iter().flat_map(|size| Unit::ALL.map(|unit| (unit, size)));
     cases
         .map(|(unit, (threads, rounds))| {
-            let name = format!("ceiling {} of {threads} threads, {rounds} rounds", unit.name());
+            let name = format!("peak {} of {threads} threads, {rounds} rounds", unit.name());
             Case::new(name, 8, move |device, dtype| {
                 let out = Tensor::zeros(device, [threads], dtype);
                 keep_busy(&out, unit, rounds);

@@ -1,7 +1,7 @@
-//! Running sums and the step's number.
+//! Statistics over steps.
 
 use alrao::ops::classifiers::Head;
-use alrao::ops::tally::{Sums, advance, tally};
+use alrao::ops::step_statistics::{Sums, accumulate, advance};
 use alrao::{DType, Device, Tensor};
 
 use super::{Case, Outputs};
@@ -21,7 +21,7 @@ fn sums(device: &Device, losses: &[f64], classifiers: usize) -> Outputs {
     let sums = Sums::new(device);
     let flagged: Vec<u8> = (0..classifiers).map(|number| u8::from(number % 3 == 1)).collect();
     for loss in losses {
-        tally(&sums, &head(device, *loss, &flagged), 31);
+        accumulate(&sums, &head(device, *loss, &flagged), 31);
     }
     let before = sums.values().to_f64s();
     sums.start_epoch();
@@ -38,9 +38,11 @@ pub fn cases() -> Vec<Case> {
         ("many classifiers", &[1.0, 2.0], 100),
     ];
     let sums = losses.into_iter().map(|(name, losses, classifiers)| {
-        Case::new(format!("tally {name}"), 1, move |device, _| sums(device, losses, classifiers))
+        Case::new(format!("step statistics {name}"), 1, move |device, _| {
+            sums(device, losses, classifiers)
+        })
     });
-    let advance = Case::new("tally advance", 1, |device, _| {
+    let advance = Case::new("step statistics advance", 1, |device, _| {
         let number = Tensor::from_slice(device, [1], &[41i32]);
         let cursor = Tensor::from_slice(device, [1], &[5i32]);
         advance(Some(&number), Some((&cursor, 7)));

@@ -1,4 +1,4 @@
-//! Every kernel in the simulator, under all its checks.
+//! The simulator's sanitizer report on every kernel: all checks on small workloads.
 #![cfg(has_simulator)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,15 +9,16 @@ use crate::device::simulator::{Guard, Order, SimulatorOptions};
 use crate::device::{DType, Device};
 use crate::error::Result;
 
-/// How far a number may be from the CPU's in f64, relative to the largest: all that is stored has 8 bits, as an LSTM's gates
-/// at every time; factors of 10 bits; and all others.
+/// Tolerances relative to the largest number of the CPU's f64 result: where every stored number has 8 significant bits,
+/// as an LSTM's gates at every time step; for operands of 10 bits; for all others.
 const OF_BF16: f64 = 2e-2;
 const OF_TENSOR_CORES: f64 = 1e-2;
 const OF_OTHERS: f64 = 1e-4;
 
-/// How a kernel is run: threads forwards, backwards and shuffled; asynchronous copies as late and as early as they may be;
-/// the untouchable page behind each buffer and in front of it. The outputs must be equal to the bit.
-pub fn ways() -> [SimulatorOptions; 3] {
+/// The simulator's settings for the runs of a kernel: threads in forward, reverse and shuffled order; asynchronous
+/// copies completing as late or as early as allowed; the guard page behind each buffer or in front. Outputs must agree
+/// to the bit.
+pub fn settings() -> [SimulatorOptions; 3] {
     let usual = SimulatorOptions::default();
     [
         usual,
@@ -31,27 +32,27 @@ pub fn ways() -> [SimulatorOptions; 3] {
     ]
 }
 
-/// What is wrong with each kernel with `wanted` in its name, over all small workloads that launch it: `None` for nothing.
-/// `observe` is told each workload before it is run.
+/// The first fault of each kernel with `wanted` in its name, over all small workloads that launch it: `None` if it has
+/// none. `observe` is called with each workload's name before it is run.
 ///
 /// # Errors
-/// Where the simulator cannot be opened.
-pub fn verdicts(
+/// If the simulator cannot be opened.
+pub fn reports(
     workloads: &[Workload],
     dtype: DType,
     threads: Option<usize>,
     wanted: &str,
     observe: &mut dyn FnMut(&str),
 ) -> Result<BTreeMap<String, Option<String>>> {
-    let mut verdicts: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut reports: BTreeMap<String, Option<String>> = BTreeMap::new();
     for workload in workloads {
         let kernels = kernels_of(workload, dtype, Size::Small);
         let kernels: BTreeSet<String> =
             kernels.into_iter().filter(|kernel| kernel.contains(wanted)).collect();
-        // Others' work has been seen already.
+        // Skip a workload that only launches kernels already checked elsewhere.
         if kernels
             .iter()
-            .all(|kernel| verdicts.contains_key(kernel) && workload.cost_of(kernel).is_none())
+            .all(|kernel| reports.contains_key(kernel) && workload.cost_of(kernel).is_none())
         {
             continue;
         }
@@ -63,14 +64,14 @@ pub fn verdicts(
         };
         let fault = fault(workload, dtype, threads, tolerance)?;
         for kernel in kernels {
-            // What only helps here is not to blame; it has a workload of its own.
+            // A fault is reported for the kernels that the workload is about; helpers have workloads of their own.
             if fault.is_none() || workload.cost_of(&kernel).is_some() {
-                let own = verdicts.entry(kernel).or_default();
+                let own = reports.entry(kernel).or_default();
                 *own = own.take().or_else(|| fault.clone());
             }
         }
     }
-    Ok(verdicts)
+    Ok(reports)
 }
 
 /// Whether a workload multiplies on tensor cores.
@@ -78,7 +79,7 @@ fn kernels_are_rounded(workload: &Workload, dtype: DType) -> bool {
     kernels_of(workload, dtype, Size::Small).iter().any(|kernel| kernel.contains("tf32"))
 }
 
-/// What is wrong with a workload, if anything.
+/// A workload's first fault, if any.
 fn fault(
     workload: &Workload,
     dtype: DType,
@@ -88,8 +89,8 @@ fn fault(
     let reference = workload.prepare(&Device::cpu(), DType::F64, Size::Small)();
     let reference: Vec<Vec<f64>> = reference.iter().map(|output| output.to_f64s()).collect();
     let mut first: Option<Vec<Vec<f64>>> = None;
-    for way in ways() {
-        let device = Device::simulator(threads, way)?;
+    for options in settings() {
+        let device = Device::simulator(threads, options)?;
         let outputs = workload.prepare(&device, dtype, Size::Small)();
         if let Err(error) = device.check() {
             return Ok(Some(error.to_string()));
@@ -99,7 +100,7 @@ fn fault(
             outputs.iter().flatten().map(|own| own.to_bits()).collect()
         };
         if first.as_deref().is_some_and(|first| bits(first) != bits(&outputs)) {
-            return Ok(Some(format!("{:?} gives other bits", way.order)));
+            return Ok(Some(format!("{:?} gives different bits", options.order)));
         }
         first = Some(outputs);
     }
@@ -107,7 +108,7 @@ fn fault(
     Ok(difference(&own, &reference, tolerance))
 }
 
-/// Where an output is not the CPU's.
+/// Describes the first element that differs from the CPU's.
 fn difference(own: &[Vec<f64>], reference: &[Vec<f64>], tolerance: f64) -> Option<String> {
     if own.iter().map(Vec::len).ne(reference.iter().map(Vec::len)) {
         return Some("other outputs than the cpu's".into());
@@ -115,7 +116,7 @@ fn difference(own: &[Vec<f64>], reference: &[Vec<f64>], tolerance: f64) -> Optio
     for (number, (own, reference)) in own.iter().zip(reference).enumerate() {
         let largest = reference.iter().fold(1e-6, |largest: f64, value| largest.max(value.abs()));
         for (index, (own, reference)) in own.iter().zip(reference).enumerate() {
-            // What is not a number is no agreement.
+            // NaN must not count as agreement.
             let agrees = (own - reference).abs() <= tolerance * largest;
             if !agrees {
                 return Some(format!("output {number}[{index}] is {own}, the cpu's {reference}"));

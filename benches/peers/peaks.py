@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What PyTorch reaches at most on a device: a copy's bytes a second, and cuBLAS's (on the CPU oneDNN's) operations a
-second in a large product of matrices. The same run's other figures are read beside these."""
+"""PyTorch's peak throughput on a device: bytes per second of a copy, and operations per second of cuBLAS (on the CPU
+oneDNN) in a large matrix product. Other figures of the same run are compared with these."""
 
 import argparse
 import json
@@ -11,14 +11,14 @@ import clock
 
 
 def copied(device, elements):
-    """Bytes read and written a second. The buffers are far larger than any cache."""
+    """Bytes per second, read and written. The buffers are far larger than any cache."""
     source, target = torch.rand(elements, device=device), torch.empty(elements, device=device)
     ms = clock.milliseconds(torch, device, lambda: target.copy_(source), 20, 3)
     return 2 * 4 * elements / ms * 1e3
 
 
 def multiplied(device, size, dtype, tf32):
-    """Operations a second of a product of two square matrices."""
+    """Operations per second of a product of two square matrices."""
     torch.backends.cuda.matmul.allow_tf32 = tf32
     a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty(size, size, device=device, dtype=dtype)
