@@ -6,18 +6,18 @@ use super::fingerprint::Fingerprint;
 use super::{Part, TokenKind, Vocabulary, read, tail_length};
 use crate::error::{Error, Result};
 
-/// A stream of tokens by their place in the vocabulary, in parts.
+/// The parts of a text, as streams of token numbers in the vocabulary.
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// What the model learns from; never empty.
+    /// The training part; never empty.
     pub train: Vec<i32>,
-    /// What the best epoch is chosen by.
+    /// The validation part, if there is one.
     pub valid: Option<Vec<i32>>,
-    /// What the chosen model is judged by.
+    /// The test part, if there is one.
     pub test: Option<Vec<i32>>,
     /// The distinct tokens of all parts.
     pub vocabulary: Vocabulary,
-    /// The least mean loss any model can reach, in nats a token; known for generated text.
+    /// The least mean loss that any model can reach, in nats per token; known for generated text.
     pub entropy_rate: Option<f64>,
 }
 
@@ -56,11 +56,11 @@ impl Text {
         }
     }
 
-    /// Cuts a part's stream into `batch_size` columns of equal length, one after the other in the stream; the
-    /// remainder that fills no row is left out.
+    /// Cuts a part's stream into `batch_size` consecutive columns of equal length; a remainder that fills no row is left
+    /// out.
     ///
     /// # Errors
-    /// [`Error::Input`] where the part is missing or a column would be shorter than two tokens.
+    /// [`Error::Input`] if the part is missing or a column would be shorter than two tokens.
     pub fn columns(&self, part: Part, batch_size: usize) -> Result<Columns> {
         let name = part.name();
         let Some(stream) = self.part(part) else {
@@ -83,7 +83,7 @@ impl Text {
         Ok(Columns { tokens, rows, batch_size })
     }
 
-    /// Numbers the tokens by another vocabulary, such as a trained model's. Panics where it lacks one.
+    /// Renumbers the tokens by another vocabulary, such as a trained model's. Panics if that lacks a token.
     pub(crate) fn renumber(&mut self, vocabulary: Vocabulary) {
         let code = |token| vocabulary.code(token).expect("the vocabulary has the token");
         let codes: Vec<i32> = self.vocabulary.tokens().map(code).collect();
@@ -109,7 +109,7 @@ impl Text {
     }
 }
 
-/// A stream in columns, `[rows, batch_size]`: the same column goes on from row to row.
+/// A stream in columns, `[rows, batch_size]`: each column is a consecutive piece of the text.
 #[derive(Clone, Debug)]
 pub struct Columns {
     tokens: Vec<i32>,
@@ -117,14 +117,14 @@ pub struct Columns {
     batch_size: usize,
 }
 
-/// A few rows of the columns, and the tokens that follow them.
+/// Some consecutive rows of the columns, with the tokens that follow them as targets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window<'a> {
     /// Number of rows T.
     pub length: usize,
-    /// The tokens read, `[T, B]`, time slower.
+    /// The input tokens, `[T, B]`.
     pub tokens: &'a [i32],
-    /// The tokens to be told, one row further on, `[T * B]`.
+    /// The tokens to predict, one row further on, `[T * B]`.
     pub targets: &'a [i32],
 }
 
@@ -149,7 +149,7 @@ impl Columns {
         (self.rows - 1).div_ceil(bptt)
     }
 
-    /// The window of this number, counted from 0. Panics at [`Columns::window_count`] and above.
+    /// Window `number`, counted from 0. Panics from [`Columns::window_count`] on.
     pub fn window(&self, number: usize, bptt: usize) -> Window<'_> {
         let (start, end) = (number * bptt, ((number + 1) * bptt).min(self.rows - 1));
         assert!(start < end, "window {number} of {} windows", self.window_count(bptt));
@@ -165,10 +165,10 @@ impl Columns {
 }
 
 /// Reads a text file, or `train.txt`, `valid.txt` and `test.txt` of a folder (the last two may be missing). Without a
-/// validation part, the last `valid_split` of the training part's tokens is one.
+/// validation part, the last `valid_split` of the training part's tokens becomes one.
 ///
 /// # Errors
-/// [`Error::Input`] where a file is missing, empty or no UTF-8.
+/// [`Error::Input`] if a file is missing, empty or not UTF-8.
 pub fn load(path: &Path, kind: TokenKind, valid_split: f64) -> Result<Text> {
     if !path.is_dir() {
         return Ok(Text::new(kind, &read_text(path)?, None, None).with_validation(valid_split));
@@ -199,7 +199,7 @@ fn read_text(path: &Path) -> Result<String> {
 /// A file's bytes as text; `path` is for messages.
 ///
 /// # Errors
-/// [`Error::Input`] where there are none, or they are no UTF-8, naming the first byte at fault.
+/// [`Error::Input`] if there are no bytes, or if they are not UTF-8; it names the first faulty byte.
 pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<String> {
     if bytes.is_empty() {
         return Err(Error::file(path, "is empty"));
