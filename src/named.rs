@@ -1,6 +1,6 @@
-//! Enums whose variants have a name on the command line and in files.
+//! A macro for enums whose variants have names on the command line and in files.
 
-/// Defines an enum whose variants have a name on the command line and in files.
+/// Defines an enum whose variants have names on the command line and in files.
 macro_rules! named {
     ($(#[$attribute:meta])* $type:ident, $flag:literal { $($(#[$variant_attribute:meta])* $variant:ident = $name:literal),* $(,)? }) => {
         $(#[$attribute])*
@@ -8,7 +8,7 @@ macro_rules! named {
         pub enum $type { $($(#[$variant_attribute])* $variant),* }
 
         impl $type {
-            /// Every choice, in the order of the command line's help.
+            /// All variants, in the order of the command line's help.
             pub const ALL: &[$type] = &[$($type::$variant),*];
 
             /// The name on the command line and in files.
