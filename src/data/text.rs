@@ -97,7 +97,7 @@ impl Text {
     pub(super) fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();
         fingerprint.numbers([self.vocabulary.len() as u64]);
-        let characters = self.vocabulary.record();
+        let characters = self.vocabulary.token_list();
         fingerprint.numbers(characters.chars().map(|character| u64::from(u32::from(character))));
         for part in [Part::Train, Part::Valid, Part::Test] {
             match self.part(part) {
@@ -237,7 +237,7 @@ mod tests {
         let content = "bä\r\n€a\tbbb";
         let folder = folder(&[("text", content.as_bytes())]);
         let text = load(&folder.path().join("text"), 0.25).unwrap();
-        assert_eq!(text.vocabulary.record(), "\t\n\rabä€");
+        assert_eq!(text.vocabulary.token_list(), "\t\n\rabä€");
         assert_eq!(decode(&text, &text.train), "bä\r\n€a\tb");
         assert_eq!(decode(&text, text.valid.as_ref().unwrap()), "bb");
         assert!(text.test.is_none());
@@ -248,7 +248,7 @@ mod tests {
     fn a_folder_has_one_vocabulary() {
         let both = folder(&[("train.txt", b"aab"), ("test.txt", b"xa"), ("valid.txt", b"c")]);
         let text = load(both.path(), 0.5).unwrap();
-        assert_eq!(text.vocabulary.record(), "abcx");
+        assert_eq!(text.vocabulary.token_list(), "abcx");
         assert_eq!(
             (text.train, text.valid, text.test),
             (vec![0, 0, 1], Some(vec![2]), Some(vec![3, 0]))
@@ -262,7 +262,7 @@ mod tests {
     fn words_are_split_in_file_order() {
         let folder = folder(&[("text", b"no it\nwas black\n\nmonday")]);
         let text = super::load(&folder.path().join("text"), TokenKind::Word, 0.45).unwrap();
-        assert_eq!(text.vocabulary.record(), "<eos>\nblack\nit\nmonday\nno\nwas");
+        assert_eq!(text.vocabulary.token_list(), "<eos>\nblack\nit\nmonday\nno\nwas");
         assert_eq!(
             (&text.train[..], text.valid.as_deref()),
             (&[4, 2, 0, 5, 1][..], Some(&[0, 0, 3, 0][..]))

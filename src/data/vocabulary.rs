@@ -48,7 +48,7 @@ impl TokenKind {
 /// ```
 /// use alrao::data::{TokenKind, Vocabulary};
 /// let words = Vocabulary::of(TokenKind::Word, ["the cat\nthe dog"]);
-/// assert_eq!(words.record(), "<eos>\ncat\ndog\nthe");
+/// assert_eq!(words.token_list(), "<eos>\ncat\ndog\nthe");
 /// assert_eq!(words.encode("the dog"), Ok(vec![3, 2]));
 /// assert_eq!(words.encode("the fox"), Err("fox"));
 /// ```
@@ -69,18 +69,18 @@ impl Vocabulary {
         Vocabulary { kind, tokens }
     }
 
-    /// The vocabulary from the text that [`Vocabulary::record`] gave.
-    pub fn from_record(kind: TokenKind, record: &str) -> Self {
+    /// The vocabulary from the text that [`Vocabulary::token_list`] gave.
+    pub fn from_token_list(kind: TokenKind, list: &str) -> Self {
         let own = |token: &str| token.to_owned();
         let tokens = match kind {
-            TokenKind::Character => kind.whole(record).map(own).collect(),
-            TokenKind::Word => record.split_terminator('\n').map(own).collect(),
+            TokenKind::Character => kind.whole(list).map(own).collect(),
+            TokenKind::Word => list.split_terminator('\n').map(own).collect(),
         };
         Vocabulary { kind, tokens }
     }
 
     /// All tokens in order as one text, for a checkpoint: characters without separators, words one a line.
-    pub fn record(&self) -> String {
+    pub fn token_list(&self) -> String {
         match self.kind {
             TokenKind::Character => self.tokens.concat(),
             TokenKind::Word => self.tokens.join("\n"),
@@ -189,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_gives_back_the_vocabulary() {
+    fn a_token_list_gives_back_the_vocabulary() {
         for kind in [TokenKind::Character, TokenKind::Word] {
             let own = Vocabulary::of(kind, ["to be\nor not", "äöü "]);
-            assert_eq!(Vocabulary::from_record(kind, &own.record()), own);
+            assert_eq!(Vocabulary::from_token_list(kind, &own.token_list()), own);
         }
     }
 }
