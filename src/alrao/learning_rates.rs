@@ -127,7 +127,7 @@ fn fault(entry: &FlatEntry, vector: &[f64]) -> Option<String> {
         return Some(format!("{name}: {} rates instead of {wanted}", vector.len()));
     }
     if let Some(rate) = vector.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
-        return Some(format!("{name}: {rate} is no learning rate"));
+        return Some(format!("{name}: {rate} is not a learning rate"));
     }
     let differs =
         vector.chunks(entry.features.count).any(|gate| gate != &vector[..entry.features.count]);

@@ -32,7 +32,7 @@ pub fn load(path: &Path, valid_split: f64) -> Result<Arrays> {
 /// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, or if there are no samples.
 pub fn parse(bytes: &[u8], path: &Path, valid_split: f64) -> Result<Arrays> {
     let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|error| Error::file(path, format!("is no safetensors file: {error}")))?;
+        .map_err(|error| Error::file(path, format!("is not a safetensors file: {error}")))?;
     let reader = Reader { tensors, path };
     reader.check_names()?;
     let Some(train) = reader.part(Part::Train)? else {
@@ -287,7 +287,7 @@ fn describe(samples: &Samples) -> String {
     let dtype = match samples.split.inputs {
         Inputs::Bytes(_) => "U8",
         Inputs::Floats(_) => "F32",
-        Inputs::Files(_) => unreachable!("a tensor is no folder"),
+        Inputs::Files(_) => unreachable!("a tensor is not a folder"),
     };
     match samples.sample {
         SampleShape::Image { height, width, channels } => {

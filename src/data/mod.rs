@@ -70,7 +70,7 @@ pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Data
 fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
     let valid_split = options.valid_split;
     if !(0.0..1.0).contains(&valid_split) {
-        let message = format!("{valid_split} is no share of the data: give 0 (none) to below 1");
+        let message = format!("{valid_split} is not a share of the data: give a number from 0 (none) to below 1");
         return Err(Error::input("--valid-split", message));
     }
     if let Some(seed) = generated_seed(source)? {
@@ -98,7 +98,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
             Ok(Dataset::new(stem(path), Content::Arrays(arrays::load(path, valid_split)?)))
         }
         (Kind::Arrays, false) => {
-            let message = "is no .safetensors file; this model takes images or vectors: such a file, a folder with \
+            let message = "is not a .safetensors file; this model takes images or vectors: such a file, a folder with \
                            CIFAR-10's binary files or images, or generated (text is for char-lstm and word-lstm)";
             Err(Error::file(path, message))
         }
@@ -127,7 +127,7 @@ fn generated_seed(source: &str) -> Result<Option<u64>> {
             Ok(seed) => Ok(Some(seed)),
             Err(_) => {
                 let message =
-                    format!("'{}' is no seed: give a whole number, 0 or more", &rest[1..]);
+                    format!("'{}' is not a seed: give a whole number, 0 or more", &rest[1..]);
                 Err(Error::input(format!("--data {source}"), message))
             }
         },
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(generated_seed("generated:7").unwrap(), Some(7));
         assert_eq!(generated_seed("generated.txt").unwrap(), None);
         for wrong in ["generated:", "generated:-1", "generated:x", "generated:1.5"] {
-            assert!(generated_seed(wrong).unwrap_err().to_string().contains("no seed"), "{wrong}");
+            assert!(generated_seed(wrong).unwrap_err().to_string().contains("not a seed"), "{wrong}");
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let path = folder.path().join("text.txt");
         std::fs::write(&path, "some text").unwrap();
         let error = load(path.to_str().unwrap(), Kind::Arrays, 0.2).unwrap_err().to_string();
-        assert!(error.contains("text.txt: is no .safetensors file"), "{error}");
+        assert!(error.contains("text.txt: is not a .safetensors file"), "{error}");
     }
 
     #[test]

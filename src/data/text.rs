@@ -206,7 +206,7 @@ pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let byte = error.utf8_error().valid_up_to();
-        Error::file(path, format!("is no text: byte {byte} is no UTF-8"))
+        Error::file(path, format!("is not UTF-8 text: byte {byte} is invalid"))
     })
 }
 
@@ -279,8 +279,8 @@ mod tests {
         ]);
         let message = |name: &str| load(&bad.path().join(name), 0.2).unwrap_err().to_string();
         assert!(message("empty").ends_with("empty: is empty"));
-        assert!(message("latin").ends_with("latin: is no text: byte 3 is no UTF-8"));
-        assert!(message("cut").ends_with("byte 2 is no UTF-8"));
+        assert!(message("latin").ends_with("latin: is not UTF-8 text: byte 3 is invalid"));
+        assert!(message("cut").ends_with("byte 2 is invalid"));
         assert!(message("nothing").contains("could not be read"));
         assert!(load(bad.path(), 0.2).unwrap_err().to_string().contains("Looked for train.txt"));
         let half = folder(&[("train.txt", b"ab"), ("test.txt", b"")]);

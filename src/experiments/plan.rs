@@ -177,7 +177,7 @@ fn check_free(path: &Path) -> Result<()> {
 fn read_plan(file: &Path) -> Result<Plan> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string());
     let plan = text.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
-    plan.map_err(|error| Error::file(file, format!("is no experiment's plan: {error}")))
+    plan.map_err(|error| Error::file(file, format!("is not an experiment's plan: {error}")))
 }
 
 /// The first difference between two plans; `None` if they are equal.

@@ -201,7 +201,7 @@ impl Records {
                 serde_json::from_slice::<RecordFile>(&bytes).map_err(|error| error.to_string())
             });
             let file = read.map_err(|error| {
-                Error::file(&path, format!("is no record of a run: {error}; remove it"))
+                Error::file(&path, format!("is not the record of a run: {error}; remove it"))
             })?;
             records.insert(name, file);
         }
