@@ -148,8 +148,8 @@ fn lock(path: &Path, wrong: &dyn Fn(String) -> Error) -> Result<File> {
     Ok(lock)
 }
 
-/// Refuses a folder that holds something else. It accepts what a process killed before writing its plan leaves. A folder with
-/// a plan is accepted too: the plan is compared under the lock.
+/// Refuses a folder that holds something else. It accepts the files of a process that was killed before it wrote its plan, and
+/// any folder with a plan, since the plan is compared later, under the lock.
 fn check_free(path: &Path) -> Result<()> {
     let subject = || format!("--out {}", path.display());
     let entries = match fs::read_dir(path) {

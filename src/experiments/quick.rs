@@ -32,8 +32,8 @@ fn speed(architecture: Architecture) -> (f64, f64) {
     }
 }
 
-/// The most samples of each part for a row of this size. It depends neither on the machine nor on the user's epochs and
-/// runs, so more of those than the default take longer.
+/// The most samples of each part for a row of this size. It does not depend on the machine, or on the user's epochs and runs:
+/// more epochs or runs than the default take longer.
 pub(super) fn samples(architecture: Architecture, width: f64, size: Size) -> usize {
     let (own_width, speed) = speed(architecture);
     let speed = speed * (own_width / width).powf(1.5).min(1.0);

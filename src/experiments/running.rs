@@ -291,7 +291,7 @@ fn check_settings(work: &Work, directory: &Path) -> Result<()> {
     let (text, file) = RunDirectory::config_text(directory)?;
     match work.is_of(&text) {
         true => Ok(()),
-        false => Err(Error::file(&file, "does not hold what was planned")),
+        false => Err(Error::file(&file, "does not hold the planned settings")),
     }
 }
 

@@ -69,8 +69,8 @@ impl Module for DenseLayer {
     }
 }
 
-/// A block whose layers each read the block's input and the channels of all earlier layers. All lie in one tensor, which the
-/// input is copied to.
+/// A block whose layers each read the block's input and the channels of all earlier layers. These are slices of one tensor,
+/// which begins with a copy of the input.
 struct DenseBlock {
     layers: Vec<DenseLayer>,
     /// Channels that each layer adds.

@@ -54,7 +54,7 @@ impl LeftOut {
         }
         let first = named(self.broken.iter(), root);
         let message = format!(
-            "{}, more than 1 % of them; remove or mend them. The first: {}",
+            "{}, more than 1 % of them; remove or repair them. The first: {}",
             self.count(self.broken.len()),
             first.join("; ")
         );
@@ -136,7 +136,7 @@ impl DecodeFailures {
         let lines: Vec<String> =
             damaged.map(|(path, reason)| format!("{}: {reason}", shown(root, path))).collect();
         let message = format!(
-            "{}, more than 1 % of them; remove or mend them. Found while decoding: {}",
+            "{}, more than 1 % of them; remove or repair them. Found while decoding: {}",
             left_out.count(broken),
             lines.join("; ")
         );

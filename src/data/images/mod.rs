@@ -176,7 +176,7 @@ impl ImageFiles {
         let news = self.failures().take_unreported();
         let line = |broken: &Broken| {
             let line = broken.line(&self.shared.root);
-            format!("{line}; the mean colour stands in for it")
+            format!("{line}; an image of the mean colour replaces it")
         };
         news.iter().map(line).collect()
     }
