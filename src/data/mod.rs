@@ -70,7 +70,9 @@ pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Data
 fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
     let valid_split = options.valid_split;
     if !(0.0..1.0).contains(&valid_split) {
-        let message = format!("{valid_split} is not a share of the data: give a number from 0 (none) to below 1");
+        let message = format!(
+            "{valid_split} is not a share of the data: give a number from 0 (none) to below 1"
+        );
         return Err(Error::input("--valid-split", message));
     }
     if let Some(seed) = generated_seed(source)? {
@@ -180,7 +182,10 @@ mod tests {
         assert_eq!(generated_seed("generated:7").unwrap(), Some(7));
         assert_eq!(generated_seed("generated.txt").unwrap(), None);
         for wrong in ["generated:", "generated:-1", "generated:x", "generated:1.5"] {
-            assert!(generated_seed(wrong).unwrap_err().to_string().contains("not a seed"), "{wrong}");
+            assert!(
+                generated_seed(wrong).unwrap_err().to_string().contains("not a seed"),
+                "{wrong}"
+            );
         }
     }
 

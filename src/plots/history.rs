@@ -99,8 +99,9 @@ impl History {
         read.map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for line in text[..whole].lines() {
-            let line = serde_json::from_str(line)
-                .map_err(|error| Error::file(path, format!("holds no metrics of a run: {error}")))?;
+            let line = serde_json::from_str(line).map_err(|error| {
+                Error::file(path, format!("holds no metrics of a run: {error}"))
+            })?;
             match line {
                 Line::Step(step) => self.steps.push(step),
                 Line::Epoch(epoch) => self.epochs.push(epoch),
