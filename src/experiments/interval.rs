@@ -181,10 +181,9 @@ fn table(setup: &Setup, intervals: &[Interval], records: &Records) -> Table {
     let mut table = Table::new(caption, &head);
     for high in (0..ENDS.len()).rev() {
         let cell = |low: usize| {
-            let interval =
-                intervals.iter().find(|interval| interval.low == low && interval.high == high);
-            let Some(interval) = interval else { return String::new() };
-            super::findings::or_dash(mean(setup, interval, records, Record::test_loss), number)
+            let own = intervals.iter().find(|own| own.low == low && own.high == high);
+            let Some(own) = own else { return String::new() };
+            super::findings::or_dash(mean(setup, own, records, Record::test_loss), number)
         };
         table.push([names[high].clone()].into_iter().chain((0..ENDS.len()).map(cell)));
     }
@@ -193,26 +192,20 @@ fn table(setup: &Setup, intervals: &[Interval], records: &Records) -> Table {
 
 /// Compares Alrao's intervals that hold a rate at which SGD learns with those that hold none.
 fn observations(setup: &Setup, intervals: &[Interval], records: &Records) -> Vec<String> {
-    let learns = |interval: &Interval| {
-        interval.group.records(records).all(|own| own.has_learnt(setup.learnt_below))
-    };
+    let bound = setup.learnt_below;
+    let learns = |own: &Interval| own.group.records(records).all(|run| run.has_learnt(bound));
     // Nothing is known of an interval with a failed run.
-    let known = intervals.iter().filter(|interval| !interval.group.has_failed(records));
-    let (sgd, alrao): (Vec<&Interval>, Vec<&Interval>) =
-        known.partition(|interval| interval.low == interval.high);
-    let suited: Vec<&Interval> = sgd.iter().copied().filter(|interval| learns(interval)).collect();
-    let holds = |interval: &Interval| {
-        suited.iter().any(|own| (interval.low..=interval.high).contains(&own.low))
-    };
-    let (with, without): (Vec<&Interval>, Vec<&Interval>) =
-        alrao.iter().partition(|interval| holds(interval));
-    let learning =
-        |intervals: &[&Interval]| intervals.iter().filter(|interval| learns(interval)).count();
+    let known = intervals.iter().filter(|own| !own.group.has_failed(records));
+    let (sgd, alrao): (Vec<_>, Vec<_>) = known.partition(|own| own.low == own.high);
+    let suited: Vec<&Interval> = sgd.iter().copied().filter(|own| learns(own)).collect();
+    let holds = |own: &Interval| suited.iter().any(|sgd| (own.low..=own.high).contains(&sgd.low));
+    let (with, without): (Vec<&Interval>, Vec<_>) = alrao.iter().partition(|own| holds(own));
+    let learning = |intervals: &[&Interval]| intervals.iter().filter(|own| learns(own)).count();
     let losses = |intervals: &[&Interval]| {
-        let losses = intervals.iter().filter(|interval| learns(interval));
-        spread(losses.filter_map(|interval| mean(setup, interval, records, Record::test_loss)))
+        let losses = intervals.iter().filter(|own| learns(own));
+        spread(losses.filter_map(|own| mean(setup, own, records, Record::test_loss)))
     };
-    let rates: Vec<String> = suited.iter().map(|interval| number(ENDS[interval.low])).collect();
+    let rates: Vec<String> = suited.iter().map(|own| number(ENDS[own.low])).collect();
     let rates = if rates.is_empty() { String::new() } else { format!(": {}", rates.join(", ")) };
     let name = &setup.name;
     let mut texts = vec![

@@ -65,9 +65,9 @@ impl FlatParameters {
         let rates = entries.iter().map(|entry| entry.features.count).sum();
         let clipped_length =
             entries.iter().find(|entry| entry.can_diverge).map_or(length, |entry| entry.base);
-        let is_last =
-            entries.iter().all(|entry| entry.can_diverge == (entry.base >= clipped_length));
-        assert!(is_last, "parameters that can diverge come after all others");
+        let is_last = |entry: &FlatEntry| entry.base >= clipped_length;
+        let is_ordered = entries.iter().all(|entry| entry.can_diverge == is_last(entry));
+        assert!(is_ordered, "parameters that can diverge come after all others");
         let flat = FlatParameters {
             values: with_gaps(),
             narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),

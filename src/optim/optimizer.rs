@@ -62,15 +62,8 @@ impl Optimizer {
         if let Some(limit) = self.clip {
             gradient_norm_factor(&self.clipped_gradients, limit, &self.scales.view(1, [1], 1));
         }
-        update(
-            &self.buffers,
-            &self.table,
-            self.rule,
-            &self.scales,
-            diverged,
-            number,
-            &self.skipped,
-        );
+        let Optimizer { buffers, table, rule, scales, skipped, .. } = self;
+        update(buffers, table, *rule, scales, diverged, number, skipped);
     }
 
     /// The moments that the rule keeps, each as long as the values.

@@ -68,9 +68,8 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     }
     let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let size = options.image_size;
-    let failures = Mutex::new(DecodeFailures::default());
-    let shared =
-        Arc::new(Shared { root: root.to_owned(), classes, size, pool, left_out, failures });
+    let (root, failures) = (root.to_owned(), Mutex::new(DecodeFailures::default()));
+    let shared = Arc::new(Shared { root, classes, size, pool, left_out, failures });
     let split = |part: Vec<Sample>| {
         let (classes, files): (Vec<i32>, Vec<ImageFile>) = part.into_iter().unzip();
         let files = ImageFiles { shared: Arc::clone(&shared), files: Arc::new(files), draw: None };
