@@ -113,17 +113,14 @@ impl Reader<'_> {
         };
         let inputs = self.one_of(&prefix, "images", "inputs")?;
         let targets = self.one_of(&prefix, "labels", "targets")?;
+        let needs = |tensor: &str, [first, second]: [&str; 2]| {
+            Err(self.error(tensor, format!("needs {prefix}{first} or {prefix}{second} beside it")))
+        };
         let (inputs, targets) = match (inputs, targets) {
             (Some(inputs), Some(targets)) => (inputs, targets),
             (None, None) => return Ok(None),
-            (Some(inputs), None) => {
-                return Err(self
-                    .error(&inputs, format!("needs {prefix}labels or {prefix}targets beside it")));
-            }
-            (None, Some(targets)) => {
-                return Err(self
-                    .error(&targets, format!("needs {prefix}images or {prefix}inputs beside it")));
-            }
+            (Some(inputs), None) => return needs(&inputs, ["labels", "targets"]),
+            (None, Some(targets)) => return needs(&targets, ["images", "inputs"]),
         };
         let (count, sample, read_inputs) = match inputs.ends_with("images") {
             true => self.images(&inputs)?,
@@ -261,14 +258,11 @@ impl Reader<'_> {
             (Targets::Values { columns: a, .. }, Targets::Values { columns: b, .. }) => a == b,
             _ => false,
         };
-        match same_targets {
-            true => Ok(()),
-            false => {
-                let message =
-                    format!("the {part} part's labels or targets are unlike the training part's");
-                Err(Error::file(self.path, message))
-            }
+        if same_targets {
+            return Ok(());
         }
+        let message = format!("the {part} part's labels or targets are unlike the training part's");
+        Err(Error::file(self.path, message))
     }
 }
 

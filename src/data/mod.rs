@@ -85,26 +85,27 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     }
     let path = Path::new(source);
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    match (kind, metadata.is_dir()) {
+    let arrays = match (kind, metadata.is_dir()) {
         (Kind::Text(kind), _) => {
-            Ok(Dataset::new(stem(path), Content::Text(text::load(path, kind, valid_split)?)))
+            let text = text::load(path, kind, valid_split)?;
+            return Ok(Dataset::new(stem(path), Content::Text(text)));
         }
         (Kind::Arrays, true) if cifar::is_in(path)? => {
-            Ok(Dataset::new("cifar10", Content::Arrays(cifar::load(path, valid_split)?)))
+            let arrays = cifar::load(path, valid_split)?;
+            return Ok(Dataset::new("cifar10", Content::Arrays(arrays)));
         }
-        (Kind::Arrays, true) if images::is_in(path) => {
-            Ok(Dataset::new(stem(path), Content::Arrays(images::load(path, options)?)))
-        }
-        (Kind::Arrays, true) => Err(nothing_in(path)),
+        (Kind::Arrays, true) if images::is_in(path) => images::load(path, options)?,
+        (Kind::Arrays, true) => return Err(nothing_in(path)),
         (Kind::Arrays, false) if path.extension().is_some_and(|ending| ending == "safetensors") => {
-            Ok(Dataset::new(stem(path), Content::Arrays(arrays::load(path, valid_split)?)))
+            arrays::load(path, valid_split)?
         }
         (Kind::Arrays, false) => {
             let message = "is not a .safetensors file; this model takes images or vectors: such a file, a folder with \
                            CIFAR-10's binary files or images, or generated (text is for char-lstm and word-lstm)";
-            Err(Error::file(path, message))
+            return Err(Error::file(path, message));
         }
-    }
+    };
+    Ok(Dataset::new(stem(path), Content::Arrays(arrays)))
 }
 
 /// The error for a folder of no known format.

@@ -44,9 +44,7 @@ impl DenseLayer {
         let convolution = convolution([inner, growth], [3, 1], init);
         DenseLayer { norm, reduce, convolution }
     }
-}
 
-impl DenseLayer {
     /// The input of the second convolution.
     fn reduced(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         self.reduce.forward(&self.norm.forward(x, context), context)

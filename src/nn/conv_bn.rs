@@ -85,9 +85,7 @@ impl ConvBn {
         };
         ConvBn { names: names.map(str::to_owned), convolution: convolution.into(), norm }
     }
-}
 
-impl ConvBn {
     fn run(&self, x: &Tensor, context: &ForwardContext, place: Option<&Tensor>) -> Tensor {
         let (y, moments) = match context.is_training() {
             true => {
