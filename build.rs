@@ -1,10 +1,10 @@
-//! Compiles the kernels, twice: by nvcc for GPUs, and by the host's C++ compiler for the simulator. Tells the program
-//! which commit it was built from.
+//! Compiles the kernels twice: by nvcc for GPUs, and by the host's C++ compiler for the simulator. Passes the commit to the
+//! program.
 //!
-//! - `NVCC`, `CUDA_HOME`: where nvcc is. `ALRAO_CUDA_ARCHS`: for which GPUs, by default `80,90`.
-//! - `ALRAO_SKIP_KERNELS=1`: no kernels for GPUs, though nvcc is there.
-//! - `ALRAO_REQUIRE_SIMULATOR=1`: a C++ compiler that is not there, or fails, is an error.
-//! - `ALRAO_HOST_CPU`: the processor that the simulator is for, by default `native`.
+//! - `NVCC`, `CUDA_HOME`: the place of nvcc. `ALRAO_CUDA_ARCHS`: the GPUs' compute capabilities, by default `80,90`.
+//! - `ALRAO_SKIP_KERNELS=1`: no kernels for GPUs, even if there is nvcc.
+//! - `ALRAO_REQUIRE_SIMULATOR=1`: a C++ compiler that is missing or fails is an error.
+//! - `ALRAO_HOST_CPU`: the processor of the simulator, by default `native`.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// What makes a step of the build impossible, for people.
+/// The result of a step of the build, or a message about its failure.
 type Outcome<T> = Result<T, String>;
 
 const SIMULATOR: &str = "src/device/simulator";
@@ -42,7 +42,7 @@ fn main() {
 
 // ---- GPUs ----------------------------------------------------------------------------------------------------------
 
-/// One fat binary for each kernel file. None without nvcc; the build fails where nvcc does.
+/// One fat binary for each kernel file; none without nvcc. If nvcc fails, the build fails.
 fn build_for_gpus() -> Vec<PathBuf> {
     if setting("ALRAO_SKIP_KERNELS").is_some_and(|value| value != "0") {
         return Vec::new();
@@ -54,7 +54,7 @@ fn build_for_gpus() -> Vec<PathBuf> {
         );
         return Vec::new();
     };
-    // A tenth of the size; nvcc before 12.8 cannot.
+    // Compressed, a binary has a tenth of the size; nvcc has the option from 12.8 on.
     let help = Command::new(&nvcc).arg("--help").output();
     let compresses =
         help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--compress-mode"));
@@ -66,7 +66,7 @@ fn build_for_gpus() -> Vec<PathBuf> {
             command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
         }
         command.arg("-gencode=arch=compute_90,code=compute_90");
-        // What each kernel takes is said on the way, and kept beside the output.
+        // ptxas reports each kernel's registers and shared memory; the report is stored beside the output.
         command.args(["-Xptxas", "-v"]);
         Job { output: output(&source, "fatbin", &command), source, command }
     });
@@ -78,7 +78,7 @@ fn build_for_gpus() -> Vec<PathBuf> {
     })
 }
 
-/// Compute capabilities to make machine code for.
+/// The compute capabilities that kernels are compiled for.
 fn architectures() -> Vec<String> {
     let given = setting("ALRAO_CUDA_ARCHS").unwrap_or_else(|| "80,90".into());
     given.split(',').map(|arch| arch.trim().to_owned()).collect()
@@ -96,7 +96,7 @@ fn find_nvcc() -> Option<PathBuf> {
     named.into_iter().chain(installed).chain(on_path).chain([usual]).find(|nvcc| nvcc.is_file())
 }
 
-/// The fat binaries as a part of the program.
+/// Writes the source file that embeds the fat binaries in the program.
 fn embed(fat_binaries: &[PathBuf]) {
     let entries: String = fat_binaries
         .iter()
@@ -118,7 +118,7 @@ fn embed(fat_binaries: &[PathBuf]) {
     fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// What ptxas said of each kernel of a fat binary: an entry of a table.
+/// The table entries of a fat binary's kernels, from ptxas's report.
 fn resources(fat_binary: &Path) -> Vec<String> {
     let path = report(fat_binary);
     let text =
@@ -152,14 +152,15 @@ fn resources(fat_binary: &Path) -> Vec<String> {
     entries
 }
 
-/// Where a compiler's messages are kept.
+/// The path of a compiler's messages.
 fn report(output: &Path) -> PathBuf {
     output.with_extension("report")
 }
 
 // ---- simulator -----------------------------------------------------------------------------------------------------
 
-/// The kernels as a library of the program; whether there is one. Without a working C++ compiler there is no simulator.
+/// Builds the kernels as a library of the program, and returns whether that succeeded. Without a working C++ compiler there
+/// is no simulator.
 fn build_for_simulator() -> bool {
     match simulator_library() {
         Ok(()) => {
@@ -204,7 +205,8 @@ fn simulator_library() -> Outcome<()> {
         let jobs = sources.into_iter().map(|source| {
             let mut command = compiler.to_command();
             simulator_flags(&mut command);
-            // Products and sums are fused, as nvcc fuses them; in the checked build they are not: kernels hold under both.
+            // Multiplications and additions are fused, as nvcc fuses them, but not in the checked build: kernels must be
+            // right under both.
             let contract = if cfg!(feature = "simulator-checked") { "off" } else { "fast" };
             command.arg(format!("-ffp-contract={contract}"));
             if cfg!(feature = "simulator-checked") && has_extension(&source, "cu") {
@@ -221,7 +223,7 @@ fn simulator_library() -> Outcome<()> {
     }
     archive("alrao_kernels", &objects(sources)?)?;
     println!("cargo:rustc-link-lib=static:+whole-archive=alrao_kernels");
-    // Kernels with an error each, for the simulator's own tests, which alone link them.
+    // Kernels with one error each, which only the simulator's own tests link.
     archive("alrao_broken_kernels", &objects(files(SIMULATOR, &["cu"]))?)?;
     println!("cargo:rustc-link-search=native={}", out_dir().display());
     Ok(())
@@ -234,7 +236,7 @@ fn simulator_flags(command: &mut Command) {
         "-x",
         "c++",
         "-std=c++17",
-        // A third of -O3's compile time. Without the second flag g++ fuses no products and sums.
+        // A third of -O3's compile time. Without the second flag g++ does not fuse multiplications and additions.
         "-O1",
         "-fexpensive-optimizations",
         "-finline-small-functions",
@@ -246,7 +248,7 @@ fn simulator_flags(command: &mut Command) {
         "-fno-rtti",
         "-fno-threadsafe-statics",
         "-ftls-model=initial-exec",
-        // A thread that needs more stack than it has touches the guard below it.
+        // A stack overflow touches the guard page below the stack.
         "-fstack-clash-protection",
         "-I",
         "kernels",
@@ -255,16 +257,16 @@ fn simulator_flags(command: &mut Command) {
     ]);
 }
 
-/// Has a call before each access to memory, of functions that are ours and not a thread sanitizer's.
+/// Makes the compiler insert a call before each memory access. The functions are ours, not the thread sanitizer's.
 #[cfg(feature = "simulator")]
 fn instrument(command: &mut Command) {
     command.args([
         "-DSIMULATOR_HOST_ARITHMETIC",
         "-fsanitize=thread",
         "--param=tsan-instrument-func-entry-exit=0",
-        // A vector that is read in one piece is told of as one access.
+        // A vector that is read in one piece counts as one access.
         "-fno-tree-sra",
-        // Beside the calls nothing is slow.
+        // The calls take most of the time, so -O2 is enough.
         "-O2",
     ]);
 }
@@ -282,14 +284,14 @@ fn archive(name: &str, objects: &[PathBuf]) -> Outcome<()> {
 
 // ---- compiling -----------------------------------------------------------------------------------------------------
 
-/// A file to compile; what it is compiled to is added to the command.
+/// A file to compile; the output's path is added to the command.
 struct Job {
     source: PathBuf,
     output: PathBuf,
     command: Command,
 }
 
-/// Runs the jobs whose outcome is not there yet, two at a time; what they compiled to, in order.
+/// Runs the jobs without an output, two at a time, and returns all outputs in order.
 fn run(jobs: Vec<Job>) -> Outcome<Vec<PathBuf>> {
     let outputs = jobs.iter().map(|job| job.output.clone()).collect();
     let waiting =
@@ -314,7 +316,7 @@ fn run(jobs: Vec<Job>) -> Outcome<Vec<PathBuf>> {
 
 impl Job {
     fn run(mut self) -> Outcome<()> {
-        // Written beside and renamed: a compiler that was cut off leaves nothing that looks finished.
+        // Written under another name and renamed, so that an interrupted compiler leaves no incomplete output.
         let unfinished = self.output.with_extension("unfinished");
         self.command.arg("-o").arg(&unfinished).arg(&self.source);
         let program = self.command.get_program().to_string_lossy().into_owned();
@@ -330,8 +332,8 @@ impl Job {
     }
 }
 
-/// Where a file is compiled to: the name tells the command and every file it could have read, so that what is there is
-/// never stale.
+/// The output's path. Its name is a hash of the command and of every file that the compiler could read, so that an existing
+/// output is never stale.
 fn output(source: &Path, extension: &str, command: &Command) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     format!("{command:?}").hash(&mut hasher);
@@ -370,7 +372,7 @@ fn out_dir() -> PathBuf {
     env::var_os("OUT_DIR").expect("cargo sets OUT_DIR").into()
 }
 
-/// An environment variable that the build depends on.
+/// The value of an environment variable that the build depends on.
 fn setting(name: &str) -> Option<String> {
     println!("cargo:rerun-if-env-changed={name}");
     env::var(name).ok().filter(|value| !value.is_empty())
@@ -378,8 +380,8 @@ fn setting(name: &str) -> Option<String> {
 
 // ---- commit --------------------------------------------------------------------------------------------------------
 
-/// The commit of this very repository, not of one that this crate was unpacked in. A build for debugging does without: it
-/// would be compiled anew at every commit.
+/// The commit of this crate's own repository, not of one that the crate was unpacked in. A debug build has none, since it
+/// would be rebuilt at every commit.
 fn commit() -> Option<String> {
     if env::var("PROFILE").ok()? != "release" {
         return None;
@@ -393,7 +395,7 @@ fn commit() -> Option<String> {
     let branch = git(&["rev-parse", "--symbolic-full-name", "HEAD"])?;
     for name in ["HEAD", "logs/HEAD", "packed-refs", &branch] {
         let path = git(&["rev-parse", "--git-path", name])?;
-        // Cargo runs this script at every build where a file it watches is not there.
+        // Cargo runs this script at every build if a watched file is missing.
         if Path::new(&path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }

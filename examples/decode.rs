@@ -1,4 +1,4 @@
-//! How many images a second a folder of images gives to a model, beside `benches/peers/decode.py`.
+//! Measures how many images per second are decoded from a folder, to compare with `benches/peers/decode.py`.
 //!
 //! `cargo run --release --example decode -- DIR SIZE THREADS`
 

@@ -1,11 +1,11 @@
-//! Stands in for Python with Gymnasium in the tests of the bridge: speaks the same frames, and does what the name of the
-//! environment asks for, mistakes included.
+//! Replaces Python with Gymnasium in the tests of the bridge. It speaks the same frames; the environment's name chooses its
+//! behaviour, which includes faults.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Steps after which an episode of `counts` is cut off.
+/// Steps after which an episode of `counts` is truncated.
 const LIMIT: u32 = 5;
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// One copy.
+/// One copy of the environment, which counts its steps.
 #[derive(Clone, Copy, Default)]
 struct Counter {
     seed: u64,
@@ -70,7 +70,7 @@ fn serve() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers an open; the end of the process, where it is to end.
+/// Answers an open request. Returns an exit code if the process should end.
 fn opening(mode: &str) -> io::Result<Option<ExitCode>> {
     let fault = |reason: u8, text: &str| answer(100, &[&[reason], text.as_bytes()].concat());
     let opened = |magic: &str, version: u32, observation: u32, actions: u32| {
@@ -106,7 +106,7 @@ fn opening(mode: &str) -> io::Result<Option<ExitCode>> {
     Ok(None)
 }
 
-/// What goes wrong in a step; the end of the process, where it is to end.
+/// The fault of a step. Returns an exit code if the process should end.
 fn fault_of_a_step(mode: &str) -> io::Result<Option<ExitCode>> {
     match mode {
         "dies" | "dies after 300" => {
@@ -140,14 +140,14 @@ fn fault_of_a_step(mode: &str) -> io::Result<Option<ExitCode>> {
     Ok(Some(ExitCode::SUCCESS))
 }
 
-/// The action of a copy that stands still.
-const STANDING: u32 = u32::MAX;
+/// The action of a copy that takes no step.
+const IDLE: u32 = u32::MAX;
 
-/// The third action ends an episode, a limit cuts it off.
+/// One step of all copies: the third action terminates an episode, the limit truncates it.
 fn step(copies: &mut [Counter], actions: &[u32]) -> Vec<u8> {
     let (mut rewards, mut flags, mut shown) = (Vec::new(), Vec::new(), Vec::new());
     for (copy, (counter, &action)) in copies.iter_mut().zip(actions).enumerate() {
-        if action == STANDING {
+        if action == IDLE {
             rewards.extend(0f64.to_le_bytes());
             flags.push(4);
             shown.extend([0xFF; 12]);
@@ -161,7 +161,7 @@ fn step(copies: &mut [Counter], actions: &[u32]) -> Vec<u8> {
     [rewards, flags, shown].concat()
 }
 
-/// The answer to a step with what is no number in it, where the mode asks for it.
+/// The answer to a step, with a NaN or an infinity if the mode asks for one.
 fn with_no_number(mode: &str, mut body: Vec<u8>) -> Vec<u8> {
     let end = body.len();
     match mode {
@@ -172,7 +172,7 @@ fn with_no_number(mode: &str, mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// The next request: its kind and body. `None` at the end.
+/// The kind and body of the next request; `None` at the end.
 fn request() -> io::Result<Option<(u8, Vec<u8>)>> {
     let mut header = [0; 5];
     match io::stdin().read_exact(&mut header) {

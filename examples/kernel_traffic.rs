@@ -1,5 +1,6 @@
-//! What the warps' accesses come to at each line of the kernels, on the small problems of `src/bench/workloads`: 32-byte
-//! sectors of device memory, passes over the banks of shared memory, and the fewest that would do. The worst lines first.
+//! Counts the memory traffic of each line of the kernels, on the small problems of `src/bench/workloads`: 32-byte sectors of
+//! device memory, and passes over shared memory with its bank conflicts, beside the least possible. The worst lines come
+//! first.
 //!
 //! `cargo run --release --features simulator-checked --example kernel_traffic`
 
@@ -12,7 +13,7 @@ fn main() -> alrao::Result<()> {
     use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
     use alrao::{DType, Device};
 
-    /// Lines that are shown.
+    /// Number of lines that are shown.
     const SHOWN: usize = 60;
 
     if !IS_CHECKED {

@@ -1,4 +1,4 @@
-//! A network of one's own as an Alrao model: a pre-classifier, five lines, and no learning rate.
+//! Trains your own network with Alrao: a pre-classifier, five lines, and no learning rate.
 //!
 //! `cargo run --release --example own_model`
 
@@ -12,7 +12,8 @@ use alrao::ops::conv2d::Conv2dConfig;
 use alrao::supervised::{Event, Supervised, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Result, Tensor};
 
-/// Three blocks. The batch norm holds in check what features with too large a rate do to the rest. It knows nothing of Alrao, nor of classes.
+/// Three blocks. Batch norm keeps features with too large a learning rate from disturbing the others. The network knows
+/// nothing of Alrao or of classes.
 struct Net {
     blocks: Sequential,
 }

@@ -1,4 +1,4 @@
-//! Regression: every copy of the last layer is a Gaussian around its outputs, and the switch weighs the copies.
+//! Regression: every classifier is a Gaussian around its outputs, and the switch weighs the classifiers.
 //!
 //! `cargo run --release --example regression`
 

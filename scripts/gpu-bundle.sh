@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds gpu-bundle/, a folder that is carried to a machine with a GPU and needs no Rust there: run.sh in it tests and measures
-# the program, in nine minutes. scripts/gpu-bundle/assemble.sh lists what is in it.
+# Builds gpu-bundle/, a folder to copy to a machine with a GPU. It needs no Rust there: run.sh in it tests and measures the
+# program in nine minutes. scripts/gpu-bundle/assemble.sh lists its files.
 #
 #   scripts/gpu-bundle.sh              needs nvcc (NVCC, CUDA_HOME, PATH or /usr/local/cuda) and a C++ compiler
 #
@@ -20,15 +20,15 @@ esac
 
 export ALRAO_HOST_CPU=x86-64-v3 ALRAO_SKIP_KERNELS=0 ALRAO_REQUIRE_SIMULATOR=1
 export CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_DEBUG=false
-# Its own folder, since these settings would make the usual one be built anew, there and back.
+# A target folder of its own, since these settings would make cargo rebuild the usual one.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/gpu-bundle}"
 
-# All at once: one after the other, dependencies would be built once more for each.
+# One build for both: two builds would compile the dependencies twice.
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 cargo build --release --bin alrao --test main --message-format=json >"$report"
 
-# The program that was built under this name.
+# The path of the program built under this name.
 built() {
     sed -n 's/.*"name":"'"$1"'".*"executable":"\([^"]*\)".*/\1/p' "$report" | tail -n 1
 }

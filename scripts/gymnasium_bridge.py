@@ -10,7 +10,7 @@ answer; the end of standard input ends the process.
                                                                         observation u32, actions u32, versions
     2 reset             for each: copy u32, seed u64    102 reset       for each: observation f32 ...
     3 step              for each copy: action u32, or   103 stepped     rewards f64 ..., flags u8 ... (1: terminated,
-                        2^32 - 1 to stand still                         2: truncated, 4: stood still), observations f32 ...
+                        2^32 - 1 for no step                            2: truncated, 4: no step), observations f32 ...
     any                                                 100 fault       reason u8, text
 
 Texts are UTF-8 and run to the end of their frame. Observations are flattened; actions are counted from 0.
@@ -27,9 +27,9 @@ import traceback
 VERSION = 1
 MAGIC = b"alraogym"
 OPEN, RESET, STEP = 1, 2, 3
-STANDING = 2**32 - 1
+IDLE = 2**32 - 1
 FAULT, OPENED, WAS_RESET, STEPPED = 100, 101, 102, 103
-# Seconds that the environments may take to close once the parent is gone.
+# Seconds for the environments to close after the parent has ended.
 CLOSING = 5
 # Reasons of a fault.
 NO_GYMNASIUM, NOT_INSTALLED, NOT_MADE, CONTINUOUS_ACTIONS, OTHER_ACTIONS, OTHER_OBSERVATION, FAILED = range(1, 8)
@@ -42,7 +42,7 @@ class Fault(Exception):
 
 
 class Frames:
-    """Both pipes, taken away from whatever else in this process reads standard input or prints."""
+    """Both pipes. Standard input and output are redirected, so that nothing else in this process can use the pipes."""
 
     def __init__(self):
         self.requests = os.fdopen(os.dup(0), "rb")
@@ -119,7 +119,7 @@ class Environments:
         actions = struct.unpack(f"<{len(self.copies)}I", body)
         rewards, flags, shown = [], [], []
         for environment, action in zip(self.copies, actions):
-            if action == STANDING:
+            if action == IDLE:
                 rewards.append(0.0)
                 flags.append(4)
                 shown.append(bytes(4 * self.width))
@@ -166,21 +166,21 @@ def answer(environments, kind, body):
 
 
 def leave_a_watcher(frames):
-    """Forks a process that ends this one, and all that it started, once nobody is left to ask for anything or this one has
-    ended without them. It waits outside of Python's lock, which an environment may hold for ever."""
+    """Forks a process that kills this one and its children once the parent has closed the pipe or this process has ended.
+    The watcher is a process of its own since an environment may hold Python's lock for ever."""
     try:
         os.setpgid(0, 0)
     except PermissionError:
-        # It leads a session already.
+        # This process leads a session already.
         pass
     watched = os.getpid()
     try:
         if os.getpgrp() != watched or os.fork() != 0:
             return
     except OSError:
-        # There are too many processes. It works without.
+        # There are too many processes. The bridge works without a watcher.
         return
-    # Whoever waits for the ends of these must not wait for this process.
+    # A reader of these pipes must see them close when the watched process ends.
     frames.answers.close()
     for standard in range(3):
         os.dup2(os.open(os.devnull, os.O_RDWR), standard)
@@ -195,7 +195,7 @@ def leave_a_watcher(frames):
 
 
 def main():
-    # Ctrl-C reaches all processes of a terminal. The parent decides what becomes of this one.
+    # Ctrl-C reaches all processes of a terminal. The parent decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     frames = Frames()
     if hasattr(os, "fork"):
@@ -218,5 +218,5 @@ def main():
 try:
     main()
 except BrokenPipeError:
-    # Nobody is left to be answered; nor is there anyone to be told at the end of the process.
+    # The parent has ended. Skip the flush at exit, which would fail too.
     os._exit(1)

@@ -2,7 +2,8 @@
 //!
 //! Alrao ("All Learning Rates At Once"; Blier, Wolinski and Ollivier, *Learning with Random Learning Rates*) gives every feature of a
 //! network its own learning rate, drawn once, log-uniformly over several orders of magnitude. The last layer exists in N copies, the
-//! classifiers, whose rates are spread over the same range. The switch, a Bayesian model average, weighs them while they learn.
+//! classifiers, whose rates are spread over the same range. The switch, a Bayesian model average, weighs the classifiers while they
+//! learn.
 //!
 //! ```no_run
 //! use alrao::data::{self, Kind};
@@ -21,14 +22,14 @@
 //!
 //! # Modules
 //!
-//! Each names only those in its own row and in the rows before.
+//! A module uses only modules in its own row and in the rows above.
 //!
 //! | | |
 //! | --- | --- |
 //! | [`shape`], [`random`], [`error`] | shapes, counter-based random numbers, errors |
 //! | [`device`] | memory, threads and launches on the CPU, the simulator and CUDA |
-//! | [`tensor`], [`tape`] | arrays on a device, and the record that a backward pass goes through |
-//! | [`ops`] | the operations: one op, one file, with its CPU code, its kernel's launch and its gradient |
+//! | [`tensor`], [`tape`] | arrays on a device, and the record of a forward pass for the backward pass |
+//! | [`ops`] | the operations, one file each: shape rule, CPU code, kernel launch and gradient |
 //! | [`nn`], [`optim`] | layers and their parameters; flat buffers and the fused update |
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
@@ -39,49 +40,50 @@
 //!
 //! | word | meaning |
 //! | --- | --- |
-//! | accumulate | add a gradient to what a buffer holds, in place of storing it |
+//! | accumulate | add a gradient to the content of a buffer, instead of overwriting it |
 //! | averaging | the rule that weighs the classifiers: the switch, or plain Bayesian averaging |
 //! | batch | the samples of one step; for text, columns of tokens |
-//! | best epoch | the one with the smallest validation loss (in Q-learning: the largest return) |
-//! | captured graph | the launches of a step, recorded once and launched as one |
-//! | catch-up | giving classifiers without weight the weighted mean of the others' parameters |
+//! | best epoch | the epoch with the smallest validation loss (in Q-learning: the largest return) |
+//! | captured graph | the launches of a step, captured once and launched as one |
+//! | catch-up | classifiers without weight take the weighted mean of the others' parameters |
 //! | checkpoint | a run's whole state in one safetensors file |
 //! | classifier | one of the N copies of the last layer; in regression and Q-learning too |
-//! | cursor | the place of the next batch in the epoch's order, in device memory |
-//! | device | what computes: the CPU, a GPU through CUDA, or the simulator |
+//! | cursor | the position of the next batch in the epoch's order, in device memory |
+//! | data loader | the thread that gathers batches ahead of their use |
+//! | device | the CPU, a GPU through CUDA, or the simulator |
 //! | diverged | a classifier whose loss in this step is not finite; it is not updated in this step |
 //! | epoch | one pass over the training data; in Q-learning a fixed number of the environment's steps |
 //! | episode | one play of an environment, from its start to its end |
 //! | epsilon | the share of random actions in Q-learning |
-//! | eta | a learning rate; `eta_min` and `eta_max` bound those that are drawn |
+//! | eta | a learning rate; `eta_min` and `eta_max` are the ends of the interval that rates are drawn from |
 //! | feature | an output of a layer: a unit, a channel; all weights into it share its learning rate |
-//! | flat buffer | one allocation that holds all parameters, or all gradients, moments or rates |
+//! | flat buffer | one allocation that holds all parameters, or all gradients, moments or learning rates |
 //! | forward context | device, precision and tape of one forward pass |
 //! | frozen | a feature whose learning rate is zero |
-//! | fused update | one kernel that updates all parameters, each at its feature's rate |
+//! | fused update | one kernel that updates all parameters, each at its feature's learning rate |
 //! | head | the classifiers with their loss, as one op |
-//! | learner | a model on a device with its optimiser, its rates and its posterior |
-//! | log posterior | the logarithms of the classifiers' weights, which sum to 1 |
+//! | learner | a model on a device with its optimiser, learning rates and posterior |
+//! | log posterior | the logarithms of the posterior's weights |
 //! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior |
-//! | moment | what an optimiser keeps for each parameter: momentum, or Adam's two averages |
+//! | moment | an optimiser's state for each parameter: momentum, or Adam's two averages |
 //! | op | an operation on tensors with its gradient |
 //! | pitch | channels from one pixel of an image buffer to the next |
-//! | pre-classifier | everything before the last layer: it maps inputs to features |
-//! | posterior | the classifiers' weights |
-//! | precision | the numbers of a run: f32, tf32, bf16 or f64 |
-//! | replay buffer | the transitions that Q-learning draws its batches from |
+//! | pre-classifier | the network without its last layer: it maps inputs to features |
+//! | posterior | the classifiers' weights in the mixture, which sum to 1 |
+//! | precision | the number format of a run: f32, tf32, bf16 or f64 |
+//! | replay buffer | the stored transitions that Q-learning draws its batches from |
 //! | responsibility | a classifier's share in the mixture's likelihood of one sample |
 //! | return | the sum of an episode's rewards |
 //! | run | training from its first step to its test, in a directory of its own |
-//! | run loop | epochs, evaluations, checkpoints and the end, the same for both tasks |
+//! | run loop | epochs, evaluations, checkpoints and the end of a run, for both tasks |
 //! | schedule | a factor on all learning rates that changes from epoch to epoch |
-//! | simulator | runs the CUDA kernels on the CPU and checks their accesses |
-//! | skipped | a single parameter that an update left alone because its gradient is not finite |
+//! | simulator | the device that runs the CUDA kernels on the CPU and checks their accesses |
+//! | skipped | an element that an update leaves unchanged because its gradient is not finite |
 //! | split | a part of a data set: training, validation, test |
-//! | switch | the Bayesian average of van Erven et al. (2008) over classifiers that may change places |
+//! | switch | the Bayesian average of van Erven et al. (2008), in which the best classifier may change over time |
 //! | tape | the record of a forward pass, which the backward pass reads in reverse |
-//! | target network | the slow copy of a Q-network that values come from |
-//! | theta | the switch's parameter: the prior share of it that may still change to another classifier |
+//! | target network | the slowly updated copy of a Q-network that the targets are computed with |
+//! | theta | the switch's parameter: the share of the prior that may still change to another classifier |
 //! | warp | 32 threads of a GPU that execute together |
 
 pub mod alrao;

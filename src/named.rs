@@ -38,7 +38,7 @@ macro_rules! named {
         pub enum $type { $($(#[$variant_attribute])* $variant),* }
 
         impl $type {
-            /// Every choice, in the order of the command line's help.
+            /// All variants, in the order of the command line's help.
             pub const ALL: &[$type] = &[$($type::$variant),*];
 
             /// The name on the command line and in files.

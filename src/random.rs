@@ -1,11 +1,11 @@
 //! Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 //!
-//! A number is a function of seed, purpose, step and index, so the same stream comes out on every
-//! device, in any order of evaluation, and a resumed run needs no generator state.
+//! A number is a function of seed, purpose, step and index. So a stream does not depend on the device or on the order of
+//! evaluation, and a resumed run needs no generator state.
 
 use rand::rand_core::{Infallible, TryRng};
 
-/// What a stream of random numbers is for. Streams of different purposes never meet.
+/// The purpose of a stream of random numbers. Streams of different purposes never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Purpose {
@@ -21,21 +21,21 @@ pub enum Purpose {
     Dropout = 5,
     /// Generated data.
     Data = 6,
-    /// Sampling of text.
+    /// Sampling from a model of text.
     Sampling = 7,
-    /// Which features are trained.
+    /// The choice of frozen features.
     Frozen = 8,
     /// Crops and flips of images in files; the sample's number is the index's upper half.
     ImageCrops = 9,
-    /// Which transitions an update learns from.
+    /// The transitions that an update learns from.
     Replay = 10,
-    /// Where an episode of an environment starts.
+    /// The start of an environment's episodes.
     Environments = 11,
-    /// Which actions are random, and which they are; the copy of the environment is the index.
+    /// The random actions; the copy of the environment is the index.
     Exploration = 12,
     /// The seeds of episodes.
     Episodes = 13,
-    /// Which samples stand for a larger data set.
+    /// The samples in a subset of a data set.
     Subset = 14,
 }
 
@@ -72,14 +72,14 @@ impl Philox {
         Philox { key: [seed as u32, (seed >> 32) as u32], purpose }
     }
 
-    /// Four numbers, those at `index` of `step` (below 2^48).
+    /// The four numbers at `index` of `step` (below 2^48).
     #[inline(always)]
     pub fn at(&self, step: u64, index: u64) -> [u32; 4] {
         let upper = ((step >> 32) as u32 & 0xFFFF) | (self.purpose as u32) << 16;
         philox([index as u32, (index >> 32) as u32, step as u32, upper], self.key)
     }
 
-    /// The numbers of one step one after the other.
+    /// The numbers of one step, in order.
     ///
     /// ```
     /// use alrao::random::{Philox, Purpose};
@@ -90,19 +90,19 @@ impl Philox {
         self.numbered_stream(step, 0)
     }
 
-    /// One of many streams of the same step, each of 2^34 numbers.
+    /// Stream `number` of a step; each has 2^34 numbers.
     pub fn numbered_stream(&self, step: u64, number: u32) -> Stream {
         let first = u64::from(number) << 32;
         Stream { philox: *self, step, first, drawn: 0, block: [0; 4] }
     }
 }
 
-/// A [`Philox`] read one number after the other. Implements rand's traits.
+/// A generator over one stream of a [`Philox`]. It implements rand's traits.
 #[derive(Clone, Debug)]
 pub struct Stream {
     philox: Philox,
     step: u64,
-    /// The index it starts at.
+    /// The first index.
     first: u64,
     drawn: u64,
     block: [u32; 4],
@@ -130,14 +130,14 @@ impl Stream {
         low + (high - low) * self.uniform()
     }
 
-    /// A whole number below `bound`, by multiplication (the bias is below bound / 2^64).
+    /// An integer below `bound`, by multiplication (the bias is below bound / 2^64).
     pub fn below(&mut self, bound: u64) -> u64 {
         let high = u64::from(self.bits()) << 32;
         let draw = high | u64::from(self.bits());
         ((u128::from(draw) * u128::from(bound)) >> 64) as u64
     }
 
-    /// A standard normal number (Box and Muller; one of the pair).
+    /// A standard Gaussian number (Box and Muller; one of the pair).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()

@@ -62,7 +62,7 @@ impl Shape {
         shape
     }
 
-    /// The shape two operands broadcast to, as in NumPy; `None` where they do not fit.
+    /// The shape that two operands broadcast to, as in NumPy; `None` if they do not match.
     ///
     /// ```
     /// use alrao::Shape;

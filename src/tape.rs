@@ -1,4 +1,4 @@
-//! Reverse-mode differentiation: ops record how to go back; [`Tape::backward`] goes.
+//! Reverse-mode differentiation: each op records its backward function, and [`Tape::backward`] calls them in reverse.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -7,15 +7,15 @@ use crate::device::DType;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A tensor's place on a tape.
+/// A tensor's entry on a tape.
 #[derive(Clone)]
 pub(crate) struct Node {
-    /// Weak, since what the ops on a tape keep are tensors with places on it.
+    /// Weak, since backward functions hold tensors with nodes on the same tape.
     tape: Weak<RefCell<Vec<Entry>>>,
     index: usize,
 }
 
-/// What turns the gradient of an op's output into gradients of its inputs.
+/// Computes the gradients of an op's inputs from the gradient of its output.
 type Backward = Box<dyn FnOnce(&Tensor, &mut Gradients)>;
 
 #[derive(Default)]
@@ -23,15 +23,15 @@ pub(crate) struct Entry {
     shape: Option<Shape>,
     dtype: Option<DType>,
     gradient: Option<Tensor>,
-    /// Whether `gradient` is a part of a larger one and nobody else's.
+    /// Whether `gradient` is a slice of a larger gradient and no other input shares it.
     is_part: bool,
-    /// Where a parameter's gradient has to be stored; it is not yet written while `gradient` is empty.
+    /// The memory for a parameter's gradient; not yet written while `gradient` is empty.
     home: Option<Tensor>,
     inputs: Vec<Option<usize>>,
     backward: Option<Backward>,
 }
 
-/// The ops of one forward pass, in order. Cloning it gives the same tape.
+/// The ops of one forward pass, in order. A clone is the same tape.
 ///
 /// ```
 /// use alrao::{Device, Tape, Tensor};
@@ -50,7 +50,7 @@ impl Tape {
         Tape::default()
     }
 
-    /// The same elements as `tensor`, with a gradient: a leaf.
+    /// A leaf: the same elements as `tensor`, with a gradient.
     pub fn watch(&self, tensor: &Tensor) -> Tensor {
         self.leaf(tensor, None)
     }
@@ -72,14 +72,14 @@ impl Tape {
         Node { tape: Rc::downgrade(&self.0), index: entries.len() - 1 }
     }
 
-    /// Goes back from a scalar, whose gradient is 1, to every leaf. What the ops kept is freed on the way.
+    /// Runs the backward pass from a scalar loss to every leaf. The tensors that ops stored for it are freed on the way.
     pub fn backward(&self, loss: &Tensor) {
         assert!(loss.shape().elements() == 1, "backward: the loss has shape {}", loss.shape());
         let one = Tensor::full(loss.device(), loss.shape(), loss.dtype(), 1.0);
         self.backward_from(loss, one);
     }
 
-    /// Goes back from a tensor with a given gradient.
+    /// Runs the backward pass from a tensor with a given gradient.
     pub(crate) fn backward_from(&self, output: &Tensor, gradient: Tensor) {
         let Some(node) = output.node() else { return };
         assert!(self.holds(output), "backward: the loss was computed on another tape");
@@ -93,19 +93,19 @@ impl Tape {
                 (gradient, entry.is_part, entry.dtype, backward, std::mem::take(&mut entry.inputs))
             };
             let is_own = is_part || gradient.owns_its_memory();
-            // What was summed wide goes back as narrow as its op computes.
+            // A gradient accumulated in F32 is rounded to the dtype that its op computes in.
             let gradient = dtype.map_or_else(|| gradient.clone(), |dtype| gradient.cast(dtype));
             backward(&gradient, &mut Gradients { tape: self, inputs: &inputs, is_own });
         }
     }
 
-    /// The gradient of a watched tensor after [`Tape::backward`]; `None` where none reached it.
+    /// The gradient of a watched tensor after [`Tape::backward`]; `None` if the loss does not depend on it.
     pub fn gradient(&self, leaf: &Tensor) -> Option<Tensor> {
         let node = leaf.node().filter(|_| self.holds(leaf))?;
         self.0.borrow()[node.index].gradient.clone()
     }
 
-    /// Whether a tensor has its place on this very tape.
+    /// Whether a tensor's node is on this tape.
     pub(crate) fn holds(&self, tensor: &Tensor) -> bool {
         tensor
             .node()
@@ -114,35 +114,35 @@ impl Tape {
     }
 }
 
-/// The gradients of one op's inputs, while its backward runs.
+/// The gradients of one op's inputs, while its backward function runs.
 pub(crate) struct Gradients<'a> {
     tape: &'a Tape,
     inputs: &'a [Option<usize>],
-    /// Whether the gradient of the op's output is nobody else's.
+    /// Whether no other entry shares the gradient of the op's output.
     is_own: bool,
 }
 
-/// Where an input's gradient goes.
+/// The memory that an input's gradient is written to.
 pub(crate) struct Slot {
     /// The memory to write.
     pub tensor: Tensor,
-    /// Whether to add to what is there (`+=`) or to overwrite it (`=`).
+    /// Whether to accumulate (`+=`) or to store (`=`).
     pub add: bool,
 }
 
 impl Gradients<'_> {
-    /// Whether input number `input` has a gradient at all.
+    /// Whether input number `input` needs a gradient.
     pub fn wants(&self, input: usize) -> bool {
         self.inputs[input].is_some()
     }
 
-    /// Where to write the gradient of input number `input`, of the device and dtype of `like`; `None` where nobody wants
-    /// it. Panics where it is kept in another dtype.
+    /// The slot for the gradient of input number `input`, with the device and dtype of `like`; `None` if the input needs no
+    /// gradient. Panics if the gradient has another dtype already.
     pub fn slot(&mut self, input: usize, like: &Tensor) -> Option<Slot> {
         self.slot_in(input, like, like.dtype())
     }
 
-    /// The same for a weight, whose gradient is F32 where the weight is BF16.
+    /// The same for a weight: the gradient of a BF16 weight is F32.
     pub fn wide_slot(&mut self, input: usize, weight: &Tensor) -> Option<Slot> {
         self.slot_in(input, weight, weight.dtype().wide())
     }
@@ -153,21 +153,21 @@ impl Gradients<'_> {
         Some(slot)
     }
 
-    /// The same for who can write F32 as well as BF16: what it is to be is for the slot to say; `dtype` where nothing
-    /// else does.
+    /// The same for an op that can write F32 and BF16: the slot decides the dtype, and `dtype` is the default.
     pub fn any_slot(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
         self.slot_where(input, like, dtype, Tensor::is_contiguous)
     }
 
-    /// The same as [`Gradients::slot`] for who writes rows at any pitch: where the gradient is a part of a larger one,
-    /// it is added to in its place. `dy` is what is read meanwhile.
+    /// The same as [`Gradients::slot`] for an op that writes rows at any pitch: a slice of a larger gradient is accumulated
+    /// in place, unless it shares its memory with `dy`, which the op reads meanwhile.
     pub fn slot_at_any_pitch(&mut self, input: usize, like: &Tensor, dy: &Tensor) -> Option<Slot> {
         let slot = self.slot_where(input, like, like.dtype(), |own| !own.shares_memory_with(dy))?;
         assert_in(slot.tensor.dtype(), like.dtype());
         Some(slot)
     }
 
-    /// Where to add to a gradient that is there, if it lies where `may_lie` says; else to a copy.
+    /// The slot for an input's gradient. An existing gradient is accumulated in place if `may_lie` accepts its layout, else
+    /// in a copy.
     fn slot_where(
         &mut self,
         input: usize,
@@ -180,7 +180,7 @@ impl Gradients<'_> {
         let entry = &mut entries[index];
         if let Some(gradient) = entry.gradient.take() {
             let is_home = entry.home.is_some();
-            // A gradient that was passed on unchanged may be somebody else's too.
+            // A gradient that was passed on without a copy may be shared with another entry.
             let is_own = entry.is_part || gradient.owns_its_memory();
             let gradient = match is_home || (is_own && may_lie(&gradient)) {
                 true => gradient,
@@ -199,7 +199,7 @@ impl Gradients<'_> {
         Some(Slot { tensor, add: false })
     }
 
-    /// Where to add to the gradient of input number `input`: it is set to zero first if nothing is there.
+    /// The memory to accumulate the gradient of input number `input` in, set to zero if there is no gradient yet.
     pub fn sum_slot(&mut self, input: usize, like: &Tensor) -> Option<Tensor> {
         let slot = self.slot(input, like)?;
         if !slot.add {
@@ -208,8 +208,8 @@ impl Gradients<'_> {
         Some(slot.tensor)
     }
 
-    /// Gives input number `input` this gradient as it is, without a copy, if it is the first and may lie anywhere.
-    /// Otherwise it is told where this gradient has to be written.
+    /// Hands `gradient` to input number `input` without a copy, if that has no gradient yet and no memory for one. Otherwise
+    /// it returns the slot that the gradient must be written to.
     pub fn offer(&mut self, input: usize, gradient: &Tensor) -> Option<Slot> {
         let index = self.inputs[input]?;
         {
@@ -222,8 +222,8 @@ impl Gradients<'_> {
         self.any_slot(input, gradient, gradient.dtype())
     }
 
-    /// The same with a part of the gradient of the op's output, the other parts of which go to other inputs: it may be
-    /// added to in its place if nobody else has the whole.
+    /// The same for a slice of the gradient of the op's output, whose other slices go to other inputs. The slice can be
+    /// accumulated in place if no other entry shares the whole.
     pub fn offer_part(&mut self, input: usize, part: &Tensor) -> Option<Slot> {
         let slot = self.offer(input, part);
         if let (None, Some(index)) = (&slot, self.inputs[input]) {
@@ -232,7 +232,7 @@ impl Gradients<'_> {
         slot
     }
 
-    /// The dtype that a leaf's gradient is to have.
+    /// The dtype of the memory for a leaf's gradient.
     pub fn home_dtype(&self, input: usize) -> Option<DType> {
         let entries = self.tape.0.borrow();
         entries[self.inputs[input]?].home.as_ref().map(Tensor::dtype)
@@ -243,7 +243,7 @@ fn assert_in(own: DType, dtype: DType) {
     assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
 }
 
-/// Gives `output` a place on the tape of its inputs, if any of them has one.
+/// Records an op: gives `output` an entry on the tape of its inputs, if they are on one.
 pub(crate) fn record(
     output: Tensor,
     inputs: &[&Tensor],

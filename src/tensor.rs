@@ -1,4 +1,4 @@
-//! A tensor: a shape over a block of device memory.
+//! Tensors: shapes over blocks of device memory.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use crate::device::{Cost, DType, Device, Element, Storage};
 use crate::shape::Shape;
 use crate::tape::Node;
 
-/// An n-dimensional array on a device. Cloning it is cheap and gives the same elements.
+/// An n-dimensional array on a device. A clone is cheap and shares the elements.
 ///
-/// The last axis is contiguous; from one row of it to the next there are `pitch` elements, so that a
-/// slice of an image's channels is a tensor too. All other axes follow without gaps.
+/// The last axis is contiguous. Its rows are `pitch` elements apart, so that a slice of an image's channels is a tensor too.
+/// The other axes have no gaps.
 ///
 /// ```
 /// use alrao::{Device, Tensor};
@@ -34,7 +34,7 @@ struct Inner {
 }
 
 impl Tensor {
-    /// A tensor with whatever content its memory has.
+    /// A tensor without defined content.
     pub(crate) fn empty(device: &Device, shape: impl Into<Shape>, dtype: DType) -> Self {
         let shape = shape.into();
         Tensor(Rc::new(Inner {
@@ -48,13 +48,13 @@ impl Tensor {
         }))
     }
 
-    /// A tensor of the same device and dtype, content undefined.
+    /// A tensor of the same device and dtype, without defined content.
     pub(crate) fn empty_like(&self, shape: impl Into<Shape>) -> Self {
         Tensor::empty(&self.0.device, shape, self.0.dtype)
     }
 
-    /// `place` as it is, content undefined, or a new tensor of the same device and dtype. Panics where the place has another
-    /// shape or dtype.
+    /// The tensor for an output: `place` if it is given, else a new tensor of the same device and dtype. Panics if `place`
+    /// has another shape or dtype.
     pub(crate) fn empty_at(&self, place: Option<&Tensor>, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         let Some(place) = place else { return self.empty_like(shape) };
@@ -68,7 +68,7 @@ impl Tensor {
         place.detach()
     }
 
-    /// A tensor of the same device for sums or statistics of this one's elements, content undefined.
+    /// A tensor of the same device for sums or statistics of this one's elements, without defined content.
     pub(crate) fn empty_wide(&self, shape: impl Into<Shape>) -> Self {
         Tensor::empty(&self.0.device, shape, self.0.dtype.wide())
     }
@@ -80,7 +80,7 @@ impl Tensor {
         tensor
     }
 
-    /// A tensor with the given elements, in row-major order. Panics where their number is not the shape's.
+    /// A tensor with the given elements, in row-major order. Panics if their number does not match the shape.
     pub fn from_slice<T: Element>(
         device: &Device,
         shape: impl Into<Shape>,
@@ -91,7 +91,7 @@ impl Tensor {
         tensor
     }
 
-    /// A tensor whose elements have the given bytes, in row-major order. Panics where their number is not the shape's.
+    /// A tensor from the bytes of its elements, in row-major order. Panics if their number does not match the shape.
     pub(crate) fn from_bytes(
         device: &Device,
         shape: impl Into<Shape>,
@@ -132,7 +132,7 @@ impl Tensor {
         self.0.dtype
     }
 
-    /// The device the elements live on.
+    /// The device that holds the elements.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
@@ -142,12 +142,12 @@ impl Tensor {
         self.0.pitch
     }
 
-    /// Whether the elements follow each other without gaps.
+    /// Whether the elements have no gaps between them.
     pub fn is_contiguous(&self) -> bool {
         self.0.pitch == self.0.shape.columns() || self.0.shape.rows() <= 1
     }
 
-    /// The place on a tape, if a gradient flows through this tensor.
+    /// The entry on a tape, if a gradient flows through this tensor.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.0.node.as_ref()
     }
@@ -161,13 +161,13 @@ impl Tensor {
         Tensor(Rc::new(Inner { node, ..self.alias(self.0.shape, self.0.pitch, 0) }))
     }
 
-    /// A view of some of the elements: `offset` elements further on, with another shape and pitch.
+    /// A view of some elements, which starts `offset` elements further on and has another shape and pitch.
     pub(crate) fn view(&self, offset: usize, shape: impl Into<Shape>, pitch: usize) -> Tensor {
         Tensor(Rc::new(self.alias(shape.into(), pitch, offset)))
     }
 
-    /// Some of the bytes of a dense U8 tensor as elements of another type. Panics where their place is no multiple of their
-    /// size, or beyond the end.
+    /// A view of some bytes of a contiguous U8 tensor as elements of another dtype. Panics if the first byte is not aligned
+    /// to their size, or if they reach beyond the end.
     pub(crate) fn reinterpret(
         &self,
         first_byte: usize,
@@ -187,8 +187,8 @@ impl Tensor {
         Tensor(Rc::new(Inner { dtype, offset: start / size, ..alias }))
     }
 
-    /// Overwrites the first bytes of the block with `parts`, each from its own byte on, while the device works. What is
-    /// launched from now on finds them. GPU only.
+    /// Copies `parts` to the block through pinned memory, each to its own first byte, while the device computes. Kernels
+    /// launched after this call read the new bytes. GPU only.
     pub(crate) fn receive(&self, ring: &gpu::Ring, place: usize, parts: &[(usize, &[u8])]) {
         match &self.0.storage {
             Storage::Gpu(block) => block.receive(ring, place, parts),
@@ -208,12 +208,12 @@ impl Tensor {
         }
     }
 
-    /// Whether this tensor is the only one on its block of memory.
+    /// Whether no other tensor shares its block of memory.
     pub(crate) fn owns_its_memory(&self) -> bool {
         self.0.storage.holders() == 1 && Rc::strong_count(&self.0) == 1
     }
 
-    /// Whether two tensors lie in the same block of memory.
+    /// Whether two tensors share a block of memory.
     pub(crate) fn shares_memory_with(&self, other: &Tensor) -> bool {
         match (&self.0.storage, &other.0.storage) {
             (Storage::Cpu(a), Storage::Cpu(b)) => Rc::ptr_eq(a, b),
@@ -222,7 +222,7 @@ impl Tensor {
         }
     }
 
-    /// Whether this is the same view of the same memory as another of the same shape.
+    /// Whether this tensor and another of the same shape are the same view of the same memory.
     pub(crate) fn lies_where(&self, other: &Tensor) -> bool {
         self.shares_memory_with(other)
             && (self.0.offset, self.0.pitch) == (other.0.offset, other.0.pitch)
@@ -255,7 +255,7 @@ impl Tensor {
         }
     }
 
-    /// Where a kernel finds the first element. GPU only.
+    /// The address of the first element, for kernels. GPU only.
     pub(crate) fn pointer(&self) -> Pointer {
         match &self.0.storage {
             Storage::Gpu(block) => block.pointer(self.0.offset * self.0.dtype.size()),
@@ -272,7 +272,7 @@ impl Tensor {
         );
     }
 
-    /// The elements in row-major order. Panics where the device has failed; see [`Device::check`].
+    /// The elements in row-major order. Panics if the device has failed; see [`Device::check`].
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
         self.assert_holds::<T>();
         match &self.0.storage {
@@ -286,7 +286,7 @@ impl Tensor {
         }
     }
 
-    /// Of elements in rows of this tensor's pitch, those that are its own.
+    /// Leaves out the gaps from elements in rows of this tensor's pitch.
     fn without_gaps<T: Element>(&self, elements: &[T]) -> Vec<T> {
         if self.is_contiguous() {
             return elements.to_vec();
@@ -295,7 +295,7 @@ impl Tensor {
         elements.chunks(self.0.pitch).flat_map(|row| &row[..columns]).copied().collect()
     }
 
-    /// The elements in row-major order, as f64 whatever the dtype.
+    /// The elements in row-major order, converted to f64.
     pub fn to_f64s(&self) -> Vec<f64> {
         match self.0.dtype {
             DType::F64 => self.to_vec::<f64>(),
@@ -307,14 +307,14 @@ impl Tensor {
         }
     }
 
-    /// The only element. Panics where there is more than one.
+    /// The only element. Panics if there is not exactly one.
     pub fn item(&self) -> f64 {
         let elements = self.to_f64s();
         assert!(elements.len() == 1, "item: the tensor has shape {}", self.0.shape);
         elements[0]
     }
 
-    /// Overwrites the elements, in row-major order. Panics where their number is not the shape's.
+    /// Overwrites the elements, in row-major order. Panics if their number does not match the shape.
     pub fn copy_from_slice<T: Element>(&self, elements: &[T]) {
         let shape = self.0.shape;
         assert!(
@@ -336,8 +336,8 @@ impl Tensor {
         }
     }
 
-    /// Overwrites the elements by their bytes, in row-major order. Panics where their number is not the shape's, or where they
-    /// do not lie as such elements do.
+    /// Overwrites the elements by their bytes, in row-major order. Panics if their number does not match the shape, or if the
+    /// bytes are not aligned.
     pub(crate) fn copy_from_bytes(&self, bytes: &[u8]) {
         match self.0.dtype {
             DType::F64 => self.copy_from_slice::<f64>(bytemuck::cast_slice(bytes)),
@@ -369,8 +369,7 @@ impl Tensor {
         }
     }
 
-    /// Declares that nobody may touch these elements of a tensor in one piece any more; in the simulator, whoever does is
-    /// told.
+    /// Forbids accesses to these elements of a contiguous tensor; the simulator reports any.
     pub(crate) fn forbid(&self, elements: Range<usize>) {
         assert!(
             self.is_contiguous(),
@@ -436,7 +435,7 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Runs an expression with `T` standing for the Rust type of a floating-point dtype.
+/// Evaluates an expression with `T` as the Rust type of a floating-point dtype.
 macro_rules! float_dispatch {
     ($dtype:expr, $op:literal, $T:ident => $body:expr) => {
         match $dtype {
@@ -467,7 +466,7 @@ pub(crate) fn assert_alike(op: &str, tensors: &[&Tensor]) {
     }
 }
 
-/// Panics unless a tensor is of `x`'s device and of the type that sums and statistics of `x` are kept in.
+/// Panics unless the tensors have `x`'s device and the dtype for sums and statistics of `x`.
 pub(crate) fn assert_wide(op: &str, x: &Tensor, tensors: &[&Tensor]) {
     for tensor in tensors {
         assert!(
@@ -481,7 +480,7 @@ pub(crate) fn assert_wide(op: &str, x: &Tensor, tensors: &[&Tensor]) {
     }
 }
 
-/// A tensor's elements in one dense slice, copied only where rows have gaps.
+/// A contiguous tensor of the same elements, copied only if rows have gaps.
 pub(crate) fn dense<T: Float>(tensor: &Tensor) -> std::borrow::Cow<'_, Tensor> {
     tensor.assert_holds::<T>();
     match tensor.is_contiguous() {

@@ -84,7 +84,7 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("experiment table1 --quick --epochs 0", "--epochs"),
         ("experiment interval --quick --data nosuch", "nosuch"),
         ("experiment frozen --quick --row generated/cnn --row generated/cnn", "--row"),
-        ("experiment posterior --quick --model char-lstm --data generated:x", "no seed"),
+        ("experiment posterior --quick --model char-lstm --data generated:x", "not a seed"),
         ("experiment table2 --epochs 3", "--epochs"),
         ("experiment theorem --seeds 0", "--seeds"),
         ("frobnicate", "frobnicate"),

@@ -1,5 +1,5 @@
 #![no_main]
-//! A configuration file is taken or refused in words, whatever its bytes, and what is taken survives being written.
+//! Any text as a configuration file: an error, or settings that survive being written and read, never a panic.
 
 use alrao::supervised::settings::Settings;
 use libfuzzer_sys::fuzz_target;

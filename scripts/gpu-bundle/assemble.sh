@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts together the folder that is carried to a machine with a GPU: the program, which holds PyTorch's side of the comparison
-# too, its tests, run.sh, which runs all of it, and table.py.
+# Assembles the folder for a machine with a GPU: the program (with PyTorch's side of the comparison in it), its tests,
+# run.sh, and table.py.
 #
 #   scripts/gpu-bundle/assemble.sh PROGRAM TESTS FOLDER
 set -eu
@@ -15,7 +15,7 @@ to=$3
 
 mkdir -p "$to/bin"
 cp "$program" "$to/bin/alrao"
-# Half the size; run.sh unpacks it.
+# Compressed to half the size; run.sh unpacks it.
 gzip -c "$tests" >"$to/bin/tests.gz"
 cp "$here/run.sh" "$here/table.py" "$to/"
 "$program" --version >"$to/version.txt"

@@ -6,16 +6,16 @@
 #   run.sh steps       whole training steps, model by model, beside PyTorch's where PYTHON has it
 #   run.sh train       two short training runs
 #   run.sh sanitize    compute-sanitizer on six cases, where it is on PATH
-#   run.sh table       the results as one table; it comes last whichever parts run
+#   run.sh table       the results as one table; it always runs, as the last part
 #
-# Without arguments all of them run. A command that hangs or fails costs only itself: each has a limit of its own, writes to a
-# file of its own, and has a line in parts.txt (name, state, seconds).
+# Without arguments all parts run. A command that hangs or fails does not affect the others: each has a time limit, writes to
+# a file of its own, and has a line in parts.txt (name, state, seconds).
 #
 # DEVICE   cuda; or simulator, which runs every part on small sizes without a GPU
-# LIMIT    seconds for everything, by default 540; each part has to be done by a fixed share of them
+# LIMIT    seconds for everything, by default 540; each part must end at a fixed share of them
 # RESULTS  the folder for all files, by default results beside this script
-# OUT      the folder for table.md, parts.txt and results.tar.gz (all files), by default RESULTS; brought up to date after
-#          every command, so that a run that is cut off leaves them too
+# OUT      the folder for table.md, parts.txt and results.tar.gz (all files), by default RESULTS; updated after every
+#          command, so that a run that is cut off leaves them too
 # PYTHON   Python, with PyTorch for the comparison; by default python3
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -52,7 +52,7 @@ case "$LIMIT" in
     ;;
 esac
 mkdir -p "$RESULTS" "$OUT" && RESULTS=$(cd "$RESULTS" && pwd) && OUT=$(cd "$OUT" && pwd) || exit 2
-# Where all parts run, results of an earlier run would be told as this one's.
+# If all parts run, remove the results of an earlier run, which would otherwise appear in the table.
 if [ "$*" = "$all_parts" ]; then
     for kind in tests kernels steps own-steps train memcheck racecheck; do
         rm -f "$RESULTS/$kind"-*.txt "$RESULTS/$kind"-*.json "$RESULTS/$kind"-*.jsonl
@@ -62,7 +62,7 @@ fi
 
 alrao=$here/bin/alrao
 tests=$here/bin/tests
-# Renamed once it is whole.
+# Unpacked under another name and renamed, so that an interrupted run leaves no incomplete file.
 [ -e "$tests" ] || { gunzip -c "$tests.gz" >"$tests.new" && chmod +x "$tests.new" && mv "$tests.new" "$tests"; } ||
     echo "run.sh: $tests.gz cannot be unpacked; its parts will fail" >&2
 export ALRAO_PROGRAM="$alrao" ALRAO_REQUIRE_CUDA=1 PYTHONUNBUFFERED=1
@@ -72,13 +72,13 @@ start=$(now)
 failed=""
 child=""
 
-# The running part has to be done when this share of LIMIT is over, in hundredths.
+# Sets the end of the running part, in hundredths of LIMIT.
 due() { part_end=$((start + LIMIT * $1 / 100)); }
 
 remaining() { echo $((part_end - $(now))); }
 
-# Seconds for one of COUNT commands that are still to come in this part: half as much again as an equal share, since most of
-# them need less, and never so few that nothing could be done in them.
+# Seconds for one of the COUNT commands left in this part: one and a half times an equal share, since most need less, and at
+# least five.
 share() { # COUNT
     seconds=$(($(remaining) * 3 / (2 * $1)))
     [ "$seconds" -ge 5 ] && echo "$seconds" || echo 5
@@ -90,7 +90,7 @@ note() { # NAME STATE SECONDS
     deliver
 }
 
-# Brings OUT up to date.
+# Updates OUT.
 deliver() {
     # Written elsewhere: tar refuses a folder that changes while it is read.
     archive=$(mktemp) && tar -C "$RESULTS" --exclude results.tar.gz -czf "$archive" . && mv "$archive" "$OUT/results.tar.gz"
@@ -100,7 +100,7 @@ deliver() {
     done
 }
 
-# Runs a command for at most SECONDS, and no longer than the part may take. KIND json writes standard output to NAME.json and
+# Runs a command for at most SECONDS and at most to the end of the part. KIND json writes standard output to NAME.json and
 # standard error to NAME.txt; KIND txt writes both to NAME.txt.
 attempt() { # NAME KIND SECONDS COMMAND...
     name=$1
@@ -120,7 +120,7 @@ attempt() { # NAME KIND SECONDS COMMAND...
     [ "$kind" = txt ] || printed=$RESULTS/$name.json
     : >"$messages"
     : >"$printed"
-    # In the background, so that a signal to this script is answered at once.
+    # In the background, so that this script reacts to a signal at once.
     timeout -k 5 "$most" "$@" </dev/null >>"$printed" 2>>"$messages" &
     child=$!
     wait "$child"
@@ -131,7 +131,7 @@ attempt() { # NAME KIND SECONDS COMMAND...
     case $status in
     0) state=ok ;;
     124) state="stopped after $most s" ;;
-    # What ends by SIGKILL at its limit did not stop when it was told to.
+    # Killed at its limit: it did not stop at the first signal.
     137) [ "$seconds" -lt "$most" ] || state="stopped after $most s" ;;
     esac
     note "$name" "$state" "$seconds"
@@ -141,7 +141,7 @@ attempt() { # NAME KIND SECONDS COMMAND...
     return 1
 }
 
-# A name and part of the name of a test's case: one of each kind of kernel, few enough threads for compute-sanitizer.
+# A short name, and a part of a case's name: one case of each kind of kernel, with few enough threads for compute-sanitizer.
 cases="optimizer|optimizer sgd, gradients not finite
 head|classifiers gradients [true, true, true] of classes
 many-classes|many classes gradients [true, true, true]
@@ -149,7 +149,7 @@ matmul|matmul Tf32 Plain corner of tile 128
 conv2d|by [9, 3, 3], stride 1 padding 1 groups 1 gaps [0, 0] Tf32 corner of tile 64
 lstm|lstm [3, 23, 2] into 3, Plain"
 
-# Kernels and cases of the tests by family, for where a fault leaves a process no device.
+# Kernels and test cases by family, for when a fault makes the device unusable for the rest of a process.
 named="optimizer classifiers many_classes switch"
 others="matmul conv2d batch_norm lstm depthwise pool embedding elementwise reduce cross_entropy dropout flatten gather augment \
 clip step_statistics catch_up replay bellman soft_update peak"
@@ -168,7 +168,7 @@ $cases
 END
         return
     fi
-    # Two are about machines without a GPU.
+    # The skipped tests are about machines without a GPU.
     attempt tests-list txt 10 "$tests" gpu --skip without_a_gpu --skip a_gpu_that_is_not_there --list --format terse
     attempt tests-kernels txt "$(share 2)" "$tests" --exact "$on_gpu" --nocapture
     kernels_ended=$status
@@ -178,10 +178,10 @@ END
         attempt "tests-${test##*::}" txt "$(share "$count")" "$tests" --exact "$test" --nocapture
         count=$((count - 1))
     done
-    # 125 to 127: it could not be started.
+    # 125 to 127: the command could not be started.
     case $kernels_ended in
     0 | skipped | 12[567]) return ;;
-    # A test with faults: all of them are listed, unless the device failed.
+    # 101: the test failed. It lists all faults, unless the device failed.
     101) grep -q "nothing was tried after it" "$RESULTS/tests-kernels.txt" || return ;;
     esac
     by_family "$named linear $others" case_family
@@ -199,7 +199,7 @@ kernel_family() { # FAMILY SECONDS
     attempt "kernels-f32-$1" json "$2" "$alrao" kernels "$1" --device cuda --json
 }
 
-# Family by family, for as long as there is time.
+# Runs COMMAND for each family while time is left.
 by_family() { # FAMILIES COMMAND
     families=$(echo "$1" | wc -w)
     for family in $1; do
@@ -290,7 +290,7 @@ END
     done
 }
 
-# Without Python, table.md holds the states of the parts.
+# Writes and prints table.md; without Python it holds the states of the parts.
 table() {
     timeout -k 5 15 "$PYTHON" "$here/table.py" "$RESULTS" >"$RESULTS/table.md.new" || {
         failed="$failed table"
@@ -298,7 +298,7 @@ table() {
     }
     mv "$RESULTS/table.md.new" "$RESULTS/table.md"
     deliver
-    # Its last heading has some two hundred lines below it.
+    # The last section is not printed: it has some two hundred lines.
     sed '/^## Other kernels/,$d' "$RESULTS/table.md"
 }
 
@@ -322,7 +322,7 @@ for part in $all_parts; do
     *" $part "*) ;;
     *) continue ;;
     esac
-    # What a part leaves of its time is the next one's.
+    # Time that a part does not use is left for the next.
     case $part in
     tests-gpu) due 22 && tests_gpu ;;
     kernels) due 33 && kernels ;;

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Prints a folder of results as tables in Markdown: how each part ended, training steps beside PyTorch's, parts of a step,
-kernels beside their floors. A file that is missing is left out, one that breaks off is named."""
+"""Prints a folder of results as tables in Markdown: the state of each part, training steps beside PyTorch's, parts of a
+step, kernels beside their floors. A missing file is left out, and an incomplete one is named."""
 
 import glob
 import json
 import os
 import sys
 
-# The kernels that the engine is about come first: the update, the head, the switch.
+# The most important kernels come first: the update, the head, the switch.
 NAMED = ("optimizer", "classifiers", "many_classes", "switch")
 
 
 def read(path, broken):
-    """The object in a file of JSON; an empty one, with its name put into `broken`, where there is none."""
+    """The object in a JSON file. If there is none, the file's name is added to `broken` and the result is empty."""
     try:
         with open(path) as file:
             found = json.load(file)
@@ -25,7 +25,7 @@ def read(path, broken):
 
 
 def all_of(folder, start, broken):
-    """What is in files whose names begin so, in the order in which they were written."""
+    """The contents of the files whose names begin with `start`, in the order of writing."""
     paths = glob.glob(os.path.join(glob.escape(folder), f"{start}*.json"))
     return [read(path, broken) for path in sorted(paths, key=lambda path: (os.stat(path).st_mtime_ns, path))]
 
@@ -156,13 +156,13 @@ def main():
     folder, broken = sys.argv[1], []
     found = all_of(folder, "steps-", broken) + all_of(folder, "own-steps-", broken)
     measured = all_of(folder, "kernels-f32-", broken) + all_of(folder, "kernels-bf16-", broken)
-    # One that was measured twice counts as the last time.
+    # Of a kernel that was measured twice, the last measurement counts.
     rows = {(str(entry.get("kernel")), str(entry.get("workload"))): entry for entry in entries(measured, "kernels")}
     print("# Results")
     machine(found)
     parts(folder)
     if broken:
-        print("\nNot whole, and left out: " + ", ".join(broken))
+        print("\nIncomplete, and left out: " + ", ".join(broken))
     steps(found)
     ratios(found)
     pieces(found)

@@ -1,4 +1,4 @@
-//! How the classifiers are weighed.
+//! The posterior over the classifiers.
 
 use crate::device::Device;
 use crate::named::named;
@@ -6,7 +6,7 @@ use crate::ops::switch::{SwitchState, bayesian_update, switch_update};
 use crate::tensor::Tensor;
 
 named! {
-    /// How the classifiers are averaged.
+    /// The rule that averages the classifiers.
     AveragingKind, "averaging" {
         /// The switch of van Erven et al. (2008).
         Switch = "switch",
@@ -15,7 +15,7 @@ named! {
     }
 }
 
-/// What a batch counts as in the average over the classifiers.
+/// How many observations a batch counts as in the average over the classifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likelihood {
     /// One observation, with the batch's mean loss, as in the authors' code.
@@ -33,7 +33,7 @@ pub struct Averaging {
 }
 
 impl Averaging {
-    /// Equal weights for `classifiers` copies. `theta` is the switch's.
+    /// Equal weights for `classifiers` classifiers. `theta` is the switch's parameter.
     pub fn new(
         kind: AveragingKind,
         likelihood: Likelihood,
@@ -55,7 +55,7 @@ impl Averaging {
         [("weights", weights), ("log_posterior", log_posterior), ("t", t)]
     }
 
-    /// Takes in one batch's losses, F64 `[N_cl]`, infinite where a classifier diverged.
+    /// Updates the posterior by one batch's losses, F64 `[N_cl]`, which are infinite for diverged classifiers.
     pub fn update(&self, losses: &Tensor, samples: usize) {
         let scale = match self.likelihood {
             Likelihood::Mean => 1.0,

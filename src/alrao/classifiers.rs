@@ -1,37 +1,37 @@
-//! The copies of the last layer.
+//! The classifiers: N copies of the last layer.
 
 use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::classifiers as op;
 use crate::ops::prediction::{PredictionKind, predict};
 use crate::tensor::Tensor;
 
-/// All N_cl copies of the last layer in one weight `[N_cl, K, d]` and one bias `[N_cl, K]`, each with initial values
-/// of its own. A copy is one feature: it has one learning rate.
+/// All N_cl classifiers in one weight `[N_cl, K, d]` and one bias `[N_cl, K]`, each with initial values of its own. A
+/// classifier is one feature: it has one learning rate.
 pub struct Classifiers {
     weight: Parameter,
     bias: Parameter,
 }
 
 impl Classifiers {
-    /// `copies` layers from `inputs` features to `outputs` classes, drawn as PyTorch draws a linear layer.
-    pub fn new(copies: usize, inputs: usize, outputs: usize, init: &mut Init) -> Self {
+    /// `count` classifiers from `inputs` features to `outputs` classes, initialised as PyTorch initialises a linear layer.
+    pub fn new(count: usize, inputs: usize, outputs: usize, init: &mut Init) -> Self {
         let group = init.group();
         let bound = 1.0 / (inputs as f64).sqrt();
-        let features = |inner| Features { count: copies, inner, group };
+        let features = |inner| Features { count, inner, group };
         Classifiers {
             weight: init.uniform(
-                [copies, outputs, inputs],
+                [count, outputs, inputs],
                 bound,
                 features(outputs * inputs),
                 FileLayout::Same,
             ),
             bias: init
-                .uniform([copies, outputs], bound, features(outputs), FileLayout::Same)
+                .uniform([count, outputs], bound, features(outputs), FileLayout::Same)
                 .marked_as_bias(),
         }
     }
 
-    /// The losses of a batch, and on a tape the one objective from which everything learns.
+    /// The losses of a batch; in training also the objective that the backward pass starts from.
     pub fn losses(
         &self,
         z: &Tensor,
@@ -69,7 +69,7 @@ impl Classifiers {
 }
 
 impl Module for Classifiers {
-    /// The outputs of every copy, `[samples, N_cl, K]`, without a gradient.
+    /// The logits of every classifier, `[samples, N_cl, K]`, without a gradient.
     fn forward(&self, z: &Tensor, context: &ForwardContext) -> Tensor {
         op::outputs(z, &self.weight.value(context), &self.bias.value(context))
     }

@@ -1,4 +1,4 @@
-//! The learning rates: one a feature, drawn once; one a classifier, spread evenly.
+//! The learning rates: one for each feature, drawn once, and one for each classifier, evenly spaced.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,8 +9,8 @@ use crate::random::{Philox, Purpose, Stream};
 
 /// `count` learning rates with `log eta ~ U(log eta_min, log eta_max)` (equation 2).
 ///
-/// Rounded to f32, so that a file of them and runs of every precision hold the same numbers; where the ends are
-/// equal, exactly that number.
+/// They are rounded to f32, so that files and runs of every precision hold the same numbers. If the ends are equal, every
+/// rate is exactly that number.
 pub fn feature_rates(count: usize, eta: &RangeInclusive<f64>, stream: &mut Stream) -> Vec<f64> {
     let (low, high) = (*eta.start(), *eta.end());
     let draw = |stream: &mut Stream| {
@@ -20,8 +20,8 @@ pub fn feature_rates(count: usize, eta: &RangeInclusive<f64>, stream: &mut Strea
     (0..count).map(|_| if low == high { low } else { draw(stream) }).collect()
 }
 
-/// The classifiers' learning rates, evenly spaced in the logarithm, both ends exact (section 4). One classifier has the
-/// geometric mean, which is exactly the number where the ends are equal.
+/// The classifiers' learning rates, evenly spaced in the logarithm, with both ends exact (section 4). A single classifier
+/// has the geometric mean. If the ends are equal, every rate is exactly that number.
 ///
 /// ```
 /// use alrao::alrao::classifier_rates;
@@ -41,15 +41,15 @@ pub fn classifier_rates(classifiers: usize, eta: &RangeInclusive<f64>) -> Vec<f6
     (0..classifiers).map(one).collect()
 }
 
-/// Draws a rate for every feature of the pre-classifier; parameters of one group, such as a layer's weight and bias,
-/// are given the same draw. A feature outside `trained_fraction` has rate 0 (Appendix G).
+/// Draws a learning rate for every feature of the pre-classifier. Parameters of one group, such as a layer's weight and
+/// bias, share the draw. All but a random `trained_fraction` of the features are frozen: their rate is 0 (Appendix G).
 pub(crate) fn draw(
     flat: &FlatParameters,
     eta: &RangeInclusive<f64>,
     trained_fraction: f64,
     seed: u64,
 ) {
-    for entry in flat.entries().iter().filter(|entry| !entry.guarded) {
+    for entry in flat.entries().iter().filter(|entry| !entry.can_diverge) {
         let group = u64::from(entry.features.group);
         let mut rates = feature_rates(
             entry.features.count,
@@ -65,20 +65,20 @@ pub(crate) fn draw(
     }
 }
 
-/// Gives the classifiers their rates.
+/// Sets the classifiers' learning rates.
 pub(crate) fn set_classifier_rates(flat: &FlatParameters, rates: &[f64]) {
-    for entry in flat.entries().iter().filter(|entry| entry.guarded) {
+    for entry in flat.entries().iter().filter(|entry| entry.can_diverge) {
         flat.rates_of(entry).copy_from_f64s(rates);
     }
 }
 
-/// A parameter's rates as a file holds them: as long as dimension 0 of the weight, an embedding's as long as
-/// dimension 1, a recurrent layer's once for each of its four gates.
+/// The number of a parameter's rates in a file: one for each feature, four in a recurrent layer, which lists its units once
+/// for each gate.
 pub(crate) fn file_length(entry: &FlatEntry) -> usize {
     entry.features.count * gates(entry)
 }
 
-/// Four in a recurrent layer, whose units appear once in each gate; else one.
+/// Four for a parameter of a recurrent layer, which has each unit in four gates; else one.
 fn gates(entry: &FlatEntry) -> usize {
     let (shape, features) = (entry.shape, entry.features);
     let is_gated = shape.rank() <= 2
@@ -87,17 +87,17 @@ fn gates(entry: &FlatEntry) -> usize {
     if is_gated { 4 } else { 1 }
 }
 
-/// Takes the pre-classifier's rates from a file's vectors.
+/// Sets the pre-classifier's rates from a file's vectors.
 ///
 /// # Errors
-/// One that lists every name that is missing, unknown or misshapen, every rate that is negative or not finite, and
-/// every recurrent unit whose four gates differ.
+/// One error for all faults: missing and unknown names, wrong lengths, rates that are negative or not finite, and recurrent
+/// layers whose gates differ in their rates.
 pub(crate) fn set_from_file(
     flat: &FlatParameters,
     vectors: &BTreeMap<String, Vec<f64>>,
     file: &str,
 ) -> Result<()> {
-    let entries: Vec<_> = flat.entries().iter().filter(|entry| !entry.guarded).collect();
+    let entries: Vec<_> = flat.entries().iter().filter(|entry| !entry.can_diverge).collect();
     let mut faults: Vec<String> = vectors
         .keys()
         .filter(|name| !entries.iter().any(|entry| entry.name == **name))
@@ -127,7 +127,7 @@ fn fault(entry: &FlatEntry, vector: &[f64]) -> Option<String> {
         return Some(format!("{name}: {} rates instead of {wanted}", vector.len()));
     }
     if let Some(rate) = vector.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
-        return Some(format!("{name}: {rate} is no learning rate"));
+        return Some(format!("{name}: {rate} is not a learning rate"));
     }
     let differs =
         vector.chunks(entry.features.count).any(|gate| gate != &vector[..entry.features.count]);

@@ -1,6 +1,6 @@
-//! All learning rates at once: every feature learns with a rate of its own, the last layer exists in copies with
-//! spread rates, and a Bayesian average weighs the copies (Blier, Wolinski and Ollivier, "Learning with Random Learning
-//! Rates", section 4).
+//! All learning rates at once: every feature has a learning rate of its own, the last layer exists in N copies, the
+//! classifiers, with rates spread over the same range, and a Bayesian average weighs the classifiers (Blier, Wolinski and
+//! Ollivier, "Learning with Random Learning Rates", section 4).
 
 mod averaging;
 mod classifiers;
@@ -24,19 +24,20 @@ use std::ops::RangeInclusive;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlraoConfig {
-    /// The learning rates, from eta_min to eta_max.
+    /// The range of the learning rates, from eta_min to eta_max.
     pub eta: RangeInclusive<f64>,
-    /// Copies of the last layer, N_cl.
+    /// Number of classifiers, N_cl.
     pub classifiers: usize,
     /// The switch's parameter: the prior on the number of switches is geometric in it.
     pub theta: f64,
-    /// How the copies are averaged.
+    /// The rule that averages the classifiers.
     pub averaging: AveragingKind,
-    /// What a batch counts as.
+    /// How many observations a batch counts as.
     pub likelihood: Likelihood,
-    /// Every so many steps, copies that have lost all weight take the average's weights; 0 for never.
+    /// Steps between two catch-ups, which give classifiers without weight the weighted mean of the others' parameters; 0
+    /// for never.
     pub catch_up: u64,
-    /// The part of the pre-classifier's features that learns at all (Appendix G).
+    /// The fraction of the pre-classifier's features that is trained; the others are frozen (Appendix G).
     pub trained_fraction: f64,
 }
 

@@ -9,15 +9,14 @@ use crate::ops::prediction::PredictionKind;
 use crate::task::Task;
 use crate::tensor::Tensor;
 
-/// What names of parameters and buffers begin with that are not the pre-classifier's: those of the copies, and those
-/// of everything else in a checkpoint.
+/// Prefixes that no name in a pre-classifier may have: the classifiers' names and a checkpoint's other tensors use them.
 const RESERVED: [&str; 2] = ["classifiers.", "alrao."];
 
-/// A pre-classifier with N_cl copies of a classifier behind it (Algorithm 1).
+/// A pre-classifier followed by N_cl classifiers (Algorithm 1).
 ///
-/// As a [`Module`] it maps inputs to the outputs of every copy, `[samples, N_cl, K]`, and shows the pre-classifier's
-/// parameters under their own names, then `classifiers.weight` and `classifiers.bias`. So a pre-classifier has no child
-/// named `classifiers`, nor one named `alrao`, under which a checkpoint keeps what is not the model's.
+/// As a [`Module`] it maps inputs to the logits of every classifier, `[samples, N_cl, K]`. It visits the pre-classifier's
+/// parameters under their own names, then `classifiers.weight` and `classifiers.bias`. So a pre-classifier may not have a
+/// child named `classifiers`, nor one named `alrao`, the prefix of a checkpoint's other tensors.
 pub struct Alrao {
     pre_classifier: Box<dyn Module>,
     classifiers: OnceCell<Classifiers>,
@@ -26,10 +25,10 @@ pub struct Alrao {
 }
 
 impl Alrao {
-    /// A model that tells `classes` classes apart by the features `[samples, d]` that `pre_classifier` gives.
+    /// A model that classifies into `classes` classes from the pre-classifier's features `[samples, d]`.
     ///
     /// # Panics
-    /// Where a name in the pre-classifier begins with `classifiers.` or `alrao.`, which are Alrao's own.
+    /// If a name in the pre-classifier begins with `classifiers.` or `alrao.`, which are reserved.
     pub fn classifier(
         pre_classifier: impl Module + 'static,
         classes: usize,
@@ -64,8 +63,8 @@ impl Alrao {
         Alrao { pre_classifier, classifiers: OnceCell::new(), task, config }
     }
 
-    /// Draws the classifiers' initial weights, for as many features as the pre-classifier gives on a sample batch.
-    /// Done by whoever trains the model; a second call changes nothing.
+    /// Draws the classifiers' initial weights, for the number of features that the pre-classifier gives on a sample batch.
+    /// A second call changes nothing.
     pub(crate) fn ensure_classifiers(&self, sample: &Tensor, context: &ForwardContext, seed: u64) {
         self.classifiers.get_or_init(|| {
             let features = self.pre_classifier.forward(sample, context).shape().columns();
@@ -82,7 +81,7 @@ impl Alrao {
         self.classifiers.get().expect("the classifiers are made when training begins")
     }
 
-    /// What it predicts.
+    /// Classification or regression.
     pub fn task(&self) -> Task {
         self.task
     }
@@ -92,7 +91,7 @@ impl Alrao {
         &self.config
     }
 
-    /// Losses of a batch under the given `log a_j`; on a training pass, with the objective to go back from.
+    /// The losses of a batch under the given `log a_j`; in training also the objective that the backward pass starts from.
     pub(crate) fn losses(
         &self,
         x: &Tensor,

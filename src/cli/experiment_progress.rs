@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::messages::{loss, percent};
 use super::progress::Display;
-use alrao::experiments::{Ending, Event, Observer, Record, Standing};
+use alrao::experiments::{Ending, Event, Metric, Observer, Record};
 use alrao::learn::StopFlag;
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
@@ -121,9 +121,9 @@ impl Observer for Progress {
                 }
             }
             Event::Begun { name, done } => self.work.begin(name, *done),
-            Event::Progress { name, epoch, epochs, done, standing: own } => {
+            Event::Progress { name, epoch, epochs, done, metric: own } => {
                 self.work.hear(name, *done);
-                let text = format!("{name} {epoch}/{epochs} {}", standing(*own));
+                let text = format!("{name} {epoch}/{epochs} {}", metric(*own));
                 self.current.insert((*name).to_owned(), text);
             }
             Event::Ended { name, record, failure } => {
@@ -141,11 +141,11 @@ impl Observer for Progress {
     }
 }
 
-fn standing(standing: Standing) -> String {
-    match standing {
-        Standing::Loss(mean) => loss(mean),
-        Standing::Return(Some(own)) => format!("return {own:.0}"),
-        Standing::Return(None) => String::new(),
+fn metric(metric: Metric) -> String {
+    match metric {
+        Metric::Loss(mean) => loss(mean),
+        Metric::Return(Some(own)) => format!("return {own:.0}"),
+        Metric::Return(None) => String::new(),
     }
 }
 

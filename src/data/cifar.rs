@@ -13,11 +13,11 @@ const CLASSES: usize = 10;
 const TEST_FILE: &str = "test_batch.bin";
 const SUBFOLDER: &str = "cifar-10-batches-bin";
 
-/// Reads every `*.bin` in the folder, or in its `cifar-10-batches-bin`: `test_batch.bin` is the test part, all others,
-/// by name, the training part, whose last `valid_split` is the validation part.
+/// Reads every `*.bin` in the folder, or in its `cifar-10-batches-bin`. `test_batch.bin` is the test part. The other files,
+/// in the order of their names, are the training part, and its last `valid_split` becomes the validation part.
 ///
 /// # Errors
-/// [`Error::Input`] where there is no such file or one of them is damaged; see [`parse`].
+/// [`Error::Input`] if there is no such file or one of them is damaged; see [`parse`].
 pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
     let files = files(folder)?;
     if files.is_empty() {
@@ -35,12 +35,12 @@ pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
     Ok(Arrays::assemble(train, None, test, sample, task, valid_split))
 }
 
-/// Whether there are such files.
+/// Whether the folder holds CIFAR-10's files.
 pub(super) fn is_in(folder: &Path) -> Result<bool> {
     Ok(!files(folder)?.is_empty())
 }
 
-/// Where they are looked for, for messages.
+/// The files that [`load`] looks for, for messages.
 pub(super) fn layout(folder: &Path) -> String {
     let looked = places(folder).map(|place| place.join("*.bin").display().to_string());
     format!(
@@ -53,7 +53,7 @@ fn places(folder: &Path) -> [PathBuf; 2] {
     [folder.to_owned(), folder.join(SUBFOLDER)]
 }
 
-/// The binary files by name, of the first place that has any; none where no place has.
+/// The binary files of the first folder that has any, sorted by name.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     for place in &places(folder) {
         if !place.is_dir() {
@@ -75,7 +75,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(Vec::new())
 }
 
-/// The records of all files one after the other; `None` where there is no file.
+/// The records of all files in order; `None` if there is no file.
 fn read_all<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Option<Split>> {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for path in files {
@@ -88,7 +88,7 @@ fn read_all<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Option<Split
 /// The images and labels in a file's bytes; `path` is for messages.
 ///
 /// # Errors
-/// [`Error::Input`] where the file is empty, ends within a record, or has a label above 9, naming record and byte.
+/// [`Error::Input`] if the file is empty, ends within a record, or has a label above 9; it names the record and the byte.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Split> {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     append(bytes, path, &mut images, &mut labels)?;
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::data::{Content, Kind};
 
-    /// Records whose pixels tell record, channel and place.
+    /// Records whose pixels depend on record, channel and position.
     fn records(labels: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (index, &label) in labels.iter().enumerate() {

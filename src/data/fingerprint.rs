@@ -1,9 +1,9 @@
-//! A hash of a data set's content, the same on every machine.
+//! A hash of a data set's content that does not depend on the machine.
 
 use super::{Inputs, Split, Targets};
 
-/// Mixes 64-bit words one after the other (FNV-1a's step on words instead of bytes, the upper bits folded down). It
-/// tells data sets apart; it is no protection against somebody who wants two to look alike.
+/// Mixes 64-bit words one after the other, by FNV-1a's step on words instead of bytes, with the upper bits folded down. It
+/// tells data sets apart; it is not a cryptographic hash.
 pub(super) struct Fingerprint(u64);
 
 impl Default for Fingerprint {
@@ -18,12 +18,12 @@ impl Fingerprint {
         self.0 = mixed ^ (mixed >> 32);
     }
 
-    /// Takes in a few numbers of known count.
+    /// Adds a fixed count of numbers.
     pub fn numbers(&mut self, numbers: impl IntoIterator<Item = u64>) {
         numbers.into_iter().for_each(|number| self.word(number));
     }
 
-    /// Takes in bytes and their number.
+    /// Adds bytes and their count.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
         for chunk in bytes.chunks(8) {
@@ -33,19 +33,19 @@ impl Fingerprint {
         }
     }
 
-    /// Takes in floats by their bits, and their number.
+    /// Adds the bits of floats, and their count.
     pub fn floats(&mut self, floats: &[f32]) {
         self.word(floats.len() as u64);
         self.numbers(floats.iter().map(|float| u64::from(float.to_bits())));
     }
 
-    /// Takes in whole numbers and how many they are.
+    /// Adds integers and their count.
     pub fn integers(&mut self, integers: &[i32]) {
         self.word(integers.len() as u64);
         self.numbers(integers.iter().map(|&integer| integer as u64));
     }
 
-    /// Takes in a part of a data set.
+    /// Adds a part of a data set.
     pub fn split(&mut self, split: &Split) {
         match &split.inputs {
             Inputs::Bytes(bytes) => self.bytes(bytes),
@@ -61,7 +61,7 @@ impl Fingerprint {
         }
     }
 
-    /// The hash, 16 hex digits.
+    /// The hash, as 16 hex digits.
     pub fn hex(&self) -> String {
         format!("{:016x}", self.0)
     }
@@ -77,7 +77,7 @@ mod tests {
         fingerprint.hex()
     }
 
-    /// The known answer pins it: a checkpoint's fingerprint must hold on another machine and in a later version.
+    /// The known answer pins the hash, since a checkpoint's fingerprint must match on another machine and in a later version.
     #[test]
     fn it_depends_on_every_byte_and_on_the_length() {
         assert_eq!(of(b"a text of some length"), "7cc2d58f9e69ef65");

@@ -1,4 +1,4 @@
-//! Generated images: ten classes of drawn shapes that take a few convolutions to tell apart.
+//! Generated images: ten classes of drawn shapes that need a few convolutions to be told apart.
 
 use super::{Arrays, Inputs, SampleShape, Split, Targets, Task};
 use crate::random::{Philox, Purpose, Stream};
@@ -9,15 +9,15 @@ const PIXELS: usize = SIDE * SIDE * CHANNELS;
 /// Samples for training, validation and testing.
 const COUNTS: [usize; 3] = [6000, 1000, 2000];
 const RADIUS: (f64, f64) = (8.0, 12.0);
-/// The tangent of half of 15 degrees, the largest angle a shape is turned by.
+/// The tangent of half of 15 degrees, the largest angle that a shape is rotated by.
 const HALF_ANGLE: f64 = 0.131_652_497_587_395_85;
 const NOISE: f64 = 0.03;
 /// The least distance between the colours of shape and background.
 const CONTRAST: f64 = 0.7;
-/// Half of the width of the stroke of clutter, in pixels.
+/// Half the width of the clutter stroke, in pixels.
 const STROKE: f64 = 0.5;
 
-/// What is drawn, in the order of the labels.
+/// The shapes, in the order of the labels.
 #[derive(Clone, Copy)]
 enum Shape {
     Disk,
@@ -45,9 +45,8 @@ const SHAPES: [Shape; 10] = [
     Shape::Crescent,
 ];
 
-/// Colour images of 32 x 32: one shape each, at a random place, size, angle and in random colours, behind one stroke
-/// of clutter, with noise. A function of the seed alone: no library function enters it whose last bit differs between
-/// machines.
+/// Colour images of 32 x 32. Each shows one shape of random position, size, angle and colours, behind one stroke of clutter,
+/// with noise. They depend on the seed alone: no library function is used whose last bit differs between machines.
 pub fn images(seed: u64) -> Arrays {
     let total = COUNTS.iter().sum::<usize>();
     let mut pixels = vec![0; total * PIXELS];
@@ -63,7 +62,7 @@ pub fn images(seed: u64) -> Arrays {
     Arrays::assemble(train, Some(valid), Some(test), sample, task, 0.0)
 }
 
-/// Draws every image, on all cores; each has random numbers of its own.
+/// Draws every image, on all cores; each image has its own stream of random numbers.
 fn draw_all(philox: Philox, pixels: &mut [u8]) {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     let images = (pixels.len() / PIXELS).div_ceil(threads);
@@ -92,7 +91,7 @@ fn draw(philox: Philox, index: u64, pixels: &mut [u8]) {
     }
 }
 
-/// Noise from the sum of four uniform bytes, close to normal and without a logarithm.
+/// Noise from the sum of four uniform bytes: close to a Gaussian, and without a logarithm.
 fn noise(bits: u32) -> f64 {
     const VARIANCE: f64 = 4.0 * (256.0 * 256.0 - 1.0) / 12.0;
     let sum: u32 = bits.to_le_bytes().into_iter().map(u32::from).sum();
@@ -119,7 +118,7 @@ impl Scene {
         let mut place = |margin: f64| stream.uniform_in(margin, SIDE as f64 - margin);
         let centre = (place(radius), place(radius));
         let stroke = [(place(0.0), place(0.0)), (place(0.0), place(0.0))];
-        // Cosine and sine by the tangent of the half angle, in arithmetic that is exact to the bit everywhere.
+        // Cosine and sine from the tangent of the half angle, by arithmetic that gives the same bits on every machine.
         let tangent = stream.uniform_in(-HALF_ANGLE, HALF_ANGLE);
         let norm = 1.0 + tangent * tangent;
         let turn = ((1.0 - tangent * tangent) / norm, 2.0 * tangent / norm);
@@ -132,7 +131,7 @@ impl Scene {
         Scene { shape, centre, radius, turn, background, foreground, stroke, clutter }
     }
 
-    /// The colour at a point, edges smoothed over a pixel.
+    /// The colour at a point; edges are smoothed over a pixel.
     fn colour(&self, x: f64, y: f64) -> Colour {
         let (dx, dy) = (x - self.centre.0, y - self.centre.1);
         let (cosine, sine) = self.turn;
@@ -147,7 +146,7 @@ impl Scene {
 }
 
 impl Shape {
-    /// How far the point lies outside of the shape around the origin, in pixels; negative inside. y points down.
+    /// The point's distance outside the shape around the origin, in pixels; negative inside. y points down.
     fn outside(self, x: f64, y: f64, radius: f64) -> f64 {
         let norm = |x: f64, y: f64| (x * x + y * y).sqrt();
         let square = |half: f64| x.abs().max(y.abs()) - half;
@@ -175,7 +174,7 @@ impl Shape {
     }
 }
 
-/// The second largest of the distances along five directions: a pentagram is where all but one are small.
+/// The second largest of the distances along five directions: inside a pentagram all but one are small.
 fn star(x: f64, y: f64) -> f64 {
     const DIRECTIONS: [(f64, f64); 5] = [
         (0.0, 1.0),
@@ -230,7 +229,7 @@ mod tests {
         assert!(arrays.normalisation.unwrap().deviation.iter().all(|&x| x > 0.1 && x < 0.5));
     }
 
-    /// The images are a function of the seed on every machine and with any number of threads.
+    /// The images depend only on the seed, on every machine and with any number of threads.
     #[test]
     fn the_seed_alone_decides() {
         let dataset = |source| crate::data::load(source, crate::data::Kind::Arrays, 0.2).unwrap();

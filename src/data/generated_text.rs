@@ -1,9 +1,9 @@
-//! Generated text: a probabilistic grammar of small English sentences, whose entropy is known.
+//! Generated text: short English sentences from a probabilistic grammar, whose entropy is known.
 
 use super::{Text, TokenKind};
 use crate::random::{Philox, Purpose, Stream};
 
-/// Least characters for training, validation and testing; each part ends with a whole sentence.
+/// The least characters for training, validation and testing; each part ends with a whole sentence.
 const LENGTHS: [usize; 3] = [400_000, 50_000, 50_000];
 
 /// Singular and plural.
@@ -91,9 +91,9 @@ const NUMBERS: [f64; 2] = [0.6, 0.4];
 
 /// About half a million characters of English-like sentences, a function of the seed, with the grammar's entropy rate.
 ///
-/// The spelling of words is learnt first, their frequency and order next, and last that a verb agrees in number with a
-/// noun that may be several words back: `The children that the old king fears are happy.` As words it is the same text
-/// with its full stops on their own.
+/// A model learns the spelling of words first, then their frequency and order. Last it learns that a verb agrees in number
+/// with a noun that may be several words back: `The children that the old king fears are happy.` The text in words is the
+/// same, with each full stop as a word of its own.
 pub fn text(seed: u64, kind: TokenKind) -> Text {
     let grammar = Grammar::english();
     let philox = Philox::new(seed, Purpose::Data);
@@ -104,7 +104,7 @@ pub fn text(seed: u64, kind: TokenKind) -> Text {
     Text { entropy_rate, ..Text::new(kind, &train, Some(&valid), Some(&test)) }
 }
 
-/// A text for those who read it in tokens of this kind.
+/// The text for tokens of this kind: among words, a full stop is a word of its own.
 fn spelt(text: &str, kind: TokenKind) -> String {
     match kind {
         TokenKind::Character => text.to_owned(),
@@ -129,7 +129,7 @@ enum Item {
     Symbol(usize),
 }
 
-/// One word of a list, the earlier the likelier: Zipf's law.
+/// One word of a list, with probabilities by Zipf's law.
 fn words(list: impl ExactSizeIterator<Item = &'static str>) -> Vec<Expansion> {
     let total: f64 = (1..=list.len()).map(|rank| 1.0 / rank as f64).sum();
     let one = |(rank, word)| Expansion {
@@ -145,7 +145,7 @@ fn choices<const N: usize>(choices: [(f64, &[Item]); N]) -> Vec<Expansion> {
 }
 
 impl Grammar {
-    /// The sentences. A symbol that depends on number stands twice, singular before plural.
+    /// The grammar of the sentences. A symbol that depends on number exists twice, singular before plural.
     fn english() -> Grammar {
         use Item::{Symbol, Word};
         const OBJECT: Item = Symbol(1);
@@ -207,7 +207,7 @@ impl Grammar {
         Grammar { expansions }
     }
 
-    /// Whole sentences until there are at least `length` characters.
+    /// Whole sentences of at least `length` characters together.
     fn sample(&self, length: usize, stream: &mut Stream) -> String {
         let mut text = String::with_capacity(length + 200);
         let mut waiting = Vec::new();
@@ -251,8 +251,8 @@ impl Grammar {
         entropy / length
     }
 
-    /// The mean over sentences of the sum of `value` over all expansions in a sentence's derivation: the solution of
-    /// `e[s] = sum over expansions of s, p (value + sum over its symbols s', e[s'])`, reached from below by repeating it.
+    /// The mean over sentences of the sum of `value` over all expansions in a sentence's derivation. It solves
+    /// `e[s] = sum over expansions of s, p (value + sum over its symbols s', e[s'])`; iterating this from 0 converges.
     fn expectation(&self, value: impl Fn(&Expansion) -> f64) -> f64 {
         let mut means = vec![0.0; self.expansions.len()];
         loop {
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     impl Grammar {
-        /// Every way to derive a beginning of `text` from the items: where it ends, and its log-probability.
+        /// Every derivation of a prefix of `text` from the items: the prefix's length and its log-probability.
         fn parses(&self, items: &[Item], text: &str) -> Vec<(usize, f64)> {
             let Some((first, rest)) = items.split_first() else { return vec![(0, 0.0)] };
             let heads = match first {
@@ -316,8 +316,8 @@ mod tests {
         }
     }
 
-    /// The true model reads the generated text: each sentence has exactly one derivation, and the mean log-probability
-    /// of a token is the stated rate up to chance.
+    /// Parsed by its own grammar, each sentence of the text has exactly one derivation, and the mean log-probability of a
+    /// token is the stated rate within four standard errors.
     #[test]
     fn the_entropy_rate_is_that_of_the_text() {
         let grammar = Grammar::english();
@@ -342,7 +342,7 @@ mod tests {
             let length: f64 = sentences.iter().map(|(_, length)| length).sum();
             assert!((length - text.test.unwrap().len() as f64).abs() <= 1.0);
             let measured = total / length;
-            // The ratio's standard error, from the sentences' own scatter.
+            // The ratio's standard error, from the scatter over the sentences.
             let scatter: f64 =
                 sentences.iter().map(|(nats, length)| (nats - rate * length).powi(2)).sum();
             let error = scatter.sqrt() / length;

@@ -1,4 +1,4 @@
-//! Batches in host memory, gathered ahead of their use on a thread of its own.
+//! The data loader: a thread that gathers batches in host memory ahead of their use.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,21 +6,21 @@ use std::thread::JoinHandle;
 
 use super::{Inputs, Split, Targets};
 
-/// Batches that lie ready, the one being handed over included.
+/// Batches that are ready, including the one being handed over.
 const AHEAD: usize = 3;
 
-/// Some samples of a split, one after the other.
+/// A batch in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostBatch {
-    /// What goes into the model.
+    /// The model's inputs.
     pub inputs: Inputs,
-    /// What the model is to give.
+    /// What the model learns to predict.
     pub targets: Targets,
     /// Number of samples.
     pub samples: usize,
 }
 
-/// The batches of one pass over a split, in order; the last may be short. Dropping it ends its thread.
+/// The batches of one pass over a split, in order; the last may be short. Dropping the loader ends its thread.
 ///
 /// ```
 /// use alrao::data::{Inputs, Loader, Split, Targets};
@@ -41,9 +41,9 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Batches of `batch_size` samples from number `first_batch` on (counted from 0; an epoch taken up again starts
-    /// where it was left). `order` holds the numbers of the samples in the order of their use; `None` is file order.
-    /// Panics where a number is no sample's or the batch size is 0.
+    /// Batches of `batch_size` samples from batch `first_batch` on, counted from 0, so that a resumed epoch can start in the
+    /// middle. `order` lists the sample numbers in the order of use; `None` is file order. Panics if a number is out of range
+    /// or the batch size is 0.
     pub fn new(
         split: Arc<Split>,
         order: Option<Arc<Vec<u32>>>,
@@ -59,7 +59,7 @@ impl Loader {
         let length = order.as_ref().map_or(samples, |order| order.len());
         let starts = (first_batch * batch_size..length).step_by(batch_size);
         let left = starts.len();
-        // The channel holds all but one: the last is in the thread's hand.
+        // The channel holds all but one: the thread holds the last itself.
         let (sender, receiver) = sync_channel(AHEAD - 1);
         let work =
             move || send_batches(&split, order.as_deref(), batch_size, length, starts, &sender);
@@ -83,7 +83,7 @@ fn send_batches(
             Some(order) => split.gather(order[start..end].iter().map(|&sample| sample as usize)),
             None => split.gather(start..end),
         };
-        // The loader was dropped: nobody wants the rest.
+        // The loader was dropped.
         if sender.send(batch).is_err() {
             return;
         }
@@ -91,7 +91,8 @@ fn send_batches(
 }
 
 impl Split {
-    /// The samples of these numbers, in this order, images of files decoded. Panics where there is no such sample.
+    /// A batch of the samples with these numbers, in this order; images in files are decoded. Panics if a number is out of
+    /// range.
     pub fn gather(&self, samples: impl ExactSizeIterator<Item = usize> + Clone) -> HostBatch {
         let width = self.inputs.elements() / self.len().max(1);
         let inputs = match &self.inputs {
@@ -102,7 +103,7 @@ impl Split {
         HostBatch { inputs, targets: self.targets_of(samples.clone()), samples: samples.len() }
     }
 
-    /// What the model is to give for these samples.
+    /// The targets of these samples.
     pub(super) fn targets_of(&self, samples: impl ExactSizeIterator<Item = usize>) -> Targets {
         match &self.targets {
             Targets::Classes(classes) => Targets::Classes(rows(classes, 1, samples)),
@@ -141,10 +142,10 @@ impl ExactSizeIterator for Loader {}
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // The receiver goes first: a thread that waits to send then wakes and ends.
+        // The receiver is dropped first, so that a thread waiting to send wakes and ends.
         self.batches = None;
         if let Some(thread) = self.thread.take() {
-            // A panic in the thread was already printed, and drop may run while another unwinds.
+            // A panic in the thread was printed already, and this drop may run during another panic.
             let _ = thread.join();
         }
     }
@@ -187,7 +188,7 @@ mod tests {
             let mut loader = Loader::new(split.clone(), None, 1, 0);
             assert_eq!(loader.by_ref().take(taken).count(), taken);
         }
-        // Every thread has given its samples back, so all have ended.
+        // No thread holds the samples any more, so all have ended.
         assert_eq!(Arc::strong_count(&split), 1);
     }
 

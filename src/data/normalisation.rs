@@ -1,16 +1,16 @@
-//! From bytes to numbers of mean 0 and variance 1.
+//! The normalisation of bytes to numbers of mean 0 and variance 1.
 
-/// What the bytes of each channel are normalised with: `(byte / 255 - mean) / deviation`.
+/// Each channel's mean and deviation; a byte becomes `(byte / 255 - mean) / deviation`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
     /// Each channel's mean, of bytes scaled to 0..1.
     pub mean: Vec<f64>,
-    /// Each channel's population deviation, 1 where all its bytes are equal.
+    /// Each channel's population standard deviation; 1 if all its bytes are equal.
     pub deviation: Vec<f64>,
 }
 
 impl Normalisation {
-    /// Mean and deviation of channels-last bytes. The sums are whole numbers, so they are exact and depend on no order.
+    /// Mean and deviation of channels-last bytes. The sums are integers, so they are exact in any order.
     ///
     /// ```
     /// use alrao::data::Normalisation;
@@ -30,7 +30,7 @@ impl Normalisation {
     }
 }
 
-/// Mean and deviation of the numbers `byte / 255` of a histogram.
+/// Mean and deviation of `byte / 255` over a histogram of bytes.
 fn moments(histogram: &[u64; 256]) -> (f64, f64) {
     let power_sum = |power: u32| -> u128 {
         histogram

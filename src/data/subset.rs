@@ -1,4 +1,4 @@
-//! A part of a data set that stands for the whole of it.
+//! A random subset of a data set.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{Arrays, Content, Dataset, HostBatch, Inputs, Part, Split, Text};
 use crate::random::{Philox, Purpose};
 
 impl Dataset {
-    /// The same data with at most so many samples of each part; see [`super::LoadOptions::samples`].
+    /// The same data with at most `most` samples in each part; see [`super::LoadOptions::samples`].
     pub(super) fn cut_to(self, most: usize) -> Dataset {
         let parts = [Part::Train, Part::Valid, Part::Test];
         if parts.iter().all(|part| self.size(*part).is_none_or(|size| size <= most)) {
@@ -27,13 +27,13 @@ fn cut_arrays(arrays: Arrays, most: usize) -> Arrays {
     Arrays { train: cut(train), valid: valid.map(cut), test: test.map(cut), ..arrays }
 }
 
-/// Some samples in their own order. They are drawn, since every so many might all be of one class.
+/// A random subset in file order. Evenly spaced samples might all be of one class.
 fn drawn(split: &Split, most: usize) -> Split {
     let order = Philox::new(0, Purpose::Subset).stream(0).permutation(split.len());
     let mut numbers: Vec<usize> = order[..most].iter().map(|&number| number as usize).collect();
     numbers.sort_unstable();
     if let Inputs::Files(files) = &split.inputs {
-        // Stays in its files.
+        // The images stay in their files.
         let targets = split.targets_of(numbers.iter().copied());
         return Split { inputs: Inputs::Files(files.subset(&numbers)), targets };
     }

@@ -6,18 +6,18 @@ use super::fingerprint::Fingerprint;
 use super::{Part, TokenKind, Vocabulary, read, tail_length};
 use crate::error::{Error, Result};
 
-/// A stream of tokens by their place in the vocabulary, in parts.
+/// The parts of a text, as streams of token numbers in the vocabulary.
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// What the model learns from; never empty.
+    /// The training part; never empty.
     pub train: Vec<i32>,
-    /// What the best epoch is chosen by.
+    /// The validation part, if there is one.
     pub valid: Option<Vec<i32>>,
-    /// What the chosen model is judged by.
+    /// The test part, if there is one.
     pub test: Option<Vec<i32>>,
     /// The distinct tokens of all parts.
     pub vocabulary: Vocabulary,
-    /// The least mean loss any model can reach, in nats a token; known for generated text.
+    /// The least mean loss that any model can reach, in nats per token; known for generated text.
     pub entropy_rate: Option<f64>,
 }
 
@@ -56,11 +56,11 @@ impl Text {
         }
     }
 
-    /// Cuts a part's stream into `batch_size` columns of equal length, one after the other in the stream; the
-    /// remainder that fills no row is left out.
+    /// Cuts a part's stream into `batch_size` consecutive columns of equal length; a remainder that fills no row is left
+    /// out.
     ///
     /// # Errors
-    /// [`Error::Input`] where the part is missing or a column would be shorter than two tokens.
+    /// [`Error::Input`] if the part is missing or a column would be shorter than two tokens.
     pub fn columns(&self, part: Part, batch_size: usize) -> Result<Columns> {
         let name = part.name();
         let Some(stream) = self.part(part) else {
@@ -83,7 +83,7 @@ impl Text {
         Ok(Columns { tokens, rows, batch_size })
     }
 
-    /// Numbers the tokens by another vocabulary, such as a trained model's. Panics where it lacks one.
+    /// Renumbers the tokens by another vocabulary, such as a trained model's. Panics if that lacks a token.
     pub(crate) fn renumber(&mut self, vocabulary: Vocabulary) {
         let code = |token| vocabulary.code(token).expect("the vocabulary has the token");
         let codes: Vec<i32> = self.vocabulary.tokens().map(code).collect();
@@ -97,7 +97,7 @@ impl Text {
     pub(super) fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();
         fingerprint.numbers([self.vocabulary.len() as u64]);
-        let characters = self.vocabulary.record();
+        let characters = self.vocabulary.token_list();
         fingerprint.numbers(characters.chars().map(|character| u64::from(u32::from(character))));
         for part in [Part::Train, Part::Valid, Part::Test] {
             match self.part(part) {
@@ -109,7 +109,7 @@ impl Text {
     }
 }
 
-/// A stream in columns, `[rows, batch_size]`: the same column goes on from row to row.
+/// A stream in columns, `[rows, batch_size]`: each column is a consecutive piece of the text.
 #[derive(Clone, Debug)]
 pub struct Columns {
     tokens: Vec<i32>,
@@ -117,14 +117,14 @@ pub struct Columns {
     batch_size: usize,
 }
 
-/// A few rows of the columns, and the tokens that follow them.
+/// Some consecutive rows of the columns, with the tokens that follow them as targets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window<'a> {
     /// Number of rows T.
     pub length: usize,
-    /// The tokens read, `[T, B]`, time slower.
+    /// The input tokens, `[T, B]`.
     pub tokens: &'a [i32],
-    /// The tokens to be told, one row further on, `[T * B]`.
+    /// The tokens to predict, one row further on, `[T * B]`.
     pub targets: &'a [i32],
 }
 
@@ -149,7 +149,7 @@ impl Columns {
         (self.rows - 1).div_ceil(bptt)
     }
 
-    /// The window of this number, counted from 0. Panics at [`Columns::window_count`] and above.
+    /// Window `number`, counted from 0. Panics from [`Columns::window_count`] on.
     pub fn window(&self, number: usize, bptt: usize) -> Window<'_> {
         let (start, end) = (number * bptt, ((number + 1) * bptt).min(self.rows - 1));
         assert!(start < end, "window {number} of {} windows", self.window_count(bptt));
@@ -165,10 +165,10 @@ impl Columns {
 }
 
 /// Reads a text file, or `train.txt`, `valid.txt` and `test.txt` of a folder (the last two may be missing). Without a
-/// validation part, the last `valid_split` of the training part's tokens is one.
+/// validation part, the last `valid_split` of the training part's tokens becomes one.
 ///
 /// # Errors
-/// [`Error::Input`] where a file is missing, empty or no UTF-8.
+/// [`Error::Input`] if a file is missing, empty or not UTF-8.
 pub fn load(path: &Path, kind: TokenKind, valid_split: f64) -> Result<Text> {
     if !path.is_dir() {
         return Ok(Text::new(kind, &read_text(path)?, None, None).with_validation(valid_split));
@@ -199,14 +199,14 @@ fn read_text(path: &Path) -> Result<String> {
 /// A file's bytes as text; `path` is for messages.
 ///
 /// # Errors
-/// [`Error::Input`] where there are none, or they are no UTF-8, naming the first byte at fault.
+/// [`Error::Input`] if there are no bytes, or if they are not UTF-8; it names the first faulty byte.
 pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<String> {
     if bytes.is_empty() {
         return Err(Error::file(path, "is empty"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let byte = error.utf8_error().valid_up_to();
-        Error::file(path, format!("is no text: byte {byte} is no UTF-8"))
+        Error::file(path, format!("is not UTF-8 text: byte {byte} is invalid"))
     })
 }
 
@@ -237,7 +237,7 @@ mod tests {
         let content = "bä\r\n€a\tbbb";
         let folder = folder(&[("text", content.as_bytes())]);
         let text = load(&folder.path().join("text"), 0.25).unwrap();
-        assert_eq!(text.vocabulary.record(), "\t\n\rabä€");
+        assert_eq!(text.vocabulary.token_list(), "\t\n\rabä€");
         assert_eq!(decode(&text, &text.train), "bä\r\n€a\tb");
         assert_eq!(decode(&text, text.valid.as_ref().unwrap()), "bb");
         assert!(text.test.is_none());
@@ -248,7 +248,7 @@ mod tests {
     fn a_folder_has_one_vocabulary() {
         let both = folder(&[("train.txt", b"aab"), ("test.txt", b"xa"), ("valid.txt", b"c")]);
         let text = load(both.path(), 0.5).unwrap();
-        assert_eq!(text.vocabulary.record(), "abcx");
+        assert_eq!(text.vocabulary.token_list(), "abcx");
         assert_eq!(
             (text.train, text.valid, text.test),
             (vec![0, 0, 1], Some(vec![2]), Some(vec![3, 0]))
@@ -262,7 +262,7 @@ mod tests {
     fn words_are_split_in_file_order() {
         let folder = folder(&[("text", b"no it\nwas black\n\nmonday")]);
         let text = super::load(&folder.path().join("text"), TokenKind::Word, 0.45).unwrap();
-        assert_eq!(text.vocabulary.record(), "<eos>\nblack\nit\nmonday\nno\nwas");
+        assert_eq!(text.vocabulary.token_list(), "<eos>\nblack\nit\nmonday\nno\nwas");
         assert_eq!(
             (&text.train[..], text.valid.as_deref()),
             (&[4, 2, 0, 5, 1][..], Some(&[0, 0, 3, 0][..]))
@@ -279,8 +279,8 @@ mod tests {
         ]);
         let message = |name: &str| load(&bad.path().join(name), 0.2).unwrap_err().to_string();
         assert!(message("empty").ends_with("empty: is empty"));
-        assert!(message("latin").ends_with("latin: is no text: byte 3 is no UTF-8"));
-        assert!(message("cut").ends_with("byte 2 is no UTF-8"));
+        assert!(message("latin").ends_with("latin: is not UTF-8 text: byte 3 is invalid"));
+        assert!(message("cut").ends_with("byte 2 is invalid"));
         assert!(message("nothing").contains("could not be read"));
         assert!(load(bad.path(), 0.2).unwrap_err().to_string().contains("Looked for train.txt"));
         let half = folder(&[("train.txt", b"ab"), ("test.txt", b"")]);

@@ -1,19 +1,19 @@
-//! What a text is a stream of, and the numbers that stand for it.
+//! The tokens of a text, and their numbers.
 
-/// Stands for the end of a line among words.
+/// The token for the end of a line, among words.
 pub const LINE_END: &str = "<eos>";
 
-/// What a text is cut into.
+/// The kind of tokens that a text is split into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Characters as they are, line ends too.
+    /// Characters, line ends included.
     Character,
-    /// What stands between white space, and `<eos>` at the end of every line.
+    /// Words between white space, and `<eos>` at the end of every line.
     Word,
 }
 
 impl TokenKind {
-    /// One of them, for people.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             TokenKind::Character => "character",
@@ -21,7 +21,7 @@ impl TokenKind {
         }
     }
 
-    /// The tokens of a text that may go on: an open last line has no end.
+    /// The tokens of a text that may be continued: a last line without a line end has no `<eos>`.
     pub(super) fn open<'a>(self, text: &'a str) -> Box<dyn Iterator<Item = &'a str> + 'a> {
         match self {
             TokenKind::Character => {
@@ -36,7 +36,7 @@ impl TokenKind {
         }
     }
 
-    /// The tokens of a whole text.
+    /// The tokens of a complete text: its last line always ends.
     pub(super) fn whole(self, text: &str) -> impl Iterator<Item = &str> {
         let is_open = self == TokenKind::Word && !text.is_empty() && !text.ends_with('\n');
         self.open(text).chain(is_open.then_some(LINE_END))
@@ -48,7 +48,7 @@ impl TokenKind {
 /// ```
 /// use alrao::data::{TokenKind, Vocabulary};
 /// let words = Vocabulary::of(TokenKind::Word, ["the cat\nthe dog"]);
-/// assert_eq!(words.record(), "<eos>\ncat\ndog\nthe");
+/// assert_eq!(words.token_list(), "<eos>\ncat\ndog\nthe");
 /// assert_eq!(words.encode("the dog"), Ok(vec![3, 2]));
 /// assert_eq!(words.encode("the fox"), Err("fox"));
 /// ```
@@ -59,7 +59,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The tokens of some whole texts.
+    /// The distinct tokens of some complete texts.
     pub fn of<'a>(kind: TokenKind, texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut seen = std::collections::HashSet::new();
         texts.into_iter().for_each(|text| seen.extend(kind.whole(text)));
@@ -69,25 +69,25 @@ impl Vocabulary {
         Vocabulary { kind, tokens }
     }
 
-    /// The vocabulary that a [`Vocabulary::record`] is of.
-    pub fn from_record(kind: TokenKind, record: &str) -> Self {
+    /// The vocabulary from the text that [`Vocabulary::token_list`] gave.
+    pub fn from_token_list(kind: TokenKind, list: &str) -> Self {
         let own = |token: &str| token.to_owned();
         let tokens = match kind {
-            TokenKind::Character => kind.whole(record).map(own).collect(),
-            TokenKind::Word => record.split_terminator('\n').map(own).collect(),
+            TokenKind::Character => kind.whole(list).map(own).collect(),
+            TokenKind::Word => list.split_terminator('\n').map(own).collect(),
         };
         Vocabulary { kind, tokens }
     }
 
-    /// All tokens in order as one text: characters side by side, a word a line.
-    pub fn record(&self) -> String {
+    /// All tokens in order as one text, for a checkpoint: characters without separators, words one a line.
+    pub fn token_list(&self) -> String {
         match self.kind {
             TokenKind::Character => self.tokens.concat(),
             TokenKind::Word => self.tokens.join("\n"),
         }
     }
 
-    /// What the tokens are.
+    /// Whether the tokens are characters or words.
     pub fn kind(&self) -> TokenKind {
         self.kind
     }
@@ -97,7 +97,7 @@ impl Vocabulary {
         self.tokens.len()
     }
 
-    /// Whether there are none.
+    /// Whether the vocabulary is empty.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -121,7 +121,7 @@ impl Vocabulary {
         }
     }
 
-    /// The numbers of the tokens of a text that is to go on.
+    /// The token numbers of a text that is to be continued.
     ///
     /// # Errors
     /// The first token that is not in the vocabulary.
@@ -129,8 +129,8 @@ impl Vocabulary {
         self.kind.open(text).map(|token| self.code(token).ok_or(token)).collect()
     }
 
-    /// Writes the token of a number behind a text: words apart from each other, the end of a line as one. Panics where
-    /// no token has this number.
+    /// Appends the token with this number to a text: a space separates words, and the end of a line becomes a line break.
+    /// Panics if no token has this number.
     pub fn append(&self, text: &mut String, code: usize) {
         let token = &self.tokens[code];
         if self.kind == TokenKind::Word {
@@ -189,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_gives_back_the_vocabulary() {
+    fn a_token_list_gives_back_the_vocabulary() {
         for kind in [TokenKind::Character, TokenKind::Word] {
             let own = Vocabulary::of(kind, ["to be\nor not", "äöü "]);
-            assert_eq!(Vocabulary::from_record(kind, &own.record()), own);
+            assert_eq!(Vocabulary::from_token_list(kind, &own.token_list()), own);
         }
     }
 }

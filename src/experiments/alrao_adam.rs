@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::Study;
+use super::differences::differences;
 use super::findings::{Findings, Table, or_dash};
 use super::learning_curves::{by_method, curves};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Ending, Record, Records};
 use super::rows::Source;
-use super::setup::{Group, Setup, differences, setups, titles};
+use super::setup::{Group, Setup, setups, titles};
 use super::statistics::Estimate;
 use crate::error::Result;
 use crate::models::Architecture;
@@ -24,7 +25,7 @@ const ADAM_RATES: [f64; 5] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 const WIDE: [f64; 2] = [1e-6, 1.0];
 const NARROW: [[f64; 2]; 2] = [[1e-6, 1e-2], [1e-6, 1e-1]];
 
-/// The intervals of each part of the figure.
+/// The intervals that a part of the figure compares.
 fn intervals(setup: &Setup) -> Vec<[f64; 2]> {
     match setup.row.architecture {
         _ if setup.row.source == Source::Generated => [NARROW.as_slice(), &[WIDE]].concat(),
@@ -74,16 +75,16 @@ fn findings(setups: &[Setup], groups: &[Vec<Group>], records: &Records) -> Findi
     }
     findings.differences = differences(setups, Setup::differences);
     findings.differences.push(
-        "Over the epochs stands the validation loss; the paper shows the test loss. The paper's rates of Adam are not \
-         given; these are ours."
+        "The curves show the validation loss; the paper shows the test loss. The paper does not give its learning rates of \
+         Adam; these are ours."
             .into(),
     );
     findings.values = Value::Object(values);
     findings
 }
 
-/// How far the validation loss goes up again: the largest of its ratios to the least one up to there. `None` where it is
-/// no number after some epoch.
+/// How far the validation loss rises again: its largest ratio to the least loss up to the same epoch. `None` if it is not
+/// finite after some epoch.
 fn instability(record: &Record) -> Option<f64> {
     record.last()?;
     let (mut best, mut largest) = (f64::INFINITY, 1.0);
@@ -98,8 +99,8 @@ fn instability(record: &Record) -> Option<f64> {
 fn table(setup: &Setup, groups: &[Group], records: &Records) -> Table {
     let (unit, factor) = setup.loss_unit();
     let caption = format!(
-        "{}: means over the runs, losses in {unit}. Unstable: how many times the least validation loss \
-         up to some epoch that epoch's own was, at most.",
+        "{}: means over the runs, losses in {unit}. Unstable: the largest ratio of an epoch's validation loss to the least \
+         one up to that epoch.",
         setup.title()
     );
     let head = [
@@ -157,7 +158,7 @@ fn observations(setup: &Setup, groups: &[Group], records: &Records) -> Vec<Strin
     for group in groups.iter().filter(|group| group.method.is_alrao()) {
         let unstable = or_dash(group.estimate(records, instability), |own| own.text(2));
         texts.push(format!(
-            "{}: {}: {} runs did not learn; the validation loss goes up to {unstable} times the least before.",
+            "{}: {}: {} runs did not learn; the validation loss rises to at most {unstable} times its least value before.",
             setup.name,
             group.method.label(),
             group.unlearnt(records, setup)
@@ -172,12 +173,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_up_and_comes_down_again_is_unstable() {
+    fn a_loss_that_rises_and_falls_again_is_unstable() {
         let of = |losses: &[f64]| {
             let losses: Vec<Option<f64>> = losses.iter().copied().map(Some).collect();
             instability(&made_up(&losses, Some(0.5), Ending::Finished))
         };
-        // The last epoch is the best: what was before counts all the same.
+        // The rise counts even though the last epoch is the best.
         assert_eq!(of(&[2.0, 0.5, 1.5, 0.25]), Some(3.0));
         assert_eq!(of(&[2.0, 1.0, 0.5]), Some(1.0));
         assert_eq!(of(&[0.5, 1.0]), Some(2.0));

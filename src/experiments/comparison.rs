@@ -9,10 +9,10 @@ use super::record::Records;
 use super::setup::{Group, Setup, setups};
 use crate::error::Result;
 
-/// The same runs for every row, and what is made of them.
+/// The study of the same runs for every row, with the function that makes their findings.
 ///
 /// # Errors
-/// Where a row, its data or its settings are at fault.
+/// If a row, its data or its settings are wrong.
 pub(super) fn study(
     options: &Options,
     usual: &[&str],
@@ -33,7 +33,7 @@ pub(super) fn study(
 
 /// The runs on one setup.
 pub(super) struct Comparison {
-    /// By rate; none where the paper has none.
+    /// By learning rate; empty if the paper has no SGD on this row.
     pub sgd: Vec<(f64, Group)>,
     pub adam: Group,
     pub alrao: Group,
@@ -43,7 +43,7 @@ impl Comparison {
     /// Plans the runs.
     ///
     /// # Errors
-    /// Where the settings contradict each other.
+    /// If the settings contradict each other.
     pub fn plan(setup: &Setup, runs: &mut Vec<PlannedRun>) -> Result<Comparison> {
         let rates = SGD_RATES.iter().filter(|_| setup.row.has_sgd());
         let sgd = rates.map(|rate| Ok((*rate, setup.plan(Method::Sgd(*rate), runs)?)));
@@ -53,19 +53,19 @@ impl Comparison {
         Ok(Comparison { sgd, adam, alrao })
     }
 
-    /// SGD's rate with the least mean validation loss, of those at which every run finished.
+    /// SGD's rate with the least mean validation loss, among the rates at which every run finished.
     pub fn best_sgd(&self, records: &Records) -> Option<&(f64, Group)> {
         let loss = |(_, group): &(f64, Group)| group.estimate(records, super::Record::valid_loss);
         let known = self.sgd.iter().filter_map(|own| Some((loss(own)?.mean, own)));
         known.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, own)| own)
     }
 
-    /// SGD's rates at which no run failed: of the others it is not known how they do.
+    /// SGD's rates at which no run failed; nothing is known of the others.
     pub fn tried_sgd(&self, records: &Records) -> Vec<&(f64, Group)> {
         self.sgd.iter().filter(|(_, group)| !group.has_failed(records)).collect()
     }
 
-    /// All ways of training, SGD from the smallest rate to the largest, Alrao last.
+    /// The groups of all methods: SGD from the smallest rate to the largest, Adam, Alrao.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.sgd.iter().map(|(_, group)| group).chain([&self.adam, &self.alrao])
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::experiments::Ending;
 
-    /// One run for each rate: validation losses, test loss, how it ended.
+    /// One run for each rate, with its validation loss, its test loss and its ending.
     fn comparison(runs: &[(f64, Option<f64>, Option<f64>, Ending)]) -> (Comparison, Records) {
         let mut records = Records::default();
         let mut group = |method: Method, valid, test, ending| {

@@ -1,4 +1,4 @@
-//! What an experiment found, for people and for programs.
+//! The findings of an experiment: text, tables and pictures for people, and values for programs.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 /// A table of texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
-    /// What it shows.
+    /// The caption.
     pub caption: String,
     /// Names of the columns.
     pub head: Vec<String>,
@@ -20,7 +20,7 @@ pub struct Table {
 pub struct Line {
     /// A text for each column.
     pub cells: Vec<String>,
-    /// Whether they are the paper's own numbers.
+    /// Whether the cells are the paper's numbers.
     pub is_papers: bool,
 }
 
@@ -37,7 +37,7 @@ impl Table {
         self.rows.push(Line { cells, is_papers: false });
     }
 
-    /// Adds a row of the paper's own numbers, beside the one called `name`.
+    /// Adds a row of the paper's numbers, to be compared with the row called `name`.
     pub fn push_papers(&mut self, name: &str, row: impl IntoIterator<Item = impl Into<String>>) {
         let name = format!("{name} (paper)");
         let cells = [name].into_iter().chain(row.into_iter().map(Into::into)).collect();
@@ -55,14 +55,14 @@ impl Table {
     }
 }
 
-/// A picture with what it shows.
+/// A picture with its caption.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
-    /// Its file's name, without the ending.
+    /// Its file's name, without the extension.
     pub name: String,
     /// The picture.
     pub svg: String,
-    /// What it shows.
+    /// The caption.
     pub caption: String,
 }
 
@@ -73,24 +73,24 @@ impl Picture {
     }
 }
 
-/// What an experiment found.
+/// The findings of an experiment.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// What was done, in a line.
+    /// The experiment, in one line.
     pub title: String,
-    /// What the paper shows in its place.
+    /// The paper's finding.
     pub paper: String,
-    /// The runs that failed, and why.
+    /// The runs that failed, and the reasons.
     pub failures: Vec<String>,
-    /// What came out, a sentence each.
+    /// The results, a sentence each.
     pub observations: Vec<String>,
-    /// What is not as in the paper, a sentence each.
+    /// The differences from the paper's experiment, a sentence each.
     pub differences: Vec<String>,
     /// The tables.
     pub tables: Vec<Table>,
     /// The pictures.
     pub pictures: Vec<Picture>,
-    /// The same for programs.
+    /// The results for programs.
     pub values: Value,
 }
 
@@ -108,8 +108,8 @@ impl Findings {
     }
 }
 
-/// What stands over the runs that failed.
-pub(super) const FAILURES: &str = "Failed runs, which nothing below counts";
+/// The heading over the runs that failed.
+pub(super) const FAILURES: &str = "Failed runs, which are not counted below";
 
 fn list(text: &mut String, title: &str, points: &[String]) {
     if !points.is_empty() {
@@ -118,7 +118,7 @@ fn list(text: &mut String, title: &str, points: &[String]) {
     }
 }
 
-/// A cell: the text of a value, or a dash.
+/// The text of a value for a table's cell, or a dash.
 pub(super) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".into(), text)
 }

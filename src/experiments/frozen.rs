@@ -1,13 +1,14 @@
-//! Figure 8: loss where only a part of the features is trained.
+//! Figure 8: loss when only a fraction of the features is trained and the others are frozen.
 
 use serde_json::{Map, Value, json};
 
 use super::Study;
+use super::differences::differences;
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Ending, Record, Records};
-use super::setup::{Group, Setup, differences, setups, titles};
+use super::setup::{Group, Setup, setups, titles};
 use super::statistics::series;
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, TRAIN, VALID, lines, number};
@@ -17,10 +18,10 @@ pub(super) const QUICK: Size = Size { settings: 10, epochs: 6, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
-/// The parts that are trained.
+/// The fractions of trained features.
 const PARTS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
-/// SGD's learning rate where nobody searched it.
+/// SGD's learning rate on rows where no best rate is known.
 const RATE: f64 = 1e-1;
 
 type Measure = fn(&Record) -> Option<f64>;
@@ -46,7 +47,7 @@ fn rate(setup: &Setup) -> f64 {
     setup.row.sgd_rate.unwrap_or(RATE)
 }
 
-/// Loss on the training data in the epoch with the best validation loss.
+/// The training loss of the epoch with the best validation loss.
 fn train_loss_of_best(record: &Record) -> Option<f64> {
     record.test.as_ref()?;
     record.best()?.train_loss

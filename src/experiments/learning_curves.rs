@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::Study;
 use super::comparison::{self, Comparison};
+use super::differences::differences;
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::options::{Options, Size};
 use super::record::{Epoch, Records};
-use super::setup::{Group, Setup, differences, titles};
+use super::setup::{Group, Setup, titles};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines};
 
@@ -16,7 +17,7 @@ pub(super) const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(1) };
 
 const USUAL: &[&str] = &["cifar10/mobilenetv2", "cifar10/googlenet"];
 
-/// Losses above so many times that of equal probabilities of all classes are beyond the picture.
+/// The picture ends at this many times the loss of equal probabilities for all classes.
 const TOP: f64 = 1.5;
 
 type Value64 = fn(&Epoch) -> Option<f64>;
@@ -45,7 +46,7 @@ fn findings(setups: &[Setup], comparisons: &[Comparison], records: &Records) -> 
     }
     findings.differences = differences(setups, Setup::differences);
     findings.differences.push(
-        "Beside the training loss stands the validation loss after each epoch; the paper shows the test loss."
+        "The second curve is the validation loss after each epoch; the paper shows the test loss."
             .into(),
     );
     findings.values = Value::Object(values);
@@ -78,8 +79,8 @@ pub(super) fn curves<'a, G: Iterator<Item = &'a Group>>(
         let x = Axis::new("epoch", Scale::linear(0.0..end));
         let y = Axis::new(format!("{label} ({unit})"), y);
         let caption = format!(
-            "{}: {label} over the epochs, mean over the runs. A curve ends where a run diverged or failed; one that lies above the \
-             picture has a larger loss.",
+            "{}: {label} over the epochs, mean over the runs. A curve ends where a run diverged or failed; a curve that is not \
+             visible has a larger loss.",
             setup.title()
         );
         Picture::new(
@@ -128,7 +129,7 @@ pub(super) fn by_method<'a>(groups: impl Iterator<Item = &'a Group>, records: &R
     Value::Object(curves.collect())
 }
 
-/// How often Alrao's curve is below how many of SGD's.
+/// For each epoch, the number of SGD's rates whose validation loss is larger than Alrao's.
 fn observation(setup: &Setup, comparison: &Comparison, records: &Records) -> Option<String> {
     let valid = |group: &Group| group.curve(records, |epoch| epoch.valid_loss);
     let alrao = valid(&comparison.alrao);
@@ -146,7 +147,7 @@ fn observation(setup: &Setup, comparison: &Comparison, records: &Records) -> Opt
         })
         .collect();
     Some(format!(
-        "{}: by validation loss, Alrao is ahead of so many of SGD's {} rates, epoch by epoch: {}.",
+        "{}: the number of SGD's {} rates with a larger validation loss than Alrao, epoch by epoch: {}.",
         setup.name,
         sgd.len(),
         below.join(", ")

@@ -1,40 +1,40 @@
-//! The ways of training that the experiments compare.
+//! The methods that the experiments compare.
 
 use crate::learn::Optimizer;
 use crate::learn::settings::{LearningSettings, Settings, TaskSettings};
 use crate::plots::{RGBColor, TEST, line_shade, number};
 
-/// The learning rates of SGD in Table 1, and every power of ten among them.
+/// The learning rates of SGD in Table 1: powers of ten.
 pub(super) const SGD_RATES: [f64; 7] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 const ADAM: RGBColor = RGBColor(208, 45, 60);
 
-/// One way of training.
+/// A method of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    /// One learning rate.
+    /// SGD with this learning rate.
     Sgd(f64),
-    /// Adam's usual learning rate.
+    /// Adam with its default learning rate.
     AdamDefault,
-    /// Adam with another learning rate.
+    /// Adam with this learning rate.
     Adam(f64),
-    /// Alrao in the model's usual interval.
+    /// Alrao with the model's default interval of learning rates.
     AlraoDefault,
-    /// Alrao in an interval.
+    /// Alrao with this interval.
     Alrao([f64; 2]),
-    /// Alrao on Adam in an interval.
+    /// Alrao-Adam with this interval.
     AlraoAdam([f64; 2]),
-    /// SGD on a part of the features; the others keep their initial values.
+    /// SGD on a random part of the features; the others are frozen.
     SgdOnPart {
         /// The learning rate.
         rate: f64,
-        /// How many features learn, from 0 to 1.
+        /// The fraction of trained features, from 0 to 1.
         part: f64,
     },
 }
 
 impl Method {
-    /// The name of its runs.
+    /// The name in folders and JSON.
     pub fn name(self) -> String {
         match self {
             Method::Sgd(rate) => format!("sgd-{rate:e}"),
@@ -47,7 +47,7 @@ impl Method {
         }
     }
 
-    /// What people read.
+    /// The name in tables and pictures.
     pub fn label(self) -> String {
         match self {
             Method::Sgd(rate) => format!("SGD {}", number(rate)),
@@ -65,7 +65,7 @@ impl Method {
         matches!(self, Method::AlraoDefault | Method::Alrao(_) | Method::AlraoAdam(_))
     }
 
-    /// The settings it takes, over those it shares with others.
+    /// Its settings, on top of the ones that all methods share.
     pub fn settings<T: TaskSettings>(self, base: &Settings<T>) -> Settings<T> {
         let (alrao, sgd) = (Some(Optimizer::Alrao), Some(Optimizer::Sgd));
         let (adam, alrao_adam) = (Some(Optimizer::Adam), Some(Optimizer::AlraoAdam));
@@ -77,7 +77,7 @@ impl Method {
             Method::AlraoDefault => LearningSettings { optimizer: alrao, ..own },
             Method::Alrao(ends) => in_interval(alrao, ends),
             Method::AlraoAdam(ends) => in_interval(alrao_adam, ends),
-            // One rate and one classifier: plain SGD, but for the features that stand still.
+            // One rate and one classifier: plain SGD, but for the frozen features.
             Method::SgdOnPart { rate, part } => LearningSettings {
                 classifiers: Some(1),
                 trained_fraction: Some(part),
@@ -87,7 +87,7 @@ impl Method {
         Settings { learning, ..Settings::default() }.over(base.clone())
     }
 
-    /// Its colour among others; rates are from dark to light.
+    /// Its colour in pictures; SGD's rates go from dark to light.
     pub fn colour(self) -> RGBColor {
         let place = |rate: f64| (rate.log10().round() + 5.0).clamp(0.0, 6.0) as usize;
         match self {

@@ -1,10 +1,11 @@
-//! The paper's tables and figures, one file each: what is run, and what is shown of it.
+//! The paper's tables and figures, one file each: the runs, and the findings from them.
 //!
-//! An experiment is a plan of ordinary runs and a function of their records. Whoever starts it gets a folder with
+//! An experiment is a plan of ordinary runs, and a function that makes findings from their records. It fills a folder with
 //! `plan.json`, `runs/`, `results.json`, `timings.json`, `table.md`, pictures and `report.html`.
 
 mod alrao_adam;
 mod comparison;
+mod differences;
 mod findings;
 mod frozen;
 mod interval;
@@ -34,7 +35,7 @@ pub use findings::{Findings, Line, Picture, Table};
 pub use options::{Options, Size};
 pub use record::{Ending, Epoch, Record, Records, Test};
 pub use rows::{ROWS, Row, Score, Source};
-pub use running::{Event, Observer, Standing};
+pub use running::{Event, Metric, Observer};
 pub use statistics::Estimate;
 
 use crate::device::{Device, DeviceKind};
@@ -43,7 +44,7 @@ use crate::learn::StopFlag;
 use crate::models::Architecture;
 use crate::named::named;
 use plan::{Folder, PlannedRun};
-use running::Manner;
+use running::RunOptions;
 use setup::Setup;
 
 named! {
@@ -61,7 +62,7 @@ named! {
         Posterior = "posterior",
         /// Alrao on Adam.
         AlraoAdam = "alrao-adam",
-        /// A part of the features trained.
+        /// Loss when a part of the features is trained.
         Frozen = "frozen",
         /// Returns of Q-learning.
         QLearning = "q-learning",
@@ -70,7 +71,7 @@ named! {
     }
 }
 
-/// The usual sizes of an experiment that trains on rows: the whole one, and the small one.
+/// The default sizes of an experiment that trains on rows: the full one, and that of `--quick`.
 pub fn sizes(experiment: Experiment) -> Option<[Size; 2]> {
     match experiment {
         Experiment::Table1 => Some([table1::WHOLE, table1::QUICK]),
@@ -83,45 +84,44 @@ pub fn sizes(experiment: Experiment) -> Option<[Size; 2]> {
     }
 }
 
-/// What an experiment does.
+/// The work of an experiment.
 enum Study {
-    /// Runs, and what is made of their records.
+    /// Runs, and the function that makes findings from their records.
     Runs {
-        /// The data of its runs.
+        /// The models and data of the runs.
         setups: Vec<Setup>,
         runs: Vec<PlannedRun>,
-        /// Whether the runs' metrics are looked at beside their records.
+        /// Whether the findings need the runs' metrics beside their records.
         reads_metrics: bool,
-        findings: Box<Judge>,
+        findings: Box<Evaluate>,
     },
-    /// Something that is over soon and keeps nothing on the way; `None` where it was stopped.
-    AtOnce(Box<AtOnce>),
+    /// A short computation without runs or checkpoints; it returns `None` if it was stopped.
+    Immediate(Box<Immediate>),
 }
 
-type Judge = dyn FnOnce(&[Setup], &Records) -> Result<Findings>;
-type AtOnce = dyn FnOnce(&StopFlag) -> Result<Option<Findings>>;
+type Evaluate = dyn FnOnce(&[Setup], &Records) -> Result<Findings>;
+type Immediate = dyn FnOnce(&StopFlag) -> Result<Option<Findings>>;
 
 /// How an experiment ended.
 #[derive(Debug)]
 pub enum Conclusion {
     /// All runs have ended.
     Finished {
-        /// What came out.
+        /// The findings.
         findings: Box<Findings>,
-        /// Runs that failed, and why; the same command tries them again.
+        /// The runs that failed, and the reasons; the same command tries them again.
         failures: Vec<(String, String)>,
     },
-    /// It was asked to stop; the same options go on where it was.
+    /// It was stopped; the same options resume it.
     Stopped,
 }
 
-/// Where an experiment's results go.
+/// The folder for an experiment's results.
 pub fn folder(experiment: Experiment, options: &Options) -> PathBuf {
     options.out.clone().unwrap_or_else(|| Path::new("runs").join(usual_name(experiment, options)))
 }
 
-/// One for each thing that is studied, so that another one does not find the place taken: how long and how often is the same
-/// thing.
+/// The folder's default name. It depends on what is studied, but not on the number of epochs or runs.
 fn usual_name(experiment: Experiment, options: &Options) -> String {
     let Options { quick, rows, model, data, env, .. } = options;
     let data =
@@ -131,7 +131,7 @@ fn usual_name(experiment: Experiment, options: &Options) -> String {
     parts.extend(quick.then_some("quick"));
     match rows.len() {
         0..=3 => parts.extend(rows.iter().map(String::as_str)),
-        // A name has its limits.
+        // File systems limit the length of a name.
         _ => parts.push(&many),
     }
     parts.extend(model.map(Architecture::name));
@@ -141,11 +141,11 @@ fn usual_name(experiment: Experiment, options: &Options) -> String {
     parts.join("-").chars().map(plain).collect()
 }
 
-/// Runs an experiment, or goes on with it.
+/// Runs an experiment, or resumes it.
 ///
 /// # Errors
-/// Where something the user gave is at fault, the folder holds something else, or a result cannot be written. A run that
-/// fails is no error.
+/// If an option or the data is wrong, if the folder holds something else, or if a result cannot be written. A failed run is
+/// not an error.
 pub fn run(
     experiment: Experiment,
     options: &Options,
@@ -168,7 +168,7 @@ pub fn run(
     };
     let place = folder(experiment, options);
     match study {
-        Study::AtOnce(work) => {
+        Study::Immediate(work) => {
             let folder = Folder::open(&place, experiment, Vec::new(), &[])?;
             let began = Instant::now();
             let Some(findings) = work(stop)? else { return Ok(Conclusion::Stopped) };
@@ -181,8 +181,8 @@ pub fn run(
             let folder = Folder::open(&place, experiment, data, &runs)?;
             introduce(options, &setups, observer)?;
             let jobs = options.jobs.unwrap_or_else(|| usual_jobs(options, &runs));
-            let manner = Manner { jobs, reads_metrics };
-            let runs = running::run_all(&runs, &folder.runs(), &manner, observer, stop)?;
+            let run_options = RunOptions { jobs, reads_metrics };
+            let runs = running::run_all(&runs, &folder.runs(), &run_options, observer, stop)?;
             let Some(records) = runs else { return Ok(Conclusion::Stopped) };
             let data: Vec<Value> = setups.iter().map(describe_data).collect();
             let mut findings = findings(&setups, &records)?;
@@ -195,7 +195,7 @@ pub fn run(
     }
 }
 
-/// Tells where the runs go on and what is to be known of their data, once for each.
+/// Reports the device and the notes on each data set, each note once.
 fn introduce(options: &Options, setups: &[Setup], observer: &mut dyn Observer) -> Result<()> {
     let mut lines = vec![format!("device  {}", Device::open(options.device)?.description())];
     for setup in setups {
@@ -210,13 +210,13 @@ fn introduce(options: &Options, setups: &[Setup], observer: &mut dyn Observer) -
     Ok(())
 }
 
-/// What every experiment with runs has to say.
+/// Adds the findings that every experiment with runs has: failures, broken images and the device.
 fn complete(findings: &mut Findings, options: &Options, records: &Records) -> Result<()> {
     findings.failures =
         records.failures.iter().map(|(name, why)| format!("{name}: {why}")).collect();
     if records.damaged > 0 {
         findings.differences.push(format!(
-            "Images that turned out broken when they were decoded, and that an image of the mean colour stands in for: {}.",
+            "Images that were broken and replaced by an image of the mean colour: {}.",
             records.damaged
         ));
     }
@@ -224,7 +224,7 @@ fn complete(findings: &mut Findings, options: &Options, records: &Records) -> Re
     Ok(())
 }
 
-/// Small models leave most of a processor idle, one at a time.
+/// The default number of runs at a time. A single run of a small model leaves most cores idle.
 fn usual_jobs(options: &Options, runs: &[PlannedRun]) -> usize {
     let is_on_cpu = runs.iter().all(|run| run.work.device() == DeviceKind::Cpu);
     if options.quick && is_on_cpu { running::cores() } else { 1 }
@@ -272,7 +272,7 @@ fn write(
     folder.write("report.html", &report::html(findings, &made))
 }
 
-/// The device that training experiments run on, opened once to see whether it can be.
+/// The device of the runs, opened once to check that it can be.
 fn device_kind(options: &Options) -> Result<DeviceKind> {
     Device::open(options.device)?.name().parse()
 }
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_studied_has_a_folder_of_its_own() {
+    fn each_study_has_a_folder_of_its_own() {
         let name = |options: Options| usual_name(Experiment::Table1, &options);
         let rows = vec!["cifar10/vgg19".into()];
         let data = Some("here/cifar-10-batches-bin/".into());
@@ -300,7 +300,7 @@ mod tests {
         );
     }
 
-    /// What an experiment makes of records that were never run, by the name of a way of training.
+    /// An experiment's findings from made-up records, given by the method's name.
     fn found(
         study: fn(&Options) -> Result<Study>,
         record: impl Fn(&str) -> Record,
@@ -336,7 +336,7 @@ mod tests {
         let text = findings.markdown();
         assert!(text.contains("at no rate does SGD learn in so few steps"), "{text}");
         assert!(!text.contains("inf"), "{text}");
-        // What has come to 1e26 has diverged.
+        // A loss of 1e26 has diverged.
         assert!(text.contains("| 2.5 | – |\n") && !text.contains("1.6e26"), "{text}");
     }
 
@@ -360,7 +360,7 @@ mod tests {
         assert!(text.contains("such a rate 1 to 1."), "{text}");
     }
 
-    /// VGG19's in the paper: SGD at 0.1 0.42 ± 0.02 and 89.5 ± 0.2, Adam 0.43, Alrao 0.45.
+    /// The paper's numbers for VGG19: SGD at 0.1 0.42 ± 0.02 and 89.5 ± 0.2, Adam 0.43, Alrao 0.45.
     #[test]
     fn the_papers_numbers_stand_beside_its_own_row() {
         let setup = setup::tests::on_cifar10("cifar10/vgg19", 1.0, 60_000);
@@ -371,7 +371,7 @@ mod tests {
         }
         let text = table1::findings(&[setup], &[comparison], &records).markdown();
         assert!(text.contains("| cifar10/vgg19 (paper) | 0.1 | 0.42 ± 0.02 |"), "{text}");
-        assert!(!text.contains("cannot be held against the paper's"), "{text}");
+        assert!(!text.contains("cannot be compared with the paper's"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a user asks an experiment for.
+//! The options of an experiment.
 
 use std::path::PathBuf;
 
@@ -6,32 +6,32 @@ use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::models::Architecture;
 
-/// What goes for every experiment that trains; what is `None` is the experiment's own.
+/// The options of an experiment; `None` stands for the experiment's default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
-    /// A small model and few epochs, on generated data where no other is named.
+    /// A small model and few epochs, on generated data by default.
     pub quick: bool,
-    /// Which rows of [`super::ROWS`]; the experiment's own where empty.
+    /// Rows of [`super::ROWS`]; the experiment's default if empty.
     pub rows: Vec<String>,
     /// A model in place of the row's.
     pub model: Option<Architecture>,
     /// Factor on the number of every layer's features.
     pub width: Option<f64>,
-    /// Where the data comes from.
+    /// The data: a file, a folder, or `generated`.
     pub data: Option<String>,
-    /// Passes over the training data, at most; of the convex problem, exactly.
+    /// The most epochs of a run; for the convex problem, the exact number of steps.
     pub epochs: Option<u64>,
     /// The environment of Q-learning.
     pub env: Option<String>,
-    /// Steps of the environment in all.
+    /// Steps of the environment, over all its copies.
     pub steps: Option<u64>,
     /// Runs of each setting.
     pub seeds: Option<u64>,
     /// Runs at a time; results do not depend on it.
     pub jobs: Option<usize>,
-    /// Where to run.
+    /// The device.
     pub device: DeviceKind,
-    /// Where results and runs go; a folder in `runs` where `None`.
+    /// The folder for results and runs; by default a folder in `runs`.
     pub out: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ impl Options {
     /// Runs of each setting.
     ///
     /// # Errors
-    /// Where none is asked for.
+    /// If the user asks for 0.
     pub(super) fn seeds_or(&self, usual: u64) -> Result<u64> {
         match self.seeds.unwrap_or(usual) {
             0 => Err(Error::field("seeds", "0 is not possible; give at least 1")),
@@ -48,13 +48,13 @@ impl Options {
     }
 }
 
-/// How long and how often a setting is trained where the user says nothing.
+/// The default size of an experiment: settings, epochs and runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Settings that each row is trained in.
+    /// Settings of each row.
     pub settings: u64,
-    /// Passes over the training data, at most; of the convex problem, exactly.
+    /// The most epochs of a run.
     pub epochs: u64,
-    /// Runs of each setting; the row's where `None`.
+    /// Runs of each setting; by default the row's.
     pub seeds: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What is to be run, and the folder that it is run in.
+//! The plan of an experiment's runs, and the folder that holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -25,11 +25,11 @@ const LOCK: &str = "lock";
 pub struct PlannedRun {
     /// Its folder's name.
     pub name: String,
-    /// What it does.
+    /// Its task and settings.
     pub work: Work,
 }
 
-/// What a run is a function of.
+/// The task and settings of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// A model that learns from data.
@@ -39,7 +39,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// Where it runs.
+    /// The device.
     pub fn device(&self) -> DeviceKind {
         match self {
             Work::Supervised(config) => config.device,
@@ -47,7 +47,7 @@ impl Work {
         }
     }
 
-    /// Its settings as TOML, one a line, but for where its data is: the same data may be found under another path.
+    /// Its settings as TOML, one a line, without the path of the data, which may change.
     fn to_toml(&self) -> String {
         match self {
             Work::Supervised(config) => {
@@ -57,14 +57,14 @@ impl Work {
         }
     }
 
-    /// Whether the text of a run's configuration holds all of these settings.
+    /// Whether the text of a run's configuration file holds all these settings.
     pub fn is_of(&self, config: &str) -> bool {
         let lines: BTreeSet<&str> = config.lines().collect();
         self.to_toml().lines().all(|line| lines.contains(line))
     }
 }
 
-/// What an experiment is a function of, as it is written down.
+/// The content of `plan.json`: all that an experiment's results depend on.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Plan {
     data: Vec<String>,
@@ -73,18 +73,17 @@ struct Plan {
     runs: BTreeMap<String, String>,
 }
 
-/// The folder of an experiment, locked against other processes while this lives.
+/// The folder of an experiment, locked against other processes until this value is dropped.
 pub(super) struct Folder {
     path: PathBuf,
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder, or goes on in the one that holds this very experiment. `data` are the fingerprints of what the
-    /// runs read.
+    /// Creates the folder, or opens the one that holds the same plan. `data` are the fingerprints of the runs' data.
     ///
     /// # Errors
-    /// Where something else is there, it cannot be written, or another process is at it.
+    /// If the folder holds something else, cannot be written, or is in use by another process.
     pub fn open(
         path: &Path,
         experiment: Experiment,
@@ -104,7 +103,7 @@ impl Folder {
         check_free(path)?;
         fs::create_dir_all(path).map_err(cannot)?;
         let lock = lock(&path.join(LOCK), &wrong)?;
-        // Only from here on nobody else changes it.
+        // The lock is held from here on: no other process changes the folder.
         let file = path.join(PLAN);
         if file.is_file() {
             if let Some(difference) = difference(&read_plan(&file)?, &plan) {
@@ -119,15 +118,15 @@ impl Folder {
         Ok(Folder { path: path.to_owned(), _lock: lock })
     }
 
-    /// Where the runs are.
+    /// The folder of the runs.
     pub fn runs(&self) -> PathBuf {
         self.path.join(RUNS)
     }
 
-    /// Replaces a file.
+    /// Writes a file, replacing an old one.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         replace(&self.path.join(name), text.as_bytes())
     }
@@ -140,20 +139,20 @@ fn lock(path: &Path, wrong: &dyn Fn(String) -> Error) -> Result<File> {
     let lock = opened.map_err(cannot)?;
     match lock.try_lock() {
         Ok(()) => {}
-        // Some file systems have no locks; there it is the user who takes care.
+        // Some file systems have no locks; there the user must not start two processes.
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
         Err(TryLockError::Error(error)) => return Err(cannot(error)),
         Err(TryLockError::WouldBlock) => {
             return Err(wrong(
-                "another process is at this experiment; wait for it or stop it".into(),
+                "another process is running this experiment; wait for it or stop it".into(),
             ));
         }
     }
     Ok(lock)
 }
 
-/// Refuses a folder that something else is in. What a process leaves that is killed before it has written its plan is
-/// nothing; where there is a plan, it is looked at under the lock.
+/// Refuses a folder that holds something else. It accepts the files of a process that was killed before it wrote its plan, and
+/// any folder with a plan, since the plan is compared later, under the lock.
 fn check_free(path: &Path) -> Result<()> {
     let subject = || format!("`out` {}", path.display());
     let entries = match fs::read_dir(path) {
@@ -181,10 +180,10 @@ fn check_free(path: &Path) -> Result<()> {
 fn read_plan(file: &Path) -> Result<Plan> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string());
     let plan = text.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
-    plan.map_err(|error| Error::file(file, format!("is no experiment's plan: {error}")))
+    plan.map_err(|error| Error::file(file, format!("is not an experiment's plan: {error}")))
 }
 
-/// What is another plan than before, if something is.
+/// The first difference between two plans; `None` if they are equal.
 fn difference(before: &Plan, now: &Plan) -> Option<String> {
     if before.experiment != now.experiment {
         return Some(format!("holds {}, not {}", before.experiment, now.experiment));
@@ -205,7 +204,7 @@ fn difference(before: &Plan, now: &Plan) -> Option<String> {
     (before.data != now.data).then(|| "holds this experiment on other data".into())
 }
 
-/// The first setting, in the order of the keys, that two runs do not share.
+/// The first setting, in the order of the keys, that differs between two runs: its old and its new value.
 fn first_difference(old: &str, new: &str) -> Option<(String, String)> {
     let settings = |text: &str| -> BTreeMap<String, String> {
         let pairs = text.lines().filter_map(|line| line.split_once(" = "));
@@ -269,7 +268,7 @@ mod tests {
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
         let file = opened(&place.path().join("mine")).unwrap_err().to_string();
         assert!(file.contains("is a file"), "{file}");
-        // Runs without a plan are somebody's.
+        // Runs without a plan are not an experiment's.
         fs::remove_file(place.path().join("mine")).unwrap();
         fs::create_dir_all(place.path().join("runs/one")).unwrap();
         assert!(opened(place.path()).unwrap_err().to_string().contains("not empty"));

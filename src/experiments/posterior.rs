@@ -3,11 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::Study;
+use super::differences::differences;
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::Records;
-use super::setup::{Group, Setup, differences, setups, titles};
+use super::setup::{Group, Setup, setups, titles};
 use crate::alrao::classifier_rates;
 use crate::data::Part;
 use crate::error::Result;
@@ -22,10 +23,10 @@ pub(super) const QUICK: Size = Size { settings: 1, epochs: 12, seeds: Some(2) };
 
 const USUAL: &[&str] = &["cifar10/googlenet"];
 
-/// Samples that the picture of the beginning shows; the paper tells of what happens up to 4,000.
+/// Samples that the picture of the beginning shows; the paper describes the first 4,000.
 const BEGINNING: f64 = 10_000.0;
 
-/// A classifier below it has no say.
+/// A classifier with a smaller weight counts as silent.
 const SILENT: f64 = 0.01;
 
 pub(super) fn study(options: &Options) -> Result<Study> {
@@ -45,11 +46,11 @@ pub(super) fn study(options: &Options) -> Result<Study> {
     })
 }
 
-/// What a run wrote down about its classifiers.
+/// The classifiers' weights over a run, from its metrics.
 struct Weights {
     rates: Vec<f64>,
     batch: u64,
-    /// Of an epoch; `None` where they are not counted in batches, in a text.
+    /// Samples of an epoch; `None` for a text.
     samples: Option<u64>,
     history: History,
     steps_per_epoch: u64,
@@ -67,7 +68,7 @@ impl Weights {
     }
 }
 
-/// An epoch's last batch may be short.
+/// Training samples after `step` steps; an epoch's last batch may be short.
 fn samples_after(step: u64, batch: u64, steps_per_epoch: u64, of_an_epoch: Option<u64>) -> u64 {
     let (epochs, steps) = (step / steps_per_epoch, step % steps_per_epoch);
     match of_an_epoch {
@@ -106,7 +107,7 @@ fn findings(setups: &[Setup], groups: &[Group], records: &Records) -> Result<Fin
     for (setup, group) in setups.iter().zip(groups) {
         let mut by_seed = Vec::new();
         let named = group.names.iter().enumerate();
-        // What a failed run has written down may be anything.
+        // The metrics of a failed run may be damaged.
         for (seed, name) in named.filter(|(_, name)| !records.get(name).has_failed()) {
             let own = weights(setup, name, records)?;
             if by_seed.is_empty() {
@@ -158,7 +159,7 @@ fn pictures(setup: &Setup, seed: usize, own: &Weights) -> Vec<Picture> {
     [beginning].into_iter().chain(whole).collect()
 }
 
-/// After how many samples a classifier is below [`SILENT`] for good, up to the end of the beginning.
+/// The samples after which a classifier's weight stays below [`SILENT`] to the end; `None` if it does not.
 fn silent_from(own: &Weights, j: usize) -> Option<usize> {
     let steps: Vec<&StepLine> = own.history.steps().iter().collect();
     let last = steps.iter().rposition(|line| weight(line, j) >= SILENT);
@@ -187,7 +188,7 @@ fn table(setup: &Setup, seed: usize, own: &Weights) -> Table {
     table
 }
 
-/// Which classifier leads from where, a sentence and for programs.
+/// The classifier with the largest weight after some numbers of samples, as a sentence and as JSON.
 fn leaders(seed: usize, own: &Weights) -> (Option<String>, Value) {
     let leader = |line: &StepLine| {
         (0..own.rates.len()).max_by(|a, b| weight(line, *a).total_cmp(&weight(line, *b)))
@@ -197,7 +198,7 @@ fn leaders(seed: usize, own: &Weights) -> (Option<String>, Value) {
         let step = steps.iter().take_while(|line| own.samples(line) as f64 <= samples);
         step.last().and_then(|line| Some((leader(line)?, weight(line, leader(line)?))))
     };
-    // Before the end, as far as the run went.
+    // Only points before the end of the run.
     let all = own.all_samples() as f64;
     let places = [320.0, 1000.0, 4000.0, BEGINNING].into_iter().filter(|samples| *samples <= all);
     let places = places.chain([f64::INFINITY]);
@@ -234,9 +235,9 @@ fn leaders(seed: usize, own: &Weights) -> (Option<String>, Value) {
 mod tests {
     use super::*;
 
-    /// Seven samples by threes: the third batch has one.
+    /// Seven samples in batches of three: the third batch has one.
     #[test]
-    fn a_short_batch_counts_as_what_it_is() {
+    fn a_short_batch_counts_its_samples() {
         let samples = |of_an_epoch| (1..=5).map(move |step| samples_after(step, 3, 3, of_an_epoch));
         assert_eq!(samples(Some(7)).collect::<Vec<_>>(), [3, 6, 7, 10, 13]);
         assert_eq!(samples(None).collect::<Vec<_>>(), [3, 6, 9, 12, 15]);

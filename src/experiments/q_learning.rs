@@ -1,4 +1,4 @@
-//! The rows of Table 1 on reinforcement learning, and Figure 6: returns of SGD with each learning rate, Adam and Alrao.
+//! Table 1's rows on reinforcement learning, and Figure 6: returns of SGD with each learning rate, Adam and Alrao.
 
 use serde_json::{Map, Value, json};
 
@@ -20,10 +20,10 @@ use crate::rl::{QConfig, QLearningConfig, open};
 const SEEDS: u64 = 10;
 const QUICK_SEEDS: u64 = 2;
 
-/// Steps of the environment in a small run: on the pendulum, and elsewhere.
+/// Steps of the environment in a quick run: on the pendulum, and in other environments.
 const QUICK_STEPS: [u64; 2] = [12_000, 30_000];
 
-/// Elsewhere, how many of them are random altogether, and how many more grow less random.
+/// In other environments, the first steps with random actions only, and the steps over which epsilon falls.
 const QUICK_STARTS: [u64; 2] = [2_000, 15_000];
 
 /// Returns in the paper, mean and deviation: SGD with its best rate, Adam with its default, Alrao.
@@ -86,7 +86,7 @@ impl Comparison {
             DeviceSettings { device, threads: None },
         );
         let config = base.resolve()?;
-        // What is wrong with it is told before anything is made.
+        // An environment that cannot be opened is reported before anything is created.
         open(&config.task.env, 1)?;
         let mut group = |method: Method| -> Result<Group> {
             let mut names = Vec::new();
@@ -106,14 +106,14 @@ impl Comparison {
         Ok(Comparison { config, seeds, sgd, adam, alrao })
     }
 
-    /// SGD's rate with the best mean return in the evaluations, of those at which every run finished.
+    /// SGD's rate with the best mean return in the evaluations, among the rates at which every run finished.
     fn best_sgd(&self, records: &Records) -> Option<&(f64, Group)> {
         let score = |(_, group): &(f64, Group)| group.estimate(records, Record::best_return);
         let known = self.sgd.iter().filter_map(|own| Some((score(own)?.mean, own)));
         known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, own)| own)
     }
 
-    /// All ways of learning, SGD from the smallest rate to the largest, Alrao last.
+    /// The groups of all methods: SGD from the smallest rate to the largest, Adam, Alrao.
     fn groups(&self) -> impl Iterator<Item = &Group> {
         self.sgd.iter().map(|(_, group)| group).chain([&self.adam, &self.alrao])
     }
@@ -147,7 +147,7 @@ fn findings(comparison: &Comparison, records: &Records) -> Findings {
     }
 }
 
-/// The group's return in new episodes, if all its runs finished.
+/// The group's mean return in new episodes; `None` if a run did not finish.
 fn test_return(group: &Group, records: &Records) -> Option<Estimate> {
     group.estimate(records, Record::test_return)
 }
@@ -179,7 +179,7 @@ fn comparison_table(comparison: &Comparison, records: &Records) -> Table {
 
 fn by_method(comparison: &Comparison, records: &Records) -> Table {
     let head = ["", "best evaluation", "new episodes", "worst run", "failed", "diverged"];
-    let mut table = Table::new("Every way of learning.", &head);
+    let mut table = Table::new("All methods.", &head);
     for group in comparison.groups() {
         let runs = || group.records(records);
         let worst = runs().filter_map(Record::test_return).min_by(f64::total_cmp);
@@ -199,10 +199,10 @@ fn observations(comparison: &Comparison, records: &Records) -> Vec<String> {
     let mut texts = Vec::new();
     let alrao = test_return(&comparison.alrao, records);
     if let (Some((rate, best)), Some(alrao)) = (comparison.best_sgd(records), alrao) {
-        // Of a rate at which a run failed nothing is known.
+        // Nothing is known of a rate at which a run failed.
         let tried: Vec<_> =
             comparison.sgd.iter().filter(|(_, group)| !group.has_failed(records)).collect();
-        // To the digits that are shown.
+        // Compared in the digits that are shown.
         let worse = tried.iter().filter(|(_, group)| {
             test_return(group, records).is_none_or(|own| own.mean.round() < alrao.mean.round())
         });
@@ -236,8 +236,9 @@ fn differences(comparison: &Comparison) -> Vec<String> {
         ),
     ];
     texts.push(format!(
-        "Hidden units are {}, an error of a value counts as at most {} in the gradients, rewards are multiplied by {} before they are \
-         learnt from, the first {} steps are random, and epsilon falls from {} to {} in {} more: the paper says nothing of these.",
+        "Hidden units are {}, errors of values are clipped to {} in the gradients, rewards are multiplied by {} before the network \
+         learns from them, the actions of the first {} steps are random, and epsilon falls from {} to {} in the next {} steps: the \
+         paper gives none of these.",
         model.activation,
         number(config.task.error_clip),
         number(config.task.reward_scale),
@@ -247,13 +248,13 @@ fn differences(comparison: &Comparison) -> Vec<String> {
         config.task.exploration.steps,
     ));
     texts.push(format!(
-        "The target network keeps {} of itself in an update: so we read the paper's tau of 0.9, though Lillicrap et al. write tau for \
-         the other share.",
+        "The target network keeps {} of its weights in an update: this is how we read the paper's tau of 0.9, though Lillicrap et \
+         al. write tau for the other share.",
         number(config.task.tau)
     ));
     texts.push(match comparison.is_pendulum() {
-        true => "The pendulum's torque is one of a few; how the paper made its actions discrete, it does not say.".into(),
-        false => "The environment is Gymnasium's, the paper's an older one of OpenAI Gym.".into(),
+        true => "The pendulum's torque is one of a few values; the paper does not say how it made actions discrete.".into(),
+        false => "The environment is Gymnasium's; the paper's is an older version in OpenAI Gym.".into(),
     });
     texts
 }
@@ -283,7 +284,8 @@ fn curves(comparison: &Comparison, records: &Records) -> Picture {
     Picture::new(
         "returns",
         lines(&x, &y, "", &series),
-        "Mean return of the evaluations, in which no action is random, mean over the runs. A curve ends where a run diverged or failed.",
+        "Mean return of the evaluations, which take no random actions; mean over the runs. A curve ends where a run diverged or \
+         failed.",
     )
 }
 
@@ -308,8 +310,8 @@ fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
     Picture::new(
         "return-by-rate",
         lines(&x, &y, "", &series),
-        "Mean return in new episodes of SGD by its learning rate, with the standard deviation over the runs; beside it Adam \
-         with its default rate and Alrao, which have none to choose. A rate at which a run diverged or failed has no point.",
+        "Mean return in new episodes of SGD by its learning rate, with the standard deviation over the runs, beside Adam \
+         with its default rate and Alrao. A rate at which a run diverged or failed has no point.",
     )
 }
 

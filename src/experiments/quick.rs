@@ -1,4 +1,4 @@
-//! How much of the data a small run sees, so that an experiment takes less than ten minutes on two cores.
+//! The number of samples for `--quick`, so that the runs on one row take less than ten minutes on two cores.
 
 use super::options::Size;
 use crate::models::Architecture::{self, *};
@@ -6,14 +6,14 @@ use crate::models::Architecture::{self, *};
 /// Seconds that the runs on one row may take.
 const SECONDS: f64 = 480.0;
 
-/// What an evaluation of a sample costs, in training steps on it.
+/// The time to evaluate a sample, relative to training on it.
 const EVALUATION: f64 = 0.35;
 
-/// Fewer would be less than a few batches.
+/// The least samples, which make a few batches.
 const LEAST: f64 = 64.0;
 
-/// A width, and the samples a second that are trained on at that width, on two cores with a run each: characters or words
-/// of a text, images of the architecture's usual side. Measured roughly, with other work on the same cores.
+/// A width, and the samples per second of training at that width on two cores with a run each: characters or words of a
+/// text, or images of the architecture's default size. Rough measurements, with other work on the same cores.
 fn speed(architecture: Architecture) -> (f64, f64) {
     match architecture {
         Mlp => (0.5, 10_000.0),
@@ -27,13 +27,13 @@ fn speed(architecture: Architecture) -> (f64, f64) {
         ResNet50 => (0.125, 30.0),
         DenseNet121 => (0.125, 22.0),
         CharLstm => (0.3, 300_000.0),
-        // Of 25,000 distinct words.
+        // With 25,000 distinct words.
         WordLstm => (0.3, 4_000.0),
     }
 }
 
-/// At most so many samples of each part for a row of this size. It does not depend on the machine, nor on what of the
-/// size the user changes: more epochs or runs than usual take longer.
+/// The most samples of each part for a row of this size. It does not depend on the machine, or on the user's epochs and runs:
+/// more epochs or runs than the default take longer.
 pub(super) fn samples(architecture: Architecture, width: f64, size: Size) -> usize {
     let (own_width, speed) = speed(architecture);
     let speed = speed * (own_width / width).powf(1.5).min(1.0);
@@ -41,7 +41,7 @@ pub(super) fn samples(architecture: Architecture, width: f64, size: Size) -> usi
     // Each epoch trains on a part and validates on another; each run tests once.
     let passes = (runs * size.epochs) as f64 * (1.0 + EVALUATION) + runs as f64 * EVALUATION;
     let samples = (SECONDS * speed / passes).max(LEAST);
-    // Two digits.
+    // Rounded down to two digits.
     let unit = 10f64.powf(samples.log10().floor() - 1.0);
     ((samples / unit).floor() * unit).round() as usize
 }

@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The records of runs: how a run ended, its epochs and its test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,15 +14,15 @@ use crate::plots::{EpochLine, History, TestLine};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ending {
-    /// All of it was done.
+    /// It reached its end.
     Finished,
-    /// A long time without a finite loss.
+    /// Its loss was not finite for a long time.
     Diverged,
-    /// Something else went wrong: it is tried again next time.
+    /// It stopped with another error; the next call tries it again.
     Failed,
 }
 
-/// One epoch; `None` where a value is not finite, or there is none.
+/// One epoch; `None` if a value is missing or not finite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in metrics.jsonl")]
 pub struct Epoch {
@@ -37,7 +37,7 @@ pub struct Epoch {
     pub valid_loss: Option<f64>,
 }
 
-/// The model of the best epoch on the test data, or on the validation data where there is none.
+/// The best epoch's model on the test data, or on the validation data if there is no test part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in metrics.jsonl")]
 pub struct Test {
@@ -48,14 +48,14 @@ pub struct Test {
     pub mean_return: Option<f64>,
 }
 
-/// What a run came to, without times and paths.
+/// The record of a run, without times and paths.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// How it ended.
     pub ending: Ending,
-    /// Every whole epoch.
+    /// Every complete epoch.
     pub epochs: Vec<Epoch>,
-    /// `None` where the run did not finish.
+    /// The test; `None` if the run did not finish.
     pub test: Option<Test>,
 }
 
@@ -76,7 +76,7 @@ impl From<&TestLine> for Test {
 }
 
 impl Test {
-    /// What stands in where the data has no test part, as ImageNet for those who are not its authors.
+    /// The best epoch's validation, for data without a test part: ImageNet's test labels are not public.
     fn of_validation(best: &Epoch) -> Test {
         let (loss, accuracy) = (best.valid_loss, best.valid_accuracy);
         Test { epoch: best.epoch, loss, accuracy, mean_return: None }
@@ -84,14 +84,14 @@ impl Test {
 }
 
 impl Record {
-    /// What a run that has ended wrote down, and the seconds it spent on training steps.
+    /// The record of a run that has ended, from its metrics, and the seconds of its training steps.
     ///
     /// # Errors
-    /// Where its metrics cannot be read.
+    /// If the metrics cannot be read.
     pub fn gather(directory: &Path, ending: Ending) -> Result<(Record, f64)> {
         let mut history = History::default();
         let path = RunDirectory::metrics_file(directory);
-        // A run that failed before it began has none.
+        // A run that failed before it began has no metrics.
         if path.exists() {
             history.read(&path)?;
         }
@@ -101,7 +101,7 @@ impl Record {
         let mut record = Record { ending, epochs, test };
         let is_finite = |test: &Test| test.loss.or(test.mean_return).is_some();
         if record.test.as_ref().is_some_and(|test| !is_finite(test)) {
-            // It went through all of its epochs, and no copy predicts the test data.
+            // It reached its last epoch, but no classifier gives a finite loss on the test data.
             (record.ending, record.test) = (Ending::Diverged, None);
         }
         if record.ending == Ending::Finished && record.test.is_none() {
@@ -110,7 +110,7 @@ impl Record {
         Ok((record, seconds))
     }
 
-    /// The last epoch; `None` where the run did not finish.
+    /// The last epoch; `None` if the run did not finish.
     pub fn last(&self) -> Option<&Epoch> {
         self.test.as_ref().and(self.epochs.last())
     }
@@ -121,7 +121,7 @@ impl Record {
         known.min_by(|a, b| a.valid_loss.unwrap_or(0.0).total_cmp(&b.valid_loss.unwrap_or(0.0)))
     }
 
-    /// The validation loss that a rate is chosen by; `None` where the run did not finish.
+    /// The best validation loss, by which a learning rate is chosen; `None` if the run did not finish.
     pub fn valid_loss(&self) -> Option<f64> {
         self.test.as_ref()?;
         self.best()?.valid_loss
@@ -137,7 +137,7 @@ impl Record {
         self.test.as_ref()?.accuracy
     }
 
-    /// The best mean return of an evaluation; `None` where the run did not finish.
+    /// The best mean return of an evaluation; `None` if the run did not finish.
     pub fn best_return(&self) -> Option<f64> {
         self.test.as_ref()?;
         self.epochs.iter().filter_map(|epoch| epoch.mean_return).max_by(f64::total_cmp)
@@ -148,12 +148,12 @@ impl Record {
         self.test.as_ref()?.mean_return
     }
 
-    /// Whether something else than its learning went wrong: it says nothing about a way of training.
+    /// Whether the run failed, so that it says nothing about its method.
     pub fn has_failed(&self) -> bool {
         self.ending == Ending::Failed
     }
 
-    /// Whether its test loss is below a bound: see `Setup::learnt_below`.
+    /// Whether the test loss is below a bound; see `Setup::learnt_below`.
     pub fn has_learnt(&self, bound: f64) -> bool {
         self.test_loss().is_some_and(|loss| loss < bound)
     }
@@ -162,56 +162,56 @@ impl Record {
 /// The records of all runs, by name.
 #[derive(Debug, Default, PartialEq)]
 pub struct Records {
-    /// Where the runs are.
+    /// The folder of the runs.
     pub(super) folder: PathBuf,
     /// By the run's name.
     pub(super) by_name: BTreeMap<String, Record>,
     /// Seconds of training, by the run's name.
     pub(super) seconds: BTreeMap<String, f64>,
-    /// The runs that failed, and why.
+    /// The reason of each failed run.
     pub(super) failures: BTreeMap<String, String>,
-    /// The most images that a run could not decode.
+    /// The most broken images that a run replaced.
     pub(super) damaged: usize,
 }
 
-/// A record as it is kept beside its run.
+/// The file of a record, beside its run.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct RecordFile {
     record: Record,
     seconds: f64,
-    /// Images that could not be decoded, of those that the process that ended the run came upon.
+    /// Images that could not be decoded, counted by the process that ended the run.
     #[serde(default)]
     damaged: usize,
 }
 
 impl Records {
-    /// Reads those that an earlier process kept.
+    /// Reads the records that an earlier process wrote.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// If one cannot be read.
     pub fn read<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<Records> {
         let mut records = Records { folder: folder.to_owned(), ..Records::default() };
         for name in names {
-            let path = kept(folder, name);
+            let path = record_file(folder, name);
             if !path.exists() {
                 continue;
             }
             let read = fs::read(&path).map_err(|error| error.to_string());
             let read = read.and_then(|bytes| {
-                serde_json::from_slice::<Kept>(&bytes).map_err(|error| error.to_string())
+                serde_json::from_slice::<RecordFile>(&bytes).map_err(|error| error.to_string())
             });
-            let kept = read.map_err(|error| {
-                Error::file(&path, format!("is no record of a run: {error}; remove it"))
+            let file = read.map_err(|error| {
+                Error::file(&path, format!("is not the record of a run: {error}; remove it"))
             })?;
-            records.insert(name, kept);
+            records.insert(name, file);
         }
         Ok(records)
     }
 
-    /// Takes away the records of runs whose metrics cannot be read, from the disk too, and gives their names.
+    /// Removes the records of runs whose metrics cannot be read, with their files, and returns the runs' names.
     ///
     /// # Errors
-    /// Where one cannot be removed.
+    /// If a file cannot be removed.
     pub fn forget_those_without_metrics(&mut self) -> Result<Vec<String>> {
         let is_gone = |name: &str| {
             let path = RunDirectory::metrics_file(&self.directory(name));
@@ -219,7 +219,7 @@ impl Records {
         };
         let gone: Vec<String> = self.by_name.keys().filter(|name| is_gone(name)).cloned().collect();
         for name in &gone {
-            let path = kept(&self.folder, name);
+            let path = record_file(&self.folder, name);
             fs::remove_file(&path).map_err(|error| Error::write(&path, error))?;
             self.by_name.remove(name);
             self.seconds.remove(name);
@@ -227,21 +227,21 @@ impl Records {
         Ok(gone)
     }
 
-    /// Keeps a record, in memory, and on the disk if the run will not be tried again.
+    /// Adds a record. It is written to the disk too, unless the run failed, since the next call tries it again.
     ///
     /// # Errors
-    /// Where it cannot be written.
-    pub fn keep(&mut self, name: &str, record: Record, seconds: f64, damaged: usize) -> Result<()> {
-        let kept_record = Kept { record, seconds, damaged };
-        if !kept_record.record.has_failed() {
-            let text = serde_json::to_string(&kept_record).expect("a record is plain data");
-            replace(&kept(&self.folder, name), text.as_bytes())?;
+    /// If it cannot be written.
+    pub fn add(&mut self, name: &str, record: Record, seconds: f64, damaged: usize) -> Result<()> {
+        let file = RecordFile { record, seconds, damaged };
+        if !file.record.has_failed() {
+            let text = serde_json::to_string(&file).expect("a record is plain data");
+            replace(&record_file(&self.folder, name), text.as_bytes())?;
         }
-        self.insert(name, kept_record);
+        self.insert(name, file);
         Ok(())
     }
 
-    fn insert(&mut self, name: &str, Kept { record, seconds, damaged }: Kept) {
+    fn insert(&mut self, name: &str, RecordFile { record, seconds, damaged }: RecordFile) {
         self.damaged = self.damaged.max(damaged);
         self.by_name.insert(name.to_owned(), record);
         self.seconds.insert(name.to_owned(), seconds);
@@ -258,11 +258,11 @@ impl Records {
     }
 }
 
-fn kept(folder: &Path, name: &str) -> PathBuf {
+fn record_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.json"))
 }
 
-/// A record of a run that was never run: the validation losses of its epochs, and its test loss.
+/// A made-up record with these validation losses and this test loss.
 #[cfg(test)]
 pub(super) fn made_up(valid_losses: &[Option<f64>], test: Option<f64>, ending: Ending) -> Record {
     let epochs = valid_losses.iter().zip(1..).map(|(valid_loss, epoch)| Epoch {
@@ -297,7 +297,7 @@ mod tests {
                          \"valid_accuracy\":0.5,\"posterior\":[],\"seconds\":1.0}\n";
 
     #[test]
-    fn a_run_that_predicts_nothing_in_the_end_has_diverged() {
+    fn a_run_without_a_finite_test_loss_has_diverged() {
         let test = |loss: &str| {
             format!("{EPOCH}{{\"kind\":\"test\",\"epoch\":1,\"loss\":{loss},\"accuracy\":0.5}}\n")
         };
@@ -308,7 +308,7 @@ mod tests {
         );
         let record = gathered(&test("3.0"));
         assert_eq!((record.ending, record.test_loss()), (Ending::Finished, Some(3.0)));
-        // Without a test part it is the validation's.
+        // Without a test part, the validation loss is taken.
         let record = gathered(EPOCH);
         assert_eq!((record.ending, record.test_loss()), (Ending::Finished, Some(2.0)));
     }

@@ -1,4 +1,4 @@
-//! One page that opens from the disk: everything in it, nothing to load, no scripts.
+//! The report as one HTML page without scripts or links to other files.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ svg { display: block; width: 100%; height: auto; background: #fff; border: 1px s
 footer { margin-top: 3rem; color: var(--faint); font-size: .9rem; border-top: 1px solid var(--line); padding-top: .6rem }
 ";
 
-/// The page. `made` says what made it.
+/// The page. `made` is its last line: the command and the version that made it.
 pub(super) fn html(findings: &Findings, made: &str) -> String {
     let title = escape(&findings.title);
     let mut page = format!(

@@ -1,4 +1,4 @@
-//! The rows of the paper's Table 1, with its figures, and small rows for two cores.
+//! The rows of the paper's Table 1 with the paper's numbers, and small rows for two cores.
 
 use crate::error::{Error, Result};
 use crate::models::Architecture;
@@ -6,21 +6,21 @@ use crate::models::Architecture::{
     AlexNet, CharLstm, Cnn, DenseNet121, GoogLeNet, MobileNetV2, ResNet50, Vgg19,
 };
 
-/// What a row is trained on.
+/// The data that a row is trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// CIFAR-10's binary files.
     Cifar10,
     /// A folder of images by class.
     ImageNet,
-    /// Penn Treebank, character by character: a text of one's own.
+    /// Penn Treebank by characters: a text that the user provides.
     PennTreebank,
-    /// The program's own images or text.
+    /// Generated images or text.
     Generated,
 }
 
 impl Source {
-    /// What `--data` has to name.
+    /// The value that `--data` must have, for messages.
     pub fn wanted(self) -> &'static str {
         match self {
             Source::Cifar10 => "the folder with CIFAR-10's *.bin files",
@@ -31,7 +31,7 @@ impl Source {
     }
 }
 
-/// A loss and an accuracy in percent, each with its standard deviation over the runs, 0 where the paper has none.
+/// A loss and an accuracy in percent, each with its standard deviation over the runs, 0 if the paper gives none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
     /// Test loss: nats, bits per character on Penn Treebank.
@@ -43,21 +43,21 @@ pub struct Score {
 /// One model on one data set.
 #[derive(Debug, PartialEq)]
 pub struct Row {
-    /// What `--row` calls it.
+    /// Its name for `--row`.
     pub name: &'static str,
     /// The model.
     pub architecture: Architecture,
     /// Factor on the number of features.
     pub width: f64,
-    /// What it is trained on.
+    /// The data.
     pub source: Source,
-    /// Samples of a step; the model's usual where `None`.
+    /// Samples of a batch; `None` for the model's default.
     pub batch_size: Option<usize>,
     /// Runs of each setting in the paper.
     pub seeds: u64,
     /// The width of `--quick`.
     pub quick_width: f64,
-    /// The rate the paper found best for SGD, or for small rows, we did; `None` where SGD was not searched.
+    /// SGD's best learning rate in the paper, or for small rows in our runs; `None` if it was not searched.
     pub sgd_rate: Option<f64>,
     /// The paper's scores of SGD with that rate, Adam with its default, and Alrao.
     pub paper: [Option<Score>; 3],
@@ -83,7 +83,7 @@ const IMAGENET: Row = Row { source: Source::ImageNet, batch_size: Some(256), see
 
 const GENERATED: Row = Row { source: Source::Generated, batch_size: None, seeds: 5, ..CIFAR10 };
 
-/// Every row. Table 1 has them in this order, the small ones apart.
+/// Every row, in the order of Table 1; the small rows follow.
 pub static ROWS: &[Row] = &[
     Row {
         name: "cifar10/mobilenetv2",
@@ -219,7 +219,7 @@ impl Row {
     /// The row of this name.
     ///
     /// # Errors
-    /// One that lists every name.
+    /// An error that lists every name, if there is no such row.
     pub fn find(name: &str) -> Result<&'static Row> {
         ROWS.iter().find(|row| row.name == name).ok_or_else(|| {
             let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
@@ -227,7 +227,7 @@ impl Row {
         })
     }
 
-    /// Whether the paper searched SGD's learning rate for it.
+    /// Whether SGD's learning rate was searched for this row.
     pub fn has_sgd(&self) -> bool {
         self.sgd_rate.is_some()
     }

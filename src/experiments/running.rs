@@ -1,4 +1,4 @@
-//! Runs a plan: some runs at a time, each resumed where it was.
+//! Runs a plan: several runs at a time, each resumed from its last checkpoint.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,109 +19,109 @@ use crate::supervised::{Run, Supervised};
 /// Something that happened in an experiment.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Something to be known: the device, what was left out of the data, a run that begins anew.
+    /// A note for the user: the device, files that were left out of the data, a run that starts again.
     Note {
-        /// A line.
+        /// One line.
         text: &'a str,
     },
-    /// A file of the data could not be decoded. Told once, however many runs come upon it.
+    /// A file of the data could not be decoded. Reported once for all runs.
     Damaged {
-        /// The file, and what is wrong with it.
+        /// The file and the fault.
         file: &'a str,
     },
-    /// The runs begin, or go on.
+    /// The runs begin or are resumed.
     Started {
-        /// All runs.
+        /// Number of runs.
         runs: usize,
-        /// Those that an earlier process has ended.
+        /// Number of runs that ended in an earlier process.
         ended: usize,
-        /// How many go on at a time.
+        /// Number of runs at a time.
         jobs: usize,
     },
-    /// A run begins, or goes on.
+    /// A run begins or is resumed.
     Begun {
         /// The run's name.
         name: &'a str,
-        /// How much of it an earlier process has done, from 0 to 1.
+        /// The part of it that an earlier process did, from 0 to 1.
         done: f64,
     },
-    /// A run is somewhere.
+    /// The progress of a run.
     Progress {
         /// The run's name.
         name: &'a str,
         /// Counted from 1.
         epoch: u64,
-        /// The epoch after which the run ends at the latest.
+        /// The last epoch, if the run does not end earlier.
         epochs: u64,
-        /// How much of the run is done, from 0 to 1.
+        /// The part of the run that is done, from 0 to 1.
         done: f64,
-        /// How well it does.
-        standing: Standing,
+        /// The loss or the return so far.
+        metric: Metric,
     },
     /// A run has ended.
     Ended {
         /// The run's name.
         name: &'a str,
-        /// What it came to.
+        /// Its record.
         record: &'a Record,
-        /// Why it failed, if it did.
+        /// The reason, if it failed.
         failure: Option<&'a str>,
     },
 }
 
-/// How well a run does so far.
+/// The loss or the return of a run so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Standing {
+pub enum Metric {
     /// Mean loss over the epoch so far.
     Loss(f64),
-    /// Mean return of the last episodes, if any has ended.
+    /// Mean return of the latest episodes, if one has ended.
     Return(Option<f64>),
 }
 
-/// Somebody who watches an experiment.
+/// An observer of an experiment.
 pub trait Observer {
     /// Called from the thread that the experiment was started on.
     fn notice(&mut self, event: &Event<'_>);
 
-    /// Whether it does anything with an [`Event::Progress`] that is no end of an epoch.
+    /// Whether it uses an [`Event::Progress`] within an epoch.
     fn wants_progress(&self) -> bool {
         true
     }
 }
 
-/// How runs go on.
-pub(super) struct Manner {
+/// Options for the runs of an experiment.
+pub(super) struct RunOptions {
     /// Runs at a time.
     pub jobs: usize,
-    /// Whether what is made of the records needs the runs' metrics too: without them a run is run again.
+    /// Whether the findings need the runs' metrics beside their records; a run without them is run again.
     pub reads_metrics: bool,
 }
 
-/// What a run's thread tells.
+/// A message from a run's thread.
 enum Message {
     Note(String),
     Damaged { run: usize, file: String },
     Begun { run: usize, done: f64 },
-    Progress { run: usize, epoch: u64, epochs: u64, done: f64, standing: Standing },
-    Ended { run: usize, result: std::result::Result<Option<Whole>, String> },
+    Progress { run: usize, epoch: u64, epochs: u64, done: f64, metric: Metric },
+    Ended { run: usize, result: std::result::Result<Option<Completed>, String> },
 }
 
-/// What a run that went to its end came to, and the seconds it spent on training steps.
-type Whole = (Record, f64);
+/// The record of a run that ended, and the seconds of its training steps.
+type Completed = (Record, f64);
 
-/// Runs everything that has not ended yet. `None` where a stop was asked for before the end.
+/// Runs all runs that have not ended yet. `None` if it was stopped before the end.
 ///
 /// # Errors
-/// Where a record cannot be read or written. A run that fails is recorded and ends nothing.
+/// If a record cannot be read or written. A failed run is recorded and does not end the others.
 pub(super) fn run_all(
     runs: &[PlannedRun],
     folder: &Path,
-    manner: &Manner,
+    options: &RunOptions,
     observer: &mut dyn Observer,
     stop: &StopFlag,
 ) -> Result<Option<Records>> {
     let mut records = Records::read(folder, runs.iter().map(|run| run.name.as_str()))?;
-    if manner.reads_metrics {
+    if options.reads_metrics {
         for name in records.forget_those_without_metrics()? {
             let text = format!("{name} is run again: its metrics are gone or damaged");
             observer.notice(&Event::Note { text: &text });
@@ -129,7 +129,7 @@ pub(super) fn run_all(
     }
     let has_ended = |run: &PlannedRun| records.by_name.contains_key(&run.name);
     let todo: Vec<usize> = (0..runs.len()).filter(|index| !has_ended(&runs[*index])).collect();
-    let jobs = manner.jobs.clamp(1, todo.len().max(1));
+    let jobs = options.jobs.clamp(1, todo.len().max(1));
     observer.notice(&Event::Started { runs: runs.len(), ended: runs.len() - todo.len(), jobs });
     let next = AtomicUsize::new(0);
     let wants_progress = observer.wants_progress();
@@ -151,7 +151,7 @@ pub(super) fn run_all(
                         run_one(&runs[run], &directory, jobs, &mut watcher, stop)
                             .map_err(|error| error.to_string())
                     });
-                    // Nobody is left to be told where the receiver has gone.
+                    // A send can only fail once the receiver is dropped.
                     let _ = sender.send(Message::Ended { run, result });
                 }
             });
@@ -173,16 +173,16 @@ pub(super) fn run_all(
                     observer.notice(&Event::Begun { name: &runs[run].name, done });
                     continue;
                 }
-                Message::Progress { run, epoch, epochs, done, standing } => {
+                Message::Progress { run, epoch, epochs, done, metric } => {
                     let name = &runs[run].name;
-                    observer.notice(&Event::Progress { name, epoch, epochs, done, standing });
+                    observer.notice(&Event::Progress { name, epoch, epochs, done, metric });
                     continue;
                 }
                 Message::Ended { result: Ok(None), .. } => {
                     stopped = true;
                     continue;
                 }
-                Message::Ended { run, result: Ok(Some(whole)) } => (run, Ok(whole)),
+                Message::Ended { run, result: Ok(Some(completed)) } => (run, Ok(completed)),
                 Message::Ended { run, result: Err(failure) } => (run, Err(failure)),
             };
             let name = &runs[run].name;
@@ -205,12 +205,12 @@ pub(super) fn run_all(
     Ok((is_whole && !stopped).then_some(records))
 }
 
-/// The files that could not be decoded, as the runs came upon them.
+/// The files that could not be decoded, by run.
 #[derive(Default)]
 struct Damage(BTreeSet<(usize, String)>);
 
 impl Damage {
-    /// Notes a file; whether no run has come upon it before.
+    /// Adds a file; true if no run has reported it before.
     fn is_new(&mut self, run: usize, file: &str) -> bool {
         let is_new = !self.0.iter().any(|(_, own)| own == file);
         self.0.insert((run, file.to_owned()));
@@ -222,7 +222,7 @@ impl Damage {
     }
 }
 
-/// What a function comes to, or what it panicked with: one run that does ends no other.
+/// A function's result, or the message of its panic: a panic in one run must not end the others.
 fn caught<T>(
     work: impl FnOnce() -> std::result::Result<T, String>,
 ) -> std::result::Result<T, String> {
@@ -233,34 +233,34 @@ fn caught<T>(
     })
 }
 
-/// Keeps what a run came to.
+/// Adds the record of a run that has ended.
 fn conclude(
     name: &str,
-    result: std::result::Result<Whole, String>,
+    result: std::result::Result<Completed, String>,
     damaged: usize,
     records: &mut Records,
 ) -> Result<()> {
     let (record, seconds) = result.unwrap_or_else(|failure| {
         records.failures.insert(name.to_owned(), failure);
-        // What is left of a failed run may be anything.
+        // The metrics of a failed run may be damaged.
         Record::gather(&records.directory(name), Ending::Failed)
             .unwrap_or((Record { ending: Ending::Failed, epochs: Vec::new(), test: None }, 0.0))
     });
-    records.keep(name, record, seconds, damaged)
+    records.add(name, record, seconds, damaged)
 }
 
-/// Starts a run, or goes on with it; `None` where it was stopped. One whose own files do not let it go on begins anew.
+/// Starts or resumes a run; `None` if it was stopped. A run whose own files are damaged starts again.
 fn run_one(
     run: &PlannedRun,
     directory: &Path,
     jobs: usize,
     watcher: &mut Watcher,
     stop: &StopFlag,
-) -> Result<Option<Whole>> {
+) -> Result<Option<Completed>> {
     let device = run.work.device();
     let device = Device::open_with_threads(device, threads(device, jobs))?;
     if RunDirectory::has_begun(directory) {
-        // Where another process is at it, or it cannot be written, its files are not at fault.
+        // If another process is using the directory, or it cannot be written, the run's files are not damaged.
         drop(RunDirectory::open(directory)?);
         let resumed = check_settings(&run.work, directory)
             .and_then(|()| resume(&run.work, directory, &device, watcher, stop))
@@ -281,18 +281,18 @@ fn run_one(
     ending.map(|ending| Record::gather(directory, ending)).transpose()
 }
 
-/// Whether a run's own file is to blame, as one that was cut short.
+/// Whether an error is about one of the run's own files, such as one that was cut short.
 fn is_of_its_files(error: &Error, directory: &Path) -> bool {
     let directory = directory.display().to_string();
     matches!(error, Error::Input { subject, .. } if subject.contains(&directory))
 }
 
-/// A configuration that was cut short may still be one, of something else.
+/// Checks that a run's configuration holds the planned settings: a file that was cut short may still be valid TOML.
 fn check_settings(work: &Work, directory: &Path) -> Result<()> {
     let (text, file) = RunDirectory::config_text(directory)?;
     match work.is_of(&text) {
         true => Ok(()),
-        false => Err(Error::file(&file, "does not hold what was planned")),
+        false => Err(Error::file(&file, "does not hold the planned settings")),
     }
 }
 
@@ -332,7 +332,7 @@ fn start(
     })
 }
 
-/// How a run ended; `None` where it was stopped. To diverge is an end, and no failure.
+/// How a run ended; `None` if it was stopped. A run that diverged has ended; it has not failed.
 fn ending(outcome: Result<Outcome>) -> Result<Option<Ending>> {
     match outcome {
         Ok(Outcome::Stopped) => Ok(None),
@@ -342,24 +342,24 @@ fn ending(outcome: Result<Outcome>) -> Result<Option<Ending>> {
     }
 }
 
-/// The cores, shared among the runs that go on at a time.
+/// Threads of each run: the cores are shared among the runs at a time.
 fn threads(device: DeviceKind, jobs: usize) -> Option<usize> {
     let is_shared = jobs > 1 && device != DeviceKind::Cuda;
     is_shared.then(|| (cores() / jobs).max(1))
 }
 
-/// Cores of this machine.
+/// The number of cores of this machine.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Tells the experiment's thread how a run goes.
+/// Observes a run and sends its events to the experiment's thread.
 struct Watcher {
     run: usize,
     wants_progress: bool,
     sender: Sender<Message>,
     epochs: u64,
-    /// Of an epoch; of the whole run in Q-learning.
+    /// Steps of an epoch; in Q-learning, of the whole run.
     steps: u64,
 }
 
@@ -369,7 +369,7 @@ impl Watcher {
     }
 
     fn send(&self, message: Message) {
-        // Nobody is left to be told where the receiver has gone.
+        // A send can only fail once the receiver is dropped.
         let _ = self.sender.send(message);
     }
 
@@ -381,14 +381,14 @@ impl Watcher {
         self.send(Message::Begun { run: self.run, done });
     }
 
-    fn tell(&self, epoch: u64, done: f64, standing: Standing) {
+    fn tell(&self, epoch: u64, done: f64, metric: Metric) {
         let (run, epochs) = (self.run, self.epochs);
-        self.send(Message::Progress { run, epoch, epochs, done, standing });
+        self.send(Message::Progress { run, epoch, epochs, done, metric });
     }
 
     fn tell_loss(&self, epoch: u64, part: f64, loss: f64) {
         let done = ((epoch - 1) as f64 + part) / self.epochs as f64;
-        self.tell(epoch, done, Standing::Loss(loss));
+        self.tell(epoch, done, Metric::Loss(loss));
     }
 }
 
@@ -430,11 +430,11 @@ impl learn::Observer<QLearning> for Watcher {
             }
             learn::Event::Progress(status) => {
                 let done = status.step as f64 / self.steps as f64;
-                self.tell(status.epoch, done, Standing::Return(status.recent_return));
+                self.tell(status.epoch, done, Metric::Return(status.recent_return));
             }
             learn::Event::Epoch(report) => {
                 let done = report.step as f64 / self.steps as f64;
-                self.tell(report.epoch, done, Standing::Return(Some(report.mean_return)));
+                self.tell(report.epoch, done, Metric::Return(Some(report.mean_return)));
             }
             _ => (),
         }

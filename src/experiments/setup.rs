@@ -1,12 +1,13 @@
-//! One row at the size it is trained at.
+//! Setups: a row's model and data, ready to be trained.
 
 use std::rc::Rc;
 
+use super::differences::is_data_of;
 use super::method::Method;
 use super::options::{Options, Size};
 use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Epoch, Record, Records};
-use super::rows::{ROWS, Row, Source};
+use super::rows::{Row, Source};
 use super::statistics::Estimate;
 use super::{device_kind, quick};
 use crate::alrao::Task;
@@ -21,32 +22,32 @@ use crate::supervised::settings::{Settings, TrainSettings, is_generated};
 use crate::supervised::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
-const PATIENCE: u64 = 20;
+pub(super) const PATIENCE: u64 = 20;
 
-/// A run has learnt whose test loss is below this part of [`Dataset::class_entropy`]: roundings do not come so far, and
-/// knowing no more than how frequent each class is does not either.
+/// A run has learnt if its test loss is below this fraction of [`Dataset::class_entropy`], which a model reaches that knows
+/// only how frequent each class is.
 const LEARNT: f64 = 0.98;
 
-/// What this means, for reports.
+/// The same in words, for reports.
 pub(super) const LEARNT_MEANS: &str =
     "a test loss 2 % below the entropy of the training data's classes";
 
-/// A model and its data, ready to be trained in several ways.
+/// A model and its data, ready to be trained by several methods.
 pub(super) struct Setup {
-    /// The row's name, or the model and the data where these are others than the row's.
+    /// The row's name, or the model and the data if they are not the row's.
     pub name: String,
     pub row: &'static Row,
     pub dataset: Rc<Dataset>,
     pub classes: usize,
-    /// A run has learnt whose test loss is below this, in nats.
+    /// A run has learnt if its test loss is below this, in nats.
     pub learnt_below: f64,
     pub epochs: u64,
     pub seeds: u64,
-    /// What all ways of training share.
+    /// The settings that all methods share.
     pub base: Settings,
 }
 
-/// The runs of one way of training, by name, one for each seed.
+/// The names of the runs of one method, one for each seed.
 pub(super) struct Group {
     pub method: Method,
     pub names: Vec<String>,
@@ -58,7 +59,7 @@ impl Group {
         own.into_iter()
     }
 
-    /// Mean over the runs of a value that each has.
+    /// Mean and deviation of a value over the runs; `None` if a run lacks it.
     pub fn estimate(
         &self,
         records: &Records,
@@ -67,25 +68,25 @@ impl Group {
         Estimate::of(self.records(records).map(value))
     }
 
-    /// How many runs ended so, `2 of 5`.
+    /// How many runs ended in this way, as `2 of 5`.
     pub fn count(&self, records: &Records, ending: Ending) -> String {
         let count = self.records(records).filter(|run| run.ending == ending).count();
         format!("{count} of {}", self.names.len())
     }
 
-    /// How many runs went to their end and did not learn, `2 of 5`; those that failed are none of them.
+    /// How many runs did not learn, as `2 of 5`; failed runs are not counted.
     pub fn unlearnt(&self, records: &Records, setup: &Setup) -> String {
         let known = self.records(records).filter(|run| !run.has_failed());
         let count = known.clone().filter(|run| !run.has_learnt(setup.learnt_below)).count();
         format!("{count} of {}", known.count())
     }
 
-    /// Whether a run failed, so that nothing is known of them all.
+    /// Whether a run failed, so that nothing can be said about the group.
     pub fn has_failed(&self, records: &Records) -> bool {
         self.records(records).any(Record::has_failed)
     }
 
-    /// Mean over the runs, by epoch; a run that ended early keeps its last value, and one that diverged ends the curve.
+    /// Mean over the runs, by epoch. A run that stopped early keeps its last value; a run that diverged ends the curve.
     pub fn curve(
         &self,
         records: &Records,
@@ -102,10 +103,10 @@ impl Group {
     }
 }
 
-/// The setups of the rows that were asked for.
+/// The setups of the rows in `options`, or of the `usual` rows.
 ///
 /// # Errors
-/// Where a row or its data is not there, or does not fit the model.
+/// If a row or its data does not exist, or if the data does not fit the model.
 pub(super) fn setups(
     options: &Options,
     usual: &[&str],
@@ -133,18 +134,9 @@ pub(super) fn setups(
     Ok(setups)
 }
 
-/// What is trained on what, of all rows.
+/// The titles of all setups, on one line.
 pub(super) fn titles(setups: &[Setup]) -> String {
     setups.iter().map(Setup::title).collect::<Vec<_>>().join("; ")
-}
-
-/// What differs from the paper, row by row, each with its row's name where there are several.
-pub(super) fn differences(setups: &[Setup], of: impl Fn(&Setup) -> Vec<String>) -> Vec<String> {
-    let named = |setup: &Setup, text: String| match setups.len() {
-        1 => text,
-        _ => format!("{}: {text}", setup.name),
-    };
-    setups.iter().flat_map(|setup| of(setup).into_iter().map(|text| named(setup, text))).collect()
 }
 
 fn setup(
@@ -176,7 +168,7 @@ fn setup(
     let task = TrainSettings {
         model: Some(architecture),
         width: Some(width),
-        // As the paper, which crops and flips what it reads.
+        // The paper crops and flips its images.
         augment: Some(is_of_images && !is_generated(&source)),
         samples,
         epochs: Some(epochs),
@@ -205,7 +197,7 @@ fn setup(
     Ok(own)
 }
 
-/// Where the row's data comes from.
+/// The value of `--data` for a row.
 fn source(row: &Row, options: &Options) -> Result<String> {
     match &options.data {
         Some(data) if data.is_empty() => {
@@ -235,7 +227,7 @@ fn classes(dataset: &Dataset, source: &str) -> Result<usize> {
     }
 }
 
-/// The row's samples of a step; small runs take what fits the data.
+/// The row's batch size; with `--quick` it is no larger than the data.
 fn batch_size(
     row: &Row,
     architecture: Architecture,
@@ -246,7 +238,7 @@ fn batch_size(
     usual.task.model = Some(architecture);
     let usual = usual.resolve()?.train.batch_size;
     let own = row.batch_size.unwrap_or(usual);
-    // Of a text it is columns, of two characters or words at least.
+    // A text has columns of at least two characters or words.
     let (most, what) = match &dataset.content {
         Content::Arrays(arrays) => (arrays.train.len(), "samples"),
         Content::Text(text) => {
@@ -264,7 +256,7 @@ fn batch_size(
     Err(Error::input(format!("`row` {}", row.name), message))
 }
 
-/// The row's name, where model and data are the row's by all that can be told.
+/// The row's name if model and data look like the row's; else the model's and the data's names.
 fn name(row: &Row, architecture: Architecture, dataset: &Dataset) -> String {
     let is_own_data = is_data_of(row.source, dataset)
         || row.source == Source::Generated && dataset.name == "generated";
@@ -278,18 +270,12 @@ fn name(row: &Row, architecture: Architecture, dataset: &Dataset) -> String {
     format!("{model} on {}", dataset.name)
 }
 
-/// Characters of Penn Treebank, all parts together; and how much they may be off in somebody's copy.
-const PENN_TREEBANK: std::ops::Range<usize> = 5_000_000..6_500_000;
-
-/// Images of ImageNet to train on, somewhat fewer where some of them are broken or kept for validation.
-const IMAGENET: std::ops::Range<usize> = 1_000_000..1_300_000;
-
 impl Setup {
     pub fn architecture(&self) -> Architecture {
         self.base.task.model.unwrap_or(self.row.architecture)
     }
 
-    /// Whether another architecture can learn from the same data; a folder's images are read in a size of its own.
+    /// Whether another architecture can use the data as it was loaded; the images of a folder have the architecture's size.
     fn has_data_for(&self, architecture: Architecture, samples: Option<usize>) -> bool {
         let own = self.architecture();
         let is_resized = self.dataset.files().is_some();
@@ -298,27 +284,20 @@ impl Setup {
             && (!is_resized || own.usual_side() == architecture.usual_side())
     }
 
-    /// The name as a part of a file's name.
+    /// The name with only characters that a file's name can have.
     pub fn file_name(&self) -> String {
         let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
         self.name.replace(" on ", "-").chars().map(plain).collect()
     }
 
-    /// What is trained on what.
+    /// The model and the data.
     pub fn title(&self) -> String {
         let width = self.base.task.width.unwrap_or(1.0);
         let width = if width == 1.0 { String::new() } else { format!(" at width {width}") };
         format!("{}{width} on {}", self.architecture(), self.dataset.name)
     }
 
-    /// Whether losses and accuracies can stand beside the paper's: the row's model at its full width, on data that are
-    /// the row's by all that can be told.
-    pub fn is_comparable(&self) -> bool {
-        let is_its_model = self.architecture() == self.row.architecture
-            && self.base.task.width.unwrap_or(1.0) == self.row.width;
-        is_its_model && is_data_of(self.row.source, &self.dataset)
-    }
-    /// Losses of characters are in bits per character, as the paper's.
+    /// The unit of losses in reports, and its factor on nats: bits per character for characters, as in the paper.
     pub fn loss_unit(&self) -> (&'static str, f64) {
         match &self.dataset.content {
             Content::Text(text) if text.vocabulary.kind() == TokenKind::Character => {
@@ -328,15 +307,15 @@ impl Setup {
         }
     }
 
-    /// Adds the runs of a way of training to a plan, one for each seed.
+    /// Adds the runs of a method to a plan, one for each seed.
     ///
     /// # Errors
-    /// Where the settings contradict each other.
+    /// If the settings contradict each other.
     pub fn plan(&self, method: Method, runs: &mut Vec<PlannedRun>) -> Result<Group> {
         self.plan_with(method, &Settings::default(), runs)
     }
 
-    /// The same with some settings of its own.
+    /// The same with further settings.
     pub fn plan_with(
         &self,
         method: Method,
@@ -354,144 +333,13 @@ impl Setup {
         }
         Ok(Group { method, names })
     }
-
-    /// Where data, model and size are not the paper's.
-    pub fn differences(&self) -> Vec<String> {
-        let mut differences = self.differences_but_epochs();
-        differences.push(format!(
-            "Epochs: at most {}, fewer where the validation loss has not improved for {PATIENCE}; the paper has no limit.",
-            self.epochs
-        ));
-        differences
-    }
-
-    /// The same without how long a run is.
-    pub fn differences_but_epochs(&self) -> Vec<String> {
-        let mut differences = self.differences_of_data();
-        differences.extend(self.difference_of_model());
-        let theirs = match self.row.source {
-            Source::Generated => String::new(),
-            _ => format!("; the paper's {}", self.row.seeds),
-        };
-        differences.push(format!("Runs of each setting: {}{theirs}.", self.seeds));
-        differences
-    }
-
-    fn differences_of_data(&self) -> Vec<String> {
-        let mut differences = vec![format!("Data: {}.", self.dataset.description())];
-        let sizes = [Part::Train, Part::Valid, Part::Test].map(|part| self.dataset.size(part));
-        if let Some(most) = self.base.task.samples.filter(|most| sizes.contains(&Some(*most))) {
-            let what =
-                if self.dataset.token().is_some() { "tokens from its start" } else { "samples" };
-            differences.push(format!(
-                "Of each part of the data at most {most} {what} are used, to keep --quick short."
-            ));
-        }
-        differences.extend(self.dataset.left_out().map(|text| format!("Of the data, {text}.")));
-        if !self.dataset.has(Part::Test) {
-            let stands_in =
-                "The data has no test part: what is called test is the best epoch's validation.";
-            differences.push(stands_in.into());
-        }
-        let what = match self.row.source {
-            Source::ImageNet => "its thousand classes and the number of its images",
-            Source::PennTreebank => "its fifty characters and its length",
-            _ => return differences,
-        };
-        if is_data_of(self.row.source, &self.dataset) {
-            differences
-                .push(format!("Taken for the paper's data by {what}; nothing else was compared."));
-        }
-        differences
-    }
-
-    fn difference_of_model(&self) -> Option<String> {
-        let (row, own) = (self.row, self.architecture());
-        let width = self.base.task.width.unwrap_or(1.0);
-        if own != row.architecture || width != row.width {
-            let paper = ROWS.iter().filter(|other| other.source != Source::Generated);
-            let theirs = match row.source {
-                Source::Generated => {
-                    let names = paper.map(|row| row.architecture.name());
-                    format!("the paper's models are {}", distinct(names))
-                }
-                _ => format!("the paper's is {} at width {}", row.architecture, row.width),
-            };
-            return Some(format!("Model: {own} at width {width}; {theirs}."));
-        }
-        let is_ours = row.source == Source::Generated;
-        is_ours.then(|| format!("Model: {own}, which is not in the paper."))
-    }
-}
-
-/// Whether data are the paper's, by what can be told of them.
-fn is_data_of(source: Source, dataset: &Dataset) -> bool {
-    let size = |part: Part| dataset.size(part).unwrap_or(0);
-    let (learnt, tested) = (size(Part::Train) + size(Part::Valid), size(Part::Test));
-    match (source, &dataset.content) {
-        (Source::Cifar10, _) => dataset.name == "cifar10" && (learnt, tested) == (50_000, 10_000),
-        (Source::ImageNet, Content::Arrays(arrays)) => {
-            dataset.files().is_some()
-                && arrays.task.outputs() == 1000
-                && IMAGENET.contains(&size(Part::Train))
-        }
-        (Source::PennTreebank, Content::Text(text)) => {
-            text.vocabulary.kind() == TokenKind::Character
-                && text.vocabulary.len() == 50
-                && PENN_TREEBANK.contains(&(learnt + tested))
-        }
-        _ => false,
-    }
-}
-
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut list: Vec<&str> = Vec::new();
-    names.for_each(|name| {
-        if !list.contains(&name) {
-            list.push(name);
-        }
-    });
-    list.join(", ")
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::differences::differences;
     use super::super::record::made_up;
     use super::*;
-
-    fn text(characters: usize, distinct: usize) -> Dataset {
-        let mut dataset = data::load_with(
-            "generated",
-            data::Kind::Text(TokenKind::Character),
-            &LoadOptions::default(),
-        )
-        .unwrap();
-        let alphabet: String =
-            (0..distinct as u32).filter_map(|c| char::from_u32(0x4E00 + c)).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one.txt");
-        std::fs::write(&path, alphabet).unwrap();
-        let kind = data::Kind::Text(TokenKind::Character);
-        let own = data::load(path.to_str().unwrap(), kind, 0.0).unwrap();
-        dataset.content = own.content;
-        if let Content::Text(text) = &mut dataset.content {
-            text.train = vec![0; characters];
-        }
-        dataset.name = "ptb".into();
-        dataset
-    }
-
-    #[test]
-    fn only_what_looks_like_the_papers_data_is_taken_for_it() {
-        let is = |source, dataset: &Dataset| is_data_of(source, dataset);
-        assert!(is(Source::PennTreebank, &text(5_900_000, 50)));
-        assert!(!is(Source::PennTreebank, &text(5_900_000, 64)));
-        assert!(!is(Source::PennTreebank, &text(1_100_000, 50)));
-        let mut images = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
-        images.name = "cifar10".into();
-        // Ten classes, but 9,000 images.
-        assert!(!is(Source::Cifar10, &images) && !is(Source::Generated, &images));
-    }
 
     fn quick(options: Options) -> Result<Vec<Setup>> {
         let size = Size { settings: 9, epochs: 3, seeds: Some(1) };
@@ -526,7 +374,7 @@ pub(super) mod tests {
         assert_eq!(names, ["mlp-generated", "mlp-generated-as-cifar10-mobilenetv2-width3"]);
     }
 
-    /// A row on as many images as CIFAR-10 has, which are none.
+    /// A row on a data set of CIFAR-10's sizes that holds no pixels.
     pub(in super::super) fn on_cifar10(row: &str, width: f64, images: usize) -> Setup {
         let row = Row::find(row).unwrap();
         let mut dataset = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
@@ -551,17 +399,6 @@ pub(super) mod tests {
             seeds: 1,
             base,
         }
-    }
-
-    #[test]
-    fn the_papers_model_on_as_much_data_is_compared() {
-        let whole = on_cifar10("cifar10/vgg19", 1.0, 60_000);
-        assert_eq!(whole.name, "cifar10/vgg19");
-        assert!(whole.is_comparable());
-        assert!(on_cifar10("cifar10/vgg19-width3", 3.0, 60_000).is_comparable());
-        assert!(!on_cifar10("cifar10/vgg19", 0.5, 60_000).is_comparable());
-        let part = on_cifar10("cifar10/vgg19", 1.0, 50_000);
-        assert_eq!((part.is_comparable(), part.name.as_str()), (false, "vgg19 on cifar10"));
     }
 
     #[test]

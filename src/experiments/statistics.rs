@@ -14,7 +14,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of values that are all there; `None` where one is missing, or there are none.
+    /// The estimate from some values; `None` if one is missing, or if there are none.
     pub fn of(values: impl IntoIterator<Item = Option<f64>>) -> Option<Estimate> {
         let values = values.into_iter().collect::<Option<Vec<f64>>>()?;
         let count = values.len() as f64;
@@ -33,7 +33,7 @@ impl Estimate {
         Estimate { mean: factor * self.mean, deviation }
     }
 
-    /// `0.42 ± 0.02`, with so many decimals.
+    /// The text `0.42 ± 0.02`, with this many decimals.
     pub fn text(&self, decimals: usize) -> String {
         let mean = match self.mean.abs() < 1e5 {
             true => format!("{:.decimals$}", self.mean),
@@ -61,7 +61,7 @@ pub(super) fn series(
     Series::new(name, points, colour, stroke).with_deviations(deviations)
 }
 
-/// The least and the largest of some values; `None` where there are none.
+/// The least and the largest value; `None` if there are none.
 pub(super) fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.fold(None, |range, value| {
         let (low, high) = range.unwrap_or((value, value));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_leaves_out_what_has_no_mean() {
+    fn a_series_leaves_out_points_without_a_mean() {
         let point = |x: f64, mean: f64, deviation| (x, Some(Estimate { mean, deviation }));
         let points = [point(1.0, 5.0, Some(0.5)), (2.0, None), point(3.0, 6.0, None)];
         let series = series("one", points, crate::plots::INK, Stroke::Line(1));

@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use super::Study;
 use super::comparison::{self, Comparison};
+use super::differences::differences;
 use super::findings::{Findings, Picture, Table, or_dash};
 use super::method::Method;
 use super::options::{Options, Size};
 use super::record::{Ending, Record, Records};
 use super::rows::Score;
-use super::setup::{Group, LEARNT_MEANS, Setup, differences, titles};
+use super::setup::{Group, LEARNT_MEANS, Setup, titles};
 use super::statistics::{Estimate, series};
 use crate::error::Result;
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
@@ -64,8 +65,8 @@ pub(super) fn findings(
     findings.differences = differences(setups, Setup::differences);
     if !setups.iter().all(Setup::is_comparable) {
         findings.differences.push(
-            "Where data or model are others, the numbers cannot be held against the paper's one by one, and these do not \
-             stand beside them; what can be compared is how Alrao, Adam and SGD's rates do beside each other."
+            "Where the data or the model is not the paper's, the numbers cannot be compared with the paper's, which are left \
+             out; only the order of Alrao, Adam and SGD's rates can."
                 .into(),
         );
     }
@@ -78,7 +79,7 @@ fn scores(group: &Group, records: &Records) -> [Option<Estimate>; 3] {
         .map(|value| group.estimate(records, value))
 }
 
-/// Loss and accuracy as they stand in a table.
+/// Loss and accuracy as texts for a table.
 fn cells(setup: &Setup, group: &Group, records: &Records) -> [String; 2] {
     let [_, loss, accuracy] = scores(group, records);
     let (_, unit) = setup.loss_unit();
@@ -128,7 +129,7 @@ fn papers_row(setup: &Setup) -> Vec<String> {
 
 fn by_method(setup: &Setup, comparison: &Comparison, records: &Records) -> Table {
     let (unit, factor) = setup.loss_unit();
-    let caption = format!("{}: every way of training. Losses in {unit}.", setup.name);
+    let caption = format!("{}: all methods. Losses in {unit}.", setup.name);
     let head =
         ["", "validation loss", "test loss", "top-1 (%)", "failed", "diverged", "not learnt"];
     let mut table = Table::new(caption, &head);
@@ -199,8 +200,8 @@ fn by_rate(setup: &Setup, comparison: &Comparison, records: &Records) -> Picture
         format!("loss-by-rate-{}", setup.file_name()),
         lines(&x, &y, "", &series),
         format!(
-            "{}: test loss of SGD by its learning rate, with the standard deviation over the runs; beside it Adam with its \
-             default rate and Alrao, which have none to choose. A rate at which a run diverged or failed has no point.",
+            "{}: test loss of SGD by its learning rate, with the standard deviation over the runs, beside Adam with its \
+             default rate and Alrao. A rate at which a run diverged or failed has no point.",
             setup.title()
         ),
     )

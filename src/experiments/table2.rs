@@ -10,7 +10,7 @@ use crate::models::{Input, build};
 use crate::nn::Init;
 use crate::supervised::settings::Settings;
 
-/// A model, what it reads, the classes it tells apart, and the paper's millions without and with Alrao.
+/// A model, its input, its number of classes, and the paper's millions of parameters without and with Alrao.
 struct Row {
     name: &'static str,
     architecture: Architecture,
@@ -60,10 +60,10 @@ const ROWS: &[Row] = &[
 ];
 
 pub(super) fn study() -> Study {
-    Study::AtOnce(Box::new(|_| findings().map(Some)))
+    Study::Immediate(Box::new(|_| findings().map(Some)))
 }
 
-/// Parameters with one classifier and with all, and how many classifiers that is.
+/// Parameters with one classifier and with all classifiers, and the number of classifiers.
 fn count(row: &Row) -> Result<(u128, u128, usize)> {
     let mut settings = Settings::default();
     settings.task.model = Some(row.architecture);
@@ -99,8 +99,8 @@ fn findings() -> Result<Findings> {
         );
     }
     let observation = match different.is_empty() {
-        true => "All numbers are the paper's.".to_owned(),
-        false => format!("Not the paper's numbers: {}.", different.join(", ")),
+        true => "All numbers equal the paper's.".to_owned(),
+        false => format!("Numbers that differ from the paper's: {}.", different.join(", ")),
     };
     Ok(Findings {
         title: "Table 2: parameters without and with Alrao".into(),

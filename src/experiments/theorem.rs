@@ -1,5 +1,5 @@
-//! Appendix B: on a convex problem the loss of Alrao comes down to the optimum, and copies that never settle lose all
-//! weight.
+//! Appendix B: on a convex problem the loss of Alrao converges to the optimum, and classifiers that do not converge lose
+//! all weight.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ const CLASSES: usize = 3;
 const INPUTS: usize = 4;
 
 const RATES: std::ops::RangeInclusive<f64> = 1e-4..=1e2;
-const COPIES: usize = 7;
+const CLASSIFIERS: usize = 7;
 
 const STEPS: usize = 20_000;
 const QUICK_STEPS: usize = 3_000;
@@ -30,13 +30,13 @@ const QUICK_STEPS: usize = 3_000;
 /// Points of a curve in a picture.
 const POINTS: f64 = 160.0;
 
-/// A copy that is so far above the optimum after the last step has not settled.
-const UNSETTLED: f64 = 1e-2;
+/// A classifier whose loss is this far above the optimum after the last step has not converged.
+const UNCONVERGED: f64 = 1e-2;
 
-/// Gaps below it are rounding.
+/// Smaller distances from the optimum are rounding.
 const LEAST: f64 = 1e-12;
 
-/// The features are the inputs.
+/// A pre-classifier whose features are its inputs.
 struct Fixed;
 
 impl Module for Fixed {
@@ -47,11 +47,11 @@ impl Module for Fixed {
     fn visit(&self, _: &mut dyn Visitor) {}
 }
 
-/// Overlapping classes, so that the best logistic classifier is finite.
+/// A logistic regression on overlapping classes, so that the optimal weights are finite.
 struct Problem {
     x: Tensor,
     labels: Tensor,
-    /// No second derivative of the loss is larger.
+    /// An upper bound on the second derivatives of the loss.
     lambda: f64,
 }
 
@@ -90,7 +90,7 @@ impl Problem {
         Learner::new(Alrao::classifier(Fixed, CLASSES, config), &sample, &train, device)
     }
 
-    /// The loss after so many steps of descent with one rate, and the least on the way; `None` where it was stopped.
+    /// The last and the least loss of `steps` steps of descent with one learning rate; `None` if it was stopped.
     fn descend_with(&self, rate: f64, steps: usize, stop: &StopFlag) -> Option<(f64, f64)> {
         let learner = self.learner(rate..=rate, 1, 0);
         let (mut last, mut least) = (f64::NAN, f64::INFINITY);
@@ -104,14 +104,14 @@ impl Problem {
         Some((last, least))
     }
 
-    /// The least loss of all, by descent with a rate that is sure to settle; `None` where it was stopped.
+    /// The optimal loss, by descent with a learning rate that converges; `None` if it was stopped.
     fn optimum(&self, steps: usize, stop: &StopFlag) -> Option<f64> {
         Some(self.descend_with(1.0 / self.lambda, steps, stop)?.1)
     }
 }
 
-/// Of the mean of `(x, 1)` times its transpose, by the power method. A softmax's second derivatives are at most half
-/// of it.
+/// The largest eigenvalue of the mean of `(x, 1)` times its transpose, by the power method. The second derivatives of the
+/// softmax's loss are at most half of it.
 fn largest_eigenvalue(x: &[f64]) -> f64 {
     const SIZE: usize = INPUTS + 1;
     let mut vector = [1.0; SIZE];
@@ -130,32 +130,32 @@ fn largest_eigenvalue(x: &[f64]) -> f64 {
     value
 }
 
-/// What one descent came to.
+/// The results of one descent.
 struct Descent {
     lambda: f64,
     optimum: f64,
-    /// Steps that are shown, from 1.
+    /// The steps of the curves, counted from 1.
     steps: Vec<usize>,
-    /// The mixture's loss at those steps.
+    /// The mixture's loss at these steps.
     mixture: Vec<f64>,
-    /// Each copy's loss at those steps.
+    /// Each classifier's loss at these steps.
     copies: Vec<Vec<f64>>,
-    /// The weights after those steps.
+    /// The posterior after these steps.
     weights: Vec<Vec<f64>>,
 }
 
-/// `None` where it was stopped.
+/// One descent by Alrao; `None` if it was stopped.
 fn descend(seed: u64, steps: usize, stop: &StopFlag) -> Result<Option<Descent>> {
     let device = Device::open_with_threads(crate::DeviceKind::Cpu, Some(1))?;
     let problem = Problem::new(seed, &device);
-    let learner = problem.learner(RATES, COPIES, seed);
+    let learner = problem.learner(RATES, CLASSIFIERS, seed);
     let Some(optimum) = problem.optimum(steps.max(STEPS), stop) else { return Ok(None) };
     let mut descent = Descent {
         lambda: problem.lambda,
         optimum,
         steps: Vec::new(),
         mixture: Vec::new(),
-        copies: vec![Vec::new(); COPIES],
+        copies: vec![Vec::new(); CLASSIFIERS],
         weights: Vec::new(),
     };
     let ratio = (steps as f64).powf(1.0 / POINTS);
@@ -183,9 +183,9 @@ pub(super) fn study(options: &Options) -> Result<Study> {
     let usual = if options.quick { QUICK_STEPS } else { STEPS };
     let steps = options.epochs.map_or(usual, |epochs| epochs as usize);
     if steps < 2 {
-        return Err(Error::field("epochs", format!("{steps} shows nothing; give at least 2")));
+        return Err(Error::field("epochs", format!("{steps} is too few; give at least 2")));
     }
-    Ok(Study::AtOnce(Box::new(move |stop| {
+    Ok(Study::Immediate(Box::new(move |stop| {
         let mut descents = Vec::new();
         for seed in 0..seeds {
             let Some(descent) = descend(seed, steps, stop)? else { return Ok(None) };
@@ -196,7 +196,7 @@ pub(super) fn study(options: &Options) -> Result<Study> {
 }
 
 fn findings(descents: &[Descent], steps: usize) -> Findings {
-    let rates = classifier_rates(COPIES, &RATES);
+    let rates = classifier_rates(CLASSIFIERS, &RATES);
     let first = &descents[0];
     let below = |lambda: f64| rates.iter().filter(|rate| **rate < 1.0 / lambda).count();
     Findings {
@@ -210,13 +210,13 @@ fn findings(descents: &[Descent], steps: usize) -> Findings {
                 join(descents.iter().map(|own| number(gap(own))))
             ),
             format!(
-                "Copies that are still more than {UNSETTLED} above it: {}; the largest weight of one: {}.",
+                "Classifiers that are still more than {UNCONVERGED} above it: {}; the largest weight of one: {}.",
                 join(descents.iter().map(|own| unsettled(own).0.to_string())),
                 join(descents.iter().map(|own| number(unsettled(own).1)))
             ),
             format!(
                 "No second derivative is above λ, taken as half the largest eigenvalue of the mean of (x, 1) times its \
-                 transpose; 1/λ is {}, and {} of the {COPIES} rates are below it. A rate above it may settle all the same.",
+                 transpose; 1/λ is {}, and {} of the {CLASSIFIERS} rates are below it. A rate above it may converge all the same.",
                 join(descents.iter().map(|own| number(1.0 / own.lambda))),
                 join(descents.iter().map(|own| below(own.lambda).to_string()))
             ),
@@ -250,10 +250,10 @@ fn gap(own: &Descent) -> f64 {
     last(&own.mixture) - own.optimum
 }
 
-/// The copies that have not settled: how many, and the largest weight of one.
+/// The number of classifiers that have not converged, and the largest weight of one.
 fn unsettled(own: &Descent) -> (usize, f64) {
     let weights = own.weights.last().expect("a descent has steps");
-    let is_unsettled = |losses: &[f64]| last(losses) - own.optimum > UNSETTLED;
+    let is_unsettled = |losses: &[f64]| last(losses) - own.optimum > UNCONVERGED;
     let copies = own.copies.iter().zip(weights).filter(|(losses, _)| is_unsettled(losses));
     copies.fold((0, 0.0), |(count, largest), (_, weight)| (count + 1, weight.max(largest)))
 }
@@ -296,7 +296,7 @@ fn losses(own: &Descent, rates: &[f64]) -> Picture {
         over_steps(own, &gaps)
     };
     let copies = rates.iter().zip(&own.copies).enumerate().map(|(j, (rate, losses))| {
-        Series::new(number(*rate), gaps(losses), line_shade(j, COPIES), Stroke::Line(2))
+        Series::new(number(*rate), gaps(losses), line_shade(j, CLASSIFIERS), Stroke::Line(2))
     });
     let mixture = Series::new("Alrao", gaps(&own.mixture), TEST, Stroke::Dashed(3));
     let series: Vec<Series> = copies.chain([mixture]).collect();
@@ -306,7 +306,7 @@ fn losses(own: &Descent, rates: &[f64]) -> Picture {
         "loss",
         lines(&steps_axis(own), &y, "learning rate", &series),
         format!(
-            "How far the loss of each copy and of the mixture is above the optimum; 1/λ is {}. Less than {} is rounding.",
+            "The loss of each classifier and of the mixture above the optimum; 1/λ is {}. Less than {} is rounding.",
             number(1.0 / own.lambda),
             number(LEAST)
         ),
@@ -317,11 +317,11 @@ fn weights(own: &Descent, rates: &[f64]) -> Picture {
     let points: Vec<(f64, Vec<f64>)> =
         own.steps.iter().map(|step| *step as f64).zip(own.weights.iter().cloned()).collect();
     let entries: Vec<_> =
-        rates.iter().enumerate().map(|(j, rate)| (number(*rate), shade(j, COPIES))).collect();
+        rates.iter().enumerate().map(|(j, rate)| (number(*rate), shade(j, CLASSIFIERS))).collect();
     Picture::new(
         "weights",
         stack(&steps_axis(own), "weight", "learning rate", &points, &entries),
-        "The weight of each copy, stacked from the smallest rate to the largest.",
+        "The weight of each classifier, stacked from the smallest rate to the largest.",
     )
 }
 
@@ -342,7 +342,7 @@ mod tests {
         let (count, weight) = unsettled(&own);
         assert!(count >= 3 && weight < 1e-6, "{count} {weight}");
         assert!(own.optimum < (CLASSES as f64).ln() && own.lambda > 0.5);
-        // The copy with the largest rate would not have come there alone.
+        // The classifier with the largest rate alone would not converge.
         let problem = Problem::new(1, &Device::cpu());
         let (alone, _) = problem.descend_with(100.0, 1500, &StopFlag::default()).unwrap();
         assert!(alone > own.optimum + 0.1, "a rate of 100 alone reaches {alone}");

@@ -1,4 +1,4 @@
-//! AlexNet (Krizhevsky 2014, the one on a single GPU) for images of any size, as in torchvision.
+//! AlexNet (Krizhevsky 2014, the version for a single GPU) for images of any size, as in torchvision.
 
 use crate::models::channels;
 use crate::nn::{
@@ -8,7 +8,7 @@ use crate::nn::{
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
-/// Rows and columns that the strides leave one of.
+/// The smallest image, of which strides and pools leave one pixel.
 pub(crate) const SMALLEST_IMAGE: usize = 63;
 
 /// Channels at width 1, kernel, stride and padding of each convolution, and whether a max-pool follows.
@@ -20,13 +20,13 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, bool); 5] = [
     (256, 3, 1, 1, true),
 ];
 
-/// Rows and columns that the fully connected layers see.
+/// Rows and columns of the image that the fully connected layers read.
 const SIDE: usize = 6;
 
 /// Units of both fully connected layers, at width 1.
 const HIDDEN: usize = 4096;
 
-/// Two fully connected layers with ReLU, dropout before each.
+/// Two fully connected layers with ReLU, and dropout before each.
 struct Hidden {
     layers: [Linear; 2],
     dropout: Dropout,
@@ -40,7 +40,7 @@ impl Module for Hidden {
         self.layers.iter().fold(x.clone(), next)
     }
 
-    /// Dropout and ReLU have positions of their own in torchvision.
+    /// The names skip the positions that dropout and ReLU take in torchvision.
     fn visit(&self, visitor: &mut dyn Visitor) {
         let [first, second] = &self.layers;
         visitor.child("1", first);
@@ -48,8 +48,8 @@ impl Module for Hidden {
     }
 }
 
-/// Five convolutions with ReLU and three max-pools, an average pool to a size that does not depend on the image's, and
-/// two fully connected layers. torchvision's third is what the classifiers are copies of.
+/// Five convolutions with ReLU and three max-pools, an average pool to a fixed size, and two fully connected layers. The
+/// classifiers take the place of torchvision's third one.
 pub struct AlexNet {
     convolutions: Sequential,
     hidden: Hidden,
@@ -57,7 +57,7 @@ pub struct AlexNet {
 }
 
 impl AlexNet {
-    /// Every number of channels and units times `width`.
+    /// Multiplies every number of channels and units by `width`.
     pub fn new(mut inputs: usize, width: f64, dropout: f64, init: &mut Init) -> Self {
         let mut convolutions = Sequential::new();
         for (count, kernel, stride, padding, is_pooled) in CONVOLUTIONS {
@@ -81,7 +81,7 @@ impl AlexNet {
         }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -8,7 +8,7 @@ use crate::nn::{
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
-/// Rows and columns that three pools leave one of.
+/// The smallest image, of which three pools leave one pixel.
 pub(crate) const SMALLEST_IMAGE: usize = 8;
 
 /// Three blocks of convolution, batch norm, ReLU and max-pool, then a global average pool.
@@ -35,7 +35,7 @@ impl Cnn {
         Cnn { blocks, features: inputs }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -12,13 +12,13 @@ use crate::tensor::Tensor;
 /// Layers of each block.
 const BLOCKS: [usize; 4] = [6, 12, 24, 16];
 
-/// Channels that a layer adds, at width 1.
+/// Channels that each layer adds, at width 1.
 const GROWTH: usize = 32;
 
-/// Channels between a layer's two convolutions for one that it adds.
+/// Channels between a layer's two convolutions, for each channel that it adds.
 const BOTTLENECK: usize = 4;
 
-/// A convolution padded so that stride 1 keeps the image's size.
+/// A convolution whose padding keeps the image's size at stride 1.
 fn convolution(
     [inputs, outputs]: [usize; 2],
     [kernel, stride]: [usize; 2],
@@ -28,7 +28,7 @@ fn convolution(
     Conv2d::kaiming_normal(inputs, outputs, kernel, config, Fan::In, init)
 }
 
-/// Norm and ReLU before each of two convolutions: the channels that are added to all that came before.
+/// Two convolutions, each with a norm and a ReLU before it: they give the channels that the layer adds.
 struct DenseLayer {
     norm: BatchNorm2d,
     reduce: ConvBn,
@@ -44,10 +44,8 @@ impl DenseLayer {
         let convolution = convolution([inner, growth], [3, 1], init);
         DenseLayer { norm, reduce, convolution }
     }
-}
 
-impl DenseLayer {
-    /// What the second convolution reads.
+    /// The input of the second convolution.
     fn reduced(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         self.reduce.forward(&self.norm.forward(x, context), context)
     }
@@ -69,8 +67,8 @@ impl Module for DenseLayer {
     }
 }
 
-/// Layers that each see the block's input and what all layers before them added, all in one tensor, to which the input is
-/// copied.
+/// A block whose layers each read the block's input and the channels of all earlier layers. These are slices of one tensor,
+/// which begins with a copy of the input.
 struct DenseBlock {
     layers: Vec<DenseLayer>,
     /// Channels that each layer adds.
@@ -95,7 +93,7 @@ impl Module for DenseBlock {
     }
 }
 
-/// Between two blocks: half the channels, half the image.
+/// The layers between two blocks, which halve the channels and the image.
 struct Transition {
     norm: BatchNorm2d,
     convolution: Conv2d,
@@ -113,18 +111,18 @@ impl Module for Transition {
     }
 }
 
-/// A convolution and a max-pool that make the image four times smaller, four dense blocks, and an average pool.
+/// A convolution and a max-pool that reduce each side of the image to a quarter, four dense blocks, and an average pool.
 pub struct DenseNet121 {
     first: ConvBn,
     blocks: Vec<DenseBlock>,
-    /// One fewer than the blocks.
+    /// One between each two blocks.
     transitions: Vec<Transition>,
     last: BatchNorm2d,
     features: usize,
 }
 
 impl DenseNet121 {
-    /// Every number of channels times `width`.
+    /// Multiplies every number of channels by `width`.
     pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
         let (mut features, growth) = (channels(2 * GROWTH, width), channels(GROWTH, width));
         let first = convolution([inputs, features], [7, 2], init);
@@ -149,12 +147,12 @@ impl DenseNet121 {
         DenseNet121 { first, blocks, transitions, last, features }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// The blocks, each with the transition behind it.
+    /// The blocks, each with the transition that follows it.
     fn stages(&self) -> impl Iterator<Item = (&DenseBlock, Option<&Transition>)> {
         let transitions = self.transitions.iter().map(Some).chain([None]);
         self.blocks.iter().zip(transitions)

@@ -13,11 +13,11 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy)]
 struct Branches {
     single: usize,
-    /// The 3x3 convolution, and the pointwise one before it.
+    /// The pointwise convolution, and the 3x3 one that follows it.
     three: [usize; 2],
-    /// The two 3x3 convolutions that stand for a 5x5 one, and the pointwise one before them.
+    /// The pointwise convolution, and the two 3x3 ones that follow it in place of a 5x5 one.
     five: [usize; 2],
-    /// Behind the max-pool.
+    /// The convolution after the max-pool.
     pool: usize,
 }
 
@@ -25,7 +25,7 @@ const fn branches(single: usize, three: [usize; 2], five: [usize; 2], pool: usiz
     Branches { single, three, five, pool }
 }
 
-/// The stages, between which images are halved, with their blocks' names.
+/// The stages with their blocks' names; images are halved between stages.
 const STAGES: [&[(&str, Branches)]; 3] = [
     &[
         ("a3", branches(64, [96, 128], [16, 32], 32)),
@@ -44,7 +44,7 @@ const STAGES: [&[(&str, Branches)]; 3] = [
     ],
 ];
 
-/// Adds a convolution that keeps the image's size, with bias, norm and ReLU; gives its output channels.
+/// Adds a convolution that keeps the image's size, with bias, norm and ReLU, and returns its output channels.
 fn push(
     layers: &mut Sequential,
     inputs: usize,
@@ -60,7 +60,7 @@ fn push(
     outputs
 }
 
-/// Four ways from the same input, whose outputs lie side by side; each with their number.
+/// Four branches from the same input, each with its number of output channels; their outputs are concatenated.
 struct Inception {
     branches: [(Sequential, usize); 4],
 }
@@ -112,7 +112,7 @@ pub struct GoogLeNet {
 }
 
 impl GoogLeNet {
-    /// Every number of channels times `width`.
+    /// Multiplies every number of channels by `width`.
     pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
         let mut first = Sequential::new();
         let mut features = push(&mut first, inputs, channels(192, width), 3, init);
@@ -127,7 +127,7 @@ impl GoogLeNet {
         GoogLeNet { first, stages: stages.into(), features }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -5,7 +5,7 @@ use crate::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use crate::ops::flatten::flatten;
 use crate::tensor::Tensor;
 
-/// A linear map and an activation for each hidden layer. Images are flattened as PyTorch's, channel by channel.
+/// Hidden layers, each a linear map with an activation. Images are flattened channel by channel, as in PyTorch.
 pub struct Mlp {
     layers: Vec<Linear>,
     activation: Activation,
@@ -13,7 +13,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Layers of `width` times `hidden` units; without any, the features are the inputs.
+    /// Layers of `width` times `hidden` units. Without hidden layers, the features are the inputs.
     pub fn new(
         inputs: usize,
         hidden: &[usize],
@@ -29,7 +29,7 @@ impl Mlp {
         Mlp { layers: layers.collect(), activation, features }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -19,7 +19,7 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
     (6, 320, 1, 1),
 ];
 
-/// A convolution of single pixels with its norm.
+/// A 1x1 convolution with its norm.
 fn pointwise(
     names: [&str; 2],
     inputs: usize,
@@ -31,13 +31,13 @@ fn pointwise(
     ConvBn::new(names, convolution, outputs, activation, init)
 }
 
-/// Expand, convolve each channel, project without an activation; at stride 1 the input is added.
+/// An expansion, a depthwise convolution, and a projection without activation; at stride 1 the input is added.
 struct InvertedResidual {
     expand: ConvBn,
     depthwise: ConvBn,
     project: ConvBn,
     is_residual: bool,
-    /// Brings the input to the output's channels where they differ.
+    /// A projection of the input to the output's channels, if they differ.
     shortcut: Option<ConvBn>,
 }
 
@@ -93,7 +93,7 @@ pub struct MobileNetV2 {
 }
 
 impl MobileNetV2 {
-    /// Every number of channels times `width`.
+    /// Multiplies every number of channels by `width`.
     pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
         let mut count = channels(32, width);
         let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
@@ -113,7 +113,7 @@ impl MobileNetV2 {
         MobileNetV2 { first, blocks, last, features }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

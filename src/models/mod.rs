@@ -1,4 +1,4 @@
-//! The architectures of the paper, each a pre-classifier: it ends in features and knows nothing of what classifies them.
+//! The architectures. Each is a pre-classifier: it gives features and knows nothing of the classifiers.
 
 pub mod alexnet;
 pub mod cnn;
@@ -16,9 +16,9 @@ use crate::named::named;
 use crate::nn::{Entry, Init, Module, for_each_entry};
 
 named! {
-    /// A model's kind.
+    /// An architecture.
     Architecture, "model" {
-        /// Fully connected layers with ReLU.
+        /// Fully connected layers.
         Mlp = "mlp",
         /// Three convolutional blocks and a global average pool.
         Cnn = "cnn",
@@ -55,12 +55,12 @@ impl Architecture {
         matches!(self, Architecture::CharLstm | Architecture::WordLstm)
     }
 
-    /// Whether [`ModelConfig::dropout`] means anything to it.
+    /// Whether it uses [`ModelConfig::dropout`].
     pub fn has_dropout(self) -> bool {
         self.is_lstm() || self == Architecture::AlexNet
     }
 
-    /// Rows and columns of the images it was made for: ImageNet's as they are usually cut, or CIFAR-10's.
+    /// Rows and columns of the images it was designed for: ImageNet's usual crop, or CIFAR-10's size.
     pub fn usual_side(self) -> usize {
         match self {
             Architecture::AlexNet | Architecture::ResNet50 | Architecture::DenseNet121 => 224,
@@ -70,31 +70,31 @@ impl Architecture {
 }
 
 named! {
-    /// What stands behind a hidden layer of an mlp.
+    /// The activation after each hidden layer of an mlp.
     Activation, "activation" {
         /// The larger of 0 and the number.
         Relu = "relu",
-        /// The hyperbolic tangent: its outputs stay in -1 to 1, however large a feature's learning rate.
+        /// The hyperbolic tangent, whose output stays in -1 to 1 even for a feature with a large learning rate.
         Tanh = "tanh",
     }
 }
 
-/// Which model, and how large.
+/// An architecture and its sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// Its kind.
+    /// The architecture.
     pub architecture: Architecture,
     /// Factor on every number of channels or units, which are rounded.
     pub width: f64,
     /// Units of each hidden layer of an mlp.
     pub hidden: Vec<usize>,
-    /// What stands behind each hidden layer of an mlp.
+    /// The activation after each hidden layer of an mlp.
     pub activation: Activation,
-    /// Probability of dropout, in those that have it.
+    /// Probability of dropout, for architectures that have it.
     pub dropout: f64,
 }
 
-/// What one sample is.
+/// The kind and shape of one input sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// An image, `[H, W, C]`.
@@ -113,7 +113,7 @@ pub enum Input {
     },
     /// Tokens of a text.
     Tokens {
-        /// Number of different tokens.
+        /// Number of distinct tokens.
         vocabulary: usize,
     },
 }
@@ -132,7 +132,7 @@ impl std::fmt::Display for Input {
 
 /// A model without its last layer.
 pub struct PreClassifier {
-    /// Batches to features `[samples, features]`.
+    /// Maps a batch to features `[samples, features]`.
     pub module: Box<dyn Module>,
     /// Number of features.
     pub features: usize,
@@ -143,7 +143,7 @@ impl PreClassifier {
         PreClassifier { features: features(&module), module: Box::new(module) }
     }
 
-    /// Its own parameters and those of so many classifiers on it, each with so many outputs.
+    /// Number of its parameters and those of `classifiers` classifiers with `outputs` outputs each.
     pub fn parameters(&self, classifiers: usize, outputs: usize) -> u128 {
         let mut own = 0;
         for_each_entry(&*self.module, &mut |_, entry| {
@@ -169,7 +169,7 @@ impl PreClassifier {
 /// ```
 ///
 /// # Errors
-/// [`Error::Input`] where the model does not take this input.
+/// [`Error::Input`] if the model does not take this input.
 pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
     let takes = |what: &str| {
         Error::input(
@@ -243,7 +243,7 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
     }
 }
 
-/// A number of channels times the width: half a channel rounds up, and there is at least one.
+/// `count` channels times `width`, rounded, half a channel up; at least one.
 pub(crate) fn channels(count: usize, width: f64) -> usize {
     ((count as f64 * width + 0.5).floor() as usize).max(1)
 }

@@ -1,5 +1,5 @@
-//! ResNet-50 (He et al. 2016) for images of any size, as in torchvision: in a block that halves the image it is the 3x3
-//! convolution that does it.
+//! ResNet-50 (He et al. 2016) for images of any size, as in torchvision: a block that halves the image has the stride in its
+//! 3x3 convolution.
 
 use crate::models::channels;
 use crate::nn::{
@@ -9,13 +9,13 @@ use crate::nn::{
 use crate::ops::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
-/// Channels of the 3x3 convolutions at width 1, blocks, stride of the first block.
+/// For each stage: channels of the 3x3 convolutions at width 1, number of blocks, stride of the first block.
 const STAGES: [(usize, usize, usize); 4] = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)];
 
-/// Channels that a block gives for one of its 3x3 convolution.
+/// A block's output channels for each channel of its 3x3 convolution.
 const EXPANSION: usize = 4;
 
-/// A convolution with its norm, padded so that stride 1 keeps the image's size.
+/// A convolution with its norm, whose padding keeps the image's size at stride 1.
 fn convolution(
     names: [&str; 2],
     [inputs, outputs]: [usize; 2],
@@ -28,10 +28,10 @@ fn convolution(
     ConvBn::new(names, convolution, outputs, activation, init)
 }
 
-/// Reduce, convolve, expand without an activation; the input is added, and a ReLU follows.
+/// A reduction, a convolution, and an expansion without activation; then the input is added, and a ReLU follows.
 struct Bottleneck {
     layers: [ConvBn; 3],
-    /// Brings the input to the output's shape where they differ.
+    /// A projection of the input to the output's shape, if they differ.
     shortcut: Option<ConvBn>,
 }
 
@@ -68,7 +68,7 @@ impl Module for Bottleneck {
     }
 }
 
-/// A convolution and a max-pool that make the image four times smaller, four stages of blocks, and an average pool.
+/// A convolution and a max-pool that reduce each side of the image to a quarter, four stages of blocks, and an average pool.
 pub struct ResNet50 {
     first: ConvBn,
     stages: [Sequential; 4],
@@ -76,7 +76,7 @@ pub struct ResNet50 {
 }
 
 impl ResNet50 {
-    /// Every number of channels times `width`.
+    /// Multiplies every number of channels by `width`.
     pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
         let mut features = channels(64, width);
         let names = ["conv1", "bn1"];
@@ -94,7 +94,7 @@ impl ResNet50 {
         ResNet50 { first, stages, features }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

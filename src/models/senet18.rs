@@ -1,5 +1,5 @@
-//! SENet-18 (Hu et al. 2018): a pre-activation ResNet-18 whose blocks weigh their channels, for 32 by 32 images, as in
-//! kuangliu/pytorch-cifar.
+//! SENet-18 (Hu et al. 2018) for 32 by 32 images, as in kuangliu/pytorch-cifar: a pre-activation ResNet-18 whose blocks
+//! weigh their channels.
 
 use crate::models::channels;
 use crate::nn::{
@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Channels at width 1 and stride of the first block, for each stage of two blocks.
 const STAGES: [(usize, usize); 4] = [(64, 1), (128, 2), (256, 2), (512, 2)];
 
-/// Channels of a block for one of the bottleneck that weighs them.
+/// A block's channels for each channel of its squeeze layer.
 const REDUCTION: usize = 16;
 
 fn convolution(
@@ -26,12 +26,12 @@ fn convolution(
     Conv2d::new(inputs, outputs, kernel, config, false, init)
 }
 
-/// Norm and ReLU before each of two convolutions; their output is weighed channel by channel, and the input added.
+/// Two convolutions, each with a norm and a ReLU before it. Each channel of the output is scaled, then the input is added.
 struct Block {
     norm: BatchNorm2d,
     first: ConvBn,
     second: Conv2d,
-    /// Brings the input to the output's shape where they differ.
+    /// A projection of the input to the output's shape, if they differ.
     shortcut: Option<Sequential>,
     squeeze: Conv2d,
     excite: Conv2d,
@@ -96,7 +96,7 @@ pub struct SeNet18 {
 }
 
 impl SeNet18 {
-    /// Every number of channels times `width`.
+    /// Multiplies every number of channels by `width`.
     pub fn new(inputs: usize, width: f64, init: &mut Init) -> Self {
         let mut features = channels(64, width);
         let first = convolution(inputs, features, 3, 1, init);
@@ -113,7 +113,7 @@ impl SeNet18 {
         SeNet18 { first, stages, features }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -1,4 +1,4 @@
-//! The architectures against PyTorch, in f64: `tests/golden/models.py`.
+//! Compares the architectures with PyTorch in f64; the golden values are from `tests/golden/models.py`.
 
 use safetensors::SafeTensors;
 
@@ -83,7 +83,7 @@ fn agrees_with_pytorch(architecture: Architecture) {
     let input = Input::Image { height, width, channels: 3 };
     let model = build(&config, input, &mut Init::new(0)).expect("it takes these images").module;
     set_weights(&*model, &device);
-    // A convolution's layout is the one between images of PyTorch's and ours.
+    // PyTorch's images differ from ours as its convolution weights do.
     let shape = Shape::from([4, height, width, 3]);
     let pixels = FileLayout::Convolution.from_file(shape, &signed(shape.elements(), 1000));
     let x = Tensor::from_slice(&device, shape, &pixels);

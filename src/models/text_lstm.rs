@@ -1,4 +1,4 @@
-//! The language model of the paper's section 4, of characters or of words: an embedding and two recurrent layers.
+//! The paper's language model (section 4) on characters or words: an embedding and two recurrent layers.
 
 use crate::nn::{Dropout, Embedding, ForwardContext, Init, Lstm, Module, Visitor};
 use crate::tensor::Tensor;
@@ -9,10 +9,10 @@ const LAYERS: usize = 2;
 /// Components of the embedding, and units of each layer, at width 1.
 const UNITS: f64 = 100.0;
 
-/// Tokens (I32, `[T, B]`) to features `[T B, hidden]`, with time the slower index.
+/// Maps tokens (I32, `[T, B]`) to features `[T B, hidden]`, with time as the slower index.
 ///
-/// The state is carried from one window of a text to the next; see [`Lstm`]. Dropout stands before the recurrent layers,
-/// between them and after them.
+/// The state is carried from one window of a text to the next; see [`Lstm`]. Dropout is applied before, between and after
+/// the recurrent layers.
 ///
 /// ```
 /// use alrao::models::text_lstm::TextLstm;
@@ -32,8 +32,8 @@ pub struct TextLstm {
 }
 
 impl TextLstm {
-    /// A model of `vocabulary` tokens whose sizes are `width` times the paper's 100, rounded. The embedding is uniform
-    /// in ±0.1.
+    /// A model for `vocabulary` tokens. Its sizes are `width` times the paper's 100, rounded; the embedding is uniform in
+    /// ±0.1.
     pub fn new(vocabulary: usize, width: f64, dropout: f64, init: &mut Init) -> Self {
         let units = ((UNITS * width + 0.5).floor() as usize).max(1);
         TextLstm {
@@ -44,7 +44,7 @@ impl TextLstm {
         }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

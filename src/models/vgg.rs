@@ -11,14 +11,14 @@ use crate::tensor::Tensor;
 /// Channels of the blocks at width 1.
 const CHANNELS: [usize; 5] = [64, 128, 256, 512, 512];
 
-/// Five blocks of convolutions with batch norm and ReLU, each with a max-pool behind it.
+/// Five blocks of convolutions with batch norm and ReLU, each followed by a max-pool.
 pub struct Vgg {
     layers: Sequential,
     features: usize,
 }
 
 impl Vgg {
-    /// `blocks` are the numbers of convolutions; VGG11 has `[1, 1, 2, 2, 2]`.
+    /// `blocks` are the numbers of convolutions in each block; VGG11 has `[1, 1, 2, 2, 2]`.
     pub fn new(blocks: [usize; 5], mut inputs: usize, width: f64, init: &mut Init) -> Self {
         let mut layers = Sequential::new();
         for (convolutions, count) in blocks.into_iter().zip(CHANNELS) {
@@ -34,12 +34,12 @@ impl Vgg {
             }
             layers.push(MaxPool2d::new(2));
         }
-        // pytorch-cifar ends in an average over single pixels, which does nothing.
+        // pytorch-cifar ends in an average pool over single pixels, which does nothing.
         layers.skip();
         Vgg { layers, features: inputs }
     }
 
-    /// Number of features that the model ends in.
+    /// Number of output features.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -4,8 +4,8 @@ use crate::nn::{Buffer, Features, FileLayout, ForwardContext, Init, Module, Para
 use crate::ops::batch_norm::{BatchNormConfig, Moments, eval_at, moments, train_at};
 use crate::tensor::Tensor;
 
-/// Normalises the channels of `[N, H, W, C]`: by the batch in training, else by running statistics. Features are the
-/// channels.
+/// Normalises the channels of `[N, H, W, C]`, in training by the batch, in evaluation by running statistics. The features
+/// are the channels.
 pub struct BatchNorm2d {
     weight: Parameter,
     bias: Parameter,
@@ -27,14 +27,14 @@ impl BatchNorm2d {
         }
     }
 
-    /// The same, followed by a ReLU in the same pass.
+    /// Adds a ReLU, computed in the same pass.
     pub fn with_relu(mut self) -> Self {
         self.config.relu = true;
         self
     }
 
-    /// The forward pass by the moments of `x`, which the op before it may have taken, or by the running statistics where
-    /// there are none; written to a place where there is one.
+    /// The forward pass by the given moments of `x`, which the op before may have computed, or else by the running
+    /// statistics. The output is written to `place` if that is given.
     pub(crate) fn normalise(
         &self,
         x: &Tensor,

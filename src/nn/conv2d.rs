@@ -6,7 +6,7 @@ use crate::ops::conv2d::{Conv2dConfig, Fused, conv2d_fused};
 use crate::ops::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
 use crate::tensor::Tensor;
 
-/// A convolution of images `[N, H, W, C]` with square kernels. Features are the output channels.
+/// A convolution of images `[N, H, W, C]` with square kernels. The features are the output channels.
 pub struct Conv2d {
     weight: Parameter,
     bias: Option<Parameter>,
@@ -14,16 +14,16 @@ pub struct Conv2d {
     relu: bool,
 }
 
-/// What the variance of initial weights is measured by.
+/// The number of connections that scales the variance of initial weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fan {
-    /// Inputs of one output: activations keep their size from layer to layer.
+    /// The inputs of one output, which keeps the variance of activations from layer to layer.
     In,
-    /// Outputs that see one input, at stride 1: gradients do.
+    /// The outputs that read one input, at stride 1, which keeps the variance of gradients.
     Out,
 }
 
-/// The extents of a convolution's weight. Panics where the groups do not divide the channels.
+/// The extents of a convolution's weight. Panics if the groups do not divide the channels.
 fn weight_shape(inputs: usize, outputs: usize, kernel: usize, groups: usize) -> [usize; 4] {
     assert!(
         groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
@@ -33,7 +33,7 @@ fn weight_shape(inputs: usize, outputs: usize, kernel: usize, groups: usize) -> 
 }
 
 impl Conv2d {
-    /// Weights and bias uniform in `±1/sqrt(kernel^2 inputs / groups)`, as PyTorch's. Panics where the groups do not
+    /// Weights and bias are uniform in `±1/sqrt(kernel^2 inputs / groups)`, as in PyTorch. Panics if the groups do not
     /// divide the channels.
     pub fn new(
         inputs: usize,
@@ -53,8 +53,8 @@ impl Conv2d {
         Conv2d { weight, bias, config, relu: false }
     }
 
-    /// Normal weights of variance `2 / fan` (He et al. 2015), as torchvision's residual and dense networks have them,
-    /// and no bias. Panics where the groups do not divide the channels.
+    /// Weights are Gaussian with variance `2 / fan` (He et al. 2015), as in torchvision's residual and dense networks; there
+    /// is no bias. Panics if the groups do not divide the channels.
     pub fn kaiming_normal(
         inputs: usize,
         outputs: usize,
@@ -75,7 +75,7 @@ impl Conv2d {
         Conv2d { weight, bias: None, config, relu: false }
     }
 
-    /// The same, followed by a ReLU in the same pass. Where a norm stands between them, the ReLU is the norm's.
+    /// Adds a ReLU, computed in the same pass. If a norm follows the convolution, give the ReLU to the norm instead.
     pub fn with_relu(mut self) -> Self {
         self.relu = true;
         self
@@ -120,7 +120,7 @@ impl Module for Conv2d {
     }
 }
 
-/// A convolution of each channel with a square kernel of its own. Features are the channels.
+/// A convolution of each channel with a square kernel of its own. The features are the channels.
 pub struct DepthwiseConv2d {
     weight: Parameter,
     bias: Option<Parameter>,
@@ -129,7 +129,7 @@ pub struct DepthwiseConv2d {
 }
 
 impl DepthwiseConv2d {
-    /// Weights and bias uniform in `±1/kernel`, as PyTorch's.
+    /// Weights and bias are uniform in `±1/kernel`, as in PyTorch.
     pub fn new(
         channels: usize,
         kernel: usize,

@@ -1,13 +1,13 @@
-//! Convolution, batch norm and activation as one layer, so that fusing them is this file's matter alone.
+//! Convolution, batch norm and activation as one layer, so that fusing them concerns this file alone.
 
 use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, ForwardContext, Init, Module, Visitor};
 use crate::ops::batch_norm::Moments;
 use crate::tensor::Tensor;
 
-/// What follows the norm.
+/// The activation after the norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing.
+    /// No activation.
     None,
     /// `max(x, 0)`.
     Relu,
@@ -15,9 +15,9 @@ pub enum Activation {
 
 /// Either kind of convolution.
 pub enum Convolution {
-    /// Every output channel sees every input channel of its group.
+    /// Every output channel reads every input channel of its group.
     Full(Conv2d),
-    /// Every channel by itself.
+    /// Every channel is convolved by itself.
     Depthwise(DepthwiseConv2d),
 }
 
@@ -49,8 +49,8 @@ impl From<DepthwiseConv2d> for Convolution {
     }
 }
 
-/// A convolution, a [`BatchNorm2d`] and an activation. Its two children carry the names it is given, so that its
-/// parent visits it in its own place; see [`crate::nn::Sequential::push_flat`].
+/// A convolution, a [`BatchNorm2d`] and an activation. Its two children have the names given to [`ConvBn::new`] and no
+/// prefix, so a parent visits it as if they were its own children; see [`crate::nn::Sequential::push_flat`].
 ///
 /// ```
 /// use alrao::nn::{Activation, Conv2d, ConvBn, Init, Module, ForwardContext};
@@ -70,7 +70,7 @@ pub struct ConvBn {
 }
 
 impl ConvBn {
-    /// The convolution with a new norm over its `outputs` channels; `names` are those of the two in PyTorch.
+    /// The convolution with a new norm over its `outputs` channels; `names` are PyTorch's names of the two.
     pub fn new(
         names: [&str; 2],
         convolution: impl Into<Convolution>,
@@ -85,9 +85,7 @@ impl ConvBn {
         };
         ConvBn { names: names.map(str::to_owned), convolution: convolution.into(), norm }
     }
-}
 
-impl ConvBn {
     fn run(&self, x: &Tensor, context: &ForwardContext, place: Option<&Tensor>) -> Tensor {
         let (y, moments) = match context.is_training() {
             true => {

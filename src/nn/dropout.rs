@@ -1,17 +1,17 @@
-//! Random omission of activations in training.
+//! Dropout.
 
 use crate::nn::{ForwardContext, Module, Visitor};
 use crate::ops::dropout::dropout;
 use crate::tensor::Tensor;
 
-/// In training, sets each element to 0 with a probability and scales the others up; else does nothing.
+/// In training, sets each element to 0 with the given probability and scales the others up; in evaluation, does nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     probability: f64,
 }
 
 impl Dropout {
-    /// Panics where the probability is not in `0..=1`.
+    /// Dropout with this probability. Panics if it is not in `0..=1`.
     pub fn new(probability: f64) -> Self {
         assert!((0.0..=1.0).contains(&probability), "dropout: probability {probability}");
         Dropout { probability }

@@ -1,16 +1,16 @@
-//! The layer that gives every token a vector.
+//! The embedding layer, which gives every token a vector.
 
 use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
 use crate::ops::embedding::embedding;
 use crate::tensor::Tensor;
 
-/// Tokens (I32, any shape) to vectors along a new last axis. Features are the vectors' components.
+/// Maps tokens (I32, any shape) to vectors along a new last axis. The features are the vectors' components.
 pub struct Embedding {
     weight: Parameter,
 }
 
 impl Embedding {
-    /// Vectors of `dimension` normal numbers, as PyTorch's.
+    /// Vectors of `dimension` Gaussian numbers, as in PyTorch.
     pub fn new(vocabulary: usize, dimension: usize, init: &mut Init) -> Self {
         let features = Features { count: dimension, inner: 1, group: init.group() };
         Embedding { weight: init.normal([vocabulary, dimension], 1.0, features, FileLayout::Same) }

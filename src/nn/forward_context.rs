@@ -1,4 +1,4 @@
-//! What a forward pass has to know besides its input.
+//! The forward context: what a forward pass needs besides its input.
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ use crate::device::{DType, Device};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
-/// One forward pass: on which device and in which precision, whether in training, on which tape.
+/// The context of one forward pass: device, precision, and in training the tape.
 ///
 /// ```
 /// use alrao::nn::{ForwardContext, Init, Linear, Module};
@@ -30,13 +30,13 @@ struct Training {
 }
 
 impl ForwardContext {
-    /// A pass without gradients: dropout off, batch norm by its running statistics.
+    /// A pass without gradients: no dropout, and batch norm by its running statistics.
     pub fn evaluation(device: &Device, dtype: DType) -> Self {
         ForwardContext { device: device.clone(), dtype, training: None }
     }
 
-    /// A training pass on a tape of its own. `number`, an I32 tensor of one element on the device, is the step's
-    /// number, which random masks depend on beside the seed.
+    /// A training pass on a new tape. `number`, an I32 tensor of one element on the device, is the step's number. Random
+    /// masks depend on it and on the seed.
     pub fn training(device: &Device, dtype: DType, seed: u64, number: &Tensor) -> Self {
         let training =
             Training { tape: Tape::new(), seed, number: number.clone(), dropouts: Cell::new(0) };
@@ -72,13 +72,13 @@ impl ForwardContext {
     }
 }
 
-/// Which random mask a dropout layer draws.
+/// The seed, step and number of a dropout layer's random mask.
 #[derive(Clone)]
 pub struct Mask {
     /// The run's seed.
     pub seed: u64,
     /// The step's number on the device, I32.
     pub step: Tensor,
-    /// Which of the pass's masks it is.
+    /// The mask's number within the pass.
     pub layer: u32,
 }

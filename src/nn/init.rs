@@ -1,4 +1,4 @@
-//! Initial weights, drawn on the host as PyTorch's defaults are distributed.
+//! Initial weights, drawn on the host from the distributions of PyTorch's defaults.
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ use crate::nn::parameter::{Features, FileLayout, Parameter};
 use crate::random::{Philox, Purpose, Stream};
 use crate::shape::Shape;
 
-/// The source of a model's initial weights, handed from layer to layer.
+/// The source of a model's initial weights, passed from layer to layer.
 ///
 /// ```
 /// use alrao::nn::{Init, Linear};
@@ -14,7 +14,7 @@ use crate::shape::Shape;
 /// let layer = Linear::new(784, 100, &mut init);
 /// ```
 pub struct Init {
-    /// `None` where no values are wanted.
+    /// `None` for parameters without values.
     stream: Option<Stream>,
     groups: Cell<u32>,
 }
@@ -25,12 +25,12 @@ impl Init {
         Init::from_stream(Some(Philox::new(seed, Purpose::Weights).stream(0)))
     }
 
-    /// A source apart from a model's own, so that the last layer's weights do not depend on what comes before it.
+    /// A separate source, so that the classifiers' weights do not depend on the pre-classifier.
     pub(crate) fn for_classifiers(seed: u64) -> Self {
         Init::from_stream(Some(Philox::new(seed, Purpose::Weights).stream(1)))
     }
 
-    /// Makes parameters without values, of a model that is to be counted: it takes no memory.
+    /// Makes parameters without values, to count a model's parameters without memory for them.
     pub fn shapes_only() -> Self {
         Init::from_stream(None)
     }
@@ -53,7 +53,7 @@ impl Init {
         Parameter::new(shape, values, features, layout)
     }
 
-    /// A new group of features: parameters that name the same group are given the same learning rates.
+    /// A new group of features: parameters of the same group share their learning rates.
     pub fn group(&mut self) -> u32 {
         self.groups.set(self.groups.get() + 1);
         self.groups.get()
@@ -71,7 +71,7 @@ impl Init {
         self.parameter(shape.into(), features, layout, draw)
     }
 
-    /// Normal with mean 0 and deviation 1.
+    /// Gaussian with mean 0 and the given standard deviation.
     pub fn normal(
         &mut self,
         shape: impl Into<Shape>,

@@ -4,14 +4,14 @@ use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, V
 use crate::ops::linear::linear;
 use crate::tensor::Tensor;
 
-/// `y = x W^T + b` over the last axis. Features are the output units.
+/// `y = x W^T + b` over the last axis. The features are the output units.
 pub struct Linear {
     weight: Parameter,
     bias: Parameter,
 }
 
 impl Linear {
-    /// Weights and bias uniform in `±1/sqrt(inputs)`, as PyTorch's.
+    /// Weights and bias are uniform in `±1/sqrt(inputs)`, as in PyTorch.
     pub fn new(inputs: usize, outputs: usize, init: &mut Init) -> Self {
         let group = init.group();
         let bound = 1.0 / (inputs as f64).sqrt();
@@ -22,7 +22,7 @@ impl Linear {
         }
     }
 
-    /// The forward pass with a ReLU behind it.
+    /// The forward pass, followed by a ReLU.
     pub(crate) fn forward_with_relu(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         linear(x, &self.weight.value(context), &self.bias.value(context), true)
     }

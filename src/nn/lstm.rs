@@ -8,13 +8,13 @@ use crate::ops::lstm::{LstmWeights, lstm};
 use crate::tape::Slot;
 use crate::tensor::Tensor;
 
-/// Recurrent layers on top of each other: `[T, B, inputs]` to the last layer's outputs `[T, B, hidden]`.
+/// Stacked recurrent layers: `[T, B, inputs]` to the last layer's outputs `[T, B, hidden]`.
 ///
-/// The state is carried from call to call, in training and in evaluation, cut from the graph. It lives in the buffers
-/// `h` and `c`, `[layers, B, hidden]`, and is zero at first, after a reset (of buffers of kind
-/// [`Carried`](crate::nn::BufferKind::Carried)), and whenever the batch has another width than in the call before.
+/// The state is carried from call to call, in training and in evaluation, without a gradient. It is kept in the buffers
+/// `h` and `c`, `[layers, B, hidden]`. It is zero at the start, after a reset of the buffers of kind
+/// [`Carried`](crate::nn::BufferKind::Carried), and when the number of columns B changes.
 ///
-/// Features are the units: the four gates of a unit share its learning rate, and so do a layer's four parameters.
+/// The features are the units: a unit's four gates share its learning rate, in all four parameters of the layer.
 pub struct Lstm {
     layers: Vec<Layer>,
     hidden: usize,
@@ -31,7 +31,7 @@ struct Layer {
 }
 
 impl Lstm {
-    /// Weights and biases uniform in `±1/sqrt(hidden)`, as PyTorch's; dropout between the layers.
+    /// Weights and biases are uniform in `±1/sqrt(hidden)`, as in PyTorch; there is dropout between the layers.
     pub fn new(inputs: usize, hidden: usize, layers: usize, dropout: f64, init: &mut Init) -> Self {
         let layer = |number| Layer::new(if number == 0 { inputs } else { hidden }, hidden, init);
         Lstm {
@@ -59,7 +59,7 @@ impl Layer {
         }
     }
 
-    /// The layer's outputs from the state in `h` and `c`, which then hold the state after the last time.
+    /// The layer's outputs from the state in `h` and `c`, which then hold the state after the last time step.
     fn forward(&self, x: &Tensor, context: &ForwardContext, h: &Tensor, c: &Tensor) -> Tensor {
         let weights = LstmWeights {
             weight_ih: &self.weight_ih.value(context),

@@ -1,4 +1,4 @@
-//! Layers: parameters, modules, and what a forward pass needs to know.
+//! Layers: parameters, modules, and the forward context.
 
 mod batch_norm;
 mod conv2d;

@@ -1,4 +1,4 @@
-//! What a layer and a model are: a forward pass, and the parameters by name.
+//! The interface of layers and models: a forward pass, and the parameters by name.
 
 use crate::nn::{Buffer, ForwardContext, Parameter};
 use crate::tape::Tape;
@@ -9,14 +9,14 @@ pub trait Module {
     /// The output for a batch of inputs.
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor;
 
-    /// The same, where the output may be written to `place`, memory of its shape. A layer that cannot leaves the place as it
-    /// is.
+    /// The same, but the layer may write its output to `place`, memory of the output's shape. A layer that cannot do so
+    /// returns a new tensor.
     fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
         let _ = place;
         self.forward(x, context)
     }
 
-    /// Shows every parameter, buffer and child to a visitor, always in the same order.
+    /// Passes every parameter, buffer and child to a visitor, always in the same order.
     fn visit(&self, visitor: &mut dyn Visitor);
 }
 
@@ -34,11 +34,11 @@ impl Module for Box<dyn Module> {
     }
 }
 
-/// Something that goes through a model's parameters, by PyTorch's names.
+/// A traversal of a model's parameters by PyTorch's names.
 pub trait Visitor {
-    /// A child module of this name begins.
+    /// Called before a child module of this name.
     fn enter(&mut self, name: &str);
-    /// The child module ends.
+    /// Called after the child module.
     fn leave(&mut self);
     /// A parameter of the current module.
     fn parameter(&mut self, name: &str, parameter: &Parameter);
@@ -55,11 +55,11 @@ impl dyn Visitor + '_ {
     }
 }
 
-/// One entry of a model.
+/// A parameter or a buffer of a model.
 pub enum Entry<'a> {
-    /// What learns.
+    /// A parameter.
     Parameter(&'a Parameter),
-    /// State that does not learn: running statistics, or what an LSTM carries on.
+    /// State that is not learnt: running statistics, or the state of an LSTM.
     Buffer(&'a Buffer),
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn zero_missing_gradients(module: &dyn Module, tape: &Tape) {
     module.visit(&mut Parameters(tape));
 }
 
-/// Modules one after the other, named by their position, as PyTorch's `nn.Sequential`.
+/// A sequence of modules, named by their positions as in PyTorch's `nn.Sequential`.
 #[derive(Default)]
 pub struct Sequential {
     layers: Vec<(String, Box<dyn Module>)>,
@@ -126,13 +126,13 @@ impl Sequential {
         self.position += 1;
     }
 
-    /// Leaves a position out, as a PyTorch module without parameters would take it.
+    /// Skips a position that a PyTorch module without parameters takes.
     pub fn skip(&mut self) {
         self.position += 1;
     }
 
-    /// Adds a layer whose own parameters stand at several positions, such as a convolution fused with its norm:
-    /// its children are named as if they stood directly here.
+    /// Adds a layer that covers several positions, such as a convolution fused with its norm. Its children are named as if
+    /// they were direct children of the sequence.
     pub fn push_flat(&mut self, positions: usize, layer: impl Module + 'static) {
         self.layers.push((String::new(), Box::new(layer)));
         self.position += positions;

@@ -1,4 +1,4 @@
-//! What a layer learns, and what it merely keeps.
+//! Parameters, which a layer learns, and buffers, which it only keeps.
 
 use std::cell::{Ref, RefCell};
 
@@ -9,18 +9,18 @@ use crate::shape::Shape;
 use crate::tape::{Slot, Tape};
 use crate::tensor::Tensor;
 
-/// Which learning rate an element has: element `e` of a parameter learns with `rate[(e / inner) % count]`.
+/// The features of a parameter: element `e` has the learning rate `rate[(e / inner) % count]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Number of features.
     pub count: usize,
     /// Consecutive elements of one feature.
     pub inner: usize,
-    /// Parameters of the same group are given the same draw; see [`crate::nn::Init::group`].
+    /// Parameters of the same group share their learning rates; see [`crate::nn::Init::group`].
     pub group: u32,
 }
 
-/// How a parameter lies in a file, where PyTorch's layouts are used, and in memory, where channels are last.
+/// The layout of a parameter in files, which is PyTorch's, and in memory, which is channels-last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileLayout {
     /// The same in both.
@@ -32,7 +32,7 @@ pub enum FileLayout {
 }
 
 impl FileLayout {
-    /// The shape in a file of what has `shape` in memory.
+    /// The shape in a file, for `shape` in memory.
     pub fn file_shape(self, shape: Shape) -> Shape {
         match (self, shape.extents()) {
             (FileLayout::Convolution, &[k, r, s, c]) => Shape::from([k, c, r, s]),
@@ -41,7 +41,7 @@ impl FileLayout {
         }
     }
 
-    /// For each element in memory order, its place in file order.
+    /// The index in file order of an element in memory order.
     fn file_index(self, shape: Shape, element: usize) -> usize {
         match (self, shape.extents()) {
             (FileLayout::Convolution, &[_, r, s, c]) => {
@@ -54,12 +54,12 @@ impl FileLayout {
         }
     }
 
-    /// Elements in memory order, from file order.
+    /// Reorders elements from file order to memory order.
     pub fn from_file<T: Copy>(self, shape: Shape, elements: &[T]) -> Vec<T> {
         (0..elements.len()).map(|element| elements[self.file_index(shape, element)]).collect()
     }
 
-    /// Elements in file order, from memory order.
+    /// Reorders elements from memory order to file order.
     pub fn to_file<T: Copy + Default>(self, shape: Shape, elements: &[T]) -> Vec<T> {
         let mut file = vec![T::default(); elements.len()];
         for (element, value) in elements.iter().enumerate() {
@@ -69,31 +69,31 @@ impl FileLayout {
     }
 }
 
-/// Something a layer learns. Its values sit in host memory until [`crate::optim::FlatParameters`] gives
-/// them a place in the model's flat buffers.
+/// A parameter of a layer. Its values are in host memory until [`crate::optim::FlatParameters`] moves them into the model's
+/// flat buffers.
 pub struct Parameter {
     shape: Shape,
     features: Features,
     layout: FileLayout,
-    /// Whether it is added to something, rather than multiplied with it.
+    /// Whether the parameter is added rather than multiplied.
     is_bias: bool,
-    place: RefCell<Place>,
-    /// The leaf on the tape that last asked for it: however often a pass uses it, it has one gradient.
+    values: RefCell<Values>,
+    /// The leaf on the latest tape, so that a parameter used several times in a pass has one gradient.
     leaf: RefCell<Option<Tensor>>,
 }
 
-enum Place {
+enum Values {
     Host(Vec<f32>),
     Device {
         value: Tensor,
-        /// The value once more in BF16, where a forward pass is to take that.
+        /// A copy of the value in BF16, if forward passes read that.
         narrow: Option<Tensor>,
         gradient: Tensor,
     },
 }
 
 impl Parameter {
-    /// A parameter with the given initial values. Panics where their number is not the shape's.
+    /// A parameter with the given initial values. Panics if their number does not match the shape.
     pub fn new(
         shape: impl Into<Shape>,
         initial: Vec<f32>,
@@ -107,30 +107,30 @@ impl Parameter {
             initial.len()
         );
         Parameter {
-            place: RefCell::new(Place::Host(initial)),
+            values: RefCell::new(Values::Host(initial)),
             ..Self::empty(shape, features, layout)
         }
     }
 
-    /// A parameter that is there to be counted; it cannot be asked for its values.
+    /// A parameter without values, for counting.
     pub(crate) fn empty(shape: Shape, features: Features, layout: FileLayout) -> Self {
-        let place = RefCell::new(Place::Host(Vec::new()));
+        let values = RefCell::new(Values::Host(Vec::new()));
         let is_bias = shape.rank() < 2;
-        Parameter { shape, features, layout, is_bias, place, leaf: RefCell::default() }
+        Parameter { shape, features, layout, is_bias, values, leaf: RefCell::default() }
     }
 
-    /// The same, told to be a bias though it has more than one axis.
+    /// Marks the parameter as a bias though it has more than one axis.
     pub(crate) fn marked_as_bias(self) -> Self {
         Parameter { is_bias: true, ..self }
     }
 
-    /// What a forward pass in `precision` takes it as: weights of products and tables narrow, biases and a norm's
-    /// factors, which are few and summed with, wide.
+    /// Its dtype in a forward pass of `precision`. Only weights of products and tables are narrow; biases and a norm's
+    /// factors are few, and enter sums.
     pub(crate) fn dtype_in(&self, precision: DType) -> DType {
         if self.is_bias { precision.wide() } else { precision }
     }
 
-    /// Number of elements, also of a parameter too large for any memory.
+    /// Number of elements, even of a parameter too large for any memory.
     pub fn count(&self) -> u128 {
         self.shape.extents().iter().map(|extent| *extent as u128).product()
     }
@@ -145,27 +145,27 @@ impl Parameter {
         self.features
     }
 
-    /// How it lies in a file.
+    /// Its layout in files.
     pub fn layout(&self) -> FileLayout {
         self.layout
     }
 
-    /// Its value in a forward pass; on the step's tape in training.
+    /// Its value in a forward pass; in training it is a leaf on the pass's tape.
     pub fn value(&self, context: &ForwardContext) -> Tensor {
         let Some(tape) = context.tape() else {
-            return match &*self.place.borrow() {
-                Place::Device { value, narrow, .. } => narrow.as_ref().unwrap_or(value).clone(),
-                Place::Host(values) => self.host_tensor(values, context),
+            return match &*self.values.borrow() {
+                Values::Device { value, narrow, .. } => narrow.as_ref().unwrap_or(value).clone(),
+                Values::Host(values) => self.host_tensor(values, context),
             };
         };
         if let Some(leaf) = self.leaf_on(tape) {
             return leaf;
         }
-        let leaf = match &*self.place.borrow() {
-            Place::Device { value, narrow, gradient } => {
+        let leaf = match &*self.values.borrow() {
+            Values::Device { value, narrow, gradient } => {
                 tape.watch_into(narrow.as_ref().unwrap_or(value), gradient)
             }
-            Place::Host(values) => tape.watch(&self.host_tensor(values, context)),
+            Values::Host(values) => tape.watch(&self.host_tensor(values, context)),
         };
         *self.leaf.borrow_mut() = Some(leaf.clone());
         leaf
@@ -179,19 +179,19 @@ impl Parameter {
     pub(crate) fn zero_gradient_unless_reached(&self, tape: &Tape) {
         let is_reached =
             self.leaf.borrow_mut().take().is_some_and(|leaf| tape.gradient(&leaf).is_some());
-        if let (Place::Device { gradient, .. }, false) = (&*self.place.borrow(), is_reached) {
+        if let (Values::Device { gradient, .. }, false) = (&*self.values.borrow(), is_reached) {
             gradient.zero_();
         }
     }
 
-    /// Moves the values to their place on a device; `narrow` is for whoever keeps it to fill.
+    /// Moves the values to memory on a device. The caller fills `narrow`.
     pub(crate) fn place(&self, value: Tensor, narrow: Option<Tensor>, gradient: Tensor) {
-        let mut place = self.place.borrow_mut();
-        match &*place {
-            Place::Host(values) => copy_f32s(&value, values),
-            Place::Device { value: old, .. } => value.copy_from_f64s(&old.to_f64s()),
+        let mut stored = self.values.borrow_mut();
+        match &*stored {
+            Values::Host(values) => copy_f32s(&value, values),
+            Values::Device { value: old, .. } => value.copy_from_f64s(&old.to_f64s()),
         }
-        *place = Place::Device { value, narrow, gradient };
+        *stored = Values::Device { value, narrow, gradient };
     }
 
     fn host_tensor(&self, values: &[f32], context: &ForwardContext) -> Tensor {
@@ -200,23 +200,23 @@ impl Parameter {
         tensor
     }
 
-    /// The values as an update moves them, once placed.
+    /// The tensor that updates write, once placed.
     pub(crate) fn stored(&self) -> Option<Tensor> {
-        match &*self.place.borrow() {
-            Place::Host(_) => None,
-            Place::Device { value, .. } => Some(value.clone()),
+        match &*self.values.borrow() {
+            Values::Host(_) => None,
+            Values::Device { value, .. } => Some(value.clone()),
         }
     }
 
     /// The values in memory order, as f64.
     pub fn values(&self) -> Vec<f64> {
-        match &*self.place.borrow() {
-            Place::Host(values) => values.iter().map(|value| f64::from(*value)).collect(),
-            Place::Device { value, .. } => value.to_f64s(),
+        match &*self.values.borrow() {
+            Values::Host(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            Values::Device { value, .. } => value.to_f64s(),
         }
     }
 
-    /// Overwrites the values, in memory order. Panics where their number is not the shape's.
+    /// Overwrites the values, in memory order. Panics if their number does not match the shape.
     pub fn set_values(&self, values: &[f64]) {
         assert!(
             values.len() == self.shape.elements(),
@@ -224,11 +224,11 @@ impl Parameter {
             values.len(),
             self.shape
         );
-        match &mut *self.place.borrow_mut() {
-            Place::Host(own) => {
+        match &mut *self.values.borrow_mut() {
+            Values::Host(own) => {
                 own.iter_mut().zip(values).for_each(|(own, value)| *own = *value as f32)
             }
-            Place::Device { value, narrow, .. } => {
+            Values::Device { value, narrow, .. } => {
                 value.copy_from_f64s(values);
                 if let Some(narrow) = narrow {
                     accumulate(value, &Slot { tensor: narrow.clone(), add: false });
@@ -239,9 +239,9 @@ impl Parameter {
 
     /// The gradient of the last backward pass, once placed.
     pub fn gradient(&self) -> Option<Tensor> {
-        match &*self.place.borrow() {
-            Place::Host(_) => None,
-            Place::Device { gradient, .. } => Some(gradient.clone()),
+        match &*self.values.borrow() {
+            Values::Host(_) => None,
+            Values::Device { gradient, .. } => Some(gradient.clone()),
         }
     }
 }
@@ -255,7 +255,7 @@ fn copy_f32s(tensor: &Tensor, values: &[f32]) {
     }
 }
 
-/// What a [`Buffer`] is for.
+/// The purpose of a [`Buffer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferKind {
     /// A running statistic: part of the model, saved under its own name.
@@ -264,7 +264,7 @@ pub enum BufferKind {
     Carried,
 }
 
-/// Something a layer keeps from step to step without learning it by gradient.
+/// State that a layer keeps from step to step and does not learn by gradient.
 pub struct Buffer {
     kind: BufferKind,
     initial: f64,
@@ -273,7 +273,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// A running statistic, at first `initial` everywhere.
+    /// A running statistic that starts at `initial` everywhere.
     pub fn statistic(shape: impl Into<Shape>, initial: f64) -> Self {
         Buffer {
             kind: BufferKind::Statistic,
@@ -283,12 +283,12 @@ impl Buffer {
         }
     }
 
-    /// Carried state, at first zero; its shape follows the batch.
+    /// Carried state that starts at zero; its shape follows the batch.
     pub fn carried() -> Self {
         Buffer { kind: BufferKind::Carried, ..Buffer::statistic([0], 0.0) }
     }
 
-    /// What it is for.
+    /// Its purpose.
     pub fn kind(&self) -> BufferKind {
         self.kind
     }
@@ -298,7 +298,7 @@ impl Buffer {
         self.shape.get()
     }
 
-    /// Its tensor, made when first asked for.
+    /// Its tensor, created by the first call.
     pub fn value(&self, device: &Device, dtype: DType) -> Tensor {
         self.value
             .borrow_mut()
@@ -306,7 +306,7 @@ impl Buffer {
             .clone()
     }
 
-    /// Its tensor with the given shape: zero where it had another one.
+    /// Its tensor with the given shape; a new one at the initial value if the shape was another.
     pub fn shaped(&self, shape: impl Into<Shape>, device: &Device, dtype: DType) -> Tensor {
         let shape = shape.into();
         if self.shape.get() != shape {
@@ -316,12 +316,12 @@ impl Buffer {
         self.value(device, dtype)
     }
 
-    /// The tensor as it is, if any step has asked for it.
+    /// Its tensor, if one was created.
     pub fn current(&self) -> Option<Ref<'_, Tensor>> {
         Ref::filter_map(self.value.borrow(), Option::as_ref).ok()
     }
 
-    /// Back to the initial value.
+    /// Sets it back to the initial value.
     pub fn reset(&self) {
         if let Some(value) = &*self.value.borrow() {
             value.copy_from_f64s(&vec![self.initial; value.shape().elements()]);

@@ -5,14 +5,14 @@ use crate::ops::flatten::flatten;
 use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
 use crate::tensor::Tensor;
 
-/// The largest value under each square window.
+/// Takes the largest value in each square window.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool2d {
     /// Side of the window.
     pub kernel: usize,
     /// Pixels from one window to the next.
     pub stride: usize,
-    /// Rows and columns around the image that no window takes a value from.
+    /// Rows and columns around the image, which count as minus infinity.
     pub padding: usize,
 }
 
@@ -31,7 +31,7 @@ impl Module for MaxPool2d {
     fn visit(&self, _: &mut dyn Visitor) {}
 }
 
-/// The mean under each square window.
+/// Takes the mean of each square window.
 #[derive(Clone, Copy, Debug)]
 pub struct AveragePool2d {
     /// Side of the window.
@@ -57,7 +57,7 @@ impl Module for AveragePool2d {
     fn visit(&self, _: &mut dyn Visitor) {}
 }
 
-/// The mean of each image's channels, `[N, C]`.
+/// Takes the mean of each channel of each image, `[N, C]`.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalAveragePool;
 
@@ -69,7 +69,7 @@ impl Module for GlobalAveragePool {
     fn visit(&self, _: &mut dyn Visitor) {}
 }
 
-/// The mean under windows that cut each image evenly, `[N, height, width, C]` whatever the image's size.
+/// Takes the mean of windows that divide each image evenly: `[N, height, width, C]` for images of any size.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveAveragePool2d {
     /// Rows and columns of the output.
@@ -84,7 +84,7 @@ impl Module for AdaptiveAveragePool2d {
     fn visit(&self, _: &mut dyn Visitor) {}
 }
 
-/// `[N, H, W, C]` to `[N, C H W]`, in PyTorch's order.
+/// Reshapes `[N, H, W, C]` to `[N, C H W]`, in PyTorch's order.
 #[derive(Clone, Copy, Debug)]
 pub struct Flatten;
 

@@ -1,4 +1,4 @@
-//! All parameters in one buffer, all gradients in another, all rates in a third.
+//! The flat buffers: one for all parameters, one for all gradients, one for all learning rates.
 
 use crate::device::{DType, Device};
 use crate::nn::{Entry, Features, FileLayout, Module, for_each_entry};
@@ -7,14 +7,14 @@ use crate::shape::Shape;
 use crate::tape::Slot;
 use crate::tensor::Tensor;
 
-/// Every parameter starts at a multiple of so many elements: a cache line of f32.
+/// Every parameter starts at a multiple of this many elements, a cache line of f32.
 const ALIGNMENT: usize = 16;
 
-/// At least so many elements lie between two parameters, and belong to none: who runs over the end of one does not
-/// silently spoil the next. In the simulator they cannot be touched.
+/// The least unused elements between two parameters, so that an access past the end of one does not silently corrupt the
+/// next. The simulator reports any access to them.
 const GAP: usize = 16;
 
-/// A parameter's place in the flat buffers.
+/// A parameter's position in the flat buffers.
 #[derive(Clone, Debug)]
 pub struct FlatEntry {
     /// The full name, as PyTorch's.
@@ -23,14 +23,14 @@ pub struct FlatEntry {
     pub shape: Shape,
     /// Which elements share a learning rate.
     pub features: Features,
-    /// How it lies in a file.
+    /// Its layout in files.
     pub layout: FileLayout,
     /// Its first element in the buffers of values, gradients and moments.
     pub base: usize,
     /// Its first feature in the buffer of rates.
     pub rate_base: usize,
-    /// Whether a feature of it can be told to stand still for a step.
-    pub guarded: bool,
+    /// Whether its features can be marked as diverged, so that an update leaves them out. Clipping does not apply to it.
+    pub can_diverge: bool,
 }
 
 /// A model's parameters, gradients and learning rates, each in one buffer.
@@ -40,22 +40,22 @@ pub struct FlatParameters {
     narrow: Option<Tensor>,
     gradients: Tensor,
     rates: Tensor,
-    guarded_from: usize,
+    clipped_length: usize,
 }
 
 impl FlatParameters {
-    /// Moves a model's parameters into flat buffers on a device. `guarded` says, by name, which parameters'
-    /// features can stand still for a step; they come last in the model's order. Rates are zero at first.
+    /// Moves a model's parameters into flat buffers on a device. `can_diverge` chooses by name the parameters of
+    /// [`FlatEntry::can_diverge`], which must come last in the model's order. Rates start at zero.
     ///
-    /// With BF16 as `dtype` all buffers are F32, and there is a copy of the values in BF16 beside them, of which forward
-    /// passes take the weights: 14 bytes a parameter move in an update by SGD.
+    /// With BF16 as `dtype`, all buffers are F32, and forward passes read the weights from a further copy in BF16. An SGD
+    /// update then moves 14 bytes per parameter.
     pub fn new(
         module: &dyn Module,
-        guarded: &dyn Fn(&str) -> bool,
+        can_diverge: &dyn Fn(&str) -> bool,
         device: &Device,
         dtype: DType,
     ) -> Self {
-        let (entries, length) = layout(module, guarded);
+        let (entries, length) = layout(module, can_diverge);
         let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype.wide());
         let with_gaps = || {
             let buffer = zeros(length);
@@ -63,17 +63,18 @@ impl FlatParameters {
             buffer
         };
         let rates = entries.iter().map(|entry| entry.features.count).sum();
-        let guarded_from =
-            entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
-        let is_last = entries.iter().all(|entry| entry.guarded == (entry.base >= guarded_from));
-        assert!(is_last, "guarded parameters come after all others");
+        let clipped_length =
+            entries.iter().find(|entry| entry.can_diverge).map_or(length, |entry| entry.base);
+        let is_last = |entry: &FlatEntry| entry.base >= clipped_length;
+        let is_ordered = entries.iter().all(|entry| entry.can_diverge == is_last(entry));
+        assert!(is_ordered, "parameters that can diverge come after all others");
         let flat = FlatParameters {
             values: with_gaps(),
             narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),
             gradients: with_gaps(),
             rates: zeros(rates),
             entries,
-            guarded_from,
+            clipped_length,
         };
         let mut places = flat.entries.iter();
         for_each_entry(module, &mut |_, entry| {
@@ -91,12 +92,12 @@ impl FlatParameters {
         flat
     }
 
-    /// Every parameter's place, in the model's order.
+    /// Every parameter's position, in the model's order.
     pub fn entries(&self) -> &[FlatEntry] {
         &self.entries
     }
 
-    /// A buffer of zeros that lies as the values do, in their dtype.
+    /// A buffer of zeros with the layout and dtype of the values.
     pub fn zeros_like_values(&self) -> Tensor {
         let values = &self.values;
         let buffer = Tensor::zeros(values.device(), values.shape(), values.dtype());
@@ -104,34 +105,34 @@ impl FlatParameters {
         buffer
     }
 
-    /// All values. What lies in the gaps between parameters is nobody's: zero, or NaN in the simulator.
+    /// All values. The gaps between parameters hold zero, or NaN in the simulator.
     pub fn values(&self) -> &Tensor {
         &self.values
     }
 
-    /// The values rounded to BF16, where forward passes are in that.
+    /// The values rounded to BF16, if forward passes read those.
     pub fn narrow(&self) -> Option<&Tensor> {
         self.narrow.as_ref()
     }
 
-    /// Brings the copy in BF16 up to date, after values were written by other than an update.
+    /// Refreshes the BF16 copy after values were written outside an update.
     pub(crate) fn refresh_narrow(&self) {
         let Some(narrow) = &self.narrow else { return };
-        // One by one: what lies between them is nobody's to read.
+        // One by one, since the gaps must not be read.
         for entry in &self.entries {
             let tensor = self.view(narrow, entry);
             accumulate(&self.view(&self.values, entry), &Slot { tensor, add: false });
         }
     }
 
-    /// All gradients, in the values' order; in the gaps as there.
+    /// All gradients, in the layout of the values.
     pub fn gradients(&self) -> &Tensor {
         &self.gradients
     }
 
-    /// The gradients of everything that is not guarded.
-    pub fn unguarded_gradients(&self) -> Tensor {
-        self.gradients.view(0, [self.guarded_from], self.guarded_from)
+    /// The gradients that clipping applies to: those of the parameters that cannot diverge.
+    pub fn clipped_gradients(&self) -> Tensor {
+        self.gradients.view(0, [self.clipped_length], self.clipped_length)
     }
 
     /// The learning rate of every feature of every parameter.
@@ -139,7 +140,7 @@ impl FlatParameters {
         &self.rates
     }
 
-    /// One parameter's part of a buffer that lies as the values do.
+    /// One parameter's part of a buffer with the values' layout.
     pub fn view(&self, buffer: &Tensor, entry: &FlatEntry) -> Tensor {
         buffer.view(entry.base, entry.shape, entry.shape.columns())
     }
@@ -150,7 +151,7 @@ impl FlatParameters {
     }
 }
 
-/// Declares that nobody may touch what lies between parameters.
+/// Forbids accesses to the gaps between parameters.
 fn forbid_gaps(buffer: &Tensor, entries: &[FlatEntry]) {
     let ends = entries.iter().skip(1).map(|next| next.base).chain([buffer.shape().elements()]);
     for (entry, end) in entries.iter().zip(ends) {
@@ -158,7 +159,7 @@ fn forbid_gaps(buffer: &Tensor, entries: &[FlatEntry]) {
     }
 }
 
-fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
+fn layout(module: &dyn Module, can_diverge: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
     let mut entries = Vec::new();
     let (mut base, mut rate_base) = (0, 0);
     for_each_entry(module, &mut |name, entry| {
@@ -171,7 +172,7 @@ fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry
             layout: parameter.layout(),
             base,
             rate_base,
-            guarded: guarded(name),
+            can_diverge: can_diverge(name),
         });
         base += shape.elements().next_multiple_of(ALIGNMENT) + GAP;
         rate_base += features.count;

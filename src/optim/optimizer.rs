@@ -1,4 +1,4 @@
-//! SGD and Adam with a learning rate for every feature; equal rates make them the usual ones.
+//! SGD and Adam with a learning rate for every feature; with equal rates they are the usual optimisers.
 
 use crate::device::DType;
 use crate::ops::clip::gradient_norm_factor;
@@ -6,21 +6,21 @@ use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
 
-/// Moves all parameters of a model in one pass over its flat buffers.
+/// Updates all parameters of a model in one pass over its flat buffers.
 pub struct Optimizer {
     rule: Rule,
     table: Table,
     buffers: Buffers,
-    unguarded_gradients: Tensor,
-    /// The schedule's factor on all rates, and the clip's on the unguarded gradients, F64.
+    clipped_gradients: Tensor,
+    /// The schedule's factor on all rates, and the clip's factor on `clipped_gradients`, F64.
     scales: Tensor,
     clip: Option<f64>,
     skipped: Tensor,
 }
 
 impl Optimizer {
-    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient of what
-    /// is not guarded.
+    /// An optimiser of all parameters in `flat`, with moments of zero. `clip` is the largest norm of the gradient of the
+    /// parameters that cannot diverge.
     pub fn new(rule: Rule, flat: &FlatParameters, clip: Option<f64>) -> Self {
         let values = flat.values();
         let device = values.device();
@@ -31,7 +31,7 @@ impl Optimizer {
             inner: entry.features.inner,
             features: entry.features.count,
             rate_base: entry.rate_base,
-            guarded: entry.guarded,
+            guarded: entry.can_diverge,
         });
         Optimizer {
             table: Table::new(spans),
@@ -43,7 +43,7 @@ impl Optimizer {
                 second_moment: moment(1),
                 rates: flat.rates().clone(),
             },
-            unguarded_gradients: flat.unguarded_gradients(),
+            clipped_gradients: flat.clipped_gradients(),
             scales: Tensor::full(device, [2], DType::F64, 1.0),
             clip,
             skipped: Tensor::zeros(device, [1], DType::I64),
@@ -56,13 +56,14 @@ impl Optimizer {
         self.scales.view(0, [1], 1).copy_from_slice(&[factor]);
     }
 
-    /// One update from the gradients as they stand. `flagged`, U8, says which features of the guarded parameters
-    /// stand still; `number`, I32 `[1]`, is 1 for the first update.
-    pub fn step(&self, flagged: Option<&Tensor>, number: &Tensor) {
+    /// One update by the current gradients. `diverged`, U8, marks the features that are not updated, of the parameters that
+    /// can diverge; `number`, I32 `[1]`, is 1 for the first update.
+    pub fn step(&self, diverged: Option<&Tensor>, number: &Tensor) {
         if let Some(limit) = self.clip {
-            gradient_norm_factor(&self.unguarded_gradients, limit, &self.scales.view(1, [1], 1));
+            gradient_norm_factor(&self.clipped_gradients, limit, &self.scales.view(1, [1], 1));
         }
-        update(&self.buffers, &self.table, self.rule, &self.scales, flagged, number, &self.skipped);
+        let Optimizer { buffers, table, rule, scales, skipped, .. } = self;
+        update(buffers, table, *rule, scales, diverged, number, skipped);
     }
 
     /// The moments that the rule keeps, each as long as the values.
@@ -70,12 +71,12 @@ impl Optimizer {
         [&self.buffers.first_moment, &self.buffers.second_moment].into_iter().flatten()
     }
 
-    /// The parameters' chunks, for other passes over buffers that lie as the values do.
+    /// The parameters' chunks, for other passes over buffers with the values' layout.
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// How many single elements were left alone because their gradient was not finite, I64 `[1]`.
+    /// How many elements were skipped because their gradient was not finite, I64 `[1]`.
     pub fn skipped(&self) -> &Tensor {
         &self.skipped
     }

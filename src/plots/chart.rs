@@ -8,24 +8,24 @@ use super::scale::Scale;
 
 const SIZE: (u32, u32) = (760, 440);
 
-/// Width of the column right of the axes that the colours are explained in, at least.
+/// The least width of the legend, right of the axes.
 const LEGEND: usize = 124;
 
-/// Pixels of a letter of the legend, about.
+/// The approximate width of a letter in the legend.
 const LETTER: usize = 8;
 
 const FONT: &str = "sans-serif";
 
-/// Nothing that is drawn here can fail: the picture is a text in memory.
+/// Drawing cannot fail: the picture is a string in memory.
 const DRAWN: &str = "a picture in memory can be drawn";
 
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Scale, Scale>>;
 
-/// An axis and what stands beside it.
+/// An axis with its label.
 pub struct Axis {
-    /// What it shows, with its unit.
+    /// The quantity and its unit.
     pub label: String,
     /// Its range.
     pub scale: Scale,
@@ -38,10 +38,10 @@ impl Axis {
     }
 }
 
-/// How a series is drawn.
+/// The style of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stroke {
-    /// A line of so many pixels.
+    /// A line of this width in pixels.
     Line(u32),
     /// A line with a dot at each point.
     Dotted(u32),
@@ -53,15 +53,15 @@ pub enum Stroke {
 
 /// Points that belong together.
 pub struct Series {
-    /// What it is, in the legend; none where it belongs to the one before.
+    /// The name in the legend; a series with an empty name is not in the legend.
     pub name: String,
-    /// Values of the two axes. One that is not finite, or beyond the axes, is left out.
+    /// Coordinates. A point that is not finite, or beyond the axes, is left out.
     pub points: Vec<(f64, f64)>,
-    /// How far each point reaches up and down; empty for none.
+    /// The length of each point's error bar, up and down; empty for no error bars.
     pub deviations: Vec<f64>,
     /// Its colour.
     pub colour: RGBAColor,
-    /// How it is drawn.
+    /// Its style.
     pub stroke: Stroke,
 }
 
@@ -77,14 +77,14 @@ impl Series {
         Series { name: name.into(), points, deviations: Vec::new(), colour, stroke }
     }
 
-    /// The same with deviations.
+    /// Adds error bars.
     pub fn with_deviations(mut self, deviations: Vec<f64>) -> Self {
         self.deviations = deviations;
         self
     }
 }
 
-/// Series over two axes. `title` stands over the legend.
+/// Series over two axes. `title` is the legend's heading.
 pub fn lines(x: &Axis, y: &Axis, title: &str, series: &[Series]) -> String {
     let named: Vec<&Series> = series.iter().filter(|own| !own.name.is_empty()).collect();
     let names = named.iter().map(|own| own.name.as_str());
@@ -99,7 +99,7 @@ pub fn lines(x: &Axis, y: &Axis, title: &str, series: &[Series]) -> String {
     })
 }
 
-/// Parts of a whole over `x`, the first at the bottom: `points` are `x` and the parts, which add up to 1.
+/// Stacked fractions over `x`, the first at the bottom: each point is `x` with its fractions, which add up to 1.
 pub fn stack(
     x: &Axis,
     y_label: &str,
@@ -114,7 +114,7 @@ pub fn stack(
     picture(|area| {
         let (axes, legend) = area.split_horizontally(SIZE.0 - legend_width);
         let mut chart = chart(&axes, x, &y);
-        // From the largest sum to the smallest, each over the one before: no seam shows between neighbours.
+        // Each area is drawn over the larger one before it, so that no seam shows between neighbours.
         for (j, (_, colour)) in entries.iter().enumerate().rev() {
             let sum = |parts: &[f64]| parts.iter().take(j + 1).sum::<f64>().min(1.0);
             let top = points.iter().map(|(x, parts)| (*x, sum(parts)));
@@ -128,7 +128,7 @@ pub fn stack(
     })
 }
 
-/// A picture of the usual size on white, whatever the page around it.
+/// A picture of the usual size on a white background.
 pub(super) fn picture(draw: impl FnOnce(&Area)) -> String {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -198,7 +198,7 @@ fn draw(chart: &mut Chart, series: &Series, y: &Axis) {
     .expect(DRAWN);
 }
 
-/// The pieces of a line that lie between the ends of an axis; a gap is where a value is not finite.
+/// The pieces of a line between the ends of an axis; a value that is not finite leaves a gap.
 fn inside(points: &[(f64, f64)], y: &Scale) -> Vec<Vec<(f64, f64)>> {
     let mut pieces: Vec<Vec<(f64, f64)>> = vec![Vec::new()];
     for pair in points.windows(2) {
@@ -227,7 +227,7 @@ fn inside(points: &[(f64, f64)], y: &Scale) -> Vec<Vec<(f64, f64)>> {
     pieces
 }
 
-/// How an entry of the legend looks.
+/// The mark of an entry in the legend.
 enum Mark {
     Line(ShapeStyle),
     Dashes(ShapeStyle),
@@ -276,7 +276,7 @@ fn explain(area: &Area, title: &str, entries: &[(String, Mark)]) {
     }
 }
 
-/// A text in the middle of a place.
+/// Draws a text centred at a position.
 pub(super) fn text_at(area: &Area, text: &str, place: (i32, i32), size: u32, colour: RGBColor) {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
     let style = (FONT, size).into_font().color(&colour);
@@ -284,7 +284,7 @@ pub(super) fn text_at(area: &Area, text: &str, place: (i32, i32), size: u32, col
     area.draw_text(text, &style, place).expect(DRAWN);
 }
 
-/// A filled rectangle.
+/// Draws a filled rectangle.
 pub(super) fn fill(area: &Area, corners: [(i32, i32); 2], colour: RGBColor) {
     area.draw(&Rectangle::new(corners, colour.filled())).expect(DRAWN);
 }

@@ -1,23 +1,23 @@
-//! Colours that stay apart in grey and for the colour-blind.
+//! Colours that can be told apart in greyscale and by the colour-blind.
 
 use plotters::style::RGBColor;
 
 /// Text and axes.
 pub const INK: RGBColor = RGBColor(60, 60, 60);
 pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
-/// What is learnt from.
+/// Curves of training.
 pub const TRAIN: RGBColor = RGBColor(31, 101, 158);
-/// What is validated on.
+/// Curves of validation.
 pub const VALID: RGBColor = RGBColor(214, 96, 26);
-/// What is tested on.
+/// Results of the test.
 pub const TEST: RGBColor = RGBColor(20, 20, 20);
 
-/// A colour of viridis, which gets lighter from the first to the last.
+/// Colour `place` of `count` from viridis, lighter from the first to the last.
 pub fn shade(place: usize, count: usize) -> RGBColor {
     viridis(place as f64 / count.saturating_sub(1).max(1) as f64)
 }
 
-/// A colour for a thin line on white, from cold to warm: lines need more than lightness to be told apart.
+/// A colour for a thin line on white, from cold to warm: lightness alone does not tell thin lines apart.
 pub fn line_shade(place: usize, count: usize) -> RGBColor {
     const LINES: [(u8, u8, u8); 7] = [
         (68, 1, 84),
@@ -47,7 +47,7 @@ pub(super) fn viridis(place: f64) -> RGBColor {
     blend(&VIRIDIS, place)
 }
 
-/// What lies between colours that are evenly spaced from 0 to 1.
+/// Interpolates between colours that are evenly spaced from 0 to 1.
 fn blend(colours: &[(u8, u8, u8)], place: f64) -> RGBColor {
     let position = place.clamp(0.0, 1.0) * (colours.len() - 1) as f64;
     let below = (position as usize).min(colours.len() - 2);

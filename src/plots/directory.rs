@@ -1,4 +1,4 @@
-//! Keeps the pictures of a run's directory up to date.
+//! The pictures in a run directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,61 +9,61 @@ use crate::alrao::{AlraoConfig, classifier_rates};
 use crate::error::{Error, Result};
 use crate::learn::RunDirectory;
 
-/// The pictures of a run's directory, drawn from its metrics: `loss.svg`, `posterior.svg`, and `accuracy.svg` or, in
+/// The pictures in a run directory, drawn from the run's metrics: `loss.svg`, `posterior.svg`, and `accuracy.svg` or, in
 /// Q-learning, `return.svg`.
 pub struct RunPlots {
     directory: PathBuf,
     rates: Vec<f64>,
-    kind: Kind,
+    kind: RunKind,
     history: History,
 }
 
-/// What the pictures show.
+/// The task of the run.
 #[derive(Clone, Copy)]
-enum Kind {
-    /// Everything over epochs of so many steps.
+enum RunKind {
+    /// All curves are over epochs.
     Supervised { steps_per_epoch: u64 },
-    /// Returns over the environment's steps, everything else over the updates.
+    /// Returns are over the environment's steps, all other curves over the updates.
     QLearning,
 }
 
 impl RunPlots {
-    /// The pictures of the run in a directory. Removes temporary files of interrupted writes.
+    /// The pictures of a supervised run. Removes temporary files of interrupted writes.
     pub fn new(directory: &Path, alrao: &AlraoConfig) -> Self {
         for name in ["loss", "accuracy", "posterior", "return"] {
-            // Mostly there is none; the next picture replaces one that stays.
+            // There usually is none. If one cannot be removed, the next picture replaces it.
             let _ = fs::remove_file(directory.join(name).with_extension("svg.tmp"));
         }
         RunPlots {
             directory: directory.to_owned(),
             rates: classifier_rates(alrao.classifiers, &alrao.eta),
-            kind: Kind::Supervised { steps_per_epoch: 1 },
+            kind: RunKind::Supervised { steps_per_epoch: 1 },
             history: History::default(),
         }
     }
 
-    /// The pictures of the run of Q-learning in a directory.
+    /// The pictures of a run of Q-learning.
     pub fn of_q_learning(directory: &Path, alrao: &AlraoConfig) -> Self {
-        RunPlots { kind: Kind::QLearning, ..RunPlots::new(directory, alrao) }
+        RunPlots { kind: RunKind::QLearning, ..RunPlots::new(directory, alrao) }
     }
 
-    /// How many steps an epoch of a supervised run has, at least 1.
+    /// Sets the steps of an epoch of a supervised run, at least 1.
     pub fn set_steps_per_epoch(&mut self, steps: u64) {
-        self.kind = Kind::Supervised { steps_per_epoch: steps.max(1) };
+        self.kind = RunKind::Supervised { steps_per_epoch: steps.max(1) };
     }
 
-    /// Draws what the metrics say so far. A picture that nothing is known for is left out.
+    /// Draws the metrics so far. A picture without data is left out.
     ///
     /// # Errors
-    /// Where the metrics cannot be read or a picture cannot be written.
+    /// If the metrics cannot be read or a picture cannot be written.
     pub fn draw(&mut self) -> Result<()> {
         self.history.read(&RunDirectory::metrics_file(&self.directory))?;
         let (unit, own, curves) = match self.kind {
-            Kind::Supervised { steps_per_epoch } => {
+            RunKind::Supervised { steps_per_epoch } => {
                 let curves = self.history.curves(steps_per_epoch);
                 ("epoch", ("accuracy.svg", run::accuracy(&curves)), curves)
             }
-            Kind::QLearning => (
+            RunKind::QLearning => (
                 "update",
                 ("return.svg", returns::over_steps(&self.history)),
                 self.history.curves(1),
@@ -79,12 +79,12 @@ impl RunPlots {
     }
 }
 
-/// Whoever looks at a picture sees the old one or the new one, whole.
+/// Writes a picture to a temporary file and renames it, so that a reader never sees half a picture.
 fn replace(path: &Path, svg: &str) -> Result<()> {
     let temporary = path.with_extension("svg.tmp");
     let written = fs::write(&temporary, svg).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // The failed write is what is reported.
+        // The error of the write is reported, not one of this removal.
         let _ = fs::remove_file(&temporary);
     }
     written.map_err(|error| Error::write(path, error))

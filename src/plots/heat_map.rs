@@ -1,4 +1,4 @@
-//! A table of numbers as coloured cells, as SVG.
+//! Heat maps, as SVG.
 
 use super::chart::{Area, fill, picture, text_at};
 use super::colours::{INK, viridis};
@@ -7,25 +7,25 @@ use plotters::style::{RGBColor, WHITE};
 
 /// Pixels left of the cells and below them, for their names.
 const MARGIN: (i32, i32) = (86, 58);
-/// The cells together.
+/// Width and height of all cells together.
 const CELLS: (i32, i32) = (540, 350);
 const TOP: i32 = 20;
-/// The scale of colours.
+/// Position of the colour key.
 const KEY: (i32, i32) = (672, 20);
 
 /// One cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cell {
-    /// No such place: left white.
+    /// No cell, left white.
     Absent,
-    /// A place without a number: grey, with a dash.
+    /// A cell without a number: grey, with a dash.
     Blank,
     /// A number.
     Value(f64),
 }
 
-/// Cells by row, the first at the bottom, and column; small numbers are light. `names` are those of the columns and of
-/// the rows, `labels` say what they are, `unit` what the numbers are; all above `top` have one colour.
+/// A heat map of cells by row, the first at the bottom, and column; small numbers are light. `names` are the names of the
+/// columns and of the rows, `labels` the axes' labels, and `unit` the key's. All numbers above `top` have one colour.
 pub fn heat_map(
     cells: &[Vec<Cell>],
     names: [&[String]; 2],
@@ -38,7 +38,7 @@ pub fn heat_map(
         _ => None,
     });
     let (low, high) = extent(values.map(|value| value.min(top))).unwrap_or((0.0, 1.0));
-    // Most of what there is to see lies between the best cells: equal ratios look alike.
+    // Logarithmic, since the differences of interest are among the smallest numbers.
     let is_by_ratio = low > 0.0;
     let place = move |value: f64| match is_by_ratio {
         _ if high <= low => 0.0,
@@ -95,7 +95,7 @@ fn draw(area: &Area, cell: Cell, corners: [(i32, i32); 2], place: &dyn Fn(f64) -
     }
 }
 
-/// Small is light.
+/// The colour at a position from 0, light, to 1, dark.
 fn colour(place: f64) -> RGBColor {
     viridis(1.0 - place)
 }
@@ -106,7 +106,7 @@ fn key(area: &Area, value_at: &dyn Fn(f64) -> f64, unit: &str) {
     for part in 0..PARTS {
         let place = f64::from(part) / f64::from(PARTS - 1);
         let y = KEY.1 + height * (PARTS - part);
-        // Each reaches under the one above it, so that no seam shows.
+        // Each part extends under the one above it, so that no seam shows.
         fill(area, [(KEY.0, y - height - 1), (KEY.0 + 18, y)], colour(place));
         if part % 12 == 0 {
             text_at(area, &number(value_at(place)), (KEY.0 + 48, y - height / 2), 13, INK);
@@ -124,7 +124,7 @@ mod tests {
         let names = ["1", "2"].map(String::from);
         let cells = [vec![Cell::Value(0.25), Cell::Absent], vec![Cell::Blank, Cell::Value(4.0)]];
         let svg = heat_map(&cells, [&names, &names], ["across", "up"], "loss", 3.0);
-        // The cell's number is its own, the key's ends at the top.
+        // A cell shows its own number even above the end of the key.
         for text in ["0.25", "4", "–", "across", "up", "loss"] {
             assert!(svg.contains(&format!("\n{text}\n")), "{text}");
         }

@@ -1,4 +1,4 @@
-//! What `metrics.jsonl` says, read as it grows.
+//! Reads `metrics.jsonl` as it grows.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// Points that a curve over the steps has at most: more than a picture's pixels show nothing.
+/// The most points of a curve over the steps: more would not be visible.
 const POINTS: usize = 360;
 
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ enum Line {
     Test(TestLine),
 }
 
-/// A step's own values; `None` where one is not finite, or there is none.
+/// The values of a step; `None` if a value is missing or not finite.
 #[derive(Clone, Debug, Deserialize)]
 pub struct StepLine {
     /// Counted from 1.
@@ -32,7 +32,7 @@ pub struct StepLine {
     pub posterior: Vec<Option<f64>>,
 }
 
-/// What an epoch came to; `None` where a value is not finite, or there is none.
+/// The values of an epoch; `None` if a value is missing or not finite.
 #[derive(Clone, Debug, Deserialize)]
 pub struct EpochLine {
     /// Counted from 1.
@@ -47,7 +47,7 @@ pub struct EpochLine {
     pub valid_accuracy: Option<f64>,
     /// The weight of each classifier.
     pub posterior: Vec<Option<f64>>,
-    /// Time spent on the epoch's steps by the process that ended it.
+    /// Seconds spent on the epoch's steps by the process that ended it.
     pub seconds: Option<f64>,
     /// Q-learning: steps of the environment so far.
     pub step: Option<u64>,
@@ -56,11 +56,11 @@ pub struct EpochLine {
     pub mean_return: Option<f64>,
     /// Q-learning: the standard deviation over these episodes.
     pub return_deviation: Option<f64>,
-    /// Q-learning: mean return of the episodes that were learnt from.
+    /// Q-learning: mean return of the training episodes.
     pub training_return: Option<f64>,
 }
 
-/// The best epoch's model on the test data.
+/// The result of the best epoch's model on the test data.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TestLine {
     /// The epoch whose model was tested.
@@ -86,10 +86,10 @@ pub struct History {
 }
 
 impl History {
-    /// Reads what was added since the last time, up to the last whole line.
+    /// Reads the lines that were added since the last call; an incomplete last line is left for the next call.
     ///
     /// # Errors
-    /// Where the file cannot be read, or a line is no metric.
+    /// If the file cannot be read, or a line holds no metrics.
     pub fn read(&mut self, path: &Path) -> Result<()> {
         let mut text = String::new();
         let read = File::open(path).and_then(|mut file| {
@@ -99,8 +99,9 @@ impl History {
         read.map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for line in text[..whole].lines() {
-            let line = serde_json::from_str(line)
-                .map_err(|error| Error::file(path, format!("is no metrics of a run: {error}")))?;
+            let line = serde_json::from_str(line).map_err(|error| {
+                Error::file(path, format!("holds no metrics of a run: {error}"))
+            })?;
             match line {
                 Line::Step(step) => self.steps.push(step),
                 Line::Epoch(epoch) => self.epochs.push(epoch),
@@ -126,7 +127,7 @@ impl History {
         self.test.as_ref()
     }
 
-    /// Points for a picture, over epochs.
+    /// The points of the curves, over epochs.
     pub fn curves(&self, steps_per_epoch: u64) -> Curves {
         let bins: Vec<&[StepLine]> =
             self.steps.chunks(self.steps.len().div_ceil(POINTS).max(1)).collect();
@@ -159,7 +160,7 @@ impl History {
         }
     }
 
-    /// The posterior over the steps, or over the epochs where no steps were logged. It begins with equal weights.
+    /// The posterior over the steps, or over the epochs if no steps were logged. It starts with equal weights.
     fn posterior(
         &self,
         bins: &[&[StepLine]],
@@ -186,17 +187,17 @@ impl History {
 
 /// Points over training, in epochs.
 pub struct Curve {
-    /// The training batches' own, averaged over some steps each.
+    /// On training batches, averaged over some steps.
     pub steps: Vec<(f64, f64)>,
-    /// The training epochs'.
+    /// On the training data, by epoch.
     pub train: Vec<(f64, f64)>,
-    /// On the validation data.
+    /// On the validation data, by epoch.
     pub valid: Vec<(f64, f64)>,
-    /// The best epoch's on the test data.
+    /// On the test data, at the best epoch.
     pub test: Option<(f64, f64)>,
 }
 
-/// What is drawn of a run.
+/// The curves of a run.
 pub struct Curves {
     /// In nats.
     pub loss: Curve,

@@ -1,4 +1,4 @@
-//! Pictures as SVG: of a run, and whatever an experiment has to show.
+//! SVG pictures of runs and experiments.
 
 mod chart;
 mod colours;

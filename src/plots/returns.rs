@@ -7,7 +7,7 @@ use super::colours::{TEST, TRAIN, VALID};
 use super::history::{EpochLine, History};
 use super::scale::{Scale, extent};
 
-/// Mean returns over the environment's steps; `None` where nothing is known.
+/// Mean returns over the environment's steps; `None` without data.
 pub fn over_steps(history: &History) -> Option<String> {
     let epochs = history.epochs();
     let over_steps = |value: fn(&EpochLine) -> Option<f64>| -> Vec<(f64, f64)> {

@@ -7,7 +7,7 @@ use super::colours::{TEST, TRAIN, VALID, shade};
 use super::history::{Curve, Curves};
 use super::scale::{Scale, extent, number};
 
-/// Loss over training, counted in `unit`; `None` where nothing is known.
+/// Loss over training, counted in `unit`; `None` without data.
 pub fn loss(curves: &Curves, unit: &str) -> Option<String> {
     let scale = Scale::losses(values(&curves.loss));
     of_curve(&curves.loss, unit, "loss (nats)", scale)

@@ -1,13 +1,13 @@
-//! Axes: from values to pixels, where ticks stand, how numbers look.
+//! The scales of axes: from values to pixels, the ticks, and the format of numbers.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-/// Losses whose largest is so many times the smallest are shown on a logarithmic axis.
+/// Losses are on a logarithmic axis if the largest is more than this many times the smallest.
 const DECADES: f64 = 20.0;
 
-/// One axis: its range, and whether equal distances are equal ratios.
+/// The scale of an axis: its range, and whether it is linear or logarithmic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     from: f64,
@@ -17,17 +17,17 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Equal distances are equal differences.
+    /// A linear scale.
     pub fn linear(range: Range<f64>) -> Self {
         Scale { from: range.start, to: range.end, is_logarithmic: false, is_percent: false }
     }
 
-    /// Equal distances are equal ratios; both ends are above 0.
+    /// A logarithmic scale; both ends are above 0.
     pub fn logarithmic(range: Range<f64>) -> Self {
         Scale { is_logarithmic: true, ..Scale::linear(range) }
     }
 
-    /// Parts of 1, shown in percent, that hold these values; from 0 where they come near it.
+    /// A scale in percent that holds these fractions of 1; it starts at 0 if they come near it.
     pub fn percent(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = extent(values).unwrap_or((0.0, 1.0));
         let margin = 0.05 * (high - low).max(0.02);
@@ -35,7 +35,7 @@ impl Scale {
         Scale { is_percent: true, ..Scale::linear(bottom..(high + margin).min(1.0)) }
     }
 
-    /// An axis that holds these losses: logarithmic where they span much, from 0 where they come near it.
+    /// A scale that holds these losses: logarithmic if they span a large ratio; a linear one starts at 0 if they come near it.
     pub fn losses(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = extent(values).unwrap_or((0.0, 1.0));
         if low > 0.0 && high / low > DECADES {
@@ -46,14 +46,14 @@ impl Scale {
         Scale::linear(bottom..high + margin)
     }
 
-    /// Where a value lies, 0 at the start of the axis and 1 at its end; far below it where it has no logarithm.
+    /// A value's position, 0 at the start of the axis and 1 at its end. A value without a logarithm is far below the start.
     pub(super) fn place(&self, value: f64) -> f64 {
         let logarithm = |value: f64| value.max(f64::MIN_POSITIVE).ln();
         let own = |value: f64| if self.is_logarithmic { logarithm(value) } else { value };
         (own(value) - own(self.from)) / (own(self.to) - own(self.from))
     }
 
-    /// The value at a place.
+    /// The value at a position.
     pub(super) fn value_at(&self, place: f64) -> f64 {
         match self.is_logarithmic {
             true => self.from * (self.to / self.from).powf(place),
@@ -62,7 +62,7 @@ impl Scale {
     }
 
     fn format(&self, value: f64) -> String {
-        // Steps are counted by hundreds of thousands; as powers they would look unlike their neighbours.
+        // Counts of 100,000 and more would otherwise look unlike the smaller counts on the same axis.
         let is_count = !self.is_logarithmic && (1e5..1e6).contains(&value);
         match self.is_percent {
             true => format!("{}%", number(100.0 * value)),
@@ -71,7 +71,7 @@ impl Scale {
         }
     }
 
-    /// Round values, at most so many where there is a choice.
+    /// Round values, `most` of them or fewer if possible.
     fn ticks(&self, most: usize) -> Vec<f64> {
         let most = most.max(2);
         if self.is_logarithmic && self.to / self.from >= 10.0 {
@@ -88,7 +88,7 @@ impl Scale {
     }
 }
 
-/// Powers of ten; twos and fives between them where few powers fit.
+/// Powers of ten, with twos and fives between them if few powers fit.
 fn decades(from: f64, to: f64, most: usize) -> Vec<f64> {
     let (first, last) = (from.log10().floor() as i32, to.log10().ceil() as i32);
     let inside = |value: &f64| *value >= from * (1.0 - 1e-9) && *value <= to * (1.0 + 1e-9);
@@ -132,7 +132,7 @@ impl ValueFormatter<f64> for Scale {
     }
 }
 
-/// A number with three digits, as short as it goes.
+/// A number in at most three significant digits, as short as possible.
 pub fn number(number: f64) -> String {
     if number == 0.0 {
         return "0".into();

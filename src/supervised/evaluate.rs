@@ -103,7 +103,7 @@ pub fn evaluate(
 pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
     let Some(tokens) = &record.vocabulary else { return Ok(None) };
     Ok(match kind(record.architecture.parse()?) {
-        Kind::Text(kind) => Some(Vocabulary::from_record(kind, tokens)),
+        Kind::Text(kind) => Some(Vocabulary::from_token_list(kind, tokens)),
         Kind::Arrays => None,
     })
 }

@@ -221,7 +221,7 @@ pub fn input(dataset: &Dataset) -> Input {
 
 fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
     let (vocabulary, normalisation) = match &dataset.content {
-        Content::Text(text) => (Some(text.vocabulary.record()), None),
+        Content::Text(text) => (Some(text.vocabulary.token_list()), None),
         Content::Arrays(arrays) => {
             let own = arrays.normalisation.as_ref();
             (None, own.map(|own| (own.mean.clone(), own.deviation.clone())))

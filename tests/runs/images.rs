@@ -155,7 +155,10 @@ fn a_killed_run_on_images_goes_on_to_the_bit_on_any_number_of_threads() {
     let arguments = format!("{TRAIN} --augment --epochs 5");
     let (_, stderr) = ends_with(0, folder, &format!("{arguments} --threads 1 --out alone"));
     let told: Vec<&str> = stderr.lines().filter(|line| line.contains("damaged.png")).collect();
-    assert!(told.len() == 1 && told[0].contains("the mean colour stands in for it"), "{stderr}");
+    assert!(
+        told.len() == 1 && told[0].contains("an image of the mean colour replaces it"),
+        "{stderr}"
+    );
     ends_with(0, folder, &format!("{arguments} --threads 3 --out more"));
     assert_same(&folder.join("alone"), &folder.join("more"));
     let run = folder.join("run");
@@ -273,11 +276,11 @@ fn an_experiment_tells_what_is_broken() {
     ] {
         assert!(stderr.contains(line), "{line}: {stderr}");
     }
-    assert_eq!(stderr.matches("the mean colour stands in for it").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("an image of the mean colour replaces it").count(), 1, "{stderr}");
     let report = fs::read_to_string(folder.join("out/report.html")).unwrap();
     for text in [&stdout, &report] {
         assert!(text.contains("Of the data, 3 of 28 images are broken and left out."), "{text}");
-        assert!(text.contains("stands in for: 1."), "{text}");
+        assert!(text.contains("an image of the mean colour: 1."), "{text}");
     }
     // 21 images, cut at the size that the model was made for.
     let alexnet =

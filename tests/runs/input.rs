@@ -71,12 +71,12 @@ fn safetensors_that_are_no_samples() {
     let whole = fs::read(&data).unwrap();
     for length in [0, 5, 50, whole.len() - 1] {
         fs::write(&data, &whole[..length]).unwrap();
-        refuses(folder, &train, &["data.safetensors: is no safetensors file"]);
+        refuses(folder, &train, &["data.safetensors: is not a safetensors file"]);
     }
     let mut corrupt = whole;
     corrupt[8] = b'[';
     fs::write(&data, corrupt).unwrap();
-    refuses(folder, &train, &["data.safetensors: is no safetensors file"]);
+    refuses(folder, &train, &["data.safetensors: is not a safetensors file"]);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn texts_that_cannot_be_read() {
     fs::write(folder.join("text.txt"), "").unwrap();
     refuses(folder, train, &["text.txt: is empty"]);
     fs::write(folder.join("text.txt"), b"caf\xe9 au lait").unwrap();
-    refuses(folder, train, &["text.txt: is no text: byte 3"]);
+    refuses(folder, train, &["text.txt: is not UTF-8 text: byte 3"]);
     fs::write(folder.join("text.txt"), "too short for twenty columns").unwrap();
     refuses(folder, train, &["--batch-size", "20 columns"]);
     write_text(folder, 2000);

@@ -1,4 +1,4 @@
-//! Which part of an image is looked at: torchvision's geometry, to the pixel.
+//! The region that is cut out of an image: torchvision's geometry, to the pixel.
 
 use crate::random::Stream;
 
@@ -15,7 +15,7 @@ pub(super) struct Region {
     pub height: u32,
 }
 
-/// The part of an image's area that a random crop has.
+/// A random crop's share of the image's area.
 const SCALE: [f64; 2] = [0.08, 1.0];
 
 /// A random crop's width divided by its height.
@@ -23,8 +23,8 @@ const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
 const TRIES: usize = 10;
 
-/// A rectangle of random area and shape at a random place (`RandomResizedCrop`): area and the ratio's logarithm are
-/// uniform. After ten tries that do not fit, the largest centred one of a permitted ratio.
+/// A rectangle of random area, aspect ratio and position (`RandomResizedCrop`): the area and the logarithm of the ratio are
+/// uniform. If ten tries do not fit, the result is the largest centred rectangle of a permitted ratio.
 pub(super) fn random([width, height]: [u32; 2], stream: &mut Stream) -> Region {
     let (columns, rows) = (f64::from(width), f64::from(height));
     let [narrowest, widest] = RATIO;
@@ -49,8 +49,8 @@ pub(super) fn random([width, height]: [u32; 2], stream: &mut Stream) -> Region {
     Region { left, top, width: own_width, height: own_height }
 }
 
-/// For evaluation: the extents to which an image is resized before a square of `size` is cut out of it (`Resize`). Its
-/// shorter side becomes `size * 256 / 224`, rounded.
+/// For evaluation, the extents that an image is resized to before a square of `size` is cut out (`Resize`). The shorter
+/// side becomes `size * 256 / 224`, rounded.
 pub(super) fn resized([width, height]: [u32; 2], size: usize) -> [u32; 2] {
     let short = (size as f64 * 256.0 / 224.0).round() as u64;
     let (own_width, own_height) = (u64::from(width), u64::from(height));
@@ -60,7 +60,7 @@ pub(super) fn resized([width, height]: [u32; 2], size: usize) -> [u32; 2] {
     }
 }
 
-/// The square of `size` in the middle of an image that is at least as large (`CenterCrop`).
+/// The central square of `size` in an image that is at least as large (`CenterCrop`).
 pub(super) fn centre([width, height]: [u32; 2], size: usize) -> Region {
     let size = size as u32;
     let place = |extent: u32| (f64::from(extent - size) / 2.0).round_ties_even() as u32;
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(random([1, 1], &mut stream), Region { left: 0, top: 0, width: 1, height: 1 });
     }
 
-    /// As torchvision 0.29's `Resize(256)` and `CenterCrop(224)`.
+    /// Numbers from torchvision 0.29's `Resize(256)` and `CenterCrop(224)`.
     #[test]
     fn an_evaluated_image_is_resized_and_cut_as_torchvision_does() {
         assert_eq!(resized([500, 375], 224), [341, 256]);

@@ -1,4 +1,4 @@
-//! A folder of images, a folder a class: `train/CLASS/*.jpg`, as torchvision's `ImageFolder`.
+//! A folder of images with a subfolder for each class, `train/CLASS/*.jpg`, as torchvision's `ImageFolder` reads it.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -10,33 +10,35 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::look::look;
-use super::{Broken, CHANNELS, ImageFile, ImageFiles, Left, Shared, Trouble, normalisation};
+use super::{
+    Broken, CHANNELS, DecodeFailures, ImageFile, ImageFiles, LeftOut, Shared, normalisation,
+};
 use crate::data::{
     Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, tail_length, unreadable,
 };
 use crate::error::{Error, Result};
 
-/// What a folder of images looks like, for messages.
+/// The layout of a folder of images, for messages.
 pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg or *.png";
 
-/// The endings of torchvision's list that are decoded here, in small letters.
+/// The extensions of torchvision's list that can be decoded here, in lower case.
 const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 
-/// Whether a folder looks like one of images.
+/// Whether a folder has the layout of a folder of images.
 pub(in crate::data) fn is_in(root: &Path) -> bool {
     root.join("train").is_dir()
 }
 
-/// Lists a folder of images: `train`, and `valid` (or `val`) and `test` where they are there, each with a folder a class.
+/// Lists a folder of images: `train`, and `valid` (or `val`) and `test` if they exist, each with a folder for each class.
 ///
-/// The classes are those of `train`, sorted by name; one without any image keeps its number, as with `ImageFolder`'s
-/// `allow_empty`, and is noted. Images may lie in folders of a class's folder; links are followed. Files of other
-/// endings, and names that begin with a dot, are passed over. Where there is no validation part it is the last
-/// `valid_split` of each class. Broken files are left out and noted.
+/// The classes are the folders of `train`, sorted by name. A class without images keeps its number, as with `ImageFolder`'s
+/// `allow_empty`, and is reported. Images may be in subfolders of a class's folder, and links are followed. Files with other
+/// extensions, and names that begin with a dot, are ignored. Without a validation part, the last `valid_split` of each class
+/// becomes one. Broken files are left out and reported.
 ///
 /// # Errors
-/// [`Error::Input`] naming the folder or file: there are no classes or no images in a part, a class is unknown in
-/// `train`, both `valid` and `val` are there, more than 1 % of the files (and more than ten) are broken.
+/// [`Error::Input`] naming the folder or file, if a part has no classes or no images, if `train` lacks a class, if both
+/// `valid` and `val` exist, or if more than 1 % of the files (and more than ten) are broken.
 pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays> {
     let pool = pool(options.threads)?;
     let names = folders(root, "train".as_ref())?;
@@ -44,14 +46,14 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
         return Err(Error::file(&root.join("train"), message));
     }
-    let mut left = Left::default();
-    let mut train = listed(root, "train", &names, &pool, &mut left)?;
+    let mut left_out = LeftOut::default();
+    let mut train = listed(root, "train", &names, &pool, &mut left_out)?;
     let mut listed_if_there = |name: Option<&str>| {
-        name.map(|name| listed(root, name, &names, &pool, &mut left)).transpose()
+        name.map(|name| listed(root, name, &names, &pool, &mut left_out)).transpose()
     };
     let mut valid = listed_if_there(validation(root)?)?;
     let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
-    left.check(root)?;
+    left_out.check(root)?;
     for (name, part) in
         [("train", Some(&train)), ("valid", valid.as_ref()), ("test", test.as_ref())]
     {
@@ -66,8 +68,8 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     }
     let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let size = options.image_size;
-    let trouble = Mutex::new(Trouble::default());
-    let shared = Arc::new(Shared { root: root.to_owned(), classes, size, pool, left, trouble });
+    let (root, failures) = (root.to_owned(), Mutex::new(DecodeFailures::default()));
+    let shared = Arc::new(Shared { root, classes, size, pool, left_out, failures });
     let split = |part: Vec<Sample>| {
         let (classes, files): (Vec<i32>, Vec<ImageFile>) = part.into_iter().unzip();
         let files = ImageFiles { shared: Arc::clone(&shared), files: Arc::new(files), draw: None };
@@ -83,10 +85,10 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     })
 }
 
-/// The number of an image's class, and the image.
+/// The number of an image's class, and the image's file.
 type Sample = (i32, ImageFile);
 
-/// Threads that look at files and decode them.
+/// The threads that check and decode the files.
 fn pool(threads: Option<usize>) -> Result<ThreadPool> {
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     let pool = builder.thread_name(|index| format!("images-{index}")).build();
@@ -105,13 +107,13 @@ fn validation(root: &Path) -> Result<Option<&'static str>> {
     }
 }
 
-/// The images of a part, class by class, with what is wrong noted down.
+/// The images of a part, class by class. Broken files and classes without images are added to `left_out`.
 fn listed(
     root: &Path,
     part: &str,
     classes: &[OsString],
     pool: &ThreadPool,
-    left: &mut Left,
+    left_out: &mut LeftOut,
 ) -> Result<Vec<Sample>> {
     let own: BTreeSet<OsString> = folders(root, part.as_ref())?.into_iter().collect();
     if let Some(unknown) = own.iter().find(|name| !classes.contains(name)) {
@@ -126,24 +128,24 @@ fn listed(
         images_below(root, &folder, &mut Vec::new(), &mut paths)?;
         sort_as_walked(&mut paths);
         if paths.is_empty() {
-            left.empty.push(folder);
+            left_out.empty.push(folder);
         }
         found.extend(paths.into_iter().map(|path| (number as i32, path)));
     }
-    left.found += found.len();
+    left_out.found += found.len();
     let looked: Vec<_> =
         pool.install(|| found.par_iter().map(|(_, path)| look(&root.join(path))).collect());
     let mut samples = Vec::with_capacity(found.len());
     for ((class, path), looked) in found.into_iter().zip(looked) {
         match looked {
             Ok(bytes) => samples.push((class, ImageFile { path, bytes })),
-            Err(reason) => left.broken.push(Broken { path, reason }),
+            Err(reason) => left_out.broken.push(Broken { path, reason }),
         }
     }
     Ok(samples)
 }
 
-/// Cuts the last `share` of each class off a part that lies class by class.
+/// Cuts the last `share` of each class off a part that is ordered by class.
 fn cut_tails(part: &mut Vec<Sample>, share: f64) -> Vec<Sample> {
     let mut tails = Vec::new();
     let mut kept = Vec::with_capacity(part.len());
@@ -165,7 +167,7 @@ fn is_image(name: &OsStr) -> bool {
     ENDINGS.iter().any(|own| ending.eq_ignore_ascii_case(own))
 }
 
-/// Names in a folder, and whether each is a folder itself, links followed.
+/// The names in a folder, and whether each is a folder too; links are followed.
 fn entries(folder: &Path) -> Result<Vec<(OsString, bool)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
@@ -188,8 +190,8 @@ fn folders(root: &Path, folder: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Adds every image in a folder and in those below it. `above` are the folders that lead here, links resolved: a link
-/// back to one of them is not followed.
+/// Adds every image in a folder and its subfolders. `above` holds the parent folders with links resolved; a link back to
+/// one of them is not followed.
 fn images_below(
     root: &Path,
     folder: &Path,
@@ -214,7 +216,7 @@ fn images_below(
     Ok(())
 }
 
-/// Folder by folder, as Python's sorted walk: by the bytes of the folder's path, then of the name.
+/// Sorts as Python's sorted `os.walk` does: by the bytes of the folder's path, then of the name.
 fn sort_as_walked(paths: &mut [PathBuf]) {
     let bytes = |part: Option<&OsStr>| part.map(OsStr::as_encoded_bytes).map(<[u8]>::to_vec);
     paths.sort_by_cached_key(|path| {

@@ -1,10 +1,10 @@
-//! Images in files, decoded when a batch of them is asked for.
+//! Images in files, which are decoded when a batch needs them.
 
+mod broken;
 mod crop;
 mod decode;
 mod folder;
 mod look;
-mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,23 +16,23 @@ use rayon::prelude::*;
 use super::Normalisation;
 use super::fingerprint::Fingerprint;
 use crate::error::Result;
+use broken::DecodeFailures;
+pub(super) use broken::{Broken, LeftOut};
 pub(super) use folder::{LAYOUT, is_in, load};
-use trouble::Trouble;
-pub(super) use trouble::{Broken, Left};
 
 const CHANNELS: usize = 3;
 
-/// Mean and deviation of ImageNet's channels, by which torchvision's models take images.
+/// Mean and deviation of ImageNet's channels, which torchvision's models expect.
 const MEAN: [f64; CHANNELS] = [0.485, 0.456, 0.406];
 const DEVIATION: [f64; CHANNELS] = [0.229, 0.224, 0.225];
 
-/// The images of one part of a data set. They stay in their files: what a batch needs is read and decoded when it is
-/// asked for, on threads of the data set's own.
+/// The images of one part of a data set. They stay in their files; a batch reads and decodes its images on the data set's
+/// own threads.
 ///
-/// An image that turns out broken only then is stood in for by one of the mean colour, which normalises to nearly 0: it
-/// keeps its class and place, so that an epoch has as many steps as ever, whichever thread came upon it. It is told
-/// once (see [`crate::learn::Event::Damaged`]). Where more than 1 % of the files are broken, or one can no longer be
-/// read at all, the run ends, and can be continued.
+/// If an image turns out to be broken then, an image of the mean colour replaces it, which normalises to nearly 0. It keeps
+/// its class and its position, so the epoch keeps its number of steps. The file is reported once (see
+/// [`crate::learn::Event::Damaged`]). If more than 1 % of the files are broken, or if one can no longer be read, the run
+/// ends; it can be resumed.
 #[derive(Clone, Debug)]
 pub struct ImageFiles {
     shared: Arc<Shared>,
@@ -43,32 +43,32 @@ pub struct ImageFiles {
 /// One image.
 #[derive(Clone, Debug)]
 struct ImageFile {
-    /// From the data set's folder on.
+    /// Relative to the data set's folder.
     path: PathBuf,
     bytes: u64,
 }
 
-/// What all parts of a data set have in common.
+/// What the parts of a data set share.
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
     /// Names of the classes, by number.
     classes: Vec<String>,
-    /// Rows and columns of the images that come out.
+    /// Rows and columns of the decoded images.
     size: usize,
     pool: ThreadPool,
-    left: Left,
-    trouble: Mutex<Trouble>,
+    left_out: LeftOut,
+    failures: Mutex<DecodeFailures>,
 }
 
-/// What random crops and flips are a function of, beside the sample's number.
+/// Seed and epoch, which random crops and flips depend on beside the sample's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Draw {
     seed: u64,
     epoch: u64,
 }
 
-/// The same files, seen in the same way.
+/// Equal if they are the same files with the same crops.
 impl PartialEq for ImageFiles {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.files, &other.files) && self.draw == other.draw
@@ -81,17 +81,17 @@ impl ImageFiles {
         self.files.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Rows and columns of the images that come out; they have three channels.
+    /// Rows and columns of the decoded images, which have three channels.
     pub fn size(&self) -> usize {
         self.shared.size
     }
 
-    /// Names of the classes, by number: the training part's folders.
+    /// Names of the classes, by number: the folders of the training part.
     pub fn classes(&self) -> &[String] {
         &self.shared.classes
     }
@@ -101,12 +101,12 @@ impl ImageFiles {
         self.shared.root.join(&self.files[number].path)
     }
 
-    /// The same images, cropped and flipped at random instead of their middle: another view in each epoch.
+    /// The same images with random crops and flips in place of the central crop; they differ from epoch to epoch.
     pub(crate) fn with_random_crops(&self, seed: u64, epoch: u64) -> ImageFiles {
         ImageFiles { draw: Some(Draw { seed, epoch }), ..self.clone() }
     }
 
-    /// The images of these numbers one after the other, `[n, size, size, 3]`. Panics where there is no such image.
+    /// The images with these numbers, `[n, size, size, 3]`. Panics if a number is out of range.
     pub(super) fn gather(&self, numbers: impl Iterator<Item = usize>) -> Vec<u8> {
         let numbers: Vec<usize> = numbers.collect();
         let mut bytes = vec![0; numbers.len() * self.elements_of_one()];
@@ -136,60 +136,60 @@ impl ImageFiles {
         }
     }
 
-    /// The image; `None`, noted down, where it cannot be had.
+    /// The decoded image; `None` if that fails, which is added to the failures.
     fn decoded(&self, number: usize) -> Option<RgbImage> {
         let own = &self.files[number].path;
         let broken = |reason| Broken { path: own.clone(), reason };
         match std::fs::read(self.shared.root.join(own)) {
             Err(error) => {
-                self.trouble().unreadable(broken(format!("could no longer be read: {error}")));
+                self.failures().unreadable(broken(format!("could no longer be read: {error}")));
                 None
             }
-            Ok(bytes) => {
-                decode::decode(&bytes).map_err(|reason| self.trouble().damaged(broken(reason))).ok()
-            }
+            Ok(bytes) => decode::decode(&bytes)
+                .map_err(|reason| self.failures().damaged(broken(reason)))
+                .ok(),
         }
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, DecodeFailures> {
+        self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was found before anything was decoded, in lines for people.
+    /// Lines about what was left out when the folder was listed.
     pub(super) fn notes(&self) -> Vec<String> {
-        self.shared.left.notes(&self.shared.root)
+        self.shared.left_out.notes(&self.shared.root)
     }
 
-    /// How many files were left out when the folder was listed, if some were.
+    /// How many files were left out when the folder was listed; `None` if there were none.
     pub(super) fn left_out(&self) -> Option<String> {
-        self.shared.left.told()
+        self.shared.left_out.summary()
     }
 
-    /// The images of these numbers, as a part of their own.
+    /// The images with these numbers, as a part of their own.
     pub(super) fn subset(&self, numbers: &[usize]) -> ImageFiles {
         let files = numbers.iter().map(|&number| self.files[number].clone()).collect();
         ImageFiles { files: Arc::new(files), ..self.clone() }
     }
 
-    /// The files that have turned out broken since this was asked last, a line each.
+    /// One line for each file found broken since the last call.
     pub(crate) fn news(&self) -> Vec<String> {
-        let news = self.trouble().take_news();
+        let news = self.failures().take_unreported();
         let line = |broken: &Broken| {
             let line = broken.line(&self.shared.root);
-            format!("{line}; the mean colour stands in for it")
+            format!("{line}; an image of the mean colour replaces it")
         };
         news.iter().map(line).collect()
     }
 
-    /// Whether the images can be relied on.
+    /// Checks that the images could be decoded so far.
     ///
     /// # Errors
-    /// [`crate::Error::Data`] where a file could no longer be read, or too many have turned out broken.
+    /// [`crate::Error::Data`] if a file could no longer be read, or if too many files are broken.
     pub(crate) fn check(&self) -> Result<()> {
-        self.trouble().check(&self.shared.root, &self.shared.left)
+        self.failures().check(&self.shared.root, &self.shared.left_out)
     }
 
-    /// Takes in names, lengths and classes of the files, not what is in them.
+    /// Adds the names, lengths and classes of the files, but not their content.
     pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint) {
         fingerprint.numbers([self.shared.classes.len() as u64, self.files.len() as u64]);
         self.shared.classes.iter().for_each(|class| fingerprint.bytes(class.as_bytes()));
@@ -206,7 +206,7 @@ fn normalisation() -> Normalisation {
     Normalisation { mean: MEAN.to_vec(), deviation: DEVIATION.to_vec() }
 }
 
-/// A file in the data set's folder, for people.
+/// The path of a file in the data set's folder, for messages.
 fn shown(root: &Path, path: &Path) -> String {
     root.join(path).display().to_string()
 }
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use crate::data::{Content, Inputs, Kind, LoadOptions, Part, Split, Targets, load_with};
 
-    /// So many images of noise in each class; the extents differ.
+    /// A folder with the given number of noise images in each class; their extents differ.
     fn folder(counts: &[(&str, u32)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (class, count) in counts {
