@@ -19,7 +19,7 @@ use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 pub use cpu::Cpu;
 pub use cuda::fat_binaries;
-pub use gpu::{Gpu, HostWork, Recording, SiteTraffic};
+pub use gpu::{CapturedGraph, Gpu, HostWork, SiteTraffic};
 pub(crate) use profile::Op;
 pub use profile::{Cost, OpTime, Profile};
 
@@ -323,14 +323,14 @@ impl Device {
         matches!(self, Device::Gpu(_))
     }
 
-    /// Does `work`, and returns its captured graph on a device that captures; see [`Gpu::record`].
-    pub(crate) fn record(&self, work: impl FnOnce()) -> Option<Recording> {
+    /// Does `work`, and returns its captured graph on a device that captures; see [`Gpu::capture`].
+    pub(crate) fn capture(&self, work: impl FnOnce()) -> Option<CapturedGraph> {
         match self {
             Device::Cpu(_) => {
                 work();
                 None
             }
-            Device::Gpu(gpu) => Some(Gpu::record(gpu, work)),
+            Device::Gpu(gpu) => Some(Gpu::capture(gpu, work)),
         }
     }
 

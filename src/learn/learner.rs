@@ -184,7 +184,7 @@ impl Learner {
 
     /// The update of all parameters from their gradients, by a step's losses.
     pub(crate) fn update(&self, head: &Head) {
-        self.optimizer.step(Some(&head.flagged), &self.number);
+        self.optimizer.step(Some(&head.diverged), &self.number);
     }
 
     /// The update of the posterior by a step's losses.

@@ -188,12 +188,12 @@ fn normalise<T: Float>(
         relu: config.relu,
     };
     affine.apply_to(x, &y);
-    let saved = Saved { x: x.detach(), affine, inverse, of_batch };
-    record(y, &[x, weight, bias], move |dy, gradients| backward(&saved, dy, gradients))
+    let context = BackwardContext { x: x.detach(), affine, inverse, of_batch };
+    record(y, &[x, weight, bias], move |dy, gradients| backward(&context, dy, gradients))
 }
 
 /// What the way back needs.
-struct Saved<T> {
+struct BackwardContext<T> {
     x: Tensor,
     affine: Affine<T>,
     /// `1 / sqrt(variance + epsilon)`.
@@ -202,12 +202,12 @@ struct Saved<T> {
     of_batch: bool,
 }
 
-fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) {
-    let Saved { x, affine, inverse, of_batch } = saved;
+fn backward<T: Float>(context: &BackwardContext<T>, dy: &Tensor, gradients: &mut Gradients) {
+    let BackwardContext { x, affine, inverse, of_batch } = context;
     let _op = backward_op(x, dy);
     let (sums, products) = affine.gradient_sums(x, dy);
     if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
-        let statistics = of_batch.then(|| of_statistics(saved, &sums, &products));
+        let statistics = of_batch.then(|| of_statistics(context, &sums, &products));
         affine.input_gradient(x, dy, statistics.as_ref(), &slot);
     }
     let weight: Vec<f64> = products.iter().zip(inverse).map(|(p, i)| p * i).collect();
@@ -215,14 +215,18 @@ fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) 
 }
 
 /// What the mean and the variance pass on to the input.
-fn of_statistics<T: Float>(saved: &Saved<T>, sums: &[f64], products: &[f64]) -> OfStatistics<T> {
-    let count = saved.x.shape().rows() as f64;
+fn of_statistics<T: Float>(
+    context: &BackwardContext<T>,
+    sums: &[f64],
+    products: &[f64],
+) -> OfStatistics<T> {
+    let count = context.x.shape().rows() as f64;
     let per_channel = |value: &dyn Fn(usize) -> f64| -> Vec<T> {
-        let scale = |c: usize| -saved.affine.scale[c].to_f64() / count;
+        let scale = |c: usize| -context.affine.scale[c].to_f64() / count;
         (0..sums.len()).map(|c| T::from_f64(scale(c) * value(c))).collect()
     };
     OfStatistics {
-        slope: per_channel(&|c| products[c] * saved.inverse[c] * saved.inverse[c]),
+        slope: per_channel(&|c| products[c] * context.inverse[c] * context.inverse[c]),
         constant: per_channel(&|c| sums[c]),
     }
 }

@@ -9,7 +9,7 @@
 //! For regression `p_j` is the Gaussian around `W_j z + b_j` with unit variance; of all outputs, or of a chosen one.
 //!
 //! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
-//! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
+//! and `r_ij = 0`, and the copy is diverged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
 
 pub(in crate::ops) mod judge;
 pub(in crate::ops) mod launch;
@@ -90,12 +90,12 @@ pub struct Head {
     pub loss: Tensor,
     /// I32 `[1]`: samples whose likeliest class under the mixture is right; 0 in regression.
     pub correct: Tensor,
-    /// F64 `[N]`: each classifier's mean loss; infinite where flagged.
+    /// F64 `[N]`: each classifier's mean loss; infinite where diverged.
     pub classifier_losses: Tensor,
     /// U8 `[N]`: 1 where some sample had no finite likelihood under the classifier.
-    pub flagged: Tensor,
+    pub diverged: Tensor,
     /// I32 `[1]`: samples with no finite classifier of positive weight. Their `dz` is zero.
-    pub dead_samples: Tensor,
+    pub samples_without_finite_classifier: Tensor,
 }
 
 /// Number of samples B, inputs d, classifiers N, and outputs of each K.
@@ -287,16 +287,22 @@ fn classifiers_typed<T: Float>(
     let head = samples.summary::<T>(z.dtype());
     drop(op);
     let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
-    let dead_samples = head.dead_samples.clone();
+    let needs_finite_z = head.samples_without_finite_classifier.read::<i32>()[0] > 0;
     let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
         // After the pass over the samples, what were the scores are their gradients.
-        let kept =
-            Kept { extents, z: z_value, weight: weight_value, g: scores, samples, dead_samples };
-        let device = kept.z.device().clone();
+        let context = BackwardContext {
+            extents,
+            z: z_value,
+            weight: weight_value,
+            g: scores,
+            samples,
+            needs_finite_z,
+        };
+        let device = context.z.device().clone();
         let Device::Cpu(cpu) = &device else { unreachable!("the forward pass was on the CPU") };
-        kept.weight_gradient::<T>(cpu, gradients);
-        kept.bias_gradient::<T>(cpu, gradients, &bias_like);
-        kept.input_gradient::<T>(cpu, gradients);
+        context.weight_gradient::<T>(cpu, gradients);
+        context.bias_gradient::<T>(cpu, gradients, &bias_like);
+        context.input_gradient::<T>(cpu, gradients);
     });
     Head { objective, ..head }
 }
@@ -352,8 +358,8 @@ impl Samples {
             loss: Tensor::empty(device, [1], DType::F64),
             correct: Tensor::empty(device, [1], DType::I32),
             classifier_losses: Tensor::zeros(device, [classifiers], DType::F64),
-            flagged: Tensor::zeros(device, [classifiers], DType::U8),
-            dead_samples: Tensor::empty(device, [1], DType::I32),
+            diverged: Tensor::zeros(device, [classifiers], DType::U8),
+            samples_without_finite_classifier: Tensor::empty(device, [1], DType::I32),
         };
         self.summarise::<T>(&head);
         head
@@ -363,47 +369,49 @@ impl Samples {
         let Extents { samples, classifiers, .. } = self.extents;
         let mut statistics = self.statistics.write::<f64>();
         let mut losses = head.classifier_losses.write::<f64>();
-        let mut flagged = head.flagged.write::<u8>();
-        let (mut mixture, mut correct, mut dead) = (0.0, 0, 0);
+        let mut diverged = head.diverged.write::<u8>();
+        let (mut mixture, mut correct, mut without_finite) = (0.0, 0, 0);
         for row in statistics.chunks_mut(2 * classifiers + 2) {
             let sample = Sample::of(row, classifiers);
-            let sums = losses.iter_mut().zip(flagged.iter_mut());
-            for ((loss, flagged), likelihood) in sums.zip(&*sample.log_likelihoods) {
+            let sums = losses.iter_mut().zip(diverged.iter_mut());
+            for ((loss, diverged), likelihood) in sums.zip(&*sample.log_likelihoods) {
                 match likelihood.is_finite() {
                     true => *loss -= likelihood,
-                    false => *flagged = 1,
+                    false => *diverged = 1,
                 }
             }
             correct += *sample.correct as i32;
-            match sample.is_dead() {
-                true => dead += 1,
+            match sample.has_no_finite_classifier() {
+                true => without_finite += 1,
                 false => mixture -= *sample.log_mixture,
             }
         }
         let count = samples as f64;
         let objective = (losses.iter().sum::<f64>() + mixture) / count;
-        for (loss, flagged) in losses.iter_mut().zip(flagged.iter()) {
-            *loss = if *flagged == 0 { *loss / count } else { f64::INFINITY };
+        for (loss, diverged) in losses.iter_mut().zip(diverged.iter()) {
+            *loss = if *diverged == 0 { *loss / count } else { f64::INFINITY };
         }
         head.objective.write::<T>()[0] = T::from_f64(objective);
-        head.loss.write::<f64>()[0] = if dead == 0 { mixture / count } else { f64::INFINITY };
+        head.loss.write::<f64>()[0] =
+            if without_finite == 0 { mixture / count } else { f64::INFINITY };
         head.correct.write::<i32>()[0] = correct;
-        head.dead_samples.write::<i32>()[0] = dead;
+        head.samples_without_finite_classifier.write::<i32>()[0] = without_finite;
     }
 }
 
 /// What the way back needs.
-struct Kept {
+struct BackwardContext {
     extents: Extents,
     z: Tensor,
     weight: Tensor,
     /// `g_ij`, `[B, N, K]`.
     g: Tensor,
     samples: Samples,
-    dead_samples: Tensor,
+    /// Whether `z` may not be finite: where some sample had no finite classifier.
+    needs_finite_z: bool,
 }
 
-impl Kept {
+impl BackwardContext {
     /// `dW = g^T z`, `[N K, d]`.
     fn weight_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(1, &self.weight) else { return };
@@ -411,8 +419,8 @@ impl Kept {
         let _op = self.extents.product_op("classifiers weight gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;
         // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
-        let some_dead = self.dead_samples.read::<i32>()[0] > 0;
-        let z = if some_dead { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
+        let z =
+            if self.needs_finite_z { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
         let row = self.extents.row();
         gemm_parallel(
             cpu,

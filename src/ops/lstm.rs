@@ -93,7 +93,7 @@ impl Sizes {
 }
 
 /// What the forward pass leaves for the backward pass.
-struct Kept {
+struct BackwardContext {
     sizes: Sizes,
     x: Tensor,
     weight_ih: Tensor,
@@ -105,7 +105,7 @@ struct Kept {
     c: Tensor,
 }
 
-impl Kept {
+impl BackwardContext {
     /// A part that reads or writes these tensors once, with the operations of a product of all gates with `columns` columns;
     /// the gates' own are few beside them.
     fn op(&self, name: &'static str, tensors: &[&Tensor], columns: usize) -> Option<Op> {
@@ -156,7 +156,7 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
     assert_wide("lstm", x, &[bias_ih, bias_hh, h0, c0]);
     let sizes = Sizes::new(x, weights, h0, c0);
     let Sizes { times, batch, hidden, .. } = sizes;
-    let kept = Kept {
+    let context = BackwardContext {
         sizes,
         x: x.detach(),
         weight_ih: weight_ih.detach(),
@@ -165,25 +165,25 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
         h: x.empty_like([times + 1, batch, hidden]),
         c: x.empty_wide([times + 1, batch, hidden]),
     };
-    for (from, all) in [(h0, &kept.h), (c0, &kept.c)] {
+    for (from, all) in [(h0, &context.h), (c0, &context.c)] {
         let tensor = all.view(0, [batch, hidden], hidden);
         accumulate(from, &Slot { tensor, add: false });
     }
     match x.device() {
-        Device::Gpu(gpu) => launch::forward(gpu, &kept, bias_ih, bias_hh),
+        Device::Gpu(gpu) => launch::forward(gpu, &context, bias_ih, bias_hh),
         Device::Cpu(cpu) => {
-            float_dispatch!(x.dtype(), "lstm", T => forward::<T>(cpu, &kept, bias_ih, bias_hh));
+            float_dispatch!(x.dtype(), "lstm", T => forward::<T>(cpu, &context, bias_ih, bias_hh));
         }
     }
     let step = batch * hidden;
-    let y = kept.h.view(step, [times, batch, hidden], hidden);
-    let h = kept.h.view(times * step, [batch, hidden], hidden);
-    let c = kept.c.view(times * step, [batch, hidden], hidden);
+    let y = context.h.view(step, [times, batch, hidden], hidden);
+    let h = context.h.view(times * step, [batch, hidden], hidden);
+    let c = context.c.view(times * step, [batch, hidden], hidden);
     let inputs = [x, weight_ih, weight_hh, bias_ih, bias_hh];
     let y = record(y, &inputs, move |dy, gradients| match dy.device() {
-        Device::Gpu(gpu) => launch::backward(gpu, &kept, dy, gradients),
+        Device::Gpu(gpu) => launch::backward(gpu, &context, dy, gradients),
         Device::Cpu(cpu) => {
-            float_dispatch!(dy.dtype(), "lstm", T => backward::<T>(cpu, &kept, dy, gradients));
+            float_dispatch!(dy.dtype(), "lstm", T => backward::<T>(cpu, &context, dy, gradients));
         }
     });
     LstmOutput { y, h, c }
@@ -208,27 +208,27 @@ struct Forward<'a, T> {
     c: Vec<&'a mut [T]>,
 }
 
-fn forward<T: Float>(cpu: &Cpu, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
-    let sizes = kept.sizes;
+fn forward<T: Float>(cpu: &Cpu, context: &BackwardContext, bias_ih: &Tensor, bias_hh: &Tensor) {
+    let sizes = context.sizes;
     let Sizes { batch, inputs, hidden, .. } = sizes;
     let bias: Vec<T> = (bias_ih.read::<T>().iter().zip(bias_hh.read::<T>().iter()))
         .map(|(a, b)| *a + *b)
         .collect();
-    let mut gates = kept.gates.write::<T>();
-    let op = kept.input_forward();
+    let mut gates = context.gates.write::<T>();
+    let op = context.input_forward();
     gemm_parallel(
         cpu,
         [sizes.rows(), 4 * hidden, inputs],
-        (&kept.x.read::<T>(), kept.x.pitch(), false),
-        (&kept.weight_ih.read::<T>(), kept.weight_ih.pitch(), true),
+        (&context.x.read::<T>(), context.x.pitch(), false),
+        (&context.weight_ih.read::<T>(), context.weight_ih.pitch(), true),
         (&mut gates, 4 * hidden),
         false,
     );
     drop(op);
-    let _op = kept.recurrence_forward();
-    let strides = (1, kept.weight_hh.pitch());
-    let weight = Packed::new([hidden, 4 * hidden], &kept.weight_hh.read::<T>(), strides);
-    let (mut h, mut c) = (kept.h.write::<T>(), kept.c.write::<T>());
+    let _op = context.recurrence_forward();
+    let strides = (1, context.weight_hh.pitch());
+    let weight = Packed::new([hidden, 4 * hidden], &context.weight_hh.read::<T>(), strides);
+    let (mut h, mut c) = (context.h.write::<T>(), context.c.write::<T>());
     let (step, part) = (batch * hidden, sizes.samples() * hidden);
     let states = by_task(&mut h, step, part).into_iter().zip(by_task(&mut c, step, part));
     let mut tasks: Vec<_> = (by_task(&mut gates, 4 * step, 4 * part).into_iter().zip(states))
@@ -299,27 +299,32 @@ struct Backward<'a, T> {
     dc: Vec<T>,
 }
 
-fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradients) {
-    gate_gradients::<T>(cpu, kept, dy);
-    let Sizes { inputs, hidden, .. } = kept.sizes;
-    let rows = kept.sizes.rows();
-    let gates = kept.gates.read::<T>();
-    if let Some(slot) = gradients.slot(0, &kept.x) {
-        let _op = kept.input_gradient(&slot.tensor);
+fn backward<T: Float>(
+    cpu: &Cpu,
+    context: &BackwardContext,
+    dy: &Tensor,
+    gradients: &mut Gradients,
+) {
+    gate_gradients::<T>(cpu, context, dy);
+    let Sizes { inputs, hidden, .. } = context.sizes;
+    let rows = context.sizes.rows();
+    let gates = context.gates.read::<T>();
+    if let Some(slot) = gradients.slot(0, &context.x) {
+        let _op = context.input_gradient(&slot.tensor);
         gemm_parallel(
             cpu,
             [rows, inputs, 4 * hidden],
             (&gates, 4 * hidden, false),
-            (&kept.weight_ih.read::<T>(), kept.weight_ih.pitch(), false),
+            (&context.weight_ih.read::<T>(), context.weight_ih.pitch(), false),
             (&mut slot.tensor.write::<T>(), slot.tensor.pitch()),
             slot.add,
         );
     }
     for (input, weight, factor, columns) in
-        [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
+        [(1, &context.weight_ih, &context.x, inputs), (2, &context.weight_hh, &context.h, hidden)]
     {
         let Some(slot) = gradients.slot(input, weight) else { continue };
-        let _op = kept.weight_gradient(factor, &slot.tensor);
+        let _op = context.weight_gradient(factor, &slot.tensor);
         gemm_parallel(
             cpu,
             [4 * hidden, columns, rows],
@@ -331,23 +336,23 @@ fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradi
     }
     if gradients.wants(3) || gradients.wants(4) {
         let sums = Tensor::zeros(dy.device(), [4 * hidden], dy.dtype());
-        let _op = kept.bias_gradient(&sums);
+        let _op = context.bias_gradient(&sums);
         add_column_sums(cpu, &gates, 4 * hidden, &mut sums.write::<T>());
         [3, 4].into_iter().for_each(|input| gradients.pass(input, &sums));
     }
 }
 
 /// Turns the kept gates into the gradients of what they were computed from.
-fn gate_gradients<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor) {
-    let _op = kept.recurrence_backward(dy);
-    let sizes = kept.sizes;
+fn gate_gradients<T: Float>(cpu: &Cpu, context: &BackwardContext, dy: &Tensor) {
+    let _op = context.recurrence_backward(dy);
+    let sizes = context.sizes;
     let Sizes { batch, hidden, .. } = sizes;
     let dy = &*dense::<T>(dy);
-    let (dy, c) = (dy.read::<T>(), kept.c.read::<T>());
-    let strides = (kept.weight_hh.pitch(), 1);
-    let weight = Packed::new([4 * hidden, hidden], &kept.weight_hh.read::<T>(), strides);
+    let (dy, c) = (dy.read::<T>(), context.c.read::<T>());
+    let strides = (context.weight_hh.pitch(), 1);
+    let weight = Packed::new([4 * hidden, hidden], &context.weight_hh.read::<T>(), strides);
     let (step, part) = (batch * hidden, sizes.samples() * hidden);
-    let mut gates = kept.gates.write::<T>();
+    let mut gates = context.gates.write::<T>();
     let mut tasks: Vec<_> = by_task(&mut gates, 4 * step, 4 * part)
         .into_iter()
         .map(|gates| {

@@ -68,7 +68,7 @@ impl<'a> Sample<'a> {
         *self.log_mixture = largest + total.ln();
     }
 
-    pub fn is_dead(&self) -> bool {
+    pub fn has_no_finite_classifier(&self) -> bool {
         *self.log_mixture == f64::NEG_INFINITY
     }
 

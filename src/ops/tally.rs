@@ -87,9 +87,10 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
             values[LOSS] += loss * samples as f64;
             values[CORRECT] += f64::from(head.correct.read::<i32>()[0]);
             values[SAMPLES] += samples as f64;
-            values[DEAD_SAMPLES] += f64::from(head.dead_samples.read::<i32>()[0]);
+            values[DEAD_SAMPLES] +=
+                f64::from(head.samples_without_finite_classifier.read::<i32>()[0]);
             values[FLAGGED] +=
-                head.flagged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
+                head.diverged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
             values[STREAK] = if loss.is_finite() { 0.0 } else { values[STREAK] + 1.0 };
             values[LONGEST_STREAK] = values[LONGEST_STREAK].max(values[STREAK]);
         }
@@ -98,9 +99,10 @@ pub fn tally(sums: &Sums, head: &Head, samples: usize) {
 
 fn launch_tally(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     let (loss, correct) = (head.loss.pointer(), head.correct.pointer());
-    let (dead_samples, flagged) = (head.dead_samples.pointer(), head.flagged.pointer());
+    let (dead_samples, flagged) =
+        (head.samples_without_finite_classifier.pointer(), head.diverged.pointer());
     let (values, samples) = (sums.values.pointer(), samples as f64);
-    let classifiers = head.flagged.shape().elements() as u32;
+    let classifiers = head.diverged.shape().elements() as u32;
     gpu.launch(
         "tally_add",
         [1; 3],

@@ -29,8 +29,8 @@ pub struct FlatEntry {
     pub base: usize,
     /// Its first feature in the buffer of rates.
     pub rate_base: usize,
-    /// Whether a feature of it can be told to stand still for a step.
-    pub guarded: bool,
+    /// Whether it belongs to the classifiers: a step freezes those that diverged.
+    pub is_classifier: bool,
 }
 
 /// A model's parameters, gradients and learning rates, each in one buffer.
@@ -40,22 +40,22 @@ pub struct FlatParameters {
     narrow: Option<Tensor>,
     gradients: Tensor,
     rates: Tensor,
-    guarded_from: usize,
+    classifiers_from: usize,
 }
 
 impl FlatParameters {
-    /// Moves a model's parameters into flat buffers on a device. `guarded` says, by name, which parameters'
-    /// features can stand still for a step; they come last in the model's order. Rates are zero at first.
+    /// Moves a model's parameters into flat buffers on a device. `is_classifier` tells the classifiers'
+    /// parameters by name; they come last in the model's order. Rates are zero at first.
     ///
     /// With BF16 as `dtype` all buffers are F32, and there is a copy of the values in BF16 beside them, of which forward
     /// passes take the weights: 14 bytes a parameter move in an update by SGD.
     pub fn new(
         module: &dyn Module,
-        guarded: &dyn Fn(&str) -> bool,
+        is_classifier: &dyn Fn(&str) -> bool,
         device: &Device,
         dtype: DType,
     ) -> Self {
-        let (entries, length) = layout(module, guarded);
+        let (entries, length) = layout(module, is_classifier);
         let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype.wide());
         let with_gaps = || {
             let buffer = zeros(length);
@@ -63,17 +63,18 @@ impl FlatParameters {
             buffer
         };
         let rates = entries.iter().map(|entry| entry.features.count).sum();
-        let guarded_from =
-            entries.iter().find(|entry| entry.guarded).map_or(length, |entry| entry.base);
-        let is_last = entries.iter().all(|entry| entry.guarded == (entry.base >= guarded_from));
-        assert!(is_last, "guarded parameters come after all others");
+        let classifiers_from =
+            entries.iter().find(|entry| entry.is_classifier).map_or(length, |entry| entry.base);
+        let is_last =
+            entries.iter().all(|entry| entry.is_classifier == (entry.base >= classifiers_from));
+        assert!(is_last, "the parameters of the classifiers come last");
         let flat = FlatParameters {
             values: with_gaps(),
             narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),
             gradients: with_gaps(),
             rates: zeros(rates),
             entries,
-            guarded_from,
+            classifiers_from,
         };
         let mut places = flat.entries.iter();
         for_each_entry(module, &mut |_, entry| {
@@ -129,9 +130,9 @@ impl FlatParameters {
         &self.gradients
     }
 
-    /// The gradients of everything that is not guarded.
-    pub fn unguarded_gradients(&self) -> Tensor {
-        self.gradients.view(0, [self.guarded_from], self.guarded_from)
+    /// The gradients that clipping counts and scales: all but those of the classifiers.
+    pub fn clipped_gradients(&self) -> Tensor {
+        self.gradients.view(0, [self.classifiers_from], self.classifiers_from)
     }
 
     /// The learning rate of every feature of every parameter.
@@ -158,7 +159,7 @@ fn forbid_gaps(buffer: &Tensor, entries: &[FlatEntry]) {
     }
 }
 
-fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
+fn layout(module: &dyn Module, is_classifier: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
     let mut entries = Vec::new();
     let (mut base, mut rate_base) = (0, 0);
     for_each_entry(module, &mut |name, entry| {
@@ -171,7 +172,7 @@ fn layout(module: &dyn Module, guarded: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry
             layout: parameter.layout(),
             base,
             rate_base,
-            guarded: guarded(name),
+            is_classifier: is_classifier(name),
         });
         base += shape.elements().next_multiple_of(ALIGNMENT) + GAP;
         rate_base += features.count;

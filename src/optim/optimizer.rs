@@ -11,16 +11,16 @@ pub struct Optimizer {
     rule: Rule,
     table: Table,
     buffers: Buffers,
-    unguarded_gradients: Tensor,
-    /// The schedule's factor on all rates, and the clip's on the unguarded gradients, F64.
+    clipped_gradients: Tensor,
+    /// The schedule's factor on all rates, and the clip's on `clipped_gradients`, F64.
     scales: Tensor,
     clip: Option<f64>,
     skipped: Tensor,
 }
 
 impl Optimizer {
-    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient of what
-    /// is not guarded.
+    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient,
+    /// the classifiers' apart.
     pub fn new(rule: Rule, flat: &FlatParameters, clip: Option<f64>) -> Self {
         let values = flat.values();
         let device = values.device();
@@ -31,7 +31,7 @@ impl Optimizer {
             inner: entry.features.inner,
             features: entry.features.count,
             rate_base: entry.rate_base,
-            guarded: entry.guarded,
+            is_classifier: entry.is_classifier,
         });
         Optimizer {
             table: Table::new(spans),
@@ -43,7 +43,7 @@ impl Optimizer {
                 second_moment: moment(1),
                 rates: flat.rates().clone(),
             },
-            unguarded_gradients: flat.unguarded_gradients(),
+            clipped_gradients: flat.clipped_gradients(),
             scales: Tensor::full(device, [2], DType::F64, 1.0),
             clip,
             skipped: Tensor::zeros(device, [1], DType::I64),
@@ -56,13 +56,21 @@ impl Optimizer {
         self.scales.view(0, [1], 1).copy_from_slice(&[factor]);
     }
 
-    /// One update from the gradients as they stand. `flagged`, U8, says which features of the guarded parameters
-    /// stand still; `number`, I32 `[1]`, is 1 for the first update.
-    pub fn step(&self, flagged: Option<&Tensor>, number: &Tensor) {
+    /// One update from the gradients as they stand. `diverged`, U8, is not 0 for the classifiers
+    /// to freeze; `number`, I32 `[1]`, is 1 for the first update.
+    pub fn step(&self, diverged: Option<&Tensor>, number: &Tensor) {
         if let Some(limit) = self.clip {
-            gradient_norm_factor(&self.unguarded_gradients, limit, &self.scales.view(1, [1], 1));
+            gradient_norm_factor(&self.clipped_gradients, limit, &self.scales.view(1, [1], 1));
         }
-        update(&self.buffers, &self.table, self.rule, &self.scales, flagged, number, &self.skipped);
+        update(
+            &self.buffers,
+            &self.table,
+            self.rule,
+            &self.scales,
+            diverged,
+            number,
+            &self.skipped,
+        );
     }
 
     /// The moments that the rule keeps, each as long as the values.

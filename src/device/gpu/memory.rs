@@ -19,7 +19,7 @@ impl Memory {
     /// Memory with unknown content; `None` where the device has failed.
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Option<Rc<Memory>> {
         let address = gpu.attempt(|driver| {
-            gpu.kept
+            gpu.free_blocks
                 .take(gpu, driver, bytes)
                 .map_err(|what| format!("{what}: {}", gpu.memory_report(bytes)))
         })?;
@@ -36,7 +36,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         self.gpu.live.borrow_mut().remove(&self.address);
-        self.gpu.kept.give_back(self.address, self.bytes);
+        self.gpu.free_blocks.give_back(self.address, self.bytes);
         self.gpu.in_use.set(self.gpu.in_use.get() - self.bytes);
         if let Some(bytes) = self.gpu.owners.borrow_mut().get_mut(self.owner) {
             *bytes -= self.bytes;
@@ -47,9 +47,9 @@ impl Drop for Memory {
 /// Memory that nobody holds, by its exact size. To ask the driver would make the host wait. Everything is launched in one
 /// order, so that whoever gets a block comes after everybody who had it before.
 #[derive(Default)]
-pub(super) struct Kept(RefCell<BTreeMap<usize, Vec<u64>>>);
+pub(super) struct FreeBlocks(RefCell<BTreeMap<usize, Vec<u64>>>);
 
-impl Kept {
+impl FreeBlocks {
     fn take(&self, gpu: &Gpu, driver: &Driver, bytes: usize) -> Result<u64, String> {
         if let Some(address) = self.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
             driver.refresh(address);
@@ -68,8 +68,8 @@ impl Kept {
 
     /// Gives everything back to the driver.
     pub fn release(&self, driver: &Driver) {
-        let kept = std::mem::take(&mut *self.0.borrow_mut());
-        kept.into_values().flatten().for_each(|address| driver.free(address));
+        let blocks = std::mem::take(&mut *self.0.borrow_mut());
+        blocks.into_values().flatten().for_each(|address| driver.free(address));
     }
 }
 
@@ -83,12 +83,12 @@ pub(crate) struct Block {
 impl Block {
     /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
-        let reused = gpu.recorder.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
+        let reused = gpu.capture.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
         reused.iter().for_each(|memory| gpu.driver.refresh(memory.address));
         let memory = reused.or_else(|| {
             let memory = Memory::new(gpu, bytes)?;
-            if let Some(recorder) = &mut *gpu.recorder.borrow_mut() {
-                recorder.adopt(&memory);
+            if let Some(capture) = &mut *gpu.capture.borrow_mut() {
+                capture.adopt(&memory);
             }
             Some(memory)
         });
@@ -158,10 +158,10 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let (Some(recorder), Some(memory)) =
-            (&mut *self.gpu.recorder.borrow_mut(), self.memory.take())
+        if let (Some(capture), Some(memory)) =
+            (&mut *self.gpu.capture.borrow_mut(), self.memory.take())
         {
-            recorder.give_back(memory);
+            capture.give_back(memory);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What runs the CUDA kernels: a GPU, or the simulator. Ops do not know which.
 
+mod capture;
 mod counter;
 mod driver;
 mod host_work;
 mod launch;
 mod memory;
 pub(crate) mod occupancy;
-mod recording;
 mod ring;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::profile::Profiler;
 use crate::error::{Error, Result};
+use capture::Capture;
+pub use capture::CapturedGraph;
 pub(crate) use counter::Counter;
 pub(in crate::device) use driver::Clock;
 pub(crate) use driver::Driver;
@@ -24,10 +26,8 @@ pub use host_work::HostWork;
 pub(crate) use launch::Kind;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
 pub(crate) use memory::Block;
-use memory::{Kept, Memory};
+use memory::{FreeBlocks, Memory};
 pub use occupancy::{Limits, Resources};
-use recording::Recorder;
-pub use recording::Recording;
 pub(crate) use ring::Ring;
 pub(in crate::device) use ring::fill;
 
@@ -75,11 +75,11 @@ pub struct Gpu {
     owner: Cell<&'static str>,
     in_use: Cell<usize>,
     peak: Cell<usize>,
-    kept: Kept,
+    free_blocks: FreeBlocks,
     /// All memory in use, by address.
     live: RefCell<BTreeMap<u64, Weak<Memory>>>,
     /// Where everything is noted down while work is recorded.
-    recorder: RefCell<Option<Recorder>>,
+    capture: RefCell<Option<Capture>>,
     /// What recorded work needs only while it runs. All of it runs in one order, so that any may use it.
     scratch: RefCell<Vec<Weak<Memory>>>,
     host_work: Cell<HostWork>,
@@ -100,9 +100,9 @@ impl Gpu {
             owner: Cell::new(ACTIVATIONS),
             in_use: Cell::new(0),
             peak: Cell::new(0),
-            kept: Kept::default(),
+            free_blocks: FreeBlocks::default(),
             live: RefCell::default(),
-            recorder: RefCell::default(),
+            capture: RefCell::default(),
             scratch: RefCell::default(),
             host_work: Cell::default(),
             times: RefCell::default(),
@@ -180,7 +180,7 @@ impl Gpu {
     pub fn check(&self) -> Result<()> {
         self.count(|work| work.waits += 1);
         self.attempt(|driver| {
-            self.refuse_while_recording("the host's waiting")?;
+            self.refuse_while_capturing("the host's waiting")?;
             driver.synchronize()
         });
         self.check_so_far()
@@ -202,7 +202,7 @@ impl Gpu {
     /// Starts the device's own clock, if it has one; `None` once it has failed.
     pub(super) fn start_clock(&self) -> Option<Clock> {
         self.attempt(|driver| {
-            self.refuse_while_recording("a clock")?;
+            self.refuse_while_capturing("a clock")?;
             driver.start_clock()
         })
     }
@@ -229,7 +229,7 @@ impl Gpu {
             return;
         }
         self.attempt(|driver| {
-            self.refuse_while_recording("the driver's own copy")?;
+            self.refuse_while_capturing("the driver's own copy")?;
             driver.copy(to.0, from.0, bytes)
         });
     }
@@ -298,17 +298,17 @@ impl Gpu {
         if grid.contains(&0) {
             return;
         }
-        self.launch_noted(&Launch { kernel, grid, block, shared, arguments });
+        self.launch_kernel(&Launch { kernel, grid, block, shared, arguments });
     }
 
     /// Launches a kernel, and notes it down where work is recorded.
-    fn launch_noted(&self, launch: &Launch) {
+    fn launch_kernel(&self, launch: &Launch) {
         self.count(|work| work.launches += 1);
-        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+        if let Some(capture) = &mut *self.capture.borrow_mut() {
             for pointer in launch.arguments.iter().filter_map(|argument| argument.pointer()) {
-                self.hold(recorder, pointer.0);
+                self.hold(capture, pointer.0);
             }
-            recorder.launch(launch);
+            capture.launch(launch);
         }
         self.run(launch);
     }
@@ -344,9 +344,9 @@ impl Gpu {
         if bytes == 0 {
             return;
         }
-        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            self.hold(recorder, address);
-            recorder.set_zero(address, bytes);
+        if let Some(capture) = &mut *self.capture.borrow_mut() {
+            self.hold(capture, address);
+            capture.set_zero(address, bytes);
         }
         self.count(|work| work.zeroings += 1);
         self.attempt(|driver| driver.set_zero(address, bytes));
@@ -358,7 +358,7 @@ impl Gpu {
         }
         self.count(|work| work.uploads += 1);
         self.attempt(|driver| {
-            self.refuse_while_recording("a copy from the host")?;
+            self.refuse_while_capturing("a copy from the host")?;
             driver.upload(address, bytes)
         });
     }
@@ -369,7 +369,7 @@ impl Gpu {
         }
         self.count(|work| work.downloads += 1);
         self.attempt(|driver| {
-            self.refuse_while_recording("a copy to the host")?;
+            self.refuse_while_capturing("a copy to the host")?;
             driver.download(address, bytes)
         });
     }
@@ -377,58 +377,58 @@ impl Gpu {
     /// Places for batches that are to be copied while the device works.
     fn staging(&self, places: usize, bytes: usize) -> Option<driver::Staging> {
         self.attempt(|driver| {
-            self.refuse_while_recording("memory for batches")?;
+            self.refuse_while_capturing("memory for batches")?;
             driver.staging(places, bytes)
         })
     }
 
     /// What cannot be repeated without the host has no place in recorded work.
-    fn refuse_while_recording(&self, what: &str) -> std::result::Result<(), String> {
-        match &*self.recorder.borrow() {
-            Some(_) => Err(format!("{what} in the middle of recorded work")),
+    fn refuse_while_capturing(&self, what: &str) -> std::result::Result<(), String> {
+        match &*self.capture.borrow() {
+            Some(_) => Err(format!("{what} in the middle of a capture")),
             None => Ok(()),
         }
     }
 
     /// Keeps the memory that an address lies in, if it is any, for as long as the recorded work may be repeated.
-    fn hold(&self, recorder: &mut Recorder, address: u64) {
+    fn hold(&self, capture: &mut Capture, address: u64) {
         let live = self.live.borrow();
         let memory = live.range(..=address).next_back().and_then(|(_, memory)| memory.upgrade());
         if let Some(memory) = memory.filter(|own| address < own.address + own.bytes.max(1) as u64) {
-            recorder.hold(&memory);
+            capture.hold(&memory);
         }
     }
 
     /// Does `work` and gives what repeats it. Nothing in it may come from the host or be read by it, and what it computes
     /// with must be in the same place the next time. Panics while something else is being recorded.
-    pub(crate) fn record(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
+    pub(crate) fn capture(gpu: &Rc<Gpu>, work: impl FnOnce()) -> CapturedGraph {
         let scratch = gpu.scratch.borrow().iter().filter_map(Weak::upgrade).collect();
-        Gpu::record_into(gpu, Recorder::new(scratch), work)
+        Gpu::capture_into(gpu, Capture::new(scratch), work)
     }
 
     /// The same, but no memory serves two purposes: each launch finds its inputs when all are over, so that it can be
     /// repeated by itself.
-    pub(crate) fn record_apart(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
-        Gpu::record_into(gpu, Recorder::without_reuse(), work)
+    pub(crate) fn capture_without_reuse(gpu: &Rc<Gpu>, work: impl FnOnce()) -> CapturedGraph {
+        Gpu::capture_into(gpu, Capture::without_reuse(), work)
     }
 
-    fn record_into(gpu: &Rc<Gpu>, recorder: Recorder, work: impl FnOnce()) -> Recording {
-        let before = gpu.recorder.borrow_mut().replace(recorder);
-        assert!(before.is_none(), "record: other work is being recorded");
+    fn capture_into(gpu: &Rc<Gpu>, capture: Capture, work: impl FnOnce()) -> CapturedGraph {
+        let before = gpu.capture.borrow_mut().replace(capture);
+        assert!(before.is_none(), "capture: another one runs");
         gpu.attempt(Driver::begin_capture);
         work();
         let graph = gpu.attempt(Driver::end_capture).flatten();
-        let recorder = gpu.recorder.borrow_mut().take().expect("it was put there");
-        *gpu.scratch.borrow_mut() = recorder.scratch().map(Rc::downgrade).collect();
-        let recording = Recording::new(gpu, recorder, graph);
-        recording.run_captured();
-        recording
+        let capture = gpu.capture.borrow_mut().take().expect("it was put there");
+        *gpu.scratch.borrow_mut() = capture.scratch().map(Rc::downgrade).collect();
+        let captured = CapturedGraph::new(gpu, capture, graph);
+        captured.run_captured();
+        captured
     }
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        self.kept.release(&self.driver);
+        self.free_blocks.release(&self.driver);
     }
 }
 
@@ -459,7 +459,7 @@ mod tests {
 
     /// In the midst of a capture the driver refuses them, and the capture is lost.
     #[test]
-    fn the_host_does_not_wait_while_work_is_recorded() {
+    fn the_host_does_not_wait_during_a_capture() {
         let calls: [(&str, Call); 6] = [
             ("waiting", |gpu| drop(gpu.check())),
             ("clock", |gpu| drop(gpu.start_clock())),
@@ -470,13 +470,13 @@ mod tests {
         ];
         for (what, call) in calls {
             let gpu = counter();
-            Gpu::record(&gpu, || call(&gpu));
+            Gpu::capture(&gpu, || call(&gpu));
             let message = gpu.check().unwrap_err().to_string();
             assert!(message.contains(what), "{message}");
-            assert!(message.contains("in the middle of recorded work"), "{message}");
+            assert!(message.contains("in the middle of a capture"), "{message}");
         }
         let gpu = counter();
-        Gpu::record(&gpu, || gpu.set_zero(1 << 20, 1));
+        Gpu::capture(&gpu, || gpu.set_zero(1 << 20, 1));
         gpu.check().unwrap();
     }
 }

@@ -26,7 +26,7 @@ impl Ring {
         let Some(staging) = &self.staging else { return };
         self.gpu.count(|work| work.sends += 1);
         self.gpu.attempt(|driver| {
-            self.gpu.refuse_while_recording("a copy from the host")?;
+            self.gpu.refuse_while_capturing("a copy from the host")?;
             driver.send(staging, place, address, parts)
         });
     }

@@ -7,10 +7,11 @@ use std::ops::Range;
 use super::abi::{Context, Site};
 use super::fault::{describe_address, source_of};
 use super::hooks::{fail, worker_of};
+use super::job::{Mode, PlaceTraffic};
 use super::memory;
 use super::races::{Access, Found, Kind, Races};
 use super::traffic::{Traffic, Use};
-use super::worker::{Mode, PlaceTraffic, Worker};
+use super::worker::Worker;
 
 /// Looks at the accesses of a launch.
 #[derive(Default)]

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::ptr::{null, null_mut};
 
 use super::abi::{Collective, Context, SharedArray, Site};
+use super::job::Order;
 use super::races::Kind;
-use super::worker::{Order, Worker};
+use super::worker::Worker;
 
 /// The block's barrier: who has arrived at which call.
 pub(super) struct Barrier {

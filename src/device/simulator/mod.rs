@@ -6,6 +6,7 @@ mod abi;
 mod access;
 mod fault;
 mod hooks;
+mod job;
 mod memory;
 mod processor;
 #[cfg(all(test, feature = "simulator-checked"))]
@@ -27,13 +28,14 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use self::abi::{Kernel, Triple};
+use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
 use self::traffic::Transactions;
-use self::worker::{Failure, Job, Mode, PlaceTraffic, Seen, Worker};
+use self::worker::Worker;
 use super::gpu::{Kind, Launch, SiteTraffic};
 use crate::error::{Error, Result};
 pub use access::TOO_MANY_ACCESSES;
+pub use job::Order;
 pub use memory::Guard;
-pub use worker::Order;
 
 /// Shared memory of a block, declared and dynamic together, unless its kernel has asked for more.
 const SHARED_WITHOUT_ASKING: usize = 48 << 10;

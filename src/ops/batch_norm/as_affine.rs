@@ -72,14 +72,14 @@ fn typed<T: Float>(
     let shift =
         bias.to_f64s().into_iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s);
     both.copy_from_f64s(&scale.iter().copied().chain(shift).collect::<Vec<_>>());
-    let saved = Saved { x: x.detach(), mean, inverse, weights };
+    let context = BackwardContext { x: x.detach(), mean, inverse, weights };
     record(both, &[x, weight, bias], move |gradient, gradients| {
-        backward::<T>(&saved, &gradient.to_f64s(), gradients);
+        backward::<T>(&context, &gradient.to_f64s(), gradients);
     })
 }
 
 /// What the way back needs.
-struct Saved {
+struct BackwardContext {
     x: Tensor,
     mean: Vec<f64>,
     /// `1 / sqrt(variance + epsilon)`.
@@ -87,8 +87,8 @@ struct Saved {
     weights: Vec<f64>,
 }
 
-fn backward<T: Float>(saved: &Saved, gradient: &[f64], gradients: &mut Gradients) {
-    let Saved { x, mean, inverse, weights } = saved;
+fn backward<T: Float>(context: &BackwardContext, gradient: &[f64], gradients: &mut Gradients) {
+    let BackwardContext { x, mean, inverse, weights } = context;
     let _op = begin("batch_norm affine backward", &[x, x], 3 * x.shape().elements());
     let (of_scale, of_shift) = gradient.split_at(mean.len());
     // The shift is a function of the scale too.

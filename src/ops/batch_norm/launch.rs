@@ -135,7 +135,7 @@ pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
 }
 
 /// What the way back needs beside the input.
-struct Saved {
+struct BackwardContext {
     x: Tensor,
     /// `[3, C]`: mean, scale and bias.
     affine: Tensor,
@@ -145,10 +145,10 @@ struct Saved {
     of_batch: bool,
 }
 
-impl Saved {
+impl BackwardContext {
     fn new(x: &Tensor, config: BatchNormConfig, of_batch: bool) -> Self {
         let channels = x.shape().columns();
-        Saved {
+        BackwardContext {
             x: x.detach(),
             affine: x.empty_wide([3, channels]),
             inverse: Tensor::empty(x.device(), [channels], DType::F64),
@@ -254,8 +254,8 @@ fn finish(
     moments: &Moments,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
-) -> Saved {
-    let saved = Saved::new(x, config, true);
+) -> BackwardContext {
+    let context = BackwardContext::new(x, config, true);
     let finish = Finish::new(x, moments.height(), moments.parts().shape()[0], &config);
     gpu.launch(
         "batch_norm_finish_f32",
@@ -267,12 +267,12 @@ fn finish(
             &bias.pointer(),
             &running_mean.pointer(),
             &running_variance.pointer(),
-            &saved.affine.pointer(),
-            &saved.inverse.pointer(),
+            &context.affine.pointer(),
+            &context.inverse.pointer(),
             &Parameters(&finish),
         ],
     );
-    saved
+    context
 }
 
 /// See [`super::batch_norm_affine`]. Scale and shift are made once more by ops that know their way back, element by
@@ -306,7 +306,7 @@ pub(super) fn eval(
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Tensor {
-    let saved = Saved::new(x, config, false);
+    let context = BackwardContext::new(x, config, false);
     let finish = Finish::new(x, 1, 0, &config);
     gpu.launch(
         "batch_norm_running_f32",
@@ -317,10 +317,10 @@ pub(super) fn eval(
             &running_variance.pointer(),
             &weight.pointer(),
             &bias.pointer(),
-            &saved.affine.pointer(),
-            &saved.inverse.pointer(),
+            &context.affine.pointer(),
+            &context.inverse.pointer(),
             &Parameters(&finish),
         ],
     );
-    saved.apply(gpu, [x, weight, bias], y)
+    context.apply(gpu, [x, weight, bias], y)
 }

@@ -66,7 +66,7 @@ vectorised! {
             let mut sample = Sample::of(statistics, classifiers);
             softmax::<FUSED, T>(scores, outputs, class, sample.log_likelihoods);
             sample.mix(posterior);
-            if !sample.is_dead() {
+            if !sample.has_no_finite_classifier() {
                 sample.mixture_of_classes(scores, posterior, &mut mixture);
                 *sample.correct = f64::from(u8::from(row_argmax(&mixture) == class));
             }

@@ -178,7 +178,7 @@ pub(super) fn classifiers(
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     drop(op);
-    let kept = Kept {
+    let context = BackwardContext {
         gpu: Rc::clone(gpu),
         extents,
         z: z.detach(),
@@ -188,7 +188,7 @@ pub(super) fn classifiers(
         weighted,
     };
     let objective =
-        record(head.objective, &[z, weight, bias], move |_, gradients| kept.backward(gradients));
+        record(head.objective, &[z, weight, bias], move |_, gradients| context.backward(gradients));
     Head { objective, ..head }
 }
 
@@ -241,8 +241,8 @@ pub(in crate::ops) fn empty_head(z: &Tensor, copies: usize) -> Head {
         loss: Tensor::empty(device, [1], DType::F64),
         correct: Tensor::empty(device, [1], DType::I32),
         classifier_losses: Tensor::empty(device, [copies], DType::F64),
-        flagged: Tensor::empty(device, [copies], DType::U8),
-        dead_samples: Tensor::empty(device, [1], DType::I32),
+        diverged: Tensor::empty(device, [copies], DType::U8),
+        samples_without_finite_classifier: Tensor::empty(device, [1], DType::I32),
     }
 }
 
@@ -260,8 +260,8 @@ pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor
             &head.loss.pointer(),
             &head.correct.pointer(),
             &head.classifier_losses.pointer(),
-            &head.flagged.pointer(),
-            &head.dead_samples.pointer(),
+            &head.diverged.pointer(),
+            &head.samples_without_finite_classifier.pointer(),
             &(extents.samples as u32),
             &(copies as u32),
         ],
@@ -269,7 +269,7 @@ pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor
 }
 
 /// What the way back needs.
-struct Kept {
+struct BackwardContext {
     gpu: Rc<Gpu>,
     extents: Extents,
     z: Tensor,
@@ -281,7 +281,7 @@ struct Kept {
     weighted: Option<Tensor>,
 }
 
-impl Kept {
+impl BackwardContext {
     fn backward(&self, gradients: &mut Gradients) {
         let Extents { samples, inputs, .. } = self.extents;
         let row = self.extents.row();

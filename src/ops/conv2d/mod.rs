@@ -268,10 +268,10 @@ fn typed<T: Float>(
     inputs.extend(bias);
     inputs.extend(fused.input.iter().flat_map(|input| [input.scale, input.shift]));
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let saved = Saved { x, weight, has_bias, function };
+    let context = BackwardContext { x, weight, has_bias, function };
     let out = record(out, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(_) => no_kernel("conv2d"),
-        Device::Cpu(cpu) => backward::<T>(cpu, &saved, dy, gradients, geometry),
+        Device::Cpu(cpu) => backward::<T>(cpu, &context, dy, gradients, geometry),
     });
     (out, moments)
 }
@@ -315,7 +315,7 @@ fn forward<T: Float>(
 }
 
 /// What the way back needs.
-struct Saved<T> {
+struct BackwardContext<T> {
     x: Tensor,
     weight: Tensor,
     has_bias: bool,
@@ -325,12 +325,12 @@ struct Saved<T> {
 
 fn backward<T: Float>(
     cpu: &Cpu,
-    saved: &Saved<T>,
+    context: &BackwardContext<T>,
     dy: &Tensor,
     gradients: &mut Gradients,
     geometry: Geometry,
 ) {
-    let Saved { x, weight, has_bias, function } = saved;
+    let BackwardContext { x, weight, has_bias, function } = context;
     if let Some(function) = function {
         let scale = 2 + usize::from(*has_bias);
         if [0, scale, scale + 1].into_iter().any(|input| gradients.wants(input)) {

@@ -18,7 +18,7 @@ pub(super) enum Command {
 
 /// What is noted down while work is recorded.
 #[derive(Default)]
-pub(super) struct Recorder {
+pub(super) struct Capture {
     commands: Vec<Command>,
     /// Everything the commands touch, by address: it must not be given to others as long as they may be repeated.
     held: BTreeMap<u64, Rc<Memory>>,
@@ -28,35 +28,35 @@ pub(super) struct Recorder {
     /// be asked.
     released: Vec<Rc<Memory>>,
     /// Addresses of all memory that was first asked for while recording.
-    own: BTreeSet<u64>,
+    adopted: BTreeSet<u64>,
     /// Whether memory that a tensor has let go of stays as it is.
-    is_apart: bool,
+    reuses_nothing: bool,
 }
 
-impl Recorder {
+impl Capture {
     /// One that may use what other recorded work needs only while it runs.
     pub fn new(scratch: Vec<Rc<Memory>>) -> Self {
-        let mut recorder = Recorder::default();
+        let mut capture = Capture::default();
         for memory in scratch {
-            recorder.own.insert(memory.address);
-            recorder.give_back(memory);
+            capture.adopted.insert(memory.address);
+            capture.give_back(memory);
         }
-        recorder
+        capture
     }
 
     /// What nothing that was recorded needs once it is done.
     pub fn scratch(&self) -> impl Iterator<Item = &Rc<Memory>> {
-        self.free.values().filter(|_| !self.is_apart).flatten()
+        self.free.values().filter(|_| !self.reuses_nothing).flatten()
     }
 
     /// One that gives no memory to a second tensor.
     pub fn without_reuse() -> Self {
-        Recorder { is_apart: true, ..Recorder::default() }
+        Capture { reuses_nothing: true, ..Capture::default() }
     }
 
     /// Memory of exactly this size that an earlier command is done with.
     pub fn reuse(&mut self, bytes: usize) -> Option<Rc<Memory>> {
-        if self.is_apart {
+        if self.reuses_nothing {
             return None;
         }
         let memory = self.free.get_mut(&bytes)?.pop()?;
@@ -66,13 +66,13 @@ impl Recorder {
 
     /// Memory that was asked for while recording.
     pub fn adopt(&mut self, memory: &Rc<Memory>) {
-        self.own.insert(memory.address);
+        self.adopted.insert(memory.address);
         self.hold(memory);
     }
 
     /// A tensor lets go of memory.
     pub fn give_back(&mut self, memory: Rc<Memory>) {
-        if self.own.contains(&memory.address) {
+        if self.adopted.contains(&memory.address) {
             self.free.entry(memory.bytes).or_default().push(memory);
         } else {
             self.released.push(memory);
@@ -93,17 +93,17 @@ impl Recorder {
 }
 
 /// Recorded work. It owns every block it touches.
-pub struct Recording {
+pub struct CapturedGraph {
     gpu: Rc<Gpu>,
     commands: Vec<Command>,
     graph: Option<Graph>,
     _held: Vec<Rc<Memory>>,
 }
 
-impl Recording {
-    pub(super) fn new(gpu: &Rc<Gpu>, recorder: Recorder, graph: Option<Graph>) -> Self {
-        let held = recorder.held.into_values().collect();
-        Recording { gpu: Rc::clone(gpu), commands: recorder.commands, graph, _held: held }
+impl CapturedGraph {
+    pub(super) fn new(gpu: &Rc<Gpu>, capture: Capture, graph: Option<Graph>) -> Self {
+        let held = capture.held.into_values().collect();
+        CapturedGraph { gpu: Rc::clone(gpu), commands: capture.commands, graph, _held: held }
     }
 
     /// Does the work again, on what its inputs hold now.
@@ -137,20 +137,20 @@ impl Recording {
     /// What launches one kernel as each of these recordings does, one after the other and so `rounds` times, and nothing
     /// else. Each must have been recorded with no memory in use twice.
     pub(crate) fn of_kernel(
-        recordings: &[&Recording],
+        graphs: &[&CapturedGraph],
         kernel: &str,
         rounds: usize,
-    ) -> Option<Recording> {
-        let gpu = &recordings.first()?.gpu;
-        let mut own = Gpu::record(gpu, || {
-            for recording in (0..rounds).flat_map(|_| recordings) {
-                for launch in recording.launches_of(kernel) {
-                    launch.with(|launch| gpu.launch_noted(launch));
+    ) -> Option<CapturedGraph> {
+        let gpu = &graphs.first()?.gpu;
+        let mut all = Gpu::capture(gpu, || {
+            for graph in (0..rounds).flat_map(|_| graphs) {
+                for launch in graph.launches_of(kernel) {
+                    launch.with(|launch| gpu.launch_kernel(launch));
                 }
             }
         });
-        own._held.extend(recordings.iter().flat_map(|own| &own._held).map(Rc::clone));
-        Some(own)
+        all._held.extend(graphs.iter().flat_map(|graph| &graph._held).map(Rc::clone));
+        Some(all)
     }
 
     fn launches_of(&self, kernel: &str) -> impl Iterator<Item = &OwnedLaunch> {
@@ -163,7 +163,9 @@ impl Recording {
     /// Threads of a block and bytes of dynamic shared memory in the first launch of a kernel.
     pub(crate) fn block_of(&self, kernel: &str) -> Option<(usize, usize)> {
         let launch = self.launches_of(kernel).next()?;
-        Some(launch.with(|own| (own.block.iter().map(|own| *own as usize).product(), own.shared)))
+        Some(launch.with(|launch| {
+            (launch.block.iter().map(|extent| *extent as usize).product(), launch.shared)
+        }))
     }
 
     /// How often each kernel is launched, by name, and under "memset" how often memory is set to zero.
