@@ -161,7 +161,7 @@ impl Cuda {
         parts: &[(usize, &[u8])],
     ) -> Outcome<()> {
         let (work, copies) = (self.stream.cu_stream(), ring.stream.cu_stream());
-        let own = &ring.places[place];
+        let slot = &ring.places[place];
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         if let Some(last) = ring.last.replace(Some(place)) {
             // Everything that reads the batch before this one has been launched.
@@ -169,16 +169,16 @@ impl Cuda {
             unsafe { result::event::record(ring.places[last].consumed, work) }.map_err(text)?;
         }
         // SAFETY: the event lives.
-        unsafe { result::event::synchronize(own.copied) }.map_err(text)?;
+        unsafe { result::event::synchronize(slot.copied) }.map_err(text)?;
         // SAFETY: the memory is as long as that, nobody else has it, and the last copy out of it is over.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(own.host, own.bytes) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.host, slot.bytes) };
         fill(bytes, parts);
         // SAFETY: events and streams live; the target lies in a block, and the bytes stay as they are until `copied`.
         unsafe {
-            result::stream::wait_event(copies, own.consumed, flags).map_err(text)?;
+            result::stream::wait_event(copies, slot.consumed, flags).map_err(text)?;
             result::memcpy_htod_async(address, bytes, copies).map_err(text)?;
-            result::event::record(own.copied, copies).map_err(text)?;
-            result::stream::wait_event(work, own.copied, flags).map_err(text)
+            result::event::record(slot.copied, copies).map_err(text)?;
+            result::stream::wait_event(work, slot.copied, flags).map_err(text)
         }
     }
 

@@ -56,7 +56,7 @@ impl DType {
     pub fn wide(self) -> DType {
         match self {
             DType::BF16 => DType::F32,
-            own => own,
+            same => same,
         }
     }
 }

@@ -93,7 +93,7 @@ impl AddAssign for OpTime {
 impl AddAssign for Profile {
     fn add_assign(&mut self, other: Profile) {
         self.outside += other.outside;
-        other.ops.into_iter().for_each(|(op, own)| *self.ops.entry(op).or_default() += own);
+        other.ops.into_iter().for_each(|(op, time)| *self.ops.entry(op).or_default() += time);
     }
 }
 
@@ -135,9 +135,9 @@ impl Device {
         let cost = cost();
         self.switch(|running| {
             running.open.push(name);
-            let own = running.profile.ops.entry(name).or_default();
-            own.calls += 1;
-            own.cost += cost;
+            let op = running.profile.ops.entry(name).or_default();
+            op.calls += 1;
+            op.cost += cost;
         });
         Some(Op(self.clone()))
     }
@@ -175,9 +175,9 @@ impl Device {
         let launched = self.launched();
         let launches = launched - std::mem::replace(&mut running.launched, launched);
         let Profile { ops, outside } = &mut running.profile;
-        let own = running.open.last().map_or(outside, |op| ops.entry(op).or_default());
-        own.time += time;
-        own.launches += launches;
+        let innermost = running.open.last().map_or(outside, |op| ops.entry(op).or_default());
+        innermost.time += time;
+        innermost.launches += launches;
         change(running);
         running.clock = self.start_clock();
     }
@@ -185,7 +185,7 @@ impl Device {
     fn launched(&self) -> u64 {
         match self {
             Device::Cpu(_) => 0,
-            Device::Gpu(gpu) => gpu.kernel_times().values().map(|own| own.launches).sum(),
+            Device::Gpu(gpu) => gpu.kernel_times().values().map(|kernel| kernel.launches).sum(),
         }
     }
 
@@ -204,18 +204,18 @@ mod tests {
     #[test]
     fn an_op_has_only_its_own_time() {
         let device = Device::cpu();
-        let (own, called) = (Duration::from_millis(2), Duration::from_millis(20));
+        let (outside, called) = (Duration::from_millis(2), Duration::from_millis(20));
         let profile = device.profile(|| {
             let _outer = device.op("outer", || Cost::bytes(3).and_operations(5));
             for _ in 0..2 {
                 let _inner = device.op("inner", || Cost::bytes(7));
                 std::thread::sleep(called);
             }
-            std::thread::sleep(own);
+            std::thread::sleep(outside);
         });
         let Profile { ops, .. } = profile.unwrap();
         let (outer, inner) = (ops["outer"], ops["inner"]);
-        assert!(inner.time >= 2 * called && outer.time >= own && outer.time < inner.time);
+        assert!(inner.time >= 2 * called && outer.time >= outside && outer.time < inner.time);
         assert_eq!((outer.calls, inner.calls), (1, 2));
         assert_eq!((outer.cost.bytes, outer.cost.operations, inner.cost.bytes), (3.0, 5.0, 14.0));
     }

@@ -298,7 +298,7 @@ mod tests {
         };
         let mut seen = std::collections::BTreeMap::new();
         for image in 0..batch {
-            let own = &out[image * side * side * 3..][..side * side * 3];
+            let cropped = &out[image * side * side * 3..][..side * side * 3];
             let matches = |top: usize, left: usize, flip: bool| {
                 (0..side * side * 3).all(|i| {
                     let (row, column, channel) = (i / 3 / side, i / 3 % side, i % 3);
@@ -312,7 +312,7 @@ mod tests {
                         }
                         false => 0,
                     };
-                    (own[i] - number(byte, channel)).abs() < 1e-12
+                    (cropped[i] - number(byte, channel)).abs() < 1e-12
                 })
             };
             let cuts = (0..50).map(|i| (i / 10, i / 2 % 5, i % 2 == 1));

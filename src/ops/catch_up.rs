@@ -44,10 +44,10 @@ fn move_weak<T: Float>(cpu: &Cpu, parameters: &mut [T], log_posterior: &[f64], t
     }
     let length = parameters.len() / log_posterior.len();
     let mean = weighted_mean(parameters, length, log_posterior);
-    cpu.pieces(parameters, length, log_posterior.len() * length, |copy, own| {
+    cpu.pieces(parameters, length, log_posterior.len() * length, |copy, parameters| {
         if is_weak(copy) {
-            let pairs = own.iter_mut().zip(&mean).filter(|(_, mean)| mean.is_finite());
-            pairs.for_each(|(own, mean)| *own = T::from_f64(*mean));
+            let pairs = parameters.iter_mut().zip(&mean).filter(|(_, mean)| mean.is_finite());
+            pairs.for_each(|(parameter, mean)| *parameter = T::from_f64(*mean));
         }
     });
 }

@@ -54,7 +54,7 @@ impl<'a> Targets<'a> {
     /// What they consist of.
     pub(crate) fn tensors(self) -> Vec<&'a Tensor> {
         match self {
-            Targets::Classes(own) | Targets::Values(own) => vec![own],
+            Targets::Classes(targets) | Targets::Values(targets) => vec![targets],
             Targets::Chosen { outputs, values, .. } => vec![outputs, values],
         }
     }
@@ -62,8 +62,8 @@ impl<'a> Targets<'a> {
     /// Targets of the same kind that consist of other tensors, in the order of [`Targets::tensors`].
     pub(crate) fn made_of<'b>(self, tensors: &'b [Tensor]) -> Targets<'b> {
         match (self, tensors) {
-            (Targets::Classes(_), [own]) => Targets::Classes(own),
-            (Targets::Values(_), [own]) => Targets::Values(own),
+            (Targets::Classes(_), [targets]) => Targets::Classes(targets),
+            (Targets::Values(_), [targets]) => Targets::Values(targets),
             (Targets::Chosen { limit, .. }, [outputs, values]) => {
                 Targets::Chosen { outputs, values, limit }
             }

@@ -68,8 +68,8 @@ impl Concatenation {
             accumulate(part, &Slot { tensor: place, add: false });
         }
         let start = self.start();
-        let own = whole.with_columns(start + shape.columns());
-        let joined = self.memory.view(0, own, whole.columns());
+        let longer = whole.with_columns(start + shape.columns());
+        let joined = self.memory.view(0, longer, whole.columns());
         let (before, inputs) = match &self.joined {
             Some(before) => (Some(before.shape()), vec![before, part]),
             None => (None, vec![part]),

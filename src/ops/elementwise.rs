@@ -81,8 +81,8 @@ impl Unary for Affine {
     }
 
     fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
-        let own = [self.factor as f32, self.summand as f32];
-        launch::unary(gpu, Self::NAME, &own, x, y);
+        let parameters = [self.factor as f32, self.summand as f32];
+        launch::unary(gpu, Self::NAME, &parameters, x, y);
     }
 
     fn launch_backward(self, gpu: &Gpu, _: &Tensor, dy: &Tensor, slot: &Slot) {
@@ -211,8 +211,8 @@ impl Broadcast {
         for axis in (0..rank).rev() {
             let extent = operand.shape().extent_from_right(rank, axis);
             extents[axis] = output[axis];
-            let own = if axis + 1 == rank { 1 } else { stride };
-            strides[axis] = if extent == 1 { 0 } else { own };
+            let step = if axis + 1 == rank { 1 } else { stride };
+            strides[axis] = if extent == 1 { 0 } else { step };
             if axis + 1 < rank {
                 stride *= extent;
             }
@@ -377,10 +377,10 @@ impl Tensor {
         let out = binary_value(Multiply, self, other);
         let (a, b) = (self.detach(), other.detach());
         record(out, &[self, other], move |gradient, gradients| {
-            for (input, own, factor) in [(0, &a, &b), (1, &b, &a)] {
+            for (input, operand, factor) in [(0, &a, &b), (1, &b, &a)] {
                 if gradients.wants(input) {
                     let product = binary_value(Multiply, gradient, factor);
-                    gradients.pass_sum(input, &product, own.shape());
+                    gradients.pass_sum(input, &product, operand.shape());
                 }
             }
         })

@@ -71,8 +71,8 @@ impl Sizes {
             ("h0", h0, &[batch, hidden]),
             ("c0", c0, &[batch, hidden]),
         ] {
-            let own = tensor.shape();
-            assert!(own.extents() == wanted, "lstm: {name} has shape {own}, not {wanted:?}");
+            let shape = tensor.shape();
+            assert!(shape.extents() == wanted, "lstm: {name} has shape {shape}, not {wanted:?}");
         }
         sizes
     }

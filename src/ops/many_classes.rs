@@ -159,7 +159,7 @@ impl Plan {
         pointers.extend(dz_parts.as_ref().map(Tensor::pointer));
         let parameters = Parameters(&sizes);
         let mut arguments: Vec<&dyn Argument> =
-            pointers.iter().map(|own| own as &dyn Argument).collect();
+            pointers.iter().map(|pointer| pointer as &dyn Argument).collect();
         arguments.push(&parameters);
         let (names, block) = match wants_dz {
             true => (

@@ -81,15 +81,15 @@ impl<'a> Sample<'a> {
     ) {
         let usable = |likelihood: &f64| *likelihood != f64::NEG_INFINITY;
         let all_usable = self.log_likelihoods.iter().all(usable);
-        let mut own = Vec::new();
+        let mut usable_shares = Vec::new();
         if !all_usable {
-            own.resize(posterior.shares.len(), 0.0);
+            usable_shares.resize(posterior.shares.len(), 0.0);
             let pairs = self.log_likelihoods.iter().zip(&posterior.logarithms);
             let logarithms =
                 pairs.map(|(l, log_a)| if usable(l) { *log_a } else { f64::NEG_INFINITY });
-            shares_of(logarithms, &mut own);
+            shares_of(logarithms, &mut usable_shares);
         }
-        let shares = if all_usable { &posterior.shares } else { &own };
+        let shares = if all_usable { &posterior.shares } else { &usable_shares };
         mixture.fill(T::ZERO);
         for (share, probabilities) in shares.iter().zip(probabilities.chunks(mixture.len())) {
             let share = T::from_f64(*share);

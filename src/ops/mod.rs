@@ -45,7 +45,7 @@ pub(crate) fn begin(op: &'static str, tensors: &[&Tensor], operations: usize) ->
 
 /// What such an op has to do at least.
 pub(crate) fn cost(tensors: &[&Tensor], operations: usize) -> Cost {
-    let bytes = tensors.iter().map(|own| own.shape().elements() * own.dtype().size()).sum();
+    let bytes = tensors.iter().map(|x| x.shape().elements() * x.dtype().size()).sum();
     Cost::bytes(bytes).and_operations(operations)
 }
 

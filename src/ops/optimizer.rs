@@ -90,12 +90,12 @@ impl Table {
 
     /// The chunks in a device's memory. Panics where another device asked for them before.
     pub(super) fn on(&self, device: &Device) -> &Tensor {
-        let own = self.on_device.get_or_init(|| {
+        let chunks = self.on_device.get_or_init(|| {
             let bytes: &[u8] = bytemuck::cast_slice(&self.chunks);
             Tensor::from_slice(device, [bytes.len()], bytes)
         });
-        assert!(own.device().same(device), "optimizer: one table on two devices");
-        own
+        assert!(chunks.device().same(device), "optimizer: one table on two devices");
+        chunks
     }
 
     pub(super) fn elements(&self) -> usize {
@@ -233,12 +233,12 @@ fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
     let moments = [first_moment, second_moment];
     let present: Vec<&Tensor> = moments.into_iter().flatten().collect();
     if let Some(narrow) = &buffers.narrow {
-        let (own, values) = (narrow.dtype(), buffers.values.dtype());
+        let (narrow_dtype, values) = (narrow.dtype(), buffers.values.dtype());
         assert!(
-            (own, values) == (DType::BF16, DType::F32)
+            (narrow_dtype, values) == (DType::BF16, DType::F32)
                 && narrow.shape() == buffers.values.shape()
                 && matches!(narrow.device(), Device::Gpu(_)),
-            "optimizer: a copy of {values:?} {} as {own:?} {} on {}",
+            "optimizer: a copy of {values:?} {} as {narrow_dtype:?} {} on {}",
             buffers.values.shape(),
             narrow.shape(),
             narrow.device().name()

@@ -41,7 +41,7 @@ impl Windows {
         );
         let fits = kernel <= height + 2 * padding && kernel <= width + 2 * padding;
         assert!(fits, "{op}: kernel {kernel} and padding {padding} on images of shape {input}");
-        let extent = |own: usize| (own + 2 * padding - kernel) / stride + 1;
+        let extent = |side: usize| (side + 2 * padding - kernel) / stride + 1;
         let output = Shape::from([images, extent(height), extent(width), channels]);
         Windows { input, output, kernel, stride, padding }
     }
@@ -239,12 +239,12 @@ fn max_lanes<T: Float, I: Tap>(x: &[T], window: Window) -> ([T; LANES], [I; LANE
     for row in 0..height {
         for column in 0..width {
             let values = &x[start + row * line + column * pitch..][..LANES];
-            let own = I::from_usize(first_tap + row * kernel + column);
+            let place = I::from_usize(first_tap + row * kernel + column);
             for lane in 0..LANES {
                 let value = values[lane];
                 let wins = (value > best[lane]) | is_nan(value);
                 best[lane] = if wins { value } else { best[lane] };
-                tap[lane] = if wins { own } else { tap[lane] };
+                tap[lane] = if wins { place } else { tap[lane] };
             }
         }
     }
@@ -282,11 +282,11 @@ vectorised! {
             for row in 0..if start < channels { height } else { 0 } {
                 for column in 0..width {
                     let values = &x[(corner + row * windows.input[2] + column) * pitch..][..channels];
-                    let own = I::from_usize(first_tap + row * kernel + column);
+                    let place = I::from_usize(first_tap + row * kernel + column);
                     for c in start..channels {
                         let wins = (values[c] > y[c]) | is_nan(values[c]);
                         y[c] = if wins { values[c] } else { y[c] };
-                        taps[c] = if wins { own } else { taps[c] };
+                        taps[c] = if wins { place } else { taps[c] };
                     }
                 }
             }
@@ -329,14 +329,14 @@ vectorised! {
                     let from = corner + (row - rows.start) * windows.output[2] + column - columns.start;
                     let dy = &dy[from * dy_pitch..][..channels];
                     let taps = &taps[from * channels..][..channels];
-                    let own = I::from_usize(windows.tap((row, column), (at.row, at.column)));
+                    let place = I::from_usize(windows.tap((row, column), (at.row, at.column)));
                     if add {
                         for c in 0..channels {
-                            dx[c] += if taps[c] == own { dy[c] } else { T::ZERO };
+                            dx[c] += if taps[c] == place { dy[c] } else { T::ZERO };
                         }
                     } else {
                         for c in 0..channels {
-                            dx[c] = if taps[c] == own { dy[c] } else { T::ZERO };
+                            dx[c] = if taps[c] == place { dy[c] } else { T::ZERO };
                         }
                     }
                     add = true;

@@ -203,8 +203,8 @@ mod tests {
     /// Transitions whose every number tells the row.
     fn memory(capacity: usize) -> Tensor {
         let transition = |row: usize| {
-            let own = row as f32;
-            super::row(&[own], &[own + 0.5], row, -own, row.is_multiple_of(2)).collect::<Vec<f32>>()
+            let n = row as f32;
+            super::row(&[n], &[n + 0.5], row, -n, row.is_multiple_of(2)).collect::<Vec<f32>>()
         };
         let rows: Vec<f32> = (0..capacity).flat_map(transition).collect();
         Tensor::from_slice(&Device::cpu(), [capacity, row_width(1)], &rows)
@@ -220,9 +220,9 @@ mod tests {
     fn each_number_comes_to_its_place() {
         let batch = draw(&memory(50), [3, 7, 50], 20);
         let rows = batch.actions.to_vec::<i32>();
-        let is = |own: &Tensor, of_row: fn(i32) -> f32| {
+        let is = |found: &Tensor, of_row: fn(i32) -> f32| {
             assert_eq!(
-                own.to_vec::<f32>(),
+                found.to_vec::<f32>(),
                 rows.iter().map(|row| of_row(*row)).collect::<Vec<_>>()
             );
         };

@@ -115,14 +115,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "soft_update: buffers [8] and [8] for parameters that end at 9")]
     fn a_buffer_that_ends_before_its_parameters_panics() {
-        let own = Tensor::zeros(&Device::cpu(), [8], DType::F32);
-        soft_update(&own, &own.copy(), &table(&[(0, 9)]), 0.9);
+        let target = Tensor::zeros(&Device::cpu(), [8], DType::F32);
+        soft_update(&target, &target.copy(), &table(&[(0, 9)]), 0.9);
     }
 
     #[test]
     #[should_panic(expected = "soft_update: tau 1.5 is not in 0..=1")]
     fn a_tau_above_one_panics() {
-        let own = Tensor::zeros(&Device::cpu(), [8], DType::F32);
-        soft_update(&own, &own.copy(), &table(&[(0, 8)]), 1.5);
+        let target = Tensor::zeros(&Device::cpu(), [8], DType::F32);
+        soft_update(&target, &target.copy(), &table(&[(0, 8)]), 1.5);
     }
 }

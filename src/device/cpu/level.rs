@@ -84,7 +84,7 @@ fn choose(wanted: Option<OsString>, best: Level) -> std::result::Result<Chosen, 
         Some(level) => Ok(Chosen { level: *level, is_held: true }),
         None => {
             let first = possible.next().map_or("", |level| level.setting());
-            let names = possible.fold(first.to_owned(), |text, own| text + ", " + own.setting());
+            let names = possible.fold(first.to_owned(), |text, next| text + ", " + next.setting());
             let wanted = wanted.display();
             Err(format!("'{wanted}' is not possible on this processor; give one of {names}"))
         }
@@ -150,11 +150,9 @@ mod tests {
             for wanted in Level::ALL {
                 let chosen = choose(Some(wanted.setting().into()), *best);
                 assert_eq!(chosen.is_ok(), wanted <= best, "{wanted:?} on {best:?}");
-                assert!(
-                    chosen.is_ok_and(|own| own.level == *wanted && own.is_held) || wanted > best
-                );
+                assert!(chosen.is_ok_and(|it| it.level == *wanted && it.is_held) || wanted > best);
             }
-            assert!(choose(None, *best).is_ok_and(|own| own.level == *best && !own.is_held));
+            assert!(choose(None, *best).is_ok_and(|it| it.level == *best && !it.is_held));
         }
     }
 }

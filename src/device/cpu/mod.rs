@@ -63,10 +63,10 @@ impl Cpu {
     }
 
     pub(crate) fn description(&self) -> String {
-        let own = format!("cpu: {} threads, {}", self.threads(), level::description());
+        let text = format!("cpu: {} threads, {}", self.threads(), level::description());
         match &self.instead_of_cuda {
-            Some(reason) => format!("{own}; no cuda: {reason}"),
-            None => own,
+            Some(reason) => format!("{text}; no cuda: {reason}"),
+            None => text,
         }
     }
 

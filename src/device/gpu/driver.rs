@@ -30,11 +30,11 @@ pub(crate) enum Staging {
 
 /// The same call on whichever driver does it, or what the counter does.
 macro_rules! each {
-    ($driver:expr, $own:ident => $call:expr, $counter:ident => $count:expr) => {
+    ($driver:expr, $backend:ident => $call:expr, $counter:ident => $count:expr) => {
         match $driver {
-            Driver::Cuda($own) => $call,
+            Driver::Cuda($backend) => $call,
             #[cfg(has_simulator)]
-            Driver::Simulator($own) => $call,
+            Driver::Simulator($backend) => $call,
             Driver::Counter($counter) => $count,
         }
     };
@@ -73,7 +73,7 @@ impl Driver {
     }
 
     pub fn free(&self, address: u64) {
-        each!(self, own => own.free(address), _counter => ());
+        each!(self, backend => backend.free(address), _counter => ());
     }
 
     /// A block goes to another owner, who knows nothing of its content.
@@ -87,12 +87,12 @@ impl Driver {
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
-        each!(self, own => own.upload(address, bytes), counter => counter.copy(bytes.len()))
+        each!(self, backend => backend.upload(address, bytes), counter => counter.copy(bytes.len()))
     }
 
     /// Waits for what was launched before.
     pub fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), String> {
-        each!(self, own => own.download(address, bytes), counter => {
+        each!(self, backend => backend.download(address, bytes), counter => {
             bytes.fill(0);
             counter.copy(bytes.len())
         })
@@ -139,7 +139,7 @@ impl Driver {
     }
 
     pub fn set_zero(&self, address: u64, bytes: usize) -> Result<(), String> {
-        each!(self, own => own.set_zero(address, bytes), counter => counter.set_zero(bytes))
+        each!(self, backend => backend.set_zero(address, bytes), counter => counter.set_zero(bytes))
     }
 
     /// Nobody may touch these bytes from now on: the simulator tells who does.
@@ -166,7 +166,7 @@ impl Driver {
     }
 
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
-        each!(self, own => own.launch(launch), _counter => Ok(()))
+        each!(self, backend => backend.launch(launch), _counter => Ok(()))
     }
 
     /// From now on what is launched is not run but kept, where the device can do that.

@@ -139,7 +139,7 @@ impl OwnedLaunch {
             grid: launch.grid,
             block: launch.block,
             shared: launch.shared,
-            arguments: launch.arguments.iter().map(|own| OwnedArgument::new(*own)).collect(),
+            arguments: launch.arguments.iter().copied().map(OwnedArgument::new).collect(),
         }
     }
 
@@ -150,7 +150,7 @@ impl OwnedLaunch {
     /// The launch as it was.
     pub fn with<R>(&self, body: impl FnOnce(&Launch) -> R) -> R {
         let arguments: Vec<&dyn Argument> =
-            self.arguments.iter().map(|own| own as &dyn Argument).collect();
+            self.arguments.iter().map(|argument| argument as &dyn Argument).collect();
         let OwnedLaunch { kernel, grid, block, shared, .. } = self;
         let (grid, block, shared) = (*grid, *block, *shared);
         body(&Launch { kernel, grid, block, shared, arguments: &arguments })

@@ -83,7 +83,7 @@ pub(crate) struct Block {
 impl Block {
     /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
-        let reused = gpu.capture.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
+        let reused = gpu.capture.borrow_mut().as_mut().and_then(|capture| capture.reuse(bytes));
         reused.iter().for_each(|memory| gpu.driver.refresh(memory.address));
         let memory = reused.or_else(|| {
             let memory = Memory::new(gpu, bytes)?;

@@ -320,12 +320,12 @@ impl Gpu {
             driver.launch(launch)
         });
         let mut times = self.times.borrow_mut();
-        let own = match times.get_mut(launch.kernel) {
-            Some(own) => own,
+        let kernel = match times.get_mut(launch.kernel) {
+            Some(kernel) => kernel,
             None => times.entry(launch.kernel.to_owned()).or_default(),
         };
-        own.launches += 1;
-        own.time += start.elapsed();
+        kernel.launches += 1;
+        kernel.time += start.elapsed();
     }
 
     /// Lets a kernel have the dynamic shared memory of a launch. It is asked for however little it is: together with what
@@ -394,7 +394,7 @@ impl Gpu {
     fn hold(&self, capture: &mut Capture, address: u64) {
         let live = self.live.borrow();
         let memory = live.range(..=address).next_back().and_then(|(_, memory)| memory.upgrade());
-        if let Some(memory) = memory.filter(|own| address < own.address + own.bytes.max(1) as u64) {
+        if let Some(memory) = memory.filter(|m| address < m.address + m.bytes.max(1) as u64) {
             capture.hold(&memory);
         }
     }

@@ -56,8 +56,8 @@ const SHARED_UNIT: usize = 128;
 /// What a launch takes on the newest architecture that the program has machine code for, counted by the rules of compute
 /// capability 9.0. `None` for a program without kernels.
 pub(super) fn compiled(kernel: &str, threads: usize, dynamic: usize) -> Option<Resources> {
-    let own = cuda::compiled().iter().filter(|own| own.kernel == kernel);
-    let newest = own.max_by_key(|own| own.arch)?;
+    let versions = cuda::compiled().iter().filter(|compiled| compiled.kernel == kernel);
+    let newest = versions.max_by_key(|compiled| compiled.arch)?;
     Some(resources(newest.registers as usize, newest.shared as usize + dynamic, threads))
 }
 
@@ -89,8 +89,8 @@ mod tests {
             ((124, 98_304, 256), 2),
         ];
         for ((registers, shared, threads), blocks) in cases {
-            let own = resources(registers, shared, threads);
-            assert_eq!(own.blocks, blocks, "{own:?}");
+            let found = resources(registers, shared, threads);
+            assert_eq!(found.blocks, blocks, "{found:?}");
         }
         assert_eq!(resources(32, 0, 256).occupancy, 1.0);
         assert_eq!(resources(128, 40_960, 256).occupancy, 0.25);

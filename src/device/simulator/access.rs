@@ -63,7 +63,7 @@ impl Accesses {
     pub fn take_traffic(&mut self) -> Vec<PlaceTraffic> {
         let Some(mut traffic) = self.traffic.take() else { return Vec::new() };
         let taken = traffic.take().into_iter();
-        taken.map(|(own, transactions)| (self.place(own.place), own, transactions)).collect()
+        taken.map(|(access, count)| (self.place(access.place), access, count)).collect()
     }
 
     /// How many accesses of the launch were looked at.
@@ -110,8 +110,8 @@ impl Worker {
         if let (Ok(()), Some(traffic)) = (&found, &mut accesses.traffic)
             && let Some(is_shared) = accesses.races.is_shared(bytes.start)
         {
-            let own = Use { place, is_write: kind != Kind::Read, is_shared };
-            traffic.touch(thread, own, bytes.start, bytes.len());
+            let access = Use { place, is_write: kind != Kind::Read, is_shared };
+            traffic.touch(thread, access, bytes.start, bytes.len());
         }
         match found {
             Err(Found::Forbidden(address)) if may_pass && memory::is_inside(address, 1) => Ok(()),
@@ -141,7 +141,7 @@ impl Worker {
         site: &'static Site,
     ) -> Result<(), String> {
         // Its traffic was counted when it began.
-        let traffic = self.accesses.as_mut().and_then(|own| own.traffic.take());
+        let traffic = self.accesses.as_mut().and_then(|accesses| accesses.traffic.take());
         let outcome = self.touch_at(read, Kind::Read, site);
         let thread = self.context().current;
         let Worker { accesses, shared, .. } = self;
@@ -154,7 +154,7 @@ impl Worker {
 
     fn describe_found(&self, bytes: Range<usize>, kind: Kind, place: u32, found: &Found) -> String {
         let Some(accesses) = &self.accesses else { return String::new() };
-        let own = accesses.place(place);
+        let here = accesses.place(place);
         let verb = match kind {
             Kind::Read => "reads",
             Kind::Write => "writes",
@@ -163,18 +163,18 @@ impl Worker {
         };
         let describe = |address| describe_address(self, address).unwrap_or_default();
         match found {
-            Found::Forbidden(address) => format!("{own}: {verb} {}", describe(*address)),
+            Found::Forbidden(address) => format!("{here}: {verb} {}", describe(*address)),
             Found::Race(other) => {
                 let what = self.describe_other(other);
                 let place = accesses.place(other.place);
-                format!("{own}: race: {verb} what {what} at {place}, {}", describe(bytes.start))
+                format!("{here}: race: {verb} what {what} at {place}, {}", describe(bytes.start))
             }
         }
     }
 
     /// `thread (3, 0, 0) of block (0, 0, 0) has read`
     fn describe_other(&self, other: &Access) -> String {
-        let (job, races) = (self.job(), self.accesses.as_ref().map(|own| &own.races));
+        let (job, races) = (self.job(), self.accesses.as_ref().map(|accesses| &accesses.races));
         let block = job.grid.at(races.map_or(0, |races| races.block_of(other)));
         let thread = job.block.at(u64::from(other.thread));
         let verb = match other.kind {

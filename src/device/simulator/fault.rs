@@ -67,7 +67,7 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
         if leave_kernel(signal, info, machine.cast()) || signal == time_is_up() {
             return;
         }
-        let previous = PREVIOUS.get().zip(signals().iter().position(|own| *own == signal));
+        let previous = PREVIOUS.get().zip(signals().iter().position(|s| *s == signal));
         match previous.map(|(previous, index)| previous[index].sa_sigaction) {
             Some(action) if action != libc::SIG_DFL && action != libc::SIG_IGN => {
                 type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
@@ -127,7 +127,7 @@ unsafe fn leave_kernel(
 impl Fault {
     /// What happened and where, for people.
     pub fn describe(&self, worker: &Worker) -> String {
-        let place = self.place(worker.accesses.as_ref().map(|own| own.last_place()));
+        let place = self.place(worker.accesses.as_ref().map(|accesses| accesses.last_place()));
         let what = match self.signal {
             signal if signal == time_is_up() => {
                 "still running when its time was up: an endless loop, or it waits for another block"
@@ -219,7 +219,7 @@ pub(super) fn watch(deadline: &Arc<AtomicU64>) {
 /// The calling thread ends, or its worker does.
 pub(super) fn forget(deadline: &Arc<AtomicU64>) {
     let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-    watched.retain(|own| !Arc::ptr_eq(&own.deadline, deadline));
+    watched.retain(|thread| !Arc::ptr_eq(&thread.deadline, deadline));
 }
 
 fn keep_watch() {

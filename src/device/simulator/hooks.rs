@@ -235,16 +235,16 @@ fn warp_sync(
     if needed >> lane & 1 == 0 {
         return Err(format!("{site}: lane {lane} is not in its own mask {mask:#010x}"));
     }
-    let own = collective.map_or(0, |collective| collective as usize);
+    let address = collective.map_or(0, |collective| collective as usize);
     let warp = &mut worker.warps[number as usize];
     let lanes = &mut worker.waiting[first as usize..first as usize + 32];
     warp.arrived |= 1 << lane;
     warp.records[lane as usize] = record;
     (lanes[lane as usize].site, lanes[lane as usize].mask) = (site, mask);
-    lanes[lane as usize].collective = own;
+    lanes[lane as usize].collective = address;
     let differs = |lane: &u32| {
         let other = &lanes[*lane as usize];
-        other.mask != mask || other.collective != own
+        other.mask != mask || other.collective != address
     };
     if let Some(other) = lanes_of(warp.arrived & needed).find(differs) {
         let waiting = &lanes[other as usize];
@@ -349,8 +349,8 @@ unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
     unsafe {
         let worker = worker_of(context);
         let copies = &mut (*worker).copies;
-        let own = &mut copies[(*context).current as usize];
-        own.groups.push(own.queue.len());
+        let pending = &mut copies[(*context).current as usize];
+        pending.groups.push(pending.queue.len());
         (*worker).has_copies = true;
         (*worker).is_in_hook.set(false);
     }

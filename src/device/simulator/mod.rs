@@ -135,8 +135,8 @@ pub(crate) struct Simulator {
 type TrafficByPlace = BTreeMap<(&'static str, String, bool, bool), Transactions>;
 
 fn add_traffic(sums: &mut TrafficByPlace, kernel: &'static str, seen: Vec<PlaceTraffic>) {
-    for (place, own, transactions) in seen {
-        *sums.entry((kernel, place, own.is_shared, own.is_write)).or_default() += transactions;
+    for (place, access, count) in seen {
+        *sums.entry((kernel, place, access.is_shared, access.is_write)).or_default() += count;
     }
 }
 
@@ -388,7 +388,7 @@ impl Job {
 
     /// The name of the argument that points into a block.
     fn argument_name(&self, block: usize) -> Option<&'static str> {
-        self.buffers().into_iter().find(|(own, _)| *own == block).map(|(_, name)| name)
+        self.buffers().into_iter().find(|(address, _)| *address == block).map(|(_, name)| name)
     }
 }
 

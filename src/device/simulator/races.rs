@@ -195,8 +195,8 @@ impl Races {
         let mut known = [0; 32];
         let is_there = |lane: &usize| lanes >> lane & 1 == 1;
         for lane in (0..32).filter(is_there) {
-            for (known, own) in known.iter_mut().zip(&warp[lane]) {
-                *known = (*known).max(*own);
+            for (known, other) in known.iter_mut().zip(&warp[lane]) {
+                *known = (*known).max(*other);
             }
         }
         for lane in (0..32).filter(is_there) {
@@ -216,7 +216,7 @@ impl Races {
     ) -> Result<(), Found> {
         let me = self.access(thread, kind, place);
         self.for_each_page(thread, bytes, owner, |page, cells, now| {
-            if let Some(range) = page.forbidden.iter().find(|own| cells.overlaps(own)) {
+            if let Some(range) = page.forbidden.iter().find(|range| cells.overlaps(range)) {
                 return Err(Found::Forbidden(range.start.max(cells.bytes.start)));
             }
             page.refine(cells.bytes.start, cells.bytes.end);

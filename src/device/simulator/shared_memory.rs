@@ -162,10 +162,10 @@ fn number_of(record: &'static SharedArray) -> u32 {
         return number;
     }
     let mut numbers = NUMBERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let own = *numbers
+    let number = *numbers
         .get_or_insert_default()
         .entry(std::ptr::from_ref(record) as usize)
         .or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
-    record.number.store(own, Ordering::Release);
-    own
+    record.number.store(number, Ordering::Release);
+    number
 }

@@ -67,8 +67,8 @@ pub(super) struct Traffic {
 
 impl Traffic {
     /// A thread touches so many bytes at an address.
-    pub fn touch(&mut self, thread: u32, own: Use, address: usize, bytes: usize) {
-        let open = self.open.entry((thread / 32, own)).or_default();
+    pub fn touch(&mut self, thread: u32, access: Use, address: usize, bytes: usize) {
+        let open = self.open.entry((thread / 32, access)).or_default();
         let lane = thread as usize % 32;
         let number = open.times[lane] - open.counted;
         open.times[lane] += 1;
@@ -81,15 +81,15 @@ impl Traffic {
         while open.requests.front().is_some_and(is_whole) {
             let request = open.requests.pop_front().expect("there is a first");
             open.counted += 1;
-            *self.by_use.entry(own).or_default() += request.transactions(own.is_shared);
+            *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
         }
     }
 
     /// The block's threads have met, or have left: what is open now is complete.
     pub fn barrier(&mut self) {
-        for ((_, own), open) in self.open.drain() {
+        for ((_, access), open) in self.open.drain() {
             for request in open.requests {
-                *self.by_use.entry(own).or_default() += request.transactions(own.is_shared);
+                *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
             }
         }
     }

@@ -174,8 +174,8 @@ impl Worker {
         Seen {
             // SAFETY: sites are statics of the kernels.
             barriers: self.barriers.drain(..).map(|site| unsafe { &*site }.place()).collect(),
-            accesses: self.accesses.as_ref().map_or(0, |own| own.count()),
-            traffic: self.accesses.as_mut().map_or(Vec::new(), |own| own.take_traffic()),
+            accesses: self.accesses.as_ref().map_or(0, |accesses| accesses.count()),
+            traffic: self.accesses.as_mut().map_or(Vec::new(), |accesses| accesses.take_traffic()),
         }
     }
 
@@ -391,7 +391,7 @@ impl Worker {
                 // SAFETY: a waiting thread's site is a static of the kernel.
                 Some(_) => format!("wait in {}", unsafe { &*waiting.site }),
             };
-            match groups.iter_mut().find(|(own, _)| *own == state) {
+            match groups.iter_mut().find(|(known, _)| *known == state) {
                 Some((_, threads)) => threads.push(thread),
                 None => groups.push((state, vec![thread])),
             }

@@ -90,7 +90,7 @@ impl<T: Float> Affine<T> {
         let affine = self.widen(rows);
         let zeros = || vec![T::ZERO; affine.mean.len()];
         let (slope, constant) = match statistics {
-            Some(own) => (rows.widen(&own.slope), rows.widen(&own.constant)),
+            Some(of_x) => (rows.widen(&of_x.slope), rows.widen(&of_x.constant)),
             None => (zeros(), zeros()),
         };
         let input =

@@ -73,26 +73,26 @@ fn add_taps<T: Float>(
     if T::DTYPE == DType::F32 {
         use super::wide::{avx2, avx512};
         let (source, zeros) = (bytemuck::cast_slice(source), bytemuck::cast_slice(zeros));
-        let (panel, own) = (bytemuck::cast_slice(panel), bytemuck::cast_mut(sums));
+        let (panel, sums) = (bytemuck::cast_slice(panel), bytemuck::cast_mut(sums));
         let is_half = width <= COLUMNS / 2;
         // SAFETY: a level is only ever detected on a processor that has its instructions.
         unsafe {
             match (level(), is_half) {
                 (Level::Avx512, false) => {
                     return avx512::add_taps::<{ avx512::VECTORS }>(
-                        source, zeros, taps, panel, own,
+                        source, zeros, taps, panel, sums,
                     );
                 }
                 (Level::Avx512, true) => {
                     const HALF: usize = avx512::VECTORS / 2;
-                    return avx512::add_taps::<HALF>(source, zeros, taps, panel, own);
+                    return avx512::add_taps::<HALF>(source, zeros, taps, panel, sums);
                 }
                 (Level::Avx2, false) => {
-                    return avx2::add_taps::<{ avx2::VECTORS }>(source, zeros, taps, panel, own);
+                    return avx2::add_taps::<{ avx2::VECTORS }>(source, zeros, taps, panel, sums);
                 }
                 (Level::Avx2, true) => {
                     const HALF: usize = avx2::VECTORS / 2;
-                    return avx2::add_taps::<HALF>(source, zeros, taps, panel, own);
+                    return avx2::add_taps::<HALF>(source, zeros, taps, panel, sums);
                 }
                 (Level::Plain, _) => {}
             }
@@ -113,13 +113,13 @@ fn add_taps<T: Float>(
 vectorised! {
     fn add_tap_generic[T: Float](rows: &[&[T]; ROWS], weights: &[[T; COLUMNS]], sums: &mut Sums<T>) {
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let mut own = *sums;
+            let mut local = *sums;
             for (x, weights) in row.iter().zip(weights) {
-                for (sum, weight) in own.iter_mut().zip(weights) {
+                for (sum, weight) in local.iter_mut().zip(weights) {
                     *sum = multiply_add::<FUSED, T>(*x, *weight, *sum);
                 }
             }
-            *sums = own;
+            *sums = local;
         }
     }
 }
@@ -168,12 +168,12 @@ fn add_outer<T: Float>(left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Su
     #[cfg(target_arch = "x86_64")]
     if T::DTYPE == DType::F32 {
         let (left, right) = (bytemuck::cast_slice(left), bytemuck::cast_slice(right));
-        let own = bytemuck::cast_mut(sums);
+        let sums = bytemuck::cast_mut(sums);
         match level() {
             // SAFETY: this level is only ever detected on a processor that has these instructions.
-            Level::Avx512 => return unsafe { super::wide::avx512::add_outer(left, right, own) },
+            Level::Avx512 => return unsafe { super::wide::avx512::add_outer(left, right, sums) },
             // SAFETY: as above.
-            Level::Avx2 => return unsafe { super::wide::avx2::add_outer(left, right, own) },
+            Level::Avx2 => return unsafe { super::wide::avx2::add_outer(left, right, sums) },
             Level::Plain => {}
         }
     }
@@ -183,13 +183,13 @@ fn add_outer<T: Float>(left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Su
 vectorised! {
     fn add_outer_generic[T: Float](left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Sums<T>) {
         for (row, sums) in sums.iter_mut().enumerate() {
-            let mut own = *sums;
+            let mut local = *sums;
             for (left, right) in left.iter().zip(right) {
-                for (sum, y) in own.iter_mut().zip(right) {
+                for (sum, y) in local.iter_mut().zip(right) {
                     *sum = multiply_add::<FUSED, T>(left[row], *y, *sum);
                 }
             }
-            *sums = own;
+            *sums = local;
         }
     }
 }
@@ -214,24 +214,24 @@ pub(super) fn add_strided<T: Float>(
     if T::DTYPE == DType::F32 {
         use super::wide::{avx2, avx512};
         let left = (bytemuck::cast_slice(left.elements), left.offsets, left.step);
-        let (right, own) = ((bytemuck::cast_slice(right), pitch), bytemuck::cast_mut(sums));
+        let (right, sums) = ((bytemuck::cast_slice(right), pitch), bytemuck::cast_mut(sums));
         let is_half = width <= COLUMNS / 2;
         // SAFETY: a level is only ever detected on a processor that has its instructions.
         unsafe {
             match (level(), is_half) {
                 (Level::Avx512, false) => {
-                    return avx512::add_strided::<{ avx512::VECTORS }>(left, right, length, own);
+                    return avx512::add_strided::<{ avx512::VECTORS }>(left, right, length, sums);
                 }
                 (Level::Avx512, true) => {
                     const HALF: usize = avx512::VECTORS / 2;
-                    return avx512::add_strided::<HALF>(left, right, length, own);
+                    return avx512::add_strided::<HALF>(left, right, length, sums);
                 }
                 (Level::Avx2, false) => {
-                    return avx2::add_strided::<{ avx2::VECTORS }>(left, right, length, own);
+                    return avx2::add_strided::<{ avx2::VECTORS }>(left, right, length, sums);
                 }
                 (Level::Avx2, true) => {
                     const HALF: usize = avx2::VECTORS / 2;
-                    return avx2::add_strided::<HALF>(left, right, length, own);
+                    return avx2::add_strided::<HALF>(left, right, length, sums);
                 }
                 (Level::Plain, _) => {}
             }
@@ -245,14 +245,14 @@ vectorised! {
         left: Left<T>, right: &[T], pitch: usize, length: usize, width: usize, sums: &mut Sums<T>,
     ) {
         for (sums, offset) in sums.iter_mut().zip(left.offsets) {
-            let mut own = *sums;
+            let mut local = *sums;
             for t in 0..length {
                 let (x, right) = (left.elements[offset + t * left.step], &right[t * pitch..][..width]);
-                for (sum, y) in own.iter_mut().zip(right) {
+                for (sum, y) in local.iter_mut().zip(right) {
                     *sum = multiply_add::<FUSED, T>(x, *y, *sum);
                 }
             }
-            *sums = own;
+            *sums = local;
         }
     }
 }

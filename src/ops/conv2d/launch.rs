@@ -256,8 +256,8 @@ fn forward(
 ) -> Option<Moments> {
     let Geometry { channels, .. } = geometry;
     let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
-    let own = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
-    if is_product(geometry) && own.is_none() {
+    let fused = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
+    if is_product(geometry) && fused.is_none() {
         let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
@@ -270,9 +270,9 @@ fn forward(
         };
         let which = (Which::Forward, x.dtype());
         let target = Target::rows(out, epilogue);
-        launch(gpu, which, geometry, [x, weight], own.as_ref(), &target, shape);
+        launch(gpu, which, geometry, [x, weight], fused.as_ref(), &target, shape);
     }
-    own.or_else(|| wants_moments.then(|| moments(out)))
+    fused.or_else(|| wants_moments.then(|| moments(out)))
 }
 
 fn backward(

@@ -292,8 +292,9 @@ fn forward<T: Float>(
     let walk = geometry.forward_walk();
     let groups = geometry.config.groups;
     for group in 0..groups {
-        let own = group * features * geometry.depth()..(group + 1) * features * geometry.depth();
-        let panels = panels::by_feature(cpu, geometry, &weights[own]);
+        let length = features * geometry.depth();
+        let of_group = &weights[group * length..(group + 1) * length];
+        let panels = panels::by_feature(cpu, geometry, of_group);
         let start = match bias {
             Some(bias) => Start::Bias(&bias[group * features..]),
             None => Start::Zero,
@@ -385,8 +386,8 @@ fn input_gradient<T: Float>(
     for phase in 0..stride * stride {
         let (walk, taps) = geometry.backward_walk([phase / stride, phase % stride]);
         for group in 0..geometry.config.groups {
-            let own = &weights[group * length..(group + 1) * length];
-            let panels = panels::by_channel(cpu, geometry, &taps, own);
+            let of_group = &weights[group * length..(group + 1) * length];
+            let panels = panels::by_channel(cpu, geometry, &taps, of_group);
             let source = Channels { pitch: dy.pitch(), column: group * features, width: features };
             let pitch = slot.tensor.pitch();
             let columns = Channels { pitch, column: group * channels, width: channels };

@@ -62,8 +62,8 @@ pub(super) fn sum_products<T: Float>(
     let mut tiles = vec![[[T::ZERO; COLUMNS]; ROWS]; partials * cuts * span * height];
     cpu.pieces(&mut tiles, span * height, work, |task, tiles| {
         let part = part(task);
-        let own = part.blocks.len() * part.panels.len();
-        add_part(part, &mut tiles[..own]);
+        let count = part.blocks.len() * part.panels.len();
+        add_part(part, &mut tiles[..count]);
     });
     let (sums, others) = tiles.split_at_mut(cuts * span * height);
     let sums = sums.as_flattened_mut().as_flattened_mut();

@@ -111,12 +111,12 @@ impl Kind {
 
     /// The kernel that does `work` on tensors of this type.
     fn kernel(self, work: &str, dtype: DType) -> String {
-        let own = match self {
+        let family = match self {
             Kind::Three => 3,
             Kind::Wide => vector_of(dtype),
             Kind::One => 1,
         };
-        kernel_in(&format!("depthwise_{own}_{work}"), dtype)
+        kernel_in(&format!("depthwise_{family}_{work}"), dtype)
     }
 }
 

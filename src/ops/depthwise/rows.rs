@@ -222,9 +222,9 @@ convolve!(convolve1, 0 s0);
 
 #[inline(always)]
 fn chunk<T: Float>(from: &[T], first: usize) -> [T; LANES] {
-    let mut own = [T::ZERO; LANES];
-    own.copy_from_slice(&from[first..first + LANES]);
-    own
+    let mut chunk = [T::ZERO; LANES];
+    chunk.copy_from_slice(&from[first..first + LANES]);
+    chunk
 }
 
 /// # Safety

@@ -109,10 +109,10 @@ impl Tensor {
             return self.clone();
         }
         let out = cast_value(self, dtype);
-        let own = self.dtype();
+        let own_dtype = self.dtype();
         record(out, &[self], move |gradient, gradients| match gradients.home_dtype(0) {
             Some(home) if home == gradient.dtype() => gradients.pass(0, gradient),
-            _ => gradients.pass(0, &cast_value(gradient, own)),
+            _ => gradients.pass(0, &cast_value(gradient, own_dtype)),
         })
     }
 

@@ -39,7 +39,7 @@ struct Axis {
 impl Axis {
     /// The two as one axis, `self` outside, where all operands allow it.
     fn merged_with(self, inner: Axis) -> Option<Axis> {
-        let follows = |(own, inner_stride)| own == inner_stride * inner.extent;
+        let follows = |(outer_stride, inner_stride)| outer_stride == inner_stride * inner.extent;
         let fits = self.strides.into_iter().zip(inner.strides).all(follows);
         fits.then_some(Axis { extent: self.extent * inner.extent, strides: inner.strides })
     }
@@ -96,10 +96,10 @@ impl Layout {
     fn axes(operands: &[&Tensor], size: u64) -> Vec<Axis> {
         let shape = operands[0].shape();
         let mut all = [[0; MAX_RANK]; OPERANDS];
-        operands.iter().zip(&mut all).for_each(|(tensor, own)| *own = strides(tensor, shape));
+        operands.iter().zip(&mut all).for_each(|(tensor, to)| *to = strides(tensor, shape));
         let of_tensors = shape.extents().iter().enumerate().map(|(axis, extent)| Axis {
             extent: *extent as u64,
-            strides: all.map(|own| own[axis] * size),
+            strides: all.map(|strides| strides[axis] * size),
         });
         let mut inside = [0; OPERANDS];
         inside[..operands.len()].fill(1);
@@ -135,12 +135,12 @@ fn launch(gpu: &Gpu, kernel: &str, layout: &Layout, arguments: &[&dyn Argument])
 }
 
 /// `y = f(x)`, by the function's name in the kernels' and with its own parameters.
-pub(super) fn unary(gpu: &Gpu, function: &str, own: &[f32], x: &Tensor, y: &Tensor) {
+pub(super) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y: &Tensor) {
     let layout = Layout::of_floats(&[y, x]);
     let pointers = [x.pointer(), y.pointer()];
-    let own = own.iter().map(|number| number as &dyn Argument);
+    let parameters = parameters.iter().map(|number| number as &dyn Argument);
     let arguments: Vec<&dyn Argument> =
-        pointers.iter().map(|pointer| pointer as &dyn Argument).chain(own).collect();
+        pointers.iter().map(|pointer| pointer as &dyn Argument).chain(parameters).collect();
     launch(gpu, &kernel_in(&format!("elementwise_{function}_fwd"), y.dtype()), &layout, &arguments);
 }
 

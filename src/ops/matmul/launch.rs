@@ -171,7 +171,7 @@ pub(super) fn products(
     let cut = Cut::of(arithmetic, batch.members, [m, n, k]);
     let rows = batch.members * m;
     let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * rows * n * 4));
-    let (to, own) = match &parts {
+    let (to, direct) = match &parts {
         Some(parts) => {
             let parts = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: n };
             (parts, Epilogue::default())
@@ -191,12 +191,12 @@ pub(super) fn products(
         k: k as u32,
         splits: cut.splits as u32,
         slabs: cut.slabs as u32,
-        add: u32::from(own.add),
+        add: u32::from(direct.add),
         a_is_aligned: u32::from(a.is_aligned(batch.a_stride)),
         b_is_aligned: u32::from(b.is_aligned(batch.b_stride)),
         c_is_aligned: u32::from(is_aligned(to.pointer, &[to.stride, rows * n])),
         c_is_bf16: to.is_bf16(),
-        relu: u32::from(own.relu),
+        relu: u32::from(direct.relu),
         unused: 0,
     };
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
@@ -210,7 +210,7 @@ pub(super) fn products(
     let kernel = format!("matmul_{}_{sides}_{}", cut.tile.name, arithmetic.suffix());
     let (threads, shared) = ([cut.tile.threads, 1, 1], cut.tile.shared);
     let arguments: [&dyn Argument; 5] =
-        [&a.pointer, &b.pointer, &own.bias(), &to.pointer, &Parameters(&shape)];
+        [&a.pointer, &b.pointer, &direct.bias(), &to.pointer, &Parameters(&shape)];
     gpu.launch_with_shared(&kernel, blocks, threads, shared, &arguments);
     if let Some(parts) = &parts {
         sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], c, epilogue);

@@ -199,11 +199,11 @@ mod tests {
     fn assert_meet(arithmetic: Arithmetic, rows: &[Row]) {
         for &(tile, is_whole, shapes) in rows {
             for &sizes in shapes {
-                let Cut { tile: own, splits, slabs } = Cut::of(arithmetic, 1, sizes);
+                let Cut { tile: chosen, splits, slabs } = Cut::of(arithmetic, 1, sizes);
                 assert!(
-                    own.name == tile && (splits == 1) == is_whole,
+                    chosen.name == tile && (splits == 1) == is_whole,
                     "{sizes:?}: {}, {splits} parts of {slabs} slabs",
-                    own.name
+                    chosen.name
                 );
             }
         }

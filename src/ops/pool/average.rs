@@ -93,7 +93,7 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
 pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
     let shape = x.shape();
     assert!(
-        shape.rank() == 4 && [size[0], size[1], shape[1], shape[2]].iter().all(|&own| own > 0),
+        shape.rank() == 4 && [size[0], size[1], shape[1], shape[2]].iter().all(|&n| n > 0),
         "adaptive_average_pool2d: to {size:?} of shape {shape}, which must be [N, H, W, C]; no side may be 0"
     );
     if size == [shape[1], shape[2]] {

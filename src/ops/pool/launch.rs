@@ -54,7 +54,7 @@ impl PoolShape {
     }
 
     fn new(input: Shape, output: Shape, kernel: [u32; 2], stride: u32, padding: u32) -> Self {
-        let extents = |shape: Shape| [shape[0], shape[1], shape[2], shape[3]].map(|own| own as u32);
+        let extents = |shape: Shape| [shape[0], shape[1], shape[2], shape[3]].map(|n| n as u32);
         let [images, height, width, channels] = extents(input);
         let [_, out_height, out_width, _] = extents(output);
         let [kernel_height, kernel_width] = kernel;

@@ -200,11 +200,11 @@ struct Axes {
 
 /// The axes of `x` in as few groups as its memory allows; `shape` is what it is summed to.
 fn groups(x: &Tensor, shape: Shape) -> Vec<Axes> {
-    let (own, mut stride) = (x.shape(), 1);
+    let (from, mut stride) = (x.shape(), 1);
     let mut groups: Vec<Axes> = Vec::new();
-    for axis in (0..own.rank()).rev() {
-        let extent = own[axis] as u64;
-        let kept = shape.extent_from_right(own.rank(), axis) == own[axis];
+    for axis in (0..from.rank()).rev() {
+        let extent = from[axis] as u64;
+        let kept = shape.extent_from_right(from.rank(), axis) == from[axis];
         match groups.last_mut() {
             _ if extent == 1 => {}
             Some(inner) if inner.kept == kept && inner.stride * inner.extent == stride => {
@@ -213,7 +213,7 @@ fn groups(x: &Tensor, shape: Shape) -> Vec<Axes> {
             }
             _ => groups.push(Axes { numbers: axis..axis + 1, extent, stride, kept }),
         }
-        stride = if axis + 1 == own.rank() { x.pitch() as u64 } else { stride * extent };
+        stride = if axis + 1 == from.rank() { x.pitch() as u64 } else { stride * extent };
     }
     groups.reverse();
     groups
@@ -242,8 +242,8 @@ fn matrices(x: &Tensor, groups: &[Axes], summed: usize) -> Option<Matrices> {
 
 /// Sums `x` over the axes along which the slot's shape was broadcast to it.
 pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
-    let (own, shape) = (x.shape(), slot.tensor.shape());
-    if own.elements() == 0 {
+    let (from, shape) = (x.shape(), slot.tensor.shape());
+    if from.elements() == 0 {
         if !slot.add {
             slot.tensor.zero_();
         }
@@ -259,7 +259,7 @@ pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
     if groups[..summed].iter().all(|axes| axes.kept) {
         return matrices.sum_into(gpu, x, Target::new(&slot.tensor, slot.add));
     }
-    let mut left = own.extents().to_vec();
+    let mut left = from.extents().to_vec();
     left[groups[summed].numbers.clone()].fill(1);
     let sums = x.empty_wide(&left[..]);
     matrices.sum_into(gpu, x, Target::new(&sums, false));
