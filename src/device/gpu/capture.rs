@@ -1,4 +1,4 @@
-//! Work that is done once and can be repeated by the device alone: on a GPU as one captured graph.
+//! Captured graphs: work that the device replays without the host's part in it, on a GPU in one launch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -8,33 +8,32 @@ use super::memory::Memory;
 use super::{Gpu, Launch};
 use crate::device::cuda::Graph;
 
-/// One thing that a device was asked to do.
+/// One command to the device.
 pub(super) enum Command {
     /// Run a kernel.
     Launch(OwnedLaunch),
-    /// Set so many bytes from an address on to zero.
+    /// Set `bytes` bytes from an address on to zero.
     SetZero { address: u64, bytes: usize },
 }
 
-/// What is noted down while work is recorded.
+/// A running capture.
 #[derive(Default)]
 pub(super) struct Capture {
     commands: Vec<Command>,
-    /// Everything the commands touch, by address: it must not be given to others as long as they may be repeated.
+    /// All memory that the commands use, by address. The captured graph owns it, since a replay uses it again.
     held: BTreeMap<u64, Rc<Memory>>,
-    /// Of the memory that was first asked for while recording this or other work, what its tensors have let go of, by size.
+    /// Released memory that this or an earlier capture allocated, by size: later commands may use it.
     free: BTreeMap<usize, Vec<Rc<Memory>>>,
-    /// Other memory that tensors have let go of. It goes back when the recording is over: a driver that captures is not to
-    /// be asked.
+    /// Other released memory. It is given back after the capture, since the driver must not be called during one.
     released: Vec<Rc<Memory>>,
-    /// Addresses of all memory that was first asked for while recording.
+    /// The addresses of all memory that a capture allocated.
     adopted: BTreeSet<u64>,
-    /// Whether memory that a tensor has let go of stays as it is.
+    /// Whether released memory is never used again.
     reuses_nothing: bool,
 }
 
 impl Capture {
-    /// One that may use what other recorded work needs only while it runs.
+    /// A capture that may use the scratch memory of earlier captured graphs.
     pub fn new(scratch: Vec<Rc<Memory>>) -> Self {
         let mut capture = Capture::default();
         for memory in scratch {
@@ -44,17 +43,17 @@ impl Capture {
         capture
     }
 
-    /// What nothing that was recorded needs once it is done.
+    /// Memory that no captured graph needs after it has run.
     pub fn scratch(&self) -> impl Iterator<Item = &Rc<Memory>> {
         self.free.values().filter(|_| !self.reuses_nothing).flatten()
     }
 
-    /// One that gives no memory to a second tensor.
+    /// A capture in which no two tensors share memory.
     pub fn without_reuse() -> Self {
         Capture { reuses_nothing: true, ..Capture::default() }
     }
 
-    /// Memory of exactly this size that an earlier command is done with.
+    /// Released memory of exactly this size.
     pub fn reuse(&mut self, bytes: usize) -> Option<Rc<Memory>> {
         if self.reuses_nothing {
             return None;
@@ -64,13 +63,13 @@ impl Capture {
         Some(memory)
     }
 
-    /// Memory that was asked for while recording.
+    /// Takes in memory that was allocated during the capture.
     pub fn adopt(&mut self, memory: &Rc<Memory>) {
         self.adopted.insert(memory.address);
         self.hold(memory);
     }
 
-    /// A tensor lets go of memory.
+    /// Takes in memory that a tensor has released.
     pub fn give_back(&mut self, memory: Rc<Memory>) {
         if self.adopted.contains(&memory.address) {
             self.free.entry(memory.bytes).or_default().push(memory);
@@ -92,7 +91,7 @@ impl Capture {
     }
 }
 
-/// Recorded work. It owns every block it touches.
+/// A captured graph. It owns all memory that it uses.
 pub struct CapturedGraph {
     gpu: Rc<Gpu>,
     commands: Vec<Command>,
@@ -106,7 +105,7 @@ impl CapturedGraph {
         CapturedGraph { gpu: Rc::clone(gpu), commands: capture.commands, graph, _held: held }
     }
 
-    /// Does the work again, on what its inputs hold now.
+    /// Replays the graph on the present content of its inputs.
     pub(crate) fn replay(&self) {
         self.gpu.count(|work| work.replays += 1);
         self.run();
@@ -127,15 +126,15 @@ impl CapturedGraph {
         }
     }
 
-    /// A captured graph has not been run yet, unlike commands that were merely noted down.
+    /// Runs a graph that the driver captured: unlike in the simulator, its launches have not run yet.
     pub(super) fn run_captured(&self) {
         if self.graph.is_some() {
             self.run();
         }
     }
 
-    /// What launches one kernel as each of these recordings does, one after the other and so `rounds` times, and nothing
-    /// else. Each must have been recorded with no memory in use twice.
+    /// A graph of one kernel's launches in `graphs`, graph after graph, `rounds` times over. The graphs must come from
+    /// [`Gpu::capture_without_reuse`].
     pub(crate) fn of_kernel(
         graphs: &[&CapturedGraph],
         kernel: &str,
@@ -160,7 +159,7 @@ impl CapturedGraph {
         })
     }
 
-    /// Threads of a block and bytes of dynamic shared memory in the first launch of a kernel.
+    /// The threads of a block and the bytes of dynamic shared memory in a kernel's first launch.
     pub(crate) fn block_of(&self, kernel: &str) -> Option<(usize, usize)> {
         let launch = self.launches_of(kernel).next()?;
         Some(launch.with(|launch| {
@@ -168,7 +167,7 @@ impl CapturedGraph {
         }))
     }
 
-    /// How often each kernel is launched, by name, and under "memset" how often memory is set to zero.
+    /// The number of launches of each kernel, by name; "memset" counts settings of memory to zero.
     pub fn launches(&self) -> BTreeMap<&str, usize> {
         let mut launches = BTreeMap::new();
         for command in &self.commands {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::abi::{Kernel, Triple};
 use super::traffic::{Transactions, Use};
 
-/// In which order the threads of a block, and the blocks of a grid, are run. No kernel may depend on it.
+/// The order in which the threads of a block and the blocks of a grid are run. No kernel may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Order {
     /// By rising number.
@@ -14,7 +14,7 @@ pub enum Order {
     Forward,
     /// By falling number.
     Reverse,
-    /// As this seed has it.
+    /// In an order drawn from this seed.
     Shuffled(u64),
 }
 
@@ -24,13 +24,13 @@ pub(super) struct Mode {
     pub order: Order,
     pub late_copies: bool,
     pub time_limit: Duration,
-    /// A barrier, `FILE:LINE`, at which nobody waits: for the proof that somebody notices.
+    /// A barrier, `FILE:LINE`, at which no thread waits.
     pub without_barrier: Option<&'static str>,
-    /// Whether the accesses of instrumented kernels are looked at.
+    /// Whether the accesses of instrumented kernels are checked for races.
     pub races: bool,
-    /// How many of them may be.
+    /// The most accesses to check.
     pub most_accesses: u64,
-    /// Whether their transactions are counted.
+    /// Whether their memory traffic is counted.
     pub traffic: bool,
 }
 
@@ -47,20 +47,20 @@ pub(super) struct Job {
     pub mode: Mode,
 }
 
-/// What went wrong, and where.
+/// The block that failed, and why.
 pub(super) struct Failure {
     pub block: u64,
     pub message: String,
 }
 
-/// What was seen of a launch.
+/// A worker's report of a launch.
 pub(super) struct Seen {
-    /// The barriers that anybody came to, as `FILE:LINE`.
+    /// The barriers that threads have reached, as `FILE:LINE`.
     pub barriers: Vec<String>,
-    /// How many accesses were looked at.
+    /// The number of accesses checked.
     pub accesses: u64,
     pub traffic: Vec<PlaceTraffic>,
 }
 
-/// What the warps' accesses at one place, `FILE:LINE`, came to.
+/// The memory traffic at one place, `FILE:LINE`.
 pub(super) type PlaceTraffic = (String, Use, Transactions);

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::arithmetic::Arithmetic;
 
 /// Multiprocessors of the GPU that tiles are chosen for: an H100 or H200.
-const MULTIPROCESSORS: usize = 132;
+const SM_COUNT: usize = 132;
 
 /// Steps of the inner axis that a part has at least: fewer are not worth the sum over the parts.
 const STEPS: usize = 64;
@@ -171,8 +171,8 @@ impl Cut {
     fn clocks(&self, batch: usize, [m, n, _]: [usize; 3]) -> usize {
         let Tile { resident, clocks, clocks_alone, .. } = *self.tile;
         let blocks = batch * m.div_ceil(self.tile.m) * n.div_ceil(self.tile.n) * self.splits;
-        let busy = blocks.div_ceil(MULTIPROCESSORS) * clocks;
-        let waiting = blocks.div_ceil(MULTIPROCESSORS * resident) * clocks_alone;
+        let busy = blocks.div_ceil(SM_COUNT) * clocks;
+        let waiting = blocks.div_ceil(SM_COUNT * resident) * clocks_alone;
         let sum = match self.splits {
             1 => 0,
             splits => LAUNCH + batch * m * n * 4 * (2 * splits + 1) / BYTES_A_CLOCK,
@@ -183,7 +183,7 @@ impl Cut {
 
 /// All ways to cut an inner axis of `k` for a tile.
 fn cuts(tile: &'static Tile, k: usize) -> impl Iterator<Item = Cut> {
-    let cuts = (1..=(k / STEPS).clamp(1, MULTIPROCESSORS))
+    let cuts = (1..=(k / STEPS).clamp(1, SM_COUNT))
         .map(move |splits| (splits, Cut::into(tile, splits, k)));
     // Another number of parts that comes to the same slabs is another cut already.
     cuts.filter_map(|(splits, cut)| (splits == cut.splits).then_some(cut))
