@@ -1,4 +1,4 @@
-//! Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional ReLU in the same pass.
+//! Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional fused ReLU.
 
 mod affine;
 mod as_affine;
@@ -17,7 +17,7 @@ use crate::ops::begin;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
-/// How a batch is normalised.
+/// The settings of a batch normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormConfig {
     /// Weight of the batch in the running statistics.
@@ -35,9 +35,9 @@ impl Default for BatchNormConfig {
     }
 }
 
-/// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` by the batch's own statistics: `x` is `[.., C]`, the
-/// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running statistics; those of a channel
-/// whose mean or variance is not finite stay as they were, and with them those of a batch of one row.
+/// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` with the batch's statistics: `x` is `[.., C]`, the
+/// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running
+/// statistics; they do not change for a channel whose mean or variance is not finite, nor for a batch of one row.
 ///
 /// ```
 /// use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train};
@@ -62,8 +62,8 @@ pub fn batch_norm_train(
     batch_norm_train_of(x, &moments(x), weight, bias, running_mean, running_variance, config)
 }
 
-/// The same with the batch's moments from the op that made `x`, so that it need not be read for them. Panics where
-/// they are of another number of rows or channels.
+/// [`batch_norm_train`] with the batch's moments from the op that computed `x`, which saves a pass over `x`. Panics if
+/// they have another number of rows or channels.
 pub fn batch_norm_train_of(
     x: &Tensor,
     moments: &Moments,
@@ -99,7 +99,7 @@ pub(crate) fn train_at(
     })
 }
 
-/// The same by the running statistics, which stay as they are.
+/// Batch normalisation with the running statistics, which do not change.
 pub fn batch_norm_eval(
     x: &Tensor,
     weight: &Tensor,
@@ -135,7 +135,7 @@ fn forward_op(x: &Tensor, y: &Tensor) -> Option<Op> {
     begin("batch_norm forward", &[x, y], 3 * x.shape().elements())
 }
 
-/// Two passes: sums over the rows, on which each row's gradient depends, and the gradient.
+/// Two passes: sums over the rows, which the gradient needs, and the gradient.
 fn backward_op(x: &Tensor, dy: &Tensor) -> Option<Op> {
     begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements())
 }
@@ -192,7 +192,7 @@ fn normalise<T: Float>(
     record(y, &[x, weight, bias], move |dy, gradients| backward(&context, dy, gradients))
 }
 
-/// What the way back needs.
+/// The values that the backward pass needs.
 struct BackwardContext<T> {
     x: Tensor,
     affine: Affine<T>,
@@ -214,7 +214,7 @@ fn backward<T: Float>(context: &BackwardContext<T>, dy: &Tensor, gradients: &mut
     give_channels::<T>(gradients, x, [(1, &weight), (2, &sums)]);
 }
 
-/// What the mean and the variance pass on to the input.
+/// The gradient that reaches the input through the mean and the variance.
 fn of_statistics<T: Float>(
     context: &BackwardContext<T>,
     sums: &[f64],
@@ -231,7 +231,7 @@ fn of_statistics<T: Float>(
     }
 }
 
-/// Stores or adds gradients of inputs `[C]`, each a number for every channel of `x`.
+/// Stores or accumulates the gradients of inputs `[C]`.
 pub(crate) fn give_channels<T: Float>(
     gradients: &mut Gradients,
     x: &Tensor,

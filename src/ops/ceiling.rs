@@ -1,4 +1,4 @@
-//! Arithmetic that only keeps the units busy: what a device can do at most, measured on the one at hand.
+//! Arithmetic that keeps a device's units busy, to measure its peak throughput.
 
 use std::hint::black_box;
 
@@ -10,11 +10,11 @@ use crate::tensor::{Tensor, float_dispatch};
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// Chains of a thread, and steps of a round.
+/// Independent chains of a thread, and steps of a round.
 const CHAINS: usize = 8;
 const STEPS: usize = 16;
 
-/// Which units are kept busy.
+/// The arithmetic units to keep busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Multiply-adds in f32.
@@ -38,7 +38,7 @@ impl Unit {
         }
     }
 
-    /// Steps of the inner axis of a warp's product of 16 rows and 8 columns.
+    /// The inner axis of a warp's product of 16 rows and 8 columns.
     fn depth(self) -> usize {
         match self {
             Unit::F32 => 0,
@@ -47,7 +47,7 @@ impl Unit {
         }
     }
 
-    /// Operations of a thread in a round, a multiplication and an addition counted as two.
+    /// Operations of a thread in a round; a multiply-add counts as two.
     pub fn operations(self) -> usize {
         let step = match self {
             Unit::F32 => 2,
@@ -64,15 +64,15 @@ impl Unit {
         }
     }
 
-    /// What every thread of a tensor core's products comes to: four of a product's sums are a lane's, and each step adds 1/2
-    /// times 1/4 for each step of the inner axis.
+    /// The result of every thread of a tensor core's products: a lane holds four of a product's sums, and each step
+    /// adds 1/2 times 1/4 for each step of the inner axis.
     fn outcome(self, rounds: usize) -> f64 {
         (CHAINS * 4 * rounds * STEPS * self.depth()) as f64 * 0.125
     }
 }
 
-/// Does `rounds` rounds of arithmetic with a thread for each element of `out`, `[threads]`, a multiple of 256. What they
-/// come to is written there.
+/// Does `rounds` rounds of arithmetic with a thread for each element of `out`, `[threads]`, a multiple of 256, and
+/// writes the results there.
 pub fn keep_busy(out: &Tensor, unit: Unit, rounds: u32) {
     let threads = out.shape().elements();
     assert!(threads.is_multiple_of(THREADS), "keep_busy: {threads} threads are no blocks of 256");
@@ -86,7 +86,7 @@ pub fn keep_busy(out: &Tensor, unit: Unit, rounds: u32) {
     }
 }
 
-/// As `ceiling_fma_f32`: each element is a thread, and as many as a vector holds are computed together.
+/// As `ceiling_fma_f32`, with an element for each thread, and a vector of elements at a time.
 fn multiply_add_on<T: Float>(cpu: &Cpu, out: &Tensor, rounds: u32) {
     let steps = rounds as usize * STEPS;
     let work = out.shape().elements() * steps;
@@ -99,8 +99,8 @@ fn multiply_add_on<T: Float>(cpu: &Cpu, out: &Tensor, rounds: u32) {
     });
 }
 
-/// Defines [`CHAINS`] chains of multiply-adds in each of so many lanes. A chain is an array of its own: only so does the
-/// compiler keep it in a register.
+/// Defines [`CHAINS`] chains of multiply-adds in each lane. A chain is a separate array; otherwise the compiler does
+/// not keep it in a register.
 macro_rules! chains {
     ($name:ident, $lanes:literal, $($number:literal $chain:ident),*) => {
         vectorised! {
@@ -131,7 +131,7 @@ fn launch(gpu: &Gpu, out: &Tensor, unit: Unit, rounds: u32) {
     assert!(out.dtype() == DType::F32, "keep_busy: out is {:?}, not F32", out.dtype());
     let grid = [(out.shape().elements() / THREADS) as u32, 1, 1];
     let block = [THREADS as u32, 1, 1];
-    // 1/2 and 1/4, twice in a register where an element has 16 bits.
+    // 1/2 and 1/4; twice in a register for 16-bit elements.
     let twice = |x: f32| u32::from(half::bf16::from_f32(x).to_bits()) * 0x1_0001;
     let (left, right) = match unit {
         Unit::Bf16 => (twice(0.5), twice(0.25)),

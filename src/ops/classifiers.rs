@@ -1,15 +1,16 @@
-//! The last layer in several copies, their losses, and the loss of the mixture of them, as one op.
+//! The classifiers (N copies of the last layer), their losses, and the loss of their mixture, as one op.
 //!
-//! Copy `j` of N gives `p_j = softmax(W_j z + b_j)`, and the mixture is `p = sum_j a_j p_j`. Each copy's parameters learn from
-//! the copy's own loss, `z` from the mixture's: with `g_ij` the gradient of copy `j`'s mean loss at its outputs for sample `i`,
-//! and the responsibility `r_ij = a_j p_ij(y_i) / p_i(y_i)`,
+//! Classifier `j` of N gives `p_j = softmax(W_j z + b_j)`, and the mixture is `p = sum_j a_j p_j`. Each classifier's
+//! parameters learn from its own loss, and `z` from the mixture's. With `g_ij`, the gradient of classifier `j`'s mean
+//! loss at its logits for sample `i`, and the responsibility `r_ij = a_j p_ij(y_i) / p_i(y_i)`,
 //!
 //! `dW_j = sum_i g_ij z_i^T`, `db_j = sum_i g_ij`, `dz_i = sum_j r_ij W_j^T g_ij`.
 //!
-//! For regression `p_j` is the Gaussian around `W_j z + b_j` with unit variance; of all outputs, or of a chosen one.
+//! For regression `p_j` is the Gaussian with mean `W_j z + b_j` and unit variance, of all outputs or of a chosen one.
 //!
-//! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
-//! and `r_ij = 0`, and the copy is diverged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
+//! Classifiers may diverge. If `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with
+//! `g_ij = 0` and `r_ij = 0`, and the classifier counts as diverged in this step. So no NaN reaches the mixture, `dz`,
+//! or the gradient of another classifier.
 
 pub(in crate::ops) mod judge;
 pub(in crate::ops) mod launch;
@@ -27,31 +28,31 @@ use crate::ops::{begin, many_classes};
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
-/// Outputs that one task works on.
+/// Logits of one task.
 const PIECE: usize = 1 << 12;
 
-/// What the classifiers are to predict.
+/// The targets of the classifiers.
 #[derive(Clone, Copy)]
 pub enum Targets<'a> {
     /// A class for each sample: I32 `[B]`.
     Classes(&'a Tensor),
     /// Numbers to regress on: `[B, D]`.
     Values(&'a Tensor),
-    /// A number to regress on for one output of each sample, as in Q-learning, where only the value of the action that was
-    /// taken is observed. The other outputs have no part in the sample's loss, whatever they are.
+    /// A number to regress on for one output of each sample, as in Q-learning, where only the value of the chosen
+    /// action is observed. The sample's loss ignores the other outputs, even if they are not finite.
     Chosen {
-        /// Which output: I32 `[B]`.
+        /// The chosen outputs: I32 `[B]`.
         outputs: &'a Tensor,
-        /// Its number: `[B]`.
+        /// Their targets: `[B]`.
         values: &'a Tensor,
-        /// The largest error `x_ijc - v_i` that is learnt from, above 0: what is beyond counts as that in the gradients, though
-        /// not in the likelihood (the error clipping of Mnih et al. 2015; infinite for none).
+        /// Above 0: the gradients clip the error `x_ijc - v_i` to this size, the likelihood does not (the error
+        /// clipping of Mnih et al. 2015; infinite for none).
         limit: f64,
     },
 }
 
 impl<'a> Targets<'a> {
-    /// What they consist of.
+    /// Their tensors.
     pub(crate) fn tensors(self) -> Vec<&'a Tensor> {
         match self {
             Targets::Classes(targets) | Targets::Values(targets) => vec![targets],
@@ -59,7 +60,7 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// Targets of the same kind that consist of other tensors, in the order of [`Targets::tensors`].
+    /// Targets of the same kind with other tensors, in the order of [`Targets::tensors`].
     pub(crate) fn made_of<'b>(self, tensors: &'b [Tensor]) -> Targets<'b> {
         match (self, tensors) {
             (Targets::Classes(_), [targets]) => Targets::Classes(targets),
@@ -71,7 +72,7 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// The numbers that are regressed on.
+    /// The numbers to regress on.
     fn values(self) -> Option<&'a Tensor> {
         match self {
             Targets::Classes(_) => None,
@@ -80,25 +81,26 @@ impl<'a> Targets<'a> {
     }
 }
 
-/// What [`classifiers`] gives for a batch.
+/// The result of [`classifiers`] for a batch.
 #[derive(Clone)]
 pub struct Head {
-    /// A scalar on the tape to go back from. Its value is the sum of the copies' and the mixture's losses, without what is
-    /// not finite; its gradient is what each parameter learns from, and is taken to be 1 at the scalar itself.
+    /// The scalar on the tape from which the backward pass starts. Its value is the sum of the finite losses of the
+    /// classifiers and the mixture. Its backward pass gives each parameter the gradient described above, and assumes a
+    /// gradient of 1 at the scalar.
     pub objective: Tensor,
-    /// F64 `[1]`: the mixture's mean loss; infinite if a sample has no finite classifier.
+    /// F64 `[1]`: the mixture's mean loss; infinite if some sample has no finite classifier.
     pub loss: Tensor,
     /// I32 `[1]`: samples whose likeliest class under the mixture is right; 0 in regression.
     pub correct: Tensor,
-    /// F64 `[N]`: each classifier's mean loss; infinite where diverged.
+    /// F64 `[N]`: each classifier's mean loss; infinite if it diverged.
     pub classifier_losses: Tensor,
-    /// U8 `[N]`: 1 where some sample had no finite likelihood under the classifier.
+    /// U8 `[N]`: 1 for a diverged classifier, under which some sample has no finite likelihood.
     pub diverged: Tensor,
-    /// I32 `[1]`: samples with no finite classifier of positive weight. Their `dz` is zero.
+    /// I32 `[1]`: samples without a finite classifier of positive weight. Their `dz` is zero.
     pub samples_without_finite_classifier: Tensor,
 }
 
-/// Number of samples B, inputs d, classifiers N, and outputs of each K.
+/// The numbers of samples B, inputs d, classifiers N, and outputs of a classifier K.
 #[derive(Clone, Copy)]
 pub(super) struct Extents {
     pub samples: usize,
@@ -134,18 +136,18 @@ impl Extents {
         }
     }
 
-    /// Outputs of all classifiers for one sample.
+    /// The number of logits of one sample, over all classifiers.
     pub fn row(&self) -> usize {
         self.classifiers * self.outputs
     }
 
-    /// A product with all classifiers' weights, or their gradient, which reads or writes these tensors once.
+    /// Begins a product with all classifiers' weights, or of their gradient, that reads or writes these tensors once.
     pub fn product_op(&self, name: &'static str, tensors: &[&Tensor]) -> Option<Op> {
         let operations = 2 * self.samples * self.row() * self.inputs;
         begin(name, tensors, operations)
     }
 
-    /// From outputs to losses and gradients: an exponential, three sums and two products for each output.
+    /// Begins the pass from logits to losses and gradients: an exponential, three sums and two products for each logit.
     pub fn losses_op(&self, scores: &Tensor, g: &Tensor) -> Option<Op> {
         let operations = 6 * scores.shape().elements();
         begin("classifiers losses", &[scores, g], operations)
@@ -156,7 +158,7 @@ impl Extents {
         begin("classifiers bias gradient", &[g, db], operations)
     }
 
-    /// Samples of a task.
+    /// Samples of one task.
     pub fn task_samples(&self) -> usize {
         (PIECE / self.row().max(1)).max(1)
     }
@@ -203,12 +205,12 @@ impl Extents {
     }
 }
 
-/// Losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`,
-/// which may be minus infinity. Panics on other shapes, and on a class or chosen output outside `0..K`; a GPU cannot, and takes
-/// such a sample for one without a finite classifier.
+/// The losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior`
+/// F64 `[N]`, which may be minus infinity. Panics on other shapes, and on a class or chosen output outside of `0..K`. A
+/// GPU cannot panic: it treats such a sample as one without a finite classifier.
 ///
-/// Where `z` and `weight` are BF16, so are what goes back to `z` and the gradients of the logits; logits, bias, values,
-/// losses and the parameters' gradients are F32 or F64.
+/// If `z` and `weight` are BF16, so are the gradients of `z` and of the logits. Logits, bias, values, losses and the
+/// parameters' gradients are F32 or F64.
 ///
 /// ```
 /// use alrao::{Device, Tensor};
@@ -235,16 +237,17 @@ pub fn classifiers(
     classifiers_in(form, z, weight, bias, targets, log_posterior)
 }
 
-/// How the outputs of all classifiers get from one launch to the next.
+/// How a launch gets the logits that an earlier one computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// In memory.
+    /// They are stored in memory.
     Stored,
-    /// Not at all: they are computed again. A GPU's, for F32, classes and at most 128 inputs, in tf32; else they are stored.
+    /// They are computed again. Only on a GPU, in tf32, for F32, classes and at most 128 inputs; otherwise they are
+    /// stored.
     Recomputed,
 }
 
-/// [`classifiers`] in a form that somebody chose.
+/// [`classifiers`] in a given form.
 pub fn classifiers_in(
     form: Form,
     z: &Tensor,
@@ -289,7 +292,7 @@ fn classifiers_typed<T: Float>(
     let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
     let needs_finite_z = head.samples_without_finite_classifier.read::<i32>()[0] > 0;
     let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
-        // After the pass over the samples, what were the scores are their gradients.
+        // The pass over the samples has overwritten the scores with their gradients.
         let context = BackwardContext {
             extents,
             z: z_value,
@@ -307,7 +310,7 @@ fn classifiers_typed<T: Float>(
     Head { objective, ..head }
 }
 
-/// What each classifier gives for each sample, before any softmax: `[B, N, K]`, without a gradient.
+/// The logits of each classifier for each sample (its values in regression): `[B, N, K]`, without a gradient.
 pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let extents = Extents::of("classifiers", z, weight, bias);
     match z.device() {
@@ -333,7 +336,7 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     }
 }
 
-/// What the pass over the samples finds out about each: F64 `[B, 2 N + 2]`.
+/// The statistics of each sample: F64 `[B, 2 N + 2]`.
 struct Samples {
     statistics: Tensor,
     extents: Extents,
@@ -349,7 +352,7 @@ impl Samples {
         self.statistics.shape().columns()
     }
 
-    /// The batch's losses and counts, added up sample after sample.
+    /// The batch's losses and counts, added up in the order of the samples.
     fn summary<T: Float>(&self, dtype: DType) -> Head {
         let device = self.statistics.device();
         let classifiers = self.extents.classifiers;
@@ -399,7 +402,7 @@ impl Samples {
     }
 }
 
-/// What the way back needs.
+/// The values that the backward pass needs.
 struct BackwardContext {
     extents: Extents,
     z: Tensor,
@@ -418,7 +421,7 @@ impl BackwardContext {
         let all = [&self.g, &self.z, &slot.tensor];
         let _op = self.extents.product_op("classifiers weight gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;
-        // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
+        // If z itself is not finite, every g is zero, and 0 * inf must not enter the sum.
         let z =
             if self.needs_finite_z { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
         let row = self.extents.row();
@@ -439,7 +442,7 @@ impl BackwardContext {
         add_column_sums(cpu, &self.g.read::<T>(), self.extents.row(), &mut sums.write::<T>());
     }
 
-    /// `dz_i = sum_j r_ij g_ij W_j`. The last to go back: `g` is overwritten.
+    /// `dz_i = sum_j r_ij g_ij W_j`. The last one to run: it overwrites `g`.
     fn input_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(0, &self.z) else { return };
         let all = [&self.g, &self.weight, &slot.tensor];
@@ -480,12 +483,12 @@ impl BackwardContext {
 
 vectorised! {
     fn all_finite[T: Float](values: &[T]) -> bool {
-        // Not `all`: a loop that may end early is no stream of vectors.
+        // Not `all`: a loop that may end early does not vectorise.
         values.iter().fold(true, |finite, value| finite & value.is_finite())
     }
 }
 
-/// The tensor, with zeros for what is not finite.
+/// The tensor, with zeros in place of elements that are not finite.
 fn only_finite<T: Float>(x: &Tensor) -> Cow<'_, Tensor> {
     let x = dense::<T>(x);
     if all_finite(&x.read::<T>()) {

@@ -9,12 +9,13 @@ use crate::ops::kernel_in;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Elements that one task works on.
+/// Elements of one task.
 const PIECE: usize = 1 << 12;
 
-/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar; F32 of BF16.
+/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar; F32 if the
+/// logits are BF16.
 ///
-/// Panics where a label is outside `0..K`; on a GPU the device fails ([`Device::check`]). NaN for an empty batch.
+/// Panics if a label is outside of `0..K`; a GPU fails instead ([`Device::check`]). NaN for an empty batch.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::cross_entropy::cross_entropy};
@@ -123,7 +124,8 @@ fn launch_backward(
 }
 
 vectorised! {
-    /// The largest `x_k`, and `log sum_k e^(x_k - largest)`. Kept apart, since their sum would round a small loss off.
+    /// The largest `x_k`, and `log sum_k e^(x_k - largest)`. Stored separately, since their sum would round off a small
+    /// loss.
     fn normaliser[T: Float](x: &[T]) -> [T; 2] {
         let mut largest = x[0];
         for x in x {
@@ -134,7 +136,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// `dx_k = p_k scale`, stored or added.
+    /// `dx_k = p_k scale`, stored or accumulated.
     fn scaled_softmax[T: Float](x: &[T], largest: T, log_sum: T, scale: T, dx: &mut [T], add: bool) {
         for (dx, x) in dx.iter_mut().zip(x) {
             let gradient = (*x - largest - log_sum).exp::<FUSED>() * scale;

@@ -11,16 +11,17 @@ use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
 pub(crate) use copy::{accumulate, copy_into};
 
-/// Elements that one task works on: three such pieces fit the second-level cache.
+/// Elements of one task: three such pieces fit the L2 cache.
 const PIECE: usize = 1 << 14;
 
-/// A function of one number, and its derivative as a function of the one value that is kept for it.
+/// A function of one number. Its derivative is a function of either the input or the output, which the backward pass
+/// keeps.
 trait Unary: Copy + Send + Sync + 'static {
-    /// Whether the derivative is written in terms of the output; else of the input.
+    /// Whether the derivative is a function of the output, not of the input.
     const KEEPS_OUTPUT: bool;
-    /// What the kernels call it.
+    /// Its name in the kernels.
     const NAME: &'static str;
-    /// Both passes, for [`Device::op`].
+    /// The names of both passes, for [`Device::op`].
     const OPS: [&'static str; 2];
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
     fn derivative<const FUSED: bool, T: Float>(self, kept: T) -> T;
@@ -160,7 +161,7 @@ fn unary_backward_typed<T: Float, U: Unary>(
 
 /// A function of two numbers.
 trait Binary: Copy + Send + Sync + 'static {
-    /// What the ops and the kernels call it.
+    /// Its name in the ops and the kernels.
     const NAME: &'static str;
     fn apply<T: Float>(a: T, b: T) -> T;
 }
@@ -196,7 +197,7 @@ vectorised! {
     }
 }
 
-/// Where an operand's rows lie when it is broadcast to an output shape.
+/// The strides of an operand that is broadcast to an output shape.
 struct Broadcast {
     strides: [usize; MAX_RANK],
     extents: [usize; MAX_RANK],
@@ -268,7 +269,7 @@ fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Ten
 /// The broadcast value of `function(a, b)`, without a gradient.
 fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
     let name = B::NAME;
-    // A bias is as wide as sums are.
+    // A bias has the type of sums.
     let is_biased = name == Add::NAME && b.dtype() == a.dtype().wide();
     if !is_biased || !a.device().same(b.device()) {
         assert_alike(name, &[a, b]);
@@ -287,7 +288,7 @@ fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
     out
 }
 
-/// A tensor of a shape that `x` broadcasts to, each element as in `x`. No gradient.
+/// `x` broadcast to a shape, in new memory. No gradient.
 pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
     let Device::Gpu(gpu) = x.device() else {
         return Tensor::zeros(x.device(), shape, x.dtype()).add(&x.detach());
@@ -298,7 +299,7 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
     out
 }
 
-/// `dy` where a ReLU's output `y` is above 0, and 0 elsewhere; on a GPU.
+/// The gradient of a ReLU with output `y`: `dy` where `y` is above 0, else 0. On a GPU only.
 pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
     let Device::Gpu(gpu) = y.device() else { no_kernel("relu_gradient") };
     let gradient = y.empty_like(y.shape());
@@ -349,8 +350,8 @@ impl Tensor {
         unary(Affine { factor, summand }, self)
     }
 
-    /// `a + b`, broadcast as in NumPy. Panics where the shapes do not fit. Where `a` is BF16, `b` may be F32, as a bias
-    /// is, and the sum is BF16.
+    /// `a + b`, broadcast as in NumPy. Panics if the shapes do not fit. If `a` is BF16, `b` may be F32, as a bias is,
+    /// and the sum is BF16.
     pub fn add(&self, other: &Tensor) -> Tensor {
         let out = binary_value(Add, self, other);
         let (a, b, dtype) = (self.shape(), other.shape(), other.dtype());

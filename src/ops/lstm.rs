@@ -3,10 +3,10 @@
 //! `i, f, o = sigmoid(W x + b + U h' + b')`, `g = tanh(W x + b + U h' + b')`, `c = f c' + i g`, `h = o tanh(c)`,
 //! with the rows of `W`, `U` and the biases in the order i, f, g, o.
 //!
-//! `W x` is one product over all times; a time then costs one small product and one pass that stores the activated
-//! gates over what they were computed from. The backward pass stores the gates' gradients there, and every parameter's
-//! gradient is one product or sum at the end. Samples are independent, so a task takes a few of them through all
-//! times, and threads meet only at the end.
+//! `W x` is one product over all times. Each time then costs one small product, and one pass that overwrites the gates
+//! with their activations. The backward pass overwrites them with their gradients, and every parameter's gradient is
+//! one product or sum at the end. Samples are independent, so a task takes a few of them through all times, and threads
+//! synchronise only at the end.
 
 mod launch;
 
@@ -19,7 +19,7 @@ use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
-/// The most samples a task takes through time: as many rows as the product's registers hold.
+/// The most samples of a task: the rows that fit the product's registers.
 const SAMPLES: usize = 10;
 
 /// Weights and biases of one layer of `H` units over `I` inputs.
@@ -35,7 +35,7 @@ pub struct LstmWeights<'a> {
     pub bias_hh: &'a Tensor,
 }
 
-/// What [`lstm`] gives.
+/// The result of [`lstm`].
 pub struct LstmOutput {
     /// The output of every time, `[T, B, H]`.
     pub y: Tensor,
@@ -81,7 +81,7 @@ impl Sizes {
         self.times * self.batch
     }
 
-    /// Samples of a task: a function of the batch alone.
+    /// Samples of a task, a function of the batch only.
     fn samples(&self) -> usize {
         self.batch.div_ceil(self.batch.div_ceil(SAMPLES).max(1))
     }
@@ -92,22 +92,22 @@ impl Sizes {
     }
 }
 
-/// What the forward pass leaves for the backward pass.
+/// The values that the backward pass needs; the forward pass computes them in place.
 struct BackwardContext {
     sizes: Sizes,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
-    /// What backward needs of the gates `[T, B, 4H]`: in F32 and F64 the activated gates.
+    /// The gates `[T, B, 4H]`, as the backward pass needs them: in F32 and F64 the activated gates.
     gates: Tensor,
-    /// Outputs and cell states from before the first time on, `[T + 1, B, H]`.
+    /// Outputs and cell states `[T + 1, B, H]`, the given state first.
     h: Tensor,
     c: Tensor,
 }
 
 impl BackwardContext {
-    /// A part that reads or writes these tensors once, with the operations of a product of all gates with `columns` columns;
-    /// the gates' own are few beside them.
+    /// Begins a part of the op. It reads or writes these tensors once; its operations are those of a product of all
+    /// gates with `columns` columns, beside which the gates' are few.
     fn op(&self, name: &'static str, tensors: &[&Tensor], columns: usize) -> Option<Op> {
         let operations = 2 * self.sizes.rows() * 4 * self.sizes.hidden * columns;
         begin(name, tensors, operations)
@@ -143,13 +143,13 @@ impl BackwardContext {
     }
 }
 
-/// The layer over all times of `x` `[T, B, I]`, from the state `h0`, `c0` `[B, H]`, which gets no gradient
-/// (backpropagation is truncated there). The state is copied: it may be overwritten before the backward pass.
+/// Applies the layer to all times of `x` `[T, B, I]`, from the state `h0`, `c0` `[B, H]`. The state gets no gradient:
+/// backpropagation is truncated there. It is copied, so it may be overwritten before the backward pass.
 ///
-/// Where `x` and the weights are BF16, so are the outputs and what is kept of the gates; the biases, the given state, the
-/// cell state and the gradients of weights and biases are F32.
+/// If `x` and the weights are BF16, so are the outputs and the stored gates. The biases, the given state, the cell
+/// state and the gradients of weights and biases are F32.
 ///
-/// Panics where a shape does not fit.
+/// Panics if a shape does not fit.
 pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmOutput {
     let LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh } = weights;
     assert_alike("lstm", &[x, weight_ih, weight_hh]);
@@ -189,7 +189,7 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
     LstmOutput { y, h, c }
 }
 
-/// Cuts `[T, B, columns]` into the parts of each task, by time.
+/// Cuts `[T, B, columns]` into the parts of each task, one for each time.
 fn by_task<T>(all: &mut [T], step: usize, part: usize) -> Vec<Vec<&mut [T]>> {
     let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();
     tasks.resize_with(step.div_ceil(part.max(1)), Vec::new);
@@ -245,7 +245,7 @@ fn forward<T: Float>(cpu: &Cpu, context: &BackwardContext, bias_ih: &Tensor, bia
     });
 }
 
-/// The parts of a time and of the one after it.
+/// The parts of a time and of the next one.
 fn pair<'a, T>(parts: &'a mut [&mut [T]], time: usize) -> [&'a mut [T]; 2] {
     let (before, after) = parts.split_at_mut(time + 1);
     [&mut *before[time], &mut *after[0]]
@@ -294,7 +294,7 @@ fn update_state<const FUSED: bool, T: Float>(
 /// One task of the backward pass: some samples' gates by time, which become their gradients.
 struct Backward<'a, T> {
     gates: Vec<&'a mut [T]>,
-    /// What time t + 1 leaves for time t.
+    /// The gradients that time t + 1 passes to time t.
     dh: Vec<T>,
     dc: Vec<T>,
 }
@@ -342,7 +342,7 @@ fn backward<T: Float>(
     }
 }
 
-/// Turns the kept gates into the gradients of what they were computed from.
+/// Overwrites the activated gates with the gradients of their pre-activations.
 fn gate_gradients<T: Float>(cpu: &Cpu, context: &BackwardContext, dy: &Tensor) {
     let _op = context.recurrence_backward(dy);
     let sizes = context.sizes;

@@ -1,4 +1,4 @@
-//! One update of all parameters, in flat buffers: SGD and Adam with a learning rate for every feature.
+//! One update of all parameters in flat buffers, by SGD or Adam with a learning rate for every feature.
 
 mod cpu;
 mod launch;
@@ -12,14 +12,14 @@ use crate::ops::cost;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 pub(super) use cpu::Cutter;
 
-/// Elements of a chunk, where the parameter has as many.
+/// Elements of a chunk, if the parameter has enough.
 const CHUNK: usize = 4096;
 
-/// Chunks that one task updates.
+/// Chunks of one task.
 pub(super) const CHUNKS_OF_A_TASK: usize = 8;
 
-/// Where a parameter lies in the flat buffers, and which learning rates its elements have: element `e` learns with
-/// `rates[rate_base + (e / inner) % features]`.
+/// A parameter's place in the flat buffers and its learning rates: element `e` has the rate `rates[rate_base + (e /
+/// inner) % features]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Index of its first element.
@@ -32,11 +32,12 @@ pub struct Span {
     pub features: usize,
     /// Index of its first rate.
     pub rate_base: usize,
-    /// Whether a feature stands still in a step that flags its number, and is exempt from clipping.
+    /// Whether it belongs to the classifiers, with one feature for each. A step freezes classifiers that diverged, and
+    /// clips none of their gradients.
     pub is_classifier: bool,
 }
 
-/// A part of a [`Span`] that one task works on, as it is given to a device.
+/// A part of a [`Span`], in the layout of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Chunk {
@@ -52,7 +53,7 @@ pub struct Chunk {
     pub inner: u32,
     /// Number of features.
     pub features: u32,
-    /// 1 where a diverged feature stands still and clipping does not apply, else 0.
+    /// 1 for the classifiers, as in [`Span`], else 0.
     pub is_classifier: u32,
 }
 
@@ -60,12 +61,12 @@ pub struct Chunk {
 #[derive(Clone, Default)]
 pub struct Table {
     chunks: Vec<Chunk>,
-    /// The same on a GPU, once one has asked for it: U8.
+    /// The chunks on a GPU, U8, from their first use on.
     on_device: OnceCell<Tensor>,
 }
 
 impl Table {
-    /// Cuts parameters into chunks. They must be given in the order of the buffers. Panics where two overlap.
+    /// Cuts parameters into chunks. The spans must be in the order of the buffers. Panics if two overlap.
     ///
     /// ```
     /// use alrao::ops::optimizer::{Span, Table};
@@ -88,7 +89,7 @@ impl Table {
         &self.chunks
     }
 
-    /// The chunks in a device's memory. Panics where another device asked for them before.
+    /// The chunks in a device's memory. Panics if they were used on another device before.
     pub(super) fn on(&self, device: &Device) -> &Tensor {
         let chunks = self.on_device.get_or_init(|| {
             let bytes: &[u8] = bytemuck::cast_slice(&self.chunks);
@@ -120,9 +121,10 @@ fn chunk(span: &Span, offset: usize) -> Chunk {
 /// How a gradient `g` moves a parameter `w` with learning rate `eta`, as PyTorch's optimisers do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
-    /// `v = momentum v + g + weight_decay w`, `w -= eta v`. `v` is the first moment, of no use where `momentum` is 0.
+    /// `v = momentum v + g + weight_decay w`, `w -= eta v`. `v` is the first moment, which is not stored if `momentum`
+    /// is 0.
     Sgd {
-        /// How much of the last step's direction stays.
+        /// The part of the last step's direction that is kept.
         momentum: f64,
         /// Pull towards zero, added to the gradient.
         weight_decay: f64,
@@ -154,7 +156,7 @@ impl Rule {
         }
     }
 
-    /// Number of moments it keeps for each element.
+    /// The number of moments it stores for each element.
     pub fn moments(&self) -> usize {
         match *self {
             Rule::Sgd { momentum, .. } => usize::from(momentum != 0.0),
@@ -163,12 +165,12 @@ impl Rule {
     }
 }
 
-/// The flat buffers, all but `narrow` of one floating-point dtype; all but `rates` of the same length.
+/// The flat buffers: all except `narrow` have one floating-point dtype, and all except `rates` have the same length.
 #[derive(Clone)]
 pub struct Buffers {
     /// The parameters.
     pub values: Tensor,
-    /// Where their values go once more, rounded to BF16, for the products that take them so. On a GPU.
+    /// A copy of the values in BF16, for products in BF16. On a GPU only.
     pub narrow: Option<Tensor>,
     /// Their gradients.
     pub gradients: Tensor,
@@ -194,12 +196,14 @@ impl Buffers {
     }
 }
 
-/// Moves every parameter of the table. An element whose gradient is not finite is left alone, with its moments, and counted.
+/// Updates every parameter of the table. An element whose gradient is not finite is skipped, with its moments, and
+/// counted.
 ///
 /// - `scales`: F64 `[2]`: a factor on all rates (the schedule's), and one on the gradients of what is not is_classifier (the clip's).
-/// - `diverged`: U8, one for each feature of the is_classifier parameters: those that stand still, uncounted, where not 0.
+/// - `diverged`: U8, one for each classifier. Classifiers with a value other than 0 are frozen; their elements do not
+///   count as skipped.
 /// - `step`: I32 `[1]`: 1 for the first update.
-/// - `skipped`: I64 `[1]`, to which the number of elements left alone is added.
+/// - `skipped`: I64 `[1]`, accumulates the number of skipped elements.
 pub fn update(
     buffers: &Buffers,
     table: &Table,

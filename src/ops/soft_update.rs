@@ -1,4 +1,4 @@
-//! A network that follows another one slowly.
+//! The soft update of a target network.
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device, Gpu};
@@ -8,11 +8,10 @@ use crate::tensor::{Tensor, assert_alike, float_dispatch};
 /// Threads of a block, which does one chunk.
 const THREADS: u32 = 256;
 
-/// The soft update of a target network (after Lillicrap et al. 2015, whose tau is the other share):
-/// `target = tau target + (1 - tau) online`, over the parameters of `table` in two flat buffers of values; with `tau` of 0.9 the
-/// target keeps nine tenths of itself. What lies between the
-/// parameters is not touched. Panics where the buffers differ in shape or dtype, end before the table does, or `tau` is not
-/// in `0..=1`.
+/// The soft update of a target network (after Lillicrap et al. 2015, whose tau is the other share): `target = tau
+/// target + (1 - tau) online`, over the parameters of `table` in two flat buffers of values; with `tau` of 0.9 the
+/// target keeps nine tenths of its value. Gaps between parameters are not touched. Panics if the buffers differ in
+/// shape or dtype, end before the table does, or if `tau` is not in `0..=1`.
 ///
 /// ```
 /// use alrao::ops::optimizer::{Span, Table};

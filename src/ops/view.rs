@@ -1,4 +1,4 @@
-//! Reshape and slice: other views of the same elements where the memory allows it.
+//! Reshape and slice: views of the same elements if the memory layout allows it.
 
 use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
@@ -6,7 +6,7 @@ use crate::tape::{Slot, record};
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// The same elements in row-major order under another shape. Panics where their number differs.
+    /// The same elements in row-major order under another shape. Panics if their number differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
         let (shape, old) = (shape.into(), self.shape());
         assert!(
@@ -26,8 +26,8 @@ impl Tensor {
         })
     }
 
-    /// Elements `start` to `start + length` of one axis: a view of the same memory where it is the last axis or
-    /// all axes before it have extent 1, else a copy. Panics outside the axis.
+    /// Elements `start` to `start + length` of one axis: a view of the same memory if it is the last axis or all axes
+    /// before it have extent 1, else a copy. Panics if the range leaves the axis.
     pub fn slice(&self, axis: usize, start: usize, length: usize) -> Tensor {
         let whole = self.shape();
         assert!(
@@ -71,8 +71,8 @@ impl Tensor {
     }
 }
 
-/// Views of the same elements in `whole` and in `sliced`, its part from `start` on along `axis`: one pair, unless there
-/// are gaps between rows.
+/// Pairs of views of the same elements in `whole` and in `sliced`, its part from `start` on along `axis`: one pair,
+/// unless there are gaps between rows.
 fn same_elements(
     whole: &Tensor,
     sliced: &Tensor,

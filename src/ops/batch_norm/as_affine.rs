@@ -1,4 +1,4 @@
-//! Batch norm as the affine function that it is of every channel, for a convolution to apply as it reads.
+//! Batch norm as an affine function of every channel, which a convolution applies to its input as it reads it.
 
 use super::affine::Affine;
 use super::moments::Moments;
@@ -9,13 +9,12 @@ use crate::ops::begin;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// What [`super::batch_norm_train`] does to every channel, without doing it: `[scale, shift]`, each `[C]`, of
-/// `y = scale x + shift`, that is `scale = weight / sqrt(variance + epsilon)` and `shift = bias - mean scale`. The
-/// running statistics learn of the batch as they do there. Gradients reach `x` through its statistics, the weight and
-/// the bias.
+/// The affine function that [`super::batch_norm_train`] applies to every channel, `y = scale x + shift`: returns
+/// `[scale, shift]`, each `[C]`, with `scale = weight / sqrt(variance + epsilon)` and `shift = bias - mean scale`. The
+/// running statistics are updated as there. Gradients reach `x` through its statistics, the weight and the bias.
 ///
-/// `x` is `[.., C]`, `moments` its moments, the others `[C]`. A ReLU in `config` is the caller's to apply. Where the
-/// mean is large beside the standard deviation, `scale x + shift` loses digits that `(x - mean) scale + bias` keeps.
+/// `x` is `[.., C]`, `moments` its moments, the others `[C]`. A ReLU in `config` is left to the caller. If the mean is
+/// large compared to the standard deviation, `scale x + shift` loses digits that `(x - mean) scale + bias` keeps.
 ///
 /// ```
 /// use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_affine, moments};
@@ -56,7 +55,7 @@ pub fn batch_norm_affine(
     [0, 1].map(|row| both.slice(0, row, 1).reshape([channels]))
 }
 
-/// Scale and shift as `[2, C]`, one op's output.
+/// Scale and shift as `[2, C]`, the output of one op.
 fn typed<T: Float>(
     x: &Tensor,
     weight: &Tensor,
@@ -78,7 +77,7 @@ fn typed<T: Float>(
     })
 }
 
-/// What the way back needs.
+/// The values that the backward pass needs.
 struct BackwardContext {
     x: Tensor,
     mean: Vec<f64>,
@@ -91,7 +90,7 @@ fn backward<T: Float>(context: &BackwardContext, gradient: &[f64], gradients: &m
     let BackwardContext { x, mean, inverse, weights } = context;
     let _op = begin("batch_norm affine backward", &[x, x], 3 * x.shape().elements());
     let (of_scale, of_shift) = gradient.split_at(mean.len());
-    // The shift is a function of the scale too.
+    // The shift depends on the scale.
     let of_scale: Vec<f64> = (0..mean.len()).map(|c| of_scale[c] - mean[c] * of_shift[c]).collect();
     if gradients.wants(0) {
         let each = |value: &dyn Fn(usize) -> f64| -> Vec<T> {

@@ -1,5 +1,5 @@
-//! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that no
-//! blocking changes their bits.
+//! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that blocking
+//! does not change their bits.
 
 #[cfg(target_arch = "x86_64")]
 use crate::device::DType;
@@ -8,31 +8,31 @@ use crate::device::cpu::vector::{LANES, multiply_add, vectorised};
 #[cfg(target_arch = "x86_64")]
 use crate::device::cpu::vector::{Level, level};
 
-/// Rows of sums that stay in registers: pixels, or features of a weight's gradient.
+/// Rows of sums in registers: pixels, or features of the weights' gradient.
 pub(super) const ROWS: usize = 8;
 
-/// Columns of sums that stay in registers: two 512-bit vectors of f32.
+/// Columns of sums in registers: two 512-bit vectors of f32.
 pub(super) const COLUMNS: usize = 32;
 
-/// Stands for a pixel outside the image.
+/// The number of a pixel outside of the image.
 pub(super) const OUTSIDE: usize = usize::MAX;
 
 /// One tap of a kernel over a tile of pixels.
 pub(super) struct Tap {
-    /// Its place in the panel.
+    /// Its number in the panel.
     pub number: usize,
-    /// Where the pixels it reads start in the source; [`OUTSIDE`] for zeros.
+    /// The offsets in the source of the pixels it reads; [`OUTSIDE`] for zeros.
     pub offsets: [usize; ROWS],
 }
 
-/// Where a tile's sums go.
+/// The place of a tile's sums.
 pub(super) struct Target {
     pub offsets: [usize; ROWS],
-    /// How many of the offsets are pixels.
+    /// The number of offsets that are pixels.
     pub pixels: usize,
 }
 
-/// What a tile's sums are added to.
+/// The initial value of a tile's sums.
 #[derive(Clone, Copy)]
 pub(super) enum Start<'a, T> {
     Zero,
@@ -44,7 +44,7 @@ pub(super) enum Start<'a, T> {
 pub(super) type Sums<T> = [[T; COLUMNS]; ROWS];
 
 /// `out[pixel, column] = start + sum over taps and c of source[pixel's tap + c] panel[tap, c, column]` for a tile of
-/// pixels and up to [`COLUMNS`] columns. `zeros` are a pixel's channels in the padding.
+/// pixels and up to [`COLUMNS`] columns. `zeros` are the channels of a padding pixel.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn convolve_tile<T: Float>(
     source: &[T],
@@ -150,8 +150,8 @@ vectorised! {
     }
 }
 
-/// `sums[row, column] += sum over t of left[t, row] right[t, column]`. A segment is the first `t` of the left, of the
-/// right, and a length.
+/// `sums[row, column] += sum over t of left[t, row] right[t, column]`. A segment is the first `t` of the left, that of
+/// the right, and a length.
 pub(super) fn outer_products<T: Float>(
     left: &[T],
     right: &[T],
@@ -194,7 +194,7 @@ vectorised! {
     }
 }
 
-/// Where [`add_strided`] finds its left factors: row `i`'s are `offsets[i]` and every `step` from there on.
+/// The left factors of [`add_strided`]: those of row `i` begin at `offsets[i]`, `step` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a, T> {
     pub elements: &'a [T],
@@ -203,7 +203,7 @@ pub(super) struct Left<'a, T> {
 }
 
 /// `sums[row, column] += sum over t of left[row's offset + t step] right[t pitch + column]` for `length` products and
-/// the first `width` columns, a half or all of [`COLUMNS`]; columns after them may hold anything.
+/// the first `width` columns, half or all of [`COLUMNS`]. The other columns are undefined.
 pub(super) fn add_strided<T: Float>(
     left: Left<T>,
     (right, pitch): (&[T], usize),

@@ -1,4 +1,4 @@
-//! The inner loops in f32 with the processor's vectors: compilers do not keep the generic loops' sums in registers.
+//! The inner loops in f32, with vector intrinsics: compilers do not keep the sums of the generic loops in registers.
 
 use std::arch::x86_64::*;
 
@@ -108,10 +108,10 @@ macro_rules! wide {
             }
 
             /// # Safety
-            /// There are as many elements from `from` on as `N` vectors have.
+            /// `from` must point to the elements of `N` vectors.
             #[inline]
             #[target_feature(enable = $features)]
-            // SAFETY: what the caller has to promise is said above.
+            // SAFETY: the doc comment says what the caller must promise.
             unsafe fn load_vectors<const N: usize>(from: *const f32) -> [$vector; N] {
                 let mut vectors = [$zero(); N];
                 for (index, vector) in vectors.iter_mut().enumerate() {

@@ -14,8 +14,8 @@ vectorised! {
     }
 }
 
-/// Stores `from` in the slot, or adds it, as the slot says. Shapes must be equal; both may have gaps. On a GPU one may be
-/// BF16 and the other F32.
+/// Stores `from` in the slot or accumulates it, as the slot says. Shapes must be equal; both may have gaps. On a GPU
+/// one may be BF16 and the other F32.
 pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     let to = &slot.tensor;
     assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
@@ -38,14 +38,14 @@ pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
 }
 
 impl Gradients<'_> {
-    /// Gives input number `input` this gradient as it is, without a copy where it is the first.
+    /// Passes this gradient on to input number `input`, without a copy if it is the input's first.
     pub(crate) fn pass(&mut self, input: usize, gradient: &Tensor) {
         if let Some(slot) = self.offer(input, gradient) {
             accumulate(gradient, &slot);
         }
     }
 
-    /// The same with a part of the gradient of the op's output; see [`Gradients::offer_part`].
+    /// [`Gradients::pass`] with a part of the gradient of the op's output; see [`Gradients::offer_part`].
     pub(crate) fn pass_part(&mut self, input: usize, part: &Tensor) {
         if let Some(slot) = self.offer_part(input, part) {
             accumulate(part, &slot);
@@ -75,7 +75,7 @@ fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) 
     });
 }
 
-/// The elements in another dtype, in memory of their own, without a gradient.
+/// The elements in another dtype, in new memory, without a gradient.
 fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
     let to = Tensor::empty(from.device(), from.shape(), dtype);
     let _op = begin("cast", &[from, &to], 0);
@@ -86,7 +86,7 @@ fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
     to
 }
 
-/// Copies the elements of `from` to `to`, of the same shape and dtype, whatever that is. Both may have gaps.
+/// Copies the elements of `from` to `to`, of the same shape and dtype; any dtype will do. Both may have gaps.
 pub(crate) fn copy_into(from: &Tensor, to: &Tensor) {
     assert_alike("copy", &[from, to]);
     assert!(from.shape() == to.shape(), "copy: shapes {} and {}", from.shape(), to.shape());
@@ -102,8 +102,8 @@ pub(crate) fn copy_into(from: &Tensor, to: &Tensor) {
 }
 
 impl Tensor {
-    /// The same elements in another dtype, rounded to it; the gradient comes back in this tensor's own. On the CPU F32
-    /// and F64, on a GPU F32 and BF16.
+    /// The elements rounded to another dtype; the gradient has this tensor's dtype. F32 and F64 on the CPU, F32 and
+    /// BF16 on a GPU.
     pub fn cast(&self, dtype: DType) -> Tensor {
         if self.dtype() == dtype {
             return self.clone();
@@ -116,14 +116,14 @@ impl Tensor {
         })
     }
 
-    /// The same elements in memory of their own, without gaps and without a gradient.
+    /// The elements in new, contiguous memory, without a gradient.
     pub fn copy(&self) -> Tensor {
         let out = self.empty_like(self.shape());
         copy_into(self, &out);
         out
     }
 
-    /// A tensor with every element `value`, rounded to the dtype. Nothing is copied from the host.
+    /// A tensor with every element `value`, rounded to the dtype. On a GPU it is filled without a copy from the host.
     pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
         let shape = shape.into();
         let _op = device.op("fill", || Cost::bytes(shape.elements() * dtype.size()));

@@ -1,4 +1,4 @@
-//! The launches of `kernels/lstm.cu`, and the products over all times around them.
+//! The launches of `kernels/lstm.cu`, and the products over all times before and after them.
 
 use std::rc::Rc;
 
@@ -13,10 +13,10 @@ use crate::ops::reduce::add_column_sums_on;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
 
-/// The most units whose recurrent weights stay in registers: then all times are one launch.
+/// The most units whose recurrent weights fit the registers: then all times are one launch.
 const RESIDENT: usize = 104;
 
-/// Units and samples of a block where a time is a launch.
+/// Units and samples of a block if each time is a launch.
 const UNITS: usize = 8;
 const SAMPLES: usize = 8;
 const STEP_THREADS: u32 = 256;
@@ -51,7 +51,7 @@ impl Sizes {
     }
 }
 
-/// One block a sample, four threads a unit. Without a time there is nothing to launch.
+/// One block for each sample, four threads for each unit. Without times the grid is empty.
 fn layer_shape(extents: Extents) -> ([u32; 3], [u32; 3]) {
     let threads = (4 * extents.hidden).next_multiple_of(32);
     let blocks = if extents.times == 0 { 0 } else { extents.batch };
@@ -62,7 +62,7 @@ fn step_grid(extents: Extents) -> [u32; 3] {
     [extents.hidden.div_ceil(UNITS) as u32, extents.batch.div_ceil(SAMPLES) as u32, 1]
 }
 
-/// Where the parts of each time begin, in bytes from `tensor` on: `[.., B, columns]`.
+/// The address of the part of `tensor`, `[.., B, columns]`, that belongs to a time.
 fn at_time(tensor: &Tensor, extents: Extents, columns: usize, time: usize) -> Pointer {
     tensor.view(time * extents.batch * columns, [0], 1).pointer()
 }
@@ -159,7 +159,7 @@ pub(super) fn backward(
     }
 }
 
-/// Turns the kept gates into the gradients of what they were computed from.
+/// Overwrites the stored gates with the gradients of their pre-activations.
 fn gate_gradients(gpu: &Gpu, context: &BackwardContext, dy: &Tensor) {
     let _op = context.recurrence_backward(dy);
     let extents = context.sizes;

@@ -85,7 +85,7 @@ impl<T: Float> TypedRule<T> {
     }
 }
 
-/// What is the same for all chunks.
+/// Settings of all chunks.
 struct Settings<'a, T> {
     rule: TypedRule<T>,
     decay: T,
@@ -95,7 +95,7 @@ struct Settings<'a, T> {
     diverged: &'a [u8],
 }
 
-/// A chunk with its parts of the buffers; those of the moments are empty where there are none.
+/// A chunk with its parts of the buffers; those of missing moments are empty.
 struct Job<'a, T> {
     chunk: &'a Chunk,
     values: &'a mut [T],
@@ -170,7 +170,7 @@ impl<'a, T> Cutter<'a, T> {
 }
 
 impl<T: Float> Job<'_, T> {
-    /// Goes over the chunk in runs whose rates are equal, or follow each other.
+    /// Updates the chunk in runs of elements with equal or consecutive rates.
     fn run(&mut self, settings: &Settings<T>) {
         let Chunk { offset, rate_base, inner, features, is_classifier, .. } = *self.chunk;
         let (offset, rate_base) = (offset as usize, rate_base as usize);
@@ -237,7 +237,7 @@ struct Factors<T> {
     decay: T,
 }
 
-/// Moves consecutive elements with one rate for all, or one for each; how many were left alone.
+/// Updates consecutive elements with one rate for all, or one for each. Returns the number of skipped elements.
 fn move_run<T: Float, D: Direction<T>>(
     (values, gradients, first, second): Run<T>,
     rates: &[T],
@@ -251,8 +251,7 @@ fn move_run<T: Float, D: Direction<T>>(
     }
 }
 
-// The slices are arguments of their own, so that the compiler knows that they do not overlap, and each loop is one stream
-// of vectors.
+// The slices are separate arguments, so that the compiler knows that they do not overlap, and vectorises each loop.
 vectorised! {
     fn move_without_moments[T: Float, D: Direction<T>](
         values: &mut [T], gradients: &[T], rates: &[T], factors: Factors<T>, direction: D,
@@ -317,7 +316,7 @@ vectorised! {
     }
 }
 
-/// Moves an element, unless its gradient is not finite: whether it was left alone, and the moments.
+/// Updates an element, unless its gradient is not finite. Returns 1 if it was skipped, else 0, and the moments.
 #[inline(always)]
 fn move_element<T: Float, D: Direction<T>>(
     value: &mut T,
