@@ -18,8 +18,8 @@ const CHUNK: usize = 4096;
 /// Chunks of one task.
 pub(super) const CHUNKS_OF_A_TASK: usize = 8;
 
-/// A parameter's place in the flat buffers and its learning rates: element `e` has the rate `rates[rate_base + (e /
-/// inner) % features]`.
+/// A parameter's place in the flat buffers, and its learning rates: that of element `e` is
+/// `rates[rate_base + (e / inner) % features]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Index of its first element.
@@ -199,7 +199,8 @@ impl Buffers {
 /// Updates every parameter of the table. An element whose gradient is not finite is skipped, with its moments, and
 /// counted.
 ///
-/// - `scales`: F64 `[2]`: a factor on all rates (the schedule's), and one on the gradients of what is not is_classifier (the clip's).
+/// - `scales`: F64 `[2]`: the schedule's factor on all rates, and the clip's on the gradients of all parameters except
+///   the classifiers'.
 /// - `diverged`: U8, one for each classifier. Classifiers with a value other than 0 are frozen; their elements do not
 ///   count as skipped.
 /// - `step`: I32 `[1]`: 1 for the first update.

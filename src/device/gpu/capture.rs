@@ -1,4 +1,4 @@
-//! Captured graphs: work that the device replays without the host's part in it, on a GPU in one launch.
+//! Captured graphs: work that a device replays without the host; on a GPU, in one launch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

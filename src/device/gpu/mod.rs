@@ -276,7 +276,7 @@ impl Gpu {
         )
     }
 
-    /// Launches a kernel. A grid without blocks is no launch at all.
+    /// Launches a kernel. An empty grid launches nothing.
     pub(crate) fn launch(
         &self,
         kernel: &str,
