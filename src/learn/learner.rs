@@ -297,8 +297,8 @@ impl Learner {
     pub fn counts(&self) -> Counts {
         let sums = self.sums.read();
         Counts {
-            dead_samples: sums.dead_samples,
-            flagged_classifiers: sums.flagged_classifiers,
+            samples_without_finite_classifier: sums.samples_without_finite_classifier,
+            diverged_classifiers: sums.diverged_classifiers,
             skipped_elements: self.optimizer.skipped().item(),
         }
     }
