@@ -11,7 +11,7 @@ fn draw(length: usize, number: u64) -> Vec<f64> {
 }
 
 fn one_span(length: usize, inner: usize, features: usize) -> Table {
-    Table::new([Span { base: 0, length, inner, features, rate_base: 0, is_classifier: false }])
+    Table::new([Span { base: 0, length, inner, features, rate_base: 0, in_head: false }])
 }
 
 /// Buffers of `dtype` with drawn values and gradients.
@@ -70,22 +70,15 @@ fn each_element_has_its_feature_s_rate() {
     let device = Device::cpu();
     // Longer than a chunk, with features that begin and end anywhere in one; and a gap that no parameter covers.
     let spans = [
-        Span { base: 0, length: 9_000, inner: 7, features: 11, rate_base: 2, is_classifier: false },
-        Span {
-            base: 9_004,
-            length: 5_000,
-            inner: 1,
-            features: 13,
-            rate_base: 0,
-            is_classifier: false,
-        },
+        Span { base: 0, length: 9_000, inner: 7, features: 11, rate_base: 2, in_head: false },
+        Span { base: 9_004, length: 5_000, inner: 1, features: 13, rate_base: 0, in_head: false },
         Span {
             base: 14_004,
             length: 4_200,
             inner: 4_200,
             features: 1,
             rate_base: 5,
-            is_classifier: false,
+            in_head: false,
         },
     ];
     let rates = draw(13, 9);
@@ -131,9 +124,8 @@ fn an_element_without_a_finite_gradient_is_left_alone_with_its_moments() {
 fn a_diverged_classifier_is_frozen_and_no_classifier_is_clipped() {
     let device = Device::cpu();
     for (length, inner, features) in [(3 * 5_000, 5_000, 3), (3, 1, 3)] {
-        let mut spans =
-            [Span { base: 0, length, inner, features, rate_base: 0, is_classifier: true }; 2];
-        spans[1] = Span { base: length, is_classifier: false, ..spans[0] };
+        let mut spans = [Span { base: 0, length, inner, features, rate_base: 0, in_head: true }; 2];
+        spans[1] = Span { base: length, in_head: false, ..spans[0] };
         let buffers = buffers(&device, 2 * length, &[0.1, 0.2, 0.3], Rule::SGD, DType::F64);
         let mut gradients = draw(2 * length, 1);
         // A frozen element is not counted as skipped.

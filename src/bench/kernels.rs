@@ -71,25 +71,20 @@ struct Launched {
 }
 
 /// A captured workload: its launches, and everything they touch.
-struct CapturedWorkload {
+struct Captured {
     graph: CapturedGraph,
     _outputs: Vec<Tensor>,
     _work: Work,
 }
 
-fn capture(
-    workload: &Workload,
-    device: &Device,
-    dtype: DType,
-    size: Size,
-) -> Option<CapturedWorkload> {
+fn capture(workload: &Workload, device: &Device, dtype: DType, size: Size) -> Option<Captured> {
     let Device::Gpu(gpu) = device else { return None };
     let work = workload.prepare(device, dtype, size);
     // What is made once is made by the first pass.
     drop(work());
     let mut outputs = Vec::new();
     let graph = Gpu::capture_without_reuse(gpu, || outputs = work());
-    Some(CapturedWorkload { graph, _outputs: outputs, _work: work })
+    Some(Captured { graph, _outputs: outputs, _work: work })
 }
 
 /// The kernels that a workload is for, by name.
@@ -206,7 +201,7 @@ fn time(
 pub struct ReplayedKernel {
     graph: Option<CapturedGraph>,
     passes: usize,
-    _copies: Vec<CapturedWorkload>,
+    _copies: Vec<Captured>,
 }
 
 impl ReplayedKernel {
@@ -218,7 +213,7 @@ impl ReplayedKernel {
         };
         let bytes = workload.cost_of(kernel).unwrap_or_default().total_bytes(dtype);
         let copies = (CACHES * cache as f64 / bytes.max(1.0)).ceil() as usize + 1;
-        let copies: Vec<CapturedWorkload> = (0..copies.min(MOST_COPIES))
+        let copies: Vec<Captured> = (0..copies.min(MOST_COPIES))
             .filter_map(|_| capture(workload, device, dtype, Size::Full))
             .collect();
         let graphs: Vec<&CapturedGraph> = copies.iter().map(|own| &own.graph).collect();

@@ -249,19 +249,15 @@ pub(super) fn thousands(number: f64) -> String {
 
 /// What to say about divergence: nothing where nothing diverged.
 pub(super) fn diverged(counts: &Counts) -> Option<String> {
-    let Counts { samples_without_finite_classifier, diverged_classifiers, skipped_elements } =
-        *counts;
+    let samples = counts.samples_without_finite_classifier;
     let parts = [
-        (diverged_classifiers, "steps of single classifiers"),
-        (skipped_elements, "updates of single elements"),
-        (
-            samples_without_finite_classifier,
-            "samples that no classifier had a finite likelihood for",
-        ),
+        (counts.diverged_classifiers, "steps of single classifiers"),
+        (counts.skipped_elements, "updates of single elements"),
+        (samples, "samples that no classifier had a finite likelihood for"),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0.0);
     let text = parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
-    let meaning = match samples_without_finite_classifier > 0.0 {
+    let meaning = match samples > 0.0 {
         true => {
             "diverged; where no classifier has a finite likelihood, look at the data and at the rates"
         }

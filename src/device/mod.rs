@@ -207,11 +207,7 @@ impl Device {
 
     /// [`Device::counter`] with room for a data set of at most `bytes` bytes; larger ones are streamed.
     pub fn counter_with_room(bytes: usize) -> Device {
-        Device::gpu(Driver::Counter(Counter::new(bytes)))
-    }
-
-    fn gpu(driver: Driver) -> Device {
-        Device::gpu_with_threads(driver, None)
+        Device::gpu_with_threads(Driver::Counter(Counter::new(bytes)), None)
     }
 
     fn gpu_with_threads(driver: Driver, threads: Option<usize>) -> Device {

@@ -53,10 +53,10 @@ impl Learner {
         let dtype = config.precision.dtype();
         device.set_tf32(config.precision == Precision::Tf32);
         model.ensure_classifiers(sample, &ForwardContext::evaluation(device, dtype), config.seed);
-        let is_classifier = |name: &str| name.starts_with("classifiers.");
+        let in_head = |name: &str| name.starts_with("classifiers.");
         let (flat, optimizer) =
             device.owned_by("parameters with their gradients, rates and moments", || {
-                let flat = FlatParameters::new(&model, &is_classifier, device, dtype);
+                let flat = FlatParameters::new(&model, &in_head, device, dtype);
                 let clip = (config.clip > 0.0).then_some(config.clip);
                 let optimizer = Optimizer::new(rule(config), &flat, clip);
                 (flat, optimizer)

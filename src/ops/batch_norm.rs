@@ -188,12 +188,12 @@ fn normalise<T: Float>(
         relu: config.relu,
     };
     affine.apply_to(x, &y);
-    let context = BackwardContext { x: x.detach(), affine, inverse, of_batch };
+    let context = Context { x: x.detach(), affine, inverse, of_batch };
     record(y, &[x, weight, bias], move |dy, gradients| backward(&context, dy, gradients))
 }
 
 /// The values that the backward pass needs.
-struct BackwardContext<T> {
+struct Context<T> {
     x: Tensor,
     affine: Affine<T>,
     /// `1 / sqrt(variance + epsilon)`.
@@ -202,8 +202,8 @@ struct BackwardContext<T> {
     of_batch: bool,
 }
 
-fn backward<T: Float>(context: &BackwardContext<T>, dy: &Tensor, gradients: &mut Gradients) {
-    let BackwardContext { x, affine, inverse, of_batch } = context;
+fn backward<T: Float>(context: &Context<T>, dy: &Tensor, gradients: &mut Gradients) {
+    let Context { x, affine, inverse, of_batch } = context;
     let _op = backward_op(x, dy);
     let (sums, products) = affine.gradient_sums(x, dy);
     if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
@@ -216,7 +216,7 @@ fn backward<T: Float>(context: &BackwardContext<T>, dy: &Tensor, gradients: &mut
 
 /// The gradient that reaches the input through the mean and the variance.
 fn of_statistics<T: Float>(
-    context: &BackwardContext<T>,
+    context: &Context<T>,
     sums: &[f64],
     products: &[f64],
 ) -> OfStatistics<T> {

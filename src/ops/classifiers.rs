@@ -289,18 +289,12 @@ fn classifiers_typed<T: Float>(
     judge::judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
     let head = samples.summary::<T>(z.dtype());
     drop(op);
-    let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
     let needs_finite_z = head.samples_without_finite_classifier.read::<i32>()[0] > 0;
+    let bias_like = bias.detach();
+    // The pass over the samples has overwritten the scores with their gradients.
+    let (z_like, w_like, g) = (z.detach(), weight.detach(), scores);
+    let context = Context { extents, z: z_like, weight: w_like, g, samples, needs_finite_z };
     let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
-        // The pass over the samples has overwritten the scores with their gradients.
-        let context = BackwardContext {
-            extents,
-            z: z_value,
-            weight: weight_value,
-            g: scores,
-            samples,
-            needs_finite_z,
-        };
         let device = context.z.device().clone();
         let Device::Cpu(cpu) = &device else { unreachable!("the forward pass was on the CPU") };
         context.weight_gradient::<T>(cpu, gradients);
@@ -403,7 +397,7 @@ impl Samples {
 }
 
 /// The values that the backward pass needs.
-struct BackwardContext {
+struct Context {
     extents: Extents,
     z: Tensor,
     weight: Tensor,
@@ -414,7 +408,7 @@ struct BackwardContext {
     needs_finite_z: bool,
 }
 
-impl BackwardContext {
+impl Context {
     /// `dW = g^T z`, `[N K, d]`.
     fn weight_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(1, &self.weight) else { return };

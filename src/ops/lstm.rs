@@ -93,7 +93,7 @@ impl Sizes {
 }
 
 /// The values that the backward pass needs; the forward pass computes them in place.
-struct BackwardContext {
+struct Context {
     sizes: Sizes,
     x: Tensor,
     weight_ih: Tensor,
@@ -105,7 +105,7 @@ struct BackwardContext {
     c: Tensor,
 }
 
-impl BackwardContext {
+impl Context {
     /// Begins a part of the op. It reads or writes these tensors once; its operations are those of a product of all
     /// gates with `columns` columns, beside which the gates' are few.
     fn op(&self, name: &'static str, tensors: &[&Tensor], columns: usize) -> Option<Op> {
@@ -156,7 +156,7 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
     assert_wide("lstm", x, &[bias_ih, bias_hh, h0, c0]);
     let sizes = Sizes::new(x, weights, h0, c0);
     let Sizes { times, batch, hidden, .. } = sizes;
-    let context = BackwardContext {
+    let context = Context {
         sizes,
         x: x.detach(),
         weight_ih: weight_ih.detach(),
@@ -208,7 +208,7 @@ struct Forward<'a, T> {
     c: Vec<&'a mut [T]>,
 }
 
-fn forward<T: Float>(cpu: &Cpu, context: &BackwardContext, bias_ih: &Tensor, bias_hh: &Tensor) {
+fn forward<T: Float>(cpu: &Cpu, context: &Context, bias_ih: &Tensor, bias_hh: &Tensor) {
     let sizes = context.sizes;
     let Sizes { batch, inputs, hidden, .. } = sizes;
     let bias: Vec<T> = (bias_ih.read::<T>().iter().zip(bias_hh.read::<T>().iter()))
@@ -299,12 +299,7 @@ struct Backward<'a, T> {
     dc: Vec<T>,
 }
 
-fn backward<T: Float>(
-    cpu: &Cpu,
-    context: &BackwardContext,
-    dy: &Tensor,
-    gradients: &mut Gradients,
-) {
+fn backward<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor, gradients: &mut Gradients) {
     gate_gradients::<T>(cpu, context, dy);
     let Sizes { inputs, hidden, .. } = context.sizes;
     let rows = context.sizes.rows();
@@ -343,7 +338,7 @@ fn backward<T: Float>(
 }
 
 /// Overwrites the activated gates with the gradients of their pre-activations.
-fn gate_gradients<T: Float>(cpu: &Cpu, context: &BackwardContext, dy: &Tensor) {
+fn gate_gradients<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor) {
     let _op = context.recurrence_backward(dy);
     let sizes = context.sizes;
     let Sizes { batch, hidden, .. } = sizes;

@@ -32,9 +32,9 @@ pub struct Span {
     pub features: usize,
     /// Index of its first rate.
     pub rate_base: usize,
-    /// Whether it belongs to the classifiers, with one feature for each. A step freezes classifiers that diverged, and
-    /// clips none of their gradients.
-    pub is_classifier: bool,
+    /// Whether it belongs to the head, with one feature for each classifier. A step freezes classifiers that diverged,
+    /// and does not clip the head's gradients.
+    pub in_head: bool,
 }
 
 /// A part of a [`Span`], in the layout of the kernels.
@@ -53,8 +53,8 @@ pub struct Chunk {
     pub inner: u32,
     /// Number of features.
     pub features: u32,
-    /// 1 for the classifiers, as in [`Span`], else 0.
-    pub is_classifier: u32,
+    /// 1 for a parameter of the head, as in [`Span`], else 0.
+    pub in_head: u32,
 }
 
 /// All parameters cut into chunks; built once.
@@ -70,7 +70,7 @@ impl Table {
     ///
     /// ```
     /// use alrao::ops::optimizer::{Span, Table};
-    /// let linear = Span { base: 0, length: 10_000, inner: 100, features: 100, rate_base: 0, is_classifier: false };
+    /// let linear = Span { base: 0, length: 10_000, inner: 100, features: 100, rate_base: 0, in_head: false };
     /// assert_eq!(Table::new([linear]).chunks().len(), 3);
     /// ```
     pub fn new(spans: impl IntoIterator<Item = Span>) -> Self {
@@ -114,7 +114,7 @@ fn chunk(span: &Span, offset: usize) -> Chunk {
         length: small(CHUNK.min(span.length - offset)),
         inner: small(span.inner),
         features: small(span.features),
-        is_classifier: u32::from(span.is_classifier),
+        in_head: u32::from(span.in_head),
     }
 }
 
@@ -200,7 +200,7 @@ impl Buffers {
 /// counted.
 ///
 /// - `scales`: F64 `[2]`: the schedule's factor on all rates, and the clip's on the gradients of all parameters except
-///   the classifiers'.
+///   the head's.
 /// - `diverged`: U8, one for each classifier. Classifiers with a value other than 0 are frozen; their elements do not
 ///   count as skipped.
 /// - `step`: I32 `[1]`: 1 for the first update.

@@ -17,7 +17,7 @@ const THREADS: u32 = 256;
 /// use alrao::ops::optimizer::{Span, Table};
 /// use alrao::{Device, Tensor, ops::soft_update::soft_update};
 /// let device = Device::cpu();
-/// let span = Span { base: 1, length: 2, inner: 1, features: 2, rate_base: 0, is_classifier: false };
+/// let span = Span { base: 1, length: 2, inner: 1, features: 2, rate_base: 0, in_head: false };
 /// let target = Tensor::from_slice(&device, [4], &[1f64, 1.0, 2.0, 1.0]);
 /// let online = Tensor::from_slice(&device, [4], &[5f64, 5.0, 2.0, 5.0]);
 /// soft_update(&target, &online, &Table::new([span]), 0.75);
@@ -89,7 +89,7 @@ mod tests {
             inner: 1,
             features: *length,
             rate_base: 0,
-            is_classifier: false,
+            in_head: false,
         }))
     }
 

@@ -29,8 +29,8 @@ pub struct FlatEntry {
     pub base: usize,
     /// Its first feature in the buffer of rates.
     pub rate_base: usize,
-    /// Whether it belongs to the classifiers: a step freezes those that diverged.
-    pub is_classifier: bool,
+    /// Whether it belongs to the head: a step freezes classifiers that diverged.
+    pub in_head: bool,
 }
 
 /// A model's parameters, gradients and learning rates, each in one buffer.
@@ -40,22 +40,22 @@ pub struct FlatParameters {
     narrow: Option<Tensor>,
     gradients: Tensor,
     rates: Tensor,
-    classifiers_from: usize,
+    head_from: usize,
 }
 
 impl FlatParameters {
-    /// Moves a model's parameters into flat buffers on a device. `is_classifier` tells the classifiers'
-    /// parameters by name; they come last in the model's order. Rates are zero at first.
+    /// Moves a model's parameters into flat buffers on a device. `in_head` tells the head's parameters by name; they
+    /// come last in the model's order. Rates are zero at first.
     ///
     /// With BF16 as `dtype` all buffers are F32, and there is a copy of the values in BF16 beside them, of which forward
     /// passes take the weights: 14 bytes a parameter move in an update by SGD.
     pub fn new(
         module: &dyn Module,
-        is_classifier: &dyn Fn(&str) -> bool,
+        in_head: &dyn Fn(&str) -> bool,
         device: &Device,
         dtype: DType,
     ) -> Self {
-        let (entries, length) = layout(module, is_classifier);
+        let (entries, length) = layout(module, in_head);
         let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype.wide());
         let with_gaps = || {
             let buffer = zeros(length);
@@ -63,18 +63,17 @@ impl FlatParameters {
             buffer
         };
         let rates = entries.iter().map(|entry| entry.features.count).sum();
-        let classifiers_from =
-            entries.iter().find(|entry| entry.is_classifier).map_or(length, |entry| entry.base);
-        let is_last =
-            entries.iter().all(|entry| entry.is_classifier == (entry.base >= classifiers_from));
-        assert!(is_last, "the parameters of the classifiers come last");
+        let head_from =
+            entries.iter().find(|entry| entry.in_head).map_or(length, |entry| entry.base);
+        let is_last = entries.iter().all(|entry| entry.in_head == (entry.base >= head_from));
+        assert!(is_last, "the parameters of the head come last");
         let flat = FlatParameters {
             values: with_gaps(),
             narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),
             gradients: with_gaps(),
             rates: zeros(rates),
             entries,
-            classifiers_from,
+            head_from,
         };
         let mut places = flat.entries.iter();
         for_each_entry(module, &mut |_, entry| {
@@ -130,9 +129,9 @@ impl FlatParameters {
         &self.gradients
     }
 
-    /// The gradients that clipping counts and scales: all but those of the classifiers.
+    /// The gradients that clipping counts and scales: all but those of the head.
     pub fn clipped_gradients(&self) -> Tensor {
-        self.gradients.view(0, [self.classifiers_from], self.classifiers_from)
+        self.gradients.view(0, [self.head_from], self.head_from)
     }
 
     /// The learning rate of every feature of every parameter.
@@ -159,7 +158,7 @@ fn forbid_gaps(buffer: &Tensor, entries: &[FlatEntry]) {
     }
 }
 
-fn layout(module: &dyn Module, is_classifier: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
+fn layout(module: &dyn Module, in_head: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
     let mut entries = Vec::new();
     let (mut base, mut rate_base) = (0, 0);
     for_each_entry(module, &mut |name, entry| {
@@ -172,7 +171,7 @@ fn layout(module: &dyn Module, is_classifier: &dyn Fn(&str) -> bool) -> (Vec<Fla
             layout: parameter.layout(),
             base,
             rate_base,
-            is_classifier: is_classifier(name),
+            in_head: in_head(name),
         });
         base += shape.elements().next_multiple_of(ALIGNMENT) + GAP;
         rate_base += features.count;

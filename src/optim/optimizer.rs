@@ -19,8 +19,8 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient,
-    /// the classifiers' apart.
+    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient, the
+    /// head's apart.
     pub fn new(rule: Rule, flat: &FlatParameters, clip: Option<f64>) -> Self {
         let values = flat.values();
         let device = values.device();
@@ -31,7 +31,7 @@ impl Optimizer {
             inner: entry.features.inner,
             features: entry.features.count,
             rate_base: entry.rate_base,
-            is_classifier: entry.is_classifier,
+            in_head: entry.in_head,
         });
         Optimizer {
             table: Table::new(spans),
@@ -62,15 +62,8 @@ impl Optimizer {
         if let Some(limit) = self.clip {
             gradient_norm_factor(&self.clipped_gradients, limit, &self.scales.view(1, [1], 1));
         }
-        update(
-            &self.buffers,
-            &self.table,
-            self.rule,
-            &self.scales,
-            diverged,
-            number,
-            &self.skipped,
-        );
+        let Optimizer { buffers, table, rule, scales, skipped, .. } = self;
+        update(buffers, table, *rule, scales, diverged, number, skipped);
     }
 
     /// The moments that the rule keeps, each as long as the values.

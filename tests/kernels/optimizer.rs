@@ -5,7 +5,7 @@ use alrao::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
-/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two of classifiers.
+/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two of a head.
 pub(super) fn spans() -> Vec<Span> {
     let sizes = [
         (1, 1, 1, false),
@@ -18,8 +18,8 @@ pub(super) fn spans() -> Vec<Span> {
         (30, 10, 3, true),
     ];
     let (mut base, mut rate_base) = (0, 0);
-    let place = |(length, inner, features, is_classifier): (usize, usize, usize, bool)| {
-        let span = Span { base, length, inner, features, rate_base, is_classifier };
+    let place = |(length, inner, features, in_head): (usize, usize, usize, bool)| {
+        let span = Span { base, length, inner, features, rate_base, in_head };
         base += length.next_multiple_of(16);
         rate_base += features;
         span

@@ -335,7 +335,7 @@ fn table(layers: &[[usize; 2]]) -> (Table, usize) {
     let (mut base, mut rate_base) = (0, 0);
     let spans = layers.iter().map(|[features, inner]| {
         let (features, inner, length) = (*features, *inner, features * inner);
-        let span = Span { base, length, inner, features, rate_base, is_classifier: false };
+        let span = Span { base, length, inner, features, rate_base, in_head: false };
         base += length.next_multiple_of(16);
         rate_base += features;
         span

@@ -199,7 +199,7 @@ impl Driver {
         }
     }
 
-    /// Copies within the device, where it is one.
+    /// Copies within device memory, with the driver's copy; the simulator has none.
     pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), String> {
         match self {
             Driver::Cuda(cuda) => cuda.copy(to, from, bytes),
@@ -213,9 +213,7 @@ impl Driver {
     pub fn limits(&self) -> Option<Limits> {
         match self {
             Driver::Cuda(cuda) => cuda.limits().ok(),
-            #[cfg(has_simulator)]
-            Driver::Simulator(_) => None,
-            Driver::Counter(_) => None,
+            _ => None,
         }
     }
 
@@ -223,9 +221,7 @@ impl Driver {
     pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Option<Resources> {
         match self {
             Driver::Cuda(cuda) => cuda.resources(kernel, threads, shared).ok(),
-            #[cfg(has_simulator)]
-            Driver::Simulator(_) => occupancy::compiled(kernel, threads, shared),
-            Driver::Counter(_) => occupancy::compiled(kernel, threads, shared),
+            _ => occupancy::compiled(kernel, threads, shared),
         }
     }
 
@@ -261,9 +257,7 @@ impl Driver {
     pub fn memory(&self) -> Option<(usize, usize)> {
         match self {
             Driver::Cuda(cuda) => cuda.memory().ok(),
-            #[cfg(has_simulator)]
-            Driver::Simulator(_) => None,
-            Driver::Counter(_) => None,
+            _ => None,
         }
     }
 }

@@ -71,14 +71,14 @@ fn typed<T: Float>(
     let shift =
         bias.to_f64s().into_iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s);
     both.copy_from_f64s(&scale.iter().copied().chain(shift).collect::<Vec<_>>());
-    let context = BackwardContext { x: x.detach(), mean, inverse, weights };
+    let context = Context { x: x.detach(), mean, inverse, weights };
     record(both, &[x, weight, bias], move |gradient, gradients| {
         backward::<T>(&context, &gradient.to_f64s(), gradients);
     })
 }
 
 /// The values that the backward pass needs.
-struct BackwardContext {
+struct Context {
     x: Tensor,
     mean: Vec<f64>,
     /// `1 / sqrt(variance + epsilon)`.
@@ -86,8 +86,8 @@ struct BackwardContext {
     weights: Vec<f64>,
 }
 
-fn backward<T: Float>(context: &BackwardContext, gradient: &[f64], gradients: &mut Gradients) {
-    let BackwardContext { x, mean, inverse, weights } = context;
+fn backward<T: Float>(context: &Context, gradient: &[f64], gradients: &mut Gradients) {
+    let Context { x, mean, inverse, weights } = context;
     let _op = begin("batch_norm affine backward", &[x, x], 3 * x.shape().elements());
     let (of_scale, of_shift) = gradient.split_at(mean.len());
     // The shift depends on the scale.

@@ -135,7 +135,7 @@ pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
 }
 
 /// The values that the backward pass needs.
-struct BackwardContext {
+struct Context {
     x: Tensor,
     /// `[3, C]`: mean, scale and bias.
     affine: Tensor,
@@ -145,10 +145,10 @@ struct BackwardContext {
     of_batch: bool,
 }
 
-impl BackwardContext {
+impl Context {
     fn new(x: &Tensor, config: BatchNormConfig, of_batch: bool) -> Self {
         let channels = x.shape().columns();
-        BackwardContext {
+        Context {
             x: x.detach(),
             affine: x.empty_wide([3, channels]),
             inverse: Tensor::empty(x.device(), [channels], DType::F64),
@@ -254,8 +254,8 @@ fn finish(
     moments: &Moments,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
-) -> BackwardContext {
-    let context = BackwardContext::new(x, config, true);
+) -> Context {
+    let context = Context::new(x, config, true);
     let finish = Finish::new(x, moments.height(), moments.parts().shape()[0], &config);
     gpu.launch(
         "batch_norm_finish_f32",
@@ -306,7 +306,7 @@ pub(super) fn eval(
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Tensor {
-    let context = BackwardContext::new(x, config, false);
+    let context = Context::new(x, config, false);
     let finish = Finish::new(x, 1, 0, &config);
     gpu.launch(
         "batch_norm_running_f32",

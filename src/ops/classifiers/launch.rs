@@ -181,7 +181,7 @@ pub(super) fn classifiers(
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     drop(op);
-    let context = BackwardContext {
+    let context = Context {
         gpu: Rc::clone(gpu),
         extents,
         z: z.detach(),
@@ -272,7 +272,7 @@ pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor
 }
 
 /// The values that the backward pass needs.
-struct BackwardContext {
+struct Context {
     gpu: Rc<Gpu>,
     extents: Extents,
     z: Tensor,
@@ -284,7 +284,7 @@ struct BackwardContext {
     weighted: Option<Tensor>,
 }
 
-impl BackwardContext {
+impl Context {
     fn backward(&self, gradients: &mut Gradients) {
         let Extents { samples, inputs, .. } = self.extents;
         let row = self.extents.row();

@@ -268,7 +268,7 @@ fn typed<T: Float>(
     inputs.extend(bias);
     inputs.extend(fused.input.iter().flat_map(|input| [input.scale, input.shift]));
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let context = BackwardContext { x, weight, has_bias, function };
+    let context = Context { x, weight, has_bias, function };
     let out = record(out, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(_) => no_kernel("conv2d"),
         Device::Cpu(cpu) => backward::<T>(cpu, &context, dy, gradients, geometry),
@@ -316,7 +316,7 @@ fn forward<T: Float>(
 }
 
 /// The values that the backward pass needs.
-struct BackwardContext<T> {
+struct Context<T> {
     x: Tensor,
     weight: Tensor,
     has_bias: bool,
@@ -326,12 +326,12 @@ struct BackwardContext<T> {
 
 fn backward<T: Float>(
     cpu: &Cpu,
-    context: &BackwardContext<T>,
+    context: &Context<T>,
     dy: &Tensor,
     gradients: &mut Gradients,
     geometry: Geometry,
 ) {
-    let BackwardContext { x, weight, has_bias, function } = context;
+    let Context { x, weight, has_bias, function } = context;
     if let Some(function) = function {
         let scale = 2 + usize::from(*has_bias);
         if [0, scale, scale + 1].into_iter().any(|input| gradients.wants(input)) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BackwardContext, Sizes as Extents};
+use super::{Context, Sizes as Extents};
 use crate::device::Gpu;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::ops::kernel_in;
@@ -34,7 +34,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(context: &BackwardContext, dy_pitch: usize) -> Self {
+    fn new(context: &Context, dy_pitch: usize) -> Self {
         let Extents { times, batch, hidden, .. } = context.sizes;
         let weight = &context.weight_hh;
         let is_vector = hidden.is_multiple_of(4)
@@ -67,12 +67,7 @@ fn at_time(tensor: &Tensor, extents: Extents, columns: usize, time: usize) -> Po
     tensor.view(time * extents.batch * columns, [0], 1).pointer()
 }
 
-pub(super) fn forward(
-    gpu: &Rc<Gpu>,
-    context: &BackwardContext,
-    bias_ih: &Tensor,
-    bias_hh: &Tensor,
-) {
+pub(super) fn forward(gpu: &Rc<Gpu>, context: &Context, bias_ih: &Tensor, bias_hh: &Tensor) {
     let extents = context.sizes;
     let Extents { times, inputs, hidden, .. } = extents;
     let dtype = context.x.dtype();
@@ -115,12 +110,7 @@ pub(super) fn forward(
     }
 }
 
-pub(super) fn backward(
-    gpu: &Rc<Gpu>,
-    context: &BackwardContext,
-    dy: &Tensor,
-    gradients: &mut Gradients,
-) {
+pub(super) fn backward(gpu: &Rc<Gpu>, context: &Context, dy: &Tensor, gradients: &mut Gradients) {
     gate_gradients(gpu, context, dy);
     let Extents { inputs, hidden, .. } = context.sizes;
     let rows = context.sizes.rows();
@@ -160,7 +150,7 @@ pub(super) fn backward(
 }
 
 /// Overwrites the stored gates with the gradients of their pre-activations.
-fn gate_gradients(gpu: &Gpu, context: &BackwardContext, dy: &Tensor) {
+fn gate_gradients(gpu: &Gpu, context: &Context, dy: &Tensor) {
     let _op = context.recurrence_backward(dy);
     let extents = context.sizes;
     let Extents { times, batch, hidden, .. } = extents;

@@ -172,11 +172,11 @@ impl<'a, T> Cutter<'a, T> {
 impl<T: Float> Job<'_, T> {
     /// Updates the chunk in runs of elements with equal or consecutive rates.
     fn run(&mut self, settings: &Settings<T>) {
-        let Chunk { offset, rate_base, inner, features, is_classifier, .. } = *self.chunk;
+        let Chunk { offset, rate_base, inner, features, in_head, .. } = *self.chunk;
         let (offset, rate_base) = (offset as usize, rate_base as usize);
         let (inner, features) = (inner as usize, features as usize);
-        let is_classifier = is_classifier != 0;
-        let clip = if is_classifier { T::ONE } else { settings.clip };
+        let in_head = in_head != 0;
+        let clip = if in_head { T::ONE } else { settings.clip };
         let mut start = 0;
         while start < self.values.len() {
             let element = offset + start;
@@ -184,14 +184,13 @@ impl<T: Float> Job<'_, T> {
             let left = self.values.len() - start;
             let (length, rates) = if features == 1 {
                 (left, 1)
-            } else if inner == 1 && !is_classifier {
+            } else if inner == 1 && !in_head {
                 let length = left.min(features - feature);
                 (length, length)
             } else {
                 (left.min(inner - element % inner), 1)
             };
-            let stands_still =
-                is_classifier && settings.diverged.get(feature).is_some_and(|f| *f != 0);
+            let stands_still = in_head && settings.diverged.get(feature).is_some_and(|f| *f != 0);
             if !stands_still {
                 let first_rate = rate_base + feature;
                 let rates = &settings.rates[first_rate..first_rate + rates];
