@@ -164,18 +164,17 @@ impl Device {
             return Err(Error::input("--threads", message));
         }
         match kind {
-            DeviceKind::Auto => match Cuda::open() {
-                Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
-                Err(reason) => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason)))),
-            },
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
-            DeviceKind::Cuda => match Cuda::open() {
+            DeviceKind::Simulator => Device::open_simulator(threads),
+            DeviceKind::Auto | DeviceKind::Cuda => match Cuda::open() {
                 Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
+                Err(reason) if kind == DeviceKind::Auto => {
+                    Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason))))
+                }
                 Err(reason) => {
                     Err(Error::device(kind.name(), format!("{reason}; without it: --device cpu")))
                 }
             },
-            DeviceKind::Simulator => Device::open_simulator(threads),
         }
     }
 

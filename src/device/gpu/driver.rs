@@ -189,7 +189,7 @@ impl Driver {
         }
     }
 
-    /// A clock that runs from when everything before is done.
+    /// Starts a clock, once all earlier work is done.
     pub fn start_clock(&self) -> Result<Clock, String> {
         match self {
             Driver::Cuda(cuda) => cuda.start_clock().map(Clock::Device),
