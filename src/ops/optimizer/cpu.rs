@@ -1,4 +1,4 @@
-//! The update on the CPU: runs of elements whose rates are equal or follow each other.
+//! The update on the CPU: runs of elements whose rates are equal or consecutive.
 
 use super::{Buffers, CHUNKS_OF_A_TASK, Chunk, Rule, State, Table};
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
@@ -190,8 +190,8 @@ impl<T: Float> Job<'_, T> {
             } else {
                 (left.min(inner - element % inner), 1)
             };
-            let stands_still = in_head && settings.diverged.get(feature).is_some_and(|f| *f != 0);
-            if !stands_still {
+            let is_frozen = in_head && settings.diverged.get(feature).is_some_and(|f| *f != 0);
+            if !is_frozen {
                 let first_rate = rate_base + feature;
                 let rates = &settings.rates[first_rate..first_rate + rates];
                 self.move_part(start, length, rates, clip, settings);
@@ -329,8 +329,8 @@ fn move_element<T: Float, D: Direction<T>>(
     let learns = gradient.abs() < T::INFINITY;
     let pulled = gradient + decay * *value;
     let gradient = if decay == T::ZERO { gradient } else { pulled };
-    let (way, new_first, new_second) = direction.of(gradient, first, second);
-    let moved = *value - rate * schedule * way;
+    let (step, new_first, new_second) = direction.of(gradient, first, second);
+    let moved = *value - rate * schedule * step;
     *value = if learns { moved } else { *value };
     let first = if learns { new_first } else { first };
     let second = if learns { new_second } else { second };
