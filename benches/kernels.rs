@@ -5,7 +5,7 @@ mod device;
 
 use std::time::Duration;
 
-use alrao::bench::kernels::{Repeated, kernels_of};
+use alrao::bench::kernels::{ReplayedKernel, kernels_of};
 use alrao::bench::median;
 use alrao::bench::peaks::Peaks;
 use alrao::bench::workloads::{Cost, Size, Workload, all};
@@ -63,13 +63,13 @@ fn kernel_times(
         false => Throughput::Bytes(cost.total_bytes(dtype) as u64),
     });
     group.bench_function(&workload.name, |bencher| {
-        let repeated: &Repeated =
-            prepared.get_or_insert_with(|| Repeated::new(workload, device, dtype, kernel));
+        let replayed: &ReplayedKernel =
+            prepared.get_or_insert_with(|| ReplayedKernel::new(workload, device, dtype, kernel));
         bencher.iter_custom(|iterations| {
-            let runs = iterations.div_ceil(repeated.passes() as u64);
-            let time = device.time(|| (0..runs).for_each(|_| repeated.run()));
+            let runs = iterations.div_ceil(replayed.passes() as u64);
+            let time = device.time(|| (0..runs).for_each(|_| replayed.run()));
             let time = time.expect("the device works");
-            let own = time.as_secs_f64() / (runs * repeated.passes() as u64) as f64;
+            let own = time.as_secs_f64() / (runs * replayed.passes() as u64) as f64;
             times.push(Duration::from_secs_f64(own));
             Duration::from_secs_f64(own * iterations as f64)
         });

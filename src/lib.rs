@@ -44,7 +44,7 @@
 //! | averaging | the rule that weighs the classifiers: the switch, or plain Bayesian averaging |
 //! | batch | the samples of one step; for text, columns of tokens |
 //! | best epoch | the epoch with the smallest validation loss (in Q-learning: the largest return) |
-//! | captured graph | the launches of a step, captured once and launched as one |
+//! | captured graph | the launches of a step, captured once and replayed as one |
 //! | catch-up | classifiers without weight take the weighted mean of the others' parameters |
 //! | checkpoint | a run's whole state in one safetensors file |
 //! | classifier | one of the N copies of the last layer; in regression and Q-learning too |

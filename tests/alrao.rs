@@ -148,7 +148,7 @@ fn what_diverges_takes_nothing_else_with_it() {
     let posterior = learner.posterior();
     assert!((posterior.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{posterior:?}");
     assert!(first.is_finite() && last.is_finite(), "losses {first} and {last}");
-    assert!(learner.sums().read().flagged_classifiers > 0.0);
+    assert!(learner.sums().read().diverged_classifiers > 0.0);
 }
 
 /// A parameter that a pass does not use has no gradient left over from the pass before.

@@ -278,7 +278,7 @@ fn q_learning_is_timed_side_by_side() {
 
 #[cfg(has_simulator)]
 #[test]
-fn updates_are_recorded_in_the_simulator() {
+fn updates_are_captured_in_the_simulator() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = "bench q-learning --device simulator --threads 2 --hidden 4 --steps 1 --json";
     let output = alrao(directory.path(), &arguments.split(' ').collect::<Vec<_>>());
@@ -323,7 +323,7 @@ fn kernels_are_checked_without_a_gpu() {
 
 #[cfg(has_simulator)]
 #[test]
-fn steps_are_recorded_in_the_simulator() {
+fn steps_are_captured_in_the_simulator() {
     let directory = tempfile::tempdir().unwrap();
     let arguments =
         "bench step --model mlp --device simulator --threads 2 --width 0.1 --steps 1 --json";

@@ -150,7 +150,7 @@ fn a_step_on_streamed_data_is_one_copy_and_one_replay() {
 }
 
 /// The last batch of an epoch is shorter than the others: from the third epoch on it is a replay too, and an epoch needs no
-/// memory and no launch that is not recorded.
+/// memory and no launch outside of a captured graph.
 #[test]
 fn from_the_third_epoch_on_every_step_is_a_replay() {
     for (data, unit) in [(images as fn(Sizes) -> Dataset, BATCH), (vectors, BATCH), (text, BPTT)] {
@@ -163,9 +163,10 @@ fn from_the_third_epoch_on_every_step_is_a_replay() {
     }
 }
 
-/// Streamed batches lie in three places, so three steps are recorded; what each needs only while it runs is the same memory.
+/// Streamed batches lie in three places, so three steps are captured. Their graphs share the memory that a step needs only
+/// while it runs.
 #[test]
-fn steps_that_are_recorded_later_need_hardly_any_memory() {
+fn steps_that_are_captured_later_need_hardly_any_memory() {
     let peak = |steps| trained(images([80, 4]), false, steps, 0).peak_bytes();
     let [ordinary, first, third] = [3, 4, 6].map(peak);
     assert!(first <= third && third < first + first / 20, "{ordinary}, {first}, {third} bytes");

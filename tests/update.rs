@@ -11,7 +11,7 @@ fn draw(length: usize, number: u64) -> Vec<f64> {
 }
 
 fn one_span(length: usize, inner: usize, features: usize) -> Table {
-    Table::new([Span { base: 0, length, inner, features, rate_base: 0, guarded: false }])
+    Table::new([Span { base: 0, length, inner, features, rate_base: 0, in_head: false }])
 }
 
 /// Buffers of `dtype` with drawn values and gradients.
@@ -34,15 +34,15 @@ fn step(
     table: &Table,
     rule: Rule,
     scales: [f64; 2],
-    flagged: Option<&[u8]>,
+    diverged: Option<&[u8]>,
     number: i32,
 ) -> f64 {
     let device = buffers.values.device();
     let scales = Tensor::from_slice(device, [2], &scales);
-    let flagged = flagged.map(|flagged| Tensor::from_slice(device, [flagged.len()], flagged));
+    let diverged = diverged.map(|diverged| Tensor::from_slice(device, [diverged.len()], diverged));
     let number = Tensor::from_slice(device, [1], &[number]);
     let skipped = Tensor::zeros(device, [1], DType::I64);
-    update(buffers, table, rule, &scales, flagged.as_ref(), &number, &skipped);
+    update(buffers, table, rule, &scales, diverged.as_ref(), &number, &skipped);
     skipped.item()
 }
 
@@ -70,15 +70,15 @@ fn each_element_has_its_feature_s_rate() {
     let device = Device::cpu();
     // Longer than a chunk, with features that begin and end anywhere in one; and a gap that no parameter covers.
     let spans = [
-        Span { base: 0, length: 9_000, inner: 7, features: 11, rate_base: 2, guarded: false },
-        Span { base: 9_004, length: 5_000, inner: 1, features: 13, rate_base: 0, guarded: false },
+        Span { base: 0, length: 9_000, inner: 7, features: 11, rate_base: 2, in_head: false },
+        Span { base: 9_004, length: 5_000, inner: 1, features: 13, rate_base: 0, in_head: false },
         Span {
             base: 14_004,
             length: 4_200,
             inner: 4_200,
             features: 1,
             rate_base: 5,
-            guarded: false,
+            in_head: false,
         },
     ];
     let rates = draw(13, 9);
@@ -121,14 +121,14 @@ fn an_element_without_a_finite_gradient_is_left_alone_with_its_moments() {
 }
 
 #[test]
-fn a_flagged_feature_stands_still_and_clipping_spares_what_is_guarded() {
+fn a_diverged_classifier_is_frozen_and_no_classifier_is_clipped() {
     let device = Device::cpu();
     for (length, inner, features) in [(3 * 5_000, 5_000, 3), (3, 1, 3)] {
-        let mut spans = [Span { base: 0, length, inner, features, rate_base: 0, guarded: true }; 2];
-        spans[1] = Span { base: length, guarded: false, ..spans[0] };
+        let mut spans = [Span { base: 0, length, inner, features, rate_base: 0, in_head: true }; 2];
+        spans[1] = Span { base: length, in_head: false, ..spans[0] };
         let buffers = buffers(&device, 2 * length, &[0.1, 0.2, 0.3], Rule::SGD, DType::F64);
         let mut gradients = draw(2 * length, 1);
-        // Nobody counts what a flagged feature's gradient is like.
+        // A frozen element is not counted as skipped.
         gradients[inner] = f64::NAN;
         buffers.gradients.copy_from_slice(&gradients);
         let before = buffers.values.to_vec::<f64>();

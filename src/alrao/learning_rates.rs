@@ -49,7 +49,7 @@ pub(crate) fn draw(
     trained_fraction: f64,
     seed: u64,
 ) {
-    for entry in flat.entries().iter().filter(|entry| !entry.can_diverge) {
+    for entry in flat.entries().iter().filter(|entry| !entry.in_head) {
         let group = u64::from(entry.features.group);
         let mut rates = feature_rates(
             entry.features.count,
@@ -67,7 +67,7 @@ pub(crate) fn draw(
 
 /// Sets the classifiers' learning rates.
 pub(crate) fn set_classifier_rates(flat: &FlatParameters, rates: &[f64]) {
-    for entry in flat.entries().iter().filter(|entry| entry.can_diverge) {
+    for entry in flat.entries().iter().filter(|entry| entry.in_head) {
         flat.rates_of(entry).copy_from_f64s(rates);
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn set_from_file(
     vectors: &BTreeMap<String, Vec<f64>>,
     file: &str,
 ) -> Result<()> {
-    let entries: Vec<_> = flat.entries().iter().filter(|entry| !entry.can_diverge).collect();
+    let entries: Vec<_> = flat.entries().iter().filter(|entry| !entry.in_head).collect();
     let mut faults: Vec<String> = vectors
         .keys()
         .filter(|name| !entries.iter().any(|entry| entry.name == **name))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::median;
 use super::peaks::Peaks;
 use super::workloads::{Cost, Size, Work, Workload};
-use crate::device::{DType, Device, Gpu, Recording};
+use crate::device::{CapturedGraph, DType, Device, Gpu};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -70,29 +70,29 @@ struct Launched {
     shared: usize,
 }
 
-/// A captured workload: its launches, and everything that they touch.
-struct Recorded {
-    recording: Recording,
+/// A captured workload: its launches, and everything they touch.
+struct Captured {
+    graph: CapturedGraph,
     _outputs: Vec<Tensor>,
     _work: Work,
 }
 
-fn record(workload: &Workload, device: &Device, dtype: DType, size: Size) -> Option<Recorded> {
+fn capture(workload: &Workload, device: &Device, dtype: DType, size: Size) -> Option<Captured> {
     let Device::Gpu(gpu) = device else { return None };
     let work = workload.prepare(device, dtype, size);
     // The first pass allocates and fills caches.
     drop(work());
     let mut outputs = Vec::new();
-    let recording = Gpu::record_apart(gpu, || outputs = work());
-    Some(Recorded { recording, _outputs: outputs, _work: work })
+    let graph = Gpu::capture_without_reuse(gpu, || outputs = work());
+    Some(Captured { graph, _outputs: outputs, _work: work })
 }
 
-/// The kernels whose cost a workload knows, by name.
-fn launched(workload: &Workload, recording: &Recording) -> Vec<Launched> {
-    let launches = recording.launches();
+/// The kernels that a workload is for, by name.
+fn launched(workload: &Workload, graph: &CapturedGraph) -> Vec<Launched> {
+    let launches = graph.launches();
     let own = launches.into_iter().filter_map(|(kernel, launches)| {
         let cost = workload.cost_of(kernel)?;
-        let (threads, shared) = recording.block_of(kernel)?;
+        let (threads, shared) = graph.block_of(kernel)?;
         Some(Launched { kernel: kernel.to_owned(), cost, launches, threads, shared })
     });
     own.collect()
@@ -158,8 +158,8 @@ fn rows(
     let (mut seen, mut rows) = (BTreeSet::new(), Vec::new());
     for workload in workloads {
         observe(&workload.name);
-        let Some(recorded) = record(workload, device, dtype, Size::Full) else { continue };
-        for own in launched(workload, &recorded.recording) {
+        let Some(captured) = capture(workload, device, dtype, Size::Full) else { continue };
+        for own in launched(workload, &captured.graph) {
             if !own.kernel.contains(wanted) || !seen.insert(own.kernel.clone()) {
                 continue;
             }
@@ -189,22 +189,22 @@ fn time(
     peaks: &Peaks,
 ) -> Result<Time> {
     let floor = peaks.floor(&own.kernel, &own.cost, dtype);
-    let repeated = Repeated::new(workload, device, dtype, &own.kernel);
-    repeated.run();
+    let replayed = ReplayedKernel::new(workload, device, dtype, &own.kernel);
+    replayed.run();
     device.check()?;
-    let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(|| repeated.run())).collect();
-    Ok(Time { seconds: median(times?).as_secs_f64() / repeated.passes() as f64, floor })
+    let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(|| replayed.run())).collect();
+    Ok(Time { seconds: median(times?).as_secs_f64() / replayed.passes() as f64, floor })
 }
 
 /// One kernel of a workload alone, launched many times in one graph, on enough copies of the workload that its bytes
 /// have left the cache when a copy's turn comes again.
-pub struct Repeated {
-    graph: Option<Recording>,
+pub struct ReplayedKernel {
+    graph: Option<CapturedGraph>,
     passes: usize,
-    _copies: Vec<Recorded>,
+    _copies: Vec<Captured>,
 }
 
-impl Repeated {
+impl ReplayedKernel {
     /// Copies the workload to a GPU as often as needed.
     pub fn new(workload: &Workload, device: &Device, dtype: DType, kernel: &str) -> Self {
         let cache = match device {
@@ -213,15 +213,15 @@ impl Repeated {
         };
         let bytes = workload.cost_of(kernel).unwrap_or_default().total_bytes(dtype);
         let copies = (CACHES * cache as f64 / bytes.max(1.0)).ceil() as usize + 1;
-        let copies: Vec<Recorded> = (0..copies.min(MOST_COPIES))
-            .filter_map(|_| record(workload, device, dtype, Size::Full))
+        let copies: Vec<Captured> = (0..copies.min(MOST_COPIES))
+            .filter_map(|_| capture(workload, device, dtype, Size::Full))
             .collect();
-        let recordings: Vec<&Recording> = copies.iter().map(|own| &own.recording).collect();
-        let in_one = recordings.first().and_then(|own| own.launches().get(kernel).copied());
-        let rounds = LAUNCHES.div_ceil((in_one.unwrap_or(1) * recordings.len()).max(1));
-        let passes = rounds * recordings.len();
-        let graph = Recording::of_kernel(&recordings, kernel, rounds);
-        Repeated { graph, passes, _copies: copies }
+        let graphs: Vec<&CapturedGraph> = copies.iter().map(|own| &own.graph).collect();
+        let in_one = graphs.first().and_then(|own| own.launches().get(kernel).copied());
+        let rounds = LAUNCHES.div_ceil((in_one.unwrap_or(1) * graphs.len()).max(1));
+        let passes = rounds * graphs.len();
+        let graph = CapturedGraph::of_kernel(&graphs, kernel, rounds);
+        ReplayedKernel { graph, passes, _copies: copies }
     }
 
     /// Passes of the workload in one run.

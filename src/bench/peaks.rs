@@ -51,7 +51,7 @@ impl Peaks {
             Device::Gpu(gpu) => gpu,
         };
         let Some(limits) = gpu.limits() else { return Ok(None) };
-        let threads = limits.multiprocessors * limits.threads;
+        let threads = limits.sm_count * limits.threads;
         Ok(Some(Peaks {
             bytes: bytes(device, Some(gpu))?,
             f32: operations(device, Unit::F32, threads)?,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::step::Contestant;
 use super::workloads::learning::{head, learned};
 use super::workloads::{Work, whole};
-use crate::device::{Device, Gpu, Recording};
+use crate::device::{CapturedGraph, Device, Gpu};
 use crate::error::Result;
 use crate::ops::classifiers::{Targets, classifiers};
 use crate::random::{Philox, Purpose};
@@ -43,7 +43,7 @@ impl Piece {
 pub struct Part<'a> {
     work: Box<dyn Fn() + 'a>,
     /// On a GPU: the captured passes.
-    graph: Option<Recording>,
+    graph: Option<CapturedGraph>,
 }
 
 impl<'a> Part<'a> {
@@ -73,7 +73,7 @@ impl<'a> Part<'a> {
         work();
         let graph = match device {
             Device::Cpu(_) => None,
-            Device::Gpu(gpu) => Some(Gpu::record(gpu, || (0..PASSES).for_each(|_| work()))),
+            Device::Gpu(gpu) => Some(Gpu::capture(gpu, || (0..PASSES).for_each(|_| work()))),
         };
         Part { work, graph }
     }

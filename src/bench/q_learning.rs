@@ -55,7 +55,7 @@ impl<'a> Contestant<'a> {
     fn new(config: &'a QConfig, mode: Mode, device: &Device) -> Result<Self> {
         let collecting = Collecting::open(config)?;
         let network = QNetwork::new(config, collecting.spaces(), device)?;
-        network.repeat_work(mode == Mode::Captured);
+        network.set_capture(mode == Mode::Captured);
         let mut own = Contestant { config, mode, network, collecting, steps: 0 };
         while own.steps < TRANSITIONS {
             own.once(Work::EnvironmentSteps)?;

@@ -250,15 +250,15 @@ pub(super) fn thousands(number: f64) -> String {
 
 /// What to say about divergence: nothing where nothing diverged.
 pub(super) fn diverged(counts: &Counts) -> Option<String> {
-    let Counts { dead_samples, flagged_classifiers, skipped_elements } = *counts;
+    let samples = counts.samples_without_finite_classifier;
     let parts = [
-        (flagged_classifiers, "steps of single classifiers"),
-        (skipped_elements, "updates of single elements"),
-        (dead_samples, "samples that no classifier had a finite likelihood for"),
+        (counts.diverged_classifiers, "steps of single classifiers"),
+        (counts.skipped_elements, "updates of single elements"),
+        (samples, "samples that no classifier had a finite likelihood for"),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0.0);
     let text = parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
-    let meaning = match dead_samples > 0.0 {
+    let meaning = match samples > 0.0 {
         true => {
             "diverged; where no classifier has a finite likelihood, look at the data and at the rates"
         }

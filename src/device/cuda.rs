@@ -1,4 +1,4 @@
-//! NVIDIA GPUs, through CUDA's driver. The only file that knows cudarc.
+//! NVIDIA GPUs through CUDA's driver. The only file that uses cudarc.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,29 +13,29 @@ use super::gpu::{Launch, fill};
 
 include!(concat!(env!("OUT_DIR"), "/fat_binaries.rs"));
 
-/// The compute capability that the kernels need.
+/// The least compute capability that the kernels run on.
 const OLDEST: i32 = 8;
 
-/// What a driver's call comes to, for people.
+/// The result of a driver's call, with a message for people.
 type Outcome<T> = Result<T, String>;
 
-/// A fat binary at an address that the driver may read whole words from; `include_bytes!` alone promises a multiple of 1.
+/// A fat binary aligned to words, as the driver reads them; `include_bytes!` alone promises no alignment.
 #[repr(C, align(64))]
 struct Image<T: ?Sized>(T);
 
 const _: () = assert!(align_of::<Image<[u8; 1]>>() >= 16, "the driver reads whole words");
 
-/// What nvcc made of each kernel file, by its family's name; nothing where there was no nvcc.
+/// The fat binary of each kernel file, by its family's name; none if the build had no nvcc.
 pub fn fat_binaries() -> Vec<(&'static str, &'static [u8])> {
     FAT_BINARIES.iter().map(|(family, image)| (*family, &image.0)).collect()
 }
 
-/// What nvcc's report says of each kernel on each architecture; nothing where there was no nvcc.
+/// nvcc's report on each kernel for each architecture; empty if the build had no nvcc.
 pub(crate) fn compiled() -> &'static [Compiled] {
     COMPILED
 }
 
-/// One GPU with one stream. Everything is done in the stream's order.
+/// One GPU with one stream: all work runs in the stream's order.
 pub(crate) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
@@ -49,9 +49,9 @@ impl Cuda {
     /// Opens the first GPU.
     ///
     /// # Errors
-    /// Why there is none to be used, and what to do.
+    /// Why no GPU can be used, and what to do.
     pub fn open() -> Outcome<Cuda> {
-        // SAFETY: it looks for the driver's library by name, and loads it if it is there; nothing else is done with it.
+        // SAFETY: it only looks for the driver's library by name and loads it.
         if !unsafe { sys::is_culib_present() } {
             return Err("no NVIDIA driver was found".into());
         }
@@ -72,7 +72,7 @@ impl Cuda {
 
     fn open_first() -> Result<Outcome<Cuda>, DriverError> {
         let context = CudaContext::new(0)?;
-        // SAFETY: every block of memory is used in one stream alone, whose order is all that is needed.
+        // SAFETY: every block of memory is used in one stream only, and that stream's order suffices.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
         let name = context.name()?;
@@ -105,24 +105,25 @@ impl Cuda {
         &self.name
     }
 
-    /// A block of memory with unknown content; its address.
+    /// Allocates a block with unknown content and returns its address.
     pub fn allocate(&self, bytes: usize) -> Outcome<u64> {
         // SAFETY: it only asks for memory.
         unsafe { result::malloc_sync(bytes.max(1)) }.map_err(text)
     }
 
-    /// Bytes that are free, and all there are.
+    /// Free and total bytes of memory.
     pub fn memory(&self) -> Outcome<(usize, usize)> {
         result::mem_get_info().map_err(text)
     }
 
-    /// Gives a block back to the system, once all that was launched before is done with it.
+    /// Gives a block back to the system, once all earlier launches are done.
     pub fn free(&self, address: u64) {
-        // SAFETY: the block came from `allocate`, and its owner is gone. A lost device has nothing to give back.
+        // SAFETY: the block came from `allocate`, and its owner is gone. On a lost device the call fails, and nothing
+        // is left to free.
         let _ = unsafe { result::free_sync(address) };
     }
 
-    /// Copies to the device. When it returns, the bytes may change.
+    /// Copies to the device. The bytes may change once it has returned.
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Outcome<()> {
         // SAFETY: the caller's range lies in a block; pageable memory is read before the call returns.
         unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(text)
@@ -136,14 +137,14 @@ impl Cuda {
         self.synchronize()
     }
 
-    /// Page-locked memory for batches on their way to memory that is there already.
+    /// A ring of pinned buffers, for batches that are copied to memory allocated before.
     pub fn pinned_ring(&self, places: usize, bytes: usize) -> Outcome<PinnedRing> {
         let stream = self.context.new_stream().map_err(text)?;
         let mut ring = PinnedRing { places: Vec::new(), stream, last: Cell::new(None) };
         for _ in 0..places {
             let place = PinnedPlace::new(bytes.max(1))?;
-            // Whoever had the memory before is done with it by then.
-            // SAFETY: the event and the stream live.
+            // An event behind all earlier work, which may still use the target of the copies. SAFETY: the event and the
+            // stream live.
             unsafe { result::event::record(place.consumed, self.stream.cu_stream()) }
                 .map_err(text)?;
             ring.places.push(place);
@@ -151,8 +152,8 @@ impl Cuda {
         Ok(ring)
     }
 
-    /// Copies a batch in a stream of its own, while the other one works. The host waits only for the copy that came from the
-    /// same place of the ring before.
+    /// Copies a batch in a second stream, while the first one computes. The host waits only for the last copy from the
+    /// same buffer of the ring.
     pub fn send(
         &self,
         ring: &PinnedRing,
@@ -161,24 +162,23 @@ impl Cuda {
         parts: &[(usize, &[u8])],
     ) -> Outcome<()> {
         let (work, copies) = (self.stream.cu_stream(), ring.stream.cu_stream());
-        let own = &ring.places[place];
+        let slot = &ring.places[place];
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         if let Some(last) = ring.last.replace(Some(place)) {
-            // Everything that reads the batch before this one has been launched.
-            // SAFETY: the event and the stream live.
+            // All reads of the batch before this one have been launched. SAFETY: the event and the stream live.
             unsafe { result::event::record(ring.places[last].consumed, work) }.map_err(text)?;
         }
         // SAFETY: the event lives.
-        unsafe { result::event::synchronize(own.copied) }.map_err(text)?;
-        // SAFETY: the memory is as long as that, nobody else has it, and the last copy out of it is over.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(own.host, own.bytes) };
+        unsafe { result::event::synchronize(slot.copied) }.map_err(text)?;
+        // SAFETY: the buffer has this length, this is the only reference to it, and the last copy from it is over.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.host, slot.bytes) };
         fill(bytes, parts);
         // SAFETY: events and streams live; the target lies in a block, and the bytes stay as they are until `copied`.
         unsafe {
-            result::stream::wait_event(copies, own.consumed, flags).map_err(text)?;
+            result::stream::wait_event(copies, slot.consumed, flags).map_err(text)?;
             result::memcpy_htod_async(address, bytes, copies).map_err(text)?;
-            result::event::record(own.copied, copies).map_err(text)?;
-            result::stream::wait_event(work, own.copied, flags).map_err(text)
+            result::event::record(slot.copied, copies).map_err(text)?;
+            result::stream::wait_event(work, slot.copied, flags).map_err(text)
         }
     }
 
@@ -202,8 +202,8 @@ impl Cuda {
             .map(|argument| argument.as_bytes().as_ptr().cast_mut().cast())
             .collect();
         let triple = |[x, y, z]: [u32; 3]| (x, y, z);
-        // SAFETY: each kernel has one caller, whose arguments the simulator has checked against its declaration; the
-        // driver copies them before it returns.
+        // SAFETY: each kernel has one caller, and the simulator has checked that caller's arguments against the
+        // kernel's declaration; the driver copies them before it returns.
         unsafe {
             result::launch_kernel(
                 function,
@@ -217,15 +217,15 @@ impl Cuda {
         .map_err(|error| format!("{}: {}", launch.kernel, text(error)))
     }
 
-    /// What is launched from now on becomes a part of a graph.
+    /// Starts a capture: later launches become part of a graph.
     pub fn begin_capture(&self) -> Outcome<()> {
-        // Memory may be asked for on the way, since what it asks for is not a part of the graph.
+        // Relaxed, since memory may be allocated during the capture; the allocation is not part of the graph.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream lives, and is no null stream.
         unsafe { result::stream::begin_capture(self.stream.cu_stream(), mode) }.map_err(text)
     }
 
-    /// Everything launched since the capture began, ready to run.
+    /// Ends the capture and returns its graph, ready to launch.
     pub fn end_capture(&self) -> Outcome<Graph> {
         // SAFETY: the stream lives.
         let graph =
@@ -240,37 +240,33 @@ impl Cuda {
         Ok(Graph { executable, stream: Arc::clone(&self.stream) })
     }
 
-    /// Starts the GPU's own clock: it runs once everything before is done.
+    /// Starts the GPU's clock, once all earlier work is done.
     pub fn start_clock(&self) -> Outcome<Clock> {
         let start = Event::new()?;
         start.record(&self.stream)?;
         Ok(Clock { start, stream: Arc::clone(&self.stream) })
     }
 
-    /// Copies between two places that do not overlap.
+    /// Copies between two ranges that do not overlap.
     pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Outcome<()> {
         // SAFETY: the caller's ranges lie in blocks.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(text)
     }
 
-    /// What the GPU has of what kernels share.
+    /// The GPU's resources.
     pub fn limits(&self) -> Outcome<Limits> {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as L2,
             CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR as THREADS,
-            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
+            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as SM_COUNT,
         };
         let whole = |attribute| {
             self.context.attribute(attribute).map(|value| value.max(1) as usize).map_err(text)
         };
-        Ok(Limits {
-            cache_bytes: whole(L2)?,
-            multiprocessors: whole(MULTIPROCESSORS)?,
-            threads: whole(THREADS)?,
-        })
+        Ok(Limits { cache_bytes: whole(L2)?, sm_count: whole(SM_COUNT)?, threads: whole(THREADS)? })
     }
 
-    /// What a launch of a kernel takes, as the driver knows it.
+    /// The resources of a launch, as the driver reports them.
     pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Outcome<Resources> {
         use sys::CUfunction_attribute::{
             CU_FUNC_ATTRIBUTE_NUM_REGS as REGISTERS, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as SHARED,
@@ -330,7 +326,7 @@ impl Cuda {
     }
 }
 
-/// A moment in the stream.
+/// An event in the stream.
 struct Event(sys::CUevent);
 
 impl Event {
@@ -346,7 +342,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: nobody else has it. A lost device has nothing to destroy.
+        // SAFETY: this is its only owner. On a lost device the call fails.
         let _ = unsafe { result::event::destroy(self.0) };
     }
 }
@@ -358,7 +354,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// How long what was launched since the start took; waits for it.
+    /// The time since the start; waits for all work launched before.
     pub fn stop(self) -> Outcome<Duration> {
         let end = Event::new()?;
         end.record(&self.stream)?;
@@ -371,7 +367,7 @@ impl Clock {
     }
 }
 
-/// A whole step as one launch.
+/// A captured graph, run by one launch.
 pub(crate) struct Graph {
     executable: sys::CUgraphExec,
     stream: Arc<CudaStream>,
@@ -379,32 +375,32 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub fn launch(&self) -> Outcome<()> {
-        // SAFETY: the graph and its stream live, and the recording that holds it holds all memory it touches.
+        // SAFETY: the graph and its stream live, and the [`super::CapturedGraph`] that owns it owns all memory it uses.
         unsafe { result::graph::launch(self.executable, self.stream.cu_stream()) }.map_err(text)
     }
 }
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: nobody else has it. A lost device has nothing to destroy.
+        // SAFETY: this is its only owner. On a lost device the call fails.
         let _ = unsafe { result::graph::exec_destroy(self.executable) };
     }
 }
 
-/// Places for batches in page-locked memory, and the stream that copies them.
+/// A ring of buffers in pinned memory, and the stream that copies from them.
 pub(crate) struct PinnedRing {
     places: Vec<PinnedPlace>,
     stream: Arc<CudaStream>,
-    /// The place of the last batch.
+    /// The buffer of the last batch.
     last: Cell<Option<usize>>,
 }
 
 struct PinnedPlace {
     host: *mut u8,
     bytes: usize,
-    /// The batch is on the device: the host may write the next one.
+    /// Recorded after the copy to the device: the host may write the next batch then.
     copied: sys::CUevent,
-    /// The device has read the batch: the next one may be copied over it.
+    /// Recorded after the device's last read of the batch: the next one may be copied over it then.
     consumed: sys::CUevent,
 }
 
@@ -424,7 +420,7 @@ impl Drop for PinnedRing {
         // SAFETY: the stream lives. On a lost device there is nothing to wait for.
         let _ = unsafe { result::stream::synchronize(self.stream.cu_stream()) };
         for place in &self.places {
-            // SAFETY: no copy is on its way, and nobody else has the memory and the events. A lost device keeps nothing.
+            // SAFETY: no copy is running, and this is the only owner of the memory and the events. On a lost device the calls fail.
             unsafe {
                 let _ = result::free_host(place.host.cast());
                 let _ = result::event::destroy(place.copied);
@@ -438,13 +434,13 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         let _ = self.context.bind_to_thread();
         for module in &self.modules {
-            // SAFETY: no function of it is used any more; on a lost device there is nothing to unload.
+            // SAFETY: none of its functions is used any more. On a lost device the call fails.
             let _ = unsafe { result::module::unload(*module) };
         }
     }
 }
 
-/// The driver's own words.
+/// The driver's description of an error.
 fn text(error: DriverError) -> String {
     let string = error.error_string().map(|text| text.to_string_lossy().into_owned());
     string.unwrap_or_else(|_| format!("{error:?}"))

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::named::named;
 pub use cpu::Cpu;
 pub use cuda::fat_binaries;
-pub use gpu::{Gpu, HostWork, Recording, SiteTraffic};
+pub use gpu::{CapturedGraph, Gpu, HostWork, SiteTraffic};
 pub(crate) use profile::Op;
 pub use profile::{Cost, OpTime, Profile};
 
@@ -50,17 +50,17 @@ impl DType {
         }
     }
 
-    /// What sums over elements of this type, statistics of them and gradients of weights are kept in: F32 for BF16,
-    /// else the type itself.
+    /// The type of sums and statistics over elements of this type, and of gradients of weights: F32 for BF16, else the
+    /// same type.
     pub fn wide(self) -> DType {
         match self {
             DType::BF16 => DType::F32,
-            own => own,
+            same => same,
         }
     }
 }
 
-/// A Rust type that a tensor can hold. There are no others than [`DType`] names.
+/// A Rust type that a tensor can hold: one for each [`DType`].
 pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync + std::fmt::Debug {
     /// Its run-time name.
     const DTYPE: DType;
@@ -97,7 +97,7 @@ named! {
     }
 }
 
-/// More threads than any processor has, few enough for an operating system to start.
+/// The most threads that a user may ask for: more than any processor has, few enough for an operating system to start.
 const MOST_THREADS: usize = 4096;
 
 /// An open device. Cloning it is cheap and gives the same device; it stays on one thread.
@@ -105,19 +105,19 @@ const MOST_THREADS: usize = 4096;
 pub enum Device {
     /// The host's processor.
     Cpu(Rc<Cpu>),
-    /// What runs the CUDA kernels: a GPU or the simulator.
+    /// A device that runs the CUDA kernels: a GPU or the simulator.
     Gpu(Rc<Gpu>),
 }
 
 impl Device {
     /// Opens a device; the CPU with all its cores.
     ///
-    /// `ALRAO_CPU=plain|avx2|avx512` holds all work on the CPU to an instruction set, for comparisons; else it uses the best
-    /// there is.
+    /// `ALRAO_CPU=plain|avx2|avx512` restricts all work on the CPU to an instruction set, for comparisons. Without it
+    /// the CPU uses its best one.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device is not there or not in this build, [`Error::Input`] for the CPU where `ALRAO_CPU`
-    /// names no instruction set that it has.
+    /// [`Error::Device`] if the device is missing, from the machine or from this build; [`Error::Input`] if
+    /// `ALRAO_CPU` names an instruction set that the processor lacks.
     pub fn open(kind: DeviceKind) -> Result<Device> {
         Device::open_with_threads(kind, None)
     }
@@ -127,25 +127,24 @@ impl Device {
     /// # Errors
     /// As [`Device::open`], and [`Error::Input`] for more threads than any processor has.
     pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
-        // Every device has some work done on the host.
+        // Every device does some of its work on the host.
         cpu::check_level()?;
         if let Some(threads) = threads.filter(|threads| *threads > MOST_THREADS) {
             let message = format!("{threads} is too many; give at most {MOST_THREADS}");
             return Err(Error::field("threads", message));
         }
         match kind {
-            DeviceKind::Auto => match Cuda::open() {
-                Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
-                Err(reason) => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason)))),
-            },
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
-            DeviceKind::Cuda => match Cuda::open() {
+            DeviceKind::Simulator => Device::open_simulator(threads),
+            DeviceKind::Auto | DeviceKind::Cuda => match Cuda::open() {
                 Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
+                Err(reason) if kind == DeviceKind::Auto => {
+                    Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason))))
+                }
                 Err(reason) => {
                     Err(Error::device(kind.name(), format!("{reason}; without it: `device` cpu")))
                 }
             },
-            DeviceKind::Simulator => Device::open_simulator(threads),
         }
     }
 
@@ -161,34 +160,30 @@ impl Device {
         Err(Error::device("simulator", message))
     }
 
-    /// The simulator, with kernels run as `options` say.
+    /// The simulator; `options` say how it runs the kernels.
     ///
     /// # Errors
-    /// [`Error::Device`] where its threads cannot be started.
+    /// [`Error::Device`] if its threads cannot be started.
     #[cfg(has_simulator)]
     pub fn simulator(threads: Option<usize>, options: SimulatorOptions) -> Result<Device> {
         Ok(Device::gpu_with_threads(Driver::Simulator(Simulator::new(threads, options)?), threads))
     }
 
-    /// A device that takes launches and does nothing: for counting them. Whatever is read back is zero.
+    /// A device that counts launches and runs none. All bytes read back from it are zero.
     pub fn counter() -> Device {
         Device::counter_with_room(usize::MAX)
     }
 
-    /// The same with room for so many bytes of a data set: larger ones are streamed.
+    /// [`Device::counter`] with room for a data set of at most `bytes` bytes; larger ones are streamed.
     pub fn counter_with_room(bytes: usize) -> Device {
-        Device::gpu(Driver::Counter(Counter::new(bytes)))
-    }
-
-    fn gpu(driver: Driver) -> Device {
-        Device::gpu_with_threads(driver, None)
+        Device::gpu_with_threads(Driver::Counter(Counter::new(bytes)), None)
     }
 
     fn gpu_with_threads(driver: Driver, threads: Option<usize>) -> Device {
         Device::Gpu(Rc::new(Gpu::new(driver, threads)))
     }
 
-    /// Threads that work on the host's side may have, as [`Device::open_with_threads`] was told; all cores where `None`.
+    /// The number of host threads that [`Device::open_with_threads`] was given; all cores if `None`.
     pub fn host_threads(&self) -> Option<usize> {
         match self {
             Device::Cpu(cpu) => Some(cpu.threads()),
@@ -196,7 +191,7 @@ impl Device {
         }
     }
 
-    /// A CPU device with all cores. Panics where `ALRAO_CPU` names instructions that the processor lacks.
+    /// A CPU device with all cores. Panics if `ALRAO_CPU` names instructions that the processor lacks.
     pub fn cpu() -> Device {
         Device::open(DeviceKind::Cpu).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -209,7 +204,7 @@ impl Device {
         }
     }
 
-    /// One line on what it is, for people.
+    /// One line that describes it to people.
     pub fn description(&self) -> String {
         match self {
             Device::Cpu(cpu) => cpu.description(),
@@ -217,7 +212,7 @@ impl Device {
         }
     }
 
-    /// Whether ops work on tensors of this type here.
+    /// Whether its ops compute with tensors of this type.
     pub fn computes_in(&self, dtype: DType) -> bool {
         match self {
             Device::Cpu(_) => matches!(dtype, DType::F32 | DType::F64),
@@ -225,8 +220,8 @@ impl Device {
         }
     }
 
-    /// From now on, matrix products and convolutions of f32 round their factors to tf32, 10 bits of fraction, and run on
-    /// tensor cores; or they do not, as at the start. The CPU knows no tf32: nothing changes there.
+    /// Whether matrix products and convolutions of f32 round their factors to tf32 (10 bits of fraction) and run on
+    /// tensor cores from now on. Off at first. Has no effect on the CPU, which has no tf32.
     pub fn set_tf32(&self, tf32: bool) {
         if let Device::Gpu(gpu) = self {
             gpu.set_tf32(tf32);
@@ -242,10 +237,10 @@ impl Device {
         }
     }
 
-    /// Waits until everything asked of the device is done.
+    /// Waits until the device has done all its work.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] with the first thing that went wrong since it was opened; nothing was done after it.
+    /// [`Error::DeviceLost`] with the first failure since the device was opened. No work was done after it.
     pub fn check(&self) -> Result<()> {
         match self {
             Device::Cpu(_) => Ok(()),
@@ -253,7 +248,7 @@ impl Device {
         }
     }
 
-    /// The same without waiting: what went wrong later than the host knows is told later.
+    /// [`Device::check`] without waiting: reports only failures that the host already knows of.
     ///
     /// # Errors
     /// As [`Device::check`].
@@ -264,7 +259,7 @@ impl Device {
         }
     }
 
-    /// Does work whose memory is said to be `owner`'s, where there is too little of it.
+    /// Does work whose memory belongs to `owner` in the report that a lack of memory gives.
     pub(crate) fn owned_by<T>(&self, owner: &'static str, work: impl FnOnce() -> T) -> T {
         match self {
             Device::Cpu(_) => work(),
@@ -272,7 +267,8 @@ impl Device {
         }
     }
 
-    /// Bytes of a data set that may lie on it for a whole training; `None` where the host's memory is its own.
+    /// Bytes of a data set that may stay on the device for a whole run; `None` on the CPU, which uses the host's
+    /// memory.
     pub(crate) fn room_for_data(&self) -> Option<usize> {
         match self {
             Device::Cpu(_) => None,
@@ -280,7 +276,8 @@ impl Device {
         }
     }
 
-    /// Places for batches on their way to memory that is there already. Panics on the CPU, which needs none.
+    /// A ring of `places` staging buffers through which batches are copied to the device. Panics on the CPU, which
+    /// needs none.
     pub(crate) fn ring(&self, places: usize, bytes: usize) -> gpu::Ring {
         match self {
             Device::Cpu(_) => panic!("the CPU has all data at hand"),
@@ -293,18 +290,19 @@ impl Device {
         matches!(self, Device::Gpu(_))
     }
 
-    /// Does `work`, and returns its captured graph on a device that captures; see [`Gpu::record`].
-    pub(crate) fn record(&self, work: impl FnOnce()) -> Option<Recording> {
+    /// Does `work`, and returns its captured graph if the device captures graphs; see [`Gpu::capture`].
+    pub(crate) fn capture(&self, work: impl FnOnce()) -> Option<CapturedGraph> {
         match self {
             Device::Cpu(_) => {
                 work();
                 None
             }
-            Device::Gpu(gpu) => Some(Gpu::record(gpu, work)),
+            Device::Gpu(gpu) => Some(Gpu::capture(gpu, work)),
         }
     }
 
-    /// How long `work` takes: by the GPU's own clock on a GPU, from when everything before is done, by the host's elsewhere.
+    /// The time that `work` takes: by the GPU's clock on a GPU, once all earlier work is done; by the host's clock
+    /// elsewhere.
     ///
     /// ```
     /// use alrao::{DType, Device, Tensor};
@@ -323,7 +321,7 @@ impl Device {
         Ok(time)
     }
 
-    /// Starts the GPU's own clock, or the host's elsewhere; `None` on a device that has failed.
+    /// Starts the GPU's clock, or the host's elsewhere; `None` on a device that has failed.
     fn start_clock(&self) -> Option<Clock> {
         match self {
             Device::Cpu(_) => Some(Clock::Host(Instant::now())),
@@ -331,7 +329,7 @@ impl Device {
         }
     }
 
-    /// The time since it was started, once everything that was asked for is done.
+    /// The time since the clock was started, once all work is done.
     fn stop_clock(&self, clock: Option<Clock>) -> Duration {
         match (self, clock) {
             (_, Some(Clock::Host(start))) => start.elapsed(),
@@ -340,7 +338,7 @@ impl Device {
         }
     }
 
-    /// A block of `bytes` bytes. Its content is whatever was there before.
+    /// A block of `bytes` bytes with unknown content.
     pub(crate) fn allocate(&self, bytes: usize) -> Storage {
         match self {
             Device::Cpu(cpu) => Storage::Cpu(cpu.allocate(bytes)),
@@ -354,12 +352,12 @@ impl Device {
 pub(crate) enum Storage {
     /// Host memory.
     Cpu(Rc<cpu::Block>),
-    /// Memory of what runs the kernels.
+    /// Memory of a device that runs the kernels.
     Gpu(Rc<gpu::Block>),
 }
 
 impl Storage {
-    /// How many tensors hold this block.
+    /// The number of tensors that share this block.
     pub fn holders(&self) -> usize {
         match self {
             Storage::Cpu(block) => Rc::strong_count(block),

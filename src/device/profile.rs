@@ -1,4 +1,4 @@
-//! Where the time of some work goes, op by op, beside what each op has to do at least.
+//! Where the time of some work goes, op by op, beside the least work that each op has to do.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,25 +10,25 @@ use super::gpu::Clock;
 use crate::device::DType;
 use crate::error::Result;
 
-/// The least work of an op: each input read once, each output written once, and the operations of its formula. Repeated reads,
-/// copies and padding do not count.
+/// The least work of an op: each input read once, each output written once, and the operations of its formula. Repeated
+/// reads, copies and padding are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// Elements of activations that it reads and writes, where their type is for others to say.
+    /// Elements of activations that it reads and writes; their type is left open.
     pub elements: f64,
-    /// Bytes that it reads and writes besides.
+    /// Other bytes that it reads and writes.
     pub bytes: f64,
-    /// Operations: a multiplication and an addition are two.
+    /// Operations; a multiply-add counts as two.
     pub operations: f64,
 }
 
 impl Cost {
-    /// Of so many elements.
+    /// The cost of reading and writing `elements` elements.
     pub(crate) fn elements(elements: usize) -> Cost {
         Cost { elements: elements as f64, ..Cost::default() }
     }
 
-    /// Of so many bytes.
+    /// The cost of reading and writing `bytes` bytes.
     pub(crate) fn bytes(bytes: usize) -> Cost {
         Cost { bytes: bytes as f64, ..Cost::default() }
     }
@@ -45,7 +45,7 @@ impl Cost {
         Cost { operations: self.operations + operations as f64, ..self }
     }
 
-    /// All bytes, with elements of this type.
+    /// All bytes, if the elements are of this type.
     pub fn total_bytes(&self, dtype: DType) -> f64 {
         self.elements * dtype.size() as f64 + self.bytes
     }
@@ -62,13 +62,13 @@ impl AddAssign for Cost {
 /// All calls of an op together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpTime {
-    /// How often it was called.
+    /// The number of calls.
     pub calls: u64,
     /// Kernels that it launched.
     pub launches: u64,
-    /// How long it took, without the ops that it called.
+    /// Its time, without that of the ops it called.
     pub time: Duration,
-    /// What it had to do.
+    /// Its least work.
     pub cost: Cost,
 }
 
@@ -77,7 +77,7 @@ pub struct OpTime {
 pub struct Profile {
     /// Each op by its name.
     pub ops: BTreeMap<&'static str, OpTime>,
-    /// What is in no op.
+    /// The work outside of all ops.
     pub outside: OpTime,
 }
 
@@ -93,22 +93,22 @@ impl AddAssign for OpTime {
 impl AddAssign for Profile {
     fn add_assign(&mut self, other: Profile) {
         self.outside += other.outside;
-        other.ops.into_iter().for_each(|(op, own)| *self.ops.entry(op).or_default() += own);
+        other.ops.into_iter().for_each(|(op, time)| *self.ops.entry(op).or_default() += time);
     }
 }
 
-/// A profile in the making; none unless [`Device::profile`] runs.
+/// The running profile; `None` unless [`Device::profile`] runs.
 #[derive(Default)]
 pub(super) struct Profiler(RefCell<Option<Running>>);
 
 #[derive(Default)]
 struct Running {
     profile: Profile,
-    /// The ops that have begun and not ended, the innermost last.
+    /// The ops that are running, the innermost last.
     open: Vec<&'static str>,
-    /// Runs since an op began or ended last.
+    /// Started when the last op began or ended.
     clock: Option<Clock>,
-    /// Kernels that were launched before that.
+    /// Kernels launched until then.
     launched: u64,
 }
 
@@ -125,8 +125,8 @@ impl Drop for Op {
 }
 
 impl Device {
-    /// Begins an op, which ends when the result is dropped. `None`, without a look at the cost, unless [`Device::profile`] runs.
-    /// An op has only its own time, not that of the ops that it calls.
+    /// Begins an op, which ends when the result is dropped. `None`, and the cost is not computed, unless
+    /// [`Device::profile`] runs. An op's time excludes that of the ops it calls.
     #[inline]
     pub(crate) fn op(&self, name: &'static str, cost: impl FnOnce() -> Cost) -> Option<Op> {
         if self.profiler().0.borrow().is_none() {
@@ -135,15 +135,15 @@ impl Device {
         let cost = cost();
         self.switch(|running| {
             running.open.push(name);
-            let own = running.profile.ops.entry(name).or_default();
-            own.calls += 1;
-            own.cost += cost;
+            let op = running.profile.ops.entry(name).or_default();
+            op.calls += 1;
+            op.cost += cost;
         });
         Some(Op(self.clone()))
     }
 
-    /// Does `work` and tells where its time goes. On a GPU the host waits at the end of each op, so that the time of a short one
-    /// is that of its launches. Panics in the middle of another profile.
+    /// Does `work` and returns where its time went. On a GPU the host waits at the end of each op, so that a short op
+    /// takes as long as its launches. Panics while another profile runs.
     ///
     /// ```
     /// use alrao::{DType, Device, Tensor};
@@ -167,7 +167,8 @@ impl Device {
         Ok(running.profile)
     }
 
-    /// Gives the time and the launches until now to the innermost op, and starts the clock again after `change`.
+    /// Adds the time and the launches since the last call to the innermost op, applies `change`, and starts the clock
+    /// again.
     fn switch(&self, change: impl FnOnce(&mut Running)) {
         let mut running = self.profiler().0.borrow_mut();
         let Some(running) = &mut *running else { return };
@@ -175,9 +176,9 @@ impl Device {
         let launched = self.launched();
         let launches = launched - std::mem::replace(&mut running.launched, launched);
         let Profile { ops, outside } = &mut running.profile;
-        let own = running.open.last().map_or(outside, |op| ops.entry(op).or_default());
-        own.time += time;
-        own.launches += launches;
+        let innermost = running.open.last().map_or(outside, |op| ops.entry(op).or_default());
+        innermost.time += time;
+        innermost.launches += launches;
         change(running);
         running.clock = self.start_clock();
     }
@@ -185,7 +186,7 @@ impl Device {
     fn launched(&self) -> u64 {
         match self {
             Device::Cpu(_) => 0,
-            Device::Gpu(gpu) => gpu.kernel_times().values().map(|own| own.launches).sum(),
+            Device::Gpu(gpu) => gpu.kernel_times().values().map(|kernel| kernel.launches).sum(),
         }
     }
 
@@ -204,24 +205,24 @@ mod tests {
     #[test]
     fn an_op_has_only_its_own_time() {
         let device = Device::cpu();
-        let (own, called) = (Duration::from_millis(2), Duration::from_millis(20));
+        let (outside, called) = (Duration::from_millis(2), Duration::from_millis(20));
         let profile = device.profile(|| {
             let _outer = device.op("outer", || Cost::bytes(3).and_operations(5));
             for _ in 0..2 {
                 let _inner = device.op("inner", || Cost::bytes(7));
                 std::thread::sleep(called);
             }
-            std::thread::sleep(own);
+            std::thread::sleep(outside);
         });
         let Profile { ops, .. } = profile.unwrap();
         let (outer, inner) = (ops["outer"], ops["inner"]);
-        assert!(inner.time >= 2 * called && outer.time >= own && outer.time < inner.time);
+        assert!(inner.time >= 2 * called && outer.time >= outside && outer.time < inner.time);
         assert_eq!((outer.calls, inner.calls), (1, 2));
         assert_eq!((outer.cost.bytes, outer.cost.operations, inner.cost.bytes), (3.0, 5.0, 14.0));
     }
 
     #[test]
-    fn nothing_is_recorded_unless_asked_for() {
+    fn nothing_is_profiled_unless_asked_for() {
         for device in [Device::cpu(), Device::counter()] {
             assert!(device.op("op", || panic!("nobody looks at the cost")).is_none());
             assert!(device.profile(|| {}).unwrap().ops.is_empty());

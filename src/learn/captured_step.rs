@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use crate::device::{Device, Recording};
+use crate::device::{CapturedGraph, Device};
 use crate::nn::{BufferKind, Entry, Module, for_each_entry};
 use crate::ops::elementwise::copy_into;
 use crate::tensor::Tensor;
 
-/// Work that a learner repeats, and its results: tensors whose memory stays the same.
+/// The captured graphs of a learner's work, and their results: tensors whose memory stays the same.
 pub struct CapturedStep<T> {
     is_on: Cell<bool>,
     known: RefCell<Vec<(Key, Known<T>)>>,
@@ -45,7 +45,7 @@ impl Key {
 enum Known<T> {
     /// Done once, uncaptured: that allocates what the captured graph uses.
     Seen,
-    Recorded(Recording, T),
+    Captured(CapturedGraph, T),
 }
 
 impl<T> Default for CapturedStep<T> {
@@ -64,8 +64,8 @@ impl<T: Clone> CapturedStep<T> {
     pub fn launches(&self) -> Option<BTreeMap<String, usize>> {
         self.known.borrow().iter().find_map(|(_, known)| match known {
             Known::Seen => None,
-            Known::Recorded(recording, _) => {
-                let launches = recording.launches().into_iter();
+            Known::Captured(graph, _) => {
+                let launches = graph.launches().into_iter();
                 Some(launches.map(|(name, count)| (name.to_owned(), count)).collect())
             }
         })
@@ -100,15 +100,15 @@ impl<T: Clone> CapturedStep<T> {
             }
             Some(seen @ Known::Seen) => {
                 let mut result = None;
-                let recording = device.record(|| result = Some(work()));
+                let graph = device.capture(|| result = Some(work()));
                 let result = result.expect("the work was done");
-                if let Some(recording) = recording {
-                    *seen = Known::Recorded(recording, result.clone());
+                if let Some(graph) = graph {
+                    *seen = Known::Captured(graph, result.clone());
                 }
                 result
             }
-            Some(Known::Recorded(recording, result)) => {
-                recording.replay();
+            Some(Known::Captured(graph, result)) => {
+                graph.replay();
                 result.clone()
             }
         }

@@ -53,10 +53,10 @@ impl Learner {
         let dtype = config.precision.dtype();
         device.set_tf32(config.precision == Precision::Tf32);
         model.ensure_classifiers(sample, &ForwardContext::evaluation(device, dtype), config.seed);
-        let is_classifier = |name: &str| name.starts_with("classifiers.");
+        let in_head = |name: &str| name.starts_with("classifiers.");
         let (flat, optimizer) =
             device.owned_by("parameters with their gradients, rates and moments", || {
-                let flat = FlatParameters::new(&model, &is_classifier, device, dtype);
+                let flat = FlatParameters::new(&model, &in_head, device, dtype);
                 let clip = (config.clip > 0.0).then_some(config.clip);
                 let optimizer = Optimizer::new(rule(config), &flat, clip);
                 (flat, optimizer)
@@ -184,7 +184,7 @@ impl Learner {
 
     /// The update of all parameters from their gradients, by a step's losses.
     pub(crate) fn update(&self, head: &Head) {
-        self.optimizer.step(Some(&head.flagged), &self.number);
+        self.optimizer.step(Some(&head.diverged), &self.number);
     }
 
     /// The update of the posterior by a step's losses.
@@ -297,8 +297,8 @@ impl Learner {
     pub fn counts(&self) -> Counts {
         let sums = self.sums.read();
         Counts {
-            dead_samples: sums.dead_samples,
-            flagged_classifiers: sums.flagged_classifiers,
+            samples_without_finite_classifier: sums.samples_without_finite_classifier,
+            diverged_classifiers: sums.diverged_classifiers,
             skipped_elements: self.optimizer.skipped().item(),
         }
     }

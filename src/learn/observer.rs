@@ -29,9 +29,9 @@ pub struct StepReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Samples for which no classifier had a finite likelihood.
-    pub dead_samples: f64,
+    pub samples_without_finite_classifier: f64,
     /// Steps in which a classifier diverged and was not updated, summed over the classifiers.
-    pub flagged_classifiers: f64,
+    pub diverged_classifiers: f64,
     /// Single parameters that an update skipped.
     pub skipped_elements: f64,
 }

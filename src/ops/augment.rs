@@ -1,4 +1,4 @@
-//! From images as they are stored to what a model takes: scaling, normalising, crops and flips.
+//! Turns stored images into a model's input: scaling, normalisation, crops and flips.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,22 +10,22 @@ use crate::ops::{cost, kernel_in};
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Random crops and flips. Every sample's own is a function of seed, step and its place in the batch.
+/// Random crops and flips. A sample's crop and flip are functions of the seed, the step and its place in the batch.
 #[derive(Clone, Copy)]
 pub struct Augmentation<'a> {
     /// The run's seed.
     pub seed: u64,
     /// The step's number on the device, I32, one element.
     pub step: &'a Tensor,
-    /// Rows and columns of black put around the image before a part of its size is cut out.
+    /// Rows and columns of zeros around the image before the crop, which has the image's size.
     pub padding: usize,
 }
 
-/// Bytes `[B, H, W, C]` as normalised numbers: `(byte / 255 - mean[c]) / deviation[c]`, in `dtype`'s own arithmetic.
+/// Bytes `[B, H, W, C]` as normalised numbers: `(byte / 255 - mean[c]) / deviation[c]`, computed in `dtype`.
 ///
-/// `mean` and `deviation` are F64 tensors `[C]`. With an augmentation, each image is padded with zeros, a part of its
-/// own size is cut out at a random place, and half of them are mirrored left to right; then they are normalised. With a
-/// selection, only its images are looked at. No gradient.
+/// `mean` and `deviation` are F64 tensors `[C]`. With an augmentation, each image is padded with zeros, cropped to its
+/// size at a random place, and mirrored left to right with probability 1/2, before the normalisation. With a selection,
+/// only the selected images are read. No gradient.
 ///
 /// ```
 /// use alrao::{DType, Device, Tensor, ops::augment::images_from_bytes};
@@ -145,7 +145,7 @@ fn output(images: &Tensor, selection: Option<Selection>, dtype: DType, expected:
     Tensor::empty(images.device(), [batch, shape[1], shape[2], shape[3]], dtype)
 }
 
-/// What each byte becomes in each channel: 256 divisions instead of one per pixel, in the very expression.
+/// The normalised value of each byte in each channel: 256 divisions instead of one per pixel, by the same expression.
 fn table<T: Float>(mean: &[f64], deviation: &[f64]) -> Vec<[T; 256]> {
     let channels = mean.iter().zip(deviation);
     channels
@@ -157,7 +157,7 @@ fn table<T: Float>(mean: &[f64], deviation: &[f64]) -> Vec<[T; 256]> {
         .collect()
 }
 
-/// Where an image of the batch is cut out of the padded one, and whether it is mirrored.
+/// The place of an image's crop, and whether it is mirrored.
 #[derive(Clone, Copy)]
 struct Cut {
     down: isize,
@@ -177,7 +177,7 @@ impl Cut {
     }
 }
 
-/// Copies each image through `convert(element, channel)`; what lies outside of it is a zero.
+/// Copies each image through `convert(element, channel)`; elements outside of the image are zeros.
 fn copy_images<S: Element, T: Float>(
     cpu: &Cpu,
     images: &Tensor,
@@ -223,7 +223,7 @@ fn copy_row<S: Element, T: Float>(
     convert: &impl Fn(S, usize) -> T,
 ) {
     let width = out.len() / channels;
-    // The columns of the row that come from the image, before mirroring.
+    // The columns of the row that lie in the image, before mirroring.
     let start = (-cut.right).clamp(0, width as isize) as usize;
     let end = (width as isize - cut.right).clamp(start as isize, width as isize) as usize;
     let (start, end) = if line.is_empty() { (width, width) } else { (start, end) };
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Every crop and flip of the padded image is looked for by itself.
+    /// Finds the crop and flip of each image by trying all.
     #[test]
     fn each_image_is_a_crop_of_its_padded_self() {
         let device = Device::cpu();
@@ -298,7 +298,7 @@ mod tests {
         };
         let mut seen = std::collections::BTreeMap::new();
         for image in 0..batch {
-            let own = &out[image * side * side * 3..][..side * side * 3];
+            let cropped = &out[image * side * side * 3..][..side * side * 3];
             let matches = |top: usize, left: usize, flip: bool| {
                 (0..side * side * 3).all(|i| {
                     let (row, column, channel) = (i / 3 / side, i / 3 % side, i % 3);
@@ -312,7 +312,7 @@ mod tests {
                         }
                         false => 0,
                     };
-                    (own[i] - number(byte, channel)).abs() < 1e-12
+                    (cropped[i] - number(byte, channel)).abs() < 1e-12
                 })
             };
             let cuts = (0..50).map(|i| (i / 10, i / 2 % 5, i % 2 == 1));

@@ -1,4 +1,4 @@
-//! Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional ReLU in the same pass.
+//! Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional fused ReLU.
 
 mod affine;
 mod as_affine;
@@ -17,7 +17,7 @@ use crate::ops::begin;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
-/// How a batch is normalised.
+/// The settings of a batch normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormConfig {
     /// Weight of the batch in the running statistics.
@@ -35,9 +35,9 @@ impl Default for BatchNormConfig {
     }
 }
 
-/// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` by the batch's own statistics: `x` is `[.., C]`, the
-/// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running statistics; those of a channel
-/// whose mean or variance is not finite stay as they were, and with them those of a batch of one row.
+/// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` with the batch's statistics: `x` is `[.., C]`, the
+/// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running
+/// statistics; they do not change for a channel whose mean or variance is not finite, nor for a batch of one row.
 ///
 /// ```
 /// use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train};
@@ -62,8 +62,8 @@ pub fn batch_norm_train(
     batch_norm_train_of(x, &moments(x), weight, bias, running_mean, running_variance, config)
 }
 
-/// The same with the batch's moments from the op that made `x`, so that it need not be read for them. Panics where
-/// they are of another number of rows or channels.
+/// [`batch_norm_train`] with the batch's moments from the op that computed `x`, which saves a pass over `x`. Panics if
+/// they have another number of rows or channels.
 pub fn batch_norm_train_of(
     x: &Tensor,
     moments: &Moments,
@@ -99,7 +99,7 @@ pub(crate) fn train_at(
     })
 }
 
-/// The same by the running statistics, which stay as they are.
+/// Batch normalisation with the running statistics, which do not change.
 pub fn batch_norm_eval(
     x: &Tensor,
     weight: &Tensor,
@@ -135,7 +135,7 @@ fn forward_op(x: &Tensor, y: &Tensor) -> Option<Op> {
     begin("batch_norm forward", &[x, y], 3 * x.shape().elements())
 }
 
-/// Two passes: sums over the rows, on which each row's gradient depends, and the gradient.
+/// Two passes: sums over the rows, which the gradient needs, and the gradient.
 fn backward_op(x: &Tensor, dy: &Tensor) -> Option<Op> {
     begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements())
 }
@@ -188,12 +188,12 @@ fn normalise<T: Float>(
         relu: config.relu,
     };
     affine.apply_to(x, &y);
-    let saved = Saved { x: x.detach(), affine, inverse, of_batch };
-    record(y, &[x, weight, bias], move |dy, gradients| backward(&saved, dy, gradients))
+    let context = Context { x: x.detach(), affine, inverse, of_batch };
+    record(y, &[x, weight, bias], move |dy, gradients| backward(&context, dy, gradients))
 }
 
-/// What the way back needs.
-struct Saved<T> {
+/// The values that the backward pass needs.
+struct Context<T> {
     x: Tensor,
     affine: Affine<T>,
     /// `1 / sqrt(variance + epsilon)`.
@@ -202,32 +202,36 @@ struct Saved<T> {
     of_batch: bool,
 }
 
-fn backward<T: Float>(saved: &Saved<T>, dy: &Tensor, gradients: &mut Gradients) {
-    let Saved { x, affine, inverse, of_batch } = saved;
+fn backward<T: Float>(context: &Context<T>, dy: &Tensor, gradients: &mut Gradients) {
+    let Context { x, affine, inverse, of_batch } = context;
     let _op = backward_op(x, dy);
     let (sums, products) = affine.gradient_sums(x, dy);
     if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
-        let statistics = of_batch.then(|| of_statistics(saved, &sums, &products));
+        let statistics = of_batch.then(|| of_statistics(context, &sums, &products));
         affine.input_gradient(x, dy, statistics.as_ref(), &slot);
     }
     let weight: Vec<f64> = products.iter().zip(inverse).map(|(p, i)| p * i).collect();
     give_channels::<T>(gradients, x, [(1, &weight), (2, &sums)]);
 }
 
-/// What the mean and the variance pass on to the input.
-fn of_statistics<T: Float>(saved: &Saved<T>, sums: &[f64], products: &[f64]) -> OfStatistics<T> {
-    let count = saved.x.shape().rows() as f64;
+/// The gradient that reaches the input through the mean and the variance.
+fn of_statistics<T: Float>(
+    context: &Context<T>,
+    sums: &[f64],
+    products: &[f64],
+) -> OfStatistics<T> {
+    let count = context.x.shape().rows() as f64;
     let per_channel = |value: &dyn Fn(usize) -> f64| -> Vec<T> {
-        let scale = |c: usize| -saved.affine.scale[c].to_f64() / count;
+        let scale = |c: usize| -context.affine.scale[c].to_f64() / count;
         (0..sums.len()).map(|c| T::from_f64(scale(c) * value(c))).collect()
     };
     OfStatistics {
-        slope: per_channel(&|c| products[c] * saved.inverse[c] * saved.inverse[c]),
+        slope: per_channel(&|c| products[c] * context.inverse[c] * context.inverse[c]),
         constant: per_channel(&|c| sums[c]),
     }
 }
 
-/// Stores or adds gradients of inputs `[C]`, each a number for every channel of `x`.
+/// Stores or accumulates the gradients of inputs `[C]`.
 pub(crate) fn give_channels<T: Float>(
     gradients: &mut Gradients,
     x: &Tensor,

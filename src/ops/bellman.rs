@@ -1,4 +1,4 @@
-//! What an action's value should be, by the reward and what comes after it.
+//! The targets of Q-learning, from the reward and the values of the next state.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,12 +10,11 @@ use crate::tensor::{Tensor, assert_alike, float_dispatch};
 /// Threads of a block.
 const THREADS: u32 = 128;
 
-/// The targets of Q-learning (Watkins 1989): `r + discount continues max_k q_k`, `[B]`. `rewards` and `continues` are `[B]`,
-/// `next_values` is `[B, K]`: what each action is worth in the state that came next. Without a gradient. Panics on other
-/// shapes.
+/// The targets of Q-learning (Watkins 1989): `r + discount continues max_k q_k`, `[B]`. `rewards` and `continues` are
+/// `[B]`, `next_values` is `[B, K]`, the value of each action in the next state. No gradient. Panics on other shapes.
 ///
-/// `continues` is 0 where the episode ended for good: then the target is the reward, whatever the values are. Else a value
-/// that is NaN makes the target NaN.
+/// `continues` is 0 if the episode terminated: the target is then the reward, whatever the values are. Otherwise a NaN
+/// among the values makes the target NaN.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::bellman::targets};
@@ -62,7 +61,7 @@ pub fn targets(
     out
 }
 
-/// The largest number; NaN where there is one.
+/// The largest number; NaN if any is NaN.
 fn largest<T: Float>(values: &[T]) -> T {
     let larger = |a: T, b: &T| if *b > a || b.is_nan() { *b } else { a };
     values.iter().fold(-T::INFINITY, larger)

@@ -1,4 +1,4 @@
-//! Copies of a layer that fell behind start again from the mean of all.
+//! Hard catch-up: classifiers with a small posterior start again from the mean of all.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -7,9 +7,9 @@ use crate::device::gpu::Parameters;
 use crate::device::{DType, Device, Gpu};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
-/// Gives every copy whose log-posterior is below `threshold` the mean of all copies' parameters, weighted by the posterior.
-/// `weight` is `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`. In the mean of an element, copies where it is not
-/// finite have no part.
+/// Gives every classifier whose log-posterior is below `threshold` the mean of all classifiers' parameters, weighted by
+/// the posterior. `weight` is `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`. The mean of an element leaves
+/// out classifiers in which it is not finite.
 pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshold: f64) {
     assert_alike("catch_up", &[weight, bias]);
     let copies = log_posterior.shape().elements();
@@ -44,15 +44,15 @@ fn move_weak<T: Float>(cpu: &Cpu, parameters: &mut [T], log_posterior: &[f64], t
     }
     let length = parameters.len() / log_posterior.len();
     let mean = weighted_mean(parameters, length, log_posterior);
-    cpu.pieces(parameters, length, log_posterior.len() * length, |copy, own| {
+    cpu.pieces(parameters, length, log_posterior.len() * length, |copy, parameters| {
         if is_weak(copy) {
-            let pairs = own.iter_mut().zip(&mean).filter(|(_, mean)| mean.is_finite());
-            pairs.for_each(|(own, mean)| *own = T::from_f64(*mean));
+            let pairs = parameters.iter_mut().zip(&mean).filter(|(_, mean)| mean.is_finite());
+            pairs.for_each(|(parameter, mean)| *parameter = T::from_f64(*mean));
         }
     });
 }
 
-/// The mean over the copies; NaN where no copy with weight has a finite element.
+/// The mean over the classifiers; NaN for an element that is finite in no classifier of positive weight.
 fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64]) -> Vec<f64> {
     let (mut sums, mut totals) = (vec![0.0; length], vec![0.0; length]);
     for (copy, log_share) in parameters.chunks(length).zip(log_posterior) {

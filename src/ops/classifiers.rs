@@ -1,15 +1,16 @@
-//! The last layer in several copies, their losses, and the loss of the mixture of them, as one op.
+//! The classifiers (N copies of the last layer), their losses, and the loss of their mixture, as one op.
 //!
-//! Copy `j` of N gives `p_j = softmax(W_j z + b_j)`, and the mixture is `p = sum_j a_j p_j`. Each copy's parameters learn from
-//! the copy's own loss, `z` from the mixture's: with `g_ij` the gradient of copy `j`'s mean loss at its outputs for sample `i`,
-//! and the responsibility `r_ij = a_j p_ij(y_i) / p_i(y_i)`,
+//! Classifier `j` of N gives `p_j = softmax(W_j z + b_j)`, and the mixture is `p = sum_j a_j p_j`. Each classifier's
+//! parameters learn from its own loss, and `z` from the mixture's. With `g_ij`, the gradient of classifier `j`'s mean
+//! loss at its logits for sample `i`, and the responsibility `r_ij = a_j p_ij(y_i) / p_i(y_i)`,
 //!
 //! `dW_j = sum_i g_ij z_i^T`, `db_j = sum_i g_ij`, `dz_i = sum_j r_ij W_j^T g_ij`.
 //!
-//! For regression `p_j` is the Gaussian around `W_j z + b_j` with unit variance; of all outputs, or of a chosen one.
+//! For regression `p_j` is the Gaussian with mean `W_j z + b_j` and unit variance, of all outputs or of a chosen one.
 //!
-//! Copies may diverge. Where `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with `g_ij = 0`
-//! and `r_ij = 0`, and the copy is flagged. So no NaN reaches the mixture, `dz`, or the gradient of another copy.
+//! Classifiers may diverge. If `log p_ij(y_i)` is not finite, it counts as `p_ij = 0` in that sample's mixture, with
+//! `g_ij = 0` and `r_ij = 0`, and the classifier counts as diverged in this step. So no NaN reaches the mixture, `dz`,
+//! or the gradient of another classifier.
 
 pub(in crate::ops) mod judge;
 pub(in crate::ops) mod launch;
@@ -27,43 +28,43 @@ use crate::ops::{begin, many_classes};
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
-/// Outputs that one task works on.
+/// Logits of one task.
 const PIECE: usize = 1 << 12;
 
-/// What the classifiers are to predict.
+/// The targets of the classifiers.
 #[derive(Clone, Copy)]
 pub enum Targets<'a> {
     /// A class for each sample: I32 `[B]`.
     Classes(&'a Tensor),
     /// Numbers to regress on: `[B, D]`.
     Values(&'a Tensor),
-    /// A number to regress on for one output of each sample, as in Q-learning, where only the value of the action that was
-    /// taken is observed. The other outputs have no part in the sample's loss, whatever they are.
+    /// A number to regress on for one output of each sample, as in Q-learning, where only the value of the chosen
+    /// action is observed. The sample's loss ignores the other outputs, even if they are not finite.
     Chosen {
-        /// Which output: I32 `[B]`.
+        /// The chosen outputs: I32 `[B]`.
         outputs: &'a Tensor,
-        /// Its number: `[B]`.
+        /// Their targets: `[B]`.
         values: &'a Tensor,
-        /// The largest error `x_ijc - v_i` that is learnt from, above 0: what is beyond counts as that in the gradients, though
-        /// not in the likelihood (the error clipping of Mnih et al. 2015; infinite for none).
+        /// Above 0: the gradients clip the error `x_ijc - v_i` to this size, the likelihood does not (the error
+        /// clipping of Mnih et al. 2015; infinite for none).
         limit: f64,
     },
 }
 
 impl<'a> Targets<'a> {
-    /// What they consist of.
+    /// Their tensors.
     pub(crate) fn tensors(self) -> Vec<&'a Tensor> {
         match self {
-            Targets::Classes(own) | Targets::Values(own) => vec![own],
+            Targets::Classes(targets) | Targets::Values(targets) => vec![targets],
             Targets::Chosen { outputs, values, .. } => vec![outputs, values],
         }
     }
 
-    /// Targets of the same kind that consist of other tensors, in the order of [`Targets::tensors`].
+    /// Targets of the same kind with other tensors, in the order of [`Targets::tensors`].
     pub(crate) fn made_of<'b>(self, tensors: &'b [Tensor]) -> Targets<'b> {
         match (self, tensors) {
-            (Targets::Classes(_), [own]) => Targets::Classes(own),
-            (Targets::Values(_), [own]) => Targets::Values(own),
+            (Targets::Classes(_), [targets]) => Targets::Classes(targets),
+            (Targets::Values(_), [targets]) => Targets::Values(targets),
             (Targets::Chosen { limit, .. }, [outputs, values]) => {
                 Targets::Chosen { outputs, values, limit }
             }
@@ -71,7 +72,7 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// The numbers that are regressed on.
+    /// The numbers to regress on.
     fn values(self) -> Option<&'a Tensor> {
         match self {
             Targets::Classes(_) => None,
@@ -80,25 +81,26 @@ impl<'a> Targets<'a> {
     }
 }
 
-/// What [`classifiers`] gives for a batch.
+/// The result of [`classifiers`] for a batch.
 #[derive(Clone)]
 pub struct Head {
-    /// A scalar on the tape to go back from. Its value is the sum of the copies' and the mixture's losses, without what is
-    /// not finite; its gradient is what each parameter learns from, and is taken to be 1 at the scalar itself.
+    /// The scalar on the tape from which the backward pass starts. Its value is the sum of the finite losses of the
+    /// classifiers and the mixture. Its backward pass gives each parameter the gradient described above, and assumes a
+    /// gradient of 1 at the scalar.
     pub objective: Tensor,
-    /// F64 `[1]`: the mixture's mean loss; infinite if a sample has no finite classifier.
+    /// F64 `[1]`: the mixture's mean loss; infinite if some sample has no finite classifier.
     pub loss: Tensor,
     /// I32 `[1]`: samples whose likeliest class under the mixture is right; 0 in regression.
     pub correct: Tensor,
-    /// F64 `[N]`: each classifier's mean loss; infinite where flagged.
+    /// F64 `[N]`: each classifier's mean loss; infinite if it diverged.
     pub classifier_losses: Tensor,
-    /// U8 `[N]`: 1 where some sample had no finite likelihood under the classifier.
-    pub flagged: Tensor,
-    /// I32 `[1]`: samples with no finite classifier of positive weight. Their `dz` is zero.
-    pub dead_samples: Tensor,
+    /// U8 `[N]`: 1 for a diverged classifier, under which some sample has no finite likelihood.
+    pub diverged: Tensor,
+    /// I32 `[1]`: samples without a finite classifier of positive weight. Their `dz` is zero.
+    pub samples_without_finite_classifier: Tensor,
 }
 
-/// Number of samples B, inputs d, classifiers N, and outputs of each K.
+/// The numbers of samples B, inputs d, classifiers N, and outputs of a classifier K.
 #[derive(Clone, Copy)]
 pub(super) struct Extents {
     pub samples: usize,
@@ -134,18 +136,18 @@ impl Extents {
         }
     }
 
-    /// Outputs of all classifiers for one sample.
+    /// The number of logits of one sample, over all classifiers.
     pub fn row(&self) -> usize {
         self.classifiers * self.outputs
     }
 
-    /// A product with all classifiers' weights, or their gradient, which reads or writes these tensors once.
+    /// Begins a product with all classifiers' weights, or of their gradient, that reads or writes these tensors once.
     pub fn product_op(&self, name: &'static str, tensors: &[&Tensor]) -> Option<Op> {
         let operations = 2 * self.samples * self.row() * self.inputs;
         begin(name, tensors, operations)
     }
 
-    /// From outputs to losses and gradients: an exponential, three sums and two products for each output.
+    /// Begins the pass from logits to losses and gradients: an exponential, three sums and two products for each logit.
     pub fn losses_op(&self, scores: &Tensor, g: &Tensor) -> Option<Op> {
         let operations = 6 * scores.shape().elements();
         begin("classifiers losses", &[scores, g], operations)
@@ -156,7 +158,7 @@ impl Extents {
         begin("classifiers bias gradient", &[g, db], operations)
     }
 
-    /// Samples of a task.
+    /// Samples of one task.
     pub fn task_samples(&self) -> usize {
         (PIECE / self.row().max(1)).max(1)
     }
@@ -203,12 +205,12 @@ impl Extents {
     }
 }
 
-/// Losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior` F64 `[N]`,
-/// which may be minus infinity. Panics on other shapes, and on a class or chosen output outside `0..K`; a GPU cannot, and takes
-/// such a sample for one without a finite classifier.
+/// The losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior`
+/// F64 `[N]`, which may be minus infinity. Panics on other shapes, and on a class or chosen output outside of `0..K`. A
+/// GPU cannot panic: it treats such a sample as one without a finite classifier.
 ///
-/// Where `z` and `weight` are BF16, so are what goes back to `z` and the gradients of the logits; logits, bias, values,
-/// losses and the parameters' gradients are F32 or F64.
+/// If `z` and `weight` are BF16, so are the gradients of `z` and of the logits. Logits, bias, values, losses and the
+/// parameters' gradients are F32 or F64.
 ///
 /// ```
 /// use alrao::{Device, Tensor};
@@ -235,16 +237,17 @@ pub fn classifiers(
     classifiers_in(form, z, weight, bias, targets, log_posterior)
 }
 
-/// How the outputs of all classifiers get from one launch to the next.
+/// How a launch gets the logits that an earlier one computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// In memory.
+    /// They are stored in memory.
     Stored,
-    /// Not at all: they are computed again. A GPU's, for F32, classes and at most 128 inputs, in tf32; else they are stored.
+    /// They are computed again. Only on a GPU, in tf32, for F32, classes and at most 128 inputs; otherwise they are
+    /// stored.
     Recomputed,
 }
 
-/// [`classifiers`] in a form that somebody chose.
+/// [`classifiers`] in a given form.
 pub fn classifiers_in(
     form: Form,
     z: &Tensor,
@@ -286,22 +289,22 @@ fn classifiers_typed<T: Float>(
     judge::judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
     let head = samples.summary::<T>(z.dtype());
     drop(op);
-    let (z_value, weight_value, bias_like) = (z.detach(), weight.detach(), bias.detach());
-    let dead_samples = head.dead_samples.clone();
+    let needs_finite_z = head.samples_without_finite_classifier.read::<i32>()[0] > 0;
+    let bias_like = bias.detach();
+    // The pass over the samples has overwritten the scores with their gradients.
+    let (z_like, w_like, g) = (z.detach(), weight.detach(), scores);
+    let context = Context { extents, z: z_like, weight: w_like, g, samples, needs_finite_z };
     let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
-        // After the pass over the samples, what were the scores are their gradients.
-        let kept =
-            Kept { extents, z: z_value, weight: weight_value, g: scores, samples, dead_samples };
-        let device = kept.z.device().clone();
+        let device = context.z.device().clone();
         let Device::Cpu(cpu) = &device else { unreachable!("the forward pass was on the CPU") };
-        kept.weight_gradient::<T>(cpu, gradients);
-        kept.bias_gradient::<T>(cpu, gradients, &bias_like);
-        kept.input_gradient::<T>(cpu, gradients);
+        context.weight_gradient::<T>(cpu, gradients);
+        context.bias_gradient::<T>(cpu, gradients, &bias_like);
+        context.input_gradient::<T>(cpu, gradients);
     });
     Head { objective, ..head }
 }
 
-/// What each classifier gives for each sample, before any softmax: `[B, N, K]`, without a gradient.
+/// The logits of each classifier for each sample (its values in regression): `[B, N, K]`, without a gradient.
 pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let extents = Extents::of("classifiers", z, weight, bias);
     match z.device() {
@@ -327,7 +330,7 @@ pub fn outputs(z: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     }
 }
 
-/// What the pass over the samples finds out about each: F64 `[B, 2 N + 2]`.
+/// The statistics of each sample: F64 `[B, 2 N + 2]`.
 struct Samples {
     statistics: Tensor,
     extents: Extents,
@@ -343,7 +346,7 @@ impl Samples {
         self.statistics.shape().columns()
     }
 
-    /// The batch's losses and counts, added up sample after sample.
+    /// The batch's losses and counts, added up in the order of the samples.
     fn summary<T: Float>(&self, dtype: DType) -> Head {
         let device = self.statistics.device();
         let classifiers = self.extents.classifiers;
@@ -352,8 +355,8 @@ impl Samples {
             loss: Tensor::empty(device, [1], DType::F64),
             correct: Tensor::empty(device, [1], DType::I32),
             classifier_losses: Tensor::zeros(device, [classifiers], DType::F64),
-            flagged: Tensor::zeros(device, [classifiers], DType::U8),
-            dead_samples: Tensor::empty(device, [1], DType::I32),
+            diverged: Tensor::zeros(device, [classifiers], DType::U8),
+            samples_without_finite_classifier: Tensor::empty(device, [1], DType::I32),
         };
         self.summarise::<T>(&head);
         head
@@ -363,56 +366,58 @@ impl Samples {
         let Extents { samples, classifiers, .. } = self.extents;
         let mut statistics = self.statistics.write::<f64>();
         let mut losses = head.classifier_losses.write::<f64>();
-        let mut flagged = head.flagged.write::<u8>();
-        let (mut mixture, mut correct, mut dead) = (0.0, 0, 0);
+        let mut diverged = head.diverged.write::<u8>();
+        let (mut mixture, mut correct, mut without_finite) = (0.0, 0, 0);
         for row in statistics.chunks_mut(2 * classifiers + 2) {
             let sample = Sample::of(row, classifiers);
-            let sums = losses.iter_mut().zip(flagged.iter_mut());
-            for ((loss, flagged), likelihood) in sums.zip(&*sample.log_likelihoods) {
+            let sums = losses.iter_mut().zip(diverged.iter_mut());
+            for ((loss, diverged), likelihood) in sums.zip(&*sample.log_likelihoods) {
                 match likelihood.is_finite() {
                     true => *loss -= likelihood,
-                    false => *flagged = 1,
+                    false => *diverged = 1,
                 }
             }
             correct += *sample.correct as i32;
-            match sample.is_dead() {
-                true => dead += 1,
+            match sample.has_no_finite_classifier() {
+                true => without_finite += 1,
                 false => mixture -= *sample.log_mixture,
             }
         }
         let count = samples as f64;
         let objective = (losses.iter().sum::<f64>() + mixture) / count;
-        for (loss, flagged) in losses.iter_mut().zip(flagged.iter()) {
-            *loss = if *flagged == 0 { *loss / count } else { f64::INFINITY };
+        for (loss, diverged) in losses.iter_mut().zip(diverged.iter()) {
+            *loss = if *diverged == 0 { *loss / count } else { f64::INFINITY };
         }
         head.objective.write::<T>()[0] = T::from_f64(objective);
-        head.loss.write::<f64>()[0] = if dead == 0 { mixture / count } else { f64::INFINITY };
+        head.loss.write::<f64>()[0] =
+            if without_finite == 0 { mixture / count } else { f64::INFINITY };
         head.correct.write::<i32>()[0] = correct;
-        head.dead_samples.write::<i32>()[0] = dead;
+        head.samples_without_finite_classifier.write::<i32>()[0] = without_finite;
     }
 }
 
-/// What the way back needs.
-struct Kept {
+/// The values that the backward pass needs.
+struct Context {
     extents: Extents,
     z: Tensor,
     weight: Tensor,
     /// `g_ij`, `[B, N, K]`.
     g: Tensor,
     samples: Samples,
-    dead_samples: Tensor,
+    /// Whether `z` may not be finite: where some sample had no finite classifier.
+    needs_finite_z: bool,
 }
 
-impl Kept {
+impl Context {
     /// `dW = g^T z`, `[N K, d]`.
     fn weight_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(1, &self.weight) else { return };
         let all = [&self.g, &self.z, &slot.tensor];
         let _op = self.extents.product_op("classifiers weight gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;
-        // Where z itself is not finite, every g is zero, and 0 * inf has to stay out.
-        let some_dead = self.dead_samples.read::<i32>()[0] > 0;
-        let z = if some_dead { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
+        // If z itself is not finite, every g is zero, and 0 * inf must not enter the sum.
+        let z =
+            if self.needs_finite_z { only_finite::<T>(&self.z) } else { Cow::Borrowed(&self.z) };
         let row = self.extents.row();
         gemm_parallel(
             cpu,
@@ -431,7 +436,7 @@ impl Kept {
         add_column_sums(cpu, &self.g.read::<T>(), self.extents.row(), &mut sums.write::<T>());
     }
 
-    /// `dz_i = sum_j r_ij g_ij W_j`. The last to go back: `g` is overwritten.
+    /// `dz_i = sum_j r_ij g_ij W_j`. The last one to run: it overwrites `g`.
     fn input_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(0, &self.z) else { return };
         let all = [&self.g, &self.weight, &slot.tensor];
@@ -472,12 +477,12 @@ impl Kept {
 
 vectorised! {
     fn all_finite[T: Float](values: &[T]) -> bool {
-        // Not `all`: a loop that may end early is no stream of vectors.
+        // Not `all`: a loop that may end early does not vectorise.
         values.iter().fold(true, |finite, value| finite & value.is_finite())
     }
 }
 
-/// The tensor, with zeros for what is not finite.
+/// The tensor, with zeros in place of elements that are not finite.
 fn only_finite<T: Float>(x: &Tensor) -> Cow<'_, Tensor> {
     let x = dense::<T>(x);
     if all_finite(&x.read::<T>()) {

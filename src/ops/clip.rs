@@ -6,12 +6,11 @@ use crate::device::{DType, Device, Gpu};
 use crate::ops::begin;
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Elements whose squares are one partial sum. Part of the result's definition: another number gives other roundings.
+/// Elements of one partial sum of squares. Another number would change the rounding of results.
 const PIECE: usize = 1 << 14;
 
-/// Writes to `out`, F64 `[1]`, what a gradient has to be multiplied with for its norm to stay below `limit`: `min(1, limit /
-/// (norm + 1e-6))`, as PyTorch's. The norm is taken in f64 over the elements that are finite. `gradients` is any stretch of
-/// memory without gaps.
+/// Writes to `out`, F64 `[1]`, the factor that clips a gradient to a norm of `limit`: `min(1, limit / (norm + 1e-6))`,
+/// as in PyTorch. The norm is that of the finite elements, in f64. `gradients` must be contiguous.
 pub fn gradient_norm_factor(gradients: &Tensor, limit: f64, out: &Tensor) {
     assert!(gradients.is_contiguous(), "gradient_norm_factor: {} has gaps", gradients.shape());
     let operations = 2 * gradients.shape().elements();
@@ -48,7 +47,7 @@ fn sum_of_squares<T: Float>(cpu: &Cpu, values: &[T]) -> f64 {
 }
 
 vectorised! {
-    /// The sum of the squares of the elements that are finite.
+    /// The sum of the squares of the finite elements.
     fn finite_squares[T: Float](values: &[T]) -> f64 {
         vector::lane_sum_of(values, |value| {
             let value = value.to_f64();

@@ -4,7 +4,7 @@ use crate::ops::elementwise::accumulate;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike};
 
-/// Puts tensors beside each other along their last axis. Panics where any other extent differs.
+/// Concatenates tensors along their last axis. Panics if any other extent differs.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::concatenate::concatenate};
@@ -21,23 +21,23 @@ pub fn concatenate(parts: &[&Tensor]) -> Tensor {
     whole.joined()
 }
 
-/// A tensor that grows along its last axis, in memory that is there from the start: an op may write a part where it
-/// belongs, and the gradient of a part is a part of the gradient. Neither is ever copied.
+/// A tensor that grows along its last axis, in memory allocated from the start. An op may write a part to its place,
+/// and a part's gradient is a slice of the whole gradient: neither is copied.
 ///
 /// ```text
 /// memory    [.., columns]      | part 0 | part 1 |   place   |         |
 /// joined    [.., 0 .. start]   |-----------------|
 /// ```
 ///
-/// An op that writes to the place may not read what is joined, which lies between its rows.
+/// An op that writes to the place may not read the joined parts, which lie between its rows.
 pub(crate) struct Concatenation {
     memory: Tensor,
-    /// What is there, on the tape of its parts.
+    /// The parts joined so far, on their tape.
     joined: Option<Tensor>,
 }
 
 impl Concatenation {
-    /// Nothing yet, with room for `columns` columns beside each other of rows like those of `like`.
+    /// An empty concatenation with the rows of `like` and room for `columns` columns.
     pub fn new(like: &Tensor, columns: usize) -> Self {
         let memory = like.empty_like(like.shape().with_columns(columns));
         Concatenation { memory, joined: None }
@@ -47,7 +47,7 @@ impl Concatenation {
         self.joined.as_ref().map_or(0, |joined| joined.shape().columns())
     }
 
-    /// Where the next part belongs, if it has so many columns.
+    /// The place of the next part, of `columns` columns.
     pub fn place(&self, columns: usize) -> Tensor {
         let (start, whole) = (self.start(), self.memory.shape());
         assert!(
@@ -57,7 +57,7 @@ impl Concatenation {
         self.memory.view(start, whole.with_columns(columns), whole.columns())
     }
 
-    /// Adds a part, which is copied unless it lies in its place.
+    /// Adds a part; copies it unless it was written to its place.
     pub fn push(&mut self, part: &Tensor) {
         assert_alike("concatenate", &[&self.memory, part]);
         let (shape, whole) = (part.shape(), self.memory.shape());
@@ -68,8 +68,8 @@ impl Concatenation {
             accumulate(part, &Slot { tensor: place, add: false });
         }
         let start = self.start();
-        let own = whole.with_columns(start + shape.columns());
-        let joined = self.memory.view(0, own, whole.columns());
+        let longer = whole.with_columns(start + shape.columns());
+        let joined = self.memory.view(0, longer, whole.columns());
         let (before, inputs) = match &self.joined {
             Some(before) => (Some(before.shape()), vec![before, part]),
             None => (None, vec![part]),
@@ -82,7 +82,7 @@ impl Concatenation {
         }));
     }
 
-    /// All parts until now, as a view. Panics where there is none.
+    /// All parts so far, as a view. Panics if there is none.
     pub fn joined(&self) -> Tensor {
         self.joined.clone().expect("concatenate: there is no part yet")
     }

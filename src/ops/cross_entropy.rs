@@ -9,12 +9,13 @@ use crate::ops::kernel_in;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Elements that one task works on.
+/// Elements of one task.
 const PIECE: usize = 1 << 12;
 
-/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar; F32 of BF16.
+/// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar; F32 if the
+/// logits are BF16.
 ///
-/// Panics where a label is outside `0..K`; on a GPU the device fails ([`Device::check`]). NaN for an empty batch.
+/// Panics if a label is outside of `0..K`; a GPU fails instead ([`Device::check`]). NaN for an empty batch.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::cross_entropy::cross_entropy};
@@ -24,10 +25,10 @@ const PIECE: usize = 1 << 12;
 /// assert_eq!(cross_entropy(&logits, &labels).item() as f32, 2f32.ln());
 /// ```
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    let (shape, own) = (logits.shape(), labels.shape());
+    let (shape, label_shape) = (logits.shape(), labels.shape());
     assert!(
-        shape.rank() == 2 && own.extents() == &shape.extents()[..1],
-        "cross_entropy: logits {shape} and labels {own}, not [batch, classes] and [batch]"
+        shape.rank() == 2 && label_shape.extents() == &shape.extents()[..1],
+        "cross_entropy: logits {shape} and labels {label_shape}, not [batch, classes] and [batch]"
     );
     assert!(
         labels.dtype() == DType::I32,
@@ -123,7 +124,8 @@ fn launch_backward(
 }
 
 vectorised! {
-    /// The largest `x_k`, and `log sum_k e^(x_k - largest)`. Kept apart, since their sum would round a small loss off.
+    /// The largest `x_k`, and `log sum_k e^(x_k - largest)`. Stored separately, since their sum would round off a small
+    /// loss.
     fn normaliser[T: Float](x: &[T]) -> [T; 2] {
         let mut largest = x[0];
         for x in x {
@@ -134,11 +136,11 @@ vectorised! {
 }
 
 vectorised! {
-    /// `dx_k = p_k scale`, stored or added.
+    /// `dx_k = p_k scale`, stored or accumulated.
     fn scaled_softmax[T: Float](x: &[T], largest: T, log_sum: T, scale: T, dx: &mut [T], add: bool) {
         for (dx, x) in dx.iter_mut().zip(x) {
-            let own = (*x - largest - log_sum).exp::<FUSED>() * scale;
-            *dx = if add { *dx + own } else { own };
+            let gradient = (*x - largest - log_sum).exp::<FUSED>() * scale;
+            *dx = if add { *dx + gradient } else { gradient };
         }
     }
 }
@@ -160,13 +162,13 @@ fn forward<T: Float>(
     }
     let mut normalisers = normalisers.write::<T>();
     let rows = (PIECE / classes.max(1)).max(1);
-    cpu.pieces(&mut normalisers, rows * 2, batch * classes * 8, |piece, own| {
-        for (own, x) in own.chunks_mut(2).zip(x[piece * rows * pitch..].chunks(pitch)) {
-            own.copy_from_slice(&normaliser(&x[..classes]));
+    cpu.pieces(&mut normalisers, rows * 2, batch * classes * 8, |piece, to| {
+        for (to, x) in to.chunks_mut(2).zip(x[piece * rows * pitch..].chunks(pitch)) {
+            to.copy_from_slice(&normaliser(&x[..classes]));
         }
     });
     let losses: Vec<T> = (normalisers.chunks(2).zip(x.chunks(pitch.max(1))).zip(labels.iter()))
-        .map(|((own, x), label)| own[1] - (x[*label as usize] - own[0]))
+        .map(|((n, x), label)| n[1] - (x[*label as usize] - n[0]))
         .collect();
     out.write::<T>()[0] = vector::sum(&losses) / T::from_f64(batch as f64);
 }

@@ -1,4 +1,4 @@
-//! Depthwise convolution: every channel has a kernel of its own.
+//! Depthwise convolution: a kernel for every channel.
 
 mod launch;
 mod rows;
@@ -13,10 +13,10 @@ use crate::ops::{begin, no_kernel};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
-/// Partial sums of the weight's gradient at most, each over some of the images.
+/// The most partial sums of the weights' gradient, each over some of the images.
 const PARTIALS: usize = 16;
 
-/// Pixels a task computes, if there are so many.
+/// Pixels of a task, if there are enough.
 const PIXELS: usize = 256;
 
 /// The extents of one depthwise convolution.
@@ -59,7 +59,7 @@ impl Geometry {
         self.out_height * self.out_width
     }
 
-    /// Operations of each of the three passes, padding counted as if it were multiplied.
+    /// Operations of each of the three passes; padding counts too.
     fn operations(&self) -> usize {
         let taps = self.kernel_height * self.kernel_width;
         2 * self.images * self.out_pixels() * self.channels * taps
@@ -77,7 +77,7 @@ impl Geometry {
         Grid::new(rows, columns, self.kernel_width)
     }
 
-    /// Every `stride`-th row and column of the input from a place on, and the output's pixels that read them.
+    /// Every `stride`-th row and column of the input from `[y, x]` on, and the output's pixels that read them.
     fn backward_grid(&self, [y, x]: [usize; 2]) -> Grid {
         let Geometry { stride, padding, .. } = *self;
         let rows =
@@ -89,10 +89,10 @@ impl Geometry {
 }
 
 /// Depthwise convolution: `y[n, p, q, c] = bias[c] + sum_rs x[n, p stride + r - padding, q stride + s - padding, c]
-/// weight[r, s, c]`, where pixels outside the image are zero.
+/// weight[r, s, c]`, pixels outside of the image are zero.
 ///
-/// `x` is `[N, H, W, C]`, `weight` `[R, S, C]`, `bias` `[C]`, the result `[N, P, Q, C]`. Panics where the shapes do
-/// not fit. Where `x` and `weight` are BF16, the bias and the gradients of both are F32.
+/// `x` is `[N, H, W, C]`, `weight` `[R, S, C]`, `bias` `[C]`, the result `[N, P, Q, C]`. Panics if the shapes do not
+/// fit. If `x` and `weight` are BF16, the bias and the gradients of weight and bias are F32.
 pub fn depthwise_conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -103,7 +103,7 @@ pub fn depthwise_conv2d(
     checked(x, weight, bias, [stride, padding], false).0
 }
 
-/// [`depthwise_conv2d`] and the moments of its output's channels, taken on the way.
+/// [`depthwise_conv2d`] that also computes the moments of its output's channels.
 pub fn depthwise_conv2d_with_moments(
     x: &Tensor,
     weight: &Tensor,

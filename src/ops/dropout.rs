@@ -1,4 +1,4 @@
-//! Dropout by a mask that is drawn, not stored.
+//! Dropout with a mask that is drawn twice instead of stored.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,32 +10,32 @@ use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
 
-/// Elements that one task works on; a multiple of [`GROUP`].
+/// Elements of one task; a multiple of [`GROUP`].
 const PIECE: usize = 1 << 14;
 
 /// Elements whose random bits are drawn together, so that the rounds fill vectors.
 const GROUP: usize = 64;
 
-/// Which elements are dropped: a function of seed, step, layer and index.
+/// The mask: a function of seed, step, layer and index.
 #[derive(Clone, Copy)]
 struct Mask {
     philox: Philox,
     step: u64,
     layer: u32,
-    /// Dropped are the elements whose 24 random bits are below it.
+    /// An element is dropped if its 24 random bits are below this.
     threshold: u32,
-    /// What the others are multiplied by.
+    /// The factor of all other elements.
     scale: f64,
 }
 
 impl Mask {
-    /// The random bits of the elements `start` to `start + GROUP`: element e has word `e % 4` of the numbers at
-    /// `e / 4` of the layer.
+    /// The random bits of the elements `start` to `start + GROUP`: element e has word `e % 4` of random number `e / 4`
+    /// of the layer.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "words are filled across, numbers drawn down")]
     fn bits(&self, start: usize) -> [u32; GROUP] {
         let first = u64::from(self.layer) << 32 | (start / 4) as u64;
-        // Word by word, not number by number: so the compiler draws several numbers in one vector.
+        // Word by word and not number by number, so that the compiler draws several numbers in one vector.
         let mut words = [[0; GROUP / 4]; 4];
         for index in 0..GROUP / 4 {
             let drawn = self.philox.at(self.step, first + index as u64);
@@ -48,7 +48,8 @@ impl Mask {
 }
 
 vectorised! {
-    /// `y = x` where kept, scaled, and 0 where dropped, or `y +=`; `start` is the index of the first element.
+    /// Stores in `y` or accumulates the scaled element, or 0 if it is dropped; `start` is the index of the first
+    /// element.
     fn apply[T: Float](mask: Mask, start: usize, x: &[T], y: &mut [T], add: bool) {
         let scale = T::from_f64(mask.scale);
         for (group, (y, x)) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)).enumerate() {
@@ -107,10 +108,10 @@ fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, a
 /// `1 / (1 - probability)`.
 ///
 /// The mask is a function of `seed`, of `step` (the step's number, I32 `[1]` on the device), of `layer` (the number of
-/// this mask among those of the step) and of the element's index. The backward pass draws it again; nothing is stored,
-/// and the step's number must not move before.
+/// this mask in the step) and of the element's index. The backward pass draws it again, so the step's number may not
+/// change before.
 ///
-/// Panics where the probability is not in `0..=1`.
+/// Panics if the probability is not in `0..=1`.
 pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u32) -> Tensor {
     assert!((0.0..=1.0).contains(&probability), "dropout: probability {probability}");
     assert!(

@@ -1,24 +1,27 @@
-//! Element-wise functions of one tensor, of two with broadcasting, and copies.
+//! Element-wise functions of one tensor and, with broadcasting, of two.
 
+mod copy;
 mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
-use crate::device::{Cost, DType, Device, Gpu};
+use crate::device::{Device, Gpu};
 use crate::ops::{begin, no_kernel};
 use crate::shape::{MAX_RANK, Shape};
-use crate::tape::{Gradients, Slot, record};
+use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
+pub(crate) use copy::{accumulate, copy_into};
 
-/// Elements that one task works on: three such pieces fit the second-level cache.
+/// Elements of one task: three such pieces fit the L2 cache.
 const PIECE: usize = 1 << 14;
 
-/// A function of one number, and its derivative as a function of the one value that is kept for it.
+/// A function of one number. Its derivative is a function of either the input or the output, which the backward pass
+/// keeps.
 trait Unary: Copy + Send + Sync + 'static {
-    /// Whether the derivative is written in terms of the output; else of the input.
+    /// Whether the derivative is a function of the output, not of the input.
     const KEEPS_OUTPUT: bool;
-    /// What the kernels call it.
+    /// Its name in the kernels.
     const NAME: &'static str;
-    /// Both passes, for [`Device::op`].
+    /// The names of both passes, for [`Device::op`].
     const OPS: [&'static str; 2];
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
     fn derivative<const FUSED: bool, T: Float>(self, kept: T) -> T;
@@ -79,8 +82,8 @@ impl Unary for Affine {
     }
 
     fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
-        let own = [self.factor as f32, self.summand as f32];
-        launch::unary(gpu, Self::NAME, &own, x, y);
+        let parameters = [self.factor as f32, self.summand as f32];
+        launch::unary(gpu, Self::NAME, &parameters, x, y);
     }
 
     fn launch_backward(self, gpu: &Gpu, _: &Tensor, dy: &Tensor, slot: &Slot) {
@@ -158,7 +161,7 @@ fn unary_backward_typed<T: Float, U: Unary>(
 
 /// A function of two numbers.
 trait Binary: Copy + Send + Sync + 'static {
-    /// What the ops and the kernels call it.
+    /// Its name in the ops and the kernels.
     const NAME: &'static str;
     fn apply<T: Float>(a: T, b: T) -> T;
 }
@@ -194,7 +197,7 @@ vectorised! {
     }
 }
 
-/// Where an operand's rows lie when it is broadcast to an output shape.
+/// The strides of an operand that is broadcast to an output shape.
 struct Broadcast {
     strides: [usize; MAX_RANK],
     extents: [usize; MAX_RANK],
@@ -209,8 +212,8 @@ impl Broadcast {
         for axis in (0..rank).rev() {
             let extent = operand.shape().extent_from_right(rank, axis);
             extents[axis] = output[axis];
-            let own = if axis + 1 == rank { 1 } else { stride };
-            strides[axis] = if extent == 1 { 0 } else { own };
+            let step = if axis + 1 == rank { 1 } else { stride };
+            strides[axis] = if extent == 1 { 0 } else { step };
             if axis + 1 < rank {
                 stride *= extent;
             }
@@ -266,7 +269,7 @@ fn binary_into<T: Float, B: Binary>(cpu: &Cpu, a: &Tensor, b: &Tensor, out: &Ten
 /// The broadcast value of `function(a, b)`, without a gradient.
 fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
     let name = B::NAME;
-    // A bias is as wide as sums are.
+    // A bias has the type of sums.
     let is_biased = name == Add::NAME && b.dtype() == a.dtype().wide();
     if !is_biased || !a.device().same(b.device()) {
         assert_alike(name, &[a, b]);
@@ -285,36 +288,7 @@ fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
     out
 }
 
-vectorised! {
-    fn accumulate_row[T: Float](from: &[T], to: &mut [T]) {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
-    }
-}
-
-/// Stores `from` in the slot, or adds it, as the slot says. Shapes must be equal; both may have gaps. On a GPU one may be
-/// BF16 and the other F32.
-pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
-    let to = &slot.tensor;
-    assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
-    let _op = match slot.add {
-        true => begin("accumulate", &[from, to, to], from.shape().elements()),
-        false => begin("copy", &[from, to], 0),
-    };
-    if let (Device::Gpu(gpu), true) = (from.device(), from.dtype() != to.dtype()) {
-        assert!(from.device().same(to.device()), "accumulate: tensors of two devices");
-        return launch::cast(gpu, from, to, slot.add);
-    }
-    assert_alike("accumulate", &[from, to]);
-    match from.device() {
-        Device::Gpu(gpu) if slot.add => launch::accumulate(gpu, from, to),
-        Device::Gpu(gpu) => launch::copy(gpu, from, to),
-        Device::Cpu(cpu) => float_dispatch!(from.dtype(), "accumulate", T => {
-            accumulate_typed::<T>(cpu, from, to, slot.add);
-        }),
-    }
-}
-
-/// A tensor of a shape that `x` broadcasts to, each element as in `x`. No gradient.
+/// `x` broadcast to a shape, in new memory. No gradient.
 pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
     let Device::Gpu(gpu) = x.device() else {
         return Tensor::zeros(x.device(), shape, x.dtype()).add(&x.detach());
@@ -325,56 +299,7 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
     out
 }
 
-impl Gradients<'_> {
-    /// Gives input number `input` this gradient as it is, without a copy where it is the first.
-    pub(crate) fn pass(&mut self, input: usize, gradient: &Tensor) {
-        if let Some(slot) = self.offer(input, gradient) {
-            accumulate(gradient, &slot);
-        }
-    }
-
-    /// The same with a part of the gradient of the op's output; see [`Gradients::offer_part`].
-    pub(crate) fn pass_part(&mut self, input: usize, part: &Tensor) {
-        if let Some(slot) = self.offer_part(input, part) {
-            accumulate(part, &slot);
-        }
-    }
-}
-
-fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) {
-    let shape = from.shape();
-    if shape.elements() == 0 {
-        return;
-    }
-    let flat = from.is_contiguous() && to.is_contiguous();
-    let (from_pitch, to_pitch) = if flat { (PIECE, PIECE) } else { (from.pitch(), to.pitch()) };
-    let width = if flat { PIECE } else { shape.columns() };
-    let rows = if flat { 1 } else { (PIECE / width.max(1)).max(1) };
-    let (source, mut target) = (from.read::<T>(), to.write::<T>());
-    cpu.pieces(&mut target, rows * to_pitch, shape.elements(), |piece, to| {
-        let source = source[piece * rows * from_pitch..].chunks(from_pitch);
-        for (to, from) in to.chunks_mut(to_pitch).zip(source) {
-            let width = width.min(to.len()).min(from.len());
-            match add {
-                true => accumulate_row(&from[..width], &mut to[..width]),
-                false => to[..width].copy_from_slice(&from[..width]),
-            }
-        }
-    });
-}
-
-/// The elements in another dtype, in memory of their own, without a gradient.
-fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
-    let to = Tensor::empty(from.device(), from.shape(), dtype);
-    let _op = begin("cast", &[from, &to], 0);
-    match from.device() {
-        Device::Gpu(gpu) => launch::cast(gpu, from, &to, false),
-        Device::Cpu(_) => to.copy_from_f64s(&from.to_f64s()),
-    }
-    to
-}
-
-/// `dy` where a ReLU's output `y` is above 0, and 0 elsewhere; on a GPU.
+/// The gradient of a ReLU with output `y`: `dy` where `y` is above 0, else 0. On a GPU only.
 pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
     let Device::Gpu(gpu) = y.device() else { no_kernel("relu_gradient") };
     let gradient = y.empty_like(y.shape());
@@ -382,21 +307,6 @@ pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
     let _op = begin(Relu::OPS[1], &[y, dy, &gradient], y.shape().elements());
     launch::unary_backward(gpu, "relu", y, dy, &slot);
     gradient
-}
-
-/// Copies the elements of `from` to `to`, of the same shape and dtype, whatever that is. Both may have gaps.
-pub(crate) fn copy_into(from: &Tensor, to: &Tensor) {
-    assert_alike("copy", &[from, to]);
-    assert!(from.shape() == to.shape(), "copy: shapes {} and {}", from.shape(), to.shape());
-    match (from.device(), from.dtype()) {
-        (Device::Gpu(_), _) | (_, DType::F32 | DType::F64) => {
-            accumulate(from, &Slot { tensor: to.clone(), add: false })
-        }
-        (_, DType::I32) => to.copy_from_slice(&from.to_vec::<i32>()),
-        (_, DType::U8) => to.copy_from_slice(&from.to_vec::<u8>()),
-        (_, DType::I64) => to.copy_from_slice(&from.to_vec::<i64>()),
-        (_, DType::BF16) => to.copy_from_slice(&from.to_vec::<half::bf16>()),
-    }
 }
 
 impl Tensor {
@@ -440,8 +350,8 @@ impl Tensor {
         unary(Affine { factor, summand }, self)
     }
 
-    /// `a + b`, broadcast as in NumPy. Panics where the shapes do not fit. Where `a` is BF16, `b` may be F32, as a bias
-    /// is, and the sum is BF16.
+    /// `a + b`, broadcast as in NumPy. Panics if the shapes do not fit. If `a` is BF16, `b` may be F32, as a bias is,
+    /// and the sum is BF16.
     pub fn add(&self, other: &Tensor) -> Tensor {
         let out = binary_value(Add, self, other);
         let (a, b, dtype) = (self.shape(), other.shape(), other.dtype());
@@ -468,10 +378,10 @@ impl Tensor {
         let out = binary_value(Multiply, self, other);
         let (a, b) = (self.detach(), other.detach());
         record(out, &[self, other], move |gradient, gradients| {
-            for (input, own, factor) in [(0, &a, &b), (1, &b, &a)] {
+            for (input, operand, factor) in [(0, &a, &b), (1, &b, &a)] {
                 if gradients.wants(input) {
                     let product = binary_value(Multiply, gradient, factor);
-                    gradients.pass_sum(input, &product, own.shape());
+                    gradients.pass_sum(input, &product, operand.shape());
                 }
             }
         })
@@ -489,45 +399,5 @@ impl Tensor {
                 gradients.pass_sum(1, &product, b.shape());
             }
         })
-    }
-
-    /// The same elements in another dtype, rounded to it; the gradient comes back in this tensor's own. On the CPU F32
-    /// and F64, on a GPU F32 and BF16.
-    pub fn cast(&self, dtype: DType) -> Tensor {
-        if self.dtype() == dtype {
-            return self.clone();
-        }
-        let out = cast_value(self, dtype);
-        let own = self.dtype();
-        record(out, &[self], move |gradient, gradients| match gradients.home_dtype(0) {
-            Some(home) if home == gradient.dtype() => gradients.pass(0, gradient),
-            _ => gradients.pass(0, &cast_value(gradient, own)),
-        })
-    }
-
-    /// The same elements in memory of their own, without gaps and without a gradient.
-    pub fn copy(&self) -> Tensor {
-        let out = self.empty_like(self.shape());
-        copy_into(self, &out);
-        out
-    }
-
-    /// A tensor with every element `value`, rounded to the dtype. Nothing is copied from the host.
-    pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
-        let shape = shape.into();
-        let _op = device.op("fill", || Cost::bytes(shape.elements() * dtype.size()));
-        let Device::Gpu(gpu) = device else {
-            return Tensor::from_f64s(device, shape, dtype, &vec![value; shape.elements()]);
-        };
-        let tensor = Tensor::empty(device, shape, dtype);
-        match dtype {
-            DType::F64 => launch::fill(gpu, &tensor, &value.to_ne_bytes()),
-            DType::F32 => launch::fill(gpu, &tensor, &(value as f32).to_ne_bytes()),
-            DType::I32 => launch::fill(gpu, &tensor, &(value as i32).to_ne_bytes()),
-            DType::U8 => launch::fill(gpu, &tensor, &(value as u8).to_ne_bytes()),
-            DType::I64 => launch::fill(gpu, &tensor, &(value as i64).to_ne_bytes()),
-            DType::BF16 => launch::fill(gpu, &tensor, &half::bf16::from_f64(value).to_ne_bytes()),
-        }
-        tensor
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of a table, picked by token.
+//! Rows of a table, selected by token.
 
 mod launch;
 
@@ -11,12 +11,12 @@ use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
 
-/// Elements that one task works on.
+/// Elements of one task.
 const PIECE: usize = 1 << 14;
 
 /// The table's row for every token: tokens `[..]` (I32) and a table `[V, D]` give `[.., D]`.
 ///
-/// Panics where a token is outside `0..V`; on a GPU the device fails ([`Device::check`]).
+/// Panics if a token is outside of `0..V`; a GPU fails instead ([`Device::check`]).
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::embedding::embedding};
@@ -75,7 +75,8 @@ fn gather<T: Float>(cpu: &Cpu, tokens: &Tensor, table: &Tensor, out: &Tensor) {
     });
 }
 
-/// The positions of the tokens sorted by token (stable, so that sums have a fixed order), and where each token's begin.
+/// The tokens' positions sorted by token (stably, so that sums have a fixed order), and the start of each token's
+/// positions.
 struct Sorted {
     positions: Vec<usize>,
     starts: Vec<usize>,
@@ -109,7 +110,7 @@ vectorised! {
     }
 }
 
-/// The gradient of the table's row v: the sum of `dy` over the positions of token v.
+/// Computes the table's gradient: row v is the sum of `dy` over the positions of token v.
 fn add_up<T: Float>(cpu: &Cpu, tokens: &Tensor, dy: &Tensor, slot: &Slot) {
     let dy = &*dense::<T>(dy);
     let (vocabulary, columns) = (slot.tensor.shape()[0], slot.tensor.shape()[1]);

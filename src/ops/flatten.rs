@@ -9,10 +9,10 @@ use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Elements on a side of the blocks that are transposed one after the other: a block's lines stay in the cache.
+/// The side of the blocks that are transposed one after another: a block's lines stay in the cache.
 const BLOCK: usize = 16;
 
-/// `[N, H, W, C]` to `[N, C H W]`, channel by channel as PyTorch's images lie; `[N, D]` passes through.
+/// Flattens `[N, H, W, C]` to `[N, C H W]`, in PyTorch's order, channel by channel. `[N, D]` is returned unchanged.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::flatten::flatten};

@@ -1,4 +1,4 @@
-//! The rows that make a batch, from a data set on the device.
+//! Gathers the rows of a batch from a data set on the device.
 
 use crate::device::gpu::Pointer;
 use crate::device::{DType, Device, Element, Gpu};
@@ -8,20 +8,20 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-/// Which rows of a data set make a batch. What changes from batch to batch is on the device, so that the same work, done
-/// again, finds the next one.
+/// The rows of a data set that form a batch. The cursor and the order are on the device, so that a replay of a captured
+/// graph reads the next batch.
 #[derive(Clone, Copy)]
 pub struct Selection<'a> {
-    /// Where the batch begins, I32, one element.
+    /// The start of the batch, I32, one element.
     pub cursor: &'a Tensor,
-    /// The rows in the order of their use, I32; the order they lie in where `None`.
+    /// The rows in the order of their use, I32; `None` for the order in memory.
     pub order: Option<&'a Tensor>,
-    /// Rows of the batch.
+    /// The number of rows of the batch.
     pub count: usize,
 }
 
 impl Selection<'_> {
-    /// The rows, on the CPU. Panics where there is one too few, naming `op`.
+    /// The rows, on the CPU. Panics if a row does not exist; the message names `op`.
     pub(crate) fn rows(&self, op: &str, all: usize) -> Vec<usize> {
         let cursor = self.cursor.read::<i32>()[0] as usize;
         let places = cursor..cursor + self.count;
@@ -34,7 +34,7 @@ impl Selection<'_> {
         rows
     }
 
-    /// The order and the cursor, for a kernel; nothing where all rows are the batch.
+    /// The order and the cursor, for a kernel; null pointers without a selection.
     pub(crate) fn pointers(selection: Option<&Selection>) -> [Pointer; 2] {
         let order = selection.and_then(|selection| selection.order);
         [order, selection.map(|selection| selection.cursor)]
@@ -42,7 +42,7 @@ impl Selection<'_> {
     }
 }
 
-/// The selected rows of `[n, ..]`, of F32 or I32, one after the other: `[count, ..]`. No gradient.
+/// The selected rows of `[n, ..]`, of F32 or I32, as `[count, ..]`. No gradient.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::gather::{Selection, gather}};

@@ -12,7 +12,7 @@ use crate::tensor::{Tensor, assert_alike, assert_wide};
 
 /// `y = x weight^T + bias`, or `max(x weight^T + bias, 0)`, over the last axis.
 ///
-/// `x` is `[.., inputs]`, `weight` `[outputs, inputs]`, `bias` `[outputs]`, the result `[.., outputs]`. Panics where the
+/// `x` is `[.., inputs]`, `weight` `[outputs, inputs]`, `bias` `[outputs]`, the result `[.., outputs]`. Panics if the
 /// shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
     match x.device() {
@@ -24,8 +24,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Tensor 
     }
 }
 
-/// One launch: bias and ReLU are added to sums that are still in registers. They would read and write the output once
-/// each.
+/// One launch: bias and ReLU are applied to the sums in registers. Separate launches would read and write the output
+/// once more for each.
 fn on_gpu(gpu: &Rc<Gpu>, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
     assert_alike("linear", &[x, weight]);
     assert_wide("linear", x, &[bias]);

@@ -3,10 +3,10 @@
 //! `i, f, o = sigmoid(W x + b + U h' + b')`, `g = tanh(W x + b + U h' + b')`, `c = f c' + i g`, `h = o tanh(c)`,
 //! with the rows of `W`, `U` and the biases in the order i, f, g, o.
 //!
-//! `W x` is one product over all times; a time then costs one small product and one pass that stores the activated
-//! gates over what they were computed from. The backward pass stores the gates' gradients there, and every parameter's
-//! gradient is one product or sum at the end. Samples are independent, so a task takes a few of them through all
-//! times, and threads meet only at the end.
+//! `W x` is one product over all times. Each time then costs one small product, and one pass that overwrites the gates
+//! with their activations. The backward pass overwrites them with their gradients, and every parameter's gradient is
+//! one product or sum at the end. Samples are independent, so a task takes a few of them through all times, and threads
+//! synchronise only at the end.
 
 mod launch;
 
@@ -19,7 +19,7 @@ use crate::ops::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
 
-/// The most samples a task takes through time: as many rows as the product's registers hold.
+/// The most samples of a task: the rows that fit the product's registers.
 const SAMPLES: usize = 10;
 
 /// Weights and biases of one layer of `H` units over `I` inputs.
@@ -35,7 +35,7 @@ pub struct LstmWeights<'a> {
     pub bias_hh: &'a Tensor,
 }
 
-/// What [`lstm`] gives.
+/// The result of [`lstm`].
 pub struct LstmOutput {
     /// The output of every time, `[T, B, H]`.
     pub y: Tensor,
@@ -71,8 +71,8 @@ impl Sizes {
             ("h0", h0, &[batch, hidden]),
             ("c0", c0, &[batch, hidden]),
         ] {
-            let own = tensor.shape();
-            assert!(own.extents() == wanted, "lstm: {name} has shape {own}, not {wanted:?}");
+            let shape = tensor.shape();
+            assert!(shape.extents() == wanted, "lstm: {name} has shape {shape}, not {wanted:?}");
         }
         sizes
     }
@@ -81,7 +81,7 @@ impl Sizes {
         self.times * self.batch
     }
 
-    /// Samples of a task: a function of the batch alone.
+    /// Samples of a task, a function of the batch only.
     fn samples(&self) -> usize {
         self.batch.div_ceil(self.batch.div_ceil(SAMPLES).max(1))
     }
@@ -92,22 +92,22 @@ impl Sizes {
     }
 }
 
-/// What the forward pass leaves for the backward pass.
-struct Kept {
+/// The values that the backward pass needs; the forward pass computes them in place.
+struct Context {
     sizes: Sizes,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
-    /// What backward needs of the gates `[T, B, 4H]`: in F32 and F64 the activated gates.
+    /// The gates `[T, B, 4H]`, as the backward pass needs them: in F32 and F64 the activated gates.
     gates: Tensor,
-    /// Outputs and cell states from before the first time on, `[T + 1, B, H]`.
+    /// Outputs and cell states `[T + 1, B, H]`, the given state first.
     h: Tensor,
     c: Tensor,
 }
 
-impl Kept {
-    /// A part that reads or writes these tensors once, with the operations of a product of all gates with `columns` columns;
-    /// the gates' own are few beside them.
+impl Context {
+    /// Begins a part of the op. It reads or writes these tensors once; its operations are those of a product of all
+    /// gates with `columns` columns, beside which the gates' are few.
     fn op(&self, name: &'static str, tensors: &[&Tensor], columns: usize) -> Option<Op> {
         let operations = 2 * self.sizes.rows() * 4 * self.sizes.hidden * columns;
         begin(name, tensors, operations)
@@ -143,20 +143,20 @@ impl Kept {
     }
 }
 
-/// The layer over all times of `x` `[T, B, I]`, from the state `h0`, `c0` `[B, H]`, which gets no gradient
-/// (backpropagation is truncated there). The state is copied: it may be overwritten before the backward pass.
+/// Applies the layer to all times of `x` `[T, B, I]`, from the state `h0`, `c0` `[B, H]`. The state gets no gradient:
+/// backpropagation is truncated there. It is copied, so it may be overwritten before the backward pass.
 ///
-/// Where `x` and the weights are BF16, so are the outputs and what is kept of the gates; the biases, the given state, the
-/// cell state and the gradients of weights and biases are F32.
+/// If `x` and the weights are BF16, so are the outputs and the stored gates. The biases, the given state, the cell
+/// state and the gradients of weights and biases are F32.
 ///
-/// Panics where a shape does not fit.
+/// Panics if a shape does not fit.
 pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmOutput {
     let LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh } = weights;
     assert_alike("lstm", &[x, weight_ih, weight_hh]);
     assert_wide("lstm", x, &[bias_ih, bias_hh, h0, c0]);
     let sizes = Sizes::new(x, weights, h0, c0);
     let Sizes { times, batch, hidden, .. } = sizes;
-    let kept = Kept {
+    let context = Context {
         sizes,
         x: x.detach(),
         weight_ih: weight_ih.detach(),
@@ -165,31 +165,31 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
         h: x.empty_like([times + 1, batch, hidden]),
         c: x.empty_wide([times + 1, batch, hidden]),
     };
-    for (from, all) in [(h0, &kept.h), (c0, &kept.c)] {
+    for (from, all) in [(h0, &context.h), (c0, &context.c)] {
         let tensor = all.view(0, [batch, hidden], hidden);
         accumulate(from, &Slot { tensor, add: false });
     }
     match x.device() {
-        Device::Gpu(gpu) => launch::forward(gpu, &kept, bias_ih, bias_hh),
+        Device::Gpu(gpu) => launch::forward(gpu, &context, bias_ih, bias_hh),
         Device::Cpu(cpu) => {
-            float_dispatch!(x.dtype(), "lstm", T => forward::<T>(cpu, &kept, bias_ih, bias_hh));
+            float_dispatch!(x.dtype(), "lstm", T => forward::<T>(cpu, &context, bias_ih, bias_hh));
         }
     }
     let step = batch * hidden;
-    let y = kept.h.view(step, [times, batch, hidden], hidden);
-    let h = kept.h.view(times * step, [batch, hidden], hidden);
-    let c = kept.c.view(times * step, [batch, hidden], hidden);
+    let y = context.h.view(step, [times, batch, hidden], hidden);
+    let h = context.h.view(times * step, [batch, hidden], hidden);
+    let c = context.c.view(times * step, [batch, hidden], hidden);
     let inputs = [x, weight_ih, weight_hh, bias_ih, bias_hh];
     let y = record(y, &inputs, move |dy, gradients| match dy.device() {
-        Device::Gpu(gpu) => launch::backward(gpu, &kept, dy, gradients),
+        Device::Gpu(gpu) => launch::backward(gpu, &context, dy, gradients),
         Device::Cpu(cpu) => {
-            float_dispatch!(dy.dtype(), "lstm", T => backward::<T>(cpu, &kept, dy, gradients));
+            float_dispatch!(dy.dtype(), "lstm", T => backward::<T>(cpu, &context, dy, gradients));
         }
     });
     LstmOutput { y, h, c }
 }
 
-/// Cuts `[T, B, columns]` into the parts of each task, by time.
+/// Cuts `[T, B, columns]` into the parts of each task, one for each time.
 fn by_task<T>(all: &mut [T], step: usize, part: usize) -> Vec<Vec<&mut [T]>> {
     let mut tasks: Vec<Vec<&mut [T]>> = Vec::new();
     tasks.resize_with(step.div_ceil(part.max(1)), Vec::new);
@@ -208,27 +208,27 @@ struct Forward<'a, T> {
     c: Vec<&'a mut [T]>,
 }
 
-fn forward<T: Float>(cpu: &Cpu, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
-    let sizes = kept.sizes;
+fn forward<T: Float>(cpu: &Cpu, context: &Context, bias_ih: &Tensor, bias_hh: &Tensor) {
+    let sizes = context.sizes;
     let Sizes { batch, inputs, hidden, .. } = sizes;
     let bias: Vec<T> = (bias_ih.read::<T>().iter().zip(bias_hh.read::<T>().iter()))
         .map(|(a, b)| *a + *b)
         .collect();
-    let mut gates = kept.gates.write::<T>();
-    let op = kept.input_forward();
+    let mut gates = context.gates.write::<T>();
+    let op = context.input_forward();
     gemm_parallel(
         cpu,
         [sizes.rows(), 4 * hidden, inputs],
-        (&kept.x.read::<T>(), kept.x.pitch(), false),
-        (&kept.weight_ih.read::<T>(), kept.weight_ih.pitch(), true),
+        (&context.x.read::<T>(), context.x.pitch(), false),
+        (&context.weight_ih.read::<T>(), context.weight_ih.pitch(), true),
         (&mut gates, 4 * hidden),
         false,
     );
     drop(op);
-    let _op = kept.recurrence_forward();
-    let strides = (1, kept.weight_hh.pitch());
-    let weight = Packed::new([hidden, 4 * hidden], &kept.weight_hh.read::<T>(), strides);
-    let (mut h, mut c) = (kept.h.write::<T>(), kept.c.write::<T>());
+    let _op = context.recurrence_forward();
+    let strides = (1, context.weight_hh.pitch());
+    let weight = Packed::new([hidden, 4 * hidden], &context.weight_hh.read::<T>(), strides);
+    let (mut h, mut c) = (context.h.write::<T>(), context.c.write::<T>());
     let (step, part) = (batch * hidden, sizes.samples() * hidden);
     let states = by_task(&mut h, step, part).into_iter().zip(by_task(&mut c, step, part));
     let mut tasks: Vec<_> = (by_task(&mut gates, 4 * step, 4 * part).into_iter().zip(states))
@@ -245,7 +245,7 @@ fn forward<T: Float>(cpu: &Cpu, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor)
     });
 }
 
-/// The parts of a time and of the one after it.
+/// The parts of a time and of the next one.
 fn pair<'a, T>(parts: &'a mut [&mut [T]], time: usize) -> [&'a mut [T]; 2] {
     let (before, after) = parts.split_at_mut(time + 1);
     [&mut *before[time], &mut *after[0]]
@@ -294,32 +294,32 @@ fn update_state<const FUSED: bool, T: Float>(
 /// One task of the backward pass: some samples' gates by time, which become their gradients.
 struct Backward<'a, T> {
     gates: Vec<&'a mut [T]>,
-    /// What time t + 1 leaves for time t.
+    /// The gradients that time t + 1 passes to time t.
     dh: Vec<T>,
     dc: Vec<T>,
 }
 
-fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradients) {
-    gate_gradients::<T>(cpu, kept, dy);
-    let Sizes { inputs, hidden, .. } = kept.sizes;
-    let rows = kept.sizes.rows();
-    let gates = kept.gates.read::<T>();
-    if let Some(slot) = gradients.slot(0, &kept.x) {
-        let _op = kept.input_gradient(&slot.tensor);
+fn backward<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor, gradients: &mut Gradients) {
+    gate_gradients::<T>(cpu, context, dy);
+    let Sizes { inputs, hidden, .. } = context.sizes;
+    let rows = context.sizes.rows();
+    let gates = context.gates.read::<T>();
+    if let Some(slot) = gradients.slot(0, &context.x) {
+        let _op = context.input_gradient(&slot.tensor);
         gemm_parallel(
             cpu,
             [rows, inputs, 4 * hidden],
             (&gates, 4 * hidden, false),
-            (&kept.weight_ih.read::<T>(), kept.weight_ih.pitch(), false),
+            (&context.weight_ih.read::<T>(), context.weight_ih.pitch(), false),
             (&mut slot.tensor.write::<T>(), slot.tensor.pitch()),
             slot.add,
         );
     }
     for (input, weight, factor, columns) in
-        [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
+        [(1, &context.weight_ih, &context.x, inputs), (2, &context.weight_hh, &context.h, hidden)]
     {
         let Some(slot) = gradients.slot(input, weight) else { continue };
-        let _op = kept.weight_gradient(factor, &slot.tensor);
+        let _op = context.weight_gradient(factor, &slot.tensor);
         gemm_parallel(
             cpu,
             [4 * hidden, columns, rows],
@@ -331,23 +331,23 @@ fn backward<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor, gradients: &mut Gradi
     }
     if gradients.wants(3) || gradients.wants(4) {
         let sums = Tensor::zeros(dy.device(), [4 * hidden], dy.dtype());
-        let _op = kept.bias_gradient(&sums);
+        let _op = context.bias_gradient(&sums);
         add_column_sums(cpu, &gates, 4 * hidden, &mut sums.write::<T>());
         [3, 4].into_iter().for_each(|input| gradients.pass(input, &sums));
     }
 }
 
-/// Turns the kept gates into the gradients of what they were computed from.
-fn gate_gradients<T: Float>(cpu: &Cpu, kept: &Kept, dy: &Tensor) {
-    let _op = kept.recurrence_backward(dy);
-    let sizes = kept.sizes;
+/// Overwrites the activated gates with the gradients of their pre-activations.
+fn gate_gradients<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor) {
+    let _op = context.recurrence_backward(dy);
+    let sizes = context.sizes;
     let Sizes { batch, hidden, .. } = sizes;
     let dy = &*dense::<T>(dy);
-    let (dy, c) = (dy.read::<T>(), kept.c.read::<T>());
-    let strides = (kept.weight_hh.pitch(), 1);
-    let weight = Packed::new([4 * hidden, hidden], &kept.weight_hh.read::<T>(), strides);
+    let (dy, c) = (dy.read::<T>(), context.c.read::<T>());
+    let strides = (context.weight_hh.pitch(), 1);
+    let weight = Packed::new([4 * hidden, hidden], &context.weight_hh.read::<T>(), strides);
     let (step, part) = (batch * hidden, sizes.samples() * hidden);
-    let mut gates = kept.gates.write::<T>();
+    let mut gates = context.gates.write::<T>();
     let mut tasks: Vec<_> = by_task(&mut gates, 4 * step, 4 * part)
         .into_iter()
         .map(|gates| {

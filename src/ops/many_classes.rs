@@ -1,4 +1,4 @@
-//! The launches of `kernels/many_classes.cu`: the head for many classes, whose outputs are never stored. In tf32.
+//! The launches of `kernels/many_classes.cu`: the head for many classes, in tf32, which never stores the logits.
 
 use std::rc::Rc;
 
@@ -15,10 +15,10 @@ use crate::tensor::Tensor;
 /// Samples or classes of a tile.
 const TILE: usize = 64;
 
-/// The most inputs that a block's registers have sums for.
+/// The most inputs whose sums fit a block's registers.
 const MOST_INPUTS: usize = 128;
 
-/// Blocks that a GPU of 132 multiprocessors has on its way at a time.
+/// Blocks that are resident on a GPU of 132 SMs at a time.
 const BLOCKS: usize = 264;
 
 const THREADS: u32 = 128;
@@ -40,19 +40,19 @@ struct Sizes {
     add_bias: u32,
 }
 
-/// What a block holds in shared memory beside the rows it holds and those that pass.
+/// The use of a block's shared memory, beside its own rows and the rows that it streams.
 #[derive(Clone, Copy, PartialEq)]
 enum Block {
     Outputs,
     OutputsAndGradients,
 }
 
-/// Whether the kernels can do such a head.
+/// Whether the kernels support such a head.
 pub(super) fn fits(extents: Extents) -> bool {
     extents.inputs <= MOST_INPUTS && extents.inputs > 0 && extents.outputs > 0
 }
 
-/// What one head's launches have in common.
+/// The common part of one head's launches.
 struct Plan {
     gpu: Rc<Gpu>,
     extents: Extents,
@@ -67,7 +67,7 @@ impl Plan {
         self.extents.samples.div_ceil(TILE)
     }
 
-    /// The classes in parts, so many that `blocks` for each fill the GPU.
+    /// The sizes, with the classes in enough parts that `blocks` blocks for each fill the GPU.
     fn sizes(&self, blocks: usize) -> Sizes {
         let Extents { samples, inputs, classifiers, outputs } = self.extents;
         let all = outputs.div_ceil(TILE);
@@ -89,7 +89,7 @@ impl Plan {
         }
     }
 
-    /// Launches the kernel for this many inputs; `[name up to 64 inputs, name above]`.
+    /// Launches the kernel for the number of inputs; `names` are those for up to 64 inputs and above.
     fn launch(&self, names: [&str; 2], blocks: usize, block: Block, arguments: &[&dyn Argument]) {
         let depth = if self.extents.inputs <= 64 { 64 } else { 128 };
         let gradients = if block == Block::OutputsAndGradients { TILE } else { 0 };
@@ -103,7 +103,8 @@ impl Plan {
         Tensor::empty(self.z.device(), shape, dtype)
     }
 
-    /// Statistics F64 `[B, N + 2]`, without what is correct, and what each copy is to each sample, `[B, N, 4]`.
+    /// The statistics, F64 `[B, N + 2]`, still without the count of correct classes, and four numbers for each sample
+    /// and classifier, `[B, N, 4]`.
     fn likelihoods(&self, log_posterior: &Tensor) -> (Tensor, Tensor) {
         let Extents { samples, classifiers, .. } = self.extents;
         let sizes = self.sizes(self.tiles() * classifiers);
@@ -130,7 +131,7 @@ impl Plan {
             "many_classes_mix_fwd_f32",
             [samples as u32, 1, 1],
             [32, 1, 1],
-            // Two f64 and four f32 a copy.
+            // Two f64 and four f32 for each classifier.
             (32 * classifiers).next_multiple_of(16),
             &[
                 &parts.pointer(),
@@ -145,7 +146,7 @@ impl Plan {
         (statistics, copies)
     }
 
-    /// Completes the statistics. The gradient of `z` in parts, `[splits, B, d]`, if it is wanted.
+    /// Completes the statistics, and returns the gradient of `z` in parts, `[splits, B, d]`, if it is wanted.
     fn mixture(&self, statistics: &Tensor, copies: &Tensor, wants_dz: bool) -> Option<Tensor> {
         let Extents { samples, inputs, .. } = self.extents;
         let sizes = self.sizes(self.tiles());
@@ -159,7 +160,7 @@ impl Plan {
         pointers.extend(dz_parts.as_ref().map(Tensor::pointer));
         let parameters = Parameters(&sizes);
         let mut arguments: Vec<&dyn Argument> =
-            pointers.iter().map(|own| own as &dyn Argument).collect();
+            pointers.iter().map(|pointer| pointer as &dyn Argument).collect();
         arguments.push(&parameters);
         let (names, block) = match wants_dz {
             true => (
@@ -223,7 +224,7 @@ impl Plan {
     }
 }
 
-/// What [`super::classifiers::classifiers`] gives for classes.
+/// [`super::classifiers::classifiers`] for classes.
 pub(super) fn classifiers(
     gpu: &Rc<Gpu>,
     extents: Extents,

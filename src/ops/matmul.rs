@@ -1,4 +1,4 @@
-//! Matrix products: plain, with either side transposed, batched.
+//! Matrix products: plain, with either operand transposed, batched.
 
 mod arithmetic;
 mod launch;
@@ -20,10 +20,10 @@ use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
-/// Multiply-adds that are worth a task of their own.
+/// Multiply-adds that are worth a separate task.
 const TASK: usize = 1 << 20;
 
-/// One matrix product of a batch: which side is transposed, and the sizes of the product.
+/// One matrix product of a batch: the transposed operands and the sizes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Product {
     transpose_a: bool,
@@ -31,7 +31,7 @@ struct Product {
 }
 
 impl Product {
-    /// Operations that all products of a batch take, where `a` is the left side.
+    /// Operations of all products of a batch with the left operand `a`.
     fn operations(self, a: &Tensor, out: &Tensor) -> usize {
         let [_, rows, columns] = matrix_extents(a.shape());
         2 * out.shape().elements() * if self.transpose_a { rows } else { columns }
@@ -64,11 +64,11 @@ pub(crate) fn gemm_parallel<T: Float>(
     });
 }
 
-/// Rows of C a task computes: a multiple of 16, about [`TASK`] multiply-adds or more.
+/// Rows of C of one task: a multiple of 16, with about [`TASK`] multiply-adds or more.
 fn task_rows([m, n, k]: [usize; 3]) -> usize {
     let wanted = TASK.div_ceil((n * k).max(1)).next_multiple_of(16);
     let tasks = m.div_ceil(wanted).max(1);
-    // Not much less work in the last task than in the others.
+    // Equal shares, so that the last task has not much less work than the others.
     m.div_ceil(tasks).next_multiple_of(16).max(16)
 }
 
@@ -98,7 +98,7 @@ fn product_on(gpu: &Rc<Gpu>, [a, b]: [&Tensor; 2], out: &Tensor, product: Produc
     products(gpu, &batch, [m, n, k], left, right, to, Epilogue::add(add));
 }
 
-/// The batch of each operand is its leading axes; an operand of two axes serves every member of the batch.
+/// The leading axes of each operand are its batch; an operand with two axes is used for every member of the batch.
 fn product_typed<T: Float>(
     cpu: &Cpu,
     a: &Tensor,
@@ -188,7 +188,7 @@ fn operand_gradient(
         }
         return;
     }
-    // The operand served every member of the batch: its gradient is the sum over them.
+    // The operand was used for every member of the batch: its gradient is the sum over them.
     let members = operand.empty_like(whole);
     let _op = begin_op(&members);
     product_into(first, second, &members, product, false);
@@ -218,7 +218,8 @@ fn output_shape(a: Shape, b: Shape, product: Product) -> Shape {
 }
 
 impl Tensor {
-    /// The product of the last two axes, batched over those before; an operand of two axes serves every member.
+    /// The product over the last two axes, batched over the axes before; an operand with two axes is used for every
+    /// member.
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         matmul(self, other, Product { transpose_a: false, transpose_b: false })
     }

@@ -1,4 +1,4 @@
-//! One sample under a mixture of classifiers: likelihoods, responsibilities, the mixture's own likelihood.
+//! One sample under a mixture of classifiers: likelihoods, responsibilities, the mixture's likelihood.
 
 use crate::device::cpu::Float;
 
@@ -17,7 +17,7 @@ impl Posterior {
     }
 }
 
-/// `e^x_j` up to a common factor that makes the largest 1; zeros where every `x_j` is minus infinity.
+/// `e^x_j` up to a common factor that makes the largest 1; zeros if every `x_j` is minus infinity.
 fn shares_of(logarithms: impl Iterator<Item = f64> + Clone, shares: &mut [f64]) {
     let largest = logarithms.clone().fold(f64::NEG_INFINITY, f64::max);
     let shifted =
@@ -25,15 +25,15 @@ fn shares_of(logarithms: impl Iterator<Item = f64> + Clone, shares: &mut [f64]) 
     shares.iter_mut().zip(shifted).for_each(|(share, shifted)| *share = shifted);
 }
 
-/// What is known of one sample: a row of 2 N + 2 numbers.
+/// The statistics of one sample: a row of 2 N + 2 numbers.
 pub(super) struct Sample<'a> {
-    /// `log p_ij(y_i)`; minus infinity where it is not finite.
+    /// `log p_ij(y_i)`; minus infinity if it is not finite.
     pub log_likelihoods: &'a mut [f64],
     /// `r_ij`.
     pub responsibilities: &'a mut [f64],
     /// `log p_i(y_i)`; minus infinity for a sample without a finite classifier.
     pub log_mixture: &'a mut f64,
-    /// 1 where the mixture's likeliest class is right, else 0.
+    /// 1 if the mixture's likeliest class is right, else 0.
     pub correct: &'a mut f64,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Sample<'a> {
         Sample { log_likelihoods, responsibilities, log_mixture, correct }
     }
 
-    /// The mixture and the responsibilities, once the likelihoods are there.
+    /// Computes the mixture and the responsibilities from the likelihoods.
     pub fn mix(&mut self, posterior: &Posterior) {
         let mut largest = f64::NEG_INFINITY;
         let likelihoods = self.log_likelihoods.iter_mut().zip(&posterior.logarithms);
@@ -68,11 +68,11 @@ impl<'a> Sample<'a> {
         *self.log_mixture = largest + total.ln();
     }
 
-    pub fn is_dead(&self) -> bool {
+    pub fn has_no_finite_classifier(&self) -> bool {
         *self.log_mixture == f64::NEG_INFINITY
     }
 
-    /// Adds up the probabilities of each class under the usable classifiers, up to a common factor.
+    /// The mixture's probability of each class, over the classifiers with a finite likelihood, up to a common factor.
     pub fn mixture_of_classes<T: Float>(
         &self,
         probabilities: &[T],
@@ -81,15 +81,15 @@ impl<'a> Sample<'a> {
     ) {
         let usable = |likelihood: &f64| *likelihood != f64::NEG_INFINITY;
         let all_usable = self.log_likelihoods.iter().all(usable);
-        let mut own = Vec::new();
+        let mut usable_shares = Vec::new();
         if !all_usable {
-            own.resize(posterior.shares.len(), 0.0);
+            usable_shares.resize(posterior.shares.len(), 0.0);
             let pairs = self.log_likelihoods.iter().zip(&posterior.logarithms);
             let logarithms =
                 pairs.map(|(l, log_a)| if usable(l) { *log_a } else { f64::NEG_INFINITY });
-            shares_of(logarithms, &mut own);
+            shares_of(logarithms, &mut usable_shares);
         }
-        let shares = if all_usable { &posterior.shares } else { &own };
+        let shares = if all_usable { &posterior.shares } else { &usable_shares };
         mixture.fill(T::ZERO);
         for (share, probabilities) in shares.iter().zip(probabilities.chunks(mixture.len())) {
             let share = T::from_f64(*share);

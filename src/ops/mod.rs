@@ -1,4 +1,4 @@
-//! One op, one file: its shape rule, its CPU code, its backward. Knows no layer.
+//! The ops, one a file: shape rule, CPU code, launch, backward pass. No op knows of layers.
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
@@ -36,20 +36,20 @@ pub mod view;
 use crate::device::{Cost, DType, Op};
 use crate::tensor::Tensor;
 
-/// Begins an op that has to read or write each of these tensors once and to do so many operations; see [`crate::Device::op`].
-/// Panics without tensors.
+/// Begins an op that reads or writes each of these tensors at least once and does `operations` operations; see
+/// [`crate::Device::op`]. Panics without tensors.
 #[inline]
 pub(crate) fn begin(op: &'static str, tensors: &[&Tensor], operations: usize) -> Option<Op> {
     tensors[0].device().op(op, || cost(tensors, operations))
 }
 
-/// What such an op has to do at least.
+/// The least work of such an op.
 pub(crate) fn cost(tensors: &[&Tensor], operations: usize) -> Cost {
-    let bytes = tensors.iter().map(|own| own.shape().elements() * own.dtype().size()).sum();
+    let bytes = tensors.iter().map(|x| x.shape().elements() * x.dtype().size()).sum();
     Cost::bytes(bytes).and_operations(operations)
 }
 
-/// The name of the kernel that does `work` on tensors stored as `dtype`. Panics for a type that no kernel computes with.
+/// The name of the kernel that does `work` on tensors of type `dtype`. Panics for a type without kernels.
 pub(crate) fn kernel_in(work: &str, dtype: DType) -> String {
     match dtype {
         DType::F32 => format!("{work}_f32"),
@@ -58,12 +58,12 @@ pub(crate) fn kernel_in(work: &str, dtype: DType) -> String {
     }
 }
 
-/// Elements that are 16 bytes.
+/// The number of elements in 16 bytes.
 pub(crate) fn vector_of(dtype: DType) -> usize {
     16 / dtype.size()
 }
 
-/// Where an op has no kernel yet.
+/// Panics, for an op without a GPU kernel.
 fn no_kernel(op: &str) -> ! {
     panic!("{op}: it has no GPU kernel yet; use the cpu")
 }

@@ -1,23 +1,24 @@
-//! One update of all parameters, in flat buffers: SGD and Adam with a learning rate for every feature.
+//! One update of all parameters in flat buffers, by SGD or Adam with a learning rate for every feature.
 
+mod cpu;
 mod launch;
 
 use std::cell::OnceCell;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{Cost, DType, Device};
 use crate::ops::cost;
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
+pub(super) use cpu::Cutter;
 
-/// Elements of a chunk, where the parameter has as many.
+/// Elements of a chunk, if the parameter has enough.
 const CHUNK: usize = 4096;
 
-/// Chunks that one task updates.
+/// Chunks of one task.
 pub(super) const CHUNKS_OF_A_TASK: usize = 8;
 
-/// Where a parameter lies in the flat buffers, and which learning rates its elements have: element `e` learns with
+/// A parameter's place in the flat buffers, and its learning rates: that of element `e` is
 /// `rates[rate_base + (e / inner) % features]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -31,11 +32,12 @@ pub struct Span {
     pub features: usize,
     /// Index of its first rate.
     pub rate_base: usize,
-    /// Whether a feature stands still in a step that flags its number, and is exempt from clipping.
-    pub guarded: bool,
+    /// Whether it belongs to the head, with one feature for each classifier. A step freezes classifiers that diverged,
+    /// and does not clip the head's gradients.
+    pub in_head: bool,
 }
 
-/// A part of a [`Span`] that one task works on, as it is given to a device.
+/// A part of a [`Span`], in the layout of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Chunk {
@@ -51,24 +53,24 @@ pub struct Chunk {
     pub inner: u32,
     /// Number of features.
     pub features: u32,
-    /// 1 where a flagged feature stands still and clipping does not apply, else 0.
-    pub guarded: u32,
+    /// 1 for a parameter of the head, as in [`Span`], else 0.
+    pub in_head: u32,
 }
 
 /// All parameters cut into chunks; built once.
 #[derive(Clone, Default)]
 pub struct Table {
     chunks: Vec<Chunk>,
-    /// The same on a GPU, once one has asked for it: U8.
+    /// The chunks on a GPU, U8, from their first use on.
     on_device: OnceCell<Tensor>,
 }
 
 impl Table {
-    /// Cuts parameters into chunks. They must be given in the order of the buffers. Panics where two overlap.
+    /// Cuts parameters into chunks. The spans must be in the order of the buffers. Panics if two overlap.
     ///
     /// ```
     /// use alrao::ops::optimizer::{Span, Table};
-    /// let linear = Span { base: 0, length: 10_000, inner: 100, features: 100, rate_base: 0, guarded: false };
+    /// let linear = Span { base: 0, length: 10_000, inner: 100, features: 100, rate_base: 0, in_head: false };
     /// assert_eq!(Table::new([linear]).chunks().len(), 3);
     /// ```
     pub fn new(spans: impl IntoIterator<Item = Span>) -> Self {
@@ -87,14 +89,14 @@ impl Table {
         &self.chunks
     }
 
-    /// The chunks in a device's memory. Panics where another device asked for them before.
+    /// The chunks in a device's memory. Panics if they were used on another device before.
     pub(super) fn on(&self, device: &Device) -> &Tensor {
-        let own = self.on_device.get_or_init(|| {
+        let chunks = self.on_device.get_or_init(|| {
             let bytes: &[u8] = bytemuck::cast_slice(&self.chunks);
             Tensor::from_slice(device, [bytes.len()], bytes)
         });
-        assert!(own.device().same(device), "optimizer: one table on two devices");
-        own
+        assert!(chunks.device().same(device), "optimizer: one table on two devices");
+        chunks
     }
 
     pub(super) fn elements(&self) -> usize {
@@ -112,16 +114,17 @@ fn chunk(span: &Span, offset: usize) -> Chunk {
         length: small(CHUNK.min(span.length - offset)),
         inner: small(span.inner),
         features: small(span.features),
-        guarded: u32::from(span.guarded),
+        in_head: u32::from(span.in_head),
     }
 }
 
 /// How a gradient `g` moves a parameter `w` with learning rate `eta`, as PyTorch's optimisers do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
-    /// `v = momentum v + g + weight_decay w`, `w -= eta v`. `v` is the first moment, of no use where `momentum` is 0.
+    /// `v = momentum v + g + weight_decay w`, `w -= eta v`. `v` is the first moment, which is not stored if `momentum`
+    /// is 0.
     Sgd {
-        /// How much of the last step's direction stays.
+        /// The part of the last step's direction that is kept.
         momentum: f64,
         /// Pull towards zero, added to the gradient.
         weight_decay: f64,
@@ -153,7 +156,7 @@ impl Rule {
         }
     }
 
-    /// Number of moments it keeps for each element.
+    /// The number of moments it stores for each element.
     pub fn moments(&self) -> usize {
         match *self {
             Rule::Sgd { momentum, .. } => usize::from(momentum != 0.0),
@@ -162,12 +165,12 @@ impl Rule {
     }
 }
 
-/// The flat buffers, all but `narrow` of one floating-point dtype; all but `rates` of the same length.
+/// The flat buffers: all except `narrow` have one floating-point dtype, and all except `rates` have the same length.
 #[derive(Clone)]
 pub struct Buffers {
     /// The parameters.
     pub values: Tensor,
-    /// Where their values go once more, rounded to BF16, for the products that take them so. On a GPU.
+    /// A copy of the values in BF16, for products in BF16. On a GPU only.
     pub narrow: Option<Tensor>,
     /// Their gradients.
     pub gradients: Tensor,
@@ -193,42 +196,41 @@ impl Buffers {
     }
 }
 
-/// Moves every parameter of the table. An element whose gradient is not finite is left alone, with its moments, and counted.
+/// Updates every parameter of the table. An element whose gradient is not finite is skipped, with its moments, and
+/// counted.
 ///
-/// - `scales`: F64 `[2]`: a factor on all rates (the schedule's), and one on the gradients of what is not guarded (the clip's).
-/// - `flagged`: U8, one for each feature of the guarded parameters: those that stand still, uncounted, where not 0.
+/// - `scales`: F64 `[2]`: the schedule's factor on all rates, and the clip's on the gradients of all parameters except
+///   the head's.
+/// - `diverged`: U8, one for each classifier. Classifiers with a value other than 0 are frozen; their elements do not
+///   count as skipped.
 /// - `step`: I32 `[1]`: 1 for the first update.
-/// - `skipped`: I64 `[1]`, to which the number of elements left alone is added.
+/// - `skipped`: I64 `[1]`, accumulates the number of skipped elements.
 pub fn update(
     buffers: &Buffers,
     table: &Table,
     rule: Rule,
     scales: &Tensor,
-    flagged: Option<&Tensor>,
+    diverged: Option<&Tensor>,
     step: &Tensor,
     skipped: &Tensor,
 ) {
     check(buffers, rule, scales, skipped);
     let _op = buffers.values.device().op("optimizer", || buffers.cost(rule));
+    let state = State { scales, diverged, step, skipped };
     match buffers.values.device() {
-        Device::Gpu(gpu) => {
-            let state = launch::State { scales, flagged, step, skipped };
-            launch::update(gpu, buffers, table, rule, &state);
-        }
+        Device::Gpu(gpu) => launch::update(gpu, buffers, table, rule, &state),
         Device::Cpu(cpu) => float_dispatch!(buffers.values.dtype(), "optimizer", T => {
-            let scales = scales.read::<f64>();
-            let flagged = flagged.map(|flagged| flagged.read::<u8>());
-            let settings = Settings::<T> {
-                rule: TypedRule::new(rule, step.read::<i32>()[0]),
-                decay: T::from_f64(rule.weight_decay()),
-                schedule: T::from_f64(scales[0]),
-                clip: T::from_f64(scales[1]),
-                rates: &buffers.rates.read::<T>(),
-                flagged: flagged.as_deref().unwrap_or(&[]),
-            };
-            skipped.write::<i64>()[0] += update_typed(cpu, buffers, table, &settings);
+            cpu::update::<T>(cpu, buffers, table, rule, &state);
         }),
     }
+}
+
+/// What changes from step to step; see [`update`].
+struct State<'a> {
+    scales: &'a Tensor,
+    diverged: Option<&'a Tensor>,
+    step: &'a Tensor,
+    skipped: &'a Tensor,
 }
 
 fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
@@ -236,12 +238,12 @@ fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
     let moments = [first_moment, second_moment];
     let present: Vec<&Tensor> = moments.into_iter().flatten().collect();
     if let Some(narrow) = &buffers.narrow {
-        let (own, values) = (narrow.dtype(), buffers.values.dtype());
+        let (narrow_dtype, values) = (narrow.dtype(), buffers.values.dtype());
         assert!(
-            (own, values) == (DType::BF16, DType::F32)
+            (narrow_dtype, values) == (DType::BF16, DType::F32)
                 && narrow.shape() == buffers.values.shape()
                 && matches!(narrow.device(), Device::Gpu(_)),
-            "optimizer: a copy of {values:?} {} as {own:?} {} on {}",
+            "optimizer: a copy of {values:?} {} as {narrow_dtype:?} {} on {}",
             buffers.values.shape(),
             narrow.shape(),
             narrow.device().name()
@@ -269,327 +271,4 @@ fn check(buffers: &Buffers, rule: Rule, scales: &Tensor, skipped: &Tensor) {
         scales.shape(),
         skipped.dtype()
     );
-}
-
-/// A rule with its factors in the parameters' type.
-#[derive(Clone, Copy)]
-enum TypedRule<T> {
-    Sgd(Plain),
-    Momentum(Momentum<T>),
-    Adam(Adam<T>),
-}
-
-/// The direction in which an element moves.
-trait Direction<T>: Copy {
-    /// Number of moments that are read and written.
-    const MOMENTS: usize;
-    /// The direction for a gradient, and the new moments.
-    fn of(self, gradient: T, first: T, second: T) -> (T, T, T);
-}
-
-#[derive(Clone, Copy)]
-struct Plain;
-
-impl<T: Float> Direction<T> for Plain {
-    const MOMENTS: usize = 0;
-    #[inline(always)]
-    fn of(self, gradient: T, first: T, second: T) -> (T, T, T) {
-        (gradient, first, second)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Momentum<T>(T);
-
-impl<T: Float> Direction<T> for Momentum<T> {
-    const MOMENTS: usize = 1;
-    #[inline(always)]
-    fn of(self, gradient: T, first: T, second: T) -> (T, T, T) {
-        let moment = self.0 * first + gradient;
-        (moment, moment, second)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Adam<T> {
-    keep_first: T,
-    take_first: T,
-    keep_second: T,
-    take_second: T,
-    /// `1 / (1 - beta1^t)`.
-    correct_first: T,
-    /// `1 / sqrt(1 - beta2^t)`.
-    correct_second: T,
-    epsilon: T,
-}
-
-impl<T: Float> Direction<T> for Adam<T> {
-    const MOMENTS: usize = 2;
-    #[inline(always)]
-    fn of(self, gradient: T, first: T, second: T) -> (T, T, T) {
-        let mean = self.keep_first * first + self.take_first * gradient;
-        let square = self.keep_second * second + self.take_second * gradient * gradient;
-        let deviation = square.sqrt() * self.correct_second;
-        (mean * self.correct_first / (deviation + self.epsilon), mean, square)
-    }
-}
-
-impl<T: Float> TypedRule<T> {
-    fn new(rule: Rule, step: i32) -> Self {
-        let typed = T::from_f64;
-        match rule {
-            Rule::Sgd { momentum: 0.0, .. } => TypedRule::Sgd(Plain),
-            Rule::Sgd { momentum, .. } => TypedRule::Momentum(Momentum(typed(momentum))),
-            Rule::Adam { beta1, beta2, epsilon, .. } => TypedRule::Adam(Adam {
-                keep_first: typed(beta1),
-                take_first: typed(1.0 - beta1),
-                keep_second: typed(beta2),
-                take_second: typed(1.0 - beta2),
-                correct_first: typed(1.0 / (1.0 - beta1.powi(step))),
-                correct_second: typed(1.0 / (1.0 - beta2.powi(step)).sqrt()),
-                epsilon: typed(epsilon),
-            }),
-        }
-    }
-}
-
-/// What is the same for all chunks.
-struct Settings<'a, T> {
-    rule: TypedRule<T>,
-    decay: T,
-    schedule: T,
-    clip: T,
-    rates: &'a [T],
-    flagged: &'a [u8],
-}
-
-/// A chunk with its parts of the buffers; those of the moments are empty where there are none.
-struct Job<'a, T> {
-    chunk: &'a Chunk,
-    values: &'a mut [T],
-    gradients: &'a [T],
-    first: &'a mut [T],
-    second: &'a mut [T],
-    skipped: u32,
-}
-
-fn update_typed<T: Float>(
-    cpu: &Cpu,
-    buffers: &Buffers,
-    table: &Table,
-    settings: &Settings<T>,
-) -> i64 {
-    let gradients = buffers.gradients.read::<T>();
-    let mut values = buffers.values.write::<T>();
-    let mut first = buffers.first_moment.as_ref().map(|moment| moment.write::<T>());
-    let mut second = buffers.second_moment.as_ref().map(|moment| moment.write::<T>());
-    let mut values = Cutter::new(&mut values);
-    let mut first = first.as_deref_mut().map(Cutter::new);
-    let mut second = second.as_deref_mut().map(Cutter::new);
-    let mut jobs: Vec<Job<T>> = (table.chunks.iter())
-        .map(|chunk| {
-            let (base, length) = (chunk.base as usize, chunk.length as usize);
-            Job {
-                chunk,
-                values: values.cut(base, length),
-                gradients: &gradients[base..base + length],
-                first: first.as_mut().map_or(&mut [], |moment| moment.cut(base, length)),
-                second: second.as_mut().map_or(&mut [], |moment| moment.cut(base, length)),
-                skipped: 0,
-            }
-        })
-        .collect();
-    cpu.pieces(&mut jobs, CHUNKS_OF_A_TASK, table.elements(), |_, jobs| {
-        jobs.iter_mut().for_each(|job| job.run(settings));
-    });
-    jobs.iter().map(|job| i64::from(job.skipped)).sum()
-}
-
-/// Hands out parts of a slice, front to back.
-pub(super) struct Cutter<'a, T> {
-    rest: &'a mut [T],
-    position: usize,
-}
-
-impl<'a, T> Cutter<'a, T> {
-    pub fn new(whole: &'a mut [T]) -> Self {
-        Cutter { rest: whole, position: 0 }
-    }
-
-    pub fn cut(&mut self, start: usize, length: usize) -> &'a mut [T] {
-        let rest = std::mem::take(&mut self.rest);
-        let (part, rest) = rest[start - self.position..].split_at_mut(length);
-        self.rest = rest;
-        self.position = start + length;
-        part
-    }
-}
-
-impl<T: Float> Job<'_, T> {
-    /// Goes over the chunk in runs whose rates are equal, or follow each other.
-    fn run(&mut self, settings: &Settings<T>) {
-        let Chunk { offset, rate_base, inner, features, guarded, .. } = *self.chunk;
-        let (offset, rate_base) = (offset as usize, rate_base as usize);
-        let (inner, features) = (inner as usize, features as usize);
-        let is_guarded = guarded != 0;
-        let clip = if is_guarded { T::ONE } else { settings.clip };
-        let mut start = 0;
-        while start < self.values.len() {
-            let element = offset + start;
-            let feature = element / inner % features;
-            let left = self.values.len() - start;
-            let (length, rates) = if features == 1 {
-                (left, 1)
-            } else if inner == 1 && !is_guarded {
-                let length = left.min(features - feature);
-                (length, length)
-            } else {
-                (left.min(inner - element % inner), 1)
-            };
-            let stands_still = is_guarded && settings.flagged.get(feature).is_some_and(|f| *f != 0);
-            if !stands_still {
-                let first_rate = rate_base + feature;
-                let rates = &settings.rates[first_rate..first_rate + rates];
-                self.move_part(start, length, rates, clip, settings);
-            }
-            start += length;
-        }
-    }
-
-    fn move_part(
-        &mut self,
-        start: usize,
-        length: usize,
-        rates: &[T],
-        clip: T,
-        settings: &Settings<T>,
-    ) {
-        let run = start..start + length;
-        let part = |moment: &[T]| if moment.is_empty() { 0..0 } else { run.clone() };
-        let (first, second) = (part(self.first), part(self.second));
-        let buffers = (
-            &mut self.values[run.clone()],
-            &self.gradients[run.clone()],
-            &mut self.first[first],
-            &mut self.second[second],
-        );
-        let factors = Factors { schedule: settings.schedule, clip, decay: settings.decay };
-        self.skipped += match settings.rule {
-            TypedRule::Sgd(direction) => move_run(buffers, rates, factors, direction),
-            TypedRule::Momentum(direction) => move_run(buffers, rates, factors, direction),
-            TypedRule::Adam(direction) => move_run(buffers, rates, factors, direction),
-        };
-    }
-}
-
-/// Values, gradients and two moments.
-type Run<'a, T> = (&'a mut [T], &'a [T], &'a mut [T], &'a mut [T]);
-
-#[derive(Clone, Copy)]
-struct Factors<T> {
-    schedule: T,
-    clip: T,
-    decay: T,
-}
-
-/// Moves consecutive elements with one rate for all, or one for each; how many were left alone.
-fn move_run<T: Float, D: Direction<T>>(
-    (values, gradients, first, second): Run<T>,
-    rates: &[T],
-    factors: Factors<T>,
-    direction: D,
-) -> u32 {
-    match D::MOMENTS {
-        0 => move_without_moments(values, gradients, rates, factors, direction),
-        1 => move_with_one(values, gradients, first, rates, factors, direction),
-        _ => move_with_two(values, gradients, first, second, rates, factors, direction),
-    }
-}
-
-// The slices are arguments of their own, so that the compiler knows that they do not overlap, and each loop is one stream
-// of vectors.
-vectorised! {
-    fn move_without_moments[T: Float, D: Direction<T>](
-        values: &mut [T], gradients: &[T], rates: &[T], factors: Factors<T>, direction: D,
-    ) -> u32 {
-        let elements = values.iter_mut().zip(gradients);
-        let unused = (T::ZERO, T::ZERO);
-        let mut skipped = 0;
-        if let [rate] = rates {
-            for (value, gradient) in elements {
-                skipped += move_element(value, *gradient, unused, *rate, factors, direction).0;
-            }
-        } else {
-            for ((value, gradient), rate) in elements.zip(rates) {
-                skipped += move_element(value, *gradient, unused, *rate, factors, direction).0;
-            }
-        }
-        skipped
-    }
-}
-
-vectorised! {
-    fn move_with_one[T: Float, D: Direction<T>](
-        values: &mut [T], gradients: &[T], moments: &mut [T], rates: &[T], factors: Factors<T>, direction: D,
-    ) -> u32 {
-        let elements = values.iter_mut().zip(gradients).zip(moments);
-        let mut skipped = 0;
-        let mut one = |value: &mut T, gradient: T, moment: &mut T, rate: T| {
-            let moved = move_element(value, gradient, (*moment, T::ZERO), rate, factors, direction);
-            skipped += moved.0;
-            *moment = moved.1;
-        };
-        if let [rate] = rates {
-            elements.for_each(|((value, gradient), moment)| one(value, *gradient, moment, *rate));
-        } else {
-            let elements = elements.zip(rates);
-            elements.for_each(|(((value, gradient), moment), rate)| one(value, *gradient, moment, *rate));
-        }
-        skipped
-    }
-}
-
-vectorised! {
-    fn move_with_two[T: Float, D: Direction<T>](
-        values: &mut [T], gradients: &[T], first: &mut [T], second: &mut [T], rates: &[T], factors: Factors<T>,
-        direction: D,
-    ) -> u32 {
-        let elements = values.iter_mut().zip(gradients).zip(first).zip(second);
-        let mut skipped = 0;
-        let mut one = |value: &mut T, gradient: T, first: &mut T, second: &mut T, rate: T| {
-            let moved = move_element(value, gradient, (*first, *second), rate, factors, direction);
-            skipped += moved.0;
-            (*first, *second) = (moved.1, moved.2);
-        };
-        if let [rate] = rates {
-            elements.for_each(|(((value, gradient), first), second)| one(value, *gradient, first, second, *rate));
-        } else {
-            elements.zip(rates).for_each(|((((value, gradient), first), second), rate)| {
-                one(value, *gradient, first, second, *rate);
-            });
-        }
-        skipped
-    }
-}
-
-/// Moves an element, unless its gradient is not finite: whether it was left alone, and the moments.
-#[inline(always)]
-fn move_element<T: Float, D: Direction<T>>(
-    value: &mut T,
-    gradient: T,
-    (first, second): (T, T),
-    rate: T,
-    Factors { schedule, clip, decay }: Factors<T>,
-    direction: D,
-) -> (u32, T, T) {
-    let gradient = gradient * clip;
-    let learns = gradient.abs() < T::INFINITY;
-    let pulled = gradient + decay * *value;
-    let gradient = if decay == T::ZERO { gradient } else { pulled };
-    let (way, new_first, new_second) = direction.of(gradient, first, second);
-    let moved = *value - rate * schedule * way;
-    *value = if learns { moved } else { *value };
-    let first = if learns { new_first } else { first };
-    let second = if learns { new_second } else { second };
-    (u32::from(!learns), first, second)
 }

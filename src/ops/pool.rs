@@ -1,4 +1,4 @@
-//! Pools over the two middle axes of images `[N, H, W, C]`.
+//! Pooling over the two middle axes of images `[N, H, W, C]`.
 
 mod average;
 mod launch;
@@ -13,10 +13,10 @@ use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
 
-/// Elements that one task works on.
+/// Elements of one task.
 const PIECE: usize = 1 << 14;
 
-/// Where a pool's windows lie on an image.
+/// The windows of a pool on an image.
 #[derive(Clone, Copy)]
 struct Windows {
     /// `[N, H, W, C]`.
@@ -41,26 +41,26 @@ impl Windows {
         );
         let fits = kernel <= height + 2 * padding && kernel <= width + 2 * padding;
         assert!(fits, "{op}: kernel {kernel} and padding {padding} on images of shape {input}");
-        let extent = |own: usize| (own + 2 * padding - kernel) / stride + 1;
+        let extent = |side: usize| (side + 2 * padding - kernel) / stride + 1;
         let output = Shape::from([images, extent(height), extent(width), channels]);
         Windows { input, output, kernel, stride, padding }
     }
 
-    /// Places along an axis of extent `extent` that window number `window` covers, padding left out.
+    /// The places along an axis of extent `extent` that window number `window` covers, without padding.
     fn places(&self, window: usize, extent: usize) -> Range<usize> {
         let start = window * self.stride;
         start.saturating_sub(self.padding)
             ..(start + self.kernel).saturating_sub(self.padding).min(extent)
     }
 
-    /// Of `windows` windows along an axis, those that cover `place`.
+    /// The windows, of `windows` along an axis, that cover `place`.
     fn covering(&self, place: usize, windows: usize) -> Range<usize> {
         let padded = place + self.padding;
         let first = (padded + 1).saturating_sub(self.kernel).div_ceil(self.stride);
         first..(padded / self.stride + 1).min(windows)
     }
 
-    /// Which of the window's places `(row, column)` is, from 0 to `kernel^2 - 1`.
+    /// The number of `place` within a window, from 0 to `kernel^2 - 1`.
     fn tap(&self, window: (usize, usize), place: (usize, usize)) -> usize {
         let offset = |window: usize, place: usize| place + self.padding - window * self.stride;
         offset(window.0, place.0) * self.kernel + offset(window.1, place.1)
@@ -83,7 +83,8 @@ impl Windows {
     }
 }
 
-/// For each pixel of `to`, a rectangle of pixels of `from`: its rows go by the pixel's row, its columns by the column.
+/// For each pixel of `to`, a rectangle of pixels of `from`: its rows depend on the pixel's row only, its columns on the
+/// pixel's column.
 struct Reach {
     from: Shape,
     to: Shape,
@@ -92,7 +93,7 @@ struct Reach {
 }
 
 impl Reach {
-    /// The rectangle of a pixel, and the number of its first pixel.
+    /// The rectangle of a pixel, and the number of the rectangle's first pixel.
     #[inline(always)]
     fn of(&self, at: Place) -> (Range<usize>, Range<usize>, usize) {
         let (rows, columns) = (self.rows[at.row].clone(), self.columns[at.column].clone());
@@ -132,8 +133,8 @@ fn pixels_per_task(pitch: usize) -> usize {
     (PIECE / pitch.max(1)).max(1)
 }
 
-/// The largest value under each `kernel` by `kernel` window, PyTorch's `max_pool2d`: of equal ones the first, and NaN
-/// if there is any. Panics where padding is more than half the kernel or a window does not fit.
+/// The largest value under each `kernel` by `kernel` window, as PyTorch's `max_pool2d`: the first of equals, and NaN if
+/// there is any. Panics if padding is more than half the kernel or a window does not fit.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::pool::max_pool2d};
@@ -148,7 +149,7 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> T
     }
 }
 
-/// A type for a place in a window.
+/// An integer type that numbers the places in a window.
 trait Tap: crate::device::Element + Default + PartialEq {
     fn from_usize(tap: usize) -> Self;
 }
@@ -218,20 +219,20 @@ fn max_forward<T: Float, I: Tap>(
     });
 }
 
-/// Where the elements under a window lie, and the numbers of their places in it.
+/// A window in memory, and the numbers of its places.
 #[derive(Clone, Copy)]
 struct Window {
     start: usize,
     height: usize,
     width: usize,
-    /// From one row of the image to the next, and from one pixel.
+    /// Elements from one row of the image to the next, and from one pixel to the next.
     line: usize,
     pitch: usize,
     first_tap: usize,
     kernel: usize,
 }
 
-/// The largest of [`LANES`] channels under a window, and where it lies.
+/// The largest values of [`LANES`] channels under a window, and their places.
 #[inline(always)]
 fn max_lanes<T: Float, I: Tap>(x: &[T], window: Window) -> ([T; LANES], [I; LANES]) {
     let Window { start, height, width, line, pitch, first_tap, kernel } = window;
@@ -239,12 +240,12 @@ fn max_lanes<T: Float, I: Tap>(x: &[T], window: Window) -> ([T; LANES], [I; LANE
     for row in 0..height {
         for column in 0..width {
             let values = &x[start + row * line + column * pitch..][..LANES];
-            let own = I::from_usize(first_tap + row * kernel + column);
+            let place = I::from_usize(first_tap + row * kernel + column);
             for lane in 0..LANES {
                 let value = values[lane];
                 let wins = (value > best[lane]) | is_nan(value);
                 best[lane] = if wins { value } else { best[lane] };
-                tap[lane] = if wins { own } else { tap[lane] };
+                tap[lane] = if wins { place } else { tap[lane] };
             }
         }
     }
@@ -252,7 +253,7 @@ fn max_lanes<T: Float, I: Tap>(x: &[T], window: Window) -> ([T; LANES], [I; LANE
 }
 
 vectorised! {
-    /// The outputs from pixel `first` on.
+    /// The output pixels from `first` on.
     fn max_pixels[T: Float, I: Tap](
         x: &[T], pitch: usize, windows: Windows, reach: &Reach, first: usize, y: &mut [T], taps: &mut [I],
     ) {
@@ -266,7 +267,7 @@ vectorised! {
             let mut window = Window { start: corner * pitch, height, width, line, pitch, first_tap, kernel };
             let mut start = 0;
             while start + LANES <= channels {
-                // The commonest window, with its loops unrolled.
+                // The most common window, with unrolled loops.
                 let (best, tap) = match (height, width, kernel) {
                     (2, 2, 2) => max_lanes(x, Window { height: 2, width: 2, kernel: 2, first_tap: 0, ..window }),
                     _ => max_lanes::<T, I>(x, window),
@@ -282,11 +283,11 @@ vectorised! {
             for row in 0..if start < channels { height } else { 0 } {
                 for column in 0..width {
                     let values = &x[(corner + row * windows.input[2] + column) * pitch..][..channels];
-                    let own = I::from_usize(first_tap + row * kernel + column);
+                    let place = I::from_usize(first_tap + row * kernel + column);
                     for c in start..channels {
                         let wins = (values[c] > y[c]) | is_nan(values[c]);
                         y[c] = if wins { values[c] } else { y[c] };
-                        taps[c] = if wins { own } else { taps[c] };
+                        taps[c] = if wins { place } else { taps[c] };
                     }
                 }
             }
@@ -313,7 +314,7 @@ fn max_backward<T: Float, I: Tap>(
 }
 
 vectorised! {
-    /// Each input pixel collects from the windows that chose it, so that no two tasks write one place.
+    /// Each input pixel collects the gradients of the windows that chose it, so that no two tasks write to one place.
     fn max_gradients[T: Float, I: Tap](
         dy: &[T], dy_pitch: usize, taps: &[I], windows: Windows, reach: &Reach, first: usize,
         dx: &mut [T], dx_pitch: usize, add: bool,
@@ -329,14 +330,14 @@ vectorised! {
                     let from = corner + (row - rows.start) * windows.output[2] + column - columns.start;
                     let dy = &dy[from * dy_pitch..][..channels];
                     let taps = &taps[from * channels..][..channels];
-                    let own = I::from_usize(windows.tap((row, column), (at.row, at.column)));
+                    let place = I::from_usize(windows.tap((row, column), (at.row, at.column)));
                     if add {
                         for c in 0..channels {
-                            dx[c] += if taps[c] == own { dy[c] } else { T::ZERO };
+                            dx[c] += if taps[c] == place { dy[c] } else { T::ZERO };
                         }
                     } else {
                         for c in 0..channels {
-                            dx[c] = if taps[c] == own { dy[c] } else { T::ZERO };
+                            dx[c] = if taps[c] == place { dy[c] } else { T::ZERO };
                         }
                     }
                     add = true;

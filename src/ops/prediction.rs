@@ -1,4 +1,4 @@
-//! What a mixture of classifiers predicts; see [`crate::ops::classifiers`].
+//! The prediction of a mixture of classifiers; see [`crate::ops::classifiers`].
 
 use crate::device::Device;
 use crate::device::cpu::Float;
@@ -7,7 +7,7 @@ use crate::ops::classifiers::judge::largest;
 use crate::ops::classifiers::{Extents, launch, outputs};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// What of the mixture is asked for.
+/// The kind of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PredictionKind {
     /// In classification, the logarithms of the classes' probabilities.
@@ -16,9 +16,9 @@ pub enum PredictionKind {
     Mean,
 }
 
-/// The mixture's prediction, without a gradient. For classes: the logarithm of their probabilities, `[B, K]`; minus infinity
-/// throughout for a sample without a finite classifier. For values: their expectation `sum_j a_j (W_j z + b_j)`, `[B, D]`. A
-/// classifier with outputs that are not finite has no part in a sample's sum, and nothing is renormalised.
+/// The mixture's prediction, without a gradient. For classes: the logarithms of their probabilities, `[B, K]`, all
+/// minus infinity for a sample without a finite classifier. For values: their expectation `sum_j a_j (W_j z + b_j)`,
+/// `[B, D]`. The sum leaves out classifiers whose output for the sample is not finite, and is not renormalised.
 pub fn predict(
     z: &Tensor,
     weight: &Tensor,
@@ -61,7 +61,7 @@ vectorised! {
                 let shift = T::from_f64(*log_a) - total.ln();
                 for (score, out) in scores.iter_mut().zip(&mut *out) {
                     let joint = *score - largest + shift;
-                    // NaN where the outputs have no softmax: such a classifier has no part.
+                    // NaN if the logits have no softmax: the mixture leaves out such a classifier.
                     *score = if joint > -T::INFINITY { joint } else { -T::INFINITY };
                     *out = if *score > *out { *score } else { *out };
                 }

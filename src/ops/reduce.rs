@@ -10,10 +10,10 @@ use crate::shape::Shape;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
 
-/// Rows that one task adds up. Part of the result's definition: another number gives other roundings.
+/// Rows that one task adds up. Another number would change the rounding of results.
 const ROWS: usize = 512;
 
-/// Elements whose sum is one partial sum.
+/// Elements of one partial sum.
 const PIECE: usize = 1 << 14;
 
 vectorised! {
@@ -25,7 +25,7 @@ vectorised! {
     }
 }
 
-/// The sum of the rows of `x`: `sums[c] = sum_r x[r, c]`, added to what `sums` holds.
+/// Accumulates the sum of the rows of `x`: `sums[c] += sum_r x[r, c]`.
 pub(crate) fn add_column_sums<T: Float>(cpu: &Cpu, x: &[T], pitch: usize, sums: &mut [T]) {
     let columns = sums.len();
     let tasks = x.len().div_ceil(pitch * ROWS);
@@ -40,7 +40,7 @@ pub(crate) fn add_column_sums<T: Float>(cpu: &Cpu, x: &[T], pitch: usize, sums: 
     add_rows(&partial, columns, sums);
 }
 
-/// The sum of the rows of `x` `[rows, columns]` into `out` `[columns]`, or added to it.
+/// Stores the sum of the rows of `x` `[rows, columns]` in `out` `[columns]`, or accumulates it.
 pub(crate) fn add_column_sums_on(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool) {
     launch::column_sums(gpu, x, out, add);
 }
@@ -57,12 +57,12 @@ fn sum_to_on(gpu: &Gpu, x: &Tensor, slot: &Slot) {
 }
 
 impl Gradients<'_> {
-    /// Gives input number `input`, of shape `shape`, the sum of `gradient` over the axes along which it was broadcast.
+    /// Passes the sum of `gradient` over the broadcast axes to input number `input`, of shape `shape`.
     pub(crate) fn pass_sum(&mut self, input: usize, gradient: &Tensor, shape: Shape) {
         self.pass_sum_in(input, gradient, shape, gradient.dtype());
     }
 
-    /// The same for an input of dtype `dtype`.
+    /// [`Gradients::pass_sum`] for an input of dtype `dtype`.
     pub(crate) fn pass_sum_in(
         &mut self,
         input: usize,
@@ -75,7 +75,7 @@ impl Gradients<'_> {
         }
         match gradient.device() {
             Device::Gpu(gpu) if gradient.shape() != shape => {
-                // Straight to where it belongs.
+                // The sum goes directly to the input's gradient.
                 if let Some(slot) = self.any_slot(input, gradient, dtype) {
                     sum_to_on(gpu, gradient, &slot);
                 }
@@ -85,7 +85,7 @@ impl Gradients<'_> {
     }
 }
 
-/// Sums `x` over the axes along which `shape` was broadcast to it; `x` itself where there are none. No gradient.
+/// Sums `x` over the axes along which `shape` was broadcast to it; `x` itself if there are none. No gradient.
 pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
     if x.shape() == shape {
         return x.clone();
@@ -158,7 +158,7 @@ impl Tensor {
         self.sum().affine(1.0 / self.shape().elements() as f64, 0.0)
     }
 
-    /// The sum over the axes along which `shape` would be broadcast to this tensor's shape.
+    /// The sum over the axes that a broadcast of `shape` to this tensor's shape would expand.
     ///
     /// ```
     /// use alrao::{Device, Tensor};

@@ -1,4 +1,4 @@
-//! Transitions drawn from the memory of an agent, to learn from again.
+//! Draws transitions from a replay buffer.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,16 +11,16 @@ use crate::tensor::{Tensor, float_dispatch};
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-/// Numbers of a row beside its two observations: action, reward, and whether the episode continues.
+/// Numbers of a row beside the two observations: action, reward, and whether the episode continues.
 const BESIDE: usize = 3;
 
-/// Numbers of a row of the memory, for observations of so many numbers.
+/// The width of the buffer's rows, for observations of `observation` numbers.
 pub fn row_width(observation: usize) -> usize {
     2 * observation + BESIDE
 }
 
-/// One transition as a row of the memory: what was seen, what was seen next, the action, the reward, and 0 where the episode
-/// terminated with it, else 1. An episode that was cut off by a time limit goes on, as far as values are concerned.
+/// One transition as a row of the buffer: the observation, the next observation, the action, the reward, and 0 if the
+/// episode terminated, else 1. An episode that a time limit truncated did not terminate.
 pub fn row<'a>(
     observation: &'a [f32],
     next_observation: &'a [f32],
@@ -32,30 +32,31 @@ pub fn row<'a>(
     observation.iter().chain(next_observation).copied().chain(beside)
 }
 
-/// Which rows are drawn. What changes from draw to draw is on the device, so that the same work, done again, draws others.
+/// The settings of a draw. The step and the number of rows are on the device, so that a replay of a captured graph
+/// draws new rows.
 #[derive(Clone, Copy)]
 pub struct Draw<'a> {
-    /// What the draws are a function of, with the step and the sample's number.
+    /// The seed; a draw is a function of it, the step and the sample's number.
     pub seed: u64,
     /// The number of the update, I32 `[1]`.
     pub step: &'a Tensor,
-    /// How many rows have been written so far, at most all, I32 `[1]`.
+    /// The number of rows written so far, at most all, I32 `[1]`.
     pub filled: &'a Tensor,
     /// Rows to draw.
     pub count: usize,
 }
 
-/// A batch of transitions, each number in its place. B samples of n numbers.
+/// A batch of B transitions, with observations of n numbers.
 pub struct Transitions {
-    /// What was seen, `[B, n]`.
+    /// The observations, `[B, n]`.
     pub observations: Tensor,
-    /// What was seen next, `[B, n]`.
+    /// The next observations, `[B, n]`.
     pub next_observations: Tensor,
-    /// Which action was taken, I32 `[B]`.
+    /// The actions, I32 `[B]`.
     pub actions: Tensor,
-    /// What it gave, `[B]`.
+    /// The rewards, `[B]`.
     pub rewards: Tensor,
-    /// 0 where the episode terminated with it, else 1, `[B]`.
+    /// 0 if the episode terminated, else 1, `[B]`.
     pub continues: Tensor,
 }
 
@@ -72,11 +73,11 @@ impl Transitions {
     }
 }
 
-/// Transitions drawn uniformly, with replacement, from the first `filled` rows of the memory, `[capacity, 2 n + 3]` of F32, or
-/// F64 on the CPU; [`row`] makes such rows. Without a gradient.
+/// Transitions drawn uniformly, with replacement, from the first `filled` rows of the buffer, `[capacity, 2 n + 3]` of
+/// F32, or F64 on the CPU; [`row`] makes such rows. No gradient.
 ///
-/// Panics on other shapes, and where nothing is written or more than there is room for; a GPU cannot, and draws from the rows
-/// that there are, or gives samples of NaN and action -1, from which nothing is learnt.
+/// Panics on other shapes, and if `filled` is 0 or more than the capacity. A GPU cannot panic: it draws from all rows
+/// if `filled` is too large, and gives samples of NaN and action -1, which change no parameter, if it is 0.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::replay::{Draw, row, sample}};
@@ -103,7 +104,7 @@ pub fn sample(rows: &Tensor, draw: Draw) -> Transitions {
     out
 }
 
-/// The numbers of an observation.
+/// Checks shapes and dtypes; returns the width of an observation.
 fn check(rows: &Tensor, draw: &Draw) -> usize {
     let shape = rows.shape();
     let fits = shape.rank() == 2 && shape[1] > BESIDE && shape[1] % 2 == BESIDE % 2;
@@ -125,7 +126,8 @@ fn check(rows: &Tensor, draw: &Draw) -> usize {
     (shape[1] - BESIDE) / 2
 }
 
-/// The row of a sample, below `filled`, from 32 random bits. Rows differ in probability by `filled / 2^32` of it.
+/// The row of a sample, below `filled`, from 32 random bits. Probabilities of rows differ by at most the fraction
+/// `filled / 2^32`.
 fn drawn_row(philox: &Philox, step: u64, sample: u64, filled: u32) -> usize {
     let bits = philox.at(step, sample)[0];
     ((u64::from(bits) * u64::from(filled)) >> 32) as usize
@@ -200,11 +202,11 @@ fn launch(gpu: &Gpu, rows: &Tensor, draw: Draw, observation: usize, out: &Transi
 mod tests {
     use super::*;
 
-    /// Transitions whose every number tells the row.
+    /// Transitions in which every number identifies the row.
     fn memory(capacity: usize) -> Tensor {
         let transition = |row: usize| {
-            let own = row as f32;
-            super::row(&[own], &[own + 0.5], row, -own, row.is_multiple_of(2)).collect::<Vec<f32>>()
+            let n = row as f32;
+            super::row(&[n], &[n + 0.5], row, -n, row.is_multiple_of(2)).collect::<Vec<f32>>()
         };
         let rows: Vec<f32> = (0..capacity).flat_map(transition).collect();
         Tensor::from_slice(&Device::cpu(), [capacity, row_width(1)], &rows)
@@ -220,9 +222,9 @@ mod tests {
     fn each_number_comes_to_its_place() {
         let batch = draw(&memory(50), [3, 7, 50], 20);
         let rows = batch.actions.to_vec::<i32>();
-        let is = |own: &Tensor, of_row: fn(i32) -> f32| {
+        let is = |found: &Tensor, of_row: fn(i32) -> f32| {
             assert_eq!(
-                own.to_vec::<f32>(),
+                found.to_vec::<f32>(),
                 rows.iter().map(|row| of_row(*row)).collect::<Vec<_>>()
             );
         };
@@ -243,8 +245,8 @@ mod tests {
         assert_ne!(rows([1, 1, 1000]), rows([2, 1, 1000]));
     }
 
-    /// Over many steps every written row comes as often as any other, and so does every pair of a step's first two: the sums
-    /// of `(found - expected)^2 / expected` are chi-squared, of a mean and variance that are known.
+    /// Over many steps all written rows are drawn equally often, and so are all pairs of a step's first two: the sums
+    /// of `(found - expected)^2 / expected` are chi-squared, with known mean and variance.
     #[test]
     fn every_written_row_is_as_likely() {
         const FILLED: usize = 20;

@@ -1,4 +1,4 @@
-//! A network that follows another one slowly.
+//! The soft update of a target network.
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{DType, Device, Gpu};
@@ -8,17 +8,16 @@ use crate::tensor::{Tensor, assert_alike, float_dispatch};
 /// Threads of a block, which does one chunk.
 const THREADS: u32 = 256;
 
-/// The soft update of a target network (after Lillicrap et al. 2015, whose tau is the other share):
-/// `target = tau target + (1 - tau) online`, over the parameters of `table` in two flat buffers of values; with `tau` of 0.9 the
-/// target keeps nine tenths of itself. What lies between the
-/// parameters is not touched. Panics where the buffers differ in shape or dtype, end before the table does, or `tau` is not
-/// in `0..=1`.
+/// The soft update of a target network (after Lillicrap et al. 2015, whose tau is the other share): `target = tau
+/// target + (1 - tau) online`, over the parameters of `table` in two flat buffers of values; with `tau` of 0.9 the
+/// target keeps nine tenths of its value. Gaps between parameters are not touched. Panics if the buffers differ in
+/// shape or dtype, end before the table does, or if `tau` is not in `0..=1`.
 ///
 /// ```
 /// use alrao::ops::optimizer::{Span, Table};
 /// use alrao::{Device, Tensor, ops::soft_update::soft_update};
 /// let device = Device::cpu();
-/// let span = Span { base: 1, length: 2, inner: 1, features: 2, rate_base: 0, guarded: false };
+/// let span = Span { base: 1, length: 2, inner: 1, features: 2, rate_base: 0, in_head: false };
 /// let target = Tensor::from_slice(&device, [4], &[1f64, 1.0, 2.0, 1.0]);
 /// let online = Tensor::from_slice(&device, [4], &[5f64, 5.0, 2.0, 5.0]);
 /// soft_update(&target, &online, &Table::new([span]), 0.75);
@@ -90,7 +89,7 @@ mod tests {
             inner: 1,
             features: *length,
             rate_base: 0,
-            guarded: false,
+            in_head: false,
         }))
     }
 
@@ -115,14 +114,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "soft_update: buffers [8] and [8] for parameters that end at 9")]
     fn a_buffer_that_ends_before_its_parameters_panics() {
-        let own = Tensor::zeros(&Device::cpu(), [8], DType::F32);
-        soft_update(&own, &own.copy(), &table(&[(0, 9)]), 0.9);
+        let target = Tensor::zeros(&Device::cpu(), [8], DType::F32);
+        soft_update(&target, &target.copy(), &table(&[(0, 9)]), 0.9);
     }
 
     #[test]
     #[should_panic(expected = "soft_update: tau 1.5 is not in 0..=1")]
     fn a_tau_above_one_panics() {
-        let own = Tensor::zeros(&Device::cpu(), [8], DType::F32);
-        soft_update(&own, &own.copy(), &table(&[(0, 8)]), 1.5);
+        let target = Tensor::zeros(&Device::cpu(), [8], DType::F32);
+        soft_update(&target, &target.copy(), &table(&[(0, 8)]), 1.5);
     }
 }

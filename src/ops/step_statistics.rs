@@ -10,8 +10,8 @@ use crate::tensor::Tensor;
 const LOSS: usize = 0;
 const CORRECT: usize = 1;
 const SAMPLES: usize = 2;
-const DEAD_SAMPLES: usize = 3;
-const FLAGGED: usize = 4;
+const WITHOUT_FINITE_CLASSIFIER: usize = 3;
+const DIVERGED: usize = 4;
 const STREAK: usize = 5;
 const LONGEST_STREAK: usize = 6;
 const COUNT: usize = 7;
@@ -31,10 +31,10 @@ pub struct SumValues {
     /// Samples.
     pub samples: f64,
     /// Samples without any finite classifier.
-    pub dead_samples: f64,
-    /// Steps in which a classifier diverged, summed over the classifiers.
-    pub flagged_classifiers: f64,
-    /// Length of the current streak of steps without a finite loss.
+    pub samples_without_finite_classifier: f64,
+    /// Steps, summed over the classifiers, in which one had no finite loss.
+    pub diverged_classifiers: f64,
+    /// Steps in a row, up to the last one, without a finite loss.
     pub streak: f64,
     /// The longest such streak.
     pub longest_streak: f64,
@@ -58,8 +58,8 @@ impl Sums {
             loss: values[LOSS],
             correct: values[CORRECT],
             samples: values[SAMPLES],
-            dead_samples: values[DEAD_SAMPLES],
-            flagged_classifiers: values[FLAGGED],
+            samples_without_finite_classifier: values[WITHOUT_FINITE_CLASSIFIER],
+            diverged_classifiers: values[DIVERGED],
             streak: values[STREAK],
             longest_streak: values[LONGEST_STREAK],
         }
@@ -87,9 +87,10 @@ pub fn accumulate(sums: &Sums, head: &Head, samples: usize) {
             values[LOSS] += loss * samples as f64;
             values[CORRECT] += f64::from(head.correct.read::<i32>()[0]);
             values[SAMPLES] += samples as f64;
-            values[DEAD_SAMPLES] += f64::from(head.dead_samples.read::<i32>()[0]);
-            values[FLAGGED] +=
-                head.flagged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
+            values[WITHOUT_FINITE_CLASSIFIER] +=
+                f64::from(head.samples_without_finite_classifier.read::<i32>()[0]);
+            values[DIVERGED] +=
+                head.diverged.read::<u8>().iter().map(|flag| f64::from(*flag)).sum::<f64>();
             values[STREAK] = if loss.is_finite() { 0.0 } else { values[STREAK] + 1.0 };
             values[LONGEST_STREAK] = values[LONGEST_STREAK].max(values[STREAK]);
         }
@@ -98,14 +99,15 @@ pub fn accumulate(sums: &Sums, head: &Head, samples: usize) {
 
 fn launch_accumulate(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     let (loss, correct) = (head.loss.pointer(), head.correct.pointer());
-    let (dead_samples, flagged) = (head.dead_samples.pointer(), head.flagged.pointer());
+    let (without_finite_classifier, diverged) =
+        (head.samples_without_finite_classifier.pointer(), head.diverged.pointer());
     let (values, samples) = (sums.values.pointer(), samples as f64);
-    let classifiers = head.flagged.shape().elements() as u32;
+    let classifiers = head.diverged.shape().elements() as u32;
     gpu.launch(
         "step_statistics_add",
         [1; 3],
         [32, 1, 1],
-        &[&loss, &correct, &dead_samples, &flagged, &values, &samples, &classifiers],
+        &[&loss, &correct, &without_finite_classifier, &diverged, &values, &samples, &classifiers],
     );
 }
 

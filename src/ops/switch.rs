@@ -1,5 +1,5 @@
-//! Averaging several predictors by their past losses: the switch distribution, and plain Bayesian averaging. Weights are
-//! logarithms in f64.
+//! Averages of several classifiers by their past losses: the switch distribution and plain Bayesian averaging. Weights
+//! are logarithms in f64.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -8,20 +8,21 @@ use crate::device::{DType, Device, Gpu};
 use crate::ops::begin;
 use crate::tensor::Tensor;
 
-/// What the switch distribution carries from step to step, all F64 on the device.
+/// The state of the switch distribution, all F64 on the device.
 #[derive(Clone)]
 pub struct SwitchState {
-    /// `[2, N]`: the logarithm of the weight of each predictor while it may still switch (row 0) and once it has settled
-    /// for good (row 1). The weights sum to 1.
+    /// `[2, N]`: the logarithm of each classifier's weight, for sequences that may still switch (row 0) and that have
+    /// settled on it (row 1). The weights sum to 1.
     pub weights: Tensor,
-    /// `[N]`: the logarithm of each predictor's posterior, `logsumexp` over the two rows.
+    /// `[N]`: the logarithm of each classifier's posterior, `logsumexp` over the two rows.
     pub log_posterior: Tensor,
     /// `[1]`: 1 plus the number of updates.
     pub t: Tensor,
 }
 
 impl SwitchState {
-    /// The state before the first observation: `predictors` of equal weight, `theta` of it still switching.
+    /// The state before the first observation: `classifiers` classifiers of equal weight, a fraction `theta` of it
+    /// still switching.
     ///
     /// ```
     /// use alrao::Device;
@@ -29,40 +30,40 @@ impl SwitchState {
     /// let state = SwitchState::new(&Device::cpu(), 4, 0.999);
     /// assert_eq!(state.log_posterior.to_vec::<f64>(), [-4f64.ln(); 4]);
     /// ```
-    pub fn new(device: &Device, predictors: usize, theta: f64) -> Self {
-        let rows = [theta, 1.0 - theta].map(|share| (share / predictors as f64).ln());
-        let weights: Vec<f64> = rows.iter().flat_map(|&w| vec![w; predictors]).collect();
+    pub fn new(device: &Device, classifiers: usize, theta: f64) -> Self {
+        let rows = [theta, 1.0 - theta].map(|share| (share / classifiers as f64).ln());
+        let weights: Vec<f64> = rows.iter().flat_map(|&w| vec![w; classifiers]).collect();
         SwitchState {
-            weights: Tensor::from_slice(device, [2, predictors], &weights),
-            log_posterior: uniform_log_posterior(device, predictors),
+            weights: Tensor::from_slice(device, [2, classifiers], &weights),
+            log_posterior: uniform_log_posterior(device, classifiers),
             t: Tensor::full(device, [1], DType::F64, 1.0),
         }
     }
 }
 
-/// `[N]` F64: the logarithm of `1 / N` for each predictor.
-pub fn uniform_log_posterior(device: &Device, predictors: usize) -> Tensor {
-    Tensor::full(device, [predictors], DType::F64, -(predictors as f64).ln())
+/// `[N]` F64: the logarithm of `1 / N` for each classifier.
+pub fn uniform_log_posterior(device: &Device, classifiers: usize) -> Tensor {
+    Tensor::full(device, [classifiers], DType::F64, -(classifiers as f64).ln())
 }
 
-/// Takes in one observation (van Erven, Grünwald and de Rooij 2008, algorithm 1): `losses`, F64 `[N]`, of the predictors,
-/// taken `scale` times. A loss that is not finite is a probability of zero. If none is finite nothing moves, and with one
-/// predictor nothing ever does.
+/// Updates the state by one observation (van Erven, Grünwald and de Rooij 2008, algorithm 1): `losses`, F64 `[N]`, are
+/// the classifiers' losses, multiplied by `scale`. A loss that is not finite means a probability of zero. The state
+/// does not change if no loss is finite, or if there is only one classifier.
 pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f64) {
-    let predictors = state.log_posterior.shape().elements();
+    let classifiers = state.log_posterior.shape().elements();
     assert!(
-        losses.shape().elements() == predictors && losses.dtype() == DType::F64,
-        "switch_update: losses {:?} {} for {predictors} predictors",
+        losses.shape().elements() == classifiers && losses.dtype() == DType::F64,
+        "switch_update: losses {:?} {} for {classifiers} classifiers",
         losses.dtype(),
         losses.shape()
     );
-    if predictors == 1 {
+    if classifiers == 1 {
         return;
     }
     let _op = begin(
         "switch",
         &[losses, &state.weights, &state.weights, &state.log_posterior],
-        20 * predictors,
+        20 * classifiers,
     );
     match losses.device() {
         Device::Gpu(gpu) => launch_switch(gpu, state, losses, theta, scale),
@@ -77,7 +78,7 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
             );
             if moved {
                 let weights = state.weights.read::<f64>();
-                let (switching, settled) = weights.split_at(predictors);
+                let (switching, settled) = weights.split_at(classifiers);
                 let sums = switching.iter().zip(settled).map(|(a, b)| log_add_exp(*a, *b));
                 state.log_posterior.write::<f64>().iter_mut().zip(sums).for_each(|(p, s)| *p = s);
                 state.t.write::<f64>()[0] += 1.0;
@@ -86,15 +87,15 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
     }
 }
 
-/// Moves both rows of the weights; whether there was anything to move by.
+/// Updates both rows of the weights. Returns whether it could: some classifier with weight has a finite loss.
 fn switch_step(weights: &mut [f64], t: f64, losses: &[f64], theta: f64, scale: f64) -> bool {
-    let predictors = losses.len();
+    let classifiers = losses.len();
     let observed = relative(
-        (0..2 * predictors).map(|i| weights[i] + log_likelihood(losses[i % predictors], scale)),
+        (0..2 * classifiers).map(|i| weights[i] + log_likelihood(losses[i % classifiers], scale)),
     );
-    let (switching, settled) = observed.split_at(predictors);
+    let (switching, settled) = observed.split_at(classifiers);
     let pi = 1.0 / (t + 1.0);
-    let share = log_sum_exp(switching) + pi.ln() - (predictors as f64).ln();
+    let share = log_sum_exp(switching) + pi.ln() - (classifiers as f64).ln();
     let stays = (1.0 - pi).ln();
     let switching = switching.iter().map(|w| log_add_exp(w + stays, share + theta.ln()));
     let settled = settled.iter().map(|w| log_add_exp(*w, share + (1.0 - theta).ln()));
@@ -107,20 +108,21 @@ fn switch_step(weights: &mut [f64], t: f64, losses: &[f64], theta: f64, scale: f
     true
 }
 
-/// Bayes' rule on a log-posterior, F64 `[N]`, with the predictors' `losses`, F64 `[N]`, taken `scale` times. A loss that is
-/// not finite ends its predictor for good; where that would be all that have weight, nothing moves.
+/// Bayes' rule on a log-posterior, F64 `[N]`, with the classifiers' `losses`, F64 `[N]`, multiplied by `scale`. A loss
+/// that is not finite sets its classifier's weight to zero for good. The log-posterior does not change if that would
+/// leave no weight.
 pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
-    let predictors = log_posterior.shape().elements();
+    let classifiers = log_posterior.shape().elements();
     assert!(
-        losses.shape().elements() == predictors && losses.dtype() == DType::F64,
-        "bayesian_update: losses {:?} {} for {predictors} predictors",
+        losses.shape().elements() == classifiers && losses.dtype() == DType::F64,
+        "bayesian_update: losses {:?} {} for {classifiers} classifiers",
         losses.dtype(),
         losses.shape()
     );
-    if predictors == 1 {
+    if classifiers == 1 {
         return;
     }
-    let _op = begin("bayesian average", &[losses, log_posterior, log_posterior], 4 * predictors);
+    let _op = begin("bayesian average", &[losses, log_posterior, log_posterior], 4 * classifiers);
     match losses.device() {
         Device::Gpu(gpu) => launch_bayesian(gpu, log_posterior, losses, scale),
         Device::Cpu(_) => {
@@ -136,7 +138,7 @@ pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
     }
 }
 
-/// The terms less the largest of them, which a normalised weight does not depend on: beside losses of 10^16 and more, the
+/// The terms minus their largest, which does not change normalised weights. Beside losses of 10^16 and more, the
 /// logarithms of the prior would be lost in rounding.
 fn relative(terms: impl Iterator<Item = f64>) -> Vec<f64> {
     let terms: Vec<f64> = terms.collect();
@@ -158,7 +160,7 @@ fn log_add_exp(a: f64, b: f64) -> f64 {
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
-/// `log(sum_i e^x_i)`; minus infinity where every term is.
+/// `log(sum_i e^x_i)`; minus infinity if every term is.
 fn log_sum_exp(x: &[f64]) -> f64 {
     let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if largest == f64::NEG_INFINITY {
@@ -173,14 +175,14 @@ fn log_sum_exp(x: &[f64]) -> f64 {
 struct Settings {
     theta: f64,
     scale: f64,
-    predictors: u32,
+    classifiers: u32,
     unused: u32,
 }
 
 impl Settings {
-    fn new(predictors: &Tensor, theta: f64, scale: f64) -> Self {
-        let predictors = predictors.shape().elements() as u32;
-        Settings { theta, scale, predictors, unused: 0 }
+    fn new(classifiers: &Tensor, theta: f64, scale: f64) -> Self {
+        let classifiers = classifiers.shape().elements() as u32;
+        Settings { theta, scale, classifiers, unused: 0 }
     }
 }
 

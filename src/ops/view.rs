@@ -1,4 +1,4 @@
-//! Reshape and slice: other views of the same elements where the memory allows it.
+//! Reshape and slice: views of the same elements if the memory layout allows it.
 
 use crate::ops::elementwise::accumulate;
 use crate::shape::Shape;
@@ -6,14 +6,14 @@ use crate::tape::{Slot, record};
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// The same elements in row-major order under another shape. Panics where their number differs.
+    /// The same elements in row-major order under another shape. Panics if their number differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
-        let (shape, own) = (shape.into(), self.shape());
+        let (shape, old) = (shape.into(), self.shape());
         assert!(
-            shape.elements() == own.elements(),
-            "reshape: {own} has other than {shape}'s elements"
+            shape.elements() == old.elements(),
+            "reshape: {old} has other than {shape}'s elements"
         );
-        let keeps_rows = own.rank() > 0 && shape.rank() > 0 && own.columns() == shape.columns();
+        let keeps_rows = old.rank() > 0 && shape.rank() > 0 && old.columns() == shape.columns();
         let out = if self.is_contiguous() {
             self.view(0, shape, shape.columns())
         } else if keeps_rows {
@@ -22,17 +22,17 @@ impl Tensor {
             self.copy().view(0, shape, shape.columns())
         };
         record(out, &[self], move |gradient, gradients| {
-            gradients.pass(0, &gradient.detach().reshape(own))
+            gradients.pass(0, &gradient.detach().reshape(old))
         })
     }
 
-    /// Elements `start` to `start + length` of one axis: a view of the same memory where it is the last axis or
-    /// all axes before it have extent 1, else a copy. Panics outside the axis.
+    /// Elements `start` to `start + length` of one axis: a view of the same memory if it is the last axis or all axes
+    /// before it have extent 1, else a copy. Panics if the range leaves the axis.
     pub fn slice(&self, axis: usize, start: usize, length: usize) -> Tensor {
-        let own = self.shape();
+        let whole = self.shape();
         assert!(
-            axis < own.rank() && start + length <= own[axis],
-            "slice: axis {axis}, {start}..{} of shape {own}",
+            axis < whole.rank() && start + length <= whole[axis],
+            "slice: axis {axis}, {start}..{} of shape {whole}",
             start + length
         );
         let out = match self.slice_view(axis, start, length) {
@@ -48,15 +48,15 @@ impl Tensor {
     }
 
     fn slice_view(&self, axis: usize, start: usize, length: usize) -> Option<Tensor> {
-        let own = self.shape();
-        let mut extents = own.extents().to_vec();
+        let whole = self.shape();
+        let mut extents = whole.extents().to_vec();
         extents[axis] = length;
-        if axis + 1 == own.rank() {
-            let pitch = if own.rank() == 1 { length } else { self.pitch() };
+        if axis + 1 == whole.rank() {
+            let pitch = if whole.rank() == 1 { length } else { self.pitch() };
             return Some(self.view(start, &extents[..], pitch));
         }
-        let is_outermost = own.extents()[..axis].iter().all(|extent| *extent == 1);
-        let below: usize = own.extents()[axis + 1..own.rank() - 1].iter().product();
+        let is_outermost = whole.extents()[..axis].iter().all(|extent| *extent == 1);
+        let below: usize = whole.extents()[axis + 1..whole.rank() - 1].iter().product();
         is_outermost.then(|| self.view(start * below * self.pitch(), &extents[..], self.pitch()))
     }
 
@@ -71,8 +71,8 @@ impl Tensor {
     }
 }
 
-/// Views of the same elements in `whole` and in `sliced`, its part from `start` on along `axis`: one pair, unless there
-/// are gaps between rows.
+/// Pairs of views of the same elements in `whole` and in `sliced`, its part from `start` on along `axis`: one pair,
+/// unless there are gaps between rows.
 fn same_elements(
     whole: &Tensor,
     sliced: &Tensor,
@@ -91,13 +91,13 @@ fn same_elements(
     if whole.is_contiguous() && sliced.is_contiguous() {
         let run = below * columns;
         let part = [outer, length * run];
-        let own = whole.view(start * run, part, extents[axis] * run);
-        return vec![(own, sliced.view(0, part, length * run))];
+        let kept = whole.view(start * run, part, extents[axis] * run);
+        return vec![(kept, sliced.view(0, part, length * run))];
     }
     let part = [length * below, columns];
     let pair = |number: usize| {
-        let own = whole.view((number * extents[axis] + start) * below * pitch, part, pitch);
-        (own, sliced.view(number * part[0] * sliced_pitch, part, sliced_pitch))
+        let kept = whole.view((number * extents[axis] + start) * below * pitch, part, pitch);
+        (kept, sliced.view(number * part[0] * sliced_pitch, part, sliced_pitch))
     };
     (0..outer).map(pair).collect()
 }

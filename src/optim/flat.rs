@@ -29,8 +29,8 @@ pub struct FlatEntry {
     pub base: usize,
     /// Its first feature in the buffer of rates.
     pub rate_base: usize,
-    /// Whether its features can be marked as diverged, so that an update leaves them out. Clipping does not apply to it.
-    pub can_diverge: bool,
+    /// Whether it belongs to the head: a step freezes classifiers that diverged.
+    pub in_head: bool,
 }
 
 /// A model's parameters, gradients and learning rates, each in one buffer.
@@ -40,22 +40,22 @@ pub struct FlatParameters {
     narrow: Option<Tensor>,
     gradients: Tensor,
     rates: Tensor,
-    clipped_length: usize,
+    head_from: usize,
 }
 
 impl FlatParameters {
-    /// Moves a model's parameters into flat buffers on a device. `can_diverge` chooses by name the parameters of
-    /// [`FlatEntry::can_diverge`], which must come last in the model's order. Rates start at zero.
+    /// Moves a model's parameters into flat buffers on a device. `in_head` tells the head's parameters by name; they
+    /// come last in the model's order. Rates are zero at first.
     ///
     /// With BF16 as `dtype`, all buffers are F32, and forward passes read the weights from a further copy in BF16. An SGD
     /// update then moves 14 bytes per parameter.
     pub fn new(
         module: &dyn Module,
-        can_diverge: &dyn Fn(&str) -> bool,
+        in_head: &dyn Fn(&str) -> bool,
         device: &Device,
         dtype: DType,
     ) -> Self {
-        let (entries, length) = layout(module, can_diverge);
+        let (entries, length) = layout(module, in_head);
         let zeros = |elements: usize| Tensor::zeros(device, [elements], dtype.wide());
         let with_gaps = || {
             let buffer = zeros(length);
@@ -63,18 +63,17 @@ impl FlatParameters {
             buffer
         };
         let rates = entries.iter().map(|entry| entry.features.count).sum();
-        let clipped_length =
-            entries.iter().find(|entry| entry.can_diverge).map_or(length, |entry| entry.base);
-        let is_last = |entry: &FlatEntry| entry.base >= clipped_length;
-        let is_ordered = entries.iter().all(|entry| entry.can_diverge == is_last(entry));
-        assert!(is_ordered, "parameters that can diverge come after all others");
+        let head_from =
+            entries.iter().find(|entry| entry.in_head).map_or(length, |entry| entry.base);
+        let is_last = entries.iter().all(|entry| entry.in_head == (entry.base >= head_from));
+        assert!(is_last, "the parameters of the head come last");
         let flat = FlatParameters {
             values: with_gaps(),
             narrow: (dtype != dtype.wide()).then(|| Tensor::zeros(device, [length], dtype)),
             gradients: with_gaps(),
             rates: zeros(rates),
             entries,
-            clipped_length,
+            head_from,
         };
         let mut places = flat.entries.iter();
         for_each_entry(module, &mut |_, entry| {
@@ -130,9 +129,9 @@ impl FlatParameters {
         &self.gradients
     }
 
-    /// The gradients that clipping applies to: those of the parameters that cannot diverge.
+    /// The gradients that clipping counts and scales: all but those of the head.
     pub fn clipped_gradients(&self) -> Tensor {
-        self.gradients.view(0, [self.clipped_length], self.clipped_length)
+        self.gradients.view(0, [self.head_from], self.head_from)
     }
 
     /// The learning rate of every feature of every parameter.
@@ -159,7 +158,7 @@ fn forbid_gaps(buffer: &Tensor, entries: &[FlatEntry]) {
     }
 }
 
-fn layout(module: &dyn Module, can_diverge: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
+fn layout(module: &dyn Module, in_head: &dyn Fn(&str) -> bool) -> (Vec<FlatEntry>, usize) {
     let mut entries = Vec::new();
     let (mut base, mut rate_base) = (0, 0);
     for_each_entry(module, &mut |name, entry| {
@@ -172,7 +171,7 @@ fn layout(module: &dyn Module, can_diverge: &dyn Fn(&str) -> bool) -> (Vec<FlatE
             layout: parameter.layout(),
             base,
             rate_base,
-            can_diverge: can_diverge(name),
+            in_head: in_head(name),
         });
         base += shape.elements().next_multiple_of(ALIGNMENT) + GAP;
         rate_base += features.count;

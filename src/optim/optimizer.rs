@@ -12,15 +12,15 @@ pub struct Optimizer {
     table: Table,
     buffers: Buffers,
     clipped_gradients: Tensor,
-    /// The schedule's factor on all rates, and the clip's factor on `clipped_gradients`, F64.
+    /// The schedule's factor on all rates, and the clip's on `clipped_gradients`, F64.
     scales: Tensor,
     clip: Option<f64>,
     skipped: Tensor,
 }
 
 impl Optimizer {
-    /// An optimiser of all parameters in `flat`, with moments of zero. `clip` is the largest norm of the gradient of the
-    /// parameters that cannot diverge.
+    /// An optimiser of everything in `flat`, with moments of zero. `clip` is the largest norm of the gradient, the
+    /// head's apart.
     pub fn new(rule: Rule, flat: &FlatParameters, clip: Option<f64>) -> Self {
         let values = flat.values();
         let device = values.device();
@@ -31,7 +31,7 @@ impl Optimizer {
             inner: entry.features.inner,
             features: entry.features.count,
             rate_base: entry.rate_base,
-            guarded: entry.can_diverge,
+            in_head: entry.in_head,
         });
         Optimizer {
             table: Table::new(spans),
@@ -56,8 +56,8 @@ impl Optimizer {
         self.scales.view(0, [1], 1).copy_from_slice(&[factor]);
     }
 
-    /// One update by the current gradients. `diverged`, U8, marks the features that are not updated, of the parameters that
-    /// can diverge; `number`, I32 `[1]`, is 1 for the first update.
+    /// One update from the gradients as they stand. `diverged`, U8, is not 0 for the classifiers
+    /// to freeze; `number`, I32 `[1]`, is 1 for the first update.
     pub fn step(&self, diverged: Option<&Tensor>, number: &Tensor) {
         if let Some(limit) = self.clip {
             gradient_norm_factor(&self.clipped_gradients, limit, &self.scales.view(1, [1], 1));

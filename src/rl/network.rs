@@ -127,7 +127,7 @@ impl QNetwork {
     }
 
     /// Turns capture of updates and values off or on; it is on by default. The results are the same.
-    pub fn repeat_work(&self, is_on: bool) {
+    pub fn set_capture(&self, is_on: bool) {
         self.learner.steps().set_on(is_on);
         self.acting.work.set_on(is_on);
     }

@@ -75,18 +75,18 @@ fn the_head_agrees_with_pytorch() {
         case.check("loss", &head.loss);
         case.check("correct", &head.correct);
         case.check("classifier_losses", &head.classifier_losses);
-        case.check("flagged", &head.flagged);
+        case.check("flagged", &head.diverged);
         for (key, leaf) in [("dz", &z), ("dweight", &weight), ("dbias", &bias)] {
             case.check(key, &tape.gradient(leaf).unwrap());
         }
-        let dead = head.dead_samples.item();
+        let samples = head.samples_without_finite_classifier.item();
         let expected = match name {
             "dead samples" | "broken inputs" => 2.0,
             "nothing finite" => 5.0,
             "broken chosen" => 1.0,
             _ => 0.0,
         };
-        assert_eq!(dead, expected, "{name}: dead samples");
+        assert_eq!(samples, expected, "{name}: samples without a finite classifier");
     }
 }
 

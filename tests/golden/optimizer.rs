@@ -11,7 +11,7 @@ const PARAMETERS: [(usize, usize, usize); 4] = [(35, 7, 5), (5, 1, 5), (36, 1, 4
 fn table() -> Table {
     let (mut base, mut rate_base) = (0, 0);
     Table::new(PARAMETERS.map(|(length, inner, features)| {
-        let span = Span { base, length, inner, features, rate_base, guarded: false };
+        let span = Span { base, length, inner, features, rate_base, in_head: false };
         (base, rate_base) = (base + length, rate_base + features);
         span
     }))

@@ -182,7 +182,7 @@ fn what_was_not_chosen_has_no_part() {
             let is_zero = *dbias == 0.0 && dweight.iter().all(|dweight| *dweight == 0.0);
             assert_eq!(is_zero, !is_chosen(output % outputs), "output {output}: {dweight:?}");
         }
-        let losses = [head.loss, head.classifier_losses, head.flagged].map(|own| own.to_f64s());
+        let losses = [head.loss, head.classifier_losses, head.diverged].map(|own| own.to_f64s());
         ([dz, dweight, dbias], losses)
     };
     assert_eq!(run([0.0; 3]), run([f64::NAN, f64::INFINITY, -1e200]));

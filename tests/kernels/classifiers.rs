@@ -213,8 +213,8 @@ fn report(head: &Head) -> Outputs {
         ("loss", head.loss.to_f64s()),
         ("correct", head.correct.to_f64s()),
         ("classifier losses", head.classifier_losses.to_f64s()),
-        ("flagged", head.flagged.to_f64s()),
-        ("dead samples", head.dead_samples.to_f64s()),
+        ("diverged", head.diverged.to_f64s()),
+        ("samples without a finite classifier", head.samples_without_finite_classifier.to_f64s()),
     ]
 }
 
@@ -460,8 +460,8 @@ fn a_class_that_is_none_has_no_classifier() {
         let targets = targets_of(task, &classes, &numbers);
         let head = classifiers(&z, &weight, &bias, targets, &log_posterior);
         tape.backward(&head.objective);
-        assert_eq!(head.dead_samples.item(), 2.0);
-        assert_eq!(head.flagged.to_f64s(), [1.0, 1.0]);
+        assert_eq!(head.samples_without_finite_classifier.item(), 2.0);
+        assert_eq!(head.diverged.to_f64s(), [1.0, 1.0]);
         assert!(head.loss.item().is_infinite() && head.objective.item().is_finite());
         let dz = tape.gradient(&z).unwrap().to_f64s();
         assert!(dz[..2] == [0.0, 0.0] && dz[2] != 0.0 && dz[4..] == [0.0, 0.0], "{dz:?}");

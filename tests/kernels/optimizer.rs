@@ -5,7 +5,7 @@ use alrao::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
-/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two guarded.
+/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two of a head.
 pub(super) fn spans() -> Vec<Span> {
     let sizes = [
         (1, 1, 1, false),
@@ -18,8 +18,8 @@ pub(super) fn spans() -> Vec<Span> {
         (30, 10, 3, true),
     ];
     let (mut base, mut rate_base) = (0, 0);
-    let place = |(length, inner, features, guarded): (usize, usize, usize, bool)| {
-        let span = Span { base, length, inner, features, rate_base, guarded };
+    let place = |(length, inner, features, in_head): (usize, usize, usize, bool)| {
+        let span = Span { base, length, inner, features, rate_base, in_head };
         base += length.next_multiple_of(16);
         rate_base += features;
         span
@@ -31,7 +31,7 @@ fn run(
     device: &Device,
     dtype: DType,
     rule: Rule,
-    flagged: Option<&[u8]>,
+    diverged: Option<&[u8]>,
     not_finite: bool,
 ) -> Outputs {
     let spans = spans();
@@ -60,10 +60,10 @@ fn run(
         rates: Tensor::from_f64s(device, [rates], dtype, &rate_values),
     };
     let scales = Tensor::from_slice(device, [2], &[0.5, 0.75]);
-    let flagged = flagged.map(|flagged| Tensor::from_slice(device, [flagged.len()], flagged));
+    let diverged = diverged.map(|diverged| Tensor::from_slice(device, [diverged.len()], diverged));
     let number = Tensor::from_slice(device, [1], &[3i32]);
     let skipped = Tensor::from_slice(device, [1], &[10i64]);
-    update(&buffers, &Table::new(spans), rule, &scales, flagged.as_ref(), &number, &skipped);
+    update(&buffers, &Table::new(spans), rule, &scales, diverged.as_ref(), &number, &skipped);
     let mut outputs = vec![("values", buffers.values.to_f64s()), ("skipped", skipped.to_f64s())];
     let moments = [("first", &buffers.first_moment), ("second", &buffers.second_moment)];
     outputs.extend(
@@ -88,13 +88,13 @@ pub fn cases() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (name, rule) in rules {
-        for (more, flagged, not_finite) in [
+        for (more, diverged, not_finite) in [
             ("", None, false),
-            (", one flagged", Some(&[0, 1, 0][..]), false),
+            (", one diverged", Some(&[0, 1, 0][..]), false),
             (", gradients not finite", Some(&[0; 3][..]), true),
         ] {
             let case = Case::new(format!("optimizer {name}{more}"), 1, move |device, dtype| {
-                run(device, dtype, rule, flagged, not_finite)
+                run(device, dtype, rule, diverged, not_finite)
             });
             cases.extend(case.and_in_bf16(1));
         }

@@ -40,9 +40,9 @@ fn parameters(learner: &Learner) -> Vec<f64> {
 }
 
 /// Five steps, each on other outputs and values: losses and parameters.
-fn train(device: &Device, precision: Precision, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
+fn train(device: &Device, precision: Precision, is_captured: bool) -> (Vec<f64>, Vec<f64>) {
     let learner = learner(device, 0, precision);
-    learner.steps().set_on(is_repeated);
+    learner.steps().set_on(is_captured);
     let losses = (0..5)
         .map(|step| {
             let dtype = precision.dtype();
@@ -60,7 +60,7 @@ fn train(device: &Device, precision: Precision, is_repeated: bool) -> (Vec<f64>,
 }
 
 #[test]
-fn steps_on_chosen_values_are_the_cpus_and_can_be_repeated() {
+fn steps_on_chosen_values_are_the_cpus_and_can_be_replayed() {
     let (losses, values) = train(&Device::cpu(), Precision::F64, false);
     let (own_losses, own_values) = train(&simulator(), Precision::F32, false);
     for (own, expected) in own_losses.iter().chain(&own_values).zip(losses.iter().chain(&values)) {

@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
                 inner: 1,
                 features: length,
                 rate_base: 0,
-                guarded: false,
+                in_head: false,
             };
             let next = length.next_multiple_of(16) + 16;
             run(device, dtype.wide(), vec![span(16), span(16 + next)], 0.9, false)

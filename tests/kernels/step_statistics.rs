@@ -6,22 +6,22 @@ use alrao::{DType, Device, Tensor};
 
 use super::{Case, Outputs};
 
-fn head(device: &Device, loss: f64, flagged: &[u8]) -> Head {
+fn head(device: &Device, loss: f64, diverged: &[u8]) -> Head {
     Head {
         objective: Tensor::zeros(device, [], DType::F32),
         loss: Tensor::from_slice(device, [1], &[loss]),
         correct: Tensor::from_slice(device, [1], &[7i32]),
-        classifier_losses: Tensor::zeros(device, [flagged.len()], DType::F64),
-        flagged: Tensor::from_slice(device, [flagged.len()], flagged),
-        dead_samples: Tensor::from_slice(device, [1], &[2i32]),
+        classifier_losses: Tensor::zeros(device, [diverged.len()], DType::F64),
+        diverged: Tensor::from_slice(device, [diverged.len()], diverged),
+        samples_without_finite_classifier: Tensor::from_slice(device, [1], &[2i32]),
     }
 }
 
 fn sums(device: &Device, losses: &[f64], classifiers: usize) -> Outputs {
     let sums = Sums::new(device);
-    let flagged: Vec<u8> = (0..classifiers).map(|number| u8::from(number % 3 == 1)).collect();
+    let diverged: Vec<u8> = (0..classifiers).map(|number| u8::from(number % 3 == 1)).collect();
     for loss in losses {
-        accumulate(&sums, &head(device, *loss, &flagged), 31);
+        accumulate(&sums, &head(device, *loss, &diverged), 31);
     }
     let before = sums.values().to_f64s();
     sums.start_epoch();

@@ -1,4 +1,4 @@
-//! Whole training steps of narrow models: on the kernels as on the CPU, and repeated as one by one.
+//! Whole training steps of narrow models: on the kernels as on the CPU, and replayed as one by one.
 
 #[cfg(has_simulator)]
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
@@ -109,8 +109,8 @@ impl Model {
     }
 
     /// The mixture's loss at each of so many steps, and all parameters after them.
-    fn train(&self, device: &Device, steps: u64, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
-        self.train_in(Precision::F32, device, steps, is_repeated)
+    fn train(&self, device: &Device, steps: u64, is_captured: bool) -> (Vec<f64>, Vec<f64>) {
+        self.train_in(Precision::F32, device, steps, is_captured)
     }
 
     fn train_in(
@@ -118,10 +118,10 @@ impl Model {
         precision: Precision,
         device: &Device,
         steps: u64,
-        is_repeated: bool,
+        is_captured: bool,
     ) -> (Vec<f64>, Vec<f64>) {
         let learner = self.learner(device, 0.25, precision);
-        learner.steps().set_on(is_repeated);
+        learner.steps().set_on(is_captured);
         let losses = (0..steps)
             .map(|step| {
                 let (x, classes) = self.batch(device, precision, step);
@@ -173,13 +173,13 @@ fn assert_are_the_cpus(model: Model, device: &Device) {
     assert!(worst <= 1e-4, "{}: a parameter is {worst} off after two steps", model.architecture);
 }
 
-/// Steps recorded once and repeated are ordinary ones.
-fn assert_repeats_to_the_bit(model: Model, device: &Device) {
+/// Replays of a captured step are ordinary steps.
+fn assert_replays_to_the_bit(model: Model, device: &Device) {
     for (precision, steps) in [(Precision::F32, 10), (Precision::Bf16, 4)] {
         let ordinary = model.train_in(precision, device, steps, false);
-        let repeated = model.train_in(precision, device, steps, true);
+        let replayed = model.train_in(precision, device, steps, true);
         let name = model.architecture;
-        assert!(ordinary == repeated, "{name}, {precision:?}: repeated steps differ");
+        assert!(ordinary == replayed, "{name}, {precision:?}: replayed steps differ");
     }
 }
 
@@ -209,17 +209,17 @@ fn two_steps_of_every_model_on_a_gpu_are_the_cpus() {
 
 #[cfg(has_simulator)]
 #[test]
-fn repeated_steps_are_ordinary_steps_to_the_bit() {
+fn replayed_steps_are_ordinary_steps_to_the_bit() {
     if IS_CHECKED {
         return eprintln!("skipped: the plain build does it");
     }
-    MODELS.into_iter().for_each(|model| assert_repeats_to_the_bit(model, &simulator()));
+    MODELS.into_iter().for_each(|model| assert_replays_to_the_bit(model, &simulator()));
 }
 
 #[test]
-fn repeated_steps_on_a_gpu_are_ordinary_steps_to_the_bit() {
+fn replayed_steps_on_a_gpu_are_ordinary_steps_to_the_bit() {
     let Some(device) = gpu() else { return };
-    MODELS.into_iter().for_each(|model| assert_repeats_to_the_bit(model, &device));
+    MODELS.into_iter().for_each(|model| assert_replays_to_the_bit(model, &device));
 }
 
 /// Every activation is rounded to 8 bits, so that losses are within some such roundings, and weights within what these

@@ -6,18 +6,18 @@ use alrao::{DType, Device, Tensor};
 use super::{Case, Outputs, draw};
 
 /// Losses of each of `steps` observations: ordinary ones, and by `kind` some that are not.
-fn losses(predictors: usize, steps: usize, kind: Kind) -> Vec<Vec<f64>> {
-    let drawn = draw(predictors * steps, 3);
+fn losses(classifiers: usize, steps: usize, kind: Kind) -> Vec<Vec<f64>> {
+    let drawn = draw(classifiers * steps, 3);
     let mut losses: Vec<Vec<f64>> =
-        drawn.chunks(predictors).map(|row| row.iter().map(|x| 2.0 + 4.0 * x).collect()).collect();
+        drawn.chunks(classifiers).map(|row| row.iter().map(|x| 2.0 + 4.0 * x).collect()).collect();
     match kind {
         Kind::Usual => {}
         Kind::NotFinite => {
             losses[1][0] = f64::INFINITY;
-            losses[2][predictors - 1] = f64::NAN;
+            losses[2][classifiers - 1] = f64::NAN;
             losses[3].fill(f64::INFINITY);
             losses[4].fill(f64::NEG_INFINITY);
-            losses[5][predictors / 2] = f64::NEG_INFINITY;
+            losses[5][classifiers / 2] = f64::NEG_INFINITY;
         }
         Kind::Large => losses.iter_mut().flatten().for_each(|loss| *loss *= 1e20),
     }
@@ -37,11 +37,11 @@ fn both(outputs: &mut Outputs, [log_name, name]: [&'static str; 2], logarithms: 
     outputs.push((log_name, logarithms));
 }
 
-fn switch(device: &Device, predictors: usize, kind: Kind, theta: f64, scale: f64) -> Outputs {
-    let state = SwitchState::new(device, predictors, theta);
+fn switch(device: &Device, classifiers: usize, kind: Kind, theta: f64, scale: f64) -> Outputs {
+    let state = SwitchState::new(device, classifiers, theta);
     let mut outputs = Vec::new();
-    for losses in losses(predictors, 8, kind) {
-        let losses = Tensor::from_slice(device, [predictors], &losses);
+    for losses in losses(classifiers, 8, kind) {
+        let losses = Tensor::from_slice(device, [classifiers], &losses);
         switch_update(&state, &losses, theta, scale);
         both(&mut outputs, ["log weights", "weights"], state.weights.to_f64s());
         both(&mut outputs, ["log posterior", "posterior"], state.log_posterior.to_f64s());
@@ -50,11 +50,11 @@ fn switch(device: &Device, predictors: usize, kind: Kind, theta: f64, scale: f64
     outputs
 }
 
-fn bayesian(device: &Device, predictors: usize, kind: Kind, scale: f64) -> Outputs {
-    let log_posterior = uniform_log_posterior(device, predictors);
+fn bayesian(device: &Device, classifiers: usize, kind: Kind, scale: f64) -> Outputs {
+    let log_posterior = uniform_log_posterior(device, classifiers);
     let mut outputs = Vec::new();
-    for losses in losses(predictors, 8, kind) {
-        let losses = Tensor::from_slice(device, [predictors], &losses);
+    for losses in losses(classifiers, 8, kind) {
+        let losses = Tensor::from_slice(device, [classifiers], &losses);
         bayesian_update(&log_posterior, &losses, scale);
         both(&mut outputs, ["log posterior", "posterior"], log_posterior.to_f64s());
     }
@@ -103,19 +103,19 @@ pub fn cases() -> Vec<Case> {
             bayesian_end(device)
         }),
     ];
-    for predictors in [1, 2, 10, 33, 70] {
+    for classifiers in [1, 2, 10, 33, 70] {
         for (name, kind) in
             [("", Kind::Usual), (", not finite", Kind::NotFinite), (", large", Kind::Large)]
         {
             for (theta, scale) in [(0.999, 1.0), (0.9, 32.0)] {
-                let name = format!("switch of {predictors}, theta {theta}, scale {scale}{name}");
-                cases.push(Case::new(name, 2 * predictors, move |device, _| {
-                    switch(device, predictors, kind, theta, scale)
+                let name = format!("switch of {classifiers}, theta {theta}, scale {scale}{name}");
+                cases.push(Case::new(name, 2 * classifiers, move |device, _| {
+                    switch(device, classifiers, kind, theta, scale)
                 }));
             }
-            let name = format!("switch of {predictors}, by Bayes' rule{name}");
-            cases.push(Case::new(name, predictors, move |device, _| {
-                bayesian(device, predictors, kind, 1.0)
+            let name = format!("switch of {classifiers}, by Bayes' rule{name}");
+            cases.push(Case::new(name, classifiers, move |device, _| {
+                bayesian(device, classifiers, kind, 1.0)
             }));
         }
     }

@@ -1,4 +1,4 @@
-//! Single updates: on the kernels as on the CPU, and repeated as one by one.
+//! Single updates: on the kernels as on the CPU, and replayed as one by one.
 
 use alrao::Device;
 use alrao::random::{Philox, Purpose};
@@ -102,17 +102,17 @@ fn a_gpu_updates_as_the_cpu_does() {
     assert_near(&updates(&network(&config("f32"), &device), 6), &expected, 1e-5);
 }
 
-/// The whole update is one recording: sampling, both networks, the step, the switch and the target.
+/// The whole update is one captured graph: sampling, both networks, the step, the switch and the target.
 #[cfg(has_simulator)]
 #[test]
-fn a_repeated_update_is_the_same_to_the_bit() {
+fn a_replayed_update_is_the_same_to_the_bit() {
     use alrao::device::simulator::SimulatorOptions;
     let device = Device::simulator(None, SimulatorOptions::default()).unwrap();
     let config = config("f32");
-    let (recorded, eager) = (network(&config, &device), network(&config, &device));
+    let (captured, eager) = (network(&config, &device), network(&config, &device));
     eager.learner().steps().set_on(false);
-    assert_eq!(updates(&recorded, 6), updates(&eager, 6));
-    let launches = recorded.learner().steps().launches().unwrap();
+    assert_eq!(updates(&captured, 6), updates(&eager, 6));
+    let launches = captured.learner().steps().launches().unwrap();
     for kernel in [
         "replay_sample_f32",
         "bellman_targets_f32",

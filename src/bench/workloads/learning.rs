@@ -254,8 +254,8 @@ fn step_statistics() -> Workload {
             loss: Tensor::from_slice(device, [1], &[0.75f64]),
             correct: Tensor::from_slice(device, [1], &[7i32]),
             classifier_losses: Tensor::zeros(device, [10], DType::F64),
-            flagged: Tensor::from_slice(device, [10], &[0u8; 10]),
-            dead_samples: Tensor::from_slice(device, [1], &[0i32]),
+            diverged: Tensor::from_slice(device, [10], &[0u8; 10]),
+            samples_without_finite_classifier: Tensor::from_slice(device, [1], &[0i32]),
         };
         Box::new(move || {
             accumulate(&sums, &head, 32);
@@ -336,7 +336,7 @@ fn table(layers: &[[usize; 2]]) -> (Table, usize) {
     let (mut base, mut rate_base) = (0, 0);
     let spans = layers.iter().map(|[features, inner]| {
         let (features, inner, length) = (*features, *inner, features * inner);
-        let span = Span { base, length, inner, features, rate_base, guarded: false };
+        let span = Span { base, length, inner, features, rate_base, in_head: false };
         base += length.next_multiple_of(16);
         rate_base += features;
         span

@@ -1,4 +1,4 @@
-//! What the CPU's ops ask of a floating-point type: they are written once, for f32 and f64.
+//! The floating-point types of the CPU's ops, which are written once for f32 and f64.
 
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -41,7 +41,7 @@ pub(crate) trait Float:
         Self::ONE / (Self::ONE + (-self).exp::<FUSED>())
     }
 
-    /// The larger one; a NaN on the left stays.
+    /// The larger of the two; NaN if `self` is NaN.
     #[inline(always)]
     fn at_least(self, floor: Self) -> Self {
         if self < floor { floor } else { self }
@@ -50,8 +50,8 @@ pub(crate) trait Float:
     /// The matrix product on one thread; see [`super::gemm`].
     ///
     /// # Safety
-    /// The three matrices' elements, at the job's strides, must lie in memory that may be read (A and B) and
-    /// written (C), and C overlaps neither A nor B.
+    /// At the job's strides, the elements of A and B must be readable and those of C writable, and C may
+    /// overlap neither A nor B.
     unsafe fn gemm(job: GemmJob<Self>);
 }
 
@@ -103,7 +103,7 @@ macro_rules! float {
                 $tanh(self)
             }
 
-            // SAFETY: what the caller has to see to stands at the trait's method.
+            // SAFETY: the trait's method says what the caller must promise.
             unsafe fn gemm(job: GemmJob<Self>) {
                 // SAFETY: the caller's promise.
                 unsafe { $gemm(job) }

@@ -1,4 +1,4 @@
-//! Matrix products on one thread, by the `gemm` crates. Whoever wants several threads cuts the output first.
+//! Matrix products on one thread, by the `gemm` crates. For several threads the caller cuts the output first.
 
 use gemm_common::Parallelism;
 use gemm_common::gemm::gemm_basic_generic;
@@ -19,7 +19,7 @@ pub(crate) struct GemmJob<T> {
     pub b_strides: (isize, isize),
     pub c: *mut T,
     pub c_stride: isize,
-    /// Whether the product is added to what C holds; else C is not read.
+    /// Whether C accumulates the product; else C is overwritten and not read.
     pub accumulate: bool,
 }
 
@@ -92,20 +92,20 @@ pub(crate) fn gemm<T: Float>(
     unsafe { T::gemm(job) }
 }
 
-/// Defines the product in one type. The crate's own function would choose by the processor alone, so its parts are put
-/// together here for the level that the device keeps to.
+/// Defines the product in one type. The crate's own function chooses its loops by the processor alone; this one uses
+/// those of the device's level.
 macro_rules! product {
     ($name:ident, $type:ident, $crate_name:ident, $lanes_of_avx2:literal) => {
         /// See [`Float::gemm`].
         ///
         /// # Safety
         /// As there.
-        // SAFETY: what the caller has to promise is said above.
+        // SAFETY: the doc comment says what the caller must promise.
         pub(super) unsafe fn $name(job: GemmJob<$type>) {
             /// The product with one set of the crate's inner loops.
             macro_rules! with {
                 ($function:ident, $loops:ident, $simd:ty, $lanes:expr) => {{
-                    // Apart from each other, so that one level's registers are not another's.
+                    // Separate functions, so that each level's code is compiled with that level's registers only.
                     #[inline(never)]
                     // SAFETY: the caller's promise is that of the function around it.
                     unsafe fn $function(job: GemmJob<$type>) {
@@ -117,7 +117,7 @@ macro_rules! product {
                         let simd = simd.expect("the level was detected");
                         let GemmJob { m, n, k, a, a_strides, b, b_strides, c, c_stride, accumulate } =
                             job;
-                        // SAFETY: the caller's promise is exactly what this function asks for.
+                        // SAFETY: the caller's promise is all that this function requires.
                         unsafe {
                             gemm_basic_generic::<_, $type, { $lanes }, ROWS, NR, MR_DIV_N, H_M, H_N>(
                                 simd, m, n, k, c, 1, c_stride, accumulate, a, a_strides.1,

@@ -1,4 +1,4 @@
-//! Which of the processor's vector instructions the device uses: the best there are, or those that `ALRAO_CPU` holds it to.
+//! The vector instructions that the device uses: the processor's best, or those that `ALRAO_CPU` restricts it to.
 
 use std::env;
 use std::ffi::OsString;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
-/// The environment variable that holds the device to an instruction set.
+/// The environment variable that restricts the device to an instruction set.
 const SETTING: &str = "ALRAO_CPU";
 
-/// The vector instructions a loop is compiled for, from the fewest on.
+/// The vector instructions that a loop is compiled for, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Level {
-    /// What every processor of this architecture has.
+    /// Those of every processor of this architecture.
     Plain,
     /// 256-bit vectors with fused multiply-add.
     #[cfg(target_arch = "x86_64")]
@@ -41,7 +41,7 @@ impl Level {
         }
     }
 
-    /// What `ALRAO_CPU` calls it.
+    /// Its value of `ALRAO_CPU`.
     fn setting(self) -> &'static str {
         match self {
             Level::Plain => "plain",
@@ -52,7 +52,7 @@ impl Level {
         }
     }
 
-    /// Whether there are 32 vector registers and not 16.
+    /// Whether it has 32 vector registers rather than 16.
     pub fn has_32_registers(self) -> bool {
         match self {
             Level::Plain => cfg!(target_arch = "aarch64"),
@@ -64,7 +64,7 @@ impl Level {
     }
 }
 
-/// The level of this process.
+/// The level that this process uses.
 struct Chosen {
     level: Level,
     /// Whether `ALRAO_CPU` asked for it.
@@ -84,22 +84,22 @@ fn choose(wanted: Option<OsString>, best: Level) -> std::result::Result<Chosen, 
         Some(level) => Ok(Chosen { level: *level, is_held: true }),
         None => {
             let first = possible.next().map_or("", |level| level.setting());
-            let names = possible.fold(first.to_owned(), |text, own| text + ", " + own.setting());
+            let names = possible.fold(first.to_owned(), |text, next| text + ", " + next.setting());
             let wanted = wanted.display();
             Err(format!("'{wanted}' is not possible on this processor; give one of {names}"))
         }
     }
 }
 
-/// Looks at `ALRAO_CPU`.
+/// Checks `ALRAO_CPU`.
 ///
 /// # Errors
-/// [`Error::Input`] where its value is no level that this processor has.
+/// [`Error::Input`] if its value is not a level of this processor.
 pub(crate) fn check() -> Result<()> {
     chosen().as_ref().map(|_| ()).map_err(|message| Error::input(SETTING, message))
 }
 
-/// The level that everything on this device keeps to. Panics where [`check`] fails, as it does when a device is opened.
+/// The level of all work on this device. Panics if [`check`] fails, which opening a device calls first.
 #[inline]
 pub(crate) fn level() -> Level {
     match chosen() {
@@ -108,14 +108,14 @@ pub(crate) fn level() -> Level {
     }
 }
 
-/// The level's name for people, and whether `ALRAO_CPU` is the reason for it.
+/// The level's name for people, with a note if `ALRAO_CPU` chose it.
 pub(super) fn description() -> String {
     let held = matches!(chosen(), Ok(Chosen { is_held: true, .. }));
     format!("{}{}", level().name(), if held { " as ALRAO_CPU says" } else { "" })
 }
 
-/// The best level this processor has. A level is the features that [`super::vector::vectorised`] compiles for and those
-/// that the gemm crates ask for, which are F16C besides.
+/// The best level of this processor. A level needs the features that [`super::vector::vectorised`] compiles for, and
+/// F16C, which the gemm crates require too.
 fn best() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
@@ -150,11 +150,9 @@ mod tests {
             for wanted in Level::ALL {
                 let chosen = choose(Some(wanted.setting().into()), *best);
                 assert_eq!(chosen.is_ok(), wanted <= best, "{wanted:?} on {best:?}");
-                assert!(
-                    chosen.is_ok_and(|own| own.level == *wanted && own.is_held) || wanted > best
-                );
+                assert!(chosen.is_ok_and(|it| it.level == *wanted && it.is_held) || wanted > best);
             }
-            assert!(choose(None, *best).is_ok_and(|own| own.level == *best && !own.is_held));
+            assert!(choose(None, *best).is_ok_and(|it| it.level == *best && !it.is_held));
         }
     }
 }

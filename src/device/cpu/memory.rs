@@ -1,4 +1,4 @@
-//! Host memory: a caching allocator, and blocks whose borrows are checked as `RefCell` checks them.
+//! Host memory: a caching allocator, and blocks that check their borrows at run time, as `RefCell` does.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
@@ -9,10 +9,10 @@ use std::rc::Rc;
 
 use crate::device::Element;
 
-/// Every block starts on a cache line, which is also the widest vector.
+/// The alignment of a block: one cache line, which is also the widest vector.
 const ALIGNMENT: usize = 64;
 
-/// Blocks that were given back, by size, for the next tensor of about that size.
+/// Free blocks, by size, for the next tensor of about that size.
 #[derive(Default)]
 pub(crate) struct Memory {
     free: RefCell<BTreeMap<usize, Vec<NonNull<u8>>>>,
@@ -21,7 +21,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// A block of at least `bytes` bytes: the smallest free one that wastes no more than an eighth, else a new one.
+    /// A block of at least `bytes` bytes: the smallest free one of at most 9/8 of the size, else a new one.
     pub fn allocate(memory: &Rc<Memory>, bytes: usize) -> Rc<Block> {
         let wanted = bytes.max(1).next_multiple_of(ALIGNMENT);
         let (pointer, capacity) = memory.take(wanted).unwrap_or_else(|| (fresh(wanted), wanted));
@@ -55,7 +55,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         for (capacity, blocks) in self.free.get_mut() {
             for block in blocks {
-                // SAFETY: every pointer in `free` came from `fresh` with this capacity and is held by nobody else.
+                // SAFETY: every pointer in `free` came from `fresh` with this capacity and has no other owner.
                 unsafe { dealloc(block.as_ptr(), layout(*capacity)) };
             }
         }
@@ -73,18 +73,18 @@ fn fresh(bytes: usize) -> NonNull<u8> {
     NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-/// Host memory that goes back to its device's cache when the last tensor lets go of it.
+/// Host memory that returns to its device's free blocks when its last tensor is dropped.
 pub(crate) struct Block {
     pointer: NonNull<u8>,
     capacity: usize,
     bytes: usize,
-    /// The byte ranges that are borrowed: views of one block, such as parameters in a flat buffer, may be written
-    /// at the same time where they do not overlap.
+    /// The borrowed byte ranges. Views of one block that do not overlap, such as parameters in a flat buffer, may be
+    /// written at the same time.
     borrows: RefCell<Vec<Borrow>>,
     memory: Rc<Memory>,
 }
 
-/// A range of bytes that somebody reads or writes.
+/// A byte range that is being read or written.
 #[derive(Clone, Copy, PartialEq)]
 struct Borrow {
     start: usize,
@@ -93,7 +93,7 @@ struct Borrow {
 }
 
 impl Block {
-    /// Elements `start` to `start + length` for reading. Panics while any of them is being written.
+    /// Borrows elements `start` to `start + length` for reading. Panics while any of them is being written.
     pub fn read<T: Element>(&self, start: usize, length: usize) -> ReadGuard<'_, T> {
         let (pointer, borrow) = self.borrow::<T>(start, length, false);
         // SAFETY: the range lies in the block and is aligned (checked by `borrow`), every byte was initialised when
@@ -102,7 +102,7 @@ impl Block {
         ReadGuard { slice, block: self, borrow }
     }
 
-    /// Elements `start` to `start + length` for writing. Panics while any of them is borrowed otherwise.
+    /// Borrows elements `start` to `start + length` for writing. Panics while any of them is borrowed.
     pub fn write<T: Element>(&self, start: usize, length: usize) -> WriteGuard<'_, T> {
         let (pointer, borrow) = self.borrow::<T>(start, length, true);
         // SAFETY: as for `read`; the list of borrows keeps every other borrow out of the range.
@@ -151,8 +151,8 @@ pub struct ReadGuard<'a, T> {
     borrow: Borrow,
 }
 
-// SAFETY: a shared guard gives no more than its slice; the block is touched by its drop alone, which stays on the
-// guard's own thread, since it is not `Send`.
+// SAFETY: a shared guard gives access to its slice only. Only its drop uses the block, and the drop stays on the
+// guard's thread, since the guard is not `Send`.
 unsafe impl<T: Sync> Sync for ReadGuard<'_, T> {}
 
 impl<T> Deref for ReadGuard<'_, T> {

@@ -21,14 +21,14 @@ pub(crate) use memory::Block;
 pub use memory::{ReadGuard, WriteGuard};
 pub(crate) use packed::Packed;
 
-/// Work below this many element operations is done on the calling thread: waking another costs more.
+/// Work of fewer element operations stays on the calling thread: waking another thread would cost more.
 const SERIAL_WORK: usize = 1 << 15;
 
 /// The host's processor as a device: a caching allocator and a thread pool of its own.
 pub struct Cpu {
     pool: rayon::ThreadPool,
     memory: Rc<memory::Memory>,
-    /// Why it stands in for a GPU, where nobody asked for it by name.
+    /// Why the CPU was chosen in place of a GPU; `None` if the user asked for the CPU.
     instead_of_cuda: Option<String>,
     pub(super) profiler: Profiler,
 }
@@ -51,7 +51,7 @@ impl Cpu {
         })
     }
 
-    /// The same device, which stands in for a GPU that cannot be used.
+    /// The same device, chosen in place of a GPU that cannot be used.
     pub(crate) fn instead_of_cuda(mut self, reason: String) -> Self {
         self.instead_of_cuda = Some(reason);
         self
@@ -63,10 +63,10 @@ impl Cpu {
     }
 
     pub(crate) fn description(&self) -> String {
-        let own = format!("cpu: {} threads, {}", self.threads(), level::description());
+        let text = format!("cpu: {} threads, {}", self.threads(), level::description());
         match &self.instead_of_cuda {
-            Some(reason) => format!("{own}; no cuda: {reason}"),
-            None => own,
+            Some(reason) => format!("{text}; no cuda: {reason}"),
+            None => text,
         }
     }
 
@@ -74,7 +74,7 @@ impl Cpu {
         memory::Memory::allocate(&self.memory, bytes)
     }
 
-    /// The most bytes that were in use at any time.
+    /// The peak of the bytes in use.
     pub fn peak_bytes(&self) -> usize {
         self.memory.peak_bytes()
     }
@@ -104,7 +104,7 @@ impl Cpu {
         }
     }
 
-    /// The same over two outputs, cut into the same number of pieces.
+    /// [`Cpu::pieces`] over two outputs, cut into the same number of pieces.
     pub(crate) fn pieces2<T: Send, U: Send>(
         &self,
         (first, first_length): (&mut [T], usize),
@@ -131,7 +131,7 @@ impl Cpu {
         }
     }
 
-    /// Whether a job is done on the calling thread. The outcome never depends on it.
+    /// Whether a job stays on the calling thread. Its result does not depend on this.
     fn is_serial(&self, tasks: usize, work: usize) -> bool {
         tasks <= 1 || work < SERIAL_WORK || self.threads() == 1
     }

@@ -1,7 +1,7 @@
-//! A matrix packed once and multiplied many times by a few rows, on one thread.
+//! A matrix that is packed once and multiplied by a few rows many times, on one thread.
 //!
-//! The gemm crates pack their operands on every call, which for a recurrent layer's products of a few rows costs as
-//! much as the product.
+//! The gemm crates pack their operands on every call. For a recurrent layer's products of a few rows that costs as much
+//! as the product itself.
 
 use super::vector::{multiply_add, vectorised};
 use super::{Float, vector};
@@ -9,7 +9,7 @@ use super::{Float, vector};
 /// Columns that are computed together: one 512-bit vector of f32, or two 256-bit ones.
 const PANEL: usize = 16;
 
-/// A matrix `[depth, columns]` in panels of [`PANEL`] columns, the last one filled up with zeros.
+/// A matrix `[depth, columns]` in panels of [`PANEL`] columns; the last panel is padded with zeros.
 pub(crate) struct Packed<T> {
     panels: Vec<T>,
     depth: usize,
@@ -41,7 +41,7 @@ impl<T: Float> Packed<T> {
         (c, c_stride): (&mut [T], usize),
         accumulate: bool,
     ) {
-        // What fits the registers: 32 vectors of 64 bytes, or 16 of 32.
+        // The rows whose sums fit the registers: 32 vectors of 64 bytes, or 16 of 32.
         let tallest = if vector::level().has_32_registers() { 10 } else { 6 };
         let panels = (&self.panels[..], self.depth, self.columns);
         multiply(panels, rows, tallest, a, a_stride, c, c_stride, accumulate);
@@ -76,8 +76,8 @@ vectorised! {
     }
 }
 
-/// Defines the product of a fixed number of rows with one panel. Each row's sums are an array of their own: only so
-/// does the compiler keep them in registers.
+/// Defines the product of a fixed number of rows with one panel. Each row's sums are a separate array; otherwise the
+/// compiler does not keep them in registers.
 macro_rules! block {
     ($name:ident, $rows:literal, $($row:literal $sums:ident),*) => {
         #[inline(always)]

@@ -1,12 +1,12 @@
-//! Loops compiled for each level of the processor's vectors, sums in fixed lanes, and f32 functions that vectorise.
+//! Loops compiled for each level of vector instructions, sums in fixed lanes, and f32 functions that vectorise.
 
 use super::Float;
 pub(crate) use super::level::{Level, level};
 
 /// Defines a function compiled once for each [`Level`] and dispatched when called.
 ///
-/// The body sees a constant `FUSED`: whether [`multiply_add`] is one instruction here. Everything the
-/// body calls must be `#[inline(always)]` or small, or it is compiled without the vectors.
+/// The body sees a constant `FUSED`: whether [`multiply_add`] is one instruction here. All functions that it calls must
+/// be `#[inline(always)]` or small, or they are compiled without vector instructions.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident
         [$($generic:ident : $bound:path),*] ($($argument:ident : $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
@@ -42,13 +42,13 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-/// `a * b + c`, in one rounding where the processor fuses it.
+/// `a * b + c`, with a single rounding if the processor fuses it.
 #[inline(always)]
 pub(crate) fn multiply_add<const FUSED: bool, T: Float>(a: T, b: T, c: T) -> T {
     if FUSED { a.fused_multiply_add(b, c) } else { a * b + c }
 }
 
-/// Number of partial sums: one 512-bit vector of f32, the same on every processor, so that sums are too.
+/// Number of partial sums: one 512-bit vector of f32. It is equal on every processor, so that sums are equal too.
 pub(crate) const LANES: usize = 16;
 
 /// Adds up the lanes in a fixed tree.
@@ -105,8 +105,8 @@ vectorised! {
     }
 }
 
-/// `e^x` in f32 by Cody and Waite reduction and a polynomial of degree 7; relative error below 2e-7 where the
-/// result is a normal number, infinity above 88.72, zero below -87.33. NaN stays NaN.
+/// `e^x` in f32 by Cody and Waite reduction and a polynomial of degree 7; relative error below 2e-7 if the result is a
+/// normal number. Infinity above 88.72, zero below -87.33, NaN for NaN.
 #[inline(always)]
 pub(crate) fn exp_f32<const FUSED: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
@@ -131,7 +131,7 @@ pub(crate) fn exp_f32<const FUSED: bool>(x: f32) -> f32 {
     if x < -87.336_54 { 0.0 } else { result }
 }
 
-/// `tanh(x)` in f32; relative error below 5e-7. A polynomial near zero, where the quotient cancels.
+/// `tanh(x)` in f32; relative error below 5e-7. A polynomial near zero, where the quotient would cancel.
 #[inline(always)]
 pub(crate) fn tanh_f32<const FUSED: bool>(x: f32) -> f32 {
     let square = x * x;

@@ -1,23 +1,23 @@
-//! A device that does nothing but take calls: for counting launches, and for finding calls that CUDA's driver refuses.
+//! A driver that computes nothing: it counts launches and finds calls that CUDA's driver would refuse.
 
 use std::cell::Cell;
 
-/// Where its memory begins: no pointer is null.
+/// The first address it gives, so that no pointer is null.
 const FIRST_ADDRESS: u64 = 1 << 20;
 
-/// What every block starts at a multiple of, as a GPU's do.
+/// The alignment of its blocks, as on a GPU.
 const ALIGNMENT: u64 = 512;
 
-/// Gives addresses without memory behind them; whatever is read back is zero.
+/// Gives addresses without memory behind them; bytes read back are zero.
 pub(crate) struct Counter {
     next: Cell<u64>,
     room_for_data: usize,
-    /// What is launched becomes a part of a graph: the host may neither wait nor copy.
+    /// Whether a capture runs: the host may neither wait nor copy.
     is_capturing: Cell<bool>,
 }
 
 impl Counter {
-    /// One that says it has room for so many bytes of a data set.
+    /// A counter that reports room for `room_for_data` bytes of a data set.
     pub fn new(room_for_data: usize) -> Self {
         Counter { next: Cell::new(FIRST_ADDRESS), room_for_data, is_capturing: Cell::new(false) }
     }
@@ -26,25 +26,25 @@ impl Counter {
         self.room_for_data
     }
 
-    /// An address that no other block has.
+    /// The address of a new block.
     pub fn allocate(&self, bytes: usize) -> u64 {
         let address = self.next.get();
         self.next.set((address + bytes.max(1) as u64).next_multiple_of(ALIGNMENT));
         address
     }
 
-    /// Checks a copy.
+    /// Fails for a copy that CUDA's driver would refuse.
     pub fn copy(&self, bytes: usize) -> Result<(), String> {
         refuse_no_bytes(bytes)?;
         self.wait()
     }
 
-    /// Checks a call that sets memory to zero.
+    /// Fails for a call that CUDA's driver would refuse.
     pub fn set_zero(&self, bytes: usize) -> Result<(), String> {
         refuse_no_bytes(bytes)
     }
 
-    /// What a stream does not bear while it is captured.
+    /// Fails during a capture, as a wait in the captured stream does.
     pub fn wait(&self) -> Result<(), String> {
         match self.is_capturing.get() {
             true => Err("operation not permitted when stream is capturing".into()),

@@ -1,4 +1,4 @@
-//! Who runs the kernels: CUDA's driver, or the simulator.
+//! The drivers that run kernels: CUDA's, the simulator and the launch counter.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,32 @@ use crate::device::cuda::{self, Cuda, Graph, PinnedRing};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
 
-/// Who does the work. What fails says why, for people.
+/// A driver. A failed call returns a message for people.
 pub(crate) enum Driver {
     /// A GPU.
     Cuda(Cuda),
     /// The host's processor.
     #[cfg(has_simulator)]
     Simulator(Simulator),
-    /// Nobody.
+    /// Nothing: launches are only counted.
     Counter(Counter),
 }
 
-/// Where batches wait to be copied.
+/// Staging buffers for batches.
 pub(crate) enum Staging {
-    /// Page-locked memory, copied from while the GPU works.
+    /// Pinned memory, copied from while the GPU works.
     Pinned(PinnedRing),
-    /// The host's own memory, where copies are made at once.
+    /// Ordinary host memory; copies happen at once.
     Host,
 }
 
-/// The same call on whichever driver does it, or what the counter does.
+/// The same call on the CUDA driver or the simulator, or the counter's part.
 macro_rules! each {
-    ($driver:expr, $own:ident => $call:expr, $counter:ident => $count:expr) => {
+    ($driver:expr, $backend:ident => $call:expr, $counter:ident => $count:expr) => {
         match $driver {
-            Driver::Cuda($own) => $call,
+            Driver::Cuda($backend) => $call,
             #[cfg(has_simulator)]
-            Driver::Simulator($own) => $call,
+            Driver::Simulator($backend) => $call,
             Driver::Counter($counter) => $count,
         }
     };
@@ -58,11 +58,11 @@ impl Driver {
                 let threads = simulator.threads();
                 format!("simulator: the GPU's kernels on {threads} threads of the processor")
             }
-            Driver::Counter(_) => "counter: launches that nobody runs".into(),
+            Driver::Counter(_) => "counter: launches are counted, not run".into(),
         }
     }
 
-    /// A block with unknown content; its address.
+    /// Allocates a block with unknown content and returns its address.
     pub fn allocate(&self, bytes: usize) -> Result<u64, String> {
         match self {
             Driver::Cuda(cuda) => cuda.allocate(bytes),
@@ -73,10 +73,10 @@ impl Driver {
     }
 
     pub fn free(&self, address: u64) {
-        each!(self, own => own.free(address), _counter => ());
+        each!(self, backend => backend.free(address), _counter => ());
     }
 
-    /// A block goes to another owner, who knows nothing of its content.
+    /// Tells the driver that a block has a new owner: its content is unknown from now on.
     #[cfg_attr(not(has_simulator), expect(unused_variables, reason = "only the simulator does"))]
     pub fn refresh(&self, address: u64) {
         match self {
@@ -87,18 +87,18 @@ impl Driver {
     }
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
-        each!(self, own => own.upload(address, bytes), counter => counter.copy(bytes.len()))
+        each!(self, backend => backend.upload(address, bytes), counter => counter.copy(bytes.len()))
     }
 
-    /// Waits for what was launched before.
+    /// Waits for all earlier launches first.
     pub fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), String> {
-        each!(self, own => own.download(address, bytes), counter => {
+        each!(self, backend => backend.download(address, bytes), counter => {
             bytes.fill(0);
             counter.copy(bytes.len())
         })
     }
 
-    /// Places for batches that are to be copied while the device works.
+    /// Staging buffers for batches that are copied while the device works.
     pub fn staging(&self, places: usize, bytes: usize) -> Result<Staging, String> {
         match self {
             Driver::Cuda(cuda) => cuda.pinned_ring(places, bytes).map(Staging::Pinned),
@@ -108,7 +108,7 @@ impl Driver {
         }
     }
 
-    /// Copies parts, each from its own byte on, to an address by a place of a ring.
+    /// Copies parts, each with its offset, to an address through one buffer of a ring.
     pub fn send(
         &self,
         staging: &Staging,
@@ -128,7 +128,7 @@ impl Driver {
         }
     }
 
-    /// Bytes of a data set that may lie on the device for a whole training: half of what is free.
+    /// Bytes of a data set that may stay on the device for a whole run: half of the free memory.
     pub fn room_for_data(&self) -> usize {
         match self {
             Driver::Cuda(cuda) => cuda.memory().map_or(0, |(free, _)| free / 2),
@@ -139,10 +139,10 @@ impl Driver {
     }
 
     pub fn set_zero(&self, address: u64, bytes: usize) -> Result<(), String> {
-        each!(self, own => own.set_zero(address, bytes), counter => counter.set_zero(bytes))
+        each!(self, backend => backend.set_zero(address, bytes), counter => counter.set_zero(bytes))
     }
 
-    /// Nobody may touch these bytes from now on: the simulator tells who does.
+    /// Forbids all access to these bytes from now on; the simulator reports a kernel that touches them.
     #[cfg_attr(not(has_simulator), expect(unused_variables, reason = "only the simulator does"))]
     pub fn forbid(&self, address: u64, bytes: usize) -> Result<(), String> {
         match self {
@@ -166,10 +166,10 @@ impl Driver {
     }
 
     pub fn launch(&self, launch: &Launch) -> Result<(), String> {
-        each!(self, own => own.launch(launch), _counter => Ok(()))
+        each!(self, backend => backend.launch(launch), _counter => Ok(()))
     }
 
-    /// From now on what is launched is not run but kept, where the device can do that.
+    /// Starts a capture. On a GPU later launches are captured and not run; the simulator runs them at once.
     pub fn begin_capture(&self) -> Result<(), String> {
         match self {
             Driver::Cuda(cuda) => cuda.begin_capture(),
@@ -179,7 +179,7 @@ impl Driver {
         }
     }
 
-    /// What was launched since the capture began; `None` where it was run at once.
+    /// Ends the capture and returns its graph; `None` where the launches were run at once.
     pub fn end_capture(&self) -> Result<Option<Graph>, String> {
         match self {
             Driver::Cuda(cuda) => cuda.end_capture().map(Some),
@@ -189,7 +189,7 @@ impl Driver {
         }
     }
 
-    /// A clock that runs from when everything before is done.
+    /// Starts a clock, once all earlier work is done.
     pub fn start_clock(&self) -> Result<Clock, String> {
         match self {
             Driver::Cuda(cuda) => cuda.start_clock().map(Clock::Device),
@@ -199,7 +199,7 @@ impl Driver {
         }
     }
 
-    /// Copies within the device, where it is one.
+    /// Copies within device memory, with the driver's copy; the simulator has none.
     pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), String> {
         match self {
             Driver::Cuda(cuda) => cuda.copy(to, from, bytes),
@@ -209,23 +209,19 @@ impl Driver {
         }
     }
 
-    /// What the GPU has of what kernels share; `None` without one.
+    /// The GPU's resources; `None` without a GPU.
     pub fn limits(&self) -> Option<Limits> {
         match self {
             Driver::Cuda(cuda) => cuda.limits().ok(),
-            #[cfg(has_simulator)]
-            Driver::Simulator(_) => None,
-            Driver::Counter(_) => None,
+            _ => None,
         }
     }
 
-    /// What a launch of a kernel takes: the driver's word, or the compiler's where there is no GPU.
+    /// The resources of a launch: as the driver reports them, or as the compiler did where there is no GPU.
     pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Option<Resources> {
         match self {
             Driver::Cuda(cuda) => cuda.resources(kernel, threads, shared).ok(),
-            #[cfg(has_simulator)]
-            Driver::Simulator(_) => occupancy::compiled(kernel, threads, shared),
-            Driver::Counter(_) => occupancy::compiled(kernel, threads, shared),
+            _ => occupancy::compiled(kernel, threads, shared),
         }
     }
 
@@ -239,7 +235,7 @@ impl Driver {
         }
     }
 
-    /// Where threads have waited for each other, as `FILE:LINE`; a GPU does not tell.
+    /// The barriers that threads have reached, as `FILE:LINE`; a GPU does not report them.
     pub fn barriers(&self) -> Vec<String> {
         match self {
             Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
@@ -248,7 +244,7 @@ impl Driver {
         }
     }
 
-    /// What the warps' accesses came to; only the simulator's checked build tells.
+    /// The memory traffic of the launched kernels; only the simulator's checked build counts it.
     pub fn traffic(&self) -> Vec<SiteTraffic> {
         match self {
             Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
@@ -257,25 +253,23 @@ impl Driver {
         }
     }
 
-    /// Bytes that are free and bytes in all, where the device knows.
+    /// Free and total bytes, if the device knows them.
     pub fn memory(&self) -> Option<(usize, usize)> {
         match self {
             Driver::Cuda(cuda) => cuda.memory().ok(),
-            #[cfg(has_simulator)]
-            Driver::Simulator(_) => None,
-            Driver::Counter(_) => None,
+            _ => None,
         }
     }
 }
 
-/// A running clock: the GPU's own, or the host's where kernels run on the host.
+/// A running clock: the GPU's, or the host's where kernels run on the host.
 pub(crate) enum Clock {
     Device(cuda::Clock),
     Host(Instant),
 }
 
 impl Clock {
-    /// The time since it was started, after everything that was asked for is done.
+    /// The time since the clock was started, once all work is done.
     pub fn stop(self) -> Result<Duration, String> {
         match self {
             Clock::Device(clock) => clock.stop(),

@@ -1,33 +1,33 @@
-//! What the host does for a device, counted.
+//! Counts of the host's work for a device.
 
 use std::ops::Sub;
 
-/// What the host has asked of a device since it was opened, recorded work apart. In the middle of a training a step is one
-/// replay of recorded work and nothing else, or one copy and one replay where the data does not fit the device.
+/// The host's calls to a device since it was opened, without the launches inside of captured graphs. Once its graphs
+/// are captured, a training step is one replay, or one copy and one replay if the data does not fit the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostWork {
     /// Kernels launched one by one.
     pub launches: u64,
-    /// Recorded work that was done again, as one launch.
+    /// Replays of captured graphs.
     pub replays: u64,
-    /// Stretches of memory set to zero.
+    /// Settings of memory to zero.
     pub zeroings: u64,
-    /// Copies to the device out of ordinary memory, which the host waits for.
+    /// Copies to the device from ordinary memory; the host waits for them.
     pub uploads: u64,
-    /// Copies to the device out of page-locked memory, while it works.
+    /// Copies to the device from pinned memory, while it works.
     pub sends: u64,
-    /// Copies to the host, which waits for them and for everything before.
+    /// Copies to the host, which waits for them and for all earlier work.
     pub downloads: u64,
-    /// Blocks of memory that the driver was asked for.
+    /// Blocks of memory that the driver allocated.
     pub allocations: u64,
-    /// Times the host waited for everything launched before.
+    /// Waits of the host for all earlier launches.
     pub waits: u64,
 }
 
 impl Sub for HostWork {
     type Output = HostWork;
 
-    /// What was done since `before`.
+    /// The work since `before`.
     fn sub(self, before: HostWork) -> HostWork {
         HostWork {
             launches: self.launches - before.launches,

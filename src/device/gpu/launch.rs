@@ -1,4 +1,4 @@
-//! A kernel's launch, the same for a GPU and for the simulator.
+//! A kernel's launch, alike for a GPU and for the simulator.
 
 #[cfg(has_simulator)]
 use std::fmt;
@@ -40,16 +40,16 @@ impl fmt::Display for Kind {
 pub(crate) struct Pointer(pub u64);
 
 impl Pointer {
-    /// Where a kernel is to find nothing.
+    /// The null pointer, for an optional argument that is absent.
     pub const NULL: Pointer = Pointer(0);
 }
 
-/// Something a kernel takes.
+/// An argument of a kernel.
 pub(crate) trait Argument {
     /// Its class and size.
     #[cfg(has_simulator)]
     fn kind(&self) -> Kind;
-    /// The address, if it is one.
+    /// The address, if the argument is a pointer.
     fn pointer(&self) -> Option<Pointer> {
         None
     }
@@ -87,7 +87,7 @@ impl Argument for Pointer {
     }
 }
 
-/// A struct that a kernel takes by value: `Parameters(&own)`.
+/// A struct that a kernel takes by value.
 pub(crate) struct Parameters<'a, T>(pub &'a T);
 
 impl<T: Pod> Argument for Parameters<'_, T> {
@@ -101,21 +101,21 @@ impl<T: Pod> Argument for Parameters<'_, T> {
     }
 }
 
-/// A kernel with everything it is given.
+/// A kernel's launch with its arguments.
 pub(crate) struct Launch<'a> {
     /// Its name in the source.
     pub kernel: &'a str,
-    /// Blocks along each axis.
+    /// The number of blocks along each axis.
     pub grid: [u32; 3],
-    /// Threads of a block along each axis.
+    /// The number of threads of a block along each axis.
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared: usize,
-    /// In the order of its parameters.
+    /// The arguments, in the order of the kernel's parameters.
     pub arguments: &'a [&'a dyn Argument],
 }
 
-/// A launch that is kept, with copies of its arguments.
+/// A launch with copies of its arguments, for a captured graph.
 pub(super) struct OwnedLaunch {
     kernel: String,
     grid: [u32; 3],
@@ -124,7 +124,7 @@ pub(super) struct OwnedLaunch {
     arguments: Vec<OwnedArgument>,
 }
 
-/// An argument's bytes, in words so that they are aligned as the argument was.
+/// An argument's bytes, stored in words to keep its alignment.
 struct OwnedArgument {
     #[cfg(has_simulator)]
     kind: Kind,
@@ -139,7 +139,7 @@ impl OwnedLaunch {
             grid: launch.grid,
             block: launch.block,
             shared: launch.shared,
-            arguments: launch.arguments.iter().map(|own| OwnedArgument::new(*own)).collect(),
+            arguments: launch.arguments.iter().copied().map(OwnedArgument::new).collect(),
         }
     }
 
@@ -147,10 +147,10 @@ impl OwnedLaunch {
         &self.kernel
     }
 
-    /// The launch as it was.
+    /// Calls `body` with the launch.
     pub fn with<R>(&self, body: impl FnOnce(&Launch) -> R) -> R {
         let arguments: Vec<&dyn Argument> =
-            self.arguments.iter().map(|own| own as &dyn Argument).collect();
+            self.arguments.iter().map(|argument| argument as &dyn Argument).collect();
         let OwnedLaunch { kernel, grid, block, shared, .. } = self;
         let (grid, block, shared) = (*grid, *block, *shared);
         body(&Launch { kernel, grid, block, shared, arguments: &arguments })

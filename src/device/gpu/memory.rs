@@ -1,4 +1,4 @@
-//! Device memory and who holds it.
+//! Device memory: its owners, and free blocks for later use.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,20 +6,20 @@ use std::rc::Rc;
 
 use super::{Driver, Gpu, Pointer, Ring, ring};
 
-/// A stretch of device memory, given back when nobody holds it any more.
+/// A stretch of device memory, given back when its last holder is dropped.
 pub(super) struct Memory {
     pub address: u64,
     pub bytes: usize,
-    /// Whose it is.
+    /// Its owner in memory reports.
     owner: &'static str,
     gpu: Rc<Gpu>,
 }
 
 impl Memory {
-    /// Memory with unknown content; `None` where the device has failed.
+    /// Memory with unknown content; `None` if the device has failed.
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Option<Rc<Memory>> {
         let address = gpu.attempt(|driver| {
-            gpu.kept
+            gpu.free_blocks
                 .take(gpu, driver, bytes)
                 .map_err(|what| format!("{what}: {}", gpu.memory_report(bytes)))
         })?;
@@ -36,7 +36,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         self.gpu.live.borrow_mut().remove(&self.address);
-        self.gpu.kept.give_back(self.address, self.bytes);
+        self.gpu.free_blocks.give_back(self.address, self.bytes);
         self.gpu.in_use.set(self.gpu.in_use.get() - self.bytes);
         if let Some(bytes) = self.gpu.owners.borrow_mut().get_mut(self.owner) {
             *bytes -= self.bytes;
@@ -44,12 +44,12 @@ impl Drop for Memory {
     }
 }
 
-/// Memory that nobody holds, by its exact size. To ask the driver would make the host wait. Everything is launched in one
-/// order, so that whoever gets a block comes after everybody who had it before.
+/// Free blocks, by exact size. They save calls to the driver, which would make the host wait. Launches run in order, so
+/// a block's new owner runs after its earlier ones.
 #[derive(Default)]
-pub(super) struct Kept(RefCell<BTreeMap<usize, Vec<u64>>>);
+pub(super) struct FreeBlocks(RefCell<BTreeMap<usize, Vec<u64>>>);
 
-impl Kept {
+impl FreeBlocks {
     fn take(&self, gpu: &Gpu, driver: &Driver, bytes: usize) -> Result<u64, String> {
         if let Some(address) = self.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
             driver.refresh(address);
@@ -66,14 +66,14 @@ impl Kept {
         self.0.borrow_mut().entry(bytes).or_default().push(address);
     }
 
-    /// Gives everything back to the driver.
+    /// Gives all free blocks back to the driver.
     pub fn release(&self, driver: &Driver) {
-        let kept = std::mem::take(&mut *self.0.borrow_mut());
-        kept.into_values().flatten().for_each(|address| driver.free(address));
+        let blocks = std::mem::take(&mut *self.0.borrow_mut());
+        blocks.into_values().flatten().for_each(|address| driver.free(address));
     }
 }
 
-/// What tensors hold: memory, or nothing where the device had failed when it was asked for.
+/// The storage of tensors: memory, or none if the device had failed before.
 pub(crate) struct Block {
     memory: Option<Rc<Memory>>,
     bytes: usize,
@@ -81,21 +81,21 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// A block of memory with unknown content. Once the device has failed, one that nobody gets to touch.
+    /// A block of memory with unknown content; on a device that has failed, one without memory.
     pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
-        let reused = gpu.recorder.borrow_mut().as_mut().and_then(|own| own.reuse(bytes));
+        let reused = gpu.capture.borrow_mut().as_mut().and_then(|capture| capture.reuse(bytes));
         reused.iter().for_each(|memory| gpu.driver.refresh(memory.address));
         let memory = reused.or_else(|| {
             let memory = Memory::new(gpu, bytes)?;
-            if let Some(recorder) = &mut *gpu.recorder.borrow_mut() {
-                recorder.adopt(&memory);
+            if let Some(capture) = &mut *gpu.capture.borrow_mut() {
+                capture.adopt(&memory);
             }
             Some(memory)
         });
         Rc::new(Block { memory, bytes, gpu: Rc::clone(gpu) })
     }
 
-    /// The address of a byte, for a kernel. On a device that has failed it means nothing, and no kernel sees it.
+    /// The address of a byte, for a kernel. Null on a device that has failed, where no kernel is launched.
     pub fn pointer(&self, offset: usize) -> Pointer {
         self.address(offset).map_or(Pointer::NULL, Pointer)
     }
@@ -112,7 +112,7 @@ impl Block {
         }
     }
 
-    /// Overwrites the first bytes with `parts`, by a place of a ring.
+    /// Overwrites the first bytes with `parts`, through one buffer of a ring.
     pub fn receive(&self, ring: &Ring, place: usize, parts: &[(usize, &[u8])]) {
         self.assert_inside(0, ring::end_of(parts));
         if let Some(address) = self.address(0) {
@@ -120,7 +120,8 @@ impl Block {
         }
     }
 
-    /// Reads the bytes from `offset` on. Panics on a device that has failed: who can go on asks [`Gpu::check`] before.
+    /// Reads the bytes from `offset` on. Panics on a device that has failed; a caller that can go on calls
+    /// [`Gpu::check`] before.
     pub fn download(&self, offset: usize, bytes: &mut [u8]) {
         self.assert_inside(offset, bytes.len());
         if let Some(address) = self.address(offset) {
@@ -139,7 +140,7 @@ impl Block {
         }
     }
 
-    /// Declares that nobody may touch `bytes` bytes from `offset` on any more.
+    /// Forbids all access to `bytes` bytes from `offset` on.
     pub fn forbid(&self, offset: usize, bytes: usize) {
         self.assert_inside(offset, bytes);
         if let Some(address) = self.address(offset) {
@@ -158,10 +159,10 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let (Some(recorder), Some(memory)) =
-            (&mut *self.gpu.recorder.borrow_mut(), self.memory.take())
+        if let (Some(capture), Some(memory)) =
+            (&mut *self.gpu.capture.borrow_mut(), self.memory.take())
         {
-            recorder.give_back(memory);
+            capture.give_back(memory);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What runs the CUDA kernels: a GPU, or the simulator. Ops do not know which.
+//! A device that runs the CUDA kernels: a GPU or the simulator. Ops do not know which.
 
+mod capture;
 mod counter;
 mod driver;
 mod host_work;
 mod launch;
 mod memory;
 pub(crate) mod occupancy;
-mod recording;
 mod ring;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::profile::Profiler;
 use crate::error::{Error, Result};
+use capture::Capture;
+pub use capture::CapturedGraph;
 pub(crate) use counter::Counter;
 pub(in crate::device) use driver::Clock;
 pub(crate) use driver::Driver;
@@ -24,67 +26,66 @@ pub use host_work::HostWork;
 pub(crate) use launch::Kind;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
 pub(crate) use memory::Block;
-use memory::{Kept, Memory};
+use memory::{FreeBlocks, Memory};
 pub use occupancy::{Limits, Resources};
-use recording::Recorder;
-pub use recording::Recording;
 pub(crate) use ring::Ring;
 pub(in crate::device) use ring::fill;
 
-/// Whose memory is that is asked for while nothing else is said.
+/// The owner of memory that is allocated outside of [`Gpu::owned_by`].
 const ACTIVATIONS: &str = "activations and their gradients";
 
-/// How often a kernel was launched, and how long the launches took the host: in the simulator, the kernel's own time.
+/// The launches of a kernel and the host's time for them; in the simulator this is the kernel's run time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelTime {
     /// Number of launches.
     pub launches: u64,
-    /// Their time together.
+    /// Their total time.
     pub time: Duration,
 }
 
-/// What the accesses of a kernel's warps come to on a GPU, at one line of its source.
+/// The memory traffic that one line of a kernel's source would cause on a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteTraffic {
     /// The kernel's name.
     pub kernel: String,
-    /// `FILE:LINE`, with the places it was inlined into.
+    /// `FILE:LINE`, followed by the places it was inlined into.
     pub place: String,
-    /// Whether it is the block's shared memory, not the device's.
+    /// Whether the memory is the block's shared memory, not the device's.
     pub is_shared: bool,
-    /// Whether it is written, not read.
+    /// Whether the access is a write, not a read.
     pub is_write: bool,
-    /// Accesses of whole warps.
+    /// The number of warp-wide accesses.
     pub requests: u64,
-    /// What they came to: sectors of 32 bytes, in shared memory passes over the banks.
+    /// Their transactions: 32-byte sectors in device memory; in shared memory wavefronts, more than one where there are
+    /// bank conflicts.
     pub transactions: u64,
-    /// The fewest transactions for so many bytes.
+    /// The fewest transactions that could move the same bytes.
     pub least: u64,
 }
 
 /// A device that runs kernels. It stays on one thread.
 ///
-/// Launches return nothing: the first failure is kept, everything after it is left undone, and whoever reads a result
-/// back asks [`Gpu::check`] before.
+/// Launches return nothing. The device keeps its first failure and skips all work after it; [`Gpu::check`] must be
+/// called before a result is read back.
 pub struct Gpu {
     driver: Driver,
     failure: RefCell<Option<String>>,
-    /// Bytes that are in use, by whose they are.
+    /// Bytes in use by each owner.
     owners: RefCell<BTreeMap<&'static str, usize>>,
-    /// Whose memory is that is asked for now.
+    /// The owner of memory that is allocated now.
     owner: Cell<&'static str>,
     in_use: Cell<usize>,
     peak: Cell<usize>,
-    kept: Kept,
-    /// All memory in use, by address.
+    free_blocks: FreeBlocks,
+    /// All memory in use, by address, so that a capture finds the memory behind a pointer.
     live: RefCell<BTreeMap<u64, Weak<Memory>>>,
-    /// Where everything is noted down while work is recorded.
-    recorder: RefCell<Option<Recorder>>,
-    /// What recorded work needs only while it runs. All of it runs in one order, so that any may use it.
+    /// The running capture.
+    capture: RefCell<Option<Capture>>,
+    /// Memory that captured graphs need only while they run. Graphs run one after another, so they share it.
     scratch: RefCell<Vec<Weak<Memory>>>,
     host_work: Cell<HostWork>,
     times: RefCell<BTreeMap<String, KernelTime>>,
-    /// The dynamic shared memory that each kernel with any has been allowed.
+    /// The dynamic shared memory that each kernel has been allowed.
     allowed_shared: RefCell<BTreeMap<String, usize>>,
     tf32: Cell<bool>,
     host_threads: Option<usize>,
@@ -100,9 +101,9 @@ impl Gpu {
             owner: Cell::new(ACTIVATIONS),
             in_use: Cell::new(0),
             peak: Cell::new(0),
-            kept: Kept::default(),
+            free_blocks: FreeBlocks::default(),
             live: RefCell::default(),
-            recorder: RefCell::default(),
+            capture: RefCell::default(),
             scratch: RefCell::default(),
             host_work: Cell::default(),
             times: RefCell::default(),
@@ -122,12 +123,12 @@ impl Gpu {
         self.driver.description()
     }
 
-    /// Threads that the host was told to use.
+    /// The number of threads that the host was told to use.
     pub(super) fn host_threads(&self) -> Option<usize> {
         self.host_threads
     }
 
-    /// Whether matrix products of f32 round their factors to tf32, 10 bits of fraction, for tensor cores.
+    /// Whether matrix products of f32 round their factors to tf32 (10 bits of fraction) for tensor cores.
     pub fn uses_tf32(&self) -> bool {
         self.tf32.get()
     }
@@ -136,17 +137,17 @@ impl Gpu {
         self.tf32.set(tf32);
     }
 
-    /// The most bytes that were in use at any time.
+    /// The peak of the bytes in use.
     pub fn peak_bytes(&self) -> usize {
         self.peak.get()
     }
 
-    /// How often each kernel was launched since the device was opened, and for how long, by name.
+    /// The launches and time of each kernel since the device was opened, by name.
     pub fn kernel_times(&self) -> BTreeMap<String, KernelTime> {
         self.times.borrow().clone()
     }
 
-    /// What the host has done for the device since it was opened.
+    /// The host's work for the device since it was opened.
     pub fn host_work(&self) -> HostWork {
         self.host_work.get()
     }
@@ -157,18 +158,18 @@ impl Gpu {
         self.host_work.set(work);
     }
 
-    /// Bytes of a data set that may lie on the device for a whole training.
+    /// Bytes of a data set that may stay on the device for a whole run.
     pub(crate) fn room_for_data(&self) -> usize {
         self.driver.room_for_data()
     }
 
-    /// The barriers that threads of the launched kernels came to, as `FILE:LINE`; none on a GPU, which does not tell.
+    /// The barriers that threads have reached, as `FILE:LINE`; empty on a GPU, which does not report them.
     pub fn barriers(&self) -> Vec<String> {
         self.driver.barriers()
     }
 
-    /// What the accesses of the launched kernels' warps came to, line by line; empty but in the simulator's checked build,
-    /// where it was asked for.
+    /// The memory traffic of the launched kernels, line by line. Empty unless the simulator's checked build was asked
+    /// to count it.
     pub fn traffic(&self) -> Vec<SiteTraffic> {
         self.driver.traffic()
     }
@@ -176,17 +177,17 @@ impl Gpu {
     /// Waits for everything launched so far.
     ///
     /// # Errors
-    /// The first thing that went wrong on this device since it was opened. Nothing was done after it.
+    /// The first failure on this device since it was opened. No work was done after it.
     pub fn check(&self) -> Result<()> {
         self.count(|work| work.waits += 1);
         self.attempt(|driver| {
-            self.refuse_while_recording("the host's waiting")?;
+            self.refuse_while_capturing("the host's waiting")?;
             driver.synchronize()
         });
         self.check_so_far()
     }
 
-    /// The same without waiting: what went wrong later than the host knows is told later.
+    /// [`Gpu::check`] without waiting: reports only failures that the host already knows of.
     ///
     /// # Errors
     /// As [`Gpu::check`].
@@ -199,42 +200,42 @@ impl Gpu {
         }
     }
 
-    /// Starts the device's own clock, if it has one; `None` once it has failed.
+    /// Starts the device's clock; `None` once the device has failed.
     pub(super) fn start_clock(&self) -> Option<Clock> {
         self.attempt(|driver| {
-            self.refuse_while_recording("a clock")?;
+            self.refuse_while_capturing("a clock")?;
             driver.start_clock()
         })
     }
 
-    /// The time since it was started, once everything that was asked for is done.
+    /// The time since the clock was started, once all work is done.
     pub(super) fn stop_clock(&self, clock: Clock) -> Duration {
         self.attempt(|_| clock.stop()).unwrap_or_default()
     }
 
-    /// What the GPU has of what kernels share; `None` without one.
+    /// The GPU's resources; `None` without a GPU.
     pub fn limits(&self) -> Option<Limits> {
         self.driver.limits()
     }
 
-    /// What a launch of a kernel with so many threads a block and bytes of dynamic shared memory takes; `None` for a
-    /// program without kernels for GPUs.
+    /// The resources of a launch with `threads` threads a block and `shared` bytes of dynamic shared memory; `None` for
+    /// a program built without GPU kernels.
     pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Option<Resources> {
         self.driver.resources(kernel, threads, shared)
     }
 
-    /// Copies `bytes` bytes by the driver's own means: what a kernel that only copies is compared with.
+    /// Copies `bytes` bytes with the driver's own copy, the yardstick for a kernel that copies.
     pub(crate) fn copy(&self, to: Pointer, from: Pointer, bytes: usize) {
         if bytes == 0 {
             return;
         }
         self.attempt(|driver| {
-            self.refuse_while_recording("the driver's own copy")?;
+            self.refuse_while_capturing("the driver's own copy")?;
             driver.copy(to.0, from.0, bytes)
         });
     }
 
-    /// Does something unless the device has failed; keeps the failure.
+    /// Does `work` unless the device has failed before; keeps a failure.
     fn attempt<T>(
         &self,
         work: impl FnOnce(&Driver) -> std::result::Result<T, String>,
@@ -245,7 +246,7 @@ impl Gpu {
         work(&self.driver).map_err(|message| *self.failure.borrow_mut() = Some(message)).ok()
     }
 
-    /// Does work whose memory is said to be `owner`'s.
+    /// Does work whose memory belongs to `owner`.
     pub(crate) fn owned_by<T>(&self, owner: &'static str, work: impl FnOnce() -> T) -> T {
         let before = self.owner.replace(owner);
         let result = work();
@@ -253,7 +254,7 @@ impl Gpu {
         result
     }
 
-    /// Who holds the memory, for somebody who wanted `bytes` more.
+    /// A message for a failed allocation of `bytes` bytes: who owns the memory in use.
     fn memory_report(&self, bytes: usize) -> String {
         let owners = self.owners.borrow();
         let mut largest: Vec<_> = owners.iter().filter(|(_, bytes)| **bytes > 0).collect();
@@ -275,7 +276,7 @@ impl Gpu {
         )
     }
 
-    /// Launches a kernel. A grid without blocks is no launch at all.
+    /// Launches a kernel. An empty grid launches nothing.
     pub(crate) fn launch(
         &self,
         kernel: &str,
@@ -286,7 +287,7 @@ impl Gpu {
         self.launch_with_shared(kernel, grid, block, 0, arguments);
     }
 
-    /// The same with so many bytes of dynamic shared memory.
+    /// [`Gpu::launch`] with `shared` bytes of dynamic shared memory.
     pub(crate) fn launch_with_shared(
         &self,
         kernel: &str,
@@ -298,17 +299,17 @@ impl Gpu {
         if grid.contains(&0) {
             return;
         }
-        self.launch_noted(&Launch { kernel, grid, block, shared, arguments });
+        self.launch_kernel(&Launch { kernel, grid, block, shared, arguments });
     }
 
-    /// Launches a kernel, and notes it down where work is recorded.
-    fn launch_noted(&self, launch: &Launch) {
+    /// Launches a kernel and adds it to the running capture.
+    fn launch_kernel(&self, launch: &Launch) {
         self.count(|work| work.launches += 1);
-        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+        if let Some(capture) = &mut *self.capture.borrow_mut() {
             for pointer in launch.arguments.iter().filter_map(|argument| argument.pointer()) {
-                self.hold(recorder, pointer.0);
+                self.hold(capture, pointer.0);
             }
-            recorder.launch(launch);
+            capture.launch(launch);
         }
         self.run(launch);
     }
@@ -320,16 +321,16 @@ impl Gpu {
             driver.launch(launch)
         });
         let mut times = self.times.borrow_mut();
-        let own = match times.get_mut(launch.kernel) {
-            Some(own) => own,
+        let kernel = match times.get_mut(launch.kernel) {
+            Some(kernel) => kernel,
             None => times.entry(launch.kernel.to_owned()).or_default(),
         };
-        own.launches += 1;
-        own.time += start.elapsed();
+        kernel.launches += 1;
+        kernel.time += start.elapsed();
     }
 
-    /// Lets a kernel have the dynamic shared memory of a launch. It is asked for however little it is: together with what
-    /// the kernel declares it may be more than the 48 KiB that a block gets without.
+    /// Raises a kernel's limit of dynamic shared memory to that of a launch. Even a small amount may need it: with the
+    /// kernel's declared shared memory it may exceed the 48 KiB that a block gets by default.
     fn allow_shared(&self, driver: &Driver, launch: &Launch) -> std::result::Result<(), String> {
         let mut allowed = self.allowed_shared.borrow_mut();
         if launch.shared <= allowed.get(launch.kernel).copied().unwrap_or(0) {
@@ -344,9 +345,9 @@ impl Gpu {
         if bytes == 0 {
             return;
         }
-        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            self.hold(recorder, address);
-            recorder.set_zero(address, bytes);
+        if let Some(capture) = &mut *self.capture.borrow_mut() {
+            self.hold(capture, address);
+            capture.set_zero(address, bytes);
         }
         self.count(|work| work.zeroings += 1);
         self.attempt(|driver| driver.set_zero(address, bytes));
@@ -358,7 +359,7 @@ impl Gpu {
         }
         self.count(|work| work.uploads += 1);
         self.attempt(|driver| {
-            self.refuse_while_recording("a copy from the host")?;
+            self.refuse_while_capturing("a copy from the host")?;
             driver.upload(address, bytes)
         });
     }
@@ -369,66 +370,66 @@ impl Gpu {
         }
         self.count(|work| work.downloads += 1);
         self.attempt(|driver| {
-            self.refuse_while_recording("a copy to the host")?;
+            self.refuse_while_capturing("a copy to the host")?;
             driver.download(address, bytes)
         });
     }
 
-    /// Places for batches that are to be copied while the device works.
+    /// Staging buffers for batches that are copied while the device works.
     fn staging(&self, places: usize, bytes: usize) -> Option<driver::Staging> {
         self.attempt(|driver| {
-            self.refuse_while_recording("memory for batches")?;
+            self.refuse_while_capturing("memory for batches")?;
             driver.staging(places, bytes)
         })
     }
 
-    /// What cannot be repeated without the host has no place in recorded work.
-    fn refuse_while_recording(&self, what: &str) -> std::result::Result<(), String> {
-        match &*self.recorder.borrow() {
-            Some(_) => Err(format!("{what} in the middle of recorded work")),
+    /// Fails during a capture: a graph cannot replay work that needs the host.
+    fn refuse_while_capturing(&self, what: &str) -> std::result::Result<(), String> {
+        match &*self.capture.borrow() {
+            Some(_) => Err(format!("{what} in the middle of a capture")),
             None => Ok(()),
         }
     }
 
-    /// Keeps the memory that an address lies in, if it is any, for as long as the recorded work may be repeated.
-    fn hold(&self, recorder: &mut Recorder, address: u64) {
+    /// Keeps the memory block that contains an address, if there is one, for as long as the captured graph lives.
+    fn hold(&self, capture: &mut Capture, address: u64) {
         let live = self.live.borrow();
         let memory = live.range(..=address).next_back().and_then(|(_, memory)| memory.upgrade());
-        if let Some(memory) = memory.filter(|own| address < own.address + own.bytes.max(1) as u64) {
-            recorder.hold(&memory);
+        if let Some(memory) = memory.filter(|m| address < m.address + m.bytes.max(1) as u64) {
+            capture.hold(&memory);
         }
     }
 
-    /// Does `work` and gives what repeats it. Nothing in it may come from the host or be read by it, and what it computes
-    /// with must be in the same place the next time. Panics while something else is being recorded.
-    pub(crate) fn record(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
+    /// Does `work` and returns its captured graph. The work may not copy to or from the host, and a replay reads and
+    /// writes the same addresses. Panics while another capture runs.
+    pub(crate) fn capture(gpu: &Rc<Gpu>, work: impl FnOnce()) -> CapturedGraph {
         let scratch = gpu.scratch.borrow().iter().filter_map(Weak::upgrade).collect();
-        Gpu::record_into(gpu, Recorder::new(scratch), work)
+        Gpu::capture_into(gpu, Capture::new(scratch), work)
     }
 
-    /// The same, but no memory serves two purposes: each launch finds its inputs when all are over, so that it can be
-    /// repeated by itself.
-    pub(crate) fn record_apart(gpu: &Rc<Gpu>, work: impl FnOnce()) -> Recording {
-        Gpu::record_into(gpu, Recorder::without_reuse(), work)
+    /// [`Gpu::capture`] without memory reuse: every launch's inputs are intact afterwards, so that each can be replayed
+    /// alone.
+    pub(crate) fn capture_without_reuse(gpu: &Rc<Gpu>, work: impl FnOnce()) -> CapturedGraph {
+        Gpu::capture_into(gpu, Capture::without_reuse(), work)
     }
 
-    fn record_into(gpu: &Rc<Gpu>, recorder: Recorder, work: impl FnOnce()) -> Recording {
-        let before = gpu.recorder.borrow_mut().replace(recorder);
-        assert!(before.is_none(), "record: other work is being recorded");
+    fn capture_into(gpu: &Rc<Gpu>, capture: Capture, work: impl FnOnce()) -> CapturedGraph {
+        let before = gpu.capture.borrow_mut().replace(capture);
+        assert!(before.is_none(), "capture: another one runs");
         gpu.attempt(Driver::begin_capture);
         work();
         let graph = gpu.attempt(Driver::end_capture).flatten();
-        let recorder = gpu.recorder.borrow_mut().take().expect("it was put there");
-        *gpu.scratch.borrow_mut() = recorder.scratch().map(Rc::downgrade).collect();
-        let recording = Recording::new(gpu, recorder, graph);
-        recording.run_captured();
-        recording
+        let capture = gpu.capture.borrow_mut().take().expect("it was put there");
+        *gpu.scratch.borrow_mut() = capture.scratch().map(Rc::downgrade).collect();
+        let captured = CapturedGraph::new(gpu, capture, graph);
+        captured.run_captured();
+        captured
     }
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        self.kept.release(&self.driver);
+        self.free_blocks.release(&self.driver);
     }
 }
 
@@ -446,7 +447,7 @@ mod tests {
         Rc::new(Gpu::new(Driver::Counter(Counter::new(0)), None))
     }
 
-    /// The driver refuses them; the counter does too.
+    /// CUDA's driver refuses them, and so does the counter.
     #[test]
     fn no_call_is_made_for_no_bytes() {
         let gpu = counter();
@@ -457,9 +458,9 @@ mod tests {
         gpu.check().unwrap();
     }
 
-    /// In the midst of a capture the driver refuses them, and the capture is lost.
+    /// The driver refuses these calls during a capture, and they spoil the capture.
     #[test]
-    fn the_host_does_not_wait_while_work_is_recorded() {
+    fn the_host_does_not_wait_during_a_capture() {
         let calls: [(&str, Call); 6] = [
             ("waiting", |gpu| drop(gpu.check())),
             ("clock", |gpu| drop(gpu.start_clock())),
@@ -470,13 +471,13 @@ mod tests {
         ];
         for (what, call) in calls {
             let gpu = counter();
-            Gpu::record(&gpu, || call(&gpu));
+            Gpu::capture(&gpu, || call(&gpu));
             let message = gpu.check().unwrap_err().to_string();
             assert!(message.contains(what), "{message}");
-            assert!(message.contains("in the middle of recorded work"), "{message}");
+            assert!(message.contains("in the middle of a capture"), "{message}");
         }
         let gpu = counter();
-        Gpu::record(&gpu, || gpu.set_zero(1 << 20, 1));
+        Gpu::capture(&gpu, || gpu.set_zero(1 << 20, 1));
         gpu.check().unwrap();
     }
 }

@@ -1,63 +1,63 @@
-//! What a kernel takes of a multiprocessor, and how many of its blocks fit on one.
+//! A kernel's resources on a streaming multiprocessor (SM), and its occupancy.
 
 use crate::device::cuda;
 
-/// What the compiler says of a kernel on one architecture.
+/// The compiler's report on a kernel for one architecture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Compiled {
     pub kernel: &'static str,
     /// 90 for sm_90.
     pub arch: u32,
-    /// Of a thread.
+    /// Registers of a thread.
     pub registers: u32,
-    /// Bytes that every launch of it has, without the dynamic ones.
+    /// Bytes of declared shared memory, without dynamic shared memory.
     pub shared: u32,
 }
 
-/// What a GPU has of what kernels share.
+/// The resources of a GPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of the second-level cache.
+    /// Bytes of the L2 cache.
     pub cache_bytes: usize,
-    /// Multiprocessors.
-    pub multiprocessors: usize,
-    /// Threads that a multiprocessor keeps.
+    /// Number of streaming multiprocessors.
+    pub sm_count: usize,
+    /// The most resident threads of an SM.
     pub threads: usize,
 }
 
-/// What a launch takes.
+/// The resources of a launch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resources {
-    /// Of a thread.
+    /// Registers of a thread.
     pub registers: usize,
-    /// Bytes of a block, dynamic ones included.
+    /// Bytes of shared memory of a block, dynamic shared memory included.
     pub shared: usize,
-    /// Blocks that fit on a multiprocessor.
+    /// Blocks that fit on an SM.
     pub blocks: usize,
-    /// The part of a multiprocessor's threads that these blocks are.
+    /// Occupancy: the resident warps of an SM relative to the most it can have.
     pub occupancy: f64,
 }
 
-/// A multiprocessor of compute capability 9.0 (CUDA C++ programming guide, technical specifications).
+/// The resources of an SM of compute capability 9.0 (CUDA C++ programming guide, technical specifications).
 const REGISTERS: usize = 64 << 10;
 const SHARED: usize = 228 << 10;
 const WARPS: usize = 64;
 const BLOCKS: usize = 32;
 const LANES: usize = 32;
 
-/// Bytes of shared memory that the system keeps of every block.
+/// Bytes of shared memory that the system reserves for every block.
 const RESERVED: usize = 1 << 10;
 
-/// Registers are given to a warp, and warps' shares to four schedulers, in these units.
+/// Allocation units: registers of a warp, warps (over four schedulers), bytes of shared memory.
 const REGISTER_UNIT: usize = 256;
 const WARP_UNIT: usize = 4;
 const SHARED_UNIT: usize = 128;
 
-/// What a launch takes on the newest architecture that the program has machine code for, counted by the rules of compute
+/// The resources of a launch on the newest architecture that the program has machine code for, by the rules of compute
 /// capability 9.0. `None` for a program without kernels.
 pub(super) fn compiled(kernel: &str, threads: usize, dynamic: usize) -> Option<Resources> {
-    let own = cuda::compiled().iter().filter(|own| own.kernel == kernel);
-    let newest = own.max_by_key(|own| own.arch)?;
+    let versions = cuda::compiled().iter().filter(|compiled| compiled.kernel == kernel);
+    let newest = versions.max_by_key(|compiled| compiled.arch)?;
     Some(resources(newest.registers as usize, newest.shared as usize + dynamic, threads))
 }
 
@@ -74,7 +74,7 @@ fn resources(registers: usize, shared: usize, threads: usize) -> Resources {
 mod tests {
     use super::*;
 
-    /// Registers, shared bytes and threads of a block; what NVIDIA's occupancy calculator gives for 9.0.
+    /// Registers, shared bytes and threads of a block, and the blocks that NVIDIA's occupancy calculator gives for 9.0.
     #[test]
     fn blocks_are_bounded_by_registers_shared_memory_threads_and_their_number() {
         let cases = [
@@ -89,8 +89,8 @@ mod tests {
             ((124, 98_304, 256), 2),
         ];
         for ((registers, shared, threads), blocks) in cases {
-            let own = resources(registers, shared, threads);
-            assert_eq!(own.blocks, blocks, "{own:?}");
+            let found = resources(registers, shared, threads);
+            assert_eq!(found.blocks, blocks, "{found:?}");
         }
         assert_eq!(resources(32, 0, 256).occupancy, 1.0);
         assert_eq!(resources(128, 40_960, 256).occupancy, 0.25);

@@ -1,4 +1,4 @@
-//! What Rust and `cuda_on_host.h` share. The layouts must be the same on both sides.
+//! The types that Rust and `cuda_on_host.h` share. Both sides must have the same layouts.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ impl Triple {
         u64::from(self.x) * u64::from(self.y) * u64::from(self.z)
     }
 
-    /// The triple with number `index`, `x` running fastest, in a box of these extents.
+    /// The triple with number `index` in a box of these extents; `x` runs fastest.
     pub fn at(self, index: u64) -> Triple {
         let (x, y) = (u64::from(self.x), u64::from(self.y));
         Triple { x: (index % x) as u32, y: (index / x % y) as u32, z: (index / (x * y)) as u32 }
@@ -56,14 +56,15 @@ pub(super) struct Context {
     pub worker: *mut c_void,
 }
 
-/// Runs the threads of a block until one has to wait. Safety: the arguments must fit the kernel, and the context must be the
-/// calling thread's, with a worker.
+/// Runs the threads of a block until one has to wait. Safety: the arguments must fit the kernel, and the context must
+/// be the calling thread's and have a worker.
 pub(super) type Run = unsafe extern "C" fn(*mut *mut c_void, *mut Context);
 
-/// What the last to arrive does with the records of all. Safety: every record must be of the kind that it expects.
+/// Called by the last thread to arrive, on the records of all. Safety: every record must be of the kind that the
+/// function expects.
 pub(super) type Collective = unsafe extern "C" fn(*mut *mut c_void, u32);
 
-/// `simulator_site`: a call in the source.
+/// `simulator_site`: a place in the source that calls into the scheduler.
 #[repr(C)]
 pub(super) struct Site {
     what: *const c_char,
@@ -116,7 +117,7 @@ pub(super) struct Kernel {
     next: *const Kernel,
 }
 
-// SAFETY: a kernel's record is written before `main` and only read from then on.
+// SAFETY: a kernel's record is written before `main` and only read afterwards.
 unsafe impl Sync for Kernel {}
 
 impl Kernel {
@@ -131,7 +132,7 @@ impl Kernel {
 
     /// Class and size of each parameter, as [`crate::device::gpu::Kind`] encodes them.
     pub fn kinds(&self) -> &'static [u32] {
-        // SAFETY: `kinds` points to a static array of `count` numbers and one more.
+        // SAFETY: `kinds` points to a static array of at least `count` numbers.
         unsafe { std::slice::from_raw_parts(self.kinds, self.count as usize) }
     }
 
@@ -166,7 +167,7 @@ pub(super) fn context() -> *mut Context {
     unsafe { simulator_context_of_thread() }
 }
 
-/// All kernels of this program, by name.
+/// All kernels of this program, sorted by name.
 pub(super) fn kernels() -> &'static [&'static Kernel] {
     static KERNELS: OnceLock<Vec<&'static Kernel>> = OnceLock::new();
     KERNELS.get_or_init(|| {

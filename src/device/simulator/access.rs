@@ -1,4 +1,4 @@
-//! What instrumented kernels tell of each access, and what is made of it. Only the checked build's kernels tell anything.
+//! Checks each memory access that an instrumented kernel reports. Only the checked build's kernels are instrumented.
 
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -7,35 +7,36 @@ use std::ops::Range;
 use super::abi::{Context, Site};
 use super::fault::{describe_address, source_of};
 use super::hooks::{fail, worker_of};
+use super::job::{Mode, PlaceTraffic};
 use super::memory;
 use super::races::{Access, Found, Kind, Races};
 use super::traffic::{Traffic, Use};
-use super::worker::{Mode, PlaceTraffic, Worker};
+use super::worker::Worker;
 
-/// Looks at the accesses of a launch.
+/// Checks the accesses of a launch.
 #[derive(Default)]
 pub(super) struct Accesses {
     pub races: Races,
-    /// The sites that accesses were noted with, by address: other places are addresses in the kernels' code.
+    /// The addresses of the sites seen so far, since a place is either a site or an address in a kernel's code.
     sites: HashSet<usize>,
     last_place: u32,
-    /// How many accesses were looked at.
+    /// The accesses checked so far.
     count: u64,
-    /// How many may be.
+    /// The most accesses to check.
     most: u64,
     traffic: Option<Traffic>,
 }
 
-/// Places are kept in 32 bits, as a distance from here: it lies in the program, as the kernels do.
+/// Places are stored in 32 bits, as a distance from this address, which lies in the program as the kernels do.
 fn origin() -> usize {
     simulator_access as *const () as usize
 }
 
-/// What a kernel is told whose accesses are more than were asked for.
-pub const TOO_MANY_ACCESSES: &str = "more accesses than are to be looked at";
+/// The error of a kernel with more accesses than the limit.
+pub const TOO_MANY_ACCESSES: &str = "more accesses than the limit";
 
 impl Accesses {
-    /// Begins a launch of so many blocks of so many threads, to be looked at as `mode` says.
+    /// Begins a launch of `blocks` blocks of `threads` threads.
     pub fn begin_launch(&mut self, blocks: u64, threads: usize, mode: &Mode) {
         (self.count, self.most) = (0, mode.most_accesses);
         self.traffic = mode.traffic.then(Traffic::default);
@@ -50,7 +51,7 @@ impl Accesses {
         }
     }
 
-    /// All threads of the block have met.
+    /// All threads of the block have reached its barrier.
     pub fn block_barrier(&mut self) {
         self.races.block_barrier();
         if let Some(traffic) = &mut self.traffic {
@@ -58,14 +59,14 @@ impl Accesses {
         }
     }
 
-    /// What the launch's accesses came to.
+    /// The memory traffic of the launch; the counts start anew.
     pub fn take_traffic(&mut self) -> Vec<PlaceTraffic> {
         let Some(mut traffic) = self.traffic.take() else { return Vec::new() };
         let taken = traffic.take().into_iter();
-        taken.map(|(own, transactions)| (self.place(own.place), own, transactions)).collect()
+        taken.map(|(access, count)| (self.place(access.place), access, count)).collect()
     }
 
-    /// How many accesses of the launch were looked at.
+    /// The number of accesses checked in this launch.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -79,9 +80,9 @@ impl Accesses {
     fn place(&self, place: u32) -> String {
         let address = origin().wrapping_add_signed(place.cast_signed() as isize);
         match self.sites.contains(&address) {
-            // SAFETY: it is the address of a site, and those are statics of the kernels.
+            // SAFETY: it is the address of a site, and sites are statics of the kernels.
             true => unsafe { &*(address as *const Site) }.place(),
-            // The instruction before is the call that told of the access.
+            // The instruction before it is the call that reported the access.
             false => source_of(address - 1),
         }
     }
@@ -92,7 +93,7 @@ fn number_of_place(address: usize) -> u32 {
 }
 
 impl Worker {
-    /// The running thread touches memory; what is wrong with that, if anything is.
+    /// Checks an access of the running thread; the error says what is wrong with it.
     fn touch(&mut self, bytes: Range<usize>, kind: Kind, place: u32) -> Result<(), String> {
         let (thread, reads_gaps) = (self.context().current, self.context().reads_gaps != 0);
         let Worker { accesses, shared, .. } = self;
@@ -109,8 +110,8 @@ impl Worker {
         if let (Ok(()), Some(traffic)) = (&found, &mut accesses.traffic)
             && let Some(is_shared) = accesses.races.is_shared(bytes.start)
         {
-            let own = Use { place, is_write: kind != Kind::Read, is_shared };
-            traffic.touch(thread, own, bytes.start, bytes.len());
+            let access = Use { place, is_write: kind != Kind::Read, is_shared };
+            traffic.touch(thread, access, bytes.start, bytes.len());
         }
         match found {
             Err(Found::Forbidden(address)) if may_pass && memory::is_inside(address, 1) => Ok(()),
@@ -118,7 +119,7 @@ impl Worker {
         }
     }
 
-    /// As [`Worker::touch`] for a call in the source rather than an instruction.
+    /// [`Worker::touch`] for a call in the source instead of an instruction.
     pub fn touch_at(
         &mut self,
         bytes: Range<usize>,
@@ -132,15 +133,16 @@ impl Worker {
         self.touch(bytes, kind, number_of_place(site))
     }
 
-    /// An asynchronous copy of the running thread has arrived: until now it may have read, and been writing.
+    /// Checks an asynchronous copy of the running thread that has completed: it may have read and written at any time
+    /// until now.
     pub fn finish_copy(
         &mut self,
         read: Range<usize>,
         written: Range<usize>,
         site: &'static Site,
     ) -> Result<(), String> {
-        // Its traffic was counted when it began.
-        let traffic = self.accesses.as_mut().and_then(|own| own.traffic.take());
+        // Its traffic was counted when it was issued.
+        let traffic = self.accesses.as_mut().and_then(|accesses| accesses.traffic.take());
         let outcome = self.touch_at(read, Kind::Read, site);
         let thread = self.context().current;
         let Worker { accesses, shared, .. } = self;
@@ -153,7 +155,7 @@ impl Worker {
 
     fn describe_found(&self, bytes: Range<usize>, kind: Kind, place: u32, found: &Found) -> String {
         let Some(accesses) = &self.accesses else { return String::new() };
-        let own = accesses.place(place);
+        let here = accesses.place(place);
         let verb = match kind {
             Kind::Read => "reads",
             Kind::Write => "writes",
@@ -162,18 +164,18 @@ impl Worker {
         };
         let describe = |address| describe_address(self, address).unwrap_or_default();
         match found {
-            Found::Forbidden(address) => format!("{own}: {verb} {}", describe(*address)),
+            Found::Forbidden(address) => format!("{here}: {verb} {}", describe(*address)),
             Found::Race(other) => {
                 let what = self.describe_other(other);
                 let place = accesses.place(other.place);
-                format!("{own}: race: {verb} what {what} at {place}, {}", describe(bytes.start))
+                format!("{here}: race: {verb} what {what} at {place}, {}", describe(bytes.start))
             }
         }
     }
 
     /// `thread (3, 0, 0) of block (0, 0, 0) has read`
     fn describe_other(&self, other: &Access) -> String {
-        let (job, races) = (self.job(), self.accesses.as_ref().map(|own| &own.races));
+        let (job, races) = (self.job(), self.accesses.as_ref().map(|accesses| &accesses.races));
         let block = job.grid.at(races.map_or(0, |races| races.block_of(other)));
         let thread = job.block.at(u64::from(other.thread));
         let verb = match other.kind {
@@ -204,7 +206,7 @@ unsafe extern "C" fn simulator_access(
     };
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
-        // A collective runs in the name of all its threads, inside of a hook: they have told what they touch.
+        // A collective runs inside a hook, for all its threads: they have reported their accesses before.
         let worker = (*context).worker.cast::<Worker>();
         if (*worker).is_in_hook.replace(true) {
             return;
@@ -217,7 +219,7 @@ unsafe extern "C" fn simulator_access(
     }
 }
 
-/// The running thread is about to have memory read for it, by a collective of its warp.
+/// A collective of the warp is about to read memory for the running thread.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.

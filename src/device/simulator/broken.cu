@@ -1,4 +1,4 @@
-// Kernels with one error each: the simulator's tests expect it to find them all, and to say where.
+// Kernels with one error each: the simulator's tests expect it to find each one and its place.
 #include "target.cuh"
 
 // Reads x[n].
@@ -19,7 +19,7 @@ KERNEL(broken_write_past_end, 256, float* y, int n) {
     if (i <= n) y[i] = 1.0f;
 }
 
-// Leaves the last element as it was.
+// Does not write the last element.
 KERNEL(broken_unwritten, 256, float* y, const float* x, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n - 1) y[i] = x[i];
@@ -65,7 +65,7 @@ KERNEL(broken_two_barriers, 256, float* y) {
     }
 }
 
-// The whole warp is named, half of it comes.
+// The mask names the whole warp, but only half of it arrives.
 KERNEL(broken_shuffle, 256, float* y) {
     float value = static_cast<float>(threadIdx.x);
     if (threadIdx.x % 32 < 16) value += __shfl_xor_sync(0xffffffffu, value, 1);
@@ -80,7 +80,7 @@ KERNEL(broken_shared_index, 64, float* y, int shift) {
     y[threadIdx.x] = tile[threadIdx.x + shift];
 }
 
-// Wants 1 KiB of dynamic shared memory, whatever the launch gives.
+// Uses 1 KiB of dynamic shared memory, even if the launch gives less.
 KERNEL(broken_dynamic_shared, 256, float* y) {
     DYNAMIC_SHARED(float, tile);
     tile[threadIdx.x] = static_cast<float>(threadIdx.x);
@@ -88,7 +88,7 @@ KERNEL(broken_dynamic_shared, 256, float* y) {
     y[threadIdx.x] = tile[255 - threadIdx.x];
 }
 
-// Reads what another thread's asynchronous copy has not brought yet.
+// Reads the target of another thread's asynchronous copy before it has completed.
 KERNEL(broken_copy_not_awaited, 32, float* y, const float* x) {
     SHARED(float, tile, [128]);
     copy_async16(&tile[threadIdx.x * 4], &x[threadIdx.x * 4]);
@@ -119,7 +119,7 @@ KERNEL(broken_division, 32, int* y, int n) {
     y[threadIdx.x] = 100 / n;
 }
 
-// Waits for what no other block will write.
+// Waits for a value that no other block writes.
 KERNEL(broken_endless, 32, float* flag) {
     while (*static_cast<volatile float*>(flag) != 1.0f) {
     }
@@ -153,7 +153,7 @@ KERNEL(broken_two_blocks_write, 32, float* y, const float* x) {
     if (threadIdx.x == 0) y[0] = x[blockIdx.x];
 }
 
-// A block reads what the one before it has written: nothing makes it wait.
+// A block reads what the block before it writes, without synchronisation.
 KERNEL(broken_block_reads_neighbour, 32, float* y, const float* x) {
     unsigned i = blockIdx.x * 32 + threadIdx.x;
     y[i] = x[i];
@@ -161,7 +161,7 @@ KERNEL(broken_block_reads_neighbour, 32, float* y, const float* x) {
     if (threadIdx.x == 0 && blockIdx.x > 0) y[i] += y[i - 1];
 }
 
-// A block adds to a count that others add to atomically.
+// A block adds to a count without an atomic operation; other blocks add atomically.
 KERNEL(broken_half_atomic, 32, int* count, int n) {
     if (blockIdx.x == 0) atomicAdd(&count[0], n);
     if (blockIdx.x == 1 && threadIdx.x == 0) count[0] += n;
@@ -176,7 +176,7 @@ KERNEL(broken_own_copy_not_awaited, 32, float* y, const float* x) {
     copy_async_wait<0>();
 }
 
-// Reads another thread's asynchronous copy, which that has waited for, with no barrier after the wait.
+// Reads another thread's asynchronous copy. That thread has waited for it, but no barrier follows the wait.
 KERNEL(broken_no_barrier_after_copy, 32, float* y, const float* x) {
     SHARED(float, tile, [128]);
     copy_async16(&tile[threadIdx.x * 4], &x[threadIdx.x * 4]);
@@ -186,7 +186,7 @@ KERNEL(broken_no_barrier_after_copy, 32, float* y, const float* x) {
     for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[127 - (threadIdx.x * 4 + i)];
 }
 
-// Neighbouring bytes of one word: only where it is shared is it a race.
+// Neighbouring bytes of one word: a race only if two threads share a byte.
 KERNEL(broken_bytes, 64, unsigned char* y, int shared_from) {
     int i = static_cast<int>(threadIdx.x);
     y[i < shared_from ? i : shared_from] = static_cast<unsigned char>(i);
@@ -197,7 +197,7 @@ KERNEL(broken_read_beside_end, 32, float* y, const float* x, int n) {
     if (threadIdx.x == 0) y[0] = x[n];
 }
 
-// Nothing is wrong here: barriers of the block, of the warp and of parts of it, copies that are awaited, atomic sums.
+// A correct kernel: barriers of the block, of the warp and of parts of it, awaited copies, atomic sums.
 KERNEL(sound_barriers, 64, float* y, const float* x, int* count) {
     SHARED(float, tile, [64]);
     SHARED(float, copied, [64]);
@@ -232,14 +232,14 @@ KERNEL(broken_strides, 32, float* y, const float* x, int stride) {
     y[threadIdx.x] = sum;
 }
 
-// Reads x[n], and says so.
+// Reads x[n], and declares that it does.
 KERNEL(sound_read_of_gaps, 256, float* y, const float* x, int n) {
     READS_GAPS();
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n && x[i + 1] == x[i + 1]) y[i] = x[i];
 }
 
-// Declares shared memory beside what the launch gives it.
+// Declares shared memory beside the launch's dynamic shared memory.
 KERNEL(declares_shared, 256, float* y) {
     SHARED(float, tile, [128]);
     DYNAMIC_SHARED(float, more);

@@ -1,4 +1,4 @@
-// What kernels on the host share: the running block, the list of kernels, the tensor cores' arithmetic.
+// The parts that kernels on the host share: the running block, the list of kernels, the tensor cores' arithmetic.
 #include "cuda_on_host.h"
 
 extern "C" {
@@ -7,7 +7,7 @@ __thread simulator_context simulator_current;
 
 static const simulator_kernel* kernels = nullptr;
 
-// Called for each kernel before main: nothing else runs yet.
+// Called for each kernel before main, on the only thread.
 int simulator_register(simulator_kernel* kernel) {
     kernel->next = kernels;
     kernels = kernel;
@@ -128,8 +128,8 @@ static uint64_t to_bits(double value) {
 }
 
 // d += a b for a row a [PRODUCTS] and b [PRODUCTS, 8], as a tensor core adds (Fasi, Higham, Mikaitis and Pranesh 2021,
-// Numerical behavior of NVIDIA tensor cores): the products are exact; they and d are cut off, not rounded, one bit below the
-// last place of the largest of them, and their sum is cut off to f32.
+// Numerical behavior of NVIDIA tensor cores): the products are exact. They and d are truncated one bit below the last
+// place of the largest of them, and their sum is truncated to f32.
 template <int PRODUCTS>
 static void add_products(float (&d)[8], const float* a, const float (*b)[8]) {
     double terms[PRODUCTS + 1][8], largest[8], whole[8];
@@ -145,7 +145,7 @@ static void add_products(float (&d)[8], const float* a, const float (*b)[8]) {
     const uint64_t places = 24, exponent_of_one = 1023, cut_bits = (1ull << 29) - 1;
     for (int j = 0; j < 8; j++) {
         uint64_t exponent = to_bits(largest[j]) >> 52;
-        // Zero has no last place; products of f32 are far above this.
+        // Zero has no last place. Products of f32 are far above this.
         exponent = exponent < 2 * places ? 2 * places : exponent;
         double per_unit = from_bits((2 * exponent_of_one - exponent + places) << 52);
         uint32_t units = 0;
@@ -192,7 +192,7 @@ void multiply_bf16(void** records, uint32_t) {
     multiply(records, a, b);
 }
 
-// PTX ISA, "Matrix Fragments for mma.m16n8k8", .tf32: the lower 13 bits are not looked at.
+// PTX ISA, "Matrix Fragments for mma.m16n8k8", .tf32: the lower 13 bits are ignored.
 void multiply_tf32(void** records, uint32_t) {
     float a[16][8], b[8][8];
     for (int lane = 0; lane < 32; lane++) {

@@ -1,5 +1,5 @@
-// What CUDA C++ means where the host's C++ compiler reads a kernel. A block runs on one thread of the operating system;
-// its CUDA threads run one after the other, and where one has to wait it is parked by the scheduler (worker.rs).
+// The meaning of CUDA C++ when the host's C++ compiler reads a kernel. A block runs on one thread of the operating
+// system. Its CUDA threads run one after another; the scheduler (worker.rs) parks a thread that has to wait.
 #pragma once
 
 #include <math.h>
@@ -17,7 +17,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
-// Register blocks become vectors only where their loops are gone; GCC does not know nvcc's pragma.
+// Register blocks become vectors only if their loops are unrolled; GCC does not know nvcc's pragma.
 #define UNROLL _Pragma("GCC unroll 32")
 
 // ---- vector types --------------------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ SIMULATOR_VECTORS(unsigned, uint2, uint3, uint4)
 SIMULATOR_VECTORS(unsigned char, uchar2, uchar3, uchar4)
 typedef uint3 dim3;
 
-// ---- what is shared with Rust: abi.rs mirrors these ----------------------------------------------------------------
+// ---- types shared with Rust: abi.rs mirrors these ------------------------------------------------------------------
 
 // A place in the source that calls into the scheduler.
 struct simulator_site {
@@ -55,23 +55,23 @@ struct simulator_site {
     int line;
 };
 
-// An array in shared memory; `number` is given to it when a block first asks for it, and 0 before.
+// An array in shared memory; `number` is assigned on its first use, and 0 before.
 struct simulator_array {
     const char* name;
     size_t bytes;
     uint32_t number;
 };
 
-// What the block that runs on a thread of the operating system knows of itself.
+// The state of the block that a thread of the operating system runs.
 struct simulator_context {
     uint3 thread, block;
     dim3 block_size, grid_size;
     uint32_t current, next, total;  // number of the running thread, place of the next to start, threads in the block
     const uint3* threads;           // threadIdx by number
     const uint32_t* order;          // in which order threads start
-    uint32_t tells_copies;          // whether the scheduler does copy_async's copies, or they are done at once
-    uint32_t is_checked;            // whether accesses of an instrumented kernel are looked at
-    uint32_t reads_gaps;            // whether the kernel says that it reads what is nobody's
+    uint32_t tells_copies;          // whether copy_async's copies go to the scheduler, or are done at once
+    uint32_t is_checked;            // whether accesses of an instrumented kernel are checked
+    uint32_t reads_gaps;            // whether the kernel declares that it reads gaps
     void* dynamic_shared;
     void* worker;
 };
@@ -119,7 +119,7 @@ void simulator_copy_wait(simulator_context*, uint32_t groups);
     ((condition) ? (void)0 : simulator_trap(&simulator_current, SIMULATOR_SITE("assert(" #condition ")")))
 #define __trap() simulator_trap(&simulator_current, SIMULATOR_SITE("__trap()"))
 
-// A reference to an array that every thread of the block finds at the same address.
+// An array at the same address for every thread of the block.
 #define SHARED(type, name, extents)                                                                         \
     typedef type name##_array extents;                                                                      \
     static simulator_array name##_record = {#name, sizeof(name##_array), 0};                                \
@@ -149,8 +149,8 @@ struct Entry<K> {
     static constexpr uint32_t kinds[sizeof...(A) + 1] = {kind<std::remove_cv_t<A>>()..., 0};
     static constexpr uint32_t count = sizeof...(A);
 
-    // Runs the block's threads one after the other until one has to wait. Its stack stays with it; the loop goes on,
-    // on whatever stack the scheduler calls this next.
+    // Runs the block's threads one after another until one has to wait. That thread keeps the stack; the loop continues
+    // on the stack that the scheduler calls this on next.
     static void run(void** arguments, simulator_context* context) {
         run_threads(arguments, context, std::index_sequence_for<A...>{});
     }
@@ -182,9 +182,9 @@ struct Entry<K> {
     __attribute__((used)) static const int simulator_registered_##name = simulator_register(&simulator_kernel_##name); \
     static void name(__VA_ARGS__)
 
-// ---- barriers and warp collectives: two calls into the scheduler carry them all ------------------------------------
+// ---- barriers and warp collectives, all by two calls into the scheduler --------------------------------------------
 
-// What a thread keeps in registers must be in memory where another one may run.
+// Values in registers must be written to memory before another thread may run.
 #define SIMULATOR_FENCE() asm volatile("" ::: "memory")
 
 namespace simulator {
@@ -355,7 +355,7 @@ inline auto max(A a, B b) -> std::common_type_t<A, B> {
 
 #include "gpu_arithmetic.h"
 
-// ---- integer atomics, which are exact in any order; there are none on floats ---------------------------------------
+// ---- integer atomics, exact in any order; there are none on floats -------------------------------------------------
 
 inline int atomicAdd(int* p, int value) {
     return __atomic_fetch_add(p, value, __ATOMIC_RELAXED);
@@ -422,7 +422,7 @@ inline void load_matrices(void** records, uint32_t) {
     }
 }
 
-// The same with .trans: lane l receives elements l / 4 of rows 2 (l % 4) and 2 (l % 4) + 1.
+// With .trans: lane l receives elements l / 4 of rows 2 (l % 4) and 2 (l % 4) + 1.
 inline void load_transposed_matrices(void** records, uint32_t) {
     for (int matrix = 0; matrix < 4; matrix++) {
         for (int lane = 0; lane < 32; lane++) {
@@ -481,7 +481,7 @@ inline void copy_async_wait() {
 #define mma_bf16(d, a, b) simulator::mma(SIMULATOR_SITE("mma_bf16"), simulator::multiply_bf16, d, a, b)
 #define mma_tf32(d, a, b) simulator::mma(SIMULATOR_SITE("mma_tf32"), simulator::multiply_tf32, d, a, b)
 
-// To the nearest, ties away from zero, as cvt.rna does.
+// Rounds to nearest, ties away from zero, as cvt.rna does.
 inline uint32_t round_to_tf32(float x) {
     uint32_t bits = __float_as_uint(x);
     bool is_finite = (bits & 0x7f800000u) != 0x7f800000u;

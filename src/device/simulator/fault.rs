@@ -1,5 +1,5 @@
-//! A signal inside a kernel becomes an error value; anywhere else it goes where it went before. A watchdog sends one to
-//! threads whose block does not end.
+//! Turns a signal inside a kernel into an error value; any other signal goes to the handler that was there before. A
+//! watchdog sends a signal to threads whose block does not end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
@@ -10,13 +10,13 @@ use super::memory;
 use super::stacks::STACK_BYTES;
 use super::worker::Worker;
 
-/// Between two rounds of the watchdog.
+/// The time between two rounds of the watchdog.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// What the kernel of the operating system says in `si_code` where it, not an instruction's address, is at fault.
+/// `si_code` of a signal that the operating system raised without an address.
 const FROM_THE_SYSTEM: i32 = 128;
 
-/// What interrupted a kernel.
+/// The signal that interrupted a kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Fault {
     signal: i32,
@@ -34,17 +34,17 @@ fn signals() -> [i32; 5] {
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, time_is_up()]
 }
 
-/// Who handled the signals before, in the order of [`signals`].
+/// The handlers that were installed before, in the order of [`signals`].
 static PREVIOUS: OnceLock<Vec<libc::sigaction>> = OnceLock::new();
 
-/// Takes over the signals, once for the process.
+/// Installs the signal handlers, once for the process.
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = signals().map(|signal| {
             // SAFETY: all-zero is a valid `sigaction`.
             let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
-            // SAFETY: it only reads the present action into `old`.
+            // SAFETY: it only reads the current action into `old`.
             unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
             old
         });
@@ -60,20 +60,20 @@ pub(super) fn install() {
     });
 }
 
-// SAFETY: the system alone calls it, as a handler with SA_SIGINFO.
+// SAFETY: only the system calls it, as a handler with SA_SIGINFO.
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *mut libc::c_void) {
-    // SAFETY: the system gives valid pointers, and everything that is touched belongs to this thread.
+    // SAFETY: the system gives valid pointers, and all data used here belongs to this thread.
     unsafe {
         if leave_kernel(signal, info, machine.cast()) || signal == time_is_up() {
             return;
         }
-        let previous = PREVIOUS.get().zip(signals().iter().position(|own| *own == signal));
+        let previous = PREVIOUS.get().zip(signals().iter().position(|s| *s == signal));
         match previous.map(|(previous, index)| previous[index].sa_sigaction) {
             Some(action) if action != libc::SIG_DFL && action != libc::SIG_IGN => {
                 type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
                 std::mem::transmute::<usize, Handler>(action)(signal, info, machine);
             }
-            // On return the instruction faults again, and ends the process as it would have without us.
+            // After the return the instruction faults again and ends the process, as it would without this handler.
             _ => {
                 libc::signal(signal, libc::SIG_DFL);
             }
@@ -81,16 +81,16 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
     }
 }
 
-/// Where the signal came out of a kernel's code: notes what happened and leaves the coroutine.
+/// If the signal came from a kernel's code: stores the fault and leaves the coroutine.
 ///
 /// # Safety
-/// With the pointers that a signal handler was given.
+/// The pointers must be those that a signal handler was given.
 unsafe fn leave_kernel(
     signal: i32,
     info: *mut libc::siginfo_t,
     machine: *mut libc::ucontext_t,
 ) -> bool {
-    // SAFETY: the pointers are the system's; the worker belongs to this thread, which is not inside of it.
+    // SAFETY: the pointers are the system's. The worker belongs to this thread, and none of its methods is running.
     unsafe {
         let worker = (*context()).worker.cast::<Worker>();
         if worker.is_null() {
@@ -125,12 +125,12 @@ unsafe fn leave_kernel(
 }
 
 impl Fault {
-    /// What happened and where, for people.
+    /// A description of the fault and its place, for people.
     pub fn describe(&self, worker: &Worker) -> String {
-        let place = self.place(worker.accesses.as_ref().map(|own| own.last_place()));
+        let place = self.place(worker.accesses.as_ref().map(|accesses| accesses.last_place()));
         let what = match self.signal {
             signal if signal == time_is_up() => {
-                "still running when its time was up: an endless loop, or it waits for another block"
+                "still running at its time limit: an endless loop, or it waits for another block"
                     .into()
             }
             libc::SIGILL => "an index out of range or a misaligned access".into(),
@@ -140,8 +140,8 @@ impl Fault {
         format!("{place}: {what}")
     }
 
-    /// `FILE:LINE` of the kernel. The checked build knows its last access, for a signal in what looks at accesses: in the
-    /// hooks, or in a stub of the linker between a kernel and a hook, which no line of any source belongs to.
+    /// `FILE:LINE` in the kernel. A signal in a hook, or in a linker stub between a kernel and a hook, has no line of
+    /// its own; the checked build takes that of the last access.
     fn place(&self, last_access: Option<String>) -> String {
         let place = source_of(self.instruction);
         let is_kernel = place.contains(':')
@@ -154,16 +154,16 @@ impl Fault {
             return format!("more than {STACK_BYTES} bytes of local variables in one thread");
         }
         if self.code == FROM_THE_SYSTEM {
-            return "a misaligned vector access, or an address that cannot be".into();
+            return "a misaligned vector access, or an impossible address".into();
         }
         match describe_address(worker, self.address) {
             Some(place) => format!("illegal access {place}"),
-            None => format!("illegal access to {:#x}, where nothing is", self.address),
+            None => format!("illegal access to {:#x}, which is not mapped", self.address),
         }
     }
 }
 
-/// Where an address lies in the memory of a running kernel, for people.
+/// Describes where an address lies in the memory of the running kernel, for people.
 pub(super) fn describe_address(worker: &Worker, address: usize) -> Option<String> {
     worker.shared.describe(address).or_else(|| {
         let (block, place) = memory::describe(address)?;
@@ -172,10 +172,10 @@ pub(super) fn describe_address(worker: &Worker, address: usize) -> Option<String
     })
 }
 
-/// What is inlined into or around every kernel, and says nothing about it.
+/// The file that is inlined into every kernel; its lines say nothing about an error.
 const FRAME: &str = "cuda_on_host.h";
 
-/// `FILE:LINE` of an instruction, with the places it was inlined into.
+/// `FILE:LINE` of an instruction, followed by the places it was inlined into.
 pub(super) fn source_of(instruction: usize) -> String {
     let mut places: Vec<String> = Vec::new();
     backtrace::resolve(instruction as *mut _, |symbol| {
@@ -195,7 +195,7 @@ pub(super) fn now() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
 }
 
-/// A thread and when its block has to be over, 0 for never.
+/// A thread and the deadline of its block; 0 for no deadline.
 struct Watched {
     thread: libc::pthread_t,
     deadline: Arc<AtomicU64>,
@@ -203,23 +203,23 @@ struct Watched {
 
 static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 
-/// Has the calling thread watched from now on.
+/// Makes the watchdog watch the calling thread.
 pub(super) fn watch(deadline: &Arc<AtomicU64>) {
     static WATCHDOG: Once = Once::new();
-    // SAFETY: it only asks for the calling thread's own handle.
+    // SAFETY: it only returns the calling thread's handle.
     let thread = unsafe { libc::pthread_self() };
     let entry = Watched { thread, deadline: Arc::clone(deadline) };
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     WATCHDOG.call_once(|| {
-        // Without a thread to watch, an endless loop in a kernel is simply endless.
+        // If no watchdog can be started, an endless loop in a kernel never ends.
         let _ = std::thread::Builder::new().name("alrao-watchdog".into()).spawn(keep_watch);
     });
 }
 
-/// The calling thread ends, or its worker does.
+/// Stops watching a thread, before it or its worker ends.
 pub(super) fn forget(deadline: &Arc<AtomicU64>) {
     let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-    watched.retain(|own| !Arc::ptr_eq(&own.deadline, deadline));
+    watched.retain(|thread| !Arc::ptr_eq(&thread.deadline, deadline));
 }
 
 fn keep_watch() {
@@ -228,7 +228,7 @@ fn keep_watch() {
         for watched in WATCHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let deadline = watched.deadline.load(Ordering::Relaxed);
             if deadline != 0 && now() > deadline {
-                // SAFETY: a thread takes itself off the list, under its lock, before it ends.
+                // SAFETY: a thread removes itself from the list, under its lock, before it ends.
                 unsafe { libc::pthread_kill(watched.thread, time_is_up()) };
             }
         }

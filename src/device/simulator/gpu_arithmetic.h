@@ -1,4 +1,4 @@
-// Functions that a GPU computes less well than the host. cuda_on_host.h includes this.
+// Functions that a GPU computes less accurately than the host. cuda_on_host.h includes this file.
 #pragma once
 
 namespace simulator {
@@ -10,7 +10,7 @@ inline float off_by(int32_t units, float value, float argument) {
     return is_exact ? value : __int_as_float(__float_as_int(value) + (is_down ? -units : units));
 }
 
-// The largest errors that the CUDA C++ programming guide states of its single-precision functions.
+// The largest errors of single-precision functions, as the CUDA C++ programming guide states them.
 inline float exp_of_gpu(float x) {
     return off_by(2, expf(x), x);
 }
@@ -27,7 +27,8 @@ inline float sinh_of_gpu(float x) {
 
 }  // namespace simulator
 
-// The checked build has the host's functions, and does not fuse products and sums: kernels hold under both arithmetics.
+// The checked build uses the host's functions and does not fuse products and sums, so that kernels are tested with both
+// arithmetics.
 #ifndef SIMULATOR_HOST_ARITHMETIC
 #define expf simulator::exp_of_gpu
 #define logf simulator::log_of_gpu

@@ -1,15 +1,16 @@
-//! What kernels call: barriers, warp collectives, shared memory, asynchronous copies. These run on a coroutine's stack,
-//! below frames of C++: nothing here may unwind.
+//! The functions that kernels call: barriers, warp collectives, shared memory, asynchronous copies. They run on a
+//! coroutine's stack, below C++ frames, so none of them may unwind.
 
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::{null, null_mut};
 
 use super::abi::{Collective, Context, SharedArray, Site};
+use super::job::Order;
 use super::races::Kind;
-use super::worker::{Order, Worker};
+use super::worker::Worker;
 
-/// The block's barrier: who has arrived at which call.
+/// The block's barrier: the threads that have arrived, and at which call.
 pub(super) struct Barrier {
     arrived: Vec<u32>,
     records: Vec<*mut c_void>,
@@ -29,7 +30,7 @@ impl Barrier {
     }
 }
 
-/// The lanes of a warp that wait, and what they have brought.
+/// The waiting lanes of a warp and their records.
 #[derive(Clone, Copy)]
 pub(super) struct Warp {
     pub arrived: u32,
@@ -53,7 +54,8 @@ struct AsyncCopy {
 
 impl AsyncCopy {
     /// # Safety
-    /// Of a running kernel, outside of every hook: where it has no right to the memory, this faults as it itself would.
+    /// A kernel must be running, and no hook: if the kernel may not access the memory, this faults as the
+    /// kernel would.
     unsafe fn run(&self) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -74,11 +76,11 @@ impl AsyncCopy {
     }
 }
 
-/// The asynchronous copies of one thread that are on their way.
+/// The pending asynchronous copies of one thread.
 #[derive(Default)]
 pub(super) struct Copies {
     queue: Vec<AsyncCopy>,
-    /// Where each group ends in the queue.
+    /// The end of each group in the queue.
     groups: Vec<usize>,
 }
 
@@ -88,7 +90,7 @@ impl Copies {
         self.groups.clear();
     }
 
-    /// Takes out the copies of all groups but the last `left`.
+    /// Removes and returns the copies of all groups except the last `left`.
     fn take(&mut self, left: usize) -> Vec<AsyncCopy> {
         let finished = self.groups.len().saturating_sub(left);
         let end = if finished == 0 { 0 } else { self.groups[finished - 1] };
@@ -101,9 +103,9 @@ impl Copies {
 /// The worker of a running kernel.
 ///
 /// # Safety
-/// `context` must be the one that a running kernel was given.
+/// `context` must be that of a running kernel.
 pub(super) unsafe fn worker_of(context: *mut Context) -> *mut Worker {
-    // SAFETY: a kernel's context is that of its thread, whose worker is set as long as blocks run.
+    // SAFETY: a kernel's context is that of its thread, and its worker is set while blocks run.
     let worker = unsafe { (*context).worker.cast::<Worker>() };
     // SAFETY: as above.
     unsafe { (*worker).is_in_hook.set(true) };
@@ -122,7 +124,7 @@ pub(super) unsafe fn fail(worker: *mut Worker, message: String) {
     }
 }
 
-/// Waits for all threads of the block; the last to arrive runs `collective` over everybody's `record`.
+/// Waits for all threads of the block; the last to arrive runs `collective` over all records.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
@@ -143,7 +145,7 @@ unsafe extern "C" fn simulator_block_sync(
     }
 }
 
-/// What a thread does once it has arrived.
+/// What a thread does after its arrival.
 enum Wait {
     Park,
     GoOn,
@@ -165,7 +167,7 @@ fn block_sync(
     if barrier.arrived.is_empty() {
         barrier.site = site;
     } else if !std::ptr::eq(barrier.site, site) {
-        // SAFETY: the site of a barrier that somebody waits at is a static of the kernel.
+        // SAFETY: the site of a barrier is a static of the kernel.
         let other = unsafe { &*barrier.site };
         let first = barrier.arrived[0];
         return Err(format!("this thread is in {site} while thread {first} waits in {other}"));
@@ -176,7 +178,7 @@ fn block_sync(
     }
     if barrier.arrived.len() as u32 == total {
         if let Some(collective) = collective {
-            // SAFETY: every thread of the block has given its record, which lies on its parked stack.
+            // SAFETY: every thread of the block has given a record, which lies on that thread's parked stack.
             unsafe { collective(barrier.records.as_mut_ptr(), total) };
         }
         barrier.clear();
@@ -188,13 +190,13 @@ fn block_sync(
     Ok(Wait::Park)
 }
 
-/// Whether a barrier that carries no data is left out of this launch; it is noted that somebody came to it.
+/// Whether a barrier without data is left out of this launch. Also adds the barrier to those that threads have reached.
 fn is_switched_off(worker: &mut Worker, site: &'static Site) -> bool {
     worker.note_barrier(site);
     worker.job().mode.without_barrier.is_some_and(|barrier| barrier == site.place())
 }
 
-/// Waits for the lanes of `mask`; the last to arrive runs `collective` over the lanes' records.
+/// Waits for the lanes in `mask`; the last to arrive runs `collective` over their records.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
@@ -234,16 +236,16 @@ fn warp_sync(
     if needed >> lane & 1 == 0 {
         return Err(format!("{site}: lane {lane} is not in its own mask {mask:#010x}"));
     }
-    let own = collective.map_or(0, |collective| collective as usize);
+    let address = collective.map_or(0, |collective| collective as usize);
     let warp = &mut worker.warps[number as usize];
     let lanes = &mut worker.waiting[first as usize..first as usize + 32];
     warp.arrived |= 1 << lane;
     warp.records[lane as usize] = record;
     (lanes[lane as usize].site, lanes[lane as usize].mask) = (site, mask);
-    lanes[lane as usize].collective = own;
+    lanes[lane as usize].collective = address;
     let differs = |lane: &u32| {
         let other = &lanes[*lane as usize];
-        other.mask != mask || other.collective != own
+        other.mask != mask || other.collective != address
     };
     if let Some(other) = lanes_of(warp.arrived & needed).find(differs) {
         let waiting = &lanes[other as usize];
@@ -259,17 +261,18 @@ fn warp_sync(
         return Ok(Wait::Park);
     }
     warp.arrived &= !needed;
-    // Of all a warp's collectives only this one orders accesses to memory.
+    // `__syncwarp` is the only collective of a warp that orders memory accesses.
     if let (None, Some(accesses)) = (collective, &mut worker.accesses) {
         accesses.races.warp_barrier(first as usize, needed);
     }
     if let Some(collective) = collective {
         let mut records = warp.records;
         lanes_of(!needed).for_each(|lane| records[lane as usize] = null_mut());
-        // SAFETY: every lane that is needed has given its record, which lies on its parked stack; the others are null.
+        // SAFETY: every lane in the mask has given a record, which lies on its parked stack; the other records are
+        // null.
         unsafe { collective(records.as_mut_ptr(), needed) };
     }
-    // Unless threads are shuffled, the last to arrive goes straight on.
+    // Unless threads are shuffled, the last to arrive continues at once.
     let order = worker.job().mode.order;
     let is_shuffled = matches!(order, Order::Shuffled(_));
     let released = lanes_of(needed).filter(|other| is_shuffled || *other != lane);
@@ -285,7 +288,7 @@ fn lanes_of(mask: u32) -> impl Iterator<Item = u32> {
     (0..32).filter(move |lane| mask >> lane & 1 == 1)
 }
 
-/// The address of an array in shared memory, the same for all threads of a block.
+/// The address of an array in shared memory, equal for all threads of a block.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
@@ -307,7 +310,7 @@ unsafe extern "C" fn simulator_shared(
     std::process::abort()
 }
 
-/// Does a copy, or remembers it to be done when it is waited for.
+/// Does a copy, or queues it until the thread waits for it.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
@@ -348,14 +351,14 @@ unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
     unsafe {
         let worker = worker_of(context);
         let copies = &mut (*worker).copies;
-        let own = &mut copies[(*context).current as usize];
-        own.groups.push(own.queue.len());
+        let pending = &mut copies[(*context).current as usize];
+        pending.groups.push(pending.queue.len());
         (*worker).has_copies = true;
         (*worker).is_in_hook.set(false);
     }
 }
 
-/// Does the copies of all groups but the last `left`.
+/// Does the copies of all groups except the last `left`.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
@@ -378,7 +381,7 @@ unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
     }
 }
 
-/// Ends the block: an assertion failed, or an address is not aligned.
+/// Ends the block with an error: an assertion failed, or an address is misaligned.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.

@@ -1,33 +1,33 @@
-//! Simulated device memory: every block lies against a page that cannot be touched, and starts out as NaN.
+//! Simulated device memory: every block lies against an inaccessible guard page and starts out as NaN.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What fresh memory is filled with: NaN as f32, f64 and bf16, -1 as an integer.
+/// The byte that fills new memory: NaN as f32, f64 and bf16, -1 as an integer.
 pub(super) const POISON: u8 = 0xff;
 
-/// Every block starts at a multiple of this, as CUDA's do at a multiple of 256.
+/// The alignment of a block. CUDA's blocks are aligned to 256; a smaller one leaves fewer bytes before the guard page.
 const ALIGNMENT: usize = 16;
 
-/// On which side of a block the untouchable page lies against it.
+/// The side of a block on which its guard page lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Guard {
-    /// Behind it: the usual overrun.
+    /// Behind the block, for the usual overrun.
     #[default]
     Behind,
-    /// In front of it.
+    /// In front of the block.
     InFront,
 }
 
-/// Bytes of a page.
+/// The size of a page in bytes.
 pub(super) fn page() -> usize {
     static PAGE: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    // SAFETY: it only asks for a constant of the system.
+    // SAFETY: it only reads a constant of the system.
     *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize)
 }
 
-/// Pages that can be used, between two that cannot.
+/// Usable pages between two guard pages.
 #[derive(Debug)]
 pub(super) struct GuardedPages {
     start: usize,
@@ -35,11 +35,11 @@ pub(super) struct GuardedPages {
 }
 
 impl GuardedPages {
-    /// At least `bytes` usable bytes, zero at first. `None` where there is no memory left.
+    /// Maps at least `bytes` usable bytes of zeros; `None` if there is no memory left.
     pub fn new(bytes: usize) -> Option<GuardedPages> {
         let length = bytes.max(1).next_multiple_of(page()) + 2 * page();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh mapping wherever the system likes touches nobody's memory.
+        // SAFETY: a new mapping at an address of the system's choice overlaps no other memory.
         let start =
             unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
@@ -67,7 +67,7 @@ impl GuardedPages {
         self.usable() + self.usable_bytes()
     }
 
-    /// Whether an address lies here, guards included.
+    /// Whether an address lies in these pages, guards included.
     pub fn holds(&self, address: usize) -> bool {
         (self.start..self.start + self.length).contains(&address)
     }
@@ -80,13 +80,13 @@ impl GuardedPages {
 
 impl Drop for GuardedPages {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new` and nobody else knows of it any more.
+        // SAFETY: the mapping was made by `new`, and this is its only owner.
         unsafe { libc::munmap(self.start as *mut _, self.length) };
     }
 }
 
 fn fill(start: usize, length: usize) {
-    // SAFETY: callers give ranges inside their own usable pages.
+    // SAFETY: callers give ranges inside of their usable pages.
     unsafe { std::ptr::write_bytes(start as *mut u8, POISON, length) };
 }
 
@@ -95,7 +95,7 @@ struct Allocation {
     pages: GuardedPages,
     address: usize,
     bytes: usize,
-    /// Stretches in it that nobody may touch.
+    /// Forbidden ranges in it.
     gaps: Vec<Range<usize>>,
 }
 
@@ -111,14 +111,14 @@ impl Allocation {
         Some(Allocation { pages, address, bytes, gaps: Vec::new() })
     }
 
-    /// What holds poison as long as no kernel goes wrong: both sides of the block, and the gaps in it.
+    /// The ranges that hold poison unless a kernel is wrong: both sides of the block, and its gaps.
     fn surroundings(&self) -> impl Iterator<Item = Range<usize>> {
         let before = self.pages.usable()..self.address;
         let behind = self.address + self.bytes..self.pages.end();
         [before, behind].into_iter().chain(self.gaps.iter().cloned())
     }
 
-    /// The first byte around the block or in its gaps that no longer holds the poison.
+    /// The first byte in the block's surroundings that no longer holds poison.
     fn first_overwritten(&self) -> Option<usize> {
         self.surroundings().find_map(|range| {
             // SAFETY: the range lies in the block's own usable pages.
@@ -128,7 +128,7 @@ impl Allocation {
         })
     }
 
-    /// Where an address lies, seen from the block.
+    /// Describes where an address lies relative to the block.
     fn place(&self, address: usize) -> String {
         let end = self.address + self.bytes;
         if address < self.address {
@@ -138,20 +138,20 @@ impl Allocation {
         } else {
             let gap = self.gaps.iter().find(|gap| gap.contains(&address));
             let gap = gap.map_or(String::new(), |gap| {
-                format!(", {} bytes into a gap that is nobody's,", address - gap.start)
+                format!(", {} bytes into a forbidden gap,", address - gap.start)
             });
             format!("at byte {}{gap}", address - self.address)
         }
     }
 }
 
-/// All blocks of all simulators of this process, by address: a fault knows nothing but an address.
+/// All blocks of all simulators of this process, by address, since a fault comes with an address only.
 fn blocks() -> MutexGuard<'static, BTreeMap<usize, Allocation>> {
     static BLOCKS: Mutex<BTreeMap<usize, Allocation>> = Mutex::new(BTreeMap::new());
     BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A fresh block, filled with poison; its address. `None` where the host has no memory left.
+/// Allocates a block filled with poison and returns its address; `None` if the host has no memory left.
 pub(super) fn allocate(bytes: usize, guard: Guard) -> Option<usize> {
     let allocation = Allocation::new(bytes, guard)?;
     let address = allocation.address;
@@ -164,7 +164,7 @@ pub(super) fn free(address: usize) {
     blocks().remove(&address);
 }
 
-/// Makes a block as good as fresh.
+/// Fills a block with poison and removes its gaps, as if it were new.
 pub(super) fn poison(address: usize) {
     if let Some(block) = blocks().get_mut(&address) {
         block.pages.poison();
@@ -172,7 +172,7 @@ pub(super) fn poison(address: usize) {
     }
 }
 
-/// Declares that nobody may touch `bytes` bytes from `address` on, which are part of a block, until it is made fresh.
+/// Forbids all access to `bytes` bytes of a block from `address` on, until the block is poisoned again.
 pub(super) fn forbid(address: usize, bytes: usize) {
     let mut blocks = blocks();
     let Some((_, block)) = blocks.range_mut(..=address).next_back() else { return };
@@ -187,7 +187,7 @@ pub(super) fn is_inside(address: usize, bytes: usize) -> bool {
     block.is_some_and(|block| address + bytes <= block.address + block.bytes)
 }
 
-/// The address of the block, and what to say of an address in it or on one of its guards: where it lies.
+/// The block that an address lies in, guards included: its address, and a description of the place.
 pub(super) fn describe(address: usize) -> Option<(usize, String)> {
     let blocks = blocks();
     let block = blocks.values().find(|block| block.pages.holds(address))?;
@@ -195,8 +195,7 @@ pub(super) fn describe(address: usize) -> Option<(usize, String)> {
     Some((block.address, place))
 }
 
-/// Of the page that begins at an address, what belongs to no block, though it can be touched; `None` where the whole page
-/// is not device memory.
+/// The accessible ranges of the page at `page_start` that belong to no block; `None` if the page is not device memory.
 pub(super) fn forbidden(page_start: usize) -> Option<Vec<Range<usize>>> {
     let blocks = blocks();
     let page_end = page_start + page();
@@ -223,7 +222,8 @@ pub(super) fn block_of(address: usize) -> Option<usize> {
     blocks().range(..=address).next_back().map(|(start, _)| *start)
 }
 
-/// Whether the bytes beside a block and in its gaps are untouched; if not, where the first touched one lies. They are made good again.
+/// Checks that the surroundings of a block still hold poison, and restores it; the error says where the first
+/// overwritten byte lies.
 pub(super) fn check_surroundings(address: usize) -> Result<(), String> {
     let blocks = blocks();
     let Some((_, block)) = blocks.range(..=address).next_back() else { return Ok(()) };

@@ -1,11 +1,12 @@
 //! The CUDA kernels, compiled by the host's C++ compiler and run on its processor block by block, through the launches
-//! that a GPU is given. It finds accesses out of bounds, reads of memory nobody wrote, missing and divergent barriers,
+//! that a GPU is given. It finds out-of-bounds accesses, reads of uninitialised memory, missing and divergent barriers,
 //! endless loops and wrong launches, and names kernel, block, thread, file and line.
 
 mod abi;
 mod access;
 mod fault;
 mod hooks;
+mod job;
 mod memory;
 mod processor;
 #[cfg(all(test, feature = "simulator-checked"))]
@@ -27,27 +28,28 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use self::abi::{Kernel, Triple};
+use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
 use self::traffic::Transactions;
-use self::worker::{Failure, Job, Mode, PlaceTraffic, Seen, Worker};
+use self::worker::Worker;
 use super::gpu::{Kind, Launch, SiteTraffic};
 use crate::error::{Error, Result};
 pub use access::TOO_MANY_ACCESSES;
+pub use job::Order;
 pub use memory::Guard;
-pub use worker::Order;
 
-/// Shared memory of a block, declared and dynamic together, unless its kernel has asked for more.
+/// The most shared memory of a block, declared and dynamic together, unless its kernel was allowed more.
 const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
-/// Blocks of a grid along its second and third axis.
+/// The most blocks of a grid along its second and third axis.
 const MOST_BLOCKS_ACROSS: u32 = 65_535;
 
-/// Threads that run blocks: each waiting CUDA thread takes two of a process's 65,530 mappings.
+/// The most threads that run blocks: each waiting CUDA thread takes two of a process's 65,530 mappings.
 const MOST_WORKERS: usize = 16;
 
-/// Parts of a grid that one worker takes, on average.
+/// The number of parts of a grid for each worker, on average.
 const PARTS: u64 = 8;
 
-/// A kind of GPU by what a launch may take of it.
+/// A kind of GPU, for its limits on a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limits {
     /// Compute capability 8.0, an A100.
@@ -66,34 +68,35 @@ impl Limits {
     }
 }
 
-/// How kernels are run. No choice may change what they compute.
+/// How kernels are run. A kernel's results may not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatorOptions {
     /// The order of threads and blocks.
     pub order: Order,
-    /// Whether an asynchronous copy happens as late as it may, or as early.
+    /// Whether asynchronous copies happen as late as possible, or as early as possible.
     pub late_copies: bool,
-    /// Where the untouchable page of each buffer lies.
+    /// The side of each buffer on which its guard page lies.
     pub guard: Guard,
-    /// The GPU whose limits hold.
+    /// The GPU whose limits apply.
     pub limits: Limits,
-    /// How long one block may take.
+    /// The time limit of one block.
     pub time_limit: Duration,
-    /// A barrier, `FILE:LINE`, that is left out: for a proof that somebody would notice.
+    /// A barrier, `FILE:LINE`, to leave out, for a test that the tests notice a missing barrier.
     pub without_barrier: Option<&'static str>,
-    /// Whether races are looked for; where [`IS_CHECKED`] is not set, nobody tells of the accesses.
+    /// Whether to look for races. Has no effect unless [`IS_CHECKED`]: other builds do not report accesses.
     pub races: bool,
-    /// How many accesses are looked at for races before the device gives up, with [`TOO_MANY_ACCESSES`].
+    /// The most accesses of a launch that are checked for races; the device fails with [`TOO_MANY_ACCESSES`] after
+    /// them.
     pub most_accesses: u64,
-    /// Whether it is counted what the warps' accesses come to on a GPU; needs `races`.
+    /// Whether to count the memory traffic of the warps' accesses; needs `races`.
     pub traffic: bool,
-    /// Bytes of a data set that may lie on the device: larger ones are streamed.
+    /// Bytes of a data set that may stay on the device; larger ones are streamed.
     pub room_for_data: usize,
-    /// Launches after which the device is lost, to see what becomes of a training then.
+    /// The number of launches after which the device is lost, for tests of a lost device.
     pub lost_after: Option<u64>,
 }
 
-/// Whether the kernels tell of each access, so that races are found exactly: feature `simulator-checked`.
+/// Whether the kernels report each access, so that races are found exactly: feature `simulator-checked`.
 pub const IS_CHECKED: bool = cfg!(feature = "simulator-checked");
 
 impl Default for SimulatorOptions {
@@ -102,7 +105,7 @@ impl Default for SimulatorOptions {
             order: Order::Forward,
             late_copies: true,
             guard: Guard::Behind,
-            // The least of those that the kernels are compiled for.
+            // The strictest limits among the GPUs that the kernels are compiled for.
             limits: Limits::Sm80,
             time_limit: Duration::from_secs(10),
             without_barrier: None,
@@ -115,26 +118,26 @@ impl Default for SimulatorOptions {
     }
 }
 
-/// A GPU that is not there.
+/// A simulated GPU.
 pub(crate) struct Simulator {
     pool: rayon::ThreadPool,
     options: SimulatorOptions,
-    /// `FILE:LINE` of every barrier that threads came to.
+    /// `FILE:LINE` of every barrier that threads have reached.
     barriers: Mutex<BTreeSet<String>>,
-    /// How many accesses were looked at.
+    /// The number of accesses checked so far.
     accesses: AtomicU64,
     traffic: Mutex<TrafficByPlace>,
     launches: AtomicU64,
-    /// The dynamic shared memory that kernels have asked for.
+    /// The dynamic shared memory that each kernel has been allowed.
     allowed_shared: Mutex<BTreeMap<String, usize>>,
 }
 
-/// What the warps' accesses of each kernel came to, by kernel, place, whether memory is shared, whether they write.
+/// Transactions by kernel, place, whether the memory is shared, and whether the access is a write.
 type TrafficByPlace = BTreeMap<(&'static str, String, bool, bool), Transactions>;
 
 fn add_traffic(sums: &mut TrafficByPlace, kernel: &'static str, seen: Vec<PlaceTraffic>) {
-    for (place, own, transactions) in seen {
-        *sums.entry((kernel, place, own.is_shared, own.is_write)).or_default() += transactions;
+    for (place, access, count) in seen {
+        *sums.entry((kernel, place, access.is_shared, access.is_write)).or_default() += count;
     }
 }
 
@@ -168,7 +171,7 @@ impl Simulator {
         self.pool.current_num_threads()
     }
 
-    /// A block of memory full of NaN; its address.
+    /// Allocates a block filled with NaN and returns its address.
     pub fn allocate(&self, bytes: usize) -> std::result::Result<u64, String> {
         let address = memory::allocate(bytes, self.options.guard);
         address.map(|address| address as u64).ok_or_else(|| "the host has no memory left".into())
@@ -179,7 +182,7 @@ impl Simulator {
         memory::poison(address as usize);
     }
 
-    /// Declares that nobody may touch these bytes of a block from now on.
+    /// Forbids all access to these bytes of a block.
     pub fn forbid(&self, address: u64, bytes: usize) -> std::result::Result<(), String> {
         checked(address, bytes)?;
         memory::forbid(address as usize, bytes);
@@ -192,7 +195,7 @@ impl Simulator {
 
     pub fn upload(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), String> {
         let target = checked(address, bytes.len())?;
-        // SAFETY: the range lies in a block, and no kernel runs now.
+        // SAFETY: the range lies in a block, and no kernel is running.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
         Ok(())
     }
@@ -216,7 +219,7 @@ impl Simulator {
         locked(&self.allowed_shared).insert(kernel.to_owned(), bytes);
     }
 
-    /// The most shared memory, declared and dynamic together, that a block of a launch may have.
+    /// The most shared memory of a block of a launch, declared and dynamic together.
     fn most_shared(&self, launch: &Launch) -> usize {
         let allowed = locked(&self.allowed_shared).get(launch.kernel).copied();
         match allowed.is_some_and(|allowed| launch.shared <= allowed) {
@@ -225,7 +228,7 @@ impl Simulator {
         }
     }
 
-    /// Runs a kernel over its grid, and says what it did wrong.
+    /// Runs a kernel over its grid; the error says what the kernel did wrong.
     pub fn launch(&self, launch: &Launch) -> std::result::Result<(), String> {
         let before = self.launches.fetch_add(1, Ordering::Relaxed);
         if self.options.lost_after.is_some_and(|launches| before >= launches) {
@@ -270,7 +273,7 @@ impl Simulator {
     fn run_grid(&self, job: &Job) -> std::result::Result<(), String> {
         let blocks = job.grid.count();
         let length = match job.mode.races {
-            // Who touched what is known on one thread.
+            // Accesses are tracked on one thread.
             true => blocks,
             false => (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096),
         };
@@ -303,14 +306,14 @@ impl Simulator {
 }
 
 impl Simulator {
-    /// `FILE:LINE` of every barrier, of a warp or a block, that threads have come to.
+    /// `FILE:LINE` of every barrier, of a warp or a block, that threads have reached.
     pub fn barriers(&self) -> Vec<String> {
         locked(&self.barriers).iter().cloned().collect()
     }
 }
 
 impl Simulator {
-    /// What the warps' accesses came to at each place, in no order.
+    /// The memory traffic at each place, in no particular order.
     pub fn traffic(&self) -> Vec<SiteTraffic> {
         let sums = locked(&self.traffic);
         let rows = sums.iter().map(|((kernel, place, is_shared, is_write), sum)| SiteTraffic {
@@ -330,7 +333,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The host's pointer to `bytes` bytes of a block.
+/// A pointer to `bytes` bytes of a block, for the host; an error if they lie outside of all blocks.
 fn checked(address: u64, bytes: usize) -> std::result::Result<*mut u8, String> {
     let inside = bytes == 0 || memory::is_inside(address as usize, bytes);
     inside
@@ -338,10 +341,10 @@ fn checked(address: u64, bytes: usize) -> std::result::Result<*mut u8, String> {
         .ok_or_else(|| format!("a copy of {bytes} bytes lies outside of every buffer"))
 }
 
-/// A job whose arguments all workers read.
+/// A job that all workers share.
 struct SharedJob(Job);
 
-// SAFETY: the arguments are only read, and outlive the launch.
+// SAFETY: the arguments are only read, and they outlive the launch.
 unsafe impl Sync for SharedJob {}
 
 impl SharedJob {
@@ -352,7 +355,7 @@ impl SharedJob {
         is_over: &AtomicBool,
     ) -> (std::result::Result<(), Failure>, Seen) {
         Worker::with(|worker| {
-            // SAFETY: the worker is this thread's, and no block runs on it now.
+            // SAFETY: the worker is this thread's, and no block is running on it.
             unsafe { (*worker).begin(self.0) };
             let outcome = numbers.into_iter().try_for_each(|number| {
                 if is_over.load(Ordering::Relaxed) {
@@ -360,7 +363,7 @@ impl SharedJob {
                 }
                 let is_reverse = self.0.mode.order == Order::Reverse;
                 let number = if is_reverse { blocks - 1 - number } else { number };
-                // SAFETY: it has just been made ready, with arguments that `check_launch` found to fit.
+                // SAFETY: `begin` was called, with arguments that `check_launch` found to fit.
                 unsafe { Worker::run_block(worker, number) }
             });
             // SAFETY: as above.
@@ -370,27 +373,27 @@ impl SharedJob {
 }
 
 impl Job {
-    /// The block of memory and the name of each argument that is a pointer.
+    /// The memory block and the name of each pointer argument.
     fn buffers(&self) -> Vec<(usize, &'static str)> {
         let names = self.kernel.parameter_names();
         let pointers = self.kernel.kinds().iter().zip(names).enumerate();
         pointers
             .filter(|(_, (kind, _))| **kind == Kind::POINTER.0)
             .filter_map(|(index, (_, name))| {
-                // SAFETY: the launch gave as many arguments as the kernel has kinds, and this one is a pointer.
+                // SAFETY: the launch has as many arguments as the kernel has kinds, and this one is a pointer.
                 let address = unsafe { *(*self.arguments.add(index)).cast::<usize>() };
                 memory::block_of(address).map(|block| (block, name))
             })
             .collect()
     }
 
-    /// The name of the argument that points into a block.
+    /// The name of the argument that points into a memory block.
     fn argument_name(&self, block: usize) -> Option<&'static str> {
-        self.buffers().into_iter().find(|(own, _)| *own == block).map(|(_, name)| name)
+        self.buffers().into_iter().find(|(address, _)| *address == block).map(|(_, name)| name)
     }
 }
 
-/// What a GPU would refuse, or would take and misunderstand.
+/// Fails for a launch that a GPU would refuse, or would run with misread arguments.
 fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), String> {
     let (grid, block) = (Triple::from(launch.grid), Triple::from(launch.block));
     let kinds: Vec<u32> = launch.arguments.iter().map(|argument| argument.kind().0).collect();
@@ -417,7 +420,7 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), Str
         || grid.z > MOST_BLOCKS_ACROSS
         || grid.x > i32::MAX as u32
     {
-        return Err(format!("launched with a grid of {grid} blocks, which no GPU takes"));
+        return Err(format!("launched with a grid of {grid} blocks, which no GPU accepts"));
     }
     Ok(())
 }

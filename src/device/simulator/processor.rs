@@ -1,4 +1,4 @@
-//! Whether this processor has what the kernels were compiled for.
+//! A check that this processor has the extensions that the kernels were compiled for.
 
 use std::ffi::{CStr, c_char};
 
@@ -22,14 +22,14 @@ macro_rules! detected {
     };
 }
 
-/// Whether this processor has an extension, one of those that cuda_on_host.cpp names.
+/// Whether this processor has an extension, by its name in cuda_on_host.cpp.
 fn has(extension: &str) -> bool {
     detected!(extension; "sse2" "sse4.2" "popcnt" "avx" "f16c" "avx2" "fma" "bmi1" "bmi2" "lzcnt" "avx512f" "avx512cd"
         "avx512bw" "avx512dq" "avx512vl" "avx512ifma" "avx512vbmi" "avx512vbmi2" "avx512vnni" "avx512bitalg"
         "avx512vpopcntdq" "avx512bf16" "gfni" "vaes" "vpclmulqdq")
 }
 
-/// What is wrong, where the kernels would meet instructions that this processor has not.
+/// Fails if the kernels use instructions that this processor lacks.
 pub(super) fn check() -> Result<(), String> {
     complaint(compiled_for(), has).map_or(Ok(()), Err)
 }

@@ -1,10 +1,10 @@
-//! What the checked build finds, shown on kernels that are broken on purpose; and that a sound one passes.
+//! The checked build finds the errors of kernels that are broken on purpose, and passes a correct one.
 
 use super::tests::{assert_says, floats, read, simulator};
 use super::*;
 use crate::device::gpu::{Argument, Pointer};
 
-/// Launches so many blocks over buffers of 128 floats, `y` and `x`, in every order; all complaints.
+/// Launches a kernel over buffers `y` and `x` of 128 floats, in every order of threads; returns all complaints.
 fn complaints(kernel: &str, blocks: u32, threads: u32, more: &[&dyn Argument]) -> Vec<String> {
     let usual = SimulatorOptions::default();
     let ways = [
@@ -25,7 +25,7 @@ fn complaints(kernel: &str, blocks: u32, threads: u32, more: &[&dyn Argument]) -
     ways.map(complaint).to_vec()
 }
 
-/// The line of `broken.cu` that has this text in it, the first behind `kernel`.
+/// The first line of `broken.cu` after `kernel` that contains this text.
 fn line_of(kernel: &str, text: &str) -> String {
     let source = include_str!("broken.cu");
     let start = source.find(kernel).unwrap();
@@ -169,6 +169,6 @@ fn a_read_of_a_gap_is_told_unless_the_kernel_says_that_it_has_no_use_for_it() {
         simulator.launch(&Launch { kernel, grid, block, shared: 0, arguments: &arguments })
     };
     let text = run("broken_read_past_end").unwrap_err();
-    assert_says(&text, &["reads at byte 128, 0 bytes into a gap that is nobody's,", "`x`"]);
+    assert_says(&text, &["reads at byte 128, 0 bytes into a forbidden gap,", "`x`"]);
     run("sound_read_of_gaps").unwrap();
 }

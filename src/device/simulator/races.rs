@@ -1,25 +1,26 @@
-//! Who touched which byte last: finds two threads of a launch that touch the same one, one of them writing, with nothing
-//! between that orders them. What orders threads of a block is its barrier, threads of a warp also `__syncwarp`; nothing
-//! orders two blocks.
+//! Race detection: finds two threads of a launch that access the same byte, at least one of them writing, without
+//! synchronisation in between. The block's barrier synchronises threads of a block, `__syncwarp` also threads of a
+//! warp; nothing synchronises two blocks.
 //!
-//! Each thread counts its warp's synchronisations in a vector clock (Mattern 1989); an access is kept with its thread's
-//! clock. As in FastTrack (Flanagan and Freund 2009) the last write of a cell is enough; of its reads two are, since the
-//! threads of a warp, of a block and of a grid are ordered as a whole: whoever writes next races with one of the two
-//! where it races with any. (Where masks split a warp, a third reader could go untold; nothing is told wrongly.)
+//! Each thread counts its warp's synchronisations in a vector clock (Mattern 1989); an access is stored with its
+//! thread's clock. As in FastTrack (Flanagan and Freund 2009), the last write of a cell is enough. Two of its reads are
+//! enough, since the threads of a warp, a block and a grid are ordered as a whole: if the next write races with any
+//! read, it races with one of the two. (If masks split a warp, a race with a third reader may be missed; no race is
+//! reported wrongly.)
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::memory::page;
 
-/// What a thread does to memory.
+/// A kind of memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Read,
     Write,
-    /// An atomic operation: it races with everything but its like.
+    /// An atomic operation: it races with all accesses except other atomics.
     Atomic,
-    /// A write that is still on its way: an asynchronous copy before it is waited for. It races with everything.
+    /// The write of an asynchronous copy that is still pending. It races with all accesses.
     Copy,
 }
 
@@ -35,15 +36,15 @@ impl Kind {
 /// One access of one thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
-    /// Its block's serial number; 0 where nobody has touched the cell.
+    /// Its block's serial number; 0 if the cell has not been accessed.
     block: u32,
-    /// How many barriers its block had passed.
+    /// The number of barriers that its block had passed.
     interval: u32,
-    /// Its thread's own clock.
+    /// Its thread's clock.
     clock: u32,
-    /// Where in the source, as whoever notes accesses numbers it.
+    /// Its place in the source, as the caller numbers places.
     pub place: u32,
-    /// Its number in the block.
+    /// Its thread's number in the block.
     pub thread: u16,
     pub kind: Kind,
 }
@@ -51,34 +52,34 @@ pub(super) struct Access {
 const NONE: Access =
     Access { block: 0, interval: 0, clock: 0, place: 0, thread: 0, kind: Kind::Read };
 
-/// The last accesses of a few bytes.
+/// The last accesses to a few bytes.
 #[derive(Clone, Copy)]
 struct Cell {
     write: Access,
-    /// Reads and atomic operations since: of different warps or blocks where there are such.
+    /// Reads and atomic operations since that write; from different warps or blocks if there are any.
     touches: [Access; 2],
 }
 
 const UNTOUCHED: Cell = Cell { write: NONE, touches: [NONE; 2] };
 
-/// A cell's bytes at first, as a power of 2; pages in which smaller ones are touched get smaller cells.
+/// The initial size of a cell, as a power of 2; a page with smaller accesses gets smaller cells.
 const WORD: u32 = 2;
 
-/// What a page of memory is to the kernels.
+/// The kind of a page of memory.
 pub(super) enum Owner {
-    /// Part of a buffer of the device, but for these addresses.
+    /// Part of a device buffer, except for these forbidden ranges.
     Device(Vec<Range<usize>>),
-    /// Part of the running block's shared memory, but for these addresses.
+    /// Part of the running block's shared memory, except for these forbidden ranges.
     Shared(Vec<Range<usize>>),
 }
 
-/// A page that kernels may touch.
+/// A page that kernels may access.
 struct Page {
     cells: Vec<Cell>,
-    /// Bytes of a cell, as a power of 2.
+    /// The size of a cell, as a power of 2.
     shift: u32,
     is_shared: bool,
-    /// Addresses that nobody may touch.
+    /// Forbidden ranges.
     forbidden: Vec<Range<usize>>,
 }
 
@@ -92,7 +93,7 @@ impl Page {
         }
     }
 
-    /// Has it made of cells that begin and end where this access does.
+    /// Makes its cells small enough that this access covers whole cells.
     fn refine(&mut self, from: usize, until: usize) {
         let needed = (from | until).trailing_zeros().min(WORD);
         if needed < self.shift {
@@ -104,34 +105,34 @@ impl Page {
     }
 }
 
-/// What a touched address turned out to be.
+/// What is wrong with an access.
 pub(super) enum Found {
-    /// Another thread's access, unordered.
+    /// A race with another thread's access.
     Race(Access),
-    /// Nobody's to touch.
+    /// A forbidden address.
     Forbidden(usize),
 }
 
-/// Entries of the table of pages touched last.
+/// Entries of the table of recent pages.
 const RECENT: usize = 1024;
 
-/// No page: memory that is the host's.
+/// No page: memory of the host.
 const OUTSIDE: u32 = u32::MAX;
 
-/// The accesses of the running launch, whose blocks run one after the other.
+/// The accesses of the running launch, whose blocks run one after another.
 pub(super) struct Races {
     pages: Vec<Page>,
-    /// How many of the pages are in use; the others wait for later launches.
+    /// The number of pages in use; the rest are spare, for later launches.
     used: usize,
     /// The page of each page number, or [`OUTSIDE`].
     by_number: HashMap<usize, u32>,
     recent: Box<[(usize, u32); RECENT]>,
-    /// The serial number of the launch's first block: what is older is another launch's.
+    /// The serial number of the launch's first block; smaller numbers are from earlier launches.
     first_block: u32,
     blocks: u32,
     block: u32,
     interval: u32,
-    /// What each thread of the block knows of the lanes' clocks of its warp.
+    /// Each thread's knowledge of the clocks of its warp's lanes.
     clocks: Vec<[u32; 32]>,
 }
 
@@ -152,7 +153,7 @@ impl Default for Races {
 }
 
 impl Races {
-    /// Begins a launch of so many blocks of so many threads: nobody has touched anything.
+    /// Begins a launch of `blocks` blocks of `threads` threads, and forgets all accesses.
     pub fn begin_launch(&mut self, blocks: u64, threads: usize) {
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX / 2);
         self.first_block = match self.first_block.checked_add(self.blocks) {
@@ -179,24 +180,24 @@ impl Races {
         self.interval = 0;
     }
 
-    /// The number of the block that an access was made by.
+    /// The number of the block that made an access.
     pub fn block_of(&self, access: &Access) -> u64 {
         u64::from(access.block.wrapping_sub(self.first_block))
     }
 
-    /// All threads of the block have met.
+    /// All threads of the block have reached its barrier.
     pub fn block_barrier(&mut self) {
         self.interval += 1;
     }
 
-    /// Lanes of the warp that begins with thread `first` have met.
+    /// Lanes of the warp that begins with thread `first` have synchronised.
     pub fn warp_barrier(&mut self, first: usize, lanes: u32) {
         let warp = &mut self.clocks[first..first + 32];
         let mut known = [0; 32];
         let is_there = |lane: &usize| lanes >> lane & 1 == 1;
         for lane in (0..32).filter(is_there) {
-            for (known, own) in known.iter_mut().zip(&warp[lane]) {
-                *known = (*known).max(*own);
+            for (known, other) in known.iter_mut().zip(&warp[lane]) {
+                *known = (*known).max(*other);
             }
         }
         for lane in (0..32).filter(is_there) {
@@ -205,7 +206,7 @@ impl Races {
         }
     }
 
-    /// A thread touches bytes; what was wrong with that.
+    /// Checks and stores an access of a thread to some bytes.
     pub fn touch(
         &mut self,
         thread: u32,
@@ -216,7 +217,7 @@ impl Races {
     ) -> Result<(), Found> {
         let me = self.access(thread, kind, place);
         self.for_each_page(thread, bytes, owner, |page, cells, now| {
-            if let Some(range) = page.forbidden.iter().find(|own| cells.overlaps(own)) {
+            if let Some(range) = page.forbidden.iter().find(|range| cells.overlaps(range)) {
                 return Err(Found::Forbidden(range.start.max(cells.bytes.start)));
             }
             page.refine(cells.bytes.start, cells.bytes.end);
@@ -225,13 +226,13 @@ impl Races {
         })
     }
 
-    /// Whether an address that was touched lies in shared memory; `None` where it is not the kernel's to share.
+    /// Whether an accessed address lies in shared memory; `None` if it is the host's memory.
     pub fn is_shared(&self, address: usize) -> Option<bool> {
         let index = self.by_number.get(&(address / page()))?;
         (*index != OUTSIDE).then(|| self.pages[*index as usize].is_shared)
     }
 
-    /// A copy of this thread has arrived: its writes are writes as any other's from now on.
+    /// Turns the pending writes of this thread's copy into ordinary writes.
     pub fn finish_copy(
         &mut self,
         thread: u32,
@@ -315,7 +316,7 @@ impl Races {
     }
 }
 
-/// The part of an access that lies in one page.
+/// The part of an access in one page.
 struct Part {
     bytes: Range<usize>,
 }
@@ -332,9 +333,9 @@ impl Part {
     }
 }
 
-/// What the running thread knows of the others.
+/// The running thread's knowledge of the others.
 struct Now<'a> {
-    /// What other blocks did than these, to this memory, is gone.
+    /// Accesses of earlier blocks to this memory no longer count.
     first_block: u32,
     blocks: u32,
     known: &'a [u32; 32],
@@ -345,7 +346,7 @@ impl Now<'_> {
         access.block.wrapping_sub(self.first_block) >= self.blocks
     }
 
-    /// Whether an access that is not gone came before everything that `me` does now.
+    /// Whether an access that still counts is ordered before `me`.
     fn is_before(&self, access: &Access, me: &Access) -> bool {
         if access.block != me.block || access.kind == Kind::Copy {
             return false;
@@ -358,7 +359,7 @@ impl Now<'_> {
 }
 
 impl Cell {
-    /// Checks an access against the earlier ones, and keeps it.
+    /// Checks an access against the earlier ones and stores it.
     fn touch(&mut self, me: Access, now: &Now) -> Result<(), Found> {
         let [first, second] = &mut self.touches;
         for other in [&mut self.write, first, second] {
@@ -369,7 +370,7 @@ impl Cell {
             }
         }
         match me.kind {
-            // What was before this write is before everything that is ordered after it.
+            // Accesses ordered before this write are ordered before all that come after it.
             Kind::Write | Kind::Copy => *self = Cell { write: me, touches: [NONE; 2] },
             Kind::Read | Kind::Atomic => self.keep(me, now),
         }

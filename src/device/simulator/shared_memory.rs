@@ -1,4 +1,4 @@
-//! The shared memory of the block that runs on a thread: poisoned for every block, each array against a guard page.
+//! The shared memory of the block that a thread runs: poisoned for every block, each array against a guard page.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,20 +9,20 @@ use super::abi::SharedArray;
 use super::memory::{self, GuardedPages, POISON, outside};
 use super::races::Owner;
 
-/// What dynamic shared memory is aligned to.
+/// The alignment of dynamic shared memory.
 const ALIGNMENT: usize = 128;
 
-/// What an array is aligned to.
+/// The alignment of an array.
 const ARRAY_ALIGNMENT: usize = 16;
 
 const NO_MEMORY: &str = "the host has no memory left for its shared memory";
 
-/// An array as one thread of the operating system has it.
+/// An array's memory on one thread of the operating system.
 struct Array {
     pages: GuardedPages,
     address: usize,
     bytes: usize,
-    /// The block that it was last poisoned for.
+    /// The number of the block that it was last poisoned for.
     block: u64,
     name: &'static str,
 }
@@ -30,21 +30,21 @@ struct Array {
 /// All shared memory of one thread of the operating system.
 #[derive(Default)]
 pub(super) struct SharedMemory {
-    /// By the arrays' numbers.
+    /// The arrays, by number.
     arrays: Vec<Option<Array>>,
     dynamic: Option<GuardedPages>,
     dynamic_bytes: usize,
-    /// Bytes of the arrays that the running block has asked for.
+    /// Bytes of the arrays that the running block has used.
     declared_bytes: usize,
-    /// The most bytes of both.
+    /// The most bytes of arrays and dynamic shared memory together.
     most_bytes: usize,
-    /// Number of the running block, since this thread began.
+    /// The number of the running block, counted from this thread's start.
     block: u64,
 }
 
 impl SharedMemory {
-    /// Begins a block with `dynamic_bytes` of dynamic shared memory, and at most `most_bytes` of shared memory in all; its
-    /// address.
+    /// Begins a block with `dynamic_bytes` of dynamic shared memory and at most `most_bytes` of shared memory in total.
+    /// Returns the address of the dynamic part.
     pub fn begin_block(
         &mut self,
         dynamic_bytes: usize,
@@ -67,14 +67,14 @@ impl SharedMemory {
         Ok(address)
     }
 
-    /// What the driver refuses: more shared memory than the kernel has asked for, or than a block can have.
+    /// Fails where the driver would: for more shared memory than the kernel was allowed, or than a block can have.
     fn check_bytes(&self) -> Result<(), String> {
         let SharedMemory { declared_bytes, dynamic_bytes, most_bytes, .. } = *self;
         if declared_bytes + dynamic_bytes <= most_bytes {
             return Ok(());
         }
         let why = match most_bytes {
-            SHARED_WITHOUT_ASKING => "a kernel that has not asked for more",
+            SHARED_WITHOUT_ASKING => "a kernel that was not allowed more",
             _ => "a block of this GPU",
         };
         Err(format!(
@@ -103,14 +103,14 @@ impl SharedMemory {
         Ok(address)
     }
 
-    /// What a page is to the running block; `None` where it is neither its shared memory nor the device's.
+    /// The kind of a page; `None` if it is neither the running block's shared memory nor device memory.
     pub fn owner_of_page(&self, start: usize) -> Option<Owner> {
         let shared = self.forbidden(start).map(Owner::Shared);
         shared.or_else(|| memory::forbidden(start).map(Owner::Device))
     }
 
-    /// Of the page that begins at an address, what belongs to no array, though it can be touched; `None` where the page is
-    /// not shared memory.
+    /// The accessible ranges of the page at `page_start` that belong to no array; `None` if the page is not shared
+    /// memory.
     fn forbidden(&self, page_start: usize) -> Option<Vec<Range<usize>>> {
         if let Some(pages) = self.dynamic.as_ref().filter(|pages| pages.holds(page_start)) {
             let start = pages.end() - self.dynamic_bytes.next_multiple_of(ALIGNMENT);
@@ -121,7 +121,7 @@ impl SharedMemory {
         Some(outside(page_start, array.address..array.address + array.bytes))
     }
 
-    /// What to say of an address in shared memory or on its guards.
+    /// Describes an address in shared memory or on its guard pages.
     pub fn describe(&self, address: usize) -> Option<String> {
         if let Some(pages) = self.dynamic.as_ref().filter(|pages| pages.holds(address)) {
             let start = pages.end() - self.dynamic_bytes.next_multiple_of(ALIGNMENT);
@@ -153,7 +153,7 @@ impl Array {
     }
 }
 
-/// The number of an array, given to it the first time any thread asks.
+/// The number of an array, assigned on first use by any thread.
 fn number_of(record: &'static SharedArray) -> u32 {
     static NUMBERS: std::sync::Mutex<Option<HashMap<usize, u32>>> = std::sync::Mutex::new(None);
     static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -162,10 +162,10 @@ fn number_of(record: &'static SharedArray) -> u32 {
         return number;
     }
     let mut numbers = NUMBERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let own = *numbers
+    let number = *numbers
         .get_or_insert_default()
         .entry(std::ptr::from_ref(record) as usize)
         .or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
-    record.number.store(own, Ordering::Release);
-    own
+    record.number.store(number, Ordering::Release);
+    number
 }

@@ -1,4 +1,4 @@
-//! Stacks for CUDA threads that have to wait, each with an untouchable page below it.
+//! Stacks for CUDA threads that have to wait, each with a guard page below it.
 
 use corosensei::stack::{Stack, StackPointer};
 
@@ -10,16 +10,16 @@ pub(super) const STACK_BYTES: usize = 64 << 10;
 /// Stacks of one mapping.
 const BATCH: usize = 64;
 
-/// A stack that is held by one coroutine at a time.
+/// A stack that belongs to one coroutine at a time.
 pub(super) struct GuardedStack {
-    /// Its highest address, where it begins.
+    /// The highest address, where the stack begins.
     base: usize,
-    /// The lowest address, of the guard.
+    /// The lowest address, that of the guard page.
     limit: usize,
 }
 
-// SAFETY: `base` and `limit` delimit readable and writable pages with a guard at the bottom, which stay mapped as long
-// as the `Stacks` they came from, and no other coroutine has them.
+// SAFETY: `base` and `limit` delimit readable and writable pages above a guard page. They stay mapped as long as their
+// `Stacks`, and belong to one coroutine.
 unsafe impl Stack for GuardedStack {
     fn base(&self) -> StackPointer {
         StackPointer::new(self.base).expect("a mapping does not begin at zero")
@@ -38,7 +38,7 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// A stack that nobody uses. `None` where the system gives no more mappings.
+    /// A free stack; `None` if the system allows no more mappings.
     pub fn take(&mut self) -> Option<GuardedStack> {
         if self.free.is_empty() {
             self.map()?;
@@ -50,7 +50,7 @@ impl Stacks {
         let step = STACK_BYTES + page();
         let length = BATCH * step;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh mapping wherever the system likes touches nobody's memory.
+        // SAFETY: a new mapping at an address of the system's choice overlaps no other memory.
         let start =
             unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
@@ -66,14 +66,14 @@ impl Stacks {
             if failed != 0 {
                 return None;
             }
-            // Stacks that all began at the same place of a page would fight for the same cache lines.
+            // Stacks that all began at the same offset in a page would compete for the same cache lines.
             let colour = (index * 1088 % page()) & !63;
             self.free.push(GuardedStack { base: limit + step - colour, limit });
         }
         Some(())
     }
 
-    /// Whether an address lies on the guard of a stack.
+    /// Whether an address lies on a stack's guard page.
     pub fn is_guard(&self, address: usize) -> bool {
         self.maps.iter().any(|(start, length)| {
             (*start..start + length).contains(&address)

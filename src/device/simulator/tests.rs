@@ -1,11 +1,11 @@
-//! Every check, shown on a kernel that is broken on purpose; and that sound kernels pass.
+//! Every check finds a kernel that is broken on purpose, and correct kernels pass.
 
 use std::time::Duration;
 
 use super::*;
 use crate::device::gpu::{Argument, Pointer};
 
-// SAFETY: nothing is declared; the library registers its kernels by itself.
+// SAFETY: the block declares nothing; the library registers its kernels itself.
 #[link(name = "alrao_broken_kernels", kind = "static", modifiers = "+whole-archive")]
 unsafe extern "C" {}
 
@@ -25,7 +25,7 @@ pub(super) fn read(simulator: &Simulator, pointer: Pointer, count: usize) -> Vec
     values
 }
 
-/// What the plain build finds, in the checked build too.
+/// The checks of the plain build, in the checked build too.
 fn unchecked() -> SimulatorOptions {
     SimulatorOptions { races: false, ..Default::default() }
 }
@@ -40,7 +40,7 @@ fn launch(
     simulator.launch(&Launch { kernel, grid: [1, 1, 1], block, shared: 0, arguments })
 }
 
-/// Launches one block of a broken kernel over buffers of `n` floats, `y` and `x`, and gives its complaint.
+/// Launches one block of a broken kernel over buffers `y` and `x` of `n` floats, and returns the complaint.
 fn complaint(
     options: SimulatorOptions,
     kernel: &str,
@@ -102,7 +102,7 @@ fn what_no_thread_wrote_is_not_a_number() {
     assert!(y[..63].iter().all(|value| *value == 1.0) && y[63].is_nan());
 }
 
-/// What a kernel writes for each order of its threads.
+/// The results of a kernel for each order of its threads.
 fn outcomes(kernel: &str, more: &[&dyn Argument]) -> Vec<Vec<u32>> {
     let orders = [Order::Forward, Order::Reverse, Order::Shuffled(1), Order::Shuffled(2)];
     let outcomes = orders.map(|order| {
@@ -236,18 +236,19 @@ fn after_a_failure_the_next_launch_is_a_fresh_one() {
 fn a_gap_in_a_buffer_is_nobodys() {
     let simulator = simulator(SimulatorOptions::default());
     let y = floats(&simulator, &[0.0; 256]);
-    // Behind 100 floats lie 16 that are nobody's.
+    // 16 forbidden floats follow the first 100.
     simulator.forbid(y.0 + 400, 64).unwrap();
     let run = |n: i32| launch(&simulator, "broken_write_past_end", 256, &[&y, &n]);
     run(99).unwrap();
     let text = run(100).unwrap_err();
-    assert_says(&text, &["at byte 400, 0 bytes into a gap that is nobody's", "1024 bytes", "`y`"]);
-    // What was spoilt has been made good.
+    assert_says(&text, &["at byte 400, 0 bytes into a forbidden gap", "1024 bytes", "`y`"]);
+    // The check has restored the overwritten bytes.
     run(99).unwrap();
     assert!(read(&simulator, y, 116)[100..].iter().all(|value| value.is_nan()));
 }
 
-/// Launches a kernel that declares 512 bytes of shared memory, with `shared` dynamic bytes after `allowed` were allowed.
+/// Launches a kernel that declares 512 bytes of shared memory with `shared` dynamic bytes, after the kernel was allowed
+/// `allowed`.
 fn with_shared(
     limits: Limits,
     allowed: Option<usize>,
@@ -268,7 +269,7 @@ fn declared_and_dynamic_shared_memory_count_together() {
     with_shared(Limits::Sm80, None, ASKED - 512).unwrap();
     let text = with_shared(Limits::Sm80, None, ASKED).unwrap_err();
     assert_says(&text, &["declares_shared", "512 declared and 49152 dynamic", "gets 49152"]);
-    // What was allowed for a smaller launch is not enough for a larger one.
+    // The allowance for a smaller launch is not enough for a larger one.
     with_shared(Limits::Sm80, Some(ASKED - 512), ASKED).unwrap_err();
     with_shared(Limits::Sm80, Some(ASKED), ASKED).unwrap();
 }

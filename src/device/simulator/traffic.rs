@@ -1,28 +1,28 @@
-//! What a warp's accesses come to on a GPU: 32-byte sectors of device memory, passes over the banks of shared memory. For
-//! each place in the source, against the least that could do.
+//! The memory traffic of a warp's accesses on a GPU: 32-byte sectors of device memory, and wavefronts of shared memory,
+//! of which bank conflicts cost more. Counted for each place in the source, beside the least possible.
 //!
-//! The lanes of a warp run one after the other, so that what would be one access of the warp is the n-th time that each of
-//! its lanes comes to a place between two barriers of the block.
+//! The simulator runs the lanes of a warp one after another. One access of the warp is therefore the n-th time that
+//! each lane reaches a place between two barriers of the block.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::AddAssign;
 
-/// Bytes that device memory gives at least.
+/// Bytes of a sector, the smallest transfer of device memory.
 const SECTOR: usize = 32;
 
 /// Banks of shared memory, each of 4 bytes.
 const BANKS: usize = 32;
 
-/// Bytes that shared memory gives a warp in one pass.
-const PASS: usize = 4 * BANKS;
+/// Bytes that shared memory moves in one wavefront.
+const WAVEFRONT: usize = 4 * BANKS;
 
-/// What the warps' accesses at one place came to.
+/// The transactions of the warps' accesses at one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Transactions {
     pub requests: u64,
-    /// Sectors, or passes over the banks.
+    /// Sectors, or wavefronts in shared memory.
     pub done: u64,
-    /// The fewest for so many bytes.
+    /// The fewest that could move the same bytes.
     pub least: u64,
 }
 
@@ -34,7 +34,7 @@ impl AddAssign for Transactions {
     }
 }
 
-/// A place in the source and what is done there.
+/// A place in the source and the kind of its access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Use {
     pub place: u32,
@@ -42,18 +42,18 @@ pub(super) struct Use {
     pub is_shared: bool,
 }
 
-/// One access of a warp, as far as its lanes have come.
+/// One access of a warp, possibly still without some lanes.
 struct Request {
-    /// Address and bytes of each lane that has come.
+    /// The address and bytes of each lane that has made it.
     lanes: [Option<(usize, usize)>; 32],
 }
 
 /// The accesses of one warp at one place since the last barrier.
 #[derive(Default)]
 struct Open {
-    /// How often each lane has come.
+    /// The number of accesses of each lane.
     times: [usize; 32],
-    /// How many requests are complete and counted.
+    /// The number of requests that are complete and counted.
     counted: usize,
     requests: VecDeque<Request>,
 }
@@ -66,9 +66,9 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// A thread touches so many bytes at an address.
-    pub fn touch(&mut self, thread: u32, own: Use, address: usize, bytes: usize) {
-        let open = self.open.entry((thread / 32, own)).or_default();
+    /// Adds a thread's access to `bytes` bytes at an address.
+    pub fn touch(&mut self, thread: u32, access: Use, address: usize, bytes: usize) {
+        let open = self.open.entry((thread / 32, access)).or_default();
         let lane = thread as usize % 32;
         let number = open.times[lane] - open.counted;
         open.times[lane] += 1;
@@ -76,25 +76,25 @@ impl Traffic {
             open.requests.push_back(Request { lanes: [None; 32] });
         }
         open.requests[number].lanes[lane] = Some((address, bytes));
-        // Whole warps need not wait for the barrier.
+        // A request of a whole warp is complete before the barrier.
         let is_whole = |request: &Request| request.lanes.iter().all(Option::is_some);
         while open.requests.front().is_some_and(is_whole) {
             let request = open.requests.pop_front().expect("there is a first");
             open.counted += 1;
-            *self.by_use.entry(own).or_default() += request.transactions(own.is_shared);
+            *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
         }
     }
 
-    /// The block's threads have met, or have left: what is open now is complete.
+    /// The block's threads have reached a barrier or its end: all open requests are complete.
     pub fn barrier(&mut self) {
-        for ((_, own), open) in self.open.drain() {
+        for ((_, access), open) in self.open.drain() {
             for request in open.requests {
-                *self.by_use.entry(own).or_default() += request.transactions(own.is_shared);
+                *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
             }
         }
     }
 
-    /// Everything so far, which is forgotten.
+    /// Returns all counts and starts anew.
     pub fn take(&mut self) -> Vec<(Use, Transactions)> {
         self.barrier();
         self.by_use.drain().collect()
@@ -103,11 +103,11 @@ impl Traffic {
 
 impl Request {
     fn transactions(&self, is_shared: bool) -> Transactions {
-        let (done, least) = if is_shared { self.passes() } else { self.sectors() };
+        let (done, least) = if is_shared { self.wavefronts() } else { self.sectors() };
         Transactions { requests: 1, done: done as u64, least: least as u64 }
     }
 
-    /// Sectors that are touched, and how many its different bytes could lie in.
+    /// The sectors it touches, and the fewest that could hold its distinct bytes.
     fn sectors(&self) -> (usize, usize) {
         let (mut sectors, mut words) = (BTreeSet::new(), BTreeSet::new());
         for (address, bytes) in self.lanes.iter().flatten() {
@@ -118,11 +118,12 @@ impl Request {
         (sectors.len(), words.len().div_ceil(SECTOR))
     }
 
-    /// Passes over the banks, and how few would do. A pass serves as many lanes as can have 128 bytes: all, or halves or
-    /// quarters of the warp where a lane has 8 or 16; it takes one turn for each further word that a bank has to give.
-    fn passes(&self) -> (usize, usize) {
+    /// The wavefronts it takes, and the fewest that could do. Shared memory serves groups of lanes with 128 bytes
+    /// together: the whole warp, or halves or quarters of it if a lane has 8 or 16 bytes. A group takes one wavefront
+    /// for each distinct word that its busiest bank has to give.
+    fn wavefronts(&self) -> (usize, usize) {
         let widest = self.lanes.iter().flatten().map(|(_, bytes)| *bytes).max().unwrap_or(4);
-        let lanes = (PASS / widest.max(4)).clamp(1, 32);
+        let lanes = (WAVEFRONT / widest.max(4)).clamp(1, 32);
         let turns = self.lanes.chunks(lanes).map(|part| {
             let mut words: [BTreeSet<usize>; BANKS] = Default::default();
             for (address, bytes) in part.iter().flatten() {

@@ -1,37 +1,24 @@
-//! One block at a time on a thread of the operating system. Its CUDA threads run one after the other on one stack; the
-//! one that has to wait keeps that stack, and the next goes on with a fresh one.
+//! A worker runs one block at a time on a thread of the operating system. The block's CUDA threads run one after
+//! another on one stack. A CUDA thread that has to wait keeps the stack, and the next one continues on a new stack.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use corosensei::trap::CoroutineTrapHandler;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::abi::{Context, Kernel, Run, Site, Triple, context};
+use super::abi::{Context, Run, Site, Triple, context};
 use super::access::Accesses;
 use super::fault::{self, Fault};
 use super::hooks::{Barrier, Copies, Warp};
+use super::job::{Failure, Job, Order, Seen};
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
-use super::traffic::{Transactions, Use};
 
-/// In which order the threads of a block, and the blocks of a grid, are run. No kernel may depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Order {
-    /// By rising number.
-    #[default]
-    Forward,
-    /// By falling number.
-    Reverse,
-    /// As this seed has it.
-    Shuffled(u64),
-}
-
-/// What a CUDA thread waits for, while it does.
+/// What a waiting CUDA thread waits for.
 #[derive(Clone, Copy)]
 pub(super) struct Waiting {
     /// The coroutine that is parked with it.
@@ -43,67 +30,21 @@ pub(super) struct Waiting {
 
 const NOT_WAITING: Waiting = Waiting { slot: None, site: null(), mask: 0, collective: 0 };
 
-/// A coroutine for life: it runs threads of whatever block is on, is parked with one of them, or idles.
+/// A coroutine, which is used for block after block. It runs threads of the current block, is parked with one of them,
+/// or is idle.
 struct Slot {
     coroutine: Option<Coroutine<(), (), (), GuardedStack>>,
     yielder: *const Yielder<(), ()>,
 }
 
-/// How a launch is run.
-#[derive(Clone, Copy)]
-pub(super) struct Mode {
-    pub order: Order,
-    pub late_copies: bool,
-    pub time_limit: Duration,
-    /// A barrier, `FILE:LINE`, at which nobody waits: for the proof that somebody notices.
-    pub without_barrier: Option<&'static str>,
-    /// Whether the accesses of instrumented kernels are looked at.
-    pub races: bool,
-    /// How many of them may be.
-    pub most_accesses: u64,
-    /// Whether their transactions are counted.
-    pub traffic: bool,
-}
-
-/// One launch, as its blocks see it.
-#[derive(Clone, Copy)]
-pub(super) struct Job {
-    pub kernel: &'static Kernel,
-    pub grid: Triple,
-    pub block: Triple,
-    pub dynamic_shared: usize,
-    /// The most shared memory that a block may have, in bytes.
-    pub most_shared: usize,
-    pub arguments: *mut *mut c_void,
-    pub mode: Mode,
-}
-
-/// What went wrong, and where.
-pub(super) struct Failure {
-    pub block: u64,
-    pub message: String,
-}
-
-/// What was seen of a launch.
-pub(super) struct Seen {
-    /// The barriers that anybody came to, as `FILE:LINE`.
-    pub barriers: Vec<String>,
-    /// How many accesses were looked at.
-    pub accesses: u64,
-    pub traffic: Vec<PlaceTraffic>,
-}
-
-/// What the warps' accesses at one place, `FILE:LINE`, came to.
-pub(super) type PlaceTraffic = (String, Use, Transactions);
-
-/// What one thread of the operating system needs to run blocks.
+/// The state of a thread of the operating system that runs blocks.
 pub(super) struct Worker {
     context: *mut Context,
     job: Option<Job>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     running: u32,
-    /// Set by a coroutine that has run out of threads, just before it suspends.
+    /// Set by a coroutine without a thread left to run, just before it suspends.
     is_idle: bool,
     stacks: Stacks,
     pub waiting: Vec<Waiting>,
@@ -112,24 +53,24 @@ pub(super) struct Worker {
     pub copies: Vec<Copies>,
     pub has_copies: bool,
     pub shared: SharedMemory,
-    /// Of a launch whose accesses are looked at.
+    /// The accesses of a launch that is checked for races.
     pub accesses: Option<Box<Accesses>>,
     numbers: Vec<Triple>,
     numbers_of: Triple,
     order: Vec<u32>,
-    /// Threads that a warp's collective released: they go first.
+    /// Threads that a warp's collective has released; they run first.
     pub ready: Vec<u32>,
-    /// The place, in order, of the next thread that the block's barrier released.
+    /// The position in `order` of the next thread that the block's barrier has released.
     pub sweep: u32,
     failure: Option<String>,
     random: u64,
     pub trap: Option<CoroutineTrapHandler<()>>,
     pub fault: Option<Fault>,
-    /// The barriers, of a warp or a block, that anybody came to.
+    /// The barriers, of a warp or a block, that threads have reached.
     barriers: Vec<*const Site>,
-    /// Whether a hook is at work: then no watchdog may tear the stack away.
+    /// Whether a hook is running: the watchdog may not discard its stack.
     pub is_in_hook: Cell<bool>,
-    /// When the running block has to be over, in [`fault::now`]; 0 between blocks.
+    /// The deadline of the running block, by [`fault::now`]; 0 between blocks.
     deadline: Arc<AtomicU64>,
 }
 
@@ -167,28 +108,28 @@ impl Worker {
         })
     }
 
-    /// Gives the calling thread's worker to `body`.
+    /// Calls `body` with the calling thread's worker.
     pub fn with<R>(body: impl FnOnce(*mut Worker) -> R) -> R {
         thread_local!(static WORKER: RefCell<Box<Worker>> = RefCell::new(Worker::new()));
         WORKER.with(|worker| body(&raw mut **worker.borrow_mut()))
     }
 
     pub fn context(&self) -> &Context {
-        // SAFETY: it points to the thread-local context of the thread that this worker lives on.
+        // SAFETY: it points to the thread-local context of this worker's thread.
         unsafe { &*self.context }
     }
 
     fn context_mut(&mut self) -> &mut Context {
-        // SAFETY: as above; kernels and hooks, which touch it too, run while nobody holds this reference.
+        // SAFETY: as above; kernels and hooks, which use it too, do not run while this reference lives.
         unsafe { &mut *self.context }
     }
 
-    /// The launch that runs.
+    /// The running launch.
     pub fn job(&self) -> &Job {
-        self.job.as_ref().expect("a job is there while blocks run")
+        self.job.as_ref().expect("blocks run only with a job")
     }
 
-    /// Makes ready for blocks of this launch.
+    /// Prepares for the blocks of a launch.
     pub fn begin(&mut self, job: Job) {
         let (block, total) = (job.block, job.block.count() as u32);
         let threads = total as usize;
@@ -227,19 +168,19 @@ impl Worker {
         context.worker = worker;
     }
 
-    /// Ends a launch; what was seen of it.
+    /// Ends a launch and returns the report of it.
     pub fn end(&mut self) -> Seen {
         self.job = None;
         self.context_mut().worker = null_mut();
         Seen {
             // SAFETY: sites are statics of the kernels.
             barriers: self.barriers.drain(..).map(|site| unsafe { &*site }.place()).collect(),
-            accesses: self.accesses.as_ref().map_or(0, |own| own.count()),
-            traffic: self.accesses.as_mut().map_or(Vec::new(), |own| own.take_traffic()),
+            accesses: self.accesses.as_ref().map_or(0, |accesses| accesses.count()),
+            traffic: self.accesses.as_mut().map_or(Vec::new(), |accesses| accesses.take_traffic()),
         }
     }
 
-    /// Somebody came to a barrier.
+    /// Adds a barrier to those that threads have reached.
     pub fn note_barrier(&mut self, site: &'static Site) {
         let site = std::ptr::from_ref(site);
         if !self.barriers.contains(&site) {
@@ -250,7 +191,7 @@ impl Worker {
     /// Runs the block with this number to its end, or to its first error.
     ///
     /// # Safety
-    /// `worker` must be the calling thread's, made ready by [`Worker::begin`] with arguments that fit the kernel.
+    /// `worker` must be the calling thread's, after [`Worker::begin`] with arguments that fit the kernel.
     pub unsafe fn run_block(worker: *mut Worker, number: u64) -> Result<(), Failure> {
         // SAFETY: nothing else refers to the worker until a coroutine runs, and then only through this pointer.
         if let Err(message) = unsafe { (*worker).begin_block(number) } {
@@ -316,7 +257,7 @@ impl Worker {
         Err(Failure { block: number, message })
     }
 
-    /// The coroutine to resume next, with the context set for its thread. `None` where no thread can run.
+    /// The coroutine to resume next; sets the context for its thread. `None` if no thread can run.
     fn next_slot(&mut self) -> Option<u32> {
         let Some(thread) = self.next_released() else {
             let context = self.context();
@@ -329,7 +270,7 @@ impl Worker {
         self.waiting[thread as usize].slot.take()
     }
 
-    /// A parked thread that may go on, unless a fresh one is to be started first.
+    /// A parked thread that may continue; `None` if a new one is to be started first.
     fn next_released(&mut self) -> Option<u32> {
         let context = self.context();
         let (total, unstarted) = (context.total, context.total - context.next);
@@ -373,13 +314,13 @@ impl Worker {
         Some(number)
     }
 
-    /// Runs a coroutine until it parks, idles or fails. Whether the block can go on.
+    /// Runs a coroutine until it parks, becomes idle or fails. Returns whether the block can continue.
     ///
     /// # Safety
     /// As for [`Worker::run_block`].
     unsafe fn resume(worker: *mut Worker, number: u32) -> bool {
-        // SAFETY: the caller's pointer is good, and no reference into the worker is held while the coroutine, which uses
-        // the same pointer, runs: `coroutine` points into a slot whose vector does not grow meanwhile.
+        // SAFETY: the caller's pointer is valid. No reference into the worker lives while the coroutine runs, which
+        // uses the same pointer; `coroutine` points into a slot, and the vector of slots does not grow meanwhile.
         unsafe {
             (*worker).running = number;
             (*worker).is_idle = false;
@@ -406,18 +347,18 @@ impl Worker {
         }
     }
 
-    /// Throws away what a coroutine was doing, and starts it afresh on its stack.
+    /// Discards a coroutine's frames and starts it anew on its stack.
     fn restart(&mut self, number: u32) {
         let slot = &mut self.slots[number as usize];
         let mut old = slot.coroutine.take().expect("a slot has a coroutine");
-        // SAFETY: what is lost are frames of kernels and hooks, which own nothing that would have to be dropped.
+        // SAFETY: the discarded frames are those of kernels and hooks, which own nothing that must be dropped.
         unsafe { old.force_reset() };
         let fresh = coroutine(self, number, old.into_stack());
         self.slots[number as usize].coroutine = Some(fresh);
         self.free.push(number);
     }
 
-    /// Ends the running block with an error at the running thread.
+    /// Ends the running block with an error in the running thread.
     pub fn fail(&mut self, what: String) {
         let (context, kernel) = (self.context(), self.job().kernel);
         let place = format!("block {} thread {}", context.block, context.thread);
@@ -425,10 +366,10 @@ impl Worker {
         self.failure.get_or_insert(message);
     }
 
-    /// Leaves the running coroutine until its thread may go on.
+    /// Suspends the running coroutine until its thread may continue.
     ///
     /// # Safety
-    /// Only from a hook, on a coroutine's stack, with no reference into the worker alive.
+    /// Must be called from a hook, on a coroutine's stack, while no reference into the worker lives.
     pub unsafe fn park(worker: *mut Worker) {
         // SAFETY: the yielder lives at the bottom of the running coroutine's stack.
         unsafe {
@@ -451,7 +392,7 @@ impl Worker {
                 // SAFETY: a waiting thread's site is a static of the kernel.
                 Some(_) => format!("wait in {}", unsafe { &*waiting.site }),
             };
-            match groups.iter_mut().find(|(own, _)| *own == state) {
+            match groups.iter_mut().find(|(known, _)| *known == state) {
                 Some((_, threads)) => threads.push(thread),
                 None => groups.push((state, vec![thread])),
             }
@@ -468,7 +409,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         for slot in &mut self.slots {
             if let Some(coroutine) = &mut slot.coroutine {
-                // SAFETY: an idle coroutine's frames own nothing that would have to be dropped.
+                // SAFETY: an idle coroutine's frames own nothing that must be dropped.
                 unsafe { coroutine.force_reset() };
             }
         }
@@ -477,7 +418,7 @@ impl Drop for Worker {
     }
 }
 
-/// A coroutine that runs threads of whatever block the worker is at.
+/// A coroutine that runs threads of the worker's current block.
 fn coroutine(
     worker: *mut Worker,
     number: u32,
@@ -496,11 +437,11 @@ fn coroutine(
         }
         yielder.suspend(());
     };
-    // SAFETY: what the closure borrows, the worker, outlives its coroutines: it drops them itself.
+    // SAFETY: the closure borrows the worker, which outlives its coroutines: it drops them itself.
     unsafe { Coroutine::with_stack_unchecked(stack, body) }
 }
 
-/// `0-31, 64, 96-127`.
+/// Numbers as ranges, such as `0-31, 64, 96-127`.
 fn ranges(numbers: &[usize]) -> String {
     let runs: Vec<String> = numbers
         .chunk_by(|a, b| a + 1 == *b)

@@ -1,5 +1,5 @@
-//! An affine function of every channel with an optional ReLU, and the way back through it: what a norm is once its
-//! statistics are known, and what a convolution applies to its input.
+//! An affine function of every channel with an optional ReLU, and its backward pass. It is a norm with known
+//! statistics, and the function that a convolution applies to its input.
 
 use super::rows::{Operand, Rows};
 use crate::device::Device;
@@ -16,8 +16,8 @@ pub(crate) struct Affine<T> {
     pub relu: bool,
 }
 
-/// What the statistics of the batch, as functions of the input, add to its gradient:
-/// `(x - mean) slope + constant`, channel by channel.
+/// The part of the input's gradient that comes through the batch's statistics: `(x - mean) slope + constant`, channel
+/// by channel.
 pub(crate) struct OfStatistics<T> {
     pub slope: Vec<T>,
     pub constant: Vec<T>,
@@ -30,14 +30,14 @@ impl<T: Float> Affine<T> {
         Affine { mean, scale, bias, relu: self.relu }
     }
 
-    /// The function of a tensor `[.., C]`, in memory without gaps.
+    /// Applies the function to a tensor `[.., C]`; the result is contiguous.
     pub fn apply(&self, x: &Tensor) -> Tensor {
         let y = x.empty_like(x.shape());
         self.apply_to(x, &y);
         y
     }
 
-    /// Writes the function of a tensor `[.., C]` to one of the same shape.
+    /// Applies the function to a tensor `[.., C]` and writes the result to `y`, of the same shape.
     pub fn apply_to(&self, x: &Tensor, y: &Tensor) {
         let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
         let rows = Rows::of(&[x, y]);
@@ -50,7 +50,7 @@ impl<T: Float> Affine<T> {
         });
     }
 
-    /// Per channel, the sums over the rows of `g` and of `g (x - mean)`, for `g` the gradient before the ReLU.
+    /// The sums over the rows of `g` and of `g (x - mean)`, per channel; `g` is the gradient before the ReLU.
     pub fn gradient_sums(&self, x: &Tensor, dy: &Tensor) -> (Vec<f64>, Vec<f64>) {
         let rows = Rows::of(&[x, dy]);
         let (columns, wide) = (x.shape().columns(), rows.columns * rows.fold);
@@ -77,7 +77,7 @@ impl<T: Float> Affine<T> {
         (totals, products)
     }
 
-    /// Stores or adds the input's gradient, `g scale` and what the statistics add to it.
+    /// Stores or accumulates the input's gradient, `g scale` plus the part that comes through the statistics.
     pub fn input_gradient(
         &self,
         x: &Tensor,
@@ -90,7 +90,7 @@ impl<T: Float> Affine<T> {
         let affine = self.widen(rows);
         let zeros = || vec![T::ZERO; affine.mean.len()];
         let (slope, constant) = match statistics {
-            Some(own) => (rows.widen(&own.slope), rows.widen(&own.constant)),
+            Some(of_x) => (rows.widen(&of_x.slope), rows.widen(&of_x.constant)),
             None => (zeros(), zeros()),
         };
         let input =
@@ -134,7 +134,7 @@ fn before_relu<const FUSED: bool, T: Float>(deviation: T, scale: T, bias: T, dy:
 }
 
 vectorised! {
-    /// The sums of `g` and of `g (x - mean)`, for `g` the gradient before the ReLU.
+    /// The sums of `g` and of `g (x - mean)`; `g` is the gradient before the ReLU.
     fn add_products[T: Float](
         x: &[T], x_pitch: usize, dy: &[T], dy_pitch: usize, affine: &Affine<T>, sums: &mut [T], products: &mut [T],
     ) {
@@ -192,7 +192,7 @@ vectorised! {
             let (x, dy, dx, mean) = (&x[..width], &dy[..width], &mut dx[..width], &affine.mean[..width]);
             let (scale, bias) = (&affine.scale[..width], &affine.bias[..width]);
             let (slope, constant) = (&input.slope[..width], &input.constant[..width]);
-            // A plain loop in each case: closures would be compiled without the vectors.
+            // A plain loop in each case: closures would be compiled without vector instructions.
             macro_rules! each {
                 ($relu:literal, $of_batch:literal, $assign:tt) => {
                     for c in 0..width {

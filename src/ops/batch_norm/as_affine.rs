@@ -1,4 +1,4 @@
-//! Batch norm as the affine function that it is of every channel, for a convolution to apply as it reads.
+//! Batch norm as an affine function of every channel, which a convolution applies to its input as it reads it.
 
 use super::affine::Affine;
 use super::moments::Moments;
@@ -9,13 +9,12 @@ use crate::ops::begin;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, float_dispatch};
 
-/// What [`super::batch_norm_train`] does to every channel, without doing it: `[scale, shift]`, each `[C]`, of
-/// `y = scale x + shift`, that is `scale = weight / sqrt(variance + epsilon)` and `shift = bias - mean scale`. The
-/// running statistics learn of the batch as they do there. Gradients reach `x` through its statistics, the weight and
-/// the bias.
+/// The affine function that [`super::batch_norm_train`] applies to every channel, `y = scale x + shift`: returns
+/// `[scale, shift]`, each `[C]`, with `scale = weight / sqrt(variance + epsilon)` and `shift = bias - mean scale`. The
+/// running statistics are updated as there. Gradients reach `x` through its statistics, the weight and the bias.
 ///
-/// `x` is `[.., C]`, `moments` its moments, the others `[C]`. A ReLU in `config` is the caller's to apply. Where the
-/// mean is large beside the standard deviation, `scale x + shift` loses digits that `(x - mean) scale + bias` keeps.
+/// `x` is `[.., C]`, `moments` its moments, the others `[C]`. A ReLU in `config` is left to the caller. If the mean is
+/// large compared to the standard deviation, `scale x + shift` loses digits that `(x - mean) scale + bias` keeps.
 ///
 /// ```
 /// use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_affine, moments};
@@ -56,7 +55,7 @@ pub fn batch_norm_affine(
     [0, 1].map(|row| both.slice(0, row, 1).reshape([channels]))
 }
 
-/// Scale and shift as `[2, C]`, one op's output.
+/// Scale and shift as `[2, C]`, the output of one op.
 fn typed<T: Float>(
     x: &Tensor,
     weight: &Tensor,
@@ -72,14 +71,14 @@ fn typed<T: Float>(
     let shift =
         bias.to_f64s().into_iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s);
     both.copy_from_f64s(&scale.iter().copied().chain(shift).collect::<Vec<_>>());
-    let saved = Saved { x: x.detach(), mean, inverse, weights };
+    let context = Context { x: x.detach(), mean, inverse, weights };
     record(both, &[x, weight, bias], move |gradient, gradients| {
-        backward::<T>(&saved, &gradient.to_f64s(), gradients);
+        backward::<T>(&context, &gradient.to_f64s(), gradients);
     })
 }
 
-/// What the way back needs.
-struct Saved {
+/// The values that the backward pass needs.
+struct Context {
     x: Tensor,
     mean: Vec<f64>,
     /// `1 / sqrt(variance + epsilon)`.
@@ -87,11 +86,11 @@ struct Saved {
     weights: Vec<f64>,
 }
 
-fn backward<T: Float>(saved: &Saved, gradient: &[f64], gradients: &mut Gradients) {
-    let Saved { x, mean, inverse, weights } = saved;
+fn backward<T: Float>(context: &Context, gradient: &[f64], gradients: &mut Gradients) {
+    let Context { x, mean, inverse, weights } = context;
     let _op = begin("batch_norm affine backward", &[x, x], 3 * x.shape().elements());
     let (of_scale, of_shift) = gradient.split_at(mean.len());
-    // The shift is a function of the scale too.
+    // The shift depends on the scale.
     let of_scale: Vec<f64> = (0..mean.len()).map(|c| of_scale[c] - mean[c] * of_shift[c]).collect();
     if gradients.wants(0) {
         let each = |value: &dyn Fn(usize) -> f64| -> Vec<T> {

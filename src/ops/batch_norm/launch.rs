@@ -12,16 +12,16 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// Threads of a block beside each other, at most: with 16 bytes each, 512 bytes of a row.
+/// The most threads of a block in one row: with 16 bytes each, 512 bytes of it.
 const MOST_COLUMNS: usize = 32;
 
-/// Blocks that keep a GPU busy: four on each of an H100's 132 multiprocessors.
+/// The blocks that keep a GPU busy: four on each of an H100's 132 SMs.
 const WANTED_BLOCKS: usize = 4 * 132;
 
-/// Rows that a thread takes at the least.
+/// The fewest rows of a thread.
 const LEAST_ROWS: usize = 4;
 
-/// Channels of a block that finishes sums, a warp each.
+/// Channels of a block that completes the sums, with one warp each.
 const FINISHED_CHANNELS: usize = THREADS / 32;
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
@@ -55,7 +55,7 @@ struct Finish {
     parts: u32,
 }
 
-/// How a tensor's rows are cut into parts, and its channels into vectors.
+/// The cut of a tensor's rows into parts, and of its channels into vectors.
 struct Tiling {
     /// Channels of a thread.
     vector: usize,
@@ -65,7 +65,7 @@ struct Tiling {
 }
 
 impl Tiling {
-    /// `pointers` and `tensors` are all that is read and written in vectors.
+    /// `pointers` and `tensors` are all the memory that is read and written in vectors.
     fn of(tensors: &[&Tensor], pointers: &[Pointer]) -> Self {
         let (channels, rows) = (tensors[0].shape().columns(), tensors[0].shape().rows());
         let vector = vector_of(tensors[0].dtype());
@@ -99,7 +99,7 @@ impl Tiling {
         }
     }
 
-    /// The kernel for these vectors.
+    /// The kernel for this vector width.
     fn kernel(&self, work: &str, x: &Tensor) -> String {
         kernel_in(&format!("batch_norm_{work}_x{}", self.vector), x.dtype())
     }
@@ -117,7 +117,7 @@ impl Finish {
         }
     }
 
-    /// Blocks of a warp a channel.
+    /// The grid of a kernel with a warp for each channel.
     fn grid(&self) -> [u32; 3] {
         [self.channels.div_ceil(FINISHED_CHANNELS as u32), 1, 1]
     }
@@ -134,8 +134,8 @@ pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
     moments
 }
 
-/// What the way back needs beside the input.
-struct Saved {
+/// The values that the backward pass needs.
+struct Context {
     x: Tensor,
     /// `[3, C]`: mean, scale and bias.
     affine: Tensor,
@@ -145,10 +145,10 @@ struct Saved {
     of_batch: bool,
 }
 
-impl Saved {
+impl Context {
     fn new(x: &Tensor, config: BatchNormConfig, of_batch: bool) -> Self {
         let channels = x.shape().columns();
-        Saved {
+        Context {
             x: x.detach(),
             affine: x.empty_wide([3, channels]),
             inverse: Tensor::empty(x.device(), [channels], DType::F64),
@@ -157,7 +157,7 @@ impl Saved {
         }
     }
 
-    /// The output, on the tape.
+    /// Applies the function and records it on the tape.
     fn apply(self, gpu: &Gpu, inputs: [&Tensor; 3], y: Tensor) -> Tensor {
         let pointers = [self.x.pointer(), self.affine.pointer(), y.pointer()];
         let tiling = Tiling::of(&[&self.x, &y], &pointers);
@@ -247,15 +247,15 @@ pub(super) fn train(
     finish(gpu, inputs, moments, running, config).apply(gpu, inputs, y)
 }
 
-/// The batch's statistics, of which the running ones learn.
+/// Computes the batch's statistics, and updates the running ones.
 fn finish(
     gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],
     moments: &Moments,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
-) -> Saved {
-    let saved = Saved::new(x, config, true);
+) -> Context {
+    let context = Context::new(x, config, true);
     let finish = Finish::new(x, moments.height(), moments.parts().shape()[0], &config);
     gpu.launch(
         "batch_norm_finish_f32",
@@ -267,16 +267,16 @@ fn finish(
             &bias.pointer(),
             &running_mean.pointer(),
             &running_variance.pointer(),
-            &saved.affine.pointer(),
-            &saved.inverse.pointer(),
+            &context.affine.pointer(),
+            &context.inverse.pointer(),
             &Parameters(&finish),
         ],
     );
-    saved
+    context
 }
 
-/// See [`super::batch_norm_affine`]. Scale and shift are made once more by ops that know their way back, element by
-/// element: no layer is on this path yet.
+/// See [`super::batch_norm_affine`]. Scale and shift are computed again by differentiable element-wise ops: no layer
+/// uses this path yet.
 pub(super) fn affine(
     gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],
@@ -306,7 +306,7 @@ pub(super) fn eval(
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Tensor {
-    let saved = Saved::new(x, config, false);
+    let context = Context::new(x, config, false);
     let finish = Finish::new(x, 1, 0, &config);
     gpu.launch(
         "batch_norm_running_f32",
@@ -317,10 +317,10 @@ pub(super) fn eval(
             &running_variance.pointer(),
             &weight.pointer(),
             &bias.pointer(),
-            &saved.affine.pointer(),
-            &saved.inverse.pointer(),
+            &context.affine.pointer(),
+            &context.inverse.pointer(),
             &Parameters(&finish),
         ],
     );
-    saved.apply(gpu, [x, weight, bias], y)
+    context.apply(gpu, [x, weight, bias], y)
 }

@@ -1,5 +1,5 @@
-//! Per-channel moments in parts that merge: by a pass of their own, or from the op that makes the tensor, as long as
-//! what it made lies in the cache.
+//! Per-channel moments in parts that are merged later. They come from a separate pass, or from the op that computes the
+//! tensor while its output is in the cache.
 
 use super::launch;
 use super::rows::{Operand, Rows};
@@ -8,41 +8,41 @@ use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
 use crate::ops::{begin, no_kernel};
 use crate::tensor::{Tensor, assert_wide, float_dispatch};
 
-/// What a part has of every channel.
+/// Numbers of a part for each channel.
 const KINDS: usize = 3;
 
-/// Partial moments of the channels of a tensor `[.., C]`. A part is a run of its rows; parts are merged in their
-/// order (Chan, Golub and LeVeque 1979).
+/// Partial moments of the channels of a tensor `[.., C]`. A part covers consecutive rows; parts are merged in order
+/// (Chan, Golub and LeVeque 1979).
 #[derive(Clone)]
 pub struct Moments {
-    /// `[parts, 3, C]`: a centre, and the sums over the part's rows of `x - centre` and of its square. The nearer the
-    /// centre is to the part's mean, the less rounds off.
+    /// `[parts, 3, C]`: a centre, and the sums over the part's rows of `x - centre` and of its square. The rounding
+    /// error is smallest if the centre is near the part's mean.
     parts: Tensor,
     /// Rows of a part; the last may have fewer.
     height: usize,
-    /// Rows of all parts.
+    /// The number of rows of all parts together.
     rows: usize,
 }
 
 impl Moments {
-    /// Parts of `height` rows, without content, for a tensor of this shape and kind.
+    /// Uninitialised parts of `height` rows for a tensor of this shape and dtype.
     pub(crate) fn empty(of: &Tensor, height: usize) -> Self {
         let (rows, height) = (of.shape().rows(), height.max(1));
         let parts = of.empty_wide([rows.div_ceil(height), KINDS, of.shape().columns()]);
         Moments { parts, height, rows }
     }
 
-    /// Rows of a part, but for the last.
+    /// Rows of a part; the last may have fewer.
     pub(super) fn height(&self) -> usize {
         self.height
     }
 
-    /// Where the parts go.
+    /// The tensor of all parts, for the op that writes them.
     pub(crate) fn parts(&self) -> &Tensor {
         &self.parts
     }
 
-    /// Panics unless they can be a tensor's.
+    /// Panics unless the moments fit a tensor's shape and dtype.
     pub(super) fn check(&self, x: &Tensor) {
         assert_wide("batch_norm", x, &[&self.parts]);
         let (rows, channels) = (self.rows, self.parts.shape().columns());
@@ -53,7 +53,7 @@ impl Moments {
         );
     }
 
-    /// Mean and biased variance of every channel, in f64. The variance of what has no finite mean is NaN.
+    /// The mean and the biased variance of every channel, in f64. The variance is NaN if the mean is not finite.
     pub(super) fn merge(&self) -> (Vec<f64>, Vec<f64>) {
         let columns = self.parts.shape().columns();
         let parts = self.parts.to_f64s();
@@ -73,7 +73,7 @@ impl Moments {
             count = total;
         }
         squares.iter_mut().for_each(|square| *square = (*square / count).max(0.0));
-        // A maximum would hide what is not a number.
+        // A maximum would hide NaN.
         for (square, mean) in squares.iter_mut().zip(&mean) {
             *square = if mean.is_finite() { *square } else { f64::NAN };
         }
@@ -81,7 +81,7 @@ impl Moments {
     }
 }
 
-/// The moments of a tensor `[.., C]`, by a pass over it.
+/// Computes the moments of a tensor `[.., C]` in a pass over it.
 pub fn moments(x: &Tensor) -> Moments {
     let _op = begin("batch_norm moments", &[x], 3 * x.shape().elements());
     if let Device::Gpu(gpu) = x.device() {
@@ -104,8 +104,8 @@ fn moments_typed<T: Float>(x: &Tensor) -> Moments {
     moments
 }
 
-/// Cuts an output of rows of `columns` elements into tasks, as [`Cpu::pieces`] does, and takes every task's part of
-/// the moments while its rows are near. No moments are wanted where `parts` is empty.
+/// Cuts an output with rows of `columns` elements into tasks, as [`Cpu::pieces`] does, and computes each task's part of
+/// the moments while its rows are in the cache. Without moments if `parts` is empty.
 pub(crate) fn pieces_with_moments<T: Float>(
     cpu: &Cpu,
     (out, length): (&mut [T], usize),
@@ -123,7 +123,7 @@ pub(crate) fn pieces_with_moments<T: Float>(
     });
 }
 
-/// The moments of `height` rows: twice over them, the second time from the cache and around their own mean.
+/// The moments of `height` rows in two passes: the second one reads from the cache and is centred at their mean.
 fn fill<T: Float>(x: &[T], pitch: usize, rows: Rows, height: usize, part: &mut [T]) {
     let wide = rows.columns * rows.fold;
     part.fill(T::ZERO);
@@ -156,7 +156,7 @@ vectorised! {
         let width = mean.len();
         let (sums, squares) = (&mut sums[..width], &mut squares[..width]);
         let mut x = x;
-        // Four rows at a time, so that sums are stored as rarely.
+        // Four rows at a time, so that sums are stored a quarter as often.
         while x.len() >= 3 * pitch + width {
             let [a, b, c, d] = [0, 1, 2, 3].map(|row| &x[row * pitch..][..width]);
             for i in 0..width {

@@ -3,13 +3,13 @@
 use crate::device::cpu::Float;
 use crate::tensor::Tensor;
 
-/// Elements that one task works on. Part of the result's definition: another number gives other roundings.
+/// Elements of one task. Another number would change the rounding of results.
 const PIECE: usize = 1 << 14;
 
-/// Narrower rows are taken several at a time.
+/// Narrower rows are processed several at a time.
 const WIDTH: usize = 128;
 
-/// How rows are taken: `fold` rows of `columns` elements at a time where nothing lies between them.
+/// A loop over rows: `fold` contiguous rows of `columns` elements at a time.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
     pub columns: usize,
@@ -24,14 +24,14 @@ impl Rows {
         Rows::new(tensors[0].shape().columns(), is_dense)
     }
 
-    /// For rows with something or nothing between them.
+    /// A loop over rows of `columns` elements, contiguous if `is_dense`.
     pub fn new(columns: usize, is_dense: bool) -> Self {
         let columns = columns.max(1);
         let fold = if is_dense { WIDTH.div_ceil(columns) } else { 1 };
         Rows { columns, fold, count: (PIECE / (columns * fold)).max(1) }
     }
 
-    /// From one folded row to the next.
+    /// Elements from one folded row to the next.
     pub fn pitch(&self, tensor: &Tensor) -> usize {
         if tensor.is_contiguous() { self.columns * self.fold } else { tensor.pitch() }
     }
@@ -51,7 +51,7 @@ impl Rows {
         values.repeat(self.fold)
     }
 
-    /// Adds up the columns of a folded row that are one column.
+    /// Adds up the values of a folded row that belong to one column.
     pub fn narrow<T: Float>(&self, wide: &[T], sums: &mut [T]) {
         for part in wide.chunks(self.columns) {
             sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += *value);
@@ -72,7 +72,7 @@ impl<'a, T> Operand<'a, T> {
         Operand { elements, pitch, piece: rows.count * pitch }
     }
 
-    /// The task's part of the elements.
+    /// The elements of a task.
     pub fn part(&self, task: usize) -> &'a [T] {
         &self.elements[task * self.piece..self.elements.len().min((task + 1) * self.piece)]
     }

@@ -1,4 +1,4 @@
-//! The pass over the samples on the CPU, for each kind of targets.
+//! The pass over the samples on the CPU, for each kind of target.
 
 use super::{Extents, Samples, Targets};
 use crate::device::cpu::vector::{self, LANES, vectorised};
@@ -7,8 +7,8 @@ use crate::ops::mixture::{Posterior, Sample};
 use crate::ops::reduce::row_argmax;
 use crate::tensor::Tensor;
 
-/// From outputs to likelihoods, responsibilities and, in place of the outputs, the gradients `g` of
-/// the classifiers' own mean losses.
+/// Computes likelihoods and responsibilities from logits, and overwrites the logits with the gradients `g` of the
+/// classifiers' mean losses.
 pub(super) fn judge<T: Float>(
     cpu: &Cpu,
     extents: Extents,
@@ -66,7 +66,7 @@ vectorised! {
             let mut sample = Sample::of(statistics, classifiers);
             softmax::<FUSED, T>(scores, outputs, class, sample.log_likelihoods);
             sample.mix(posterior);
-            if !sample.is_dead() {
+            if !sample.has_no_finite_classifier() {
                 sample.mixture_of_classes(scores, posterior, &mut mixture);
                 *sample.correct = f64::from(u8::from(row_argmax(&mixture) == class));
             }
@@ -82,15 +82,15 @@ vectorised! {
     }
 }
 
-/// The gradient; in f32, zero where its products would be subnormal: subnormal numbers slow a processor down several times, and
-/// most gradients of a saturated classifier are that small.
+/// Sets gradients to zero in f32 if their products would be subnormal. Subnormal numbers slow a processor down several
+/// times, and most gradients of a saturated classifier are that small.
 #[inline(always)]
 pub(super) fn without_traces<T: Float>(gradient: T) -> T {
     let is_trace = size_of::<T>() == size_of::<f32>() && gradient.abs() < T::from_f64(1e-30);
     if is_trace { T::ZERO } else { gradient }
 }
 
-/// The softmax of each classifier's outputs, in place, and the logarithm of the class's probability.
+/// The softmax of each classifier's logits, in place, and the logarithm of the class's probability.
 #[inline(always)]
 fn softmax<const FUSED: bool, T: Float>(
     scores: &mut [T],
@@ -103,7 +103,7 @@ fn softmax<const FUSED: bool, T: Float>(
         scores.iter_mut().for_each(|score| *score = *score - largest);
         *likelihood = scores[class].to_f64();
     }
-    // In one go over all classifiers: a few classes alone would not fill a vector.
+    // In one loop over all classifiers: a few classes would not fill a vector.
     scores.iter_mut().for_each(|score| *score = score.exp::<FUSED>());
     for (scores, likelihood) in scores.chunks_exact_mut(outputs).zip(log_likelihoods) {
         let total = vector::lane_sum_of(scores, |score| score);
@@ -113,7 +113,7 @@ fn softmax<const FUSED: bool, T: Float>(
     }
 }
 
-/// The largest number; minus infinity where there is none.
+/// The largest number; minus infinity if there is none.
 #[inline(always)]
 pub(in crate::ops) fn largest<T: Float>(values: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
@@ -155,7 +155,7 @@ vectorised! {
     }
 }
 
-/// Of each copy only the chosen output counts: it may be anything beside it.
+/// Only the chosen output of each classifier counts; the others need not be finite.
 fn judge_chosen<'a, T: Float>(
     extents: Extents,
     scores: &mut [T],

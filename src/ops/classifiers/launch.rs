@@ -1,4 +1,5 @@
-//! The launches of `kernels/classifiers.cu`, three a step beside the matrix products, and of `kernels/prediction.cu`.
+//! The launches of `kernels/classifiers.cu`, three in a step beside the matrix products, and of
+//! `kernels/prediction.cu`.
 
 use std::rc::Rc;
 
@@ -14,18 +15,19 @@ use crate::ops::prediction::PredictionKind;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
 
-/// The most outputs of a sample that are kept in shared memory: 40 KiB.
+/// The most logits of a sample that are staged in shared memory: 40 KiB.
 const STAGED: usize = 10 << 10;
 
-/// The most threads of a block that judges by classes, and of any other.
+/// The most threads of a block, for classes and for other targets.
 const CLASSES_THREADS: usize = 1024;
 const THREADS: usize = 512;
 
-/// Elements that a block of `operands` copies, and its threads.
+/// Elements that a block of the operands' kernel copies, and its threads.
 const COPIED: usize = 4096;
 const OPERANDS_THREADS: u32 = 256;
 
-/// Columns of `g` from which on a block adds up 32 of them, for longer reads, and not 8, for more blocks.
+/// From this number of columns of `g` on, a block adds up 32 columns, for longer reads, and below it 8, for more
+/// blocks.
 const MANY_COLUMNS: usize = 8192;
 
 /// `ClassifierSizes`.
@@ -59,7 +61,7 @@ struct Operands {
     unused: u32,
 }
 
-/// How a block does a sample.
+/// The work of a block on one sample.
 struct Plan {
     sizes: Sizes,
     threads: u32,
@@ -67,7 +69,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// A group of lanes as wide as a copy's outputs, and a group for each copy, if the block has as many.
+    /// Groups of lanes as wide as a classifier's logits, one for each classifier if the block has enough threads.
     fn new(extents: Extents, most_threads: usize) -> Self {
         let Extents { samples, classifiers, outputs, .. } = extents;
         let is_staged = extents.row() <= STAGED;
@@ -95,7 +97,8 @@ impl Plan {
         }
     }
 
-    /// Where one output of each copy is all that is read: the first warp reads it, and all threads write the row.
+    /// For targets that read only one output of each classifier: the first warp reads it, and all threads write the
+    /// row.
     fn of_chosen(extents: Extents) -> Self {
         let Extents { samples, classifiers, outputs, .. } = extents;
         let vectors = extents.row().div_ceil(4);
@@ -114,7 +117,7 @@ impl Plan {
     }
 }
 
-/// Bytes of `ClassifierCopies` without the row.
+/// Bytes of `ClassifierCopies`, without the logits.
 fn shared_of_copies(copies: usize, slices: usize) -> usize {
     (8 * copies * (4 + slices)).next_multiple_of(16)
 }
@@ -124,7 +127,7 @@ fn normal_constant(numbers: usize) -> f64 {
     0.5 * numbers as f64 * (2.0 * std::f64::consts::PI).ln()
 }
 
-/// `z W^T` of all copies, `[B, N, K]`: the bias is the kernels' to add.
+/// `z W^T` of all classifiers, `[B, N, K]`; the kernels add the bias.
 fn products(gpu: &Rc<Gpu>, extents: Extents, z: &Tensor, weight: &Tensor) -> Tensor {
     let Extents { samples, inputs, classifiers, outputs } = extents;
     let scores = z.empty_wide([samples, classifiers, outputs]);
@@ -140,7 +143,7 @@ fn products(gpu: &Rc<Gpu>, extents: Extents, z: &Tensor, weight: &Tensor) -> Ten
     scores
 }
 
-/// What [`super::outputs`] gives.
+/// [`super::outputs`] on a GPU.
 pub(super) fn outputs(
     gpu: &Rc<Gpu>,
     extents: Extents,
@@ -150,7 +153,7 @@ pub(super) fn outputs(
     products(gpu, extents, z, parameters[0]).add(&parameters[1].detach())
 }
 
-/// The form that suits such a head.
+/// The faster form of such a head.
 pub(super) fn form(z: &Tensor, extents: Extents) -> Form {
     let Device::Gpu(gpu) = z.device() else { return Form::Stored };
     let is_tf32 = Arithmetic::of(gpu, z.dtype()) == Arithmetic::Tf32;
@@ -160,7 +163,7 @@ pub(super) fn form(z: &Tensor, extents: Extents) -> Form {
     }
 }
 
-/// What [`super::classifiers`] gives.
+/// [`super::classifiers`] on a GPU.
 pub(super) fn classifiers(
     gpu: &Rc<Gpu>,
     extents: Extents,
@@ -169,7 +172,7 @@ pub(super) fn classifiers(
     log_posterior: &Tensor,
 ) -> Head {
     let scores = products(gpu, extents, z, weight);
-    // In place where the type allows it.
+    // In place if the type allows it.
     let g = if scores.dtype() == z.dtype() { scores.clone() } else { z.empty_like(scores.shape()) };
     let weighted = z.node().is_some().then(|| z.empty_like(scores.shape()));
     let gradients = (&g, weighted.as_ref());
@@ -178,7 +181,7 @@ pub(super) fn classifiers(
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     drop(op);
-    let kept = Kept {
+    let context = Context {
         gpu: Rc::clone(gpu),
         extents,
         z: z.detach(),
@@ -188,12 +191,12 @@ pub(super) fn classifiers(
         weighted,
     };
     let objective =
-        record(head.objective, &[z, weight, bias], move |_, gradients| kept.backward(gradients));
+        record(head.objective, &[z, weight, bias], move |_, gradients| context.backward(gradients));
     Head { objective, ..head }
 }
 
-/// From products to gradients. F64 `[B, N + 2]`: the copies' and the mixture's log-likelihoods, and
-/// whether the mixture is right.
+/// Computes gradients from products. Returns F64 `[B, N + 2]`: the log-likelihoods of the classifiers and the mixture,
+/// and whether the mixture is right.
 fn judge(
     gpu: &Gpu,
     extents: Extents,
@@ -233,7 +236,7 @@ fn judge(
     statistics
 }
 
-/// What a batch comes to, not yet known.
+/// An uninitialised result of a batch.
 pub(in crate::ops) fn empty_head(z: &Tensor, copies: usize) -> Head {
     let device = z.device();
     Head {
@@ -241,12 +244,12 @@ pub(in crate::ops) fn empty_head(z: &Tensor, copies: usize) -> Head {
         loss: Tensor::empty(device, [1], DType::F64),
         correct: Tensor::empty(device, [1], DType::I32),
         classifier_losses: Tensor::empty(device, [copies], DType::F64),
-        flagged: Tensor::empty(device, [copies], DType::U8),
-        dead_samples: Tensor::empty(device, [1], DType::I32),
+        diverged: Tensor::empty(device, [copies], DType::U8),
+        samples_without_finite_classifier: Tensor::empty(device, [1], DType::I32),
     }
 }
 
-/// The batch's losses and counts.
+/// Computes the batch's losses and counts from the statistics.
 pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, head: &Head) {
     let copies = extents.classifiers;
     let threads = 32 * (copies as u32 + 2).min(32);
@@ -260,16 +263,16 @@ pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor
             &head.loss.pointer(),
             &head.correct.pointer(),
             &head.classifier_losses.pointer(),
-            &head.flagged.pointer(),
-            &head.dead_samples.pointer(),
+            &head.diverged.pointer(),
+            &head.samples_without_finite_classifier.pointer(),
             &(extents.samples as u32),
             &(copies as u32),
         ],
     );
 }
 
-/// What the way back needs.
-struct Kept {
+/// The values that the backward pass needs.
+struct Context {
     gpu: Rc<Gpu>,
     extents: Extents,
     z: Tensor,
@@ -281,7 +284,7 @@ struct Kept {
     weighted: Option<Tensor>,
 }
 
-impl Kept {
+impl Context {
     fn backward(&self, gradients: &mut Gradients) {
         let Extents { samples, inputs, .. } = self.extents;
         let row = self.extents.row();
@@ -320,7 +323,8 @@ impl Kept {
         }
     }
 
-    /// The bias gradient, and `z` and the weights without what is not finite: what of it is wanted.
+    /// Computes the bias gradient, and `z` and the weights with zeros in place of elements that are not finite; only
+    /// those that are wanted.
     fn operands(&self, bias: Option<&Slot>, z: Option<&Tensor>, weight: Option<&Tensor>) {
         let Extents { samples, inputs, .. } = self.extents;
         let columns = self.extents.row();
@@ -362,7 +366,7 @@ impl Kept {
     }
 }
 
-/// What [`crate::ops::prediction::predict`] gives, `[B, K]`, in `out`.
+/// [`crate::ops::prediction::predict`] on a GPU; writes `[B, K]` to `out`.
 pub(in crate::ops) fn predict(
     gpu: &Rc<Gpu>,
     extents: Extents,
@@ -392,7 +396,7 @@ pub(in crate::ops) fn predict(
     );
 }
 
-/// `C (+)= op(A) op(B)`: tensors with the distance from one row to the next, and whether they are transposed.
+/// `C (+)= op(A) op(B)`: each tensor with its row stride, and whether it is transposed.
 fn gemm_on(
     gpu: &Rc<Gpu>,
     sizes: [usize; 3],

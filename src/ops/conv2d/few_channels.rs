@@ -1,4 +1,4 @@
-//! Images of few channels: a row of a kernel reads a run of a padded row, so that no patch is copied.
+//! Convolution of images with few channels: a row of a kernel reads a run of a padded row, so that no patch is copied.
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
@@ -8,25 +8,25 @@ use super::walk::Channels;
 use super::weight_gradient::Operands;
 use crate::device::cpu::{Cpu, Float};
 
-/// Below this many channels, runs are too short to be taps of their own.
+/// Below this number of channels, single taps are too short runs.
 const FEW_CHANNELS: usize = 16;
 
-/// Output pixels a task computes, if there are so many.
+/// Output pixels of a task, if there are enough.
 const PIXELS: usize = 256;
 
-/// Whether this way is the faster one.
+/// Whether this method is the faster one.
 pub(super) fn fits(geometry: Geometry) -> bool {
     geometry.channels < FEW_CHANNELS && geometry.kernel_width > 1
 }
 
-/// What some rows of an image's output read, with the padding around it.
+/// The input, padding included, of some rows of an image's output.
 struct PaddedRows<T> {
     elements: Vec<T>,
     pitch: usize,
 }
 
 impl<T: Float> PaddedRows<T> {
-    /// Room for what `rows` of the output read.
+    /// Space for the input of `rows` rows of the output.
     fn new(geometry: Geometry, rows: usize) -> Self {
         let stride = geometry.config.stride;
         let pitch = ((geometry.out_width - 1) * stride + geometry.kernel_width) * geometry.channels;
@@ -34,7 +34,7 @@ impl<T: Float> PaddedRows<T> {
         PaddedRows { elements: vec![T::ZERO; height * pitch], pitch }
     }
 
-    /// Copies what the rows of an image's output from `first` on read. The padding beside a row stays zero.
+    /// Copies the input of an image's output rows from `first` on. The padding beside a row stays zero.
     fn fill(&mut self, geometry: Geometry, x: &[T], from: Channels, image: usize, first: usize) {
         let Geometry { height, width, channels, config, .. } = geometry;
         let left = config.padding * channels;
@@ -61,7 +61,7 @@ impl<T: Float> PaddedRows<T> {
     }
 }
 
-/// Calls `visit(image, its first row, rows)` for every image that some rows of the output belong to.
+/// Calls `visit(image, its first row, rows)` for every image that some output rows belong to.
 fn by_image(
     geometry: Geometry,
     rows: std::ops::Range<usize>,
@@ -150,7 +150,7 @@ fn convolve_rows<T: Float>(
     }
 }
 
-/// Adds one group's gradient to `dw`, `[K, R S C]`.
+/// Accumulates one group's gradient in `dw`, `[K, R S C]`.
 pub(super) fn add_weight_gradient<T: Float>(
     cpu: &Cpu,
     geometry: Geometry,

@@ -1,26 +1,27 @@
-//! What a convolution does besides: an affine function and a ReLU on its input, a ReLU on its output or its moments.
+//! Work that is fused into a convolution: an affine function and a ReLU on its input, a ReLU on its output, or the
+//! output's moments.
 
 use crate::device::cpu::Float;
 use crate::ops::batch_norm::{Affine, give_channels};
 use crate::tape::Gradients;
 use crate::tensor::{Tensor, assert_alike};
 
-/// What a convolution does besides, in passes that it makes anyway; nothing by default.
+/// Work that is fused into a convolution; none by default.
 #[derive(Clone, Copy, Default)]
 pub struct Fused<'a> {
     /// Applied to the input as it is read.
     pub input: Option<InputAffine<'a>>,
-    /// Where the output may be written, of its shape, at any pitch: on the CPU one with a ReLU goes to new memory all the
-    /// same.
+    /// A tensor for the output, of its shape, with any pitch. On the CPU an output with a ReLU goes to new memory all
+    /// the same.
     pub place: Option<&'a Tensor>,
-    /// Whether sums below 0 become 0, after the bias.
+    /// Whether a ReLU follows the bias.
     pub relu: bool,
-    /// Whether the moments of the output's channels are taken: for a norm, which wants them without a ReLU.
+    /// Whether to compute the moments of the output's channels, for a norm; not together with `relu`.
     pub moments: bool,
 }
 
-/// A convolution reads `scale[c] x + shift[c]`, or `max(scale[c] x + shift[c], 0)`, in place of `x`: a norm and its
-/// ReLU whose output is never stored. Pixels outside the image are zero all the same.
+/// The convolution reads `scale[c] x + shift[c]`, or `max(scale[c] x + shift[c], 0)`, in place of `x`: a norm and its
+/// ReLU whose output is not stored. Pixels outside of the image are still zero.
 #[derive(Clone, Copy)]
 pub struct InputAffine<'a> {
     /// `[C]`.
@@ -50,8 +51,8 @@ impl InputAffine<'_> {
     }
 }
 
-/// Goes on from `gradient`, that of the function's output, to input number 0, `x`, and to those of its scale and
-/// shift, of which the scale is number `scale`.
+/// Passes `gradient`, that of the function's output, on to input number 0, `x`, to the scale, number `scale`, and to
+/// the shift, the next number.
 pub(super) fn input_backward<T: Float>(
     function: &Affine<T>,
     x: &Tensor,

@@ -1,5 +1,5 @@
-//! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that no
-//! blocking changes their bits.
+//! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that blocking
+//! does not change their bits.
 
 #[cfg(target_arch = "x86_64")]
 use crate::device::DType;
@@ -8,31 +8,31 @@ use crate::device::cpu::vector::{LANES, multiply_add, vectorised};
 #[cfg(target_arch = "x86_64")]
 use crate::device::cpu::vector::{Level, level};
 
-/// Rows of sums that stay in registers: pixels, or features of a weight's gradient.
+/// Rows of sums in registers: pixels, or features of the weights' gradient.
 pub(super) const ROWS: usize = 8;
 
-/// Columns of sums that stay in registers: two 512-bit vectors of f32.
+/// Columns of sums in registers: two 512-bit vectors of f32.
 pub(super) const COLUMNS: usize = 32;
 
-/// Stands for a pixel outside the image.
+/// The number of a pixel outside of the image.
 pub(super) const OUTSIDE: usize = usize::MAX;
 
 /// One tap of a kernel over a tile of pixels.
 pub(super) struct Tap {
-    /// Its place in the panel.
+    /// Its number in the panel.
     pub number: usize,
-    /// Where the pixels it reads start in the source; [`OUTSIDE`] for zeros.
+    /// The offsets in the source of the pixels it reads; [`OUTSIDE`] for zeros.
     pub offsets: [usize; ROWS],
 }
 
-/// Where a tile's sums go.
+/// The place of a tile's sums.
 pub(super) struct Target {
     pub offsets: [usize; ROWS],
-    /// How many of the offsets are pixels.
+    /// The number of offsets that are pixels.
     pub pixels: usize,
 }
 
-/// What a tile's sums are added to.
+/// The initial value of a tile's sums.
 #[derive(Clone, Copy)]
 pub(super) enum Start<'a, T> {
     Zero,
@@ -44,7 +44,7 @@ pub(super) enum Start<'a, T> {
 pub(super) type Sums<T> = [[T; COLUMNS]; ROWS];
 
 /// `out[pixel, column] = start + sum over taps and c of source[pixel's tap + c] panel[tap, c, column]` for a tile of
-/// pixels and up to [`COLUMNS`] columns. `zeros` are a pixel's channels in the padding.
+/// pixels and up to [`COLUMNS`] columns. `zeros` are the channels of a padding pixel.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn convolve_tile<T: Float>(
     source: &[T],
@@ -73,26 +73,26 @@ fn add_taps<T: Float>(
     if T::DTYPE == DType::F32 {
         use super::wide::{avx2, avx512};
         let (source, zeros) = (bytemuck::cast_slice(source), bytemuck::cast_slice(zeros));
-        let (panel, own) = (bytemuck::cast_slice(panel), bytemuck::cast_mut(sums));
+        let (panel, sums) = (bytemuck::cast_slice(panel), bytemuck::cast_mut(sums));
         let is_half = width <= COLUMNS / 2;
         // SAFETY: a level is only ever detected on a processor that has its instructions.
         unsafe {
             match (level(), is_half) {
                 (Level::Avx512, false) => {
                     return avx512::add_taps::<{ avx512::VECTORS }>(
-                        source, zeros, taps, panel, own,
+                        source, zeros, taps, panel, sums,
                     );
                 }
                 (Level::Avx512, true) => {
                     const HALF: usize = avx512::VECTORS / 2;
-                    return avx512::add_taps::<HALF>(source, zeros, taps, panel, own);
+                    return avx512::add_taps::<HALF>(source, zeros, taps, panel, sums);
                 }
                 (Level::Avx2, false) => {
-                    return avx2::add_taps::<{ avx2::VECTORS }>(source, zeros, taps, panel, own);
+                    return avx2::add_taps::<{ avx2::VECTORS }>(source, zeros, taps, panel, sums);
                 }
                 (Level::Avx2, true) => {
                     const HALF: usize = avx2::VECTORS / 2;
-                    return avx2::add_taps::<HALF>(source, zeros, taps, panel, own);
+                    return avx2::add_taps::<HALF>(source, zeros, taps, panel, sums);
                 }
                 (Level::Plain, _) => {}
             }
@@ -113,13 +113,13 @@ fn add_taps<T: Float>(
 vectorised! {
     fn add_tap_generic[T: Float](rows: &[&[T]; ROWS], weights: &[[T; COLUMNS]], sums: &mut Sums<T>) {
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let mut own = *sums;
+            let mut local = *sums;
             for (x, weights) in row.iter().zip(weights) {
-                for (sum, weight) in own.iter_mut().zip(weights) {
+                for (sum, weight) in local.iter_mut().zip(weights) {
                     *sum = multiply_add::<FUSED, T>(*x, *weight, *sum);
                 }
             }
-            *sums = own;
+            *sums = local;
         }
     }
 }
@@ -150,8 +150,8 @@ vectorised! {
     }
 }
 
-/// `sums[row, column] += sum over t of left[t, row] right[t, column]`. A segment is the first `t` of the left, of the
-/// right, and a length.
+/// `sums[row, column] += sum over t of left[t, row] right[t, column]`. A segment is the first `t` of the left, that of
+/// the right, and a length.
 pub(super) fn outer_products<T: Float>(
     left: &[T],
     right: &[T],
@@ -168,12 +168,12 @@ fn add_outer<T: Float>(left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Su
     #[cfg(target_arch = "x86_64")]
     if T::DTYPE == DType::F32 {
         let (left, right) = (bytemuck::cast_slice(left), bytemuck::cast_slice(right));
-        let own = bytemuck::cast_mut(sums);
+        let sums = bytemuck::cast_mut(sums);
         match level() {
             // SAFETY: this level is only ever detected on a processor that has these instructions.
-            Level::Avx512 => return unsafe { super::wide::avx512::add_outer(left, right, own) },
+            Level::Avx512 => return unsafe { super::wide::avx512::add_outer(left, right, sums) },
             // SAFETY: as above.
-            Level::Avx2 => return unsafe { super::wide::avx2::add_outer(left, right, own) },
+            Level::Avx2 => return unsafe { super::wide::avx2::add_outer(left, right, sums) },
             Level::Plain => {}
         }
     }
@@ -183,18 +183,18 @@ fn add_outer<T: Float>(left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Su
 vectorised! {
     fn add_outer_generic[T: Float](left: &[[T; ROWS]], right: &[[T; COLUMNS]], sums: &mut Sums<T>) {
         for (row, sums) in sums.iter_mut().enumerate() {
-            let mut own = *sums;
+            let mut local = *sums;
             for (left, right) in left.iter().zip(right) {
-                for (sum, y) in own.iter_mut().zip(right) {
+                for (sum, y) in local.iter_mut().zip(right) {
                     *sum = multiply_add::<FUSED, T>(left[row], *y, *sum);
                 }
             }
-            *sums = own;
+            *sums = local;
         }
     }
 }
 
-/// Where [`add_strided`] finds its left factors: row `i`'s are `offsets[i]` and every `step` from there on.
+/// The left factors of [`add_strided`]: those of row `i` begin at `offsets[i]`, `step` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a, T> {
     pub elements: &'a [T],
@@ -203,7 +203,7 @@ pub(super) struct Left<'a, T> {
 }
 
 /// `sums[row, column] += sum over t of left[row's offset + t step] right[t pitch + column]` for `length` products and
-/// the first `width` columns, a half or all of [`COLUMNS`]; columns after them may hold anything.
+/// the first `width` columns, half or all of [`COLUMNS`]. The other columns are undefined.
 pub(super) fn add_strided<T: Float>(
     left: Left<T>,
     (right, pitch): (&[T], usize),
@@ -214,24 +214,24 @@ pub(super) fn add_strided<T: Float>(
     if T::DTYPE == DType::F32 {
         use super::wide::{avx2, avx512};
         let left = (bytemuck::cast_slice(left.elements), left.offsets, left.step);
-        let (right, own) = ((bytemuck::cast_slice(right), pitch), bytemuck::cast_mut(sums));
+        let (right, sums) = ((bytemuck::cast_slice(right), pitch), bytemuck::cast_mut(sums));
         let is_half = width <= COLUMNS / 2;
         // SAFETY: a level is only ever detected on a processor that has its instructions.
         unsafe {
             match (level(), is_half) {
                 (Level::Avx512, false) => {
-                    return avx512::add_strided::<{ avx512::VECTORS }>(left, right, length, own);
+                    return avx512::add_strided::<{ avx512::VECTORS }>(left, right, length, sums);
                 }
                 (Level::Avx512, true) => {
                     const HALF: usize = avx512::VECTORS / 2;
-                    return avx512::add_strided::<HALF>(left, right, length, own);
+                    return avx512::add_strided::<HALF>(left, right, length, sums);
                 }
                 (Level::Avx2, false) => {
-                    return avx2::add_strided::<{ avx2::VECTORS }>(left, right, length, own);
+                    return avx2::add_strided::<{ avx2::VECTORS }>(left, right, length, sums);
                 }
                 (Level::Avx2, true) => {
                     const HALF: usize = avx2::VECTORS / 2;
-                    return avx2::add_strided::<HALF>(left, right, length, own);
+                    return avx2::add_strided::<HALF>(left, right, length, sums);
                 }
                 (Level::Plain, _) => {}
             }
@@ -245,14 +245,14 @@ vectorised! {
         left: Left<T>, right: &[T], pitch: usize, length: usize, width: usize, sums: &mut Sums<T>,
     ) {
         for (sums, offset) in sums.iter_mut().zip(left.offsets) {
-            let mut own = *sums;
+            let mut local = *sums;
             for t in 0..length {
                 let (x, right) = (left.elements[offset + t * left.step], &right[t * pitch..][..width]);
-                for (sum, y) in own.iter_mut().zip(right) {
+                for (sum, y) in local.iter_mut().zip(right) {
                     *sum = multiply_add::<FUSED, T>(x, *y, *sum);
                 }
             }
-            *sums = own;
+            *sums = local;
         }
     }
 }

@@ -47,7 +47,7 @@ struct Shape {
     relu: u32,
 }
 
-/// One of the three products a convolution is.
+/// One of the three products of a convolution.
 #[derive(Clone, Copy)]
 enum Which {
     Forward,
@@ -56,7 +56,7 @@ enum Which {
 }
 
 impl Which {
-    /// The middle of its kernels' names.
+    /// The middle part of its kernels' names.
     fn name(self) -> &'static str {
         match self {
             Which::Forward => "fwd",
@@ -65,7 +65,7 @@ impl Which {
         }
     }
 
-    /// Rows, columns and inner axis of one group's product; for the input's gradient, of its largest phase.
+    /// Rows, columns and inner axis of one group's product; for the input's gradient, those of its largest phase.
     fn sizes(self, geometry: Geometry) -> [usize; 3] {
         let Geometry { images, features, channels, config, .. } = geometry;
         let (pixels, depth) = (images * geometry.out_pixels(), geometry.depth());
@@ -81,12 +81,12 @@ impl Which {
         }
     }
 
-    /// How it is cut for operands of this type.
+    /// Its cut into tiles for operands of this type.
     fn cut(self, gpu: &Gpu, dtype: DType, geometry: Geometry) -> Cut {
         Cut::of(Arithmetic::of(gpu, dtype), self.products(geometry), self.sizes(geometry))
     }
 
-    /// Products of one launch.
+    /// The number of products in one launch.
     fn products(self, geometry: Geometry) -> usize {
         let phases = match self {
             Which::InputGradient => geometry.config.stride * geometry.config.stride,
@@ -96,10 +96,10 @@ impl Which {
     }
 }
 
-/// Where a product is written.
+/// The target of a product.
 struct Target {
     rows: Rows,
-    /// How many rows there are, and how long.
+    /// The number of rows and their length.
     sizes: [usize; 2],
     epilogue: Epilogue,
 }
@@ -111,7 +111,7 @@ impl Target {
         Target { rows: Rows::new(tensor, tensor.pitch()), sizes, epilogue }
     }
 
-    /// A tensor of weights with a feature in a row.
+    /// A tensor of weights with one feature a row.
     fn features(slot: &Slot) -> Self {
         let shape = slot.tensor.shape();
         let columns = shape.elements() / shape[0];
@@ -120,8 +120,8 @@ impl Target {
     }
 }
 
-/// Launches one of the products of operands of this type, in parts where it has few tiles. `inputs` are what the kernel
-/// reads; where it is the forward pass, `moments` are what it writes besides, of a product that is whole.
+/// Launches one of the products, in parts if it has few tiles. The kernel reads `inputs`. In the forward pass of a
+/// product that is not in parts it writes `moments` too.
 fn launch(
     gpu: &Rc<Gpu>,
     (which, dtype): (Which, DType),
@@ -175,7 +175,7 @@ fn launch(
     }
 }
 
-/// What kernels are told of a convolution, but for what is written.
+/// A kernel's description of a convolution, without its target.
 fn shape(geometry: Geometry) -> Shape {
     let Geometry { config, .. } = geometry;
     Shape {
@@ -195,7 +195,7 @@ fn shape(geometry: Geometry) -> Shape {
     }
 }
 
-/// Convolution with all that it does besides.
+/// Convolution with its fused work.
 pub(super) fn conv2d(
     gpu: &Rc<Gpu>,
     x: &Tensor,
@@ -228,25 +228,26 @@ pub(super) fn conv2d(
     (out, moments)
 }
 
-/// The function of the input, as ops of its own: asynchronous copies do not pass through the registers in which a kernel
-/// would compute it, and each pixel would be computed once for each tap.
+/// The function of the input, as separate ops. Asynchronous copies bypass registers, so a kernel could not compute it
+/// on the way, and it would compute each pixel once for each tap.
 fn apply(input: &InputAffine, x: &Tensor) -> Tensor {
     let read = x.mul(input.scale).add(input.shift);
     if input.relu { read.relu() } else { read }
 }
 
-/// Whether a convolution is a product of matrices in memory.
+/// Whether a convolution is a matrix product of its operands as they lie in memory.
 fn is_product(geometry: Geometry) -> bool {
     pointwise::fits(geometry) && geometry.config.groups == 1
 }
 
-/// Whether a tensor's rows, and the channels at these distances, are copied by 16 bytes.
+/// Whether a tensor's rows, and the channels at these distances, can be copied 16 bytes at a time.
 fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
     u32::from(lies_in_runs(tensor.pointer(), tensor.dtype(), &[pitch, channels]))
 }
 
-/// Writes the output; its moments where they are wanted. The kernel takes them as long as the sums are in registers: a
-/// part is a tile. Where the product is in parts, nobody has whole sums, and a pass over the output takes them.
+/// Writes the output, and returns its moments if they are wanted. The kernel computes them from the sums in registers,
+/// with a part for each tile. If the product is in parts, no block has complete sums, and a pass over the output
+/// computes the moments.
 fn forward(
     gpu: &Rc<Gpu>,
     [x, weight]: [&Tensor; 2],
@@ -256,8 +257,8 @@ fn forward(
 ) -> Option<Moments> {
     let Geometry { channels, .. } = geometry;
     let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
-    let own = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
-    if is_product(geometry) && own.is_none() {
+    let fused = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
+    if is_product(geometry) && fused.is_none() {
         let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
@@ -270,9 +271,9 @@ fn forward(
         };
         let which = (Which::Forward, x.dtype());
         let target = Target::rows(out, epilogue);
-        launch(gpu, which, geometry, [x, weight], own.as_ref(), &target, shape);
+        launch(gpu, which, geometry, [x, weight], fused.as_ref(), &target, shape);
     }
-    own.or_else(|| wants_moments.then(|| moments(out)))
+    fused.or_else(|| wants_moments.then(|| moments(out)))
 }
 
 fn backward(

@@ -27,14 +27,14 @@ use crate::ops::{begin, no_kernel};
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
-/// How a kernel moves over an image.
+/// Stride, padding and groups of a convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Conv2dConfig {
     /// Pixels from one position of the kernel to the next, on both axes.
     pub stride: usize,
     /// Rows and columns of zeros around the image.
     pub padding: usize,
-    /// Parts into which input and output channels are cut; a part of the output sees its part of the input.
+    /// Groups of input and output channels; a group of the output reads its group of the input only.
     pub groups: usize,
 }
 
@@ -45,7 +45,7 @@ impl Default for Conv2dConfig {
 }
 
 /// The number of positions of a kernel on an axis: `(extent + 2 padding - kernel) / stride + 1`, rounded down. Panics
-/// where the kernel is larger than the padded axis.
+/// if the kernel is larger than the padded axis.
 ///
 /// ```
 /// assert_eq!(alrao::ops::conv2d::output_extent(32, 3, 2, 1), 16);
@@ -101,7 +101,7 @@ impl Geometry {
         }
     }
 
-    /// Weights of one feature.
+    /// The number of weights of one feature.
     fn depth(&self) -> usize {
         self.kernel_height * self.kernel_width * self.channels
     }
@@ -110,7 +110,7 @@ impl Geometry {
         self.out_height * self.out_width
     }
 
-    /// Operations of each of the three products, padding counted as if it were multiplied.
+    /// Operations of each of the three products; padding counts too.
     fn operations(&self) -> usize {
         let features = self.features * self.config.groups;
         2 * self.images * self.out_pixels() * features * self.depth()
@@ -127,7 +127,7 @@ impl Geometry {
         }
     }
 
-    /// The number of the pixel that an output pixel's tap reads; [`OUTSIDE`] in the padding.
+    /// The number of the input pixel that an output pixel's tap reads; [`OUTSIDE`] in the padding.
     fn input_pixel(&self, image: usize, [p, q]: [usize; 2], [r, s]: [usize; 2]) -> usize {
         let Conv2dConfig { stride, padding, .. } = self.config;
         let row = (p * stride + r).wrapping_sub(padding);
@@ -138,7 +138,7 @@ impl Geometry {
         (image * self.height + row) * self.width + column
     }
 
-    /// The output's pixels and the input pixels that each reads.
+    /// The output's pixels, and the input pixels that each of them reads.
     fn forward_walk(&self) -> Walk {
         let padding = self.config.padding as isize;
         let taps = 0..self.kernel_height * self.kernel_width;
@@ -156,8 +156,8 @@ impl Geometry {
         }
     }
 
-    /// The input's pixels whose place is `start` modulo the stride, the output pixels that read each, and by which
-    /// taps.
+    /// The input's pixels at `start` modulo the stride, the output pixels that read each of them, and the taps by which
+    /// they do.
     fn backward_walk(&self, start: [usize; 2]) -> (Walk, Vec<usize>) {
         let Conv2dConfig { stride, padding, .. } = self.config;
         let distance =
@@ -185,17 +185,17 @@ impl Geometry {
     }
 }
 
-/// Convolution: `y[n, p, q, k] = bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c]
-/// weight[k, r, s, c]`, where pixels outside the image are zero.
+/// Convolution: `y[n, p, q, k] = bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r,
+/// s, c]`, pixels outside of the image are zero.
 ///
-/// `x` is `[N, H, W, C]`, `weight` `[K, R, S, C / groups]`, `bias` `[K]`, the result `[N, P, Q, K]`. Panics where the
+/// `x` is `[N, H, W, C]`, `weight` `[K, R, S, C / groups]`, `bias` `[K]`, the result `[N, P, Q, K]`. Panics if the
 /// shapes do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, config: Conv2dConfig) -> Tensor {
     conv2d_fused(x, weight, bias, config, Fused::default()).0
 }
 
-/// [`conv2d`] and what it does besides; the output's moments where they are wanted. Gradients reach the scale and the
-/// shift of the input too.
+/// [`conv2d`] with fused work; returns the output's moments if they are wanted. Gradients also reach the scale and the
+/// shift of the input.
 ///
 /// ```
 /// use alrao::ops::conv2d::{Fused, InputAffine, conv2d_fused};
@@ -236,7 +236,7 @@ pub fn conv2d_fused(
         return launch::conv2d(gpu, x, weight, bias, fused, geometry);
     }
     if fused.relu {
-        // The ReLU is an op of its own here, whose input is no output.
+        // The ReLU is a separate op on the CPU, so the convolution writes its sums to new memory.
         let sums = Fused { relu: false, place: None, ..fused };
         return (conv2d_fused(x, weight, bias, config, sums).0.relu(), None);
     }
@@ -268,10 +268,10 @@ fn typed<T: Float>(
     inputs.extend(bias);
     inputs.extend(fused.input.iter().flat_map(|input| [input.scale, input.shift]));
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let saved = Saved { x, weight, has_bias, function };
+    let context = Context { x, weight, has_bias, function };
     let out = record(out, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(_) => no_kernel("conv2d"),
-        Device::Cpu(cpu) => backward::<T>(cpu, &saved, dy, gradients, geometry),
+        Device::Cpu(cpu) => backward::<T>(cpu, &context, dy, gradients, geometry),
     });
     (out, moments)
 }
@@ -292,15 +292,16 @@ fn forward<T: Float>(
     let walk = geometry.forward_walk();
     let groups = geometry.config.groups;
     for group in 0..groups {
-        let own = group * features * geometry.depth()..(group + 1) * features * geometry.depth();
-        let panels = panels::by_feature(cpu, geometry, &weights[own]);
+        let length = features * geometry.depth();
+        let of_group = &weights[group * length..(group + 1) * length];
+        let panels = panels::by_feature(cpu, geometry, of_group);
         let start = match bias {
             Some(bias) => Start::Bias(&bias[group * features..]),
             None => Start::Zero,
         };
         let source = Channels { pitch: x.pitch(), column: group * channels, width: channels };
         let columns = Channels { pitch: out.pitch(), column: group * features, width: features };
-        // The last group completes the pixels.
+        // The last group completes the pixels, so its tasks compute the moments.
         let parts = parts.as_deref_mut().filter(|_| group + 1 == groups).unwrap_or_default();
         let to = Output { elements: &mut to[..], columns, moments: parts };
         let source = (&images[..], source);
@@ -314,23 +315,23 @@ fn forward<T: Float>(
     }
 }
 
-/// What the way back needs.
-struct Saved<T> {
+/// The values that the backward pass needs.
+struct Context<T> {
     x: Tensor,
     weight: Tensor,
     has_bias: bool,
-    /// Of the input; what it gives is computed again.
+    /// The function of the input, which is computed again.
     function: Option<Affine<T>>,
 }
 
 fn backward<T: Float>(
     cpu: &Cpu,
-    saved: &Saved<T>,
+    context: &Context<T>,
     dy: &Tensor,
     gradients: &mut Gradients,
     geometry: Geometry,
 ) {
-    let Saved { x, weight, has_bias, function } = saved;
+    let Context { x, weight, has_bias, function } = context;
     if let Some(function) = function {
         let scale = 2 + usize::from(*has_bias);
         if [0, scale, scale + 1].into_iter().any(|input| gradients.wants(input)) {
@@ -385,8 +386,8 @@ fn input_gradient<T: Float>(
     for phase in 0..stride * stride {
         let (walk, taps) = geometry.backward_walk([phase / stride, phase % stride]);
         for group in 0..geometry.config.groups {
-            let own = &weights[group * length..(group + 1) * length];
-            let panels = panels::by_channel(cpu, geometry, &taps, own);
+            let of_group = &weights[group * length..(group + 1) * length];
+            let panels = panels::by_channel(cpu, geometry, &taps, of_group);
             let source = Channels { pitch: dy.pitch(), column: group * features, width: features };
             let pitch = slot.tensor.pitch();
             let columns = Channels { pitch, column: group * channels, width: channels };

@@ -1,11 +1,11 @@
-//! Where a group's output goes.
+//! The output of one group.
 
 use super::walk::Channels;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::batch_norm::pieces_with_moments;
 
-/// Some channels of images, and the parts of all channels' moments, one part for each task, where these tasks
-/// complete the pixels and somebody wants them; else none.
+/// Some channels of images, and the parts of all channels' moments, one for each task. No parts unless these tasks
+/// complete the pixels and the moments are wanted.
 pub(super) struct Output<'a, T> {
     pub elements: &'a mut [T],
     pub columns: Channels,

@@ -1,4 +1,4 @@
-//! Weights in the order in which a tile reads them: panels of [`COLUMNS`] columns, padded with zeros.
+//! Weights in the order in which tiles read them: panels of [`COLUMNS`] columns, padded with zeros.
 
 use super::Geometry;
 use super::kernel::COLUMNS;
@@ -12,7 +12,7 @@ pub(super) fn by_feature<T: Float>(cpu: &Cpu, geometry: Geometry, weights: &[T])
     cpu.pieces(&mut panels, depth * COLUMNS, work, |panel, to| {
         let first = panel * COLUMNS;
         let rows = &weights[first * depth..(first + COLUMNS).min(features) * depth];
-        // A block of both matrices fits the first-level cache.
+        // A block of both matrices fits the L1 cache.
         for start in (0..depth).step_by(COLUMNS) {
             let end = (start + COLUMNS).min(depth);
             for (column, row) in rows.chunks_exact(depth).enumerate() {

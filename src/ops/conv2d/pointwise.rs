@@ -1,4 +1,4 @@
-//! Kernels of one pixel: products of matrices, with a pixel in a row.
+//! Convolution with kernels of one pixel: a matrix product with one pixel a row.
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
@@ -11,14 +11,13 @@ use crate::device::cpu::{Cpu, Float};
 /// Pixels of a task.
 pub(super) const PIXELS: usize = 256;
 
-/// Pixels that all panels of weights meet before the next ones: they stay in the nearest caches.
+/// Pixels that are multiplied by all panels of weights before the next pixels: they stay in the nearest caches.
 const NEAR: usize = 64;
 
-/// Up to this many weights stay in the nearest cache while every pixel meets them all, so that pixels are written in
-/// order.
+/// Up to this number, all weights stay in the nearest cache, so that pixels can be written in order.
 const NEAR_WEIGHTS: usize = 4096;
 
-/// Whether an output pixel reads the input pixel of the same number alone.
+/// Whether an output pixel reads only the input pixel of the same number.
 pub(super) fn fits(geometry: Geometry) -> bool {
     let config = geometry.config;
     geometry.kernel_height * geometry.kernel_width == 1 && config.stride == 1 && config.padding == 0
@@ -72,7 +71,7 @@ pub(super) fn multiply<T: Float>(
     });
 }
 
-/// Asks for memory that will soon be written, which pays where there is more to write than to read.
+/// Prefetches memory that will soon be written. It pays if more is written than read.
 #[inline(always)]
 fn fetch<T>(_memory: &[T]) {
     #[cfg(target_arch = "x86_64")]
@@ -83,7 +82,7 @@ fn fetch<T>(_memory: &[T]) {
     }
 }
 
-/// Adds one group's gradient to `dw`, `[K, C]`.
+/// Accumulates one group's gradient in `dw`, `[K, C]`.
 pub(super) fn add_weight_gradient<T: Float>(
     cpu: &Cpu,
     geometry: Geometry,
@@ -92,7 +91,7 @@ pub(super) fn add_weight_gradient<T: Float>(
 ) {
     let (channels, features) = (geometry.channels, geometry.features);
     let pixels = geometry.images * geometry.out_pixels();
-    // The more columns, the fewer of them are padding.
+    // The more columns, the smaller the share of padding.
     if channels >= features {
         let sizes = [features, channels, pixels];
         sum_over_pixels(cpu, sizes, operands.dy, operands.x, |feature, first, sums| {

@@ -1,4 +1,4 @@
-//! Products of two sets of channels summed over pixels, in register tiles: gradients of weights that need no patches.
+//! Products of two sets of channels, summed over pixels in register tiles: weight gradients that need no patches.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ use crate::ops::reduce::add_column_sums;
 const PARTIAL_ELEMENTS: usize = 1 << 18;
 const PARTIALS: usize = 16;
 
-/// Tasks at least, if there are so many tiles.
+/// The fewest tasks, if there are enough tiles.
 const TASKS: usize = 8;
 
-/// What is cut where the units alone are not enough tasks.
+/// The axis that is cut if the units alone are too few tasks.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Cut {
     Rows,
@@ -27,8 +27,8 @@ pub(super) struct Part {
     pub panels: Range<usize>,
 }
 
-/// Sums products over all units of work: `add_part(part, tiles)` adds a part's to its tiles, `[panels, blocks]`;
-/// `add(row, first column, sums)` then gets every sum.
+/// Sums products over all units of work: `add_part(part, tiles)` adds a part's products to its tiles, `[panels,
+/// blocks]`; `add(row, first column, sums)` then receives every sum.
 pub(super) fn sum_products<T: Float>(
     cpu: &Cpu,
     [rows, columns, units]: [usize; 3],
@@ -50,7 +50,7 @@ pub(super) fn sum_products<T: Float>(
     let cuts = blocks.div_ceil(height) * panels.div_ceil(span);
     let part = |task: usize| {
         let (unit, cut) = (task / cuts * length, task % cuts);
-        // One of the two is never cut.
+        // At most one of blocks and panels is cut.
         let block = if height < blocks { cut * height } else { 0 };
         let panel = if span < panels { cut * span } else { 0 };
         Part {
@@ -62,8 +62,8 @@ pub(super) fn sum_products<T: Float>(
     let mut tiles = vec![[[T::ZERO; COLUMNS]; ROWS]; partials * cuts * span * height];
     cpu.pieces(&mut tiles, span * height, work, |task, tiles| {
         let part = part(task);
-        let own = part.blocks.len() * part.panels.len();
-        add_part(part, &mut tiles[..own]);
+        let count = part.blocks.len() * part.panels.len();
+        add_part(part, &mut tiles[..count]);
     });
     let (sums, others) = tiles.split_at_mut(cuts * span * height);
     let sums = sums.as_flattened_mut().as_flattened_mut();
@@ -84,7 +84,7 @@ pub(super) fn sum_products<T: Float>(
     }
 }
 
-/// The offsets of all rows, in blocks; rows that are none read what the last one does.
+/// The offsets of all rows, in blocks; rows past the end repeat the last offset.
 pub(super) fn in_blocks(rows: usize, offset: impl Fn(usize) -> usize) -> Vec<[usize; ROWS]> {
     (0..rows.div_ceil(ROWS))
         .map(|block| std::array::from_fn(|row| offset((block * ROWS + row).min(rows - 1))))

@@ -1,16 +1,16 @@
-//! Sums over taps at every pixel of a grid: the forward pass, and the gradient of the input.
+//! Sums over taps at every pixel of a grid: the forward pass and the input's gradient.
 
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
 use super::output::Output;
 use crate::device::cpu::{Cpu, Float};
 
-/// Output pixels a task computes, if an image has so many.
+/// Output pixels of a task, if an image has enough.
 const PIXELS: usize = 256;
 
-/// Grids up to this width take one position of many images into a tile, so that no tile reads padding.
+/// For grids up to this width, a tile is one position in many images, so that no tile reads padding.
 const NARROW: usize = 8;
 
-/// Which pixels of the output are computed, and what each reads. Pixel `(u, v)` of the grid is the output's pixel
+/// A grid of output pixels, and the source pixels that each reads. Pixel `(u, v)` of the grid is the output's pixel
 /// `start + step (u, v)` and reads the source's pixels `source_step (u, v) + tap`.
 pub(super) struct Walk {
     pub images: usize,
@@ -22,7 +22,7 @@ pub(super) struct Walk {
     pub taps: Vec<[isize; 2]>,
 }
 
-/// Channels of images: from `column` on, `width` of them.
+/// `width` channels of images, from `column` on.
 #[derive(Clone, Copy)]
 pub(super) struct Channels {
     pub pitch: usize,
@@ -36,7 +36,7 @@ struct Tile {
     taps: std::ops::Range<usize>,
 }
 
-/// A pixel of the grid, and where it lies in the output.
+/// A pixel of the grid, and its place in the output.
 #[derive(Clone, Copy)]
 struct Pixel {
     image: usize,
@@ -49,7 +49,7 @@ impl Walk {
         self.out_size[1].div_ceil(self.step) <= NARROW && self.images >= ROWS
     }
 
-    /// Output rows of one task, a whole number of images where tiles go over images.
+    /// Output rows of one task: a whole number of images if tiles span images.
     pub fn task_rows(&self) -> usize {
         let [height, width] = self.out_size;
         let images = PIXELS.div_ceil(height * width);
@@ -62,7 +62,7 @@ impl Walk {
         PIXELS.div_ceil(width)
     }
 
-    /// Computes the grid's pixels: `out = start + sum over taps and channels`. `panels` are of [`COLUMNS`] columns.
+    /// Computes the grid's pixels: `out = start + sum over taps and channels`. Panels have [`COLUMNS`] columns.
     pub fn run<T: Float>(
         &self,
         cpu: &Cpu,

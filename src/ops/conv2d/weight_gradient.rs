@@ -1,11 +1,11 @@
-//! The gradient of the weights: products of the output's gradient with the patches that made it.
+//! The weights' gradient: products of the output's gradient with the patches of the input.
 
 use super::Geometry;
 use super::kernel::{COLUMNS, OUTSIDE, ROWS, outer_products};
 use super::products::{Cut, Part, sum_products};
 use crate::device::cpu::{Cpu, Float};
 
-/// Output pixels whose patches are gathered at a time: a panel of them fits the first-level cache.
+/// Output pixels whose patches are gathered at a time: a panel of them fits the L1 cache.
 const PIXELS: usize = 128;
 
 /// One group's operands: the elements, their pitch, and the group's first channel.
@@ -14,7 +14,7 @@ pub(super) struct Operands<'a, T> {
     pub dy: (&'a [T], usize, usize),
 }
 
-/// Adds one group's gradient to `dw`, `[K, R S C]`.
+/// Accumulates one group's gradient in `dw`, `[K, R S C]`.
 pub(super) fn add_weight_gradient<T: Float>(
     cpu: &Cpu,
     geometry: Geometry,
@@ -55,7 +55,8 @@ struct Pixel {
     place: [usize; 2],
 }
 
-/// One block of output pixels. Small images go position by position, so that pixels whose tap lies outside are together.
+/// One block of output pixels. For small images it goes position by position, so that pixels whose tap lies outside are
+/// adjacent.
 fn block_pixels(geometry: Geometry, block: usize) -> Vec<Pixel> {
     let (images, width, all) = (geometry.images, geometry.out_width, geometry.out_pixels());
     let narrow = width <= 8;
@@ -84,8 +85,8 @@ fn gather_features<T: Float>(
     }
 }
 
-/// Columns of the patches, `[live pixels, COLUMNS]`, without the pixels that see nothing but padding; `segments` says
-/// which pixels are left.
+/// Columns of the patches, `[used pixels, COLUMNS]`, without the pixels that read only padding; `segments` says which
+/// pixels are used.
 fn gather_patches<T: Float>(
     geometry: Geometry,
     operands: &Operands<T>,
@@ -122,7 +123,7 @@ fn gather_patches<T: Float>(
     }
 }
 
-/// Channels of one tap among some columns of the patches.
+/// The channels of one tap within some columns of the patches.
 struct Run {
     tap: [usize; 2],
     channel: usize,
@@ -144,7 +145,7 @@ fn runs(geometry: Geometry, columns: std::ops::Range<usize>) -> Vec<Run> {
     runs
 }
 
-/// Copies a run; the commonest lengths without a call.
+/// Copies a run; the most common lengths without a call.
 #[inline(always)]
 fn copy_run<T: Float>(from: &[T], to: &mut [T]) {
     match to.len() {

@@ -1,4 +1,4 @@
-//! The inner loops in f32 with the processor's vectors: compilers do not keep the generic loops' sums in registers.
+//! The inner loops in f32, with vector intrinsics: compilers do not keep the sums of the generic loops in registers.
 
 use std::arch::x86_64::*;
 
@@ -22,7 +22,7 @@ macro_rules! wide {
             ) {
                 let depth = zeros.len();
                 for first in (0..ROWS).step_by($rows) {
-                    let mut own = [[$zero(); N]; $rows];
+                    let mut tile = [[$zero(); N]; $rows];
                     for tap in taps {
                         let weights = &panel[tap.number * depth..][..depth];
                         let mut pointers = [zeros.as_ptr(); $rows];
@@ -37,12 +37,12 @@ macro_rules! wide {
                                 // SAFETY: every pointer is that of a slice of `depth` elements.
                                 let x = $set(unsafe { *pointers[row].add(c) });
                                 for vector in 0..N {
-                                    own[row][vector] = $fma(x, weights[vector], own[row][vector]);
+                                    tile[row][vector] = $fma(x, weights[vector], tile[row][vector]);
                                 }
                             }
                         }
                     }
-                    store_sums(&own, &mut sums[first..]);
+                    store_sums(&tile, &mut sums[first..]);
                 }
             }
 
@@ -57,7 +57,7 @@ macro_rules! wide {
                 assert!(length > 0 && (length - 1) * pitch + N * $lanes <= right.len());
                 assert!(offsets.iter().all(|offset| offset + (length - 1) * step < left.len()));
                 for first in (0..ROWS).step_by($rows) {
-                    let mut own = load_sums::<N>(&sums[first..]);
+                    let mut tile = load_sums::<N>(&sums[first..]);
                     let mut pointers = [left.as_ptr(); $rows];
                     for (pointer, offset) in pointers.iter_mut().zip(&offsets[first..]) {
                         *pointer = left[*offset..].as_ptr();
@@ -69,11 +69,11 @@ macro_rules! wide {
                             // SAFETY: `left` has this element, asserted above.
                             let x = $set(unsafe { *pointers[row].add(t * step) });
                             for vector in 0..N {
-                                own[row][vector] = $fma(x, right[vector], own[row][vector]);
+                                tile[row][vector] = $fma(x, right[vector], tile[row][vector]);
                             }
                         }
                     }
-                    store_sums(&own, &mut sums[first..]);
+                    store_sums(&tile, &mut sums[first..]);
                 }
             }
 
@@ -85,17 +85,17 @@ macro_rules! wide {
                 sums: &mut [[f32; COLUMNS]; ROWS],
             ) {
                 for first in (0..ROWS).step_by($rows) {
-                    let mut own = load_sums::<VECTORS>(&sums[first..]);
+                    let mut tile = load_sums::<VECTORS>(&sums[first..]);
                     for (left, right) in left.iter().zip(right) {
                         let right = load_columns::<VECTORS>(right);
                         for row in 0..$rows {
                             let x = $set(left[first + row]);
                             for vector in 0..VECTORS {
-                                own[row][vector] = $fma(x, right[vector], own[row][vector]);
+                                tile[row][vector] = $fma(x, right[vector], tile[row][vector]);
                             }
                         }
                     }
-                    store_sums(&own, &mut sums[first..]);
+                    store_sums(&tile, &mut sums[first..]);
                 }
             }
 
@@ -108,10 +108,10 @@ macro_rules! wide {
             }
 
             /// # Safety
-            /// There are as many elements from `from` on as `N` vectors have.
+            /// `from` must point to the elements of `N` vectors.
             #[inline]
             #[target_feature(enable = $features)]
-            // SAFETY: what the caller has to promise is said above.
+            // SAFETY: the doc comment says what the caller must promise.
             unsafe fn load_vectors<const N: usize>(from: *const f32) -> [$vector; N] {
                 let mut vectors = [$zero(); N];
                 for (index, vector) in vectors.iter_mut().enumerate() {
@@ -124,21 +124,21 @@ macro_rules! wide {
             #[inline]
             #[target_feature(enable = $features)]
             fn load_sums<const N: usize>(from: &[[f32; COLUMNS]]) -> [[$vector; N]; $rows] {
-                let mut own = [[$zero(); N]; $rows];
+                let mut tile = [[$zero(); N]; $rows];
                 for row in 0..$rows {
-                    own[row] = load_columns(&from[row]);
+                    tile[row] = load_columns(&from[row]);
                 }
-                own
+                tile
             }
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn store_sums<const N: usize>(own: &[[$vector; N]; $rows], to: &mut [[f32; COLUMNS]]) {
+            fn store_sums<const N: usize>(tile: &[[$vector; N]; $rows], to: &mut [[f32; COLUMNS]]) {
                 for row in 0..$rows {
                     let (to, _) = to[row].as_chunks_mut::<$lanes>();
                     for vector in 0..N {
                         // SAFETY: `to[vector]` has the vector's number of elements.
-                        unsafe { $store(to[vector].as_mut_ptr(), own[row][vector]) };
+                        unsafe { $store(to[vector].as_mut_ptr(), tile[row][vector]) };
                     }
                 }
             }

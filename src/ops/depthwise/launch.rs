@@ -17,13 +17,13 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// Channels of a block of the weights' gradient.
+/// Channels of a block in the weights' gradient.
 const CHANNELS: usize = 32;
 
 /// Pixels of a row that a thread of `depthwise_3x3` computes.
 const RUN: usize = 4;
 
-/// Parts of the sums over all pixels at most, and pixels of a part at least.
+/// The most parts of the sums over all pixels, and the fewest pixels of a part.
 const PARTS: usize = 64;
 const PART_PIXELS: usize = 128;
 
@@ -48,7 +48,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// `x` and `y`: the tensors of the input's and of the output's shape, gradients or not.
+    /// `x` and `y` have the input's and the output's shape; either may be a gradient.
     fn new(geometry: Geometry, x: &Tensor, y: &Tensor) -> Self {
         Shape {
             x_pitch: x.pitch() as u64,
@@ -69,19 +69,19 @@ impl Shape {
     }
 }
 
-/// Which kernels serve.
+/// The kernels that fit a convolution.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// 3x3 and, but for the weights' gradient, stride 1; the channels of 16 bytes a thread.
+    /// For 3x3 and, except in the weights' gradient, stride 1; 16 bytes of channels a thread.
     Three,
-    /// The channels of 16 bytes a thread.
+    /// 16 bytes of channels a thread.
     Wide,
     /// One channel a thread.
     One,
 }
 
 impl Kind {
-    /// For the tensors that a kernel touches; `strides`: those for which `depthwise_3` has a kernel.
+    /// The kernels for these tensors; `depthwise_3` has kernels for `strides`.
     fn of(geometry: Geometry, tensors: &[&Tensor], strides: &[usize]) -> Self {
         let vector = vector_of(tensors[0].dtype());
         let is_aligned = |tensor: &&Tensor| {
@@ -99,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// Threads for a stream of rows of `width` pixels of a tensor.
+    /// Threads for `rows` rows of `width` pixels of a tensor.
     fn threads(self, rows: usize, width: usize, of: &Tensor) -> usize {
         let (channels, vector) = (of.shape().columns(), vector_of(of.dtype()));
         match self {
@@ -111,22 +111,22 @@ impl Kind {
 
     /// The kernel that does `work` on tensors of this type.
     fn kernel(self, work: &str, dtype: DType) -> String {
-        let own = match self {
+        let family = match self {
             Kind::Three => 3,
             Kind::Wide => vector_of(dtype),
             Kind::One => 1,
         };
-        kernel_in(&format!("depthwise_{own}_{work}"), dtype)
+        kernel_in(&format!("depthwise_{family}_{work}"), dtype)
     }
 }
 
-/// Blocks for so many threads.
+/// The grid for `threads` threads.
 fn grid(threads: usize) -> [u32; 3] {
     let blocks = u32::try_from(threads.div_ceil(THREADS));
     [blocks.expect("a tensor that fits the memory has fewer blocks"), 1, 1]
 }
 
-/// Depthwise convolution, and the moments of its output where they are wanted.
+/// Depthwise convolution, and the moments of its output if they are wanted.
 pub(super) fn depthwise_conv2d(
     gpu: &Rc<Gpu>,
     x: &Tensor,

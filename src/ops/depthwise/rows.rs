@@ -5,18 +5,18 @@ use std::ops::Range;
 use crate::device::cpu::Float;
 use crate::device::cpu::vector::{LANES, multiply_add, vectorised};
 
-/// Which elements of one axis a grid of pixels reads: pixel `i` reads `start + i step` by the tap `(number, start)`.
+/// The elements of one axis that a grid of pixels reads: pixel `i` reads `start + i step` by the tap `(number, start)`.
 pub(super) struct Axis {
     taps: Vec<(usize, isize)>,
     step: usize,
-    /// Elements there are to read.
+    /// The length of the axis that is read.
     extent: usize,
     /// Pixels of the grid.
     pub pixels: usize,
 }
 
 impl Axis {
-    /// An output of `pixels`, and the input of `extent` that it reads.
+    /// The axis of an output with `pixels` pixels that reads an input of `extent`.
     pub fn forward(
         extent: usize,
         pixels: usize,
@@ -28,7 +28,8 @@ impl Axis {
         Axis { taps, step: stride, extent, pixels }
     }
 
-    /// Every `stride`-th pixel of an input of `extent` from `first` on, and the output of `pixels` that reads it.
+    /// The axis of every `stride`-th pixel from `first` on of an input of `extent`, whose gradient reads an output of
+    /// `pixels`.
     pub fn backward(
         extent: usize,
         pixels: usize,
@@ -50,7 +51,7 @@ impl Axis {
         }
     }
 
-    /// What pixel `i` reads inside the axis, as `(tap's number, element)`.
+    /// The elements inside the axis that pixel `i` reads, as `(tap's number, element)`.
     fn reads(&self, i: usize) -> impl Iterator<Item = (usize, usize)> {
         self.taps.iter().filter_map(move |(number, start)| {
             let element = (i * self.step).wrapping_add_signed(*start);
@@ -58,7 +59,7 @@ impl Axis {
         })
     }
 
-    /// The pixels whose taps all lie inside.
+    /// The pixels whose taps all lie inside of the axis.
     fn interior(&self) -> Range<usize> {
         let is_inside = |i: usize| self.reads(i).count() == self.taps.len();
         let first = (0..self.pixels).find(|i| is_inside(*i)).unwrap_or(self.pixels);
@@ -67,7 +68,7 @@ impl Axis {
     }
 }
 
-/// Which pixels of an image the rows of a grid read.
+/// A grid of pixels, and the pixels of an image that it reads.
 pub(super) struct Grid {
     pub rows: Axis,
     pub columns: Axis,
@@ -75,7 +76,7 @@ pub(super) struct Grid {
     kernel_width: usize,
 }
 
-/// Where pixel 0 of a run of pixels finds a tap's first channel, in the source and in the weights.
+/// The place of a tap's first channel in the source, for the first pixel of a run, and in the weights.
 #[derive(Clone, Copy)]
 pub(super) struct Tap {
     pub source: usize,
@@ -88,12 +89,12 @@ impl Grid {
         Grid { rows, columns, interior, kernel_width }
     }
 
-    /// Elements from one pixel's tap to the next pixel's, in a source of this pitch.
+    /// Elements between the taps of neighbouring pixels, in a source of this pitch.
     pub fn step(&self, pitch: usize) -> usize {
         self.columns.step * pitch
     }
 
-    /// Calls `visit(first pixel, pixels, taps)` for all runs of a row's pixels that read by the same taps.
+    /// Calls `visit(first pixel, pixels, taps)` for all runs of a row's pixels with the same taps.
     pub fn runs(
         &self,
         row: usize,
@@ -120,7 +121,7 @@ impl Grid {
     }
 }
 
-/// What the sums of a run start from.
+/// The initial value of a run's sums.
 #[derive(Clone, Copy)]
 pub(super) enum Start<'a, T> {
     Zero,
@@ -128,7 +129,7 @@ pub(super) enum Start<'a, T> {
     Output,
 }
 
-/// A run of pixels, and how far apart they lie.
+/// A run of pixels and the distances between them.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub pixels: usize,
@@ -154,8 +155,8 @@ vectorised! {
     }
 }
 
-/// Defines [`convolve`] for a fixed number of pixels. Each pixel's sums are an array of their own: only so does the
-/// compiler keep them in registers.
+/// Defines [`convolve`] for a fixed number of pixels. Each pixel's sums are a separate array; otherwise the compiler
+/// does not keep them in registers.
 macro_rules! convolve {
     ($name:ident, $($pixel:literal $sums:ident),*) => {
         #[inline(always)]
@@ -222,13 +223,13 @@ convolve!(convolve1, 0 s0);
 
 #[inline(always)]
 fn chunk<T: Float>(from: &[T], first: usize) -> [T; LANES] {
-    let mut own = [T::ZERO; LANES];
-    own.copy_from_slice(&from[first..first + LANES]);
-    own
+    let mut chunk = [T::ZERO; LANES];
+    chunk.copy_from_slice(&from[first..first + LANES]);
+    chunk
 }
 
 /// # Safety
-/// `from` has [`LANES`] elements from `first` on.
+/// `from` must have [`LANES`] elements from `first` on.
 #[inline(always)]
 unsafe fn chunk_unchecked<T: Float>(from: &[T], first: usize) -> &[T; LANES] {
     debug_assert!(first + LANES <= from.len());

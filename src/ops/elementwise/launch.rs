@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-/// Units that a block works on.
+/// Units of a block.
 const UNITS: u64 = 2 * THREADS as u64;
 
 /// The output and at most two inputs.
@@ -29,7 +29,7 @@ struct Layout {
     width: u32,
 }
 
-/// An axis of the output, and from one of its elements to the next for each operand, 0 where it is broadcast.
+/// An axis of the output, and each operand's stride along it, 0 if the operand is broadcast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Axis {
     extent: u64,
@@ -37,15 +37,15 @@ struct Axis {
 }
 
 impl Axis {
-    /// The two as one axis, `self` outside, where all operands allow it.
+    /// Both as one axis, with `self` outside, if all operands' strides allow it.
     fn merged_with(self, inner: Axis) -> Option<Axis> {
-        let follows = |(own, inner_stride)| own == inner_stride * inner.extent;
+        let follows = |(outer_stride, inner_stride)| outer_stride == inner_stride * inner.extent;
         let fits = self.strides.into_iter().zip(inner.strides).all(follows);
         fits.then_some(Axis { extent: self.extent * inner.extent, strides: inner.strides })
     }
 }
 
-/// The stride of a tensor's elements along each axis of an output that it is broadcast to.
+/// The strides of a tensor along the axes of an output that it is broadcast to.
 fn strides(tensor: &Tensor, output: Shape) -> [u64; MAX_RANK] {
     let (rank, mut strides) = (output.rank(), [0; MAX_RANK]);
     let mut stride = 1;
@@ -58,8 +58,8 @@ fn strides(tensor: &Tensor, output: Shape) -> [u64; MAX_RANK] {
 }
 
 impl Layout {
-    /// The layout of `operands`, the output first, whose elements are `size` of what strides are counted in; `widths` are
-    /// the units that the kernel knows, from the largest down to the one that always fits.
+    /// The layout of `operands`, the output first. An element has `size` of the units that strides are counted in.
+    /// `widths` are the kernel's vector widths, in descending order, down to one that always fits.
     fn new(operands: &[&Tensor], size: u64, widths: &[u64]) -> Self {
         let axes = Layout::axes(operands, size);
         let last = axes[axes.len() - 1];
@@ -68,7 +68,7 @@ impl Layout {
                 let bytes = width * tensor.dtype().size() as u64 / size;
                 tensor.pointer().0.is_multiple_of(bytes.min(16))
             };
-            // Of an input that is the same all along, one element is a unit.
+            // For an input that is broadcast along this axis, a unit is one element.
             let is_unit = |number: usize| match last.strides[number] {
                 0 => number > 0,
                 stride => stride == 1 && aligned(operands[number]),
@@ -92,14 +92,14 @@ impl Layout {
         layout
     }
 
-    /// The output's axes, outermost first, as few as all operands allow, at least one.
+    /// The output's axes, outermost first: as few as all operands' strides allow, at least one.
     fn axes(operands: &[&Tensor], size: u64) -> Vec<Axis> {
         let shape = operands[0].shape();
         let mut all = [[0; MAX_RANK]; OPERANDS];
-        operands.iter().zip(&mut all).for_each(|(tensor, own)| *own = strides(tensor, shape));
+        operands.iter().zip(&mut all).for_each(|(tensor, to)| *to = strides(tensor, shape));
         let of_tensors = shape.extents().iter().enumerate().map(|(axis, extent)| Axis {
             extent: *extent as u64,
-            strides: all.map(|own| own[axis] * size),
+            strides: all.map(|strides| strides[axis] * size),
         });
         let mut inside = [0; OPERANDS];
         inside[..operands.len()].fill(1);
@@ -117,7 +117,7 @@ impl Layout {
         axes
     }
 
-    /// For the kernels that compute, which take 16 bytes of what is narrowest at once where they can.
+    /// The layout for kernels that compute: they read 16 bytes of the narrowest operand at a time if they can.
     fn of_floats(operands: &[&Tensor]) -> Self {
         let widths = operands.iter().map(|tensor| vector_of(tensor.dtype()) as u64);
         Layout::new(operands, 1, &[widths.max().unwrap_or(1)])
@@ -134,17 +134,17 @@ fn launch(gpu: &Gpu, kernel: &str, layout: &Layout, arguments: &[&dyn Argument])
     gpu.launch(kernel, layout.grid(), [THREADS, 1, 1], &arguments);
 }
 
-/// `y = f(x)`, by the function's name in the kernels' and with its own parameters.
-pub(super) fn unary(gpu: &Gpu, function: &str, own: &[f32], x: &Tensor, y: &Tensor) {
+/// `y = f(x)`, for the function of this name in the kernels, with its parameters.
+pub(super) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y: &Tensor) {
     let layout = Layout::of_floats(&[y, x]);
     let pointers = [x.pointer(), y.pointer()];
-    let own = own.iter().map(|number| number as &dyn Argument);
+    let parameters = parameters.iter().map(|number| number as &dyn Argument);
     let arguments: Vec<&dyn Argument> =
-        pointers.iter().map(|pointer| pointer as &dyn Argument).chain(own).collect();
+        pointers.iter().map(|pointer| pointer as &dyn Argument).chain(parameters).collect();
     launch(gpu, &kernel_in(&format!("elementwise_{function}_fwd"), y.dtype()), &layout, &arguments);
 }
 
-/// `dx = dy f'(kept)`, stored or added.
+/// `dx = dy f'(kept)`, stored or accumulated.
 pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
     let layout = Layout::of_floats(&[dx, dy, kept]);
@@ -153,7 +153,7 @@ pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tens
     launch(gpu, &kernel, &layout, &[&dy, &kept, &dx, &add]);
 }
 
-/// `dx = factor dy`, stored or added.
+/// `dx = factor dy`, stored or accumulated.
 pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
     let layout = Layout::of_floats(&[dx, dy]);
@@ -162,7 +162,7 @@ pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) 
     launch(gpu, &kernel, &layout, &[&dy, &dx, &add, &factor]);
 }
 
-/// `out = a op b`, broadcast. Beside `a` in BF16, `b` may be F32 in a sum.
+/// `out = a op b`, broadcast. In a sum with `a` in BF16, `b` may be F32.
 pub(super) fn binary(gpu: &Gpu, function: &str, a: &Tensor, b: &Tensor, out: &Tensor) {
     let layout = Layout::of_floats(&[out, a, b]);
     let bias = if a.dtype() == b.dtype() { "" } else { "_bias" };
@@ -191,7 +191,7 @@ pub(super) fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) {
     launch(gpu, "elementwise_copy", &layout, &[&from.pointer(), &to.pointer()]);
 }
 
-/// Sets every element of a tensor without gaps, at an address that 16 divides, to the same bytes.
+/// Sets every element of a contiguous tensor, aligned to 16 bytes, to the same bytes.
 pub(super) fn fill(gpu: &Gpu, to: &Tensor, element: &[u8]) {
     let bytes = (to.shape().elements() * element.len()) as u64;
     let mut repeated = [0; 8];

@@ -14,11 +14,11 @@ const THREADS: u32 = 256;
 /// Tokens that one block sorts.
 const TILE: usize = 2048;
 
-/// Bits that one pass sorts by, and the digits they make.
+/// Bits of a digit, by which one pass sorts, and the number of digits.
 const BITS: u32 = 8;
 const DIGITS: usize = 1 << BITS;
 
-/// Sorted tokens, and units of columns, that one warp adds up.
+/// Sorted tokens, and units of columns, of one warp.
 const CHUNK: usize = 32;
 
 /// `EmbeddingShape`.
@@ -37,12 +37,12 @@ struct Shape {
 }
 
 impl Shape {
-    /// For rows that are read from `from` and written to `to`.
+    /// The shape for rows that are read from `from` and written to `to`.
     fn new(tokens: usize, vocabulary: usize, from: &Tensor, to: &Tensor, add: bool) -> Self {
         let (columns, pitch, to_pitch) = (to.shape().columns(), from.pitch(), to.pitch());
         let extents = [columns, pitch, to_pitch];
         let aligned = (from.pointer().0 | to.pointer().0).is_multiple_of(16);
-        // 16 bytes of what is read, or 8: the usual 100 columns are no multiple of 8.
+        // 16 bytes of `from`, or 8: the usual 100 columns are not a multiple of 8.
         let fits = |width: &usize| {
             *width <= vector_of(from.dtype())
                 && aligned
@@ -62,7 +62,7 @@ impl Shape {
         }
     }
 
-    /// Blocks whose warps each do a chunk of tokens by as many units of columns.
+    /// The blocks of a kernel whose warps each process a chunk of tokens and of units of columns.
     fn blocks_of_chunks(&self) -> u32 {
         let warps = self.chunks * (self.columns / self.width).div_ceil(CHUNK as u32);
         warps.div_ceil(THREADS / 32)
@@ -79,7 +79,7 @@ pub(super) fn gather(gpu: &Gpu, tokens: &Tensor, table: &Tensor, out: &Tensor) {
     gpu.launch(&kernel, grid, [THREADS, 1, 1], &[&tokens, &table, &out, &arguments]);
 }
 
-/// Tokens in order, and where each was: I32 `[n]` both.
+/// Sorted tokens and their positions, both I32 `[n]`.
 struct Sorted {
     tokens: Tensor,
     positions: Tensor,
@@ -91,7 +91,7 @@ impl Sorted {
         Sorted { tokens, positions }
     }
 
-    /// Sorted stably, in one launch or, where they are more than a tile, in two for every digit.
+    /// Sorts tokens stably: in one launch, or in two for every digit if there is more than a tile.
     fn new(gpu: &Gpu, tokens: &Tensor, vocabulary: usize) -> Self {
         let count = tokens.shape().elements();
         let bits = (vocabulary.max(2) - 1).ilog2() + 1;
@@ -111,7 +111,7 @@ impl Sorted {
         })
     }
 
-    /// Sorts by the digit at `shift`. Without positions they are the tokens' own numbers.
+    /// Sorts by the digit at `shift`. Without `positions` the tokens are numbered in order.
     fn pass(gpu: &Gpu, tokens: &Tensor, positions: Option<&Tensor>, shift: u32) -> Self {
         let (count, sorted) = (tokens.shape().elements(), Sorted::empty(tokens));
         let tiles = count.div_ceil(TILE);
@@ -131,7 +131,7 @@ impl Sorted {
     }
 }
 
-/// The slot's row v: the sum of `dy` over the positions of token v.
+/// Computes the slot: row v is the sum of `dy` over the positions of token v.
 pub(super) fn add_up(gpu: &Gpu, tokens: &Tensor, dy: &Tensor, slot: &Slot) {
     let (gradient, count) = (&slot.tensor, tokens.shape().elements());
     if !slot.add {

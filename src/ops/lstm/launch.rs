@@ -1,10 +1,10 @@
-//! The launches of `kernels/lstm.cu`, and the products over all times around them.
+//! The launches of `kernels/lstm.cu`, and the products over all times before and after them.
 
 use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Kept, Sizes as Extents};
+use super::{Context, Sizes as Extents};
 use crate::device::Gpu;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::ops::kernel_in;
@@ -13,10 +13,10 @@ use crate::ops::reduce::add_column_sums_on;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
 
-/// The most units whose recurrent weights stay in registers: then all times are one launch.
+/// The most units whose recurrent weights fit the registers: then all times are one launch.
 const RESIDENT: usize = 104;
 
-/// Units and samples of a block where a time is a launch.
+/// Units and samples of a block if each time is a launch.
 const UNITS: usize = 8;
 const SAMPLES: usize = 8;
 const STEP_THREADS: u32 = 256;
@@ -34,9 +34,9 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(kept: &Kept, dy_pitch: usize) -> Self {
-        let Extents { times, batch, hidden, .. } = kept.sizes;
-        let weight = &kept.weight_hh;
+    fn new(context: &Context, dy_pitch: usize) -> Self {
+        let Extents { times, batch, hidden, .. } = context.sizes;
+        let weight = &context.weight_hh;
         let is_vector = hidden.is_multiple_of(4)
             && weight.pitch().is_multiple_of(4)
             && weight.pointer().0.is_multiple_of(16);
@@ -51,7 +51,7 @@ impl Sizes {
     }
 }
 
-/// One block a sample, four threads a unit. Without a time there is nothing to launch.
+/// One block for each sample, four threads for each unit. Without times the grid is empty.
 fn layer_shape(extents: Extents) -> ([u32; 3], [u32; 3]) {
     let threads = (4 * extents.hidden).next_multiple_of(32);
     let blocks = if extents.times == 0 { 0 } else { extents.batch };
@@ -62,33 +62,33 @@ fn step_grid(extents: Extents) -> [u32; 3] {
     [extents.hidden.div_ceil(UNITS) as u32, extents.batch.div_ceil(SAMPLES) as u32, 1]
 }
 
-/// Where the parts of each time begin, in bytes from `tensor` on: `[.., B, columns]`.
+/// The address of the part of `tensor`, `[.., B, columns]`, that belongs to a time.
 fn at_time(tensor: &Tensor, extents: Extents, columns: usize, time: usize) -> Pointer {
     tensor.view(time * extents.batch * columns, [0], 1).pointer()
 }
 
-pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Tensor) {
-    let extents = kept.sizes;
+pub(super) fn forward(gpu: &Rc<Gpu>, context: &Context, bias_ih: &Tensor, bias_hh: &Tensor) {
+    let extents = context.sizes;
     let Extents { times, inputs, hidden, .. } = extents;
-    let dtype = kept.x.dtype();
-    let op = kept.input_forward();
+    let dtype = context.x.dtype();
+    let op = context.input_forward();
     product(
         gpu,
         [extents.rows(), 4 * hidden, inputs],
-        Operand::new(&kept.x, kept.x.pitch(), false),
-        Operand::new(&kept.weight_ih, kept.weight_ih.pitch(), true),
-        Rows::new(&kept.gates, 4 * hidden),
+        Operand::new(&context.x, context.x.pitch(), false),
+        Operand::new(&context.weight_ih, context.weight_ih.pitch(), true),
+        Rows::new(&context.gates, 4 * hidden),
         Epilogue::default(),
     );
     drop(op);
-    let _op = kept.recurrence_forward();
-    let sizes = Sizes::new(kept, 0);
+    let _op = context.recurrence_forward();
+    let sizes = Sizes::new(context, 0);
     let sizes = Parameters(&sizes);
-    let weight = kept.weight_hh.pointer();
+    let weight = context.weight_hh.pointer();
     let biases = [bias_ih.pointer(), bias_hh.pointer()];
     if hidden <= RESIDENT {
         let (grid, block) = layer_shape(extents);
-        let [gates, h, c] = [&kept.gates, &kept.h, &kept.c].map(Tensor::pointer);
+        let [gates, h, c] = [&context.gates, &context.h, &context.c].map(Tensor::pointer);
         gpu.launch(
             &kernel_in("lstm_layer_fwd", dtype),
             grid,
@@ -98,9 +98,9 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
         return;
     }
     for time in 0..times {
-        let gates = at_time(&kept.gates, extents, 4 * hidden, time);
-        let [h_before, h] = [0, 1].map(|more| at_time(&kept.h, extents, hidden, time + more));
-        let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
+        let gates = at_time(&context.gates, extents, 4 * hidden, time);
+        let [h_before, h] = [0, 1].map(|more| at_time(&context.h, extents, hidden, time + more));
+        let [c_before, c] = [0, 1].map(|more| at_time(&context.c, extents, hidden, time + more));
         gpu.launch(
             &kernel_in("lstm_step_fwd", dtype),
             step_grid(extents),
@@ -110,71 +110,71 @@ pub(super) fn forward(gpu: &Rc<Gpu>, kept: &Kept, bias_ih: &Tensor, bias_hh: &Te
     }
 }
 
-pub(super) fn backward(gpu: &Rc<Gpu>, kept: &Kept, dy: &Tensor, gradients: &mut Gradients) {
-    gate_gradients(gpu, kept, dy);
-    let Extents { inputs, hidden, .. } = kept.sizes;
-    let rows = kept.sizes.rows();
-    if let Some(slot) = gradients.slot(0, &kept.x) {
-        let _op = kept.input_gradient(&slot.tensor);
+pub(super) fn backward(gpu: &Rc<Gpu>, context: &Context, dy: &Tensor, gradients: &mut Gradients) {
+    gate_gradients(gpu, context, dy);
+    let Extents { inputs, hidden, .. } = context.sizes;
+    let rows = context.sizes.rows();
+    if let Some(slot) = gradients.slot(0, &context.x) {
+        let _op = context.input_gradient(&slot.tensor);
         product(
             gpu,
             [rows, inputs, 4 * hidden],
-            Operand::new(&kept.gates, 4 * hidden, false),
-            Operand::new(&kept.weight_ih, kept.weight_ih.pitch(), false),
+            Operand::new(&context.gates, 4 * hidden, false),
+            Operand::new(&context.weight_ih, context.weight_ih.pitch(), false),
             Rows::new(&slot.tensor, slot.tensor.pitch()),
             Epilogue::add(slot.add),
         );
     }
     for (input, weight, factor, columns) in
-        [(1, &kept.weight_ih, &kept.x, inputs), (2, &kept.weight_hh, &kept.h, hidden)]
+        [(1, &context.weight_ih, &context.x, inputs), (2, &context.weight_hh, &context.h, hidden)]
     {
         let Some(slot) = gradients.wide_slot(input, weight) else { continue };
-        let _op = kept.weight_gradient(factor, &slot.tensor);
+        let _op = context.weight_gradient(factor, &slot.tensor);
         product(
             gpu,
             [4 * hidden, columns, rows],
-            Operand::new(&kept.gates, 4 * hidden, true),
+            Operand::new(&context.gates, 4 * hidden, true),
             Operand::new(factor, factor.pitch(), false),
             Rows::new(&slot.tensor, slot.tensor.pitch()),
             Epilogue::add(slot.add),
         );
     }
-    let bias = kept.gates.view(0, [4 * hidden], 4 * hidden);
-    let all = kept.gates.view(0, [rows, 4 * hidden], 4 * hidden);
+    let bias = context.gates.view(0, [4 * hidden], 4 * hidden);
+    let all = context.gates.view(0, [rows, 4 * hidden], 4 * hidden);
     for input in [3, 4] {
         if let Some(slot) = gradients.wide_slot(input, &bias) {
-            let _op = kept.bias_gradient(&slot.tensor);
+            let _op = context.bias_gradient(&slot.tensor);
             add_column_sums_on(gpu, &all, &slot.tensor, slot.add);
         }
     }
 }
 
-/// Turns the kept gates into the gradients of what they were computed from.
-fn gate_gradients(gpu: &Gpu, kept: &Kept, dy: &Tensor) {
-    let _op = kept.recurrence_backward(dy);
-    let extents = kept.sizes;
+/// Overwrites the stored gates with the gradients of their pre-activations.
+fn gate_gradients(gpu: &Gpu, context: &Context, dy: &Tensor) {
+    let _op = context.recurrence_backward(dy);
+    let extents = context.sizes;
     let Extents { times, batch, hidden, .. } = extents;
-    let sizes = Sizes::new(kept, dy.pitch());
+    let sizes = Sizes::new(context, dy.pitch());
     let sizes = Parameters(&sizes);
-    let weight = kept.weight_hh.pointer();
+    let weight = context.weight_hh.pointer();
     if hidden <= RESIDENT {
         let (grid, block) = layer_shape(extents);
-        let [gates, c, dy] = [&kept.gates, &kept.c, dy].map(Tensor::pointer);
-        let kernel = kernel_in("lstm_layer_bwd", kept.x.dtype());
+        let [gates, c, dy] = [&context.gates, &context.c, dy].map(Tensor::pointer);
+        let kernel = kernel_in("lstm_layer_bwd", context.x.dtype());
         gpu.launch(&kernel, grid, block, &[&gates, &c, &weight, &dy, &sizes]);
         return;
     }
-    let dc = kept.c.empty_like([batch, hidden]);
+    let dc = context.c.empty_like([batch, hidden]);
     for time in (0..times).rev() {
-        let gates = at_time(&kept.gates, extents, 4 * hidden, time);
+        let gates = at_time(&context.gates, extents, 4 * hidden, time);
         let later = match time + 1 < times {
-            true => at_time(&kept.gates, extents, 4 * hidden, time + 1),
+            true => at_time(&context.gates, extents, 4 * hidden, time + 1),
             false => Pointer::NULL,
         };
-        let [c_before, c] = [0, 1].map(|more| at_time(&kept.c, extents, hidden, time + more));
+        let [c_before, c] = [0, 1].map(|more| at_time(&context.c, extents, hidden, time + more));
         let dy = at_time(dy, extents, dy.pitch(), time);
         gpu.launch(
-            &kernel_in("lstm_step_bwd", kept.x.dtype()),
+            &kernel_in("lstm_step_bwd", context.x.dtype()),
             step_grid(extents),
             [STEP_THREADS, 1, 1],
             &[&gates, &later, &c_before, &c, &weight, &dy, &dc.pointer(), &sizes],

@@ -1,11 +1,11 @@
-//! What a product computes with.
+//! The arithmetic of a product.
 
 use crate::device::{DType, Gpu};
 
-/// How a product's factors enter. Sums are f32.
+/// The type of a product's factors. Sums are f32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arithmetic {
-    /// f32 as they are.
+    /// f32, unrounded.
     F32,
     /// f32 rounded to 10 bits of fraction, for tensor cores.
     Tf32,
@@ -14,7 +14,7 @@ pub(crate) enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// That of operands of this type, as the device is set.
+    /// The arithmetic for operands of this type, by the device's setting.
     pub fn of(gpu: &Gpu, operands: DType) -> Self {
         match operands {
             DType::F32 if gpu.uses_tf32() => Arithmetic::Tf32,

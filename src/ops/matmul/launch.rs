@@ -15,24 +15,24 @@ use crate::tensor::Tensor;
 pub(crate) struct Operand {
     pointer: Pointer,
     dtype: DType,
-    /// Elements from one row to the next, as it lies in memory.
+    /// Elements from one row to the next in memory.
     stride: usize,
     transposed: bool,
 }
 
 impl Operand {
-    /// What lies in a tensor, in rows `stride` elements apart.
+    /// The matrix in a tensor, with rows `stride` elements apart.
     pub fn new(tensor: &Tensor, stride: usize, transposed: bool) -> Self {
         Operand { pointer: tensor.pointer(), dtype: tensor.dtype(), stride, transposed }
     }
 
-    /// Whether every run of 16 bytes of every row lies on 16 bytes, in every member of a batch.
+    /// Whether all rows are aligned to 16 bytes, in every member of a batch.
     fn is_aligned(&self, batch_stride: usize) -> bool {
         lies_in_runs(self.pointer, self.dtype, &[self.stride, batch_stride])
     }
 }
 
-/// The rows that a product writes, of f32, or of bf16 where its operands are.
+/// The rows that a product writes: f32, or bf16 if its operands are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     pub pointer: Pointer,
@@ -42,30 +42,30 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// A tensor's, `stride` elements apart.
+    /// The rows of a tensor, `stride` elements apart.
     pub fn new(tensor: &Tensor, stride: usize) -> Self {
         Rows { pointer: tensor.pointer(), dtype: tensor.dtype(), stride }
     }
 
-    /// Whether they are bf16, as kernels are told.
+    /// Whether they are bf16, as a kernel's argument.
     pub fn is_bf16(&self) -> u32 {
         u32::from(self.dtype == DType::BF16)
     }
 }
 
-/// What a product does to its sums as it writes them.
+/// The epilogue of a product, applied to its sums as it writes them.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Epilogue {
     /// F32, one for each column.
     pub bias: Option<Pointer>,
-    /// Whether sums below 0 become 0.
+    /// Whether a ReLU follows the bias.
     pub relu: bool,
-    /// Whether to add to what is there.
+    /// Whether to accumulate in place.
     pub add: bool,
 }
 
 impl Epilogue {
-    /// No bias and no ReLU.
+    /// An epilogue without bias and ReLU.
     pub fn add(add: bool) -> Self {
         Epilogue { add, ..Epilogue::default() }
     }
@@ -75,12 +75,12 @@ impl Epilogue {
     }
 }
 
-/// Whether an address is a multiple of 16 bytes and distances from it are multiples of 4 elements.
+/// Whether an address is a multiple of 16 bytes and the strides from it are multiples of 4 elements.
 pub(crate) fn is_aligned(pointer: Pointer, strides: &[usize]) -> bool {
     lies_in_runs(pointer, DType::F32, strides)
 }
 
-/// Whether an address and distances from it, in elements, are multiples of 16 bytes.
+/// Whether an address and the strides from it, in elements, are multiples of 16 bytes.
 pub(crate) fn lies_in_runs(pointer: Pointer, dtype: DType, strides: &[usize]) -> bool {
     pointer.0.is_multiple_of(16)
         && strides.iter().all(|stride| (stride * dtype.size()).is_multiple_of(16))
@@ -125,10 +125,10 @@ struct MatmulParts {
     unused: u32,
 }
 
-/// A stack of products whose members lie at fixed distances.
+/// A batch of products at fixed strides.
 pub(super) struct Batch {
     pub members: usize,
-    /// Elements from one member to the next; 0 for an operand that serves all.
+    /// Elements from one member to the next; 0 for an operand that all members share.
     pub a_stride: usize,
     pub b_stride: usize,
 }
@@ -147,7 +147,7 @@ pub(crate) fn product(
     products(gpu, &batch, sizes, a, b, c, epilogue);
 }
 
-/// The same for every member of a batch. C's members follow each other, as rows do.
+/// [`product`] for every member of a batch. C's members are adjacent, as its rows are.
 pub(super) fn products(
     gpu: &Rc<Gpu>,
     batch: &Batch,
@@ -171,7 +171,7 @@ pub(super) fn products(
     let cut = Cut::of(arithmetic, batch.members, [m, n, k]);
     let rows = batch.members * m;
     let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * rows * n * 4));
-    let (to, own) = match &parts {
+    let (to, direct) = match &parts {
         Some(parts) => {
             let parts = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: n };
             (parts, Epilogue::default())
@@ -191,12 +191,12 @@ pub(super) fn products(
         k: k as u32,
         splits: cut.splits as u32,
         slabs: cut.slabs as u32,
-        add: u32::from(own.add),
+        add: u32::from(direct.add),
         a_is_aligned: u32::from(a.is_aligned(batch.a_stride)),
         b_is_aligned: u32::from(b.is_aligned(batch.b_stride)),
         c_is_aligned: u32::from(is_aligned(to.pointer, &[to.stride, rows * n])),
         c_is_bf16: to.is_bf16(),
-        relu: u32::from(own.relu),
+        relu: u32::from(direct.relu),
         unused: 0,
     };
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
@@ -210,14 +210,15 @@ pub(super) fn products(
     let kernel = format!("matmul_{}_{sides}_{}", cut.tile.name, arithmetic.suffix());
     let (threads, shared) = ([cut.tile.threads, 1, 1], cut.tile.shared);
     let arguments: [&dyn Argument; 5] =
-        [&a.pointer, &b.pointer, &own.bias(), &to.pointer, &Parameters(&shape)];
+        [&a.pointer, &b.pointer, &direct.bias(), &to.pointer, &Parameters(&shape)];
     gpu.launch_with_shared(&kernel, blocks, threads, shared, &arguments);
     if let Some(parts) = &parts {
         sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], c, epilogue);
     }
 }
 
-/// `C (+)= relu?(the sum of the parts + bias)`; the parts are `[rows, columns]` of f32 without gaps each, added in order.
+/// `C (+)= relu?(the sum of the parts + bias)`; each part is a contiguous `[rows, columns]` of f32; they are added in
+/// order.
 pub(crate) fn sum_parts(
     gpu: &Gpu,
     (parts, splits): (Pointer, usize),
@@ -245,7 +246,7 @@ pub(crate) fn sum_parts(
     gpu.launch(kernel, grid(threads.div_ceil(256)), [256, 1, 1], &arguments);
 }
 
-/// So many blocks in a line.
+/// A grid of `blocks` blocks on one axis.
 fn grid(blocks: usize) -> [u32; 3] {
     [u32::try_from(blocks).expect("a tensor that fits the memory has fewer tiles"), 1, 1]
 }

@@ -1,26 +1,26 @@
-//! Which tile of a GPU's block serves a product, and into how many parts its inner axis is cut.
+//! The choice of a product's tile on a GPU, and of the number of parts of its inner axis.
 
 use std::cell::Cell;
 
 use super::arithmetic::Arithmetic;
 
-/// Multiprocessors of the GPU that tiles are chosen for: an H100 or H200.
-const MULTIPROCESSORS: usize = 132;
+/// SMs of the GPU that tiles are chosen for: an H100 or H200.
+const SM_COUNT: usize = 132;
 
-/// Steps of the inner axis that a part has at least: fewer are not worth the sum over the parts.
+/// The fewest steps of the inner axis in a part: fewer are not worth the sum over the parts.
 const STEPS: usize = 64;
 
-/// Bytes that all multiprocessors together read or write in a clock, mostly from L2.
+/// Bytes that all SMs together read or write in a clock, mostly from the L2 cache.
 const BYTES_A_CLOCK: usize = 2048;
 
-/// Clocks that a launch more costs.
+/// Clocks of an additional launch.
 const LAUNCH: usize = 3000;
 
-/// Clocks that a block takes before its first slab and after its last.
+/// Clocks of a block before its first slab and after its last.
 const START: usize = 1500;
 
 /// A tile of C that one block computes, with the depth of a slab of the inner axis. `kernels/tile.cuh` and
-/// `kernels/tensor_tile.cuh` have the same tables.
+/// `kernels/tensor_tile.cuh` contain the same tables.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Tile {
     pub name: &'static str,
@@ -32,9 +32,9 @@ pub(crate) struct Tile {
     pub threads: u32,
     /// Bytes of dynamic shared memory.
     pub shared: usize,
-    /// Blocks that fit on a multiprocessor.
+    /// Resident blocks of an SM.
     resident: usize,
-    /// Clocks of a multiprocessor for a slab of one block: beside others, and alone.
+    /// Clocks of an SM for a slab of one block: beside other blocks, and alone.
     clocks: usize,
     clocks_alone: usize,
 }
@@ -76,7 +76,8 @@ static F32: [Tile; 3] = [
     },
 ];
 
-/// On tensor cores, in slabs of 128 bytes: bf16 has twice the steps of tf32 in them, and its tensor cores twice the speed.
+/// Tiles of tensor cores, with slabs of 128 bytes: bf16 has twice the steps of tf32 in a slab, and its tensor cores are
+/// twice as fast.
 const fn on_tensor_cores(k: usize) -> [Tile; 3] {
     [
         Tile {
@@ -119,13 +120,13 @@ static TF32: [Tile; 3] = on_tensor_cores(32);
 static BF16: [Tile; 3] = on_tensor_cores(64);
 
 thread_local! {
-    /// The tile's name and the number of parts that [`with_cut`] asks for.
+    /// The tile's name and the number of parts that [`with_cut`] forces.
     static WANTED: Cell<Option<(&'static str, usize)>> = const { Cell::new(None) };
 }
 
-/// Does `work` with every product on a GPU cut into tiles of this name, "128", "64" or "32", and so many parts of its
-/// inner axis, or as many as it has slabs. For tests of every tile, and for benchmarks that compare them; a run leaves
-/// the choice to the shape.
+/// Does `work` with a forced cut of every product on a GPU: tiles of this name, "128", "64" or "32", and `splits` parts
+/// of the inner axis, at most one for each slab. For tests of every tile and for benchmarks that compare them; in a run
+/// the shape decides.
 pub fn with_cut<R>(tile: &'static str, splits: usize, work: impl FnOnce() -> R) -> R {
     let before = WANTED.replace(Some((tile, splits)));
     let result = work();
@@ -133,18 +134,18 @@ pub fn with_cut<R>(tile: &'static str, splits: usize, work: impl FnOnce() -> R) 
     result
 }
 
-/// How a product is cut.
+/// The cut of a product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Cut {
     pub tile: &'static Tile,
-    /// Parts of the inner axis, each summed by blocks of its own.
+    /// Parts of the inner axis, each summed by separate blocks.
     pub splits: usize,
     /// Slabs of one part; the last part may have fewer.
     pub slabs: usize,
 }
 
 impl Cut {
-    /// The fastest by a model of the GPU; a function of the shape alone. Of equals the first.
+    /// The fastest cut by a model of the GPU, a function of the shape only; the first of equals.
     pub fn of(arithmetic: Arithmetic, batch: usize, sizes: [usize; 3]) -> Cut {
         let tiles = match arithmetic {
             Arithmetic::F32 => &F32,
@@ -160,7 +161,7 @@ impl Cut {
         cuts.min_by_key(|cut| cut.clocks(batch, sizes)).expect("every tile has a cut")
     }
 
-    /// At most so many parts, none of them empty.
+    /// A cut into at most `splits` parts, none of them empty.
     fn into(tile: &'static Tile, splits: usize, k: usize) -> Cut {
         let all = k.div_ceil(tile.k);
         let slabs = all.div_ceil(splits).max(1);
@@ -171,8 +172,8 @@ impl Cut {
     fn clocks(&self, batch: usize, [m, n, _]: [usize; 3]) -> usize {
         let Tile { resident, clocks, clocks_alone, .. } = *self.tile;
         let blocks = batch * m.div_ceil(self.tile.m) * n.div_ceil(self.tile.n) * self.splits;
-        let busy = blocks.div_ceil(MULTIPROCESSORS) * clocks;
-        let waiting = blocks.div_ceil(MULTIPROCESSORS * resident) * clocks_alone;
+        let busy = blocks.div_ceil(SM_COUNT) * clocks;
+        let waiting = blocks.div_ceil(SM_COUNT * resident) * clocks_alone;
         let sum = match self.splits {
             1 => 0,
             splits => LAUNCH + batch * m * n * 4 * (2 * splits + 1) / BYTES_A_CLOCK,
@@ -183,9 +184,9 @@ impl Cut {
 
 /// All ways to cut an inner axis of `k` for a tile.
 fn cuts(tile: &'static Tile, k: usize) -> impl Iterator<Item = Cut> {
-    let cuts = (1..=(k / STEPS).clamp(1, MULTIPROCESSORS))
+    let cuts = (1..=(k / STEPS).clamp(1, SM_COUNT))
         .map(move |splits| (splits, Cut::into(tile, splits, k)));
-    // Another number of parts that comes to the same slabs is another cut already.
+    // A number of parts with the same slabs as another one is the same cut.
     cuts.filter_map(|(splits, cut)| (splits == cut.splits).then_some(cut))
 }
 
@@ -199,17 +200,17 @@ mod tests {
     fn assert_meet(arithmetic: Arithmetic, rows: &[Row]) {
         for &(tile, is_whole, shapes) in rows {
             for &sizes in shapes {
-                let Cut { tile: own, splits, slabs } = Cut::of(arithmetic, 1, sizes);
+                let Cut { tile: chosen, splits, slabs } = Cut::of(arithmetic, 1, sizes);
                 assert!(
-                    own.name == tile && (splits == 1) == is_whole,
+                    chosen.name == tile && (splits == 1) == is_whole,
                     "{sizes:?}: {}, {splits} parts of {slabs} slabs",
-                    own.name
+                    chosen.name
                 );
             }
         }
     }
 
-    /// The shapes of tests/kernels/matmul.rs whose tiles are not forced.
+    /// The shapes of tests/kernels/matmul.rs with a free choice of tiles.
     #[test]
     fn shapes_under_test_meet_every_tile() {
         assert_meet(

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Buffers, Rule, Table};
+use super::{Buffers, Rule, State, Table};
 use crate::device::Gpu;
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::tensor::Tensor;
@@ -31,14 +31,6 @@ impl Settings {
     }
 }
 
-/// What changes from step to step; see [`super::update`].
-pub(super) struct State<'a> {
-    pub scales: &'a Tensor,
-    pub flagged: Option<&'a Tensor>,
-    pub step: &'a Tensor,
-    pub skipped: &'a Tensor,
-}
-
 pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, state: &State) {
     let chunks = table.on(buffers.values.device()).pointer();
     let moments = [&buffers.first_moment, &buffers.second_moment];
@@ -47,26 +39,26 @@ pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, st
     let (values, gradients) = (buffers.values.pointer(), buffers.gradients.pointer());
     let copy = buffers.narrow.as_ref().map_or(Pointer::NULL, Tensor::pointer);
     let (rates, scales) = (buffers.rates.pointer(), state.scales.pointer());
-    let flagged = state.flagged.map_or(Pointer::NULL, Tensor::pointer);
+    let diverged = state.diverged.map_or(Pointer::NULL, Tensor::pointer);
     let (step, skipped) = (state.step.pointer(), state.skipped.pointer());
     let settings = Settings::new(rule);
     let settings = Parameters(&settings);
     let (kernel, arguments): (_, &[&dyn Argument]) = match rule {
         Rule::Sgd { momentum: 0.0, .. } => (
             "optimizer_sgd_f32",
-            &[&values, &copy, &gradients, &rates, &chunks, &scales, &flagged, &skipped, &settings],
+            &[&values, &copy, &gradients, &rates, &chunks, &scales, &diverged, &skipped, &settings],
         ),
         Rule::Sgd { .. } => (
             "optimizer_momentum_f32",
             &[
-                &values, &copy, &gradients, &first, &rates, &chunks, &scales, &flagged, &skipped,
+                &values, &copy, &gradients, &first, &rates, &chunks, &scales, &diverged, &skipped,
                 &settings,
             ],
         ),
         Rule::Adam { .. } => (
             "optimizer_adam_f32",
             &[
-                &values, &copy, &gradients, &first, &second, &rates, &chunks, &scales, &flagged,
+                &values, &copy, &gradients, &first, &second, &rates, &chunks, &scales, &diverged,
                 &step, &skipped, &settings,
             ],
         ),

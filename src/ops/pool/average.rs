@@ -1,4 +1,4 @@
-//! Means over the two middle axes of images `[N, H, W, C]`.
+//! Average pooling over the two middle axes of images `[N, H, W, C]`.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
 
-/// The mean under each `kernel` by `kernel` window; padding counts as zeros, PyTorch's `avg_pool2d`.
+/// The mean under each `kernel` by `kernel` window, as PyTorch's `avg_pool2d`; padding counts as zeros.
 pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Tensor {
     let windows = Windows::new("average_pool2d", x, kernel, stride, padding);
     let y = x.empty_like(windows.output);
@@ -81,9 +81,9 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
     })
 }
 
-/// The mean of each of `[P, Q]` windows that cut each image evenly, PyTorch's `adaptive_avg_pool2d`: `[N, H, W, C]` to
-/// `[N, P, Q, C]`. Window number i of P covers the rows from `floor(i H / P)` to before `ceil((i + 1) H / P)`: neighbours
-/// share a row where P does not divide H. Panics where a side of `size` or of the images is 0.
+/// The mean of each of `[P, Q]` windows that divide each image evenly, as PyTorch's `adaptive_avg_pool2d`: `[N, H, W,
+/// C]` to `[N, P, Q, C]`. Window number i of P covers the rows from `floor(i H / P)` to before `ceil((i + 1) H / P)`:
+/// neighbours share a row if P does not divide H. Panics if a side of `size` or of the images is 0.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::pool::adaptive_average_pool2d};
@@ -93,7 +93,7 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
 pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
     let shape = x.shape();
     assert!(
-        shape.rank() == 4 && [size[0], size[1], shape[1], shape[2]].iter().all(|&own| own > 0),
+        shape.rank() == 4 && [size[0], size[1], shape[1], shape[2]].iter().all(|&n| n > 0),
         "adaptive_average_pool2d: to {size:?} of shape {shape}, which must be [N, H, W, C]; no side may be 0"
     );
     if size == [shape[1], shape[2]] {
@@ -128,7 +128,7 @@ pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
     })
 }
 
-/// For each pixel of `to`, the pixels of `from` that it shares ground with, if both are stretched to the same size.
+/// For each pixel of `to`, the pixels of `from` that overlap it if both are stretched to the same size.
 fn evenly(from: Shape, to: Shape) -> Reach {
     let axis = |axis: usize| -> Vec<Range<usize>> {
         let (from, to) = (from[axis], to[axis]);
@@ -180,7 +180,7 @@ vectorised! {
     }
 }
 
-/// What becomes of a sum: `to = factor sum`, or `to += factor sum`.
+/// The use of a sum: `to = factor sum`, or `to += factor sum`.
 #[derive(Clone, Copy)]
 struct Sums<T> {
     factor: T,
@@ -191,7 +191,7 @@ struct Sums<T> {
 fn add_rectangles<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, reach: &Reach, sums: Sums<T>) {
     let (pitch, from_pitch) = (to.pitch(), from.pitch());
     let work = from.shape().elements().max(to.shape().elements());
-    // A task's size follows what it reads where that is more than it writes.
+    // A task's size depends on its reads if they are more than its writes.
     let reads = (from.shape().rows() / to.shape().rows().max(1)).max(1);
     let count = pixels_per_task(pitch * reads);
     let values = from.read::<T>();

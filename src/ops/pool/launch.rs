@@ -33,20 +33,20 @@ pub(super) struct PoolShape {
 }
 
 impl PoolShape {
-    /// Windows over images `[N, H, W, C]`.
+    /// The shape of windows over images `[N, H, W, C]`.
     pub fn of(windows: &Windows) -> Self {
         let kernel = windows.kernel as u32;
         let (stride, padding) = (windows.stride as u32, windows.padding as u32);
         PoolShape::new(windows.input, windows.output, [kernel; 2], stride, padding)
     }
 
-    /// One window over each whole image `[N, H, W, C]`.
+    /// The shape of one window over each whole image `[N, H, W, C]`.
     pub fn global(input: Shape) -> Self {
         let output = Shape::from([input[0], 1, 1, input[3]]);
         PoolShape::new(input, output, [input[1] as u32, input[2] as u32], 1, 0)
     }
 
-    /// Windows that cut images evenly: an extent of `input` and its like of `output` say which.
+    /// The shape of windows that divide images of shape `input` evenly, into `output`.
     fn even(input: Shape, output: Shape) -> Self {
         let fits = [1, 2].into_iter().all(|axis| input[axis] * output[axis] < 1 << 31);
         assert!(fits, "adaptive_average_pool2d: images too large, {input} to {output}");
@@ -54,7 +54,7 @@ impl PoolShape {
     }
 
     fn new(input: Shape, output: Shape, kernel: [u32; 2], stride: u32, padding: u32) -> Self {
-        let extents = |shape: Shape| [shape[0], shape[1], shape[2], shape[3]].map(|own| own as u32);
+        let extents = |shape: Shape| [shape[0], shape[1], shape[2], shape[3]].map(|n| n as u32);
         let [images, height, width, channels] = extents(input);
         let [_, out_height, out_width, _] = extents(output);
         let [kernel_height, kernel_width] = kernel;
@@ -76,13 +76,13 @@ impl PoolShape {
         }
     }
 
-    /// The same over tensors of these pitches.
+    /// The shape with the pitches of these tensors.
     fn over(self, x: &Tensor, y: &Tensor, add: bool) -> Self {
         let (x_pitch, y_pitch) = (x.pitch() as u64, y.pitch() as u64);
         PoolShape { x_pitch, y_pitch, add: u32::from(add), ..self }
     }
 
-    /// Channels of one thread: those of 16 bytes where every such vector is whole and aligned.
+    /// Channels of one thread: 16 bytes of them if all vectors are whole and aligned.
     fn vector(&self, dtype: DType, pointers: &[Pointer]) -> usize {
         let vector = vector_of(dtype);
         let extents = [u64::from(self.channels), self.x_pitch, self.y_pitch];
@@ -91,7 +91,7 @@ impl PoolShape {
         if is_whole && is_aligned { vector } else { 1 }
     }
 
-    /// Blocks for `pixels` pixels of each image.
+    /// The grid for `pixels` pixels of each image.
     fn grid(&self, pixels: u32, vector: usize) -> [u32; 3] {
         let groups = (self.channels as usize).div_ceil(vector);
         let threads = self.images as usize * pixels as usize * groups;
@@ -101,19 +101,19 @@ impl PoolShape {
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
-/// The kernel of a max-pool, and the channels of its threads; `way` is `fwd` or `bwd`.
+/// The kernel of a max-pool, and the channels of its threads; `pass` is `fwd` or `bwd`.
 fn max_kernel(
-    way: &str,
+    pass: &str,
     shape: &PoolShape,
     dtype: DType,
     taps: &Tensor,
     pointers: &[Pointer],
 ) -> (String, usize) {
     if taps.dtype() != DType::U8 {
-        return (kernel_in(&format!("max_pool_large_{way}"), dtype), 1);
+        return (kernel_in(&format!("max_pool_large_{pass}"), dtype), 1);
     }
     let vector = shape.vector(dtype, pointers);
-    (kernel_in(&format!("max_pool_{way}_x{vector}"), dtype), vector)
+    (kernel_in(&format!("max_pool_{pass}_x{vector}"), dtype), vector)
 }
 
 pub(super) fn max_forward(gpu: &Gpu, x: &Tensor, y: &Tensor, taps: &Tensor, windows: &Windows) {
@@ -149,7 +149,7 @@ pub(super) fn average_backward(gpu: &Gpu, dy: &Tensor, shape: PoolShape, dx: &Te
     average(gpu, "average_pool_bwd", dy, dx, shape.over(dx, dy, add), pixels);
 }
 
-/// The mean under windows that cut the images evenly.
+/// The mean under windows that divide the images evenly.
 pub(super) fn adaptive_forward(gpu: &Gpu, x: &Tensor, y: &Tensor) {
     let shape = PoolShape::even(x.shape(), y.shape());
     let pixels = shape.out_height * shape.out_width;
@@ -162,7 +162,8 @@ pub(super) fn adaptive_backward(gpu: &Gpu, dy: &Tensor, dx: &Tensor, add: bool) 
     average(gpu, "adaptive_average_pool_bwd", dy, dx, shape.over(dx, dy, add), pixels);
 }
 
-/// One thread for each vector of channels of the `pixels` of an image that are written.
+/// Launches an average kernel with one thread for each vector of channels of the `pixels` pixels that it writes of each
+/// image.
 fn average(gpu: &Gpu, kernel: &str, from: &Tensor, to: &Tensor, shape: PoolShape, pixels: u32) {
     let (dtype, from, to) = (to.dtype(), from.pointer(), to.pointer());
     let vector = shape.vector(dtype, &[from, to]);

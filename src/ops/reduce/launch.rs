@@ -15,16 +15,16 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-/// Threads that share a row, where it is not a whole block.
+/// The most threads of a row, unless it has a whole block.
 const MOST_LANES: u32 = 32;
 
-/// Rows that one thread adds up before columns are split.
+/// Rows that one thread adds up before rows are split.
 const ROWS_OF_A_THREAD: u64 = 16;
 
 /// Elements of a row that one block adds up before the row is split.
 const ELEMENTS_OF_A_BLOCK: u64 = 4096;
 
-/// Blocks of one launch, above which nothing is split any further.
+/// The number of blocks of a launch above which sums are not split further.
 const MOST_BLOCKS: u64 = 1024;
 
 /// `ReduceShape`.
@@ -57,7 +57,7 @@ struct Matrices {
     row_stride: u64,
 }
 
-/// Where sums go: F32 or BF16.
+/// The target of sums, F32 or BF16.
 #[derive(Clone, Copy)]
 struct Target {
     pointer: Pointer,
@@ -72,12 +72,12 @@ impl Target {
 }
 
 impl Matrices {
-    /// Elements that are loaded at once.
+    /// Elements of one load.
     fn vector(&self) -> u64 {
         vector_of(self.dtype) as u64
     }
 
-    /// Splits of the rows as a function of the shape alone, given how many blocks one split takes.
+    /// The split of the rows, a function of the shape only; `blocks` is the number of blocks of one part.
     fn split(&self, blocks: u64, smallest: u64) -> (u64, u64) {
         let most = (MOST_BLOCKS / blocks.max(1)).max(1);
         let splits = (self.rows / smallest).clamp(1, most);
@@ -114,7 +114,7 @@ impl Matrices {
         }
     }
 
-    /// The sums, `[batches, columns]`, into `out`: in one launch, or where rows are many in two.
+    /// Writes the sums, `[batches, columns]`, to `out`: in one launch, or in two if there are many rows.
     fn sum_into(&self, gpu: &Gpu, like: &Tensor, out: Target) {
         if self.batches * self.columns == 0 {
             return;
@@ -198,13 +198,13 @@ struct Axes {
     kept: bool,
 }
 
-/// The axes of `x` in as few groups as its memory allows; `shape` is what it is summed to.
+/// The axes of `x` in as few groups as its memory layout allows; `shape` is the shape of the sum.
 fn groups(x: &Tensor, shape: Shape) -> Vec<Axes> {
-    let (own, mut stride) = (x.shape(), 1);
+    let (from, mut stride) = (x.shape(), 1);
     let mut groups: Vec<Axes> = Vec::new();
-    for axis in (0..own.rank()).rev() {
-        let extent = own[axis] as u64;
-        let kept = shape.extent_from_right(own.rank(), axis) == own[axis];
+    for axis in (0..from.rank()).rev() {
+        let extent = from[axis] as u64;
+        let kept = shape.extent_from_right(from.rank(), axis) == from[axis];
         match groups.last_mut() {
             _ if extent == 1 => {}
             Some(inner) if inner.kept == kept && inner.stride * inner.extent == stride => {
@@ -213,13 +213,14 @@ fn groups(x: &Tensor, shape: Shape) -> Vec<Axes> {
             }
             _ => groups.push(Axes { numbers: axis..axis + 1, extent, stride, kept }),
         }
-        stride = if axis + 1 == own.rank() { x.pitch() as u64 } else { stride * extent };
+        stride = if axis + 1 == from.rank() { x.pitch() as u64 } else { stride * extent };
     }
     groups.reverse();
     groups
 }
 
-/// The sum over group `summed`, the last that is summed, as one of matrices; `None` where x's gaps do not allow it.
+/// The sum over group `summed`, the last that is summed, as a sum over rows of matrices; `None` if `x` has gaps in the
+/// way.
 fn matrices(x: &Tensor, groups: &[Axes], summed: usize) -> Option<Matrices> {
     let (outer, inner) = (&groups[..summed], &groups[summed + 1..]);
     let columns = match inner {
@@ -242,8 +243,8 @@ fn matrices(x: &Tensor, groups: &[Axes], summed: usize) -> Option<Matrices> {
 
 /// Sums `x` over the axes along which the slot's shape was broadcast to it.
 pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
-    let (own, shape) = (x.shape(), slot.tensor.shape());
-    if own.elements() == 0 {
+    let (from, shape) = (x.shape(), slot.tensor.shape());
+    if from.elements() == 0 {
         if !slot.add {
             slot.tensor.zero_();
         }
@@ -259,7 +260,7 @@ pub(super) fn sum_to(gpu: &Gpu, x: &Tensor, slot: &Slot) {
     if groups[..summed].iter().all(|axes| axes.kept) {
         return matrices.sum_into(gpu, x, Target::new(&slot.tensor, slot.add));
     }
-    let mut left = own.extents().to_vec();
+    let mut left = from.extents().to_vec();
     left[groups[summed].numbers.clone()].fill(1);
     let sums = x.empty_wide(&left[..]);
     matrices.sum_into(gpu, x, Target::new(&sums, false));
@@ -282,7 +283,7 @@ pub(super) fn column_sums(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool) {
     matrices.sum_into(gpu, x, Target::new(out, add));
 }
 
-/// The index of each row's largest element into `out`, I32.
+/// Writes the index of each row's largest element to `out`, I32.
 pub(super) fn argmax(gpu: &Gpu, x: &Tensor, out: &Tensor) {
     let (rows, columns) = (x.shape().rows() as u64, x.shape().columns() as u64);
     let shape = ReduceShape {

@@ -1,4 +1,4 @@
-//! Work that is done once and can be repeated by the device alone: on a GPU as one captured graph.
+//! Captured graphs: work that a device replays without the host; on a GPU, in one launch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -8,55 +8,54 @@ use super::memory::Memory;
 use super::{Gpu, Launch};
 use crate::device::cuda::Graph;
 
-/// One thing that a device was asked to do.
+/// One command to the device.
 pub(super) enum Command {
     /// Run a kernel.
     Launch(OwnedLaunch),
-    /// Set so many bytes from an address on to zero.
+    /// Set `bytes` bytes from an address on to zero.
     SetZero { address: u64, bytes: usize },
 }
 
-/// What is noted down while work is recorded.
+/// A running capture.
 #[derive(Default)]
-pub(super) struct Recorder {
+pub(super) struct Capture {
     commands: Vec<Command>,
-    /// Everything the commands touch, by address: it must not be given to others as long as they may be repeated.
+    /// All memory that the commands use, by address. The captured graph owns it, since a replay uses it again.
     held: BTreeMap<u64, Rc<Memory>>,
-    /// Of the memory that was first asked for while recording this or other work, what its tensors have let go of, by size.
+    /// Released memory that this or an earlier capture allocated, by size: later commands may use it.
     free: BTreeMap<usize, Vec<Rc<Memory>>>,
-    /// Other memory that tensors have let go of. It goes back when the recording is over: a driver that captures is not to
-    /// be asked.
+    /// Other released memory. It is given back after the capture, since the driver must not be called during one.
     released: Vec<Rc<Memory>>,
-    /// Addresses of all memory that was first asked for while recording.
-    own: BTreeSet<u64>,
-    /// Whether memory that a tensor has let go of stays as it is.
-    is_apart: bool,
+    /// The addresses of all memory that a capture allocated.
+    adopted: BTreeSet<u64>,
+    /// Whether released memory is never used again.
+    reuses_nothing: bool,
 }
 
-impl Recorder {
-    /// One that may use what other recorded work needs only while it runs.
+impl Capture {
+    /// A capture that may use the scratch memory of earlier captured graphs.
     pub fn new(scratch: Vec<Rc<Memory>>) -> Self {
-        let mut recorder = Recorder::default();
+        let mut capture = Capture::default();
         for memory in scratch {
-            recorder.own.insert(memory.address);
-            recorder.give_back(memory);
+            capture.adopted.insert(memory.address);
+            capture.give_back(memory);
         }
-        recorder
+        capture
     }
 
-    /// What nothing that was recorded needs once it is done.
+    /// Memory that no captured graph needs after it has run.
     pub fn scratch(&self) -> impl Iterator<Item = &Rc<Memory>> {
-        self.free.values().filter(|_| !self.is_apart).flatten()
+        self.free.values().filter(|_| !self.reuses_nothing).flatten()
     }
 
-    /// One that gives no memory to a second tensor.
+    /// A capture in which no two tensors share memory.
     pub fn without_reuse() -> Self {
-        Recorder { is_apart: true, ..Recorder::default() }
+        Capture { reuses_nothing: true, ..Capture::default() }
     }
 
-    /// Memory of exactly this size that an earlier command is done with.
+    /// Released memory of exactly this size.
     pub fn reuse(&mut self, bytes: usize) -> Option<Rc<Memory>> {
-        if self.is_apart {
+        if self.reuses_nothing {
             return None;
         }
         let memory = self.free.get_mut(&bytes)?.pop()?;
@@ -64,15 +63,15 @@ impl Recorder {
         Some(memory)
     }
 
-    /// Memory that was asked for while recording.
+    /// Takes in memory that was allocated during the capture.
     pub fn adopt(&mut self, memory: &Rc<Memory>) {
-        self.own.insert(memory.address);
+        self.adopted.insert(memory.address);
         self.hold(memory);
     }
 
-    /// A tensor lets go of memory.
+    /// Takes in memory that a tensor has released.
     pub fn give_back(&mut self, memory: Rc<Memory>) {
-        if self.own.contains(&memory.address) {
+        if self.adopted.contains(&memory.address) {
             self.free.entry(memory.bytes).or_default().push(memory);
         } else {
             self.released.push(memory);
@@ -92,21 +91,21 @@ impl Recorder {
     }
 }
 
-/// Recorded work. It owns every block it touches.
-pub struct Recording {
+/// A captured graph. It owns all memory that it uses.
+pub struct CapturedGraph {
     gpu: Rc<Gpu>,
     commands: Vec<Command>,
     graph: Option<Graph>,
     _held: Vec<Rc<Memory>>,
 }
 
-impl Recording {
-    pub(super) fn new(gpu: &Rc<Gpu>, recorder: Recorder, graph: Option<Graph>) -> Self {
-        let held = recorder.held.into_values().collect();
-        Recording { gpu: Rc::clone(gpu), commands: recorder.commands, graph, _held: held }
+impl CapturedGraph {
+    pub(super) fn new(gpu: &Rc<Gpu>, capture: Capture, graph: Option<Graph>) -> Self {
+        let held = capture.held.into_values().collect();
+        CapturedGraph { gpu: Rc::clone(gpu), commands: capture.commands, graph, _held: held }
     }
 
-    /// Does the work again, on what its inputs hold now.
+    /// Replays the graph on the present content of its inputs.
     pub(crate) fn replay(&self) {
         self.gpu.count(|work| work.replays += 1);
         self.run();
@@ -127,30 +126,30 @@ impl Recording {
         }
     }
 
-    /// A captured graph has not been run yet, unlike commands that were merely noted down.
+    /// Runs a graph that the driver captured: unlike in the simulator, its launches have not run yet.
     pub(super) fn run_captured(&self) {
         if self.graph.is_some() {
             self.run();
         }
     }
 
-    /// What launches one kernel as each of these recordings does, one after the other and so `rounds` times, and nothing
-    /// else. Each must have been recorded with no memory in use twice.
+    /// A graph of one kernel's launches in `graphs`, graph after graph, `rounds` times over. The graphs must come from
+    /// [`Gpu::capture_without_reuse`].
     pub(crate) fn of_kernel(
-        recordings: &[&Recording],
+        graphs: &[&CapturedGraph],
         kernel: &str,
         rounds: usize,
-    ) -> Option<Recording> {
-        let gpu = &recordings.first()?.gpu;
-        let mut own = Gpu::record(gpu, || {
-            for recording in (0..rounds).flat_map(|_| recordings) {
-                for launch in recording.launches_of(kernel) {
-                    launch.with(|launch| gpu.launch_noted(launch));
+    ) -> Option<CapturedGraph> {
+        let gpu = &graphs.first()?.gpu;
+        let mut all = Gpu::capture(gpu, || {
+            for graph in (0..rounds).flat_map(|_| graphs) {
+                for launch in graph.launches_of(kernel) {
+                    launch.with(|launch| gpu.launch_kernel(launch));
                 }
             }
         });
-        own._held.extend(recordings.iter().flat_map(|own| &own._held).map(Rc::clone));
-        Some(own)
+        all._held.extend(graphs.iter().flat_map(|graph| &graph._held).map(Rc::clone));
+        Some(all)
     }
 
     fn launches_of(&self, kernel: &str) -> impl Iterator<Item = &OwnedLaunch> {
@@ -160,13 +159,15 @@ impl Recording {
         })
     }
 
-    /// Threads of a block and bytes of dynamic shared memory in the first launch of a kernel.
+    /// The threads of a block and the bytes of dynamic shared memory in a kernel's first launch.
     pub(crate) fn block_of(&self, kernel: &str) -> Option<(usize, usize)> {
         let launch = self.launches_of(kernel).next()?;
-        Some(launch.with(|own| (own.block.iter().map(|own| *own as usize).product(), own.shared)))
+        Some(launch.with(|launch| {
+            (launch.block.iter().map(|extent| *extent as usize).product(), launch.shared)
+        }))
     }
 
-    /// How often each kernel is launched, by name, and under "memset" how often memory is set to zero.
+    /// The number of launches of each kernel, by name; "memset" counts settings of memory to zero.
     pub fn launches(&self) -> BTreeMap<&str, usize> {
         let mut launches = BTreeMap::new();
         for command in &self.commands {

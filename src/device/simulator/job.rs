@@ -1,0 +1,66 @@
+//! One launch as its blocks see it, and what a worker reports of it.
+
+use std::ffi::c_void;
+use std::time::Duration;
+
+use super::abi::{Kernel, Triple};
+use super::traffic::{Transactions, Use};
+
+/// The order in which the threads of a block and the blocks of a grid are run. No kernel may depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By rising number.
+    #[default]
+    Forward,
+    /// By falling number.
+    Reverse,
+    /// In an order drawn from this seed.
+    Shuffled(u64),
+}
+
+/// How a launch is run.
+#[derive(Clone, Copy)]
+pub(super) struct Mode {
+    pub order: Order,
+    pub late_copies: bool,
+    pub time_limit: Duration,
+    /// A barrier, `FILE:LINE`, at which no thread waits.
+    pub without_barrier: Option<&'static str>,
+    /// Whether the accesses of instrumented kernels are checked for races.
+    pub races: bool,
+    /// The most accesses to check.
+    pub most_accesses: u64,
+    /// Whether their memory traffic is counted.
+    pub traffic: bool,
+}
+
+/// One launch, as its blocks see it.
+#[derive(Clone, Copy)]
+pub(super) struct Job {
+    pub kernel: &'static Kernel,
+    pub grid: Triple,
+    pub block: Triple,
+    pub dynamic_shared: usize,
+    /// The most shared memory that a block may have, in bytes.
+    pub most_shared: usize,
+    pub arguments: *mut *mut c_void,
+    pub mode: Mode,
+}
+
+/// The block that failed, and why.
+pub(super) struct Failure {
+    pub block: u64,
+    pub message: String,
+}
+
+/// A worker's report of a launch.
+pub(super) struct Seen {
+    /// The barriers that threads have reached, as `FILE:LINE`.
+    pub barriers: Vec<String>,
+    /// The number of accesses checked.
+    pub accesses: u64,
+    pub traffic: Vec<PlaceTraffic>,
+}
+
+/// The memory traffic at one place, `FILE:LINE`.
+pub(super) type PlaceTraffic = (String, Use, Transactions);
