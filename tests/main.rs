@@ -28,10 +28,10 @@ mod models;
 #[cfg(all(feature = "cli", unix))]
 mod peers;
 mod place;
+mod placement;
 mod profile;
 mod q_learning;
 #[cfg(has_simulator)]
-mod residence;
 #[cfg(all(feature = "cli", unix))]
 mod runs;
 mod sequence;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::messages::{loss, percent};
 use alrao::data::Dataset;
 use alrao::device::Device;
-use alrao::learn::{Counts, Observer, Split, StopFlag};
+use alrao::learn::{Counts, EvaluatedPart, Observer, StopFlag};
 use alrao::plots::RunPlots;
 use alrao::supervised::RunConfig;
 use alrao::supervised::{EpochReport, Event, Status, Supervised};
@@ -183,8 +183,8 @@ impl Observer<Supervised> for Progress {
             Event::Evaluating { split, .. } => {
                 if let Display::Bar(bar) = &self.display {
                     bar.set_message(match split {
-                        Split::Valid => "valid ..",
-                        Split::Test => "test ..",
+                        EvaluatedPart::Valid => "valid ..",
+                        EvaluatedPart::Test => "test ..",
                     });
                 }
             }

@@ -30,5 +30,5 @@ pub use run::Run;
 pub use run_loop::{Outcome, Report};
 pub(crate) use run_loop::{RunLoop, Steps};
 pub(crate) use task::{Epoch, RunTask};
-pub use task::{Reports, Split};
+pub use task::{EvaluatedPart, Reports};
 pub(crate) use trained::{Trained, load, locate, read_record};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::task::{Reports, Split};
+use super::task::{EvaluatedPart, Reports};
 
 /// A step's own values: loss and accuracy before its update, the posterior after it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +54,7 @@ pub enum Event<'a, T: Reports> {
     /// The model is being evaluated.
     Evaluating {
         /// The split.
-        split: Split,
+        split: EvaluatedPart,
         /// The epoch at which the run is, from 1; at the test: the one after the last whole epoch.
         epoch: u64,
         /// Steps done.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::task::{Epoch, RunTask, Split};
+use super::task::{Epoch, EvaluatedPart, RunTask};
 use super::{
     Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
     StepReport, StopFlag,
@@ -178,7 +178,7 @@ impl<T: RunTask> RunLoop<T> {
         let is_in_epoch = self.task.is_in_epoch(&self.progress);
         if is_in_epoch && self.progress.best_epoch == Some(self.progress.epoch) {
             let before =
-                self.directory.as_ref().map(RunDirectory::kept_best).transpose()?.flatten();
+                self.directory.as_ref().map(RunDirectory::best_before_part).transpose()?.flatten();
             self.progress.best_epoch =
                 before.as_ref().and_then(|before| before.record.progress.best_epoch);
             let path = self.directory.as_ref().map_or("".as_ref(), RunDirectory::path);
@@ -267,7 +267,7 @@ impl<T: RunTask> RunLoop<T> {
         self.learner().device().check()?;
         let seconds = began.elapsed().as_secs_f64();
         let checkpoint = self.capture();
-        let evaluated = self.evaluate(Split::Valid, observer, stop);
+        let evaluated = self.evaluate(EvaluatedPart::Valid, observer, stop);
         if matches!(evaluated, Err(Error::Environment { .. }) | Ok(None)) {
             self.write_last(checkpoint.clone())?;
         }
@@ -333,7 +333,7 @@ impl<T: RunTask> RunLoop<T> {
     /// `None` where a stop was asked for.
     fn evaluate(
         &mut self,
-        split: Split,
+        split: EvaluatedPart,
         observer: &mut dyn Observer<T>,
         stop: &StopFlag,
     ) -> Result<Option<T::Measured>> {
@@ -389,9 +389,10 @@ impl<T: RunTask> RunLoop<T> {
         stop: &StopFlag,
     ) -> Result<(Flow, Option<T::TestReport>)> {
         let mut test = None;
-        if let (true, Some(epoch)) = (self.task.has(Split::Test), self.progress.best_epoch) {
+        if let (true, Some(epoch)) = (self.task.has(EvaluatedPart::Test), self.progress.best_epoch)
+        {
             self.load_best()?;
-            let Some(measured) = self.evaluate(Split::Test, observer, stop)? else {
+            let Some(measured) = self.evaluate(EvaluatedPart::Test, observer, stop)? else {
                 return Ok((Flow::Stop, None));
             };
             self.tell_damage(observer);

@@ -22,7 +22,7 @@ pub trait Reports {
 
 /// What a model is evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
+pub enum EvaluatedPart {
     /// After each epoch, to choose the best one.
     Valid,
     /// At the end, with the best epoch's model.
@@ -87,10 +87,11 @@ pub trait RunTask: Reports + Sized {
     fn status(&self, progress: &Progress, per_second: f64) -> Self::Status;
 
     /// Whether there is something to evaluate on.
-    fn has(&self, split: Split) -> bool;
+    fn has(&self, split: EvaluatedPart) -> bool;
 
     /// Evaluates the model as it is; `None` where a stop was asked for.
-    fn evaluate(&mut self, split: Split, stop: &StopFlag) -> Result<Option<Self::Measured>>;
+    fn evaluate(&mut self, split: EvaluatedPart, stop: &StopFlag)
+    -> Result<Option<Self::Measured>>;
 
     /// Files that have turned out damaged since this was asked last.
     fn damaged(&self) -> Vec<String> {

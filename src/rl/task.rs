@@ -11,7 +11,8 @@ use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::state::{self, Place};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, RunTask, Split, Steps, StopFlag,
+    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask, Steps,
+    StopFlag,
 };
 
 /// A Q-network, its episodes, and the best epoch so far.
@@ -133,14 +134,14 @@ impl RunTask for QLearning {
         }
     }
 
-    fn has(&self, _: Split) -> bool {
+    fn has(&self, _: EvaluatedPart) -> bool {
         true
     }
 
-    fn evaluate(&mut self, split: Split, stop: &StopFlag) -> Result<Option<Returns>> {
+    fn evaluate(&mut self, split: EvaluatedPart, stop: &StopFlag) -> Result<Option<Returns>> {
         let kind = match split {
-            Split::Valid => Kind::Evaluation,
-            Split::Test => Kind::Test,
+            EvaluatedPart::Valid => Kind::Evaluation,
+            EvaluatedPart::Test => Kind::Test,
         };
         let episodes = self.config.task.evaluation_episodes as u64;
         let seeds: Vec<u64> =

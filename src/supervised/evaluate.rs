@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::feed::Feed;
+use super::batches::BatchSource;
 use super::run::{Run, find_data, kind};
 use crate::data::{
     self, Content, Dataset, Kind, LoadOptions, Normalisation, Part, Task, TokenKind, Vocabulary,
@@ -77,12 +77,12 @@ pub fn evaluate(
     if let Content::Arrays(arrays) = &dataset.content {
         train.batch_size = train.batch_size.min(arrays.train.len());
     }
-    let feed = Feed::new(&dataset, &train, device).map_err(|error| match error {
+    let source = BatchSource::new(&dataset, &train, device).map_err(|error| match error {
         // An evaluation has no setting but the data.
         Error::Input { message, .. } => Error::input(format!("`data` {data}"), message),
         other => other,
     })?;
-    if !feed.has(split) {
+    if !source.has(split) {
         return Err(Error::input(
             format!("`data` {data}"),
             format!("has no {} part; `split` chooses another", split.name()),
@@ -90,11 +90,11 @@ pub fn evaluate(
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
-    let (samples, loss, accuracy) = run_over(&trained.learner, &feed, split)?;
+    let (samples, loss, accuracy) = run_over(&trained.learner, &source, split)?;
     if let Some(path) = predictions {
-        write_predictions(&trained, &feed, split, path)?;
+        write_predictions(&trained, &source, split, path)?;
     }
-    notes.extend(feed.news());
+    notes.extend(source.newly_damaged());
     let (split, precision) = (split.name().to_owned(), trained.precision);
     Ok(Evaluation { split, samples, loss, accuracy, token, notes, precision })
 }
@@ -160,42 +160,51 @@ fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
 }
 
 /// Number of samples, mean loss, and accuracy where there is one.
-fn run_over(learner: &Learner, feed: &Feed, split: Part) -> Result<(usize, f64, Option<f64>)> {
-    let sums = sums_over(learner, feed, split, &StopFlag::default())?.unwrap_or_default();
-    let accuracy = feed.is_classification().then(|| sums.correct / sums.samples);
+fn run_over(
+    learner: &Learner,
+    source: &BatchSource,
+    split: Part,
+) -> Result<(usize, f64, Option<f64>)> {
+    let sums = sums_over(learner, source, split, &StopFlag::default())?.unwrap_or_default();
+    let accuracy = source.is_classification().then(|| sums.correct / sums.samples);
     Ok((sums.samples as usize, sums.loss / sums.samples, accuracy))
 }
 
 /// The sums over a part of the data; `None` where a stop was asked for on the way.
 pub(crate) fn sums_over(
     learner: &Learner,
-    feed: &Feed,
+    source: &BatchSource,
     part: Part,
     stop: &StopFlag,
 ) -> Result<Option<SumValues>> {
     learner.start_evaluation();
-    for load in feed.batches(part) {
+    for batch in source.batches(part) {
         if stop.is_set() {
             return Ok(None);
         }
-        feed.check()?;
-        load.evaluate(learner);
+        source.check()?;
+        batch.evaluate(learner);
         learner.device().check_so_far()?;
     }
     learner.device().check()?;
     Ok(Some(learner.evaluation_sums().read()))
 }
 
-fn write_predictions(trained: &Trained, feed: &Feed, split: Part, path: &Path) -> Result<()> {
+fn write_predictions(
+    trained: &Trained,
+    source: &BatchSource,
+    split: Part,
+    path: &Path,
+) -> Result<()> {
     trained.learner.reset_carried_state();
     let mut rows = Vec::new();
     let mut samples = 0;
-    for load in feed.batches(split) {
-        let prediction = trained.learner.predict(&load.batch().x);
-        load.advance();
+    for batch in source.batches(split) {
+        let prediction = trained.learner.predict(&batch.tensors().x);
+        batch.advance();
         trained.learner.device().check()?;
         rows.extend(prediction.to_f64s().into_iter().map(|value| value as f32));
-        samples += load.samples;
+        samples += batch.samples;
     }
     let name = if trained.record.regression { "means" } else { "log_probabilities" };
     let mut file = TensorFile::default();

@@ -1,7 +1,7 @@
 //! Learning from a data set: batches, evaluation, and runs of it.
 
+mod batches;
 mod evaluate;
-mod feed;
 mod reports;
 mod run;
 mod sample;

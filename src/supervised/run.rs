@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::feed::{self, Feed};
+use super::batches::{self, BatchSource};
 use super::settings::{RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
@@ -23,7 +23,7 @@ use crate::nn::Init;
 pub type Run = learn::Run<Supervised>;
 
 impl Run {
-    /// Loads and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
+    /// Batches and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
     ///
     /// # Errors
     /// Where anything the user gave is at fault; no directory is left behind then.
@@ -176,17 +176,17 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
         let message = format!("does not apply to `data` {data}; it is for a folder of images");
         return Err(Error::field("image_size", message));
     }
-    let feed = Feed::new(&dataset, &config.train, device)?;
+    let source = BatchSource::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
-    let task = feed::task(&dataset);
+    let task = batches::task(&dataset);
     let copies = [config.alrao.classifiers, task.outputs()];
     memory::check_fits(&config.model, input, copies, &config.train)
         .map_err(|error| advised(error, architecture, &dataset))?;
     let pre_classifier = models::build(&config.model, input, &mut Init::new(config.train.seed))?;
     let record = model_record(config, &dataset, input, task);
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
-    let learner = Learner::new(model, &feed.sample(), &config.train, device);
-    let task = Supervised::new(learner, dataset, feed, config.train.clone())?;
+    let learner = Learner::new(model, &source.sample(), &config.train, device);
+    let task = Supervised::new(learner, dataset, source, config.train.clone())?;
     Ok(RunLoop::new(task, Some(record)))
 }
 

@@ -14,7 +14,7 @@ use crate::learn::memory::check_fits;
 use crate::learn::{Learner, TrainConfig};
 use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
-use crate::supervised::feed::Feed;
+use crate::supervised::batches::BatchSource;
 
 /// How often each kernel is launched in one captured training step of a model that tells `classes` classes apart, by
 /// name; under "memset", how often memory is set to zero. The data lies on the device, images as bytes. Nothing is
@@ -32,12 +32,12 @@ pub fn step_launches(
     check_fits(model, input, [alrao.classifiers, classes], train)?;
     let device = Device::counter();
     let module = models::build(model, input, &mut Init::new(train.seed))?.module;
-    let feed = Feed::new(&two_batches(input, classes, train), train, &device)?;
+    let source = BatchSource::new(&two_batches(input, classes, train), train, &device)?;
     let model = Alrao::classifier(module, classes, alrao);
-    let learner = Learner::new(model, &feed.sample(), train, &device);
+    let learner = Learner::new(model, &source.sample(), train, &device);
     // The second step is captured.
-    for load in feed.training_batches(1, 0, learner.number()) {
-        load.train(&learner);
+    for batch in source.training_batches(1, 0, learner.number()) {
+        batch.train(&learner);
     }
     device.check()?;
     Ok(learner.steps().launches().expect("a GPU's second step is captured"))

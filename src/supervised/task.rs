@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use super::batches::{BatchSource, Batches};
 use super::evaluate::sums_over;
-use super::feed::{Feed, Loads};
 use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::settings::DataConfig;
 use crate::data::{Dataset, Part};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, Learner, ModelRecord, Progress, Reports, RunTask, Split, Steps, StopFlag,
-    TrainConfig,
+    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask, Steps,
+    StopFlag, TrainConfig,
 };
 use crate::ops::step_statistics::SumValues;
 
@@ -18,9 +18,9 @@ use crate::ops::step_statistics::SumValues;
 pub struct Supervised {
     learner: Learner,
     dataset: Dataset,
-    feed: Feed,
+    source: BatchSource,
     /// The batches that are left of the epoch.
-    loads: Loads,
+    batches: Batches,
     config: TrainConfig,
     best_loss: f64,
 }
@@ -33,7 +33,7 @@ impl Supervised {
     pub(super) fn new(
         learner: Learner,
         dataset: Dataset,
-        feed: Feed,
+        source: BatchSource,
         config: TrainConfig,
     ) -> Result<Supervised> {
         if let Some(path) = &config.init {
@@ -42,8 +42,8 @@ impl Supervised {
         if let Some(path) = &config.rates {
             learner.load_rates(path)?;
         }
-        let loads = no_loads();
-        Ok(Supervised { learner, dataset, feed, loads, config, best_loss: f64::INFINITY })
+        let batches = no_batches();
+        Ok(Supervised { learner, dataset, source, batches, config, best_loss: f64::INFINITY })
     }
 
     pub(super) fn dataset(&self) -> &Dataset {
@@ -51,18 +51,18 @@ impl Supervised {
     }
 
     fn accuracy(&self, sums: &SumValues) -> Option<f64> {
-        self.feed.is_classification().then(|| sums.correct / sums.samples)
+        self.source.is_classification().then(|| sums.correct / sums.samples)
     }
 }
 
-fn no_loads() -> Loads {
+fn no_batches() -> Batches {
     Box::new(std::iter::empty())
 }
 
-fn part(split: Split) -> Part {
+fn part(split: EvaluatedPart) -> Part {
     match split {
-        Split::Valid => Part::Valid,
-        Split::Test => Part::Test,
+        EvaluatedPart::Valid => Part::Valid,
+        EvaluatedPart::Test => Part::Test,
     }
 }
 
@@ -86,7 +86,7 @@ impl RunTask for Supervised {
 
     fn plan(&self) -> Plan {
         Plan {
-            steps_per_epoch: self.feed.steps(Part::Train),
+            steps_per_epoch: self.source.steps(Part::Train),
             epochs: self.config.epochs,
             max_steps: self.config.max_steps,
         }
@@ -113,7 +113,7 @@ impl RunTask for Supervised {
     }
 
     fn is_epoch_whole(&self, progress: &Progress) -> bool {
-        progress.batch >= self.feed.steps(Part::Train)
+        progress.batch >= self.source.steps(Part::Train)
     }
 
     fn is_in_epoch(&self, progress: &Progress) -> bool {
@@ -128,13 +128,13 @@ impl RunTask for Supervised {
         let factor = self.config.schedule.factor(progress.epoch, self.config.epochs);
         self.learner.set_schedule(factor);
         let step = self.learner.number();
-        self.loads = self.feed.training_batches(progress.epoch, progress.batch, step);
+        self.batches = self.source.training_batches(progress.epoch, progress.batch, step);
     }
 
     fn step(&mut self, steps: &mut Steps<'_, Self>) -> Result<usize> {
-        let load = self.loads.next().expect("the loader gives as many batches as an epoch has");
-        self.feed.check()?;
-        let head = load.train(&self.learner);
+        let batch = self.batches.next().expect("the loader gives as many batches as an epoch has");
+        self.source.check()?;
+        let head = batch.train(&self.learner);
         steps.progress.step += 1;
         steps.progress.batch += 1;
         let step = steps.progress.step;
@@ -142,10 +142,10 @@ impl RunTask for Supervised {
         if catch_up > 0 && step.is_multiple_of(catch_up) {
             self.learner.catch_up();
         }
-        let is_classification = self.feed.is_classification();
-        let accuracy = || is_classification.then(|| head.correct.item() / load.samples as f64);
+        let is_classification = self.source.is_classification();
+        let accuracy = || is_classification.then(|| head.correct.item() / batch.samples as f64);
         steps.update(self, step, &head, accuracy)?;
-        Ok(load.samples)
+        Ok(batch.samples)
     }
 
     fn end_epoch(&mut self, progress: &mut Progress) {
@@ -164,21 +164,25 @@ impl RunTask for Supervised {
         }
     }
 
-    fn has(&self, split: Split) -> bool {
-        self.feed.has(part(split))
+    fn has(&self, split: EvaluatedPart) -> bool {
+        self.source.has(part(split))
     }
 
-    fn evaluate(&mut self, split: Split, stop: &StopFlag) -> Result<Option<Option<SumValues>>> {
+    fn evaluate(
+        &mut self,
+        split: EvaluatedPart,
+        stop: &StopFlag,
+    ) -> Result<Option<Option<SumValues>>> {
         // Drops the batches that the limit on steps left over, and with them the loader's thread.
-        self.loads = no_loads();
+        self.batches = no_batches();
         match self.has(split) {
-            true => Ok(sums_over(&self.learner, &self.feed, part(split), stop)?.map(Some)),
+            true => Ok(sums_over(&self.learner, &self.source, part(split), stop)?.map(Some)),
             false => Ok(Some(None)),
         }
     }
 
     fn damaged(&self) -> Vec<String> {
-        self.feed.news()
+        self.source.newly_damaged()
     }
 
     fn report_epoch(&self, epoch: &Epoch<Option<SumValues>>, progress: &Progress) -> EpochReport {
@@ -202,7 +206,7 @@ impl RunTask for Supervised {
     }
 
     fn best(&self) -> Option<f64> {
-        self.has(Split::Valid).then_some(self.best_loss)
+        self.has(EvaluatedPart::Valid).then_some(self.best_loss)
     }
 
     /// Without validation data there is nothing to choose by: the last epoch is the best.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Report;
-use super::feed::{Feed, task};
+use super::batches::{BatchSource, task};
 use super::settings::{RunConfig, TrainSettings, usual};
 use super::task::Supervised;
 use crate::alrao::Alrao;
@@ -72,10 +72,10 @@ impl Trainer {
             return Err(Error::input(&self.dataset.name, message));
         }
         self.check(device)?;
-        let feed = Feed::new(&self.dataset, &self.config, device)?;
-        let learner = Learner::new(self.model, &feed.sample(), &self.config, device);
+        let source = BatchSource::new(&self.dataset, &self.config, device)?;
+        let learner = Learner::new(self.model, &source.sample(), &self.config, device);
         let mut run =
-            RunLoop::new(Supervised::new(learner, self.dataset, feed, self.config)?, None);
+            RunLoop::new(Supervised::new(learner, self.dataset, source, self.config)?, None);
         let report = run.run(observer, &self.stop)?;
         match &self.weights {
             Some(path) => run.write_state(path).map(|()| report),

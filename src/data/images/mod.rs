@@ -172,7 +172,7 @@ impl ImageFiles {
     }
 
     /// One line for each file found broken since the last call.
-    pub(crate) fn news(&self) -> Vec<String> {
+    pub(crate) fn newly_damaged(&self) -> Vec<String> {
         let news = self.failures().take_unreported();
         let line = |broken: &Broken| {
             let line = broken.line(&self.shared.root);

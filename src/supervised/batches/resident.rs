@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::batch::{Conversion, Draw, Load, Place, Stored};
+use super::batch::{Batch, Conversion, Draw, Position, Stored};
 use super::data::{Data, arrays_of};
-use super::{Loads, PARTS};
+use super::{Batches, PARTS};
 use crate::data::{Arrays, Columns, Part, Split};
 use crate::device::{DType, Device};
 use crate::tensor::Tensor;
@@ -68,7 +68,7 @@ impl Resident {
         part: Part,
         (order, first): (Option<Vec<u32>>, usize),
         augmentation: Option<Draw>,
-    ) -> Loads {
+    ) -> Batches {
         let order = order.map(|order| {
             self.order.copy_from_slice::<i32>(bytemuck::cast_slice(&order));
             self.order.clone()
@@ -82,11 +82,11 @@ impl Resident {
         let sizes: Vec<(usize, usize)> = sizes.collect();
         let (stored, conversion) = (self.stored.clone(), Rc::clone(conversion));
         let cursor = self.cursor.clone();
-        Box::new(sizes.into_iter().map(move |(count, samples)| Load {
+        Box::new(sizes.into_iter().map(move |(count, samples)| Batch {
             samples,
             stored: stored.clone(),
             conversion: Rc::clone(&conversion),
-            place: Some(Place { cursor: cursor.clone(), order: order.clone(), count }),
+            position: Some(Position { cursor: cursor.clone(), order: order.clone(), count }),
             augmentation: augmentation.clone(),
         }))
     }

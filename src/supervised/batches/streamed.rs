@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::Loads;
-use super::batch::{Conversion, Draw, Load};
+use super::Batches;
+use super::batch::{Batch, Conversion, Draw};
 use super::data::{Data, HostRows};
 use crate::device::gpu::Ring;
 use crate::device::{DType, Device};
@@ -33,18 +33,18 @@ impl Streamed {
         rows: Box<dyn Iterator<Item = HostRows>>,
         conversion: &Rc<Conversion>,
         augmentation: Option<Draw>,
-    ) -> Loads {
+    ) -> Batches {
         let (ring, blocks) = (Rc::clone(&self.ring), self.blocks.clone());
         let conversion = Rc::clone(conversion);
         Box::new(rows.enumerate().map(move |(number, rows)| {
             let place = number % PLACES;
             let (parts, layout) = rows.parts();
             blocks[place].receive(&ring, place, &parts);
-            Load {
+            Batch {
                 samples: rows.samples(),
                 stored: layout.of(&blocks[place]),
                 conversion: Rc::clone(&conversion),
-                place: None,
+                position: None,
                 augmentation: augmentation.clone(),
             }
         }))

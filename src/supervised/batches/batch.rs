@@ -11,13 +11,13 @@ use crate::ops::step_statistics::advance;
 use crate::tensor::Tensor;
 
 /// What a step learns from.
-pub(crate) struct Batch {
+pub(crate) struct BatchTensors {
     /// Images `[B, H, W, C]`, vectors `[B, D]`, or tokens I32 `[T, B]`.
     pub x: Tensor,
     targets: Tensor,
 }
 
-impl Batch {
+impl BatchTensors {
     pub fn targets(&self) -> classifiers::Targets<'_> {
         match self.targets.dtype() {
             DType::I32 => classifiers::Targets::Classes(&self.targets),
@@ -49,12 +49,12 @@ pub(super) enum Conversion {
 }
 
 impl Conversion {
-    fn batch(
+    fn tensors(
         &self,
         stored: &Stored,
         selection: Option<Selection>,
         augmentation: Option<Augmentation>,
-    ) -> Batch {
+    ) -> BatchTensors {
         let targets = rows(&stored.targets, selection);
         let (x, targets) = match self {
             Conversion::Images { dtype, normalisation } => {
@@ -84,7 +84,7 @@ impl Conversion {
                 (rows(&stored.inputs, selection), targets.reshape([count]))
             }
         };
-        Batch { x, targets }
+        BatchTensors { x, targets }
     }
 }
 
@@ -102,19 +102,19 @@ fn floats_in(tensor: &Tensor, dtype: DType) -> Tensor {
 
 /// The next batch, ready to be made by the device alone. All that tells one batch of this size from another is on the device:
 /// what makes the batch, done again, makes the next one.
-pub(crate) struct Load {
+pub(crate) struct Batch {
     /// Number of samples, or of tokens.
     pub samples: usize,
     pub(super) stored: Stored,
     pub(super) conversion: Rc<Conversion>,
     /// The rows of the batch; all that are stored where `None`.
-    pub(super) place: Option<Place>,
+    pub(super) position: Option<Position>,
     pub(super) augmentation: Option<Draw>,
 }
 
 /// Where a batch lies in a data set on the device.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// I32 `[1]`.
     pub cursor: Tensor,
     /// I32, a row for each place.
@@ -131,26 +131,26 @@ pub(super) struct Draw {
     pub padding: usize,
 }
 
-impl Load {
+impl Batch {
     /// Makes the batch.
-    pub fn batch(&self) -> Batch {
-        let selection = self.place.as_ref().map(|place| Selection {
-            cursor: &place.cursor,
-            order: place.order.as_ref(),
-            count: place.count,
+    pub fn tensors(&self) -> BatchTensors {
+        let selection = self.position.as_ref().map(|position| Selection {
+            cursor: &position.cursor,
+            order: position.order.as_ref(),
+            count: position.count,
         });
         let augmentation = self.augmentation.as_ref().map(|draw| Augmentation {
             seed: draw.seed,
             step: &draw.step,
             padding: draw.padding,
         });
-        self.conversion.batch(&self.stored, selection, augmentation)
+        self.conversion.tensors(&self.stored, selection, augmentation)
     }
 
     /// Makes the batch and takes a step on it.
     pub fn train(&self, learner: &Learner) -> Head {
         learner.step_within(&self.sources(), self.samples, &|take| {
-            let batch = self.batch();
+            let batch = self.tensors();
             take(&batch.x, batch.targets(), self.cursor())
         })
     }
@@ -158,7 +158,7 @@ impl Load {
     /// Makes the batch and adds its losses to the learner's evaluation.
     pub fn evaluate(&self, learner: &Learner) {
         learner.evaluate_within(&self.sources(), self.samples, &|evaluate| {
-            let batch = self.batch();
+            let batch = self.tensors();
             evaluate(&batch.x, batch.targets());
             self.advance();
         });
@@ -170,12 +170,14 @@ impl Load {
     }
 
     fn cursor(&self) -> Option<(&Tensor, usize)> {
-        self.place.as_ref().map(|place| (&place.cursor, place.count))
+        self.position.as_ref().map(|position| (&position.cursor, position.count))
     }
 
     /// What the batch is made from: with the same and as many samples, the same work makes the next one.
     fn sources(&self) -> Vec<Tensor> {
-        let place = self.place.iter().flat_map(|place| [Some(&place.cursor), place.order.as_ref()]);
-        place.flatten().chain([&self.stored.inputs]).cloned().collect()
+        let position = self.position.iter();
+        let position =
+            position.flat_map(|position| [Some(&position.cursor), position.order.as_ref()]);
+        position.flatten().chain([&self.stored.inputs]).cloned().collect()
     }
 }

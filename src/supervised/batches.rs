@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::learn::{Order, TrainConfig};
 use crate::random::{Philox, Purpose};
 use crate::tensor::Tensor;
-pub(crate) use batch::Load;
+pub(crate) use batch::Batch;
 
 /// Pixels of black around an image before a crop of its own size is taken.
 const PADDING: usize = 4;
@@ -31,13 +31,13 @@ const PADDING: usize = 4;
 const PARTS: [Part; 3] = [Part::Train, Part::Valid, Part::Test];
 
 /// The batches of one pass, in order.
-pub(crate) type Loads = Box<dyn Iterator<Item = Load>>;
+pub(crate) type Batches = Box<dyn Iterator<Item = Batch>>;
 
 /// A data set as batches on a device.
-pub(crate) struct Feed {
+pub(crate) struct BatchSource {
     data: Data,
     conversion: Rc<Conversion>,
-    residence: Residence,
+    placement: Placement,
     device: Device,
     seed: u64,
     order: Order,
@@ -45,14 +45,14 @@ pub(crate) struct Feed {
 }
 
 /// Where the data set lies while a model is trained.
-enum Residence {
+enum Placement {
     Host,
     Device(Resident),
     /// In host memory, with a way to the device.
-    Between(Streamed),
+    Streamed(Streamed),
 }
 
-impl Feed {
+impl BatchSource {
     /// # Errors
     /// Where a part is smaller than one batch, or the data cannot be augmented.
     pub fn new(dataset: &Dataset, config: &TrainConfig, device: &Device) -> Result<Self> {
@@ -71,16 +71,18 @@ impl Feed {
                 (Data::Text { parts, bptt: config.bptt }, Conversion::Tokens)
             }
         };
-        let residence = match device.room_for_data() {
-            None => Residence::Host,
+        let placement = match device.room_for_data() {
+            None => Placement::Host,
             Some(room) if Resident::bytes(&data).is_some_and(|bytes| bytes <= room) => {
-                Residence::Device(device.owned_by("data", || Resident::new(&data, device)))
+                Placement::Device(device.owned_by("data", || Resident::new(&data, device)))
             }
-            Some(_) => Residence::Between(device.owned_by("data", || Streamed::new(&data, device))),
+            Some(_) => {
+                Placement::Streamed(device.owned_by("data", || Streamed::new(&data, device)))
+            }
         };
         let TrainConfig { seed, order, augment, .. } = *config;
         let (conversion, device) = (Rc::new(conversion), device.clone());
-        Ok(Feed { data, conversion, residence, device, seed, order, augment })
+        Ok(BatchSource { data, conversion, placement, device, seed, order, augment })
     }
 
     /// Whether there is such a part.
@@ -102,7 +104,7 @@ impl Feed {
     }
 
     /// The training batches of an epoch, from the batch `first` on. `step` is the coming step's number on the device.
-    pub fn training_batches(&self, epoch: u64, first: u64, step: &Tensor) -> Loads {
+    pub fn training_batches(&self, epoch: u64, first: u64, step: &Tensor) -> Batches {
         let is_shuffled = self.order == Order::Shuffled && matches!(self.data, Data::Arrays { .. });
         let order = is_shuffled.then(|| {
             let rows = self.data.rows(Part::Train);
@@ -130,12 +132,12 @@ impl Feed {
     }
 
     /// Files of the data that have turned out broken since this was asked last.
-    pub fn news(&self) -> Vec<String> {
-        self.data.files().map(ImageFiles::news).unwrap_or_default()
+    pub fn newly_damaged(&self) -> Vec<String> {
+        self.data.files().map(ImageFiles::newly_damaged).unwrap_or_default()
     }
 
     /// All batches of a part, in file order, as they are; none where there is no such part.
-    pub fn batches(&self, part: Part) -> Loads {
+    pub fn batches(&self, part: Part) -> Batches {
         self.pass(&self.data, part, (None, 0), None)
     }
 
@@ -145,17 +147,17 @@ impl Feed {
         part: Part,
         (order, first): (Option<Vec<u32>>, usize),
         augmentation: Option<Draw>,
-    ) -> Loads {
+    ) -> Batches {
         let conversion = &self.conversion;
-        match &self.residence {
-            Residence::Device(resident) => {
+        match &self.placement {
+            Placement::Device(resident) => {
                 resident.batches(data, conversion, part, (order, first), augmentation)
             }
-            Residence::Between(streamed) => {
+            Placement::Streamed(streamed) => {
                 let rows = data.batches(part, order, first);
                 streamed.batches(rows, conversion, augmentation)
             }
-            Residence::Host => {
+            Placement::Host => {
                 let (device, conversion) = (self.device.clone(), Rc::clone(conversion));
                 let rows = data.batches(part, order, first);
                 Box::new(
@@ -172,7 +174,7 @@ impl Feed {
         match &self.data {
             Data::Arrays { arrays, .. } => {
                 let first = HostRows::Samples(arrays.train.gather(0..1), arrays.sample);
-                uploaded(&first, &self.conversion, None, &self.device).batch().x
+                uploaded(&first, &self.conversion, None, &self.device).tensors().x
             }
             Data::Text { .. } => Tensor::zeros(&self.device, [1, 1], DType::I32),
         }
@@ -184,12 +186,12 @@ fn uploaded(
     conversion: &Rc<Conversion>,
     augmentation: Option<Draw>,
     device: &Device,
-) -> Load {
-    Load {
+) -> Batch {
+    Batch {
         samples: rows.samples(),
         stored: rows.upload(device),
         conversion: Rc::clone(conversion),
-        place: None,
+        position: None,
         augmentation,
     }
 }
@@ -216,7 +218,7 @@ fn conversion(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Convers
     match arrays.sample {
         SampleShape::Vector { .. } => {
             let is_floats = matches!(arrays.train.inputs, Inputs::Floats(_));
-            assert!(is_floats, "feed: vectors are floats");
+            assert!(is_floats, "batches: vectors are floats");
             Conversion::Vectors { dtype }
         }
         SampleShape::Image { .. } => Conversion::Images {
