@@ -28,7 +28,7 @@ pub enum Size {
 
 impl Size {
     /// One of two.
-    fn of<T>(self, full: T, small: T) -> T {
+    pub(crate) fn of<T>(self, full: T, small: T) -> T {
         match self {
             Size::Full => full,
             Size::Small => small,
@@ -50,7 +50,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn new(
+    pub(crate) fn new(
         name: impl Into<String>,
         prepare: impl Fn(&Device, DType, Size) -> Work + 'static,
     ) -> Workload {
@@ -58,7 +58,7 @@ impl Workload {
     }
 
     /// With the cost of the kernels of a name, in which `*` stands for anything.
-    fn cost(mut self, kernels: &'static str, cost: Cost) -> Workload {
+    pub(crate) fn cost(mut self, kernels: &'static str, cost: Cost) -> Workload {
         self.costs.push((kernels, cost));
         self
     }
@@ -107,7 +107,7 @@ fn pattern() -> &'static [f32] {
 }
 
 /// A tensor of numbers from 1/4 to 3/4, others for another `number`.
-fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tensor {
+pub(crate) fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tensor {
     let elements: usize = shape.iter().product();
     let own = pattern().iter().cycle().skip(number * 7919 % PATTERN).take(elements);
     match dtype {
@@ -127,7 +127,7 @@ pub(super) fn whole(device: &Device, shape: &[usize], limit: usize, number: u64)
 }
 
 /// What an op of these inputs gives, and their gradients for a gradient of its output that is given too.
-fn forward_and_back(
+pub(crate) fn forward_and_back(
     inputs: Vec<Tensor>,
     gradient: Tensor,
     op: impl Fn(&[Tensor]) -> Tensor + 'static,
