@@ -3,7 +3,7 @@
 #[path = "../examples/gradient_descent.rs"]
 mod gradient_descent;
 
-/// It panics where its network is far from the sine.
+/// It panics if its network does not learn.
 #[test]
 fn gradient_descent_fits_a_sine() {
     gradient_descent::main();
