@@ -7,7 +7,7 @@ use alrao::{DType, Device, Tape, Tensor};
 
 const SAMPLES: usize = 64;
 const HIDDEN: usize = 16;
-const LEARNING_RATE: f64 = 0.1;
+const LEARNING_RATE: f64 = 0.2;
 
 /// Maps `[N, 1]` to `[N, 1]` through a hidden layer.
 fn network(x: &Tensor, [weight, bias, out_weight, out_bias]: &[Tensor; 4]) -> Tensor {
@@ -22,7 +22,7 @@ pub fn main() {
     let x = Tensor::from_slice(&device, [SAMPLES, 1], &inputs);
     let y = Tensor::from_slice(&device, [SAMPLES, 1], &targets);
 
-    let mut stream = Philox::new(0, Purpose::Weights).stream(0);
+    let mut stream = Philox::new(3, Purpose::Weights).stream(0);
     let mut gaussian = |shape: [usize; 2]| {
         let values: Vec<f64> = (0..HIDDEN).map(|_| stream.normal()).collect();
         Tensor::from_slice(&device, shape, &values)
@@ -30,11 +30,11 @@ pub fn main() {
     let zeros = |length: usize| Tensor::zeros(&device, [length], DType::F64);
     let mut parameters = [gaussian([1, HIDDEN]), zeros(HIDDEN), gaussian([HIDDEN, 1]), zeros(1)];
 
-    for step in 0..=2000 {
+    for step in 0..=4000 {
         let tape = Tape::new();
         let watched = parameters.each_ref().map(|parameter| tape.watch(parameter));
         let loss = network(&x, &watched).sub(&y).square().mean();
-        if step % 500 == 0 {
+        if step % 1000 == 0 {
             println!("step {step:>4}: loss {:.5}", loss.item());
         }
         tape.backward(&loss);
