@@ -12,6 +12,7 @@ mod bundle;
 mod command_line;
 mod conversion;
 mod environments;
+mod examples;
 #[cfg(feature = "cli")]
 mod fixtures;
 mod golden;

@@ -2,6 +2,9 @@
 //!
 //! `docs/adding-an-op.md` shows how to add one.
 
+#[cfg(test)]
+#[path = "../../tests/adding_an_op/mod.rs"]
+mod adding_an_op;
 pub mod augment;
 pub mod batch_norm;
 pub mod bellman;

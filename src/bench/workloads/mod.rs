@@ -29,7 +29,7 @@ pub enum Size {
 
 impl Size {
     /// Chooses by size.
-    fn of<T>(self, full: T, small: T) -> T {
+    pub(crate) fn of<T>(self, full: T, small: T) -> T {
         match self {
             Size::Full => full,
             Size::Small => small,
@@ -51,7 +51,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn new(
+    pub(crate) fn new(
         name: impl Into<String>,
         prepare: impl Fn(&Device, DType, Size) -> Work + 'static,
     ) -> Workload {
@@ -59,7 +59,7 @@ impl Workload {
     }
 
     /// Adds the cost of the kernels that match a pattern, in which `*` matches anything.
-    fn cost(mut self, kernels: &'static str, cost: Cost) -> Workload {
+    pub(crate) fn cost(mut self, kernels: &'static str, cost: Cost) -> Workload {
         self.costs.push((kernels, cost));
         self
     }
@@ -109,7 +109,7 @@ fn pattern() -> &'static [f32] {
 }
 
 /// A tensor of numbers from 1/4 to 3/4; another `number` gives other values.
-fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tensor {
+pub(crate) fn filled(device: &Device, shape: &[usize], dtype: DType, number: usize) -> Tensor {
     let elements: usize = shape.iter().product();
     let own = pattern().iter().cycle().skip(number * 7919 % PATTERN).take(elements);
     match dtype {
@@ -129,7 +129,7 @@ pub(super) fn whole(device: &Device, shape: &[usize], limit: usize, number: u64)
 }
 
 /// An op's output, and the gradients of its inputs for a given gradient of the output.
-fn forward_and_back(
+pub(crate) fn forward_and_back(
     inputs: Vec<Tensor>,
     gradient: Tensor,
     op: impl Fn(&[Tensor]) -> Tensor + 'static,

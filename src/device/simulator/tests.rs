@@ -6,7 +6,7 @@ use super::*;
 use crate::device::gpu::{Argument, Pointer};
 
 // SAFETY: the block declares nothing; the library registers its kernels itself.
-#[link(name = "alrao_broken_kernels", kind = "static", modifiers = "+whole-archive")]
+#[link(name = "alrao_test_kernels", kind = "static", modifiers = "+whole-archive")]
 unsafe extern "C" {}
 
 pub(super) fn simulator(options: SimulatorOptions) -> Simulator {
