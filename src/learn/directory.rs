@@ -157,7 +157,7 @@ impl RunDirectory {
         checkpoint.write(&RunDirectory::best(&self.path))
     }
 
-    /// Keeps the best epoch's model beside one that is about to replace it.
+    /// Copies the best whole epoch's model, before that of a part of an epoch replaces it.
     pub(crate) fn keep_best(&self) -> Result<()> {
         let path = RunDirectory::best(&self.path);
         let bytes = fs::read(&path);
@@ -166,16 +166,16 @@ impl RunDirectory {
         replace(&self.path.join(BEST_WHOLE), &bytes)
     }
 
-    /// What [`RunDirectory::keep_best`] kept, if it did.
-    pub(crate) fn kept_best(&self) -> Result<Option<Checkpoint>> {
+    /// The copy of [`RunDirectory::keep_best`], if there is one.
+    pub(crate) fn best_before_part(&self) -> Result<Option<Checkpoint>> {
         let path = self.path.join(BEST_WHOLE);
         path.exists().then(|| Checkpoint::read(&path)).transpose()
     }
 
-    /// Puts what was kept back in its place.
+    /// Moves the copy back to its place.
     pub(crate) fn restore_best(&self) -> Result<()> {
-        let (kept, best) = (self.path.join(BEST_WHOLE), RunDirectory::best(&self.path));
-        match fs::rename(kept, &best) {
+        let (copy, best) = (self.path.join(BEST_WHOLE), RunDirectory::best(&self.path));
+        match fs::rename(copy, &best) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::write(&best, error))
             }

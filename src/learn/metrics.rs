@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::StepReport;
-use super::task::Reports;
+use super::task::RunTask;
 use crate::error::{Error, Result};
 
 /// A line of the metrics. Numbers that are not finite are written as `null`.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase", bound = "")]
-pub(crate) enum Line<'a, T: Reports> {
+pub(crate) enum Line<'a, T: RunTask> {
     Step(&'a StepReport),
     Epoch(&'a T::EpochReport),
     Test(&'a T::TestReport),

@@ -29,6 +29,6 @@ pub(crate) use precision::{check_precision, check_precision_of_run};
 pub use run::Run;
 pub use run_loop::{Outcome, Report};
 pub(crate) use run_loop::{RunLoop, Steps};
+pub use task::EvaluatedPart;
 pub(crate) use task::{Epoch, RunTask};
-pub use task::{EvaluatedPart, Reports};
 pub(crate) use trained::{Trained, load, locate, read_record};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::task::{EvaluatedPart, Reports};
+use super::task::{EvaluatedPart, RunTask};
 
 /// A step's own values: loss and accuracy before its update, the posterior after it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,7 +37,7 @@ pub struct Counts {
 }
 
 /// Something that happened in a run of the task `T`.
-pub enum Event<'a, T: Reports> {
+pub enum Event<'a, T: RunTask> {
     /// The run begins, or goes on.
     Started {
         /// How long it is.
@@ -78,7 +78,7 @@ pub enum Event<'a, T: Reports> {
 }
 
 /// Watches a run of the task `T`. The library itself prints nothing.
-pub trait Observer<T: Reports> {
+pub trait Observer<T: RunTask> {
     /// Called from the run's own thread.
     fn notice(&mut self, event: &Event<'_, T>);
 
@@ -91,7 +91,7 @@ pub trait Observer<T: Reports> {
 /// Watches nothing.
 pub struct Silent;
 
-impl<T: Reports> Observer<T> for Silent {
+impl<T: RunTask> Observer<T> for Silent {
     fn notice(&mut self, _: &Event<'_, T>) {}
 
     fn wants_progress(&self) -> bool {

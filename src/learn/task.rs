@@ -8,18 +8,6 @@ use super::run_loop::Steps;
 use super::{Checkpoint, Learner, ModelRecord, Progress, StopFlag};
 use crate::error::Result;
 
-/// The types of a task's reports.
-pub trait Reports {
-    /// How long the run is.
-    type Plan;
-    /// How an epoch is going.
-    type Status;
-    /// The result of an epoch: its line in the metrics.
-    type EpochReport: Serialize;
-    /// The result of the test: its line in the metrics.
-    type TestReport: Serialize;
-}
-
 /// What a model is evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvaluatedPart {
@@ -42,9 +30,17 @@ pub struct Epoch<M> {
 }
 
 /// A kind of training run. The task owns the learner; the [`super::RunLoop`] owns what all tasks share.
-pub trait RunTask: Reports + Sized {
+pub trait RunTask: Sized {
     /// The part of a run's configuration that only this task has.
     type Config;
+    /// How long the run is.
+    type Plan;
+    /// How an epoch is going.
+    type Status;
+    /// The result of an epoch: its line in the metrics.
+    type EpochReport: Serialize;
+    /// The result of the test: its line in the metrics.
+    type TestReport: Serialize;
     /// The result of an evaluation.
     type Measured;
     /// What the best epoch is chosen by.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::memory::check_fits;
 use super::{
-    Checkpoint, EvaluationPrecision, Learner, ModelRecord, RunDirectory, TrainConfig,
+    Checkpoint, EvaluationPrecision, Learner, ModelRecord, RunConfig, RunDirectory, TrainConfig,
     check_precision,
 };
 use crate::alrao::{Alrao, AlraoConfig, Task};
@@ -38,6 +38,31 @@ pub(crate) fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
     let record =
         record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
     Ok((checkpoint, record))
+}
+
+impl ModelRecord {
+    /// The record of a run's model, without a vocabulary, a normalisation and names of classes.
+    pub(crate) fn of<T>(config: &RunConfig<T>, input: Input, task: Task) -> ModelRecord {
+        ModelRecord {
+            architecture: config.model.architecture.name().to_owned(),
+            width: config.model.width,
+            hidden: config.model.hidden.clone(),
+            activation: ModelRecord::name_of(config.model.activation),
+            dropout: config.model.dropout,
+            classifiers: config.alrao.classifiers,
+            outputs: task.outputs(),
+            regression: matches!(task, Task::Regression { .. }),
+            input: match input {
+                Input::Image { height, width, channels } => vec![height, width, channels],
+                Input::Vector { size } => vec![size],
+                Input::Tokens { vocabulary } => vec![vocabulary],
+            },
+            precision: config.train.precision.name().to_owned(),
+            vocabulary: None,
+            normalisation: None,
+            classes: None,
+        }
+    }
 }
 
 /// Builds the model that a checkpoint describes, and fills it.

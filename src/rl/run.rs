@@ -11,6 +11,7 @@ use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::{Acting, QNetwork};
 use super::settings::Settings;
 use super::task::QLearning;
+use crate::alrao::Task;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::memory::{self, Part};
@@ -85,7 +86,7 @@ impl Run {
     pub fn config_of(path: &Path) -> Result<QConfig> {
         let (text, file) = RunDirectory::config_text(path)?;
         if text.lines().any(|line| line.starts_with("model =")) {
-            let message = "is no run of Q-learning; alrao train and alrao eval take it";
+            let message = "is not a run of Q-learning: use alrao train `resume`, or alrao eval";
             return Err(Error::input(path.display(), message));
         }
         Settings::from_toml(&text, &file)?.resolve()
@@ -103,7 +104,8 @@ fn prepare(config: &QConfig, device: &Device) -> Result<RunLoop<QLearning>> {
     let spaces = collecting.spaces();
     check_room(config, spaces)?;
     let network = QNetwork::new(config, spaces, device)?;
-    let record = record(config, spaces);
+    let input = Input::Vector { size: spaces.observation };
+    let record = ModelRecord::of(config, input, Task::Regression { outputs: spaces.actions });
     let task = QLearning::new(network, collecting, arena, config.clone());
     Ok(RunLoop::new(task, Some(record)))
 }
@@ -142,24 +144,6 @@ fn batch_part(config: &QConfig, spaces: Spaces) -> Part {
         bytes: config.train.batch_size as u128
             * each
             * config.train.precision.dtype().size() as u128,
-    }
-}
-
-fn record(config: &QConfig, spaces: Spaces) -> ModelRecord {
-    ModelRecord {
-        architecture: config.model.architecture.name().to_owned(),
-        width: config.model.width,
-        hidden: config.model.hidden.clone(),
-        activation: ModelRecord::name_of(config.model.activation),
-        dropout: config.model.dropout,
-        classifiers: config.alrao.classifiers,
-        outputs: spaces.actions,
-        regression: true,
-        input: vec![spaces.observation],
-        precision: config.train.precision.name().to_owned(),
-        vocabulary: None,
-        normalisation: None,
-        classes: None,
     }
 }
 

@@ -11,8 +11,7 @@ use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::state::{self, Place};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask, Steps,
-    StopFlag,
+    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps, StopFlag,
 };
 
 /// A Q-network, its episodes, and the best epoch so far.
@@ -55,15 +54,12 @@ impl QLearning {
     }
 }
 
-impl Reports for QLearning {
+impl RunTask for QLearning {
+    type Config = QLearningConfig;
     type Plan = Plan;
     type Status = Status;
     type EpochReport = EpochReport;
     type TestReport = TestReport;
-}
-
-impl RunTask for QLearning {
-    type Config = QLearningConfig;
     type Measured = Returns;
     type Best = f64;
 

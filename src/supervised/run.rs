@@ -102,7 +102,7 @@ impl Run {
     pub fn config_of(path: &Path) -> Result<(RunConfig, Option<String>)> {
         let (text, file) = RunDirectory::config_text(path)?;
         if text.lines().any(|line| line.starts_with("env =")) {
-            let message = "is a run of Q-learning, which alrao rl train and alrao rl eval take";
+            let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
         let config = Settings::from_toml(&text, &file)?.resolve()?;
@@ -228,22 +228,9 @@ fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task)
         }
     };
     ModelRecord {
-        architecture: config.model.architecture.name().to_owned(),
-        width: config.model.width,
-        hidden: config.model.hidden.clone(),
-        activation: ModelRecord::name_of(config.model.activation),
-        dropout: config.model.dropout,
-        classifiers: config.alrao.classifiers,
-        outputs: task.outputs(),
-        regression: matches!(task, Task::Regression { .. }),
-        input: match input {
-            Input::Image { height, width, channels } => vec![height, width, channels],
-            Input::Vector { size } => vec![size],
-            Input::Tokens { vocabulary } => vec![vocabulary],
-        },
-        precision: config.train.precision.name().to_owned(),
         vocabulary,
         normalisation,
         classes: dataset.files().map(|files| files.classes().to_vec()),
+        ..ModelRecord::of(config, input, task)
     }
 }

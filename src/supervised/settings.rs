@@ -71,9 +71,9 @@ settings::settings! {
         data: String, "DATA", not_empty => task.data;
         /// Share of the training data, from its end (of each class of a folder of images), for validation where no other data is; 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
-        /// A folder of images: rows and columns they are brought to [default: 32; alexnet, resnet50, densenet121 224]
+        /// A folder of images: height and width of the images once resized [default: 32; alexnet, resnet50, densenet121 224]
         image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;
-        /// Most samples of each part of the data, drawn once for all; of a text, characters or words from its start [default: all]
+        /// Largest number of samples of each part of the data, drawn once for all; of a text, characters or words from its start [default: all]
         samples: usize, "N", check::items => task.samples;
         /// Crop and flip the training images at random
         #[cfg_attr(feature = "cli", arg(num_args = 0, default_missing_value = "true"))]
@@ -86,7 +86,7 @@ settings::settings! {
     "Training" {
         /// Passes over the training data [default: 20; generated data 12]
         epochs: u64, "N", check::count => train.epochs;
-        /// Most steps of the run
+        /// Largest number of steps of the run
         max_steps: u64, "N", check::count => train.max_steps;
         /// Epochs without a better validation loss after which the run ends [default: 20]
         patience: u64, "EPOCHS", check::count => train.patience;

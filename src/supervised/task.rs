@@ -9,8 +9,8 @@ use super::settings::DataConfig;
 use crate::data::{Dataset, Part};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask, Steps,
-    StopFlag, TrainConfig,
+    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps, StopFlag,
+    TrainConfig,
 };
 use crate::ops::step_statistics::SumValues;
 
@@ -66,15 +66,12 @@ fn part(split: EvaluatedPart) -> Part {
     }
 }
 
-impl Reports for Supervised {
+impl RunTask for Supervised {
+    type Config = DataConfig;
     type Plan = Plan;
     type Status = Status;
     type EpochReport = EpochReport;
     type TestReport = TestReport;
-}
-
-impl RunTask for Supervised {
-    type Config = DataConfig;
     /// `None` where there is no such part of the data.
     type Measured = Option<SumValues>;
     /// The validation loss; `None` without validation data.

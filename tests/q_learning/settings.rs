@@ -79,7 +79,7 @@ fn what_cannot_be_is_named_with_its_file() {
         ("model = 'cnn'", "line 1: there is no such key"),
         ("\nstepz = 3", "line 2: there is no such key; did you mean 'steps'?"),
         ("discount = 'a'", "key 'discount' in test.toml: line 1"),
-        ("out = 'x'", "--out on the command line"),
+        ("out = 'x'", "`out` on the command line"),
     ] {
         let error = Settings::from_toml(text, "test.toml".as_ref()).unwrap_err().to_string();
         assert!(error.contains(culprit), "{text}: {error}");
