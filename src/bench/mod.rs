@@ -14,7 +14,6 @@ pub mod profile;
 pub mod q_learning;
 pub mod step;
 pub mod turns;
-pub mod verdict;
 pub mod workloads;
 
 use std::time::Duration;

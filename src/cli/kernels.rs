@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             messages::result(&text)?;
             if !quiet {
                 messages::note(
-                    "checked on small problems; MB and MFLOP are those of what a GPU is timed on",
+                    "checked on the tests' cases; MB and MFLOP are those of what a GPU is timed on",
                 );
             }
             let faults = checked.verdicts.iter().filter(|verdict| *verdict != OK).count();
@@ -202,10 +202,11 @@ fn checks(
 ) -> anyhow::Result<Checks> {
     let mut rows = alrao::bench::kernels::describe(workloads, dtype, wanted)?;
     rows.retain(|row| is_of(dtype, &row.kernel));
-    let all = alrao::bench::verdict::verdicts(workloads, dtype, threads, wanted, observe)?;
+    let kernels: Vec<&str> = rows.iter().map(|row| row.kernel.as_str()).collect();
+    let all = alrao::checks::simulator::verdicts(&kernels, threads, observe)?;
     let verdict = |row: &Row| match all.get(&row.kernel) {
         Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),
-        None => "no small workload launches it".to_owned(),
+        None => "no case launches it".to_owned(),
     };
     Ok(Checks { verdicts: rows.iter().map(verdict).collect(), rows })
 }

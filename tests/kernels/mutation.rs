@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use alrao::Device;
+use alrao::checks::simulator::ways;
+use alrao::checks::{Case, Outputs};
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
 
-use super::{Case, Outputs, cases, wanted, ways};
+use super::{cases, wanted};
 
 /// Barriers that no order of threads can tell from none, each with the reason.
 const UNTOLD: [(&str, &str); 0] = [];

@@ -1,5 +1,6 @@
 //! The ops of Q-learning with a model whose parameters lie in flat buffers.
 
+use alrao::checks::{draw, drawn};
 use alrao::device::simulator::SimulatorOptions;
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
@@ -7,8 +8,6 @@ use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::ops::soft_update::soft_update;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
-
-use super::{draw, drawn};
 
 const SIZE: usize = 3;
 const SAMPLES: usize = 5;

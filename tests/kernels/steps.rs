@@ -1,5 +1,6 @@
 //! Whole training steps of narrow models: on the kernels as on the CPU, and repeated as one by one.
 
+use alrao::checks::{draw, drawn};
 #[cfg(has_simulator)]
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
 use alrao::learn::{Learner, Precision, TrainConfig};
@@ -8,7 +9,6 @@ use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
-use super::{draw, drawn};
 use crate::place::gpu;
 
 const CLASSES: usize = 10;

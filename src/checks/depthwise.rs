@@ -1,10 +1,10 @@
 //! Depthwise convolutions: output and the gradients of input, weights and bias.
 
-use alrao::ops::depthwise::depthwise_conv2d;
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::depthwise::depthwise_conv2d;
+use crate::{DType, Device, Tape, Tensor};
 
 use super::matmul::pitched;
-use super::{Case, Outputs, drawn};
+use super::{Case, Outputs, drawn, gradient};
 
 /// One depthwise convolution.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ fn run(shape: Shape, twice: bool) -> impl Fn(&Device, DType) -> Outputs {
             tape.backward(&y.mul(&weights).sum());
         }
         let mut outputs = vec![("y", y.to_f64s())];
-        let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
+        let gradient = |x: &Tensor| gradient(&tape, x);
         outputs.extend([("dx", gradient(&x)), ("dw", gradient(&weight))]);
         outputs.extend(bias.as_ref().map(|bias| ("db", gradient(bias))));
         outputs

@@ -1,7 +1,7 @@
 //! The update of all parameters.
 
-use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
-use alrao::{DType, Device, Tensor};
+use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 

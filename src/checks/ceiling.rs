@@ -1,7 +1,7 @@
 //! Arithmetic for its own sake.
 
-use alrao::Tensor;
-use alrao::ops::ceiling::{Unit, keep_busy};
+use crate::Tensor;
+use crate::ops::ceiling::{Unit, keep_busy};
 
 use super::Case;
 

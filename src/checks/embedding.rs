@@ -1,8 +1,8 @@
 //! Rows of a table: the sort with one tile and with many, tokens that are rare and that are frequent.
 
-use alrao::ops::embedding::embedding;
-use alrao::random::{Philox, Purpose};
-use alrao::{Device, Tensor};
+use crate::ops::embedding::embedding;
+use crate::random::{Philox, Purpose};
+use crate::{Device, Tensor};
 
 use super::elementwise::differentiate;
 use super::{Case, drawn};

@@ -1,12 +1,12 @@
 //! Batch norm, in training and by running statistics.
 
-use alrao::ops::batch_norm::{
+use crate::ops::batch_norm::{
     BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
 };
-use alrao::ops::concatenate::concatenate;
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::concatenate::concatenate;
+use crate::{DType, Device, Tape, Tensor};
 
-use super::{Case, Outputs, draw, drawn, stored};
+use super::{Case, Outputs, draw, drawn, gradient, stored};
 
 #[derive(Clone, Copy)]
 struct Norm {
@@ -55,7 +55,7 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     let loss = [(&first, 5), (&second, 6)]
         .map(|(y, number)| y.mul(&drawn(device, y.shape().extents(), dtype, number)).sum());
     tape.backward(&loss[0].add(&loss[1]));
-    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
     vec![
         ("y", first.to_f64s()),
         ("running mean", mean.to_f64s()),
@@ -86,7 +86,7 @@ fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     let outputs = [norm(&two), norm(&three)];
     let all = concatenate(&[&outputs[0], &three, &outputs[1]]);
     tape.backward(&all.mul(&drawn(device, all.shape().extents(), dtype, 3)).sum());
-    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
     vec![("y", all.to_f64s()), ("dx", gradient(&x)), ("dy", gradient(&y)), ("dz", gradient(&z))]
 }
 
@@ -102,7 +102,7 @@ fn affine(device: &Device, dtype: DType) -> Outputs {
     let sums = [(scale, 5), (shift, 6)]
         .map(|(own, number)| own.mul(&drawn(device, &[6], dtype, number)).sum());
     tape.backward(&sums[0].add(&sums[1]));
-    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
     vec![
         ("scale", scale.to_f64s()),
         ("shift", shift.to_f64s()),

@@ -1,8 +1,8 @@
 //! Running sums and the step's number.
 
-use alrao::ops::classifiers::Head;
-use alrao::ops::tally::{Sums, advance, tally};
-use alrao::{DType, Device, Tensor};
+use crate::ops::classifiers::Head;
+use crate::ops::tally::{Sums, advance, tally};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs};
 

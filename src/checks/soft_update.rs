@@ -1,8 +1,8 @@
 //! A target network that follows.
 
-use alrao::ops::optimizer::{Span, Table};
-use alrao::ops::soft_update::soft_update;
-use alrao::{DType, Device, Tensor};
+use crate::ops::optimizer::{Span, Table};
+use crate::ops::soft_update::soft_update;
+use crate::{DType, Device, Tensor};
 
 use super::optimizer::spans;
 use super::{Case, Outputs, draw};

@@ -1,6 +1,6 @@
 //! Sums over axes, of positive numbers, so that what is summed does not cancel; and argmax.
 
-use alrao::Tensor;
+use crate::Tensor;
 
 use super::elementwise::case;
 use super::{Case, draw};

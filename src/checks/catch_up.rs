@@ -1,7 +1,7 @@
 //! Copies that take the mean of all.
 
-use alrao::ops::catch_up::catch_up;
-use alrao::{DType, Device, Tensor};
+use crate::ops::catch_up::catch_up;
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 

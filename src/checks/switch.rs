@@ -1,7 +1,7 @@
 //! The switch and Bayes' rule over some observations.
 
-use alrao::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
-use alrao::{DType, Device, Tensor};
+use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 

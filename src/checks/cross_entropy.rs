@@ -1,7 +1,7 @@
 //! The loss of one classifier.
 
-use alrao::ops::cross_entropy::cross_entropy;
-use alrao::{Device, Tensor};
+use crate::ops::cross_entropy::cross_entropy;
+use crate::{Device, Tensor};
 
 use super::elementwise::case;
 use super::{Case, Outputs};
