@@ -50,7 +50,7 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     let config = BatchNormConfig { relu, ..BatchNormConfig::default() };
     let apply = if training { batch_norm_train } else { batch_norm_eval };
     let first = apply(&x, &weight, &bias, &mean, &variance, config);
-    // Again on the same input, so that every gradient is added to once.
+    // Again on the same input, so that every gradient accumulates once.
     let second = apply(&x, &weight, &bias, &mean, &variance, config);
     let loss = [(&first, 5), (&second, 6)]
         .map(|(y, number)| y.mul(&drawn(device, y.shape().extents(), dtype, number)).sum());
@@ -71,7 +71,7 @@ const ONE_ROW: &str = " of one row";
 /// gradients up to 0.5, weights up to 1.5, and no variance.
 const TERMS_OF_ONE_ROW: f64 = 240.0;
 
-/// Norms of what is joined so far, each joined to it: their gradients are parts of one, and are added to in their places.
+/// Each norm is joined to the tensors before it, so that its gradient is a part of a larger one and accumulates in place.
 fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     let tape = Tape::new();
     let x = tape.watch(&drawn(device, &[2, 3, 5, first], dtype, 0));
@@ -90,7 +90,7 @@ fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     vec![("y", all.to_f64s()), ("dx", gradient(&x)), ("dy", gradient(&y)), ("dz", gradient(&z))]
 }
 
-/// Scale and shift of every channel, and what goes back from them.
+/// Scale and shift of every channel, and their backward pass.
 fn affine(device: &Device, dtype: DType) -> Outputs {
     let tape = Tape::new();
     let x = tape.watch(&drawn(device, &[2, 5, 7, 6], dtype, 0));

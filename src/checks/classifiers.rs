@@ -13,12 +13,12 @@ enum Task {
     Classes,
     Values,
     Chosen,
-    /// Chosen, and most errors are larger than what is learnt from.
+    /// Chosen, and most errors are larger than the limit.
     Clipped,
 }
 
 impl Task {
-    /// What its cases are called, and what is predicted.
+    /// The name of its cases, and the kind of prediction.
     fn is(self) -> (&'static str, PredictionKind) {
         match self {
             Task::Classes => ("classes", PredictionKind::LogProbabilities),
@@ -33,7 +33,7 @@ impl Task {
     }
 }
 
-/// What is odd about a case.
+/// An odd property of a case.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Odd {
     Nothing,
@@ -303,7 +303,7 @@ const ODD: [Odd; 9] = [
     Odd::Twice,
 ];
 
-/// Where what is odd is tried: staged by 16 bytes and not, and both kinds of long rows.
+/// The sizes of odd cases: staged by 16 bytes and not, and both kinds of long rows.
 const ODD_SIZES: [Sizes; 5] = [
     Sizes { samples: 7, inputs: 5, copies: 4, outputs: 6 },
     Sizes { samples: 5, inputs: 3, copies: 3, outputs: 11 },
@@ -337,7 +337,7 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     let own = Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
         prediction(device, dtype, sizes, kind, odd)
     });
-    // What is predicted stays in f32.
+    // The prediction stays in f32.
     cases.extend(own.and_in_bf16(0));
 }
 
@@ -356,7 +356,7 @@ const MANY: [Sizes; 11] = [
     Sizes { samples: 200, inputs: 3, copies: 1, outputs: 9 },
 ];
 
-/// Where what is odd is tried in the form that stores no outputs.
+/// The sizes of odd cases in the form that stores no logits.
 const ODD_MANY: [Sizes; 2] = [
     Sizes { samples: 7, inputs: 5, copies: 4, outputs: 70 },
     Sizes { samples: 66, inputs: 68, copies: 3, outputs: 7 },

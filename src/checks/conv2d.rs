@@ -84,7 +84,7 @@ fn large_shapes() -> Vec<(Shape, [bool; 3])> {
     ]
 }
 
-/// Shapes for the tensor cores' tiles: what they lie around in the output and the input's gradient, and in the weights';
+/// Shapes around the tensor cores' tiles, in the output and the gradients of input and weights;
 /// each with enough slabs for the pipeline of whichever they are for. Forty channels are whole runs of f32 and bf16.
 fn around_a_tile(size: usize, more: isize) -> Vec<Shape> {
     let side = (size as isize + more) as usize;

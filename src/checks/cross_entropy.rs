@@ -42,6 +42,6 @@ pub fn cases() -> Vec<Case> {
         }),
         not_finite(),
     ];
-    // The logits are functions of what is drawn, and a gradient is added to another.
+    // The logits are functions of the drawn numbers, and a gradient is added to another.
     plain.chain(more).flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -95,7 +95,7 @@ pub fn cases() -> Vec<Case> {
                 "depthwise {image:?} by {kernel:?}, stride {stride} padding {padding} bias {has_bias} gaps {gaps:?} twice {twice}"
             );
             let case = Case::new(name, images * height * width, run(shape, twice));
-            // Where it is used twice, what goes back is the output, stored, and dx is stored before it is added to.
+            // Used twice, the output is stored and is the gradient of the other, and dx is stored before it accumulates.
             cases.extend(case.and_in_bf16(if twice { 4 } else { 1 }));
         }
     }

@@ -72,7 +72,7 @@ fn unary() -> Vec<Case> {
     cases
 }
 
-/// Values that are not finite, and what the derivatives make of them.
+/// Values that are not finite, and the derivatives there.
 fn not_finite() -> Vec<Case> {
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0, 1.0, 100.0, -100.0];
     FUNCTIONS

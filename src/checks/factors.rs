@@ -1,4 +1,4 @@
-//! What the factors of matrix products are in a case.
+//! The factors of a case's matrix products.
 
 use crate::{DType, Device, Tensor};
 

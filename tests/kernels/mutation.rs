@@ -14,7 +14,7 @@ use super::{cases, wanted};
 /// Barriers that no order of threads can tell from none, each with the reason.
 const UNTOLD: [(&str, &str); 0] = [];
 
-/// What a case comes to, or what the simulator complains of.
+/// The outputs of a case, or that it failed.
 fn outcome(case: &Case, options: SimulatorOptions) -> Result<Outputs, String> {
     let device = Device::simulator(Some(2), options).unwrap();
     let run = std::panic::AssertUnwindSafe(|| case.on(&device));

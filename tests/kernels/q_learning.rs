@@ -32,7 +32,7 @@ fn learner(device: &Device, seed: u64, precision: Precision) -> Learner {
     Learner::new(Alrao::regression(model.module, ACTIONS, alrao), &sample, &train, device)
 }
 
-/// All parameters, without what lies between them.
+/// All parameters, without the gaps.
 fn parameters(learner: &Learner) -> Vec<f64> {
     let flat = learner.flat();
     flat.entries().iter().flat_map(|entry| flat.view(flat.values(), entry).to_f64s()).collect()
@@ -71,7 +71,7 @@ fn steps_on_chosen_values_are_the_cpus_and_can_be_repeated() {
     }
 }
 
-/// The simulator complains where what lies between the parameters is touched.
+/// The simulator complains where the gaps between the parameters are touched.
 #[test]
 fn a_target_network_follows_the_one_that_learns() {
     let device = simulator();

@@ -108,7 +108,7 @@ impl Model {
         Learner::new(Alrao::classifier(model.module, classes, alrao), &sample, &train, device)
     }
 
-    /// The mixture's loss at each of so many steps, and all parameters after them.
+    /// The mixture's loss at each step, and all parameters after the last.
     fn train(&self, device: &Device, steps: u64, is_repeated: bool) -> (Vec<f64>, Vec<f64>) {
         self.train_in(Precision::F32, device, steps, is_repeated)
     }

@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// The shapes of tests/kernels/matmul.rs whose tiles are not forced.
+    /// The shapes of src/checks/matmul.rs whose tiles are not forced.
     #[test]
     fn shapes_under_test_meet_every_tile() {
         assert_meet(
