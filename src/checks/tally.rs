@@ -19,7 +19,9 @@ fn head(device: &Device, loss: f64, flagged: &[u8]) -> Head {
 
 fn sums(device: &Device, losses: &[f64], classifiers: usize) -> Outputs {
     let sums = Sums::new(device);
-    let flagged: Vec<u8> = (0..classifiers).map(|number| u8::from(number % 3 == 1)).collect();
+    // Every third, the last one among them.
+    let flagged: Vec<u8> =
+        (0..classifiers).map(|number| u8::from((classifiers - number) % 3 == 1)).collect();
     for loss in losses {
         tally(&sums, &head(device, *loss, &flagged), 31);
     }
