@@ -34,7 +34,7 @@
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
 //! | [`supervised`], [`rl`] | the two tasks: learning from a data set, and Q-learning |
-//! | [`bench`](mod@bench) | timing; with the feature `cli` also pictures and the paper's experiments |
+//! | [`bench`](mod@bench) | timing; with the feature `cli` also the kernels' checks, pictures and the paper's experiments |
 //!
 //! # Glossary
 //!
@@ -90,6 +90,8 @@ pub mod alrao;
 #[cfg(feature = "cli")]
 pub mod argument;
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod checks;
 pub mod data;
 pub mod device;
 pub mod error;

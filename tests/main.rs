@@ -21,6 +21,7 @@ mod gymnasium;
 mod host_work;
 #[cfg(feature = "cli")]
 mod instruction_sets;
+#[cfg(feature = "cli")]
 mod kernels;
 mod launches;
 mod lstm;

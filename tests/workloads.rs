@@ -1,4 +1,4 @@
-//! Every kernel has a problem that it is measured on, and a small one on which the simulator checks it.
+//! Every kernel has a problem that it is measured on, and a small one whose accesses the simulator counts.
 
 use std::collections::BTreeSet;
 
@@ -40,13 +40,13 @@ fn every_kernel_has_a_workload() {
         without_cost.is_empty(),
         "no workload of src/bench/workloads measures {without_cost:?}"
     );
-    let unchecked: Vec<&str> = kernels
+    let uncounted: Vec<&str> = kernels
         .into_iter()
         .filter(|kernel| !small.iter().any(|own| own.contains(*kernel)))
         .collect();
     assert!(
-        unchecked.is_empty(),
-        "no small workload of src/bench/workloads launches {unchecked:?}"
+        uncounted.is_empty(),
+        "no small workload of src/bench/workloads launches {uncounted:?}"
     );
 }
 

@@ -12,7 +12,6 @@ pub mod peers;
 pub mod pieces;
 pub mod profile;
 pub mod q_learning;
-pub mod sanitizer;
 pub mod step;
 pub mod turns;
 pub mod workloads;

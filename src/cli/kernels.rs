@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             messages::result(&text)?;
             if !quiet {
                 messages::note(
-                    "checked on small problems; MB and MFLOP are those of what a GPU is timed on",
+                    "checked on the tests' cases; MB and MFLOP are those of the workloads that a GPU is timed on",
                 );
             }
             let faults = checked.reports.iter().filter(|report| *report != OK).count();
@@ -203,10 +203,16 @@ fn checks(
 ) -> anyhow::Result<Checks> {
     let mut rows = alrao::bench::kernels::describe(workloads, dtype, wanted)?;
     rows.retain(|row| is_of(dtype, &row.kernel));
-    let all = alrao::bench::sanitizer::reports(workloads, dtype, threads, wanted, observe)?;
+    let kernels: Vec<&str> = rows.iter().map(|row| row.kernel.as_str()).collect();
+    // A case panics when it reads from a simulator that has failed; its report says so.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let all = alrao::checks::simulator::reports(&kernels, threads, observe);
+    std::panic::set_hook(hook);
+    let all = all?;
     let report = |row: &Row| match all.get(&row.kernel) {
         Some(fault) => fault.clone().unwrap_or_else(|| OK.to_owned()),
-        None => "no small workload launches it".to_owned(),
+        None => "no case launches it".to_owned(),
     };
     Ok(Checks { reports: rows.iter().map(report).collect(), rows })
 }

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use alrao::Device;
+use alrao::checks::simulator::settings;
+use alrao::checks::{Case, Outputs};
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
 
-use super::{Case, Outputs, cases, wanted, ways};
+use super::{cases, wanted};
 
 /// Barriers that no order of threads can tell from none, each with the reason.
 const UNTOLD: [(&str, &str); 0] = [];
 
-/// What a case comes to, or what the simulator complains of.
+/// The outputs of a case, or that it failed.
 fn outcome(case: &Case, options: SimulatorOptions) -> Result<Outputs, String> {
     let device = Device::simulator(Some(2), options).unwrap();
     let run = std::panic::AssertUnwindSafe(|| case.on(&device));
@@ -41,7 +43,7 @@ fn cases_by_barrier(cases: &[Case]) -> BTreeMap<String, Vec<usize>> {
 /// Whether leaving out a barrier changes anything about a case.
 fn is_told(case: &Case, barrier: &'static str) -> bool {
     let sound = outcome(case, SimulatorOptions::default()).map(|outputs| format!("{outputs:?}"));
-    ways().into_iter().any(|way| {
+    settings().into_iter().any(|way| {
         let own = outcome(case, SimulatorOptions { without_barrier: Some(barrier), ..way });
         own.map(|outputs| format!("{outputs:?}")) != sound
     })

@@ -1,5 +1,6 @@
 //! The ops of Q-learning with a model whose parameters lie in flat buffers.
 
+use alrao::checks::{draw, drawn};
 use alrao::device::simulator::SimulatorOptions;
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
@@ -7,8 +8,6 @@ use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::ops::soft_update::soft_update;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
-
-use super::{draw, drawn};
 
 const SIZE: usize = 3;
 const SAMPLES: usize = 5;
@@ -33,7 +32,7 @@ fn learner(device: &Device, seed: u64, precision: Precision) -> Learner {
     Learner::new(Alrao::regression(model.module, ACTIONS, alrao), &sample, &train, device)
 }
 
-/// All parameters, without what lies between them.
+/// All parameters, without the gaps.
 fn parameters(learner: &Learner) -> Vec<f64> {
     let flat = learner.flat();
     flat.entries().iter().flat_map(|entry| flat.view(flat.values(), entry).to_f64s()).collect()
@@ -72,7 +71,7 @@ fn steps_on_chosen_values_are_the_cpus_and_can_be_replayed() {
     }
 }
 
-/// The simulator complains where what lies between the parameters is touched.
+/// The simulator complains where the gaps between the parameters are touched.
 #[test]
 fn a_target_network_follows_the_one_that_learns() {
     let device = simulator();

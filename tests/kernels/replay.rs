@@ -1,74 +1,12 @@
-//! Transitions drawn from the memory.
+//! Transitions drawn from the memory with a wrong number of rows.
 
-use alrao::ops::replay::{Draw, Transitions, row, row_width, sample};
-use alrao::{DType, Device, Tensor};
+use alrao::checks::replay::{drawn, memory, outputs};
+use alrao::device::simulator::SimulatorOptions;
+use alrao::{DType, Device};
 
-use super::{Case, Outputs, draw};
-
-/// Numbers of rows, of an observation, of rows written, of draws.
-type Sizes = [usize; 4];
-
-/// A memory whose last rows nobody has written.
-fn memory(device: &Device, dtype: DType, [capacity, observation, filled, _]: Sizes) -> Tensor {
-    let numbers: Vec<f32> =
-        draw(capacity * row_width(observation), 0).iter().map(|x| *x as f32).collect();
-    let mut rows = Vec::new();
-    for (number, own) in numbers.chunks(row_width(observation)).take(filled).enumerate() {
-        let (seen, rest) = own.split_at(observation);
-        let (seen_next, rest) = rest.split_at(observation);
-        rows.extend(row(seen, seen_next, number % 18, rest[0], number % 5 == 4));
-    }
-    rows.resize(numbers.len(), f32::NAN);
-    let rows: Vec<f64> = rows.into_iter().map(f64::from).collect();
-    Tensor::from_f64s(device, [capacity, row_width(observation)], dtype, &rows)
-}
-
-fn drawn(rows: &Tensor, seed: u64, step: i32, filled: i32, count: usize) -> Transitions {
-    let [step, filled] = [step, filled].map(|own| Tensor::from_slice(rows.device(), [1], &[own]));
-    sample(rows, Draw { seed, step: &step, filled: &filled, count })
-}
-
-fn outputs(batch: &Transitions) -> Outputs {
-    vec![
-        ("observations", batch.observations.to_f64s()),
-        ("next observations", batch.next_observations.to_f64s()),
-        ("actions", batch.actions.to_f64s()),
-        ("rewards", batch.rewards.to_f64s()),
-        ("continues", batch.continues.to_f64s()),
-    ]
-}
-
-fn run(device: &Device, dtype: DType, sizes: Sizes, seed: u64, step: i32) -> Outputs {
-    let [_, _, filled, count] = sizes;
-    let found = outputs(&drawn(&memory(device, dtype, sizes), seed, step, filled as i32, count));
-    let is_written = |(_, values): &(&str, Vec<f64>)| values.iter().all(|value| !value.is_nan());
-    assert!(found.iter().all(is_written), "a row was drawn that nobody has written");
-    found
-}
-
-pub fn cases() -> Vec<Case> {
-    let all: [(Sizes, u64, i32); 9] = [
-        ([1, 1, 1, 1], 0, 1),
-        ([10, 3, 10, 1], 1, 1),
-        ([10, 3, 1, 5], 1, 2),
-        ([1000, 8, 1000, 32], 3, 77),
-        ([1000, 8, 999, 32], 3, 77),
-        ([300, 4, 37, 70], u64::MAX - 5, i32::MAX),
-        ([7, 17, 7, 300], 1 << 40, 1_000_000),
-        ([20, 130, 20, 3], 9, 5),
-        ([5, 1, 3, 0], 0, 1),
-    ];
-    let case = |(sizes, seed, step): (Sizes, u64, i32)| {
-        let name = format!("replay {sizes:?}, seed {seed}, step {step}");
-        Case::new(name, 1, move |device, dtype| run(device, dtype.wide(), sizes, seed, step))
-    };
-    all.into_iter().map(case).collect()
-}
-
-#[cfg(has_simulator)]
 #[test]
 fn a_wrong_number_of_rows_reads_nothing_else() {
-    let device = Device::simulator(Some(1), super::ways()[0]).unwrap();
+    let device = Device::simulator(Some(1), SimulatorOptions::default()).unwrap();
     let rows = memory(&device, DType::F32, [6, 2, 6, 0]);
     for filled in [0, -1, i32::MIN] {
         let batch = drawn(&rows, 1, 1, filled, 4);

@@ -1,5 +1,6 @@
 //! Whole training steps of narrow models: on the kernels as on the CPU, and replayed as one by one.
 
+use alrao::checks::{draw, drawn};
 #[cfg(has_simulator)]
 use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
 use alrao::learn::{Learner, Precision, TrainConfig};
@@ -8,7 +9,6 @@ use alrao::nn::Init;
 use alrao::ops::classifiers::Targets;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
-use super::{draw, drawn};
 use crate::place::gpu;
 
 const CLASSES: usize = 10;
@@ -108,7 +108,7 @@ impl Model {
         Learner::new(Alrao::classifier(model.module, classes, alrao), &sample, &train, device)
     }
 
-    /// The mixture's loss at each of so many steps, and all parameters after them.
+    /// The mixture's loss at each step, and all parameters after the last.
     fn train(&self, device: &Device, steps: u64, is_captured: bool) -> (Vec<f64>, Vec<f64>) {
         self.train_in(Precision::F32, device, steps, is_captured)
     }

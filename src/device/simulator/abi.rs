@@ -125,6 +125,11 @@ impl Kernel {
         text(self.name)
     }
 
+    /// The name of its file, without the ending.
+    pub fn source(&self) -> &'static str {
+        file_name(text(self.file)).trim_end_matches(".cu")
+    }
+
     /// `FILE:LINE` of its definition.
     pub fn place(&self) -> String {
         format!("{}:{}", file_name(text(self.file)), self.line)

@@ -429,3 +429,8 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), Str
 pub fn kernel_names() -> Vec<&'static str> {
     abi::kernels().iter().map(|kernel| kernel.name()).collect()
 }
+
+/// The file in `kernels/` that defines a kernel, without its ending.
+pub fn source_of(kernel: &str) -> Option<&'static str> {
+    abi::kernel(kernel).map(|kernel| kernel.source())
+}

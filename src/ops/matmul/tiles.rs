@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// The shapes of tests/kernels/matmul.rs with a free choice of tiles.
+    /// The shapes of src/checks/matmul.rs with a free choice of tiles.
     #[test]
     fn shapes_under_test_meet_every_tile() {
         assert_meet(

@@ -1,7 +1,7 @@
 //! Peak arithmetic throughput.
 
-use alrao::Tensor;
-use alrao::ops::peak::{Unit, keep_busy};
+use crate::Tensor;
+use crate::ops::peak::{Unit, keep_busy};
 
 use super::Case;
 

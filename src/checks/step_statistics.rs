@@ -1,8 +1,8 @@
 //! Statistics over steps.
 
-use alrao::ops::classifiers::Head;
-use alrao::ops::step_statistics::{Sums, accumulate, advance};
-use alrao::{DType, Device, Tensor};
+use crate::ops::classifiers::Head;
+use crate::ops::step_statistics::{Sums, accumulate, advance};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs};
 
@@ -19,7 +19,9 @@ fn head(device: &Device, loss: f64, diverged: &[u8]) -> Head {
 
 fn sums(device: &Device, losses: &[f64], classifiers: usize) -> Outputs {
     let sums = Sums::new(device);
-    let diverged: Vec<u8> = (0..classifiers).map(|number| u8::from(number % 3 == 1)).collect();
+    // Every third, the last one among them.
+    let diverged: Vec<u8> =
+        (0..classifiers).map(|number| u8::from((classifiers - number) % 3 == 1)).collect();
     for loss in losses {
         accumulate(&sums, &head(device, *loss, &diverged), 31);
     }

@@ -1,7 +1,7 @@
 //! The loss of one classifier.
 
-use alrao::ops::cross_entropy::cross_entropy;
-use alrao::{Device, Tensor};
+use crate::ops::cross_entropy::cross_entropy;
+use crate::{Device, Tensor};
 
 use super::elementwise::case;
 use super::{Case, Outputs};
@@ -42,6 +42,6 @@ pub fn cases() -> Vec<Case> {
         }),
         not_finite(),
     ];
-    // The logits are functions of what is drawn, and a gradient is added to another.
+    // The logits are functions of the drawn numbers, and a gradient is added to another.
     plain.chain(more).flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -1,7 +1,7 @@
 //! The recurrent layer: in one launch, and in one for each time.
 
-use alrao::ops::lstm::{LstmOutput, LstmWeights, lstm};
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::lstm::{LstmOutput, LstmWeights, lstm};
+use crate::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 

@@ -1,6 +1,6 @@
-//! Sums over axes, of positive numbers, so that what is summed does not cancel; and argmax.
+//! Sums over axes, of positive numbers, which do not cancel; and argmax.
 
-use alrao::Tensor;
+use crate::Tensor;
 
 use super::elementwise::case;
 use super::{Case, draw};
@@ -95,7 +95,7 @@ fn argmax() -> Vec<Case> {
 }
 
 pub fn cases() -> Vec<Case> {
-    // What is summed is stored before, and where it is twice the sum too.
+    // The summands are stored before; in the case of two sums, the first sum too.
     let sums = sums().into_iter().flat_map(|case| case.and_in_bf16(4));
     sums.chain(argmax().into_iter().flat_map(|case| case.and_in_bf16(0))).collect()
 }

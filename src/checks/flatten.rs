@@ -1,6 +1,6 @@
 //! Images to rows.
 
-use alrao::ops::flatten::flatten;
+use crate::ops::flatten::flatten;
 
 use super::Case;
 use super::elementwise::case;

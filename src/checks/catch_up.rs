@@ -1,11 +1,11 @@
 //! Copies that take the mean of all.
 
-use alrao::ops::catch_up::catch_up;
-use alrao::{DType, Device, Tensor};
+use crate::ops::catch_up::catch_up;
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
-/// Log-posteriors of so many copies, by kind.
+/// The log posterior of the copies, by kind.
 fn log_posterior(copies: usize, kind: Kind) -> Vec<f64> {
     let usual: Vec<f64> = (0..copies).map(|copy| -0.1 - copy as f64).collect();
     match kind {

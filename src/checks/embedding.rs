@@ -1,8 +1,8 @@
 //! Rows of a table: the sort with one tile and with many, tokens that are rare and that are frequent.
 
-use alrao::ops::embedding::embedding;
-use alrao::random::{Philox, Purpose};
-use alrao::{Device, Tensor};
+use crate::ops::embedding::embedding;
+use crate::random::{Philox, Purpose};
+use crate::{Device, Tensor};
 
 use super::elementwise::differentiate;
 use super::{Case, drawn};
@@ -71,6 +71,6 @@ pub fn cases() -> Vec<Case> {
         case("rows of the usual 100", 65, [7, 100], uniform, plain),
         case("rows of 16 bytes", 300, [7, 24], skewed, plain),
     ];
-    // A square or a product follows some, and the sums' gradient goes back through another.
+    // A square or a product follows some, and the sums' gradient passes through another.
     cases.into_iter().flat_map(|case| case.and_in_bf16(4)).collect()
 }

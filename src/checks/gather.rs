@@ -1,7 +1,7 @@
 //! Rows of a data set as a batch.
 
-use alrao::ops::gather::{Selection, gather};
-use alrao::{DType, Device, Tensor};
+use crate::ops::gather::{Selection, gather};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 

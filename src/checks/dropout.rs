@@ -1,7 +1,7 @@
 //! Dropout: the mask is the CPU's.
 
-use alrao::Tensor;
-use alrao::ops::dropout::dropout;
+use crate::Tensor;
+use crate::ops::dropout::dropout;
 
 use super::elementwise::case;
 use super::{Case, Outputs};

@@ -1,8 +1,8 @@
 //! Stored images to a model's input.
 
-use alrao::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
-use alrao::ops::gather::Selection;
-use alrao::{DType, Device, Tensor};
+use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
+use crate::ops::gather::Selection;
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 

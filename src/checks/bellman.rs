@@ -1,7 +1,7 @@
 //! The targets of Q-learning.
 
-use alrao::ops::bellman::targets;
-use alrao::{DType, Device, Tensor};
+use crate::ops::bellman::targets;
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 

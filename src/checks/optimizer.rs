@@ -1,7 +1,7 @@
 //! The update of all parameters.
 
-use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
-use alrao::{DType, Device, Tensor};
+use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
@@ -52,7 +52,7 @@ fn run(
     let rate_values: Vec<f64> = draw(rates, 4).into_iter().map(f64::abs).collect();
     let buffers = Buffers {
         values: drawn(device, &[length], dtype, 0),
-        // Between the parameters it is nobody's to write.
+        // The update may not write between the parameters.
         narrow: is_copied.then(|| drawn(device, &[length], DType::BF16, 0)),
         gradients: Tensor::from_f64s(device, [length], dtype, &gradients),
         first_moment: (rule.moments() > 0).then(|| moment(2)),

@@ -1,6 +1,6 @@
-//! What the factors of matrix products are in a case.
+//! The factors of a case's matrix products.
 
-use alrao::{DType, Device, Tensor};
+use crate::{DType, Device, Tensor};
 
 use super::draw;
 

@@ -1,12 +1,12 @@
 //! Convolutions: output and the gradients of input, weights and bias.
 
-use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train_of};
-use alrao::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
-use alrao::ops::matmul::with_cut;
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::batch_norm::{BatchNormConfig, batch_norm_train_of};
+use crate::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
+use crate::ops::matmul::with_cut;
+use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::Factors;
-use super::{Case, Outputs, drawn};
+use super::{Case, Outputs, drawn, gradient};
 
 /// One convolution.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ fn large_shapes() -> Vec<(Shape, [bool; 3])> {
     ]
 }
 
-/// Shapes for the tensor cores' tiles: what they lie around in the output and the input's gradient, and in the weights';
+/// Shapes around the tensor cores' tiles, in the output and the gradients of input and weights;
 /// each with enough slabs for the pipeline of whichever they are for. Forty channels are whole runs of f32 and bf16.
 fn around_a_tile(size: usize, more: isize) -> Vec<Shape> {
     let side = (size as isize + more) as usize;
@@ -291,7 +291,7 @@ fn input_affine(shape: Shape) -> impl Fn(&Device, DType) -> Outputs {
         let fused = Fused { input, ..Fused::default() };
         let (y, _) = conv2d_fused(&x, &weight, bias.as_ref(), shape.config, fused);
         tape.backward(&Factors::F32.weighed(&y, dtype, 4));
-        let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
+        let gradient = |x: &Tensor| gradient(&tape, x);
         vec![
             ("y", y.to_f64s()),
             ("dx", gradient(&x)),

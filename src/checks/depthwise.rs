@@ -1,10 +1,10 @@
 //! Depthwise convolutions: output and the gradients of input, weights and bias.
 
-use alrao::ops::depthwise::depthwise_conv2d;
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::depthwise::depthwise_conv2d;
+use crate::{DType, Device, Tape, Tensor};
 
 use super::matmul::pitched;
-use super::{Case, Outputs, drawn};
+use super::{Case, Outputs, drawn, gradient};
 
 /// One depthwise convolution.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ fn run(shape: Shape, twice: bool) -> impl Fn(&Device, DType) -> Outputs {
             tape.backward(&y.mul(&weights).sum());
         }
         let mut outputs = vec![("y", y.to_f64s())];
-        let gradient = |x: &Tensor| tape.gradient(x).unwrap().to_f64s();
+        let gradient = |x: &Tensor| gradient(&tape, x);
         outputs.extend([("dx", gradient(&x)), ("dw", gradient(&weight))]);
         outputs.extend(bias.as_ref().map(|bias| ("db", gradient(bias))));
         outputs
@@ -95,7 +95,7 @@ pub fn cases() -> Vec<Case> {
                 "depthwise {image:?} by {kernel:?}, stride {stride} padding {padding} bias {has_bias} gaps {gaps:?} twice {twice}"
             );
             let case = Case::new(name, images * height * width, run(shape, twice));
-            // Where it is used twice, what goes back is the output, stored, and dx is stored before it is added to.
+            // Used twice, the output is stored and is the gradient of the other, and dx is stored before it accumulates.
             cases.extend(case.and_in_bf16(if twice { 4 } else { 1 }));
         }
     }

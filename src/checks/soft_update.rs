@@ -1,13 +1,13 @@
 //! A target network that follows.
 
-use alrao::ops::optimizer::{Span, Table};
-use alrao::ops::soft_update::soft_update;
-use alrao::{DType, Device, Tensor};
+use crate::ops::optimizer::{Span, Table};
+use crate::ops::soft_update::soft_update;
+use crate::{DType, Device, Tensor};
 
 use super::optimizer::spans;
 use super::{Case, Outputs, draw};
 
-/// What lies between the parameters is compared too: it stays. `broken`: a number of each network is not finite.
+/// The gaps between the parameters are compared too: they stay. `broken`: a number of each network is not finite.
 fn run(device: &Device, dtype: DType, spans: Vec<Span>, tau: f64, broken: bool) -> Outputs {
     let length = spans.last().map_or(0, |span| span.base + span.length.next_multiple_of(16));
     let [target, online] = [0, 1].map(|number| {

@@ -1,9 +1,9 @@
 //! Pools over images.
 
-use alrao::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
+use crate::{DType, Device, Tape, Tensor};
 
-use super::{Case, Outputs, drawn};
+use super::{Case, Outputs, drawn, gradient};
 
 type Pool = fn(&Tensor, [usize; 3]) -> Tensor;
 
@@ -30,7 +30,7 @@ fn run(
     vec![
         ("first", first.to_f64s()),
         ("second", second.to_f64s()),
-        ("gradient", tape.gradient(&x).unwrap().to_f64s()),
+        ("gradient", gradient(&tape, &x)),
     ]
 }
 

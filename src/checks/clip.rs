@@ -1,7 +1,7 @@
 //! The factor of a gradient's norm.
 
-use alrao::ops::clip::gradient_norm_factor;
-use alrao::{DType, Tensor};
+use crate::ops::clip::gradient_norm_factor;
+use crate::{DType, Tensor};
 
 use super::{Case, draw};
 

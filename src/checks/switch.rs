@@ -1,7 +1,7 @@
 //! The switch and Bayes' rule over some observations.
 
-use alrao::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
-use alrao::{DType, Device, Tensor};
+use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 
@@ -61,7 +61,7 @@ fn bayesian(device: &Device, classifiers: usize, kind: Kind, scale: f64) -> Outp
     outputs
 }
 
-/// Bayes' rule ends a predictor for good; where it would end all, it moves nothing.
+/// Bayes' rule ends a classifier for good; where it would end all, it changes nothing.
 fn bayesian_end(device: &Device) -> Outputs {
     let log_posterior = uniform_log_posterior(device, 3);
     let mut outputs = Vec::new();
@@ -73,7 +73,7 @@ fn bayesian_end(device: &Device) -> Outputs {
     outputs
 }
 
-/// A state in which no predictor may switch any more, and one in which some have no weight at all.
+/// A state in which no classifier may switch any more, and one in which some have no weight.
 fn edges(device: &Device) -> Outputs {
     let mut outputs = Vec::new();
     let nothing = f64::NEG_INFINITY;

@@ -1,12 +1,12 @@
 //! Batch norm, in training and by running statistics.
 
-use alrao::ops::batch_norm::{
+use crate::ops::batch_norm::{
     BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
 };
-use alrao::ops::concatenate::concatenate;
-use alrao::{DType, Device, Tape, Tensor};
+use crate::ops::concatenate::concatenate;
+use crate::{DType, Device, Tape, Tensor};
 
-use super::{Case, Outputs, draw, drawn, stored};
+use super::{Case, Outputs, draw, drawn, gradient, stored};
 
 #[derive(Clone, Copy)]
 struct Norm {
@@ -50,12 +50,12 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
     let config = BatchNormConfig { relu, ..BatchNormConfig::default() };
     let apply = if training { batch_norm_train } else { batch_norm_eval };
     let first = apply(&x, &weight, &bias, &mean, &variance, config);
-    // Again on the same input, so that every gradient is added to once.
+    // Again on the same input, so that every gradient accumulates once.
     let second = apply(&x, &weight, &bias, &mean, &variance, config);
     let loss = [(&first, 5), (&second, 6)]
         .map(|(y, number)| y.mul(&drawn(device, y.shape().extents(), dtype, number)).sum());
     tape.backward(&loss[0].add(&loss[1]));
-    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
     vec![
         ("y", first.to_f64s()),
         ("running mean", mean.to_f64s()),
@@ -71,7 +71,7 @@ const ONE_ROW: &str = " of one row";
 /// gradients up to 0.5, weights up to 1.5, and no variance.
 const TERMS_OF_ONE_ROW: f64 = 240.0;
 
-/// Norms of what is joined so far, each joined to it: their gradients are parts of one, and are added to in their places.
+/// Each norm is joined to the tensors before it, so that its gradient is a part of a larger one and accumulates in place.
 fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     let tape = Tape::new();
     let x = tape.watch(&drawn(device, &[2, 3, 5, first], dtype, 0));
@@ -86,11 +86,11 @@ fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     let outputs = [norm(&two), norm(&three)];
     let all = concatenate(&[&outputs[0], &three, &outputs[1]]);
     tape.backward(&all.mul(&drawn(device, all.shape().extents(), dtype, 3)).sum());
-    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
     vec![("y", all.to_f64s()), ("dx", gradient(&x)), ("dy", gradient(&y)), ("dz", gradient(&z))]
 }
 
-/// Scale and shift of every channel, and what goes back from them.
+/// Scale and shift of every channel, and their backward pass.
 fn affine(device: &Device, dtype: DType) -> Outputs {
     let tape = Tape::new();
     let x = tape.watch(&drawn(device, &[2, 5, 7, 6], dtype, 0));
@@ -102,7 +102,7 @@ fn affine(device: &Device, dtype: DType) -> Outputs {
     let sums = [(scale, 5), (shift, 6)]
         .map(|(own, number)| own.mul(&drawn(device, &[6], dtype, number)).sum());
     tape.backward(&sums[0].add(&sums[1]));
-    let gradient = |tensor: &Tensor| tape.gradient(tensor).unwrap().to_f64s();
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
     vec![
         ("scale", scale.to_f64s()),
         ("shift", shift.to_f64s()),

@@ -1,0 +1,443 @@
+//! The head: losses, gradients and predictions of copies, with infinities and NaN at chosen places.
+
+use crate::ops::classifiers::{
+    Form, Head, PredictionKind, Targets, classifiers_in, outputs, predict,
+};
+use crate::{DType, Device, Tape, Tensor};
+
+use super::factors::rounded;
+use super::{Case, Outputs, draw, gradient};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Task {
+    Classes,
+    Values,
+    Chosen,
+    /// Chosen, and most errors are larger than the limit.
+    Clipped,
+}
+
+impl Task {
+    /// The name of its cases, and the kind of prediction.
+    fn is(self) -> (&'static str, PredictionKind) {
+        match self {
+            Task::Classes => ("classes", PredictionKind::LogProbabilities),
+            Task::Values => ("values", PredictionKind::Mean),
+            Task::Chosen => ("chosen values", PredictionKind::Mean),
+            Task::Clipped => ("chosen values with small errors", PredictionKind::Mean),
+        }
+    }
+
+    fn is_chosen(self) -> bool {
+        matches!(self, Task::Chosen | Task::Clipped)
+    }
+}
+
+/// An odd property of a case.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Odd {
+    Nothing,
+    /// Copy 1 gives NaN everywhere, the last one minus infinity for some classes.
+    BrokenCopies,
+    /// An infinite weight in copy 0.
+    InfiniteWeight,
+    /// Samples that are not finite themselves.
+    BrokenInputs,
+    /// Targets of regression that are not finite.
+    BrokenTargets,
+    /// Posteriors far below the smallest number, one of them zero.
+    TinyPosterior,
+    /// All weight on a copy that is broken for some classes.
+    NoFiniteClassifier,
+    NothingFinite,
+    /// The same outputs for all classes: the first is the likeliest.
+    Ties,
+    /// `z`, targets, weights and biases are slices of larger ones; the biases lie on no multiple of 16 bytes.
+    Slices,
+    /// The head is used twice: gradients are added up.
+    Twice,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    samples: usize,
+    inputs: usize,
+    copies: usize,
+    outputs: usize,
+}
+
+/// z, weights, biases and log-posterior.
+struct Values {
+    z: Vec<f64>,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    log_posterior: Vec<f64>,
+}
+
+impl Values {
+    fn new(sizes: Sizes, odd: Odd) -> Self {
+        let Sizes { samples, inputs, copies, outputs } = sizes;
+        let shares: Vec<f64> = (1..=copies).map(|copy| copy as f64).collect();
+        let total: f64 = shares.iter().sum();
+        let times = |factor: f64, values: Vec<f64>| -> Vec<f64> {
+            values.into_iter().map(|value| factor * value).collect()
+        };
+        let mut own = Values {
+            z: times(4.0, draw(samples * inputs, 0)),
+            weight: times(2.0, draw(copies * outputs * inputs, 1)),
+            bias: times(2.0, draw(copies * outputs, 2)),
+            log_posterior: shares.iter().map(|share| (share / total).ln()).collect(),
+        };
+        own.make(sizes, odd);
+        own
+    }
+
+    /// To tf32: then outputs differ from the reference's only by the roundings of sums, as elsewhere.
+    fn round(&mut self) {
+        let all = self.z.iter_mut().chain(&mut self.weight);
+        all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
+    }
+
+    fn make(&mut self, sizes: Sizes, odd: Odd) {
+        let Sizes { samples, inputs, copies, outputs } = sizes;
+        let last = copies - 1;
+        match odd {
+            Odd::Nothing | Odd::Slices | Odd::Twice | Odd::BrokenTargets => {}
+            Odd::BrokenCopies => {
+                self.weight[(outputs * inputs).min(last * outputs * inputs)] = f64::NAN;
+                self.bias[last * outputs..last * outputs + outputs.div_ceil(2)]
+                    .fill(f64::NEG_INFINITY);
+            }
+            Odd::InfiniteWeight => self.weight[inputs - 1] = f64::INFINITY,
+            Odd::BrokenInputs => {
+                self.z[0] = f64::INFINITY;
+                self.z[(samples / 2) * inputs] = f64::NAN;
+            }
+            Odd::TinyPosterior => {
+                for (copy, log_a) in self.log_posterior.iter_mut().enumerate() {
+                    *log_a = -1500.0 - copy as f64 / 4.0;
+                }
+                self.log_posterior[last] = f64::NEG_INFINITY;
+            }
+            Odd::NoFiniteClassifier => {
+                self.log_posterior.fill(f64::NEG_INFINITY);
+                self.log_posterior[0] = 0.0;
+                self.bias[..outputs.div_ceil(2)].fill(f64::NEG_INFINITY);
+            }
+            Odd::NothingFinite => self.weight.fill(f64::NAN),
+            Odd::Ties => {
+                self.weight.fill(0.0);
+                self.bias.fill(0.25);
+            }
+        }
+    }
+}
+
+/// The tensor, or the same numbers as a slice of a larger one, along an axis, from index 1 on.
+fn placed(
+    device: &Device,
+    shape: &[usize],
+    dtype: DType,
+    values: &[f64],
+    axis: Option<usize>,
+) -> Tensor {
+    let Some(axis) = axis else { return Tensor::from_f64s(device, shape, dtype, values) };
+    let inner: usize = shape[axis..].iter().product();
+    let step: usize = shape[axis + 1..].iter().product();
+    let mut wide_shape = shape.to_vec();
+    wide_shape[axis] += 2;
+    let wide: Vec<f64> = values
+        .chunks(inner.max(1))
+        .flat_map(|part| [vec![7.0; step], part.to_vec(), vec![7.0; step]].concat())
+        .collect();
+    Tensor::from_f64s(device, &wide_shape[..], dtype, &wide).slice(axis, 1, shape[axis])
+}
+
+/// z, weight and bias.
+fn tensors(device: &Device, dtype: DType, sizes: Sizes, values: &Values, odd: Odd) -> [Tensor; 3] {
+    let Sizes { samples, inputs, copies, outputs } = sizes;
+    let axis = |axis: usize| (odd == Odd::Slices).then_some(axis);
+    [
+        placed(device, &[samples, inputs], dtype, &values.z, axis(1)),
+        placed(device, &[copies, outputs, inputs], dtype, &values.weight, axis(0)),
+        placed(device, &[copies, outputs], dtype.wide(), &values.bias, axis(0)),
+    ]
+}
+
+fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd: Odd) -> Outputs {
+    let Sizes { samples, copies, outputs, .. } = sizes;
+    let mut values = Values::new(sizes, odd);
+    if form == Form::Recomputed {
+        values.round();
+    }
+    let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
+    let classes = classes_of(device, sizes);
+    let shape = &[samples, outputs][..if task.is_chosen() { 1 } else { 2 }];
+    let axis = (odd == Odd::Slices).then_some(shape.len() - 1);
+    let mut numbers = draw(shape.iter().product(), 4);
+    if odd == Odd::BrokenTargets {
+        numbers[0] = f64::NAN;
+        numbers[shape.iter().product::<usize>() - 1] = f64::INFINITY;
+    }
+    let numbers = placed(device, shape, dtype.wide(), &numbers, axis);
+    let targets = targets_of(task, &classes, &numbers);
+    let tape = Tape::new();
+    let leaves = tensors(device, dtype, sizes, &values, odd).map(|tensor| tape.watch(&tensor));
+    let [z, weight, bias] = &leaves;
+    let run = || classifiers_in(form, z, weight, bias, targets, &log_posterior);
+    let head = run();
+    match odd {
+        Odd::Twice => tape.backward(&head.objective.add(&run().objective)),
+        _ => tape.backward(&head.objective),
+    }
+    let mut found = report(&head);
+    let names = ["dz", "dweight", "dbias"];
+    found.extend(leaves.iter().zip(names).map(|(leaf, name)| (name, gradient(&tape, leaf))));
+    found
+}
+
+fn targets_of<'a>(task: Task, classes: &'a Tensor, numbers: &'a Tensor) -> Targets<'a> {
+    match task {
+        Task::Classes => Targets::Classes(classes),
+        Task::Values => Targets::Values(numbers),
+        Task::Chosen => Targets::Chosen { outputs: classes, values: numbers, limit: f64::INFINITY },
+        Task::Clipped => Targets::Chosen { outputs: classes, values: numbers, limit: 0.75 },
+    }
+}
+
+fn report(head: &Head) -> Outputs {
+    vec![
+        ("objective", head.objective.to_f64s()),
+        ("loss", head.loss.to_f64s()),
+        ("correct", head.correct.to_f64s()),
+        ("classifier losses", head.classifier_losses.to_f64s()),
+        ("diverged", head.diverged.to_f64s()),
+        ("samples without a finite classifier", head.samples_without_finite_classifier.to_f64s()),
+    ]
+}
+
+/// Gradients of some of z, weights and biases alone.
+fn some_gradients(
+    device: &Device,
+    dtype: DType,
+    form: Form,
+    task: Task,
+    wanted: [bool; 3],
+) -> Outputs {
+    let sizes = Sizes { samples: 3, inputs: 5, copies: 3, outputs: 7 };
+    let mut values = Values::new(sizes, Odd::Nothing);
+    if form == Form::Recomputed {
+        values.round();
+    }
+    let log_posterior = Tensor::from_slice(device, [3], &values.log_posterior);
+    let classes = Tensor::from_slice(device, [3], &[6i32, 0, 3]);
+    let numbers = Tensor::from_f64s(device, [3], dtype.wide(), &draw(3, 4));
+    let tape = Tape::new();
+    let mut leaves = tensors(device, dtype, sizes, &values, Odd::Nothing);
+    for (leaf, wanted) in leaves.iter_mut().zip(wanted) {
+        if wanted {
+            *leaf = tape.watch(leaf);
+        }
+    }
+    let [z, weight, bias] = &leaves;
+    let targets = targets_of(task, &classes, &numbers);
+    let head = classifiers_in(form, z, weight, bias, targets, &log_posterior);
+    tape.backward(&head.objective);
+    let gradients = leaves.iter().filter_map(|leaf| tape.gradient(leaf));
+    gradients.map(|gradient| ("gradient", gradient.to_f64s())).collect()
+}
+
+fn prediction(
+    device: &Device,
+    dtype: DType,
+    sizes: Sizes,
+    kind: PredictionKind,
+    odd: Odd,
+) -> Outputs {
+    let values = Values::new(sizes, odd);
+    let log_posterior = Tensor::from_slice(device, [sizes.copies], &values.log_posterior);
+    let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
+    let mut prediction = predict(&z, &weight, &bias, &log_posterior, kind).to_f64s();
+    if sizes.outputs == 1 && kind == PredictionKind::LogProbabilities {
+        // The logarithm of 1 is all rounding.
+        prediction.iter_mut().for_each(|log_p| *log_p = log_p.exp());
+    }
+    vec![("prediction", prediction), ("outputs", outputs(&z, &weight, &bias).to_f64s())]
+}
+
+/// Samples, inputs, copies and outputs.
+fn all_sizes(task: Task) -> Vec<Sizes> {
+    let mut all = Vec::new();
+    for (number, copies) in [1, 2, 10].into_iter().enumerate() {
+        for (place, outputs) in [1, 2, 10, 50, 1000].into_iter().enumerate() {
+            let samples = [1, 3, 32, 70][(number + place) % 4];
+            let inputs = [1, 8, 7, 33][(2 * number + place) % 4];
+            all.push(Sizes { samples, inputs, copies, outputs });
+        }
+    }
+    // Rows too long for shared memory: by 16 bytes and not.
+    all.push(Sizes { samples: 3, inputs: 4, copies: 11, outputs: 1000 });
+    all.push(Sizes { samples: 2, inputs: 3, copies: 3, outputs: 3501 });
+    all.push(Sizes { samples: 1, inputs: 3, copies: 33, outputs: 4 });
+    all.push(Sizes { samples: 5, inputs: 3, copies: 40, outputs: 3 });
+    if task.is_chosen() {
+        // Nothing is staged: rows of a thousand numbers say no more than one that a block writes in several rounds.
+        all.retain(|sizes| sizes.outputs < 1000 || sizes.copies == 11);
+    }
+    if task == Task::Classes {
+        all.push(Sizes { samples: 70, inputs: 4, copies: 6, outputs: 50 });
+        all.push(Sizes { samples: 33, inputs: 4, copies: 2, outputs: 4200 });
+    }
+    all
+}
+
+const ODD: [Odd; 9] = [
+    Odd::BrokenCopies,
+    Odd::InfiniteWeight,
+    Odd::BrokenInputs,
+    Odd::TinyPosterior,
+    Odd::NoFiniteClassifier,
+    Odd::NothingFinite,
+    Odd::Ties,
+    Odd::Slices,
+    Odd::Twice,
+];
+
+/// The sizes of odd cases: staged by 16 bytes and not, and both kinds of long rows.
+const ODD_SIZES: [Sizes; 5] = [
+    Sizes { samples: 7, inputs: 5, copies: 4, outputs: 6 },
+    Sizes { samples: 5, inputs: 3, copies: 3, outputs: 11 },
+    Sizes { samples: 6, inputs: 4, copies: 5, outputs: 4 },
+    Sizes { samples: 2, inputs: 3, copies: 4, outputs: 2564 },
+    Sizes { samples: 2, inputs: 2, copies: 3, outputs: 3415 },
+];
+
+fn odd_sizes(task: Task) -> impl Iterator<Item = Sizes> {
+    ODD_SIZES.into_iter().filter(move |sizes| !task.is_chosen() || sizes.outputs < 1000)
+}
+
+fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
+    let Sizes { samples, inputs, copies, outputs } = sizes;
+    let (name, kind) = task.is();
+    let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
+    let terms = copies * outputs + samples;
+    let mut own = Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
+        head(device, dtype, Form::Stored, sizes, task, odd)
+    });
+    if task == Task::Classes {
+        // A probability less 1 cancels, over the batch; z reaches 2, weights 1.
+        let share = 1.0 / samples as f64;
+        own = own.cancelling(&["dbias", "dz"], share).cancelling(&["dweight"], 2.0 * share);
+    }
+    // The outputs' gradients are stored, then their products with z and the weights.
+    cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
+    if task.is_chosen() {
+        return;
+    }
+    let own = Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
+        prediction(device, dtype, sizes, kind, odd)
+    });
+    // The prediction stays in f32.
+    cases.extend(own.and_in_bf16(0));
+}
+
+/// Around the tiles of 64 samples and 64 classes, at both depths; enough classes for several parts with several tiles.
+const MANY: [Sizes; 11] = [
+    Sizes { samples: 2, inputs: 40, copies: 1, outputs: 33 },
+    Sizes { samples: 2, inputs: 100, copies: 1, outputs: 33 },
+    Sizes { samples: 1, inputs: 1, copies: 1, outputs: 1 },
+    Sizes { samples: 63, inputs: 63, copies: 2, outputs: 65 },
+    Sizes { samples: 64, inputs: 64, copies: 3, outputs: 64 },
+    Sizes { samples: 65, inputs: 65, copies: 2, outputs: 63 },
+    Sizes { samples: 130, inputs: 100, copies: 2, outputs: 129 },
+    Sizes { samples: 3, inputs: 128, copies: 1, outputs: 192 },
+    Sizes { samples: 2, inputs: 5, copies: 33, outputs: 70 },
+    Sizes { samples: 5, inputs: 7, copies: 1, outputs: 64 * 264 + 65 },
+    Sizes { samples: 200, inputs: 3, copies: 1, outputs: 9 },
+];
+
+/// The sizes of odd cases in the form that stores no logits.
+const ODD_MANY: [Sizes; 2] = [
+    Sizes { samples: 7, inputs: 5, copies: 4, outputs: 70 },
+    Sizes { samples: 66, inputs: 68, copies: 3, outputs: 7 },
+];
+
+fn add_many(cases: &mut Vec<Case>, sizes: Sizes, odd: Odd) {
+    let Sizes { samples, inputs, copies, outputs } = sizes;
+    let name = format!("many classes [{samples}, {inputs}] into {copies} of {outputs}, {odd:?}");
+    let run = move |device: &Device, dtype| {
+        head(device, dtype, Form::Recomputed, sizes, Task::Classes, odd)
+    };
+    // g is rounded for the tensor cores.
+    let case = Case::new(name.clone(), copies * outputs + samples, run);
+    cases.push(case.rounded_to(10));
+    let seen = move |device: &Device, dtype| seen_head(device, dtype, sizes, odd);
+    cases.push(Case::new(format!("{name}, seen"), copies * outputs + samples, seen));
+}
+
+/// The losses of many classes where nothing learns.
+fn seen_head(device: &Device, dtype: DType, sizes: Sizes, odd: Odd) -> Outputs {
+    let mut values = Values::new(sizes, odd);
+    values.round();
+    let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
+    let log_posterior = Tensor::from_slice(device, [sizes.copies], &values.log_posterior);
+    let classes = classes_of(device, sizes);
+    let targets = Targets::Classes(&classes);
+    report(&classifiers_in(Form::Recomputed, &z, &weight, &bias, targets, &log_posterior))
+}
+
+/// The first class and the last are among them.
+fn classes_of(device: &Device, sizes: Sizes) -> Tensor {
+    let Sizes { samples, outputs, .. } = sizes;
+    let class = |sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32;
+    let classes: Vec<i32> = (0..samples).map(class).collect();
+    Tensor::from_slice(device, [samples], &classes)
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for sizes in MANY {
+        add_many(&mut cases, sizes, Odd::Nothing);
+    }
+    for sizes in ODD_MANY {
+        for odd in ODD {
+            add_many(&mut cases, sizes, odd);
+        }
+    }
+    for sizes in odd_sizes(Task::Clipped) {
+        for odd in [Odd::Nothing, Odd::BrokenCopies, Odd::BrokenTargets, Odd::Slices] {
+            add(&mut cases, Task::Clipped, sizes, odd);
+        }
+    }
+    for task in [Task::Values, Task::Chosen] {
+        for sizes in odd_sizes(task) {
+            add(&mut cases, task, sizes, Odd::BrokenTargets);
+        }
+    }
+    for task in [Task::Classes, Task::Values, Task::Chosen] {
+        for sizes in all_sizes(task) {
+            add(&mut cases, task, sizes, Odd::Nothing);
+        }
+        for sizes in odd_sizes(task) {
+            for odd in ODD {
+                add(&mut cases, task, sizes, odd);
+            }
+        }
+    }
+    for wanted in 1..8 {
+        let wanted = [wanted & 1 != 0, wanted & 2 != 0, wanted & 4 != 0];
+        for task in [Task::Classes, Task::Chosen] {
+            let name = format!("classifiers gradients {wanted:?} of {}", task.is().0);
+            let own = Case::new(name, 21, move |device, dtype| {
+                some_gradients(device, dtype, Form::Stored, task, wanted)
+            });
+            cases.extend(own.and_in_bf16(3));
+        }
+        let many =
+            Case::new(format!("many classes gradients {wanted:?}"), 21, move |device, dtype| {
+                some_gradients(device, dtype, Form::Recomputed, Task::Classes, wanted)
+            });
+        cases.push(many.rounded_to(10));
+    }
+    cases
+}
