@@ -4,12 +4,12 @@ mod crop;
 mod decode;
 mod folder;
 mod look;
+mod rgb;
 mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image::RgbImage;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -17,6 +17,7 @@ use super::Normalisation;
 use super::fingerprint::Fingerprint;
 use crate::error::Result;
 pub(super) use folder::{LAYOUT, is_in, load};
+use rgb::RgbImage;
 use trouble::Trouble;
 pub(super) use trouble::{Broken, Left};
 
@@ -213,6 +214,8 @@ fn shown(root: &Path, path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
     use crate::data::{Content, Inputs, Kind, LoadOptions, Part, Split, Targets, load_with};
 
