@@ -224,6 +224,8 @@ fn simulator_library() -> Outcome<()> {
     // Kernels with an error each, for the simulator's own tests, which alone link them.
     archive("alrao_broken_kernels", &objects(files(SIMULATOR, &["cu"]))?)?;
     println!("cargo:rustc-link-search=native={}", out_dir().display());
+    // Names of files and lines, of which the kernels have many, in a third of the bytes.
+    println!("cargo:rustc-link-arg=-Wl,--compress-debug-sections=zlib");
     Ok(())
 }
 
