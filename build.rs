@@ -230,6 +230,8 @@ fn simulator_library() -> Outcome<()> {
     of_tests.push(KERNEL_OF_THE_GUIDE.into());
     archive("alrao_test_kernels", &objects(of_tests)?)?;
     println!("cargo:rustc-link-search=native={}", out_dir().display());
+    // Names of files and lines, of which the kernels have many, in a third of the bytes.
+    println!("cargo:rustc-link-arg=-Wl,--compress-debug-sections=zlib");
     Ok(())
 }
 

@@ -2,25 +2,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::RgbImage;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::crop::{self, Region};
 use super::look::format;
+use super::rgb::{self, RgbImage};
 use super::{CHANNELS, Draw};
 use crate::random::{Philox, Purpose};
 
-/// The image as red, green and blue: grey becomes three equal channels, CMYK is converted, transparency is left out,
-/// 16 bits are rounded to 8. A rotation noted beside the pixels is not looked at, as torchvision does not.
+/// The image, or why there is none. A rotation noted beside the pixels is not looked at, as torchvision does not.
 pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let format = format(bytes).ok_or("is neither JPEG nor PNG")?;
     // A decoder that gives up on damaged bytes by a panic has found them damaged too.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        image::load_from_memory_with_format(bytes, format).map(image::DynamicImage::into_rgb8)
-    }));
-    match decoded {
-        Ok(Ok(image)) if image.width() > 0 && image.height() > 0 => Ok(image),
+    match catch_unwind(AssertUnwindSafe(|| rgb::decode(bytes, format))) {
+        Ok(Ok(image)) if !image.pixels.is_empty() => Ok(image),
         Ok(Ok(_)) => Err("has no pixels".into()),
         Ok(Err(error)) => Err(format!("cannot be decoded: {error}")),
         Err(_) => Err("cannot be decoded".into()),
@@ -32,12 +29,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
 pub(super) fn random_view(image: &RgbImage, size: usize, draw: Draw, number: u32, out: &mut [u8]) {
     let mut stream =
         Philox::new(draw.seed, Purpose::ImageCrops).numbered_stream(draw.epoch, number);
-    let region = crop::random([image.width(), image.height()], &mut stream);
+    let region = crop::random([image.width, image.height], &mut stream);
     let is_mirrored = stream.bits() >> 31 == 1;
     let extents = [region.width, region.height];
-    let pixels = cut(image.as_raw(), image.width(), region);
-    let resized = resize(&pixels, extents, ResizeOptions::new(), size);
-    out.copy_from_slice(&resized);
+    let pixels = cut(&image.pixels, image.width, region);
+    resize(&pixels, extents, ResizeOptions::new(), size, out);
     if is_mirrored {
         out.chunks_exact_mut(CHANNELS * size).for_each(mirror);
     }
@@ -46,7 +42,7 @@ pub(super) fn random_view(image: &RgbImage, size: usize, draw: Draw, number: u32
 /// The middle of the image, its shorter side resized to a little more than the size. Only what is seen is resized: the
 /// whole of a long, thin image would be millions of pixels long.
 pub(super) fn centred_view(image: &RgbImage, size: usize, out: &mut [u8]) {
-    let extents = [image.width(), image.height()];
+    let extents = [image.width, image.height];
     let wanted = crop::resized(extents, size);
     let seen = crop::centre(wanted, size);
     // Where the region lies before the resizing: its start and its length.
@@ -57,7 +53,7 @@ pub(super) fn centred_view(image: &RgbImage, size: usize, out: &mut [u8]) {
     };
     let ((left, width), (top, height)) = (source(seen.left, 0), source(seen.top, 1));
     let options = ResizeOptions::new().crop(left, top, width, height);
-    out.copy_from_slice(&resize(image.as_raw(), extents, options, size));
+    resize(&image.pixels, extents, options, size, out);
 }
 
 fn mirror(row: &mut [u8]) {
@@ -79,16 +75,17 @@ fn resize(
     [width, height]: [u32; 2],
     options: ResizeOptions,
     size: usize,
-) -> Vec<u8> {
-    let source = ImageRef::new(width, height, pixels, PixelType::U8x3)
-        .expect("an image has as many bytes as its extents say");
-    let mut resized = Image::new(size as u32, size as u32, PixelType::U8x3);
+    out: &mut [u8],
+) {
+    let fits = "an image has as many bytes as its extents say";
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, pixels).expect(fits);
+    let mut resized = TypedImage::from_buffer(size as u32, size as u32, out).expect(fits);
     let filter = ResizeAlg::Convolution(FilterType::Bilinear);
     let options = options.resize_alg(filter).use_alpha(false);
+    // By the pixels' type: `resize` has code for every type, 3.5 MB in all.
     Resizer::new()
-        .resize(&source, &mut resized, &options)
-        .expect("both images are of the same kind and not empty");
-    resized.into_vec()
+        .resize_typed(&source, &mut resized, &options)
+        .expect("what is cut out lies inside");
 }
 
 #[cfg(test)]
@@ -97,26 +94,33 @@ mod tests {
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         let at = |place: u32, extent: u32| (place * 255 / (extent - 1)) as u8;
-        RgbImage::from_fn(width, height, |x, y| [at(x, width), at(y, height), 7].into())
+        let rows = 0..height;
+        let pixels =
+            rows.flat_map(|y| (0..width).flat_map(move |x| [at(x, width), at(y, height), 7]));
+        RgbImage { width, height, pixels: pixels.collect() }
+    }
+
+    fn even([width, height]: [u32; 2], pixel: [u8; 3]) -> RgbImage {
+        RgbImage { width, height, pixels: pixel.repeat((width * height) as usize) }
     }
 
     #[test]
     fn a_view_of_an_even_image_is_even() {
-        let image = RgbImage::from_pixel(50, 31, [200, 100, 3].into());
-        let even = [200, 100, 3].repeat(64);
+        let image = even([50, 31], [200, 100, 3]);
+        let wanted = [200, 100, 3].repeat(64);
         let mut out = vec![0; 192];
         centred_view(&image, 8, &mut out);
-        assert_eq!(out, even);
+        assert_eq!(out, wanted);
         out.fill(0);
         random_view(&image, 8, Draw { seed: 1, epoch: 1 }, 0, &mut out);
-        assert_eq!(out, even);
+        assert_eq!(out, wanted);
     }
 
     /// What the whole image would be resized to has 2.4 million columns.
     #[test]
     fn a_long_thin_image_is_seen_without_much_memory() {
         for extents in [[65_000, 1], [1, 65_000], [3, 4], [1, 1]] {
-            let image = RgbImage::from_pixel(extents[0], extents[1], [9, 80, 200].into());
+            let image = even(extents, [9, 80, 200]);
             for size in [1, 3, 32] {
                 let mut out = vec![0; size * size * CHANNELS];
                 centred_view(&image, size, &mut out);

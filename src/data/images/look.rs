@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use image::ImageFormat;
-
 /// Where a frame's header lies in nearly every JPEG, if no large profile or preview comes before it.
 const HEAD: usize = 1024;
 
@@ -16,11 +14,18 @@ const PNG_END: [u8; 12] = *b"\0\0\0\0IEND\xae\x42\x60\x82";
 
 const JPEG_END: [u8; 2] = [0xFF, 0xD9];
 
+/// A format of images.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    Jpeg,
+    Png,
+}
+
 /// The format that a file's first bytes tell, whatever its name says.
-pub(super) fn format(bytes: &[u8]) -> Option<ImageFormat> {
+pub(super) fn format(bytes: &[u8]) -> Option<Format> {
     match bytes {
-        _ if bytes.starts_with(&PNG) => Some(ImageFormat::Png),
-        [0xFF, 0xD8, 0xFF, ..] => Some(ImageFormat::Jpeg),
+        _ if bytes.starts_with(&PNG) => Some(Format::Png),
+        [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
         _ => None,
     }
 }
@@ -42,8 +47,8 @@ pub(super) fn look(path: &Path) -> Result<u64, String> {
         file.read_to_end(&mut own).map(|_| own == end)
     };
     let is_usual = match format {
-        ImageFormat::Png => ends_with(&PNG_END),
-        _ => ends_with(&JPEG_END),
+        Format::Png => ends_with(&PNG_END),
+        Format::Jpeg => ends_with(&JPEG_END),
     };
     let whole = match is_usual.map_err(unreadable)? {
         true => head,
@@ -51,8 +56,8 @@ pub(super) fn look(path: &Path) -> Result<u64, String> {
         false => std::fs::read(path).map_err(unreadable)?,
     };
     let walked = match format {
-        ImageFormat::Png => walk_png(&whole),
-        _ => walk_jpeg(&whole),
+        Format::Png => walk_png(&whole),
+        Format::Jpeg => walk_jpeg(&whole),
     };
     match walked {
         Walked::Wrong(what) => Err(format!("is damaged: {what}")),
@@ -134,7 +139,7 @@ fn after_pixels(bytes: &[u8], at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{DynamicImage, RgbImage};
+    use image::{DynamicImage, ImageFormat, RgbImage};
 
     fn encoded(format: ImageFormat) -> Vec<u8> {
         let image = RgbImage::from_fn(40, 30, |x, y| [x as u8 * 6, y as u8 * 8, 99].into());

@@ -5,11 +5,11 @@ mod crop;
 mod decode;
 mod folder;
 mod look;
+mod rgb;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image::RgbImage;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -19,6 +19,7 @@ use crate::error::Result;
 use broken::DecodeFailures;
 pub(super) use broken::{Broken, LeftOut};
 pub(super) use folder::{LAYOUT, is_in, load};
+use rgb::RgbImage;
 
 const CHANNELS: usize = 3;
 
@@ -213,6 +214,8 @@ fn shown(root: &Path, path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
     use crate::data::{Content, Inputs, Kind, LoadOptions, Part, Split, Targets, load_with};
 
