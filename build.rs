@@ -3,6 +3,7 @@
 //!
 //! - `NVCC`, `CUDA_HOME`: the place of nvcc. `ALRAO_CUDA_ARCHS`: the GPUs' compute capabilities, by default `80,90`.
 //! - `ALRAO_SKIP_KERNELS=1`: no kernels for GPUs, even if there is nvcc.
+//! - `ALRAO_LINEINFO=1`: line numbers in the kernels for GPUs, for Nsight Compute.
 //! - `ALRAO_REQUIRE_SIMULATOR=1`: a C++ compiler that is missing or fails is an error.
 //! - `ALRAO_HOST_CPU`: the processor of the simulator, by default `native`.
 
@@ -46,7 +47,7 @@ fn main() {
 
 /// One fat binary for each kernel file; none without nvcc. If nvcc fails, the build fails.
 fn build_for_gpus() -> Vec<PathBuf> {
-    if setting("ALRAO_SKIP_KERNELS").is_some_and(|value| value != "0") {
+    if is_set("ALRAO_SKIP_KERNELS") {
         return Vec::new();
     }
     let Some(nvcc) = find_nvcc() else {
@@ -63,7 +64,9 @@ fn build_for_gpus() -> Vec<PathBuf> {
     let jobs = kernel_files().into_iter().map(|source| {
         let mut command = Command::new(&nvcc);
         command.args(compresses.then_some("--compress-mode=size"));
-        command.args(["-fatbin", "-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings"]);
+        command.args(["-fatbin", "-O3", "-std=c++17", "-Werror", "all-warnings"]);
+        // With line numbers each cubin holds its PTX as well, which doubles its size.
+        command.args(is_set("ALRAO_LINEINFO").then_some("-lineinfo"));
         for arch in architectures() {
             command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
         }
@@ -169,7 +172,7 @@ fn build_for_simulator() -> bool {
             println!("cargo:rustc-cfg=has_simulator");
             true
         }
-        Err(message) if setting("ALRAO_REQUIRE_SIMULATOR").is_some_and(|value| value != "0") => {
+        Err(message) if is_set("ALRAO_REQUIRE_SIMULATOR") => {
             eprintln!(
                 "{message}\n\nALRAO_REQUIRE_SIMULATOR is set, and there is no simulator without a C++ compiler."
             );
@@ -382,6 +385,11 @@ fn out_dir() -> PathBuf {
 fn setting(name: &str) -> Option<String> {
     println!("cargo:rerun-if-env-changed={name}");
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether an environment variable is set, to other than 0.
+fn is_set(name: &str) -> bool {
+    setting(name).is_some_and(|value| value != "0")
 }
 
 // ---- commit --------------------------------------------------------------------------------------------------------

@@ -169,7 +169,8 @@ mod tests {
                     Indexed => depth < 16,
                     _ => depth >= 8,
                 };
-                let palette = (color_type == Indexed).then(|| noise(&mut stream, 3 << depth % 16));
+                let palette =
+                    (color_type == Indexed).then(|| noise(&mut stream, 3 << (depth % 16)));
                 let trns = match color_type {
                     Grayscale => Some(vec![0, 1]),
                     Rgb => Some(vec![0, 1, 0, 2, 0, 3]),
