@@ -13,6 +13,7 @@ mod kernels;
 mod messages;
 mod progress;
 mod rl;
+mod running;
 mod sample;
 mod signals;
 mod train;

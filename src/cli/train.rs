@@ -8,11 +8,12 @@ use clap::Args;
 use super::arguments::{PlaceArguments, on_device, open_for};
 use super::failure::Ending;
 use super::progress::{self, Progress};
-use super::{kernel_times, messages, signals};
+use super::running::{already_finished, conclude};
+use super::{messages, signals};
 use alrao::data::TokenKind;
 use alrao::device::Device;
+use alrao::learn::StopFlag;
 use alrao::learn::settings::{DeviceSettings, LearningSettings};
-use alrao::learn::{Outcome, StopFlag};
 use alrao::plots::RunPlots;
 use alrao::supervised::settings::{Settings, TrainSettings};
 use alrao::supervised::{Report, Run};
@@ -44,13 +45,8 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
         None => start(flags, &place)?,
     };
     if run.is_finished() {
-        if !quiet {
-            let directory = run.directory().display();
-            messages::note(&format!(
-                "{directory} is finished; a larger --epochs, --patience or --max-steps continues it"
-            ));
-        }
-        return Ok(Ending::Done);
+        let flags = "--epochs, --patience or --max-steps";
+        return Ok(already_finished(run.directory(), flags, quiet));
     }
     train(run, &device, quiet)
 }
@@ -85,19 +81,9 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     progress.finish();
     let directory = run.directory().display().to_string();
     let report = report.with_context(|| format!("the run in {directory} ended"))?;
-    if let Some(table) = kernel_times::table(device).filter(|_| !quiet) {
-        messages::note(&table);
-    }
-    if report.outcome == Outcome::Finished {
-        messages::result(&summary(&report, run.dataset().token(), &directory))?;
-        return Ok(Ending::Done);
-    }
-    if !quiet {
-        messages::note(&format!(
-            "stopped, with a checkpoint; to go on: alrao train --resume {directory}"
-        ));
-    }
-    Ok(received.signal().map_or(Ending::Unwatched, Ending::Signalled))
+    let summary = summary(&report, run.dataset().token(), &directory);
+    let again = format!("alrao train --resume {directory}");
+    conclude(report.outcome, &summary, &again, &received, device, quiet)
 }
 
 /// The run's results, one a line.

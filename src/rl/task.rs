@@ -56,12 +56,12 @@ impl QLearning {
 
 impl RunTask for QLearning {
     type Config = QLearningConfig;
+    type Measured = Returns;
+    type Best = f64;
     type Plan = Plan;
     type Status = Status;
     type EpochReport = EpochReport;
     type TestReport = TestReport;
-    type Measured = Returns;
-    type Best = f64;
 
     fn learner(&self) -> &Learner {
         self.network.learner()

@@ -68,14 +68,14 @@ fn part(split: EvaluatedPart) -> Part {
 
 impl RunTask for Supervised {
     type Config = DataConfig;
-    type Plan = Plan;
-    type Status = Status;
-    type EpochReport = EpochReport;
-    type TestReport = TestReport;
     /// `None` where there is no such part of the data.
     type Measured = Option<SumValues>;
     /// The validation loss; `None` without validation data.
     type Best = Option<f64>;
+    type Plan = Plan;
+    type Status = Status;
+    type EpochReport = EpochReport;
+    type TestReport = TestReport;
 
     fn learner(&self) -> &Learner {
         &self.learner

@@ -8,11 +8,12 @@ use super::progress::introduction;
 use crate::cli::arguments::{PlaceArguments, on_device, open_for};
 use crate::cli::failure::Ending;
 use crate::cli::progress::Progress;
-use crate::cli::{kernel_times, messages, signals};
+use crate::cli::running::{already_finished, conclude};
+use crate::cli::{messages, signals};
 use alrao::device::Device;
 use alrao::error::Error;
+use alrao::learn::StopFlag;
 use alrao::learn::settings::{DeviceSettings, LearningSettings};
-use alrao::learn::{Outcome, StopFlag};
 use alrao::plots::RunPlots;
 use alrao::rl::settings::{QSettings, Settings};
 use alrao::rl::{Report, Run};
@@ -42,11 +43,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
         None => start(flags, &place, quiet)?,
     };
     if run.is_finished() {
-        if !quiet {
-            let directory = run.directory().display();
-            messages::note(&format!("{directory} is finished; a larger --steps continues it"));
-        }
-        return Ok(Ending::Done);
+        return Ok(already_finished(run.directory(), "--steps", quiet));
     }
     train(run, &device, quiet)
 }
@@ -89,25 +86,15 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let report = run.train(&mut progress, &stop);
     progress.finish();
     let directory = run.directory().display().to_string();
+    let again = format!("alrao rl train --resume {directory}");
     let report = report.map_err(|error| {
         let ended = format!("the run in {directory} ended");
-        let advice = format!("{ended} (to go on: alrao rl train --resume {directory})");
+        let advice = format!("{ended} (to go on: {again})");
         let is_over = matches!(error, Error::Diverged { .. });
         anyhow::Error::from(error).context(if is_over { ended } else { advice })
     })?;
-    if let Some(table) = kernel_times::table(device).filter(|_| !quiet) {
-        messages::note(&table);
-    }
-    if report.outcome == Outcome::Finished {
-        messages::result(&summary(&report, &directory))?;
-        return Ok(Ending::Done);
-    }
-    if !quiet {
-        messages::note(&format!(
-            "stopped, with a checkpoint; to go on: alrao rl train --resume {directory}"
-        ));
-    }
-    Ok(received.signal().map_or(Ending::Unwatched, Ending::Signalled))
+    let summary = summary(&report, &directory);
+    conclude(report.outcome, &summary, &again, &received, device, quiet)
 }
 
 /// The run's results, one a line.
