@@ -12,7 +12,7 @@ use alrao::error::Error;
 use alrao::learn::settings::DeviceSettings;
 use alrao::supervised::{Evaluation, evaluate};
 
-/// Evaluate a run's best model (its last, before any epoch is over), or the model in a checkpoint
+/// Evaluate a run's best model (its last model before the first epoch has ended), or the model in a checkpoint
 #[derive(Args)]
 #[command(after_help = "Examples:\n  alrao eval runs/cnn-generated-alrao-1\n  \
     alrao eval best.safetensors --data cifar-10-batches-bin --split test --json")]
@@ -23,10 +23,10 @@ pub(super) struct Arguments {
     /// Data of the kind the model was trained on [default: the run's own]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Which part of the data
+    /// Part of the data
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     split: Split,
-    /// Write each sample's log-probabilities, or its predicted numbers, to this file
+    /// File for each sample's log-probabilities, or its predicted numbers
     #[arg(long, value_name = "OUT.safetensors")]
     predictions: Option<PathBuf>,
     /// Print the result as JSON
@@ -73,7 +73,7 @@ fn in_words(evaluation: &Evaluation) -> String {
     )
 }
 
-/// Refuses a place that cannot be written before hours are spent on what goes there.
+/// Refuses a file that cannot be written, before hours are spent on its contents.
 fn check_place(path: &Path) -> Result<(), Error> {
     let subject = || format!("--predictions {}", path.display());
     if path.is_dir() {

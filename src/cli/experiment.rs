@@ -13,7 +13,7 @@ use alrao::experiments::{self, Conclusion, Experiment, Options, Size};
 use alrao::learn::StopFlag;
 use alrao::models::Architecture;
 
-/// Run one of the paper's tables or figures, or go on with it
+/// Run one of the paper's tables or figures, or continue it
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  alrao experiment table1 --quick\n  alrao experiment table1 --row cifar10/vgg19 --data \
@@ -87,7 +87,7 @@ struct RowArguments {
     /// A row of Table 1, such as cifar10/vgg19, several times for several [default: those of the paper's table or figure on CIFAR-10; with --quick generated/cnn]; --data serves all of them
     #[arg(long, value_name = "ROW")]
     row: Vec<String>,
-    /// Another model than the row's
+    /// Architecture in place of the row's
     #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
     model: Option<Architecture>,
     /// Factor on the number of every layer's features [default: the row's]
@@ -96,7 +96,7 @@ struct RowArguments {
     /// The data of all rows: a folder or file, as of alrao train, or generated[:SEED] [default: generated where --quick or the row says so]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Passes over the training data, at most [default: depends on the experiment, below]
+    /// Largest number of passes over the training data [default: depends on the experiment, below]
     #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     epochs: Option<u64>,
     /// Runs of each setting [default: depends on the experiment, below]
@@ -108,7 +108,7 @@ struct RowArguments {
     /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = choice(DeviceKind::ALL))]
     device: Option<DeviceKind>,
-    /// A small size, for two cores: a narrow model, few epochs and runs, and so few samples that a row takes less than about ten minutes
+    /// A small size, for two cores: a narrow model and few epochs, runs and samples; a row takes less than about ten minutes
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
@@ -156,7 +156,7 @@ struct TheoremArguments {
 
 #[derive(Args)]
 struct CountArguments {
-    /// The same: it only counts
+    /// Without effect: the table is counted, not trained
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
@@ -165,7 +165,7 @@ struct CountArguments {
 
 #[derive(Args)]
 struct PlaceArguments {
-    /// Where results and runs go; what is there is gone on with [default: runs/experiment-NAME, with quick, rows, model, data and env in the name]
+    /// Folder of results and runs; an experiment that is there is continued [default: runs/experiment-NAME, with quick, rows, model, data and env in the name]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -244,7 +244,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
     }
 }
 
-/// The command that this process was started with.
+/// The command line of this process.
 fn command() -> String {
     let quoted = |argument: String| {
         let is_plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);

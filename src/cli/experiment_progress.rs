@@ -1,4 +1,4 @@
-//! How an experiment goes, on standard error: one bar over all runs on a terminal, a line per run elsewhere.
+//! The progress of an experiment, on standard error: one bar over all runs on a terminal, a line per run elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,29 +10,29 @@ use alrao::learn::StopFlag;
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3}%  {wide_msg}";
 
-/// There the time left says more than the bar.
+/// On narrow terminals the time left is shown in place of the bar.
 const NARROW: (u16, &str) = (60, "{prefix} {percent:>3}%  {wide_msg}");
 
 /// Positions of the bar.
 const WHOLE: f64 = 1000.0;
 
-/// Watches an experiment.
+/// Shows the progress of an experiment.
 pub(super) struct Progress {
     display: Display,
     stop: StopFlag,
     work: Work,
-    /// The runs that go on, and what to say of each.
+    /// The current runs, with a line for each.
     current: BTreeMap<String, String>,
 }
 
-/// How much is done, in runs.
+/// The work that is done, in runs.
 struct Work {
     began: Instant,
     runs: usize,
     ended: usize,
-    /// Runs that were ended before, and parts of runs that were done when they were first heard of.
+    /// Runs that had ended before, and the parts of runs that were done when they were continued.
     before: f64,
-    /// The part of each run that goes on.
+    /// The part that is done of each current run.
     parts: BTreeMap<String, f64>,
     /// Runs at a time.
     jobs: usize,
@@ -43,7 +43,7 @@ impl Work {
         self.ended as f64 + self.parts.values().sum::<f64>()
     }
 
-    /// How long the rest takes if it goes on as it went; `None` at the very beginning.
+    /// Time left at the speed so far; `None` at the very beginning.
     fn left(&self) -> Option<Duration> {
         let (done, elapsed) = (self.done() - self.before, self.began.elapsed().as_secs_f64());
         let is_known = done > 0.02 * self.jobs as f64 && elapsed > 1.0;
@@ -51,7 +51,7 @@ impl Work {
         is_known.then(|| Duration::from_secs_f64(elapsed / done * rest))
     }
 
-    /// A run begins, or goes on: what of it is done was not done now.
+    /// Adds a run that begins or continues; the part that is done does not count for the speed.
     fn begin(&mut self, name: &str, done: f64) {
         let done = done.clamp(0.0, 1.0);
         self.before += done - self.parts.insert(name.to_owned(), done).unwrap_or(0.0);
@@ -68,7 +68,7 @@ impl Work {
 }
 
 impl Progress {
-    /// `stop` is set where whoever read the progress has gone away.
+    /// Sets `stop` if the reader of the progress goes away.
     pub fn new(quiet: bool, stop: &StopFlag) -> Self {
         let (display, stop) = (Display::new(quiet, TEMPLATE, NARROW), stop.clone());
         let (began, parts) = (Instant::now(), BTreeMap::new());
@@ -76,12 +76,12 @@ impl Progress {
         Progress { display, stop, work, current: BTreeMap::new() }
     }
 
-    /// What tells the user that a signal has been understood.
+    /// A function that tells the user that a signal has arrived.
     pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
         self.display.announcer_of("stopping")
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.display.finish();
     }
@@ -214,11 +214,11 @@ mod tests {
         work.hear("resumed", 0.75);
         work.end("resumed");
         assert_eq!((work.done(), work.before), (5.0, 4.5));
-        // The first that is heard of a run elsewhere than on a terminal is its first epoch.
+        // Without a terminal the first line of a run is its first epoch.
         work.begin("new", 0.0);
         work.hear("new", 0.5);
         assert_eq!((work.done(), work.before), (5.5, 4.5));
-        // Its own files did not let it go on.
+        // Its own files could not be continued.
         work.begin("damaged", 0.25);
         work.begin("damaged", 0.0);
         assert_eq!((work.done(), work.before), (5.5, 4.5));

@@ -1,4 +1,4 @@
-//! Exit codes, and the one line that says what went wrong.
+//! Exit codes, and the one line of an error.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,10 +8,10 @@ use clap::error::ErrorKind;
 use super::messages;
 use alrao::error::Error;
 
-/// What a program dies of that does not handle a closed pipe.
+/// The signal that ends a program which writes to a closed pipe.
 const SIGPIPE: u8 = 13;
 
-/// How a command ended that did not fail.
+/// The end of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Done,
@@ -64,7 +64,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Shows help and the version; says in one line what is wrong with the arguments.
+/// Prints help and the version; an error in the arguments as one line.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -19,10 +19,10 @@ use alrao::supervised::RunConfig;
 use alrao::supervised::settings::{Settings, TrainSettings};
 use alrao::supervised::step_launches;
 
-/// Distinct characters of a text, where none is given.
+/// Distinct characters of a text, if no number is given.
 const CHARACTERS: usize = 50;
 
-/// Distinct words of a text, the paper's, where none is given.
+/// Distinct words of a text, as many as the paper's, if no number is given.
 const WORDS: usize = 9_999;
 
 /// A list as one argument.
@@ -51,14 +51,14 @@ pub(super) struct Arguments {
     /// mlp: units of each hidden layer; an empty text for none [default: 256,256]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
-    /// Show what one training step launches on a GPU, in place of the layers; nothing is computed. Counted with it is what
-    /// finds the step's batch in data that lies on the device, which `bench step` goes without
+    /// Show the launches of one training step on a GPU in place of the layers; nothing is computed. They include the
+    /// gathering of the batch from data on the device, which `bench step` leaves out
     #[arg(long)]
     step: bool,
     /// Samples of a batch of --step, or columns of a text [default: 32; LSTMs 20]
     #[arg(long, value_name = "N", value_parser = whole::<usize>, requires = "step")]
     batch_size: Option<usize>,
-    /// What a step of --step computes in [default: tf32, as on cuda]
+    /// Number format of --step [default: tf32, as on cuda]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU), requires = "step")]
     precision: Option<Precision>,
     /// Print the result as JSON
@@ -66,13 +66,13 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// One layer: what shares a name up to its last part.
+/// One layer: the parameters whose names differ only in the last part.
 #[derive(Debug, Serialize)]
 struct Layer {
     name: String,
-    /// Of its weight, as PyTorch has it.
+    /// Shape of its weight in PyTorch.
     shape: Vec<usize>,
-    /// How many learning rates it draws.
+    /// Number of learning rates that it draws.
     features: usize,
     parameters: u128,
 }
@@ -81,14 +81,14 @@ struct Layer {
 struct Info {
     model: String,
     layers: Vec<Layer>,
-    /// Features that the classifiers see.
+    /// Inputs of the classifiers.
     features: usize,
     classes: usize,
     classifiers: usize,
     pre_classifier_parameters: u128,
-    /// With one classifier.
+    /// Parameters with one classifier.
     parameters: u128,
-    /// With all its copies.
+    /// Parameters with all classifiers.
     alrao_parameters: u128,
 }
 
@@ -118,7 +118,7 @@ fn config(arguments: &Arguments) -> Result<RunConfig> {
         precision: arguments.precision,
         ..LearningSettings::default()
     };
-    // Its launches are counted, in its usual precision where none is given.
+    // The launches are those of cuda, in its usual precision if none is given.
     let device = DeviceSettings { device: Some(DeviceKind::Cuda), threads: None };
     Settings::new(task, learning, device).resolve()
 }
@@ -159,7 +159,7 @@ fn describe(arguments: &Arguments) -> Result<Info> {
     })
 }
 
-/// What the model takes, and how many classes it tells apart.
+/// The input of the model, and its number of classes.
 fn input(arguments: &Arguments) -> Result<(Input, usize)> {
     let name = arguments.model.name();
     let size = |key: &str, given: Option<usize>, default: usize| match given {

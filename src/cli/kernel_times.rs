@@ -1,11 +1,11 @@
-//! Where a run in the simulator spent its time.
+//! The time of each kernel in a run in the simulator.
 
 use alrao::device::Device;
 
-/// Kernels that are named one by one.
+/// Most kernels in the table.
 const NAMED: usize = 12;
 
-/// A table of the slowest kernels, for a device whose launches take the kernels' own time: the simulator.
+/// A table of the slowest kernels. Only in the simulator does a launch take the time of its kernel.
 pub(super) fn table(device: &Device) -> Option<String> {
     let Device::Gpu(gpu) = device else { return None };
     if gpu.name() != "simulator" {

@@ -19,7 +19,7 @@ use alrao::error::Error;
 use alrao::learn::Precision;
 use alrao::learn::settings::DeviceSettings;
 
-/// Time every kernel on a GPU beside the least time it could take, or check it in the simulator
+/// Time every kernel on a GPU beside the least time it could take, or run the tests' cases of it in the simulator (of all kernels: some minutes)
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  alrao kernels                                  # on a GPU: each kernel's time\n  \
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// Only kernels with this in their name
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// What tensors are stored in; tf32 is the same as f32, whose table has the products of both [default: f32]
+    /// Storage type of tensors; the table of f32 has the products of tf32 too [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU))]
     precision: Option<Precision>,
     /// Print the result as JSON
@@ -45,13 +45,13 @@ impl Arguments {
     }
 }
 
-/// A row of the table, as JSON has it.
+/// A row of the table in JSON.
 #[derive(Serialize)]
 struct Record<'a> {
     #[serde(flatten)]
     row: &'a Row,
     percent_of_floor: Option<f64>,
-    /// `ok`, or what is wrong; `null` where nothing was checked.
+    /// `ok`, or the first fault; `null` if nothing was checked.
     verdict: Option<&'a str>,
 }
 
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 
 const OK: &str = "ok";
 
-/// Refuses a part of a name that none of the kernels has that are shown for a type.
+/// Refuses a name that fits none of the kernels of a type.
 fn refuse_unknown(wanted: &str, dtype: DType, kernels: &[&str]) -> Result<(), Error> {
     let mut named = kernels.iter().filter(|kernel| kernel.contains(wanted));
     let first = named.clone().next();
@@ -123,7 +123,7 @@ fn refuse_unknown(wanted: &str, dtype: DType, kernels: &[&str]) -> Result<(), Er
     Err(Error::input("NAME", message))
 }
 
-/// Whether a kernel that work in a type launches is one of that type: in bf16 it launches others too, which are f32's.
+/// Whether a kernel is one of a type: work in bf16 launches kernels of f32 too.
 fn is_of(dtype: DType, kernel: &str) -> bool {
     dtype != DType::BF16 || kernel.ends_with("_bf16")
 }
@@ -190,7 +190,7 @@ impl Times {
 /// The kernels in the simulator.
 struct Checks {
     rows: Vec<Row>,
-    /// Of each row.
+    /// The report of each row.
     reports: Vec<String>,
 }
 
@@ -252,7 +252,7 @@ fn head() -> String {
     )
 }
 
-/// What the compiler says, and what has to be done.
+/// The compiler's figures, and the bytes and operations.
 fn start(row: &Row) -> String {
     let number = |number: Option<usize>| number.map_or("-".to_owned(), |own| own.to_string());
     let occupancy = row.occupancy.map_or("-".to_owned(), |own| format!("{:.0}%", 100.0 * own));

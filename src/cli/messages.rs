@@ -16,26 +16,26 @@ pub(super) fn result(text: &str) -> anyhow::Result<()> {
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).context("standard output")
 }
 
-/// Writes a line for people; whether it can be read is no reason to stop.
+/// Writes a line for people. A failure to write it is no reason to stop.
 pub(super) fn note(text: &str) {
-    // Standard error is where a failure would have to be reported.
+    // A failure would be reported on standard error too.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Says so where a model is not evaluated in what it was trained in.
+/// Notes an evaluation in another precision than that of the training.
 pub(super) fn note_of_precision(EvaluationPrecision { trained, evaluated }: EvaluationPrecision) {
     if trained != evaluated {
         note(&format!("model   trained in {trained}, evaluated in {evaluated}"));
     }
 }
 
-/// Says in one line what went wrong.
+/// Prints an error as one line.
 pub(super) fn error(text: &str) {
     let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     note(&format!("error: {line}"));
 }
 
-/// A mean loss, in four decimals; a power of ten where it is too large for them. No loss is -0.
+/// A mean loss in four decimals, or with a power of ten if it is large. -0 is shown as 0.
 pub(super) fn loss(loss: f64) -> String {
     match loss.abs() < 1e6 {
         true => format!("{:.4}", loss + 0.0).replace("-0.0000", "0.0000"),
@@ -43,7 +43,7 @@ pub(super) fn loss(loss: f64) -> String {
     }
 }
 
-/// A mean loss with its unit, where it is a text's, and in the unit that such losses are usually told in.
+/// A mean loss; that of a text with its unit, and in the usual unit of such losses.
 pub(super) fn loss_of(nats: f64, token: Option<TokenKind>) -> String {
     let own = loss(nats);
     match token {

@@ -1,4 +1,4 @@
-//! How a run goes, on standard error: a bar on a terminal, a line per epoch elsewhere.
+//! The progress of a run, on standard error: a bar on a terminal, a line per epoch elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use alrao::plots::RunPlots;
 use alrao::supervised::RunConfig;
 use alrao::supervised::{EpochReport, Event, Status, Supervised};
 
-/// Watches a run: shows it, and keeps its plots up to date.
+/// Shows the progress of a run, and keeps its plots up to date.
 pub(super) struct Progress {
     pub display: Display,
     pub plots: Option<RunPlots>,
@@ -21,7 +21,7 @@ pub(super) struct Progress {
     stop: StopFlag,
 }
 
-/// Where to show it.
+/// The form of the progress.
 #[derive(Clone)]
 pub(super) enum Display {
     Nothing,
@@ -30,8 +30,7 @@ pub(super) enum Display {
 }
 
 impl Display {
-    /// A bar of this template on a terminal, or of another one where there are fewer than so many columns, not yet to be seen;
-    /// lines elsewhere.
+    /// A bar on a terminal, hidden at first, with the second template below a number of columns; lines elsewhere.
     pub fn new(quiet: bool, template: &str, (columns, narrow): (u16, &str)) -> Self {
         match (quiet, io::stderr().is_terminal()) {
             (true, _) => Display::Nothing,
@@ -41,13 +40,13 @@ impl Display {
         }
     }
 
-    /// Whether so many columns fit in a line; elsewhere than on a terminal any number does.
+    /// Whether a line has this number of columns; without a terminal it has.
     pub fn has_columns(&self, columns: u16) -> bool {
         !matches!(self, Display::Bar(_)) || has_columns(columns)
     }
 
     /// # Errors
-    /// Where standard error cannot be written.
+    /// If standard error cannot be written.
     fn line(&self, text: &str) -> io::Result<()> {
         match self {
             Display::Nothing => Ok(()),
@@ -56,19 +55,19 @@ impl Display {
         }
     }
 
-    /// Shows lines; where whoever read them has gone away, asks to stop.
+    /// Shows lines; sets `stop` if their reader has gone away.
     pub fn line_or_stop(&self, text: &str, stop: &StopFlag) {
         if self.line(text).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             stop.set();
         }
     }
 
-    /// What tells the user that a signal has been understood.
+    /// A function that tells the user that a signal has arrived.
     pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
         self.announcer_of("stopping with a checkpoint")
     }
 
-    /// The same, with what is done about it.
+    /// The same with a text of its own.
     pub fn announcer_of(&self, what: &'static str) -> impl FnOnce() + Send + 'static + use<> {
         let display = self.clone();
         move || {
@@ -77,14 +76,14 @@ impl Display {
         }
     }
 
-    /// Lets the bar be seen.
+    /// Shows the bar.
     pub fn appear(&self) {
         if let Display::Bar(bar) = self {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Display::Bar(bar) = self {
             bar.finish_and_clear();
@@ -93,7 +92,7 @@ impl Display {
 }
 
 impl Progress {
-    /// `stop` is set where whoever read the progress has gone away.
+    /// Sets `stop` if the reader of the progress goes away.
     pub fn new(quiet: bool, plots: Option<RunPlots>, stop: &StopFlag) -> Self {
         let display = Display::new(quiet, TEMPLATE, NARROW);
         Progress { display, plots, epochs: 0, stop: stop.clone() }
@@ -104,17 +103,17 @@ impl Progress {
         self.display.line_or_stop(text, &self.stop);
     }
 
-    /// What tells the user that a signal has been understood.
+    /// A function that tells the user that a signal has arrived.
     pub fn announcer(&self) -> impl FnOnce() + Send + 'static + use<> {
         self.display.announcer()
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.display.finish();
     }
 
-    /// Brings the plots up to date.
+    /// Updates the plots.
     pub fn draw(&mut self) {
         let drawn = self.plots.as_mut().map_or(Ok(()), RunPlots::draw);
         if let Err(error) = drawn {
@@ -143,7 +142,7 @@ impl Progress {
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
 
-/// With fewer columns what the bar says stands in the numbers beside it.
+/// On narrow terminals the numbers stand alone, without the bar.
 const NARROW: (u16, &str) = (96, "{prefix} {pos}/{len}  {wide_msg}");
 
 fn has_columns(columns: u16) -> bool {
@@ -231,7 +230,7 @@ fn epoch_line(report: &EpochReport, epochs: u64) -> String {
     format!("epoch {epoch:>digits$}/{epochs}{train}{valid}  {seconds:.1} s  {speed}/s  {posterior}")
 }
 
-/// The posterior as one bar a classifier, from the smallest learning rate to the largest; empty for one classifier.
+/// The posterior as one bar for each classifier, from the smallest learning rate to the largest; empty for one classifier.
 pub(super) fn bars(posterior: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     if posterior.len() < 2 {
@@ -248,7 +247,7 @@ pub(super) fn thousands(number: f64) -> String {
     }
 }
 
-/// What to say about divergence: nothing where nothing diverged.
+/// A line about divergence; `None` if nothing diverged.
 pub(super) fn diverged(counts: &Counts) -> Option<String> {
     let samples = counts.samples_without_finite_classifier;
     let parts = [
@@ -267,7 +266,7 @@ pub(super) fn diverged(counts: &Counts) -> Option<String> {
     (!text.is_empty()).then(|| format!("{meaning}: {text}"))
 }
 
-/// What a run is about to do: device, data, model and directory, a line each.
+/// The introduction of a run: device, data, model and directory, a line each.
 pub(super) fn introduction(
     device: &Device,
     dataset: &Dataset,

@@ -9,7 +9,7 @@ use clap::Args;
 use super::failure::Ending;
 use super::messages;
 
-/// Let a trained model of text write some
+/// Sample a text from a trained model of text
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
 #[command(
@@ -22,10 +22,10 @@ pub(super) struct Arguments {
     /// Characters to write after the prompt, or words
     #[arg(long, value_name = "N", default_value = "500", value_parser = whole::<usize>)]
     length: usize,
-    /// 1 draws from the model's own probabilities, less keeps to the likelier ones, 0 takes the likeliest
+    /// 1 draws from the model's probabilities, less than 1 prefers the likelier tokens, 0 takes the likeliest
     #[arg(long, value_name = "T", default_value = "1", value_parser = real)]
     temperature: f64,
-    /// What the text begins with
+    /// Beginning of the text
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     prompt: String,
     /// Seed of the draws

@@ -11,7 +11,7 @@ use alrao::device::Device;
 use alrao::error::Error;
 use alrao::learn::Precision;
 
-/// Time what training does
+/// Time training
 #[derive(Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:\n  alrao bench step --model vgg19\n  alrao bench q-learning")]
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     }
 }
 
-/// How often something is done between two looks at the clock, and how often in all.
+/// Repetitions between two readings of the clock, and in all.
 #[derive(Clone, Copy)]
 struct Rounds {
     steps: usize,
@@ -41,7 +41,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Refuses what cannot be timed.
+    /// Refuses numbers of repetitions that cannot be timed.
     fn check(steps: Option<usize>) -> Result<(), Error> {
         match steps {
             Some(0) => Err(Error::input("--steps", "0 is not possible; give at least 1")),
@@ -49,7 +49,7 @@ impl Rounds {
         }
     }
 
-    /// As many steps as were asked for, or as usual.
+    /// The number of steps that was given, or the usual one.
     fn new(steps: Option<usize>, (usual, a_round): (usize, usize)) -> Rounds {
         let steps = steps.unwrap_or(usual);
         Rounds { steps, a_round: a_round.min(steps) }
@@ -70,7 +70,7 @@ fn check_precision(precision: Option<Precision>, device: &Device) -> Result<(), 
     }
 }
 
-/// A table without blanks at the ends of its lines.
+/// A table without trailing blanks.
 fn trimmed(table: &str) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

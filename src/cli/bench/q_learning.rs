@@ -32,10 +32,10 @@ pub(super) struct Arguments {
     /// pendulum[:TORQUES], or gym:NAME for one of Gymnasium's with discrete actions [default: pendulum]
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
-    /// Copies of the environment that go side by side [default: 1; gym 4]
+    /// Copies of the environment, side by side [default: 1; gym 4]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     environments: Option<usize>,
-    /// How parameters learn; may be repeated [default: sgd and alrao]
+    /// Update rule; may be repeated [default: sgd and alrao]
     #[arg(long, value_name = "OPTIMIZER", value_parser = choice(Optimizer::ALL))]
     optimizer: Vec<Optimizer>,
     /// Transitions of an update [default: 32]
@@ -44,10 +44,10 @@ pub(super) struct Arguments {
     /// Units of each hidden layer; an empty text for none [default: 64,64]
     #[arg(long, value_name = "UNITS,..", value_parser = hidden_layers)]
     hidden: Option<Layers>,
-    /// Alrao: classifiers that are averaged [default: 10]
+    /// Alrao: number of classifiers [default: 10]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
-    /// The numbers an update computes with [default: tf32 on cuda, else f32]
+    /// Number format of an update [default: tf32 on cuda, else f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ALL))]
     precision: Option<Precision>,
     /// Updates of each kind that are timed, and steps of the environment [default: 5000; simulator 4]
@@ -65,7 +65,7 @@ type Layers = Vec<usize>;
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     Rounds::check(arguments.steps)?;
-    // What is wrong with the flags is told before a device is opened, what depends on the device after.
+    // Errors in the flags are reported before a device is opened; those that depend on the device after.
     configs(arguments, arguments.device.device.unwrap_or_default())?;
     let device = arguments.device.open()?;
     let configs = configs(arguments, device.name().parse()?)?;
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     Ok(Ending::Done)
 }
 
-/// What is compared.
+/// The configurations that are compared.
 fn configs(arguments: &Arguments, device: DeviceKind) -> Result<Vec<QConfig>, Error> {
     let optimizers = match &arguments.optimizer[..] {
         [] => OPTIMIZERS.to_vec(),

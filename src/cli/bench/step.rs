@@ -23,7 +23,7 @@ use alrao::models::Architecture;
 use alrao::supervised::RunConfig;
 use alrao::supervised::settings::{Settings, TrainSettings};
 
-/// Seconds: what compiling a model takes on a laptop.
+/// Seconds in which a laptop compiles a model.
 const PATIENCE: u64 = 120;
 
 /// Time a whole training step, plain SGD beside Alrao, and beside PyTorch's
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// Architecture; may be repeated [default: cnn]
     #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
     model: Vec<Architecture>,
-    /// How parameters learn; may be repeated [default: sgd and alrao]
+    /// Update rule; may be repeated [default: sgd and alrao]
     #[arg(long, value_name = "OPTIMIZER", value_parser = choice(Optimizer::ALL))]
     optimizer: Vec<Optimizer>,
     /// Time PyTorch in the same run, by this Python: SGD in three ways, Alrao in two, and the update, head and switch by themselves
@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     /// Alrao: number of classifiers [default: 10; LSTMs 6]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     classifiers: Option<usize>,
-    /// The numbers a step computes with [default: tf32 on cuda, else f32]
+    /// Number format of a step [default: tf32 on cuda, else f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ALL))]
     precision: Option<Precision>,
     /// Turns of each kind of step [default: 5; simulator 1]
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     /// Steps of a turn, or of a profile [default: as many as take 0.4 s, cuda 0.1 s; simulator 1; of a profile cuda 200, cpu 10, simulator 2]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     steps: Option<usize>,
-    /// Where the time of a step goes, op by op, beside the machine's peaks of arithmetic and of copying
+    /// Show the time of a step op by op, beside the machine's peaks of arithmetic and of copying
     #[arg(long, conflicts_with_all = ["peers", "rounds"])]
     profile: bool,
     /// Print the result as JSON
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             return Err(Error::input(flag, "0 is not possible; give at least 1").into());
         }
     }
-    // What is wrong with the flags is told before a device is opened, what depends on the device after.
+    // Errors in the flags are reported before a device is opened; those that depend on the device after.
     configs(arguments, arguments.device.device.unwrap_or_default())?;
     let device = arguments.device.open()?;
     let configs = configs(arguments, device.name().parse()?)?;
@@ -147,7 +147,7 @@ fn json(machine: &Machine, turns: Turns, all: &Comparison) -> serde_json::Result
     Ok(report)
 }
 
-/// Turns as asked for, or as usual on a device.
+/// The turns that were given, or the device's usual ones.
 fn turns(arguments: &Arguments, device: &Device) -> Turns {
     let is_slow = device.name() == "simulator";
     // Long enough for the processor's caches and clock to settle after another's turn.
@@ -162,7 +162,7 @@ fn turns(arguments: &Arguments, device: &Device) -> Turns {
     }
 }
 
-/// PyTorch on the same device, with as many threads.
+/// PyTorch on the same device with the same number of threads.
 fn setup(
     arguments: &Arguments,
     config: &RunConfig,
@@ -194,7 +194,7 @@ fn setup(
     }))
 }
 
-/// For each model, what is compared.
+/// The configurations that are compared, for each model.
 fn configs(arguments: &Arguments, device: DeviceKind) -> Result<Vec<Vec<RunConfig>>, Error> {
     let models = match &arguments.model[..] {
         [] => &[Architecture::Cnn],
@@ -231,7 +231,7 @@ fn introduction(configs: &[RunConfig], turns: Turns) -> String {
     format!("{name}, width {width}, batch {batch}, {}: {rounds}", train.precision)
 }
 
-/// One model's rows, each beside what it is compared with.
+/// One model's rows, each with the row that it is compared with.
 fn table(configs: &[RunConfig], own: &Comparison, turns: Turns) -> String {
     let has_launches = own.steps.iter().any(|row| row.launches.is_some());
     let mut text = format!("{}\n", introduction(configs, turns));
@@ -279,14 +279,14 @@ fn table(configs: &[RunConfig], own: &Comparison, turns: Turns) -> String {
     trimmed(&text)
 }
 
-/// The end of a row: how many times another's time its own is, and the other's name.
+/// The end of a row: its time over another row's, and that row's name.
 fn beside(ratio: Option<&Ratio>) -> String {
     let Some(ratio) = ratio else { return "\n".to_owned() };
     let span = span(ratio.ratio_min, ratio.ratio_max);
     format!(" {:>7.2} {span:>15}  {}\n", ratio.ratio, ratio.of)
 }
 
-/// The least and the most of the rounds, in three or four digits.
+/// The shortest and the longest round, in three or four digits.
 fn span(least: f64, most: f64) -> String {
     let digits = |value: f64| match value {
         value if value >= 100.0 => format!("{value:.0}"),

@@ -10,7 +10,7 @@ use alrao::argument::whole;
 use alrao::learn::settings::DeviceSettings;
 use alrao::rl::{Evaluation, evaluate};
 
-/// Play episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint
+/// Play episodes with a run's best network (its last network before the first epoch has ended), or with the network in a checkpoint
 #[derive(Args)]
 #[command(after_help = "Examples:\n  alrao rl eval runs/pendulum-alrao-1\n  \
     alrao rl eval best.safetensors --env pendulum --episodes 100 --json")]
@@ -21,10 +21,10 @@ pub(super) struct Arguments {
     /// Environment, pendulum[:TORQUES] or gym:NAME [default: the run's own]
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
-    /// How many to play; each is cut off after 100000 steps
+    /// Number of episodes; each ends after 100000 steps
     #[arg(long, value_name = "N", default_value = "20", value_parser = whole::<usize>)]
     episodes: usize,
-    /// What their beginnings are a function of
+    /// Seed of the episodes' initial states
     #[arg(long, value_name = "SEED", default_value = "0", value_parser = whole::<u64>)]
     seed: u64,
     /// Print the result as JSON

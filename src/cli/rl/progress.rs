@@ -1,11 +1,11 @@
-//! How a run of Q-learning goes, on standard error: a bar on a terminal, a line per epoch elsewhere.
+//! The progress of a run of Q-learning, on standard error: a bar on a terminal, a line per epoch elsewhere.
 
 use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
 use alrao::device::Device;
 use alrao::learn::Observer;
 use alrao::rl::{EpochReport, Event, QLearning, Run, Status, describe};
 
-/// Columns that all of an epoch's line take.
+/// Columns of a whole epoch's line.
 const WHOLE_LINE: u16 = 110;
 
 impl Observer<QLearning> for Progress {
@@ -63,7 +63,7 @@ impl Observer<QLearning> for Progress {
     }
 }
 
-/// An epoch in a line; in one of 80 columns without steps, training return and loss, which `metrics.jsonl` has.
+/// An epoch as a line. A line of 80 columns leaves out steps, training return and loss; `metrics.jsonl` has them.
 fn epoch_line(report: &EpochReport, epochs: u64, is_whole: bool) -> String {
     let EpochReport { epoch, step, mean_return, return_deviation, .. } = report;
     let digits = epochs.to_string().len();
@@ -84,7 +84,7 @@ fn epoch_line(report: &EpochReport, epochs: u64, is_whole: bool) -> String {
     )
 }
 
-/// What a run is about to do: device, environment, network and directory, a line each.
+/// The introduction of a run: device, environment, network and directory, a line each.
 pub(super) fn introduction(device: &Device, run: &Run) -> String {
     let config = run.config();
     let spaces = describe(run.spaces());

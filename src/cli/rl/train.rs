@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
     train(run, &device, quiet)
 }
 
-/// A Python process takes its time to start.
+/// Announces an environment in Python, which takes a while to start.
 fn announce(env: &str, quiet: bool) {
     if env.starts_with("gym:") && !quiet {
         messages::note(&format!("opening {env} in Python"));
