@@ -29,12 +29,15 @@
 //! | [`shape`], [`random`], [`error`] | shapes, counter-based random numbers, errors |
 //! | [`device`] | memory, threads and launches on the CPU, the simulator and CUDA |
 //! | [`tensor`], [`tape`] | arrays on a device, and the record of a forward pass for the backward pass |
-//! | [`ops`] | the operations, one file each: shape rule, CPU code, kernel launch and gradient |
+//! | [`ops`] | the operations, a file or folder each: shape rule, CPU code, kernel launch and gradient |
 //! | [`nn`], [`optim`] | layers and their parameters; flat buffers and the fused update |
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
 //! | [`supervised`], [`rl`] | the two tasks: learning from a data set, and Q-learning |
-//! | [`bench`](mod@bench) | timing; with the feature `cli` also the kernels' checks, pictures and the paper's experiments |
+//! | [`bench`](mod@bench) | timing |
+//!
+//! The feature `cli` adds `checks` (compares each kernel with the CPU), `plots` (pictures), `experiments` (the paper's) and `argument`
+//! (how flags are read).
 //!
 //! # Glossary
 //!
@@ -51,7 +54,7 @@
 //! | cursor | the position of the next batch in the epoch's order, in device memory |
 //! | data loader | the thread that gathers batches ahead of their use |
 //! | device | the CPU, a GPU through CUDA, or the simulator |
-//! | diverged | a classifier whose loss in this step is not finite; it is not updated in this step |
+//! | diverged | said of a classifier: its loss in this step is not finite, so this step does not update it |
 //! | epoch | one pass over the training data; in Q-learning a fixed number of the environment's steps |
 //! | episode | one play of an environment, from its start to its end |
 //! | epsilon | the share of random actions in Q-learning |
@@ -67,7 +70,7 @@
 //! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior |
 //! | moment | an optimiser's state for each parameter: momentum, or Adam's two averages |
 //! | op | an operation on tensors with its gradient |
-//! | pitch | channels from one pixel of an image buffer to the next |
+//! | pitch | distance between two rows of a tensor in memory, in elements; a row is a pixel's channels |
 //! | pre-classifier | the network without its last layer: it maps inputs to features |
 //! | posterior | the classifiers' weights in the mixture, which sum to 1 |
 //! | precision | the number format of a run: f32, tf32, bf16 or f64 |
@@ -77,13 +80,13 @@
 //! | run | training from its first step to its test, in a directory of its own |
 //! | run loop | epochs, evaluations, checkpoints and the end of a run, for both tasks |
 //! | schedule | a factor on all learning rates that changes from epoch to epoch |
-//! | simulator | the device that runs the CUDA kernels on the CPU and checks their accesses |
+//! | simulator | the device that runs the CUDA kernels on the CPU and finds invalid memory accesses |
 //! | skipped | an element that an update leaves unchanged because its gradient is not finite |
 //! | split | a part of a data set: training, validation, test |
 //! | switch | the Bayesian average of van Erven et al. (2008), in which the best classifier may change over time |
 //! | tape | the record of a forward pass, which the backward pass reads in reverse |
 //! | target network | the slowly updated copy of a Q-network that the targets are computed with |
-//! | theta | the switch's parameter: the share of the prior that may still change to another classifier |
+//! | theta | the switch's parameter: the prior probability, at each switch to another classifier, that further switches may follow |
 //! | warp | 32 threads of a GPU that execute together |
 
 pub mod alrao;
