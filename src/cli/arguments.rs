@@ -6,7 +6,7 @@ use clap::Args;
 
 use alrao::device::{Device, DeviceKind};
 use alrao::error::Error;
-use alrao::learn::settings::{Settings, TaskSettings};
+use alrao::learn::settings::{DeviceSettings, Group, Settings, TaskSettings};
 
 /// Files of a training run.
 #[derive(Args)]
@@ -35,7 +35,7 @@ impl PlaceArguments {
 
     /// Checks that the flags go with `--resume`.
     pub fn check_resume<T: TaskSettings>(&self, flags: &Settings<T>) -> anyhow::Result<()> {
-        let changeable = [T::CHANGEABLE, &["threads", "device"]].concat();
+        let changeable = [T::CHANGEABLE, DeviceSettings::KEYS].concat();
         let places = [("config", &self.config), ("out", &self.out)];
         let places = places.into_iter().filter(|(_, path)| path.is_some()).map(|(key, _)| key);
         let mut refused =

@@ -36,27 +36,10 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    messages::error(&with_flags(&format!("{error:#}")));
+    messages::error(&format!("{error:#}"));
     let code =
         error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(1, Error::exit_code);
     ExitCode::from(code)
-}
-
-/// The library's message with a flag for each setting, which stands in backticks there.
-fn with_flags(message: &str) -> String {
-    let is_setting = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    };
-    let parts: Vec<&str> = message.split('`').collect();
-    let shown = parts.iter().enumerate().map(|(number, part)| match number % 2 {
-        0 => (*part).to_owned(),
-        _ if number + 1 < parts.len() && is_setting(part) => {
-            format!("--{}", part.replace('_', "-"))
-        }
-        _ if number + 1 < parts.len() => format!("`{part}`"),
-        _ => format!("`{part}"),
-    });
-    shown.collect()
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -115,19 +98,6 @@ mod tests {
             line,
             "unexpected argument '--etamin' found; tip: a similar argument exists: '--eta-min'"
         );
-    }
-
-    #[test]
-    fn a_setting_becomes_its_flag() {
-        for (message, shown) in [
-            ("`eta_min`: -1.0 is not possible", "--eta-min: -1.0 is not possible"),
-            ("use `lr`, or `optimizer` sgd", "use --lr, or --optimizer sgd"),
-            ("`pip install x` or `env`", "`pip install x` or --env"),
-            ("a ` alone and `env", "a ` alone and `env"),
-            ("key 'lr' in run.toml: no", "key 'lr' in run.toml: no"),
-        ] {
-            assert_eq!(with_flags(message), shown);
-        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Results go to standard output, everything else to standard error.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use anyhow::Context;
+use clap::CommandFactory;
 
 use alrao::data::TokenKind;
 use alrao::learn::EvaluationPrecision;
@@ -19,7 +22,30 @@ pub(super) fn result(text: &str) -> anyhow::Result<()> {
 /// Writes a line for people. A failure to write it is no reason to stop.
 pub(super) fn note(text: &str) {
     // A failure would be reported on standard error too.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", with_flags(text));
+}
+
+/// The long flags of all commands.
+static FLAGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let (mut flags, mut commands) = (BTreeSet::new(), vec![super::Arguments::command()]);
+    while let Some(command) = commands.pop() {
+        flags.extend(command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)));
+        commands.extend(command.get_subcommands().cloned());
+    }
+    flags
+});
+
+/// The library's message with a flag for each setting, which stands in backticks there.
+fn with_flags(message: &str) -> String {
+    let parts: Vec<&str> = message.split('`').collect();
+    let flag = |part: &str| FLAGS.get(&part.replace('_', "-")).map(|flag| format!("--{flag}"));
+    let shown = parts.iter().enumerate().map(|(number, part)| match number % 2 {
+        0 => (*part).to_owned(),
+        // Without a closing backtick it is no quotation.
+        _ if number + 1 == parts.len() => format!("`{part}"),
+        _ => flag(part).unwrap_or_else(|| format!("`{part}`")),
+    });
+    shown.collect()
 }
 
 /// Notes an evaluation in another precision than that of the training.
@@ -74,5 +100,19 @@ mod tests {
         );
         assert_eq!(told(Some(TokenKind::Character)), "2.0000 nats a character (2.8854 bits)");
         assert_eq!(told(Some(TokenKind::Word)), "2.0000 nats a word (perplexity 7.4)");
+    }
+
+    #[test]
+    fn a_setting_becomes_its_flag() {
+        for (message, shown) in [
+            ("`eta_min`: -1.0 is not possible", "--eta-min: -1.0 is not possible"),
+            ("use `lr`, or `optimizer` sgd", "use --lr, or --optimizer sgd"),
+            ("`pip install x` or `env`", "`pip install x` or --env"),
+            ("a ` alone and `env", "a ` alone and `env"),
+            ("element 3 of `tile` is not written", "element 3 of `tile` is not written"),
+            ("key 'lr' in run.toml: no", "key 'lr' in run.toml: no"),
+        ] {
+            assert_eq!(with_flags(message), shown);
+        }
     }
 }

@@ -179,7 +179,9 @@ fn check_free(path: &Path) -> Result<()> {
 
 fn read_plan(file: &Path) -> Result<Plan> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string());
-    let plan = text.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+    let plan = text.and_then(|text| {
+        serde_json::from_str(&text).map_err(|error| error.to_string().replace('`', "'"))
+    });
     plan.map_err(|error| Error::file(file, format!("is not an experiment's plan: {error}")))
 }
 
@@ -194,7 +196,8 @@ fn difference(before: &Plan, now: &Plan) -> Option<String> {
             return Some(format!("holds this experiment with {old}, not {new} (run {name})"));
         }
     }
-    if before.runs != now.runs {
+    // The settings of runs with the same name are the same, whatever their order.
+    if !before.runs.keys().eq(now.runs.keys()) {
         let (old, new) = (before.runs.len(), now.runs.len());
         return Some(match old == new {
             true => "holds this experiment with other runs".into(),
@@ -232,6 +235,7 @@ mod tests {
         assert_eq!(told("a = 1\nz = 2", "a = 1\nb = 0\nz = 2"), "no b; b = 0");
         assert_eq!(told("a = 1\nz = 2", "a = 1\nz = 3"), "z = 2; z = 3");
         assert_eq!(told("a = 1", "a = 1"), "");
+        assert_eq!(told("a = 1\nb = 2", "b = 2\na = 1"), "");
     }
 
     fn run(epochs: u64) -> PlannedRun {
@@ -257,6 +261,21 @@ mod tests {
         assert!(other.contains("table1, not frozen"), "{other}");
         let fewer = wrong(open(Experiment::Table1, "a", &[]));
         assert!(fewer.contains("1 runs, not 0"), "{fewer}");
+    }
+
+    /// An earlier version wrote the settings in another order.
+    #[test]
+    fn the_order_of_the_settings_is_no_difference() {
+        let place = tempfile::tempdir().unwrap();
+        let open = || Folder::open(place.path(), Experiment::Table1, vec![], &[run(3)]).map(drop);
+        open().unwrap();
+        let file = place.path().join(PLAN);
+        let mut plan = read_plan(&file).unwrap();
+        for settings in plan.runs.values_mut() {
+            *settings = settings.lines().rev().map(|line| format!("{line}\n")).collect();
+        }
+        fs::write(&file, serde_json::to_string(&plan).unwrap()).unwrap();
+        open().unwrap();
     }
 
     #[test]

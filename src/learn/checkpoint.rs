@@ -153,7 +153,9 @@ impl Checkpoint {
             Error::file(path, "is no checkpoint of alrao: it has no record of a run")
         })?;
         let record: Record = serde_json::from_str(text).map_err(|error| {
-            Error::file(path, format!("is no checkpoint that this version can read: {error}"))
+            // A field in backticks would be shown as a flag.
+            let error = error.to_string().replace('`', "'");
+            Error::file(path, format!("is not a checkpoint that this version can read: {error}"))
         })?;
         if record.format != FORMAT {
             let format = record.format;

@@ -67,11 +67,11 @@ pub enum Schedule {
     Constant,
     /// `(1 + cos(pi (epoch - 1) / epochs)) / 2`.
     Cosine,
-    /// Multiplied by `factor` every so many epochs.
+    /// Multiplied by `factor` at regular intervals.
     Step {
         /// Epochs from one change to the next.
         epochs: u64,
-        /// What the rates are multiplied by.
+        /// Factor on the rates.
         factor: f64,
     },
 }
@@ -96,9 +96,7 @@ impl Schedule {
             Schedule::Step { epochs, factor } => factor.powf((passed / epochs) as f64),
         }
     }
-}
 
-impl Schedule {
     /// Checks the numbers of a schedule.
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         match *self {
@@ -177,7 +175,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Tokens of a window of text.
     pub bptt: usize,
-    /// What every random number is a function of.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// Epochs without a better validation loss after which the run ends.
     pub patience: u64,
@@ -264,7 +262,7 @@ impl Precision {
         }
     }
 
-    /// What a device computes in for someone who does not say.
+    /// The default on a device.
     pub fn usual_on(device: DeviceKind) -> Self {
         match device {
             DeviceKind::Cuda => Precision::Tf32,

@@ -1,7 +1,7 @@
 //! What a user asks for: settings, each of which is a flag and a key of a TOML file, and may be left out.
 
 pub(crate) mod check;
-mod file;
+pub(crate) mod file;
 mod group;
 mod learning;
 
@@ -12,6 +12,8 @@ pub use learning::{DeviceSettings, Layers, LearningSettings};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
 
 use crate::alrao::AlraoConfig;
 use crate::device::DeviceKind;
@@ -29,7 +31,10 @@ pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
     /// The settings that may change when a run is continued, besides the device's.
     const CHANGEABLE: &'static [&'static str];
 
-    /// Keys of a run's `config.toml` that are no settings.
+    /// The content of a run's `config.toml` besides settings.
+    type Notes: DeserializeOwned;
+
+    /// The keys of the notes.
     const NOTES: &'static [&'static str] = &[];
 }
 
@@ -73,11 +78,12 @@ impl<T: TaskSettings> Settings<T> {
     /// Reads a TOML file's text; `path` is for messages.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file, the line and the key: text that is no TOML, an unknown key, a value of a wrong
+    /// [`Error::Input`] naming the file, the line and the key: text that is not TOML, an unknown key, a value of a wrong
     /// type.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
         let keys = [T::KEYS, LearningSettings::KEYS, DeviceSettings::KEYS];
         file::check_keys(text, path, &keys.concat(), T::NOTES)?;
+        file::parse::<T::Notes>(text, path)?;
         let mut settings = Settings::new(
             file::parse(text, path)?,
             file::parse(text, path)?,
@@ -104,6 +110,7 @@ impl<T: TaskSettings> Settings<T> {
     pub(crate) fn retain(mut self, is_wanted: &dyn Fn(&str) -> bool) -> Self {
         self.task.retain(is_wanted);
         self.learning.retain(is_wanted);
+        self.device.retain(is_wanted);
         self
     }
 
@@ -117,9 +124,7 @@ impl<T: TaskSettings> Settings<T> {
     /// Writes what a continued run may change to its configuration. The device is another matter: the run goes on where it
     /// is opened.
     pub(crate) fn apply_changes(&self, config: &mut RunConfig<T::Config>) {
-        let mut changes = self.clone().retain(&|key| T::CHANGEABLE.contains(&key));
-        changes.device = DeviceSettings::default();
-        changes.apply(config);
+        self.clone().retain(&|key| T::CHANGEABLE.contains(&key)).apply(config);
     }
 
     /// A name of a setting for messages: the setting, or its key where it came from a file.
@@ -134,7 +139,7 @@ impl<T: TaskSettings> Settings<T> {
         Error::input(self.subject(key), message)
     }
 
-    /// Checks every value that was given by itself.
+    /// Checks each given value, apart from the others.
     ///
     /// # Errors
     /// [`Error::Input`] naming the setting, or the key and its file.
@@ -224,15 +229,15 @@ impl<T: TaskSettings> Settings<T> {
     }
 }
 
-/// Checks a training's values as those of the command line are checked.
+/// Checks the values of a configuration that the optimizer uses, each by itself, and that they agree with each other.
 ///
 /// # Errors
 /// [`Error::Input`] naming the field.
 pub(crate) fn validate<T: TaskSettings>(config: &RunConfig<T::Config>) -> Result<()> {
-    let settings = Settings::<T>::of(config);
-    settings.check_values()?;
-    settings.eta(&config.alrao.eta)?;
     let TrainConfig { optimizer, .. } = config.train;
+    let settings = Settings::<T>::of(config);
+    settings.clone().retain(&|key| not_of_optimizer(key, optimizer).is_none()).check_values()?;
+    settings.eta(&config.alrao.eta)?;
     match not_of_optimizer("classifiers", optimizer) {
         Some(message) if config.alrao.classifiers != 1 => {
             Err(settings.error("classifiers", message))

@@ -2,19 +2,19 @@
 
 use crate::learn::RunConfig;
 
-/// How the part of random actions falls: `epsilon`, linearly.
+/// The share of random actions, `epsilon`, which falls linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exploration {
-    /// After the first steps, which are random altogether.
+    /// The share when learning starts; before, all actions are random.
     pub start: f64,
-    /// From step `steps` on.
+    /// The share from step `steps` on.
     pub end: f64,
-    /// Steps from the one to the other.
+    /// Steps from the first share to the last.
     pub steps: u64,
 }
 
 impl Exploration {
-    /// The part of random actions at a step, counted from 0.
+    /// The share of random actions at a step, counted from 0.
     ///
     /// ```
     /// use alrao::rl::Exploration;
@@ -35,26 +35,26 @@ impl Exploration {
 pub struct QLearningConfig {
     /// The environment, as the user wrote it.
     pub env: String,
-    /// Steps of the environment in all, those of its copies added up.
+    /// Steps of the environment in all, summed over its copies.
     pub steps: u64,
-    /// Copies of the environment that go side by side.
+    /// Copies of the environment, side by side.
     pub environments: usize,
-    /// Transitions that the replay buffer holds.
+    /// Transitions in the replay buffer.
     pub buffer: usize,
-    /// What a reward is worth a step later, gamma.
+    /// Discount of a reward one step later, gamma.
     pub discount: f64,
     /// The largest error of a value that is learnt from, as of Mnih et al. 2015; 0 for any. Without it the squares of the errors
     /// let large learning rates diverge, where a classifier's gradient is bounded by itself.
     pub error_clip: f64,
-    /// What the rewards that are learnt from are multiplied by. Returns are told as the environment gives them.
+    /// Factor on the rewards that are learnt from. Returns are shown without it.
     pub reward_scale: f64,
-    /// How much of itself the target network keeps in an update; the rest comes from the network that learns.
+    /// Share of itself that the target network keeps in an update; the rest comes from the network that learns.
     pub tau: f64,
     /// Steps of random actions before the first update.
     pub learning_starts: u64,
     /// Steps of the environment from one update to the next.
     pub update_every: u64,
-    /// Random actions.
+    /// Share of random actions.
     pub exploration: Exploration,
     /// Steps of the environment from one evaluation to the next.
     pub epoch_steps: u64,

@@ -25,7 +25,7 @@ use crate::ops::replay::row_width;
 /// Episodes of an evaluation that are played side by side.
 const MOST_AT_ONCE: usize = 32;
 
-/// More episodes than this are a slip of the keyboard.
+/// The largest number of episodes.
 const MOST_EPISODES: usize = 1_000_000;
 
 /// A run of Q-learning.
@@ -70,7 +70,7 @@ impl Run {
             return Err(Error::field("steps", message));
         }
         run.reopen(directory)?;
-        // What made a run that has ended stands there already.
+        // A finished run keeps its configuration.
         if let (true, false, Some(directory)) =
             (config != before, run.is_finished(), run.directory())
         {
@@ -166,7 +166,7 @@ pub struct Evaluation {
     pub precision: EvaluationPrecision,
 }
 
-/// Plays episodes with a run's best network (its last, before any epoch is over), or with the network in a checkpoint.
+/// Plays episodes with a run's best network (its last network before the first epoch has ended), or with the network in a checkpoint.
 ///
 /// # Errors
 /// Where the source is no run or checkpoint of Q-learning, or does not fit the environment.
@@ -243,7 +243,7 @@ mod tests {
 
     /// With 3 numbers in an observation a transition is 9, of 4 bytes each.
     #[test]
-    fn a_buffer_counts_with_what_of_it_is_written_down() {
+    fn a_buffer_counts_with_its_checkpoints() {
         let settings = |text| Settings::from_toml(text, "test.toml".as_ref());
         let bytes = |text| {
             let config = settings(text).and_then(|own| own.resolve()).expect("it fits together");

@@ -1,5 +1,7 @@
 //! The settings of `alrao rl train`.
 
+use serde::de::IgnoredAny;
+
 use super::config::{Exploration, QConfig, QLearningConfig};
 use crate::error::Result;
 use crate::learn::settings::{self as settings, TaskSettings, check, not_of_optimizer};
@@ -11,10 +13,10 @@ const HIDDEN: [usize; 2] = [64, 64];
 /// Updates from one `step` line of the metrics to the next.
 const LOG_EVERY: u64 = 500;
 
-/// More transitions than this are a slip of the keyboard.
+/// The largest replay buffer, in transitions.
 const MOST_TRANSITIONS: usize = 1 << 30;
 
-/// More copies of an environment than this are one too.
+/// The largest number of copies of an environment, and of episodes of an evaluation.
 const MOST_ENVIRONMENTS: usize = 1 << 12;
 
 /// All settings of `alrao rl train`.
@@ -71,6 +73,7 @@ settings::settings! {
 
 impl TaskSettings for QSettings {
     type Config = QLearningConfig;
+    type Notes = IgnoredAny;
     const CHANGEABLE: &'static [&'static str] = &["steps", "log_every"];
 }
 

@@ -12,6 +12,7 @@ use crate::alrao::{Alrao, Task};
 use crate::data::{self, Content, Dataset, ImageFiles, Kind, LoadOptions, SampleShape, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::learn::settings;
 use crate::learn::{
     self, Learner, ModelRecord, RunDirectory, RunLoop, check_precision, check_precision_of_run,
     memory,
@@ -23,7 +24,7 @@ use crate::nn::Init;
 pub type Run = learn::Run<Supervised>;
 
 impl Run {
-    /// Batches and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
+    /// Loads the data and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
     ///
     /// # Errors
     /// Where anything the user gave is at fault; no directory is left behind then.
@@ -106,16 +107,13 @@ impl Run {
             return Err(Error::input(path.display(), message));
         }
         let config = Settings::from_toml(&text, &file)?.resolve()?;
-        let note: Note = toml::from_str(&text).map_err(|error| {
-            Error::file(&file, format!("key 'data_fingerprint': {}", error.message()))
-        })?;
-        Ok((config, note.data_fingerprint))
+        Ok((config, settings::file::parse::<Note>(&text, &file)?.data_fingerprint))
     }
 }
 
-/// What a run's `config.toml` holds besides settings.
+/// The content of a run's `config.toml` besides settings.
 #[derive(Serialize, Deserialize)]
-struct Note {
+pub struct Note {
     /// The hash of the data.
     data_fingerprint: Option<String>,
 }

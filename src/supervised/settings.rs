@@ -5,6 +5,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+use super::run::Note;
 use crate::error::Result;
 use crate::learn::settings::{
     self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
@@ -92,7 +93,7 @@ settings::settings! {
         patience: u64, "EPOCHS", check::count => train.patience;
         /// Factor on all learning rates: constant, cosine or step:EPOCHS:FACTOR [default: constant]
         schedule: Schedule, "SCHEDULE", Schedule::check => train.schedule;
-        /// Alrao: steps after which classifiers without weight take the weighted mean of the others [default: 0, never]
+        /// Alrao: interval in steps at which classifiers without weight take the weighted mean of the others [default: 0, never]
         catch_up: u64, "STEPS", check::any => alrao.catch_up;
         /// Initial parameters by PyTorch's names; a run's best.safetensors serves
         init: PathBuf, "FILE.safetensors", check::file => train.init;
@@ -104,6 +105,7 @@ settings::settings! {
 impl TaskSettings for TrainSettings {
     type Config = DataConfig;
     const CHANGEABLE: &'static [&'static str] = &["epochs", "patience", "max_steps", "log_every"];
+    type Notes = Note;
     const NOTES: &'static [&'static str] = &["data_fingerprint"];
 }
 

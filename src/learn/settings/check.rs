@@ -5,8 +5,8 @@ use std::path::Path;
 /// A message where a value is out of its range.
 type Checked = Result<(), String>;
 
-/// More features, units of a layer or samples than this are a slip of the keyboard.
-pub(crate) const MOST_UNITS: usize = 1 << 24;
+/// The largest number of units of a layer, classifiers or samples of a batch.
+const MOST_UNITS: usize = 1 << 24;
 
 /// Any value.
 pub(crate) fn any<T>(_: &T) -> Checked {
@@ -40,7 +40,7 @@ pub(crate) fn not_negative(value: &f64) -> Checked {
     real(|x| x >= 0.0, "0 or a number above 0")(value)
 }
 
-/// A number from 0 to below 1; `zero` says what 0 means.
+/// A number from 0 to below 1.
 pub(crate) fn below_one(wanted: &'static str) -> impl Fn(&f64) -> Checked {
     real(|x| (0.0..1.0).contains(&x), wanted)
 }
@@ -51,7 +51,7 @@ pub(crate) fn share(wanted: &'static str) -> impl Fn(&f64) -> Checked {
 }
 
 /// A number above 0, at most 1.
-pub(crate) fn theta(value: &f64) -> Checked {
+pub(crate) fn up_to_one(value: &f64) -> Checked {
     real(|x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")(value)
 }
 

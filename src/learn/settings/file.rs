@@ -39,7 +39,7 @@ pub(super) fn check_keys(
 }
 
 /// Reads a group of settings from a TOML file's text, whose other keys are passed over.
-pub(super) fn parse<S: DeserializeOwned>(text: &str, path: &Path) -> Result<S> {
+pub(crate) fn parse<S: DeserializeOwned>(text: &str, path: &Path) -> Result<S> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let message = format!("line {}: {}", line(text, start), one_line(error.message()));

@@ -30,7 +30,7 @@ pub trait GroupOf<C>: Group {
     /// Writes the values that are given to a configuration.
     fn apply(&self, config: &mut C);
 
-    /// The settings that give the configuration's values back.
+    /// The settings that give back the values with a place in the configuration.
     fn of(config: &C) -> Self;
 }
 
@@ -61,7 +61,19 @@ impl<T: Clone> Place<T> for Option<T> {
 }
 
 /// Defines a [`GroupOf`] a configuration. Under a heading of the help, each setting has
-/// `/// help` `key: type, "VALUE", check => place in the configuration;`.
+/// `/// help` `key: type, "VALUE", check => place in the configuration;`. A setting without a place is applied by hand.
+/// In front of the configuration stands its type parameter in brackets, if it has one:
+///
+/// ```ignore
+/// settings! {
+///     /// Documentation of the group.
+///     LearningSettings, [T] RunConfig<T>;
+///     "Learning rates" {
+///         /// alrao and sgd: momentum [default: 0]
+///         momentum: f64, "FACTOR", check::below_one("0 (none) to below 1") => train.momentum;
+///     }
+/// }
+/// ```
 macro_rules! settings {
     (
         $(#[$documentation:meta])*

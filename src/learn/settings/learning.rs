@@ -31,7 +31,7 @@ settings! {
         /// Alrao: copies of the last layer, the classifiers [default: 10; LSTMs 6]
         classifiers: usize, "N", check::size => alrao.classifiers;
         /// Alrao: how much the switch expects to go on switching, above 0 to 1 [default: 0.999]
-        theta: f64, "THETA", check::theta => alrao.theta;
+        theta: f64, "THETA", check::up_to_one => alrao.theta;
         /// Alrao: rule that weighs the classifiers [default: switch]
         averaging: AveragingKind, "AVERAGE", check::any => alrao.averaging;
         /// Alrao: share of the pre-classifier's features that learn [default: 1]
@@ -52,8 +52,8 @@ settings! {
         seed: u64, "SEED", check::any => train.seed;
         /// Number format: f32; f64 on the cpu; tf32 or bf16 on a GPU [default: tf32 on cuda, else f32]
         precision: Precision, "PRECISION", check::any => train.precision;
-        /// Steps from one step line of metrics.jsonl to the next; 0 for none [default: 20; Q-learning 500]
-        log_every: u64, "STEPS", check::any => train.log_every;
+        /// Updates from one step line of metrics.jsonl to the next; 0 for none [default: 20; Q-learning 500]
+        log_every: u64, "UPDATES", check::any => train.log_every;
     }
 }
 
