@@ -197,7 +197,7 @@ __device__ void classifiers_flush_row(
 }
 
 template <class Row, class T>
-__device__ void classifiers_judge_classes(
+__device__ void classifiers_evaluate_classes(
     const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies,
     const ClassifierGradients<T>& gradients, int target, const double* log_posterior, const ClassifierSizes& sizes) {
     uint32_t correct = static_cast<uint32_t>(target);
@@ -232,7 +232,7 @@ __device__ void classifiers_judge_classes(
 }
 
 template <class Row, class T>
-__device__ void classifiers_judge_values(
+__device__ void classifiers_evaluate_values(
     const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies,
     const ClassifierGradients<T>& gradients, const double* log_posterior, const ClassifierSizes& sizes) {
     classifiers_parts<ClassifierSquares>(row, copies, sizes);
@@ -259,14 +259,14 @@ __device__ __forceinline__ void classifiers_classes(
     int target = classes[blockIdx.x];
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
-        classifiers_judge_classes(
+        classifiers_evaluate_classes(
             sample.row<true, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
         classifiers_flush_row(ClassifierStagedGradient(), sample, copies, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
-        classifiers_judge_classes(
+        classifiers_evaluate_classes(
             sample.row<false, 4>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
     } else {
-        classifiers_judge_classes(
+        classifiers_evaluate_classes(
             sample.row<false, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
     }
 }
@@ -280,12 +280,12 @@ __device__ __forceinline__ void classifiers_values(
     ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
-        classifiers_judge_values(sample.row<true, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
+        classifiers_evaluate_values(sample.row<true, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
         classifiers_flush_row(ClassifierStagedGradient(), sample, copies, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
-        classifiers_judge_values(sample.row<false, 4>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
+        classifiers_evaluate_values(sample.row<false, 4>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
     } else {
-        classifiers_judge_values(sample.row<false, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
+        classifiers_evaluate_values(sample.row<false, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
     }
 }
 
@@ -362,7 +362,7 @@ CLASSIFIERS(bf16, bf16)
 // One block; each warp takes a column of the statistics. A diverged classifier's loss is infinite, and so is the
 // mixture's loss where a sample has no finite classifier. The objective skips terms that are not finite.
 KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objective, double* loss, int* correct,
-       double* classifier_losses, unsigned char* flagged, int* dead_samples, uint32_t samples, uint32_t copies) {
+       double* classifier_losses, unsigned char* diverged, int* samples_without_finite, uint32_t samples, uint32_t copies) {
     SHARED(double, terms, [WARP]);
     uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP, width = copies + 2;
     double own = 0.0;
@@ -381,10 +381,10 @@ KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objec
         if (lane != 0) continue;
         if (column < copies) {
             classifier_losses[column] = mean;
-            flagged[column] = missing > 0;
+            diverged[column] = missing > 0;
         } else if (column == copies) {
             *loss = mean;
-            *dead_samples = missing;
+            *samples_without_finite = missing;
         } else {
             *correct = static_cast<int>(sum);
         }

@@ -16,9 +16,9 @@
 //   values, gradients, first, second   [all parameters], each parameter at a multiple of 16 elements
 //   copy                               [all parameters]: values rounded to bf16; or null
 //   rates                              [all features]
-//   chunks                             [grid]: at most 4096 elements of one parameter each; `guarded`: a classifier's
+//   chunks                             [grid]: at most 4096 elements of one parameter each; `in_head`: a classifier's
 //   scales                             [2], f64: the schedule's factor and the clip's
-//   flagged                            [classifiers]: nonzero for one that diverged; or null
+//   diverged                           [classifiers]: nonzero for one that diverged; or null
 //   step                               [1]: t, 1 for the first update
 //   skipped                            [1]: the count is added to it
 //
@@ -90,7 +90,7 @@ struct Update {
     const Rule& rule;
     const ParameterChunk& chunk;
     const float* rates;
-    const unsigned char* flagged;
+    const unsigned char* diverged;
     float schedule, clip, weight_decay;
     uint32_t skipped;
 
@@ -102,8 +102,8 @@ struct Update {
 
     // The learning rate of a feature, or a negative number for a classifier that diverged.
     __device__ float rate(uint32_t feature) const {
-        bool stands_still = chunk.guarded && flagged != nullptr && flagged[feature] != 0;
-        return stands_still ? -1.0f : rates[chunk.rate_base + feature] * schedule;
+        bool is_skipped = chunk.in_head && diverged != nullptr && diverged[feature] != 0;
+        return is_skipped ? -1.0f : rates[chunk.rate_base + feature] * schedule;
     }
 
     __device__ void move(float& value, float gradient, float& first, float& second, float rate) {
@@ -130,12 +130,12 @@ template <class Rule>
 __device__ void optimizer_update(
     float* __restrict__ values, bf16* __restrict__ copy, const float* __restrict__ gradients, float* __restrict__ first,
     float* __restrict__ second, const float* __restrict__ rates, const ParameterChunk* __restrict__ chunks,
-    const double* __restrict__ scales, const unsigned char* __restrict__ flagged, const int* __restrict__ step,
+    const double* __restrict__ scales, const unsigned char* __restrict__ diverged, const int* __restrict__ step,
     unsigned long long* __restrict__ skipped, const OptimizerSettings& settings) {
     ParameterChunk chunk = chunks[blockIdx.x];
     Rule rule(settings, step);
-    float clip = chunk.guarded ? 1.0f : static_cast<float>(scales[1]);
-    Update<Rule> update{rule, chunk, rates, flagged, static_cast<float>(scales[0]), clip, settings.weight_decay, 0};
+    float clip = chunk.in_head ? 1.0f : static_cast<float>(scales[1]);
+    Update<Rule> update{rule, chunk, rates, diverged, static_cast<float>(scales[0]), clip, settings.weight_decay, 0};
     values += chunk.base;
     if (copy != nullptr) copy += chunk.base;
     gradients += chunk.base;
@@ -187,22 +187,22 @@ __device__ void optimizer_update(
 }
 
 KERNEL(optimizer_sgd_f32, 256, float* values, bf16* copy, const float* gradients, const float* rates,
-       const ParameterChunk* chunks, const double* scales, const unsigned char* flagged, unsigned long long* skipped,
+       const ParameterChunk* chunks, const double* scales, const unsigned char* diverged, unsigned long long* skipped,
        OptimizerSettings settings) {
     optimizer_update<Plain>(
-        values, copy, gradients, nullptr, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
+        values, copy, gradients, nullptr, nullptr, rates, chunks, scales, diverged, nullptr, skipped, settings);
 }
 
 KERNEL(optimizer_momentum_f32, 256, float* values, bf16* copy, const float* gradients, float* first,
-       const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* flagged,
+       const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* diverged,
        unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Momentum>(
-        values, copy, gradients, first, nullptr, rates, chunks, scales, flagged, nullptr, skipped, settings);
+        values, copy, gradients, first, nullptr, rates, chunks, scales, diverged, nullptr, skipped, settings);
 }
 
 KERNEL(optimizer_adam_f32, 256, float* values, bf16* copy, const float* gradients, float* first, float* second,
-       const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* flagged,
+       const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* diverged,
        const int* step, unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Adam>(
-        values, copy, gradients, first, second, rates, chunks, scales, flagged, step, skipped, settings);
+        values, copy, gradients, first, second, rates, chunks, scales, diverged, step, skipped, settings);
 }

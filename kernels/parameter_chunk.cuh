@@ -12,7 +12,7 @@ struct ParameterChunk {
     uint32_t length;     // elements
     uint32_t inner;      // consecutive elements of one feature
     uint32_t features;
-    uint32_t guarded;
+    uint32_t in_head;
 };
 
 static const uint32_t CHUNK_THREADS = 256;

@@ -1,30 +1,30 @@
 // Statistics over steps: running sums of losses and counts, and the counters of steps and of the data's cursor. The
 // launches are in src/ops/step_statistics.rs.
 //
-//   loss += batch's mean loss * samples, correct +=, samples +=, dead_samples +=,
-//   flagged += number of diverged classifiers,
+//   loss += batch's mean loss * samples, correct +=, samples +=, samples_without_finite +=,
+//   diverged += number of diverged classifiers,
 //   streak = 0 where the loss is finite, else streak + 1;  longest = max(longest, streak)
 //
-//   loss [1], f64;  correct [1];  dead_samples [1]: samples without a finite classifier
-//   flagged [classifiers]: 1 for one that diverged;  sums [7], f64, in the order above
+//   loss [1], f64;  correct [1];  samples_without_finite [1]: samples without a finite classifier
+//   diverged [classifiers]: 1 for one that diverged;  sums [7], f64, in the order above
 //
 // A few dozen bytes: launch-bound, and one warp is enough. In f64, so that the sum over an epoch of a million samples
 // stays as accurate as a single loss; on the device, so that no step waits for the host. No buffer overlaps another.
 #include "common.cuh"
 
-static const int LOSS = 0, CORRECT = 1, SAMPLES = 2, DEAD_SAMPLES = 3, FLAGGED = 4, STREAK = 5, LONGEST_STREAK = 6;
+static const int LOSS = 0, CORRECT = 1, SAMPLES = 2, SAMPLES_WITHOUT_FINITE = 3, DIVERGED = 4, STREAK = 5, LONGEST_STREAK = 6;
 
-KERNEL(step_statistics_add, 32, const double* loss, const int* correct, const int* dead_samples,
-       const unsigned char* flagged, double* sums, double samples, uint32_t classifiers) {
+KERNEL(step_statistics_add, 32, const double* loss, const int* correct, const int* samples_without_finite,
+       const unsigned char* diverged, double* sums, double samples, uint32_t classifiers) {
     uint32_t flags = 0;
-    for (uint32_t j = threadIdx.x; j < classifiers; j += WARP) flags += flagged[j];
+    for (uint32_t j = threadIdx.x; j < classifiers; j += WARP) flags += diverged[j];
     flags = reduce_lanes<Sum>(flags);
     if (threadIdx.x != 0) return;
     sums[LOSS] += *loss * samples;
     sums[CORRECT] += *correct;
     sums[SAMPLES] += samples;
-    sums[DEAD_SAMPLES] += *dead_samples;
-    sums[FLAGGED] += flags;
+    sums[SAMPLES_WITHOUT_FINITE] += *samples_without_finite;
+    sums[DIVERGED] += flags;
     double streak = fabs(*loss) < INFINITY ? 0.0 : sums[STREAK] + 1.0;
     sums[STREAK] = streak;
     if (streak > sums[LONGEST_STREAK]) sums[LONGEST_STREAK] = streak;

@@ -32,7 +32,7 @@
 
 struct SwitchSettings {
     double theta, scale;
-    uint32_t predictors;
+    uint32_t classifiers;
     uint32_t unused;
 };
 
@@ -50,9 +50,9 @@ __device__ __forceinline__ double switch_log_add_exp(double a, double b) {
 
 KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const double* losses, double* t,
        SwitchSettings settings) {
-    double* settled_weights = weights + settings.predictors;
+    double* settled_weights = weights + settings.classifiers;
     double switching_largest = SWITCH_NOTHING, settled_largest = SWITCH_NOTHING;
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
         double likelihood = switch_log_likelihood(losses[j], settings.scale);
         switching_largest = Largest::of(switching_largest, weights[j] + likelihood);
         settled_largest = Largest::of(settled_largest, settled_weights[j] + likelihood);
@@ -62,7 +62,7 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
     if (!(fabs(largest) < INFINITY)) return;
 
     double switching = 0.0;
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
         double observed = weights[j] + switch_log_likelihood(losses[j], settings.scale);
         switching += observed == SWITCH_NOTHING ? 0.0 : exp(observed - switching_largest);
     }
@@ -72,12 +72,12 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
     double pi = 1.0 / (count + 1.0), stays = log(1.0 - pi);
     double pool = switching_largest == SWITCH_NOTHING
                       ? SWITCH_NOTHING
-                      : switching_largest - largest + log(switching) + log(pi) - log(double(settings.predictors));
+                      : switching_largest - largest + log(switching) + log(pi) - log(double(settings.classifiers));
     double to_switching = pool + log(settings.theta), to_settled = pool + log(1.0 - settings.theta);
 
     // The largest of the new weights is about 1, so their sum needs no shift.
     double total = 0.0;
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
         double likelihood = switch_log_likelihood(losses[j], settings.scale);
         double new_switching = switch_log_add_exp(weights[j] + likelihood - largest + stays, to_switching);
         double new_settled = switch_log_add_exp(settled_weights[j] + likelihood - largest, to_settled);
@@ -86,7 +86,7 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
         settled_weights[j] = new_settled;
     }
     total = log(reduce_lanes<Sum>(total));
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
         weights[j] -= total;
         settled_weights[j] -= total;
         log_posterior[j] = switch_log_add_exp(weights[j], settled_weights[j]);
@@ -96,17 +96,17 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
 
 KERNEL(switch_bayesian_f64, 32, double* log_posterior, const double* losses, SwitchSettings settings) {
     double largest = SWITCH_NOTHING;
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
         largest = Largest::of(largest, log_posterior[j] + switch_log_likelihood(losses[j], settings.scale));
     }
     largest = reduce_lanes<Largest>(largest);
     if (!(fabs(largest) < INFINITY)) return;
     double total = 0.0;
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
         double joint = log_posterior[j] + switch_log_likelihood(losses[j], settings.scale) - largest;
         total += exp(joint);
         log_posterior[j] = joint;
     }
     total = log(reduce_lanes<Sum>(total));
-    for (uint32_t j = threadIdx.x; j < settings.predictors; j += WARP) log_posterior[j] -= total;
+    for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) log_posterior[j] -= total;
 }

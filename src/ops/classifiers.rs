@@ -12,7 +12,7 @@
 //! `g_ij = 0` and `r_ij = 0`, and the classifier counts as diverged in this step. So no NaN reaches the mixture, `dz`,
 //! or the gradient of another classifier.
 
-pub(in crate::ops) mod judge;
+pub(in crate::ops) mod evaluate;
 pub(in crate::ops) mod launch;
 
 use std::borrow::Cow;
@@ -286,7 +286,7 @@ fn classifiers_typed<T: Float>(
     let op = extents.losses_op(&scores, &scores);
     let samples = Samples::new(z, extents);
     let posterior = Posterior::new(&log_posterior.read::<f64>());
-    judge::judge::<T>(cpu, extents, &scores, targets, &posterior, &samples);
+    evaluate::evaluate::<T>(cpu, extents, &scores, targets, &posterior, &samples);
     let head = samples.summary::<T>(z.dtype());
     drop(op);
     let needs_finite_z = head.samples_without_finite_classifier.read::<i32>()[0] > 0;
@@ -468,7 +468,7 @@ impl Context {
                 let sample = Sample::of(statistics, classifiers);
                 for (g, share) in g.chunks_mut(outputs).zip(&*sample.responsibilities) {
                     let share = T::from_f64(*share);
-                    g.iter_mut().for_each(|g| *g = judge::without_traces(*g * share));
+                    g.iter_mut().for_each(|g| *g = evaluate::without_traces(*g * share));
                 }
             }
         });

@@ -3,7 +3,7 @@
 use crate::device::Device;
 use crate::device::cpu::Float;
 use crate::device::cpu::vector::{self, vectorised};
-use crate::ops::classifiers::judge::largest;
+use crate::ops::classifiers::evaluate::largest;
 use crate::ops::classifiers::{Extents, launch, outputs};
 use crate::tensor::{Tensor, float_dispatch};
 

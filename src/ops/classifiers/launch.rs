@@ -177,7 +177,7 @@ pub(super) fn classifiers(
     let weighted = z.node().is_some().then(|| z.empty_like(scores.shape()));
     let gradients = (&g, weighted.as_ref());
     let op = extents.losses_op(&scores, &g);
-    let statistics = judge(gpu, extents, &scores, gradients, bias, targets, log_posterior);
+    let statistics = evaluate(gpu, extents, &scores, gradients, bias, targets, log_posterior);
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     drop(op);
@@ -197,7 +197,7 @@ pub(super) fn classifiers(
 
 /// Computes gradients from products. Returns F64 `[B, N + 2]`: the log-likelihoods of the classifiers and the mixture,
 /// and whether the mixture is right.
-fn judge(
+fn evaluate(
     gpu: &Gpu,
     extents: Extents,
     scores: &Tensor,

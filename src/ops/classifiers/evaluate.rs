@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 
 /// Computes likelihoods and responsibilities from logits, and overwrites the logits with the gradients `g` of the
 /// classifiers' mean losses.
-pub(super) fn judge<T: Float>(
+pub(super) fn evaluate<T: Float>(
     cpu: &Cpu,
     extents: Extents,
     scores: &Tensor,
@@ -28,14 +28,14 @@ pub(super) fn judge<T: Float>(
             let classes = classes.read::<i32>();
             cpu.pieces2(first, second, work, |piece, scores, statistics| {
                 let classes = &classes[piece * height..];
-                judge_classes(extents, scores, statistics, classes, posterior, scale);
+                evaluate_classes(extents, scores, statistics, classes, posterior, scale);
             });
         }
         Targets::Values(values) => {
             let (pitch, values) = (values.pitch(), values.read::<T>());
             cpu.pieces2(first, second, work, |piece, scores, statistics| {
                 let values = &values[piece * height * pitch..];
-                judge_values(extents, scores, statistics, values, pitch, posterior, scale);
+                evaluate_values(extents, scores, statistics, values, pitch, posterior, scale);
             });
         }
         Targets::Chosen { outputs, values, limit } => {
@@ -44,14 +44,14 @@ pub(super) fn judge<T: Float>(
             cpu.pieces2(first, second, work, |piece, scores, statistics| {
                 let first = piece * height;
                 let chosen = outputs[first..].iter().zip(&values[first..]);
-                judge_chosen(extents, scores, statistics, chosen, posterior, [limit, scale]);
+                evaluate_chosen(extents, scores, statistics, chosen, posterior, [limit, scale]);
             });
         }
     }
 }
 
 vectorised! {
-    fn judge_classes[T: Float](
+    fn evaluate_classes[T: Float](
         extents: Extents, scores: &mut [T], statistics: &mut [f64], classes: &[i32], posterior: &Posterior, scale: T,
     ) {
         let Extents { classifiers, outputs, .. } = extents;
@@ -129,7 +129,7 @@ pub(in crate::ops) fn largest<T: Float>(values: &[T]) -> T {
 }
 
 vectorised! {
-    fn judge_values[T: Float](
+    fn evaluate_values[T: Float](
         extents: Extents, scores: &mut [T], statistics: &mut [f64], values: &[T], pitch: usize, posterior: &Posterior,
         scale: T,
     ) {
@@ -156,7 +156,7 @@ vectorised! {
 }
 
 /// Only the chosen output of each classifier counts; the others need not be finite.
-fn judge_chosen<'a, T: Float>(
+fn evaluate_chosen<'a, T: Float>(
     extents: Extents,
     scores: &mut [T],
     statistics: &mut [f64],
