@@ -1,4 +1,4 @@
-//! Stored images to a model's input.
+//! Stored images as a model's input.
 
 use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
 use crate::ops::gather::Selection;
@@ -6,14 +6,14 @@ use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 
-/// Which images are taken: all of them, or those from a cursor on, in an order or as they come.
+/// The selection of images: all of them, or those from a cursor on, in some order or in file order.
 #[derive(Clone, Copy)]
 enum Taken {
     All,
     From { cursor: i32, count: usize, is_ordered: bool },
 }
 
-/// Normalised and cut out by two steps, from bytes and from floats.
+/// Images normalised and cropped, from bytes and from floats.
 fn run(
     device: &Device,
     dtype: DType,

@@ -1,4 +1,4 @@
-//! Batch norm, in training and by running statistics.
+//! Batch norm, in training and with running statistics.
 
 use crate::ops::batch_norm::{
     BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
@@ -10,7 +10,7 @@ use super::{Case, Outputs, draw, drawn, gradient, stored};
 
 #[derive(Clone, Copy)]
 struct Norm {
-    /// Of the whole tensor; the norm sees its last `channels`.
+    /// Shape of the whole tensor; the norm takes its last `channels`.
     shape: [usize; 4],
     channels: usize,
     relu: bool,
@@ -67,11 +67,12 @@ fn run(device: &Device, dtype: DType, norm: Norm) -> Outputs {
 }
 
 const ONE_ROW: &str = " of one row";
-/// The gradient of a row less the mean of all gradients is nothing; both are gradient * weight / sqrt(variance + 1e-5), with
-/// gradients up to 0.5, weights up to 1.5, and no variance.
+/// In one row, the gradient less the mean of all gradients is 0. Both terms are gradient * weight / sqrt(variance +
+/// 1e-5), with gradients up to 0.5, weights up to 1.5, and variance 0.
 const TERMS_OF_ONE_ROW: f64 = 240.0;
 
-/// Each norm is joined to the tensors before it, so that its gradient is a part of a larger one and accumulates in place.
+/// Each norm is concatenated with the tensors before it, so its gradient is a part of a larger one and accumulates in
+/// place.
 fn joined(device: &Device, dtype: DType, [first, more]: [usize; 2]) -> Outputs {
     let tape = Tape::new();
     let x = tape.watch(&drawn(device, &[2, 3, 5, first], dtype, 0));
@@ -129,9 +130,9 @@ pub fn cases() -> Vec<Case> {
         (" of many rows", Norm { shape: [8, 33, 31, 8], channels: 8, ..USUAL }),
         (ONE_ROW, Norm { shape: [1, 1, 1, 8], channels: 8, relu: false, ..USUAL }),
         (" far from zero", Norm { shape: [4, 17, 16, 4], channels: 4, offset: 16.0, ..USUAL }),
-        (" of what is not finite", Norm { not_finite: true, ..USUAL }),
+        (" of values that are not finite", Norm { not_finite: true, ..USUAL }),
     ];
-    // The input's gradient is stored, and then added to.
+    // The input's gradient is stored, then accumulated.
     let case = |(name, norm): (&str, Norm)| {
         let own = move |device: &Device, dtype| run(device, dtype, norm);
         let terms = if name == ONE_ROW { 1 } else { 4000 };
@@ -143,7 +144,7 @@ pub fn cases() -> Vec<Case> {
     };
     let affine = Case::new("batch_norm as an affine function", 70, affine);
     let joined = [[8, 8], [16, 24], [3, 5], [1, 1]].into_iter().flat_map(|channels| {
-        let name = format!("batch_norm of what is joined, {channels:?}");
+        let name = format!("batch_norm of concatenated tensors, {channels:?}");
         let case = Case::new(name, 30, move |device, dtype| joined(device, dtype, channels));
         case.and_in_bf16(6)
     });

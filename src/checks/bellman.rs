@@ -5,8 +5,8 @@ use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 
-/// `wider` columns more lie beside each row of values. Every third episode ended; where values are not finite, samples of both
-/// kinds have some.
+/// Each row of values has `wider` more columns beside it. Every third episode ended. If `is_finite` is false, samples
+/// of both kinds have values that are not finite.
 fn run(
     device: &Device,
     dtype: DType,

@@ -1,11 +1,11 @@
-//! Copies that take the mean of all.
+//! Classifiers that take the mean of all.
 
 use crate::ops::catch_up::catch_up;
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
-/// The log posterior of the copies, by kind.
+/// The log posterior of the classifiers, by kind.
 fn log_posterior(copies: usize, kind: Kind) -> Vec<f64> {
     let usual: Vec<f64> = (0..copies).map(|copy| -0.1 - copy as f64).collect();
     match kind {
@@ -38,7 +38,7 @@ fn run(
     let mut values = draw(copies * outputs * inputs, 1);
     if kind == Kind::NotFinite {
         values[0] = f64::NAN;
-        // An element that no copy with weight has, and one that a copy behind has lost itself.
+        // The last element is infinite in every classifier with weight, the first one in a classifier that is behind.
         (0..copies)
             .step_by(3)
             .for_each(|copy| values[(copy + 1) * outputs * inputs - 1] = f64::INFINITY);

@@ -1,4 +1,4 @@
-//! The head: losses, gradients and predictions of copies, with infinities and NaN at chosen places.
+//! The head: losses, gradients and predictions of the classifiers, with infinities and NaN at chosen places.
 
 use crate::ops::classifiers::{
     Form, Head, PredictionKind, Targets, classifiers_in, outputs, predict,
@@ -13,7 +13,7 @@ enum Task {
     Classes,
     Values,
     Chosen,
-    /// Chosen, and most errors are larger than the limit.
+    /// Chosen, with most errors above the limit.
     Clipped,
 }
 
@@ -37,24 +37,25 @@ impl Task {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Odd {
     Nothing,
-    /// Copy 1 gives NaN everywhere, the last one minus infinity for some classes.
+    /// Classifier 1 gives NaN everywhere, the last one minus infinity for some classes.
     BrokenCopies,
-    /// An infinite weight in copy 0.
+    /// Classifier 0 has an infinite weight.
     InfiniteWeight,
-    /// Samples that are not finite themselves.
+    /// Some samples are not finite.
     BrokenInputs,
-    /// Targets of regression that are not finite.
+    /// Some targets of regression are not finite.
     BrokenTargets,
-    /// Posteriors far below the smallest number, one of them zero.
+    /// Posteriors are far below the smallest number, one of them zero.
     TinyPosterior,
-    /// All weight on a copy that is broken for some classes.
+    /// One classifier has all weight and is broken for some classes.
     NoFiniteClassifier,
     NothingFinite,
-    /// The same outputs for all classes: the first is the likeliest.
+    /// All classes have equal logits, so the first is the most likely.
     Ties,
-    /// `z`, targets, weights and biases are slices of larger ones; the biases lie on no multiple of 16 bytes.
+    /// `z`, targets, weights and biases are slices of larger tensors; the biases do not start at a multiple of 16
+    /// bytes.
     Slices,
-    /// The head is used twice: gradients are added up.
+    /// The head is used twice, so gradients accumulate.
     Twice,
 }
 
@@ -92,7 +93,7 @@ impl Values {
         own
     }
 
-    /// To tf32: then outputs differ from the reference's only by the roundings of sums, as elsewhere.
+    /// Rounds to tf32, so that outputs differ from the reference's only by the roundings of sums, as elsewhere.
     fn round(&mut self) {
         let all = self.z.iter_mut().chain(&mut self.weight);
         all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
@@ -133,7 +134,7 @@ impl Values {
     }
 }
 
-/// The tensor, or the same numbers as a slice of a larger one, along an axis, from index 1 on.
+/// The tensor, or the same numbers as a slice of a larger one along `axis`, from index 1 on.
 fn placed(
     device: &Device,
     shape: &[usize],
@@ -216,7 +217,7 @@ fn report(head: &Head) -> Outputs {
     ]
 }
 
-/// Gradients of some of z, weights and biases alone.
+/// Gradients of only some of z, weights and biases.
 fn some_gradients(
     device: &Device,
     dtype: DType,
@@ -259,13 +260,13 @@ fn prediction(
     let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
     let mut prediction = predict(&z, &weight, &bias, &log_posterior, kind).to_f64s();
     if sizes.outputs == 1 && kind == PredictionKind::LogProbabilities {
-        // The logarithm of 1 is all rounding.
+        // The logarithm of a probability near 1 is mostly rounding.
         prediction.iter_mut().for_each(|log_p| *log_p = log_p.exp());
     }
     vec![("prediction", prediction), ("outputs", outputs(&z, &weight, &bias).to_f64s())]
 }
 
-/// Samples, inputs, copies and outputs.
+/// Numbers of samples, inputs, classifiers and outputs.
 fn all_sizes(task: Task) -> Vec<Sizes> {
     let mut all = Vec::new();
     for (number, copies) in [1, 2, 10].into_iter().enumerate() {
@@ -275,13 +276,13 @@ fn all_sizes(task: Task) -> Vec<Sizes> {
             all.push(Sizes { samples, inputs, copies, outputs });
         }
     }
-    // Rows too long for shared memory: by 16 bytes and not.
+    // Rows too long for shared memory, with and without copies of 16 bytes.
     all.push(Sizes { samples: 3, inputs: 4, copies: 11, outputs: 1000 });
     all.push(Sizes { samples: 2, inputs: 3, copies: 3, outputs: 3501 });
     all.push(Sizes { samples: 1, inputs: 3, copies: 33, outputs: 4 });
     all.push(Sizes { samples: 5, inputs: 3, copies: 40, outputs: 3 });
     if task.is_chosen() {
-        // Nothing is staged: rows of a thousand numbers say no more than one that a block writes in several rounds.
+        // Values are not staged here, so one case of long rows is enough.
         all.retain(|sizes| sizes.outputs < 1000 || sizes.copies == 11);
     }
     if task == Task::Classes {
@@ -303,7 +304,7 @@ const ODD: [Odd; 9] = [
     Odd::Twice,
 ];
 
-/// The sizes of odd cases: staged by 16 bytes and not, and both kinds of long rows.
+/// The sizes of odd cases: staged with and without copies of 16 bytes, and both kinds of long rows.
 const ODD_SIZES: [Sizes; 5] = [
     Sizes { samples: 7, inputs: 5, copies: 4, outputs: 6 },
     Sizes { samples: 5, inputs: 3, copies: 3, outputs: 11 },
@@ -325,11 +326,11 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
         head(device, dtype, Form::Stored, sizes, task, odd)
     });
     if task == Task::Classes {
-        // A probability less 1 cancels, over the batch; z reaches 2, weights 1.
+        // A probability less 1 cancels, divided by the batch size; z is at most 2, weights at most 1.
         let share = 1.0 / samples as f64;
         own = own.cancelling(&["dbias", "dz"], share).cancelling(&["dweight"], 2.0 * share);
     }
-    // The outputs' gradients are stored, then their products with z and the weights.
+    // The logits' gradients are stored, then their products with z and the weights.
     cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
     if task.is_chosen() {
         return;
@@ -341,7 +342,8 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     cases.extend(own.and_in_bf16(0));
 }
 
-/// Around the tiles of 64 samples and 64 classes, at both depths; enough classes for several parts with several tiles.
+/// Sizes around the tiles of 64 samples and 64 classes, at both depths, with enough classes for several parts of
+/// several tiles.
 const MANY: [Sizes; 11] = [
     Sizes { samples: 2, inputs: 40, copies: 1, outputs: 33 },
     Sizes { samples: 2, inputs: 100, copies: 1, outputs: 33 },
@@ -356,7 +358,7 @@ const MANY: [Sizes; 11] = [
     Sizes { samples: 200, inputs: 3, copies: 1, outputs: 9 },
 ];
 
-/// The sizes of odd cases in the form that stores no logits.
+/// The sizes of odd cases for the kernels that store no logits.
 const ODD_MANY: [Sizes; 2] = [
     Sizes { samples: 7, inputs: 5, copies: 4, outputs: 70 },
     Sizes { samples: 66, inputs: 68, copies: 3, outputs: 7 },
@@ -375,7 +377,7 @@ fn add_many(cases: &mut Vec<Case>, sizes: Sizes, odd: Odd) {
     cases.push(Case::new(format!("{name}, seen"), copies * outputs + samples, seen));
 }
 
-/// The losses of many classes where nothing learns.
+/// The losses of many classes in an evaluation.
 fn seen_head(device: &Device, dtype: DType, sizes: Sizes, odd: Odd) -> Outputs {
     let mut values = Values::new(sizes, odd);
     values.round();
@@ -386,7 +388,7 @@ fn seen_head(device: &Device, dtype: DType, sizes: Sizes, odd: Odd) -> Outputs {
     report(&classifiers_in(Form::Recomputed, &z, &weight, &bias, targets, &log_posterior))
 }
 
-/// The first class and the last are among them.
+/// Target classes, the first and the last among them.
 fn classes_of(device: &Device, sizes: Sizes) -> Tensor {
     let Sizes { samples, outputs, .. } = sizes;
     let class = |sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32;

@@ -33,19 +33,19 @@ fn shape(
 
 fn shapes() -> Vec<Shape> {
     vec![
-        // Channels by fours, and not; an image of one pixel; a kernel larger than the image.
+        // Channels that are multiples of four, and others; an image of one pixel; a kernel larger than the image.
         shape([2, 8, 8, 8], [16, 3, 3], [1, 1, 1], true, [0, 0]),
         shape([3, 7, 5, 3], [5, 3, 3], [1, 1, 1], true, [0, 0]),
         shape([2, 9, 6, 1], [1, 3, 3], [1, 1, 1], false, [0, 0]),
         shape([1, 1, 1, 4], [8, 3, 3], [1, 1, 1], true, [0, 0]),
         shape([1, 9, 9, 4], [6, 5, 3], [1, 0, 1], false, [0, 0]),
         shape([1, 3, 2, 6], [7, 5, 4], [1, 2, 1], false, [0, 0]),
-        // Strides: beside, below and above the kernel.
+        // Strides equal to, below and above the kernel.
         shape([1, 9, 8, 4], [8, 3, 3], [2, 1, 1], true, [0, 0]),
         shape([2, 7, 7, 5], [3, 3, 3], [3, 1, 1], false, [0, 0]),
         shape([2, 8, 9, 3], [5, 2, 2], [3, 0, 1], true, [0, 0]),
         shape([2, 6, 5, 8], [12, 1, 1], [2, 0, 1], false, [0, 0]),
-        // Slices of an image's channels: on 16 bytes, and not.
+        // Slices of an image's channels, on 16 bytes and off them.
         shape([2, 6, 7, 8], [8, 3, 3], [1, 1, 1], true, [4, 8]),
         shape([2, 6, 7, 8], [8, 3, 3], [1, 1, 1], false, [1, 3]),
         shape([2, 6, 7, 8], [8, 3, 3], [2, 1, 1], false, [0, 1]),
@@ -53,12 +53,12 @@ fn shapes() -> Vec<Shape> {
         shape([2, 6, 5, 8], [16, 3, 3], [1, 1, 2], true, [0, 0]),
         shape([2, 6, 5, 6], [9, 3, 3], [2, 1, 3], true, [0, 2]),
         shape([2, 5, 5, 8], [8, 1, 1], [1, 0, 2], false, [0, 0]),
-        // Kernels of one pixel: with a bias not, else a product of matrices.
+        // Kernels of one pixel: a matrix product, except with a bias.
         shape([2, 5, 5, 8], [12, 1, 1], [1, 0, 1], false, [4, 0]),
         shape([2, 5, 5, 7], [9, 1, 1], [1, 0, 1], true, [0, 0]),
         // No images.
         shape([0, 5, 5, 4], [8, 3, 3], [1, 1, 1], true, [0, 0]),
-        // 32x32, whole with many slabs, and in parts.
+        // 32x32, whole with many slabs, and split into parts.
         shape([1, 33, 31, 20], [33, 3, 3], [1, 1, 1], false, [0, 0]),
         shape([1, 12, 12, 66], [62, 3, 3], [1, 1, 1], true, [0, 0]),
         shape([2, 9, 9, 127], [129, 3, 3], [1, 1, 1], true, [0, 0]),
@@ -70,7 +70,7 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// Those that meet 128x128, for which others' gradients are left out: they take long.
+/// Shapes for 128x128 tiles. The gradients that use other tiles are left out, since these cases take long.
 fn large_shapes() -> Vec<(Shape, [bool; 3])> {
     let dx = [true, false, false];
     let all = [true, true, false];
@@ -84,8 +84,8 @@ fn large_shapes() -> Vec<(Shape, [bool; 3])> {
     ]
 }
 
-/// Shapes around the tensor cores' tiles, in the output and the gradients of input and weights;
-/// each with enough slabs for the pipeline of whichever they are for. Forty channels are whole runs of f32 and bf16.
+/// Shapes around the tensor cores' tiles, in the output and in the gradients of input and weights, each with enough
+/// slabs for its tile's pipeline. Forty channels are whole vectors of f32 and bf16.
 fn around_a_tile(size: usize, more: isize) -> Vec<Shape> {
     let side = (size as isize + more) as usize;
     vec![
@@ -95,7 +95,7 @@ fn around_a_tile(size: usize, more: isize) -> Vec<Shape> {
     ]
 }
 
-/// A case's tensors. Its bias is the layer's only operand that is not rounded.
+/// A case's tensors. The bias is the only operand that is not rounded.
 struct Layer {
     x: Tensor,
     weight: Tensor,
@@ -114,17 +114,17 @@ impl Layer {
     }
 }
 
-/// How a case is run.
+/// The variant of a case.
 #[derive(Clone, Copy)]
 struct Way {
     factors: Factors,
-    /// Whose gradients are wanted: x, weight, bias.
+    /// Which gradients are computed: x, weight, bias.
     wanted: [bool; 3],
-    /// Whether gradients are added to by a second use.
+    /// Whether a second use makes gradients accumulate.
     twice: bool,
     /// Whether a ReLU follows.
     relu: bool,
-    /// A tile's name and a number of parts, where it is not left to the shape.
+    /// The name of a forced tile and the number of parts; `None` leaves both to the shape.
     cut: Option<(&'static str, usize)>,
 }
 
@@ -140,7 +140,7 @@ impl Way {
     }
 }
 
-/// The output, and the gradients that are wanted.
+/// The output and the wanted gradients.
 fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
         let Way { factors, wanted, .. } = way;
@@ -170,7 +170,7 @@ fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
     }
 }
 
-/// The output's moments, as a batch norm of it sees them.
+/// The output's moments, as its batch norm takes them.
 fn moments(shape: Shape, factors: Factors) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
         let Layer { x, weight, bias } = Layer::new(shape, factors, device, dtype);
@@ -181,14 +181,14 @@ fn moments(shape: Shape, factors: Factors) -> impl Fn(&Device, DType) -> Outputs
             let [scale, shift] = [6, 7].map(|number| drawn(device, &[features], dtype, number));
             let [mean, variance] = [0.0, 1.0].map(|x| Tensor::full(device, [features], dtype, x));
             let config = BatchNormConfig::default();
-            let moments = moments.expect("moments that were asked for");
+            let moments = moments.expect("the convolution gives moments");
             batch_norm_train_of(&y, &moments, &scale, &shift, &mean, &variance, config);
             vec![("y", y.to_f64s()), ("mean", mean.to_f64s()), ("variance", variance.to_f64s())]
         })
     }
 }
 
-/// The small shapes, and every tile, whole and in parts.
+/// The small shapes, and every tile, whole and split into parts.
 fn tensor_core_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut case = |shape: Shape, more: String, way: Way| {
@@ -215,7 +215,7 @@ fn tensor_core_cases() -> Vec<Case> {
     cases
 }
 
-/// Every tile on a small corner of it: few enough accesses for the checked build.
+/// A small corner of every tile, with few enough accesses for the checked build.
 fn corner_cases() -> Vec<Case> {
     let shape = shape([1, 5, 4, 8], [9, 3, 3], [1, 1, 1], false, [0, 0]);
     let mut cases = Vec::new();
@@ -230,7 +230,7 @@ fn corner_cases() -> Vec<Case> {
     cases
 }
 
-/// A ReLU in every tile's epilogue, and behind an output in parts.
+/// A ReLU in every tile's epilogue, and after an output split into parts.
 fn relu_cases() -> Vec<Case> {
     let shapes = [
         shape([3, 7, 5, 3], [5, 3, 3], [1, 1, 1], true, [0, 0]),
@@ -253,7 +253,7 @@ fn relu_cases() -> Vec<Case> {
     cases
 }
 
-/// Moments from every tile's epilogue, and of an output in parts.
+/// Moments from every tile's epilogue, and of an output split into parts.
 fn moments_cases() -> Vec<Case> {
     let shapes = [
         shape([3, 7, 5, 3], [5, 3, 3], [1, 1, 1], true, [0, 0]),
@@ -278,7 +278,7 @@ fn moments_cases() -> Vec<Case> {
     cases
 }
 
-/// An affine function of the input, with a ReLU, and the gradients that reach it.
+/// A convolution of an affine function with ReLU, and the gradients behind it.
 fn input_affine(shape: Shape) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
         let tape = Tape::new();

@@ -11,7 +11,7 @@ fn labels(device: &Device, batch: usize, classes: usize) -> Tensor {
     Tensor::from_slice(device, [batch], &labels)
 }
 
-/// Rows that are not finite have a loss that is not, as on the CPU.
+/// Rows that are not finite have a loss that is not finite, as on the CPU.
 fn not_finite() -> Case {
     Case::new("cross_entropy not finite", 1, |device, dtype| -> Outputs {
         let (nan, high, low) = (f64::NAN, f64::INFINITY, f64::NEG_INFINITY);
@@ -42,6 +42,6 @@ pub fn cases() -> Vec<Case> {
         }),
         not_finite(),
     ];
-    // The logits are functions of the drawn numbers, and a gradient is added to another.
+    // The logits are functions of the drawn numbers, and one gradient accumulates.
     plain.chain(more).flat_map(|case| case.and_in_bf16(4)).collect()
 }

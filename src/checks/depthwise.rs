@@ -21,19 +21,20 @@ struct Shape {
 
 fn shapes() -> Vec<Shape> {
     let rows = [
-        // 3x3, stride 1, by fours: rows that runs of four pixels divide, and not; a padding of 0 and above the kernel's.
+        // 3x3, stride 1, four channels at a time: widths that are multiples of four pixels, and others; paddings of 0
+        // and above the kernel.
         ([2, 5, 8, 8], [3, 3], [1, 1], true, [0, 0]),
         ([1, 7, 5, 36], [3, 3], [1, 1], false, [0, 0]),
         ([2, 6, 7, 4], [3, 3], [1, 0], true, [4, 8]),
         ([1, 3, 2, 64], [3, 3], [1, 3], false, [0, 0]),
         ([1, 1, 1, 4], [3, 3], [1, 1], true, [0, 0]),
-        // By fours, other strides and kernels.
+        // Four channels at a time, other strides and kernels.
         ([2, 9, 8, 8], [3, 3], [2, 1], true, [0, 4]),
         ([1, 8, 7, 12], [2, 5], [3, 2], false, [0, 0]),
         ([1, 5, 9, 40], [5, 3], [1, 2], true, [0, 0]),
         ([2, 7, 7, 4], [1, 1], [2, 0], false, [0, 0]),
         ([1, 6, 6, 4], [2, 2], [3, 1], false, [0, 0]),
-        // Channels that are no multiple of four, and slices off 16 bytes.
+        // Channels that are not a multiple of four, and slices off 16 bytes.
         ([2, 6, 5, 3], [3, 3], [1, 1], true, [0, 0]),
         ([2, 6, 5, 1], [3, 3], [2, 1], false, [0, 0]),
         ([1, 7, 6, 33], [3, 3], [1, 1], true, [0, 0]),
@@ -43,7 +44,7 @@ fn shapes() -> Vec<Shape> {
         ([2, 5, 6, 8], [3, 2], [2, 1], false, [2, 0]),
         // No images.
         ([0, 5, 5, 4], [3, 3], [1, 1], true, [0, 0]),
-        // Many parts of the weights' gradient, the last a short one.
+        // Many parts of the weights' gradient, of which the last is short.
         ([3, 31, 33, 40], [3, 3], [1, 1], false, [0, 0]),
         ([3, 31, 33, 13], [3, 3], [1, 1], false, [0, 0]),
         ([5, 41, 43, 8], [3, 3], [1, 1], true, [0, 0]),
@@ -60,7 +61,7 @@ fn shapes() -> Vec<Shape> {
     .to_vec()
 }
 
-/// The output, and all gradients: stored, and where `twice` added to by a second use.
+/// The output, and all gradients: stored, or accumulated in a second use if `twice`.
 fn run(shape: Shape, twice: bool) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
         let Shape { image, kernel: [height, width], stride, padding, .. } = shape;
@@ -95,7 +96,8 @@ pub fn cases() -> Vec<Case> {
                 "depthwise {image:?} by {kernel:?}, stride {stride} padding {padding} bias {has_bias} gaps {gaps:?} twice {twice}"
             );
             let case = Case::new(name, images * height * width, run(shape, twice));
-            // Used twice, the output is stored and is the gradient of the other, and dx is stored before it accumulates.
+            // With two uses, the output is stored and is the gradient of the other, and dx is stored before it
+            // accumulates.
             cases.extend(case.and_in_bf16(if twice { 4 } else { 1 }));
         }
     }

@@ -1,4 +1,4 @@
-//! Dropout: the mask is the CPU's.
+//! Dropout, with the CPU's mask.
 
 use crate::Tensor;
 use crate::ops::dropout::dropout;
@@ -8,14 +8,14 @@ use super::{Case, Outputs};
 
 type Op = fn(&[Tensor], &Tensor) -> Tensor;
 
-/// A case whose op is given the step's number.
+/// A case of an op that takes the step's number.
 fn row(name: &str, shape: &'static [usize], op: Op) -> Case {
     case(format!("dropout {name}"), 2, [shape], move |x| {
         op(x, &Tensor::from_slice(x[0].device(), [1], &[-7i32]))
     })
 }
 
-/// The layer's number is in the index's upper half, so that no mask meets another's.
+/// The layer's number is in the index's upper half, so that no two masks share numbers.
 fn layers() -> Case {
     Case::new("dropout layers", 1, |device, dtype| {
         let ones = Tensor::full(device, [999], dtype, 1.0);
@@ -44,6 +44,6 @@ pub fn cases() -> Vec<Case> {
         }),
         layers(),
     ];
-    // Two masks' product and a sum in the last of them.
+    // A case stores two masks' product and a sum.
     cases.into_iter().flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -5,7 +5,7 @@ use crate::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn, gradient};
 
-/// The outputs of an op and the gradients of its inputs, for an upstream gradient that is drawn.
+/// The outputs of an op and the gradients of its inputs, for a drawn upstream gradient.
 pub(super) fn differentiate(inputs: &[Tensor], op: impl Fn(&[Tensor]) -> Tensor) -> Outputs {
     const NAMES: [&str; 4] = ["gradient 0", "gradient 1", "gradient 2", "gradient 3"];
     let tape = Tape::new();
@@ -38,7 +38,7 @@ pub(super) fn case<const N: usize>(
 
 type Function = fn(&Tensor) -> Tensor;
 
-/// Every function, kept away from its poles.
+/// Every function, away from its poles.
 const FUNCTIONS: [(&str, Function); 8] = [
     ("relu", |x| x.relu()),
     ("exp", |x| x.exp()),
@@ -50,7 +50,7 @@ const FUNCTIONS: [(&str, Function); 8] = [
     ("affine", |x| x.affine(-0.75, 0.25)),
 ];
 
-/// One element; an odd number; a block's units and one more; rows with gaps, wide and not; empty.
+/// One element; an odd number; one more than a block; rows with gaps, with vector loads and without; empty.
 fn unary() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, function) in FUNCTIONS {
@@ -65,14 +65,14 @@ fn unary() -> Vec<Case> {
                 function(&x[0].slice(2, start, width))
             }));
         }
-        // Its gradient is the second, so that it is added.
+        // Its gradient is the second one of the input, so it accumulates.
         let name = format!("elementwise {name} twice");
         cases.push(case(name, 4, [&[6, 20]], move |x| function(&x[0]).mul(&function(&x[0]))));
     }
     cases
 }
 
-/// Values that are not finite, and the derivatives there.
+/// Values that are not finite, and derivatives at them.
 fn not_finite() -> Vec<Case> {
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0, 1.0, 100.0, -100.0];
     FUNCTIONS
@@ -82,7 +82,7 @@ fn not_finite() -> Vec<Case> {
                 let x = Tensor::from_f64s(device, [values.len()], dtype, &values);
                 let tape = Tape::new();
                 let x = tape.watch(&x);
-                // e^100 is no f32.
+                // e^100 does not fit in f32.
                 let y = if name == "exp" { function(&x.affine(0.5, 0.0)) } else { function(&x) };
                 tape.backward(&y.sum());
                 vec![("output", y.to_f64s()), ("gradient", gradient(&tape, &x))]
@@ -135,7 +135,7 @@ fn binary() -> Vec<Case> {
     cases
 }
 
-/// One function and nothing before it or after: one rounding, or two of a gradient whose function keeps its output.
+/// A function alone: one rounding, or two for the gradient of a function that keeps its output.
 fn single_functions() -> Vec<Case> {
     let own = FUNCTIONS.into_iter().filter(|(name, _)| !["ln", "sqrt", "sigmoid"].contains(name));
     own.flat_map(|(name, function)| {
@@ -146,7 +146,7 @@ fn single_functions() -> Vec<Case> {
     .collect()
 }
 
-/// A bias in f32 beside bf16: wide and not, the whole tensor and one number.
+/// A bias in f32 with bf16: with vector loads and without, the whole tensor and one number.
 fn bias() -> Vec<Case> {
     let shapes: [[&[usize]; 2]; 5] = [
         [&[33, 40], &[40]],
@@ -165,7 +165,7 @@ fn bias() -> Vec<Case> {
     cases.collect()
 }
 
-/// From f32 to bf16 and back, dense, wide and narrow slices; gradients that are stored and added.
+/// From f32 to bf16 and back: dense tensors, wide and narrow slices; gradients that are stored and accumulated.
 fn casts() -> Vec<Case> {
     let run = |device: &Device, dtype: DType| {
         let tape = Tape::new();
@@ -187,7 +187,7 @@ fn casts() -> Vec<Case> {
     Case::new("elementwise cast", 4, run).and_in_bf16(1).into()
 }
 
-/// Copies of every type, with gaps and without.
+/// Copies of every type, with and without gaps.
 fn copies() -> Vec<Case> {
     let mut cases = Vec::new();
     for dtype in [DType::F32, DType::F64, DType::I32, DType::I64, DType::U8, DType::BF16] {
@@ -238,12 +238,12 @@ fn views() -> Vec<Case> {
     ]
 }
 
-/// More than one block, and more than one axis of them.
+/// More than one block, along more than one axis.
 fn large() -> Case {
     case("elementwise large", 300_000, [&[300, 7, 64], &[64]], |x| x[0].mul(&x[1]).relu())
 }
 
-/// The gradient of a leaf is written into memory that was there before.
+/// The gradient of a leaf is written to memory that existed before.
 fn leaf_used_often() -> Case {
     Case::new("elementwise leaf used often", 8, |device, dtype| {
         let x = Tensor::from_f64s(device, [40], dtype, &draw(40, 0));
@@ -255,7 +255,7 @@ fn leaf_used_often() -> Case {
 
 pub fn cases() -> Vec<Case> {
     let both = [unary(), not_finite(), binary(), views(), vec![large(), leaf_used_often()], bias()];
-    // Up to three functions follow each other in a case, and their gradients, each stored.
+    // A case has up to three functions in a row, and their gradients, each of which is stored.
     let both = both.into_iter().flatten().flat_map(|case| case.and_in_bf16(6));
     both.chain(single_functions()).chain(casts()).chain(copies()).collect()
 }

@@ -1,4 +1,4 @@
-//! Rows of a table: the sort with one tile and with many, tokens that are rare and that are frequent.
+//! Rows of a table: the sort with one tile and with many, and rare and frequent tokens.
 
 use crate::ops::embedding::embedding;
 use crate::random::{Philox, Purpose};
@@ -13,7 +13,7 @@ fn tokens(device: &Device, count: usize, number: impl Fn(u64) -> u64) -> Tensor 
     Tensor::from_slice(device, [count], &tokens)
 }
 
-/// `count` tokens of a table; `number` makes one of 32 random bits.
+/// `count` tokens of a table; `number` makes each from 32 random bits.
 fn case(
     name: &str,
     count: usize,
@@ -71,6 +71,6 @@ pub fn cases() -> Vec<Case> {
         case("rows of the usual 100", 65, [7, 100], uniform, plain),
         case("rows of 16 bytes", 300, [7, 24], skewed, plain),
     ];
-    // A square or a product follows some, and the sums' gradient passes through another.
+    // Some cases have a square or a product, and the gradient of their sum passes through another op.
     cases.into_iter().flat_map(|case| case.and_in_bf16(4)).collect()
 }

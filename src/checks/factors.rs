@@ -4,14 +4,14 @@ use crate::{DType, Device, Tensor};
 
 use super::draw;
 
-/// How a product's kernels take its factors.
+/// The number format of the factors in matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factors {
     F32,
-    /// f32, rounded on the way. The reference is given numbers that are rounded already: then only the sums' roundings
+    /// f32, rounded inside the kernel. The reference gets numbers that are already rounded, so only the sums' roundings
     /// differ.
     Tf32,
-    /// Small whole numbers in bf16, and so few of them that bf16 holds their sums: nothing is rounded at all.
+    /// Whole numbers in bf16, so small and few that bf16 holds their sums exactly: nothing is rounded.
     Bf16,
 }
 
@@ -19,7 +19,7 @@ impl Factors {
     pub const ALL: [Factors; 3] = [Factors::F32, Factors::Tf32, Factors::Bf16];
     pub const ON_TENSOR_CORES: [Factors; 2] = [Factors::Tf32, Factors::Bf16];
 
-    /// Does `work` with the device's products of f32 as these.
+    /// Runs `work` while the device's f32 products use these factors.
     pub fn on<R>(self, device: &Device, work: impl FnOnce() -> R) -> R {
         device.set_tf32(self == Factors::Tf32);
         let result = work();
@@ -27,7 +27,7 @@ impl Factors {
         result
     }
 
-    /// The type of a product's operands where the case is run in `dtype`.
+    /// The type of a product's operands in a case of `dtype`.
     pub fn dtype(self, dtype: DType) -> DType {
         match (self, dtype) {
             (Factors::Bf16, DType::F32) => DType::BF16,
@@ -44,7 +44,7 @@ impl Factors {
         }
     }
 
-    /// A drawn operand whose rows lie `before + after` elements further apart than they are long.
+    /// A drawn operand whose row stride exceeds its row length by `before + after` elements.
     pub fn pitched(
         self,
         device: &Device,
@@ -60,7 +60,7 @@ impl Factors {
         tensor.slice(whole.len() - 1, before, *columns)
     }
 
-    /// A drawn bias: f32, whatever the factors are.
+    /// A drawn bias: f32 for all factors.
     pub fn bias(self, device: &Device, length: usize, dtype: DType, number: u64) -> Tensor {
         let elements = match self {
             Factors::Bf16 => self.draw(dtype, length, number),
@@ -69,8 +69,8 @@ impl Factors {
         Tensor::from_f64s(device, [length], dtype, &elements)
     }
 
-    /// A number that depends on every element of `y`, each with another weight. In whole numbers it says nothing itself:
-    /// it may be past what bf16 holds.
+    /// A weighted sum of all elements of `y`, with a different weight for each. In whole numbers it is no output to
+    /// compare, since bf16 may not hold it.
     pub fn weighed(self, y: &Tensor, dtype: DType, number: u64) -> Tensor {
         let elements = y.shape().elements();
         let weights = self.pitched(y.device(), &[elements, 1], dtype, [0, 0], number);
@@ -78,7 +78,7 @@ impl Factors {
     }
 }
 
-/// Rounded to 10 bits of fraction, ties away from zero.
+/// The number rounded to 10 bits of fraction, ties away from zero.
 pub fn rounded(x: f64) -> f64 {
     let bits = (x as f32).to_bits();
     f64::from(f32::from_bits((bits + 0x1000) & !0x1fff))

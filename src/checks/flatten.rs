@@ -1,4 +1,4 @@
-//! Images to rows.
+//! Images as rows.
 
 use crate::ops::flatten::flatten;
 
@@ -28,6 +28,6 @@ pub fn cases() -> Vec<Case> {
             flatten(&x[0]).slice(1, 7, 100).square()
         }),
     ];
-    // A square follows, or two.
+    // A case stores one or two squares.
     plain.chain(more).flat_map(|case| case.and_in_bf16(4)).collect()
 }

@@ -5,7 +5,7 @@ use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
-/// Two batches after each other, of floats and of whole numbers, in an order and as they lie.
+/// Two consecutive batches, of floats and of whole numbers, in a given order and in file order.
 fn run(device: &Device, shape: [usize; 2], begin: usize, count: usize) -> Outputs {
     let [all, width] = shape;
     let floats = drawn(device, &shape, DType::F32, 0);
@@ -18,9 +18,9 @@ fn run(device: &Device, shape: [usize; 2], begin: usize, count: usize) -> Output
     let mut outputs = Vec::new();
     for (label, rows, order) in [
         ("floats", &floats, Some(&order)),
-        ("floats as they lie", &floats, None),
+        ("floats in file order", &floats, None),
         ("whole numbers", &whole, Some(&order)),
-        ("whole numbers as they lie", &whole, None),
+        ("whole numbers in file order", &whole, None),
     ] {
         let batch = gather(rows, Selection { cursor: &cursor, order, count });
         assert_eq!(batch.shape(), [count, width].into());

@@ -1,4 +1,4 @@
-//! The recurrent layer: in one launch, and in one for each time.
+//! The recurrent layer, in one launch and in one launch per time.
 
 use crate::ops::lstm::{LstmOutput, LstmWeights, lstm};
 use crate::{DType, Device, Tape, Tensor};
@@ -8,13 +8,13 @@ use super::{Case, Outputs, draw, drawn};
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Way {
     Plain,
-    /// Input, weights and the gradient of the output lie in rows with gaps.
+    /// Input, weights and the gradient of the output have gaps between their rows.
     Slices,
-    /// A second window goes on from the first one's state, with the same weights.
+    /// A second window continues from the first one's state, with the same weights.
     TwoWindows,
     /// Only the input has a gradient.
     InputAlone,
-    /// Large biases: most gates are nearly open or nearly closed, and their slopes small.
+    /// Biases are large: most gates are nearly open or nearly closed, and their slopes small.
     Saturated,
 }
 
@@ -26,7 +26,7 @@ struct Sizes {
     hidden: usize,
 }
 
-/// Drawn numbers, as every row's middle in a larger tensor where there are to be gaps.
+/// Drawn numbers, in the middle of wider rows if the case has gaps.
 fn placed(device: &Device, shape: &[usize], dtype: DType, number: u64, way: Way) -> Tensor {
     let Some(last) = shape.len().checked_sub(1).filter(|last| way == Way::Slices && *last > 0)
     else {
@@ -75,7 +75,7 @@ fn run(device: &Device, dtype: DType, sizes: Sizes, way: Way) -> Outputs {
     }
     let factor = drawn(device, &[times, batch, hidden], dtype, 7);
     let y = match way {
-        // One column's gradient lies in a wider tensor.
+        // Only a slice of the output is used, so its gradient is a part of a wider tensor.
         Way::Slices => last.y.mul(&factor).slice(2, 0, hidden.div_ceil(2)),
         _ => last.y.mul(&factor),
     };
@@ -89,8 +89,8 @@ fn run(device: &Device, dtype: DType, sizes: Sizes, way: Way) -> Outputs {
     found
 }
 
-/// A slope 1 - g^2 or i (1 - i) of a saturated gate cancels: its terms reach 1, times a gradient and a weight or input of
-/// at most 0.5 each.
+/// The slope 1 - g^2 or i (1 - i) of a saturated gate cancels. Its terms are at most 1, times a gradient and a weight
+/// or input of at most 0.5 each.
 const SLOPE_TERMS: f64 = 0.25;
 const GRADIENTS: [&str; 5] = ["dx", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"];
 
@@ -128,7 +128,7 @@ pub fn cases() -> Vec<Case> {
             if way == Way::Saturated {
                 case = case.cancelling(&GRADIENTS, SLOPE_TERMS);
             }
-            // At each time a gate before and after its function, the output, and their gradients.
+            // At each time these are stored: a gate before and after its function, the output, and their gradients.
             cases.extend(case.and_in_bf16(6));
         }
     }

@@ -1,4 +1,4 @@
-//! Matrix products. src/ops/matmul/tiles.rs tests that the shapes of f32 meet every tile, whole and in parts.
+//! Matrix products. src/ops/matmul/tiles.rs tests that the shapes of f32 use every tile, whole and split into parts.
 
 use crate::ops::linear::linear;
 use crate::ops::matmul::with_cut;
@@ -7,13 +7,13 @@ use crate::{DType, Device, Tape, Tensor};
 use super::factors::{Factors, rounded};
 use super::{Case, Outputs, draw, gradient};
 
-/// m, n, k: one below, at and one above each tile, with at least two slabs more than the tile has places for.
+/// m, n, k: one below, at and one above each tile, with at least two slabs more than the tile has pipeline stages.
 const SIZES: [[usize; 3]; 19] = [
     // 32x32, whole: slabs of 32.
     [31, 33, 160],
     [32, 32, 161],
     [33, 31, 159],
-    // 32x32 in parts; the last has fewer slabs.
+    // 32x32 in parts, of which the last has fewer slabs.
     [31, 33, 1000],
     [32, 64, 1024],
     // 64x64, whole: slabs of 16.
@@ -37,7 +37,7 @@ const SIZES: [[usize; 3]; 19] = [
     [5, 3, 0],
 ];
 
-/// Below, at and above each tile of the tensor cores: how far, and into how many parts the inner axis is cut.
+/// Sizes around each tile of the tensor cores: the distance from it, and the number of parts of the inner axis.
 const AROUND_A_TILE: [(isize, usize); 4] = [(-1, 1), (0, 3), (1, 1), (1, 2)];
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl Sides {
     }
 }
 
-/// A drawn tensor whose rows lie `before + after` elements further apart than they are long.
+/// A drawn tensor whose row stride exceeds its row length by `before + after` elements.
 pub fn pitched(
     device: &Device,
     shape: &[usize],
@@ -79,7 +79,7 @@ pub fn pitched(
     Factors::F32.pitched(device, shape, dtype, gaps, number)
 }
 
-/// A number that depends on every element of `y`, each with another weight.
+/// A weighted sum of all elements of `y`, with a different weight for each.
 pub fn weighed(y: &Tensor, number: u64) -> Tensor {
     Factors::F32.weighed(y, y.dtype(), number)
 }
@@ -98,7 +98,7 @@ fn product(
     }
 }
 
-/// One tile forced, and the number of parts.
+/// A forced tile and number of parts.
 fn forced(
     cut: (&'static str, usize),
     work: impl Fn(&Device, DType) -> Outputs,
@@ -131,7 +131,8 @@ fn linear_layer(
     }
 }
 
-/// The product and the gradients of both operands, each stored and then added to, since each is used twice.
+/// The product and the gradients of both operands. Each operand is used twice, so gradients are stored, then
+/// accumulated.
 fn gradients(sides: Sides, sizes: [usize; 3]) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
         let [a, b] = sides.shapes(sizes);
@@ -148,7 +149,7 @@ fn gradients(sides: Sides, sizes: [usize; 3]) -> impl Fn(&Device, DType) -> Outp
     }
 }
 
-/// A batch on both sides, or an operand of two axes for all members.
+/// A batch on both sides, or one operand of two axes that all members share.
 fn batched(
     sides: Sides,
     a_is_shared: bool,
@@ -180,7 +181,7 @@ fn batched(
     }
 }
 
-/// Every tile of the tensor cores, whole and in parts, with more slabs than the tile has places for.
+/// Every tile of the tensor cores, whole and split into parts, with more slabs than the tile has pipeline stages.
 fn tensor_core_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for factors in Factors::ON_TENSOR_CORES {
@@ -227,7 +228,7 @@ fn linear_cases() -> Vec<Case> {
     cases
 }
 
-/// Every tile on a small corner of it: few enough accesses for the checked build.
+/// A small corner of every tile, with few enough accesses for the checked build.
 fn corner_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for factors in Factors::ALL {
@@ -242,10 +243,10 @@ fn corner_cases() -> Vec<Case> {
     cases
 }
 
-/// As many positive terms as the longest sum of a model has, so that the cuts add up.
+/// As many positive terms as in a model's longest sum, so that truncations add up.
 const POSITIVE: [usize; 3] = [16, 8, 4608];
 
-/// The product of positive numbers by tf32's factors.
+/// The product of positive numbers with tf32 factors.
 pub fn positive(device: &Device, dtype: DType) -> Outputs {
     let [m, n, k] = POSITIVE;
     let operand = |shape: [usize; 2], number| {
@@ -256,7 +257,7 @@ pub fn positive(device: &Device, dtype: DType) -> Outputs {
         Tensor::from_f64s(device, shape, dtype, &numbers)
     };
     let (a, b) = (operand([m, k], 1), operand([n, k], 2));
-    // In one part: the parts of a sum are added up in f32.
+    // In one part, since the parts of a sum are added in f32.
     let product = || with_cut("32", 1, || a.matmul_transposed(&b).to_f64s());
     Factors::Tf32.on(device, || vec![("product", product())])
 }

@@ -1,5 +1,5 @@
-//! The kernels' checks: every kernel's op on awkward inputs, compared with the CPU's op in f64. The tests and `alrao kernels` run
-//! them.
+//! The kernels' checks: every kernel's op on awkward inputs, compared with the CPU's op in f64. The tests and
+//! `alrao kernels` run them.
 
 mod augment;
 mod batch_norm;
@@ -37,24 +37,24 @@ use crate::random::{Philox, Purpose};
 use crate::{DType, Device, Tape, Tensor};
 use factors::Factors;
 
-/// The largest error, relative to a number, of its rounding to the 8 bits that bf16 keeps.
+/// The largest relative error of rounding a number to the 8 bits that bf16 keeps.
 const BF16_ROUNDING: f64 = 1.0 / 256.0;
 
-/// An op on some inputs, on the device and in the dtype that it is given.
+/// An op on some inputs, for any device and dtype.
 pub struct Case {
     /// The op and its sizes.
     pub name: String,
-    /// Terms of the longest sum in it, which the tolerance grows with.
+    /// Terms of its longest sum, with which the tolerance grows.
     terms: usize,
-    /// Relative error of a rounding on the way to fewer bits than f32 has.
+    /// Relative error of an intermediate rounding to fewer bits than those of f32.
     rounding: f64,
-    /// How often a sum is cut off to f32 on its way, not rounded: on tensor cores.
+    /// Number of times that a sum is truncated to f32, on tensor cores.
     cuts: f64,
-    /// Outputs whose terms cancel, with the size of the terms: errors are relative to these.
+    /// Outputs whose terms cancel, with the size of the terms, relative to which errors are measured.
     cancelling: Vec<(&'static str, f64)>,
     /// The storage type of the device's tensors, F32 or BF16.
     dtype: DType,
-    /// In BF16: how often a number is rounded on its way to an output, once for the output itself.
+    /// In BF16, the number of roundings from an input to an output, including that of the output.
     roundings: f64,
     run: Run,
 }
@@ -83,8 +83,8 @@ impl Case {
         }
     }
 
-    /// The case, and the case in bf16. `roundings`: how often a number is rounded to bf16 from an input, which bf16 holds
-    /// exactly, to an output: once for the output, and once for each tensor that is stored between.
+    /// The case, and the case in bf16. `roundings` is the number of roundings to bf16 from an input, which bf16 holds
+    /// exactly, to an output: one for the output, and one for each intermediate tensor that is stored.
     pub(crate) fn and_in_bf16(self, roundings: u32) -> [Case; 2] {
         let name = format!("{} in bf16", self.name);
         let (run, cancelling) = (Rc::clone(&self.run), self.cancelling.clone());
@@ -93,7 +93,7 @@ impl Case {
         [self, own]
     }
 
-    /// Its outputs on a device. Panics where reading them fails, as on a GPU that has failed.
+    /// Its outputs on a device. Panics if reading them fails, as on a GPU that has failed.
     pub fn on(&self, device: &Device) -> Outputs {
         self.run_in(device, self.dtype)
     }
@@ -118,7 +118,7 @@ impl Case {
         (self.run)(device, dtype)
     }
 
-    /// The case with products of `factors`: tensor cores cut off the sum of every four products of tf32, on an A100.
+    /// The case with products of `factors`. On an A100, tensor cores truncate the sum of every four products of tf32.
     fn of(mut self, factors: Factors) -> Self {
         if factors == Factors::Tf32 {
             self.cuts = (self.terms as f64 / 4.0).ceil();
@@ -126,22 +126,23 @@ impl Case {
         self
     }
 
-    /// The case, where the terms of these outputs cancel, and are as large as `size`.
+    /// The case, in which the terms of these outputs have the size `size` and cancel.
     fn cancelling(mut self, outputs: &[&'static str], size: f64) -> Self {
         self.cancelling.extend(outputs.iter().map(|output| (*output, size)));
         self
     }
 
-    /// The case, where numbers on the way keep only `bits` bits of fraction: 10 in tf32, 7 in bf16.
+    /// The case, with intermediate numbers of only `bits` bits of fraction: 10 in tf32, 7 in bf16.
     fn rounded_to(mut self, bits: i32) -> Self {
         self.rounding = 2f64.powi(-bits - 1);
         self
     }
 
-    /// The element of `own` that is furthest off `reference`; `None` where all are within the tolerance.
+    /// The element of `own` that is furthest from `reference`; `None` if all are within the tolerance.
     pub fn difference(&self, own: &Outputs, reference: &Outputs) -> Option<String> {
         let epsilon = f64::from(f32::EPSILON);
-        // Roundings to fewer bits enter a sum with either sign: relative to the largest sum they do not grow with its length.
+        // Roundings to fewer bits have either sign in a sum: relative to the largest sum they do not grow with its
+        // length.
         let sums = 8.0 + 2.0 * (self.terms as f64).sqrt() + self.cuts;
         let relative = epsilon * sums + 4.0 * self.rounding;
         for ((label, own), (_, reference)) in own.iter().zip(reference) {
@@ -152,7 +153,8 @@ impl Case {
             let terms = self.cancelling.iter().find(|(own, _)| own == label);
             let least = terms.map_or(1e-6, |(_, size)| *size);
             let largest = finite.fold(least, |largest, value| largest.max(value.abs()));
-            // The output's own rounding is relative to the output; a number that is rounded on the way may be larger.
+            // The output's own rounding is relative to the output; an intermediate number that is rounded may be
+            // larger.
             let between = (self.roundings - 1.0).max(0.0) * BF16_ROUNDING * largest;
             let tolerance = relative * largest + between;
             let errors = own.iter().zip(reference).map(|(own, reference)| {
@@ -216,7 +218,7 @@ pub fn all() -> Vec<Case> {
 }
 
 thread_local! {
-    /// The storage type of the case that runs. It holds the inputs exactly, so that the CPU's in f64 are equal.
+    /// The storage type of the running case. It holds the inputs exactly, so the CPU has equal ones in f64.
     static STORED_AS: Cell<DType> = const { Cell::new(DType::F32) };
 }
 

@@ -5,7 +5,8 @@ use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};
 
-/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two of a head.
+/// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two spans of a
+/// head.
 pub(super) fn spans() -> Vec<Span> {
     let sizes = [
         (1, 1, 1, false),
@@ -69,7 +70,7 @@ fn run(
     outputs.extend(
         moments.into_iter().filter_map(|(name, moment)| Some((name, moment.as_ref()?.to_f64s()))),
     );
-    // Only this one is rounded.
+    // Only the copy in bf16 is rounded.
     let copy = buffers.narrow.as_ref().unwrap_or(&buffers.values);
     if is_copied {
         let rounded = buffers.values.cast(DType::BF16);

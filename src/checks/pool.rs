@@ -7,7 +7,7 @@ use super::{Case, Outputs, drawn, gradient};
 
 type Pool = fn(&Tensor, [usize; 3]) -> Tensor;
 
-/// The pool of a part of some channels, and of the same tensor once more, so that a gradient is stored and added to.
+/// A pool of some channels, and a second one of the same tensor, so that a gradient is stored and accumulated.
 fn run(
     device: &Device,
     dtype: DType,
@@ -73,7 +73,7 @@ pub fn cases() -> Vec<Case> {
             let case = Case::new(label, 400, move |device, dtype| {
                 run(device, dtype, pool, shape, part, window)
             });
-            // The sum that is the second pool's input, and the gradient before it is added to.
+            // Two tensors are stored: the sum that the second pool takes, and the gradient before it accumulates.
             case.and_in_bf16(4)
         };
     fixed.chain(adaptive).flat_map(case).collect()

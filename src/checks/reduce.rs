@@ -1,11 +1,11 @@
-//! Sums over axes, of positive numbers, which do not cancel; and argmax.
+//! Sums over axes, of positive numbers, which do not cancel, and argmax.
 
 use crate::Tensor;
 
 use super::elementwise::case;
 use super::{Case, draw};
 
-/// Leading, trailing, middle and all axes; one thread's rows, one split's and many; narrow and wide; empty.
+/// Leading, trailing, middle and all axes; rows for one thread, for one split and for many; narrow and wide; empty.
 fn sums() -> Vec<Case> {
     let shapes: [[&[usize]; 2]; 26] = [
         [&[1, 1], &[1]],
@@ -72,7 +72,7 @@ fn argmax() -> Vec<Case> {
         [&[1, 1], &[7, 3], &[300, 10], &[5, 33], &[3, 1000], &[2, 5, 17], &[9], &[0, 4]];
     let plain = shapes.into_iter().map(|shape| {
         Case::new(format!("reduce argmax {shape:?}"), 1, move |device, dtype| {
-            // Few values, so that there are equals.
+            // Few values, so that some are equal.
             let values: Vec<f64> =
                 draw(shape.iter().product(), 0).iter().map(|value| (8.0 * value).round()).collect();
             let x = Tensor::from_f64s(device, shape, dtype, &values);
@@ -95,7 +95,7 @@ fn argmax() -> Vec<Case> {
 }
 
 pub fn cases() -> Vec<Case> {
-    // The summands are stored before; in the case of two sums, the first sum too.
+    // The summands are stored first, and of two sums the first one too.
     let sums = sums().into_iter().flat_map(|case| case.and_in_bf16(4));
     sums.chain(argmax().into_iter().flat_map(|case| case.and_in_bf16(0))).collect()
 }

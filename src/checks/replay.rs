@@ -5,7 +5,7 @@ use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 
-/// Numbers of rows, of an observation's elements, of rows written, of draws.
+/// Numbers of rows, of elements of an observation, of filled rows, and of draws.
 pub type Sizes = [usize; 4];
 
 /// A memory on a device; the rows after `filled` are unwritten.

@@ -1,4 +1,4 @@
-//! The cases in the simulator, under all its checks.
+//! The cases in the simulator, with all its checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::device::simulator::{
 };
 use crate::error::Result;
 
-/// The most accesses of a case in the checked build, where an access takes a hundred times as long.
+/// The largest number of accesses of a case in the checked build, in which an access takes a hundred times as long.
 const MOST_CHECKED_ACCESSES: u64 = 1_000_000;
 
-/// How a case is run: threads forwards, backwards and shuffled; asynchronous copies as late and as early as they may be; the
-/// guard page behind each buffer and in front of it. The outputs must be equal to the bit. The checked build finds
-/// races in any order of threads, and runs a case once.
+/// The ways to run a case: threads forwards, backwards and shuffled; asynchronous copies as late and as early as
+/// possible; the guard page after each buffer and before it. The outputs must be equal to the bit. The checked build
+/// finds races in any order of threads, so it runs a case once.
 pub fn settings() -> Vec<SimulatorOptions> {
     let usual = SimulatorOptions::default();
     let reversed = SimulatorOptions {
@@ -31,11 +31,11 @@ pub fn settings() -> Vec<SimulatorOptions> {
 /// The result of checking a case.
 #[derive(Default)]
 pub struct Checked {
-    /// Everything that is wrong, with the case's name.
+    /// All faults, with the case's name.
     pub faults: Vec<String>,
     /// The kernels that it launched.
     pub launched: BTreeSet<String>,
-    /// The checked build leaves a case of more than a million accesses to the plain build.
+    /// Whether the checked build left the case to the plain build, for more than a million accesses.
     pub is_left_out: bool,
 }
 
@@ -74,8 +74,8 @@ pub fn check(case: &Case, threads: Option<usize>) -> Result<Checked> {
     Ok(checked)
 }
 
-/// For each of `kernels` the first fault of the cases of its file that launch it: `None` for no fault, no entry where no case
-/// launches it. `observe` is told each case before it is run.
+/// For each of `kernels`, the first fault among the cases of its file that launch it: `None` for no fault, no entry if
+/// no case launches it. `observe` is called with each case before it runs.
 ///
 /// # Errors
 /// As [`check`].

@@ -1,4 +1,4 @@
-//! A target network that follows.
+//! A target network that follows another network.
 
 use crate::ops::optimizer::{Span, Table};
 use crate::ops::soft_update::soft_update;
@@ -7,7 +7,8 @@ use crate::{DType, Device, Tensor};
 use super::optimizer::spans;
 use super::{Case, Outputs, draw};
 
-/// The gaps between the parameters are compared too: they stay. `broken`: a number of each network is not finite.
+/// The gaps between the parameters are compared too, since they must not change. If `broken`, one number of each
+/// network is not finite.
 fn run(device: &Device, dtype: DType, spans: Vec<Span>, tau: f64, broken: bool) -> Outputs {
     let length = spans.last().map_or(0, |span| span.base + span.length.next_multiple_of(16));
     let [target, online] = [0, 1].map(|number| {

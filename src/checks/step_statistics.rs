@@ -19,7 +19,7 @@ fn head(device: &Device, loss: f64, diverged: &[u8]) -> Head {
 
 fn sums(device: &Device, losses: &[f64], classifiers: usize) -> Outputs {
     let sums = Sums::new(device);
-    // Every third, the last one among them.
+    // Every third classifier, the last one among them.
     let diverged: Vec<u8> =
         (0..classifiers).map(|number| u8::from((classifiers - number) % 3 == 1)).collect();
     for loss in losses {

@@ -5,7 +5,7 @@ use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};
 
-/// Losses of each of `steps` observations: ordinary ones, and by `kind` some that are not.
+/// Losses for each of `steps` observations: ordinary ones, and some that are not, depending on `kind`.
 fn losses(classifiers: usize, steps: usize, kind: Kind) -> Vec<Vec<f64>> {
     let drawn = draw(classifiers * steps, 3);
     let mut losses: Vec<Vec<f64>> =
@@ -31,7 +31,7 @@ enum Kind {
     Large,
 }
 
-/// `exp` of weights, which a reader can weigh against 1; the logarithms too.
+/// `exp` of the weights, which is comparable with 1, and their logarithms.
 fn both(outputs: &mut Outputs, [log_name, name]: [&'static str; 2], logarithms: Vec<f64>) {
     outputs.push((name, logarithms.iter().map(|x| x.exp()).collect()));
     outputs.push((log_name, logarithms));
@@ -61,7 +61,7 @@ fn bayesian(device: &Device, classifiers: usize, kind: Kind, scale: f64) -> Outp
     outputs
 }
 
-/// Bayes' rule ends a classifier for good; where it would end all, it changes nothing.
+/// Bayes' rule removes a classifier for good, but changes nothing if it would remove all.
 fn bayesian_end(device: &Device) -> Outputs {
     let log_posterior = uniform_log_posterior(device, 3);
     let mut outputs = Vec::new();
@@ -73,7 +73,7 @@ fn bayesian_end(device: &Device) -> Outputs {
     outputs
 }
 
-/// A state in which no classifier may switch any more, and one in which some have no weight.
+/// A state in which no classifier may switch any more, and one in which some classifiers have no weight.
 fn edges(device: &Device) -> Outputs {
     let mut outputs = Vec::new();
     let nothing = f64::NEG_INFINITY;
@@ -99,7 +99,7 @@ fn edges(device: &Device) -> Outputs {
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("switch, edges", 6, |device, _| edges(device)),
-        Case::new("switch, the end of a predictor by Bayes' rule", 3, |device, _| {
+        Case::new("switch, a classifier removed by Bayes' rule", 3, |device, _| {
             bayesian_end(device)
         }),
     ];

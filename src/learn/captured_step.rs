@@ -1,4 +1,4 @@
-//! Training steps and evaluations as captured graphs: one for each shape of batch and each source of batches.
+//! Training steps and evaluations as captured graphs, one per batch shape and batch source.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,16 +8,16 @@ use crate::nn::{BufferKind, Entry, Module, for_each_entry};
 use crate::ops::elementwise::copy_into;
 use crate::tensor::Tensor;
 
-/// The captured graphs of a learner's work, and their results: tensors whose memory stays the same.
+/// A learner's captured graphs and their results, which stay in the same memory.
 pub struct CapturedStep<T> {
     is_on: Cell<bool>,
     known: RefCell<Vec<(Key, Known<T>)>>,
 }
 
-/// What a captured graph is bound to.
+/// The batch size and the memory that a captured graph is bound to.
 struct Key {
     samples: usize,
-    /// The sources of its batches, and the state that an LSTM carries on, which has other memory for another batch size.
+    /// The sources of its batches, and an LSTM's carried state, whose memory depends on the batch size.
     tensors: Vec<Tensor>,
 }
 
@@ -43,7 +43,7 @@ impl Key {
 }
 
 enum Known<T> {
-    /// Done once, uncaptured: that allocates what the captured graph uses.
+    /// Run once without capture, which allocates the memory that the captured graph uses.
     Seen,
     Captured(CapturedGraph, T),
 }
@@ -55,12 +55,12 @@ impl<T> Default for CapturedStep<T> {
 }
 
 impl<T: Clone> CapturedStep<T> {
-    /// Turns capture off or on; it is on by default. The results are the same.
+    /// Turns capture on or off; it is on by default. Results do not depend on it.
     pub fn set_on(&self, is_on: bool) {
         self.is_on.set(is_on);
     }
 
-    /// The launches of a captured graph: how many of each kernel, by name. `None` before one was captured.
+    /// The number of launches of each kernel in a captured graph, by name; `None` before the first capture.
     pub fn launches(&self) -> Option<BTreeMap<String, usize>> {
         self.known.borrow().iter().find_map(|(_, known)| match known {
             Known::Seen => None,
@@ -76,8 +76,8 @@ impl<T: Clone> CapturedStep<T> {
         device.can_capture() && self.is_on.get()
     }
 
-    /// Does the work for a batch, or replays its captured graph. Everything that changes from batch to batch has to come from
-    /// `sources`.
+    /// Runs the work for a batch, or replays its captured graph. Everything that changes from batch to batch has to
+    /// come from `sources`.
     pub(crate) fn run(
         &self,
         (model, device): (&dyn Module, &Device),
@@ -94,7 +94,7 @@ impl<T: Clone> CapturedStep<T> {
         match known.iter_mut().find(|(known, _)| known.is(&own)).map(|(_, known)| known) {
             None => {
                 let result = work();
-                // It may have moved the state that it carries on.
+                // The work may have allocated the carried state.
                 known.push((key(), Known::Seen));
                 result
             }
@@ -115,12 +115,12 @@ impl<T: Clone> CapturedStep<T> {
     }
 }
 
-/// Copies of batches in memory that a captured graph reads.
+/// Copies of batches, in the memory that captured graphs read.
 #[derive(Default)]
 pub(super) struct StaticInputs(RefCell<Vec<Vec<Tensor>>>);
 
 impl StaticInputs {
-    /// Copies the tensors of a batch over the last ones of the same shapes.
+    /// Copies a batch's tensors over the previous ones of the same shapes.
     pub fn copy(&self, batch: &[&Tensor]) -> Vec<Tensor> {
         let mut held = self.0.borrow_mut();
         let is_alike = |(own, other): (&Tensor, &&Tensor)| {

@@ -1,7 +1,8 @@
 //! A run's whole state in one file, under PyTorch's names and layouts where PyTorch has them.
 //!
-//! Weights and running statistics stand under their own names, everything else under `alrao.`. The metadata's one key
-//! holds a [`Record`] as JSON with sorted keys. There is no time, path or host name in it: equal states are equal files.
+//! Weights and running statistics have their own names; all other names begin with `alrao.`. The metadata has one key,
+//! which holds a [`Record`] as JSON with sorted keys. The file contains no time, path or host name, so equal states
+//! give equal files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,10 +23,10 @@ use crate::tensor::Tensor;
 /// The version of this file's layout.
 const FORMAT: u32 = 1;
 
-/// Everything under this prefix is the engine's own.
+/// Prefix of the names that PyTorch does not have.
 const OWN: &str = "alrao.";
 
-/// PyTorch's batch norm counts its batches beside its running statistics.
+/// Name of the batch counter that PyTorch's batch norm keeps beside its running statistics.
 const COUNTER: &str = "num_batches_tracked";
 
 /// The metadata of a checkpoint.
@@ -33,9 +34,9 @@ const COUNTER: &str = "num_batches_tracked";
 pub struct Record {
     /// The version of the layout.
     pub format: u32,
-    /// What the model is, for whoever has only the file.
+    /// The model's description, so that the file is enough to build it.
     pub model: Option<ModelRecord>,
-    /// How far the run has come.
+    /// The run's progress.
     pub progress: Progress,
 }
 
@@ -48,7 +49,7 @@ pub struct ModelRecord {
     pub width: f64,
     /// Hidden layers of an mlp.
     pub hidden: Vec<usize>,
-    /// What stands behind the hidden layers, where it is not a ReLU.
+    /// Activation of the hidden layers, if it is not ReLU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<String>,
     /// Probability of dropout.
@@ -63,57 +64,57 @@ pub struct ModelRecord {
     pub input: Vec<usize>,
     /// "f32", "tf32" or "f64".
     pub precision: String,
-    /// A text's tokens in the order of their numbers: characters side by side, a word a line.
+    /// A text model's tokens in the order of their numbers: characters without separators, words one per line.
     pub vocabulary: Option<String>,
-    /// Channel mean and deviation of the training images, where they were bytes.
+    /// Channel mean and deviation of the training images, if they were stored as bytes.
     pub normalisation: Option<(Vec<f64>, Vec<f64>)>,
-    /// Names of the classes, in the order of their numbers, where the data gave them names.
+    /// Names of the classes in the order of their numbers, if the data has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
 }
 
 impl ModelRecord {
-    /// What a record says of an activation.
+    /// An activation's entry in a record.
     pub(crate) fn name_of(activation: Activation) -> Option<String> {
         (activation != Activation::Relu).then(|| activation.name().to_owned())
     }
 
-    /// What stands behind the hidden layers.
+    /// Activation of the hidden layers.
     ///
     /// # Errors
-    /// Where the record names something else.
+    /// Where the record names an unknown activation.
     pub(crate) fn activation(&self) -> Result<Activation> {
         self.activation.as_deref().map_or(Ok(Activation::Relu), str::parse)
     }
 }
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
-    /// The epoch at which the run is, from 1; 0 before the first step.
+    /// The current epoch, counted from 1; 0 before the first step.
     pub epoch: u64,
-    /// Batches of this epoch that were trained on.
+    /// Batches done in this epoch.
     pub batch: u64,
     /// The best epoch so far.
     pub best_epoch: Option<u64>,
-    /// Whether the epoch's steps are done, and its evaluation is not.
+    /// Whether the epoch's steps are done but its evaluation is not.
     pub evaluate_next: bool,
-    /// Whether everything is done, the test included.
+    /// Whether the whole run is done, including the test.
     pub finished: bool,
-    /// Lines of the metrics before those that only a run's end writes: the line of an epoch that was not gone through
-    /// to its end, and the test's. They are cut off where the run is made to go on after all.
+    /// Number of metrics lines before those that a run writes only at its end: the line of an unfinished epoch, and the
+    /// test's. If the run is later given more steps, these last lines are cut off.
     pub lines_before_end: Option<u64>,
-    /// Lines of the metrics that were written when this was. Their number, and not their length in bytes, since a
-    /// duration has more or fewer digits and equal states are equal files.
+    /// Number of metrics lines at the time of this checkpoint. A length in bytes would depend on the digits of a
+    /// duration, and equal states must give equal files.
     pub metrics_lines: u64,
 }
 
 /// A run's state on the host.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// What it says of itself.
+    /// The metadata.
     pub record: Record,
     file: TensorFile,
 }
@@ -132,12 +133,12 @@ impl Checkpoint {
 
     /// The bytes of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A value's keys are sorted, a struct's are not.
+        // A `Value` sorts its keys, a struct does not.
         let record = serde_json::to_value(&self.record).expect("a record is plain data");
         self.file.to_bytes_with(Some(record.to_string()))
     }
 
-    /// Replaces the file at `path`, whole or not at all.
+    /// Replaces the file at `path` atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         replace(path, &self.to_bytes())
     }
@@ -150,10 +151,10 @@ impl Checkpoint {
         let file = TensorFile::read(path)?;
         let text = file.record.as_deref();
         let text = text.ok_or_else(|| {
-            Error::file(path, "is no checkpoint of alrao: it has no record of a run")
+            Error::file(path, "is not a checkpoint of alrao: it has no record of a run")
         })?;
         let record: Record = serde_json::from_str(text).map_err(|error| {
-            // A field in backticks would be shown as a flag.
+            // The command line shows names in backticks as flags.
             let error = error.to_string().replace('`', "'");
             Error::file(path, format!("is not a checkpoint that this version can read: {error}"))
         })?;
@@ -189,7 +190,7 @@ impl Checkpoint {
     /// An array of the file.
     ///
     /// # Errors
-    /// Where there is none. `path` is for the message.
+    /// Where the file has no such array. `path` is for the message.
     pub(crate) fn array(&self, name: &str, path: &Path) -> Result<&Array> {
         let array = self.file.arrays.get(name);
         array.ok_or_else(|| Error::file(path, format!("lacks {name}")))
@@ -202,10 +203,10 @@ impl Checkpoint {
         Checkpoint { record: self.record.clone(), file: TensorFile { arrays, record: None } }
     }
 
-    /// Puts a learner into this state. `path` is for the message.
+    /// Restores a learner to this state. `path` is for the message.
     ///
     /// # Errors
-    /// Where the checkpoint is another model's: the message lists what does not fit. Nothing is changed then. Where the
+    /// Where the checkpoint is of another model (the message lists the differences, and nothing is changed), or the
     /// device has failed before.
     pub fn restore(&self, learner: &Learner, path: &Path) -> Result<()> {
         self.restore_beside(learner, None, path)
@@ -251,7 +252,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Puts weights, running statistics and the posterior into a learner: what predictions depend on.
+    /// Restores all that predictions depend on: weights, running statistics and the posterior.
     ///
     /// # Errors
     /// As [`Checkpoint::restore`].
@@ -263,7 +264,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Compares the arrays of the names that `matters` with those that the learner would write.
+    /// Compares the arrays whose names `matters` accepts with those that the learner would write.
     fn check(&self, learner: &Learner, path: &Path, matters: &dyn Fn(&str) -> bool) -> Result<()> {
         learner.device().check()?;
         let mut own = BTreeMap::from([(format!("{OWN}best_loss"), (Dtype::F64, vec![1]))]);
@@ -309,13 +310,14 @@ impl Checkpoint {
             .arrays
             .get(name)
             .and_then(Array::to_f64s)
-            .expect("the file was found to have what the model has")
+            .expect("the file was checked against the model")
     }
 
     fn copy_to(&self, name: &str, tensor: &Tensor) {
         let array = &self.file.arrays[name];
-        let values =
-            array.to_tensor(tensor.device()).expect("the file was found to have the model's types");
+        let values = array
+            .to_tensor(tensor.device())
+            .expect("the file was checked against the model's types");
         tensor.copy_from_f64s(&values.to_f64s());
     }
 }
@@ -326,8 +328,7 @@ type Form = (Dtype, Vec<usize>);
 /// A callback: an array's name, its form, and a function that reads it from the device.
 type Each<'a> = dyn FnMut(String, Form, &dyn Fn() -> Array) + 'a;
 
-/// Calls `each` for every array of a learner's state.
-/// `step` is how many batches the running statistics have seen.
+/// Calls `each` for every array of a learner's state. `step` is the number of batches in the running statistics.
 fn for_each_array(learner: &Learner, step: u64, each: &mut Each<'_>) {
     let flat = learner.flat();
     for entry in flat.entries() {
@@ -412,7 +413,7 @@ fn rates_array(rates: &Tensor, entry: &FlatEntry) -> Array {
     array
 }
 
-/// Arrays of the file that are missing, unexpected, or of another shape or type, of the names that `matters`.
+/// Lists the arrays that are missing, unexpected, or of another shape or type, among the names that `matters` accepts.
 fn differences(
     own: &BTreeMap<String, Form>,
     file: &TensorFile,
@@ -436,11 +437,11 @@ fn differences(
     faults
 }
 
-/// Takes initial parameters and running statistics from a file, by PyTorch's names and in PyTorch's layouts.
-/// `alrao.*` and batch counters are passed over, so a run's checkpoint serves.
+/// Loads initial parameters and running statistics from a file with PyTorch's names and layouts. `alrao.*` and batch
+/// counters are ignored, so a run's checkpoint works too.
 ///
 /// # Errors
-/// One that lists every name that is missing, unknown, misshapen or of no floating-point type.
+/// One error for all names that are missing or unknown, or have a wrong shape or type.
 pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
     let file = TensorFile::read(path)?;
     let wanted = initial_shapes(learner);

@@ -1,4 +1,4 @@
-//! Everything a run is a function of, resolved: what `config.toml` holds.
+//! A run's resolved configuration, as `config.toml` holds it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::models::ModelConfig;
 use crate::named::{as_text, named};
 
 named! {
-    /// How parameters learn.
+    /// The update rule of the parameters.
     Optimizer, "optimizer" {
         /// SGD with random learning rates and a switch over the classifiers.
         Alrao = "alrao",
@@ -47,7 +47,7 @@ named! {
 }
 
 named! {
-    /// The numbers a run computes with.
+    /// The number format of a run.
     Precision, "precision" {
         /// 32-bit floating point.
         F32 = "f32",
@@ -60,7 +60,7 @@ named! {
     }
 }
 
-/// A factor on all learning rates, from epoch to epoch.
+/// A factor on all learning rates that may change from epoch to epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
     /// Always 1.
@@ -152,16 +152,16 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// How a model is trained, whatever the model and the data: what a [`crate::supervised::Trainer`] needs.
+/// Training settings that do not depend on model or data, as a [`crate::supervised::Trainer`] takes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// How parameters learn.
+    /// The update rule of the parameters.
     pub optimizer: Optimizer,
     /// The learning rate of `sgd` and `adam`.
     pub lr: f64,
     /// SGD's momentum.
     pub momentum: f64,
-    /// L2 penalty, as PyTorch's SGD and Adam have it.
+    /// L2 penalty, as in PyTorch's SGD and Adam.
     pub weight_decay: f64,
     /// A factor on all learning rates.
     pub schedule: Schedule,
@@ -169,11 +169,11 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Passes over the training data.
     pub epochs: u64,
-    /// Steps after which the run ends at the latest.
+    /// Largest number of steps of the run.
     pub max_steps: Option<u64>,
-    /// Samples of a step; a text's columns.
+    /// Samples in a batch; for a text, columns.
     pub batch_size: usize,
-    /// Tokens of a window of text.
+    /// Tokens of each column in a window of text.
     pub bptt: usize,
     /// Seed of all random numbers.
     pub seed: u64,
@@ -183,13 +183,13 @@ pub struct TrainConfig {
     pub augment: bool,
     /// The order of the samples in an epoch.
     pub order: Order,
-    /// The numbers the run computes with.
+    /// The number format.
     pub precision: Precision,
-    /// Steps from one `step` line of the metrics to the next; 0 for none.
+    /// Steps between two `step` lines of the metrics; 0 for none.
     pub log_every: u64,
-    /// Initial parameters, by PyTorch's names.
+    /// File of initial parameters, under PyTorch's names.
     pub init: Option<PathBuf>,
-    /// The pre-classifier's learning rates, by parameter.
+    /// File of the pre-classifier's learning rates, by parameter.
     pub rates: Option<PathBuf>,
 }
 
@@ -218,25 +218,25 @@ impl Default for TrainConfig {
     }
 }
 
-/// Everything a run is a function of; `T` is the part that only one kind of run has.
+/// The whole configuration of a run; `T` is the part that only its task has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig<T> {
-    /// Data, or an environment with what belongs to it.
+    /// The data, or the environment and the settings of Q-learning.
     pub task: T,
     /// The network.
     pub model: ModelConfig,
     /// Learning rates, classifiers and averaging.
     pub alrao: AlraoConfig,
-    /// Everything else about training.
+    /// All other settings of training.
     pub train: TrainConfig,
-    /// Where it runs.
+    /// The device.
     pub device: DeviceKind,
     /// Threads of the CPU; all cores where `None`.
     pub threads: Option<usize>,
 }
 
 impl<T> RunConfig<T> {
-    /// The defaults around a task and a model.
+    /// A task and a model, with defaults for the rest.
     pub fn new(task: T, model: ModelConfig) -> Self {
         RunConfig {
             task,
@@ -250,7 +250,7 @@ impl<T> RunConfig<T> {
 }
 
 impl Precision {
-    /// Those that kernels compute in.
+    /// The precisions of the GPU kernels.
     pub const ON_A_GPU: &[Precision] = &[Precision::F32, Precision::Tf32, Precision::Bf16];
 
     /// The type of parameters and activations in memory.
@@ -270,8 +270,7 @@ impl Precision {
         }
     }
 
-    /// This one, or the one with the same parameters in memory that a device has: what was trained in tf32 or bf16 is f32
-    /// on the CPU.
+    /// The precision nearest to this one on a device: a model trained in tf32 or bf16 is evaluated in f32 on the CPU.
     pub(crate) fn or_nearest_on(self, device: &Device) -> Self {
         match (self, device) {
             (Precision::Tf32 | Precision::Bf16, Device::Cpu(_)) => Precision::F32,
@@ -279,7 +278,7 @@ impl Precision {
         }
     }
 
-    /// Whether a device computes in it.
+    /// Whether a device supports it.
     pub fn is_on(self, device: &Device) -> bool {
         match self {
             Precision::Tf32 => matches!(device, Device::Gpu(_)),

@@ -13,23 +13,23 @@ const METRICS: &str = "metrics.jsonl";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 
-/// The best whole epoch's model, kept while a part of an epoch is the best.
+/// Copy of the best whole epoch's model, kept while an unfinished epoch is the best.
 const BEST_WHOLE: &str = "best-whole.safetensors";
 
-/// What is replaced whole while a run goes on.
+/// Files that are replaced atomically during a run.
 const OWN_FILES: &[&str] = &[CONFIG, LAST, BEST, BEST_WHOLE];
 
-/// The folder that default run directories are made in.
+/// The folder of default run directories.
 const RUNS: &str = "runs";
 
-/// A run's directory, locked against other processes while this lives.
+/// A run's directory, locked against other processes until this value is dropped.
 pub struct RunDirectory {
     path: PathBuf,
     metrics: Metrics,
 }
 
 impl RunDirectory {
-    /// Whether `--out` can become a run's directory: it must be absent or empty.
+    /// Checks that `--out` can become a run's directory: it must be absent or empty.
     pub fn check_free(path: &Path) -> Result<()> {
         let occupied = |what: &str| {
             let advice = "give another `out`, or continue the run there with `resume`";
@@ -38,14 +38,14 @@ impl RunDirectory {
         match fs::read_dir(path).map(Iterator::count) {
             Ok(0) => Ok(()),
             Ok(_) => Err(occupied("is not empty")),
-            Err(_) if path.exists() && !path.is_dir() => Err(occupied("is no directory")),
+            Err(_) if path.exists() && !path.is_dir() => Err(occupied("is not a directory")),
             Err(error) if path.exists() => Err(cannot_write(path, &error)),
             Err(_) => Ok(()),
         }
     }
 
-    /// Makes a new run's directory, `runs/NAME-N` with the next free N where `out` is `None`, with `config` as its
-    /// `config.toml`.
+    /// Creates a new run's directory and writes `config` to its `config.toml`. Where `out` is `None`, the directory is
+    /// `runs/NAME-N` with the next free N.
     ///
     /// # Errors
     /// Where it is not empty or cannot be written; nothing is left behind then.
@@ -60,7 +60,7 @@ impl RunDirectory {
             None => next_free(name, &mut made)?,
         };
         let directory = RunDirectory::fill(&path, config).inspect_err(|_| {
-            // The reason it could not be filled is what is reported.
+            // Report the first error, not those of removing the files.
             let _ = fs::remove_file(path.join(METRICS));
             let _ = fs::remove_file(path.join(CONFIG));
         })?;
@@ -71,7 +71,7 @@ impl RunDirectory {
     /// Removes temporary files of interrupted writes.
     pub(crate) fn remove_leftovers(&self) {
         for own in OWN_FILES {
-            // Mostly there is none; the next write replaces one that stays.
+            // Usually there is none. If one cannot be removed, the next write replaces it.
             let _ = fs::remove_file(self.path.join(format!("{own}.tmp")));
         }
     }
@@ -91,7 +91,7 @@ impl RunDirectory {
         Ok(directory)
     }
 
-    /// Whether a run has begun there. One that was killed before it had a configuration has not.
+    /// Whether `path` contains a run. A run that was killed before it wrote its configuration does not count.
     pub fn has_begun(path: &Path) -> bool {
         path.join(CONFIG).is_file()
     }
@@ -99,7 +99,7 @@ impl RunDirectory {
     /// Opens an existing run.
     ///
     /// # Errors
-    /// Where it is not a run, or another process is at it.
+    /// Where it is not a run, or another process is using it.
     pub fn open(path: &Path) -> Result<Self> {
         if !RunDirectory::has_begun(path) {
             let message = format!("is not a run: it has no {CONFIG}");
@@ -113,7 +113,7 @@ impl RunDirectory {
         replace(&self.path.join(CONFIG), config.as_bytes())
     }
 
-    /// The text of an existing run's `config.toml`, and the file.
+    /// The text and the path of an existing run's `config.toml`.
     pub(crate) fn config_text(path: &Path) -> Result<(String, PathBuf)> {
         let file = path.join(CONFIG);
         let text = fs::read_to_string(&file).map_err(|error| {
@@ -122,22 +122,22 @@ impl RunDirectory {
         Ok((text, file))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file of the state to continue from.
+    /// Path of the last checkpoint, from which a run continues.
     pub fn last(path: &Path) -> PathBuf {
         path.join(LAST)
     }
 
-    /// The file of the best epoch's model.
+    /// Path of the best epoch's model.
     pub fn best(path: &Path) -> PathBuf {
         path.join(BEST)
     }
 
-    /// The file of the metrics.
+    /// Path of the metrics.
     pub fn metrics_file(path: &Path) -> PathBuf {
         path.join(METRICS)
     }
@@ -146,7 +146,7 @@ impl RunDirectory {
         &mut self.metrics
     }
 
-    /// Replaces the state to continue from, once the metrics that it knows of are on the disk.
+    /// Replaces the last checkpoint, once the metrics lines that it counts are on the disk.
     pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.metrics.sync()?;
         checkpoint.write(&RunDirectory::last(&self.path))
@@ -157,7 +157,7 @@ impl RunDirectory {
         checkpoint.write(&RunDirectory::best(&self.path))
     }
 
-    /// Copies the best whole epoch's model, before that of a part of an epoch replaces it.
+    /// Copies the best whole epoch's model before an unfinished epoch's model replaces it.
     pub(crate) fn keep_best(&self) -> Result<()> {
         let path = RunDirectory::best(&self.path);
         let bytes = fs::read(&path);
@@ -166,7 +166,7 @@ impl RunDirectory {
         replace(&self.path.join(BEST_WHOLE), &bytes)
     }
 
-    /// The copy of [`RunDirectory::keep_best`], if there is one.
+    /// The copy made by [`RunDirectory::keep_best`], if there is one.
     pub(crate) fn best_before_part(&self) -> Result<Option<Checkpoint>> {
         let path = self.path.join(BEST_WHOLE);
         path.exists().then(|| Checkpoint::read(&path)).transpose()
@@ -188,19 +188,19 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::input(format!("`out` {}", path.display()), format!("cannot be written: {error}"))
 }
 
-/// Folders that were made for a run, and go away again unless it comes to be.
+/// Folders created for a new run. They are removed again if it cannot start.
 #[derive(Default)]
 struct Made(Vec<PathBuf>);
 
 impl Made {
-    /// Makes a folder and those it lies in.
+    /// Creates a folder and its missing parents.
     fn folders(&mut self, path: &Path) -> Result<()> {
         let missing =
             path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         for folder in missing.collect::<Vec<_>>().into_iter().rev() {
             match fs::create_dir(folder) {
                 Ok(()) => self.add(folder),
-                // `a/..` where there was no `a`, or another process was faster.
+                // The path is `a/..` without an `a`, or another process was faster.
                 Err(_) if folder.is_dir() => {}
                 Err(error) => return Err(cannot_write(path, &error)),
             }
@@ -220,7 +220,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for folder in self.0.iter().rev() {
-            // One that is not empty has become somebody else's.
+            // A folder that is no longer empty belongs to another process.
             let _ = fs::remove_dir(folder);
         }
     }

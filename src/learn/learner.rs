@@ -21,10 +21,10 @@ const BARREN_STEPS: u64 = 100;
 /// Classifiers whose log-posterior is below this take part in the catch-up.
 const CATCH_UP_THRESHOLD: f64 = -20.0;
 
-/// Takes a step; if the data is on the device, its cursor advances by that number of rows.
+/// Takes a step. For data on the device, the third argument is its cursor and the number of rows to advance it by.
 pub(crate) type TakeStep<'a> = dyn Fn(&Tensor, Targets, Option<(&Tensor, usize)>) -> Head + 'a;
 
-/// Adds the losses of inputs and targets to an evaluation's sums.
+/// Adds a batch's losses to an evaluation's sums.
 pub(crate) type Evaluate<'a> = dyn Fn(&Tensor, Targets) + 'a;
 
 /// A model on a device, with its optimiser and posterior. All state is in device memory.
@@ -34,21 +34,21 @@ pub struct Learner {
     optimizer: Optimizer,
     averaging: Averaging,
     sums: Sums,
-    /// The number of the coming step, I32 `[1]`, 1 for the first.
+    /// The next step's number, I32 `[1]`, 1 for the first.
     number: Tensor,
     seed: u64,
     device: Device,
     precision: Precision,
     steps: CapturedStep<Head>,
-    /// Batches that were given to [`Learner::step`].
+    /// Copies of the batches given to [`Learner::step`].
     inputs: StaticInputs,
     evaluations: CapturedStep<()>,
     evaluation_sums: Sums,
 }
 
 impl Learner {
-    /// Moves a model to a device and draws its learning rates. `sample` is a batch of inputs, which tells how many
-    /// features the pre-classifier gives.
+    /// Moves a model to a device and draws its learning rates. `sample` is a batch of inputs, from which the number of
+    /// the pre-classifier's features follows.
     pub fn new(model: Alrao, sample: &Tensor, config: &TrainConfig, device: &Device) -> Self {
         let dtype = config.precision.dtype();
         device.set_tf32(config.precision == Precision::Tf32);
@@ -88,28 +88,29 @@ impl Learner {
         learner
     }
 
-    /// Takes initial parameters and running statistics from a safetensors file, by PyTorch's names and in PyTorch's
-    /// layouts. `alrao.*` and batch counters are passed over, so a run's checkpoint serves.
+    /// Loads initial parameters and running statistics from a safetensors file with PyTorch's names and layouts.
+    /// `alrao.*` and batch counters are ignored, so a run's checkpoint works too.
     ///
     /// # Errors
-    /// One that lists every name that is missing, unknown, misshapen or of no floating-point type.
+    /// One error for all names that are missing or unknown, or have a wrong shape or type.
     pub fn load_initial(&self, path: &Path) -> Result<()> {
         checkpoint::load_initial(self, path)
     }
 
-    /// Takes the pre-classifier's learning rates from a safetensors file with one vector for each of its parameters.
+    /// Loads the pre-classifier's learning rates from a safetensors file with one vector for each of its parameters.
     ///
     /// # Errors
-    /// One that lists every vector that is missing, unknown, misshapen, or no vector of learning rates.
+    /// One error for all vectors that are missing or unknown, or have a wrong shape, type or value.
     pub fn load_rates(&self, path: &Path) -> Result<()> {
         rates::load_rates(&self.flat, path)
     }
 
-    /// One step, in the paper's order (Algorithm 1): forward under the current posterior, backward, update of all
-    /// parameters, update of the posterior by this step's losses. The losses are those before the update.
+    /// Takes one step in the paper's order (Algorithm 1): forward pass under the current posterior, backward pass,
+    /// update of all parameters, update of the posterior from this step's losses. The returned losses are those before
+    /// the update.
     ///
-    /// On a device that captures graphs, the second step on a shape of batch is captured and later ones replay it. Results stay
-    /// in the same tensors.
+    /// On a device that captures graphs, the second step on a batch shape is captured and later ones replay it. Their
+    /// results are in the same tensors.
     pub fn step(&self, x: &Tensor, targets: Targets, samples: usize) -> Head {
         let batch = [&[x], &targets.tensors()[..]].concat();
         let inputs = match self.steps.is_on(&self.device) {
@@ -121,7 +122,8 @@ impl Learner {
         })
     }
 
-    /// Captures `work`, such as making the batch, together with the step. `work` gets a function that takes the step. All that changes from one step to the next has to come from `sources`.
+    /// Captures `work`, for example making the batch, together with the step. `work` is passed a function that takes
+    /// the step. Everything that changes from step to step has to come from `sources`.
     pub(crate) fn step_within(
         &self,
         sources: &[Tensor],
@@ -134,10 +136,10 @@ impl Learner {
         })
     }
 
-    /// Whether the run goes on; `step` is its last step, for the message.
+    /// Checks that the run has not diverged. `step` is the last step done, for the message.
     ///
     /// # Errors
-    /// [`Error::Diverged`] after 100 steps in a row without a finite loss. What the device failed of.
+    /// [`Error::Diverged`] after 100 steps in a row without a finite loss, or the failure of the device.
     pub(crate) fn check_divergence(&self, step: u64) -> Result<()> {
         self.device.check()?;
         match self.sums.read().longest_streak >= BARREN_STEPS as f64 {
@@ -146,7 +148,7 @@ impl Learner {
         }
     }
 
-    /// A run too short for [`Learner::check_divergence`] may have had nothing but divergence too.
+    /// Checks a run that may be too short for [`Learner::check_divergence`].
     ///
     /// # Errors
     /// [`Error::Diverged`] where none of its `step` steps had a finite loss.
@@ -182,17 +184,17 @@ impl Learner {
         head
     }
 
-    /// The update of all parameters from their gradients, by a step's losses.
+    /// Updates all parameters from their gradients, except those of classifiers that diverged in this step.
     pub(crate) fn update(&self, head: &Head) {
         self.optimizer.step(Some(&head.diverged), &self.number);
     }
 
-    /// The update of the posterior by a step's losses.
+    /// Updates the posterior from a step's losses.
     pub(crate) fn average(&self, head: &Head, samples: usize) {
         self.averaging.update(&head.classifier_losses, samples);
     }
 
-    /// Lets classifiers that have lost all weight take the average's weights.
+    /// Gives classifiers without weight the weighted mean of the others' parameters.
     pub fn catch_up(&self) {
         let classifiers = self.model.classifiers();
         let [weight, bias] = [classifiers.weight(), classifiers.bias()]
@@ -201,7 +203,7 @@ impl Learner {
         self.flat.refresh_narrow();
     }
 
-    /// Adds the losses of a batch to `sums`, without learning from it.
+    /// Adds a batch's losses to `sums`, without an update.
     pub fn evaluate(&self, x: &Tensor, targets: Targets, samples: usize, sums: &Sums) {
         self.set_products();
         let step = ForwardContext::evaluation(&self.device, self.dtype());
@@ -209,7 +211,7 @@ impl Learner {
         accumulate(sums, &head, samples);
     }
 
-    /// Starts an evaluation: its sums and the carried state become zero.
+    /// Starts an evaluation: sets its sums and the carried state to zero.
     pub(crate) fn start_evaluation(&self) {
         self.evaluation_sums.clear();
         self.reset_carried_state();
@@ -247,7 +249,7 @@ impl Learner {
         self.optimizer.set_schedule(factor);
     }
 
-    /// Sets state that is carried from one window of a text to the next to zero.
+    /// Sets the state that an LSTM carries from one window of a text to the next to zero.
     pub fn reset_carried_state(&self) {
         for_each_entry(&self.model, &mut |_, entry| {
             if let Entry::Buffer(buffer) = entry
@@ -288,12 +290,12 @@ impl Learner {
         &self.sums
     }
 
-    /// The number of the coming step, I32 `[1]`.
+    /// The next step's number, I32 `[1]`.
     pub fn number(&self) -> &Tensor {
         &self.number
     }
 
-    /// What has diverged so far.
+    /// Counts of divergences so far.
     pub fn counts(&self) -> Counts {
         let sums = self.sums.read();
         Counts {
@@ -303,7 +305,7 @@ impl Learner {
         }
     }
 
-    /// Where the model is.
+    /// The model's device.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -313,7 +315,7 @@ impl Learner {
         self.precision.dtype()
     }
 
-    /// Another learner on the device may compute in another precision.
+    /// Sets the device's precision of matrix products, which another learner may have changed.
     pub(crate) fn set_products(&self) {
         self.device.set_tf32(self.precision == Precision::Tf32);
     }

@@ -1,4 +1,4 @@
-//! Whether a model fits in the machine's memory, told before it is made.
+//! Checks that a run fits in the machine's memory, before its model is built.
 
 use std::fs;
 
@@ -8,21 +8,21 @@ use crate::learn::learner::rule;
 use crate::models::{self, Architecture, Input, ModelConfig};
 use crate::nn::Init;
 
-/// Something large that a run holds in memory.
+/// A large part of a run's memory.
 pub(crate) struct Part {
-    /// The flag that makes it so large.
+    /// The flag that determines its size.
     pub subject: String,
-    /// What it is and how it takes memory, as in "makes a model whose parameters take".
+    /// Its description in messages, such as "makes a model whose parameters take".
     pub what: String,
-    /// How much that is.
+    /// Its size.
     pub bytes: u128,
 }
 
-/// Refuses a model whose parameters, with their gradients and moments, would take more than the machine's memory.
-/// Where that is not known nothing is refused. Activations and data come on top and are not counted.
+/// Refuses a model whose parameters, with their gradients and moments, would take more than the machine's memory. If
+/// the memory's size is unknown, nothing is refused. Activations and data are not counted.
 ///
 /// # Errors
-/// [`Error::Input`] naming the flag that makes the model so large, or where the model does not take this input.
+/// [`Error::Input`] naming the flag that determines the model's size, or where the model does not take this input.
 pub(crate) fn check_fits(
     model: &ModelConfig,
     input: Input,
@@ -32,8 +32,8 @@ pub(crate) fn check_fits(
     check_together(&[model_part(model, input, copies, train)?])
 }
 
-/// The parameters of a model with copies of its last layer, how many and of how many outputs, and what learning keeps beside
-/// them.
+/// The memory of a model's parameters, gradients and moments. The array is the number of classifiers and of the outputs
+/// of each.
 ///
 /// # Errors
 /// [`Error::Input`] where the model does not take this input.
@@ -62,7 +62,7 @@ pub(crate) fn model_part(
     Ok(Part { subject, what, bytes: all * (buffers * dtype.wide().size() as u128 + copy) })
 }
 
-/// Refuses what, by itself or together, would take more than the machine's memory. Where that is not known nothing is refused.
+/// Refuses parts that together would take more than the machine's memory. If its size is unknown, nothing is refused.
 ///
 /// # Errors
 /// [`Error::Input`] naming the flag of the largest part.
@@ -78,7 +78,7 @@ fn check_within(parts: &[Part], memory: u128) -> Result<()> {
     let Part { subject, what, bytes } = largest;
     let others = match *bytes > memory {
         true => String::new(),
-        false => format!(", {}B with what else the run holds", short(all)),
+        false => format!(", {}B with the rest of the run", short(all)),
     };
     let message = format!(
         "{what} {}B{others}; this machine has {}B of memory; give a smaller number",
@@ -88,14 +88,14 @@ fn check_within(parts: &[Part], memory: u128) -> Result<()> {
     Err(Error::input(subject, message))
 }
 
-/// `20.04 M` of 20041034.
+/// A number in short: 20041034 is `20.04 M`.
 fn short(number: u128) -> String {
     const UNITS: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
     let unit = (number.max(1).ilog10() as usize / 3).min(UNITS.len() - 1);
     format!("{:.2} {}", number as f64 / 1000f64.powi(unit as i32), UNITS[unit])
 }
 
-/// The machine's memory in bytes; `None` where it does not say.
+/// The machine's memory in bytes; `None` if it cannot be read.
 fn machine_memory() -> Option<u128> {
     total(&fs::read_to_string("/proc/meminfo").ok()?)
 }
@@ -128,7 +128,8 @@ mod tests {
         let parts = [part("`hidden`", 6_000), part("`buffer` 9", 7_000), part("`batch_size`", 1)];
         check_within(&parts, 13_001).unwrap();
         let error = check_within(&parts, 13_000).unwrap_err().to_string();
-        let together = "takes 7.00 kB, 13.00 kB with what else the run holds; this machine has 13.00 kB of memory";
+        let together =
+            "takes 7.00 kB, 13.00 kB with the rest of the run; this machine has 13.00 kB of memory";
         assert_eq!(error, format!("`buffer` 9: {together}; give a smaller number"));
         let error = check_within(&parts, 6_999).unwrap_err().to_string();
         assert!(

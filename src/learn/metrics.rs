@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one object a line, as a run goes.
+//! `metrics.jsonl`: one object per line, appended during a run.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -19,7 +19,7 @@ pub(crate) enum Line<'a, T: RunTask> {
     Test(&'a T::TestReport),
 }
 
-/// The open file. While it is open no other process can open it: it is the lock of its run.
+/// The open file. Its lock keeps other processes away from the run.
 pub(crate) struct Metrics {
     file: File,
     path: PathBuf,
@@ -32,7 +32,7 @@ impl Metrics {
     /// Opens a run's metrics, empty in a new run.
     ///
     /// # Errors
-    /// Where the file cannot be written, or another process has it.
+    /// Where the file cannot be written, or another process has locked it.
     pub fn open(path: &Path) -> Result<Self> {
         let opened =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
@@ -40,23 +40,23 @@ impl Metrics {
             opened.map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
         match file.try_lock() {
             Ok(()) => {}
-            // Some file systems have no locks; a run there is as good as one whose user takes care.
+            // Some file systems have no locks. There the user has to keep other processes away.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => {
                 return Err(Error::file(path, format!("cannot be locked: {error}")));
             }
             Err(TryLockError::WouldBlock) => {
-                let message = "another process is at this run; wait for it or stop it";
+                let message = "another process is using this run; wait for it or stop it";
                 return Err(Error::file(path, message));
             }
         }
         Ok(Metrics { file, path: path.to_owned(), length: 0, lines: 0 })
     }
 
-    /// Where the first `lines` lines end, in bytes.
+    /// The length of the first `lines` lines, in bytes.
     ///
     /// # Errors
-    /// Where the file has fewer than that.
+    /// Where the file has fewer lines.
     pub fn end_of(&mut self, lines: u64) -> Result<u64> {
         let mut bytes = Vec::new();
         let read =
@@ -73,10 +73,10 @@ impl Metrics {
         })
     }
 
-    /// Cuts the file to the lines that a checkpoint knows of; those after it will be written again.
+    /// Cuts the file to the lines that a checkpoint counts. The run will write the later ones again.
     ///
     /// # Errors
-    /// Where the file has fewer than that.
+    /// Where the file has fewer lines.
     pub fn cut(&mut self, lines: u64) -> Result<()> {
         let length = self.end_of(lines)?;
         self.file.set_len(length).map_err(|error| Error::write(&self.path, error))?;
@@ -89,7 +89,7 @@ impl Metrics {
         self.lines
     }
 
-    /// Adds a line. What could not be written whole is taken back.
+    /// Appends a line. If the write fails, the part that was written is cut off.
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_string(line).expect("a line is plain data");
         text.push('\n');
@@ -98,7 +98,7 @@ impl Metrics {
             .seek(SeekFrom::Start(self.length))
             .and_then(|_| self.file.write_all(text.as_bytes()));
         if let Err(error) = written {
-            // The failed write is what is reported; whether its remains can be cut off does not matter on resume.
+            // Report the failed write. A rest that cannot be cut off does no harm, since a resumed run cuts the file.
             let _ = self.file.set_len(self.length);
             return Err(Error::write(&self.path, error));
         }
@@ -107,7 +107,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// Waits until every line is on the disk: a checkpoint must not know of lines that are not.
+    /// Waits until every line is on the disk: a checkpoint must not count lines that can still be lost.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|error| Error::write(&self.path, error))
     }

@@ -1,4 +1,4 @@
-//! What a run reports to an observer.
+//! Reports of a run to an observer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::task::{EvaluatedPart, RunTask};
 
-/// A step's own values: loss and accuracy before its update, the posterior after it.
+/// The values of a step: loss and accuracy before its update, the posterior after it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// Counted from 1 over the whole run.
@@ -17,15 +17,15 @@ pub struct StepReport {
     pub epoch: u64,
     /// Mean loss of the mixture over the batch, in nats.
     pub loss: f64,
-    /// Part of the batch that the mixture got right; `None` for regression.
+    /// Share of the batch that the mixture classified correctly; `None` for regression.
     pub accuracy: Option<f64>,
-    /// Each classifier's own mean loss; infinite where it diverged.
+    /// Each classifier's mean loss; infinite where it diverged.
     pub classifier_loss: Vec<f64>,
     /// The weight of each classifier.
     pub posterior: Vec<f64>,
 }
 
-/// Counts of what diverged; with learning rates up to 10 some of it is normal.
+/// Counts of divergences. With learning rates up to 10 some are normal.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Samples for which no classifier had a finite likelihood.
@@ -38,16 +38,16 @@ pub struct Counts {
 
 /// Something that happened in a run of the task `T`.
 pub enum Event<'a, T: RunTask> {
-    /// The run begins, or goes on.
+    /// The run begins or is resumed.
     Started {
-        /// How long it is.
+        /// The run's length.
         plan: &'a T::Plan,
         /// Steps done before, in a resumed run.
         step: u64,
         /// The run's directory, if it has one.
         directory: Option<&'a Path>,
     },
-    /// A few times a second: how the epoch goes.
+    /// The state of the epoch, a few times a second.
     Progress(&'a T::Status),
     /// An update that is logged.
     Step(&'a StepReport),
@@ -55,24 +55,24 @@ pub enum Event<'a, T: RunTask> {
     Evaluating {
         /// The split.
         split: EvaluatedPart,
-        /// The epoch at which the run is, from 1; at the test: the one after the last whole epoch.
+        /// The current epoch, counted from 1; at the test, the one after the last whole epoch.
         epoch: u64,
         /// Steps done.
         step: u64,
     },
-    /// A file of the data could not be decoded; an image of one colour stands in for it. Reported once a run, when the
-    /// epoch that came upon it ends.
+    /// A file of the data could not be decoded and was replaced by an image of one colour. Reported once a run, at the
+    /// end of the epoch that read it.
     Damaged {
-        /// The file, and what is wrong with it.
+        /// The file and its fault.
         file: &'a str,
     },
-    /// An epoch has ended and was written down.
+    /// An epoch has ended, and its metrics and checkpoint are written.
     Epoch(&'a T::EpochReport),
     /// The run has ended and the best model was tested.
     Test(&'a T::TestReport),
     /// The run has ended.
     Ended {
-        /// What diverged on the way.
+        /// Counts of divergences.
         counts: Counts,
     },
 }
@@ -82,13 +82,13 @@ pub trait Observer<T: RunTask> {
     /// Called from the run's own thread.
     fn notice(&mut self, event: &Event<'_, T>);
 
-    /// Whether it does anything with [`Event::Progress`], for which the host has to wait for a GPU.
+    /// Whether it uses [`Event::Progress`]. Each one makes the host wait for the GPU.
     fn wants_progress(&self) -> bool {
         true
     }
 }
 
-/// Watches nothing.
+/// Ignores all events.
 pub struct Silent;
 
 impl<T: RunTask> Observer<T> for Silent {
@@ -99,7 +99,7 @@ impl<T: RunTask> Observer<T> for Silent {
     }
 }
 
-/// Asks a run to write a checkpoint and stop after the step it is at. Clones are the same flag.
+/// Asks a run to write a checkpoint and stop after the current step. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

@@ -1,15 +1,15 @@
-//! Which device computes in which precision.
+//! Precisions of the devices.
 
 use super::{ModelRecord, Precision};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
-/// What a model was trained in, and what it is evaluated in: not every device computes in each.
+/// The precisions of training and evaluation, which differ if the device does not support the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvaluationPrecision {
-    /// What the run computed with.
+    /// The run's precision.
     pub trained: Precision,
-    /// The same, or what is nearest to it on the device.
+    /// The same, or the nearest one on the device.
     pub evaluated: Precision,
 }
 
@@ -20,7 +20,7 @@ impl EvaluationPrecision {
     }
 }
 
-/// Refuses a precision that the device does not have.
+/// Refuses a precision that the device does not support.
 pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<()> {
     if precision.is_on(device) {
         return Ok(());
@@ -39,7 +39,7 @@ pub(crate) fn check_precision(precision: Precision, device: &Device) -> Result<(
     Err(Error::field("precision", message))
 }
 
-/// Refuses to continue a run on a device that does not have its precision.
+/// Refuses to continue a run on a device that does not support its precision.
 pub(crate) fn check_precision_of_run(precision: Precision, device: &Device) -> Result<()> {
     if precision.is_on(device) {
         return Ok(());
@@ -49,7 +49,7 @@ pub(crate) fn check_precision_of_run(precision: Precision, device: &Device) -> R
         _ => "cuda or the simulator",
     };
     let message = format!(
-        "the run computes in {precision}, which {} does not ({}); it goes on on {others}",
+        "the run computes in {precision}, which {} does not ({}); continue it on {others}",
         device.name(),
         device.description()
     );

@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::learn::tensor_file::TensorFile;
 use crate::optim::FlatParameters;
 
-/// Takes the pre-classifier's learning rates from a file with one vector for each of its parameters.
+/// Loads the pre-classifier's learning rates from a file with one vector for each of its parameters.
 ///
 /// # Errors
-/// One that lists every vector that is missing, unknown, misshapen, or no vector of learning rates.
+/// One error for all vectors that are missing or unknown, or have a wrong shape, type or value.
 pub(crate) fn load_rates(flat: &FlatParameters, path: &Path) -> Result<()> {
     let file = TensorFile::read(path)?;
     let mut vectors = std::collections::BTreeMap::new();

@@ -14,12 +14,12 @@ pub struct Run<T: RunTask> {
 }
 
 impl<T: RunTask> Run<T> {
-    /// `run_loop` has a directory.
+    /// `run_loop` must have a directory.
     pub(crate) fn new(config: RunConfig<T::Config>, run_loop: RunLoop<T>) -> Self {
         Run { config, run_loop }
     }
 
-    /// The configuration that the run is a function of.
+    /// The run's configuration.
     pub fn config(&self) -> &RunConfig<T::Config> {
         &self.config
     }
@@ -46,8 +46,8 @@ impl<T: RunTask> Run<T> {
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// [`crate::Error::Diverged`] after 100 steps in a row without a finite loss, or where not one step had one; the failure
-    /// of the device, the data or the environment; [`crate::Error::Write`]. The last checkpoint stays whole.
+    /// [`crate::Error::Diverged`] after 100 steps in a row without a finite loss, or if no step had one; the failure of
+    /// the device, the data or the environment; [`crate::Error::Write`]. The last checkpoint stays whole.
     pub fn train(
         &mut self,
         observer: &mut dyn Observer<T>,

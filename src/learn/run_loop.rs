@@ -1,4 +1,4 @@
-//! A run from its first step, or from a checkpoint, to its last, for every task.
+//! The loop of a run, for every task: from its first step or a checkpoint to its last step.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use super::{
 use crate::error::{Error, Result};
 use crate::ops::classifiers::Head;
 
-/// Updates between two divergence checks on a device that captures no graphs. On others a check would wait for the device: it is
-/// made only at a logged update and at the end of an epoch.
+/// Updates between two divergence checks on a device that captures no graphs. On other devices a check waits for the
+/// device, so it is made only at logged updates and at the end of an epoch.
 const CHECK_EVERY: u64 = 20;
 
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -21,9 +21,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All of it was done.
+    /// The run is done.
     Finished,
-    /// It was asked to stop, and can be continued.
+    /// The run was stopped and can be continued.
     Stopped,
 }
 
@@ -32,15 +32,15 @@ pub enum Outcome {
 pub struct Report<Best, Test> {
     /// How it ended.
     pub outcome: Outcome,
-    /// The best epoch and what it was chosen by.
+    /// The best epoch, and the loss or return by which it was chosen.
     pub best: Option<(u64, Best)>,
     /// The test of the best epoch's model, if there is a test.
     pub test: Option<Test>,
-    /// What diverged on the way.
+    /// Counts of divergences.
     pub counts: Counts,
 }
 
-/// A task, and how far its run has come.
+/// A task and its run's progress.
 pub struct RunLoop<T: RunTask> {
     task: T,
     record: Option<ModelRecord>,
@@ -49,21 +49,21 @@ pub struct RunLoop<T: RunTask> {
     progress: Progress,
     /// The last checkpoint, also of a run without a directory.
     latest: Option<Checkpoint>,
-    /// The best epoch's model, where there is no directory for it.
+    /// The best epoch's model, in a run without a directory.
     best: Option<Checkpoint>,
     saved: Instant,
 }
 
 /// The run loop's part of a step: progress, metrics, observer.
 pub struct Steps<'a, T: RunTask> {
-    /// How far the run has come.
+    /// The run's progress.
     pub progress: &'a mut Progress,
     directory: Option<&'a mut RunDirectory>,
     observer: &'a mut dyn Observer<T>,
 }
 
 impl<T: RunTask> Steps<'_, T> {
-    /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` is the batch's.
+    /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` computes the batch's.
     ///
     /// # Errors
     /// [`Error::Diverged`], [`Error::Write`], or the failure of the device.
@@ -100,7 +100,7 @@ impl<T: RunTask> Steps<'_, T> {
     }
 }
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(PartialEq, Eq)]
 enum Flow {
     Continue,
@@ -126,7 +126,7 @@ impl<T: RunTask> RunLoop<T> {
         self.directory = Some(directory);
     }
 
-    /// Restores the state from a run directory, and leaves the directory as it is.
+    /// Restores the state from a run directory without changing the directory.
     ///
     /// # Errors
     /// Where the checkpoint is not whole, is of another model, or counts more metrics lines than the file has.
@@ -140,9 +140,9 @@ impl<T: RunTask> RunLoop<T> {
         Ok(())
     }
 
-    /// Continues in a run directory, from the restored state or from the start. If the settings now give an ended run more steps,
-    /// its checkpoint is written first and the lines of its end are cut off after that: a checkpoint never counts lines that
-    /// are gone.
+    /// Continues in a run directory, from the restored state or from the start. If the settings now give a finished run
+    /// more steps, the checkpoint is written before the metrics lines of its end are cut off: a checkpoint never counts
+    /// lines that are gone.
     pub fn reopen(&mut self, directory: RunDirectory) -> Result<()> {
         directory.remove_leftovers();
         self.directory = Some(directory);
@@ -158,22 +158,24 @@ impl<T: RunTask> RunLoop<T> {
         }
         let has_all_steps = self.task.has_all_steps(&self.progress);
         if !has_all_steps && !self.task.is_epoch_whole(&self.progress) {
-            // The run stopped before the evaluation at its last step. It has more steps now: train on first.
+            // The run stopped before the evaluation at its last step. It has more steps now, so training continues
+            // first.
             self.progress.evaluate_next = false;
         }
         let is_at_end = self.progress.lines_before_end.is_some();
         if has_all_steps && self.task.is_in_epoch(&self.progress) && !is_at_end {
-            // An earlier resume asked for more steps and cut this part's line off; this one does not. Evaluate the part again.
+            // An earlier resume gave the run more steps and cut off the unfinished epoch's line; this one does not.
+            // Evaluate it again.
             self.progress.evaluate_next = true;
         }
         let lines = self.progress.metrics_lines;
         let Some(directory) = &mut self.directory else { return Ok(()) };
         directory.metrics().cut(lines)?;
-        // Needed here too: the run may have been killed after the checkpoint was written and before the best model was restored.
+        // Needed here too: a run may be killed after its checkpoint was written and before the best model was restored.
         if is_at_end { Ok(()) } else { directory.restore_best() }
     }
 
-    /// If the run ended inside an epoch and that part was the best, goes back to the best whole epoch.
+    /// If the run ended inside an epoch and this epoch is the best, goes back to the best whole epoch.
     fn forget_best_of_part(&mut self) -> Result<()> {
         let is_in_epoch = self.task.is_in_epoch(&self.progress);
         if is_in_epoch && self.progress.best_epoch == Some(self.progress.epoch) {
@@ -214,7 +216,7 @@ impl<T: RunTask> RunLoop<T> {
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// [`Error::Diverged`] after 100 updates in a row without a finite loss, or where not one had one; [`Error::Write`];
+    /// [`Error::Diverged`] after 100 updates in a row without a finite loss, or if no update had one; [`Error::Write`];
     /// where the task's data or environment fails. The last checkpoint stays whole.
     pub fn run(
         &mut self,
@@ -253,7 +255,7 @@ impl<T: RunTask> RunLoop<T> {
         is_done && !self.progress.evaluate_next
     }
 
-    /// Trains on what is left of an epoch, and evaluates.
+    /// Trains the rest of an epoch, and evaluates.
     fn epoch(&mut self, observer: &mut dyn Observer<T>, stop: &StopFlag) -> Result<Flow> {
         self.progress.epoch = self.progress.epoch.max(1);
         let (began, mut done) = (Instant::now(), 0);
@@ -290,7 +292,7 @@ impl<T: RunTask> RunLoop<T> {
         self.task.damaged().iter().for_each(|file| observer.notice(&Event::Damaged { file }));
     }
 
-    /// `done` adds up what [`RunTask::step`] returns.
+    /// Adds the return values of [`RunTask::step`] to `done`.
     fn train_epoch(
         &mut self,
         observer: &mut dyn Observer<T>,
@@ -312,7 +314,7 @@ impl<T: RunTask> RunLoop<T> {
             };
             let stepped = self.task.step(&mut steps);
             if let Err(Error::Environment { .. }) = stepped {
-                // The environment failed, not the learner.
+                // Only the environment failed, so the learner's state is worth keeping.
                 self.save()?;
             }
             *done += stepped?;
@@ -330,7 +332,7 @@ impl<T: RunTask> RunLoop<T> {
         Ok(Flow::Continue)
     }
 
-    /// `None` where a stop was asked for.
+    /// `None` if `stop` was set.
     fn evaluate(
         &mut self,
         split: EvaluatedPart,
@@ -436,7 +438,7 @@ impl<T: RunTask> RunLoop<T> {
         checkpoint
     }
 
-    /// Brings progress and the best so far in a checkpoint up to date; the rest stays.
+    /// Updates progress and best loss or return in a checkpoint.
     fn bring_up_to_date(&self, checkpoint: &mut Checkpoint) {
         checkpoint.record.progress = self.progress.clone();
         self.task.put_best(checkpoint);

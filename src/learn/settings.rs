@@ -1,4 +1,4 @@
-//! What a user asks for: settings, each of which is a flag and a key of a TOML file, and may be left out.
+//! A user's settings. Each one is a flag and a key of a TOML file, and may be left out.
 
 pub(crate) mod check;
 pub(crate) mod file;
@@ -20,10 +20,10 @@ use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
 
-/// Adam's learning rate where none is given.
+/// Adam's default learning rate.
 const ADAM_LR: f64 = 1e-3;
 
-/// The settings of one kind of run besides those of learning and the device.
+/// The settings that only one kind of run has, besides those of learning and the device.
 pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
     /// The part of a run's configuration that only this kind of run has.
     type Config;
@@ -45,9 +45,9 @@ pub struct Settings<T> {
     pub task: T,
     /// Those of learning.
     pub learning: LearningSettings,
-    /// Where it runs.
+    /// Those of the device.
     pub device: DeviceSettings,
-    /// The keys that came from a file, and which file, for messages.
+    /// The file of each key that came from one, for messages.
     pub(crate) origins: BTreeMap<&'static str, PathBuf>,
 }
 
@@ -62,7 +62,7 @@ impl<T: TaskSettings> Settings<T> {
         [self.task.given(), self.learning.given(), self.device.given()].concat()
     }
 
-    /// These settings, and `base`'s where these have none: flags over a file.
+    /// These settings, completed by those of `base`: flags over a file.
     pub fn over(self, base: Self) -> Self {
         let mut origins = base.origins;
         self.given().iter().for_each(|key| drop(origins.remove(key)));
@@ -78,8 +78,8 @@ impl<T: TaskSettings> Settings<T> {
     /// Reads a TOML file's text; `path` is for messages.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file, the line and the key: text that is not TOML, an unknown key, a value of a wrong
-    /// type.
+    /// [`Error::Input`] naming the file, the line and the key: text that is not TOML, an unknown key, a value of the
+    /// wrong type.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
         let keys = [T::KEYS, LearningSettings::KEYS, DeviceSettings::KEYS];
         file::check_keys(text, path, &keys.concat(), T::NOTES)?;
@@ -93,12 +93,12 @@ impl<T: TaskSettings> Settings<T> {
         Ok(settings)
     }
 
-    /// As TOML, one key a line.
+    /// The settings as TOML, one key per line.
     pub fn to_toml(&self) -> String {
         file::to_toml(&self.task) + &file::to_toml(&self.learning) + &file::to_toml(&self.device)
     }
 
-    /// The settings that give every value of a configuration back.
+    /// The settings that reproduce a configuration.
     pub(crate) fn of(config: &RunConfig<T::Config>) -> Self {
         let mut learning = LearningSettings::of(config);
         let (low, high) = config.alrao.eta.clone().into_inner();
@@ -106,7 +106,7 @@ impl<T: TaskSettings> Settings<T> {
         Settings::new(T::of(config), learning, DeviceSettings::of(config))
     }
 
-    /// Leaves out the settings whose key is not wanted.
+    /// Keeps only the settings whose key is wanted.
     pub(crate) fn retain(mut self, is_wanted: &dyn Fn(&str) -> bool) -> Self {
         self.task.retain(is_wanted);
         self.learning.retain(is_wanted);
@@ -114,20 +114,20 @@ impl<T: TaskSettings> Settings<T> {
         self
     }
 
-    /// Writes what is given to a configuration, but for the interval of Alrao's learning rates.
+    /// Writes the given settings to a configuration, except Alrao's interval of learning rates.
     pub(crate) fn apply(&self, config: &mut RunConfig<T::Config>) {
         self.task.apply(config);
         self.learning.apply(config);
         self.device.apply(config);
     }
 
-    /// Writes what a continued run may change to its configuration. The device is another matter: the run goes on where it
-    /// is opened.
+    /// Writes the settings that a continued run may change to its configuration. The device is not among them, since
+    /// the run continues on the device that is opened.
     pub(crate) fn apply_changes(&self, config: &mut RunConfig<T::Config>) {
         self.clone().retain(&|key| T::CHANGEABLE.contains(&key)).apply(config);
     }
 
-    /// A name of a setting for messages: the setting, or its key where it came from a file.
+    /// The name of a setting in messages: the flag, or the key and its file.
     fn subject(&self, key: &str) -> String {
         match self.origins.get(key) {
             Some(path) => format!("key '{key}' in {}", path.display()),
@@ -139,7 +139,7 @@ impl<T: TaskSettings> Settings<T> {
         Error::input(self.subject(key), message)
     }
 
-    /// Checks each given value, apart from the others.
+    /// Checks each given value on its own.
     ///
     /// # Errors
     /// [`Error::Input`] naming the setting, or the key and its file.
@@ -148,7 +148,7 @@ impl<T: TaskSettings> Settings<T> {
         checked.map_err(|(key, message)| self.error(key, message))
     }
 
-    /// Refuses a setting that was given and does not apply, for the reason that `why_not` tells.
+    /// Refuses the first given setting for which `why_not` returns a reason.
     pub(crate) fn refuse(&self, why_not: impl Fn(&str) -> Option<String>) -> Result<()> {
         let mut given = self.given().into_iter();
         match given.find_map(|key| Some((key, why_not(key)?))) {
@@ -157,11 +157,11 @@ impl<T: TaskSettings> Settings<T> {
         }
     }
 
-    /// The configuration `usual`, changed to what was given and to the defaults of optimizer and device.
+    /// The configuration `usual` with the given settings, and with the defaults of the optimizer and the device.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the setting, or the key and its file: a setting that the optimizer does not have, settings
-    /// that contradict each other.
+    /// [`Error::Input`] naming the setting, or the key and its file: a setting that the optimizer does not have, or
+    /// settings that contradict each other.
     pub(crate) fn applied_to(
         &self,
         mut usual: RunConfig<T::Config>,
@@ -190,7 +190,7 @@ impl<T: TaskSettings> Settings<T> {
         Ok(usual)
     }
 
-    /// The interval of Alrao's learning rates, with the ends of `usual` where none was given.
+    /// The interval of Alrao's learning rates. An end that is not given is that of `usual`.
     pub(crate) fn eta(&self, usual: &RangeInclusive<f64>) -> Result<RangeInclusive<f64>> {
         let LearningSettings { eta_min, eta_max, .. } = self.learning;
         let [low, high] = [eta_min.unwrap_or(*usual.start()), eta_max.unwrap_or(*usual.end())];
@@ -229,7 +229,7 @@ impl<T: TaskSettings> Settings<T> {
     }
 }
 
-/// Checks the values of a configuration that the optimizer uses, each by itself, and that they agree with each other.
+/// Checks the values that the optimizer uses, each on its own and all together.
 ///
 /// # Errors
 /// [`Error::Input`] naming the field.
@@ -251,10 +251,10 @@ pub(crate) fn not_of_optimizer(key: &str, optimizer: Optimizer) -> Option<String
     let name = format!("`optimizer` {optimizer}");
     match (key, optimizer.is_alrao()) {
         ("momentum", _) if optimizer.is_adam() => {
-            Some(format!("{}: Adam has moments of its own", not_applying_to(&name)))
+            Some(format!("{}: Adam has its own moments", not_applying_to(&name)))
         }
         ("lr", true) => Some(format!(
-            "does not apply to {name}, whose features draw theirs; use `eta_min` and `eta_max`, or `optimizer` sgd"
+            "does not apply to {name}, which draws the rates; use `eta_min` and `eta_max`, or `optimizer` sgd"
         )),
         ("classifiers", false) => Some(format!("{name} has one classifier; leave it out")),
         ("eta_min" | "eta_max", false) => {

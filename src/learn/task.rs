@@ -1,4 +1,4 @@
-//! How a kind of run takes steps and evaluates.
+//! The interface of a kind of run: its steps and its evaluations.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::run_loop::Steps;
 use super::{Checkpoint, Learner, ModelRecord, Progress, StopFlag};
 use crate::error::Result;
 
-/// What a model is evaluated on.
+/// The two evaluations of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvaluatedPart {
     /// After each epoch, to choose the best one.
@@ -25,7 +25,7 @@ pub struct Epoch<M> {
     pub is_best: bool,
     /// Time spent on its steps in this process.
     pub seconds: f64,
-    /// Samples, or whatever the task counts, per second.
+    /// Samples or environment steps per second.
     pub per_second: f64,
 }
 
@@ -33,9 +33,9 @@ pub struct Epoch<M> {
 pub trait RunTask: Sized {
     /// The part of a run's configuration that only this task has.
     type Config;
-    /// How long the run is.
+    /// The length of a run.
     type Plan;
-    /// How an epoch is going.
+    /// The state of an epoch in progress.
     type Status;
     /// The result of an epoch: its line in the metrics.
     type EpochReport: Serialize;
@@ -43,19 +43,19 @@ pub trait RunTask: Sized {
     type TestReport: Serialize;
     /// The result of an evaluation.
     type Measured;
-    /// What the best epoch is chosen by.
+    /// The value by which the best epoch is chosen.
     type Best;
 
     /// The model that learns.
     fn learner(&self) -> &Learner;
 
-    /// How long the run is.
+    /// The run's length.
     fn plan(&self) -> Self::Plan;
 
     /// Updates between two `step` lines; 0 for no lines.
     fn log_every(&self) -> u64;
 
-    /// Updates that are done.
+    /// Updates done.
     fn updates(&self, progress: &Progress) -> u64;
 
     /// Whether the run has reached its maximum number of steps.
@@ -73,23 +73,23 @@ pub trait RunTask: Sized {
     /// Prepares the remaining steps of the epoch.
     fn start_training(&mut self, progress: &Progress);
 
-    /// Takes a step and returns how much was done: samples, or whatever the task counts.
+    /// Takes a step and returns the number of samples or environment steps in it.
     fn step(&mut self, steps: &mut Steps<'_, Self>) -> Result<usize>;
 
-    /// Goes on to the next epoch.
+    /// Moves on to the next epoch.
     fn end_epoch(&mut self, progress: &mut Progress);
 
-    /// How the epoch is going.
+    /// The epoch's state.
     fn status(&self, progress: &Progress, per_second: f64) -> Self::Status;
 
-    /// Whether there is something to evaluate on.
+    /// Whether the run has this evaluation.
     fn has(&self, split: EvaluatedPart) -> bool;
 
-    /// Evaluates the model as it is; `None` where a stop was asked for.
+    /// Evaluates the current model; `None` if `stop` was set.
     fn evaluate(&mut self, split: EvaluatedPart, stop: &StopFlag)
     -> Result<Option<Self::Measured>>;
 
-    /// Files that have turned out damaged since this was asked last.
+    /// Files found damaged since the last call.
     fn damaged(&self) -> Vec<String> {
         Vec::new()
     }
@@ -101,7 +101,7 @@ pub trait RunTask: Sized {
     /// The report of the test of an epoch's model.
     fn report_test(&self, measured: &Self::Measured, epoch: u64) -> Self::TestReport;
 
-    /// What the best epoch so far was chosen by.
+    /// The value by which the best epoch so far was chosen.
     fn best(&self) -> Self::Best;
 
     /// Whether an evaluation is better than the best so far.
@@ -110,7 +110,7 @@ pub trait RunTask: Sized {
     /// Makes an evaluation the best so far.
     fn note_best(&mut self, measured: &Self::Measured, progress: &Progress);
 
-    /// Makes the best so far that of a checkpoint, or none. `path` is for messages.
+    /// Takes the best so far from a checkpoint, or resets it. `path` is for messages.
     fn set_best(&mut self, checkpoint: Option<&Checkpoint>, path: &Path) -> Result<()>;
 
     /// Writes the best so far and the place in the epoch into a checkpoint.
@@ -119,7 +119,7 @@ pub trait RunTask: Sized {
     /// Reads the state back from the device.
     fn capture(&self, record: Option<ModelRecord>, progress: Progress) -> Checkpoint;
 
-    /// Goes back to a checkpoint. `path` is for messages.
+    /// Restores a checkpoint. `path` is for messages.
     fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()>;
 
     /// The part of a checkpoint that predictions need.

@@ -1,4 +1,4 @@
-//! Named arrays in safetensors files, and files that are replaced whole or not at all.
+//! Named arrays in safetensors files, and atomic replacement of files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use crate::device::{DType, Device, Element};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// An array as a file holds it, little-endian.
+/// An array of a file, little-endian.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Array {
     pub dtype: Dtype,
@@ -75,7 +75,7 @@ impl Array {
     }
 }
 
-/// What a type is called in a file.
+/// A type's name in a file.
 pub(crate) fn dtype(own: DType) -> Dtype {
     match own {
         DType::F32 => Dtype::F32,
@@ -87,7 +87,7 @@ pub(crate) fn dtype(own: DType) -> Dtype {
     }
 }
 
-/// The arrays of a file, and what it says of itself.
+/// The arrays of a file and its metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TensorFile {
     pub arrays: BTreeMap<String, Array>,
@@ -105,9 +105,10 @@ impl TensorFile {
         TensorFile::parse(&bytes, path)
     }
 
-    /// Takes a file's bytes apart; `path` is for the message.
+    /// Parses a file's bytes; `path` is for the message.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let corrupt = |error| Error::file(path, format!("is no whole safetensors file: {error}"));
+        let corrupt =
+            |error| Error::file(path, format!("is not a complete safetensors file: {error}"));
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
         let record = metadata.metadata().as_ref().and_then(|pairs| pairs.get(RECORD_KEY).cloned());
         let tensors = SafeTensors::deserialize(bytes).map_err(corrupt)?;
@@ -120,28 +121,28 @@ impl TensorFile {
         Ok(TensorFile { arrays, record })
     }
 
-    /// The file's bytes: the same for the same arrays and record.
+    /// The file's bytes, a function of the arrays and the record.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.to_bytes_with(self.record.clone())
     }
 
-    /// The same with another record.
+    /// As [`TensorFile::to_bytes`], with another record.
     pub fn to_bytes_with(&self, record: Option<String>) -> Vec<u8> {
         let views = self.arrays.iter().map(|(name, array)| {
             let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
-            (name, view.expect("an array has the bytes its shape and type ask for"))
+            (name, view.expect("an array has as many bytes as its shape and type need"))
         });
         let metadata = record.map(|record| [(RECORD_KEY.to_owned(), record)].into());
         safetensors::serialize(views, metadata).expect("arrays of known types can be written")
     }
 }
 
-/// Replaces a file whole: the old one stays until the new one is on the disk, and a temporary file that could not be
-/// written is taken away.
+/// Replaces a file atomically: the old one stays until the new one is on the disk. If a write fails, the temporary file
+/// is removed.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = temporary_name(path);
     write_through(&temporary, path, bytes).map_err(|error| {
-        // The first failure is the one to report; a file that was never made cannot be removed.
+        // Report the first failure. Removing fails if the file was never created.
         let _ = fs::remove_file(&temporary);
         Error::write(path, error)
     })
@@ -156,7 +157,7 @@ fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> 
     sync_folder(path)
 }
 
-/// A rename is on the disk once its folder is.
+/// Syncs a file's folder, which makes a rename permanent.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(
@@ -191,7 +192,9 @@ mod tests {
         for length in 0..bytes.len() {
             let error = TensorFile::parse(&bytes[..length], Path::new("x.safetensors"))
                 .expect_err("cut short");
-            assert!(error.to_string().starts_with("x.safetensors: is no whole safetensors file"));
+            assert!(
+                error.to_string().starts_with("x.safetensors: is not a complete safetensors file")
+            );
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Trained {
     pub precision: EvaluationPrecision,
 }
 
-/// The checkpoint's file, and the run it belongs to if a run was named.
+/// The checkpoint's file, and the run if `source` is a run directory.
 pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     if !source.is_dir() {
         return Ok((source.to_owned(), None));
@@ -35,13 +35,12 @@ pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
 pub(crate) fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
     let checkpoint = Checkpoint::read(file)?;
     let record = checkpoint.record.model.clone();
-    let record =
-        record.ok_or_else(|| Error::file(file, "does not say which architecture it is of"))?;
+    let record = record.ok_or_else(|| Error::file(file, "does not describe its model"))?;
     Ok((checkpoint, record))
 }
 
 impl ModelRecord {
-    /// The record of a run's model, without a vocabulary, a normalisation and names of classes.
+    /// The record of a run's model, without vocabulary, normalisation and class names.
     pub(crate) fn of<T>(config: &RunConfig<T>, input: Input, task: Task) -> ModelRecord {
         ModelRecord {
             architecture: config.model.architecture.name().to_owned(),
@@ -65,7 +64,7 @@ impl ModelRecord {
     }
 }
 
-/// Builds the model that a checkpoint describes, and fills it.
+/// Builds the model that a checkpoint describes, and loads its state.
 pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
     let (checkpoint, record) = read_record(file)?;
     let precision = EvaluationPrecision::new(&record, device)?;
@@ -81,7 +80,7 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     let (input, sample) = sample_of(&record, file, device, &config)?;
     let copies = [record.classifiers, record.outputs];
     check_fits(&model, input, copies, &config).map_err(|error| {
-        Error::file(file, format!("is of a model that cannot be made here: {error}"))
+        Error::file(file, format!("is of a model that cannot be built here: {error}"))
     })?;
     let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
     let task = match record.regression {

@@ -1,4 +1,4 @@
-//! The episodes that are learnt from, as they go.
+//! The training episodes in progress.
 
 use std::collections::VecDeque;
 
@@ -10,39 +10,39 @@ use super::network::QNetwork;
 use super::policy::{EpsilonGreedy, greedy};
 use crate::error::Result;
 
-/// Episodes that the progress shows the mean return of.
+/// Number of episodes in the mean return that the progress shows.
 const RECENT: usize = 20;
 
-/// Copies of an environment in the midst of their episodes.
+/// Copies of an environment and their current episodes.
 pub(crate) struct Collecting {
     environments: Box<dyn Environments>,
     policy: EpsilonGreedy,
     seed: u64,
     reward_scale: f64,
-    /// `[copies, n]`: what each copy shows.
+    /// Each copy's current observation, `[copies, n]`.
     observations: Vec<f32>,
-    /// What each copy's episode has brought so far.
+    /// Return of each copy's episode so far.
     returns: Vec<f64>,
-    /// Episodes that have begun.
+    /// Number of episodes begun.
     begun: u64,
-    /// Episodes that have ended.
+    /// Number of episodes ended.
     ended: u64,
-    /// Those that ended in this epoch: how many, and the sum of their returns.
+    /// Number of episodes that ended in this epoch, and the sum of their returns.
     in_epoch: (f64, f64),
     recent: VecDeque<f64>,
 }
 
-/// What has to be written down of it besides the environment's own state.
+/// The state in a checkpoint, including that of the environments if it can be saved.
 pub(super) struct State {
     pub observations: Vec<f32>,
     pub returns: Vec<f64>,
-    /// Episodes begun and ended, and those of the epoch with the sum of their returns.
+    /// Episodes begun, episodes ended, episodes ended in the epoch, and the sum of these returns.
     pub counts: [f64; 4],
     pub environments: Option<Vec<f64>>,
 }
 
 impl Collecting {
-    /// A configuration's environment, with its policy: all copies at the beginning of an episode.
+    /// Opens a configuration's environment, with every copy at the beginning of an episode.
     ///
     /// # Errors
     /// Where the environment cannot be opened.
@@ -77,17 +77,18 @@ impl Collecting {
         Ok(own)
     }
 
-    /// What the environment shows and takes.
+    /// The observations and actions of the environment.
     pub fn spaces(&self) -> Spaces {
         self.environments.spaces()
     }
 
-    /// Steps that are done at once.
+    /// Number of copies, which all step at the same time.
     pub fn copies(&self) -> u64 {
         self.environments.count() as u64
     }
 
-    /// One step of every copy, kept in the network's memory. `step` is the number of steps done before.
+    /// Takes one step in every copy and stores the transitions in the network's memory. `step` is the number of steps
+    /// done before.
     ///
     /// # Errors
     /// Where the environment fails.
@@ -153,7 +154,7 @@ impl Collecting {
         self.environments.reset(&resets, &mut self.observations)
     }
 
-    /// An epoch begins.
+    /// Resets the epoch's counts.
     pub fn start_epoch(&mut self) {
         self.in_epoch = (0.0, 0.0);
     }
@@ -170,17 +171,17 @@ impl Collecting {
         (!self.recent.is_empty()).then(|| sum / self.recent.len() as f64)
     }
 
-    /// Episodes that have ended.
+    /// Number of episodes ended.
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// The part of random actions at a step.
+    /// The share of random actions at a step.
     pub fn epsilon(&self, step: u64) -> f64 {
         self.policy.epsilon(step)
     }
 
-    /// All that the coming steps depend on.
+    /// The state that all later steps depend on.
     pub(super) fn state(&self) -> State {
         let (count, sum) = self.in_epoch;
         State {
@@ -191,7 +192,7 @@ impl Collecting {
         }
     }
 
-    /// Goes on from there. An environment whose state cannot be written down begins new episodes.
+    /// Restores a state. If the environment's state was not saved, new episodes begin.
     pub(super) fn restore(&mut self, state: State) -> Result<()> {
         let [begun, ended, count, sum] = state.counts;
         (self.begun, self.ended) = (begun as u64, ended as u64);
@@ -219,7 +220,7 @@ mod tests {
     use crate::rl::environment::Outcome;
     use crate::rl::settings::Settings;
 
-    /// Shows its steps. Its episodes end by turns: terminated after two steps, truncated after three.
+    /// Its observation is the number of steps. Episodes end in turn: terminated after two steps, truncated after three.
     struct Turns {
         episodes: usize,
         steps: usize,
@@ -261,7 +262,8 @@ mod tests {
         }
     }
 
-    /// What comes after a truncation counts, what comes after a termination does not; neither is the next episode's beginning.
+    /// The observation after a truncation counts, the one after a termination does not. Neither is the next episode's
+    /// first.
     #[test]
     fn an_episode_that_is_cut_off_is_not_at_its_end() {
         let settings = Settings::default();

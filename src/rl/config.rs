@@ -1,11 +1,11 @@
-//! Everything a run of Q-learning is a function of, resolved: what its `config.toml` holds.
+//! The resolved configuration of a run of Q-learning, as its `config.toml` holds it.
 
 use crate::learn::RunConfig;
 
 /// The share of random actions, `epsilon`, which falls linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exploration {
-    /// The share when learning starts; before, all actions are random.
+    /// The share when learning starts; before that, all actions are random.
     pub start: f64,
     /// The share from step `steps` on.
     pub end: f64,
@@ -30,12 +30,12 @@ impl Exploration {
     }
 }
 
-/// The environment of a run, and what only Q-learning has.
+/// The environment of a run and the settings of Q-learning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QLearningConfig {
     /// The environment, as the user wrote it.
     pub env: String,
-    /// Steps of the environment in all, summed over its copies.
+    /// Total steps of the environment, summed over its copies.
     pub steps: u64,
     /// Copies of the environment, side by side.
     pub environments: usize,
@@ -43,12 +43,12 @@ pub struct QLearningConfig {
     pub buffer: usize,
     /// Discount of a reward one step later, gamma.
     pub discount: f64,
-    /// The largest error of a value that is learnt from, as of Mnih et al. 2015; 0 for any. Without it the squares of the errors
-    /// let large learning rates diverge, where a classifier's gradient is bounded by itself.
+    /// Limit on the error of a value, as in Mnih et al. 2015; 0 for no limit. Without it the squared errors make large
+    /// learning rates diverge, whereas the gradient of a classification loss is bounded.
     pub error_clip: f64,
-    /// Factor on the rewards that are learnt from. Returns are shown without it.
+    /// Factor on the rewards in training. Returns are reported without it.
     pub reward_scale: f64,
-    /// Share of itself that the target network keeps in an update; the rest comes from the network that learns.
+    /// Share of its own weights that the target network keeps in an update; the rest comes from the Q-network.
     pub tau: f64,
     /// Steps of random actions before the first update.
     pub learning_starts: u64,
@@ -62,7 +62,7 @@ pub struct QLearningConfig {
     pub evaluation_episodes: usize,
 }
 
-/// Everything a run of Q-learning is a function of.
+/// The whole configuration of a run of Q-learning.
 pub type QConfig = RunConfig<QLearningConfig>;
 
 impl Default for QLearningConfig {
@@ -108,7 +108,7 @@ impl QLearningConfig {
         self.steps.div_ceil(self.epoch_steps)
     }
 
-    /// Updates that are done after so many steps of the environment.
+    /// Number of updates done after `step` steps of the environment.
     pub fn updates_after(&self, step: u64) -> u64 {
         step.saturating_sub(self.learning_starts) / self.update_every
     }

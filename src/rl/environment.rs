@@ -1,26 +1,26 @@
-//! What every environment does, and how one is opened by its name.
+//! The interface of environments, which are opened by name.
 
 use super::gymnasium::Gymnasium;
 use super::pendulum::{Pendulum, TORQUES};
 use crate::error::{Error, Result};
 
-/// What an environment shows and takes.
+/// The observations and actions of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spaces {
     /// Numbers in an observation.
     pub observation: usize,
-    /// Number of actions, which are the numbers from 0 on.
+    /// Number of actions, which are counted from 0.
     pub actions: usize,
 }
 
-/// What one step brought.
+/// The outcome of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// What there was to be won.
+    /// The reward.
     pub reward: f64,
-    /// The episode reached an end of its own: nothing can be won behind it.
+    /// The episode reached a final state, after which there are no rewards.
     pub terminated: bool,
-    /// The episode was cut off, usually by a time limit: it could have gone on.
+    /// The episode was cut off before a final state, usually by a time limit.
     pub truncated: bool,
 }
 
@@ -31,10 +31,10 @@ impl Outcome {
     }
 }
 
-/// Several copies of one environment that go side by side. The interface is that of Gymnasium.
+/// Several copies of one environment, side by side. The interface is Gymnasium's.
 ///
-/// Observations of all copies lie in one slice, `[count, spaces().observation]`. Every copy needs a [`reset`] before its
-/// first step and after the end of each episode.
+/// One slice holds the observations of all copies, `[count, spaces().observation]`. Every copy needs a [`reset`] before
+/// its first step and after the end of each episode.
 ///
 /// # Panics
 /// [`reset`] and [`step_some`] panic where a slice has the wrong length, or a copy or an action does not exist.
@@ -42,22 +42,23 @@ impl Outcome {
 /// [`reset`]: Environments::reset
 /// [`step_some`]: Environments::step_some
 pub trait Environments {
-    /// What is shown and taken.
+    /// The observations and actions of the environment.
     fn spaces(&self) -> Spaces;
 
     /// Number of copies.
     fn count(&self) -> usize;
 
     /// Starts new episodes in some copies, each given with its seed. Writes their first observations into their rows of
-    /// `observations`, and touches no other row. The episode is a function of seed and actions, wherever the environment is
-    /// deterministic.
+    /// `observations` and leaves the other rows alone. In a deterministic environment an episode is a function of seed
+    /// and actions.
     ///
     /// # Errors
     /// [`Error::Environment`] where it fails.
     fn reset(&mut self, resets: &[(usize, u64)], observations: &mut [f32]) -> Result<()>;
 
-    /// Goes one step in every copy that is given an action, and writes what it then shows. The others stand still: theirs is
-    /// `None`, and their rows are left alone. An episode that ended is not reset: its last observation is what is shown.
+    /// Takes one step in every copy that has an action, and writes its observation. The other copies take no step:
+    /// their outcome is `None`, and their rows stay as they are. An episode that ends is not reset: its last
+    /// observation is written.
     ///
     /// # Errors
     /// [`Error::Environment`] where it fails.
@@ -67,33 +68,33 @@ pub trait Environments {
         observations: &mut [f32],
     ) -> Result<Vec<Option<Outcome>>>;
 
-    /// [`step_some`](Environments::step_some) of all.
+    /// Takes one step in every copy, as [`step_some`](Environments::step_some).
     ///
     /// # Errors
-    /// As there.
+    /// As [`step_some`](Environments::step_some).
     fn step(&mut self, actions: &[usize], observations: &mut [f32]) -> Result<Vec<Outcome>> {
         let actions: Vec<Option<usize>> = actions.iter().copied().map(Some).collect();
         Ok(self.step_some(&actions, observations)?.into_iter().flatten().collect())
     }
 
-    /// The state of all copies, from which [`restore`](Environments::restore) goes on to the bit. `None` where there is no
-    /// telling.
+    /// The state of all copies, from which [`restore`](Environments::restore) continues to the bit. `None` if it cannot
+    /// be saved.
     fn state(&self) -> Option<Vec<f64>>;
 
-    /// Takes up a [`state`](Environments::state) of as many copies.
+    /// Restores a [`state`](Environments::state) of the same number of copies.
     ///
     /// # Errors
-    /// [`Error::Input`] where it is not a state of these copies, or cannot be taken up.
+    /// [`Error::Input`] where it is not a state of these copies, or the environment cannot restore one.
     fn restore(&mut self, state: &[f64]) -> Result<()>;
 }
 
 /// Opens `count` copies of an environment: `pendulum`, `pendulum:TORQUES` or `gym:NAME`.
 ///
 /// # Errors
-/// [`Error::Input`] where the name says nothing, or Gymnasium cannot be opened; [`Error::Environment`] where making the
+/// [`Error::Input`] where the name is unknown, or Gymnasium cannot be opened; [`Error::Environment`] where making the
 /// environment fails.
 pub fn open(name: &str, count: usize) -> Result<Box<dyn Environments>> {
-    assert!(count > 0, "environments: no copy asked for");
+    assert!(count > 0, "environments: at least one copy is needed");
     let (kind, detail) = match name.split_once(':') {
         Some((kind, detail)) => (kind, Some(detail)),
         None => (name, None),

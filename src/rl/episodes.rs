@@ -1,4 +1,4 @@
-//! Episodes: where their seeds come from, and how a policy fares in them.
+//! Seeds of episodes, and the returns of a policy in them.
 
 use super::environment::Environments;
 use super::policy::greedy;
@@ -6,29 +6,29 @@ use crate::error::Result;
 use crate::learn::StopFlag;
 use crate::random::{Philox, Purpose};
 
-/// Steps after which an episode that is played is cut off: an environment without a time limit could go on for ever.
+/// Largest number of steps of an evaluated episode, since an environment may have no time limit.
 pub(super) const LONGEST: usize = 100_000;
 
-/// What an episode is for. Those of different kinds practically never begin alike.
+/// The purpose of an episode. Episodes of different kinds practically never have the same seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// To learn from.
+    /// Training.
     Training = 0,
-    /// To choose the best epoch by: the same ones after each.
+    /// The choice of the best epoch, with the same episodes after each epoch.
     Evaluation = 1,
-    /// To tell how good that is.
+    /// The test of the best epoch's network.
     Test = 2,
-    /// What `alrao rl eval` plays.
+    /// `alrao rl eval`.
     Asked = 3,
 }
 
-/// The seed of an episode, below 2^31 as some environments want it.
+/// The seed of an episode, below 2^31 as some environments need it.
 pub(super) fn seed(run_seed: u64, kind: Kind, number: u64) -> u64 {
     u64::from(Philox::new(run_seed, Purpose::Episodes).at(kind as u64, number)[0] >> 1)
 }
 
-/// The return of each episode that begins by one of `seeds`, with the best action taken throughout, for [`LONGEST`] steps at
-/// most; `None` where a stop was asked for. `values` gives each action's value for observations side by side.
+/// Plays an episode for each of `seeds` with the best actions, for at most [`LONGEST`] steps, and gives their returns;
+/// `None` if `stop` was set. `values` computes each action's value for a batch of observations.
 ///
 /// # Errors
 /// Where the environment fails.
@@ -48,7 +48,7 @@ pub(super) fn play(
     Ok(Some(returns))
 }
 
-/// As many episodes at once as there are copies, or fewer.
+/// Plays at most one episode in each copy, all at the same time.
 fn play_round(
     environments: &mut dyn Environments,
     seeds: &[u64],
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::rl::environment::{Outcome, Spaces};
 
-    /// A reward of 1 a step; the first copy's episodes last three steps, the others' for ever.
+    /// A reward of 1 a step. An episode of the first copy lasts three steps, those of the others never end.
     struct Endless(Vec<usize>);
 
     impl Environments for Endless {

@@ -1,7 +1,7 @@
-//! Environments of Gymnasium, in a Python process of their own.
+//! Environments of Gymnasium, in a separate Python process.
 //!
-//! The program holds `scripts/gymnasium_bridge.py` and starts `python3 -c` with its text, so that nothing has to be found
-//! but Python; `ALRAO_PYTHON` names another. Both speak the frames that are described in `frames`.
+//! The program contains `scripts/gymnasium_bridge.py` and starts `python3 -c` with its text, so only Python has to be
+//! found; `ALRAO_PYTHON` names another Python. `frames` describes the messages between the two.
 
 mod frames;
 mod process;
@@ -15,17 +15,18 @@ use self::process::{Failure, Process};
 use super::environment::{Environments, Outcome, Spaces, check_reset, check_step};
 use crate::error::{Error, Result};
 
-/// Names the Python to use.
+/// The environment variable that names the Python to use.
 const SETTING: &str = "ALRAO_PYTHON";
 const USUAL: [&str; 2] = ["python3", "python"];
 const BRIDGE: &str = include_str!("../../scripts/gymnasium_bridge.py");
-/// Importing from a slow disk takes seconds, from a network's a minute. A step that takes longer is none to learn by.
+/// Importing Gymnasium takes seconds from a slow disk, a minute from a network's. A slower step is useless for
+/// learning.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Copies of an environment of Gymnasium with a box of observations and discrete actions.
 ///
-/// Observations of any shape are flattened to 32-bit floats, and actions are counted from 0 whatever the environment's own
-/// start. The process ends with this value, or when this process ends. Its state cannot be told.
+/// Observations of any shape are flattened to 32-bit floats, and actions are counted from 0 whatever the environment's
+/// own start. The Python process ends when this value is dropped or this process ends. Its state cannot be saved.
 #[derive(Debug)]
 pub struct Gymnasium {
     process: Process,
@@ -35,19 +36,19 @@ pub struct Gymnasium {
 }
 
 impl Gymnasium {
-    /// `count` copies of what `gymnasium.make(name)` gives, in the Python that `ALRAO_PYTHON` names, or else `python3` or
+    /// Opens `count` copies of `gymnasium.make(name)` in the Python that `ALRAO_PYTHON` names, or else `python3` or
     /// `python`.
     ///
     /// # Errors
-    /// [`Error::Input`] where there is no Python, no Gymnasium, no such environment, the environment is not one to be learnt
-    /// here, or the process gives no answer; [`Error::Environment`] where making the environment fails.
+    /// [`Error::Input`] where there is no Python, no Gymnasium or no such environment, Q-learning does not support it,
+    /// or the process does not answer; [`Error::Environment`] where making the environment fails.
     pub fn open(name: &str, count: usize) -> Result<Self> {
         let programs = programs(std::env::var_os(SETTING));
         Self::open_with(programs.into_iter().map(Command::new).collect(), PATIENCE, name, count)
     }
 
-    /// The same with the first of some commands that exists, each of which runs Python; every answer has to come within
-    /// `patience`, or the process is killed.
+    /// As [`Gymnasium::open`], with the first of `commands` that exists; each runs Python. If an answer takes longer
+    /// than `patience`, the process is killed.
     ///
     /// # Errors
     /// As [`Gymnasium::open`].
@@ -57,7 +58,7 @@ impl Gymnasium {
         name: &str,
         count: usize,
     ) -> Result<Self> {
-        assert!(count > 0, "gym:{name}: no copy asked for");
+        assert!(count > 0, "gym:{name}: at least one copy is needed");
         let mut python = String::new();
         let request = Request::Open { name, count };
         let opened = process::start(commands, BRIDGE, &mut python, &request, patience);
@@ -70,7 +71,7 @@ impl Gymnasium {
         &self.opened.versions
     }
 
-    /// The number of the process.
+    /// The process id.
     pub fn process_id(&self) -> u32 {
         self.process.id()
     }
@@ -84,7 +85,7 @@ impl Gymnasium {
         Error::environment(&format!("gym:{}", self.name), message)
     }
 
-    /// Refuses what cannot be learnt from: a single NaN would be every value's soon.
+    /// Refuses observations that are not finite: a single NaN would soon reach every value.
     fn check_observation(&self, copy: usize, observation: &[f32]) -> Result<()> {
         match observation.iter().position(|number| !number.is_finite()) {
             None => Ok(()),
@@ -164,7 +165,7 @@ fn programs(setting: Option<OsString>) -> Vec<OsString> {
     }
 }
 
-/// Why there is no environment, and what to do.
+/// The error for an environment that cannot be opened, with advice.
 fn refusal(name: &str, python: &str, failure: Failure) -> Error {
     let message = match &failure {
         Failure::NoPython { tried } => Some(format!(
@@ -186,7 +187,7 @@ fn refusal(name: &str, python: &str, failure: Failure) -> Error {
     }
 }
 
-/// What a user can do about a fault; `None` where nothing is known.
+/// Advice on a fault; `None` if there is none.
 fn what_to_do(reason: Reason, text: &str, python: &str) -> Option<String> {
     let install = format!("`{python} -m pip install \"gymnasium[box2d]\"`");
     Some(match reason {
@@ -199,14 +200,14 @@ fn what_to_do(reason: Reason, text: &str, python: &str) -> Option<String> {
         Reason::NotInstalled => format!("something is not installed for {python}: {text}"),
         Reason::NotMade => format!("Gymnasium cannot make it: {text}"),
         Reason::ContinuousActions => format!(
-            "its actions are continuous, {text}, and Q-learning needs discrete ones: take another environment, or pendulum, \
-             our own, which has a few torques to choose from"
+            "its actions are continuous, {text}, and Q-learning needs discrete ones: take another environment, or \
+             the built-in pendulum, which has a few torques"
         ),
         Reason::OtherActions => format!(
             "its actions are {text}, and Q-learning needs a Discrete space: take another environment"
         ),
         Reason::OtherObservation => format!(
-            "its observations are {text}, and only a Box with numbers in it can be learnt from: take another environment"
+            "its observations are {text}, and Q-learning needs a Box with at least one number: take another environment"
         ),
         Reason::Failed => return None,
     })

@@ -5,27 +5,27 @@ use crate::device::{DType, Device};
 use crate::ops::replay;
 use crate::tensor::Tensor;
 
-/// What one step of an environment came to.
+/// One step of an environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Transition<'a> {
-    /// What was seen.
+    /// The observation before the step.
     pub observation: &'a [f32],
-    /// What was done.
+    /// The action.
     pub action: usize,
-    /// What it brought.
+    /// The reward.
     pub reward: f64,
-    /// What was seen then.
+    /// The observation after the step.
     pub next_observation: &'a [f32],
-    /// Whether the episode ended in itself, so that nothing comes after; not where it was cut off.
+    /// Whether the step reached a final state; false where the episode was only cut off.
     pub terminated: bool,
 }
 
-/// The last transitions. A new one takes the place of the oldest where there is no other.
+/// The last transitions. A full memory replaces its oldest ones.
 pub struct Memory {
     rows: Tensor,
     filled: Tensor,
     capacity: usize,
-    /// How many there have been.
+    /// Transitions stored so far, including those replaced since.
     seen: u64,
 }
 
@@ -41,7 +41,7 @@ impl Memory {
         }
     }
 
-    /// Keeps transitions, the first one first.
+    /// Stores transitions in their order.
     pub fn push<'a>(&mut self, transitions: impl IntoIterator<Item = Transition<'a>>) {
         let mut rows = Vec::new();
         for transition in transitions {
@@ -67,17 +67,17 @@ impl Memory {
         self.filled.copy_from_slice(&[self.len() as i32]);
     }
 
-    /// Transitions that are kept.
+    /// Number of transitions in the memory.
     pub fn len(&self) -> usize {
         self.seen.min(self.capacity as u64) as usize
     }
 
-    /// Whether there are none.
+    /// Whether the memory is empty.
     pub fn is_empty(&self) -> bool {
         self.seen == 0
     }
 
-    /// Transitions that there have been.
+    /// Transitions stored so far, including those replaced since.
     pub fn seen(&self) -> u64 {
         self.seen
     }
@@ -87,23 +87,23 @@ impl Memory {
         &self.rows
     }
 
-    /// How many of the rows are transitions, I32 `[1]`.
+    /// Number of filled rows, I32 `[1]`.
     pub fn filled(&self) -> &Tensor {
         &self.filled
     }
 
-    /// The rows that are transitions, as they lie.
+    /// The filled rows.
     pub(super) fn kept(&self) -> Tensor {
         let width = self.rows.shape().columns();
         self.rows.view(0, [self.len(), width], width)
     }
 
-    /// Numbers of the rows that are kept once there have been so many transitions.
+    /// Elements of the filled rows after `seen` transitions.
     pub(super) fn elements_of(&self, seen: u64) -> usize {
         seen.min(self.capacity as u64) as usize * self.rows.shape().columns()
     }
 
-    /// Takes over what [`Memory::kept`] and [`Memory::seen`] gave.
+    /// Restores the values of [`Memory::kept`] and [`Memory::seen`].
     pub(super) fn restore(&mut self, kept: &[f64], seen: u64) {
         self.seen = seen;
         let kept: Vec<f32> = kept.iter().map(|value| *value as f32).collect();

@@ -21,8 +21,8 @@ use crate::ops::soft_update::soft_update;
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
 
-/// A Q-network that learns: `Q(s, a)` is the mean of a mixture of N_cl classifiers' Gaussians around what they say of an
-/// observation, one output an action (the paper's Appendix D).
+/// A Q-network that learns. `Q(s, a)` is the mean of a mixture of Gaussians around the outputs of N_cl classifiers,
+/// which have one output per action (the paper's Appendix D).
 pub struct QNetwork {
     learner: Learner,
     target: Target,
@@ -35,7 +35,7 @@ pub struct QNetwork {
     acting: Acting,
 }
 
-/// The network that the values of the next observations come from. It learns nothing by itself.
+/// The network that computes the values of the next observations. It only follows the Q-network.
 struct Target {
     model: Alrao,
     flat: FlatParameters,
@@ -76,8 +76,8 @@ impl QNetwork {
     }
 
     /// Draws transitions from the memory and learns from them, in the paper's order: the target's values of the next
-    /// observations under the current posterior, then a step (Algorithm 1) on the chosen actions' values, then a soft update of
-    /// the target. The losses are those before the update.
+    /// observations under the current posterior, then a step (Algorithm 1) on the chosen actions' values, then a soft
+    /// update of the target. The losses are those before the update.
     ///
     /// # Panics
     /// Where the memory is empty.
@@ -109,10 +109,10 @@ impl QNetwork {
         })
     }
 
-    /// Takes initial parameters from a file as [`Learner::load_initial`] does, for the target too.
+    /// Loads initial parameters as [`Learner::load_initial`] does, also into the target.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Learner::load_initial`].
     pub fn load_initial(&self, path: &Path) -> Result<()> {
         self.learner.load_initial(path)?;
         let (target, online) = (self.target.flat.values(), self.learner.flat().values());
@@ -121,18 +121,18 @@ impl QNetwork {
         Ok(())
     }
 
-    /// `Q(s, a)` of each action, `[observations, actions]`, for observations side by side.
+    /// `Q(s, a)` of each action, `[observations, actions]`, for a batch of observations.
     pub fn values(&self, observations: &[f32]) -> Vec<f32> {
         self.acting.values(&self.learner, observations)
     }
 
-    /// Turns capture of updates and values off or on; it is on by default. The results are the same.
+    /// Turns capture of updates and values on or off; it is on by default. Results do not depend on it.
     pub fn set_capture(&self, is_on: bool) {
         self.learner.steps().set_on(is_on);
         self.acting.work.set_on(is_on);
     }
 
-    /// What learns.
+    /// The learner.
     pub fn learner(&self) -> &Learner {
         &self.learner
     }
@@ -142,12 +142,12 @@ impl QNetwork {
         &self.target.flat
     }
 
-    /// What it learns from.
+    /// The replay buffer.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// Keeps transitions to learn from.
+    /// Stores transitions in the replay buffer.
     pub fn remember<'a>(&mut self, transitions: impl IntoIterator<Item = Transition<'a>>) {
         self.memory.push(transitions);
     }
@@ -179,11 +179,11 @@ fn model(config: &QConfig, spaces: Spaces) -> Result<Alrao> {
     Ok(Alrao::new(built.module, task, config.alrao.clone()))
 }
 
-/// The work of choosing actions, for each number of observations at once.
+/// Computes action values, with one captured graph for each number of observations.
 pub(super) struct Acting {
-    /// Numbers of an observation.
+    /// Numbers in an observation.
     size: usize,
-    /// Where the observations are, by their number.
+    /// Device memory for observations, by their number.
     held: RefCell<BTreeMap<usize, Tensor>>,
     work: CapturedStep<Tensor>,
 }
@@ -194,7 +194,7 @@ impl Acting {
         Acting { size: spaces.observation, held, work }
     }
 
-    /// What the learner's mixture gives for observations side by side: `[observations, actions]`.
+    /// The action values of the learner's mixture for a batch of observations, `[observations, actions]`.
     pub fn values(&self, learner: &Learner, observations: &[f32]) -> Vec<f32> {
         let count = observations.len() / self.size;
         let mut held = self.held.borrow_mut();

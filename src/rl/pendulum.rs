@@ -1,7 +1,7 @@
 //! The pendulum: swing it up and hold it there, with a motor that is too weak to lift it at once.
 //!
-//! The equations, the observation, the reward and the time limit are those of Gymnasium's `Pendulum-v1`, whose torque is a
-//! number from -2 to 2. Q-learning chooses among some; here the motor has a few torques, evenly spread.
+//! The equations, the observation, the reward and the time limit are those of Gymnasium's `Pendulum-v1`, whose torque
+//! is any number from -2 to 2. Q-learning needs discrete actions, so here the motor has a few evenly spaced torques.
 
 use std::f64::consts::{PI, TAU};
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use super::environment::{Environments, Outcome, Spaces, check_reset, check_step}
 use crate::error::{Error, Result};
 use crate::random::{Philox, Purpose};
 
-/// Torques where nothing else is said: -2, -1, 0, 1, 2.
+/// The default number of torques, which are then -2, -1, 0, 1 and 2.
 pub(super) const TORQUES: usize = 5;
 
 const GRAVITY: f64 = 10.0;
@@ -26,10 +26,10 @@ const STEPS: u32 = 200;
 const OBSERVATION: usize = 3;
 const NUMBERS_OF_A_STATE: usize = 3;
 
-/// What one pendulum is doing.
+/// The state of one pendulum.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// In radians, 0 upright; it counts the turns.
+    /// In radians, 0 upright, including full turns.
     angle: f64,
     /// In radians a second.
     speed: f64,
@@ -60,17 +60,17 @@ impl State {
 ///
 /// An observation is cosine and sine of the angle, which is 0 upright, and the speed in radians a second. The reward is
 /// `-(angle^2 + 0.1 speed^2 + 0.001 torque^2)`, of the state before the step, with the angle in `[-pi, pi)`. An episode
-/// starts at an angle uniform in `[-pi, pi]` with a speed uniform in `[-1, 1]`, and is truncated after 200 steps. Before its
-/// first reset a pendulum hangs at rest.
+/// starts at an angle uniform in `[-pi, pi]` with a speed uniform in `[-1, 1]`, and is truncated after 200 steps.
+/// Before its first reset a pendulum hangs at rest.
 #[derive(Clone, Debug)]
 pub struct Pendulum {
     copies: Vec<State>,
-    /// What each action is.
+    /// The torque of each action.
     torques: Vec<f64>,
 }
 
 impl Pendulum {
-    /// How many torques there may be.
+    /// The allowed numbers of torques.
     pub const NUMBERS_OF_TORQUES: RangeInclusive<usize> = 2..=1000;
 
     /// `count` pendulums whose actions are `torques` torques from -2 to 2.
@@ -80,7 +80,7 @@ impl Pendulum {
     pub fn new(count: usize, torques: usize) -> Self {
         assert!(Self::NUMBERS_OF_TORQUES.contains(&torques), "pendulum: {torques} torques");
         let gaps = (torques - 1) as f64;
-        // From the middle, so that it is symmetric to the bit.
+        // Computed from the middle, so that the torques are symmetric to the bit.
         let torque = |action: usize| LARGEST_TORQUE * (2.0 * action as f64 - gaps) / gaps;
         let hanging = State { angle: PI, speed: 0.0, steps: 0 };
         Pendulum { copies: vec![hanging; count], torques: (0..torques).map(torque).collect() }

@@ -1,9 +1,9 @@
-//! Which action is taken: the one of the largest value, or one at random.
+//! The choice of actions: the one with the largest value, or a random one.
 
 use super::config::Exploration;
 use crate::random::{Philox, Purpose, unit_f64};
 
-/// The action of the largest value, the first of several. A value that is no number is never the largest.
+/// The action with the largest value, the first if several have it. NaN is never the largest.
 ///
 /// ```
 /// assert_eq!(alrao::rl::greedy(&[0.5, 2.0, f32::NAN, 2.0]), 1);
@@ -18,11 +18,11 @@ pub fn greedy(values: &[f32]) -> usize {
     best.0
 }
 
-/// Epsilon-greedy actions. What is random is a function of the seed, the step and the copy of the environment.
+/// Epsilon-greedy actions. The random ones are a function of the seed, the step and the copy of the environment.
 pub(super) struct EpsilonGreedy {
     exploration: Exploration,
     random: Philox,
-    /// Steps at the beginning that are random altogether.
+    /// Steps at the beginning with only random actions.
     random_steps: u64,
 }
 
@@ -31,7 +31,7 @@ impl EpsilonGreedy {
         EpsilonGreedy { exploration, random: Philox::new(seed, Purpose::Exploration), random_steps }
     }
 
-    /// The part of random actions at a step, counted from 0 over all copies.
+    /// The share of random actions at a step, counted from 0 over all copies.
     pub fn epsilon(&self, step: u64) -> f64 {
         match step.checked_sub(self.random_steps) {
             None => 1.0,
@@ -39,7 +39,7 @@ impl EpsilonGreedy {
         }
     }
 
-    /// The action of each copy at a step, and `None` where it is to be the best one.
+    /// Each copy's random action at a step; `None` where the best action is to be taken.
     pub fn random_actions(&self, step: u64, copies: usize, actions: usize) -> Vec<Option<usize>> {
         let epsilon = self.epsilon(step);
         let choose = |copy: usize| {

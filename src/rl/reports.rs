@@ -37,7 +37,7 @@ pub struct EpochReport {
     pub posterior: Vec<f64>,
     /// Time spent on the epoch's steps in this process.
     pub seconds: f64,
-    /// Steps of the environment per second, of those this process did.
+    /// Steps of the environment per second in this process.
     pub steps_per_second: f64,
     /// Whether it is the best epoch so far.
     #[serde(skip)]
@@ -47,27 +47,27 @@ pub struct EpochReport {
 /// The best epoch's network in new episodes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TestReport {
-    /// The epoch whose network it is.
+    /// The epoch of the tested network.
     pub epoch: u64,
     /// Mean return.
     #[serde(rename = "return")]
     pub mean_return: f64,
     /// Standard deviation over the episodes.
     pub return_deviation: f64,
-    /// How many there were.
+    /// Number of episodes.
     pub episodes: usize,
 }
 
-/// How long a run is.
+/// The length of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Steps of the environment in all.
+    /// Total steps of the environment.
     pub steps: u64,
-    /// Epochs in all.
+    /// Total epochs.
     pub epochs: u64,
 }
 
-/// How an epoch is going.
+/// The state of an epoch in progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Counted from 1.
@@ -80,6 +80,6 @@ pub struct Status {
     pub epsilon: f64,
     /// The weight of each classifier.
     pub posterior: Vec<f64>,
-    /// Steps of the environment per second, of those this process did.
+    /// Steps of the environment per second in this process.
     pub steps_per_second: f64,
 }

@@ -25,17 +25,17 @@ use crate::ops::replay::row_width;
 /// Episodes of an evaluation that are played side by side.
 const MOST_AT_ONCE: usize = 32;
 
-/// The largest number of episodes.
+/// The largest number of episodes of `alrao rl eval`.
 const MOST_EPISODES: usize = 1_000_000;
 
 /// A run of Q-learning.
 pub type Run = learn::Run<QLearning>;
 
 impl Run {
-    /// Opens the environment and checks everything, then makes the directory: `out`, or `runs/ENV-OPTIMIZER-N`.
+    /// Opens the environment and checks everything, then creates the directory: `out`, or `runs/ENV-OPTIMIZER-N`.
     ///
     /// # Errors
-    /// Where anything the user gave is at fault; no directory is left behind then.
+    /// Where a setting or the environment is at fault; no directory is left behind then.
     pub fn start(config: QConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         check_precision(config.train.precision, device)?;
@@ -47,7 +47,7 @@ impl Run {
         Ok(Run::new(config, run))
     }
 
-    /// Continues a run from its last checkpoint, with those of the settings that may change.
+    /// Continues a run from its last checkpoint, with those of `changes` that a run may change.
     ///
     /// # Errors
     /// Where the directory is not a run of Q-learning, or its checkpoint is not whole.
@@ -56,11 +56,11 @@ impl Run {
         let mut config = Run::config_of(path)?;
         let before = config.clone();
         changes.apply_changes(&mut config);
-        // From now on it runs there.
+        // The run continues on this device.
         config.device = device.name().parse().unwrap_or(config.device);
         check_precision_of_run(config.train.precision, device)?;
         let mut run = prepare(&config, device)?;
-        // A run that was killed before its first checkpoint starts anew.
+        // A run that was killed before its first checkpoint starts from the beginning.
         if RunDirectory::last(path).exists() {
             run.restore(&mut directory)?;
         }
@@ -110,7 +110,7 @@ fn prepare(config: &QConfig, device: &Device) -> Result<RunLoop<QLearning>> {
     Ok(RunLoop::new(task, Some(record)))
 }
 
-/// Refuses what cannot lie in memory, before it is made.
+/// Refuses a run that does not fit in memory, before anything is built.
 fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
     let input = Input::Vector { size: spaces.observation };
     let copies = [config.alrao.classifiers, spaces.actions];
@@ -118,9 +118,9 @@ fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
     memory::check_together(&[model, buffer_part(config, spaces), batch_part(config, spaces)])
 }
 
-/// The replay buffer, and the checkpoints that it is in.
+/// The memory of the replay buffer and its checkpoints.
 fn buffer_part(config: &QConfig, spaces: Spaces) -> Part {
-    // A new checkpoint and its bytes are made while the last one is there.
+    // The last checkpoint, a new one and the new one's bytes are in memory at the same time.
     const CHECKPOINTS: u128 = 3;
     let rows = config.task.buffer as u128;
     let kept = rows.min(u128::from(config.task.steps) + config.task.environments as u128);
@@ -132,8 +132,8 @@ fn buffer_part(config: &QConfig, spaces: Spaces) -> Part {
     }
 }
 
-/// What an update computes with: at least the transitions, and each layer's values in both networks, its gradient and the
-/// activation's input.
+/// The memory of an update: at least the transitions and, for each layer, its values in both networks, its gradient and
+/// the activation's input.
 fn batch_part(config: &QConfig, spaces: Spaces) -> Part {
     let layers: u128 = config.model.hidden.iter().map(|units| *units as u128).sum();
     let outputs = config.alrao.classifiers as u128 * spaces.actions as u128;
@@ -147,29 +147,30 @@ fn batch_part(config: &QConfig, spaces: Spaces) -> Part {
     }
 }
 
-/// What a network comes to in some episodes.
+/// The result of a network's evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// The environment.
     pub env: String,
-    /// How many there were.
+    /// Number of episodes.
     pub episodes: usize,
     /// Mean return.
     #[serde(rename = "return")]
     pub mean_return: f64,
     /// Standard deviation over the episodes.
     pub return_deviation: f64,
-    /// Each episode's.
+    /// The return of each episode.
     pub returns: Vec<f64>,
-    /// What the values were computed in.
+    /// The precision of the values.
     #[serde(skip)]
     pub precision: EvaluationPrecision,
 }
 
-/// Plays episodes with a run's best network (its last network before the first epoch has ended), or with the network in a checkpoint.
+/// Plays episodes with a run's best network, with its last one before the end of the first epoch, or with the network
+/// in a checkpoint.
 ///
 /// # Errors
-/// Where the source is no run or checkpoint of Q-learning, or does not fit the environment.
+/// Where the source is not a run or checkpoint of Q-learning, or does not fit the environment.
 pub fn evaluate(
     source: &Path,
     env: Option<&str>,
@@ -185,7 +186,7 @@ pub fn evaluate(
         (Some(env), _) => env.to_owned(),
         (None, Some(run)) => Run::config_of(&run)?.task.env,
         (None, None) => {
-            let message = "is needed, since a file does not know its environment";
+            let message = "is needed, since a checkpoint does not record its environment";
             return Err(Error::field("env", message));
         }
     };
@@ -202,7 +203,7 @@ pub fn evaluate(
     let values = |observations: &[f32]| acting.values(&trained.learner, observations);
     let returns = play(&mut *arena, &seeds, &values, &StopFlag::default())?;
     device.check()?;
-    let returns = returns.expect("nobody asked it to stop");
+    let returns = returns.expect("the flag is never set");
     let (mean_return, return_deviation) = mean_and_deviation(&returns);
     let precision = trained.precision;
     Ok(Evaluation { env, episodes, mean_return, return_deviation, returns, precision })
@@ -232,7 +233,7 @@ fn fits(record: &ModelRecord, spaces: Spaces) -> std::result::Result<(), String>
     }
 }
 
-/// What an environment shows and takes, in words.
+/// The observations and actions of an environment, in words.
 pub fn describe(spaces: Spaces) -> String {
     format!("shows {} numbers and takes {} actions", spaces.observation, spaces.actions)
 }
@@ -241,7 +242,7 @@ pub fn describe(spaces: Spaces) -> String {
 mod tests {
     use super::*;
 
-    /// With 3 numbers in an observation a transition is 9, of 4 bytes each.
+    /// With 3 numbers in an observation a transition has 9 numbers of 4 bytes.
     #[test]
     fn a_buffer_counts_with_its_checkpoints() {
         let settings = |text| Settings::from_toml(text, "test.toml".as_ref());

@@ -54,7 +54,7 @@ settings::settings! {
         update_every: u64, "N", check::count => task.update_every;
         /// Share of random actions when learning starts [default: 1]
         epsilon_start: f64, "SHARE", check::share("0 to 1") => task.exploration.start;
-        /// Share of random actions in the end [default: 0.05; at most that of the start]
+        /// Share of random actions at the end [default: 0.05; at most that of the start]
         epsilon_end: f64, "SHARE", check::share("0 to 1") => task.exploration.end;
         /// Steps from the first share to the last [default: 10000; gym 50000; fewer in a short run]
         epsilon_steps: u64, "N", check::count => task.exploration.steps;
@@ -62,10 +62,10 @@ settings::settings! {
         buffer: usize, "N", check::up_to(MOST_TRANSITIONS) => task.buffer;
         /// Discount of a reward one step later, gamma [default: 0.99]
         discount: f64, "GAMMA", check::share("0 to 1") => task.discount;
-        /// Factor on the rewards that are learnt from; returns are shown without it [default: 0.1]
+        /// Factor on the rewards in training; returns are shown without it [default: 0.1]
         reward_scale: f64, "FACTOR", check::positive => task.reward_scale;
-        /// Largest error of a value that is learnt from; 0 for any [default: 1]
-        error_clip: f64, "ERROR", check::real(|x| x >= 0.0, "0 (any) or a number above 0") => task.error_clip;
+        /// Limit on the error of a value in an update; 0 for no limit [default: 1]
+        error_clip: f64, "ERROR", check::real(|x| x >= 0.0, "0 (no limit) or a number above 0") => task.error_clip;
         /// Share of itself that the target network keeps in an update (1 less Lillicrap's tau) [default: 0.9]
         tau: f64, "TAU", check::below_one("0 (the network itself) to below 1") => task.tau;
     }
@@ -78,7 +78,7 @@ impl TaskSettings for QSettings {
 }
 
 impl Settings {
-    /// Everything a run is a function of.
+    /// A run's configuration: the settings, and defaults that depend on the environment and the number of steps.
     ///
     /// # Errors
     /// [`crate::Error::Input`] naming the setting, or the key and its file.
@@ -145,7 +145,7 @@ impl Settings {
     }
 }
 
-/// The settings that give this configuration back.
+/// The settings that reproduce a configuration.
 impl From<&QConfig> for Settings {
     fn from(config: &QConfig) -> Settings {
         let optimizer = config.train.optimizer;

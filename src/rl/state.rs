@@ -1,5 +1,5 @@
-//! A run's whole state in one file: the learner's, as `alrao train` writes it, and beside it the target network, the replay
-//! buffer and the episodes that are going on.
+//! A run's whole state in one file: the learner's, as `alrao train` writes it, the target network, the replay buffer
+//! and the current episodes.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::learn::{Checkpoint, ModelRecord, Progress};
 /// Prefix of the arrays that are not the learner's.
 pub(super) const PREFIX: &str = "alrao.rl.";
 
-/// Where a run is in its epochs, besides its [`Progress`].
+/// The part of a run's progress that [`Progress`] lacks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Place {
     /// The step at which the epoch began.
@@ -37,7 +37,7 @@ impl Place {
     /// Reads it from a checkpoint. `path` is for messages.
     ///
     /// # Errors
-    /// Where it is not one of Q-learning.
+    /// Where it is not a checkpoint of Q-learning.
     pub fn read(checkpoint: &Checkpoint, path: &Path) -> Result<Place> {
         let place = numbers(checkpoint, "place", 3, path)?;
         let (epoch_start, best_return) = (place[0] as u64, place[1]);
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-/// Reads everything back from the device.
+/// Reads the whole state back from the device.
 pub(super) fn capture(
     network: &QNetwork,
     collecting: &Collecting,
@@ -79,10 +79,10 @@ fn put(checkpoint: &mut Checkpoint, name: &str, array: Array) {
     checkpoint.put(&format!("{PREFIX}{name}"), array);
 }
 
-/// Puts everything into this state. `path` is for messages.
+/// Restores the whole state. `path` is for messages.
 ///
 /// # Errors
-/// Where the checkpoint is another model's or not one of Q-learning.
+/// Where the checkpoint is of another model, or not of Q-learning.
 pub(super) fn restore(
     checkpoint: &Checkpoint,
     network: &mut QNetwork,

@@ -1,4 +1,4 @@
-//! Q-learning as a task of the run loop: its steps are those of the environment, its evaluation is a few episodes.
+//! Q-learning as a task of the run loop: its steps are those of the environment, its evaluations are episodes.
 
 use std::path::Path;
 
@@ -102,7 +102,7 @@ impl RunTask for QLearning {
         }
     }
 
-    /// A step of each copy of the environment, and the updates that are due then.
+    /// Takes a step in each copy of the environment, and the updates that are then due.
     fn step(&mut self, steps: &mut Steps<'_, Self>) -> Result<usize> {
         let done = self.updates(steps.progress);
         self.collecting.step(&mut self.network, steps.progress.step)?;

@@ -1,7 +1,7 @@
-//! Batches on the device, part by part and epoch by epoch.
+//! Batches of a data set on the device.
 //!
-//! On a device that captures graphs the data set lies in its memory if there is room; if not, batches are copied there while
-//! it works. On the CPU each batch is made when its step begins.
+//! A device that captures graphs holds the whole data set if it has room for it; otherwise batches are copied to it
+//! while it works. On the CPU each batch is made at the beginning of its step.
 
 mod batch;
 mod data;
@@ -27,7 +27,7 @@ pub(crate) use batch::Batch;
 /// Pixels of black around an image before a crop of its own size is taken.
 const PADDING: usize = 4;
 
-/// All parts, in the order in which they lie on a device.
+/// All parts, in their order in a device's memory.
 const PARTS: [Part; 3] = [Part::Train, Part::Valid, Part::Test];
 
 /// The batches of one pass, in order.
@@ -44,11 +44,11 @@ pub(crate) struct BatchSource {
     augment: bool,
 }
 
-/// Where the data set lies while a model is trained.
+/// The place of the data set during training.
 enum Placement {
     Host,
     Device(Resident),
-    /// In host memory, with a way to the device.
+    /// In host memory; batches are copied to the device.
     Streamed(Streamed),
 }
 
@@ -85,7 +85,7 @@ impl BatchSource {
         Ok(BatchSource { data, conversion, placement, device, seed, order, augment })
     }
 
-    /// Whether there is such a part.
+    /// Whether the data set has this part.
     pub fn has(&self, part: Part) -> bool {
         self.steps(part) > 0
     }
@@ -103,7 +103,7 @@ impl BatchSource {
         }
     }
 
-    /// The training batches of an epoch, from the batch `first` on. `step` is the coming step's number on the device.
+    /// The training batches of an epoch, from the batch `first` on. `step` is the next step's number on the device.
     pub fn training_batches(&self, epoch: u64, first: u64, step: &Tensor) -> Batches {
         let is_shuffled = self.order == Order::Shuffled && matches!(self.data, Data::Arrays { .. });
         let order = is_shuffled.then(|| {
@@ -113,7 +113,7 @@ impl BatchSource {
         let (seed, step) = (self.seed, step.clone());
         let data = &self.data;
         match self.augment.then(|| data.with_random_crops(seed, epoch)) {
-            // The host's own: a file's image is larger than what the device is to see of it.
+            // Images in files are cropped on the host, since the crops are smaller than the images.
             Some(Some(cropped)) => self.pass(&cropped, Part::Train, (order, first as usize), None),
             Some(None) => {
                 let draw = Some(Draw { seed, step, padding: PADDING });
@@ -123,20 +123,20 @@ impl BatchSource {
         }
     }
 
-    /// Whether the batches made so far can be relied on.
+    /// Checks that the batches so far are valid.
     ///
     /// # Errors
-    /// [`Error::Data`] where files of the data went away or too many have turned out broken.
+    /// [`Error::Data`] where files of the data are gone or too many are damaged.
     pub fn check(&self) -> Result<()> {
         self.data.files().map_or(Ok(()), ImageFiles::check)
     }
 
-    /// Files of the data that have turned out broken since this was asked last.
+    /// Files of the data found damaged since the last call.
     pub fn newly_damaged(&self) -> Vec<String> {
         self.data.files().map(ImageFiles::newly_damaged).unwrap_or_default()
     }
 
-    /// All batches of a part, in file order, as they are; none where there is no such part.
+    /// All batches of a part, in file order and without augmentation; none if the data set lacks the part.
     pub fn batches(&self, part: Part) -> Batches {
         self.pass(&self.data, part, (None, 0), None)
     }
@@ -169,7 +169,7 @@ impl BatchSource {
         }
     }
 
-    /// A small batch of inputs, which tells a model's shapes.
+    /// A small batch of inputs, from which a model's shapes follow.
     pub fn sample(&self) -> Tensor {
         match &self.data {
             Data::Arrays { arrays, .. } => {
@@ -228,7 +228,7 @@ fn conversion(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Convers
     }
 }
 
-/// What the model has to predict.
+/// The task of a data set.
 pub(crate) fn task(dataset: &Dataset) -> Task {
     match &dataset.content {
         Content::Arrays(arrays) => arrays.task,

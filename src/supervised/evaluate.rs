@@ -18,7 +18,7 @@ use crate::learn::{
 };
 use crate::ops::step_statistics::SumValues;
 
-/// What a model comes to on one part of some data.
+/// The result of a model on one part of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// "valid" or "test".
@@ -29,13 +29,13 @@ pub struct Evaluation {
     pub loss: f64,
     /// `None` for regression.
     pub accuracy: Option<f64>,
-    /// What a text is a stream of; `None` for samples that are no text.
+    /// The kind of a text's tokens; `None` for data that is not text.
     #[serde(skip)]
     pub token: Option<TokenKind>,
-    /// What somebody should know of the data: see [`Dataset::notes`].
+    /// Remarks on the data: see [`Dataset::notes`].
     #[serde(skip)]
     pub notes: Vec<String>,
-    /// What it was computed in.
+    /// The precision of the computation.
     #[serde(skip)]
     pub precision: EvaluationPrecision,
 }
@@ -44,7 +44,7 @@ pub struct Evaluation {
 /// `predictions` is written as safetensors: `log_probabilities` `[n, K]`, or `means` `[n, D]`.
 ///
 /// # Errors
-/// Where the source is no run or checkpoint, the data does not fit it or lacks the part.
+/// Where the source is not a run or checkpoint, or the data does not fit it or lacks the part.
 pub fn evaluate(
     source: &Path,
     data: Option<&str>,
@@ -56,7 +56,7 @@ pub fn evaluate(
     let config = run.as_deref().map(Run::config_of).transpose()?.map(|(config, _)| config);
     let record = read_record(&file)?.1;
     let options = LoadOptions {
-        // The run's own data as the run saw them.
+        // The run's own data, as in the run.
         samples: config.as_ref().filter(|_| data.is_none()).and_then(|config| config.task.samples),
         valid_split: config.as_ref().map_or(0.2, |config| config.task.valid_split),
         image_size: record.input[0],
@@ -66,7 +66,10 @@ pub fn evaluate(
         (Some(data), _, _) => data.to_owned(),
         (None, Some(config), Some(run)) => find_data(run, &config.task.data)?,
         (None, _, _) => {
-            return Err(Error::field("data", "is needed, since a file does not know its data"));
+            return Err(Error::field(
+                "data",
+                "is needed, since a checkpoint does not record its data",
+            ));
         }
     };
     let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
@@ -99,7 +102,7 @@ pub fn evaluate(
     Ok(Evaluation { split, samples, loss, accuracy, token, notes, precision })
 }
 
-/// The tokens that a model of text knows; `None` for others.
+/// The vocabulary of a text model; `None` for other models.
 pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
     let Some(tokens) = &record.vocabulary else { return Ok(None) };
     Ok(match kind(record.architecture.parse()?) {
@@ -108,7 +111,7 @@ pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
     })
 }
 
-/// Makes sure that data is of the kind a model was trained on, and is normalised as it was then.
+/// Checks that a data set fits a model, and gives it the normalisation and numbering of the training data.
 fn fit(dataset: &mut Dataset, record: &ModelRecord, data: &str) -> Result<()> {
     let misfit = |message: String| Err(Error::input(format!("`data` {data}"), message));
     match &mut dataset.content {
@@ -170,7 +173,7 @@ fn run_over(
     Ok((sums.samples as usize, sums.loss / sums.samples, accuracy))
 }
 
-/// The sums over a part of the data; `None` where a stop was asked for on the way.
+/// The sums over a part of the data; `None` if `stop` was set.
 pub(crate) fn sums_over(
     learner: &Learner,
     source: &BatchSource,

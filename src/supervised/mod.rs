@@ -1,4 +1,4 @@
-//! Learning from a data set: batches, evaluation, and runs of it.
+//! Learning from a data set: batches, evaluation and runs.
 
 mod batches;
 mod evaluate;

@@ -11,18 +11,18 @@ pub type Event<'a> = learn::Event<'a, Supervised>;
 /// The result of a run; the best epoch comes with its validation loss, if there is one.
 pub type Report = learn::Report<Option<f64>, TestReport>;
 
-/// How long a run is.
+/// The length of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Steps of a whole epoch.
     pub steps_per_epoch: u64,
-    /// The epoch after which the run ends at the latest.
+    /// The largest number of epochs.
     pub epochs: u64,
-    /// The step after which the run ends at the latest.
+    /// The largest number of steps.
     pub max_steps: Option<u64>,
 }
 
-/// How an epoch is going.
+/// The state of an epoch in progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Counted from 1.
@@ -35,7 +35,7 @@ pub struct Status {
     pub accuracy: Option<f64>,
     /// The weight of each classifier.
     pub posterior: Vec<f64>,
-    /// Training samples per second, of those this process saw.
+    /// Training samples per second in this process.
     pub samples_per_second: f64,
 }
 
@@ -56,7 +56,7 @@ pub struct EpochReport {
     pub posterior: Vec<f64>,
     /// Time spent on the epoch's steps in this process.
     pub seconds: f64,
-    /// Training samples per second, of those this process saw.
+    /// Training samples per second in this process.
     pub samples_per_second: f64,
     /// Whether it is the best epoch so far.
     #[serde(skip)]

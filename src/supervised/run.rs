@@ -24,10 +24,10 @@ use crate::nn::Init;
 pub type Run = learn::Run<Supervised>;
 
 impl Run {
-    /// Loads the data and checks everything, then makes the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
+    /// Loads the data and checks everything, then creates the directory: `out`, or `runs/MODEL-DATA-OPTIMIZER-N`.
     ///
     /// # Errors
-    /// Where anything the user gave is at fault; no directory is left behind then.
+    /// Where a setting or the data is at fault; no directory is left behind then.
     pub fn start(mut config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         let mut run = prepare(&config, &config.task.data, device)?;
@@ -44,8 +44,8 @@ impl Run {
         Ok(Run::new(config, run))
     }
 
-    /// Continues a run from its last checkpoint, with those of the settings that may change. `data` is where the run's data
-    /// is now, if it is known.
+    /// Continues a run from its last checkpoint, with those of `changes` that a run may change. `data` is the current
+    /// place of the run's data, if it is known.
     ///
     /// # Errors
     /// Where the directory is not a run, its data has changed, or its checkpoint is not whole.
@@ -59,14 +59,14 @@ impl Run {
         let (mut config, fingerprint) = Run::config_of(path)?;
         let before = config.clone();
         changes.apply_changes(&mut config);
-        // From now on it runs there.
+        // The run continues on this device.
         config.device = device.name().parse().unwrap_or(config.device);
         let train = &mut config.train;
         check_precision_of_run(train.precision, device)?;
         let has_checkpoint = RunDirectory::last(path).exists();
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {
-            // It holds what these files gave.
+            // The checkpoint holds the values of these files.
             (train.init, train.rates) = (None, None);
         }
         let data = match data {
@@ -79,7 +79,7 @@ impl Run {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
             return Err(Error::input(format!("`data` {data}"), message));
         }
-        // A run that was killed before its first checkpoint starts anew.
+        // A run that was killed before its first checkpoint starts from the beginning.
         if has_checkpoint {
             run.restore(&mut directory)?;
         }
@@ -124,8 +124,8 @@ fn to_toml(config: &RunConfig, fingerprint: &str) -> String {
     Settings::from(config).to_toml() + &toml::to_string(&note).expect("a text can be written")
 }
 
-/// Finds a run's data. A relative path was relative to the folder the run was started in, which is not stored. So it is tried
-/// from the current folder, then from each folder around the run, innermost first.
+/// Finds a run's data. A relative path is relative to the folder in which the run was started, which is not stored. So
+/// it is tried from the current folder, then from each folder around the run, innermost first.
 ///
 /// # Errors
 /// Where it is in none of them.
@@ -141,8 +141,8 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
         let message = match Path::new(data).is_absolute() {
             true => "is gone; put the run's data back there".into(),
             false => format!(
-                "is neither here nor in a folder that {} lies in; the path is relative to the folder that the \
-                 run was started in: go there",
+                "is neither here nor in a folder above {}; the path is relative to the folder in which the run \
+                 was started: change to that folder",
                 path.display()
             ),
         };
@@ -150,7 +150,7 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
     })
 }
 
-/// What a model of this architecture takes.
+/// The kind of data that an architecture takes.
 pub fn kind(architecture: Architecture) -> Kind {
     match architecture {
         Architecture::CharLstm => Kind::Text(TokenKind::Character),
@@ -159,7 +159,7 @@ pub fn kind(architecture: Architecture) -> Kind {
     }
 }
 
-/// `data` is where the configuration's data is.
+/// `data` is the current place of the configuration's data.
 fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Supervised>> {
     check_precision(config.train.precision, device)?;
     let architecture = config.model.architecture;
@@ -188,7 +188,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     Ok(RunLoop::new(task, Some(record)))
 }
 
-/// The same error, with what would help where a folder's images have a size that the model does not take.
+/// Adds advice to the error where a folder's images have a size that the model does not take.
 fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error {
     match error {
         Error::Input { subject, message }
@@ -196,7 +196,7 @@ fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error
         {
             let side = architecture.usual_side();
             let advice = format!(
-                "a folder's images are brought to `image_size`: give {side}, or leave it out"
+                "a folder's images are resized to `image_size`: give {side}, or leave it out"
             );
             Error::input(subject, format!("{message}; {advice}"))
         }
@@ -204,7 +204,7 @@ fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error
     }
 }
 
-/// What the data gives to a model.
+/// A model's input for a data set.
 pub fn input(dataset: &Dataset) -> Input {
     match &dataset.content {
         Content::Text(text) => Input::Tokens { vocabulary: text.vocabulary.len() },

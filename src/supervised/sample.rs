@@ -11,11 +11,11 @@ use crate::learn::{Trained, load, locate};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
 
-/// Lets the best model of a run, or the model of a checkpoint, go on from `prompt` for `length` characters or
-/// words. At temperature 1 each is drawn from the model's own probabilities; towards 0 it is the likeliest one.
+/// Continues `prompt` by `length` characters or words, with the best model of a run or the model of a checkpoint. At
+/// temperature 1 each is drawn from the model's probabilities; at temperature 0 it is the most likely one.
 ///
 /// # Errors
-/// Where the source is no model of text, or the prompt has a character or word it does not know.
+/// Where the source is not a text model, or the prompt has a character or word that the model does not know.
 pub fn sample(
     source: &Path,
     length: usize,
@@ -25,12 +25,15 @@ pub fn sample(
     device: &Device,
 ) -> Result<String> {
     if !(temperature.is_finite() && temperature >= 0.0) {
-        return Err(Error::field("temperature", format!("{temperature} is no number from 0 on")));
+        return Err(Error::field(
+            "temperature",
+            format!("{temperature} is not a number of at least 0"),
+        ));
     }
     let (file, _) = locate(source)?;
     let trained = load(&file, TrainConfig::default(), device)?;
     let Some(vocabulary) = vocabulary(&trained.record)? else {
-        return Err(Error::file(&file, "is no model of text, so it has nothing to say"));
+        return Err(Error::file(&file, "is not a text model"));
     };
     let mut log_probabilities = read_prompt(&trained, &vocabulary, prompt)?;
     let mut stream = Philox::new(seed, Purpose::Sampling).stream(0);
@@ -43,7 +46,7 @@ pub fn sample(
     Ok(text)
 }
 
-/// What may follow the prompt; an empty prompt stands for a line's end, or the first token there is.
+/// The log probabilities after the prompt. An empty prompt is read as a line's end, or as the vocabulary's first token.
 fn read_prompt(trained: &Trained, vocabulary: &Vocabulary, prompt: &str) -> Result<Vec<f64>> {
     let mut codes = vocabulary.encode(prompt).map_err(|unknown| {
         let kind = vocabulary.kind().name();

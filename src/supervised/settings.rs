@@ -25,14 +25,14 @@ const MOST_PIXELS: usize = 4096;
 /// The data of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataConfig {
-    /// Where the data comes from, as the user wrote it.
+    /// The source of the data, as the user wrote it.
     pub data: String,
-    /// The last part of the training data that is validated on.
+    /// Share of the training data, from its end, for validation.
     pub valid_split: f64,
-    /// Rows and columns that the images of a folder are brought to: the architecture's usual side where `None`. Other data
-    /// has its own.
+    /// Height and width of a folder's images once resized; the architecture's usual side if `None`. Other data has its
+    /// own size.
     pub image_size: Option<usize>,
-    /// Most samples of each part of the data; all where `None`.
+    /// Largest number of samples of each part of the data; all if `None`.
     pub samples: Option<usize>,
 }
 
@@ -42,7 +42,7 @@ impl Default for DataConfig {
     }
 }
 
-/// Everything a run of supervised learning is a function of.
+/// The whole configuration of a run of supervised learning.
 pub type RunConfig = learn::RunConfig<DataConfig>;
 
 /// All settings of `alrao train`.
@@ -70,7 +70,7 @@ settings::settings! {
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
         /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
-        /// Share of the training data, from its end (of each class of a folder of images), for validation where no other data is; 0 for none [default: 0.2]
+        /// Share of the training data, from its end (of each class of a folder of images), for validation where the data has no other; 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
         /// A folder of images: height and width of the images once resized [default: 32; alexnet, resnet50, densenet121 224]
         image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;
@@ -123,11 +123,11 @@ pub(crate) fn is_generated(data: &str) -> bool {
 }
 
 impl Settings {
-    /// Everything a run is a function of: the settings, and defaults that depend on the model and on the data.
+    /// A run's configuration: the settings, and defaults that depend on the model and the data.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] naming the setting, or the key and its file: a number that is not finite or out of its range,
-    /// a setting that the model or the optimizer does not have, settings that contradict each other.
+    /// [`crate::Error::Input`] naming the setting, or the key and its file: a number that is not finite or out of its
+    /// range, a setting that the model or the optimizer does not have, or settings that contradict each other.
     pub fn resolve(&self) -> Result<RunConfig> {
         self.check_values()?;
         let architecture = self.task.model.unwrap_or(DEFAULT_MODEL);
@@ -143,7 +143,7 @@ impl Settings {
     }
 }
 
-/// The defaults around an architecture.
+/// The default configuration of an architecture.
 pub(super) fn usual(architecture: Architecture) -> RunConfig {
     let is_mlp = architecture == Architecture::Mlp;
     let model = ModelConfig {
@@ -180,8 +180,8 @@ fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
     Some(format!("{}{reason}", not_applying_to(&format!("`model` {architecture}"))))
 }
 
-/// The settings that give this configuration back, to the bit, where it came from [`Settings::resolve`]. Only keys that
-/// apply to the model and the optimizer are there.
+/// The settings that reproduce a configuration from [`Settings::resolve`] exactly. They contain only keys that apply to
+/// the model and the optimizer.
 impl From<&RunConfig> for Settings {
     fn from(config: &RunConfig) -> Settings {
         let (architecture, optimizer) = (config.model.architecture, config.train.optimizer);

@@ -1,4 +1,4 @@
-//! What one training step asks of a GPU, counted without one.
+//! The kernel launches of a training step, counted without a GPU.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +16,8 @@ use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
 use crate::supervised::batches::BatchSource;
 
-/// How often each kernel is launched in one captured training step of a model that tells `classes` classes apart, by
-/// name; under "memset", how often memory is set to zero. The data lies on the device, images as bytes. Nothing is
-/// computed.
+/// The number of launches of each kernel, by name, in one captured training step of a model with `classes` classes.
+/// "memset" counts how often memory is set to zero. The data is on the device, images as bytes. Nothing is computed.
 ///
 /// # Errors
 /// Where there is no such model, or its initial weights would not fit in the machine's memory.

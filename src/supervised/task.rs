@@ -19,14 +19,14 @@ pub struct Supervised {
     learner: Learner,
     dataset: Dataset,
     source: BatchSource,
-    /// The batches that are left of the epoch.
+    /// The remaining batches of the epoch.
     batches: Batches,
     config: TrainConfig,
     best_loss: f64,
 }
 
 impl Supervised {
-    /// The task before the first step, with initial parameters and rates from the config's files if it names any.
+    /// The task before the first step, with parameters and rates from the configuration's files, if it names any.
     ///
     /// # Errors
     /// Where a file cannot be read or does not fit the model.
@@ -68,7 +68,7 @@ fn part(split: EvaluatedPart) -> Part {
 
 impl RunTask for Supervised {
     type Config = DataConfig;
-    /// `None` where there is no such part of the data.
+    /// `None` if the data lacks the part.
     type Measured = Option<SumValues>;
     /// The validation loss; `None` without validation data.
     type Best = Option<f64>;
@@ -170,7 +170,7 @@ impl RunTask for Supervised {
         split: EvaluatedPart,
         stop: &StopFlag,
     ) -> Result<Option<Option<SumValues>>> {
-        // Drops the batches that the limit on steps left over, and with them the loader's thread.
+        // Drops the batches left over by the limit on steps, and with them the loader's thread.
         self.batches = no_batches();
         match self.has(split) {
             true => Ok(sums_over(&self.learner, &self.source, part(split), stop)?.map(Some)),
@@ -206,7 +206,7 @@ impl RunTask for Supervised {
         self.has(EvaluatedPart::Valid).then_some(self.best_loss)
     }
 
-    /// Without validation data there is nothing to choose by: the last epoch is the best.
+    /// Without validation data the last epoch is the best.
     fn is_better(&self, measured: &Option<SumValues>, _: &Progress) -> bool {
         measured.is_none_or(|valid| valid.loss / valid.samples < self.best_loss)
     }

@@ -92,7 +92,7 @@ fn what_cannot_be_opened_says_what_to_do() {
         (
             "is continuous",
             "its actions are continuous, Box(-2.0, 2.0, (1,), float32), and Q-learning needs discrete ones: take another \
-             environment, or pendulum, our own, which has a few torques to choose from"
+             environment, or the built-in pendulum, which has a few torques"
                 .into(),
         ),
         (
@@ -101,7 +101,7 @@ fn what_cannot_be_opened_says_what_to_do() {
         ),
         (
             "shows cards",
-            "its observations are Tuple(Discrete(32), Discrete(11)), and only a Box with numbers in it can be learnt from: \
+            "its observations are Tuple(Discrete(32), Discrete(11)), and Q-learning needs a Box with at least one number: \
              take another environment"
                 .into(),
         ),
@@ -124,7 +124,7 @@ fn a_child_that_does_not_open_is_told_apart() {
             // The letters "pyga" as a length, "m" as a kind.
             "its Python process gave a damaged answer: kind 109, length 1634171248, where kind 101 was due",
         ),
-        ("is something else", "its Python process gave a damaged answer: it is no bridge of ours"),
+        ("is something else", "its Python process gave a damaged answer: it is not our bridge"),
         (
             "is of another version",
             "its Python process gave a damaged answer: it speaks version 2 of the frames, not 1",

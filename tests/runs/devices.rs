@@ -43,7 +43,7 @@ fn a_run_whose_precision_a_device_has_not_says_so() {
     let (_, message) = ends_with(2, folder, "train --resume narrow --device cpu");
     assert!(
         message.contains("tf32, which cpu does not")
-            && message.contains("goes on on cuda or the simulator"),
+            && message.contains("continue it on cuda or the simulator"),
         "{message}"
     );
     let (_, message) = ends_with(0, folder, "eval narrow --device cpu");
@@ -53,7 +53,8 @@ fn a_run_whose_precision_a_device_has_not_says_so() {
     ends_with(0, folder, &format!("{arguments} --precision f64 --out wide"));
     let (_, message) = ends_with(2, folder, "train --resume wide --device simulator");
     assert!(
-        message.contains("f64, which simulator does not") && message.contains("goes on on the cpu"),
+        message.contains("f64, which simulator does not")
+            && message.contains("continue it on the cpu"),
         "{message}"
     );
 }

@@ -297,5 +297,5 @@ fn a_size_that_the_model_does_not_take_is_refused_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     write_part(folder.path(), "train", 3);
     let train = "train --model vgg11 --data pictures --image-size 64 --batch-size 2";
-    refused(folder.path(), &split(train), "are brought to --image-size: give 32, or leave it out");
+    refused(folder.path(), &split(train), "are resized to --image-size: give 32, or leave it out");
 }

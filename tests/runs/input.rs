@@ -178,7 +178,7 @@ fn places_that_cannot_be_written() {
     fs::create_dir(folder.join("full")).unwrap();
     fs::write(folder.join("full/mine"), "mine").unwrap();
     for (out, culprit) in [
-        ("file", "is no directory"),
+        ("file", "is not a directory"),
         ("file/run", "cannot be written"),
         ("full", "is not empty"),
         ("new/../file/run", "cannot be written"),
@@ -215,10 +215,10 @@ fn checkpoints_that_do_not_fit() {
     let whole = fs::read(folder.join("best.safetensors")).unwrap();
     fs::write(folder.join("cut.safetensors"), &whole[..whole.len() - 100]).unwrap();
     for command in ["eval cut.safetensors --data data.safetensors", "sample cut.safetensors"] {
-        refuses(folder, command, &["cut.safetensors: is no whole safetensors file"]);
+        refuses(folder, command, &["cut.safetensors: is not a complete safetensors file"]);
     }
     for command in ["eval data.safetensors --data data.safetensors", "sample data.safetensors"] {
-        refuses(folder, command, &["data.safetensors: is no checkpoint of alrao"]);
+        refuses(folder, command, &["data.safetensors: is not a checkpoint of alrao"]);
     }
     refuses(folder, &format!("{MLP} --init cut.safetensors --out new"), &["cut.safetensors"]);
     let wider = "train --model mlp --hidden 16,8 --data data.safetensors --out new";
@@ -233,8 +233,8 @@ fn checkpoints_that_do_not_fit() {
         ],
     );
     refuses(folder, "eval best.safetensors", &["--data"]);
-    refuses(folder, "sample best.safetensors", &["best.safetensors: is no model of text"]);
-    refuses(folder, "sample run", &["best.safetensors: is no model of text"]);
+    refuses(folder, "sample best.safetensors", &["best.safetensors: is not a text model"]);
+    refuses(folder, "sample run", &["best.safetensors: is not a text model"]);
     refuses(folder, "eval run --split valid --predictions /proc/x", &["--predictions /proc/x"]);
     refuses(folder, "eval run --predictions nosuch/x", &["--predictions nosuch/x"]);
 
@@ -303,7 +303,7 @@ fn models_larger_than_any_memory() {
     refuses(
         folder,
         "eval forged.safetensors --data data.safetensors",
-        &["forged.safetensors: is of a model that cannot be made", "memory"],
+        &["forged.safetensors: is of a model that cannot be built", "memory"],
     );
 }
 

@@ -241,7 +241,7 @@ fn what_does_not_belong_to_a_run_is_refused_and_the_run_left_alone() {
     let last = fs::read(run.join("last.safetensors")).unwrap();
     for length in [0, 7, 100, last.len() - 1] {
         fs::write(run.join("last.safetensors"), &last[..length]).unwrap();
-        refused_and_unchanged(&["run/last.safetensors", "no whole safetensors file"]);
+        refused_and_unchanged(&["run/last.safetensors", "not a complete safetensors file"]);
     }
     fs::copy(folder.join("other/last.safetensors"), run.join("last.safetensors")).unwrap();
     refused_and_unchanged(&["run/last.safetensors", "another model", "layers.0.weight has shape"]);
@@ -277,7 +277,7 @@ fn a_run_finds_its_data_from_another_folder() {
     fs::remove_file(other.join("data.safetensors")).unwrap();
     fs::remove_file(folder.join("data.safetensors")).unwrap();
     for command in [&resume[..], &["eval", "../runs/run"]] {
-        for culprit in ["--data data.safetensors", "../runs/run", "was started in"] {
+        for culprit in ["--data data.safetensors", "../runs/run", "was started"] {
             refused(&other, command, culprit);
         }
     }

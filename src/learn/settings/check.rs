@@ -1,8 +1,8 @@
-//! The range of a setting's value, whatever the others are.
+//! Checks of a setting's range, independent of the other settings.
 
 use std::path::Path;
 
-/// A message where a value is out of its range.
+/// The result of a check, with a message where it fails.
 type Checked = Result<(), String>;
 
 /// The largest number of units of a layer, classifiers or samples of a batch.
@@ -13,7 +13,7 @@ pub(crate) fn any<T>(_: &T) -> Checked {
     Ok(())
 }
 
-/// A number for which `is_right` holds; `wanted` says what to give instead.
+/// A number for which `is_right` holds; `wanted` describes the range in the message.
 pub(crate) fn real(
     is_right: impl Fn(f64) -> bool,
     wanted: &'static str,
@@ -22,7 +22,7 @@ pub(crate) fn real(
         if !value.is_finite() {
             return Err(format!("{value} is not a finite number; give {wanted}"));
         }
-        // A negative zero compares as zero, but a rate's sign bit would be kept in every file.
+        // -0 equals 0, but its sign would be kept in every file.
         match is_right(value) && !(value == 0.0 && value.is_sign_negative()) {
             true => Ok(()),
             false => Err(format!("{value:?} is not possible; give {wanted}")),
@@ -35,7 +35,7 @@ pub(crate) fn positive(value: &f64) -> Checked {
     real(|x| x > 0.0, "a number above 0")(value)
 }
 
-/// A number from 0 on.
+/// A number of at least 0.
 pub(crate) fn not_negative(value: &f64) -> Checked {
     real(|x| x >= 0.0, "0 or a number above 0")(value)
 }
@@ -55,7 +55,7 @@ pub(crate) fn up_to_one(value: &f64) -> Checked {
     real(|x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")(value)
 }
 
-/// A whole number from 1 on.
+/// A whole number of at least 1.
 pub(crate) fn count<T: Copy + Into<u64>>(value: &T) -> Checked {
     match (*value).into() {
         0 => Err("0 is not possible; give a whole number of at least 1".into()),
@@ -63,7 +63,7 @@ pub(crate) fn count<T: Copy + Into<u64>>(value: &T) -> Checked {
     }
 }
 
-/// As [`count`], of what the machine can address.
+/// As [`count`], for a `usize`.
 pub(crate) fn items(value: &usize) -> Checked {
     count(&(*value as u64))
 }
@@ -81,7 +81,7 @@ pub(crate) fn size(value: &usize) -> Checked {
     up_to(MOST_UNITS)(value)
 }
 
-/// The path of a file. A run's settings are written to a file of UTF-8.
+/// The path of a file. It must be UTF-8, since a run's settings are written to a UTF-8 file.
 pub(crate) fn file(path: &Path) -> Checked {
     match path.to_str() {
         None => Err(format!("'{}' is not UTF-8; rename the file", path.display())),

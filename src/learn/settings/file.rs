@@ -8,15 +8,15 @@ use toml::de::DeTable;
 
 use crate::error::{Error, Result};
 
-/// Flags that a file cannot set: they say where, not what.
+/// Flags of the command line that a file cannot set.
 const FLAGS_ONLY: &[&str] = &["out", "resume", "config", "quiet"];
 
-/// Settings as TOML, one key a line.
+/// Settings as TOML, one key per line.
 pub(super) fn to_toml(settings: &impl Serialize) -> String {
     toml::to_string(settings).expect("numbers, texts and lists of numbers can be written as TOML")
 }
 
-/// Refuses text that is no TOML, and keys other than `keys` and `notes`.
+/// Refuses text that is not TOML, and keys other than `keys` and `notes`.
 pub(super) fn check_keys(
     text: &str,
     path: &Path,
@@ -38,14 +38,14 @@ pub(super) fn check_keys(
     }
 }
 
-/// Reads a group of settings from a TOML file's text, whose other keys are passed over.
+/// Reads a group of settings from a TOML file's text and ignores its other keys.
 pub(crate) fn parse<S: DeserializeOwned>(text: &str, path: &Path) -> Result<S> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let message = format!("line {}: {}", line(text, start), one_line(error.message()));
         let table = DeTable::parse(text).ok();
         let keys = table.iter().flat_map(|table| table.get_ref().keys());
-        // A table's span begins before its key, with the bracket.
+        // A table's span begins at its bracket, before its key.
         let before = keys.filter(|key| line(text, key.span().start) <= line(text, start));
         match before.max_by_key(|key| key.span().start) {
             Some(key) => Error::input(subject(key.get_ref(), path), message),
@@ -69,14 +69,14 @@ fn unknown_key((key, line): (&str, usize), path: &Path, keys: &[&'static str]) -
     Error::input(subject(key, path), format!("line {line}: {advice}"))
 }
 
-/// The key that takes the fewest changes to reach, if that is few for its length.
+/// The key with the fewest differences from `wrong`, if they are few for its length.
 fn nearest(wrong: &str, keys: &[&'static str]) -> Option<&'static str> {
     let wrong = wrong.replace('-', "_").to_lowercase();
     let distances = keys.iter().map(|&key| (strsim::levenshtein(&wrong, key), key));
     distances.min().filter(|&(changes, key)| changes <= key.len().div_ceil(3)).map(|(_, key)| key)
 }
 
-/// The number of the line that a byte is in, from 1.
+/// The line number of a byte, from 1.
 fn line(text: &str, byte: usize) -> usize {
     1 + text.as_bytes().iter().take(byte).filter(|&&byte| byte == b'\n').count()
 }

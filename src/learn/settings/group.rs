@@ -1,10 +1,10 @@
-//! Groups of settings: a setting is a flag, a key of a TOML file, a range and a value of the run's configuration, all defined
-//! in one line of a group.
+//! Groups of settings. One line of a group defines a setting's flag, its key in a TOML file, its range and its place in
+//! the run's configuration.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Settings that may each be left out.
+/// A group of optional settings.
 pub trait Group: Clone + Default + Serialize + DeserializeOwned {
     /// Every key, in the order of a file.
     const KEYS: &'static [&'static str];
@@ -12,13 +12,13 @@ pub trait Group: Clone + Default + Serialize + DeserializeOwned {
     /// The keys that have a value.
     fn given(&self) -> Vec<&'static str>;
 
-    /// These settings, and `base`'s where these have none.
+    /// These settings, completed by those of `base`.
     fn over(self, base: Self) -> Self;
 
-    /// Leaves out the settings whose key is not wanted.
+    /// Keeps only the settings whose key is wanted.
     fn retain(&mut self, is_wanted: &dyn Fn(&str) -> bool);
 
-    /// Checks each value by itself.
+    /// Checks each value on its own.
     ///
     /// # Errors
     /// The key of the first value out of its range, and a message.
@@ -27,10 +27,10 @@ pub trait Group: Clone + Default + Serialize + DeserializeOwned {
 
 /// A group whose values belong to a configuration `C`.
 pub trait GroupOf<C>: Group {
-    /// Writes the values that are given to a configuration.
+    /// Writes the given values to a configuration.
     fn apply(&self, config: &mut C);
 
-    /// The settings that give back the values with a place in the configuration.
+    /// The settings with the configuration's values, for those that have a place in it.
     fn of(config: &C) -> Self;
 }
 
@@ -60,9 +60,9 @@ impl<T: Clone> Place<T> for Option<T> {
     }
 }
 
-/// Defines a [`GroupOf`] a configuration. Under a heading of the help, each setting has
+/// Defines a [`GroupOf`] a configuration. Each heading of the help has its settings in the form
 /// `/// help` `key: type, "VALUE", check => place in the configuration;`. A setting without a place is applied by hand.
-/// In front of the configuration stands its type parameter in brackets, if it has one:
+/// The configuration's type parameter, if it has one, comes before it in brackets:
 ///
 /// ```ignore
 /// settings! {

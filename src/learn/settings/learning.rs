@@ -1,4 +1,4 @@
-//! The settings that every training run has, whatever its task.
+//! The settings of every training run.
 
 use super::group::settings;
 use super::{Group, check};
@@ -30,7 +30,7 @@ settings! {
         eta_max: f64, "RATE", check::positive;
         /// Alrao: copies of the last layer, the classifiers [default: 10; LSTMs 6]
         classifiers: usize, "N", check::size => alrao.classifiers;
-        /// Alrao: how much the switch expects to go on switching, above 0 to 1 [default: 0.999]
+        /// Alrao: how much the switch expects to keep switching, above 0 to 1 [default: 0.999]
         theta: f64, "THETA", check::up_to_one => alrao.theta;
         /// Alrao: rule that weighs the classifiers [default: switch]
         averaging: AveragingKind, "AVERAGE", check::any => alrao.averaging;
@@ -46,7 +46,7 @@ settings! {
         clip: f64, "NORM", check::real(|x| x >= 0.0, "0 (no clip) or a number above 0") => train.clip;
     }
     "Run" {
-        /// Samples of a step; of a text, columns that it is cut into; in Q-learning, transitions of an update [default: 32; LSTMs 20]
+        /// Samples in a step; LSTMs: columns of the text; Q-learning: transitions in an update [default: 32; LSTMs 20]
         batch_size: usize, "N", check::size => train.batch_size;
         /// Seed of all random numbers but those of generated data [default: 0]
         seed: u64, "SEED", check::any => train.seed;
@@ -58,7 +58,7 @@ settings! {
 }
 
 settings! {
-    /// The device, as every command takes it.
+    /// The settings of the device, for every command.
     DeviceSettings, [T] RunConfig<T>;
     "Device" {
         /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]

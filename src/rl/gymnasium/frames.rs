@@ -1,13 +1,13 @@
-//! What is said to the Python process and what it answers.
+//! The messages to the Python process, and its answers.
 //!
-//! A frame is the length of what follows (`u32`), a kind (`u8`), and a body. All numbers are little-endian. Each request has
-//! one answer; the end of the requests ends the process.
+//! A frame is the length of the rest (`u32`), a kind (`u8`) and a body. All numbers are little-endian. Each request has
+//! one answer. The process ends when its input ends.
 //!
 //! | request | body | answer | body |
 //! | --- | --- | --- | --- |
 //! | 1 open | version `u32`, copies `u32`, name | 101 opened | `alraogym`, version `u32`, numbers in an observation `u32`, actions `u32`, versions |
 //! | 2 reset | for each: copy `u32`, seed `u64` | 102 reset | for each: observation `f32`... |
-//! | 3 step | for each copy: action `u32`, or 2^32 - 1 to stand still | 103 stepped | rewards `f64`..., flags `u8`... (1 terminated, 2 truncated, 4 stood still), observations `f32`... |
+//! | 3 step | for each copy: action `u32`, or 2^32 - 1 for no step | 103 stepped | rewards `f64`..., flags `u8`... (1 terminated, 2 truncated, 4 no step), observations `f32`... |
 //! | any | | 100 fault | reason `u8`, text |
 //!
 //! Texts are UTF-8 and run to the end of their frame.
@@ -20,11 +20,11 @@ use crate::rl::environment::{Outcome, Spaces};
 const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"alraogym";
 const FAULT: u8 = 100;
-/// No text is longer.
+/// The longest text, in bytes.
 const LONGEST_TEXT: usize = 8192;
-/// No space is larger.
+/// The largest space.
 const LARGEST_SPACE: u32 = 1 << 24;
-/// The action of a copy that stands still.
+/// The action of a copy that takes no step.
 const STANDING: usize = u32::MAX as usize;
 const NUMBERS_OF_OPENED: usize = 3;
 
@@ -34,7 +34,7 @@ pub(super) enum Request<'a> {
     Open { name: &'a str, count: usize },
     /// Copies and their seeds.
     Reset(&'a [(usize, u64)]),
-    /// An action for each copy that does not stand still.
+    /// An action for each copy; `None` for no step.
     Step(&'a [Option<usize>]),
 }
 
@@ -114,9 +114,9 @@ pub(super) struct Fault {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum ReadError {
-    /// Nothing comes any more.
+    /// The process has closed its pipe.
     Gone,
-    /// What came is no answer.
+    /// The answer is not valid.
     Damaged(String),
     Fault(Fault),
 }
@@ -126,7 +126,7 @@ pub(super) fn write(pipe: &mut impl Write, frame: &[u8]) -> Result<(), ReadError
     pipe.write_all(frame).and_then(|()| pipe.flush()).map_err(|_| ReadError::Gone)
 }
 
-/// The body of the next frame, which must be of a kind and length.
+/// The body of the next frame, which must have the expected kind and one of `lengths`.
 pub(super) fn read(
     pipe: &mut impl Read,
     expected: u8,
@@ -153,25 +153,25 @@ pub(super) fn read(
     Ok(bytes)
 }
 
-/// What was opened.
+/// The answer to `Open`.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     pub spaces: Spaces,
     pub versions: String,
 }
 
-/// Lengths of the body that says what was opened.
+/// Allowed lengths of the body of an answer to `Open`.
 pub(super) fn opened_lengths() -> RangeInclusive<usize> {
     let numbers = MAGIC.len() + 4 * NUMBERS_OF_OPENED;
     numbers..=numbers + LONGEST_TEXT
 }
 
-/// Reads the body that says what was opened.
+/// Reads the body of an answer to `Open`.
 pub(super) fn opened(body: &[u8]) -> Result<Opened, ReadError> {
     let damaged = |message: String| Err(ReadError::Damaged(message));
     let (magic, rest) = body.split_at(MAGIC.len());
     if magic != MAGIC {
-        return damaged("it is no bridge of ours".into());
+        return damaged("it is not our bridge".into());
     }
     let (numbers, versions) = rest.split_at(4 * NUMBERS_OF_OPENED);
     let number = |index: usize| u32::from_le_bytes(array(&numbers[4 * index..]));
@@ -186,17 +186,17 @@ pub(super) fn opened(body: &[u8]) -> Result<Opened, ReadError> {
     Ok(Opened { spaces, versions: String::from_utf8_lossy(versions).into_owned() })
 }
 
-/// Length of the body with the first observations of some copies.
+/// Length of the body of an answer to `Reset`.
 pub(super) fn reset_length(copies: usize, width: usize) -> usize {
     copies * 4 * width
 }
 
-/// Length of the body that says what a step brought.
+/// Length of the body of an answer to `Step`.
 pub(super) fn step_length(copies: usize, width: usize) -> usize {
     copies * (8 + 1 + 4 * width)
 }
 
-/// Reads the body that says what a step brought, whose length is right.
+/// Reads the body of an answer to `Step`, which must have the right length.
 pub(super) fn outcomes(
     body: &[u8],
     copies: usize,
@@ -216,14 +216,14 @@ pub(super) fn outcomes(
     outcomes.collect()
 }
 
-/// Reads as many numbers as there is room for.
+/// Fills `numbers` from bytes.
 pub(super) fn floats(bytes: &[u8], numbers: &mut [f32]) {
     for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
         *number = f32::from_le_bytes(array(bytes));
     }
 }
 
-/// The first bytes.
+/// The first `N` bytes.
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     std::array::from_fn(|index| bytes[index])
 }

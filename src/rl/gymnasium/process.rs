@@ -1,4 +1,4 @@
-//! The Python process: its start, requests and answers, its end, and what it complained of.
+//! The Python process: its start, requests and answers, its end, and its complaints on standard error.
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
@@ -13,13 +13,13 @@ use super::frames::{self, Fault, Opened, ReadError, Request};
 
 /// How long a process may take to close its environments before it is killed.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How often is looked whether something has ended.
+/// Interval between two checks of whether something has ended.
 const POLL: Duration = Duration::from_millis(5);
-/// Parts that patience is measured in.
+/// Number of slices in which `patience` is measured.
 const SLICES: u32 = 60;
 /// Bytes of complaints that are kept.
 const KEPT: usize = 8192;
-/// Lines of them that are shown.
+/// Lines of complaints that are shown.
 const LINES: usize = 6;
 
 /// Why there is no answer.
@@ -29,13 +29,13 @@ pub(super) enum Failure {
     NoPython { tried: String },
     /// The program exists, but cannot be run.
     NotStarted(io::Error),
-    /// The process said why not.
+    /// The process gave a reason.
     Fault { fault: Fault, complaints: String },
     /// The process has ended.
     Ended { status: Option<ExitStatus>, complaints: String },
-    /// Something came that is no answer.
+    /// The answer is not valid.
     Damaged { what: String, complaints: String },
-    /// Nothing came.
+    /// No answer came in time.
     Silent { patience: Duration, complaints: String },
 }
 
@@ -69,14 +69,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A request on its way: its frame, and the kind and lengths of its answer.
+/// A request's frame, and the kind and lengths of its answer.
 struct Exchange {
     frame: Vec<u8>,
     answer: u8,
     lengths: RangeInclusive<usize>,
 }
 
-/// A thread at the process's pipes. A read cannot be given up; waiting for a thread that reads can.
+/// A thread at the process's pipes. A blocking read has no timeout, but waiting for the thread has one.
 #[derive(Debug)]
 struct Courier {
     exchanges: Sender<Exchange>,
@@ -93,7 +93,7 @@ impl Courier {
                 let body = frames::write(&mut requests, &frame)
                     .and_then(|()| frames::read(&mut answers, answer, lengths));
                 if sender.send(body).is_err() {
-                    // Nobody waits any more.
+                    // The receiver is gone.
                     return;
                 }
             }
@@ -101,7 +101,7 @@ impl Courier {
         Courier { exchanges, answers: receiver }
     }
 
-    /// The answer. Time in which this process was suspended counts as no more than a slice.
+    /// Waits for the answer. Time in which this process was suspended counts as one slice at most.
     fn wait(&self, patience: Duration) -> Result<Result<Vec<u8>, ReadError>, RecvTimeoutError> {
         let slice = patience / SLICES;
         for _ in 1..SLICES {
@@ -120,13 +120,13 @@ pub(super) struct Process {
     child: Child,
     /// None once it has failed.
     courier: Option<Courier>,
-    /// How long it may take for an answer.
+    /// Longest time for an answer.
     patience: Duration,
     complaints: Complaints,
 }
 
-/// Starts the first of some commands that exists with the text of a program, and sends the first request. `python` becomes
-/// what was started. No answer may take longer than `patience`.
+/// Starts the first of `commands` that exists, with the text of a program, and sends the first request. Sets `python`
+/// to the name of the command. No answer may take longer than `patience`.
 pub(super) fn start(
     commands: Vec<Command>,
     program: &str,
@@ -137,7 +137,7 @@ pub(super) fn start(
     let mut process = spawn(commands, program, python, patience)?;
     let body = process.exchange(request, frames::opened_lengths())?;
     let opened = frames::opened(&body).map_err(|error| process.failure(error))?;
-    // Whatever it complained of until now has done no harm.
+    // The environment is open, so earlier complaints are harmless.
     process.complaints.forget();
     Ok((process, opened))
 }
@@ -153,7 +153,7 @@ fn spawn(
         *python = command.get_program().to_string_lossy().into_owned();
         command.arg("-c").arg(program);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C at a terminal is for this process alone, which may still need the other.
+        // Ctrl-C at a terminal must reach only this process, which may still need the other.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = match command.spawn() {
@@ -166,7 +166,7 @@ fn spawn(
         };
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(requests), Some(answers), Some(complaints)) = pipes else {
-            unreachable!("all three were asked for");
+            unreachable!("all three are piped");
         };
         let courier = Some(Courier::engage(requests, answers));
         let complaints = Complaints::listen(complaints);
@@ -180,7 +180,7 @@ impl Process {
         self.child.id()
     }
 
-    /// The body of the answer to a request, which must be of one of some lengths.
+    /// Sends a request and returns the body of its answer, which must have one of `lengths`.
     pub fn exchange(
         &mut self,
         request: &Request<'_>,
@@ -205,7 +205,7 @@ impl Process {
         }
     }
 
-    /// Ends the process, and says what happened.
+    /// Ends the process and returns the failure.
     fn failure(&mut self, error: ReadError) -> Failure {
         self.end();
         let complaints = self.complaints.last();
@@ -228,7 +228,7 @@ impl Process {
     }
 
     fn kill(&mut self) {
-        // It may have ended by itself, which is as well.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -240,7 +240,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits for something, but not for ever: whether it came.
+/// Waits until `has_come` holds; false if that takes longer than `patience`.
 fn wait(patience: Duration, mut has_come: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !has_come() {
@@ -252,7 +252,7 @@ fn wait(patience: Duration, mut has_come: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// The end of what a process writes to standard error, which is read all the time so that the process never waits.
+/// The end of a process's standard error. A thread reads it all the time, so that the process never blocks.
 #[derive(Debug)]
 struct Complaints {
     kept: Arc<Mutex<Vec<u8>>>,
@@ -282,14 +282,14 @@ impl Complaints {
 
     /// The last lines of a process that has ended.
     fn last(&self) -> String {
-        // Whatever the process has started may still hold the pipe.
+        // The process's children may still hold the pipe.
         wait(CLOSING, || self.listener.is_finished());
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         last_lines(&String::from_utf8_lossy(&kept))
     }
 }
 
-/// The last lines on one, without colours.
+/// The last lines joined into one, without colours.
 fn last_lines(text: &str) -> String {
     let lines: Vec<String> =
         text.lines().map(without_colours).filter(|line| !line.is_empty()).collect();

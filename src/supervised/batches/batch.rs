@@ -1,4 +1,4 @@
-//! A batch, from the rows of a data set as they are stored to what a model takes.
+//! A batch: its conversion from a data set's stored rows to a model's inputs and targets.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::ops::gather::{Selection, gather};
 use crate::ops::step_statistics::advance;
 use crate::tensor::Tensor;
 
-/// What a step learns from.
+/// The inputs and targets of a step.
 pub(crate) struct BatchTensors {
     /// Images `[B, H, W, C]`, vectors `[B, D]`, or tokens I32 `[T, B]`.
     pub x: Tensor,
@@ -26,7 +26,7 @@ impl BatchTensors {
     }
 }
 
-/// Rows as they are stored on the device: of a whole data set, or of one batch.
+/// Stored rows on the device, of a whole data set or of one batch.
 #[derive(Clone)]
 pub(super) struct Stored {
     /// Images U8 or F32 `[n, H, W, C]`, vectors F32 `[n, D]`, tokens I32 `[n, B]`.
@@ -35,7 +35,7 @@ pub(super) struct Stored {
     pub targets: Tensor,
 }
 
-/// How stored rows become a batch.
+/// The conversion of stored rows to a batch.
 pub(super) enum Conversion {
     Images {
         dtype: DType,
@@ -100,29 +100,29 @@ fn floats_in(tensor: &Tensor, dtype: DType) -> Tensor {
     }
 }
 
-/// The next batch, ready to be made by the device alone. All that tells one batch of this size from another is on the device:
-/// what makes the batch, done again, makes the next one.
+/// The next batch, which the device can make without the host. Everything that differs between batches of this size is
+/// on the device, so the same work, repeated, makes the next batch.
 pub(crate) struct Batch {
     /// Number of samples, or of tokens.
     pub samples: usize,
     pub(super) stored: Stored,
     pub(super) conversion: Rc<Conversion>,
-    /// The rows of the batch; all that are stored where `None`.
+    /// The rows of the batch; all stored rows if `None`.
     pub(super) position: Option<Position>,
     pub(super) augmentation: Option<Draw>,
 }
 
-/// Where a batch lies in a data set on the device.
+/// A batch's place in a data set on the device.
 #[derive(Clone)]
 pub(super) struct Position {
     /// I32 `[1]`.
     pub cursor: Tensor,
-    /// I32, a row for each place.
+    /// I32, the row for each place.
     pub order: Option<Tensor>,
     pub count: usize,
 }
 
-/// What crops and flips are drawn from.
+/// The parameters of random crops and flips.
 #[derive(Clone)]
 pub(super) struct Draw {
     pub seed: u64,
@@ -164,7 +164,7 @@ impl Batch {
         });
     }
 
-    /// Goes on to the next batch.
+    /// Moves the cursor to the next batch.
     pub fn advance(&self) {
         advance(None, self.cursor());
     }
@@ -173,7 +173,7 @@ impl Batch {
         self.position.as_ref().map(|position| (&position.cursor, position.count))
     }
 
-    /// What the batch is made from: with the same and as many samples, the same work makes the next one.
+    /// The tensors that the batch is made from. For equal sources and sizes, the same work makes the next batch.
     fn sources(&self) -> Vec<Tensor> {
         let position = self.position.iter();
         let position =

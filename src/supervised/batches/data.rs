@@ -11,10 +11,10 @@ use crate::device::{DType, Device};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What the targets of a batch begin at a multiple of, behind its inputs.
+/// Alignment in bytes of a batch's targets, which follow its inputs.
 const ALIGNMENT: usize = 16;
 
-/// Rows are samples, or a text's tokens that follow each other at the same time.
+/// A data set. A row is a sample, or one token of each column of a text.
 pub(super) enum Data {
     Arrays { arrays: Arrays, batch_size: usize },
     Text { parts: [Option<Arc<Columns>>; 3], bptt: usize },
@@ -26,14 +26,14 @@ pub(super) enum HostRows {
     Window { columns: Arc<Columns>, number: usize, bptt: usize },
 }
 
-/// The same bytes on the device, in one piece: where they lie in it.
+/// The layout of a batch's bytes in a block on the device.
 pub(super) struct Layout {
     inputs: (Shape, DType),
     targets: (usize, Shape, DType),
 }
 
 impl Data {
-    /// Rows of a batch that is not the last.
+    /// Rows of every batch but the last.
     pub fn rows_of_batch(&self) -> usize {
         match self {
             Data::Arrays { batch_size, .. } => *batch_size,
@@ -62,7 +62,7 @@ impl Data {
         self.rows_of_batch().min(self.rows(part) - before)
     }
 
-    /// Samples, or tokens, of so many rows.
+    /// Number of samples, or of tokens, in `rows` rows.
     pub fn samples(&self, rows: usize) -> usize {
         match self {
             Data::Arrays { .. } => rows,
@@ -73,7 +73,7 @@ impl Data {
         }
     }
 
-    /// Bytes of the largest batch, in one piece.
+    /// Bytes of the largest batch in one block.
     pub fn bytes_of_batch(&self) -> usize {
         match self {
             Data::Arrays { arrays, batch_size } => {
@@ -82,19 +82,19 @@ impl Data {
                     Targets::Classes(_) => *batch_size,
                     Targets::Values { columns, .. } => columns * batch_size,
                 };
-                // Four bytes are the most an element takes.
+                // An element takes at most four bytes.
                 (4 * inputs).next_multiple_of(ALIGNMENT) + 4 * targets
             }
             Data::Text { bptt, .. } => 4 * self.samples(bptt + 1),
         }
     }
 
-    /// Whether the inputs lie in files, and are made when a batch of them is asked for.
+    /// Whether the inputs are files, which are decoded batch by batch.
     pub fn is_in_files(&self) -> bool {
         self.files().is_some()
     }
 
-    /// The images in files of the training part; all parts share what goes wrong with them.
+    /// The image files of the training part; all parts share their record of damaged files.
     pub fn files(&self) -> Option<&ImageFiles> {
         match self {
             Data::Arrays { arrays, .. } => arrays.files(Part::Train),
@@ -145,7 +145,7 @@ impl Data {
     }
 }
 
-/// A split's arrays as bytes, with the shapes and types of so many samples.
+/// A split's arrays as bytes, with the shapes and types of `samples` samples.
 fn arrays<'a>(
     inputs: &'a Inputs,
     targets: &'a Targets,
@@ -183,7 +183,7 @@ impl HostRows {
         ([window.length, columns.batch_size()], window)
     }
 
-    /// Brings them to a device, and waits for it.
+    /// Copies the rows to a device and waits for it.
     pub fn upload(&self, device: &Device) -> Stored {
         match self {
             HostRows::Samples(batch, sample) => {
@@ -212,7 +212,7 @@ impl HostRows {
         }
     }
 
-    /// The bytes, each part from its own byte on, and what they are.
+    /// The bytes of inputs and targets with their offsets in the block, and its layout.
     pub fn parts(&self) -> (Vec<(usize, &[u8])>, Layout) {
         match self {
             HostRows::Samples(batch, sample) => {
@@ -227,7 +227,7 @@ impl HostRows {
             }
             HostRows::Window { columns, number, bptt } => {
                 let (shape, window) = HostRows::window(columns, *number, *bptt);
-                // What is to be told is what is read, a row further on.
+                // The targets are the inputs shifted by one row.
                 let width = size_of::<i32>() * columns.batch_size();
                 let rows = bytemuck::cast_slice(&window.tokens[..columns.batch_size()]);
                 let parts = vec![(0, rows), (width, bytemuck::cast_slice(window.targets))];

@@ -1,4 +1,4 @@
-//! A data set that lies on the device: a step finds its batch there by itself.
+//! A data set in the device's memory, where each step finds its own batch.
 
 use std::rc::Rc;
 
@@ -14,14 +14,14 @@ pub(super) struct Resident {
     stored: Stored,
     /// The first row of each part.
     starts: [usize; 3],
-    /// Where the next batch begins, I32 `[1]`: carried state of the device.
+    /// First row of the next batch, I32 `[1]`, which the device carries from step to step.
     cursor: Tensor,
     /// The rows of the training part in the order of their use in an epoch, I32.
     order: Tensor,
 }
 
 impl Resident {
-    /// Bytes that a data set takes on the device; `None` where its parts are not of one type, or lie in files.
+    /// Bytes of a data set on the device; `None` if its parts differ in type or are image files.
     pub fn bytes(data: &Data) -> Option<usize> {
         if data.is_in_files() {
             return None;
@@ -47,7 +47,7 @@ impl Resident {
         Some(size + data.rows(Part::Train) * size_of::<i32>())
     }
 
-    /// Brings a data set whose parts are of one type to a device.
+    /// Copies a data set to a device. All parts must have the same type.
     pub fn new(data: &Data, device: &Device) -> Resident {
         let (stored, starts) = match data {
             Data::Arrays { arrays, .. } => store_arrays(arrays, device),
@@ -60,7 +60,7 @@ impl Resident {
         Resident { stored, starts, cursor: Tensor::zeros(device, [1], DType::I32), order }
     }
 
-    /// The batches of a part from number `first` on; `order` is of the training part.
+    /// The batches of a part from number `first` on; `order` is that of the training part.
     pub fn batches(
         &self,
         data: &Data,
@@ -96,7 +96,7 @@ fn splits(arrays: &Arrays) -> impl Iterator<Item = &Split> {
     PARTS.into_iter().filter_map(|part| arrays.part(part).map(|split| &**split))
 }
 
-/// The first row of each part, and all rows, where the parts follow each other.
+/// The first row of each part, and the number of all rows, with the parts one after the other.
 fn starts(rows: [usize; 3]) -> ([usize; 3], usize) {
     ([0, rows[0], rows[0] + rows[1]], rows.iter().sum())
 }
@@ -120,7 +120,7 @@ fn store_arrays(arrays: &Arrays, device: &Device) -> (Stored, [usize; 3]) {
     (Stored { inputs, targets }, starts)
 }
 
-/// The rows that are read, and those to be told: the same, one further on.
+/// Copies a text's tokens to the device. The targets are the inputs shifted by one row.
 fn store_text(parts: [Option<&Columns>; 3], device: &Device) -> (Stored, [usize; 3]) {
     let (starts, all) = starts(parts.map(|columns| columns.map_or(0, Columns::rows)));
     let width = parts.iter().flatten().next().map_or(1, |columns| columns.batch_size());

@@ -9,7 +9,7 @@ use crate::device::gpu::Ring;
 use crate::device::{DType, Device};
 use crate::tensor::Tensor;
 
-/// Batches on their way: one is being gathered, one copied, and the device works on one.
+/// Batches in the ring: the host gathers one, another is copied, and the device works on a third.
 const PLACES: usize = 3;
 
 /// The ring in pinned memory, and the blocks on the device that captured steps read.
@@ -20,14 +20,14 @@ pub(super) struct Streamed {
 }
 
 impl Streamed {
-    /// A way to a device for the batches of a data set.
+    /// A ring and blocks for the batches of a data set.
     pub fn new(data: &Data, device: &Device) -> Streamed {
         let bytes = data.bytes_of_batch();
         let blocks = [(); PLACES].map(|()| Tensor::zeros(device, [bytes], DType::U8));
         Streamed { ring: Rc::new(device.ring(PLACES, bytes)), blocks }
     }
 
-    /// Batches of rows in host memory, each sent when it is asked for.
+    /// Batches of rows in host memory. The iterator copies each one to the device when it reaches it.
     pub fn batches(
         &self,
         rows: Box<dyn Iterator<Item = HostRows>>,

@@ -15,7 +15,7 @@ fn resolved(text: &str) -> RunConfig {
     Settings::from_toml(text, file()).unwrap().resolve().unwrap()
 }
 
-/// The message that the text is refused with.
+/// The error message for a file's text.
 fn refused(text: &str) -> String {
     let result = Settings::from_toml(text, file()).and_then(|settings| settings.resolve());
     let error = result.expect_err(&format!("{text} was taken"));
