@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use alrao::device::{Device, DeviceKind};
+use alrao::device::Device;
 use alrao::error::Error;
+use alrao::learn::RunConfig;
 use alrao::learn::settings::{DeviceSettings, Group, Settings, TaskSettings};
 
 /// Files of a training run.
@@ -24,8 +25,21 @@ pub(super) struct PlaceArguments {
 }
 
 impl PlaceArguments {
+    /// The configuration of a new run, and its device, opened.
+    pub fn configure<T: TaskSettings>(
+        &self,
+        flags: Settings<T>,
+    ) -> anyhow::Result<(RunConfig<T::Config>, Device)> {
+        let mut settings = self.with_file(flags)?;
+        let config = settings.resolve()?;
+        let device = Device::open_with_threads(config.device, config.threads)?;
+        // The default precision depends on the device that was opened.
+        settings.device.device = Some(device.name().parse()?);
+        Ok((settings.resolve()?, device))
+    }
+
     /// The settings that were given as flags, over those of the `--config` file.
-    pub fn with_file<T: TaskSettings>(&self, flags: Settings<T>) -> anyhow::Result<Settings<T>> {
+    fn with_file<T: TaskSettings>(&self, flags: Settings<T>) -> anyhow::Result<Settings<T>> {
         let Some(path) = &self.config else { return Ok(flags) };
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::input(format!("--config {}", path.display()), format!("cannot be read: {error}"))
@@ -49,20 +63,11 @@ impl PlaceArguments {
     }
 }
 
-/// The settings with the device that was opened, which the precision depends on.
-pub(super) fn on_device<T: TaskSettings>(
-    mut settings: Settings<T>,
-    device: &Device,
-) -> Result<Settings<T>, Error> {
-    settings.device.device = Some(device.name().parse()?);
-    Ok(settings)
-}
-
-/// Opens the device that was given, or else the one of a run.
+/// Opens the device of a continued run, or the one that was given instead.
 pub(super) fn open_for<T: TaskSettings>(
     flags: &Settings<T>,
-    run: (DeviceKind, Option<usize>),
+    run: &RunConfig<T::Config>,
 ) -> Result<Device, Error> {
-    let own = &flags.device;
-    Device::open_with_threads(own.device.unwrap_or(run.0), own.threads.or(run.1))
+    let given = &flags.device;
+    Device::open_with_threads(given.device.unwrap_or(run.device), given.threads.or(run.threads))
 }

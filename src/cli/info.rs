@@ -16,7 +16,7 @@ use alrao::learn::settings::{DeviceSettings, LearningSettings, hidden_layers};
 use alrao::models::{self, Architecture, Input};
 use alrao::nn::{Entry, Init, Module, for_each_entry};
 use alrao::supervised::RunConfig;
-use alrao::supervised::settings::{Settings, TrainSettings};
+use alrao::supervised::settings::{Settings, SupervisedSettings};
 use alrao::supervised::step_launches;
 
 /// Distinct characters of a text, if no number is given.
@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
 
 fn config(arguments: &Arguments) -> Result<RunConfig> {
     let (model, width) = (Some(arguments.model), arguments.width);
-    let task = TrainSettings { model, width, ..TrainSettings::default() };
+    let task = SupervisedSettings { model, width, ..SupervisedSettings::default() };
     let learning = LearningSettings {
         hidden: arguments.hidden.clone(),
         classifiers: arguments.classifiers,

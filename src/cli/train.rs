@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 
-use super::arguments::{PlaceArguments, on_device, open_for};
+use super::arguments::{PlaceArguments, open_for};
 use super::failure::Ending;
 use super::progress::{self, Progress};
 use super::running::{already_finished, conclude};
@@ -15,7 +15,7 @@ use alrao::device::Device;
 use alrao::learn::StopFlag;
 use alrao::learn::settings::{DeviceSettings, LearningSettings};
 use alrao::plots::RunPlots;
-use alrao::supervised::settings::{Settings, TrainSettings};
+use alrao::supervised::settings::{Settings, SupervisedSettings};
 use alrao::supervised::{Report, Run};
 
 /// Train a model, by default with Alrao on generated images, or continue a run
@@ -28,7 +28,7 @@ use alrao::supervised::{Report, Run};
     alrao train --resume runs/vgg11 --epochs 40")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    task: TrainSettings,
+    task: SupervisedSettings,
     #[command(flatten)]
     learning: LearningSettings,
     #[command(flatten)]
@@ -52,10 +52,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
 }
 
 fn start(flags: Settings, place: &PlaceArguments) -> anyhow::Result<(Run, Device)> {
-    let settings = place.with_file(flags)?;
-    let config = settings.resolve()?;
-    let device = Device::open_with_threads(config.device, config.threads)?;
-    let config = on_device(settings, &device)?.resolve()?;
+    let (config, device) = place.configure(flags)?;
     Ok((Run::start(config, place.out.as_deref(), &device)?, device))
 }
 
@@ -66,7 +63,7 @@ fn resume(
 ) -> anyhow::Result<(Run, Device)> {
     place.check_resume(flags)?;
     let (config, _) = Run::config_of(directory)?;
-    let device = open_for(flags, (config.device, config.threads))?;
+    let device = open_for(flags, &config)?;
     Ok((Run::resume(directory, flags, None, &device)?, device))
 }
 

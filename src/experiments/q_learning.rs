@@ -13,7 +13,7 @@ use super::{Study, device_kind};
 use crate::error::Result;
 use crate::learn::settings::{DeviceSettings, LearningSettings};
 use crate::plots::{Axis, Scale, Series, Stroke, lines, number};
-use crate::rl::settings::{QSettings, Settings};
+use crate::rl::settings::{QLearningSettings, Settings};
 use crate::rl::{QConfig, QLearningConfig, open};
 
 /// Runs of each setting in the paper.
@@ -72,12 +72,12 @@ impl Comparison {
         let is_other = options.env.as_ref().is_some_and(|env| env.starts_with("gym:"));
         let [starts, epsilon_steps] = QUICK_STARTS;
         let is_small = options.quick && is_other && options.steps.is_none();
-        let own = QSettings {
+        let own = QLearningSettings {
             env: options.env.clone(),
             steps: options.steps.or(options.quick.then_some(QUICK_STEPS[usize::from(is_other)])),
             learning_starts: is_small.then_some(starts),
             epsilon_steps: is_small.then_some(epsilon_steps),
-            ..QSettings::default()
+            ..QLearningSettings::default()
         };
         let device = Some(device_kind(options)?);
         let base = Settings::new(

@@ -18,7 +18,7 @@ use crate::learn::memory::check_fits;
 use crate::learn::settings::{DeviceSettings, LearningSettings};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
-use crate::supervised::settings::{Settings, TrainSettings, is_generated};
+use crate::supervised::settings::{Settings, SupervisedSettings, is_generated};
 use crate::supervised::{input, kind};
 
 /// Epochs without a better validation loss after which a run ends, in the paper.
@@ -165,7 +165,7 @@ fn setup(
     let classes = classes(&dataset, &source)?;
     let seeds = options.seeds_or(size.seeds.unwrap_or(row.seeds))?;
     let epochs = options.epochs.unwrap_or(size.epochs);
-    let task = TrainSettings {
+    let task = SupervisedSettings {
         model: Some(architecture),
         width: Some(width),
         // The paper crops and flips its images.
@@ -174,7 +174,7 @@ fn setup(
         epochs: Some(epochs),
         patience: Some(PATIENCE),
         data: Some(source),
-        ..TrainSettings::default()
+        ..SupervisedSettings::default()
     };
     let batch_size = Some(batch_size(row, architecture, &dataset, options.quick)?);
     let learning = LearningSettings { batch_size, ..LearningSettings::default() };

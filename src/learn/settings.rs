@@ -36,6 +36,12 @@ pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
 
     /// The keys of the notes.
     const NOTES: &'static [&'static str] = &[];
+
+    /// As [`Settings::resolve`], for settings whose values are in their ranges.
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    fn resolve(settings: &Settings<Self>) -> Result<RunConfig<Self::Config>>;
 }
 
 /// All settings of a run.
@@ -55,6 +61,16 @@ impl<T: TaskSettings> Settings<T> {
     /// Settings from three groups.
     pub fn new(task: T, learning: LearningSettings, device: DeviceSettings) -> Self {
         Settings { task, learning, device, origins: BTreeMap::new() }
+    }
+
+    /// A run's configuration: the settings, and defaults that depend on some of them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the setting, or the key and its file: a number that is not finite or out of its range, a
+    /// setting that the model or the optimizer does not have, or settings that contradict each other.
+    pub fn resolve(&self) -> Result<RunConfig<T::Config>> {
+        self.check_values()?;
+        T::resolve(self)
     }
 
     /// The keys that have a value.

@@ -30,11 +30,11 @@ const MOST_ENVIRONMENTS: usize = 1 << 12;
 /// assert_eq!((config.task.steps, config.model.hidden), (8000, vec![32, 32]));
 /// # Ok::<(), alrao::Error>(())
 /// ```
-pub type Settings = settings::Settings<QSettings>;
+pub type Settings = settings::Settings<QLearningSettings>;
 
 settings::settings! {
     /// Settings of environments, exploration and Q-learning.
-    QSettings, [] QConfig;
+    QLearningSettings, [] QConfig;
     "Environment" {
         /// pendulum[:TORQUES], or gym:NAME for one of Gymnasium's with discrete actions [default: pendulum]
         env: String, "ENV", check::any => task.env;
@@ -71,24 +71,20 @@ settings::settings! {
     }
 }
 
-impl TaskSettings for QSettings {
+impl TaskSettings for QLearningSettings {
     type Config = QLearningConfig;
     type Notes = IgnoredAny;
     const CHANGEABLE: &'static [&'static str] = &["steps", "log_every"];
+
+    /// The defaults depend on the environment and the number of steps.
+    fn resolve(settings: &Settings) -> Result<QConfig> {
+        let config = settings.applied_to(settings.usual())?;
+        settings.check_together(&config.task)?;
+        Ok(config)
+    }
 }
 
 impl Settings {
-    /// A run's configuration: the settings, and defaults that depend on the environment and the number of steps.
-    ///
-    /// # Errors
-    /// [`crate::Error::Input`] naming the setting, or the key and its file.
-    pub fn resolve(&self) -> Result<QConfig> {
-        self.check_values()?;
-        let config = self.applied_to(self.usual())?;
-        self.check_together(&config.task)?;
-        Ok(config)
-    }
-
     /// The defaults of the environment, and of a short run.
     fn usual(&self) -> QConfig {
         let model = ModelConfig {

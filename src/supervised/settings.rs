@@ -56,11 +56,11 @@ pub type RunConfig = learn::RunConfig<DataConfig>;
 /// assert_eq!((config.train.epochs, config.model.hidden), (5, vec![256, 256]));
 /// # Ok::<(), alrao::Error>(())
 /// ```
-pub type Settings = settings::Settings<TrainSettings>;
+pub type Settings = settings::Settings<SupervisedSettings>;
 
 settings::settings! {
     /// Settings of models, data and supervised training.
-    TrainSettings, [] RunConfig;
+    SupervisedSettings, [] RunConfig;
     "Model and data" {
         /// Architecture [default: cnn]
         model: Architecture, "MODEL", check::any => model.architecture;
@@ -102,11 +102,25 @@ settings::settings! {
     }
 }
 
-impl TaskSettings for TrainSettings {
+impl TaskSettings for SupervisedSettings {
     type Config = DataConfig;
     const CHANGEABLE: &'static [&'static str] = &["epochs", "patience", "max_steps", "log_every"];
     type Notes = Note;
     const NOTES: &'static [&'static str] = &["data_fingerprint"];
+
+    /// The defaults depend on the model and the data.
+    fn resolve(settings: &Settings) -> Result<RunConfig> {
+        let architecture = settings.task.model.unwrap_or(DEFAULT_MODEL);
+        let is_off = settings.task.augment == Some(false);
+        settings.refuse(|key| {
+            not_of_model(key, architecture).filter(|_| !(key == "augment" && is_off))
+        })?;
+        let mut usual = usual(architecture);
+        if settings.task.data.as_deref().is_none_or(is_generated) {
+            usual.train.epochs = GENERATED_EPOCHS;
+        }
+        settings.applied_to(usual)
+    }
 }
 
 /// Refuses an empty text.
@@ -120,27 +134,6 @@ fn not_empty(text: &str) -> std::result::Result<(), String> {
 /// Whether data is generated rather than read.
 pub(crate) fn is_generated(data: &str) -> bool {
     data == "generated" || data.starts_with("generated:")
-}
-
-impl Settings {
-    /// A run's configuration: the settings, and defaults that depend on the model and the data.
-    ///
-    /// # Errors
-    /// [`crate::Error::Input`] naming the setting, or the key and its file: a number that is not finite or out of its
-    /// range, a setting that the model or the optimizer does not have, or settings that contradict each other.
-    pub fn resolve(&self) -> Result<RunConfig> {
-        self.check_values()?;
-        let architecture = self.task.model.unwrap_or(DEFAULT_MODEL);
-        let is_off = self.task.augment == Some(false);
-        self.refuse(|key| {
-            not_of_model(key, architecture).filter(|_| !(key == "augment" && is_off))
-        })?;
-        let mut usual = usual(architecture);
-        if self.task.data.as_deref().is_none_or(is_generated) {
-            usual.train.epochs = GENERATED_EPOCHS;
-        }
-        self.applied_to(usual)
-    }
 }
 
 /// The default configuration of an architecture.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::batches::{BatchSource, task};
-use super::settings::{RunConfig, TrainSettings, usual};
+use super::settings::{RunConfig, SupervisedSettings, usual};
 use super::task::Supervised;
 use crate::alrao::Alrao;
 use crate::data::Dataset;
@@ -57,7 +57,7 @@ impl Trainer {
     fn check(&self, device: &Device) -> Result<()> {
         check_precision(self.config.precision, device)?;
         let (alrao, train) = (self.model.config().clone(), self.config.clone());
-        validate::<TrainSettings>(&RunConfig { alrao, train, ..usual(Architecture::Cnn) })
+        validate::<SupervisedSettings>(&RunConfig { alrao, train, ..usual(Architecture::Cnn) })
     }
 
     /// Trains.

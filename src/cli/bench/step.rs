@@ -21,7 +21,7 @@ use alrao::learn::settings::{DeviceSettings, LearningSettings};
 use alrao::learn::{Optimizer, Precision};
 use alrao::models::Architecture;
 use alrao::supervised::RunConfig;
-use alrao::supervised::settings::{Settings, TrainSettings};
+use alrao::supervised::settings::{Settings, SupervisedSettings};
 
 /// Seconds in which a laptop compiles a model.
 const PATIENCE: u64 = 120;
@@ -207,7 +207,8 @@ fn configs(arguments: &Arguments, device: DeviceKind) -> Result<Vec<Vec<RunConfi
     let is_slow = device == DeviceKind::Simulator;
     let config = |model: Architecture, optimizer: Optimizer| {
         let width = arguments.width.or(is_slow.then_some(0.25));
-        let task = TrainSettings { model: Some(model), width, ..TrainSettings::default() };
+        let task =
+            SupervisedSettings { model: Some(model), width, ..SupervisedSettings::default() };
         let learning = LearningSettings {
             optimizer: Some(optimizer),
             batch_size: arguments.batch_size.or(is_slow.then_some(2)),

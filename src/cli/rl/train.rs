@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::progress::introduction;
-use crate::cli::arguments::{PlaceArguments, on_device, open_for};
+use crate::cli::arguments::{PlaceArguments, open_for};
 use crate::cli::failure::Ending;
 use crate::cli::progress::Progress;
 use crate::cli::running::{already_finished, conclude};
@@ -15,7 +15,7 @@ use alrao::error::Error;
 use alrao::learn::StopFlag;
 use alrao::learn::settings::{DeviceSettings, LearningSettings};
 use alrao::plots::RunPlots;
-use alrao::rl::settings::{QSettings, Settings};
+use alrao::rl::settings::{QLearningSettings, Settings};
 use alrao::rl::{Report, Run};
 
 /// Learn to act in an environment by Q-learning, by default with Alrao, or continue a run
@@ -26,7 +26,7 @@ use alrao::rl::{Report, Run};
     alrao rl train --resume runs/pendulum-alrao-1 --steps 40000")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    task: QSettings,
+    task: QLearningSettings,
     #[command(flatten)]
     learning: LearningSettings,
     #[command(flatten)]
@@ -56,11 +56,8 @@ fn announce(env: &str, quiet: bool) {
 }
 
 fn start(flags: Settings, place: &PlaceArguments, quiet: bool) -> anyhow::Result<(Run, Device)> {
-    let settings = place.with_file(flags)?;
-    let config = settings.resolve()?;
-    let device = Device::open_with_threads(config.device, config.threads)?;
+    let (config, device) = place.configure(flags)?;
     announce(&config.task.env, quiet);
-    let config = on_device(settings, &device)?.resolve()?;
     Ok((Run::start(config, place.out.as_deref(), &device)?, device))
 }
 
@@ -72,7 +69,7 @@ fn resume(
 ) -> anyhow::Result<(Run, Device)> {
     place.check_resume(flags)?;
     let config = Run::config_of(directory)?;
-    let device = open_for(flags, (config.device, config.threads))?;
+    let device = open_for(flags, &config)?;
     announce(&config.task.env, quiet);
     Ok((Run::resume(directory, flags, &device)?, device))
 }

@@ -246,10 +246,10 @@ prop_compose! {
     fn train_settings()(
         schedule in schedules(), epochs in 1u64.., max_steps in proptest::option::of(1u64..), patience in 1u64..,
         catch_up in 0u64.., init in proptest::option::of("[^\\x00]{1,20}"),
-    ) -> TrainSettings {
-        TrainSettings {
+    ) -> SupervisedSettings {
+        SupervisedSettings {
             schedule: Some(schedule), epochs: Some(epochs), max_steps, patience: Some(patience),
-            catch_up: Some(catch_up), init: init.map(PathBuf::from), ..TrainSettings::default()
+            catch_up: Some(catch_up), init: init.map(PathBuf::from), ..SupervisedSettings::default()
         }
     }
 }
@@ -276,7 +276,7 @@ prop_compose! {
     ) -> Settings {
         let is_lstm = architecture.name().ends_with("-lstm");
         let is_alrao = optimizer.is_alrao();
-        let task = TrainSettings {
+        let task = SupervisedSettings {
             model: Some(architecture),
             width: Some(width),
             dropout: (is_lstm && given).then_some(dropout),
