@@ -19,7 +19,7 @@ pub(super) struct PlaceArguments {
     /// The run's directory, absent or empty [default: a new one in runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Continue a run; its length, --log-every, --threads and --device may change
+    /// Continue a run; only --epochs, --patience, --max-steps (rl: --steps), --log-every, --threads and --device may change
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
 }

@@ -70,7 +70,7 @@ settings::settings! {
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
         /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
-        /// Share of the training data, from its end (of each class of a folder of images), for validation where the data has no other; 0 for none [default: 0.2]
+        /// Share of the training data that is kept for validation if the data has no validation part, from its end (of each class of a folder of images); 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
         /// A folder of images: height and width of the images once resized [default: 32; alexnet, resnet50, densenet121 224]
         image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;

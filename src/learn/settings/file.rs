@@ -25,7 +25,7 @@ pub(super) fn check_keys(
 ) -> Result<()> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line(text, span.start));
-        Error::file(path, format!("line {line}: {}", one_line(error.message())))
+        Error::file(path, format!("line {line}: {}", plain(error.message())))
     })?;
     let mut written = table.get_ref().iter();
     let is_known = |key: &str| keys.contains(&key) || notes.contains(&key);
@@ -42,7 +42,7 @@ pub(super) fn check_keys(
 pub(crate) fn parse<S: DeserializeOwned>(text: &str, path: &Path) -> Result<S> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
-        let message = format!("line {}: {}", line(text, start), one_line(error.message()));
+        let message = format!("line {}: {}", line(text, start), plain(error.message()));
         let table = DeTable::parse(text).ok();
         let keys = table.iter().flat_map(|table| table.get_ref().keys());
         // A table's span begins at its bracket, before its key.
@@ -79,6 +79,20 @@ fn nearest(wrong: &str, keys: &[&'static str]) -> Option<&'static str> {
 /// The line number of a byte, from 1.
 fn line(text: &str, byte: usize) -> usize {
     1 + text.as_bytes().iter().take(byte).filter(|&&byte| byte == b'\n').count()
+}
+
+/// TOML's message without Rust's names of types, and without backticks, which the command line would take for a setting's.
+fn plain(message: &str) -> String {
+    let mut message = one_line(message).replace('`', "'");
+    for (rust, plain) in [
+        ("expected usize", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        (" as i128", ""),
+    ] {
+        message = message.replace(rust, plain);
+    }
+    message
 }
 
 fn one_line(message: &str) -> String {

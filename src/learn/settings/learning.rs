@@ -30,15 +30,15 @@ settings! {
         eta_max: f64, "RATE", check::positive;
         /// Alrao: copies of the last layer, the classifiers [default: 10; LSTMs 6]
         classifiers: usize, "N", check::size => alrao.classifiers;
-        /// Alrao: how much the switch expects to keep switching, above 0 to 1 [default: 0.999]
+        /// Alrao: how much the switch expects to keep switching, above 0, at most 1 [default: 0.999]
         theta: f64, "THETA", check::up_to_one => alrao.theta;
         /// Alrao: rule that weighs the classifiers [default: switch]
         averaging: AveragingKind, "AVERAGE", check::any => alrao.averaging;
         /// Alrao: share of the pre-classifier's features that learn [default: 1]
         trained_fraction: f64, "SHARE", check::share("0 to 1 (all)") => alrao.trained_fraction;
-        /// sgd and adam: the learning rate [default: 0.01; adam 0.001]
+        /// sgd and adam: the learning rate; 0 learns nothing [default: 0.01; adam 0.001]
         lr: f64, "RATE", check::not_negative => train.lr;
-        /// alrao and sgd: momentum [default: 0]
+        /// alrao and sgd: momentum, from 0 to below 1 [default: 0]
         momentum: f64, "FACTOR", check::below_one("0 (none) to below 1") => train.momentum;
         /// L2 penalty [default: 0]
         weight_decay: f64, "FACTOR", check::not_negative => train.weight_decay;

@@ -103,6 +103,14 @@ fn a_value_of_a_wrong_type_is_named_by_file_line_and_key() {
         assert!(message.starts_with(&start), "{message}");
     }
     assert!(refused("epochs = 3\nlr = = 2").starts_with("run.toml: line 2: "));
+    for (text, end) in [
+        ("lr = true", "boolean 'true', expected a number"),
+        ("classifiers = 1.5", "floating point '1.5', expected a whole number"),
+        ("seed = -1", "integer '-1', expected a whole number"),
+    ] {
+        let message = refused(text);
+        assert!(message.ends_with(end), "{message}");
+    }
     assert!(refused("epochs = 3\nepochs = 4").contains("line 2"));
 }
 
