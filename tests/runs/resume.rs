@@ -246,7 +246,7 @@ fn what_does_not_belong_to_a_run_is_refused_and_the_run_left_alone() {
     fs::copy(folder.join("other/last.safetensors"), run.join("last.safetensors")).unwrap();
     refused_and_unchanged(&["run/last.safetensors", "another model", "layers.0.weight has shape"]);
     fs::copy(folder.join("data.safetensors"), run.join("last.safetensors")).unwrap();
-    refused_and_unchanged(&["run/last.safetensors", "no checkpoint"]);
+    refused_and_unchanged(&["run/last.safetensors", "not a checkpoint"]);
 
     fs::write(run.join("metrics.jsonl"), "").unwrap();
     refused_and_unchanged(&["run/metrics.jsonl", "has 0 lines"]);
