@@ -47,11 +47,11 @@ pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
 /// All settings of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings<T> {
-    /// Those of its task.
+    /// The settings of its task.
     pub task: T,
-    /// Those of learning.
+    /// The settings of learning.
     pub learning: LearningSettings,
-    /// Those of the device.
+    /// The settings of the device.
     pub device: DeviceSettings,
     /// The file of each key that came from one, for messages.
     pub(crate) origins: BTreeMap<&'static str, PathBuf>,

@@ -53,7 +53,8 @@ impl Trainer {
         self
     }
 
-    /// Makes the checks that the command line makes.
+    /// Checks the numbers of the two configurations as the command line does. Nothing of the model is checked, so any
+    /// architecture can stand in for it.
     fn check(&self, device: &Device) -> Result<()> {
         check_precision(self.config.precision, device)?;
         let (alrao, train) = (self.model.config().clone(), self.config.clone());
@@ -63,7 +64,7 @@ impl Trainer {
     /// Trains.
     ///
     /// # Errors
-    /// Where data and model do not fit, or as [`super::Run::train`].
+    /// If data and model do not fit, a value of the configurations is out of its range, or as [`super::Run::train`].
     pub fn run(self, device: &Device, observer: &mut dyn Observer<Supervised>) -> Result<Report> {
         let wanted = task(&self.dataset);
         if self.model.task() != wanted {
@@ -81,5 +82,51 @@ impl Trainer {
             Some(path) => run.write_state(path).map(|()| report),
             None => Ok(report),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alrao::AlraoConfig;
+    use crate::data::{self, Kind};
+    use crate::learn::{Optimizer, Schedule};
+    use crate::nn::{Init, Linear};
+
+    /// The error for these configurations, if there is one.
+    fn refusal(alrao: AlraoConfig, config: TrainConfig) -> Option<String> {
+        let model = Alrao::classifier(Linear::new(4, 2, &mut Init::new(0)), 10, alrao);
+        let dataset = data::load("generated", Kind::Arrays, 0.2).unwrap();
+        let checked = Trainer::new(model, dataset, config).check(&Device::cpu());
+        checked.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn values_out_of_their_range_are_refused_by_their_field() {
+        let alrao = AlraoConfig::default;
+        let train = TrainConfig::default;
+        let one = || AlraoConfig { classifiers: 1, ..alrao() };
+        let sgd = || TrainConfig { optimizer: Optimizer::Sgd, ..train() };
+        let never = Schedule::Step { epochs: 0, factor: 0.5 };
+        for (field, alrao, config) in [
+            ("batch_size", alrao(), TrainConfig { batch_size: 0, ..train() }),
+            ("bptt", alrao(), TrainConfig { bptt: 0, ..train() }),
+            ("schedule", alrao(), TrainConfig { schedule: never, ..train() }),
+            ("momentum", alrao(), TrainConfig { momentum: 1.5, ..train() }),
+            ("lr", one(), TrainConfig { lr: f64::NAN, ..sgd() }),
+            ("classifiers", alrao(), sgd()),
+            ("classifiers", AlraoConfig { classifiers: 0, ..alrao() }, train()),
+            ("theta", AlraoConfig { theta: 0.0, ..alrao() }, train()),
+            ("eta_min", AlraoConfig { eta: 0.0..=1.0, ..alrao() }, train()),
+            ("eta_min", AlraoConfig { eta: 2.0..=1.0, ..alrao() }, train()),
+            ("eta_max", AlraoConfig { eta: 1.0..=f64::INFINITY, ..alrao() }, train()),
+        ] {
+            let message = refusal(alrao, config).expect(field);
+            assert!(message.starts_with(&format!("`{field}`: ")), "{message}");
+        }
+        assert_eq!(refusal(alrao(), train()), None);
+        assert_eq!(refusal(one(), sgd()), None);
+        // Alrao does not use it.
+        assert_eq!(refusal(alrao(), TrainConfig { lr: f64::NAN, ..train() }), None);
     }
 }
