@@ -45,6 +45,7 @@ fn main() -> Result<()> {
             sample: SampleShape::Vector { size: 1 },
             task: Task::Regression { outputs: 1 },
             normalisation: None,
+            target_normalisation: None,
         }),
     };
     let config = AlraoConfig { eta: 1e-4..=1.0, ..AlraoConfig::default() };

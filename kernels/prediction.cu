@@ -1,14 +1,14 @@
 // Predictions of the mixture of N classifiers. The launches are in src/ops/classifiers/launch.rs.
 //
 //   log_probabilities   out_ik = log sum_j a_j softmax(x_ij)_k
-//   mean                out_ik = sum_j a_j x_ijk
+//   mean                out_ik = sum_j f_j x_ijk / sum_j f_j
 //
-// with x the product plus the bias. Left out, without renormalising: in log_probabilities the classifiers without a
-// finite softmax, in mean those with an output that is not finite.
+// with x the product plus the bias. Left out: in log_probabilities the classifiers without a finite softmax, in mean
+// those with an output that is not finite. If that leaves no weight, log_probabilities is -inf and mean is NaN.
 //
 //   scores         [B, N, K]   the products
 //   bias           [N, K]
-//   log_posterior  [N], f64
+//   log_weights    [N], f64: log a, or log f
 //   out            [B, K]
 //
 // Bytes: 4 read per output, 4 / N written; about 30 operations. A block handles one sample, as in classifiers.cu, so
@@ -38,7 +38,7 @@ struct PredictionNotFinite {
 struct PredictionOfClasses {
     template <class Row>
     static __device__ void predict(
-        const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
+        const Row& row, const ClassifierCopies& copies, const double* log_weights, float* out,
         const ClassifierSizes& sizes) {
         const int V = Row::WIDTH;
         classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
@@ -46,7 +46,7 @@ struct PredictionOfClasses {
         for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
             float2 part = classifiers_part<ClassifierSoftmax>(copies, j, sizes.slices);
             copies.shifts[j] = part.x;
-            copies.shares[j] = static_cast<float>(log_posterior[j]) - logf(part.y);
+            copies.shares[j] = static_cast<float>(log_weights[j]) - logf(part.y);
         }
         __syncthreads();  // shifts and shares are written
         for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
@@ -75,29 +75,51 @@ struct PredictionOfClasses {
     }
 };
 
-// sum_j a_j x_ijk over the classifiers whose outputs are all finite.
+// The weights' average of the classifiers whose outputs are all finite.
 struct PredictionOfValues {
     template <class Row>
     static __device__ void predict(
-        const Row& row, const ClassifierCopies& copies, const double* log_posterior, float* out,
+        const Row& row, const ClassifierCopies& copies, const double* log_weights, float* out,
         const ClassifierSizes& sizes) {
         const int V = Row::WIDTH;
         classifiers_parts<PredictionNotFinite>(row, copies, sizes);
         __syncthreads();  // the parts are written
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
-            bool is_finite = classifiers_part<PredictionNotFinite>(copies, j, sizes.slices).y == 0.0f;
-            copies.shares[j] = is_finite ? static_cast<float>(exp(log_posterior[j])) : -1.0f;
-        }
+        if (threadIdx.x < WARP) share(copies, log_weights, sizes);
         __syncthreads();  // shares are written
         for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
             float x[V], sum[V] = {};
+            bool has_weight = false;
             for (uint32_t copy = 0; copy < sizes.copies; copy++) {
                 if (copies.shares[copy] < 0.0f) continue;
+                has_weight = true;
                 row.load(copy, k, x);
                 UNROLL
                 for (int i = 0; i < V; i++) sum[i] += copies.shares[copy] * x[i];
             }
+            UNROLL
+            for (int i = 0; i < V; i++) sum[i] = has_weight ? sum[i] : NAN;
             classifiers_store<V>(out + k, sum);
+        }
+    }
+
+    // One warp computes the shares, -1 for a classifier that is left out. They are taken relative to the largest that
+    // remains: the weights of the others may be so small that their exponentials are all zero.
+    static __device__ void share(
+        const ClassifierCopies& copies, const double* log_weights, const ClassifierSizes& sizes) {
+        double largest = CLASSIFIER_NOTHING, total = 0.0;
+        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+            bool is_finite = classifiers_part<PredictionNotFinite>(copies, j, sizes.slices).y == 0.0f;
+            copies.joints[j] = is_finite ? log_weights[j] : CLASSIFIER_NOTHING;
+            largest = Largest::of(largest, copies.joints[j]);
+        }
+        largest = reduce_lanes<Largest>(largest);
+        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+            if (copies.joints[j] > CLASSIFIER_NOTHING) total += exp(copies.joints[j] - largest);
+        }
+        total = reduce_lanes<Sum>(total);
+        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+            bool is_used = copies.joints[j] > CLASSIFIER_NOTHING;
+            copies.shares[j] = is_used ? static_cast<float>(exp(copies.joints[j] - largest) / total) : -1.0f;
         }
     }
 };
@@ -105,29 +127,29 @@ struct PredictionOfValues {
 // A block's sample, staged or read from global memory.
 template <class Kind>
 __device__ void prediction(
-    void* memory, const float* scores, const float* bias, const double* log_posterior, float* out,
+    void* memory, const float* scores, const float* bias, const double* log_weights, float* out,
     const ClassifierSizes& sizes) {
     ClassifierCopies copies(memory, sizes);
     ClassifierSample sample(const_cast<float*>(scores), nullptr, bias, nullptr, sizes);
     out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
     if (sizes.staged != 0) {
         sample.stage(copies, sizes);
-        Kind::predict(sample.row<true, 1>(copies, sizes), copies, log_posterior, out, sizes);
+        Kind::predict(sample.row<true, 1>(copies, sizes), copies, log_weights, out, sizes);
     } else if (sample.has_vectors(sizes)) {
-        Kind::predict(sample.row<false, 4>(copies, sizes), copies, log_posterior, out, sizes);
+        Kind::predict(sample.row<false, 4>(copies, sizes), copies, log_weights, out, sizes);
     } else {
-        Kind::predict(sample.row<false, 1>(copies, sizes), copies, log_posterior, out, sizes);
+        Kind::predict(sample.row<false, 1>(copies, sizes), copies, log_weights, out, sizes);
     }
 }
 
 KERNEL(prediction_log_probabilities_fwd_f32, 512, const float* scores, const float* bias,
-       const double* log_posterior, float* out, ClassifierSizes sizes) {
+       const double* log_weights, float* out, ClassifierSizes sizes) {
     DYNAMIC_SHARED(double, memory);
-    prediction<PredictionOfClasses>(memory, scores, bias, log_posterior, out, sizes);
+    prediction<PredictionOfClasses>(memory, scores, bias, log_weights, out, sizes);
 }
 
-KERNEL(prediction_mean_fwd_f32, 512, const float* scores, const float* bias, const double* log_posterior, float* out,
+KERNEL(prediction_mean_fwd_f32, 512, const float* scores, const float* bias, const double* log_weights, float* out,
        ClassifierSizes sizes) {
     DYNAMIC_SHARED(double, memory);
-    prediction<PredictionOfValues>(memory, scores, bias, log_posterior, out, sizes);
+    prediction<PredictionOfValues>(memory, scores, bias, log_weights, out, sizes);
 }

@@ -5,6 +5,7 @@
 // pi = 1 / (t + 1):
 //
 //   w_ij   <- w_ij + l_j                                                          i = 0 may still switch, 1 is settled
+//   log f_j = log(e^w_0j + e^w_1j) - log sum_ij e^w_ij
 //   pool   =  log sum_j e^w_0j + log pi - log N
 //   w_0j   <- log(e^(w_0j + log(1 - pi)) + e^(log theta + pool))
 //   w_1j   <- log(e^w_1j + e^(log(1 - theta) + pool))
@@ -18,11 +19,12 @@
 // weight has a finite loss, and neither weights nor t change.
 //
 //   weights       [2, N]
-//   log_posterior [N]
+//   log_posterior [N]: log a
+//   log_filtered  [N]: log f, which predictions of values weigh by
 //   losses        [N]
 //   t             [1]
 //
-// Bytes: 6 N doubles. A few dozen operations per classifier, all on the critical path from the step's losses to the
+// Bytes: 7 N doubles. A few dozen operations per classifier, all on the critical path from the step's losses to the
 // next step's posterior: latency counts, not throughput. So the kernel is one warp and needs no barrier, only shuffles.
 // Lane j handles classifiers j, j + 32, ... throughout, so a lane reads back only what it wrote itself. More warps
 // would wait at barriers for ten classifiers; a launch per formula would cost more than all of them.
@@ -48,8 +50,8 @@ __device__ __forceinline__ double switch_log_add_exp(double a, double b) {
     return low == SWITCH_NOTHING ? high : high + log1p(exp(low - high));
 }
 
-KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const double* losses, double* t,
-       SwitchSettings settings) {
+KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, double* log_filtered, const double* losses,
+       double* t, SwitchSettings settings) {
     double* settled_weights = weights + settings.classifiers;
     double switching_largest = SWITCH_NOTHING, settled_largest = SWITCH_NOTHING;
     for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
@@ -61,12 +63,16 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
     double largest = Largest::of(switching_largest, reduce_lanes<Largest>(settled_largest));
     if (!(fabs(largest) < INFINITY)) return;
 
-    double switching = 0.0;
+    double switching = 0.0, filtered = 0.0;
     for (uint32_t j = threadIdx.x; j < settings.classifiers; j += WARP) {
-        double observed = weights[j] + switch_log_likelihood(losses[j], settings.scale);
+        double likelihood = switch_log_likelihood(losses[j], settings.scale);
+        double observed = weights[j] + likelihood;
         switching += observed == SWITCH_NOTHING ? 0.0 : exp(observed - switching_largest);
+        log_filtered[j] = switch_log_add_exp(observed - largest, settled_weights[j] + likelihood - largest);
+        filtered += exp(log_filtered[j]);
     }
     switching = reduce_lanes<Sum>(switching);
+    filtered = log(reduce_lanes<Sum>(filtered));
     // Only the lane that will overwrite t reads it.
     double count = __shfl_sync(ALL_LANES, threadIdx.x == 0 ? *t : 0.0, 0);
     double pi = 1.0 / (count + 1.0), stays = log(1.0 - pi);
@@ -90,6 +96,7 @@ KERNEL(switch_update_f64, 32, double* weights, double* log_posterior, const doub
         weights[j] -= total;
         settled_weights[j] -= total;
         log_posterior[j] = switch_log_add_exp(weights[j], settled_weights[j]);
+        log_filtered[j] -= filtered;
     }
     if (threadIdx.x == 0) *t = count + 1.0;
 }

@@ -37,6 +37,8 @@ pub enum Purpose {
     Episodes = 13,
     /// The samples in a subset of a data set.
     Subset = 14,
+    /// The validation part of data without one; the class is the stream.
+    Validation = 15,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

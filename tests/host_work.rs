@@ -33,6 +33,7 @@ fn images([train, valid]: Sizes) -> Dataset {
         sample,
         task: Task::Classification { classes: 10 },
         normalisation: Some(Normalisation { mean: vec![0.5; 3], deviation: vec![1.0; 3] }),
+        target_normalisation: None,
     }))
 }
 
@@ -48,6 +49,7 @@ fn vectors([train, valid]: Sizes) -> Dataset {
         sample: SampleShape::Vector { size: 5 },
         task: Task::Regression { outputs: 2 },
         normalisation: None,
+        target_normalisation: None,
     }))
 }
 

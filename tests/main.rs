@@ -33,6 +33,7 @@ mod place;
 mod placement;
 mod profile;
 mod q_learning;
+mod regression;
 #[cfg(has_simulator)]
 #[cfg(all(feature = "cli", unix))]
 mod runs;

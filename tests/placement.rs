@@ -35,7 +35,15 @@ fn arrays(sample: SampleShape, task: Task, split: impl Fn(usize, u64) -> Split) 
         _ => None,
     };
     let (valid, test) = (Some(part(1)), Some(part(2)));
-    let content = Content::Arrays(Arrays { train, valid, test, sample, task, normalisation });
+    let content = Content::Arrays(Arrays {
+        train,
+        valid,
+        test,
+        sample,
+        task,
+        normalisation,
+        target_normalisation: None,
+    });
     Dataset { name: String::new(), fingerprint: String::new(), content }
 }
 

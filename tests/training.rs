@@ -60,6 +60,7 @@ fn plane() -> Dataset {
             sample: SampleShape::Vector { size: 2 },
             task: Task::Classification { classes: 2 },
             normalisation: None,
+            target_normalisation: None,
         }),
     }
 }

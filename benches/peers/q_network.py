@@ -171,7 +171,7 @@ class QClassifiers:
         return torch.addmm(layer.bias.flatten(), z, layer.weight.flatten(0, 1).T).view(len(z), *layer.bias.shape)
 
     def mean(self, model, observations):
-        return self.averaging.log_posterior.exp().to(self.settings.dtype) @ self.outputs(
+        return self.averaging.log_value_weights.exp().to(self.settings.dtype) @ self.outputs(
             model.classifiers, model.pre_classifier(observations)
         )
 

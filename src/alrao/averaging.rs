@@ -41,7 +41,12 @@ impl Averaging {
         theta: f64,
         device: &Device,
     ) -> Self {
-        Averaging { kind, likelihood, theta, state: SwitchState::new(device, classifiers, theta) }
+        let mut state = SwitchState::new(device, classifiers, theta);
+        if kind == AveragingKind::Bayesian {
+            // Bayes' rule moves no weight.
+            state.log_filtered = state.log_posterior.clone();
+        }
+        Averaging { kind, likelihood, theta, state }
     }
 
     /// `log a_j`, F64 `[N_cl]`.
@@ -49,10 +54,24 @@ impl Averaging {
         &self.state.log_posterior
     }
 
+    /// The logarithms of the weights of the classifiers in a prediction of values, F64 `[N_cl]`.
+    ///
+    /// Under the switch every classifier has some posterior, also one that has diverged and whose outputs are huge. Its
+    /// share hardly changes the likelihood, but it would ruin an average of outputs. So this is the posterior before
+    /// the last update gave every classifier its share.
+    pub fn log_value_weights(&self) -> &Tensor {
+        &self.state.log_filtered
+    }
+
     /// The state that a checkpoint keeps, by name.
-    pub(crate) fn tensors(&self) -> [(&'static str, &Tensor); 3] {
-        let SwitchState { weights, log_posterior, t } = &self.state;
-        [("weights", weights), ("log_posterior", log_posterior), ("t", t)]
+    pub(crate) fn tensors(&self) -> [(&'static str, &Tensor); 4] {
+        let SwitchState { weights, log_posterior, log_filtered, t } = &self.state;
+        [
+            ("weights", weights),
+            ("log_posterior", log_posterior),
+            ("log_filtered", log_filtered),
+            ("t", t),
+        ]
     }
 
     /// Updates the posterior by one batch's losses, F64 `[N_cl]`, which are infinite for diverged classifiers.

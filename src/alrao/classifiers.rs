@@ -48,15 +48,15 @@ impl Classifiers {
         )
     }
 
-    /// The prediction of the mixture.
+    /// The prediction of the mixture with these weights.
     pub fn predict(
         &self,
         z: &Tensor,
-        log_posterior: &Tensor,
+        log_weights: &Tensor,
         kind: PredictionKind,
         context: &ForwardContext,
     ) -> Tensor {
-        predict(z, &self.weight.value(context), &self.bias.value(context), log_posterior, kind)
+        predict(z, &self.weight.value(context), &self.bias.value(context), log_weights, kind)
     }
 
     pub(crate) fn weight(&self) -> &Parameter {

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use crate::alrao::{AlraoConfig, Classifiers};
+use crate::alrao::{AlraoConfig, Averaging, Classifiers};
 use crate::nn::{ForwardContext, Init, Module, Visitor, for_each_entry};
 use crate::ops::classifiers::{Head, Targets};
 use crate::ops::prediction::PredictionKind;
@@ -103,22 +103,37 @@ impl Alrao {
         self.classifiers().losses(&z, targets, log_posterior, context)
     }
 
-    fn prediction_kind(&self) -> PredictionKind {
-        match self.task {
-            Task::Classification { .. } => PredictionKind::LogProbabilities,
-            Task::Regression { .. } => PredictionKind::Mean,
-        }
-    }
-
     /// The mixture's prediction: log probabilities `[samples, K]`, or means `[samples, D]`.
     pub(crate) fn predict(
         &self,
         x: &Tensor,
-        log_posterior: &Tensor,
+        averaging: &Averaging,
         context: &ForwardContext,
     ) -> Tensor {
+        self.predict_from(&self.pre_classifier.forward(x, context), averaging, context)
+    }
+
+    /// As [`Alrao::predict`], together with the losses.
+    pub(crate) fn losses_and_prediction(
+        &self,
+        x: &Tensor,
+        targets: Targets,
+        averaging: &Averaging,
+        context: &ForwardContext,
+    ) -> (Head, Tensor) {
         let z = self.pre_classifier.forward(x, context);
-        self.classifiers().predict(&z, log_posterior, self.prediction_kind(), context)
+        let head = self.classifiers().losses(&z, targets, averaging.log_posterior(), context);
+        (head, self.predict_from(&z, averaging, context))
+    }
+
+    fn predict_from(&self, z: &Tensor, averaging: &Averaging, context: &ForwardContext) -> Tensor {
+        let (weights, kind) = match self.task {
+            Task::Classification { .. } => {
+                (averaging.log_posterior(), PredictionKind::LogProbabilities)
+            }
+            Task::Regression { .. } => (averaging.log_value_weights(), PredictionKind::Mean),
+        };
+        self.classifiers().predict(z, weights, kind, context)
     }
 }
 

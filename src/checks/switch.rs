@@ -45,6 +45,7 @@ fn switch(device: &Device, classifiers: usize, kind: Kind, theta: f64, scale: f6
         switch_update(&state, &losses, theta, scale);
         both(&mut outputs, ["log weights", "weights"], state.weights.to_f64s());
         both(&mut outputs, ["log posterior", "posterior"], state.log_posterior.to_f64s());
+        both(&mut outputs, ["log filtered", "filtered"], state.log_filtered.to_f64s());
         outputs.push(("t", state.t.to_f64s()));
     }
     outputs
@@ -84,6 +85,7 @@ fn edges(device: &Device) -> Outputs {
         let state = SwitchState {
             weights: Tensor::from_slice(device, [2, 3], &weights),
             log_posterior: Tensor::from_slice(device, [3], &[0.0; 3]),
+            log_filtered: Tensor::from_slice(device, [3], &[0.0; 3]),
             t: Tensor::full(device, [1], DType::F64, 5.0),
         };
         for theta in [0.9, 1.0] {
@@ -91,6 +93,7 @@ fn edges(device: &Device) -> Outputs {
             switch_update(&state, &losses, theta, 1.0);
             outputs.push(("log weights", state.weights.to_f64s()));
             outputs.push(("log posterior", state.log_posterior.to_f64s()));
+            outputs.push(("log filtered", state.log_filtered.to_f64s()));
         }
     }
     outputs

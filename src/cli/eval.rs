@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// Part of the data
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     split: Split,
-    /// File for each sample's log-probabilities, or its predicted numbers
+    /// File for each sample's log-probabilities, or its predicted numbers in the targets' own units
     #[arg(long, value_name = "OUT.safetensors")]
     predictions: Option<PathBuf>,
     /// Print the result as JSON
@@ -63,12 +63,11 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 }
 
 fn in_words(evaluation: &Evaluation) -> String {
-    let Evaluation { split, samples, loss, accuracy, token, .. } = evaluation;
-    let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
+    let Evaluation { split, samples, loss, accuracy, errors, token, .. } = evaluation;
     format!(
         "{split}  loss {}{}, {samples} {}s",
         messages::loss_of(*loss, *token),
-        accuracy.unwrap_or_default(),
+        messages::beside_loss(*accuracy, *errors),
         token.map_or("sample", TokenKind::name),
     )
 }

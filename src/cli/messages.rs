@@ -9,6 +9,7 @@ use clap::CommandFactory;
 
 use alrao::data::TokenKind;
 use alrao::learn::EvaluationPrecision;
+use alrao::supervised::RegressionErrors;
 
 /// Writes a result.
 ///
@@ -66,6 +67,28 @@ pub(super) fn loss(loss: f64) -> String {
     match loss.abs() < 1e6 {
         true => format!("{:.4}", loss + 0.0).replace("-0.0000", "0.0000"),
         false => format!("{loss:.3e}"),
+    }
+}
+
+/// The results that stand beside a loss: the accuracy in classification, the errors in regression.
+pub(super) fn beside_loss(accuracy: Option<f64>, errors: Option<RegressionErrors>) -> String {
+    let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", percent(accuracy)));
+    let errors = errors.map(|RegressionErrors { mse, mae, r2 }| {
+        format!(
+            ", mean squared error {}, mean absolute error {}, R2 {r2:.3}",
+            number(mse),
+            number(mae)
+        )
+    });
+    accuracy.or(errors).unwrap_or_default()
+}
+
+/// Four digits of a number of any size.
+fn number(x: f64) -> String {
+    let digits = (3.0 - x.abs().log10().floor()).clamp(0.0, 3.0);
+    match (1e-3..1e6).contains(&x.abs()) || x == 0.0 {
+        true => format!("{x:.*}", digits as usize + usize::from(x.abs() < 1.0)),
+        false => format!("{x:.3e}"),
     }
 }
 

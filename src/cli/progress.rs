@@ -214,9 +214,9 @@ fn state(
 
 fn epoch_line(report: &EpochReport, epochs: u64) -> String {
     let part = |name: &str, mean_loss: f64, accuracy: Option<f64>| {
-        let accuracy =
-            accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy))).unwrap_or_default();
-        format!("  {name} {}{accuracy}", loss(mean_loss))
+        let accuracy = accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy)));
+        let r2 = report.valid_r2.filter(|_| name == "valid").map(|r2| format!(" R2 {r2:.3}"));
+        format!("  {name} {}{}", loss(mean_loss), accuracy.or(r2).unwrap_or_default())
     };
     let digits = epochs.to_string().len();
     let EpochReport { epoch, seconds, samples_per_second, .. } = report;

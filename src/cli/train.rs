@@ -91,12 +91,10 @@ fn summary(report: &Report, token: Option<TokenKind>, directory: &str) -> String
         text += &format!("best  epoch {epoch}{}\n", loss.unwrap_or_default());
     }
     if let Some(test) = &report.test {
-        let accuracy =
-            test.accuracy.map(|accuracy| format!(", accuracy {}", messages::percent(accuracy)));
         text += &format!(
             "test  loss {}{}\n",
             messages::loss_of(test.loss, token),
-            accuracy.unwrap_or_default()
+            messages::beside_loss(test.accuracy, test.errors)
         );
     }
     text + &format!("run   {directory}\n")

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{Arrays, Inputs, Part, SampleShape, Split, Targets, Task, channels_last, read};
+use super::validation::ValidationRule;
+use super::{
+    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, channels_last, read,
+};
 use crate::error::{Error, Result};
 
 const NAMES: [&str; 4] = ["images", "inputs", "labels", "targets"];
@@ -17,20 +20,20 @@ const LARGEST_LABEL: i64 = (1 << 20) - 1;
 ///
 /// # Errors
 /// [`Error::Input`] where the file cannot be read, and those of [`parse`].
-pub fn load(path: &Path, valid_split: f64) -> Result<Arrays> {
-    parse(&read(path)?, path, valid_split)
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
+    parse(&read(path)?, path, options)
 }
 
 /// The samples in a file's bytes; `path` is for messages.
 ///
-/// The tensors are `images` `[N, C, H, W]` (u8, or f32 used without scaling) or `inputs` `[N, D]` (f32), and `labels` `[N]`
+/// The tensors are `images` `[N, C, H, W]` (u8 or f32) or `inputs` `[N, D]` (f32), and `labels` `[N]`
 /// (i64) or `targets` `[N, M]` (f32); the same names with `valid_` and `test_` in front hold the other parts. The number of
-/// classes is one more than the largest label of all parts. Without `valid_` tensors, the last `valid_split` of the samples
-/// becomes the validation part. Infinities and NaNs are accepted.
+/// classes is one more than the largest label of all parts. Without `valid_` tensors, a share of the samples
+/// becomes the validation part; see [`LoadOptions`]. Infinities and NaNs are accepted.
 ///
 /// # Errors
 /// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, or if there are no samples.
-pub fn parse(bytes: &[u8], path: &Path, valid_split: f64) -> Result<Arrays> {
+pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays> {
     let tensors = SafeTensors::deserialize(bytes)
         .map_err(|error| Error::file(path, format!("is not a safetensors file: {error}")))?;
     let reader = Reader { tensors, path };
@@ -46,7 +49,9 @@ pub fn parse(bytes: &[u8], path: &Path, valid_split: f64) -> Result<Arrays> {
     }
     let task = task([Some(&train), valid.as_ref(), test.as_ref()].into_iter().flatten());
     let (valid, test) = (valid.map(|part| part.split), test.map(|part| part.split));
-    Ok(Arrays::assemble(train.split, valid, test, train.sample, task, valid_split))
+    let last = ValidationRule::Last { share: options.valid_split };
+    let rule = ValidationRule::of(options, last);
+    Ok(Arrays::assemble(train.split, valid, test, train.sample, task, rule))
 }
 
 /// One part, with the shape that the other parts must have too.

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Arrays, Inputs, SampleShape, Split, Targets, Task, channels_last, read, unreadable};
+use super::validation::ValidationRule;
+use super::{
+    Arrays, Inputs, LoadOptions, SampleShape, Split, Targets, Task, channels_last, read, unreadable,
+};
 use crate::error::{Error, Result};
 
 const SIDE: usize = 32;
@@ -10,15 +13,18 @@ const CHANNELS: usize = 3;
 const PIXELS: usize = SIDE * SIDE * CHANNELS;
 const RECORD: usize = 1 + PIXELS;
 const CLASSES: usize = 10;
+/// The training images of CIFAR-10, of which the paper validates on the last 10,000.
+const ALL_TRAINING_IMAGES: usize = 50_000;
 const TEST_FILE: &str = "test_batch.bin";
 const SUBFOLDER: &str = "cifar-10-batches-bin";
 
 /// Reads every `*.bin` in the folder, or in its `cifar-10-batches-bin`. `test_batch.bin` is the test part. The other files,
-/// in the order of their names, are the training part, and its last `valid_split` becomes the validation part.
+/// in the order of their names, are the training part. A share of it becomes the validation part, of the 50,000 images of
+/// CIFAR-10 the last ones; see [`LoadOptions`].
 ///
 /// # Errors
 /// [`Error::Input`] if there is no such file or one of them is damaged; see [`parse`].
-pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
+pub fn load(folder: &Path, options: &LoadOptions) -> Result<Arrays> {
     let files = files(folder)?;
     if files.is_empty() {
         let message = format!("no CIFAR-10 here. Looked for {}", layout(folder));
@@ -32,7 +38,12 @@ pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
     let test = read_all(files.iter().filter(is_test))?;
     let sample = SampleShape::Image { height: SIDE, width: SIDE, channels: CHANNELS };
     let task = Task::Classification { classes: CLASSES };
-    Ok(Arrays::assemble(train, None, test, sample, task, valid_split))
+    let last = ValidationRule::Last { share: options.valid_split };
+    let rule = match train.len() {
+        ALL_TRAINING_IMAGES => last,
+        _ => ValidationRule::of(options, last),
+    };
+    Ok(Arrays::assemble(train, None, test, sample, task, rule))
 }
 
 /// Whether the folder holds CIFAR-10's files.
@@ -126,7 +137,7 @@ fn append(bytes: &[u8], path: &Path, images: &mut Vec<u8>, labels: &mut Vec<i32>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Content, Kind};
+    use crate::data::{Content, Kind, load_with};
 
     /// Records whose pixels depend on record, channel and position.
     fn records(labels: &[u8]) -> Vec<u8> {
@@ -166,14 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_training_records_in_file_order_are_for_validation() {
+    fn without_a_seed_the_last_training_records_are_for_validation() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join(SUBFOLDER);
         std::fs::create_dir(&inner).unwrap();
         std::fs::write(inner.join("data_batch_2.bin"), records(&[5, 6])).unwrap();
         std::fs::write(inner.join("data_batch_1.bin"), records(&[1, 2, 3])).unwrap();
         std::fs::write(inner.join(TEST_FILE), records(&[8])).unwrap();
-        let data = crate::data::load(folder.path().to_str().unwrap(), Kind::Arrays, 0.4).unwrap();
+        let options = LoadOptions { valid_split: 0.4, split_seed: None, ..LoadOptions::default() };
+        let data = load_with(folder.path().to_str().unwrap(), Kind::Arrays, &options).unwrap();
         assert_eq!(data.name, "cifar10");
         let Content::Arrays(arrays) = data.content else { panic!("no arrays") };
         assert_eq!(arrays.train.targets, Targets::Classes(vec![1, 2, 3]));
@@ -192,13 +204,13 @@ mod tests {
     #[test]
     fn a_folder_without_files_lists_what_was_looked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let error = load(folder.path(), 0.2).unwrap_err().to_string();
+        let error = load(folder.path(), &LoadOptions::default()).unwrap_err().to_string();
         assert!(
             error.contains("/*.bin and ") && error.contains("cifar-10-batches-bin/*.bin"),
             "{error}"
         );
         std::fs::write(folder.path().join(TEST_FILE), records(&[8])).unwrap();
-        let error = load(folder.path(), 0.2).unwrap_err().to_string();
+        let error = load(folder.path(), &LoadOptions::default()).unwrap_err().to_string();
         assert!(error.contains("no other *.bin file"), "{error}");
     }
 }

@@ -4,20 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fingerprint::Fingerprint;
-use super::{ImageFiles, Normalisation, Task, Text, TokenKind, tail_length};
+use super::validation::ValidationRule;
+use super::{HostBatch, ImageFiles, Normalisation, Task, Text, TokenKind};
 
 /// The model's inputs, one sample after the other; images are channels-last.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inputs {
-    /// Images `[n, H, W, C]` as bytes, which are later scaled by 1/255 and normalised.
+    /// Images `[n, H, W, C]` as bytes, which are later scaled by 1/255 and standardised.
     Bytes(Vec<u8>),
-    /// Images `[n, H, W, C]` or vectors `[n, D]`, used without scaling.
+    /// Images `[n, H, W, C]` or vectors `[n, D]`.
     Floats(Vec<f32>),
     /// Images in files, which become bytes when they are decoded.
     Files(ImageFiles),
 }
 
 impl Inputs {
+    /// The type of the stored numbers in a checkpoint: `bytes` or `floats`.
+    pub(crate) fn stored_type(&self) -> &'static str {
+        match self {
+            Inputs::Bytes(_) | Inputs::Files(_) => "bytes",
+            Inputs::Floats(_) => "floats",
+        }
+    }
+
     /// Number of elements over all samples.
     pub fn elements(&self) -> usize {
         match self {
@@ -65,22 +74,13 @@ impl Split {
         self.len() == 0
     }
 
-    /// Cuts off the last `count` samples.
-    pub(super) fn split_off(&mut self, count: usize) -> Split {
-        let kept = self.len() - count;
-        let elements = self.inputs.elements() / self.len().max(1) * kept;
-        let inputs = match &mut self.inputs {
-            Inputs::Bytes(bytes) => Inputs::Bytes(bytes.split_off(elements)),
-            Inputs::Floats(floats) => Inputs::Floats(floats.split_off(elements)),
-            Inputs::Files(_) => unreachable!("a folder of images is split class by class"),
-        };
-        let targets = match &mut self.targets {
-            Targets::Classes(classes) => Targets::Classes(classes.split_off(kept)),
-            Targets::Values { values, columns } => {
-                let (values, columns) = (values.split_off(kept * *columns), *columns);
-                Targets::Values { values, columns }
-            }
-        };
+    /// The samples with these numbers, in this order. Images in files stay there.
+    pub(super) fn subset(&self, numbers: &[usize]) -> Split {
+        if let Inputs::Files(files) = &self.inputs {
+            let targets = self.targets_of(numbers.iter().copied());
+            return Split { inputs: Inputs::Files(files.subset(numbers)), targets };
+        }
+        let HostBatch { inputs, targets, .. } = self.gather(numbers.iter().copied());
         Split { inputs, targets }
     }
 }
@@ -149,8 +149,11 @@ pub struct Arrays {
     pub sample: SampleShape,
     /// Classification or regression.
     pub task: Task,
-    /// How bytes become numbers; `None` for floats.
+    /// How the stored inputs become the model's: of bytes, which are standardised when they become a batch, or of floats,
+    /// which have been already. `None` for floats as they are.
     pub normalisation: Option<Normalisation>,
+    /// How the targets were standardised, if they were.
+    pub target_normalisation: Option<Normalisation>,
 }
 
 impl Arrays {
@@ -163,20 +166,19 @@ impl Arrays {
         }
     }
 
-    /// Puts the parts together. Without a validation part, the last `valid_split` of the training part, in file order,
-    /// becomes one.
+    /// Puts the parts together. Without a validation part, some of the training samples become one.
     pub(super) fn assemble(
-        mut train: Split,
+        train: Split,
         valid: Option<Split>,
         test: Option<Split>,
         sample: SampleShape,
         task: Task,
-        valid_split: f64,
+        rule: ValidationRule,
     ) -> Arrays {
-        let valid = valid.or_else(|| {
-            let count = tail_length(train.len(), valid_split);
-            (count > 0).then(|| train.split_off(count))
-        });
+        let (train, valid) = match valid {
+            Some(valid) => (train, Some(valid)),
+            None => rule.divide(train),
+        };
         let normalisation = match (&train.inputs, sample) {
             (Inputs::Bytes(bytes), SampleShape::Image { channels, .. }) => {
                 Some(Normalisation::of(bytes, channels))
@@ -184,7 +186,59 @@ impl Arrays {
             _ => None,
         };
         let (valid, test) = (valid.map(Arc::new), test.map(Arc::new));
-        Arrays { train: Arc::new(train), valid, test, sample, task, normalisation }
+        let train = Arc::new(train);
+        Arrays { train, valid, test, sample, task, normalisation, target_normalisation: None }
+    }
+
+    /// Changes the samples or targets of every part.
+    fn change_splits(&mut self, mut change: impl FnMut(&mut Split)) {
+        let parts = [Some(&mut self.train), self.valid.as_mut(), self.test.as_mut()];
+        parts.into_iter().flatten().for_each(|split| change(Arc::make_mut(split)));
+    }
+
+    /// Standardises floats among the inputs and targets of all parts by the training part's mean and deviation: images by
+    /// channel, vectors by column, targets by output.
+    pub fn standardise(&mut self) {
+        let columns = match self.sample {
+            SampleShape::Image { channels, .. } => channels,
+            SampleShape::Vector { size } => size,
+        };
+        let inputs = match &self.train.inputs {
+            Inputs::Floats(floats) => Some(Normalisation::of_floats(floats, columns)),
+            Inputs::Bytes(_) | Inputs::Files(_) => None,
+        };
+        let targets = match &self.train.targets {
+            Targets::Values { values, columns } => Some(Normalisation::of_floats(values, *columns)),
+            Targets::Classes(_) => None,
+        };
+        self.standardise_by(inputs, targets);
+    }
+
+    /// Standardises floats by given means and deviations; bytes will be when they become a batch.
+    pub(crate) fn standardise_by(
+        &mut self,
+        inputs: Option<Normalisation>,
+        targets: Option<Normalisation>,
+    ) {
+        self.change_splits(|split| {
+            if let (Inputs::Floats(floats), Some(normalisation)) = (&mut split.inputs, &inputs) {
+                normalisation.apply(floats);
+            }
+            if let (Targets::Values { values, .. }, Some(normalisation)) =
+                (&mut split.targets, &targets)
+            {
+                normalisation.apply(values);
+            }
+        });
+        self.normalisation = inputs.or(self.normalisation.take());
+        self.target_normalisation = targets;
+    }
+
+    /// Scales bytes to 0..1, without standardising them.
+    pub(super) fn only_scale(&mut self) {
+        if let Some(own) = &mut self.normalisation {
+            *own = Normalisation::identity(own.mean.len());
+        }
     }
 
     /// The images of a part, if they are in files.
@@ -209,15 +263,11 @@ impl Arrays {
             })?;
             numbers.push(number as i32);
         }
-        let renumber = |split: &mut Arc<Split>| {
-            if let Targets::Classes(classes) = &mut Arc::make_mut(split).targets {
+        self.change_splits(|split| {
+            if let Targets::Classes(classes) = &mut split.targets {
                 classes.iter_mut().for_each(|class| *class = numbers[*class as usize]);
             }
-        };
-        [Some(&mut self.train), self.valid.as_mut(), self.test.as_mut()]
-            .into_iter()
-            .flatten()
-            .for_each(renumber);
+        });
         self.task = Task::Classification { classes: known.len() };
         Ok(())
     }
@@ -323,6 +373,19 @@ impl Dataset {
                 Targets::Classes(classes) => Some(entropy(classes)),
                 Targets::Values { .. } => None,
             },
+        }
+    }
+
+    /// The number of samples of each class in a part; `None` for text, in regression, and if there is no such part.
+    pub fn class_counts(&self, part: Part) -> Option<Vec<usize>> {
+        let Content::Arrays(arrays) = &self.content else { return None };
+        match (arrays.task, &arrays.part(part)?.targets) {
+            (Task::Classification { classes }, Targets::Classes(own)) => {
+                let mut counts = vec![0; classes];
+                own.iter().for_each(|&class| counts[class as usize] += 1);
+                Some(counts)
+            }
+            _ => None,
         }
     }
 

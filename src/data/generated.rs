@@ -1,5 +1,8 @@
 //! Generated images: ten classes of drawn shapes that need a few convolutions to be told apart.
 
+use std::ops::Range;
+
+use super::validation::ValidationRule;
 use super::{Arrays, Inputs, SampleShape, Split, Targets, Task};
 use crate::random::{Philox, Purpose, Stream};
 
@@ -51,15 +54,17 @@ pub fn images(seed: u64) -> Arrays {
     let total = COUNTS.iter().sum::<usize>();
     let mut pixels = vec![0; total * PIXELS];
     draw_all(Philox::new(seed, Purpose::Data), &mut pixels);
-    let mut train = Split {
+    let all = Split {
         inputs: Inputs::Bytes(pixels),
         targets: Targets::Classes((0..total).map(|index| (index % SHAPES.len()) as i32).collect()),
     };
-    let test = train.split_off(COUNTS[2]);
-    let valid = train.split_off(COUNTS[1]);
+    let [train, valid, _] = COUNTS;
+    let part = |numbers: Range<usize>| all.subset(&numbers.collect::<Vec<_>>());
+    let (test, valid) = (part(train + valid..total), part(train..train + valid));
     let sample = SampleShape::Image { height: SIDE, width: SIDE, channels: CHANNELS };
     let task = Task::Classification { classes: SHAPES.len() };
-    Arrays::assemble(train, Some(valid), Some(test), sample, task, 0.0)
+    let none = ValidationRule::Last { share: 0.0 };
+    Arrays::assemble(part(0..COUNTS[0]), Some(valid), Some(test), sample, task, none)
 }
 
 /// Draws every image, on all cores; each image has its own stream of random numbers.

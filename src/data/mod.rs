@@ -11,6 +11,7 @@ pub mod loader;
 pub mod normalisation;
 mod subset;
 pub mod text;
+mod validation;
 mod vocabulary;
 
 use std::path::Path;
@@ -20,7 +21,7 @@ pub use crate::task::Task;
 pub use dataset::{Arrays, Content, Dataset, Inputs, Kind, Part, SampleShape, Split, Targets};
 pub use images::ImageFiles;
 pub use loader::{HostBatch, Loader};
-pub use normalisation::Normalisation;
+pub use normalisation::{Normalisation, Normalize};
 pub use text::{Columns, Text, Window};
 pub use vocabulary::{TokenKind, Vocabulary};
 
@@ -30,9 +31,15 @@ pub struct LoadOptions {
     /// The most samples of each part; all of them if `None`. They are drawn with a fixed seed, so they do not depend on any
     /// other setting. A text keeps this many characters or words from its start.
     pub samples: Option<usize>,
-    /// The share of the training data that becomes the validation part: its last samples in file order, or the last of each
-    /// class of a folder of images. It does not apply to generated data or to data with a validation part of its own.
+    /// The share of the training data that becomes the validation part, from 0 to below 1. It does not apply to generated
+    /// data or to data with a validation part of its own.
     pub valid_split: f64,
+    /// The seed of the draw of the validation part: a share of each class, rounded, or of all samples in regression; one
+    /// sample always stays for training. A text and CIFAR-10's 50,000 training images are not drawn: their end is the
+    /// validation part, in file order. Without a seed this holds for all data, and of a folder of images for each class.
+    pub split_seed: Option<u64>,
+    /// Which numbers are standardised.
+    pub normalize: Normalize,
     /// Rows and columns that the images of a folder are resized to.
     pub image_size: usize,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
@@ -41,7 +48,14 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { samples: None, valid_split: 0.2, image_size: 32, threads: None }
+        LoadOptions {
+            samples: None,
+            valid_split: 0.2,
+            split_seed: Some(0),
+            normalize: Normalize::Standard,
+            image_size: 32,
+            threads: None,
+        }
     }
 }
 
@@ -61,10 +75,18 @@ pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
 /// files that were looked for.
 pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
     let whole = load_whole(source, kind, options)?;
-    Ok(match options.samples {
+    let mut dataset = match options.samples {
         Some(samples) => whole.cut_to(samples),
         None => whole,
-    })
+    };
+    if let Content::Arrays(arrays) = &mut dataset.content {
+        match options.normalize {
+            Normalize::Standard => arrays.standardise(),
+            Normalize::Bytes => {}
+            Normalize::None => arrays.only_scale(),
+        }
+    }
+    Ok(dataset)
 }
 
 fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset> {
@@ -91,13 +113,13 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
             return Ok(Dataset::new(stem(path), Content::Text(text)));
         }
         (Kind::Arrays, true) if cifar::is_in(path)? => {
-            let arrays = cifar::load(path, valid_split)?;
+            let arrays = cifar::load(path, options)?;
             return Ok(Dataset::new("cifar10", Content::Arrays(arrays)));
         }
         (Kind::Arrays, true) if images::is_in(path) => images::load(path, options)?,
         (Kind::Arrays, true) => return Err(nothing_in(path)),
         (Kind::Arrays, false) if path.extension().is_some_and(|ending| ending == "safetensors") => {
-            arrays::load(path, valid_split)?
+            arrays::load(path, options)?
         }
         (Kind::Arrays, false) => {
             let message = "is not a .safetensors file; this model takes images or vectors: such a file, a folder with \

@@ -1,11 +1,26 @@
-//! The normalisation of bytes to numbers of mean 0 and variance 1.
+//! Standardisation of inputs and targets to mean 0 and variance 1.
 
-/// Each channel's mean and deviation; a byte becomes `(byte / 255 - mean) / deviation`.
+use crate::named::named;
+
+named! {
+    /// Which numbers are standardised by the training part's mean and deviation.
+    Normalize, "normalize" {
+        /// All: images per channel, vectors per column, and the numbers to predict per output.
+        Standard = "standard",
+        /// Only images in bytes, as in runs that do not record their choice.
+        Bytes = "bytes",
+        /// None. Bytes are scaled to 0..1.
+        None = "none",
+    }
+}
+
+/// Mean and deviation of each column: an image's channel, a number of a vector, or one of several targets. A number `x`
+/// becomes `(x - mean) / deviation`; a byte counts as `byte / 255`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
-    /// Each channel's mean, of bytes scaled to 0..1.
+    /// Each column's mean.
     pub mean: Vec<f64>,
-    /// Each channel's population standard deviation; 1 if all its bytes are equal.
+    /// Each column's population standard deviation; 1 if all its numbers are equal.
     pub deviation: Vec<f64>,
 }
 
@@ -27,6 +42,70 @@ impl Normalisation {
         }
         let (mean, deviation) = histograms.iter().map(moments).unzip();
         Normalisation { mean, deviation }
+    }
+
+    /// Leaves every number as it is.
+    pub fn identity(columns: usize) -> Normalisation {
+        Normalisation { mean: vec![0.0; columns], deviation: vec![1.0; columns] }
+    }
+
+    /// Mean and deviation of the columns of rows of floats.
+    ///
+    /// ```
+    /// use alrao::data::Normalisation;
+    /// let constant_and_two_values = Normalisation::of_floats(&[0.1, 2.0, 0.1, 4.0], 2);
+    /// assert_eq!(constant_and_two_values.mean, [f64::from(0.1f32), 3.0]);
+    /// assert_eq!(constant_and_two_values.deviation, [1.0, 1.0]);
+    /// ```
+    pub fn of_floats(floats: &[f32], columns: usize) -> Normalisation {
+        let rows = (floats.len() / columns.max(1)) as f64;
+        // Beside a large first number, the differences from it are exact enough, and those of a constant column are 0.
+        let first: Vec<f64> = floats.iter().take(columns).map(|&x| f64::from(x)).collect();
+        let sum = |term: &dyn Fn(usize, f64) -> f64| {
+            let mut sums = vec![0.0; columns];
+            for row in floats.chunks_exact(columns.max(1)) {
+                for (column, (sum, &x)) in sums.iter_mut().zip(row).enumerate() {
+                    *sum += term(column, f64::from(x) - first[column]);
+                }
+            }
+            sums
+        };
+        let shifts: Vec<f64> = sum(&|_, x| x).into_iter().map(|total| total / rows).collect();
+        let squares = sum(&|column, x| (x - shifts[column]).powi(2));
+        let deviation = |square: f64| if square == 0.0 { 1.0 } else { (square / rows).sqrt() };
+        Normalisation {
+            mean: first.iter().zip(&shifts).map(|(first, shift)| first + shift).collect(),
+            deviation: squares.into_iter().map(deviation).collect(),
+        }
+    }
+
+    /// Mean and deviation as a checkpoint holds them.
+    pub(crate) fn to_pair(&self) -> (Vec<f64>, Vec<f64>) {
+        (self.mean.clone(), self.deviation.clone())
+    }
+
+    /// The normalisation that a checkpoint holds.
+    pub(crate) fn of_pair((mean, deviation): &(Vec<f64>, Vec<f64>)) -> Normalisation {
+        Normalisation { mean: mean.clone(), deviation: deviation.clone() }
+    }
+
+    /// Standardises rows of floats in place.
+    pub fn apply(&self, floats: &mut [f32]) {
+        self.each(floats, |x, mean, deviation| (x - mean) / deviation);
+    }
+
+    /// Gives rows of standardised floats their own units back, in place.
+    pub fn undo(&self, floats: &mut [f32]) {
+        self.each(floats, |x, mean, deviation| x * deviation + mean);
+    }
+
+    fn each(&self, floats: &mut [f32], new: impl Fn(f64, f64, f64) -> f64) {
+        for row in floats.chunks_exact_mut(self.mean.len().max(1)) {
+            for (x, (mean, deviation)) in row.iter_mut().zip(self.mean.iter().zip(&self.deviation))
+            {
+                *x = new(f64::from(*x), *mean, *deviation) as f32;
+            }
+        }
     }
 }
 
@@ -52,15 +131,38 @@ mod tests {
     #[test]
     fn moments_are_those_of_the_definition() {
         let bytes: Vec<u8> = (0..3000u32).map(|i| (i * i % 251) as u8).collect();
-        let normalisation = Normalisation::of(&bytes, 3);
+        let scaled: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        let (of_bytes, of_floats) =
+            (Normalisation::of(&bytes, 3), Normalisation::of_floats(&scaled, 3));
         for channel in 0..3 {
             let values: Vec<f64> =
                 bytes[channel..].iter().step_by(3).map(|&byte| f64::from(byte) / 255.0).collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let variance =
                 values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64;
-            assert!((normalisation.mean[channel] - mean).abs() < 1e-14);
-            assert!((normalisation.deviation[channel] - variance.sqrt()).abs() < 1e-14);
+            for (own, tolerance) in [(&of_bytes, 1e-14), (&of_floats, 1e-7)] {
+                assert!((own.mean[channel] - mean).abs() < tolerance);
+                assert!((own.deviation[channel] - variance.sqrt()).abs() < tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_standardised_has_mean_0_and_deviation_1_whatever_its_scale() {
+        for (scale, offset) in
+            [(1.0f32, 0.0f32), (1e-30, 0.0), (1e30, 0.0), (1.0, 1e6), (3e37, 1e38)]
+        {
+            let own: Vec<f32> =
+                (0..200).flat_map(|i| [scale * (i * i % 37) as f32 + offset, offset]).collect();
+            let normalisation = Normalisation::of_floats(&own, 2);
+            let mut new = own.clone();
+            normalisation.apply(&mut new);
+            let again = Normalisation::of_floats(&new, 2);
+            assert!(again.mean[0].abs() < 1e-6 && (again.deviation[0] - 1.0).abs() < 1e-6);
+            assert_eq!((again.mean[1], again.deviation[1]), (0.0, 1.0));
+            normalisation.undo(&mut new);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6 * (scale * 37.0 + offset);
+            assert!(new.iter().zip(&own).all(close), "{scale} {offset}");
         }
     }
 }

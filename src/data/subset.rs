@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Arrays, Content, Dataset, HostBatch, Inputs, Part, Split, Text};
+use super::{Arrays, Content, Dataset, Part, Split, Text};
 use crate::random::{Philox, Purpose};
 
 impl Dataset {
@@ -32,13 +32,7 @@ fn drawn(split: &Split, most: usize) -> Split {
     let order = Philox::new(0, Purpose::Subset).stream(0).permutation(split.len());
     let mut numbers: Vec<usize> = order[..most].iter().map(|&number| number as usize).collect();
     numbers.sort_unstable();
-    if let Inputs::Files(files) = &split.inputs {
-        // The images stay in their files.
-        let targets = split.targets_of(numbers.iter().copied());
-        return Split { inputs: Inputs::Files(files.subset(&numbers)), targets };
-    }
-    let HostBatch { inputs, targets, .. } = split.gather(numbers.into_iter());
-    Split { inputs, targets }
+    split.subset(&numbers)
 }
 
 fn cut_text(text: Text, most: usize) -> Text {

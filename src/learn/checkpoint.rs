@@ -66,8 +66,16 @@ pub struct ModelRecord {
     pub precision: String,
     /// A text model's tokens in the order of their numbers: characters without separators, words one per line.
     pub vocabulary: Option<String>,
-    /// Channel mean and deviation of the training images, if they were stored as bytes.
+    /// "bytes" or "floats": the type of the training data's images or vectors. `None` for text, and in files of versions
+    /// that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_type: Option<String>,
+    /// Mean and deviation by which the inputs were standardised, for each channel or column; `None` for inputs as they
+    /// are.
     pub normalisation: Option<(Vec<f64>, Vec<f64>)>,
+    /// The same of the numbers to predict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_normalisation: Option<(Vec<f64>, Vec<f64>)>,
     /// Names of the classes in the order of their numbers, if the data has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -165,7 +173,18 @@ impl Checkpoint {
                 format!("has format {format}; this version reads format {FORMAT}"),
             ));
         }
-        Ok(Checkpoint { record, file })
+        let mut checkpoint = Checkpoint { record, file };
+        checkpoint.upgrade();
+        Ok(checkpoint)
+    }
+
+    /// Adds the state that older versions did not write.
+    fn upgrade(&mut self) {
+        let [posterior, filtered] =
+            ["log_posterior", "log_filtered"].map(|name| format!("{OWN}switch.{name}"));
+        if let Some(posterior) = self.file.arrays.get(&posterior).cloned() {
+            self.file.arrays.entry(filtered).or_insert(posterior);
+        }
     }
 
     /// The best validation loss so far; infinite if there is none.
@@ -257,10 +276,17 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::restore`].
     pub fn restore_predictor(&self, learner: &Learner, path: &Path) -> Result<()> {
-        let posterior = format!("{OWN}switch.log_posterior");
-        self.check(learner, path, &|name| !name.starts_with(OWN) || name == posterior)?;
+        let weights = ["log_posterior", "log_filtered"].map(|name| format!("{OWN}switch.{name}"));
+        self.check(learner, path, &|name| {
+            !name.starts_with(OWN) || weights.iter().any(|own| own == name)
+        })?;
         self.restore_model(learner);
-        self.copy_to(&posterior, learner.averaging().log_posterior());
+        let averaging = learner.averaging();
+        for (name, tensor) in
+            weights.iter().zip([averaging.log_posterior(), averaging.log_value_weights()])
+        {
+            self.copy_to(name, tensor);
+        }
         Ok(())
     }
 

@@ -229,6 +229,21 @@ impl Learner {
         });
     }
 
+    /// Adds a batch's losses to the evaluation's sums, and returns the mixture's prediction as [`Learner::predict`] does.
+    pub(crate) fn evaluate_and_predict(
+        &self,
+        x: &Tensor,
+        targets: Targets,
+        samples: usize,
+    ) -> Tensor {
+        self.set_products();
+        let context = ForwardContext::evaluation(&self.device, self.dtype());
+        let (head, prediction) =
+            self.model.losses_and_prediction(x, targets, &self.averaging, &context);
+        accumulate(&self.evaluation_sums, &head, samples);
+        prediction
+    }
+
     /// Sums over the batches of the evaluation.
     pub(crate) fn evaluation_sums(&self) -> &Sums {
         &self.evaluation_sums
@@ -239,7 +254,7 @@ impl Learner {
         self.set_products();
         self.model.predict(
             x,
-            self.averaging.log_posterior(),
+            &self.averaging,
             &ForwardContext::evaluation(&self.device, self.dtype()),
         )
     }

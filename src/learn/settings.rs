@@ -23,6 +23,10 @@ use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
 /// Adam's default learning rate.
 const ADAM_LR: f64 = 1e-3;
 
+/// The default learning rates of Alrao on Adam, one of the paper's intervals (Figure 7). Adam's steps are as long as its
+/// rate, however small the gradient, so that rates up to 10 leave no weight where it was.
+const ALRAO_ADAM_ETA: RangeInclusive<f64> = 1e-6..=0.1;
+
 /// The settings that only one kind of run has, besides those of learning and the device.
 pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
     /// The part of a run's configuration that only this kind of run has.
@@ -188,8 +192,10 @@ impl<T: TaskSettings> Settings<T> {
             let is_right = key == "classifiers" && has_one_classifier;
             not_of_optimizer(key, optimizer).filter(|_| !is_right)
         })?;
-        if optimizer == Optimizer::Adam {
-            usual.train.lr = ADAM_LR;
+        match optimizer {
+            Optimizer::Adam => usual.train.lr = ADAM_LR,
+            Optimizer::AlraoAdam => usual.alrao.eta = ALRAO_ADAM_ETA,
+            Optimizer::Alrao | Optimizer::Sgd => {}
         }
         let eta = self.eta(&usual.alrao.eta)?;
         self.apply(&mut usual);
@@ -214,7 +220,7 @@ impl<T: TaskSettings> Settings<T> {
             return Ok(low..=high);
         }
         let other = |key: &str, given: Option<f64>, value: f64| {
-            let origin = if given.is_some() { "" } else { " (the model's default)" };
+            let origin = if given.is_some() { "" } else { " (the default)" };
             format!("{}'s {value:?}{origin}", self.subject(key))
         };
         Err(match eta_min {

@@ -58,7 +58,9 @@ impl ModelRecord {
             },
             precision: config.train.precision.name().to_owned(),
             vocabulary: None,
+            input_type: None,
             normalisation: None,
+            target_normalisation: None,
             classes: None,
         }
     }

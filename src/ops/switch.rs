@@ -16,6 +16,9 @@ pub struct SwitchState {
     pub weights: Tensor,
     /// `[N]`: the logarithm of each classifier's posterior, `logsumexp` over the two rows.
     pub log_posterior: Tensor,
+    /// `[N]`: the same after the last observation, but before the update moved weight between the classifiers. A
+    /// classifier that did badly there has next to no weight here, while the posterior always gives it a share.
+    pub log_filtered: Tensor,
     /// `[1]`: 1 plus the number of updates.
     pub t: Tensor,
 }
@@ -36,6 +39,7 @@ impl SwitchState {
         SwitchState {
             weights: Tensor::from_slice(device, [2, classifiers], &weights),
             log_posterior: uniform_log_posterior(device, classifiers),
+            log_filtered: uniform_log_posterior(device, classifiers),
             t: Tensor::full(device, [1], DType::F64, 1.0),
         }
     }
@@ -62,50 +66,50 @@ pub fn switch_update(state: &SwitchState, losses: &Tensor, theta: f64, scale: f6
     }
     let _op = begin(
         "switch",
-        &[losses, &state.weights, &state.weights, &state.log_posterior],
-        20 * classifiers,
+        &[losses, &state.weights, &state.weights, &state.log_posterior, &state.log_filtered],
+        24 * classifiers,
     );
     match losses.device() {
         Device::Gpu(gpu) => launch_switch(gpu, state, losses, theta, scale),
         Device::Cpu(_) => {
             let losses = losses.read::<f64>();
-            let moved = switch_step(
-                &mut state.weights.write::<f64>(),
-                state.t.read::<f64>()[0],
-                &losses,
-                theta,
-                scale,
-            );
-            if moved {
-                let weights = state.weights.read::<f64>();
-                let (switching, settled) = weights.split_at(classifiers);
-                let sums = switching.iter().zip(settled).map(|(a, b)| log_add_exp(*a, *b));
-                state.log_posterior.write::<f64>().iter_mut().zip(sums).for_each(|(p, s)| *p = s);
-                state.t.write::<f64>()[0] += 1.0;
-            }
+            let mut weights = state.weights.write::<f64>();
+            let joint = (0..2 * classifiers)
+                .map(|i| weights[i] + log_likelihood(losses[i % classifiers], scale));
+            let observed = relative(joint);
+            let Some(filtered) = normalised(row_sums(&observed)) else { return };
+            let t = state.t.read::<f64>()[0];
+            weights.copy_from_slice(&switched(&observed, t, theta));
+            state.log_filtered.write::<f64>().copy_from_slice(&filtered);
+            state.log_posterior.write::<f64>().copy_from_slice(&row_sums(&weights));
+            state.t.write::<f64>()[0] += 1.0;
         }
     }
 }
 
-/// Updates both rows of the weights. Returns whether it could: some classifier with weight has a finite loss.
-fn switch_step(weights: &mut [f64], t: f64, losses: &[f64], theta: f64, scale: f64) -> bool {
-    let classifiers = losses.len();
-    let observed = relative(
-        (0..2 * classifiers).map(|i| weights[i] + log_likelihood(losses[i % classifiers], scale)),
-    );
+/// `[N]` from `[2, N]`: `logsumexp` over the two rows.
+fn row_sums(weights: &[f64]) -> Vec<f64> {
+    let (switching, settled) = weights.split_at(weights.len() / 2);
+    switching.iter().zip(settled).map(|(a, b)| log_add_exp(*a, *b)).collect()
+}
+
+/// The weights after the observation's weight has moved between the classifiers.
+fn switched(observed: &[f64], t: f64, theta: f64) -> Vec<f64> {
+    let classifiers = observed.len() / 2;
     let (switching, settled) = observed.split_at(classifiers);
     let pi = 1.0 / (t + 1.0);
     let share = log_sum_exp(switching) + pi.ln() - (classifiers as f64).ln();
     let stays = (1.0 - pi).ln();
     let switching = switching.iter().map(|w| log_add_exp(w + stays, share + theta.ln()));
     let settled = settled.iter().map(|w| log_add_exp(*w, share + (1.0 - theta).ln()));
-    let new: Vec<f64> = switching.chain(settled).collect();
-    let total = log_sum_exp(&new);
-    if !total.is_finite() {
-        return false;
-    }
-    weights.iter_mut().zip(new).for_each(|(weight, new)| *weight = new - total);
-    true
+    normalised(switching.chain(settled).collect()).expect("some classifier has weight")
+}
+
+/// Logarithms of weights that sum to 1; `None` if all are minus infinity.
+fn normalised(mut weights: Vec<f64>) -> Option<Vec<f64>> {
+    let total = log_sum_exp(&weights);
+    weights.iter_mut().for_each(|weight| *weight -= total);
+    total.is_finite().then_some(weights)
 }
 
 /// Bayes' rule on a log-posterior, F64 `[N]`, with the classifiers' `losses`, F64 `[N]`, multiplied by `scale`. A loss
@@ -129,10 +133,9 @@ pub fn bayesian_update(log_posterior: &Tensor, losses: &Tensor, scale: f64) {
             let losses = losses.read::<f64>();
             let mut posterior = log_posterior.write::<f64>();
             let pairs = posterior.iter().zip(losses.iter());
-            let joint = relative(pairs.map(|(a, loss)| a + log_likelihood(*loss, scale)));
-            let total = log_sum_exp(&joint);
-            if total.is_finite() {
-                posterior.iter_mut().zip(joint).for_each(|(a, joint)| *a = joint - total);
+            let joint = pairs.map(|(a, loss)| a + log_likelihood(*loss, scale));
+            if let Some(new) = normalised(relative(joint)) {
+                posterior.copy_from_slice(&new);
             }
         }
     }
@@ -191,13 +194,14 @@ const WARP: [u32; 3] = [32, 1, 1];
 
 fn launch_switch(gpu: &Gpu, state: &SwitchState, losses: &Tensor, theta: f64, scale: f64) {
     let (weights, log_posterior) = (state.weights.pointer(), state.log_posterior.pointer());
-    let (losses, t) = (losses.pointer(), state.t.pointer());
+    let (log_filtered, losses, t) =
+        (state.log_filtered.pointer(), losses.pointer(), state.t.pointer());
     let settings = Settings::new(&state.log_posterior, theta, scale);
     gpu.launch(
         "switch_update_f64",
         [1; 3],
         WARP,
-        &[&weights, &log_posterior, &losses, &t, &Parameters(&settings)],
+        &[&weights, &log_posterior, &log_filtered, &losses, &t, &Parameters(&settings)],
     );
 }
 

@@ -21,8 +21,8 @@ use crate::ops::soft_update::soft_update;
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
 
-/// A Q-network that learns. `Q(s, a)` is the mean of a mixture of Gaussians around the outputs of N_cl classifiers,
-/// which have one output per action (the paper's Appendix D).
+/// A Q-network that learns. `Q(s, a)` is the weighted average of the outputs of N_cl classifiers, which have one output per
+/// action (the paper's Appendix D); see [`crate::alrao::Averaging::log_value_weights`].
 pub struct QNetwork {
     learner: Learner,
     target: Target,
@@ -76,7 +76,7 @@ impl QNetwork {
     }
 
     /// Draws transitions from the memory and learns from them, in the paper's order: the target's values of the next
-    /// observations under the current posterior, then a step (Algorithm 1) on the chosen actions' values, then a soft
+    /// observations, then a step (Algorithm 1) on the chosen actions' values, then a soft
     /// update of the target. The losses are those before the update.
     ///
     /// # Panics
@@ -91,7 +91,7 @@ impl QNetwork {
             let drawn = replay::sample(rows, draw);
             let next_values = self.target.model.predict(
                 &drawn.next_observations.cast(dtype),
-                self.learner.averaging().log_posterior(),
+                self.learner.averaging(),
                 &ForwardContext::evaluation(self.learner.device(), dtype),
             );
             let values =

@@ -16,7 +16,7 @@ use self::data::{Data, HostRows};
 use self::resident::Resident;
 use self::streamed::Streamed;
 pub(crate) use crate::data::Part;
-use crate::data::{Arrays, Content, Dataset, ImageFiles, Inputs, SampleShape, Task};
+use crate::data::{Arrays, Content, Dataset, ImageFiles, Inputs, SampleShape, Targets, Task};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::learn::{Order, TrainConfig};
@@ -100,6 +100,24 @@ impl BatchSource {
         match &self.data {
             Data::Arrays { arrays, .. } => matches!(arrays.task, Task::Classification { .. }),
             Data::Text { .. } => true,
+        }
+    }
+
+    /// The numbers to predict in a part, as the model sees them, and how many there are for a sample; `None` for classes.
+    pub fn values(&self, part: Part) -> Option<(Vec<f32>, usize)> {
+        let Data::Arrays { arrays, .. } = &self.data else { return None };
+        match &arrays.part(part)?.targets {
+            Targets::Values { values, columns } => Some((values.clone(), *columns)),
+            Targets::Classes(_) => None,
+        }
+    }
+
+    /// Gives predicted numbers the targets' own units.
+    pub fn undo_normalisation(&self, values: &mut [f32]) {
+        if let Data::Arrays { arrays, .. } = &self.data
+            && let Some(normalisation) = &arrays.target_normalisation
+        {
+            normalisation.undo(values);
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod batches;
 mod evaluate;
+mod fit;
+mod measurement;
 mod reports;
 mod run;
 mod sample;
@@ -11,6 +13,7 @@ mod task;
 mod trainer;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use measurement::{Measurement, RegressionErrors};
 pub use reports::{EpochReport, Event, Plan, Report, Status, TestReport};
 pub use run::{Run, input, kind};
 pub use sample::sample;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::measurement::RegressionErrors;
 use super::task::Supervised;
 use crate::learn;
 
@@ -52,6 +53,15 @@ pub struct EpochReport {
     pub valid_loss: Option<f64>,
     /// `None` without validation data, and for regression.
     pub valid_accuracy: Option<f64>,
+    /// Mean squared error on the validation data, in the targets' own units; in regression only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_mse: Option<f64>,
+    /// Mean absolute error on the validation data; in regression only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_mae: Option<f64>,
+    /// Coefficient of determination on the validation data; in regression only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_r2: Option<f64>,
     /// The weight of each classifier after the epoch.
     pub posterior: Vec<f64>,
     /// Time spent on the epoch's steps in this process.
@@ -72,4 +82,7 @@ pub struct TestReport {
     pub loss: f64,
     /// `None` for regression.
     pub accuracy: Option<f64>,
+    /// `None` for classification.
+    #[serde(flatten)]
+    pub errors: Option<RegressionErrors>,
 }

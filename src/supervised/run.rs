@@ -9,7 +9,10 @@ use super::batches::{self, BatchSource};
 use super::settings::{RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
-use crate::data::{self, Content, Dataset, ImageFiles, Kind, LoadOptions, SampleShape, TokenKind};
+use crate::data::{
+    self, Content, Dataset, ImageFiles, Kind, LoadOptions, Normalisation, Part, SampleShape,
+    TokenKind,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::settings;
@@ -39,7 +42,7 @@ impl Run {
             dataset.name,
             config.train.optimizer
         );
-        let text = to_toml(&config, &dataset.fingerprint);
+        let text = to_toml(&config, dataset);
         run.set_directory(RunDirectory::create(out, &name, &text)?);
         Ok(Run::new(config, run))
     }
@@ -85,7 +88,7 @@ impl Run {
         }
         (config.train.init, config.train.rates) = (init, rates);
         if config != before {
-            directory.write_config(&to_toml(&config, &now))?;
+            directory.write_config(&to_toml(&config, run.task().dataset()))?;
         }
         run.reopen(directory)?;
         Ok(Run::new(config, run))
@@ -106,21 +109,35 @@ impl Run {
             let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
-        let config = Settings::from_toml(&text, &file)?.resolve()?;
+        let settings = Settings::from_toml(&text, &file)?;
+        let config = settings.clone().resolve()?;
+        let config = RunConfig { task: config.task.with_rules_of(&settings), ..config };
         Ok((config, settings::file::parse::<Note>(&text, &file)?.data_fingerprint))
     }
 }
 
 /// The content of a run's `config.toml` besides settings.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Note {
     /// The hash of the data.
     data_fingerprint: Option<String>,
+    /// Samples of each class in the training part.
+    train_classes: Option<Vec<usize>>,
+    /// The same in the validation part.
+    valid_classes: Option<Vec<usize>>,
+    /// The same in the test part.
+    test_classes: Option<Vec<usize>>,
 }
 
 /// The text of a run's `config.toml`.
-fn to_toml(config: &RunConfig, fingerprint: &str) -> String {
-    let note = Note { data_fingerprint: Some(fingerprint.to_owned()) };
+fn to_toml(config: &RunConfig, dataset: &Dataset) -> String {
+    let note = Note {
+        data_fingerprint: Some(dataset.fingerprint.clone()),
+        train_classes: dataset.class_counts(Part::Train),
+        valid_classes: dataset.class_counts(Part::Valid),
+        test_classes: dataset.class_counts(Part::Test),
+    };
     Settings::from(config).to_toml() + &toml::to_string(&note).expect("a text can be written")
 }
 
@@ -166,6 +183,8 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     let options = LoadOptions {
         samples: config.task.samples,
         valid_split: config.task.valid_split,
+        split_seed: config.task.split_seed,
+        normalize: config.task.normalize,
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
     };
@@ -218,17 +237,17 @@ pub fn input(dataset: &Dataset) -> Input {
 }
 
 fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
-    let (vocabulary, normalisation) = match &dataset.content {
-        Content::Text(text) => (Some(text.vocabulary.token_list()), None),
-        Content::Arrays(arrays) => {
-            let own = arrays.normalisation.as_ref();
-            (None, own.map(|own| (own.mean.clone(), own.deviation.clone())))
+    let record = ModelRecord::of(config, input, task);
+    match &dataset.content {
+        Content::Text(text) => {
+            ModelRecord { vocabulary: Some(text.vocabulary.token_list()), ..record }
         }
-    };
-    ModelRecord {
-        vocabulary,
-        normalisation,
-        classes: dataset.files().map(|files| files.classes().to_vec()),
-        ..ModelRecord::of(config, input, task)
+        Content::Arrays(arrays) => ModelRecord {
+            input_type: Some(arrays.train.inputs.stored_type().to_owned()),
+            normalisation: arrays.normalisation.as_ref().map(Normalisation::to_pair),
+            target_normalisation: arrays.target_normalisation.as_ref().map(Normalisation::to_pair),
+            classes: dataset.files().map(|files| files.classes().to_vec()),
+            ..record
+        },
     }
 }

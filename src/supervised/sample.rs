@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::evaluate::vocabulary;
+use super::fit::vocabulary;
 use crate::data::Vocabulary;
 use crate::device::Device;
 use crate::error::{Error, Result};

@@ -6,6 +6,7 @@ mod tests;
 use std::path::PathBuf;
 
 use super::run::Note;
+use crate::data::Normalize;
 use crate::error::Result;
 use crate::learn::settings::{
     self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
@@ -27,8 +28,13 @@ const MOST_PIXELS: usize = 4096;
 pub struct DataConfig {
     /// The source of the data, as the user wrote it.
     pub data: String,
-    /// Share of the training data, from its end, for validation.
+    /// Share of the training data for validation.
     pub valid_split: f64,
+    /// Seed of the draw of the validation part. `None` in a run whose validation part is the end of the data: it was
+    /// started by a version without this setting.
+    pub split_seed: Option<u64>,
+    /// Which numbers are standardised.
+    pub normalize: Normalize,
     /// Height and width of a folder's images once resized; the architecture's usual side if `None`. Other data has its
     /// own size.
     pub image_size: Option<usize>,
@@ -38,7 +44,25 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        DataConfig { data: "generated".into(), valid_split: 0.2, image_size: None, samples: None }
+        DataConfig {
+            data: "generated".into(),
+            valid_split: 0.2,
+            split_seed: Some(0),
+            normalize: Normalize::Standard,
+            image_size: None,
+            samples: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// The rules for data of the version that wrote a run's settings.
+    pub(super) fn with_rules_of(mut self, settings: &Settings) -> Self {
+        if settings.task.split_seed.is_none() {
+            self.split_seed = None;
+            self.normalize = settings.task.normalize.unwrap_or(Normalize::Bytes);
+        }
+        self
     }
 }
 
@@ -70,8 +94,12 @@ settings::settings! {
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
         /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
-        /// Share of the training data that is kept for validation if the data has no validation part, from its end (of each class of a folder of images); 0 for none [default: 0.2]
+        /// Share of each class that is kept for validation if the data has no validation part, of all samples in regression, the last part of a text; 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
+        /// Seed of the draw of the validation part [default: 0]
+        split_seed: u64, "SEED", check::any => task.split_seed;
+        /// Which inputs and targets are standardised by the training part's mean and deviation: standard (all), bytes (images in bytes only) or none [default: standard]
+        normalize: Normalize, "WHICH", check::any => task.normalize;
         /// A folder of images: height and width of the images once resized [default: 32; alexnet, resnet50, densenet121 224]
         image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;
         /// Largest number of samples of each part of the data, drawn once for all; of a text, characters or words from its start [default: all]
@@ -106,7 +134,8 @@ impl TaskSettings for SupervisedSettings {
     type Config = DataConfig;
     const CHANGEABLE: &'static [&'static str] = &["epochs", "patience", "max_steps", "log_every"];
     type Notes = Note;
-    const NOTES: &'static [&'static str] = &["data_fingerprint"];
+    const NOTES: &'static [&'static str] =
+        &["data_fingerprint", "train_classes", "valid_classes", "test_classes"];
 
     /// The defaults depend on the model and the data.
     fn resolve(settings: &Settings) -> Result<RunConfig> {
@@ -168,6 +197,8 @@ fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
         "order" if is_lstm => ": a text is read in order",
         "image_size" if is_lstm => ": it is for folders of images",
         "augment" if is_lstm => ": it is for images",
+        "split_seed" if is_lstm => ": a text's last part is for validation",
+        "normalize" if is_lstm => ": it is for images and vectors",
         _ => return None,
     };
     Some(format!("{}{reason}", not_applying_to(&format!("`model` {architecture}"))))

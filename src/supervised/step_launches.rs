@@ -54,6 +54,7 @@ fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
             sample,
             task: Task::Classification { classes },
             normalisation,
+            target_normalisation: None,
         })
     };
     let content = match input {

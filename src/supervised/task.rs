@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::batches::{BatchSource, Batches};
-use super::evaluate::sums_over;
+use super::measurement::{Measurement, measure};
 use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::settings::DataConfig;
 use crate::data::{Dataset, Part};
@@ -69,7 +69,7 @@ fn part(split: EvaluatedPart) -> Part {
 impl RunTask for Supervised {
     type Config = DataConfig;
     /// `None` if the data lacks the part.
-    type Measured = Option<SumValues>;
+    type Measured = Option<Measurement>;
     /// The validation loss; `None` without validation data.
     type Best = Option<f64>;
     type Plan = Plan;
@@ -169,11 +169,11 @@ impl RunTask for Supervised {
         &mut self,
         split: EvaluatedPart,
         stop: &StopFlag,
-    ) -> Result<Option<Option<SumValues>>> {
+    ) -> Result<Option<Option<Measurement>>> {
         // Drops the batches left over by the limit on steps, and with them the loader's thread.
         self.batches = no_batches();
         match self.has(split) {
-            true => Ok(sums_over(&self.learner, &self.source, part(split), stop)?.map(Some)),
+            true => Ok(measure(&self.learner, &self.source, part(split), false, stop)?.map(Some)),
             false => Ok(Some(None)),
         }
     }
@@ -182,14 +182,18 @@ impl RunTask for Supervised {
         self.source.newly_damaged()
     }
 
-    fn report_epoch(&self, epoch: &Epoch<Option<SumValues>>, progress: &Progress) -> EpochReport {
-        let (train, valid) = (self.learner.sums().read(), epoch.measured);
+    fn report_epoch(&self, epoch: &Epoch<Option<Measurement>>, progress: &Progress) -> EpochReport {
+        let (train, valid) = (self.learner.sums().read(), epoch.measured.as_ref());
+        let errors = valid.and_then(|valid| valid.errors);
         EpochReport {
             epoch: progress.epoch,
             train_loss: train.loss / train.samples,
             train_accuracy: self.accuracy(&train),
-            valid_loss: valid.map(|valid| valid.loss / valid.samples),
-            valid_accuracy: valid.and_then(|valid| self.accuracy(&valid)),
+            valid_loss: valid.map(Measurement::loss),
+            valid_accuracy: valid.and_then(|valid| self.accuracy(&valid.sums)),
+            valid_mse: errors.map(|errors| errors.mse),
+            valid_mae: errors.map(|errors| errors.mae),
+            valid_r2: errors.map(|errors| errors.r2),
             posterior: self.learner.posterior(),
             seconds: epoch.seconds,
             samples_per_second: epoch.per_second,
@@ -197,9 +201,10 @@ impl RunTask for Supervised {
         }
     }
 
-    fn report_test(&self, measured: &Option<SumValues>, epoch: u64) -> TestReport {
-        let sums = measured.unwrap_or_default();
-        TestReport { epoch, loss: sums.loss / sums.samples, accuracy: self.accuracy(&sums) }
+    fn report_test(&self, measured: &Option<Measurement>, epoch: u64) -> TestReport {
+        let measured = measured.as_ref().expect("a test has data");
+        let (loss, errors) = (measured.loss(), measured.errors);
+        TestReport { epoch, loss, accuracy: self.accuracy(&measured.sums), errors }
     }
 
     fn best(&self) -> Option<f64> {
@@ -207,13 +212,13 @@ impl RunTask for Supervised {
     }
 
     /// Without validation data the last epoch is the best.
-    fn is_better(&self, measured: &Option<SumValues>, _: &Progress) -> bool {
-        measured.is_none_or(|valid| valid.loss / valid.samples < self.best_loss)
+    fn is_better(&self, measured: &Option<Measurement>, _: &Progress) -> bool {
+        measured.as_ref().is_none_or(|valid| valid.loss() < self.best_loss)
     }
 
-    fn note_best(&mut self, measured: &Option<SumValues>, _: &Progress) {
+    fn note_best(&mut self, measured: &Option<Measurement>, _: &Progress) {
         // Any later loss is better than NaN.
-        let loss = measured.map(|valid| valid.loss / valid.samples).filter(|loss| !loss.is_nan());
+        let loss = measured.as_ref().map(Measurement::loss).filter(|loss| !loss.is_nan());
         self.best_loss = loss.unwrap_or(f64::INFINITY);
     }
 

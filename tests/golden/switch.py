@@ -27,13 +27,15 @@ def main():
     losses[25, 2] = 1e5
     tensors = {"losses": losses}
     for theta in [0.999, 0.9]:
-        switch, weights, posterior = Switch(COPIES, theta), [], []
+        switch, weights, posterior, filtered = Switch(COPIES, theta), [], [], []
         for loss in losses:
             switch.update(loss)
             weights.append(switch.weights)
             posterior.append(switch.log_posterior)
+            filtered.append(switch.log_value_weights)
         tensors[f"weights {theta}"] = torch.stack(weights)
         tensors[f"posterior {theta}"] = torch.stack(posterior)
+        tensors[f"filtered {theta}"] = torch.stack(filtered)
     bayesian, posterior = Bayesian(COPIES), []
     for loss in losses:
         bayesian.update(loss)

@@ -15,16 +15,19 @@ fn the_switch_agrees_with_pytorch() {
     let (steps, copies) = (losses.shape()[0], losses.shape()[1]);
     for theta in [0.999, 0.9] {
         let state = SwitchState::new(&device, copies, theta);
-        let (mut weights, mut posterior) = (Vec::new(), Vec::new());
+        let (mut weights, mut posterior, mut filtered) = (Vec::new(), Vec::new(), Vec::new());
         for step in 0..steps {
             let observed = losses.slice(0, step, 1).reshape([copies]);
             switch_update(&state, &observed, theta, 1.0);
             weights.extend(state.weights.to_f64s());
             posterior.extend(state.log_posterior.to_f64s());
+            filtered.extend(state.log_filtered.to_f64s());
         }
         assert_close("weights", &weights, &file[&format!("weights {theta}")].to_f64s(), TOLERANCE);
         let expected = file[&format!("posterior {theta}")].to_f64s();
         assert_close("posterior", &posterior, &expected, TOLERANCE);
+        let expected = file[&format!("filtered {theta}")].to_f64s();
+        assert_close("filtered", &filtered, &expected, TOLERANCE);
         // One observation had no finite loss.
         assert_eq!(state.t.item(), steps as f64);
     }

@@ -232,7 +232,7 @@ fn switch() -> Workload {
             vec![state.log_posterior.clone()]
         })
     })
-    .cost("switch_update_f64", Cost::bytes(8 * 6 * 10))
+    .cost("switch_update_f64", Cost::bytes(8 * 7 * 10))
 }
 
 fn bayesian() -> Workload {

@@ -26,8 +26,13 @@ fn bytes<'a>(name: &'a str, shape: &[usize], values: &[u8]) -> Entry<'a> {
     (name, Dtype::U8, shape.to_vec(), values.to_vec())
 }
 
+/// The last samples are for validation.
+fn last(valid_split: f64) -> LoadOptions {
+    LoadOptions { valid_split, split_seed: None, ..LoadOptions::default() }
+}
+
 fn read(tensors: &[Entry]) -> Result<Arrays> {
-    parse(&file(tensors), Path::new("some.safetensors"), 0.25)
+    parse(&file(tensors), Path::new("some.safetensors"), &last(0.25))
 }
 
 fn message(tensors: &[Entry]) -> String {
@@ -165,9 +170,9 @@ fn parts_must_be_alike() {
 fn a_corrupt_file_is_an_error() {
     let whole = file(&[floats("inputs", &[1, 1], &[0.0]), labels("labels", &[0])]);
     let path = Path::new("some.safetensors");
-    assert!(parse(&whole, path, 0.0).is_ok());
+    assert!(parse(&whole, path, &last(0.0)).is_ok());
     for length in 0..whole.len() {
-        let error = parse(&whole[..length], path, 0.0).unwrap_err().to_string();
+        let error = parse(&whole[..length], path, &last(0.0)).unwrap_err().to_string();
         assert!(
             error.starts_with("some.safetensors: is not a safetensors file: "),
             "{length}: {error}"
@@ -175,7 +180,7 @@ fn a_corrupt_file_is_an_error() {
     }
     let mut huge = whole;
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    assert!(parse(&huge, path, 0.0).is_err());
+    assert!(parse(&huge, path, &last(0.0)).is_err());
 }
 
 /// A small version of the fuzz target: no damage makes the reader panic.
@@ -199,7 +204,7 @@ fn damaged_bytes_never_panic() {
                 _ => b"0123456789[],:{}\""[stream.below(17) as usize],
             };
         }
-        match parse(&damaged, Path::new("some.safetensors"), 0.5) {
+        match parse(&damaged, Path::new("some.safetensors"), &last(0.5)) {
             Ok(_) => read += 1,
             Err(_) => refused += 1,
         }

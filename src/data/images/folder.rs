@@ -13,8 +13,9 @@ use super::look::look;
 use super::{
     Broken, CHANNELS, DecodeFailures, ImageFile, ImageFiles, LeftOut, Shared, normalisation,
 };
+use crate::data::validation::ValidationRule;
 use crate::data::{
-    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, tail_length, unreadable,
+    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, unreadable,
 };
 use crate::error::{Error, Result};
 
@@ -33,8 +34,8 @@ pub(in crate::data) fn is_in(root: &Path) -> bool {
 ///
 /// The classes are the folders of `train`, sorted by name. A class without images keeps its number, as with `ImageFolder`'s
 /// `allow_empty`, and is reported. Images may be in subfolders of a class's folder, and links are followed. Files with other
-/// extensions, and names that begin with a dot, are ignored. Without a validation part, the last `valid_split` of each class
-/// becomes one. Broken files are left out and reported.
+/// extensions, and names that begin with a dot, are ignored. Without a validation part, a share of each class becomes one;
+/// see [`LoadOptions`]. Broken files are left out and reported.
 ///
 /// # Errors
 /// [`Error::Input`] naming the folder or file, if a part has no classes or no images, if `train` lacks a class, if both
@@ -47,11 +48,11 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         return Err(Error::file(&root.join("train"), message));
     }
     let mut left_out = LeftOut::default();
-    let mut train = listed(root, "train", &names, &pool, &mut left_out)?;
+    let train = listed(root, "train", &names, &pool, &mut left_out)?;
     let mut listed_if_there = |name: Option<&str>| {
         name.map(|name| listed(root, name, &names, &pool, &mut left_out)).transpose()
     };
-    let mut valid = listed_if_there(validation(root)?)?;
+    let valid = listed_if_there(validation(root)?)?;
     let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
     left_out.check(root)?;
     for (name, part) in
@@ -62,10 +63,6 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
             return Err(Error::file(root, message));
         }
     }
-    if valid.is_none() {
-        let tail = cut_tails(&mut train, options.valid_split);
-        valid = Some(tail).filter(|tail| !tail.is_empty());
-    }
     let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let size = options.image_size;
     let (root, failures) = (root.to_owned(), Mutex::new(DecodeFailures::default()));
@@ -73,16 +70,15 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     let split = |part: Vec<Sample>| {
         let (classes, files): (Vec<i32>, Vec<ImageFile>) = part.into_iter().unzip();
         let files = ImageFiles { shared: Arc::clone(&shared), files: Arc::new(files), draw: None };
-        Arc::new(Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) })
+        Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) }
     };
-    Ok(Arrays {
-        train: split(train),
-        valid: valid.map(split),
-        test: test.map(split),
-        sample: SampleShape::Image { height: size, width: size, channels: CHANNELS },
-        task: Task::Classification { classes: names.len() },
-        normalisation: Some(normalisation()),
-    })
+    let sample = SampleShape::Image { height: size, width: size, channels: CHANNELS };
+    let task = Task::Classification { classes: names.len() };
+    let last = ValidationRule::LastOfEachClass { share: options.valid_split };
+    let rule = ValidationRule::of(options, last);
+    let (valid, test) = (valid.map(split), test.map(split));
+    let arrays = Arrays::assemble(split(train), valid, test, sample, task, rule);
+    Ok(Arrays { normalisation: Some(normalisation()), ..arrays })
 }
 
 /// The number of an image's class, and the image's file.
@@ -143,19 +139,6 @@ fn listed(
         }
     }
     Ok(samples)
-}
-
-/// Cuts the last `share` of each class off a part that is ordered by class.
-fn cut_tails(part: &mut Vec<Sample>, share: f64) -> Vec<Sample> {
-    let mut tails = Vec::new();
-    let mut kept = Vec::with_capacity(part.len());
-    for own in part.chunk_by(|a, b| a.0 == b.0) {
-        let (first, last) = own.split_at(own.len() - tail_length(own.len(), share));
-        kept.extend_from_slice(first);
-        tails.extend_from_slice(last);
-    }
-    *part = kept;
-    tails
 }
 
 fn is_passed_over(name: &OsStr) -> bool {

@@ -24,9 +24,9 @@ settings! {
     "Learning rates" {
         /// Update rule [default: alrao]
         optimizer: Optimizer, "OPTIMIZER", check::any => train.optimizer;
-        /// Alrao: the smallest learning rate [default: 1e-5; LSTMs 1e-3]
+        /// Alrao: the smallest learning rate [default: 1e-5; LSTMs 1e-3; alrao-adam 1e-6]
         eta_min: f64, "RATE", check::positive;
-        /// Alrao: the largest learning rate [default: 10; LSTMs 100]
+        /// Alrao: the largest learning rate [default: 10; LSTMs 100; alrao-adam 0.1]
         eta_max: f64, "RATE", check::positive;
         /// Alrao: copies of the last layer, the classifiers [default: 10; LSTMs 6]
         classifiers: usize, "N", check::size => alrao.classifiers;

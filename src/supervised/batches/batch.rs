@@ -164,6 +164,14 @@ impl Batch {
         });
     }
 
+    /// As [`Batch::evaluate`], and returns the predictions, `[samples, K]` or `[samples, D]`.
+    pub fn evaluate_and_predict(&self, learner: &Learner) -> Tensor {
+        let batch = self.tensors();
+        let predictions = learner.evaluate_and_predict(&batch.x, batch.targets(), self.samples);
+        self.advance();
+        predictions
+    }
+
     /// Moves the cursor to the next batch.
     pub fn advance(&self) {
         advance(None, self.cursor());

@@ -1,0 +1,136 @@
+//! Data fitted to a model that was trained on other data.
+
+use super::run::kind;
+use crate::data::{
+    Arrays, Content, Dataset, Inputs, Kind, Normalisation, Part, SampleShape, Task, Text,
+    Vocabulary,
+};
+use crate::error::{Error, Result};
+use crate::learn::ModelRecord;
+
+/// Standard deviations from the training data at which inputs are taken to be on another scale.
+const FAR: f64 = 10.0;
+
+/// The vocabulary of a text model; `None` for other models.
+pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
+    let Some(tokens) = &record.vocabulary else { return Ok(None) };
+    Ok(match kind(record.architecture.parse()?) {
+        Kind::Text(kind) => Some(Vocabulary::from_token_list(kind, tokens)),
+        Kind::Arrays => None,
+    })
+}
+
+/// Checks that a data set fits a model, and gives it the normalisation and numbering of the training data. Returns
+/// remarks.
+pub(super) fn fit(
+    dataset: &mut Dataset,
+    record: &ModelRecord,
+    data: &str,
+    part: Part,
+) -> Result<Vec<String>> {
+    let fitted = match &mut dataset.content {
+        Content::Text(text) => fit_text(text, record),
+        Content::Arrays(arrays) => fit_arrays(arrays, record, part),
+    };
+    fitted.map_err(|error| match error {
+        Misfit::Data(message) => Error::input(format!("`data` {data}"), message),
+        Misfit::Record(error) => error,
+    })
+}
+
+/// Why data cannot be evaluated.
+enum Misfit {
+    Data(String),
+    /// The checkpoint's record is at fault.
+    Record(Error),
+}
+
+impl From<String> for Misfit {
+    fn from(message: String) -> Self {
+        Misfit::Data(message)
+    }
+}
+
+impl From<Error> for Misfit {
+    fn from(error: Error) -> Self {
+        Misfit::Record(error)
+    }
+}
+
+fn fit_text(text: &mut Text, record: &ModelRecord) -> std::result::Result<Vec<String>, Misfit> {
+    let Some(known) = vocabulary(record)? else {
+        return Err(Misfit::Data("is a text, which the model does not take".into()));
+    };
+    if let Some(unknown) = text.vocabulary.tokens().find(|own| known.code(own).is_none()) {
+        let kind = known.kind().name();
+        let message = format!("has the {kind} {unknown:?}, which the model does not know");
+        return Err(Misfit::Data(message));
+    }
+    text.renumber(known);
+    Ok(Vec::new())
+}
+
+fn fit_arrays(
+    arrays: &mut Arrays,
+    record: &ModelRecord,
+    part: Part,
+) -> std::result::Result<Vec<String>, Misfit> {
+    let shape = match arrays.sample {
+        SampleShape::Image { height, width, channels } => vec![height, width, channels],
+        SampleShape::Vector { size } => vec![size],
+    };
+    if shape != record.input {
+        let message = format!("has samples of shape {shape:?}, the model takes {:?}", record.input);
+        return Err(Misfit::Data(message));
+    }
+    let stored = arrays.train.inputs.stored_type();
+    if let Some(trained_on) = record.input_type.as_deref().filter(|known| *known != stored) {
+        let message = format!(
+            "holds {stored}, but the model was trained on {trained_on}{}",
+            if trained_on == "bytes" {
+                ": give it images as u8, from 0 to 255"
+            } else {
+                ": give it images as f32, in the scale of its training data"
+            }
+        );
+        return Err(Misfit::Data(message));
+    }
+    if let Some(known) = &record.classes {
+        arrays.renumber_classes(known)?;
+    }
+    let is_known = match arrays.task {
+        Task::Classification { classes } => !record.regression && classes <= record.outputs,
+        Task::Regression { outputs } => record.regression && outputs == record.outputs,
+    };
+    if !is_known {
+        return Err(Misfit::Data(format!("has another task ({:?}) than the model", arrays.task)));
+    }
+    let of_record = |pair: &Option<(Vec<f64>, Vec<f64>)>| pair.as_ref().map(Normalisation::of_pair);
+    arrays
+        .standardise_by(of_record(&record.normalisation), of_record(&record.target_normalisation));
+    let remark = match record.input_type {
+        None => Some(unrecorded(stored)),
+        Some(_) => arrays.part(part).and_then(|split| far_from_training(&split.inputs)),
+    };
+    Ok(remark.into_iter().collect())
+}
+
+fn unrecorded(stored: &str) -> String {
+    format!(
+        "the model's file does not say what its inputs were, as in earlier versions; these {stored} are taken as \
+         those versions took them"
+    )
+}
+
+/// A remark on inputs that are far from the training data once they are standardised in the same way.
+fn far_from_training(inputs: &Inputs) -> Option<String> {
+    let Inputs::Floats(floats) = inputs else { return None };
+    let squares: f64 = floats.iter().map(|&x| f64::from(x).powi(2)).sum();
+    let distance = (squares / floats.len() as f64).sqrt();
+    (distance > FAR).then(|| {
+        format!(
+            "the inputs are {distance:.0} standard deviations away from the mean of the training data; are they on \
+             the same scale?"
+        )
+    })
+}
