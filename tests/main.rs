@@ -27,6 +27,7 @@ mod launches;
 mod lstm;
 mod machine_code;
 mod models;
+mod own_data;
 #[cfg(all(feature = "cli", unix))]
 mod peers;
 mod place;

@@ -72,7 +72,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let plots = RunPlots::new(run.directory(), &run.config().alrao);
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
-    run.dataset().notes().iter().for_each(|note| progress.line(&format!("data    {note}")));
+    run.notes().iter().for_each(|note| progress.line(&format!("data    {note}")));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();

@@ -99,6 +99,20 @@ impl Run {
         self.task().dataset()
     }
 
+    /// Remarks on the data, and on the rules by which it was read.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.dataset().notes();
+        let is_arrays = matches!(self.dataset().content, Content::Arrays(_));
+        if is_arrays && self.config().task.split_seed.is_none() {
+            notes.push(
+                "this run was started by an earlier version and keeps its rules: the end of the data is for validation, \
+                 floats are not standardised"
+                    .into(),
+            );
+        }
+        notes
+    }
+
     /// The configuration of an existing run, and its data's fingerprint.
     ///
     /// # Errors
