@@ -165,7 +165,18 @@ impl Checkpoint {
                 format!("has format {format}; this version reads format {FORMAT}"),
             ));
         }
-        Ok(Checkpoint { record, file })
+        let mut own = Checkpoint { record, file };
+        own.widen_step();
+        Ok(own)
+    }
+
+    /// Early versions counted steps in 32 bits, and drew random numbers by them as numbers without a sign.
+    fn widen_step(&mut self) {
+        let array = self.file.arrays.get_mut(&format!("{OWN}step"));
+        if let Some(step) = array.filter(|array| array.dtype == Dtype::I32) {
+            let numbers = step.elements::<u32>().into_iter().map(i64::from);
+            *step = Array::new(step.shape.clone(), &numbers.collect::<Vec<_>>());
+        }
     }
 
     /// The best validation loss so far; infinite if there is none.

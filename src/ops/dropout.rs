@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::gpu::Parameters;
-use crate::device::{DType, Device, Gpu};
-use crate::ops::{begin, kernel_in, vector_of};
+use crate::device::{Device, Gpu};
+use crate::ops::{begin, check_step, kernel_in, step_of, vector_of};
 use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -107,26 +107,21 @@ fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, a
 /// Inverted dropout (Srivastava et al. 2014): sets each element to 0 with this probability, and multiplies the others by
 /// `1 / (1 - probability)`.
 ///
-/// The mask is a function of `seed`, of `step` (the step's number, I32 `[1]` on the device), of `layer` (the number of
+/// The mask is a function of `seed`, of `step` (the step's number, I64 `[1]` on the device), of `layer` (the number of
 /// this mask in the step) and of the element's index. The backward pass draws it again, so the step's number may not
 /// change before.
 ///
 /// Panics if the probability is not in `0..=1`.
 pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u32) -> Tensor {
     assert!((0.0..=1.0).contains(&probability), "dropout: probability {probability}");
-    assert!(
-        step.dtype() == DType::I32 && step.shape().elements() == 1,
-        "dropout: the step is {:?} {}, not one I32",
-        step.dtype(),
-        step.shape()
-    );
+    check_step("dropout", step);
     let step = step.clone();
     let threshold = (probability * f64::from(1 << 24)).ceil() as u32;
     let scale = 1.0 / (1.0 - probability);
     let philox = Philox::new(seed, Purpose::Dropout);
     let mask = {
         let step = step.clone();
-        move || Mask { philox, step: step.read::<i32>()[0] as u32 as u64, layer, threshold, scale }
+        move || Mask { philox, step: step_of(&step), layer, threshold, scale }
     };
     let draw = LaunchShape { seed, layer, threshold, scale: scale as f32, ..Zeroable::zeroed() };
     let out = x.empty_like(x.shape());

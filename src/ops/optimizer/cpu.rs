@@ -2,6 +2,7 @@
 
 use super::{Buffers, CHUNKS_OF_A_TASK, Chunk, Rule, State, Table};
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
+use crate::ops::step_of;
 
 /// A rule with its factors in the parameters' type.
 #[derive(Clone, Copy)]
@@ -67,7 +68,7 @@ impl<T: Float> Direction<T> for Adam<T> {
 }
 
 impl<T: Float> TypedRule<T> {
-    fn new(rule: Rule, step: i32) -> Self {
+    fn new(rule: Rule, step: u64) -> Self {
         let typed = T::from_f64;
         match rule {
             Rule::Sgd { momentum: 0.0, .. } => TypedRule::Sgd(Plain),
@@ -77,11 +78,19 @@ impl<T: Float> TypedRule<T> {
                 take_first: typed(1.0 - beta1),
                 keep_second: typed(beta2),
                 take_second: typed(1.0 - beta2),
-                correct_first: typed(1.0 / (1.0 - beta1.powi(step))),
-                correct_second: typed(1.0 / (1.0 - beta2.powi(step)).sqrt()),
+                correct_first: typed(1.0 / (1.0 - power(beta1, step))),
+                correct_second: typed(1.0 / (1.0 - power(beta2, step)).sqrt()),
                 epsilon: typed(epsilon),
             }),
         }
+    }
+}
+
+/// `base^exponent`. `powi` takes 31 bits; up to there its result stays as it always was.
+fn power(base: f64, exponent: u64) -> f64 {
+    match i32::try_from(exponent) {
+        Ok(exponent) => base.powi(exponent),
+        Err(_) => base.powf(exponent as f64),
     }
 }
 
@@ -115,7 +124,7 @@ pub(super) fn update<T: Float>(
     let scales = state.scales.read::<f64>();
     let diverged = state.diverged.map(|diverged| diverged.read::<u8>());
     let settings = Settings::<T> {
-        rule: TypedRule::new(rule, state.step.read::<i32>()[0]),
+        rule: TypedRule::new(rule, step_of(state.step)),
         decay: T::from_f64(rule.weight_decay()),
         schedule: T::from_f64(scales[0]),
         clip: T::from_f64(scales[1]),
