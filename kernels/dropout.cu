@@ -1,7 +1,7 @@
 // Dropout. The mask is recomputed in the backward pass, not stored; forward and backward are the same kernel. The
 // launch is in src/ops/dropout.rs.
 //
-//   y = 0 where 24 random bits are below the threshold, else scale x, or y +=      (inverted dropout, Srivastava 2014)
+//   y = x - x where 24 random bits are below the threshold, else scale x, or y +=  (inverted dropout, Srivastava 2014)
 //
 // The bits of element e of x in row-major order are the upper 24 of word e % 4 of Philox at seed, step and index
 // layer << 32 | e / 4. In the backward pass x is dy and y is dx, and Philox gives the same bits.
@@ -33,7 +33,8 @@ struct DropoutShape {
 static const uint32_t DROPOUT_PURPOSE = 5;  // of the random stream, as in src/random.rs
 
 __device__ __forceinline__ float dropout_keep(uint32_t bits, float x, const DropoutShape& shape) {
-    return bits >> 8 < shape.threshold ? 0.0f : x * shape.scale;
+    // Dropped, a finite number gives 0, and any other NaN: PyTorch multiplies by 0.
+    return bits >> 8 < shape.threshold ? x - x : x * shape.scale;
 }
 
 // The offset of element `element` of x.

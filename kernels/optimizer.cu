@@ -114,7 +114,9 @@ struct Update {
             return;
         }
         if (weight_decay != 0.0f) gradient += weight_decay * value;
-        value -= rate * rule.direction(gradient, first, second);
+        float direction = rule.direction(gradient, first, second);
+        // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
+        if (rate != 0.0f) value -= rate * direction;
     }
 };
 

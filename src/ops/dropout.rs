@@ -55,7 +55,8 @@ vectorised! {
         for (group, (y, x)) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)).enumerate() {
             let bits = mask.bits(start + group * GROUP);
             for ((y, x), bits) in y.iter_mut().zip(x).zip(&bits) {
-                let kept = if bits >> 8 < mask.threshold { T::ZERO } else { *x * scale };
+                // Dropped, a finite number gives 0, and any other NaN: PyTorch multiplies by 0.
+                let kept = if bits >> 8 < mask.threshold { *x - *x } else { *x * scale };
                 *y = if add { *y + kept } else { kept };
             }
         }
@@ -105,7 +106,8 @@ fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, a
 }
 
 /// Inverted dropout (Srivastava et al. 2014): sets each element to 0 with this probability, and multiplies the others by
-/// `1 / (1 - probability)`.
+/// `1 / (1 - probability)`. As in PyTorch, which multiplies by 0, a dropped element that is not finite gives NaN, forward
+/// and backward.
 ///
 /// The mask is a function of `seed`, of `step` (the step's number, I64 `[1]` on the device), of `layer` (the number of
 /// this mask in the step) and of the element's index. The backward pass draws it again, so the step's number may not

@@ -2,8 +2,8 @@
 
 use crate::device::gpu::Pointer;
 use crate::device::{Cost, DType, Device, Gpu};
-use crate::ops::{begin, check_step};
 use crate::ops::classifiers::Head;
+use crate::ops::{begin, check_step};
 use crate::tensor::Tensor;
 
 /// The index of each sum in [`Sums::values`].

@@ -339,8 +339,10 @@ fn move_element<T: Float, D: Direction<T>>(
     let pulled = gradient + decay * *value;
     let gradient = if decay == T::ZERO { gradient } else { pulled };
     let (step, new_first, new_second) = direction.of(gradient, first, second);
-    let moved = *value - rate * schedule * step;
-    *value = if learns { moved } else { *value };
+    let rate = rate * schedule;
+    let moved = *value - rate * step;
+    // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
+    *value = if learns & (rate != T::ZERO) { moved } else { *value };
     let first = if learns { new_first } else { first };
     let second = if learns { new_second } else { second };
     (u32::from(!learns), first, second)
