@@ -173,11 +173,20 @@ fn depthwise(x: &[Tensor]) -> Tensor {
 }
 
 fn images() -> Vec<Row> {
-    let of_bias = [vec![1.0; 12], vec![4.0; 3]].concat();
     vec![
         op("conv2d N = 0", &[&[0, 4, 4, 2], &[3, 3, 3, 2], &[3]], convolved, zeros(57)),
-        op("conv2d K = 0", &[&[1, 4, 4, 2], &[0, 3, 3, 2], &[0]], convolved, zeros(32)),
-        op("conv2d C = 0", &[&[1, 4, 4, 0], &[3, 3, 3, 0], &[3]], convolved, Ok(of_bias)),
+        op(
+            "conv2d K = 0",
+            &[&[1, 4, 4, 2], &[0, 3, 3, 2], &[0]],
+            convolved,
+            Err(&["conv2d", "[0, 3, 3, 2]"]),
+        ),
+        op(
+            "conv2d C = 0",
+            &[&[1, 4, 4, 0], &[3, 3, 3, 0], &[3]],
+            convolved,
+            Err(&["conv2d", "[1, 4, 4, 0]"]),
+        ),
         op(
             "conv2d H = 0",
             &[&[1, 0, 4, 2], &[3, 3, 3, 2], &[3]],
@@ -191,7 +200,12 @@ fn images() -> Vec<Row> {
             Err(&["conv2d", "[3, 0, 3, 2]"]),
         ),
         op("depthwise N = 0", &[&[0, 4, 4, 2], &[3, 3, 2]], depthwise, zeros(18)),
-        op("depthwise C = 0", &[&[1, 4, 4, 0], &[3, 3, 0]], depthwise, nothing()),
+        op(
+            "depthwise C = 0",
+            &[&[1, 4, 4, 0], &[3, 3, 0]],
+            depthwise,
+            Err(&["depthwise", "[3, 3, 0]"]),
+        ),
         op(
             "depthwise H = 0",
             &[&[1, 0, 4, 2], &[3, 3, 2]],

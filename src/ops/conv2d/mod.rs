@@ -59,7 +59,7 @@ pub fn output_extent(extent: usize, kernel: usize, stride: usize, padding: usize
     (extent + 2 * padding - kernel) / stride + 1
 }
 
-/// Panics unless images `[N, H, W, C]` have pixels and a kernel fits them.
+/// Panics unless images `[N, H, W, C]` have pixels, and a kernel with elements fits them.
 pub(super) fn check_windows(
     op: &str,
     image: Shape,
@@ -69,9 +69,9 @@ pub(super) fn check_windows(
     padding: usize,
 ) {
     let sides = [image[1], image[2]].into_iter().zip(kernel);
-    let fits = |(side, kernel)| side > 0 && kernel > 0 && side + 2 * padding >= kernel;
+    let fits = |(side, kernel)| side > 0 && side + 2 * padding >= kernel;
     assert!(
-        stride > 0 && sides.into_iter().all(fits),
+        stride > 0 && weight.elements() > 0 && sides.into_iter().all(fits),
         "{op}: weight {weight} with stride {stride} does not fit images {image} padded by {padding}"
     );
 }
