@@ -47,6 +47,13 @@ impl Mask {
     }
 }
 
+/// A dropped element: 0, or NaN for one that is not finite. PyTorch multiplies by 0.
+#[inline(always)]
+#[allow(clippy::eq_op, reason = "the difference is 0 for finite numbers only")]
+fn dropped<T: Float>(x: T) -> T {
+    x - x
+}
+
 vectorised! {
     /// Stores in `y` or accumulates the scaled element, or 0 if it is dropped; `start` is the index of the first
     /// element.
@@ -55,8 +62,7 @@ vectorised! {
         for (group, (y, x)) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)).enumerate() {
             let bits = mask.bits(start + group * GROUP);
             for ((y, x), bits) in y.iter_mut().zip(x).zip(&bits) {
-                // Dropped, a finite number gives 0, and any other NaN: PyTorch multiplies by 0.
-                let kept = if bits >> 8 < mask.threshold { *x - *x } else { *x * scale };
+                let kept = if bits >> 8 < mask.threshold { dropped(*x) } else { *x * scale };
                 *y = if add { *y + kept } else { kept };
             }
         }
