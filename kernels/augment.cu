@@ -48,9 +48,9 @@ __device__ __forceinline__ int augment_shift(uint32_t bits, uint32_t padding) {
     return static_cast<int>(__umulhi(bits, 2 * padding + 1)) - static_cast<int>(padding);
 }
 
-__device__ __forceinline__ AugmentCut augment_cut(const AugmentShape& shape, const int* step, uint32_t image) {
+__device__ __forceinline__ AugmentCut augment_cut(const AugmentShape& shape, const int64_t* step, uint32_t image) {
     if (!shape.is_random) return AugmentCut{0, 0, 0};
-    uint4 bits = philox_at(shape.seed, AUGMENT_PURPOSE, static_cast<uint32_t>(*step), image);
+    uint4 bits = philox_at(shape.seed, AUGMENT_PURPOSE, static_cast<uint64_t>(*step), image);
     return AugmentCut{
         augment_shift(bits.x, shape.padding), augment_shift(bits.y, shape.padding), static_cast<int>(bits.z >> 31)};
 }
@@ -73,7 +73,7 @@ struct AugmentSame {
 
 template <class Convert, class T>
 __device__ void augment_images(
-    const typename Convert::Source* images, const AugmentSelection& selection, const int* step, T* out,
+    const typename Convert::Source* images, const AugmentSelection& selection, const int64_t* step, T* out,
     const AugmentShape& shape, const Convert& convert) {
     SHARED(AugmentCut, cut, [1]);
     uint32_t image = blockIdx.x / shape.parts, part = blockIdx.x % shape.parts;
@@ -115,11 +115,11 @@ __device__ void augment_images(
 
 #define AUGMENT(T, type)                                                                                           \
     KERNEL(augment_bytes_##type, 256, const unsigned char* images, const int* order, const int* cursor,            \
-           const double* mean, const double* deviation, const int* step, T* out, AugmentShape shape) {             \
+           const double* mean, const double* deviation, const int64_t* step, T* out, AugmentShape shape) {             \
         AugmentSelection selection{order, cursor};                                                                 \
         augment_images(images, selection, step, out, shape, AugmentNormalised{mean, deviation});                   \
     }                                                                                                              \
-    KERNEL(augment_floats_##type, 256, const float* images, const int* order, const int* cursor, const int* step,  \
+    KERNEL(augment_floats_##type, 256, const float* images, const int* order, const int* cursor, const int64_t* step,  \
            T* out, AugmentShape shape) {                                                                           \
         augment_images(images, AugmentSelection{order, cursor}, step, out, shape, AugmentSame());                  \
     }

@@ -2,7 +2,7 @@
 // The launches are in src/ops/batch_norm/launch.rs.
 //
 //   y  = relu?((x - mean) scale + bias),   scale = weight / sqrt(variance + epsilon)
-//   g  = dy where y > 0 (or without ReLU), else 0
+//   g  = 0 where a ReLU gave 0, also if dy is infinite; else dy
 //   dbias = sum g,   dweight = sum g (x - mean) / sqrt(variance + epsilon)
 //   dx = g scale + (x - mean) slope + constant,   slope = -scale/n sum g (x - mean) / (variance + epsilon),
 //                                                 constant = -scale/n sum g       (both 0 for running statistics)
@@ -12,7 +12,8 @@
 //                  square; backward [parts, 2, C]: the sums of g and of g (x - mean)
 //   affine         [3, C]: mean, scale, bias          inverse  [C], f64: 1 / sqrt(variance + epsilon)
 //   slopes         [2, C]: slope, constant
-//   running_mean, running_variance   [C]; a channel whose new values are not finite keeps the old ones
+//   running_mean, running_variance   [C]; a channel whose new values are not finite keeps the old ones, and so do all
+//                                    in a batch of one row or none
 //
 // Bytes per element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
 // mask is recomputed from x, not stored. About ten operations per element: memory-bound.
@@ -160,7 +161,7 @@ KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, co
         moments = merge(moments, other);
     }
     if (lane != 0) return;
-    double mean = moments.mean, variance = moments.squares / finish.rows;
+    double mean = moments.mean, variance = finish.rows > 0.0 ? moments.squares / finish.rows : 0.0;
     // fmax would turn NaN into 0.
     if (variance < 0.0) variance = 0.0;
     if (!isfinite(mean)) variance = NAN;
@@ -168,7 +169,7 @@ KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, co
     double keep = 1.0 - finish.momentum, unbiased = variance * (finish.rows / (finish.rows - 1.0));
     float new_mean = static_cast<float>(running_mean[channel] * keep + finish.momentum * mean);
     float new_variance = static_cast<float>(running_variance[channel] * keep + finish.momentum * unbiased);
-    if (isfinite(new_mean) && isfinite(new_variance)) {
+    if (finish.rows > 0.0 && isfinite(new_mean) && isfinite(new_variance)) {
         running_mean[channel] = new_mean;
         running_variance[channel] = new_variance;
     }
@@ -219,7 +220,7 @@ __device__ void batch_norm_apply(
 template <int V>
 __device__ __forceinline__ float gradient_before_relu(
     const Affine<V>& affine, float deviation, float dy, int v, uint32_t relu) {
-    return relu && !(affine.before_relu(deviation, v) > 0.0f) ? 0.0f : dy;
+    return relu && affine.before_relu(deviation, v) <= 0.0f ? 0.0f : dy;
 }
 
 template <int V, class T>

@@ -2,7 +2,8 @@
 // into a gradient, copies, fills. The launches are in src/ops/elementwise/launch.rs.
 //
 //   fwd           y = f(a)             relu, exp, ln, tanh, sigmoid, sqrt, square, affine (factor a + summand)
-//   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever makes f' cheaper
+//   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever makes f' cheaper;
+//                 0 where a relu was 0, also if dy is infinite
 //   add sub mul div    y = a op b, with a and b broadcast as in NumPy; add_bias: b is f32 where a and y are bf16
 //   accumulate    to += from
 //   cast          to = from or to += from, between f32 and bf16
@@ -146,7 +147,7 @@ __device__ __forceinline__ void elementwise_map(
         elementwise_map<Name##Derivative>(dx, dy, kept, layout, add != 0);                            \
     }
 
-ELEMENTWISE_UNARY(relu, Relu, a < 0.0f ? 0.0f : a, b > 0.0f ? a : a * 0.0f)
+ELEMENTWISE_UNARY(relu, Relu, a < 0.0f ? 0.0f : a, b <= 0.0f ? 0.0f : a)
 ELEMENTWISE_UNARY(exp, Exp, expf(a), a * b)
 ELEMENTWISE_UNARY(ln, Ln, logf(a), a * (1.0f / b))
 ELEMENTWISE_UNARY(tanh, Tanh, tanhf(a), a * (1.0f - b * b))

@@ -19,7 +19,7 @@
 //   chunks                             [grid]: at most 4096 elements of one parameter each; `in_head`: a classifier's
 //   scales                             [2], f64: the schedule's factor and the clip's
 //   diverged                           [classifiers]: nonzero for one that diverged; or null
-//   step                               [1]: t, 1 for the first update
+//   step                               [1]: t, 1 for the first update; 64 bits, since a day of Q-learning passes 2^31
 //   skipped                            [1]: the count is added to it
 //
 // Bytes per element: SGD 12 (w read and written, g read), momentum 20, Adam 28, and 2 for the copy; rates are per
@@ -41,7 +41,7 @@ struct OptimizerSettings {
 // The direction in which an element moves. Reads and writes the moments.
 struct Plain {
     static const int MOMENTS = 0;
-    __device__ Plain(const OptimizerSettings&, const int*) {}
+    __device__ Plain(const OptimizerSettings&, const int64_t*) {}
     __device__ float direction(float gradient, float&, float&) const {
         return gradient;
     }
@@ -50,7 +50,7 @@ struct Plain {
 struct Momentum {
     static const int MOMENTS = 1;
     float momentum;
-    __device__ Momentum(const OptimizerSettings& settings, const int*)
+    __device__ Momentum(const OptimizerSettings& settings, const int64_t*)
         : momentum(static_cast<float>(settings.first_decay)) {}
     __device__ float direction(float gradient, float& first, float&) const {
         return first = momentum * first + gradient;
@@ -60,11 +60,11 @@ struct Momentum {
 struct Adam {
     static const int MOMENTS = 2;
     float keep_first, take_first, keep_second, take_second, correct_first, correct_second, epsilon;
-    __device__ Adam(const OptimizerSettings& settings, const int* step) {
+    __device__ Adam(const OptimizerSettings& settings, const int64_t* step) {
         // Two pow() in f64 cost as much as hundreds of updates: only one thread of the block computes them.
         SHARED(float, corrections, [2]);
         if (threadIdx.x == 0) {
-            double t = *step;
+            double t = static_cast<double>(*step);
             corrections[0] = static_cast<float>(1.0 / (1.0 - pow(settings.first_decay, t)));
             corrections[1] = static_cast<float>(1.0 / sqrt(1.0 - pow(settings.second_decay, t)));
         }
@@ -114,7 +114,9 @@ struct Update {
             return;
         }
         if (weight_decay != 0.0f) gradient += weight_decay * value;
-        value -= rate * rule.direction(gradient, first, second);
+        float direction = rule.direction(gradient, first, second);
+        // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
+        if (rate != 0.0f) value -= rate * direction;
     }
 };
 
@@ -130,7 +132,7 @@ template <class Rule>
 __device__ void optimizer_update(
     float* __restrict__ values, bf16* __restrict__ copy, const float* __restrict__ gradients, float* __restrict__ first,
     float* __restrict__ second, const float* __restrict__ rates, const ParameterChunk* __restrict__ chunks,
-    const double* __restrict__ scales, const unsigned char* __restrict__ diverged, const int* __restrict__ step,
+    const double* __restrict__ scales, const unsigned char* __restrict__ diverged, const int64_t* __restrict__ step,
     unsigned long long* __restrict__ skipped, const OptimizerSettings& settings) {
     ParameterChunk chunk = chunks[blockIdx.x];
     Rule rule(settings, step);
@@ -202,7 +204,7 @@ KERNEL(optimizer_momentum_f32, 256, float* values, bf16* copy, const float* grad
 
 KERNEL(optimizer_adam_f32, 256, float* values, bf16* copy, const float* gradients, float* first, float* second,
        const float* rates, const ParameterChunk* chunks, const double* scales, const unsigned char* diverged,
-       const int* step, unsigned long long* skipped, OptimizerSettings settings) {
+       const int64_t* step, unsigned long long* skipped, OptimizerSettings settings) {
     optimizer_update<Adam>(
         values, copy, gradients, first, second, rates, chunks, scales, diverged, step, skipped, settings);
 }

@@ -4,7 +4,7 @@
 //   row(i) of `rows` is split into observation, next observation, action, reward, continues
 //
 //   rows                             [capacity, 2 n + 3]
-//   step, filled                     [1]; filled is the number of rows written so far
+//   step, filled                     [1]; step has 64 bits; filled is the number of rows written so far
 //   observations, next_observations  [B, n]
 //   actions                          [B], converted from floats with integer values
 //   rewards, continues               [B]
@@ -29,7 +29,7 @@ struct ReplaySizes {
     uint32_t observation;  // n
 };
 
-KERNEL(replay_sample_f32, 256, const float* rows, const int* step, const int* filled, float* observations,
+KERNEL(replay_sample_f32, 256, const float* rows, const int64_t* step, const int* filled, float* observations,
        float* next_observations, int* actions, float* rewards, float* continues, ReplaySizes sizes) {
     uint64_t thread = global_thread();
     if (thread >= sizes.numbers) return;
@@ -40,7 +40,7 @@ KERNEL(replay_sample_f32, 256, const float* rows, const int* step, const int* fi
     if (written > sizes.capacity) written = sizes.capacity;
     float value = NAN;
     if (written > 0) {
-        uint4 bits = philox_at(sizes.seed, REPLAY_PURPOSE, static_cast<uint32_t>(*step), sample);
+        uint4 bits = philox_at(sizes.seed, REPLAY_PURPOSE, static_cast<uint64_t>(*step), sample);
         uint64_t row = __umulhi(bits.x, written);
         value = rows[row * width + column];
     }

@@ -30,8 +30,9 @@ KERNEL(step_statistics_add, 32, const double* loss, const int* correct, const in
     if (streak > sums[LONGEST_STREAK]) sums[LONGEST_STREAK] = streak;
 }
 
-// Advances to the next step: number += 1, cursor += rows of the batch. Either may be null.
-KERNEL(step_statistics_advance, 1, int* number, int* cursor, int rows) {
+// Advances to the next step: number += 1, cursor += rows of the batch. Either may be null. The cursor begins anew with
+// each epoch; the number does not, so it has 64 bits.
+KERNEL(step_statistics_advance, 1, int64_t* number, int* cursor, int rows) {
     if (number) *number += 1;
     if (cursor) *cursor += rows;
 }

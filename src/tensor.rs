@@ -200,7 +200,8 @@ impl Tensor {
         Inner {
             shape,
             pitch,
-            offset: self.0.offset + offset,
+            // A view without elements lies anywhere, also in a block without bytes.
+            offset: self.0.offset + if shape.elements() == 0 { 0 } else { offset },
             dtype: self.0.dtype,
             storage: self.0.storage.clone(),
             device: self.0.device.clone(),

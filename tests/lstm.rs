@@ -57,7 +57,7 @@ fn buffers(module: &dyn Module) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
 }
 
 fn training(device: &Device, dtype: DType) -> ForwardContext {
-    ForwardContext::training(device, dtype, 0, &Tensor::from_slice(device, [1], &[1i32]))
+    ForwardContext::training(device, dtype, 0, &Tensor::from_slice(device, [1], &[1i64]))
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn the_number_of_threads_changes_no_bit() {
         };
         let zero = Tensor::zeros(&device, [33, 50], DType::F32);
         let y = lstm(&leaves[0], weights, &zero, &zero).y;
-        let y = dropout(&y, 0.3, 1, &Tensor::from_slice(&device, [1], &[7i32]), 0);
+        let y = dropout(&y, 0.3, 1, &Tensor::from_slice(&device, [1], &[7i64]), 0);
         tape.backward(&y.square().sum());
         leaves.map(|leaf| tape.gradient(&leaf).unwrap().to_vec::<f32>())
     });

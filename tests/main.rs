@@ -11,6 +11,8 @@ mod bundle;
 #[cfg(feature = "cli")]
 mod command_line;
 mod conversion;
+mod devices;
+mod empty_shapes;
 mod environments;
 mod examples;
 #[cfg(feature = "cli")]
@@ -24,8 +26,10 @@ mod instruction_sets;
 #[cfg(feature = "cli")]
 mod kernels;
 mod launches;
+mod long_runs;
 mod lstm;
 mod machine_code;
+mod masks;
 mod models;
 mod own_data;
 #[cfg(all(feature = "cli", unix))]

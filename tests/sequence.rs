@@ -7,7 +7,7 @@ use alrao::ops::embedding::embedding;
 use alrao::random::{Philox, Purpose, unit_f32};
 use alrao::{DType, Device, Tape, Tensor};
 
-fn mask(seed: u64, step: i32, layer: u32) -> Vec<f32> {
+fn mask(seed: u64, step: i64, layer: u32) -> Vec<f32> {
     let device = Device::cpu();
     let ones = Tensor::full(&device, [50_001], DType::F32, 1.0);
     let step = Tensor::from_slice(&device, [1], &[step]);
@@ -45,7 +45,7 @@ fn a_layer_draws_in_training_alone_and_each_time_anew() {
     let layer = Dropout::new(0.5);
     let evaluation = ForwardContext::evaluation(&device, DType::F32);
     assert_eq!(layer.forward(&x, &evaluation).to_vec::<f32>(), x.to_vec::<f32>());
-    let number = Tensor::from_slice(&device, [1], &[1i32]);
+    let number = Tensor::from_slice(&device, [1], &[1i64]);
     let step = || ForwardContext::training(&device, DType::F32, 0, &number);
     let (first, again) = (step(), step());
     let drawn = layer.forward(&x, &first).to_vec::<f32>();

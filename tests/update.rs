@@ -35,7 +35,7 @@ fn step(
     rule: Rule,
     scales: [f64; 2],
     diverged: Option<&[u8]>,
-    number: i32,
+    number: i64,
 ) -> f64 {
     let device = buffers.values.device();
     let scales = Tensor::from_slice(device, [2], &scales);

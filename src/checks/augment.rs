@@ -29,7 +29,7 @@ fn run(
     let positive =
         |number| draw(channels, number).iter().map(|x| x.abs() + 0.1).collect::<Vec<_>>();
     let [mean, deviation] = [1, 2].map(|i| Tensor::from_slice(device, [channels], &positive(i)));
-    let step = Tensor::from_slice(device, [1], &[-3i32]);
+    let step = Tensor::from_slice(device, [1], &[(1i64 << 32) - 3]);
     let augmentation =
         padding.map(|padding| Augmentation { seed: 0x1234_5678_9abc, step: &step, padding });
     let (cursor, count, is_ordered) = match taken {

@@ -129,6 +129,7 @@ pub fn cases() -> Vec<Case> {
         (" of 260", Norm { shape: [1, 3, 5, 260], channels: 260, ..USUAL }),
         (" of many rows", Norm { shape: [8, 33, 31, 8], channels: 8, ..USUAL }),
         (ONE_ROW, Norm { shape: [1, 1, 1, 8], channels: 8, relu: false, ..USUAL }),
+        (" of no rows", Norm { shape: [0, 4, 4, 8], channels: 8, ..USUAL }),
         (" far from zero", Norm { shape: [4, 17, 16, 4], channels: 4, offset: 16.0, ..USUAL }),
         (" of values that are not finite", Norm { not_finite: true, ..USUAL }),
     ];

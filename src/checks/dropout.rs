@@ -11,7 +11,7 @@ type Op = fn(&[Tensor], &Tensor) -> Tensor;
 /// A case of an op that takes the step's number.
 fn row(name: &str, shape: &'static [usize], op: Op) -> Case {
     case(format!("dropout {name}"), 2, [shape], move |x| {
-        op(x, &Tensor::from_slice(x[0].device(), [1], &[-7i32]))
+        op(x, &Tensor::from_slice(x[0].device(), [1], &[(1i64 << 32) + 7]))
     })
 }
 
@@ -19,7 +19,7 @@ fn row(name: &str, shape: &'static [usize], op: Op) -> Case {
 fn layers() -> Case {
     Case::new("dropout layers", 1, |device, dtype| {
         let ones = Tensor::full(device, [999], dtype, 1.0);
-        let step = Tensor::from_slice(device, [1], &[2i32]);
+        let step = Tensor::from_slice(device, [1], &[2i64]);
         let of = |layer| dropout(&ones, 0.5, 0xfeed_0000_beef, &step, layer).to_f64s();
         let outputs: Outputs = vec![("0", of(0)), ("1", of(1)), ("4e9", of(4_000_000_000))];
         outputs

@@ -72,9 +72,24 @@ fn unary() -> Vec<Case> {
     cases
 }
 
+const NOT_FINITE: [f64; 8] =
+    [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0, 1.0, 100.0, -100.0];
+
+/// Infinite gradients, at values that are finite or not.
+fn infinite_gradients() -> Case {
+    Case::new("elementwise relu of infinite gradients", 1, |device, dtype| {
+        let tape = Tape::new();
+        let x = Tensor::from_f64s(device, [NOT_FINITE.len()], dtype, &NOT_FINITE);
+        let x = tape.watch(&x);
+        let upstream = Tensor::full(device, x.shape(), dtype, f64::INFINITY);
+        tape.backward(&x.relu().mul(&upstream).sum());
+        vec![("gradient", gradient(&tape, &x))]
+    })
+}
+
 /// Values that are not finite, and derivatives at them.
 fn not_finite() -> Vec<Case> {
-    let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0, 1.0, 100.0, -100.0];
+    let values = NOT_FINITE;
     FUNCTIONS
         .into_iter()
         .map(|(name, function)| {
@@ -254,7 +269,8 @@ fn leaf_used_often() -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let both = [unary(), not_finite(), binary(), views(), vec![large(), leaf_used_often()], bias()];
+    let single = vec![infinite_gradients(), large(), leaf_used_often()];
+    let both = [unary(), not_finite(), binary(), views(), single, bias()];
     // A case has up to three functions in a row, and their gradients, each of which is stored.
     let both = both.into_iter().flatten().flat_map(|case| case.and_in_bf16(6));
     both.chain(single_functions()).chain(casts()).chain(copies()).collect()

@@ -32,7 +32,7 @@ fn run(
     device: &Device,
     dtype: DType,
     rule: Rule,
-    diverged: Option<&[u8]>,
+    (step, diverged): (i64, Option<&[u8]>),
     not_finite: bool,
 ) -> Outputs {
     let spans = spans();
@@ -62,7 +62,7 @@ fn run(
     };
     let scales = Tensor::from_slice(device, [2], &[0.5, 0.75]);
     let diverged = diverged.map(|diverged| Tensor::from_slice(device, [diverged.len()], diverged));
-    let number = Tensor::from_slice(device, [1], &[3i32]);
+    let number = Tensor::from_slice(device, [1], &[step]);
     let skipped = Tensor::from_slice(device, [1], &[10i64]);
     update(&buffers, &Table::new(spans), rule, &scales, diverged.as_ref(), &number, &skipped);
     let mut outputs = vec![("values", buffers.values.to_f64s()), ("skipped", skipped.to_f64s())];
@@ -80,6 +80,20 @@ fn run(
     outputs
 }
 
+/// Adam around the ends of 31 and 32 bits. With 0.999 the bias correction is 1 there, with the other factor it is not.
+fn late_steps() -> impl Iterator<Item = Case> {
+    let slow = Rule::Adam { beta1: 0.9, beta2: 1.0 - 1e-10, epsilon: 1e-8, weight_decay: 0.0 };
+    let around = |end: i64| end - 2..=end + 2;
+    let steps = around(1 << 31).chain(around(1 << 32)).chain([1 << 47]);
+    steps.flat_map(move |step| {
+        [("adam", Rule::ADAM), ("slow adam", slow)].map(|(name, rule)| {
+            Case::new(format!("optimizer {name}, step {step}"), 1, move |device, dtype| {
+                run(device, dtype, rule, (step, None), false)
+            })
+        })
+    })
+}
+
 pub fn cases() -> Vec<Case> {
     let rules = [
         ("sgd", Rule::SGD),
@@ -95,10 +109,11 @@ pub fn cases() -> Vec<Case> {
             (", gradients not finite", Some(&[0; 3][..]), true),
         ] {
             let case = Case::new(format!("optimizer {name}{more}"), 1, move |device, dtype| {
-                run(device, dtype, rule, diverged, not_finite)
+                run(device, dtype, rule, (3, diverged), not_finite)
             });
             cases.extend(case.and_in_bf16(1));
         }
     }
+    cases.extend(late_steps());
     cases
 }

@@ -24,8 +24,9 @@ pub fn memory(device: &Device, dtype: DType, [capacity, observation, filled, _]:
 }
 
 /// `count` transitions drawn from the first `filled` rows.
-pub fn drawn(rows: &Tensor, seed: u64, step: i32, filled: i32, count: usize) -> Transitions {
-    let [step, filled] = [step, filled].map(|own| Tensor::from_slice(rows.device(), [1], &[own]));
+pub fn drawn(rows: &Tensor, seed: u64, step: i64, filled: i32, count: usize) -> Transitions {
+    let step = Tensor::from_slice(rows.device(), [1], &[step]);
+    let filled = Tensor::from_slice(rows.device(), [1], &[filled]);
     sample(rows, Draw { seed, step: &step, filled: &filled, count })
 }
 
@@ -40,7 +41,7 @@ pub fn outputs(batch: &Transitions) -> Outputs {
     ]
 }
 
-fn run(device: &Device, dtype: DType, sizes: Sizes, seed: u64, step: i32) -> Outputs {
+fn run(device: &Device, dtype: DType, sizes: Sizes, seed: u64, step: i64) -> Outputs {
     let [_, _, filled, count] = sizes;
     let found = outputs(&drawn(&memory(device, dtype, sizes), seed, step, filled as i32, count));
     let is_written = |(_, values): &(&str, Vec<f64>)| values.iter().all(|value| !value.is_nan());
@@ -49,18 +50,20 @@ fn run(device: &Device, dtype: DType, sizes: Sizes, seed: u64, step: i32) -> Out
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let all: [(Sizes, u64, i32); 9] = [
+    let all: [(Sizes, u64, i64); 11] = [
         ([1, 1, 1, 1], 0, 1),
         ([10, 3, 10, 1], 1, 1),
         ([10, 3, 1, 5], 1, 2),
         ([1000, 8, 1000, 32], 3, 77),
         ([1000, 8, 999, 32], 3, 77),
-        ([300, 4, 37, 70], u64::MAX - 5, i32::MAX),
+        ([300, 4, 37, 70], u64::MAX - 5, (1 << 31) - 1),
         ([7, 17, 7, 300], 1 << 40, 1_000_000),
         ([20, 130, 20, 3], 9, 5),
         ([5, 1, 3, 0], 0, 1),
+        ([300, 4, 37, 70], 1, 1 << 31),
+        ([300, 4, 37, 70], 1, (1 << 32) + 1),
     ];
-    let case = |(sizes, seed, step): (Sizes, u64, i32)| {
+    let case = |(sizes, seed, step): (Sizes, u64, i64)| {
         let name = format!("replay {sizes:?}, seed {seed}, step {step}");
         Case::new(name, 1, move |device, dtype| run(device, dtype.wide(), sizes, seed, step))
     };

@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         })
     });
     let advance = Case::new("step statistics advance", 1, |device, _| {
-        let number = Tensor::from_slice(device, [1], &[41i32]);
+        let number = Tensor::from_slice(device, [1], &[(1i64 << 32) - 1]);
         let cursor = Tensor::from_slice(device, [1], &[5i32]);
         advance(Some(&number), Some((&cursor, 7)));
         advance(Some(&number), None);

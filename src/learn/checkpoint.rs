@@ -178,12 +178,18 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Adds the state that older versions did not write.
+    /// Brings a checkpoint of an earlier version to this version's state.
     fn upgrade(&mut self) {
-        let [posterior, filtered] =
-            ["log_posterior", "log_filtered"].map(|name| format!("{OWN}switch.{name}"));
-        if let Some(posterior) = self.file.arrays.get(&posterior).cloned() {
-            self.file.arrays.entry(filtered).or_insert(posterior);
+        let arrays = &mut self.file.arrays;
+        let name = |name: &str| format!("{OWN}{name}");
+        if let Some(posterior) = arrays.get(&name("switch.log_posterior")).cloned() {
+            arrays.entry(name("switch.log_filtered")).or_insert(posterior);
+        }
+        // Early versions counted steps in 32 bits, and drew random numbers by them as numbers without a sign.
+        let step = arrays.get_mut(&name("step"));
+        if let Some(step) = step.filter(|step| step.dtype == Dtype::I32) {
+            let numbers = step.elements::<u32>().into_iter().map(i64::from);
+            *step = Array::new(step.shape.clone(), &numbers.collect::<Vec<_>>());
         }
     }
 

@@ -34,7 +34,7 @@ pub struct Learner {
     optimizer: Optimizer,
     averaging: Averaging,
     sums: Sums,
-    /// The next step's number, I32 `[1]`, 1 for the first.
+    /// The next step's number, I64 `[1]`, 1 for the first.
     number: Tensor,
     seed: u64,
     device: Device,
@@ -73,7 +73,7 @@ impl Learner {
                 device,
             ),
             sums: Sums::new(device),
-            number: Tensor::from_slice(device, [1], &[1i32]),
+            number: Tensor::from_slice(device, [1], &[1i64]),
             seed: config.seed,
             device: device.clone(),
             precision: config.precision,
@@ -305,7 +305,7 @@ impl Learner {
         &self.sums
     }
 
-    /// The next step's number, I32 `[1]`.
+    /// The next step's number, I64 `[1]`.
     pub fn number(&self) -> &Tensor {
         &self.number
     }

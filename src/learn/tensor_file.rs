@@ -70,7 +70,8 @@ impl Array {
         }
     }
 
-    fn elements<T: Element>(&self) -> Vec<T> {
+    /// The elements as `T`, whose size must be theirs.
+    pub fn elements<T: bytemuck::Pod>(&self) -> Vec<T> {
         bytemuck::allocation::pod_collect_to_vec(&self.bytes)
     }
 }

@@ -89,7 +89,7 @@ fn agrees_with_pytorch(architecture: Architecture) {
     let x = Tensor::from_slice(&device, shape, &pixels);
 
     let name = architecture.name();
-    let number = Tensor::from_slice(&device, [1], &[1i32]);
+    let number = Tensor::from_slice(&device, [1], &[1i64]);
     let context = ForwardContext::training(&device, DType::F64, 0, &number);
     let z = model.forward(&x, &context);
     assert_close(name, &z.to_f64s(), &golden(&format!("{name}.training")));

@@ -35,7 +35,7 @@ impl ForwardContext {
         ForwardContext { device: device.clone(), dtype, training: None }
     }
 
-    /// A training pass on a new tape. `number`, an I32 tensor of one element on the device, is the step's number. Random
+    /// A training pass on a new tape. `number`, an I64 tensor of one element on the device, is the step's number. Random
     /// masks depend on it and on the seed.
     pub fn training(device: &Device, dtype: DType, seed: u64, number: &Tensor) -> Self {
         let training =
@@ -77,7 +77,7 @@ impl ForwardContext {
 pub struct Mask {
     /// The run's seed.
     pub seed: u64,
-    /// The step's number on the device, I32.
+    /// The step's number on the device, I64.
     pub step: Tensor,
     /// The mask's number within the pass.
     pub layer: u32,

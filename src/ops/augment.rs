@@ -6,7 +6,7 @@ use crate::device::cpu::{Cpu, Float};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Device, Element, Gpu};
 use crate::ops::gather::Selection;
-use crate::ops::{cost, kernel_in};
+use crate::ops::{check_step, cost, kernel_in, step_of};
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -15,7 +15,7 @@ use crate::tensor::{Tensor, float_dispatch};
 pub struct Augmentation<'a> {
     /// The run's seed.
     pub seed: u64,
-    /// The step's number on the device, I32, one element.
+    /// The step's number on the device, I64, one element.
     pub step: &'a Tensor,
     /// Rows and columns of zeros around the image before the crop, which has the image's size.
     pub padding: usize,
@@ -49,7 +49,7 @@ pub fn images_from_bytes(
         let shape = statistic.shape();
         assert!(fits, "augment: {name} {shape} {:?} is not F64 [{channels}]", statistic.dtype());
     }
-    let out = output(bytes, selection, dtype, DType::U8);
+    let out = output(bytes, selection, dtype, DType::U8, augmentation);
     let read = out.shape().elements();
     let _op = out.device().op("augment", || cost(&[&out], 2 * read).and_bytes(read));
     match bytes.device() {
@@ -73,7 +73,7 @@ pub fn images_from_floats(
     dtype: DType,
     augmentation: Option<Augmentation>,
 ) -> Tensor {
-    let out = output(images, selection, dtype, DType::F32);
+    let out = output(images, selection, dtype, DType::F32, augmentation);
     let read = 4 * out.shape().elements();
     let _op = out.device().op("augment", || cost(&[&out], 0).and_bytes(read));
     match images.device() {
@@ -134,13 +134,22 @@ fn launch_images(
     gpu.launch(&kernel, [batch * parts, 1, 1], [256, 1, 1], &arguments);
 }
 
-fn output(images: &Tensor, selection: Option<Selection>, dtype: DType, expected: DType) -> Tensor {
+fn output(
+    images: &Tensor,
+    selection: Option<Selection>,
+    dtype: DType,
+    expected: DType,
+    augmentation: Option<Augmentation>,
+) -> Tensor {
     let shape = images.shape();
     assert!(
         shape.rank() == 4 && images.dtype() == expected && images.is_contiguous(),
         "augment: {shape} {:?} is no dense {expected:?} [B, H, W, C]",
         images.dtype()
     );
+    if let Some(augmentation) = augmentation {
+        check_step("augment", augmentation.step);
+    }
     let batch = selection.map_or(shape[0], |selection| selection.count);
     Tensor::empty(images.device(), [batch, shape[1], shape[2], shape[3]], dtype)
 }
@@ -190,7 +199,7 @@ fn copy_images<S: Element, T: Float>(
     let (height, width, channels) = (shape[1], shape[2], shape[3]);
     let augmentation = augmentation.map(|augmentation| {
         let philox = Philox::new(augmentation.seed, Purpose::Augmentation);
-        (philox, u64::from(augmentation.step.read::<i32>()[0] as u32), augmentation.padding)
+        (philox, step_of(augmentation.step), augmentation.padding)
     });
     let (size, work) = (height * width * channels, out.shape().elements());
     let rows = selection.map(|selection| selection.rows("augment", shape[0]));
@@ -288,7 +297,7 @@ mod tests {
         let (batch, side, padding) = (300, 6, 2);
         let (tensor, bytes) = images(&device, [batch, side, side, 3]);
         let (mean, deviation) = statistics(&device, 3);
-        let step = Tensor::from_slice(&device, [1], &[5i32]);
+        let step = Tensor::from_slice(&device, [1], &[5i64]);
         let augmentation = Augmentation { seed: 1, step: &step, padding };
         let out =
             images_from_bytes(&tensor, None, &mean, &deviation, DType::F64, Some(augmentation))
@@ -330,7 +339,7 @@ mod tests {
         let device = Device::cpu();
         let (tensor, _) = images(&device, [8, 4, 4, 3]);
         let (mean, deviation) = statistics(&device, 3);
-        let run = |device: &Device, seed, number: i32| {
+        let run = |device: &Device, seed, number: i64| {
             let tensor = Tensor::from_slice(device, tensor.shape(), &tensor.to_vec::<u8>());
             let (mean, deviation) = statistics(device, 3);
             let step = Tensor::from_slice(device, [1], &[number]);
@@ -354,7 +363,7 @@ mod tests {
         let floats = Tensor::from_slice(&device, [5, 7, 5, 2], &floats);
         let zero = Tensor::zeros(&device, [2], DType::F64);
         let one = Tensor::full(&device, [2], DType::F64, 1.0);
-        let step = Tensor::from_slice(&device, [1], &[2i32]);
+        let step = Tensor::from_slice(&device, [1], &[2i64]);
         for augmentation in [None, Some(Augmentation { seed: 1, step: &step, padding: 4 })] {
             let from_bytes =
                 images_from_bytes(&tensor, None, &zero, &one, DType::F32, augmentation);

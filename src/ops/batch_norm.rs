@@ -37,7 +37,8 @@ impl Default for BatchNormConfig {
 
 /// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` with the batch's statistics: `x` is `[.., C]`, the
 /// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running
-/// statistics; they do not change for a channel whose mean or variance is not finite, nor for a batch of one row.
+/// statistics; they do not change for a channel whose mean or variance is not finite, nor for a batch of one row or
+/// none.
 ///
 /// ```
 /// use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_train};
@@ -158,6 +159,9 @@ fn update_running<T: Float>(
     momentum: f64,
 ) {
     let rows = x.shape().rows() as f64;
+    if rows == 0.0 {
+        return;
+    }
     let unbiased = rows / (rows - 1.0);
     let (mut means, mut variances) = (running_mean.write::<T>(), running_variance.write::<T>());
     for (c, (running_mean, running_variance)) in

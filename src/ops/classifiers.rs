@@ -128,6 +128,10 @@ impl Extents {
             "{op}: weight {shape} or bias {} has gaps",
             bias.shape()
         );
+        assert!(
+            shape[0] > 0 && shape[1] > 0,
+            "{op}: weight {shape} has no classifiers or no outputs"
+        );
         Extents {
             samples: z_shape[0],
             inputs: z_shape[1],

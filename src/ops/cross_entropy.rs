@@ -15,7 +15,7 @@ const PIECE: usize = 1 << 12;
 /// `mean_i (log sum_k e^(x_ik) - x_i(y_i))` for logits `x` `[B, K]` and labels `y` `[B]` (I32), a scalar; F32 if the
 /// logits are BF16.
 ///
-/// Panics if a label is outside of `0..K`; a GPU fails instead ([`Device::check`]). NaN for an empty batch.
+/// Panics if there are no classes or a label is outside of `0..K`; a GPU fails instead ([`Device::check`]). NaN for an empty batch.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::cross_entropy::cross_entropy};
@@ -35,6 +35,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
         "cross_entropy: labels are {:?}, not I32",
         labels.dtype()
     );
+    assert!(shape[0] == 0 || shape[1] > 0, "cross_entropy: logits {shape} have no classes");
     let normalisers = logits.empty_wide([shape[0], 2]);
     let out = logits.empty_wide([]);
     match logits.device() {

@@ -7,7 +7,7 @@ use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::batch_norm::{Moments, pieces_with_moments};
-use crate::ops::conv2d::output_extent;
+use crate::ops::conv2d::{check_windows, output_extent};
 use crate::ops::reduce::add_column_sums;
 use crate::ops::{begin, no_kernel};
 use crate::tape::{Gradients, Slot, record};
@@ -41,6 +41,7 @@ impl Geometry {
             image.rank() == 4 && kernel.rank() == 3 && image[3] == kernel[2],
             "depthwise_conv2d: images {image} and weight {kernel} do not fit"
         );
+        check_windows("depthwise_conv2d", image, kernel, [kernel[0], kernel[1]], stride, padding);
         Geometry {
             images: image[0],
             height: image[1],

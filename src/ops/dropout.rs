@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::gpu::Parameters;
-use crate::device::{DType, Device, Gpu};
-use crate::ops::{begin, kernel_in, vector_of};
+use crate::device::{Device, Gpu};
+use crate::ops::{begin, check_step, kernel_in, step_of, vector_of};
 use crate::random::{Philox, Purpose};
 use crate::tape::record;
 use crate::tensor::{Tensor, dense, float_dispatch};
@@ -47,6 +47,13 @@ impl Mask {
     }
 }
 
+/// A dropped element: 0, or NaN for one that is not finite. PyTorch multiplies by 0.
+#[inline(always)]
+#[allow(clippy::eq_op, reason = "the difference is 0 for finite numbers only")]
+fn dropped<T: Float>(x: T) -> T {
+    x - x
+}
+
 vectorised! {
     /// Stores in `y` or accumulates the scaled element, or 0 if it is dropped; `start` is the index of the first
     /// element.
@@ -55,7 +62,7 @@ vectorised! {
         for (group, (y, x)) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)).enumerate() {
             let bits = mask.bits(start + group * GROUP);
             for ((y, x), bits) in y.iter_mut().zip(x).zip(&bits) {
-                let kept = if bits >> 8 < mask.threshold { T::ZERO } else { *x * scale };
+                let kept = if bits >> 8 < mask.threshold { dropped(*x) } else { *x * scale };
                 *y = if add { *y + kept } else { kept };
             }
         }
@@ -105,28 +112,24 @@ fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, a
 }
 
 /// Inverted dropout (Srivastava et al. 2014): sets each element to 0 with this probability, and multiplies the others by
-/// `1 / (1 - probability)`.
+/// `1 / (1 - probability)`. As in PyTorch, which multiplies by 0, a dropped element that is not finite gives NaN, forward
+/// and backward.
 ///
-/// The mask is a function of `seed`, of `step` (the step's number, I32 `[1]` on the device), of `layer` (the number of
+/// The mask is a function of `seed`, of `step` (the step's number, I64 `[1]` on the device), of `layer` (the number of
 /// this mask in the step) and of the element's index. The backward pass draws it again, so the step's number may not
 /// change before.
 ///
 /// Panics if the probability is not in `0..=1`.
 pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u32) -> Tensor {
     assert!((0.0..=1.0).contains(&probability), "dropout: probability {probability}");
-    assert!(
-        step.dtype() == DType::I32 && step.shape().elements() == 1,
-        "dropout: the step is {:?} {}, not one I32",
-        step.dtype(),
-        step.shape()
-    );
+    check_step("dropout", step);
     let step = step.clone();
     let threshold = (probability * f64::from(1 << 24)).ceil() as u32;
     let scale = 1.0 / (1.0 - probability);
     let philox = Philox::new(seed, Purpose::Dropout);
     let mask = {
         let step = step.clone();
-        move || Mask { philox, step: step.read::<i32>()[0] as u32 as u64, layer, threshold, scale }
+        move || Mask { philox, step: step_of(&step), layer, threshold, scale }
     };
     let draw = LaunchShape { seed, layer, threshold, scale: scale as f32, ..Zeroable::zeroed() };
     let out = x.empty_like(x.shape());

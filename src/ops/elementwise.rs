@@ -24,7 +24,8 @@ trait Unary: Copy + Send + Sync + 'static {
     /// The names of both passes, for [`Device::op`].
     const OPS: [&'static str; 2];
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
-    fn derivative<const FUSED: bool, T: Float>(self, kept: T) -> T;
+    /// `dy f'`. A function that is flat at a place gives 0 there, also if `dy` is infinite.
+    fn backward<const FUSED: bool, T: Float>(self, kept: T, dy: T) -> T;
 
     fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
         launch::unary(gpu, Self::NAME, &[], x, y);
@@ -36,7 +37,7 @@ trait Unary: Copy + Send + Sync + 'static {
 }
 
 macro_rules! unary {
-    ($($type:ident, $name:literal, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident| $derivative:expr;)*) => {
+    ($($type:ident, $name:literal, $keeps_output:literal, |$x:ident| $forward:expr, |$kept:ident, $dy:ident| $backward:expr;)*) => {
         $(#[derive(Clone, Copy)]
         struct $type;
         impl Unary for $type {
@@ -46,19 +47,19 @@ macro_rules! unary {
             #[inline(always)]
             fn forward<const FUSED: bool, T: Float>(self, $x: T) -> T { $forward }
             #[inline(always)]
-            fn derivative<const FUSED: bool, T: Float>(self, $kept: T) -> T { $derivative }
+            fn backward<const FUSED: bool, T: Float>(self, $kept: T, $dy: T) -> T { $backward }
         })*
     };
 }
 
 unary! {
-    Relu, "relu", true, |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
-    Exp, "exp", true, |x| x.exp::<FUSED>(), |y| y;
-    Ln, "ln", false, |x| x.ln(), |x| T::ONE / x;
-    Tanh, "tanh", true, |x| x.tanh::<FUSED>(), |y| T::ONE - y * y;
-    Sigmoid, "sigmoid", true, |x| x.sigmoid::<FUSED>(), |y| y * (T::ONE - y);
-    Sqrt, "sqrt", true, |x| x.sqrt(), |y| T::from_f64(0.5) / y;
-    Square, "square", false, |x| x * x, |x| x + x;
+    Relu, "relu", true, |x| x.at_least(T::ZERO), |y, dy| if y <= T::ZERO { T::ZERO } else { dy };
+    Exp, "exp", true, |x| x.exp::<FUSED>(), |y, dy| dy * y;
+    Ln, "ln", false, |x| x.ln(), |x, dy| dy * (T::ONE / x);
+    Tanh, "tanh", true, |x| x.tanh::<FUSED>(), |y, dy| dy * (T::ONE - y * y);
+    Sigmoid, "sigmoid", true, |x| x.sigmoid::<FUSED>(), |y, dy| dy * (y * (T::ONE - y));
+    Sqrt, "sqrt", true, |x| x.sqrt(), |y, dy| dy * (T::from_f64(0.5) / y);
+    Square, "square", false, |x| x * x, |x, dy| dy * (x + x);
 }
 
 /// `factor x + summand`.
@@ -77,8 +78,8 @@ impl Unary for Affine {
         T::from_f64(self.factor) * x + T::from_f64(self.summand)
     }
     #[inline(always)]
-    fn derivative<const FUSED: bool, T: Float>(self, _: T) -> T {
-        T::from_f64(self.factor)
+    fn backward<const FUSED: bool, T: Float>(self, _: T, dy: T) -> T {
+        dy * T::from_f64(self.factor)
     }
 
     fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
@@ -103,9 +104,9 @@ vectorised! {
     fn unary_backward[T: Float, U: Unary](function: U, kept: &[T], dy: &[T], dx: &mut [T], add: bool) {
         let pairs = dx.iter_mut().zip(kept.iter().zip(dy));
         if add {
-            pairs.for_each(|(dx, (kept, dy))| *dx += *dy * function.derivative::<FUSED, T>(*kept));
+            pairs.for_each(|(dx, (kept, dy))| *dx += function.backward::<FUSED, T>(*kept, *dy));
         } else {
-            pairs.for_each(|(dx, (kept, dy))| *dx = *dy * function.derivative::<FUSED, T>(*kept));
+            pairs.for_each(|(dx, (kept, dy))| *dx = function.backward::<FUSED, T>(*kept, *dy));
         }
     }
 }
@@ -299,7 +300,7 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
     out
 }
 
-/// The gradient of a ReLU with output `y`: `dy` where `y` is above 0, else 0. On a GPU only.
+/// The gradient of a ReLU with output `y`: 0 where `y` is at most 0, else `dy`, as PyTorch's. On a GPU only.
 pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
     let Device::Gpu(gpu) = y.device() else { no_kernel("relu_gradient") };
     let gradient = y.empty_like(y.shape());

@@ -61,6 +61,10 @@ impl Sizes {
             shape.rank() == 3 && recurrent.rank() == 2 && recurrent[0] == 4 * recurrent[1],
             "lstm: input {shape} and weight_hh {recurrent}, not [T, B, I] and [4H, H]"
         );
+        assert!(
+            shape[0] > 0 && recurrent[1] > 0,
+            "lstm: input {shape} and weight_hh {recurrent} have no time or no unit"
+        );
         let sizes =
             Sizes { times: shape[0], batch: shape[1], inputs: shape[2], hidden: recurrent[1] };
         let Sizes { batch, inputs, hidden, .. } = sizes;

@@ -66,6 +66,20 @@ pub(crate) fn vector_of(dtype: DType) -> usize {
     16 / dtype.size()
 }
 
+/// Panics unless `step`, a step's number, is one I64. 32 bits would overflow after a day of Q-learning.
+pub(crate) fn check_step(op: &str, step: &Tensor) {
+    let (dtype, shape) = (step.dtype(), step.shape());
+    assert!(
+        dtype == DType::I64 && shape.elements() == 1,
+        "{op}: the step is {dtype:?} {shape}, not one I64"
+    );
+}
+
+/// A step's number as random numbers are drawn by it. On the CPU only.
+pub(crate) fn step_of(step: &Tensor) -> u64 {
+    step.read::<i64>()[0] as u64
+}
+
 /// Panics, for an op without a GPU kernel.
 fn no_kernel(op: &str) -> ! {
     panic!("{op}: it has no GPU kernel yet; use the cpu")

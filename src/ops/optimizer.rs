@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::{Cost, DType, Device};
-use crate::ops::cost;
+use crate::ops::{check_step, cost};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 pub(super) use cpu::Cutter;
 
@@ -203,7 +203,7 @@ impl Buffers {
 ///   the head's.
 /// - `diverged`: U8, one for each classifier. Classifiers with a value other than 0 are frozen; their elements do not
 ///   count as skipped.
-/// - `step`: I32 `[1]`: 1 for the first update.
+/// - `step`: I64 `[1]`: 1 for the first update.
 /// - `skipped`: I64 `[1]`, accumulates the number of skipped elements.
 pub fn update(
     buffers: &Buffers,
@@ -215,6 +215,7 @@ pub fn update(
     skipped: &Tensor,
 ) {
     check(buffers, rule, scales, skipped);
+    check_step("optimizer", step);
     let _op = buffers.values.device().op("optimizer", || buffers.cost(rule));
     let state = State { scales, diverged, step, skipped };
     match buffers.values.device() {

@@ -39,7 +39,7 @@ impl Windows {
             2 * padding <= kernel,
             "{op}: padding {padding} is more than half of kernel {kernel}"
         );
-        let fits = kernel <= height + 2 * padding && kernel <= width + 2 * padding;
+        let fits = [height, width].iter().all(|side| *side > 0 && kernel <= side + 2 * padding);
         assert!(fits, "{op}: kernel {kernel} and padding {padding} on images of shape {input}");
         let extent = |side: usize| (side + 2 * padding - kernel) / stride + 1;
         let output = Shape::from([images, extent(height), extent(width), channels]);
@@ -134,7 +134,7 @@ fn pixels_per_task(pitch: usize) -> usize {
 }
 
 /// The largest value under each `kernel` by `kernel` window, as PyTorch's `max_pool2d`: the first of equals, and NaN if
-/// there is any. Panics if padding is more than half the kernel or a window does not fit.
+/// there is any. Panics if padding is more than half the kernel, a window does not fit or an image has no pixels.
 ///
 /// ```
 /// use alrao::{Device, Tensor, ops::pool::max_pool2d};

@@ -28,6 +28,9 @@ vectorised! {
 /// Accumulates the sum of the rows of `x`: `sums[c] += sum_r x[r, c]`.
 pub(crate) fn add_column_sums<T: Float>(cpu: &Cpu, x: &[T], pitch: usize, sums: &mut [T]) {
     let columns = sums.len();
+    if columns == 0 {
+        return;
+    }
     let tasks = x.len().div_ceil(pitch * ROWS);
     if tasks <= 1 {
         return add_rows(x, pitch, sums);
@@ -107,6 +110,9 @@ pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Tensor {
 fn sum_to_typed<T: Float>(cpu: &Cpu, x: &Tensor, shape: Shape) -> Tensor {
     let out = Tensor::zeros(x.device(), shape, x.dtype());
     let _op = begin("sum", &[x, &out], x.shape().elements());
+    if x.shape().elements() == 0 {
+        return out;
+    }
     if shape.elements() == x.shape().columns() && shape.columns() == x.shape().columns() {
         add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut out.write::<T>());
         return out;
@@ -174,8 +180,10 @@ impl Tensor {
         })
     }
 
-    /// The index of each row's largest element, the first of equals, as I32; NaN is never the largest.
+    /// The index of each row's largest element, the first of equals, as I32; NaN is never the largest. Panics if rows have
+    /// no elements.
     pub fn argmax(&self) -> Tensor {
+        assert!(self.shape().columns() > 0, "argmax: the last axis of {} is empty", self.shape());
         let shape = Shape::new(&self.shape().extents()[..self.shape().rank().saturating_sub(1)]);
         let out = Tensor::empty(self.device(), shape, DType::I32);
         let _op = begin("argmax", &[self, &out], self.shape().elements());

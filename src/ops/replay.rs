@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::cpu::Float;
 use crate::device::gpu::Parameters;
 use crate::device::{DType, Device, Gpu};
+use crate::ops::{check_step, step_of};
 use crate::random::{Philox, Purpose};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -38,7 +39,7 @@ pub fn row<'a>(
 pub struct Draw<'a> {
     /// The seed; a draw is a function of it, the step and the sample's number.
     pub seed: u64,
-    /// The number of the update, I32 `[1]`.
+    /// The number of the update, I64 `[1]`.
     pub step: &'a Tensor,
     /// The number of rows written so far, at most all, I32 `[1]`.
     pub filled: &'a Tensor,
@@ -85,8 +86,8 @@ impl Transitions {
 /// let mut memory: Vec<f32> = row(&[0.1, 0.2], &[0.3, 0.4], 1, -2.5, true).collect();
 /// memory.resize(10 * memory.len(), f32::NAN);
 /// let rows = Tensor::from_slice(&device, [10, 7], &memory);
-/// let number = |number: i32| Tensor::from_slice(&device, [1], &[number]);
-/// let (step, filled) = (number(1), number(1));
+/// let step = Tensor::from_slice(&device, [1], &[1i64]);
+/// let filled = Tensor::from_slice(&device, [1], &[1i32]);
 /// let batch = sample(&rows, Draw { seed: 0, step: &step, filled: &filled, count: 2 });
 /// assert_eq!(batch.next_observations.to_vec::<f32>(), [0.3, 0.4, 0.3, 0.4]);
 /// assert_eq!(batch.actions.to_vec::<i32>(), [1, 1]);
@@ -113,16 +114,17 @@ fn check(rows: &Tensor, draw: &Draw) -> usize {
         "replay: rows {shape}, {} apart, are no dense [capacity, 2 n + 3]",
         rows.pitch()
     );
-    for number in [draw.step, draw.filled] {
-        assert!(
-            number.dtype() == DType::I32
-                && number.shape().elements() == 1
-                && number.device().same(rows.device()),
-            "replay: step or filled is {:?} {}, not one I32 of the rows' device",
-            number.dtype(),
-            number.shape()
-        );
-    }
+    check_step("replay", draw.step);
+    let (dtype, filled) = (draw.filled.dtype(), draw.filled.shape());
+    assert!(
+        dtype == DType::I32 && filled.elements() == 1,
+        "replay: filled is {dtype:?} {filled}, not one I32"
+    );
+    let is_here = |number: &Tensor| number.device().same(rows.device());
+    assert!(
+        is_here(draw.step) && is_here(draw.filled),
+        "replay: step or filled is not on the rows' device"
+    );
     (shape[1] - BESIDE) / 2
 }
 
@@ -141,7 +143,7 @@ fn sample_typed<T: Float>(rows: &Tensor, draw: Draw, observation: usize, out: &T
         "replay: {filled} rows of {capacity} are written"
     );
     let philox = Philox::new(draw.seed, Purpose::Replay);
-    let step = u64::from(draw.step.read::<i32>()[0] as u32);
+    let step = step_of(draw.step);
     let from = rows.read::<T>();
     let mut observations = out.observations.write::<T>();
     let mut next_observations = out.next_observations.write::<T>();
@@ -213,8 +215,8 @@ mod tests {
     }
 
     fn draw(memory: &Tensor, [seed, step, filled]: [i32; 3], count: usize) -> Transitions {
-        let [step, filled] =
-            [step, filled].map(|number| Tensor::from_slice(memory.device(), [1], &[number]));
+        let step = Tensor::from_slice(memory.device(), [1], &[i64::from(step)]);
+        let filled = Tensor::from_slice(memory.device(), [1], &[filled]);
         sample(memory, Draw { seed: seed as u64, step: &step, filled: &filled, count })
     }
 

@@ -2,8 +2,8 @@
 
 use crate::device::gpu::Pointer;
 use crate::device::{Cost, DType, Device, Gpu};
-use crate::ops::begin;
 use crate::ops::classifiers::Head;
+use crate::ops::{begin, check_step};
 use crate::tensor::Tensor;
 
 /// The index of each sum in [`Sums::values`].
@@ -111,11 +111,12 @@ fn launch_accumulate(gpu: &Gpu, sums: &Sums, head: &Head, samples: usize) {
     );
 }
 
-/// Adds 1 to the step number, and a batch's number of rows to the data's cursor, both I32 `[1]`.
+/// Adds 1 to the step's number, I64 `[1]`, and a batch's number of rows to the data's cursor, I32 `[1]`.
 pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
     let Some(device) = number.or(cursor.map(|(cursor, _)| cursor)).map(Tensor::device) else {
         return;
     };
+    number.into_iter().for_each(|number| check_step("advance", number));
     let _op = device.op("advance", Cost::default);
     match device {
         Device::Gpu(gpu) => {
@@ -125,9 +126,8 @@ pub fn advance(number: Option<&Tensor>, cursor: Option<(&Tensor, usize)>) {
             gpu.launch("step_statistics_advance", [1; 3], [1; 3], &[&number, &cursor, &rows]);
         }
         Device::Cpu(_) => {
-            let add = |own: &Tensor, count: usize| own.write::<i32>()[0] += count as i32;
-            number.into_iter().for_each(|number| add(number, 1));
-            cursor.into_iter().for_each(|(cursor, rows)| add(cursor, rows));
+            number.into_iter().for_each(|number| number.write::<i64>()[0] += 1);
+            cursor.into_iter().for_each(|(cursor, rows)| cursor.write::<i32>()[0] += rows as i32);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Optimizer {
     }
 
     /// One update from the gradients as they stand. `diverged`, U8, is not 0 for the classifiers
-    /// to freeze; `number`, I32 `[1]`, is 1 for the first update.
+    /// to freeze; `number`, I64 `[1]`, is 1 for the first update.
     pub fn step(&self, diverged: Option<&Tensor>, number: &Tensor) {
         if let Some(limit) = self.clip {
             gradient_norm_factor(&self.clipped_gradients, limit, &self.scales.view(1, [1], 1));

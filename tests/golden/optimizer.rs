@@ -45,7 +45,7 @@ fn updates_agree_with_pytorch() {
         let gradients = &file["gradients"];
         for step in 0..gradients.shape()[0] {
             buffers.gradients.copy_from_f64s(&gradients.slice(0, step, 1).to_f64s());
-            let number = Tensor::from_slice(&device, [1], &[step as i32 + 1]);
+            let number = Tensor::from_slice(&device, [1], &[step as i64 + 1]);
             update(&buffers, &table(), rule, &scales, None, &number, &skipped);
         }
         assert_close(name, &buffers.values.to_f64s(), &file[name].to_f64s(), 1e-12);

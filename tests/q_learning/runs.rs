@@ -8,6 +8,7 @@ use alrao::Device;
 use alrao::learn::{Outcome, Silent, StopFlag};
 use alrao::rl::Run;
 use alrao::rl::settings::Settings;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::command_line::{refused, text};
 use crate::gymnasium::stand_in;
@@ -320,4 +321,46 @@ fn an_environment_that_dies_ends_the_run_and_leaves_its_checkpoint() {
     assert!(last.contains("--resume run"), "{last}");
     let kept = progress(&folder.join("run/last.safetensors"));
     assert_eq!((kept["step"].as_u64(), kept["finished"].as_bool()), (Some(598), Some(false)));
+}
+
+/// Rewrites the number of the next step in a checkpoint.
+fn set_step(checkpoint: &Path, dtype: Dtype, step: &[u8]) {
+    let bytes = fs::read(checkpoint).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let views = tensors.tensors().into_iter().map(|(name, view)| match name.as_str() {
+        "alrao.step" => (name, TensorView::new(dtype, vec![1], step).unwrap()),
+        _ => (name, view),
+    });
+    let all = safetensors::serialize(views, metadata.metadata().clone()).unwrap();
+    fs::write(checkpoint, all).unwrap();
+}
+
+/// As after a day of updates. Early versions wrote the step's number in 32 bits, beyond 2^31 as a negative number.
+#[test]
+fn a_run_goes_on_past_two_to_the_31_from_either_form_of_the_step_s_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let short = SMALL.replace("3000", "1500") + " --optimizer adam --classifiers 1";
+    let short = short.replace("--classifiers 3 ", "");
+    for start in [(1i64 << 31) - 3, (1 << 31) + 3] {
+        for (run, dtype, bytes) in [
+            ("narrow", Dtype::I32, (start as u32).to_le_bytes().to_vec()),
+            ("wide", Dtype::I64, start.to_le_bytes().to_vec()),
+        ] {
+            let run = format!("{run}-{start}");
+            ends_with(0, folder, &format!("{short} --out {run}"));
+            set_step(&folder.join(&run).join("last.safetensors"), dtype, &bytes);
+            ends_with(0, folder, &format!("rl train --resume {run} --steps 2500"));
+        }
+        let [narrow, wide] = ["narrow", "wide"].map(|run| folder.join(format!("{run}-{start}")));
+        assert_same(&narrow, &wide);
+        let lines = metrics(&wide);
+        let steps = lines.iter().filter(|line| line["kind"] == "step");
+        assert!(steps.clone().all(|line| line["loss"].is_f64()), "{lines:?}");
+        let bytes = fs::read(wide.join("last.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let step = tensors.tensor("alrao.step").unwrap();
+        assert_eq!(step.data(), (start + 1000).to_le_bytes(), "after {start}");
+    }
 }

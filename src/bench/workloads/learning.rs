@@ -267,13 +267,13 @@ fn step_statistics() -> Workload {
 
 fn advanced() -> Workload {
     Workload::new("the step counter", |device, _, _| {
-        let number = Tensor::from_slice(device, [1], &[1i32]);
+        let number = Tensor::from_slice(device, [1], &[1i64]);
         Box::new(move || {
             advance(Some(&number), None);
             vec![number.clone()]
         })
     })
-    .cost("step_statistics_advance", Cost::bytes(8))
+    .cost("step_statistics_advance", Cost::bytes(16))
 }
 
 /// Three of six classifiers over words take the mean of all.
@@ -360,7 +360,7 @@ fn updated(device: &Device, dtype: DType, size: Size, rule: Rule) -> Work {
     };
     // A small rate keeps the weights finite, however often the update runs.
     let scales = Tensor::from_slice(device, [2], &[1e-6f64, 1.0]);
-    let number = Tensor::from_slice(device, [1], &[3i32]);
+    let number = Tensor::from_slice(device, [1], &[3i64]);
     let skipped = Tensor::from_slice(device, [1], &[0i64]);
     Box::new(move || {
         update(&buffers, &table, rule, &scales, None, &number, &skipped);

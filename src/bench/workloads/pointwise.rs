@@ -273,7 +273,7 @@ fn dropped() -> Workload {
     let full = [70, 20, 1000];
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let x = filled(device, &size.of(full, [3, 4, 50]), dtype, 1);
-        let step = Tensor::from_slice(device, [1], &[7i32]);
+        let step = Tensor::from_slice(device, [1], &[7i64]);
         Box::new(move || vec![dropout(&x, 0.2, 3, &step, 1)])
     };
     Workload::new(format!("dropout of {full:?}"), prepare)

@@ -25,8 +25,8 @@ fn replayed() -> Workload {
     let prepare = |device: &Device, dtype: DType, size: Size| -> Work {
         let capacity = size.of(1_000_000, 100);
         let rows = filled(device, &[capacity, row_width(OBSERVATION)], dtype.wide(), 1);
-        let number = |number: usize| Tensor::from_slice(device, [1], &[number as i32]);
-        let (step, filled) = (number(1), number(capacity));
+        let step = Tensor::from_slice(device, [1], &[1i64]);
+        let filled = Tensor::from_slice(device, [1], &[capacity as i32]);
         Box::new(move || {
             let draw = Draw { seed: 1, step: &step, filled: &filled, count: BATCH };
             let batch = sample(&rows, draw);

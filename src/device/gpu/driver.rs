@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::counter::Counter;
 use super::occupancy::{self, Limits, Resources};
-use super::{Launch, SiteTraffic, ring};
+use super::{Launch, LaunchTrace, SiteTraffic, ring};
 use crate::device::cuda::{self, Cuda, Graph, PinnedRing};
 #[cfg(has_simulator)]
 use crate::device::simulator::Simulator;
@@ -250,6 +250,15 @@ impl Driver {
             Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
             #[cfg(has_simulator)]
             Driver::Simulator(simulator) => simulator.traffic(),
+        }
+    }
+
+    /// What each launch left in its buffers; only the simulator tells.
+    pub fn traces(&self) -> Vec<LaunchTrace> {
+        match self {
+            Driver::Cuda(_) | Driver::Counter(_) => Vec::new(),
+            #[cfg(has_simulator)]
+            Driver::Simulator(simulator) => simulator.traces(),
         }
     }
 

@@ -43,6 +43,17 @@ pub struct KernelTime {
     pub time: Duration,
 }
 
+/// What one launch left in the memory of its buffers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchTrace {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The kernel's place in the source, `FILE:LINE`.
+    pub place: String,
+    /// Each buffer's name among the kernel's parameters, and a hash of its bytes.
+    pub buffers: Vec<(String, u64)>,
+}
+
 /// The memory traffic that one line of a kernel's source would cause on a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteTraffic {
@@ -172,6 +183,11 @@ impl Gpu {
     /// to count it.
     pub fn traffic(&self) -> Vec<SiteTraffic> {
         self.driver.traffic()
+    }
+
+    /// What each launch left in its buffers, in the order of the launches. Empty unless the simulator was asked for it.
+    pub fn traces(&self) -> Vec<LaunchTrace> {
+        self.driver.traces()
     }
 
     /// Waits for everything launched so far.

@@ -1,6 +1,7 @@
 //! Simulated device memory: every block lies against an inaccessible guard page and starts out as NaN.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -215,6 +216,17 @@ pub(super) fn outside(page_start: usize, inside: Range<usize>) -> Vec<Range<usiz
     let page_end = page_start + page();
     let parts = [page_start..inside.start.min(page_end), inside.end.max(page_start)..page_end];
     parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+/// A hash of a block's bytes.
+pub(super) fn hash(address: usize) -> u64 {
+    let blocks = blocks();
+    let mut hasher = DefaultHasher::new();
+    if let Some(block) = blocks.get(&address) {
+        // SAFETY: the range is the block, and no kernel is running.
+        hasher.write(unsafe { std::slice::from_raw_parts(address as *const u8, block.bytes) });
+    }
+    hasher.finish()
 }
 
 /// The address of the block that an address lies in.

@@ -31,7 +31,7 @@ use self::abi::{Kernel, Triple};
 use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
 use self::traffic::Transactions;
 use self::worker::Worker;
-use super::gpu::{Kind, Launch, SiteTraffic};
+use super::gpu::{Kind, Launch, LaunchTrace, SiteTraffic};
 use crate::error::{Error, Result};
 pub use access::TOO_MANY_ACCESSES;
 pub use job::Order;
@@ -90,6 +90,8 @@ pub struct SimulatorOptions {
     pub most_accesses: u64,
     /// Whether to count the memory traffic of the warps' accesses; needs `races`.
     pub traffic: bool,
+    /// Whether to keep a hash of each buffer after each launch that has it, to find the first one that differs.
+    pub trace: bool,
     /// Bytes of a data set that may stay on the device; larger ones are streamed.
     pub room_for_data: usize,
     /// The number of launches after which the device is lost, for tests of a lost device.
@@ -112,6 +114,7 @@ impl Default for SimulatorOptions {
             races: IS_CHECKED,
             most_accesses: u64::MAX,
             traffic: false,
+            trace: false,
             room_for_data: 1 << 30,
             lost_after: None,
         }
@@ -128,6 +131,7 @@ pub(crate) struct Simulator {
     accesses: AtomicU64,
     traffic: Mutex<TrafficByPlace>,
     launches: AtomicU64,
+    traces: Mutex<Vec<LaunchTrace>>,
     /// The dynamic shared memory that each kernel has been allowed.
     allowed_shared: Mutex<BTreeMap<String, usize>>,
 }
@@ -159,6 +163,7 @@ impl Simulator {
             accesses: AtomicU64::new(0),
             traffic: Mutex::default(),
             launches: AtomicU64::new(0),
+            traces: Mutex::default(),
             allowed_shared: Mutex::default(),
         })
     }
@@ -263,6 +268,9 @@ impl Simulator {
             },
         };
         self.run_grid(&job)?;
+        if options.trace {
+            locked(&self.traces).push(trace(&job));
+        }
         for (block, name) in job.buffers() {
             memory::check_surroundings(block)
                 .map_err(|what| format!("{}: {what}, `{name}`", kernel.name()))?;
@@ -309,6 +317,22 @@ impl Simulator {
     /// `FILE:LINE` of every barrier, of a warp or a block, that threads have reached.
     pub fn barriers(&self) -> Vec<String> {
         locked(&self.barriers).iter().cloned().collect()
+    }
+}
+
+impl Simulator {
+    /// What each launch left in its buffers; empty unless [`SimulatorOptions::trace`] is set.
+    pub fn traces(&self) -> Vec<LaunchTrace> {
+        locked(&self.traces).clone()
+    }
+}
+
+fn trace(job: &Job) -> LaunchTrace {
+    let buffers = job.buffers().into_iter();
+    LaunchTrace {
+        kernel: job.kernel.name().to_owned(),
+        place: job.kernel.place(),
+        buffers: buffers.map(|(block, name)| (name.to_owned(), memory::hash(block))).collect(),
     }
 }
 
@@ -428,6 +452,11 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), Str
 /// The names of all kernels in this program, sorted.
 pub fn kernel_names() -> Vec<&'static str> {
     abi::kernels().iter().map(|kernel| kernel.name()).collect()
+}
+
+/// The place of a kernel in the source, `FILE:LINE`.
+pub fn place_of(kernel: &str) -> Option<String> {
+    abi::kernel(kernel).map(Kernel::place)
 }
 
 /// The file in `kernels/` that defines a kernel, without its ending.

@@ -126,11 +126,11 @@ vectorised! {
     }
 }
 
-/// The gradient before the ReLU.
+/// The gradient before the ReLU: 0 where that was 0, whatever `dy` is; as PyTorch's, `dy` where the output is NaN.
 #[inline(always)]
 fn before_relu<const FUSED: bool, T: Float>(deviation: T, scale: T, bias: T, dy: T) -> T {
     let y = multiply_add::<FUSED, T>(deviation, scale, bias);
-    if y > T::ZERO { dy } else { T::ZERO }
+    if y <= T::ZERO { T::ZERO } else { dy }
 }
 
 vectorised! {

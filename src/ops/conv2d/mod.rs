@@ -24,6 +24,7 @@ use crate::device::cpu::{Cpu, Float};
 use crate::ops::batch_norm::{Affine, Moments};
 use crate::ops::reduce::add_column_sums;
 use crate::ops::{begin, no_kernel};
+use crate::shape::Shape;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
@@ -58,6 +59,23 @@ pub fn output_extent(extent: usize, kernel: usize, stride: usize, padding: usize
     (extent + 2 * padding - kernel) / stride + 1
 }
 
+/// Panics unless images `[N, H, W, C]` have pixels, and a kernel with elements fits them.
+pub(super) fn check_windows(
+    op: &str,
+    image: Shape,
+    weight: Shape,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+) {
+    let sides = [image[1], image[2]].into_iter().zip(kernel);
+    let fits = |(side, kernel)| side > 0 && side + 2 * padding >= kernel;
+    assert!(
+        stride > 0 && weight.elements() > 0 && sides.into_iter().all(fits),
+        "{op}: weight {weight} with stride {stride} does not fit images {image} padded by {padding}"
+    );
+}
+
 /// The extents of one convolution.
 #[derive(Clone, Copy)]
 struct Geometry {
@@ -87,6 +105,7 @@ impl Geometry {
             groups > 0 && image[3] == kernel[3] * groups && kernel[0] % groups == 0,
             "conv2d: images {image} and weight {kernel} do not fit {groups} groups"
         );
+        check_windows("conv2d", image, kernel, [kernel[1], kernel[2]], stride, padding);
         Geometry {
             images: image[0],
             height: image[1],

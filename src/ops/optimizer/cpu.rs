@@ -2,6 +2,7 @@
 
 use super::{Buffers, CHUNKS_OF_A_TASK, Chunk, Rule, State, Table};
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
+use crate::ops::step_of;
 
 /// A rule with its factors in the parameters' type.
 #[derive(Clone, Copy)]
@@ -67,7 +68,7 @@ impl<T: Float> Direction<T> for Adam<T> {
 }
 
 impl<T: Float> TypedRule<T> {
-    fn new(rule: Rule, step: i32) -> Self {
+    fn new(rule: Rule, step: u64) -> Self {
         let typed = T::from_f64;
         match rule {
             Rule::Sgd { momentum: 0.0, .. } => TypedRule::Sgd(Plain),
@@ -77,11 +78,19 @@ impl<T: Float> TypedRule<T> {
                 take_first: typed(1.0 - beta1),
                 keep_second: typed(beta2),
                 take_second: typed(1.0 - beta2),
-                correct_first: typed(1.0 / (1.0 - beta1.powi(step))),
-                correct_second: typed(1.0 / (1.0 - beta2.powi(step)).sqrt()),
+                correct_first: typed(1.0 / (1.0 - power(beta1, step))),
+                correct_second: typed(1.0 / (1.0 - power(beta2, step)).sqrt()),
                 epsilon: typed(epsilon),
             }),
         }
+    }
+}
+
+/// `base^exponent`. `powi` takes 31 bits; up to there its result stays as it always was.
+fn power(base: f64, exponent: u64) -> f64 {
+    match i32::try_from(exponent) {
+        Ok(exponent) => base.powi(exponent),
+        Err(_) => base.powf(exponent as f64),
     }
 }
 
@@ -115,7 +124,7 @@ pub(super) fn update<T: Float>(
     let scales = state.scales.read::<f64>();
     let diverged = state.diverged.map(|diverged| diverged.read::<u8>());
     let settings = Settings::<T> {
-        rule: TypedRule::new(rule, state.step.read::<i32>()[0]),
+        rule: TypedRule::new(rule, step_of(state.step)),
         decay: T::from_f64(rule.weight_decay()),
         schedule: T::from_f64(scales[0]),
         clip: T::from_f64(scales[1]),
@@ -330,8 +339,10 @@ fn move_element<T: Float, D: Direction<T>>(
     let pulled = gradient + decay * *value;
     let gradient = if decay == T::ZERO { gradient } else { pulled };
     let (step, new_first, new_second) = direction.of(gradient, first, second);
-    let moved = *value - rate * schedule * step;
-    *value = if learns { moved } else { *value };
+    let rate = rate * schedule;
+    let moved = *value - rate * step;
+    // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
+    *value = if learns & (rate != T::ZERO) { moved } else { *value };
     let first = if learns { new_first } else { first };
     let second = if learns { new_second } else { second };
     (u32::from(!learns), first, second)
