@@ -6,6 +6,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{Arrays, Inputs, Part, SampleShape, Split, Targets, Task, channels_last, read};
 use crate::error::{Error, Result};
+use crate::file::tensors;
 
 const NAMES: [&str; 4] = ["images", "inputs", "labels", "targets"];
 
@@ -31,8 +32,7 @@ pub fn load(path: &Path, valid_split: f64) -> Result<Arrays> {
 /// # Errors
 /// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, or if there are no samples.
 pub fn parse(bytes: &[u8], path: &Path, valid_split: f64) -> Result<Arrays> {
-    let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|error| Error::file(path, format!("is not a safetensors file: {error}")))?;
+    let (_, tensors) = tensors::parse(bytes, path)?;
     let reader = Reader { tensors, path };
     reader.check_names()?;
     let Some(train) = reader.part(Part::Train)? else {

@@ -16,6 +16,7 @@ mod vocabulary;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::file;
 pub use crate::task::Task;
 pub use dataset::{Arrays, Content, Dataset, Inputs, Kind, Part, SampleShape, Split, Targets};
 pub use images::ImageFiles;
@@ -150,7 +151,7 @@ fn tail_length(length: usize, share: f64) -> usize {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| unreadable(path, &error))
+    file::read(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -169,7 +169,7 @@ fn a_corrupt_file_is_an_error() {
     for length in 0..whole.len() {
         let error = parse(&whole[..length], path, 0.0).unwrap_err().to_string();
         assert!(
-            error.starts_with("some.safetensors: is not a safetensors file: "),
+            error.starts_with("some.safetensors: is not a complete safetensors file: "),
             "{length}: {error}"
         );
     }

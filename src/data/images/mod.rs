@@ -1,11 +1,16 @@
 //! Images in files, which are decoded when a batch needs them.
 
+mod bmp;
 mod broken;
 mod crop;
 mod decode;
 mod folder;
+mod gif;
+#[cfg(test)]
+mod golden;
 mod look;
 mod rgb;
+mod webp;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +21,7 @@ use rayon::prelude::*;
 use super::Normalisation;
 use super::fingerprint::Fingerprint;
 use crate::error::Result;
+use crate::file;
 use broken::DecodeFailures;
 pub(super) use broken::{Broken, LeftOut};
 pub(super) use folder::{LAYOUT, is_in, load};
@@ -141,7 +147,7 @@ impl ImageFiles {
     fn decoded(&self, number: usize) -> Option<RgbImage> {
         let own = &self.files[number].path;
         let broken = |reason| Broken { path: own.clone(), reason };
-        match std::fs::read(self.shared.root.join(own)) {
+        match file::read(&self.shared.root.join(own)) {
             Err(error) => {
                 self.failures().unreadable(broken(format!("could no longer be read: {error}")));
                 None
