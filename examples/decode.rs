@@ -15,10 +15,10 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let options = LoadOptions {
-        samples: None,
         valid_split: 0.0,
         image_size: size.parse().unwrap_or(224),
         threads: threads.parse().ok(),
+        ..LoadOptions::default()
     };
     let began = Instant::now();
     let dataset = load_with(folder, Kind::Arrays, &options)?;

@@ -61,6 +61,7 @@ fn text(sizes: Sizes) -> Dataset {
         test: None,
         vocabulary,
         entropy_rate: None,
+        files: None,
     }))
 }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{Arrays, Inputs, Part, SampleShape, Split, Targets, Task, channels_last, read};
+use super::{
+    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, channels_last, read,
+};
 use crate::error::{Error, Result};
 use crate::file::tensors;
 
@@ -18,8 +20,8 @@ const LARGEST_LABEL: i64 = (1 << 20) - 1;
 ///
 /// # Errors
 /// [`Error::Input`] where the file cannot be read, and those of [`parse`].
-pub fn load(path: &Path, valid_split: f64) -> Result<Arrays> {
-    parse(&read(path)?, path, valid_split)
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
+    parse(&read(path)?, path, options)
 }
 
 /// The samples in a file's bytes; `path` is for messages.
@@ -27,13 +29,14 @@ pub fn load(path: &Path, valid_split: f64) -> Result<Arrays> {
 /// The tensors are `images` `[N, C, H, W]` (u8, or f32 used without scaling) or `inputs` `[N, D]` (f32), and `labels` `[N]`
 /// (i64) or `targets` `[N, M]` (f32); the same names with `valid_` and `test_` in front hold the other parts. The number of
 /// classes is one more than the largest label of all parts. Without `valid_` tensors, the last `valid_split` of the samples
-/// becomes the validation part. Infinities and NaNs are accepted.
+/// becomes the validation part.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, or if there are no samples.
-pub fn parse(bytes: &[u8], path: &Path, valid_split: f64) -> Result<Arrays> {
+/// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, if there are no samples, or if a
+/// number is not finite.
+pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays> {
     let (_, tensors) = tensors::parse(bytes, path)?;
-    let reader = Reader { tensors, path };
+    let reader = Reader { tensors, path, takes_any_number: options.first_rules };
     reader.check_names()?;
     let Some(train) = reader.part(Part::Train)? else {
         return Err(reader.wrong_names("has no images or inputs to train on"));
@@ -46,7 +49,7 @@ pub fn parse(bytes: &[u8], path: &Path, valid_split: f64) -> Result<Arrays> {
     }
     let task = task([Some(&train), valid.as_ref(), test.as_ref()].into_iter().flatten());
     let (valid, test) = (valid.map(|part| part.split), test.map(|part| part.split));
-    Ok(Arrays::assemble(train.split, valid, test, train.sample, task, valid_split))
+    Ok(Arrays::assemble(train.split, valid, test, train.sample, task, options.valid_split))
 }
 
 /// One part, with the shape that the other parts must have too.
@@ -73,6 +76,7 @@ fn task<'a>(parts: impl Iterator<Item = &'a Samples>) -> Task {
 struct Reader<'a> {
     tensors: SafeTensors<'a>,
     path: &'a Path,
+    takes_any_number: bool,
 }
 
 impl Reader<'_> {
@@ -180,9 +184,27 @@ impl Reader<'_> {
     fn floats(&self, name: &str, axes: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let view = self.tensor(name, axes)?;
         match view.dtype() {
-            Dtype::F32 => Ok((view.shape().to_vec(), f32s(view.data()).collect())),
+            Dtype::F32 => {
+                self.check_finite(name, &view)?;
+                Ok((view.shape().to_vec(), f32s(view.data()).collect()))
+            }
             other => Err(self.wrong_dtype(name, other, "F32")),
         }
+    }
+
+    /// One NaN among the samples of validation makes every loss there NaN.
+    fn check_finite(&self, name: &str, view: &TensorView) -> Result<()> {
+        let wrong = || f32s(view.data()).enumerate().filter(|(_, value)| !value.is_finite());
+        let Some((first, value)) = wrong().next().filter(|_| !self.takes_any_number) else {
+            return Ok(());
+        };
+        let count = match wrong().count() {
+            1 => "1 number that is not finite:".into(),
+            count => format!("{count} numbers that are not finite; the first:"),
+        };
+        let place = place(first, view.shape());
+        let advice = "leave such samples out, or replace the numbers";
+        Err(self.error(name, format!("has {count} {value} at {place}; {advice}")))
     }
 
     fn images(&self, name: &str) -> Result<(usize, SampleShape, Inputs)> {
@@ -198,6 +220,7 @@ impl Reader<'_> {
                 Inputs::Bytes(images)
             }
             Dtype::F32 => {
+                self.check_finite(name, &view)?;
                 let mut images = vec![0.0; elements];
                 channels_last(f32s(view.data()), channels, &mut images, plane);
                 Inputs::Floats(images)
@@ -289,6 +312,22 @@ fn describe(samples: &Samples) -> String {
         }
         SampleShape::Vector { size } => format!("{dtype} vectors of {size}"),
     }
+}
+
+/// Where an element is in a tensor, counted from 0.
+fn place(element: usize, shape: &[usize]) -> String {
+    let names: &[&str] = match shape.len() {
+        2 => &["row", "column"],
+        _ => &["image", "channel", "row", "column"],
+    };
+    let mut rest = element;
+    let mut indices: Vec<usize> = Vec::new();
+    for extent in shape.iter().rev() {
+        indices.push(rest % extent);
+        rest /= extent;
+    }
+    let axes = names.iter().zip(indices.iter().rev());
+    axes.map(|(name, index)| format!("{name} {index}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads little-endian numbers at any alignment.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Arrays, Inputs, SampleShape, Split, Targets, Task, channels_last, read, unreadable};
 use crate::error::{Error, Result};
+use crate::file;
 
 const SIDE: usize = 32;
 const CHANNELS: usize = 3;
@@ -35,9 +36,9 @@ pub fn load(folder: &Path, valid_split: f64) -> Result<Arrays> {
     Ok(Arrays::assemble(train, None, test, sample, task, valid_split))
 }
 
-/// Whether the folder holds CIFAR-10's files.
+/// Whether the folder holds CIFAR-10's files. If one of them is no regular file, [`load`] refuses it.
 pub(super) fn is_in(folder: &Path) -> Result<bool> {
-    Ok(!files(folder)?.is_empty())
+    Ok(files(folder)?.iter().any(|file| file.is_file()))
 }
 
 /// The files that [`load`] looks for, for messages.
@@ -100,6 +101,9 @@ fn append(bytes: &[u8], path: &Path, images: &mut Vec<u8>, labels: &mut Vec<i32>
     if bytes.is_empty() {
         return Err(Error::file(path, "is empty"));
     }
+    if let Some(what) = file::mistaken(bytes).filter(|_| rest > 0) {
+        return Err(Error::file(path, what));
+    }
     if rest > 0 {
         let message = format!(
             "is cut short or no CIFAR-10 file: record {records} starts at byte {} and has {rest} of its {RECORD} bytes",
@@ -156,6 +160,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_named_with_record_and_byte() {
         assert_eq!(message(&[]), "some.bin: is empty");
+        assert!(message(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
         let short = &records(&[1, 2])[..2 * RECORD - 1];
         assert!(message(short).contains("record 1 starts at byte 3073 and has 3072 of its 3073"));
         assert!(message(&records(&[1])[..1]).contains("record 0 starts at byte 0"));

@@ -296,9 +296,15 @@ impl Dataset {
         }
     }
 
-    /// Lines about the files of a folder of images that were left out.
+    /// Lines about the data: the files of a folder of images that were left out, the samples of each class, a text's line
+    /// ends.
     pub fn notes(&self) -> Vec<String> {
-        self.files().map(ImageFiles::notes).unwrap_or_default()
+        let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
+        notes.extend(self.class_notes());
+        if let Content::Text(text) = &self.content {
+            notes.extend(text.note());
+        }
+        notes
     }
 
     /// How many files of a folder of images were left out; `None` if all could be read.

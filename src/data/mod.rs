@@ -2,7 +2,9 @@
 
 pub mod arrays;
 pub mod cifar;
+mod classes;
 mod dataset;
+mod encoding;
 mod fingerprint;
 pub mod generated;
 pub mod generated_text;
@@ -22,7 +24,7 @@ pub use dataset::{Arrays, Content, Dataset, Inputs, Kind, Part, SampleShape, Spl
 pub use images::ImageFiles;
 pub use loader::{HostBatch, Loader};
 pub use normalisation::Normalisation;
-pub use text::{Columns, Text, Window};
+pub use text::{Columns, Text, TextFiles, Window};
 pub use vocabulary::{TokenKind, Vocabulary};
 
 /// How data is read.
@@ -38,11 +40,20 @@ pub struct LoadOptions {
     pub image_size: usize,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
     pub threads: Option<usize>,
+    /// Whether the data is read as version 0.1.0 read it, for a run of that version: images other than JPEG and PNG are left
+    /// out, a text's byte-order mark is one of its characters, and numbers need not be finite.
+    pub first_rules: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { samples: None, valid_split: 0.2, image_size: 32, threads: None }
+        LoadOptions {
+            samples: None,
+            valid_split: 0.2,
+            image_size: 32,
+            threads: None,
+            first_rules: false,
+        }
     }
 }
 
@@ -88,7 +99,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     let arrays = match (kind, metadata.is_dir()) {
         (Kind::Text(kind), _) => {
-            let text = text::load(path, kind, valid_split)?;
+            let text = text::load(path, kind, options)?;
             return Ok(Dataset::new(stem(path), Content::Text(text)));
         }
         (Kind::Arrays, true) if cifar::is_in(path)? => {
@@ -98,7 +109,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         (Kind::Arrays, true) if images::is_in(path) => images::load(path, options)?,
         (Kind::Arrays, true) => return Err(nothing_in(path)),
         (Kind::Arrays, false) if path.extension().is_some_and(|ending| ending == "safetensors") => {
-            arrays::load(path, valid_split)?
+            arrays::load(path, options)?
         }
         (Kind::Arrays, false) => {
             let message = "is not a .safetensors file; this model takes images or vectors: such a file, a folder with \

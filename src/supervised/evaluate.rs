@@ -61,6 +61,7 @@ pub fn evaluate(
         valid_split: config.as_ref().map_or(0.2, |config| config.task.valid_split),
         image_size: record.input[0],
         threads: device.host_threads(),
+        ..LoadOptions::default()
     };
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),

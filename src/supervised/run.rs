@@ -32,6 +32,7 @@ impl Run {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         let mut run = prepare(&config, &config.task.data, device)?;
         let dataset = run.task().dataset();
+        dataset.check_classes()?;
         config.task.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
             "{}-{}-{}",
@@ -168,6 +169,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
         valid_split: config.task.valid_split,
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
+        ..LoadOptions::default()
     };
     let dataset = data::load_with(data, kind(architecture), &options)?;
     if config.task.image_size.is_some() && dataset.files().is_none() {

@@ -27,7 +27,11 @@ fn bytes<'a>(name: &'a str, shape: &[usize], values: &[u8]) -> Entry<'a> {
 }
 
 fn read(tensors: &[Entry]) -> Result<Arrays> {
-    parse(&file(tensors), Path::new("some.safetensors"), 0.25)
+    parse(&file(tensors), Path::new("some.safetensors"), &options(0.25))
+}
+
+fn options(valid_split: f64) -> LoadOptions {
+    LoadOptions { valid_split, ..LoadOptions::default() }
 }
 
 fn message(tensors: &[Entry]) -> String {
@@ -51,7 +55,7 @@ fn byte_images_are_turned_and_normalised() {
 #[test]
 fn vectors_are_taken_as_they_are() {
     let arrays = read(&[
-        floats("inputs", &[2, 2], &[1.0, f32::NAN, f32::INFINITY, -0.0]),
+        floats("inputs", &[2, 2], &[1.0, f32::MAX, f32::MIN_POSITIVE, -0.0]),
         floats("targets", &[2, 1], &[5.0, 6.0]),
         floats("valid_inputs", &[1, 2], &[7.0, 8.0]),
         floats("valid_targets", &[1, 1], &[9.0]),
@@ -59,10 +63,58 @@ fn vectors_are_taken_as_they_are() {
     .unwrap();
     assert_eq!((arrays.train.len(), arrays.sample), (2, SampleShape::Vector { size: 2 }));
     let Inputs::Floats(inputs) = &arrays.train.inputs else { panic!("no floats") };
-    assert!(inputs[1].is_nan() && inputs[2] == f32::INFINITY);
+    assert_eq!(inputs[..], [1.0, f32::MAX, f32::MIN_POSITIVE, -0.0]);
     assert_eq!(arrays.valid.unwrap().targets, Targets::Values { values: vec![9.0], columns: 1 });
     assert_eq!(arrays.task, Task::Regression { outputs: 1 });
     assert!(arrays.normalisation.is_none() && arrays.test.is_none());
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_counted_and_placed() {
+    let inputs = floats("inputs", &[2, 2], &[1.0; 4]);
+    let targets = floats("targets", &[2, 1], &[5.0, 6.0]);
+    let image = floats("images", &[2, 1, 2, 3], &[0.0; 12]);
+    for (tensors, index, value, expected) in [
+        (
+            [inputs.clone(), targets.clone()],
+            2,
+            f32::NAN,
+            "'inputs': has 1 number that is not finite: NaN at row 1, column 0",
+        ),
+        (
+            [targets.clone(), inputs.clone()],
+            1,
+            -f32::INFINITY,
+            "'targets': has 1 number that is not finite: -inf at row 1, column 0",
+        ),
+        (
+            [image, targets.clone()],
+            10,
+            f32::INFINITY,
+            "'images': has 1 number that is not finite: inf at image 1, channel 0, row 1, column 1",
+        ),
+    ] {
+        let mut tensors = tensors;
+        tensors[0].3[4 * index..4 * index + 4].copy_from_slice(&value.to_le_bytes());
+        let error = message(&tensors);
+        assert!(error.contains(expected), "{error}");
+        let first = LoadOptions { first_rules: true, ..options(0.0) };
+        assert!(parse(&file(&tensors), Path::new("x"), &first).is_ok());
+    }
+    for part in ["valid", "test"] {
+        let (own, other) = (format!("{part}_inputs"), format!("{part}_targets"));
+        let tensors = [
+            inputs.clone(),
+            targets.clone(),
+            floats(&own, &[2, 2], &[f32::NAN, 1.0, f32::INFINITY, f32::NAN]),
+            floats(&other, &[2, 1], &[5.0, 6.0]),
+        ];
+        let error = message(&tensors);
+        let expected = format!(
+            "'{own}': has 3 numbers that are not finite; the first: NaN at row 0, column 0"
+        );
+        assert!(error.contains(&expected), "{error}");
+    }
 }
 
 #[test]
@@ -165,9 +217,9 @@ fn parts_must_be_alike() {
 fn a_corrupt_file_is_an_error() {
     let whole = file(&[floats("inputs", &[1, 1], &[0.0]), labels("labels", &[0])]);
     let path = Path::new("some.safetensors");
-    assert!(parse(&whole, path, 0.0).is_ok());
+    assert!(parse(&whole, path, &options(0.0)).is_ok());
     for length in 0..whole.len() {
-        let error = parse(&whole[..length], path, 0.0).unwrap_err().to_string();
+        let error = parse(&whole[..length], path, &options(0.0)).unwrap_err().to_string();
         assert!(
             error.starts_with("some.safetensors: is not a complete safetensors file: "),
             "{length}: {error}"
@@ -175,7 +227,7 @@ fn a_corrupt_file_is_an_error() {
     }
     let mut huge = whole;
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    assert!(parse(&huge, path, 0.0).is_err());
+    assert!(parse(&huge, path, &options(0.0)).is_err());
 }
 
 /// A small version of the fuzz target: no damage makes the reader panic.
@@ -199,7 +251,7 @@ fn damaged_bytes_never_panic() {
                 _ => b"0123456789[],:{}\""[stream.below(17) as usize],
             };
         }
-        match parse(&damaged, Path::new("some.safetensors"), 0.5) {
+        match parse(&damaged, Path::new("some.safetensors"), &options(0.5)) {
             Ok(_) => read += 1,
             Err(_) => refused += 1,
         }

@@ -9,6 +9,7 @@ mod gif;
 #[cfg(test)]
 mod golden;
 mod look;
+mod others;
 mod rgb;
 mod webp;
 
