@@ -33,7 +33,8 @@ impl Dataset {
             ..=NAMED => (0..counts.len()).map(of).collect::<Vec<_>>().join(", "),
             _ => format!("from {} to {}", of(least), of(most)),
         };
-        let mut notes = vec![format!("{} classes; training samples: {numbers}", counts.len())];
+        let classes = if counts.len() == 1 { "class" } else { "classes" };
+        let mut notes = vec![format!("{} {classes}; training samples: {numbers}", counts.len())];
         let unseen: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] == 0).collect();
         if !unseen.is_empty() {
             let named = unseen.iter().take(NAMED).map(|&class| self.class_name(class));

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::file;
 pub use crate::task::Task;
 pub use dataset::{Arrays, Content, Dataset, Inputs, Kind, Part, SampleShape, Split, Targets};
-pub use images::ImageFiles;
+pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::{HostBatch, Loader};
 pub use normalisation::Normalisation;
 pub use text::{Columns, Text, TextFiles, Window};

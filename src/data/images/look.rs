@@ -47,8 +47,15 @@ pub(super) fn not_an_image(head: &[u8]) -> String {
 
 /// A file's length, or why it is broken: it cannot be read, is empty, is of no known format, or ends before its end.
 pub(super) fn look(path: &Path) -> Result<u64, String> {
-    let unreadable = |error: std::io::Error| format!("could not be read: {error}");
-    let mut file = file::open(path).map_err(unreadable)?;
+    look_at(file::open(path).map_err(unreadable)?)
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("could not be read: {error}")
+}
+
+/// As [`look`], for a file that is open, or its bytes.
+pub(super) fn look_at(mut file: impl Read + Seek) -> Result<u64, String> {
     let mut head = Vec::with_capacity(HEAD);
     file.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
     if head.is_empty() {
@@ -71,7 +78,11 @@ pub(super) fn look(path: &Path) -> Result<u64, String> {
     let whole = match is_usual.map_err(unreadable)? {
         true => head,
         // Bytes may follow the end, as padding and what some cameras append.
-        false => file::read(path).map_err(unreadable)?,
+        false => {
+            let mut whole = Vec::new();
+            let read = file.rewind().and_then(|()| file.read_to_end(&mut whole));
+            read.map_err(unreadable).map(|_| whole)?
+        }
     };
     let walked = match format {
         Format::Png => walk_png(&whole),

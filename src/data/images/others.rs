@@ -51,11 +51,14 @@ impl Others {
 
     /// Lines for a message; none if nothing was left out.
     pub fn notes(&self) -> Vec<String> {
+        let several = |(what, &count): (&String, &usize)| {
+            (if count > 1 { format!("{what}s") } else { what.clone() }, count)
+        };
         let unclassed = (self.unclassed > 0).then(|| ("beside the folders".into(), self.unclassed));
         [
             (&self.images, "not a format that can be decoded here; convert them to PNG"),
             (&self.files, "not images"),
-            (&self.irregular, "only regular files are read"),
+            (&self.irregular.iter().map(several).collect(), "only regular files are read"),
             (&unclassed.into_iter().collect(), "an image's class is the folder it is in"),
         ]
         .into_iter()
@@ -86,14 +89,15 @@ mod tests {
         for name in ["a.tif", "b.TIF", "c.heic", "x.txt", "Thumbs.db", "y.txt", "README"] {
             others.add(name.as_ref());
         }
-        others.add_irregular("named pipe");
+        others.add_irregular("device");
+        ["named pipe"; 2].map(|what| others.add_irregular(what));
         others.add_unclassed();
         assert_eq!(
             others.notes(),
             [
                 "2 .tif, 1 .heic left out: not a format that can be decoded here; convert them to PNG",
                 "2 .txt, 1 .db, 1 without an ending left out: not images",
-                "1 named pipe left out: only regular files are read",
+                "2 named pipes, 1 device left out: only regular files are read",
                 "1 beside the folders left out: an image's class is the folder it is in",
             ]
         );

@@ -17,10 +17,13 @@ pub(super) const MOST_BYTES: usize = 512 << 20;
 
 /// An image, three bytes a pixel, row by row.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct RgbImage {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) pixels: Vec<u8>,
+pub struct RgbImage {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `[height, width, 3]`.
+    pub pixels: Vec<u8>,
 }
 
 /// The colours of a format with indices. Where a file gives none, an index is a grey, as with Pillow.
