@@ -59,7 +59,6 @@ fn named_pipes_are_refused() {
         (format!("{MLP} --rates pipe.safetensors"), "pipe.safetensors"),
         ("eval pipe.safetensors --data data.safetensors".to_owned(), "pipe.safetensors"),
         ("sample pipe.safetensors".to_owned(), "pipe.safetensors"),
-        ("info pipe.safetensors".to_owned(), "pipe.safetensors"),
         ("rl train --env pendulum --config pipe.toml".to_owned(), "--config pipe.toml"),
         ("train --model char-lstm --data /dev/zero".to_owned(), "/dev/zero"),
     ] {
