@@ -9,7 +9,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
 # With --target, build scripts are built without the flags.
 host=$(rustc -vV | sed -n 's/^host: //p')
-RUSTFLAGS= cargo run -q --release --bin seeds
+python3 seeds.py
 cargo build --release --target "$host" --bin "$1"
 mkdir -p "artifacts/$1"
 # 2 GiB is four times the largest image that is decoded.

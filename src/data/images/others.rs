@@ -90,7 +90,7 @@ mod tests {
             others.add(name.as_ref());
         }
         others.add_irregular("device");
-        ["named pipe"; 2].map(|what| others.add_irregular(what));
+        (0..2).for_each(|_| others.add_irregular("named pipe"));
         others.add_unclassed();
         assert_eq!(
             others.notes(),
