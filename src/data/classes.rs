@@ -31,6 +31,9 @@ impl Dataset {
         let of = |class: usize| format!("{} of {}", counts[class], self.class_name(class));
         let numbers = match counts.len() {
             ..=NAMED => (0..counts.len()).map(of).collect::<Vec<_>>().join(", "),
+            _ if counts[least] == counts[most] => {
+                format!("{} of each class that has any", counts[least])
+            }
             _ => format!("from {} to {}", of(least), of(most)),
         };
         let classes = if counts.len() == 1 { "class" } else { "classes" };
@@ -41,9 +44,10 @@ impl Dataset {
             let rest = unseen.len().checked_sub(NAMED).filter(|rest| *rest > 0);
             let names: Vec<String> = named.chain(rest.map(|rest| format!("{rest} more"))).collect();
             notes.push(format!(
-                "{} of {} classes have no training sample, so the model cannot learn them: {}",
+                "{} of {} classes {} no training sample, so the model cannot learn them: {}",
                 unseen.len(),
                 counts.len(),
+                if unseen.len() == 1 { "has" } else { "have" },
                 names.join(", ")
             ));
         }
@@ -114,7 +118,7 @@ mod tests {
         let labels: Vec<i32> = (0..11).collect();
         assert_eq!(
             dataset(&labels, 11).notes(),
-            ["11 classes; training samples: from 1 of class 0 to 1 of class 0"]
+            ["11 classes; training samples: 1 of each class that has any"]
         );
     }
 
