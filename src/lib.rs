@@ -100,6 +100,7 @@ pub mod device;
 pub mod error;
 #[cfg(feature = "cli")]
 pub mod experiments;
+mod file;
 pub mod learn;
 pub mod models;
 mod named;

@@ -63,6 +63,7 @@ fn text(sizes: Sizes) -> Dataset {
         test: None,
         vocabulary,
         entropy_rate: None,
+        files: None,
     }))
 }
 

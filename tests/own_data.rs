@@ -193,7 +193,7 @@ fn every_class_is_in_the_validation_part_of_a_sorted_file() {
     assert!(config.contains("valid_classes = [10, 10, 10]"), "{config}");
     // The seed of training does not change the parts, the seed of the split does.
     let parts = |seed| {
-        let options = LoadOptions { split_seed: Some(seed), ..LoadOptions::default() };
+        let options = LoadOptions { split_seed: seed, ..LoadOptions::default() };
         load_with(&data, Kind::Arrays, &options).unwrap().fingerprint
     };
     assert!(config.contains(&parts(0)) && parts(0) != parts(1));

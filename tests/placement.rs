@@ -93,6 +93,7 @@ fn text() -> Dataset {
         test: Some(part(4 * 5, 2)),
         vocabulary,
         entropy_rate: None,
+        files: None,
     });
     Dataset { name: String::new(), fingerprint: String::new(), content }
 }

@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
-use alrao::data::{Part, Targets, Task, arrays};
+use alrao::data::{LoadOptions, Part, Targets, Task, arrays};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(arrays) = arrays::parse(bytes, Path::new("fuzzed.safetensors"), &LoadOptions::default()) else { return };
+    let Ok(arrays) = arrays::parse(bytes, Path::new("fuzzed.safetensors"), &LoadOptions::default())
+    else {
+        return;
+    };
     for split in
         [Part::Train, Part::Valid, Part::Test].into_iter().filter_map(|part| arrays.part(part))
     {

@@ -1,13 +1,22 @@
+//! Any text as a configuration file of either task: an error, or settings that survive being written and read, never a panic.
 #![no_main]
-//! Any text as a configuration file: an error, or settings that survive being written and read, never a panic.
 
-use alrao::supervised::settings::Settings;
+use alrao::{rl, supervised};
 use libfuzzer_sys::fuzz_target;
 
+macro_rules! check {
+    ($settings:ty, $text:expr) => {
+        let path = "fuzz.toml".as_ref();
+        let read = <$settings>::from_toml($text, path).and_then(|settings| settings.resolve());
+        if let Ok(config) = read {
+            let written = <$settings>::from(&config).to_toml();
+            let again = <$settings>::from_toml(&written, path).and_then(|own| own.resolve());
+            assert_eq!(again.expect("what was resolved can be read"), config);
+        }
+    };
+}
+
 fuzz_target!(|text: &str| {
-    let path = "fuzz.toml".as_ref();
-    let Ok(config) = Settings::from_toml(text, path).and_then(|settings| settings.resolve()) else { return };
-    let written = Settings::from(&config).to_toml();
-    let again = Settings::from_toml(&written, path).and_then(|settings| settings.resolve());
-    assert_eq!(again.expect("what was resolved can be read"), config);
+    check!(supervised::settings::Settings, text);
+    check!(rl::settings::Settings, text);
 });

@@ -41,10 +41,7 @@ impl PlaceArguments {
     /// The settings that were given as flags, over those of the `--config` file.
     fn with_file<T: TaskSettings>(&self, flags: Settings<T>) -> anyhow::Result<Settings<T>> {
         let Some(path) = &self.config else { return Ok(flags) };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Error::input(format!("--config {}", path.display()), format!("cannot be read: {error}"))
-        })?;
-        Ok(flags.over(Settings::from_toml(&text, path)?))
+        Ok(flags.over(Settings::read(path)?))
     }
 
     /// Checks that the flags go with `--resume`.

@@ -9,6 +9,7 @@ use super::{
     Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, channels_last, read,
 };
 use crate::error::{Error, Result};
+use crate::file::tensors;
 
 const NAMES: [&str; 4] = ["images", "inputs", "labels", "targets"];
 
@@ -29,14 +30,14 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
 /// The tensors are `images` `[N, C, H, W]` (u8 or f32) or `inputs` `[N, D]` (f32), and `labels` `[N]`
 /// (i64) or `targets` `[N, M]` (f32); the same names with `valid_` and `test_` in front hold the other parts. The number of
 /// classes is one more than the largest label of all parts. Without `valid_` tensors, a share of the samples
-/// becomes the validation part; see [`LoadOptions`]. Infinities and NaNs are accepted.
+/// becomes the validation part; see [`LoadOptions`].
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, or if there are no samples.
+/// [`Error::Input`] naming the file and the tensor if a name, dtype, shape or label is wrong, if there are no samples, or if a
+/// number is not finite.
 pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays> {
-    let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|error| Error::file(path, format!("is not a safetensors file: {error}")))?;
-    let reader = Reader { tensors, path };
+    let (_, tensors) = tensors::parse(bytes, path)?;
+    let reader = Reader { tensors, path, takes_any_number: options.first_rules };
     reader.check_names()?;
     let Some(train) = reader.part(Part::Train)? else {
         return Err(reader.wrong_names("has no images or inputs to train on"));
@@ -78,6 +79,7 @@ fn task<'a>(parts: impl Iterator<Item = &'a Samples>) -> Task {
 struct Reader<'a> {
     tensors: SafeTensors<'a>,
     path: &'a Path,
+    takes_any_number: bool,
 }
 
 impl Reader<'_> {
@@ -185,9 +187,27 @@ impl Reader<'_> {
     fn floats(&self, name: &str, axes: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let view = self.tensor(name, axes)?;
         match view.dtype() {
-            Dtype::F32 => Ok((view.shape().to_vec(), f32s(view.data()).collect())),
+            Dtype::F32 => {
+                self.check_finite(name, &view)?;
+                Ok((view.shape().to_vec(), f32s(view.data()).collect()))
+            }
             other => Err(self.wrong_dtype(name, other, "F32")),
         }
+    }
+
+    /// One NaN among the samples of validation makes every loss there NaN.
+    fn check_finite(&self, name: &str, view: &TensorView) -> Result<()> {
+        let wrong = || f32s(view.data()).enumerate().filter(|(_, value)| !value.is_finite());
+        let Some((first, value)) = wrong().next().filter(|_| !self.takes_any_number) else {
+            return Ok(());
+        };
+        let count = match wrong().count() {
+            1 => "1 number that is not finite:".into(),
+            count => format!("{count} numbers that are not finite; the first:"),
+        };
+        let place = place(first, view.shape());
+        let advice = "leave such samples out, or replace the numbers";
+        Err(self.error(name, format!("has {count} {value} at {place}; {advice}")))
     }
 
     fn images(&self, name: &str) -> Result<(usize, SampleShape, Inputs)> {
@@ -203,6 +223,7 @@ impl Reader<'_> {
                 Inputs::Bytes(images)
             }
             Dtype::F32 => {
+                self.check_finite(name, &view)?;
                 let mut images = vec![0.0; elements];
                 channels_last(f32s(view.data()), channels, &mut images, plane);
                 Inputs::Floats(images)
@@ -294,6 +315,22 @@ fn describe(samples: &Samples) -> String {
         }
         SampleShape::Vector { size } => format!("{dtype} vectors of {size}"),
     }
+}
+
+/// Where an element is in a tensor, counted from 0.
+fn place(element: usize, shape: &[usize]) -> String {
+    let names: &[&str] = match shape.len() {
+        2 => &["row", "column"],
+        _ => &["image", "channel", "row", "column"],
+    };
+    let mut rest = element;
+    let mut indices: Vec<usize> = Vec::new();
+    for extent in shape.iter().rev() {
+        indices.push(rest % extent);
+        rest /= extent;
+    }
+    let axes = names.iter().zip(indices.iter().rev());
+    axes.map(|(name, index)| format!("{name} {index}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads little-endian numbers at any alignment.

@@ -7,6 +7,7 @@ use super::{
     Arrays, Inputs, LoadOptions, SampleShape, Split, Targets, Task, channels_last, read, unreadable,
 };
 use crate::error::{Error, Result};
+use crate::file;
 
 const SIDE: usize = 32;
 const CHANNELS: usize = 3;
@@ -46,9 +47,9 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Arrays> {
     Ok(Arrays::assemble(train, None, test, sample, task, rule))
 }
 
-/// Whether the folder holds CIFAR-10's files.
+/// Whether the folder holds CIFAR-10's files. If one of them is no regular file, [`load`] refuses it.
 pub(super) fn is_in(folder: &Path) -> Result<bool> {
-    Ok(!files(folder)?.is_empty())
+    Ok(files(folder)?.iter().any(|file| file.is_file()))
 }
 
 /// The files that [`load`] looks for, for messages.
@@ -111,6 +112,9 @@ fn append(bytes: &[u8], path: &Path, images: &mut Vec<u8>, labels: &mut Vec<i32>
     if bytes.is_empty() {
         return Err(Error::file(path, "is empty"));
     }
+    if let Some(what) = file::mistaken(bytes).filter(|_| rest > 0) {
+        return Err(Error::file(path, what));
+    }
     if rest > 0 {
         let message = format!(
             "is cut short or no CIFAR-10 file: record {records} starts at byte {} and has {rest} of its {RECORD} bytes",
@@ -167,6 +171,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_named_with_record_and_byte() {
         assert_eq!(message(&[]), "some.bin: is empty");
+        assert!(message(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
         let short = &records(&[1, 2])[..2 * RECORD - 1];
         assert!(message(short).contains("record 1 starts at byte 3073 and has 3072 of its 3073"));
         assert!(message(&records(&[1])[..1]).contains("record 0 starts at byte 0"));
@@ -184,7 +189,7 @@ mod tests {
         std::fs::write(inner.join("data_batch_2.bin"), records(&[5, 6])).unwrap();
         std::fs::write(inner.join("data_batch_1.bin"), records(&[1, 2, 3])).unwrap();
         std::fs::write(inner.join(TEST_FILE), records(&[8])).unwrap();
-        let options = LoadOptions { valid_split: 0.4, split_seed: None, ..LoadOptions::default() };
+        let options = LoadOptions { valid_split: 0.4, first_rules: true, ..LoadOptions::default() };
         let data = load_with(folder.path().to_str().unwrap(), Kind::Arrays, &options).unwrap();
         assert_eq!(data.name, "cifar10");
         let Content::Arrays(arrays) = data.content else { panic!("no arrays") };

@@ -346,9 +346,15 @@ impl Dataset {
         }
     }
 
-    /// Lines about the files of a folder of images that were left out.
+    /// Lines about the data: the files of a folder of images that were left out, the samples of each class, a text's line
+    /// ends.
     pub fn notes(&self) -> Vec<String> {
-        self.files().map(ImageFiles::notes).unwrap_or_default()
+        let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
+        notes.extend(self.class_notes());
+        if let Content::Text(text) = &self.content {
+            notes.extend(text.note());
+        }
+        notes
     }
 
     /// How many files of a folder of images were left out; `None` if all could be read.
@@ -373,19 +379,6 @@ impl Dataset {
                 Targets::Classes(classes) => Some(entropy(classes)),
                 Targets::Values { .. } => None,
             },
-        }
-    }
-
-    /// The number of samples of each class in a part; `None` for text, in regression, and if there is no such part.
-    pub fn class_counts(&self, part: Part) -> Option<Vec<usize>> {
-        let Content::Arrays(arrays) = &self.content else { return None };
-        match (arrays.task, &arrays.part(part)?.targets) {
-            (Task::Classification { classes }, Targets::Classes(own)) => {
-                let mut counts = vec![0; classes];
-                own.iter().for_each(|&class| counts[class as usize] += 1);
-                Some(counts)
-            }
-            _ => None,
         }
     }
 

@@ -2,7 +2,9 @@
 
 pub mod arrays;
 pub mod cifar;
+mod classes;
 mod dataset;
+mod encoding;
 mod fingerprint;
 pub mod generated;
 pub mod generated_text;
@@ -17,12 +19,13 @@ mod vocabulary;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::file;
 pub use crate::task::Task;
 pub use dataset::{Arrays, Content, Dataset, Inputs, Kind, Part, SampleShape, Split, Targets};
-pub use images::ImageFiles;
+pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::{HostBatch, Loader};
 pub use normalisation::{Normalisation, Normalize};
-pub use text::{Columns, Text, Window};
+pub use text::{Columns, Text, TextFiles, Window};
 pub use vocabulary::{TokenKind, Vocabulary};
 
 /// How data is read.
@@ -36,14 +39,18 @@ pub struct LoadOptions {
     pub valid_split: f64,
     /// The seed of the draw of the validation part: a share of each class, rounded, or of all samples in regression; one
     /// sample always stays for training. A text and CIFAR-10's 50,000 training images are not drawn: their end is the
-    /// validation part, in file order. Without a seed this holds for all data, and of a folder of images for each class.
-    pub split_seed: Option<u64>,
+    /// validation part, in file order.
+    pub split_seed: u64,
     /// Which numbers are standardised.
     pub normalize: Normalize,
     /// Rows and columns that the images of a folder are resized to.
     pub image_size: usize,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
     pub threads: Option<usize>,
+    /// Whether the data is read as version 0.1.0 read it, for a run of that version: the end of the data is the validation
+    /// part, of a folder of images the end of each class; only images in bytes are standardised; images other than JPEG and
+    /// PNG are left out; a text's byte-order mark is one of its characters; and numbers need not be finite.
+    pub first_rules: bool,
 }
 
 impl Default for LoadOptions {
@@ -51,10 +58,11 @@ impl Default for LoadOptions {
         LoadOptions {
             samples: None,
             valid_split: 0.2,
-            split_seed: Some(0),
+            split_seed: 0,
             normalize: Normalize::Standard,
             image_size: 32,
             threads: None,
+            first_rules: false,
         }
     }
 }
@@ -81,8 +89,8 @@ pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Data
     };
     if let Content::Arrays(arrays) = &mut dataset.content {
         match options.normalize {
+            _ if options.first_rules => {}
             Normalize::Standard => arrays.standardise(),
-            Normalize::Bytes => {}
             Normalize::None => arrays.only_scale(),
         }
     }
@@ -109,7 +117,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     let arrays = match (kind, metadata.is_dir()) {
         (Kind::Text(kind), _) => {
-            let text = text::load(path, kind, valid_split)?;
+            let text = text::load(path, kind, options)?;
             return Ok(Dataset::new(stem(path), Content::Text(text)));
         }
         (Kind::Arrays, true) if cifar::is_in(path)? => {
@@ -172,7 +180,7 @@ fn tail_length(length: usize, share: f64) -> usize {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| unreadable(path, &error))
+    file::read(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

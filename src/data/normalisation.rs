@@ -7,8 +7,6 @@ named! {
     Normalize, "normalize" {
         /// All: images per channel, vectors per column, and the numbers to predict per output.
         Standard = "standard",
-        /// Only images in bytes, as in runs that do not record their choice.
-        Bytes = "bytes",
         /// None. Bytes are scaled to 0..1.
         None = "none",
     }

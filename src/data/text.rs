@@ -1,10 +1,12 @@
 //! Text as a stream of characters or words.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::encoding::{self, MARK};
 use super::fingerprint::Fingerprint;
-use super::{Part, TokenKind, Vocabulary, read, tail_length};
+use super::{LoadOptions, Part, TokenKind, Vocabulary, read, tail_length};
 use crate::error::{Error, Result};
+use crate::file;
 
 /// The parts of a text, as streams of token numbers in the vocabulary.
 #[derive(Clone, Debug)]
@@ -19,6 +21,17 @@ pub struct Text {
     pub vocabulary: Vocabulary,
     /// The least mean loss that any model can reach, in nats per token; known for generated text.
     pub entropy_rate: Option<f64>,
+    /// Where it was read from, if it was.
+    pub files: Option<TextFiles>,
+}
+
+/// Where a text was read from.
+#[derive(Clone, Debug)]
+pub struct TextFiles {
+    /// A file, or the folder of the parts' files.
+    place: PathBuf,
+    /// The first file whose lines end with a carriage return and a line feed.
+    windows: Option<PathBuf>,
 }
 
 impl Text {
@@ -35,7 +48,7 @@ impl Text {
             kind.whole(part).map(code).collect()
         };
         let (train, valid, test) = (codes(train), valid.map(codes), test.map(codes));
-        Text { train, valid, test, vocabulary, entropy_rate: None }
+        Text { train, valid, test, vocabulary, entropy_rate: None, files: None }
     }
 
     /// Without a validation part, the last `share` of the training part becomes it.
@@ -68,8 +81,10 @@ impl Text {
         };
         let rows = stream.len().checked_div(batch_size).unwrap_or(0);
         if rows < 2 {
+            let file = self.file_of(part).map(|file| format!(" of {}", file.display()));
             let message = format!(
-                "the {name} text has {} {}s, too few for {batch_size} columns of at least 2",
+                "the {name} text{} has {} {}s, too few for {batch_size} columns of at least 2",
+                file.unwrap_or_default(),
                 stream.len(),
                 self.vocabulary.kind().name()
             );
@@ -81,6 +96,27 @@ impl Text {
             own.zip(column).for_each(|(to, from)| *to = *from);
         }
         Ok(Columns { tokens, rows, batch_size })
+    }
+
+    /// The file that a part was read from. A validation part may come from the training part's file.
+    fn file_of(&self, part: Part) -> Option<PathBuf> {
+        let place = &self.files.as_ref()?.place;
+        let own = |part| file_in(place, part);
+        Some(match (place.is_dir(), own(part)) {
+            (false, _) => place.clone(),
+            (true, file) if file.exists() => file,
+            (true, _) => own(Part::Train),
+        })
+    }
+
+    /// A line about line ends that a user may not know of.
+    pub(super) fn note(&self) -> Option<String> {
+        let file = self.files.as_ref()?.windows.as_ref()?.display();
+        let effect = match self.vocabulary.kind() {
+            TokenKind::Character => "the CR is a character to learn; tr -d '\\r' takes it out",
+            TokenKind::Word => "the CR is no part of a word",
+        };
+        Some(format!("{file}: lines end with CR and LF, as on Windows; {effect}"))
     }
 
     /// Renumbers the tokens by another vocabulary, such as a trained model's. Panics if that lacks a token.
@@ -169,45 +205,78 @@ impl Columns {
 ///
 /// # Errors
 /// [`Error::Input`] if a file is missing, empty or not UTF-8.
-pub fn load(path: &Path, kind: TokenKind, valid_split: f64) -> Result<Text> {
-    if !path.is_dir() {
-        return Ok(Text::new(kind, &read_text(path)?, None, None).with_validation(valid_split));
-    }
-    let file = |part: Part| path.join(format!("{}.txt", part.name()));
-    if !file(Part::Train).is_file() {
-        let message = "no text here. Looked for train.txt, and valid.txt and test.txt beside it";
-        let images = match super::images::is_in(path) {
-            true => "; its folder train is of images, for other models",
-            false => "",
-        };
-        return Err(Error::file(path, format!("{message}{images}")));
-    }
-    let optional = |part| match file(part).exists() {
-        true => read_text(&file(part)).map(Some),
-        false => Ok(None),
+pub fn load(path: &Path, kind: TokenKind, options: &LoadOptions) -> Result<Text> {
+    let mut windows = None;
+    let mut read_text = |path: &Path| {
+        let text = decode(read(path)?, path)?;
+        if windows.is_none() && text.contains("\r\n") {
+            windows = Some(path.to_owned());
+        }
+        if options.first_rules { Ok(text) } else { without_mark(text, path) }
     };
-    let train = read_text(&file(Part::Train))?;
-    let (valid, test) = (optional(Part::Valid)?, optional(Part::Test)?);
-    let text = Text::new(kind, &train, valid.as_deref(), test.as_deref());
-    Ok(text.with_validation(valid_split))
+    let text = if path.is_dir() {
+        let file = |part: Part| file_in(path, part);
+        if !file(Part::Train).exists() {
+            return Err(no_text_in(path));
+        }
+        let train = read_text(&file(Part::Train))?;
+        let mut optional = |part| match file(part).exists() {
+            true => read_text(&file(part)).map(Some),
+            false => Ok(None),
+        };
+        let (valid, test) = (optional(Part::Valid)?, optional(Part::Test)?);
+        Text::new(kind, &train, valid.as_deref(), test.as_deref())
+    } else {
+        Text::new(kind, &read_text(path)?, None, None)
+    };
+    let text = text.with_validation(options.valid_split);
+    Ok(Text { files: Some(TextFiles { place: path.to_owned(), windows }), ..text })
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    parse(read(path)?, path)
+/// The file of a part in a folder of texts.
+fn file_in(folder: &Path, part: Part) -> PathBuf {
+    folder.join(format!("{}.txt", part.name()))
 }
 
-/// A file's bytes as text; `path` is for messages.
+fn no_text_in(folder: &Path) -> Error {
+    let message = "no text here. Looked for train.txt, and valid.txt and test.txt beside it";
+    let images = match super::images::is_in(folder) {
+        true => "; its folder train is of images, for other models",
+        false => "",
+    };
+    Error::file(folder, format!("{message}{images}"))
+}
+
+/// A file's bytes as text, without a byte-order mark; `path` is for messages.
 ///
 /// # Errors
-/// [`Error::Input`] if there are no bytes, or if they are not UTF-8; it names the first faulty byte.
+/// [`Error::Input`] if there are no bytes, or if they are not UTF-8; it names the first faulty byte and a likely encoding.
 pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<String> {
+    without_mark(decode(bytes, path)?, path)
+}
+
+fn decode(bytes: Vec<u8>, path: &Path) -> Result<String> {
     if bytes.is_empty() {
         return Err(Error::file(path, "is empty"));
     }
+    if file::is_pointer(&bytes) {
+        return Err(Error::file(path, file::POINTER_ADVICE));
+    }
+    if let Some(message) = encoding::wide(&bytes, path) {
+        return Err(Error::file(path, message));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let byte = error.utf8_error().valid_up_to();
-        Error::file(path, format!("is not UTF-8 text: byte {byte} is invalid"))
+        Error::file(path, encoding::guess(error.as_bytes(), byte, path))
     })
+}
+
+/// Drops the mark with which some editors begin a file.
+fn without_mark(mut text: String, path: &Path) -> Result<String> {
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
+    if text.is_empty() { Err(Error::file(path, "is empty")) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -222,8 +291,12 @@ mod tests {
         folder
     }
 
+    fn options(valid_split: f64) -> LoadOptions {
+        LoadOptions { valid_split, ..LoadOptions::default() }
+    }
+
     fn load(path: &Path, valid_split: f64) -> Result<Text> {
-        super::load(path, TokenKind::Character, valid_split)
+        super::load(path, TokenKind::Character, &options(valid_split))
     }
 
     fn decode(text: &Text, codes: &[i32]) -> String {
@@ -261,7 +334,8 @@ mod tests {
     #[test]
     fn words_are_split_in_file_order() {
         let folder = folder(&[("text", b"no it\nwas black\n\nmonday")]);
-        let text = super::load(&folder.path().join("text"), TokenKind::Word, 0.45).unwrap();
+        let text =
+            super::load(&folder.path().join("text"), TokenKind::Word, &options(0.45)).unwrap();
         assert_eq!(text.vocabulary.token_list(), "<eos>\nblack\nit\nmonday\nno\nwas");
         assert_eq!(
             (&text.train[..], text.valid.as_deref()),
@@ -279,12 +353,49 @@ mod tests {
         ]);
         let message = |name: &str| load(&bad.path().join(name), 0.2).unwrap_err().to_string();
         assert!(message("empty").ends_with("empty: is empty"));
-        assert!(message("latin").ends_with("latin: is not UTF-8 text: byte 3 is invalid"));
-        assert!(message("cut").ends_with("byte 2 is invalid"));
+        assert!(
+            message("latin")
+                .contains("latin: is not UTF-8 text: byte 3 is invalid; it is probably Latin-1")
+        );
+        assert!(message("cut").contains("byte 2 is invalid; the rest looks like UTF-8"));
         assert!(message("nothing").contains("could not be read"));
         assert!(load(bad.path(), 0.2).unwrap_err().to_string().contains("Looked for train.txt"));
         let half = folder(&[("train.txt", b"ab"), ("test.txt", b"")]);
         assert!(load(half.path(), 0.2).unwrap_err().to_string().ends_with("test.txt: is empty"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_character() {
+        let files = folder(&[
+            ("text", "\u{feff}ab\u{feff}".as_bytes()),
+            ("train.txt", "\u{feff}ab".as_bytes()),
+            ("valid.txt", "\u{feff}ba".as_bytes()),
+            ("only", "\u{feff}".as_bytes()),
+        ]);
+        let text = load(&files.path().join("text"), 0.0).unwrap();
+        // In the middle it is a character like any other.
+        assert_eq!(text.vocabulary.token_list(), "ab\u{feff}");
+        assert_eq!(load(files.path(), 0.0).unwrap().vocabulary.token_list(), "ab");
+        let error = load(&files.path().join("only"), 0.0).unwrap_err().to_string();
+        assert!(error.ends_with("only: is empty"), "{error}");
+        let first = LoadOptions { first_rules: true, ..options(0.0) };
+        let text = super::load(files.path(), TokenKind::Character, &first).unwrap();
+        assert_eq!(text.vocabulary.token_list(), "ab\u{feff}");
+    }
+
+    #[test]
+    fn line_ends_of_windows_are_noted_once() {
+        let files = folder(&[
+            ("train.txt", b"a b\r\nc\r\n"),
+            ("valid.txt", b"a\r\n"),
+            ("unix", b"a\nb\rc\n"),
+        ]);
+        let note = |path: &Path, kind| super::load(path, kind, &options(0.0)).unwrap().note();
+        let characters = note(files.path(), TokenKind::Character).unwrap();
+        assert!(characters.contains("train.txt: lines end with CR and LF"), "{characters}");
+        assert!(characters.ends_with("the CR is a character to learn; tr -d '\\r' takes it out"));
+        assert!(note(files.path(), TokenKind::Word).unwrap().ends_with("no part of a word"));
+        assert_eq!(note(&files.path().join("unix"), TokenKind::Character), None);
     }
 
     #[test]
@@ -312,6 +423,18 @@ mod tests {
             "`batch_size`: the train text has 10 characters, too few for 6 columns of at least 2"
         );
         assert!(text.columns(Part::Train, 0).is_err());
+        let files = folder(&[("train.txt", b"abcdefghij"), ("test.txt", b"abc")]);
+        let message =
+            |path: &Path, part| load(path, 0.2).unwrap().columns(part, 6).unwrap_err().to_string();
+        for (path, part, file) in [
+            (files.path().join("test.txt"), Part::Train, "test.txt"),
+            (files.path().join("train.txt"), Part::Valid, "train.txt"),
+            (files.path().to_owned(), Part::Valid, "train.txt"),
+            (files.path().to_owned(), Part::Test, "test.txt"),
+        ] {
+            let error = message(&path, part);
+            assert!(error.contains(&format!("/{file} has ")), "{error}");
+        }
         assert!(text.columns(Part::Test, 1).unwrap_err().to_string().contains("no test part"));
     }
 }

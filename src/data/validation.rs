@@ -26,11 +26,11 @@ pub(super) enum ValidationRule {
 }
 
 impl ValidationRule {
-    /// The rule of the options; `without_seed` is the rule where they have no seed.
-    pub fn of(options: &LoadOptions, without_seed: ValidationRule) -> ValidationRule {
-        match options.split_seed {
-            Some(seed) => ValidationRule::Drawn { share: options.valid_split, seed },
-            None => without_seed,
+    /// The rule of the options; `first` is the rule of version 0.1.0.
+    pub fn of(options: &LoadOptions, first: ValidationRule) -> ValidationRule {
+        match options.first_rules {
+            true => first,
+            false => ValidationRule::Drawn { share: options.valid_split, seed: options.split_seed },
         }
     }
 

@@ -178,7 +178,7 @@ fn check_free(path: &Path) -> Result<()> {
 }
 
 fn read_plan(file: &Path) -> Result<Plan> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    let text = crate::file::read_text(file).map_err(|error| error.to_string());
     let plan = text.and_then(|text| {
         serde_json::from_str(&text).map_err(|error| error.to_string().replace('`', "'"))
     });

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::file;
 use crate::learn::{RunDirectory, tensor_file::replace};
 use crate::plots::{EpochLine, History, TestLine};
 
@@ -196,7 +197,7 @@ impl Records {
             if !path.exists() {
                 continue;
             }
-            let read = fs::read(&path).map_err(|error| error.to_string());
+            let read = file::read(&path).map_err(|error| error.to_string());
             let read = read.and_then(|bytes| {
                 serde_json::from_slice::<RecordFile>(&bytes).map_err(|error| error.to_string())
             });

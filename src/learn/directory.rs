@@ -7,6 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::metrics::Metrics;
 use super::tensor_file::replace;
 use crate::error::{Error, Result};
+use crate::file;
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -116,7 +117,7 @@ impl RunDirectory {
     /// The text and the path of an existing run's `config.toml`.
     pub(crate) fn config_text(path: &Path) -> Result<(String, PathBuf)> {
         let file = path.join(CONFIG);
-        let text = fs::read_to_string(&file).map_err(|error| {
+        let text = file::read_text(&file).map_err(|error| {
             Error::input(path.display(), format!("is not a run: {CONFIG}: {error}"))
         })?;
         Ok((text, file))
@@ -160,7 +161,7 @@ impl RunDirectory {
     /// Copies the best whole epoch's model before an unfinished epoch's model replaces it.
     pub(crate) fn keep_best(&self) -> Result<()> {
         let path = RunDirectory::best(&self.path);
-        let bytes = fs::read(&path);
+        let bytes = file::read(&path);
         let bytes =
             bytes.map_err(|error| Error::file(&path, format!("cannot be read: {error}")))?;
         replace(&self.path.join(BEST_WHOLE), &bytes)

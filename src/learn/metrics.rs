@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::StepReport;
 use super::task::RunTask;
 use crate::error::{Error, Result};
+use crate::file::irregular;
 
 /// A line of the metrics. Numbers that are not finite are written as `null`.
 #[derive(Serialize)]
@@ -34,6 +35,11 @@ impl Metrics {
     /// # Errors
     /// Where the file cannot be written, or another process has locked it.
     pub fn open(path: &Path) -> Result<Self> {
+        // A named pipe could be opened, and would never end.
+        if let Some(what) = std::fs::metadata(path).ok().and_then(|own| irregular(own.file_type()))
+        {
+            return Err(Error::file(path, format!("is a {what}, not a file")));
+        }
         let opened =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let file =

@@ -95,6 +95,17 @@ impl<T: TaskSettings> Settings<T> {
         }
     }
 
+    /// Reads a TOML file; see [`Settings::from_toml`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the file cannot be read, and those of [`Settings::from_toml`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = crate::file::read_text(path).map_err(|error| {
+            Error::input(format!("`config` {}", path.display()), format!("cannot be read: {error}"))
+        })?;
+        Settings::from_toml(&text, path)
+    }
+
     /// Reads a TOML file's text; `path` is for messages.
     ///
     /// # Errors

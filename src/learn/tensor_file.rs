@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::device::{DType, Device, Element};
 use crate::error::{Error, Result};
+use crate::file::{self, tensors};
 use crate::tensor::Tensor;
 
 /// An array of a file, little-endian.
@@ -101,18 +102,15 @@ const RECORD_KEY: &str = "alrao";
 impl TensorFile {
     /// Reads a file whole.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path)
+        let bytes = file::read(path)
             .map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
         TensorFile::parse(&bytes, path)
     }
 
     /// Parses a file's bytes; `path` is for the message.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let corrupt =
-            |error| Error::file(path, format!("is not a complete safetensors file: {error}"));
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
+        let (metadata, tensors) = tensors::parse(bytes, path)?;
         let record = metadata.metadata().as_ref().and_then(|pairs| pairs.get(RECORD_KEY).cloned());
-        let tensors = SafeTensors::deserialize(bytes).map_err(corrupt)?;
         let array = |view: TensorView| Array {
             dtype: view.dtype(),
             shape: view.shape().to_vec(),

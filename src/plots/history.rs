@@ -1,12 +1,12 @@
 //! Reads `metrics.jsonl` as it grows.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::file;
 
 /// The most points of a curve over the steps: more would not be visible.
 const POINTS: usize = 360;
@@ -92,7 +92,7 @@ impl History {
     /// If the file cannot be read, or a line holds no metrics.
     pub fn read(&mut self, path: &Path) -> Result<()> {
         let mut text = String::new();
-        let read = File::open(path).and_then(|mut file| {
+        let read = file::open(path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.offset))?;
             file.read_to_string(&mut text)
         });

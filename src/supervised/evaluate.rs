@@ -64,9 +64,10 @@ pub fn evaluate(
         valid_split: own.valid_split,
         split_seed: own.split_seed,
         // The model's record has the means and deviations.
-        normalize: Normalize::Bytes,
+        normalize: Normalize::None,
         image_size: record.input[0],
         threads: device.host_threads(),
+        first_rules: own.first_rules,
     };
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),

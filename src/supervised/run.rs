@@ -35,6 +35,7 @@ impl Run {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         let mut run = prepare(&config, &config.task.data, device)?;
         let dataset = run.task().dataset();
+        dataset.check_classes()?;
         config.task.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
             "{}-{}-{}",
@@ -103,10 +104,10 @@ impl Run {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.dataset().notes();
         let is_arrays = matches!(self.dataset().content, Content::Arrays(_));
-        if is_arrays && self.config().task.split_seed.is_none() {
+        if is_arrays && self.config().task.first_rules {
             notes.push(
-                "this run was started by an earlier version and keeps its rules: the end of the data is for validation, \
-                 floats are not standardised"
+                "this run was started by version 0.1.0 and keeps its rules: the end of the data is for validation, floats are \
+                 not standardised"
                     .into(),
             );
         }
@@ -123,12 +124,15 @@ impl Run {
             let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
-        let settings = Settings::from_toml(&text, &file)?;
-        let config = settings.clone().resolve()?;
-        let config = RunConfig { task: config.task.with_rules_of(&settings), ..config };
-        Ok((config, settings::file::parse::<Note>(&text, &file)?.data_fingerprint))
+        let mut config = Settings::from_toml(&text, &file)?.resolve()?;
+        let note = settings::file::parse::<Note>(&text, &file)?;
+        config.task.first_rules = note.data_rules.is_none();
+        Ok((config, note.data_fingerprint))
     }
 }
+
+/// The rules by which this version reads data.
+const DATA_RULES: u32 = 2;
 
 /// The content of a run's `config.toml` besides settings.
 #[derive(Default, Serialize, Deserialize)]
@@ -136,6 +140,8 @@ impl Run {
 pub struct Note {
     /// The hash of the data.
     data_fingerprint: Option<String>,
+    /// The version of the rules by which the data was read; version 0.1.0 did not write it.
+    data_rules: Option<u32>,
     /// Samples of each class in the training part.
     train_classes: Option<Vec<usize>>,
     /// The same in the validation part.
@@ -148,6 +154,7 @@ pub struct Note {
 fn to_toml(config: &RunConfig, dataset: &Dataset) -> String {
     let note = Note {
         data_fingerprint: Some(dataset.fingerprint.clone()),
+        data_rules: (!config.task.first_rules).then_some(DATA_RULES),
         train_classes: dataset.class_counts(Part::Train),
         valid_classes: dataset.class_counts(Part::Valid),
         test_classes: dataset.class_counts(Part::Test),
@@ -201,6 +208,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
         normalize: config.task.normalize,
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
+        first_rules: config.task.first_rules,
     };
     let dataset = data::load_with(data, kind(architecture), &options)?;
     if config.task.image_size.is_some() && dataset.files().is_none() {

@@ -30,11 +30,12 @@ pub struct DataConfig {
     pub data: String,
     /// Share of the training data for validation.
     pub valid_split: f64,
-    /// Seed of the draw of the validation part. `None` in a run whose validation part is the end of the data: it was
-    /// started by a version without this setting.
-    pub split_seed: Option<u64>,
+    /// Seed of the draw of the validation part.
+    pub split_seed: u64,
     /// Which numbers are standardised.
     pub normalize: Normalize,
+    /// Whether the data is read as version 0.1.0 read it: see [`crate::data::LoadOptions::first_rules`].
+    pub first_rules: bool,
     /// Height and width of a folder's images once resized; the architecture's usual side if `None`. Other data has its
     /// own size.
     pub image_size: Option<usize>,
@@ -47,22 +48,12 @@ impl Default for DataConfig {
         DataConfig {
             data: "generated".into(),
             valid_split: 0.2,
-            split_seed: Some(0),
+            split_seed: 0,
             normalize: Normalize::Standard,
+            first_rules: false,
             image_size: None,
             samples: None,
         }
-    }
-}
-
-impl DataConfig {
-    /// The rules for data of the version that wrote a run's settings.
-    pub(super) fn with_rules_of(mut self, settings: &Settings) -> Self {
-        if settings.task.split_seed.is_none() {
-            self.split_seed = None;
-            self.normalize = settings.task.normalize.unwrap_or(Normalize::Bytes);
-        }
-        self
     }
 }
 
@@ -98,7 +89,7 @@ settings::settings! {
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
         /// Seed of the draw of the validation part [default: 0]
         split_seed: u64, "SEED", check::any => task.split_seed;
-        /// Which inputs and targets are standardised by the training part's mean and deviation: standard (all), bytes (images in bytes only) or none [default: standard]
+        /// Which inputs and targets are standardised by the training part's mean and deviation: standard (all) or none [default: standard]
         normalize: Normalize, "WHICH", check::any => task.normalize;
         /// A folder of images: height and width of the images once resized [default: 32; alexnet, resnet50, densenet121 224]
         image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;
@@ -135,7 +126,7 @@ impl TaskSettings for SupervisedSettings {
     const CHANGEABLE: &'static [&'static str] = &["epochs", "patience", "max_steps", "log_every"];
     type Notes = Note;
     const NOTES: &'static [&'static str] =
-        &["data_fingerprint", "train_classes", "valid_classes", "test_classes"];
+        &["data_fingerprint", "data_rules", "train_classes", "valid_classes", "test_classes"];
 
     /// The defaults depend on the model and the data.
     fn resolve(settings: &Settings) -> Result<RunConfig> {
@@ -210,7 +201,9 @@ impl From<&RunConfig> for Settings {
     fn from(config: &RunConfig) -> Settings {
         let (architecture, optimizer) = (config.model.architecture, config.train.optimizer);
         Settings::of(config).retain(&|key| {
-            not_of_model(key, architecture).is_none() && not_of_optimizer(key, optimizer).is_none()
+            not_of_model(key, architecture).is_none()
+                && not_of_optimizer(key, optimizer).is_none()
+                && !(config.task.first_rules && ["split_seed", "normalize"].contains(&key))
         })
     }
 }

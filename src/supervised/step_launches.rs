@@ -74,6 +74,7 @@ fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
             test: None,
             vocabulary: Vocabulary::of(TokenKind::Character, []),
             entropy_rate: None,
+            files: None,
         }),
     };
     Dataset { name: String::new(), fingerprint: String::new(), content }

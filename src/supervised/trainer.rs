@@ -73,6 +73,7 @@ impl Trainer {
             return Err(Error::input(&self.dataset.name, message));
         }
         self.check(device)?;
+        self.dataset.check_classes()?;
         let source = BatchSource::new(&self.dataset, &self.config, device)?;
         let learner = Learner::new(self.model, &source.sample(), &self.config, device);
         let mut run =

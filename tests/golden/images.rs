@@ -19,6 +19,16 @@ pub(crate) fn files() -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
     files.map(|name| (name.to_owned(), pair(name))).collect()
 }
 
+/// WebP, GIF and BMP files by name.
+#[cfg(all(feature = "cli", unix))]
+pub(crate) fn formats() -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(source().join("tests/golden/formats.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let names = tensors.names().into_iter();
+    let files = names.filter_map(|name| Some((name, name.strip_prefix("file.")?)));
+    files.map(|(full, name)| (name.into(), tensors.tensor(full).unwrap().data().to_vec())).collect()
+}
+
 #[test]
 fn images_are_seen_as_torchvision_sees_them() {
     let (folder, files) = (tempfile::tempdir().unwrap(), files());
@@ -28,7 +38,8 @@ fn images_are_seen_as_torchvision_sees_them() {
         fs::write(class.join(name), bytes).unwrap();
     }
     let dataset = load(folder.path().to_str().unwrap(), Kind::Arrays, 0.0).unwrap();
-    assert!(dataset.notes().is_empty(), "{:?}", dataset.notes());
+    let notes = dataset.notes();
+    assert!(notes.len() == 1 && notes[0].starts_with("1 class; "), "{notes:?}");
     let Content::Arrays(arrays) = dataset.content else { panic!("no arrays") };
     assert_eq!(arrays.train.len(), files.len());
     let Inputs::Bytes(images) = arrays.train.gather(0..files.len()).inputs else {

@@ -129,7 +129,9 @@ fn divergence_is_seen_where_a_line_is_logged_or_the_epoch_ends() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_nan(folder);
-    let arguments = format!("{MLP} --batch-size 2 --valid-split 0 --epochs 2 --device simulator");
+    let arguments = format!(
+        "{MLP} --init nan.safetensors --batch-size 2 --valid-split 0 --epochs 2 --device simulator"
+    );
     for (log_every, step) in [(0, 120), (35, 105), (50, 100)] {
         let arguments = format!("{arguments} --log-every {log_every} --out run-{log_every}");
         let (_, stderr) = ends_with(1, folder, &arguments);

@@ -12,7 +12,7 @@ use alrao::supervised::settings::Settings;
 use super::{
     MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
 };
-use super::{write_nan, write_tensors, write_vectors};
+use super::{huge, write_init, write_nan, write_tensors, write_vectors};
 use crate::command_line::text;
 use crate::place::program;
 
@@ -80,7 +80,8 @@ fn a_run_without_a_finite_loss_ends_as_diverged() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_nan(folder);
-    let arguments = format!("{MLP} --batch-size 4 --valid-split 0 --log-every 0");
+    let arguments =
+        format!("{MLP} --init nan.safetensors --batch-size 4 --valid-split 0 --log-every 0");
     let (stdout, stderr) = ends_with(1, folder, &format!("{arguments} --out run"));
     let expected = "error: the run in run ended: diverged: no finite loss in the last 100 steps, up to step 100\n";
     assert!(stdout.is_empty() && stderr.ends_with(expected), "{stderr}");
@@ -108,12 +109,15 @@ fn divergence_just_before_the_end_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let [_, labels] = part("", 240, 0);
+    // The sum of a row's numbers is larger than any number, and the weights stay near 1.
     let values: Vec<f32> =
-        (0..240 * 6).map(|number| if number < 10 * 6 { 0.5 } else { f32::NAN }).collect();
+        (0..240 * 6).map(|number| if number < 10 * 6 { 0.5 } else { 1e38 }).collect();
+    write_init(&folder.join("ones.safetensors"), 1.0);
     let inputs = floats("inputs", &[240, 6], &values);
     write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
-    let arguments =
-        format!("{MLP} --batch-size 2 --order sequential --valid-split 0 --log-every 0");
+    let arguments = format!(
+        "{MLP} --init ones.safetensors --eta-max 1e-4 --batch-size 2 --order sequential --valid-split 0 --log-every 0"
+    );
     let (_, stderr) = ends_with(1, folder, &format!("{arguments} --max-steps 110 --out run"));
     assert!(stderr.ends_with("100 steps, up to step 110\n"), "{stderr}");
     ends_with(0, folder, &format!("{arguments} --max-steps 104 --out finished"));
@@ -125,7 +129,7 @@ fn an_infinite_validation_loss_is_never_better() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut tensors = part("", 40, 0).to_vec();
-    tensors.push(floats("valid_inputs", &[20, 6], &[f32::NAN; 20 * 6]));
+    tensors.push(floats("valid_inputs", &[20, 6], &huge(20)));
     tensors.push(labels("valid_labels", &[1; 20]));
     tensors.extend(part("test_", 20, 1));
     write_tensors(&folder.join("data.safetensors"), &tensors);

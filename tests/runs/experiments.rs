@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use alrao::random::{Philox, Purpose};
 
-use super::{ends_with, floats, kill, signal, start, write_nan, write_tensors, write_vectors};
+use super::{INPUTS, ends_with, floats, huge, kill, signal, start, write_tensors, write_vectors};
 
 const KILLS: usize = 8;
 
@@ -285,7 +285,11 @@ fn a_convex_problem_can_be_stopped_and_has_steps() {
 #[test]
 fn runs_that_diverge_are_a_result() {
     let folder = tempfile::tempdir().unwrap();
-    write_nan(folder.path());
+    let labels: Vec<i64> = (0..240).map(|sample| sample % 3).collect();
+    write_tensors(
+        &folder.path().join("data.safetensors"),
+        &[floats("inputs", &[240, INPUTS], &huge(240)), super::labels("labels", &labels)],
+    );
     let frozen = format!("experiment frozen {TINY} --seeds 1 --epochs 20 --out out");
     let (stdout, stderr) = ends_with(0, folder.path(), &frozen.replace("--epochs 3 ", ""));
     assert!(

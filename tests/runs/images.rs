@@ -82,7 +82,7 @@ fn a_folder_with_all_that_folders_have_in_them() {
     assert!(stderr.contains("3 of 35 images are broken and left out:"), "{stderr}");
     for line in [
         "pictures/train/äpfel und birnen/cut.jpg: is cut short: its end is missing",
-        "pictures/train/äpfel und birnen/text.jpg: is neither JPEG nor PNG",
+        "pictures/train/äpfel und birnen/text.jpg: is none of JPEG, PNG, WebP, GIF and BMP",
         "pictures/train/äpfel und birnen/nothing.png: is empty",
         "pictures/train/leer has no images",
     ] {
@@ -246,7 +246,7 @@ fn folders_that_are_at_fault() {
         &train,
         &[
             "pictures: 11 of 33 images are broken, more than 1 %",
-            "text-09.jpg: is neither JPEG nor PNG",
+            "text-09.jpg: is none of JPEG, PNG, WebP, GIF and BMP",
         ],
     );
     let output = alrao(folder, &split(&train));
@@ -269,7 +269,7 @@ fn an_experiment_tells_what_is_broken() {
     for line in [
         "data    3 of 28 images are broken and left out:",
         "cut.jpg: is cut short",
-        "text.jpg: is neither JPEG nor PNG",
+        "text.jpg: is none of JPEG, PNG, WebP, GIF and BMP",
         "nothing.png: is empty",
         "pictures/train/leer has no images",
         "device  cpu: ",

@@ -71,12 +71,12 @@ fn safetensors_that_are_no_samples() {
     let whole = fs::read(&data).unwrap();
     for length in [0, 5, 50, whole.len() - 1] {
         fs::write(&data, &whole[..length]).unwrap();
-        refuses(folder, &train, &["data.safetensors: is not a safetensors file"]);
+        refuses(folder, &train, &["data.safetensors: is not a complete safetensors file"]);
     }
     let mut corrupt = whole;
     corrupt[8] = b'[';
     fs::write(&data, corrupt).unwrap();
-    refuses(folder, &train, &["data.safetensors: is not a safetensors file"]);
+    refuses(folder, &train, &["data.safetensors: is not a complete safetensors file"]);
 }
 
 #[test]

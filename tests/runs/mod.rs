@@ -9,6 +9,7 @@ mod experiments;
 mod images;
 mod input;
 mod kills;
+mod readers;
 mod resume;
 
 use std::fs;
@@ -67,11 +68,30 @@ fn write_vectors(folder: &Path, sizes: [usize; 3]) {
     write_tensors(&folder.join("data.safetensors"), &tensors);
 }
 
-/// Writes `data.safetensors` with 240 samples that nothing can be learnt from.
+/// Writes `data.safetensors` with 240 samples, and for [`MLP`] `nan.safetensors` with parameters that nothing can be learnt
+/// with.
 fn write_nan(folder: &Path) {
-    let [_, labels] = part("", 240, 0);
-    let inputs = floats("inputs", &[240, INPUTS], &[f32::NAN; 240 * INPUTS]);
-    write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
+    write_vectors(folder, [240, 0, 0]);
+    write_init(&folder.join("nan.safetensors"), f32::NAN);
+}
+
+/// Writes initial parameters of [`MLP`] with ten classifiers, with `weight` in the first layer.
+fn write_init(path: &Path, weight: f32) {
+    write_tensors(
+        path,
+        &[
+            floats("layers.0.weight", &[16, INPUTS], &[weight; 16 * INPUTS]),
+            floats("layers.0.bias", &[16], &[0.0; 16]),
+            floats("classifiers.weight", &[10, 3, 16], &[0.1; 10 * 3 * 16]),
+            floats("classifiers.bias", &[10, 3], &[0.0; 30]),
+        ],
+    );
+}
+
+/// Rows of numbers so large that no layer's output is finite for all of them.
+fn huge(rows: usize) -> Vec<f32> {
+    let sign = |row: usize, column: usize| if row >> column & 1 == 0 { 1.0 } else { -1.0 };
+    (0..rows * INPUTS).map(|place| f32::MAX * sign(place / INPUTS, place % INPUTS)).collect()
 }
 
 /// Writes `text.txt`: words of a small vocabulary.

@@ -26,9 +26,9 @@ fn bytes<'a>(name: &'a str, shape: &[usize], values: &[u8]) -> Entry<'a> {
     (name, Dtype::U8, shape.to_vec(), values.to_vec())
 }
 
-/// The last samples are for validation.
+/// As version 0.1.0: the last samples are for validation.
 fn last(valid_split: f64) -> LoadOptions {
-    LoadOptions { valid_split, split_seed: None, ..LoadOptions::default() }
+    LoadOptions { valid_split, first_rules: true, ..LoadOptions::default() }
 }
 
 fn read(tensors: &[Entry]) -> Result<Arrays> {
@@ -56,7 +56,7 @@ fn byte_images_are_turned_and_normalised() {
 #[test]
 fn vectors_are_taken_as_they_are() {
     let arrays = read(&[
-        floats("inputs", &[2, 2], &[1.0, f32::NAN, f32::INFINITY, -0.0]),
+        floats("inputs", &[2, 2], &[1.0, f32::MAX, f32::MIN_POSITIVE, -0.0]),
         floats("targets", &[2, 1], &[5.0, 6.0]),
         floats("valid_inputs", &[1, 2], &[7.0, 8.0]),
         floats("valid_targets", &[1, 1], &[9.0]),
@@ -64,10 +64,58 @@ fn vectors_are_taken_as_they_are() {
     .unwrap();
     assert_eq!((arrays.train.len(), arrays.sample), (2, SampleShape::Vector { size: 2 }));
     let Inputs::Floats(inputs) = &arrays.train.inputs else { panic!("no floats") };
-    assert!(inputs[1].is_nan() && inputs[2] == f32::INFINITY);
+    assert_eq!(inputs[..], [1.0, f32::MAX, f32::MIN_POSITIVE, -0.0]);
     assert_eq!(arrays.valid.unwrap().targets, Targets::Values { values: vec![9.0], columns: 1 });
     assert_eq!(arrays.task, Task::Regression { outputs: 1 });
     assert!(arrays.normalisation.is_none() && arrays.test.is_none());
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_counted_and_placed() {
+    let inputs = floats("inputs", &[2, 2], &[1.0; 4]);
+    let targets = floats("targets", &[2, 1], &[5.0, 6.0]);
+    let image = floats("images", &[2, 1, 2, 3], &[0.0; 12]);
+    for (tensors, index, value, expected) in [
+        (
+            [inputs.clone(), targets.clone()],
+            2,
+            f32::NAN,
+            "'inputs': has 1 number that is not finite: NaN at row 1, column 0",
+        ),
+        (
+            [targets.clone(), inputs.clone()],
+            1,
+            -f32::INFINITY,
+            "'targets': has 1 number that is not finite: -inf at row 1, column 0",
+        ),
+        (
+            [image, targets.clone()],
+            10,
+            f32::INFINITY,
+            "'images': has 1 number that is not finite: inf at image 1, channel 0, row 1, column 1",
+        ),
+    ] {
+        let mut tensors = tensors;
+        tensors[0].3[4 * index..4 * index + 4].copy_from_slice(&value.to_le_bytes());
+        let error = message(&tensors);
+        assert!(error.contains(expected), "{error}");
+        let first = LoadOptions { first_rules: true, ..options(0.0) };
+        assert!(parse(&file(&tensors), Path::new("x"), &first).is_ok());
+    }
+    for part in ["valid", "test"] {
+        let (own, other) = (format!("{part}_inputs"), format!("{part}_targets"));
+        let tensors = [
+            inputs.clone(),
+            targets.clone(),
+            floats(&own, &[2, 2], &[f32::NAN, 1.0, f32::INFINITY, f32::NAN]),
+            floats(&other, &[2, 1], &[5.0, 6.0]),
+        ];
+        let error = message(&tensors);
+        let expected = format!(
+            "'{own}': has 3 numbers that are not finite; the first: NaN at row 0, column 0"
+        );
+        assert!(error.contains(&expected), "{error}");
+    }
 }
 
 #[test]
@@ -174,7 +222,7 @@ fn a_corrupt_file_is_an_error() {
     for length in 0..whole.len() {
         let error = parse(&whole[..length], path, &last(0.0)).unwrap_err().to_string();
         assert!(
-            error.starts_with("some.safetensors: is not a safetensors file: "),
+            error.starts_with("some.safetensors: is not a complete safetensors file: "),
             "{length}: {error}"
         );
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::others::Others;
 use super::shown;
 use crate::error::{Error, Result};
 
@@ -34,6 +35,8 @@ pub(in crate::data) struct LeftOut {
     pub broken: Vec<Broken>,
     /// Folders of classes without images, relative to the data set's folder.
     pub empty: Vec<PathBuf>,
+    /// What is not decoded.
+    pub others: Others,
 }
 
 impl LeftOut {
@@ -67,7 +70,8 @@ impl LeftOut {
         (broken > 0).then(|| format!("{} and left out", self.count(broken)))
     }
 
-    /// Lines for a message: how many files are left out, the first of them, and the classes without images.
+    /// Lines for a message: how many files are broken, the first of them, the classes without images, and the kinds of
+    /// files that are not decoded.
     pub fn notes(&self, root: &Path) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(summary) = self.summary() {
@@ -80,6 +84,7 @@ impl LeftOut {
         let empty = self.empty.iter().take(NAMED);
         notes.extend(empty.map(|folder| format!("{} has no images", shown(root, folder))));
         notes.extend(unnamed(self.empty.len()));
+        notes.extend(self.others.notes());
         notes
     }
 }
@@ -153,7 +158,7 @@ mod tests {
     }
 
     fn left_out(found: usize, count: usize) -> LeftOut {
-        LeftOut { found, broken: (0..count).map(broken).collect(), empty: Vec::new() }
+        LeftOut { found, broken: (0..count).map(broken).collect(), ..LeftOut::default() }
     }
 
     #[test]

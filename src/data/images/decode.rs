@@ -7,14 +7,14 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::crop::{self, Region};
-use super::look::format;
+use super::look::{format, not_an_image};
 use super::rgb::{self, RgbImage};
 use super::{CHANNELS, Draw};
 use crate::random::{Philox, Purpose};
 
 /// The image, or why there is none. A rotation noted beside the pixels is not looked at, as torchvision does not.
 pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let format = format(bytes).ok_or("is neither JPEG nor PNG")?;
+    let format = format(bytes).ok_or_else(|| not_an_image(bytes))?;
     // A decoder that gives up on damaged bytes by a panic has found them damaged too.
     match catch_unwind(AssertUnwindSafe(|| rgb::decode(bytes, format))) {
         Ok(Ok(image)) if !image.pixels.is_empty() => Ok(image),

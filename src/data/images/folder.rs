@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::look::look;
+use super::others::Others;
 use super::{
     Broken, CHANNELS, DecodeFailures, ImageFile, ImageFiles, LeftOut, Shared, normalisation,
 };
@@ -18,12 +19,16 @@ use crate::data::{
     Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, unreadable,
 };
 use crate::error::{Error, Result};
+use crate::file;
 
 /// The layout of a folder of images, for messages.
-pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg or *.png";
+pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg, *.png, *.webp, *.gif or *.bmp";
 
-/// The extensions of torchvision's list that can be decoded here, in lower case.
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// The extensions of the formats that are decoded, in lower case.
+const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
+
+/// As many of them does a run with the first rules know.
+const FIRST_ENDINGS: usize = 3;
 
 /// Whether a folder has the layout of a folder of images.
 pub(in crate::data) fn is_in(root: &Path) -> bool {
@@ -33,9 +38,9 @@ pub(in crate::data) fn is_in(root: &Path) -> bool {
 /// Lists a folder of images: `train`, and `valid` (or `val`) and `test` if they exist, each with a folder for each class.
 ///
 /// The classes are the folders of `train`, sorted by name. A class without images keeps its number, as with `ImageFolder`'s
-/// `allow_empty`, and is reported. Images may be in subfolders of a class's folder, and links are followed. Files with other
-/// extensions, and names that begin with a dot, are ignored. Without a validation part, a share of each class becomes one;
-/// see [`LoadOptions`]. Broken files are left out and reported.
+/// `allow_empty`, and is reported. Images may be in subfolders of a class's folder, and links are followed. Names that begin
+/// with a dot are ignored; files with other extensions, and what is no regular file, are left out and reported. Without a
+/// validation part, a share of each class becomes one; see [`LoadOptions`]. Broken files are left out and reported.
 ///
 /// # Errors
 /// [`Error::Input`] naming the folder or file, if a part has no classes or no images, if `train` lacks a class, if both
@@ -47,10 +52,11 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
         return Err(Error::file(&root.join("train"), message));
     }
+    let endings = if options.first_rules { &ENDINGS[..FIRST_ENDINGS] } else { &ENDINGS };
     let mut left_out = LeftOut::default();
-    let train = listed(root, "train", &names, &pool, &mut left_out)?;
+    let train = listed(root, "train", &names, endings, &pool, &mut left_out)?;
     let mut listed_if_there = |name: Option<&str>| {
-        name.map(|name| listed(root, name, &names, &pool, &mut left_out)).transpose()
+        name.map(|name| listed(root, name, &names, endings, &pool, &mut left_out)).transpose()
     };
     let valid = listed_if_there(validation(root)?)?;
     let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
@@ -103,15 +109,24 @@ fn validation(root: &Path) -> Result<Option<&'static str>> {
     }
 }
 
-/// The images of a part, class by class. Broken files and classes without images are added to `left_out`.
+/// The images of a part, class by class. Broken files, classes without images and other files are added to `left_out`.
 fn listed(
     root: &Path,
     part: &str,
     classes: &[OsString],
+    endings: &[&str],
     pool: &ThreadPool,
     left_out: &mut LeftOut,
 ) -> Result<Vec<Sample>> {
-    let own: BTreeSet<OsString> = folders(root, part.as_ref())?.into_iter().collect();
+    let mut own = BTreeSet::new();
+    for (name, entry) in entries(&root.join(part))? {
+        match entry {
+            Entry::Folder => drop(own.insert(name)),
+            Entry::File if has_ending(&name, endings) => left_out.others.add_unclassed(),
+            Entry::File => left_out.others.add(&name),
+            Entry::Irregular(what) => left_out.others.add_irregular(what),
+        }
+    }
     if let Some(unknown) = own.iter().find(|name| !classes.contains(name)) {
         let names: Vec<_> = classes.iter().map(|name| name.to_string_lossy()).collect();
         let message = format!("is a class that train does not have; it has {}", names.join(", "));
@@ -121,7 +136,8 @@ fn listed(
     for (number, class) in classes.iter().enumerate().filter(|(_, class)| own.contains(*class)) {
         let folder = Path::new(part).join(class);
         let mut paths = Vec::new();
-        images_below(root, &folder, &mut Vec::new(), &mut paths)?;
+        let mut below = Found { endings, images: &mut paths, others: &mut left_out.others };
+        images_below(root, &folder, &mut Vec::new(), &mut below)?;
         sort_as_walked(&mut paths);
         if paths.is_empty() {
             left_out.empty.push(folder);
@@ -145,20 +161,34 @@ fn is_passed_over(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-fn is_image(name: &OsStr) -> bool {
+fn has_ending(name: &OsStr, endings: &[&str]) -> bool {
     let ending = Path::new(name).extension().and_then(OsStr::to_str).unwrap_or_default();
-    ENDINGS.iter().any(|own| ending.eq_ignore_ascii_case(own))
+    endings.iter().any(|own| ending.eq_ignore_ascii_case(own))
 }
 
-/// The names in a folder, and whether each is a folder too; links are followed.
-fn entries(folder: &Path) -> Result<Vec<(OsString, bool)>> {
+/// What a name in a folder stands for.
+enum Entry {
+    Folder,
+    File,
+    /// A named pipe, socket or device.
+    Irregular(&'static str),
+}
+
+/// The names in a folder; links are followed, and one that leads nowhere is a file that cannot be read.
+fn entries(folder: &Path) -> Result<Vec<(OsString, Entry)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
         let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), &error))?;
-        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+        let target = kind.is_symlink().then(|| fs::metadata(entry.path()).ok()).flatten();
+        let kind = target.map_or(kind, |target| target.file_type());
+        let what = match file::irregular(kind) {
+            _ if kind.is_dir() => Entry::Folder,
+            Some(what) if !kind.is_symlink() => Entry::Irregular(what),
+            _ => Entry::File,
+        };
         if !is_passed_over(&entry.file_name()) {
-            entries.push((entry.file_name(), is_folder));
+            entries.push((entry.file_name(), what));
         }
     }
     Ok(entries)
@@ -167,19 +197,27 @@ fn entries(folder: &Path) -> Result<Vec<(OsString, bool)>> {
 /// The folders in a folder, sorted by the bytes of their names.
 fn folders(root: &Path, folder: &Path) -> Result<Vec<OsString>> {
     let entries = entries(&root.join(folder))?;
+    let is_folder = |entry: &Entry| matches!(entry, Entry::Folder);
     let mut names: Vec<OsString> =
-        entries.into_iter().filter_map(|(name, is_folder)| is_folder.then_some(name)).collect();
+        entries.into_iter().filter(|(_, entry)| is_folder(entry)).map(|(name, _)| name).collect();
     names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
     Ok(names)
 }
 
-/// Adds every image in a folder and its subfolders. `above` holds the parent folders with links resolved; a link back to
+/// What is found in the folder of a class.
+struct Found<'a> {
+    endings: &'a [&'a str],
+    images: &'a mut Vec<PathBuf>,
+    others: &'a mut Others,
+}
+
+/// Adds every file in a folder and its subfolders. `above` holds the parent folders with links resolved; a link back to
 /// one of them is not followed.
 fn images_below(
     root: &Path,
     folder: &Path,
     above: &mut Vec<PathBuf>,
-    found: &mut Vec<PathBuf>,
+    found: &mut Found,
 ) -> Result<()> {
     let place = root.join(folder);
     let real = fs::canonicalize(&place).map_err(|error| unreadable(&place, &error))?;
@@ -187,12 +225,13 @@ fn images_below(
         return Ok(());
     }
     above.push(real);
-    for (name, is_folder) in entries(&place)? {
+    for (name, entry) in entries(&place)? {
         let path = folder.join(&name);
-        match is_folder {
-            true => images_below(root, &path, above, found)?,
-            false if is_image(&name) => found.push(path),
-            false => {}
+        match entry {
+            Entry::Folder => images_below(root, &path, above, found)?,
+            Entry::File if has_ending(&name, found.endings) => found.images.push(path),
+            Entry::File => found.others.add(&name),
+            Entry::Irregular(what) => found.others.add_irregular(what),
         }
     }
     above.pop();

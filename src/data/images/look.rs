@@ -1,8 +1,10 @@
 //! A cheap look at an image file: its first bytes and its end, without decoding it.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use super::{bmp, gif, webp};
+use crate::file;
 
 /// Where a frame's header lies in nearly every JPEG, if no large profile or preview comes before it.
 const HEAD: usize = 1024;
@@ -19,6 +21,9 @@ const JPEG_END: [u8; 2] = [0xFF, 0xD9];
 pub(super) enum Format {
     Jpeg,
     Png,
+    WebP,
+    Gif,
+    Bmp,
 }
 
 /// The format that a file's first bytes tell, whatever its name says.
@@ -26,20 +31,37 @@ pub(super) fn format(bytes: &[u8]) -> Option<Format> {
     match bytes {
         _ if bytes.starts_with(&PNG) => Some(Format::Png),
         [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
+        _ if bytes.starts_with(&webp::START) && bytes.get(8..12) == Some(&webp::NAME) => {
+            Some(Format::WebP)
+        }
+        _ if bytes.starts_with(&gif::START) => Some(Format::Gif),
+        _ if bytes.starts_with(&bmp::START) => Some(Format::Bmp),
         _ => None,
     }
 }
 
+/// Why a file of no known format is no image.
+pub(super) fn not_an_image(head: &[u8]) -> String {
+    file::mistaken(head).unwrap_or("is none of JPEG, PNG, WebP, GIF and BMP").into()
+}
+
 /// A file's length, or why it is broken: it cannot be read, is empty, is of no known format, or ends before its end.
 pub(super) fn look(path: &Path) -> Result<u64, String> {
-    let unreadable = |error: std::io::Error| format!("could not be read: {error}");
-    let mut file = File::open(path).map_err(unreadable)?;
+    look_at(file::open(path).map_err(unreadable)?)
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("could not be read: {error}")
+}
+
+/// As [`look`], for a file that is open, or its bytes.
+pub(super) fn look_at(mut file: impl Read + Seek) -> Result<u64, String> {
     let mut head = Vec::with_capacity(HEAD);
     file.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
     if head.is_empty() {
         return Err("is empty".into());
     }
-    let format = format(&head).ok_or("is neither JPEG nor PNG")?;
+    let format = format(&head).ok_or_else(|| not_an_image(&head))?;
     let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
     let mut ends_with = |end: &[u8]| {
         file.seek(SeekFrom::Start(length.saturating_sub(end.len() as u64)))?;
@@ -49,28 +71,45 @@ pub(super) fn look(path: &Path) -> Result<u64, String> {
     let is_usual = match format {
         Format::Png => ends_with(&PNG_END),
         Format::Jpeg => ends_with(&JPEG_END),
+        Format::Gif => ends_with(&gif::END),
+        // Their first bytes tell their length.
+        Format::WebP | Format::Bmp => Ok(true),
     };
     let whole = match is_usual.map_err(unreadable)? {
         true => head,
         // Bytes may follow the end, as padding and what some cameras append.
-        false => std::fs::read(path).map_err(unreadable)?,
+        false => {
+            let mut whole = Vec::new();
+            let read = file.rewind().and_then(|()| file.read_to_end(&mut whole));
+            read.map_err(unreadable).map(|_| whole)?
+        }
     };
     let walked = match format {
         Format::Png => walk_png(&whole),
         Format::Jpeg => walk_jpeg(&whole),
+        Format::Gif => gif::walk(&whole),
+        Format::WebP => reaches(webp::stated_length(&whole), length),
+        Format::Bmp => match bmp::stated_length(&whole) {
+            Ok(stated) => reaches(Some(stated), length),
+            Err(reason) => return Err(format!("cannot be decoded: {reason}")),
+        },
     };
+    let is_all = whole.len() as u64 == length || matches!(format, Format::WebP | Format::Bmp);
     match walked {
         Walked::Wrong(what) => Err(format!("is damaged: {what}")),
-        Walked::Cut if whole.len() as u64 == length => {
-            Err("is cut short: its end is missing".into())
-        }
+        Walked::Cut if is_all => Err("is cut short: its end is missing".into()),
         Walked::Cut | Walked::Whole => Ok(length),
     }
 }
 
+/// Whether a file of this length is as long as its first bytes state.
+fn reaches(stated: Option<u64>, length: u64) -> Walked {
+    if stated.is_some_and(|stated| stated <= length) { Walked::Whole } else { Walked::Cut }
+}
+
 /// What going from part to part of a file's bytes came to.
 #[derive(Debug, PartialEq)]
-enum Walked {
+pub(super) enum Walked {
     /// The end mark is there.
     Whole,
     /// The bytes end before it.
@@ -184,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_no_image_is_told() {
         assert_eq!(looked(b""), Err("is empty".into()));
-        assert_eq!(looked(b"some text"), Err("is neither JPEG nor PNG".into()));
+        assert_eq!(looked(b"some text"), Err("is none of JPEG, PNG, WebP, GIF and BMP".into()));
         assert!(looked(b"\xFF\xD8\xFFsome text").unwrap_err().starts_with("is "));
         assert!(looked(&[&PNG[..], b"some text that is no header"].concat()).is_err());
         assert!(look(Path::new("/nowhere/a.jpg")).unwrap_err().starts_with("could not be read"));

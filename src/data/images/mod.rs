@@ -1,11 +1,17 @@
 //! Images in files, which are decoded when a batch needs them.
 
+mod bmp;
 mod broken;
 mod crop;
 mod decode;
 mod folder;
+mod gif;
+#[cfg(test)]
+mod golden;
 mod look;
+mod others;
 mod rgb;
+mod webp;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +21,12 @@ use rayon::prelude::*;
 
 use super::Normalisation;
 use super::fingerprint::Fingerprint;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::file;
 use broken::DecodeFailures;
 pub(super) use broken::{Broken, LeftOut};
 pub(super) use folder::{LAYOUT, is_in, load};
-use rgb::RgbImage;
+pub use rgb::RgbImage;
 
 const CHANNELS: usize = 3;
 
@@ -141,7 +148,7 @@ impl ImageFiles {
     fn decoded(&self, number: usize) -> Option<RgbImage> {
         let own = &self.files[number].path;
         let broken = |reason| Broken { path: own.clone(), reason };
-        match std::fs::read(self.shared.root.join(own)) {
+        match file::read(&self.shared.root.join(own)) {
             Err(error) => {
                 self.failures().unreadable(broken(format!("could no longer be read: {error}")));
                 None
@@ -201,6 +208,15 @@ impl ImageFiles {
             }
         }
     }
+}
+
+/// An image file's pixels, as of a file in a folder of images; `path` is for messages.
+///
+/// # Errors
+/// [`crate::Error::Input`] if the bytes are of no known format, end too early, or are damaged.
+pub fn decode_image(bytes: &[u8], path: &Path) -> Result<RgbImage> {
+    let looked = look::look_at(std::io::Cursor::new(bytes));
+    looked.and_then(|_| decode::decode(bytes)).map_err(|reason| Error::file(path, reason))
 }
 
 fn normalisation() -> Normalisation {

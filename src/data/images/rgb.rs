@@ -1,4 +1,4 @@
-//! JPEG and PNG as red, green and blue.
+//! Images of every format as red, green and blue; JPEG and PNG are decoded here.
 
 use std::fmt::Display;
 use std::io::Cursor;
@@ -10,16 +10,40 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::look::Format;
+use super::{CHANNELS, bmp, gif, webp};
 
 /// A damaged header can ask for any amount of memory.
-const MOST_BYTES: usize = 512 << 20;
+pub(super) const MOST_BYTES: usize = 512 << 20;
 
 /// An image, three bytes a pixel, row by row.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct RgbImage {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) pixels: Vec<u8>,
+pub struct RgbImage {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `[height, width, 3]`.
+    pub pixels: Vec<u8>,
+}
+
+/// The colours of a format with indices. Where a file gives none, an index is a grey, as with Pillow.
+pub(super) struct Palette([[u8; CHANNELS]; 256]);
+
+impl Default for Palette {
+    fn default() -> Self {
+        Palette(std::array::from_fn(|index| [index as u8; CHANNELS]))
+    }
+}
+
+impl Palette {
+    /// Sets the first colours; those beyond 256 are passed over.
+    pub(super) fn set(&mut self, colours: &[[u8; CHANNELS]]) {
+        self.0.iter_mut().zip(colours).for_each(|(to, from)| *to = *from);
+    }
+
+    pub(super) fn colour(&self, index: u8) -> [u8; CHANNELS] {
+        self.0[usize::from(index)]
+    }
 }
 
 /// Grey becomes three equal channels, CMYK is converted, transparency is left out, 16 bits are rounded to 8.
@@ -27,6 +51,9 @@ pub(super) fn decode(bytes: &[u8], format: Format) -> Result<RgbImage, String> {
     match format {
         Format::Jpeg => decode_jpeg(bytes),
         Format::Png => decode_png(bytes),
+        Format::WebP => webp::decode(bytes),
+        Format::Gif => gif::decode(bytes),
+        Format::Bmp => bmp::decode(bytes),
     }
 }
 
@@ -64,17 +91,17 @@ fn decode_png(bytes: &[u8]) -> Result<RgbImage, String> {
     Ok(RgbImage { width, height, pixels: to_rgb(samples, colour.samples()) })
 }
 
-fn text(error: impl Display) -> String {
+pub(super) fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-fn zeros(length: Option<usize>) -> Result<Vec<u8>, String> {
+pub(super) fn zeros(length: Option<usize>) -> Result<Vec<u8>, String> {
     let length = length.filter(|length| *length <= MOST_BYTES);
     Ok(vec![0; length.ok_or("more than 512 MiB of pixels")?])
 }
 
 /// From grey, grey and alpha, RGB or RGBA.
-fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
+pub(super) fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
     match channels {
         3 => samples,
         4 => samples.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Writes valid inputs of every target to corpus/TARGET, from which fuzzing goes on. Needs Python alone."""
+
+import json
+import struct
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent / "tests"
+
+
+def tensors(path):
+    """The bytes of each tensor in a safetensors file."""
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    for name, entry in json.loads(data[8 : 8 + length]).items():
+        if name != "__metadata__":
+            start, end = (8 + length + offset for offset in entry["data_offsets"])
+            yield name, data[start:end]
+
+
+def put(target, name, data):
+    folder = HERE / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+for golden in ["images", "formats"]:
+    for name, data in tensors(TESTS / "golden" / f"{golden}.safetensors"):
+        if name.startswith("file."):
+            put("images", name, data)
+for name in ["classes", "values"]:
+    put("safetensors", name, (TESTS / "fixtures" / f"{name}.safetensors").read_bytes())
+for name in ["classes", "middle"]:
+    put("resume", name, (TESTS / "fixtures" / name / "last.safetensors").read_bytes())
+for config in TESTS.glob("fixtures/*/config.toml"):
+    put("toml", config.parent.name, config.read_bytes())
+text = "\ufeffno it was n't black monday,\r\nsaid Zoë\n"
+put("text", "utf-8", text.encode())
+put("text", "utf-16", text.encode("utf-16-le"))
+put("text", "latin-1", "café au lait".encode("latin-1"))
+put("cifar", "two", bytes([3] * 3073 + [9] * 3073))

@@ -1,0 +1,136 @@
+//! How many training samples each class has.
+
+use super::{Content, Dataset, ImageFiles, Part, Targets, Task};
+use crate::error::{Error, Result};
+
+/// The most classes that a message names.
+const NAMED: usize = 10;
+
+impl Dataset {
+    /// The number of samples of each class in a part; `None` for text, in regression, and if there is no such part.
+    pub fn class_counts(&self, part: Part) -> Option<Vec<usize>> {
+        let Content::Arrays(arrays) = &self.content else { return None };
+        match (arrays.task, &arrays.part(part)?.targets) {
+            (Task::Classification { classes }, Targets::Classes(own)) => {
+                let mut counts = vec![0; classes];
+                own.iter().for_each(|&class| counts[class as usize] += 1);
+                Some(counts)
+            }
+            _ => None,
+        }
+    }
+
+    /// Lines about the training samples of each class; none for text and in regression.
+    pub(super) fn class_notes(&self) -> Vec<String> {
+        let counts = self.class_counts(Part::Train).unwrap_or_default();
+        let seen = || (0..counts.len()).filter(|&class| counts[class] > 0);
+        // Of equal counts, the first class's.
+        let least = seen().min_by_key(|&class| counts[class]);
+        let most = seen().min_by_key(|&class| std::cmp::Reverse(counts[class]));
+        let (Some(least), Some(most)) = (least, most) else { return Vec::new() };
+        let of = |class: usize| format!("{} of {}", counts[class], self.class_name(class));
+        let numbers = match counts.len() {
+            ..=NAMED => (0..counts.len()).map(of).collect::<Vec<_>>().join(", "),
+            _ if counts[least] == counts[most] => {
+                format!("{} of each class that has any", counts[least])
+            }
+            _ => format!("from {} to {}", of(least), of(most)),
+        };
+        let classes = if counts.len() == 1 { "class" } else { "classes" };
+        let mut notes = vec![format!("{} {classes}; training samples: {numbers}", counts.len())];
+        let unseen: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] == 0).collect();
+        if !unseen.is_empty() {
+            let named = unseen.iter().take(NAMED).map(|&class| self.class_name(class));
+            let rest = unseen.len().checked_sub(NAMED).filter(|rest| *rest > 0);
+            let names: Vec<String> = named.chain(rest.map(|rest| format!("{rest} more"))).collect();
+            notes.push(format!(
+                "{} of {} classes {} no training sample, so the model cannot learn them: {}",
+                unseen.len(),
+                counts.len(),
+                if unseen.len() == 1 { "has" } else { "have" },
+                names.join(", ")
+            ));
+        }
+        notes
+    }
+
+    /// Checks that there is something to learn: a model of one class is right without having learnt.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if all training samples are of one class.
+    pub(crate) fn check_classes(&self) -> Result<()> {
+        let counts = self.class_counts(Part::Train).unwrap_or_default();
+        let seen: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] > 0).collect();
+        let [only] = seen[..] else { return Ok(()) };
+        let message = format!(
+            "all {} training samples are of {}; to learn, a model needs samples of at least two classes",
+            counts[only],
+            self.class_name(only)
+        );
+        Err(Error::input(format!("`data` {}", self.name), message))
+    }
+
+    /// A class in messages.
+    fn class_name(&self, class: usize) -> String {
+        match self.files().map(ImageFiles::classes) {
+            Some(names) => names[class].clone(),
+            None => format!("class {class}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::validation::ValidationRule;
+    use crate::data::{Arrays, Inputs, SampleShape, Split};
+
+    fn dataset(labels: &[i32], classes: usize) -> Dataset {
+        let inputs = Inputs::Floats(vec![0.5; labels.len()]);
+        let train = Split { inputs, targets: Targets::Classes(labels.to_vec()) };
+        let task = Task::Classification { classes };
+        let sample = SampleShape::Vector { size: 1 };
+        let arrays =
+            Arrays::assemble(train, None, None, sample, task, ValidationRule::Last { share: 0.0 });
+        Dataset::new("some", Content::Arrays(arrays))
+    }
+
+    #[test]
+    fn up_to_ten_classes_are_all_counted() {
+        assert_eq!(
+            dataset(&[2, 0, 2], 4).notes(),
+            [
+                "4 classes; training samples: 1 of class 0, 0 of class 1, 2 of class 2, 0 of class 3",
+                "2 of 4 classes have no training sample, so the model cannot learn them: class 1, class 3",
+            ]
+        );
+        assert_eq!(
+            dataset(&[1, 0, 1], 2).notes(),
+            ["2 classes; training samples: 1 of class 0, 2 of class 1"]
+        );
+    }
+
+    #[test]
+    fn of_many_classes_the_least_and_the_most_frequent_are_told() {
+        let notes = dataset(&[0, 1000, 1000, 0, 1000], 1001).notes();
+        let expected = "1001 classes; training samples: from 2 of class 0 to 3 of class 1000";
+        assert_eq!(notes[0], expected);
+        assert!(notes[1].starts_with("999 of 1001 classes have no training sample"));
+        assert!(notes[1].ends_with("class 9, class 10, 989 more"), "{}", notes[1]);
+        let labels: Vec<i32> = (0..11).collect();
+        assert_eq!(
+            dataset(&labels, 11).notes(),
+            ["11 classes; training samples: 1 of each class that has any"]
+        );
+    }
+
+    #[test]
+    fn one_class_is_nothing_to_learn() {
+        for (labels, classes) in [([0, 0, 0], 1), ([3, 3, 3], 4)] {
+            let error = dataset(&labels, classes).check_classes().unwrap_err().to_string();
+            let expected = format!("all 3 training samples are of class {}", labels[0]);
+            assert!(error.starts_with(&format!("`data` some: {expected}")), "{error}");
+        }
+        assert!(dataset(&[0, 0, 1], 2).check_classes().is_ok());
+    }
+}
