@@ -26,13 +26,12 @@ fn bytes<'a>(name: &'a str, shape: &[usize], values: &[u8]) -> Entry<'a> {
     (name, Dtype::U8, shape.to_vec(), values.to_vec())
 }
 
-/// As version 0.1.0: the last samples are for validation.
-fn last(valid_split: f64) -> LoadOptions {
-    LoadOptions { valid_split, first_rules: true, ..LoadOptions::default() }
+fn options(valid_split: f64) -> LoadOptions {
+    LoadOptions { valid_split, ..LoadOptions::default() }
 }
 
 fn read(tensors: &[Entry]) -> Result<Arrays> {
-    parse(&file(tensors), Path::new("some.safetensors"), &last(0.25))
+    parse(&file(tensors), Path::new("some.safetensors"), &options(0.25))
 }
 
 fn message(tensors: &[Entry]) -> String {
@@ -43,8 +42,10 @@ fn message(tensors: &[Entry]) -> String {
 #[test]
 fn byte_images_are_turned_and_normalised() {
     let values: Vec<u8> = (0..24).collect();
-    let arrays =
-        read(&[bytes("images", &[4, 2, 1, 3], &values), labels("labels", &[0, 2, 1, 0])]).unwrap();
+    let file = file(&[bytes("images", &[4, 2, 1, 3], &values), labels("labels", &[0, 2, 1, 0])]);
+    // The last sample is for validation.
+    let first = LoadOptions { first_rules: true, ..options(0.25) };
+    let arrays = parse(&file, Path::new("some.safetensors"), &first).unwrap();
     assert_eq!(arrays.sample, SampleShape::Image { height: 1, width: 3, channels: 2 });
     let turned = vec![0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11, 12, 15, 13, 16, 14, 17];
     assert_eq!(arrays.normalisation, Some(Normalisation::of(&turned, 2)));
@@ -218,9 +219,9 @@ fn parts_must_be_alike() {
 fn a_corrupt_file_is_an_error() {
     let whole = file(&[floats("inputs", &[1, 1], &[0.0]), labels("labels", &[0])]);
     let path = Path::new("some.safetensors");
-    assert!(parse(&whole, path, &last(0.0)).is_ok());
+    assert!(parse(&whole, path, &options(0.0)).is_ok());
     for length in 0..whole.len() {
-        let error = parse(&whole[..length], path, &last(0.0)).unwrap_err().to_string();
+        let error = parse(&whole[..length], path, &options(0.0)).unwrap_err().to_string();
         assert!(
             error.starts_with("some.safetensors: is not a complete safetensors file: "),
             "{length}: {error}"
@@ -228,7 +229,7 @@ fn a_corrupt_file_is_an_error() {
     }
     let mut huge = whole;
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    assert!(parse(&huge, path, &last(0.0)).is_err());
+    assert!(parse(&huge, path, &options(0.0)).is_err());
 }
 
 /// A small version of the fuzz target: no damage makes the reader panic.
@@ -252,7 +253,7 @@ fn damaged_bytes_never_panic() {
                 _ => b"0123456789[],:{}\""[stream.below(17) as usize],
             };
         }
-        match parse(&damaged, Path::new("some.safetensors"), &last(0.5)) {
+        match parse(&damaged, Path::new("some.safetensors"), &options(0.5)) {
             Ok(_) => read += 1,
             Err(_) => refused += 1,
         }
