@@ -31,6 +31,17 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// The operating system starts no more threads or processes.
+    #[error(
+        "{what} could not be started: {cause}; allow more threads and processes (`ulimit -u`, or a container's limit on \
+         pids)"
+    )]
+    Threads {
+        /// What was to be started.
+        what: String,
+        /// What the operating system said.
+        cause: String,
+    },
     /// A file could not be written while running.
     #[error("{}: could not be written: {cause}", path.display())]
     Write {
@@ -54,6 +65,14 @@ pub enum Error {
         environment: String,
         /// What is wrong, and what to do.
         message: String,
+    },
+    /// A run is at its end, and no epoch can be called the best.
+    #[error(
+        "no epoch had a finite {measure}, so there is no best model; the last one is in the run's last.safetensors"
+    )]
+    NoBestEpoch {
+        /// The value by which the best epoch is chosen.
+        measure: &'static str,
     },
     /// No step had a finite loss for a long time.
     #[error("diverged: no finite loss in the last {steps} steps, up to step {step}")]
@@ -90,6 +109,11 @@ impl Error {
         Error::Device { device: device.into(), message: message.into() }
     }
 
+    /// A thread or process that could not be started.
+    pub(crate) fn threads(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Error::Threads { what: what.into(), cause: cause.to_string() }
+    }
+
     /// A file that could not be written while running.
     pub fn write(path: &Path, cause: std::io::Error) -> Self {
         Error::Write { path: path.to_owned(), cause }
@@ -111,9 +135,11 @@ impl Error {
         match self {
             Error::Input { .. } | Error::Device { .. } => 2,
             Error::DeviceLost { .. }
+            | Error::Threads { .. }
             | Error::Write { .. }
             | Error::Data { .. }
             | Error::Environment { .. }
+            | Error::NoBestEpoch { .. }
             | Error::Diverged { .. } => 1,
         }
     }

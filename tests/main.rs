@@ -30,10 +30,10 @@ mod models;
 #[cfg(all(feature = "cli", unix))]
 mod peers;
 mod place;
+#[cfg(has_simulator)]
 mod placement;
 mod profile;
 mod q_learning;
-#[cfg(has_simulator)]
 #[cfg(all(feature = "cli", unix))]
 mod runs;
 mod sequence;

@@ -53,6 +53,17 @@ impl Metrics {
         Ok(Metrics { file, path: path.to_owned(), length: 0, lines: 0 })
     }
 
+    /// Whether the file has no line yet.
+    ///
+    /// # Errors
+    /// Where its length cannot be read.
+    pub fn is_empty(&self) -> Result<bool> {
+        let metadata = self.file.metadata();
+        let metadata = metadata
+            .map_err(|error| Error::file(&self.path, format!("cannot be read: {error}")))?;
+        Ok(metadata.len() == 0)
+    }
+
     /// The length of the first `lines` lines, in bytes.
     ///
     /// # Errors

@@ -24,5 +24,6 @@ pub use network::QNetwork;
 pub use pendulum::Pendulum;
 pub use policy::greedy;
 pub use reports::{EpochReport, Event, Plan, Report, Status, TestReport};
+pub(crate) use run::check_room;
 pub use run::{Evaluation, Run, describe, evaluate};
 pub use task::QLearning;

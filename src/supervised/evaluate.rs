@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::batches::BatchSource;
 use super::run::{Run, find_data, kind};
+use super::settings::is_generated;
 use crate::data::{
     self, Content, Dataset, Kind, LoadOptions, Normalisation, Part, Task, TokenKind, Vocabulary,
 };
@@ -13,8 +14,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
 use crate::learn::{
-    EvaluationPrecision, Learner, ModelRecord, StopFlag, TrainConfig, Trained, load, locate,
-    read_record,
+    EvaluationPrecision, Learner, ModelRecord, RunDirectory, StopFlag, TrainConfig, Trained,
+    check_output, load, locate, read_record,
 };
 use crate::ops::step_statistics::SumValues;
 
@@ -44,7 +45,8 @@ pub struct Evaluation {
 /// `predictions` is written as safetensors: `log_probabilities` `[n, K]`, or `means` `[n, D]`.
 ///
 /// # Errors
-/// Where the source is not a run or checkpoint, or the data does not fit it or lacks the part.
+/// Where the source is not a run or checkpoint, or the data does not fit it or lacks the part; where `predictions` cannot be
+/// written, is a file of a run, or is one of the files that are read.
 pub fn evaluate(
     source: &Path,
     data: Option<&str>,
@@ -72,6 +74,13 @@ pub fn evaluate(
             ));
         }
     };
+    if let Some(path) = predictions {
+        let mut inputs = run.as_deref().map(RunDirectory::files).unwrap_or_default();
+        inputs.push(file.clone());
+        inputs.extend((!is_generated(&data)).then(|| data.clone().into()));
+        let inputs: Vec<&Path> = inputs.iter().map(|input| &**input).collect();
+        check_output("predictions", path, &inputs)?;
+    }
     let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
     let mut notes = dataset.notes();
     fit(&mut dataset, &record, &data)?;

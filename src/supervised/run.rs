@@ -20,6 +20,10 @@ use crate::learn::{
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 
+/// What can be done with a run that has lost its last checkpoint.
+const WITHOUT_CHECKPOINT: &str =
+    "evaluate best.safetensors with `alrao eval`, or start a new run from it with `init`";
+
 /// A run of supervised learning.
 pub type Run = learn::Run<Supervised>;
 
@@ -63,7 +67,7 @@ impl Run {
         config.device = device.name().parse().unwrap_or(config.device);
         let train = &mut config.train;
         check_precision_of_run(train.precision, device)?;
-        let has_checkpoint = RunDirectory::last(path).exists();
+        let has_checkpoint = directory.has_checkpoint(WITHOUT_CHECKPOINT)?;
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {
             // The checkpoint holds the values of these files.
@@ -79,7 +83,6 @@ impl Run {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
             return Err(Error::input(format!("`data` {data}"), message));
         }
-        // A run that was killed before its first checkpoint starts from the beginning.
         if has_checkpoint {
             run.restore(&mut directory)?;
         }

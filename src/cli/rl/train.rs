@@ -87,7 +87,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let report = report.map_err(|error| {
         let ended = format!("the run in {directory} ended");
         let advice = format!("{ended} (to go on: {again})");
-        let is_over = matches!(error, Error::Diverged { .. });
+        let is_over = matches!(error, Error::Diverged { .. } | Error::NoBestEpoch { .. });
         anyhow::Error::from(error).context(if is_over { ended } else { advice })
     })?;
     let summary = summary(&report, &directory);
