@@ -104,6 +104,16 @@ impl Error {
         Error::input(path.display(), message)
     }
 
+    /// The error, about what a setting names: a file's name alone does not tell which setting named it.
+    pub(crate) fn of_setting(self, name: &str) -> Self {
+        match self {
+            Error::Input { subject, message } if !subject.starts_with('`') => {
+                Error::input(format!("`{name}` {subject}"), message)
+            }
+            other => other,
+        }
+    }
+
     /// A device that cannot be opened.
     pub fn device(device: &str, message: impl Into<String>) -> Self {
         Error::Device { device: device.into(), message: message.into() }

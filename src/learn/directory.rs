@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::Checkpoint;
+use super::disk::operation;
 use super::metrics::Metrics;
 use super::tensor_file::replace;
 use crate::error::{Error, Result};
@@ -234,7 +235,7 @@ impl RunDirectory {
     /// Moves the copy back to its place.
     pub(crate) fn restore_best(&self) -> Result<()> {
         let (copy, best) = (self.path.join(BEST_WHOLE), RunDirectory::best(&self.path));
-        match fs::rename(copy, &best) {
+        match operation(|| fs::rename(copy, &best)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::write(&best, error))
             }

@@ -5,6 +5,7 @@ pub(crate) mod captured_step;
 mod checkpoint;
 mod config;
 mod directory;
+pub(crate) mod disk;
 mod learner;
 pub(crate) mod memory;
 mod metrics;

@@ -4,6 +4,8 @@ mod collecting;
 mod config;
 mod environment;
 mod episodes;
+#[cfg(test)]
+mod failing_disk;
 mod gymnasium;
 mod memory;
 mod network;

@@ -93,7 +93,7 @@ impl Run {
             let message = "is not a run of Q-learning: use alrao train `resume`, or alrao eval";
             return Err(Error::input(path.display(), message));
         }
-        Settings::from_toml(&text, &file)?.resolve()
+        Settings::from_toml(&text, &file)?.with_effect().resolve()
     }
 
     /// The observations and actions of the environment.

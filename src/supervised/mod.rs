@@ -2,6 +2,8 @@
 
 mod batches;
 mod evaluate;
+#[cfg(test)]
+mod failing_disk;
 mod reports;
 mod run;
 mod sample;

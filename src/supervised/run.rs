@@ -109,7 +109,7 @@ impl Run {
             let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
-        let config = Settings::from_toml(&text, &file)?.resolve()?;
+        let config = Settings::from_toml(&text, &file)?.with_effect().resolve()?;
         Ok((config, settings::file::parse::<Note>(&text, &file)?.data_fingerprint))
     }
 }
@@ -172,7 +172,8 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
     };
-    let dataset = data::load_with(data, kind(architecture), &options)?;
+    let dataset = data::load_with(data, kind(architecture), &options)
+        .map_err(|error| error.of_setting("data"))?;
     if config.task.image_size.is_some() && dataset.files().is_none() {
         let message = format!("does not apply to `data` {data}; it is for a folder of images");
         return Err(Error::field("image_size", message));

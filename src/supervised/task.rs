@@ -37,10 +37,10 @@ impl Supervised {
         config: TrainConfig,
     ) -> Result<Supervised> {
         if let Some(path) = &config.init {
-            learner.load_initial(path)?;
+            learner.load_initial(path).map_err(|error| error.of_setting("init"))?;
         }
         if let Some(path) = &config.rates {
-            learner.load_rates(path)?;
+            learner.load_rates(path).map_err(|error| error.of_setting("rates"))?;
         }
         let batches = no_batches();
         Ok(Supervised { learner, dataset, source, batches, config, best_loss: f64::INFINITY })

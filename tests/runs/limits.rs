@@ -26,7 +26,7 @@ fn a_limit_on_memory_counts_as_the_machine_s() {
     let folder = folder.path();
     write_vectors(folder, [60, 20, 20]);
     for (arguments, culprit) in [
-        ("train --model mlp --hidden 20000,10000 --data data.safetensors --out run", "--hidden"),
+        ("train --model mlp --hidden 40000,10000 --data data.safetensors --out run", "--hidden"),
         ("rl train --env pendulum --buffer 40000000 --out run", "--buffer 40000000"),
         ("rl train --env pendulum --batch-size 2000000 --out run", "--batch-size 2000000"),
         ("bench q-learning --batch-size 2000000 --device cpu", "--batch-size 2000000"),
@@ -48,7 +48,6 @@ fn what_fits_in_no_memory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, culprit) in [
         ("info --model cnn --step --batch-size 16777216", "--batch-size 16777216"),
-        ("info --model char-lstm --step --batch-size 16777216", "--batch-size 16777216"),
         ("info --model cnn --step --classes 16777216", "--classes 16777216"),
         ("info --model char-lstm --step --vocab 16777216", "--vocab 16777216"),
         ("info --model cnn --step --classifiers 16777216", "--classifiers 16777216"),

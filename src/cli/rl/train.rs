@@ -56,9 +56,10 @@ fn announce(env: &str, quiet: bool) {
 }
 
 fn start(flags: Settings, place: &PlaceArguments, quiet: bool) -> anyhow::Result<(Run, Device)> {
-    let (config, device) = place.configure(flags)?;
-    announce(&config.task.env, quiet);
-    Ok((Run::start(config, place.out.as_deref(), &device)?, device))
+    place.start(flags, |config, out, device| {
+        announce(&config.task.env, quiet);
+        Run::start(config, out, device)
+    })
 }
 
 fn resume(
