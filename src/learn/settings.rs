@@ -186,9 +186,9 @@ impl<T: TaskSettings> Settings<T> {
     fn why_without_effect(&self, key: &str) -> Option<String> {
         let is_bayesian = self.learning.averaging == Some(AveragingKind::Bayesian);
         match key {
-            "theta" if is_bayesian => {
-                Some(format!("{}, which never switches", not_applying_to("`averaging` bayesian")))
-            }
+            "theta" if is_bayesian => Some(
+                "does not apply to `averaging` bayesian, which never switches; leave it out".into(),
+            ),
             _ => T::why_without_effect(self, key),
         }
     }

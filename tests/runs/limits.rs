@@ -27,7 +27,7 @@ fn a_limit_on_memory_counts_as_the_machine_s() {
     write_vectors(folder, [60, 20, 20]);
     for (arguments, culprit) in [
         ("train --model mlp --hidden 40000,10000 --data data.safetensors --out run", "--hidden"),
-        ("rl train --env pendulum --buffer 40000000 --out run", "--buffer 40000000"),
+        ("rl train --env pendulum --buffer 60000000 --out run", "--buffer 60000000"),
         ("rl train --env pendulum --batch-size 2000000 --out run", "--batch-size 2000000"),
         ("bench q-learning --batch-size 2000000 --device cpu", "--batch-size 2000000"),
         ("bench step --model mlp --batch-size 200000 --device cpu", "--batch-size 200000"),
@@ -94,11 +94,18 @@ fn too_few_threads_are_an_error_in_one_line() {
     write_vectors(folder, [200, 50, 50]);
     fs::copy(crate::gymnasium::stand_in::program(), folder.join("python")).unwrap();
     let run = |most: u32, number: usize, arguments: &str| {
-        let script =
-            format!("ulimit -u {most}; exec ./alrao {arguments} --out run-{number}-{most}");
-        let mut command = Command::new("sh");
-        command.current_dir(folder).args(["-c", &script]).uid(USER).gid(USER);
+        let mut command = Command::new("./alrao");
+        let arguments = format!("{arguments} --out run-{number}-{most}");
+        command.current_dir(folder).args(arguments.split_whitespace()).uid(USER).gid(USER);
         command.env("ALRAO_PYTHON", "./python");
+        let limit = libc::rlimit { rlim_cur: most.into(), rlim_max: most.into() };
+        // SAFETY: the call is safe between fork and exec; it only reads the number.
+        unsafe {
+            command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NPROC, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
         let output = command.output().unwrap();
         let (code, stderr) = (output.status.code(), text(&output.stderr));
         assert!(matches!(code, Some(0..=2)), "{most}, {arguments}: {code:?} {stderr}");

@@ -74,6 +74,23 @@ fn a_run_without_any_checkpoint_begins_at_the_start() {
     super::assert_same(&run, &folder.join("alone"));
 }
 
+/// Earlier versions wrote settings that have no effect beside others, and would now be refused.
+#[test]
+fn a_run_with_settings_without_effect_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    let arguments = format!("{MLP} --averaging bayesian");
+    ends_with(0, folder, &format!("{arguments} --epochs 2 --out alone"));
+    ends_with(0, folder, &format!("{arguments} --epochs 1 --out run"));
+    let config = folder.join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("averaging = \"bayesian\"") && !text.contains("theta"), "{text}");
+    fs::write(&config, format!("theta = 0.5\n{text}")).unwrap();
+    ends_with(0, folder, "train --resume run --epochs 2");
+    super::assert_same(&folder.join("run"), &folder.join("alone"));
+}
+
 #[test]
 fn predictions_replace_nothing_that_is_needed() {
     let folder = tempfile::tempdir().unwrap();
