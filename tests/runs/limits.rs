@@ -119,18 +119,18 @@ fn too_few_threads_are_an_error_in_one_line() {
         }
         code.unwrap()
     };
-    for (number, (arguments, refusal)) in [
-        ("train -q --model mlp --hidden 8 --data data.safetensors --epochs 1", 1),
-        ("train -q --model mlp --hidden 8 --data data.safetensors --epochs 1 --threads 3", 2),
-        ("train -q --model cnn --width 0.1 --samples 50 --epochs 1 --threads 3", 2),
-        ("rl train -q --env pendulum --steps 300 --hidden 8 --evaluation-episodes 1", 1),
-        ("rl train -q --env gym:counts --steps 300 --hidden 8 --evaluation-episodes 1", 1),
-        ("experiment frozen -q --quick --epochs 1 --seeds 1", 1),
+    for (number, (arguments, refusal, most)) in [
+        ("train -q --model mlp --hidden 8 --data data.safetensors --epochs 1", 1, 6),
+        ("train -q --model mlp --hidden 8 --data data.safetensors --epochs 1 --threads 3", 2, 6),
+        ("train -q --model cnn --width 0.1 --samples 50 --epochs 1 --threads 3", 2, 6),
+        ("rl train -q --env pendulum --steps 300 --hidden 8 --evaluation-episodes 1", 1, 5),
+        ("rl train -q --env gym:counts --steps 300 --hidden 8 --evaluation-episodes 1", 1, 8),
+        ("experiment frozen -q --quick --epochs 1 --seeds 1", 1, 2),
     ]
     .into_iter()
     .enumerate()
     {
-        let codes: Vec<i32> = (1..8).map(|most| run(most, number, arguments)).collect();
+        let codes: Vec<i32> = (1..=most).map(|most| run(most, number, arguments)).collect();
         assert_eq!(codes[0], refusal, "{arguments}: {codes:?}");
     }
 }
