@@ -14,15 +14,15 @@ use crate::error::{Error, Result};
 pub(crate) fn check_output(setting: &str, output: &Path, inputs: &[&Path]) -> Result<()> {
     let refused =
         |message: String| Err(Error::input(format!("`{setting}` {}", output.display()), message));
+    if output.is_dir() {
+        return refused("is a directory; give a file".into());
+    }
     if let Some(name) = name_in_run(output) {
         return refused(format!("would replace {name} of a run; give another file"));
     }
     if let Some(input) = inputs.iter().find(|input| is_part_of(output, input)) {
         let input = input.display();
         return refused(format!("would replace a file that is read, {input}; give another file"));
-    }
-    if output.is_dir() {
-        return refused("is a directory; give a file".into());
     }
     let is_there = output.symlink_metadata().is_ok();
     if is_there && !output.is_file() {
