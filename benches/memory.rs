@@ -52,7 +52,7 @@ fn in_own_process(model: Architecture, optimizer: Optimizer) -> u64 {
 fn peak(model: Architecture, optimizer: Optimizer) -> u64 {
     let device = Device::cpu();
     let config = config(model, optimizer).expect("the defaults are sound");
-    let inputs = Inputs::new(&config, &device);
+    let inputs = Inputs::new(&config, &device).expect("they fit in memory");
     let before = memory("VmRSS").expect("the parent has looked");
     let learner = inputs.learner(&config).expect("the model takes these inputs");
     for _ in 0..STEPS {

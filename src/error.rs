@@ -31,6 +31,17 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// The operating system starts no more threads or processes.
+    #[error(
+        "{what} could not be started: {cause}; allow more threads and processes (`ulimit -u`, or a container's limit on \
+         pids)"
+    )]
+    Threads {
+        /// What was to be started.
+        what: String,
+        /// What the operating system said.
+        cause: String,
+    },
     /// A file could not be written while running.
     #[error("{}: could not be written: {cause}", path.display())]
     Write {
@@ -54,6 +65,14 @@ pub enum Error {
         environment: String,
         /// What is wrong, and what to do.
         message: String,
+    },
+    /// A run is at its end, and no epoch can be called the best.
+    #[error(
+        "no epoch had a finite {measure}, so there is no best model; the last one is in the run's last.safetensors"
+    )]
+    NoBestEpoch {
+        /// The value by which the best epoch is chosen.
+        measure: &'static str,
     },
     /// No step had a finite loss for a long time.
     #[error("diverged: no finite loss in the last {steps} steps, up to step {step}")]
@@ -85,9 +104,24 @@ impl Error {
         Error::input(path.display(), message)
     }
 
+    /// The error, about what a setting names: a file's name alone does not tell which setting named it.
+    pub(crate) fn of_setting(self, name: &str) -> Self {
+        match self {
+            Error::Input { subject, message } if !subject.starts_with('`') => {
+                Error::input(format!("`{name}` {subject}"), message)
+            }
+            other => other,
+        }
+    }
+
     /// A device that cannot be opened.
     pub fn device(device: &str, message: impl Into<String>) -> Self {
         Error::Device { device: device.into(), message: message.into() }
+    }
+
+    /// A thread or process that could not be started.
+    pub(crate) fn threads(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Error::Threads { what: what.into(), cause: cause.to_string() }
     }
 
     /// A file that could not be written while running.
@@ -111,9 +145,11 @@ impl Error {
         match self {
             Error::Input { .. } | Error::Device { .. } => 2,
             Error::DeviceLost { .. }
+            | Error::Threads { .. }
             | Error::Write { .. }
             | Error::Data { .. }
             | Error::Environment { .. }
+            | Error::NoBestEpoch { .. }
             | Error::Diverged { .. } => 1,
         }
     }

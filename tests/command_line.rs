@@ -87,6 +87,28 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("experiment posterior --quick --model char-lstm --data generated:x", "not a seed"),
         ("experiment table2 --epochs 3", "--epochs"),
         ("experiment theorem --seeds 0", "--seeds"),
+        ("train --steps 3", "'--steps' found; it is a flag of alrao rl train"),
+        ("rl train --epochs 3", "'--epochs' found; it is a flag of alrao train"),
+        (
+            "train --eta-max 1e300",
+            "--eta-max: 1e300 is not possible; give a number above 0, at most 1e30",
+        ),
+        ("train --optimizer sgd --lr 1e300", "--lr: 1e300 is not possible"),
+        (
+            "train --averaging bayesian --theta 0.9",
+            "--theta: does not apply to --averaging bayesian",
+        ),
+        (
+            "rl train --averaging bayesian --theta 0.9",
+            "--theta: does not apply to --averaging bayesian",
+        ),
+        (
+            "train --rates a.safetensors --trained-fraction 0.5",
+            "--trained-fraction: does not apply to --rates",
+        ),
+        ("train --init nosuch.safetensors", "--init nosuch.safetensors: "),
+        ("train --rates nosuch.safetensors", "--rates nosuch.safetensors: "),
+        ("train --data nosuch", "--data nosuch: "),
         ("frobnicate", "frobnicate"),
     ] {
         refused(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), culprit);
@@ -104,6 +126,16 @@ fn a_wrong_key_is_named_with_its_file_and_line() {
         ("epochs = 3\n\nseed = 'x'\n", ["key 'seed'", "line 3", "run.toml"]),
         ("epochs = = 3\n", ["run.toml", "line 1", ""]),
         ("eta_min = -0.1\n", ["key 'eta_min'", "run.toml", "-0.1"]),
+        ("seed = 1\nepochs = 3\nseed = 2\n", ["key 'seed' in", "run.toml", "line 3: there is one"]),
+        ("batch_size = 7000\n", ["key 'batch_size' in", "run.toml", "6000 training samples"]),
+        ("image_size = 64\n", ["key 'image_size' in", "run.toml", "folder of images"]),
+        ("threads = 5000\n", ["key 'threads' in", "run.toml", "5000 is too many"]),
+        ("init = 'nosuch'\n", ["key 'init' in", "run.toml (nosuch)", "cannot be read"]),
+        ("data = 'nosuch'\n", ["key 'data' in", "run.toml (nosuch)", ""]),
+        (
+            "model = 'mlp'\nhidden = [16000000, 16000000]\n",
+            ["key 'hidden' in", "run.toml", "parameters"],
+        ),
     ] {
         std::fs::write(path, content).unwrap();
         culprits

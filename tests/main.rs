@@ -35,11 +35,11 @@ mod own_data;
 #[cfg(all(feature = "cli", unix))]
 mod peers;
 mod place;
+#[cfg(has_simulator)]
 mod placement;
 mod profile;
 mod q_learning;
 mod regression;
-#[cfg(has_simulator)]
 #[cfg(all(feature = "cli", unix))]
 mod runs;
 mod sequence;

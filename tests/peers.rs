@@ -148,6 +148,8 @@ fn without_pytorch_the_engine_is_timed_alone() {
         assert!(table.contains("engine   alrao") && !table.contains("PyTorch  sgd"), "{table}");
         assert!(table.contains("PyTorch  all"), "{table}");
     }
+    let (output, _folder) = run("no script", &["-q"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let (output, _folder) = run(PYTHON, &["--optimizer", "adam"]);
     let messages = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{messages}");

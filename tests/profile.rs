@@ -17,7 +17,7 @@ fn config(model: Architecture, width: f64, batch: usize) -> RunConfig {
 /// What one step does, one launch after the other.
 fn step_of(model: Architecture, width: f64, batch: usize, device: &Device) -> Profile {
     let config = config(model, width, batch);
-    let inputs = Inputs::new(&config, device);
+    let inputs = Inputs::new(&config, device).unwrap();
     let learner = inputs.learner(&config).unwrap();
     learner.steps().set_on(false);
     device.profile(|| drop(inputs.step(&learner))).unwrap()
@@ -131,7 +131,7 @@ fn a_look_into_a_step_changes_none_of_its_bits() {
     let device = Device::cpu();
     for model in [Architecture::Cnn, Architecture::CharLstm] {
         let config = config(model, 0.1, 2);
-        let inputs = Inputs::new(&config, &device);
+        let inputs = Inputs::new(&config, &device).unwrap();
         let values = |steps: &dyn Fn(&Learner)| {
             let learner = inputs.learner(&config).unwrap();
             (0..3).for_each(|_| steps(&learner));

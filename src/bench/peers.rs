@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::device::threads;
+use crate::error::Error;
+
 /// `in_turn.py`, and the files that it imports.
 const FILES: [(&str, &str); 12] = [
     ("in_turn.py", include_str!("../../benches/peers/in_turn.py")),
@@ -137,10 +140,13 @@ impl Peers {
             })?;
         running().push((process.id(), folder.path().to_owned()));
         let requests = process.stdin.take();
-        let answers = lines_of(process.stdout.take());
+        let output = process.stdout.take();
         // Importing from a cold disk is slow.
         let (greeting, patience) = (Greeting::default(), setup.patience.max(PATIENCE_AT_THE_START));
+        // Until its answers are read there are none; should they not be, the process is ended.
+        let answers = channel().1;
         let mut peers = Peers { greeting, process, requests, answers, patience, folder };
+        peers.answers = lines_of(output).map_err(|error| error.to_string())?;
         let greeting = peers.answer().map_err(|trouble| trouble.message().to_owned())?;
         peers.patience = setup.patience;
         peers.greeting = serde_json::from_value(greeting)
@@ -367,18 +373,20 @@ fn unpacked() -> io::Result<(TempDir, File)> {
 }
 
 /// The lines that a process writes, read on a thread so that waiting for them can time out.
-fn lines_of(output: Option<impl io::Read + Send + 'static>) -> Receiver<io::Result<String>> {
+fn lines_of(
+    output: Option<impl io::Read + Send + 'static>,
+) -> Result<Receiver<io::Result<String>>, Error> {
     let (sender, receiver) = channel();
     if let Some(output) = output {
-        std::thread::spawn(move || {
+        threads::start("peers", move || {
             for line in BufReader::new(output).lines() {
                 if sender.send(line).is_err() {
                     return;
                 }
             }
-        });
+        })?;
     }
-    receiver
+    Ok(receiver)
 }
 
 fn unexpected(answer: &Value) -> Trouble {

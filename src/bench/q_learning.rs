@@ -10,7 +10,7 @@ use super::step::{Mode, launches};
 use crate::device::Device;
 use crate::error::Result;
 use crate::rl::settings::Settings;
-use crate::rl::{Collecting, QConfig, QNetwork};
+use crate::rl::{Collecting, QConfig, QNetwork, check_room};
 
 /// Transitions of random actions that fill the replay buffer.
 pub const TRANSITIONS: u64 = 10_000;
@@ -54,6 +54,7 @@ struct Contestant<'a> {
 impl<'a> Contestant<'a> {
     fn new(config: &'a QConfig, mode: Mode, device: &Device) -> Result<Self> {
         let collecting = Collecting::open(config)?;
+        check_room(config, collecting.spaces())?;
         let network = QNetwork::new(config, collecting.spaces(), device)?;
         network.set_capture(mode == Mode::Captured);
         let mut own = Contestant { config, mode, network, collecting, steps: 0 };

@@ -1,6 +1,6 @@
 //! Flags that several commands have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -25,17 +25,22 @@ pub(super) struct PlaceArguments {
 }
 
 impl PlaceArguments {
-    /// The configuration of a new run, and its device, opened.
-    pub fn configure<T: TaskSettings>(
+    /// Opens the device of a new run, and starts the run by `start`, which takes its configuration, its directory and the
+    /// device.
+    pub fn start<T: TaskSettings, R>(
         &self,
         flags: Settings<T>,
-    ) -> anyhow::Result<(RunConfig<T::Config>, Device)> {
+        start: impl FnOnce(RunConfig<T::Config>, Option<&Path>, &Device) -> Result<R, Error>,
+    ) -> anyhow::Result<(R, Device)> {
         let mut settings = self.with_file(flags)?;
         let config = settings.resolve()?;
-        let device = Device::open_with_threads(config.device, config.threads)?;
+        let device = Device::open_with_threads(config.device, config.threads)
+            .map_err(|error| settings.with_file_of(error))?;
         // The default precision depends on the device that was opened.
         settings.device.device = Some(device.name().parse()?);
-        Ok((settings.resolve()?, device))
+        let run = start(settings.resolve()?, self.out.as_deref(), &device)
+            .map_err(|error| settings.with_file_of(error))?;
+        Ok((run, device))
     }
 
     /// The settings that were given as flags, over those of the `--config` file.

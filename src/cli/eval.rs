@@ -1,14 +1,12 @@
 //! `alrao eval`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::failure::Ending;
 use super::messages;
 use alrao::data::{Part, TokenKind};
-use alrao::error::Error;
 use alrao::learn::settings::DeviceSettings;
 use alrao::supervised::{Evaluation, evaluate};
 
@@ -43,7 +41,6 @@ enum Split {
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
-    arguments.predictions.as_deref().map_or(Ok(()), check_place)?;
     let device = arguments.device.open()?;
     let part = match arguments.split {
         Split::Valid => Part::Valid,
@@ -70,19 +67,4 @@ fn in_words(evaluation: &Evaluation) -> String {
         messages::beside_loss(*accuracy, *errors),
         token.map_or("sample", TokenKind::name),
     )
-}
-
-/// Refuses a file that cannot be written, before hours are spent on its contents.
-fn check_place(path: &Path) -> Result<(), Error> {
-    let subject = || format!("--predictions {}", path.display());
-    if path.is_dir() {
-        return Err(Error::input(subject(), "is a directory; give a file"));
-    }
-    let existed = path.exists();
-    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map_err(|error| Error::input(subject(), format!("cannot be written: {error}")))?;
-    if !existed {
-        fs::remove_file(path).map_err(|error| Error::write(path, error))?;
-    }
-    Ok(())
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::messages;
 use alrao::error::Error;
@@ -60,10 +61,34 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
         _ => {
-            messages::error(&one_line(&error.render().to_string()));
+            let elsewhere = flag_of_another_task(error);
+            messages::error(&elsewhere.unwrap_or_else(|| one_line(&error.render().to_string())));
             ExitCode::from(2)
         }
     }
+}
+
+/// The message for an unknown flag of `train` that `rl train` has, or the other way round. Clap would advise a flag of a
+/// similar name.
+fn flag_of_another_task(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|own| !own.starts_with('-')).take(2).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let other: &[&str] = match words[..] {
+        ["train", ..] => &["rl", "train"],
+        ["rl", "train"] => &["train"],
+        _ => return None,
+    };
+    let mut command = &super::Arguments::command();
+    for name in other {
+        command = command.find_subcommand(name)?;
+    }
+    let name = flag.strip_prefix("--")?;
+    let has_flag = command.get_arguments().any(|own| own.get_long() == Some(name));
+    (has_flag && error.kind() == ErrorKind::UnknownArgument).then(|| {
+        format!("unexpected argument '{flag}' found; it is a flag of alrao {}", other.join(" "))
+    })
 }
 
 /// Clap's message and its tips, without the usage that `--help` shows.

@@ -71,6 +71,7 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let quiet = arguments.quiet;
+    signals::survive_file_size_limit();
     let ending = match arguments.command {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),

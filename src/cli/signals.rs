@@ -1,4 +1,5 @@
-//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process at once.
+//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process at once. A file at its size limit is the
+//! failure of a write, not the end of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -7,6 +8,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use alrao::device::threads;
 use alrao::learn::StopFlag;
 
 /// The first signal that came.
@@ -27,7 +29,7 @@ pub(super) fn listen(
     let mut signals = handler()?;
     let (received, stop) = (Received::default(), stop.clone());
     let first = received.clone();
-    std::thread::spawn(move || {
+    start_thread(move || {
         let mut announce = Some(announce);
         for signal in signals.forever() {
             match announce.take() {
@@ -39,20 +41,34 @@ pub(super) fn listen(
                 None => std::process::exit(128 + signal),
             }
         }
-    });
+    })?;
     Ok(received)
 }
 
 /// Ends the process at the first SIGINT or SIGTERM, after a clean-up.
 pub(super) fn clean_up_with(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let mut signals = handler()?;
-    std::thread::spawn(move || {
+    start_thread(move || {
         if let Some(signal) = signals.forever().next() {
             clean_up();
             std::process::exit(128 + signal);
         }
-    });
+    })
+}
+
+fn start_thread(work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    threads::start("signals", work)?;
     Ok(())
+}
+
+/// Lets a write beyond the limit on a file's size (`ulimit -f`) fail as one on a full disk does. Without this a signal
+/// would end the process.
+pub(super) fn survive_file_size_limit() {
+    #[cfg(unix)]
+    // SAFETY: ignoring a signal runs no code of this program.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }
 
 fn handler() -> anyhow::Result<Signals> {

@@ -52,8 +52,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
 }
 
 fn start(flags: Settings, place: &PlaceArguments) -> anyhow::Result<(Run, Device)> {
-    let (config, device) = place.configure(flags)?;
-    Ok((Run::start(config, place.out.as_deref(), &device)?, device))
+    place.start(flags, Run::start)
 }
 
 fn resume(

@@ -1,9 +1,11 @@
 //! Generated images: ten classes of drawn shapes that need a few convolutions to be told apart.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::validation::ValidationRule;
 use super::{Arrays, Inputs, SampleShape, Split, Targets, Task};
+use crate::device::threads::start_scoped;
 use crate::random::{Philox, Purpose, Stream};
 
 const SIDE: usize = 32;
@@ -67,18 +69,27 @@ pub fn images(seed: u64) -> Arrays {
     Arrays::assemble(part(0..COUNTS[0]), Some(valid), Some(test), sample, task, none)
 }
 
+/// Images that a thread draws before it looks for more.
+const PIECE: usize = 100;
+
 /// Draws every image, on all cores; each image has its own stream of random numbers.
 fn draw_all(philox: Philox, pixels: &mut [u8]) {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
-    let images = (pixels.len() / PIXELS).div_ceil(threads);
-    std::thread::scope(|scope| {
-        for (piece, pixels) in pixels.chunks_mut(images * PIXELS).enumerate() {
-            scope.spawn(move || {
-                for (image, pixels) in pixels.chunks_exact_mut(PIXELS).enumerate() {
-                    draw(philox, (piece * images + image) as u64, pixels);
-                }
-            });
+    let pieces = Mutex::new(pixels.chunks_mut(PIECE * PIXELS).enumerate());
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((piece, pixels)) = next() {
+            for (image, pixels) in pixels.chunks_exact_mut(PIXELS).enumerate() {
+                draw(philox, (piece * PIECE + image) as u64, pixels);
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // A thread that cannot be started leaves its images to the others.
+            let _ = start_scoped(scope, "images", work);
+        }
+        work();
     });
 }
 

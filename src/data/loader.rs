@@ -1,10 +1,13 @@
 //! The data loader: a thread that gathers batches in host memory ahead of their use.
 
+use std::iter::StepBy;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use super::{Inputs, Split, Targets};
+use crate::device::threads;
 
 /// Batches that are ready, including the one being handed over.
 const AHEAD: usize = 3;
@@ -20,7 +23,8 @@ pub struct HostBatch {
     pub samples: usize,
 }
 
-/// The batches of one pass over a split, in order; the last may be short. Dropping the loader ends its thread.
+/// The batches of one pass over a split, in order; the last may be short. Dropping the loader ends its thread. If the
+/// operating system starts no thread, each batch is gathered when it is needed.
 ///
 /// ```
 /// use alrao::data::{Inputs, Loader, Split, Targets};
@@ -35,9 +39,41 @@ pub struct HostBatch {
 /// assert_eq!(batches[1].inputs, Inputs::Floats(vec![0.1]));
 /// ```
 pub struct Loader {
-    batches: Option<Receiver<HostBatch>>,
-    thread: Option<JoinHandle<()>>,
+    batches: Batches,
     left: usize,
+}
+
+/// Where batches come from.
+enum Batches {
+    Thread { receiver: Option<Receiver<HostBatch>>, thread: Option<JoinHandle<()>> },
+    Here(Gathering),
+}
+
+/// The batches that are left, gathered one after the other.
+#[derive(Clone)]
+struct Gathering {
+    split: Arc<Split>,
+    order: Option<Arc<Vec<u32>>>,
+    batch_size: usize,
+    /// Samples of the pass.
+    length: usize,
+    /// The first sample of each batch.
+    starts: StepBy<Range<usize>>,
+}
+
+impl Iterator for Gathering {
+    type Item = HostBatch;
+
+    fn next(&mut self) -> Option<HostBatch> {
+        let start = self.starts.next()?;
+        let end = (start + self.batch_size).min(self.length);
+        Some(match &self.order {
+            Some(order) => {
+                self.split.gather(order[start..end].iter().map(|&sample| sample as usize))
+            }
+            None => self.split.gather(start..end),
+        })
+    }
 }
 
 impl Loader {
@@ -59,33 +95,28 @@ impl Loader {
         let length = order.as_ref().map_or(samples, |order| order.len());
         let starts = (first_batch * batch_size..length).step_by(batch_size);
         let left = starts.len();
-        // The channel holds all but one: the thread holds the last itself.
-        let (sender, receiver) = sync_channel(AHEAD - 1);
-        let work =
-            move || send_batches(&split, order.as_deref(), batch_size, length, starts, &sender);
-        let thread = std::thread::Builder::new().name("loader".into()).spawn(work);
-        let thread = thread.expect("the operating system gives one more thread");
-        Loader { batches: Some(receiver), thread: Some(thread), left }
+        let gathering = Gathering { split, order, batch_size, length, starts };
+        Loader { batches: Batches::ahead(gathering), left }
     }
 }
 
-fn send_batches(
-    split: &Split,
-    order: Option<&Vec<u32>>,
-    batch_size: usize,
-    length: usize,
-    starts: impl Iterator<Item = usize>,
-    sender: &SyncSender<HostBatch>,
-) {
-    for start in starts {
-        let end = (start + batch_size).min(length);
-        let batch = match order {
-            Some(order) => split.gather(order[start..end].iter().map(|&sample| sample as usize)),
-            None => split.gather(start..end),
-        };
-        // The loader was dropped.
-        if sender.send(batch).is_err() {
-            return;
+impl Batches {
+    /// Gathered on a thread of their own, if one can be started.
+    fn ahead(gathering: Gathering) -> Batches {
+        // The channel holds all but one: the thread holds the last itself.
+        let (sender, receiver) = sync_channel(AHEAD - 1);
+        let batches = gathering.clone();
+        let started = threads::start("loader", move || {
+            for batch in batches {
+                // The loader was dropped.
+                if sender.send(batch).is_err() {
+                    return;
+                }
+            }
+        });
+        match started {
+            Ok(thread) => Batches::Thread { receiver: Some(receiver), thread: Some(thread) },
+            Err(_) => Batches::Here(gathering),
         }
     }
 }
@@ -128,7 +159,10 @@ impl Iterator for Loader {
     type Item = HostBatch;
 
     fn next(&mut self) -> Option<HostBatch> {
-        let batch = self.batches.as_ref()?.recv().ok()?;
+        let batch = match &mut self.batches {
+            Batches::Thread { receiver, .. } => receiver.as_ref()?.recv().ok()?,
+            Batches::Here(gathering) => gathering.next()?,
+        };
         self.left -= 1;
         Some(batch)
     }
@@ -142,11 +176,11 @@ impl ExactSizeIterator for Loader {}
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // The receiver is dropped first, so that a thread waiting to send wakes and ends.
-        self.batches = None;
-        if let Some(thread) = self.thread.take() {
+        if let Batches::Thread { receiver, thread } = &mut self.batches {
+            // The receiver is dropped first, so that a thread waiting to send wakes and ends.
+            *receiver = None;
             // A panic in the thread was printed already, and this drop may run during another panic.
-            let _ = thread.join();
+            let _ = thread.take().map(JoinHandle::join);
         }
     }
 }
@@ -179,6 +213,21 @@ mod tests {
         assert_eq!(loader.next().unwrap().inputs, Inputs::Bytes(vec![0, 1]));
         assert!(loader.next().is_none() && loader.next().is_none());
         assert_eq!(Loader::new(split(5), Some(order), 2, 3).len(), 0);
+    }
+
+    #[test]
+    fn without_a_thread_the_batches_are_the_same() {
+        let order = Some(Arc::new(vec![4, 3, 2, 1, 0]));
+        let ahead = Loader::new(split(5), order.clone(), 2, 1);
+        let gathering = Gathering {
+            split: split(5),
+            order,
+            batch_size: 2,
+            length: 5,
+            starts: (2..5).step_by(2),
+        };
+        let here = Loader { left: 2, batches: Batches::Here(gathering) };
+        assert!(here.eq(ahead));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod gpu;
 mod profile;
 #[cfg(has_simulator)]
 pub mod simulator;
+pub mod threads;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -125,7 +126,8 @@ impl Device {
     /// Opens a device whose CPU work uses `threads` threads (all cores where `None`).
     ///
     /// # Errors
-    /// As [`Device::open`], and [`Error::Input`] for more threads than any processor has.
+    /// As [`Device::open`], [`Error::Input`] for more threads than any processor has or than can be started, and
+    /// [`Error::Threads`] if `threads` is `None` and not even those can be started.
     pub fn open_with_threads(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
         // Every device does some of its work on the host.
         cpu::check_level()?;
@@ -133,6 +135,15 @@ impl Device {
             let message = format!("{threads} is too many; give at most {MOST_THREADS}");
             return Err(Error::field("threads", message));
         }
+        Device::open_checked(kind, threads).map_err(|error| match (error, threads) {
+            (Error::Threads { cause, .. }, Some(threads)) => {
+                Error::field("threads", format!("{threads} cannot be started: {cause}; give fewer"))
+            }
+            (error, _) => error,
+        })
+    }
+
+    fn open_checked(kind: DeviceKind, threads: Option<usize>) -> Result<Device> {
         match kind {
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
             DeviceKind::Simulator => Device::open_simulator(threads),
@@ -163,7 +174,7 @@ impl Device {
     /// The simulator; `options` say how it runs the kernels.
     ///
     /// # Errors
-    /// [`Error::Device`] if its threads cannot be started.
+    /// [`Error::Threads`] if its threads cannot be started, [`Error::Device`] if the processor cannot run it.
     #[cfg(has_simulator)]
     pub fn simulator(threads: Option<usize>, options: SimulatorOptions) -> Result<Device> {
         Ok(Device::gpu_with_threads(Driver::Simulator(Simulator::new(threads, options)?), threads))

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Record, Records};
+use crate::device::threads::start_scoped;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::learn::{self, Outcome, RunDirectory, StopFlag};
@@ -138,9 +139,9 @@ pub(super) fn run_all(
     let mut damaged = Damage::default();
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
-        for _ in 0..jobs {
+        for job in 0..jobs {
             let (sender, next, todo) = (sender.clone(), &next, &todo);
-            scope.spawn(move || {
+            let started = start_scoped(scope, "run", move || {
                 while let Some(&run) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if stop.is_set() {
                         break;
@@ -155,6 +156,11 @@ pub(super) fn run_all(
                     let _ = sender.send(Message::Ended { run, result });
                 }
             });
+            if let Err(error) = started {
+                // The threads that were started do all the runs, if there are any.
+                broken = if job == 0 { Err(error) } else { Ok(()) };
+                break;
+            }
         }
         drop(sender);
         for message in receiver {
@@ -337,7 +343,7 @@ fn ending(outcome: Result<Outcome>) -> Result<Option<Ending>> {
     match outcome {
         Ok(Outcome::Stopped) => Ok(None),
         Ok(Outcome::Finished) => Ok(Some(Ending::Finished)),
-        Err(Error::Diverged { .. }) => Ok(Some(Ending::Diverged)),
+        Err(Error::Diverged { .. } | Error::NoBestEpoch { .. }) => Ok(Some(Ending::Diverged)),
         Err(error) => Err(error),
     }
 }

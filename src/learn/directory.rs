@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::Checkpoint;
+use super::disk::operation;
 use super::metrics::Metrics;
 use super::tensor_file::replace;
 use crate::error::{Error, Result};
@@ -92,6 +93,17 @@ impl RunDirectory {
         Ok(directory)
     }
 
+    /// Whether a file of this name in a run's directory belongs to the run.
+    pub(crate) fn is_file_of_run(name: &str) -> bool {
+        let name = name.strip_suffix(".tmp").unwrap_or(name);
+        name == METRICS || OWN_FILES.contains(&name) || name.ends_with(".svg")
+    }
+
+    /// Paths of the files of a run in a directory.
+    pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
+        OWN_FILES.iter().chain([&METRICS]).map(|name| path.join(name)).collect()
+    }
+
     /// Whether `path` contains a run. A run that was killed before it wrote its configuration does not count.
     pub fn has_begun(path: &Path) -> bool {
         path.join(CONFIG).is_file()
@@ -100,13 +112,44 @@ impl RunDirectory {
     /// Opens an existing run.
     ///
     /// # Errors
-    /// Where it is not a run, or another process is using it.
+    /// Where it is not a run, its metrics are gone, or another process is using it.
     pub fn open(path: &Path) -> Result<Self> {
         if !RunDirectory::has_begun(path) {
             let message = format!("is not a run: it has no {CONFIG}");
             return Err(Error::input(format!("`resume` {}", path.display()), message));
         }
-        Ok(RunDirectory { path: path.to_owned(), metrics: Metrics::open(&path.join(METRICS))? })
+        let metrics = path.join(METRICS);
+        if !metrics.exists() {
+            let message = "is gone, and the run cannot be continued without it; put it back";
+            return Err(Error::file(&metrics, message));
+        }
+        Ok(RunDirectory { path: path.to_owned(), metrics: Metrics::open(&metrics)? })
+    }
+
+    /// Whether the run has a checkpoint to continue from. A run that was killed before its first checkpoint has none, and
+    /// starts from the beginning; it has no metrics and no other model either. `advice` says what can be done with the
+    /// best epoch's model of a run that has lost its checkpoint.
+    ///
+    /// # Errors
+    /// Where the checkpoint, or the best model that it counts on, is lost.
+    pub(crate) fn has_checkpoint(&self, advice: &str) -> Result<bool> {
+        let [last, best] = [LAST, BEST].map(|name| self.path.join(name));
+        if last.exists() {
+            return Ok(true);
+        }
+        let is_link = last.symlink_metadata().is_ok();
+        if !is_link && !best.exists() && self.metrics.is_empty()? {
+            return Ok(false);
+        }
+        let what = if is_link { "is a link to a file that is gone" } else { "is gone" };
+        let advice = match best.is_file() {
+            true => format!("put it back, or {advice}"),
+            false => "put it back, or start a new run".into(),
+        };
+        Err(Error::file(
+            &last,
+            format!("{what}, and the run cannot be continued without it; {advice}"),
+        ))
     }
 
     /// Replaces `config.toml`.
@@ -158,6 +201,23 @@ impl RunDirectory {
         checkpoint.write(&RunDirectory::best(&self.path))
     }
 
+    /// Checks that the best epoch's model is there, if there has been a best epoch.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub(crate) fn check_best(&self, epoch: Option<u64>) -> Result<()> {
+        let best = RunDirectory::best(&self.path);
+        match epoch.filter(|_| !best.is_file()) {
+            Some(epoch) => {
+                let message = format!(
+                    "is gone, and with it the best model, of epoch {epoch}; put it back, or start a new run"
+                );
+                Err(Error::file(&best, message))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Copies the best whole epoch's model before an unfinished epoch's model replaces it.
     pub(crate) fn keep_best(&self) -> Result<()> {
         let path = RunDirectory::best(&self.path);
@@ -176,7 +236,7 @@ impl RunDirectory {
     /// Moves the copy back to its place.
     pub(crate) fn restore_best(&self) -> Result<()> {
         let (copy, best) = (self.path.join(BEST_WHOLE), RunDirectory::best(&self.path));
-        match fs::rename(copy, &best) {
+        match operation(|| fs::rename(copy, &best)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::write(&best, error))
             }

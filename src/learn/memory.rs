@@ -1,7 +1,8 @@
-//! Checks that a run fits in the machine's memory, before its model is built.
+//! Checks that work fits in memory, before anything is built.
 
-use std::fs;
+mod limit;
 
+use self::limit::Limit;
 use crate::error::{Error, Result};
 use crate::learn::TrainConfig;
 use crate::learn::learner::rule;
@@ -9,6 +10,7 @@ use crate::models::{self, Architecture, Input, ModelConfig};
 use crate::nn::Init;
 
 /// A large part of a run's memory.
+#[derive(Clone)]
 pub(crate) struct Part {
     /// The flag that determines its size.
     pub subject: String,
@@ -18,8 +20,7 @@ pub(crate) struct Part {
     pub bytes: u128,
 }
 
-/// Refuses a model whose parameters, with their gradients and moments, would take more than the machine's memory. If
-/// the memory's size is unknown, nothing is refused. Activations and data are not counted.
+/// As [`check_together`], for a model's parameters with their gradients and moments. Activations and data are not counted.
 ///
 /// # Errors
 /// [`Error::Input`] naming the flag that determines the model's size, or where the model does not take this input.
@@ -62,28 +63,32 @@ pub(crate) fn model_part(
     Ok(Part { subject, what, bytes: all * (buffers * dtype.wide().size() as u128 + copy) })
 }
 
-/// Refuses parts that together would take more than the machine's memory. If its size is unknown, nothing is refused.
+/// Refuses parts that together would take more memory than the machine has, or than this process or its control group
+/// may take. If no limit is known, nothing is refused.
 ///
 /// # Errors
 /// [`Error::Input`] naming the flag of the largest part.
 pub(crate) fn check_together(parts: &[Part]) -> Result<()> {
-    machine_memory().map_or(Ok(()), |memory| check_within(parts, memory))
+    limit::smallest().map_or(Ok(()), |limit| check_within(parts, &limit))
 }
 
-fn check_within(parts: &[Part], memory: u128) -> Result<()> {
+fn check_within(parts: &[Part], limit: &Limit) -> Result<()> {
     let all: u128 = parts.iter().map(|part| part.bytes).sum();
-    let Some(largest) = parts.iter().max_by_key(|part| part.bytes).filter(|_| all > memory) else {
+    let largest = parts.iter().max_by_key(|part| part.bytes).filter(|_| all > limit.bytes);
+    let Some(largest) = largest else {
         return Ok(());
     };
     let Part { subject, what, bytes } = largest;
-    let others = match *bytes > memory {
+    let others = match *bytes > limit.bytes {
         true => String::new(),
         false => format!(", {}B with the rest of the run", short(all)),
     };
     let message = format!(
-        "{what} {}B{others}; this machine has {}B of memory; give a smaller number",
+        "{what} {}B{others}; {} {}B {}; give a smaller number",
         short(*bytes),
-        short(memory)
+        limit.before,
+        short(limit.bytes),
+        limit.after
     );
     Err(Error::input(subject, message))
 }
@@ -95,43 +100,25 @@ fn short(number: u128) -> String {
     format!("{:.2} {}", number as f64 / 1000f64.powi(unit as i32), UNITS[unit])
 }
 
-/// The machine's memory in bytes; `None` if it cannot be read.
-fn machine_memory() -> Option<u128> {
-    total(&fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-/// The total in a text such as `/proc/meminfo`.
-fn total(text: &str) -> Option<u128> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u128 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_total_is_read() {
-        assert_eq!(total("MemTotal:       24689764 kB\nMemFree: 1 kB\n"), Some(24_689_764 * 1024));
-        assert_eq!(total("MemFree: 1 kB\n"), None);
-        assert_eq!(total("MemTotal: many kB\n"), None);
-        if cfg!(target_os = "linux") {
-            assert!(machine_memory().unwrap() > 1 << 20);
-        }
-    }
-
-    #[test]
     fn the_largest_of_what_is_too_much_together_is_named() {
         let part =
             |subject: &str, bytes| Part { subject: subject.into(), what: "takes".into(), bytes };
+        let within = |parts: &[Part], bytes| {
+            let (before, after) = ("this machine has".into(), "of memory".into());
+            check_within(parts, &Limit { bytes, before, after })
+        };
         let parts = [part("`hidden`", 6_000), part("`buffer` 9", 7_000), part("`batch_size`", 1)];
-        check_within(&parts, 13_001).unwrap();
-        let error = check_within(&parts, 13_000).unwrap_err().to_string();
+        within(&parts, 13_001).unwrap();
+        let error = within(&parts, 13_000).unwrap_err().to_string();
         let together =
             "takes 7.00 kB, 13.00 kB with the rest of the run; this machine has 13.00 kB of memory";
         assert_eq!(error, format!("`buffer` 9: {together}; give a smaller number"));
-        let error = check_within(&parts, 6_999).unwrap_err().to_string();
+        let error = within(&parts, 6_999).unwrap_err().to_string();
         assert!(
             error.starts_with("`buffer` 9: takes 7.00 kB; this machine has 7.00 kB"),
             "{error}"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::StepReport;
+use super::disk::operation;
 use super::task::RunTask;
 use crate::error::{Error, Result};
 use crate::file::irregular;
@@ -59,6 +60,17 @@ impl Metrics {
         Ok(Metrics { file, path: path.to_owned(), length: 0, lines: 0 })
     }
 
+    /// Whether the file has no line yet.
+    ///
+    /// # Errors
+    /// Where its length cannot be read.
+    pub fn is_empty(&self) -> Result<bool> {
+        let metadata = self.file.metadata();
+        let metadata = metadata
+            .map_err(|error| Error::file(&self.path, format!("cannot be read: {error}")))?;
+        Ok(metadata.len() == 0)
+    }
+
     /// The length of the first `lines` lines, in bytes.
     ///
     /// # Errors
@@ -85,7 +97,7 @@ impl Metrics {
     /// Where the file has fewer lines.
     pub fn cut(&mut self, lines: u64) -> Result<()> {
         let length = self.end_of(lines)?;
-        self.file.set_len(length).map_err(|error| Error::write(&self.path, error))?;
+        operation(|| self.file.set_len(length)).map_err(|error| Error::write(&self.path, error))?;
         (self.length, self.lines) = (length, lines);
         Ok(())
     }
@@ -99,10 +111,10 @@ impl Metrics {
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_string(line).expect("a line is plain data");
         text.push('\n');
-        let written = self
-            .file
-            .seek(SeekFrom::Start(self.length))
-            .and_then(|_| self.file.write_all(text.as_bytes()));
+        let written = operation(|| {
+            self.file.seek(SeekFrom::Start(self.length))?;
+            self.file.write_all(text.as_bytes())
+        });
         if let Err(error) = written {
             // Report the failed write. A rest that cannot be cut off does no harm, since a resumed run cuts the file.
             let _ = self.file.set_len(self.length);
@@ -115,6 +127,6 @@ impl Metrics {
 
     /// Waits until every line is on the disk: a checkpoint must not count lines that can still be lost.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|error| Error::write(&self.path, error))
+        operation(|| self.file.sync_data()).map_err(|error| Error::write(&self.path, error))
     }
 }

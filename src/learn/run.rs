@@ -46,8 +46,9 @@ impl<T: RunTask> Run<T> {
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// [`crate::Error::Diverged`] after 100 steps in a row without a finite loss, or if no step had one; the failure of
-    /// the device, the data or the environment; [`crate::Error::Write`]. The last checkpoint stays whole.
+    /// [`crate::Error::Diverged`] after 100 steps in a row without a finite loss, or if no step had one;
+    /// [`crate::Error::NoBestEpoch`]; the failure of the device, the data or the environment; [`crate::Error::Write`]. The
+    /// last checkpoint stays whole.
     pub fn train(
         &mut self,
         observer: &mut dyn Observer<T>,

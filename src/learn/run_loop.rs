@@ -129,11 +129,13 @@ impl<T: RunTask> RunLoop<T> {
     /// Restores the state from a run directory without changing the directory.
     ///
     /// # Errors
-    /// Where the checkpoint is not whole, is of another model, or counts more metrics lines than the file has.
+    /// Where the checkpoint is not whole, is of another model, or counts more metrics lines than the file has; where the
+    /// best epoch's model is gone.
     pub fn restore(&mut self, directory: &mut RunDirectory) -> Result<()> {
         let path = RunDirectory::last(directory.path());
         let checkpoint = Checkpoint::read(&path)?;
         self.task.restore(&checkpoint, &path)?;
+        directory.check_best(checkpoint.record.progress.best_epoch)?;
         directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
         self.progress = checkpoint.record.progress.clone();
         self.latest = Some(checkpoint);
@@ -216,8 +218,9 @@ impl<T: RunTask> RunLoop<T> {
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
-    /// [`Error::Diverged`] after 100 updates in a row without a finite loss, or if no update had one; [`Error::Write`];
-    /// where the task's data or environment fails. The last checkpoint stays whole.
+    /// [`Error::Diverged`] after 100 updates in a row without a finite loss, or if no update had one;
+    /// [`Error::NoBestEpoch`]; [`Error::Write`]; where the task's data or environment fails. The last checkpoint stays
+    /// whole.
     pub fn run(
         &mut self,
         observer: &mut dyn Observer<T>,
@@ -275,8 +278,7 @@ impl<T: RunTask> RunLoop<T> {
         }
         let Some(measured) = evaluated? else { return Ok(Flow::Stop) };
         let epoch = Epoch {
-            is_best: self.progress.best_epoch.is_none()
-                || self.task.is_better(&measured, &self.progress),
+            is_best: self.task.is_better(&measured, &self.progress),
             measured,
             seconds,
             per_second: done as f64 / seconds,
@@ -391,8 +393,10 @@ impl<T: RunTask> RunLoop<T> {
         stop: &StopFlag,
     ) -> Result<(Flow, Option<T::TestReport>)> {
         let mut test = None;
-        if let (true, Some(epoch)) = (self.task.has(EvaluatedPart::Test), self.progress.best_epoch)
-        {
+        let Some(epoch) = self.progress.best_epoch else {
+            return Err(Error::NoBestEpoch { measure: T::MEASURE });
+        };
+        if self.task.has(EvaluatedPart::Test) {
             self.load_best()?;
             let Some(measured) = self.evaluate(EvaluatedPart::Test, observer, stop)? else {
                 return Ok((Flow::Stop, None));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::alrao::AlraoConfig;
+use crate::alrao::{AlraoConfig, AveragingKind};
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
@@ -40,6 +40,11 @@ pub trait TaskSettings: GroupOf<RunConfig<Self::Config>> {
 
     /// The keys of the notes.
     const NOTES: &'static [&'static str] = &[];
+
+    /// The reason why a setting has no effect beside the others, if it has none.
+    fn why_without_effect(_: &Settings<Self>, _: &str) -> Option<String> {
+        None
+    }
 
     /// As [`Settings::resolve`], for settings whose values are in their ranges.
     ///
@@ -170,6 +175,39 @@ impl<T: TaskSettings> Settings<T> {
         Error::input(self.subject(key), message)
     }
 
+    /// An error about a setting, with the key and its file in place of the setting if it came from a file.
+    pub fn with_file_of(&self, error: Error) -> Error {
+        let (subject, message) = match error {
+            Error::Input { subject, message } => (subject, message),
+            Error::Device { device, message } => (format!("`device` {device}"), message),
+            other => return other,
+        };
+        let parts = subject.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+        let Some((key, value)) = parts.filter(|(key, _)| self.origins.contains_key(key)) else {
+            return Error::Input { subject, message };
+        };
+        let value = value.trim();
+        let value = if value.is_empty() { String::new() } else { format!(" ({value})") };
+        Error::input(self.subject(key) + &value, message)
+    }
+
+    /// The settings without those that have no effect beside the others, which a run of an earlier version may have.
+    pub(crate) fn with_effect(self) -> Self {
+        let given = self.clone();
+        self.retain(&|key| given.why_without_effect(key).is_none())
+    }
+
+    /// The reason why a setting has no effect beside the others, if it has none.
+    fn why_without_effect(&self, key: &str) -> Option<String> {
+        let is_bayesian = self.learning.averaging == Some(AveragingKind::Bayesian);
+        match key {
+            "theta" if is_bayesian => Some(
+                "does not apply to `averaging` bayesian, which never switches; leave it out".into(),
+            ),
+            _ => T::why_without_effect(self, key),
+        }
+    }
+
     /// Checks each given value on its own.
     ///
     /// # Errors
@@ -191,8 +229,8 @@ impl<T: TaskSettings> Settings<T> {
     /// The configuration `usual` with the given settings, and with the defaults of the optimizer and the device.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the setting, or the key and its file: a setting that the optimizer does not have, or
-    /// settings that contradict each other.
+    /// [`Error::Input`] naming the setting, or the key and its file: a setting that the optimizer does not have or that has no
+    /// effect, or settings that contradict each other.
     pub(crate) fn applied_to(
         &self,
         mut usual: RunConfig<T::Config>,
@@ -203,6 +241,7 @@ impl<T: TaskSettings> Settings<T> {
             let is_right = key == "classifiers" && has_one_classifier;
             not_of_optimizer(key, optimizer).filter(|_| !is_right)
         })?;
+        self.refuse(|key| self.why_without_effect(key))?;
         match optimizer {
             Optimizer::Adam => usual.train.lr = ADAM_LR,
             Optimizer::AlraoAdam => usual.alrao.eta = ALRAO_ADAM_ETA,

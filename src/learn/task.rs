@@ -46,6 +46,9 @@ pub trait RunTask: Sized {
     /// The value by which the best epoch is chosen.
     type Best;
 
+    /// The name of that value in messages.
+    const MEASURE: &'static str;
+
     /// The model that learns.
     fn learner(&self) -> &Learner;
 
@@ -104,7 +107,7 @@ pub trait RunTask: Sized {
     /// The value by which the best epoch so far was chosen.
     fn best(&self) -> Self::Best;
 
-    /// Whether an evaluation is better than the best so far.
+    /// Whether an evaluation is better than the best so far, or the first that is finite.
     fn is_better(&self, measured: &Self::Measured, progress: &Progress) -> bool;
 
     /// Makes an evaluation the best so far.

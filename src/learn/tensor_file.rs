@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView};
 
+use super::disk::operation;
 use crate::device::{DType, Device, Element};
 use crate::error::{Error, Result};
 use crate::file::{self, tensors};
@@ -148,12 +149,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let mut file = operation(|| File::create(temporary))?;
+    operation(|| file.write_all(bytes))?;
+    operation(|| file.sync_all())?;
     drop(file);
-    fs::rename(temporary, path)?;
-    sync_folder(path)
+    operation(|| fs::rename(temporary, path))?;
+    operation(|| sync_folder(path))
 }
 
 /// Syncs a file's folder, which makes a rename permanent.

@@ -167,6 +167,10 @@ fn programs(setting: Option<OsString>) -> Vec<OsString> {
 
 /// The error for an environment that cannot be opened, with advice.
 fn refusal(name: &str, python: &str, failure: Failure) -> Error {
+    let failure = match failure {
+        Failure::TooMany(error) => return error,
+        other => other,
+    };
     let message = match &failure {
         Failure::NoPython { tried } => Some(format!(
             "there is no {tried}: install Python 3 with `pip install \"gymnasium[box2d]\"`, or set {SETTING} to a Python that \
@@ -176,7 +180,10 @@ fn refusal(name: &str, python: &str, failure: Failure) -> Error {
             "{python} cannot be started ({error}): set {SETTING} to a Python that has Gymnasium"
         )),
         Failure::Fault { fault: Fault { reason, text }, .. } => what_to_do(*reason, text, python),
-        Failure::Ended { .. } | Failure::Damaged { .. } | Failure::Silent { .. } => Some(format!(
+        Failure::TooMany(_)
+        | Failure::Ended { .. }
+        | Failure::Damaged { .. }
+        | Failure::Silent { .. } => Some(format!(
             "{python} does not open it: {failure}: is that a Python 3 with Gymnasium ({SETTING} names another), and does \
              gymnasium.make work there?"
         )),

@@ -4,6 +4,8 @@ mod collecting;
 mod config;
 mod environment;
 mod episodes;
+#[cfg(test)]
+mod failing_disk;
 mod gymnasium;
 mod memory;
 mod network;
@@ -24,5 +26,6 @@ pub use network::QNetwork;
 pub use pendulum::Pendulum;
 pub use policy::greedy;
 pub use reports::{EpochReport, Event, Plan, Report, Status, TestReport};
+pub(crate) use run::check_room;
 pub use run::{Evaluation, Run, describe, evaluate};
 pub use task::QLearning;

@@ -28,6 +28,10 @@ const MOST_AT_ONCE: usize = 32;
 /// The largest number of episodes of `alrao rl eval`.
 const MOST_EPISODES: usize = 1_000_000;
 
+/// What can be done with a run that has lost its last checkpoint.
+const WITHOUT_CHECKPOINT: &str =
+    "evaluate best.safetensors with `alrao rl eval`, or start a new run";
+
 /// A run of Q-learning.
 pub type Run = learn::Run<QLearning>;
 
@@ -59,9 +63,9 @@ impl Run {
         // The run continues on this device.
         config.device = device.name().parse().unwrap_or(config.device);
         check_precision_of_run(config.train.precision, device)?;
+        let has_checkpoint = directory.has_checkpoint(WITHOUT_CHECKPOINT)?;
         let mut run = prepare(&config, device)?;
-        // A run that was killed before its first checkpoint starts from the beginning.
-        if RunDirectory::last(path).exists() {
+        if has_checkpoint {
             run.restore(&mut directory)?;
         }
         let done = run.progress().step;
@@ -89,7 +93,7 @@ impl Run {
             let message = "is not a run of Q-learning: use alrao train `resume`, or alrao eval";
             return Err(Error::input(path.display(), message));
         }
-        Settings::from_toml(&text, &file)?.resolve()
+        Settings::from_toml(&text, &file)?.with_effect().resolve()
     }
 
     /// The observations and actions of the environment.
@@ -111,7 +115,7 @@ fn prepare(config: &QConfig, device: &Device) -> Result<RunLoop<QLearning>> {
 }
 
 /// Refuses a run that does not fit in memory, before anything is built.
-fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
+pub(crate) fn check_room(config: &QConfig, spaces: Spaces) -> Result<()> {
     let input = Input::Vector { size: spaces.observation };
     let copies = [config.alrao.classifiers, spaces.actions];
     let model = memory::model_part(&config.model, input, copies, &config.train)?;

@@ -145,6 +145,6 @@ impl Settings {
 impl From<&QConfig> for Settings {
     fn from(config: &QConfig) -> Settings {
         let optimizer = config.train.optimizer;
-        Settings::of(config).retain(&|key| not_of_optimizer(key, optimizer).is_none())
+        Settings::of(config).retain(&|key| not_of_optimizer(key, optimizer).is_none()).with_effect()
     }
 }

@@ -63,6 +63,8 @@ impl RunTask for QLearning {
     type EpochReport = EpochReport;
     type TestReport = TestReport;
 
+    const MEASURE: &'static str = "mean return";
+
     fn learner(&self) -> &Learner {
         self.network.learner()
     }
@@ -182,8 +184,10 @@ impl RunTask for QLearning {
     /// A network without updates is the best only until one with updates is evaluated.
     fn is_better(&self, measured: &Returns, progress: &Progress) -> bool {
         let Place { best_return, best_has_learnt, .. } = self.place;
+        // An earlier version could take a return that is not a number for the best.
         let is_better = measured.mean > best_return || best_return.is_nan();
-        is_better || (self.updates(progress) > 0 && !best_has_learnt)
+        let is_first_learnt = self.updates(progress) > 0 && !best_has_learnt;
+        measured.mean.is_finite() && (is_better || is_first_learnt)
     }
 
     fn note_best(&mut self, measured: &Returns, progress: &Progress) {

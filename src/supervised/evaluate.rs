@@ -8,13 +8,14 @@ use super::batches::BatchSource;
 use super::fit::fit;
 use super::measurement::{RegressionErrors, measure};
 use super::run::{Run, find_data, kind};
-use super::settings::DataConfig;
+use super::settings::{DataConfig, is_generated};
 use crate::data::{self, Content, LoadOptions, Normalize, Part, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
 use crate::learn::{
-    EvaluationPrecision, ModelRecord, StopFlag, TrainConfig, load, locate, read_record,
+    EvaluationPrecision, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output, load,
+    locate, read_record,
 };
 
 /// The result of a model on one part of a data set.
@@ -46,7 +47,8 @@ pub struct Evaluation {
 /// `predictions` is written as safetensors: `log_probabilities` `[n, K]`, or `means` `[n, D]` in the targets' own units.
 ///
 /// # Errors
-/// Where the source is not a run or checkpoint, or the data does not fit it or lacks the part.
+/// Where the source is not a run or checkpoint, or the data does not fit it or lacks the part; where `predictions` cannot be
+/// written, is a file of a run, or is one of the files that are read.
 pub fn evaluate(
     source: &Path,
     data: Option<&str>,
@@ -79,6 +81,13 @@ pub fn evaluate(
             ));
         }
     };
+    if let Some(path) = predictions {
+        let mut inputs = run.as_deref().map(RunDirectory::files).unwrap_or_default();
+        inputs.push(file.clone());
+        inputs.extend((!is_generated(&data)).then(|| data.clone().into()));
+        let inputs: Vec<&Path> = inputs.iter().map(|input| &**input).collect();
+        check_output("predictions", path, &inputs)?;
+    }
     let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
     let mut notes = dataset.notes();
     notes.extend(fit(&mut dataset, &record, &data, split)?);

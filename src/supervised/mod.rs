@@ -2,6 +2,8 @@
 
 mod batches;
 mod evaluate;
+#[cfg(test)]
+mod failing_disk;
 mod fit;
 mod measurement;
 mod reports;

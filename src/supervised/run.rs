@@ -23,6 +23,10 @@ use crate::learn::{
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 
+/// What can be done with a run that has lost its last checkpoint.
+const WITHOUT_CHECKPOINT: &str =
+    "evaluate best.safetensors with `alrao eval`, or start a new run from it with `init`";
+
 /// A run of supervised learning.
 pub type Run = learn::Run<Supervised>;
 
@@ -67,7 +71,7 @@ impl Run {
         config.device = device.name().parse().unwrap_or(config.device);
         let train = &mut config.train;
         check_precision_of_run(train.precision, device)?;
-        let has_checkpoint = RunDirectory::last(path).exists();
+        let has_checkpoint = directory.has_checkpoint(WITHOUT_CHECKPOINT)?;
         let (init, rates) = (train.init.clone(), train.rates.clone());
         if has_checkpoint {
             // The checkpoint holds the values of these files.
@@ -83,7 +87,6 @@ impl Run {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
             return Err(Error::input(format!("`data` {data}"), message));
         }
-        // A run that was killed before its first checkpoint starts from the beginning.
         if has_checkpoint {
             run.restore(&mut directory)?;
         }
@@ -124,7 +127,7 @@ impl Run {
             let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
-        let mut config = Settings::from_toml(&text, &file)?.resolve()?;
+        let mut config = Settings::from_toml(&text, &file)?.with_effect().resolve()?;
         let note = settings::file::parse::<Note>(&text, &file)?;
         config.task.first_rules = note.data_rules.is_none();
         Ok((config, note.data_fingerprint))
@@ -210,7 +213,8 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
         threads: device.host_threads(),
         first_rules: config.task.first_rules,
     };
-    let dataset = data::load_with(data, kind(architecture), &options)?;
+    let dataset = data::load_with(data, kind(architecture), &options)
+        .map_err(|error| error.of_setting("data"))?;
     if config.task.image_size.is_some() && dataset.files().is_none() {
         let message = format!("does not apply to `data` {data}; it is for a folder of images");
         return Err(Error::field("image_size", message));

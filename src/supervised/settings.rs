@@ -128,6 +128,16 @@ impl TaskSettings for SupervisedSettings {
     const NOTES: &'static [&'static str] =
         &["data_fingerprint", "data_rules", "train_classes", "valid_classes", "test_classes"];
 
+    fn why_without_effect(settings: &Settings, key: &str) -> Option<String> {
+        let has_rates = settings.task.rates.is_some();
+        (key == "trained_fraction" && has_rates).then(|| {
+            format!(
+                "{}: a file of rates freezes a feature by the rate 0",
+                not_applying_to("`rates`")
+            )
+        })
+    }
+
     /// The defaults depend on the model and the data.
     fn resolve(settings: &Settings) -> Result<RunConfig> {
         let architecture = settings.task.model.unwrap_or(DEFAULT_MODEL);
@@ -200,10 +210,12 @@ fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
 impl From<&RunConfig> for Settings {
     fn from(config: &RunConfig) -> Settings {
         let (architecture, optimizer) = (config.model.architecture, config.train.optimizer);
-        Settings::of(config).retain(&|key| {
-            not_of_model(key, architecture).is_none()
-                && not_of_optimizer(key, optimizer).is_none()
-                && !(config.task.first_rules && ["split_seed", "normalize"].contains(&key))
-        })
+        Settings::of(config)
+            .retain(&|key| {
+                not_of_model(key, architecture).is_none()
+                    && not_of_optimizer(key, optimizer).is_none()
+                    && !(config.task.first_rules && ["split_seed", "normalize"].contains(&key))
+            })
+            .with_effect()
     }
 }

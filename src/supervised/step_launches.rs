@@ -10,7 +10,7 @@ use crate::data::{
 };
 use crate::device::Device;
 use crate::error::Result;
-use crate::learn::memory::check_fits;
+use crate::learn::memory::{self, Part};
 use crate::learn::{Learner, TrainConfig};
 use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
@@ -20,7 +20,7 @@ use crate::supervised::batches::BatchSource;
 /// "memset" counts how often memory is set to zero. The data is on the device, images as bytes. Nothing is computed.
 ///
 /// # Errors
-/// Where there is no such model, or its initial weights would not fit in the machine's memory.
+/// Where there is no such model, or its initial weights or the data would not fit in memory.
 pub fn step_launches(
     model: &ModelConfig,
     input: Input,
@@ -28,7 +28,9 @@ pub fn step_launches(
     alrao: AlraoConfig,
     train: &TrainConfig,
 ) -> Result<BTreeMap<String, usize>> {
-    check_fits(model, input, [alrao.classifiers, classes], train)?;
+    let model_part = memory::model_part(model, input, [alrao.classifiers, classes], train)?;
+    let model_part = with_outputs_as_subject(model_part, input, classes, alrao.classifiers);
+    memory::check_together(&[model_part, data_part(input, train)])?;
     let device = Device::counter();
     let module = models::build(model, input, &mut Init::new(train.seed))?.module;
     let source = BatchSource::new(&two_batches(input, classes, train), train, &device)?;
@@ -40,6 +42,30 @@ pub fn step_launches(
     }
     device.check()?;
     Ok(learner.steps().launches().expect("a GPU's second step is captured"))
+}
+
+/// The part of a model that is too large because of its outputs names them.
+fn with_outputs_as_subject(part: Part, input: Input, outputs: usize, classifiers: usize) -> Part {
+    if outputs <= classifiers || !part.subject.starts_with("`classifiers`") {
+        return part;
+    }
+    let name = if matches!(input, Input::Tokens { .. }) { "vocab" } else { "classes" };
+    Part { subject: format!("`{name}` {outputs}"), ..part }
+}
+
+/// The memory of [`two_batches`].
+fn data_part(input: Input, train: &TrainConfig) -> Part {
+    let bytes = match input {
+        Input::Image { height, width, channels } => height * width * channels,
+        Input::Vector { size } => size * size_of::<f32>(),
+        Input::Tokens { .. } => train.bptt * size_of::<i32>(),
+    };
+    Part {
+        subject: format!("`batch_size` {}", train.batch_size),
+        what: "makes batches that take".into(),
+        // Two of them, and their classes.
+        bytes: 2 * train.batch_size as u128 * (bytes + size_of::<i32>()) as u128,
+    }
 }
 
 /// Data of the right shape for two whole batches.

@@ -37,10 +37,10 @@ impl Supervised {
         config: TrainConfig,
     ) -> Result<Supervised> {
         if let Some(path) = &config.init {
-            learner.load_initial(path)?;
+            learner.load_initial(path).map_err(|error| error.of_setting("init"))?;
         }
         if let Some(path) = &config.rates {
-            learner.load_rates(path)?;
+            learner.load_rates(path).map_err(|error| error.of_setting("rates"))?;
         }
         let batches = no_batches();
         Ok(Supervised { learner, dataset, source, batches, config, best_loss: f64::INFINITY })
@@ -77,6 +77,8 @@ impl RunTask for Supervised {
     type EpochReport = EpochReport;
     type TestReport = TestReport;
 
+    const MEASURE: &'static str = "validation loss";
+
     fn learner(&self) -> &Learner {
         &self.learner
     }
@@ -103,10 +105,8 @@ impl RunTask for Supervised {
 
     fn has_all_epochs(&self, progress: &Progress) -> bool {
         let evaluated = progress.epoch.saturating_sub(1);
-        let is_impatient = progress
-            .best_epoch
-            .is_some_and(|best| evaluated.saturating_sub(best) >= self.config.patience);
-        evaluated >= self.config.epochs || is_impatient
+        let since_best = evaluated.saturating_sub(progress.best_epoch.unwrap_or(0));
+        evaluated >= self.config.epochs || since_best >= self.config.patience
     }
 
     fn is_epoch_whole(&self, progress: &Progress) -> bool {
@@ -213,13 +213,12 @@ impl RunTask for Supervised {
 
     /// Without validation data the last epoch is the best.
     fn is_better(&self, measured: &Option<Measurement>, _: &Progress) -> bool {
-        measured.as_ref().is_none_or(|valid| valid.loss() < self.best_loss)
+        let loss = measured.as_ref().map(Measurement::loss);
+        loss.is_none_or(|loss| loss.is_finite() && loss < self.best_loss)
     }
 
     fn note_best(&mut self, measured: &Option<Measurement>, _: &Progress) {
-        // Any later loss is better than NaN.
-        let loss = measured.as_ref().map(Measurement::loss).filter(|loss| !loss.is_nan());
-        self.best_loss = loss.unwrap_or(f64::INFINITY);
+        self.best_loss = measured.as_ref().map_or(f64::INFINITY, Measurement::loss);
     }
 
     fn set_best(&mut self, checkpoint: Option<&Checkpoint>, _: &Path) -> Result<()> {

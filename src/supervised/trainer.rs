@@ -11,7 +11,9 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::settings::validate;
-use crate::learn::{Learner, Observer, RunLoop, StopFlag, TrainConfig, check_precision};
+use crate::learn::{
+    Learner, Observer, RunLoop, StopFlag, TrainConfig, check_output, check_precision,
+};
 use crate::models::Architecture;
 
 /// Trains a model on a data set, without a run directory: the best epoch's model is kept in memory.
@@ -64,7 +66,8 @@ impl Trainer {
     /// Trains.
     ///
     /// # Errors
-    /// If data and model do not fit, a value of the configurations is out of its range, or as [`super::Run::train`].
+    /// If data and model do not fit, a value of the configurations is out of its range, the file to save to cannot be written
+    /// or is one of the files that are read, or as [`super::Run::train`].
     pub fn run(self, device: &Device, observer: &mut dyn Observer<Supervised>) -> Result<Report> {
         let wanted = task(&self.dataset);
         if self.model.task() != wanted {
@@ -74,6 +77,11 @@ impl Trainer {
         }
         self.check(device)?;
         self.dataset.check_classes()?;
+        if let Some(path) = &self.weights {
+            let inputs = [&self.config.init, &self.config.rates];
+            let inputs: Vec<&Path> = inputs.into_iter().flatten().map(|path| &**path).collect();
+            check_output("save_to", path, &inputs)?;
+        }
         let source = BatchSource::new(&self.dataset, &self.config, device)?;
         let learner = Learner::new(self.model, &source.sample(), &self.config, device);
         let mut run =

@@ -11,22 +11,30 @@ use safetensors::tensor::Dtype;
 use super::{MLP, assert_same, ends_with, kill, metrics, progress, signal, start, wait_for};
 use super::{labels, write_tensors, write_text, write_vectors};
 
+/// How often each run is killed, unless `ALRAO_KILLS` says it.
 const KILLS: usize = 10;
 
-/// Kills a run at random moments and resumes it each time, and compares it with one left alone.
-fn kill_and_compare(folder: &Path, arguments: &str) {
+fn kills() -> usize {
+    std::env::var("ALRAO_KILLS").map_or(KILLS, |number| number.parse().unwrap())
+}
+
+/// Kills a run at random moments and resumes it each time, and compares it with one left alone. A run that has ended before
+/// it was killed often enough is begun again. `task` is the command without flags, `train` or `rl train`.
+fn kill_and_compare(folder: &Path, task: &str, arguments: &str) {
+    let kills = kills();
+    let resume = format!("{task} --resume killed");
     let began = Instant::now();
     ends_with(0, folder, &format!("{arguments} --out alone"));
     let whole = began.elapsed().as_secs_f64();
     let run = folder.join("killed");
     let mut stream = Philox::new(7, Purpose::Data).stream(0);
     let mut kills_on_the_way = 0;
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         // A run that was killed before it had a configuration has not begun.
         if run.is_dir() && !run.join("config.toml").exists() {
             fs::remove_dir_all(&run).unwrap();
         }
-        let go_on = if run.is_dir() { "train --resume killed" } else { arguments };
+        let go_on = if run.is_dir() { &resume } else { arguments };
         let out = if run.is_dir() { "" } else { " --out killed" };
         let mut child = start(folder, &format!("{go_on}{out}"));
         std::thread::sleep(Duration::from_secs_f64(whole * stream.uniform_in(0.02, 0.2)));
@@ -35,11 +43,18 @@ fn kill_and_compare(folder: &Path, arguments: &str) {
         if last.exists() {
             let progress = progress(&last);
             kills_on_the_way += usize::from(progress["finished"] == false && progress["step"] != 0);
+            if progress["finished"] == true {
+                ends_with(0, folder, &resume);
+                assert_same(&run, &folder.join("alone"));
+                fs::remove_dir_all(&run).unwrap();
+            }
         }
     }
-    ends_with(0, folder, "train --resume killed");
-    assert!(kills_on_the_way >= KILLS / 2, "{kills_on_the_way} kills between start and end");
-    assert_same(&run, &folder.join("alone"));
+    if run.join("config.toml").exists() {
+        ends_with(0, folder, &resume);
+        assert_same(&run, &folder.join("alone"));
+    }
+    assert!(kills_on_the_way >= kills / 2, "{kills_on_the_way} kills between start and end");
 }
 
 #[test]
@@ -49,7 +64,7 @@ fn an_mlp_with_momentum_survives_kills() {
     let arguments = format!(
         "{MLP} --momentum 0.9 --eta-max 1 --batch-size 4 --epochs 40 --log-every 7 --patience 100"
     );
-    kill_and_compare(folder.path(), &arguments);
+    kill_and_compare(folder.path(), "train", &arguments);
 }
 
 #[test]
@@ -58,7 +73,15 @@ fn a_recurrent_model_survives_kills() {
     write_text(folder.path(), 3000);
     let arguments = "train --model char-lstm --width 0.1 --data text.txt --batch-size 4 --bptt 10 --epochs 30 \
                      --log-every 3 --patience 100";
-    kill_and_compare(folder.path(), arguments);
+    kill_and_compare(folder.path(), "train", arguments);
+}
+
+#[test]
+fn a_q_network_survives_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "rl train --env pendulum:3 --steps 6000 --epoch-steps 500 --learning-starts 300 --hidden 12,12 \
+                     --classifiers 3 --epsilon-steps 1000 --evaluation-episodes 2 --environments 2 --log-every 100";
+    kill_and_compare(folder.path(), "rl train", arguments);
 }
 
 /// Stops a run in the midst of an epoch, twice, and lets it end.

@@ -9,6 +9,8 @@ mod experiments;
 mod images;
 mod input;
 mod kills;
+mod limits;
+mod lost;
 mod readers;
 mod resume;
 

@@ -120,7 +120,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         match answer {
             Some(Ok(own)) => greeting = Some(own),
             Some(Err(message)) => {
-                messages::note(&format!("warning: PyTorch is left out: {message}"));
+                if !quiet {
+                    messages::note(&format!("warning: PyTorch is left out: {message}"));
+                }
                 peers = None;
             }
             None => {}

@@ -56,9 +56,10 @@ fn announce(env: &str, quiet: bool) {
 }
 
 fn start(flags: Settings, place: &PlaceArguments, quiet: bool) -> anyhow::Result<(Run, Device)> {
-    let (config, device) = place.configure(flags)?;
-    announce(&config.task.env, quiet);
-    Ok((Run::start(config, place.out.as_deref(), &device)?, device))
+    place.start(flags, |config, out, device| {
+        announce(&config.task.env, quiet);
+        Run::start(config, out, device)
+    })
 }
 
 fn resume(
@@ -87,7 +88,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let report = report.map_err(|error| {
         let ended = format!("the run in {directory} ended");
         let advice = format!("{ended} (to go on: {again})");
-        let is_over = matches!(error, Error::Diverged { .. });
+        let is_over = matches!(error, Error::Diverged { .. } | Error::NoBestEpoch { .. });
         anyhow::Error::from(error).context(if is_over { ended } else { advice })
     })?;
     let summary = summary(&report, &directory);

@@ -18,6 +18,7 @@ use crate::data::validation::ValidationRule;
 use crate::data::{
     Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, unreadable,
 };
+use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -46,7 +47,7 @@ pub(in crate::data) fn is_in(root: &Path) -> bool {
 /// [`Error::Input`] naming the folder or file, if a part has no classes or no images, if `train` lacks a class, if both
 /// `valid` and `val` exist, or if more than 1 % of the files (and more than ten) are broken.
 pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays> {
-    let pool = pool(options.threads)?;
+    let pool = start_pool("images", options.threads)?;
     let names = folders(root, "train".as_ref())?;
     if names.is_empty() {
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
@@ -89,15 +90,6 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
 
 /// The number of an image's class, and the image's file.
 type Sample = (i32, ImageFile);
-
-/// The threads that check and decode the files.
-fn pool(threads: Option<usize>) -> Result<ThreadPool> {
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
-    let pool = builder.thread_name(|index| format!("images-{index}")).build();
-    pool.map_err(|error| {
-        Error::field("threads", format!("threads for decoding could not be started: {error}"))
-    })
-}
 
 /// The name of the validation part's folder, if there is one.
 fn validation(root: &Path) -> Result<Option<&'static str>> {

@@ -13,7 +13,8 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use super::profile::Profiler;
-use crate::error::{Error, Result};
+use super::threads::start_pool;
+use crate::error::Result;
 pub(crate) use float::Float;
 pub(crate) use gemm::{Matrix, gemm};
 pub(crate) use level::check as check_level;
@@ -35,16 +36,8 @@ pub struct Cpu {
 
 impl Cpu {
     pub(crate) fn new(threads: Option<usize>) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.unwrap_or(0))
-            .thread_name(|index| format!("alrao-{index}"))
-            .build()
-            .map_err(|error| Error::Device {
-                device: "cpu".into(),
-                message: format!("its threads could not be started: {error}"),
-            })?;
         Ok(Cpu {
-            pool,
+            pool: start_pool("alrao", threads)?,
             memory: Rc::default(),
             instead_of_cuda: None,
             profiler: Profiler::default(),

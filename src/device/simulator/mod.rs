@@ -32,6 +32,7 @@ use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
 use self::traffic::Transactions;
 use self::worker::Worker;
 use super::gpu::{Kind, Launch, LaunchTrace, SiteTraffic};
+use super::threads::start_pool;
 use crate::error::{Error, Result};
 pub use access::TOO_MANY_ACCESSES;
 pub use job::Order;
@@ -150,11 +151,8 @@ impl Simulator {
         let failed = |message| Error::Device { device: "simulator".into(), message };
         processor::check().map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.unwrap_or(cores).min(MOST_WORKERS))
-            .thread_name(|index| format!("alrao-simulator-{index}"))
-            .build()
-            .map_err(|error| failed(format!("its threads could not be started: {error}")))?;
+        let workers = threads.unwrap_or(cores).min(MOST_WORKERS);
+        let pool = start_pool("alrao-simulator", Some(workers))?;
         fault::install();
         Ok(Simulator {
             pool,

@@ -8,6 +8,9 @@ type Checked = Result<(), String>;
 /// The largest number of units of a layer, classifiers or samples of a batch.
 const MOST_UNITS: usize = 1 << 24;
 
+/// The largest learning rate. A number of 32 bits ends at 3.4e38, and the rates of features are such numbers.
+const MOST_RATE: f64 = 1e30;
+
 /// Any value.
 pub(crate) fn any<T>(_: &T) -> Checked {
     Ok(())
@@ -33,6 +36,16 @@ pub(crate) fn real(
 /// A number above 0.
 pub(crate) fn positive(value: &f64) -> Checked {
     real(|x| x > 0.0, "a number above 0")(value)
+}
+
+/// A learning rate above 0.
+pub(crate) fn rate(value: &f64) -> Checked {
+    real(|x| x > 0.0 && x <= MOST_RATE, "a number above 0, at most 1e30")(value)
+}
+
+/// A learning rate of at least 0.
+pub(crate) fn rate_or_none(value: &f64) -> Checked {
+    real(|x| (0.0..=MOST_RATE).contains(&x), "0 or a number above 0, at most 1e30")(value)
 }
 
 /// A number of at least 0.

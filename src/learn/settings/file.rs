@@ -24,8 +24,15 @@ pub(super) fn check_keys(
     notes: &[&str],
 ) -> Result<()> {
     let table = DeTable::parse(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line(text, span.start));
-        Error::file(path, format!("line {line}: {}", plain(error.message())))
+        let place = error.span().unwrap_or_default();
+        let line = line(text, place.start);
+        match text.get(place).filter(|_| error.message().contains("duplicate key")) {
+            Some(key) => {
+                let message = format!("line {line}: there is one before it; leave one out");
+                Error::input(subject(key.trim_matches(['"', '\'']), path), message)
+            }
+            None => Error::file(path, format!("line {line}: {}", plain(error.message()))),
+        }
     })?;
     let mut written = table.get_ref().iter();
     let is_known = |key: &str| keys.contains(&key) || notes.contains(&key);

@@ -25,9 +25,9 @@ settings! {
         /// Update rule [default: alrao]
         optimizer: Optimizer, "OPTIMIZER", check::any => train.optimizer;
         /// Alrao: the smallest learning rate [default: 1e-5; LSTMs 1e-3; alrao-adam 1e-6]
-        eta_min: f64, "RATE", check::positive;
+        eta_min: f64, "RATE", check::rate;
         /// Alrao: the largest learning rate [default: 10; LSTMs 100; alrao-adam 0.1]
-        eta_max: f64, "RATE", check::positive;
+        eta_max: f64, "RATE", check::rate;
         /// Alrao: copies of the last layer, the classifiers [default: 10; LSTMs 6]
         classifiers: usize, "N", check::size => alrao.classifiers;
         /// Alrao: how much the switch expects to keep switching, above 0, at most 1 [default: 0.999]
@@ -37,7 +37,7 @@ settings! {
         /// Alrao: share of the pre-classifier's features that learn [default: 1]
         trained_fraction: f64, "SHARE", check::share("0 to 1 (all)") => alrao.trained_fraction;
         /// sgd and adam: the learning rate; 0 learns nothing [default: 0.01; adam 0.001]
-        lr: f64, "RATE", check::not_negative => train.lr;
+        lr: f64, "RATE", check::rate_or_none => train.lr;
         /// alrao and sgd: momentum, from 0 to below 1 [default: 0]
         momentum: f64, "FACTOR", check::below_one("0 (none) to below 1") => train.momentum;
         /// L2 penalty [default: 0]

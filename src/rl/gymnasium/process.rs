@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::device::threads;
+use crate::error::Error;
+
 use super::frames::{self, Fault, Opened, ReadError, Request};
 
 /// How long a process may take to close its environments before it is killed.
@@ -29,6 +32,8 @@ pub(super) enum Failure {
     NoPython { tried: String },
     /// The program exists, but cannot be run.
     NotStarted(io::Error),
+    /// The operating system starts no more threads or processes.
+    TooMany(Error),
     /// The process gave a reason.
     Fault { fault: Fault, complaints: String },
     /// The process has ended.
@@ -44,6 +49,7 @@ impl fmt::Display for Failure {
         let complaints = match self {
             Failure::NoPython { tried } => return write!(f, "there is no {tried}"),
             Failure::NotStarted(error) => return write!(f, "Python cannot be started: {error}"),
+            Failure::TooMany(error) => return error.fmt(f),
             Failure::Fault { fault, complaints } => {
                 f.write_str(&fault.text)?;
                 complaints
@@ -84,10 +90,10 @@ struct Courier {
 }
 
 impl Courier {
-    fn engage(mut requests: ChildStdin, answers: ChildStdout) -> Self {
+    fn engage(mut requests: ChildStdin, answers: ChildStdout) -> Result<Self, Error> {
         let (exchanges, given) = mpsc::channel::<Exchange>();
         let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
+        threads::start("gymnasium", move || {
             let mut answers = BufReader::new(answers);
             for Exchange { frame, answer, lengths } in given {
                 let body = frames::write(&mut requests, &frame)
@@ -97,8 +103,8 @@ impl Courier {
                     return;
                 }
             }
-        });
-        Courier { exchanges, answers: receiver }
+        })?;
+        Ok(Courier { exchanges, answers: receiver })
     }
 
     /// Waits for the answer. Time in which this process was suspended counts as one slice at most.
@@ -162,15 +168,29 @@ fn spawn(
                 tried.push(std::mem::take(python));
                 continue;
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Failure::TooMany(Error::threads(
+                    format!("the process {python}"),
+                    error,
+                )));
+            }
             Err(error) => return Err(Failure::NotStarted(error)),
         };
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(requests), Some(answers), Some(complaints)) = pipes else {
             unreachable!("all three are piped");
         };
-        let courier = Some(Courier::engage(requests, answers));
-        let complaints = Complaints::listen(complaints);
-        return Ok(Process { child, courier, patience, complaints });
+        let listening = Courier::engage(requests, answers)
+            .and_then(|courier| Ok((Some(courier), Complaints::listen(complaints)?)));
+        return match listening {
+            Ok((courier, complaints)) => Ok(Process { child, courier, patience, complaints }),
+            Err(error) => {
+                // The process may have ended by itself.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(Failure::TooMany(error))
+            }
+        };
     }
     Err(Failure::NoPython { tried: tried.join(" and no ") })
 }
@@ -260,10 +280,10 @@ struct Complaints {
 }
 
 impl Complaints {
-    fn listen(mut pipe: ChildStderr) -> Self {
+    fn listen(mut pipe: ChildStderr) -> Result<Self, Error> {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&kept);
-        let listener = std::thread::spawn(move || {
+        let listener = threads::start("complaints", move || {
             let mut piece = [0; 4096];
             while let Ok(count @ 1..) = pipe.read(&mut piece) {
                 let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,8 +291,8 @@ impl Complaints {
                 let surplus = kept.len().saturating_sub(KEPT);
                 kept.drain(..surplus);
             }
-        });
-        Complaints { kept, listener }
+        })?;
+        Ok(Complaints { kept, listener })
     }
 
     /// Forgets what has been written so far.

@@ -311,7 +311,7 @@ prop_compose! {
 proptest! {
     #[test]
     fn a_configuration_survives_its_file(settings in settings()) {
-        let config = settings.resolve().unwrap();
+        let config = settings.with_effect().resolve().unwrap();
         let text = Settings::from(&config).to_toml();
         let again = Settings::from_toml(&text, file()).unwrap().resolve().unwrap();
         prop_assert_eq!(&again, &config);
