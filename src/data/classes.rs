@@ -20,38 +20,54 @@ impl Dataset {
         }
     }
 
-    /// Lines about the training samples of each class; none for text and in regression.
+    /// Lines about the samples of each class in each part; none for text and in regression.
     pub(super) fn class_notes(&self) -> Vec<String> {
-        let counts = self.class_counts(Part::Train).unwrap_or_default();
+        let Some(counts) = self.class_counts(Part::Train) else { return Vec::new() };
+        let classes = if counts.len() == 1 { "class" } else { "classes" };
+        let mut notes = vec![format!(
+            "{} {classes}; training samples: {}",
+            counts.len(),
+            self.numbers(&counts)
+        )];
+        for (part, name) in [(Part::Valid, "validation"), (Part::Test, "test")] {
+            let counts = self.class_counts(part);
+            notes.extend(counts.map(|own| format!("{name} samples: {}", self.numbers(&own))));
+        }
+        notes.extend(self.note_of_unseen(&counts));
+        notes
+    }
+
+    /// The counts of up to ten classes, or the least and the most frequent.
+    fn numbers(&self, counts: &[usize]) -> String {
         let seen = || (0..counts.len()).filter(|&class| counts[class] > 0);
         // Of equal counts, the first class's.
         let least = seen().min_by_key(|&class| counts[class]);
         let most = seen().min_by_key(|&class| std::cmp::Reverse(counts[class]));
-        let (Some(least), Some(most)) = (least, most) else { return Vec::new() };
+        let (Some(least), Some(most)) = (least, most) else { return "none".into() };
         let of = |class: usize| format!("{} of {}", counts[class], self.class_name(class));
-        let numbers = match counts.len() {
+        match counts.len() {
             ..=NAMED => (0..counts.len()).map(of).collect::<Vec<_>>().join(", "),
             _ if counts[least] == counts[most] => {
                 format!("{} of each class that has any", counts[least])
             }
             _ => format!("from {} to {}", of(least), of(most)),
-        };
-        let classes = if counts.len() == 1 { "class" } else { "classes" };
-        let mut notes = vec![format!("{} {classes}; training samples: {numbers}", counts.len())];
+        }
+    }
+
+    fn note_of_unseen(&self, counts: &[usize]) -> Option<String> {
         let unseen: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] == 0).collect();
-        if !unseen.is_empty() {
-            let named = unseen.iter().take(NAMED).map(|&class| self.class_name(class));
-            let rest = unseen.len().checked_sub(NAMED).filter(|rest| *rest > 0);
-            let names: Vec<String> = named.chain(rest.map(|rest| format!("{rest} more"))).collect();
-            notes.push(format!(
+        let named = unseen.iter().take(NAMED).map(|&class| self.class_name(class));
+        let rest = unseen.len().checked_sub(NAMED).filter(|rest| *rest > 0);
+        let names: Vec<String> = named.chain(rest.map(|rest| format!("{rest} more"))).collect();
+        (!unseen.is_empty()).then(|| {
+            format!(
                 "{} of {} classes {} no training sample, so the model cannot learn them: {}",
                 unseen.len(),
                 counts.len(),
                 if unseen.len() == 1 { "has" } else { "have" },
                 names.join(", ")
-            ));
-        }
-        notes
+            )
+        })
     }
 
     /// Checks that there is something to learn: a model of one class is right without having learnt.
