@@ -32,39 +32,17 @@ pub(super) fn fit(
         Content::Text(text) => fit_text(text, record),
         Content::Arrays(arrays) => fit_arrays(arrays, record, part),
     };
-    fitted.map_err(|error| match error {
-        Misfit::Data(message) => Error::input(format!("`data` {data}"), message),
-        Misfit::Record(error) => error,
-    })
+    fitted.map_err(|message| Error::input(format!("`data` {data}"), message))
 }
 
-/// Why data cannot be evaluated.
-enum Misfit {
-    Data(String),
-    /// The checkpoint's record is at fault.
-    Record(Error),
-}
-
-impl From<String> for Misfit {
-    fn from(message: String) -> Self {
-        Misfit::Data(message)
-    }
-}
-
-impl From<Error> for Misfit {
-    fn from(error: Error) -> Self {
-        Misfit::Record(error)
-    }
-}
-
-fn fit_text(text: &mut Text, record: &ModelRecord) -> std::result::Result<Vec<String>, Misfit> {
-    let Some(known) = vocabulary(record)? else {
-        return Err(Misfit::Data("is a text, which the model does not take".into()));
+fn fit_text(text: &mut Text, record: &ModelRecord) -> std::result::Result<Vec<String>, String> {
+    let Some(known) = vocabulary(record).map_err(|error| error.to_string())? else {
+        return Err("is a text, which the model does not take".into());
     };
     if let Some(unknown) = text.vocabulary.tokens().find(|own| known.code(own).is_none()) {
         let kind = known.kind().name();
         let message = format!("has the {kind} {unknown:?}, which the model does not know");
-        return Err(Misfit::Data(message));
+        return Err(message);
     }
     text.renumber(known);
     Ok(Vec::new())
@@ -74,26 +52,24 @@ fn fit_arrays(
     arrays: &mut Arrays,
     record: &ModelRecord,
     part: Part,
-) -> std::result::Result<Vec<String>, Misfit> {
+) -> std::result::Result<Vec<String>, String> {
     let shape = match arrays.sample {
         SampleShape::Image { height, width, channels } => vec![height, width, channels],
         SampleShape::Vector { size } => vec![size],
     };
     if shape != record.input {
         let message = format!("has samples of shape {shape:?}, the model takes {:?}", record.input);
-        return Err(Misfit::Data(message));
+        return Err(message);
     }
     let stored = arrays.train.inputs.stored_type();
     if let Some(trained_on) = record.input_type.as_deref().filter(|known| *known != stored) {
-        let message = format!(
-            "holds {stored}, but the model was trained on {trained_on}{}",
-            if trained_on == "bytes" {
-                ": give it images as u8, from 0 to 255"
-            } else {
-                ": give it images as f32, in the scale of its training data"
-            }
-        );
-        return Err(Misfit::Data(message));
+        let wanted = match trained_on {
+            "bytes" => "u8, from 0 to 255",
+            _ => "f32, on the scale of its training data",
+        };
+        return Err(format!(
+            "holds {stored}, but the model was trained on {trained_on}: give it images as {wanted}"
+        ));
     }
     if let Some(known) = &record.classes {
         arrays.renumber_classes(known)?;
@@ -103,11 +79,19 @@ fn fit_arrays(
         Task::Regression { outputs } => record.regression && outputs == record.outputs,
     };
     if !is_known {
-        return Err(Misfit::Data(format!("has another task ({:?}) than the model", arrays.task)));
+        return Err(format!("has another task ({:?}) than the model", arrays.task));
     }
-    let of_record = |pair: &Option<(Vec<f64>, Vec<f64>)>| pair.as_ref().map(Normalisation::of_pair);
-    arrays
-        .standardise_by(of_record(&record.normalisation), of_record(&record.target_normalisation));
+    let (inputs, targets) = (&record.normalisation, &record.target_normalisation);
+    let of_record = |pair: &Option<_>| pair.as_ref().map(Normalisation::of_pair);
+    let (inputs, targets) = (of_record(inputs), of_record(targets));
+    let columns = [shape.last().copied().unwrap_or_default(), record.outputs];
+    let is_whole = |(own, columns): (&Option<Normalisation>, usize)| {
+        own.as_ref().is_none_or(|own| [own.mean.len(), own.deviation.len()] == [columns; 2])
+    };
+    if ![&inputs, &targets].into_iter().zip(columns).all(is_whole) {
+        return Err("cannot be standardised: the model's file has another number of means".into());
+    }
+    arrays.standardise_by(inputs, targets);
     let remark = match record.input_type {
         None => Some(unrecorded(stored)),
         Some(_) => arrays.part(part).and_then(|split| far_from_training(&split.inputs)),

@@ -116,7 +116,8 @@ fn divergence_just_before_the_end_is_seen() {
     let inputs = floats("inputs", &[240, 6], &values);
     write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
     let arguments = format!(
-        "{MLP} --init ones.safetensors --eta-max 1e-4 --batch-size 2 --order sequential --valid-split 0 --log-every 0"
+        "{MLP} --init ones.safetensors --eta-max 1e-4 --batch-size 2 --order sequential --valid-split 0 --log-every 0 \
+         --normalize none"
     );
     let (_, stderr) = ends_with(1, folder, &format!("{arguments} --max-steps 110 --out run"));
     assert!(stderr.ends_with("100 steps, up to step 110\n"), "{stderr}");

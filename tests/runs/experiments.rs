@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use alrao::random::{Philox, Purpose};
 
-use super::{INPUTS, ends_with, floats, huge, kill, signal, start, write_tensors, write_vectors};
+use super::{
+    INPUTS, ends_with, floats, huge, kill, part, signal, start, write_tensors, write_vectors,
+};
 
 const KILLS: usize = 8;
 
@@ -285,11 +287,10 @@ fn a_convex_problem_can_be_stopped_and_has_steps() {
 #[test]
 fn runs_that_diverge_are_a_result() {
     let folder = tempfile::tempdir().unwrap();
-    let labels: Vec<i64> = (0..240).map(|sample| sample % 3).collect();
-    write_tensors(
-        &folder.path().join("data.safetensors"),
-        &[floats("inputs", &[240, INPUTS], &huge(240)), super::labels("labels", &labels)],
-    );
+    let mut tensors = part("", 240, 0).to_vec();
+    tensors.push(floats("valid_inputs", &[40, INPUTS], &huge(40)));
+    tensors.push(super::labels("valid_labels", &[1; 40]));
+    write_tensors(&folder.path().join("data.safetensors"), &tensors);
     let frozen = format!("experiment frozen {TINY} --seeds 1 --epochs 20 --out out");
     let (stdout, stderr) = ends_with(0, folder.path(), &frozen.replace("--epochs 3 ", ""));
     assert!(

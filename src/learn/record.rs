@@ -1,0 +1,96 @@
+//! The metadata of a checkpoint: the model's description and the run's progress.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::models::Activation;
+
+/// The metadata of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the layout.
+    pub format: u32,
+    /// The model's description, so that the file is enough to build it.
+    pub model: Option<ModelRecord>,
+    /// The run's progress.
+    pub progress: Progress,
+}
+
+/// The description needed to build the model and its inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// The architecture's name.
+    pub architecture: String,
+    /// Factor on the channels.
+    pub width: f64,
+    /// Hidden layers of an mlp.
+    pub hidden: Vec<usize>,
+    /// Activation of the hidden layers, if it is not ReLU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<String>,
+    /// Probability of dropout.
+    pub dropout: f64,
+    /// Classifiers.
+    pub classifiers: usize,
+    /// Classes or outputs of one classifier.
+    pub outputs: usize,
+    /// Whether the outputs are means of Gaussians rather than classes.
+    pub regression: bool,
+    /// Extents of one input: height, width and channels, a vector's size, or the number of tokens.
+    pub input: Vec<usize>,
+    /// "f32", "tf32" or "f64".
+    pub precision: String,
+    /// A text model's tokens in the order of their numbers: characters without separators, words one per line.
+    pub vocabulary: Option<String>,
+    /// "bytes" or "floats": the type of the training data's images or vectors. `None` for text, and in files of versions
+    /// that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_type: Option<String>,
+    /// Mean and deviation by which the inputs were standardised, for each channel or column; `None` for inputs as they
+    /// are.
+    pub normalisation: Option<(Vec<f64>, Vec<f64>)>,
+    /// The same of the numbers to predict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_normalisation: Option<(Vec<f64>, Vec<f64>)>,
+    /// Names of the classes in the order of their numbers, if the data has names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+}
+
+impl ModelRecord {
+    /// An activation's entry in a record.
+    pub(crate) fn name_of(activation: Activation) -> Option<String> {
+        (activation != Activation::Relu).then(|| activation.name().to_owned())
+    }
+
+    /// Activation of the hidden layers.
+    ///
+    /// # Errors
+    /// Where the record names an unknown activation.
+    pub(crate) fn activation(&self) -> Result<Activation> {
+        self.activation.as_deref().map_or(Ok(Activation::Relu), str::parse)
+    }
+}
+
+/// The progress of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The current epoch, counted from 1; 0 before the first step.
+    pub epoch: u64,
+    /// Batches done in this epoch.
+    pub batch: u64,
+    /// The best epoch so far.
+    pub best_epoch: Option<u64>,
+    /// Whether the epoch's steps are done but its evaluation is not.
+    pub evaluate_next: bool,
+    /// Whether the whole run is done, including the test.
+    pub finished: bool,
+    /// Number of metrics lines before those that a run writes only at its end: the line of an unfinished epoch, and the
+    /// test's. If the run is later given more steps, these last lines are cut off.
+    pub lines_before_end: Option<u64>,
+    /// Number of metrics lines at the time of this checkpoint. A length in bytes would depend on the digits of a
+    /// duration, and equal states must give equal files.
+    pub metrics_lines: u64,
+}
