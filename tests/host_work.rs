@@ -24,7 +24,8 @@ fn images([train, valid]: Sizes) -> Dataset {
     let sample = SampleShape::Image { height: 8, width: 8, channels: 3 };
     let split = |samples: usize| {
         let inputs = Inputs::Bytes(vec![0; samples * sample.elements()]);
-        Arc::new(Split { inputs, targets: Targets::Classes(vec![0; samples]) })
+        let classes = (0..samples as i32).map(|sample| sample % 2).collect();
+        Arc::new(Split { inputs, targets: Targets::Classes(classes) })
     };
     dataset(Content::Arrays(Arrays {
         train: split(train),

@@ -132,7 +132,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Where the checkpoint, or the best model that it counts on, is lost.
-    pub(crate) fn has_checkpoint(&self, advice: &str) -> Result<bool> {
+    pub(crate) fn has_checkpoint(&mut self, advice: &str) -> Result<bool> {
         let [last, best] = [LAST, BEST].map(|name| self.path.join(name));
         if last.exists() {
             return Ok(true);

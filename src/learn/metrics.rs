@@ -60,15 +60,20 @@ impl Metrics {
         Ok(Metrics { file, path: path.to_owned(), length: 0, lines: 0 })
     }
 
-    /// Whether the file has no line yet.
+    /// Whether the file has no whole line yet.
     ///
     /// # Errors
-    /// Where its length cannot be read.
-    pub fn is_empty(&self) -> Result<bool> {
-        let metadata = self.file.metadata();
-        let metadata = metadata
-            .map_err(|error| Error::file(&self.path, format!("cannot be read: {error}")))?;
-        Ok(metadata.len() == 0)
+    /// Where it cannot be read.
+    pub fn is_empty(&mut self) -> Result<bool> {
+        Ok(!self.bytes()?.contains(&b'\n'))
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read =
+            self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.read_to_end(&mut bytes));
+        read.map_err(|error| Error::file(&self.path, format!("cannot be read: {error}")))?;
+        Ok(bytes)
     }
 
     /// The length of the first `lines` lines, in bytes.
@@ -76,10 +81,7 @@ impl Metrics {
     /// # Errors
     /// Where the file has fewer lines.
     pub fn end_of(&mut self, lines: u64) -> Result<u64> {
-        let mut bytes = Vec::new();
-        let read =
-            self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.read_to_end(&mut bytes));
-        read.map_err(|error| Error::file(&self.path, format!("cannot be read: {error}")))?;
+        let bytes = self.bytes()?;
         let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let mut ends = std::iter::once(0).chain(ends.map(|(index, _)| index as u64 + 1));
         ends.nth(lines as usize).ok_or_else(|| {

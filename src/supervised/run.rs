@@ -39,7 +39,6 @@ impl Run {
         out.map_or(Ok(()), RunDirectory::check_free)?;
         let mut run = prepare(&config, &config.task.data, device)?;
         let dataset = run.task().dataset();
-        dataset.check_classes()?;
         config.task.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
             "{}-{}-{}",
@@ -215,6 +214,9 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     };
     let dataset = data::load_with(data, kind(architecture), &options)
         .map_err(|error| error.of_setting("data"))?;
+    if !config.task.first_rules {
+        dataset.check_classes()?;
+    }
     if config.task.image_size.is_some() && dataset.files().is_none() {
         let message = format!("does not apply to `data` {data}; it is for a folder of images");
         return Err(Error::field("image_size", message));

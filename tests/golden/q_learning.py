@@ -73,7 +73,7 @@ def gradients_by_autograd(own, batch):
 
     with torch.no_grad():
         z = own.target.pre_classifier(batch.next_observations)
-        future = torch.einsum("n,bnk->bk", posterior.exp(), means(own.target, z, own.target.classifiers)).max(1).values
+        future = torch.einsum("n,bnk->bk", own.averaging.log_value_weights.exp(), means(own.target, z, own.target.classifiers)).max(1).values
         values = batch.rewards + settings.discount * batch.continues * future
     z = model.pre_classifier(batch.observations)
     frozen = copy.deepcopy(model.classifiers).requires_grad_(False)

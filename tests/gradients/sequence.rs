@@ -94,7 +94,7 @@ fn recurrent() -> Vec<Row> {
 }
 
 fn dropouts() -> Vec<Row> {
-    let step = |like: &Tensor| integers(like, [1], &[3]);
+    let step = |like: &Tensor| Tensor::from_slice(like.device(), [1], &[3i64]);
     vec![
         row("dropout", [&[5, 30]], move |x| dropout(&x[0], 0.4, 1, &step(&x[0]), 0).square()),
         row("dropout of all", [&[7]], move |x| dropout(&x[0], 1.0, 1, &step(&x[0]), 0)),
