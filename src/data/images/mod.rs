@@ -282,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_each_class_are_for_validation() {
+    fn the_first_rules_validate_on_the_last_of_each_class() {
         let folder = folder(&[("train/a", 10), ("train/b", 4), ("train/c", 5)]);
-        let options = LoadOptions { valid_split: 0.2, ..LoadOptions::default() };
+        let options = LoadOptions { first_rules: true, ..LoadOptions::default() };
         let (arrays, fingerprint) = loaded(folder.path(), &options);
         let names = |part| {
             let files = arrays.files(part).unwrap();
@@ -308,7 +308,8 @@ mod tests {
     #[test]
     fn a_file_that_goes_away_ends_what_relied_on_it() {
         let folder = folder(&[("train/a", 3)]);
-        let (arrays, _) = loaded(folder.path(), &LoadOptions::default());
+        let none = LoadOptions { valid_split: 0.0, ..LoadOptions::default() };
+        let (arrays, _) = loaded(folder.path(), &none);
         let files = arrays.files(Part::Train).unwrap();
         bytes(files.clone());
         assert!(files.check().is_ok());

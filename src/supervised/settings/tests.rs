@@ -240,7 +240,7 @@ prop_compose! {
 
 prop_compose! {
     fn alrao_settings()(
-        eta_min in 1e-300..1.0, eta_max in 1.0..1e300, classifiers in 1usize..100, theta in 1e-9..=1.0,
+        eta_min in 1e-300..1.0, eta_max in 1.0..1e30, classifiers in 1usize..100, theta in 1e-9..=1.0,
         averaging in chosen(AveragingKind::ALL), trained_fraction in 0.0..=1.0,
     ) -> LearningSettings {
         LearningSettings {
@@ -278,7 +278,7 @@ prop_compose! {
     fn settings()(
         architecture in chosen(Architecture::ALL), width in 1e-6..1000.0, optimizer in chosen(Optimizer::ALL),
         hidden in proptest::collection::vec(1usize..10_000, 0..4), dropout in 0.0..1.0, bptt in 1usize..1000,
-        data in "generated(:[0-9]{1,3})?|\\PC{1,30}", valid_split in 0.0..1.0, lr in 0.0..1e300, momentum in 0.0..1.0,
+        data in "generated(:[0-9]{1,3})?|\\PC{1,30}", valid_split in 0.0..1.0, lr in 0.0..1e30, momentum in 0.0..1.0,
         augment in any::<bool>(), order in chosen(Order::ALL), threads in proptest::option::of(1usize..4096),
         alrao in alrao_settings(), train in train_settings(), learning in learning_settings(), given in any::<bool>(),
     ) -> Settings {
