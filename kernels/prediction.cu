@@ -75,7 +75,7 @@ struct PredictionOfClasses {
     }
 };
 
-// The weights' average of the classifiers whose outputs are all finite.
+// The weighted average of the outputs of those classifiers whose outputs are all finite.
 struct PredictionOfValues {
     template <class Row>
     static __device__ void predict(

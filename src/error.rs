@@ -67,9 +67,7 @@ pub enum Error {
         message: String,
     },
     /// A run is at its end, and no epoch can be called the best.
-    #[error(
-        "no epoch had a finite {measure}, so there is no best model; the last one is in the run's last.safetensors"
-    )]
+    #[error("no epoch had a finite {measure}, so there is no best model")]
     NoBestEpoch {
         /// The value by which the best epoch is chosen.
         measure: &'static str,

@@ -1,4 +1,4 @@
-//! Files that a user names: only regular files are opened, and what lies there in place of the data is told.
+//! Files that a user names: only regular files are opened, and messages name common mistakes.
 
 pub(crate) mod tensors;
 

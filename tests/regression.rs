@@ -6,6 +6,7 @@ use alrao::ops::classifiers::Targets;
 use alrao::random::{Philox, Purpose};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 
+use crate::devices::devices;
 use crate::place::gpu;
 
 const INPUTS: usize = 4;
@@ -70,8 +71,7 @@ fn train(learner: &Learner, steps: std::ops::Range<u64>) {
 /// posterior, which the average of outputs must not give them.
 #[test]
 fn predictions_are_as_good_as_the_best_classifiers_after_any_number_of_steps() {
-    let devices = [Some(Device::cpu()), gpu()];
-    for device in devices.into_iter().flatten() {
+    for device in devices().into_iter().chain(gpu()) {
         for seed in 0..3 {
             let learner = learner(&TrainConfig { seed, ..TrainConfig::default() }, &device);
             let mut done = 0;

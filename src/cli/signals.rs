@@ -1,5 +1,5 @@
-//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process at once. A file at its size limit is the
-//! failure of a write, not the end of the process.
+//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process at once. A write beyond the
+//! limit on file sizes fails as on a full disk, and does not end the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::arguments::{PlaceArguments, open_for};
 use super::failure::Ending;
 use super::progress::{self, Progress};
-use super::running::{already_finished, conclude};
+use super::running::{already_finished, conclude, ended};
 use super::{messages, signals};
 use alrao::data::TokenKind;
 use alrao::device::Device;
@@ -76,9 +75,9 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let report = run.train(&mut progress, &stop);
     progress.finish();
     let directory = run.directory().display().to_string();
-    let report = report.with_context(|| format!("the run in {directory} ended"))?;
-    let summary = summary(&report, run.dataset().token(), &directory);
     let again = format!("alrao train --resume {directory}");
+    let report = report.map_err(|error| ended(error, &directory, &again))?;
+    let summary = summary(&report, run.dataset().token(), &directory);
     conclude(report.outcome, &summary, &again, &received, device, quiet)
 }
 

@@ -21,7 +21,7 @@ impl Dataset {
     }
 
     /// Lines about the samples of each class in each part; none for text and in regression.
-    pub(super) fn class_notes(&self) -> Vec<String> {
+    pub fn class_notes(&self) -> Vec<String> {
         let Some(counts) = self.class_counts(Part::Train) else { return Vec::new() };
         let classes = if counts.len() == 1 { "class" } else { "classes" };
         let mut notes = vec![format!(
@@ -114,28 +114,28 @@ mod tests {
     #[test]
     fn up_to_ten_classes_are_all_counted() {
         assert_eq!(
-            dataset(&[2, 0, 2], 4).notes(),
+            dataset(&[2, 0, 2], 4).class_notes(),
             [
                 "4 classes; training samples: 1 of class 0, 0 of class 1, 2 of class 2, 0 of class 3",
                 "2 of 4 classes have no training sample, so the model cannot learn them: class 1, class 3",
             ]
         );
         assert_eq!(
-            dataset(&[1, 0, 1], 2).notes(),
+            dataset(&[1, 0, 1], 2).class_notes(),
             ["2 classes; training samples: 1 of class 0, 2 of class 1"]
         );
     }
 
     #[test]
     fn of_many_classes_the_least_and_the_most_frequent_are_told() {
-        let notes = dataset(&[0, 1000, 1000, 0, 1000], 1001).notes();
+        let notes = dataset(&[0, 1000, 1000, 0, 1000], 1001).class_notes();
         let expected = "1001 classes; training samples: from 2 of class 0 to 3 of class 1000";
         assert_eq!(notes[0], expected);
         assert!(notes[1].starts_with("999 of 1001 classes have no training sample"));
         assert!(notes[1].ends_with("class 9, class 10, 989 more"), "{}", notes[1]);
         let labels: Vec<i32> = (0..11).collect();
         assert_eq!(
-            dataset(&labels, 11).notes(),
+            dataset(&labels, 11).class_notes(),
             ["11 classes; training samples: 1 of each class that has any"]
         );
     }

@@ -74,6 +74,24 @@ impl Split {
         self.len() == 0
     }
 
+    /// Removes the samples with these numbers, which must be sorted, without a second copy of the others.
+    pub(super) fn remove(&mut self, numbers: &[usize]) {
+        let width = self.inputs.elements() / self.len().max(1);
+        let count = self.len();
+        match &mut self.inputs {
+            Inputs::Bytes(bytes) => remove_rows(bytes, width, numbers),
+            Inputs::Floats(floats) => remove_rows(floats, width, numbers),
+            Inputs::Files(files) => {
+                let is_left = |number: &usize| numbers.binary_search(number).is_err();
+                *files = files.subset(&(0..count).filter(is_left).collect::<Vec<_>>());
+            }
+        }
+        match &mut self.targets {
+            Targets::Classes(classes) => remove_rows(classes, 1, numbers),
+            Targets::Values { values, columns } => remove_rows(values, *columns, numbers),
+        }
+    }
+
     /// The samples with these numbers, in this order. Images in files stay there.
     pub(super) fn subset(&self, numbers: &[usize]) -> Split {
         if let Inputs::Files(files) = &self.inputs {
@@ -83,6 +101,19 @@ impl Split {
         let HostBatch { inputs, targets, .. } = self.gather(numbers.iter().copied());
         Split { inputs, targets }
     }
+}
+
+/// Moves the other rows up over the removed ones.
+fn remove_rows<T: Copy>(elements: &mut Vec<T>, width: usize, numbers: &[usize]) {
+    let ends = numbers.iter().skip(1).map(|next| next * width).chain([elements.len()]);
+    let ends: Vec<usize> = ends.collect();
+    let mut to = numbers.first().map_or(elements.len(), |first| first * width);
+    for (number, end) in numbers.iter().zip(ends) {
+        let start = (number + 1) * width;
+        elements.copy_within(start..end, to);
+        to += end - start;
+    }
+    elements.truncate(to);
 }
 
 /// The shape of one sample.
@@ -346,11 +377,9 @@ impl Dataset {
         }
     }
 
-    /// Lines about the data: the files of a folder of images that were left out, the samples of each class, a text's line
-    /// ends.
+    /// Lines about the data: the files of a folder of images that were left out, a text's line ends.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
-        notes.extend(self.class_notes());
         if let Content::Text(text) = &self.content {
             notes.extend(text.note());
         }

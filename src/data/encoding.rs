@@ -29,7 +29,7 @@ pub(super) fn wide(bytes: &[u8], path: &Path) -> Option<String> {
     Some(format!("is not UTF-8 text but probably {encoding}: {conversion} converts it"))
 }
 
-/// What bytes are that are not UTF-8; `at` is the first faulty one.
+/// The likely encoding of bytes that are not UTF-8; `at` is the first faulty one.
 pub(super) fn guess(bytes: &[u8], at: usize, path: &Path) -> String {
     let told = format!("is not UTF-8 text: byte {at} is invalid");
     let (mut characters, mut faults) = (0, 0);

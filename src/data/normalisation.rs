@@ -12,13 +12,16 @@ named! {
     }
 }
 
+/// A column that varies less than this, relative to its mean, varies by the rounding of its numbers only.
+const ROUNDING: f64 = 1e-7;
+
 /// Mean and deviation of each column: an image's channel, a number of a vector, or one of several targets. A number `x`
 /// becomes `(x - mean) / deviation`; a byte counts as `byte / 255`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
     /// Each column's mean.
     pub mean: Vec<f64>,
-    /// Each column's population standard deviation; 1 if all its numbers are equal.
+    /// Each column's population standard deviation; 1 if all its numbers are equal, but for rounding.
     pub deviation: Vec<f64>,
 }
 
@@ -70,11 +73,14 @@ impl Normalisation {
         };
         let shifts: Vec<f64> = sum(&|_, x| x).into_iter().map(|total| total / rows).collect();
         let squares = sum(&|column, x| (x - shifts[column]).powi(2));
-        let deviation = |square: f64| if square == 0.0 { 1.0 } else { (square / rows).sqrt() };
-        Normalisation {
-            mean: first.iter().zip(&shifts).map(|(first, shift)| first + shift).collect(),
-            deviation: squares.into_iter().map(deviation).collect(),
-        }
+        let mean: Vec<f64> =
+            first.iter().zip(&shifts).map(|(first, shift)| first + shift).collect();
+        let deviation = |(square, mean): (f64, &f64)| {
+            let deviation = (square / rows).sqrt();
+            if deviation <= ROUNDING * mean.abs() { 1.0 } else { deviation }
+        };
+        let deviation = squares.into_iter().zip(&mean).map(deviation).collect();
+        Normalisation { mean, deviation }
     }
 
     /// Mean and deviation as a checkpoint holds them.
@@ -101,7 +107,9 @@ impl Normalisation {
         for row in floats.chunks_exact_mut(self.mean.len().max(1)) {
             for (x, (mean, deviation)) in row.iter_mut().zip(self.mean.iter().zip(&self.deviation))
             {
-                *x = new(f64::from(*x), *mean, *deviation) as f32;
+                let new = new(f64::from(*x), *mean, *deviation);
+                // An outlier among the validation data must not become infinite.
+                *x = new.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
             }
         }
     }

@@ -208,7 +208,7 @@ impl Columns {
 pub fn load(path: &Path, kind: TokenKind, options: &LoadOptions) -> Result<Text> {
     let mut windows = None;
     let mut read_text = |path: &Path| {
-        let text = decode(read(path)?, path)?;
+        let text = decode(read(path)?, path, options.first_rules)?;
         if windows.is_none() && text.contains("\r\n") {
             windows = Some(path.to_owned());
         }
@@ -252,17 +252,17 @@ fn no_text_in(folder: &Path) -> Error {
 /// # Errors
 /// [`Error::Input`] if there are no bytes, or if they are not UTF-8; it names the first faulty byte and a likely encoding.
 pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<String> {
-    without_mark(decode(bytes, path)?, path)
+    without_mark(decode(bytes, path, false)?, path)
 }
 
-fn decode(bytes: Vec<u8>, path: &Path) -> Result<String> {
+fn decode(bytes: Vec<u8>, path: &Path, first_rules: bool) -> Result<String> {
     if bytes.is_empty() {
         return Err(Error::file(path, "is empty"));
     }
     if file::is_pointer(&bytes) {
         return Err(Error::file(path, file::POINTER_ADVICE));
     }
-    if let Some(message) = encoding::wide(&bytes, path) {
+    if let Some(message) = encoding::wide(&bytes, path).filter(|_| !first_rules) {
         return Err(Error::file(path, message));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -35,17 +35,15 @@ impl ValidationRule {
     }
 
     /// The training and the validation part of the samples, each in file order; no validation part if it would be empty.
-    pub fn divide(self, samples: Split) -> (Split, Option<Split>) {
-        let mut is_valid = vec![false; samples.len()];
-        self.chosen(&samples.targets).into_iter().for_each(|number| is_valid[number] = true);
-        let numbers = |part: bool| -> Vec<usize> {
-            (0..is_valid.len()).filter(|&number| is_valid[number] == part).collect()
-        };
-        let valid = numbers(true);
-        match valid.is_empty() {
-            true => (samples, None),
-            false => (samples.subset(&numbers(false)), Some(samples.subset(&valid))),
+    pub fn divide(self, mut samples: Split) -> (Split, Option<Split>) {
+        let mut chosen = self.chosen(&samples.targets);
+        chosen.sort_unstable();
+        if chosen.is_empty() {
+            return (samples, None);
         }
+        let valid = samples.subset(&chosen);
+        samples.remove(&chosen);
+        (samples, Some(valid))
     }
 
     /// The numbers of the validation samples.

@@ -19,11 +19,10 @@ const LENGTH: usize = 8;
 /// # Errors
 /// [`Error::Input`] if the bytes are no whole safetensors file, or if its header has a key twice.
 pub(crate) fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<(Metadata, SafeTensors<'a>)> {
-    if let Some(what) = mistaken(bytes) {
-        return Err(Error::file(path, what));
-    }
-    let wrong =
-        |reason: String| Error::file(path, format!("is not a complete safetensors file: {reason}"));
+    let wrong = |reason: String| match mistaken(bytes) {
+        Some(what) => Error::file(path, what),
+        None => Error::file(path, format!("is not a complete safetensors file: {reason}")),
+    };
     let Duplicate(key) = header(bytes)
         .and_then(|text| serde_json::from_str(text).map_err(not_json))
         .map_err(wrong)?;

@@ -31,6 +31,8 @@ const COUNTER: &str = "num_batches_tracked";
 pub struct Checkpoint {
     /// The metadata.
     pub record: Record,
+    /// Whether it lacked the weights of predicted values: version 0.1.0 took the posterior.
+    pub(crate) is_of_first_version: bool,
     file: TensorFile,
 }
 
@@ -41,7 +43,8 @@ impl Checkpoint {
         for_each_array(learner, progress.step, &mut |name, _, read| {
             file.arrays.insert(name, read());
         });
-        let mut own = Checkpoint { record: Record { format: FORMAT, model, progress }, file };
+        let record = Record { format: FORMAT, model, progress };
+        let mut own = Checkpoint { record, is_of_first_version: false, file };
         own.set_best_loss(f64::INFINITY);
         own
     }
@@ -80,7 +83,7 @@ impl Checkpoint {
                 format!("has format {format}; this version reads format {FORMAT}"),
             ));
         }
-        let mut checkpoint = Checkpoint { record, file };
+        let mut checkpoint = Checkpoint { record, is_of_first_version: false, file };
         checkpoint.upgrade();
         Ok(checkpoint)
     }
@@ -89,10 +92,12 @@ impl Checkpoint {
     fn upgrade(&mut self) {
         let arrays = &mut self.file.arrays;
         let name = |name: &str| format!("{OWN}{name}");
+        let filtered = name("switch.log_filtered");
+        self.is_of_first_version = !arrays.contains_key(&filtered);
         if let Some(posterior) = arrays.get(&name("switch.log_posterior")).cloned() {
-            arrays.entry(name("switch.log_filtered")).or_insert(posterior);
+            arrays.entry(filtered).or_insert(posterior);
         }
-        // Early versions counted steps in 32 bits, and drew random numbers by them as numbers without a sign.
+        // Early versions counted steps in 32 bits, and drew random numbers by them as unsigned numbers.
         let step = arrays.get_mut(&name("step"));
         if let Some(step) = step.filter(|step| step.dtype == Dtype::I32) {
             let numbers = step.elements::<u32>().into_iter().map(i64::from);
@@ -106,6 +111,7 @@ impl Checkpoint {
         array
             .and_then(Array::to_f64s)
             .and_then(|values| values.first().copied())
+            .filter(|loss| !loss.is_nan())
             .unwrap_or(f64::INFINITY)
     }
 
@@ -132,7 +138,8 @@ impl Checkpoint {
     pub(crate) fn without(&self, prefix: &str) -> Checkpoint {
         let others = self.file.arrays.iter().filter(|(name, _)| !name.starts_with(prefix));
         let arrays = others.map(|(name, array)| (name.clone(), array.clone())).collect();
-        Checkpoint { record: self.record.clone(), file: TensorFile { arrays, record: None } }
+        let (record, file) = (self.record.clone(), TensorFile { arrays, record: None });
+        Checkpoint { record, file, ..*self }
     }
 
     /// Restores a learner to this state. `path` is for the message.
@@ -407,7 +414,7 @@ pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
         return Err(Error::file(path, format!("does not fit the model: {}", faults.join("; "))));
     }
     let no_run = Record { format: FORMAT, model: None, progress: Progress::default() };
-    Checkpoint { record: no_run, file }.restore_model(learner);
+    Checkpoint { record: no_run, is_of_first_version: false, file }.restore_model(learner);
     Ok(())
 }
 

@@ -46,6 +46,9 @@ pub struct ModelRecord {
     /// that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_type: Option<String>,
+    /// The share and the seed of the validation part that was drawn from the training data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<(f64, u64)>,
     /// Mean and deviation by which the inputs were standardised, for each channel or column; `None` for inputs as they
     /// are.
     pub normalisation: Option<(Vec<f64>, Vec<f64>)>,

@@ -28,6 +28,11 @@ impl<T: RunTask> Run<T> {
         self.run_loop.task()
     }
 
+    /// Whether the run goes on from a checkpoint of version 0.1.0, which predicted values by other weights of the classifiers.
+    pub fn goes_on_from_first_version(&self) -> bool {
+        self.run_loop.goes_on_from_first_version()
+    }
+
     /// The model that learns.
     pub fn learner(&self) -> &Learner {
         self.task().learner()

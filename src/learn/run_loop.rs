@@ -121,6 +121,11 @@ impl<T: RunTask> RunLoop<T> {
         }
     }
 
+    /// Whether the run goes on from a checkpoint of version 0.1.0.
+    pub fn goes_on_from_first_version(&self) -> bool {
+        self.latest.as_ref().is_some_and(|checkpoint| checkpoint.is_of_first_version)
+    }
+
     /// Gives the run a directory to write to.
     pub fn set_directory(&mut self, directory: RunDirectory) {
         self.directory = Some(directory);

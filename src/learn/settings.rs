@@ -24,7 +24,7 @@ use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
 const ADAM_LR: f64 = 1e-3;
 
 /// The default learning rates of Alrao on Adam, one of the paper's intervals (Figure 7). Adam's steps are as long as its
-/// rate, however small the gradient, so that rates up to 10 leave no weight where it was.
+/// rate, however small the gradient, so that rates up to 10 destroy the initial weights.
 const ALRAO_ADAM_ETA: RangeInclusive<f64> = 1e-6..=0.1;
 
 /// The settings that only one kind of run has, besides those of learning and the device.

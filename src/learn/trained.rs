@@ -59,6 +59,7 @@ impl ModelRecord {
             precision: config.train.precision.name().to_owned(),
             vocabulary: None,
             input_type: None,
+            validation: None,
             normalisation: None,
             target_normalisation: None,
             classes: None,

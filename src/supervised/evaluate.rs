@@ -59,17 +59,17 @@ pub fn evaluate(
     let (file, run) = locate(source)?;
     let config = run.as_deref().map(Run::config_of).transpose()?.map(|(config, _)| config);
     let record = read_record(&file)?.1;
-    let own = config.as_ref().map_or_else(DataConfig::default, |config| config.task.clone());
+    let rules = config.as_ref().map_or_else(|| rules_of(&record), |config| config.task.clone());
     let options = LoadOptions {
         // The run's own data, as in the run.
-        samples: own.samples.filter(|_| data.is_none()),
-        valid_split: own.valid_split,
-        split_seed: own.split_seed,
+        samples: rules.samples.filter(|_| data.is_none()),
+        valid_split: rules.valid_split,
+        split_seed: rules.split_seed,
         // The model's record has the means and deviations.
         normalize: Normalize::None,
         image_size: record.input[0],
         threads: device.host_threads(),
-        first_rules: own.first_rules,
+        first_rules: rules.first_rules,
     };
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),
@@ -126,6 +126,16 @@ pub fn evaluate(
         notes,
         precision: trained.precision,
     })
+}
+
+/// The rules by which the data of a checkpoint without its run was read.
+fn rules_of(record: &ModelRecord) -> DataConfig {
+    let usual = DataConfig::default();
+    let (valid_split, split_seed) =
+        record.validation.unwrap_or((usual.valid_split, usual.split_seed));
+    // Version 0.1.0 did not record this.
+    let first_rules = record.input_type.is_none() && record.vocabulary.is_none();
+    DataConfig { valid_split, split_seed, first_rules, ..usual }
 }
 
 fn write_predictions(predictions: &[f32], record: &ModelRecord, path: &Path) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::data::{
 use crate::error::{Error, Result};
 use crate::learn::ModelRecord;
 
-/// Standard deviations from the training data at which inputs are taken to be on another scale.
+/// Factor between standard deviations at which inputs are taken to be on another scale.
 const FAR: f64 = 10.0;
 
 /// The vocabulary of a text model; `None` for other models.
@@ -91,30 +91,38 @@ fn fit_arrays(
     if ![&inputs, &targets].into_iter().zip(columns).all(is_whole) {
         return Err("cannot be standardised: the model's file has another number of means".into());
     }
+    let columns = inputs.as_ref().map(|inputs| inputs.mean.len());
     arrays.standardise_by(inputs, targets);
-    let remark = match record.input_type {
-        None => Some(unrecorded(stored)),
-        Some(_) => arrays.part(part).and_then(|split| far_from_training(&split.inputs)),
+    let remark = match (&record.input_type, columns) {
+        (None, _) => Some(unrecorded(stored)),
+        (Some(_), Some(columns)) => {
+            arrays.part(part).and_then(|split| on_another_scale(&split.inputs, columns))
+        }
+        (Some(_), None) => None,
     };
     Ok(remark.into_iter().collect())
 }
 
 fn unrecorded(stored: &str) -> String {
     format!(
-        "the model's file does not say what its inputs were, as in earlier versions; these {stored} are taken as \
-         those versions took them"
+        "the model's file does not say what its inputs were, as in version 0.1.0; these {stored} are taken as that version \
+         took them"
     )
 }
 
-/// A remark on inputs that are far from the training data once they are standardised in the same way.
-fn far_from_training(inputs: &Inputs) -> Option<String> {
+/// A remark on inputs that differ much from the training data once they are standardised in the same way: a column whose mean
+/// or deviation is far larger, or columns that are all far closer together.
+fn on_another_scale(inputs: &Inputs, columns: usize) -> Option<String> {
     let Inputs::Floats(floats) = inputs else { return None };
-    let squares: f64 = floats.iter().map(|&x| f64::from(x).powi(2)).sum();
-    let distance = (squares / floats.len() as f64).sqrt();
-    (distance > FAR).then(|| {
+    let Normalisation { mean, deviation } = Normalisation::of_floats(floats, columns);
+    let largest = mean.iter().chain(&deviation).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    // A column of equal numbers has the deviation 1.
+    let spread: Vec<f64> = deviation.into_iter().filter(|deviation| *deviation != 1.0).collect();
+    let is_narrow = !spread.is_empty() && spread.iter().all(|deviation| *deviation < 1.0 / FAR);
+    (largest > FAR || is_narrow).then(|| {
         format!(
-            "the inputs are {distance:.0} standard deviations away from the mean of the training data; are they on \
-             the same scale?"
+            "the inputs differ from the training data, by up to {largest:.0} of its standard deviations, or they vary far \
+             less; are they on the same scale?"
         )
     })
 }

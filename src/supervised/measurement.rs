@@ -16,7 +16,7 @@ pub struct RegressionErrors {
     /// Mean absolute error.
     pub mae: f64,
     /// Coefficient of determination: 1 less the share of the targets' variance that remains in the errors, averaged over
-    /// the outputs. 0 is as good as predicting the targets' mean. NaN if the targets of an output are all equal.
+    /// the outputs. 0 is as good as predicting the targets' mean. Not finite if the targets of an output are all equal.
     pub r2: f64,
 }
 

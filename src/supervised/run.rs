@@ -105,11 +105,12 @@ impl Run {
     /// Remarks on the data, and on the rules by which it was read.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.dataset().notes();
+        notes.extend(self.dataset().class_notes());
         let is_arrays = matches!(self.dataset().content, Content::Arrays(_));
         if is_arrays && self.config().task.first_rules {
             notes.push(
-                "this run was started by version 0.1.0 and keeps its rules: the end of the data is for validation, floats are \
-                 not standardised"
+                "this run was started by version 0.1.0 and keeps its rules: where validation samples are taken from the \
+                 training data, they are its end, and floats are not standardised"
                     .into(),
             );
         }
@@ -265,10 +266,12 @@ pub fn input(dataset: &Dataset) -> Input {
 }
 
 fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
-    let record = ModelRecord::of(config, input, task);
+    let validation = Some((config.task.valid_split, config.task.split_seed));
+    let record = ModelRecord { validation, ..ModelRecord::of(config, input, task) };
     match &dataset.content {
         Content::Text(text) => {
-            ModelRecord { vocabulary: Some(text.vocabulary.token_list()), ..record }
+            let vocabulary = Some(text.vocabulary.token_list());
+            ModelRecord { vocabulary, ..record }
         }
         Content::Arrays(arrays) => ModelRecord {
             input_type: Some(arrays.train.inputs.stored_type().to_owned()),

@@ -85,7 +85,7 @@ settings::settings! {
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
         /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files or with images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
-        /// Share of each class that is kept for validation if the data has no validation part, of all samples in regression, the last part of a text; 0 for none [default: 0.2]
+        /// Share of each class that is set aside for validation if the data has no validation part; in regression, of all samples; of a text, its end; 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
         /// Seed of the draw of the validation part [default: 0]
         split_seed: u64, "SEED", check::any => task.split_seed;

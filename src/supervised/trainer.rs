@@ -49,7 +49,7 @@ impl Trainer {
         self
     }
 
-    /// Writes the trained state to a file at the end, under PyTorch's names.
+    /// Writes the trained state to a file at the end, also if no epoch had a finite validation loss, under PyTorch's names.
     pub fn save_to(mut self, path: &Path) -> Self {
         self.weights = Some(path.to_owned());
         self
@@ -86,11 +86,12 @@ impl Trainer {
         let learner = Learner::new(self.model, &source.sample(), &self.config, device);
         let mut run =
             RunLoop::new(Supervised::new(learner, self.dataset, source, self.config)?, None);
-        let report = run.run(observer, &self.stop)?;
-        match &self.weights {
-            Some(path) => run.write_state(path).map(|()| report),
-            None => Ok(report),
+        let report = run.run(observer, &self.stop);
+        // A training without a best epoch has a last model all the same.
+        if let (Some(path), Ok(_) | Err(Error::NoBestEpoch { .. })) = (&self.weights, &report) {
+            run.write_state(path)?;
         }
+        report
     }
 }
 

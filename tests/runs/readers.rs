@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{
-    INPUTS, MLP, ends_with, files, floats, labels, part, split, write_tensors, write_text,
+    INPUTS, MLP, ends_with, files, floats, labels, metrics, part, split, write_tensors, write_text,
     write_vectors,
 };
 use crate::command_line::{refused, text};
@@ -106,7 +106,7 @@ fn what_a_folder_of_images_leaves_out_is_told_by_kind() {
         "2 .tif, 1 .heic left out: not a format that can be decoded here; convert them to PNG",
         "2 .txt, 1 .db left out: not images",
         "3 named pipes left out: only regular files are read",
-        "1 beside the folders left out: an image's class is the folder it is in",
+        "1 outside the class folders left out: an image's class is the folder it is in",
         "2 classes; training samples: 8 of a, 8 of b",
     ] {
         assert_eq!(stderr.matches(&format!("data    {line}\n")).count(), 1, "{line}: {stderr}");
@@ -314,4 +314,71 @@ fn texts_of_other_systems() {
     fs::write(folder.join("marked.toml"), "\u{feff}epochs = 1\n").unwrap();
     let marked = format!("{CHARACTERS} --data texts/train.txt --config marked.toml --out config");
     ends_with(0, folder, &marked);
+}
+
+/// The first lines, the results and the metrics say what a user of regression wants to know.
+#[test]
+fn errors_of_regression_are_printed_logged_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let values: Vec<f32> = (0..60 * INPUTS).map(|i| (i * 7 % 13) as f32).collect();
+    let targets: Vec<f32> = (0..60).map(|sample| 1000.0 + values[sample * INPUTS]).collect();
+    let mut tensors = Vec::new();
+    for prefix in ["", "valid_", "test_"] {
+        tensors.push(floats(&format!("{prefix}inputs"), &[60, INPUTS], &values));
+        tensors.push(floats(&format!("{prefix}targets"), &[60, 1], &targets));
+    }
+    write_tensors(&folder.join("data.safetensors"), &tensors);
+    let (stdout, stderr) = ends_with(0, folder, &format!("{MLP} --epochs 2 --out run"));
+    assert!(stdout.contains(", mean squared error ") && stdout.contains(", R2 "), "{stdout}");
+    assert!(stderr.contains(" R2 "), "{stderr}");
+    let lines = metrics(&folder.join("run"));
+    let [epoch, test] = ["epoch", "test"]
+        .map(|kind| lines.iter().rfind(|line| line["kind"] == kind).unwrap().clone());
+    for (line, keys) in
+        [(&epoch, ["valid_mse", "valid_mae", "valid_r2"]), (&test, ["mse", "mae", "r2"])]
+    {
+        keys.iter().for_each(|key| assert!(line[key].is_f64(), "{key}: {line}"));
+    }
+    let (stdout, _) = ends_with(0, folder, "eval run --json");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["mse"], &report["r2"]), (&test["mse"], &test["r2"]));
+    // The same numbers, not standardised: the loss is that of numbers about 1000.
+    let raw = format!("{MLP} --epochs 1 --normalize none --eta-max 1e-5 --out raw");
+    ends_with(0, folder, &raw);
+    let (evaluated, _) = ends_with(0, folder, "eval raw");
+    let loss = evaluated.split_whitespace().nth(2).unwrap().trim_end_matches(',');
+    assert!(loss.parse::<f64>().unwrap() > 1000.0, "{evaluated}");
+}
+
+#[test]
+fn the_first_lines_count_the_classes_of_each_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let sorted: Vec<i64> = (0..40).map(|sample| sample / 20).collect();
+    let tensors = [part("", 40, 0)[0].clone(), labels("labels", &sorted)];
+    write_tensors(&folder.join("data.safetensors"), &tensors);
+    let (_, stderr) = ends_with(0, folder, &format!("{MLP} --epochs 1 --out run"));
+    for line in [
+        "2 classes; training samples: 16 of class 0, 16 of class 1",
+        "validation samples: 4 of class 0, 4 of class 1",
+    ] {
+        assert!(stderr.contains(line), "{stderr}");
+    }
+    // A run of version 0.1.0 has no such lines in its settings.
+    let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    let is_old = |line: &&str| {
+        !["split_seed", "normalize", "data_rules", "train_classes", "valid_classes"]
+            .iter()
+            .any(|key| line.starts_with(key))
+    };
+    let old: Vec<&str> = config.lines().filter(is_old).collect();
+    fs::create_dir(folder.join("old")).unwrap();
+    let old = old.join("\n").replace("data_fingerprint", "# data_fingerprint");
+    fs::write(folder.join("old/config.toml"), old).unwrap();
+    fs::write(folder.join("old/metrics.jsonl"), "").unwrap();
+    let (_, stderr) = ends_with(0, folder, "train --resume old");
+    assert!(stderr.contains("started by version 0.1.0"), "{stderr}");
+    // Its end is for validation, which is of the second class only.
+    assert!(stderr.contains("validation samples: 0 of class 0, 8 of class 1"), "{stderr}");
 }

@@ -8,10 +8,9 @@ use super::progress::introduction;
 use crate::cli::arguments::{PlaceArguments, open_for};
 use crate::cli::failure::Ending;
 use crate::cli::progress::Progress;
-use crate::cli::running::{already_finished, conclude};
+use crate::cli::running::{already_finished, conclude, ended};
 use crate::cli::{messages, signals};
 use alrao::device::Device;
-use alrao::error::Error;
 use alrao::learn::StopFlag;
 use alrao::learn::settings::{DeviceSettings, LearningSettings};
 use alrao::plots::RunPlots;
@@ -80,17 +79,18 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let plots = RunPlots::of_q_learning(run.directory(), &run.config().alrao);
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&introduction(device, &run));
+    if run.goes_on_from_first_version() {
+        progress.line(
+            "model   of version 0.1.0: from now on, action values leave out the share that the switch gives every classifier, so \
+             the run differs from one that version 0.1.0 would go on with",
+        );
+    }
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();
     let directory = run.directory().display().to_string();
     let again = format!("alrao rl train --resume {directory}");
-    let report = report.map_err(|error| {
-        let ended = format!("the run in {directory} ended");
-        let advice = format!("{ended} (to go on: {again})");
-        let is_over = matches!(error, Error::Diverged { .. } | Error::NoBestEpoch { .. });
-        anyhow::Error::from(error).context(if is_over { ended } else { advice })
-    })?;
+    let report = report.map_err(|error| ended(error, &directory, &again))?;
     let summary = summary(&report, &directory);
     conclude(report.outcome, &summary, &again, &received, device, quiet)
 }

@@ -95,7 +95,7 @@ impl Header {
         }))
     }
 
-    /// Bytes of a row without what fills it up.
+    /// Bytes of a row without padding.
     fn row_bytes(&self) -> u64 {
         (u64::from(self.width) * u64::from(self.bits)).div_ceil(8)
     }

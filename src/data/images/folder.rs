@@ -28,7 +28,7 @@ pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg, *.png, *.we
 /// The extensions of the formats that are decoded, in lower case.
 const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
 
-/// As many of them does a run with the first rules know.
+/// The number of them that the first rules read.
 const FIRST_ENDINGS: usize = 3;
 
 /// Whether a folder has the layout of a folder of images.
@@ -40,7 +40,7 @@ pub(in crate::data) fn is_in(root: &Path) -> bool {
 ///
 /// The classes are the folders of `train`, sorted by name. A class without images keeps its number, as with `ImageFolder`'s
 /// `allow_empty`, and is reported. Images may be in subfolders of a class's folder, and links are followed. Names that begin
-/// with a dot are ignored; files with other extensions, and what is no regular file, are left out and reported. Without a
+/// with a dot are ignored; files with other extensions, and pipes, sockets and devices, are left out and reported. Without a
 /// validation part, a share of each class becomes one; see [`LoadOptions`]. Broken files are left out and reported.
 ///
 /// # Errors

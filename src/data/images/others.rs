@@ -1,4 +1,4 @@
-//! What lies in a folder of images and is not decoded: counted by kind, and told once.
+//! The files of a folder of images that are not decoded, counted by kind and reported once.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -98,7 +98,7 @@ mod tests {
                 "2 .tif, 1 .heic left out: not a format that can be decoded here; convert them to PNG",
                 "2 .txt, 1 .db, 1 without an ending left out: not images",
                 "2 named pipes, 1 device left out: only regular files are read",
-                "1 beside the folders left out: an image's class is the folder it is in",
+                "1 outside the class folders left out: an image's class is the folder it is in",
             ]
         );
     }

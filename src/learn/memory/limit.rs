@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Limit {
     /// Its size.
     pub bytes: u128,
-    /// Whose it is, for messages, such as "this machine has 16.00 GB of memory" without the size.
+    /// The start of the message, such as "this machine has 16.00 GB of memory" without the size.
     pub before: String,
     /// The rest of the message.
     pub after: String,
@@ -43,7 +43,7 @@ fn of_process(text: &str) -> Vec<Limit> {
 }
 
 /// The limits of the control groups in a text such as `/proc/self/cgroup`, and of all groups around them. `root` is where
-/// the groups are mounted; version 1 has the groups of memory in a folder of their own. In a container a path may be that
+/// the groups are mounted; version 1 has the groups of memory in a folder `memory`. In a container a path may be that
 /// of the host, so folders that do not exist are passed over, and the root is always looked at.
 fn of_groups(text: &str, root: &Path) -> Vec<Limit> {
     let mut limits = Vec::new();

@@ -126,7 +126,7 @@ pub(super) struct Position {
 #[derive(Clone)]
 pub(super) struct Draw {
     pub seed: u64,
-    /// The step's number, I32 `[1]`.
+    /// The step's number, I64 `[1]`.
     pub step: Tensor,
     pub padding: usize,
 }
