@@ -253,3 +253,18 @@ fn a_model_of_an_earlier_version_is_evaluated_as_it_was_and_says_so() {
     let best = best.fold(f64::INFINITY, f64::min);
     assert!((evaluation.loss - best).abs() < 1e-3, "{} {best}", evaluation.loss);
 }
+
+#[test]
+fn a_mark_of_a_missing_value_is_remarked_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let [mut inputs, targets] = raw(100);
+    inputs[41 * COLUMNS + 2] = -9.99e9;
+    let data = Tensors::new()
+        .floats("inputs", &[100, COLUMNS], &inputs)
+        .floats("targets", &[100, 2], &targets)
+        .write(&folder.path().join("data.safetensors"));
+    let none = LoadOptions { valid_split: 0.0, ..LoadOptions::default() };
+    let notes = load_with(&data, Kind::Arrays, &none).unwrap().notes();
+    let expected = "an input of training sample 41, column 2, is -9.9900e9:";
+    assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
+}

@@ -178,8 +178,12 @@ impl Reader<'_> {
 
     fn wrong_dtype(&self, name: &str, found: Dtype, expected: &str) -> Error {
         let advice = match expected {
-            "I64" => "x.astype(\"int64\") in NumPy and x.long() in PyTorch convert it",
-            _ => "x.astype(\"float32\") in NumPy and x.float() in PyTorch convert it",
+            "I64" => {
+                "np.ascontiguousarray(x, \"int64\") in NumPy and x.long() in PyTorch convert it"
+            }
+            _ => {
+                "np.ascontiguousarray(x, \"float32\") in NumPy and x.float() in PyTorch convert it"
+            }
         };
         self.error(name, format!("holds {found:?}, not {expected}; {advice}"))
     }

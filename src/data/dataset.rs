@@ -265,6 +265,32 @@ impl Arrays {
         self.target_normalisation = targets;
     }
 
+    /// Remarks on training samples with a number beside which its column's other numbers hardly differ.
+    fn outliers(&self) -> Vec<String> {
+        let told = |what: &str, floats: &[f32], normalisation: &Option<Normalisation>| {
+            let normalisation = normalisation.as_ref()?;
+            let (row, column) = normalisation.outlier(floats)?;
+            let columns = normalisation.mean.len();
+            let sample = row * columns * self.train.len() / floats.len();
+            let mut own = floats[row * columns..(row + 1) * columns].to_vec();
+            normalisation.undo(&mut own);
+            Some(format!(
+                "{what} of training sample {sample}, column {column}, is {:.4e}: beside it, the column's other numbers hardly \
+                 differ; does it mark a missing value?",
+                own[column]
+            ))
+        };
+        let inputs = match &self.train.inputs {
+            Inputs::Floats(floats) => told("an input", floats, &self.normalisation),
+            Inputs::Bytes(_) | Inputs::Files(_) => None,
+        };
+        let targets = match &self.train.targets {
+            Targets::Values { values, .. } => told("a target", values, &self.target_normalisation),
+            Targets::Classes(_) => None,
+        };
+        inputs.into_iter().chain(targets).collect()
+    }
+
     /// Scales bytes to 0..1, without standardising them.
     pub(super) fn only_scale(&mut self) {
         if let Some(own) = &mut self.normalisation {
@@ -380,8 +406,9 @@ impl Dataset {
     /// Lines about the data: the files of a folder of images that were left out, a text's line ends.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
-        if let Content::Text(text) = &self.content {
-            notes.extend(text.note());
+        match &self.content {
+            Content::Text(text) => notes.extend(text.note()),
+            Content::Arrays(arrays) => notes.extend(arrays.outliers()),
         }
         notes
     }

@@ -12,6 +12,9 @@ named! {
     }
 }
 
+/// With fewer rows, one number may well be far from the others.
+const FEWEST_ROWS: f64 = 20.0;
+
 /// A column that varies less than this, relative to its mean, varies by the rounding of its numbers only.
 const ROUNDING: f64 = 1e-7;
 
@@ -83,6 +86,16 @@ impl Normalisation {
         Normalisation { mean, deviation }
     }
 
+    /// The place, row and column, of a number that is so large that its column's other numbers hardly differ beside it.
+    /// `floats` are standardised by these means and deviations.
+    pub(crate) fn outlier(&self, floats: &[f32]) -> Option<(usize, usize)> {
+        let columns = self.mean.len().max(1);
+        // The squares of a standardised column add up to its number of rows.
+        let most = 0.99 * (floats.len() / columns) as f64;
+        let is_all = |x: &f32| f64::from(*x).powi(2) > most.max(FEWEST_ROWS);
+        floats.iter().position(is_all).map(|place| (place / columns, place % columns))
+    }
+
     /// Mean and deviation as a checkpoint holds them.
     pub(crate) fn to_pair(&self) -> (Vec<f64>, Vec<f64>) {
         (self.mean.clone(), self.deviation.clone())
@@ -151,6 +164,20 @@ mod tests {
                 assert!((own.deviation[channel] - variance.sqrt()).abs() < tolerance);
             }
         }
+    }
+
+    #[test]
+    fn a_number_that_hides_its_column_is_found() {
+        let mut values: Vec<f32> = (0..300).map(|i| (i * i % 31) as f32).collect();
+        let of = |values: &[f32]| {
+            let normalisation = Normalisation::of_floats(values, 3);
+            let mut values = values.to_vec();
+            normalisation.apply(&mut values);
+            normalisation.outlier(&values)
+        };
+        assert_eq!(of(&values), None);
+        values[3 * 41 + 2] = 999_999.0;
+        assert_eq!(of(&values), Some((41, 2)));
     }
 
     #[test]

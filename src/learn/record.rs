@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::models::Activation;
+use crate::task::Task;
 
 /// The metadata of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,14 @@ pub struct ModelRecord {
 }
 
 impl ModelRecord {
+    /// Classification or regression.
+    pub(crate) fn task(&self) -> Task {
+        match self.regression {
+            true => Task::Regression { outputs: self.outputs },
+            false => Task::Classification { classes: self.outputs },
+        }
+    }
+
     /// An activation's entry in a record.
     pub(crate) fn name_of(activation: Activation) -> Option<String> {
         (activation != Activation::Relu).then(|| activation.name().to_owned())

@@ -86,10 +86,7 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
         Error::file(file, format!("is of a model that cannot be built here: {error}"))
     })?;
     let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
-    let task = match record.regression {
-        true => Task::Regression { outputs: record.outputs },
-        false => Task::Classification { classes: record.outputs },
-    };
+    let task = record.task();
     let alrao = AlraoConfig { classifiers: record.classifiers, ..AlraoConfig::default() };
     let learner =
         Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);

@@ -79,7 +79,8 @@ fn fit_arrays(
         Task::Regression { outputs } => record.regression && outputs == record.outputs,
     };
     if !is_known {
-        return Err(format!("has another task ({:?}) than the model", arrays.task));
+        let [data, model] = [described(arrays.task), described(record.task())];
+        return Err(format!("is for {data}, the model for {model}"));
     }
     let (inputs, targets) = (&record.normalisation, &record.target_normalisation);
     let of_record = |pair: &Option<_>| pair.as_ref().map(Normalisation::of_pair);
@@ -101,6 +102,13 @@ fn fit_arrays(
         (Some(_), None) => None,
     };
     Ok(remark.into_iter().collect())
+}
+
+fn described(task: Task) -> String {
+    match task {
+        Task::Classification { classes } => format!("classification into {classes} classes"),
+        Task::Regression { outputs } => format!("regression on {outputs} numbers"),
+    }
 }
 
 fn unrecorded(stored: &str) -> String {

@@ -188,11 +188,14 @@ fn errors_about_numpys_default_dtypes_and_shapes_say_how_to_convert() {
     };
     let inputs = || floats("inputs", &[2, 1], &[0.0, 1.0]);
     for (tensors, advice) in [
-        ([doubles("inputs", &[2, 1]), labels("labels", &[0, 1])], "x.astype(\"float32\")"),
+        (
+            [doubles("inputs", &[2, 1]), labels("labels", &[0, 1])],
+            "np.ascontiguousarray(x, \"float32\")",
+        ),
         ([inputs(), doubles("targets", &[2, 1])], "x.float()"),
         ([inputs(), floats("targets", &[2], &[0.0, 1.0])], "x[:, None]"),
         ([floats("inputs", &[2], &[0.0, 1.0]), labels("labels", &[0, 1])], "x[:, None]"),
-        ([inputs(), floats("labels", &[2], &[0.0, 1.0])], "x.astype(\"int64\")"),
+        ([inputs(), floats("labels", &[2], &[0.0, 1.0])], "np.ascontiguousarray(x, \"int64\")"),
         ([inputs(), doubles("labels", &[2, 1])], "x[:, 0]"),
         ([inputs(), doubles("labels", &[2, 3])], "x.argmax(1)"),
         ([bytes("images", &[2, 1, 1], &[0; 2]), labels("labels", &[0, 1])], "x[:, None]"),

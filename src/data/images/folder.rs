@@ -129,7 +129,10 @@ fn listed(
         let folder = Path::new(part).join(class);
         let mut paths = Vec::new();
         let mut below = Found { endings, images: &mut paths, others: &mut left_out.others };
-        images_below(root, &folder, &mut Vec::new(), &mut below)?;
+        // A link back to the part would make the images of all classes this class's.
+        let whole = root.join(part);
+        let whole = fs::canonicalize(&whole).map_err(|error| unreadable(&whole, &error))?;
+        images_below(root, &folder, &mut vec![whole], &mut below)?;
         sort_as_walked(&mut paths);
         if paths.is_empty() {
             left_out.empty.push(folder);
