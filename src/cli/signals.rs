@@ -1,4 +1,4 @@
-//! The first SIGINT or SIGTERM asks the run to stop, the second ends the process at once. A write beyond the
+//! The first SIGINT, SIGTERM or SIGHUP asks the run to stop, the second ends the process at once. A write beyond the
 //! limit on file sizes fails as on a full disk, and does not end the process.
 
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(super) fn listen(
     Ok(received)
 }
 
-/// Ends the process at the first SIGINT or SIGTERM, after a clean-up.
+/// Ends the process at the first of these signals, after a clean-up.
 pub(super) fn clean_up_with(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let mut signals = handler()?;
     start_thread(move || {
@@ -72,5 +72,24 @@ pub(super) fn survive_file_size_limit() {
 }
 
 fn handler() -> anyhow::Result<Signals> {
-    Signals::new([SIGINT, SIGTERM]).context("the signal handler could not be installed")
+    let mut signals = vec![SIGINT, SIGTERM];
+    signals.extend(hangup());
+    Signals::new(signals).context("the signal handler could not be installed")
+}
+
+/// The signal of a terminal that closes, unless nohup has told the process to ignore it.
+#[cfg(unix)]
+fn hangup() -> Option<i32> {
+    // SAFETY: without a new action, the call only fills in the current one, for which zeros are a valid value.
+    let is_ignored = unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &mut current) == 0
+            && current.sa_sigaction == libc::SIG_IGN
+    };
+    (!is_ignored).then_some(libc::SIGHUP)
+}
+
+#[cfg(not(unix))]
+fn hangup() -> Option<i32> {
+    None
 }

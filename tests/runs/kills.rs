@@ -90,7 +90,7 @@ fn stop_and_compare(folder: &Path, arguments: &str) {
     let run = folder.join("stopped");
     let mut go_on = format!("{arguments} --out stopped");
     let (mut stops_within_an_epoch, mut lines) = (0, 0);
-    for (name, code) in [("INT", 130), ("TERM", 143)] {
+    for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let mut child = start(folder, &go_on);
         wait_for(&run, |metrics| metrics.lines().count() > lines + 5);
         signal(&child, name);

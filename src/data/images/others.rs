@@ -23,7 +23,7 @@ pub(in crate::data) struct Others {
     files: Counts,
     /// Pipes, sockets and devices.
     irregular: Counts,
-    /// Images in the folder of a part, beside the folders of its classes.
+    /// Images in the folder of a part, outside the folders of its classes.
     unclassed: usize,
 }
 
@@ -54,7 +54,8 @@ impl Others {
         let several = |(what, &count): (&String, &usize)| {
             (if count > 1 { format!("{what}s") } else { what.clone() }, count)
         };
-        let unclassed = (self.unclassed > 0).then(|| ("beside the folders".into(), self.unclassed));
+        let unclassed =
+            (self.unclassed > 0).then(|| ("outside the class folders".into(), self.unclassed));
         [
             (&self.images, "not a format that can be decoded here; convert them to PNG"),
             (&self.files, "not images"),
