@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::captured_step::{CapturedStep, StaticInputs};
+use super::regression_sums::RegressionSums;
 use super::{Counts, Precision, TrainConfig, checkpoint, rates};
 use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
@@ -44,6 +45,8 @@ pub struct Learner {
     inputs: StaticInputs,
     evaluations: CapturedStep<()>,
     evaluation_sums: Sums,
+    /// In regression.
+    evaluation_errors: Option<RegressionSums>,
 }
 
 impl Learner {
@@ -63,6 +66,7 @@ impl Learner {
             });
         draw_rates(&model, &flat, config);
         let alrao = model.config();
+        let evaluation_errors = RegressionSums::new(model.task(), device, dtype.wide());
         let learner = Learner {
             optimizer,
             averaging: Averaging::new(
@@ -83,6 +87,7 @@ impl Learner {
             inputs: StaticInputs::default(),
             evaluations: CapturedStep::default(),
             evaluation_sums: Sums::new(device),
+            evaluation_errors,
         };
         learner.reset_carried_state();
         learner
@@ -214,6 +219,7 @@ impl Learner {
     /// Starts an evaluation: sets its sums and the carried state to zero.
     pub(crate) fn start_evaluation(&self) {
         self.evaluation_sums.clear();
+        self.evaluation_errors.iter().for_each(RegressionSums::clear);
         self.reset_carried_state();
     }
 
@@ -225,11 +231,15 @@ impl Learner {
         work: &dyn Fn(&Evaluate<'_>),
     ) {
         self.evaluations.run((&self.model, &self.device), sources, samples, &|| {
-            work(&|x, targets| self.evaluate(x, targets, samples, &self.evaluation_sums));
+            work(&|x, targets| match self.evaluation_errors {
+                Some(_) => drop(self.evaluate_and_predict(x, targets, samples)),
+                None => self.evaluate(x, targets, samples, &self.evaluation_sums),
+            });
         });
     }
 
-    /// Adds a batch's losses to the evaluation's sums, and returns the mixture's prediction as [`Learner::predict`] does.
+    /// Adds a batch's losses, and in regression its errors, to the evaluation's sums. Returns the mixture's prediction as
+    /// [`Learner::predict`] does.
     pub(crate) fn evaluate_and_predict(
         &self,
         x: &Tensor,
@@ -241,7 +251,15 @@ impl Learner {
         let (head, prediction) =
             self.model.losses_and_prediction(x, targets, &self.averaging, &context);
         accumulate(&self.evaluation_sums, &head, samples);
+        if let (Some(errors), Targets::Values(values)) = (&self.evaluation_errors, targets) {
+            errors.add(&prediction, values);
+        }
         prediction
+    }
+
+    /// For each output, the sums of the squared and of the absolute errors in the evaluation; `None` in classification.
+    pub(crate) fn evaluation_errors(&self) -> Option<[Vec<f64>; 2]> {
+        self.evaluation_errors.as_ref().map(RegressionSums::read)
     }
 
     /// Sums over the batches of the evaluation.

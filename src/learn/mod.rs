@@ -14,6 +14,7 @@ mod output;
 mod precision;
 mod rates;
 mod record;
+mod regression_sums;
 mod run;
 mod run_loop;
 pub mod settings;

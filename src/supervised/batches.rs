@@ -112,6 +112,12 @@ impl BatchSource {
         }
     }
 
+    /// The targets' own units for one unit of what the model sees, for each output; `None` if they are the same.
+    pub fn target_scale(&self) -> Option<Vec<f64>> {
+        let Data::Arrays { arrays, .. } = &self.data else { return None };
+        arrays.target_normalisation.as_ref().map(|own| own.deviation.clone())
+    }
+
     /// Gives predicted numbers the targets' own units.
     pub fn undo_normalisation(&self, values: &mut [f32]) {
         if let Data::Arrays { arrays, .. } = &self.data

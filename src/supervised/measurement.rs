@@ -21,32 +21,25 @@ pub struct RegressionErrors {
 }
 
 impl RegressionErrors {
-    /// The errors of `predictions` `[n, outputs]` of the `targets`.
-    ///
-    /// ```
-    /// use alrao::supervised::RegressionErrors;
-    /// let errors = RegressionErrors::of(&[1.0, 2.0, 2.0], &[1.0, 2.0, 3.0], 1);
-    /// assert_eq!((errors.mse, errors.mae, errors.r2), (1.0 / 3.0, 1.0 / 3.0, 0.5));
-    /// ```
-    pub fn of(predictions: &[f32], targets: &[f32], outputs: usize) -> RegressionErrors {
-        let count = targets.len() as f64;
-        let pairs = || predictions.iter().zip(targets);
-        let sum = |term: &dyn Fn(f64) -> f64| -> f64 {
-            pairs().map(|(own, target)| term(f64::from(*own) - f64::from(*target))).sum()
+    /// The errors whose squares and absolute values have these sums, for each output. `targets` `[n, outputs]` are in their own
+    /// units, of which an error counts `scale` for each output.
+    fn of([squares, absolutes]: [&[f64]; 2], targets: &[f32], scale: &[f64]) -> RegressionErrors {
+        let (outputs, count) = (scale.len(), targets.len() as f64);
+        let in_units = |sums: &[f64], power: i32| -> Vec<f64> {
+            sums.iter().zip(scale).map(|(sum, scale)| sum * scale.powi(power)).collect()
         };
-        let of_output = |output: usize| {
-            let own = || pairs().skip(output).step_by(outputs);
-            let mean =
-                own().map(|(_, target)| f64::from(*target)).sum::<f64>() * outputs as f64 / count;
-            let squares = |term: &dyn Fn(f64, f64) -> f64| -> f64 {
-                own().map(|(own, target)| term(f64::from(*own), f64::from(*target)).powi(2)).sum()
-            };
-            1.0 - squares(&|own, target| own - target) / squares(&|_, target| target - mean)
+        let (squares, absolutes) = (in_units(squares, 2), in_units(absolutes, 1));
+        let variation = |output: usize| {
+            let column = || targets.iter().skip(output).step_by(outputs).map(|&y| f64::from(y));
+            let mean = column().sum::<f64>() * outputs as f64 / count;
+            column().map(|y| (y - mean).powi(2)).sum::<f64>()
         };
+        let explained =
+            squares.iter().enumerate().map(|(output, sum)| 1.0 - sum / variation(output));
         RegressionErrors {
-            mse: sum(&|error| error * error) / count,
-            mae: sum(&f64::abs) / count,
-            r2: (0..outputs).map(of_output).sum::<f64>() / outputs as f64,
+            mse: squares.iter().sum::<f64>() / count,
+            mae: absolutes.iter().sum::<f64>() / count,
+            r2: explained.sum::<f64>() / outputs as f64,
         }
     }
 }
@@ -74,7 +67,7 @@ impl Measurement {
     }
 }
 
-/// Measures a model on a part of the data; `None` if `stop` was set. Regression needs predictions in any case.
+/// Measures a model on a part of the data; `None` if `stop` was set.
 pub(crate) fn measure(
     learner: &Learner,
     source: &BatchSource,
@@ -83,7 +76,6 @@ pub(crate) fn measure(
     stop: &StopFlag,
 ) -> Result<Option<Measurement>> {
     learner.start_evaluation();
-    let with_predictions = with_predictions || !source.is_classification();
     let mut predictions = Vec::new();
     for batch in source.batches(part) {
         if stop.is_set() {
@@ -100,9 +92,11 @@ pub(crate) fn measure(
     }
     learner.device().check()?;
     source.undo_normalisation(&mut predictions);
-    let errors = source.values(part).map(|(mut values, outputs)| {
+    let errors = learner.evaluation_errors().zip(source.values(part));
+    let errors = errors.map(|([squares, absolutes], (mut values, outputs))| {
         source.undo_normalisation(&mut values);
-        RegressionErrors::of(&predictions, &values, outputs)
+        let scale = source.target_scale().unwrap_or_else(|| vec![1.0; outputs]);
+        RegressionErrors::of([&squares, &absolutes], &values, &scale)
     });
     Ok(Some(Measurement { sums: learner.evaluation_sums().read(), predictions, errors }))
 }
@@ -115,10 +109,13 @@ mod tests {
     fn the_errors_are_those_of_scikit_learn() {
         // sklearn.metrics of [[0.5, 1], [-1, 1], [7, -6]] and [[0, 2], [-1, 2], [8, -5]]: 0.70833, 0.75, 0.93680.
         let targets = [0.5, 1.0, -1.0, 1.0, 7.0, -6.0];
-        let errors = RegressionErrors::of(&[0.0, 2.0, -1.0, 2.0, 8.0, -5.0], &targets, 2);
+        let errors = RegressionErrors::of([&[1.25, 3.0], &[1.5, 3.0]], &targets, &[1.0; 2]);
         assert!((errors.mse - 0.708_333_333).abs() < 1e-8);
         assert_eq!(errors.mae, 0.75);
         assert!((errors.r2 - 0.936_800_526).abs() < 1e-8, "{errors:?}");
-        assert!(RegressionErrors::of(&[1.0, 2.0], &[3.0, 3.0], 1).r2.is_infinite());
+        // The same errors of standardised numbers.
+        let halves = RegressionErrors::of([&[0.3125, 12.0], &[0.75, 6.0]], &targets, &[2.0, 0.5]);
+        assert_eq!(halves, errors);
+        assert!(RegressionErrors::of([&[5.0], &[3.0]], &[3.0, 3.0], &[1.0]).r2.is_infinite());
     }
 }
