@@ -245,7 +245,7 @@ fn a_model_of_an_earlier_version_is_evaluated_as_it_was_and_says_so() {
     let (run, data) = (fixtures.join("values"), fixtures.join("values.safetensors"));
     let evaluation = evaluated(&run, data.to_str(), None).unwrap();
     let notes = &evaluation.notes;
-    assert!(notes.iter().any(|note| note.contains("earlier versions")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("version 0.1.0")), "{notes:?}");
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best = metrics.lines().filter(|line| line.contains("epoch")).filter_map(|line| {
         serde_json::from_str::<serde_json::Value>(line).unwrap()["valid_loss"].as_f64()

@@ -91,7 +91,7 @@ impl Normalisation {
     pub(crate) fn outlier(&self, floats: &[f32]) -> Option<(usize, usize)> {
         let columns = self.mean.len().max(1);
         // The squares of a standardised column add up to its number of rows.
-        let most = 0.99 * (floats.len() / columns) as f64;
+        let most = 0.95 * (floats.len() / columns) as f64;
         let is_all = |x: &f32| f64::from(*x).powi(2) > most.max(FEWEST_ROWS);
         floats.iter().position(is_all).map(|place| (place / columns, place % columns))
     }

@@ -255,7 +255,11 @@ fn checkpoints_that_do_not_fit() {
     );
     let [inputs, _] = part("", 40, 0);
     write_tensors(&folder.join("other.safetensors"), &[inputs, labels("labels", &[3; 40])]);
-    refuses(folder, "eval run --data other.safetensors", &["--data other.safetensors", "task"]);
+    refuses(
+        folder,
+        "eval run --data other.safetensors",
+        &["--data other.safetensors", "the model for classification into 3 classes"],
+    );
 }
 
 /// Told before anything is allocated, from the command line or from a checkpoint.
@@ -270,7 +274,8 @@ fn models_larger_than_any_memory() {
     write_vectors(folder, [100, 10, 10]);
     let images: Entry =
         ("images".into(), Dtype::U8, vec![40, 3, 32, 32], vec![0; 40 * 3 * 32 * 32]);
-    write_tensors(&folder.join("images.safetensors"), &[images, labels("labels", &[0; 40])]);
+    let classes: Vec<i64> = (0..40).map(|sample| sample % 10).collect();
+    write_tensors(&folder.join("images.safetensors"), &[images, labels("labels", &classes)]);
     let largest = 1 << 24;
     for (model, subject, parameters) in [
         ("vgg19 --width 1000 --data images.safetensors".into(), "--width 1000", "20.02 T"),
