@@ -35,7 +35,7 @@ pub(in crate::data) struct LeftOut {
     pub broken: Vec<Broken>,
     /// Folders of classes without images, relative to the data set's folder.
     pub empty: Vec<PathBuf>,
-    /// What is not decoded.
+    /// Files that are not decoded.
     pub others: Others,
 }
 
