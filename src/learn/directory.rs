@@ -70,11 +70,15 @@ impl RunDirectory {
         Ok(directory)
     }
 
-    /// Removes temporary files of interrupted writes.
+    /// Removes temporary files of interrupted writes, also of pictures.
     pub(crate) fn remove_leftovers(&self) {
-        for own in OWN_FILES {
-            // Usually there is none. If one cannot be removed, the next write replaces it.
-            let _ = fs::remove_file(self.path.join(format!("{own}.tmp")));
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            if name.ends_with(".tmp") && RunDirectory::is_file_of_run(name) {
+                // Usually there is none. If one cannot be removed, the next write replaces it.
+                let _ = fs::remove_file(entry.path());
+            }
         }
     }
 

@@ -28,12 +28,8 @@ enum RunKind {
 }
 
 impl RunPlots {
-    /// The pictures of a supervised run. Removes temporary files of interrupted writes.
+    /// The pictures of a supervised run.
     pub fn new(directory: &Path, alrao: &AlraoConfig) -> Self {
-        for name in ["loss", "accuracy", "posterior", "return"] {
-            // There usually is none. If one cannot be removed, the next picture replaces it.
-            let _ = fs::remove_file(directory.join(name).with_extension("svg.tmp"));
-        }
         RunPlots {
             directory: directory.to_owned(),
             rates: classifier_rates(alrao.classifiers, &alrao.eta),

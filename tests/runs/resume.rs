@@ -183,6 +183,10 @@ fn a_run_without_a_checkpoint_starts_anew() {
     assert!(!fs::read_dir(folder.join("run")).unwrap().any(|entry| is_temporary(entry.unwrap())));
     assert_same(&folder.join("run"), &folder.join("alone"));
     same_config(&folder.join("run"), &folder.join("alone"));
+    // A run that was killed while it drew its last picture is finished.
+    fs::write(folder.join("run/accuracy.svg.tmp"), "half").unwrap();
+    ends_with(0, folder, "train --resume run");
+    assert!(!folder.join("run/accuracy.svg.tmp").exists());
 }
 
 #[test]
