@@ -434,11 +434,6 @@ fn selections() -> Vec<Row> {
             },
             nothing(),
         ),
-        work(
-            "lstm T = 0",
-            |device| recurrent(device, [0, 1, 2, 1]),
-            Err(&["lstm", "[0, 1, 2]", "[4, 1]"]),
-        ),
         work("lstm B = 0", |device| recurrent(device, [2, 0, 2, 1]), zeros(20)),
         work(
             "lstm H = 0",

@@ -61,10 +61,7 @@ impl Sizes {
             shape.rank() == 3 && recurrent.rank() == 2 && recurrent[0] == 4 * recurrent[1],
             "lstm: input {shape} and weight_hh {recurrent}, not [T, B, I] and [4H, H]"
         );
-        assert!(
-            shape[0] > 0 && recurrent[1] > 0,
-            "lstm: input {shape} and weight_hh {recurrent} have no time or no unit"
-        );
+        assert!(recurrent[1] > 0, "lstm: input {shape}, but weight_hh {recurrent} has no unit");
         let sizes =
             Sizes { times: shape[0], batch: shape[1], inputs: shape[2], hidden: recurrent[1] };
         let Sizes { batch, inputs, hidden, .. } = sizes;
