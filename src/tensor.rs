@@ -200,8 +200,9 @@ impl Tensor {
         Inner {
             shape,
             pitch,
-            // A view without elements lies anywhere, also in a block without bytes.
-            offset: self.0.offset + if shape.elements() == 0 { 0 } else { offset },
+            // A block without bytes has no other place. Any other view keeps its own, even if it has no elements: its
+            // address may be given to a kernel.
+            offset: self.0.offset + if self.0.shape.elements() == 0 { 0 } else { offset },
             dtype: self.0.dtype,
             storage: self.0.storage.clone(),
             device: self.0.device.clone(),
