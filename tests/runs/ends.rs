@@ -16,7 +16,7 @@ use super::{huge, write_init, write_nan, write_tensors, write_vectors};
 use crate::command_line::text;
 use crate::place::program;
 
-/// Runs the program where no file may grow beyond so many blocks of 512 or 1024 bytes, which looks like a full disk.
+/// Runs the program with a limit on the size of files (`ulimit -f`, in blocks of 512 or 1024 bytes), which looks like a full disk.
 fn on_a_full_disk(folder: &Path, blocks: usize, arguments: &str) -> String {
     let program = program();
     let program = program.display();
