@@ -101,6 +101,7 @@ pub mod error;
 #[cfg(feature = "cli")]
 pub mod experiments;
 mod file;
+mod fingerprint;
 pub mod learn;
 pub mod models;
 mod named;

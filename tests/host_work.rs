@@ -40,7 +40,8 @@ fn images([train, valid]: Sizes) -> Dataset {
 
 fn vectors([train, valid]: Sizes) -> Dataset {
     let split = |samples: usize| {
-        let targets = Targets::Values { values: vec![0.0; 2 * samples], columns: 2 };
+        let values = (0..2 * samples).map(|number| number as f32).collect();
+        let targets = Targets::Values { values, columns: 2 };
         Arc::new(Split { inputs: Inputs::Floats(vec![0.0; 5 * samples]), targets })
     };
     dataset(Content::Arrays(Arrays {

@@ -3,16 +3,16 @@
 
 use serde::Serialize;
 
-use crate::alrao::Alrao;
+use crate::alrao::{Alrao, Task};
 use crate::device::{DType, Device};
 use crate::error::Result;
-use crate::learn::memory::{self, Part};
 use crate::learn::{Learner, Optimizer, Precision};
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 use crate::ops::classifiers::{Head, Targets};
 use crate::random::{Philox, Purpose, Stream};
 use crate::supervised::RunConfig;
+use crate::supervised::room::{check_room, inputs};
 use crate::supervised::settings::Settings;
 use crate::tensor::Tensor;
 
@@ -66,57 +66,6 @@ fn outputs(input: Input) -> usize {
     }
 }
 
-/// Refuses a model or a batch that does not fit in memory, before anything is allocated. A GPU has its own memory, and
-/// reports itself when it is full.
-fn check_room(config: &RunConfig, device: &Device) -> Result<()> {
-    let input = input(config);
-    let copies = [config.alrao.classifiers, outputs(input)];
-    let model = memory::model_part(&config.model, input, copies, &config.train)?;
-    let mut batch = Part {
-        subject: format!("`batch_size` {}", config.train.batch_size),
-        what: "makes a batch that takes".into(),
-        bytes: samples(config) as u128 * input_bytes(input),
-    };
-    memory::check_together(&[model.clone(), batch.clone()])?;
-    if device.name() != "cuda" {
-        batch.what = "makes a step that takes".into();
-        batch.bytes += step_bytes(config)?.saturating_sub(model.bytes);
-    }
-    memory::check_together(&[model, batch])
-}
-
-/// Host memory in which one random sample is drawn.
-fn input_bytes(input: Input) -> u128 {
-    let numbers = match input {
-        Input::Image { height, width, channels } => height * width * channels,
-        Input::Vector { size } => size,
-        Input::Tokens { .. } => 1,
-    };
-    (numbers * size_of::<f64>()) as u128
-}
-
-/// The peak of the memory of a model and a step, counted on a device that has none. It grows with the batch along a line,
-/// which two small batches give.
-fn step_bytes(config: &RunConfig) -> Result<u128> {
-    const BATCHES: [usize; 2] = [2, 4];
-    let counted = |batch_size| -> Result<u128> {
-        let mut config = config.clone();
-        // A GPU does not compute in f64.
-        (config.train.precision, config.train.batch_size) = (Precision::F32, batch_size);
-        let counter = Device::counter();
-        let inputs = Inputs::empty(&config, &counter);
-        let learner = inputs.learner(&config)?;
-        drop(inputs.step(&learner));
-        let Device::Gpu(gpu) = &counter else { return Ok(0) };
-        Ok(gpu.peak_bytes() as u128)
-    };
-    let [small, large] = BATCHES;
-    let (low, high) = (counted(small)?, counted(large)?);
-    let each = high.saturating_sub(low) / (large - small) as u128;
-    let size = config.train.precision.dtype().wide().size() / DType::F32.size();
-    Ok((low + each * config.train.batch_size.saturating_sub(small) as u128) * size as u128)
-}
-
 /// The batch, the same for every step.
 pub struct Inputs {
     input: Input,
@@ -130,10 +79,12 @@ impl Inputs {
     /// # Errors
     /// Where the model, or a step of it on this batch, does not fit in memory.
     pub fn new(config: &RunConfig, device: &Device) -> Result<Self> {
-        check_room(config, device)?;
+        let input = input(config);
+        check_room(config, input, Task::Classification { classes: outputs(input) }, device)?;
         let random = &mut Philox::new(0, Purpose::Order).stream(0);
-        let batch = config.train.batch_size;
-        let own = Inputs::empty(config, device);
+        let x = inputs(config, input, device);
+        let targets = Tensor::zeros(device, [samples(config)], DType::I32);
+        let own = Inputs { input, x, targets };
         if let Input::Tokens { vocabulary } = own.input {
             let mut tokens = || whole_numbers(own.samples(), vocabulary, random);
             own.x.copy_from_slice(&tokens());
@@ -142,27 +93,9 @@ impl Inputs {
             let pixels = own.x.shape().elements();
             let x: Vec<f64> = (0..pixels).map(|_| f64::from(random.normal() as f32)).collect();
             own.x.copy_from_f64s(&x);
-            own.targets.copy_from_slice(&whole_numbers(batch, CLASSES, random));
+            own.targets.copy_from_slice(&whole_numbers(own.samples(), CLASSES, random));
         }
         Ok(own)
-    }
-
-    /// Inputs of the right shape, all zero.
-    fn empty(config: &RunConfig, device: &Device) -> Self {
-        let batch = config.train.batch_size;
-        let zeros = |shape: &[usize]| Tensor::zeros(device, shape, DType::I32);
-        let input = input(config);
-        match input {
-            Input::Image { height, width, channels } => {
-                let shape = [batch, height, width, channels];
-                let x = Tensor::zeros(device, shape, config.train.precision.dtype());
-                Inputs { input, x, targets: zeros(&[batch]) }
-            }
-            Input::Tokens { .. } | Input::Vector { .. } => {
-                let window = config.train.bptt;
-                Inputs { input, x: zeros(&[window, batch]), targets: zeros(&[window * batch]) }
-            }
-        }
     }
 
     /// Images, or tokens, in a step.

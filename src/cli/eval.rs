@@ -52,6 +52,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         messages::note(&device.description());
         evaluation.notes.iter().for_each(|note| messages::note(&format!("data    {note}")));
         messages::note_of_precision(evaluation.precision);
+        messages::notes_on_model(&evaluation.notes_on_model);
     }
     let text =
         if arguments.json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };

@@ -23,7 +23,20 @@ pub(super) fn result(text: &str) -> anyhow::Result<()> {
 /// Writes a line for people. A failure to write it is no reason to stop.
 pub(super) fn note(text: &str) {
     // A failure would be reported on standard error too.
-    let _ = writeln!(io::stderr().lock(), "{}", with_flags(text));
+    let _ = writeln!(io::stderr().lock(), "{}", for_people(text));
+}
+
+/// The library's message with flags in place of settings. Control characters, which the name of a file may have, are
+/// escaped.
+pub(super) fn for_people(message: &str) -> String {
+    let mut shown = String::new();
+    for c in with_flags(message).chars() {
+        match c.is_control() && !['\n', '\t'].contains(&c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// The long flags of all commands.
@@ -36,7 +49,7 @@ static FLAGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     flags
 });
 
-/// The library's message with a flag for each setting, which stands in backticks there.
+/// A message with a flag for each setting, which stands in backticks there.
 fn with_flags(message: &str) -> String {
     let parts: Vec<&str> = message.split('`').collect();
     let flag = |part: &str| FLAGS.get(&part.replace('_', "-")).map(|flag| format!("--{flag}"));
@@ -56,10 +69,23 @@ pub(super) fn note_of_precision(EvaluationPrecision { trained, evaluated }: Eval
     }
 }
 
+/// Notes remarks on a model's file.
+pub(super) fn notes_on_model(notes: &[String]) {
+    notes.iter().for_each(|text| note(&format!("model   {text}")));
+}
+
 /// Prints an error as one line.
 pub(super) fn error(text: &str) {
     let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     note(&format!("error: {line}"));
+}
+
+/// A return in one decimal, or with a power of ten if it is large.
+pub(super) fn value(value: f64) -> String {
+    match value.abs() < 1e6 {
+        true => format!("{value:.1}"),
+        false => format!("{value:.3e}"),
+    }
 }
 
 /// A mean loss in four decimals, or with a power of ten if it is large. -0 is shown as 0.
@@ -123,6 +149,12 @@ mod tests {
         );
         assert_eq!(told(Some(TokenKind::Character)), "2.0000 nats a character (2.8854 bits)");
         assert_eq!(told(Some(TokenKind::Word)), "2.0000 nats a word (perplexity 7.4)");
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(for_people("a\u{1b}[31m.png\n\tis `data`"), "a\\u{1b}[31m.png\n\tis --data");
+        assert_eq!([-1234.56, 1e300].map(value), ["-1234.6", "1.000e300"]);
     }
 
     #[test]

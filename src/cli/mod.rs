@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
     let ending = match arguments.command {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
-        Command::Sample(arguments) => sample::run(&arguments),
+        Command::Sample(arguments) => sample::run(&arguments, quiet),
         Command::Rl(arguments) => rl::run(arguments, quiet),
         Command::Experiment(arguments) => experiment::run(arguments, quiet),
         Command::Bench(arguments) => bench::run(&arguments, quiet),

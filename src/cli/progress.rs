@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::messages::{loss, percent};
+use super::messages::{for_people, loss, percent};
 use alrao::data::Dataset;
 use alrao::device::Device;
 use alrao::learn::{Counts, EvaluatedPart, Observer, StopFlag};
@@ -48,6 +48,7 @@ impl Display {
     /// # Errors
     /// If standard error cannot be written.
     fn line(&self, text: &str) -> io::Result<()> {
+        let text = for_people(text);
         match self {
             Display::Nothing => Ok(()),
             Display::Lines => writeln!(io::stderr().lock(), "{text}"),

@@ -35,10 +35,14 @@ pub(super) struct Arguments {
     device: DeviceSettings,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let device = arguments.device.open()?;
     let Arguments { run, length, temperature, prompt, seed, .. } = arguments;
-    let mut text = alrao::supervised::sample(run, *length, *temperature, prompt, *seed, &device)?;
+    let sample = alrao::supervised::sample(run, *length, *temperature, prompt, *seed, &device)?;
+    if !quiet {
+        messages::notes_on_model(&sample.notes_on_model);
+    }
+    let mut text = sample.text;
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -1,4 +1,4 @@
-//! How many training samples each class has.
+//! The targets of the training samples: how many each class has, and whether there is something to learn.
 
 use super::{Content, Dataset, ImageFiles, Part, Targets, Task};
 use crate::error::{Error, Result};
@@ -70,19 +70,25 @@ impl Dataset {
         })
     }
 
-    /// Checks that there is something to learn: a model of one class is right without having learnt.
+    /// Checks that there is something to learn: where all samples have the same target, a model is right without having
+    /// learnt.
     ///
     /// # Errors
-    /// [`Error::Input`] if all training samples are of one class.
-    pub(crate) fn check_classes(&self) -> Result<()> {
-        let counts = self.class_counts(Part::Train).unwrap_or_default();
-        let seen: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] > 0).collect();
-        let [only] = seen[..] else { return Ok(()) };
-        let message = format!(
-            "all {} training samples are of {}; to learn, a model needs samples of at least two classes",
-            counts[only],
-            self.class_name(only)
-        );
+    /// [`Error::Input`] if all training samples are of one class, or have the same numbers as targets.
+    pub(crate) fn check_targets(&self) -> Result<()> {
+        let Content::Arrays(arrays) = &self.content else { return Ok(()) };
+        let message = match &arrays.train.targets {
+            Targets::Classes(classes) if is_constant(classes, 1) => format!(
+                "all {} training samples are of {}; to learn, a model needs samples of at least two classes",
+                classes.len(),
+                self.class_name(classes[0] as usize)
+            ),
+            Targets::Values { values, columns } if is_constant(values, *columns) => format!(
+                "all {} training samples have the same targets, so there is nothing to learn",
+                values.len() / columns
+            ),
+            _ => return Ok(()),
+        };
         Err(Error::input(format!("`data` {}", self.name), message))
     }
 
@@ -93,6 +99,12 @@ impl Dataset {
             None => format!("class {class}"),
         }
     }
+}
+
+/// Whether all rows are equal.
+fn is_constant<T: PartialEq>(rows: &[T], columns: usize) -> bool {
+    let mut rows = rows.chunks_exact(columns);
+    rows.next().is_some_and(|first| rows.all(|row| row == first))
 }
 
 #[cfg(test)]
@@ -143,10 +155,10 @@ mod tests {
     #[test]
     fn one_class_is_nothing_to_learn() {
         for (labels, classes) in [([0, 0, 0], 1), ([3, 3, 3], 4)] {
-            let error = dataset(&labels, classes).check_classes().unwrap_err().to_string();
+            let error = dataset(&labels, classes).check_targets().unwrap_err().to_string();
             let expected = format!("all 3 training samples are of class {}", labels[0]);
             assert!(error.starts_with(&format!("`data` some: {expected}")), "{error}");
         }
-        assert!(dataset(&[0, 0, 1], 2).check_classes().is_ok());
+        assert!(dataset(&[0, 0, 1], 2).check_targets().is_ok());
     }
 }

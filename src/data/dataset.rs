@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::fingerprint::Fingerprint;
 use super::validation::ValidationRule;
 use super::{HostBatch, ImageFiles, Normalisation, Task, Text, TokenKind};
+use crate::fingerprint::Fingerprint;
 
 /// The model's inputs, one sample after the other; images are channels-last.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,21 @@ impl Split {
     /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn add_to(&self, fingerprint: &mut Fingerprint) {
+        match &self.inputs {
+            Inputs::Bytes(bytes) => fingerprint.bytes(bytes),
+            Inputs::Floats(floats) => fingerprint.floats(floats),
+            Inputs::Files(files) => files.fingerprint(fingerprint),
+        }
+        match &self.targets {
+            Targets::Classes(classes) => fingerprint.integers(classes),
+            Targets::Values { values, columns } => {
+                fingerprint.numbers([*columns as u64]);
+                fingerprint.floats(values);
+            }
+        }
     }
 
     /// Removes the samples with these numbers, which must be sorted, without a second copy of the others.
@@ -142,6 +157,19 @@ impl SampleShape {
             SampleShape::Image { height, width, channels } => height * width * channels,
             SampleShape::Vector { size } => size,
         }
+    }
+
+    /// A remark on images whose axes seem to be in another order.
+    fn note(&self) -> Option<String> {
+        const USUAL_CHANNELS: [usize; 3] = [1, 3, 4];
+        let SampleShape::Image { height, width, channels } = *self else { return None };
+        let is_swapped = USUAL_CHANNELS.contains(&width) && !USUAL_CHANNELS.contains(&channels);
+        is_swapped.then(|| {
+            format!(
+                "images of {channels} channels, {height} rows and {width} columns: if the file has the axes [N, H, W, C], \
+                 np.ascontiguousarray(np.moveaxis(x, -1, 1)) turns them into [N, C, H, W]"
+            )
+        })
     }
 }
 
@@ -338,7 +366,7 @@ impl Arrays {
         fingerprint.numbers(shape.iter().map(|&extent| extent as u64));
         for part in [Part::Train, Part::Valid, Part::Test] {
             match self.part(part) {
-                Some(split) => fingerprint.split(split),
+                Some(split) => split.add_to(&mut fingerprint),
                 None => fingerprint.numbers([u64::MAX]),
             }
         }
@@ -408,7 +436,10 @@ impl Dataset {
         let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
         match &self.content {
             Content::Text(text) => notes.extend(text.note()),
-            Content::Arrays(arrays) => notes.extend(arrays.outliers()),
+            Content::Arrays(arrays) => {
+                notes.extend(arrays.sample.note());
+                notes.extend(arrays.outliers());
+            }
         }
         notes
     }

@@ -5,7 +5,6 @@ pub mod cifar;
 mod classes;
 mod dataset;
 mod encoding;
-mod fingerprint;
 pub mod generated;
 pub mod generated_text;
 mod images;
@@ -140,9 +139,11 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
 
 /// The error for a folder of no known format.
 fn nothing_in(folder: &Path) -> Error {
-    let text = match folder.join("train.txt").is_file() {
-        true => "; its train.txt is a text, for char-lstm and word-lstm",
-        false => "",
+    let has = |name: &str| folder.join(name).exists();
+    let text = match () {
+        _ if has("train.txt") => "; its train.txt is a text, for char-lstm and word-lstm",
+        _ if has("test") && !has("train") => "; it has test, but no train",
+        _ => "",
     };
     let message = format!(
         "no images here. Looked for CIFAR-10: {}; and for a folder a class: {}{text}",

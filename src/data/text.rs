@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::encoding::{self, MARK};
-use super::fingerprint::Fingerprint;
 use super::{LoadOptions, Part, TokenKind, Vocabulary, read, tail_length};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::fingerprint::Fingerprint;
 
 /// The parts of a text, as streams of token numbers in the vocabulary.
 #[derive(Clone, Debug)]

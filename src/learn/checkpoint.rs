@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::tensor_file::{self, Array, TensorFile, replace};
 use super::{Learner, ModelRecord, Progress, Record};
 use crate::alrao::learning_rates;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::nn::{Buffer, BufferKind, Entry, FileLayout, for_each_entry};
 use crate::optim::FlatEntry;
 use crate::shape::Shape;
@@ -19,6 +22,9 @@ use safetensors::tensor::Dtype;
 
 /// The version of this file's layout.
 const FORMAT: u32 = 1;
+
+/// Key of a record's checksum.
+const CHECKSUM: &str = "checksum";
 
 /// Prefix of the names that PyTorch does not have.
 const OWN: &str = "alrao.";
@@ -33,6 +39,8 @@ pub struct Checkpoint {
     pub record: Record,
     /// Whether it lacked the weights of predicted values: version 0.1.0 took the posterior.
     pub(crate) is_of_first_version: bool,
+    /// Whether the file is not as it was written. Files of version 0.1.0 do not show it.
+    is_altered: bool,
     file: TensorFile,
 }
 
@@ -43,8 +51,8 @@ impl Checkpoint {
         for_each_array(learner, progress.step, &mut |name, _, read| {
             file.arrays.insert(name, read());
         });
-        let record = Record { format: FORMAT, model, progress };
-        let mut own = Checkpoint { record, is_of_first_version: false, file };
+        let record = Record { format: FORMAT, model, settings: BTreeMap::new(), progress };
+        let mut own = Checkpoint { record, is_of_first_version: false, is_altered: false, file };
         own.set_best_loss(f64::INFINITY);
         own
     }
@@ -52,7 +60,8 @@ impl Checkpoint {
     /// The bytes of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         // A `Value` sorts its keys, a struct does not.
-        let record = serde_json::to_value(&self.record).expect("a record is plain data");
+        let mut record = serde_json::to_value(&self.record).expect("a record is plain data");
+        record[CHECKSUM] = checksum(&self.file, &record).into();
         self.file.to_bytes_with(Some(record.to_string()))
     }
 
@@ -71,11 +80,15 @@ impl Checkpoint {
         let text = text.ok_or_else(|| {
             Error::file(path, "is not a checkpoint of alrao: it has no record of a run")
         })?;
-        let record: Record = serde_json::from_str(text).map_err(|error| {
+        let unreadable = |error: serde_json::Error| {
             // The command line shows names in backticks as flags.
             let error = error.to_string().replace('`', "'");
             Error::file(path, format!("is not a checkpoint that this version can read: {error}"))
-        })?;
+        };
+        let mut value: Value = serde_json::from_str(text).map_err(unreadable)?;
+        let written = value.as_object_mut().and_then(|record| record.remove(CHECKSUM));
+        let is_altered = written.is_some_and(|written| written != checksum(&file, &value));
+        let record: Record = serde_json::from_value(value).map_err(unreadable)?;
         if record.format != FORMAT {
             let format = record.format;
             return Err(Error::file(
@@ -83,7 +96,7 @@ impl Checkpoint {
                 format!("has format {format}; this version reads format {FORMAT}"),
             ));
         }
-        let mut checkpoint = Checkpoint { record, is_of_first_version: false, file };
+        let mut checkpoint = Checkpoint { record, is_of_first_version: false, is_altered, file };
         checkpoint.upgrade();
         Ok(checkpoint)
     }
@@ -103,6 +116,14 @@ impl Checkpoint {
             let numbers = step.elements::<u32>().into_iter().map(i64::from);
             *step = Array::new(step.shape.clone(), &numbers.collect::<Vec<_>>());
         }
+    }
+
+    /// A remark on a file that is not as it was written.
+    pub(crate) fn note_of_alteration(&self, path: &Path) -> Option<String> {
+        let path = path.display();
+        self.is_altered.then(|| {
+            format!("{path} was damaged or edited after it was written: it has another checksum")
+        })
     }
 
     /// The best validation loss so far; infinite if there is none.
@@ -398,10 +419,16 @@ pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
             Some(array) if array.shape != shape.extents() => {
                 faults.push(format!("{name} has shape {:?} instead of {shape}", array.shape));
             }
-            Some(array) if array.to_f64s().is_none() => {
-                faults.push(format!("{name} has type {:?} instead of F32 or F64", array.dtype));
-            }
-            Some(_) => {}
+            Some(array) => match array.to_f64s() {
+                None => {
+                    faults.push(format!("{name} has type {:?} instead of F32 or F64", array.dtype));
+                }
+                // A diverged classifier's weights may be infinite, but not NaN.
+                Some(values) => {
+                    let nan = values.iter().position(|value| value.is_nan());
+                    faults.extend(nan.map(|at| format!("{name} holds NaN, first as element {at}")));
+                }
+            },
         }
     }
     let is_passed_over = |name: &str| name.starts_with(OWN) || name.ends_with(COUNTER);
@@ -413,9 +440,27 @@ pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
     if !faults.is_empty() {
         return Err(Error::file(path, format!("does not fit the model: {}", faults.join("; "))));
     }
-    let no_run = Record { format: FORMAT, model: None, progress: Progress::default() };
-    Checkpoint { record: no_run, is_of_first_version: false, file }.restore_model(learner);
+    let record = Record {
+        format: FORMAT,
+        model: None,
+        settings: BTreeMap::new(),
+        progress: Progress::default(),
+    };
+    let no_run = Checkpoint { record, is_of_first_version: false, is_altered: false, file };
+    no_run.restore_model(learner);
     Ok(())
+}
+
+/// A hash of the arrays and of a record without its checksum.
+fn checksum(file: &TensorFile, record: &Value) -> String {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.bytes(record.to_string().as_bytes());
+    for (name, array) in &file.arrays {
+        fingerprint.bytes(name.as_bytes());
+        fingerprint.bytes(format!("{:?} {:?}", array.dtype, array.shape).as_bytes());
+        fingerprint.bytes(&array.bytes);
+    }
+    fingerprint.hex()
 }
 
 fn initial_shapes(learner: &Learner) -> Vec<(String, Shape)> {

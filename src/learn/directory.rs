@@ -31,15 +31,17 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Checks that `--out` can become a run's directory: it must be absent or empty.
+    /// Checks that `out` can become a run's directory: it must be absent, or empty but for the files of a run that was killed
+    /// at its start.
     pub fn check_free(path: &Path) -> Result<()> {
         let occupied = |what: &str| {
             let advice = "give another `out`, or continue the run there with `resume`";
             Error::input(format!("`out` {}", path.display()), format!("{what}; {advice}"))
         };
-        match fs::read_dir(path).map(Iterator::count) {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(occupied("is not empty")),
+        match fs::read_dir(path).map(|entries| entries.flatten().all(|entry| is_unstarted(&entry)))
+        {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(occupied("is not empty")),
             Err(_) if path.exists() && !path.is_dir() => Err(occupied("is not a directory")),
             Err(error) if path.exists() => Err(cannot_write(path, &error)),
             Err(_) => Ok(()),
@@ -161,6 +163,11 @@ impl RunDirectory {
         replace(&self.path.join(CONFIG), config.as_bytes())
     }
 
+    /// An error about a key of `config.toml`.
+    pub(crate) fn error_in_config(&self, key: &str, message: String) -> Error {
+        Error::input(format!("key '{key}' in {}", self.path.join(CONFIG).display()), message)
+    }
+
     /// The text and the path of an existing run's `config.toml`.
     pub(crate) fn config_text(path: &Path) -> Result<(String, PathBuf)> {
         let file = path.join(CONFIG);
@@ -246,6 +253,16 @@ impl RunDirectory {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a file in a run's directory is one that a run leaves that is killed before it has written its configuration.
+fn is_unstarted(entry: &fs::DirEntry) -> bool {
+    let is_empty = || entry.metadata().is_ok_and(|metadata| metadata.len() == 0);
+    match entry.file_name().to_str() {
+        Some(METRICS) => is_empty(),
+        Some(name) => name.strip_suffix(".tmp") == Some(CONFIG),
+        None => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The metadata of a checkpoint: the model's description and the run's progress.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -13,6 +15,10 @@ pub struct Record {
     pub format: u32,
     /// The model's description, so that the file is enough to build it.
     pub model: Option<ModelRecord>,
+    /// The settings that stay as they are throughout the run, as TOML values by key; none in files of versions that did not
+    /// record them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// The run's progress.
     pub progress: Progress,
 }

@@ -30,7 +30,17 @@ impl<T: RunTask> Run<T> {
 
     /// Whether the run goes on from a checkpoint of version 0.1.0, which predicted values by other weights of the classifiers.
     pub fn goes_on_from_first_version(&self) -> bool {
-        self.run_loop.goes_on_from_first_version()
+        self.run_loop.latest().is_some_and(|checkpoint| checkpoint.is_of_first_version)
+    }
+
+    /// A remark on the checkpoint that a continued run goes on from.
+    pub fn note_on_checkpoint(&self) -> Option<String> {
+        let path = RunDirectory::last(self.directory());
+        let altered = self.run_loop.latest().and_then(|latest| latest.note_of_alteration(&path));
+        let begun_again = self.run_loop.is_begun_again().then(|| {
+            format!("{} is missing, so the run begins again from its first step", path.display())
+        });
+        altered.or(begun_again)
     }
 
     /// The model that learns.

@@ -1,5 +1,6 @@
 //! The loop of a run, for every task: from its first step or a checkpoint to its last step.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,11 +45,14 @@ pub struct Report<Best, Test> {
 pub struct RunLoop<T: RunTask> {
     task: T,
     record: Option<ModelRecord>,
+    settings: BTreeMap<String, String>,
     /// `None` for a run that writes no files.
     directory: Option<RunDirectory>,
     progress: Progress,
     /// The last checkpoint, also of a run without a directory.
     latest: Option<Checkpoint>,
+    /// Whether it was reopened without a checkpoint.
+    is_begun_again: bool,
     /// The best epoch's model, in a run without a directory.
     best: Option<Checkpoint>,
     saved: Instant,
@@ -100,6 +104,12 @@ impl<T: RunTask> Steps<'_, T> {
     }
 }
 
+/// Whether two TOML values are the same; of floats, the digits may differ.
+fn is_same_value(own: &str, other: &str) -> bool {
+    let float = |text: &str| text.parse::<f64>().ok().filter(|_| text.contains('.'));
+    own == other || float(own).is_some_and(|own| float(other) == Some(own))
+}
+
 /// Whether to continue.
 #[derive(PartialEq, Eq)]
 enum Flow {
@@ -113,17 +123,29 @@ impl<T: RunTask> RunLoop<T> {
         RunLoop {
             task,
             record,
+            settings: BTreeMap::new(),
             directory: None,
             progress: Progress::default(),
             latest: None,
+            is_begun_again: false,
             best: None,
             saved: Instant::now(),
         }
     }
 
-    /// Whether the run goes on from a checkpoint of version 0.1.0.
-    pub fn goes_on_from_first_version(&self) -> bool {
-        self.latest.as_ref().is_some_and(|checkpoint| checkpoint.is_of_first_version)
+    /// Gives the run the settings that stay as they are throughout, as TOML values by key. Its checkpoints keep them.
+    pub fn with_settings(self, settings: BTreeMap<String, String>) -> Self {
+        RunLoop { settings, ..self }
+    }
+
+    /// Whether the run was continued but had no checkpoint, so that it begins again.
+    pub fn is_begun_again(&self) -> bool {
+        self.is_begun_again
+    }
+
+    /// The checkpoint that the run goes on from; after its start, the last one.
+    pub fn latest(&self) -> Option<&Checkpoint> {
+        self.latest.as_ref()
     }
 
     /// Gives the run a directory to write to.
@@ -134,17 +156,35 @@ impl<T: RunTask> RunLoop<T> {
     /// Restores the state from a run directory without changing the directory.
     ///
     /// # Errors
-    /// Where the checkpoint is not whole, is of another model, or counts more metrics lines than the file has; where the
+    /// Where the checkpoint is not whole, is of another model or of other settings, or counts more metrics lines than the file has; where the
     /// best epoch's model is gone.
     pub fn restore(&mut self, directory: &mut RunDirectory) -> Result<()> {
         let path = RunDirectory::last(directory.path());
         let checkpoint = Checkpoint::read(&path)?;
         self.task.restore(&checkpoint, &path)?;
+        self.check_settings(&checkpoint, directory)?;
         directory.check_best(checkpoint.record.progress.best_epoch)?;
         directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
         self.progress = checkpoint.record.progress.clone();
         self.latest = Some(checkpoint);
         Ok(())
+    }
+
+    /// Compares the settings with those that a checkpoint was trained with. A setting that one of them lacks is of another
+    /// version.
+    fn check_settings(&self, checkpoint: &Checkpoint, directory: &RunDirectory) -> Result<()> {
+        let before = &checkpoint.record.settings;
+        let mut common =
+            self.settings.iter().filter_map(|(key, now)| Some((key, now, before.get(key)?)));
+        match common.find(|(_, now, before)| !is_same_value(now, before)) {
+            Some((key, now, before)) => {
+                let message = format!(
+                    "is {now}, but the run was trained with {before}; put {before} back, or start a new run"
+                );
+                Err(directory.error_in_config(key, message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Continues in a run directory, from the restored state or from the start. If the settings now give a finished run
@@ -153,6 +193,7 @@ impl<T: RunTask> RunLoop<T> {
     pub fn reopen(&mut self, directory: RunDirectory) -> Result<()> {
         directory.remove_leftovers();
         self.directory = Some(directory);
+        self.is_begun_again = self.latest.is_none();
         if !self.is_over()
             && let Some(lines) = self.progress.lines_before_end.take()
         {
@@ -450,6 +491,7 @@ impl<T: RunTask> RunLoop<T> {
     /// Updates progress and best loss or return in a checkpoint.
     fn bring_up_to_date(&self, checkpoint: &mut Checkpoint) {
         checkpoint.record.progress = self.progress.clone();
+        checkpoint.record.settings = self.settings.clone();
         self.task.put_best(checkpoint);
     }
 

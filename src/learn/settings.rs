@@ -134,6 +134,16 @@ impl<T: TaskSettings> Settings<T> {
         file::to_toml(&self.task) + &file::to_toml(&self.learning) + &file::to_toml(&self.device)
     }
 
+    /// The settings that stay as they are throughout a run, as TOML values by key. Paths are not among them: files may move.
+    pub(crate) fn fixed(&self) -> BTreeMap<String, String> {
+        const PATHS: &[&str] = &["data", "init", "rates"];
+        let varies = [T::CHANGEABLE, DeviceSettings::KEYS, PATHS].concat();
+        let fixed = self.clone().retain(&|key| !varies.contains(&key));
+        let text = fixed.to_toml();
+        let lines = text.lines().filter_map(|line| line.split_once(" = "));
+        lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
     /// The settings that reproduce a configuration.
     pub(crate) fn of(config: &RunConfig<T::Config>) -> Self {
         let mut learning = LearningSettings::of(config);

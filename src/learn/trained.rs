@@ -19,6 +19,8 @@ pub(crate) struct Trained {
     pub learner: Learner,
     pub record: ModelRecord,
     pub precision: EvaluationPrecision,
+    /// Remarks on the file.
+    pub notes: Vec<String>,
 }
 
 /// The checkpoint's file, and the run if `source` is a run directory.
@@ -91,7 +93,8 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     let learner =
         Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
     checkpoint.restore_predictor(&learner, file)?;
-    Ok(Trained { learner, record, precision })
+    let notes = checkpoint.note_of_alteration(file).into_iter().collect();
+    Ok(Trained { learner, record, precision, notes })
 }
 
 fn sample_of(

@@ -111,7 +111,7 @@ fn prepare(config: &QConfig, device: &Device) -> Result<RunLoop<QLearning>> {
     let input = Input::Vector { size: spaces.observation };
     let record = ModelRecord::of(config, input, Task::Regression { outputs: spaces.actions });
     let task = QLearning::new(network, collecting, arena, config.clone());
-    Ok(RunLoop::new(task, Some(record)))
+    Ok(RunLoop::new(task, Some(record)).with_settings(Settings::from(config).fixed()))
 }
 
 /// Refuses a run that does not fit in memory, before anything is built.
@@ -165,6 +165,9 @@ pub struct Evaluation {
     pub return_deviation: f64,
     /// The return of each episode.
     pub returns: Vec<f64>,
+    /// Remarks on the network's file.
+    #[serde(skip)]
+    pub notes_on_model: Vec<String>,
     /// The precision of the values.
     #[serde(skip)]
     pub precision: EvaluationPrecision,
@@ -209,8 +212,15 @@ pub fn evaluate(
     device.check()?;
     let returns = returns.expect("the flag is never set");
     let (mean_return, return_deviation) = mean_and_deviation(&returns);
-    let precision = trained.precision;
-    Ok(Evaluation { env, episodes, mean_return, return_deviation, returns, precision })
+    Ok(Evaluation {
+        env,
+        episodes,
+        mean_return,
+        return_deviation,
+        returns,
+        notes_on_model: trained.notes,
+        precision: trained.precision,
+    })
 }
 
 fn number_of_episodes(episodes: usize) -> Result<()> {

@@ -35,9 +35,12 @@ pub struct Evaluation {
     /// The kind of a text's tokens; `None` for data that is not text.
     #[serde(skip)]
     pub token: Option<TokenKind>,
-    /// Remarks on the data: see [`Dataset::notes`].
+    /// Remarks on the data.
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// Remarks on the model's file.
+    #[serde(skip)]
+    pub notes_on_model: Vec<String>,
     /// The precision of the computation.
     #[serde(skip)]
     pub precision: EvaluationPrecision,
@@ -124,6 +127,7 @@ pub fn evaluate(
         errors: measured.errors,
         token,
         notes,
+        notes_on_model: trained.notes,
         precision: trained.precision,
     })
 }

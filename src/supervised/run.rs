@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::batches::{self, BatchSource};
+use super::room::check_room;
 use super::settings::{RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
@@ -18,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::learn::settings;
 use crate::learn::{
     self, Learner, ModelRecord, RunDirectory, RunLoop, check_precision, check_precision_of_run,
-    memory,
 };
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
@@ -216,7 +216,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     let dataset = data::load_with(data, kind(architecture), &options)
         .map_err(|error| error.of_setting("data"))?;
     if !config.task.first_rules {
-        dataset.check_classes()?;
+        dataset.check_targets()?;
     }
     if config.task.image_size.is_some() && dataset.files().is_none() {
         let message = format!("does not apply to `data` {data}; it is for a folder of images");
@@ -225,15 +225,26 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     let source = BatchSource::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
     let task = batches::task(&dataset);
-    let copies = [config.alrao.classifiers, task.outputs()];
-    memory::check_fits(&config.model, input, copies, &config.train)
+    check_room(&with_whole_batch(config, &dataset), input, task, device)
         .map_err(|error| advised(error, architecture, &dataset))?;
     let pre_classifier = models::build(&config.model, input, &mut Init::new(config.train.seed))?;
     let record = model_record(config, &dataset, input, task);
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
     let learner = Learner::new(model, &source.sample(), &config.train, device);
     let task = Supervised::new(learner, dataset, source, config.train.clone())?;
-    Ok(RunLoop::new(task, Some(record)))
+    Ok(RunLoop::new(task, Some(record)).with_settings(Settings::from(config).fixed()))
+}
+
+/// The configuration with the size of the largest batch that the data has.
+fn with_whole_batch(config: &RunConfig, dataset: &Dataset) -> RunConfig {
+    let mut config = config.clone();
+    let size = dataset.size(Part::Train).unwrap_or_default();
+    let train = &mut config.train;
+    match &dataset.content {
+        Content::Text(_) => train.bptt = train.bptt.min(size / train.batch_size),
+        Content::Arrays(_) => train.batch_size = train.batch_size.min(size),
+    }
+    config
 }
 
 /// Adds advice to the error where a folder's images have a size that the model does not take.

@@ -11,6 +11,15 @@ use crate::learn::{Trained, load, locate};
 use crate::random::{Philox, Purpose, Stream};
 use crate::tensor::Tensor;
 
+/// A text written by a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The prompt and its continuation.
+    pub text: String,
+    /// Remarks on the model's file.
+    pub notes_on_model: Vec<String>,
+}
+
 /// Continues `prompt` by `length` characters or words, with the best model of a run or the model of a checkpoint. At
 /// temperature 1 each is drawn from the model's probabilities; at temperature 0 it is the most likely one.
 ///
@@ -23,7 +32,7 @@ pub fn sample(
     prompt: &str,
     seed: u64,
     device: &Device,
-) -> Result<String> {
+) -> Result<Sample> {
     if !(temperature.is_finite() && temperature >= 0.0) {
         return Err(Error::field(
             "temperature",
@@ -43,7 +52,7 @@ pub fn sample(
         vocabulary.append(&mut text, code);
         log_probabilities = next(&trained, code as i32)?;
     }
-    Ok(text)
+    Ok(Sample { text, notes_on_model: trained.notes })
 }
 
 /// The log probabilities after the prompt. An empty prompt is read as a line's end, or as the vocabulary's first token.

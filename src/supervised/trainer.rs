@@ -76,7 +76,7 @@ impl Trainer {
             return Err(Error::input(&self.dataset.name, message));
         }
         self.check(device)?;
-        self.dataset.check_classes()?;
+        self.dataset.check_targets()?;
         if let Some(path) = &self.weights {
             let inputs = [&self.config.init, &self.config.rates];
             let inputs: Vec<&Path> = inputs.into_iter().flatten().map(|path| &**path).collect();

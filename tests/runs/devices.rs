@@ -10,7 +10,7 @@ use alrao::supervised::settings::Settings;
 use alrao::{Device, Error};
 
 use super::{MLP, assert_no_temporary_file, assert_same, ends_with, metrics, progress};
-use super::{write_nan, write_text, write_vectors};
+use super::{write_infinite, write_text, write_vectors};
 
 /// Of shuffled vectors and of text, stopped in the middle of an epoch.
 #[test]
@@ -128,9 +128,9 @@ fn a_device_that_is_lost_is_an_error_and_no_panic() {
 fn divergence_is_seen_where_a_line_is_logged_or_the_epoch_ends() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    write_nan(folder);
+    write_infinite(folder);
     let arguments = format!(
-        "{MLP} --init nan.safetensors --batch-size 2 --valid-split 0 --epochs 2 --device simulator"
+        "{MLP} --init infinite.safetensors --batch-size 2 --valid-split 0 --epochs 2 --device simulator"
     );
     for (log_every, step) in [(0, 120), (35, 105), (50, 100)] {
         let arguments = format!("{arguments} --log-every {log_every} --out run-{log_every}");

@@ -12,7 +12,7 @@ use alrao::supervised::settings::Settings;
 use super::{
     MLP, assert_no_temporary_file, assert_same, ends_with, floats, labels, metrics, part, progress,
 };
-use super::{huge, write_init, write_nan, write_tensors, write_vectors};
+use super::{huge, write_infinite, write_init, write_tensors, write_vectors};
 use crate::command_line::text;
 use crate::place::program;
 
@@ -79,9 +79,9 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one_whole() {
 fn a_run_without_a_finite_loss_ends_as_diverged() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    write_nan(folder);
+    write_infinite(folder);
     let arguments =
-        format!("{MLP} --init nan.safetensors --batch-size 4 --valid-split 0 --log-every 0");
+        format!("{MLP} --init infinite.safetensors --batch-size 4 --valid-split 0 --log-every 0");
     let (stdout, stderr) = ends_with(1, folder, &format!("{arguments} --out run"));
     let expected = "error: the run in run ended: diverged: no finite loss in the last 100 steps, up to step 100\n";
     assert!(stdout.is_empty() && stderr.ends_with(expected), "{stderr}");
@@ -112,7 +112,7 @@ fn divergence_just_before_the_end_is_seen() {
     // The sum of a row's numbers is larger than any number, and the weights stay near 1.
     let values: Vec<f32> =
         (0..240 * 6).map(|number| if number < 10 * 6 { 0.5 } else { 1e38 }).collect();
-    write_init(&folder.join("ones.safetensors"), 1.0);
+    write_init(&folder.join("ones.safetensors"), 1.0, 0.0);
     let inputs = floats("inputs", &[240, 6], &values);
     write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
     let arguments = format!(

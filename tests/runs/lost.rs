@@ -70,7 +70,9 @@ fn a_run_without_any_checkpoint_begins_at_the_start() {
     }
     fs::write(run.join("metrics.jsonl"), "").unwrap();
     fs::write(run.join("last.safetensors.tmp"), "half").unwrap();
-    ends_with(0, folder, "train --resume run");
+    let (_, stderr) = ends_with(0, folder, "train --resume run");
+    let note = "run/last.safetensors is missing, so the run begins again from its first step";
+    assert!(stderr.contains(note), "{stderr}");
     super::assert_same(&run, &folder.join("alone"));
 }
 

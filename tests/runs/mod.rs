@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
+mod altered;
 #[cfg(has_simulator)]
 mod devices;
 mod ends;
@@ -70,20 +71,20 @@ fn write_vectors(folder: &Path, sizes: [usize; 3]) {
     write_tensors(&folder.join("data.safetensors"), &tensors);
 }
 
-/// Writes `data.safetensors` with 240 samples, and for [`MLP`] `nan.safetensors` with parameters that nothing can be learnt
+/// Writes `data.safetensors` with 240 samples, and for [`MLP`] `infinite.safetensors` with parameters from which nothing can be learnt
 /// with.
-fn write_nan(folder: &Path) {
+fn write_infinite(folder: &Path) {
     write_vectors(folder, [240, 0, 0]);
-    write_init(&folder.join("nan.safetensors"), f32::NAN);
+    write_init(&folder.join("infinite.safetensors"), 0.0, f32::INFINITY);
 }
 
-/// Writes initial parameters of [`MLP`] with ten classifiers, with `weight` in the first layer.
-fn write_init(path: &Path, weight: f32) {
+/// Writes initial parameters of [`MLP`] with ten classifiers, with `weight` and `bias` in the first layer.
+fn write_init(path: &Path, weight: f32, bias: f32) {
     write_tensors(
         path,
         &[
             floats("layers.0.weight", &[16, INPUTS], &[weight; 16 * INPUTS]),
-            floats("layers.0.bias", &[16], &[0.0; 16]),
+            floats("layers.0.bias", &[16], &[bias; 16]),
             floats("classifiers.weight", &[10, 3, 16], &[0.1; 10 * 3 * 16]),
             floats("classifiers.bias", &[10, 3], &[0.0; 30]),
         ],

@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     if !quiet {
         messages::note(&device.description());
         messages::note_of_precision(evaluation.precision);
+        messages::notes_on_model(&evaluation.notes_on_model);
     }
     let text = if *json { serde_json::to_string(&evaluation)? } else { in_words(&evaluation) };
     messages::result(&(text + "\n"))?;
@@ -49,5 +50,6 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 
 fn in_words(evaluation: &Evaluation) -> String {
     let Evaluation { env, episodes, mean_return, return_deviation, .. } = evaluation;
-    format!("{env}  return {mean_return:.1} ± {return_deviation:.1} over {episodes} episodes")
+    let [mean, deviation] = [mean_return, return_deviation].map(|own| messages::value(*own));
+    format!("{env}  return {mean} ± {deviation} over {episodes} episodes")
 }

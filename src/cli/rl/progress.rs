@@ -1,5 +1,6 @@
 //! The progress of a run of Q-learning, on standard error: a bar on a terminal, a line per epoch elsewhere.
 
+use crate::cli::messages::value;
 use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
 use alrao::device::Device;
 use alrao::learn::Observer;
@@ -31,8 +32,9 @@ impl Observer<QLearning> for Progress {
                 steps_per_second,
             }) => {
                 if let Display::Bar(bar) = &self.display {
-                    let recent =
-                        recent_return.map(|own| format!("return {own:.1}  ")).unwrap_or_default();
+                    let recent = recent_return
+                        .map(|own| format!("return {}  ", value(own)))
+                        .unwrap_or_default();
                     let speed = thousands(*steps_per_second);
                     bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step);
@@ -69,15 +71,16 @@ fn epoch_line(report: &EpochReport, epochs: u64, is_whole: bool) -> String {
     let digits = epochs.to_string().len();
     let best = if report.is_best { " *" } else { "  " };
     let steps = if is_whole { format!("{step} steps  ") } else { String::new() };
-    let part = |name: &str, value: Option<String>| match value {
-        Some(value) if is_whole => format!("  {name} {value}"),
+    let part = |name: &str, shown: Option<String>| match shown {
+        Some(shown) if is_whole => format!("  {name} {shown}"),
         _ => String::new(),
     };
-    let training = part("training", report.training_return.map(|own| format!("{own:.1}")));
+    let training = part("training", report.training_return.map(value));
     let loss = part("loss", report.loss.map(|own| format!("{own:.3}")));
     format!(
-        "epoch {epoch:>digits$}/{epochs}  {steps}return {mean_return:.1} ± {return_deviation:.1}{best}{training}{loss}  \
-         epsilon {:.2}  {}/s  {}",
+        "epoch {epoch:>digits$}/{epochs}  {steps}return {} ± {}{best}{training}{loss}  epsilon {:.2}  {}/s  {}",
+        value(*mean_return),
+        value(*return_deviation),
         report.epsilon,
         thousands(report.steps_per_second),
         bars(&report.posterior)

@@ -85,6 +85,9 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
              the run differs from one that version 0.1.0 would go on with",
         );
     }
+    if let Some(note) = run.note_on_checkpoint() {
+        progress.line(&format!("run     {note}"));
+    }
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();
@@ -99,12 +102,14 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
 fn summary(report: &Report, directory: &str) -> String {
     let mut text = String::new();
     if let Some((epoch, mean_return)) = report.best {
-        text += &format!("best  epoch {epoch}, return {mean_return:.1}\n");
+        text += &format!("best  epoch {epoch}, return {}\n", messages::value(mean_return));
     }
     if let Some(test) = &report.test {
         text += &format!(
-            "test  return {:.1} ± {:.1} over {} new episodes\n",
-            test.mean_return, test.return_deviation, test.episodes
+            "test  return {} ± {} over {} new episodes\n",
+            messages::value(test.mean_return),
+            messages::value(test.return_deviation),
+            test.episodes
         );
     }
     text + &format!("run   {directory}\n")

@@ -20,9 +20,9 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::Normalisation;
-use super::fingerprint::Fingerprint;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::fingerprint::Fingerprint;
 use broken::DecodeFailures;
 pub(super) use broken::{Broken, LeftOut};
 pub(super) use folder::{LAYOUT, is_in, load};

@@ -1,10 +1,8 @@
-//! A hash of a data set's content that does not depend on the machine.
-
-use super::{Inputs, Split, Targets};
+//! A hash of data sets and checkpoints that does not depend on the machine.
 
 /// Mixes 64-bit words one after the other, by FNV-1a's step on words instead of bytes, with the upper bits folded down. It
-/// tells data sets apart; it is not a cryptographic hash.
-pub(super) struct Fingerprint(u64);
+/// tells data sets apart and notices damage; it is not a cryptographic hash.
+pub(crate) struct Fingerprint(u64);
 
 impl Default for Fingerprint {
     fn default() -> Self {
@@ -43,22 +41,6 @@ impl Fingerprint {
     pub fn integers(&mut self, integers: &[i32]) {
         self.word(integers.len() as u64);
         self.numbers(integers.iter().map(|&integer| integer as u64));
-    }
-
-    /// Adds a part of a data set.
-    pub fn split(&mut self, split: &Split) {
-        match &split.inputs {
-            Inputs::Bytes(bytes) => self.bytes(bytes),
-            Inputs::Floats(floats) => self.floats(floats),
-            Inputs::Files(files) => files.fingerprint(self),
-        }
-        match &split.targets {
-            Targets::Classes(classes) => self.integers(classes),
-            Targets::Values { values, columns } => {
-                self.word(*columns as u64);
-                self.floats(values);
-            }
-        }
     }
 
     /// The hash, as 16 hex digits.
