@@ -18,7 +18,7 @@ use std::sync::Mutex;
 /// The result of a step of the build, or a message about its failure.
 type Outcome<T> = Result<T, String>;
 
-const SIMULATOR: &str = "src/device/simulator";
+const SIMULATOR: &str = "src/device/gpu/simulator";
 const KERNEL_OF_THE_GUIDE: &str = "tests/adding_an_op/softplus.cu";
 
 fn main() {
@@ -116,7 +116,7 @@ fn embed(fat_binaries: &[PathBuf]) {
         .collect();
     let resources: String = fat_binaries.iter().flat_map(|path| resources(path)).collect();
     let text = format!(
-        "static FAT_BINARIES: &[(&str, &Image<[u8]>)] = &[\n{entries}];\n\n\
+        "pub(super) static FAT_BINARIES: &[(&str, &Image<[u8]>)] = &[\n{entries}];\n\n\
          static COMPILED: &[Compiled] = &[\n{resources}];\n"
     );
     let path = out_dir().join("fat_binaries.rs");

@@ -57,7 +57,7 @@
 //! | diverged | said of a classifier: its loss in this step is not finite, so this step does not update it |
 //! | epoch | one pass over the training data; in Q-learning a fixed number of the environment's steps |
 //! | episode | one play of an environment, from its start to its end |
-//! | epsilon | the share of random actions in Q-learning |
+//! | epsilon | the exploration rate of Q-learning: the share of random actions |
 //! | eta | a learning rate; `eta_min` and `eta_max` are the ends of the interval that rates are drawn from |
 //! | feature | an output of a layer: a unit, a channel; all weights into it share its learning rate |
 //! | flat buffer | one allocation that holds all parameters, or all gradients, moments or learning rates |
@@ -67,7 +67,7 @@
 //! | head | the classifiers with their loss, as one op |
 //! | learner | a model on a device with its optimiser, learning rates and posterior |
 //! | log posterior | the logarithms of the posterior's weights |
-//! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior |
+//! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior; predicted values, by the posterior before the switch's mixing step |
 //! | moment | an optimiser's state for each parameter: momentum, or Adam's two averages |
 //! | op | an operation on tensors with its gradient |
 //! | pitch | distance between two rows of a tensor in memory, in elements; a row is a pixel's channels |
@@ -86,7 +86,7 @@
 //! | switch | the Bayesian average of van Erven et al. (2008), in which the best classifier may change over time |
 //! | tape | the record of a forward pass, which the backward pass reads in reverse |
 //! | target network | the slowly updated copy of a Q-network that the targets are computed with |
-//! | theta | the switch's parameter: the prior probability, at each switch to another classifier, that further switches may follow |
+//! | theta | the switch's parameter: the prior probability, at each switch, of staying able to switch again |
 //! | warp | 32 threads of a GPU that execute together |
 
 pub mod alrao;

@@ -168,7 +168,7 @@ mod tests {
 
     /// The place of a kernel that is broken on purpose.
     fn place(kernel: &str) -> String {
-        let source = include_str!("../device/simulator/broken.cu");
+        let source = include_str!("../device/gpu/simulator/broken.cu");
         let line = source.lines().position(|line| line.contains(&format!("KERNEL({kernel},")));
         format!("broken.cu:{}", line.unwrap() + 1)
     }

@@ -158,19 +158,6 @@ impl SampleShape {
             SampleShape::Vector { size } => size,
         }
     }
-
-    /// A remark on images whose axes seem to be in another order.
-    fn note(&self) -> Option<String> {
-        const USUAL_CHANNELS: [usize; 3] = [1, 3, 4];
-        let SampleShape::Image { height, width, channels } = *self else { return None };
-        let is_swapped = USUAL_CHANNELS.contains(&width) && !USUAL_CHANNELS.contains(&channels);
-        is_swapped.then(|| {
-            format!(
-                "images of {channels} channels, {height} rows and {width} columns: if the file has the axes [N, H, W, C], \
-                 np.ascontiguousarray(np.moveaxis(x, -1, 1)) turns them into [N, C, H, W]"
-            )
-        })
-    }
 }
 
 /// Which part of a data set.
@@ -293,32 +280,6 @@ impl Arrays {
         self.target_normalisation = targets;
     }
 
-    /// Remarks on training samples with a number beside which its column's other numbers hardly differ.
-    fn outliers(&self) -> Vec<String> {
-        let told = |what: &str, floats: &[f32], normalisation: &Option<Normalisation>| {
-            let normalisation = normalisation.as_ref()?;
-            let (row, column) = normalisation.outlier(floats)?;
-            let columns = normalisation.mean.len();
-            let sample = row * columns * self.train.len() / floats.len();
-            let mut own = floats[row * columns..(row + 1) * columns].to_vec();
-            normalisation.undo(&mut own);
-            Some(format!(
-                "{what} of training sample {sample}, column {column}, is {:.4e}: beside it, the column's other numbers hardly \
-                 differ; does it mark a missing value?",
-                own[column]
-            ))
-        };
-        let inputs = match &self.train.inputs {
-            Inputs::Floats(floats) => told("an input", floats, &self.normalisation),
-            Inputs::Bytes(_) | Inputs::Files(_) => None,
-        };
-        let targets = match &self.train.targets {
-            Targets::Values { values, .. } => told("a target", values, &self.target_normalisation),
-            Targets::Classes(_) => None,
-        };
-        inputs.into_iter().chain(targets).collect()
-    }
-
     /// Scales bytes to 0..1, without standardising them.
     pub(super) fn only_scale(&mut self) {
         if let Some(own) = &mut self.normalisation {
@@ -429,24 +390,6 @@ impl Dataset {
             Content::Text(text) => Some(text.vocabulary.kind()),
             Content::Arrays(_) => None,
         }
-    }
-
-    /// Lines about the data: the files of a folder of images that were left out, a text's line ends.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
-        match &self.content {
-            Content::Text(text) => notes.extend(text.note()),
-            Content::Arrays(arrays) => {
-                notes.extend(arrays.sample.note());
-                notes.extend(arrays.outliers());
-            }
-        }
-        notes
-    }
-
-    /// How many files of a folder of images were left out; `None` if all could be read.
-    pub fn left_out(&self) -> Option<String> {
-        self.files().and_then(ImageFiles::left_out)
     }
 
     /// Number of samples in a part; for a text, of characters or words.

@@ -10,6 +10,7 @@ pub mod generated_text;
 mod images;
 pub mod loader;
 pub mod normalisation;
+mod remarks;
 mod subset;
 pub mod text;
 mod validation;

@@ -1,25 +1,24 @@
 //! Where tensors live and work is done. Knows no op.
 
 pub mod cpu;
-mod cuda;
 pub mod gpu;
 mod profile;
-#[cfg(has_simulator)]
-pub mod simulator;
 pub mod threads;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::cuda::Cuda;
-use self::gpu::{Clock, Counter, Driver};
+use self::gpu::counter::Counter;
+use self::gpu::cuda::Cuda;
+use self::gpu::driver::{Clock, Driver};
 #[cfg(has_simulator)]
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
 use crate::named::named;
 pub use cpu::Cpu;
-pub use cuda::fat_binaries;
-pub use gpu::{CapturedGraph, Gpu, HostWork, SiteTraffic};
+#[cfg(has_simulator)]
+pub use gpu::simulator;
+pub use gpu::{CapturedGraph, Gpu, HostWork, SiteTraffic, fat_binaries};
 pub(crate) use profile::Op;
 pub use profile::{Cost, OpTime, Profile};
 
@@ -148,7 +147,7 @@ impl Device {
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
             DeviceKind::Simulator => Device::open_simulator(threads),
             DeviceKind::Auto | DeviceKind::Cuda => match Cuda::open() {
-                Ok(cuda) => Ok(Device::gpu_with_threads(Driver::Cuda(cuda), threads)),
+                Ok(cuda) => Ok(Device::gpu_with_threads(cuda, threads)),
                 Err(reason) if kind == DeviceKind::Auto => {
                     Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason))))
                 }
@@ -177,7 +176,7 @@ impl Device {
     /// [`Error::Threads`] if its threads cannot be started, [`Error::Device`] if the processor cannot run it.
     #[cfg(has_simulator)]
     pub fn simulator(threads: Option<usize>, options: SimulatorOptions) -> Result<Device> {
-        Ok(Device::gpu_with_threads(Driver::Simulator(Simulator::new(threads, options)?), threads))
+        Ok(Device::gpu_with_threads(Simulator::new(threads, options)?, threads))
     }
 
     /// A device that counts launches and runs none. All bytes read back from it are zero.
@@ -187,10 +186,10 @@ impl Device {
 
     /// [`Device::counter`] with room for a data set of at most `bytes` bytes; larger ones are streamed.
     pub fn counter_with_room(bytes: usize) -> Device {
-        Device::gpu_with_threads(Driver::Counter(Counter::new(bytes)), None)
+        Device::gpu_with_threads(Counter::new(bytes), None)
     }
 
-    fn gpu_with_threads(driver: Driver, threads: Option<usize>) -> Device {
+    fn gpu_with_threads(driver: impl Driver + 'static, threads: Option<usize>) -> Device {
         Device::Gpu(Rc::new(Gpu::new(driver, threads)))
     }
 
@@ -333,20 +332,20 @@ impl Device {
     }
 
     /// Starts the GPU's clock, or the host's elsewhere; `None` on a device that has failed.
-    fn start_clock(&self) -> Option<Clock> {
+    fn start_clock(&self) -> Option<Box<dyn Clock>> {
         match self {
-            Device::Cpu(_) => Some(Clock::Host(Instant::now())),
+            Device::Cpu(_) => Some(Box::new(Instant::now())),
             Device::Gpu(gpu) => gpu.start_clock(),
         }
     }
 
     /// The time since the clock was started, once all work is done.
-    fn stop_clock(&self, clock: Option<Clock>) -> Duration {
-        match (self, clock) {
-            (_, Some(Clock::Host(start))) => start.elapsed(),
-            (Device::Gpu(gpu), Some(clock)) => gpu.stop_clock(clock),
-            _ => Duration::ZERO,
-        }
+    fn stop_clock(&self, clock: Option<Box<dyn Clock>>) -> Duration {
+        let time = clock.map(|clock| match self {
+            Device::Cpu(_) => clock.stop().unwrap_or_default(),
+            Device::Gpu(gpu) => gpu.stop_clock(clock),
+        });
+        time.unwrap_or_default()
     }
 
     /// A block of `bytes` bytes with unknown content.

@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use super::Device;
-use super::gpu::Clock;
+use super::gpu::driver::Clock;
 use crate::device::DType;
 use crate::error::Result;
 
@@ -107,7 +107,7 @@ struct Running {
     /// The ops that are running, the innermost last.
     open: Vec<&'static str>,
     /// Started when the last op began or ended.
-    clock: Option<Clock>,
+    clock: Option<Box<dyn Clock>>,
     /// Kernels launched until then.
     launched: u64,
 }

@@ -1,8 +1,8 @@
 //! What differs from the paper: data, model and sizes of a setup.
 
-use super::rows::{ROWS, Source};
+use super::rows::{ROWS, Source, is_data_of};
 use super::setup::{PATIENCE, Setup};
-use crate::data::{Content, Dataset, Part, TokenKind};
+use crate::data::Part;
 
 /// The differences from the paper, row by row; each begins with its row's name if there are several rows.
 pub(super) fn differences(setups: &[Setup], of: impl Fn(&Setup) -> Vec<String>) -> Vec<String> {
@@ -12,12 +12,6 @@ pub(super) fn differences(setups: &[Setup], of: impl Fn(&Setup) -> Vec<String>) 
     };
     setups.iter().flat_map(|setup| of(setup).into_iter().map(|text| named(setup, text))).collect()
 }
-
-/// Characters of Penn Treebank, all parts together. Copies differ a little.
-const PENN_TREEBANK: std::ops::Range<usize> = 5_000_000..6_500_000;
-
-/// Training images of ImageNet, somewhat fewer if some are broken or used for validation.
-const IMAGENET: std::ops::Range<usize> = 1_000_000..1_300_000;
 
 impl Setup {
     /// Whether losses and accuracies can be compared with the paper's: the row's model at its full width, on data that looks
@@ -97,26 +91,6 @@ impl Setup {
     }
 }
 
-/// Whether a data set looks like the paper's, by its name and sizes.
-pub(super) fn is_data_of(source: Source, dataset: &Dataset) -> bool {
-    let size = |part: Part| dataset.size(part).unwrap_or(0);
-    let (learnt, tested) = (size(Part::Train) + size(Part::Valid), size(Part::Test));
-    match (source, &dataset.content) {
-        (Source::Cifar10, _) => dataset.name == "cifar10" && (learnt, tested) == (50_000, 10_000),
-        (Source::ImageNet, Content::Arrays(arrays)) => {
-            dataset.files().is_some()
-                && arrays.task.outputs() == 1000
-                && IMAGENET.contains(&size(Part::Train))
-        }
-        (Source::PennTreebank, Content::Text(text)) => {
-            text.vocabulary.kind() == TokenKind::Character
-                && text.vocabulary.len() == 50
-                && PENN_TREEBANK.contains(&(learnt + tested))
-        }
-        _ => false,
-    }
-}
-
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut list: Vec<&str> = Vec::new();
     names.for_each(|name| {
@@ -130,42 +104,6 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::setup::tests::on_cifar10;
-    use super::*;
-    use crate::data::{self, LoadOptions};
-
-    fn text(characters: usize, distinct: usize) -> Dataset {
-        let mut dataset = data::load_with(
-            "generated",
-            data::Kind::Text(TokenKind::Character),
-            &LoadOptions::default(),
-        )
-        .unwrap();
-        let alphabet: String =
-            (0..distinct as u32).filter_map(|c| char::from_u32(0x4E00 + c)).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one.txt");
-        std::fs::write(&path, alphabet).unwrap();
-        let kind = data::Kind::Text(TokenKind::Character);
-        let own = data::load(path.to_str().unwrap(), kind, 0.0).unwrap();
-        dataset.content = own.content;
-        if let Content::Text(text) = &mut dataset.content {
-            text.train = vec![0; characters];
-        }
-        dataset.name = "ptb".into();
-        dataset
-    }
-
-    #[test]
-    fn the_papers_data_is_recognised_by_its_sizes() {
-        let is = |source, dataset: &Dataset| is_data_of(source, dataset);
-        assert!(is(Source::PennTreebank, &text(5_900_000, 50)));
-        assert!(!is(Source::PennTreebank, &text(5_900_000, 64)));
-        assert!(!is(Source::PennTreebank, &text(1_100_000, 50)));
-        let mut images = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
-        images.name = "cifar10".into();
-        // Ten classes, but 9,000 images.
-        assert!(!is(Source::Cifar10, &images) && !is(Source::Generated, &images));
-    }
 
     #[test]
     fn the_papers_model_on_as_much_data_is_compared() {

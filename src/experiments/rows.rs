@@ -1,5 +1,6 @@
 //! The rows of the paper's Table 1 with the paper's numbers, and small rows for two cores.
 
+use crate::data::{Content, Dataset, Part, TokenKind};
 use crate::error::{Error, Result};
 use crate::models::Architecture;
 use crate::models::Architecture::{
@@ -233,9 +234,36 @@ impl Row {
     }
 }
 
+/// Characters of Penn Treebank, all parts together. Copies differ a little.
+const PENN_TREEBANK: std::ops::Range<usize> = 5_000_000..6_500_000;
+
+/// Training images of ImageNet, somewhat fewer if some are broken or used for validation.
+const IMAGENET_IMAGES: std::ops::Range<usize> = 1_000_000..1_300_000;
+
+/// Whether a data set looks like the paper's, by its name and sizes.
+pub(super) fn is_data_of(source: Source, dataset: &Dataset) -> bool {
+    let size = |part: Part| dataset.size(part).unwrap_or(0);
+    let (learnt, tested) = (size(Part::Train) + size(Part::Valid), size(Part::Test));
+    match (source, &dataset.content) {
+        (Source::Cifar10, _) => dataset.name == "cifar10" && (learnt, tested) == (50_000, 10_000),
+        (Source::ImageNet, Content::Arrays(arrays)) => {
+            dataset.files().is_some()
+                && arrays.task.outputs() == 1000
+                && IMAGENET_IMAGES.contains(&size(Part::Train))
+        }
+        (Source::PennTreebank, Content::Text(text)) => {
+            text.vocabulary.kind() == TokenKind::Character
+                && text.vocabulary.len() == 50
+                && PENN_TREEBANK.contains(&(learnt + tested))
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{self, LoadOptions};
 
     #[test]
     fn every_row_has_a_name_of_its_own_and_its_place() {
@@ -246,5 +274,39 @@ mod tests {
             assert!(row.paper[0].is_none() || row.has_sgd(), "{}", row.name);
         }
         assert!(Row::find("cifar10").unwrap_err().to_string().contains("cifar10/vgg19"));
+    }
+
+    fn text(characters: usize, distinct: usize) -> Dataset {
+        let mut dataset = data::load_with(
+            "generated",
+            data::Kind::Text(TokenKind::Character),
+            &LoadOptions::default(),
+        )
+        .unwrap();
+        let alphabet: String =
+            (0..distinct as u32).filter_map(|c| char::from_u32(0x4E00 + c)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.txt");
+        std::fs::write(&path, alphabet).unwrap();
+        let kind = data::Kind::Text(TokenKind::Character);
+        let own = data::load(path.to_str().unwrap(), kind, 0.0).unwrap();
+        dataset.content = own.content;
+        if let Content::Text(text) = &mut dataset.content {
+            text.train = vec![0; characters];
+        }
+        dataset.name = "ptb".into();
+        dataset
+    }
+
+    #[test]
+    fn the_papers_data_is_recognised_by_its_sizes() {
+        let is = |source, dataset: &Dataset| is_data_of(source, dataset);
+        assert!(is(Source::PennTreebank, &text(5_900_000, 50)));
+        assert!(!is(Source::PennTreebank, &text(5_900_000, 64)));
+        assert!(!is(Source::PennTreebank, &text(1_100_000, 50)));
+        let mut images = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
+        images.name = "cifar10".into();
+        // Ten classes, but 9,000 images.
+        assert!(!is(Source::Cifar10, &images) && !is(Source::Generated, &images));
     }
 }

@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use super::differences::is_data_of;
 use super::method::Method;
 use super::options::{Options, Size};
 use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Epoch, Record, Records};
-use super::rows::{Row, Source};
+use super::rows::{Row, Source, is_data_of};
 use super::statistics::Estimate;
 use super::{device_kind, quick};
 use crate::alrao::Task;

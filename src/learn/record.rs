@@ -45,7 +45,7 @@ pub struct ModelRecord {
     pub regression: bool,
     /// Extents of one input: height, width and channels, a vector's size, or the number of tokens.
     pub input: Vec<usize>,
-    /// "f32", "tf32" or "f64".
+    /// "f32", "tf32", "bf16" or "f64".
     pub precision: String,
     /// A text model's tokens in the order of their numbers: characters without separators, words one per line.
     pub vocabulary: Option<String>,

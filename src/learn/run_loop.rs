@@ -4,17 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::task::{Epoch, EvaluatedPart, RunTask};
+use super::task::{Epoch, EvaluatedPart, RunTask, Steps};
 use super::{
     Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
-    StepReport, StopFlag,
+    StopFlag,
 };
 use crate::error::{Error, Result};
-use crate::ops::classifiers::Head;
-
-/// Updates between two divergence checks on a device that captures no graphs. On other devices a check waits for the
-/// device, so it is made only at logged updates and at the end of an epoch.
-const CHECK_EVERY: u64 = 20;
 
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -56,52 +51,6 @@ pub struct RunLoop<T: RunTask> {
     /// The best epoch's model, in a run without a directory.
     best: Option<Checkpoint>,
     saved: Instant,
-}
-
-/// The run loop's part of a step: progress, metrics, observer.
-pub struct Steps<'a, T: RunTask> {
-    /// The run's progress.
-    pub progress: &'a mut Progress,
-    directory: Option<&'a mut RunDirectory>,
-    observer: &'a mut dyn Observer<T>,
-}
-
-impl<T: RunTask> Steps<'_, T> {
-    /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` computes the batch's.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`], [`Error::Write`], or the failure of the device.
-    pub fn update(
-        &mut self,
-        task: &T,
-        number: u64,
-        head: &Head,
-        accuracy: impl FnOnce() -> Option<f64>,
-    ) -> Result<()> {
-        let (learner, log_every) = (task.learner(), task.log_every());
-        learner.device().check_so_far()?;
-        let is_logged = log_every > 0 && number.is_multiple_of(log_every);
-        if is_logged {
-            learner.device().check()?;
-            let report = StepReport {
-                step: number,
-                epoch: self.progress.epoch,
-                loss: head.loss.item(),
-                accuracy: accuracy(),
-                classifier_loss: head.classifier_losses.to_f64s(),
-                posterior: learner.posterior(),
-            };
-            if let Some(directory) = &mut self.directory {
-                directory.metrics().append(&Line::<T>::Step(&report))?;
-            }
-            self.observer.notice(&Event::Step(&report));
-        }
-        let is_checked = match learner.device().can_capture() {
-            true => is_logged,
-            false => number.is_multiple_of(CHECK_EVERY),
-        };
-        if is_checked { learner.check_divergence(number) } else { Ok(()) }
-    }
 }
 
 /// Whether two TOML values are the same; of floats, the digits may differ.

@@ -4,9 +4,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::run_loop::Steps;
-use super::{Checkpoint, Learner, ModelRecord, Progress, StopFlag};
+use super::{
+    Checkpoint, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory, StepReport,
+    StopFlag,
+};
 use crate::error::Result;
+use crate::ops::classifiers::Head;
+
+/// Updates between two divergence checks on a device that captures no graphs. On other devices a check waits for the
+/// device, so it is made only at logged updates and at the end of an epoch.
+const CHECK_EVERY: u64 = 20;
 
 /// The two evaluations of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,5 +135,51 @@ pub trait RunTask: Sized {
     /// The part of a checkpoint that predictions need.
     fn model_of(&self, checkpoint: &Checkpoint) -> Checkpoint {
         checkpoint.clone()
+    }
+}
+
+/// The run loop's part of a step: progress, metrics, observer.
+pub struct Steps<'a, T: RunTask> {
+    /// The run's progress.
+    pub progress: &'a mut Progress,
+    pub(super) directory: Option<&'a mut RunDirectory>,
+    pub(super) observer: &'a mut dyn Observer<T>,
+}
+
+impl<T: RunTask> Steps<'_, T> {
+    /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` computes the batch's.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`], [`Error::Write`], or the failure of the device.
+    pub fn update(
+        &mut self,
+        task: &T,
+        number: u64,
+        head: &Head,
+        accuracy: impl FnOnce() -> Option<f64>,
+    ) -> Result<()> {
+        let (learner, log_every) = (task.learner(), task.log_every());
+        learner.device().check_so_far()?;
+        let is_logged = log_every > 0 && number.is_multiple_of(log_every);
+        if is_logged {
+            learner.device().check()?;
+            let report = StepReport {
+                step: number,
+                epoch: self.progress.epoch,
+                loss: head.loss.item(),
+                accuracy: accuracy(),
+                classifier_loss: head.classifier_losses.to_f64s(),
+                posterior: learner.posterior(),
+            };
+            if let Some(directory) = &mut self.directory {
+                directory.metrics().append(&Line::<T>::Step(&report))?;
+            }
+            self.observer.notice(&Event::Step(&report));
+        }
+        let is_checked = match learner.device().can_capture() {
+            true => is_logged,
+            false => number.is_multiple_of(CHECK_EVERY),
+        };
+        if is_checked { learner.check_divergence(number) } else { Ok(()) }
     }
 }

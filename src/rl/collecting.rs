@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use super::config::QConfig;
-use super::environment::{Environments, Spaces, open};
+use super::environment::{Environments, Spaces};
 use super::episodes::{Kind, seed};
 use super::memory::Transition;
 use super::network::QNetwork;
+use super::open::open;
 use super::policy::{EpsilonGreedy, greedy};
 use crate::error::Result;
 

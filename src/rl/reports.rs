@@ -2,11 +2,7 @@
 
 use serde::Serialize;
 
-use super::task::QLearning;
 use crate::learn;
-
-/// Something that happened in a run.
-pub type Event<'a> = learn::Event<'a, QLearning>;
 
 /// The result of a run. Its best epoch has the mean return of its evaluation.
 pub type Report = learn::Report<f64, TestReport>;

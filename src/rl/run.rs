@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::collecting::Collecting;
 use super::config::QConfig;
-use super::environment::{Spaces, open};
+use super::environment::Spaces;
 use super::episodes::{Kind, mean_and_deviation, play, seed};
 use super::network::{Acting, QNetwork};
+use super::open::open;
 use super::settings::Settings;
 use super::task::QLearning;
 use crate::alrao::Task;

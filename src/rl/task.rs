@@ -11,7 +11,8 @@ use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::state::{self, Place};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps, StopFlag,
+    self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps,
+    StopFlag,
 };
 
 /// A Q-network, its episodes, and the best epoch so far.
@@ -53,6 +54,9 @@ impl QLearning {
         (self.place.epoch_start / epoch_steps + 1).saturating_mul(epoch_steps)
     }
 }
+
+/// Something that happened in a run.
+pub type Event<'a> = learn::Event<'a, QLearning>;
 
 impl RunTask for QLearning {
     type Config = QLearningConfig;

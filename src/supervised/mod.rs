@@ -17,10 +17,10 @@ mod trainer;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use measurement::{Measurement, RegressionErrors};
-pub use reports::{EpochReport, Event, Plan, Report, Status, TestReport};
+pub use reports::{EpochReport, Plan, Report, Status, TestReport};
 pub use run::{Run, input, kind};
 pub use sample::{Sample, sample};
 pub use settings::{DataConfig, RunConfig};
 pub use step_launches::step_launches;
-pub use task::Supervised;
+pub use task::{Event, Supervised};
 pub use trainer::Trainer;

@@ -3,11 +3,7 @@
 use serde::Serialize;
 
 use super::measurement::RegressionErrors;
-use super::task::Supervised;
 use crate::learn;
-
-/// Something that happened in a run.
-pub type Event<'a> = learn::Event<'a, Supervised>;
 
 /// The result of a run; the best epoch comes with its validation loss, if there is one.
 pub type Report = learn::Report<Option<f64>, TestReport>;

@@ -9,8 +9,8 @@ use super::settings::DataConfig;
 use crate::data::{Dataset, Part};
 use crate::error::Result;
 use crate::learn::{
-    Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps, StopFlag,
-    TrainConfig,
+    self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps,
+    StopFlag, TrainConfig,
 };
 use crate::ops::step_statistics::SumValues;
 
@@ -65,6 +65,9 @@ fn part(split: EvaluatedPart) -> Part {
         EvaluatedPart::Test => Part::Test,
     }
 }
+
+/// Something that happened in a run.
+pub type Event<'a> = learn::Event<'a, Supervised>;
 
 impl RunTask for Supervised {
     type Config = DataConfig;

@@ -70,8 +70,7 @@ fn an_edited_configuration_is_refused() {
         let text = fs::read_to_string(&config).unwrap();
         assert!(text.contains(before), "{text}");
         fs::write(&config, text.replace(before, after)).unwrap();
-        let contents =
-            || files(&folder.join(run)).iter().map(fs::read).flatten().collect::<Vec<_>>();
+        let contents = || files(&folder.join(run)).iter().flat_map(fs::read).collect::<Vec<_>>();
         let edited = contents();
         let [(key, before), (_, after)] =
             [before, after].map(|line| line.split_once(" = ").unwrap());

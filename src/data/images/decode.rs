@@ -7,8 +7,9 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::crop::{self, Region};
-use super::look::{format, not_an_image};
-use super::rgb::{self, RgbImage};
+use super::formats::{self, format};
+use super::look::not_an_image;
+use super::rgb::RgbImage;
 use super::{CHANNELS, Draw};
 use crate::random::{Philox, Purpose};
 
@@ -16,7 +17,7 @@ use crate::random::{Philox, Purpose};
 pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let format = format(bytes).ok_or_else(|| not_an_image(bytes))?;
     // A decoder that gives up on damaged bytes by a panic has found them damaged too.
-    match catch_unwind(AssertUnwindSafe(|| rgb::decode(bytes, format))) {
+    match catch_unwind(AssertUnwindSafe(|| formats::decode(bytes, format))) {
         Ok(Ok(image)) if !image.pixels.is_empty() => Ok(image),
         Ok(Ok(_)) => Err("has no pixels".into()),
         Ok(Err(error)) => Err(format!("cannot be decoded: {error}")),

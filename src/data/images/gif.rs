@@ -5,7 +5,6 @@ use std::num::NonZeroU64;
 use gif::{ColorOutput, DecodeOptions, MemoryLimit};
 
 use super::CHANNELS;
-use super::look::Walked;
 use super::rgb::{MOST_BYTES, Palette, RgbImage, text, zeros};
 
 /// The bytes before the version.
@@ -14,23 +13,19 @@ pub(super) const START: [u8; 3] = *b"GIF";
 /// The byte that ends a file.
 pub(super) const END: [u8; 1] = *b";";
 
-/// Goes from block to block, up to the first frame's end.
-pub(super) fn walk(bytes: &[u8]) -> Walked {
-    first_frame(bytes).unwrap_or(Walked::Cut)
-}
-
-/// `None` if the bytes end too early.
-fn first_frame(bytes: &[u8]) -> Option<Walked> {
+/// Goes from block to block, up to the first frame's end: whether each begins where it must; `None` if the bytes end too
+/// early.
+pub(super) fn walk(bytes: &[u8]) -> Option<Result<(), &'static str>> {
     let mut at = 13 + colour_table(*bytes.get(10)?);
     loop {
         match bytes.get(at)? {
             b'!' => at = after_blocks(bytes, at + 2)?,
             b',' => {
                 at += 10 + colour_table(*bytes.get(at + 9)?);
-                return after_blocks(bytes, at + 1).map(|_| Walked::Whole);
+                return after_blocks(bytes, at + 1).map(|_| Ok(()));
             }
-            b';' => return Some(Walked::Wrong("a GIF without an image")),
-            _ => return Some(Walked::Wrong("a block of a GIF does not begin where it must")),
+            b';' => return Some(Err("a GIF without an image")),
+            _ => return Some(Err("a block of a GIF does not begin where it must")),
         }
     }
 }

@@ -3,42 +3,17 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::formats::{Format, PNG, format};
 use super::{bmp, gif, webp};
 use crate::file;
 
 /// Where a frame's header lies in nearly every JPEG, if no large profile or preview comes before it.
 const HEAD: usize = 1024;
 
-const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
-
 /// The chunk that ends a PNG: no data, its name, its checksum.
 const PNG_END: [u8; 12] = *b"\0\0\0\0IEND\xae\x42\x60\x82";
 
 const JPEG_END: [u8; 2] = [0xFF, 0xD9];
-
-/// A format of images.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Format {
-    Jpeg,
-    Png,
-    WebP,
-    Gif,
-    Bmp,
-}
-
-/// The format that a file's first bytes tell, whatever its name says.
-pub(super) fn format(bytes: &[u8]) -> Option<Format> {
-    match bytes {
-        _ if bytes.starts_with(&PNG) => Some(Format::Png),
-        [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
-        _ if bytes.starts_with(&webp::START) && bytes.get(8..12) == Some(&webp::NAME) => {
-            Some(Format::WebP)
-        }
-        _ if bytes.starts_with(&gif::START) => Some(Format::Gif),
-        _ if bytes.starts_with(&bmp::START) => Some(Format::Bmp),
-        _ => None,
-    }
-}
 
 /// Why a file of no known format is no image.
 pub(super) fn not_an_image(head: &[u8]) -> String {
@@ -87,7 +62,11 @@ pub(super) fn look_at(mut file: impl Read + Seek) -> Result<u64, String> {
     let walked = match format {
         Format::Png => walk_png(&whole),
         Format::Jpeg => walk_jpeg(&whole),
-        Format::Gif => gif::walk(&whole),
+        Format::Gif => match gif::walk(&whole) {
+            None => Walked::Cut,
+            Some(Ok(())) => Walked::Whole,
+            Some(Err(what)) => Walked::Wrong(what),
+        },
         Format::WebP => reaches(webp::stated_length(&whole), length),
         Format::Bmp => match bmp::stated_length(&whole) {
             Ok(stated) => reaches(Some(stated), length),

@@ -5,6 +5,7 @@ mod broken;
 mod crop;
 mod decode;
 mod folder;
+mod formats;
 mod gif;
 #[cfg(test)]
 mod golden;

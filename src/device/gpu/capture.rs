@@ -1,12 +1,10 @@
-//! Captured graphs: work that a device replays without the host; on a GPU, in one launch.
+//! A running capture: the commands of a graph, and the memory that it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::launch::OwnedLaunch;
+use super::launch::{Launch, OwnedLaunch};
 use super::memory::Memory;
-use super::{Gpu, Launch};
-use crate::device::cuda::Graph;
 
 /// One command to the device.
 pub(super) enum Command {
@@ -82,6 +80,11 @@ impl Capture {
         self.held.entry(memory.address).or_insert_with(|| Rc::clone(memory));
     }
 
+    /// Ends the capture.
+    pub fn end(self) -> Captured {
+        Captured { commands: self.commands, held: self.held.into_values().collect() }
+    }
+
     pub fn launch(&mut self, launch: &Launch) {
         self.commands.push(Command::Launch(OwnedLaunch::new(launch)));
     }
@@ -91,92 +94,9 @@ impl Capture {
     }
 }
 
-/// A captured graph. It owns all memory that it uses.
-pub struct CapturedGraph {
-    gpu: Rc<Gpu>,
-    commands: Vec<Command>,
-    graph: Option<Graph>,
-    _held: Vec<Rc<Memory>>,
-}
-
-impl CapturedGraph {
-    pub(super) fn new(gpu: &Rc<Gpu>, capture: Capture, graph: Option<Graph>) -> Self {
-        let held = capture.held.into_values().collect();
-        CapturedGraph { gpu: Rc::clone(gpu), commands: capture.commands, graph, _held: held }
-    }
-
-    /// Replays the graph on the present content of its inputs.
-    pub(crate) fn replay(&self) {
-        self.gpu.count(|work| work.replays += 1);
-        self.run();
-    }
-
-    fn run(&self) {
-        if let Some(graph) = &self.graph {
-            self.gpu.attempt(|_| graph.launch());
-            return;
-        }
-        for command in &self.commands {
-            match command {
-                Command::Launch(launch) => launch.with(|launch| self.gpu.run(launch)),
-                Command::SetZero { address, bytes } => {
-                    self.gpu.attempt(|driver| driver.set_zero(*address, *bytes));
-                }
-            }
-        }
-    }
-
-    /// Runs a graph that the driver captured: unlike in the simulator, its launches have not run yet.
-    pub(super) fn run_captured(&self) {
-        if self.graph.is_some() {
-            self.run();
-        }
-    }
-
-    /// A graph of one kernel's launches in `graphs`, graph after graph, `rounds` times over. The graphs must come from
-    /// [`Gpu::capture_without_reuse`].
-    pub(crate) fn of_kernel(
-        graphs: &[&CapturedGraph],
-        kernel: &str,
-        rounds: usize,
-    ) -> Option<CapturedGraph> {
-        let gpu = &graphs.first()?.gpu;
-        let mut all = Gpu::capture(gpu, || {
-            for graph in (0..rounds).flat_map(|_| graphs) {
-                for launch in graph.launches_of(kernel) {
-                    launch.with(|launch| gpu.launch_kernel(launch));
-                }
-            }
-        });
-        all._held.extend(graphs.iter().flat_map(|graph| &graph._held).map(Rc::clone));
-        Some(all)
-    }
-
-    fn launches_of(&self, kernel: &str) -> impl Iterator<Item = &OwnedLaunch> {
-        self.commands.iter().filter_map(move |command| match command {
-            Command::Launch(launch) if launch.kernel() == kernel => Some(launch),
-            _ => None,
-        })
-    }
-
-    /// The threads of a block and the bytes of dynamic shared memory in a kernel's first launch.
-    pub(crate) fn block_of(&self, kernel: &str) -> Option<(usize, usize)> {
-        let launch = self.launches_of(kernel).next()?;
-        Some(launch.with(|launch| {
-            (launch.block.iter().map(|extent| *extent as usize).product(), launch.shared)
-        }))
-    }
-
-    /// The number of launches of each kernel, by name; "memset" counts settings of memory to zero.
-    pub fn launches(&self) -> BTreeMap<&str, usize> {
-        let mut launches = BTreeMap::new();
-        for command in &self.commands {
-            let name = match command {
-                Command::Launch(launch) => launch.kernel(),
-                Command::SetZero { .. } => "memset",
-            };
-            *launches.entry(name).or_default() += 1;
-        }
-        launches
-    }
+/// The content of a captured graph.
+pub(super) struct Captured {
+    pub commands: Vec<Command>,
+    /// All memory that the commands use.
+    pub held: Vec<Rc<Memory>>,
 }

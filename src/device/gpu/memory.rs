@@ -1,10 +1,13 @@
-//! Device memory: its owners, and free blocks for later use.
+//! Device memory: what is in use, its owners, and free blocks for later use.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use super::{Driver, Gpu, Pointer, Ring, ring};
+use super::driver::{Driver, Outcome};
+
+/// The owner of memory that is allocated outside of [`Heap::owned_by`].
+const ACTIVATIONS: &str = "activations and their gradients";
 
 /// A stretch of device memory, given back when its last holder is dropped.
 pub(super) struct Memory {
@@ -12,157 +15,135 @@ pub(super) struct Memory {
     pub bytes: usize,
     /// Its owner in memory reports.
     owner: &'static str,
-    gpu: Rc<Gpu>,
-}
-
-impl Memory {
-    /// Memory with unknown content; `None` if the device has failed.
-    pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Option<Rc<Memory>> {
-        let address = gpu.attempt(|driver| {
-            gpu.free_blocks
-                .take(gpu, driver, bytes)
-                .map_err(|what| format!("{what}: {}", gpu.memory_report(bytes)))
-        })?;
-        gpu.in_use.set(gpu.in_use.get() + bytes);
-        gpu.peak.set(gpu.peak.get().max(gpu.in_use.get()));
-        let owner = gpu.owner.get();
-        *gpu.owners.borrow_mut().entry(owner).or_default() += bytes;
-        let memory = Rc::new(Memory { address, bytes, owner, gpu: Rc::clone(gpu) });
-        gpu.live.borrow_mut().insert(address, Rc::downgrade(&memory));
-        Some(memory)
-    }
+    heap: Rc<Heap>,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.gpu.live.borrow_mut().remove(&self.address);
-        self.gpu.free_blocks.give_back(self.address, self.bytes);
-        self.gpu.in_use.set(self.gpu.in_use.get() - self.bytes);
-        if let Some(bytes) = self.gpu.owners.borrow_mut().get_mut(self.owner) {
-            *bytes -= self.bytes;
+        self.heap.take_back(self);
+    }
+}
+
+/// All memory of a device. Free blocks are kept by their exact size: they save calls to the driver, which would make the host
+/// wait. Launches run in order, so a block's new owner runs after its earlier ones.
+pub(super) struct Heap {
+    /// All memory in use, by address, so that a capture finds the memory behind a pointer.
+    live: RefCell<BTreeMap<u64, Weak<Memory>>>,
+    free: RefCell<BTreeMap<usize, Vec<u64>>>,
+    /// Bytes in use by each owner.
+    owners: RefCell<BTreeMap<&'static str, usize>>,
+    /// The owner of memory that is allocated now.
+    owner: Cell<&'static str>,
+    in_use: Cell<usize>,
+    peak: Cell<usize>,
+    allocations: Cell<u64>,
+}
+
+impl Default for Heap {
+    fn default() -> Self {
+        Heap {
+            live: RefCell::default(),
+            free: RefCell::default(),
+            owners: RefCell::default(),
+            owner: Cell::new(ACTIVATIONS),
+            in_use: Cell::default(),
+            peak: Cell::default(),
+            allocations: Cell::default(),
         }
     }
 }
 
-/// Free blocks, by exact size. They save calls to the driver, which would make the host wait. Launches run in order, so
-/// a block's new owner runs after its earlier ones.
-#[derive(Default)]
-pub(super) struct FreeBlocks(RefCell<BTreeMap<usize, Vec<u64>>>);
+impl Heap {
+    /// Memory with unknown content.
+    pub fn allocate(self: &Rc<Self>, driver: &dyn Driver, bytes: usize) -> Outcome<Rc<Memory>> {
+        let address = self
+            .block(driver, bytes)
+            .map_err(|what| format!("{what}: {}", self.report(driver, bytes)))?;
+        self.in_use.set(self.in_use.get() + bytes);
+        self.peak.set(self.peak.get().max(self.in_use.get()));
+        let owner = self.owner.get();
+        *self.owners.borrow_mut().entry(owner).or_default() += bytes;
+        let memory = Rc::new(Memory { address, bytes, owner, heap: Rc::clone(self) });
+        self.live.borrow_mut().insert(address, Rc::downgrade(&memory));
+        Ok(memory)
+    }
 
-impl FreeBlocks {
-    fn take(&self, gpu: &Gpu, driver: &Driver, bytes: usize) -> Result<u64, String> {
-        if let Some(address) = self.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
+    /// A free block, or a new one.
+    fn block(&self, driver: &dyn Driver, bytes: usize) -> Outcome<u64> {
+        if let Some(address) = self.free.borrow_mut().get_mut(&bytes).and_then(Vec::pop) {
             driver.refresh(address);
             return Ok(address);
         }
-        gpu.count(|work| work.allocations += 1);
+        self.allocations.set(self.allocations.get() + 1);
         driver.allocate(bytes).or_else(|_| {
             self.release(driver);
             driver.allocate(bytes)
         })
     }
 
-    fn give_back(&self, address: u64, bytes: usize) {
-        self.0.borrow_mut().entry(bytes).or_default().push(address);
+    fn take_back(&self, memory: &Memory) {
+        self.live.borrow_mut().remove(&memory.address);
+        self.free.borrow_mut().entry(memory.bytes).or_default().push(memory.address);
+        self.in_use.set(self.in_use.get() - memory.bytes);
+        if let Some(bytes) = self.owners.borrow_mut().get_mut(memory.owner) {
+            *bytes -= memory.bytes;
+        }
     }
 
     /// Gives all free blocks back to the driver.
-    pub fn release(&self, driver: &Driver) {
-        let blocks = std::mem::take(&mut *self.0.borrow_mut());
+    pub fn release(&self, driver: &dyn Driver) {
+        let blocks = std::mem::take(&mut *self.free.borrow_mut());
         blocks.into_values().flatten().for_each(|address| driver.free(address));
     }
-}
 
-/// The storage of tensors: memory, or none if the device had failed before.
-pub(crate) struct Block {
-    memory: Option<Rc<Memory>>,
-    bytes: usize,
-    gpu: Rc<Gpu>,
-}
+    /// The memory that contains an address, if there is one.
+    pub fn behind(&self, address: u64) -> Option<Rc<Memory>> {
+        let live = self.live.borrow();
+        let memory = live.range(..=address).next_back().and_then(|(_, memory)| memory.upgrade());
+        memory.filter(|memory| address < memory.address + memory.bytes.max(1) as u64)
+    }
 
-impl Block {
-    /// A block of memory with unknown content; on a device that has failed, one without memory.
-    pub fn new(gpu: &Rc<Gpu>, bytes: usize) -> Rc<Block> {
-        let reused = gpu.capture.borrow_mut().as_mut().and_then(|capture| capture.reuse(bytes));
-        reused.iter().for_each(|memory| gpu.driver.refresh(memory.address));
-        let memory = reused.or_else(|| {
-            let memory = Memory::new(gpu, bytes)?;
-            if let Some(capture) = &mut *gpu.capture.borrow_mut() {
-                capture.adopt(&memory);
-            }
-            Some(memory)
+    /// The peak of the bytes in use.
+    pub fn peak(&self) -> usize {
+        self.peak.get()
+    }
+
+    /// Blocks that the driver allocated.
+    pub fn allocations(&self) -> u64 {
+        self.allocations.get()
+    }
+
+    /// Does work whose memory belongs to `owner`.
+    pub fn owned_by<T>(&self, owner: &'static str, work: impl FnOnce() -> T) -> T {
+        let before = self.owner.replace(owner);
+        let result = work();
+        self.owner.set(before);
+        result
+    }
+
+    /// A message for a failed allocation of `bytes` bytes: who owns the memory in use.
+    fn report(&self, driver: &dyn Driver, bytes: usize) -> String {
+        let owners = self.owners.borrow();
+        let mut largest: Vec<_> = owners.iter().filter(|(_, bytes)| **bytes > 0).collect();
+        largest.sort_by(|a, b| b.1.cmp(a.1));
+        let largest: Vec<String> = largest
+            .iter()
+            .map(|(owner, bytes)| format!("{owner} {}", mebibytes(**bytes)))
+            .collect();
+        let free = driver.memory().map_or(String::new(), |(free, all)| {
+            format!(", {} of {} free", mebibytes(free), mebibytes(all))
         });
-        Rc::new(Block { memory, bytes, gpu: Rc::clone(gpu) })
-    }
-
-    /// The address of a byte, for a kernel. Null on a device that has failed, where no kernel is launched.
-    pub fn pointer(&self, offset: usize) -> Pointer {
-        self.address(offset).map_or(Pointer::NULL, Pointer)
-    }
-
-    fn address(&self, offset: usize) -> Option<u64> {
-        self.memory.as_ref().map(|memory| memory.address + offset as u64)
-    }
-
-    /// Overwrites the bytes from `offset` on.
-    pub fn upload(&self, offset: usize, bytes: &[u8]) {
-        self.assert_inside(offset, bytes.len());
-        if let Some(address) = self.address(offset) {
-            self.gpu.upload(address, bytes);
-        }
-    }
-
-    /// Overwrites the first bytes with `parts`, through one buffer of a ring.
-    pub fn receive(&self, ring: &Ring, place: usize, parts: &[(usize, &[u8])]) {
-        self.assert_inside(0, ring::end_of(parts));
-        if let Some(address) = self.address(0) {
-            ring.send(place, address, parts);
-        }
-    }
-
-    /// Reads the bytes from `offset` on. Panics on a device that has failed; a caller that can go on calls
-    /// [`Gpu::check`] before.
-    pub fn download(&self, offset: usize, bytes: &mut [u8]) {
-        self.assert_inside(offset, bytes.len());
-        if let Some(address) = self.address(offset) {
-            self.gpu.download(address, bytes);
-        }
-        if let Err(error) = self.gpu.check() {
-            panic!("{error}");
-        }
-    }
-
-    /// Sets `bytes` bytes from `offset` on to zero.
-    pub fn set_zero(&self, offset: usize, bytes: usize) {
-        self.assert_inside(offset, bytes);
-        if let Some(address) = self.address(offset) {
-            self.gpu.set_zero(address, bytes);
-        }
-    }
-
-    /// Forbids all access to `bytes` bytes from `offset` on.
-    pub fn forbid(&self, offset: usize, bytes: usize) {
-        self.assert_inside(offset, bytes);
-        if let Some(address) = self.address(offset) {
-            self.gpu.attempt(|driver| driver.forbid(address, bytes));
-        }
-    }
-
-    fn assert_inside(&self, offset: usize, bytes: usize) {
-        assert!(
-            offset + bytes <= self.bytes,
-            "bytes {offset}+{bytes} lie outside a block of {} bytes",
-            self.bytes
-        );
+        let owner = self.owner.get();
+        let advice = if owner == ACTIVATIONS { ". A smaller `batch_size` needs less" } else { "" };
+        format!(
+            "{} asked for ({owner}), {} in use{free}; the largest owners: {}{advice}",
+            mebibytes(bytes),
+            mebibytes(self.in_use.get()),
+            largest.join(", ")
+        )
     }
 }
 
-impl Drop for Block {
-    fn drop(&mut self) {
-        if let (Some(capture), Some(memory)) =
-            (&mut *self.gpu.capture.borrow_mut(), self.memory.take())
-        {
-            capture.give_back(memory);
-        }
-    }
+fn mebibytes(bytes: usize) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -1,18 +1,6 @@
 //! A kernel's resources on a streaming multiprocessor (SM), and its occupancy.
 
-use crate::device::cuda;
-
-/// The compiler's report on a kernel for one architecture.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Compiled {
-    pub kernel: &'static str,
-    /// 90 for sm_90.
-    pub arch: u32,
-    /// Registers of a thread.
-    pub registers: u32,
-    /// Bytes of declared shared memory, without dynamic shared memory.
-    pub shared: u32,
-}
+use super::binaries;
 
 /// The resources of a GPU.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +44,7 @@ const SHARED_UNIT: usize = 128;
 /// The resources of a launch on the newest architecture that the program has machine code for, by the rules of compute
 /// capability 9.0. `None` for a program without kernels.
 pub(super) fn compiled(kernel: &str, threads: usize, dynamic: usize) -> Option<Resources> {
-    let versions = cuda::compiled().iter().filter(|compiled| compiled.kernel == kernel);
+    let versions = binaries::compiled().iter().filter(|compiled| compiled.kernel == kernel);
     let newest = versions.max_by_key(|compiled| compiled.arch)?;
     Some(resources(newest.registers as usize, newest.shared as usize + dynamic, threads))
 }

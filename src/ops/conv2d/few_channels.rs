@@ -1,10 +1,10 @@
 //! Convolution of images with few channels: a row of a kernel reads a run of a padded row, so that no patch is copied.
 
 use super::Geometry;
-use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
-use super::output::Output;
+use super::kernel::convolve_tile;
+use super::output::{Channels, Output};
 use super::products::{Cut, Part, add_to_tiles, in_blocks, sum_products};
-use super::walk::Channels;
+use super::tile::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target};
 use super::weight_gradient::Operands;
 use crate::device::cpu::{Cpu, Float};
 

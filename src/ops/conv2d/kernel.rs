@@ -1,47 +1,13 @@
 //! The two register-blocked loops of convolution. Sums run over taps, channels and pixels in order, so that blocking
 //! does not change their bits.
 
+use super::tile::{COLUMNS, OUTSIDE, ROWS, Start, Sums, Tap, Target};
 #[cfg(target_arch = "x86_64")]
 use crate::device::DType;
 use crate::device::cpu::Float;
 use crate::device::cpu::vector::{LANES, multiply_add, vectorised};
 #[cfg(target_arch = "x86_64")]
 use crate::device::cpu::vector::{Level, level};
-
-/// Rows of sums in registers: pixels, or features of the weights' gradient.
-pub(super) const ROWS: usize = 8;
-
-/// Columns of sums in registers: two 512-bit vectors of f32.
-pub(super) const COLUMNS: usize = 32;
-
-/// The number of a pixel outside of the image.
-pub(super) const OUTSIDE: usize = usize::MAX;
-
-/// One tap of a kernel over a tile of pixels.
-pub(super) struct Tap {
-    /// Its number in the panel.
-    pub number: usize,
-    /// The offsets in the source of the pixels it reads; [`OUTSIDE`] for zeros.
-    pub offsets: [usize; ROWS],
-}
-
-/// The place of a tile's sums.
-pub(super) struct Target {
-    pub offsets: [usize; ROWS],
-    /// The number of offsets that are pixels.
-    pub pixels: usize,
-}
-
-/// The initial value of a tile's sums.
-#[derive(Clone, Copy)]
-pub(super) enum Start<'a, T> {
-    Zero,
-    Bias(&'a [T]),
-    Output,
-}
-
-/// The sums of a tile.
-pub(super) type Sums<T> = [[T; COLUMNS]; ROWS];
 
 /// `out[pixel, column] = start + sum over taps and c of source[pixel's tap + c] panel[tap, c, column]` for a tile of
 /// pixels and up to [`COLUMNS`] columns. `zeros` are the channels of a padding pixel.

@@ -8,6 +8,7 @@ mod output;
 mod panels;
 mod pointwise;
 mod products;
+mod tile;
 mod walk;
 mod weight_gradient;
 #[cfg(target_arch = "x86_64")]
@@ -15,9 +16,9 @@ mod wide;
 
 use self::fused::input_backward;
 pub use self::fused::{Fused, InputAffine};
-use self::kernel::{OUTSIDE, Start};
-use self::output::Output;
-use self::walk::{Channels, Walk};
+use self::output::{Channels, Output};
+use self::tile::{OUTSIDE, Start};
+use self::walk::Walk;
 use self::weight_gradient::{Operands, add_weight_gradient};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};

@@ -1,8 +1,15 @@
 //! The output of one group.
 
-use super::walk::Channels;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::batch_norm::pieces_with_moments;
+
+/// `width` channels of images, from `column` on.
+#[derive(Clone, Copy)]
+pub(super) struct Channels {
+    pub pitch: usize,
+    pub column: usize,
+    pub width: usize,
+}
 
 /// Some channels of images, and the parts of all channels' moments, one for each task. No parts unless these tasks
 /// complete the pixels and the moments are wanted.

@@ -1,7 +1,7 @@
 //! Weights in the order in which tiles read them: panels of [`COLUMNS`] columns, padded with zeros.
 
 use super::Geometry;
-use super::kernel::COLUMNS;
+use super::tile::COLUMNS;
 use crate::device::cpu::{Cpu, Float};
 
 /// One group's weights as `[K / COLUMNS, R S C, COLUMNS]`.

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::kernel::{COLUMNS, Left, ROWS, Sums, add_strided};
+use super::kernel::{Left, add_strided};
+use super::tile::{COLUMNS, ROWS, Sums};
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::reduce::add_column_sums;
 

@@ -1,7 +1,8 @@
 //! Sums over taps at every pixel of a grid: the forward pass and the input's gradient.
 
-use super::kernel::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target, convolve_tile};
-use super::output::Output;
+use super::kernel::convolve_tile;
+use super::output::{Channels, Output};
+use super::tile::{COLUMNS, OUTSIDE, ROWS, Start, Tap, Target};
 use crate::device::cpu::{Cpu, Float};
 
 /// Output pixels of a task, if an image has enough.
@@ -20,14 +21,6 @@ pub(super) struct Walk {
     pub source_size: [usize; 2],
     pub source_step: usize,
     pub taps: Vec<[isize; 2]>,
-}
-
-/// `width` channels of images, from `column` on.
-#[derive(Clone, Copy)]
-pub(super) struct Channels {
-    pub pitch: usize,
-    pub column: usize,
-    pub width: usize,
 }
 
 /// A tile and its range in a task's list of taps.

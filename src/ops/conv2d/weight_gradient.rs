@@ -1,8 +1,9 @@
 //! The weights' gradient: products of the output's gradient with the patches of the input.
 
 use super::Geometry;
-use super::kernel::{COLUMNS, OUTSIDE, ROWS, outer_products};
+use super::kernel::outer_products;
 use super::products::{Cut, Part, sum_products};
+use super::tile::{COLUMNS, OUTSIDE, ROWS};
 use crate::device::cpu::{Cpu, Float};
 
 /// Output pixels whose patches are gathered at a time: a panel of them fits the L1 cache.

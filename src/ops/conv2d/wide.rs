@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{COLUMNS, OUTSIDE, ROWS, Tap};
+use super::tile::{COLUMNS, OUTSIDE, ROWS, Tap};
 
 macro_rules! wide {
     ($module:ident, $features:literal, $rows:literal, $vector:ident, $lanes:literal, $zero:ident, $set:ident, $load:ident, $store:ident, $fma:ident) => {

@@ -8,35 +8,16 @@ use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
-use super::gpu::occupancy::{Compiled, Limits, Resources};
-use super::gpu::{Launch, fill};
-
-include!(concat!(env!("OUT_DIR"), "/fat_binaries.rs"));
+use super::binaries::FAT_BINARIES;
+use super::driver::{self, Driver, Outcome, Parts, Staging, fill};
+use super::launch::Launch;
+use super::occupancy::{Limits, Resources};
 
 /// The least compute capability that the kernels run on.
 const OLDEST: i32 = 8;
 
-/// The result of a driver's call, with a message for people.
-type Outcome<T> = Result<T, String>;
-
-/// A fat binary aligned to words, as the driver reads them; `include_bytes!` alone promises no alignment.
-#[repr(C, align(64))]
-struct Image<T: ?Sized>(T);
-
-const _: () = assert!(align_of::<Image<[u8; 1]>>() >= 16, "the driver reads whole words");
-
-/// The fat binary of each kernel file, by its family's name; none if the build had no nvcc.
-pub fn fat_binaries() -> Vec<(&'static str, &'static [u8])> {
-    FAT_BINARIES.iter().map(|(family, image)| (*family, &image.0)).collect()
-}
-
-/// nvcc's report on each kernel for each architecture; empty if the build had no nvcc.
-pub(crate) fn compiled() -> &'static [Compiled] {
-    COMPILED
-}
-
 /// One GPU with one stream: all work runs in the stream's order.
-pub(crate) struct Cuda {
+pub(in crate::device) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     modules: Vec<sys::CUmodule>,
@@ -100,161 +81,7 @@ impl Cuda {
         Ok(Ok(Cuda { context, stream, modules, functions: RefCell::default(), name }))
     }
 
-    /// The GPU's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Allocates a block with unknown content and returns its address.
-    pub fn allocate(&self, bytes: usize) -> Outcome<u64> {
-        // SAFETY: it only asks for memory.
-        unsafe { result::malloc_sync(bytes.max(1)) }.map_err(text)
-    }
-
-    /// Free and total bytes of memory.
-    pub fn memory(&self) -> Outcome<(usize, usize)> {
-        result::mem_get_info().map_err(text)
-    }
-
-    /// Gives a block back to the system, once all earlier launches are done.
-    pub fn free(&self, address: u64) {
-        // SAFETY: the block came from `allocate`, and its owner is gone. On a lost device the call fails, and nothing
-        // is left to free.
-        let _ = unsafe { result::free_sync(address) };
-    }
-
-    /// Copies to the device. The bytes may change once it has returned.
-    pub fn upload(&self, address: u64, bytes: &[u8]) -> Outcome<()> {
-        // SAFETY: the caller's range lies in a block; pageable memory is read before the call returns.
-        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(text)
-    }
-
-    /// Waits for everything launched so far, and copies to the host.
-    pub fn download(&self, address: u64, bytes: &mut [u8]) -> Outcome<()> {
-        // SAFETY: the caller's range lies in a block, and the host waits before it looks at the bytes.
-        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }
-            .map_err(text)?;
-        self.synchronize()
-    }
-
-    /// A ring of pinned buffers, for batches that are copied to memory allocated before.
-    pub fn pinned_ring(&self, places: usize, bytes: usize) -> Outcome<PinnedRing> {
-        let stream = self.context.new_stream().map_err(text)?;
-        let mut ring = PinnedRing { places: Vec::new(), stream, last: Cell::new(None) };
-        for _ in 0..places {
-            let place = PinnedPlace::new(bytes.max(1))?;
-            // An event behind all earlier work, which may still use the target of the copies. SAFETY: the event and the
-            // stream live.
-            unsafe { result::event::record(place.consumed, self.stream.cu_stream()) }
-                .map_err(text)?;
-            ring.places.push(place);
-        }
-        Ok(ring)
-    }
-
-    /// Copies a batch in a second stream, while the first one computes. The host waits only for the last copy from the
-    /// same buffer of the ring.
-    pub fn send(
-        &self,
-        ring: &PinnedRing,
-        place: usize,
-        address: u64,
-        parts: &[(usize, &[u8])],
-    ) -> Outcome<()> {
-        let (work, copies) = (self.stream.cu_stream(), ring.stream.cu_stream());
-        let slot = &ring.places[place];
-        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-        if let Some(last) = ring.last.replace(Some(place)) {
-            // All reads of the batch before this one have been launched. SAFETY: the event and the stream live.
-            unsafe { result::event::record(ring.places[last].consumed, work) }.map_err(text)?;
-        }
-        // SAFETY: the event lives.
-        unsafe { result::event::synchronize(slot.copied) }.map_err(text)?;
-        // SAFETY: the buffer has this length, this is the only reference to it, and the last copy from it is over.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.host, slot.bytes) };
-        fill(bytes, parts);
-        // SAFETY: events and streams live; the target lies in a block, and the bytes stay as they are until `copied`.
-        unsafe {
-            result::stream::wait_event(copies, slot.consumed, flags).map_err(text)?;
-            result::memcpy_htod_async(address, bytes, copies).map_err(text)?;
-            result::event::record(slot.copied, copies).map_err(text)?;
-            result::stream::wait_event(work, slot.copied, flags).map_err(text)
-        }
-    }
-
-    pub fn set_zero(&self, address: u64, bytes: usize) -> Outcome<()> {
-        // SAFETY: the caller's range lies in a block.
-        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.map_err(text)
-    }
-
-    /// Waits for everything launched so far.
-    pub fn synchronize(&self) -> Outcome<()> {
-        // SAFETY: the stream lives.
-        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(text)
-    }
-
-    /// Launches a kernel in the stream.
-    pub fn launch(&self, launch: &Launch) -> Outcome<()> {
-        let function = self.function(launch.kernel)?;
-        let mut pointers: Vec<*mut c_void> = launch
-            .arguments
-            .iter()
-            .map(|argument| argument.as_bytes().as_ptr().cast_mut().cast())
-            .collect();
-        let triple = |[x, y, z]: [u32; 3]| (x, y, z);
-        // SAFETY: each kernel has one caller, and the simulator has checked that caller's arguments against the
-        // kernel's declaration; the driver copies them before it returns.
-        unsafe {
-            result::launch_kernel(
-                function,
-                triple(launch.grid),
-                triple(launch.block),
-                launch.shared as u32,
-                self.stream.cu_stream(),
-                &mut pointers,
-            )
-        }
-        .map_err(|error| format!("{}: {}", launch.kernel, text(error)))
-    }
-
-    /// Starts a capture: later launches become part of a graph.
-    pub fn begin_capture(&self) -> Outcome<()> {
-        // Relaxed, since memory may be allocated during the capture; the allocation is not part of the graph.
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        // SAFETY: the stream lives, and is no null stream.
-        unsafe { result::stream::begin_capture(self.stream.cu_stream(), mode) }.map_err(text)
-    }
-
-    /// Ends the capture and returns its graph, ready to launch.
-    pub fn end_capture(&self) -> Outcome<Graph> {
-        // SAFETY: the stream lives.
-        let graph =
-            unsafe { result::stream::end_capture(self.stream.cu_stream()) }.map_err(text)?;
-        // SAFETY: the graph was made just now; no flag is set.
-        let executable = unsafe {
-            let flags = sys::CUgraphInstantiate_flags(0);
-            let executable = result::graph::instantiate(graph, flags).map_err(text);
-            let _ = result::graph::destroy(graph);
-            executable?
-        };
-        Ok(Graph { executable, stream: Arc::clone(&self.stream) })
-    }
-
-    /// Starts the GPU's clock, once all earlier work is done.
-    pub fn start_clock(&self) -> Outcome<Clock> {
-        let start = Event::new()?;
-        start.record(&self.stream)?;
-        Ok(Clock { start, stream: Arc::clone(&self.stream) })
-    }
-
-    /// Copies between two ranges that do not overlap.
-    pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Outcome<()> {
-        // SAFETY: the caller's ranges lie in blocks.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(text)
-    }
-
-    /// The GPU's resources.
-    pub fn limits(&self) -> Outcome<Limits> {
+    fn known_limits(&self) -> Outcome<Limits> {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as L2,
             CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR as THREADS,
@@ -266,8 +93,7 @@ impl Cuda {
         Ok(Limits { cache_bytes: whole(L2)?, sm_count: whole(SM_COUNT)?, threads: whole(THREADS)? })
     }
 
-    /// The resources of a launch, as the driver reports them.
-    pub fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Outcome<Resources> {
+    fn known_resources(&self, kernel: &str, threads: usize, shared: usize) -> Outcome<Resources> {
         use sys::CUfunction_attribute::{
             CU_FUNC_ATTRIBUTE_NUM_REGS as REGISTERS, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as SHARED,
         };
@@ -295,17 +121,8 @@ impl Cuda {
             registers: whole(REGISTERS)?,
             shared: whole(SHARED)? + shared,
             blocks,
-            occupancy: (blocks * threads) as f64 / self.limits()?.threads as f64,
+            occupancy: (blocks * threads) as f64 / self.known_limits()?.threads as f64,
         })
-    }
-
-    /// Allows a kernel `bytes` bytes of dynamic shared memory.
-    pub fn allow_shared(&self, kernel: &str, bytes: usize) -> Outcome<()> {
-        let function = self.function(kernel)?;
-        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        // SAFETY: the handle belongs to a module that stays loaded.
-        unsafe { result::function::set_function_attribute(function, attribute, bytes as i32) }
-            .map_err(|error| format!("{kernel}: {bytes} bytes of shared memory: {}", text(error)))
     }
 
     fn function(&self, name: &str) -> Outcome<sys::CUfunction> {
@@ -323,6 +140,133 @@ impl Cuda {
             // SAFETY: the module stays loaded as long as the device is open.
             unsafe { result::module::get_function(*module, name) }.ok()
         })
+    }
+}
+
+impl Driver for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn description(&self) -> String {
+        format!("cuda: {}", self.name)
+    }
+
+    fn allocate(&self, bytes: usize) -> Outcome<u64> {
+        // SAFETY: it only asks for memory.
+        unsafe { result::malloc_sync(bytes.max(1)) }.map_err(text)
+    }
+
+    fn free(&self, address: u64) {
+        // SAFETY: the block came from `allocate`, and its owner is gone. On a lost device the call fails, and nothing
+        // is left to free.
+        let _ = unsafe { result::free_sync(address) };
+    }
+
+    fn upload(&self, address: u64, bytes: &[u8]) -> Outcome<()> {
+        // SAFETY: the caller's range lies in a block; pageable memory is read before the call returns.
+        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(text)
+    }
+
+    fn download(&self, address: u64, bytes: &mut [u8]) -> Outcome<()> {
+        // SAFETY: the caller's range lies in a block, and the host waits before it looks at the bytes.
+        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }
+            .map_err(text)?;
+        self.synchronize()
+    }
+
+    fn staging(&self, places: usize, bytes: usize) -> Outcome<Option<Box<dyn Staging>>> {
+        PinnedRing::new(self, places, bytes).map(|ring| Some(Box::new(ring) as Box<dyn Staging>))
+    }
+
+    /// Half of the free memory.
+    fn room_for_data(&self) -> usize {
+        self.memory().map_or(0, |(free, _)| free / 2)
+    }
+
+    fn set_zero(&self, address: u64, bytes: usize) -> Outcome<()> {
+        // SAFETY: the caller's range lies in a block.
+        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.map_err(text)
+    }
+
+    fn allow_shared(&self, kernel: &str, bytes: usize) -> Outcome<()> {
+        let function = self.function(kernel)?;
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the handle belongs to a module that stays loaded.
+        unsafe { result::function::set_function_attribute(function, attribute, bytes as i32) }
+            .map_err(|error| format!("{kernel}: {bytes} bytes of shared memory: {}", text(error)))
+    }
+
+    fn launch(&self, launch: &Launch) -> Outcome<()> {
+        let function = self.function(launch.kernel)?;
+        let mut pointers: Vec<*mut c_void> = launch
+            .arguments
+            .iter()
+            .map(|argument| argument.as_bytes().as_ptr().cast_mut().cast())
+            .collect();
+        let triple = |[x, y, z]: [u32; 3]| (x, y, z);
+        // SAFETY: each kernel has one caller, and the simulator has checked that caller's arguments against the
+        // kernel's declaration; the driver copies them before it returns.
+        unsafe {
+            result::launch_kernel(
+                function,
+                triple(launch.grid),
+                triple(launch.block),
+                launch.shared as u32,
+                self.stream.cu_stream(),
+                &mut pointers,
+            )
+        }
+        .map_err(|error| format!("{}: {}", launch.kernel, text(error)))
+    }
+
+    fn begin_capture(&self) -> Outcome<()> {
+        // Relaxed, since memory may be allocated during the capture; the allocation is not part of the graph.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: the stream lives, and is no null stream.
+        unsafe { result::stream::begin_capture(self.stream.cu_stream(), mode) }.map_err(text)
+    }
+
+    fn end_capture(&self) -> Outcome<Option<Box<dyn driver::Graph>>> {
+        // SAFETY: the stream lives.
+        let graph =
+            unsafe { result::stream::end_capture(self.stream.cu_stream()) }.map_err(text)?;
+        // SAFETY: the graph was made just now; no flag is set.
+        let executable = unsafe {
+            let flags = sys::CUgraphInstantiate_flags(0);
+            let executable = result::graph::instantiate(graph, flags).map_err(text);
+            let _ = result::graph::destroy(graph);
+            executable?
+        };
+        Ok(Some(Box::new(Graph { executable, stream: Arc::clone(&self.stream) })))
+    }
+
+    fn start_clock(&self) -> Outcome<Box<dyn driver::Clock>> {
+        let start = Event::new()?;
+        start.record(&self.stream)?;
+        Ok(Box::new(Clock { start, stream: Arc::clone(&self.stream) }))
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Outcome<()> {
+        // SAFETY: the caller's ranges lie in blocks.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(text)
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        self.known_limits().ok()
+    }
+
+    fn resources(&self, kernel: &str, threads: usize, shared: usize) -> Option<Resources> {
+        self.known_resources(kernel, threads, shared).ok()
+    }
+
+    fn synchronize(&self) -> Outcome<()> {
+        // SAFETY: the stream lives.
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(text)
+    }
+
+    fn memory(&self) -> Option<(usize, usize)> {
+        result::mem_get_info().ok()
     }
 }
 
@@ -348,14 +292,13 @@ impl Drop for Event {
 }
 
 /// A running clock of the GPU.
-pub(crate) struct Clock {
+struct Clock {
     start: Event,
     stream: Arc<CudaStream>,
 }
 
-impl Clock {
-    /// The time since the start; waits for all work launched before.
-    pub fn stop(self) -> Outcome<Duration> {
+impl driver::Clock for Clock {
+    fn stop(self: Box<Self>) -> Outcome<Duration> {
         let end = Event::new()?;
         end.record(&self.stream)?;
         // SAFETY: both events live, and were recorded in one stream.
@@ -368,14 +311,14 @@ impl Clock {
 }
 
 /// A captured graph, run by one launch.
-pub(crate) struct Graph {
+struct Graph {
     executable: sys::CUgraphExec,
     stream: Arc<CudaStream>,
 }
 
-impl Graph {
-    pub fn launch(&self) -> Outcome<()> {
-        // SAFETY: the graph and its stream live, and the [`super::CapturedGraph`] that owns it owns all memory it uses.
+impl driver::Graph for Graph {
+    fn launch(&self) -> Outcome<()> {
+        // SAFETY: the graph and its stream live, and the `CapturedGraph` that owns it owns all memory it uses.
         unsafe { result::graph::launch(self.executable, self.stream.cu_stream()) }.map_err(text)
     }
 }
@@ -388,11 +331,60 @@ impl Drop for Graph {
 }
 
 /// A ring of buffers in pinned memory, and the stream that copies from them.
-pub(crate) struct PinnedRing {
+struct PinnedRing {
     places: Vec<PinnedPlace>,
     stream: Arc<CudaStream>,
+    /// The stream in which the batches are used.
+    work: Arc<CudaStream>,
     /// The buffer of the last batch.
     last: Cell<Option<usize>>,
+}
+
+impl PinnedRing {
+    fn new(cuda: &Cuda, places: usize, bytes: usize) -> Outcome<PinnedRing> {
+        let stream = cuda.context.new_stream().map_err(text)?;
+        let mut ring = PinnedRing {
+            places: Vec::new(),
+            stream,
+            work: Arc::clone(&cuda.stream),
+            last: Cell::new(None),
+        };
+        for _ in 0..places {
+            let place = PinnedPlace::new(bytes.max(1))?;
+            // An event behind all earlier work, which may still use the target of the copies. SAFETY: the event and the
+            // stream live.
+            unsafe { result::event::record(place.consumed, cuda.stream.cu_stream()) }
+                .map_err(text)?;
+            ring.places.push(place);
+        }
+        Ok(ring)
+    }
+}
+
+impl Staging for PinnedRing {
+    /// Copies in a second stream, while the first one computes. The host waits only for the last copy from the same buffer of the
+    /// ring.
+    fn send(&self, place: usize, address: u64, parts: &Parts) -> Outcome<()> {
+        let (work, copies) = (self.work.cu_stream(), self.stream.cu_stream());
+        let slot = &self.places[place];
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        if let Some(last) = self.last.replace(Some(place)) {
+            // All reads of the batch before this one have been launched. SAFETY: the event and the stream live.
+            unsafe { result::event::record(self.places[last].consumed, work) }.map_err(text)?;
+        }
+        // SAFETY: the event lives.
+        unsafe { result::event::synchronize(slot.copied) }.map_err(text)?;
+        // SAFETY: the buffer has this length, this is the only reference to it, and the last copy from it is over.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.host, slot.bytes) };
+        fill(bytes, parts);
+        // SAFETY: events and streams live; the target lies in a block, and the bytes stay as they are until `copied`.
+        unsafe {
+            result::stream::wait_event(copies, slot.consumed, flags).map_err(text)?;
+            result::memcpy_htod_async(address, bytes, copies).map_err(text)?;
+            result::event::record(slot.copied, copies).map_err(text)?;
+            result::stream::wait_event(work, slot.copied, flags).map_err(text)
+        }
+    }
 }
 
 struct PinnedPlace {
@@ -444,17 +436,4 @@ impl Drop for Cuda {
 fn text(error: DriverError) -> String {
     let string = error.error_string().map(|text| text.to_string_lossy().into_owned());
     string.unwrap_or_else(|_| format!("{error:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fat_binaries_lie_where_the_driver_may_read_words() {
-        for (family, image) in FAT_BINARIES {
-            assert!(align_of_val(*image) >= 8, "{family}");
-            assert_eq!(image.0.as_ptr() as usize % align_of_val(*image), 0, "{family}");
-        }
-    }
 }

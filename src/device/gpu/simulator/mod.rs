@@ -31,8 +31,10 @@ use self::abi::{Kernel, Triple};
 use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
 use self::traffic::Transactions;
 use self::worker::Worker;
-use super::gpu::{Kind, Launch, LaunchTrace, SiteTraffic};
-use super::threads::start_pool;
+use super::driver::{Driver, Outcome};
+use super::launch::{Kind, Launch};
+use super::reports::{LaunchTrace, SiteTraffic};
+use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
 pub use access::TOO_MANY_ACCESSES;
 pub use job::Order;
@@ -123,7 +125,7 @@ impl Default for SimulatorOptions {
 }
 
 /// A simulated GPU.
-pub(crate) struct Simulator {
+pub(in crate::device) struct Simulator {
     pool: rayon::ThreadPool,
     options: SimulatorOptions,
     /// `FILE:LINE` of every barrier that threads have reached.
@@ -166,60 +168,8 @@ impl Simulator {
         })
     }
 
-    pub fn room_for_data(&self) -> usize {
-        self.options.room_for_data
-    }
-
-    pub fn threads(&self) -> usize {
+    fn threads(&self) -> usize {
         self.pool.current_num_threads()
-    }
-
-    /// Allocates a block filled with NaN and returns its address.
-    pub fn allocate(&self, bytes: usize) -> std::result::Result<u64, String> {
-        let address = memory::allocate(bytes, self.options.guard);
-        address.map(|address| address as u64).ok_or_else(|| "the host has no memory left".into())
-    }
-
-    /// Fills a block with NaN.
-    pub fn poison(&self, address: u64) {
-        memory::poison(address as usize);
-    }
-
-    /// Forbids all access to these bytes of a block.
-    pub fn forbid(&self, address: u64, bytes: usize) -> std::result::Result<(), String> {
-        checked(address, bytes)?;
-        memory::forbid(address as usize, bytes);
-        Ok(())
-    }
-
-    pub fn free(&self, address: u64) {
-        memory::free(address as usize);
-    }
-
-    pub fn upload(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), String> {
-        let target = checked(address, bytes.len())?;
-        // SAFETY: the range lies in a block, and no kernel is running.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
-        Ok(())
-    }
-
-    pub fn download(&self, address: u64, bytes: &mut [u8]) -> std::result::Result<(), String> {
-        let source = checked(address, bytes.len())?;
-        // SAFETY: as for `upload`.
-        unsafe { std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len()) };
-        Ok(())
-    }
-
-    pub fn set_zero(&self, address: u64, bytes: usize) -> std::result::Result<(), String> {
-        let target = checked(address, bytes)?;
-        // SAFETY: as for `upload`.
-        unsafe { std::ptr::write_bytes(target, 0, bytes) };
-        Ok(())
-    }
-
-    /// Allows a kernel `bytes` bytes of dynamic shared memory.
-    pub fn allow_shared(&self, kernel: &str, bytes: usize) {
-        locked(&self.allowed_shared).insert(kernel.to_owned(), bytes);
     }
 
     /// The most shared memory of a block of a launch, declared and dynamic together.
@@ -231,8 +181,108 @@ impl Simulator {
         }
     }
 
-    /// Runs a kernel over its grid; the error says what the kernel did wrong.
-    pub fn launch(&self, launch: &Launch) -> std::result::Result<(), String> {
+    fn run_grid(&self, job: &Job) -> Outcome<()> {
+        let blocks = job.grid.count();
+        let length = match job.mode.races {
+            // Accesses are tracked on one thread.
+            true => blocks,
+            false => (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096),
+        };
+        let parts = blocks.div_ceil(length);
+        let shared = SharedJob(*job);
+        let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
+        let Simulator { barriers, accesses, traffic, .. } = self;
+        let run_part = |part: u64| {
+            let numbers = part * length..blocks.min((part + 1) * length);
+            let (outcome, seen) = shared.run(blocks, numbers, &is_over);
+            locked(barriers).extend(seen.barriers);
+            accesses.fetch_add(seen.accesses, Ordering::Relaxed);
+            add_traffic(&mut locked(traffic), job.kernel.name(), seen.traffic);
+            if let Err(failure) = outcome {
+                is_over.store(true, Ordering::Relaxed);
+                let mut first = locked(&first);
+                if first.as_ref().is_none_or(|first| failure.block < first.block) {
+                    *first = Some(failure);
+                }
+            }
+        };
+        if parts == 1 {
+            run_part(0);
+        } else {
+            self.pool.install(|| (0..parts).into_par_iter().for_each(run_part));
+        }
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        first.map_or(Ok(()), |failure| Err(failure.message))
+    }
+}
+
+impl Driver for Simulator {
+    fn name(&self) -> &'static str {
+        "simulator"
+    }
+
+    fn description(&self) -> String {
+        let threads = self.threads();
+        format!("simulator: the GPU's kernels on {threads} threads of the processor")
+    }
+
+    fn room_for_data(&self) -> usize {
+        self.options.room_for_data
+    }
+
+    fn copy(&self, _: u64, _: u64, _: usize) -> Outcome<()> {
+        Err("the simulator has no copies of its own".into())
+    }
+
+    /// The block is filled with NaN.
+    fn allocate(&self, bytes: usize) -> Outcome<u64> {
+        let address = memory::allocate(bytes, self.options.guard);
+        address.map(|address| address as u64).ok_or_else(|| "the host has no memory left".into())
+    }
+
+    /// Fills the block with NaN.
+    fn refresh(&self, address: u64) {
+        memory::poison(address as usize);
+    }
+
+    fn forbid(&self, address: u64, bytes: usize) -> Outcome<()> {
+        checked(address, bytes)?;
+        memory::forbid(address as usize, bytes);
+        Ok(())
+    }
+
+    fn free(&self, address: u64) {
+        memory::free(address as usize);
+    }
+
+    fn upload(&self, address: u64, bytes: &[u8]) -> Outcome<()> {
+        let target = checked(address, bytes.len())?;
+        // SAFETY: the range lies in a block, and no kernel is running.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        Ok(())
+    }
+
+    fn download(&self, address: u64, bytes: &mut [u8]) -> Outcome<()> {
+        let source = checked(address, bytes.len())?;
+        // SAFETY: as for `upload`.
+        unsafe { std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn set_zero(&self, address: u64, bytes: usize) -> Outcome<()> {
+        let target = checked(address, bytes)?;
+        // SAFETY: as for `upload`.
+        unsafe { std::ptr::write_bytes(target, 0, bytes) };
+        Ok(())
+    }
+
+    fn allow_shared(&self, kernel: &str, bytes: usize) -> Outcome<()> {
+        locked(&self.allowed_shared).insert(kernel.to_owned(), bytes);
+        Ok(())
+    }
+
+    /// Runs the kernel over its grid; the error says what it did wrong.
+    fn launch(&self, launch: &Launch) -> Outcome<()> {
         let before = self.launches.fetch_add(1, Ordering::Relaxed);
         if self.options.lost_after.is_some_and(|launches| before >= launches) {
             return Err(format!("{}: the device is lost", launch.kernel));
@@ -276,67 +326,15 @@ impl Simulator {
         Ok(())
     }
 
-    fn run_grid(&self, job: &Job) -> std::result::Result<(), String> {
-        let blocks = job.grid.count();
-        let length = match job.mode.races {
-            // Accesses are tracked on one thread.
-            true => blocks,
-            false => (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096),
-        };
-        let parts = blocks.div_ceil(length);
-        let shared = SharedJob(*job);
-        let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
-        let Simulator { barriers, accesses, traffic, .. } = self;
-        let run_part = |part: u64| {
-            let numbers = part * length..blocks.min((part + 1) * length);
-            let (outcome, seen) = shared.run(blocks, numbers, &is_over);
-            locked(barriers).extend(seen.barriers);
-            accesses.fetch_add(seen.accesses, Ordering::Relaxed);
-            add_traffic(&mut locked(traffic), job.kernel.name(), seen.traffic);
-            if let Err(failure) = outcome {
-                is_over.store(true, Ordering::Relaxed);
-                let mut first = locked(&first);
-                if first.as_ref().is_none_or(|first| failure.block < first.block) {
-                    *first = Some(failure);
-                }
-            }
-        };
-        if parts == 1 {
-            run_part(0);
-        } else {
-            self.pool.install(|| (0..parts).into_par_iter().for_each(run_part));
-        }
-        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
-        first.map_or(Ok(()), |failure| Err(failure.message))
-    }
-}
-
-impl Simulator {
-    /// `FILE:LINE` of every barrier, of a warp or a block, that threads have reached.
-    pub fn barriers(&self) -> Vec<String> {
+    fn barriers(&self) -> Vec<String> {
         locked(&self.barriers).iter().cloned().collect()
     }
-}
 
-impl Simulator {
-    /// What each launch left in its buffers; empty unless [`SimulatorOptions::trace`] is set.
-    pub fn traces(&self) -> Vec<LaunchTrace> {
+    fn traces(&self) -> Vec<LaunchTrace> {
         locked(&self.traces).clone()
     }
-}
 
-fn trace(job: &Job) -> LaunchTrace {
-    let buffers = job.buffers().into_iter();
-    LaunchTrace {
-        kernel: job.kernel.name().to_owned(),
-        place: job.kernel.place(),
-        buffers: buffers.map(|(block, name)| (name.to_owned(), memory::hash(block))).collect(),
-    }
-}
-
-impl Simulator {
-    /// The memory traffic at each place, in no particular order.
-    pub fn traffic(&self) -> Vec<SiteTraffic> {
+    fn traffic(&self) -> Vec<SiteTraffic> {
         let sums = locked(&self.traffic);
         let rows = sums.iter().map(|((kernel, place, is_shared, is_write), sum)| SiteTraffic {
             kernel: (*kernel).to_owned(),
@@ -351,12 +349,21 @@ impl Simulator {
     }
 }
 
+fn trace(job: &Job) -> LaunchTrace {
+    let buffers = job.buffers().into_iter();
+    LaunchTrace {
+        kernel: job.kernel.name().to_owned(),
+        place: job.kernel.place(),
+        buffers: buffers.map(|(block, name)| (name.to_owned(), memory::hash(block))).collect(),
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A pointer to `bytes` bytes of a block, for the host; an error if they lie outside of all blocks.
-fn checked(address: u64, bytes: usize) -> std::result::Result<*mut u8, String> {
+fn checked(address: u64, bytes: usize) -> Outcome<*mut u8> {
     let inside = bytes == 0 || memory::is_inside(address as usize, bytes);
     inside
         .then_some(address as *mut u8)
@@ -416,7 +423,7 @@ impl Job {
 }
 
 /// Fails for a launch that a GPU would refuse, or would run with misread arguments.
-fn check_launch(kernel: &Kernel, launch: &Launch) -> std::result::Result<(), String> {
+fn check_launch(kernel: &Kernel, launch: &Launch) -> Outcome<()> {
     let (grid, block) = (Triple::from(launch.grid), Triple::from(launch.block));
     let kinds: Vec<u32> = launch.arguments.iter().map(|argument| argument.kind().0).collect();
     if kinds != kernel.kinds() {

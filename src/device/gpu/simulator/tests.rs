@@ -257,7 +257,7 @@ fn with_shared(
     let simulator = simulator(SimulatorOptions { limits, ..Default::default() });
     let (kernel, y) = ("declares_shared", floats(&simulator, &[0.0; 128]));
     if let Some(bytes) = allowed {
-        simulator.allow_shared(kernel, bytes);
+        simulator.allow_shared(kernel, bytes).unwrap();
     }
     let (grid, block) = ([1, 1, 1], [128, 1, 1]);
     simulator.launch(&Launch { kernel, grid, block, shared, arguments: &[&y] })
