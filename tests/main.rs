@@ -7,6 +7,7 @@ mod alrao;
 mod arrows;
 mod averaging;
 #[cfg(target_os = "linux")]
+mod both_sides;
 mod bundle;
 #[cfg(feature = "cli")]
 mod command_line;

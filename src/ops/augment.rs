@@ -88,10 +88,10 @@ pub fn images_from_floats(
     out
 }
 
-/// `AugmentShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct LaunchShape {
+struct AugmentShape {
     seed: u64,
     height: u32,
     width: u32,
@@ -115,7 +115,7 @@ fn launch_images(
     let shape = out.shape();
     let [batch, height, width, channels] = [0, 1, 2, 3].map(|axis| shape[axis] as u32);
     let parts = (shape.elements() / shape[0].max(1)).div_ceil(ELEMENTS_OF_A_BLOCK) as u32;
-    let shape = LaunchShape {
+    let shape = AugmentShape {
         seed: augmentation.map_or(0, |augmentation| augmentation.seed),
         height,
         width,

@@ -67,10 +67,10 @@ fn largest<T: Float>(values: &[T]) -> T {
     values.iter().fold(-T::INFINITY, larger)
 }
 
-/// `BellmanSizes`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Sizes {
+struct BellmanSizes {
     value_pitch: u64,
     samples: u32,
     actions: u32,
@@ -84,7 +84,7 @@ fn launch(gpu: &Gpu, inputs: [&Tensor; 3], discount: f64, out: &Tensor) {
     let dtype = next_values.dtype();
     assert!(dtype == DType::F32, "bellman: no kernel for {dtype:?}");
     let [samples, actions] = [0, 1].map(|axis| next_values.shape()[axis] as u32);
-    let sizes = Sizes {
+    let sizes = BellmanSizes {
         value_pitch: next_values.pitch() as u64,
         samples,
         actions,

@@ -67,10 +67,10 @@ fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64
     sums.iter().zip(totals).map(|(sum, total)| sum / total).collect()
 }
 
-/// `CatchUpSizes`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Sizes {
+struct CatchUpSizes {
     length: u64,
     threshold: f64,
     copies: u32,
@@ -93,7 +93,7 @@ fn launch(gpu: &Gpu, parameters: &Tensor, log_posterior: &Tensor, threshold: f64
     let pointer = parameters.pointer();
     let is_vector = length.is_multiple_of(4) && pointer.0.is_multiple_of(16);
     let threads = if is_vector { length / 4 } else { length };
-    let sizes = Sizes {
+    let sizes = CatchUpSizes {
         length: length as u64,
         threshold,
         copies: copies as u32,

@@ -56,10 +56,10 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     })
 }
 
-/// `CrossEntropyShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct LaunchShape {
+struct CrossEntropyShape {
     pitch: u64,
     gradient_pitch: u64,
     batch: u32,
@@ -71,10 +71,10 @@ struct LaunchShape {
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-impl LaunchShape {
+impl CrossEntropyShape {
     fn new(logits: &Tensor, gradient_pitch: usize, add: bool) -> Self {
         let (batch, classes) = (logits.shape()[0] as u32, logits.shape()[1] as u32);
-        LaunchShape {
+        CrossEntropyShape {
             pitch: logits.pitch() as u64,
             gradient_pitch: gradient_pitch as u64,
             batch,
@@ -90,7 +90,7 @@ impl LaunchShape {
 }
 
 fn launch_forward(gpu: &Gpu, logits: &Tensor, labels: &Tensor, normalisers: &Tensor, out: &Tensor) {
-    let shape = LaunchShape::new(logits, 0, false);
+    let shape = CrossEntropyShape::new(logits, 0, false);
     let losses = logits.empty_wide([shape.batch as usize]);
     let (x, labels, normalisers) = (logits.pointer(), labels.pointer(), normalisers.pointer());
     let (losses, out) = (losses.pointer(), out.pointer());
@@ -112,7 +112,7 @@ fn launch_backward(
     dy: &Tensor,
     slot: &Slot,
 ) {
-    let shape = LaunchShape::new(logits, slot.tensor.pitch(), slot.add);
+    let shape = CrossEntropyShape::new(logits, slot.tensor.pitch(), slot.add);
     let (x, labels, normalisers) = (logits.pointer(), labels.pointer(), normalisers.pointer());
     let (dy, dx) = (dy.pointer(), slot.tensor.pointer());
     let arguments = Parameters(&shape);

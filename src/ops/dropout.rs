@@ -78,10 +78,10 @@ fn apply_all<T: Float>(cpu: &Cpu, mask: Mask, x: &Tensor, y: &Tensor, add: bool)
     });
 }
 
-/// `DropoutShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct LaunchShape {
+struct DropoutShape {
     seed: u64,
     elements: u64,
     columns: u64,
@@ -92,12 +92,12 @@ struct LaunchShape {
     add: u32,
 }
 
-fn launch(gpu: &Gpu, draw: LaunchShape, x: &Tensor, step: &Tensor, y: &Tensor, add: bool) {
+fn launch(gpu: &Gpu, draw: DropoutShape, x: &Tensor, step: &Tensor, y: &Tensor, add: bool) {
     const THREADS: u64 = 256;
     assert!(y.is_contiguous(), "dropout: the output {} has gaps", y.shape());
     let elements = x.shape().elements() as u64;
     let dense = x.is_contiguous();
-    let shape = LaunchShape {
+    let shape = DropoutShape {
         elements,
         columns: if dense { elements } else { x.shape().columns() as u64 },
         pitch: if dense { elements } else { x.pitch() as u64 },
@@ -131,7 +131,7 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
         let step = step.clone();
         move || Mask { philox, step: step_of(&step), layer, threshold, scale }
     };
-    let draw = LaunchShape { seed, layer, threshold, scale: scale as f32, ..Zeroable::zeroed() };
+    let draw = DropoutShape { seed, layer, threshold, scale: scale as f32, ..Zeroable::zeroed() };
     let out = x.empty_like(x.shape());
     let op = begin("dropout forward", &[x, &out], x.shape().elements());
     match x.device() {

@@ -72,10 +72,10 @@ fn transpose(from: &Tensor, slot: &Slot) {
     }
 }
 
-/// `FlattenShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct TransposeShape {
+struct FlattenShape {
     from_pitch: u64,
     to_pitch: u64,
     from_image: u64,
@@ -92,7 +92,7 @@ fn launch_transpose(gpu: &Gpu, from: &Tensor, slot: &Slot) {
     let kernel = kernel_in("flatten_transpose", from.dtype());
     let (from_pitch, to_pitch) = (from.pitch() as u64, to.pitch() as u64);
     let (rows, columns) = (shape[1] as u32, shape[2] as u32);
-    let shape = TransposeShape {
+    let shape = FlattenShape {
         from_pitch,
         to_pitch,
         from_image: u64::from(rows) * from_pitch,

@@ -23,10 +23,10 @@ const BLOCKS: usize = 264;
 
 const THREADS: u32 = 128;
 
-/// `ManyClasses`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Sizes {
+struct ManyClasses {
     z_pitch: u64,
     samples: u32,
     inputs: u32,
@@ -68,13 +68,13 @@ impl Plan {
     }
 
     /// The sizes, with the classes in enough parts that `blocks` blocks for each fill the GPU.
-    fn sizes(&self, blocks: usize) -> Sizes {
+    fn sizes(&self, blocks: usize) -> ManyClasses {
         let Extents { samples, inputs, classifiers, outputs } = self.extents;
         let all = outputs.div_ceil(TILE);
         let chunks = all.div_ceil((BLOCKS / blocks.max(1)).clamp(1, all));
         let aligned =
             |tensor: &Tensor, stride: usize| u32::from(is_aligned(tensor.pointer(), &[stride]));
-        Sizes {
+        ManyClasses {
             z_pitch: self.z.pitch() as u64,
             samples: samples as u32,
             inputs: inputs as u32,

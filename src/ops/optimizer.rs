@@ -40,7 +40,7 @@ pub struct Span {
 /// A part of a [`Span`], in the layout of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Chunk {
+pub struct ParameterChunk {
     /// Index of its first element in the flat buffers.
     pub base: u64,
     /// Index of its first element in its parameter.
@@ -60,7 +60,7 @@ pub struct Chunk {
 /// All parameters cut into chunks; built once.
 #[derive(Clone, Default)]
 pub struct Table {
-    chunks: Vec<Chunk>,
+    chunks: Vec<ParameterChunk>,
     /// The chunks on a GPU, U8, from their first use on.
     on_device: OnceCell<Tensor>,
 }
@@ -85,7 +85,7 @@ impl Table {
     }
 
     /// The chunks, in the order of the buffers.
-    pub fn chunks(&self) -> &[Chunk] {
+    pub fn chunks(&self) -> &[ParameterChunk] {
         &self.chunks
     }
 
@@ -104,10 +104,10 @@ impl Table {
     }
 }
 
-fn chunk(span: &Span, offset: usize) -> Chunk {
+fn chunk(span: &Span, offset: usize) -> ParameterChunk {
     let small =
         |value: usize| u32::try_from(value).expect("a feature has fewer than 2^32 elements");
-    Chunk {
+    ParameterChunk {
         base: (span.base + offset) as u64,
         offset: offset as u64,
         rate_base: span.rate_base as u64,

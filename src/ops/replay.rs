@@ -163,10 +163,10 @@ fn sample_typed<T: Float>(rows: &Tensor, draw: Draw, observation: usize, out: &T
     }
 }
 
-/// `ReplaySizes`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Sizes {
+struct ReplaySizes {
     seed: u64,
     numbers: u64,
     capacity: u32,
@@ -176,7 +176,7 @@ struct Sizes {
 fn launch(gpu: &Gpu, rows: &Tensor, draw: Draw, observation: usize, out: &Transitions) {
     assert!(rows.dtype() == DType::F32, "replay: no kernel for {:?}", rows.dtype());
     let numbers = (draw.count * rows.shape()[1]) as u64;
-    let sizes = Sizes {
+    let sizes = ReplaySizes {
         seed: draw.seed,
         numbers,
         capacity: rows.shape()[0] as u32,

@@ -172,20 +172,20 @@ fn log_sum_exp(x: &[f64]) -> f64 {
     largest + x.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
 }
 
-/// `SwitchSettings`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Settings {
+struct SwitchSettings {
     theta: f64,
     scale: f64,
     classifiers: u32,
     unused: u32,
 }
 
-impl Settings {
+impl SwitchSettings {
     fn new(classifiers: &Tensor, theta: f64, scale: f64) -> Self {
         let classifiers = classifiers.shape().elements() as u32;
-        Settings { theta, scale, classifiers, unused: 0 }
+        SwitchSettings { theta, scale, classifiers, unused: 0 }
     }
 }
 
@@ -196,7 +196,7 @@ fn launch_switch(gpu: &Gpu, state: &SwitchState, losses: &Tensor, theta: f64, sc
     let (weights, log_posterior) = (state.weights.pointer(), state.log_posterior.pointer());
     let (log_filtered, losses, t) =
         (state.log_filtered.pointer(), losses.pointer(), state.t.pointer());
-    let settings = Settings::new(&state.log_posterior, theta, scale);
+    let settings = SwitchSettings::new(&state.log_posterior, theta, scale);
     gpu.launch(
         "switch_update_f64",
         [1; 3],
@@ -206,7 +206,7 @@ fn launch_switch(gpu: &Gpu, state: &SwitchState, losses: &Tensor, theta: f64, sc
 }
 
 fn launch_bayesian(gpu: &Gpu, log_posterior: &Tensor, losses: &Tensor, scale: f64) {
-    let settings = Settings::new(log_posterior, 1.0, scale);
+    let settings = SwitchSettings::new(log_posterior, 1.0, scale);
     let (log_posterior, losses) = (log_posterior.pointer(), losses.pointer());
     gpu.launch(
         "switch_bayesian_f64",

@@ -26,10 +26,10 @@ const FINISHED_CHANNELS: usize = THREADS / 32;
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
-/// `BatchNormShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Shape {
+struct BatchNormShape {
     rows: u64,
     rows_of_part: u64,
     x_pitch: u64,
@@ -43,10 +43,10 @@ struct Shape {
     unused: u32,
 }
 
-/// `BatchNormFinish`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Finish {
+struct BatchNormFinish {
     rows: f64,
     rows_of_part: f64,
     momentum: f64,
@@ -83,8 +83,8 @@ impl Tiling {
         Tiling { vector, columns, rows_of_part, grid }
     }
 
-    fn shape(&self, x: &Tensor) -> Shape {
-        Shape {
+    fn shape(&self, x: &Tensor) -> BatchNormShape {
+        BatchNormShape {
             rows: x.shape().rows() as u64,
             rows_of_part: self.rows_of_part as u64,
             x_pitch: x.pitch() as u64,
@@ -105,9 +105,9 @@ impl Tiling {
     }
 }
 
-impl Finish {
+impl BatchNormFinish {
     fn new(x: &Tensor, rows_of_part: usize, parts: usize, config: &BatchNormConfig) -> Self {
-        Finish {
+        BatchNormFinish {
             rows: x.shape().rows() as f64,
             rows_of_part: rows_of_part as f64,
             momentum: config.momentum,
@@ -161,7 +161,7 @@ impl Context {
     fn apply(self, gpu: &Gpu, inputs: [&Tensor; 3], y: Tensor) -> Tensor {
         let pointers = [self.x.pointer(), self.affine.pointer(), y.pointer()];
         let tiling = Tiling::of(&[&self.x, &y], &pointers);
-        let shape = Shape {
+        let shape = BatchNormShape {
             y_pitch: y.pitch() as u64,
             relu: u32::from(self.config.relu),
             ..tiling.shape(&self.x)
@@ -180,7 +180,7 @@ impl Context {
         let channels = self.x.shape().columns();
         let (x, from, affine) = (self.x.pointer(), dy.pointer(), self.affine.pointer());
         let tiling = Tiling::of(&[&self.x, dy], &[x, from, affine]);
-        let shape = Shape {
+        let shape = BatchNormShape {
             y_pitch: dy.pitch() as u64,
             relu: u32::from(self.config.relu),
             of_batch: u32::from(self.of_batch),
@@ -200,7 +200,7 @@ impl Context {
         };
         let add = [&weight, &bias].map(|slot| slot.as_ref().is_some_and(|slot| slot.add));
         let add = u32::from(add[0]) | u32::from(add[1]) << 1;
-        let finish = Finish::new(&self.x, tiling.rows_of_part, parts, &self.config);
+        let finish = BatchNormFinish::new(&self.x, tiling.rows_of_part, parts, &self.config);
         let (inverse, slope) = (self.inverse.pointer(), slopes.pointer());
         gpu.launch(
             "batch_norm_gradients_f32",
@@ -220,7 +220,7 @@ impl Context {
         if let Some(slot) = gradients.slot_at_any_pitch(0, &self.x, dy) {
             let dx = slot.tensor.pointer();
             let tiling = Tiling::of(&[&self.x, dy, &slot.tensor], &[x, from, affine, slope, dx]);
-            let shape = Shape {
+            let shape = BatchNormShape {
                 dx_pitch: slot.tensor.pitch() as u64,
                 add: u32::from(slot.add),
                 rows_of_part: tiling.rows_of_part as u64,
@@ -256,7 +256,7 @@ fn finish(
     config: BatchNormConfig,
 ) -> Context {
     let context = Context::new(x, config, true);
-    let finish = Finish::new(x, moments.height(), moments.parts().shape()[0], &config);
+    let finish = BatchNormFinish::new(x, moments.height(), moments.parts().shape()[0], &config);
     gpu.launch(
         "batch_norm_finish_f32",
         finish.grid(),
@@ -307,7 +307,7 @@ pub(super) fn eval(
     config: BatchNormConfig,
 ) -> Tensor {
     let context = Context::new(x, config, false);
-    let finish = Finish::new(x, 1, 0, &config);
+    let finish = BatchNormFinish::new(x, 1, 0, &config);
     gpu.launch(
         "batch_norm_running_f32",
         [finish.channels.div_ceil(THREADS as u32), 1, 1],

@@ -30,10 +30,10 @@ const OPERANDS_THREADS: u32 = 256;
 /// blocks.
 const MANY_COLUMNS: usize = 8192;
 
-/// `ClassifierSizes`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Sizes {
+struct ClassifierSizes {
     value_pitch: u64,
     constant: f64,
     samples: u32,
@@ -44,10 +44,10 @@ struct Sizes {
     staged: u32,
 }
 
-/// `ClassifierOperands`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Operands {
+struct ClassifierOperands {
     z_pitch: u64,
     z_elements: u64,
     weight_elements: u64,
@@ -63,7 +63,7 @@ struct Operands {
 
 /// The work of a block on one sample.
 struct Plan {
-    sizes: Sizes,
+    sizes: ClassifierSizes,
     threads: u32,
     shared: usize,
 }
@@ -80,7 +80,7 @@ impl Plan {
         let spare = threads / lanes / classifiers.max(1);
         let slices = spare.clamp(1, wanted.div_ceil(lanes));
         let staged = if is_staged { extents.row() } else { 0 };
-        let sizes = Sizes {
+        let sizes = ClassifierSizes {
             value_pitch: 0,
             constant: normal_constant(outputs),
             samples: samples as u32,
@@ -102,7 +102,7 @@ impl Plan {
     fn of_chosen(extents: Extents) -> Self {
         let Extents { samples, classifiers, outputs, .. } = extents;
         let vectors = extents.row().div_ceil(4);
-        let sizes = Sizes {
+        let sizes = ClassifierSizes {
             value_pitch: 1,
             constant: normal_constant(1),
             samples: samples as u32,
@@ -333,7 +333,7 @@ impl Context {
         let blocks =
             |copy: Option<&Tensor>| copy.map_or(0, |copy| copy.shape().elements().div_ceil(COPIED));
         let (z_blocks, weight_blocks) = (blocks(z), blocks(weight));
-        let sizes = Operands {
+        let sizes = ClassifierOperands {
             z_pitch: self.z.pitch() as u64,
             z_elements: self.z.shape().elements() as u64,
             weight_elements: self.weight.shape().elements() as u64,

@@ -17,10 +17,10 @@ use crate::ops::reduce::add_column_sums_on;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
 
-/// `Conv2dShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Shape {
+struct Conv2dShape {
     x_pitch: u64,
     y_pitch: u64,
     out_pitch: u64,
@@ -129,7 +129,7 @@ fn launch(
     inputs: [&Tensor; 2],
     moments: Option<&Moments>,
     target: &Target,
-    mut shape: Shape,
+    mut shape: Conv2dShape,
 ) {
     let [rows, columns] = target.sizes;
     if rows * columns == 0 {
@@ -176,9 +176,9 @@ fn launch(
 }
 
 /// A kernel's description of a convolution, without its target.
-fn shape(geometry: Geometry) -> Shape {
+fn shape(geometry: Geometry) -> Conv2dShape {
     let Geometry { config, .. } = geometry;
-    Shape {
+    Conv2dShape {
         images: geometry.images as u32,
         height: geometry.height as u32,
         width: geometry.width as u32,
@@ -191,7 +191,7 @@ fn shape(geometry: Geometry) -> Shape {
         stride: config.stride as u32,
         padding: config.padding as u32,
         groups: config.groups as u32,
-        ..Shape::zeroed()
+        ..Conv2dShape::zeroed()
     }
 }
 
@@ -263,7 +263,7 @@ fn forward(
         let sizes = Which::Forward.sizes(geometry);
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
     } else {
-        let shape = Shape {
+        let shape = Conv2dShape {
             x_pitch: x.pitch() as u64,
             x_is_aligned: in_runs(x, x.pitch(), channels),
             weight_is_aligned: in_runs(weight, geometry.depth(), 0),
@@ -306,7 +306,7 @@ fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geom
         let sizes = Which::InputGradient.sizes(geometry);
         return product(gpu, sizes, dy, weight, target.rows, target.epilogue);
     }
-    let shape = Shape {
+    let shape = Conv2dShape {
         y_pitch: dy.pitch() as u64,
         y_is_aligned: in_runs(dy, dy.pitch(), features),
         weight_is_aligned: in_runs(weight, channels, 0),
@@ -326,7 +326,7 @@ fn weight_gradient(gpu: &Rc<Gpu>, x: &Tensor, dy: &Tensor, slot: &Slot, geometry
         return product(gpu, sizes, dy, x, target.rows, target.epilogue);
     }
     let first_feature = if geometry.config.groups == 1 { 0 } else { features };
-    let shape = Shape {
+    let shape = Conv2dShape {
         x_pitch: x.pitch() as u64,
         y_pitch: dy.pitch() as u64,
         x_is_aligned: in_runs(x, x.pitch(), channels),

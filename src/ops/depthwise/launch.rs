@@ -27,10 +27,10 @@ const RUN: usize = 4;
 const PARTS: usize = 64;
 const PART_PIXELS: usize = 128;
 
-/// `DepthwiseShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Shape {
+struct DepthwiseShape {
     x_pitch: u64,
     y_pitch: u64,
     images: u32,
@@ -47,10 +47,10 @@ struct Shape {
     part_pixels: u32,
 }
 
-impl Shape {
+impl DepthwiseShape {
     /// `x` and `y` have the input's and the output's shape; either may be a gradient.
     fn new(geometry: Geometry, x: &Tensor, y: &Tensor) -> Self {
-        Shape {
+        DepthwiseShape {
             x_pitch: x.pitch() as u64,
             y_pitch: y.pitch() as u64,
             images: geometry.images as u32,
@@ -167,7 +167,7 @@ fn forward(
     let blocks = grid(kind.threads(images * out_height, out_width, out));
     let bias = bias.map_or(Pointer::NULL, Tensor::pointer);
     let (x_pointer, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
-    let shape = Shape::new(geometry, x, out);
+    let shape = DepthwiseShape::new(geometry, x, out);
     let threads = [THREADS as u32, 1, 1];
     gpu.launch(&kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
 }
@@ -201,7 +201,8 @@ fn input_gradient(gpu: &Gpu, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry
     let kernel = kind.kernel("dx_bwd", dx.dtype());
     let Geometry { images, height, width, .. } = geometry;
     let blocks = grid(kind.threads(images * height, width, dx));
-    let shape = Shape { add: u32::from(slot.add), ..Shape::new(geometry, dx, dy) };
+    let shape =
+        DepthwiseShape { add: u32::from(slot.add), ..DepthwiseShape::new(geometry, dx, dy) };
     let (dy, weight, dx) = (dy.pointer(), weight.pointer(), dx.pointer());
     let threads = [THREADS as u32, 1, 1];
     gpu.launch(&kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
@@ -222,7 +223,8 @@ fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Ge
     let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
     let count = pixels.div_ceil(part_pixels);
     let parts = x.empty_wide([count, taps, geometry.channels]);
-    let shape = Shape { part_pixels: part_pixels as u32, ..Shape::new(geometry, x, dy) };
+    let shape =
+        DepthwiseShape { part_pixels: part_pixels as u32, ..DepthwiseShape::new(geometry, x, dy) };
     let blocks = [count, geometry.channels.div_ceil(CHANNELS), taps / taps_of_block];
     let blocks = blocks.map(|blocks| blocks as u32);
     let (x, dy, to) = (x.pointer(), dy.pointer(), parts.pointer());

@@ -18,10 +18,10 @@ const UNITS: u64 = 2 * THREADS as u64;
 /// The output and at most two inputs.
 const OPERANDS: usize = 3;
 
-/// `ElementwiseLayout`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+struct ElementwiseLayout {
     units: u64,
     extents: [u64; MAX_RANK],
     strides: [[u64; MAX_RANK]; OPERANDS],
@@ -57,11 +57,11 @@ fn strides(tensor: &Tensor, output: Shape) -> [u64; MAX_RANK] {
     strides
 }
 
-impl Layout {
+impl ElementwiseLayout {
     /// The layout of `operands`, the output first. An element has `size` of the units that strides are counted in.
     /// `widths` are the kernel's vector widths, in descending order, down to one that always fits.
     fn new(operands: &[&Tensor], size: u64, widths: &[u64]) -> Self {
-        let axes = Layout::axes(operands, size);
+        let axes = ElementwiseLayout::axes(operands, size);
         let last = axes[axes.len() - 1];
         let fits = |width: &u64| {
             let aligned = |tensor: &Tensor| {
@@ -79,7 +79,7 @@ impl Layout {
                 && (0..operands.len()).all(is_unit)
         };
         let width = *widths.iter().find(|width| fits(width)).unwrap_or(&1);
-        let mut layout = Layout { width: width as u32, ..Layout::zeroed() };
+        let mut layout = ElementwiseLayout { width: width as u32, ..ElementwiseLayout::zeroed() };
         layout.first = (MAX_RANK - axes.len()) as u32;
         layout.units = axes.iter().map(|axis| axis.extent).product::<u64>() / width;
         for (place, axis) in (MAX_RANK - axes.len()..).zip(&axes) {
@@ -120,7 +120,7 @@ impl Layout {
     /// The layout for kernels that compute: they read 16 bytes of the narrowest operand at a time if they can.
     fn of_floats(operands: &[&Tensor]) -> Self {
         let widths = operands.iter().map(|tensor| vector_of(tensor.dtype()) as u64);
-        Layout::new(operands, 1, &[widths.max().unwrap_or(1)])
+        ElementwiseLayout::new(operands, 1, &[widths.max().unwrap_or(1)])
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -128,7 +128,7 @@ impl Layout {
     }
 }
 
-fn launch(gpu: &Gpu, kernel: &str, layout: &Layout, arguments: &[&dyn Argument]) {
+fn launch(gpu: &Gpu, kernel: &str, layout: &ElementwiseLayout, arguments: &[&dyn Argument]) {
     let layout_argument = Parameters(layout);
     let arguments = [arguments, &[&layout_argument]].concat();
     gpu.launch(kernel, layout.grid(), [THREADS, 1, 1], &arguments);
@@ -136,7 +136,7 @@ fn launch(gpu: &Gpu, kernel: &str, layout: &Layout, arguments: &[&dyn Argument])
 
 /// `y = f(x)`, for the function of this name in the kernels, with its parameters.
 pub(super) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y: &Tensor) {
-    let layout = Layout::of_floats(&[y, x]);
+    let layout = ElementwiseLayout::of_floats(&[y, x]);
     let pointers = [x.pointer(), y.pointer()];
     let parameters = parameters.iter().map(|number| number as &dyn Argument);
     let arguments: Vec<&dyn Argument> =
@@ -147,7 +147,7 @@ pub(super) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y
 /// `dx = dy f'(kept)`, stored or accumulated.
 pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
-    let layout = Layout::of_floats(&[dx, dy, kept]);
+    let layout = ElementwiseLayout::of_floats(&[dx, dy, kept]);
     let kernel = kernel_in(&format!("elementwise_{function}_bwd"), dx.dtype());
     let (dy, kept, dx) = (dy.pointer(), kept.pointer(), dx.pointer());
     launch(gpu, &kernel, &layout, &[&dy, &kept, &dx, &add]);
@@ -156,7 +156,7 @@ pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tens
 /// `dx = factor dy`, stored or accumulated.
 pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
-    let layout = Layout::of_floats(&[dx, dy]);
+    let layout = ElementwiseLayout::of_floats(&[dx, dy]);
     let kernel = kernel_in("elementwise_affine_bwd", dx.dtype());
     let (dy, dx) = (dy.pointer(), dx.pointer());
     launch(gpu, &kernel, &layout, &[&dy, &dx, &add, &factor]);
@@ -164,7 +164,7 @@ pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) 
 
 /// `out = a op b`, broadcast. In a sum with `a` in BF16, `b` may be F32.
 pub(super) fn binary(gpu: &Gpu, function: &str, a: &Tensor, b: &Tensor, out: &Tensor) {
-    let layout = Layout::of_floats(&[out, a, b]);
+    let layout = ElementwiseLayout::of_floats(&[out, a, b]);
     let bias = if a.dtype() == b.dtype() { "" } else { "_bias" };
     let kernel = kernel_in(&format!("elementwise_{function}{bias}"), out.dtype());
     let (a, b, out) = (a.pointer(), b.pointer(), out.pointer());
@@ -173,21 +173,21 @@ pub(super) fn binary(gpu: &Gpu, function: &str, a: &Tensor, b: &Tensor, out: &Te
 
 /// `to += from`, both of one dtype.
 pub(super) fn accumulate(gpu: &Gpu, from: &Tensor, to: &Tensor) {
-    let layout = Layout::of_floats(&[to, from]);
+    let layout = ElementwiseLayout::of_floats(&[to, from]);
     let kernel = kernel_in("elementwise_accumulate", to.dtype());
     launch(gpu, &kernel, &layout, &[&from.pointer(), &to.pointer()]);
 }
 
 /// `to = from`, or `to +=`, from one of F32 and BF16 to the other.
 pub(super) fn cast(gpu: &Gpu, from: &Tensor, to: &Tensor, add: bool) {
-    let layout = Layout::of_floats(&[to, from]);
+    let layout = ElementwiseLayout::of_floats(&[to, from]);
     let kernel = kernel_in("elementwise_cast", to.dtype());
     launch(gpu, &kernel, &layout, &[&from.pointer(), &to.pointer(), &u32::from(add)]);
 }
 
 /// `to = from`, both of one dtype and shape.
 pub(super) fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) {
-    let layout = Layout::new(&[to, from], to.dtype().size() as u64, &[16, 4, 2]);
+    let layout = ElementwiseLayout::new(&[to, from], to.dtype().size() as u64, &[16, 4, 2]);
     launch(gpu, "elementwise_copy", &layout, &[&from.pointer(), &to.pointer()]);
 }
 

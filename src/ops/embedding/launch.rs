@@ -21,10 +21,10 @@ const DIGITS: usize = 1 << BITS;
 /// Sorted tokens, and units of columns, of one warp.
 const CHUNK: usize = 32;
 
-/// `EmbeddingShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Shape {
+struct EmbeddingShape {
     units: u64,
     pitch: u64,
     to_pitch: u64,
@@ -36,7 +36,7 @@ struct Shape {
     chunks: u32,
 }
 
-impl Shape {
+impl EmbeddingShape {
     /// The shape for rows that are read from `from` and written to `to`.
     fn new(tokens: usize, vocabulary: usize, from: &Tensor, to: &Tensor, add: bool) -> Self {
         let (columns, pitch, to_pitch) = (to.shape().columns(), from.pitch(), to.pitch());
@@ -49,7 +49,7 @@ impl Shape {
                 && extents.iter().all(|extent| extent.is_multiple_of(*width))
         };
         let width = [8, 4].into_iter().find(fits).unwrap_or(1);
-        Shape {
+        EmbeddingShape {
             units: (tokens * columns / width) as u64,
             pitch: pitch as u64,
             to_pitch: to_pitch as u64,
@@ -71,7 +71,7 @@ impl Shape {
 
 /// `out[i] = table[tokens[i]]`.
 pub(super) fn gather(gpu: &Gpu, tokens: &Tensor, table: &Tensor, out: &Tensor) {
-    let shape = Shape::new(tokens.shape().elements(), table.shape()[0], table, out, false);
+    let shape = EmbeddingShape::new(tokens.shape().elements(), table.shape()[0], table, out, false);
     let grid = [shape.units.div_ceil(u64::from(THREADS)) as u32, 1, 1];
     let kernel = kernel_in("embedding_fwd", table.dtype());
     let (tokens, table, out) = (tokens.pointer(), table.pointer(), out.pointer());
@@ -138,7 +138,7 @@ pub(super) fn add_up(gpu: &Gpu, tokens: &Tensor, dy: &Tensor, slot: &Slot) {
         gradient.zero_();
     }
     let sorted = Sorted::new(gpu, tokens, gradient.shape()[0]);
-    let shape = Shape::new(count, gradient.shape()[0], dy, gradient, slot.add);
+    let shape = EmbeddingShape::new(count, gradient.shape()[0], dy, gradient, slot.add);
     let parts = gradient.empty_like([shape.chunks as usize, 2, shape.columns as usize]);
     let kernel = kernel_in("embedding_sums", dy.dtype());
     let (order, positions) = (sorted.tokens.pointer(), sorted.positions.pointer());

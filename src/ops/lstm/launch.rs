@@ -21,10 +21,10 @@ const UNITS: usize = 8;
 const SAMPLES: usize = 8;
 const STEP_THREADS: u32 = 256;
 
-/// `LstmSizes`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Sizes {
+struct LstmSizes {
     weight_pitch: u64,
     dy_pitch: u64,
     times: u32,
@@ -33,14 +33,14 @@ struct Sizes {
     is_vector: u32,
 }
 
-impl Sizes {
+impl LstmSizes {
     fn new(context: &Context, dy_pitch: usize) -> Self {
         let Extents { times, batch, hidden, .. } = context.sizes;
         let weight = &context.weight_hh;
         let is_vector = hidden.is_multiple_of(4)
             && weight.pitch().is_multiple_of(4)
             && weight.pointer().0.is_multiple_of(16);
-        Sizes {
+        LstmSizes {
             weight_pitch: weight.pitch() as u64,
             dy_pitch: dy_pitch as u64,
             times: times as u32,
@@ -82,7 +82,7 @@ pub(super) fn forward(gpu: &Rc<Gpu>, context: &Context, bias_ih: &Tensor, bias_h
     );
     drop(op);
     let _op = context.recurrence_forward();
-    let sizes = Sizes::new(context, 0);
+    let sizes = LstmSizes::new(context, 0);
     let sizes = Parameters(&sizes);
     let weight = context.weight_hh.pointer();
     let biases = [bias_ih.pointer(), bias_hh.pointer()];
@@ -154,7 +154,7 @@ fn gate_gradients(gpu: &Gpu, context: &Context, dy: &Tensor) {
     let _op = context.recurrence_backward(dy);
     let extents = context.sizes;
     let Extents { times, batch, hidden, .. } = extents;
-    let sizes = Sizes::new(context, dy.pitch());
+    let sizes = LstmSizes::new(context, dy.pitch());
     let sizes = Parameters(&sizes);
     let weight = context.weight_hh.pointer();
     if hidden <= RESIDENT {

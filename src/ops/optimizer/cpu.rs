@@ -1,6 +1,6 @@
 //! The update on the CPU: runs of elements whose rates are equal or consecutive.
 
-use super::{Buffers, CHUNKS_OF_A_TASK, Chunk, Rule, State, Table};
+use super::{Buffers, CHUNKS_OF_A_TASK, ParameterChunk, Rule, State, Table};
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::ops::step_of;
 
@@ -106,7 +106,7 @@ struct Settings<'a, T> {
 
 /// A chunk with its parts of the buffers; those of missing moments are empty.
 struct Job<'a, T> {
-    chunk: &'a Chunk,
+    chunk: &'a ParameterChunk,
     values: &'a mut [T],
     gradients: &'a [T],
     first: &'a mut [T],
@@ -181,7 +181,7 @@ impl<'a, T> Cutter<'a, T> {
 impl<T: Float> Job<'_, T> {
     /// Updates the chunk in runs of elements with equal or consecutive rates.
     fn run(&mut self, settings: &Settings<T>) {
-        let Chunk { offset, rate_base, inner, features, in_head, .. } = *self.chunk;
+        let ParameterChunk { offset, rate_base, inner, features, in_head, .. } = *self.chunk;
         let (offset, rate_base) = (offset as usize, rate_base as usize);
         let (inner, features) = (inner as usize, features as usize);
         let in_head = in_head != 0;

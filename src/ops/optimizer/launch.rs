@@ -10,24 +10,24 @@ use crate::tensor::Tensor;
 /// Threads of a block, which does one chunk.
 const THREADS: u32 = 256;
 
-/// `OptimizerSettings`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Settings {
+struct OptimizerSettings {
     first_decay: f64,
     second_decay: f64,
     epsilon: f32,
     weight_decay: f32,
 }
 
-impl Settings {
+impl OptimizerSettings {
     fn new(rule: Rule) -> Self {
         let (first_decay, second_decay, epsilon) = match rule {
             Rule::Sgd { momentum, .. } => (momentum, 0.0, 0.0),
             Rule::Adam { beta1, beta2, epsilon, .. } => (beta1, beta2, epsilon as f32),
         };
         let weight_decay = rule.weight_decay() as f32;
-        Settings { first_decay, second_decay, epsilon, weight_decay }
+        OptimizerSettings { first_decay, second_decay, epsilon, weight_decay }
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, st
     let (rates, scales) = (buffers.rates.pointer(), state.scales.pointer());
     let diverged = state.diverged.map_or(Pointer::NULL, Tensor::pointer);
     let (step, skipped) = (state.step.pointer(), state.skipped.pointer());
-    let settings = Settings::new(rule);
+    let settings = OptimizerSettings::new(rule);
     let settings = Parameters(&settings);
     let (kernel, arguments): (_, &[&dyn Argument]) = match rule {
         Rule::Sgd { momentum: 0.0, .. } => (

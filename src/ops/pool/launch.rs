@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// `PoolShape`.
+/// The kernels\' struct of the same name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct PoolShape {
