@@ -8,7 +8,7 @@ use alrao::nn::{
     BatchNorm2d, Conv2d, ForwardContext, GlobalAveragePool, Init, MaxPool2d, Module, Sequential,
     Visitor,
 };
-use alrao::ops::conv2d::Conv2dConfig;
+use alrao::ops::layers::conv2d::Conv2dConfig;
 use alrao::supervised::{Event, Supervised, Trainer};
 use alrao::{Alrao, AlraoConfig, Device, DeviceKind, Result, Tensor};
 

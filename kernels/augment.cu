@@ -1,4 +1,4 @@
-// From stored images to the model's input: crop, flip, normalise. The launches are in src/ops/augment.rs.
+// From stored images to the model's input: crop, flip, normalise. The launches are in src/ops/input/augment.rs.
 //
 //   out[i, y, x, c] = f(images[r(i), y + down, x' + right, c]), x' = width - 1 - x where flipped, else x; pixels
 //   outside the image are f(0)

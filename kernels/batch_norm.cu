@@ -1,5 +1,5 @@
 // Batch normalisation over the last axis (Ioffe and Szegedy 2015) with an optional fused ReLU, forward and backward.
-// The launches are in src/ops/batch_norm/launch.rs.
+// The launches are in src/ops/layers/batch_norm/launch.rs.
 //
 //   y  = relu?((x - mean) scale + bias),   scale = weight / sqrt(variance + epsilon)
 //   g  = 0 where a ReLU gave 0, also if dy is infinite; else dy

@@ -1,4 +1,4 @@
-// The targets of Q-learning (Watkins 1989). The launch is in src/ops/bellman.rs.
+// The targets of Q-learning (Watkins 1989). The launch is in src/ops/rl/bellman.rs.
 //
 //   target_i = r_i + discount * continues_i * max_k q_ik
 //

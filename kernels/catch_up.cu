@@ -1,5 +1,5 @@
 // Catch-up: classifiers with a small posterior take the posterior-weighted mean of all classifiers' weights. The launch
-// is in src/ops/catch_up.rs.
+// is in src/ops/update/catch_up.rs.
 //
 //   mean_e = sum_j a_j w_je / sum_j a_j     over the classifiers j whose w_je is finite
 //   w_je  <- mean_e                         where log a_j < threshold and the mean is finite

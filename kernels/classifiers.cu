@@ -1,6 +1,6 @@
 // The head: N classifiers of K outputs each. Computes losses, the mixture's loss and accuracy, and gradients from the
-// products z W^T of all classifiers. The formulas are in src/ops/classifiers.rs, the launches in
-// src/ops/classifiers/launch.rs.
+// products z W^T of all classifiers. The formulas are in src/ops/head/classifiers.rs, the launches in
+// src/ops/head/classifiers/launch.rs.
 //
 // For sample i and classifier j, with logits x_ijk (product plus bias) and class y_i:
 //

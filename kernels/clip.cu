@@ -1,4 +1,4 @@
-// The factor that clips a gradient's norm to a limit. The launches are in src/ops/clip.rs.
+// The factor that clips a gradient's norm to a limit. The launches are in src/ops/update/clip.rs.
 //
 //   factor = min(1, limit / (norm + 1e-6)), norm = sqrt(sum of the squares of the finite elements)     (as PyTorch)
 //

@@ -1,6 +1,6 @@
 // Convolution of channels-last images as implicit GEMM, in f32, tf32 or bf16 like matmul.cu: the output, the input
 // gradient and the weight gradient are each one matrix product that reads its operands in place. No im2col buffer is
-// ever written. The launches are in src/ops/conv2d/launch.rs. A 1x1 convolution with stride 1 goes to matmul.cu
+// ever written. The launches are in src/ops/layers/conv2d/launch.rs. A 1x1 convolution with stride 1 goes to matmul.cu
 // instead, unless the moments of its output are needed.
 //
 //   y[n, p, q, k] = relu?(bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c])

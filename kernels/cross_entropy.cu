@@ -1,4 +1,4 @@
-// The mean negative log-likelihood of labels under a softmax. The launches are in src/ops/cross_entropy.rs.
+// The mean negative log-likelihood of labels under a softmax. The launches are in src/ops/head/cross_entropy.rs.
 //
 //   rows   m_i = max_k x_ik, s_i = log sum_k e^(x_ik - m_i), loss_i = s_i - (x_i(y_i) - m_i)
 //   mean   loss = sum_i loss_i / B

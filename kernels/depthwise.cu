@@ -1,5 +1,5 @@
 // Depthwise convolution of channels-last images in f32 or bf16: each channel has its own kernel. The launches are in
-// src/ops/depthwise/launch.rs.
+// src/ops/layers/depthwise/launch.rs.
 //
 //   y[n, p, q, c] = bias[c] + sum_rs x[n, p stride + r - padding, q stride + s - padding, c] weight[r, s, c]
 //

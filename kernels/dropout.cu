@@ -1,5 +1,5 @@
 // Dropout. The mask is recomputed in the backward pass, not stored; forward and backward are the same kernel. The
-// launch is in src/ops/dropout.rs.
+// launch is in src/ops/layers/dropout.rs.
 //
 //   y = x - x where 24 random bits are below the threshold, else scale x, or y +=  (inverted dropout, Srivastava 2014)
 //

@@ -1,5 +1,5 @@
 // Elementwise kernels: functions of one tensor and their derivatives, functions of two with broadcasting, accumulation
-// into a gradient, copies, fills. The launches are in src/ops/elementwise/launch.rs.
+// into a gradient, copies, fills. The launches are in src/ops/tensor/elementwise/launch.rs.
 //
 //   fwd           y = f(a)             relu, exp, ln, tanh, sigmoid, sqrt, square, affine (factor a + summand)
 //   bwd           dx = dy f'(kept), or dx += where `add`; kept is f's input or its output, whichever makes f' cheaper;

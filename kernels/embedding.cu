@@ -1,5 +1,5 @@
 // Embedding: gathers rows of a table by token, and accumulates the table's gradient. The launches are in
-// src/ops/embedding/launch.rs.
+// src/ops/layers/embedding/launch.rs.
 //
 //   fwd     out[i] = table[tokens[i]]
 //   bwd     gradient[v] = sum of dy[i] over the i with tokens[i] = v, or += where `add`

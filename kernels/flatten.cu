@@ -1,4 +1,4 @@
-// Transposes each image: channels-last to rows in PyTorch's order, and back. The launch is in src/ops/flatten.rs.
+// Transposes each image: channels-last to rows in PyTorch's order, and back. The launch is in src/ops/layers/flatten.rs.
 //
 //   to[i, b, a] = from[i, a, b], or += where `add`
 //

@@ -1,4 +1,4 @@
-// Gathers a batch's rows from a data set on the device. The launches are in src/ops/gather.rs.
+// Gathers a batch's rows from a data set on the device. The launches are in src/ops/input/gather.rs.
 //
 //   out[i, k] = rows[r(i), k];  r(i) = order[cursor + i], or cursor + i without an order
 //

@@ -1,5 +1,5 @@
 // The recurrence of an LSTM layer (Hochreiter and Schmidhuber 1997), with PyTorch's equations and gate order. The
-// launches, and the products over all time steps before and after, are in src/ops/lstm/launch.rs.
+// launches, and the products over all time steps before and after, are in src/ops/layers/lstm/launch.rs.
 //
 //   i, f, o = sigmoid(x' + U h' + b),  g = tanh(x' + U h' + b),  c = f c' + i g,  h = o tanh(c)
 //

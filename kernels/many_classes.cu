@@ -1,5 +1,5 @@
 // The head of classifiers.cu for many classes. Logits are never stored: each pass recomputes them tile by tile, on
-// tensor cores in tf32. The formulas are in classifiers.cu, the launches in src/ops/many_classes.rs.
+// tensor cores in tf32. The formulas are in classifiers.cu, the launches in src/ops/head/many_classes.rs.
 //
 //   z               [B, d]         with a row pitch
 //   weight          [N, K, d]

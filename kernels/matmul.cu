@@ -1,6 +1,6 @@
 // Batched matrix products, with at most one operand transposed: C (+)= relu?(op(A) op(B) + bias). f32 on CUDA cores; on
 // tensor cores f32 rounded to tf32, or bf16. Accumulation is in f32. The launches, and the table that picks a tile for
-// a shape, are in src/ops/matmul/.
+// a shape, are in src/ops/tensor/matmul/.
 //
 //   a   [batch] of [m, k], or [k, m] if transposed      row stride a_stride
 //   b   [batch] of [k, n], or [n, k] if transposed      row stride b_stride

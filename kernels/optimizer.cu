@@ -1,5 +1,5 @@
 // One update of all parameters of a model, classifiers included, in one launch over the flat buffers, with a learning
-// rate for each feature. SGD, SGD with momentum, Adam. The launch is in src/ops/optimizer/launch.rs.
+// rate for each feature. SGD, SGD with momentum, Adam. The launch is in src/ops/update/optimizer/launch.rs.
 //
 // For element e of a parameter with gradient g:
 //

@@ -1,4 +1,4 @@
-// Pools over the two middle axes of images [N, H, W, C], channels last. The launches are in src/ops/pool/launch.rs.
+// Pools over the two middle axes of images [N, H, W, C], channels last. The launches are in src/ops/layers/pool/launch.rs.
 //
 //   max_pool       y[n, p, q, c] = the largest x in the window; the first of equal ones; NaN if there is any
 //   average_pool   y[n, p, q, c] = the mean over the window; padding counts as zeros

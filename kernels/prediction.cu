@@ -1,4 +1,4 @@
-// Predictions of the mixture of N classifiers. The launches are in src/ops/classifiers/launch.rs.
+// Predictions of the mixture of N classifiers. The launches are in src/ops/head/classifiers/launch.rs.
 //
 //   log_probabilities   out_ik = log sum_j a_j softmax(x_ij)_k
 //   mean                out_ik = sum_j f_j x_ijk / sum_j f_j

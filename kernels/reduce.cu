@@ -1,4 +1,4 @@
-// Sums over some axes, and argmax. The launches are in src/ops/reduce/launch.rs.
+// Sums over some axes, and argmax. The launches are in src/ops/tensor/reduce/launch.rs.
 //
 //   columns   out[b, s, c] = sum over rows r of split s of x[b, r, c]
 //   rows      out[b, s]    = sum over elements r of split s of x[b, r]

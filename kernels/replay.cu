@@ -1,4 +1,4 @@
-// Samples transitions from an agent's replay buffer. The launch is in src/ops/replay.rs.
+// Samples transitions from an agent's replay buffer. The launch is in src/ops/rl/replay.rs.
 //
 //   row(i) = high 32 bits of filled * bits_i,  bits_i the first random word at i of the step: uniform, with replacement
 //   row(i) of `rows` is split into observation, next observation, action, reward, continues

@@ -1,5 +1,5 @@
 // Soft update: a target network follows the online network (Lillicrap et al. 2015). The launch is in
-// src/ops/soft_update.rs.
+// src/ops/update/soft_update.rs.
 //
 //   target = keep * target + take * online       keep = tau, take = 1 - tau
 //

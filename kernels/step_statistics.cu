@@ -1,5 +1,5 @@
 // Statistics over steps: running sums of losses and counts, and the counters of steps and of the data's cursor. The
-// launches are in src/ops/step_statistics.rs.
+// launches are in src/ops/update/step_statistics.rs.
 //
 //   loss += batch's mean loss * samples, correct +=, samples +=, samples_without_finite +=,
 //   diverged += number of diverged classifiers,

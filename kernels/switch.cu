@@ -1,5 +1,5 @@
 // The posterior over the classifiers after one more observation: the switch distribution (van Erven, Grünwald and
-// de Rooij 2008, algorithm 1) and Bayes' rule, in the log domain and f64. The launches are in src/ops/switch.rs.
+// de Rooij 2008, algorithm 1) and Bayes' rule, in the log domain and f64. The launches are in src/ops/head/switch.rs.
 //
 // With l_j = -scale * loss_j, -inf where the loss is not finite, t observations so far, counted from 1, and
 // pi = 1 / (t + 1):

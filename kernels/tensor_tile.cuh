@@ -35,7 +35,7 @@ struct TensorTile {
     using Products = TensorProducts<TensorTile, A_INNER, B_INNER>;
 };
 
-// src/ops/matmul/tiles.rs has the same table.
+// src/ops/tensor/matmul/tiles.rs has the same table.
 typedef TensorTile<float, 128, 128, 64, 32, 3, 2> Tf32Tile128;
 typedef TensorTile<float, 64, 64, 32, 32, 3, 4> Tf32Tile64;
 typedef TensorTile<float, 32, 32, 32, 16, 3, 8> Tf32Tile32;

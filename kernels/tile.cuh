@@ -40,7 +40,7 @@ struct Tile {
     using Products = FloatProducts<Tile, A_INNER, B_INNER>;
 };
 
-// src/ops/matmul/tiles.rs has the same table.
+// src/ops/tensor/matmul/tiles.rs has the same table.
 typedef Tile<128, 128, 16, 8, 8, 2, 2> Tile128;
 typedef Tile<64, 64, 16, 8, 4, 3, 4> Tile64;
 typedef Tile<32, 32, 32, 4, 4, 3, 8> Tile32;

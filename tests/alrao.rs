@@ -4,7 +4,7 @@ use alrao::alrao::{classifier_rates, feature_rates};
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
-use alrao::ops::classifiers::Targets;
+use alrao::ops::head::classifiers::Targets;
 use alrao::random::{Philox, Purpose};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 

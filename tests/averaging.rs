@@ -1,7 +1,9 @@
 //! What holds for any model average, and catching up.
 
-use alrao::ops::catch_up::catch_up;
-use alrao::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use alrao::ops::head::switch::{
+    SwitchState, bayesian_update, switch_update, uniform_log_posterior,
+};
+use alrao::ops::update::catch_up::catch_up;
 use alrao::{Device, Tensor};
 use proptest::prelude::*;
 

@@ -219,43 +219,53 @@ fn structs_have_the_same_fields_in_rust_and_in_cuda() {
 
 /// File and name of a constant in Rust, file and expression in CUDA.
 const SHARED: &[[&str; 4]] = &[
-    ["optimizer", "CHUNK", "parameter_chunk.cuh", "CHUNK_LENGTH"],
-    ["optimizer/launch", "THREADS", "parameter_chunk.cuh", "CHUNK_THREADS"],
-    ["soft_update", "THREADS", "parameter_chunk.cuh", "CHUNK_THREADS"],
-    ["classifiers/launch", "OPERANDS_THREADS", "classifiers.cu", "CLASSIFIER_THREADS"],
-    ["classifiers/launch", "COPIED", "classifiers.cu", "CLASSIFIER_COPIED * CLASSIFIER_THREADS"],
-    ["batch_norm/launch", "THREADS", "batch_norm.cu", "BATCH_NORM_THREADS"],
-    ["cross_entropy", "THREADS", "cross_entropy.cu", "CROSS_ENTROPY_THREADS"],
-    ["depthwise/launch", "THREADS", "depthwise.cu", "DEPTHWISE_THREADS"],
-    ["depthwise/launch", "CHANNELS", "depthwise.cu", "DEPTHWISE_CHANNELS"],
-    ["elementwise/launch", "THREADS", "elementwise.cu", "ELEMENTWISE_THREADS"],
-    ["elementwise/launch", "UNITS", "elementwise.cu", "ELEMENTWISE_UNITS * ELEMENTWISE_THREADS"],
-    ["embedding/launch", "THREADS", "embedding.cu", "EMBEDDING_THREADS"],
-    ["embedding/launch", "TILE", "embedding.cu", "EMBEDDING_TILE"],
-    ["embedding/launch", "BITS", "embedding.cu", "EMBEDDING_BITS"],
-    ["embedding/launch", "CHUNK", "embedding.cu", "EMBEDDING_CHUNK"],
-    ["flatten", "SIDE", "flatten.cu", "FLATTEN_SIDE"],
-    ["augment", "ELEMENTS_OF_A_BLOCK", "augment.cu", "4 * AUGMENT_THREADS"],
-    ["lstm/launch", "RESIDENT", "lstm.cu", "LSTM_RESIDENT"],
-    ["lstm/launch", "UNITS", "lstm.cu", "LSTM_UNITS"],
-    ["lstm/launch", "SAMPLES", "lstm.cu", "LSTM_SAMPLES"],
-    ["lstm/launch", "STEP_THREADS", "lstm.cu", "32 * LSTM_WARPS"],
-    ["many_classes", "TILE", "output_tile.cuh", "MANY_CLASSES_ROWS"],
+    ["update/optimizer", "CHUNK", "parameter_chunk.cuh", "CHUNK_LENGTH"],
+    ["update/optimizer/launch", "THREADS", "parameter_chunk.cuh", "CHUNK_THREADS"],
+    ["update/soft_update", "THREADS", "parameter_chunk.cuh", "CHUNK_THREADS"],
+    ["head/classifiers/launch", "OPERANDS_THREADS", "classifiers.cu", "CLASSIFIER_THREADS"],
+    [
+        "head/classifiers/launch",
+        "COPIED",
+        "classifiers.cu",
+        "CLASSIFIER_COPIED * CLASSIFIER_THREADS",
+    ],
+    ["layers/batch_norm/launch", "THREADS", "batch_norm.cu", "BATCH_NORM_THREADS"],
+    ["head/cross_entropy", "THREADS", "cross_entropy.cu", "CROSS_ENTROPY_THREADS"],
+    ["layers/depthwise/launch", "THREADS", "depthwise.cu", "DEPTHWISE_THREADS"],
+    ["layers/depthwise/launch", "CHANNELS", "depthwise.cu", "DEPTHWISE_CHANNELS"],
+    ["tensor/elementwise/launch", "THREADS", "elementwise.cu", "ELEMENTWISE_THREADS"],
+    [
+        "tensor/elementwise/launch",
+        "UNITS",
+        "elementwise.cu",
+        "ELEMENTWISE_UNITS * ELEMENTWISE_THREADS",
+    ],
+    ["layers/embedding/launch", "THREADS", "embedding.cu", "EMBEDDING_THREADS"],
+    ["layers/embedding/launch", "TILE", "embedding.cu", "EMBEDDING_TILE"],
+    ["layers/embedding/launch", "BITS", "embedding.cu", "EMBEDDING_BITS"],
+    ["layers/embedding/launch", "CHUNK", "embedding.cu", "EMBEDDING_CHUNK"],
+    ["layers/flatten", "SIDE", "flatten.cu", "FLATTEN_SIDE"],
+    ["input/augment", "ELEMENTS_OF_A_BLOCK", "augment.cu", "4 * AUGMENT_THREADS"],
+    ["layers/lstm/launch", "RESIDENT", "lstm.cu", "LSTM_RESIDENT"],
+    ["layers/lstm/launch", "UNITS", "lstm.cu", "LSTM_UNITS"],
+    ["layers/lstm/launch", "SAMPLES", "lstm.cu", "LSTM_SAMPLES"],
+    ["layers/lstm/launch", "STEP_THREADS", "lstm.cu", "32 * LSTM_WARPS"],
+    ["head/many_classes", "TILE", "output_tile.cuh", "MANY_CLASSES_ROWS"],
     ["peak", "CHAINS", "peak.cu", "CHAINS"],
     ["peak", "STEPS", "peak.cu", "STEPS"],
-    ["reduce/launch", "THREADS", "reduce.cu", "REDUCE_THREADS"],
-    ["step_statistics", "LOSS", "step_statistics.cu", "LOSS"],
-    ["step_statistics", "CORRECT", "step_statistics.cu", "CORRECT"],
-    ["step_statistics", "SAMPLES", "step_statistics.cu", "SAMPLES"],
+    ["tensor/reduce/launch", "THREADS", "reduce.cu", "REDUCE_THREADS"],
+    ["update/step_statistics", "LOSS", "step_statistics.cu", "LOSS"],
+    ["update/step_statistics", "CORRECT", "step_statistics.cu", "CORRECT"],
+    ["update/step_statistics", "SAMPLES", "step_statistics.cu", "SAMPLES"],
     [
         "step_statistics",
         "WITHOUT_FINITE_CLASSIFIER",
         "step_statistics.cu",
         "SAMPLES_WITHOUT_FINITE",
     ],
-    ["step_statistics", "DIVERGED", "step_statistics.cu", "DIVERGED"],
-    ["step_statistics", "STREAK", "step_statistics.cu", "STREAK"],
-    ["step_statistics", "LONGEST_STREAK", "step_statistics.cu", "LONGEST_STREAK"],
+    ["update/step_statistics", "DIVERGED", "step_statistics.cu", "DIVERGED"],
+    ["update/step_statistics", "STREAK", "step_statistics.cu", "STREAK"],
+    ["update/step_statistics", "LONGEST_STREAK", "step_statistics.cu", "LONGEST_STREAK"],
 ];
 
 #[test]
@@ -270,7 +280,7 @@ fn constants_have_the_same_values_in_rust_and_in_cuda() {
 /// `Tile<M, N, K, rows, columns, stages, resident>` and `TensorTile<type, M, N, rows, columns, stages, resident>` in CUDA.
 #[test]
 fn tiles_are_the_same_in_rust_and_in_cuda() {
-    let rust = code(&source().join("src/ops/matmul/tiles.rs"));
+    let rust = code(&source().join("src/ops/tensor/matmul/tiles.rs"));
     let number = |text: &str| text.trim().parse::<u64>().unwrap();
     for (tables, file, start, slab) in [
         ("static F32: ", "tile.cuh", "typedef Tile<", None),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alrao::learn::{Checkpoint, Learner, Progress, TrainConfig};
 use alrao::models::text_lstm::TextLstm;
 use alrao::nn::{Buffer, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use alrao::ops::classifiers::Targets;
+use alrao::ops::head::classifiers::Targets;
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 

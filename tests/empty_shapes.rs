@@ -2,24 +2,26 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use alrao::ops::augment::{images_from_bytes, images_from_floats};
-use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
-use alrao::ops::bellman;
-use alrao::ops::catch_up::catch_up;
-use alrao::ops::classifiers::{Targets, classifiers};
-use alrao::ops::clip::gradient_norm_factor;
-use alrao::ops::concatenate::concatenate;
-use alrao::ops::conv2d::{Conv2dConfig, conv2d};
-use alrao::ops::cross_entropy::cross_entropy;
-use alrao::ops::depthwise::depthwise_conv2d;
-use alrao::ops::dropout::dropout;
-use alrao::ops::embedding::embedding;
-use alrao::ops::flatten::flatten;
-use alrao::ops::gather::{Selection, gather};
-use alrao::ops::linear::linear;
-use alrao::ops::lstm::{LstmWeights, lstm};
-use alrao::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
-use alrao::ops::replay::{Draw, sample};
+use alrao::ops::head::classifiers::{Targets, classifiers};
+use alrao::ops::head::cross_entropy::cross_entropy;
+use alrao::ops::input::augment::{images_from_bytes, images_from_floats};
+use alrao::ops::input::gather::{Selection, gather};
+use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use alrao::ops::layers::conv2d::{Conv2dConfig, conv2d};
+use alrao::ops::layers::depthwise::depthwise_conv2d;
+use alrao::ops::layers::dropout::dropout;
+use alrao::ops::layers::embedding::embedding;
+use alrao::ops::layers::flatten::flatten;
+use alrao::ops::layers::linear::linear;
+use alrao::ops::layers::lstm::{LstmWeights, lstm};
+use alrao::ops::layers::pool::{
+    adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d,
+};
+use alrao::ops::rl::bellman;
+use alrao::ops::rl::replay::{Draw, sample};
+use alrao::ops::tensor::concatenate::concatenate;
+use alrao::ops::update::catch_up::catch_up;
+use alrao::ops::update::clip::gradient_norm_factor;
 use alrao::{DType, Device, Tape, Tensor};
 
 use crate::devices::devices;

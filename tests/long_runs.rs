@@ -1,10 +1,10 @@
 //! Steps whose numbers need more than 31 or 32 bits: a day of Q-learning passes 2^31 updates.
 
 use alrao::checks::replay::{drawn, memory};
-use alrao::ops::augment::{Augmentation, images_from_floats};
-use alrao::ops::dropout::dropout;
-use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
-use alrao::ops::step_statistics::advance;
+use alrao::ops::input::augment::{Augmentation, images_from_floats};
+use alrao::ops::layers::dropout::dropout;
+use alrao::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
+use alrao::ops::update::step_statistics::advance;
 use alrao::{DType, Device, Tensor};
 
 use crate::devices::devices;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use alrao::nn::{Buffer, BufferKind, ForwardContext, Init, Lstm, Module, Parameter, Visitor};
-use alrao::ops::dropout::dropout;
-use alrao::ops::lstm::{LstmWeights, lstm};
+use alrao::ops::layers::dropout::dropout;
+use alrao::ops::layers::lstm::{LstmWeights, lstm};
 use alrao::random::{Philox, Purpose};
 use alrao::{DType, Device, DeviceKind, Tape, Tensor};
 use safetensors::SafeTensors;

@@ -1,12 +1,12 @@
 //! Gradients at masked elements, when the incoming gradient is not finite. PyTorch 2.x gave all expected numbers.
 
-use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
-use alrao::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
-use alrao::ops::dropout::dropout;
-use alrao::ops::embedding::embedding;
-use alrao::ops::linear::linear;
-use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
-use alrao::ops::pool::max_pool2d;
+use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use alrao::ops::layers::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
+use alrao::ops::layers::dropout::dropout;
+use alrao::ops::layers::embedding::embedding;
+use alrao::ops::layers::linear::linear;
+use alrao::ops::layers::pool::max_pool2d;
+use alrao::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
 use alrao::{DType, Device, Tape, Tensor};
 
 use crate::devices::devices;

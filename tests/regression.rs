@@ -2,7 +2,7 @@
 
 use alrao::learn::{Learner, TrainConfig};
 use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
-use alrao::ops::classifiers::Targets;
+use alrao::ops::head::classifiers::Targets;
 use alrao::random::{Philox, Purpose};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 

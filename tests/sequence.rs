@@ -2,8 +2,8 @@
 
 use alrao::models::text_lstm::TextLstm;
 use alrao::nn::{Buffer, Dropout, Features, ForwardContext, Init, Module, Parameter, Visitor};
-use alrao::ops::dropout::dropout;
-use alrao::ops::embedding::embedding;
+use alrao::ops::layers::dropout::dropout;
+use alrao::ops::layers::embedding::embedding;
 use alrao::random::{Philox, Purpose, unit_f32};
 use alrao::{DType, Device, Tape, Tensor};
 
@@ -67,7 +67,7 @@ fn cross_entropy_is_sound_for_large_logits() {
     let logits = [1e4f32, -1e4, 0.0, -1e4, 1e4, 0.0];
     let x = tape.watch(&Tensor::from_slice(&device, [2, 3], &logits));
     let labels = Tensor::from_slice(&device, [2], &[0i32, 0]);
-    let loss = alrao::ops::cross_entropy::cross_entropy(&x, &labels);
+    let loss = alrao::ops::head::cross_entropy::cross_entropy(&x, &labels);
     assert_eq!(loss.item(), 1e4);
     tape.backward(&loss);
     assert_eq!(tape.gradient(&x).unwrap().to_vec::<f32>(), [0.0, 0.0, 0.0, -0.5, 0.5, 0.0]);

@@ -1,7 +1,7 @@
 //! The update and the clip: whom they leave alone, and that they are the same however the work is cut.
 
-use alrao::ops::clip::gradient_norm_factor;
-use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use alrao::ops::update::clip::gradient_norm_factor;
+use alrao::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
 use alrao::random::{Philox, Purpose};
 use alrao::{DType, Device, DeviceKind, Tensor};
 

@@ -1,7 +1,7 @@
 //! Norms and pools at their edges: what is not finite, ties, single samples, running statistics, threads.
 
-use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
-use alrao::ops::pool::{average_pool2d, max_pool2d};
+use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use alrao::ops::layers::pool::{average_pool2d, max_pool2d};
 use alrao::random::{Philox, Purpose};
 use alrao::{DType, Device, DeviceKind, Shape, Tape, Tensor};
 

@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use crate::named::named;
-use crate::ops::switch::{SwitchState, bayesian_update, switch_update};
+use crate::ops::head::switch::{SwitchState, bayesian_update, switch_update};
 use crate::tensor::Tensor;
 
 named! {

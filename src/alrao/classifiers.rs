@@ -1,8 +1,8 @@
 //! The classifiers: N copies of the last layer.
 
 use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use crate::ops::classifiers as op;
-use crate::ops::prediction::{PredictionKind, predict};
+use crate::ops::head::classifiers as op;
+use crate::ops::head::prediction::{PredictionKind, predict};
 use crate::tensor::Tensor;
 
 /// All N_cl classifiers in one weight `[N_cl, K, d]` and one bias `[N_cl, K]`, each with initial values of its own. A

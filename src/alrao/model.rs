@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 
 use crate::alrao::{AlraoConfig, Averaging, Classifiers};
 use crate::nn::{ForwardContext, Init, Module, Visitor, for_each_entry};
-use crate::ops::classifiers::{Head, Targets};
-use crate::ops::prediction::PredictionKind;
+use crate::ops::head::classifiers::{Head, Targets};
+use crate::ops::head::prediction::PredictionKind;
 use crate::task::Task;
 use crate::tensor::Tensor;
 

@@ -6,8 +6,8 @@ use super::median;
 use super::workloads::Cost;
 use crate::device::{DType, Device, Gpu};
 use crate::error::Result;
-use crate::ops::elementwise::copy_into;
 use crate::ops::peak::{Unit, keep_busy};
+use crate::ops::tensor::elementwise::copy_into;
 use crate::tensor::Tensor;
 
 /// Bytes of a copy: far more than any cache.

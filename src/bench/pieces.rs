@@ -10,7 +10,7 @@ use super::workloads::learning::{head, learned};
 use super::workloads::{Work, whole};
 use crate::device::{CapturedGraph, Device, Gpu};
 use crate::error::Result;
-use crate::ops::classifiers::{Targets, classifiers};
+use crate::ops::head::classifiers::{Targets, classifiers};
 use crate::random::{Philox, Purpose};
 
 /// Passes in one graph, so that its launch overhead does not matter.

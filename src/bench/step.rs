@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::learn::{Learner, Optimizer, Precision};
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
-use crate::ops::classifiers::{Head, Targets};
+use crate::ops::head::classifiers::{Head, Targets};
 use crate::random::{Philox, Purpose, Stream};
 use crate::supervised::RunConfig;
 use crate::supervised::room::{check_room, inputs};

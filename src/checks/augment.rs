@@ -1,7 +1,7 @@
 //! Stored images as a model's input.
 
-use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
-use crate::ops::gather::Selection;
+use crate::ops::input::augment::{Augmentation, images_from_bytes, images_from_floats};
+use crate::ops::input::gather::Selection;
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};

@@ -1,9 +1,9 @@
 //! Batch norm, in training and with running statistics.
 
-use crate::ops::batch_norm::{
+use crate::ops::layers::batch_norm::{
     BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
 };
-use crate::ops::concatenate::concatenate;
+use crate::ops::tensor::concatenate::concatenate;
 use crate::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn, gradient, stored};

@@ -1,6 +1,6 @@
 //! The targets of Q-learning.
 
-use crate::ops::bellman::targets;
+use crate::ops::rl::bellman::targets;
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};

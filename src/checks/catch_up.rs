@@ -1,6 +1,6 @@
 //! Classifiers that take the mean of all.
 
-use crate::ops::catch_up::catch_up;
+use crate::ops::update::catch_up::catch_up;
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};

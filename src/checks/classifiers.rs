@@ -1,8 +1,7 @@
 //! The head: losses, gradients and predictions of the classifiers, with infinities and NaN at chosen places.
 
-use crate::ops::classifiers::{
-    Form, Head, PredictionKind, Targets, classifiers_in, outputs, predict,
-};
+use crate::ops::head::classifiers::{Form, Head, Targets, classifiers_in, outputs};
+use crate::ops::head::prediction::{PredictionKind, predict};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::rounded;

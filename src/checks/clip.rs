@@ -1,6 +1,6 @@
 //! The factor of a gradient's norm.
 
-use crate::ops::clip::gradient_norm_factor;
+use crate::ops::update::clip::gradient_norm_factor;
 use crate::{DType, Tensor};
 
 use super::{Case, draw};

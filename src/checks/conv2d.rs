@@ -1,8 +1,8 @@
 //! Convolutions: output and the gradients of input, weights and bias.
 
-use crate::ops::batch_norm::{BatchNormConfig, batch_norm_train_of};
-use crate::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
-use crate::ops::matmul::with_cut;
+use crate::ops::layers::batch_norm::{BatchNormConfig, batch_norm_train_of};
+use crate::ops::layers::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d_fused};
+use crate::ops::tensor::matmul::with_cut;
 use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::Factors;

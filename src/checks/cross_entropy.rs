@@ -1,6 +1,6 @@
 //! The loss of one classifier.
 
-use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::head::cross_entropy::cross_entropy;
 use crate::{Device, Tensor};
 
 use super::elementwise::case;

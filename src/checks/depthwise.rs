@@ -1,6 +1,6 @@
 //! Depthwise convolutions: output and the gradients of input, weights and bias.
 
-use crate::ops::depthwise::depthwise_conv2d;
+use crate::ops::layers::depthwise::depthwise_conv2d;
 use crate::{DType, Device, Tape, Tensor};
 
 use super::matmul::pitched;

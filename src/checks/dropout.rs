@@ -1,7 +1,7 @@
 //! Dropout, with the CPU's mask.
 
 use crate::Tensor;
-use crate::ops::dropout::dropout;
+use crate::ops::layers::dropout::dropout;
 
 use super::elementwise::case;
 use super::{Case, Outputs};

@@ -1,6 +1,6 @@
 //! Functions of one tensor and of two, copies, constants.
 
-use crate::ops::concatenate::concatenate;
+use crate::ops::tensor::concatenate::concatenate;
 use crate::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn, gradient};

@@ -1,6 +1,6 @@
 //! Rows of a table: the sort with one tile and with many, and rare and frequent tokens.
 
-use crate::ops::embedding::embedding;
+use crate::ops::layers::embedding::embedding;
 use crate::random::{Philox, Purpose};
 use crate::{Device, Tensor};
 

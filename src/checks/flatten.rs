@@ -1,6 +1,6 @@
 //! Images as rows.
 
-use crate::ops::flatten::flatten;
+use crate::ops::layers::flatten::flatten;
 
 use super::Case;
 use super::elementwise::case;

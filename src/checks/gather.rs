@@ -1,6 +1,6 @@
 //! Rows of a data set as a batch.
 
-use crate::ops::gather::{Selection, gather};
+use crate::ops::input::gather::{Selection, gather};
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};

@@ -1,6 +1,6 @@
 //! The recurrent layer, in one launch and in one launch per time.
 
-use crate::ops::lstm::{LstmOutput, LstmWeights, lstm};
+use crate::ops::layers::lstm::{LstmOutput, LstmWeights, lstm};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, draw, drawn};

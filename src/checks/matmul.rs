@@ -1,7 +1,7 @@
-//! Matrix products. src/ops/matmul/tiles.rs tests that the shapes of f32 use every tile, whole and split into parts.
+//! Matrix products. src/ops/tensor/matmul/tiles.rs tests that the shapes of f32 use every tile, whole and split into parts.
 
-use crate::ops::linear::linear;
-use crate::ops::matmul::with_cut;
+use crate::ops::layers::linear::linear;
+use crate::ops::tensor::matmul::with_cut;
 use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::{Factors, rounded};

@@ -1,6 +1,6 @@
 //! The update of all parameters.
 
-use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw, drawn};

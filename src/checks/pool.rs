@@ -1,6 +1,8 @@
 //! Pools over images.
 
-use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
+use crate::ops::layers::pool::{
+    adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d,
+};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::{Case, Outputs, drawn, gradient};

@@ -1,6 +1,6 @@
 //! Transitions drawn from the memory.
 
-use crate::ops::replay::{Draw, Transitions, row, row_width, sample};
+use crate::ops::rl::replay::{Draw, Transitions, row, row_width, sample};
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};

@@ -1,7 +1,7 @@
 //! A target network that follows another network.
 
-use crate::ops::optimizer::{Span, Table};
-use crate::ops::soft_update::soft_update;
+use crate::ops::update::optimizer::{Span, Table};
+use crate::ops::update::soft_update::soft_update;
 use crate::{DType, Device, Tensor};
 
 use super::optimizer::spans;

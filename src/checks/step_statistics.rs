@@ -1,7 +1,7 @@
 //! Statistics over steps.
 
-use crate::ops::classifiers::Head;
-use crate::ops::step_statistics::{Sums, accumulate, advance};
+use crate::ops::head::classifiers::Head;
+use crate::ops::update::step_statistics::{Sums, accumulate, advance};
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs};

@@ -1,6 +1,8 @@
 //! The switch and Bayes' rule over some observations.
 
-use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use crate::ops::head::switch::{
+    SwitchState, bayesian_update, switch_update, uniform_log_posterior,
+};
 use crate::{DType, Device, Tensor};
 
 use super::{Case, Outputs, draw};

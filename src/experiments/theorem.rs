@@ -11,7 +11,7 @@ use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::learn::{Learner, Precision, StopFlag, TrainConfig};
 use crate::nn::{ForwardContext, Module, Visitor};
-use crate::ops::classifiers::Targets;
+use crate::ops::head::classifiers::Targets;
 use crate::plots::{Axis, Scale, Series, Stroke, TEST, line_shade, lines, number, shade, stack};
 use crate::random::{Philox, Purpose};
 use crate::tensor::Tensor;

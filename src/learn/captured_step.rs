@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::device::{CapturedGraph, Device};
 use crate::nn::{BufferKind, Entry, Module, for_each_entry};
-use crate::ops::elementwise::copy_into;
+use crate::ops::tensor::elementwise::copy_into;
 use crate::tensor::Tensor;
 
 /// A learner's captured graphs and their results, which stay in the same memory.

@@ -9,10 +9,10 @@ use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::nn::{BufferKind, Entry, ForwardContext, for_each_entry, zero_missing_gradients};
-use crate::ops::catch_up::catch_up;
-use crate::ops::classifiers::{Head, Targets};
-use crate::ops::optimizer::Rule;
-use crate::ops::step_statistics::{Sums, accumulate, advance};
+use crate::ops::head::classifiers::{Head, Targets};
+use crate::ops::update::catch_up::catch_up;
+use crate::ops::update::optimizer::Rule;
+use crate::ops::update::step_statistics::{Sums, accumulate, advance};
 use crate::optim::{FlatParameters, Optimizer};
 use crate::tensor::Tensor;
 

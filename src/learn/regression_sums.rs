@@ -2,7 +2,7 @@
 
 use crate::alrao::Task;
 use crate::device::{DType, Device};
-use crate::ops::elementwise::accumulate;
+use crate::ops::tensor::elementwise::accumulate;
 use crate::tape::Slot;
 use crate::tensor::Tensor;
 

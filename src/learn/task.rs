@@ -9,7 +9,7 @@ use super::{
     StopFlag,
 };
 use crate::error::Result;
-use crate::ops::classifiers::Head;
+use crate::ops::head::classifiers::Head;
 
 /// Updates between two divergence checks on a device that captures no graphs. On other devices a check waits for the
 /// device, so it is made only at logged updates and at the end of an epoch.

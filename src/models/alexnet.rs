@@ -5,7 +5,7 @@ use crate::nn::{
     AdaptiveAveragePool2d, Conv2d, Dropout, Flatten, ForwardContext, Init, Linear, MaxPool2d,
     Module, Sequential, Visitor,
 };
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
 /// The smallest image, of which strides and pools leave one pixel.

@@ -5,7 +5,7 @@ use crate::nn::{
     Activation, Conv2d, ConvBn, ForwardContext, GlobalAveragePool, Init, MaxPool2d, Module,
     Sequential, Visitor,
 };
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
 /// The smallest image, of which three pools leave one pixel.

@@ -5,8 +5,8 @@ use crate::nn::{
     Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Fan, ForwardContext, GlobalAveragePool,
     Init, MaxPool2d, Module, Visitor,
 };
-use crate::ops::concatenate::Concatenation;
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
+use crate::ops::tensor::concatenate::Concatenation;
 use crate::tensor::Tensor;
 
 /// Layers of each block.

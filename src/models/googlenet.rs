@@ -5,8 +5,8 @@ use crate::nn::{
     Activation, AveragePool2d, Conv2d, ConvBn, Flatten, ForwardContext, Init, MaxPool2d, Module,
     Sequential, Visitor,
 };
-use crate::ops::concatenate::Concatenation;
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
+use crate::ops::tensor::concatenate::Concatenation;
 use crate::tensor::Tensor;
 
 /// Output channels of a block's convolutions, at width 1.

@@ -2,7 +2,7 @@
 
 use crate::models::{Activation, channels};
 use crate::nn::{ForwardContext, Init, Linear, Module, Visitor};
-use crate::ops::flatten::flatten;
+use crate::ops::layers::flatten::flatten;
 use crate::tensor::Tensor;
 
 /// Hidden layers, each a linear map with an activation. Images are flattened channel by channel, as in PyTorch.

@@ -5,7 +5,7 @@ use crate::nn::{
     Activation, AveragePool2d, Conv2d, ConvBn, DepthwiseConv2d, Flatten, ForwardContext, Init,
     Module, Sequential, Visitor,
 };
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
 /// Expansion, channels at width 1, blocks, stride of the first block.

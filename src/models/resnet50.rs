@@ -6,7 +6,7 @@ use crate::nn::{
     Activation, Conv2d, ConvBn, Fan, ForwardContext, GlobalAveragePool, Init, MaxPool2d, Module,
     Sequential, Visitor,
 };
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
 /// For each stage: channels of the 3x3 convolutions at width 1, number of blocks, stride of the first block.

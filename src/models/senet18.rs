@@ -6,7 +6,7 @@ use crate::nn::{
     Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Flatten, ForwardContext,
     GlobalAveragePool, Init, Module, Sequential, Visitor,
 };
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
 /// Channels at width 1 and stride of the first block, for each stage of two blocks.

@@ -5,7 +5,7 @@ use crate::nn::{
     Activation, Conv2d, ConvBn, Flatten, ForwardContext, Init, MaxPool2d, Module, Sequential,
     Visitor,
 };
-use crate::ops::conv2d::Conv2dConfig;
+use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
 
 /// Channels of the blocks at width 1.

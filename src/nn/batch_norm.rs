@@ -1,7 +1,7 @@
 //! Batch normalisation as a layer.
 
 use crate::nn::{Buffer, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use crate::ops::batch_norm::{BatchNormConfig, Moments, eval_at, moments, train_at};
+use crate::ops::layers::batch_norm::{BatchNormConfig, Moments, eval_at, moments, train_at};
 use crate::tensor::Tensor;
 
 /// Normalises the channels of `[N, H, W, C]`, in training by the batch, in evaluation by running statistics. The features

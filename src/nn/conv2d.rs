@@ -1,9 +1,9 @@
 //! The convolutional layers.
 
 use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use crate::ops::batch_norm::Moments;
-use crate::ops::conv2d::{Conv2dConfig, Fused, conv2d_fused};
-use crate::ops::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
+use crate::ops::layers::batch_norm::Moments;
+use crate::ops::layers::conv2d::{Conv2dConfig, Fused, conv2d_fused};
+use crate::ops::layers::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
 use crate::tensor::Tensor;
 
 /// A convolution of images `[N, H, W, C]` with square kernels. The features are the output channels.

@@ -1,7 +1,7 @@
 //! Convolution, batch norm and activation as one layer, so that fusing them concerns this file alone.
 
 use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, ForwardContext, Init, Module, Visitor};
-use crate::ops::batch_norm::Moments;
+use crate::ops::layers::batch_norm::Moments;
 use crate::tensor::Tensor;
 
 /// The activation after the norm.

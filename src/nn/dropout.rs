@@ -1,7 +1,7 @@
 //! Dropout.
 
 use crate::nn::{ForwardContext, Module, Visitor};
-use crate::ops::dropout::dropout;
+use crate::ops::layers::dropout::dropout;
 use crate::tensor::Tensor;
 
 /// In training, sets each element to 0 with the given probability and scales the others up; in evaluation, does nothing.

@@ -1,7 +1,7 @@
 //! The embedding layer, which gives every token a vector.
 
 use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use crate::ops::embedding::embedding;
+use crate::ops::layers::embedding::embedding;
 use crate::tensor::Tensor;
 
 /// Maps tokens (I32, any shape) to vectors along a new last axis. The features are the vectors' components.

@@ -1,7 +1,7 @@
 //! The fully connected layer.
 
 use crate::nn::{Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use crate::ops::linear::linear;
+use crate::ops::layers::linear::linear;
 use crate::tensor::Tensor;
 
 /// `y = x W^T + b` over the last axis. The features are the output units.

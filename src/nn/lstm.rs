@@ -3,8 +3,8 @@
 use crate::nn::{
     Buffer, Dropout, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor,
 };
-use crate::ops::elementwise::accumulate;
-use crate::ops::lstm::{LstmWeights, lstm};
+use crate::ops::layers::lstm::{LstmWeights, lstm};
+use crate::ops::tensor::elementwise::accumulate;
 use crate::tape::Slot;
 use crate::tensor::Tensor;
 

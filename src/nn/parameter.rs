@@ -4,7 +4,7 @@ use std::cell::{Ref, RefCell};
 
 use crate::device::{DType, Device};
 use crate::nn::ForwardContext;
-use crate::ops::elementwise::accumulate;
+use crate::ops::tensor::elementwise::accumulate;
 use crate::shape::Shape;
 use crate::tape::{Slot, Tape};
 use crate::tensor::Tensor;

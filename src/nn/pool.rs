@@ -1,8 +1,10 @@
 //! Layers without parameters over images `[N, H, W, C]`.
 
 use crate::nn::{ForwardContext, Module, Visitor};
-use crate::ops::flatten::flatten;
-use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
+use crate::ops::layers::flatten::flatten;
+use crate::ops::layers::pool::{
+    adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d,
+};
 use crate::tensor::Tensor;
 
 /// Takes the largest value in each square window.

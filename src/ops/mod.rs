@@ -5,36 +5,13 @@
 #[cfg(test)]
 #[path = "../../tests/adding_an_op/mod.rs"]
 mod adding_an_op;
-pub mod augment;
-pub mod batch_norm;
-pub mod bellman;
-pub mod catch_up;
-pub mod classifiers;
-pub mod clip;
-pub mod concatenate;
-pub mod conv2d;
-pub mod cross_entropy;
-pub mod depthwise;
-pub mod dropout;
-pub mod elementwise;
-pub mod embedding;
-pub mod flatten;
-pub mod gather;
-pub mod linear;
-pub mod lstm;
-mod many_classes;
-pub mod matmul;
-mod mixture;
-pub mod optimizer;
+pub mod head;
+pub mod input;
+pub mod layers;
 pub mod peak;
-pub mod pool;
-pub mod prediction;
-pub mod reduce;
-pub mod replay;
-pub mod soft_update;
-pub mod step_statistics;
-pub mod switch;
-pub mod view;
+pub mod rl;
+pub mod tensor;
+pub mod update;
 
 use crate::device::{Cost, DType, Op};
 use crate::tensor::Tensor;

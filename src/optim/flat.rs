@@ -2,7 +2,7 @@
 
 use crate::device::{DType, Device};
 use crate::nn::{Entry, Features, FileLayout, Module, for_each_entry};
-use crate::ops::elementwise::accumulate;
+use crate::ops::tensor::elementwise::accumulate;
 use crate::shape::Shape;
 use crate::tape::Slot;
 use crate::tensor::Tensor;

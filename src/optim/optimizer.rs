@@ -1,8 +1,8 @@
 //! SGD and Adam with a learning rate for every feature; with equal rates they are the usual optimisers.
 
 use crate::device::DType;
-use crate::ops::clip::gradient_norm_factor;
-use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::ops::update::clip::gradient_norm_factor;
+use crate::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
 

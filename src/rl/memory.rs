@@ -2,7 +2,7 @@
 
 use super::environment::Spaces;
 use crate::device::{DType, Device};
-use crate::ops::replay;
+use crate::ops::rl::replay;
 use crate::tensor::Tensor;
 
 /// One step of an environment.

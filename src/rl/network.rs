@@ -14,10 +14,10 @@ use crate::learn::Learner;
 use crate::learn::captured_step::CapturedStep;
 use crate::models::{self, Input};
 use crate::nn::{ForwardContext, Init};
-use crate::ops::bellman;
-use crate::ops::classifiers::{Head, Targets};
-use crate::ops::replay::{self, Draw};
-use crate::ops::soft_update::soft_update;
+use crate::ops::head::classifiers::{Head, Targets};
+use crate::ops::rl::bellman;
+use crate::ops::rl::replay::{self, Draw};
+use crate::ops::update::soft_update::soft_update;
 use crate::optim::FlatParameters;
 use crate::tensor::Tensor;
 

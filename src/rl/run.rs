@@ -21,7 +21,7 @@ use crate::learn::{
     check_precision, check_precision_of_run, load, locate,
 };
 use crate::models::Input;
-use crate::ops::replay::row_width;
+use crate::ops::rl::replay::row_width;
 
 /// Episodes of an evaluation that are played side by side.
 const MOST_AT_ONCE: usize = 32;

@@ -6,7 +6,7 @@ use super::batches::BatchSource;
 use crate::data::Part;
 use crate::error::Result;
 use crate::learn::{Learner, StopFlag};
-use crate::ops::step_statistics::SumValues;
+use crate::ops::update::step_statistics::SumValues;
 
 /// The errors of predicted numbers, in the targets' own units.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

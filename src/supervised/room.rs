@@ -8,7 +8,7 @@ use crate::learn::memory::{self, Part};
 use crate::learn::{Learner, Precision};
 use crate::models::{self, Input};
 use crate::nn::Init;
-use crate::ops::classifiers::Targets;
+use crate::ops::head::classifiers::Targets;
 use crate::tensor::Tensor;
 
 /// Refuses a model or a batch that does not fit in memory. A GPU has its own memory, and reports itself when it is full.

@@ -12,7 +12,7 @@ use crate::learn::{
     self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps,
     StopFlag, TrainConfig,
 };
-use crate::ops::step_statistics::SumValues;
+use crate::ops::update::step_statistics::SumValues;
 
 /// A model, its data, and the best epoch so far.
 pub struct Supervised {

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use alrao::ops::classifiers::{PredictionKind, Targets, classifiers, predict};
+use alrao::ops::head::classifiers::{Targets, classifiers};
+use alrao::ops::head::prediction::{PredictionKind, predict};
 use alrao::{DType, Device, Tape, Tensor};
 
 use super::{assert_close, load};

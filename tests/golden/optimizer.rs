@@ -1,6 +1,6 @@
 //! SGD and Adam against torch's own, with a parameter group for each feature.
 
-use alrao::ops::optimizer::{Buffers, Rule, Span, Table, update};
+use alrao::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
 use alrao::{DType, Device, Tensor};
 
 use super::{assert_close, load};

@@ -6,7 +6,7 @@ use alrao::alrao::AveragingKind;
 use alrao::learn::{Learner, Optimizer, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
-use alrao::ops::classifiers::Targets;
+use alrao::ops::head::classifiers::Targets;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use super::{assert_close, load, state, write_part};

@@ -1,7 +1,9 @@
 //! The switch and Bayesian averaging over forty observations.
 
 use alrao::Device;
-use alrao::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use alrao::ops::head::switch::{
+    SwitchState, bayesian_update, switch_update, uniform_log_posterior,
+};
 
 use super::{assert_close, load};
 

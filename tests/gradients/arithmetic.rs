@@ -1,6 +1,6 @@
 //! Element-wise functions, reductions, views and matrix products.
 
-use alrao::ops::concatenate::concatenate;
+use alrao::ops::tensor::concatenate::concatenate;
 
 use super::{Row, row};
 

@@ -1,7 +1,7 @@
 //! Convolutions.
 
-use alrao::ops::conv2d::{Conv2dConfig, conv2d};
-use alrao::ops::depthwise::depthwise_conv2d;
+use alrao::ops::layers::conv2d::{Conv2dConfig, conv2d};
+use alrao::ops::layers::depthwise::depthwise_conv2d;
 use alrao::{DType, Device, DeviceKind, Tape, Tensor};
 
 use super::{Row, draw, fused, objective, row};

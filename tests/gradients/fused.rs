@@ -1,11 +1,11 @@
 //! What a convolution does besides: an affine function and a ReLU on its input, moments of its output for the norm.
 
-use alrao::ops::batch_norm::{
+use alrao::ops::layers::batch_norm::{
     BatchNormConfig, Moments, batch_norm_affine, batch_norm_train, batch_norm_train_of, moments,
 };
-use alrao::ops::concatenate::concatenate;
-use alrao::ops::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d, conv2d_fused};
-use alrao::ops::depthwise::depthwise_conv2d_with_moments;
+use alrao::ops::layers::conv2d::{Conv2dConfig, Fused, InputAffine, conv2d, conv2d_fused};
+use alrao::ops::layers::depthwise::depthwise_conv2d_with_moments;
+use alrao::ops::tensor::concatenate::concatenate;
 use alrao::{DType, Device, Shape, Tape, Tensor};
 
 use super::{Row, draw, row};

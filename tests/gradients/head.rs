@@ -1,7 +1,7 @@
 //! The classifiers' gradients. Their objective is no plain function: `z` learns from the mixture's loss, each classifier from
 //! its own. So each is compared with the differences of its loss.
 
-use alrao::ops::classifiers::{Head, Targets, classifiers};
+use alrao::ops::head::classifiers::{Head, Targets, classifiers};
 use alrao::{Device, Tape, Tensor};
 
 use super::draw;

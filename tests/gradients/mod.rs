@@ -10,7 +10,7 @@ mod head;
 mod sequence;
 mod vision;
 
-use alrao::ops::concatenate::concatenate;
+use alrao::ops::tensor::concatenate::concatenate;
 use alrao::random::{Philox, Purpose};
 use alrao::{Device, Shape, Tape, Tensor};
 

@@ -1,10 +1,10 @@
 //! Embeddings, recurrent layers, dropout and cross-entropy.
 
-use alrao::ops::concatenate::concatenate;
-use alrao::ops::cross_entropy::cross_entropy;
-use alrao::ops::dropout::dropout;
-use alrao::ops::embedding::embedding;
-use alrao::ops::lstm::{LstmWeights, lstm};
+use alrao::ops::head::cross_entropy::cross_entropy;
+use alrao::ops::layers::dropout::dropout;
+use alrao::ops::layers::embedding::embedding;
+use alrao::ops::layers::lstm::{LstmWeights, lstm};
+use alrao::ops::tensor::concatenate::concatenate;
 use alrao::{DType, Tensor};
 
 use super::{Row, row};

@@ -1,10 +1,12 @@
 //! Norms, pools and flatten.
 
 use alrao::Tensor;
-use alrao::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
-use alrao::ops::concatenate::concatenate;
-use alrao::ops::flatten::flatten;
-use alrao::ops::pool::{adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d};
+use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use alrao::ops::layers::flatten::flatten;
+use alrao::ops::layers::pool::{
+    adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d,
+};
+use alrao::ops::tensor::concatenate::concatenate;
 
 use super::{Row, row};
 

@@ -2,7 +2,7 @@
 
 use alrao::checks::drawn;
 use alrao::device::simulator::SimulatorOptions;
-use alrao::ops::classifiers::{Targets, classifiers};
+use alrao::ops::head::classifiers::{Targets, classifiers};
 use alrao::{DType, Device, Tape, Tensor};
 
 #[test]

@@ -5,8 +5,8 @@ use alrao::device::simulator::SimulatorOptions;
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
-use alrao::ops::classifiers::Targets;
-use alrao::ops::soft_update::soft_update;
+use alrao::ops::head::classifiers::Targets;
+use alrao::ops::update::soft_update::soft_update;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 const SIZE: usize = 3;

@@ -6,7 +6,7 @@ use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
-use alrao::ops::classifiers::Targets;
+use alrao::ops::head::classifiers::Targets;
 use alrao::{Alrao, AlraoConfig, Device, Tensor};
 
 use crate::place::gpu;

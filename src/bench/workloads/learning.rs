@@ -2,17 +2,18 @@
 
 use super::{Cost, Size, Work, Workload, filled, whole};
 use crate::device::{DType, Device};
-use crate::ops::catch_up::catch_up;
-use crate::ops::classifiers::{
-    Form, Head, PredictionKind, Targets, classifiers, classifiers_in, predict,
+use crate::ops::head::classifiers::{Form, Head, Targets, classifiers, classifiers_in};
+use crate::ops::head::cross_entropy::cross_entropy;
+use crate::ops::head::prediction::{PredictionKind, predict};
+use crate::ops::head::switch::{
+    SwitchState, bayesian_update, switch_update, uniform_log_posterior,
 };
-use crate::ops::clip::gradient_norm_factor;
-use crate::ops::cross_entropy::cross_entropy;
-use crate::ops::optimizer::{Buffers, Rule, Span, Table, update};
 use crate::ops::peak::{Unit, keep_busy};
-use crate::ops::soft_update::soft_update;
-use crate::ops::step_statistics::{Sums, accumulate, advance};
-use crate::ops::switch::{SwitchState, bayesian_update, switch_update, uniform_log_posterior};
+use crate::ops::update::catch_up::catch_up;
+use crate::ops::update::clip::gradient_norm_factor;
+use crate::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
+use crate::ops::update::soft_update::soft_update;
+use crate::ops::update::step_statistics::{Sums, accumulate, advance};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 

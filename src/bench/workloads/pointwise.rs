@@ -2,11 +2,11 @@
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
-use crate::ops::augment::{images_from_bytes, images_from_floats};
-use crate::ops::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
-use crate::ops::dropout::dropout;
-use crate::ops::flatten::flatten;
-use crate::ops::pool::{adaptive_average_pool2d, average_pool2d, max_pool2d};
+use crate::ops::input::augment::{images_from_bytes, images_from_floats};
+use crate::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use crate::ops::layers::dropout::dropout;
+use crate::ops::layers::flatten::flatten;
+use crate::ops::layers::pool::{adaptive_average_pool2d, average_pool2d, max_pool2d};
 use crate::tensor::Tensor;
 
 /// The activations of VGG19's first layers: 2 million elements.

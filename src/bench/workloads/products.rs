@@ -2,9 +2,9 @@
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
-use crate::ops::conv2d::{Conv2dConfig, conv2d};
-use crate::ops::depthwise::depthwise_conv2d;
-use crate::ops::matmul::with_cut;
+use crate::ops::layers::conv2d::{Conv2dConfig, conv2d};
+use crate::ops::layers::depthwise::depthwise_conv2d;
+use crate::ops::tensor::matmul::with_cut;
 
 pub(super) fn all() -> Vec<Workload> {
     let mut all = matrices();

@@ -4,9 +4,9 @@
 use super::learning::{head, learned};
 use super::{Cost, Size, Work, Workload, filled, whole};
 use crate::device::{DType, Device};
-use crate::ops::bellman::targets;
-use crate::ops::classifiers::{Targets, classifiers};
-use crate::ops::replay::{Draw, row_width, sample};
+use crate::ops::head::classifiers::{Targets, classifiers};
+use crate::ops::rl::bellman::targets;
+use crate::ops::rl::replay::{Draw, row_width, sample};
 use crate::tensor::Tensor;
 
 const OBSERVATION: usize = 8;

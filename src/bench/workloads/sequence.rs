@@ -2,9 +2,9 @@
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back, whole};
 use crate::device::{DType, Device};
-use crate::ops::embedding::embedding;
-use crate::ops::gather::{Selection, gather};
-use crate::ops::lstm::{LstmWeights, lstm};
+use crate::ops::input::gather::{Selection, gather};
+use crate::ops::layers::embedding::embedding;
+use crate::ops::layers::lstm::{LstmWeights, lstm};
 use crate::tensor::Tensor;
 
 /// Time steps and columns of a window, as in the paper.

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use crate::device::DType;
 use crate::learn::Learner;
-use crate::ops::augment::{Augmentation, images_from_bytes, images_from_floats};
-use crate::ops::classifiers::{self, Head};
-use crate::ops::gather::{Selection, gather};
-use crate::ops::step_statistics::advance;
+use crate::ops::head::classifiers::{self, Head};
+use crate::ops::input::augment::{Augmentation, images_from_bytes, images_from_floats};
+use crate::ops::input::gather::{Selection, gather};
+use crate::ops::update::step_statistics::advance;
 use crate::tensor::Tensor;
 
 /// The inputs and targets of a step.

@@ -1,0 +1,4 @@
+//! From stored samples to a batch.
+
+pub mod augment;
+pub mod gather;

@@ -1,0 +1,255 @@
+//! Batch normalisation over the last axis (Ioffe and Szegedy 2015), with an optional fused ReLU.
+
+mod affine;
+mod as_affine;
+mod launch;
+mod moments;
+mod rows;
+
+pub(crate) use self::affine::Affine;
+use self::affine::OfStatistics;
+pub use self::as_affine::batch_norm_affine;
+pub(crate) use self::moments::pieces_with_moments;
+pub use self::moments::{Moments, moments};
+use crate::device::cpu::Float;
+use crate::device::{Device, Op};
+use crate::ops::begin;
+use crate::tape::{Gradients, record};
+use crate::tensor::{Tensor, assert_wide, float_dispatch};
+
+/// The settings of a batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// Weight of the batch in the running statistics.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether the output is `max(y, 0)`.
+    pub relu: bool,
+}
+
+impl Default for BatchNormConfig {
+    /// PyTorch's defaults, without ReLU.
+    fn default() -> Self {
+        BatchNormConfig { momentum: 0.1, epsilon: 1e-5, relu: false }
+    }
+}
+
+/// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` with the batch's statistics: `x` is `[.., C]`, the
+/// others `[C]`, in F32 where `x` is BF16. The biased variance normalises, the unbiased one enters the running
+/// statistics; they do not change for a channel whose mean or variance is not finite, nor for a batch of one row or
+/// none.
+///
+/// ```
+/// use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_train};
+/// use alrao::{DType, Device, Tensor};
+/// let device = Device::cpu();
+/// let x = Tensor::from_slice(&device, [2, 1], &[1f64, 3.0]);
+/// let [zero, one] = [0.0, 1.0].map(|value| Tensor::full(&device, [1], DType::F64, value));
+/// let mean = Tensor::zeros(&device, [1], DType::F64);
+/// let config = BatchNormConfig { epsilon: 0.0, ..BatchNormConfig::default() };
+/// let y = batch_norm_train(&x, &one, &zero, &mean, &one.mul(&one), config);
+/// assert_eq!(y.to_vec::<f64>(), [-1.0, 1.0]);
+/// assert_eq!(mean.item(), 0.2);
+/// ```
+pub fn batch_norm_train(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_variance: &Tensor,
+    config: BatchNormConfig,
+) -> Tensor {
+    batch_norm_train_of(x, &moments(x), weight, bias, running_mean, running_variance, config)
+}
+
+/// [`batch_norm_train`] with the batch's moments from the op that computed `x`, which saves a pass over `x`. Panics if
+/// they have another number of rows or channels.
+pub fn batch_norm_train_of(
+    x: &Tensor,
+    moments: &Moments,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_variance: &Tensor,
+    config: BatchNormConfig,
+) -> Tensor {
+    train_at(None, [x, weight, bias], moments, [running_mean, running_variance], config)
+}
+
+/// The same, written to a place where there is one.
+pub(crate) fn train_at(
+    place: Option<&Tensor>,
+    inputs: [&Tensor; 3],
+    moments: &Moments,
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    let x = inputs[0];
+    check(inputs, running);
+    moments.check(x);
+    let y = x.empty_at(place, x.shape());
+    let _op = forward_op(x, &y);
+    if let Device::Gpu(gpu) = x.device() {
+        return launch::train(gpu, inputs, y, moments, running, config);
+    }
+    float_dispatch!(x.dtype(), "batch_norm", T => {
+        let (mean, variance) = moments.merge();
+        update_running::<T>(running, &mean, &variance, x, config.momentum);
+        normalise::<T>(inputs, y, [&mean, &variance], config, true)
+    })
+}
+
+/// Batch normalisation with the running statistics, which do not change.
+pub fn batch_norm_eval(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_variance: &Tensor,
+    config: BatchNormConfig,
+) -> Tensor {
+    eval_at(None, [x, weight, bias], [running_mean, running_variance], config)
+}
+
+/// The same, written to a place where there is one.
+pub(crate) fn eval_at(
+    place: Option<&Tensor>,
+    inputs: [&Tensor; 3],
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    let x = inputs[0];
+    check(inputs, running);
+    let y = x.empty_at(place, x.shape());
+    let _op = forward_op(x, &y);
+    if let Device::Gpu(gpu) = x.device() {
+        return launch::eval(gpu, inputs, y, running, config);
+    }
+    float_dispatch!(x.dtype(), "batch_norm", T => {
+        let [mean, variance] = running.map(Tensor::to_f64s);
+        normalise::<T>(inputs, y, [&mean, &variance], config, false)
+    })
+}
+
+fn forward_op(x: &Tensor, y: &Tensor) -> Option<Op> {
+    begin("batch_norm forward", &[x, y], 3 * x.shape().elements())
+}
+
+/// Two passes: sums over the rows, which the gradient needs, and the gradient.
+fn backward_op(x: &Tensor, dy: &Tensor) -> Option<Op> {
+    begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements())
+}
+
+fn check([x, weight, bias]: [&Tensor; 3], [mean, variance]: [&Tensor; 2]) {
+    let vectors = [weight, bias, mean, variance];
+    assert_wide("batch_norm", x, &vectors);
+    let x = x.shape();
+    for vector in vectors {
+        let fits = x.rank() > 0 && vector.shape() == [x.columns()].into();
+        assert!(fits, "batch_norm: a vector of shape {} for an input {x}", vector.shape());
+    }
+}
+
+fn update_running<T: Float>(
+    [running_mean, running_variance]: [&Tensor; 2],
+    mean: &[f64],
+    variance: &[f64],
+    x: &Tensor,
+    momentum: f64,
+) {
+    let rows = x.shape().rows() as f64;
+    if rows == 0.0 {
+        return;
+    }
+    let unbiased = rows / (rows - 1.0);
+    let (mut means, mut variances) = (running_mean.write::<T>(), running_variance.write::<T>());
+    for (c, (running_mean, running_variance)) in
+        means.iter_mut().zip(variances.iter_mut()).enumerate()
+    {
+        let mix = |old: T, new: f64| T::from_f64(old.to_f64() * (1.0 - momentum) + momentum * new);
+        let new = (mix(*running_mean, mean[c]), mix(*running_variance, variance[c] * unbiased));
+        if new.0.is_finite() && new.1.is_finite() {
+            (*running_mean, *running_variance) = new;
+        }
+    }
+}
+
+fn normalise<T: Float>(
+    [x, weight, bias]: [&Tensor; 3],
+    y: Tensor,
+    [mean, variance]: [&[f64]; 2],
+    config: BatchNormConfig,
+    of_batch: bool,
+) -> Tensor {
+    let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + config.epsilon).sqrt()).collect();
+    let affine = Affine {
+        mean: mean.iter().map(|mean| T::from_f64(*mean)).collect(),
+        scale: (weight.read::<T>().iter().zip(&inverse))
+            .map(|(weight, inverse)| T::from_f64(weight.to_f64() * inverse))
+            .collect(),
+        bias: bias.to_vec(),
+        relu: config.relu,
+    };
+    affine.apply_to(x, &y);
+    let context = Context { x: x.detach(), affine, inverse, of_batch };
+    record(y, &[x, weight, bias], move |dy, gradients| backward(&context, dy, gradients))
+}
+
+/// The values that the backward pass needs.
+struct Context<T> {
+    x: Tensor,
+    affine: Affine<T>,
+    /// `1 / sqrt(variance + epsilon)`.
+    inverse: Vec<f64>,
+    /// Whether the statistics are functions of the input.
+    of_batch: bool,
+}
+
+fn backward<T: Float>(context: &Context<T>, dy: &Tensor, gradients: &mut Gradients) {
+    let Context { x, affine, inverse, of_batch } = context;
+    let _op = backward_op(x, dy);
+    let (sums, products) = affine.gradient_sums(x, dy);
+    if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
+        let statistics = of_batch.then(|| of_statistics(context, &sums, &products));
+        affine.input_gradient(x, dy, statistics.as_ref(), &slot);
+    }
+    let weight: Vec<f64> = products.iter().zip(inverse).map(|(p, i)| p * i).collect();
+    give_channels::<T>(gradients, x, [(1, &weight), (2, &sums)]);
+}
+
+/// The gradient that reaches the input through the mean and the variance.
+fn of_statistics<T: Float>(
+    context: &Context<T>,
+    sums: &[f64],
+    products: &[f64],
+) -> OfStatistics<T> {
+    let count = context.x.shape().rows() as f64;
+    let per_channel = |value: &dyn Fn(usize) -> f64| -> Vec<T> {
+        let scale = |c: usize| -context.affine.scale[c].to_f64() / count;
+        (0..sums.len()).map(|c| T::from_f64(scale(c) * value(c))).collect()
+    };
+    OfStatistics {
+        slope: per_channel(&|c| products[c] * context.inverse[c] * context.inverse[c]),
+        constant: per_channel(&|c| sums[c]),
+    }
+}
+
+/// Stores or accumulates the gradients of inputs `[C]`.
+pub(crate) fn give_channels<T: Float>(
+    gradients: &mut Gradients,
+    x: &Tensor,
+    values: [(usize, &[f64]); 2],
+) {
+    let columns = x.shape().columns();
+    let like = x.view(0, [columns], columns);
+    for (input, values) in values {
+        if let Some(slot) = gradients.slot(input, &like) {
+            let mut to = slot.tensor.write::<T>();
+            for (to, value) in to.iter_mut().zip(values) {
+                let value = T::from_f64(*value);
+                *to = if slot.add { *to + value } else { value };
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The launches of `kernels/conv2d.cu`.
+
+use std::rc::Rc;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Fused, Geometry, InputAffine, pointwise};
+use crate::device::gpu::{Argument, Block, Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::ops::begin;
+use crate::ops::layers::batch_norm::{Moments, moments};
+use crate::ops::tensor::elementwise::relu_gradient;
+use crate::ops::tensor::matmul::{
+    Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
+};
+use crate::ops::tensor::reduce::add_column_sums_on;
+use crate::tape::{Gradients, Slot, record};
+use crate::tensor::Tensor;
+
+/// The kernels\' struct of the same name.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Conv2dShape {
+    x_pitch: u64,
+    y_pitch: u64,
+    out_pitch: u64,
+    out_split: u64,
+    images: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    features: u32,
+    out_height: u32,
+    out_width: u32,
+    stride: u32,
+    padding: u32,
+    groups: u32,
+    splits: u32,
+    add: u32,
+    out_is_bf16: u32,
+    x_is_aligned: u32,
+    y_is_aligned: u32,
+    weight_is_aligned: u32,
+    out_is_aligned: u32,
+    relu: u32,
+}
+
+/// One of the three products of a convolution.
+#[derive(Clone, Copy)]
+enum Which {
+    Forward,
+    InputGradient,
+    WeightGradient,
+}
+
+impl Which {
+    /// The middle part of its kernels' names.
+    fn name(self) -> &'static str {
+        match self {
+            Which::Forward => "fwd",
+            Which::InputGradient => "dx_bwd",
+            Which::WeightGradient => "dw_bwd",
+        }
+    }
+
+    /// Rows, columns and inner axis of one group's product; for the input's gradient, those of its largest phase.
+    fn sizes(self, geometry: Geometry) -> [usize; 3] {
+        let Geometry { images, features, channels, config, .. } = geometry;
+        let (pixels, depth) = (images * geometry.out_pixels(), geometry.depth());
+        let phase = |extent: usize| extent.div_ceil(config.stride);
+        match self {
+            Which::Forward => [pixels, features, depth],
+            Which::InputGradient => [
+                images * phase(geometry.height) * phase(geometry.width),
+                channels,
+                phase(geometry.kernel_height) * phase(geometry.kernel_width) * features,
+            ],
+            Which::WeightGradient => [features, depth, pixels],
+        }
+    }
+
+    /// Its cut into tiles for operands of this type.
+    fn cut(self, gpu: &Gpu, dtype: DType, geometry: Geometry) -> Cut {
+        Cut::of(Arithmetic::of(gpu, dtype), self.products(geometry), self.sizes(geometry))
+    }
+
+    /// The number of products in one launch.
+    fn products(self, geometry: Geometry) -> usize {
+        let phases = match self {
+            Which::InputGradient => geometry.config.stride * geometry.config.stride,
+            _ => 1,
+        };
+        geometry.config.groups * phases
+    }
+}
+
+/// The target of a product.
+struct Target {
+    rows: Rows,
+    /// The number of rows and their length.
+    sizes: [usize; 2],
+    epilogue: Epilogue,
+}
+
+impl Target {
+    /// The rows of a tensor.
+    fn rows(tensor: &Tensor, epilogue: Epilogue) -> Self {
+        let sizes = [tensor.shape().rows(), tensor.shape().columns()];
+        Target { rows: Rows::new(tensor, tensor.pitch()), sizes, epilogue }
+    }
+
+    /// A tensor of weights with one feature a row.
+    fn features(slot: &Slot) -> Self {
+        let shape = slot.tensor.shape();
+        let columns = shape.elements() / shape[0];
+        let rows = Rows::new(&slot.tensor, columns);
+        Target { rows, sizes: [shape[0], columns], epilogue: Epilogue::add(slot.add) }
+    }
+}
+
+/// Launches one of the products, in parts if it has few tiles. The kernel reads `inputs`. In the forward pass of a
+/// product that is not in parts it writes `moments` too.
+fn launch(
+    gpu: &Rc<Gpu>,
+    (which, dtype): (Which, DType),
+    geometry: Geometry,
+    inputs: [&Tensor; 2],
+    moments: Option<&Moments>,
+    target: &Target,
+    mut shape: Conv2dShape,
+) {
+    let [rows, columns] = target.sizes;
+    if rows * columns == 0 {
+        return;
+    }
+    let ([m, n, _], products) = (which.sizes(geometry), which.products(geometry));
+    let cut = which.cut(gpu, dtype, geometry);
+    let elements = rows * columns;
+    let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * elements * 4));
+    let (to, epilogue) = match &parts {
+        Some(parts) => {
+            let rows = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: columns };
+            (rows, Epilogue::default())
+        }
+        None => (target.rows, target.epilogue),
+    };
+    let single = if geometry.config.groups == 1 { 0 } else { n };
+    shape.out_pitch = to.stride as u64;
+    shape.out_split = elements as u64;
+    shape.splits = cut.splits as u32;
+    shape.add = u32::from(epilogue.add);
+    shape.relu = u32::from(epilogue.relu);
+    shape.out_is_bf16 = to.is_bf16();
+    shape.out_is_aligned = u32::from(is_aligned(to.pointer, &[to.stride, elements, single]));
+    let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
+    let blocks = u32::try_from(tiles * cut.splits * products);
+    let blocks = blocks.expect("a tensor that fits the memory has fewer tiles");
+    let suffix = Arithmetic::of(gpu, dtype).suffix();
+    let kernel = format!("conv2d_{}_{}_{suffix}", cut.tile.name, which.name());
+    let inputs = inputs.map(Tensor::pointer);
+    let bias = epilogue.bias.unwrap_or(Pointer::NULL);
+    let moments = moments.map_or(Pointer::NULL, |moments| moments.parts().pointer());
+    let shape = Parameters(&shape);
+    let arguments: &[&dyn Argument] = match which {
+        Which::Forward => &[&inputs[0], &inputs[1], &bias, &to.pointer, &moments, &shape],
+        _ => &[&inputs[0], &inputs[1], &to.pointer, &shape],
+    };
+    let threads = [cut.tile.threads, 1, 1];
+    gpu.launch_with_shared(&kernel, [blocks, 1, 1], threads, cut.tile.shared, arguments);
+    if let Some(parts) = &parts {
+        let parts = (parts.pointer(0), cut.splits);
+        sum_parts(gpu, parts, target.sizes, target.rows, target.epilogue);
+    }
+}
+
+/// A kernel's description of a convolution, without its target.
+fn shape(geometry: Geometry) -> Conv2dShape {
+    let Geometry { config, .. } = geometry;
+    Conv2dShape {
+        images: geometry.images as u32,
+        height: geometry.height as u32,
+        width: geometry.width as u32,
+        channels: geometry.channels as u32,
+        kernel_height: geometry.kernel_height as u32,
+        kernel_width: geometry.kernel_width as u32,
+        features: geometry.features as u32,
+        out_height: geometry.out_height as u32,
+        out_width: geometry.out_width as u32,
+        stride: config.stride as u32,
+        padding: config.padding as u32,
+        groups: config.groups as u32,
+        ..Conv2dShape::zeroed()
+    }
+}
+
+/// Convolution with its fused work.
+pub(super) fn conv2d(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    fused: Fused,
+    geometry: Geometry,
+) -> (Tensor, Option<Moments>) {
+    if let Some(input) = fused.input {
+        let read = apply(&input, x);
+        return conv2d(gpu, &read, weight, bias, Fused { input: None, ..fused }, geometry);
+    }
+    let features = weight.shape()[0];
+    let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
+    let out = x.empty_at(fused.place, shape);
+    let epilogue =
+        Epilogue { bias: bias.map(Tensor::pointer), relu: fused.relu, ..Epilogue::default() };
+    let op = begin("conv2d forward", &[x, weight, &out], geometry.operations());
+    let moments = forward(gpu, [x, weight], epilogue, (&out, fused.moments), geometry);
+    drop(op);
+    let kept = fused.relu.then(|| out.detach());
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
+    let gpu = Rc::clone(gpu);
+    let out = record(out, &inputs, move |dy, gradients| {
+        let dy = kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
+        backward(&gpu, &x, &weight, &dy, (gradients, has_bias), geometry);
+    });
+    (out, moments)
+}
+
+/// The function of the input, as separate ops. Asynchronous copies bypass registers, so a kernel could not compute it
+/// on the way, and it would compute each pixel once for each tap.
+fn apply(input: &InputAffine, x: &Tensor) -> Tensor {
+    let read = x.mul(input.scale).add(input.shift);
+    if input.relu { read.relu() } else { read }
+}
+
+/// Whether a convolution is a matrix product of its operands as they lie in memory.
+fn is_product(geometry: Geometry) -> bool {
+    pointwise::fits(geometry) && geometry.config.groups == 1
+}
+
+/// Whether a tensor's rows, and the channels at these distances, can be copied 16 bytes at a time.
+fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
+    u32::from(lies_in_runs(tensor.pointer(), tensor.dtype(), &[pitch, channels]))
+}
+
+/// Writes the output, and returns its moments if they are wanted. The kernel computes them from the sums in registers,
+/// with a part for each tile. If the product is in parts, no block has complete sums, and a pass over the output
+/// computes the moments.
+fn forward(
+    gpu: &Rc<Gpu>,
+    [x, weight]: [&Tensor; 2],
+    epilogue: Epilogue,
+    (out, wants_moments): (&Tensor, bool),
+    geometry: Geometry,
+) -> Option<Moments> {
+    let Geometry { channels, .. } = geometry;
+    let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
+    let fused = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
+    if is_product(geometry) && fused.is_none() {
+        let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
+        let sizes = Which::Forward.sizes(geometry);
+        product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
+    } else {
+        let shape = Conv2dShape {
+            x_pitch: x.pitch() as u64,
+            x_is_aligned: in_runs(x, x.pitch(), channels),
+            weight_is_aligned: in_runs(weight, geometry.depth(), 0),
+            ..shape(geometry)
+        };
+        let which = (Which::Forward, x.dtype());
+        let target = Target::rows(out, epilogue);
+        launch(gpu, which, geometry, [x, weight], fused.as_ref(), &target, shape);
+    }
+    fused.or_else(|| wants_moments.then(|| moments(out)))
+}
+
+fn backward(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    weight: &Tensor,
+    dy: &Tensor,
+    (gradients, has_bias): (&mut Gradients, bool),
+    geometry: Geometry,
+) {
+    if let Some(slot) = gradients.slot(0, x) {
+        input_gradient(gpu, weight, dy, &slot, geometry);
+    }
+    if let Some(slot) = gradients.wide_slot(1, weight) {
+        weight_gradient(gpu, x, dy, &slot, geometry);
+    }
+    if has_bias && let Some(slot) = gradients.wide_slot(2, dy) {
+        let _op = begin("conv2d bias gradient", &[dy, &slot.tensor], dy.shape().elements());
+        add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
+    }
+}
+
+fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let _op = begin("conv2d input gradient", &[weight, dy, &slot.tensor], geometry.operations());
+    let Geometry { channels, features, .. } = geometry;
+    let target = Target::rows(&slot.tensor, Epilogue::add(slot.add));
+    if is_product(geometry) {
+        let (dy, weight) =
+            (Operand::new(dy, dy.pitch(), false), Operand::new(weight, channels, false));
+        let sizes = Which::InputGradient.sizes(geometry);
+        return product(gpu, sizes, dy, weight, target.rows, target.epilogue);
+    }
+    let shape = Conv2dShape {
+        y_pitch: dy.pitch() as u64,
+        y_is_aligned: in_runs(dy, dy.pitch(), features),
+        weight_is_aligned: in_runs(weight, channels, 0),
+        ..shape(geometry)
+    };
+    let which = (Which::InputGradient, dy.dtype());
+    launch(gpu, which, geometry, [dy, weight], None, &target, shape);
+}
+
+fn weight_gradient(gpu: &Rc<Gpu>, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let _op = begin("conv2d weight gradient", &[x, dy, &slot.tensor], geometry.operations());
+    let Geometry { channels, features, .. } = geometry;
+    let target = Target::features(slot);
+    if is_product(geometry) {
+        let (dy, x) = (Operand::new(dy, dy.pitch(), true), Operand::new(x, x.pitch(), false));
+        let sizes = Which::WeightGradient.sizes(geometry);
+        return product(gpu, sizes, dy, x, target.rows, target.epilogue);
+    }
+    let first_feature = if geometry.config.groups == 1 { 0 } else { features };
+    let shape = Conv2dShape {
+        x_pitch: x.pitch() as u64,
+        y_pitch: dy.pitch() as u64,
+        x_is_aligned: in_runs(x, x.pitch(), channels),
+        y_is_aligned: in_runs(dy, dy.pitch(), first_feature),
+        ..shape(geometry)
+    };
+    launch(gpu, (Which::WeightGradient, dy.dtype()), geometry, [x, dy], None, &target, shape);
+}

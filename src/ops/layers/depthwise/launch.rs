@@ -1,0 +1,236 @@
+//! The launches of `kernels/depthwise.cu`.
+
+use std::rc::Rc;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Geometry;
+use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Gpu};
+use crate::ops::layers::batch_norm::{Moments, moments};
+use crate::ops::tensor::matmul::{Epilogue, Rows, sum_parts};
+use crate::ops::tensor::reduce::add_column_sums_on;
+use crate::ops::{begin, kernel_in, vector_of};
+use crate::tape::{Gradients, Slot, record};
+use crate::tensor::Tensor;
+
+/// Threads of a block.
+const THREADS: usize = 256;
+
+/// Channels of a block in the weights' gradient.
+const CHANNELS: usize = 32;
+
+/// Pixels of a row that a thread of `depthwise_3x3` computes.
+const RUN: usize = 4;
+
+/// The most parts of the sums over all pixels, and the fewest pixels of a part.
+const PARTS: usize = 64;
+const PART_PIXELS: usize = 128;
+
+/// The kernels\' struct of the same name.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct DepthwiseShape {
+    x_pitch: u64,
+    y_pitch: u64,
+    images: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    out_height: u32,
+    out_width: u32,
+    stride: u32,
+    padding: u32,
+    add: u32,
+    part_pixels: u32,
+}
+
+impl DepthwiseShape {
+    /// `x` and `y` have the input's and the output's shape; either may be a gradient.
+    fn new(geometry: Geometry, x: &Tensor, y: &Tensor) -> Self {
+        DepthwiseShape {
+            x_pitch: x.pitch() as u64,
+            y_pitch: y.pitch() as u64,
+            images: geometry.images as u32,
+            height: geometry.height as u32,
+            width: geometry.width as u32,
+            channels: geometry.channels as u32,
+            kernel_height: geometry.kernel_height as u32,
+            kernel_width: geometry.kernel_width as u32,
+            out_height: geometry.out_height as u32,
+            out_width: geometry.out_width as u32,
+            stride: geometry.stride as u32,
+            padding: geometry.padding as u32,
+            add: 0,
+            part_pixels: 0,
+        }
+    }
+}
+
+/// The kernels that fit a convolution.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// For 3x3 and, except in the weights' gradient, stride 1; 16 bytes of channels a thread.
+    Three,
+    /// 16 bytes of channels a thread.
+    Wide,
+    /// One channel a thread.
+    One,
+}
+
+impl Kind {
+    /// The kernels for these tensors; `depthwise_3` has kernels for `strides`.
+    fn of(geometry: Geometry, tensors: &[&Tensor], strides: &[usize]) -> Self {
+        let vector = vector_of(tensors[0].dtype());
+        let is_aligned = |tensor: &&Tensor| {
+            tensor.pointer().0.is_multiple_of(16)
+                && tensor.pitch().is_multiple_of(vector)
+                && tensor.shape().columns().is_multiple_of(vector)
+        };
+        if !tensors.iter().all(is_aligned) {
+            return Kind::One;
+        }
+        let is_three = geometry.kernel_height == 3 && geometry.kernel_width == 3;
+        match is_three && strides.contains(&geometry.stride) {
+            true => Kind::Three,
+            false => Kind::Wide,
+        }
+    }
+
+    /// Threads for `rows` rows of `width` pixels of a tensor.
+    fn threads(self, rows: usize, width: usize, of: &Tensor) -> usize {
+        let (channels, vector) = (of.shape().columns(), vector_of(of.dtype()));
+        match self {
+            Kind::Three => rows * width.div_ceil(RUN) * (channels / vector),
+            Kind::Wide => rows * width * (channels / vector),
+            Kind::One => rows * width * channels,
+        }
+    }
+
+    /// The kernel that does `work` on tensors of this type.
+    fn kernel(self, work: &str, dtype: DType) -> String {
+        let family = match self {
+            Kind::Three => 3,
+            Kind::Wide => vector_of(dtype),
+            Kind::One => 1,
+        };
+        kernel_in(&format!("depthwise_{family}_{work}"), dtype)
+    }
+}
+
+/// The grid for `threads` threads.
+fn grid(threads: usize) -> [u32; 3] {
+    let blocks = u32::try_from(threads.div_ceil(THREADS));
+    [blocks.expect("a tensor that fits the memory has fewer blocks"), 1, 1]
+}
+
+/// Depthwise convolution, and the moments of its output if they are wanted.
+pub(super) fn depthwise_conv2d(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    with_moments: bool,
+    geometry: Geometry,
+) -> (Tensor, Option<Moments>) {
+    let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
+    let out = x.empty_like(shape);
+    let op = begin("depthwise forward", &[x, weight, &out], geometry.operations());
+    forward(gpu, x, weight, bias, &out, geometry);
+    drop(op);
+    let moments = with_moments.then(|| moments(&out));
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    let (x, weight, bias) = (x.detach(), weight.detach(), bias.map(Tensor::detach));
+    let gpu = Rc::clone(gpu);
+    let out = record(out, &inputs, move |dy, gradients| {
+        backward(&gpu, [&x, &weight], bias.as_ref(), dy, gradients, geometry);
+    });
+    (out, moments)
+}
+
+fn forward(
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    out: &Tensor,
+    geometry: Geometry,
+) {
+    let mut touched = vec![x, weight, out];
+    touched.extend(bias);
+    let kind = Kind::of(geometry, &touched, &[1]);
+    let kernel = kind.kernel("fwd", x.dtype());
+    let Geometry { images, out_height, out_width, .. } = geometry;
+    let blocks = grid(kind.threads(images * out_height, out_width, out));
+    let bias = bias.map_or(Pointer::NULL, Tensor::pointer);
+    let (x_pointer, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
+    let shape = DepthwiseShape::new(geometry, x, out);
+    let threads = [THREADS as u32, 1, 1];
+    gpu.launch(&kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
+}
+
+fn backward(
+    gpu: &Rc<Gpu>,
+    [x, weight]: [&Tensor; 2],
+    bias: Option<&Tensor>,
+    dy: &Tensor,
+    gradients: &mut Gradients,
+    geometry: Geometry,
+) {
+    if let Some(slot) = gradients.slot(0, x) {
+        let _op =
+            begin("depthwise input gradient", &[weight, dy, &slot.tensor], geometry.operations());
+        input_gradient(gpu, weight, dy, &slot, geometry);
+    }
+    if let Some(slot) = gradients.wide_slot(1, weight) {
+        let _op = begin("depthwise weight gradient", &[x, dy, &slot.tensor], geometry.operations());
+        weight_gradient(gpu, x, dy, &slot, geometry);
+    }
+    if let Some(slot) = bias.and_then(|bias| gradients.slot(2, bias)) {
+        let _op = begin("depthwise bias gradient", &[dy, &slot.tensor], dy.shape().elements());
+        add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
+    }
+}
+
+fn input_gradient(gpu: &Gpu, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let dx = &slot.tensor;
+    let kind = Kind::of(geometry, &[dy, weight, dx], &[1]);
+    let kernel = kind.kernel("dx_bwd", dx.dtype());
+    let Geometry { images, height, width, .. } = geometry;
+    let blocks = grid(kind.threads(images * height, width, dx));
+    let shape =
+        DepthwiseShape { add: u32::from(slot.add), ..DepthwiseShape::new(geometry, dx, dy) };
+    let (dy, weight, dx) = (dy.pointer(), weight.pointer(), dx.pointer());
+    let threads = [THREADS as u32, 1, 1];
+    gpu.launch(&kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
+}
+
+fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+    let pixels = geometry.images * geometry.out_pixels();
+    if pixels == 0 && !slot.add {
+        slot.tensor.zero_();
+    }
+    let taps = geometry.kernel_height * geometry.kernel_width;
+    if pixels == 0 || geometry.channels == 0 {
+        return;
+    }
+    let kind = Kind::of(geometry, &[x, dy], &[1, geometry.stride]);
+    let kernel = kind.kernel("dw_bwd", x.dtype());
+    let taps_of_block = if matches!(kind, Kind::Three) { 9 } else { 1 };
+    let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
+    let count = pixels.div_ceil(part_pixels);
+    let parts = x.empty_wide([count, taps, geometry.channels]);
+    let shape =
+        DepthwiseShape { part_pixels: part_pixels as u32, ..DepthwiseShape::new(geometry, x, dy) };
+    let blocks = [count, geometry.channels.div_ceil(CHANNELS), taps / taps_of_block];
+    let blocks = blocks.map(|blocks| blocks as u32);
+    let (x, dy, to) = (x.pointer(), dy.pointer(), parts.pointer());
+    let threads = [THREADS as u32, 1, 1];
+    gpu.launch(&kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
+    let columns = taps * geometry.channels;
+    let rows = Rows::new(&slot.tensor, columns);
+    sum_parts(gpu, (to, count), [1, columns], rows, Epilogue::add(slot.add));
+}

@@ -1,0 +1,4 @@
+//! The ops of Q-learning.
+
+pub mod bellman;
+pub mod replay;

@@ -1,0 +1,7 @@
+//! What follows the backward pass: clipping, the update, the sums over an epoch.
+
+pub mod catch_up;
+pub mod clip;
+pub mod optimizer;
+pub mod soft_update;
+pub mod step_statistics;
