@@ -29,7 +29,7 @@
 //! | [`shape`], [`random`], [`error`] | shapes, counter-based random numbers, errors |
 //! | [`device`] | memory, threads and launches on the CPU, the simulator and CUDA |
 //! | [`tensor`], [`tape`] | arrays on a device, and the record of a forward pass for the backward pass |
-//! | [`ops`] | the operations, a file or folder each: shape rule, CPU code, kernel launch and gradient |
+//! | [`ops`] | the operations, a file or folder each in six rooms: shape rule, CPU code, kernel launch and gradient |
 //! | [`nn`], [`optim`] | layers and their parameters; flat buffers and the fused update |
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |

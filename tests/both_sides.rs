@@ -258,7 +258,7 @@ const SHARED: &[[&str; 4]] = &[
     ["update/step_statistics", "CORRECT", "step_statistics.cu", "CORRECT"],
     ["update/step_statistics", "SAMPLES", "step_statistics.cu", "SAMPLES"],
     [
-        "step_statistics",
+        "update/step_statistics",
         "WITHOUT_FINITE_CLASSIFIER",
         "step_statistics.cu",
         "SAMPLES_WITHOUT_FINITE",

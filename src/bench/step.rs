@@ -80,7 +80,7 @@ impl Inputs {
     /// Where the model, or a step of it on this batch, does not fit in memory.
     pub fn new(config: &RunConfig, device: &Device) -> Result<Self> {
         let input = input(config);
-        check_room(config, input, Task::Classification { classes: outputs(input) }, device)?;
+        check_room(config, input, Task::Classification { classes: outputs(input) }, device, &[])?;
         let random = &mut Philox::new(0, Purpose::Order).stream(0);
         let x = inputs(config, input, device);
         let targets = Tensor::zeros(device, [samples(config)], DType::I32);

@@ -100,8 +100,13 @@ pub(super) fn loss(loss: f64) -> String {
 pub(super) fn beside_loss(accuracy: Option<f64>, errors: Option<RegressionErrors>) -> String {
     let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", percent(accuracy)));
     let errors = errors.map(|RegressionErrors { mse, mae, r2 }| {
+        let r2 = match (r2.is_finite(), mse.is_finite()) {
+            (true, _) => format!("{r2:.3}"),
+            (false, true) => "undefined (an output's targets are all equal)".into(),
+            (false, false) => "undefined".into(),
+        };
         format!(
-            ", mean squared error {}, mean absolute error {}, R2 {r2:.3}",
+            ", mean squared error {}, mean absolute error {}, R2 {r2}",
             number(mse),
             number(mae)
         )

@@ -7,7 +7,7 @@ impl Dataset {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
         match &self.content {
-            Content::Text(text) => notes.extend(text.note()),
+            Content::Text(text) => notes.extend(text.notes()),
             Content::Arrays(arrays) => {
                 notes.extend(arrays.sample.note());
                 notes.extend(arrays.outliers());

@@ -32,6 +32,8 @@ pub struct TextFiles {
     place: PathBuf,
     /// The first file whose lines end with a carriage return and a line feed.
     windows: Option<PathBuf>,
+    /// Names of other texts in the folder, which are not read.
+    others: Vec<String>,
 }
 
 impl Text {
@@ -109,8 +111,18 @@ impl Text {
         })
     }
 
-    /// A line about line ends that a user may not know of.
-    pub(super) fn note(&self) -> Option<String> {
+    /// Lines about texts that are not read, and about line ends.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let others = self.files.iter().filter(|files| !files.others.is_empty()).map(|files| {
+            let names = files.others.join(", ");
+            format!(
+                "not read: {names}; the texts of a folder are train.txt, valid.txt and test.txt"
+            )
+        });
+        others.chain(self.note_on_line_ends()).collect()
+    }
+
+    fn note_on_line_ends(&self) -> Option<String> {
         let file = self.files.as_ref()?.windows.as_ref()?.display();
         let effect = match self.vocabulary.kind() {
             TokenKind::Character => "the CR is a character to learn; tr -d '\\r' takes it out",
@@ -230,7 +242,23 @@ pub fn load(path: &Path, kind: TokenKind, options: &LoadOptions) -> Result<Text>
         Text::new(kind, &read_text(path)?, None, None)
     };
     let text = text.with_validation(options.valid_split);
-    Ok(Text { files: Some(TextFiles { place: path.to_owned(), windows }), ..text })
+    let files = TextFiles { place: path.to_owned(), windows, others: other_texts(path) };
+    Ok(Text { files: Some(files), ..text })
+}
+
+/// The names of a folder's texts that are of no part, in order.
+fn other_texts(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_part = |name: &str| {
+        [Part::Train, Part::Valid, Part::Test]
+            .iter()
+            .any(|part| name == format!("{}.txt", part.name()))
+    };
+    let mut others: Vec<String> =
+        names.filter(|name| name.ends_with(".txt") && !is_part(name)).collect();
+    others.sort();
+    others
 }
 
 /// The file of a part in a folder of texts.
@@ -390,7 +418,8 @@ mod tests {
             ("valid.txt", b"a\r\n"),
             ("unix", b"a\nb\rc\n"),
         ]);
-        let note = |path: &Path, kind| super::load(path, kind, &options(0.0)).unwrap().note();
+        let note =
+            |path: &Path, kind| super::load(path, kind, &options(0.0)).unwrap().note_on_line_ends();
         let characters = note(files.path(), TokenKind::Character).unwrap();
         assert!(characters.contains("train.txt: lines end with CR and LF"), "{characters}");
         assert!(characters.ends_with("the CR is a character to learn; tr -d '\\r' takes it out"));

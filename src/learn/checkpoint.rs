@@ -86,8 +86,8 @@ impl Checkpoint {
             Error::file(path, format!("is not a checkpoint that this version can read: {error}"))
         };
         let mut value: Value = serde_json::from_str(text).map_err(unreadable)?;
-        let written = value.as_object_mut().and_then(|record| record.remove(CHECKSUM));
-        let is_altered = written.is_some_and(|written| written != checksum(&file, &value));
+        let is_altered =
+            take_checksum(&mut value).is_some_and(|own| own != checksum(&file, &value));
         let record: Record = serde_json::from_value(value).map_err(unreadable)?;
         if record.format != FORMAT {
             let format = record.format;
@@ -411,6 +411,14 @@ fn differences(
 /// One error for all names that are missing or unknown, or have a wrong shape or type.
 pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
     let file = TensorFile::read(path)?;
+    let mut record = file.record.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    if let Some(record) = &mut record
+        && take_checksum(record).is_some_and(|own| own != checksum(&file, record))
+    {
+        let message = "was damaged or edited after it was written: it has another checksum; saved without its metadata, an \
+                       edited file can be used";
+        return Err(Error::file(path, message));
+    }
     let wanted = initial_shapes(learner);
     let mut faults = Vec::new();
     for (name, shape) in &wanted {
@@ -449,6 +457,11 @@ pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
     let no_run = Checkpoint { record, is_of_first_version: false, is_altered: false, file };
     no_run.restore_model(learner);
     Ok(())
+}
+
+/// Removes the checksum from a record.
+fn take_checksum(record: &mut Value) -> Option<Value> {
+    record.as_object_mut().and_then(|record| record.remove(CHECKSUM))
 }
 
 /// A hash of the arrays and of a record without its checksum.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::disk::operation;
 use super::metrics::Metrics;
+use super::record::Progress;
 use super::tensor_file::replace;
 use crate::error::{Error, Result};
 use crate::file;
@@ -63,10 +64,19 @@ impl RunDirectory {
             }
             None => next_free(name, &mut made)?,
         };
-        let directory = RunDirectory::fill(&path, config).inspect_err(|_| {
-            // Report the first error, not those of removing the files.
+        let directory = RunDirectory::locked(&path)?;
+        if out.is_some() {
+            // Another process may have finished its run there since the first look.
+            RunDirectory::check_free(&path)?;
+        }
+        directory.write_config(config).map_err(|error| {
+            // Report the first error, not those of removing the files. The lock shows that they are this process's.
             let _ = fs::remove_file(path.join(METRICS));
             let _ = fs::remove_file(path.join(CONFIG));
+            match error {
+                Error::Write { cause, .. } => cannot_write(&path, &cause),
+                other => other,
+            }
         })?;
         made.keep();
         Ok(directory)
@@ -84,19 +94,15 @@ impl RunDirectory {
         }
     }
 
-    fn fill(path: &Path, config: &str) -> Result<Self> {
+    /// A directory with a file of metrics that this process has locked.
+    fn locked(path: &Path) -> Result<Self> {
         let metrics = Metrics::open(&path.join(METRICS)).map_err(|error| match error {
             Error::Input { message, .. } => {
                 Error::input(format!("`out` {}", path.display()), message)
             }
             other => other,
         })?;
-        let directory = RunDirectory { path: path.to_owned(), metrics };
-        directory.write_config(config).map_err(|error| match error {
-            Error::Write { cause, .. } => cannot_write(path, &cause),
-            other => other,
-        })?;
-        Ok(directory)
+        Ok(RunDirectory { path: path.to_owned(), metrics })
     }
 
     /// Whether a file of this name in a run's directory belongs to the run.
@@ -212,21 +218,26 @@ impl RunDirectory {
         checkpoint.write(&RunDirectory::best(&self.path))
     }
 
-    /// Checks that the best epoch's model is there, if there has been a best epoch.
+    /// Checks that the best epoch's model is there, if there has been a best epoch, and so the copy of the best whole
+    /// epoch's. Returns a remark on a file that is not as it was written.
     ///
     /// # Errors
-    /// Where it is gone.
-    pub(crate) fn check_best(&self, epoch: Option<u64>) -> Result<()> {
-        let best = RunDirectory::best(&self.path);
-        match epoch.filter(|_| !best.is_file()) {
-            Some(epoch) => {
+    /// Where one is gone or cannot be read.
+    pub(crate) fn check_best(&self, progress: &Progress) -> Result<Option<String>> {
+        let best = (progress.best_epoch, RunDirectory::best(&self.path));
+        let whole = (progress.best_whole_epoch, self.path.join(BEST_WHOLE));
+        let mut note = None;
+        for (epoch, path) in [best, whole] {
+            let Some(epoch) = epoch else { continue };
+            if !path.is_file() {
                 let message = format!(
                     "is gone, and with it the best model, of epoch {epoch}; put it back, or start a new run"
                 );
-                Err(Error::file(&best, message))
+                return Err(Error::file(&path, message));
             }
-            None => Ok(()),
+            note = note.or(Checkpoint::read(&path)?.note_of_alteration(&path));
         }
+        Ok(note)
     }
 
     /// Copies the best whole epoch's model before an unfinished epoch's model replaces it.

@@ -63,6 +63,27 @@ pub(crate) fn model_part(
     Ok(Part { subject, what, bytes: all * (buffers * dtype.wide().size() as u128 + copy) })
 }
 
+/// The memory of a run's checkpoints: the last one, a new one and the new one's bytes are in memory at the same time, each
+/// with parameters and moments; so are the initial weights, before they are copied to the device.
+///
+/// # Errors
+/// As [`model_part`].
+pub(crate) fn checkpoints_part(
+    model: &ModelConfig,
+    input: Input,
+    [classifiers, outputs]: [usize; 2],
+    train: &TrainConfig,
+) -> Result<Part> {
+    const CHECKPOINTS: u128 = 3;
+    let own = model_part(model, input, [classifiers, outputs], train)?;
+    let pre_classifier = models::build(model, input, &mut Init::shapes_only())?;
+    let all = pre_classifier.parameters(classifiers, outputs);
+    let arrays = CHECKPOINTS * (1 + rule(train).moments() as u128) + 1;
+    let size = train.precision.dtype().wide().size() as u128;
+    let what = "makes a model whose initial weights and checkpoints take".into();
+    Ok(Part { subject: own.subject, what, bytes: arrays * all * size })
+}
+
 /// Refuses parts that together would take more memory than the machine has, or than this process or its control group
 /// may take. If no limit is known, nothing is refused.
 ///
@@ -74,17 +95,21 @@ pub(crate) fn check_together(parts: &[Part]) -> Result<()> {
 
 fn check_within(parts: &[Part], limit: &Limit) -> Result<()> {
     let all: u128 = parts.iter().map(|part| part.bytes).sum();
-    let largest = parts.iter().max_by_key(|part| part.bytes).filter(|_| all > limit.bytes);
+    let largest = parts.iter().max_by_key(|part| part.bytes).filter(|_| all > limit.free());
     let Some(largest) = largest else {
         return Ok(());
     };
     let Part { subject, what, bytes } = largest;
-    let others = match *bytes > limit.bytes {
+    let others = match *bytes > limit.free() {
         true => String::new(),
         false => format!(", {}B with the rest of the run", short(all)),
     };
+    let used = match limit.used {
+        0 => String::new(),
+        used => format!(" and takes {}B already", short(used)),
+    };
     let message = format!(
-        "{what} {}B{others}; {} {}B {}; give a smaller number",
+        "{what} {}B{others}; {} {}B {}{used}; give a smaller number",
         short(*bytes),
         limit.before,
         short(limit.bytes),
@@ -110,7 +135,7 @@ mod tests {
             |subject: &str, bytes| Part { subject: subject.into(), what: "takes".into(), bytes };
         let within = |parts: &[Part], bytes| {
             let (before, after) = ("this machine has".into(), "of memory".into());
-            check_within(parts, &Limit { bytes, before, after })
+            check_within(parts, &Limit { bytes, used: 0, before, after })
         };
         let parts = [part("`hidden`", 6_000), part("`buffer` 9", 7_000), part("`batch_size`", 1)];
         within(&parts, 13_001).unwrap();

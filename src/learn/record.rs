@@ -101,6 +101,9 @@ pub struct Progress {
     pub batch: u64,
     /// The best epoch so far.
     pub best_epoch: Option<u64>,
+    /// The best whole epoch, if its model was copied because an unfinished epoch is the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_whole_epoch: Option<u64>,
     /// Whether the epoch's steps are done but its evaluation is not.
     pub evaluate_next: bool,
     /// Whether the whole run is done, including the test.

@@ -48,6 +48,8 @@ pub struct RunLoop<T: RunTask> {
     latest: Option<Checkpoint>,
     /// Whether it was reopened without a checkpoint.
     is_begun_again: bool,
+    /// A remark on the best epoch's model when it was reopened.
+    note_on_best: Option<String>,
     /// The best epoch's model, in a run without a directory.
     best: Option<Checkpoint>,
     saved: Instant,
@@ -77,6 +79,7 @@ impl<T: RunTask> RunLoop<T> {
             progress: Progress::default(),
             latest: None,
             is_begun_again: false,
+            note_on_best: None,
             best: None,
             saved: Instant::now(),
         }
@@ -90,6 +93,11 @@ impl<T: RunTask> RunLoop<T> {
     /// Whether the run was continued but had no checkpoint, so that it begins again.
     pub fn is_begun_again(&self) -> bool {
         self.is_begun_again
+    }
+
+    /// A remark on the best epoch's model of a run that is continued.
+    pub fn note_on_best(&self) -> Option<&str> {
+        self.note_on_best.as_deref()
     }
 
     /// The checkpoint that the run goes on from; after its start, the last one.
@@ -112,7 +120,7 @@ impl<T: RunTask> RunLoop<T> {
         let checkpoint = Checkpoint::read(&path)?;
         self.task.restore(&checkpoint, &path)?;
         self.check_settings(&checkpoint, directory)?;
-        directory.check_best(checkpoint.record.progress.best_epoch)?;
+        self.note_on_best = directory.check_best(&checkpoint.record.progress)?;
         directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
         self.progress = checkpoint.record.progress.clone();
         self.latest = Some(checkpoint);
@@ -180,6 +188,7 @@ impl<T: RunTask> RunLoop<T> {
                 self.directory.as_ref().map(RunDirectory::best_before_part).transpose()?.flatten();
             self.progress.best_epoch =
                 before.as_ref().and_then(|before| before.record.progress.best_epoch);
+            self.progress.best_whole_epoch = None;
             let path = self.directory.as_ref().map_or("".as_ref(), RunDirectory::path);
             self.task.set_best(before.as_ref(), path)?;
         }
@@ -247,7 +256,8 @@ impl<T: RunTask> RunLoop<T> {
         Ok(Report { outcome, best, test, counts })
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether all steps and evaluations that the settings ask for are done, but perhaps not the test.
+    pub fn is_over(&self) -> bool {
         let is_done =
             self.task.has_all_steps(&self.progress) || self.task.has_all_epochs(&self.progress);
         is_done && !self.progress.evaluate_next
@@ -362,6 +372,8 @@ impl<T: RunTask> RunLoop<T> {
         }
         if epoch.is_best {
             self.task.note_best(&epoch.measured, &self.progress);
+            self.progress.best_whole_epoch =
+                self.progress.best_epoch.filter(|_| !is_whole && self.directory.is_some());
             self.progress.best_epoch = Some(number);
         }
         self.progress.metrics_lines = self.metrics_lines();

@@ -28,10 +28,24 @@ pub(crate) fn locate(source: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     if !source.is_dir() {
         return Ok((source.to_owned(), None));
     }
-    let candidates = [RunDirectory::best(source), RunDirectory::last(source)];
-    let found = candidates.iter().find(|path| path.is_file());
-    let file = found.ok_or_else(|| Error::file(source, "is not a run: it has no checkpoint"))?;
-    Ok((file.clone(), Some(source.to_owned())))
+    let (best, last) = (RunDirectory::best(source), RunDirectory::last(source));
+    if best.is_file() {
+        return Ok((best, Some(source.to_owned())));
+    }
+    if !last.is_file() {
+        return Err(Error::file(source, "is not a run: it has no checkpoint"));
+    }
+    // Before the end of the first epoch no model is the best, and the last one takes its place.
+    match Checkpoint::read(&last)?.record.progress.best_epoch {
+        None => Ok((last, Some(source.to_owned()))),
+        Some(epoch) => {
+            let message = format!(
+                "is gone, and with it the best model, of epoch {epoch}; put it back, or give {}, the last model",
+                last.display()
+            );
+            Err(Error::file(&best, message))
+        }
+    }
 }
 
 pub(crate) fn read_record(file: &Path) -> Result<(Checkpoint, ModelRecord)> {
@@ -103,7 +117,7 @@ fn sample_of(
     device: &Device,
     config: &TrainConfig,
 ) -> Result<(Input, Tensor)> {
-    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype().wide());
+    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype());
     match (record.input.as_slice(), &record.vocabulary) {
         (&[vocabulary], Some(_)) => {
             Ok((Input::Tokens { vocabulary }, Tensor::zeros(device, [1, 1], DType::I32)))

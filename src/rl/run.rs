@@ -94,7 +94,11 @@ impl Run {
             let message = "is not a run of Q-learning: use alrao train `resume`, or alrao eval";
             return Err(Error::input(path.display(), message));
         }
-        Settings::from_toml(&text, &file)?.with_effect().resolve()
+        let settings = Settings::from_toml(&text, &file)?;
+        if settings.task.env.is_none() {
+            return Err(Error::file(&file, "lacks the key 'env': it is empty or damaged"));
+        }
+        settings.with_effect().resolve()
     }
 
     /// The observations and actions of the environment.

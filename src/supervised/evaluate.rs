@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::batches::BatchSource;
-use super::fit::fit;
+use super::fit::{fit, kind};
 use super::measurement::{RegressionErrors, measure};
-use super::run::{Run, find_data, kind};
+use super::run::{Run, find_data};
 use super::settings::{DataConfig, is_generated};
 use crate::data::{self, Content, LoadOptions, Normalize, Part, TokenKind};
 use crate::device::Device;
@@ -60,7 +60,10 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<Evaluation> {
     let (file, run) = locate(source)?;
-    let config = run.as_deref().map(Run::config_of).transpose()?.map(|(config, _)| config);
+    let (config, fingerprint) = match run.as_deref().map(Run::config_of).transpose()? {
+        Some((config, fingerprint)) => (Some(config), fingerprint.filter(|_| data.is_none())),
+        None => (None, None),
+    };
     let record = read_record(&file)?.1;
     let rules = config.as_ref().map_or_else(|| rules_of(&record), |config| config.task.clone());
     let options = LoadOptions {
@@ -93,6 +96,11 @@ pub fn evaluate(
     }
     let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
     let mut notes = dataset.notes();
+    if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
+        notes.push(format!(
+            "{data} or the run's settings have changed since the run: its training samples may be among those evaluated"
+        ));
+    }
     notes.extend(fit(&mut dataset, &record, &data, split)?);
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
     train.precision = EvaluationPrecision::new(&record, device)?.evaluated;

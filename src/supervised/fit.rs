@@ -1,15 +1,24 @@
 //! Data fitted to a model that was trained on other data.
 
-use super::run::kind;
 use crate::data::{
     Arrays, Content, Dataset, Inputs, Kind, Normalisation, Part, SampleShape, Task, Text,
-    Vocabulary,
+    TokenKind, Vocabulary,
 };
 use crate::error::{Error, Result};
 use crate::learn::ModelRecord;
+use crate::models::Architecture;
 
 /// Factor between standard deviations at which inputs are taken to be on another scale.
 const FAR: f64 = 10.0;
+
+/// The kind of data that an architecture takes.
+pub fn kind(architecture: Architecture) -> Kind {
+    match architecture {
+        Architecture::CharLstm => Kind::Text(TokenKind::Character),
+        Architecture::WordLstm => Kind::Text(TokenKind::Word),
+        _ => Kind::Arrays,
+    }
+}
 
 /// The vocabulary of a text model; `None` for other models.
 pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
@@ -116,6 +125,18 @@ fn unrecorded(stored: &str) -> String {
         "the model's file does not say what its inputs were, as in version 0.1.0; these {stored} are taken as that version \
          took them"
     )
+}
+
+/// Remarks on a run's validation and test inputs that differ much from its training data.
+pub(super) fn parts_on_another_scale(dataset: &Dataset) -> Vec<String> {
+    let Content::Arrays(arrays) = &dataset.content else { return Vec::new() };
+    let columns = arrays.normalisation.as_ref().map(|own| own.mean.len());
+    let parts = [Part::Valid, Part::Test].into_iter();
+    let remarks = parts.filter_map(|part| {
+        let remark = on_another_scale(&arrays.part(part)?.inputs, columns?)?;
+        Some(format!("{} part: {remark}", part.name()))
+    });
+    remarks.collect()
 }
 
 /// A remark on inputs that differ much from the training data once they are standardised in the same way: a column whose mean

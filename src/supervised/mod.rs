@@ -16,9 +16,10 @@ mod task;
 mod trainer;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use fit::kind;
 pub use measurement::{Measurement, RegressionErrors};
 pub use reports::{EpochReport, Plan, Report, Status, TestReport};
-pub use run::{Run, input, kind};
+pub use run::{Run, input};
 pub use sample::{Sample, sample};
 pub use settings::{DataConfig, RunConfig};
 pub use step_launches::step_launches;

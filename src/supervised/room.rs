@@ -11,7 +11,7 @@ use crate::nn::Init;
 use crate::ops::head::classifiers::Targets;
 use crate::tensor::Tensor;
 
-/// Refuses a model or a batch that does not fit in memory. A GPU has its own memory, and reports itself when it is full.
+/// Refuses a model or a batch that does not fit in memory beside the other parts. A GPU has its own memory, and reports itself when it is full.
 ///
 /// # Errors
 /// [`Error::Input`](crate::Error::Input) naming the setting that determines the size.
@@ -20,6 +20,7 @@ pub(crate) fn check_room(
     input: Input,
     task: Task,
     device: &Device,
+    others: &[Part],
 ) -> Result<()> {
     let copies = [config.alrao.classifiers, task.outputs()];
     let model = memory::model_part(&config.model, input, copies, &config.train)?;
@@ -28,12 +29,13 @@ pub(crate) fn check_room(
         what: "makes a batch that takes".into(),
         bytes: config.train.batch_size as u128 * sample_bytes(config, input),
     };
-    memory::check_together(&[model.clone(), batch.clone()])?;
+    memory::check_together(std::slice::from_ref(&model))?;
+    memory::check_together(&[&[model.clone(), batch.clone()], others].concat())?;
     if device.name() != "cuda" {
         batch.what = "makes a step that takes".into();
         batch.bytes += step_bytes(config, input, task)?.saturating_sub(model.bytes);
     }
-    memory::check_together(&[model, batch])
+    memory::check_together(&[&[model, batch], others].concat())
 }
 
 /// Host memory of one image or vector, or of one column of a window of text.

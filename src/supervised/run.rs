@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::batches::{self, BatchSource};
+use super::fit::{kind, parts_on_another_scale};
 use super::room::check_room;
-use super::settings::{RunConfig, Settings, is_generated};
+use super::settings::{Note, RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
 use crate::data::{
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::learn::settings;
 use crate::learn::{
     self, Learner, ModelRecord, RunDirectory, RunLoop, check_precision, check_precision_of_run,
+    memory,
 };
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
@@ -90,7 +90,8 @@ impl Run {
             run.restore(&mut directory)?;
         }
         (config.train.init, config.train.rates) = (init, rates);
-        if config != before {
+        // A run that stays finished keeps its configuration.
+        if config != before && !(run.is_finished() && run.is_over()) {
             directory.write_config(&to_toml(&config, run.task().dataset()))?;
         }
         run.reopen(directory)?;
@@ -106,6 +107,7 @@ impl Run {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.dataset().notes();
         notes.extend(self.dataset().class_notes());
+        notes.extend(parts_on_another_scale(self.dataset()));
         let is_arrays = matches!(self.dataset().content, Content::Arrays(_));
         if is_arrays && self.config().task.first_rules {
             notes.push(
@@ -127,7 +129,11 @@ impl Run {
             let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
-        let mut config = Settings::from_toml(&text, &file)?.with_effect().resolve()?;
+        let settings = Settings::from_toml(&text, &file)?;
+        if settings.task.model.is_none() {
+            return Err(Error::file(&file, "lacks the key 'model': it is empty or damaged"));
+        }
+        let mut config = settings.with_effect().resolve()?;
         let note = settings::file::parse::<Note>(&text, &file)?;
         config.task.first_rules = note.data_rules.is_none();
         Ok((config, note.data_fingerprint))
@@ -136,22 +142,6 @@ impl Run {
 
 /// The rules by which this version reads data.
 const DATA_RULES: u32 = 2;
-
-/// The content of a run's `config.toml` besides settings.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Note {
-    /// The hash of the data.
-    data_fingerprint: Option<String>,
-    /// The version of the rules by which the data was read; version 0.1.0 did not write it.
-    data_rules: Option<u32>,
-    /// Samples of each class in the training part.
-    train_classes: Option<Vec<usize>>,
-    /// The same in the validation part.
-    valid_classes: Option<Vec<usize>>,
-    /// The same in the test part.
-    test_classes: Option<Vec<usize>>,
-}
 
 /// The text of a run's `config.toml`.
 fn to_toml(config: &RunConfig, dataset: &Dataset) -> String {
@@ -191,15 +181,6 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
     })
 }
 
-/// The kind of data that an architecture takes.
-pub fn kind(architecture: Architecture) -> Kind {
-    match architecture {
-        Architecture::CharLstm => Kind::Text(TokenKind::Character),
-        Architecture::WordLstm => Kind::Text(TokenKind::Word),
-        _ => Kind::Arrays,
-    }
-}
-
 /// `data` is the current place of the configuration's data.
 fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Supervised>> {
     check_precision(config.train.precision, device)?;
@@ -225,7 +206,11 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     let source = BatchSource::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
     let task = batches::task(&dataset);
-    check_room(&with_whole_batch(config, &dataset), input, task, device)
+    let copies = [config.alrao.classifiers, task.outputs()];
+    memory::checkpoints_part(&config.model, input, copies, &config.train)
+        .and_then(|part| {
+            check_room(&with_whole_batch(config, &dataset), input, task, device, &[part])
+        })
         .map_err(|error| advised(error, architecture, &dataset))?;
     let pre_classifier = models::build(&config.model, input, &mut Init::new(config.train.seed))?;
     let record = model_record(config, &dataset, input, task);

@@ -5,7 +5,8 @@ mod tests;
 
 use std::path::PathBuf;
 
-use super::run::Note;
+use serde::{Deserialize, Serialize};
+
 use crate::data::Normalize;
 use crate::error::Result;
 use crate::learn::settings::{
@@ -119,6 +120,22 @@ settings::settings! {
         /// Learning rates of the features by PyTorch's names, in place of random ones; the classifiers keep theirs
         rates: PathBuf, "FILE.safetensors", check::file => train.rates;
     }
+}
+
+/// The content of a run's `config.toml` besides settings.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Note {
+    /// The hash of the data.
+    pub(super) data_fingerprint: Option<String>,
+    /// The version of the rules by which the data was read; version 0.1.0 did not write it.
+    pub(super) data_rules: Option<u32>,
+    /// Samples of each class in the training part.
+    pub(super) train_classes: Option<Vec<usize>>,
+    /// The same in the validation part.
+    pub(super) valid_classes: Option<Vec<usize>>,
+    /// The same in the test part.
+    pub(super) test_classes: Option<Vec<usize>>,
 }
 
 impl TaskSettings for SupervisedSettings {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{MLP, ends_with, files, floats, split, write_init, write_tensors, write_text};
+use super::{INPUTS, MLP, ends_with, files, floats, split, write_init, write_tensors, write_text};
 use super::{metrics, write_vectors};
 use crate::command_line::refused;
 
@@ -124,6 +124,95 @@ fn a_run_may_take_the_place_of_one_that_never_began() {
     refused(folder, &split(&command), "is not empty");
 }
 
+/// A process that comes a moment too late leaves the files of the one that was first.
+#[test]
+fn the_files_of_another_process_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    fs::create_dir(folder.join("run")).unwrap();
+    let metrics = fs::File::create(folder.join("run/metrics.jsonl")).unwrap();
+    metrics.try_lock().unwrap();
+    let command = format!("{MLP} --epochs 1 --out run");
+    refused(folder, &split(&command), "another process is using this run");
+    assert_eq!(files(&folder.join("run")), [folder.join("run/metrics.jsonl")]);
+    drop(metrics);
+    ends_with(0, folder, &command);
+}
+
+#[test]
+fn an_evaluation_is_of_the_best_model_on_the_run_s_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    ends_with(0, folder, &format!("{MLP} --epochs 2 --out run"));
+    let note = "have changed since the run";
+    assert!(!ends_with(0, folder, "eval run").1.contains(note));
+    write_vectors(folder, [61, 20, 20]);
+    assert!(ends_with(0, folder, "eval run").1.contains(note));
+    assert!(!ends_with(0, folder, "eval run --data data.safetensors").1.contains(note));
+    fs::remove_file(folder.join("run/best.safetensors")).unwrap();
+    refused(folder, &["eval", "run"], "run/best.safetensors: is gone, and with it the best model");
+    ends_with(0, folder, "eval run/last.safetensors --data data.safetensors");
+}
+
+#[test]
+fn damaged_files_of_a_run_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    let command = format!("{MLP} --batch-size 4 --valid-split 0");
+    ends_with(0, folder, &format!("{command} --epochs 2 --out run"));
+    let best = folder.join("run/best.safetensors");
+    let whole = fs::read(&best).unwrap();
+    fs::write(&best, "").unwrap();
+    let resume = "train --resume run --epochs 3";
+    refused(folder, &split(resume), "run/best.safetensors: is not a complete safetensors file");
+    fs::write(&best, &whole).unwrap();
+    flip_a_bit(&best);
+    fs::copy(&best, folder.join("init.safetensors")).unwrap();
+    let (_, stderr) = ends_with(0, folder, resume);
+    assert!(stderr.contains("run/best.safetensors was damaged or edited"), "{stderr}");
+    let init = format!("{command} --init init.safetensors --out new");
+    refused(folder, &split(&init), "init.safetensors: was damaged or edited");
+    fs::write(folder.join("run/config.toml"), "").unwrap();
+    for command in ["train --resume run --epochs 4", "eval run"] {
+        refused(folder, &split(command), "run/config.toml: lacks the key 'model'");
+    }
+}
+
+/// The best whole epoch's copy is needed where an unfinished epoch is the best, and the run is given more steps.
+#[test]
+fn the_copy_of_the_best_whole_epoch_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    // 15 steps an epoch; the loss falls from epoch to epoch.
+    let command =
+        format!("{MLP} --batch-size 4 --optimizer sgd --lr 0.01 --max-steps 20 --out run");
+    ends_with(0, folder, &command);
+    let copy = folder.join("run/best-whole.safetensors");
+    fs::rename(&copy, folder.join("aside")).unwrap();
+    let resume = "train --resume run --max-steps 40";
+    refused(folder, &split(resume), "run/best-whole.safetensors: is gone");
+    fs::rename(folder.join("aside"), &copy).unwrap();
+    ends_with(0, folder, resume);
+}
+
+#[test]
+fn a_finished_run_keeps_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    ends_with(0, folder, &format!("{MLP} --epochs 2 --out run"));
+    let config = fs::read(folder.join("run/config.toml")).unwrap();
+    for change in ["--max-steps 3", "--epochs 1", "--log-every 5"] {
+        let (_, stderr) = ends_with(0, folder, &format!("train --resume run {change}"));
+        assert!(stderr.contains("is finished"), "{stderr}");
+        assert!(config == fs::read(folder.join("run/config.toml")).unwrap(), "{change}");
+    }
+}
+
 #[test]
 fn data_that_looks_mistaken_is_remarked_on_or_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,6 +227,26 @@ fn data_that_looks_mistaken_is_remarked_on_or_refused() {
     write_tensors(&data, &[inputs, floats("targets", &[40, 2], &[1.5, -2.0].repeat(40))]);
     let culprit = "all 40 training samples have the same targets";
     refused(folder, &split(&format!("{train} --out run")), culprit);
+    // An output that is always the same has no R2.
+    let mut targets: Vec<f32> = (0..80).map(|number| number as f32).collect();
+    targets.iter_mut().step_by(2).for_each(|target| *target = 1.0);
+    let [inputs, _] = super::part("", 40, 0);
+    let parts = ["", "valid_"].map(|part| floats(&format!("{part}targets"), &[40, 2], &targets));
+    let far: Vec<f32> = (0..40 * INPUTS).map(|number| 1e4 * number as f32).collect();
+    let valid = floats("valid_inputs", &[40, INPUTS], &far);
+    let [targets, valid_targets] = parts;
+    write_tensors(&data, &[inputs, targets, valid, valid_targets]);
+    let (_, stderr) = ends_with(0, folder, &format!("{train} --out constant"));
+    assert!(stderr.contains("valid part: the inputs differ from the training data"), "{stderr}");
+    let (stdout, _) = ends_with(0, folder, "eval constant --split valid");
+    assert!(stdout.contains("R2 undefined (an output's targets are all equal)"), "{stdout}");
+    fs::create_dir(folder.join("text")).unwrap();
+    for name in ["train.txt", "val.txt"] {
+        fs::write(folder.join("text").join(name), "some words ".repeat(100)).unwrap();
+    }
+    let text =
+        "train --model char-lstm --width 0.1 --batch-size 4 --epochs 1 --data text --out text-run";
+    assert!(ends_with(0, folder, text).1.contains("not read: val.txt"));
     fs::create_dir_all(folder.join("pictures/test/a")).unwrap();
     refused(folder, &split("train --data pictures"), "it has test, but no train");
 }

@@ -29,6 +29,7 @@ fn a_run_on_the_simulator_goes_on_to_the_bit() {
         ends_with(0, folder, &format!("{arguments} --max-steps 5 --out {name}"));
         ends_with(0, folder, &format!("train --resume {name} --max-steps 100"));
         assert_same(&folder.join(name), &folder.join(format!("{name}-alone")));
+        ends_with(0, folder, &format!("eval {name} --split valid --device simulator"));
     }
 }
 

@@ -100,18 +100,24 @@ fn what_a_folder_of_images_leaves_out_is_told_by_kind() {
         make_pipe(&train.join(name));
     }
     fs::copy(train.join("a/0.png"), train.join("beside.png")).unwrap();
+    fs::copy(train.join("a/0.png"), folder.join("pictures/stray.png")).unwrap();
+    fs::create_dir(folder.join("pictures/validation")).unwrap();
     let (_, stderr) = ends_with(0, folder, &format!("{PICTURES} --out run"));
     assert!(stderr.contains("pictures: 16 train, 4 valid images"), "{stderr}");
     for line in [
         "2 .tif, 1 .heic left out: not a format that can be decoded here; convert them to PNG",
         "2 .txt, 1 .db left out: not images",
         "3 named pipes left out: only regular files are read",
-        "1 outside the class folders left out: an image's class is the folder it is in",
+        "2 outside the class folders left out: an image's class is the folder it is in",
+        "not read: the folders validation; those that are read are train, valid or val, and test",
         "2 classes; training samples: 8 of a, 8 of b",
     ] {
         assert_eq!(stderr.matches(&format!("data    {line}\n")).count(), 1, "{line}: {stderr}");
     }
     assert!(!stderr.contains("broken"), "{stderr}");
+    let name: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![b'c', 0xff]);
+    fs::create_dir(train.join(name)).unwrap();
+    refuses(folder, PICTURES, &["pictures/train/c", "the name of a class is not UTF-8"]);
 }
 
 #[test]

@@ -25,6 +25,9 @@ use crate::file;
 /// The layout of a folder of images, for messages.
 pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg, *.png, *.webp, *.gif or *.bmp";
 
+/// The folders that are read.
+const PARTS: [&str; 4] = ["train", "valid", "val", "test"];
+
 /// The extensions of the formats that are decoded, in lower case.
 const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
 
@@ -53,6 +56,10 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
         return Err(Error::file(&root.join("train"), message));
     }
+    if let Some(name) = names.iter().find(|name| name.to_str().is_none() && !options.first_rules) {
+        let message = "the name of a class is not UTF-8, and a model's classes are told apart by name; rename the folder";
+        return Err(Error::file(&root.join("train").join(name), message));
+    }
     let endings = if options.first_rules { &ENDINGS[..FIRST_ENDINGS] } else { &ENDINGS };
     let mut left_out = LeftOut::default();
     let train = listed(root, "train", &names, endings, &pool, &mut left_out)?;
@@ -61,6 +68,14 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     };
     let valid = listed_if_there(validation(root)?)?;
     let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
+    for (name, entry) in entries(root)? {
+        match entry {
+            Entry::Folder if PARTS.iter().any(|part| name == *part) => {}
+            Entry::Folder => left_out.others.add_folder(&name),
+            Entry::File if has_ending(&name, endings) => left_out.others.add_unclassed(),
+            Entry::File | Entry::Irregular(_) => {}
+        }
+    }
     left_out.check(root)?;
     for (name, part) in
         [("train", Some(&train)), ("valid", valid.as_ref()), ("test", test.as_ref())]

@@ -23,8 +23,10 @@ pub(in crate::data) struct Others {
     files: Counts,
     /// Pipes, sockets and devices.
     irregular: Counts,
-    /// Images in the folder of a part, outside the folders of its classes.
+    /// Images in the folder of a part or in the data's, outside the folders of classes.
     unclassed: usize,
+    /// Folders beside those of the parts.
+    folders: Vec<String>,
 }
 
 type Counts = BTreeMap<String, usize>;
@@ -49,6 +51,11 @@ impl Others {
         self.unclassed += 1;
     }
 
+    /// Adds a folder beside those of the parts.
+    pub fn add_folder(&mut self, name: &OsStr) {
+        self.folders.push(name.to_string_lossy().into_owned());
+    }
+
     /// Lines for a message; none if nothing was left out.
     pub fn notes(&self) -> Vec<String> {
         let several = |(what, &count): (&String, &usize)| {
@@ -56,16 +63,24 @@ impl Others {
         };
         let unclassed =
             (self.unclassed > 0).then(|| ("outside the class folders".into(), self.unclassed));
-        [
+        let folders = (!self.folders.is_empty()).then(|| {
+            format!(
+                "not read: the folders {}; those that are read are train, valid or val, and test",
+                self.folders.join(", ")
+            )
+        });
+        let irregular = self.irregular.iter().map(several).collect();
+        let unclassed = unclassed.into_iter().collect();
+        let left_out = [
             (&self.images, "not a format that can be decoded here; convert them to PNG"),
             (&self.files, "not images"),
-            (&self.irregular.iter().map(several).collect(), "only regular files are read"),
-            (&unclassed.into_iter().collect(), "an image's class is the folder it is in"),
+            (&irregular, "only regular files are read"),
+            (&unclassed, "an image's class is the folder it is in"),
         ]
         .into_iter()
         .filter(|(counts, _)| !counts.is_empty())
-        .map(|(counts, why)| format!("{} left out: {why}", list(counts)))
-        .collect()
+        .map(|(counts, why)| format!("{} left out: {why}", list(counts)));
+        left_out.chain(folders).collect()
     }
 }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Limit {
     /// Its size.
     pub bytes: u128,
+    /// What this process takes of it already.
+    pub used: u128,
     /// The start of the message, such as "this machine has 16.00 GB of memory" without the size.
     pub before: String,
     /// The rest of the message.
@@ -17,29 +19,45 @@ pub(super) struct Limit {
 /// The smallest limit; `None` if none can be read, as on systems other than Linux.
 pub(super) fn smallest() -> Option<Limit> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let mut limits = of_process(&read("/proc/self/limits"));
+    let mut limits = of_process(&read("/proc/self/limits"), &read("/proc/self/status"));
     limits.extend(of_groups(&read("/proc/self/cgroup"), "/sys/fs/cgroup".as_ref()));
     limits.extend(of_machine(&read("/proc/meminfo")));
-    limits.into_iter().min_by_key(|limit| limit.bytes)
+    limits.into_iter().min_by_key(Limit::free)
+}
+
+impl Limit {
+    /// What is left of it.
+    pub fn free(&self) -> u128 {
+        self.bytes.saturating_sub(self.used)
+    }
+}
+
+/// A size in a text such as `/proc/meminfo` or `/proc/self/status`.
+fn size(text: &str, name: &str) -> Option<u128> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u128 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// The total in a text such as `/proc/meminfo`.
 fn of_machine(text: &str) -> Option<Limit> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u128 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     let (before, after) = ("this machine has".into(), "of memory".into());
-    Some(Limit { bytes: kibibytes * 1024, before, after })
+    Some(Limit { bytes: size(text, "MemTotal:")?, used: 0, before, after })
 }
 
-/// The limits in a text such as `/proc/self/limits`.
-fn of_process(text: &str) -> Vec<Limit> {
-    let limit = |(name, flag): (&str, &str)| {
+/// The limits in a text such as `/proc/self/limits`; `status` is a text such as `/proc/self/status`.
+fn of_process(text: &str, status: &str) -> Vec<Limit> {
+    let limit = |(name, flag, own): (&str, &str, &str)| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         let bytes = line.split_whitespace().next()?.parse().ok()?;
         let after = format!("(its limit, `ulimit {flag}`)");
-        Some(Limit { bytes, before: "this process may take".into(), after })
+        let used = size(status, own).unwrap_or(0);
+        Some(Limit { bytes, used, before: "this process may take".into(), after })
     };
-    [("Max address space", "-v"), ("Max data size", "-d")].into_iter().filter_map(limit).collect()
+    [("Max address space", "-v", "VmSize:"), ("Max data size", "-d", "VmData:")]
+        .into_iter()
+        .filter_map(limit)
+        .collect()
 }
 
 /// The limits of the control groups in a text such as `/proc/self/cgroup`, and of all groups around them. `root` is where
@@ -63,6 +81,7 @@ fn of_groups(text: &str, root: &Path) -> Vec<Limit> {
             let bytes = fs::read_to_string(&file).ok().and_then(|own| own.trim().parse().ok());
             limits.extend(bytes.map(|bytes| Limit {
                 bytes,
+                used: 0,
                 before: "its control group may take".into(),
                 after: format!("({})", file.display()),
             }));
@@ -94,8 +113,9 @@ mod tests {
         let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
             Max data size             1048576              unlimited            bytes     \n\
             Max address space         unlimited            unlimited            bytes     \n";
-        let limits = of_process(text);
+        let limits = of_process(text, "VmSize:\t   9 kB\nVmData:\t  24 kB\n");
         assert_eq!(bytes(limits.clone()), [1 << 20]);
+        assert_eq!(limits[0].free(), 1000 << 10);
         assert!(limits[0].after.contains("ulimit -d"));
     }
 
