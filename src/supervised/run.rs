@@ -10,8 +10,7 @@ use super::settings::{Note, RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
 use crate::data::{
-    self, Content, Dataset, ImageFiles, Kind, LoadOptions, Normalisation, Part, SampleShape,
-    TokenKind,
+    self, Content, Dataset, ImageFiles, LoadOptions, Normalisation, Part, SampleShape,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
