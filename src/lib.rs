@@ -29,7 +29,7 @@
 //! | [`shape`], [`random`], [`error`] | shapes, counter-based random numbers, errors |
 //! | [`device`] | memory, threads and launches on the CPU, the simulator and CUDA |
 //! | [`tensor`], [`tape`] | arrays on a device, and the record of a forward pass for the backward pass |
-//! | [`ops`] | the operations, a file or folder each in six rooms: shape rule, CPU code, kernel launch and gradient |
+//! | [`ops`] | the operations, one file or folder each, in six modules: shape rule, CPU code, kernel launch and gradient |
 //! | [`nn`], [`optim`] | layers and their parameters; flat buffers and the fused update |
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
@@ -67,7 +67,7 @@
 //! | head | the classifiers with their loss, as one op |
 //! | learner | a model on a device with its optimiser, learning rates and posterior |
 //! | log posterior | the logarithms of the posterior's weights |
-//! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior; predicted values, by the posterior before the switch's mixing step |
+//! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior; predicted values are weighed by the posterior before the switch adds the pool's share |
 //! | moment | an optimiser's state for each parameter: momentum, or Adam's two averages |
 //! | op | an operation on tensors with its gradient |
 //! | pitch | distance between two rows of a tensor in memory, in elements; a row is a pixel's channels |
@@ -86,7 +86,7 @@
 //! | switch | the Bayesian average of van Erven et al. (2008), in which the best classifier may change over time |
 //! | tape | the record of a forward pass, which the backward pass reads in reverse |
 //! | target network | the slowly updated copy of a Q-network that the targets are computed with |
-//! | theta | the switch's parameter: the prior probability, at each switch, of staying able to switch again |
+//! | theta | the switch's parameter: the prior probability, at each switch, that further switches may follow |
 //! | warp | 32 threads of a GPU that execute together |
 
 pub mod alrao;

@@ -1,4 +1,4 @@
-//! What Rust and CUDA both declare by hand: the structs that kernels take, and the constants that launches and kernels share.
+//! Declarations that Rust and CUDA repeat by hand: the structs that kernels take, and the constants that launches and kernels share.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
@@ -50,7 +50,7 @@ fn files(folder: &str, endings: &[&str]) -> BTreeMap<String, String> {
     found
 }
 
-/// The text up to the bracket that closes what began before it.
+/// The text up to the bracket that closes one opened before the text.
 fn up_to_closing(text: &str, [open, close]: [char; 2]) -> &str {
     let mut level = 0;
     let end = text.find(|c| {
@@ -151,19 +151,20 @@ fn fields_in_cuda(body: &str, constants: &Constants) -> Vec<Field> {
     fields
 }
 
-/// The bodies of the structs whose declarations begin with `start`, by name and with their file's constants.
+/// The bodies of the structs of these names, with their file's constants. Panics if two have one name.
 fn structs(
     files: &BTreeMap<String, String>,
-    is_wanted: impl Fn(&str, &str) -> bool,
+    names: &[String],
 ) -> BTreeMap<String, (String, Constants)> {
     let mut found = BTreeMap::new();
-    for (path, code) in files {
+    for code in files.values() {
         for (start, _) in code.match_indices("struct ") {
             let rest = &code[start + "struct ".len()..];
             let Some((name, after)) = rest.split_once(" {") else { continue };
-            if name.chars().all(char::is_alphanumeric) && is_wanted(path, name) {
+            if names.iter().any(|own| own == name) {
                 let body = up_to_closing(after, ['{', '}']).to_owned();
-                found.insert(name.to_owned(), (body, constants(code)));
+                let before = found.insert(name.to_owned(), (body, constants(code)));
+                assert!(before.is_none(), "two structs {name}");
             }
         }
     }
@@ -201,12 +202,11 @@ fn taken_by_value(kernels: &BTreeMap<String, String>) -> Vec<String> {
 fn structs_have_the_same_fields_in_rust_and_in_cuda() {
     let (rust, kernels) = (files("src/ops", &["rs"]), files("kernels", &["cu", "cuh"]));
     let of_shapes = constants(&code(&source().join("src/shape.rs")));
-    let in_cuda = structs(&kernels, |_, _| true);
-    let in_rust = structs(&rust, |_, name| in_cuda.contains_key(name));
     let mut names = taken_by_value(&kernels);
     assert!(names.len() >= 22, "{names:?}");
     // Read through a pointer.
     names.push("ParameterChunk".into());
+    let (in_cuda, in_rust) = (structs(&kernels, &names), structs(&rust, &names));
     for name in names {
         let (body, constants) = &in_cuda[&name];
         let cuda = fields_in_cuda(body, constants);

@@ -80,7 +80,7 @@ pub(super) fn error(text: &str) {
     note(&format!("error: {line}"));
 }
 
-/// A return in one decimal, or with a power of ten if it is large.
+/// A mean return with one decimal, or with a power of ten if it is large.
 pub(super) fn value(value: f64) -> String {
     match value.abs() < 1e6 {
         true => format!("{value:.1}"),

@@ -71,9 +71,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
     run.notes().iter().for_each(|note| progress.line(&format!("data    {note}")));
-    if let Some(note) = run.note_on_checkpoint() {
-        progress.line(&format!("run     {note}"));
-    }
+    run.notes_on_checkpoints().iter().for_each(|note| progress.line(&format!("run     {note}")));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();

@@ -70,8 +70,8 @@ impl Dataset {
         })
     }
 
-    /// Checks that there is something to learn: where all samples have the same target, a model is right without having
-    /// learnt.
+    /// Checks that there is something to learn: where all samples have the same target, a model is right without
+    /// learning.
     ///
     /// # Errors
     /// [`Error::Input`] if all training samples are of one class, or have the same numbers as targets.
@@ -83,10 +83,14 @@ impl Dataset {
                 classes.len(),
                 self.class_name(classes[0] as usize)
             ),
-            Targets::Values { values, columns } if is_constant(values, *columns) => format!(
-                "all {} training samples have the same targets, so there is nothing to learn",
-                values.len() / columns
-            ),
+            Targets::Values { values, columns }
+                if values.len() > *columns && is_constant(values, *columns) =>
+            {
+                format!(
+                    "all {} training samples have the same targets, so there is nothing to learn",
+                    values.len() / columns
+                )
+            }
             _ => return Ok(()),
         };
         Err(Error::input(format!("`data` {}", self.name), message))
@@ -103,7 +107,7 @@ impl Dataset {
 
 /// Whether all rows are equal.
 fn is_constant<T: PartialEq>(rows: &[T], columns: usize) -> bool {
-    let mut rows = rows.chunks_exact(columns);
+    let mut rows = rows.chunks_exact(columns.max(1));
     rows.next().is_some_and(|first| rows.all(|row| row == first))
 }
 

@@ -3,7 +3,7 @@
 use super::{Arrays, Content, Dataset, ImageFiles, Inputs, Normalisation, SampleShape, Targets};
 
 impl Dataset {
-    /// Lines about the data: the files of a folder of images that were left out, a text's line ends.
+    /// Lines about the data: files and folders that were left out, a text's line ends, images whose axes seem swapped, outliers.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.files().map(ImageFiles::notes).unwrap_or_default();
         match &self.content {

@@ -39,7 +39,7 @@ pub struct Checkpoint {
     pub record: Record,
     /// Whether it lacked the weights of predicted values: version 0.1.0 took the posterior.
     pub(crate) is_of_first_version: bool,
-    /// Whether the file is not as it was written. Files of version 0.1.0 do not show it.
+    /// Whether the file's checksum does not match. Files of version 0.1.0 have none.
     is_altered: bool,
     file: TensorFile,
 }
@@ -122,7 +122,9 @@ impl Checkpoint {
     pub(crate) fn note_of_alteration(&self, path: &Path) -> Option<String> {
         let path = path.display();
         self.is_altered.then(|| {
-            format!("{path} was damaged or edited after it was written: it has another checksum")
+            format!(
+                "{path} was damaged or edited after it was written: its checksum does not match"
+            )
         })
     }
 
@@ -408,15 +410,15 @@ fn differences(
 /// counters are ignored, so a run's checkpoint works too.
 ///
 /// # Errors
-/// One error for all names that are missing or unknown, or have a wrong shape or type.
+/// One error for all names that are missing or unknown, have a wrong shape or type, or hold NaN; a checksum that does not match.
 pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
     let file = TensorFile::read(path)?;
     let mut record = file.record.as_deref().and_then(|text| serde_json::from_str(text).ok());
     if let Some(record) = &mut record
         && take_checksum(record).is_some_and(|own| own != checksum(&file, record))
     {
-        let message = "was damaged or edited after it was written: it has another checksum; saved without its metadata, an \
-                       edited file can be used";
+        let message = "was damaged or edited after it was written: its checksum does not match; if you edited it, save it \
+                       without its metadata";
         return Err(Error::file(path, message));
     }
     let wanted = initial_shapes(learner);

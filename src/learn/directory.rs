@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::disk::operation;
 use super::metrics::Metrics;
-use super::record::Progress;
 use super::tensor_file::replace;
 use crate::error::{Error, Result};
 use crate::file;
@@ -218,26 +217,37 @@ impl RunDirectory {
         checkpoint.write(&RunDirectory::best(&self.path))
     }
 
-    /// Checks that the best epoch's model is there, if there has been a best epoch, and so the copy of the best whole
-    /// epoch's. Returns a remark on a file that is not as it was written.
+    /// Checks that the best epoch's model is there, if there has been a best epoch. Returns a remark on a file that is not as
+    /// it was written.
     ///
     /// # Errors
-    /// Where one is gone or cannot be read.
-    pub(crate) fn check_best(&self, progress: &Progress) -> Result<Option<String>> {
-        let best = (progress.best_epoch, RunDirectory::best(&self.path));
-        let whole = (progress.best_whole_epoch, self.path.join(BEST_WHOLE));
-        let mut note = None;
-        for (epoch, path) in [best, whole] {
-            let Some(epoch) = epoch else { continue };
-            if !path.is_file() {
-                let message = format!(
-                    "is gone, and with it the best model, of epoch {epoch}; put it back, or start a new run"
-                );
-                return Err(Error::file(&path, message));
-            }
-            note = note.or(Checkpoint::read(&path)?.note_of_alteration(&path));
+    /// Where it is gone or cannot be read.
+    pub(crate) fn check_best(&self, epoch: Option<u64>) -> Result<Option<String>> {
+        let Some(epoch) = epoch else { return Ok(None) };
+        let best = RunDirectory::best(&self.path);
+        if !best.is_file() {
+            let message = format!(
+                "is gone, and with it the best model, of epoch {epoch}; put it back, or start a new run"
+            );
+            return Err(Error::file(&best, message));
         }
-        Ok(note)
+        Ok(Checkpoint::read(&best)?.note_of_alteration(&best))
+    }
+
+    /// Checks that the copy of the best whole epoch's model is there, to which a run goes back if it is given more steps.
+    ///
+    /// # Errors
+    /// Where it is gone or cannot be read.
+    pub(crate) fn check_best_whole(&self, epoch: u64) -> Result<()> {
+        let path = self.path.join(BEST_WHOLE);
+        if !path.is_file() {
+            let message = format!(
+                "is gone; with more steps, the run goes back to this model of its best whole epoch, {epoch}: put it back, or \
+                 start a new run"
+            );
+            return Err(Error::file(&path, message));
+        }
+        Checkpoint::read(&path).map(drop)
     }
 
     /// Copies the best whole epoch's model before an unfinished epoch's model replaces it.
@@ -267,7 +277,7 @@ impl RunDirectory {
     }
 }
 
-/// Whether a file in a run's directory is one that a run leaves that is killed before it has written its configuration.
+/// Whether a run that was killed before it wrote its configuration leaves such a file.
 fn is_unstarted(entry: &fs::DirEntry) -> bool {
     let is_empty = || entry.metadata().is_ok_and(|metadata| metadata.len() == 0);
     match entry.file_name().to_str() {

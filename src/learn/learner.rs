@@ -97,7 +97,8 @@ impl Learner {
     /// `alrao.*` and batch counters are ignored, so a run's checkpoint works too.
     ///
     /// # Errors
-    /// One error for all names that are missing or unknown, or have a wrong shape or type.
+    /// One error for all names that are missing or unknown, have a wrong shape or type, or hold NaN; a checkpoint whose checksum
+    /// does not match.
     pub fn load_initial(&self, path: &Path) -> Result<()> {
         checkpoint::load_initial(self, path)
     }

@@ -63,8 +63,8 @@ pub(crate) fn model_part(
     Ok(Part { subject, what, bytes: all * (buffers * dtype.wide().size() as u128 + copy) })
 }
 
-/// The memory of a run's checkpoints: the last one, a new one and the new one's bytes are in memory at the same time, each
-/// with parameters and moments; so are the initial weights, before they are copied to the device.
+/// The memory of a run's checkpoints, each with parameters and moments. At an epoch's end the last one, a new one, the best
+/// one and its bytes are in memory at once. The initial weights count too; they are freed once they are on the device.
 ///
 /// # Errors
 /// As [`model_part`].
@@ -74,7 +74,7 @@ pub(crate) fn checkpoints_part(
     [classifiers, outputs]: [usize; 2],
     train: &TrainConfig,
 ) -> Result<Part> {
-    const CHECKPOINTS: u128 = 3;
+    const CHECKPOINTS: u128 = 4;
     let own = model_part(model, input, [classifiers, outputs], train)?;
     let pre_classifier = models::build(model, input, &mut Init::shapes_only())?;
     let all = pre_classifier.parameters(classifiers, outputs);

@@ -41,6 +41,7 @@ impl Metrics {
         {
             return Err(Error::file(path, format!("is a {what}, not a file")));
         }
+        let is_new = !path.exists();
         let opened =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let file =
@@ -50,6 +51,10 @@ impl Metrics {
             // Some file systems have no locks. There the user has to keep other processes away.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => {
+                if is_new {
+                    // Report the first error.
+                    let _ = std::fs::remove_file(path);
+                }
                 return Err(Error::file(path, format!("cannot be locked: {error}")));
             }
             Err(TryLockError::WouldBlock) => {

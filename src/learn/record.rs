@@ -15,7 +15,7 @@ pub struct Record {
     pub format: u32,
     /// The model's description, so that the file is enough to build it.
     pub model: Option<ModelRecord>,
-    /// The settings that stay as they are throughout the run, as TOML values by key; none in files of versions that did not
+    /// The settings that a run may not change, as TOML values by key; none in files of versions that did not
     /// record them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,

@@ -33,14 +33,15 @@ impl<T: RunTask> Run<T> {
         self.run_loop.latest().is_some_and(|checkpoint| checkpoint.is_of_first_version)
     }
 
-    /// A remark on the checkpoint that a continued run goes on from, or on its best epoch's model.
-    pub fn note_on_checkpoint(&self) -> Option<String> {
+    /// Remarks on the checkpoints of a run that is continued.
+    pub fn notes_on_checkpoints(&self) -> Vec<String> {
         let path = RunDirectory::last(self.directory());
         let altered = self.run_loop.latest().and_then(|latest| latest.note_of_alteration(&path));
         let begun_again = self.run_loop.is_begun_again().then(|| {
             format!("{} is missing, so the run begins again from its first step", path.display())
         });
-        altered.or(begun_again).or(self.run_loop.note_on_best().map(str::to_owned))
+        let best = self.run_loop.note_on_best().map(str::to_owned);
+        altered.into_iter().chain(begun_again).chain(best).collect()
     }
 
     /// The model that learns.

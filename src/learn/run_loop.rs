@@ -57,7 +57,7 @@ pub struct RunLoop<T: RunTask> {
 
 /// Whether two TOML values are the same; of floats, the digits may differ.
 fn is_same_value(own: &str, other: &str) -> bool {
-    let float = |text: &str| text.parse::<f64>().ok().filter(|_| text.contains('.'));
+    let float = |text: &str| text.parse::<f64>().ok().filter(|_| text.contains(['.', 'e', 'E']));
     own == other || float(own).is_some_and(|own| float(other) == Some(own))
 }
 
@@ -85,9 +85,9 @@ impl<T: RunTask> RunLoop<T> {
         }
     }
 
-    /// Gives the run the settings that stay as they are throughout, as TOML values by key. Its checkpoints keep them.
-    pub fn with_settings(self, settings: BTreeMap<String, String>) -> Self {
-        RunLoop { settings, ..self }
+    /// Gives the run the settings that it may not change, as TOML values by key. Its checkpoints keep them.
+    pub fn set_settings(&mut self, settings: BTreeMap<String, String>) {
+        self.settings = settings;
     }
 
     /// Whether the run was continued but had no checkpoint, so that it begins again.
@@ -113,22 +113,25 @@ impl<T: RunTask> RunLoop<T> {
     /// Restores the state from a run directory without changing the directory.
     ///
     /// # Errors
-    /// Where the checkpoint is not whole, is of another model or of other settings, or counts more metrics lines than the file has; where the
-    /// best epoch's model is gone.
+    /// Where a checkpoint that the run needs is gone or not whole, is of another model or of other settings, or counts more
+    /// metrics lines than the file has.
     pub fn restore(&mut self, directory: &mut RunDirectory) -> Result<()> {
         let path = RunDirectory::last(directory.path());
         let checkpoint = Checkpoint::read(&path)?;
         self.task.restore(&checkpoint, &path)?;
         self.check_settings(&checkpoint, directory)?;
-        self.note_on_best = directory.check_best(&checkpoint.record.progress)?;
+        self.note_on_best = directory.check_best(checkpoint.record.progress.best_epoch)?;
         directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
         self.progress = checkpoint.record.progress.clone();
         self.latest = Some(checkpoint);
-        Ok(())
+        match self.progress.best_whole_epoch.filter(|_| !self.is_over()) {
+            Some(epoch) => directory.check_best_whole(epoch),
+            None => Ok(()),
+        }
     }
 
-    /// Compares the settings with those that a checkpoint was trained with. A setting that one of them lacks is of another
-    /// version.
+    /// Compares the settings with those that a checkpoint was trained with. A setting that only one side has comes from another
+    /// version and is not compared.
     fn check_settings(&self, checkpoint: &Checkpoint, directory: &RunDirectory) -> Result<()> {
         let before = &checkpoint.record.settings;
         let mut common =

@@ -134,7 +134,7 @@ impl<T: TaskSettings> Settings<T> {
         file::to_toml(&self.task) + &file::to_toml(&self.learning) + &file::to_toml(&self.device)
     }
 
-    /// The settings that stay as they are throughout a run, as TOML values by key. Paths are not among them: files may move.
+    /// The settings that a run may not change, as TOML values by key. Paths are not among them: files may move.
     pub(crate) fn fixed(&self) -> BTreeMap<String, String> {
         const PATHS: &[&str] = &["data", "init", "rates"];
         let varies = [T::CHANGEABLE, DeviceSettings::KEYS, PATHS].concat();

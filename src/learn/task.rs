@@ -150,7 +150,7 @@ impl<T: RunTask> Steps<'_, T> {
     /// Logs the update `number` if `log_every` divides it, and checks for divergence. `accuracy` computes the batch's.
     ///
     /// # Errors
-    /// [`Error::Diverged`], [`Error::Write`], or the failure of the device.
+    /// [`crate::Error::Diverged`], [`crate::Error::Write`], or the failure of the device.
     pub fn update(
         &mut self,
         task: &T,

@@ -116,7 +116,9 @@ fn prepare(config: &QConfig, device: &Device) -> Result<RunLoop<QLearning>> {
     let input = Input::Vector { size: spaces.observation };
     let record = ModelRecord::of(config, input, Task::Regression { outputs: spaces.actions });
     let task = QLearning::new(network, collecting, arena, config.clone());
-    Ok(RunLoop::new(task, Some(record)).with_settings(Settings::from(config).fixed()))
+    let mut run = RunLoop::new(task, Some(record));
+    run.set_settings(Settings::from(config).fixed());
+    Ok(run)
 }
 
 /// Refuses a run that does not fit in memory, before anything is built.

@@ -98,7 +98,7 @@ pub fn evaluate(
     let mut notes = dataset.notes();
     if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
         notes.push(format!(
-            "{data} or the run's settings have changed since the run: its training samples may be among those evaluated"
+            "{data} or the run's settings have changed since training, so the evaluated samples may include training samples"
         ));
     }
     notes.extend(fit(&mut dataset, &record, &data, split)?);

@@ -127,14 +127,16 @@ fn unrecorded(stored: &str) -> String {
     )
 }
 
-/// Remarks on a run's validation and test inputs that differ much from its training data.
+/// Remarks on a run's validation and test inputs that lie far from its training data. Whether they vary less is left open: a
+/// small part that was drawn from the training data may.
 pub(super) fn parts_on_another_scale(dataset: &Dataset) -> Vec<String> {
     let Content::Arrays(arrays) = &dataset.content else { return Vec::new() };
     let columns = arrays.normalisation.as_ref().map(|own| own.mean.len());
     let parts = [Part::Valid, Part::Test].into_iter();
     let remarks = parts.filter_map(|part| {
-        let remark = on_another_scale(&arrays.part(part)?.inputs, columns?)?;
-        Some(format!("{} part: {remark}", part.name()))
+        let (largest, _) = scale(&arrays.part(part)?.inputs, columns?)?;
+        let name = part.name();
+        (largest > FAR).then(|| format!("{name} part: {}", on_scale(largest)))
     });
     remarks.collect()
 }
@@ -142,16 +144,23 @@ pub(super) fn parts_on_another_scale(dataset: &Dataset) -> Vec<String> {
 /// A remark on inputs that differ much from the training data once they are standardised in the same way: a column whose mean
 /// or deviation is far larger, or columns that are all far closer together.
 fn on_another_scale(inputs: &Inputs, columns: usize) -> Option<String> {
+    let (largest, is_narrow) = scale(inputs, columns)?;
+    (largest > FAR || is_narrow).then(|| on_scale(largest))
+}
+
+/// The largest mean or deviation of a column, and whether the deviations of all columns are small; `None` for images in bytes.
+fn scale(inputs: &Inputs, columns: usize) -> Option<(f64, bool)> {
     let Inputs::Floats(floats) = inputs else { return None };
     let Normalisation { mean, deviation } = Normalisation::of_floats(floats, columns);
     let largest = mean.iter().chain(&deviation).fold(0.0, |largest: f64, x| largest.max(x.abs()));
     // A column of equal numbers has the deviation 1.
     let spread: Vec<f64> = deviation.into_iter().filter(|deviation| *deviation != 1.0).collect();
-    let is_narrow = !spread.is_empty() && spread.iter().all(|deviation| *deviation < 1.0 / FAR);
-    (largest > FAR || is_narrow).then(|| {
-        format!(
-            "the inputs differ from the training data, by up to {largest:.0} of its standard deviations, or they vary far \
-             less; are they on the same scale?"
-        )
-    })
+    Some((largest, !spread.is_empty() && spread.iter().all(|deviation| *deviation < 1.0 / FAR)))
+}
+
+fn on_scale(largest: f64) -> String {
+    format!(
+        "the inputs differ from the training data, by up to {largest:.0} of its standard deviations, or they vary far less; are \
+         they on the same scale?"
+    )
 }

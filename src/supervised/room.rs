@@ -11,7 +11,8 @@ use crate::nn::Init;
 use crate::ops::head::classifiers::Targets;
 use crate::tensor::Tensor;
 
-/// Refuses a model or a batch that does not fit in memory beside the other parts. A GPU has its own memory, and reports itself when it is full.
+/// Refuses a model or a batch that does not fit in memory beside the other parts. A GPU has its own memory; its driver reports
+/// when that is full.
 ///
 /// # Errors
 /// [`Error::Input`](crate::Error::Input) naming the setting that determines the size.
@@ -24,18 +25,21 @@ pub(crate) fn check_room(
 ) -> Result<()> {
     let copies = [config.alrao.classifiers, task.outputs()];
     let model = memory::model_part(&config.model, input, copies, &config.train)?;
-    let mut batch = Part {
-        subject: format!("`batch_size` {}", config.train.batch_size),
-        what: "makes a batch that takes".into(),
-        bytes: config.train.batch_size as u128 * sample_bytes(config, input),
-    };
     memory::check_together(std::slice::from_ref(&model))?;
-    memory::check_together(&[&[model.clone(), batch.clone()], others].concat())?;
-    if device.name() != "cuda" {
-        batch.what = "makes a step that takes".into();
-        batch.bytes += step_bytes(config, input, task)?.saturating_sub(model.bytes);
+    let subject = match input {
+        Input::Tokens { .. } if config.train.bptt > config.train.batch_size => "`bptt`".into(),
+        _ => format!("`batch_size` {}", config.train.batch_size),
+    };
+    let bytes = config.train.batch_size as u128 * sample_bytes(config, input);
+    let batch = Part { subject, what: "makes a batch that takes".into(), bytes };
+    memory::check_together(&[std::slice::from_ref(&batch), others].concat())?;
+    if device.name() == "cuda" {
+        return Ok(());
     }
-    memory::check_together(&[&[model, batch], others].concat())
+    let step = step_bytes(config, input, task)?.saturating_sub(model.bytes);
+    let what = "makes a step that takes".into();
+    let step = Part { what, bytes: batch.bytes + step, ..batch };
+    memory::check_together(&[&[model, step], others].concat())
 }
 
 /// Host memory of one image or vector, or of one column of a window of text.

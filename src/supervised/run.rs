@@ -36,7 +36,7 @@ impl Run {
     /// Where a setting or the data is at fault; no directory is left behind then.
     pub fn start(mut config: RunConfig, out: Option<&Path>, device: &Device) -> Result<Run> {
         out.map_or(Ok(()), RunDirectory::check_free)?;
-        let mut run = prepare(&config, &config.task.data, device)?;
+        let mut run = prepare(&config, &config.task.data, device, true)?;
         let dataset = run.task().dataset();
         config.task.image_size = dataset.files().map(ImageFiles::size);
         let name = format!(
@@ -46,6 +46,7 @@ impl Run {
             config.train.optimizer
         );
         let text = to_toml(&config, dataset);
+        run.set_settings(Settings::from(&config).fixed());
         run.set_directory(RunDirectory::create(out, &name, &text)?);
         Ok(Run::new(config, run))
     }
@@ -79,16 +80,17 @@ impl Run {
             Some(data) => data.to_owned(),
             None => find_data(path, &config.task.data)?,
         };
-        let mut run = prepare(&config, &data, device)?;
+        let mut run = prepare(&config, &data, device, false)?;
         let now = run.task().dataset().fingerprint.clone();
         if fingerprint.is_some_and(|fingerprint| fingerprint != now) {
             let message = "is not the data this run was started on; give it back its data, or start a new run";
             return Err(Error::input(format!("`data` {data}"), message));
         }
+        (config.train.init, config.train.rates) = (init, rates);
+        run.set_settings(Settings::from(&config).fixed());
         if has_checkpoint {
             run.restore(&mut directory)?;
         }
-        (config.train.init, config.train.rates) = (init, rates);
         // A run that stays finished keeps its configuration.
         if config != before && !(run.is_finished() && run.is_over()) {
             directory.write_config(&to_toml(&config, run.task().dataset()))?;
@@ -180,8 +182,13 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
     })
 }
 
-/// `data` is the current place of the configuration's data.
-fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Supervised>> {
+/// `data` is the current place of the configuration's data. The targets are checked for a new run only.
+fn prepare(
+    config: &RunConfig,
+    data: &str,
+    device: &Device,
+    is_new: bool,
+) -> Result<RunLoop<Supervised>> {
     check_precision(config.train.precision, device)?;
     let architecture = config.model.architecture;
     let options = LoadOptions {
@@ -195,7 +202,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     };
     let dataset = data::load_with(data, kind(architecture), &options)
         .map_err(|error| error.of_setting("data"))?;
-    if !config.task.first_rules {
+    if is_new {
         dataset.check_targets()?;
     }
     if config.task.image_size.is_some() && dataset.files().is_none() {
@@ -216,7 +223,7 @@ fn prepare(config: &RunConfig, data: &str, device: &Device) -> Result<RunLoop<Su
     let model = Alrao::new(pre_classifier.module, task, config.alrao.clone());
     let learner = Learner::new(model, &source.sample(), &config.train, device);
     let task = Supervised::new(learner, dataset, source, config.train.clone())?;
-    Ok(RunLoop::new(task, Some(record)).with_settings(Settings::from(config).fixed()))
+    Ok(RunLoop::new(task, Some(record)))
 }
 
 /// The configuration with the size of the largest batch that the data has.

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use super::readers::write_pictures;
 use super::{INPUTS, MLP, ends_with, files, floats, split, write_init, write_tensors, write_text};
-use super::{metrics, write_vectors};
+use super::{assert_same, metrics, write_vectors};
 use crate::command_line::refused;
 
 const ACTING: &str = "rl train --env pendulum --steps 600 --epoch-steps 300 --learning-starts 100 --hidden 8 \
@@ -92,6 +93,28 @@ fn an_edited_configuration_is_refused() {
     );
 }
 
+/// The settings that a checkpoint keeps are the same before and after a resume.
+#[test]
+fn settings_of_images_and_rates_are_kept_on_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    let rates =
+        [floats("layers.0.weight", &[16], &[0.1; 16]), floats("layers.0.bias", &[16], &[0.1; 16])];
+    write_tensors(&folder.join("rates.safetensors"), &rates);
+    write_pictures(folder, 8);
+    let pictures = "train --data pictures --width 0.1 --batch-size 4";
+    for command in [&format!("{MLP} --rates rates.safetensors"), pictures] {
+        ends_with(0, folder, &format!("{command} --epochs 2 --out alone"));
+        ends_with(0, folder, &format!("{command} --epochs 1 --out run"));
+        ends_with(0, folder, "train --resume run --epochs 2");
+        assert_same(&folder.join("run"), &folder.join("alone"));
+        for run in ["run", "alone"] {
+            fs::remove_dir_all(folder.join(run)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn initial_parameters_with_nan_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +169,7 @@ fn an_evaluation_is_of_the_best_model_on_the_run_s_data() {
     let folder = folder.path();
     write_vectors(folder, [60, 20, 20]);
     ends_with(0, folder, &format!("{MLP} --epochs 2 --out run"));
-    let note = "have changed since the run";
+    let note = "have changed since training";
     assert!(!ends_with(0, folder, "eval run").1.contains(note));
     write_vectors(folder, [61, 20, 20]);
     assert!(ends_with(0, folder, "eval run").1.contains(note));

@@ -28,7 +28,7 @@ fn a_limit_on_memory_counts_as_the_machine_s() {
     for (arguments, culprit) in [
         ("train --model mlp --hidden 40000,10000 --data data.safetensors --out run", "--hidden"),
         ("train --model cnn --samples 9000 --batch-size 3000 --out run", "--batch-size 3000"),
-        ("train --model char-lstm --bptt 20000 --out run", "--batch-size 20"),
+        ("train --model char-lstm --bptt 20000 --out run", "--bptt"),
         ("rl train --env pendulum --buffer 60000000 --out run", "--buffer 60000000"),
         ("rl train --env pendulum --batch-size 2000000 --out run", "--batch-size 2000000"),
         ("bench q-learning --batch-size 2000000 --device cpu", "--batch-size 2000000"),

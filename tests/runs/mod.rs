@@ -71,8 +71,8 @@ fn write_vectors(folder: &Path, sizes: [usize; 3]) {
     write_tensors(&folder.join("data.safetensors"), &tensors);
 }
 
-/// Writes `data.safetensors` with 240 samples, and for [`MLP`] `infinite.safetensors` with parameters from which nothing can be learnt
-/// with.
+/// Writes `data.safetensors` with 240 samples, and for [`MLP`] `infinite.safetensors` with parameters with which nothing can be
+/// learnt.
 fn write_infinite(folder: &Path) {
     write_vectors(folder, [240, 0, 0]);
     write_init(&folder.join("infinite.safetensors"), 0.0, f32::INFINITY);

@@ -30,7 +30,7 @@ fn make_pipe(path: &Path) {
 }
 
 /// Two classes of `count` images each.
-fn write_pictures(folder: &Path, count: usize) {
+pub(super) fn write_pictures(folder: &Path, count: usize) {
     let golden = every_kind();
     let images = [&golden["wide.jpg"].0, &golden["tall.png"].0];
     for (class, image) in ["a", "b"].iter().zip(images) {
@@ -109,7 +109,7 @@ fn what_a_folder_of_images_leaves_out_is_told_by_kind() {
         "2 .txt, 1 .db left out: not images",
         "3 named pipes left out: only regular files are read",
         "2 outside the class folders left out: an image's class is the folder it is in",
-        "not read: the folders validation; those that are read are train, valid or val, and test",
+        "folders not read: validation; only train, valid (or val) and test are",
         "2 classes; training samples: 8 of a, 8 of b",
     ] {
         assert_eq!(stderr.matches(&format!("data    {line}\n")).count(), 1, "{line}: {stderr}");

@@ -85,9 +85,7 @@ fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
              the run differs from one that version 0.1.0 would go on with",
         );
     }
-    if let Some(note) = run.note_on_checkpoint() {
-        progress.line(&format!("run     {note}"));
-    }
+    run.notes_on_checkpoints().iter().for_each(|note| progress.line(&format!("run     {note}")));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();

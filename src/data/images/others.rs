@@ -54,6 +54,7 @@ impl Others {
     /// Adds a folder beside those of the parts.
     pub fn add_folder(&mut self, name: &OsStr) {
         self.folders.push(name.to_string_lossy().into_owned());
+        self.folders.sort();
     }
 
     /// Lines for a message; none if nothing was left out.
@@ -65,7 +66,7 @@ impl Others {
             (self.unclassed > 0).then(|| ("outside the class folders".into(), self.unclassed));
         let folders = (!self.folders.is_empty()).then(|| {
             format!(
-                "not read: the folders {}; those that are read are train, valid or val, and test",
+                "folders not read: {}; only train, valid (or val) and test are",
                 self.folders.join(", ")
             )
         });

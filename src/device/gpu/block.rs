@@ -92,7 +92,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // Outside of a capture, memory goes back with its last holder.
+        // Outside a capture, memory is freed when its last holder is dropped.
         if let Some(memory) = self.memory.take() {
             self.gpu.in_capture(|capture| capture.give_back(memory));
         }

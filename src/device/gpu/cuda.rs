@@ -53,7 +53,7 @@ impl Cuda {
 
     fn open_first() -> Result<Outcome<Cuda>, DriverError> {
         let context = CudaContext::new(0)?;
-        // SAFETY: every block of memory is used in one stream only, and that stream's order suffices.
+        // SAFETY: blocks are used in one stream, or ordered by our own events.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
         let name = context.name()?;
@@ -426,7 +426,7 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         let _ = self.context.bind_to_thread();
         for module in &self.modules {
-            // SAFETY: none of its functions is used any more. On a lost device the call fails.
+            // SAFETY: graphs keep the device open, so that none uses its functions any more. On a lost device the call fails.
             let _ = unsafe { result::module::unload(*module) };
         }
     }

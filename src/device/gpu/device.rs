@@ -214,7 +214,7 @@ impl Gpu {
         self.driver.refresh(memory.address);
     }
 
-    /// Does something to the running capture, if there is one.
+    /// Calls `change` with the running capture, if there is one.
     pub(super) fn in_capture<T>(&self, change: impl FnOnce(&mut Capture) -> T) -> Option<T> {
         self.capture.borrow_mut().as_mut().map(change)
     }
@@ -368,6 +368,8 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        // A capture that a panic left unfinished holds memory.
+        drop(self.capture.take());
         self.heap.release(&*self.driver);
     }
 }

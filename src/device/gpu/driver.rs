@@ -1,4 +1,4 @@
-//! What a device that runs kernels is asked to do. The drivers are CUDA's, the simulator and the launch counter.
+//! The interface of a device that runs kernels. The drivers are CUDA's, the simulator and the launch counter.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,8 @@ pub(in crate::device) trait Driver {
     /// Waits for all earlier launches, and copies to the host.
     fn download(&self, address: u64, bytes: &mut [u8]) -> Outcome<()>;
 
-    /// A ring of `places` staging buffers of `bytes` bytes, for batches that are copied to memory allocated before; `None`
+    /// A ring of `places` staging buffers of `bytes` bytes, for copying batches to blocks that are already allocated;
+    /// `None`
     /// where every copy happens at once.
     fn staging(&self, _places: usize, _bytes: usize) -> Outcome<Option<Box<dyn Staging>>> {
         Ok(None)
@@ -103,7 +104,7 @@ pub(in crate::device) trait Driver {
         Vec::new()
     }
 
-    /// What each launch left in its buffers; only the simulator tells.
+    /// What each launch left in its buffers; only the simulator records it.
     fn traces(&self) -> Vec<LaunchTrace> {
         Vec::new()
     }
@@ -116,8 +117,8 @@ pub(in crate::device) trait Driver {
 
 /// Staging buffers in pinned memory, which batches are copied from while the device works.
 pub(in crate::device) trait Staging {
-    /// Writes parts into buffer number `place`, and queues their copy to an address, after the device's last read of the batch
-    /// before.
+    /// Writes parts into buffer number `place`, and queues their copy to `address`; the copy waits until the device has read the
+    /// previous batch. A block of at least the ring's `bytes` bytes begins at the address.
     fn send(&self, place: usize, address: u64, parts: &Parts) -> Outcome<()>;
 }
 

@@ -34,10 +34,11 @@ impl Gpu {
 
 /// A captured graph. It owns all memory that it uses.
 pub struct CapturedGraph {
-    gpu: Rc<Gpu>,
     commands: Vec<Command>,
     graph: Option<Box<dyn Graph>>,
     _held: Vec<Rc<Memory>>,
+    /// Last, since the device must outlive its graph and its memory.
+    gpu: Rc<Gpu>,
 }
 
 impl CapturedGraph {

@@ -56,7 +56,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     })
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct CrossEntropyShape {

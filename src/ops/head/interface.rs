@@ -1,4 +1,4 @@
-//! What the ops of the head take and give.
+//! Inputs and results of the head's ops.
 
 use crate::device::{DType, Op};
 use crate::ops::begin;
@@ -61,7 +61,8 @@ impl<'a> Targets<'a> {
 #[derive(Clone)]
 pub struct Head {
     /// The scalar on the tape from which the backward pass starts. Its value is the sum of the finite losses of the
-    /// classifiers and the mixture. Its backward pass gives each parameter the gradient described above, and assumes a
+    /// classifiers and the mixture. Its backward pass gives each parameter the gradient described in
+    /// [`super::classifiers`], and assumes a
     /// gradient of 1 at the scalar.
     pub objective: Tensor,
     /// F64 `[1]`: the mixture's mean loss; infinite if some sample has no finite classifier.

@@ -23,7 +23,7 @@ const BLOCKS: usize = 264;
 
 const THREADS: u32 = 128;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct ManyClasses {

@@ -172,7 +172,7 @@ fn log_sum_exp(x: &[f64]) -> f64 {
     largest + x.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct SwitchSettings {

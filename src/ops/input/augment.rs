@@ -88,7 +88,7 @@ pub fn images_from_floats(
     out
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct AugmentShape {

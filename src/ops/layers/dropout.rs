@@ -78,7 +78,7 @@ fn apply_all<T: Float>(cpu: &Cpu, mask: Mask, x: &Tensor, y: &Tensor, add: bool)
     });
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct DropoutShape {

@@ -72,7 +72,7 @@ fn transpose(from: &Tensor, slot: &Slot) {
     }
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct FlattenShape {

@@ -67,7 +67,7 @@ fn largest<T: Float>(values: &[T]) -> T {
     values.iter().fold(-T::INFINITY, larger)
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct BellmanSizes {

@@ -163,7 +163,7 @@ fn sample_typed<T: Float>(rows: &Tensor, draw: Draw, observation: usize, out: &T
     }
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct ReplaySizes {

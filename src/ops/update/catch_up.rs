@@ -67,7 +67,7 @@ fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64
     sums.iter().zip(totals).map(|(sum, total)| sum / total).collect()
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct CatchUpSizes {

@@ -28,7 +28,7 @@ const OPERANDS_THREADS: u32 = 256;
 /// blocks.
 const MANY_COLUMNS: usize = 8192;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct ClassifierSizes {
@@ -42,7 +42,7 @@ struct ClassifierSizes {
     staged: u32,
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct ClassifierOperands {

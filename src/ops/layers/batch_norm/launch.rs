@@ -26,7 +26,7 @@ const FINISHED_CHANNELS: usize = THREADS / 32;
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct BatchNormShape {
@@ -43,7 +43,7 @@ struct BatchNormShape {
     unused: u32,
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct BatchNormFinish {

@@ -17,7 +17,7 @@ use crate::ops::tensor::reduce::add_column_sums_on;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::Tensor;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Conv2dShape {

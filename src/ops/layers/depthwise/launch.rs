@@ -27,7 +27,7 @@ const RUN: usize = 4;
 const PARTS: usize = 64;
 const PART_PIXELS: usize = 128;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct DepthwiseShape {

@@ -21,7 +21,7 @@ const DIGITS: usize = 1 << BITS;
 /// Sorted tokens, and units of columns, of one warp.
 const CHUNK: usize = 32;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct EmbeddingShape {

@@ -21,7 +21,7 @@ const UNITS: usize = 8;
 const SAMPLES: usize = 8;
 const STEP_THREADS: u32 = 256;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct LstmSizes {

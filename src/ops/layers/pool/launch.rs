@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct PoolShape {

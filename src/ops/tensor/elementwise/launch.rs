@@ -18,7 +18,7 @@ const UNITS: u64 = 2 * THREADS as u64;
 /// The output and at most two inputs.
 const OPERANDS: usize = 3;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 struct ElementwiseLayout {

@@ -86,7 +86,7 @@ pub(crate) fn lies_in_runs(pointer: Pointer, dtype: DType, strides: &[usize]) ->
         && strides.iter().all(|stride| (stride * dtype.size()).is_multiple_of(16))
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct MatmulShape {
@@ -111,7 +111,7 @@ struct MatmulShape {
     unused: u32,
 }
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct MatmulParts {

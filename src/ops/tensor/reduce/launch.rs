@@ -27,7 +27,7 @@ const ELEMENTS_OF_A_BLOCK: u64 = 4096;
 /// The number of blocks of a launch above which sums are not split further.
 const MOST_BLOCKS: u64 = 1024;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 struct ReduceShape {

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// Threads of a block, which does one chunk.
 const THREADS: u32 = 256;
 
-/// The kernels\' struct of the same name.
+/// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct OptimizerSettings {
