@@ -86,6 +86,8 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         #[cfg_attr(feature = "cli", derive(clap::Args))]
+        // The texts are the help of flags, where brackets mark what may be left out.
+        #[allow(rustdoc::broken_intra_doc_links)]
         pub struct $name {
             $($(
                 $(#[$attribute])*
