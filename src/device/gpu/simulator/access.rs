@@ -1,96 +1,14 @@
 //! Checks each memory access that an instrumented kernel reports. Only the checked build's kernels are instrumented.
 
-use std::collections::HashSet;
 use std::ffi::c_void;
 use std::ops::Range;
 
 use super::abi::{Context, Site};
-use super::fault::{describe_address, source_of};
-use super::hooks::{fail, worker_of};
-use super::job::{Mode, PlaceTraffic};
+use super::launch_accesses::{TOO_MANY_ACCESSES, number_of_place};
 use super::memory;
-use super::races::{Access, Found, Kind, Races};
-use super::traffic::{Traffic, Use};
+use super::races::{Access, Found, Kind};
+use super::traffic::Use;
 use super::worker::Worker;
-
-/// Checks the accesses of a launch.
-#[derive(Default)]
-pub(super) struct Accesses {
-    pub races: Races,
-    /// The addresses of the sites seen so far, since a place is either a site or an address in a kernel's code.
-    sites: HashSet<usize>,
-    last_place: u32,
-    /// The accesses checked so far.
-    count: u64,
-    /// The most accesses to check.
-    most: u64,
-    traffic: Option<Traffic>,
-}
-
-/// Places are stored in 32 bits, as a distance from this address, which lies in the program as the kernels do.
-fn origin() -> usize {
-    simulator_access as *const () as usize
-}
-
-/// The error of a kernel with more accesses than the limit.
-pub const TOO_MANY_ACCESSES: &str = "more accesses than the limit";
-
-impl Accesses {
-    /// Begins a launch of `blocks` blocks of `threads` threads.
-    pub fn begin_launch(&mut self, blocks: u64, threads: usize, mode: &Mode) {
-        (self.count, self.most) = (0, mode.most_accesses);
-        self.traffic = mode.traffic.then(Traffic::default);
-        self.races.begin_launch(blocks, threads);
-    }
-
-    /// Begins the block with this number.
-    pub fn begin_block(&mut self, number: u64) {
-        self.races.begin_block(number);
-        if let Some(traffic) = &mut self.traffic {
-            traffic.barrier();
-        }
-    }
-
-    /// All threads of the block have reached its barrier.
-    pub fn block_barrier(&mut self) {
-        self.races.block_barrier();
-        if let Some(traffic) = &mut self.traffic {
-            traffic.barrier();
-        }
-    }
-
-    /// The memory traffic of the launch; the counts start anew.
-    pub fn take_traffic(&mut self) -> Vec<PlaceTraffic> {
-        let Some(mut traffic) = self.traffic.take() else { return Vec::new() };
-        let taken = traffic.take().into_iter();
-        taken.map(|(access, count)| (self.place(access.place), access, count)).collect()
-    }
-
-    /// The number of accesses checked in this launch.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// `FILE:LINE` of the last access.
-    pub fn last_place(&self) -> String {
-        self.place(self.last_place)
-    }
-
-    /// `FILE:LINE` of a place.
-    fn place(&self, place: u32) -> String {
-        let address = origin().wrapping_add_signed(place.cast_signed() as isize);
-        match self.sites.contains(&address) {
-            // SAFETY: it is the address of a site, and sites are statics of the kernels.
-            true => unsafe { &*(address as *const Site) }.place(),
-            // The instruction before it is the call that reported the access.
-            false => source_of(address - 1),
-        }
-    }
-}
-
-fn number_of_place(address: usize) -> u32 {
-    address.wrapping_sub(origin()) as u32
-}
 
 impl Worker {
     /// Checks an access of the running thread; the error says what is wrong with it.
@@ -162,7 +80,7 @@ impl Worker {
             Kind::Atomic => "atomically updates",
             Kind::Copy => "copies to",
         };
-        let describe = |address| describe_address(self, address).unwrap_or_default();
+        let describe = |address| self.describe_address(address).unwrap_or_default();
         match found {
             Found::Forbidden(address) => format!("{here}: {verb} {}", describe(*address)),
             Found::Race(other) => {
@@ -214,7 +132,7 @@ unsafe extern "C" fn simulator_access(
         let (start, place) = (address as usize, number_of_place(place as usize));
         match (*worker).touch(start..start + bytes, kind, place) {
             Ok(()) => (*worker).is_in_hook.set(false),
-            Err(message) => fail(worker, message),
+            Err(message) => Worker::fail_here(worker, message),
         }
     }
 }
@@ -231,11 +149,11 @@ unsafe extern "C" fn simulator_read(
 ) {
     // SAFETY: as for `simulator_access`.
     unsafe {
-        let worker = worker_of(context);
+        let worker = Worker::enter_hook(context);
         let start = address as usize;
         match (*worker).touch_at(start..start + bytes as usize, Kind::Read, site) {
             Ok(()) => (*worker).is_in_hook.set(false),
-            Err(message) => fail(worker, message),
+            Err(message) => Worker::fail_here(worker, message),
         }
     }
 }

@@ -2,127 +2,13 @@
 //! coroutine's stack, below C++ frames, so none of them may unwind.
 
 use std::ffi::c_void;
-use std::ops::Range;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 use super::abi::{Collective, Context, SharedArray, Site};
 use super::job::Order;
 use super::races::Kind;
+use super::waiting::AsyncCopy;
 use super::worker::Worker;
-
-/// The block's barrier: the threads that have arrived, and at which call.
-pub(super) struct Barrier {
-    arrived: Vec<u32>,
-    records: Vec<*mut c_void>,
-    site: *const Site,
-}
-
-impl Default for Barrier {
-    fn default() -> Self {
-        Barrier { arrived: Vec::new(), records: Vec::new(), site: null() }
-    }
-}
-
-impl Barrier {
-    pub fn clear(&mut self) {
-        self.arrived.clear();
-        self.records.clear();
-    }
-}
-
-/// The waiting lanes of a warp and their records.
-#[derive(Clone, Copy)]
-pub(super) struct Warp {
-    pub arrived: u32,
-    records: [*mut c_void; 32],
-}
-
-impl Default for Warp {
-    fn default() -> Self {
-        Warp { arrived: 0, records: [null_mut(); 32] }
-    }
-}
-
-/// An asynchronous copy.
-#[derive(Clone, Copy)]
-struct AsyncCopy {
-    target: usize,
-    source: usize,
-    bytes: usize,
-    site: &'static Site,
-}
-
-impl AsyncCopy {
-    /// # Safety
-    /// A kernel must be running, and no hook: if the kernel may not access the memory, this faults as the
-    /// kernel would.
-    unsafe fn run(&self) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.source as *const u8,
-                self.target as *mut u8,
-                self.bytes,
-            );
-        }
-    }
-
-    fn read(&self) -> Range<usize> {
-        self.source..self.source + self.bytes
-    }
-
-    fn written(&self) -> Range<usize> {
-        self.target..self.target + self.bytes
-    }
-}
-
-/// The pending asynchronous copies of one thread.
-#[derive(Default)]
-pub(super) struct Copies {
-    queue: Vec<AsyncCopy>,
-    /// The end of each group in the queue.
-    groups: Vec<usize>,
-}
-
-impl Copies {
-    pub fn clear(&mut self) {
-        self.queue.clear();
-        self.groups.clear();
-    }
-
-    /// Removes and returns the copies of all groups except the last `left`.
-    fn take(&mut self, left: usize) -> Vec<AsyncCopy> {
-        let finished = self.groups.len().saturating_sub(left);
-        let end = if finished == 0 { 0 } else { self.groups[finished - 1] };
-        self.groups.drain(..finished);
-        self.groups.iter_mut().for_each(|mark| *mark -= end);
-        self.queue.drain(..end).collect()
-    }
-}
-
-/// The worker of a running kernel.
-///
-/// # Safety
-/// `context` must be that of a running kernel.
-pub(super) unsafe fn worker_of(context: *mut Context) -> *mut Worker {
-    // SAFETY: a kernel's context is that of its thread, and its worker is set while blocks run.
-    let worker = unsafe { (*context).worker.cast::<Worker>() };
-    // SAFETY: as above.
-    unsafe { (*worker).is_in_hook.set(true) };
-    worker
-}
-
-/// Ends the block with an error. Its coroutine is never resumed.
-///
-/// # Safety
-/// As for [`Worker::park`].
-pub(super) unsafe fn fail(worker: *mut Worker, message: String) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        (*worker).fail(message);
-        Worker::park(worker);
-    }
-}
 
 /// Waits for all threads of the block; the last to arrive runs `collective` over all records.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
@@ -136,11 +22,11 @@ unsafe extern "C" fn simulator_block_sync(
 ) {
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
-        let pointer = worker_of(context);
+        let pointer = Worker::enter_hook(context);
         match block_sync(&mut *pointer, (*context).current, site, record, collective) {
             Ok(Wait::Park) => Worker::park(pointer),
             Ok(Wait::GoOn) => (*pointer).is_in_hook.set(false),
-            Err(message) => fail(pointer, message),
+            Err(message) => Worker::fail_here(pointer, message),
         }
     }
 }
@@ -209,11 +95,11 @@ unsafe extern "C" fn simulator_warp_sync(
 ) {
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
-        let pointer = worker_of(context);
+        let pointer = Worker::enter_hook(context);
         match warp_sync(&mut *pointer, (*context).current, site, mask, record, collective) {
             Ok(Wait::Park) => Worker::park(pointer),
             Ok(Wait::GoOn) => (*pointer).is_in_hook.set(false),
-            Err(message) => fail(pointer, message),
+            Err(message) => Worker::fail_here(pointer, message),
         }
     }
 }
@@ -298,13 +184,13 @@ unsafe extern "C" fn simulator_shared(
 ) -> *mut c_void {
     // SAFETY: kernels pass their own context.
     unsafe {
-        let worker = worker_of(context);
+        let worker = Worker::enter_hook(context);
         match (*worker).shared.array(array) {
             Ok(address) => {
                 (*worker).is_in_hook.set(false);
                 return address as *mut c_void;
             }
-            Err(message) => fail(worker, message),
+            Err(message) => Worker::fail_here(worker, message),
         }
     }
     std::process::abort()
@@ -325,11 +211,11 @@ unsafe extern "C" fn simulator_copy(
         AsyncCopy { target: target as usize, source: source as usize, bytes: bytes as usize, site };
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
-        let worker = worker_of(context);
+        let worker = Worker::enter_hook(context);
         let read = (*worker).touch_at(copy.read(), Kind::Read, site);
         let written = read.and_then(|()| (*worker).touch_at(copy.written(), Kind::Copy, site));
         if let Err(message) = written {
-            return fail(worker, message);
+            return Worker::fail_here(worker, message);
         }
         let copies = &mut (*worker).copies;
         copies[(*context).current as usize].queue.push(copy);
@@ -349,7 +235,7 @@ unsafe extern "C" fn simulator_copy(
 unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
     // SAFETY: kernels pass their own context.
     unsafe {
-        let worker = worker_of(context);
+        let worker = Worker::enter_hook(context);
         let copies = &mut (*worker).copies;
         let pending = &mut copies[(*context).current as usize];
         pending.groups.push(pending.queue.len());
@@ -365,12 +251,12 @@ unsafe extern "C" fn simulator_copy_commit(context: *mut Context) {
 unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
-        let worker = worker_of(context);
+        let worker = Worker::enter_hook(context);
         let copies = &mut (*worker).copies;
         let finished = copies[(*context).current as usize].take(left as usize);
         for copy in &finished {
             if let Err(message) = (*worker).finish_copy(copy.read(), copy.written(), copy.site) {
-                return fail(worker, message);
+                return Worker::fail_here(worker, message);
             }
         }
         let is_late = (*worker).job().mode.late_copies;
@@ -387,6 +273,6 @@ unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
 // SAFETY: only kernels call it, each on its own thread and with its own context.
 unsafe extern "C" fn simulator_trap(context: *mut Context, site: &'static Site) -> ! {
     // SAFETY: kernels pass their own context.
-    unsafe { fail(worker_of(context), site.to_string()) };
+    unsafe { Worker::fail_here(Worker::enter_hook(context), site.to_string()) };
     std::process::abort()
 }

@@ -4,7 +4,9 @@ use std::ffi::c_void;
 use std::time::Duration;
 
 use super::abi::{Kernel, Triple};
+use super::memory;
 use super::traffic::{Transactions, Use};
+use crate::device::gpu::launch::Kind;
 
 /// The order in which the threads of a block and the blocks of a grid are run. No kernel may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -45,6 +47,27 @@ pub(super) struct Job {
     pub most_shared: usize,
     pub arguments: *mut *mut c_void,
     pub mode: Mode,
+}
+
+impl Job {
+    /// The memory block and the name of each pointer argument.
+    pub fn buffers(&self) -> Vec<(usize, &'static str)> {
+        let names = self.kernel.parameter_names();
+        let pointers = self.kernel.kinds().iter().zip(names).enumerate();
+        pointers
+            .filter(|(_, (kind, _))| **kind == Kind::POINTER.0)
+            .filter_map(|(index, (_, name))| {
+                // SAFETY: the launch has as many arguments as the kernel has kinds, and this one is a pointer.
+                let address = unsafe { *(*self.arguments.add(index)).cast::<usize>() };
+                memory::block_of(address).map(|block| (block, name))
+            })
+            .collect()
+    }
+
+    /// The name of the argument that points into a memory block.
+    pub fn argument_name(&self, block: usize) -> Option<&'static str> {
+        self.buffers().into_iter().find(|(address, _)| *address == block).map(|(_, name)| name)
+    }
 }
 
 /// The block that failed, and why.

@@ -7,16 +7,21 @@ mod access;
 mod fault;
 mod hooks;
 mod job;
+mod launch_accesses;
 mod memory;
 mod processor;
 #[cfg(all(test, feature = "simulator-checked"))]
 mod race_tests;
 mod races;
 mod shared_memory;
+mod signals;
+mod source;
 mod stacks;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod waiting;
+mod watchdog;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +34,7 @@ use rayon::prelude::*;
 
 use self::abi::{Kernel, Triple};
 use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
+use self::shared_memory::SHARED_WITHOUT_ASKING;
 use self::traffic::Transactions;
 use self::worker::Worker;
 use super::driver::{Driver, Outcome};
@@ -36,12 +42,9 @@ use super::launch::{Kind, Launch};
 use super::reports::{LaunchTrace, SiteTraffic};
 use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
-pub use access::TOO_MANY_ACCESSES;
 pub use job::Order;
+pub use launch_accesses::TOO_MANY_ACCESSES;
 pub use memory::Guard;
-
-/// The most shared memory of a block, declared and dynamic together, unless its kernel was allowed more.
-const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
 /// The most blocks of a grid along its second and third axis.
 const MOST_BLOCKS_ACROSS: u32 = 65_535;
@@ -155,7 +158,7 @@ impl Simulator {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let workers = threads.unwrap_or(cores).min(MOST_WORKERS);
         let pool = start_pool("alrao-simulator", Some(workers))?;
-        fault::install();
+        signals::install();
         Ok(Simulator {
             pool,
             options,
@@ -398,27 +401,6 @@ impl SharedJob {
             // SAFETY: as above.
             (outcome, unsafe { (*worker).end() })
         })
-    }
-}
-
-impl Job {
-    /// The memory block and the name of each pointer argument.
-    fn buffers(&self) -> Vec<(usize, &'static str)> {
-        let names = self.kernel.parameter_names();
-        let pointers = self.kernel.kinds().iter().zip(names).enumerate();
-        pointers
-            .filter(|(_, (kind, _))| **kind == Kind::POINTER.0)
-            .filter_map(|(index, (_, name))| {
-                // SAFETY: the launch has as many arguments as the kernel has kinds, and this one is a pointer.
-                let address = unsafe { *(*self.arguments.add(index)).cast::<usize>() };
-                memory::block_of(address).map(|block| (block, name))
-            })
-            .collect()
-    }
-
-    /// The name of the argument that points into a memory block.
-    fn argument_name(&self, block: usize) -> Option<&'static str> {
-        self.buffers().into_iter().find(|(address, _)| *address == block).map(|(_, name)| name)
     }
 }
 

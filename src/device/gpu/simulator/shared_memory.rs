@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::SHARED_WITHOUT_ASKING;
 use super::abi::SharedArray;
 use super::memory::{self, GuardedPages, POISON, outside};
 use super::races::Owner;
+
+/// The most shared memory of a block, declared and dynamic together, unless its kernel was allowed more.
+pub(super) const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
 /// The alignment of dynamic shared memory.
 const ALIGNMENT: usize = 128;

@@ -11,12 +11,14 @@ use corosensei::trap::CoroutineTrapHandler;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::abi::{Context, Run, Site, Triple, context};
-use super::access::Accesses;
-use super::fault::{self, Fault};
-use super::hooks::{Barrier, Copies, Warp};
+use super::fault::Fault;
 use super::job::{Failure, Job, Order, Seen};
+use super::launch_accesses::Accesses;
+use super::memory;
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
+use super::waiting::{Barrier, Copies, Warp};
+use super::watchdog;
 
 /// What a waiting CUDA thread waits for.
 #[derive(Clone, Copy)]
@@ -70,14 +72,14 @@ pub(super) struct Worker {
     barriers: Vec<*const Site>,
     /// Whether a hook is running: the watchdog may not discard its stack.
     pub is_in_hook: Cell<bool>,
-    /// The deadline of the running block, by [`fault::now`]; 0 between blocks.
+    /// The deadline of the running block, by [`watchdog::now`]; 0 between blocks.
     deadline: Arc<AtomicU64>,
 }
 
 impl Worker {
     fn new() -> Box<Self> {
         let deadline = Arc::new(AtomicU64::new(0));
-        fault::watch(&deadline);
+        watchdog::watch(&deadline);
         Box::new(Worker {
             context: context(),
             job: None,
@@ -236,7 +238,7 @@ impl Worker {
         (context.current, context.next) = (0, 0);
         context.dynamic_shared = dynamic as *mut c_void;
         self.deadline
-            .store(fault::now() + job.mode.time_limit.as_millis() as u64, Ordering::Relaxed);
+            .store(watchdog::now() + job.mode.time_limit.as_millis() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -337,9 +339,7 @@ impl Worker {
                 }
                 CoroutineResult::Return(()) => {
                     (*worker).restart(number);
-                    let fault = (*worker).fault.take();
-                    let message =
-                        fault.map_or("its stack was lost".into(), |fault| fault.describe(&*worker));
+                    let message = (*worker).describe_fault();
                     (*worker).fail(message);
                 }
             }
@@ -366,6 +366,30 @@ impl Worker {
         self.failure.get_or_insert(message);
     }
 
+    /// The worker of a running kernel, which has called a hook.
+    ///
+    /// # Safety
+    /// `context` must be that of a running kernel.
+    pub unsafe fn enter_hook(context: *mut Context) -> *mut Worker {
+        // SAFETY: a kernel's context is that of its thread, and its worker is set while blocks run.
+        let worker = unsafe { (*context).worker.cast::<Worker>() };
+        // SAFETY: as above.
+        unsafe { (*worker).is_in_hook.set(true) };
+        worker
+    }
+
+    /// Ends the running block with an error in the running thread, whose coroutine is never resumed.
+    ///
+    /// # Safety
+    /// As for [`Worker::park`].
+    pub unsafe fn fail_here(worker: *mut Worker, message: String) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*worker).fail(message);
+            Worker::park(worker);
+        }
+    }
+
     /// Suspends the running coroutine until its thread may continue.
     ///
     /// # Safety
@@ -380,8 +404,20 @@ impl Worker {
         }
     }
 
-    pub fn is_stack_guard(&self, address: usize) -> bool {
-        self.stacks.is_guard(address)
+    fn describe_fault(&self) -> String {
+        let Some(fault) = self.fault else { return "its stack was lost".into() };
+        let last_access = self.accesses.as_ref().map(|accesses| accesses.last_place());
+        let memory = self.describe_address(fault.address);
+        fault.describe(last_access, self.stacks.is_guard(fault.address), memory)
+    }
+
+    /// Where an address lies in the memory of the running kernel, for people.
+    pub fn describe_address(&self, address: usize) -> Option<String> {
+        self.shared.describe(address).or_else(|| {
+            let (block, place) = memory::describe(address)?;
+            let name = self.job().argument_name(block);
+            Some(place + &name.map_or(String::new(), |name| format!(", `{name}`")))
+        })
     }
 
     fn deadlock(&self) -> String {
@@ -414,7 +450,7 @@ impl Drop for Worker {
             }
         }
         self.slots.clear();
-        fault::forget(&self.deadline);
+        watchdog::forget(&self.deadline);
     }
 }
 

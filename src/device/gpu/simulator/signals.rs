@@ -1,0 +1,102 @@
+//! Turns a signal inside a kernel into a fault; any other signal goes to the handler that was there before.
+
+use std::sync::{Once, OnceLock};
+
+use super::abi::context;
+use super::fault::Fault;
+use super::watchdog::time_is_up;
+use super::worker::Worker;
+
+fn signals() -> [i32; 5] {
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, time_is_up()]
+}
+
+/// The handlers that were installed before, in the order of [`signals`].
+static PREVIOUS: OnceLock<Vec<libc::sigaction>> = OnceLock::new();
+
+/// Installs the signal handlers, once for the process.
+pub(super) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = signals().map(|signal| {
+            // SAFETY: all-zero is a valid `sigaction`.
+            let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+            // SAFETY: it only reads the current action into `old`.
+            unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+            old
+        });
+        PREVIOUS.get_or_init(|| previous.to_vec());
+        for signal in signals() {
+            // SAFETY: all-zero is a valid `sigaction`.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handle as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+            // SAFETY: `handle` has the signature that SA_SIGINFO asks for, and is safe to run in a signal.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+    });
+}
+
+// SAFETY: only the system calls it, as a handler with SA_SIGINFO.
+unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *mut libc::c_void) {
+    // SAFETY: the system gives valid pointers, and all data used here belongs to this thread.
+    unsafe {
+        if leave_kernel(signal, info, machine.cast()) || signal == time_is_up() {
+            return;
+        }
+        let previous = PREVIOUS.get().zip(signals().iter().position(|s| *s == signal));
+        match previous.map(|(previous, index)| previous[index].sa_sigaction) {
+            Some(action) if action != libc::SIG_DFL && action != libc::SIG_IGN => {
+                type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+                std::mem::transmute::<usize, Handler>(action)(signal, info, machine);
+            }
+            // After the return the instruction faults again and ends the process, as it would without this handler.
+            _ => {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
+/// If the signal came from a kernel's code: stores the fault and leaves the coroutine.
+///
+/// # Safety
+/// The pointers must be those that a signal handler was given.
+unsafe fn leave_kernel(
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    machine: *mut libc::ucontext_t,
+) -> bool {
+    // SAFETY: the pointers are the system's. The worker belongs to this thread, and none of its methods is running.
+    unsafe {
+        let worker = (*context()).worker.cast::<Worker>();
+        if worker.is_null() {
+            return false;
+        }
+        let registers = &mut (*machine).uc_mcontext.gregs;
+        let Some(trap) = (*worker).trap else { return false };
+        if !trap.stack_ptr_in_bounds(registers[libc::REG_RSP as usize] as usize) {
+            return false;
+        }
+        if signal == time_is_up() && (*worker).is_in_hook.get() {
+            return false;
+        }
+        (*worker).fault = Some(Fault {
+            signal,
+            code: (*info).si_code,
+            address: (*info).si_addr() as usize,
+            instruction: registers[libc::REG_RIP as usize] as usize,
+        });
+        let new = trap.setup_trap_handler(|| ());
+        for (register, value) in [
+            (libc::REG_RIP, new.rip),
+            (libc::REG_RSP, new.rsp),
+            (libc::REG_RBP, new.rbp),
+            (libc::REG_RDI, new.rdi),
+            (libc::REG_RSI, new.rsi),
+        ] {
+            registers[register as usize] = value as i64;
+        }
+    }
+    true
+}
