@@ -1,59 +1,38 @@
-//! Times every kernel on its workloads and compares it with the GPU's peaks; on the CPU, which has no kernels, times
-//! each workload as a whole. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
+//! Times every kernel on its workloads; on the CPU, which has no kernels, times each workload as a whole. `alrao kernels`
+//! compares the times with the GPU's peaks. `ALRAO_BENCH_DEVICE` chooses the device, by default the best.
 
 mod device;
 
 use std::time::Duration;
 
 use alrao::bench::kernels::{ReplayedKernel, kernels_of};
-use alrao::bench::median;
-use alrao::bench::peaks::Peaks;
 use alrao::bench::workloads::{Cost, Size, Workload, all};
 use alrao::{DType, Device};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 fn kernels(criterion: &mut Criterion) {
     let device = device::open();
-    let peaks = Peaks::measure(&device).expect("the peaks can be measured");
-    let Some(peaks) = peaks else { return whole(criterion, &device) };
-    let mut rows = Vec::new();
+    if !device.can_capture() {
+        return whole(criterion, &device);
+    }
     for (workload, dtype) in all().iter().flat_map(|own| [(own, DType::F32), (own, DType::BF16)]) {
         for kernel in kernels_of(workload, dtype, Size::Full) {
             let Some(cost) = workload.cost_of(&kernel) else { continue };
             // A workload in bf16 launches some f32 kernels too.
-            if dtype == DType::BF16 && !kernel.ends_with("_bf16") {
-                continue;
-            }
-            let times = kernel_times(criterion, &device, (workload, dtype), &kernel, &cost);
-            // Empty where criterion's filter excludes it.
-            if !times.is_empty() {
-                let name = format!("{kernel}: {}", workload.name);
-                rows.push((name, cost, dtype, median(times), kernel));
+            if dtype == DType::F32 || kernel.ends_with("_bf16") {
+                time_kernel(criterion, &device, (workload, dtype), &kernel, &cost);
             }
         }
     }
-    println!("\n{:>9} {:>9} {:>9}  kernel", "GB/s", "TFLOP/s", "of floor");
-    for (name, cost, dtype, time, kernel) in rows {
-        let seconds = time.as_secs_f64();
-        println!(
-            "{:>9.0} {:>9.2} {:>8.1}%  {name}",
-            cost.total_bytes(dtype) / seconds / 1e9,
-            cost.operations / seconds / 1e12,
-            100.0 * peaks.floor(&kernel, &cost, dtype) / seconds,
-        );
-    }
-    println!("{peaks:?}");
 }
 
-/// Times of one pass each.
-fn kernel_times(
+fn time_kernel(
     criterion: &mut Criterion,
     device: &Device,
     (workload, dtype): (&Workload, DType),
     kernel: &str,
     cost: &Cost,
-) -> Vec<Duration> {
-    let mut times = Vec::new();
+) {
     let mut prepared = None;
     let mut group = criterion.benchmark_group(kernel);
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
@@ -69,13 +48,10 @@ fn kernel_times(
             let runs = iterations.div_ceil(replayed.passes() as u64);
             let time = device.time(|| (0..runs).for_each(|_| replayed.run()));
             let time = time.expect("the device works");
-            let own = time.as_secs_f64() / (runs * replayed.passes() as u64) as f64;
-            times.push(Duration::from_secs_f64(own));
-            Duration::from_secs_f64(own * iterations as f64)
+            time.mul_f64(iterations as f64 / (runs * replayed.passes() as u64) as f64)
         });
     });
     group.finish();
-    times
 }
 
 /// Times whole workloads, for devices without kernels.
@@ -83,8 +59,7 @@ fn whole(criterion: &mut Criterion, device: &Device) {
     let mut group = criterion.benchmark_group(device.name());
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
-    let own = all().into_iter().filter(|own| device.can_capture() || has_twin(own));
-    for workload in own {
+    for workload in all().into_iter().filter(has_twin) {
         let mut work = None;
         group.bench_function(&workload.name, |bencher| {
             let work = work.get_or_insert_with(|| workload.prepare(device, DType::F32, Size::Full));

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let Content::Arrays(arrays) = &dataset.content else { return Ok(()) };
     let began = Instant::now();
     let images: usize =
-        Loader::new(Arc::clone(&arrays.train), None, 32, 0).map(|batch| batch.samples).sum();
+        Loader::new(Arc::clone(&arrays.train), None, 32, 0).map(|batch| batch.len()).sum();
     let seconds = began.elapsed().as_secs_f64();
     println!("{images} images in {seconds:.2} s: {:.0} a second", images as f64 / seconds);
     Ok(())

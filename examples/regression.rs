@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
+use alrao::data::{Arrays, Content, Dataset, Input, Inputs, Split, Targets, Task};
 use alrao::learn::{Silent, TrainConfig};
 use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use alrao::random::{Philox, Purpose};
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
             train: waves(2000, 0),
             valid: Some(waves(500, 1)),
             test: Some(waves(500, 2)),
-            sample: SampleShape::Vector { size: 1 },
+            sample: Input::Vector { size: 1 },
             task: Task::Regression { outputs: 1 },
             normalisation: None,
             target_normalisation: None,

@@ -27,17 +27,17 @@
 //! | | |
 //! | --- | --- |
 //! | [`shape`], [`random`], [`error`] | shapes, counter-based random numbers, errors |
-//! | [`device`] | memory, threads and launches on the CPU, the simulator and CUDA |
+//! | [`device`] | memory, threads and kernel launches: the CPU, CUDA, the simulator |
 //! | [`tensor`], [`tape`] | arrays on a device, and the record of a forward pass for the backward pass |
-//! | [`ops`] | the operations, one file or folder each, in six modules: shape rule, CPU code, kernel launch and gradient |
+//! | [`ops`] | the operations, in six modules; each has its shape rule, CPU code, kernel launch and gradient in one file or folder |
 //! | [`nn`], [`optim`] | layers and their parameters; flat buffers and the fused update |
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
 //! | [`supervised`], [`rl`] | the two tasks: learning from a data set, and Q-learning |
 //! | [`bench`](mod@bench) | timing |
 //!
-//! The feature `cli` adds `checks` (compares each kernel with the CPU), `plots` (pictures), `experiments` (the paper's) and `argument`
-//! (how flags are read).
+//! The feature `cli` adds `checks` (compares each kernel with the CPU), `plots` (pictures), `experiments` (the paper's tables and
+//! figures) and `argument` (parsing of flags).
 //!
 //! # Glossary
 //!
@@ -48,29 +48,29 @@
 //! | batch | the samples of one step; for text, columns of tokens |
 //! | best epoch | the epoch with the smallest validation loss (in Q-learning: the largest return) |
 //! | captured graph | the launches of a step, captured once and replayed as one |
-//! | catch-up | classifiers without weight take the weighted mean of the others' parameters |
+//! | catch-up | classifiers whose posterior weight is below e^-20 take the mean of all classifiers' parameters, weighted by the posterior |
 //! | checkpoint | a run's whole state in one safetensors file |
 //! | classifier | one of the N copies of the last layer; in regression and Q-learning too |
 //! | cursor | the position of the next batch in the epoch's order, in device memory |
 //! | data loader | the thread that gathers batches ahead of their use |
 //! | device | the CPU, a GPU through CUDA, or the simulator |
-//! | diverged | said of a classifier: its loss in this step is not finite, so this step does not update it |
+//! | diverged (classifier) | its loss in this step is not finite, so this step does not update it |
 //! | epoch | one pass over the training data; in Q-learning a fixed number of the environment's steps |
-//! | episode | one play of an environment, from its start to its end |
+//! | episode | one pass through an environment, from its start to its end |
 //! | epsilon | the exploration rate of Q-learning: the share of random actions |
 //! | eta | a learning rate; `eta_min` and `eta_max` are the ends of the interval that rates are drawn from |
 //! | feature | an output of a layer: a unit, a channel; all weights into it share its learning rate |
 //! | flat buffer | one allocation that holds all parameters, or all gradients, moments or learning rates |
 //! | forward context | device, precision and tape of one forward pass |
-//! | frozen | a feature whose learning rate is zero |
+//! | frozen (feature) | its learning rate is zero, so it does not learn |
 //! | fused update | one kernel that updates all parameters, each at its feature's learning rate |
 //! | head | the classifiers with their loss, as one op |
 //! | learner | a model on a device with its optimiser, learning rates and posterior |
 //! | log posterior | the logarithms of the posterior's weights |
-//! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior; predicted values are weighed by the posterior before the switch adds the pool's share |
+//! | mixture | the model's prediction: the classifiers' predictions, weighed by the posterior; predicted values are weighed by the posterior before the switch redistributes part of the weight |
 //! | moment | an optimiser's state for each parameter: momentum, or Adam's two averages |
 //! | op | an operation on tensors with its gradient |
-//! | pitch | distance between two rows of a tensor in memory, in elements; a row is a pixel's channels |
+//! | pitch | distance between two rows of a tensor in memory, in elements; a row is the last axis, in an image a pixel's channels |
 //! | pre-classifier | the network without its last layer: it maps inputs to features |
 //! | posterior | the classifiers' weights in the mixture, which sum to 1 |
 //! | precision | the number format of a run: f32, tf32, bf16 or f64 |
@@ -81,7 +81,7 @@
 //! | run loop | epochs, evaluations, checkpoints and the end of a run, for both tasks |
 //! | schedule | a factor on all learning rates that changes from epoch to epoch |
 //! | simulator | the device that runs the CUDA kernels on the CPU and finds invalid memory accesses |
-//! | skipped | an element that an update leaves unchanged because its gradient is not finite |
+//! | skipped (element) | its gradient is not finite, so the update leaves it unchanged |
 //! | split | a part of a data set: training, validation, test |
 //! | switch | the Bayesian average of van Erven et al. (2008), in which the best classifier may change over time |
 //! | tape | the record of a forward pass, which the backward pass reads in reverse |
@@ -102,6 +102,7 @@ pub mod error;
 pub mod experiments;
 mod file;
 mod fingerprint;
+mod input;
 pub mod learn;
 pub mod models;
 mod named;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-use crate::device::DType;
+use crate::device::{DType, Device};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -16,12 +16,12 @@ pub(crate) struct Node {
 }
 
 /// Computes the gradients of an op's inputs from the gradient of its output.
-type Backward = Box<dyn FnOnce(&Tensor, &mut Gradients)>;
+pub(crate) type Backward = Box<dyn FnOnce(&Tensor, &mut Gradients)>;
 
-#[derive(Default)]
 pub(crate) struct Entry {
-    shape: Option<Shape>,
-    dtype: Option<DType>,
+    device: Device,
+    shape: Shape,
+    dtype: DType,
     gradient: Option<Tensor>,
     /// Whether `gradient` is a slice of a larger gradient and no other input shares it.
     is_part: bool,
@@ -29,6 +29,21 @@ pub(crate) struct Entry {
     home: Option<Tensor>,
     inputs: Vec<Option<usize>>,
     backward: Option<Backward>,
+}
+
+impl Entry {
+    fn of(tensor: &Tensor) -> Self {
+        Entry {
+            device: tensor.device().clone(),
+            shape: tensor.shape(),
+            dtype: tensor.dtype(),
+            gradient: None,
+            is_part: false,
+            home: None,
+            inputs: Vec::new(),
+            backward: None,
+        }
+    }
 }
 
 /// The ops of one forward pass, in order. A clone is the same tape.
@@ -61,9 +76,7 @@ impl Tape {
     }
 
     fn leaf(&self, tensor: &Tensor, home: Option<Tensor>) -> Tensor {
-        let (shape, dtype) = (Some(tensor.shape()), Some(tensor.dtype()));
-        let entry = Entry { shape, dtype, home, ..Entry::default() };
-        tensor.with_node(Some(self.push(entry)))
+        tensor.with_node(Some(self.push(Entry { home, ..Entry::of(tensor) })))
     }
 
     fn push(&self, entry: Entry) -> Node {
@@ -94,8 +107,7 @@ impl Tape {
             };
             let is_own = is_part || gradient.owns_its_memory();
             // A gradient accumulated in F32 is rounded to the dtype that its op computes in.
-            let gradient = dtype.map_or_else(|| gradient.clone(), |dtype| gradient.cast(dtype));
-            backward(&gradient, &mut Gradients { tape: self, inputs: &inputs, is_own });
+            backward(&gradient.cast(dtype), &mut Gradients { tape: self, inputs: &inputs, is_own });
         }
     }
 
@@ -136,34 +148,26 @@ impl Gradients<'_> {
         self.inputs[input].is_some()
     }
 
-    /// The slot for the gradient of input number `input`, with the device and dtype of `like`; `None` if the input needs no
-    /// gradient. Panics if the gradient has another dtype already.
-    pub fn slot(&mut self, input: usize, like: &Tensor) -> Option<Slot> {
-        self.slot_in(input, like, like.dtype())
+    /// The shape of input number `input`; `None` if it needs no gradient.
+    pub fn shape(&self, input: usize) -> Option<Shape> {
+        Some(self.tape.0.borrow()[self.inputs[input]?].shape)
     }
 
-    /// The same for a weight: the gradient of a BF16 weight is F32.
-    pub fn wide_slot(&mut self, input: usize, weight: &Tensor) -> Option<Slot> {
-        self.slot_in(input, weight, weight.dtype().wide())
-    }
-
-    fn slot_in(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
-        let slot = self.any_slot(input, like, dtype)?;
-        assert_in(slot.tensor.dtype(), dtype);
+    /// Contiguous memory of type `dtype` for the gradient of input number `input`; `None` if the input needs no gradient.
+    /// Panics if the gradient has another type already.
+    pub fn slot(&mut self, input: usize, dtype: DType) -> Option<Slot> {
+        let slot = self.slot_where(input, dtype, Tensor::is_contiguous)?;
+        let own = slot.tensor.dtype();
+        assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
         Some(slot)
     }
 
-    /// The same for an op that can write F32 and BF16: the slot decides the dtype, and `dtype` is the default.
-    pub fn any_slot(&mut self, input: usize, like: &Tensor, dtype: DType) -> Option<Slot> {
-        self.slot_where(input, like, dtype, Tensor::is_contiguous)
-    }
-
-    /// The same as [`Gradients::slot`] for an op that writes rows at any pitch: a slice of a larger gradient is accumulated
-    /// in place, unless it shares its memory with `dy`, which the op reads meanwhile.
-    pub fn slot_at_any_pitch(&mut self, input: usize, like: &Tensor, dy: &Tensor) -> Option<Slot> {
-        let slot = self.slot_where(input, like, like.dtype(), |own| !own.shares_memory_with(dy))?;
-        assert_in(slot.tensor.dtype(), like.dtype());
-        Some(slot)
+    /// The same for an op that writes rows at any pitch, in F32 and BF16: the memory has the type that the gradient has
+    /// already, or the input's. A slice of a larger gradient is accumulated in place, unless it shares its memory with
+    /// `dy`, which the op reads meanwhile.
+    pub fn any_slot(&mut self, input: usize, dy: &Tensor) -> Option<Slot> {
+        let dtype = self.tape.0.borrow()[self.inputs[input]?].dtype;
+        self.slot_where(input, dtype, |own| !own.shares_memory_with(dy))
     }
 
     /// The slot for an input's gradient. An existing gradient is accumulated in place if `may_lie` accepts its layout, else
@@ -171,13 +175,11 @@ impl Gradients<'_> {
     fn slot_where(
         &mut self,
         input: usize,
-        like: &Tensor,
         dtype: DType,
         may_lie: impl Fn(&Tensor) -> bool,
     ) -> Option<Slot> {
-        let index = self.inputs[input]?;
         let mut entries = self.tape.0.borrow_mut();
-        let entry = &mut entries[index];
+        let entry = &mut entries[self.inputs[input]?];
         if let Some(gradient) = entry.gradient.take() {
             let is_home = entry.home.is_some();
             // A gradient that was passed on without a copy may be shared with another entry.
@@ -192,55 +194,39 @@ impl Gradients<'_> {
             entry.gradient = Some(gradient.clone());
             return Some(Slot { tensor: gradient, add: true });
         }
-        let shape = entry.shape.unwrap_or(like.shape());
-        let empty = || Tensor::empty(like.device(), shape, dtype);
+        let empty = || Tensor::empty(&entry.device, entry.shape, dtype);
         let tensor = entry.home.clone().unwrap_or_else(empty);
         entry.gradient = Some(tensor.clone());
         Some(Slot { tensor, add: false })
     }
 
-    /// The memory to accumulate the gradient of input number `input` in, set to zero if there is no gradient yet.
-    pub fn sum_slot(&mut self, input: usize, like: &Tensor) -> Option<Tensor> {
-        let slot = self.slot(input, like)?;
-        if !slot.add {
-            slot.tensor.zero_();
-        }
-        Some(slot.tensor)
-    }
-
     /// Hands `gradient` to input number `input` without a copy, if that has no gradient yet and no memory for one. Otherwise
-    /// it returns the slot that the gradient must be written to.
-    pub fn offer(&mut self, input: usize, gradient: &Tensor) -> Option<Slot> {
+    /// it returns the slot that the gradient must be written to. `is_part`: whether it is a slice of the gradient of the
+    /// op's output, whose other slices go to other inputs; it can be accumulated in place if no other entry shares the
+    /// whole.
+    pub fn offer(&mut self, input: usize, gradient: &Tensor, is_part: bool) -> Option<Slot> {
         let index = self.inputs[input]?;
         {
             let entry = &mut self.tape.0.borrow_mut()[index];
-            if entry.gradient.is_none() && entry.home.is_none() {
+            let is_like = entry.shape == gradient.shape() && entry.dtype == gradient.dtype();
+            if is_like && entry.gradient.is_none() && entry.home.is_none() {
                 entry.gradient = Some(gradient.detach());
+                entry.is_part = is_part && self.is_own;
                 return None;
             }
         }
-        self.any_slot(input, gradient, gradient.dtype())
-    }
-
-    /// The same for a slice of the gradient of the op's output, whose other slices go to other inputs. The slice can be
-    /// accumulated in place if no other entry shares the whole.
-    pub fn offer_part(&mut self, input: usize, part: &Tensor) -> Option<Slot> {
-        let slot = self.offer(input, part);
-        if let (None, Some(index)) = (&slot, self.inputs[input]) {
-            self.tape.0.borrow_mut()[index].is_part = self.is_own;
-        }
-        slot
-    }
-
-    /// The dtype of the memory for a leaf's gradient.
-    pub fn home_dtype(&self, input: usize) -> Option<DType> {
-        let entries = self.tape.0.borrow();
-        entries[self.inputs[input]?].home.as_ref().map(Tensor::dtype)
+        self.any_slot(input, gradient)
     }
 }
 
-fn assert_in(own: DType, dtype: DType) {
-    assert!(own == dtype, "backward: a gradient in {dtype:?} beside one in {own:?}");
+impl Slot {
+    /// The memory to accumulate the gradient in, set to zero if there is no gradient yet.
+    pub fn sum(self) -> Tensor {
+        if !self.add {
+            self.tensor.zero_();
+        }
+        self.tensor
+    }
 }
 
 /// Records an op: gives `output` an entry on the tape of its inputs, if they are on one.
@@ -256,11 +242,9 @@ pub(crate) fn record(
         assert!(tape.holds(input), "an op's inputs are on two tapes, or on one that is gone");
     }
     let entry = Entry {
-        shape: Some(output.shape()),
-        dtype: Some(output.dtype()),
         inputs: inputs.iter().map(|input| input.node().map(|node| node.index)).collect(),
         backward: Some(Box::new(backward)),
-        ..Entry::default()
+        ..Entry::of(&output)
     };
     let node = tape.push(entry);
     output.with_node(Some(node))

@@ -8,7 +8,7 @@ use crate::place::source;
 
 /// The parts from below to above.
 const ROWS: &[&[&str]] = &[
-    &["shape", "random", "error", "file", "fingerprint", "argument", "named", "task"],
+    &["shape", "random", "error", "file", "fingerprint", "argument", "named", "task", "input"],
     &["device"],
     &["tensor", "tape"],
     &["ops"],

@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use alrao::data::{
-    Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
-    TokenKind, Vocabulary,
+    Arrays, Content, Dataset, Input, Inputs, Normalisation, Split, Targets, Task, Text, TokenKind,
+    Vocabulary,
 };
 use alrao::device::{Gpu, HostWork};
 use alrao::learn::{Silent, TrainConfig};
-use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
+use alrao::models::{Activation, Architecture, ModelConfig, build};
 use alrao::nn::Init;
 use alrao::supervised::Trainer;
 use alrao::{Alrao, AlraoConfig, Device, Error};
@@ -21,7 +21,7 @@ const BPTT: usize = 3;
 type Sizes = [usize; 2];
 
 fn images([train, valid]: Sizes) -> Dataset {
-    let sample = SampleShape::Image { height: 8, width: 8, channels: 3 };
+    let sample = Input::Image { height: 8, width: 8, channels: 3 };
     let split = |samples: usize| {
         let inputs = Inputs::Bytes(vec![0; samples * sample.elements()]);
         let classes = (0..samples as i32).map(|sample| sample % 2).collect();
@@ -48,7 +48,7 @@ fn vectors([train, valid]: Sizes) -> Dataset {
         train: split(train),
         valid: Some(split(valid)),
         test: None,
-        sample: SampleShape::Vector { size: 5 },
+        sample: Input::Vector { size: 5 },
         task: Task::Regression { outputs: 2 },
         normalisation: None,
         target_normalisation: None,
@@ -81,14 +81,13 @@ pub fn model_for(dataset: &Dataset, alrao: AlraoConfig) -> Alrao {
             let task = Task::Classification { classes: vocabulary };
             (Architecture::CharLstm, Input::Tokens { vocabulary }, task)
         }
-        Content::Arrays(arrays) => match arrays.sample {
-            SampleShape::Image { height, width, channels } => {
-                (Architecture::Cnn, Input::Image { height, width, channels }, arrays.task)
-            }
-            SampleShape::Vector { size } => {
-                (Architecture::Mlp, Input::Vector { size }, arrays.task)
-            }
-        },
+        Content::Arrays(arrays) => {
+            let architecture = match arrays.sample {
+                Input::Image { .. } => Architecture::Cnn,
+                _ => Architecture::Mlp,
+            };
+            (architecture, arrays.sample, arrays.task)
+        }
     };
     let config = ModelConfig {
         architecture,

@@ -9,6 +9,7 @@ mod averaging;
 #[cfg(target_os = "linux")]
 mod both_sides;
 mod bundle;
+mod circles;
 #[cfg(feature = "cli")]
 mod command_line;
 mod conversion;

@@ -167,15 +167,11 @@ fn a_model_says_what_it_takes() {
     let tiny = Input::Image { height: 8, width: 7, channels: 1 };
     for (architecture, wrong, message) in [
         (Architecture::Mlp, text, "takes images or vectors, not text of 5 tokens"),
-        (Architecture::Cnn, vector, "takes images of at least 8 by 8, not vectors of length 7"),
-        (Architecture::Cnn, tiny, "not images of 8 by 7 with 1 channels"),
-        (Architecture::Vgg11, small, "takes images of 32 by 32, not images of 8 by 8"),
+        (Architecture::Cnn, vector, "takes images of at least 8 by 8, not vectors of 7"),
+        (Architecture::Cnn, tiny, "not images of 8x7x1"),
+        (Architecture::Vgg11, small, "takes images of 32 by 32, not images of 8x8"),
         (Architecture::MobileNetV2, vector, "takes images of 32 by 32"),
-        (
-            Architecture::AlexNet,
-            IMAGES,
-            "takes images of at least 63 by 63, not images of 32 by 32",
-        ),
+        (Architecture::AlexNet, IMAGES, "takes images of at least 63 by 63, not images of 32x32"),
         (Architecture::ResNet50, tiny, "takes images of at least 32 by 32"),
         (Architecture::DenseNet121, text, "takes images of at least 32 by 32"),
         (Architecture::CharLstm, IMAGES, "takes text, not images"),

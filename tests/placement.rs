@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alrao::data::{
-    Arrays, Content, Dataset, Inputs, Kind, LoadOptions, Normalisation, SampleShape, Split,
-    Targets, Task, Text, TokenKind, Vocabulary, load_with,
+    Arrays, Content, Dataset, Input, Inputs, Kind, LoadOptions, Normalisation, Split, Targets,
+    Task, Text, TokenKind, Vocabulary, load_with,
 };
 use alrao::device::simulator::SimulatorOptions;
 use alrao::learn::{Observer, TrainConfig};
@@ -25,11 +25,11 @@ fn draw(count: usize, bound: u64, number: u64) -> Vec<u64> {
 /// A short last batch in each part, whatever the batch size in use here.
 const SIZES: [usize; 3] = [30, 11, 7];
 
-fn arrays(sample: SampleShape, task: Task, split: impl Fn(usize, u64) -> Split) -> Dataset {
+fn arrays(sample: Input, task: Task, split: impl Fn(usize, u64) -> Split) -> Dataset {
     let part = |number: usize| Arc::new(split(SIZES[number], number as u64));
     let train = part(0);
     let normalisation = match (&train.inputs, sample) {
-        (Inputs::Bytes(bytes), SampleShape::Image { channels, .. }) => {
+        (Inputs::Bytes(bytes), Input::Image { channels, .. }) => {
             Some(Normalisation::of(bytes, channels))
         }
         _ => None,
@@ -56,7 +56,7 @@ fn floats(count: usize, number: u64) -> Vec<f32> {
     draw(count, 1 << 20, 20 + number).into_iter().map(|x| x as f32 / 1e6 - 0.5).collect()
 }
 
-const IMAGE: SampleShape = SampleShape::Image { height: 8, width: 8, channels: 3 };
+const IMAGE: Input = Input::Image { height: 8, width: 8, channels: 3 };
 
 fn images() -> Dataset {
     arrays(IMAGE, Task::Classification { classes: CLASSES }, |samples, number| {
@@ -74,7 +74,7 @@ fn images_of_floats() -> Dataset {
 }
 
 fn regression() -> Dataset {
-    let (sample, task) = (SampleShape::Vector { size: 3 }, Task::Regression { outputs: 2 });
+    let (sample, task) = (Input::Vector { size: 3 }, Task::Regression { outputs: 2 });
     arrays(sample, task, |samples, number| {
         let targets = Targets::Values { values: floats(2 * samples, 50 + number), columns: 2 };
         Split { inputs: Inputs::Floats(floats(3 * samples, number)), targets }

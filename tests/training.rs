@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use alrao::data::{Arrays, Content, Dataset, Inputs, SampleShape, Split, Targets, Task};
+use alrao::data::{Arrays, Content, Dataset, Input, Inputs, Split, Targets, Task};
 use alrao::learn::{Observer, Outcome, Silent, StopFlag, TrainConfig};
 use alrao::nn::{ForwardContext, Init, Linear, Module, Visitor};
 use alrao::random::{Philox, Purpose};
@@ -57,7 +57,7 @@ fn plane() -> Dataset {
             train: part(500, 0),
             valid: Some(part(200, 1)),
             test: Some(part(200, 2)),
-            sample: SampleShape::Vector { size: 2 },
+            sample: Input::Vector { size: 2 },
             task: Task::Classification { classes: 2 },
             normalisation: None,
             target_normalisation: None,

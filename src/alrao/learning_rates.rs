@@ -1,4 +1,4 @@
-//! The learning rates: one for each feature, drawn once, and one for each classifier, evenly spaced.
+//! The learning rates: one for each feature, drawn once, and one for each classifier, spaced evenly in the logarithm.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -34,7 +34,7 @@ pub struct AlraoConfig {
     pub averaging: AveragingKind,
     /// How many observations a batch counts as.
     pub likelihood: Likelihood,
-    /// Steps between two catch-ups, which give classifiers without weight the weighted mean of the others' parameters; 0
+    /// Steps between two catch-ups, which give classifiers whose weight is below e^-20 the weighted mean of all classifiers' parameters; 0
     /// for never.
     pub catch_up: u64,
     /// The fraction of the pre-classifier's features that is trained; the others are frozen (Appendix G).

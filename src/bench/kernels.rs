@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::median;
 use super::peaks::Peaks;
+use super::turns::repeated;
 use super::workloads::{Cost, Size, Work, Workload};
 use crate::device::{CapturedGraph, DType, Device, Gpu};
 use crate::error::Result;
@@ -19,8 +19,6 @@ const MOST_COPIES: usize = 64;
 
 /// The fewest launches timed together, so that the clock's resolution does not matter.
 const LAUNCHES: usize = 20;
-
-const REPEATS: usize = 11;
 
 /// A kernel in a workload.
 #[derive(Clone, Debug, Serialize)]
@@ -190,10 +188,8 @@ fn time(
 ) -> Result<Time> {
     let floor = peaks.floor(&own.kernel, &own.cost, dtype);
     let replayed = ReplayedKernel::new(workload, device, dtype, &own.kernel);
-    replayed.run();
-    device.check()?;
-    let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(|| replayed.run())).collect();
-    Ok(Time { seconds: median(times?).as_secs_f64() / replayed.passes() as f64, floor })
+    let seconds = repeated(device, || replayed.run())?;
+    Ok(Time { seconds: seconds / replayed.passes() as f64, floor })
 }
 
 /// One kernel of a workload alone, launched many times in one graph, on enough copies of the workload that its bytes

@@ -15,12 +15,3 @@ pub mod q_learning;
 pub mod step;
 pub mod turns;
 pub mod workloads;
-
-use std::time::Duration;
-
-/// The middle one, or the upper of the two in the middle. Panics if there is none.
-pub fn median(times: impl IntoIterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.into_iter().collect();
-    times.sort_unstable();
-    times[times.len() / 2]
-}

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::median;
+use super::turns::repeated;
 use super::workloads::Cost;
 use crate::device::{DType, Device, Gpu};
 use crate::error::Result;
@@ -18,8 +18,6 @@ const ROUNDS: u32 = 2048;
 
 /// On the cpu, elements of arithmetic per thread.
 const ELEMENTS: usize = 1024;
-
-const REPEATS: usize = 7;
 
 /// Peak throughput of a device.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -90,11 +88,4 @@ fn operations(device: &Device, unit: Unit, threads: usize) -> Result<f64> {
     let out = Tensor::zeros(device, [threads], DType::F32);
     let seconds = repeated(device, || keep_busy(&out, unit, ROUNDS))?;
     Ok((threads * unit.operations()) as f64 * f64::from(ROUNDS) / seconds)
-}
-
-/// Seconds of `work`: the median, after one warm-up run.
-fn repeated(device: &Device, work: impl Fn()) -> Result<f64> {
-    work();
-    let times: Result<Vec<_>> = (0..REPEATS).map(|_| device.time(&work)).collect();
-    Ok(median(times?).as_secs_f64())
 }

@@ -1,12 +1,13 @@
 //! Q-learning: updates, environment steps, and both in turn, eager and captured. `benches/peers/dqn.py` does the same
 //! in PyTorch.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::median;
 use super::step::{Mode, launches};
+use super::turns::{Length, Timed, Times, Turns, in_turn};
 use crate::device::Device;
 use crate::error::Result;
 use crate::rl::settings::Settings;
@@ -85,20 +86,20 @@ impl<'a> Contestant<'a> {
         Ok(())
     }
 
-    /// The time of one update, or of one step of one environment, over a round of at least `count`.
+    /// The time of `count` updates, or of as many steps of one environment, measured over at least as many.
     fn time(&mut self, work: Work, count: usize, device: &Device) -> Result<Duration> {
         let at_once = if work == Work::Updates { 1 } else { self.copies() };
         let repeats = (count as u64).div_ceil(at_once);
         let mut outcome = Ok(());
         let time = device.time(|| outcome = (0..repeats).try_for_each(|_| self.once(work)))?;
         outcome?;
-        Ok(Duration::from_secs_f64(time.as_secs_f64() / (repeats * at_once) as f64))
+        Ok(time.mul_f64(count as f64 / (repeats * at_once) as f64))
     }
 
-    fn row(&self, times: &[Vec<Duration>; 3]) -> Row {
+    fn row(&self, times: &[Times]) -> Row {
         let QConfig { task, model, alrao, train, .. } = self.config;
         let [updates_per_second, environment_steps_per_second, steps_with_updates_per_second] =
-            [0, 1, 2].map(|work| 1.0 / median(times[work].iter().copied()).as_secs_f64());
+            [0, 1, 2].map(|work| 1.0 / times[work].median());
         Row {
             env: task.env.clone(),
             environments: task.environments,
@@ -172,14 +173,16 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// If an environment fails; [`Device::check`].
     pub fn run(&mut self, rounds: usize, steps: usize) -> Result<Vec<Row>> {
-        let mut times = vec![[const { Vec::new() }; 3]; self.contestants.len()];
-        for _ in 0..rounds.max(1) {
-            for (own, times) in self.contestants.iter_mut().zip(&mut times) {
-                for (work, times) in WORKS.into_iter().zip(times) {
-                    times.push(own.time(work, steps.max(1), self.device)?);
-                }
-            }
-        }
-        Ok(self.contestants.iter().zip(&times).map(|(own, times)| own.row(times)).collect())
+        let device = self.device;
+        let shared: Vec<_> = self.contestants.iter_mut().map(RefCell::new).collect();
+        let works = shared.iter().flat_map(|own| WORKS.map(|work| (own, work)));
+        let timed = works.map(|(own, work)| -> Timed<_> {
+            Box::new(move |count| own.borrow_mut().time(work, count, device))
+        });
+        let turns = Turns { rounds, length: Length::Steps(steps) };
+        let times: Result<Vec<Times>> = in_turn(timed.collect(), turns).into_iter().collect();
+        let of_each = times?;
+        let pairs = self.contestants.iter().zip(of_each.chunks(WORKS.len()));
+        Ok(pairs.map(|(own, times)| own.row(times)).collect())
     }
 }

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use crate::device::Device;
+use crate::error::Result;
+
 /// The most steps in a turn.
 const MOST_STEPS: usize = 2_000;
+
+/// How often the same work is timed by itself.
+const REPEATS: usize = 11;
 
 /// The length of a turn.
 #[derive(Clone, Copy, Debug)]
@@ -72,14 +78,24 @@ impl Times {
     }
 }
 
+/// Seconds of `work` by the device's clock: the median of [`REPEATS`], after one that is not counted.
+///
+/// # Errors
+/// As [`Device::check`].
+pub fn repeated(device: &Device, work: impl Fn()) -> Result<f64> {
+    device.time(&work)?;
+    let times = (0..REPEATS).map(|_| Ok(device.time(&work)?.as_secs_f64()));
+    times.collect::<Result<_>>().map(|times| Times(times).median())
+}
+
 /// A contestant: runs a number of steps and returns their time.
-pub type Timed<'a, E> = Box<dyn FnMut(usize) -> Result<Duration, E> + 'a>;
+pub type Timed<'a, E> = Box<dyn FnMut(usize) -> std::result::Result<Duration, E> + 'a>;
 
 /// Times all contestants in turn. One that fails gets no further turns, and its result is the error.
-pub fn in_turn<E>(mut all: Vec<Timed<'_, E>>, turns: Turns) -> Vec<Result<Times, E>> {
+pub fn in_turn<E>(mut all: Vec<Timed<'_, E>>, turns: Turns) -> Vec<std::result::Result<Times, E>> {
     // A first, uncounted step determines how many make a turn.
     let mut steps = Vec::new();
-    let mut times: Vec<Result<Times, E>> = Vec::new();
+    let mut times: Vec<std::result::Result<Times, E>> = Vec::new();
     for own in &mut all {
         let first = own(1);
         steps.push(first.as_ref().map_or(0, |first| turns.length.steps(*first)));

@@ -5,9 +5,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::validation::ValidationRule;
-use super::{
-    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, channels_last, read,
-};
+use super::{Arrays, Input, Inputs, LoadOptions, Part, Split, Targets, Task, channels_last, read};
 use crate::error::{Error, Result};
 use crate::file::tensors;
 
@@ -58,7 +56,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays>
 /// One part, with the shape that the other parts must have too.
 struct Samples {
     split: Split,
-    sample: SampleShape,
+    sample: Input,
 }
 
 fn task<'a>(parts: impl Iterator<Item = &'a Samples>) -> Task {
@@ -214,7 +212,7 @@ impl Reader<'_> {
         Err(self.error(name, format!("has {count} {value} at {place}; {advice}")))
     }
 
-    fn images(&self, name: &str) -> Result<(usize, SampleShape, Inputs)> {
+    fn images(&self, name: &str) -> Result<(usize, Input, Inputs)> {
         let view = self.tensor(name, "N, C, H, W")?;
         let &[count, channels, height, width] = view.shape() else {
             return Err(self.error(name, "does not have four axes"));
@@ -234,12 +232,12 @@ impl Reader<'_> {
             }
             other => return Err(self.wrong_dtype(name, other, "F32 or U8")),
         };
-        Ok((count, SampleShape::Image { height, width, channels }, inputs))
+        Ok((count, Input::Image { height, width, channels }, inputs))
     }
 
-    fn vectors(&self, name: &str) -> Result<(usize, SampleShape, Inputs)> {
+    fn vectors(&self, name: &str) -> Result<(usize, Input, Inputs)> {
         let (shape, floats) = self.floats(name, "N, D")?;
-        Ok((shape[0], SampleShape::Vector { size: shape[1] }, Inputs::Floats(floats)))
+        Ok((shape[0], Input::Vector { size: shape[1] }, Inputs::Floats(floats)))
     }
 
     fn values(&self, name: &str) -> Result<Targets> {
@@ -309,16 +307,10 @@ fn advice_on_axes(shape: &[usize], axes: &str) -> &'static str {
 
 fn describe(samples: &Samples) -> String {
     let dtype = match samples.split.inputs {
-        Inputs::Bytes(_) => "U8",
+        Inputs::Bytes(_) | Inputs::Files(_) => "U8",
         Inputs::Floats(_) => "F32",
-        Inputs::Files(_) => unreachable!("a tensor is not a folder"),
     };
-    match samples.sample {
-        SampleShape::Image { height, width, channels } => {
-            format!("{dtype} images of {height} x {width} x {channels}")
-        }
-        SampleShape::Vector { size } => format!("{dtype} vectors of {size}"),
-    }
+    format!("{dtype} {}", samples.sample)
 }
 
 /// Where an element is in a tensor, counted from 0.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::validation::ValidationRule;
 use super::{
-    Arrays, Inputs, LoadOptions, SampleShape, Split, Targets, Task, channels_last, read, unreadable,
+    Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, channels_last, read, unreadable,
 };
 use crate::error::{Error, Result};
 use crate::file;
@@ -37,7 +37,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Arrays> {
         return Err(Error::file(folder, message));
     };
     let test = read_all(files.iter().filter(is_test))?;
-    let sample = SampleShape::Image { height: SIDE, width: SIDE, channels: CHANNELS };
+    let sample = Input::Image { height: SIDE, width: SIDE, channels: CHANNELS };
     let task = Task::Classification { classes: CLASSES };
     let last = ValidationRule::Last { share: options.valid_split };
     let rule = match train.len() {

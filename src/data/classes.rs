@@ -115,13 +115,13 @@ fn is_constant<T: PartialEq>(rows: &[T], columns: usize) -> bool {
 mod tests {
     use super::*;
     use crate::data::validation::ValidationRule;
-    use crate::data::{Arrays, Inputs, SampleShape, Split};
+    use crate::data::{Arrays, Input, Inputs, Split};
 
     fn dataset(labels: &[i32], classes: usize) -> Dataset {
         let inputs = Inputs::Floats(vec![0.5; labels.len()]);
         let train = Split { inputs, targets: Targets::Classes(labels.to_vec()) };
         let task = Task::Classification { classes };
-        let sample = SampleShape::Vector { size: 1 };
+        let sample = Input::Vector { size: 1 };
         let arrays =
             Arrays::assemble(train, None, None, sample, task, ValidationRule::Last { share: 0.0 });
         Dataset::new("some", Content::Arrays(arrays))

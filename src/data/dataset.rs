@@ -4,183 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::validation::ValidationRule;
-use super::{HostBatch, ImageFiles, Normalisation, Task, Text, TokenKind};
+use super::{ImageFiles, Inputs, Normalisation, Part, Split, Targets, Task, Text, TokenKind};
 use crate::fingerprint::Fingerprint;
-
-/// The model's inputs, one sample after the other; images are channels-last.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Inputs {
-    /// Images `[n, H, W, C]` as bytes, which are later scaled by 1/255 and standardised.
-    Bytes(Vec<u8>),
-    /// Images `[n, H, W, C]` or vectors `[n, D]`.
-    Floats(Vec<f32>),
-    /// Images in files, which become bytes when they are decoded.
-    Files(ImageFiles),
-}
-
-impl Inputs {
-    /// The type of the stored numbers in a checkpoint: `bytes` or `floats`.
-    pub(crate) fn stored_type(&self) -> &'static str {
-        match self {
-            Inputs::Bytes(_) | Inputs::Files(_) => "bytes",
-            Inputs::Floats(_) => "floats",
-        }
-    }
-
-    /// Number of elements over all samples.
-    pub fn elements(&self) -> usize {
-        match self {
-            Inputs::Bytes(bytes) => bytes.len(),
-            Inputs::Floats(floats) => floats.len(),
-            Inputs::Files(files) => files.len() * files.elements_of_one(),
-        }
-    }
-}
-
-/// What the model learns to predict.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Targets {
-    /// One class for each sample.
-    Classes(Vec<i32>),
-    /// One vector of `columns` numbers for each sample.
-    Values {
-        /// `[n, columns]`.
-        values: Vec<f32>,
-        /// Length of each vector.
-        columns: usize,
-    },
-}
-
-/// The samples of one part of a data set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Split {
-    /// The model's inputs.
-    pub inputs: Inputs,
-    /// What the model learns to predict.
-    pub targets: Targets,
-}
-
-impl Split {
-    /// Number of samples.
-    pub fn len(&self) -> usize {
-        match &self.targets {
-            Targets::Classes(classes) => classes.len(),
-            Targets::Values { values, columns } => values.len() / columns,
-        }
-    }
-
-    /// Whether there are no samples.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn add_to(&self, fingerprint: &mut Fingerprint) {
-        match &self.inputs {
-            Inputs::Bytes(bytes) => fingerprint.bytes(bytes),
-            Inputs::Floats(floats) => fingerprint.floats(floats),
-            Inputs::Files(files) => files.fingerprint(fingerprint),
-        }
-        match &self.targets {
-            Targets::Classes(classes) => fingerprint.integers(classes),
-            Targets::Values { values, columns } => {
-                fingerprint.numbers([*columns as u64]);
-                fingerprint.floats(values);
-            }
-        }
-    }
-
-    /// Removes the samples with these numbers, which must be sorted, without a second copy of the others.
-    pub(super) fn remove(&mut self, numbers: &[usize]) {
-        let width = self.inputs.elements() / self.len().max(1);
-        let count = self.len();
-        match &mut self.inputs {
-            Inputs::Bytes(bytes) => remove_rows(bytes, width, numbers),
-            Inputs::Floats(floats) => remove_rows(floats, width, numbers),
-            Inputs::Files(files) => {
-                let is_left = |number: &usize| numbers.binary_search(number).is_err();
-                *files = files.subset(&(0..count).filter(is_left).collect::<Vec<_>>());
-            }
-        }
-        match &mut self.targets {
-            Targets::Classes(classes) => remove_rows(classes, 1, numbers),
-            Targets::Values { values, columns } => remove_rows(values, *columns, numbers),
-        }
-    }
-
-    /// The samples with these numbers, in this order. Images in files stay there.
-    pub(super) fn subset(&self, numbers: &[usize]) -> Split {
-        if let Inputs::Files(files) = &self.inputs {
-            let targets = self.targets_of(numbers.iter().copied());
-            return Split { inputs: Inputs::Files(files.subset(numbers)), targets };
-        }
-        let HostBatch { inputs, targets, .. } = self.gather(numbers.iter().copied());
-        Split { inputs, targets }
-    }
-}
-
-/// Moves the other rows up over the removed ones.
-fn remove_rows<T: Copy>(elements: &mut Vec<T>, width: usize, numbers: &[usize]) {
-    let ends = numbers.iter().skip(1).map(|next| next * width).chain([elements.len()]);
-    let ends: Vec<usize> = ends.collect();
-    let mut to = numbers.first().map_or(elements.len(), |first| first * width);
-    for (number, end) in numbers.iter().zip(ends) {
-        let start = (number + 1) * width;
-        elements.copy_within(start..end, to);
-        to += end - start;
-    }
-    elements.truncate(to);
-}
-
-/// The shape of one sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SampleShape {
-    /// An image, channels-last.
-    Image {
-        /// Rows.
-        height: usize,
-        /// Pixels in a row.
-        width: usize,
-        /// Values in a pixel.
-        channels: usize,
-    },
-    /// A vector.
-    Vector {
-        /// Its length.
-        size: usize,
-    },
-}
-
-impl SampleShape {
-    /// Number of elements of one sample.
-    pub fn elements(&self) -> usize {
-        match *self {
-            SampleShape::Image { height, width, channels } => height * width * channels,
-            SampleShape::Vector { size } => size,
-        }
-    }
-}
-
-/// Which part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The samples that the model learns from.
-    Train,
-    /// The samples whose loss chooses the best epoch.
-    Valid,
-    /// The samples that the best epoch's model is tested on.
-    Test,
-}
-
-impl Part {
-    /// Its name in files and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Train => "train",
-            Part::Valid => "valid",
-            Part::Test => "test",
-        }
-    }
-}
+use crate::input::Input;
 
 /// Independent samples: images or vectors.
 #[derive(Clone, Debug)]
@@ -191,8 +17,8 @@ pub struct Arrays {
     pub valid: Option<Arc<Split>>,
     /// The test part, if there is one.
     pub test: Option<Arc<Split>>,
-    /// The shape of every sample.
-    pub sample: SampleShape,
+    /// The kind and shape of every sample: images or vectors.
+    pub sample: Input,
     /// Classification or regression.
     pub task: Task,
     /// How the stored inputs become the model's: of bytes, which are standardised when they become a batch, or of floats,
@@ -217,7 +43,7 @@ impl Arrays {
         train: Split,
         valid: Option<Split>,
         test: Option<Split>,
-        sample: SampleShape,
+        sample: Input,
         task: Task,
         rule: ValidationRule,
     ) -> Arrays {
@@ -226,7 +52,7 @@ impl Arrays {
             None => rule.divide(train),
         };
         let normalisation = match (&train.inputs, sample) {
-            (Inputs::Bytes(bytes), SampleShape::Image { channels, .. }) => {
+            (Inputs::Bytes(bytes), Input::Image { channels, .. }) => {
                 Some(Normalisation::of(bytes, channels))
             }
             _ => None,
@@ -245,10 +71,7 @@ impl Arrays {
     /// Standardises floats among the inputs and targets of all parts by the training part's mean and deviation: images by
     /// channel, vectors by column, targets by output.
     pub fn standardise(&mut self) {
-        let columns = match self.sample {
-            SampleShape::Image { channels, .. } => channels,
-            SampleShape::Vector { size } => size,
-        };
+        let columns = self.sample.extents().last().copied().unwrap_or(1);
         let inputs = match &self.train.inputs {
             Inputs::Floats(floats) => Some(Normalisation::of_floats(floats, columns)),
             Inputs::Bytes(_) | Inputs::Files(_) => None,
@@ -320,11 +143,8 @@ impl Arrays {
 
     fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();
-        let shape = match self.sample {
-            SampleShape::Image { height, width, channels } => [height, width, channels],
-            SampleShape::Vector { size } => [size, 0, 0],
-        };
-        fingerprint.numbers(shape.iter().map(|&extent| extent as u64));
+        let extents = self.sample.extents().into_iter().chain([0, 0]).take(3);
+        fingerprint.numbers(extents.map(|extent| extent as u64));
         for part in [Part::Train, Part::Valid, Part::Test] {
             match self.part(part) {
                 Some(split) => split.add_to(&mut fingerprint),
@@ -435,12 +255,7 @@ impl Dataset {
             .filter_map(|part| Some(format!("{} {}", self.size(part)?, part.name())))
             .collect();
         let what = match &self.content {
-            Content::Arrays(arrays) => match arrays.sample {
-                SampleShape::Image { height, width, channels } => {
-                    format!("images of {height}x{width}x{channels}")
-                }
-                SampleShape::Vector { size } => format!("vectors of {size}"),
-            },
+            Content::Arrays(arrays) => arrays.sample.to_string(),
             Content::Text(text) => {
                 let kind = text.vocabulary.kind().name();
                 let rate =

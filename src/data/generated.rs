@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::validation::ValidationRule;
-use super::{Arrays, Inputs, SampleShape, Split, Targets, Task};
+use super::{Arrays, Input, Inputs, Split, Targets, Task};
 use crate::device::threads::start_scoped;
 use crate::random::{Philox, Purpose, Stream};
 
@@ -63,7 +63,7 @@ pub fn images(seed: u64) -> Arrays {
     let [train, valid, _] = COUNTS;
     let part = |numbers: Range<usize>| all.subset(&numbers.collect::<Vec<_>>());
     let (test, valid) = (part(train + valid..total), part(train..train + valid));
-    let sample = SampleShape::Image { height: SIDE, width: SIDE, channels: CHANNELS };
+    let sample = Input::Image { height: SIDE, width: SIDE, channels: CHANNELS };
     let task = Task::Classification { classes: SHAPES.len() };
     let none = ValidationRule::Last { share: 0.0 };
     Arrays::assemble(part(0..COUNTS[0]), Some(valid), Some(test), sample, task, none)

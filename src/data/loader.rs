@@ -12,17 +12,6 @@ use crate::device::threads;
 /// Batches that are ready, including the one being handed over.
 const AHEAD: usize = 3;
 
-/// A batch in host memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HostBatch {
-    /// The model's inputs.
-    pub inputs: Inputs,
-    /// What the model learns to predict.
-    pub targets: Targets,
-    /// Number of samples.
-    pub samples: usize,
-}
-
 /// The batches of one pass over a split, in order; the last may be short. Dropping the loader ends its thread. If the
 /// operating system starts no thread, each batch is gathered when it is needed.
 ///
@@ -45,7 +34,7 @@ pub struct Loader {
 
 /// Where batches come from.
 enum Batches {
-    Thread { receiver: Option<Receiver<HostBatch>>, thread: Option<JoinHandle<()>> },
+    Thread { receiver: Option<Receiver<Split>>, thread: Option<JoinHandle<()>> },
     Here(Gathering),
 }
 
@@ -62,9 +51,9 @@ struct Gathering {
 }
 
 impl Iterator for Gathering {
-    type Item = HostBatch;
+    type Item = Split;
 
-    fn next(&mut self) -> Option<HostBatch> {
+    fn next(&mut self) -> Option<Split> {
         let start = self.starts.next()?;
         let end = (start + self.batch_size).min(self.length);
         Some(match &self.order {
@@ -124,14 +113,14 @@ impl Batches {
 impl Split {
     /// A batch of the samples with these numbers, in this order; images in files are decoded. Panics if a number is out of
     /// range.
-    pub fn gather(&self, samples: impl ExactSizeIterator<Item = usize> + Clone) -> HostBatch {
+    pub fn gather(&self, samples: impl ExactSizeIterator<Item = usize> + Clone) -> Split {
         let width = self.inputs.elements() / self.len().max(1);
         let inputs = match &self.inputs {
             Inputs::Bytes(bytes) => Inputs::Bytes(rows(bytes, width, samples.clone())),
             Inputs::Floats(floats) => Inputs::Floats(rows(floats, width, samples.clone())),
             Inputs::Files(files) => Inputs::Bytes(files.gather(samples.clone())),
         };
-        HostBatch { inputs, targets: self.targets_of(samples.clone()), samples: samples.len() }
+        Split { inputs, targets: self.targets_of(samples) }
     }
 
     /// The targets of these samples.
@@ -156,9 +145,9 @@ fn rows<T: Copy>(
 }
 
 impl Iterator for Loader {
-    type Item = HostBatch;
+    type Item = Split;
 
-    fn next(&mut self) -> Option<HostBatch> {
+    fn next(&mut self) -> Option<Split> {
         let batch = match &mut self.batches {
             Batches::Thread { receiver, .. } => receiver.as_ref()?.recv().ok()?,
             Batches::Here(gathering) => gathering.next()?,
@@ -198,7 +187,7 @@ mod tests {
     #[test]
     fn every_sample_comes_once_and_the_last_batch_is_short() {
         let batches: Vec<_> = Loader::new(split(7), None, 3, 0).collect();
-        let sizes: Vec<_> = batches.iter().map(|batch| batch.samples).collect();
+        let sizes: Vec<_> = batches.iter().map(Split::len).collect();
         assert_eq!(sizes, [3, 3, 1]);
         assert_eq!(batches[1].inputs, Inputs::Bytes(vec![6, 7, 8, 9, 10, 11]));
         assert_eq!(batches[2].targets, Targets::Values { values: vec![6.0], columns: 1 });

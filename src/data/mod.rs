@@ -11,6 +11,7 @@ mod images;
 pub mod loader;
 pub mod normalisation;
 mod remarks;
+mod split;
 mod subset;
 pub mod text;
 mod validation;
@@ -20,11 +21,13 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::file;
+pub use crate::input::Input;
 pub use crate::task::Task;
-pub use dataset::{Arrays, Content, Dataset, Inputs, Kind, Part, SampleShape, Split, Targets};
+pub use dataset::{Arrays, Content, Dataset, Kind};
 pub use images::{ImageFiles, RgbImage, decode_image};
-pub use loader::{HostBatch, Loader};
+pub use loader::Loader;
 pub use normalisation::{Normalisation, Normalize};
+pub use split::{Inputs, Part, Split, Targets};
 pub use text::{Columns, Text, TextFiles, Window};
 pub use vocabulary::{TokenKind, Vocabulary};
 
@@ -124,7 +127,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
             let arrays = cifar::load(path, options)?;
             return Ok(Dataset::new("cifar10", Content::Arrays(arrays)));
         }
-        (Kind::Arrays, true) if images::is_in(path) => images::load(path, options)?,
+        (Kind::Arrays, true) if images::is_in(path) => images::folder::load(path, options)?,
         (Kind::Arrays, true) => return Err(nothing_in(path)),
         (Kind::Arrays, false) if path.extension().is_some_and(|ending| ending == "safetensors") => {
             arrays::load(path, options)?

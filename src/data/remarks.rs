@@ -1,6 +1,6 @@
 //! Remarks on data that looks mistaken.
 
-use super::{Arrays, Content, Dataset, ImageFiles, Inputs, Normalisation, SampleShape, Targets};
+use super::{Arrays, Content, Dataset, ImageFiles, Input, Inputs, Normalisation, Targets};
 
 impl Dataset {
     /// Lines about the data: files and folders that were left out, a text's line ends, images whose axes seem swapped, outliers.
@@ -9,7 +9,7 @@ impl Dataset {
         match &self.content {
             Content::Text(text) => notes.extend(text.notes()),
             Content::Arrays(arrays) => {
-                notes.extend(arrays.sample.note());
+                notes.extend(note_on_axes(arrays.sample));
                 notes.extend(arrays.outliers());
             }
         }
@@ -22,19 +22,17 @@ impl Dataset {
     }
 }
 
-impl SampleShape {
-    /// A remark on images whose axes seem to be in another order.
-    fn note(&self) -> Option<String> {
-        const USUAL_CHANNELS: [usize; 3] = [1, 3, 4];
-        let SampleShape::Image { height, width, channels } = *self else { return None };
-        let is_swapped = USUAL_CHANNELS.contains(&width) && !USUAL_CHANNELS.contains(&channels);
-        is_swapped.then(|| {
-            format!(
-                "images of {channels} channels, {height} rows and {width} columns: if the file has the axes [N, H, W, C], \
-                 np.ascontiguousarray(np.moveaxis(x, -1, 1)) turns them into [N, C, H, W]"
-            )
-        })
-    }
+/// A remark on images whose axes seem to be in another order.
+fn note_on_axes(sample: Input) -> Option<String> {
+    const USUAL_CHANNELS: [usize; 3] = [1, 3, 4];
+    let Input::Image { height, width, channels } = sample else { return None };
+    let is_swapped = USUAL_CHANNELS.contains(&width) && !USUAL_CHANNELS.contains(&channels);
+    is_swapped.then(|| {
+        format!(
+            "images of {channels} channels, {height} rows and {width} columns: if the file has the axes [N, H, W, C], \
+             np.ascontiguousarray(np.moveaxis(x, -1, 1)) turns them into [N, C, H, W]"
+        )
+    })
 }
 
 impl Arrays {

@@ -1,4 +1,4 @@
-//! Where tensors live and work is done. Knows no op.
+//! Devices: memory, threads and launches. Independent of the ops.
 
 pub mod cpu;
 pub mod gpu;

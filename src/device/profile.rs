@@ -1,4 +1,4 @@
-//! Where the time of some work goes, op by op, beside the least work that each op has to do.
+//! Profiles: the time of each op beside its minimum cost.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Threads of the operating system, which may refuse to start one: users and containers have a limit on them.
+//! Threads. Starting one may fail, since users and containers have limits.
 
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 

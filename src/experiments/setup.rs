@@ -159,7 +159,7 @@ fn setup(
     };
     let is_of_images = matches!(
         &dataset.content,
-        Content::Arrays(arrays) if matches!(arrays.sample, data::SampleShape::Image { .. })
+        Content::Arrays(arrays) if matches!(arrays.sample, data::Input::Image { .. })
     );
     let classes = classes(&dataset, &source)?;
     let seeds = options.seeds_or(size.seeds.unwrap_or(row.seeds))?;

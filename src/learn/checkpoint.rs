@@ -1,6 +1,6 @@
 //! A run's whole state in one file, under PyTorch's names and layouts where PyTorch has them.
 //!
-//! Weights and running statistics have their own names; all other names begin with `alrao.`. The metadata has one key,
+//! Weights and running statistics have PyTorch's names; all other names begin with `alrao.`. The metadata has one key,
 //! which holds a [`Record`] as JSON with sorted keys. The file contains no time, path or host name, so equal states
 //! give equal files.
 
@@ -16,21 +16,20 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::nn::{Buffer, BufferKind, Entry, FileLayout, for_each_entry};
 use crate::optim::FlatEntry;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use safetensors::tensor::Dtype;
 
 /// The version of this file's layout.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// Key of a record's checksum.
 const CHECKSUM: &str = "checksum";
 
 /// Prefix of the names that PyTorch does not have.
-const OWN: &str = "alrao.";
+pub(super) const OWN: &str = "alrao.";
 
 /// Name of the batch counter that PyTorch's batch norm keeps beside its running statistics.
-const COUNTER: &str = "num_batches_tracked";
+pub(super) const COUNTER: &str = "num_batches_tracked";
 
 /// A run's state on the host.
 #[derive(Clone, Debug)]
@@ -40,8 +39,8 @@ pub struct Checkpoint {
     /// Whether it lacked the weights of predicted values: version 0.1.0 took the posterior.
     pub(crate) is_of_first_version: bool,
     /// Whether the file's checksum does not match. Files of version 0.1.0 have none.
-    is_altered: bool,
-    file: TensorFile,
+    pub(super) is_altered: bool,
+    pub(super) file: TensorFile,
 }
 
 impl Checkpoint {
@@ -246,7 +245,7 @@ impl Checkpoint {
         Err(Error::file(path, message))
     }
 
-    fn restore_model(&self, learner: &Learner) {
+    pub(super) fn restore_model(&self, learner: &Learner) {
         let flat = learner.flat();
         for entry in flat.entries() {
             let values = entry.layout.from_file(entry.shape, &self.numbers(&entry.name));
@@ -406,68 +405,13 @@ fn differences(
     faults
 }
 
-/// Loads initial parameters and running statistics from a file with PyTorch's names and layouts. `alrao.*` and batch
-/// counters are ignored, so a run's checkpoint works too.
-///
-/// # Errors
-/// One error for all names that are missing or unknown, have a wrong shape or type, or hold NaN; a checksum that does not match.
-pub(crate) fn load_initial(learner: &Learner, path: &Path) -> Result<()> {
-    let file = TensorFile::read(path)?;
-    let mut record = file.record.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    if let Some(record) = &mut record
-        && take_checksum(record).is_some_and(|own| own != checksum(&file, record))
-    {
-        let message = "was damaged or edited after it was written: its checksum does not match; if you edited it, save it \
-                       without its metadata";
-        return Err(Error::file(path, message));
-    }
-    let wanted = initial_shapes(learner);
-    let mut faults = Vec::new();
-    for (name, shape) in &wanted {
-        match file.arrays.get(name) {
-            None => faults.push(format!("{name} is missing")),
-            Some(array) if array.shape != shape.extents() => {
-                faults.push(format!("{name} has shape {:?} instead of {shape}", array.shape));
-            }
-            Some(array) => match array.to_f64s() {
-                None => {
-                    faults.push(format!("{name} has type {:?} instead of F32 or F64", array.dtype));
-                }
-                // A diverged classifier's weights may be infinite, but not NaN.
-                Some(values) => {
-                    let nan = values.iter().position(|value| value.is_nan());
-                    faults.extend(nan.map(|at| format!("{name} holds NaN, first as element {at}")));
-                }
-            },
-        }
-    }
-    let is_passed_over = |name: &str| name.starts_with(OWN) || name.ends_with(COUNTER);
-    let extra = file
-        .arrays
-        .keys()
-        .filter(|name| !is_passed_over(name) && wanted.iter().all(|(own, _)| own != *name));
-    faults.extend(extra.map(|name| format!("{name} is not in the model")));
-    if !faults.is_empty() {
-        return Err(Error::file(path, format!("does not fit the model: {}", faults.join("; "))));
-    }
-    let record = Record {
-        format: FORMAT,
-        model: None,
-        settings: BTreeMap::new(),
-        progress: Progress::default(),
-    };
-    let no_run = Checkpoint { record, is_of_first_version: false, is_altered: false, file };
-    no_run.restore_model(learner);
-    Ok(())
-}
-
 /// Removes the checksum from a record.
-fn take_checksum(record: &mut Value) -> Option<Value> {
+pub(super) fn take_checksum(record: &mut Value) -> Option<Value> {
     record.as_object_mut().and_then(|record| record.remove(CHECKSUM))
 }
 
 /// A hash of the arrays and of a record without its checksum.
-fn checksum(file: &TensorFile, record: &Value) -> String {
+pub(super) fn checksum(file: &TensorFile, record: &Value) -> String {
     let mut fingerprint = Fingerprint::default();
     fingerprint.bytes(record.to_string().as_bytes());
     for (name, array) in &file.arrays {
@@ -476,18 +420,4 @@ fn checksum(file: &TensorFile, record: &Value) -> String {
         fingerprint.bytes(&array.bytes);
     }
     fingerprint.hex()
-}
-
-fn initial_shapes(learner: &Learner) -> Vec<(String, Shape)> {
-    let mut shapes = Vec::new();
-    for_each_entry(learner.model(), &mut |name, entry| match entry {
-        Entry::Parameter(parameter) => {
-            shapes.push((name.to_owned(), parameter.layout().file_shape(parameter.shape())));
-        }
-        Entry::Buffer(buffer) if buffer.kind() == BufferKind::Statistic => {
-            shapes.push((name.to_owned(), buffer.shape()));
-        }
-        Entry::Buffer(_) => {}
-    });
-    shapes
 }

@@ -1,4 +1,4 @@
-//! The operations on a run's files. Any of them may fail, and a test lets each fail once.
+//! The operations on a run's files. Any of them may fail, and a test makes each one fail once.
 
 use std::io;
 

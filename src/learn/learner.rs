@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::captured_step::{CapturedStep, StaticInputs};
 use super::regression_sums::RegressionSums;
-use super::{Counts, Precision, TrainConfig, checkpoint, rates};
+use super::{Counts, Precision, TrainConfig, rates};
 use crate::alrao::{Alrao, Averaging, learning_rates};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
@@ -91,16 +91,6 @@ impl Learner {
         };
         learner.reset_carried_state();
         learner
-    }
-
-    /// Loads initial parameters and running statistics from a safetensors file with PyTorch's names and layouts.
-    /// `alrao.*` and batch counters are ignored, so a run's checkpoint works too.
-    ///
-    /// # Errors
-    /// One error for all names that are missing or unknown, have a wrong shape or type, or hold NaN; a checkpoint whose checksum
-    /// does not match.
-    pub fn load_initial(&self, path: &Path) -> Result<()> {
-        checkpoint::load_initial(self, path)
     }
 
     /// Loads the pre-classifier's learning rates from a safetensors file with one vector for each of its parameters.
@@ -200,7 +190,7 @@ impl Learner {
         self.averaging.update(&head.classifier_losses, samples);
     }
 
-    /// Gives classifiers without weight the weighted mean of the others' parameters.
+    /// Gives classifiers without weight the weighted mean of all classifiers' parameters.
     pub fn catch_up(&self) {
         let classifiers = self.model.classifiers();
         let [weight, bias] = [classifiers.weight(), classifiers.bias()]

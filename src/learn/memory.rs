@@ -1,4 +1,4 @@
-//! Checks that work fits in memory, before anything is built.
+//! Checks that a run fits in memory, before it starts.
 
 mod limit;
 

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::StepReport;
 use super::disk::operation;
-use super::task::RunTask;
+use super::observer::{Reports, StepReport};
 use crate::error::{Error, Result};
 use crate::file::irregular;
 
 /// A line of the metrics. Numbers that are not finite are written as `null`.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase", bound = "")]
-pub(crate) enum Line<'a, T: RunTask> {
+pub(crate) enum Line<'a, T: Reports> {
     Step(&'a StepReport),
     Epoch(&'a T::EpochReport),
     Test(&'a T::TestReport),

@@ -1,11 +1,12 @@
-//! What every training run shares: the learner and its captured step, the run loop, checkpoints, the run directory, metrics,
-//! observers and settings. [`crate::supervised`] and [`crate::rl`] each add a task.
+//! The parts that all training runs share: the learner and its captured step, the run loop, checkpoints, the run directory,
+//! metrics, observers and settings. [`crate::supervised`] and [`crate::rl`] each add a task.
 
 pub(crate) mod captured_step;
 mod checkpoint;
 mod config;
 mod directory;
 pub(crate) mod disk;
+mod initial;
 mod learner;
 pub(crate) mod memory;
 mod metrics;
@@ -27,7 +28,7 @@ pub use config::{Optimizer, Order, Precision, RunConfig, Schedule, TrainConfig};
 pub use directory::RunDirectory;
 pub use learner::Learner;
 pub(crate) use metrics::Line;
-pub use observer::{Counts, Event, Observer, Silent, StepReport, StopFlag};
+pub use observer::{Counts, EvaluatedPart, Event, Observer, Reports, Silent, StepReport, StopFlag};
 pub(crate) use output::check_output;
 pub use precision::EvaluationPrecision;
 pub(crate) use precision::{check_precision, check_precision_of_run};
@@ -35,6 +36,5 @@ pub use record::{ModelRecord, Progress, Record};
 pub use run::Run;
 pub(crate) use run_loop::RunLoop;
 pub use run_loop::{Outcome, Report};
-pub use task::EvaluatedPart;
 pub(crate) use task::{Epoch, RunTask, Steps};
 pub(crate) use trained::{Trained, load, locate, read_record};

@@ -6,7 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::task::{EvaluatedPart, RunTask};
+/// What a kind of run tells its observer.
+pub trait Reports: Sized {
+    /// The length of a run.
+    type Plan;
+    /// The state of an epoch in progress.
+    type Status;
+    /// The result of an epoch: its line in the metrics.
+    type EpochReport: Serialize;
+    /// The result of the test: its line in the metrics.
+    type TestReport: Serialize;
+}
+
+/// The two evaluations of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvaluatedPart {
+    /// After each epoch, to choose the best one.
+    Valid,
+    /// At the end, with the best epoch's model.
+    Test,
+}
 
 /// The values of a step: loss and accuracy before its update, the posterior after it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,7 +56,7 @@ pub struct Counts {
 }
 
 /// Something that happened in a run of the task `T`.
-pub enum Event<'a, T: RunTask> {
+pub enum Event<'a, T: Reports> {
     /// The run begins or is resumed.
     Started {
         /// The run's length.
@@ -78,7 +97,7 @@ pub enum Event<'a, T: RunTask> {
 }
 
 /// Watches a run of the task `T`. The library itself prints nothing.
-pub trait Observer<T: RunTask> {
+pub trait Observer<T: Reports> {
     /// Called from the run's own thread.
     fn notice(&mut self, event: &Event<'_, T>);
 
@@ -91,7 +110,7 @@ pub trait Observer<T: RunTask> {
 /// Ignores all events.
 pub struct Silent;
 
-impl<T: RunTask> Observer<T> for Silent {
+impl<T: Reports> Observer<T> for Silent {
     fn notice(&mut self, _: &Event<'_, T>) {}
 
     fn wants_progress(&self) -> bool {

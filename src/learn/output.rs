@@ -1,4 +1,4 @@
-//! Checks of a file that a user names for output: it must not take the place of a file that is still needed.
+//! Checks that an output file does not overwrite a file in use.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Precisions of the devices.
+//! The precisions that each device supports.
 
 use super::{ModelRecord, Precision};
 use crate::device::Device;

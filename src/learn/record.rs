@@ -1,11 +1,11 @@
-//! The metadata of a checkpoint: the model's description and the run's progress.
+//! The metadata of a checkpoint: the model's description, the settings that may not change, and the run's progress.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::models::Activation;
+use crate::models::{Activation, Input};
 use crate::task::Task;
 
 /// The metadata of a checkpoint.
@@ -43,8 +43,9 @@ pub struct ModelRecord {
     pub outputs: usize,
     /// Whether the outputs are means of Gaussians rather than classes.
     pub regression: bool,
-    /// Extents of one input: height, width and channels, a vector's size, or the number of tokens.
-    pub input: Vec<usize>,
+    /// The extents of one input: height, width and channels, a vector's size, or the number of distinct tokens.
+    #[serde(rename = "input")]
+    pub extents: Vec<usize>,
     /// "f32", "tf32", "bf16" or "f64".
     pub precision: String,
     /// A text model's tokens in the order of their numbers: characters without separators, words one per line.
@@ -68,6 +69,27 @@ pub struct ModelRecord {
 }
 
 impl ModelRecord {
+    /// One input.
+    ///
+    /// # Errors
+    /// A message where no model takes such an input.
+    pub(crate) fn input(&self) -> std::result::Result<Input, String> {
+        match (self.extents.as_slice(), &self.vocabulary) {
+            (&[vocabulary], Some(_)) => Ok(Input::Tokens { vocabulary }),
+            (&[size], None) => Ok(Input::Vector { size }),
+            (&[height, width, channels], None) => Ok(Input::Image { height, width, channels }),
+            _ => Err(format!("has an input of shape {:?}, which no model takes", self.extents)),
+        }
+    }
+
+    /// An input's entry in a record.
+    pub(crate) fn extents_of(input: Input) -> Vec<usize> {
+        match input {
+            Input::Tokens { vocabulary } => vec![vocabulary],
+            _ => input.extents(),
+        }
+    }
+
     /// Classification or regression.
     pub(crate) fn task(&self) -> Task {
         match self.regression {

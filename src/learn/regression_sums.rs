@@ -1,4 +1,4 @@
-//! Sums of the errors of predicted numbers over an evaluation, on the device.
+//! Sums of squared and absolute errors over an evaluation, on the device.
 
 use crate::alrao::Task;
 use crate::device::{DType, Device};

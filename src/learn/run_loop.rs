@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::task::{Epoch, EvaluatedPart, RunTask, Steps};
+use super::observer::EvaluatedPart;
+use super::task::{Epoch, RunTask, Steps};
 use super::{
     Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
     StopFlag,

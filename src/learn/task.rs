@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-
+use super::observer::{EvaluatedPart, Reports};
 use super::{
     Checkpoint, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory, StepReport,
     StopFlag,
@@ -14,15 +13,6 @@ use crate::ops::head::classifiers::Head;
 /// Updates between two divergence checks on a device that captures no graphs. On other devices a check waits for the
 /// device, so it is made only at logged updates and at the end of an epoch.
 const CHECK_EVERY: u64 = 20;
-
-/// The two evaluations of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvaluatedPart {
-    /// After each epoch, to choose the best one.
-    Valid,
-    /// At the end, with the best epoch's model.
-    Test,
-}
 
 /// The end of an epoch.
 pub struct Epoch<M> {
@@ -37,17 +27,9 @@ pub struct Epoch<M> {
 }
 
 /// A kind of training run. The task owns the learner; the [`super::RunLoop`] owns what all tasks share.
-pub trait RunTask: Sized {
+pub trait RunTask: Reports {
     /// The part of a run's configuration that only this task has.
     type Config;
-    /// The length of a run.
-    type Plan;
-    /// The state of an epoch in progress.
-    type Status;
-    /// The result of an epoch: its line in the metrics.
-    type EpochReport: Serialize;
-    /// The result of the test: its line in the metrics.
-    type TestReport: Serialize;
     /// The result of an evaluation.
     type Measured;
     /// The value by which the best epoch is chosen.

@@ -67,11 +67,7 @@ impl ModelRecord {
             classifiers: config.alrao.classifiers,
             outputs: task.outputs(),
             regression: matches!(task, Task::Regression { .. }),
-            input: match input {
-                Input::Image { height, width, channels } => vec![height, width, channels],
-                Input::Vector { size } => vec![size],
-                Input::Tokens { vocabulary } => vec![vocabulary],
-            },
+            extents: ModelRecord::extents_of(input),
             precision: config.train.precision.name().to_owned(),
             vocabulary: None,
             input_type: None,
@@ -96,7 +92,11 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
         activation: record.activation()?,
         dropout: record.dropout,
     };
-    let (input, sample) = sample_of(&record, file, device, &config)?;
+    let input = record.input().map_err(|message| Error::file(file, message))?;
+    let sample = match input {
+        Input::Tokens { .. } => Tensor::zeros(device, [1, 1], DType::I32),
+        _ => Tensor::zeros(device, &input.batch(1)[..], config.precision.dtype()),
+    };
     let copies = [record.classifiers, record.outputs];
     check_fits(&model, input, copies, &config).map_err(|error| {
         Error::file(file, format!("is of a model that cannot be built here: {error}"))
@@ -109,26 +109,4 @@ pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<
     checkpoint.restore_predictor(&learner, file)?;
     let notes = checkpoint.note_of_alteration(file).into_iter().collect();
     Ok(Trained { learner, record, precision, notes })
-}
-
-fn sample_of(
-    record: &ModelRecord,
-    file: &Path,
-    device: &Device,
-    config: &TrainConfig,
-) -> Result<(Input, Tensor)> {
-    let zeros = |extents: &[usize]| Tensor::zeros(device, extents, config.precision.dtype());
-    match (record.input.as_slice(), &record.vocabulary) {
-        (&[vocabulary], Some(_)) => {
-            Ok((Input::Tokens { vocabulary }, Tensor::zeros(device, [1, 1], DType::I32)))
-        }
-        (&[size], None) => Ok((Input::Vector { size }, zeros(&[1, size]))),
-        (&[height, width, channels], None) => {
-            Ok((Input::Image { height, width, channels }, zeros(&[1, height, width, channels])))
-        }
-        _ => Err(Error::file(
-            file,
-            format!("has an input of shape {:?}, which no model takes", record.input),
-        )),
-    }
 }

@@ -12,6 +12,7 @@ pub mod text_lstm;
 pub mod vgg;
 
 use crate::error::{Error, Result};
+pub use crate::input::Input;
 use crate::named::named;
 use crate::nn::{Entry, Init, Module, for_each_entry};
 
@@ -94,42 +95,6 @@ pub struct ModelConfig {
     pub dropout: f64,
 }
 
-/// The kind and shape of one input sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// An image, `[H, W, C]`.
-    Image {
-        /// Rows of pixels.
-        height: usize,
-        /// Columns of pixels.
-        width: usize,
-        /// Values of a pixel.
-        channels: usize,
-    },
-    /// A vector.
-    Vector {
-        /// Its length.
-        size: usize,
-    },
-    /// Tokens of a text.
-    Tokens {
-        /// Number of distinct tokens.
-        vocabulary: usize,
-    },
-}
-
-impl std::fmt::Display for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Input::Image { height, width, channels } => {
-                write!(f, "images of {height} by {width} with {channels} channels")
-            }
-            Input::Vector { size } => write!(f, "vectors of length {size}"),
-            Input::Tokens { vocabulary } => write!(f, "text of {vocabulary} tokens"),
-        }
-    }
-}
-
 /// A model without its last layer.
 pub struct PreClassifier {
     /// Maps a batch to features `[samples, features]`.
@@ -191,13 +156,11 @@ pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreC
     };
     match config.architecture {
         Architecture::Mlp => {
-            let inputs = match input {
-                Input::Image { height, width, channels } => height * width * channels,
-                Input::Vector { size } => size,
-                Input::Tokens { .. } => return Err(takes("images or vectors")),
-            };
+            if matches!(input, Input::Tokens { .. }) {
+                return Err(takes("images or vectors"));
+            }
             Ok(PreClassifier::new(
-                mlp::Mlp::new(inputs, &config.hidden, config.activation, width, init),
+                mlp::Mlp::new(input.elements(), &config.hidden, config.activation, width, init),
                 mlp::Mlp::features,
             ))
         }

@@ -1,5 +1,6 @@
-//! The ops, one a file: shape rule, CPU code, launch, backward pass. No op knows of layers.
+//! The ops, one file or folder each: shape rule, CPU code, launch, backward pass. No op depends on `nn`.
 //!
+//! An op matches the device once in its forward pass and once in its backward pass, and records itself once.
 //! `docs/adding-an-op.md` shows how to add one.
 
 #[cfg(test)]
@@ -55,9 +56,4 @@ pub(crate) fn check_step(op: &str, step: &Tensor) {
 /// A step's number as random numbers are drawn by it. On the CPU only.
 pub(crate) fn step_of(step: &Tensor) -> u64 {
     step.read::<i64>()[0] as u64
-}
-
-/// Panics, for an op without a GPU kernel.
-fn no_kernel(op: &str) -> ! {
-    panic!("{op}: it has no GPU kernel yet; use the cpu")
 }

@@ -29,7 +29,7 @@ pub struct FlatEntry {
     pub base: usize,
     /// Its first feature in the buffer of rates.
     pub rate_base: usize,
-    /// Whether it belongs to the head: a step freezes classifiers that diverged.
+    /// Whether it belongs to the head: a step does not update classifiers that diverged.
     pub in_head: bool,
 }
 

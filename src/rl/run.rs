@@ -244,13 +244,11 @@ fn fits(record: &ModelRecord, spaces: Spaces) -> std::result::Result<(), String>
     if !record.regression {
         return Err("is a classifier, not a Q-network".into());
     }
-    let own = (record.input.as_slice(), record.outputs);
-    match own == ([spaces.observation].as_slice(), spaces.actions) {
+    let input = record.input()?;
+    let wanted = (Input::Vector { size: spaces.observation }, spaces.actions);
+    match (input, record.outputs) == wanted {
         true => Ok(()),
-        false => {
-            let inputs: usize = record.input.iter().product();
-            Err(format!("takes {inputs} numbers and has {} actions", record.outputs))
-        }
+        false => Err(format!("takes {input} and has {} actions", record.outputs)),
     }
 }
 

@@ -11,8 +11,8 @@ use super::reports::{EpochReport, Plan, Status, TestReport};
 use super::state::{self, Place};
 use crate::error::Result;
 use crate::learn::{
-    self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps,
-    StopFlag,
+    self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask,
+    Steps, StopFlag,
 };
 
 /// A Q-network, its episodes, and the best epoch so far.
@@ -58,14 +58,17 @@ impl QLearning {
 /// Something that happened in a run.
 pub type Event<'a> = learn::Event<'a, QLearning>;
 
-impl RunTask for QLearning {
-    type Config = QLearningConfig;
-    type Measured = Returns;
-    type Best = f64;
+impl Reports for QLearning {
     type Plan = Plan;
     type Status = Status;
     type EpochReport = EpochReport;
     type TestReport = TestReport;
+}
+
+impl RunTask for QLearning {
+    type Config = QLearningConfig;
+    type Measured = Returns;
+    type Best = f64;
 
     const MEASURE: &'static str = "mean return";
 

@@ -1,7 +1,7 @@
 //! Batches of a data set on the device.
 //!
-//! A device that captures graphs holds the whole data set if it has room for it; otherwise batches are copied to it
-//! while it works. On the CPU each batch is made at the beginning of its step.
+//! A device that captures graphs holds the data set if it fits and is not in files; otherwise batches are copied to it
+//! while it works. On the CPU a thread gathers rows ahead, and each step converts its own.
 
 mod batch;
 mod data;
@@ -16,7 +16,7 @@ use self::data::{Data, HostRows};
 use self::resident::Resident;
 use self::streamed::Streamed;
 pub(crate) use crate::data::Part;
-use crate::data::{Arrays, Content, Dataset, ImageFiles, Inputs, SampleShape, Targets, Task};
+use crate::data::{Arrays, Content, Dataset, ImageFiles, Input, Targets, Task};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::learn::{Order, TrainConfig};
@@ -198,7 +198,7 @@ impl BatchSource {
         match &self.data {
             Data::Arrays { arrays, .. } => {
                 let first = HostRows::Samples(arrays.train.gather(0..1), arrays.sample);
-                uploaded(&first, &self.conversion, None, &self.device).tensors().x
+                uploaded(&first, &self.conversion, None, &self.device).tensors().inputs
             }
             Data::Text { .. } => Tensor::zeros(&self.device, [1, 1], DType::I32),
         }
@@ -229,7 +229,7 @@ fn check_arrays(arrays: &Arrays, config: &TrainConfig) -> Result<()> {
         );
         return Err(Error::field("batch_size", message));
     }
-    if config.augment && !matches!(arrays.sample, SampleShape::Image { .. }) {
+    if config.augment && !matches!(arrays.sample, Input::Image { .. }) {
         return Err(Error::field("augment", "crops and flips images; this data has vectors"));
     }
     Ok(())
@@ -240,12 +240,9 @@ fn conversion(arrays: &Arrays, config: &TrainConfig, device: &Device) -> Convers
     let channels = |values: &[f64]| Tensor::from_slice(device, [values.len()], values);
     let normalisation = arrays.normalisation.as_ref();
     match arrays.sample {
-        SampleShape::Vector { .. } => {
-            let is_floats = matches!(arrays.train.inputs, Inputs::Floats(_));
-            assert!(is_floats, "batches: vectors are floats");
-            Conversion::Vectors { dtype }
-        }
-        SampleShape::Image { .. } => Conversion::Images {
+        Input::Tokens { .. } => Conversion::Tokens,
+        Input::Vector { .. } => Conversion::Vectors { dtype },
+        Input::Image { .. } => Conversion::Images {
             dtype,
             normalisation: normalisation.map(|own| (channels(&own.mean), channels(&own.deviation))),
         },

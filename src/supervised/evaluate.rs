@@ -1,4 +1,4 @@
-//! A trained model on data it has not seen.
+//! Evaluation of a trained model.
 
 use std::path::Path;
 
@@ -73,7 +73,7 @@ pub fn evaluate(
         split_seed: rules.split_seed,
         // The model's record has the means and deviations.
         normalize: Normalize::None,
-        image_size: record.input[0],
+        image_size: record.extents[0],
         threads: device.host_threads(),
         first_rules: rules.first_rules,
     };

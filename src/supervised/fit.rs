@@ -1,8 +1,7 @@
-//! Data fitted to a model that was trained on other data.
+//! Adapts a data set to a trained model: normalisation, class numbers and vocabulary.
 
 use crate::data::{
-    Arrays, Content, Dataset, Inputs, Kind, Normalisation, Part, SampleShape, Task, Text,
-    TokenKind, Vocabulary,
+    Arrays, Content, Dataset, Inputs, Kind, Normalisation, Part, Task, Text, TokenKind, Vocabulary,
 };
 use crate::error::{Error, Result};
 use crate::learn::ModelRecord;
@@ -62,13 +61,9 @@ fn fit_arrays(
     record: &ModelRecord,
     part: Part,
 ) -> std::result::Result<Vec<String>, String> {
-    let shape = match arrays.sample {
-        SampleShape::Image { height, width, channels } => vec![height, width, channels],
-        SampleShape::Vector { size } => vec![size],
-    };
-    if shape != record.input {
-        let message = format!("has samples of shape {shape:?}, the model takes {:?}", record.input);
-        return Err(message);
+    let (own, input) = (arrays.sample, record.input()?);
+    if own != input {
+        return Err(format!("has {own}, the model takes {input}"));
     }
     let stored = arrays.train.inputs.stored_type();
     if let Some(trained_on) = record.input_type.as_deref().filter(|known| *known != stored) {
@@ -94,7 +89,7 @@ fn fit_arrays(
     let (inputs, targets) = (&record.normalisation, &record.target_normalisation);
     let of_record = |pair: &Option<_>| pair.as_ref().map(Normalisation::of_pair);
     let (inputs, targets) = (of_record(inputs), of_record(targets));
-    let columns = [shape.last().copied().unwrap_or_default(), record.outputs];
+    let columns = [input.extents().last().copied().unwrap_or_default(), record.outputs];
     let is_whole = |(own, columns): (&Option<Normalisation>, usize)| {
         own.as_ref().is_none_or(|own| [own.mean.len(), own.deviation.len()] == [columns; 2])
     };

@@ -1,4 +1,4 @@
-//! A model measured on a part of the data: its losses, its predictions, and in regression its errors.
+//! Evaluation of a model on one part of the data: losses, predictions, and in regression errors.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Whether a model and a training step fit in memory, before either is built.
+//! Checks that a model and a training step fit in memory, before either is built.
 
 use super::settings::RunConfig;
 use crate::alrao::{Alrao, Task};
@@ -45,15 +45,14 @@ pub(crate) fn check_room(
 /// Host memory of one image or vector, or of one column of a window of text.
 fn sample_bytes(config: &RunConfig, input: Input) -> u128 {
     let numbers = match input {
-        Input::Image { height, width, channels } => height * width * channels,
-        Input::Vector { size } => size,
         Input::Tokens { .. } => config.train.bptt,
+        _ => input.elements(),
     };
     (numbers * size_of::<f64>()) as u128
 }
 
-/// The peak of the memory of a model and a step, counted on a device that has none. It grows with the batch along a line,
-/// which two small batches give.
+/// The memory of a model and a step, counted on a device that has none; free blocks count, since a device keeps them. It
+/// grows with the batch along a line, which two small batches give.
 fn step_bytes(config: &RunConfig, input: Input, task: Task) -> Result<u128> {
     const BATCHES: [usize; 2] = [2, 4];
     let counted = |batch_size| -> Result<u128> {
@@ -81,7 +80,7 @@ fn step_bytes(config: &RunConfig, input: Input, task: Task) -> Result<u128> {
         };
         drop(head);
         let Device::Gpu(gpu) = &counter else { return Ok(0) };
-        Ok(gpu.peak_bytes() as u128)
+        Ok(gpu.held_bytes() as u128)
     };
     let [small, large] = BATCHES;
     let (low, high) = (counted(small)?, counted(large)?);
@@ -95,10 +94,7 @@ pub(crate) fn inputs(config: &RunConfig, input: Input, device: &Device) -> Tenso
     let batch = config.train.batch_size;
     let dtype = config.train.precision.dtype();
     match input {
-        Input::Image { height, width, channels } => {
-            Tensor::zeros(device, [batch, height, width, channels], dtype)
-        }
-        Input::Vector { size } => Tensor::zeros(device, [batch, size], dtype),
         Input::Tokens { .. } => Tensor::zeros(device, [config.train.bptt, batch], DType::I32),
+        _ => Tensor::zeros(device, &input.batch(batch)[..], dtype),
     }
 }

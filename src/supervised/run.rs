@@ -9,9 +9,7 @@ use super::room::check_room;
 use super::settings::{Note, RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
-use crate::data::{
-    self, Content, Dataset, ImageFiles, LoadOptions, Normalisation, Part, SampleShape,
-};
+use crate::data::{self, Content, Dataset, ImageFiles, LoadOptions, Normalisation, Part};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::settings;
@@ -258,12 +256,7 @@ fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error
 pub fn input(dataset: &Dataset) -> Input {
     match &dataset.content {
         Content::Text(text) => Input::Tokens { vocabulary: text.vocabulary.len() },
-        Content::Arrays(arrays) => match arrays.sample {
-            SampleShape::Image { height, width, channels } => {
-                Input::Image { height, width, channels }
-            }
-            SampleShape::Vector { size } => Input::Vector { size },
-        },
+        Content::Arrays(arrays) => arrays.sample,
     }
 }
 

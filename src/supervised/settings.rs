@@ -113,7 +113,7 @@ settings::settings! {
         patience: u64, "EPOCHS", check::count => train.patience;
         /// Factor on all learning rates: constant, cosine or step:EPOCHS:FACTOR [default: constant]
         schedule: Schedule, "SCHEDULE", Schedule::check => train.schedule;
-        /// Alrao: interval in steps at which classifiers without weight take the weighted mean of the others [default: 0, never]
+        /// Alrao: interval in steps at which classifiers without weight take the weighted mean of all [default: 0, never]
         catch_up: u64, "STEPS", check::any => alrao.catch_up;
         /// Initial parameters by PyTorch's names; a run's best.safetensors serves
         init: PathBuf, "FILE.safetensors", check::file => train.init;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::alrao::{Alrao, AlraoConfig};
 use crate::data::{
-    Arrays, Content, Dataset, Inputs, Normalisation, SampleShape, Split, Targets, Task, Text,
-    TokenKind, Vocabulary,
+    Arrays, Content, Dataset, Inputs, Normalisation, Split, Targets, Task, Text, TokenKind,
+    Vocabulary,
 };
 use crate::device::Device;
 use crate::error::Result;
@@ -56,7 +56,7 @@ fn with_outputs_as_subject(part: Part, input: Input, outputs: usize, classifiers
 /// The memory of [`two_batches`].
 fn data_part(input: Input, train: &TrainConfig) -> Part {
     let bytes = match input {
-        Input::Image { height, width, channels } => height * width * channels,
+        Input::Image { .. } => input.elements(),
         Input::Vector { size } => size * size_of::<f32>(),
         Input::Tokens { .. } => train.bptt * size_of::<i32>(),
     };
@@ -71,29 +71,26 @@ fn data_part(input: Input, train: &TrainConfig) -> Part {
 /// Data of the right shape for two whole batches.
 fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
     let samples = 2 * train.batch_size;
-    let arrays = |inputs, sample, normalisation| {
+    let arrays = |inputs, normalisation| {
         let targets = Targets::Classes(vec![0; samples]);
         Content::Arrays(Arrays {
             train: Arc::new(Split { inputs, targets }),
             valid: None,
             test: None,
-            sample,
+            sample: input,
             task: Task::Classification { classes },
             normalisation,
             target_normalisation: None,
         })
     };
     let content = match input {
-        Input::Image { height, width, channels } => {
-            let sample = SampleShape::Image { height, width, channels };
-            let bytes = vec![0; samples * sample.elements()];
+        Input::Image { channels, .. } => {
+            let bytes = vec![0; samples * input.elements()];
             let normalisation =
                 Normalisation { mean: vec![0.0; channels], deviation: vec![1.0; channels] };
-            arrays(Inputs::Bytes(bytes), sample, Some(normalisation))
+            arrays(Inputs::Bytes(bytes), Some(normalisation))
         }
-        Input::Vector { size } => {
-            arrays(Inputs::Floats(vec![0.0; samples * size]), SampleShape::Vector { size }, None)
-        }
+        Input::Vector { size } => arrays(Inputs::Floats(vec![0.0; samples * size]), None),
         Input::Tokens { .. } => Content::Text(Text {
             train: vec![0; (2 * train.bptt + 1) * train.batch_size],
             valid: None,

@@ -9,8 +9,8 @@ use super::settings::DataConfig;
 use crate::data::{Dataset, Part};
 use crate::error::Result;
 use crate::learn::{
-    self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, RunTask, Steps,
-    StopFlag, TrainConfig,
+    self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask,
+    Steps, StopFlag, TrainConfig,
 };
 use crate::ops::update::step_statistics::SumValues;
 
@@ -69,16 +69,19 @@ fn part(split: EvaluatedPart) -> Part {
 /// Something that happened in a run.
 pub type Event<'a> = learn::Event<'a, Supervised>;
 
+impl Reports for Supervised {
+    type Plan = Plan;
+    type Status = Status;
+    type EpochReport = EpochReport;
+    type TestReport = TestReport;
+}
+
 impl RunTask for Supervised {
     type Config = DataConfig;
     /// `None` if the data lacks the part.
     type Measured = Option<Measurement>;
     /// The validation loss; `None` without validation data.
     type Best = Option<f64>;
-    type Plan = Plan;
-    type Status = Status;
-    type EpochReport = EpochReport;
-    type TestReport = TestReport;
 
     const MEASURE: &'static str = "validation loss";
 

@@ -43,7 +43,7 @@ pub fn softplus(input: &Tensor) -> Tensor {
     }
     drop(op);
     record(y, &[input], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &x) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let (dy, dx) = (contiguous(dy), &slot.tensor);
         let _op = begin("softplus backward", &[&x, &dy, dx], 4 * x.shape().elements());
         match x.device() {

@@ -234,7 +234,7 @@ fn folders_that_are_at_fault() {
     fs::remove_dir(pictures.join("val")).unwrap();
     refuses(
         "train --data pictures --model vgg11 --image-size 64 --batch-size 4 --out run",
-        &["32 by 32", "64 by 64"],
+        &["32 by 32", "64x64x3"],
     );
     refuses("train --image-size 64 --out run", &["--image-size", "--data generated"]);
     refuses("train --model char-lstm --image-size 64 --out run", &["--image-size", "char-lstm"]);

@@ -245,7 +245,7 @@ fn checkpoints_that_do_not_fit() {
     refuses(
         folder,
         "eval run --data other.safetensors",
-        &["--data other.safetensors", "shape [2]"],
+        &["--data other.safetensors", "has vectors of 2, the model takes vectors of 6"],
     );
     write_tensors(&folder.join("other.safetensors"), &part("", 40, 0));
     refuses(

@@ -46,7 +46,7 @@ fn byte_images_are_turned_and_normalised() {
     // The last sample is for validation.
     let first = LoadOptions { first_rules: true, ..options(0.25) };
     let arrays = parse(&file, Path::new("some.safetensors"), &first).unwrap();
-    assert_eq!(arrays.sample, SampleShape::Image { height: 1, width: 3, channels: 2 });
+    assert_eq!(arrays.sample, Input::Image { height: 1, width: 3, channels: 2 });
     let turned = vec![0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11, 12, 15, 13, 16, 14, 17];
     assert_eq!(arrays.normalisation, Some(Normalisation::of(&turned, 2)));
     assert_eq!(arrays.train.inputs, Inputs::Bytes(turned));
@@ -63,7 +63,7 @@ fn vectors_are_taken_as_they_are() {
         floats("valid_targets", &[1, 1], &[9.0]),
     ])
     .unwrap();
-    assert_eq!((arrays.train.len(), arrays.sample), (2, SampleShape::Vector { size: 2 }));
+    assert_eq!((arrays.train.len(), arrays.sample), (2, Input::Vector { size: 2 }));
     let Inputs::Floats(inputs) = &arrays.train.inputs else { panic!("no floats") };
     assert_eq!(inputs[..], [1.0, f32::MAX, f32::MIN_POSITIVE, -0.0]);
     assert_eq!(arrays.valid.unwrap().targets, Targets::Values { values: vec![9.0], columns: 1 });

@@ -12,18 +12,13 @@ use rayon::prelude::*;
 use super::look::look;
 use super::others::Others;
 use super::{
-    Broken, CHANNELS, DecodeFailures, ImageFile, ImageFiles, LeftOut, Shared, normalisation,
+    Broken, CHANNELS, DecodeFailures, ImageFile, ImageFiles, LAYOUT, LeftOut, Shared, normalisation,
 };
 use crate::data::validation::ValidationRule;
-use crate::data::{
-    Arrays, Inputs, LoadOptions, Part, SampleShape, Split, Targets, Task, unreadable,
-};
+use crate::data::{Arrays, Input, Inputs, LoadOptions, Part, Split, Targets, Task, unreadable};
 use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
 use crate::file;
-
-/// The layout of a folder of images, for messages.
-pub(in crate::data) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg, *.png, *.webp, *.gif or *.bmp";
 
 /// The folders that are read.
 const PARTS: [&str; 4] = ["train", "valid", "val", "test"];
@@ -33,11 +28,6 @@ const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
 
 /// The number of them that the first rules read.
 const FIRST_ENDINGS: usize = 3;
-
-/// Whether a folder has the layout of a folder of images.
-pub(in crate::data) fn is_in(root: &Path) -> bool {
-    root.join("train").is_dir()
-}
 
 /// Lists a folder of images: `train`, and `valid` (or `val`) and `test` if they exist, each with a folder for each class.
 ///
@@ -94,7 +84,7 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         let files = ImageFiles { shared: Arc::clone(&shared), files: Arc::new(files), draw: None };
         Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) }
     };
-    let sample = SampleShape::Image { height: size, width: size, channels: CHANNELS };
+    let sample = Input::Image { height: size, width: size, channels: CHANNELS };
     let task = Task::Classification { classes: names.len() };
     let last = ValidationRule::LastOfEachClass { share: options.valid_split };
     let rule = ValidationRule::of(options, last);

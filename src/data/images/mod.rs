@@ -4,7 +4,7 @@ mod bmp;
 mod broken;
 mod crop;
 mod decode;
-mod folder;
+pub(super) mod folder;
 mod formats;
 mod gif;
 #[cfg(test)]
@@ -26,7 +26,6 @@ use crate::file;
 use crate::fingerprint::Fingerprint;
 use broken::DecodeFailures;
 pub(super) use broken::{Broken, LeftOut};
-pub(super) use folder::{LAYOUT, is_in, load};
 pub use rgb::RgbImage;
 
 const CHANNELS: usize = 3;
@@ -34,6 +33,14 @@ const CHANNELS: usize = 3;
 /// Mean and deviation of ImageNet's channels, which torchvision's models expect.
 const MEAN: [f64; CHANNELS] = [0.485, 0.456, 0.406];
 const DEVIATION: [f64; CHANNELS] = [0.229, 0.224, 0.225];
+
+/// The layout of a folder of images, for messages.
+pub(super) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg, *.png, *.webp, *.gif or *.bmp";
+
+/// Whether a folder has the layout of a folder of images.
+pub(super) fn is_in(root: &Path) -> bool {
+    root.join("train").is_dir()
+}
 
 /// The images of one part of a data set. They stay in their files; a batch reads and decodes its images on the data set's
 /// own threads.

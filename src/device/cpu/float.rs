@@ -2,8 +2,8 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
-use super::gemm::{GemmJob, gemm_f32, gemm_f64};
-use super::vector::{exp_f32, tanh_f32};
+use super::functions::{exp_f32, tanh_f32};
+use super::product::{GemmJob, gemm_f32, gemm_f64};
 use crate::device::Element;
 
 /// f32 or f64.

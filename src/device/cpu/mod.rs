@@ -1,10 +1,12 @@
 //! The host's processor: memory, threads and vector instructions.
 
 mod float;
+mod functions;
 mod gemm;
 mod level;
 mod memory;
 mod packed;
+mod product;
 #[macro_use]
 pub(crate) mod vector;
 

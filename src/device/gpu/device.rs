@@ -1,4 +1,4 @@
-//! A device that runs the CUDA kernels: a GPU or the simulator. Ops do not know which.
+//! Memory, launches and clocks of a device that takes kernel launches.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -91,6 +91,11 @@ impl Gpu {
     /// The peak of the bytes in use.
     pub fn peak_bytes(&self) -> usize {
         self.heap.peak()
+    }
+
+    /// Bytes in use and in free blocks, which stay allocated.
+    pub fn held_bytes(&self) -> usize {
+        self.heap.held()
     }
 
     /// The launches and time of each kernel since the device was opened, by name.

@@ -1,4 +1,4 @@
-//! Counts of the host's work for a device.
+//! Counters of the host's calls to a device.
 
 use std::ops::Sub;
 

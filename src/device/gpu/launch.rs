@@ -1,4 +1,4 @@
-//! A kernel's launch, alike for a GPU and for the simulator.
+//! A kernel's launch, the same for a GPU and the simulator.
 
 #[cfg(has_simulator)]
 use std::fmt;

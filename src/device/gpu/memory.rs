@@ -36,6 +36,8 @@ pub(super) struct Heap {
     owner: Cell<&'static str>,
     in_use: Cell<usize>,
     peak: Cell<usize>,
+    /// Bytes in use and in free blocks.
+    held: Cell<usize>,
     allocations: Cell<u64>,
 }
 
@@ -48,6 +50,7 @@ impl Default for Heap {
             owner: Cell::new(ACTIVATIONS),
             in_use: Cell::default(),
             peak: Cell::default(),
+            held: Cell::default(),
             allocations: Cell::default(),
         }
     }
@@ -75,10 +78,12 @@ impl Heap {
             return Ok(address);
         }
         self.allocations.set(self.allocations.get() + 1);
-        driver.allocate(bytes).or_else(|_| {
+        let address = driver.allocate(bytes).or_else(|_| {
             self.release(driver);
             driver.allocate(bytes)
-        })
+        })?;
+        self.held.set(self.held.get() + bytes);
+        Ok(address)
     }
 
     fn take_back(&self, memory: &Memory) {
@@ -92,8 +97,10 @@ impl Heap {
 
     /// Gives all free blocks back to the driver.
     pub fn release(&self, driver: &dyn Driver) {
-        let blocks = std::mem::take(&mut *self.free.borrow_mut());
-        blocks.into_values().flatten().for_each(|address| driver.free(address));
+        for (bytes, addresses) in std::mem::take(&mut *self.free.borrow_mut()) {
+            self.held.set(self.held.get() - bytes * addresses.len());
+            addresses.into_iter().for_each(|address| driver.free(address));
+        }
     }
 
     /// The memory that contains an address, if there is one.
@@ -106,6 +113,11 @@ impl Heap {
     /// The peak of the bytes in use.
     pub fn peak(&self) -> usize {
         self.peak.get()
+    }
+
+    /// Bytes in use and in free blocks.
+    pub fn held(&self) -> usize {
+        self.held.get()
     }
 
     /// Blocks that the driver allocated.

@@ -1,4 +1,4 @@
-//! A device that runs the CUDA kernels: a GPU or the simulator. Ops do not know which.
+//! A device that takes kernel launches: a GPU, the simulator or the launch counter. Ops do not know which.
 
 mod binaries;
 mod block;

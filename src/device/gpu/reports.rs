@@ -1,4 +1,4 @@
-//! What the simulator reports about launches.
+//! The simulator's reports on launches.
 
 /// What one launch left in the memory of its buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]

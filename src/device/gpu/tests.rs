@@ -1,4 +1,4 @@
-//! Calls to a device that count launches only.
+//! Calls to a device that only counts launches.
 
 use std::rc::Rc;
 

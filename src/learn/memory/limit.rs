@@ -1,4 +1,4 @@
-//! How much memory this process may use: the machine's, or less by a limit of the process or of its control groups.
+//! The memory limit of this process: the smallest of the machine's, the process's and its control groups'.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -105,24 +105,3 @@ fn plain(message: &str) -> String {
 fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
-
-/// A list of whole numbers, or a text such as `"256,256"`.
-pub(super) fn hidden<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<super::Layers>, D::Error> {
-    #[derive(serde::Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "expected a list of layer widths such as [256, 256], or \"256,256\""
-    )]
-    enum Hidden {
-        List(Vec<usize>),
-        Text(String),
-    }
-    match serde::Deserialize::deserialize(deserializer)? {
-        Hidden::List(layers) => Ok(Some(layers)),
-        Hidden::Text(text) => {
-            super::hidden_layers(&text).map(Some).map_err(serde::de::Error::custom)
-        }
-    }
-}

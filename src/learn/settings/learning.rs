@@ -1,7 +1,7 @@
 //! The settings of every training run.
 
 use super::group::settings;
-use super::{Group, check};
+use super::{Group, check, hidden_layers};
 use crate::alrao::AveragingKind;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ settings! {
     LearningSettings, [T] RunConfig<T>;
     "Hidden layers" {
         /// mlp and Q-networks: units of each hidden layer; an empty text for none [default: 256,256; Q-networks 64,64]
-        #[serde(deserialize_with = "super::file::hidden")]
+        #[serde(deserialize_with = "hidden")]
         hidden: Layers, "UNITS,..", |layers: &Layers| layers.iter().try_for_each(check::size) => model.hidden;
         /// mlp and Q-networks: activation of the hidden layers; with relu, large learning rates mostly diverge in Q-networks [default: relu; Q-networks tanh]
         activation: Activation, "ACTIVATION", check::any => model.activation;
@@ -76,5 +76,24 @@ impl DeviceSettings {
     pub fn open(&self) -> Result<Device> {
         self.check().map_err(|(key, message)| Error::field(key, message))?;
         Device::open_with_threads(self.device.unwrap_or_default(), self.threads)
+    }
+}
+
+/// A list of whole numbers, or a text such as `"256,256"`.
+fn hidden<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Layers>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected a list of layer widths such as [256, 256], or \"256,256\""
+    )]
+    enum Hidden {
+        List(Vec<usize>),
+        Text(String),
+    }
+    match serde::Deserialize::deserialize(deserializer)? {
+        Hidden::List(layers) => Ok(Some(layers)),
+        Hidden::Text(text) => hidden_layers(&text).map(Some).map_err(serde::de::Error::custom),
     }
 }

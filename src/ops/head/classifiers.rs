@@ -17,6 +17,7 @@ pub(super) mod launch;
 mod samples;
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use self::samples::Samples;
 use super::interface::Extents;
@@ -27,8 +28,8 @@ use crate::device::cpu::vector::vectorised;
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{DType, Device};
 use crate::ops::tensor::matmul::{Arithmetic, gemm_parallel};
-use crate::ops::tensor::reduce::add_column_sums;
-use crate::tape::{Gradients, record};
+use crate::ops::tensor::reduce::column_sums;
+use crate::tape::{Backward, Gradients, record};
 use crate::tensor::{Tensor, assert_wide, dense, float_dispatch};
 
 /// The losses of a batch and their gradients: `z` is `[B, d]`, `weight` `[N, K, d]`, `bias` `[N, K]`, `log_posterior`
@@ -86,7 +87,7 @@ pub fn classifiers_in(
     extents.check_targets("classifiers", targets);
     assert_wide("classifiers", z, targets.values().as_slice());
     extents.check_posterior("classifiers", log_posterior);
-    match (z.device(), form, targets) {
+    let (head, backward) = match (z.device(), form, targets) {
         (Device::Gpu(gpu), Form::Recomputed, Targets::Classes(classes))
             if z.dtype() == DType::F32 && many_classes::fits(extents) =>
         {
@@ -98,16 +99,18 @@ pub fn classifiers_in(
         (Device::Cpu(cpu), ..) => float_dispatch!(z.dtype(), "classifiers", T => {
             classifiers_typed::<T>(cpu, extents, [z, weight, bias], targets, log_posterior)
         }),
-    }
+    };
+    let objective = record(head.objective, &[z, weight, bias], backward);
+    Head { objective, ..head }
 }
 
 fn classifiers_typed<T: Float>(
-    cpu: &Cpu,
+    cpu: &Rc<Cpu>,
     extents: Extents,
     [z, weight, bias]: [&Tensor; 3],
     targets: Targets,
     log_posterior: &Tensor,
-) -> Head {
+) -> (Head, Backward) {
     let scores = outputs(z, weight, bias);
     let op = extents.losses_op(&scores, &scores);
     let samples = Samples::new(z, extents);
@@ -116,18 +119,16 @@ fn classifiers_typed<T: Float>(
     let head = samples.summary::<T>(z.dtype());
     drop(op);
     let needs_finite_z = head.samples_without_finite_classifier.read::<i32>()[0] > 0;
-    let bias_like = bias.detach();
     // The pass over the samples has overwritten the scores with their gradients.
     let (z_like, w_like, g) = (z.detach(), weight.detach(), scores);
     let context = Context { extents, z: z_like, weight: w_like, g, samples, needs_finite_z };
-    let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
-        let device = context.z.device().clone();
-        let Device::Cpu(cpu) = &device else { unreachable!("the forward pass was on the CPU") };
-        context.weight_gradient::<T>(cpu, gradients);
-        context.bias_gradient::<T>(cpu, gradients, &bias_like);
-        context.input_gradient::<T>(cpu, gradients);
-    });
-    Head { objective, ..head }
+    let cpu = Rc::clone(cpu);
+    let backward = move |_: &Tensor, gradients: &mut Gradients| {
+        context.weight_gradient::<T>(&cpu, gradients);
+        context.bias_gradient(gradients);
+        context.input_gradient::<T>(&cpu, gradients);
+    };
+    (head, Box::new(backward))
 }
 
 /// The logits of each classifier for each sample (its values in regression): `[B, N, K]`, without a gradient.
@@ -171,7 +172,7 @@ struct Context {
 impl Context {
     /// `dW = g^T z`, `[N K, d]`.
     fn weight_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
-        let Some(slot) = gradients.slot(1, &self.weight) else { return };
+        let Some(slot) = gradients.slot(1, self.weight.dtype()) else { return };
         let all = [&self.g, &self.z, &slot.tensor];
         let _op = self.extents.product_op("classifiers weight gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;
@@ -190,15 +191,16 @@ impl Context {
     }
 
     /// `db = sum_i g_i`.
-    fn bias_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients, bias: &Tensor) {
-        let Some(sums) = gradients.sum_slot(2, bias) else { return };
-        let _op = self.extents.bias_gradient_op(&self.g, &sums);
-        add_column_sums(cpu, &self.g.read::<T>(), self.extents.row(), &mut sums.write::<T>());
+    fn bias_gradient(&self, gradients: &mut Gradients) {
+        let Some(slot) = gradients.slot(2, self.z.dtype()) else { return };
+        let _op = self.extents.bias_gradient_op(&self.g, &slot.tensor);
+        let (samples, row) = (self.extents.samples, self.extents.row());
+        column_sums(&self.g.view(0, [samples, row], row), slot);
     }
 
     /// `dz_i = sum_j r_ij g_ij W_j`. The last one to run: it overwrites `g`.
     fn input_gradient<T: Float>(&self, cpu: &Cpu, gradients: &mut Gradients) {
-        let Some(slot) = gradients.slot(0, &self.z) else { return };
+        let Some(slot) = gradients.slot(0, self.z.dtype()) else { return };
         let all = [&self.g, &self.weight, &slot.tensor];
         let _op = self.extents.product_op("classifiers input gradient", &all);
         let Extents { samples, inputs, .. } = self.extents;

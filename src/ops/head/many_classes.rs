@@ -9,7 +9,7 @@ use super::interface::{Extents, Head};
 use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::tensor::matmul::{Epilogue, Rows, is_aligned, sum_parts};
-use crate::tape::{Gradients, record};
+use crate::tape::{Backward, Gradients};
 use crate::tensor::Tensor;
 
 /// Samples or classes of a tile.
@@ -189,7 +189,7 @@ impl Plan {
     }
 
     fn parameter_gradients(&self, copies: &Tensor, gradients: &mut Gradients) {
-        let (weight, bias) = (gradients.slot(1, &self.weight), gradients.slot(2, &self.bias));
+        let (weight, bias) = (gradients.slot(1, DType::F32), gradients.slot(2, DType::F32));
         if weight.is_none() && bias.is_none() {
             return;
         }
@@ -216,7 +216,7 @@ impl Plan {
     }
 
     fn input_gradient(&self, dz_parts: &Tensor, gradients: &mut Gradients) {
-        let Some(slot) = gradients.slot(0, &self.z) else { return };
+        let Some(slot) = gradients.slot(0, self.z.dtype()) else { return };
         let Extents { samples, inputs, .. } = self.extents;
         let to = Rows::new(&slot.tensor, slot.tensor.pitch());
         let parts = (dz_parts.pointer(), dz_parts.shape()[0]);
@@ -231,7 +231,7 @@ pub(super) fn classifiers(
     [z, weight, bias]: [&Tensor; 3],
     classes: &Tensor,
     log_posterior: &Tensor,
-) -> Head {
+) -> (Head, Backward) {
     let plan = Plan {
         gpu: Rc::clone(gpu),
         extents,
@@ -248,13 +248,13 @@ pub(super) fn classifiers(
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     drop(op);
-    let objective = record(head.objective, &[z, weight, bias], move |_, gradients| {
+    let backward = move |_: &Tensor, gradients: &mut Gradients| {
         let all = [&plan.z, &plan.weight, &plan.weight];
         let _op = extents.product_op("classifiers weight gradient", &all);
         plan.parameter_gradients(&copies, gradients);
         if let Some(dz_parts) = &dz_parts {
             plan.input_gradient(dz_parts, gradients);
         }
-    });
-    Head { objective, ..head }
+    };
+    (head, Box::new(backward))
 }

@@ -1,4 +1,4 @@
-//! One sample under a mixture of classifiers: likelihoods, responsibilities, the mixture's likelihood.
+//! One sample under a mixture: the classifiers' likelihoods and responsibilities, and the mixture's likelihood.
 
 use crate::device::cpu::Float;
 

@@ -1,4 +1,4 @@
-//! The classifiers with their loss, their average and the switch.
+//! The head: classifiers, losses, predictions, and the average that weighs the classifiers.
 
 pub mod classifiers;
 pub mod cross_entropy;

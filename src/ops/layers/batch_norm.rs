@@ -6,16 +6,18 @@ mod launch;
 mod moments;
 mod rows;
 
-pub(crate) use self::affine::Affine;
-use self::affine::OfStatistics;
+use std::rc::Rc;
+
+use self::affine::{Affine, OfStatistics};
 pub use self::as_affine::batch_norm_affine;
+pub use self::moments::Moments;
+use self::moments::moments_typed;
 pub(crate) use self::moments::pieces_with_moments;
-pub use self::moments::{Moments, moments};
-use crate::device::cpu::Float;
+use crate::device::cpu::{Cpu, Float};
 use crate::device::{Device, Op};
 use crate::ops::begin;
-use crate::tape::{Gradients, record};
-use crate::tensor::{Tensor, assert_wide, float_dispatch};
+use crate::tape::{Backward, Gradients, record};
+use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
 /// The settings of a batch normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,15 +91,25 @@ pub(crate) fn train_at(
     check(inputs, running);
     moments.check(x);
     let y = x.empty_at(place, x.shape());
-    let _op = forward_op(x, &y);
-    if let Device::Gpu(gpu) = x.device() {
-        return launch::train(gpu, inputs, y, moments, running, config);
+    let op = forward_op(x, &y);
+    let backward = match x.device() {
+        Device::Gpu(gpu) => launch::train(gpu, inputs, &y, moments, running, config),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "batch_norm", T => {
+            let (mean, variance) = update_running::<T>(running, moments, x, config.momentum);
+            normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, true)
+        }),
+    };
+    drop(op);
+    record(y, &inputs, backward)
+}
+
+/// Computes the moments of a tensor `[.., C]` in a pass over it.
+pub fn moments(x: &Tensor) -> Moments {
+    let _op = begin("batch_norm moments", &[x], 3 * x.shape().elements());
+    match x.device() {
+        Device::Gpu(gpu) => launch::moments(gpu, x),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "moments", T => moments_typed::<T>(cpu, x)),
     }
-    float_dispatch!(x.dtype(), "batch_norm", T => {
-        let (mean, variance) = moments.merge();
-        update_running::<T>(running, &mean, &variance, x, config.momentum);
-        normalise::<T>(inputs, y, [&mean, &variance], config, true)
-    })
 }
 
 /// Batch normalisation with the running statistics, which do not change.
@@ -122,14 +134,16 @@ pub(crate) fn eval_at(
     let x = inputs[0];
     check(inputs, running);
     let y = x.empty_at(place, x.shape());
-    let _op = forward_op(x, &y);
-    if let Device::Gpu(gpu) = x.device() {
-        return launch::eval(gpu, inputs, y, running, config);
-    }
-    float_dispatch!(x.dtype(), "batch_norm", T => {
-        let [mean, variance] = running.map(Tensor::to_f64s);
-        normalise::<T>(inputs, y, [&mean, &variance], config, false)
-    })
+    let op = forward_op(x, &y);
+    let backward = match x.device() {
+        Device::Gpu(gpu) => launch::eval(gpu, inputs, &y, running, config),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "batch_norm", T => {
+            let [mean, variance] = running.map(Tensor::to_f64s);
+            normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, false)
+        }),
+    };
+    drop(op);
+    record(y, &inputs, backward)
 }
 
 fn forward_op(x: &Tensor, y: &Tensor) -> Option<Op> {
@@ -151,16 +165,17 @@ fn check([x, weight, bias]: [&Tensor; 3], [mean, variance]: [&Tensor; 2]) {
     }
 }
 
+/// Updates the running statistics. Returns the batch's mean and variance.
 fn update_running<T: Float>(
     [running_mean, running_variance]: [&Tensor; 2],
-    mean: &[f64],
-    variance: &[f64],
+    moments: &Moments,
     x: &Tensor,
     momentum: f64,
-) {
+) -> (Vec<f64>, Vec<f64>) {
+    let (mean, variance) = moments.merge();
     let rows = x.shape().rows() as f64;
     if rows == 0.0 {
-        return;
+        return (mean, variance);
     }
     let unbiased = rows / (rows - 1.0);
     let (mut means, mut variances) = (running_mean.write::<T>(), running_variance.write::<T>());
@@ -173,15 +188,18 @@ fn update_running<T: Float>(
             (*running_mean, *running_variance) = new;
         }
     }
+    (mean, variance)
 }
 
+/// Writes the output, and returns the backward pass.
 fn normalise<T: Float>(
+    cpu: &Rc<Cpu>,
     [x, weight, bias]: [&Tensor; 3],
-    y: Tensor,
+    y: &Tensor,
     [mean, variance]: [&[f64]; 2],
     config: BatchNormConfig,
     of_batch: bool,
-) -> Tensor {
+) -> Backward {
     let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + config.epsilon).sqrt()).collect();
     let affine = Affine {
         mean: mean.iter().map(|mean| T::from_f64(*mean)).collect(),
@@ -191,9 +209,10 @@ fn normalise<T: Float>(
         bias: bias.to_vec(),
         relu: config.relu,
     };
-    affine.apply_to(x, &y);
+    affine.apply(cpu, x, y);
     let context = Context { x: x.detach(), affine, inverse, of_batch };
-    record(y, &[x, weight, bias], move |dy, gradients| backward(&context, dy, gradients))
+    let cpu = Rc::clone(cpu);
+    Box::new(move |dy, gradients| backward(&cpu, &context, dy, gradients))
 }
 
 /// The values that the backward pass needs.
@@ -206,16 +225,17 @@ struct Context<T> {
     of_batch: bool,
 }
 
-fn backward<T: Float>(context: &Context<T>, dy: &Tensor, gradients: &mut Gradients) {
+fn backward<T: Float>(cpu: &Cpu, context: &Context<T>, dy: &Tensor, gradients: &mut Gradients) {
     let Context { x, affine, inverse, of_batch } = context;
     let _op = backward_op(x, dy);
-    let (sums, products) = affine.gradient_sums(x, dy);
-    if let Some(slot) = gradients.slot_at_any_pitch(0, x, dy) {
+    let (sums, products) = affine.gradient_sums(cpu, x, dy);
+    if let Some(slot) = gradients.any_slot(0, dy) {
         let statistics = of_batch.then(|| of_statistics(context, &sums, &products));
-        affine.input_gradient(x, dy, statistics.as_ref(), &slot);
+        assert_alike("batch_norm", &[x, &slot.tensor]);
+        affine.input_gradient(cpu, x, dy, statistics.as_ref(), &slot);
     }
     let weight: Vec<f64> = products.iter().zip(inverse).map(|(p, i)| p * i).collect();
-    give_channels::<T>(gradients, x, [(1, &weight), (2, &sums)]);
+    give_channels::<T>(gradients, [(1, &weight), (2, &sums)]);
 }
 
 /// The gradient that reaches the input through the mean and the variance.
@@ -236,15 +256,9 @@ fn of_statistics<T: Float>(
 }
 
 /// Stores or accumulates the gradients of inputs `[C]`.
-pub(crate) fn give_channels<T: Float>(
-    gradients: &mut Gradients,
-    x: &Tensor,
-    values: [(usize, &[f64]); 2],
-) {
-    let columns = x.shape().columns();
-    let like = x.view(0, [columns], columns);
+fn give_channels<T: Float>(gradients: &mut Gradients, values: [(usize, &[f64]); 2]) {
     for (input, values) in values {
-        if let Some(slot) = gradients.slot(input, &like) {
+        if let Some(slot) = gradients.slot(input, T::DTYPE) {
             let mut to = slot.tensor.write::<T>();
             for (to, value) in to.iter_mut().zip(values) {
                 let value = T::from_f64(*value);

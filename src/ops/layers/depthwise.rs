@@ -7,11 +7,10 @@ use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::layers::batch_norm::{Moments, pieces_with_moments};
-use crate::ops::layers::conv2d::{check_windows, output_extent};
+use crate::ops::layers::convolution::{Conv2dConfig, Convolution, Geometry, Then, convolution};
 use crate::ops::tensor::reduce::add_column_sums;
-use crate::ops::{begin, no_kernel};
-use crate::tape::{Gradients, Slot, record};
-use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
+use crate::tape::Slot;
+use crate::tensor::{Tensor, float_dispatch};
 
 /// The most partial sums of the weights' gradient, each over some of the images.
 const PARTIALS: usize = 16;
@@ -19,60 +18,26 @@ const PARTIALS: usize = 16;
 /// Pixels of a task, if there are enough.
 const PIXELS: usize = 256;
 
-/// The extents of one depthwise convolution.
-#[derive(Clone, Copy)]
-struct Geometry {
-    images: usize,
-    height: usize,
-    width: usize,
-    channels: usize,
-    kernel_height: usize,
-    kernel_width: usize,
-    out_height: usize,
-    out_width: usize,
-    stride: usize,
-    padding: usize,
+/// The extents of images `[N, H, W, C]` and a weight `[R, S, C]`: a group for each channel. Panics if they do not fit.
+fn geometry(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Geometry {
+    let (image, kernel) = (x.shape(), weight.shape());
+    assert!(
+        image.rank() == 4 && kernel.rank() == 3 && image[3] == kernel[2],
+        "depthwise_conv2d: images {image} and weight {kernel} do not fit"
+    );
+    let config = Conv2dConfig { stride, padding, groups: image[3] };
+    let sides = [kernel[0], kernel[1]];
+    Geometry::new("depthwise_conv2d", image, kernel, sides, [1, 1], config)
 }
 
 impl Geometry {
-    fn of(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Self {
-        let (image, kernel) = (x.shape(), weight.shape());
-        assert!(
-            image.rank() == 4 && kernel.rank() == 3 && image[3] == kernel[2],
-            "depthwise_conv2d: images {image} and weight {kernel} do not fit"
-        );
-        check_windows("depthwise_conv2d", image, kernel, [kernel[0], kernel[1]], stride, padding);
-        Geometry {
-            images: image[0],
-            height: image[1],
-            width: image[2],
-            channels: image[3],
-            kernel_height: kernel[0],
-            kernel_width: kernel[1],
-            out_height: output_extent(image[1], kernel[0], stride, padding),
-            out_width: output_extent(image[2], kernel[1], stride, padding),
-            stride,
-            padding,
-        }
-    }
-
-    fn out_pixels(&self) -> usize {
-        self.out_height * self.out_width
-    }
-
-    /// Operations of each of the three passes; padding counts too.
-    fn operations(&self) -> usize {
-        let taps = self.kernel_height * self.kernel_width;
-        2 * self.images * self.out_pixels() * self.channels * taps
-    }
-
     /// Output rows of one task of the forward pass; the last may have fewer.
     fn task_rows(&self) -> usize {
         PIXELS.div_ceil(self.out_width)
     }
 
     fn forward_grid(&self) -> Grid {
-        let Geometry { stride, padding, .. } = *self;
+        let Conv2dConfig { stride, padding, .. } = self.config;
         let rows = Axis::forward(self.height, self.out_height, self.kernel_height, stride, padding);
         let columns = Axis::forward(self.width, self.out_width, self.kernel_width, stride, padding);
         Grid::new(rows, columns, self.kernel_width)
@@ -80,7 +45,7 @@ impl Geometry {
 
     /// Every `stride`-th row and column of the input from `[y, x]` on, and the output's pixels that read them.
     fn backward_grid(&self, [y, x]: [usize; 2]) -> Grid {
-        let Geometry { stride, padding, .. } = *self;
+        let Conv2dConfig { stride, padding, .. } = self.config;
         let rows =
             Axis::backward(self.height, self.out_height, self.kernel_height, stride, padding, y);
         let columns =
@@ -101,7 +66,8 @@ pub fn depthwise_conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor {
-    checked(x, weight, bias, [stride, padding], false).0
+    let then = Then { bias, relu: false, moments: false };
+    convolution(Depthwise(geometry(x, weight, stride, padding)), [x, weight], None, then).0
 }
 
 /// [`depthwise_conv2d`] that also computes the moments of its output's channels.
@@ -112,63 +78,66 @@ pub fn depthwise_conv2d_with_moments(
     stride: usize,
     padding: usize,
 ) -> (Tensor, Moments) {
-    let (y, moments) = checked(x, weight, bias, [stride, padding], true);
+    let then = Then { bias, relu: false, moments: true };
+    let (y, moments) =
+        convolution(Depthwise(geometry(x, weight, stride, padding)), [x, weight], None, then);
     (y, moments.expect("moments that were asked for"))
 }
 
-fn checked(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    [stride, padding]: [usize; 2],
-    with_moments: bool,
-) -> (Tensor, Option<Moments>) {
-    let geometry = Geometry::of(x, weight, stride, padding);
-    assert_alike("depthwise_conv2d", &[x, weight]);
-    if let Some(bias) = bias {
-        assert_wide("depthwise_conv2d", x, &[bias]);
-        assert!(
-            bias.shape().extents() == [geometry.channels],
-            "depthwise_conv2d: bias {} for {} channels",
-            bias.shape(),
-            geometry.channels
-        );
-    }
-    if let Device::Gpu(gpu) = x.device() {
-        return launch::depthwise_conv2d(gpu, x, weight, bias, with_moments, geometry);
-    }
-    float_dispatch!(x.dtype(), "depthwise_conv2d", T => {
-        typed::<T>(x, weight, bias, with_moments, geometry)
-    })
-}
+/// A convolution with a group for each channel.
+#[derive(Clone, Copy)]
+struct Depthwise(Geometry);
 
-fn typed<T: Float>(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    with_moments: bool,
-    geometry: Geometry,
-) -> (Tensor, Option<Moments>) {
-    let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
-    let out = x.empty_like(shape);
-    let height = geometry.task_rows() * geometry.out_width;
-    let moments = with_moments.then(|| Moments::empty(&out, height));
-    let op = begin("depthwise forward", &[x, weight, &out], geometry.operations());
-    match x.device() {
-        Device::Gpu(_) => no_kernel("depthwise"),
-        Device::Cpu(cpu) => forward::<T>(cpu, x, weight, bias, (&out, moments.as_ref()), geometry),
+impl Convolution for Depthwise {
+    const NAME: &'static str = "depthwise_conv2d";
+    const OPS: [&'static str; 4] = [
+        "depthwise forward",
+        "depthwise input gradient",
+        "depthwise weight gradient",
+        "depthwise bias gradient",
+    ];
+
+    fn geometry(&self) -> &Geometry {
+        &self.0
     }
-    drop(op);
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias);
-    let (kept_x, kept_weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let out = record(out, &inputs, move |dy, gradients| match dy.device() {
-        Device::Gpu(_) => no_kernel("depthwise"),
-        Device::Cpu(cpu) => {
-            backward::<T>(cpu, &kept_x, &kept_weight, dy, (gradients, has_bias), geometry)
+
+    fn forward(self, x: &Tensor, weight: &Tensor, out: &Tensor, then: &Then) -> Option<Moments> {
+        match x.device() {
+            Device::Gpu(gpu) => {
+                launch::forward(gpu, x, weight, then.bias, out, self.0);
+                None
+            }
+            Device::Cpu(cpu) => {
+                let height = self.0.task_rows() * self.0.out_width;
+                let moments = then.moments.then(|| Moments::empty(out, height));
+                let to = (out, moments.as_ref());
+                float_dispatch!(x.dtype(), "depthwise_conv2d", T => {
+                    forward::<T>(cpu, x, weight, then.bias, to, self.0);
+                });
+                moments
+            }
         }
-    });
-    (out, moments)
+    }
+
+    fn input_gradient(self, weight: &Tensor, dy: &Tensor, slot: &Slot) {
+        match dy.device() {
+            Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, self.0),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "depthwise_conv2d", T => {
+                input_gradient::<T>(cpu, weight, dy, slot, self.0);
+            }),
+        }
+    }
+
+    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot) {
+        match dy.device() {
+            Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, self.0),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "depthwise_conv2d", T => {
+                let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
+                let (x, dy) = ((&x_values[..], x.pitch()), (&dy_values[..], dy.pitch()));
+                add_weight_gradient(cpu, x, dy, &mut slot.sum().write::<T>(), self.0);
+            }),
+        }
+    }
 }
 
 fn forward<T: Float>(
@@ -179,7 +148,7 @@ fn forward<T: Float>(
     (out, moments): (&Tensor, Option<&Moments>),
     geometry: Geometry,
 ) {
-    let Geometry { channels, out_height, out_width, .. } = geometry;
+    let (channels, Geometry { out_height, out_width, .. }) = (geometry.config.groups, geometry);
     let (images, weights) = (x.read::<T>(), weight.read::<T>());
     let bias = bias.map(|bias| bias.read::<T>());
     let start = bias.as_deref().map_or(Start::Zero, Start::Bias);
@@ -209,8 +178,8 @@ fn input_gradient<T: Float>(
     slot: &Slot,
     geometry: Geometry,
 ) {
-    let _op = begin("depthwise input gradient", &[weight, dy, &slot.tensor], geometry.operations());
-    let Geometry { channels, height, width, stride, .. } = geometry;
+    let Geometry { height, width, config, .. } = geometry;
+    let Conv2dConfig { stride, groups: channels, .. } = config;
     let (weights, out_gradient) = (weight.read::<T>(), dy.read::<T>());
     let (dx_pitch, pitch) = (slot.tensor.pitch(), dy.pitch());
     let start = if slot.add { Start::Output } else { Start::Zero };
@@ -241,29 +210,6 @@ fn input_gradient<T: Float>(
     });
 }
 
-fn backward<T: Float>(
-    cpu: &Cpu,
-    x: &Tensor,
-    weight: &Tensor,
-    dy: &Tensor,
-    (gradients, has_bias): (&mut Gradients, bool),
-    geometry: Geometry,
-) {
-    if let Some(slot) = gradients.slot(0, x) {
-        input_gradient::<T>(cpu, weight, dy, &slot, geometry);
-    }
-    let out_gradient = dy.read::<T>();
-    if let Some(dw) = gradients.sum_slot(1, weight) {
-        let _op = begin("depthwise weight gradient", &[x, dy, &dw], geometry.operations());
-        let x = (&x.read::<T>()[..], x.pitch());
-        add_weight_gradient(cpu, x, (&out_gradient, dy.pitch()), &mut dw.write::<T>(), geometry);
-    }
-    if has_bias && let Some(db) = gradients.sum_slot(2, dy) {
-        let _op = begin("depthwise bias gradient", &[dy, &db], dy.shape().elements());
-        add_column_sums(cpu, &out_gradient, dy.pitch(), &mut db.write::<T>());
-    }
-}
-
 fn add_weight_gradient<T: Float>(
     cpu: &Cpu,
     (x, pitch): (&[T], usize),
@@ -271,7 +217,8 @@ fn add_weight_gradient<T: Float>(
     dw: &mut [T],
     geometry: Geometry,
 ) {
-    let Geometry { images, channels, out_height, out_width, .. } = geometry;
+    let Geometry { images, out_height, out_width, .. } = geometry;
+    let channels = geometry.config.groups;
     let (grid, length) = (geometry.forward_grid(), dw.len());
     let group = images.div_ceil(PARTIALS).max(1);
     let work = geometry.out_pixels() * images * length;

@@ -1,4 +1,4 @@
-//! Dropout with a mask that is drawn twice instead of stored.
+//! Dropout with a mask that the backward pass draws again, so that it is not stored.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -142,7 +142,7 @@ pub fn dropout(x: &Tensor, probability: f64, seed: u64, step: &Tensor, layer: u3
     }
     drop(op);
     record(out, &[x], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, dy) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let dx = &slot.tensor;
         let _op = begin("dropout backward", &[dy, dx], dx.shape().elements());
         match dy.device() {

@@ -43,9 +43,9 @@ pub fn embedding(tokens: &Tensor, table: &Tensor) -> Tensor {
         }
     }
     drop(op);
-    let (tokens, like) = (tokens.clone(), table.detach());
+    let tokens = tokens.clone();
     record(out, &[table], move |dy, gradients| {
-        let Some(slot) = gradients.wide_slot(0, &like) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype().wide()) else { return };
         let _op = begin("embedding backward", &[&tokens, dy, &slot.tensor], dy.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => launch::add_up(gpu, &tokens, dy, &slot),

@@ -33,9 +33,8 @@ pub fn flatten(x: &Tensor) -> Tensor {
     }
     let out = x.empty_like([images, channels * pixels]);
     transpose(&matrix(x, shape), &Slot { tensor: rows(&out, shape), add: false });
-    let like = x.detach();
     record(out, &[x], move |gradient, gradients| {
-        if let Some(slot) = gradients.slot(0, &like) {
+        if let Some(slot) = gradients.slot(0, gradient.dtype()) {
             let tensor = matrix(&slot.tensor, shape);
             transpose(&rows(gradient, shape), &Slot { tensor, add: slot.add });
         }

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use crate::device::{Device, Gpu};
+use crate::device::{DType, Device, Gpu};
 use crate::ops::begin;
 use crate::ops::tensor::elementwise::relu_gradient;
 use crate::ops::tensor::matmul::{Epilogue, Operand, Rows, product};
-use crate::ops::tensor::reduce::add_column_sums_on;
+use crate::ops::tensor::reduce::column_sums;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide};
 
@@ -64,7 +64,7 @@ fn on_gpu(gpu: &Rc<Gpu>, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool)
 fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &mut Gradients) {
     let (rows, outputs, inputs) = (dy.shape().rows(), dy.shape().columns(), x.shape().columns());
     let operations = 2 * rows * outputs * inputs;
-    if let Some(slot) = gradients.slot(0, x) {
+    if let Some(slot) = gradients.slot(0, dy.dtype()) {
         let _op = begin("linear input gradient", &[dy, weight, &slot.tensor], operations);
         product(
             gpu,
@@ -75,7 +75,7 @@ fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &m
             Epilogue::add(slot.add),
         );
     }
-    if let Some(slot) = gradients.wide_slot(1, weight) {
+    if let Some(slot) = gradients.slot(1, DType::F32) {
         let _op = begin("linear weight gradient", &[dy, x, &slot.tensor], operations);
         product(
             gpu,
@@ -86,9 +86,8 @@ fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &m
             Epilogue::add(slot.add),
         );
     }
-    let like = dy.view(0, [outputs], outputs);
-    if let Some(slot) = gradients.wide_slot(2, &like) {
+    if let Some(slot) = gradients.slot(2, DType::F32) {
         let _op = begin("linear bias gradient", &[dy, &slot.tensor], dy.shape().elements());
-        add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
+        column_sums(dy, slot);
     }
 }

@@ -3,9 +3,9 @@
 //! `i, f, o = sigmoid(W x + b + U h' + b')`, `g = tanh(W x + b + U h' + b')`, `c = f c' + i g`, `h = o tanh(c)`,
 //! with the rows of `W`, `U` and the biases in the order i, f, g, o.
 //!
-//! `W x` is one product over all times. Each time then costs one small product, and one pass that overwrites the gates
+//! `W x` is one product over all time steps. Each step then costs one small product, and one pass that overwrites the gates
 //! with their activations. The backward pass overwrites them with their gradients, and every parameter's gradient is
-//! one product or sum at the end. Samples are independent, so a task takes a few of them through all times, and threads
+//! one product or sum at the end. Samples are independent, so a task takes a few of them through all time steps, and threads
 //! synchronise only at the end.
 
 mod launch;
@@ -305,7 +305,7 @@ fn backward<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor, gradients: &mut
     let Sizes { inputs, hidden, .. } = context.sizes;
     let rows = context.sizes.rows();
     let gates = context.gates.read::<T>();
-    if let Some(slot) = gradients.slot(0, &context.x) {
+    if let Some(slot) = gradients.slot(0, T::DTYPE) {
         let _op = context.input_gradient(&slot.tensor);
         gemm_parallel(
             cpu,
@@ -316,10 +316,8 @@ fn backward<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor, gradients: &mut
             slot.add,
         );
     }
-    for (input, weight, factor, columns) in
-        [(1, &context.weight_ih, &context.x, inputs), (2, &context.weight_hh, &context.h, hidden)]
-    {
-        let Some(slot) = gradients.slot(input, weight) else { continue };
+    for (input, factor, columns) in [(1, &context.x, inputs), (2, &context.h, hidden)] {
+        let Some(slot) = gradients.slot(input, T::DTYPE) else { continue };
         let _op = context.weight_gradient(factor, &slot.tensor);
         gemm_parallel(
             cpu,

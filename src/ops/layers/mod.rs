@@ -1,7 +1,8 @@
-//! The ops of layers.
+//! Ops that one kind of layer uses.
 
 pub mod batch_norm;
 pub mod conv2d;
+mod convolution;
 pub mod depthwise;
 pub mod dropout;
 pub mod embedding;

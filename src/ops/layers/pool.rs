@@ -178,9 +178,8 @@ fn max_pool_with_taps<I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
         }),
     }
     drop(op);
-    let like = x.detach();
     record(y, &[x], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &like) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let dx = &slot.tensor;
         let added = dy.shape().elements();
         let _op = begin("max_pool2d backward", &[dy, &taps, dx], added);

@@ -5,7 +5,7 @@ mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{Device, Gpu};
-use crate::ops::{begin, no_kernel};
+use crate::ops::begin;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
@@ -101,7 +101,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn unary_backward[T: Float, U: Unary](function: U, kept: &[T], dy: &[T], dx: &mut [T], add: bool) {
+    fn unary_backward_row[T: Float, U: Unary](function: U, kept: &[T], dy: &[T], dx: &mut [T], add: bool) {
         let pairs = dx.iter_mut().zip(kept.iter().zip(dy));
         if add {
             pairs.for_each(|(dx, (kept, dy))| *dx += function.backward::<FUSED, T>(*kept, *dy));
@@ -123,16 +123,22 @@ fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
     drop(op);
     let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
     record(y, &[x], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &kept) else { return };
-        let dx = &slot.tensor;
-        let _op = begin(U::OPS[1], &[&kept, dy, dx], dx.shape().elements());
-        match dy.device() {
-            Device::Gpu(gpu) => function.launch_backward(gpu, &kept, dy, &slot),
-            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "element-wise", T => {
-                unary_backward_typed::<T, U>(cpu, function, &kept, dy, &slot);
-            }),
+        if let Some(slot) = gradients.slot(0, dy.dtype()) {
+            unary_backward(function, &kept, dy, &slot);
         }
     })
+}
+
+/// Writes the input's gradient; `kept` is the output or the input, whichever the function needs.
+fn unary_backward<U: Unary>(function: U, kept: &Tensor, dy: &Tensor, slot: &Slot) {
+    let dx = &slot.tensor;
+    let _op = begin(U::OPS[1], &[kept, dy, dx], dx.shape().elements());
+    match dy.device() {
+        Device::Gpu(gpu) => function.launch_backward(gpu, kept, dy, slot),
+        Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "element-wise", T => {
+            unary_backward_typed::<T, U>(cpu, function, kept, dy, slot);
+        }),
+    }
 }
 
 fn unary_typed<T: Float, U: Unary>(cpu: &Cpu, function: U, x: &Tensor, y: &Tensor) {
@@ -156,7 +162,7 @@ fn unary_backward_typed<T: Float, U: Unary>(
     let (mut dx, add) = (slot.tensor.write::<T>(), slot.add);
     cpu.pieces(&mut dx, PIECE, dy.len(), |piece, dx| {
         let range = piece * PIECE..piece * PIECE + dx.len();
-        unary_backward(function, &kept[range.clone()], &dy[range], dx, add);
+        unary_backward_row(function, &kept[range.clone()], &dy[range], dx, add);
     });
 }
 
@@ -300,14 +306,11 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Tensor {
     out
 }
 
-/// The gradient of a ReLU with output `y`: 0 where `y` is at most 0, else `dy`, as PyTorch's. On a GPU only.
+/// The gradient of a ReLU with output `y`: 0 where `y` is at most 0, else `dy`, as PyTorch's.
 pub(crate) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Tensor {
-    let Device::Gpu(gpu) = y.device() else { no_kernel("relu_gradient") };
-    let gradient = y.empty_like(y.shape());
-    let slot = Slot { tensor: gradient.clone(), add: false };
-    let _op = begin(Relu::OPS[1], &[y, dy, &gradient], y.shape().elements());
-    launch::unary_backward(gpu, "relu", y, dy, &slot);
-    gradient
+    let slot = Slot { tensor: y.empty_like(y.shape()), add: false };
+    unary_backward(Relu, y, dy, &slot);
+    slot.tensor
 }
 
 impl Tensor {
@@ -355,21 +358,19 @@ impl Tensor {
     /// and the sum is BF16.
     pub fn add(&self, other: &Tensor) -> Tensor {
         let out = binary_value(Add, self, other);
-        let (a, b, dtype) = (self.shape(), other.shape(), other.dtype());
-        record(out, &[self, other], move |gradient, gradients| {
-            gradients.pass_sum(0, gradient, a);
-            gradients.pass_sum_in(1, gradient, b, dtype);
+        record(out, &[self, other], |gradient, gradients| {
+            gradients.pass(0, gradient);
+            gradients.pass(1, gradient);
         })
     }
 
     /// `a - b`, broadcast as in NumPy.
     pub fn sub(&self, other: &Tensor) -> Tensor {
         let out = binary_value(Subtract, self, other);
-        let (a, b) = (self.shape(), other.shape());
-        record(out, &[self, other], move |gradient, gradients| {
-            gradients.pass_sum(0, gradient, a);
+        record(out, &[self, other], |gradient, gradients| {
+            gradients.pass(0, gradient);
             if gradients.wants(1) {
-                gradients.pass_sum(1, &gradient.detach().affine(-1.0, 0.0), b);
+                gradients.pass(1, &gradient.detach().affine(-1.0, 0.0));
             }
         })
     }
@@ -379,10 +380,9 @@ impl Tensor {
         let out = binary_value(Multiply, self, other);
         let (a, b) = (self.detach(), other.detach());
         record(out, &[self, other], move |gradient, gradients| {
-            for (input, operand, factor) in [(0, &a, &b), (1, &b, &a)] {
+            for (input, factor) in [(0, &b), (1, &a)] {
                 if gradients.wants(input) {
-                    let product = binary_value(Multiply, gradient, factor);
-                    gradients.pass_sum(input, &product, operand.shape());
+                    gradients.pass(input, &binary_value(Multiply, gradient, factor));
                 }
             }
         })
@@ -391,13 +391,12 @@ impl Tensor {
     /// `a / b`, element by element, broadcast as in NumPy.
     pub fn div(&self, other: &Tensor) -> Tensor {
         let out = binary_value(Divide, self, other);
-        let (a, b, quotient) = (self.detach(), other.detach(), out.clone());
+        let (b, quotient) = (other.detach(), out.clone());
         record(out, &[self, other], move |gradient, gradients| {
             let by_b = binary_value(Divide, gradient, &b);
-            gradients.pass_sum(0, &by_b, a.shape());
+            gradients.pass(0, &by_b);
             if gradients.wants(1) {
-                let product = binary_value(Multiply, &by_b, &quotient).affine(-1.0, 0.0);
-                gradients.pass_sum(1, &product, b.shape());
+                gradients.pass(1, &binary_value(Multiply, &by_b, &quotient).affine(-1.0, 0.0));
             }
         })
     }

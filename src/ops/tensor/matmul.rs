@@ -17,7 +17,7 @@ use crate::device::cpu::{Cpu, Float, Matrix, gemm};
 use crate::device::{Device, Gpu};
 use crate::ops::begin;
 use crate::shape::Shape;
-use crate::tape::record;
+use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 /// Multiply-adds that are worth a separate task.
@@ -145,54 +145,47 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
     product_into(a, b, &out, product, false);
     drop(op);
     let (left, right) = (a.detach(), b.detach());
-    record(out, &[a, b], move |gradient, gradients| {
+    record(out, &[a, b], move |dy, gradients| {
         let Product { transpose_a, transpose_b } = product;
-        if gradients.wants(0) {
-            // dA = dC op(B)^T, or its transpose.
-            let (first, second, product) = match transpose_a {
-                false => {
-                    (gradient, &right, Product { transpose_a: false, transpose_b: !transpose_b })
-                }
-                true => (&right, gradient, Product { transpose_a: transpose_b, transpose_b: true }),
-            };
-            operand_gradient(0, &left, first, second, product, gradients);
-        }
-        if gradients.wants(1) {
-            let (first, second, product) = match transpose_b {
-                false => {
-                    (&left, gradient, Product { transpose_a: !transpose_a, transpose_b: false })
-                }
-                true => (gradient, &left, Product { transpose_a: true, transpose_b: transpose_a }),
-            };
-            operand_gradient(1, &right, first, second, product, gradients);
-        }
+        // dA = dC op(B)^T, dB = op(A)^T dC, or their transposes.
+        let (factors, product) = match transpose_a {
+            false => ([dy, &right], Product { transpose_a: false, transpose_b: !transpose_b }),
+            true => ([&right, dy], Product { transpose_a: transpose_b, transpose_b: true }),
+        };
+        operand_gradient(0, factors, product, dy, gradients);
+        let (factors, product) = match transpose_b {
+            false => ([&left, dy], Product { transpose_a: !transpose_a, transpose_b: false }),
+            true => ([dy, &left], Product { transpose_a: true, transpose_b: transpose_a }),
+        };
+        operand_gradient(1, factors, product, dy, gradients);
     })
 }
 
+/// The gradient of operand number `input` is a product of `a` and `b`, one of which is `dy`.
 fn operand_gradient(
     input: usize,
-    operand: &Tensor,
-    first: &Tensor,
-    second: &Tensor,
+    [a, b]: [&Tensor; 2],
     product: Product,
-    gradients: &mut crate::tape::Gradients,
+    dy: &Tensor,
+    gradients: &mut Gradients,
 ) {
-    let whole = output_shape(first.shape(), second.shape(), product);
-    let begin_op = |out: &Tensor| {
-        begin("matmul backward", &[first, second, out], product.operations(first, out))
-    };
-    if whole.elements() == operand.shape().elements() {
-        if let Some(slot) = gradients.any_slot(input, operand, operand.dtype()) {
+    let Some(shape) = gradients.shape(input) else { return };
+    let whole = output_shape(a.shape(), b.shape(), product);
+    let begin_op =
+        |out: &Tensor| begin("matmul backward", &[a, b, out], product.operations(a, out));
+    if whole.elements() == shape.elements() {
+        if let Some(slot) = gradients.any_slot(input, dy) {
             let _op = begin_op(&slot.tensor);
-            product_into(first, second, &slot.tensor.detach(), product, slot.add);
+            product_into(a, b, &slot.tensor.detach(), product, slot.add);
         }
         return;
     }
     // The operand was used for every member of the batch: its gradient is the sum over them.
-    let members = operand.empty_like(whole);
-    let _op = begin_op(&members);
-    product_into(first, second, &members, product, false);
-    gradients.pass(input, &members.sum_to(operand.shape()).reshape(operand.shape()));
+    let members = dy.empty_like(whole);
+    let op = begin_op(&members);
+    product_into(a, b, &members, product, false);
+    drop(op);
+    gradients.pass(input, &members);
 }
 
 fn output_shape(a: Shape, b: Shape, product: Product) -> Shape {

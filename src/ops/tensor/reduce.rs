@@ -7,7 +7,7 @@ use crate::device::{DType, Device, Gpu};
 use crate::ops::begin;
 use crate::ops::tensor::elementwise::broadcast_to;
 use crate::shape::Shape;
-use crate::tape::{Gradients, Slot, record};
+use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
 
 /// Rows that one task adds up. Another number would change the rounding of results.
@@ -43,48 +43,24 @@ pub(crate) fn add_column_sums<T: Float>(cpu: &Cpu, x: &[T], pitch: usize, sums: 
     add_rows(&partial, columns, sums);
 }
 
-/// Stores the sum of the rows of `x` `[rows, columns]` in `out` `[columns]`, or accumulates it.
-pub(crate) fn add_column_sums_on(gpu: &Gpu, x: &Tensor, out: &Tensor, add: bool) {
-    launch::column_sums(gpu, x, out, add);
+/// Stores the sum of the rows of `x` `[.., columns]` in the slot's `[columns]`, or accumulates it.
+pub(crate) fn column_sums(x: &Tensor, slot: Slot) {
+    match x.device() {
+        Device::Gpu(gpu) => launch::column_sums(gpu, x, &slot.tensor, slot.add),
+        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "sum", T => {
+            add_column_sums(cpu, &x.read::<T>(), x.pitch(), &mut slot.sum().write::<T>());
+        }),
+    }
 }
 
 /// Sums `x` over the axes along which the slot's shape was broadcast to it.
-fn sum_to_on(gpu: &Gpu, x: &Tensor, slot: &Slot) {
+pub(super) fn sum_to_on(gpu: &Gpu, x: &Tensor, slot: &Slot) {
     let (columns, shape) = (x.shape().columns(), slot.tensor.shape());
     let _op = begin("sum", &[x, &slot.tensor], x.shape().elements());
     if shape.elements() == columns && shape.columns() == columns {
-        add_column_sums_on(gpu, x, &slot.tensor, slot.add);
+        launch::column_sums(gpu, x, &slot.tensor, slot.add);
     } else {
         launch::sum_to(gpu, x, slot);
-    }
-}
-
-impl Gradients<'_> {
-    /// Passes the sum of `gradient` over the broadcast axes to input number `input`, of shape `shape`.
-    pub(crate) fn pass_sum(&mut self, input: usize, gradient: &Tensor, shape: Shape) {
-        self.pass_sum_in(input, gradient, shape, gradient.dtype());
-    }
-
-    /// [`Gradients::pass_sum`] for an input of dtype `dtype`.
-    pub(crate) fn pass_sum_in(
-        &mut self,
-        input: usize,
-        gradient: &Tensor,
-        shape: Shape,
-        dtype: DType,
-    ) {
-        if !self.wants(input) {
-            return;
-        }
-        match gradient.device() {
-            Device::Gpu(gpu) if gradient.shape() != shape => {
-                // The sum goes directly to the input's gradient.
-                if let Some(slot) = self.any_slot(input, gradient, dtype) {
-                    sum_to_on(gpu, gradient, &slot);
-                }
-            }
-            _ => self.pass(input, &sum_to(gradient, shape).cast(dtype)),
-        }
     }
 }
 

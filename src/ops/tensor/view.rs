@@ -40,7 +40,8 @@ impl Tensor {
             None => self.slice_copy(axis, start, length),
         };
         record(out, &[self], move |gradient, gradients| {
-            let Some(whole) = gradients.sum_slot(0, gradient) else { return };
+            let Some(slot) = gradients.slot(0, gradient.dtype()) else { return };
+            let whole = slot.sum();
             for (tensor, from) in same_elements(&whole, gradient, axis, start) {
                 accumulate(&from, &Slot { tensor, add: true });
             }

@@ -1,4 +1,4 @@
-//! Hard catch-up: classifiers with a small posterior start again from the mean of all.
+//! Catch-up: classifiers with a tiny posterior weight take the mean of all classifiers' parameters, weighted by the posterior.
 
 use bytemuck::{Pod, Zeroable};
 

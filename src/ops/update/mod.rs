@@ -1,4 +1,4 @@
-//! What follows the backward pass: clipping, the update, the sums over an epoch.
+//! The ops after the backward pass: clipping, the update, catch-up, the soft update, and the sums over an epoch.
 
 pub mod catch_up;
 pub mod clip;

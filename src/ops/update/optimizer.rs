@@ -32,7 +32,7 @@ pub struct Span {
     pub features: usize,
     /// Index of its first rate.
     pub rate_base: usize,
-    /// Whether it belongs to the head, with one feature for each classifier. A step freezes classifiers that diverged,
+    /// Whether it belongs to the head, with one feature for each classifier. A step does not update classifiers that diverged,
     /// and does not clip the head's gradients.
     pub in_head: bool,
 }

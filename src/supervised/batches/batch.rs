@@ -10,11 +10,13 @@ use crate::ops::input::gather::{Selection, gather};
 use crate::ops::update::step_statistics::advance;
 use crate::tensor::Tensor;
 
-/// The inputs and targets of a step.
+/// Inputs and targets on the device: those of a step, or stored rows of a whole data set or of one batch.
+#[derive(Clone)]
 pub(crate) struct BatchTensors {
-    /// Images `[B, H, W, C]`, vectors `[B, D]`, or tokens I32 `[T, B]`.
-    pub x: Tensor,
-    targets: Tensor,
+    /// Images `[B, H, W, C]`, vectors `[B, D]`, or tokens I32 `[T, B]`; stored images U8 or F32, stored vectors F32.
+    pub inputs: Tensor,
+    /// Classes I32 `[B]`, vectors `[B, M]`, or tokens I32 `[T B]`; stored tokens `[T, B]`.
+    pub(super) targets: Tensor,
 }
 
 impl BatchTensors {
@@ -24,15 +26,6 @@ impl BatchTensors {
             _ => classifiers::Targets::Values(&self.targets),
         }
     }
-}
-
-/// Stored rows on the device, of a whole data set or of one batch.
-#[derive(Clone)]
-pub(super) struct Stored {
-    /// Images U8 or F32 `[n, H, W, C]`, vectors F32 `[n, D]`, tokens I32 `[n, B]`.
-    pub inputs: Tensor,
-    /// Classes I32 `[n]`, vectors F32 `[n, M]`, tokens I32 `[n, B]`.
-    pub targets: Tensor,
 }
 
 /// The conversion of stored rows to a batch.
@@ -51,12 +44,12 @@ pub(super) enum Conversion {
 impl Conversion {
     fn tensors(
         &self,
-        stored: &Stored,
+        stored: &BatchTensors,
         selection: Option<Selection>,
         augmentation: Option<Augmentation>,
     ) -> BatchTensors {
         let targets = rows(&stored.targets, selection);
-        let (x, targets) = match self {
+        let (inputs, targets) = match self {
             Conversion::Images { dtype, normalisation } => {
                 let x = match stored.inputs.dtype() {
                     DType::U8 => {
@@ -84,7 +77,7 @@ impl Conversion {
                 (rows(&stored.inputs, selection), targets.reshape([count]))
             }
         };
-        BatchTensors { x, targets }
+        BatchTensors { inputs, targets }
     }
 }
 
@@ -105,7 +98,7 @@ fn floats_in(tensor: &Tensor, dtype: DType) -> Tensor {
 pub(crate) struct Batch {
     /// Number of samples, or of tokens.
     pub samples: usize,
-    pub(super) stored: Stored,
+    pub(super) stored: BatchTensors,
     pub(super) conversion: Rc<Conversion>,
     /// The rows of the batch; all stored rows if `None`.
     pub(super) position: Option<Position>,
@@ -151,7 +144,7 @@ impl Batch {
     pub fn train(&self, learner: &Learner) -> Head {
         learner.step_within(&self.sources(), self.samples, &|take| {
             let batch = self.tensors();
-            take(&batch.x, batch.targets(), self.cursor())
+            take(&batch.inputs, batch.targets(), self.cursor())
         })
     }
 
@@ -159,7 +152,7 @@ impl Batch {
     pub fn evaluate(&self, learner: &Learner) {
         learner.evaluate_within(&self.sources(), self.samples, &|evaluate| {
             let batch = self.tensors();
-            evaluate(&batch.x, batch.targets());
+            evaluate(&batch.inputs, batch.targets());
             self.advance();
         });
     }
@@ -167,7 +160,8 @@ impl Batch {
     /// As [`Batch::evaluate`], and returns the predictions, `[samples, K]` or `[samples, D]`.
     pub fn evaluate_and_predict(&self, learner: &Learner) -> Tensor {
         let batch = self.tensors();
-        let predictions = learner.evaluate_and_predict(&batch.x, batch.targets(), self.samples);
+        let predictions =
+            learner.evaluate_and_predict(&batch.inputs, batch.targets(), self.samples);
         self.advance();
         predictions
     }

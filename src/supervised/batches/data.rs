@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use super::batch::Stored;
-use crate::data::{
-    Arrays, Columns, HostBatch, ImageFiles, Inputs, Loader, Part, SampleShape, Split, Targets,
-    Window,
-};
+use super::batch::BatchTensors;
+use crate::data::{Arrays, Columns, ImageFiles, Input, Inputs, Loader, Part, Split, Targets};
 use crate::device::{DType, Device};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Alignment in bytes of a batch's targets, which follow its inputs.
-const ALIGNMENT: usize = 16;
+pub(super) const ALIGNMENT: usize = 16;
 
 /// A data set. A row is a sample, or one token of each column of a text.
 pub(super) enum Data {
@@ -22,15 +19,12 @@ pub(super) enum Data {
 
 /// The rows of one batch in host memory.
 pub(super) enum HostRows {
-    Samples(HostBatch, SampleShape),
+    Samples(Split, Input),
     Window { columns: Arc<Columns>, number: usize, bptt: usize },
 }
 
-/// The layout of a batch's bytes in a block on the device.
-pub(super) struct Layout {
-    inputs: (Shape, DType),
-    targets: (usize, Shape, DType),
-}
+/// Numbers in host memory, and the shape and type that they have on a device.
+pub(super) type HostArray<'a> = (&'a [u8], Shape, DType);
 
 impl Data {
     /// Rows of every batch but the last.
@@ -75,18 +69,18 @@ impl Data {
 
     /// Bytes of the largest batch in one block.
     pub fn bytes_of_batch(&self) -> usize {
-        match self {
+        let (inputs, targets) = match self {
             Data::Arrays { arrays, batch_size } => {
-                let inputs = arrays.sample.elements() * batch_size;
-                let targets = match &arrays.train.targets {
-                    Targets::Classes(_) => *batch_size,
-                    Targets::Values { columns, .. } => columns * batch_size,
+                let columns = match &arrays.train.targets {
+                    Targets::Classes(_) => 1,
+                    Targets::Values { columns, .. } => *columns,
                 };
-                // An element takes at most four bytes.
-                (4 * inputs).next_multiple_of(ALIGNMENT) + 4 * targets
+                (arrays.sample.elements() * batch_size, columns * batch_size)
             }
-            Data::Text { bptt, .. } => 4 * self.samples(bptt + 1),
-        }
+            Data::Text { bptt, .. } => (self.samples(*bptt), self.samples(*bptt)),
+        };
+        // An element takes at most four bytes.
+        (4 * inputs).next_multiple_of(ALIGNMENT) + 4 * targets
     }
 
     /// Whether the inputs are files, which are decoded batch by batch.
@@ -145,23 +139,16 @@ impl Data {
     }
 }
 
-/// A split's arrays as bytes, with the shapes and types of `samples` samples.
-fn arrays<'a>(
-    inputs: &'a Inputs,
-    targets: &'a Targets,
-    samples: usize,
-    sample: SampleShape,
-) -> [(&'a [u8], Shape, DType); 2] {
-    let shape: Shape = match sample {
-        SampleShape::Image { height, width, channels } => [samples, height, width, channels].into(),
-        SampleShape::Vector { size } => [samples, size].into(),
-    };
-    let inputs = match inputs {
+/// The inputs and targets of samples.
+pub(super) fn arrays_of(split: &Split, sample: Input) -> [HostArray<'_>; 2] {
+    let samples = split.len();
+    let shape = Shape::from(&sample.batch(samples)[..]);
+    let inputs = match &split.inputs {
         Inputs::Bytes(bytes) => (&bytes[..], shape, DType::U8),
         Inputs::Floats(floats) => (bytemuck::cast_slice(floats), shape, DType::F32),
         Inputs::Files(_) => unreachable!("images in files are decoded before they are uploaded"),
     };
-    let targets = match targets {
+    let targets = match &split.targets {
         Targets::Classes(classes) => {
             (bytemuck::cast_slice(&classes[..]), [samples].into(), DType::I32)
         }
@@ -172,83 +159,35 @@ fn arrays<'a>(
     [inputs, targets]
 }
 
-/// The arrays of a whole split.
-pub(super) fn arrays_of(split: &Split, sample: SampleShape) -> [(&[u8], Shape, DType); 2] {
-    arrays(&split.inputs, &split.targets, split.len(), sample)
-}
-
 impl HostRows {
-    fn window(columns: &Columns, number: usize, bptt: usize) -> ([usize; 2], Window<'_>) {
-        let window = columns.window(number, bptt);
-        ([window.length, columns.batch_size()], window)
+    /// Inputs and targets.
+    pub fn arrays(&self) -> [HostArray<'_>; 2] {
+        match self {
+            HostRows::Samples(split, sample) => arrays_of(split, *sample),
+            HostRows::Window { columns, number, bptt } => {
+                let window = columns.window(*number, *bptt);
+                let shape = Shape::from([window.length, columns.batch_size()]);
+                [window.tokens, window.targets]
+                    .map(|tokens| (bytemuck::cast_slice(tokens), shape, DType::I32))
+            }
+        }
     }
 
     /// Copies the rows to a device and waits for it.
-    pub fn upload(&self, device: &Device) -> Stored {
-        match self {
-            HostRows::Samples(batch, sample) => {
-                let of = arrays(&batch.inputs, &batch.targets, batch.samples, *sample);
-                let [inputs, targets] =
-                    of.map(|(bytes, shape, dtype)| Tensor::from_bytes(device, shape, dtype, bytes));
-                Stored { inputs, targets }
-            }
-            HostRows::Window { columns, number, bptt } => {
-                let (shape, window) = HostRows::window(columns, *number, *bptt);
-                Stored {
-                    inputs: Tensor::from_slice(device, shape, window.tokens),
-                    targets: Tensor::from_slice(device, shape, window.targets),
-                }
-            }
-        }
+    pub fn upload(&self, device: &Device) -> BatchTensors {
+        let [inputs, targets] = self
+            .arrays()
+            .map(|(bytes, shape, dtype)| Tensor::from_bytes(device, shape, dtype, bytes));
+        BatchTensors { inputs, targets }
     }
 
     /// Number of samples, or of tokens.
     pub fn samples(&self) -> usize {
         match self {
-            HostRows::Samples(batch, _) => batch.samples,
+            HostRows::Samples(split, _) => split.len(),
             HostRows::Window { columns, number, bptt } => {
                 columns.window(*number, *bptt).targets.len()
             }
-        }
-    }
-
-    /// The bytes of inputs and targets with their offsets in the block, and its layout.
-    pub fn parts(&self) -> (Vec<(usize, &[u8])>, Layout) {
-        match self {
-            HostRows::Samples(batch, sample) => {
-                let of = arrays(&batch.inputs, &batch.targets, batch.samples, *sample);
-                let [(inputs, shape, dtype), (targets, targets_shape, targets_dtype)] = of;
-                let start = inputs.len().next_multiple_of(ALIGNMENT);
-                let layout = Layout {
-                    inputs: (shape, dtype),
-                    targets: (start, targets_shape, targets_dtype),
-                };
-                (vec![(0, inputs), (start, targets)], layout)
-            }
-            HostRows::Window { columns, number, bptt } => {
-                let (shape, window) = HostRows::window(columns, *number, *bptt);
-                // The targets are the inputs shifted by one row.
-                let width = size_of::<i32>() * columns.batch_size();
-                let rows = bytemuck::cast_slice(&window.tokens[..columns.batch_size()]);
-                let parts = vec![(0, rows), (width, bytemuck::cast_slice(window.targets))];
-                let layout = Layout {
-                    inputs: (shape.into(), DType::I32),
-                    targets: (width, shape.into(), DType::I32),
-                };
-                (parts, layout)
-            }
-        }
-    }
-}
-
-impl Layout {
-    /// The rows in a block of bytes on the device.
-    pub fn of(&self, block: &Tensor) -> Stored {
-        let (shape, dtype) = self.inputs;
-        let (start, targets_shape, targets_dtype) = self.targets;
-        Stored {
-            inputs: block.reinterpret(0, shape, dtype),
-            targets: block.reinterpret(start, targets_shape, targets_dtype),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::batch::{Batch, Conversion, Draw, Position, Stored};
+use super::batch::{Batch, BatchTensors, Conversion, Draw, Position};
 use super::data::{Data, arrays_of};
 use super::{Batches, PARTS};
 use crate::data::{Arrays, Columns, Part, Split};
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// All parts, one after the other.
 pub(super) struct Resident {
-    stored: Stored,
+    stored: BatchTensors,
     /// The first row of each part.
     starts: [usize; 3],
     /// First row of the next batch, I32 `[1]`, which the device carries from step to step.
@@ -101,7 +101,7 @@ fn starts(rows: [usize; 3]) -> ([usize; 3], usize) {
     ([0, rows[0], rows[0] + rows[1]], rows.iter().sum())
 }
 
-fn store_arrays(arrays: &Arrays, device: &Device) -> (Stored, [usize; 3]) {
+fn store_arrays(arrays: &Arrays, device: &Device) -> (BatchTensors, [usize; 3]) {
     let (starts, all) = starts(PARTS.map(|part| arrays.part(part).map_or(0, |split| split.len())));
     let [inputs, targets] = arrays_of(&arrays.train, arrays.sample).map(|(_, shape, dtype)| {
         let mut extents = shape.extents().to_vec();
@@ -117,11 +117,11 @@ fn store_arrays(arrays: &Arrays, device: &Device) -> (Stored, [usize; 3]) {
             all.view(start * width, shape, shape.columns()).copy_from_bytes(bytes);
         }
     }
-    (Stored { inputs, targets }, starts)
+    (BatchTensors { inputs, targets }, starts)
 }
 
 /// Copies a text's tokens to the device. The targets are the inputs shifted by one row.
-fn store_text(parts: [Option<&Columns>; 3], device: &Device) -> (Stored, [usize; 3]) {
+fn store_text(parts: [Option<&Columns>; 3], device: &Device) -> (BatchTensors, [usize; 3]) {
     let (starts, all) = starts(parts.map(|columns| columns.map_or(0, Columns::rows)));
     let width = parts.iter().flatten().next().map_or(1, |columns| columns.batch_size());
     let rows = Tensor::empty(device, [all, width], DType::I32);
@@ -131,5 +131,5 @@ fn store_text(parts: [Option<&Columns>; 3], device: &Device) -> (Stored, [usize;
         own.copy_from_slice(columns.tokens());
     }
     let from = |row: usize| rows.view(row * width, [all - 1, width], width);
-    (Stored { inputs: from(0), targets: from(1) }, starts)
+    (BatchTensors { inputs: from(0), targets: from(1) }, starts)
 }

@@ -1,10 +1,10 @@
-//! A data set too large for the device: its batches are copied there while it works.
+//! A data set that stays in host memory: its batches are copied to the device while it works.
 
 use std::rc::Rc;
 
 use super::Batches;
-use super::batch::{Batch, Conversion, Draw};
-use super::data::{Data, HostRows};
+use super::batch::{Batch, BatchTensors, Conversion, Draw};
+use super::data::{ALIGNMENT, Data, HostArray, HostRows};
 use crate::device::gpu::Ring;
 use crate::device::{DType, Device};
 use crate::tensor::Tensor;
@@ -38,11 +38,15 @@ impl Streamed {
         let conversion = Rc::clone(conversion);
         Box::new(rows.enumerate().map(move |(number, rows)| {
             let place = number % PLACES;
-            let (parts, layout) = rows.parts();
-            blocks[place].receive(&ring, place, &parts);
+            let [inputs, targets] = rows.arrays();
+            let start = inputs.0.len().next_multiple_of(ALIGNMENT);
+            let block = &blocks[place];
+            block.receive(&ring, place, &[(0, inputs.0), (start, targets.0)]);
+            let at = |start, (_, shape, dtype): HostArray| block.reinterpret(start, shape, dtype);
+            let stored = BatchTensors { inputs: at(0, inputs), targets: at(start, targets) };
             Batch {
                 samples: rows.samples(),
-                stored: layout.of(&blocks[place]),
+                stored,
                 conversion: Rc::clone(&conversion),
                 position: None,
                 augmentation: augmentation.clone(),

@@ -10,7 +10,7 @@ use crate::device::{DType, Gpu};
 use crate::ops::head::interface::{Extents, Head, PredictionKind, Targets};
 use crate::ops::kernel_in;
 use crate::ops::tensor::matmul::{Epilogue, Operand, Rows, product};
-use crate::tape::{Gradients, Slot, record};
+use crate::tape::{Backward, Gradients, Slot};
 use crate::tensor::Tensor;
 
 /// The most logits of a sample that are staged in shared memory: 40 KiB.
@@ -158,7 +158,7 @@ pub(super) fn classifiers(
     [z, weight, bias]: [&Tensor; 3],
     targets: Targets,
     log_posterior: &Tensor,
-) -> Head {
+) -> (Head, Backward) {
     let scores = products(gpu, extents, z, weight);
     // In place if the type allows it.
     let g = if scores.dtype() == z.dtype() { scores.clone() } else { z.empty_like(scores.shape()) };
@@ -178,9 +178,7 @@ pub(super) fn classifiers(
         g,
         weighted,
     };
-    let objective =
-        record(head.objective, &[z, weight, bias], move |_, gradients| context.backward(gradients));
-    Head { objective, ..head }
+    (head, Box::new(move |_, gradients| context.backward(gradients)))
 }
 
 /// Computes gradients from products. Returns F64 `[B, N + 2]`: the log-likelihoods of the classifiers and the mixture,
@@ -279,12 +277,12 @@ impl Context {
         let finite_z = gradients.wants(1).then(|| self.z.empty_like(self.z.shape()));
         let weighted = self.weighted.as_ref().filter(|_| gradients.wants(0));
         let finite_weight = weighted.map(|_| self.weight.empty_like(self.weight.shape()));
-        let bias_slot = gradients.wide_slot(2, &self.bias);
+        let bias_slot = gradients.slot(2, DType::F32);
         let op = self.extents.bias_gradient_op(&self.g, &self.bias);
         self.operands(bias_slot.as_ref(), finite_z.as_ref(), finite_weight.as_ref());
         drop(op);
         // dW = g^T z, dz = sum_j r_j g_j W_j.
-        if let Some((z, slot)) = finite_z.zip(gradients.wide_slot(1, &self.weight)) {
+        if let Some((z, slot)) = finite_z.zip(gradients.slot(1, DType::F32)) {
             let all = [&self.g, &z, &slot.tensor];
             let _op = self.extents.product_op("classifiers weight gradient", &all);
             gemm_on(
@@ -297,7 +295,7 @@ impl Context {
             );
         }
         let Some((weight, weighted)) = finite_weight.zip(weighted) else { return };
-        if let Some(slot) = gradients.slot(0, &self.z) {
+        if let Some(slot) = gradients.slot(0, self.z.dtype()) {
             let all = [weighted, &weight, &slot.tensor];
             let _op = self.extents.product_op("classifiers input gradient", &all);
             gemm_on(

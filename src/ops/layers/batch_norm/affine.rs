@@ -1,15 +1,13 @@
 //! An affine function of every channel with an optional ReLU, and its backward pass. It is a norm with known
-//! statistics, and the function that a convolution applies to its input.
+//! statistics.
 
 use super::rows::{Operand, Rows};
-use crate::device::Device;
-use crate::device::cpu::{Float, vector::multiply_add, vector::vectorised};
-use crate::ops::no_kernel;
+use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
 use crate::tape::Slot;
 use crate::tensor::Tensor;
 
 /// `y = (x - mean) scale + bias`, channel by channel, or `max(y, 0)`.
-pub(crate) struct Affine<T> {
+pub(super) struct Affine<T> {
     pub mean: Vec<T>,
     pub scale: Vec<T>,
     pub bias: Vec<T>,
@@ -18,7 +16,7 @@ pub(crate) struct Affine<T> {
 
 /// The part of the input's gradient that comes through the batch's statistics: `(x - mean) slope + constant`, channel
 /// by channel.
-pub(crate) struct OfStatistics<T> {
+pub(super) struct OfStatistics<T> {
     pub slope: Vec<T>,
     pub constant: Vec<T>,
 }
@@ -30,16 +28,8 @@ impl<T: Float> Affine<T> {
         Affine { mean, scale, bias, relu: self.relu }
     }
 
-    /// Applies the function to a tensor `[.., C]`; the result is contiguous.
-    pub fn apply(&self, x: &Tensor) -> Tensor {
-        let y = x.empty_like(x.shape());
-        self.apply_to(x, &y);
-        y
-    }
-
     /// Applies the function to a tensor `[.., C]` and writes the result to `y`, of the same shape.
-    pub fn apply_to(&self, x: &Tensor, y: &Tensor) {
-        let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
+    pub fn apply(&self, cpu: &Cpu, x: &Tensor, y: &Tensor) {
         let rows = Rows::of(&[x, y]);
         let wide = self.widen(rows);
         let values = x.read::<T>();
@@ -51,7 +41,7 @@ impl<T: Float> Affine<T> {
     }
 
     /// The sums over the rows of `g` and of `g (x - mean)`, per channel; `g` is the gradient before the ReLU.
-    pub fn gradient_sums(&self, x: &Tensor, dy: &Tensor) -> (Vec<f64>, Vec<f64>) {
+    pub fn gradient_sums(&self, cpu: &Cpu, x: &Tensor, dy: &Tensor) -> (Vec<f64>, Vec<f64>) {
         let rows = Rows::of(&[x, dy]);
         let (columns, wide) = (x.shape().columns(), rows.columns * rows.fold);
         let affine = self.widen(rows);
@@ -59,7 +49,6 @@ impl<T: Float> Affine<T> {
         let (x_rows, dy_rows) =
             (Operand::new(&x_values, x, rows), Operand::new(&dy_values, dy, rows));
         let mut partial = vec![T::ZERO; rows.tasks(x.shape().rows()) * 2 * columns];
-        let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
         cpu.pieces(&mut partial, 2 * columns, x_values.len(), |task, out| {
             let mut buffer = vec![T::ZERO; 2 * wide];
             let (first, second) = buffer.split_at_mut(wide);
@@ -80,6 +69,7 @@ impl<T: Float> Affine<T> {
     /// Stores or accumulates the input's gradient, `g scale` plus the part that comes through the statistics.
     pub fn input_gradient(
         &self,
+        cpu: &Cpu,
         x: &Tensor,
         dy: &Tensor,
         statistics: Option<&OfStatistics<T>>,
@@ -98,7 +88,6 @@ impl<T: Float> Affine<T> {
         let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
         let (x_rows, dy_rows) =
             (Operand::new(&x_values, x, rows), Operand::new(&dy_values, dy, rows));
-        let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
         let dx_pitch = rows.pitch(dx);
         cpu.pieces(&mut dx.write::<T>(), rows.count * dx_pitch, x_values.len(), |task, to| {
             let (x, dy) = (x_rows.part(task), dy_rows.part(task));

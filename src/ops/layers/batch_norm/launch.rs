@@ -1,13 +1,15 @@
 //! The launches of `kernels/batch_norm.cu`.
 
+use std::rc::Rc;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::{BatchNormConfig, Moments, backward_op};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::{kernel_in, vector_of};
-use crate::tape::{Gradients, record};
-use crate::tensor::Tensor;
+use crate::tape::{Backward, Gradients};
+use crate::tensor::{Tensor, assert_alike};
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -135,7 +137,7 @@ pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
 }
 
 /// The values that the backward pass needs.
-struct Context {
+pub(super) struct Context {
     x: Tensor,
     /// `[3, C]`: mean, scale and bias.
     affine: Tensor,
@@ -157,25 +159,23 @@ impl Context {
         }
     }
 
-    /// Applies the function and records it on the tape.
-    fn apply(self, gpu: &Gpu, inputs: [&Tensor; 3], y: Tensor) -> Tensor {
+    /// Writes the output, and returns the backward pass.
+    fn apply(self, gpu: &Rc<Gpu>, y: &Tensor) -> Backward {
         let pointers = [self.x.pointer(), self.affine.pointer(), y.pointer()];
-        let tiling = Tiling::of(&[&self.x, &y], &pointers);
+        let tiling = Tiling::of(&[&self.x, y], &pointers);
         let shape = BatchNormShape {
             y_pitch: y.pitch() as u64,
             relu: u32::from(self.config.relu),
             ..tiling.shape(&self.x)
         };
-        let kernel = tiling.kernel("apply", &y);
+        let kernel = tiling.kernel("apply", y);
         let [x, affine, to] = &pointers;
         gpu.launch(&kernel, tiling.grid, BLOCK, &[x, affine, to, &Parameters(&shape)]);
-        record(y, &inputs, move |dy, gradients| self.backward(dy, gradients))
+        let gpu = Rc::clone(gpu);
+        Box::new(move |dy, gradients| self.backward(&gpu, dy, gradients))
     }
 
-    fn backward(&self, dy: &Tensor, gradients: &mut Gradients) {
-        let crate::device::Device::Gpu(gpu) = dy.device() else {
-            panic!("batch_norm: a gradient on the CPU for an output on {}", self.x.device().name())
-        };
+    fn backward(&self, gpu: &Gpu, dy: &Tensor, gradients: &mut Gradients) {
         let _op = backward_op(&self.x, dy);
         let channels = self.x.shape().columns();
         let (x, from, affine) = (self.x.pointer(), dy.pointer(), self.affine.pointer());
@@ -193,8 +193,7 @@ impl Context {
         gpu.launch(&kernel, tiling.grid, BLOCK, &[&x, &from, &affine, &to, &Parameters(&shape)]);
 
         let slopes = self.x.empty_wide([2, channels]);
-        let like = self.x.view(0, [channels], channels);
-        let [weight, bias] = [1, 2].map(|input| gradients.wide_slot(input, &like));
+        let [weight, bias] = [1, 2].map(|input| gradients.slot(input, DType::F32));
         let pointer = |slot: &Option<crate::tape::Slot>| {
             slot.as_ref().map_or(Pointer::NULL, |slot| slot.tensor.pointer())
         };
@@ -217,7 +216,8 @@ impl Context {
                 &add,
             ],
         );
-        if let Some(slot) = gradients.slot_at_any_pitch(0, &self.x, dy) {
+        if let Some(slot) = gradients.any_slot(0, dy) {
+            assert_alike("batch_norm", &[&self.x, &slot.tensor]);
             let dx = slot.tensor.pointer();
             let tiling = Tiling::of(&[&self.x, dy, &slot.tensor], &[x, from, affine, slope, dx]);
             let shape = BatchNormShape {
@@ -237,18 +237,18 @@ impl Context {
 
 /// See [`super::batch_norm_train_of`].
 pub(super) fn train(
-    gpu: &Gpu,
+    gpu: &Rc<Gpu>,
     inputs: [&Tensor; 3],
-    y: Tensor,
+    y: &Tensor,
     moments: &Moments,
     running: [&Tensor; 2],
     config: BatchNormConfig,
-) -> Tensor {
-    finish(gpu, inputs, moments, running, config).apply(gpu, inputs, y)
+) -> Backward {
+    finish(gpu, inputs, moments, running, config).apply(gpu, y)
 }
 
 /// Computes the batch's statistics, and updates the running ones.
-fn finish(
+pub(super) fn finish(
     gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],
     moments: &Moments,
@@ -275,37 +275,14 @@ fn finish(
     context
 }
 
-/// See [`super::batch_norm_affine`]. Scale and shift are computed again by differentiable element-wise ops: no layer
-/// uses this path yet.
-pub(super) fn affine(
-    gpu: &Gpu,
-    [x, weight, bias]: [&Tensor; 3],
-    moments: &Moments,
-    running: [&Tensor; 2],
-    config: BatchNormConfig,
-) -> [Tensor; 2] {
-    finish(gpu, [x, weight, bias], moments, running, config);
-    let (rows, channels) = (x.shape().rows(), x.shape().columns());
-    let flat = x.cast(x.dtype().wide()).reshape([rows, channels]);
-    let mean_of = |values: &Tensor| {
-        let sums = values.sum_to([1, channels]);
-        sums.affine(1.0 / rows as f64, 0.0).reshape([channels])
-    };
-    let mean = mean_of(&flat);
-    let variance = mean_of(&flat.sub(&mean).square());
-    let scale = weight.div(&variance.affine(1.0, config.epsilon).sqrt());
-    let shift = bias.sub(&mean.mul(&scale));
-    [scale, shift]
-}
-
 /// See [`super::batch_norm_eval`].
 pub(super) fn eval(
-    gpu: &Gpu,
+    gpu: &Rc<Gpu>,
     [x, weight, bias]: [&Tensor; 3],
-    y: Tensor,
+    y: &Tensor,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
-) -> Tensor {
+) -> Backward {
     let context = Context::new(x, config, false);
     let finish = BatchNormFinish::new(x, 1, 0, &config);
     gpu.launch(
@@ -322,5 +299,5 @@ pub(super) fn eval(
             &Parameters(&finish),
         ],
     );
-    context.apply(gpu, [x, weight, bias], y)
+    context.apply(gpu, y)
 }

@@ -1,12 +1,9 @@
 //! Per-channel moments in parts that are merged later. They come from a separate pass, or from the op that computes the
 //! tensor while its output is in the cache.
 
-use super::launch;
 use super::rows::{Operand, Rows};
-use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::multiply_add, vector::vectorised};
-use crate::ops::{begin, no_kernel};
-use crate::tensor::{Tensor, assert_wide, float_dispatch};
+use crate::tensor::{Tensor, assert_wide};
 
 /// Numbers of a part for each channel.
 const KINDS: usize = 3;
@@ -81,19 +78,10 @@ impl Moments {
     }
 }
 
-/// Computes the moments of a tensor `[.., C]` in a pass over it.
-pub fn moments(x: &Tensor) -> Moments {
-    let _op = begin("batch_norm moments", &[x], 3 * x.shape().elements());
-    if let Device::Gpu(gpu) = x.device() {
-        return launch::moments(gpu, x);
-    }
-    float_dispatch!(x.dtype(), "moments", T => moments_typed::<T>(x))
-}
-
-fn moments_typed<T: Float>(x: &Tensor) -> Moments {
+/// The moments in a pass over the tensor.
+pub(super) fn moments_typed<T: Float>(cpu: &Cpu, x: &Tensor) -> Moments {
     let (rows, total) = (Rows::of(&[x]), x.shape().rows());
     let moments = Moments::empty(x, rows.height());
-    let Device::Cpu(cpu) = x.device() else { no_kernel("batch_norm") };
     let values = x.read::<T>();
     let source = Operand::new(&values, x, rows);
     let length = KINDS * x.shape().columns();

@@ -1,4 +1,5 @@
-//! Convolution of images with few channels: a row of a kernel reads a run of a padded row, so that no patch is copied.
+//! Convolution of images with few channels: each row of a kernel reads contiguous pixels of a padded image row, so no
+//! patch is copied.
 
 use super::Geometry;
 use super::kernel::convolve_tile;

@@ -4,17 +4,15 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Fused, Geometry, InputAffine, pointwise};
+use super::{Geometry, pointwise};
 use crate::device::gpu::{Argument, Block, Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::begin;
-use crate::ops::layers::batch_norm::{Moments, moments};
-use crate::ops::tensor::elementwise::relu_gradient;
+use crate::ops::layers::batch_norm::Moments;
+use crate::ops::layers::convolution::Then;
 use crate::ops::tensor::matmul::{
     Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
 };
-use crate::ops::tensor::reduce::add_column_sums_on;
-use crate::tape::{Gradients, Slot, record};
+use crate::tape::Slot;
 use crate::tensor::Tensor;
 
 /// As the kernels' struct of this name.
@@ -195,46 +193,6 @@ fn shape(geometry: Geometry) -> Conv2dShape {
     }
 }
 
-/// Convolution with its fused work.
-pub(super) fn conv2d(
-    gpu: &Rc<Gpu>,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    fused: Fused,
-    geometry: Geometry,
-) -> (Tensor, Option<Moments>) {
-    if let Some(input) = fused.input {
-        let read = apply(&input, x);
-        return conv2d(gpu, &read, weight, bias, Fused { input: None, ..fused }, geometry);
-    }
-    let features = weight.shape()[0];
-    let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
-    let out = x.empty_at(fused.place, shape);
-    let epilogue =
-        Epilogue { bias: bias.map(Tensor::pointer), relu: fused.relu, ..Epilogue::default() };
-    let op = begin("conv2d forward", &[x, weight, &out], geometry.operations());
-    let moments = forward(gpu, [x, weight], epilogue, (&out, fused.moments), geometry);
-    drop(op);
-    let kept = fused.relu.then(|| out.detach());
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias);
-    let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let gpu = Rc::clone(gpu);
-    let out = record(out, &inputs, move |dy, gradients| {
-        let dy = kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
-        backward(&gpu, &x, &weight, &dy, (gradients, has_bias), geometry);
-    });
-    (out, moments)
-}
-
-/// The function of the input, as separate ops. Asynchronous copies bypass registers, so a kernel could not compute it
-/// on the way, and it would compute each pixel once for each tap.
-fn apply(input: &InputAffine, x: &Tensor) -> Tensor {
-    let read = x.mul(input.scale).add(input.shift);
-    if input.relu { read.relu() } else { read }
-}
-
 /// Whether a convolution is a matrix product of its operands as they lie in memory.
 fn is_product(geometry: Geometry) -> bool {
     pointwise::fits(geometry) && geometry.config.groups == 1
@@ -245,20 +203,21 @@ fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
     u32::from(lies_in_runs(tensor.pointer(), tensor.dtype(), &[pitch, channels]))
 }
 
-/// Writes the output, and returns its moments if they are wanted. The kernel computes them from the sums in registers,
-/// with a part for each tile. If the product is in parts, no block has complete sums, and a pass over the output
-/// computes the moments.
-fn forward(
+/// Writes the output. The kernel computes its moments from the sums in registers, with a part for each tile. If the
+/// product is in parts, no block has complete sums, and there are no moments.
+pub(super) fn forward(
     gpu: &Rc<Gpu>,
     [x, weight]: [&Tensor; 2],
-    epilogue: Epilogue,
-    (out, wants_moments): (&Tensor, bool),
+    out: &Tensor,
+    then: &Then,
     geometry: Geometry,
 ) -> Option<Moments> {
     let Geometry { channels, .. } = geometry;
+    let bias = then.bias.map(Tensor::pointer);
+    let epilogue = Epilogue { bias, relu: then.relu, ..Epilogue::default() };
     let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
-    let fused = (wants_moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
-    if is_product(geometry) && fused.is_none() {
+    let moments = (then.moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
+    if is_product(geometry) && moments.is_none() {
         let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
         let sizes = Which::Forward.sizes(geometry);
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
@@ -271,33 +230,18 @@ fn forward(
         };
         let which = (Which::Forward, x.dtype());
         let target = Target::rows(out, epilogue);
-        launch(gpu, which, geometry, [x, weight], fused.as_ref(), &target, shape);
+        launch(gpu, which, geometry, [x, weight], moments.as_ref(), &target, shape);
     }
-    fused.or_else(|| wants_moments.then(|| moments(out)))
+    moments
 }
 
-fn backward(
+pub(super) fn input_gradient(
     gpu: &Rc<Gpu>,
-    x: &Tensor,
     weight: &Tensor,
     dy: &Tensor,
-    (gradients, has_bias): (&mut Gradients, bool),
+    slot: &Slot,
     geometry: Geometry,
 ) {
-    if let Some(slot) = gradients.slot(0, x) {
-        input_gradient(gpu, weight, dy, &slot, geometry);
-    }
-    if let Some(slot) = gradients.wide_slot(1, weight) {
-        weight_gradient(gpu, x, dy, &slot, geometry);
-    }
-    if has_bias && let Some(slot) = gradients.wide_slot(2, dy) {
-        let _op = begin("conv2d bias gradient", &[dy, &slot.tensor], dy.shape().elements());
-        add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
-    }
-}
-
-fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
-    let _op = begin("conv2d input gradient", &[weight, dy, &slot.tensor], geometry.operations());
     let Geometry { channels, features, .. } = geometry;
     let target = Target::rows(&slot.tensor, Epilogue::add(slot.add));
     if is_product(geometry) {
@@ -316,8 +260,13 @@ fn input_gradient(gpu: &Rc<Gpu>, weight: &Tensor, dy: &Tensor, slot: &Slot, geom
     launch(gpu, which, geometry, [dy, weight], None, &target, shape);
 }
 
-fn weight_gradient(gpu: &Rc<Gpu>, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
-    let _op = begin("conv2d weight gradient", &[x, dy, &slot.tensor], geometry.operations());
+pub(super) fn weight_gradient(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+    geometry: Geometry,
+) {
     let Geometry { channels, features, .. } = geometry;
     let target = Target::features(slot);
     if is_product(geometry) {

@@ -14,7 +14,6 @@ mod weight_gradient;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-use self::fused::input_backward;
 pub use self::fused::{Fused, InputAffine};
 use self::output::{Channels, Output};
 use self::tile::{OUTSIDE, Start};
@@ -22,118 +21,32 @@ use self::walk::Walk;
 use self::weight_gradient::{Operands, add_weight_gradient};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
-use crate::ops::layers::batch_norm::{Affine, Moments};
-use crate::ops::tensor::reduce::add_column_sums;
-use crate::ops::{begin, no_kernel};
-use crate::shape::Shape;
-use crate::tape::{Gradients, Slot, record};
-use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
+use crate::ops::layers::batch_norm::Moments;
+pub use crate::ops::layers::convolution::{Conv2dConfig, output_extent};
+use crate::ops::layers::convolution::{Convolution, Geometry, Then, convolution};
+use crate::tape::Slot;
+use crate::tensor::{Tensor, float_dispatch};
 
-/// Stride, padding and groups of a convolution.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Conv2dConfig {
-    /// Pixels from one position of the kernel to the next, on both axes.
-    pub stride: usize,
-    /// Rows and columns of zeros around the image.
-    pub padding: usize,
-    /// Groups of input and output channels; a group of the output reads its group of the input only.
-    pub groups: usize,
-}
-
-impl Default for Conv2dConfig {
-    fn default() -> Self {
-        Conv2dConfig { stride: 1, padding: 0, groups: 1 }
-    }
-}
-
-/// The number of positions of a kernel on an axis: `(extent + 2 padding - kernel) / stride + 1`, rounded down. Panics
-/// if the kernel is larger than the padded axis.
-///
-/// ```
-/// assert_eq!(alrao::ops::layers::conv2d::output_extent(32, 3, 2, 1), 16);
-/// ```
-pub fn output_extent(extent: usize, kernel: usize, stride: usize, padding: usize) -> usize {
+/// The extents of images `[N, H, W, C]` and a weight `[K, R, S, C / groups]`. Panics if they do not fit.
+fn geometry(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Geometry {
+    let (image, kernel) = (x.shape(), weight.shape());
     assert!(
-        kernel > 0 && stride > 0 && extent + 2 * padding >= kernel,
-        "convolution: a kernel of {kernel} with stride {stride} does not fit {extent} pixels padded by {padding}"
+        image.rank() == 4 && kernel.rank() == 4,
+        "conv2d: images {image} and weight {kernel} need four axes each"
     );
-    (extent + 2 * padding - kernel) / stride + 1
-}
-
-/// Panics unless images `[N, H, W, C]` have pixels, and a kernel with elements fits them.
-pub(super) fn check_windows(
-    op: &str,
-    image: Shape,
-    weight: Shape,
-    kernel: [usize; 2],
-    stride: usize,
-    padding: usize,
-) {
-    let sides = [image[1], image[2]].into_iter().zip(kernel);
-    let fits = |(side, kernel)| side > 0 && side + 2 * padding >= kernel;
+    let groups = config.groups;
     assert!(
-        stride > 0 && weight.elements() > 0 && sides.into_iter().all(fits),
-        "{op}: weight {weight} with stride {stride} does not fit images {image} padded by {padding}"
+        groups > 0 && image[3] == kernel[3] * groups && kernel[0] % groups == 0,
+        "conv2d: images {image} and weight {kernel} do not fit {groups} groups"
     );
-}
-
-/// The extents of one convolution.
-#[derive(Clone, Copy)]
-struct Geometry {
-    images: usize,
-    height: usize,
-    width: usize,
-    /// Input channels of one group.
-    channels: usize,
-    kernel_height: usize,
-    kernel_width: usize,
-    /// Output channels of one group.
-    features: usize,
-    out_height: usize,
-    out_width: usize,
-    config: Conv2dConfig,
+    let per_group = [kernel[3], kernel[0] / groups];
+    Geometry::new("conv2d", image, kernel, [kernel[1], kernel[2]], per_group, config)
 }
 
 impl Geometry {
-    fn of(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Self {
-        let (image, kernel) = (x.shape(), weight.shape());
-        assert!(
-            image.rank() == 4 && kernel.rank() == 4,
-            "conv2d: images {image} and weight {kernel} need four axes each"
-        );
-        let Conv2dConfig { stride, padding, groups } = config;
-        assert!(
-            groups > 0 && image[3] == kernel[3] * groups && kernel[0] % groups == 0,
-            "conv2d: images {image} and weight {kernel} do not fit {groups} groups"
-        );
-        check_windows("conv2d", image, kernel, [kernel[1], kernel[2]], stride, padding);
-        Geometry {
-            images: image[0],
-            height: image[1],
-            width: image[2],
-            channels: kernel[3],
-            kernel_height: kernel[1],
-            kernel_width: kernel[2],
-            features: kernel[0] / groups,
-            out_height: output_extent(image[1], kernel[1], stride, padding),
-            out_width: output_extent(image[2], kernel[2], stride, padding),
-            config,
-        }
-    }
-
     /// The number of weights of one feature.
     fn depth(&self) -> usize {
         self.kernel_height * self.kernel_width * self.channels
-    }
-
-    fn out_pixels(&self) -> usize {
-        self.out_height * self.out_width
-    }
-
-    /// Operations of each of the three products; padding counts too.
-    fn operations(&self) -> usize {
-        let features = self.features * self.config.groups;
-        2 * self.images * self.out_pixels() * features * self.depth()
     }
 
     /// Output pixels of one task of the forward pass; the last may have fewer.
@@ -236,64 +149,70 @@ pub fn conv2d_fused(
     config: Conv2dConfig,
     fused: Fused,
 ) -> (Tensor, Option<Moments>) {
-    let geometry = Geometry::of(x, weight, config);
-    let features = weight.shape()[0];
-    assert_alike("conv2d", &[x, weight]);
-    if let Some(bias) = bias {
-        assert_wide("conv2d", x, &[bias]);
-        assert!(
-            bias.shape().extents() == [features],
-            "conv2d: bias {} for {features} output channels",
-            bias.shape()
-        );
-    }
+    let own = Dense(geometry(x, weight, config));
     assert!(!(fused.relu && fused.moments), "conv2d: moments of an output with a ReLU");
     assert!(!(fused.place.is_some() && fused.moments), "conv2d: moments of an output with a place");
-    if let Some(input) = fused.input {
-        input.check(x);
-    }
-    if let Device::Gpu(gpu) = x.device() {
-        return launch::conv2d(gpu, x, weight, bias, fused, geometry);
-    }
-    if fused.relu {
+    let Fused { input, place, relu, moments } = fused;
+    let read = input.map_or_else(|| x.clone(), |input| input.apply(x));
+    let operands = [&read, weight];
+    match x.device() {
         // The ReLU is a separate op on the CPU, so the convolution writes its sums to new memory.
-        let sums = Fused { relu: false, place: None, ..fused };
-        return (conv2d_fused(x, weight, bias, config, sums).0.relu(), None);
+        Device::Cpu(_) if relu => {
+            let then = Then { bias, relu: false, moments };
+            (convolution(own, operands, None, then).0.relu(), None)
+        }
+        _ => convolution(own, operands, place, Then { bias, relu, moments }),
     }
-    float_dispatch!(x.dtype(), "conv2d", T => typed::<T>(x, weight, bias, fused, geometry))
 }
 
-fn typed<T: Float>(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    fused: Fused,
-    geometry: Geometry,
-) -> (Tensor, Option<Moments>) {
-    let features = weight.shape()[0];
-    let shape = [geometry.images, geometry.out_height, geometry.out_width, features];
-    let out = x.empty_at(fused.place, shape);
-    let moments = fused.moments.then(|| Moments::empty(&out, geometry.task_pixels()));
-    let function = fused.input.map(|input| input.function::<T>());
-    let op = begin("conv2d forward", &[x, weight, &out], geometry.operations());
-    match x.device() {
-        Device::Gpu(_) => no_kernel("conv2d"),
-        Device::Cpu(cpu) => {
-            let read = function.as_ref().map_or_else(|| x.clone(), |function| function.apply(x));
-            forward::<T>(cpu, &read, weight, bias, (&out, moments.as_ref()), geometry);
+/// A convolution in which each output channel reads all input channels of its group.
+#[derive(Clone, Copy)]
+struct Dense(Geometry);
+
+impl Convolution for Dense {
+    const NAME: &'static str = "conv2d";
+    const OPS: [&'static str; 4] = [
+        "conv2d forward",
+        "conv2d input gradient",
+        "conv2d weight gradient",
+        "conv2d bias gradient",
+    ];
+
+    fn geometry(&self) -> &Geometry {
+        &self.0
+    }
+
+    fn forward(self, x: &Tensor, weight: &Tensor, out: &Tensor, then: &Then) -> Option<Moments> {
+        match x.device() {
+            Device::Gpu(gpu) => launch::forward(gpu, [x, weight], out, then, self.0),
+            Device::Cpu(cpu) => {
+                let moments = then.moments.then(|| Moments::empty(out, self.0.task_pixels()));
+                let to = (out, moments.as_ref());
+                float_dispatch!(x.dtype(), "conv2d", T => {
+                    forward::<T>(cpu, x, weight, then.bias, to, self.0);
+                });
+                moments
+            }
         }
     }
-    drop(op);
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias);
-    inputs.extend(fused.input.iter().flat_map(|input| [input.scale, input.shift]));
-    let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let context = Context { x, weight, has_bias, function };
-    let out = record(out, &inputs, move |dy, gradients| match dy.device() {
-        Device::Gpu(_) => no_kernel("conv2d"),
-        Device::Cpu(cpu) => backward::<T>(cpu, &context, dy, gradients, geometry),
-    });
-    (out, moments)
+
+    fn input_gradient(self, weight: &Tensor, dy: &Tensor, slot: &Slot) {
+        match dy.device() {
+            Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, self.0),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "conv2d", T => {
+                input_gradient::<T>(cpu, weight, dy, slot, self.0);
+            }),
+        }
+    }
+
+    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot) {
+        match dy.device() {
+            Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, self.0),
+            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "conv2d", T => {
+                weight_gradient::<T>(cpu, x, dy, &slot.sum(), self.0);
+            }),
+        }
+    }
 }
 
 fn forward<T: Float>(
@@ -335,58 +254,23 @@ fn forward<T: Float>(
     }
 }
 
-/// The values that the backward pass needs.
-struct Context<T> {
-    x: Tensor,
-    weight: Tensor,
-    has_bias: bool,
-    /// The function of the input, which is computed again.
-    function: Option<Affine<T>>,
-}
-
-fn backward<T: Float>(
-    cpu: &Cpu,
-    context: &Context<T>,
-    dy: &Tensor,
-    gradients: &mut Gradients,
-    geometry: Geometry,
-) {
-    let Context { x, weight, has_bias, function } = context;
-    if let Some(function) = function {
-        let scale = 2 + usize::from(*has_bias);
-        if [0, scale, scale + 1].into_iter().any(|input| gradients.wants(input)) {
-            let gradient = x.empty_like(x.shape());
-            let slot = Slot { tensor: gradient.clone(), add: false };
-            input_gradient::<T>(cpu, weight, dy, &slot, geometry);
-            input_backward(function, x, &gradient, gradients, scale);
+fn weight_gradient<T: Float>(cpu: &Cpu, x: &Tensor, dy: &Tensor, dw: &Tensor, geometry: Geometry) {
+    let (images, dy_values) = (x.read::<T>(), dy.read::<T>());
+    let mut dw = dw.write::<T>();
+    let Geometry { channels, features, .. } = geometry;
+    let pieces = dw.chunks_mut((features * geometry.depth()).max(1));
+    for (group, dw) in pieces.enumerate() {
+        let operands = Operands {
+            x: (&images[..], x.pitch(), group * channels),
+            dy: (&dy_values[..], dy.pitch(), group * features),
+        };
+        if pointwise::fits(geometry) {
+            pointwise::add_weight_gradient(cpu, geometry, &operands, dw);
+        } else if few_channels::fits(geometry) {
+            few_channels::add_weight_gradient(cpu, geometry, &operands, dw);
+        } else {
+            add_weight_gradient(cpu, geometry, &operands, dw);
         }
-    } else if let Some(slot) = gradients.slot(0, x) {
-        input_gradient::<T>(cpu, weight, dy, &slot, geometry);
-    }
-    let dy_values = dy.read::<T>();
-    if let Some(dw) = gradients.sum_slot(1, weight) {
-        let _op = begin("conv2d weight gradient", &[x, dy, &dw], geometry.operations());
-        let x = function.as_ref().map_or_else(|| x.clone(), |function| function.apply(x));
-        let (images, mut dw) = (x.read::<T>(), dw.write::<T>());
-        let Geometry { channels, features, .. } = geometry;
-        let pieces = dw.chunks_mut((features * geometry.depth()).max(1));
-        for (group, dw) in pieces.enumerate() {
-            let operands = Operands {
-                x: (&images[..], x.pitch(), group * channels),
-                dy: (&dy_values[..], dy.pitch(), group * features),
-            };
-            if pointwise::fits(geometry) {
-                pointwise::add_weight_gradient(cpu, geometry, &operands, dw);
-            } else if few_channels::fits(geometry) {
-                few_channels::add_weight_gradient(cpu, geometry, &operands, dw);
-            } else {
-                add_weight_gradient(cpu, geometry, &operands, dw);
-            }
-        }
-    }
-    if *has_bias && let Some(db) = gradients.sum_slot(2, dy) {
-        let _op = begin("conv2d bias gradient", &[dy, &db], dy.shape().elements());
-        add_column_sums(cpu, &dy_values, dy.pitch(), &mut db.write::<T>());
     }
 }
 
@@ -397,7 +281,6 @@ fn input_gradient<T: Float>(
     slot: &Slot,
     geometry: Geometry,
 ) {
-    let _op = begin("conv2d input gradient", &[weight, dy, &slot.tensor], geometry.operations());
     let Geometry { channels, features, .. } = geometry;
     let (weights, dy_values) = (weight.read::<T>(), dy.read::<T>());
     let mut dx = slot.tensor.write::<T>();

@@ -1,4 +1,4 @@
-//! The output of one group.
+//! The output of one channel group.
 
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::layers::batch_norm::pieces_with_moments;

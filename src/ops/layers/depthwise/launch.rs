@@ -1,17 +1,13 @@
 //! The launches of `kernels/depthwise.cu`.
 
-use std::rc::Rc;
-
 use bytemuck::{Pod, Zeroable};
 
-use super::Geometry;
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::layers::batch_norm::{Moments, moments};
+use crate::ops::layers::convolution::Geometry;
 use crate::ops::tensor::matmul::{Epilogue, Rows, sum_parts};
-use crate::ops::tensor::reduce::add_column_sums_on;
-use crate::ops::{begin, kernel_in, vector_of};
-use crate::tape::{Gradients, Slot, record};
+use crate::ops::{kernel_in, vector_of};
+use crate::tape::Slot;
 use crate::tensor::Tensor;
 
 /// Threads of a block.
@@ -56,13 +52,13 @@ impl DepthwiseShape {
             images: geometry.images as u32,
             height: geometry.height as u32,
             width: geometry.width as u32,
-            channels: geometry.channels as u32,
+            channels: geometry.config.groups as u32,
             kernel_height: geometry.kernel_height as u32,
             kernel_width: geometry.kernel_width as u32,
             out_height: geometry.out_height as u32,
             out_width: geometry.out_width as u32,
-            stride: geometry.stride as u32,
-            padding: geometry.padding as u32,
+            stride: geometry.config.stride as u32,
+            padding: geometry.config.padding as u32,
             add: 0,
             part_pixels: 0,
         }
@@ -93,7 +89,7 @@ impl Kind {
             return Kind::One;
         }
         let is_three = geometry.kernel_height == 3 && geometry.kernel_width == 3;
-        match is_three && strides.contains(&geometry.stride) {
+        match is_three && strides.contains(&geometry.config.stride) {
             true => Kind::Three,
             false => Kind::Wide,
         }
@@ -126,32 +122,7 @@ fn grid(threads: usize) -> [u32; 3] {
     [blocks.expect("a tensor that fits the memory has fewer blocks"), 1, 1]
 }
 
-/// Depthwise convolution, and the moments of its output if they are wanted.
-pub(super) fn depthwise_conv2d(
-    gpu: &Rc<Gpu>,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    with_moments: bool,
-    geometry: Geometry,
-) -> (Tensor, Option<Moments>) {
-    let shape = [geometry.images, geometry.out_height, geometry.out_width, geometry.channels];
-    let out = x.empty_like(shape);
-    let op = begin("depthwise forward", &[x, weight, &out], geometry.operations());
-    forward(gpu, x, weight, bias, &out, geometry);
-    drop(op);
-    let moments = with_moments.then(|| moments(&out));
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias);
-    let (x, weight, bias) = (x.detach(), weight.detach(), bias.map(Tensor::detach));
-    let gpu = Rc::clone(gpu);
-    let out = record(out, &inputs, move |dy, gradients| {
-        backward(&gpu, [&x, &weight], bias.as_ref(), dy, gradients, geometry);
-    });
-    (out, moments)
-}
-
-fn forward(
+pub(super) fn forward(
     gpu: &Gpu,
     x: &Tensor,
     weight: &Tensor,
@@ -172,30 +143,13 @@ fn forward(
     gpu.launch(&kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
 }
 
-fn backward(
-    gpu: &Rc<Gpu>,
-    [x, weight]: [&Tensor; 2],
-    bias: Option<&Tensor>,
+pub(super) fn input_gradient(
+    gpu: &Gpu,
+    weight: &Tensor,
     dy: &Tensor,
-    gradients: &mut Gradients,
+    slot: &Slot,
     geometry: Geometry,
 ) {
-    if let Some(slot) = gradients.slot(0, x) {
-        let _op =
-            begin("depthwise input gradient", &[weight, dy, &slot.tensor], geometry.operations());
-        input_gradient(gpu, weight, dy, &slot, geometry);
-    }
-    if let Some(slot) = gradients.wide_slot(1, weight) {
-        let _op = begin("depthwise weight gradient", &[x, dy, &slot.tensor], geometry.operations());
-        weight_gradient(gpu, x, dy, &slot, geometry);
-    }
-    if let Some(slot) = bias.and_then(|bias| gradients.slot(2, bias)) {
-        let _op = begin("depthwise bias gradient", &[dy, &slot.tensor], dy.shape().elements());
-        add_column_sums_on(gpu, dy, &slot.tensor, slot.add);
-    }
-}
-
-fn input_gradient(gpu: &Gpu, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
     let dx = &slot.tensor;
     let kind = Kind::of(geometry, &[dy, weight, dx], &[1]);
     let kernel = kind.kernel("dx_bwd", dx.dtype());
@@ -208,29 +162,29 @@ fn input_gradient(gpu: &Gpu, weight: &Tensor, dy: &Tensor, slot: &Slot, geometry
     gpu.launch(&kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
 }
 
-fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+pub(super) fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
     let pixels = geometry.images * geometry.out_pixels();
     if pixels == 0 && !slot.add {
         slot.tensor.zero_();
     }
     let taps = geometry.kernel_height * geometry.kernel_width;
-    if pixels == 0 || geometry.channels == 0 {
+    if pixels == 0 || geometry.config.groups == 0 {
         return;
     }
-    let kind = Kind::of(geometry, &[x, dy], &[1, geometry.stride]);
+    let kind = Kind::of(geometry, &[x, dy], &[1, geometry.config.stride]);
     let kernel = kind.kernel("dw_bwd", x.dtype());
     let taps_of_block = if matches!(kind, Kind::Three) { 9 } else { 1 };
     let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
     let count = pixels.div_ceil(part_pixels);
-    let parts = x.empty_wide([count, taps, geometry.channels]);
+    let parts = x.empty_wide([count, taps, geometry.config.groups]);
     let shape =
         DepthwiseShape { part_pixels: part_pixels as u32, ..DepthwiseShape::new(geometry, x, dy) };
-    let blocks = [count, geometry.channels.div_ceil(CHANNELS), taps / taps_of_block];
+    let blocks = [count, geometry.config.groups.div_ceil(CHANNELS), taps / taps_of_block];
     let blocks = blocks.map(|blocks| blocks as u32);
     let (x, dy, to) = (x.pointer(), dy.pointer(), parts.pointer());
     let threads = [THREADS as u32, 1, 1];
     gpu.launch(&kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
-    let columns = taps * geometry.channels;
+    let columns = taps * geometry.config.groups;
     let rows = Rows::new(&slot.tensor, columns);
     sum_parts(gpu, (to, count), [1, columns], rows, Epilogue::add(slot.add));
 }

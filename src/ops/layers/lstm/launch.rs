@@ -5,11 +5,11 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Context, Sizes as Extents};
-use crate::device::Gpu;
 use crate::device::gpu::{Parameters, Pointer};
+use crate::device::{DType, Gpu};
 use crate::ops::kernel_in;
 use crate::ops::tensor::matmul::{Epilogue, Operand, Rows, product};
-use crate::ops::tensor::reduce::add_column_sums_on;
+use crate::ops::tensor::reduce::column_sums;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
 
@@ -114,7 +114,7 @@ pub(super) fn backward(gpu: &Rc<Gpu>, context: &Context, dy: &Tensor, gradients:
     gate_gradients(gpu, context, dy);
     let Extents { inputs, hidden, .. } = context.sizes;
     let rows = context.sizes.rows();
-    if let Some(slot) = gradients.slot(0, &context.x) {
+    if let Some(slot) = gradients.slot(0, dy.dtype()) {
         let _op = context.input_gradient(&slot.tensor);
         product(
             gpu,
@@ -125,10 +125,8 @@ pub(super) fn backward(gpu: &Rc<Gpu>, context: &Context, dy: &Tensor, gradients:
             Epilogue::add(slot.add),
         );
     }
-    for (input, weight, factor, columns) in
-        [(1, &context.weight_ih, &context.x, inputs), (2, &context.weight_hh, &context.h, hidden)]
-    {
-        let Some(slot) = gradients.wide_slot(input, weight) else { continue };
+    for (input, factor, columns) in [(1, &context.x, inputs), (2, &context.h, hidden)] {
+        let Some(slot) = gradients.slot(input, DType::F32) else { continue };
         let _op = context.weight_gradient(factor, &slot.tensor);
         product(
             gpu,
@@ -139,12 +137,11 @@ pub(super) fn backward(gpu: &Rc<Gpu>, context: &Context, dy: &Tensor, gradients:
             Epilogue::add(slot.add),
         );
     }
-    let bias = context.gates.view(0, [4 * hidden], 4 * hidden);
     let all = context.gates.view(0, [rows, 4 * hidden], 4 * hidden);
     for input in [3, 4] {
-        if let Some(slot) = gradients.wide_slot(input, &bias) {
+        if let Some(slot) = gradients.slot(input, DType::F32) {
             let _op = context.bias_gradient(&slot.tensor);
-            add_column_sums_on(gpu, &all, &slot.tensor, slot.add);
+            column_sums(&all, slot);
         }
     }
 }

@@ -25,9 +25,8 @@ pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) 
         }),
     }
     drop(op);
-    let like = x.detach();
     record(y, &[x], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &like) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let dx = &slot.tensor;
         let _op = begin("average_pool2d backward", &[dy, dx], dx.shape().elements());
         match dy.device() {
@@ -57,9 +56,8 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
         }),
     }
     drop(op);
-    let like = x.detach();
     record(y, &[x], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &like) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let reach = Reach {
             from: Shape::from([shape[0], 1, 1, shape[3]]),
             to: shape,
@@ -111,9 +109,8 @@ pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
         }),
     }
     drop(op);
-    let like = x.detach();
     record(y, &[x], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, &like) else { return };
+        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let dx = &slot.tensor;
         let _op = begin("adaptive_average_pool2d backward", &[dy, dx], dx.shape().elements());
         match dy.device() {

@@ -5,7 +5,7 @@ use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{Cost, DType, Device};
 use crate::ops::begin;
 use crate::shape::Shape;
-use crate::tape::{Gradients, Slot, record};
+use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
 vectorised! {
@@ -15,7 +15,7 @@ vectorised! {
 }
 
 /// Stores `from` in the slot or accumulates it, as the slot says. Shapes must be equal; both may have gaps. On a GPU
-/// one may be BF16 and the other F32.
+/// one may be BF16 and the other F32, on the CPU one F32 and the other F64.
 pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     let to = &slot.tensor;
     assert!(from.shape() == to.shape(), "accumulate: shapes {} and {}", from.shape(), to.shape());
@@ -23,9 +23,8 @@ pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
         true => begin("accumulate", &[from, to, to], from.shape().elements()),
         false => begin("copy", &[from, to], 0),
     };
-    if let (Device::Gpu(gpu), true) = (from.device(), from.dtype() != to.dtype()) {
-        assert!(from.device().same(to.device()), "accumulate: tensors of two devices");
-        return launch::cast(gpu, from, to, slot.add);
+    if from.dtype() != to.dtype() {
+        return accumulate_cast(from, slot);
     }
     assert_alike("accumulate", &[from, to]);
     match from.device() {
@@ -37,19 +36,13 @@ pub(crate) fn accumulate(from: &Tensor, slot: &Slot) {
     }
 }
 
-impl Gradients<'_> {
-    /// Passes this gradient on to input number `input`, without a copy if it is the input's first.
-    pub(crate) fn pass(&mut self, input: usize, gradient: &Tensor) {
-        if let Some(slot) = self.offer(input, gradient) {
-            accumulate(gradient, &slot);
-        }
-    }
-
-    /// [`Gradients::pass`] with a part of the gradient of the op's output; see [`Gradients::offer_part`].
-    pub(crate) fn pass_part(&mut self, input: usize, part: &Tensor) {
-        if let Some(slot) = self.offer_part(input, part) {
-            accumulate(part, &slot);
-        }
+fn accumulate_cast(from: &Tensor, slot: &Slot) {
+    let to = &slot.tensor;
+    assert!(from.device().same(to.device()), "accumulate: tensors of two devices");
+    match from.device() {
+        Device::Gpu(gpu) => launch::cast(gpu, from, to, slot.add),
+        Device::Cpu(_) if slot.add => accumulate(&cast_value(from, to.dtype()), slot),
+        Device::Cpu(_) => to.copy_from_f64s(&from.to_f64s()),
     }
 }
 
@@ -79,10 +72,7 @@ fn accumulate_typed<T: Float>(cpu: &Cpu, from: &Tensor, to: &Tensor, add: bool) 
 fn cast_value(from: &Tensor, dtype: DType) -> Tensor {
     let to = Tensor::empty(from.device(), from.shape(), dtype);
     let _op = begin("cast", &[from, &to], 0);
-    match from.device() {
-        Device::Gpu(gpu) => launch::cast(gpu, from, &to, false),
-        Device::Cpu(_) => to.copy_from_f64s(&from.to_f64s()),
-    }
+    accumulate_cast(from, &Slot { tensor: to.clone(), add: false });
     to
 }
 
@@ -108,12 +98,7 @@ impl Tensor {
         if self.dtype() == dtype {
             return self.clone();
         }
-        let out = cast_value(self, dtype);
-        let own_dtype = self.dtype();
-        record(out, &[self], move |gradient, gradients| match gradients.home_dtype(0) {
-            Some(home) if home == gradient.dtype() => gradients.pass(0, gradient),
-            _ => gradients.pass(0, &cast_value(gradient, own_dtype)),
-        })
+        record(cast_value(self, dtype), &[self], |gradient, gradients| gradients.pass(0, gradient))
     }
 
     /// The elements in new, contiguous memory, without a gradient.

@@ -1,4 +1,4 @@
-//! The launch of `kernels/optimizer.cu`: the whole model in one.
+//! The launch of `kernels/optimizer.cu`: one for the whole model.
 
 use bytemuck::{Pod, Zeroable};
 
