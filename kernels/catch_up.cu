@@ -19,7 +19,7 @@
 struct CatchUpSizes {
     uint64_t length;
     double threshold;
-    uint32_t copies;
+    uint32_t classifiers;
     uint32_t is_vector;  // whether length and address are multiples of 4 elements
 };
 
@@ -50,33 +50,33 @@ __device__ void catch_up_elements(
     uint64_t element = V * global_thread();
     if (element >= sizes.length) return;
     double sums[V] = {}, totals[V] = {};
-    for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-        CatchUpVector<V> own(parameters + copy * sizes.length + element);
+    for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
+        CatchUpVector<V> own(parameters + classifier * sizes.length + element);
         UNROLL
         for (int i = 0; i < V; i++) {
             bool is_finite = fabsf(own.x[i]) < INFINITY;
-            sums[i] += is_finite ? shares[copy] * own.x[i] : 0.0;
-            totals[i] += is_finite ? shares[copy] : 0.0;
+            sums[i] += is_finite ? shares[classifier] * own.x[i] : 0.0;
+            totals[i] += is_finite ? shares[classifier] : 0.0;
         }
     }
-    for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-        if (!(log_posterior[copy] < sizes.threshold)) continue;
-        CatchUpVector<V> own(parameters + copy * sizes.length + element);
+    for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
+        if (!(log_posterior[classifier] < sizes.threshold)) continue;
+        CatchUpVector<V> own(parameters + classifier * sizes.length + element);
         UNROLL
         for (int i = 0; i < V; i++) {
             double mean = sums[i] / totals[i];
             if (fabs(mean) < INFINITY) own.x[i] = static_cast<float>(mean);
         }
-        own.store(parameters + copy * sizes.length + element);
+        own.store(parameters + classifier * sizes.length + element);
     }
 }
 
 KERNEL(catch_up_f32, 256, float* parameters, const double* log_posterior, CatchUpSizes sizes) {
     DYNAMIC_SHARED(double, shares);
     bool is_behind = false;
-    for (uint32_t copy = threadIdx.x; copy < sizes.copies; copy += blockDim.x) {
-        shares[copy] = exp(log_posterior[copy]);
-        is_behind |= log_posterior[copy] < sizes.threshold;
+    for (uint32_t classifier = threadIdx.x; classifier < sizes.classifiers; classifier += blockDim.x) {
+        shares[classifier] = exp(log_posterior[classifier]);
+        is_behind |= log_posterior[classifier] < sizes.threshold;
     }
     // Barrier: the shares are written. All threads continue or none does.
     if (!__syncthreads_or(is_behind)) return;

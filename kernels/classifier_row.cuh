@@ -10,7 +10,7 @@
 struct ClassifierSizes {
     uint64_t value_pitch;
     double constant;  // K/2 log 2 pi
-    uint32_t samples, copies, outputs;
+    uint32_t samples, classifiers, outputs;
     uint32_t lanes;   // per group: a power of 2, at most 32
     uint32_t slices;  // groups that share a classifier's outputs
     uint32_t staged;  // outputs of a row staged in shared memory: all, or 0
@@ -22,7 +22,7 @@ static const double CLASSIFIER_NOTHING = -INFINITY;
 // ---- a sample's row ------------------------------------------------------------------------------------------------
 
 // The classifiers' results for one sample.
-struct ClassifierCopies {
+struct ClassifierArrays {
     double* log_likelihoods;  // [N]
     double* joints;           // [N]
     float* shifts;            // [N]: the largest logit
@@ -32,16 +32,16 @@ struct ClassifierCopies {
     float2* parts;            // [N, slices]
     float* row;               // [staged]
 
-    __device__ ClassifierCopies(void* memory, const ClassifierSizes& sizes) {
-        uint32_t copies = sizes.copies;
+    __device__ ClassifierArrays(void* memory, const ClassifierSizes& sizes) {
+        uint32_t classifiers = sizes.classifiers;
         log_likelihoods = static_cast<double*>(memory);
-        joints = log_likelihoods + copies;
-        shifts = reinterpret_cast<float*>(joints + copies);
-        factors = shifts + copies;
-        shares = factors + copies;
-        responsibilities = shares + copies;
-        parts = reinterpret_cast<float2*>(responsibilities + copies);
-        row = reinterpret_cast<float*>(log_likelihoods + divide_up(copies * (4 + sizes.slices), 2) * 2);
+        joints = log_likelihoods + classifiers;
+        shifts = reinterpret_cast<float*>(joints + classifiers);
+        factors = shifts + classifiers;
+        shares = factors + classifiers;
+        responsibilities = shares + classifiers;
+        parts = reinterpret_cast<float2*>(responsibilities + classifiers);
+        row = reinterpret_cast<float*>(log_likelihoods + divide_up(classifiers * (4 + sizes.slices), 2) * 2);
     }
 };
 
@@ -74,8 +74,8 @@ struct ClassifierRow {
     const float* values;  // [K], or null
     uint32_t outputs;
 
-    __device__ void load(uint32_t copy, uint32_t k, float (&x)[V]) const {
-        uint32_t element = copy * outputs + k;
+    __device__ void load(uint32_t classifier, uint32_t k, float (&x)[V]) const {
+        uint32_t element = classifier * outputs + k;
         classifiers_load<V>(scores + element, x);
         if (STAGED) return;
         float b[V], v[V];
@@ -93,7 +93,7 @@ struct ClassifierRow {
 template <int F>
 __device__ void classifiers_stage(
     float* row, const float* scores, const float* bias, const float* values, const ClassifierSizes& sizes) {
-    uint32_t length = sizes.copies * sizes.outputs;
+    uint32_t length = sizes.classifiers * sizes.outputs;
     for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
         float x[F], b[F];
         classifiers_load<F>(scores + element, x);
@@ -154,20 +154,20 @@ struct ClassifierSquares {
 
 // The parts of all classifiers, to shared memory. A barrier must follow.
 template <class Kind, class Row>
-__device__ void classifiers_parts(const Row& row, const ClassifierCopies& copies, const ClassifierSizes& sizes) {
+__device__ void classifiers_parts(const Row& row, const ClassifierArrays& arrays, const ClassifierSizes& sizes) {
     const int V = Row::WIDTH;
     uint32_t lane = threadIdx.x % sizes.lanes, group = threadIdx.x / sizes.lanes;
-    uint32_t groups = blockDim.x / sizes.lanes, parts = sizes.copies * sizes.slices;
+    uint32_t groups = blockDim.x / sizes.lanes, parts = sizes.classifiers * sizes.slices;
     // Every lane takes part in every shuffle, whether its group has work or not.
     for (uint32_t first = 0; first < parts; first += groups) {
         uint32_t number = first + group;
         float2 part = Kind::neutral();
         if (number < parts) {
-            uint32_t copy = number / sizes.slices, slice = number % sizes.slices;
+            uint32_t classifier = number / sizes.slices, slice = number % sizes.slices;
             uint32_t step = sizes.slices * sizes.lanes * V;
             for (uint32_t k = (slice * sizes.lanes + lane) * V; k < sizes.outputs; k += step) {
                 float x[V];
-                row.load(copy, k, x);
+                row.load(classifier, k, x);
                 part = Kind::add(part, x);
             }
         }
@@ -175,15 +175,15 @@ __device__ void classifiers_parts(const Row& row, const ClassifierCopies& copies
             float x = __shfl_xor_sync(ALL_LANES, part.x, distance), y = __shfl_xor_sync(ALL_LANES, part.y, distance);
             part = Kind::merge(part, make_float2(x, y));
         }
-        if (number < parts && lane == 0) copies.parts[number] = part;
+        if (number < parts && lane == 0) arrays.parts[number] = part;
     }
 }
 
 // Merges all parts of one classifier.
 template <class Kind>
-__device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy, uint32_t slices) {
-    float2 part = copies.parts[copy * slices];
-    for (uint32_t slice = 1; slice < slices; slice++) part = Kind::merge(part, copies.parts[copy * slices + slice]);
+__device__ float2 classifiers_part(const ClassifierArrays& arrays, uint32_t classifier, uint32_t slices) {
+    float2 part = arrays.parts[classifier * slices];
+    for (uint32_t slice = 1; slice < slices; slice++) part = Kind::merge(part, arrays.parts[classifier * slices + slice]);
     return part;
 }
 
@@ -192,32 +192,32 @@ __device__ float2 classifiers_part(const ClassifierCopies& copies, uint32_t copy
 // One warp computes the mixture's log-likelihood and the responsibilities from the log-likelihoods. Lane j handles
 // classifiers j, j + 32, ... throughout, so no barrier is needed.
 __device__ __forceinline__ void classifiers_mix(
-    const ClassifierCopies& copies, const double* log_posterior, double* statistics, const ClassifierSizes& sizes) {
+    const ClassifierArrays& arrays, const double* log_posterior, double* statistics, const ClassifierSizes& sizes) {
     double largest = CLASSIFIER_NOTHING, largest_posterior = CLASSIFIER_NOTHING;
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        double likelihood = copies.log_likelihoods[j];
-        copies.joints[j] = likelihood + log_posterior[j];
-        largest = Largest::of(largest, copies.joints[j]);
+    for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+        double likelihood = arrays.log_likelihoods[j];
+        arrays.joints[j] = likelihood + log_posterior[j];
+        largest = Largest::of(largest, arrays.joints[j]);
         if (likelihood != CLASSIFIER_NOTHING) largest_posterior = Largest::of(largest_posterior, log_posterior[j]);
         statistics[j] = likelihood;
     }
     largest = reduce_lanes<Largest>(largest);
     largest_posterior = reduce_lanes<Largest>(largest_posterior);
-    bool is_dead = largest == CLASSIFIER_NOTHING;
+    bool has_none = largest == CLASSIFIER_NOTHING;
     double total = 0.0;
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        copies.joints[j] = is_dead ? 0.0 : exp(copies.joints[j] - largest);
-        total += copies.joints[j];
+    for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+        arrays.joints[j] = has_none ? 0.0 : exp(arrays.joints[j] - largest);
+        total += arrays.joints[j];
     }
     total = reduce_lanes<Sum>(total);
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        bool counts = copies.log_likelihoods[j] != CLASSIFIER_NOTHING && log_posterior[j] != CLASSIFIER_NOTHING;
-        copies.responsibilities[j] = is_dead ? 0.0f : static_cast<float>(copies.joints[j] / total);
-        copies.shares[j] = counts ? static_cast<float>(exp(log_posterior[j] - largest_posterior)) : 0.0f;
+    for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+        bool counts = arrays.log_likelihoods[j] != CLASSIFIER_NOTHING && log_posterior[j] != CLASSIFIER_NOTHING;
+        arrays.responsibilities[j] = has_none ? 0.0f : static_cast<float>(arrays.joints[j] / total);
+        arrays.shares[j] = counts ? static_cast<float>(exp(log_posterior[j] - largest_posterior)) : 0.0f;
     }
     if (threadIdx.x == 0) {
-        statistics[sizes.copies] = is_dead ? CLASSIFIER_NOTHING : largest + log(total);
-        statistics[sizes.copies + 1] = 0.0;
+        statistics[sizes.classifiers] = has_none ? CLASSIFIER_NOTHING : largest + log(total);
+        statistics[sizes.classifiers + 1] = 0.0;
     }
 }
 
@@ -238,18 +238,18 @@ struct ClassifierSample {
         float* all_scores, double* all_statistics, const float* bias, const float* all_values,
         const ClassifierSizes& sizes)
         : bias(bias) {
-        uint64_t sample = blockIdx.x, length = static_cast<uint64_t>(sizes.copies) * sizes.outputs;
+        uint64_t sample = blockIdx.x, length = static_cast<uint64_t>(sizes.classifiers) * sizes.outputs;
         scores = all_scores + sample * length;
-        statistics = all_statistics + sample * (sizes.copies + 2);
+        statistics = all_statistics + sample * (sizes.classifiers + 2);
         values = all_values == nullptr ? nullptr : all_values + sample * sizes.value_pitch;
         is_vector = length % 4 == 0 && is_aligned16(bias);
     }
 
-    __device__ void stage(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
+    __device__ void stage(const ClassifierArrays& arrays, const ClassifierSizes& sizes) const {
         if (is_vector) {
-            classifiers_stage<4>(copies.row, scores, bias, values, sizes);
+            classifiers_stage<4>(arrays.row, scores, bias, values, sizes);
         } else {
-            classifiers_stage<1>(copies.row, scores, bias, values, sizes);
+            classifiers_stage<1>(arrays.row, scores, bias, values, sizes);
         }
         __syncthreads();  // the row is staged
     }
@@ -260,7 +260,7 @@ struct ClassifierSample {
     }
 
     template <bool STAGED, int V>
-    __device__ ClassifierRow<STAGED, V> row(const ClassifierCopies& copies, const ClassifierSizes& sizes) const {
-        return ClassifierRow<STAGED, V>{STAGED ? copies.row : scores, bias, values, sizes.outputs};
+    __device__ ClassifierRow<STAGED, V> row(const ClassifierArrays& arrays, const ClassifierSizes& sizes) const {
+        return ClassifierRow<STAGED, V>{STAGED ? arrays.row : scores, bias, values, sizes.outputs};
     }
 };

@@ -51,7 +51,7 @@ struct ClassifierGradients {
     T *own, *weighted;
 
     __device__ ClassifierGradients(T* all, T* all_weighted, const ClassifierSizes& sizes) {
-        uint64_t first = static_cast<uint64_t>(blockIdx.x) * sizes.copies * sizes.outputs;
+        uint64_t first = static_cast<uint64_t>(blockIdx.x) * sizes.classifiers * sizes.outputs;
         own = all + first;
         weighted = all_weighted == nullptr ? nullptr : all_weighted + first;
     }
@@ -68,23 +68,23 @@ __device__ __forceinline__ void classifiers_store_gradient(T* to, const float (&
 // Puts g into the staged row, or writes it to global memory together with r g.
 template <class Row, class T>
 __device__ void classifiers_put(
-    const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, uint32_t copy, uint32_t element,
+    const ClassifierArrays& arrays, const ClassifierGradients<T>& gradients, uint32_t classifier, uint32_t element,
     float (&g)[Row::WIDTH]) {
     if (Row::IS_STAGED) {
-        copies.row[element] = g[0];
+        arrays.row[element] = g[0];
         return;
     }
     classifiers_store_gradient(gradients.own + element, g);
     if (gradients.weighted == nullptr) return;
     UNROLL
-    for (int i = 0; i < Row::WIDTH; i++) g[i] *= copies.responsibilities[copy];
+    for (int i = 0; i < Row::WIDTH; i++) g[i] *= arrays.responsibilities[classifier];
     classifiers_store_gradient(gradients.weighted + element, g);
 }
 
 // g of all classifiers, and whether `correct` is the mixture's likeliest class. All threads of the block must call it.
 template <class Row, class T>
 __device__ bool classifiers_classes_gradient(
-    const Row& row, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients, uint32_t correct,
+    const Row& row, const ClassifierArrays& arrays, const ClassifierGradients<T>& gradients, uint32_t correct,
     const ClassifierSizes& sizes) {
     const int V = Row::WIDTH;
     SHARED(float, own, [1]);
@@ -93,19 +93,19 @@ __device__ bool classifiers_classes_gradient(
     if (threadIdx.x == 0 && correct >= sizes.outputs) own[0] = 0.0f;
     for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
         float mixture[V] = {};
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-            float x[V] = {}, factor = copies.factors[copy];
+        for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
+            float x[V] = {}, factor = arrays.factors[classifier];
             // Uniform across the warp. The logits of a diverged classifier are not read.
             if (factor >= 0.0f) {
-                row.load(copy, k, x);
+                row.load(classifier, k, x);
                 UNROLL
                 for (int i = 0; i < V; i++) {
-                    float p = expf(x[i] - copies.shifts[copy]) * factor;
-                    mixture[i] += copies.shares[copy] * p;
+                    float p = expf(x[i] - arrays.shifts[classifier]) * factor;
+                    mixture[i] += arrays.shares[classifier] * p;
                     x[i] = (k + i == correct ? p - 1.0f : p) * scale;
                 }
             }
-            classifiers_put<Row>(copies, gradients, copy, copy * sizes.outputs + k, x);
+            classifiers_put<Row>(arrays, gradients, classifier, classifier * sizes.outputs + k, x);
         }
         UNROLL
         for (int i = 0; i < V; i++) {
@@ -123,19 +123,19 @@ __device__ bool classifiers_classes_gradient(
 
 template <class Row, class T>
 __device__ void classifiers_values_gradient(
-    const Row& row, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
+    const Row& row, const ClassifierArrays& arrays, const ClassifierGradients<T>& gradients,
     const ClassifierSizes& sizes) {
     const int V = Row::WIDTH;
     float scale = static_cast<float>(1.0 / sizes.samples);
     for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+        for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
             float x[V] = {};
-            if (copies.factors[copy] >= 0.0f) {
-                row.load(copy, k, x);
+            if (arrays.factors[classifier] >= 0.0f) {
+                row.load(classifier, k, x);
                 UNROLL
                 for (int i = 0; i < V; i++) x[i] *= scale;
             }
-            classifiers_put<Row>(copies, gradients, copy, copy * sizes.outputs + k, x);
+            classifiers_put<Row>(arrays, gradients, classifier, classifier * sizes.outputs + k, x);
         }
     }
     __syncthreads();  // every thread's g is in shared memory
@@ -145,12 +145,12 @@ __device__ void classifiers_values_gradient(
 
 // An output's classifier and its index there.
 struct ClassifierPlace {
-    uint32_t copy, k;
+    uint32_t classifier, k;
 
-    __device__ ClassifierPlace(uint32_t element, uint32_t outputs) : copy(element / outputs), k(element % outputs) {}
+    __device__ ClassifierPlace(uint32_t element, uint32_t outputs) : classifier(element / outputs), k(element % outputs) {}
     __device__ void advance(uint32_t outputs) {
         bool is_last = k + 1 == outputs;
-        copy += is_last ? 1 : 0;
+        classifier += is_last ? 1 : 0;
         k = is_last ? 0 : k + 1;
     }
 };
@@ -159,26 +159,26 @@ struct ClassifierPlace {
 struct ClassifierStagedGradient {
     template <int F>
     __device__ void load(
-        const ClassifierCopies& copies, uint32_t element, const ClassifierSizes&, float (&g)[F]) const {
-        classifiers_load<F>(copies.row + element, g);
+        const ClassifierArrays& arrays, uint32_t element, const ClassifierSizes&, float (&g)[F]) const {
+        classifiers_load<F>(arrays.row + element, g);
     }
 };
 
 // Writes g and r g, F outputs at a time.
 template <int F, class Source, class T>
 __device__ void classifiers_flush(
-    const Source& source, const ClassifierCopies& copies, const ClassifierGradients<T>& gradients,
+    const Source& source, const ClassifierArrays& arrays, const ClassifierGradients<T>& gradients,
     const ClassifierSizes& sizes) {
-    uint32_t length = sizes.copies * sizes.outputs;
+    uint32_t length = sizes.classifiers * sizes.outputs;
     for (uint32_t element = F * threadIdx.x; element < length; element += F * blockDim.x) {
         float g[F];
-        source.load(copies, element, sizes, g);
+        source.load(arrays, element, sizes, g);
         classifiers_store_gradient(gradients.own + element, g);
         if (gradients.weighted == nullptr) continue;
         ClassifierPlace place(element, sizes.outputs);
         UNROLL
         for (int i = 0; i < F; i++) {
-            g[i] *= copies.responsibilities[place.copy];
+            g[i] *= arrays.responsibilities[place.classifier];
             place.advance(sizes.outputs);
         }
         classifiers_store_gradient(gradients.weighted + element, g);
@@ -187,25 +187,25 @@ __device__ void classifiers_flush(
 
 template <class Source, class T>
 __device__ void classifiers_flush_row(
-    const Source& source, const ClassifierSample& sample, const ClassifierCopies& copies,
+    const Source& source, const ClassifierSample& sample, const ClassifierArrays& arrays,
     const ClassifierGradients<T>& gradients, const ClassifierSizes& sizes) {
     if (sample.is_vector) {
-        classifiers_flush<4>(source, copies, gradients, sizes);
+        classifiers_flush<4>(source, arrays, gradients, sizes);
     } else {
-        classifiers_flush<1>(source, copies, gradients, sizes);
+        classifiers_flush<1>(source, arrays, gradients, sizes);
     }
 }
 
 template <class Row, class T>
 __device__ void classifiers_evaluate_classes(
-    const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies,
+    const Row& row, const ClassifierSample& sample, const ClassifierArrays& arrays,
     const ClassifierGradients<T>& gradients, int target, const double* log_posterior, const ClassifierSizes& sizes) {
     uint32_t correct = static_cast<uint32_t>(target);
-    classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
+    classifiers_parts<ClassifierSoftmax>(row, arrays, sizes);
     __syncthreads();  // the parts are written
     if (threadIdx.x < WARP) {
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-            float2 part = classifiers_part<ClassifierSoftmax>(copies, j, sizes.slices);
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+            float2 part = classifiers_part<ClassifierSoftmax>(arrays, j, sizes.slices);
             double likelihood = CLASSIFIER_NOTHING;
             if (correct < sizes.outputs) {
                 float x[Row::WIDTH];
@@ -217,57 +217,57 @@ __device__ void classifiers_evaluate_classes(
                     if (first + i == correct) likelihood = classifiers_finite_or_nothing(log_p);
                 }
             }
-            copies.log_likelihoods[j] = likelihood;
-            copies.shifts[j] = part.x;
-            copies.factors[j] = likelihood == CLASSIFIER_NOTHING ? -1.0f : 1.0f / part.y;
+            arrays.log_likelihoods[j] = likelihood;
+            arrays.shifts[j] = part.x;
+            arrays.factors[j] = likelihood == CLASSIFIER_NOTHING ? -1.0f : 1.0f / part.y;
         }
-        classifiers_mix(copies, log_posterior, sample.statistics, sizes);
+        classifiers_mix(arrays, log_posterior, sample.statistics, sizes);
     }
     __syncthreads();  // shifts, factors, shares and responsibilities are written
-    bool is_correct = classifiers_classes_gradient(row, copies, gradients, correct, sizes);
+    bool is_correct = classifiers_classes_gradient(row, arrays, gradients, correct, sizes);
     // Only the thread that wrote the mixture's likelihood may read it without another barrier.
-    if (threadIdx.x == 0 && is_correct && sample.statistics[sizes.copies] != CLASSIFIER_NOTHING) {
-        sample.statistics[sizes.copies + 1] = 1.0;
+    if (threadIdx.x == 0 && is_correct && sample.statistics[sizes.classifiers] != CLASSIFIER_NOTHING) {
+        sample.statistics[sizes.classifiers + 1] = 1.0;
     }
 }
 
 template <class Row, class T>
 __device__ void classifiers_evaluate_values(
-    const Row& row, const ClassifierSample& sample, const ClassifierCopies& copies,
+    const Row& row, const ClassifierSample& sample, const ClassifierArrays& arrays,
     const ClassifierGradients<T>& gradients, const double* log_posterior, const ClassifierSizes& sizes) {
-    classifiers_parts<ClassifierSquares>(row, copies, sizes);
+    classifiers_parts<ClassifierSquares>(row, arrays, sizes);
     __syncthreads();  // the parts are written
     if (threadIdx.x < WARP) {
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-            double square = classifiers_part<ClassifierSquares>(copies, j, sizes.slices).y;
-            copies.log_likelihoods[j] = classifiers_finite_or_nothing(-0.5 * square - sizes.constant);
-            copies.factors[j] = copies.log_likelihoods[j] == CLASSIFIER_NOTHING ? -1.0f : 1.0f;
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+            double square = classifiers_part<ClassifierSquares>(arrays, j, sizes.slices).y;
+            arrays.log_likelihoods[j] = classifiers_finite_or_nothing(-0.5 * square - sizes.constant);
+            arrays.factors[j] = arrays.log_likelihoods[j] == CLASSIFIER_NOTHING ? -1.0f : 1.0f;
         }
-        classifiers_mix(copies, log_posterior, sample.statistics, sizes);
+        classifiers_mix(arrays, log_posterior, sample.statistics, sizes);
     }
     __syncthreads();  // factors and responsibilities are written
-    classifiers_values_gradient(row, copies, gradients, sizes);
+    classifiers_values_gradient(row, arrays, gradients, sizes);
 }
 
 template <class T>
 __device__ __forceinline__ void classifiers_classes(
     double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
     const int* classes, const double* log_posterior, const ClassifierSizes& sizes) {
-    ClassifierCopies copies(memory, sizes);
+    ClassifierArrays arrays(memory, sizes);
     ClassifierSample sample(scores, statistics, bias, nullptr, sizes);
     ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
     int target = classes[blockIdx.x];
     if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
+        sample.stage(arrays, sizes);
         classifiers_evaluate_classes(
-            sample.row<true, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
-        classifiers_flush_row(ClassifierStagedGradient(), sample, copies, gradients, sizes);
+            sample.row<true, 1>(arrays, sizes), sample, arrays, gradients, target, log_posterior, sizes);
+        classifiers_flush_row(ClassifierStagedGradient(), sample, arrays, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
         classifiers_evaluate_classes(
-            sample.row<false, 4>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
+            sample.row<false, 4>(arrays, sizes), sample, arrays, gradients, target, log_posterior, sizes);
     } else {
         classifiers_evaluate_classes(
-            sample.row<false, 1>(copies, sizes), sample, copies, gradients, target, log_posterior, sizes);
+            sample.row<false, 1>(arrays, sizes), sample, arrays, gradients, target, log_posterior, sizes);
     }
 }
 
@@ -275,17 +275,17 @@ template <class T>
 __device__ __forceinline__ void classifiers_values(
     double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
     const float* values, const double* log_posterior, const ClassifierSizes& sizes) {
-    ClassifierCopies copies(memory, sizes);
+    ClassifierArrays arrays(memory, sizes);
     ClassifierSample sample(scores, statistics, bias, values, sizes);
     ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
     if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
-        classifiers_evaluate_values(sample.row<true, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
-        classifiers_flush_row(ClassifierStagedGradient(), sample, copies, gradients, sizes);
+        sample.stage(arrays, sizes);
+        classifiers_evaluate_values(sample.row<true, 1>(arrays, sizes), sample, arrays, gradients, log_posterior, sizes);
+        classifiers_flush_row(ClassifierStagedGradient(), sample, arrays, gradients, sizes);
     } else if (sample.has_vectors(sizes)) {
-        classifiers_evaluate_values(sample.row<false, 4>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
+        classifiers_evaluate_values(sample.row<false, 4>(arrays, sizes), sample, arrays, gradients, log_posterior, sizes);
     } else {
-        classifiers_evaluate_values(sample.row<false, 1>(copies, sizes), sample, copies, gradients, log_posterior, sizes);
+        classifiers_evaluate_values(sample.row<false, 1>(arrays, sizes), sample, arrays, gradients, log_posterior, sizes);
     }
 }
 
@@ -297,11 +297,11 @@ struct ClassifierChosenGradient {
 
     template <int F>
     __device__ void load(
-        const ClassifierCopies& copies, uint32_t element, const ClassifierSizes& sizes, float (&g)[F]) const {
+        const ClassifierArrays& arrays, uint32_t element, const ClassifierSizes& sizes, float (&g)[F]) const {
         ClassifierPlace place(element, sizes.outputs);
         UNROLL
         for (int i = 0; i < F; i++) {
-            g[i] = place.k == chosen ? copies.shifts[place.copy] : 0.0f;
+            g[i] = place.k == chosen ? arrays.shifts[place.classifier] : 0.0f;
             place.advance(sizes.outputs);
         }
     }
@@ -311,13 +311,13 @@ template <class T>
 __device__ __forceinline__ void classifiers_chosen(
     double* memory, float* scores, T* all_gradients, T* all_weighted, double* statistics, const float* bias,
     const int* chosen, const float* values, float limit, const double* log_posterior, const ClassifierSizes& sizes) {
-    ClassifierCopies copies(memory, sizes);
+    ClassifierArrays arrays(memory, sizes);
     ClassifierSample sample(scores, statistics, bias, nullptr, sizes);
     ClassifierGradients<T> gradients(all_gradients, all_weighted, sizes);
     uint32_t output = static_cast<uint32_t>(chosen[blockIdx.x]);
     if (threadIdx.x < WARP) {
         float value = values[blockIdx.x], scale = static_cast<float>(1.0 / sizes.samples);
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
             double likelihood = CLASSIFIER_NOTHING;
             float difference = 0.0f;
             if (output < sizes.outputs) {
@@ -326,13 +326,13 @@ __device__ __forceinline__ void classifiers_chosen(
                 likelihood = classifiers_finite_or_nothing(
                     -0.5 * static_cast<double>(difference * difference) - sizes.constant);
             }
-            copies.log_likelihoods[j] = likelihood;
-            copies.shifts[j] = likelihood == CLASSIFIER_NOTHING ? 0.0f : fminf(fmaxf(difference, -limit), limit) * scale;
+            arrays.log_likelihoods[j] = likelihood;
+            arrays.shifts[j] = likelihood == CLASSIFIER_NOTHING ? 0.0f : fminf(fmaxf(difference, -limit), limit) * scale;
         }
-        classifiers_mix(copies, log_posterior, sample.statistics, sizes);
+        classifiers_mix(arrays, log_posterior, sample.statistics, sizes);
     }
     __syncthreads();  // shifts and responsibilities are written, and the scores that g replaces are read
-    classifiers_flush_row(ClassifierChosenGradient{output}, sample, copies, gradients, sizes);
+    classifiers_flush_row(ClassifierChosenGradient{output}, sample, arrays, gradients, sizes);
 }
 
 #define CLASSIFIERS(T, type)                                                                                           \
@@ -362,9 +362,9 @@ CLASSIFIERS(bf16, bf16)
 // One block; each warp takes a column of the statistics. A diverged classifier's loss is infinite, and so is the
 // mixture's loss where a sample has no finite classifier. The objective skips terms that are not finite.
 KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objective, double* loss, int* correct,
-       double* classifier_losses, unsigned char* diverged, int* samples_without_finite, uint32_t samples, uint32_t copies) {
+       double* classifier_losses, unsigned char* diverged, int* samples_without_finite, uint32_t samples, uint32_t classifiers) {
     SHARED(double, terms, [WARP]);
-    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP, width = copies + 2;
+    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP, width = classifiers + 2;
     double own = 0.0;
     for (uint32_t column = warp; column < width; column += warps) {
         double sum = 0.0;
@@ -377,12 +377,12 @@ KERNEL(classifiers_summary_fwd_f32, 1024, const double* statistics, float* objec
         sum = reduce_lanes<Sum>(sum);
         missing = reduce_lanes<Sum>(missing);
         double mean = missing > 0 ? INFINITY : (0.0 - sum) / samples;
-        if (column <= copies) own -= sum;
+        if (column <= classifiers) own -= sum;
         if (lane != 0) continue;
-        if (column < copies) {
+        if (column < classifiers) {
             classifier_losses[column] = mean;
             diverged[column] = missing > 0;
-        } else if (column == copies) {
+        } else if (column == classifiers) {
             *loss = mean;
             *samples_without_finite = missing;
         } else {

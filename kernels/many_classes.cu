@@ -8,7 +8,7 @@
 //   log_posterior   [N], f64
 //   parts           [B, N, 2 splits]       the largest logit and the sum of e^(x - largest) over part of the classes
 //   target_outputs  [B, N]                 the logit of the sample's own class
-//   copies          [B, N]                 shift, factor, share, responsibility, as in classifier_row.cuh
+//   softmaxes       [B, N]                 shift, factor, share, responsibility, as in classifier_row.cuh
 //   statistics      [B, N + 2], f64        as in classifiers.cu
 //   bests           [B, 2 splits]          the mixture's likeliest class among part of the classes
 //   target_mixtures [B]                    the mixture's probability of the sample's own class
@@ -50,7 +50,7 @@
 
 struct ManyClasses {
     uint64_t z_pitch;
-    uint32_t samples, inputs, copies, outputs;
+    uint32_t samples, inputs, classifiers, outputs;
     uint32_t splits, chunks;  // parts of the classes, and chunks of 64 classes per part
     uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row is 16-byte aligned
     uint32_t add_weight, add_bias;
@@ -81,9 +81,9 @@ struct ManyClassesBlock {
 // The logits of the held samples for 64 classes of a classifier.
 template <int SLABS>
 __device__ __forceinline__ void many_classes_outputs(
-    const float* held, float* passing, const float* weight, uint32_t copy, uint32_t first_class,
+    const float* held, float* passing, const float* weight, uint32_t classifier, uint32_t first_class,
     const ManyClasses& sizes, ManyClassesOutputs& outputs) {
-    const float* from = weight + (static_cast<uint64_t>(copy) * sizes.outputs + first_class) * sizes.inputs;
+    const float* from = weight + (static_cast<uint64_t>(classifier) * sizes.outputs + first_class) * sizes.inputs;
     uint32_t count = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
     __syncthreads();  // all threads have read the previous classes
     ManyClassesRows<SLABS>::copy(
@@ -105,7 +105,7 @@ __device__ __forceinline__ void many_classes_softmax(
     const int DOWN = ManyClassesOutputs::DOWN;
     float* passing = held + ManyClassesRows<SLABS>::FLOATS;
     ManyClassesBlock block(sizes);
-    uint32_t copy = block.rest;
+    uint32_t classifier = block.rest;
     ManyClassesRows<SLABS>::copy(
         held, z + block.first_sample * sizes.z_pitch, sizes.z_pitch, block.samples, sizes.inputs,
         sizes.z_is_aligned != 0);
@@ -119,21 +119,21 @@ __device__ __forceinline__ void many_classes_softmax(
     }
     for (uint32_t first = block.first_class; first < block.last_class; first += MANY_CLASSES_ROWS) {
         ManyClassesOutputs outputs;
-        many_classes_outputs<SLABS>(held, passing, weight, copy, first, sizes, outputs);
+        many_classes_outputs<SLABS>(held, passing, weight, classifier, first, sizes, outputs);
         UNROLL
         for (int j = 0; j < ManyClassesOutputs::WIDE; j++) {
             UNROLL
             for (int k = 0; k < 2; k++) {
                 uint32_t outcome = first + ManyClassesOutputs::column(j, k);
                 if (outcome >= sizes.outputs) continue;
-                float b = bias[static_cast<uint64_t>(copy) * sizes.outputs + outcome];
+                float b = bias[static_cast<uint64_t>(classifier) * sizes.outputs + outcome];
                 UNROLL
                 for (int i = 0; i < DOWN; i++) {
                     float x[1] = {outputs.at(i, j, k) + b};
                     own[i] = ClassifierSoftmax::add(own[i], x);
                     if (outcome != targets[i]) continue;
                     uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
-                    target_outputs[sample * sizes.copies + copy] = x[0];
+                    target_outputs[sample * sizes.classifiers + classifier] = x[0];
                 }
             }
         }
@@ -147,7 +147,7 @@ __device__ __forceinline__ void many_classes_softmax(
         }
         uint32_t row = ManyClassesOutputs::row(i);
         if (threadIdx.x % 4 != 0 || row >= block.samples) continue;
-        uint64_t place = (block.first_sample + row) * static_cast<uint64_t>(sizes.copies) + copy;
+        uint64_t place = (block.first_sample + row) * static_cast<uint64_t>(sizes.classifiers) + classifier;
         uint32_t half = ManyClassesOutputs::warp_column() == 0 ? 0 : 1;
         parts[place * 2 * sizes.splits + 2 * block.split + half] = own[i];
     }
@@ -155,28 +155,28 @@ __device__ __forceinline__ void many_classes_softmax(
 
 // One block of one warp per sample.
 KERNEL(many_classes_mix_fwd_f32, 32, const float2* parts, const float* target_outputs, const int* classes,
-       const double* log_posterior, float4* copies_of_samples, double* statistics, ManyClasses sizes) {
+       const double* log_posterior, float4* softmaxes, double* statistics, ManyClasses sizes) {
     DYNAMIC_SHARED(double, memory);
     ClassifierSizes own{};
-    own.copies = sizes.copies;
-    ClassifierCopies copies(memory, own);
-    uint64_t first = blockIdx.x * static_cast<uint64_t>(sizes.copies);
+    own.classifiers = sizes.classifiers;
+    ClassifierArrays arrays(memory, own);
+    uint64_t first = blockIdx.x * static_cast<uint64_t>(sizes.classifiers);
     bool is_class = static_cast<uint32_t>(classes[blockIdx.x]) < sizes.outputs;
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
+    for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
         const float2* own_parts = parts + (first + j) * 2 * sizes.splits;
         float2 part = own_parts[0];
         for (uint32_t i = 1; i < 2 * sizes.splits; i++) part = ClassifierSoftmax::merge(part, own_parts[i]);
         double likelihood = CLASSIFIER_NOTHING;
         if (is_class) likelihood = classifiers_finite_or_nothing(target_outputs[first + j] - part.x - logf(part.y));
-        copies.log_likelihoods[j] = likelihood;
-        copies.shifts[j] = part.x;
-        copies.factors[j] = likelihood == CLASSIFIER_NOTHING ? -1.0f : 1.0f / part.y;
+        arrays.log_likelihoods[j] = likelihood;
+        arrays.shifts[j] = part.x;
+        arrays.factors[j] = likelihood == CLASSIFIER_NOTHING ? -1.0f : 1.0f / part.y;
     }
-    classifiers_mix(copies, log_posterior, statistics + blockIdx.x * static_cast<uint64_t>(sizes.copies + 2), own);
+    classifiers_mix(arrays, log_posterior, statistics + blockIdx.x * static_cast<uint64_t>(sizes.classifiers + 2), own);
     // Lane j reads only what it wrote.
-    for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-        copies_of_samples[first + j] =
-            make_float4(copies.shifts[j], copies.factors[j], copies.shares[j], copies.responsibilities[j]);
+    for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+        softmaxes[first + j] =
+            make_float4(arrays.shifts[j], arrays.factors[j], arrays.shares[j], arrays.responsibilities[j]);
     }
 }
 
@@ -221,7 +221,7 @@ template <int SLABS, bool GRADIENT>
 __device__ __forceinline__ void many_classes_input(
     float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
     const int* classes,
-    const float4* __restrict__ copies_of_samples, ManyClassesBest* bests, float* target_mixtures, float* dz_parts,
+    const float4* __restrict__ softmaxes, ManyClassesBest* bests, float* target_mixtures, float* dz_parts,
     const ManyClasses& sizes) {
     const int DOWN = ManyClassesOutputs::DOWN, WIDE = ManyClassesOutputs::WIDE;
     float *passing = held + ManyClassesRows<SLABS>::FLOATS, *g = passing + ManyClassesRows<SLABS>::FLOATS;
@@ -240,9 +240,9 @@ __device__ __forceinline__ void many_classes_input(
     ManyClassesSums<SLABS> sums = {};
     for (uint32_t first = block.first_class; first < block.last_class; first += MANY_CLASSES_ROWS) {
         ManyClassesOutputs mixture = {};
-        for (uint32_t copy = 0; copy < sizes.copies; copy++) {
+        for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
             ManyClassesOutputs outputs;
-            many_classes_outputs<SLABS>(held, passing, weight, copy, first, sizes, outputs);
+            many_classes_outputs<SLABS>(held, passing, weight, classifier, first, sizes, outputs);
             bool is_finite = outputs.is_finite();
             float4 own[DOWN];
             UNROLL
@@ -250,7 +250,7 @@ __device__ __forceinline__ void many_classes_input(
                 uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
                 // A row past the last sample gets a negative factor: it counts as diverged.
                 own[i] = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
-                if (sample < sizes.samples) own[i] = copies_of_samples[sample * sizes.copies + copy];
+                if (sample < sizes.samples) own[i] = softmaxes[sample * sizes.classifiers + classifier];
             }
             UNROLL
             for (int j = 0; j < WIDE; j++) {
@@ -258,7 +258,7 @@ __device__ __forceinline__ void many_classes_input(
                 for (int k = 0; k < 2; k++) {
                     uint32_t outcome = first + ManyClassesOutputs::column(j, k);
                     bool is_class = outcome < sizes.outputs;
-                    float b = is_class ? bias[static_cast<uint64_t>(copy) * sizes.outputs + outcome] : 0.0f;
+                    float b = is_class ? bias[static_cast<uint64_t>(classifier) * sizes.outputs + outcome] : 0.0f;
                     UNROLL
                     for (int i = 0; i < DOWN; i++) {
                         float p = expf(outputs.at(i, j, k) + b - own[i].x) * own[i].y;
@@ -309,7 +309,7 @@ KERNEL(many_classes_correct_fwd_f32, 128, const ManyClassesBest* bests, const fl
        double* statistics, ManyClasses sizes) {
     uint64_t sample = global_thread();
     if (sample >= sizes.samples) return;
-    double* own = statistics + sample * (sizes.copies + 2) + sizes.copies;
+    double* own = statistics + sample * (sizes.classifiers + 2) + sizes.classifiers;
     if (own[0] == CLASSIFIER_NOTHING) return;  // the class may be out of range
     float mixture = target_mixtures[sample];
     uint32_t target = static_cast<uint32_t>(classes[sample]);
@@ -328,15 +328,15 @@ template <int SLABS>
 __device__ __forceinline__ void many_classes_weight(
     float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
     const int* classes,
-    const float4* __restrict__ copies_of_samples, float* weight_gradient, float* bias_gradient,
+    const float4* __restrict__ softmaxes, float* weight_gradient, float* bias_gradient,
     const ManyClasses& sizes) {
     const int DOWN = ManyClassesOutputs::DOWN, WIDE = ManyClassesOutputs::WIDE;
     SHARED(float, halves, [2][MANY_CLASSES_ROWS]);
     float *passing = held + ManyClassesRows<SLABS>::FLOATS, *g = passing + ManyClassesRows<SLABS>::FLOATS;
     uint32_t tiles = divide_up(sizes.outputs, MANY_CLASSES_ROWS);
-    uint32_t first_class = blockIdx.x % tiles * MANY_CLASSES_ROWS, copy = blockIdx.x / tiles;
+    uint32_t first_class = blockIdx.x % tiles * MANY_CLASSES_ROWS, classifier = blockIdx.x / tiles;
     uint32_t own_classes = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
-    uint64_t first_row = static_cast<uint64_t>(copy) * sizes.outputs + first_class;
+    uint64_t first_row = static_cast<uint64_t>(classifier) * sizes.outputs + first_class;
     ManyClassesRows<SLABS>::copy(
         held, weight + first_row * sizes.inputs, sizes.inputs, own_classes, sizes.inputs, sizes.weight_is_aligned != 0);
     float own_bias[DOWN], bias_sums[DOWN] = {};
@@ -366,7 +366,7 @@ __device__ __forceinline__ void many_classes_weight(
                 float4 own = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
                 if (column < count) {
                     uint64_t sample = first + column;
-                    own = copies_of_samples[sample * sizes.copies + copy];
+                    own = softmaxes[sample * sizes.classifiers + classifier];
                     target = static_cast<uint32_t>(classes[sample]);
                 }
                 UNROLL
@@ -417,26 +417,26 @@ __device__ __forceinline__ void many_classes_weight(
     }                                                                                                                   \
     KERNEL_RESIDENT(                                                                                                    \
         many_classes_##depth##_mixture_fwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,            \
-        const float* bias, const int* classes, const float4* copies, ManyClassesBest* bests, float* target_mixtures,    \
+        const float* bias, const int* classes, const float4* softmaxes, ManyClassesBest* bests, float* target_mixtures, \
         ManyClasses sizes) {                                                                                            \
         DYNAMIC_SHARED(float, shared);                                                                                  \
         many_classes_input<SLABS, false>(                                                                               \
-            shared, z, weight, bias, classes, copies, bests, target_mixtures, nullptr, sizes);                          \
+            shared, z, weight, bias, classes, softmaxes, bests, target_mixtures, nullptr, sizes);                      \
     }                                                                                                                   \
     KERNEL_RESIDENT(                                                                                                    \
         many_classes_##depth##_input_fwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,              \
-        const float* bias, const int* classes, const float4* copies, ManyClassesBest* bests, float* target_mixtures,    \
+        const float* bias, const int* classes, const float4* softmaxes, ManyClassesBest* bests, float* target_mixtures, \
         float* dz_parts, ManyClasses sizes) {                                                                           \
         DYNAMIC_SHARED(float, shared);                                                                                  \
         many_classes_input<SLABS, true>(                                                                                \
-            shared, z, weight, bias, classes, copies, bests, target_mixtures, dz_parts, sizes);                         \
+            shared, z, weight, bias, classes, softmaxes, bests, target_mixtures, dz_parts, sizes);                     \
     }                                                                                                                   \
     KERNEL_RESIDENT(                                                                                                    \
         many_classes_##depth##_weight_bwd_tf32, MANY_CLASSES_THREADS, 2, const float* z, const float* weight,             \
-        const float* bias, const int* classes, const float4* copies, float* weight_gradient, float* bias_gradient,      \
+        const float* bias, const int* classes, const float4* softmaxes, float* weight_gradient, float* bias_gradient,  \
         ManyClasses sizes) {                                                                                            \
         DYNAMIC_SHARED(float, shared);                                                                                  \
-        many_classes_weight<SLABS>(shared, z, weight, bias, classes, copies, weight_gradient, bias_gradient, sizes);    \
+        many_classes_weight<SLABS>(shared, z, weight, bias, classes, softmaxes, weight_gradient, bias_gradient, sizes); \
     }
 
 MANY_CLASSES(64, 2)

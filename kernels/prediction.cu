@@ -38,33 +38,33 @@ struct PredictionNotFinite {
 struct PredictionOfClasses {
     template <class Row>
     static __device__ void predict(
-        const Row& row, const ClassifierCopies& copies, const double* log_weights, float* out,
+        const Row& row, const ClassifierArrays& arrays, const double* log_weights, float* out,
         const ClassifierSizes& sizes) {
         const int V = Row::WIDTH;
-        classifiers_parts<ClassifierSoftmax>(row, copies, sizes);
+        classifiers_parts<ClassifierSoftmax>(row, arrays, sizes);
         __syncthreads();  // the parts are written
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += blockDim.x) {
-            float2 part = classifiers_part<ClassifierSoftmax>(copies, j, sizes.slices);
-            copies.shifts[j] = part.x;
-            copies.shares[j] = static_cast<float>(log_weights[j]) - logf(part.y);
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += blockDim.x) {
+            float2 part = classifiers_part<ClassifierSoftmax>(arrays, j, sizes.slices);
+            arrays.shifts[j] = part.x;
+            arrays.shares[j] = static_cast<float>(log_weights[j]) - logf(part.y);
         }
         __syncthreads();  // shifts and shares are written
         for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
             float x[V], largest[V], total[V] = {};
             UNROLL
             for (int i = 0; i < V; i++) largest[i] = -INFINITY;
-            for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-                row.load(copy, k, x);
+            for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
+                row.load(classifier, k, x);
                 UNROLL
                 for (int i = 0; i < V; i++) {
-                    largest[i] = Largest::of(largest[i], x[i] - copies.shifts[copy] + copies.shares[copy]);
+                    largest[i] = Largest::of(largest[i], x[i] - arrays.shifts[classifier] + arrays.shares[classifier]);
                 }
             }
-            for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-                row.load(copy, k, x);
+            for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
+                row.load(classifier, k, x);
                 UNROLL
                 for (int i = 0; i < V; i++) {
-                    float joint = x[i] - copies.shifts[copy] + copies.shares[copy];
+                    float joint = x[i] - arrays.shifts[classifier] + arrays.shares[classifier];
                     total[i] += joint > -INFINITY ? expf(joint - largest[i]) : 0.0f;
                 }
             }
@@ -79,22 +79,22 @@ struct PredictionOfClasses {
 struct PredictionOfValues {
     template <class Row>
     static __device__ void predict(
-        const Row& row, const ClassifierCopies& copies, const double* log_weights, float* out,
+        const Row& row, const ClassifierArrays& arrays, const double* log_weights, float* out,
         const ClassifierSizes& sizes) {
         const int V = Row::WIDTH;
-        classifiers_parts<PredictionNotFinite>(row, copies, sizes);
+        classifiers_parts<PredictionNotFinite>(row, arrays, sizes);
         __syncthreads();  // the parts are written
-        if (threadIdx.x < WARP) share(copies, log_weights, sizes);
+        if (threadIdx.x < WARP) share(arrays, log_weights, sizes);
         __syncthreads();  // shares are written
         for (uint32_t k = V * threadIdx.x; k < sizes.outputs; k += V * blockDim.x) {
             float x[V], sum[V] = {};
             bool has_weight = false;
-            for (uint32_t copy = 0; copy < sizes.copies; copy++) {
-                if (copies.shares[copy] < 0.0f) continue;
+            for (uint32_t classifier = 0; classifier < sizes.classifiers; classifier++) {
+                if (arrays.shares[classifier] < 0.0f) continue;
                 has_weight = true;
-                row.load(copy, k, x);
+                row.load(classifier, k, x);
                 UNROLL
-                for (int i = 0; i < V; i++) sum[i] += copies.shares[copy] * x[i];
+                for (int i = 0; i < V; i++) sum[i] += arrays.shares[classifier] * x[i];
             }
             UNROLL
             for (int i = 0; i < V; i++) sum[i] = has_weight ? sum[i] : NAN;
@@ -105,21 +105,21 @@ struct PredictionOfValues {
     // One warp computes the shares, -1 for a classifier that is left out. They are taken relative to the largest that
     // remains: the weights of the others may be so small that their exponentials are all zero.
     static __device__ void share(
-        const ClassifierCopies& copies, const double* log_weights, const ClassifierSizes& sizes) {
+        const ClassifierArrays& arrays, const double* log_weights, const ClassifierSizes& sizes) {
         double largest = CLASSIFIER_NOTHING, total = 0.0;
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-            bool is_finite = classifiers_part<PredictionNotFinite>(copies, j, sizes.slices).y == 0.0f;
-            copies.joints[j] = is_finite ? log_weights[j] : CLASSIFIER_NOTHING;
-            largest = Largest::of(largest, copies.joints[j]);
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+            bool is_finite = classifiers_part<PredictionNotFinite>(arrays, j, sizes.slices).y == 0.0f;
+            arrays.joints[j] = is_finite ? log_weights[j] : CLASSIFIER_NOTHING;
+            largest = Largest::of(largest, arrays.joints[j]);
         }
         largest = reduce_lanes<Largest>(largest);
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-            if (copies.joints[j] > CLASSIFIER_NOTHING) total += exp(copies.joints[j] - largest);
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+            if (arrays.joints[j] > CLASSIFIER_NOTHING) total += exp(arrays.joints[j] - largest);
         }
         total = reduce_lanes<Sum>(total);
-        for (uint32_t j = threadIdx.x; j < sizes.copies; j += WARP) {
-            bool is_used = copies.joints[j] > CLASSIFIER_NOTHING;
-            copies.shares[j] = is_used ? static_cast<float>(exp(copies.joints[j] - largest) / total) : -1.0f;
+        for (uint32_t j = threadIdx.x; j < sizes.classifiers; j += WARP) {
+            bool is_used = arrays.joints[j] > CLASSIFIER_NOTHING;
+            arrays.shares[j] = is_used ? static_cast<float>(exp(arrays.joints[j] - largest) / total) : -1.0f;
         }
     }
 };
@@ -129,16 +129,16 @@ template <class Kind>
 __device__ void prediction(
     void* memory, const float* scores, const float* bias, const double* log_weights, float* out,
     const ClassifierSizes& sizes) {
-    ClassifierCopies copies(memory, sizes);
+    ClassifierArrays arrays(memory, sizes);
     ClassifierSample sample(const_cast<float*>(scores), nullptr, bias, nullptr, sizes);
     out += static_cast<uint64_t>(blockIdx.x) * sizes.outputs;
     if (sizes.staged != 0) {
-        sample.stage(copies, sizes);
-        Kind::predict(sample.row<true, 1>(copies, sizes), copies, log_weights, out, sizes);
+        sample.stage(arrays, sizes);
+        Kind::predict(sample.row<true, 1>(arrays, sizes), arrays, log_weights, out, sizes);
     } else if (sample.has_vectors(sizes)) {
-        Kind::predict(sample.row<false, 4>(copies, sizes), copies, log_weights, out, sizes);
+        Kind::predict(sample.row<false, 4>(arrays, sizes), arrays, log_weights, out, sizes);
     } else {
-        Kind::predict(sample.row<false, 1>(copies, sizes), copies, log_weights, out, sizes);
+        Kind::predict(sample.row<false, 1>(arrays, sizes), arrays, log_weights, out, sizes);
     }
 }
 

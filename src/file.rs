@@ -30,6 +30,14 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// Whether a path is a link that leads nowhere.
+pub(crate) fn is_dangling(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok() && fs::metadata(path).is_err()
+}
+
+/// What a link that leads nowhere is, and what to do.
+pub(crate) const DANGLING: &str = "is a link that leads nowhere; mend it, or remove it";
+
 /// What lies at a path where no regular file does.
 pub(crate) fn irregular(kind: FileType) -> Option<&'static str> {
     if kind.is_file() {

@@ -59,10 +59,10 @@ enum Odd {
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
+struct Extents {
     samples: usize,
     inputs: usize,
-    copies: usize,
+    classifiers: usize,
     outputs: usize,
 }
 
@@ -75,17 +75,17 @@ struct Values {
 }
 
 impl Values {
-    fn new(sizes: Sizes, odd: Odd) -> Self {
-        let Sizes { samples, inputs, copies, outputs } = sizes;
-        let shares: Vec<f64> = (1..=copies).map(|copy| copy as f64).collect();
+    fn new(sizes: Extents, odd: Odd) -> Self {
+        let Extents { samples, inputs, classifiers, outputs } = sizes;
+        let shares: Vec<f64> = (1..=classifiers).map(|classifier| classifier as f64).collect();
         let total: f64 = shares.iter().sum();
         let times = |factor: f64, values: Vec<f64>| -> Vec<f64> {
             values.into_iter().map(|value| factor * value).collect()
         };
         let mut own = Values {
             z: times(4.0, draw(samples * inputs, 0)),
-            weight: times(2.0, draw(copies * outputs * inputs, 1)),
-            bias: times(2.0, draw(copies * outputs, 2)),
+            weight: times(2.0, draw(classifiers * outputs * inputs, 1)),
+            bias: times(2.0, draw(classifiers * outputs, 2)),
             log_posterior: shares.iter().map(|share| (share / total).ln()).collect(),
         };
         own.make(sizes, odd);
@@ -98,9 +98,9 @@ impl Values {
         all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
     }
 
-    fn make(&mut self, sizes: Sizes, odd: Odd) {
-        let Sizes { samples, inputs, copies, outputs } = sizes;
-        let last = copies - 1;
+    fn make(&mut self, sizes: Extents, odd: Odd) {
+        let Extents { samples, inputs, classifiers, outputs } = sizes;
+        let last = classifiers - 1;
         match odd {
             Odd::Nothing | Odd::Slices | Odd::Twice | Odd::BrokenTargets => {}
             Odd::BrokenCopies => {
@@ -114,8 +114,8 @@ impl Values {
                 self.z[(samples / 2) * inputs] = f64::NAN;
             }
             Odd::TinyPosterior => {
-                for (copy, log_a) in self.log_posterior.iter_mut().enumerate() {
-                    *log_a = -1500.0 - copy as f64 / 4.0;
+                for (classifier, log_a) in self.log_posterior.iter_mut().enumerate() {
+                    *log_a = -1500.0 - classifier as f64 / 4.0;
                 }
                 self.log_posterior[last] = f64::NEG_INFINITY;
             }
@@ -154,23 +154,36 @@ fn placed(
 }
 
 /// z, weight and bias.
-fn tensors(device: &Device, dtype: DType, sizes: Sizes, values: &Values, odd: Odd) -> [Tensor; 3] {
-    let Sizes { samples, inputs, copies, outputs } = sizes;
+fn tensors(
+    device: &Device,
+    dtype: DType,
+    sizes: Extents,
+    values: &Values,
+    odd: Odd,
+) -> [Tensor; 3] {
+    let Extents { samples, inputs, classifiers, outputs } = sizes;
     let axis = |axis: usize| (odd == Odd::Slices).then_some(axis);
     [
         placed(device, &[samples, inputs], dtype, &values.z, axis(1)),
-        placed(device, &[copies, outputs, inputs], dtype, &values.weight, axis(0)),
-        placed(device, &[copies, outputs], dtype.wide(), &values.bias, axis(0)),
+        placed(device, &[classifiers, outputs, inputs], dtype, &values.weight, axis(0)),
+        placed(device, &[classifiers, outputs], dtype.wide(), &values.bias, axis(0)),
     ]
 }
 
-fn head(device: &Device, dtype: DType, form: Form, sizes: Sizes, task: Task, odd: Odd) -> Outputs {
-    let Sizes { samples, copies, outputs, .. } = sizes;
+fn head(
+    device: &Device,
+    dtype: DType,
+    form: Form,
+    sizes: Extents,
+    task: Task,
+    odd: Odd,
+) -> Outputs {
+    let Extents { samples, classifiers, outputs, .. } = sizes;
     let mut values = Values::new(sizes, odd);
     if form == Form::Recomputed {
         values.round();
     }
-    let log_posterior = Tensor::from_slice(device, [copies], &values.log_posterior);
+    let log_posterior = Tensor::from_slice(device, [classifiers], &values.log_posterior);
     let classes = classes_of(device, sizes);
     let shape = &[samples, outputs][..if task.is_chosen() { 1 } else { 2 }];
     let axis = (odd == Odd::Slices).then_some(shape.len() - 1);
@@ -224,7 +237,7 @@ fn some_gradients(
     task: Task,
     wanted: [bool; 3],
 ) -> Outputs {
-    let sizes = Sizes { samples: 3, inputs: 5, copies: 3, outputs: 7 };
+    let sizes = Extents { samples: 3, inputs: 5, classifiers: 3, outputs: 7 };
     let mut values = Values::new(sizes, Odd::Nothing);
     if form == Form::Recomputed {
         values.round();
@@ -250,12 +263,12 @@ fn some_gradients(
 fn prediction(
     device: &Device,
     dtype: DType,
-    sizes: Sizes,
+    sizes: Extents,
     kind: PredictionKind,
     odd: Odd,
 ) -> Outputs {
     let values = Values::new(sizes, odd);
-    let log_posterior = Tensor::from_slice(device, [sizes.copies], &values.log_posterior);
+    let log_posterior = Tensor::from_slice(device, [sizes.classifiers], &values.log_posterior);
     let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
     let mut prediction = predict(&z, &weight, &bias, &log_posterior, kind).to_f64s();
     if sizes.outputs == 1 && kind == PredictionKind::LogProbabilities {
@@ -266,27 +279,27 @@ fn prediction(
 }
 
 /// Numbers of samples, inputs, classifiers and outputs.
-fn all_sizes(task: Task) -> Vec<Sizes> {
+fn all_sizes(task: Task) -> Vec<Extents> {
     let mut all = Vec::new();
-    for (number, copies) in [1, 2, 10].into_iter().enumerate() {
+    for (number, classifiers) in [1, 2, 10].into_iter().enumerate() {
         for (place, outputs) in [1, 2, 10, 50, 1000].into_iter().enumerate() {
             let samples = [1, 3, 32, 70][(number + place) % 4];
             let inputs = [1, 8, 7, 33][(2 * number + place) % 4];
-            all.push(Sizes { samples, inputs, copies, outputs });
+            all.push(Extents { samples, inputs, classifiers, outputs });
         }
     }
     // Rows too long for shared memory, with and without copies of 16 bytes.
-    all.push(Sizes { samples: 3, inputs: 4, copies: 11, outputs: 1000 });
-    all.push(Sizes { samples: 2, inputs: 3, copies: 3, outputs: 3501 });
-    all.push(Sizes { samples: 1, inputs: 3, copies: 33, outputs: 4 });
-    all.push(Sizes { samples: 5, inputs: 3, copies: 40, outputs: 3 });
+    all.push(Extents { samples: 3, inputs: 4, classifiers: 11, outputs: 1000 });
+    all.push(Extents { samples: 2, inputs: 3, classifiers: 3, outputs: 3501 });
+    all.push(Extents { samples: 1, inputs: 3, classifiers: 33, outputs: 4 });
+    all.push(Extents { samples: 5, inputs: 3, classifiers: 40, outputs: 3 });
     if task.is_chosen() {
         // Values are not staged here, so one case of long rows is enough.
-        all.retain(|sizes| sizes.outputs < 1000 || sizes.copies == 11);
+        all.retain(|sizes| sizes.outputs < 1000 || sizes.classifiers == 11);
     }
     if task == Task::Classes {
-        all.push(Sizes { samples: 70, inputs: 4, copies: 6, outputs: 50 });
-        all.push(Sizes { samples: 33, inputs: 4, copies: 2, outputs: 4200 });
+        all.push(Extents { samples: 70, inputs: 4, classifiers: 6, outputs: 50 });
+        all.push(Extents { samples: 33, inputs: 4, classifiers: 2, outputs: 4200 });
     }
     all
 }
@@ -304,23 +317,23 @@ const ODD: [Odd; 9] = [
 ];
 
 /// The sizes of odd cases: staged with and without copies of 16 bytes, and both kinds of long rows.
-const ODD_SIZES: [Sizes; 5] = [
-    Sizes { samples: 7, inputs: 5, copies: 4, outputs: 6 },
-    Sizes { samples: 5, inputs: 3, copies: 3, outputs: 11 },
-    Sizes { samples: 6, inputs: 4, copies: 5, outputs: 4 },
-    Sizes { samples: 2, inputs: 3, copies: 4, outputs: 2564 },
-    Sizes { samples: 2, inputs: 2, copies: 3, outputs: 3415 },
+const ODD_SIZES: [Extents; 5] = [
+    Extents { samples: 7, inputs: 5, classifiers: 4, outputs: 6 },
+    Extents { samples: 5, inputs: 3, classifiers: 3, outputs: 11 },
+    Extents { samples: 6, inputs: 4, classifiers: 5, outputs: 4 },
+    Extents { samples: 2, inputs: 3, classifiers: 4, outputs: 2564 },
+    Extents { samples: 2, inputs: 2, classifiers: 3, outputs: 3415 },
 ];
 
-fn odd_sizes(task: Task) -> impl Iterator<Item = Sizes> {
+fn odd_sizes(task: Task) -> impl Iterator<Item = Extents> {
     ODD_SIZES.into_iter().filter(move |sizes| !task.is_chosen() || sizes.outputs < 1000)
 }
 
-fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
-    let Sizes { samples, inputs, copies, outputs } = sizes;
+fn add(cases: &mut Vec<Case>, task: Task, sizes: Extents, odd: Odd) {
+    let Extents { samples, inputs, classifiers, outputs } = sizes;
     let (name, kind) = task.is();
-    let shape = format!("[{samples}, {inputs}] into {copies} of {outputs} {name}, {odd:?}");
-    let terms = copies * outputs + samples;
+    let shape = format!("[{samples}, {inputs}] into {classifiers} of {outputs} {name}, {odd:?}");
+    let terms = classifiers * outputs + samples;
     let mut own = Case::new(format!("classifiers {shape}"), terms, move |device, dtype| {
         head(device, dtype, Form::Stored, sizes, task, odd)
     });
@@ -341,55 +354,56 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Sizes, odd: Odd) {
     cases.extend(own.and_in_bf16(0));
 }
 
-/// Sizes around the tiles of 64 samples and 64 classes, at both depths, with enough classes for several parts of
+/// Extents around the tiles of 64 samples and 64 classes, at both depths, with enough classes for several parts of
 /// several tiles.
-const MANY: [Sizes; 11] = [
-    Sizes { samples: 2, inputs: 40, copies: 1, outputs: 33 },
-    Sizes { samples: 2, inputs: 100, copies: 1, outputs: 33 },
-    Sizes { samples: 1, inputs: 1, copies: 1, outputs: 1 },
-    Sizes { samples: 63, inputs: 63, copies: 2, outputs: 65 },
-    Sizes { samples: 64, inputs: 64, copies: 3, outputs: 64 },
-    Sizes { samples: 65, inputs: 65, copies: 2, outputs: 63 },
-    Sizes { samples: 130, inputs: 100, copies: 2, outputs: 129 },
-    Sizes { samples: 3, inputs: 128, copies: 1, outputs: 192 },
-    Sizes { samples: 2, inputs: 5, copies: 33, outputs: 70 },
-    Sizes { samples: 5, inputs: 7, copies: 1, outputs: 64 * 264 + 65 },
-    Sizes { samples: 200, inputs: 3, copies: 1, outputs: 9 },
+const MANY: [Extents; 11] = [
+    Extents { samples: 2, inputs: 40, classifiers: 1, outputs: 33 },
+    Extents { samples: 2, inputs: 100, classifiers: 1, outputs: 33 },
+    Extents { samples: 1, inputs: 1, classifiers: 1, outputs: 1 },
+    Extents { samples: 63, inputs: 63, classifiers: 2, outputs: 65 },
+    Extents { samples: 64, inputs: 64, classifiers: 3, outputs: 64 },
+    Extents { samples: 65, inputs: 65, classifiers: 2, outputs: 63 },
+    Extents { samples: 130, inputs: 100, classifiers: 2, outputs: 129 },
+    Extents { samples: 3, inputs: 128, classifiers: 1, outputs: 192 },
+    Extents { samples: 2, inputs: 5, classifiers: 33, outputs: 70 },
+    Extents { samples: 5, inputs: 7, classifiers: 1, outputs: 64 * 264 + 65 },
+    Extents { samples: 200, inputs: 3, classifiers: 1, outputs: 9 },
 ];
 
 /// The sizes of odd cases for the kernels that store no logits.
-const ODD_MANY: [Sizes; 2] = [
-    Sizes { samples: 7, inputs: 5, copies: 4, outputs: 70 },
-    Sizes { samples: 66, inputs: 68, copies: 3, outputs: 7 },
+const ODD_MANY: [Extents; 2] = [
+    Extents { samples: 7, inputs: 5, classifiers: 4, outputs: 70 },
+    Extents { samples: 66, inputs: 68, classifiers: 3, outputs: 7 },
 ];
 
-fn add_many(cases: &mut Vec<Case>, sizes: Sizes, odd: Odd) {
-    let Sizes { samples, inputs, copies, outputs } = sizes;
-    let name = format!("many classes [{samples}, {inputs}] into {copies} of {outputs}, {odd:?}");
+fn add_many(cases: &mut Vec<Case>, sizes: Extents, odd: Odd) {
+    let Extents { samples, inputs, classifiers, outputs } = sizes;
+    let name =
+        format!("many classes [{samples}, {inputs}] into {classifiers} of {outputs}, {odd:?}");
     let run = move |device: &Device, dtype| {
         head(device, dtype, Form::Recomputed, sizes, Task::Classes, odd)
     };
     // g is rounded for the tensor cores.
-    let case = Case::new(name.clone(), copies * outputs + samples, run);
+    let case = Case::new(name.clone(), classifiers * outputs + samples, run);
     cases.push(case.rounded_to(10));
     let seen = move |device: &Device, dtype| seen_head(device, dtype, sizes, odd);
-    cases.push(Case::new(format!("{name}, seen"), copies * outputs + samples, seen));
+    cases.push(Case::new(format!("{name}, seen"), classifiers * outputs + samples, seen));
 }
 
 /// The losses of many classes in an evaluation.
-fn seen_head(device: &Device, dtype: DType, sizes: Sizes, odd: Odd) -> Outputs {
+fn seen_head(device: &Device, dtype: DType, sizes: Extents, odd: Odd) -> Outputs {
     let mut values = Values::new(sizes, odd);
     values.round();
     let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
-    let log_posterior = Tensor::from_slice(device, [sizes.copies], &values.log_posterior);
+    let log_posterior = Tensor::from_slice(device, [sizes.classifiers], &values.log_posterior);
     let classes = classes_of(device, sizes);
     let targets = Targets::Classes(&classes);
     report(&classifiers_in(Form::Recomputed, &z, &weight, &bias, targets, &log_posterior))
 }
 
 /// Target classes, the first and the last among them.
-fn classes_of(device: &Device, sizes: Sizes) -> Tensor {
-    let Sizes { samples, outputs, .. } = sizes;
+fn classes_of(device: &Device, sizes: Extents) -> Tensor {
+    let Extents { samples, outputs, .. } = sizes;
     let class = |sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32;
     let classes: Vec<i32> = (0..samples).map(class).collect();
     Tensor::from_slice(device, [samples], &classes)

@@ -19,7 +19,7 @@ enum Way {
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
+struct Extents {
     times: usize,
     batch: usize,
     inputs: usize,
@@ -42,8 +42,8 @@ fn placed(device: &Device, shape: &[usize], dtype: DType, number: u64, way: Way)
     Tensor::from_f64s(device, &wide_shape[..], dtype, &wide).slice(last, 1, columns)
 }
 
-fn run(device: &Device, dtype: DType, sizes: Sizes, way: Way) -> Outputs {
-    let Sizes { times, batch, inputs, hidden } = sizes;
+fn run(device: &Device, dtype: DType, sizes: Extents, way: Way) -> Outputs {
+    let Extents { times, batch, inputs, hidden } = sizes;
     let tape = Tape::new();
     let tensor = |shape: &[usize], number| placed(device, shape, dtype, number, way);
     let wide = |shape: &[usize], number| placed(device, shape, dtype.wide(), number, way);
@@ -114,7 +114,7 @@ pub fn cases() -> Vec<Case> {
         [0, 2, 2, 4],
         [0, 2, 2, 108],
     ] {
-        let sizes = Sizes { times, batch, inputs, hidden };
+        let sizes = Extents { times, batch, inputs, hidden };
         for way in [Way::Plain, Way::Slices, Way::TwoWindows, Way::InputAlone, Way::Saturated] {
             let is_tried_once =
                 hidden > 40 && hidden % 4 != 0 && matches!(way, Way::InputAlone | Way::Saturated);

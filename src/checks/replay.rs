@@ -6,10 +6,14 @@ use crate::{DType, Device, Tensor};
 use super::{Case, Outputs, draw};
 
 /// Numbers of rows, of elements of an observation, of filled rows, and of draws.
-pub type Sizes = [usize; 4];
+pub type ReplayExtents = [usize; 4];
 
 /// A memory on a device; the rows after `filled` are unwritten.
-pub fn memory(device: &Device, dtype: DType, [capacity, observation, filled, _]: Sizes) -> Tensor {
+pub fn memory(
+    device: &Device,
+    dtype: DType,
+    [capacity, observation, filled, _]: ReplayExtents,
+) -> Tensor {
     let numbers: Vec<f32> =
         draw(capacity * row_width(observation), 0).iter().map(|x| *x as f32).collect();
     let mut rows = Vec::new();
@@ -41,7 +45,7 @@ pub fn outputs(batch: &Transitions) -> Outputs {
     ]
 }
 
-fn run(device: &Device, dtype: DType, sizes: Sizes, seed: u64, step: i64) -> Outputs {
+fn run(device: &Device, dtype: DType, sizes: ReplayExtents, seed: u64, step: i64) -> Outputs {
     let [_, _, filled, count] = sizes;
     let found = outputs(&drawn(&memory(device, dtype, sizes), seed, step, filled as i32, count));
     let is_written = |(_, values): &(&str, Vec<f64>)| values.iter().all(|value| !value.is_nan());
@@ -50,7 +54,7 @@ fn run(device: &Device, dtype: DType, sizes: Sizes, seed: u64, step: i64) -> Out
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let all: [(Sizes, u64, i64); 11] = [
+    let all: [(ReplayExtents, u64, i64); 11] = [
         ([1, 1, 1, 1], 0, 1),
         ([10, 3, 10, 1], 1, 1),
         ([10, 3, 1, 5], 1, 2),
@@ -63,7 +67,7 @@ pub(super) fn cases() -> Vec<Case> {
         ([300, 4, 37, 70], 1, 1 << 31),
         ([300, 4, 37, 70], 1, (1 << 32) + 1),
     ];
-    let case = |(sizes, seed, step): (Sizes, u64, i64)| {
+    let case = |(sizes, seed, step): (ReplayExtents, u64, i64)| {
         let name = format!("replay {sizes:?}, seed {seed}, step {step}");
         Case::new(name, 1, move |device, dtype| run(device, dtype.wide(), sizes, seed, step))
     };

@@ -8,26 +8,26 @@ use crate::{DType, Device, Tensor};
 use super::{Case, Outputs, draw};
 
 /// Losses for each of `steps` observations: ordinary ones, and some that are not, depending on `kind`.
-fn losses(classifiers: usize, steps: usize, kind: Kind) -> Vec<Vec<f64>> {
+fn losses(classifiers: usize, steps: usize, kind: Losses) -> Vec<Vec<f64>> {
     let drawn = draw(classifiers * steps, 3);
     let mut losses: Vec<Vec<f64>> =
         drawn.chunks(classifiers).map(|row| row.iter().map(|x| 2.0 + 4.0 * x).collect()).collect();
     match kind {
-        Kind::Usual => {}
-        Kind::NotFinite => {
+        Losses::Usual => {}
+        Losses::NotFinite => {
             losses[1][0] = f64::INFINITY;
             losses[2][classifiers - 1] = f64::NAN;
             losses[3].fill(f64::INFINITY);
             losses[4].fill(f64::NEG_INFINITY);
             losses[5][classifiers / 2] = f64::NEG_INFINITY;
         }
-        Kind::Large => losses.iter_mut().flatten().for_each(|loss| *loss *= 1e20),
+        Losses::Large => losses.iter_mut().flatten().for_each(|loss| *loss *= 1e20),
     }
     losses
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum Losses {
     Usual,
     NotFinite,
     Large,
@@ -39,7 +39,7 @@ fn both(outputs: &mut Outputs, [log_name, name]: [&'static str; 2], logarithms: 
     outputs.push((log_name, logarithms));
 }
 
-fn switch(device: &Device, classifiers: usize, kind: Kind, theta: f64, scale: f64) -> Outputs {
+fn switch(device: &Device, classifiers: usize, kind: Losses, theta: f64, scale: f64) -> Outputs {
     let state = SwitchState::new(device, classifiers, theta);
     let mut outputs = Vec::new();
     for losses in losses(classifiers, 8, kind) {
@@ -53,7 +53,7 @@ fn switch(device: &Device, classifiers: usize, kind: Kind, theta: f64, scale: f6
     outputs
 }
 
-fn bayesian(device: &Device, classifiers: usize, kind: Kind, scale: f64) -> Outputs {
+fn bayesian(device: &Device, classifiers: usize, kind: Losses, scale: f64) -> Outputs {
     let log_posterior = uniform_log_posterior(device, classifiers);
     let mut outputs = Vec::new();
     for losses in losses(classifiers, 8, kind) {
@@ -110,7 +110,7 @@ pub fn cases() -> Vec<Case> {
     ];
     for classifiers in [1, 2, 10, 33, 70] {
         for (name, kind) in
-            [("", Kind::Usual), (", not finite", Kind::NotFinite), (", large", Kind::Large)]
+            [("", Losses::Usual), (", not finite", Losses::NotFinite), (", large", Losses::Large)]
         {
             for (theta, scale) in [(0.999, 1.0), (0.9, 32.0)] {
                 let name = format!("switch of {classifiers}, theta {theta}, scale {scale}{name}");

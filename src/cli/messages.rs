@@ -96,15 +96,16 @@ pub(super) fn loss(loss: f64) -> String {
     }
 }
 
+/// R2, which has no value if an output's targets all have the same value, or if errors are too large.
+pub(super) fn r2_text(r2: f64) -> String {
+    if r2.is_finite() { format!("{r2:.3}") } else { "undefined".into() }
+}
+
 /// The results that stand beside a loss: the accuracy in classification, the errors in regression.
 pub(super) fn beside_loss(accuracy: Option<f64>, errors: Option<RegressionErrors>) -> String {
     let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", percent(accuracy)));
     let errors = errors.map(|RegressionErrors { mse, mae, r2 }| {
-        let r2 = match (r2.is_finite(), mse.is_finite()) {
-            (true, _) => format!("{r2:.3}"),
-            (false, true) => "undefined (an output's targets are all equal)".into(),
-            (false, false) => "undefined".into(),
-        };
+        let r2 = r2_text(r2);
         format!(
             ", mean squared error {}, mean absolute error {}, R2 {r2}",
             number(mse),

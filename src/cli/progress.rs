@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::messages::{for_people, loss, percent};
+use super::messages::{for_people, loss, percent, r2_text};
 use alrao::data::Dataset;
 use alrao::device::Device;
 use alrao::learn::{Counts, EvaluatedPart, Observer, StopFlag};
@@ -216,7 +216,8 @@ fn state(
 fn epoch_line(report: &EpochReport, epochs: u64) -> String {
     let part = |name: &str, mean_loss: f64, accuracy: Option<f64>| {
         let accuracy = accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy)));
-        let r2 = report.valid_r2.filter(|_| name == "valid").map(|r2| format!(" R2 {r2:.3}"));
+        let r2 =
+            report.valid_r2.filter(|_| name == "valid").map(|r2| format!(" R2 {}", r2_text(r2)));
         format!("  {name} {}{}", loss(mean_loss), accuracy.or(r2).unwrap_or_default())
     };
     let digits = epochs.to_string().len();

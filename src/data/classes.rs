@@ -74,9 +74,19 @@ impl Dataset {
     /// learning.
     ///
     /// # Errors
-    /// [`Error::Input`] if all training samples are of one class, or have the same numbers as targets.
+    /// [`Error::Input`] if all training samples are of one class, or have the same numbers as targets, or if all
+    /// tokens of a text are the same.
     pub(crate) fn check_targets(&self) -> Result<()> {
-        let Content::Arrays(arrays) = &self.content else { return Ok(()) };
+        let arrays = match &self.content {
+            Content::Arrays(arrays) => arrays,
+            Content::Text(text) if !is_constant(&text.train, 1) => return Ok(()),
+            Content::Text(text) => {
+                let kind = text.vocabulary.kind().name();
+                let message =
+                    format!("all {}s of the training text are the same: nothing to learn", kind);
+                return Err(Error::input(format!("`data` {}", self.name), message));
+            }
+        };
         let message = match &arrays.train.targets {
             Targets::Classes(classes) if is_constant(classes, 1) => format!(
                 "all {} training samples are of {}; to learn, a model needs samples of at least two classes",

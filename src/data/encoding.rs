@@ -47,6 +47,15 @@ pub(super) fn guess(bytes: &[u8], at: usize, path: &Path) -> String {
     if is_cut || characters >= faults {
         return format!("{told}; the rest looks like UTF-8, so the file is probably damaged there");
     }
+    let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    if faults > letters {
+        // Of a European language, most letters are ASCII.
+        let conversion = conversion("ENCODING", path);
+        return format!(
+            "{told}; it is in an encoding of another script, such as Windows-1251 or KOI8-R for Cyrillic, GBK or Big5 for Chinese, \
+             Shift-JIS or EUC-JP for Japanese, EUC-KR for Korean: {conversion} converts it from the right one"
+        );
+    }
     // Latin-1 has no printed characters there.
     let is_windows = bytes.iter().any(|byte| matches!(byte, 0x80..=0x9F));
     let (name, encoding) = match is_windows {
@@ -91,6 +100,16 @@ mod tests {
         for narrow in [text, "", "a", "a\0b", marked.as_str()] {
             assert_eq!(wide(narrow.as_bytes(), Path::new("a")), None, "{narrow:?}");
         }
+    }
+
+    #[test]
+    fn another_script_is_told_from_a_european_language() {
+        // "Привет мир" in Windows-1251, and "日本語" in EUC-JP.
+        for bytes in [&b"\xcf\xf0\xe8\xe2\xe5\xf2 \xec\xe8\xf0"[..], b"\xc6\xfc\xcb\xdc\xb8\xec"] {
+            let told = guess(bytes, 0, Path::new("a.txt"));
+            assert!(told.contains("Windows-1251") && told.contains("EUC-JP"), "{told}");
+        }
+        assert!(guess(b"caf\xe9 au lait", 3, Path::new("a.txt")).contains("Latin-1"));
     }
 
     #[test]

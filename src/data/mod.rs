@@ -141,6 +141,23 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     Ok(Dataset::new(stem(path), Content::Arrays(arrays)))
 }
 
+/// The least memory, in bytes, that reading a data set takes: its files, and the numbers made of them. 0 for generated data
+/// and for images, which stay in their files.
+pub(crate) fn least_bytes(source: &str, kind: Kind) -> u128 {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |own| u128::from(own.len()));
+    let path = Path::new(source);
+    let (ending, factor) = match kind {
+        Kind::Arrays => ("bin", 2),
+        // Four bytes for each character.
+        Kind::Text(TokenKind::Character) => ("txt", 5),
+        Kind::Text(TokenKind::Word) => ("txt", 1),
+    };
+    let Ok(entries) = std::fs::read_dir(path) else { return factor * length(path) };
+    let files = entries.flatten().map(|entry| entry.path());
+    let files = files.filter(|file| file.extension().is_some_and(|own| own == ending));
+    files.map(|file| factor * length(&file)).sum()
+}
+
 /// The error for a folder of no known format.
 fn nothing_in(folder: &Path) -> Error {
     let has = |name: &str| folder.join(name).exists();

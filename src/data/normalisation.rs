@@ -86,14 +86,27 @@ impl Normalisation {
         Normalisation { mean, deviation }
     }
 
-    /// The place, row and column, of a number that is so large that its column's other numbers hardly differ beside it.
-    /// `floats` are standardised by these means and deviations.
-    pub(crate) fn outlier(&self, floats: &[f32]) -> Option<(usize, usize)> {
+    /// A number so large that its column's other numbers hardly differ beside it: its first row, its column, and how often
+    /// the column has it. `floats` are standardised by these means and deviations.
+    pub(crate) fn outlier(&self, floats: &[f32]) -> Option<[usize; 3]> {
         let columns = self.mean.len().max(1);
-        // The squares of a standardised column add up to its number of rows.
-        let most = 0.95 * (floats.len() / columns) as f64;
-        let is_all = |x: &f32| f64::from(*x).powi(2) > most.max(FEWEST_ROWS);
-        floats.iter().position(is_all).map(|place| (place / columns, place % columns))
+        let rows = floats.len() / columns;
+        (0..columns).filter(|_| rows as f64 > FEWEST_ROWS).find_map(|column| {
+            let values = || floats.iter().skip(column).step_by(columns).copied();
+            let largest = values().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
+            let count = values().filter(|x| *x == largest).count();
+            // A standardised column has the mean 0, and its squares add up to its number of rows.
+            let (largest, count) = (f64::from(largest), count as f64);
+            let others = rows as f64 - count;
+            let mean = -count * largest / others;
+            let squares = rows as f64 - count * largest.powi(2) - others * mean.powi(2);
+            let mut rest = values().filter(|x| f64::from(*x) != largest);
+            let first = rest.next()?;
+            // Of two values, neither marks the other's lack.
+            let is_hidden = squares < 0.05 * rows as f64 && rest.any(|x| x != first);
+            let row = values().position(|x| f64::from(x) == largest)?;
+            is_hidden.then_some([row, column, count as usize])
+        })
     }
 
     /// Mean and deviation as a checkpoint holds them.
@@ -177,7 +190,15 @@ mod tests {
         };
         assert_eq!(of(&values), None);
         values[3 * 41 + 2] = 999_999.0;
-        assert_eq!(of(&values), Some((41, 2)));
+        assert_eq!(of(&values), Some([41, 2, 1]));
+        for row in [50, 60, 99] {
+            values[3 * row + 2] = 999_999.0;
+        }
+        assert_eq!(of(&values), Some([41, 2, 4]));
+        // Two values only, as of a mark that tells classes apart.
+        let mut marks = vec![0.0; 300];
+        marks[3 * 7] = 1.0;
+        assert_eq!(of(&marks), None);
     }
 
     #[test]

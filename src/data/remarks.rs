@@ -40,16 +40,22 @@ impl Arrays {
     fn outliers(&self) -> Vec<String> {
         let told = |what: &str, floats: &[f32], normalisation: &Option<Normalisation>| {
             let normalisation = normalisation.as_ref()?;
-            let (row, column) = normalisation.outlier(floats)?;
+            let [row, column, count] = normalisation.outlier(floats)?;
             let columns = normalisation.mean.len();
             let sample = row * columns * self.train.len() / floats.len();
             let mut own = floats[row * columns..(row + 1) * columns].to_vec();
             normalisation.undo(&mut own);
-            Some(format!(
-                "{what} of training sample {sample}, column {column}, is {:.4e}: beside it, the column's other numbers hardly \
-                 differ; does it mark a missing value?",
-                own[column]
-            ))
+            let value = own[column];
+            Some(match count {
+                1 => format!(
+                    "{what} of training sample {sample}, column {column}, is {value:.4e}: beside it, the column's other numbers \
+                     hardly differ; does it mark a missing value?"
+                ),
+                _ => format!(
+                    "{what} of {count} training samples, first of sample {sample}, column {column}, is {value:.4e}: beside it, the \
+                     column's other numbers hardly differ; does it mark missing values?"
+                ),
+            })
         };
         let inputs = match &self.train.inputs {
             Inputs::Floats(floats) => told("an input", floats, &self.normalisation),

@@ -227,13 +227,17 @@ pub fn load(path: &Path, kind: TokenKind, options: &LoadOptions) -> Result<Text>
         if options.first_rules { Ok(text) } else { without_mark(text, path) }
     };
     let text = if path.is_dir() {
-        let file = |part: Part| file_in(path, part);
-        if !file(Part::Train).exists() {
+        let of_part = |part: Part| file_in(path, part);
+        let mut files = [Part::Train, Part::Valid, Part::Test].into_iter().map(of_part);
+        if let Some(dangling) = files.find(|own| file::is_dangling(own)) {
+            return Err(Error::file(&dangling, file::DANGLING));
+        }
+        if !of_part(Part::Train).exists() {
             return Err(no_text_in(path));
         }
-        let train = read_text(&file(Part::Train))?;
-        let mut optional = |part| match file(part).exists() {
-            true => read_text(&file(part)).map(Some),
+        let train = read_text(&of_part(Part::Train))?;
+        let mut optional = |part| match of_part(part).exists() {
+            true => read_text(&of_part(part)).map(Some),
             false => Ok(None),
         };
         let (valid, test) = (optional(Part::Valid)?, optional(Part::Test)?);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::disk::operation;
 use super::metrics::Metrics;
+use super::record::Record;
 use super::tensor_file::replace;
 use crate::error::{Error, Result};
 use crate::file;
@@ -217,13 +218,13 @@ impl RunDirectory {
         checkpoint.write(&RunDirectory::best(&self.path))
     }
 
-    /// Checks that the best epoch's model is there, if there has been a best epoch. Returns a remark on a file that is not as
-    /// it was written.
+    /// Checks that the best epoch's model is there and of this run, if there has been a best epoch. Returns a remark on a file
+    /// that is not as it was written.
     ///
     /// # Errors
-    /// Where it is gone or cannot be read.
-    pub(crate) fn check_best(&self, epoch: Option<u64>) -> Result<Option<String>> {
-        let Some(epoch) = epoch else { return Ok(None) };
+    /// Where it is gone, cannot be read, or is of another run than `last`.
+    pub(crate) fn check_best(&self, last: &Record) -> Result<Option<String>> {
+        let Some(epoch) = last.progress.best_epoch else { return Ok(None) };
         let best = RunDirectory::best(&self.path);
         if !best.is_file() {
             let message = format!(
@@ -231,7 +232,15 @@ impl RunDirectory {
             );
             return Err(Error::file(&best, message));
         }
-        Ok(Checkpoint::read(&best)?.note_of_alteration(&best))
+        let checkpoint = Checkpoint::read(&best)?;
+        if !checkpoint.record.is_best_of(last) {
+            let message = format!(
+                "is not the best model of this run, which is of epoch {epoch}: its model, its settings or its epoch differ from \
+                 those of last.safetensors; put the run's own back, or start a new run"
+            );
+            return Err(Error::file(&best, message));
+        }
+        Ok(checkpoint.note_of_alteration(&best))
     }
 
     /// Checks that the copy of the best whole epoch's model is there, to which a run goes back if it is given more steps.

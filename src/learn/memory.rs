@@ -104,18 +104,33 @@ fn check_within(parts: &[Part], limit: &Limit) -> Result<()> {
         true => String::new(),
         false => format!(", {}B with the rest of the run", short(all)),
     };
+    let message =
+        format!("{what} {}B{others}; {}; give a smaller number", short(*bytes), described(limit));
+    Err(Error::input(subject, message))
+}
+
+/// Refuses data that takes at least `bytes` once it is read, where there is less memory.
+///
+/// # Errors
+/// [`Error::Input`] naming the data.
+pub(crate) fn check_data(source: &str, bytes: u128) -> Result<()> {
+    let limit = limit::smallest().filter(|limit| bytes > limit.free());
+    limit.map_or(Ok(()), |limit| {
+        let message = format!(
+            "takes at least {}B once it is read; {}; use less data, or a machine with more memory",
+            short(bytes),
+            described(&limit)
+        );
+        Err(Error::input(format!("`data` {source}"), message))
+    })
+}
+
+fn described(limit: &Limit) -> String {
     let used = match limit.used {
         0 => String::new(),
         used => format!(" and takes {}B already", short(used)),
     };
-    let message = format!(
-        "{what} {}B{others}; {} {}B {}{used}; give a smaller number",
-        short(*bytes),
-        limit.before,
-        short(limit.bytes),
-        limit.after
-    );
-    Err(Error::input(subject, message))
+    format!("{} {}B {}{used}", limit.before, short(limit.bytes), limit.after)
 }
 
 /// A number in short: 20041034 is `20.04 M`.

@@ -23,6 +23,36 @@ pub struct Record {
     pub progress: Progress,
 }
 
+impl Record {
+    /// Whether this can be the best epoch's record in the run whose last one is `last`. The best model is written first, so
+    /// it may be of a later epoch.
+    pub(crate) fn is_best_of(&self, last: &Record) -> bool {
+        let is_same_model = match (&self.model, &last.model) {
+            (Some(own), Some(other)) => own.sizes() == other.sizes(),
+            _ => true,
+        };
+        is_same_model
+            && changed_setting(&self.settings, &last.settings).is_none()
+            && self.progress.best_epoch >= last.progress.best_epoch
+    }
+}
+
+/// The first setting whose values differ, with both values. A setting that only one side has comes from another version and
+/// is not compared.
+pub(super) fn changed_setting<'a>(
+    own: &'a BTreeMap<String, String>,
+    other: &'a BTreeMap<String, String>,
+) -> Option<[&'a str; 3]> {
+    let mut common = own.iter().filter_map(|(key, own)| Some([&**key, own, other.get(key)?]));
+    common.find(|[_, own, other]| !is_same_value(own, other))
+}
+
+/// Whether two TOML values are the same; of floats, the digits may differ.
+fn is_same_value(own: &str, other: &str) -> bool {
+    let float = |text: &str| text.parse::<f64>().ok().filter(|_| text.contains(['.', 'e', 'E']));
+    own == other || float(own).is_some_and(|own| float(other) == Some(own))
+}
+
 /// The description needed to build the model and its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelRecord {
@@ -80,6 +110,12 @@ impl ModelRecord {
             (&[height, width, channels], None) => Ok(Input::Image { height, width, channels }),
             _ => Err(format!("has an input of shape {:?}, which no model takes", self.extents)),
         }
+    }
+
+    /// What determines the shapes of the model's parameters.
+    fn sizes(&self) -> (&str, f64, &[usize], [usize; 2], &[usize]) {
+        let ModelRecord { architecture, width, hidden, classifiers, outputs, extents, .. } = self;
+        (architecture, *width, hidden, [*classifiers, *outputs], extents)
     }
 
     /// An input's entry in a record.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::observer::EvaluatedPart;
+use super::record::changed_setting;
 use super::task::{Epoch, RunTask, Steps};
 use super::{
     Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
@@ -54,12 +55,6 @@ pub struct RunLoop<T: RunTask> {
     /// The best epoch's model, in a run without a directory.
     best: Option<Checkpoint>,
     saved: Instant,
-}
-
-/// Whether two TOML values are the same; of floats, the digits may differ.
-fn is_same_value(own: &str, other: &str) -> bool {
-    let float = |text: &str| text.parse::<f64>().ok().filter(|_| text.contains(['.', 'e', 'E']));
-    own == other || float(own).is_some_and(|own| float(other) == Some(own))
 }
 
 /// Whether to continue.
@@ -121,7 +116,7 @@ impl<T: RunTask> RunLoop<T> {
         let checkpoint = Checkpoint::read(&path)?;
         self.task.restore(&checkpoint, &path)?;
         self.check_settings(&checkpoint, directory)?;
-        self.note_on_best = directory.check_best(checkpoint.record.progress.best_epoch)?;
+        self.note_on_best = directory.check_best(&checkpoint.record)?;
         directory.metrics().end_of(checkpoint.record.progress.metrics_lines)?;
         self.progress = checkpoint.record.progress.clone();
         self.latest = Some(checkpoint);
@@ -131,14 +126,10 @@ impl<T: RunTask> RunLoop<T> {
         }
     }
 
-    /// Compares the settings with those that a checkpoint was trained with. A setting that only one side has comes from another
-    /// version and is not compared.
+    /// Compares the settings with those that a checkpoint was trained with.
     fn check_settings(&self, checkpoint: &Checkpoint, directory: &RunDirectory) -> Result<()> {
-        let before = &checkpoint.record.settings;
-        let mut common =
-            self.settings.iter().filter_map(|(key, now)| Some((key, now, before.get(key)?)));
-        match common.find(|(_, now, before)| !is_same_value(now, before)) {
-            Some((key, now, before)) => {
+        match changed_setting(&self.settings, &checkpoint.record.settings) {
+            Some([key, now, before]) => {
                 let message = format!(
                     "is {now}, but the run was trained with {before}; put {before} back, or start a new run"
                 );

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::config::QConfig;
 use super::environment::{Environments, Spaces};
-use super::episodes::{Kind, seed};
+use super::episodes::{EpisodePurpose, seed};
 use super::memory::Transition;
 use super::network::QNetwork;
 use super::open::open;
@@ -149,7 +149,7 @@ impl Collecting {
         let resets: Vec<(usize, u64)> = copies
             .iter()
             .zip(numbers)
-            .map(|(copy, number)| (*copy, seed(self.seed, Kind::Training, number)))
+            .map(|(copy, number)| (*copy, seed(self.seed, EpisodePurpose::Training, number)))
             .collect();
         self.begun += copies.len() as u64;
         self.environments.reset(&resets, &mut self.observations)

@@ -11,7 +11,7 @@ pub(super) const LONGEST: usize = 100_000;
 
 /// The purpose of an episode. Episodes of different kinds practically never have the same seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EpisodePurpose {
     /// Training.
     Training = 0,
     /// The choice of the best epoch, with the same episodes after each epoch.
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 /// The seed of an episode, below 2^31 as some environments need it.
-pub(super) fn seed(run_seed: u64, kind: Kind, number: u64) -> u64 {
+pub(super) fn seed(run_seed: u64, kind: EpisodePurpose, number: u64) -> u64 {
     u64::from(Philox::new(run_seed, Purpose::Episodes).at(kind as u64, number)[0] >> 1)
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::collecting::Collecting;
 use super::config::QConfig;
 use super::environment::Spaces;
-use super::episodes::{Kind, mean_and_deviation, play, seed};
+use super::episodes::{EpisodePurpose, mean_and_deviation, play, seed};
 use super::network::{Acting, QNetwork};
 use super::open::open;
 use super::settings::Settings;
@@ -212,8 +212,9 @@ pub fn evaluate(
         Error::file(&file, format!("{message}; `env` {env} {}", describe(spaces)))
     })?;
     let acting = Acting::new(spaces);
-    let seeds: Vec<u64> =
-        (0..episodes as u64).map(|number| seed(episode_seed, Kind::Asked, number)).collect();
+    let seeds: Vec<u64> = (0..episodes as u64)
+        .map(|number| seed(episode_seed, EpisodePurpose::Asked, number))
+        .collect();
     let values = |observations: &[f32]| acting.values(&trained.learner, observations);
     let returns = play(&mut *arena, &seeds, &values, &StopFlag::default())?;
     device.check()?;

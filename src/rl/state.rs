@@ -14,7 +14,7 @@ pub(super) const PREFIX: &str = "alrao.rl.";
 
 /// The part of a run's progress that [`Progress`] lacks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Standing {
     /// The step at which the epoch began.
     pub epoch_start: u64,
     /// The best epoch's mean return.
@@ -23,9 +23,9 @@ pub(super) struct Place {
     pub best_has_learnt: bool,
 }
 
-impl Place {
-    pub const START: Place =
-        Place { epoch_start: 0, best_return: f64::NEG_INFINITY, best_has_learnt: false };
+impl Standing {
+    pub const START: Standing =
+        Standing { epoch_start: 0, best_return: f64::NEG_INFINITY, best_has_learnt: false };
 
     /// Writes it into a checkpoint.
     pub fn put(&self, checkpoint: &mut Checkpoint) {
@@ -38,10 +38,10 @@ impl Place {
     ///
     /// # Errors
     /// Where it is not a checkpoint of Q-learning.
-    pub fn read(checkpoint: &Checkpoint, path: &Path) -> Result<Place> {
+    pub fn read(checkpoint: &Checkpoint, path: &Path) -> Result<Standing> {
         let place = numbers(checkpoint, "place", 3, path)?;
         let (epoch_start, best_return) = (place[0] as u64, place[1]);
-        Ok(Place { epoch_start, best_return, best_has_learnt: place[2] != 0.0 })
+        Ok(Standing { epoch_start, best_return, best_has_learnt: place[2] != 0.0 })
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn restore(
     network: &mut QNetwork,
     collecting: &mut Collecting,
     path: &Path,
-) -> Result<Place> {
+) -> Result<Standing> {
     checkpoint.restore_beside(network.learner(), Some(PREFIX), path)?;
     let exactly = |name: &str, count: usize| numbers(checkpoint, name, count, path);
     let target = network.target();
@@ -115,7 +115,7 @@ pub(super) fn restore(
             .map(|_| floats(checkpoint, "environments", path))
             .transpose()?,
     })?;
-    Place::read(checkpoint, path)
+    Standing::read(checkpoint, path)
 }
 
 fn numbers(checkpoint: &Checkpoint, name: &str, count: usize, path: &Path) -> Result<Vec<f64>> {

@@ -5,10 +5,10 @@ use std::path::Path;
 use super::collecting::Collecting;
 use super::config::{QConfig, QLearningConfig};
 use super::environment::{Environments, Spaces};
-use super::episodes::{Kind, mean_and_deviation, play, seed};
+use super::episodes::{EpisodePurpose, mean_and_deviation, play, seed};
 use super::network::QNetwork;
 use super::reports::{EpochReport, Plan, Status, TestReport};
-use super::state::{self, Place};
+use super::state::{self, Standing};
 use crate::error::Result;
 use crate::learn::{
     self, Checkpoint, Epoch, EvaluatedPart, Learner, ModelRecord, Progress, Reports, RunTask,
@@ -22,7 +22,7 @@ pub struct QLearning {
     /// The environments of evaluations, separate from those of training.
     arena: Box<dyn Environments>,
     config: QConfig,
-    place: Place,
+    place: Standing,
 }
 
 /// The returns of an evaluation's episodes.
@@ -40,7 +40,7 @@ impl QLearning {
         arena: Box<dyn Environments>,
         config: QConfig,
     ) -> QLearning {
-        QLearning { network, collecting, arena, config, place: Place::START }
+        QLearning { network, collecting, arena, config, place: Standing::START }
     }
 
     /// The observations and actions of the environment.
@@ -145,8 +145,8 @@ impl RunTask for QLearning {
 
     fn evaluate(&mut self, split: EvaluatedPart, stop: &StopFlag) -> Result<Option<Returns>> {
         let kind = match split {
-            EvaluatedPart::Valid => Kind::Evaluation,
-            EvaluatedPart::Test => Kind::Test,
+            EvaluatedPart::Valid => EpisodePurpose::Evaluation,
+            EvaluatedPart::Test => EpisodePurpose::Test,
         };
         let episodes = self.config.task.evaluation_episodes as u64;
         let seeds: Vec<u64> =
@@ -190,7 +190,7 @@ impl RunTask for QLearning {
 
     /// A network without updates is the best only until one with updates is evaluated.
     fn is_better(&self, measured: &Returns, progress: &Progress) -> bool {
-        let Place { best_return, best_has_learnt, .. } = self.place;
+        let Standing { best_return, best_has_learnt, .. } = self.place;
         // An earlier version could take a return that is not a number for the best.
         let is_better = measured.mean > best_return || best_return.is_nan();
         let is_first_learnt = self.updates(progress) > 0 && !best_has_learnt;
@@ -203,8 +203,8 @@ impl RunTask for QLearning {
     }
 
     fn set_best(&mut self, checkpoint: Option<&Checkpoint>, path: &Path) -> Result<()> {
-        let best = checkpoint.map_or(Ok(Place::START), |own| Place::read(own, path))?;
-        self.place = Place { epoch_start: self.place.epoch_start, ..best };
+        let best = checkpoint.map_or(Ok(Standing::START), |own| Standing::read(own, path))?;
+        self.place = Standing { epoch_start: self.place.epoch_start, ..best };
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
 use crate::learn::{
     EvaluationPrecision, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output, load,
-    locate, read_record,
+    locate, memory, read_record,
 };
 
 /// The result of a model on one part of a data set.
@@ -94,7 +94,9 @@ pub fn evaluate(
         let inputs: Vec<&Path> = inputs.iter().map(|input| &**input).collect();
         check_output("predictions", path, &inputs)?;
     }
-    let mut dataset = data::load_with(&data, kind(record.architecture.parse()?), &options)?;
+    let kind = kind(record.architecture.parse()?);
+    memory::check_data(&data, data::least_bytes(&data, kind))?;
+    let mut dataset = data::load_with(&data, kind, &options)?;
     let mut notes = dataset.notes();
     if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
         notes.push(format!(

@@ -1,7 +1,8 @@
 //! Adapts a data set to a trained model: normalisation, class numbers and vocabulary.
 
 use crate::data::{
-    Arrays, Content, Dataset, Inputs, Kind, Normalisation, Part, Task, Text, TokenKind, Vocabulary,
+    Arrays, Content, Dataset, ImageFiles, Inputs, Kind, Normalisation, Part, Split, Targets, Task,
+    Text, TokenKind, Vocabulary,
 };
 use crate::error::{Error, Result};
 use crate::learn::ModelRecord;
@@ -9,6 +10,11 @@ use crate::models::Architecture;
 
 /// Factor between standard deviations at which inputs are taken to be on another scale.
 const FAR: f64 = 10.0;
+
+/// The same for images, if there are this many of so many numbers.
+const FAR_OF_IMAGES: f64 = 1.9;
+const MANY: usize = 20;
+const PIXELS: usize = 192;
 
 /// The kind of data that an architecture takes.
 pub fn kind(architecture: Architecture) -> Kind {
@@ -75,6 +81,7 @@ fn fit_arrays(
             "holds {stored}, but the model was trained on {trained_on}: give it images as {wanted}"
         ));
     }
+    let remark_on_names = on_names(arrays, record.classes.as_deref());
     if let Some(known) = &record.classes {
         arrays.renumber_classes(known)?;
     }
@@ -96,16 +103,34 @@ fn fit_arrays(
     if ![&inputs, &targets].into_iter().zip(columns).all(is_whole) {
         return Err("cannot be standardised: the model's file has another number of means".into());
     }
-    let columns = inputs.as_ref().map(|inputs| inputs.mean.len());
+    let known = inputs.clone();
     arrays.standardise_by(inputs, targets);
-    let remark = match (&record.input_type, columns) {
-        (None, _) => Some(unrecorded(stored)),
-        (Some(_), Some(columns)) => {
-            arrays.part(part).and_then(|split| on_another_scale(&split.inputs, columns))
-        }
-        (Some(_), None) => None,
+    let mut remarks: Vec<String> = remark_on_names.into_iter().collect();
+    if record.input_type.is_none() {
+        remarks.push(unrecorded(stored));
+    } else if let Some(split) = arrays.part(part) {
+        remarks.extend(scale_of_inputs(split, known.as_ref()).and_then(|own| own.remark(true)));
+        remarks.extend(scale_of_targets(split).and_then(|own| own.remark(true)));
+    }
+    Ok(remarks)
+}
+
+/// A remark on classes that have names on one side only, and are matched by number.
+fn on_names(arrays: &Arrays, known: Option<&[String]>) -> Option<String> {
+    let own = arrays.files(Part::Train).map(ImageFiles::classes);
+    let (sides, names) = match (own, known) {
+        (None, Some(names)) => ("the model's classes have names, the data's only numbers", names),
+        (Some(names), None) => ("the data's classes have names, the model's only numbers", names),
+        _ => return None,
     };
-    Ok(remark.into_iter().collect())
+    let first: Vec<String> = names
+        .iter()
+        .take(3)
+        .enumerate()
+        .map(|(class, name)| format!("{class} is {name}"))
+        .collect();
+    let more = if names.len() > 3 { ", .." } else { "" };
+    Some(format!("{sides}: class {}{more} (folders are sorted by name)", first.join(", ")))
 }
 
 fn described(task: Task) -> String {
@@ -122,40 +147,100 @@ fn unrecorded(stored: &str) -> String {
     )
 }
 
-/// Remarks on a run's validation and test inputs that lie far from its training data. Whether they vary less is left open: a
+/// Remarks on a run's validation and test parts that lie far from its training data. Whether they vary less is left open: a
 /// small part that was drawn from the training data may.
 pub(super) fn parts_on_another_scale(dataset: &Dataset) -> Vec<String> {
     let Content::Arrays(arrays) = &dataset.content else { return Vec::new() };
-    let columns = arrays.normalisation.as_ref().map(|own| own.mean.len());
-    let parts = [Part::Valid, Part::Test].into_iter();
-    let remarks = parts.filter_map(|part| {
-        let (largest, _) = scale(&arrays.part(part)?.inputs, columns?)?;
-        let name = part.name();
-        (largest > FAR).then(|| format!("{name} part: {}", on_scale(largest)))
-    });
-    remarks.collect()
+    let known = arrays.normalisation.as_ref();
+    let mut remarks = Vec::new();
+    for part in [Part::Valid, Part::Test] {
+        let Some(split) = arrays.part(part) else { continue };
+        let targets = arrays.target_normalisation.as_ref().and_then(|_| scale_of_targets(split));
+        let scales = [scale_of_inputs(split, known), targets];
+        let own = scales.into_iter().flatten().filter_map(|scale| scale.remark(false));
+        remarks.extend(own.map(|remark| format!("{} part: {remark}", part.name())));
+    }
+    remarks
 }
 
-/// A remark on inputs that differ much from the training data once they are standardised in the same way: a column whose mean
-/// or deviation is far larger, or columns that are all far closer together.
-fn on_another_scale(inputs: &Inputs, columns: usize) -> Option<String> {
-    let (largest, is_narrow) = scale(inputs, columns)?;
-    (largest > FAR || is_narrow).then(|| on_scale(largest))
+/// Numbers beside the training data's, in whose deviations they are counted.
+struct Scale {
+    what: &'static str,
+    /// The largest mean or deviation of a column.
+    largest: f64,
+    /// The largest and the least deviation of a column that is not constant; 1 in the training data.
+    spread: [f64; 2],
+    /// The factor between deviations at which they are taken to be on another scale.
+    far: f64,
 }
 
-/// The largest mean or deviation of a column, and whether the deviations of all columns are small; `None` for images in bytes.
-fn scale(inputs: &Inputs, columns: usize) -> Option<(f64, bool)> {
-    let Inputs::Floats(floats) = inputs else { return None };
-    let Normalisation { mean, deviation } = Normalisation::of_floats(floats, columns);
-    let largest = mean.iter().chain(&deviation).fold(0.0, |largest: f64, x| largest.max(x.abs()));
-    // A column of equal numbers has the deviation 1.
-    let spread: Vec<f64> = deviation.into_iter().filter(|deviation| *deviation != 1.0).collect();
-    Some((largest, !spread.is_empty() && spread.iter().all(|deviation| *deviation < 1.0 / FAR)))
+impl Scale {
+    fn of(
+        what: &'static str,
+        own: &Normalisation,
+        known: Option<&Normalisation>,
+        far: f64,
+    ) -> Scale {
+        let columns = own.mean.len();
+        let identity = Normalisation::identity(columns);
+        let known = known.unwrap_or(&identity);
+        let pairs = (0..columns).map(|column| {
+            let unit = known.deviation[column];
+            let mean = (own.mean[column] - known.mean[column]) / unit;
+            // A column of equal numbers has the deviation 1.
+            let deviation = Some(own.deviation[column]).filter(|own| *own != 1.0);
+            (mean, deviation.map(|own| own / unit))
+        });
+        let (mut largest, mut spread) = (0.0f64, [0.0, f64::INFINITY]);
+        for (mean, deviation) in pairs {
+            largest = largest.max(mean.abs()).max(deviation.unwrap_or_default());
+            if let Some(own) = deviation {
+                spread = [spread[0].max(own), spread[1].min(own)];
+            }
+        }
+        Scale { what, largest, spread, far }
+    }
+
+    /// A remark on numbers that differ much: a column whose mean or deviation is far larger or, if `is_whole`, columns that
+    /// all vary far less.
+    fn remark(&self, is_whole: bool) -> Option<String> {
+        let is_narrow = is_whole && self.spread[0] > 0.0 && self.spread[0] < 1.0 / self.far;
+        (self.largest > self.far || is_narrow).then(|| {
+            format!(
+                "the {} differ from the training data, by up to {:.1} of its standard deviations, or they vary far less; are they \
+                 on the same scale?",
+                self.what, self.largest
+            )
+        })
+    }
 }
 
-fn on_scale(largest: f64) -> String {
-    format!(
-        "the inputs differ from the training data, by up to {largest:.0} of its standard deviations, or they vary far less; are \
-         they on the same scale?"
-    )
+/// The scale of a part's inputs; `None` for images in files, and for data that is not standardised. Floats are standardised
+/// by the training data's means and deviations already, bytes are not.
+fn scale_of_inputs(split: &Split, known: Option<&Normalisation>) -> Option<Scale> {
+    let columns = known?.mean.len();
+    match &split.inputs {
+        Inputs::Floats(floats) => {
+            let own = Normalisation::of_floats(floats, columns);
+            Some(Scale::of("inputs", &own, None, far(split)))
+        }
+        Inputs::Bytes(bytes) => {
+            let own = Normalisation::of(bytes, columns);
+            Some(Scale::of("inputs", &own, known, far(split)))
+        }
+        Inputs::Files(_) => None,
+    }
+}
+
+/// The scale of a part's standardised targets; `None` for classes.
+fn scale_of_targets(split: &Split) -> Option<Scale> {
+    let Targets::Values { values, columns } = &split.targets else { return None };
+    Some(Scale::of("targets", &Normalisation::of_floats(values, *columns), None, FAR))
+}
+
+/// The factor for a part's inputs: the channels of many images have much the same mean and deviation in each part, the
+/// columns of vectors need not.
+fn far(split: &Split) -> f64 {
+    let rows_of_channel = split.inputs.elements() / split.len().max(1);
+    if split.len() >= MANY && rows_of_channel >= PIXELS { FAR_OF_IMAGES } else { FAR }
 }

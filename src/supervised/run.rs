@@ -198,6 +198,7 @@ fn prepare(
         threads: device.host_threads(),
         first_rules: config.task.first_rules,
     };
+    memory::check_data(data, data::least_bytes(data, kind(architecture)))?;
     let dataset = data::load_with(data, kind(architecture), &options)
         .map_err(|error| error.of_setting("data"))?;
     if is_new {

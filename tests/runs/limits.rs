@@ -25,7 +25,13 @@ fn a_limit_on_memory_counts_as_the_machine_s() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_vectors(folder, [60, 20, 20]);
+    // A file's length counts before it is read.
+    for name in ["large.safetensors", "large.txt"] {
+        fs::File::create(folder.join(name)).unwrap().set_len(1 << 30).unwrap();
+    }
     for (arguments, culprit) in [
+        ("train --model mlp --data large.safetensors --out run", "--data large.safetensors"),
+        ("train --model char-lstm --data large.txt --out run", "--data large.txt"),
         ("train --model mlp --hidden 40000,10000 --data data.safetensors --out run", "--hidden"),
         ("train --model cnn --samples 9000 --batch-size 3000 --out run", "--batch-size 3000"),
         ("train --model char-lstm --bptt 20000 --out run", "--bptt"),

@@ -12,6 +12,8 @@ mod input;
 mod kills;
 mod limits;
 mod lost;
+#[cfg(unix)]
+mod mistaken;
 mod readers;
 mod resume;
 

@@ -2,7 +2,7 @@
 
 use super::{Cost, Size, Work, Workload, filled, whole};
 use crate::device::{DType, Device};
-use crate::ops::head::classifiers::{Form, Head, Targets, classifiers, classifiers_in};
+use crate::ops::head::classifiers::{self, Form, Head, Targets, classifiers_in};
 use crate::ops::head::cross_entropy::cross_entropy;
 use crate::ops::head::prediction::{PredictionKind, predict};
 use crate::ops::head::switch::{
@@ -57,13 +57,13 @@ pub(super) fn all() -> Vec<Workload> {
 pub(in crate::bench) fn head(
     device: &Device,
     dtype: DType,
-    [samples, inputs, copies, outputs]: [usize; 4],
+    [samples, inputs, classifiers, outputs]: [usize; 4],
 ) -> [Tensor; 4] {
     [
         filled(device, &[samples, inputs], dtype, 1),
-        filled(device, &[copies, outputs, inputs], dtype, 2),
-        filled(device, &[copies, outputs], dtype.wide(), 3),
-        uniform_log_posterior(device, copies),
+        filled(device, &[classifiers, outputs, inputs], dtype, 2),
+        filled(device, &[classifiers, outputs], dtype.wide(), 3),
+        uniform_log_posterior(device, classifiers),
     ]
 }
 
@@ -84,19 +84,19 @@ pub(in crate::bench) fn learned(
 }
 
 fn classes() -> Workload {
-    let [samples, inputs, copies, outputs] = HEAD;
-    let all = samples * copies * outputs;
+    let [samples, inputs, classifiers, outputs] = HEAD;
+    let all = samples * classifiers * outputs;
     let prepare = |device: &Device, dtype: DType, size: Size| {
         let sizes = size.of(HEAD, SMALL_HEAD);
         let classes = whole(device, &[sizes[0]], sizes[3], 1);
         learned(head(device, dtype, sizes), move |[z, weight, bias], log_posterior| {
-            classifiers(z, weight, bias, Targets::Classes(&classes), log_posterior)
+            classifiers::classifiers(z, weight, bias, Targets::Classes(&classes), log_posterior)
         })
     };
-    let operands = all + 2 * inputs * (copies * outputs + samples);
+    let operands = all + 2 * inputs * (classifiers * outputs + samples);
     Workload::new("10 classifiers of 10 classes, batch 128", prepare)
         .cost("classifiers_classes_fwd*", Cost::elements(3 * all).and_operations(20 * all))
-        .cost("classifiers_summary_fwd*", Cost::bytes(8 * (copies + 2) * samples))
+        .cost("classifiers_summary_fwd*", Cost::bytes(8 * (classifiers + 2) * samples))
         .cost("classifiers_operands_bwd*", Cost::elements(operands).and_operations(all))
 }
 
@@ -111,13 +111,13 @@ fn recomputed([z, weight, bias]: [&Tensor; 3], classes: &Tensor, log_posterior: 
 }
 
 /// The cost of a pass over all logits with `products` matrix products. Samples, features, classifiers, classes.
-fn pass([samples, inputs, copies, outputs]: [usize; 4], products: usize) -> Cost {
-    let factors = samples * inputs + copies * outputs * (inputs + 1);
-    Cost::elements(factors).and_operations(2 * products * samples * copies * outputs * inputs)
+fn pass([samples, inputs, classifiers, outputs]: [usize; 4], products: usize) -> Cost {
+    let factors = samples * inputs + classifiers * outputs * (inputs + 1);
+    Cost::elements(factors).and_operations(2 * products * samples * classifiers * outputs * inputs)
 }
 
 fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
-    let [samples, inputs, copies, outputs] = full;
+    let [samples, inputs, classifiers, outputs] = full;
     let prepare = move |device: &Device, dtype: DType, size: Size| {
         let sizes = size.of(full, small);
         let classes = whole(device, &[sizes[0]], sizes[3], 1);
@@ -126,27 +126,27 @@ fn many_classes([full, small]: [[usize; 4]; 2]) -> Workload {
         })
     };
     let workload = Workload::new(
-        format!("{copies} classifiers of {outputs} words from {inputs} features"),
+        format!("{classifiers} classifiers of {outputs} words from {inputs} features"),
         prepare,
     )
     .cost("many_classes*_softmax_fwd*", pass(full, 1))
     .cost("many_classes*_input_fwd*", pass(full, 2).and_bytes(4 * samples * inputs))
     .cost(
         "many_classes*_weight_bwd*",
-        pass(full, 2).and_bytes(4 * copies * outputs * (inputs + 1)),
+        pass(full, 2).and_bytes(4 * classifiers * outputs * (inputs + 1)),
     );
     if inputs != 100 {
         return workload;
     }
     // At least two parts per sample and classifier, and the results.
     workload
-        .cost("many_classes_mix_fwd*", Cost::bytes(32 * samples * copies))
+        .cost("many_classes_mix_fwd*", Cost::bytes(32 * samples * classifiers))
         .cost("many_classes_correct_fwd*", Cost::bytes(24 * samples))
 }
 
 /// The same without gradients.
 fn many_classes_evaluated([full, small]: [[usize; 4]; 2]) -> Workload {
-    let [_, inputs, copies, outputs] = full;
+    let [_, inputs, classifiers, outputs] = full;
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let sizes = size.of(full, small);
         let classes = whole(device, &[sizes[0]], sizes[3], 1);
@@ -157,23 +157,25 @@ fn many_classes_evaluated([full, small]: [[usize; 4]; 2]) -> Workload {
         })
     };
     Workload::new(
-        format!("{copies} classifiers of {outputs} words from {inputs} features, no gradients"),
+        format!(
+            "{classifiers} classifiers of {outputs} words from {inputs} features, no gradients"
+        ),
         prepare,
     )
     .cost("many_classes*_mixture_fwd*", pass(full, 1))
 }
 
 fn values() -> Workload {
-    let [samples, _, copies, outputs] = HEAD;
+    let [samples, _, classifiers, outputs] = HEAD;
     let prepare = |device: &Device, dtype: DType, size: Size| {
         let sizes = size.of(HEAD, SMALL_HEAD);
         let numbers = filled(device, &[sizes[0], sizes[3]], dtype.wide(), 4);
         learned(head(device, dtype, sizes), move |[z, weight, bias], log_posterior| {
-            classifiers(z, weight, bias, Targets::Values(&numbers), log_posterior)
+            classifiers::classifiers(z, weight, bias, Targets::Values(&numbers), log_posterior)
         })
     };
     Workload::new("10 classifiers of 10 numbers, batch 128", prepare)
-        .cost("classifiers_values_fwd*", Cost::elements(3 * samples * copies * outputs))
+        .cost("classifiers_values_fwd*", Cost::elements(3 * samples * classifiers * outputs))
 }
 
 fn predicted(kind: PredictionKind) -> impl Fn(&Device, DType, Size) -> Work {
@@ -184,15 +186,15 @@ fn predicted(kind: PredictionKind) -> impl Fn(&Device, DType, Size) -> Work {
 }
 
 fn log_probabilities() -> Workload {
-    let [samples, _, copies, outputs] = HEAD;
-    let moved = Cost::elements(samples * outputs * (copies + 1));
+    let [samples, _, classifiers, outputs] = HEAD;
+    let moved = Cost::elements(samples * outputs * (classifiers + 1));
     Workload::new("the mixture's log-probabilities", predicted(PredictionKind::LogProbabilities))
         .cost("prediction_log_probabilities_fwd*", moved)
 }
 
 fn means() -> Workload {
-    let [samples, _, copies, outputs] = HEAD;
-    let moved = Cost::elements(samples * outputs * (copies + 1));
+    let [samples, _, classifiers, outputs] = HEAD;
+    let moved = Cost::elements(samples * outputs * (classifiers + 1));
     Workload::new("the mixture's means", predicted(PredictionKind::Mean))
         .cost("prediction_mean_fwd*", moved)
 }
@@ -280,14 +282,15 @@ fn advanced() -> Workload {
 /// Three of six classifiers over words take the mean of all.
 fn caught_up() -> Workload {
     let full = [6, 9999, 100];
-    let [copies, outputs, inputs] = full;
+    let [classifiers, outputs, inputs] = full;
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
-        let [copies, outputs, inputs] = size.of(full, [4, 10, 33]);
-        let weight = filled(device, &[copies, outputs, inputs], dtype.wide(), 1);
-        let bias = filled(device, &[copies, outputs], dtype.wide(), 2);
-        let behind: Vec<f64> =
-            (0..copies).map(|copy| if copy % 2 == 1 { -30.0 } else { -1.0 }).collect();
-        let log_posterior = Tensor::from_slice(device, [copies], &behind);
+        let [classifiers, outputs, inputs] = size.of(full, [4, 10, 33]);
+        let weight = filled(device, &[classifiers, outputs, inputs], dtype.wide(), 1);
+        let bias = filled(device, &[classifiers, outputs], dtype.wide(), 2);
+        let behind: Vec<f64> = (0..classifiers)
+            .map(|classifier| if classifier % 2 == 1 { -30.0 } else { -1.0 })
+            .collect();
+        let log_posterior = Tensor::from_slice(device, [classifiers], &behind);
         Box::new(move || {
             catch_up(&weight, &bias, &log_posterior, -20.0);
             vec![weight.clone(), bias.clone()]
@@ -295,7 +298,7 @@ fn caught_up() -> Workload {
     };
     let each = outputs * (inputs + 1);
     Workload::new("3 of 6 classifiers over 9,999 words catch up", prepare)
-        .cost("catch_up*", Cost::bytes(4 * each * (copies + copies / 2)))
+        .cost("catch_up*", Cost::bytes(4 * each * (classifiers + classifiers / 2)))
 }
 
 /// Length of the flat buffer for layers, each given as features and weights per feature.

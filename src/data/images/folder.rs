@@ -41,6 +41,7 @@ const FIRST_ENDINGS: usize = 3;
 /// `valid` and `val` exist, or if more than 1 % of the files (and more than ten) are broken.
 pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays> {
     let pool = start_pool("images", options.threads)?;
+    check_parts(root)?;
     let names = folders(root, "train".as_ref())?;
     if names.is_empty() {
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
@@ -71,7 +72,8 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         [("train", Some(&train)), ("valid", valid.as_ref()), ("test", test.as_ref())]
     {
         if part.is_some_and(Vec::is_empty) {
-            let message = format!("the {name} part has no images; give it some: {LAYOUT}");
+            let layout = LAYOUT.replacen("train", name, 1);
+            let message = format!("the {name} part has no images; give it some: {layout}");
             return Err(Error::file(root, message));
         }
     }
@@ -91,6 +93,25 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     let (valid, test) = (valid.map(split), test.map(split));
     let arrays = Arrays::assemble(split(train), valid, test, sample, task, rule);
     Ok(Arrays { normalisation: Some(normalisation()), ..arrays })
+}
+
+/// Fails for a link that leads nowhere, or a file, in place of a part or of a class.
+fn check_parts(root: &Path) -> Result<()> {
+    for part in PARTS.map(|part| root.join(part)) {
+        if file::is_dangling(&part) {
+            return Err(Error::file(&part, file::DANGLING));
+        }
+        if part.is_file() {
+            return Err(Error::file(&part, format!("is a file, not a folder: {LAYOUT}")));
+        }
+        for (name, _) in if part.is_dir() { entries(&part)? } else { Vec::new() } {
+            let class = part.join(name);
+            if file::is_dangling(&class) {
+                return Err(Error::file(&class, file::DANGLING));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The number of an image's class, and the image's file.

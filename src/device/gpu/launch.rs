@@ -8,20 +8,20 @@ use bytemuck::{Pod, Zeroable};
 /// Class and size of a kernel's parameter: class << 16 | bytes, as `cuda_on_host.h` computes it.
 #[cfg(has_simulator)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind(pub u32);
+pub(crate) struct ArgumentKind(pub u32);
 
 #[cfg(has_simulator)]
-impl Kind {
+impl ArgumentKind {
     /// A pointer into device memory.
-    pub const POINTER: Kind = Kind(1 << 16 | 8);
+    pub const POINTER: ArgumentKind = ArgumentKind(1 << 16 | 8);
 
-    const fn new(class: u32, bytes: usize) -> Kind {
-        Kind(class << 16 | bytes as u32)
+    const fn new(class: u32, bytes: usize) -> ArgumentKind {
+        ArgumentKind(class << 16 | bytes as u32)
     }
 }
 
 #[cfg(has_simulator)]
-impl fmt::Display for Kind {
+impl fmt::Display for ArgumentKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (class, bytes) = (self.0 >> 16, self.0 & 0xffff);
         match class {
@@ -48,7 +48,7 @@ impl Pointer {
 pub(crate) trait Argument {
     /// Its class and size.
     #[cfg(has_simulator)]
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> ArgumentKind;
     /// The address, if the argument is a pointer.
     fn pointer(&self) -> Option<Pointer> {
         None
@@ -61,8 +61,8 @@ macro_rules! argument {
     ($($type:ty => $class:literal),*) => {
         $(impl Argument for $type {
             #[cfg(has_simulator)]
-            fn kind(&self) -> Kind {
-                Kind::new($class, size_of::<$type>())
+            fn kind(&self) -> ArgumentKind {
+                ArgumentKind::new($class, size_of::<$type>())
             }
             fn as_bytes(&self) -> &[u8] {
                 bytemuck::bytes_of(self)
@@ -74,8 +74,8 @@ argument!(f32 => 2, f64 => 2, i32 => 3, i64 => 3, u32 => 4, u64 => 4);
 
 impl Argument for Pointer {
     #[cfg(has_simulator)]
-    fn kind(&self) -> Kind {
-        Kind::POINTER
+    fn kind(&self) -> ArgumentKind {
+        ArgumentKind::POINTER
     }
 
     fn pointer(&self) -> Option<Pointer> {
@@ -92,8 +92,8 @@ pub(crate) struct Parameters<'a, T>(pub &'a T);
 
 impl<T: Pod> Argument for Parameters<'_, T> {
     #[cfg(has_simulator)]
-    fn kind(&self) -> Kind {
-        Kind::new(5, size_of::<T>())
+    fn kind(&self) -> ArgumentKind {
+        ArgumentKind::new(5, size_of::<T>())
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -127,7 +127,7 @@ pub(super) struct OwnedLaunch {
 /// An argument's bytes, stored in words to keep its alignment.
 struct OwnedArgument {
     #[cfg(has_simulator)]
-    kind: Kind,
+    kind: ArgumentKind,
     words: Vec<u64>,
     bytes: usize,
 }
@@ -173,7 +173,7 @@ impl OwnedArgument {
 
 impl Argument for OwnedArgument {
     #[cfg(has_simulator)]
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ArgumentKind {
         self.kind
     }
 

@@ -46,7 +46,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     }
     let (kept, labels) = (logits.detach(), labels.clone());
     record(out, &[logits], move |dy, gradients| {
-        let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
+        let Some(slot) = gradients.slot(0, kept.dtype()) else { return };
         match dy.device() {
             Device::Gpu(gpu) => launch_backward(gpu, &kept, &labels, &normalisers, dy, &slot),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "cross_entropy", T => {

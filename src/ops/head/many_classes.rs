@@ -30,7 +30,7 @@ struct ManyClasses {
     z_pitch: u64,
     samples: u32,
     inputs: u32,
-    copies: u32,
+    classifiers: u32,
     outputs: u32,
     splits: u32,
     chunks: u32,
@@ -78,7 +78,7 @@ impl Plan {
             z_pitch: self.z.pitch() as u64,
             samples: samples as u32,
             inputs: inputs as u32,
-            copies: classifiers as u32,
+            classifiers: classifiers as u32,
             outputs: outputs as u32,
             splits: all.div_ceil(chunks) as u32,
             chunks: chunks as u32,
@@ -126,7 +126,7 @@ impl Plan {
             ],
         );
         let statistics = self.empty(&[samples, classifiers + 2], DType::F64);
-        let copies = self.empty(&[samples, classifiers, 4], DType::F32);
+        let softmaxes = self.empty(&[samples, classifiers, 4], DType::F32);
         self.gpu.launch_with_shared(
             "many_classes_mix_fwd_f32",
             [samples as u32, 1, 1],
@@ -138,23 +138,23 @@ impl Plan {
                 &target_outputs.pointer(),
                 &self.classes.pointer(),
                 &log_posterior.pointer(),
-                &copies.pointer(),
+                &softmaxes.pointer(),
                 &statistics.pointer(),
                 &Parameters(&sizes),
             ],
         );
-        (statistics, copies)
+        (statistics, softmaxes)
     }
 
     /// Completes the statistics, and returns the gradient of `z` in parts, `[splits, B, d]`, if it is wanted.
-    fn mixture(&self, statistics: &Tensor, copies: &Tensor, wants_dz: bool) -> Option<Tensor> {
+    fn mixture(&self, statistics: &Tensor, softmaxes: &Tensor, wants_dz: bool) -> Option<Tensor> {
         let Extents { samples, inputs, .. } = self.extents;
         let sizes = self.sizes(self.tiles());
         let splits = sizes.splits as usize;
         let bests = self.empty(&[samples, 2 * splits, 2], DType::I32);
         let target_mixtures = self.empty(&[samples], DType::F32);
         let dz_parts = wants_dz.then(|| self.empty(&[splits, samples, inputs], DType::F32));
-        let operands = [&self.z, &self.weight, &self.bias, &self.classes, copies, &bests];
+        let operands = [&self.z, &self.weight, &self.bias, &self.classes, softmaxes, &bests];
         let mut pointers: Vec<Pointer> = operands.map(Tensor::pointer).to_vec();
         pointers.push(target_mixtures.pointer());
         pointers.extend(dz_parts.as_ref().map(Tensor::pointer));
@@ -188,7 +188,7 @@ impl Plan {
         dz_parts
     }
 
-    fn parameter_gradients(&self, copies: &Tensor, gradients: &mut Gradients) {
+    fn parameter_gradients(&self, softmaxes: &Tensor, gradients: &mut Gradients) {
         let (weight, bias) = (gradients.slot(1, DType::F32), gradients.slot(2, DType::F32));
         if weight.is_none() && bias.is_none() {
             return;
@@ -207,7 +207,7 @@ impl Plan {
                 &self.weight.pointer(),
                 &self.bias.pointer(),
                 &self.classes.pointer(),
-                &copies.pointer(),
+                &softmaxes.pointer(),
                 &weight,
                 &bias,
                 &Parameters(&sizes),
@@ -241,17 +241,17 @@ pub(super) fn classifiers(
         classes: classes.detach(),
     };
     let op = extents.product_op("classifiers outputs", &[z, weight, bias]);
-    let (statistics, copies) = plan.likelihoods(log_posterior);
+    let (statistics, softmaxes) = plan.likelihoods(log_posterior);
     drop(op);
     let op = extents.product_op("classifiers input gradient", &[z, weight, bias, z]);
-    let dz_parts = plan.mixture(&statistics, &copies, z.node().is_some());
+    let dz_parts = plan.mixture(&statistics, &softmaxes, z.node().is_some());
     let head = empty_head(z, extents.classifiers);
     summarise(gpu, extents, &statistics, &head);
     drop(op);
     let backward = move |_: &Tensor, gradients: &mut Gradients| {
         let all = [&plan.z, &plan.weight, &plan.weight];
         let _op = extents.product_op("classifiers weight gradient", &all);
-        plan.parameter_gradients(&copies, gradients);
+        plan.parameter_gradients(&softmaxes, gradients);
         if let Some(dz_parts) = &dz_parts {
             plan.input_gradient(dz_parts, gradients);
         }

@@ -47,14 +47,14 @@ pub struct LstmOutput {
 
 /// `T`, `B`, `I` and `H`.
 #[derive(Clone, Copy)]
-struct Sizes {
+struct Extents {
     times: usize,
     batch: usize,
     inputs: usize,
     hidden: usize,
 }
 
-impl Sizes {
+impl Extents {
     fn new(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> Self {
         let (shape, recurrent) = (x.shape(), weights.weight_hh.shape());
         assert!(
@@ -63,8 +63,8 @@ impl Sizes {
         );
         assert!(recurrent[1] > 0, "lstm: input {shape}, but weight_hh {recurrent} has no unit");
         let sizes =
-            Sizes { times: shape[0], batch: shape[1], inputs: shape[2], hidden: recurrent[1] };
-        let Sizes { batch, inputs, hidden, .. } = sizes;
+            Extents { times: shape[0], batch: shape[1], inputs: shape[2], hidden: recurrent[1] };
+        let Extents { batch, inputs, hidden, .. } = sizes;
         for (name, tensor, wanted) in [
             ("weight_ih", weights.weight_ih, &[4 * hidden, inputs][..]),
             ("bias_ih", weights.bias_ih, &[4 * hidden]),
@@ -95,7 +95,7 @@ impl Sizes {
 
 /// The values that the backward pass needs; the forward pass computes them in place.
 struct Context {
-    sizes: Sizes,
+    sizes: Extents,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -155,8 +155,8 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
     let LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh } = weights;
     assert_alike("lstm", &[x, weight_ih, weight_hh]);
     assert_wide("lstm", x, &[bias_ih, bias_hh, h0, c0]);
-    let sizes = Sizes::new(x, weights, h0, c0);
-    let Sizes { times, batch, hidden, .. } = sizes;
+    let sizes = Extents::new(x, weights, h0, c0);
+    let Extents { times, batch, hidden, .. } = sizes;
     let context = Context {
         sizes,
         x: x.detach(),
@@ -211,7 +211,7 @@ struct Forward<'a, T> {
 
 fn forward<T: Float>(cpu: &Cpu, context: &Context, bias_ih: &Tensor, bias_hh: &Tensor) {
     let sizes = context.sizes;
-    let Sizes { batch, inputs, hidden, .. } = sizes;
+    let Extents { batch, inputs, hidden, .. } = sizes;
     let bias: Vec<T> = (bias_ih.read::<T>().iter().zip(bias_hh.read::<T>().iter()))
         .map(|(a, b)| *a + *b)
         .collect();
@@ -302,7 +302,7 @@ struct Backward<'a, T> {
 
 fn backward<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor, gradients: &mut Gradients) {
     gate_gradients::<T>(cpu, context, dy);
-    let Sizes { inputs, hidden, .. } = context.sizes;
+    let Extents { inputs, hidden, .. } = context.sizes;
     let rows = context.sizes.rows();
     let gates = context.gates.read::<T>();
     if let Some(slot) = gradients.slot(0, T::DTYPE) {
@@ -340,7 +340,7 @@ fn backward<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor, gradients: &mut
 fn gate_gradients<T: Float>(cpu: &Cpu, context: &Context, dy: &Tensor) {
     let _op = context.recurrence_backward(dy);
     let sizes = context.sizes;
-    let Sizes { batch, hidden, .. } = sizes;
+    let Extents { batch, hidden, .. } = sizes;
     let dy = &*dense::<T>(dy);
     let (dy, c) = (dy.read::<T>(), context.c.read::<T>());
     let strides = (context.weight_hh.pitch(), 1);

@@ -95,7 +95,7 @@ struct Reach {
 impl Reach {
     /// The rectangle of a pixel, and the number of the rectangle's first pixel.
     #[inline(always)]
-    fn of(&self, at: Place) -> (Range<usize>, Range<usize>, usize) {
+    fn of(&self, at: Pixel) -> (Range<usize>, Range<usize>, usize) {
         let (rows, columns) = (self.rows[at.row].clone(), self.columns[at.column].clone());
         let corner = (at.image * self.from[1] + rows.start) * self.from[2] + columns.start;
         (rows, columns, corner)
@@ -104,16 +104,16 @@ impl Reach {
 
 /// A pixel of a batch of images.
 #[derive(Clone, Copy)]
-struct Place {
+struct Pixel {
     image: usize,
     row: usize,
     column: usize,
 }
 
-impl Place {
+impl Pixel {
     fn of(shape: Shape, pixel: usize) -> Self {
         let (line, column) = (pixel / shape[2], pixel % shape[2]);
-        Place { image: line / shape[1], row: line % shape[1], column }
+        Pixel { image: line / shape[1], row: line % shape[1], column }
     }
 
     #[inline(always)]
@@ -258,7 +258,7 @@ vectorised! {
     ) {
         let channels = windows.input[3].max(1);
         let (line, kernel) = (windows.input[2] * pitch, windows.kernel);
-        let mut at = Place::of(windows.output, first);
+        let mut at = Pixel::of(windows.output, first);
         for (y, taps) in y.chunks_mut(channels).zip(taps.chunks_mut(channels)) {
             let (rows, columns, corner) = reach.of(at);
             let first_tap = windows.tap((at.row, at.column), (rows.start, columns.start));
@@ -319,7 +319,7 @@ vectorised! {
         dx: &mut [T], dx_pitch: usize, add: bool,
     ) {
         let channels = windows.input[3];
-        let mut at = Place::of(windows.input, first);
+        let mut at = Pixel::of(windows.input, first);
         for dx in dx.chunks_mut(dx_pitch.max(1)) {
             let dx = &mut dx[..channels];
             let (rows, columns, corner) = reach.of(at);

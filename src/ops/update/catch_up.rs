@@ -12,12 +12,12 @@ use crate::tensor::{Tensor, assert_alike, float_dispatch};
 /// out classifiers in which it is not finite.
 pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshold: f64) {
     assert_alike("catch_up", &[weight, bias]);
-    let copies = log_posterior.shape().elements();
+    let classifiers = log_posterior.shape().elements();
     assert!(
         log_posterior.dtype() == DType::F64
             && weight.shape().rank() == 3
             && bias.shape().extents() == &weight.shape().extents()[..2]
-            && weight.shape()[0] == copies,
+            && weight.shape()[0] == classifiers,
         "catch_up: weight {}, bias {} and log-posterior {:?} {} are not [N, K, d], [N, K] and F64 [N]",
         weight.shape(),
         bias.shape(),
@@ -38,14 +38,14 @@ pub fn catch_up(weight: &Tensor, bias: &Tensor, log_posterior: &Tensor, threshol
 }
 
 fn move_weak<T: Float>(cpu: &Cpu, parameters: &mut [T], log_posterior: &[f64], threshold: f64) {
-    let is_weak = |copy: usize| log_posterior[copy] < threshold;
+    let is_weak = |classifier: usize| log_posterior[classifier] < threshold;
     if !(0..log_posterior.len()).any(is_weak) || parameters.is_empty() {
         return;
     }
     let length = parameters.len() / log_posterior.len();
     let mean = weighted_mean(parameters, length, log_posterior);
-    cpu.pieces(parameters, length, log_posterior.len() * length, |copy, parameters| {
-        if is_weak(copy) {
+    cpu.pieces(parameters, length, log_posterior.len() * length, |classifier, parameters| {
+        if is_weak(classifier) {
             let pairs = parameters.iter_mut().zip(&mean).filter(|(_, mean)| mean.is_finite());
             pairs.for_each(|(parameter, mean)| *parameter = T::from_f64(*mean));
         }
@@ -55,9 +55,9 @@ fn move_weak<T: Float>(cpu: &Cpu, parameters: &mut [T], log_posterior: &[f64], t
 /// The mean over the classifiers; NaN for an element that is finite in no classifier of positive weight.
 fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64]) -> Vec<f64> {
     let (mut sums, mut totals) = (vec![0.0; length], vec![0.0; length]);
-    for (copy, log_share) in parameters.chunks(length).zip(log_posterior) {
+    for (classifier, log_share) in parameters.chunks(length).zip(log_posterior) {
         let share = log_share.exp();
-        for ((sum, total), value) in sums.iter_mut().zip(&mut totals).zip(copy) {
+        for ((sum, total), value) in sums.iter_mut().zip(&mut totals).zip(classifier) {
             if value.is_finite() {
                 *sum += share * value.to_f64();
                 *total += share;
@@ -73,7 +73,7 @@ fn weighted_mean<T: Float>(parameters: &[T], length: usize, log_posterior: &[f64
 struct CatchUpSizes {
     length: u64,
     threshold: f64,
-    copies: u32,
+    classifiers: u32,
     is_vector: u32,
 }
 
@@ -88,22 +88,22 @@ fn launch(gpu: &Gpu, parameters: &Tensor, log_posterior: &Tensor, threshold: f64
         parameters.shape(),
         parameters.pitch()
     );
-    let copies = log_posterior.shape().elements();
-    let length = parameters.shape().elements() / copies.max(1);
+    let classifiers = log_posterior.shape().elements();
+    let length = parameters.shape().elements() / classifiers.max(1);
     let pointer = parameters.pointer();
     let is_vector = length.is_multiple_of(4) && pointer.0.is_multiple_of(16);
     let threads = if is_vector { length / 4 } else { length };
     let sizes = CatchUpSizes {
         length: length as u64,
         threshold,
-        copies: copies as u32,
+        classifiers: classifiers as u32,
         is_vector: u32::from(is_vector),
     };
     gpu.launch_with_shared(
         "catch_up_f32",
         [threads.div_ceil(THREADS as usize) as u32, 1, 1],
         [THREADS, 1, 1],
-        8 * copies,
+        8 * classifiers,
         &[&pointer, &log_posterior.pointer(), &Parameters(&sizes)],
     );
 }

@@ -135,7 +135,7 @@ impl Kernel {
         format!("{}:{}", file_name(text(self.file)), self.line)
     }
 
-    /// Class and size of each parameter, as [`crate::device::gpu::Kind`] encodes them.
+    /// Class and size of each parameter, as [`crate::device::gpu::ArgumentKind`] encodes them.
     pub fn kinds(&self) -> &'static [u32] {
         // SAFETY: `kinds` points to a static array of at least `count` numbers.
         unsafe { std::slice::from_raw_parts(self.kinds, self.count as usize) }

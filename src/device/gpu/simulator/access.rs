@@ -6,13 +6,13 @@ use std::ops::Range;
 use super::abi::{Context, Site};
 use super::launch_accesses::{TOO_MANY_ACCESSES, number_of_place};
 use super::memory;
-use super::races::{Access, Found, Kind};
+use super::races::{Access, AccessKind, Found};
 use super::traffic::Use;
 use super::worker::Worker;
 
 impl Worker {
     /// Checks an access of the running thread; the error says what is wrong with it.
-    fn touch(&mut self, bytes: Range<usize>, kind: Kind, place: u32) -> Result<(), String> {
+    fn touch(&mut self, bytes: Range<usize>, kind: AccessKind, place: u32) -> Result<(), String> {
         let (thread, reads_gaps) = (self.context().current, self.context().reads_gaps != 0);
         let Worker { accesses, shared, .. } = self;
         let Some(accesses) = accesses else { return Ok(()) };
@@ -21,14 +21,14 @@ impl Worker {
         if accesses.count > accesses.most {
             return Err(TOO_MANY_ACCESSES.into());
         }
-        let may_pass = kind == Kind::Read && reads_gaps;
+        let may_pass = kind == AccessKind::Read && reads_gaps;
         let found = accesses
             .races
             .touch(thread, bytes.clone(), kind, place, |page| shared.owner_of_page(page));
         if let (Ok(()), Some(traffic)) = (&found, &mut accesses.traffic)
             && let Some(is_shared) = accesses.races.is_shared(bytes.start)
         {
-            let access = Use { place, is_write: kind != Kind::Read, is_shared };
+            let access = Use { place, is_write: kind != AccessKind::Read, is_shared };
             traffic.touch(thread, access, bytes.start, bytes.len());
         }
         match found {
@@ -41,7 +41,7 @@ impl Worker {
     pub fn touch_at(
         &mut self,
         bytes: Range<usize>,
-        kind: Kind,
+        kind: AccessKind,
         site: &'static Site,
     ) -> Result<(), String> {
         let site = std::ptr::from_ref(site) as usize;
@@ -61,7 +61,7 @@ impl Worker {
     ) -> Result<(), String> {
         // Its traffic was counted when it was issued.
         let traffic = self.accesses.as_mut().and_then(|accesses| accesses.traffic.take());
-        let outcome = self.touch_at(read, Kind::Read, site);
+        let outcome = self.touch_at(read, AccessKind::Read, site);
         let thread = self.context().current;
         let Worker { accesses, shared, .. } = self;
         if let Some(accesses) = accesses {
@@ -71,14 +71,20 @@ impl Worker {
         outcome
     }
 
-    fn describe_found(&self, bytes: Range<usize>, kind: Kind, place: u32, found: &Found) -> String {
+    fn describe_found(
+        &self,
+        bytes: Range<usize>,
+        kind: AccessKind,
+        place: u32,
+        found: &Found,
+    ) -> String {
         let Some(accesses) = &self.accesses else { return String::new() };
         let here = accesses.place(place);
         let verb = match kind {
-            Kind::Read => "reads",
-            Kind::Write => "writes",
-            Kind::Atomic => "atomically updates",
-            Kind::Copy => "copies to",
+            AccessKind::Read => "reads",
+            AccessKind::Write => "writes",
+            AccessKind::Atomic => "atomically updates",
+            AccessKind::Copy => "copies to",
         };
         let describe = |address| self.describe_address(address).unwrap_or_default();
         match found {
@@ -97,10 +103,10 @@ impl Worker {
         let block = job.grid.at(races.map_or(0, |races| races.block_of(other)));
         let thread = job.block.at(u64::from(other.thread));
         let verb = match other.kind {
-            Kind::Read => "has read",
-            Kind::Write => "has written",
-            Kind::Atomic => "has updated",
-            Kind::Copy => "is still copying to",
+            AccessKind::Read => "has read",
+            AccessKind::Write => "has written",
+            AccessKind::Atomic => "has updated",
+            AccessKind::Copy => "is still copying to",
         };
         format!("thread {thread} of block {block} {verb}")
     }
@@ -118,9 +124,9 @@ unsafe extern "C" fn simulator_access(
     place: *const c_void,
 ) {
     let kind = match kind {
-        0 => Kind::Read,
-        1 => Kind::Write,
-        _ => Kind::Atomic,
+        0 => AccessKind::Read,
+        1 => AccessKind::Write,
+        _ => AccessKind::Atomic,
     };
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
@@ -151,7 +157,7 @@ unsafe extern "C" fn simulator_read(
     unsafe {
         let worker = Worker::enter_hook(context);
         let start = address as usize;
-        match (*worker).touch_at(start..start + bytes as usize, Kind::Read, site) {
+        match (*worker).touch_at(start..start + bytes as usize, AccessKind::Read, site) {
             Ok(()) => (*worker).is_in_hook.set(false),
             Err(message) => Worker::fail_here(worker, message),
         }

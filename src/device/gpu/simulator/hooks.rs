@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use super::abi::{Collective, Context, SharedArray, Site};
 use super::job::Order;
-use super::races::Kind;
+use super::races::AccessKind;
 use super::waiting::AsyncCopy;
 use super::worker::Worker;
 
@@ -212,8 +212,9 @@ unsafe extern "C" fn simulator_copy(
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
         let worker = Worker::enter_hook(context);
-        let read = (*worker).touch_at(copy.read(), Kind::Read, site);
-        let written = read.and_then(|()| (*worker).touch_at(copy.written(), Kind::Copy, site));
+        let read = (*worker).touch_at(copy.read(), AccessKind::Read, site);
+        let written =
+            read.and_then(|()| (*worker).touch_at(copy.written(), AccessKind::Copy, site));
         if let Err(message) = written {
             return Worker::fail_here(worker, message);
         }

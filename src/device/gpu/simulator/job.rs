@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::abi::{Kernel, Triple};
 use super::memory;
 use super::traffic::{Transactions, Use};
-use crate::device::gpu::launch::Kind;
+use crate::device::gpu::launch::ArgumentKind;
 
 /// The order in which the threads of a block and the blocks of a grid are run. No kernel may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -55,7 +55,7 @@ impl Job {
         let names = self.kernel.parameter_names();
         let pointers = self.kernel.kinds().iter().zip(names).enumerate();
         pointers
-            .filter(|(_, (kind, _))| **kind == Kind::POINTER.0)
+            .filter(|(_, (kind, _))| **kind == ArgumentKind::POINTER.0)
             .filter_map(|(index, (_, name))| {
                 // SAFETY: the launch has as many arguments as the kernel has kinds, and this one is a pointer.
                 let address = unsafe { *(*self.arguments.add(index)).cast::<usize>() };

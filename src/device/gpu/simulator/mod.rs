@@ -38,7 +38,7 @@ use self::shared_memory::SHARED_WITHOUT_ASKING;
 use self::traffic::Transactions;
 use self::worker::Worker;
 use super::driver::{Driver, Outcome};
-use super::launch::{Kind, Launch};
+use super::launch::{ArgumentKind, Launch};
 use super::reports::{LaunchTrace, SiteTraffic};
 use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
@@ -410,7 +410,7 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Outcome<()> {
     let kinds: Vec<u32> = launch.arguments.iter().map(|argument| argument.kind().0).collect();
     if kinds != kernel.kinds() {
         let show = |kinds: &[u32]| -> String {
-            kinds.iter().map(|kind| Kind(*kind).to_string()).collect::<Vec<_>>().join(", ")
+            kinds.iter().map(|kind| ArgumentKind(*kind).to_string()).collect::<Vec<_>>().join(", ")
         };
         return Err(format!(
             "launched with ({}), declared at {} with ({})",

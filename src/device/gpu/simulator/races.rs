@@ -15,7 +15,7 @@ use super::memory::page;
 
 /// A kind of memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AccessKind {
     Read,
     Write,
     /// An atomic operation: it races with all accesses except other atomics.
@@ -24,11 +24,15 @@ pub(super) enum Kind {
     Copy,
 }
 
-impl Kind {
-    fn conflicts(self, other: Kind) -> bool {
+impl AccessKind {
+    fn conflicts(self, other: AccessKind) -> bool {
         match (self, other) {
-            (Kind::Read, Kind::Read) | (Kind::Atomic, Kind::Atomic) => false,
-            (Kind::Read | Kind::Write | Kind::Atomic | Kind::Copy, _) => true,
+            (AccessKind::Read, AccessKind::Read) | (AccessKind::Atomic, AccessKind::Atomic) => {
+                false
+            }
+            (AccessKind::Read | AccessKind::Write | AccessKind::Atomic | AccessKind::Copy, _) => {
+                true
+            }
         }
     }
 }
@@ -46,11 +50,11 @@ pub(super) struct Access {
     pub place: u32,
     /// Its thread's number in the block.
     pub thread: u16,
-    pub kind: Kind,
+    pub kind: AccessKind,
 }
 
 const NONE: Access =
-    Access { block: 0, interval: 0, clock: 0, place: 0, thread: 0, kind: Kind::Read };
+    Access { block: 0, interval: 0, clock: 0, place: 0, thread: 0, kind: AccessKind::Read };
 
 /// The last accesses to a few bytes.
 #[derive(Clone, Copy)]
@@ -211,7 +215,7 @@ impl Races {
         &mut self,
         thread: u32,
         bytes: Range<usize>,
-        kind: Kind,
+        kind: AccessKind,
         place: u32,
         owner: impl Fn(usize) -> Option<Owner>,
     ) -> Result<(), Found> {
@@ -245,8 +249,8 @@ impl Races {
             let cells = cells.numbers(page.shift);
             for write in page.cells[cells].iter_mut().map(|cell| &mut cell.write) {
                 let is_own = write.block == block && u32::from(write.thread) == thread;
-                if is_own && write.kind == Kind::Copy {
-                    *write = Access { interval, clock, kind: Kind::Write, ..*write };
+                if is_own && write.kind == AccessKind::Copy {
+                    *write = Access { interval, clock, kind: AccessKind::Write, ..*write };
                 }
             }
             Ok(())
@@ -254,7 +258,7 @@ impl Races {
         debug_assert!(finished.is_ok(), "finishing a copy touches nothing");
     }
 
-    fn access(&self, thread: u32, kind: Kind, place: u32) -> Access {
+    fn access(&self, thread: u32, kind: AccessKind, place: u32) -> Access {
         let clock = self.clocks[thread as usize][thread as usize % 32];
         let (block, interval) = (self.block, self.interval);
         Access { block, interval, clock, place, thread: thread as u16, kind }
@@ -348,7 +352,7 @@ impl Now<'_> {
 
     /// Whether an access that still counts is ordered before `me`.
     fn is_before(&self, access: &Access, me: &Access) -> bool {
-        if access.block != me.block || access.kind == Kind::Copy {
+        if access.block != me.block || access.kind == AccessKind::Copy {
             return false;
         }
         access.thread == me.thread
@@ -371,8 +375,8 @@ impl Cell {
         }
         match me.kind {
             // Accesses ordered before this write are ordered before all that come after it.
-            Kind::Write | Kind::Copy => *self = Cell { write: me, touches: [NONE; 2] },
-            Kind::Read | Kind::Atomic => self.keep(me, now),
+            AccessKind::Write | AccessKind::Copy => *self = Cell { write: me, touches: [NONE; 2] },
+            AccessKind::Read | AccessKind::Atomic => self.keep(me, now),
         }
         Ok(())
     }

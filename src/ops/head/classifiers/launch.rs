@@ -35,7 +35,7 @@ struct ClassifierSizes {
     value_pitch: u64,
     constant: f64,
     samples: u32,
-    copies: u32,
+    classifiers: u32,
     outputs: u32,
     lanes: u32,
     slices: u32,
@@ -82,7 +82,7 @@ impl Plan {
             value_pitch: 0,
             constant: normal_constant(outputs),
             samples: samples as u32,
-            copies: classifiers as u32,
+            classifiers: classifiers as u32,
             outputs: outputs as u32,
             lanes: lanes as u32,
             slices: slices as u32,
@@ -91,7 +91,7 @@ impl Plan {
         Plan {
             sizes,
             threads: threads as u32,
-            shared: shared_of_copies(classifiers, slices) + 4 * staged,
+            shared: shared_of_classifiers(classifiers, slices) + 4 * staged,
         }
     }
 
@@ -104,20 +104,20 @@ impl Plan {
             value_pitch: 1,
             constant: normal_constant(1),
             samples: samples as u32,
-            copies: classifiers as u32,
+            classifiers: classifiers as u32,
             outputs: outputs as u32,
             lanes: 0,
             slices: 0,
             staged: 0,
         };
         let threads = vectors.next_multiple_of(32).clamp(32, THREADS) as u32;
-        Plan { sizes, threads, shared: shared_of_copies(classifiers, 0) }
+        Plan { sizes, threads, shared: shared_of_classifiers(classifiers, 0) }
     }
 }
 
-/// Bytes of `ClassifierCopies`, without the logits.
-fn shared_of_copies(copies: usize, slices: usize) -> usize {
-    (8 * copies * (4 + slices)).next_multiple_of(16)
+/// Bytes of `ClassifierArrays`, without the logits.
+fn shared_of_classifiers(classifiers: usize, slices: usize) -> usize {
+    (8 * classifiers * (4 + slices)).next_multiple_of(16)
 }
 
 /// The logarithm of the normalising constant of a Gaussian of variance 1 in this number of dimensions.
@@ -223,22 +223,22 @@ fn evaluate(
 }
 
 /// An uninitialised result of a batch.
-pub(in crate::ops) fn empty_head(z: &Tensor, copies: usize) -> Head {
+pub(in crate::ops) fn empty_head(z: &Tensor, classifiers: usize) -> Head {
     let device = z.device();
     Head {
         objective: z.empty_wide([]),
         loss: Tensor::empty(device, [1], DType::F64),
         correct: Tensor::empty(device, [1], DType::I32),
-        classifier_losses: Tensor::empty(device, [copies], DType::F64),
-        diverged: Tensor::empty(device, [copies], DType::U8),
+        classifier_losses: Tensor::empty(device, [classifiers], DType::F64),
+        diverged: Tensor::empty(device, [classifiers], DType::U8),
         samples_without_finite_classifier: Tensor::empty(device, [1], DType::I32),
     }
 }
 
 /// Computes the batch's losses and counts from the statistics.
 pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor, head: &Head) {
-    let copies = extents.classifiers;
-    let threads = 32 * (copies as u32 + 2).min(32);
+    let classifiers = extents.classifiers;
+    let threads = 32 * (classifiers as u32 + 2).min(32);
     gpu.launch(
         "classifiers_summary_fwd_f32",
         [1; 3],
@@ -252,7 +252,7 @@ pub(in crate::ops) fn summarise(gpu: &Gpu, extents: Extents, statistics: &Tensor
             &head.diverged.pointer(),
             &head.samples_without_finite_classifier.pointer(),
             &(extents.samples as u32),
-            &(copies as u32),
+            &(classifiers as u32),
         ],
     );
 }

@@ -67,7 +67,7 @@ impl DepthwiseShape {
 
 /// The kernels that fit a convolution.
 #[derive(Clone, Copy)]
-enum Kind {
+enum Family {
     /// For 3x3 and, except in the weights' gradient, stride 1; 16 bytes of channels a thread.
     Three,
     /// 16 bytes of channels a thread.
@@ -76,7 +76,7 @@ enum Kind {
     One,
 }
 
-impl Kind {
+impl Family {
     /// The kernels for these tensors; `depthwise_3` has kernels for `strides`.
     fn of(geometry: Geometry, tensors: &[&Tensor], strides: &[usize]) -> Self {
         let vector = vector_of(tensors[0].dtype());
@@ -86,12 +86,12 @@ impl Kind {
                 && tensor.shape().columns().is_multiple_of(vector)
         };
         if !tensors.iter().all(is_aligned) {
-            return Kind::One;
+            return Family::One;
         }
         let is_three = geometry.kernel_height == 3 && geometry.kernel_width == 3;
         match is_three && strides.contains(&geometry.config.stride) {
-            true => Kind::Three,
-            false => Kind::Wide,
+            true => Family::Three,
+            false => Family::Wide,
         }
     }
 
@@ -99,18 +99,18 @@ impl Kind {
     fn threads(self, rows: usize, width: usize, of: &Tensor) -> usize {
         let (channels, vector) = (of.shape().columns(), vector_of(of.dtype()));
         match self {
-            Kind::Three => rows * width.div_ceil(RUN) * (channels / vector),
-            Kind::Wide => rows * width * (channels / vector),
-            Kind::One => rows * width * channels,
+            Family::Three => rows * width.div_ceil(RUN) * (channels / vector),
+            Family::Wide => rows * width * (channels / vector),
+            Family::One => rows * width * channels,
         }
     }
 
     /// The kernel that does `work` on tensors of this type.
     fn kernel(self, work: &str, dtype: DType) -> String {
         let family = match self {
-            Kind::Three => 3,
-            Kind::Wide => vector_of(dtype),
-            Kind::One => 1,
+            Family::Three => 3,
+            Family::Wide => vector_of(dtype),
+            Family::One => 1,
         };
         kernel_in(&format!("depthwise_{family}_{work}"), dtype)
     }
@@ -132,7 +132,7 @@ pub(super) fn forward(
 ) {
     let mut touched = vec![x, weight, out];
     touched.extend(bias);
-    let kind = Kind::of(geometry, &touched, &[1]);
+    let kind = Family::of(geometry, &touched, &[1]);
     let kernel = kind.kernel("fwd", x.dtype());
     let Geometry { images, out_height, out_width, .. } = geometry;
     let blocks = grid(kind.threads(images * out_height, out_width, out));
@@ -151,7 +151,7 @@ pub(super) fn input_gradient(
     geometry: Geometry,
 ) {
     let dx = &slot.tensor;
-    let kind = Kind::of(geometry, &[dy, weight, dx], &[1]);
+    let kind = Family::of(geometry, &[dy, weight, dx], &[1]);
     let kernel = kind.kernel("dx_bwd", dx.dtype());
     let Geometry { images, height, width, .. } = geometry;
     let blocks = grid(kind.threads(images * height, width, dx));
@@ -171,9 +171,9 @@ pub(super) fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, g
     if pixels == 0 || geometry.config.groups == 0 {
         return;
     }
-    let kind = Kind::of(geometry, &[x, dy], &[1, geometry.config.stride]);
+    let kind = Family::of(geometry, &[x, dy], &[1, geometry.config.stride]);
     let kernel = kind.kernel("dw_bwd", x.dtype());
-    let taps_of_block = if matches!(kind, Kind::Three) { 9 } else { 1 };
+    let taps_of_block = if matches!(kind, Family::Three) { 9 } else { 1 };
     let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
     let count = pixels.div_ceil(part_pixels);
     let parts = x.empty_wide([count, taps, geometry.config.groups]);

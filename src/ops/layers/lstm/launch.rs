@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Context, Sizes as Extents};
+use super::{Context, Extents};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::kernel_in;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::launch::{self, PoolShape};
-use super::{Place, Reach, Windows, pixels_per_task};
+use super::{Pixel, Reach, Windows, pixels_per_task};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::ops::begin;
@@ -141,7 +141,7 @@ fn divide_by_areas<T: Float>(cpu: &Cpu, tensor: &Tensor, reach: &Reach) {
     let mut elements = tensor.write::<T>();
     let work = elements.len();
     cpu.pieces(&mut elements, count * channels, work, |task, pixels| {
-        let mut at = Place::of(reach.to, task * count);
+        let mut at = Pixel::of(reach.to, task * count);
         for pixel in pixels.chunks_mut(channels.max(1)) {
             let (rows, columns, _) = reach.of(at);
             let factor = T::from_f64(1.0 / (rows.len() * columns.len()) as f64);
@@ -204,7 +204,7 @@ vectorised! {
         to: &mut [T], pitch: usize, sums: Sums<T>,
     ) {
         let (channels, width) = (reach.to[3], reach.from[2]);
-        let mut at = Place::of(reach.to, first);
+        let mut at = Pixel::of(reach.to, first);
         for to in to.chunks_mut(pitch.max(1)) {
             let (rows, columns, corner) = reach.of(at);
             let pixel = |row: usize, column: usize| {
