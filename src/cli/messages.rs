@@ -105,11 +105,15 @@ pub(super) fn r2_text(r2: f64) -> String {
 pub(super) fn beside_loss(accuracy: Option<f64>, errors: Option<RegressionErrors>) -> String {
     let accuracy = accuracy.map(|accuracy| format!(", accuracy {}", percent(accuracy)));
     let errors = errors.map(|RegressionErrors { mse, mae, r2 }| {
-        let r2 = r2_text(r2);
+        let why = match r2.is_finite() {
+            true => "",
+            false => " (an output's targets are all equal, or the errors are too large)",
+        };
         format!(
-            ", mean squared error {}, mean absolute error {}, R2 {r2}",
+            ", mean squared error {}, mean absolute error {}, R2 {}{why}",
             number(mse),
-            number(mae)
+            number(mae),
+            r2_text(r2)
         )
     });
     accuracy.or(errors).unwrap_or_default()

@@ -14,7 +14,7 @@ const FAR: f64 = 10.0;
 /// The same for images, if there are this many of so many numbers.
 const FAR_OF_IMAGES: f64 = 1.9;
 const MANY: usize = 20;
-const PIXELS: usize = 192;
+const PIXELS: usize = 64;
 
 /// The kind of data that an architecture takes.
 pub fn kind(architecture: Architecture) -> Kind {

@@ -107,7 +107,8 @@ fn marks_of_missing_values_are_remarked_on() {
         (0..count).for_each(|number| values[(2 + 7 * number) * INPUTS + 1] = -999_999.0);
         let inputs = floats("inputs", &[300, INPUTS], &values);
         write_tensors(&folder.join("data.safetensors"), &[inputs, labels]);
-        let (_, stderr) = ends_with(0, folder, &format!("{MLP} --epochs 1 --out run{count}"));
+        let (_, stderr) =
+            ends_with(0, folder, &format!("{MLP} --epochs 1 --valid-split 0 --out run{count}"));
         assert_eq!(stderr.contains("missing value"), count > 0, "{count}: {stderr}");
     }
 }
