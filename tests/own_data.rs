@@ -252,6 +252,9 @@ fn a_model_of_an_earlier_version_is_evaluated_as_it_was_and_says_so() {
     });
     let best = best.fold(f64::INFINITY, f64::min);
     assert!((evaluation.loss - best).abs() < 1e-3, "{} {best}", evaluation.loss);
+    // The file alone does not say how its validation part was taken.
+    let alone = evaluated(&run.join("best.safetensors"), data.to_str(), None).unwrap();
+    assert!((alone.loss - best).abs() < 1e-3, "{} {best}", alone.loss);
 }
 
 #[test]

@@ -86,3 +86,18 @@ impl Averaging {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_bayes_rule_values_are_weighed_by_the_posterior() {
+        let device = Device::cpu();
+        let own = Averaging::new(AveragingKind::Bayesian, Likelihood::Mean, 3, 0.999, &device);
+        own.update(&Tensor::from_slice(&device, [3], &[1.0f64, 2.0, f64::INFINITY]), 4);
+        let posterior = own.log_posterior().to_vec::<f64>();
+        assert_eq!(own.log_value_weights().to_vec::<f64>(), posterior);
+        assert!(posterior[0] > posterior[1] && posterior[2] == f64::NEG_INFINITY);
+    }
+}

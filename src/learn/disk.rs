@@ -23,6 +23,11 @@ pub(crate) mod failing {
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
+    /// Lets this thread's operation of this number fail, counted from 0 from now on.
+    pub(crate) fn fail_at(number: usize) {
+        LEFT.set(Some(number));
+    }
+
     pub(super) fn count() -> io::Result<()> {
         let left = LEFT.get();
         LEFT.set(left.and_then(|left| left.checked_sub(1)));
@@ -51,6 +56,7 @@ pub(crate) mod failing {
             }
             assert_eq!(contents(&run), contents(&whole), "operation {number}");
             if !has_failed {
+                assert!(LEFT.take().is_some(), "nobody noticed that operation {number} failed");
                 assert!(number > 40, "only {number} operations");
                 return;
             }

@@ -136,3 +136,28 @@ impl Metrics {
         operation(|| self.file.sync_data()).map_err(|error| Error::write(&self.path, error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::disk::failing;
+
+    #[test]
+    fn lines_are_synced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let metrics = Metrics::open(&folder.path().join("metrics.jsonl")).expect("a fresh file");
+        failing::fail_at(0);
+        metrics.sync().expect_err("the operation fails");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_place_of_the_metrics_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("metrics.jsonl");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("mkfifo runs").success());
+        let error = Metrics::open(&path).err().expect("a pipe has no lines").to_string();
+        assert!(error.contains("is a named pipe, not a file"), "{error}");
+    }
+}

@@ -180,6 +180,7 @@ fn temporary_name(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learn::disk::failing;
 
     #[test]
     fn a_file_comes_back_as_it_was_written() {
@@ -196,6 +197,18 @@ mod tests {
                 error.to_string().starts_with("x.safetensors: is not a complete safetensors file")
             );
         }
+    }
+
+    #[test]
+    fn a_file_is_created_written_synced_renamed_and_its_folder_synced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("last");
+        for number in 0..5 {
+            failing::fail_at(number);
+            replace(&path, b"new").expect_err("an operation fails");
+        }
+        failing::fail_at(5);
+        replace(&path, b"new").expect("there are five operations");
     }
 
     #[test]

@@ -190,11 +190,8 @@ impl RunTask for QLearning {
 
     /// A network without updates is the best only until one with updates is evaluated.
     fn is_better(&self, measured: &Returns, progress: &Progress) -> bool {
-        let Standing { best_return, best_has_learnt, .. } = self.place;
-        // An earlier version could take a return that is not a number for the best.
-        let is_better = measured.mean > best_return || best_return.is_nan();
-        let is_first_learnt = self.updates(progress) > 0 && !best_has_learnt;
-        measured.mean.is_finite() && (is_better || is_first_learnt)
+        let is_first_learnt = self.updates(progress) > 0 && !self.place.best_has_learnt;
+        is_better_return(measured.mean, self.place.best_return, is_first_learnt)
     }
 
     fn note_best(&mut self, measured: &Returns, progress: &Progress) {
@@ -226,5 +223,25 @@ impl RunTask for QLearning {
         let mut own = checkpoint.without(state::PREFIX);
         self.place.put(&mut own);
         own
+    }
+}
+
+/// Whether a return is better than the best so far, or finite and the first of a network that has learnt.
+fn is_better_return(own: f64, best: f64, is_first_learnt: bool) -> bool {
+    // An earlier version could take a return that is not a number for the best.
+    own.is_finite() && (own > best || best.is_nan() || is_first_learnt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_finite_return_is_the_best() {
+        for own in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(!is_better_return(own, f64::NEG_INFINITY, true));
+        }
+        assert!(is_better_return(-5.0, f64::NAN, false) && is_better_return(-5.0, -4.0, true));
+        assert!(!is_better_return(-5.0, -4.0, false));
     }
 }

@@ -102,3 +102,17 @@ pub(crate) fn file(path: &Path) -> Checked {
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_not_utf8_is_refused() {
+        let path = Path::new(OsStr::from_bytes(b"a\xff"));
+        assert!(file(path).unwrap_err().contains("is not UTF-8"));
+    }
+}
