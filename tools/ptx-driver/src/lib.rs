@@ -6,3 +6,4 @@
 pub mod machine;
 pub mod options;
 pub mod ptx;
+mod driver;
