@@ -121,6 +121,9 @@ impl Warp {
         active: Mask,
     ) -> Result<(), Problem> {
         let size = access.size();
+        if access.space == Space::Shared {
+            return self.load_shared(launch, shared, access, operands, pc, active);
+        }
         for lane in lanes(active) {
             let at = address(&self.registers, access.address, operands.s[0], lane, access.offset);
             match access.space {
@@ -131,23 +134,46 @@ impl Warp {
                         unsafe { global::load(at + offset, access.bytes) }
                     });
                 }
-                Space::Shared => {
-                    check_alignment(lane, at, size)?;
-                    shared
-                        .read(&self.who(pc, lane), at, size as usize, access.used)
-                        .map_err(|wrong| explain(launch, lane, at, wrong))?;
-                    self.take_from(access, operands, lane, &shared.bytes, at as usize);
-                }
                 Space::Local => {
                     let start = self.check_local(lane, at, size)?;
                     let local = std::mem::take(&mut self.local);
                     self.take_from(access, operands, lane, &local, start);
                     self.local = local;
                 }
-                Space::Constant => {
+                Space::Constant | Space::Shared => {
                     let memory = &launch.kernel.constant_memory;
                     check_bounds(lane, at, size, memory.len(), "constant memory")?;
                     self.take_from(access, operands, lane, memory, at as usize);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load_shared(
+        &mut self,
+        launch: &Launch,
+        shared: &mut Shared,
+        access: Access,
+        operands: &Operands,
+        pc: u32,
+        active: Mask,
+    ) -> Result<(), Problem> {
+        let size = access.size();
+        let mut who = Who { warp: self.number, lanes: 0, clocks: &self.clocks, pc };
+        for lane in lanes(active) {
+            let at = address(&self.registers, access.address, operands.s[0], lane, access.offset);
+            check_alignment(lane, at, size)?;
+            who.lanes = 1 << lane;
+            shared
+                .read(&who, at, size as usize, access.used)
+                .map_err(|wrong| explain(launch, lane, at, wrong))?;
+            for number in 0..usize::from(access.count) {
+                let slot = operands.d[number];
+                let start = at as usize + number * usize::from(access.bytes);
+                if slot != NONE {
+                    let bits = access.extend(element(&shared.bytes, start, access.bytes));
+                    self.registers.set(access.class, slot, lane, bits);
                 }
             }
         }

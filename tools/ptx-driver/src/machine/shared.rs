@@ -16,38 +16,67 @@ pub enum Kind {
     InFlight,
 }
 
-/// The last write to a place.
+/// The last write to a place and the last reads of it, in one half of a cache line: most accesses look at the first 16 bytes
+/// alone.
 #[derive(Clone, Copy)]
-struct Write {
-    epoch: u32,
-    clock: u32,
-    pc: u32,
-    thread: u16,
-    kind: Kind,
-}
-
-/// The last reads of a place.
-#[derive(Clone, Copy)]
-struct Reads {
-    epoch: u32,
-    clock: u32,
-    pc: u32,
-    lanes: Mask,
-    warp: u16,
-    /// Other warps read it too since the last barrier.
-    is_several: bool,
-    is_atomic: bool,
-}
-
-#[derive(Clone, Copy)]
+#[repr(C, align(32))]
 struct Cell {
-    write: Write,
-    reads: Reads,
+    /// The epoch of the last write; [`IN_FLIGHT`] from the start of a copy until it has been waited for.
+    write_epoch: u32,
+    /// The lanes that have read the place.
+    read_lanes: Mask,
+    /// When they did so: see [`Shared::key`].
+    read_key: u64,
+    write_clock: u32,
+    write_pc: u32,
+    read_pc: u32,
+    write_thread: u16,
+    write_is_atomic: bool,
+    reads: Readers,
 }
+
+/// What else is known of the readers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    OneWarp,
+    /// By atomic operations only.
+    OneWarpAtomic,
+    /// Several warps since the last barrier.
+    Several,
+    SeveralAtomic,
+}
+
+impl Readers {
+    fn new(is_several: bool, is_atomic: bool) -> Self {
+        match (is_several, is_atomic) {
+            (false, false) => Readers::OneWarp,
+            (false, true) => Readers::OneWarpAtomic,
+            (true, false) => Readers::Several,
+            (true, true) => Readers::SeveralAtomic,
+        }
+    }
+
+    fn is_several(self) -> bool {
+        matches!(self, Readers::Several | Readers::SeveralAtomic)
+    }
+
+    fn is_atomic(self) -> bool {
+        matches!(self, Readers::OneWarpAtomic | Readers::SeveralAtomic)
+    }
+}
+
+const IN_FLIGHT: u32 = u32::MAX;
 
 const UNTOUCHED: Cell = Cell {
-    write: Write { epoch: 0, clock: 0, pc: 0, thread: 0, kind: Kind::Plain },
-    reads: Reads { epoch: 0, clock: 0, pc: 0, lanes: 0, warp: 0, is_several: false, is_atomic: false },
+    write_epoch: 0,
+    read_lanes: 0,
+    read_key: 0,
+    write_clock: 0,
+    write_pc: 0,
+    read_pc: 0,
+    write_thread: 0,
+    write_is_atomic: false,
+    reads: Readers::OneWarp,
 };
 
 /// Who touches shared memory.
@@ -114,25 +143,56 @@ impl Shared {
     ///
     /// # Errors
     /// What is wrong with it.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, who: &Who, at: u64, bytes: usize, used: u16) -> Result<(), Wrong> {
         let start = self.start(at, bytes)?;
         let (from, to) = (start >> self.shift, (start + bytes - 1) >> self.shift);
-        let granule = 1 << self.shift;
-        for index in from..=to {
-            let place = (index - from) * granule;
-            if place < 16 && used >> place & ((1u32 << granule) - 1) as u16 == 0 {
-                continue;
+        let key = self.key(who);
+        let age = self.epoch - self.first;
+        for (number, cell) in self.cells[from..=to].iter_mut().enumerate() {
+            // Written in this block, and in front of the last barrier; and this warp has read it since then.
+            let is_settled = cell.write_epoch.wrapping_sub(self.first) < age;
+            if is_settled && cell.read_key == key && cell.reads == Readers::OneWarp {
+                cell.read_lanes |= who.lanes;
+            } else {
+                let place = number << self.shift;
+                let ones = (1u32 << (1 << self.shift)) - 1;
+                if u32::from(used) >> place & ones != 0 {
+                    self.read_cell(who, from + number, key)?;
+                    return self.read_rest(who, from + number + 1..to + 1, from, used);
+                }
             }
-            let cell = &self.cells[index];
-            if cell.write.epoch < self.first {
-                return Err(Wrong::Unwritten);
-            }
-            if !self.is_after_write(who, &cell.write, false) {
-                return Err(race_with(&cell.write));
-            }
-            self.note_read(who, index, false);
         }
+        Ok(())
+    }
+
+    /// The rest of a read, of which a cell did not have the usual state.
+    fn read_rest(
+        &mut self,
+        who: &Who,
+        cells: std::ops::Range<usize>,
+        from: usize,
+        used: u16,
+    ) -> Result<(), Wrong> {
+        let key = self.key(who);
+        let ones = (1u32 << (1 << self.shift)) - 1;
+        for index in cells {
+            if u32::from(used) >> ((index - from) << self.shift) & ones != 0 {
+                self.read_cell(who, index, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_cell(&mut self, who: &Who, index: usize, key: u64) -> Result<(), Wrong> {
+        let cell = &self.cells[index];
+        if cell.write_epoch < self.first {
+            return Err(Wrong::Unwritten);
+        }
+        if !self.is_after_write(who, cell, false) {
+            return Err(race_with(cell));
+        }
+        self.note_read(who, index, key, false);
         Ok(())
     }
 
@@ -145,26 +205,25 @@ impl Shared {
         let start = self.start(at, bytes)?;
         let is_atomic = kind == Kind::Atomic;
         let lane = who.lanes.trailing_zeros() as usize;
-        let stamp = Write {
-            epoch: self.epoch,
-            clock: who.clocks.now(lane),
-            pc: who.pc,
-            thread: who.warp * LANES as u16 + lane as u16,
-            kind,
-        };
+        let clock = who.clocks.now(lane);
         for index in start >> self.shift..=(start + bytes - 1) >> self.shift {
             let cell = &self.cells[index];
-            if cell.write.epoch >= self.first && !self.is_after_write(who, &cell.write, is_atomic) {
-                return Err(race_with(&cell.write));
+            let is_written = cell.write_epoch >= self.first;
+            if is_written && !self.is_after_write(who, cell, is_atomic) {
+                return Err(race_with(cell));
             }
-            self.after_reads(who, &cell.reads, is_atomic)?;
+            self.check_reads(who, cell, is_atomic)?;
             if is_atomic {
-                if cell.write.epoch < self.first {
+                if !is_written {
                     return Err(Wrong::Unwritten);
                 }
-                self.note_read(who, index, true);
+                self.note_read(who, index, self.key(who), true);
             }
-            self.cells[index].write = stamp;
+            let cell = &mut self.cells[index];
+            cell.write_epoch = if kind == Kind::InFlight { IN_FLIGHT } else { self.epoch };
+            (cell.write_clock, cell.write_pc) = (clock, who.pc);
+            cell.write_thread = who.warp * LANES as u16 + lane as u16;
+            cell.write_is_atomic = is_atomic;
         }
         Ok(())
     }
@@ -174,9 +233,8 @@ impl Shared {
         let lane = who.lanes.trailing_zeros() as usize;
         let start = at as usize;
         for index in start >> self.shift..=(start + bytes - 1) >> self.shift {
-            let write = &mut self.cells[index].write;
-            write.kind = Kind::Plain;
-            (write.epoch, write.clock) = (self.epoch, who.clocks.now(lane));
+            let cell = &mut self.cells[index];
+            (cell.write_epoch, cell.write_clock) = (self.epoch, who.clocks.now(lane));
         }
     }
 
@@ -186,69 +244,72 @@ impl Shared {
         if end <= self.bytes.len() as u64 { Ok(at as usize) } else { Err(Wrong::OutOfBounds) }
     }
 
+    /// When a warp reads: the epoch, the warp, and its first lane's clock.
     #[inline(always)]
-    fn is_after_write(&self, who: &Who, write: &Write, is_atomic: bool) -> bool {
-        if !self.finds_races {
-            return true;
-        }
-        if write.kind == Kind::InFlight {
-            return false;
-        }
-        if write.epoch < self.epoch || is_atomic && write.kind == Kind::Atomic {
-            return true;
-        }
-        let (warp, lane) = (write.thread / LANES as u16, usize::from(write.thread) % LANES);
-        warp == who.warp && who.clocks.are_after(who.lanes, lane, write.clock)
+    fn key(&self, who: &Who) -> u64 {
+        let clock = who.clocks.now(who.lanes.trailing_zeros() as usize);
+        u64::from(self.epoch) << 32 | u64::from(who.warp) << 24 | u64::from(clock & 0xff_ffff)
     }
 
     #[inline(always)]
-    fn after_reads(&self, who: &Who, reads: &Reads, is_atomic: bool) -> Result<(), Wrong> {
-        if reads.epoch < self.epoch || !self.finds_races || is_atomic && reads.is_atomic {
+    fn is_after_write(&self, who: &Who, cell: &Cell, is_atomic: bool) -> bool {
+        if !self.finds_races {
+            return true;
+        }
+        if cell.write_epoch == IN_FLIGHT {
+            return false;
+        }
+        if cell.write_epoch < self.epoch || is_atomic && cell.write_is_atomic {
+            return true;
+        }
+        let (warp, lane) = (cell.write_thread / LANES as u16, usize::from(cell.write_thread) % LANES);
+        warp == who.warp && who.clocks.are_after(who.lanes, lane, cell.write_clock)
+    }
+
+    /// Checks that a write comes after the last reads of a place.
+    #[inline(always)]
+    fn check_reads(&self, who: &Who, cell: &Cell, is_atomic: bool) -> Result<(), Wrong> {
+        let is_past = (cell.read_key >> 32) < u64::from(self.epoch);
+        if is_past || !self.finds_races || is_atomic && cell.reads.is_atomic() {
             return Ok(());
         }
-        let is_ordered = |lane: usize| who.clocks.are_after(who.lanes, lane, reads.clock);
-        let other = match reads.is_several || reads.warp != who.warp {
-            true => Some(reads.lanes.trailing_zeros() as usize),
-            false => lanes(reads.lanes).find(|lane| !is_ordered(*lane)),
+        let (warp, clock) = ((cell.read_key >> 24 & 0xff) as u16, (cell.read_key & 0xff_ffff) as u32);
+        let is_ordered = |lane: usize| who.clocks.are_after(who.lanes, lane, clock);
+        let other = match cell.reads.is_several() || warp != who.warp {
+            true => Some(cell.read_lanes.trailing_zeros() as usize),
+            false => lanes(cell.read_lanes).find(|lane| !is_ordered(*lane)),
         };
         match other {
             Some(lane) => {
-                let thread = usize::from(reads.warp) * LANES + lane;
-                Err(Wrong::Race { thread, pc: reads.pc, was_write: false })
+                let thread = usize::from(warp) * LANES + lane;
+                Err(Wrong::Race { thread, pc: cell.read_pc, was_write: false })
             }
             None => Ok(()),
         }
     }
 
     #[inline(always)]
-    fn note_read(&mut self, who: &Who, index: usize, is_atomic: bool) {
-        let clock = who.clocks.now(who.lanes.trailing_zeros() as usize);
-        let reads = &mut self.cells[index].reads;
-        let is_current = reads.epoch == self.epoch;
-        if is_current && reads.warp == who.warp && reads.clock == clock {
-            reads.lanes |= who.lanes;
-            reads.is_atomic &= is_atomic;
-        } else {
-            let is_several = is_current && (reads.is_several || reads.warp != who.warp);
-            let is_atomic = is_atomic && (!is_current || reads.is_atomic);
-            *reads = Reads {
-                epoch: self.epoch,
-                clock,
-                pc: who.pc,
-                lanes: who.lanes,
-                warp: who.warp,
-                is_several,
-                is_atomic,
-            };
+    fn note_read(&mut self, who: &Who, index: usize, key: u64, is_atomic: bool) {
+        let cell = &mut self.cells[index];
+        let is_current = cell.read_key >> 32 == u64::from(self.epoch);
+        let is_atomic = is_atomic && (!is_current || cell.reads.is_atomic());
+        if cell.read_key == key {
+            cell.read_lanes |= who.lanes;
+            cell.reads = Readers::new(cell.reads.is_several(), is_atomic);
+            return;
         }
+        let is_same_warp = cell.read_key >> 24 & 0xff == u64::from(who.warp);
+        let is_several = is_current && (cell.reads.is_several() || !is_same_warp);
+        cell.reads = Readers::new(is_several, is_atomic);
+        (cell.read_key, cell.read_lanes, cell.read_pc) = (key, who.lanes, who.pc);
     }
 }
 
 #[cold]
-fn race_with(write: &Write) -> Wrong {
-    let (thread, pc) = (usize::from(write.thread), write.pc);
-    match write.kind {
-        Kind::InFlight => Wrong::InFlight { thread, pc },
+fn race_with(cell: &Cell) -> Wrong {
+    let (thread, pc) = (usize::from(cell.write_thread), cell.write_pc);
+    match cell.write_epoch {
+        IN_FLIGHT => Wrong::InFlight { thread, pc },
         _ => Wrong::Race { thread, pc, was_write: true },
     }
 }

@@ -256,7 +256,11 @@ impl Warp {
                 return Err(Problem::new(lane, LAUNCH_FAILED, "trap"));
             }
             Action::Barrier | Action::BarrierVote { .. } => {
-                self.arrived.push(Group { pc, mask: active });
+                // Lanes that were in a function meanwhile come later.
+                match self.arrived.iter_mut().find(|own| own.pc == pc) {
+                    Some(own) => own.mask |= active,
+                    None => self.arrived.push(Group { pc, mask: active }),
+                }
                 return Ok(self.part(group, active));
             }
             Action::WarpBarrier
