@@ -6,4 +6,4 @@
 pub mod machine;
 pub mod options;
 pub mod ptx;
-mod driver;
+pub mod driver;

@@ -35,7 +35,7 @@ impl<T> Out<T> {
         self.0
     }
 
-    #[cfg(test)]
+    /// A place.
     pub fn new(place: &mut T) -> Self {
         Out(place)
     }

@@ -1,16 +1,16 @@
 //! The driver's calls.
 
-mod context;
-mod coverage;
-mod entry;
-mod errors;
-mod events;
-mod functions;
-mod graphs;
-mod images;
-mod launch;
-mod memory;
-mod occupancy;
-mod state;
-mod streams;
-mod work;
+pub mod context;
+pub mod coverage;
+pub mod entry;
+pub mod errors;
+pub mod events;
+pub mod functions;
+pub mod graphs;
+pub mod images;
+pub mod launch;
+pub mod memory;
+pub mod occupancy;
+pub mod state;
+pub mod streams;
+pub mod work;

@@ -33,6 +33,25 @@ fn address(registers: &Registers, class: Class, slot: Slot, lane: usize, offset:
     if class == Class::Narrow { address & u64::from(u32::MAX) } else { address }
 }
 
+/// All lanes' addresses in shared memory. They have 32 bits and wrap round.
+#[inline(always)]
+fn places(registers: &Registers, access: Access, slot: Slot) -> [u32; LANES] {
+    match access.address {
+        Class::Wide => registers.wide(slot).map(|at| at.wrapping_add(access.offset as u64) as u32),
+        _ => registers.narrow(slot).map(|at| at.wrapping_add(access.offset as u32)),
+    }
+}
+
+/// The lanes that have this address.
+#[inline(always)]
+fn same(places: &[u32; LANES], at: u32) -> Mask {
+    let mut mask = 0;
+    for (lane, place) in places.iter().enumerate() {
+        mask |= u32::from(*place == at) << lane;
+    }
+    mask
+}
+
 fn check_alignment(lane: usize, at: u64, bytes: u64) -> Result<(), Problem> {
     if at & (bytes - 1) == 0 {
         return Ok(());
@@ -160,11 +179,19 @@ impl Warp {
         active: Mask,
     ) -> Result<(), Problem> {
         let size = access.size();
+        let places = places(&self.registers, access, operands.s[0]);
+        if let Some(lane) = lanes(active).find(|lane| u64::from(places[*lane]) & (size - 1) != 0) {
+            return check_alignment(lane, u64::from(places[lane]), size);
+        }
         let mut who = Who { warp: self.number, lanes: 0, clocks: &self.clocks, pc };
-        for lane in lanes(active) {
-            let at = address(&self.registers, access.address, operands.s[0], lane, access.offset);
-            check_alignment(lane, at, size)?;
-            who.lanes = 1 << lane;
+        let (mut rest, mut are_distinct) = (active, false);
+        while rest != 0 {
+            let lane = rest.trailing_zeros() as usize;
+            // Lanes that read the same place are looked at together.
+            who.lanes = if are_distinct { 1 << lane } else { same(&places, places[lane]) & rest };
+            are_distinct |= who.lanes == 1 << lane;
+            rest &= !who.lanes;
+            let at = u64::from(places[lane]);
             shared
                 .read(&who, at, size as usize, access.used)
                 .map_err(|wrong| explain(launch, lane, at, wrong))?;
@@ -173,7 +200,7 @@ impl Warp {
                 let start = at as usize + number * usize::from(access.bytes);
                 if slot != NONE {
                     let bits = access.extend(element(&shared.bytes, start, access.bytes));
-                    self.registers.set(access.class, slot, lane, bits);
+                    self.registers.spread(access.class, slot, who.lanes, bits);
                 }
             }
         }

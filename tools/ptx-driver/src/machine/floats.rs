@@ -62,8 +62,28 @@ fn is_not(holds: bool) -> bool {
 
 fn single(operation: &str) -> Option<Arithmetic> {
     match operation {
+        "add.rz" => op!(|a: f32, b: f32| -> f32 => add_toward_zero(a, b)),
         "fma.rm" => op!(|a: f32, b: f32, c: f32| -> f32 => fma_down(a, b, c)),
         _ => common_single(operation),
+    }
+}
+
+/// a + b rounded towards zero. The sum in f64 is exact, or its error tells on which side of an f32 it lies.
+fn add_toward_zero(a: f32, b: f32) -> f32 {
+    let (a, b) = (f64::from(a), f64::from(b));
+    let sum = a + b;
+    if !sum.is_finite() {
+        return sum as f32;
+    }
+    let part = sum - a;
+    let error = (a - (sum - part)) + (b - part);
+    let rounded = sum as f32;
+    let excess = (f64::from(rounded) - sum) * sum.signum();
+    let is_beyond = excess > 0.0 || excess == 0.0 && error * sum.signum() < 0.0;
+    match (is_beyond, rounded > 0.0) {
+        (false, _) => rounded,
+        (true, true) => rounded.next_down(),
+        (true, false) => rounded.next_up(),
     }
 }
 

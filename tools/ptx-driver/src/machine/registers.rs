@@ -92,6 +92,19 @@ impl Registers {
         }
     }
 
+    /// Writes the same bits in the lanes of a mask.
+    #[inline(always)]
+    pub fn spread(&mut self, class: Class, slot: Slot, mask: Mask, bits: u64) {
+        if mask.is_power_of_two() {
+            return self.set(class, slot, mask.trailing_zeros() as usize, bits);
+        }
+        match class {
+            Class::Predicate => self.set_predicate(slot, 0u32.wrapping_sub(bits as u32 & 1), mask),
+            Class::Narrow => blend(&mut self.narrow[slot as usize], [bits as u32; LANES], mask),
+            Class::Wide => blend(&mut self.wide[slot as usize], [bits; LANES], mask),
+        }
+    }
+
     /// Writes the same bits in all lanes.
     pub fn fill(&mut self, class: Class, slot: Slot, bits: u64) {
         (0..LANES).for_each(|lane| self.set(class, slot, lane, bits));
@@ -108,15 +121,36 @@ pub trait Lane: Copy {
     fn put(registers: &mut Registers, slot: Slot, values: [Self; LANES], mask: Mask);
 }
 
+/// Bits of a row: whole registers, which are written under a mask without branches.
+trait Bits: Copy {
+    /// `new` if `bit` is 1, else `old`.
+    fn choose(old: Self, new: Self, bit: u32) -> Self;
+}
+
+impl Bits for u32 {
+    #[inline(always)]
+    fn choose(old: u32, new: u32, bit: u32) -> u32 {
+        let ones = 0u32.wrapping_sub(bit);
+        old & !ones | new & ones
+    }
+}
+
+impl Bits for u64 {
+    #[inline(always)]
+    fn choose(old: u64, new: u64, bit: u32) -> u64 {
+        let ones = 0u64.wrapping_sub(u64::from(bit));
+        old & !ones | new & ones
+    }
+}
+
 /// Writes the lanes of the mask; all of them in one piece.
 #[inline(always)]
-fn blend<T: Copy>(row: &mut [T; LANES], values: [T; LANES], mask: Mask) {
+fn blend<T: Bits>(row: &mut [T; LANES], values: [T; LANES], mask: Mask) {
     if mask == Mask::MAX {
         *row = values;
     } else {
-        for (lane, (own, value)) in row.iter_mut().zip(values).enumerate() {
-            *own = if mask >> lane & 1 != 0 { value } else { *own };
-        }
+        let old = *row;
+        *row = std::array::from_fn(|lane| T::choose(old[lane], values[lane], mask >> lane & 1));
     }
 }
 
