@@ -119,7 +119,9 @@ impl Options {
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Options, String> {
         let is_set = |name: &str| get(name).is_some_and(|value| value != "0" && !value.is_empty());
         let number = |name: &str, default: u64| match get(name) {
-            Some(text) => text.parse().map_err(|_| format!("PTX_DRIVER_{name}={text} is no number")),
+            Some(text) => {
+                text.parse().map_err(|_| format!("PTX_DRIVER_{name}={text} is no number"))
+            }
             None => Ok(default),
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -163,7 +165,9 @@ fn one_of(name: &str, value: Option<String>, values: [&str; 2]) -> Result<bool, 
         None => Ok(false),
         Some(own) if own == values[0] => Ok(false),
         Some(own) if own == values[1] => Ok(true),
-        Some(own) => Err(format!("PTX_DRIVER_{name}={own} is neither {} nor {}", values[0], values[1])),
+        Some(own) => {
+            Err(format!("PTX_DRIVER_{name}={own} is neither {} nor {}", values[0], values[1]))
+        }
     }
 }
 
@@ -175,7 +179,9 @@ fn order(text: Option<&str>) -> Result<Order, String> {
             .strip_prefix("shuffle:")
             .and_then(|seed| seed.parse().ok())
             .map(Order::Shuffled)
-            .ok_or_else(|| format!("PTX_DRIVER_ORDER={other} is not forward, reverse or shuffle:SEED")),
+            .ok_or_else(|| {
+                format!("PTX_DRIVER_ORDER={other} is not forward, reverse or shuffle:SEED")
+            }),
     }
 }
 
@@ -215,7 +221,13 @@ mod tests {
         let failure = Failure { call: "cuLaunchKernel".to_owned(), number: 3, error: 2 };
         assert_eq!(all.failure, Some(failure));
         assert_eq!(read(&[]).unwrap().gpu, A100);
-        for (name, value) in [("ORDER", "up"), ("GPU", "sm_70"), ("FAIL", "x:0"), ("OMIT", "kernel"), ("LIMIT", "many")] {
+        for (name, value) in [
+            ("ORDER", "up"),
+            ("GPU", "sm_70"),
+            ("FAIL", "x:0"),
+            ("OMIT", "kernel"),
+            ("LIMIT", "many"),
+        ] {
             assert!(read(&[(name, value)]).is_err(), "{name}={value}");
         }
     }

@@ -49,7 +49,10 @@ fn integers() {
     assert_eq!(one("bfi.b32 %r9, 15, 0, 8, 4;"), 0xf00);
     assert_eq!(one("prmt.b32 %r9, 0x33221100, 0x77665544, 0x7610;"), 0x7766_1100);
     assert_eq!(one("shf.l.wrap.b32 %r9, 0x80000000, 1, 1;"), 3);
-    assert_eq!(one("mul.wide.s32 %rd5, -2, 3;\nshr.u64 %rd5, %rd5, 32;\ncvt.u32.u64 %r9, %rd5;"), u32::MAX);
+    assert_eq!(
+        one("mul.wide.s32 %rd5, -2, 3;\nshr.u64 %rd5, %rd5, 32;\ncvt.u32.u64 %r9, %rd5;"),
+        u32::MAX
+    );
     assert_eq!(one("mov.u16 %h1, 7;\nsub.s16 %h1, %h1, 9;\ncvt.u32.u16 %r9, %h1;"), 0xfffe);
     assert_eq!(one("mov.b64 %rd5, {7, 9};\nmov.b64 {%r8, %r9}, %rd5;"), 9);
 }
@@ -69,14 +72,20 @@ fn floats() {
     // 2^24 + 1 lies between two numbers; a little below it, the sum is rounded down.
     let (big, small) = (single(16_777_216.0), single(1.0));
     assert_eq!(f32_of(&format!("fma.rm.f32 %f9, {small}, {small}, {big};")), 16_777_216.0);
-    assert_eq!(f32_of(&format!("fma.rm.f32 %f9, {small}, {}, {big};", single(-1e-9))), 16_777_215.0);
+    assert_eq!(
+        f32_of(&format!("fma.rm.f32 %f9, {small}, {}, {big};", single(-1e-9))),
+        16_777_215.0
+    );
     assert_eq!(f32_of(&format!("add.rz.f32 %f9, {big}, {};", single(1.5))), 16_777_216.0);
     assert_eq!(f32_of(&format!("add.rz.f32 %f9, {big}, {};", single(-1e-9))), 16_777_215.0);
     assert_eq!(one(&format!("cvt.rzi.s32.f64 %r9, {};", double(-2.9))), -2i32 as u32);
     assert_eq!(f32_of(&format!("cvt.rn.f32.f64 %f9, {};", double(0.1))), 0.1);
     let not_a_number = single(f32::NAN);
-    for (comparison, holds) in [("lt", 0), ("geu", 1), ("neu", 1), ("ne", 0), ("nan", 1), ("num", 0), ("equ", 1)] {
-        let body = format!("setp.{comparison}.f32 %p0, {not_a_number}, {x};\nselp.u32 %r9, 1, 0, %p0;");
+    for (comparison, holds) in
+        [("lt", 0), ("geu", 1), ("neu", 1), ("ne", 0), ("nan", 1), ("num", 0), ("equ", 1)]
+    {
+        let body =
+            format!("setp.{comparison}.f32 %p0, {not_a_number}, {x};\nselp.u32 %r9, 1, 0, %p0;");
         assert_eq!(one(&body), holds, "{comparison}");
     }
 }
@@ -88,7 +97,9 @@ fn roundings_to_short_floats() {
     assert_eq!(tf32(1.0 + 1.0 / 2048.0), (1.0f32 + 1.0 / 1024.0).to_bits());
     assert_eq!(tf32(1.0 + 1.0 / 4096.0), 1.0f32.to_bits());
     // Ties go to even.
-    let pair = |high: f32, low: f32| one(&format!("cvt.rn.bf16x2.f32 %r9, {}, {};", single(high), single(low)));
+    let pair = |high: f32, low: f32| {
+        one(&format!("cvt.rn.bf16x2.f32 %r9, {}, {};", single(high), single(low)))
+    };
     assert_eq!(pair(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0), 0x3f80_3f82);
     assert_eq!(pair(f32::INFINITY, -2.0), 0x7f80_c000);
 }
@@ -130,8 +141,14 @@ fn shuffles_follow_the_manual() {
         lanes(&format!("shfl.sync.{mode}.b32 %r9|%p0, %r0, {choice}, {limit}, -1;"))
     };
     assert_eq!(of("bfly", 5, 31), (0..32).map(|lane| lane ^ 5).collect::<Vec<_>>());
-    assert_eq!(of("down", 3, 31), (0..32u32).map(|lane| if lane < 29 { lane + 3 } else { lane }).collect::<Vec<_>>());
-    assert_eq!(of("up", 3, 0), (0..32u32).map(|lane| lane.checked_sub(3).unwrap_or(lane)).collect::<Vec<_>>());
+    assert_eq!(
+        of("down", 3, 31),
+        (0..32u32).map(|lane| if lane < 29 { lane + 3 } else { lane }).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        of("up", 3, 0),
+        (0..32u32).map(|lane| lane.checked_sub(3).unwrap_or(lane)).collect::<Vec<_>>()
+    );
     assert_eq!(of("idx", 7, 31), vec![7; 32]);
     // Segments of eight lanes.
     assert_eq!(of("idx", 2, 0x181f), (0..32).map(|lane| lane / 8 * 8 + 2).collect::<Vec<_>>());
@@ -156,8 +173,13 @@ fn products_and_sums_are_contracted_on_request() {
             "{OWN_WORD}mov.f32 %f0, {x};\nmov.f32 %f1, {y};\nmov.f32 %f2, {z};\n{product} %f3, %f0, %f1;\n{sum};\nst.global.f32 [%rd1], %f4;"
         )
     };
-    let contracted = Setup { arithmetic: Arithmetic { contracted: true, ..Arithmetic::default() }, ..Setup::default() };
-    let of = |setup: &Setup, product: &str, sum: &str| f32::from_bits(setup.words(&body(product, sum), 32)[0]);
+    let contracted = Setup {
+        arithmetic: Arithmetic { contracted: true, ..Arithmetic::default() },
+        ..Setup::default()
+    };
+    let of = |setup: &Setup, product: &str, sum: &str| {
+        f32::from_bits(setup.words(&body(product, sum), 32)[0])
+    };
     let sum = "add.f32 %f4, %f3, %f2";
     assert_eq!(of(&Setup::default(), "mul.f32", sum), a * b - 1.0);
     assert_eq!(of(&contracted, "mul.f32", sum), a.mul_add(b, -1.0));
@@ -168,13 +190,24 @@ fn products_and_sums_are_contracted_on_request() {
 
 #[test]
 fn approximations_are_off_on_request() {
-    let off = Setup { arithmetic: Arithmetic { off_approximations: true, ..Arithmetic::default() }, ..Setup::default() };
+    let off = Setup {
+        arithmetic: Arithmetic { off_approximations: true, ..Arithmetic::default() },
+        ..Setup::default()
+    };
     let body = format!(
         "{OWN_WORD}cvt.rn.f32.u32 %f0, %r0;\nadd.f32 %f0, %f0, {};\nrcp.approx.ftz.f32 %f9, %f0;\nst.global.f32 [%rd1], %f9;",
         single(1.3)
     );
-    let errors: Vec<i64> = off.words(&body, 32).iter().enumerate()
-        .map(|(lane, bits)| i64::from(*bits) - i64::from(((1.0 / f64::from(lane as f32 + 1.3)) as f32).to_bits()))
+    let errors: Vec<i64> = off
+        .words(&body, 32)
+        .iter()
+        .enumerate()
+        .map(|(lane, bits)| {
+            i64::from(*bits) - i64::from(((1.0 / f64::from(lane as f32 + 1.3)) as f32).to_bits())
+        })
         .collect();
-    assert!(errors.iter().all(|error| error.abs() <= 2) && errors.iter().any(|error| *error != 0), "{errors:?}");
+    assert!(
+        errors.iter().all(|error| error.abs() <= 2) && errors.iter().any(|error| *error != 0),
+        "{errors:?}"
+    );
 }

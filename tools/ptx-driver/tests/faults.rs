@@ -9,7 +9,8 @@ use cuda::options::Order;
 const SHARED: &str = ".shared .align 16 .b8 words[1024];";
 
 /// %r0 is the thread, and %r1 the address of its word of shared memory.
-const OWN_SHARED: &str = "mov.u32 %r0, %tid.x;\nmov.u32 %r2, words;\nshl.b32 %r1, %r0, 2;\nadd.s32 %r1, %r1, %r2;\n";
+const OWN_SHARED: &str =
+    "mov.u32 %r0, %tid.x;\nmov.u32 %r2, words;\nshl.b32 %r1, %r0, 2;\nadd.s32 %r1, %r1, %r2;\n";
 
 #[track_caller]
 fn expect(setup: &Setup, declarations: &str, body: &str, error: i32, texts: &[&str]) {
@@ -32,9 +33,21 @@ fn accesses_out_of_bounds() {
     let one = Setup::threads(1);
     let bytes = 4 * 1024;
     expect(&one, "", &format!("st.global.u32 [%rd0+{bytes}], 1;"), ILLEGAL_ADDRESS, &["global"]);
-    expect(&one, "", &format!("ld.global.u32 %r0, [%rd0+{bytes}];"), ILLEGAL_ADDRESS, &["4096 bytes into"]);
+    expect(
+        &one,
+        "",
+        &format!("ld.global.u32 %r0, [%rd0+{bytes}];"),
+        ILLEGAL_ADDRESS,
+        &["4096 bytes into"],
+    );
     expect(&one, "", "ld.global.u32 %r0, [%rd0+-4];", ILLEGAL_ADDRESS, &["global"]);
-    expect(&one, SHARED, "st.shared.u32 [words+1024], 1;", ILLEGAL_ADDRESS, &["shared memory, at byte 1024"]);
+    expect(
+        &one,
+        SHARED,
+        "st.shared.u32 [words+1024], 1;",
+        ILLEGAL_ADDRESS,
+        &["shared memory, at byte 1024"],
+    );
     expect(&one, "", "ld.param.u32 %r0, [test_param_0+8];", ILLEGAL_ADDRESS, &["parameters"]);
     let local = ".local .align 8 .b8 depot[16];\n";
     expect(&one, "", &format!("{local}st.local.u32 [depot+16], 1;"), ILLEGAL_ADDRESS, &["local"]);
@@ -47,7 +60,13 @@ fn accesses_out_of_bounds() {
 fn misaligned_accesses() {
     let one = Setup::threads(1);
     expect(&one, "", "st.global.u32 [%rd0+2], 1;", MISALIGNED_ADDRESS, &["4 bytes"]);
-    expect(&one, "", "ld.global.v4.u32 {%r0, %r1, %r2, %r3}, [%rd0+8];", MISALIGNED_ADDRESS, &["16 bytes"]);
+    expect(
+        &one,
+        "",
+        "ld.global.v4.u32 {%r0, %r1, %r2, %r3}, [%rd0+8];",
+        MISALIGNED_ADDRESS,
+        &["16 bytes"],
+    );
     expect(&one, SHARED, "st.shared.u64 [words+4], 1;", MISALIGNED_ADDRESS, &["8 bytes"]);
     let copy = "mov.u32 %r1, words;\ncp.async.cg.shared.global [%r1+8], [%rd0], 16;";
     expect(&one, SHARED, copy, MISALIGNED_ADDRESS, &["16 bytes"]);
@@ -79,7 +98,8 @@ fn barriers_that_not_all_threads_reach() {
     let body = "mov.u32 %r0, %tid.x;\nsetp.lt.u32 %p0, %r0, 16;\n@%p0 bar.warp.sync -1;";
     expect(&Setup::threads(32), "", body, LAUNCH_FAILED, &["do not come"]);
     expect(&Setup::threads(16), "", "bar.warp.sync -1;", LAUNCH_FAILED, &["have ended"]);
-    let body = "mov.u32 %r0, %tid.x;\nsetp.lt.u32 %p0, %r0, 16;\n@%p0 bar.warp.sync -1;\nbar.sync 0;";
+    let body =
+        "mov.u32 %r0, %tid.x;\nsetp.lt.u32 %p0, %r0, 16;\n@%p0 bar.warp.sync -1;\nbar.sync 0;";
     expect(&Setup::threads(32), "", body, LAUNCH_FAILED, &["do not come"]);
 }
 
@@ -119,14 +139,26 @@ fn races_between_warps() {
     let reads_only = "setp.lt.u32 %p0, %r0, 32;\n@%p0 bra $R;\nst.shared.u32 [%r1], 7;\n$R:";
     let body_of_reader = format!("{}\n{reads_only}", exchange("bar.sync 0;", 32));
     expect(&Setup::threads(64), SHARED, &body_of_reader, LAUNCH_FAILED, &["read by thread"]);
-    expect(&Setup::threads(64), SHARED, &body(""), LAUNCH_FAILED, &["a race", "no barrier in between"]);
+    expect(
+        &Setup::threads(64),
+        SHARED,
+        &body(""),
+        LAUNCH_FAILED,
+        &["a race", "no barrier in between"],
+    );
     expect_none(&Setup::threads(64), SHARED, &body("bar.sync 0;"));
 }
 
 #[test]
 fn races_between_lanes_of_a_warp() {
     let setup = Setup::threads(32);
-    expect(&setup, SHARED, &exchange("", 1), LAUNCH_FAILED, &["a race", "written by thread 1", "`st.shared.u32 [%r1], %r0`"]);
+    expect(
+        &setup,
+        SHARED,
+        &exchange("", 1),
+        LAUNCH_FAILED,
+        &["a race", "written by thread 1", "`st.shared.u32 [%r1], %r0`"],
+    );
     expect_none(&setup, SHARED, &exchange("bar.warp.sync -1;", 1));
     expect_none(&setup, SHARED, &exchange("bar.sync 0;", 1));
     // A shuffle orders nothing.
@@ -149,7 +181,8 @@ fn races_between_lanes_of_a_warp() {
 #[test]
 fn races_name_the_lines_of_the_source() {
     let lines = |body: &str| {
-        body.replace("st.shared", ".loc 1 12 0\nst.shared").replace("ld.shared", ".loc 1 14 0\nld.shared")
+        body.replace("st.shared", ".loc 1 12 0\nst.shared")
+            .replace("ld.shared", ".loc 1 14 0\nld.shared")
     };
     let declarations = format!("{SHARED}\n.file 1 \"/kernels/sum.cu\"");
     let fault = Setup::threads(32).fault(&declarations, &lines(&exchange("", 1)));
@@ -173,7 +206,8 @@ fn copies_that_nobody_has_waited_for() {
         expect(&setup, SHARED, &copy("cp.async.wait_group 1;"), LAUNCH_FAILED, &["is in flight"]);
         expect_none(&setup, SHARED, &copy("cp.async.wait_group 0;"));
         // Another thread's copy needs a barrier as well.
-        let other = copy("cp.async.wait_group 0;").replace("[%r1];", "[%r1];\nxor.b32 %r6, %r1, 4;\nld.shared.u32 %r7, [%r6];");
+        let other = copy("cp.async.wait_group 0;")
+            .replace("[%r1];", "[%r1];\nxor.b32 %r6, %r1, 4;\nld.shared.u32 %r7, [%r6];");
         expect(&setup, SHARED, &other, LAUNCH_FAILED, &["a race"]);
         expect_none(&setup, SHARED, &other.replace("wait_group 0;", "wait_group 0;\nbar.sync 0;"));
     }

@@ -55,7 +55,13 @@ fn element(row: usize, column: usize, seed: usize) -> f32 {
 }
 
 /// The registers of all lanes, a register after the other, each of 32 words.
-fn fragments(count: usize, packed: usize, layout: Layout, rows: usize, value: impl Fn(usize, usize) -> f32) -> Vec<u32> {
+fn fragments(
+    count: usize,
+    packed: usize,
+    layout: Layout,
+    rows: usize,
+    value: impl Fn(usize, usize) -> f32,
+) -> Vec<u32> {
     let mut words = vec![0u32; count * 32];
     for lane in 0..32 {
         for at in 0..count * packed {
@@ -70,7 +76,8 @@ fn fragments(count: usize, packed: usize, layout: Layout, rows: usize, value: im
 
 /// A kernel that loads ten registers, multiplies, and stores four behind them.
 fn product_kernel(mnemonic: &str) -> String {
-    let mut body = "mov.u32 %r0, %tid.x;\nmul.wide.u32 %rd1, %r0, 4;\nadd.s64 %rd1, %rd0, %rd1;\n".to_owned();
+    let mut body =
+        "mov.u32 %r0, %tid.x;\nmul.wide.u32 %rd1, %r0, 4;\nadd.s64 %rd1, %rd0, %rd1;\n".to_owned();
     for at in 0..10 {
         body += &format!("ld.global.u32 %r{}, [%rd1+{}];\n", at + 1, 128 * at);
     }
@@ -83,7 +90,13 @@ fn product_kernel(mnemonic: &str) -> String {
     kernel("", &body)
 }
 
-fn products(traits: &Traits, truncated: bool, a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32, c: impl Fn(usize, usize) -> f32) -> Vec<Vec<f32>> {
+fn products(
+    traits: &Traits,
+    truncated: bool,
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+    c: impl Fn(usize, usize) -> f32,
+) -> Vec<Vec<f32>> {
     let mut words = Aligned::new(14 * 32);
     let mut all = fragments(4, traits.packed, traits.a, 16, a);
     // B is stored by columns: the layout maps to n and k.
@@ -107,7 +120,13 @@ fn products(traits: &Traits, truncated: bool, a: impl Fn(usize, usize) -> f32, b
 fn products_are_plain_ones() {
     for traits in [&TF32, &BF16] {
         for truncated in [false, true] {
-            let d = products(traits, truncated, |m, k| element(m, k, 1), |n, k| element(n, k, 4), |m, n| element(m, n, 9));
+            let d = products(
+                traits,
+                truncated,
+                |m, k| element(m, k, 1),
+                |n, k| element(n, k, 4),
+                |m, n| element(m, n, 9),
+            );
             for (m, row) in d.iter().enumerate() {
                 for (n, own) in row.iter().enumerate() {
                     let sum: f32 = (0..traits.k).map(|k| element(m, k, 1) * element(n, k, 4)).sum();
@@ -129,7 +148,13 @@ fn operands_of_tf32_are_truncated() {
 #[test]
 fn sums_are_truncated_on_request() {
     let of = |truncated| {
-        let d = products(&TF32, truncated, |_, k| if k == 0 { 1.0 } else { 0.0 }, |_, _| 0.75 * 2.0f32.powi(-23), |_, _| 1.0);
+        let d = products(
+            &TF32,
+            truncated,
+            |_, k| if k == 0 { 1.0 } else { 0.0 },
+            |_, _| 0.75 * 2.0f32.powi(-23),
+            |_, _| 1.0,
+        );
         d[0][0]
     };
     assert_eq!(of(false), 1.0 + f32::EPSILON);
@@ -143,13 +168,22 @@ fn stored(matrix: usize, row: usize, at: usize) -> u32 {
 
 #[test]
 fn matrices_are_loaded_as_cutlass_says() {
-    for (name, count, transposed) in [("x1", 1, false), ("x2", 2, false), ("x4", 4, false), ("x4.trans", 4, true), ("x2.trans", 2, true)] {
+    for (name, count, transposed) in [
+        ("x1", 1, false),
+        ("x2", 2, false),
+        ("x4", 4, false),
+        ("x4.trans", 4, true),
+        ("x2.trans", 2, true),
+    ] {
         let registers: Vec<String> = (0..count).map(|at| format!("%r{}", 10 + at)).collect();
         let mut body = "mov.u32 %r0, %tid.x;\nmov.u32 %r2, words;\nshl.b32 %r1, %r0, 4;\nadd.s32 %r1, %r1, %r2;\n\
                         mul.wide.u32 %rd1, %r0, 16;\nadd.s64 %rd1, %rd0, %rd1;\nld.global.v4.u32 {%r3, %r4, %r5, %r6}, [%rd1];\n\
                         st.shared.v4.u32 [%r1], {%r3, %r4, %r5, %r6};\nbar.sync 0;\n"
             .to_owned();
-        body += &format!("ldmatrix.sync.aligned.m8n8.{name}.shared.b16 {{{}}}, [%r1];\n", registers.join(", "));
+        body += &format!(
+            "ldmatrix.sync.aligned.m8n8.{name}.shared.b16 {{{}}}, [%r1];\n",
+            registers.join(", ")
+        );
         body += "mul.wide.u32 %rd2, %r0, 4;\nadd.s64 %rd2, %rd0, %rd2;\n";
         for (at, register) in registers.iter().enumerate() {
             body += &format!("st.global.u32 [%rd2+{}], {register};\n", 512 + 128 * at);
@@ -158,7 +192,8 @@ fn matrices_are_loaded_as_cutlass_says() {
         for matrix in 0..4 {
             for row in 0..8 {
                 for pair in 0..4 {
-                    let (low, high) = (stored(matrix, row, 2 * pair), stored(matrix, row, 2 * pair + 1));
+                    let (low, high) =
+                        (stored(matrix, row, 2 * pair), stored(matrix, row, 2 * pair + 1));
                     words.words()[matrix * 32 + row * 4 + pair] = low | high << 16;
                 }
             }
@@ -173,7 +208,11 @@ fn matrices_are_loaded_as_cutlass_says() {
                     false => stored(matrix, at / 8, at % 8),
                     true => stored(matrix, at % 8, at / 8),
                 };
-                assert_eq!(own, expected(2 * lane) | expected(2 * lane + 1) << 16, "{name}, {matrix}, {lane}");
+                assert_eq!(
+                    own,
+                    expected(2 * lane) | expected(2 * lane + 1) << 16,
+                    "{name}, {matrix}, {lane}"
+                );
             }
         }
     }

@@ -118,7 +118,19 @@ fn parse(text: &str) -> Entries {
     let mut name = String::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        if let ["kernel", own, "launches", launches, "executed", _, "of", count, "seconds", seconds] = *words {
+        if let [
+            "kernel",
+            own,
+            "launches",
+            launches,
+            "executed",
+            _,
+            "of",
+            count,
+            "seconds",
+            seconds,
+        ] = *words
+        {
             own.clone_into(&mut name);
             let entry = Entry {
                 launches: launches.parse().unwrap_or(0),
@@ -127,7 +139,8 @@ fn parse(text: &str) -> Entries {
                 missing: BTreeMap::new(),
             };
             all.insert(name.clone(), entry);
-        } else if let Some((at, place)) = line.strip_prefix("  ").and_then(|line| line.split_once(' '))
+        } else if let Some((at, place)) =
+            line.strip_prefix("  ").and_then(|line| line.split_once(' '))
             && let (Ok(at), Some(entry)) = (at.parse(), all.get_mut(&name))
         {
             entry.missing.insert(at, place.to_owned());

@@ -161,7 +161,8 @@ fn registers(report: &str, arch: &str) -> HashMap<String, usize> {
         {
             kernel = (own_arch == arch).then(|| name.to_owned());
         }
-        let number = line.split_once(" registers").and_then(|(before, _)| before.split(' ').next_back());
+        let number =
+            line.split_once(" registers").and_then(|(before, _)| before.split(' ').next_back());
         if let (Some(name), Some(Ok(count))) = (&kernel, number.map(str::parse)) {
             found.insert(name.clone(), count);
         }

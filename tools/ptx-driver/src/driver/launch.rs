@@ -88,7 +88,11 @@ impl Parameters {
 }
 
 /// Checks the extents of a launch.
-fn check_extents(function: &Function, grid: [u32; 3], block: [u32; 3]) -> Result<(), (c_int, String)> {
+fn check_extents(
+    function: &Function,
+    grid: [u32; 3],
+    block: [u32; 3],
+) -> Result<(), (c_int, String)> {
     let is_within = |extents: [u32; 3], limits: [u32; 3]| {
         extents.iter().zip(limits).all(|(own, limit)| (1..=limit).contains(own))
     };
@@ -108,7 +112,11 @@ fn check_extents(function: &Function, grid: [u32; 3], block: [u32; 3]) -> Result
 }
 
 /// Checks shared memory and registers of a launch.
-fn check_resources(function: &Function, threads: usize, dynamic: usize) -> Result<(), (c_int, String)> {
+fn check_resources(
+    function: &Function,
+    threads: usize,
+    dynamic: usize,
+) -> Result<(), (c_int, String)> {
     let kernel = &function.kernel.kernel;
     if dynamic > function.dynamic_limit {
         let text = format!(

@@ -78,7 +78,8 @@ impl State {
 
     /// Copies without a stream go through the null stream, which waits for all that do not refuse to wait.
     fn refuse_null_stream(&mut self) -> Outcome {
-        let is_waited_for = |stream: &super::streams::Stream| stream.is_blocking && stream.capture.is_some();
+        let is_waited_for =
+            |stream: &super::streams::Stream| stream.is_blocking && stream.capture.is_some();
         if self.streams.values().any(is_waited_for) {
             return Err(CAPTURE_IMPLICIT);
         }

@@ -112,7 +112,8 @@ impl State {
     /// The ranges of device memory.
     pub fn ranges(&mut self) -> Arc<Ranges> {
         let allocations = &self.allocations;
-        let all = || Ranges(allocations.iter().map(|(at, bytes)| (*at, at + *bytes as u64)).collect());
+        let all =
+            || Ranges(allocations.iter().map(|(at, bytes)| (*at, at + *bytes as u64)).collect());
         Arc::clone(self.ranges.get_or_insert_with(|| Arc::new(all())))
     }
 
@@ -129,7 +130,9 @@ impl State {
 
 fn holds(ranges: &BTreeMap<u64, usize>, at: u64, bytes: usize) -> bool {
     let below = ranges.range(..=at).next_back();
-    below.is_some_and(|(start, size)| at - start <= *size as u64 && bytes as u64 <= *size as u64 - (at - start))
+    below.is_some_and(|(start, size)| {
+        at - start <= *size as u64 && bytes as u64 <= *size as u64 - (at - start)
+    })
 }
 
 /// The process's state. Calls run one after the other.

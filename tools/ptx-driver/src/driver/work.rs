@@ -26,13 +26,28 @@ pub struct KernelLaunch {
 pub enum Work {
     Launch(Arc<KernelLaunch>),
     /// Sets bytes of device memory.
-    Set { to: u64, byte: u8, bytes: usize },
+    Set {
+        to: u64,
+        byte: u8,
+        bytes: usize,
+    },
     /// Copies within device memory.
-    Copy { to: u64, from: u64, bytes: usize },
+    Copy {
+        to: u64,
+        from: u64,
+        bytes: usize,
+    },
     /// Copies bytes to device memory that were the host's at the call.
-    Upload { to: u64, bytes: Arc<Vec<u8>> },
+    Upload {
+        to: u64,
+        bytes: Arc<Vec<u8>>,
+    },
     /// Copies between device memory and pinned memory, which the host may have changed since the call.
-    Pinned { to: u64, from: u64, bytes: usize },
+    Pinned {
+        to: u64,
+        from: u64,
+        bytes: usize,
+    },
     /// All earlier work is done: an event's time.
     Record(Handle),
     /// Waits for work of another stream.
@@ -67,7 +82,9 @@ impl State {
             Work::Upload { to, bytes } => {
                 self.check_target(*to, bytes.len())?;
                 // SAFETY: the range is allocated, and kernels do not run meanwhile.
-                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), *to as *mut u8, bytes.len()) }
+                unsafe {
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), *to as *mut u8, bytes.len())
+                }
             }
             Work::Record(event) => {
                 if let Some(event) = self.events.get_mut(event) {

@@ -96,7 +96,13 @@ impl Warp {
         Who { warp: self.number, lanes: 1 << lane, clocks: &self.clocks, pc }
     }
 
-    fn check_global(&mut self, launch: &Launch, lane: usize, at: u64, bytes: u64) -> Result<(), Problem> {
+    fn check_global(
+        &mut self,
+        launch: &Launch,
+        lane: usize,
+        at: u64,
+        bytes: u64,
+    ) -> Result<(), Problem> {
         check_alignment(lane, at, bytes)?;
         let (start, end) = self.last_range;
         if at >= start && at.wrapping_add(bytes) <= end {
@@ -124,7 +130,8 @@ impl Warp {
         match at.checked_add(bytes).is_some_and(|end| end <= size) {
             true => Ok((lane as u64 * size + at) as usize),
             false => {
-                let text = format!("an access out of bounds of local memory, at byte {at} of {size}");
+                let text =
+                    format!("an access out of bounds of local memory, at byte {at} of {size}");
                 Err(Problem::new(lane, ILLEGAL_ADDRESS, text))
             }
         }
@@ -224,7 +231,13 @@ impl Warp {
 
     /// Writes a load's elements into its registers.
     #[inline(always)]
-    fn take(&mut self, access: Access, operands: &Operands, lane: usize, element: impl Fn(u64) -> u64) {
+    fn take(
+        &mut self,
+        access: Access,
+        operands: &Operands,
+        lane: usize,
+        element: impl Fn(u64) -> u64,
+    ) {
         for number in 0..access.count {
             let slot = operands.d[number as usize];
             if slot != NONE {
@@ -235,8 +248,17 @@ impl Warp {
     }
 
     #[inline(always)]
-    fn take_from(&mut self, access: Access, operands: &Operands, lane: usize, from: &[u8], start: usize) {
-        self.take(access, operands, lane, |offset| element(from, start + offset as usize, access.bytes));
+    fn take_from(
+        &mut self,
+        access: Access,
+        operands: &Operands,
+        lane: usize,
+        from: &[u8],
+        start: usize,
+    ) {
+        self.take(access, operands, lane, |offset| {
+            element(from, start + offset as usize, access.bytes)
+        });
     }
 
     pub(super) fn store(
@@ -412,7 +434,12 @@ fn put(to: &mut [u8], at: usize, bytes: u8, bits: u64) {
 #[inline(always)]
 fn put_all(to: &mut [u8], start: usize, access: Access, data: impl Fn(u8) -> u64) {
     for number in 0..access.count {
-        put(to, start + usize::from(number) * usize::from(access.bytes), access.bytes, data(number));
+        put(
+            to,
+            start + usize::from(number) * usize::from(access.bytes),
+            access.bytes,
+            data(number),
+        );
     }
 }
 

@@ -22,7 +22,9 @@ pub fn approximation(operation: &str, ty: &str, is_off: bool) -> Option<Arithmet
             op!(|a: f32| -> f32 => flush((1.0 / f64::from(flush(a)).sqrt()) as f32))
         }
         ("sqrt.approx.ftz" | "sqrt.approx", "f32", _) => op!(|a: f32| -> f32 => flush(a).sqrt()),
-        ("div.approx.ftz" | "div.approx", "f32", false) => op!(|a: f32, b: f32| -> f32 => quotient(a, b)),
+        ("div.approx.ftz" | "div.approx", "f32", false) => {
+            op!(|a: f32, b: f32| -> f32 => quotient(a, b))
+        }
         ("div.approx.ftz" | "div.approx", "f32", true) => {
             op!(|a: f32, b: f32| -> f32 => off(quotient(a, b), 2, a.to_bits() ^ b.to_bits().rotate_left(7)))
         }

@@ -101,7 +101,10 @@ impl<'a> Block<'a> {
             if let Some(lane) = lanes(warp.all & !here).next() {
                 let thread = usize::from(warp.number) * LANES + lane;
                 let text = format!("waits at a barrier, and thread {thread} has ended");
-                return Err(first.map_or_else(|| unknown(&text), |(warp, group)| self.fault(warp, group, text.clone())));
+                return Err(first.map_or_else(
+                    || unknown(&text),
+                    |(warp, group)| self.fault(warp, group, text.clone()),
+                ));
             }
             if let [group, other, ..] = warp.arrived.as_slice() {
                 let place = self.launch.kernel.place(other.pc as usize);
@@ -119,9 +122,10 @@ impl<'a> Block<'a> {
 
     fn pass_barrier(&mut self) {
         self.shared.barrier();
-        let votes = self.warps.iter().flat_map(|warp| {
-            warp.arrived.iter().map(|group| self.vote(warp, group))
-        });
+        let votes = self
+            .warps
+            .iter()
+            .flat_map(|warp| warp.arrived.iter().map(|group| self.vote(warp, group)));
         let votes: Vec<Vote> = votes.flatten().collect();
         let (any, all) = (votes.iter().any(|vote| vote.any), votes.iter().all(|vote| vote.all));
         for warp in &mut self.warps {

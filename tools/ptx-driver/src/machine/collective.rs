@@ -38,8 +38,14 @@ impl Warp {
     }
 
     /// PTX manual, `shfl.sync`.
-    fn shuffle(&mut self, mode: Shuffle, operands: &Operands, members: Mask) -> Result<(), Problem> {
-        let [values, choices, limits] = [0, 1, 2].map(|at| u32::row(&self.registers, operands.s[at]));
+    fn shuffle(
+        &mut self,
+        mode: Shuffle,
+        operands: &Operands,
+        members: Mask,
+    ) -> Result<(), Problem> {
+        let [values, choices, limits] =
+            [0, 1, 2].map(|at| u32::row(&self.registers, operands.s[at]));
         let mut results = [0; LANES];
         let mut holds = 0;
         for lane in lanes(members) {
@@ -48,7 +54,9 @@ impl Warp {
             let own = lane as u32;
             let (first, last) = (own & segment, own & segment | limit & !segment);
             let (source, is_within) = match mode {
-                Shuffle::Up => (own.wrapping_sub(choice), own as i32 - choice as i32 >= last as i32),
+                Shuffle::Up => {
+                    (own.wrapping_sub(choice), own as i32 - choice as i32 >= last as i32)
+                }
                 Shuffle::Down => (own + choice, own + choice <= last),
                 Shuffle::Butterfly => (own ^ choice, own ^ choice <= last),
                 Shuffle::Index => {
@@ -85,7 +93,13 @@ impl Warp {
     }
 
     /// The places of the rows of matrices: each of the first lanes names one.
-    fn rows(&self, class: Class, slot: Slot, offset: i64, count: usize) -> Result<Vec<u64>, Problem> {
+    fn rows(
+        &self,
+        class: Class,
+        slot: Slot,
+        offset: i64,
+        count: usize,
+    ) -> Result<Vec<u64>, Problem> {
         let place = |lane: usize| {
             let base = self.registers.get(class, slot, lane);
             let at = base.wrapping_add(offset as u64) & u64::from(u32::MAX);

@@ -27,9 +27,7 @@ pub fn conversion(rounding: &str, to: &str, from: &str) -> Option<Arithmetic> {
         ("rpi", "f64", "f64") => op!(|a: f64| -> f64 => a.ceil()),
         ("rzi" | "rni" | "rmi" | "rpi", _, "f32") => from_single(rounding, to),
         ("rzi" | "rni" | "rmi" | "rpi", _, "f64") => from_double(rounding, to),
-        ("rn", "f32" | "f64", _) | ("", "f64", "u32" | "s32" | "u16" | "s16") => {
-            to_float(to, from)
-        }
+        ("rn", "f32" | "f64", _) | ("", "f64", "u32" | "s32" | "u16" | "s16") => to_float(to, from),
         ("", _, _) => between_integers(to, from),
         _ => None,
     }

@@ -18,11 +18,9 @@ impl Ranges {
     pub fn describe(&self, at: u64) -> String {
         let behind = self.0.partition_point(|(start, _)| *start <= at);
         match behind.checked_sub(1).map(|index| self.0[index]) {
-            Some((start, end)) if at - start < 1 << 32 => format!(
-                "{} bytes into an allocation of {} bytes",
-                at - start,
-                end - start
-            ),
+            Some((start, end)) if at - start < 1 << 32 => {
+                format!("{} bytes into an allocation of {} bytes", at - start, end - start)
+            }
             _ => format!("at {at:#x}, near no allocation"),
         }
     }

@@ -49,25 +49,39 @@ pub fn ternary<A: Lane, B: Lane, C: Lane, R: Lane>(
 macro_rules! op {
     (|$a:ident: $A:ty| -> $R:ty => $body:expr) => {{
         fn run(r: &mut Registers, o: &Operands, mask: Mask) {
-            unary(r, o, mask, #[inline(always)] |$a: $A| -> $R { $body });
+            unary(
+                r,
+                o,
+                mask,
+                #[inline(always)]
+                |$a: $A| -> $R { $body },
+            );
         }
         Some(Arithmetic { run, to: <$R>::CLASS, from: &[<$A>::CLASS] })
     }};
     (|$a:ident: $A:ty, $b:ident: $B:ty| -> $R:ty => $body:expr) => {{
         fn run(r: &mut Registers, o: &Operands, mask: Mask) {
-            binary(r, o, mask, #[inline(always)] |$a: $A, $b: $B| -> $R { $body });
+            binary(
+                r,
+                o,
+                mask,
+                #[inline(always)]
+                |$a: $A, $b: $B| -> $R { $body },
+            );
         }
         Some(Arithmetic { run, to: <$R>::CLASS, from: &[<$A>::CLASS, <$B>::CLASS] })
     }};
     (|$a:ident: $A:ty, $b:ident: $B:ty, $c:ident: $C:ty| -> $R:ty => $body:expr) => {{
         fn run(r: &mut Registers, o: &Operands, mask: Mask) {
-            ternary(r, o, mask, #[inline(always)] |$a: $A, $b: $B, $c: $C| -> $R { $body });
+            ternary(
+                r,
+                o,
+                mask,
+                #[inline(always)]
+                |$a: $A, $b: $B, $c: $C| -> $R { $body },
+            );
         }
-        Some(Arithmetic {
-            run,
-            to: <$R>::CLASS,
-            from: &[<$A>::CLASS, <$B>::CLASS, <$C>::CLASS],
-        })
+        Some(Arithmetic { run, to: <$R>::CLASS, from: &[<$A>::CLASS, <$B>::CLASS, <$C>::CLASS] })
     }};
 }
 pub(crate) use op;

@@ -48,7 +48,8 @@ fn tf32_operands(registers: &Registers, operands: &Operands) -> (Operand<M, 8>, 
 
 fn bf16_operands(registers: &Registers, operands: &Operands) -> (Operand<M, 16>, Operand<N, 16>) {
     let (mut a, mut b) = ([[0.0; 16]; M], [[0.0; 16]; N]);
-    let halves = |bits: u32| [bits << 16, bits & 0xffff_0000].map(|own| f64::from(f32::from_bits(own)));
+    let halves =
+        |bits: u32| [bits << 16, bits & 0xffff_0000].map(|own| f64::from(f32::from_bits(own)));
     for part in 0..4 {
         let own = u32::row(registers, operands.s[part]);
         for lane in 0..LANES {

@@ -94,9 +94,16 @@ pub enum Wrong {
     OutOfBounds,
     Unwritten,
     /// Another thread's access is not ordered before it.
-    Race { thread: usize, pc: u32, was_write: bool },
+    Race {
+        thread: usize,
+        pc: u32,
+        was_write: bool,
+    },
     /// A copy to it is in flight.
-    InFlight { thread: usize, pc: u32 },
+    InFlight {
+        thread: usize,
+        pc: u32,
+    },
 }
 
 /// Shared memory.
@@ -262,7 +269,8 @@ impl Shared {
         if cell.write_epoch < self.epoch || is_atomic && cell.write_is_atomic {
             return true;
         }
-        let (warp, lane) = (cell.write_thread / LANES as u16, usize::from(cell.write_thread) % LANES);
+        let (warp, lane) =
+            (cell.write_thread / LANES as u16, usize::from(cell.write_thread) % LANES);
         warp == who.warp && who.clocks.are_after(who.lanes, lane, cell.write_clock)
     }
 
@@ -273,7 +281,8 @@ impl Shared {
         if is_past || !self.finds_races || is_atomic && cell.reads.is_atomic() {
             return Ok(());
         }
-        let (warp, clock) = ((cell.read_key >> 24 & 0xff) as u16, (cell.read_key & 0xff_ffff) as u32);
+        let (warp, clock) =
+            ((cell.read_key >> 24 & 0xff) as u16, (cell.read_key & 0xff_ffff) as u32);
         let is_ordered = |lane: usize| who.clocks.are_after(who.lanes, lane, clock);
         let other = match cell.reads.is_several() || warp != who.warp {
             true => Some(cell.read_lanes.trailing_zeros() as usize),

@@ -233,7 +233,9 @@ impl Warp {
             Action::LoadParameter { access, .. } => {
                 self.load_parameter(launch, access, operands, active)?;
             }
-            Action::CopyAsync { .. } => self.start_copies(launch, shared, instruction, pc, active)?,
+            Action::CopyAsync { .. } => {
+                self.start_copies(launch, shared, instruction, pc, active)?
+            }
             Action::CommitCopies => self.copies.commit(active),
             Action::WaitCopies { left } => self.wait_copies(launch, shared, active, left)?,
             Action::Atomic { access, operation } => {
@@ -246,7 +248,9 @@ impl Warp {
                 }
                 return Ok(self.branch(group, active, target));
             }
-            Action::ReturnFromCall => return Ok(self.return_from_call(operands.s[0], group, active)),
+            Action::ReturnFromCall => {
+                return Ok(self.return_from_call(operands.s[0], group, active));
+            }
             Action::Exit => {
                 self.leave(active);
                 return Ok(self.part(group, active));
@@ -367,9 +371,8 @@ impl Warp {
 
     /// Lanes wait for the other members, who may be there already.
     fn wait(&mut self, own: Waiting) {
-        let is_same = |other: &Waiting| {
-            other.group.pc == own.group.pc && other.members == own.members
-        };
+        let is_same =
+            |other: &Waiting| other.group.pc == own.group.pc && other.members == own.members;
         match self.waiting.iter().position(is_same) {
             Some(at) => {
                 self.waiting[at].group.mask |= own.group.mask;
@@ -402,8 +405,7 @@ impl Warp {
     pub fn fault(&self, launch: &Launch, pc: u32, problem: &Problem) -> Fault {
         let thread = usize::from(self.number) * LANES + problem.lane;
         let place = launch.kernel.place(pc as usize);
-        let text =
-            format!("{}: thread {thread}: {}; at {place}", launch.kernel.name, problem.text);
+        let text = format!("{}: thread {thread}: {}; at {place}", launch.kernel.name, problem.text);
         Fault { error: problem.error, text }
     }
 }

@@ -142,7 +142,8 @@ impl<'a> Assembler<'a> {
     }
 
     fn pragma(&mut self, text: &str) {
-        let mask = text.split_once("used_bytes_mask").map(|(_, rest)| rest.trim_matches(['"', ' ']));
+        let mask =
+            text.split_once("used_bytes_mask").map(|(_, rest)| rest.trim_matches(['"', ' ']));
         self.used = mask.and_then(|mask| mask.parse().ok());
     }
 

@@ -16,8 +16,10 @@ pub fn contract(function: &Function) -> Function {
         let operands = parts(rest);
         let fused = fused(mnemonic, &operands, &products, &uses);
         match &fused {
-            Some(lines) => statements.extend(lines.iter().map(|text| {
-                Statement { text: text.clone(), file: statement.file, line: statement.line }
+            Some(lines) => statements.extend(lines.iter().map(|text| Statement {
+                text: text.clone(),
+                file: statement.file,
+                line: statement.line,
             })),
             None => statements.push(statement.clone()),
         }

@@ -61,7 +61,11 @@ impl Assembler<'_> {
         let frame = self.call(name)?;
         let given = parts(arguments);
         if given.len() != frame.parameters.len() {
-            return Err(format!("{} arguments in place of {}", given.len(), frame.parameters.len()));
+            return Err(format!(
+                "{} arguments in place of {}",
+                given.len(),
+                frame.parameters.len()
+            ));
         }
         for (text, (_, (class, slot))) in given.iter().zip(&frame.parameters) {
             let from = self.names.operand(text, *class)?;

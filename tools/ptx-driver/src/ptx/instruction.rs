@@ -94,16 +94,33 @@ pub enum Action {
     Load(Access),
     Store(Access),
     /// Loads from the kernel's parameters, at `offset` and a register's value beyond it, if there is a register.
-    LoadParameter { access: Access, has_base: bool },
+    LoadParameter {
+        access: Access,
+        has_base: bool,
+    },
     /// Copies bytes from global to shared memory without waiting.
-    CopyAsync { bytes: u8, to: Class, to_offset: i64, from_offset: i64 },
+    CopyAsync {
+        bytes: u8,
+        to: Class,
+        to_offset: i64,
+        from_offset: i64,
+    },
     CommitCopies,
     /// Waits until at most so many groups of copies are in flight.
-    WaitCopies { left: u32 },
-    Atomic { access: Access, operation: Atomic },
-    Branch { target: u32 },
+    WaitCopies {
+        left: u32,
+    },
+    Atomic {
+        access: Access,
+        operation: Atomic,
+    },
+    Branch {
+        target: u32,
+    },
     /// Jumps, and writes the place behind the call into a register.
-    Call { target: u32 },
+    Call {
+        target: u32,
+    },
     /// Jumps to the place in a register.
     ReturnFromCall,
     /// Ends the thread.
@@ -111,12 +128,22 @@ pub enum Action {
     Trap,
     Barrier,
     /// A barrier that tells every thread whether any (or all) of them had the predicate.
-    BarrierVote { is_all: bool },
+    BarrierVote {
+        is_all: bool,
+    },
     WarpBarrier,
     Shuffle(Shuffle),
     Vote(Vote),
-    LoadMatrix { count: u8, is_transposed: bool, address: Class, offset: i64 },
-    Product { shape: Product, is_truncated: bool },
+    LoadMatrix {
+        count: u8,
+        is_transposed: bool,
+        address: Class,
+        offset: i64,
+    },
+    Product {
+        shape: Product,
+        is_truncated: bool,
+    },
     /// Left out on request.
     Nothing,
 }

@@ -120,7 +120,8 @@ fn variables(space: &str, function: &Function, source: &Source) -> Outcome<Vec<D
     let own = own.filter(|text| text.starts_with(space)).map(declaration);
     let of_file = source.variables.iter().filter(|text| text.contains(&format!("{space} ")));
     let of_file = of_file.map(|text| declaration(text));
-    own.chain(of_file.filter(|found| found.as_ref().map_or(true, |one| is_named(&one.name)))).collect()
+    own.chain(of_file.filter(|found| found.as_ref().map_or(true, |one| is_named(&one.name))))
+        .collect()
 }
 
 /// Gives shared variables their addresses, and returns the bytes that they take. Dynamic shared memory lies behind them.
@@ -181,6 +182,7 @@ fn place_constants(source: &Source, assembler: &mut Assembler) -> Outcome<Vec<u8
 /// The most threads of a block: what the kernel declares, or else a GPU's limit.
 fn max_threads(header: &str) -> usize {
     let Some((_, rest)) = header.split_once(".maxntid") else { return 1024 };
-    let numbers = rest.split(',').map_while(|part| part.split_whitespace().next()?.parse::<usize>().ok());
+    let numbers =
+        rest.split(',').map_while(|part| part.split_whitespace().next()?.parse::<usize>().ok());
     numbers.take(3).product()
 }

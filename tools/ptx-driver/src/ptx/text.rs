@@ -54,7 +54,11 @@ pub fn split(text: &str) -> Result<Source, String> {
 
 fn without_comment(line: &str) -> &str {
     // Names of files have no comments behind them, and may have `//` in them.
-    if line.trim_start().starts_with(".file") { line } else { line.split("//").next().unwrap_or("") }
+    if line.trim_start().starts_with(".file") {
+        line
+    } else {
+        line.split("//").next().unwrap_or("")
+    }
 }
 
 #[derive(Default)]

@@ -61,7 +61,8 @@ impl Setup {
         let kernel = program.kernel("test", &self.arithmetic).unwrap().unwrap();
         let start = words.as_mut_ptr() as u64;
         let ranges = Ranges(vec![(start, start + 4 * words.len() as u64)]);
-        let executed: Vec<AtomicBool> = kernel.code.iter().map(|_| AtomicBool::new(false)).collect();
+        let executed: Vec<AtomicBool> =
+            kernel.code.iter().map(|_| AtomicBool::new(false)).collect();
         grid::run(&Launch {
             kernel: &kernel,
             grid: [self.blocks, 1, 1],
@@ -106,4 +107,5 @@ impl Aligned {
 }
 
 /// %r0 is the thread, and %rd1 the address of its word.
-pub const OWN_WORD: &str = "mov.u32 %r0, %tid.x;\nmul.wide.u32 %rd1, %r0, 4;\nadd.s64 %rd1, %rd0, %rd1;\n";
+pub const OWN_WORD: &str =
+    "mov.u32 %r0, %tid.x;\nmul.wide.u32 %rd1, %r0, 4;\nadd.s64 %rd1, %rd0, %rd1;\n";
