@@ -12,7 +12,7 @@ pub struct Arithmetic {
     pub off_approximations: bool,
     /// `CONTRACT=1`: products and sums are contracted to fma.
     pub contracted: bool,
-    /// `OMIT=KERNEL:N`: the n-th instruction of a kernel is left out.
+    /// `OMIT=KERNEL:N`: the n-th of a kernel's barriers and waits for copies, from 0 on, is left out.
     pub left_out: Option<(String, usize)>,
 }
 

@@ -239,3 +239,21 @@ fn unknown_instructions_are_refused() {
     let message = program.kernel("test", &Default::default()).map(|_| ()).unwrap_err();
     assert!(message.contains("an unknown instruction, at `tex.2d"), "{message}");
 }
+
+#[test]
+fn a_barrier_that_is_left_out_is_missed() {
+    let leaving = |number| {
+        let left_out = Some(("test".to_owned(), number));
+        let mut setup = Setup::threads(32);
+        setup.arithmetic.left_out = left_out;
+        setup
+    };
+    let body = exchange("bar.warp.sync -1;\nbar.sync 0;", 1);
+    // Each of the two is enough.
+    expect_none(&leaving(0), SHARED, &body);
+    expect(&leaving(0), SHARED, &exchange("bar.sync 0;", 1), LAUNCH_FAILED, &["a race"]);
+    expect(&leaving(0), SHARED, &copy("cp.async.wait_group 0;"), LAUNCH_FAILED, &["is in flight"]);
+    let program = cuda::ptx::Program::read(&kernel(SHARED, &body)).unwrap();
+    let message = program.kernel("test", &leaving(2).arithmetic).map(|_| ()).unwrap_err();
+    assert!(message.contains("has 2 barriers and waits"), "{message}");
+}
