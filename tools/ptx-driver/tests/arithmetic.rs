@@ -1,5 +1,7 @@
 //! Instructions against plain Rust, lane by lane.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
 mod common;
 
 use common::{Aligned, OWN_WORD, Setup, kernel};

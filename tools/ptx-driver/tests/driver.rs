@@ -1,5 +1,7 @@
 //! The driver's calls, and what it refuses.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
 use std::ffi::{CString, c_int, c_void};
 use std::sync::{Mutex, MutexGuard};
 
@@ -157,7 +159,7 @@ fn missing_parameters_and_wrong_sizes_are_refused() {
     let mut buffer = [gpu.buffer, 5];
     for (mut size, expected) in [(16usize, INVALID_VALUE), (8, INVALID_VALUE), (12, 0)] {
         let mut extra: [*mut c_void; 5] = [
-            1 as *mut c_void,
+            std::ptr::dangling_mut(),
             buffer.as_mut_ptr().cast(),
             2 as *mut c_void,
             (&raw mut size).cast(),

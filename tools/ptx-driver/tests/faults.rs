@@ -1,5 +1,7 @@
 //! Every fault that the machine finds is shown to be found, and its absence to pass.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
 mod common;
 
 use common::{Setup, kernel};

@@ -2,6 +2,8 @@
 //! from CUTLASS's traits (`SM80_16x8x8_F32TF32TF32F32_TN`, `SM80_16x8x16_F32BF16BF16F32_TN`, `SM75_U32x4_LDSM_N` and `_T`): a
 //! layout there maps a thread and a value to a column-major number.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
 mod common;
 
 use common::{Aligned, Setup, kernel};

@@ -26,7 +26,7 @@ fn attribute(number: c_int) -> Option<c_int> {
     let gpu = &options().gpu;
     Some(match number {
         // Threads of a block, and the extents of blocks and grids.
-        1 | 2 | 3 => 1024,
+        1..=3 => 1024,
         4 => 64,
         5 => c_int::MAX,
         6 | 7 => 65_535,

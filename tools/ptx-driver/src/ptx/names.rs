@@ -168,12 +168,15 @@ impl Names {
     }
 
     /// The numbers of registers, the constants and the special registers.
-    pub fn finish(self) -> ([usize; 3], Vec<(Class, Slot, u64)>, Vec<(Special, Slot)>) {
+    pub fn finish(self) -> ([usize; 3], Vec<Constant>, Vec<(Special, Slot)>) {
         let constants =
             self.constants.into_iter().map(|((class, bits), slot)| (class, slot, bits)).collect();
         (self.counts, constants, self.specials.into_iter().collect())
     }
 }
+
+/// A register that holds the same bits in every thread.
+pub type Constant = (Class, Slot, u64);
 
 /// The class of registers of a type such as `.b32`.
 pub fn class_of(ty: &str) -> Option<Class> {

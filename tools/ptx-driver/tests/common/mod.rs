@@ -1,5 +1,6 @@
 //! Runs small kernels, written in PTX, on the machine.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::sync::atomic::AtomicBool;
