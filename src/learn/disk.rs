@@ -56,7 +56,7 @@ pub(crate) mod failing {
             }
             assert_eq!(contents(&run), contents(&whole), "operation {number}");
             if !has_failed {
-                assert!(LEFT.take().is_some(), "nobody noticed that operation {number} failed");
+                assert!(LEFT.take().is_some(), "the failure of operation {number} was ignored");
                 assert!(number > 40, "only {number} operations");
                 return;
             }

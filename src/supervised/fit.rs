@@ -11,7 +11,7 @@ use crate::models::Architecture;
 /// Factor between standard deviations at which inputs are taken to be on another scale.
 const FAR: f64 = 10.0;
 
-/// The same for images, if there are this many of so many numbers.
+/// The same for at least [`MANY`] images of at least [`PIXELS`] numbers each.
 const FAR_OF_IMAGES: f64 = 1.9;
 const MANY: usize = 20;
 const PIXELS: usize = 64;

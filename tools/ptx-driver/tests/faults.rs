@@ -77,12 +77,12 @@ fn misaligned_accesses() {
 #[test]
 fn reads_of_unwritten_shared_memory() {
     let one = Setup::threads(1);
-    expect(&one, SHARED, "ld.shared.u32 %r0, [words];", LAUNCH_FAILED, &["nobody has written"]);
+    expect(&one, SHARED, "ld.shared.u32 %r0, [words];", LAUNCH_FAILED, &["unwritten shared memory"]);
     expect_none(&one, SHARED, "st.shared.u32 [words], 1;\nld.shared.u32 %r0, [words];");
     // The next block finds nothing of the last one's.
     let two = Setup { blocks: 2, ..Setup::threads(1) };
     let body = "mov.u32 %r0, %ctaid.x;\nsetp.eq.s32 %p0, %r0, 0;\n@%p0 st.shared.u32 [words], 1;\nld.shared.u32 %r1, [words];";
-    expect(&two, SHARED, body, LAUNCH_FAILED, &["nobody has written", "block [1, 0, 0]"]);
+    expect(&two, SHARED, body, LAUNCH_FAILED, &["unwritten shared memory", "block [1, 0, 0]"]);
     // nvcc says which bytes of a vector it uses.
     let part = "st.shared.u32 [words], 1;\n.pragma \"used_bytes_mask 15\";\nld.shared.v2.u32 {%r0, %r1}, [words];";
     expect_none(&one, SHARED, part);
@@ -130,7 +130,7 @@ fn races_between_warps() {
         setup.execution.order = order;
         let fault = setup.fault(SHARED, &exchange("bar.warp.sync -1;", 32));
         // Where the other warp is late, its word is unwritten when it is read.
-        let is_found = fault.text.contains("race") || fault.text.contains("nobody has written");
+        let is_found = fault.text.contains("race") || fault.text.contains("unwritten shared memory");
         assert!(is_found, "{}", fault.text);
         expect_none(&setup, SHARED, &exchange("bar.sync 0;", 32));
     }
@@ -199,7 +199,7 @@ fn copy(wait: &str) -> String {
 }
 
 #[test]
-fn copies_that_nobody_has_waited_for() {
+fn copies_without_a_wait() {
     for early in [false, true] {
         let mut setup = Setup::threads(32);
         setup.execution.early_copies = early;

@@ -49,7 +49,7 @@ pub struct Host(pub *mut c_void);
 impl Host {
     /// Copies the bytes from the caller.
     pub fn read(self, bytes: usize) -> Vec<u8> {
-        // SAFETY: the driver's manual demands so many readable bytes.
+        // SAFETY: the driver's manual demands `bytes` readable bytes.
         unsafe { std::slice::from_raw_parts(self.0.cast::<u8>(), bytes) }.to_vec()
     }
 }

@@ -124,7 +124,7 @@ fn image_bytes(image: *const c_void) -> Outcome<Vec<u8>> {
         // SAFETY: the driver's manual demands a text that ends with zero.
         unsafe { std::ffi::CStr::from_ptr(image.cast()) }.count_bytes()
     };
-    // SAFETY: the image has so many bytes.
+    // SAFETY: the range lies inside the image.
     Ok(unsafe { std::slice::from_raw_parts(start, size) }.to_vec())
 }
 

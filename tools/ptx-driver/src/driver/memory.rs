@@ -14,7 +14,7 @@ use crate::options::options;
 const DEVICE_ALIGN: usize = 256;
 const PAGE: usize = 4096;
 
-/// What nobody has written is NaN.
+/// Unwritten memory is NaN.
 const POISON: u8 = 0xff;
 
 /// The host's memory for an allocation, with some space behind it, so that no two ranges touch.
@@ -30,7 +30,7 @@ fn allocate(bytes: usize, align: usize) -> Outcome<u64> {
     if place.is_null() {
         return Err(OUT_OF_MEMORY);
     }
-    // SAFETY: the place has so many bytes.
+    // SAFETY: the range lies inside the allocation.
     unsafe { place.write_bytes(POISON, layout.size()) }
     Ok(place as u64)
 }

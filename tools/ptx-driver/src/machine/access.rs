@@ -70,7 +70,7 @@ pub fn explain(launch: &Launch, lane: usize, at: u64, wrong: Wrong) -> Problem {
             Problem::new(lane, ILLEGAL_ADDRESS, text)
         }
         Wrong::Unwritten => {
-            let text = format!("a read of shared memory that nobody has written, at byte {at}");
+            let text = format!("a read of unwritten shared memory, at byte {at}");
             Problem::new(lane, LAUNCH_FAILED, text)
         }
         Wrong::Race { thread, pc, was_write } => {

@@ -12,7 +12,7 @@ use super::registers::{LANES, Mask, lanes};
 pub enum Kind {
     Plain,
     Atomic,
-    /// By an asynchronous copy that nobody has waited for.
+    /// By an asynchronous copy that its thread has not waited for.
     InFlight,
 }
 
@@ -118,7 +118,7 @@ pub struct Shared {
     finds_races: bool,
 }
 
-/// The content of memory that nobody has written: NaN.
+/// The content of unwritten memory: NaN.
 const POISON: u8 = 0xff;
 
 impl Shared {

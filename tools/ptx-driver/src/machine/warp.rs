@@ -78,7 +78,7 @@ pub struct Warp {
 }
 
 impl Warp {
-    /// Warp number `number` of a block of so many threads.
+    /// Warp number `number` of a block of this number of threads.
     pub fn new(launch: &Launch, number: usize) -> Self {
         let kernel = launch.kernel;
         let [predicates, narrow, wide] = kernel.registers;

@@ -106,7 +106,7 @@ pub enum Action {
         from_offset: i64,
     },
     CommitCopies,
-    /// Waits until at most so many groups of copies are in flight.
+    /// Waits until at most this number of groups of copies is in flight.
     WaitCopies {
         left: u32,
     },
