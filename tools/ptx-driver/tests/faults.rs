@@ -77,7 +77,13 @@ fn misaligned_accesses() {
 #[test]
 fn reads_of_unwritten_shared_memory() {
     let one = Setup::threads(1);
-    expect(&one, SHARED, "ld.shared.u32 %r0, [words];", LAUNCH_FAILED, &["unwritten shared memory"]);
+    expect(
+        &one,
+        SHARED,
+        "ld.shared.u32 %r0, [words];",
+        LAUNCH_FAILED,
+        &["unwritten shared memory"],
+    );
     expect_none(&one, SHARED, "st.shared.u32 [words], 1;\nld.shared.u32 %r0, [words];");
     // The next block finds nothing of the last one's.
     let two = Setup { blocks: 2, ..Setup::threads(1) };
@@ -130,7 +136,8 @@ fn races_between_warps() {
         setup.execution.order = order;
         let fault = setup.fault(SHARED, &exchange("bar.warp.sync -1;", 32));
         // Where the other warp is late, its word is unwritten when it is read.
-        let is_found = fault.text.contains("race") || fault.text.contains("unwritten shared memory");
+        let is_found =
+            fault.text.contains("race") || fault.text.contains("unwritten shared memory");
         assert!(is_found, "{}", fault.text);
         expect_none(&setup, SHARED, &exchange("bar.sync 0;", 32));
     }

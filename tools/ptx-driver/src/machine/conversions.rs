@@ -55,23 +55,30 @@ macro_rules! to_integers {
 to_integers!(from_single, f32);
 to_integers!(from_double, f64);
 
+/// `$of!` of the Rust type of a PTX integer type.
+macro_rules! by_integer {
+    ($from:expr, $of:ident) => {
+        match $from {
+            "u8" => $of!(u8),
+            "s8" => $of!(i8),
+            "u16" => $of!(u16),
+            "s16" => $of!(i16),
+            "u32" => $of!(u32),
+            "s32" => $of!(i32),
+            "u64" => $of!(u64),
+            "s64" => $of!(i64),
+            _ => None,
+        }
+    };
+}
+
 fn to_float(to: &str, from: &str) -> Option<Arithmetic> {
     macro_rules! of {
         ($t:ty) => {
             if to == "f32" { op!(|a: $t| -> f32 => a as f32) } else { op!(|a: $t| -> f64 => a as f64) }
         };
     }
-    match from {
-        "u8" => of!(u8),
-        "s8" => of!(i8),
-        "u16" => of!(u16),
-        "s16" => of!(i16),
-        "u32" => of!(u32),
-        "s32" => of!(i32),
-        "u64" => of!(u64),
-        "s64" => of!(i64),
-        _ => None,
-    }
+    by_integer!(from, of)
 }
 
 fn between_integers(to: &str, from: &str) -> Option<Arithmetic> {
@@ -90,17 +97,7 @@ fn between_integers(to: &str, from: &str) -> Option<Arithmetic> {
             }
         };
     }
-    match from {
-        "u8" => of!(u8),
-        "s8" => of!(i8),
-        "u16" => of!(u16),
-        "s16" => of!(i16),
-        "u32" => of!(u32),
-        "s32" => of!(i32),
-        "u64" => of!(u64),
-        "s64" => of!(i64),
-        _ => None,
-    }
+    by_integer!(from, of)
 }
 
 /// To the nearest number of 8 bits of precision, ties to even.

@@ -20,6 +20,12 @@ impl Assembler<'_> {
     }
 
     fn load(&mut self, line: &Line) -> Outcome<Decoded> {
+        let (access, operands) = self.loaded(line)?;
+        Ok((Action::Load(access), operands))
+    }
+
+    /// What a load reads, and its registers.
+    fn loaded(&mut self, line: &Line) -> Outcome<(super::instruction::Access, Operands)> {
         let (access, base) = self.access(line, 1, line.operand(1)?)?;
         let class = self.data_class(line.operand(0)?, access.class);
         let data = self.list(line.operand(0)?, class)?;
@@ -27,7 +33,7 @@ impl Assembler<'_> {
         fill(&mut operands.d, &data)?;
         operands.s[0] = base;
         let access = super::instruction::Access { count: data.len() as u8, class, ..access };
-        Ok((Action::Load(access), operands))
+        Ok((access, operands))
     }
 
     fn store(&mut self, line: &Line) -> Outcome<Decoded> {
@@ -57,13 +63,7 @@ impl Assembler<'_> {
             }
             return self.argument_move(line.operand(0)?, name);
         }
-        let (access, base) = self.access(line, 1, line.operand(1)?)?;
-        let class = self.data_class(line.operand(0)?, access.class);
-        let data = self.list(line.operand(0)?, class)?;
-        let mut operands = Operands::default();
-        fill(&mut operands.d, &data)?;
-        operands.s[0] = base;
-        let access = super::instruction::Access { count: data.len() as u8, class, ..access };
+        let (access, operands) = self.loaded(line)?;
         Ok((Action::LoadParameter { access, has_base: true }, operands))
     }
 
