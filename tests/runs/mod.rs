@@ -5,6 +5,7 @@
 mod altered;
 #[cfg(has_simulator)]
 mod devices;
+mod driver;
 mod ends;
 mod experiments;
 mod images;

@@ -89,13 +89,7 @@ impl Cpu {
         if self.is_serial(output.len().div_ceil(length), work) {
             output.chunks_mut(length).enumerate().for_each(|(index, piece)| body(index, piece));
         } else {
-            self.pool.install(|| {
-                output
-                    .par_chunks_mut(length)
-                    .enumerate()
-                    .with_max_len(1)
-                    .for_each(|(index, piece)| body(index, piece));
-            });
+            self.pool.install(|| in_parallel(output, length, &body));
         }
     }
 
@@ -115,14 +109,8 @@ impl Cpu {
             let pairs = first.chunks_mut(first_length).zip(second.chunks_mut(second_length));
             pairs.enumerate().for_each(|(index, (a, b))| body(index, a, b));
         } else {
-            self.pool.install(|| {
-                first
-                    .par_chunks_mut(first_length)
-                    .zip(second.par_chunks_mut(second_length))
-                    .enumerate()
-                    .with_max_len(1)
-                    .for_each(|(index, (a, b))| body(index, a, b));
-            });
+            let (first, second) = ((first, first_length), (second, second_length));
+            self.pool.install(|| in_parallel2(first, second, &body));
         }
     }
 
@@ -130,4 +118,23 @@ impl Cpu {
     fn is_serial(&self, tasks: usize, work: usize) -> bool {
         tasks <= 1 || work < SERIAL_WORK || self.threads() == 1
     }
+}
+
+/// As [`Cpu::pieces`]. Only the types are generic, so that rayon's code exists once for each of them and not once for each op.
+fn in_parallel<T: Send>(output: &mut [T], length: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    let pieces = output.par_chunks_mut(length).enumerate().with_max_len(1);
+    pieces.for_each(|(index, piece)| body(index, piece));
+}
+
+type Body2<'a, T, U> = dyn Fn(usize, &mut [T], &mut [U]) + Sync + 'a;
+
+/// As [`Cpu::pieces2`].
+fn in_parallel2<T: Send, U: Send>(
+    (first, first_length): (&mut [T], usize),
+    (second, second_length): (&mut [U], usize),
+    body: &Body2<T, U>,
+) {
+    let pairs = first.par_chunks_mut(first_length).zip(second.par_chunks_mut(second_length));
+    let pairs = pairs.enumerate().with_max_len(1);
+    pairs.for_each(|(index, (a, b))| body(index, a, b));
 }

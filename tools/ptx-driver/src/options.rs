@@ -12,8 +12,6 @@ pub struct Arithmetic {
     pub off_approximations: bool,
     /// `CONTRACT=1`: products and sums are contracted to fma.
     pub contracted: bool,
-    /// `OMIT=KERNEL:N`: the n-th of a kernel's barriers and waits for copies, from 0 on, is left out.
-    pub left_out: Option<(String, usize)>,
 }
 
 /// The order in which warps run between barriers, and blocks of a grid.
@@ -76,7 +74,7 @@ pub const H200: Gpu = Gpu {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub call: String,
-    pub number: usize,
+    pub number: u64,
     pub error: i32,
 }
 
@@ -95,6 +93,8 @@ pub struct Options {
     pub failure: Option<Failure>,
     /// `COVERAGE=FILE`.
     pub coverage: Option<PathBuf>,
+    /// `TRIALS=1`: launches are repeated with wrong versions of their kernels.
+    pub trials: bool,
 }
 
 /// The process's options.
@@ -125,16 +125,11 @@ impl Options {
             None => Ok(default),
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let left_out = match get("OMIT") {
-            Some(text) => Some(left_out(&text).ok_or(format!("PTX_DRIVER_OMIT={text}: KERNEL:N"))?),
-            None => None,
-        };
         Ok(Options {
             arithmetic: Arithmetic {
                 truncated_sums: is_set("TRUNCATE"),
                 off_approximations: is_set("APPROXIMATE"),
                 contracted: is_set("CONTRACT"),
-                left_out,
             },
             execution: Execution {
                 order: order(get("ORDER").as_deref())?,
@@ -155,6 +150,7 @@ impl Options {
                 None => None,
             },
             coverage: get("COVERAGE").map(PathBuf::from),
+            trials: is_set("TRIALS"),
         })
     }
 }
@@ -185,18 +181,13 @@ fn order(text: Option<&str>) -> Result<Order, String> {
     }
 }
 
-fn left_out(text: &str) -> Option<(String, usize)> {
-    let (kernel, number) = text.rsplit_once(':')?;
-    Some((kernel.to_owned(), number.parse().ok()?))
-}
-
 /// `CALL:N` or `CALL:N:ERROR`.
 fn failure(text: &str) -> Result<Failure, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let number = |at: usize, default| parts.get(at).map_or(Some(default), |part| part.parse().ok());
     match (parts.first(), number(1, 1), number(2, 999)) {
         (Some(call), Some(count), Some(error)) if count > 0 && error > 0 => {
-            Ok(Failure { call: (*call).to_owned(), number: count as usize, error })
+            Ok(Failure { call: (*call).to_owned(), number: count as u64, error })
         }
         _ => Err(format!("PTX_DRIVER_FAIL={text} is not CALL:N or CALL:N:ERROR")),
     }
@@ -221,13 +212,8 @@ mod tests {
         let failure = Failure { call: "cuLaunchKernel".to_owned(), number: 3, error: 2 };
         assert_eq!(all.failure, Some(failure));
         assert_eq!(read(&[]).unwrap().gpu, A100);
-        for (name, value) in [
-            ("ORDER", "up"),
-            ("GPU", "sm_70"),
-            ("FAIL", "x:0"),
-            ("OMIT", "kernel"),
-            ("LIMIT", "many"),
-        ] {
+        for (name, value) in [("ORDER", "up"), ("GPU", "sm_70"), ("FAIL", "x:0"), ("LIMIT", "many")]
+        {
             assert!(read(&[(name, value)]).is_err(), "{name}={value}");
         }
     }

@@ -1,11 +1,12 @@
 //! What all exported calls have in common: failures on request, and no panic that leaves the library.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::errors::{INVALID_VALUE, UNKNOWN};
+use super::state::state;
 use crate::options::options;
 
 /// The result of a call: an error's number.
@@ -66,10 +67,16 @@ pub fn text(text: *const c_char) -> Outcome<String> {
     Ok(unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
+/// Errors of a kernel, after which every call fails.
+const LOST: std::ops::RangeInclusive<c_int> = 700..=719;
+
 /// Runs a call's body.
-pub fn enter(name: &str, body: impl FnOnce() -> Outcome) -> c_int {
+pub fn enter(name: &'static str, body: impl FnOnce() -> Outcome) -> c_int {
     if let Some(error) = requested_failure(name) {
         eprintln!("ptx-driver: {name} fails on request: error {error}");
+        if LOST.contains(&error) {
+            state().lost = Some(error);
+        }
         return error;
     }
     match catch_unwind(AssertUnwindSafe(body)) {
@@ -79,13 +86,20 @@ pub fn enter(name: &str, body: impl FnOnce() -> Outcome) -> c_int {
     }
 }
 
-/// The error that the options ask for in this call.
-fn requested_failure(name: &str) -> Option<c_int> {
-    static CALLS: Mutex<Option<HashMap<String, usize>>> = Mutex::new(None);
-    let failure = options().failure.as_ref().filter(|failure| failure.call == name)?;
-    let mut calls = CALLS.lock().ok()?;
-    let count = calls.get_or_insert_default().entry(name.to_owned()).or_default();
+/// How often each call was made.
+static CALLS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
+/// How often each call was made.
+pub fn calls() -> BTreeMap<&'static str, u64> {
+    CALLS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Counts a call, and returns the error that the options ask for in it.
+fn requested_failure(name: &'static str) -> Option<c_int> {
+    let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = calls.entry(name).or_default();
     *count += 1;
+    let failure = options().failure.as_ref().filter(|failure| failure.call == name)?;
     (*count == failure.number).then_some(failure.error)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::entry::Outcome;
 use super::errors::{INVALID_IMAGE, INVALID_PTX, NO_BINARY_FOR_GPU};
+use super::trials::{self, Trial};
 use crate::options::options;
 use crate::ptx::Program;
 use crate::ptx::instruction::Kernel;
@@ -19,6 +20,7 @@ pub struct Loaded {
     /// Registers of a thread, as ptxas reported them.
     pub registers: Option<usize>,
     pub executed: Vec<AtomicBool>,
+    pub trials: Mutex<Vec<Trial>>,
     pub launches: AtomicU64,
     pub nanoseconds: AtomicU64,
 }
@@ -97,6 +99,10 @@ pub fn kernel(program: &Program, name: &str) -> Outcome<Option<Arc<Loaded>>> {
             registers: library.registers.get(name).copied(),
             launches: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
+            trials: Mutex::new(match options().trials {
+                true => trials::of(kernel.changes()),
+                false => Vec::new(),
+            }),
             kernel,
         });
         library.kernels.push(Arc::clone(&loaded));

@@ -13,4 +13,5 @@ pub mod memory;
 pub mod occupancy;
 pub mod state;
 pub mod streams;
+pub mod trials;
 pub mod work;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::entry::Outcome;
 use super::images::Loaded;
 use super::state::{Handle, Mark, State};
+use super::trials;
 use crate::machine::fault::ILLEGAL_ADDRESS;
-use crate::machine::grid;
 use crate::machine::warp::Launch;
 use crate::options::options;
 
@@ -124,7 +124,7 @@ impl State {
             execution: &options().execution,
         };
         let start = Instant::now();
-        let result = grid::run(&launch);
+        let result = trials::run(&launch, &work.kernel);
         work.kernel.count(start.elapsed());
         result.map_err(|fault| {
             eprintln!("ptx-driver: {}", fault.text);

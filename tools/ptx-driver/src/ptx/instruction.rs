@@ -144,7 +144,7 @@ pub enum Action {
         shape: Product,
         is_truncated: bool,
     },
-    /// Left out on request.
+    /// Left out: see [`super::change`].
     Nothing,
 }
 
@@ -190,6 +190,7 @@ pub struct Parameter {
 }
 
 /// A kernel, ready to be executed.
+#[derive(Clone)]
 pub struct Kernel {
     pub name: String,
     /// Source files by their number in `.loc`.

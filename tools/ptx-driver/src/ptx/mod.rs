@@ -1,6 +1,7 @@
 //! PTX: from its text to kernels that can be executed.
 
 mod assembler;
+pub mod change;
 mod contraction;
 mod decode;
 mod decode_control;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assembler::{Assembler, Outcome};
 use super::contraction::contract;
-use super::instruction::{Action, Instruction, Kernel, Parameter};
+use super::instruction::{Kernel, Parameter};
 use super::names::number;
 use super::text::{Declaration, Function, Source, declaration, parts, split};
 use crate::options::Arithmetic as Variant;
@@ -68,12 +68,6 @@ fn kernel(
         true => assembler.assemble(&contract(function))?,
         false => assembler.assemble(function)?,
     }
-    let mut code = assembler.code;
-    if let Some((name, number)) = &variant.left_out
-        && *name == function.name
-    {
-        leave_out(&mut code, *number).map_err(|message| format!("{name}: {message}"))?;
-    }
     let (registers, constants, specials) = assembler.names.finish();
     if registers.iter().any(|count| *count >= usize::from(u16::MAX)) {
         return Err(format!("{}: too many registers", function.name));
@@ -84,7 +78,7 @@ fn kernel(
         files: Arc::clone(files),
         parameters,
         parameter_bytes: end,
-        code,
+        code: assembler.code,
         origins: assembler.origins,
         registers,
         constants,
@@ -96,18 +90,6 @@ fn kernel(
         max_threads: max_threads(&function.header),
         granule: assembler.granule,
     })
-}
-
-/// Leaves out one of the instructions that order accesses: tests show that this is noticed.
-fn leave_out(code: &mut [Instruction], number: usize) -> Outcome<()> {
-    let orders = |own: &&mut Instruction| {
-        matches!(own.action, Action::Barrier | Action::WarpBarrier | Action::WaitCopies { .. })
-    };
-    let mut all: Vec<&mut Instruction> = code.iter_mut().filter(orders).collect();
-    let count = all.len();
-    let left_out = all.get_mut(number).ok_or_else(|| format!("has {count} barriers and waits"))?;
-    left_out.action = Action::Nothing;
-    Ok(())
 }
 
 fn place_parameters(function: &Function, assembler: &mut Assembler) -> Outcome<Vec<Parameter>> {

@@ -11,6 +11,7 @@ use cuda::machine::grid;
 use cuda::machine::warp::Launch;
 use cuda::options::{Arithmetic, Execution, Order};
 use cuda::ptx::Program;
+use cuda::ptx::change::Change;
 
 /// A kernel with one parameter, the address of a buffer: the body's registers are %p, %r, %f, %h, %rd and %fd, and %rd0 is
 /// the address.
@@ -31,6 +32,7 @@ pub struct Setup {
     pub dynamic_shared: usize,
     pub arithmetic: Arithmetic,
     pub execution: Execution,
+    pub change: Option<Change>,
 }
 
 impl Default for Setup {
@@ -47,6 +49,7 @@ impl Default for Setup {
                 limit: 100_000,
                 races: true,
             },
+            change: None,
         }
     }
 }
@@ -60,6 +63,7 @@ impl Setup {
     pub fn run(&self, text: &str, words: &mut [u32]) -> Result<(), Fault> {
         let program = Program::read(text).unwrap();
         let kernel = program.kernel("test", &self.arithmetic).unwrap().unwrap();
+        let kernel = self.change.map(|change| kernel.changed(change)).unwrap_or(kernel);
         let start = words.as_mut_ptr() as u64;
         let ranges = Ranges(vec![(start, start + 4 * words.len() as u64)]);
         let executed: Vec<AtomicBool> =

@@ -1,0 +1,125 @@
+//! The program on the PTX driver (`tools/ptx-driver`), whose memory can be small and whose calls can fail.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use safetensors::tensor::Dtype;
+
+use super::{assert_no_temporary_file, assert_same, ends_with, labels, split, write_tensors};
+use crate::command_line::text;
+use crate::place::program;
+
+/// Whether `tools/ptx-driver/run.sh` started the tests.
+fn is_here() -> bool {
+    let is_here = std::env::var_os("PTX_DRIVER_CODE").is_some();
+    if !is_here {
+        eprintln!("skipped: these tests need the PTX driver: tools/ptx-driver/run.sh");
+    }
+    is_here
+}
+
+/// Writes `data.safetensors` with more than 2 MB of images.
+fn write_images(folder: &Path) {
+    let part = |prefix: &str, samples: usize| {
+        let pixels = (0..samples * 768).map(|place| (place * place / 7 % 251) as u8).collect();
+        let classes: Vec<i64> = (0..samples as i64).map(|sample| sample % 3).collect();
+        let shape = &[samples, 3, 16, 16];
+        [
+            (format!("{prefix}images"), Dtype::U8, shape.to_vec(), pixels),
+            labels(&format!("{prefix}labels"), &classes),
+        ]
+    };
+    let parts = [part("", 3000), part("valid_", 10)].concat();
+    write_tensors(&folder.join("data.safetensors"), &parts);
+}
+
+const TRAIN: &str = "train --model mlp --hidden 8 --precision f32 --data data.safetensors --device cuda --max-steps 7 --log-every 1 --batch-size 4";
+/// The data set does not fit in half of it.
+const SMALL: (&str, &str) = ("PTX_DRIVER_MEMORY", "4");
+
+/// Trains in a folder under these options of the driver. Gives the exit code and the program's own lines on standard error.
+fn train(folder: &Path, out: &str, options: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
+    let mut command = Command::new(program());
+    command.current_dir(folder).args(split(TRAIN)).args(["--quiet", "--out", out]);
+    let output = command.envs(options.iter().copied()).output().unwrap();
+    let lines = text(&output.stderr);
+    let own = lines.lines().filter(|line| !line.starts_with("ptx-driver: "));
+    (output.status.code(), own.map(str::to_owned).collect())
+}
+
+/// The driver's calls of a run, and how often each was made.
+fn calls(coverage: &Path) -> BTreeMap<String, u64> {
+    let lines = fs::read_to_string(coverage).unwrap();
+    let calls = lines.lines().filter_map(|line| line.strip_prefix("call ")?.split_once(' '));
+    calls.map(|(name, count)| (name.to_owned(), count.parse().unwrap())).collect()
+}
+
+/// A run under these options that ends well, and its calls.
+fn calls_of_run(folder: &Path, out: &str, options: &[(&str, &str)]) -> BTreeMap<String, u64> {
+    let coverage = folder.join(format!("{out}.coverage"));
+    let own = ("PTX_DRIVER_COVERAGE", coverage.to_str().unwrap());
+    let (code, lines) = train(folder, out, &[&[own], options].concat());
+    assert_eq!(code, Some(0), "{lines:?}");
+    calls(&coverage)
+}
+
+#[test]
+fn a_small_gpu_streams_its_data_and_learns_the_same_to_the_bit() {
+    if !is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_images(folder);
+    let resident = calls_of_run(folder, "resident", &[]);
+    let streamed = calls_of_run(folder, "streamed", &[SMALL]);
+    let count = |calls: &BTreeMap<String, u64>, name: &str| calls.get(name).copied().unwrap_or(0);
+    for name in ["cuMemHostAlloc", "cuStreamWaitEvent"] {
+        assert!(count(&streamed, name) > count(&resident, name), "{name}: {streamed:?}");
+    }
+    assert_same(&folder.join("resident"), &folder.join("streamed"));
+}
+
+/// Memory, events and the like that are not given back cost a run nothing.
+fn gives_back(call: &str) -> bool {
+    ["Free", "Destroy", "Unload", "Release"].iter().any(|part| call.contains(part))
+}
+
+#[test]
+fn whichever_call_of_a_gpu_fails_a_run_ends_with_one_line_and_goes_on() {
+    if !is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_images(folder);
+    let calls = calls_of_run(folder, "whole", &[SMALL]);
+    let mut faults = Vec::new();
+    for (name, count) in calls {
+        for number in [1, count.div_ceil(2), count] {
+            let out = format!("{name}-{number}");
+            if folder.join(&out).exists() {
+                continue;
+            }
+            let failure = format!("{name}:{number}");
+            let (code, lines) = train(folder, &out, &[SMALL, ("PTX_DRIVER_FAIL", &failure)]);
+            if code == Some(0) && gives_back(&name) {
+                assert_same(&folder.join(&out), &folder.join("whole"));
+                continue;
+            }
+            let is_one_line = matches!(lines.as_slice(), [line] if line.starts_with("error: "));
+            // The directory is made after the device has been opened.
+            let has_begun = folder.join(&out).exists();
+            if !is_one_line || code != Some(if has_begun { 1 } else { 2 }) {
+                faults.push(format!("{failure}: {code:?} {lines:?}"));
+            }
+            if has_begun {
+                assert_no_temporary_file(&folder.join(&out));
+                ends_with(0, folder, &format!("train --resume {out} --device cpu"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
