@@ -16,6 +16,8 @@ mod conversion;
 mod devices;
 mod empty_shapes;
 mod environments;
+#[cfg(feature = "cli")]
+mod estimates;
 mod examples;
 #[cfg(feature = "cli")]
 mod fixtures;

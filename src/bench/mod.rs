@@ -3,6 +3,7 @@
 
 #[cfg(feature = "cli")]
 pub mod comparison;
+pub mod estimate;
 pub mod kernels;
 #[cfg(feature = "cli")]
 pub mod machine;

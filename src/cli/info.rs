@@ -6,9 +6,12 @@ use std::fmt::Write;
 use clap::Args;
 use serde::Serialize;
 
+use super::estimates::{self, gpu_model};
 use super::failure::Ending;
 use super::messages;
 use alrao::argument::{choice, real, whole};
+use alrao::bench::estimate::gpus::GpuModel;
+use alrao::bench::estimate::step;
 use alrao::device::DeviceKind;
 use alrao::error::{Error, Result};
 use alrao::learn::Precision;
@@ -31,7 +34,8 @@ type Layers = Vec<usize>;
 /// Show a model's layers and count its parameters
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
-#[command(after_help = "Example:\n  alrao info --model vgg19 --classifiers 10")]
+#[command(after_help = "Examples:\n  alrao info --model vgg19 --classifiers 10\n  \
+    alrao info --model vgg19 --step --estimate h200   # a step's time on a GPU, estimated")]
 pub(super) struct Arguments {
     /// Architecture
     #[arg(long, value_name = "MODEL", value_parser = choice(Architecture::ALL))]
@@ -61,6 +65,9 @@ pub(super) struct Arguments {
     /// Number format of --step [default: tf32, as on cuda]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU), requires = "step")]
     precision: Option<Precision>,
+    /// Estimate the time of --step on a GPU that is not at hand, kernel by kernel
+    #[arg(long, value_name = "GPU", value_parser = gpu_model(), requires = "step")]
+    estimate: Option<&'static GpuModel>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -93,6 +100,18 @@ struct Info {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    if let Some(gpu) = arguments.estimate {
+        let config = config(arguments)?;
+        let (input, classes) = input(arguments)?;
+        let step = step(gpu, &config.model, input, classes, config.alrao, &config.train)?;
+        let text = if arguments.json {
+            estimates::step_json(&step)?
+        } else {
+            estimates::step_table(&step)
+        };
+        messages::result(&text)?;
+        return Ok(Ending::Done);
+    }
     if arguments.step {
         let launches = launches(arguments)?;
         let text = match arguments.json {

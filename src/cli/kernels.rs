@@ -8,9 +8,12 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::estimates::{self, gpu_model};
 use super::failure::Ending;
 use super::messages;
 use alrao::argument::choice;
+use alrao::bench::estimate::gpus::GpuModel;
+use alrao::bench::estimate::kernels;
 use alrao::bench::kernels::{Row, measure};
 use alrao::bench::peaks::Peaks;
 use alrao::bench::workloads::{self, Workload};
@@ -23,7 +26,8 @@ use alrao::learn::settings::DeviceSettings;
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  alrao kernels                                  # on a GPU: each kernel's time\n  \
-    alrao kernels --device simulator optimizer     # without one: the sanitizer's reports"
+    alrao kernels --device simulator optimizer     # without one: the sanitizer's reports\n  \
+    alrao kernels --estimate h200                  # counted instructions and an estimated time"
 )]
 pub(super) struct Arguments {
     /// Only kernels with this in their name
@@ -32,6 +36,9 @@ pub(super) struct Arguments {
     /// Storage type of tensors; the table of f32 has the products of tf32 too [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = choice(Precision::ON_A_GPU))]
     precision: Option<Precision>,
+    /// Count the instructions of each kernel and estimate its time on a GPU that is not at hand
+    #[arg(long, value_name = "GPU", value_parser = gpu_model(), conflicts_with = "device")]
+    estimate: Option<&'static GpuModel>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -57,6 +64,9 @@ struct Record<'a> {
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let dtype = arguments.dtype();
+    if let Some(gpu) = arguments.estimate {
+        return estimate(gpu, arguments);
+    }
     let device = arguments.device.open()?;
     if matches!(device, Device::Cpu(_)) {
         let message = format!(
@@ -103,6 +113,20 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             Ok(Ending::Done)
         }
     }
+}
+
+/// Counts and estimates, without any device.
+fn estimate(gpu: &GpuModel, arguments: &Arguments) -> anyhow::Result<Ending> {
+    let (dtype, wanted) = (arguments.dtype(), arguments.name.as_deref().unwrap_or_default());
+    let mut rows = kernels(gpu, &workloads::all(), dtype, wanted)?;
+    refuse_unknown(wanted, dtype, &rows.iter().map(|row| &*row.kernel).collect::<Vec<_>>())?;
+    rows.retain(|row| is_of(dtype, &row.kernel));
+    let text = match arguments.json {
+        true => estimates::kernels_json(gpu, &rows),
+        false => estimates::kernels_table(gpu, &rows),
+    };
+    messages::result(&text)?;
+    Ok(Ending::Done)
 }
 
 const OK: &str = "ok";

@@ -3,6 +3,7 @@
 mod arguments;
 mod bench;
 mod completions;
+mod estimates;
 mod eval;
 mod experiment;
 mod experiment_progress;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use alrao::device::catch_failure;
 use failure::Ending;
 
 /// Trains neural networks without tuning a learning rate: every feature has its own.
@@ -72,7 +74,7 @@ pub fn main() -> ExitCode {
     };
     let quiet = arguments.quiet;
     signals::survive_file_size_limit();
-    let ending = match arguments.command {
+    let ending = catch_failure(|| match arguments.command {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
@@ -82,6 +84,6 @@ pub fn main() -> ExitCode {
         Command::Kernels(arguments) => kernels::run(&arguments, quiet),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
-    };
+    });
     ending.map_or_else(|error| failure::report(&error), Ending::code)
 }

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod gpu;
 mod profile;
+mod readback;
 pub mod threads;
 
 use std::rc::Rc;
@@ -18,9 +19,10 @@ use crate::named::named;
 pub use cpu::Cpu;
 #[cfg(has_simulator)]
 pub use gpu::simulator;
-pub use gpu::{CapturedGraph, Gpu, HostWork, SiteTraffic, fat_binaries};
+pub use gpu::{CapturedGraph, Gpu, HostWork, LaunchWork, SiteTraffic, fat_binaries};
 pub(crate) use profile::Op;
-pub use profile::{Cost, OpTime, Profile};
+pub use profile::{Cost, OpTime, Profile, ProfiledLaunch};
+pub use readback::catch_failure;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

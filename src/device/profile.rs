@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use super::Device;
+use super::gpu::LaunchWork;
 use super::gpu::driver::Clock;
 use crate::device::DType;
 use crate::error::Result;
@@ -72,6 +73,43 @@ pub struct OpTime {
     pub cost: Cost,
 }
 
+/// One launch of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProfiledLaunch {
+    /// Its name; [`ProfiledLaunch::ZEROS`] where memory is set to zero.
+    pub kernel: String,
+    /// Thread blocks.
+    pub blocks: usize,
+    /// Threads of a block.
+    pub threads: usize,
+    /// Bytes of dynamic shared memory.
+    pub shared: usize,
+    /// Its work, as far as the launch tells it.
+    pub work: LaunchWork,
+    /// Bytes of the buffers that it is given, each from the given address to its end.
+    pub buffers: usize,
+    /// The innermost op's place in [`Profile::calls`]; `None` outside of all ops.
+    pub call: Option<usize>,
+}
+
+impl ProfiledLaunch {
+    /// The name of a node that sets memory to zero.
+    pub const ZEROS: &str = "memset";
+
+    /// A node that sets bytes to zero.
+    pub(super) fn of_zeros(bytes: usize) -> Self {
+        ProfiledLaunch {
+            kernel: Self::ZEROS.to_owned(),
+            blocks: 0,
+            threads: 0,
+            shared: 0,
+            work: LaunchWork::Bytes(bytes),
+            buffers: bytes,
+            call: None,
+        }
+    }
+}
+
 /// Where the time of some work went.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
@@ -79,6 +117,10 @@ pub struct Profile {
     pub ops: BTreeMap<&'static str, OpTime>,
     /// The work outside of all ops.
     pub outside: OpTime,
+    /// The name and least work of each call, in the order of their beginnings.
+    pub calls: Vec<(&'static str, Cost)>,
+    /// The launches, in order.
+    pub launches: Vec<ProfiledLaunch>,
 }
 
 impl AddAssign for OpTime {
@@ -94,6 +136,12 @@ impl AddAssign for Profile {
     fn add_assign(&mut self, other: Profile) {
         self.outside += other.outside;
         other.ops.into_iter().for_each(|(op, time)| *self.ops.entry(op).or_default() += time);
+        let earlier = self.calls.len();
+        self.calls.extend(other.calls);
+        self.launches.extend(other.launches.into_iter().map(|launch| ProfiledLaunch {
+            call: launch.call.map(|call| earlier + call),
+            ..launch
+        }));
     }
 }
 
@@ -104,12 +152,22 @@ pub(super) struct Profiler(RefCell<Option<Running>>);
 #[derive(Default)]
 struct Running {
     profile: Profile,
-    /// The ops that are running, the innermost last.
-    open: Vec<&'static str>,
+    /// The calls of ops that are running, by their places in the profile, the innermost last.
+    open: Vec<usize>,
     /// Started when the last op began or ended.
     clock: Option<Box<dyn Clock>>,
     /// Kernels launched until then.
     launched: u64,
+}
+
+impl Profiler {
+    /// Adds a launch to the running profile.
+    pub fn note(&self, launch: impl FnOnce() -> ProfiledLaunch) {
+        if let Some(running) = &mut *self.0.borrow_mut() {
+            let call = running.open.last().copied();
+            running.profile.launches.push(ProfiledLaunch { call, ..launch() });
+        }
+    }
 }
 
 /// An op that ends when this is dropped.
@@ -134,7 +192,8 @@ impl Device {
         }
         let cost = cost();
         self.switch(|running| {
-            running.open.push(name);
+            running.open.push(running.profile.calls.len());
+            running.profile.calls.push((name, cost));
             let op = running.profile.ops.entry(name).or_default();
             op.calls += 1;
             op.cost += cost;
@@ -175,8 +234,9 @@ impl Device {
         let time = self.stop_clock(running.clock.take());
         let launched = self.launched();
         let launches = launched - std::mem::replace(&mut running.launched, launched);
-        let Profile { ops, outside } = &mut running.profile;
-        let innermost = running.open.last().map_or(outside, |op| ops.entry(op).or_default());
+        let Profile { ops, outside, calls, .. } = &mut running.profile;
+        let innermost =
+            running.open.last().map_or(outside, |call| ops.entry(calls[*call].0).or_default());
         innermost.time += time;
         innermost.launches += launches;
         change(running);

@@ -11,6 +11,7 @@ use super::{
     Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
     StopFlag,
 };
+use crate::device::catch_failure;
 use crate::error::{Error, Result};
 
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -221,6 +222,14 @@ impl<T: RunTask> RunLoop<T> {
     /// [`Error::NoBestEpoch`]; [`Error::Write`]; where the task's data or environment fails. The last checkpoint stays
     /// whole.
     pub fn run(
+        &mut self,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+    ) -> Result<Report<T::Best, T::TestReport>> {
+        catch_failure(|| self.run_to_its_end(observer, stop))
+    }
+
+    fn run_to_its_end(
         &mut self,
         observer: &mut dyn Observer<T>,
         stop: &StopFlag,

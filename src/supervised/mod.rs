@@ -23,5 +23,6 @@ pub use run::{Run, input};
 pub use sample::{Sample, sample};
 pub use settings::{DataConfig, RunConfig};
 pub use step_launches::step_launches;
+pub(crate) use step_launches::step_profile;
 pub use task::{Event, Supervised};
 pub use trainer::Trainer;

@@ -8,13 +8,13 @@ use crate::data::{
     Arrays, Content, Dataset, Inputs, Normalisation, Split, Targets, Task, Text, TokenKind,
     Vocabulary,
 };
-use crate::device::Device;
+use crate::device::{Device, Profile};
 use crate::error::Result;
 use crate::learn::memory::{self, Part};
 use crate::learn::{Learner, TrainConfig};
 use crate::models::{self, Input, ModelConfig};
 use crate::nn::Init;
-use crate::supervised::batches::BatchSource;
+use crate::supervised::batches::{BatchSource, Batches};
 
 /// The number of launches of each kernel, by name, in one captured training step of a model with `classes` classes.
 /// "memset" counts how often memory is set to zero. The data is on the device, images as bytes. Nothing is computed.
@@ -28,6 +28,40 @@ pub fn step_launches(
     alrao: AlraoConfig,
     train: &TrainConfig,
 ) -> Result<BTreeMap<String, usize>> {
+    two_batches_of(model, input, classes, alrao, train, |learner, batches| {
+        // The second step is captured.
+        batches.for_each(|batch| drop(batch.train(learner)));
+        learner.device().check()?;
+        Ok(learner.steps().launches().expect("a GPU's second step is captured"))
+    })
+}
+
+/// The ops and launches of the first of those steps, which is not captured. Nothing is computed.
+///
+/// # Errors
+/// As [`step_launches`].
+pub(crate) fn step_profile(
+    model: &ModelConfig,
+    input: Input,
+    classes: usize,
+    alrao: AlraoConfig,
+    train: &TrainConfig,
+) -> Result<Profile> {
+    two_batches_of(model, input, classes, alrao, train, |learner, batches| {
+        let batch = batches.next().expect("there are two batches");
+        learner.device().profile(|| drop(batch.train(learner)))
+    })
+}
+
+/// Does `work` with a model and two batches on a device that computes nothing.
+fn two_batches_of<R>(
+    model: &ModelConfig,
+    input: Input,
+    classes: usize,
+    alrao: AlraoConfig,
+    train: &TrainConfig,
+    work: impl FnOnce(&Learner, &mut Batches) -> Result<R>,
+) -> Result<R> {
     let model_part = memory::model_part(model, input, [alrao.classifiers, classes], train)?;
     let model_part = with_outputs_as_subject(model_part, input, classes, alrao.classifiers);
     memory::check_together(&[model_part, data_part(input, train)])?;
@@ -36,12 +70,7 @@ pub fn step_launches(
     let source = BatchSource::new(&two_batches(input, classes, train), train, &device)?;
     let model = Alrao::classifier(module, classes, alrao);
     let learner = Learner::new(model, &source.sample(), train, &device);
-    // The second step is captured.
-    for batch in source.training_batches(1, 0, learner.number()) {
-        batch.train(&learner);
-    }
-    device.check()?;
-    Ok(learner.steps().launches().expect("a GPU's second step is captured"))
+    work(&learner, &mut source.training_batches(1, 0, learner.number()))
 }
 
 /// The part of a model that is too large because of its outputs names them.

@@ -3,7 +3,8 @@
 #
 #   tools/ptx-driver/run.sh [--arch 80|90] [ARGUMENTS OF THE TEST BINARY]
 #
-# Without arguments, every test with `gpu` in its name that needs one. NVCC names nvcc; without it, the one that .ci/run
+# Without arguments, every test with `gpu` in its name that needs one; afterwards it is checked that they have executed 95 % of
+# the kernels' instructions, and that they notice every barrier that is left out and all swapped operands. NVCC names nvcc; without it, the one that .ci/run
 # installed is taken. PTX_DRIVER_... are passed on: see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -57,8 +58,12 @@ for image in "$out"/*.fatbin; do
     ln -s "$ptx/${stem%-*}.sm_$arch.ptx" "$code/$stem.sm_$arch.ptx"
 done
 
-if test $# = 0; then
-    set -- gpu --skip without_a_gpu --skip not_there --test-threads 1
+export LD_LIBRARY_PATH=$library ALRAO_REQUIRE_CUDA=1 PTX_DRIVER_CODE=$code PTX_DRIVER_GPU=sm_$arch
+if test $# != 0; then
+    exec "$binary" "$@"
 fi
+coverage=$here/target/coverage-$arch
+rm -f "$coverage"
 # Other tests of these names need no GPU, or none at all.
-LD_LIBRARY_PATH=$library ALRAO_REQUIRE_CUDA=1 PTX_DRIVER_CODE=$code PTX_DRIVER_GPU=sm_$arch exec "$binary" "$@"
+PTX_DRIVER_COVERAGE=$coverage PTX_DRIVER_TRIALS=1 "$binary" gpu --skip without_a_gpu --skip not_there --test-threads 1
+"$here/check-coverage.sh" "$coverage"

@@ -53,15 +53,16 @@ impl Block {
         }
     }
 
-    /// Reads the bytes from `offset` on. Panics on a device that has failed; a caller that can go on calls
-    /// [`Gpu::check`] before.
+    /// Reads the bytes from `offset` on. On a device that fails it does not return: see [`catch_failure`].
+    ///
+    /// [`catch_failure`]: crate::device::catch_failure
     pub fn download(&self, offset: usize, bytes: &mut [u8]) {
         self.assert_inside(offset, bytes.len());
         if let Some(address) = self.address(offset) {
             self.gpu.download(address, bytes);
         }
         if let Err(error) = self.gpu.check() {
-            panic!("{error}");
+            crate::device::readback::fail(error);
         }
     }
 

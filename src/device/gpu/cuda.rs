@@ -129,17 +129,21 @@ impl Cuda {
         if let Some(function) = self.functions.borrow().get(name) {
             return Ok(*function);
         }
-        let function = self.find(name).ok_or_else(|| format!("there is no kernel `{name}`"))?;
+        let function = self.find(name)?;
         self.functions.borrow_mut().insert(name.to_owned(), function);
         Ok(function)
     }
 
-    fn find(&self, name: &str) -> Option<sys::CUfunction> {
-        self.modules.iter().find_map(|module| {
-            let name = CString::new(name).ok()?;
+    fn find(&self, name: &str) -> Outcome<sys::CUfunction> {
+        for module in &self.modules {
+            let name = CString::new(name).map_err(|error| error.to_string())?;
             // SAFETY: the module stays loaded as long as the device is open.
-            unsafe { result::module::get_function(*module, name) }.ok()
-        })
+            match unsafe { result::module::get_function(*module, name) } {
+                Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NOT_FOUND => {}
+                found => return found.map_err(text),
+            }
+        }
+        Err(format!("there is no kernel `{name}`"))
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::capture::{Capture, Captured};
 use super::driver::{Clock, Driver, Graph, Outcome, Staging};
 use super::host_work::HostWork;
-use super::launch::{Argument, Launch, Pointer};
+use super::launch::{Argument, Launch, LaunchWork, Pointer};
 use super::memory::{Heap, Memory};
 use super::occupancy::{Limits, Resources};
 use super::reports::{LaunchTrace, SiteTraffic};
-use crate::device::profile::Profiler;
+use crate::device::profile::{ProfiledLaunch, Profiler};
 use crate::error::{Error, Result};
 
 /// The launches of a kernel and the host's time for them; in the simulator this is the kernel's run time.
@@ -244,7 +244,7 @@ impl Gpu {
         (capture.end(), graph)
     }
 
-    /// Launches a kernel. An empty grid launches nothing.
+    /// Launches a kernel.
     pub(crate) fn launch(
         &self,
         kernel: &str,
@@ -264,15 +264,23 @@ impl Gpu {
         shared: usize,
         arguments: &[&dyn Argument],
     ) {
-        if grid.contains(&0) {
-            return;
-        }
-        self.launch_kernel(&Launch { kernel, grid, block, shared, arguments });
+        self.launch_kernel(&Launch {
+            kernel,
+            grid,
+            block,
+            shared,
+            work: LaunchWork::Unknown,
+            arguments,
+        });
     }
 
-    /// Launches a kernel and adds it to the running capture.
-    pub(super) fn launch_kernel(&self, launch: &Launch) {
+    /// Launches a kernel and adds it to the running capture. An empty grid launches nothing.
+    pub(crate) fn launch_kernel(&self, launch: &Launch) {
+        if launch.grid.contains(&0) {
+            return;
+        }
         self.count(|work| work.launches += 1);
+        self.profiler.note(|| self.describe(launch));
         if let Some(capture) = &mut *self.capture.borrow_mut() {
             let pointers = launch.arguments.iter().filter_map(|argument| argument.pointer());
             pointers
@@ -281,6 +289,24 @@ impl Gpu {
             capture.launch(launch);
         }
         self.run(launch);
+    }
+
+    /// A launch for a profile.
+    fn describe(&self, launch: &Launch) -> ProfiledLaunch {
+        let pointers = launch.arguments.iter().filter_map(|argument| argument.pointer());
+        let left = |pointer: Pointer| {
+            let memory = self.heap.behind(pointer.0)?;
+            Some(memory.address + memory.bytes as u64 - pointer.0)
+        };
+        ProfiledLaunch {
+            kernel: launch.kernel.to_owned(),
+            blocks: launch.grid.iter().map(|extent| *extent as usize).product(),
+            threads: launch.block.iter().map(|extent| *extent as usize).product(),
+            shared: launch.shared,
+            work: launch.work,
+            buffers: pointers.filter_map(left).sum::<u64>() as usize,
+            call: None,
+        }
     }
 
     pub(super) fn run(&self, launch: &Launch) {
@@ -319,6 +345,7 @@ impl Gpu {
             capture.set_zero(address, bytes);
         }
         self.count(|work| work.zeroings += 1);
+        self.profiler.note(|| ProfiledLaunch::of_zeros(bytes));
         self.attempt(|driver| driver.set_zero(address, bytes));
     }
 

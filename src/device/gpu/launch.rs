@@ -101,6 +101,18 @@ impl<T: Pod> Argument for Parameters<'_, T> {
     }
 }
 
+/// What a launch tells of its work. The rest follows from its buffers and the least work of its op.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum LaunchWork {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Passes of each block through its main loop.
+    Passes(usize),
+    /// Bytes that it reads and writes.
+    Bytes(usize),
+}
+
 /// A kernel's launch with its arguments.
 pub(crate) struct Launch<'a> {
     /// Its name in the source.
@@ -111,6 +123,8 @@ pub(crate) struct Launch<'a> {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared: usize,
+    /// For estimates of its time.
+    pub work: LaunchWork,
     /// The arguments, in the order of the kernel's parameters.
     pub arguments: &'a [&'a dyn Argument],
 }
@@ -121,6 +135,7 @@ pub(super) struct OwnedLaunch {
     grid: [u32; 3],
     block: [u32; 3],
     shared: usize,
+    work: LaunchWork,
     arguments: Vec<OwnedArgument>,
 }
 
@@ -139,6 +154,7 @@ impl OwnedLaunch {
             grid: launch.grid,
             block: launch.block,
             shared: launch.shared,
+            work: launch.work,
             arguments: launch.arguments.iter().copied().map(OwnedArgument::new).collect(),
         }
     }
@@ -151,9 +167,9 @@ impl OwnedLaunch {
     pub fn with<R>(&self, body: impl FnOnce(&Launch) -> R) -> R {
         let arguments: Vec<&dyn Argument> =
             self.arguments.iter().map(|argument| argument as &dyn Argument).collect();
-        let OwnedLaunch { kernel, grid, block, shared, .. } = self;
-        let (grid, block, shared) = (*grid, *block, *shared);
-        body(&Launch { kernel, grid, block, shared, arguments: &arguments })
+        let OwnedLaunch { kernel, grid, block, shared, work, .. } = self;
+        let (grid, block, shared, work) = (*grid, *block, *shared, *work);
+        body(&Launch { kernel, grid, block, shared, work, arguments: &arguments })
     }
 }
 

@@ -50,12 +50,23 @@ pub(super) fn compiled(kernel: &str, threads: usize, dynamic: usize) -> Option<R
 }
 
 fn resources(registers: usize, shared: usize, threads: usize) -> Resources {
+    let blocks = resident_blocks(SHARED, registers, shared, threads);
+    let warps = threads.div_ceil(LANES).max(1);
+    Resources { registers, shared, blocks, occupancy: (blocks * warps) as f64 / WARPS as f64 }
+}
+
+/// The blocks that fit on an SM with `shared_of_sm` bytes of shared memory, by the rules of compute capability 8.0 and 9.0.
+pub(crate) fn resident_blocks(
+    shared_of_sm: usize,
+    registers: usize,
+    shared: usize,
+    threads: usize,
+) -> usize {
     let warps = threads.div_ceil(LANES).max(1);
     let of_warp = (registers * LANES).next_multiple_of(REGISTER_UNIT).max(REGISTER_UNIT);
     let by_registers = REGISTERS / of_warp / WARP_UNIT * WARP_UNIT / warps;
-    let by_shared = SHARED / (shared + RESERVED).next_multiple_of(SHARED_UNIT);
-    let blocks = BLOCKS.min(WARPS / warps).min(by_registers).min(by_shared);
-    Resources { registers, shared, blocks, occupancy: (blocks * warps) as f64 / WARPS as f64 }
+    let by_shared = shared_of_sm / (shared + RESERVED).next_multiple_of(SHARED_UNIT);
+    BLOCKS.min(WARPS / warps).min(by_registers).min(by_shared)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::classifiers::launch::{empty_head, summarise};
 use super::interface::{Extents, Head};
-use crate::device::gpu::{Argument, Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
+use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::tensor::matmul::{Epilogue, Rows, is_aligned, sum_parts};
 use crate::tape::{Backward, Gradients};
 use crate::tensor::Tensor;
@@ -90,13 +90,25 @@ impl Plan {
     }
 
     /// Launches the kernel for the number of inputs; `names` are those for up to 64 inputs and above.
-    fn launch(&self, names: [&str; 2], blocks: usize, block: Block, arguments: &[&dyn Argument]) {
+    fn launch(
+        &self,
+        names: [&str; 2],
+        [blocks, passes]: [usize; 2],
+        block: Block,
+        arguments: &[&dyn Argument],
+    ) {
         let depth = if self.extents.inputs <= 64 { 64 } else { 128 };
         let gradients = if block == Block::OutputsAndGradients { TILE } else { 0 };
         let shared = 4 * TILE * (2 * depth + gradients);
         let blocks = [u32::try_from(blocks).expect("there are fewer tiles"), 1, 1];
-        let name = names[usize::from(depth == 128)];
-        self.gpu.launch_with_shared(name, blocks, [THREADS, 1, 1], shared, arguments);
+        self.gpu.launch_kernel(&Launch {
+            kernel: names[usize::from(depth == 128)],
+            grid: blocks,
+            block: [THREADS, 1, 1],
+            shared,
+            work: LaunchWork::Passes(passes),
+            arguments,
+        });
     }
 
     fn empty(&self, shape: &[usize], dtype: DType) -> Tensor {
@@ -113,7 +125,7 @@ impl Plan {
         let target_outputs = self.empty(&[samples, classifiers], DType::F32);
         self.launch(
             ["many_classes_64_softmax_fwd_tf32", "many_classes_128_softmax_fwd_tf32"],
-            self.tiles() * splits * classifiers,
+            [self.tiles() * splits * classifiers, sizes.chunks as usize],
             Block::Outputs,
             &[
                 &self.z.pointer(),
@@ -172,7 +184,8 @@ impl Plan {
                 Block::Outputs,
             ),
         };
-        self.launch(names, self.tiles() * splits, block, &arguments);
+        let passes = sizes.chunks as usize * self.extents.classifiers;
+        self.launch(names, [self.tiles() * splits, passes], block, &arguments);
         self.gpu.launch(
             "many_classes_correct_fwd_f32",
             [samples.div_ceil(THREADS as usize) as u32, 1, 1],
@@ -200,7 +213,7 @@ impl Plan {
             [weight, bias].map(|slot| slot.map_or(Pointer::NULL, |slot| slot.tensor.pointer()));
         self.launch(
             ["many_classes_64_weight_bwd_tf32", "many_classes_128_weight_bwd_tf32"],
-            self.extents.outputs.div_ceil(TILE) * self.extents.classifiers,
+            [self.extents.outputs.div_ceil(TILE) * self.extents.classifiers, self.tiles()],
             Block::OutputsAndGradients,
             &[
                 &self.z.pointer(),

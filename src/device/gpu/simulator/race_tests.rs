@@ -2,6 +2,7 @@
 
 use super::tests::{assert_says, floats, read, simulator};
 use super::*;
+use crate::device::LaunchWork;
 use crate::device::gpu::{Argument, Pointer};
 
 /// Launches a kernel over buffers `y` and `x` of 128 floats, in every order of threads; returns all complaints.
@@ -19,7 +20,14 @@ fn complaints(kernel: &str, blocks: u32, threads: u32, more: &[&dyn Argument]) -
         let count = abi::kernel(kernel).unwrap().kinds().len() - more.len();
         let arguments = [&both[..count], more].concat();
         let (grid, block) = ([blocks, 1, 1], [threads, 1, 1]);
-        let launch = Launch { kernel, grid, block, shared: 0, arguments: &arguments };
+        let launch = Launch {
+            kernel,
+            grid,
+            block,
+            shared: 0,
+            work: LaunchWork::Unknown,
+            arguments: &arguments,
+        };
         simulator.launch(&launch).expect_err(kernel)
     };
     ways.map(complaint).to_vec()
@@ -94,7 +102,14 @@ fn neighbouring_bytes_are_no_race() {
     let run = |shared_from: i32| {
         let arguments: [&dyn Argument; 2] = [&y, &shared_from];
         let (grid, block, kernel) = ([1; 3], [64, 1, 1], "broken_bytes");
-        simulator.launch(&Launch { kernel, grid, block, shared: 0, arguments: &arguments })
+        simulator.launch(&Launch {
+            kernel,
+            grid,
+            block,
+            shared: 0,
+            work: LaunchWork::Unknown,
+            arguments: &arguments,
+        })
     };
     run(64).unwrap();
     assert_says(&run(62).unwrap_err(), &["race: writes what", "at byte 62 of a block of 64"]);
@@ -106,7 +121,8 @@ fn the_bytes_beside_a_buffer_are_nobodys() {
     let (y, x) = (floats(&simulator, &[0.0; 3]), floats(&simulator, &[0.0; 3]));
     let arguments: [&dyn Argument; 3] = [&y, &x, &3i32];
     let (grid, block, kernel) = ([1; 3], [32, 1, 1], "broken_read_beside_end");
-    let launch = Launch { kernel, grid, block, shared: 0, arguments: &arguments };
+    let launch =
+        Launch { kernel, grid, block, shared: 0, work: LaunchWork::Unknown, arguments: &arguments };
     let text = simulator.launch(&launch).unwrap_err();
     assert_says(&text, &["reads 0 bytes past the end of a block of 12 bytes, `x`"]);
 }
@@ -122,7 +138,14 @@ fn barriers_copies_and_atomic_sums_are_no_race() {
             simulator.set_zero(count.0, 4).unwrap();
             let arguments: [&dyn Argument; 3] = [&y, &x, &count];
             let (grid, block, kernel) = ([2, 1, 1], [64, 1, 1], "sound_barriers");
-            let launch = Launch { kernel, grid, block, shared: 0, arguments: &arguments };
+            let launch = Launch {
+                kernel,
+                grid,
+                block,
+                shared: 0,
+                work: LaunchWork::Unknown,
+                arguments: &arguments,
+            };
             simulator.launch(&launch).unwrap();
             assert_eq!(read(&simulator, y, 128), [15.0; 128]);
         }
@@ -135,7 +158,16 @@ fn races_are_not_looked_for_where_nobody_asks() {
     let (y, x) = (floats(&simulator, &[0.0; 128]), floats(&simulator, &[1.0; 128]));
     let arguments: [&dyn Argument; 2] = [&y, &x];
     let (grid, block, kernel) = ([1; 3], [128, 1, 1], "broken_no_barrier");
-    simulator.launch(&Launch { kernel, grid, block, shared: 0, arguments: &arguments }).unwrap();
+    simulator
+        .launch(&Launch {
+            kernel,
+            grid,
+            block,
+            shared: 0,
+            work: LaunchWork::Unknown,
+            arguments: &arguments,
+        })
+        .unwrap();
 }
 
 #[test]
@@ -144,7 +176,16 @@ fn sectors_and_passes_are_counted_for_each_line() {
     let (y, x) = (floats(&simulator, &[0.0; 32]), floats(&simulator, &[1.0; 256]));
     let arguments: [&dyn Argument; 3] = [&y, &x, &8i32];
     let (grid, block, kernel) = ([1; 3], [32, 1, 1], "broken_strides");
-    simulator.launch(&Launch { kernel, grid, block, shared: 0, arguments: &arguments }).unwrap();
+    simulator
+        .launch(&Launch {
+            kernel,
+            grid,
+            block,
+            shared: 0,
+            work: LaunchWork::Unknown,
+            arguments: &arguments,
+        })
+        .unwrap();
     let rows = simulator.traffic();
     let at = |text: &str, is_write: bool| {
         let line = line_of(kernel, text);
@@ -166,7 +207,14 @@ fn a_read_of_a_gap_is_told_unless_the_kernel_says_that_it_has_no_use_for_it() {
     let run = |kernel| {
         let arguments: [&dyn Argument; 3] = [&y, &x, &32i32];
         let (grid, block) = ([1; 3], [64, 1, 1]);
-        simulator.launch(&Launch { kernel, grid, block, shared: 0, arguments: &arguments })
+        simulator.launch(&Launch {
+            kernel,
+            grid,
+            block,
+            shared: 0,
+            work: LaunchWork::Unknown,
+            arguments: &arguments,
+        })
     };
     let text = run("broken_read_past_end").unwrap_err();
     assert_says(&text, &["reads at byte 128, 0 bytes into a forbidden gap,", "`x`"]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::device::LaunchWork;
 use crate::device::gpu::{Argument, Pointer};
 
 // SAFETY: the block declares nothing; the library registers its kernels itself.
@@ -37,7 +38,14 @@ fn launch(
     arguments: &[&dyn Argument],
 ) -> std::result::Result<(), String> {
     let block = [threads, 1, 1];
-    simulator.launch(&Launch { kernel, grid: [1, 1, 1], block, shared: 0, arguments })
+    simulator.launch(&Launch {
+        kernel,
+        grid: [1, 1, 1],
+        block,
+        shared: 0,
+        work: LaunchWork::Unknown,
+        arguments,
+    })
 }
 
 /// Launches one block of a broken kernel over buffers `y` and `x` of `n` floats, and returns the complaint.
@@ -156,8 +164,16 @@ fn shared_memory_has_bounds() {
     let y = floats(&simulator, &[0.0; 256]);
     let (grid, block, arguments): (_, _, [&dyn Argument; 1]) = ([1; 3], [256, 1, 1], [&y]);
     let kernel = "broken_dynamic_shared";
-    let give =
-        |shared| simulator.launch(&Launch { kernel, grid, block, shared, arguments: &arguments });
+    let give = |shared| {
+        simulator.launch(&Launch {
+            kernel,
+            grid,
+            block,
+            shared,
+            work: LaunchWork::Unknown,
+            arguments: &arguments,
+        })
+    };
     assert_says(&give(512).unwrap_err(), &["at byte 512 of 512 bytes of dynamic shared memory"]);
     give(1024).unwrap();
 }
@@ -203,7 +219,9 @@ fn launches_are_checked_against_the_declaration() {
     let y = floats(&simulator, &[0.0; 256]);
     let kernel = "broken_write_past_end";
     let try_launch = |grid, block, shared, arguments: &[&dyn Argument]| {
-        simulator.launch(&Launch { kernel, grid, block, shared, arguments }).unwrap_err()
+        simulator
+            .launch(&Launch { kernel, grid, block, shared, work: LaunchWork::Unknown, arguments })
+            .unwrap_err()
     };
     let one = [1, 1, 1];
     assert_says(
@@ -217,7 +235,14 @@ fn launches_are_checked_against_the_declaration() {
     );
     assert_says(&try_launch([1, 70_000, 1], [32, 1, 1], 0, &[&y, &1i32]), &["(1, 70000, 1)"]);
     assert_says(&try_launch(one, [32, 1, 1], 1 << 20, &[&y, &1i32]), &["bytes of shared memory"]);
-    let unknown = Launch { kernel: "unknown", grid: one, block: one, shared: 0, arguments: &[] };
+    let unknown = Launch {
+        kernel: "unknown",
+        grid: one,
+        block: one,
+        shared: 0,
+        work: LaunchWork::Unknown,
+        arguments: &[],
+    };
     assert_says(&simulator.launch(&unknown).unwrap_err(), &["no kernel `unknown`"]);
 }
 
@@ -260,7 +285,14 @@ fn with_shared(
         simulator.allow_shared(kernel, bytes).unwrap();
     }
     let (grid, block) = ([1, 1, 1], [128, 1, 1]);
-    simulator.launch(&Launch { kernel, grid, block, shared, arguments: &[&y] })
+    simulator.launch(&Launch {
+        kernel,
+        grid,
+        block,
+        shared,
+        work: LaunchWork::Unknown,
+        arguments: &[&y],
+    })
 }
 
 #[test]

@@ -5,14 +5,16 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{BatchNormConfig, Moments, backward_op};
-use crate::device::gpu::{Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::gpu::{Launch, Parameters, Pointer};
+use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::{kernel_in, vector_of};
 use crate::tape::{Backward, Gradients};
 use crate::tensor::{Tensor, assert_alike};
 
 /// Threads of a block.
 const THREADS: usize = 256;
+
+const LANES: usize = 32;
 
 /// The most threads of a block in one row: with 16 bytes each, 512 bytes of it.
 const MOST_COLUMNS: usize = 32;
@@ -24,7 +26,7 @@ const WANTED_BLOCKS: usize = 4 * 132;
 const LEAST_ROWS: usize = 4;
 
 /// Channels of a block that completes the sums, with one warp each.
-const FINISHED_CHANNELS: usize = THREADS / 32;
+const FINISHED_CHANNELS: usize = THREADS / LANES;
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
@@ -201,11 +203,14 @@ impl Context {
         let add = u32::from(add[0]) | u32::from(add[1]) << 1;
         let finish = BatchNormFinish::new(&self.x, tiling.rows_of_part, parts, &self.config);
         let (inverse, slope) = (self.inverse.pointer(), slopes.pointer());
-        gpu.launch(
-            "batch_norm_gradients_f32",
-            finish.grid(),
-            BLOCK,
-            &[
+        gpu.launch_kernel(&Launch {
+            kernel: "batch_norm_gradients_f32",
+            grid: finish.grid(),
+            block: BLOCK,
+            shared: 0,
+            // A lane takes four parts at a time.
+            work: LaunchWork::Passes(parts.div_ceil(4 * LANES)),
+            arguments: &[
                 &to,
                 &affine,
                 &inverse,
@@ -215,7 +220,7 @@ impl Context {
                 &Parameters(&finish),
                 &add,
             ],
-        );
+        });
         if let Some(slot) = gradients.any_slot(0, dy) {
             assert_alike("batch_norm", &[&self.x, &slot.tensor]);
             let dx = slot.tensor.pointer();
@@ -256,12 +261,16 @@ pub(super) fn finish(
     config: BatchNormConfig,
 ) -> Context {
     let context = Context::new(x, config, true);
-    let finish = BatchNormFinish::new(x, moments.height(), moments.parts().shape()[0], &config);
-    gpu.launch(
-        "batch_norm_finish_f32",
-        finish.grid(),
-        BLOCK,
-        &[
+    let parts = moments.parts().shape()[0];
+    let finish = BatchNormFinish::new(x, moments.height(), parts, &config);
+    gpu.launch_kernel(&Launch {
+        kernel: "batch_norm_finish_f32",
+        grid: finish.grid(),
+        block: BLOCK,
+        shared: 0,
+        // A lane merges its parts, and then five times with another lane.
+        work: LaunchWork::Passes(parts.div_ceil(LANES) + 5),
+        arguments: &[
             &moments.parts().pointer(),
             &weight.pointer(),
             &bias.pointer(),
@@ -271,7 +280,7 @@ pub(super) fn finish(
             &context.inverse.pointer(),
             &Parameters(&finish),
         ],
-    );
+    });
     context
 }
 

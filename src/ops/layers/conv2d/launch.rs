@@ -5,8 +5,8 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Geometry, pointwise};
-use crate::device::gpu::{Argument, Block, Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::gpu::{Argument, Block, Launch, Parameters, Pointer};
+use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::layers::batch_norm::Moments;
 use crate::ops::layers::convolution::Then;
 use crate::ops::tensor::matmul::{
@@ -165,8 +165,14 @@ fn launch(
         Which::Forward => &[&inputs[0], &inputs[1], &bias, &to.pointer, &moments, &shape],
         _ => &[&inputs[0], &inputs[1], &to.pointer, &shape],
     };
-    let threads = [cut.tile.threads, 1, 1];
-    gpu.launch_with_shared(&kernel, [blocks, 1, 1], threads, cut.tile.shared, arguments);
+    gpu.launch_kernel(&Launch {
+        kernel: &kernel,
+        grid: [blocks, 1, 1],
+        block: [cut.tile.threads, 1, 1],
+        shared: cut.tile.shared,
+        work: LaunchWork::Passes(cut.slabs),
+        arguments,
+    });
     if let Some(parts) = &parts {
         let parts = (parts.pointer(0), cut.splits);
         sum_parts(gpu, parts, target.sizes, target.rows, target.epilogue);

@@ -6,8 +6,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::arithmetic::Arithmetic;
 use super::tiles::Cut;
-use crate::device::gpu::{Argument, Block, Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::gpu::{Argument, Block, Launch, Parameters, Pointer};
+use crate::device::{DType, Gpu, LaunchWork};
 use crate::tensor::Tensor;
 
 /// A matrix in contiguous rows of f32 or bf16, and whether the product takes it transposed.
@@ -208,10 +208,16 @@ pub(super) fn products(
         [true, true] => panic!("a product with both sides transposed is one of the other order"),
     };
     let kernel = format!("matmul_{}_{sides}_{}", cut.tile.name, arithmetic.suffix());
-    let (threads, shared) = ([cut.tile.threads, 1, 1], cut.tile.shared);
     let arguments: [&dyn Argument; 5] =
         [&a.pointer, &b.pointer, &direct.bias(), &to.pointer, &Parameters(&shape)];
-    gpu.launch_with_shared(&kernel, blocks, threads, shared, &arguments);
+    gpu.launch_kernel(&Launch {
+        kernel: &kernel,
+        grid: blocks,
+        block: [cut.tile.threads, 1, 1],
+        shared: cut.tile.shared,
+        work: LaunchWork::Passes(cut.slabs),
+        arguments: &arguments,
+    });
     if let Some(parts) = &parts {
         sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], c, epilogue);
     }
@@ -242,8 +248,14 @@ pub(crate) fn sum_parts(
     };
     let threads = rows * columns / if is_aligned { 4 } else { 1 };
     let kernel = if c.is_bf16() != 0 { "matmul_sum_bf16" } else { "matmul_sum_f32" };
-    let arguments: [&dyn Argument; 4] = [&parts, &bias, &c.pointer, &Parameters(&shape)];
-    gpu.launch(kernel, grid(threads.div_ceil(256)), [256, 1, 1], &arguments);
+    gpu.launch_kernel(&Launch {
+        kernel,
+        grid: grid(threads.div_ceil(256)),
+        block: [256, 1, 1],
+        shared: 0,
+        work: LaunchWork::Bytes(rows * columns * (splits * 4 + c.dtype.size())),
+        arguments: &[&parts, &bias, &c.pointer, &Parameters(&shape)],
+    });
 }
 
 /// A grid of `blocks` blocks on one axis.

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::device::gpu::{Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::gpu::{Launch, Parameters, Pointer};
+use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::tensor::elementwise::accumulate;
 use crate::ops::{kernel_in, vector_of};
 use crate::shape::Shape;
@@ -170,23 +170,25 @@ impl Matrices {
             let rows = self.batches * split.1;
             let blocks = rows.div_ceil(u64::from(THREADS / lanes));
             let kernel = kernel_in("reduce_rows", self.dtype);
-            return launch(gpu, &kernel, blocks, self.x, out.pointer, &shape);
+            return launch(gpu, &kernel, blocks, self.read(), out.pointer, &shape);
         }
         let (lanes, is_wide) = (self.column_lanes(out.pointer), self.is_wide(out.pointer));
         let shape = self.shape(split, lanes, is_wide, out);
         let blocks = self.batches * split.1 * self.column_blocks(out.pointer);
         let kernel = kernel_in("reduce_columns", self.dtype);
-        launch(gpu, &kernel, blocks, self.x, out.pointer, &shape);
+        launch(gpu, &kernel, blocks, self.read(), out.pointer, &shape);
+    }
+
+    /// The elements, and how many bytes they have.
+    fn read(&self) -> (Pointer, usize) {
+        let elements = self.batches * self.rows * self.columns;
+        (self.x, elements as usize * self.dtype.size())
     }
 }
 
 /// Threads that share a row of this length.
 fn row_lanes(length: u64) -> u32 {
     (length.min(u64::from(MOST_LANES)) as u32).next_power_of_two()
-}
-
-fn launch(gpu: &Gpu, kernel: &str, blocks: u64, x: Pointer, out: Pointer, shape: &ReduceShape) {
-    gpu.launch(kernel, [blocks as u32, 1, 1], [THREADS, 1, 1], &[&x, &out, &Parameters(shape)]);
 }
 
 /// Neighbouring axes that are all kept or all summed.
@@ -295,5 +297,24 @@ pub(super) fn argmax(gpu: &Gpu, x: &Tensor, out: &Tensor) {
     };
     let blocks = rows.div_ceil(u64::from(THREADS / shape.lanes));
     let kernel = kernel_in("reduce_argmax", x.dtype());
-    launch(gpu, &kernel, blocks, x.pointer(), out.pointer(), &shape);
+    let read = (x.pointer(), x.shape().elements() * x.dtype().size());
+    launch(gpu, &kernel, blocks, read, out.pointer(), &shape);
+}
+
+fn launch(
+    gpu: &Gpu,
+    kernel: &str,
+    blocks: u64,
+    (x, bytes): (Pointer, usize),
+    out: Pointer,
+    shape: &ReduceShape,
+) {
+    gpu.launch_kernel(&Launch {
+        kernel,
+        grid: [blocks as u32, 1, 1],
+        block: [THREADS, 1, 1],
+        shared: 0,
+        work: LaunchWork::Bytes(bytes),
+        arguments: &[&x, &out, &Parameters(shape)],
+    });
 }

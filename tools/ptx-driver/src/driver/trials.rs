@@ -104,6 +104,6 @@ pub fn report(loaded: &Loaded) -> Vec<(String, String)> {
         _ => "unnoticed",
     };
     let describe =
-        |trial: &Trial| (loaded.kernel.describe(trial.change), outcome(trial).to_owned());
+        |trial: &Trial| (outcome(trial).to_owned(), loaded.kernel.describe(trial.change));
     trials.iter().map(describe).collect()
 }

@@ -1,15 +1,19 @@
 //! What nvcc made of the kernels: numbers alone would let a naive one pass. Needs cuobjdump (with nvdisasm), in
 //! `CUOBJDUMP` or on the path, and a program that carries kernels.
 
+mod listing;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use alrao::device::fat_binaries;
 
 use crate::place::source;
 
-/// Registers and shared bytes of every kernel as nvcc 13.0.88 compiles it; `ALRAO_WRITE_RESOURCES=1` writes it anew.
+/// Registers, shared bytes and the main loop of every kernel as nvcc 13.0.88 compiles it; `ALRAO_WRITE_RESOURCES=1` writes it
+/// anew. Estimates of times are made from it.
 const PINNED: &str = "tests/machine_code.txt";
 
 /// The instructions that each of these kernels has to contain on sm_90.
@@ -120,6 +124,12 @@ fn resource(line: &str, key: &str) -> usize {
 /// A line for each kernel and architecture; panics where one keeps anything in local memory.
 fn resources(program: &str) -> String {
     let mut lines = Vec::new();
+    let loops = [80, 90].map(|arch| (arch, machine_code(program, arch)));
+    let pass = |arch: &str, kernel: &str| {
+        let of_arch = loops.iter().find(|(own, _)| arch == format!("sm_{own}"));
+        let (_, code) = of_arch.unwrap_or_else(|| panic!("{arch} is not looked at"));
+        listing::pass(&code[kernel], products(kernel))
+    };
     for (family, binary) in fat_binaries() {
         let text = dump(program, &["-res-usage"], family, binary);
         let (mut arch, mut kernel) = ("", "");
@@ -136,12 +146,28 @@ fn resources(program: &str) -> String {
                     "{kernel} on {arch}: stack and local memory, {line}"
                 );
                 let [registers, shared] = ["REG:", "SHARED:"].map(|key| resource(line, key));
-                lines.push(format!("{arch} {kernel} registers {registers} shared {shared}"));
+                let pass = pass(arch, kernel);
+                lines.push(format!(
+                    "{arch} {kernel} registers {registers} shared {shared} pass {pass}"
+                ));
             }
         }
     }
     lines.sort();
     lines.join("\n") + "\n"
+}
+
+/// The products in a pass of the kernels that step through slabs, by their tiles (`tiles.rs`): of a warp on tensor cores, or of
+/// a thread in f32.
+fn products(kernel: &str) -> Option<u32> {
+    let tile: u32 = kernel.split('_').find_map(|word| word.parse().ok())?;
+    match kernel.split('_').next()? {
+        // [64, depth] by [depth, 64] for four warps, 2,048 operations each.
+        "many" => Some(tile),
+        "conv2d" | "matmul" if !kernel.ends_with("_f32") => Some(tile / 2),
+        "conv2d" | "matmul" => Some(if tile == 128 { 1024 } else { 512 }),
+        _ => None,
+    }
 }
 
 #[test]
@@ -182,23 +208,28 @@ fn pages_say_what_is_pinned() {
     assert!(seen > 40, "only {seen} rows of the pages name a kernel");
 }
 
-/// The machine code of each kernel on sm_90.
-fn machine_code(program: &str) -> BTreeMap<String, String> {
-    let mut code: BTreeMap<String, String> = BTreeMap::new();
-    for (family, binary) in fat_binaries() {
-        let text = dump(program, &["-sass", "-arch", "sm_90"], family, binary);
-        for function in text.split("Function : ").skip(1) {
-            let (name, body) = function.split_once('\n').unwrap();
-            code.insert(name.trim().to_owned(), body.to_owned());
+type Code = BTreeMap<String, String>;
+
+/// The machine code of each kernel on sm_80 or sm_90. The listings take half a minute, so they are made once.
+fn machine_code(program: &str, arch: u32) -> &'static Code {
+    static ALL: [OnceLock<Code>; 2] = [const { OnceLock::new() }; 2];
+    ALL[usize::from(arch == 90)].get_or_init(|| {
+        let mut code = Code::new();
+        for (family, binary) in fat_binaries() {
+            let text = dump(program, &["-sass", "-arch", &format!("sm_{arch}")], family, binary);
+            for function in text.split("Function : ").skip(1) {
+                let (name, body) = function.split_once('\n').unwrap();
+                code.insert(name.trim().to_owned(), body.to_owned());
+            }
         }
-    }
-    code
+        code
+    })
 }
 
 #[test]
 fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
     let Some(program) = cuobjdump() else { return };
-    let code = machine_code(&program);
+    let code = machine_code(&program, 90);
     for (kernel, instructions) in EXPECTED {
         let own = code.get(*kernel).unwrap_or_else(|| panic!("there is no kernel {kernel}"));
         for instruction in *instructions {

@@ -1,0 +1,109 @@
+//! Estimates of times on GPUs: that they cover every kernel, follow the counts, and say what they are.
+
+use alrao::bench::estimate::gpus::{GPUS, named};
+use alrao::bench::estimate::machine_code::compiled;
+use alrao::bench::estimate::{Limit, estimate};
+use alrao::device::{Cost, DType, LaunchWork, ProfiledLaunch};
+use serde_json::Value;
+
+use crate::command_line::{alrao, refused, text};
+
+fn json(arguments: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let output = alrao(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[cfg(has_simulator)]
+#[test]
+fn every_kernel_is_counted() {
+    for kernel in alrao::device::simulator::kernel_names() {
+        for arch in [80, 90] {
+            let found = compiled(arch, kernel).unwrap_or_else(|| panic!("{kernel} on sm_{arch}"));
+            assert!(found.pass.slots() > 0 && found.registers > 0, "{kernel}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_step_is_the_sum_of_its_nodes() {
+    for (model, precision) in [("vgg19", "tf32"), ("word-lstm", "bf16"), ("mlp", "f32")] {
+        let arguments = format!("info --model {model} --step --precision {precision} --json");
+        let counted = json(&arguments);
+        for gpu in GPUS {
+            let step = &json(&format!("{arguments} --estimate {}", gpu.name))["estimate"];
+            let kernels = step["kernels"].as_array().unwrap();
+            let sum: f64 = kernels.iter().map(|own| own["us"].as_f64().unwrap()).sum();
+            assert!((sum / 1e3 - step["ms"].as_f64().unwrap()).abs() < 1e-9, "{step}");
+            for own in kernels {
+                let name = own["kernel"].as_str().unwrap();
+                assert_eq!(own["launches"], counted[name], "{name}");
+                assert!(name == ProfiledLaunch::ZEROS || compiled(gpu.arch, name).is_some());
+            }
+            assert_eq!(kernels.len(), counted.as_object().unwrap().len());
+        }
+    }
+}
+
+#[test]
+fn an_estimate_says_that_it_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in
+        ["info --model mlp --step --estimate h100", "kernels optimizer --estimate a100"]
+    {
+        let output = alrao(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        let table = text(&output.stdout);
+        assert!(table.contains("estimated, not measured"), "{table}");
+    }
+    refused(folder.path(), &["info", "--model", "mlp", "--estimate", "h200"], "--step");
+    refused(folder.path(), &["kernels", "--estimate", "v100"], "v100");
+    refused(folder.path(), &["kernels", "nosuch", "--estimate", "h200"], "nosuch");
+}
+
+/// A launch of a product with `blocks` blocks of `passes` slabs each, on the H200.
+fn product(blocks: usize, passes: usize) -> (f64, Limit) {
+    let launch = ProfiledLaunch {
+        kernel: "matmul_128_nt_tf32".into(),
+        blocks,
+        threads: 256,
+        shared: 96 << 10,
+        work: LaunchWork::Passes(passes),
+        buffers: 1 << 20,
+        call: None,
+    };
+    let gpu = named("h200").unwrap();
+    let own = estimate(
+        gpu,
+        &launch,
+        Some(Cost { bytes: (1 << 20) as f64, ..Cost::default() }),
+        DType::F32,
+    );
+    (own.us - gpu.node_us, own.limit)
+}
+
+#[test]
+fn an_estimate_follows_the_counts() {
+    let slots = f64::from(compiled(90, "matmul_128_nt_tf32").unwrap().pass.slots());
+    // One block an SM: two warps for each scheduler, and each warp waits for itself.
+    let cycles = 100.0 * slots * 2.0 * 1.12;
+    let (us, limit) = product(132, 100);
+    assert!((us - cycles / 1755.0).abs() < 1e-6, "{us}");
+    assert_eq!(limit, Limit::Issue);
+    // Another block on one SM takes as long as a whole second round.
+    assert!((product(133, 100).0 / us - 2.0).abs() < 1e-9);
+    assert!((product(264, 50).0 / us - 1.0).abs() < 1e-9);
+    // Memory binds a copy.
+    let copy = ProfiledLaunch {
+        kernel: "elementwise_copy".into(),
+        blocks: 65_536,
+        threads: 256,
+        shared: 0,
+        work: LaunchWork::Bytes(860 << 20),
+        buffers: 0,
+        call: None,
+    };
+    let own = estimate(named("h200").unwrap(), &copy, None, DType::F32);
+    assert_eq!(own.limit, Limit::Memory);
+    assert!((own.us - 1.0 - (860 << 20) as f64 / 4.3e6).abs() < 1e-6, "{own:?}");
+}
