@@ -16,13 +16,22 @@ use crate::ptx::change::Change;
 pub struct Trial {
     change: Change,
     is_noticed: bool,
+    launches: usize,
+}
+
+impl Trial {
+    fn is_over(&self) -> bool {
+        self.is_noticed || self.launches >= MOST_LAUNCHES
+    }
 }
 
 /// The trials of a kernel that no launch has been made for.
 pub fn of(changes: Vec<Change>) -> Vec<Trial> {
-    changes.into_iter().map(|change| Trial { change, is_noticed: false }).collect()
+    changes.into_iter().map(|change| Trial { change, is_noticed: false, launches: 0 }).collect()
 }
 
+/// The launches of a kernel after which a change that none has noticed is given up.
+const MOST_LAUNCHES: usize = 200;
 /// A trial that would have ended is not left to run for ever.
 const LIMIT: u64 = 1 << 24;
 /// Results differ from this relative difference on; rounding stays far below it.
@@ -34,18 +43,19 @@ const TOLERANCE: f32 = 0.01;
 /// The launch's own fault.
 pub fn run(launch: &Launch, loaded: &Loaded) -> Result<(), Fault> {
     let mut trials = loaded.trials.lock().unwrap_or_else(PoisonError::into_inner);
-    if trials.iter().all(|trial| trial.is_noticed) {
+    if trials.iter().all(Trial::is_over) {
         return grid::run(launch);
     }
     let before = save(launch.memory);
     grid::run(launch)?;
     let result = save(launch.memory);
-    for trial in trials.iter_mut().filter(|trial| !trial.is_noticed) {
+    for trial in trials.iter_mut().filter(|trial| !trial.is_over()) {
         if matches!(trial.change, Change::LeftOut(at) if !loaded.executed[at].load(Ordering::Relaxed))
         {
             continue;
         }
         restore(launch.memory, &before);
+        trial.launches += 1;
         trial.is_noticed = is_noticed(launch, trial.change, &result);
     }
     restore(launch.memory, &result);
