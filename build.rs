@@ -235,7 +235,7 @@ fn simulator_library() -> Outcome<()> {
     println!("cargo:rustc-link-search=native={}", out_dir().display());
     // Names of files and lines, of which the kernels have many, in a third of the bytes.
     println!("cargo:rustc-link-arg=-Wl,--compress-debug-sections=zlib");
-    // Names of local symbols, which take a megabyte: faults are named by file and line.
+    // Drops the names of local symbols, a megabyte: faults are named by file and line.
     println!("cargo:rustc-link-arg=-Wl,--discard-all");
     Ok(())
 }

@@ -274,7 +274,7 @@ impl Tensor {
         );
     }
 
-    /// The elements in row-major order. Panics if the device has failed; see [`Device::check`].
+    /// The elements in row-major order. Panics if the device has failed; within [`crate::device::catch_failure`], returns to it.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
         self.assert_holds::<T>();
         match &self.0.storage {

@@ -68,7 +68,7 @@ fn product(blocks: usize, passes: usize) -> (f64, Limit) {
         blocks,
         threads: 256,
         shared: 96 << 10,
-        work: LaunchWork::Passes(passes),
+        work: LaunchWork::passes(passes),
         buffers: 1 << 20,
         call: None,
     };
@@ -85,7 +85,7 @@ fn product(blocks: usize, passes: usize) -> (f64, Limit) {
 #[test]
 fn an_estimate_follows_the_counts() {
     let slots = f64::from(compiled(90, "matmul_128_nt_tf32").unwrap().pass.slots());
-    // One block an SM: two warps for each scheduler, and each warp waits for itself.
+    // One block on each SM, so two warps for each scheduler: issue slots bind.
     let cycles = 100.0 * slots * 2.0 * 1.12;
     let (us, limit) = product(132, 100);
     assert!((us - cycles / 1755.0).abs() < 1e-6, "{us}");
@@ -99,7 +99,7 @@ fn an_estimate_follows_the_counts() {
         blocks: 65_536,
         threads: 256,
         shared: 0,
-        work: LaunchWork::Bytes(860 << 20),
+        work: LaunchWork::bytes(860 << 20),
         buffers: 0,
         call: None,
     };

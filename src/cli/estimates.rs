@@ -16,8 +16,8 @@ pub(super) fn gpu_model() -> impl TypedValueParser<Value = &'static GpuModel> {
 
 const PAGE: &str = "estimated, not measured: docs/kernels/cost-model.md";
 
-pub(super) fn step_json(step: &StepEstimate) -> anyhow::Result<String> {
-    Ok(json!({ "estimate": step }).to_string() + "\n")
+pub(super) fn step_json(step: &StepEstimate) -> String {
+    json!({ "estimate": step }).to_string() + "\n"
 }
 
 pub(super) fn step_table(step: &StepEstimate) -> String {
@@ -42,7 +42,7 @@ pub(super) fn step_table(step: &StepEstimate) -> String {
 }
 
 pub(super) fn kernels_json(gpu: &GpuModel, rows: &[KernelRow]) -> String {
-    json!({ "estimate": gpu.title, "kernels": rows }).to_string() + "\n"
+    json!({ "gpu": gpu.title, "kernels": rows }).to_string() + "\n"
 }
 
 pub(super) fn kernels_table(gpu: &GpuModel, rows: &[KernelRow]) -> String {
@@ -87,7 +87,7 @@ pub(super) fn kernels_table(gpu: &GpuModel, rows: &[KernelRow]) -> String {
         );
     }
     text + &format!(
-        "a launch on {}; slots and the units behind them: warp instructions of one pass through the main loop; {PAGE}\n",
+        "one launch on {}; slots, tensor .. smem: instructions of a warp in one pass of the main loop; {PAGE}\n",
         gpu.title
     )
 }

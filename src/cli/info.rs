@@ -104,11 +104,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
         let config = config(arguments)?;
         let (input, classes) = input(arguments)?;
         let step = step(gpu, &config.model, input, classes, config.alrao, &config.train)?;
-        let text = if arguments.json {
-            estimates::step_json(&step)?
-        } else {
-            estimates::step_table(&step)
-        };
+        let text =
+            if arguments.json { estimates::step_json(&step) } else { estimates::step_table(&step) };
         messages::result(&text)?;
         return Ok(Ending::Done);
     }

@@ -21,7 +21,7 @@ pub use cpu::Cpu;
 pub use gpu::simulator;
 pub use gpu::{CapturedGraph, Gpu, HostWork, LaunchWork, SiteTraffic, fat_binaries};
 pub(crate) use profile::Op;
-pub use profile::{Cost, OpTime, Profile, ProfiledLaunch};
+pub use profile::{Call, Cost, OpTime, Profile, ProfiledLaunch};
 pub use readback::catch_failure;
 
 /// The type of a tensor's elements.

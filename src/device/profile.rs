@@ -103,11 +103,20 @@ impl ProfiledLaunch {
             blocks: 0,
             threads: 0,
             shared: 0,
-            work: LaunchWork::Bytes(bytes),
+            work: LaunchWork::bytes(bytes),
             buffers: bytes,
             call: None,
         }
     }
+}
+
+/// One call of an op.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// The op's name.
+    pub op: &'static str,
+    /// Its least work.
+    pub cost: Cost,
 }
 
 /// Where the time of some work went.
@@ -117,8 +126,8 @@ pub struct Profile {
     pub ops: BTreeMap<&'static str, OpTime>,
     /// The work outside of all ops.
     pub outside: OpTime,
-    /// The name and least work of each call, in the order of their beginnings.
-    pub calls: Vec<(&'static str, Cost)>,
+    /// The calls, in the order of their beginnings.
+    pub calls: Vec<Call>,
     /// The launches, in order.
     pub launches: Vec<ProfiledLaunch>,
 }
@@ -193,7 +202,7 @@ impl Device {
         let cost = cost();
         self.switch(|running| {
             running.open.push(running.profile.calls.len());
-            running.profile.calls.push((name, cost));
+            running.profile.calls.push(Call { op: name, cost });
             let op = running.profile.ops.entry(name).or_default();
             op.calls += 1;
             op.cost += cost;
@@ -236,7 +245,7 @@ impl Device {
         let launches = launched - std::mem::replace(&mut running.launched, launched);
         let Profile { ops, outside, calls, .. } = &mut running.profile;
         let innermost =
-            running.open.last().map_or(outside, |call| ops.entry(calls[*call].0).or_default());
+            running.open.last().map_or(outside, |call| ops.entry(calls[*call].op).or_default());
         innermost.time += time;
         innermost.launches += launches;
         change(running);

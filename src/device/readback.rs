@@ -1,5 +1,4 @@
-//! Failures of a device under a read. A read returns numbers and no `Result`, so a failure unwinds the work to the place
-//! that returns one.
+//! A device can fail while results are read from it. Reads return numbers, so the failure unwinds to [`catch_failure`].
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -7,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use crate::error::Error;
 
 thread_local! {
-    /// Whether [`catch_failure`] waits on this thread.
+    /// Whether this thread is inside [`catch_failure`].
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does `work`. If a device fails while the work reads from it, the rest of the work is left out.
+/// Does `work`. If a read finds that the device has failed, stops the work and returns the failure.
 ///
 /// # Errors
 /// The work's own, and the failure of a device.
@@ -25,10 +24,10 @@ pub fn catch_failure<T, E: From<Error>>(work: impl FnOnce() -> Result<T, E>) -> 
     })
 }
 
-/// Leaves the work that reads from a failed device.
+/// Stops the running work with a device's failure.
 pub(super) fn fail(error: Error) -> ! {
     if IS_CAUGHT.get() {
-        // Without a message: the error is one, and will be shown.
+        // No panic message: the caller reports the error.
         resume_unwind(Box::new(error));
     }
     panic!("{error}");

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Record, Records};
 use crate::device::threads::start_scoped;
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, catch_failure};
 use crate::error::{Error, Result};
 use crate::learn::{self, Outcome, RunDirectory, StopFlag};
 use crate::rl::{self, QLearning};
@@ -149,7 +149,7 @@ pub(super) fn run_all(
                     let mut watcher = Watcher::new(run, wants_progress, sender.clone());
                     let directory = folder.join(&runs[run].name);
                     let result = caught(|| {
-                        run_one(&runs[run], &directory, jobs, &mut watcher, stop)
+                        catch_failure(|| run_one(&runs[run], &directory, jobs, &mut watcher, stop))
                             .map_err(|error| error.to_string())
                     });
                     // A send can only fail once the receiver is dropped.

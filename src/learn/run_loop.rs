@@ -219,7 +219,7 @@ impl<T: RunTask> RunLoop<T> {
     ///
     /// # Errors
     /// [`Error::Diverged`] after 100 updates in a row without a finite loss, or if no update had one;
-    /// [`Error::NoBestEpoch`]; [`Error::Write`]; where the task's data or environment fails. The last checkpoint stays
+    /// [`Error::NoBestEpoch`]; [`Error::Write`]; [`Error::DeviceLost`]; where the task's data or environment fails. The last checkpoint stays
     /// whole.
     pub fn run(
         &mut self,

@@ -1,7 +1,7 @@
 //! Counts the instructions of a kernel's main loop in the listing of its machine code (`cuobjdump -sass`).
 //!
-//! The main loop is the smallest that starts a group of asynchronous copies or, without any, the innermost loop that moves most
-//! bytes; without a loop, it is the whole kernel. Of the ways through it the usual one is counted: that with the most products on
+//! The main loop is the smallest that starts a group of asynchronous copies or, without any, the innermost loop with most products,
+//! then most bytes; without a loop, it is the whole kernel. Of the ways through it the usual one is counted: that with the most products on
 //! tensor cores, then the most bytes, then the most exponentials and logarithms, then the fewest instructions. So a way that
 //! copies element by element, or leaves the work out, is never taken.
 
@@ -184,7 +184,7 @@ fn unit<'a>(pass: &'a mut Pass, name: &str) -> &'a mut u32 {
         "LDG" | "STG" | "LDGSTS" | "RED" | "ATOMG" | "LD" | "ST" | "LDGDEPBAR" => &mut pass.global,
         "BRA" | "BSSY" | "BSYNC" | "EXIT" | "CALL" | "RET" | "BAR" | "WARPSYNC" | "DEPBAR"
         | "YIELD" | "NOP" | "BREAK" | "BRX" => &mut pass.control,
-        _ if base.starts_with('F') && base != "FLO"
+        _ if base.starts_with('F')
             || base.starts_with("HFMA")
             || base.starts_with("HADD")
             || base.starts_with("HMUL")

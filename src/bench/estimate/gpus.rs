@@ -20,8 +20,8 @@ pub struct GpuModel {
     /// Cycles per second under load.
     pub hertz: f64,
     /// Bytes per second of a copy, read and written.
-    pub bytes: f64,
-    /// Microseconds of a node in a graph that does nothing.
+    pub bytes_per_second: f64,
+    /// Microseconds of an empty graph node.
     pub node_us: f64,
     /// Bytes of shared memory of an SM.
     pub shared: usize,
@@ -38,7 +38,7 @@ struct Units {
 
 /// Cycles that a scheduler needs for an instruction on average, stalls included.
 const ISSUE: f64 = 1.12;
-/// Cycles between two instructions of a warp that runs alone, and between two in f64, of which each waits for the last.
+/// Cycles per instruction of a lone warp; in f64, each waits for the one before.
 const ALONE: f64 = 2.0;
 const ALONE_FP64: f64 = 16.0;
 
@@ -54,7 +54,7 @@ pub const GPUS: [GpuModel; 3] = [
         sm_count: 132,
         schedulers: 4.0,
         hertz: 1.755e9,
-        bytes: 4.3e12,
+        bytes_per_second: 4.3e12,
         node_us: 1.0,
         shared: 228 << 10,
         units: HOPPER,
@@ -66,7 +66,7 @@ pub const GPUS: [GpuModel; 3] = [
         sm_count: 132,
         schedulers: 4.0,
         hertz: 1.755e9,
-        bytes: 3.0e12,
+        bytes_per_second: 3.0e12,
         node_us: 1.0,
         shared: 228 << 10,
         units: HOPPER,
@@ -78,7 +78,7 @@ pub const GPUS: [GpuModel; 3] = [
         sm_count: 108,
         schedulers: 4.0,
         hertz: 1.41e9,
-        bytes: 1.4e12,
+        bytes_per_second: 1.4e12,
         node_us: 1.0,
         shared: 164 << 10,
         units: AMPERE,

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 /// The warp instructions of one pass through a kernel's main loop, by the unit that executes them, on the usual path:
-/// that with the most 16-byte accesses. Of a kernel without a loop: from its first to its last instruction.
+/// that with the most products, then the most bytes. Of a kernel without a loop: from its first to its last instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pass {
     /// Products on tensor cores.
@@ -109,12 +109,16 @@ const PINNED: &str = include_str!("../../../tests/machine_code.txt");
 
 /// A line of the file: `sm_90 KERNEL registers 168 shared 0 pass slots 608 tensor 64 …`.
 fn parse(line: &'static str) -> Option<((u32, &'static str), Compiled)> {
-    let (resources, pass) = line.split_once(" pass ")?;
+    let (resources, pass_text) = line.split_once(" pass ")?;
     let mut words = resources.split(' ');
-    let (arch, kernel) = (words.next()?.strip_prefix("sm_")?.parse().ok()?, words.next()?);
-    let pass = Pass::of_numbers(NAMES.map(|name| number(pass, name).unwrap_or(0)));
+    let arch: u32 = words.next()?.strip_prefix("sm_")?.parse().ok()?;
+    let kernel = words.next()?;
+    let pass = Pass::of_numbers(NAMES.map(|name| number(pass_text, name).unwrap_or(0)));
     let [registers, shared] = ["registers", "shared"].map(|name| number(resources, name));
-    let (registers, shared) = (registers? as usize, shared? as usize);
+    // From sm_90 on, nvcc counts the system's own bytes of a block.
+    let system = if arch >= 90 { 1024 } else { 0 };
+    let (registers, shared) = (registers? as usize, (shared? as usize).saturating_sub(system));
+    assert_eq!(number(pass_text, "slots"), Some(pass.slots()), "{line}");
     Some(((arch, kernel), Compiled { registers, shared, pass }))
 }
 

@@ -1,5 +1,5 @@
 //! Estimates of a kernel's time on a GPU that is not at hand, from counts: `docs/kernels/cost-model.md` explains method and
-//! constants. An estimate is never shown without that word.
+//! constants. Output always says "estimate".
 
 pub mod gpus;
 mod kernels;
@@ -8,7 +8,7 @@ mod step;
 
 use serde::Serialize;
 
-use crate::device::{Cost, DType, LaunchWork, ProfiledLaunch};
+use crate::device::{Cost, DType, ProfiledLaunch};
 use gpus::GpuModel;
 pub use kernels::{KernelRow, kernels};
 use machine_code::compiled;
@@ -79,21 +79,17 @@ pub fn estimate(
     dtype: DType,
 ) -> Estimate {
     let least = cost.map_or(f64::INFINITY, |cost| cost.total_bytes(dtype));
-    let mut bytes = match launch.work {
-        LaunchWork::Bytes(told) => told as f64,
-        _ => (launch.buffers as f64).min(least),
-    };
+    let of_buffers = (launch.buffers as f64).min(least);
+    let bytes = launch.work.bytes.map_or(of_buffers, |told| told as f64);
     let (mut passes, mut blocks_of_sm, mut waves, mut times) = (0.0, 0, 0, Vec::new());
     if let Some(kernel) = compiled(gpu.arch, &launch.kernel).filter(|_| launch.blocks > 0) {
         // What all threads move in a pass.
         let of_pass = f64::from(kernel.pass.bytes) * (launch.blocks * launch.threads) as f64;
-        match launch.work {
-            LaunchWork::Passes(told) => {
-                passes = told as f64;
-                bytes = bytes.min(passes * of_pass);
-            }
-            _ => passes = if of_pass > 0.0 { bytes / of_pass } else { 1.0 },
-        }
+        passes = match launch.work.passes {
+            Some(told) => told as f64,
+            None if of_pass > 0.0 => (bytes / of_pass).max(1.0),
+            None => 1.0,
+        };
         blocks_of_sm = launch.blocks.div_ceil(gpu.sm_count);
         let resident =
             gpu.resident(kernel.registers, kernel.shared + launch.shared, launch.threads);
@@ -104,7 +100,7 @@ pub fn estimate(
         times.extend(limits.into_iter().map(|(cycles, limit)| (us(cycles * warps), limit)));
         times.push((us(gpu.alone(&kernel.pass)) * waves as f64, Limit::Latency));
     }
-    times.push((1e6 * bytes / gpu.bytes, Limit::Memory));
+    times.push((1e6 * bytes / gpu.bytes_per_second, Limit::Memory));
     let (longest, limit) = times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("one time");
     let limit = if longest < gpu.node_us { Limit::Node } else { limit };
     Estimate { us: gpu.node_us + longest, limit, bytes, passes, blocks_of_sm, waves }

@@ -56,14 +56,14 @@ pub fn step(
     let mut left = step_launches(model, input, classes, alrao, train)?;
     let mut kernels: BTreeMap<String, (KernelEstimate, Vec<(Limit, f64)>)> = BTreeMap::new();
     let mut nodes = 0;
-    // From the last on: the first step sets carried states to zero, which no captured step does.
+    // Backwards, because the first step begins with resets of the carried state, which a captured step lacks.
     for launch in profile.launches.iter().rev() {
         match left.get_mut(&launch.kernel) {
             Some(count) if *count > 0 => *count -= 1,
             _ => continue,
         }
         nodes += 1;
-        let cost = launch.call.map(|call| profile.calls[call].1);
+        let cost = launch.call.map(|call| profile.calls[call].cost);
         let own = estimate(gpu, launch, cost, train.precision.dtype());
         let (sum, limits) = kernels.entry(launch.kernel.clone()).or_insert_with(|| {
             let kernel = launch.kernel.clone();
@@ -79,6 +79,7 @@ pub fn step(
             None => limits.push((own.limit, own.us)),
         }
     }
+    assert!(left.values().all(|count| *count == 0), "launches without an estimate: {left:?}");
     let mut kernels: Vec<KernelEstimate> = kernels
         .into_values()
         .map(|(sum, limits)| {

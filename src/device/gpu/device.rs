@@ -26,8 +26,8 @@ pub struct KernelTime {
 
 /// A device that runs kernels. It stays on one thread.
 ///
-/// Launches return nothing. The device keeps its first failure and skips all work after it; [`Gpu::check`] must be
-/// called before a result is read back.
+/// Launches return nothing. The device keeps its first failure and skips all work after it; [`Gpu::check`] returns it, and a
+/// read stops the work that reads (see [`crate::device::catch_failure`]).
 pub struct Gpu {
     driver: Box<dyn Driver>,
     failure: RefCell<Option<String>>,
@@ -269,7 +269,7 @@ impl Gpu {
             grid,
             block,
             shared,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments,
         });
     }

@@ -8,6 +8,7 @@ use super::device::Gpu;
 use super::driver::Graph;
 use super::launch::OwnedLaunch;
 use super::memory::Memory;
+use crate::device::profile::ProfiledLaunch;
 
 impl Gpu {
     /// Does `work` and returns its captured graph. The work may not copy to or from the host, and a replay reads and
@@ -110,7 +111,7 @@ impl CapturedGraph {
         for command in &self.commands {
             let name = match command {
                 Command::Launch(launch) => launch.kernel(),
-                Command::SetZero { .. } => "memset",
+                Command::SetZero { .. } => ProfiledLaunch::ZEROS,
             };
             *launches.entry(name).or_default() += 1;
         }

@@ -101,16 +101,25 @@ impl<T: Pod> Argument for Parameters<'_, T> {
     }
 }
 
-/// What a launch tells of its work. The rest follows from its buffers and the least work of its op.
+/// A launch's own statement of its work, for estimates of its time. What it leaves out follows from its buffers and its op.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum LaunchWork {
-    /// Nothing.
-    #[default]
-    Unknown,
+pub struct LaunchWork {
     /// Passes of each block through its main loop.
-    Passes(usize),
+    pub passes: Option<usize>,
     /// Bytes that it reads and writes.
-    Bytes(usize),
+    pub bytes: Option<usize>,
+}
+
+impl LaunchWork {
+    /// The work of so many passes.
+    pub fn passes(passes: usize) -> Self {
+        LaunchWork { passes: Some(passes), bytes: None }
+    }
+
+    /// The work of reading and writing so many bytes.
+    pub fn bytes(bytes: usize) -> Self {
+        LaunchWork { passes: None, bytes: Some(bytes) }
+    }
 }
 
 /// A kernel's launch with its arguments.
@@ -123,7 +132,7 @@ pub(crate) struct Launch<'a> {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared: usize,
-    /// For estimates of its time.
+    /// See [`LaunchWork`].
     pub work: LaunchWork,
     /// The arguments, in the order of the kernel's parameters.
     pub arguments: &'a [&'a dyn Argument],

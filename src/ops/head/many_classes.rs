@@ -106,7 +106,7 @@ impl Plan {
             grid: blocks,
             block: [THREADS, 1, 1],
             shared,
-            work: LaunchWork::Passes(passes),
+            work: LaunchWork::passes(passes),
             arguments,
         });
     }

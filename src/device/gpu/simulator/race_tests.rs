@@ -25,7 +25,7 @@ fn complaints(kernel: &str, blocks: u32, threads: u32, more: &[&dyn Argument]) -
             grid,
             block,
             shared: 0,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments: &arguments,
         };
         simulator.launch(&launch).expect_err(kernel)
@@ -107,7 +107,7 @@ fn neighbouring_bytes_are_no_race() {
             grid,
             block,
             shared: 0,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments: &arguments,
         })
     };
@@ -121,8 +121,14 @@ fn the_bytes_beside_a_buffer_are_nobodys() {
     let (y, x) = (floats(&simulator, &[0.0; 3]), floats(&simulator, &[0.0; 3]));
     let arguments: [&dyn Argument; 3] = [&y, &x, &3i32];
     let (grid, block, kernel) = ([1; 3], [32, 1, 1], "broken_read_beside_end");
-    let launch =
-        Launch { kernel, grid, block, shared: 0, work: LaunchWork::Unknown, arguments: &arguments };
+    let launch = Launch {
+        kernel,
+        grid,
+        block,
+        shared: 0,
+        work: LaunchWork::default(),
+        arguments: &arguments,
+    };
     let text = simulator.launch(&launch).unwrap_err();
     assert_says(&text, &["reads 0 bytes past the end of a block of 12 bytes, `x`"]);
 }
@@ -143,7 +149,7 @@ fn barriers_copies_and_atomic_sums_are_no_race() {
                 grid,
                 block,
                 shared: 0,
-                work: LaunchWork::Unknown,
+                work: LaunchWork::default(),
                 arguments: &arguments,
             };
             simulator.launch(&launch).unwrap();
@@ -164,7 +170,7 @@ fn races_are_not_looked_for_where_nobody_asks() {
             grid,
             block,
             shared: 0,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments: &arguments,
         })
         .unwrap();
@@ -182,7 +188,7 @@ fn sectors_and_passes_are_counted_for_each_line() {
             grid,
             block,
             shared: 0,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments: &arguments,
         })
         .unwrap();
@@ -212,7 +218,7 @@ fn a_read_of_a_gap_is_told_unless_the_kernel_says_that_it_has_no_use_for_it() {
             grid,
             block,
             shared: 0,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments: &arguments,
         })
     };

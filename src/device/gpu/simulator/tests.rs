@@ -43,7 +43,7 @@ fn launch(
         grid: [1, 1, 1],
         block,
         shared: 0,
-        work: LaunchWork::Unknown,
+        work: LaunchWork::default(),
         arguments,
     })
 }
@@ -170,7 +170,7 @@ fn shared_memory_has_bounds() {
             grid,
             block,
             shared,
-            work: LaunchWork::Unknown,
+            work: LaunchWork::default(),
             arguments: &arguments,
         })
     };
@@ -220,7 +220,7 @@ fn launches_are_checked_against_the_declaration() {
     let kernel = "broken_write_past_end";
     let try_launch = |grid, block, shared, arguments: &[&dyn Argument]| {
         simulator
-            .launch(&Launch { kernel, grid, block, shared, work: LaunchWork::Unknown, arguments })
+            .launch(&Launch { kernel, grid, block, shared, work: LaunchWork::default(), arguments })
             .unwrap_err()
     };
     let one = [1, 1, 1];
@@ -240,7 +240,7 @@ fn launches_are_checked_against_the_declaration() {
         grid: one,
         block: one,
         shared: 0,
-        work: LaunchWork::Unknown,
+        work: LaunchWork::default(),
         arguments: &[],
     };
     assert_says(&simulator.launch(&unknown).unwrap_err(), &["no kernel `unknown`"]);
@@ -290,7 +290,7 @@ fn with_shared(
         grid,
         block,
         shared,
-        work: LaunchWork::Unknown,
+        work: LaunchWork::default(),
         arguments: &[&y],
     })
 }

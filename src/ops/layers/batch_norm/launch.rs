@@ -209,7 +209,10 @@ impl Context {
             block: BLOCK,
             shared: 0,
             // A lane takes four parts at a time.
-            work: LaunchWork::Passes(parts.div_ceil(4 * LANES)),
+            work: LaunchWork {
+                passes: Some(parts.div_ceil(4 * LANES)),
+                bytes: Some(parts * 2 * finish.channels as usize * 4),
+            },
             arguments: &[
                 &to,
                 &affine,
@@ -269,7 +272,10 @@ pub(super) fn finish(
         block: BLOCK,
         shared: 0,
         // A lane merges its parts, and then five times with another lane.
-        work: LaunchWork::Passes(parts.div_ceil(LANES) + 5),
+        work: LaunchWork {
+            passes: Some(parts.div_ceil(LANES) + 5),
+            bytes: Some(parts * 3 * finish.channels as usize * 4),
+        },
         arguments: &[
             &moments.parts().pointer(),
             &weight.pointer(),

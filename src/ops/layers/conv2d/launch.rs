@@ -170,7 +170,7 @@ fn launch(
         grid: [blocks, 1, 1],
         block: [cut.tile.threads, 1, 1],
         shared: cut.tile.shared,
-        work: LaunchWork::Passes(cut.slabs),
+        work: LaunchWork::passes(cut.slabs),
         arguments,
     });
     if let Some(parts) = &parts {

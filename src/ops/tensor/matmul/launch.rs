@@ -215,7 +215,7 @@ pub(super) fn products(
         grid: blocks,
         block: [cut.tile.threads, 1, 1],
         shared: cut.tile.shared,
-        work: LaunchWork::Passes(cut.slabs),
+        work: LaunchWork::passes(cut.slabs),
         arguments: &arguments,
     });
     if let Some(parts) = &parts {
@@ -253,7 +253,7 @@ pub(crate) fn sum_parts(
         grid: grid(threads.div_ceil(256)),
         block: [256, 1, 1],
         shared: 0,
-        work: LaunchWork::Bytes(rows * columns * (splits * 4 + c.dtype.size())),
+        work: LaunchWork::bytes(rows * columns * (splits * 4 + c.dtype.size())),
         arguments: &[&parts, &bias, &c.pointer, &Parameters(&shape)],
     });
 }

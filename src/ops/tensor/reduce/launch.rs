@@ -314,7 +314,7 @@ fn launch(
         grid: [blocks as u32, 1, 1],
         block: [THREADS, 1, 1],
         shared: 0,
-        work: LaunchWork::Bytes(bytes),
+        work: LaunchWork::bytes(bytes),
         arguments: &[&x, &out, &Parameters(shape)],
     });
 }

@@ -67,8 +67,8 @@ pub fn text(text: *const c_char) -> Outcome<String> {
     Ok(unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
-/// Errors of a kernel, after which every call fails.
-const LOST: std::ops::RangeInclusive<c_int> = 700..=719;
+/// Errors of a kernel, after which the device is lost.
+const LOST: [c_int; 9] = [700, 702, 710, 714, 715, 716, 717, 718, 719];
 
 /// Runs a call's body.
 pub fn enter(name: &'static str, body: impl FnOnce() -> Outcome) -> c_int {

@@ -12,7 +12,7 @@ use crate::machine::warp::Launch;
 use crate::options::Execution;
 use crate::ptx::change::Change;
 
-/// A change, and whether any launch has shown that it is one for the worse.
+/// A change, and whether a launch has noticed it.
 pub struct Trial {
     change: Change,
     is_noticed: bool,
@@ -25,19 +25,19 @@ impl Trial {
     }
 }
 
-/// The trials of a kernel that no launch has been made for.
+/// New trials, one for each change.
 pub fn of(changes: Vec<Change>) -> Vec<Trial> {
     changes.into_iter().map(|change| Trial { change, is_noticed: false, launches: 0 }).collect()
 }
 
 /// The launches of a kernel after which a change that none has noticed is given up.
 const MOST_LAUNCHES: usize = 200;
-/// A trial that would have ended is not left to run for ever.
+/// The limit of instructions in a trial, which may loop forever.
 const LIMIT: u64 = 1 << 24;
 /// Results differ from this relative difference on; rounding stays far below it.
 const TOLERANCE: f32 = 0.01;
 
-/// Runs a launch, and before it returns its trials.
+/// Runs a launch, then its unfinished trials, and restores the launch's result.
 ///
 /// # Errors
 /// The launch's own fault.
@@ -82,7 +82,9 @@ fn differ(a: &[Vec<u8>], b: &[Vec<u8>]) -> bool {
         let bytes = own.iter().flat_map(|range| range.as_chunks::<4>().0);
         bytes.map(|bytes| f32::from_le_bytes(*bytes)).collect()
     };
-    let far = |(a, b): (&f32, &f32)| (a - b).abs() > TOLERANCE * a.abs().max(b.abs());
+    let far = |(a, b): (&f32, &f32)| {
+        a.is_nan() != b.is_nan() || (a - b).abs() > TOLERANCE * a.abs().max(b.abs())
+    };
     words(a).iter().zip(&words(b)).any(far)
 }
 
