@@ -46,6 +46,8 @@ enum Odd {
     BrokenTargets,
     /// Posteriors are far below the smallest number, one of them zero.
     TinyPosterior,
+    /// The posteriors of two classifiers are so far below the first one's that their ratio is no normal number, or 0.
+    FarPosteriors,
     /// One classifier has all weight and is broken for some classes.
     NoFiniteClassifier,
     NothingFinite,
@@ -118,6 +120,11 @@ impl Values {
                     *log_a = -1500.0 - classifier as f64 / 4.0;
                 }
                 self.log_posterior[last] = f64::NEG_INFINITY;
+            }
+            Odd::FarPosteriors => {
+                for (classifier, log_a) in self.log_posterior.iter_mut().enumerate() {
+                    *log_a = -725.0 * classifier as f64;
+                }
             }
             Odd::NoFiniteClassifier => {
                 self.log_posterior.fill(f64::NEG_INFINITY);
@@ -293,6 +300,13 @@ fn all_sizes(task: Task) -> Vec<Extents> {
     all.push(Extents { samples: 2, inputs: 3, classifiers: 3, outputs: 3501 });
     all.push(Extents { samples: 1, inputs: 3, classifiers: 33, outputs: 4 });
     all.push(Extents { samples: 5, inputs: 3, classifiers: 40, outputs: 3 });
+    // One long row; and many classifiers of long rows.
+    for outputs in [10_244, 10_245] {
+        all.push(Extents { samples: 1, inputs: 2, classifiers: 1, outputs });
+    }
+    for outputs in [1464, 1465, 12, 5] {
+        all.push(Extents { samples: 1, inputs: 2, classifiers: 7, outputs });
+    }
     if task.is_chosen() {
         // Values are not staged here, so one case of long rows is enough.
         all.retain(|sizes| sizes.outputs < 1000 || sizes.classifiers == 11);
@@ -304,11 +318,12 @@ fn all_sizes(task: Task) -> Vec<Extents> {
     all
 }
 
-const ODD: [Odd; 9] = [
+const ODD: [Odd; 10] = [
     Odd::BrokenCopies,
     Odd::InfiniteWeight,
     Odd::BrokenInputs,
     Odd::TinyPosterior,
+    Odd::FarPosteriors,
     Odd::NoFiniteClassifier,
     Odd::NothingFinite,
     Odd::Ties,
@@ -376,6 +391,14 @@ const ODD_MANY: [Extents; 2] = [
     Extents { samples: 66, inputs: 68, classifiers: 3, outputs: 7 },
 ];
 
+/// Whole tiles of 64 samples and 64 classes, with every kind of row: at both depths, with whole pairs and not.
+const WHOLE_MANY: [Extents; 4] = [
+    Extents { samples: 66, inputs: 63, classifiers: 1, outputs: 65 },
+    Extents { samples: 66, inputs: 64, classifiers: 1, outputs: 65 },
+    Extents { samples: 66, inputs: 127, classifiers: 1, outputs: 65 },
+    Extents { samples: 66, inputs: 128, classifiers: 1, outputs: 65 },
+];
+
 fn add_many(cases: &mut Vec<Case>, sizes: Extents, odd: Odd) {
     let Extents { samples, inputs, classifiers, outputs } = sizes;
     let name =
@@ -419,6 +442,18 @@ pub fn cases() -> Vec<Case> {
             add_many(&mut cases, sizes, odd);
         }
     }
+    for sizes in WHOLE_MANY {
+        for odd in [Odd::Nothing, Odd::Twice] {
+            add_many(&mut cases, sizes, odd);
+        }
+    }
+    // So many classifiers that a block goes over several tiles of classes, at the larger depth.
+    let sizes = Extents { samples: 2, inputs: 65, classifiers: 133, outputs: 65 };
+    let seen = move |device: &Device, dtype| seen_head(device, dtype, sizes, Odd::Nothing);
+    cases.push(Case::new("many classes of many classifiers, seen", 133 * 65, seen));
+    // z with gaps, and weights that do not start at a multiple of 16 bytes, for all numbers that a thread copies.
+    let copied = Extents { samples: 70, inputs: 61, classifiers: 3, outputs: 23 };
+    add(&mut cases, Task::Classes, copied, Odd::Slices);
     for sizes in odd_sizes(Task::Clipped) {
         for odd in [Odd::Nothing, Odd::BrokenCopies, Odd::BrokenTargets, Odd::Slices] {
             add(&mut cases, Task::Clipped, sizes, odd);

@@ -42,6 +42,13 @@ pub fn cases() -> Vec<Case> {
         row("twice", &[4, 30], |x, step| {
             dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1)).add(&x[0])
         }),
+        row("twice, of vectors", &[4, 32], |x, step| {
+            dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1))
+        }),
+        row("twice, of odd rows", &[3, 5, 7], |x, step| {
+            dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1))
+        }),
+        row("a wide slice", &[9, 24], |x, step| dropout(&x[0].slice(1, 8, 16), 0.4, 1, step, 3)),
         layers(),
     ];
     // A case stores two masks' product and a sum.

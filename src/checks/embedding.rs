@@ -69,6 +69,10 @@ pub fn cases() -> Vec<Case> {
             embedding(&tokens.reshape([9, 10]), table)
         }),
         case("rows of the usual 100", 65, [7, 100], uniform, plain),
+        // Tokens whose runs start and end in all places of a chunk, in rows of every width.
+        case("short runs", 601, [30, 8], uniform, plain),
+        case("short runs", 602, [30, 12], uniform, plain),
+        case("short runs", 603, [30, 5], uniform, plain),
         case("rows of 16 bytes", 300, [7, 24], skewed, plain),
     ];
     // Some cases have a square or a product, and the gradient of their sum passes through another op.

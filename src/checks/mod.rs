@@ -2,6 +2,7 @@
 //! `alrao kernels` run them.
 
 mod augment;
+mod axes;
 mod batch_norm;
 mod bellman;
 mod catch_up;
