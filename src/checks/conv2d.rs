@@ -124,8 +124,8 @@ struct Way {
     twice: bool,
     /// Whether a ReLU follows.
     relu: bool,
-    /// Whether the weights' gradient is in f32 where the factors are bf16.
-    wide: bool,
+    /// Whether the gradient of the images lies in rows of one element more.
+    pitched: bool,
     /// The name of a forced tile and the number of parts; `None` leaves both to the shape.
     cut: Option<(&'static str, usize)>,
 }
@@ -136,7 +136,7 @@ impl Way {
         wanted: [true; 3],
         twice: false,
         relu: false,
-        wide: false,
+        pitched: false,
         cut: None,
     };
 
@@ -154,12 +154,15 @@ fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
         let Way { factors, wanted, .. } = way;
         let tape = Tape::new();
         let Layer { x, weight, bias } = Layer::new(shape, factors, device, dtype);
-        let watch = |index: usize, x: Tensor| match (wanted[index], way.wide && index == 1) {
-            (true, true) => tape.watch_into(&x, &Tensor::empty(device, x.shape(), dtype)),
-            (true, false) => tape.watch(&x),
-            (false, _) => x,
+        let watch = |index: usize, x: Tensor| if wanted[index] { tape.watch(&x) } else { x };
+        let (x, weight) = match way.pitched {
+            false => (watch(0, x), watch(1, weight)),
+            true => {
+                let [images, height, width, channels] = shape.image;
+                let home = Tensor::empty(device, [images, height, width, channels + 1], x.dtype());
+                (tape.watch_into(&x, &home.slice(3, 0, channels)), watch(1, weight))
+            }
         };
-        let (x, weight) = (watch(0, x), watch(1, weight));
         let bias = bias.map(|bias| watch(2, bias));
         factors.on(device, || {
             let fused = Fused { relu: way.relu, ..Fused::default() };
@@ -268,27 +271,33 @@ fn relu_cases() -> Vec<Case> {
 /// A tile and a bit more in each of the three products, with whole vectors or not.
 fn whole_tile(size: usize, has_vectors: bool) -> Shape {
     let side = if has_vectors { size } else { size - 1 };
-    shape([1, 1, size + 1, side], [side, 1, 2], [1, 0, 1], true, [0, 0])
+    shape([4, 1, size / 4 + 1, side], [side, 1, 2], [1, 0, 1], true, [0, 0])
 }
 
-/// All sums of every tile stored in every way: with vectors and without, then accumulated, behind a bias and a ReLU. With
-/// factors in bf16, the weights have a gradient in bf16 and one in f32.
+/// All sums of every tile stored in every way: with vectors and without, then accumulated, behind a bias and a ReLU; dx also
+/// with vectors up to a last one that does not fit.
 fn store_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (factors, wide) in [
-        (Factors::F32, false),
-        (Factors::Tf32, false),
-        (Factors::Bf16, false),
-        (Factors::Bf16, true),
-    ] {
+    for factors in Factors::ALL {
         for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
-            for shape in [true, false].map(|has_vectors| whole_tile(size, has_vectors)) {
-                let wanted = [true, true, factors != Factors::Bf16];
-                let cut = Some((tile, 1));
-                let way = Way { factors, wanted, twice: true, relu: true, wide, cut };
-                let more = if wide { ", dw in f32" } else { "" };
+            let mut case = |shape: Shape, pitched: bool, wanted: [bool; 3]| {
+                let way =
+                    Way { factors, wanted, twice: true, relu: true, pitched, cut: Some((tile, 1)) };
+                let more = if pitched { ", dx in longer rows" } else { "" };
                 let name = format!("{} {factors:?} whole tile {tile}{more}", title(shape));
                 cases.push(Case::new(name, terms(shape), run(shape, way)).of(factors));
+            };
+            for has_vectors in [true, false] {
+                case(whole_tile(size, has_vectors), false, [true, true, factors != Factors::Bf16]);
+            }
+            // One column.
+            let shape_of_one = shape([4, 1, size / 4 + 1, 1], [1, 1, 2], [1, 0, 1], true, [0, 0]);
+            case(shape_of_one, false, [true, true, false]);
+            // The last vector that does not fit, in each of a thread's places along the channels.
+            for channels in [7, 15, 23, 31, size - 1] {
+                let image = [4, 1, size / 4 + 1, channels];
+                let shape = shape(image, [8, 1, 2], [1, 0, 1], true, [0, 0]);
+                case(shape, true, [true, false, false]);
             }
         }
     }

@@ -39,7 +39,7 @@ const SIZES: [[usize; 3]; 19] = [
 ];
 
 /// Sizes around each tile of the tensor cores: the distance from it, and the number of parts of the inner axis.
-const AROUND_A_TILE: [(isize, usize); 4] = [(-1, 1), (0, 3), (1, 1), (1, 2)];
+const AROUND_A_TILE: [(isize, usize); 5] = [(-1, 1), (0, 3), (0, 1), (1, 1), (1, 2)];
 
 #[derive(Clone, Copy, Debug)]
 enum Sides {
@@ -107,14 +107,17 @@ fn forced(
     move |device, dtype| with_cut(cut.0, cut.1, || work(device, dtype))
 }
 
-/// All sums of a tile stored in every way: with vectors and without, with a bias, a ReLU and both, and accumulated. Products
+/// All sums of a tile stored in every way: with vectors, up to a last one that does not fit, and without, with a bias, a ReLU and both, and accumulated. Products
 /// of bf16 are stored in bf16 and in f32.
 fn stores(factors: Factors, sides: Sides, size: usize) -> impl Fn(&Device, DType) -> Outputs {
     const K: usize = 9;
     let kept = if factors == Factors::Bf16 { factors } else { Factors::F32 };
     move |device, dtype| {
         let mut outputs = Outputs::new();
-        for (columns, gaps) in [(size, [0, 0]), (size - 1, [1, 2])] {
+        // The last vector that does not fit, in each of a thread's places along the columns.
+        let fits = [(size, [0, 0]), (size - 1, [1, 2]), (1, [1, 1])];
+        let tails = [7, 15, 23, 31, size - 1].map(|columns| (columns, [0, 1]));
+        for (columns, gaps) in fits.into_iter().chain(tails) {
             let [a, b] = sides.shapes([size, columns, K]);
             let a = factors.pitched(device, &a, dtype, [0, 0], 1);
             let b = factors.pitched(device, &b, dtype, [0, 0], 2);

@@ -18,6 +18,7 @@ mod factors;
 mod flatten;
 mod gather;
 mod lstm;
+mod many_classes;
 pub mod matmul;
 mod optimizer;
 mod peak;

@@ -1,5 +1,7 @@
 //! The launches of `kernels/elementwise.cu`.
 
+use std::cell::Cell;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::Gpu;
@@ -128,8 +130,27 @@ impl ElementwiseLayout {
     }
 }
 
+thread_local! {
+    /// Whether [`with_long_axes`] runs.
+    static LONG_AXES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` with every layout of one axis changed to the beginning of one with six, of more than 2^32 units each: so a
+/// check reaches the kernels' divisions of 64 bits without tensors that fill a GPU.
+pub(crate) fn with_long_axes<R>(work: impl FnOnce() -> R) -> R {
+    let before = LONG_AXES.replace(true);
+    let result = work();
+    LONG_AXES.set(before);
+    result
+}
+
 fn launch(gpu: &Gpu, kernel: &str, layout: &ElementwiseLayout, arguments: &[&dyn Argument]) {
-    let layout_argument = Parameters(layout);
+    let mut layout = *layout;
+    if LONG_AXES.get() && layout.first as usize == MAX_RANK - 1 {
+        layout.first = 0;
+        layout.extents[1..].fill(1 << 33);
+    }
+    let layout_argument = Parameters(&layout);
     let arguments = [arguments, &[&layout_argument]].concat();
     gpu.launch(kernel, layout.grid(), [THREADS, 1, 1], &arguments);
 }
