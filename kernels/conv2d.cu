@@ -34,7 +34,7 @@
 //
 // Where channels, pitches or base addresses are not multiples of 16 bytes (three channels), operands are copied element
 // by element, in f32 still asynchronously, and each tap is decomposed separately. y, dx and dw may overlap nothing
-// else. dw is f32 or x's type.
+// else. dw is f32, whatever x is.
 #include "conv2d_slabs.cuh"
 
 __device__ __forceinline__ Output conv2d_output(void* pointer, const Conv2dShape& shape) {
@@ -72,6 +72,7 @@ __device__ __forceinline__ void conv2d_forward(
     add_bias(products, bias == nullptr ? nullptr : bias + feature, columns, shape.relu != 0);
     uint32_t rows = pixels - block.first_row;
     Output output = conv2d_output(y, shape);
+    output.add = false;  // y is new
     uint64_t first = block.split * shape.out_split + feature;
     UNROLL
     for (int i = 0; i < Products::ROWS; i++) {
@@ -139,7 +140,7 @@ __device__ __forceinline__ void conv2d_input_gradient(
 
 template <class Tile, class T>
 __device__ __forceinline__ void conv2d_weight_gradient(
-    const T* __restrict__ x, const T* __restrict__ dy, void* __restrict__ dw, const Conv2dShape& shape) {
+    const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ dw, const Conv2dShape& shape) {
     typedef typename Tile::template Products<false, false> Products;
     T* shared = Products::shared();
     uint32_t pixels = shape.images * shape.out_height * shape.out_width;
@@ -164,6 +165,7 @@ __device__ __forceinline__ void conv2d_weight_gradient(
     Conv2dPart part(block.split, shape.splits, divide_up(pixels, Tile::K));
     products.add(gradients, patches, part.first, part.last, shared);
     Output output = conv2d_output(dw, shape);
+    output.is_bf16 = false;
     uint64_t first = block.split * shape.out_split + static_cast<uint64_t>(feature) * depth + block.first_column;
     UNROLL
     for (int i = 0; i < Products::ROWS; i++) {
@@ -185,7 +187,7 @@ __device__ __forceinline__ void conv2d_weight_gradient(
         conv2d_input_gradient<Tile>(dy, weight, dx, shape);                                                         \
     }                                                                                                               \
     KERNEL_RESIDENT(                                                                                                \
-        conv2d_##name##_dw_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* x, const T* dy, Out* dw,           \
+        conv2d_##name##_dw_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* x, const T* dy, float* dw,         \
         Conv2dShape shape) {                                                                                        \
         conv2d_weight_gradient<Tile>(x, dy, dw, shape);                                                             \
     }

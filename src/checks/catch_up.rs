@@ -10,6 +10,9 @@ fn log_posterior(classifiers: usize, kind: Weights) -> Vec<f64> {
     let usual: Vec<f64> = (0..classifiers).map(|classifier| -0.1 - classifier as f64).collect();
     match kind {
         Weights::NoneBehind => usual,
+        Weights::FarBehind => {
+            (0..classifiers).map(|classifier| -725.0 * classifier as f64).collect()
+        }
         Weights::SomeBehind | Weights::NotFinite => (usual.into_iter().enumerate())
             .map(|(classifier, log_a)| match classifier % 3 {
                 1 => -30.0 - log_a,
@@ -27,6 +30,8 @@ enum Weights {
     SomeBehind,
     AllBehind,
     NotFinite,
+    /// All but the first, one of them with a weight that is no normal number. Every third element is not finite.
+    FarBehind,
 }
 
 fn run(
@@ -43,6 +48,9 @@ fn run(
             .step_by(3)
             .for_each(|classifier| values[(classifier + 1) * outputs * inputs - 1] = f64::INFINITY);
         values[outputs * inputs] = f64::NEG_INFINITY;
+    }
+    if kind == Weights::FarBehind {
+        values.iter_mut().step_by(3).for_each(|value| *value = f64::NAN);
     }
     let weight = Tensor::from_f64s(device, [classifiers, outputs, inputs], dtype, &values);
     let bias = drawn(device, &[classifiers, outputs], dtype, 2);
@@ -61,6 +69,13 @@ pub fn cases() -> Vec<Case> {
                 run(device, dtype, sizes, kind)
             }));
         }
+    }
+    // With vectors and without; the loop over the classifiers has whole turns and a rest.
+    for sizes in [[7, 4, 8], [6, 5, 3]] {
+        let name = format!("catch_up {sizes:?}, {:?}", Weights::FarBehind);
+        cases.push(Case::new(name, sizes[0], move |device, dtype| {
+            run(device, dtype, sizes, Weights::FarBehind)
+        }));
     }
     cases
 }

@@ -5,10 +5,10 @@ use crate::ops::head::prediction::{PredictionKind, predict};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::rounded;
-use super::{Case, Outputs, draw, gradient};
+use super::{Case, Outputs, draw, drawn, gradient, many_classes};
 
 #[derive(Clone, Copy, PartialEq)]
-enum Task {
+pub(super) enum Task {
     Classes,
     Values,
     Chosen,
@@ -34,7 +34,7 @@ impl Task {
 
 /// An odd property of a case.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Odd {
+pub(super) enum Odd {
     Nothing,
     /// Classifier 1 gives NaN everywhere, the last one minus infinity for some classes.
     BrokenCopies,
@@ -46,6 +46,8 @@ enum Odd {
     BrokenTargets,
     /// Posteriors are far below the smallest number, one of them zero.
     TinyPosterior,
+    /// The posteriors of two classifiers are so far below the first one's that their ratio is no normal number, or 0.
+    FarPosteriors,
     /// One classifier has all weight and is broken for some classes.
     NoFiniteClassifier,
     NothingFinite,
@@ -54,28 +56,33 @@ enum Odd {
     /// `z`, targets, weights and biases are slices of larger tensors; the biases do not start at a multiple of 16
     /// bytes.
     Slices,
+    /// `z` follows other samples: it has no gaps, but may not start at a multiple of 16 bytes.
+    LaterSamples,
     /// The head is used twice, so gradients accumulate.
     Twice,
+    /// Two samples have a class, or a chosen output, that is none. On the CPU they have an input that is NaN, which must
+    /// count as much.
+    OutsideClasses,
 }
 
 #[derive(Clone, Copy)]
-struct Extents {
-    samples: usize,
-    inputs: usize,
-    classifiers: usize,
-    outputs: usize,
+pub(super) struct Extents {
+    pub samples: usize,
+    pub inputs: usize,
+    pub classifiers: usize,
+    pub outputs: usize,
 }
 
 /// z, weights, biases and log-posterior.
-struct Values {
+pub(super) struct Values {
     z: Vec<f64>,
     weight: Vec<f64>,
     bias: Vec<f64>,
-    log_posterior: Vec<f64>,
+    pub log_posterior: Vec<f64>,
 }
 
 impl Values {
-    fn new(sizes: Extents, odd: Odd) -> Self {
+    pub fn new(sizes: Extents, odd: Odd) -> Self {
         let Extents { samples, inputs, classifiers, outputs } = sizes;
         let shares: Vec<f64> = (1..=classifiers).map(|classifier| classifier as f64).collect();
         let total: f64 = shares.iter().sum();
@@ -93,7 +100,7 @@ impl Values {
     }
 
     /// Rounds to tf32, so that outputs differ from the reference's only by the roundings of sums, as elsewhere.
-    fn round(&mut self) {
+    pub fn round(&mut self) {
         let all = self.z.iter_mut().chain(&mut self.weight);
         all.filter(|value| value.is_finite()).for_each(|value| *value = rounded(*value));
     }
@@ -102,7 +109,12 @@ impl Values {
         let Extents { samples, inputs, classifiers, outputs } = sizes;
         let last = classifiers - 1;
         match odd {
-            Odd::Nothing | Odd::Slices | Odd::Twice | Odd::BrokenTargets => {}
+            Odd::Nothing
+            | Odd::Slices
+            | Odd::LaterSamples
+            | Odd::Twice
+            | Odd::OutsideClasses
+            | Odd::BrokenTargets => {}
             Odd::BrokenCopies => {
                 self.weight[(outputs * inputs).min(last * outputs * inputs)] = f64::NAN;
                 self.bias[last * outputs..last * outputs + outputs.div_ceil(2)]
@@ -118,6 +130,11 @@ impl Values {
                     *log_a = -1500.0 - classifier as f64 / 4.0;
                 }
                 self.log_posterior[last] = f64::NEG_INFINITY;
+            }
+            Odd::FarPosteriors => {
+                for (classifier, log_a) in self.log_posterior.iter_mut().enumerate() {
+                    *log_a = -725.0 * classifier as f64;
+                }
             }
             Odd::NoFiniteClassifier => {
                 self.log_posterior.fill(f64::NEG_INFINITY);
@@ -154,7 +171,7 @@ fn placed(
 }
 
 /// z, weight and bias.
-fn tensors(
+pub(super) fn tensors(
     device: &Device,
     dtype: DType,
     sizes: Extents,
@@ -163,14 +180,15 @@ fn tensors(
 ) -> [Tensor; 3] {
     let Extents { samples, inputs, classifiers, outputs } = sizes;
     let axis = |axis: usize| (odd == Odd::Slices).then_some(axis);
+    let z_axis = if odd == Odd::LaterSamples { Some(0) } else { axis(1) };
     [
-        placed(device, &[samples, inputs], dtype, &values.z, axis(1)),
+        placed(device, &[samples, inputs], dtype, &values.z, z_axis),
         placed(device, &[classifiers, outputs, inputs], dtype, &values.weight, axis(0)),
         placed(device, &[classifiers, outputs], dtype.wide(), &values.bias, axis(0)),
     ]
 }
 
-fn head(
+pub(super) fn head(
     device: &Device,
     dtype: DType,
     form: Form,
@@ -178,13 +196,23 @@ fn head(
     task: Task,
     odd: Odd,
 ) -> Outputs {
-    let Extents { samples, classifiers, outputs, .. } = sizes;
+    let Extents { samples, inputs, classifiers, outputs } = sizes;
     let mut values = Values::new(sizes, odd);
     if form == Form::Recomputed {
         values.round();
     }
     let log_posterior = Tensor::from_slice(device, [classifiers], &values.log_posterior);
-    let classes = classes_of(device, sizes);
+    let mut classes = classes_of(device, sizes);
+    if odd == Odd::OutsideClasses {
+        let mut numbers = classes.to_vec::<i32>();
+        for (sample, class) in [(0, -1), (samples / 2, outputs as i32)] {
+            match device {
+                Device::Gpu(_) => numbers[sample] = class,
+                Device::Cpu(_) => values.z[sample * inputs] = f64::NAN,
+            }
+        }
+        classes = Tensor::from_slice(device, [samples], &numbers);
+    }
     let shape = &[samples, outputs][..if task.is_chosen() { 1 } else { 2 }];
     let axis = (odd == Odd::Slices).then_some(shape.len() - 1);
     let mut numbers = draw(shape.iter().product(), 4);
@@ -218,7 +246,7 @@ fn targets_of<'a>(task: Task, classes: &'a Tensor, numbers: &'a Tensor) -> Targe
     }
 }
 
-fn report(head: &Head) -> Outputs {
+pub(super) fn report(head: &Head) -> Outputs {
     vec![
         ("objective", head.objective.to_f64s()),
         ("loss", head.loss.to_f64s()),
@@ -230,21 +258,23 @@ fn report(head: &Head) -> Outputs {
 }
 
 /// Gradients of only some of z, weights and biases.
-fn some_gradients(
+pub(super) fn some_gradients(
     device: &Device,
     dtype: DType,
     form: Form,
     task: Task,
+    sizes: Extents,
     wanted: [bool; 3],
 ) -> Outputs {
-    let sizes = Extents { samples: 3, inputs: 5, classifiers: 3, outputs: 7 };
+    let Extents { samples, classifiers, outputs, .. } = sizes;
     let mut values = Values::new(sizes, Odd::Nothing);
     if form == Form::Recomputed {
         values.round();
     }
-    let log_posterior = Tensor::from_slice(device, [3], &values.log_posterior);
-    let classes = Tensor::from_slice(device, [3], &[6i32, 0, 3]);
-    let numbers = Tensor::from_f64s(device, [3], dtype.wide(), &draw(3, 4));
+    let log_posterior = Tensor::from_slice(device, [classifiers], &values.log_posterior);
+    let classes = classes_of(device, sizes);
+    let shape = &[samples, outputs][..if task.is_chosen() { 1 } else { 2 }];
+    let numbers = drawn(device, shape, dtype.wide(), 4);
     let tape = Tape::new();
     let mut leaves = tensors(device, dtype, sizes, &values, Odd::Nothing);
     for (leaf, wanted) in leaves.iter_mut().zip(wanted) {
@@ -293,6 +323,13 @@ fn all_sizes(task: Task) -> Vec<Extents> {
     all.push(Extents { samples: 2, inputs: 3, classifiers: 3, outputs: 3501 });
     all.push(Extents { samples: 1, inputs: 3, classifiers: 33, outputs: 4 });
     all.push(Extents { samples: 5, inputs: 3, classifiers: 40, outputs: 3 });
+    // One long row; and many classifiers of long rows.
+    for outputs in [10_244, 10_245] {
+        all.push(Extents { samples: 1, inputs: 2, classifiers: 1, outputs });
+    }
+    for outputs in [1464, 1465, 12, 5] {
+        all.push(Extents { samples: 1, inputs: 2, classifiers: 7, outputs });
+    }
     if task.is_chosen() {
         // Values are not staged here, so one case of long rows is enough.
         all.retain(|sizes| sizes.outputs < 1000 || sizes.classifiers == 11);
@@ -304,11 +341,12 @@ fn all_sizes(task: Task) -> Vec<Extents> {
     all
 }
 
-const ODD: [Odd; 9] = [
+pub(super) const ODD: [Odd; 10] = [
     Odd::BrokenCopies,
     Odd::InfiniteWeight,
     Odd::BrokenInputs,
     Odd::TinyPosterior,
+    Odd::FarPosteriors,
     Odd::NoFiniteClassifier,
     Odd::NothingFinite,
     Odd::Ties,
@@ -344,7 +382,7 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Extents, odd: Odd) {
     }
     // The logits' gradients are stored, then their products with z and the weights.
     cases.extend(own.and_in_bf16(if odd == Odd::Twice { 4 } else { 3 }));
-    if task.is_chosen() {
+    if task.is_chosen() || odd == Odd::OutsideClasses {
         return;
     }
     let own = Case::new(format!("classifiers predict {shape}"), terms, move |device, dtype| {
@@ -354,69 +392,54 @@ fn add(cases: &mut Vec<Case>, task: Task, sizes: Extents, odd: Odd) {
     cases.extend(own.and_in_bf16(0));
 }
 
-/// Extents around the tiles of 64 samples and 64 classes, at both depths, with enough classes for several parts of
-/// several tiles.
-const MANY: [Extents; 11] = [
-    Extents { samples: 2, inputs: 40, classifiers: 1, outputs: 33 },
-    Extents { samples: 2, inputs: 100, classifiers: 1, outputs: 33 },
-    Extents { samples: 1, inputs: 1, classifiers: 1, outputs: 1 },
-    Extents { samples: 63, inputs: 63, classifiers: 2, outputs: 65 },
-    Extents { samples: 64, inputs: 64, classifiers: 3, outputs: 64 },
-    Extents { samples: 65, inputs: 65, classifiers: 2, outputs: 63 },
-    Extents { samples: 130, inputs: 100, classifiers: 2, outputs: 129 },
-    Extents { samples: 3, inputs: 128, classifiers: 1, outputs: 192 },
-    Extents { samples: 2, inputs: 5, classifiers: 33, outputs: 70 },
-    Extents { samples: 5, inputs: 7, classifiers: 1, outputs: 64 * 264 + 65 },
-    Extents { samples: 200, inputs: 3, classifiers: 1, outputs: 9 },
-];
-
-/// The sizes of odd cases for the kernels that store no logits.
-const ODD_MANY: [Extents; 2] = [
-    Extents { samples: 7, inputs: 5, classifiers: 4, outputs: 70 },
-    Extents { samples: 66, inputs: 68, classifiers: 3, outputs: 7 },
-];
-
-fn add_many(cases: &mut Vec<Case>, sizes: Extents, odd: Odd) {
-    let Extents { samples, inputs, classifiers, outputs } = sizes;
-    let name =
-        format!("many classes [{samples}, {inputs}] into {classifiers} of {outputs}, {odd:?}");
-    let run = move |device: &Device, dtype| {
-        head(device, dtype, Form::Recomputed, sizes, Task::Classes, odd)
-    };
-    // g is rounded for the tensor cores.
-    let case = Case::new(name.clone(), classifiers * outputs + samples, run);
-    cases.push(case.rounded_to(10));
-    let seen = move |device: &Device, dtype| seen_head(device, dtype, sizes, odd);
-    cases.push(Case::new(format!("{name}, seen"), classifiers * outputs + samples, seen));
-}
-
-/// The losses of many classes in an evaluation.
-fn seen_head(device: &Device, dtype: DType, sizes: Extents, odd: Odd) -> Outputs {
-    let mut values = Values::new(sizes, odd);
-    values.round();
-    let [z, weight, bias] = tensors(device, dtype, sizes, &values, odd);
-    let log_posterior = Tensor::from_slice(device, [sizes.classifiers], &values.log_posterior);
-    let classes = classes_of(device, sizes);
-    let targets = Targets::Classes(&classes);
-    report(&classifiers_in(Form::Recomputed, &z, &weight, &bias, targets, &log_posterior))
-}
-
 /// Target classes, the first and the last among them.
-fn classes_of(device: &Device, sizes: Extents) -> Tensor {
+pub(super) fn classes_of(device: &Device, sizes: Extents) -> Tensor {
     let Extents { samples, outputs, .. } = sizes;
     let class = |sample| (sample * 7 % outputs * (outputs - 1) % outputs) as i32;
     let classes: Vec<i32> = (0..samples).map(class).collect();
     Tensor::from_slice(device, [samples], &classes)
 }
 
-pub fn cases() -> Vec<Case> {
+/// z and weights that end in each of the vectors that a thread copies, after one, two and three elements of the last; with
+/// gaps, and in rows without gaps that do not start at a multiple of 16 bytes.
+fn copies() -> Vec<Case> {
     let mut cases = Vec::new();
-    for sizes in MANY {
-        add_many(&mut cases, sizes, Odd::Nothing);
+    for rows in [9, 21, 22, 43, 59, 70] {
+        let sizes = Extents { samples: rows, inputs: 61, classifiers: 1, outputs: rows };
+        for odd in [Odd::Nothing, Odd::Slices, Odd::LaterSamples] {
+            add(&mut cases, Task::Values, sizes, odd);
+        }
     }
-    for sizes in ODD_MANY {
-        for odd in ODD {
-            add_many(&mut cases, sizes, odd);
+    cases
+}
+
+/// Rows too long for shared memory without a gradient of z, and of more classifiers than a block has threads.
+fn long_rows() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let few = |classifiers, outputs| Extents { samples: 1, inputs: 2, classifiers, outputs };
+    for task in [Task::Classes, Task::Values] {
+        for outputs in [1464, 1465] {
+            let sizes = few(7, outputs);
+            let wanted = [false, true, true];
+            let name =
+                format!("classifiers gradients of long rows, 7 of {outputs} {}", task.is().0);
+            let own = Case::new(name, 7 * outputs, move |device, dtype| {
+                some_gradients(device, dtype, Form::Stored, task, sizes, wanted)
+            });
+            cases.extend(own.and_in_bf16(3));
+        }
+        add(&mut cases, task, few(2561, 4), Odd::Nothing);
+    }
+    cases
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = many_classes::cases();
+    cases.extend(copies());
+    cases.extend(long_rows());
+    for task in [Task::Classes, Task::Chosen] {
+        for sizes in odd_sizes(task) {
+            add(&mut cases, task, sizes, Odd::OutsideClasses);
         }
     }
     for sizes in odd_sizes(Task::Clipped) {
@@ -439,20 +462,16 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    let few = Extents { samples: 3, inputs: 5, classifiers: 3, outputs: 7 };
     for wanted in 1..8 {
         let wanted = [wanted & 1 != 0, wanted & 2 != 0, wanted & 4 != 0];
         for task in [Task::Classes, Task::Chosen] {
             let name = format!("classifiers gradients {wanted:?} of {}", task.is().0);
             let own = Case::new(name, 21, move |device, dtype| {
-                some_gradients(device, dtype, Form::Stored, task, wanted)
+                some_gradients(device, dtype, Form::Stored, task, few, wanted)
             });
             cases.extend(own.and_in_bf16(3));
         }
-        let many =
-            Case::new(format!("many classes gradients {wanted:?}"), 21, move |device, dtype| {
-                some_gradients(device, dtype, Form::Recomputed, Task::Classes, wanted)
-            });
-        cases.push(many.rounded_to(10));
     }
     cases
 }

@@ -124,13 +124,21 @@ struct Way {
     twice: bool,
     /// Whether a ReLU follows.
     relu: bool,
+    /// Whether the gradient of the images lies in rows of one element more.
+    pitched: bool,
     /// The name of a forced tile and the number of parts; `None` leaves both to the shape.
     cut: Option<(&'static str, usize)>,
 }
 
 impl Way {
-    const USUAL: Way =
-        Way { factors: Factors::F32, wanted: [true; 3], twice: false, relu: false, cut: None };
+    const USUAL: Way = Way {
+        factors: Factors::F32,
+        wanted: [true; 3],
+        twice: false,
+        relu: false,
+        pitched: false,
+        cut: None,
+    };
 
     fn cut<R>(self, work: impl FnOnce() -> R) -> R {
         match self.cut {
@@ -147,7 +155,14 @@ fn run(shape: Shape, way: Way) -> impl Fn(&Device, DType) -> Outputs {
         let tape = Tape::new();
         let Layer { x, weight, bias } = Layer::new(shape, factors, device, dtype);
         let watch = |index: usize, x: Tensor| if wanted[index] { tape.watch(&x) } else { x };
-        let (x, weight) = (watch(0, x), watch(1, weight));
+        let (x, weight) = match way.pitched {
+            false => (watch(0, x), watch(1, weight)),
+            true => {
+                let [images, height, width, channels] = shape.image;
+                let home = Tensor::empty(device, [images, height, width, channels + 1], x.dtype());
+                (tape.watch_into(&x, &home.slice(3, 0, channels)), watch(1, weight))
+            }
+        };
         let bias = bias.map(|bias| watch(2, bias));
         factors.on(device, || {
             let fused = Fused { relu: way.relu, ..Fused::default() };
@@ -253,6 +268,42 @@ fn relu_cases() -> Vec<Case> {
     cases
 }
 
+/// A tile and a bit more in each of the three products, with whole vectors or not.
+fn whole_tile(size: usize, has_vectors: bool) -> Shape {
+    let side = if has_vectors { size } else { size - 1 };
+    shape([4, 1, size / 4 + 1, side], [side, 1, 2], [1, 0, 1], true, [0, 0])
+}
+
+/// All sums of every tile stored in every way: with vectors and without, then accumulated, behind a bias and a ReLU; dx also
+/// with vectors up to a last one that does not fit.
+fn store_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for factors in Factors::ALL {
+        for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
+            let mut case = |shape: Shape, pitched: bool, wanted: [bool; 3]| {
+                let way =
+                    Way { factors, wanted, twice: true, relu: true, pitched, cut: Some((tile, 1)) };
+                let more = if pitched { ", dx in longer rows" } else { "" };
+                let name = format!("{} {factors:?} whole tile {tile}{more}", title(shape));
+                cases.push(Case::new(name, terms(shape), run(shape, way)).of(factors));
+            };
+            for has_vectors in [true, false] {
+                case(whole_tile(size, has_vectors), false, [true, true, factors != Factors::Bf16]);
+            }
+            // One column.
+            let shape_of_one = shape([4, 1, size / 4 + 1, 1], [1, 1, 2], [1, 0, 1], true, [0, 0]);
+            case(shape_of_one, false, [true, true, false]);
+            // The last vector that does not fit, in each of a thread's places along the channels.
+            for channels in [7, 15, 23, 31, size - 1] {
+                let image = [4, 1, size / 4 + 1, channels];
+                let shape = shape(image, [8, 1, 2], [1, 0, 1], true, [0, 0]);
+                case(shape, true, [true, false, false]);
+            }
+        }
+    }
+    cases
+}
+
 /// Moments from every tile's epilogue, and of an output split into parts.
 fn moments_cases() -> Vec<Case> {
     let shapes = [
@@ -263,16 +314,22 @@ fn moments_cases() -> Vec<Case> {
         shape([2, 1, 1, 4], [8, 3, 3], [1, 1, 1], true, [0, 0]),
     ];
     let mut cases = Vec::new();
+    let mut case = |shape: Shape, factors: Factors, (tile, parts): (&'static str, usize)| {
+        let name = format!("{} {factors:?} moments tile {tile} parts {parts}", title(shape));
+        let moments = moments(shape, factors);
+        let run = move |device: &Device, dtype| with_cut(tile, parts, || moments(device, dtype));
+        cases.push(Case::new(name, terms(shape), run).of(factors));
+    };
     for shape in shapes {
         for factors in [Factors::F32, Factors::Tf32] {
-            for (tile, parts) in [("32", 1), ("64", 1), ("128", 1), ("32", 2)] {
-                let name =
-                    format!("{} {factors:?} moments tile {tile} parts {parts}", title(shape));
-                let moments = moments(shape, factors);
-                let run =
-                    move |device: &Device, dtype| with_cut(tile, parts, || moments(device, dtype));
-                cases.push(Case::new(name, terms(shape), run).of(factors));
+            for cut in [("32", 1), ("64", 1), ("128", 1), ("32", 2)] {
+                case(shape, factors, cut);
             }
+        }
+    }
+    for factors in Factors::ALL {
+        for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
+            case(whole_tile(size, true), factors, (tile, 1));
         }
     }
     cases
@@ -322,6 +379,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(corner_cases());
     cases.extend(relu_cases());
     cases.extend(moments_cases());
+    cases.extend(store_cases());
     for &shape in &shapes()[..2] {
         let name = format!("{} of an affine function", title(shape));
         cases.push(Case::new(name, terms(shape), input_affine(shape)));

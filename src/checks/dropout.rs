@@ -2,6 +2,7 @@
 
 use crate::Tensor;
 use crate::ops::layers::dropout::dropout;
+use crate::ops::tensor::concatenate::concatenate;
 
 use super::elementwise::case;
 use super::{Case, Outputs};
@@ -42,6 +43,20 @@ pub fn cases() -> Vec<Case> {
         row("twice", &[4, 30], |x, step| {
             dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1)).add(&x[0])
         }),
+        row("twice, of vectors", &[4, 32], |x, step| {
+            dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1))
+        }),
+        row("twice, of odd rows", &[3, 5, 7], |x, step| {
+            dropout(&x[0], 0.4, 1, step, 0).mul(&dropout(&x[0], 0.4, 1, step, 1))
+        }),
+        // Its gradients are slices.
+        row("concatenated", &[9, 8], |x, step| {
+            concatenate(&[&dropout(&x[0], 0.4, 1, step, 0), &dropout(&x[0], 0.4, 1, step, 1)])
+        }),
+        row("concatenated, odd", &[9, 7], |x, step| {
+            concatenate(&[&dropout(&x[0], 0.4, 1, step, 0), &dropout(&x[0], 0.4, 1, step, 1)])
+        }),
+        row("a wide slice", &[9, 24], |x, step| dropout(&x[0].slice(1, 8, 16), 0.4, 1, step, 3)),
         layers(),
     ];
     // A case stores two masks' product and a sum.

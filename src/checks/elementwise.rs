@@ -3,7 +3,7 @@
 use crate::ops::tensor::concatenate::concatenate;
 use crate::{DType, Device, Tape, Tensor};
 
-use super::{Case, Outputs, draw, drawn, gradient};
+use super::{Case, Outputs, axes, draw, drawn, gradient};
 
 /// The outputs of an op and the gradients of its inputs, for a drawn upstream gradient.
 pub(super) fn differentiate(inputs: &[Tensor], op: impl Fn(&[Tensor]) -> Tensor) -> Outputs {
@@ -273,5 +273,6 @@ pub fn cases() -> Vec<Case> {
     let both = [unary(), not_finite(), binary(), views(), single, bias()];
     // A case has up to three functions in a row, and their gradients, each of which is stored.
     let both = both.into_iter().flatten().flat_map(|case| case.and_in_bf16(6));
-    both.chain(single_functions()).chain(casts()).chain(copies()).collect()
+    let own = both.chain(single_functions()).chain(casts()).chain(copies());
+    own.chain(axes::cases()).collect()
 }

@@ -39,6 +39,9 @@ pub fn cases() -> Vec<Case> {
     let same = |_: u64, _: u64| 1;
     let last = |_: u64, vocabulary: u64| vocabulary - 1;
     let plain = |tokens: &Tensor, table: &Tensor| embedding(tokens, table);
+    let twice = |tokens: &Tensor, table: &Tensor| {
+        embedding(tokens, table).mul(&embedding(tokens, table).square())
+    };
     let cases = vec![
         case("one token", 1, [3, 4], last, plain),
         case("none", 0, [3, 4], same, plain),
@@ -62,13 +65,15 @@ pub fn cases() -> Vec<Case> {
         case("of a slice", 90, [9, 12], skewed, |tokens, table| {
             embedding(tokens, &table.slice(1, 4, 4)).square()
         }),
-        case("twice", 90, [9, 8], skewed, |tokens, table| {
-            embedding(tokens, table).mul(&embedding(tokens, table).square())
-        }),
+        case("twice", 90, [9, 8], skewed, twice),
         case("in windows", 90, [9, 8], skewed, |tokens, table| {
             embedding(&tokens.reshape([9, 10]), table)
         }),
         case("rows of the usual 100", 65, [7, 100], uniform, plain),
+        // Tokens whose runs start and end in all places of a chunk, in rows of every width.
+        case("short runs", 601, [30, 8], uniform, twice),
+        case("short runs", 602, [30, 12], uniform, twice),
+        case("short runs", 603, [30, 5], uniform, twice),
         case("rows of 16 bytes", 300, [7, 24], skewed, plain),
     ];
     // Some cases have a square or a product, and the gradient of their sum passes through another op.

@@ -1,7 +1,8 @@
 //! Matrix products. src/ops/tensor/matmul/tiles.rs tests that the shapes of f32 use every tile, whole and split into parts.
 
 use crate::ops::layers::linear::linear;
-use crate::ops::tensor::matmul::with_cut;
+use crate::ops::tensor::matmul::product as launch_product;
+use crate::ops::tensor::matmul::{Epilogue, Operand, Rows, with_cut};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::{Factors, rounded};
@@ -38,7 +39,7 @@ const SIZES: [[usize; 3]; 19] = [
 ];
 
 /// Sizes around each tile of the tensor cores: the distance from it, and the number of parts of the inner axis.
-const AROUND_A_TILE: [(isize, usize); 4] = [(-1, 1), (0, 3), (1, 1), (1, 2)];
+const AROUND_A_TILE: [(isize, usize); 5] = [(-1, 1), (0, 3), (0, 1), (1, 1), (1, 2)];
 
 #[derive(Clone, Copy, Debug)]
 enum Sides {
@@ -104,6 +105,71 @@ fn forced(
     work: impl Fn(&Device, DType) -> Outputs,
 ) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| with_cut(cut.0, cut.1, || work(device, dtype))
+}
+
+/// All sums of a tile stored in every way: with vectors, up to a last one that does not fit, and without, with a bias, a ReLU and both, and accumulated. Products
+/// of bf16 are stored in bf16 and in f32.
+fn stores(factors: Factors, sides: Sides, size: usize) -> impl Fn(&Device, DType) -> Outputs {
+    const K: usize = 9;
+    let kept = if factors == Factors::Bf16 { factors } else { Factors::F32 };
+    move |device, dtype| {
+        let mut outputs = Outputs::new();
+        // The last vector that does not fit, in each of a thread's places along the columns.
+        let fits = [(size, [0, 0]), (size - 1, [1, 2]), (1, [1, 1])];
+        let tails = [7, 15, 23, 31, size - 1].map(|columns| (columns, [0, 1]));
+        for (columns, gaps) in fits.into_iter().chain(tails) {
+            let [a, b] = sides.shapes([size, columns, K]);
+            let a = factors.pitched(device, &a, dtype, [0, 0], 1);
+            let b = factors.pitched(device, &b, dtype, [0, 0], 2);
+            let bias = factors.bias(device, columns, dtype, 3);
+            for (has_bias, relu, add) in
+                [(true, false, true), (false, true, false), (true, true, true)]
+            {
+                for wide in [true, false] {
+                    let before = [size, gaps[0] + columns + gaps[1]];
+                    let mut c = kept.pitched(device, &before, dtype, [0, 0], 4);
+                    if wide {
+                        c = c.cast(dtype);
+                    } else if factors != Factors::Bf16 {
+                        continue;
+                    }
+                    let c = c.slice(1, gaps[0], columns);
+                    let Device::Gpu(gpu) = device else {
+                        let mut y = sides.multiply(&a, &b);
+                        y = if has_bias { y.add(&bias) } else { y };
+                        y = if relu { y.relu() } else { y };
+                        y = if add { y.add(&c) } else { y };
+                        outputs.push(("product", y.to_f64s()));
+                        continue;
+                    };
+                    let left = Operand::new(&a, a.pitch(), matches!(sides, Sides::LeftTransposed));
+                    let right =
+                        Operand::new(&b, b.pitch(), matches!(sides, Sides::RightTransposed));
+                    let bias = has_bias.then(|| bias.pointer());
+                    let (to, epilogue) = (Rows::new(&c, c.pitch()), Epilogue { bias, relu, add });
+                    factors.on(device, || {
+                        launch_product(gpu, [size, columns, K], left, right, to, epilogue);
+                    });
+                    outputs.push(("product", c.to_f64s()));
+                }
+            }
+        }
+        outputs
+    }
+}
+
+fn store_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for factors in Factors::ALL {
+        for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
+            for sides in Sides::ALL {
+                let name = format!("matmul {factors:?} {sides:?} stores of tile {tile}");
+                let work = forced((tile, 1), stores(factors, sides, size));
+                cases.push(Case::new(name, 12, work).of(factors));
+            }
+        }
+    }
+    cases
 }
 
 /// A linear layer and its gradients, on a tensor of three axes.
@@ -267,6 +333,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new("matmul of positive numbers", POSITIVE[2], positive).of(Factors::Tf32));
     cases.extend(corner_cases());
     cases.extend(linear_cases());
+    cases.extend(store_cases());
     for sides in Sides::ALL {
         for sizes in SIZES {
             let [m, n, k] = sizes;

@@ -2,6 +2,7 @@
 //! `alrao kernels` run them.
 
 mod augment;
+mod axes;
 mod batch_norm;
 mod bellman;
 mod catch_up;
@@ -17,6 +18,7 @@ mod factors;
 mod flatten;
 mod gather;
 mod lstm;
+mod many_classes;
 pub mod matmul;
 mod optimizer;
 mod peak;

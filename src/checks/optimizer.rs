@@ -8,7 +8,7 @@ use super::{Case, Outputs, draw, drawn};
 /// Spans of awkward lengths: one element, primes, several chunks, rates for each element and for a few, two spans of a
 /// head.
 pub(super) fn spans() -> Vec<Span> {
-    let sizes = [
+    place([
         (1, 1, 1, false),
         (10_000, 100, 100, false),
         (4_099, 1, 4_099, false),
@@ -17,7 +17,22 @@ pub(super) fn spans() -> Vec<Span> {
         (5_000, 5_000, 1, false),
         (3 * 10 * 17, 170, 3, true),
         (30, 10, 3, true),
-    ];
+    ])
+}
+
+/// Whole chunks and a rest, with a rate for each vector, for each element, and in parts: of the head and not.
+fn whole_chunks() -> Vec<Span> {
+    place([
+        (4_099, 1, 3, true),
+        (4_102, 1_000, 3, true),
+        (4_097, 1, 1, false),
+        (4_096, 4_096, 1, false),
+        (4_099, 7, 50, false),
+    ])
+}
+
+/// Spans of length, inner, features and whether they are the head's, one after the other.
+fn place<const N: usize>(sizes: [(usize, usize, usize, bool); N]) -> Vec<Span> {
     let (mut base, mut rate_base) = (0, 0);
     let place = |(length, inner, features, in_head): (usize, usize, usize, bool)| {
         let span = Span { base, length, inner, features, rate_base, in_head };
@@ -35,22 +50,61 @@ fn run(
     (step, diverged): (i64, Option<&[u8]>),
     not_finite: bool,
 ) -> Outputs {
-    let spans = spans();
-    let length = spans.last().map_or(0, |span| span.base + span.length.next_multiple_of(16));
-    let rates = spans.iter().map(|span| span.features).sum();
-    let mut gradients = draw(length, 1);
+    let mut inputs = Inputs::of(spans());
     if not_finite {
-        gradients[17] = f64::NAN;
-        gradients[5_000] = f64::INFINITY;
-        gradients[length - 40] = f64::NEG_INFINITY;
+        let length = inputs.gradients.len();
+        inputs.gradients[17] = f64::NAN;
+        inputs.gradients[5_000] = f64::INFINITY;
+        inputs.gradients[length - 40] = f64::NEG_INFINITY;
     }
+    run_on(device, dtype, rule, (step, diverged), inputs)
+}
+
+/// Parameters with their gradients and rates, and the number of elements before them.
+struct Inputs {
+    spans: Vec<Span>,
+    gradients: Vec<f64>,
+    rates: Vec<f64>,
+    before: u64,
+}
+
+impl Inputs {
+    fn of(spans: Vec<Span>) -> Self {
+        let length = spans.last().map_or(0, |span| span.base + span.length.next_multiple_of(16));
+        let rates = spans.iter().map(|span| span.features).sum();
+        let rates = draw(rates, 4).into_iter().map(f64::abs).collect();
+        Inputs { spans, gradients: draw(length, 1), rates, before: 0 }
+    }
+
+    /// Every fifth gradient is not finite, so in every place of a vector; every other rate is 0.
+    fn often_odd(before: u64) -> Self {
+        let own = Inputs::of(whole_chunks());
+        let gradient = |(index, x): (usize, f64)| if index % 5 == 4 { f64::NAN } else { x };
+        let rate = |(index, x): (usize, f64)| if index % 2 == 1 { 0.0 } else { x };
+        Inputs {
+            gradients: own.gradients.into_iter().enumerate().map(gradient).collect(),
+            rates: own.rates.into_iter().enumerate().map(rate).collect(),
+            before,
+            ..own
+        }
+    }
+}
+
+fn run_on(
+    device: &Device,
+    dtype: DType,
+    rule: Rule,
+    (step, diverged): (i64, Option<&[u8]>),
+    inputs: Inputs,
+) -> Outputs {
+    let Inputs { spans, gradients, rates: rate_values, before } = inputs;
+    let (length, rates) = (gradients.len(), rate_values.len());
     let is_copied = dtype == DType::BF16;
     let dtype = dtype.wide();
     let moment = |number: u64| {
         let moment: Vec<f64> = draw(length, number).into_iter().map(f64::abs).collect();
         Tensor::from_f64s(device, [length], dtype, &moment)
     };
-    let rate_values: Vec<f64> = draw(rates, 4).into_iter().map(f64::abs).collect();
     let buffers = Buffers {
         values: drawn(device, &[length], dtype, 0),
         // The update may not write between the parameters.
@@ -64,7 +118,15 @@ fn run(
     let diverged = diverged.map(|diverged| Tensor::from_slice(device, [diverged.len()], diverged));
     let number = Tensor::from_slice(device, [1], &[step]);
     let skipped = Tensor::from_slice(device, [1], &[10i64]);
-    update(&buffers, &Table::new(spans), rule, &scales, diverged.as_ref(), &number, &skipped);
+    update(
+        &buffers,
+        &Table::new(spans).after(before),
+        rule,
+        &scales,
+        diverged.as_ref(),
+        &number,
+        &skipped,
+    );
     let mut outputs = vec![("values", buffers.values.to_f64s()), ("skipped", skipped.to_f64s())];
     let moments = [("first", &buffers.first_moment), ("second", &buffers.second_moment)];
     outputs.extend(
@@ -94,6 +156,28 @@ fn late_steps() -> impl Iterator<Item = Case> {
     })
 }
 
+/// Every branch of every element's update: in a parameter's first chunks, and in chunks so far back in it that their
+/// offsets exceed 32 bits.
+fn every_branch() -> Vec<Case> {
+    let adam = |weight_decay| Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay };
+    let sgd = |momentum, weight_decay| Rule::Sgd { momentum, weight_decay };
+    let rules = [sgd(0.0, 0.0), sgd(0.0, 0.1), sgd(0.9, 0.0), sgd(0.9, 0.1), adam(0.0), adam(0.1)];
+    let mut cases = Vec::new();
+    for rule in rules {
+        for (before, diverged) in [(0, &[0, 1, 0]), ((1 << 33) + 4_096 * 5, &[1, 0, 0])] {
+            let name = format!("optimizer {rule:?}, often odd, after {before}");
+            cases.push(Case::new(name, 1, move |device, dtype| {
+                run_on(device, dtype, rule, (3, Some(diverged)), Inputs::often_odd(before))
+            }));
+        }
+    }
+    let forgetful = Rule::Adam { beta1: 0.0, beta2: 0.0, epsilon: 1e-8, weight_decay: 0.0 };
+    cases.push(Case::new("optimizer adam without memory", 1, move |device, dtype| {
+        run(device, dtype, forgetful, (3, None), false)
+    }));
+    cases
+}
+
 pub fn cases() -> Vec<Case> {
     let rules = [
         ("sgd", Rule::SGD),
@@ -115,5 +199,6 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.extend(late_steps());
+    cases.extend(every_branch());
     cases
 }

@@ -53,6 +53,9 @@ pub fn cases() -> Vec<Case> {
         ([1, 1, 1, 1], 1, [1, 1, 0]),
         ([2, 18, 20, 4], 4, [17, 1, 0]),
         ([0, 4, 4, 4], 4, [2, 2, 0]),
+        // Windows of several pixels on each axis, with vectors and without.
+        ([1, 9, 10, 16], 16, [6, 1, 2]),
+        ([1, 9, 10, 3], 3, [6, 1, 2]),
     ];
     let adaptive: Pool = |x, [rows, columns, _]| adaptive_average_pool2d(x, [rows, columns]);
     let sizes = [
@@ -63,6 +66,10 @@ pub fn cases() -> Vec<Case> {
         ([2, 3, 2, 7], 5, [5, 7, 0]),
         ([2, 4, 6, 8], 8, [4, 6, 0]),
         ([0, 4, 4, 4], 4, [3, 3, 0]),
+        ([1, 13, 15, 16], 16, [2, 2, 0]),
+        ([1, 13, 15, 3], 3, [2, 2, 0]),
+        ([1, 2, 2, 8], 8, [13, 15, 0]),
+        ([1, 2, 2, 3], 3, [13, 15, 0]),
     ];
     let adaptive =
         sizes.map(|(shape, part, size)| (("adaptive_average_pool2d", adaptive), shape, part, size));

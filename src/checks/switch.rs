@@ -21,6 +21,11 @@ fn losses(classifiers: usize, steps: usize, kind: Losses) -> Vec<Vec<f64>> {
             losses[4].fill(f64::NEG_INFINITY);
             losses[5][classifiers / 2] = f64::NEG_INFINITY;
         }
+        Losses::FarApart => losses.iter_mut().for_each(|row| {
+            row.iter_mut()
+                .enumerate()
+                .for_each(|(classifier, loss)| *loss += 725.0 * classifier as f64);
+        }),
         Losses::Large => losses.iter_mut().flatten().for_each(|loss| *loss *= 1e20),
     }
     losses
@@ -31,6 +36,8 @@ enum Losses {
     Usual,
     NotFinite,
     Large,
+    /// One classifier's likelihood is so much below the first one's that the ratio is no normal number, that of others 0.
+    FarApart,
 }
 
 /// `exp` of the weights, which is comparable with 1, and their logarithms.
@@ -109,9 +116,12 @@ pub fn cases() -> Vec<Case> {
         }),
     ];
     for classifiers in [1, 2, 10, 33, 70] {
-        for (name, kind) in
-            [("", Losses::Usual), (", not finite", Losses::NotFinite), (", large", Losses::Large)]
-        {
+        for (name, kind) in [
+            ("", Losses::Usual),
+            (", not finite", Losses::NotFinite),
+            (", large", Losses::Large),
+            (", far apart", Losses::FarApart),
+        ] {
             for (theta, scale) in [(0.999, 1.0), (0.9, 32.0)] {
                 let name = format!("switch of {classifiers}, theta {theta}, scale {scale}{name}");
                 cases.push(Case::new(name, 2 * classifiers, move |device, _| {

@@ -1,7 +1,7 @@
 //! Element-wise functions of one tensor and, with broadcasting, of two.
 
 mod copy;
-mod launch;
+pub(crate) mod launch;
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
 use crate::device::{Device, Gpu};

@@ -84,6 +84,13 @@ impl Table {
         Table { chunks, on_device: OnceCell::new() }
     }
 
+    /// The same chunks, of parameters of which `elements` come before the first that is in the buffers: for a check of
+    /// offsets that no memory has room for.
+    pub(crate) fn after(mut self, elements: u64) -> Self {
+        self.chunks.iter_mut().for_each(|chunk| chunk.offset += elements);
+        self
+    }
+
     /// The chunks, in the order of the buffers.
     pub fn chunks(&self) -> &[ParameterChunk] {
         &self.chunks

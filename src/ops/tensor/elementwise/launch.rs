@@ -1,5 +1,7 @@
 //! The launches of `kernels/elementwise.cu`.
 
+use std::cell::Cell;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::Gpu;
@@ -128,14 +130,33 @@ impl ElementwiseLayout {
     }
 }
 
+thread_local! {
+    /// Whether [`with_long_axes`] runs.
+    static LONG_AXES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` with every layout of one axis changed to the beginning of one with six, of more than 2^32 units each: so a
+/// check reaches the kernels' divisions of 64 bits without tensors that fill a GPU.
+pub(crate) fn with_long_axes<R>(work: impl FnOnce() -> R) -> R {
+    let before = LONG_AXES.replace(true);
+    let result = work();
+    LONG_AXES.set(before);
+    result
+}
+
 fn launch(gpu: &Gpu, kernel: &str, layout: &ElementwiseLayout, arguments: &[&dyn Argument]) {
-    let layout_argument = Parameters(layout);
+    let mut layout = *layout;
+    if LONG_AXES.get() && layout.first as usize == MAX_RANK - 1 {
+        layout.first = 0;
+        layout.extents[1..].fill(1 << 33);
+    }
+    let layout_argument = Parameters(&layout);
     let arguments = [arguments, &[&layout_argument]].concat();
     gpu.launch(kernel, layout.grid(), [THREADS, 1, 1], &arguments);
 }
 
 /// `y = f(x)`, for the function of this name in the kernels, with its parameters.
-pub(super) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y: &Tensor) {
+pub(crate) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y: &Tensor) {
     let layout = ElementwiseLayout::of_floats(&[y, x]);
     let pointers = [x.pointer(), y.pointer()];
     let parameters = parameters.iter().map(|number| number as &dyn Argument);
@@ -145,7 +166,7 @@ pub(super) fn unary(gpu: &Gpu, function: &str, parameters: &[f32], x: &Tensor, y
 }
 
 /// `dx = dy f'(kept)`, stored or accumulated.
-pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tensor, slot: &Slot) {
+pub(crate) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
     let layout = ElementwiseLayout::of_floats(&[dx, dy, kept]);
     let kernel = kernel_in(&format!("elementwise_{function}_bwd"), dx.dtype());
@@ -154,7 +175,7 @@ pub(super) fn unary_backward(gpu: &Gpu, function: &str, kept: &Tensor, dy: &Tens
 }
 
 /// `dx = factor dy`, stored or accumulated.
-pub(super) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) {
+pub(crate) fn affine_backward(gpu: &Gpu, factor: f32, dy: &Tensor, slot: &Slot) {
     let (dx, add) = (&slot.tensor, u32::from(slot.add));
     let layout = ElementwiseLayout::of_floats(&[dx, dy]);
     let kernel = kernel_in("elementwise_affine_bwd", dx.dtype());
@@ -172,21 +193,21 @@ pub(super) fn binary(gpu: &Gpu, function: &str, a: &Tensor, b: &Tensor, out: &Te
 }
 
 /// `to += from`, both of one dtype.
-pub(super) fn accumulate(gpu: &Gpu, from: &Tensor, to: &Tensor) {
+pub(crate) fn accumulate(gpu: &Gpu, from: &Tensor, to: &Tensor) {
     let layout = ElementwiseLayout::of_floats(&[to, from]);
     let kernel = kernel_in("elementwise_accumulate", to.dtype());
     launch(gpu, &kernel, &layout, &[&from.pointer(), &to.pointer()]);
 }
 
 /// `to = from`, or `to +=`, from one of F32 and BF16 to the other.
-pub(super) fn cast(gpu: &Gpu, from: &Tensor, to: &Tensor, add: bool) {
+pub(crate) fn cast(gpu: &Gpu, from: &Tensor, to: &Tensor, add: bool) {
     let layout = ElementwiseLayout::of_floats(&[to, from]);
     let kernel = kernel_in("elementwise_cast", to.dtype());
     launch(gpu, &kernel, &layout, &[&from.pointer(), &to.pointer(), &u32::from(add)]);
 }
 
 /// `to = from`, both of one dtype and shape.
-pub(super) fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) {
+pub(crate) fn copy(gpu: &Gpu, from: &Tensor, to: &Tensor) {
     let layout = ElementwiseLayout::new(&[to, from], to.dtype().size() as u64, &[16, 4, 2]);
     launch(gpu, "elementwise_copy", &layout, &[&from.pointer(), &to.pointer()]);
 }
