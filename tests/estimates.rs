@@ -7,6 +7,7 @@ use alrao::device::{Cost, DType, LaunchWork, ProfiledLaunch};
 use serde_json::Value;
 
 use crate::command_line::{alrao, refused, text};
+use crate::place::source;
 
 fn json(arguments: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
@@ -106,4 +107,40 @@ fn an_estimate_follows_the_counts() {
     let own = estimate(named("h200").unwrap(), &copy, None, DType::F32);
     assert_eq!(own.limit, Limit::Memory);
     assert!((own.us - 1.0 - (860 << 20) as f64 / 4.3e6).abs() < 1e-6, "{own:?}");
+}
+
+/// The cells of the rows of a table in the page, behind a heading.
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, rest) = page.split_once(heading).unwrap();
+    let rows = rest.lines().skip_while(|line| !line.starts_with('|')).skip(2);
+    let cells =
+        |line: &str| line.trim_matches('|').split('|').map(|own| own.trim().to_owned()).collect();
+    rows.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+#[test]
+fn the_page_of_the_cost_model_shows_todays_estimates() {
+    let page = std::fs::read_to_string(source().join("docs/kernels/cost-model.md")).unwrap();
+    let steps = rows(&page, "alrao info --model MODEL --step --estimate h200");
+    assert_eq!(steps.len(), 8);
+    for row in steps {
+        let step =
+            &json(&format!("info --model {} --step --estimate h200 --json", row[0]))["estimate"];
+        assert_eq!(step["nodes"].to_string(), row[1], "{}", row[0]);
+        let ms = step["ms"].as_f64().unwrap();
+        let shown: f64 = row[2].trim_end_matches(" ms").parse().unwrap();
+        assert!((ms - shown).abs() <= 0.005 * ms + 0.005, "{}: {ms} ms, not {shown}", row[0]);
+    }
+    let slabs = rows(&page, "Issue slots of a warp for one slab");
+    let names = [["conv2d", "fwd dx_bwd dw_bwd"], ["matmul", "nt nn tn"]];
+    assert_eq!(slabs.len(), names.len());
+    for (row, [family, forms]) in slabs.iter().zip(names) {
+        for (tile, shown) in [128, 64].into_iter().zip(&row[1..]) {
+            let slots = forms.split(' ').map(|form| {
+                let kernel = format!("{family}_{tile}_{form}_tf32");
+                compiled(90, &kernel).unwrap().pass.slots().to_string()
+            });
+            assert_eq!(slots.collect::<Vec<_>>().join(", "), *shown, "{family} {tile}");
+        }
+    }
 }

@@ -86,6 +86,7 @@ impl Table {
 
     /// The same chunks, of parameters of which `elements` come before the first that is in the buffers: for a check of
     /// offsets that no memory has room for.
+    #[cfg(feature = "cli")]
     pub(crate) fn after(mut self, elements: u64) -> Self {
         self.chunks.iter_mut().for_each(|chunk| chunk.offset += elements);
         self

@@ -137,6 +137,7 @@ thread_local! {
 
 /// Does `work` with every layout of one axis changed to the beginning of one with six, of more than 2^32 units each: so a
 /// check reaches the kernels' divisions of 64 bits without tensors that fill a GPU.
+#[cfg(feature = "cli")]
 pub(crate) fn with_long_axes<R>(work: impl FnOnce() -> R) -> R {
     let before = LONG_AXES.replace(true);
     let result = work();
