@@ -5,7 +5,7 @@ use crate::ops::head::prediction::{PredictionKind, predict};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::factors::rounded;
-use super::{Case, Outputs, draw, drawn, gradient, many_classes};
+use super::{Case, Outputs, draw, drawn, gradient};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Task {
@@ -434,8 +434,7 @@ fn long_rows() -> Vec<Case> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let mut cases = many_classes::cases();
-    cases.extend(copies());
+    let mut cases = copies();
     cases.extend(long_rows());
     for task in [Task::Classes, Task::Chosen] {
         for sizes in odd_sizes(task) {
