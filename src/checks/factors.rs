@@ -72,8 +72,9 @@ impl Factors {
     /// A weighted sum of all elements of `y`, with a different weight for each. In whole numbers it is no output to
     /// compare, since bf16 may not hold it.
     pub fn weighed(self, y: &Tensor, dtype: DType, number: u64) -> Tensor {
-        let weights = self.pitched(y.device(), y.shape().extents(), dtype, [0, 0], number);
-        y.mul(&weights).sum()
+        let elements = y.shape().elements();
+        let weights = self.pitched(y.device(), &[elements, 1], dtype, [0, 0], number);
+        y.reshape([1, elements]).matmul(&weights)
     }
 }
 
