@@ -84,7 +84,7 @@ pub(super) fn cases() -> Vec<Case> {
             add_many(&mut cases, sizes, odd);
         }
     }
-    // So many classifiers that a block goes over several tiles of classes, at the larger depth.
+    // With 133 classifiers, a block goes over several tiles of classes, at the larger depth.
     let sizes = Extents { samples: 2, inputs: 65, classifiers: 133, outputs: 65 };
     let seen = move |device: &Device, dtype| seen_head(device, dtype, sizes, Odd::Nothing);
     cases.push(Case::new("many classes of many classifiers, seen", 133 * 65, seen));

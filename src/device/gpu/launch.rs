@@ -111,12 +111,12 @@ pub struct LaunchWork {
 }
 
 impl LaunchWork {
-    /// The work of so many passes.
+    /// Work that is known by its passes.
     pub fn passes(passes: usize) -> Self {
         LaunchWork { passes: Some(passes), bytes: None }
     }
 
-    /// The work of reading and writing so many bytes.
+    /// Work that is known by its bytes.
     pub fn bytes(bytes: usize) -> Self {
         LaunchWork { passes: None, bytes: Some(bytes) }
     }
