@@ -22,9 +22,11 @@ pub(super) struct Accesses {
     pub traffic: Option<Traffic>,
 }
 
-/// Places are stored in 32 bits, as a distance from this address, which lies in the program, as the kernels do.
+/// Places are stored in 32 bits, as a distance from a static, which lies in the program, as the kernels do. A function
+/// would not do: the compiler may copy it, and then it has two addresses.
 fn origin() -> usize {
-    origin as *const () as usize
+    static ORIGIN: u8 = 0;
+    (&raw const ORIGIN).addr()
 }
 
 /// The error of a kernel with more accesses than the limit.
