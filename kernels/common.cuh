@@ -10,6 +10,22 @@ __device__ __forceinline__ uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
 
+// A divisor that the host knows. A division by a number in a register takes some 18 instructions, this one three
+// (Granlund and Montgomery 1994); src/ops/divisor.rs computes the factor. Dividends are below 2^31.
+struct Divisor {
+    uint32_t value, factor, shift;
+
+    __device__ __forceinline__ uint32_t quotient(uint32_t n) const {
+        return __umulhi(2 * n, factor) >> shift;
+    }
+};
+
+// Row `index` of a matrix whose rows are `row_bytes` bytes apart: one instruction, where a pitch in elements takes three.
+template <class T>
+__device__ __forceinline__ const T* row_at(const T* first, uint32_t index, uint32_t row_bytes) {
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(first) + static_cast<uint64_t>(index) * row_bytes);
+}
+
 // Global index of this thread in a one-dimensional grid. 64 bits, since tensors may pass 2^31 elements.
 __device__ __forceinline__ uint64_t global_thread() {
     return static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -5,10 +5,10 @@
 //
 //   y[n, p, q, k] = relu?(bias[k] + sum_rsc x[n, p stride + r - padding, q stride + s - padding, c] weight[k, r, s, c])
 //
-//   x, dx        [N, H, W, groups C]         pixels x_pitch apart
+//   x, dx        [N, H, W, groups C]         pixels x_pixel_bytes apart
 //   weight, dw   [groups K, R, S, C]
 //   bias         [groups K], f32, or null
-//   y, dy        [N, P, Q, groups K]         pixels y_pitch apart
+//   y, dy        [N, P, Q, groups K]         pixels y_pixel_bytes apart
 //   moments      [pixel tiles, 3, groups K], f32, or null: partial statistics for batch_norm.cu (epilogue.cuh)
 //
 //               rows of the product    columns     inner axis (K)     A                        B
@@ -56,15 +56,15 @@ __device__ __forceinline__ void conv2d_forward(
 
     Conv2dPatches<typename Products::A, Tile::THREADS> patches;
     patches.source = x + block.group * shape.channels;
-    patches.pitch = shape.x_pitch;
+    patches.pixel_bytes = shape.x_pixel_bytes;
     patches.walk = Conv2dWalk::forward(shape);
-    patches.channels = shape.channels;
+    patches.by_channels = shape.by_channels, patches.by_taps = shape.by_taps[0];
     patches.depth = depth;
     patches.is_aligned = shape.x_is_aligned != 0;
     patches.find_places(block.first_row, pixels);
     const T* own_weight = weight + static_cast<uint64_t>(feature) * depth;
     MatrixSlabs<typename Products::B, Tile::THREADS> weights{
-        own_weight, depth, columns, depth, shape.weight_is_aligned != 0};
+        own_weight, depth * static_cast<uint32_t>(sizeof(T)), columns, depth, shape.weight_is_aligned != 0};
 
     Products products;
     Conv2dPart part(block.split, shape.splits, divide_up(depth, Tile::K));
@@ -106,20 +106,26 @@ __device__ __forceinline__ void conv2d_input_gradient(
 
     Conv2dPatches<typename Products::A, Tile::THREADS> patches;
     patches.source = dy + block.group * shape.features;
-    patches.pitch = shape.y_pitch;
-    // A phase without taps has no slabs; its divisor must still not be 0.
-    uint32_t taps_across = max(across.taps, 1u);
-    patches.walk = {down.pixels, across.pixels, shape.out_height, shape.out_width, taps_across,
-                    1, down.start, across.start, -1};
-    patches.channels = shape.features;
+    patches.pixel_bytes = shape.y_pixel_bytes;
+    patches.walk = {down.pixels, across.pixels, shape.out_height, shape.out_width, 1, down.start, across.start, -1};
+    const Divisor& by_taps = shape.by_taps[across.taps == shape.by_taps[0].value ? 0 : 1];
+    patches.by_channels = shape.by_channels, patches.by_taps = by_taps;
     patches.depth = inner;
     patches.is_aligned = shape.y_is_aligned != 0;
     patches.find_places(block.first_row, pixels);
+    uint32_t tap_bytes = shape.channels * static_cast<uint32_t>(sizeof(T)), row_bytes = shape.kernel_width * tap_bytes;
     const T* own_weight = weight + static_cast<uint64_t>(block.group) * shape.features * depth + block.first_column;
     uint32_t columns = shape.channels - block.first_column;
     Conv2dWeights<typename Products::B, Tile::THREADS> weights{
-        own_weight, down, across, shape.features, shape.channels, shape.kernel_width, shape.stride, depth, inner,
-        columns, shape.weight_is_aligned != 0};
+        own_weight + (down.tap * shape.kernel_width + across.tap) * shape.channels,
+        shape.by_channels,
+        by_taps,
+        shape.kernel_height * row_bytes,
+        shape.stride * row_bytes,
+        shape.stride * tap_bytes,
+        inner,
+        columns,
+        shape.weight_is_aligned != 0};
 
     Products products;
     Conv2dPart part(block.split, shape.splits, divide_up(inner, Tile::K));
@@ -150,16 +156,17 @@ __device__ __forceinline__ void conv2d_weight_gradient(
     uint32_t feature = block.group * shape.features + block.first_row;
 
     MatrixSlabs<typename Products::A, Tile::THREADS> gradients{
-        dy + feature, shape.y_pitch, rows, pixels, shape.y_is_aligned != 0};
+        dy + feature, shape.y_pixel_bytes, rows, pixels, shape.y_is_aligned != 0};
     Conv2dColumns<typename Products::B, Tile::THREADS> patches;
     patches.source = x + block.group * shape.channels;
-    patches.pitch = shape.x_pitch;
+    patches.pixel_bytes = shape.x_pixel_bytes;
     patches.walk = Conv2dWalk::forward(shape);
-    patches.channels = shape.channels;
+    patches.by_width = shape.by_width, patches.by_height = shape.by_height;
+    patches.by_channels = shape.by_channels, patches.by_taps = shape.by_taps[0];
     patches.pixels = pixels;
     patches.x_end = columns;
     patches.is_aligned = shape.x_is_aligned != 0;
-    patches.first = Conv2dTap::of(block.first_column + patches.run(), shape.channels, shape.kernel_width);
+    patches.find_tap(block.first_column);
 
     Products products;
     Conv2dPart part(block.split, shape.splits, divide_up(pixels, Tile::K));

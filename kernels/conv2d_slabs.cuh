@@ -5,8 +5,8 @@
 #include "epilogue.cuh"
 
 struct Conv2dShape {
-    uint64_t x_pitch, y_pitch;
     uint64_t out_pitch, out_split;  // of the result: elements from one row to the next, and from one split to the next
+    uint32_t x_pixel_bytes, y_pixel_bytes;  // from one pixel to the next
     uint32_t images, height, width, channels;
     uint32_t kernel_height, kernel_width, features;
     uint32_t out_height, out_width, stride, padding, groups;
@@ -16,6 +16,10 @@ struct Conv2dShape {
     uint32_t weight_is_aligned;           // whether all runs of the rows that the kernel reads are
     uint32_t out_is_aligned;              // as in Output
     uint32_t relu;                        // on the output, after the bias
+    Divisor by_channels;                  // channels of a tap: of a group of x, or for dx_bwd of dy
+    Divisor by_taps[2];                   // taps of a row; for dx_bwd those of a phase with the most, and one fewer
+    Divisor by_width, by_height;          // of the output
+    uint32_t unused;
 };
 
 // A block's tile, its part of the inner axis, its group and its phase.
@@ -52,7 +56,6 @@ struct Conv2dPart {
 struct Conv2dWalk {
     uint32_t grid_height, grid_width;
     uint32_t source_height, source_width;
-    uint32_t taps_across;
     int step, start_y, start_x, direction;
 
     // The output's pixels, reading the input.
@@ -60,34 +63,9 @@ struct Conv2dWalk {
         Conv2dWalk walk;
         walk.grid_height = shape.out_height, walk.grid_width = shape.out_width;
         walk.source_height = shape.height, walk.source_width = shape.width;
-        walk.taps_across = shape.kernel_width;
         walk.step = static_cast<int>(shape.stride), walk.direction = 1;
         walk.start_y = walk.start_x = -static_cast<int>(shape.padding);
         return walk;
-    }
-};
-
-// The source pixel that a grid's pixel reads by tap 0; for a pixel past the last, one outside every image.
-struct Conv2dPlace {
-    uint32_t image;  // index of its image's first pixel in the source
-    int y, x;
-
-    __device__ static __forceinline__ Conv2dPlace of(const Conv2dWalk& walk, uint32_t pixel, uint32_t pixels) {
-        uint32_t row = pixel / walk.grid_width, image = row / walk.grid_height;
-        Conv2dPlace place;
-        place.image = image * walk.source_height * walk.source_width;
-        place.y = static_cast<int>(row % walk.grid_height) * walk.step + walk.start_y;
-        place.x = static_cast<int>(pixel % walk.grid_width) * walk.step + walk.start_x;
-        if (pixel >= pixels) place.y = INT32_MIN / 2;
-        return place;
-    }
-
-    // The index of the source pixel for tap (r, s); returns whether it exists.
-    __device__ __forceinline__ bool find(const Conv2dWalk& walk, uint32_t r, uint32_t s, uint32_t& pixel) const {
-        uint32_t row = static_cast<uint32_t>(y + walk.direction * static_cast<int>(r));
-        uint32_t column = static_cast<uint32_t>(x + walk.direction * static_cast<int>(s));
-        pixel = image + row * walk.source_width + column;
-        return row < walk.source_height && column < walk.source_width;
     }
 };
 
@@ -95,18 +73,49 @@ struct Conv2dPlace {
 struct Conv2dTap {
     uint32_t r, s, channel;
 
-    __device__ static __forceinline__ Conv2dTap of(uint32_t index, uint32_t channels, uint32_t taps_across) {
-        uint32_t tap = index / channels;
-        Conv2dTap own = {tap / taps_across, tap % taps_across, index % channels};
-        return own;
+    __device__ static __forceinline__ Conv2dTap of(uint32_t index, const Divisor& by_channels, const Divisor& by_taps) {
+        uint32_t tap = by_channels.quotient(index), r = by_taps.quotient(tap);
+        return {r, tap - r * by_taps.value, index - tap * by_channels.value};
     }
 
-    __device__ __forceinline__ void advance(uint32_t channels, uint32_t taps_across) {
-        if (++channel < channels) return;
+    __device__ __forceinline__ void advance(const Divisor& by_channels, const Divisor& by_taps) {
+        if (++channel < by_channels.value) return;
         channel = 0;
-        if (++s < taps_across) return;
+        if (++s < by_taps.value) return;
         s = 0;
         r++;
+    }
+};
+
+// The way from the source pixel of tap 0 to that of another tap.
+struct Conv2dOffset {
+    int y, x;
+    uint32_t pixel;
+
+    __device__ __forceinline__ Conv2dOffset(const Conv2dWalk& walk, const Conv2dTap& tap) {
+        y = walk.direction * static_cast<int>(tap.r), x = walk.direction * static_cast<int>(tap.s);
+        pixel = static_cast<uint32_t>(y) * walk.source_width + static_cast<uint32_t>(x);
+    }
+};
+
+// The source pixel that a grid's pixel reads by tap 0; for a pixel past the last, one outside every image.
+struct Conv2dPlace {
+    uint32_t pixel;  // its index, modulo 2^32 where it is outside of its image
+    int y, x;
+
+    // Of pixel (row, column) of the grid's image.
+    __device__ __forceinline__ Conv2dPlace(const Conv2dWalk& walk, uint32_t image, uint32_t row, uint32_t column) {
+        y = static_cast<int>(row) * walk.step + walk.start_y;
+        x = static_cast<int>(column) * walk.step + walk.start_x;
+        pixel = (image * walk.source_height + static_cast<uint32_t>(y)) * walk.source_width + static_cast<uint32_t>(x);
+    }
+
+    __device__ __forceinline__ Conv2dPlace() {}
+
+    // Whether its image has the source pixel of another tap.
+    __device__ __forceinline__ bool has(const Conv2dWalk& walk, const Conv2dOffset& offset) const {
+        return static_cast<uint32_t>(y + offset.y) < walk.source_height &&
+               static_cast<uint32_t>(x + offset.x) < walk.source_width;
     }
 };
 
@@ -115,54 +124,50 @@ struct Conv2dTap {
 template <class Slab, int THREADS>
 struct Conv2dPatches {
     typedef typename Slab::Element Element;
-    static const int LENGTH = Run<Element>::LENGTH, RUNS = Slab::K / LENGTH, PASSES = Slab::X * RUNS / THREADS;
+    typedef SlabRuns<Slab, THREADS> Runs;
     const Element* source;
-    uint64_t pitch;
+    uint32_t pixel_bytes;
     Conv2dWalk walk;
-    uint32_t channels, depth;
+    Divisor by_channels, by_taps;
+    uint32_t depth;
     bool is_aligned;
-    Conv2dPlace places[PASSES];
+    Conv2dPlace places[Runs::PASSES];
 
     __device__ __forceinline__ void find_places(uint32_t first_pixel, uint32_t pixels) {
         UNROLL
-        for (int pass = 0; pass < PASSES; pass++) {
-            places[pass] = Conv2dPlace::of(walk, first_pixel + row(pass), pixels);
+        for (int pass = 0; pass < Runs::PASSES; pass++) {
+            uint32_t pixel = first_pixel + Runs::row(pass), row = pixel / walk.grid_width, image = row / walk.grid_height;
+            places[pass] = Conv2dPlace(walk, image, row % walk.grid_height, pixel % walk.grid_width);
+            if (pixel >= pixels) places[pass].y = INT32_MIN / 2;
         }
     }
 
-    static __device__ __forceinline__ uint32_t row(int pass) {
-        return threadIdx.x / RUNS + pass * (THREADS / RUNS);
-    }
-
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
-        uint32_t k = threadIdx.x % RUNS * LENGTH, index = number * Slab::K + k;
-        Conv2dTap tap = Conv2dTap::of(index, channels, walk.taps_across);
+        uint32_t index = number * Slab::K + Runs::column();
+        Conv2dTap tap = Conv2dTap::of(index, by_channels, by_taps);
         if (is_aligned) {
+            Conv2dOffset offset(walk, tap);
             UNROLL
-            for (int pass = 0; pass < PASSES; pass++) {
-                Element* to = slab + Slab::offset(row(pass), k);
-                uint32_t pixel;
-                if (places[pass].find(walk, tap.r, tap.s, pixel) && index < depth) {
-                    copy_async16(to, source + pixel * pitch + tap.channel);
-                } else {
-                    clear_run(to);
-                }
+            for (int pass = 0; pass < Runs::PASSES; pass++) {
+                bool is_inside = places[pass].has(walk, offset) && index < depth;
+                const Element* from = row_at(source + tap.channel, places[pass].pixel + offset.pixel, pixel_bytes);
+                copy_async16_or_zeros(Runs::target(slab, pass), from, is_inside);
             }
             return;
         }
         ROLLED
-        for (uint32_t j = 0; j < LENGTH; j++) {
+        for (uint32_t j = 0; j < Runs::LENGTH; j++) {
+            Conv2dOffset offset(walk, tap);
             UNROLL
-            for (int pass = 0; pass < PASSES; pass++) {
-                Element* to = slab + Slab::offset(row(pass), k + j);
-                uint32_t pixel;
-                if (places[pass].find(walk, tap.r, tap.s, pixel) && index + j < depth) {
-                    copy_element(to, source + pixel * pitch + tap.channel);
+            for (int pass = 0; pass < Runs::PASSES; pass++) {
+                Element* to = slab + Slab::offset(Runs::row(pass), Runs::column() + j);
+                if (places[pass].has(walk, offset) && index + j < depth) {
+                    copy_element(to, row_at(source + tap.channel, places[pass].pixel + offset.pixel, pixel_bytes));
                 } else {
                     *to = Element(0.0f);
                 }
             }
-            tap.advance(channels, walk.taps_across);
+            tap.advance(by_channels, by_taps);
         }
     }
 };
@@ -187,24 +192,35 @@ struct Conv2dPhase {
 template <class Slab, int THREADS>
 struct Conv2dWeights {
     typedef typename Slab::Element Element;
-    const Element* weight;  // at the group and the tile's first channel
-    Conv2dPhase rows, columns;
-    uint32_t features, channels, kernel_width, stride;
-    uint64_t depth;              // elements of one output channel
-    uint32_t inner, x_end;       // taps times output channels; input channels from the tile's first on
+    typedef SlabRuns<Slab, THREADS> Runs;
+    const Element* weight;  // at the group, the phase's first tap and the tile's first channel
+    Divisor by_features, by_taps;
+    uint32_t depth_bytes;              // of one output channel
+    uint32_t down_bytes, across_bytes; // from one tap of the phase to the next
+    uint32_t inner, x_end;             // taps times output channels; input channels from the tile's first on
     bool is_aligned;
 
+    __device__ __forceinline__ const Element* row(uint32_t index) const {
+        Conv2dTap tap = Conv2dTap::of(index, by_features, by_taps);
+        uint32_t bytes = tap.r * down_bytes + tap.s * across_bytes;
+        return row_at(row_at(weight + Runs::column(), 1, bytes), tap.channel, depth_bytes);
+    }
+
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
-        const int LENGTH = Run<Element>::LENGTH, RUNS = Slab::X / LENGTH;
-        uint32_t run = threadIdx.x % RUNS * LENGTH;
-        UNROLL
-        for (int pass = 0; pass < Slab::K * RUNS / THREADS; pass++) {
-            uint32_t k = threadIdx.x / RUNS + pass * (THREADS / RUNS), index = number * Slab::K + k;
-            Conv2dTap tap = Conv2dTap::of(index, features, columns.taps);
-            uint32_t r = rows.tap + tap.r * stride, s = columns.tap + tap.s * stride;
-            const Element* from = weight + tap.channel * depth + (r * kernel_width + s) * channels + run;
-            int left = static_cast<int>(x_end - run);
-            copy_run(slab + Slab::offset(run, k), from, index < inner ? left : 0, is_aligned);
+        uint32_t column = Runs::column();
+        if (is_aligned && x_end % Runs::LENGTH == 0) {
+            UNROLL
+            for (int pass = 0; pass < Runs::PASSES; pass++) {
+                uint32_t index = number * Slab::K + Runs::row(pass);
+                copy_async16_or_zeros(Runs::target(slab, pass), row(index), index < inner && column < x_end);
+            }
+            return;
+        }
+        ROLLED
+        for (int pass = 0; pass < Runs::PASSES; pass++) {
+            uint32_t index = number * Slab::K + Runs::row(pass);
+            int left = index < inner ? static_cast<int>(x_end - column) : 0;
+            copy_run(Runs::target(slab, pass), row(index), left, is_aligned);
         }
     }
 };
@@ -214,42 +230,52 @@ struct Conv2dWeights {
 template <class Slab, int THREADS>
 struct Conv2dColumns {
     typedef typename Slab::Element Element;
-    static const int LENGTH = Run<Element>::LENGTH, RUNS = Slab::X / LENGTH;
+    typedef SlabRuns<Slab, THREADS> Runs;
     const Element* source;
-    uint64_t pitch;
+    uint32_t pixel_bytes;
     Conv2dWalk walk;
-    uint32_t channels, pixels, x_end;
+    Divisor by_width, by_height, by_channels, by_taps;
+    uint32_t pixels, x_end;
     bool is_aligned;
     Conv2dTap first;
 
-    static __device__ __forceinline__ uint32_t run() {
-        return threadIdx.x % RUNS * LENGTH;
+    __device__ __forceinline__ void find_tap(uint32_t first_column) {
+        first = Conv2dTap::of(first_column + Runs::column(), by_channels, by_taps);
+    }
+
+    __device__ __forceinline__ Conv2dPlace place(uint32_t pixel) const {
+        uint32_t row = by_width.quotient(pixel), image = by_height.quotient(row);
+        return Conv2dPlace(walk, image, row - image * by_height.value, pixel - row * by_width.value);
     }
 
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
-        UNROLL
-        for (int pass = 0; pass < Slab::K * RUNS / THREADS; pass++) {
-            uint32_t k = threadIdx.x / RUNS + pass * (THREADS / RUNS);
-            Conv2dPlace place = Conv2dPlace::of(walk, number * Slab::K + k, pixels);
-            Element* to = slab + Slab::offset(run(), k);
-            uint32_t pixel;
-            if (is_aligned) {
-                if (place.find(walk, first.r, first.s, pixel) && run() < x_end) {
-                    copy_async16(to, source + pixel * pitch + first.channel);
-                } else {
-                    clear_run(to);
-                }
-                continue;
+        if (is_aligned) {
+            Conv2dOffset offset(walk, first);
+            UNROLL
+            for (int pass = 0; pass < Runs::PASSES; pass++) {
+                uint32_t pixel = number * Slab::K + Runs::row(pass);
+                Conv2dPlace own = place(pixel);
+                bool is_inside = own.has(walk, offset) && pixel < pixels && Runs::column() < x_end;
+                const Element* from = row_at(source + first.channel, own.pixel + offset.pixel, pixel_bytes);
+                copy_async16_or_zeros(Runs::target(slab, pass), from, is_inside);
             }
+            return;
+        }
+        ROLLED
+        for (int pass = 0; pass < Runs::PASSES; pass++) {
+            uint32_t pixel = number * Slab::K + Runs::row(pass);
+            Conv2dPlace own = place(pixel);
             Conv2dTap tap = first;
             ROLLED
-            for (uint32_t j = 0; j < LENGTH; j++) {
-                if (place.find(walk, tap.r, tap.s, pixel) && run() + j < x_end) {
-                    copy_element(to + j, source + pixel * pitch + tap.channel);
+            for (uint32_t j = 0; j < Runs::LENGTH; j++) {
+                Conv2dOffset offset(walk, tap);
+                Element* to = Runs::target(slab, pass) + j;
+                if (own.has(walk, offset) && pixel < pixels && Runs::column() + j < x_end) {
+                    copy_element(to, row_at(source + tap.channel, own.pixel + offset.pixel, pixel_bytes));
                 } else {
-                    to[j] = Element(0.0f);
+                    *to = Element(0.0f);
                 }
-                tap.advance(channels, walk.taps_across);
+                tap.advance(by_channels, by_taps);
             }
         }
     }

@@ -2,8 +2,8 @@
 // tensor cores f32 rounded to tf32, or bf16. Accumulation is in f32. The launches, and the table that picks a tile for
 // a shape, are in src/ops/tensor/matmul/.
 //
-//   a   [batch] of [m, k], or [k, m] if transposed      row stride a_stride
-//   b   [batch] of [k, n], or [n, k] if transposed      row stride b_stride
+//   a   [batch] of [m, k], or [k, m] if transposed      rows a_row_bytes apart
+//   b   [batch] of [k, n], or [n, k] if transposed      rows b_row_bytes apart
 //   bias  [n], f32, or null
 //   c   [batch] of [m, n]                               row stride c_stride; with bf16 operands bf16 or f32
 //
@@ -28,9 +28,10 @@
 #include "epilogue.cuh"
 
 struct MatmulShape {
-    uint64_t a_stride, b_stride, c_stride;  // elements from one row to the next
+    uint64_t c_stride;                      // elements from one row to the next
     uint64_t a_batch, b_batch, c_batch;     // elements from one batch entry to the next; 0 for a shared operand
     uint64_t c_split;                       // elements from one part to the next
+    uint32_t a_row_bytes, b_row_bytes;
     uint32_t m, n, k;
     uint32_t splits, slabs;                 // parts of the inner axis, and slabs of one part
     uint32_t add;
@@ -65,11 +66,13 @@ __device__ __forceinline__ void matmul(
     T* shared = Products::shared();
     MatmulBlock<Tile> block(shape);
     uint32_t rows = shape.m - block.first_row, columns = shape.n - block.first_column;
-    const T* own_a = a + block.member * shape.a_batch + block.first_row * (A_TRANSPOSED ? 1 : shape.a_stride);
-    const T* own_b = b + block.member * shape.b_batch + block.first_column * (B_TRANSPOSED ? shape.b_stride : 1);
-    MatrixSlabs<typename Products::A, Tile::THREADS> left{own_a, shape.a_stride, rows, shape.k, shape.a_is_aligned != 0};
+    const T *own_a = a + block.member * shape.a_batch, *own_b = b + block.member * shape.b_batch;
+    MatrixSlabs<typename Products::A, Tile::THREADS> left{
+        A_TRANSPOSED ? own_a + block.first_row : row_at(own_a, block.first_row, shape.a_row_bytes),
+        shape.a_row_bytes, rows, shape.k, shape.a_is_aligned != 0};
     MatrixSlabs<typename Products::B, Tile::THREADS> right{
-        own_b, shape.b_stride, columns, shape.k, shape.b_is_aligned != 0};
+        B_TRANSPOSED ? row_at(own_b, block.first_column, shape.b_row_bytes) : own_b + block.first_column,
+        shape.b_row_bytes, columns, shape.k, shape.b_is_aligned != 0};
     uint32_t first_slab = block.split * shape.slabs;
     uint32_t last_slab = min(first_slab + shape.slabs, divide_up(shape.k, Tile::K));
     Products products;

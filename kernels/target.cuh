@@ -9,7 +9,8 @@
 //   UNROLL                                     before a loop with constant bounds: unroll it
 //   ROLLED                                     before a loop: do not unroll it
 //   copy_async16(shared, global)               16 bytes to shared memory without passing through registers (cp.async.cg)
-//   copy_async4(shared, global)                the same for 4 bytes, where 16-byte alignment is missing (cp.async.ca)
+//   copy_async16_or_zeros(shared, global, is_inside)   the same, or 16 bytes of zeros without reading `global`
+//   copy_async4(shared, global)                as copy_async16 for 4 bytes, where 16-byte alignment is missing (cp.async.ca)
 //   copy_async_commit()                        closes a group of such copies
 //   copy_async_wait<N>()                       waits until at most the last N groups are in flight; a barrier must follow
 //   load_matrix_x4(registers, shared)          four 8x8 matrices of 16-bit elements (ldmatrix)
@@ -45,6 +46,12 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 __device__ __forceinline__ void copy_async16(void* shared, const void* global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+
+__device__ __forceinline__ void copy_async16_or_zeros(void* shared, const void* global, bool is_inside) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+                 "r"(is_inside ? 16 : 0)
+                 : "memory");
 }
 
 __device__ __forceinline__ void copy_async4(void* shared, const void* global) {

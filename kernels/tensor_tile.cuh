@@ -50,6 +50,7 @@ struct TensorSlab {
     static const int LENGTH = Run<T>::LENGTH;
     static const int X = X_, K = 8 * LENGTH;
     static const bool INNER = INNER_;
+    static const int ROW = INNER ? K : X, STRIDE = ROW;  // length of a row
     static const int SIZE = X * K;
 
     static __device__ __forceinline__ int offset(int x, int k) {
@@ -58,18 +59,35 @@ struct TensorSlab {
         return k * X + (x ^ (X < 64 ? k / 2 & 3 : k & 7) * 8);
     }
 
-    // Loads 16 of X from x on, by one fragment along the inner axis from k on, as four quarters of 8 by LENGTH: quarter
-    // j starts `8 (j % 2)` further along X and `LENGTH (j / 2)` further along k where X_FIRST, else the other way
-    // around.
+    // A fragment is four quarters of 8 positions of X by LENGTH steps along k. Quarter j starts `8 (j % 2)` further along
+    // X and `LENGTH (j / 2)` further along k where X_FIRST, else the other way around.
     template <bool X_FIRST>
-    static __device__ __forceinline__ void read(const T* slab, int x, int k, uint32_t (&quarters)[4]) {
+    static __device__ __forceinline__ int along_x(int quarter) {
+        return 8 * (X_FIRST ? quarter % 2 : quarter / 2);
+    }
+    template <bool X_FIRST>
+    static __device__ __forceinline__ int along_k(int quarter) {
+        return LENGTH * (X_FIRST ? quarter / 2 : quarter % 2);
+    }
+
+    // The offset at which a lane reads the fragment at x and k = 0. `x`: where the warp's part begins.
+    template <bool X_FIRST>
+    static __device__ __forceinline__ int lane_offset(int x) {
         int lane = threadIdx.x % WARP, quarter = lane / 8;
-        int along_x = X_FIRST ? quarter % 2 : quarter / 2, along_k = X_FIRST ? quarter / 2 : quarter % 2;
+        if (INNER) return offset(x + along_x<X_FIRST>(quarter) + lane % 8, along_k<X_FIRST>(quarter));
+        if (sizeof(T) == 4) return offset(x + lane / 4, lane % 4);
+        return offset(x + along_x<X_FIRST>(quarter), along_k<X_FIRST>(quarter) + lane % 8);
+    }
+
+    // Loads the fragment `x` further along X and `k` further along k than that of `lane`, lane_offset's result. The
+    // swizzle is an XOR of few bits, so constants move across it.
+    template <bool X_FIRST>
+    static __device__ __forceinline__ void read(const T* slab, int lane, int x, int k, uint32_t (&quarters)[4]) {
         if (INNER) {
-            load_matrix_x4(quarters, slab + offset(x + 8 * along_x + lane % 8, k + LENGTH * along_k));
+            load_matrix_x4(quarters, slab + (lane ^ k) + x * K);
             round(quarters, T());
         } else {
-            read_across<X_FIRST>(slab, x, k, quarters, T());
+            read_across<X_FIRST>(slab, lane, x, k, quarters, T());
         }
     }
 
@@ -80,22 +98,22 @@ private:
     }
     static __device__ __forceinline__ void round(uint32_t (&)[4], bf16) {}
 
+    static __device__ __forceinline__ int across(int lane, int x, int k) {
+        const int SWIZZLED = sizeof(T) == 4 || X < 64 ? 3 * 8 : 7 * 8;
+        return (lane ^ (x & SWIZZLED)) + (x & ~SWIZZLED) + k * X;
+    }
     template <bool X_FIRST>
     static __device__ __forceinline__ void read_across(
-        const float* slab, int x, int k, uint32_t (&quarters)[4], float) {
-        int lane = threadIdx.x % WARP;
+        const float* slab, int lane, int x, int k, uint32_t (&quarters)[4], float) {
         UNROLL
         for (int j = 0; j < 4; j++) {
-            int along_x = X_FIRST ? j % 2 : j / 2, along_k = X_FIRST ? j / 2 : j % 2;
-            quarters[j] = round_to_tf32(slab[offset(x + 8 * along_x + lane / 4, k + 4 * along_k + lane % 4)]);
+            quarters[j] = round_to_tf32(slab[across(lane, x + along_x<X_FIRST>(j), k + along_k<X_FIRST>(j))]);
         }
     }
     template <bool X_FIRST>
     static __device__ __forceinline__ void read_across(
-        const bf16* slab, int x, int k, uint32_t (&quarters)[4], bf16) {
-        int lane = threadIdx.x % WARP, quarter = lane / 8;
-        int along_x = X_FIRST ? quarter % 2 : quarter / 2, along_k = X_FIRST ? quarter / 2 : quarter % 2;
-        load_matrix_transposed_x4(quarters, slab + offset(x + 8 * along_x, k + 8 * along_k + lane % 8));
+        const bf16* slab, int lane, int x, int k, uint32_t (&quarters)[4], bf16) {
+        load_matrix_transposed_x4(quarters, slab + across(lane, x, k));
     }
 };
 
@@ -136,20 +154,20 @@ __device__ __forceinline__ void store_pair(
     if (column + 1 < end) to[column + 1] = bf16(add ? static_cast<float>(to[column + 1]) + second : second);
 }
 
-// sums += the products of one slab. The warp's part starts at (row, column) of the tile.
+// sums += the products of one slab. `left_lane`, `right_lane`: lane_offset of the warp's part.
 template <class Tile, class A, class B, class Element>
 __device__ __forceinline__ void add_tensor_products(
-    const Element* left, const Element* right, int row, int column, float (&sums)[Tile::DOWN][Tile::WIDE][4]) {
-    // Unrolling would keep the addresses of every step in registers, too many for two resident blocks of 128x128.
-    ROLLED
+    const Element* left, const Element* right, int left_lane, int right_lane,
+    float (&sums)[Tile::DOWN][Tile::WIDE][4]) {
+    UNROLL
     for (int k = 0; k < Tile::K; k += Tile::STEP) {
         uint32_t a[Tile::DOWN][4], b[Tile::WIDE][2];
         UNROLL
-        for (int i = 0; i < Tile::DOWN; i++) A::template read<true>(left, row + 16 * i, k, a[i]);
+        for (int i = 0; i < Tile::DOWN; i++) A::template read<true>(left, left_lane, 16 * i, k, a[i]);
         UNROLL
         for (int j = 0; j < Tile::WIDE; j += 2) {
             uint32_t two[4];
-            B::template read<false>(right, column + 8 * j, k, two);
+            B::template read<false>(right, right_lane, 8 * j, k, two);
             b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
         }
         UNROLL
@@ -198,8 +216,10 @@ struct TensorProducts {
     template <class CopyA, class CopyB>
     __device__ __forceinline__ void add(
         const CopyA& a, const CopyB& b, uint32_t first, uint32_t last, Element* shared) {
+        int left_lane = A::template lane_offset<true>(first_row);
+        int right_lane = B::template lane_offset<false>(first_column);
         for_slabs<Tile::STAGES, A, B>(a, b, first, last, shared, [&](const Element* left, const Element* right) {
-            add_tensor_products<Tile, A, B>(left, right, first_row, first_column, sums);
+            add_tensor_products<Tile, A, B>(left, right, left_lane, right_lane, sums);
         });
     }
 

@@ -62,6 +62,7 @@ struct Slab {
     typedef float Element;
     static const int X = X_, K = K_;
     static const bool INNER = INNER_;
+    static const int ROW = INNER ? K : X;  // length of a row
     static const int STRIDE = INNER ? K + 4 : X;
     static const int SIZE = INNER ? X * STRIDE : K * STRIDE;
 
@@ -143,29 +144,55 @@ __device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bo
     }
 }
 
+// How the threads of a block copy a slab: each the same run of every STEP-th row.
+template <class Slab, int THREADS>
+struct SlabRuns {
+    typedef typename Slab::Element Element;
+    static const int LENGTH = Run<Element>::LENGTH, RUNS = Slab::ROW / LENGTH;
+    static const int STEP = THREADS / RUNS, PASSES = Slab::X * Slab::K / LENGTH / THREADS;
+
+    static __device__ __forceinline__ uint32_t row(int pass) {
+        return threadIdx.x / RUNS + pass * STEP;
+    }
+    static __device__ __forceinline__ uint32_t column() {
+        return threadIdx.x % RUNS * LENGTH;
+    }
+    // A slab's swizzle repeats after STEP rows, so that a thread's targets are constant distances apart.
+    static __device__ __forceinline__ Element* target(Element* slab, int pass) {
+        static_assert(STEP % 8 == 0);
+        int first = Slab::INNER ? Slab::offset(row(0), column()) : Slab::offset(column(), row(0));
+        return slab + first + pass * (STEP * Slab::STRIDE);
+    }
+};
+
 // Slabs of a row-major matrix. `from`: the tile's first element at inner index 0; `x_end`, `k_end`: the extents of the
 // matrix from there on.
 template <class Slab, int THREADS>
 struct MatrixSlabs {
     typedef typename Slab::Element Element;
+    typedef SlabRuns<Slab, THREADS> Runs;
     const Element* from;
-    uint64_t stride;
+    uint32_t row_bytes;
     uint32_t x_end, k_end;
-    bool is_aligned;
+    bool is_aligned;  // whether every run is
 
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
-        const int LENGTH = Run<Element>::LENGTH, RUNS = (Slab::INNER ? Slab::K : Slab::X) / LENGTH;
-        int run = static_cast<int>(threadIdx.x) % RUNS * LENGTH;
-        uint32_t first = number * Slab::K;
-        UNROLL
-        for (int pass = 0; pass < Slab::X * Slab::K / LENGTH / THREADS; pass++) {
-            int other = static_cast<int>(threadIdx.x) / RUNS + pass * (THREADS / RUNS);
-            int x = Slab::INNER ? other : run, k = Slab::INNER ? run : other;
-            uint64_t row = Slab::INNER ? x : first + k, column = Slab::INNER ? first + k : x;
-            uint32_t length = Slab::INNER ? k_end : x_end;
-            bool is_inside = Slab::INNER ? x < static_cast<int>(x_end) : first + k < k_end;
-            int left = static_cast<int>(length - static_cast<uint32_t>(column));
-            copy_run(slab + Slab::offset(x, k), from + row * stride + column, is_inside ? left : 0, is_aligned);
+        uint32_t first = number * Slab::K, rows = Slab::INNER ? x_end : k_end, columns = Slab::INNER ? k_end : x_end;
+        uint32_t first_row = Slab::INNER ? 0 : first, column = (Slab::INNER ? first : 0) + Runs::column();
+        if (is_aligned && columns % Runs::LENGTH == 0) {
+            UNROLL
+            for (int pass = 0; pass < Runs::PASSES; pass++) {
+                uint32_t row = first_row + Runs::row(pass);
+                bool is_inside = row < rows && column < columns;
+                copy_async16_or_zeros(Runs::target(slab, pass), row_at(from + column, row, row_bytes), is_inside);
+            }
+            return;
+        }
+        ROLLED
+        for (int pass = 0; pass < Runs::PASSES; pass++) {
+            uint32_t row = first_row + Runs::row(pass);
+            int left = row < rows ? static_cast<int>(columns - column) : 0;
+            copy_run(Runs::target(slab, pass), row_at(from + column, row, row_bytes), left, is_aligned);
         }
     }
 };

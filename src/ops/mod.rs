@@ -6,6 +6,7 @@
 #[cfg(test)]
 #[path = "../../tests/adding_an_op/mod.rs"]
 mod adding_an_op;
+mod divisor;
 pub mod head;
 pub mod input;
 pub mod layers;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 pub(crate) use self::arithmetic::Arithmetic;
 use self::launch::{Batch, products};
 pub(crate) use self::launch::{
-    Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
+    Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, row_bytes, sum_parts,
 };
 pub(crate) use self::tiles::Cut;
 pub use self::tiles::with_cut;

@@ -223,6 +223,27 @@ fn copies_without_a_wait() {
 }
 
 #[test]
+fn copies_that_read_less_than_they_write() {
+    let copy = |size: u32| {
+        let outside = "mov.u64 %rd1, 0;\nmov.u32 %r1, words;\nst.shared.u32 [%r1], 7;";
+        format!(
+            "{outside}\nmov.u32 %r2, {size};\ncp.async.cg.shared.global [%r1], [%rd1], 16, %r2;\n\
+             cp.async.commit_group;\ncp.async.wait_group 0;\nld.shared.u32 %r3, [%r1];\n\
+             setp.ne.u32 %p0, %r3, 0;\n@%p0 trap;"
+        )
+    };
+    let one = Setup::threads(1);
+    // Zeros, without a look at the address.
+    expect_none(&one, SHARED, &copy(0));
+    expect(&one, SHARED, &copy(16), ILLEGAL_ADDRESS, &["global"]);
+    expect(&one, SHARED, &copy(20), LAUNCH_FAILED, &["a copy of 16 bytes reads 20"]);
+    // The first word is read.
+    let first =
+        copy(4).replace("mov.u64 %rd1, 0;", "st.global.u32 [%rd0], 9;\nmov.u64 %rd1, %rd0;");
+    expect(&one, SHARED, &first, LAUNCH_FAILED, &["trap"]);
+}
+
+#[test]
 fn matrices_are_loaded_behind_a_barrier() {
     let load = |barrier: &str| {
         format!(

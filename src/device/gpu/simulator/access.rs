@@ -8,6 +8,7 @@ use super::launch_accesses::{TOO_MANY_ACCESSES, number_of_place};
 use super::memory;
 use super::races::{Access, AccessKind, Found};
 use super::traffic::Use;
+use super::waiting::AsyncCopy;
 use super::worker::Worker;
 
 impl Worker {
@@ -53,19 +54,17 @@ impl Worker {
 
     /// Checks an asynchronous copy of the running thread that has completed: it may have read and written at any time
     /// until now.
-    pub fn finish_copy(
-        &mut self,
-        read: Range<usize>,
-        written: Range<usize>,
-        site: &'static Site,
-    ) -> Result<(), String> {
+    pub fn finish_copy(&mut self, copy: &AsyncCopy) -> Result<(), String> {
         // Its traffic was counted when it was issued.
         let traffic = self.accesses.as_mut().and_then(|accesses| accesses.traffic.take());
-        let outcome = self.touch_at(read, AccessKind::Read, site);
+        let outcome = match copy.read() {
+            Some(read) => self.touch_at(read, AccessKind::Read, copy.site),
+            None => Ok(()),
+        };
         let thread = self.context().current;
         let Worker { accesses, shared, .. } = self;
         if let Some(accesses) = accesses {
-            accesses.races.finish_copy(thread, written, |page| shared.owner_of_page(page));
+            accesses.races.finish_copy(thread, copy.written(), |page| shared.owner_of_page(page));
             accesses.traffic = traffic;
         }
         outcome

@@ -395,15 +395,23 @@ inline uint32_t bf16_pair(float first, float second) {
 
 namespace simulator {
 
+// Writes zeros where `global` is null.
 template <uint32_t BYTES>
 inline void copy_async(const simulator_site* site, void* shared, const void* global) {
     uintptr_t addresses = reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global);
     if (addresses % BYTES) simulator_trap(&simulator_current, site);
     if (simulator_current.tells_copies) {
         simulator_copy(&simulator_current, site, shared, global, BYTES);
-    } else {
+    } else if (global) {
         memcpy(shared, global, BYTES);
+    } else {
+        memset(shared, 0, BYTES);
     }
+}
+
+template <uint32_t BYTES>
+inline void copy_async_or_zeros(const simulator_site* site, void* shared, const void* global, bool is_inside) {
+    copy_async<BYTES>(site, shared, is_inside ? global : nullptr);
 }
 
 struct MatrixLoad {
@@ -462,6 +470,9 @@ inline void mma(
 
 #define copy_async16(shared, global) \
     simulator::copy_async<16>(SIMULATOR_SITE("copy_async16: an address is not a multiple of 16"), shared, global)
+#define copy_async16_or_zeros(shared, global, is_inside)                                                       \
+    simulator::copy_async_or_zeros<16>(                                                                        \
+        SIMULATOR_SITE("copy_async16_or_zeros: an address is not a multiple of 16"), shared, global, is_inside)
 #define copy_async4(shared, global) \
     simulator::copy_async<4>(SIMULATOR_SITE("copy_async4: an address is not a multiple of 4"), shared, global)
 inline void copy_async_commit() {

@@ -196,7 +196,7 @@ unsafe extern "C" fn simulator_shared(
     std::process::abort()
 }
 
-/// Does a copy, or queues it until the thread waits for it.
+/// Does a copy, or queues it until the thread waits for it. A null source stands for zeros.
 // SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
 #[unsafe(no_mangle)]
 // SAFETY: only kernels call it, each on its own thread and with its own context.
@@ -212,7 +212,10 @@ unsafe extern "C" fn simulator_copy(
     // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
     unsafe {
         let worker = Worker::enter_hook(context);
-        let read = (*worker).touch_at(copy.read(), AccessKind::Read, site);
+        let read = match copy.read() {
+            Some(read) => (*worker).touch_at(read, AccessKind::Read, site),
+            None => Ok(()),
+        };
         let written =
             read.and_then(|()| (*worker).touch_at(copy.written(), AccessKind::Copy, site));
         if let Err(message) = written {
@@ -256,7 +259,7 @@ unsafe extern "C" fn simulator_copy_wait(context: *mut Context, left: u32) {
         let copies = &mut (*worker).copies;
         let finished = copies[(*context).current as usize].take(left as usize);
         for copy in &finished {
-            if let Err(message) = (*worker).finish_copy(copy.read(), copy.written(), copy.site) {
+            if let Err(message) = (*worker).finish_copy(copy) {
                 return Worker::fail_here(worker, message);
             }
         }

@@ -39,10 +39,11 @@ impl Default for Warp {
     }
 }
 
-/// An asynchronous copy.
+/// An asynchronous copy, or zeros that are written as asynchronously.
 #[derive(Clone, Copy)]
 pub(super) struct AsyncCopy {
     pub target: usize,
+    /// 0 for zeros.
     pub source: usize,
     pub bytes: usize,
     pub site: &'static Site,
@@ -53,18 +54,19 @@ impl AsyncCopy {
     /// A kernel must be running, and no hook: if the kernel may not access the memory, this faults as the
     /// kernel would.
     pub unsafe fn run(&self) {
+        let (source, target) = (self.source as *const u8, self.target as *mut u8);
         // SAFETY: the caller's promise.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.source as *const u8,
-                self.target as *mut u8,
-                self.bytes,
-            );
+            match source.is_null() {
+                true => target.write_bytes(0, self.bytes),
+                false => std::ptr::copy_nonoverlapping(source, target, self.bytes),
+            }
         }
     }
 
-    pub fn read(&self) -> Range<usize> {
-        self.source..self.source + self.bytes
+    /// Nothing for zeros.
+    pub fn read(&self) -> Option<Range<usize>> {
+        (self.source != 0).then(|| self.source..self.source + self.bytes)
     }
 
     pub fn written(&self) -> Range<usize> {

@@ -7,10 +7,12 @@ use bytemuck::{Pod, Zeroable};
 use super::{Geometry, pointwise};
 use crate::device::gpu::{Argument, Block, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
+use crate::ops::divisor::Divisor;
 use crate::ops::layers::batch_norm::Moments;
 use crate::ops::layers::convolution::Then;
 use crate::ops::tensor::matmul::{
-    Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, sum_parts,
+    Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, row_bytes,
+    sum_parts,
 };
 use crate::tape::Slot;
 use crate::tensor::Tensor;
@@ -19,10 +21,10 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Conv2dShape {
-    x_pitch: u64,
-    y_pitch: u64,
     out_pitch: u64,
     out_split: u64,
+    x_pixel_bytes: u32,
+    y_pixel_bytes: u32,
     images: u32,
     height: u32,
     width: u32,
@@ -43,6 +45,11 @@ struct Conv2dShape {
     weight_is_aligned: u32,
     out_is_aligned: u32,
     relu: u32,
+    by_channels: Divisor,
+    by_taps: [Divisor; 2],
+    by_width: Divisor,
+    by_height: Divisor,
+    unused: u32,
 }
 
 /// One of the three products of a convolution.
@@ -133,7 +140,12 @@ fn launch(
     if rows * columns == 0 {
         return;
     }
-    let ([m, n, _], products) = (which.sizes(geometry), which.products(geometry));
+    let (sizes, products) = (which.sizes(geometry), which.products(geometry));
+    let [m, n, _] = sizes;
+    // Indices along an axis, up to the end of the last tile, are dividends, and the weights' rows have 32 bits.
+    let is_long = sizes.iter().any(|size| size + 128 > Divisor::END);
+    assert!(!is_long, "conv2d: a product of {sizes:?} is too large for a GPU");
+    row_bytes("conv2d", dtype, geometry.depth());
     let cut = which.cut(gpu, dtype, geometry);
     let elements = rows * columns;
     let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * elements * 4));
@@ -180,9 +192,18 @@ fn launch(
 }
 
 /// A kernel's description of a convolution, without its target.
-fn shape(geometry: Geometry) -> Conv2dShape {
-    let Geometry { config, .. } = geometry;
+fn shape(which: Which, geometry: Geometry) -> Conv2dShape {
+    let Geometry { config, kernel_width, .. } = geometry;
+    let (channels, taps) = match which {
+        Which::InputGradient => (geometry.features, kernel_width.div_ceil(config.stride)),
+        _ => (geometry.channels, kernel_width),
+    };
     Conv2dShape {
+        by_channels: Divisor::new(channels),
+        // A phase may have no taps; then it divides nothing.
+        by_taps: [taps, taps - 1].map(|taps| Divisor::new(taps.max(1))),
+        by_width: Divisor::new(geometry.out_width),
+        by_height: Divisor::new(geometry.out_height),
         images: geometry.images as u32,
         height: geometry.height as u32,
         width: geometry.width as u32,
@@ -209,6 +230,11 @@ fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
     u32::from(lies_in_runs(tensor.pointer(), tensor.dtype(), &[pitch, channels]))
 }
 
+/// Bytes from one pixel to the next.
+fn pixel_bytes(tensor: &Tensor) -> u32 {
+    row_bytes("conv2d", tensor.dtype(), tensor.pitch())
+}
+
 /// Writes the output. The kernel computes its moments from the sums in registers, with a part for each tile. If the
 /// product is in parts, no block has complete sums, and there are no moments.
 pub(super) fn forward(
@@ -229,10 +255,10 @@ pub(super) fn forward(
         product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
     } else {
         let shape = Conv2dShape {
-            x_pitch: x.pitch() as u64,
+            x_pixel_bytes: pixel_bytes(x),
             x_is_aligned: in_runs(x, x.pitch(), channels),
             weight_is_aligned: in_runs(weight, geometry.depth(), 0),
-            ..shape(geometry)
+            ..shape(Which::Forward, geometry)
         };
         let which = (Which::Forward, x.dtype());
         let target = Target::rows(out, epilogue);
@@ -257,10 +283,10 @@ pub(super) fn input_gradient(
         return product(gpu, sizes, dy, weight, target.rows, target.epilogue);
     }
     let shape = Conv2dShape {
-        y_pitch: dy.pitch() as u64,
+        y_pixel_bytes: pixel_bytes(dy),
         y_is_aligned: in_runs(dy, dy.pitch(), features),
         weight_is_aligned: in_runs(weight, channels, 0),
-        ..shape(geometry)
+        ..shape(Which::InputGradient, geometry)
     };
     let which = (Which::InputGradient, dy.dtype());
     launch(gpu, which, geometry, [dy, weight], None, &target, shape);
@@ -282,11 +308,11 @@ pub(super) fn weight_gradient(
     }
     let first_feature = if geometry.config.groups == 1 { 0 } else { features };
     let shape = Conv2dShape {
-        x_pitch: x.pitch() as u64,
-        y_pitch: dy.pitch() as u64,
+        x_pixel_bytes: pixel_bytes(x),
+        y_pixel_bytes: pixel_bytes(dy),
         x_is_aligned: in_runs(x, x.pitch(), channels),
         y_is_aligned: in_runs(dy, dy.pitch(), first_feature),
-        ..shape(geometry)
+        ..shape(Which::WeightGradient, geometry)
     };
     launch(gpu, (Which::WeightGradient, dy.dtype()), geometry, [x, dy], None, &target, shape);
 }

@@ -86,17 +86,23 @@ pub(crate) fn lies_in_runs(pointer: Pointer, dtype: DType, strides: &[usize]) ->
         && strides.iter().all(|stride| (stride * dtype.size()).is_multiple_of(16))
 }
 
+/// Bytes from one row to the next of a product's operand, as a kernel's argument. Panics if they need more than 32 bits.
+pub(crate) fn row_bytes(op: &str, dtype: DType, stride: usize) -> u32 {
+    let bytes = u32::try_from(stride * dtype.size());
+    bytes.unwrap_or_else(|_| panic!("{op}: rows of {stride} elements are too long for a GPU"))
+}
+
 /// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct MatmulShape {
-    a_stride: u64,
-    b_stride: u64,
     c_stride: u64,
     a_batch: u64,
     b_batch: u64,
     c_batch: u64,
     c_split: u64,
+    a_row_bytes: u32,
+    b_row_bytes: u32,
     m: u32,
     n: u32,
     k: u32,
@@ -179,13 +185,13 @@ pub(super) fn products(
         None => (c, epilogue),
     };
     let shape = MatmulShape {
-        a_stride: a.stride as u64,
-        b_stride: b.stride as u64,
         c_stride: to.stride as u64,
         a_batch: batch.a_stride as u64,
         b_batch: batch.b_stride as u64,
         c_batch: (m * to.stride) as u64,
         c_split: (rows * n) as u64,
+        a_row_bytes: row_bytes("matmul", a.dtype, a.stride),
+        b_row_bytes: row_bytes("matmul", b.dtype, b.stride),
         m: m as u32,
         n: n as u32,
         k: k as u32,

@@ -358,17 +358,32 @@ impl Warp {
         for lane in lanes(active) {
             let to = address(&self.registers, to, operands.s[0], lane, to_offset);
             let from = address(&self.registers, Class::Wide, operands.s[1], lane, from_offset);
+            let read = self.registers.get(Class::Narrow, operands.s[2], lane);
+            if read > u64::from(bytes) || !read.is_multiple_of(4) {
+                let text = format!("a copy of {bytes} bytes reads {read}");
+                return Err(Problem::new(lane, LAUNCH_FAILED, text));
+            }
+            let copy = Copy { lane, to, from, bytes, read: read as u8, pc };
             check_alignment(lane, to, u64::from(bytes))?;
-            self.check_global(launch, lane, from, u64::from(bytes))?;
+            self.check_copied(launch, &copy)?;
             shared
                 .write(&self.who(pc, lane), to, usize::from(bytes), Kind::InFlight)
                 .map_err(|wrong| explain(launch, lane, to, wrong))?;
-            let copy = self.copies.start(lane, to, from, bytes, pc);
+            self.copies.start(copy);
             if launch.execution.early_copies {
                 make(&copy, shared);
             }
         }
         Ok(())
+    }
+
+    /// A copy that reads nothing may have any address.
+    fn check_copied(&mut self, launch: &Launch, copy: &Copy) -> Result<(), Problem> {
+        check_alignment(copy.lane, copy.from, u64::from(copy.bytes))?;
+        match copy.read {
+            0 => Ok(()),
+            read => self.check_global(launch, copy.lane, copy.from, u64::from(read)),
+        }
     }
 
     pub(super) fn wait_copies(
@@ -380,7 +395,7 @@ impl Warp {
     ) -> Result<(), Problem> {
         for copy in self.copies.wait(active, left) {
             // Memory may have been freed since the copy was started.
-            self.check_global(launch, copy.lane, copy.from, u64::from(copy.bytes))?;
+            self.check_copied(launch, &copy)?;
             if !launch.execution.early_copies {
                 make(&copy, shared);
             }
@@ -390,11 +405,14 @@ impl Warp {
     }
 }
 
-/// Copies the bytes. Both ranges were checked when the copy was started.
+/// Copies bytes and writes zeros. Both ranges were checked when the copy was started.
 fn make(copy: &Copy, shared: &mut Shared) {
     for offset in (0..u64::from(copy.bytes)).step_by(4) {
-        // SAFETY: the range was checked, and allocations outlive launches.
-        let bits = unsafe { global::load(copy.from + offset, 4) };
+        let bits = match offset < u64::from(copy.read) {
+            // SAFETY: the range was checked, and allocations outlive launches.
+            true => unsafe { global::load(copy.from + offset, 4) },
+            false => 0,
+        };
         put(&mut shared.bytes, (copy.to + offset) as usize, 4, bits);
     }
 }

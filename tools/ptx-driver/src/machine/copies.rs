@@ -9,14 +9,21 @@ pub struct Copy {
     pub to: u64,
     pub from: u64,
     pub bytes: u8,
+    /// The first bytes, which are read; the others become 0.
+    pub read: u8,
     pub pc: u32,
+}
+
+/// A copy, with the number of its group.
+struct Started {
+    copy: Copy,
     group: u32,
 }
 
 /// A warp's copies, in the order in which they were started.
 #[derive(Default)]
 pub struct Copies {
-    started: Vec<Copy>,
+    started: Vec<Started>,
     /// Each lane's count of closed groups.
     groups: [u32; LANES],
 }
@@ -28,11 +35,9 @@ impl Copies {
         self.groups = [0; LANES];
     }
 
-    /// A copy of a lane's open group.
-    pub fn start(&mut self, lane: usize, to: u64, from: u64, bytes: u8, pc: u32) -> Copy {
-        let copy = Copy { lane, to, from, bytes, pc, group: self.groups[lane] };
-        self.started.push(copy);
-        copy
+    /// Adds a copy to its lane's open group.
+    pub fn start(&mut self, copy: Copy) {
+        self.started.push(Started { copy, group: self.groups[copy.lane] });
     }
 
     /// The lanes close their groups.
@@ -43,9 +48,10 @@ impl Copies {
     /// Takes out the copies of all but the last `left` closed groups of these lanes.
     pub fn wait(&mut self, mask: Mask, left: u32) -> Vec<Copy> {
         let groups = self.groups;
-        let is_over = |copy: &mut Copy| {
-            mask >> copy.lane & 1 != 0 && copy.group.saturating_add(left) < groups[copy.lane]
+        let is_over = |started: &mut Started| {
+            let lane = started.copy.lane;
+            mask >> lane & 1 != 0 && started.group.saturating_add(left) < groups[lane]
         };
-        self.started.extract_if(.., is_over).collect()
+        self.started.extract_if(.., is_over).map(|started| started.copy).collect()
     }
 }

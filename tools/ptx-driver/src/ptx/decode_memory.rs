@@ -100,7 +100,7 @@ impl Assembler<'_> {
         if line.has("wait_group") {
             return Ok((Action::WaitCopies { left: number(0)? }, none));
         }
-        if !line.has("async") || !line.has("shared") || line.operands.len() != 3 {
+        if !line.has("async") || !line.has("shared") || ![3, 4].contains(&line.operands.len()) {
             return Err("an unknown copy".to_owned());
         }
         let bytes = number(2)?;
@@ -113,8 +113,13 @@ impl Assembler<'_> {
         if from_class != Class::Wide {
             return Err("an address of 32 bits in global memory".to_owned());
         }
+        // The number of bytes to read; zeros fill the rest.
+        let read = match line.operands.get(3) {
+            Some(text) => self.names.operand(text, Class::Narrow)?,
+            None => self.names.constant(Class::Narrow, u64::from(bytes)),
+        };
         let mut operands = Operands::default();
-        fill(&mut operands.s, &[to, from])?;
+        fill(&mut operands.s, &[to, from, read])?;
         let bytes = bytes as u8;
         Ok((Action::CopyAsync { bytes, to: to_class, to_offset, from_offset }, operands))
     }
