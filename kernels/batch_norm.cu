@@ -18,12 +18,12 @@
 // Bytes per element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
 // mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
-// A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that merges the parts in f64
-// in a fixed order (Chan, Golub and LeVeque 1979). Within a part, sums are taken relative to the part's first row, so
-// that a large mean does not cancel the variance. A block is `columns` threads of V channels each by 256 / columns
-// rows. With channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all rows
-// of the thread. V makes accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples
-// of V; else V is 1.
+// A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that adds the parts in f64 in a
+// fixed order. Within a part, sums are taken relative to the part's first row, so that a large mean does not cancel the
+// variance; they are shifted to the first part's pilot before they are added, which takes no division. A block is
+// `columns` threads of V channels each by 256 / columns rows. With channels last, a warp's accesses are coalesced, and a
+// channel's constants stay in registers over all rows of the thread. V makes accesses of 16 bytes, 4 elements in f32 and
+// 8 in bf16, where C and every pitch are multiples of V; else V is 1.
 //
 // dx may be dy, or lie in the same buffer as x's gradient. No other buffers may overlap.
 #include "common.cuh"
@@ -41,7 +41,9 @@ struct BatchNormShape {
 };
 
 struct BatchNormFinish {
-    double rows, rows_of_part;
+    double rows_of_part, rows_of_last;  // of each part but the last, and of the last
+    double inverse_rows;                // 1 / n; 0 without rows
+    double unbiased;                    // n / (n - 1): Bessel's correction
     double momentum, epsilon;
     uint32_t channels;
     uint32_t parts;
@@ -118,19 +120,6 @@ __device__ void batch_norm_statistics(
     }
 }
 
-// Count, mean and sum of squared deviations of some rows.
-struct Moments {
-    double count, mean, squares;
-};
-
-__device__ inline Moments merge(const Moments& a, const Moments& b) {
-    double count = a.count + b.count;
-    if (count == 0.0) return a;
-    double delta = b.mean - a.mean;
-    return {count, a.mean + delta * b.count / count,
-            a.squares + b.squares + delta * delta * a.count * b.count / count};
-}
-
 __device__ inline void store_affine(
     double mean, double variance, double epsilon, float weight, float bias, uint32_t channel, uint32_t channels,
     float* affine, double* inverse) {
@@ -147,29 +136,43 @@ KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, co
     uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
     uint32_t lane = threadIdx.x % WARP;
     if (channel >= finish.channels) return;  // whole warps leave, and no block barrier follows
-    Moments moments = {0.0, 0.0, 0.0};
-    for (uint32_t part = lane; part < finish.parts; part += WARP) {
-        const float* own = partial + static_cast<uint64_t>(part) * 3 * finish.channels + channel;
-        double pilot = own[0], sum = own[finish.channels], squares = own[2 * static_cast<uint64_t>(finish.channels)];
-        double count = min(finish.rows_of_part, finish.rows - part * finish.rows_of_part);
-        moments = merge(moments, {count, pilot + sum / count, squares - sum * sum / count});
+    float pilot = finish.parts > 0 ? partial[channel] : 0.0f;
+    double sum = 0.0, squares = 0.0;  // of x - pilot, and of its square
+    const uint32_t TOGETHER = 4;      // parts whose loads are in flight together
+    for (uint32_t first = lane; first < finish.parts; first += TOGETHER * WARP) {
+        float own[TOGETHER][3];
+        UNROLL
+        for (uint32_t i = 0; i < TOGETHER; i++) {
+            uint32_t part = first + i * WARP;
+            const float* from = partial + static_cast<uint64_t>(part) * 3 * finish.channels + channel;
+            UNROLL
+            for (uint32_t kind = 0; kind < 3; kind++) {
+                own[i][kind] = part < finish.parts ? from[static_cast<uint64_t>(kind) * finish.channels] : 0.0f;
+            }
+        }
+        UNROLL
+        for (uint32_t i = 0; i < TOGETHER; i++) {
+            uint32_t part = first + i * WARP;
+            if (part >= finish.parts) break;
+            double count = part + 1 < finish.parts ? finish.rows_of_part : finish.rows_of_last;
+            double shift = static_cast<double>(own[i][0]) - pilot, shifted = own[i][1] + count * shift;
+            sum += shifted;
+            squares += own[i][2] + shift * (own[i][1] + shifted);
+        }
     }
-    for (int distance = WARP / 2; distance > 0; distance /= 2) {
-        Moments other = {
-            __shfl_down_sync(ALL_LANES, moments.count, distance), __shfl_down_sync(ALL_LANES, moments.mean, distance),
-            __shfl_down_sync(ALL_LANES, moments.squares, distance)};
-        moments = merge(moments, other);
-    }
+    sum = reduce_lanes<Sum>(sum);
+    squares = reduce_lanes<Sum>(squares);
     if (lane != 0) return;
-    double mean = moments.mean, variance = finish.rows > 0.0 ? moments.squares / finish.rows : 0.0;
+    double deviation = sum * finish.inverse_rows, mean = pilot + deviation;
+    double variance = squares * finish.inverse_rows - deviation * deviation;
     // fmax would turn NaN into 0.
     if (variance < 0.0) variance = 0.0;
     if (!isfinite(mean)) variance = NAN;
     store_affine(mean, variance, finish.epsilon, weight[channel], bias[channel], channel, finish.channels, affine, inverse);
-    double keep = 1.0 - finish.momentum, unbiased = variance * (finish.rows / (finish.rows - 1.0));
+    double keep = 1.0 - finish.momentum, unbiased = variance * finish.unbiased;
     float new_mean = static_cast<float>(running_mean[channel] * keep + finish.momentum * mean);
     float new_variance = static_cast<float>(running_variance[channel] * keep + finish.momentum * unbiased);
-    if (finish.rows > 0.0 && isfinite(new_mean) && isfinite(new_variance)) {
+    if (finish.parts > 0 && isfinite(new_mean) && isfinite(new_variance)) {
         running_mean[channel] = new_mean;
         running_variance[channel] = new_variance;
     }
@@ -267,7 +270,7 @@ KERNEL(batch_norm_gradients_f32, 256, const float* partial, const float* affine,
     products = reduce_lanes<Sum>(products);
     if (lane != 0) return;
     double own_inverse = inverse[channel];
-    double scale = -static_cast<double>(affine[finish.channels + channel]) / finish.rows;
+    double scale = -static_cast<double>(affine[finish.channels + channel]) * finish.inverse_rows;
     slopes[channel] = static_cast<float>(scale * products * own_inverse * own_inverse);
     slopes[finish.channels + channel] = static_cast<float>(scale * sum);
     if (dweight != nullptr) store(dweight + channel, static_cast<float>(products * own_inverse), add & 1);

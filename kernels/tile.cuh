@@ -64,6 +64,7 @@ struct Slab {
     static const bool INNER = INNER_;
     static const int ROW = INNER ? K : X;  // length of a row
     static const int STRIDE = INNER ? K + 4 : X;
+    static const int PERIOD = 1;
     static const int SIZE = INNER ? X * STRIDE : K * STRIDE;
 
     static __device__ __forceinline__ int offset(int x, int k) {
@@ -157,9 +158,9 @@ struct SlabRuns {
     static __device__ __forceinline__ uint32_t column() {
         return threadIdx.x % RUNS * LENGTH;
     }
-    // A slab's swizzle repeats after STEP rows, so that a thread's targets are constant distances apart.
+    // A slab's swizzle repeats within STEP rows, so that a thread's targets are constant distances apart.
     static __device__ __forceinline__ Element* target(Element* slab, int pass) {
-        static_assert(STEP % 8 == 0);
+        static_assert(STEP % Slab::PERIOD == 0);
         int first = Slab::INNER ? Slab::offset(row(0), column()) : Slab::offset(column(), row(0));
         return slab + first + pass * (STEP * Slab::STRIDE);
     }

@@ -81,23 +81,30 @@ impl Conv2d {
         self
     }
 
-    /// The forward pass, and the moments of its output for the norm that follows.
+    /// Prepares the layer for [`Conv2d::forward_with_moments`].
+    pub(crate) fn before_norm(self) -> Self {
+        Conv2d { bias: self.bias.map(Parameter::with_zero_gradient), ..self }
+    }
+
+    /// The forward pass, and the moments of its output for the norm that follows. The bias gets no gradient.
     pub(crate) fn forward_with_moments(
         &self,
         x: &Tensor,
         context: &ForwardContext,
     ) -> (Tensor, Moments) {
-        let (y, moments) = self.convolve(x, context, Fused { moments: true, ..Fused::default() });
+        let bias = self.bias.as_ref().map(|bias| bias.value(context).detach());
+        let fused = Fused { moments: true, ..Fused::default() };
+        let (y, moments) = self.convolve(x, bias, context, fused);
         (y, moments.expect("moments that were asked for"))
     }
 
     fn convolve(
         &self,
         x: &Tensor,
+        bias: Option<Tensor>,
         context: &ForwardContext,
         fused: Fused,
     ) -> (Tensor, Option<Moments>) {
-        let bias = self.bias.as_ref().map(|bias| bias.value(context));
         let fused = Fused { relu: self.relu, ..fused };
         conv2d_fused(x, &self.weight.value(context), bias.as_ref(), self.config, fused)
     }
@@ -105,11 +112,13 @@ impl Conv2d {
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
-        self.convolve(x, context, Fused::default()).0
+        let bias = self.bias.as_ref().map(|bias| bias.value(context));
+        self.convolve(x, bias, context, Fused::default()).0
     }
 
     fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
-        self.convolve(x, context, Fused { place: Some(place), ..Fused::default() }).0
+        let bias = self.bias.as_ref().map(|bias| bias.value(context));
+        self.convolve(x, bias, context, Fused { place: Some(place), ..Fused::default() }).0
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -146,13 +155,18 @@ impl DepthwiseConv2d {
         DepthwiseConv2d { weight, bias, stride, padding }
     }
 
-    /// The forward pass, and the moments of its output for the norm that follows.
+    /// Prepares the layer for [`DepthwiseConv2d::forward_with_moments`].
+    pub(crate) fn before_norm(self) -> Self {
+        DepthwiseConv2d { bias: self.bias.map(Parameter::with_zero_gradient), ..self }
+    }
+
+    /// The forward pass, and the moments of its output for the norm that follows. The bias gets no gradient.
     pub(crate) fn forward_with_moments(
         &self,
         x: &Tensor,
         context: &ForwardContext,
     ) -> (Tensor, Moments) {
-        let bias = self.bias.as_ref().map(|bias| bias.value(context));
+        let bias = self.bias.as_ref().map(|bias| bias.value(context).detach());
         let weight = self.weight.value(context);
         depthwise_conv2d_with_moments(x, &weight, bias.as_ref(), self.stride, self.padding)
     }

@@ -29,6 +29,15 @@ impl Convolution {
         }
     }
 
+    fn before_norm(self) -> Self {
+        match self {
+            Convolution::Full(convolution) => Convolution::Full(convolution.before_norm()),
+            Convolution::Depthwise(convolution) => {
+                Convolution::Depthwise(convolution.before_norm())
+            }
+        }
+    }
+
     fn forward_with_moments(&self, x: &Tensor, context: &ForwardContext) -> (Tensor, Moments) {
         match self {
             Convolution::Full(convolution) => convolution.forward_with_moments(x, context),
@@ -49,8 +58,11 @@ impl From<DepthwiseConv2d> for Convolution {
     }
 }
 
-/// A convolution, a [`BatchNorm2d`] and an activation. Its two children have the names given to [`ConvBn::new`] and no
-/// prefix, so a parent visits it as if they were its own children; see [`crate::nn::Sequential::push_flat`].
+/// A convolution, a [`BatchNorm2d`] and an activation. The norm subtracts the mean over the batch, so the gradient of the
+/// convolution's bias is zero in training, and is not computed.
+///
+/// Its two children have the names given to [`ConvBn::new`] and no prefix, so a parent visits it as if they were its own
+/// children; see [`crate::nn::Sequential::push_flat`].
 ///
 /// ```
 /// use alrao::nn::{Activation, Conv2d, ConvBn, Init, Module, ForwardContext};
@@ -83,7 +95,8 @@ impl ConvBn {
             Activation::None => norm,
             Activation::Relu => norm.with_relu(),
         };
-        ConvBn { names: names.map(str::to_owned), convolution: convolution.into(), norm }
+        let convolution = convolution.into().before_norm();
+        ConvBn { names: names.map(str::to_owned), convolution, norm }
     }
 
     fn run(&self, x: &Tensor, context: &ForwardContext, place: Option<&Tensor>) -> Tensor {
@@ -110,5 +123,67 @@ impl Module for ConvBn {
     fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.child(&self.names[0], self.convolution.as_module());
         visitor.child(&self.names[1], &self.norm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Entry, for_each_entry};
+    use crate::ops::layers::conv2d::Conv2dConfig;
+    use crate::optim::FlatParameters;
+    use crate::{DType, Device};
+
+    /// The largest gradient of each parameter after a step of `layer` that starts from ones.
+    fn gradients(layer: &dyn Module) -> Vec<(String, f64)> {
+        let device = Device::cpu();
+        FlatParameters::new(layer, &|_| false, &device, DType::F64);
+        let number = Tensor::zeros(&device, [1], DType::I64);
+        let context = ForwardContext::training(&device, DType::F64, 0, &number);
+        let draw = |shape: [usize; 4], seed: u64| {
+            let count = shape.iter().product::<usize>() as u64;
+            let values: Vec<f64> =
+                (0..count).map(|i| ((i * 37 + seed) % 23) as f64 / 23.0).collect();
+            Tensor::from_f64s(&device, shape, DType::F64, &values)
+        };
+        let y = layer.forward(&draw([4, 5, 5, 3], 1), &context);
+        let loss = y.mul(&draw([4, 5, 5, 6], 2)).sum();
+        let tape = context.tape().expect("a training pass has a tape");
+        tape.backward(&loss);
+        crate::nn::zero_missing_gradients(layer, tape);
+        let mut found = Vec::new();
+        for_each_entry(layer, &mut |name, entry| {
+            let Entry::Parameter(parameter) = entry else { return };
+            let gradient = parameter.gradient().expect("it was placed").to_f64s();
+            found.push((name.to_owned(), gradient.into_iter().map(f64::abs).fold(0.0, f64::max)));
+        });
+        found
+    }
+
+    #[test]
+    fn a_bias_before_a_norm_has_no_gradient() {
+        let convolution = |init: &mut Init| {
+            Conv2d::new(3, 6, 3, Conv2dConfig { padding: 1, ..Default::default() }, true, init)
+        };
+        let mut init = Init::new(0);
+        let together =
+            ConvBn::new(["0", "1"], convolution(&mut init), 6, Activation::Relu, &mut init);
+        // Two layers of their own compute it.
+        let mut init = Init::new(0);
+        let mut apart = crate::nn::Sequential::default();
+        apart.push(convolution(&mut init));
+        apart.push(BatchNorm2d::new(6, &mut init).with_relu());
+        let (together, apart) = (gradients(&together), gradients(&apart));
+        for ((name, own), (other_name, other)) in together.iter().zip(&apart) {
+            assert_eq!(name, other_name);
+            match name == "0.bias" {
+                true => assert!(*own == 0.0 && *other < 1e-13, "{own}, {other}"),
+                false => assert!(
+                    (own - other).abs() < 1e-13 * other && *other > 0.1,
+                    "{name}: {own}, {other}"
+                ),
+            }
+        }
+        assert_eq!(together.len(), 4);
     }
 }

@@ -77,6 +77,8 @@ pub struct Parameter {
     layout: FileLayout,
     /// Whether the parameter is added rather than multiplied.
     is_bias: bool,
+    /// Whether the gradient is zero by algebra, so that no op computes it.
+    has_zero_gradient: bool,
     values: RefCell<Values>,
     /// The leaf on the latest tape, so that a parameter used several times in a pass has one gradient.
     leaf: RefCell<Option<Tensor>>,
@@ -116,7 +118,21 @@ impl Parameter {
     pub(crate) fn empty(shape: Shape, features: Features, layout: FileLayout) -> Self {
         let values = RefCell::new(Values::Host(Vec::new()));
         let is_bias = shape.rank() < 2;
-        Parameter { shape, features, layout, is_bias, values, leaf: RefCell::default() }
+        Parameter {
+            shape,
+            features,
+            layout,
+            is_bias,
+            has_zero_gradient: false,
+            values,
+            leaf: RefCell::default(),
+        }
+    }
+
+    /// Marks a parameter that no backward pass reaches, since its gradient is zero by algebra: a bias before a batch norm,
+    /// which subtracts the mean.
+    pub(crate) fn with_zero_gradient(self) -> Self {
+        Parameter { has_zero_gradient: true, ..self }
     }
 
     /// Marks the parameter as a bias though it has more than one axis.
@@ -179,7 +195,8 @@ impl Parameter {
     pub(crate) fn zero_gradient_unless_reached(&self, tape: &Tape) {
         let is_reached =
             self.leaf.borrow_mut().take().is_some_and(|leaf| tape.gradient(&leaf).is_some());
-        if let (Values::Device { gradient, .. }, false) = (&*self.values.borrow(), is_reached) {
+        let is_kept = is_reached || self.has_zero_gradient;
+        if let (Values::Device { gradient, .. }, false) = (&*self.values.borrow(), is_kept) {
             gradient.zero_();
         }
     }

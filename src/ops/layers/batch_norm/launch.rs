@@ -51,8 +51,10 @@ struct BatchNormShape {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct BatchNormFinish {
-    rows: f64,
     rows_of_part: f64,
+    rows_of_last: f64,
+    inverse_rows: f64,
+    unbiased: f64,
     momentum: f64,
     epsilon: f64,
     channels: u32,
@@ -111,9 +113,12 @@ impl Tiling {
 
 impl BatchNormFinish {
     fn new(x: &Tensor, rows_of_part: usize, parts: usize, config: &BatchNormConfig) -> Self {
+        let rows = x.shape().rows() as f64;
         BatchNormFinish {
-            rows: x.shape().rows() as f64,
             rows_of_part: rows_of_part as f64,
+            rows_of_last: rows - parts.saturating_sub(1) as f64 * rows_of_part as f64,
+            inverse_rows: if rows > 0.0 { rows.recip() } else { 0.0 },
+            unbiased: rows / (rows - 1.0),
             momentum: config.momentum,
             epsilon: config.epsilon,
             channels: x.shape().columns() as u32,

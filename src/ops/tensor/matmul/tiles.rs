@@ -85,7 +85,7 @@ const fn on_tensor_cores(k: usize) -> [Tile; 3] {
             m: 128,
             n: 128,
             k,
-            threads: 256,
+            threads: 128,
             shared: 96 << 10,
             resident: 2,
             clocks: 1000,
