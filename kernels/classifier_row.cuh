@@ -114,9 +114,23 @@ __device__ void classifiers_stage(
 
 // Each is a pair of numbers that is computed by parts and merged.
 
+struct ExactExp {
+    static __device__ __forceinline__ float of(float x) {
+        return expf(x);
+    }
+};
+
+// Two instructions in place of nine. The error is 2^-22 + |x| 2^-24 of e^x, and so at most 2^-22 for any x below 0.
+struct ApproximateExp {
+    static __device__ __forceinline__ float of(float x) {
+        return exp2_approximate(x * 1.44269504f);
+    }
+};
+
 // Online softmax: the largest logit and the sum of e^(x - largest), in one pass. Starts from the lowest finite number,
 // since -inf - -inf is NaN. The maximum ignores NaN, but the sum does not.
-struct ClassifierSoftmax {
+template <class Exp>
+struct SoftmaxBy {
     static __device__ float2 neutral() {
         return make_float2(CLASSIFIER_LOWEST, 0.0f);
     }
@@ -125,16 +139,18 @@ struct ClassifierSoftmax {
         float largest = part.x;
         UNROLL
         for (int i = 0; i < V; i++) largest = Largest::of(largest, x[i]);
-        float total = part.y * expf(part.x - largest);
+        float total = part.y * Exp::of(part.x - largest);
         UNROLL
-        for (int i = 0; i < V; i++) total += expf(x[i] - largest);
+        for (int i = 0; i < V; i++) total += Exp::of(x[i] - largest);
         return make_float2(largest, total);
     }
     static __device__ float2 merge(float2 a, float2 b) {
         float largest = Largest::of(a.x, b.x);
-        return make_float2(largest, a.y * expf(a.x - largest) + b.y * expf(b.x - largest));
+        return make_float2(largest, a.y * Exp::of(a.x - largest) + b.y * Exp::of(b.x - largest));
     }
 };
+
+typedef SoftmaxBy<ExactExp> ClassifierSoftmax;
 
 // The sum of squares.
 struct ClassifierSquares {

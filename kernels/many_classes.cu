@@ -40,6 +40,9 @@
 // 32 of d and 16 KiB for g: 80 KiB at d > 64, so that two blocks fit on an SM with 164 KB. While one block waits for
 // its passing rows the other computes. Double buffering would leave room for only one block.
 //
+// z and W are rounded to tf32 once, on their way to shared memory, and g when it is written: each is read for several
+// fragments. e^x is that of the special function unit (ApproximateExp): the logits' own error is far larger.
+//
 // Where z or W is not finite, the second product must not compute 0 * inf. Such a number makes every logit that uses it
 // not finite, so the passing tile is cleaned only if one of its logits is not finite. That vote rides on a barrier that
 // is needed anyway.
@@ -49,12 +52,14 @@
 #include "output_tile.cuh"
 
 struct ManyClasses {
-    uint64_t z_pitch;
+    uint32_t z_row_bytes;
     uint32_t samples, inputs, classifiers, outputs;
     uint32_t splits, chunks;  // parts of the classes, and chunks of 64 classes per part
     uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row is 16-byte aligned
     uint32_t add_weight, add_bias;
 };
+
+typedef SoftmaxBy<ApproximateExp> ManyClassesSoftmax;
 
 struct ManyClassesBest {
     float mixture;
@@ -85,14 +90,30 @@ __device__ __forceinline__ void many_classes_outputs(
     const ManyClasses& sizes, ManyClassesOutputs& outputs) {
     const float* from = weight + (static_cast<uint64_t>(classifier) * sizes.outputs + first_class) * sizes.inputs;
     uint32_t count = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
+    ManyClassesRows<SLABS> rows(from, sizes.inputs * 4, count, sizes.inputs, sizes.weight_is_aligned != 0);
     __syncthreads();  // all threads have read the previous classes
-    ManyClassesRows<SLABS>::copy(
-        passing, from, sizes.inputs, count, sizes.inputs, sizes.weight_is_aligned != 0);
-    copy_async_commit();
-    copy_async_wait<0>();
-    __syncthreads();  // every thread's copies have arrived, of the held rows too
+    rows.store(passing);
+    __syncthreads();  // all rows are written, the held ones too
     outputs.multiply<SLABS>(held, passing);
 }
+
+// The bias of a lane's classes; -inf past the last one, so that e^x is 0.
+struct ManyClassesBias {
+    float own[ManyClassesOutputs::WIDE][2];
+
+    __device__ __forceinline__ ManyClassesBias(
+        const float* bias, uint32_t classifier, uint32_t first_class, const ManyClasses& sizes) {
+        const float* from = bias + static_cast<uint64_t>(classifier) * sizes.outputs;
+        UNROLL
+        for (int j = 0; j < ManyClassesOutputs::WIDE; j++) {
+            UNROLL
+            for (int k = 0; k < 2; k++) {
+                uint32_t outcome = first_class + ManyClassesOutputs::column(j, k);
+                own[j][k] = outcome < sizes.outputs ? from[outcome] : -INFINITY;
+            }
+        }
+    }
+};
 
 // ---- likelihoods ---------------------------------------------------------------------------------------------------
 
@@ -102,39 +123,38 @@ __device__ __forceinline__ void many_classes_softmax(
     float* held, const float* __restrict__ z, const float* __restrict__ weight, const float* __restrict__ bias,
     const int* classes,
     float2* parts, float* target_outputs, const ManyClasses& sizes) {
-    const int DOWN = ManyClassesOutputs::DOWN;
+    const int DOWN = ManyClassesOutputs::DOWN, WIDE = ManyClassesOutputs::WIDE;
     float* passing = held + ManyClassesRows<SLABS>::FLOATS;
     ManyClassesBlock block(sizes);
     uint32_t classifier = block.rest;
-    ManyClassesRows<SLABS>::copy(
-        held, z + block.first_sample * sizes.z_pitch, sizes.z_pitch, block.samples, sizes.inputs,
-        sizes.z_is_aligned != 0);
+    ManyClassesRows<SLABS>(
+        row_at(z, block.first_sample, sizes.z_row_bytes), sizes.z_row_bytes, block.samples, sizes.inputs, sizes.z_is_aligned != 0)
+        .store(held);
     float2 own[DOWN];
     uint32_t targets[DOWN];
     UNROLL
     for (int i = 0; i < DOWN; i++) {
         uint32_t row = ManyClassesOutputs::row(i);
-        own[i] = ClassifierSoftmax::neutral();
-        targets[i] = row < block.samples ? static_cast<uint32_t>(classes[block.first_sample + row]) : sizes.outputs;
+        own[i] = ManyClassesSoftmax::neutral();
+        targets[i] = row < block.samples ? static_cast<uint32_t>(classes[block.first_sample + row]) : UINT32_MAX;
     }
     for (uint32_t first = block.first_class; first < block.last_class; first += MANY_CLASSES_ROWS) {
         ManyClassesOutputs outputs;
         many_classes_outputs<SLABS>(held, passing, weight, classifier, first, sizes, outputs);
+        ManyClassesBias biases(bias, classifier, first, sizes);
         UNROLL
-        for (int j = 0; j < ManyClassesOutputs::WIDE; j++) {
+        for (int i = 0; i < DOWN; i++) {
+            float x[2 * WIDE];
             UNROLL
-            for (int k = 0; k < 2; k++) {
-                uint32_t outcome = first + ManyClassesOutputs::column(j, k);
-                if (outcome >= sizes.outputs) continue;
-                float b = bias[static_cast<uint64_t>(classifier) * sizes.outputs + outcome];
-                UNROLL
-                for (int i = 0; i < DOWN; i++) {
-                    float x[1] = {outputs.at(i, j, k) + b};
-                    own[i] = ClassifierSoftmax::add(own[i], x);
-                    if (outcome != targets[i]) continue;
-                    uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
-                    target_outputs[sample * sizes.classifiers + classifier] = x[0];
-                }
+            for (int j = 0; j < 2 * WIDE; j++) x[j] = outputs.at(i, j / 2, j % 2) + biases.own[j / 2][j % 2];
+            own[i] = ManyClassesSoftmax::add(own[i], x);
+            // Rare: most rows have their class in another tile.
+            if (targets[i] - first >= MANY_CLASSES_ROWS) continue;
+            uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
+            UNROLL
+            for (int j = 0; j < 2 * WIDE; j++) {
+                if (first + ManyClassesOutputs::column(j / 2, j % 2) != targets[i]) continue;
+                target_outputs[sample * sizes.classifiers + classifier] = x[j];
             }
         }
     }
@@ -143,7 +163,7 @@ __device__ __forceinline__ void many_classes_softmax(
         UNROLL
         for (int distance = 1; distance < 4; distance *= 2) {
             float x = __shfl_xor_sync(ALL_LANES, own[i].x, distance), y = __shfl_xor_sync(ALL_LANES, own[i].y, distance);
-            own[i] = ClassifierSoftmax::merge(own[i], make_float2(x, y));
+            own[i] = ManyClassesSoftmax::merge(own[i], make_float2(x, y));
         }
         uint32_t row = ManyClassesOutputs::row(i);
         if (threadIdx.x % 4 != 0 || row >= block.samples) continue;
@@ -226,14 +246,14 @@ __device__ __forceinline__ void many_classes_input(
     const int DOWN = ManyClassesOutputs::DOWN, WIDE = ManyClassesOutputs::WIDE;
     float *passing = held + ManyClassesRows<SLABS>::FLOATS, *g = passing + ManyClassesRows<SLABS>::FLOATS;
     ManyClassesBlock block(sizes);
-    ManyClassesRows<SLABS>::copy(
-        held, z + block.first_sample * sizes.z_pitch, sizes.z_pitch, block.samples, sizes.inputs,
-        sizes.z_is_aligned != 0);
+    ManyClassesRows<SLABS>(
+        row_at(z, block.first_sample, sizes.z_row_bytes), sizes.z_row_bytes, block.samples, sizes.inputs, sizes.z_is_aligned != 0)
+        .store(held);
     uint32_t targets[DOWN];
     UNROLL
     for (int i = 0; i < DOWN; i++) {
         uint32_t row = ManyClassesOutputs::row(i);
-        targets[i] = row < block.samples ? static_cast<uint32_t>(classes[block.first_sample + row]) : sizes.outputs;
+        targets[i] = row < block.samples ? static_cast<uint32_t>(classes[block.first_sample + row]) : UINT32_MAX;
     }
     float scale = static_cast<float>(1.0 / sizes.samples);
     ManyClassesBests found;
@@ -244,35 +264,37 @@ __device__ __forceinline__ void many_classes_input(
             ManyClassesOutputs outputs;
             many_classes_outputs<SLABS>(held, passing, weight, classifier, first, sizes, outputs);
             bool is_finite = outputs.is_finite();
-            float4 own[DOWN];
+            ManyClassesBias biases(bias, classifier, first, sizes);
             UNROLL
             for (int i = 0; i < DOWN; i++) {
                 uint64_t sample = block.first_sample + ManyClassesOutputs::row(i);
                 // A row past the last sample gets a negative factor: it counts as diverged.
-                own[i] = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
-                if (sample < sizes.samples) own[i] = softmaxes[sample * sizes.classifiers + classifier];
-            }
-            UNROLL
-            for (int j = 0; j < WIDE; j++) {
+                float4 own = make_float4(0.0f, -1.0f, 0.0f, 0.0f);
+                if (sample < sizes.samples) own = softmaxes[sample * sizes.classifiers + classifier];
+                bool is_diverged = own.y < 0.0f;
+                float weight_of_g = scale * own.w;
                 UNROLL
-                for (int k = 0; k < 2; k++) {
-                    uint32_t outcome = first + ManyClassesOutputs::column(j, k);
-                    bool is_class = outcome < sizes.outputs;
-                    float b = is_class ? bias[static_cast<uint64_t>(classifier) * sizes.outputs + outcome] : 0.0f;
+                for (int j = 0; j < 2 * WIDE; j++) {
+                    float& x = outputs.at(i, j / 2, j % 2);
+                    float p = ApproximateExp::of(x + biases.own[j / 2][j % 2] - own.x) * own.y;
+                    if (is_diverged) p = 0.0f;
+                    mixture.at(i, j / 2, j % 2) += own.z * p;
+                    x = p;
+                }
+                if (!GRADIENT) continue;
+                // Rare: most rows have their class in another tile.
+                if (targets[i] - first < MANY_CLASSES_ROWS && !is_diverged) {
                     UNROLL
-                    for (int i = 0; i < DOWN; i++) {
-                        float p = expf(outputs.at(i, j, k) + b - own[i].x) * own[i].y;
-                        if (!is_class || own[i].y < 0.0f) p = 0.0f;
-                        mixture.at(i, j, k) += own[i].z * p;
-                        bool is_target = outcome == targets[i] && own[i].y >= 0.0f;
-                        outputs.at(i, j, k) = (is_target ? p - 1.0f : p) * scale * own[i].w;
+                    for (int j = 0; j < 2 * WIDE; j++) {
+                        bool is_target = first + ManyClassesOutputs::column(j / 2, j % 2) == targets[i];
+                        if (is_target) outputs.at(i, j / 2, j % 2) -= 1.0f;
                     }
                 }
                 UNROLL
-                for (int i = 0; GRADIENT && i < DOWN; i++) {
+                for (int j = 0; j < WIDE; j++) {
                     many_classes_put(
-                        g, ManyClassesOutputs::row(i), ManyClassesOutputs::column(j, 0), outputs.at(i, j, 0),
-                        outputs.at(i, j, 1));
+                        g, ManyClassesOutputs::row(i), ManyClassesOutputs::column(j, 0),
+                        outputs.at(i, j, 0) * weight_of_g, outputs.at(i, j, 1) * weight_of_g);
                 }
             }
             if (!GRADIENT) continue;
@@ -337,8 +359,9 @@ __device__ __forceinline__ void many_classes_weight(
     uint32_t first_class = blockIdx.x % tiles * MANY_CLASSES_ROWS, classifier = blockIdx.x / tiles;
     uint32_t own_classes = min(sizes.outputs - first_class, MANY_CLASSES_ROWS);
     uint64_t first_row = static_cast<uint64_t>(classifier) * sizes.outputs + first_class;
-    ManyClassesRows<SLABS>::copy(
-        held, weight + first_row * sizes.inputs, sizes.inputs, own_classes, sizes.inputs, sizes.weight_is_aligned != 0);
+    ManyClassesRows<SLABS>(
+        weight + first_row * sizes.inputs, sizes.inputs * 4, own_classes, sizes.inputs, sizes.weight_is_aligned != 0)
+        .store(held);
     float own_bias[DOWN], bias_sums[DOWN] = {};
     UNROLL
     for (int i = 0; i < DOWN; i++) {
@@ -349,12 +372,11 @@ __device__ __forceinline__ void many_classes_weight(
     ManyClassesSums<SLABS> sums = {};
     for (uint32_t first = 0; first < sizes.samples; first += MANY_CLASSES_ROWS) {
         uint32_t count = min(sizes.samples - first, MANY_CLASSES_ROWS);
+        ManyClassesRows<SLABS> rows(
+            row_at(z, first, sizes.z_row_bytes), sizes.z_row_bytes, count, sizes.inputs, sizes.z_is_aligned != 0);
         __syncthreads();  // all threads have read the previous samples
-        ManyClassesRows<SLABS>::copy(
-            passing, z + first * sizes.z_pitch, sizes.z_pitch, count, sizes.inputs, sizes.z_is_aligned != 0);
-        copy_async_commit();
-        copy_async_wait<0>();
-        __syncthreads();  // every thread's copies have arrived, of the held rows too
+        rows.store(passing);
+        __syncthreads();  // all rows are written, the held ones too
         ManyClassesOutputs outputs;
         outputs.multiply<SLABS>(held, passing);
         bool is_finite = outputs.is_finite();
@@ -369,13 +391,22 @@ __device__ __forceinline__ void many_classes_weight(
                     own = softmaxes[sample * sizes.classifiers + classifier];
                     target = static_cast<uint32_t>(classes[sample]);
                 }
+                bool is_diverged = own.y < 0.0f;
                 UNROLL
                 for (int i = 0; i < DOWN; i++) {
-                    float p = own.y < 0.0f ? 0.0f : expf(outputs.at(i, j, k) + own_bias[i] - own.x) * own.y;
-                    bool is_target = own.y >= 0.0f && first_class + ManyClassesOutputs::row(i) == target;
-                    outputs.at(i, j, k) = (is_target ? p - 1.0f : p) * scale;
-                    bias_sums[i] += outputs.at(i, j, k);
+                    float& x = outputs.at(i, j, k);
+                    x = ApproximateExp::of(x + own_bias[i] - own.x) * own.y * scale;
+                    if (is_diverged) x = 0.0f;
                 }
+                // Rare: most samples have another class.
+                if (target - first_class < MANY_CLASSES_ROWS && !is_diverged) {
+                    UNROLL
+                    for (int i = 0; i < DOWN; i++) {
+                        if (first_class + ManyClassesOutputs::row(i) == target) outputs.at(i, j, k) -= scale;
+                    }
+                }
+                UNROLL
+                for (int i = 0; i < DOWN; i++) bias_sums[i] += outputs.at(i, j, k);
             }
             UNROLL
             for (int i = 0; i < DOWN; i++) {

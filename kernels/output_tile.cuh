@@ -25,46 +25,106 @@ struct ManyClassesSlab {
         return row * 32 + ((k / 4 ^ turn(row)) * 4 + k % 4);
     }
 
-    // As TensorSlab::read: 16 rows from `row` on and 8 positions from k on.
+    // As TensorSlab::lane_offset and read: 16 rows from `row` on and 8 positions from k on.
     template <bool ROWS_FIRST>
-    static __device__ __forceinline__ void read(const float* slab, int row, int k, uint32_t (&quarters)[4]) {
+    static __device__ __forceinline__ int lane_offset(int row) {
         int lane = threadIdx.x % WARP, quarter = lane / 8;
         int down = ROWS_FIRST ? quarter % 2 : quarter / 2, along = ROWS_FIRST ? quarter / 2 : quarter % 2;
-        load_matrix_x4(quarters, slab + offset(row + 8 * down + lane % 8, k + 4 * along));
-        UNROLL
-        for (int j = 0; j < 4; j++) quarters[j] = round_to_tf32(__uint_as_float(quarters[j]));
+        return offset(row + 8 * down + lane % 8, 4 * along);
+    }
+    static __device__ __forceinline__ void read(const float* slab, int lane, int row, int k, uint32_t (&quarters)[4]) {
+        load_matrix_x4(quarters, slab + (lane ^ k) + row * 32);
     }
 
     // The right operand of the second product, whose inner axis runs down the rows: 8 rows, 8 positions.
-    static __device__ __forceinline__ void read_down(const float* slab, int row, int k, uint32_t (&halves)[2]) {
+    static __device__ __forceinline__ int lane_offset_down() {
         int lane = threadIdx.x % WARP;
+        return offset(lane % 4, lane / 4);
+    }
+    static __device__ __forceinline__ void read_down(
+        const float* slab, int lane, int row, int k, uint32_t (&halves)[2]) {
         UNROLL
-        for (int j = 0; j < 2; j++) halves[j] = round_to_tf32(slab[offset(row + 4 * j + lane % 4, k + lane / 4)]);
+        for (int j = 0; j < 2; j++) halves[j] = __float_as_uint(slab[(lane ^ (k + 4 * j)) + (row + 4 * j) * 32]);
     }
 };
 
-// 64 rows of z or of the weights, SLABS * 32 deep; zeros past the end.
+// 64 rows of z or of the weights, SLABS * 32 deep, on their way to shared memory; zeros past the end. They are rounded to
+// tf32 once, on the way, since each is read for several fragments; so they pass through registers. `depth`: the length of
+// a row; `is_aligned`: whether every run of every row is.
 template <int SLABS>
 struct ManyClassesRows {
     static const int FLOATS = SLABS * ManyClassesSlab::FLOATS;
+    static const int RUNS = 8 * SLABS, STEP = MANY_CLASSES_THREADS / RUNS, PASSES = MANY_CLASSES_ROWS / STEP;
+    static const int HALF = PASSES / 2;  // all loads in flight together would need too many registers
+    const float* from;
+    uint32_t row_bytes, count, depth;
+    bool is_aligned;
+    float4 half[HALF];
 
-    // Asynchronous, like copy_async16.
-    static __device__ __forceinline__ void copy(
-        float* rows, const float* from, uint64_t stride, uint32_t count, uint32_t depth, bool is_aligned) {
-        // Unrolling would keep an address per pass in a register.
-        ROLLED
-        for (int pass = 0; pass < FLOATS / 4 / MANY_CLASSES_THREADS; pass++) {
-            int place = static_cast<int>(threadIdx.x) + pass * MANY_CLASSES_THREADS;
-            int row = place / (8 * SLABS), k = place % (8 * SLABS) * 4;
-            float* to = rows + k / 32 * ManyClassesSlab::FLOATS + ManyClassesSlab::offset(row, k % 32);
-            int left = row < static_cast<int>(count) ? static_cast<int>(depth) - k : 0;
-            copy_run(to, from + row * stride + k, left, is_aligned);
-        }
+    // Loads the first half.
+    __device__ __forceinline__ ManyClassesRows(
+        const float* from, uint32_t row_bytes, uint32_t count, uint32_t depth, bool is_aligned)
+        : from(from), row_bytes(row_bytes), count(count), depth(depth), is_aligned(is_aligned && depth % 4 == 0) {
+        load(0);
+    }
+
+    // Writes all rows. A barrier must follow.
+    __device__ __forceinline__ void store(float* rows) {
+        store_half(rows, 0);
+        load(HALF);
+        store_half(rows, HALF);
     }
 
     static __device__ void clean(float* rows) {
         for (int place = threadIdx.x; place < FLOATS; place += MANY_CLASSES_THREADS) {
             if (!(fabsf(rows[place]) < INFINITY)) rows[place] = 0.0f;
+        }
+    }
+
+private:
+    // A thread has the same run of every STEP-th row.
+    static __device__ __forceinline__ uint32_t row(int pass) {
+        return threadIdx.x / RUNS + pass * STEP;
+    }
+    static __device__ __forceinline__ uint32_t column() {
+        return threadIdx.x % RUNS * 4;
+    }
+
+    __device__ __forceinline__ const float* run(int pass) const {
+        return row_at(from + column(), row(pass), row_bytes);
+    }
+
+    __device__ __forceinline__ void load(int first) {
+        if (is_aligned) {
+            UNROLL
+            for (int i = 0; i < HALF; i++) {
+                bool is_inside = row(first + i) < count && column() < depth;
+                half[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (is_inside) half[i] = *reinterpret_cast<const float4*>(run(first + i));
+            }
+            return;
+        }
+        UNROLL
+        for (int i = 0; i < HALF; i++) {
+            uint32_t left = row(first + i) < count && column() < depth ? depth - column() : 0;
+            half[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (left > 0) half[i].x = run(first + i)[0];
+            if (left > 1) half[i].y = run(first + i)[1];
+            if (left > 2) half[i].z = run(first + i)[2];
+            if (left > 3) half[i].w = run(first + i)[3];
+        }
+    }
+
+    __device__ __forceinline__ void store_half(float* rows, int first) const {
+        UNROLL
+        for (int i = 0; i < HALF; i++) {
+            // Turns repeat after 8 rows, so that targets are constant distances apart.
+            const int PERIOD = 8 / STEP;
+            int pass = first + i, offset = ManyClassesSlab::offset(row(pass % PERIOD), column() % 32);
+            float* to = rows + column() / 32 * ManyClassesSlab::FLOATS + offset + pass / PERIOD * (8 * 32);
+            float4 own = half[i];
+            *reinterpret_cast<uint4*>(to) =
+                make_uint4(round_to_tf32(own.x), round_to_tf32(own.y), round_to_tf32(own.z), round_to_tf32(own.w));
         }
     }
 };
@@ -100,24 +160,28 @@ struct ManyClassesOutputs {
                 for (int k = 0; k < 4; k++) numbers[i][j][k] = 0.0f;
             }
         }
-        // Unrolling would need more registers for addresses and factors than there are.
-        ROLLED
+        int held_lane = ManyClassesSlab::lane_offset<true>(warp_row());
+        int passing_lane = ManyClassesSlab::lane_offset<false>(warp_column());
+        UNROLL
         for (int slab = 0; slab < SLABS; slab++) {
             int first = slab * ManyClassesSlab::FLOATS;
             UNROLL
-            for (int k = 0; k < ManyClassesTile::K; k += ManyClassesTile::STEP) add(held + first, passing + first, k);
+            for (int k = 0; k < ManyClassesTile::K; k += ManyClassesTile::STEP) {
+                add(held + first, passing + first, held_lane, passing_lane, k);
+            }
         }
     }
 
     // Accumulates one step of a slab, at k.
-    __device__ __forceinline__ void add(const float* held, const float* passing, int k) {
+    __device__ __forceinline__ void add(
+        const float* held, const float* passing, int held_lane, int passing_lane, int k) {
         uint32_t a[ManyClassesTile::DOWN][4], b[WIDE][2];
         UNROLL
-        for (int i = 0; i < ManyClassesTile::DOWN; i++) ManyClassesSlab::read<true>(held, warp_row() + 16 * i, k, a[i]);
+        for (int i = 0; i < ManyClassesTile::DOWN; i++) ManyClassesSlab::read(held, held_lane, 16 * i, k, a[i]);
         UNROLL
         for (int j = 0; j < WIDE; j += 2) {
             uint32_t two[4];
-            ManyClassesSlab::read<false>(passing, warp_column() + 8 * j, k, two);
+            ManyClassesSlab::read(passing, passing_lane, 8 * j, k, two);
             b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
         }
         UNROLL
@@ -153,20 +217,22 @@ struct ManyClassesSums {
 
     // g [64][64] is two slabs.
     __device__ __forceinline__ void add(const float* g, const float* passing) {
-        ROLLED
+        int g_lane = ManyClassesSlab::lane_offset<true>(ManyClassesOutputs::warp_row());
+        int passing_lane = ManyClassesSlab::lane_offset_down();
+        const float* first = passing + first_column() / 32 * ManyClassesSlab::FLOATS;
+        UNROLL
         for (int inner = 0; inner < 64; inner += 8) {
             uint32_t a[ManyClassesTile::DOWN][4];
             UNROLL
             for (int i = 0; i < ManyClassesTile::DOWN; i++) {
-                ManyClassesSlab::read<true>(
-                    g + inner / 32 * ManyClassesSlab::FLOATS, ManyClassesOutputs::warp_row() + 16 * i, inner % 32, a[i]);
+                const float* slab = g + inner / 32 * ManyClassesSlab::FLOATS;
+                ManyClassesSlab::read(slab, g_lane, 16 * i, inner % 32, a[i]);
             }
             UNROLL
             for (int j = 0; j < WIDE; j++) {
                 uint32_t b[2];
-                int column = first_column() + 8 * j;
-                ManyClassesSlab::read_down(
-                    passing + column / 32 * ManyClassesSlab::FLOATS, inner, column % 32, b);
+                const float* slab = first + j / 4 * ManyClassesSlab::FLOATS;
+                ManyClassesSlab::read_down(slab, passing_lane, inner, j % 4 * 8, b);
                 UNROLL
                 for (int i = 0; i < ManyClassesTile::DOWN; i++) mma_tf32(numbers[i][j], a[i], b);
             }
@@ -189,8 +255,8 @@ struct ManyClassesSums {
     }
 };
 
-// Writes a lane's g of two neighbouring columns to the slabs of g.
+// Writes a lane's g of two neighbouring columns, rounded to tf32, to the slabs of g.
 __device__ __forceinline__ void many_classes_put(float* g, int row, int column, float first, float second) {
     float* to = g + column / 32 * ManyClassesSlab::FLOATS + ManyClassesSlab::offset(row, column % 32);
-    *reinterpret_cast<float2*>(to) = make_float2(first, second);
+    *reinterpret_cast<uint2*>(to) = make_uint2(round_to_tf32(first), round_to_tf32(second));
 }

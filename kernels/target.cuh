@@ -19,6 +19,7 @@
 //   READS_GAPS()                               this kernel reads the gaps between the parameters of a flat buffer and
 //                                              ignores the values: tells the simulator to allow it
 //   round_to_tf32(x)                           rounds to the nearest tf32 number (10 bits of fraction)
+//   exp2_approximate(x)                        2^x with an error of 2^-22 of it, 0 in place of a subnormal (ex2.approx.ftz)
 //   bf16_pair(first, second)                   rounds two numbers to bf16 and packs them, the first in the low half
 #pragma once
 
@@ -99,6 +100,12 @@ __device__ __forceinline__ uint32_t round_to_tf32(float x) {
     uint32_t rounded;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
     return rounded;
+}
+
+__device__ __forceinline__ float exp2_approximate(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
 }
 
 __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {

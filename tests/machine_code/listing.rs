@@ -1,7 +1,7 @@
 //! Counts the instructions of a kernel's main loop in the listing of its machine code (`cuobjdump -sass`).
 //!
-//! The main loop is the smallest that starts a group of asynchronous copies or, without any, the innermost loop with most products,
-//! then most bytes; without a loop, it is the whole kernel. Of the ways through it the usual one is counted: that with the most products on
+//! The main loop is the smallest that starts a group of asynchronous copies or, without any, the smallest with most products
+//! on tensor cores or, without any, the innermost loop with most bytes; without a loop, it is the whole kernel. Of the ways through it the usual one is counted: that with the most products on
 //! tensor cores, then the most bytes, then the most exponentials and logarithms, then the fewest instructions. So a way that
 //! copies element by element, or leaves the work out, is never taken.
 
@@ -82,10 +82,13 @@ fn main_loop(lines: &[Line], loops: &[Loop]) -> Option<Loop> {
         return Some(*pipeline);
     }
     let products = |own: &Loop| own.lines(lines).filter(|line| is(line.name, "HMMA")).count();
+    let most = loops.iter().map(products).max().filter(|most| *most > 0);
+    if let Some(most) = most {
+        return loops.iter().filter(|own| products(own) == most).min_by_key(size).copied();
+    }
     let bytes = |own: &Loop| own.lines(lines).map(|line| bytes(line.name)).sum::<u32>();
     let innermost = loops.iter().filter(|own| !loops.iter().any(|other| own.contains(*other)));
-    let working = innermost.filter(|own| bytes(own) > 0 || products(own) > 0);
-    working.max_by_key(|own| (products(own), bytes(own))).copied()
+    innermost.filter(|own| bytes(own) > 0).max_by_key(|own| bytes(own)).copied()
 }
 
 /// A way through some lines.

@@ -8,7 +8,7 @@ use super::classifiers::launch::{empty_head, summarise};
 use super::interface::{Extents, Head};
 use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
-use crate::ops::tensor::matmul::{Epilogue, Rows, is_aligned, sum_parts};
+use crate::ops::tensor::matmul::{Epilogue, Rows, is_aligned, row_bytes, sum_parts};
 use crate::tape::{Backward, Gradients};
 use crate::tensor::Tensor;
 
@@ -27,7 +27,7 @@ const THREADS: u32 = 128;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct ManyClasses {
-    z_pitch: u64,
+    z_row_bytes: u32,
     samples: u32,
     inputs: u32,
     classifiers: u32,
@@ -75,7 +75,7 @@ impl Plan {
         let aligned =
             |tensor: &Tensor, stride: usize| u32::from(is_aligned(tensor.pointer(), &[stride]));
         ManyClasses {
-            z_pitch: self.z.pitch() as u64,
+            z_row_bytes: row_bytes("classifiers", DType::F32, self.z.pitch()),
             samples: samples as u32,
             inputs: inputs as u32,
             classifiers: classifiers as u32,

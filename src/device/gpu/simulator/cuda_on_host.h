@@ -492,6 +492,10 @@ inline void copy_async_wait() {
 #define mma_bf16(d, a, b) simulator::mma(SIMULATOR_SITE("mma_bf16"), simulator::multiply_bf16, d, a, b)
 #define mma_tf32(d, a, b) simulator::mma(SIMULATOR_SITE("mma_tf32"), simulator::multiply_tf32, d, a, b)
 
+inline float exp2_approximate(float x) {
+    return exp2f(x);
+}
+
 // Rounds to nearest, ties away from zero, as cvt.rna does.
 inline uint32_t round_to_tf32(float x) {
     uint32_t bits = __float_as_uint(x);
