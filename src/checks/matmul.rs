@@ -11,15 +11,15 @@ use super::{Case, Outputs, draw, gradient};
 /// m, n, k: one below, at and one above each tile, with at least two slabs more than the tile has pipeline stages.
 const SIZES: [[usize; 3]; 19] = [
     // 32x32, whole: slabs of 32.
-    [31, 33, 160],
-    [32, 32, 161],
-    [33, 31, 159],
+    [31, 33, 96],
+    [32, 32, 97],
+    [33, 31, 95],
     // 32x32 in parts, of which the last has fewer slabs.
     [31, 33, 1000],
     [32, 64, 1024],
     // 64x64, whole: slabs of 16.
     [63, 65 * 132, 79],
-    [64, 64 * 132, 80],
+    [64, 64 * 137, 80],
     [129, 4289, 81],
     // 64x64 in parts.
     [319, 321, 1000],

@@ -75,9 +75,6 @@ const EXPECTED: &[(&str, &[&str])] = &[
 
 const VECTORS: &[&str] = &["LDG.E.128", "STG.E.128"];
 
-/// Of a kernel on tensor cores, in tf32, whose operands' inner axes are contiguous.
-const TENSOR: [&str; 3] = ["LDGSTS.E.BYPASS.128", "HMMA.1688.F32.TF32", "LDSM.16.M88.4"];
-
 /// Where cuobjdump is; `None`, and a word about it, where this cannot be tested.
 fn cuobjdump() -> Option<String> {
     if fat_binaries().is_empty() {
@@ -239,7 +236,8 @@ fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
     for kernel in ["softmax_fwd", "mixture_fwd", "input_fwd", "weight_bwd"] {
         for depth in [64, 128] {
             let kernel = format!("many_classes_{depth}_{kernel}_tf32");
-            for instruction in TENSOR {
+            // The rows pass through registers, where they are rounded.
+            for instruction in ["HMMA.1688.F32.TF32", "LDSM.16.M88.4", "LDG.E.128", "STS.128"] {
                 assert!(code[&kernel].contains(instruction), "{kernel} has no {instruction}");
             }
         }

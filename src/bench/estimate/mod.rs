@@ -105,3 +105,41 @@ pub fn estimate(
     let limit = if longest < gpu.node_us { Limit::Node } else { limit };
     Estimate { us: gpu.node_us + longest, limit, bytes, passes, blocks_of_sm, waves }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::gpus::named;
+    use super::machine_code::compiled;
+    use crate::ops::tensor::matmul::{Arithmetic, tiles};
+
+    /// The launches choose tiles by these clocks, so they have to be those of today's machine code.
+    #[test]
+    fn tiles_have_the_clocks_of_their_kernels() {
+        let gpu = named("h200").unwrap();
+        let works = ["matmul_{}_nn", "matmul_{}_nt", "matmul_{}_tn"];
+        let convolutions = ["conv2d_{}_fwd", "conv2d_{}_dx_bwd", "conv2d_{}_dw_bwd"];
+        for arithmetic in [Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16] {
+            for tile in tiles(arithmetic) {
+                let kernels = works.iter().chain(&convolutions).map(|work| {
+                    let name = format!("{}_{}", work.replace("{}", tile.name), arithmetic.suffix());
+                    compiled(gpu.arch, &name).unwrap_or_else(|| panic!("{name}"))
+                });
+                let (mut beside, mut alone) = (0.0, 0.0);
+                for kernel in kernels {
+                    let limits = gpu.cycles(&kernel.pass).map(|(cycles, _)| cycles);
+                    let warps = f64::from(tile.threads / 32) / gpu.schedulers;
+                    beside += warps * limits.into_iter().fold(0.0, f64::max) / 6.0;
+                    alone += gpu.alone(&kernel.pass).max(warps * limits[0]) / 6.0;
+                }
+                for (own, counted) in [(tile.clocks, beside), (tile.clocks_alone, alone)] {
+                    let ratio = own as f64 / counted;
+                    let (name, suffix) = (tile.name, arithmetic.suffix());
+                    assert!(
+                        (0.9..1.1).contains(&ratio),
+                        "{name} {suffix}: {own}, counted {counted:.0}"
+                    );
+                }
+            }
+        }
+    }
+}

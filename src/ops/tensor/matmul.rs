@@ -12,6 +12,8 @@ pub(crate) use self::launch::{
     Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, row_bytes, sum_parts,
 };
 pub(crate) use self::tiles::Cut;
+#[cfg(test)]
+pub(crate) use self::tiles::tiles;
 pub use self::tiles::with_cut;
 use crate::device::cpu::{Cpu, Float, Matrix, gemm};
 use crate::device::{Device, Gpu};
