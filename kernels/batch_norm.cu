@@ -1,13 +1,14 @@
 // Batch normalisation over the last axis (Ioffe and Szegedy 2015) with an optional fused ReLU, forward and backward.
 // The launches are in src/ops/layers/batch_norm/launch.rs.
 //
-//   y  = relu?((x - mean) scale + bias),   scale = weight / sqrt(variance + epsilon)
-//   g  = 0 where a ReLU gave 0, also if dy is infinite; else dy
+//   y  = relu?((x - mean) scale + bias + residual),   scale = weight / sqrt(variance + epsilon)
+//   g  = 0 where a ReLU gave 0, also if dy is infinite; else dy          (without a residual)
 //   dbias = sum g,   dweight = sum g (x - mean) / sqrt(variance + epsilon)
 //   dx = g scale + (x - mean) slope + constant,   slope = -scale/n sum g (x - mean) / (variance + epsilon),
 //                                                 constant = -scale/n sum g       (both 0 for running statistics)
 //
 //   x, y, dy, dx   [rows, C], each with its own row pitch: f32 or bf16; everything else is f32 or f64
+//   residual       as x, or null
 //   partial        forward [parts, 3, C]: for each part of the rows, a pilot value and the sums of x - pilot and of its
 //                  square; backward [parts, 2, C]: the sums of g and of g (x - mean)
 //   affine         [3, C]: mean, scale, bias          inverse  [C], f64: 1 / sqrt(variance + epsilon)
@@ -15,12 +16,12 @@
 //   running_mean, running_variance   [C]; a channel whose new values are not finite keeps the old ones, and so do all
 //                                    in a batch of one row or none
 //
-// Bytes per element: forward 4 (statistics) + 8 (apply), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
+// Bytes per element: forward 4 (statistics) + 8 (apply; with a residual 12), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
 // mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
 // A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that adds the parts in f64 in a
 // fixed order. Within a part, sums are taken relative to the part's first row, so that a large mean does not cancel the
-// variance; they are shifted to the first part's pilot before they are added, which takes no division. A block is
+// variance. The parts' sums are then shifted to the first part's pilot and added, without a division. A block is
 // `columns` threads of V channels each by 256 / columns rows. With channels last, a warp's accesses are coalesced, and a
 // channel's constants stay in registers over all rows of the thread. V makes accesses of 16 bytes, 4 elements in f32 and
 // 8 in bf16, where C and every pitch are multiples of V; else V is 1.
@@ -31,7 +32,7 @@
 struct BatchNormShape {
     uint64_t rows;
     uint64_t rows_of_part;  // of a block; the grid's second axis counts the parts
-    uint64_t x_pitch, y_pitch, dx_pitch;
+    uint64_t x_pitch, y_pitch, dx_pitch, residual_pitch;
     uint32_t channels;
     uint32_t columns;  // threads of a block along the channels, a power of 2, at most 256
     uint32_t relu;
@@ -204,15 +205,17 @@ struct Affine {
 
 template <int V, class T>
 __device__ void batch_norm_apply(
-    const T* __restrict__ x, const float* __restrict__ affine, T* __restrict__ y, const BatchNormShape& shape) {
+    const T* __restrict__ x, const float* __restrict__ affine, const T* __restrict__ residual, T* __restrict__ y,
+    const BatchNormShape& shape) {
     Place<V> place(shape);
     if (!place.is_inside) return;
     Affine<V> own(affine, place.channel, shape.channels);
     for (uint64_t row = place.first; row < place.end; row += place.step) {
-        Pack<V> pack = load<V>(x + row * shape.x_pitch + place.channel);
+        Pack<V> pack = load<V>(x + row * shape.x_pitch + place.channel), more = {};
+        if (residual != nullptr) more = load<V>(residual + row * shape.residual_pitch + place.channel);
         UNROLL
         for (int v = 0; v < V; v++) {
-            float result = own.before_relu(pack.value[v] - own.mean.value[v], v);
+            float result = own.before_relu(pack.value[v] - own.mean.value[v], v) + more.value[v];
             // A comparison and not fmaxf, so that NaN stays NaN.
             pack.value[v] = shape.relu && result < 0.0f ? 0.0f : result;
         }
@@ -305,8 +308,9 @@ __device__ void batch_norm_input_gradient(
     KERNEL_RESIDENT(batch_norm_statistics_##name, 256, 4, const T* x, float* partial, BatchNormShape shape) {                      \
         batch_norm_statistics<V>(x, partial, shape);                                                                   \
     }                                                                                                                  \
-    KERNEL(batch_norm_apply_##name, 256, const T* x, const float* affine, T* y, BatchNormShape shape) {                \
-        batch_norm_apply<V>(x, affine, y, shape);                                                                      \
+    KERNEL(batch_norm_apply_##name, 256, const T* x, const float* affine, const T* residual, T* y,                     \
+           BatchNormShape shape) {                                                                                     \
+        batch_norm_apply<V>(x, affine, residual, y, shape);                                                            \
     }                                                                                                                  \
     KERNEL(batch_norm_sums_##name, 256, const T* x, const T* dy, const float* affine, float* partial,                  \
            BatchNormShape shape) {                                                                                     \

@@ -20,8 +20,9 @@
 // reads 4 (M + N) bytes as in matmul.cu; after a pixel's first tap, the others hit L1 or L2.
 //
 // Addressing a patch takes an address and a bounds test. A thread reads the same pixels in every slab of the inner axis
-// (for dw: the same columns of the weight), so it decomposes their indices once; each slab then costs two divisions for
-// its tap. Lookup tables of offsets would cost a load per access; im2col would write and read R S times the image.
+// (for dw: the same columns of the weight), so it decomposes their indices once. Each slab then needs a few quotients
+// (for the tap; for dw, for the pixels), by factors of the host (Divisor). Lookup tables of offsets would cost a load per
+// access; im2col would write and read R S times the image.
 //
 // With a stride, only every stride-th tap reads a given pixel of dx. So the pixels of dx are split into stride^2 phases
 // by their position modulo the stride. Each phase is a product of its own with its own taps, and no block multiplies

@@ -12,12 +12,12 @@ struct Conv2dShape {
     uint32_t out_height, out_width, stride, padding, groups;
     uint32_t splits, add;
     uint32_t out_is_bf16;                 // in bf16 kernels: whether the result is bf16, or else f32
-    uint32_t x_is_aligned, y_is_aligned;  // whether all channel runs of all pixels and groups are 16-byte aligned
-    uint32_t weight_is_aligned;           // whether all runs of the rows that the kernel reads are
+    uint32_t x_is_aligned, y_is_aligned;  // whether the channels of every pixel and group are whole runs, 16-byte aligned
+    uint32_t weight_is_aligned;           // whether the rows that the kernel reads are
     uint32_t out_is_aligned;              // as in Output
     uint32_t relu;                        // on the output, after the bias
     Divisor by_channels;                  // channels of a tap: of a group of x, or for dx_bwd of dy
-    Divisor by_taps[2];                   // taps of a row; for dx_bwd those of a phase with the most, and one fewer
+    Divisor by_taps[2];                   // taps of a kernel row; for dx_bwd [0] the most of a phase, [1] one fewer
     Divisor by_width, by_height;          // of the output
     uint32_t unused;
 };
@@ -87,7 +87,7 @@ struct Conv2dTap {
     }
 };
 
-// The way from the source pixel of tap 0 to that of another tap.
+// The distance from the source pixel of tap 0 to that of another tap.
 struct Conv2dOffset {
     int y, x;
     uint32_t pixel;
@@ -98,7 +98,7 @@ struct Conv2dOffset {
     }
 };
 
-// The source pixel that a grid's pixel reads by tap 0; for a pixel past the last, one outside every image.
+// The source pixel that a grid's pixel reads by tap 0.
 struct Conv2dPlace {
     uint32_t pixel;  // its index, modulo 2^32 where it is outside of its image
     int y, x;
@@ -133,10 +133,12 @@ struct Conv2dPatches {
     bool is_aligned;
     Conv2dPlace places[Runs::PASSES];
 
+    // A pixel past the last gets a place outside of every image.
     __device__ __forceinline__ void find_places(uint32_t first_pixel, uint32_t pixels) {
         UNROLL
         for (int pass = 0; pass < Runs::PASSES; pass++) {
-            uint32_t pixel = first_pixel + Runs::row(pass), row = pixel / walk.grid_width, image = row / walk.grid_height;
+            uint32_t pixel = first_pixel + Runs::row(pass), row = pixel / walk.grid_width;
+            uint32_t image = row / walk.grid_height;
             places[pass] = Conv2dPlace(walk, image, row % walk.grid_height, pixel % walk.grid_width);
             if (pixel >= pixels) places[pass].y = INT32_MIN / 2;
         }
@@ -208,7 +210,7 @@ struct Conv2dWeights {
 
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
         uint32_t column = Runs::column();
-        if (is_aligned && x_end % Runs::LENGTH == 0) {
+        if (is_aligned) {
             UNROLL
             for (int pass = 0; pass < Runs::PASSES; pass++) {
                 uint32_t index = number * Slab::K + Runs::row(pass);
@@ -220,7 +222,7 @@ struct Conv2dWeights {
         for (int pass = 0; pass < Runs::PASSES; pass++) {
             uint32_t index = number * Slab::K + Runs::row(pass);
             int left = index < inner ? static_cast<int>(x_end - column) : 0;
-            copy_run(Runs::target(slab, pass), row(index), left, is_aligned);
+            copy_elements(Runs::target(slab, pass), row(index), left);
         }
     }
 };

@@ -19,7 +19,7 @@ __device__ __forceinline__ void add_bias(Products& products, const float* bias, 
     }
 }
 
-// Writes for every column of the tile the partial statistics that batch_norm.cu merges: the first row's value as pilot,
+// Writes for every column of the tile the partial statistics that batch_norm.cu adds: the first row's value as pilot,
 // and the sums over the tile's rows of the differences from it and of their squares.
 //
 //   to       [3, channels], from the tile's first column on          rows, end   the number of rows and columns left

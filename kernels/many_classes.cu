@@ -128,7 +128,8 @@ __device__ __forceinline__ void many_classes_softmax(
     ManyClassesBlock block(sizes);
     uint32_t classifier = block.rest;
     ManyClassesRows<SLABS>(
-        row_at(z, block.first_sample, sizes.z_row_bytes), sizes.z_row_bytes, block.samples, sizes.inputs, sizes.z_is_aligned != 0)
+        row_at(z, block.first_sample, sizes.z_row_bytes), sizes.z_row_bytes, block.samples, sizes.inputs,
+        sizes.z_is_aligned != 0)
         .store(held);
     float2 own[DOWN];
     uint32_t targets[DOWN];
@@ -247,7 +248,8 @@ __device__ __forceinline__ void many_classes_input(
     float *passing = held + ManyClassesRows<SLABS>::FLOATS, *g = passing + ManyClassesRows<SLABS>::FLOATS;
     ManyClassesBlock block(sizes);
     ManyClassesRows<SLABS>(
-        row_at(z, block.first_sample, sizes.z_row_bytes), sizes.z_row_bytes, block.samples, sizes.inputs, sizes.z_is_aligned != 0)
+        row_at(z, block.first_sample, sizes.z_row_bytes), sizes.z_row_bytes, block.samples, sizes.inputs,
+        sizes.z_is_aligned != 0)
         .store(held);
     uint32_t targets[DOWN];
     UNROLL

@@ -20,8 +20,9 @@
 // Bias and ReLU are a fused epilogue: 4 bytes per column. A separate launch would read and write C, 8 bytes per
 // element.
 //
-// Grid: tiles x splits x batch along one axis, tiles along n fastest: neighbouring blocks share A's rows. Threads: 256
-// for 128x128, 128 for 64x64, 64 for 32x32. See tile.cuh and tensor_tile.cuh for a block's work.
+// Grid: tiles x splits x batch along one axis, tiles along n fastest: neighbouring blocks share A's rows. Threads: in
+// f32 256, 128 and 64 for the three tiles; on tensor cores 128, 128 and 64. See tile.cuh and tensor_tile.cuh for a block's
+// work.
 //
 // Operands whose base address or stride is not a multiple of 16 bytes are copied element by element: f32 still
 // asynchronously, bf16 through registers, since cp.async cannot copy 2 bytes. c may overlap neither a nor b.
@@ -35,7 +36,7 @@ struct MatmulShape {
     uint32_t m, n, k;
     uint32_t splits, slabs;                 // parts of the inner axis, and slabs of one part
     uint32_t add;
-    uint32_t a_is_aligned, b_is_aligned;    // whether every run of every row is 16-byte aligned
+    uint32_t a_is_aligned, b_is_aligned;    // whether rows are whole runs, 16-byte aligned
     uint32_t c_is_aligned;                  // as in Output
     uint32_t c_is_bf16;                     // in bf16 kernels: whether c is bf16, or else f32
     uint32_t relu;                          // c = max(op(A) op(B) + bias, 0)

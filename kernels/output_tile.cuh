@@ -50,7 +50,7 @@ struct ManyClassesSlab {
 
 // 64 rows of z or of the weights, SLABS * 32 deep, on their way to shared memory; zeros past the end. They are rounded to
 // tf32 once, on the way, since each is read for several fragments; so they pass through registers. `depth`: the length of
-// a row; `is_aligned`: whether every run of every row is.
+// a row; `is_aligned`: whether every run of every row is 16-byte aligned.
 template <int SLABS>
 struct ManyClassesRows {
     static const int FLOATS = SLABS * ManyClassesSlab::FLOATS;

@@ -9,7 +9,8 @@
 //   UNROLL                                     before a loop with constant bounds: unroll it
 //   ROLLED                                     before a loop: do not unroll it
 //   copy_async16(shared, global)               16 bytes to shared memory without passing through registers (cp.async.cg)
-//   copy_async16_or_zeros(shared, global, is_inside)   the same, or 16 bytes of zeros without reading `global`
+//   copy_async16_or_zeros(shared, global, is_inside)   as copy_async16; where `is_inside` is false, writes zeros and reads
+//                                              nothing
 //   copy_async4(shared, global)                as copy_async16 for 4 bytes, where 16-byte alignment is missing (cp.async.ca)
 //   copy_async_commit()                        closes a group of such copies
 //   copy_async_wait<N>()                       waits until at most the last N groups are in flight; a barrier must follow
@@ -19,7 +20,7 @@
 //   READS_GAPS()                               this kernel reads the gaps between the parameters of a flat buffer and
 //                                              ignores the values: tells the simulator to allow it
 //   round_to_tf32(x)                           rounds to the nearest tf32 number (10 bits of fraction)
-//   exp2_approximate(x)                        2^x with an error of 2^-22 of it, 0 in place of a subnormal (ex2.approx.ftz)
+//   exp2_approximate(x)                        2^x with a relative error of 2^-22; 0 in place of a subnormal (ex2.approx.ftz)
 //   bf16_pair(first, second)                   rounds two numbers to bf16 and packs them, the first in the low half
 #pragma once
 

@@ -16,7 +16,7 @@
 //
 // Shared memory serves 128 bytes a cycle to an SM. With 64x64 sums, as in the largest tile, a warp reads 64 + 64 rows of
 // 128 bytes from a slab, and copies another 64: 192 cycles, where the tensor cores of an H100 need 128 in tf32. With 64x32
-// sums it would be 128 cycles for 64.
+// sums, half of that work, it would be 128 cycles against 64.
 #pragma once
 
 #include "tile.cuh"
@@ -84,8 +84,9 @@ struct TensorSlab {
         return offset(x + along_x<X_FIRST>(quarter), along_k<X_FIRST>(quarter) + lane % 8);
     }
 
-    // Loads the fragment `x` further along X and `k` further along k than that of `lane`, lane_offset's result. The
-    // swizzle is an XOR of few bits, so constants move across it.
+    // Loads the fragment `x` further along X and `k` further along the inner axis than the one at `lane` (from
+    // lane_offset). x and the position of the warp's part share no bits of the swizzle, so an XOR with a constant replaces
+    // an addition.
     template <bool X_FIRST>
     static __device__ __forceinline__ void read(const T* slab, int lane, int x, int k, uint32_t (&quarters)[4]) {
         if (INNER) {
@@ -130,10 +131,12 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const uint32_t (&a)[4
     mma_bf16(sums, a, b);
 }
 
-// Writes two neighbouring sums to row `to` of C at `column`; `end`: the number of columns. `is_aligned`: as in Output.
+// Writes two neighbouring sums to row `to` of C at `column`; `end`: the number of columns. `is_aligned`: whether `end` is
+// even and every second column aligned to two elements.
 __device__ __forceinline__ void store_pair(
     float* to, uint32_t column, uint32_t end, float first, float second, bool is_aligned, bool add) {
-    if (is_aligned && column + 2 <= end) {
+    if (is_aligned) {
+        if (column >= end) return;
         float2* target = reinterpret_cast<float2*>(to + column);
         float2 old = add ? *target : make_float2(0.0f, 0.0f);
         *target = make_float2(old.x + first, old.y + second);
@@ -146,7 +149,8 @@ __device__ __forceinline__ void store_pair(
 // The same, rounded to bf16 after the addition; the old value has already been rounded.
 __device__ __forceinline__ void store_pair(
     bf16* to, uint32_t column, uint32_t end, float first, float second, bool is_aligned, bool add) {
-    if (is_aligned && column + 2 <= end) {
+    if (is_aligned) {
+        if (column >= end) return;
         uint32_t* target = reinterpret_cast<uint32_t*>(to + column);
         if (add) {
             uint32_t old = *target;

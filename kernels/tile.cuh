@@ -116,24 +116,10 @@ __device__ __forceinline__ void copy_element(bf16* shared, const bf16* from) {
     *shared = *from;
 }
 
+// Copies the first `count` elements of a run to shared memory one by one, and clears the others. Asynchronous in f32, like
+// copy_async4.
 template <class T>
-__device__ __forceinline__ void clear_run(T* shared) {
-    *reinterpret_cast<float4*>(shared) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-}
-
-// Copies the first `count` elements of a run to shared memory and clears the others. Asynchronous, like copy_async16.
-// `is_aligned`: the run is 16-byte aligned in global memory. If not, its elements are copied one by one.
-template <class T>
-__device__ __forceinline__ void copy_run(T* shared, const T* from, int count, bool is_aligned) {
-    if (count >= Run<T>::LENGTH && is_aligned) {
-        copy_async16(shared, from);
-        return;
-    }
-    if (count <= 0) {
-        // Clearing element by element would cause 4-way bank conflicts.
-        clear_run(shared);
-        return;
-    }
+__device__ __forceinline__ void copy_elements(T* shared, const T* from, int count) {
     // Rare: unrolled at every call it would take most of a kernel's code and registers.
     ROLLED
     for (int j = 0; j < Run<T>::LENGTH; j++) {
@@ -175,12 +161,12 @@ struct MatrixSlabs {
     const Element* from;
     uint32_t row_bytes;
     uint32_t x_end, k_end;
-    bool is_aligned;  // whether every run is
+    bool is_aligned;  // whether rows are whole runs, 16-byte aligned
 
     __device__ __forceinline__ void copy(Element* slab, uint32_t number) const {
         uint32_t first = number * Slab::K, rows = Slab::INNER ? x_end : k_end, columns = Slab::INNER ? k_end : x_end;
         uint32_t first_row = Slab::INNER ? 0 : first, column = (Slab::INNER ? first : 0) + Runs::column();
-        if (is_aligned && columns % Runs::LENGTH == 0) {
+        if (is_aligned) {
             UNROLL
             for (int pass = 0; pass < Runs::PASSES; pass++) {
                 uint32_t row = first_row + Runs::row(pass);
@@ -193,7 +179,7 @@ struct MatrixSlabs {
         for (int pass = 0; pass < Runs::PASSES; pass++) {
             uint32_t row = first_row + Runs::row(pass);
             int left = row < rows ? static_cast<int>(columns - column) : 0;
-            copy_run(Runs::target(slab, pass), row_at(from + column, row, row_bytes), left, is_aligned);
+            copy_elements(Runs::target(slab, pass), row_at(from + column, row, row_bytes), left);
         }
     }
 };
@@ -233,7 +219,7 @@ __device__ __forceinline__ void for_slabs(
 struct Output {
     void* pointer;
     bool is_bf16;     // whether to store bf16; only for bf16 operands
-    bool is_aligned;  // whether every fourth column of every row is aligned to 16 bytes (bf16: 8)
+    bool is_aligned;  // whether rows have a multiple of 4 columns, and every fourth is aligned to 16 bytes (bf16: 8)
     bool add;         // whether to accumulate
 };
 
@@ -296,7 +282,8 @@ struct FloatProducts {
         UNROLL
         for (int j = 0; j < COLUMNS; j += 4) {
             uint32_t first = column(j);
-            if (!B_INNER && to.is_aligned && first + 4 <= end) {
+            if (!B_INNER && to.is_aligned) {
+                if (first >= end) continue;
                 float4* target = reinterpret_cast<float4*>(row + first);
                 float4 four = make_float4(sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]);
                 if (to.add) {

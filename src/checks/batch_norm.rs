@@ -1,7 +1,7 @@
 //! Batch norm, in training and with running statistics.
 
 use crate::ops::layers::batch_norm::{
-    BatchNormConfig, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
+    BatchNormConfig, batch_norm_add, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
 };
 use crate::ops::tensor::concatenate::concatenate;
 use crate::{DType, Device, Tape, Tensor};
@@ -115,6 +115,42 @@ fn affine(device: &Device, dtype: DType) -> Outputs {
     ]
 }
 
+/// A norm of `channels` that a residual is added to, twice on the same input; the residual is some of the channels of a wider
+/// tensor, or the input itself.
+fn sum(device: &Device, dtype: DType, norm: Norm, of_itself: bool) -> Outputs {
+    let Norm { shape, channels, relu, training, .. } = norm;
+    let tape = Tape::new();
+    let whole = tape.watch(&drawn(device, &shape, dtype, 0));
+    let wider = tape.watch(&drawn(device, &shape, dtype, 1));
+    let [x, residual] = [&whole, &wider].map(|whole| whole.slice(3, shape[3] - channels, channels));
+    let vector = |number| tape.watch(&drawn(device, &[channels], dtype.wide(), number));
+    let (weight, bias) = (vector(2), vector(3));
+    let [mean, variance] =
+        [0.25, 2.0].map(|value| Tensor::full(device, [channels], dtype.wide(), value));
+    let config = BatchNormConfig { relu, ..BatchNormConfig::default() };
+    let own = moments(&x);
+    let outputs = [5, 6].map(|number| {
+        let residual = if of_itself { &x } else { &residual };
+        let inputs = [&x, &weight, &bias, residual];
+        let moments = training.then_some(&own);
+        let y = batch_norm_add(inputs, moments, [&mean, &variance], config);
+        let loss = y.mul(&drawn(device, y.shape().extents(), dtype, number)).sum();
+        (y, loss)
+    });
+    tape.backward(&outputs[0].1.add(&outputs[1].1));
+    let gradient = |tensor: &Tensor| gradient(&tape, tensor);
+    let mut found = vec![
+        ("y", outputs[0].0.to_f64s()),
+        ("dx", gradient(&whole)),
+        ("dweight", gradient(&weight)),
+        ("dbias", gradient(&bias)),
+    ];
+    if !of_itself {
+        found.push(("dresidual", gradient(&wider)));
+    }
+    found
+}
+
 pub fn cases() -> Vec<Case> {
     let norms = [
         ("", USUAL),
@@ -149,5 +185,18 @@ pub fn cases() -> Vec<Case> {
         let case = Case::new(name, 30, move |device, dtype| joined(device, dtype, channels));
         case.and_in_bf16(6)
     });
-    norms.into_iter().flat_map(case).chain([affine]).chain(joined).collect()
+    let sums = [
+        ("", USUAL, false),
+        (" without ReLU", Norm { relu: false, ..USUAL }, false),
+        (" by running statistics", Norm { training: false, ..USUAL }, false),
+        (" to 7 of 9", Norm { shape: [2, 5, 5, 9], channels: 7, ..USUAL }, false),
+        (" to 16 of 24", Norm { shape: [2, 5, 5, 24], channels: 16, ..USUAL }, false),
+        (" of the input", USUAL, true),
+        (" of the input without ReLU", Norm { relu: false, ..USUAL }, true),
+    ];
+    let sums = sums.into_iter().flat_map(|(name, norm, of_itself)| {
+        let own = move |device: &Device, dtype| sum(device, dtype, norm, of_itself);
+        Case::new(format!("batch_norm with a residual{name}"), 4000, own).and_in_bf16(4)
+    });
+    norms.into_iter().flat_map(case).chain([affine]).chain(joined).chain(sums).collect()
 }

@@ -66,11 +66,13 @@ impl InvertedResidual {
 impl Module for InvertedResidual {
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let inner = self.depthwise.forward(&self.expand.forward(x, context), context);
-        let out = self.project.forward(&inner, context);
         match &self.shortcut {
-            Some(shortcut) => out.add(&shortcut.forward(x, context)),
-            None if self.is_residual => out.add(x),
-            None => out,
+            Some(shortcut) => {
+                let residual = shortcut.forward(x, context);
+                self.project.forward_add(&inner, &residual, context)
+            }
+            None if self.is_residual => self.project.forward_add(&inner, x, context),
+            None => self.project.forward(&inner, context),
         }
     }
 

@@ -28,7 +28,7 @@ fn convolution(
     ConvBn::new(names, convolution, outputs, activation, init)
 }
 
-/// A reduction, a convolution, and an expansion without activation; then the input is added, and a ReLU follows.
+/// A reduction, a convolution, and an expansion, to which the input is added before its ReLU.
 struct Bottleneck {
     layers: [ConvBn; 3],
     /// A projection of the input to the output's shape, if they differ.
@@ -42,7 +42,7 @@ impl Bottleneck {
         let layers = [
             convolution(["conv1", "bn1"], [inputs, inner], [1, 1], relu, init),
             convolution(["conv2", "bn2"], [inner, inner], [3, stride], relu, init),
-            convolution(["conv3", "bn3"], [inner, outputs], [1, 1], none, init),
+            convolution(["conv3", "bn3"], [inner, outputs], [1, 1], relu, init),
         ];
         let shortcut = (stride != 1 || inputs != outputs)
             .then(|| convolution(["0", "1"], [inputs, outputs], [1, stride], none, init));
@@ -52,12 +52,15 @@ impl Bottleneck {
 
 impl Module for Bottleneck {
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
-        let out = self.layers.iter().fold(x.clone(), |x, layer| layer.forward(&x, context));
+        let [reduce, convolve, expand] = &self.layers;
+        let inner = convolve.forward(&reduce.forward(x, context), context);
         match &self.shortcut {
-            Some(shortcut) => out.add(&shortcut.forward(x, context)),
-            None => out.add(x),
+            Some(shortcut) => {
+                let residual = shortcut.forward(x, context);
+                expand.forward_add(&inner, &residual, context)
+            }
+            None => expand.forward_add(&inner, x, context),
         }
-        .relu()
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -1,7 +1,9 @@
 //! Batch normalisation as a layer.
 
 use crate::nn::{Buffer, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor};
-use crate::ops::layers::batch_norm::{BatchNormConfig, Moments, eval_at, moments, train_at};
+use crate::ops::layers::batch_norm::{
+    BatchNormConfig, Moments, batch_norm_add, batch_norm_at, moments,
+};
 use crate::tensor::Tensor;
 
 /// Normalises the channels of `[N, H, W, C]`, in training by the batch, in evaluation by running statistics. The features
@@ -34,29 +36,44 @@ impl BatchNorm2d {
     }
 
     /// The forward pass by the given moments of `x`, which the op before may have computed, or else by the running
-    /// statistics. The output is written to `place` if that is given.
+    /// statistics.
     pub(crate) fn normalise(
         &self,
         x: &Tensor,
         moments: Option<&Moments>,
         context: &ForwardContext,
-        place: Option<&Tensor>,
+        output: Output,
     ) -> Tensor {
         let [weight, bias] = [&self.weight, &self.bias].map(|parameter| parameter.value(context));
         let running = [&self.running_mean, &self.running_variance]
             .map(|buffer| buffer.value(context.device(), context.dtype().wide()));
         let (inputs, running) = ([x, &weight, &bias], running.each_ref());
-        match moments {
-            Some(moments) => train_at(place, inputs, moments, running, self.config),
-            None => eval_at(place, inputs, running, self.config),
+        match output {
+            Output::Sum(residual) => {
+                let inputs = [x, &weight, &bias, residual];
+                batch_norm_add(inputs, moments, running, self.config)
+            }
+            Output::New => batch_norm_at(None, inputs, moments, running, self.config),
+            Output::At(place) => batch_norm_at(Some(place), inputs, moments, running, self.config),
         }
     }
+}
+
+/// The output of a norm.
+#[derive(Clone, Copy)]
+pub(crate) enum Output<'a> {
+    /// In memory of its own.
+    New,
+    /// Written to this tensor.
+    At(&'a Tensor),
+    /// Added to this tensor, before the norm's ReLU.
+    Sum(&'a Tensor),
 }
 
 impl Module for BatchNorm2d {
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let moments = context.is_training().then(|| moments(x));
-        self.normalise(x, moments.as_ref(), context, None)
+        self.normalise(x, moments.as_ref(), context, Output::New)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {

@@ -81,7 +81,7 @@ impl Conv2d {
         self
     }
 
-    /// Prepares the layer for [`Conv2d::forward_with_moments`].
+    /// Marks the bias as one without a gradient, for [`Conv2d::forward_with_moments`].
     pub(crate) fn before_norm(self) -> Self {
         Conv2d { bias: self.bias.map(Parameter::with_zero_gradient), ..self }
     }
@@ -155,7 +155,7 @@ impl DepthwiseConv2d {
         DepthwiseConv2d { weight, bias, stride, padding }
     }
 
-    /// Prepares the layer for [`DepthwiseConv2d::forward_with_moments`].
+    /// Marks the bias as one without a gradient, for [`DepthwiseConv2d::forward_with_moments`].
     pub(crate) fn before_norm(self) -> Self {
         DepthwiseConv2d { bias: self.bias.map(Parameter::with_zero_gradient), ..self }
     }

@@ -1,5 +1,6 @@
 //! Convolution, batch norm and activation as one layer, so that fusing them concerns this file alone.
 
+use crate::nn::batch_norm::Output;
 use crate::nn::{BatchNorm2d, Conv2d, DepthwiseConv2d, ForwardContext, Init, Module, Visitor};
 use crate::ops::layers::batch_norm::Moments;
 use crate::tensor::Tensor;
@@ -99,7 +100,13 @@ impl ConvBn {
         ConvBn { names: names.map(str::to_owned), convolution, norm }
     }
 
-    fn run(&self, x: &Tensor, context: &ForwardContext, place: Option<&Tensor>) -> Tensor {
+    /// The forward pass with a residual of the output's shape, which is added before the activation: one pass with the norm
+    /// on a GPU. Panics if the shapes differ.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, context: &ForwardContext) -> Tensor {
+        self.run(x, context, Output::Sum(residual))
+    }
+
+    fn run(&self, x: &Tensor, context: &ForwardContext, output: Output) -> Tensor {
         let (y, moments) = match context.is_training() {
             true => {
                 let (y, moments) = self.convolution.forward_with_moments(x, context);
@@ -107,17 +114,17 @@ impl ConvBn {
             }
             false => (self.convolution.as_module().forward(x, context), None),
         };
-        self.norm.normalise(&y, moments.as_ref(), context, place)
+        self.norm.normalise(&y, moments.as_ref(), context, output)
     }
 }
 
 impl Module for ConvBn {
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
-        self.run(x, context, None)
+        self.run(x, context, Output::New)
     }
 
     fn forward_at(&self, x: &Tensor, context: &ForwardContext, place: &Tensor) -> Tensor {
-        self.run(x, context, Some(place))
+        self.run(x, context, Output::At(place))
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -134,7 +141,7 @@ mod tests {
     use crate::optim::FlatParameters;
     use crate::{DType, Device};
 
-    /// The largest gradient of each parameter after a step of `layer` that starts from ones.
+    /// The largest gradient of each parameter after a backward pass.
     fn gradients(layer: &dyn Module) -> Vec<(String, f64)> {
         let device = Device::cpu();
         FlatParameters::new(layer, &|_| false, &device, DType::F64);
@@ -168,7 +175,7 @@ mod tests {
         let mut init = Init::new(0);
         let together =
             ConvBn::new(["0", "1"], convolution(&mut init), 6, Activation::Relu, &mut init);
-        // Two layers of their own compute it.
+        // Separate layers compute the bias's gradient.
         let mut init = Init::new(0);
         let mut apart = crate::nn::Sequential::default();
         apart.push(convolution(&mut init));

@@ -191,7 +191,8 @@ impl Parameter {
         self.leaf.borrow().clone().filter(|leaf| tape.holds(leaf))
     }
 
-    /// Sets the gradient to zero if the backward pass on `tape` did not reach this parameter.
+    /// Sets the gradient to zero if the backward pass on `tape` did not reach this parameter; one that is always zero keeps
+    /// the zeros of its buffer.
     pub(crate) fn zero_gradient_unless_reached(&self, tape: &Tape) {
         let is_reached =
             self.leaf.borrow_mut().take().is_some_and(|leaf| tape.gradient(&leaf).is_some());

@@ -1,9 +1,10 @@
 //! Counts the instructions of a kernel's main loop in the listing of its machine code (`cuobjdump -sass`).
 //!
-//! The main loop is the smallest that starts a group of asynchronous copies or, without any, the smallest with most products
-//! on tensor cores or, without any, the innermost loop with most bytes; without a loop, it is the whole kernel. Of the ways through it the usual one is counted: that with the most products on
-//! tensor cores, then the most bytes, then the most exponentials and logarithms, then the fewest instructions. So a way that
-//! copies element by element, or leaves the work out, is never taken.
+//! The main loop is the smallest loop that starts a group of asynchronous copies. In a kernel without such copies it is the
+//! smallest with most products on tensor cores; without products, the innermost with most bytes; without a loop, the whole
+//! kernel. Of the ways through it the usual one is counted: that with the most products on tensor cores, then the most
+//! bytes, then the most exponentials and logarithms, then the fewest instructions. So a way that copies element by element,
+//! or leaves the work out, is never taken.
 
 use alrao::bench::estimate::machine_code::Pass;
 
@@ -12,7 +13,7 @@ struct Line<'a> {
     address: u64,
     /// Whether a predicate may leave it out.
     is_guarded: bool,
-    /// Whether it does nothing (`@!PT`), as nvcc puts loads before copies that must not start at once.
+    /// Whether it never runs (`@!PT`): nvcc puts such loads before asynchronous copies.
     is_idle: bool,
     /// Its name with modifiers.
     name: &'a str,

@@ -16,6 +16,7 @@ pub(crate) use self::moments::pieces_with_moments;
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{Device, Op};
 use crate::ops::begin;
+use crate::ops::tensor::elementwise::relu_gradient;
 use crate::tape::{Backward, Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
@@ -76,31 +77,8 @@ pub fn batch_norm_train_of(
     running_variance: &Tensor,
     config: BatchNormConfig,
 ) -> Tensor {
-    train_at(None, [x, weight, bias], moments, [running_mean, running_variance], config)
-}
-
-/// The same, written to a place where there is one.
-pub(crate) fn train_at(
-    place: Option<&Tensor>,
-    inputs: [&Tensor; 3],
-    moments: &Moments,
-    running: [&Tensor; 2],
-    config: BatchNormConfig,
-) -> Tensor {
-    let x = inputs[0];
-    check(inputs, running);
-    moments.check(x);
-    let y = x.empty_at(place, x.shape());
-    let op = forward_op(x, &y);
-    let backward = match x.device() {
-        Device::Gpu(gpu) => launch::train(gpu, inputs, &y, moments, running, config),
-        Device::Cpu(cpu) => float_dispatch!(x.dtype(), "batch_norm", T => {
-            let (mean, variance) = update_running::<T>(running, moments, x, config.momentum);
-            normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, true)
-        }),
-    };
-    drop(op);
-    record(y, &inputs, backward)
+    let running = [running_mean, running_variance];
+    batch_norm_at(None, [x, weight, bias], Some(moments), running, config)
 }
 
 /// Computes the moments of a tensor `[.., C]` in a pass over it.
@@ -121,33 +99,80 @@ pub fn batch_norm_eval(
     running_variance: &Tensor,
     config: BatchNormConfig,
 ) -> Tensor {
-    eval_at(None, [x, weight, bias], [running_mean, running_variance], config)
+    batch_norm_at(None, [x, weight, bias], None, [running_mean, running_variance], config)
 }
 
-/// The same, written to a place where there is one.
-pub(crate) fn eval_at(
+/// Batch normalisation of `x`, `weight` and `bias` by these moments, or by the running statistics; the output is written to
+/// a place where there is one.
+pub(crate) fn batch_norm_at(
     place: Option<&Tensor>,
     inputs: [&Tensor; 3],
+    moments: Option<&Moments>,
     running: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Tensor {
     let x = inputs[0];
-    check(inputs, running);
+    check(inputs, moments, running);
     let y = x.empty_at(place, x.shape());
-    let op = forward_op(x, &y);
+    let op = begin("batch_norm forward", &[x, &y], 3 * x.shape().elements());
     let backward = match x.device() {
-        Device::Gpu(gpu) => launch::eval(gpu, inputs, &y, running, config),
+        Device::Gpu(gpu) => launch::normalise(gpu, inputs, (&y, None), moments, running, config),
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "batch_norm", T => {
-            let [mean, variance] = running.map(Tensor::to_f64s);
-            normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, false)
+            let (mean, variance) = match moments {
+                Some(moments) => update_running::<T>(running, moments, x, config.momentum),
+                None => (running[0].to_f64s(), running[1].to_f64s()),
+            };
+            normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, moments.is_some())
         }),
     };
     drop(op);
     record(y, &inputs, backward)
 }
 
-fn forward_op(x: &Tensor, y: &Tensor) -> Option<Op> {
-    begin("batch_norm forward", &[x, y], 3 * x.shape().elements())
+/// Batch normalisation of `x`, `weight` and `bias` by these moments, or by the running statistics, then the addition of
+/// `residual`, of the shape of `x`; a ReLU follows the addition. On a GPU all of it is one pass. Panics if shapes or dtypes
+/// do not fit.
+///
+/// ```
+/// use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_add};
+/// use alrao::{DType, Device, Tensor};
+/// let device = Device::cpu();
+/// let [zero, one] = [0.0, 1.0].map(|value| Tensor::full(&device, [1], DType::F64, value));
+/// let x = Tensor::from_slice(&device, [2, 1], &[1f64, -3.0]);
+/// let config = BatchNormConfig { epsilon: 0.0, relu: true, ..BatchNormConfig::default() };
+/// let y = batch_norm_add([&x, &one, &zero, &x], None, [&zero, &one], config);
+/// assert_eq!(y.to_vec::<f64>(), [2.0, 0.0]);
+/// ```
+pub fn batch_norm_add(
+    [x, weight, bias, residual]: [&Tensor; 4],
+    moments: Option<&Moments>,
+    running: [&Tensor; 2],
+    config: BatchNormConfig,
+) -> Tensor {
+    assert_alike("batch_norm", &[x, residual]);
+    let (own, other) = (x.shape(), residual.shape());
+    assert!(own == other, "batch_norm: a residual of shape {other} for an input {own}");
+    let inputs = [x, weight, bias];
+    let gpu = match x.device() {
+        Device::Gpu(gpu) => gpu,
+        Device::Cpu(_) => {
+            let plain = BatchNormConfig { relu: false, ..config };
+            let sum = batch_norm_at(None, inputs, moments, running, plain).add(residual);
+            return if config.relu { sum.relu() } else { sum };
+        }
+    };
+    check(inputs, moments, running);
+    let y = x.empty_at(None, own);
+    let op = begin("batch_norm forward", &[x, residual, &y], 4 * own.elements());
+    let to = (&y, Some(residual));
+    let backward = launch::normalise(gpu, inputs, to, moments, running, config);
+    drop(op);
+    let kept = config.relu.then(|| y.detach());
+    record(y, &[x, weight, bias, residual], move |dy, gradients| {
+        let dy = &kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
+        gradients.pass(3, dy);
+        backward(dy, gradients);
+    })
 }
 
 /// Two passes: sums over the rows, which the gradient needs, and the gradient.
@@ -155,13 +180,20 @@ fn backward_op(x: &Tensor, dy: &Tensor) -> Option<Op> {
     begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements())
 }
 
-fn check([x, weight, bias]: [&Tensor; 3], [mean, variance]: [&Tensor; 2]) {
+fn check(
+    [x, weight, bias]: [&Tensor; 3],
+    moments: Option<&Moments>,
+    [mean, variance]: [&Tensor; 2],
+) {
     let vectors = [weight, bias, mean, variance];
     assert_wide("batch_norm", x, &vectors);
-    let x = x.shape();
+    let (own, x) = (x, x.shape());
     for vector in vectors {
         let fits = x.rank() > 0 && vector.shape() == [x.columns()].into();
         assert!(fits, "batch_norm: a vector of shape {} for an input {x}", vector.shape());
+    }
+    if let Some(moments) = moments {
+        moments.check(own);
     }
 }
 

@@ -395,11 +395,12 @@ inline uint32_t bf16_pair(float first, float second) {
 
 namespace simulator {
 
-// Writes zeros where `global` is null.
 template <uint32_t BYTES>
-inline void copy_async(const simulator_site* site, void* shared, const void* global) {
+inline void copy_async(const simulator_site* site, void* shared, const void* global, bool is_inside = true) {
     uintptr_t addresses = reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global);
-    if (addresses % BYTES) simulator_trap(&simulator_current, site);
+    if (addresses % BYTES || (is_inside && !global)) simulator_trap(&simulator_current, site);
+    // The scheduler takes null for zeros.
+    if (!is_inside) global = nullptr;
     if (simulator_current.tells_copies) {
         simulator_copy(&simulator_current, site, shared, global, BYTES);
     } else if (global) {
@@ -407,11 +408,6 @@ inline void copy_async(const simulator_site* site, void* shared, const void* glo
     } else {
         memset(shared, 0, BYTES);
     }
-}
-
-template <uint32_t BYTES>
-inline void copy_async_or_zeros(const simulator_site* site, void* shared, const void* global, bool is_inside) {
-    copy_async<BYTES>(site, shared, is_inside ? global : nullptr);
 }
 
 struct MatrixLoad {
@@ -469,12 +465,12 @@ inline void mma(
 }  // namespace simulator
 
 #define copy_async16(shared, global) \
-    simulator::copy_async<16>(SIMULATOR_SITE("copy_async16: an address is not a multiple of 16"), shared, global)
+    simulator::copy_async<16>(SIMULATOR_SITE("copy_async16: an address is null or not a multiple of 16"), shared, global)
 #define copy_async16_or_zeros(shared, global, is_inside)                                                       \
-    simulator::copy_async_or_zeros<16>(                                                                        \
-        SIMULATOR_SITE("copy_async16_or_zeros: an address is not a multiple of 16"), shared, global, is_inside)
+    simulator::copy_async<16>(                                                                        \
+        SIMULATOR_SITE("copy_async16_or_zeros: an address is null or not a multiple of 16"), shared, global, is_inside)
 #define copy_async4(shared, global) \
-    simulator::copy_async<4>(SIMULATOR_SITE("copy_async4: an address is not a multiple of 4"), shared, global)
+    simulator::copy_async<4>(SIMULATOR_SITE("copy_async4: an address is null or not a multiple of 4"), shared, global)
 inline void copy_async_commit() {
     if (simulator_current.tells_copies) simulator_copy_commit(&simulator_current);
 }
@@ -493,7 +489,8 @@ inline void copy_async_wait() {
 #define mma_tf32(d, a, b) simulator::mma(SIMULATOR_SITE("mma_tf32"), simulator::multiply_tf32, d, a, b)
 
 inline float exp2_approximate(float x) {
-    return exp2f(x);
+    float power = exp2f(x);
+    return power < 1.17549435e-38f ? 0.0f : power;
 }
 
 // Rounds to nearest, ties away from zero, as cvt.rna does.

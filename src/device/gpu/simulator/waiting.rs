@@ -39,7 +39,7 @@ impl Default for Warp {
     }
 }
 
-/// An asynchronous copy, or zeros that are written as asynchronously.
+/// An asynchronous copy; without a source it writes zeros.
 #[derive(Clone, Copy)]
 pub(super) struct AsyncCopy {
     pub target: usize,

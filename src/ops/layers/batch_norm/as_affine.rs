@@ -33,8 +33,7 @@ pub fn batch_norm_affine(
     config: BatchNormConfig,
 ) -> [Tensor; 2] {
     let (inputs, running) = ([x, weight, bias], [running_mean, running_variance]);
-    check(inputs, running);
-    moments.check(x);
+    check(inputs, Some(moments), running);
     match x.device() {
         Device::Gpu(gpu) => drop(launch::finish(gpu, inputs, moments, running, config)),
         Device::Cpu(_) => float_dispatch!(x.dtype(), "batch_norm", T => {

@@ -39,6 +39,7 @@ struct BatchNormShape {
     x_pitch: u64,
     y_pitch: u64,
     dx_pitch: u64,
+    residual_pitch: u64,
     channels: u32,
     columns: u32,
     relu: u32,
@@ -96,6 +97,7 @@ impl Tiling {
             x_pitch: x.pitch() as u64,
             y_pitch: 0,
             dx_pitch: 0,
+            residual_pitch: 0,
             channels: x.shape().columns() as u32,
             columns: self.columns as u32,
             relu: 0,
@@ -166,18 +168,22 @@ impl Context {
         }
     }
 
-    /// Writes the output, and returns the backward pass.
-    fn apply(self, gpu: &Rc<Gpu>, y: &Tensor) -> Backward {
-        let pointers = [self.x.pointer(), self.affine.pointer(), y.pointer()];
-        let tiling = Tiling::of(&[&self.x, y], &pointers);
+    /// Writes the output, and returns the backward pass, which begins before a residual was added.
+    fn apply(mut self, gpu: &Rc<Gpu>, (y, residual): (&Tensor, Option<&Tensor>)) -> Backward {
+        let more = residual.map_or(Pointer::NULL, Tensor::pointer);
+        let pointers = [self.x.pointer(), self.affine.pointer(), more, y.pointer()];
+        let tensors: Vec<&Tensor> = [&self.x, y].into_iter().chain(residual).collect();
+        let tiling = Tiling::of(&tensors, &pointers);
         let shape = BatchNormShape {
             y_pitch: y.pitch() as u64,
+            residual_pitch: residual.map_or(0, Tensor::pitch) as u64,
             relu: u32::from(self.config.relu),
             ..tiling.shape(&self.x)
         };
         let kernel = tiling.kernel("apply", y);
-        let [x, affine, to] = &pointers;
-        gpu.launch(&kernel, tiling.grid, BLOCK, &[x, affine, to, &Parameters(&shape)]);
+        let [x, affine, more, to] = &pointers;
+        gpu.launch(&kernel, tiling.grid, BLOCK, &[x, affine, more, to, &Parameters(&shape)]);
+        self.config.relu &= residual.is_none();
         let gpu = Rc::clone(gpu);
         Box::new(move |dy, gradients| self.backward(&gpu, dy, gradients))
     }
@@ -248,16 +254,21 @@ impl Context {
     }
 }
 
-/// See [`super::batch_norm_train_of`].
-pub(super) fn train(
+/// Writes the output, with a residual if there is one, and returns the backward pass, which begins before the addition. The
+/// statistics are the batch's if there are moments.
+pub(super) fn normalise(
     gpu: &Rc<Gpu>,
     inputs: [&Tensor; 3],
-    y: &Tensor,
-    moments: &Moments,
+    to: (&Tensor, Option<&Tensor>),
+    moments: Option<&Moments>,
     running: [&Tensor; 2],
     config: BatchNormConfig,
 ) -> Backward {
-    finish(gpu, inputs, moments, running, config).apply(gpu, y)
+    let context = match moments {
+        Some(moments) => finish(gpu, inputs, moments, running, config),
+        None => of_running(gpu, inputs, running, config),
+    };
+    context.apply(gpu, to)
 }
 
 /// Computes the batch's statistics, and updates the running ones.
@@ -276,9 +287,9 @@ pub(super) fn finish(
         grid: finish.grid(),
         block: BLOCK,
         shared: 0,
-        // A lane merges its parts, and then five times with another lane.
+        // The counted way through the loop adds one part of a lane; the sums over lanes and the end take about as long.
         work: LaunchWork {
-            passes: Some(parts.div_ceil(LANES) + 5),
+            passes: Some(parts.div_ceil(LANES) + 1),
             bytes: Some(parts * 3 * finish.channels as usize * 4),
         },
         arguments: &[
@@ -295,14 +306,13 @@ pub(super) fn finish(
     context
 }
 
-/// See [`super::batch_norm_eval`].
-pub(super) fn eval(
-    gpu: &Rc<Gpu>,
+/// Takes the running statistics.
+fn of_running(
+    gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],
-    y: &Tensor,
     [running_mean, running_variance]: [&Tensor; 2],
     config: BatchNormConfig,
-) -> Backward {
+) -> Context {
     let context = Context::new(x, config, false);
     let finish = BatchNormFinish::new(x, 1, 0, &config);
     gpu.launch(
@@ -319,5 +329,5 @@ pub(super) fn eval(
             &Parameters(&finish),
         ],
     );
-    context.apply(gpu, y)
+    context
 }

@@ -142,7 +142,8 @@ fn launch(
     }
     let (sizes, products) = (which.sizes(geometry), which.products(geometry));
     let [m, n, _] = sizes;
-    // Indices along an axis, up to the end of the last tile, are dividends, and the weights' rows have 32 bits.
+    // Indices along the axes must stay below Divisor::END up to the end of the last tile. `row_bytes` panics if a feature's
+    // weights need more than 32 bits.
     let is_long = sizes.iter().any(|size| size + 128 > Divisor::END);
     assert!(!is_long, "conv2d: a product of {sizes:?} is too large for a GPU");
     row_bytes("conv2d", dtype, geometry.depth());
@@ -156,14 +157,13 @@ fn launch(
         }
         None => (target.rows, target.epilogue),
     };
-    let single = if geometry.config.groups == 1 { 0 } else { n };
     shape.out_pitch = to.stride as u64;
     shape.out_split = elements as u64;
     shape.splits = cut.splits as u32;
     shape.add = u32::from(epilogue.add);
     shape.relu = u32::from(epilogue.relu);
     shape.out_is_bf16 = to.is_bf16();
-    shape.out_is_aligned = u32::from(is_aligned(to.pointer, &[to.stride, elements, single]));
+    shape.out_is_aligned = u32::from(is_aligned(to.pointer, &[to.stride, elements, n]));
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = u32::try_from(tiles * cut.splits * products);
     let blocks = blocks.expect("a tensor that fits the memory has fewer tiles");
@@ -306,12 +306,11 @@ pub(super) fn weight_gradient(
         let sizes = Which::WeightGradient.sizes(geometry);
         return product(gpu, sizes, dy, x, target.rows, target.epilogue);
     }
-    let first_feature = if geometry.config.groups == 1 { 0 } else { features };
     let shape = Conv2dShape {
         x_pixel_bytes: pixel_bytes(x),
         y_pixel_bytes: pixel_bytes(dy),
         x_is_aligned: in_runs(x, x.pitch(), channels),
-        y_is_aligned: in_runs(dy, dy.pitch(), first_feature),
+        y_is_aligned: in_runs(dy, dy.pitch(), features),
         ..shape(Which::WeightGradient, geometry)
     };
     launch(gpu, (Which::WeightGradient, dy.dtype()), geometry, [x, dy], None, &target, shape);

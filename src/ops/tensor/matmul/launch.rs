@@ -26,9 +26,11 @@ impl Operand {
         Operand { pointer: tensor.pointer(), dtype: tensor.dtype(), stride, transposed }
     }
 
-    /// Whether all rows are aligned to 16 bytes, in every member of a batch.
-    fn is_aligned(&self, batch_stride: usize) -> bool {
-        lies_in_runs(self.pointer, self.dtype, &[self.stride, batch_stride])
+    /// Whether all rows, in every member of a batch, are aligned to 16 bytes and a multiple of 16 bytes long. `sizes`: those
+    /// of the matrix that the product takes.
+    fn is_aligned(&self, batch_stride: usize, sizes: [usize; 2]) -> bool {
+        let length = sizes[usize::from(!self.transposed)];
+        lies_in_runs(self.pointer, self.dtype, &[self.stride, batch_stride, length])
     }
 }
 
@@ -198,9 +200,9 @@ pub(super) fn products(
         splits: cut.splits as u32,
         slabs: cut.slabs as u32,
         add: u32::from(direct.add),
-        a_is_aligned: u32::from(a.is_aligned(batch.a_stride)),
-        b_is_aligned: u32::from(b.is_aligned(batch.b_stride)),
-        c_is_aligned: u32::from(is_aligned(to.pointer, &[to.stride, rows * n])),
+        a_is_aligned: u32::from(a.is_aligned(batch.a_stride, [m, k])),
+        b_is_aligned: u32::from(b.is_aligned(batch.b_stride, [k, n])),
+        c_is_aligned: u32::from(is_aligned(to.pointer, &[to.stride, n])),
         c_is_bf16: to.is_bf16(),
         relu: u32::from(direct.relu),
         unused: 0,

@@ -360,7 +360,7 @@ impl Warp {
             let from = address(&self.registers, Class::Wide, operands.s[1], lane, from_offset);
             let read = self.registers.get(Class::Narrow, operands.s[2], lane);
             if read > u64::from(bytes) || !read.is_multiple_of(4) {
-                let text = format!("a copy of {bytes} bytes reads {read}");
+                let text = format!("a copy of {bytes} bytes reads {read}: only multiples of 4 are supported");
                 return Err(Problem::new(lane, LAUNCH_FAILED, text));
             }
             let copy = Copy { lane, to, from, bytes, read: read as u8, pc };
@@ -377,7 +377,7 @@ impl Warp {
         Ok(())
     }
 
-    /// A copy that reads nothing may have any address.
+    /// A copy that reads nothing may have any aligned address.
     fn check_copied(&mut self, launch: &Launch, copy: &Copy) -> Result<(), Problem> {
         check_alignment(copy.lane, copy.from, u64::from(copy.bytes))?;
         match copy.read {
