@@ -2,7 +2,7 @@
 // The launches are in src/ops/layers/batch_norm/launch.rs.
 //
 //   y  = relu?((x - mean) scale + bias + residual),   scale = weight / sqrt(variance + epsilon)
-//   g  = 0 where a ReLU gave 0, also if dy is infinite; else dy          (without a residual)
+//   g  = 0 where a ReLU gave 0, also if dy is infinite; else dy. With a residual: dy, which the host has masked
 //   dbias = sum g,   dweight = sum g (x - mean) / sqrt(variance + epsilon)
 //   dx = g scale + (x - mean) slope + constant,   slope = -scale/n sum g (x - mean) / (variance + epsilon),
 //                                                 constant = -scale/n sum g       (both 0 for running statistics)
@@ -26,7 +26,8 @@
 // channel's constants stay in registers over all rows of the thread. V makes accesses of 16 bytes, 4 elements in f32 and
 // 8 in bf16, where C and every pitch are multiples of V; else V is 1.
 //
-// dx may be dy, or lie in the same buffer as x's gradient. No other buffers may overlap.
+// residual may be x, or a slice of its buffer; dx may be dy, or lie in the same buffer as x's gradient. No other buffers
+// may overlap.
 #include "common.cuh"
 
 struct BatchNormShape {

@@ -14,11 +14,11 @@ __device__ __forceinline__ uint32_t divide_up(uint32_t a, uint32_t b) {
 // (Granlund and Montgomery 1994); src/ops/divisor.rs computes the factor. Dividends are below 2^31.
 struct Divisor {
     uint32_t value, factor, shift;
-
-    __device__ __forceinline__ uint32_t quotient(uint32_t n) const {
-        return __umulhi(2 * n, factor) >> shift;
-    }
 };
+
+__device__ __forceinline__ uint32_t quotient(uint32_t n, const Divisor& by) {
+    return __umulhi(2 * n, by.factor) >> by.shift;
+}
 
 // Row `index` of a matrix whose rows are `row_bytes` bytes apart: one instruction, where a pitch in elements takes three.
 template <class T>

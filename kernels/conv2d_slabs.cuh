@@ -13,7 +13,7 @@ struct Conv2dShape {
     uint32_t splits, add;
     uint32_t out_is_bf16;                 // in bf16 kernels: whether the result is bf16, or else f32
     uint32_t x_is_aligned, y_is_aligned;  // whether the channels of every pixel and group are whole runs, 16-byte aligned
-    uint32_t weight_is_aligned;           // whether the rows that the kernel reads are
+    uint32_t weight_is_aligned;           // whether the weight's rows (fwd: of a feature; dx: of a tap) are
     uint32_t out_is_aligned;              // as in Output
     uint32_t relu;                        // on the output, after the bias
     Divisor by_channels;                  // channels of a tap: of a group of x, or for dx_bwd of dy
@@ -74,7 +74,7 @@ struct Conv2dTap {
     uint32_t r, s, channel;
 
     __device__ static __forceinline__ Conv2dTap of(uint32_t index, const Divisor& by_channels, const Divisor& by_taps) {
-        uint32_t tap = by_channels.quotient(index), r = by_taps.quotient(tap);
+        uint32_t tap = quotient(index, by_channels), r = quotient(tap, by_taps);
         return {r, tap - r * by_taps.value, index - tap * by_channels.value};
     }
 
@@ -246,7 +246,7 @@ struct Conv2dColumns {
     }
 
     __device__ __forceinline__ Conv2dPlace place(uint32_t pixel) const {
-        uint32_t row = by_width.quotient(pixel), image = by_height.quotient(row);
+        uint32_t row = quotient(pixel, by_width), image = quotient(row, by_height);
         return Conv2dPlace(walk, image, row - image * by_height.value, pixel - row * by_width.value);
     }
 

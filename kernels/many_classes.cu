@@ -55,7 +55,7 @@ struct ManyClasses {
     uint32_t z_row_bytes;
     uint32_t samples, inputs, classifiers, outputs;
     uint32_t splits, chunks;  // parts of the classes, and chunks of 64 classes per part
-    uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row is 16-byte aligned
+    uint32_t z_is_aligned, weight_is_aligned;  // whether every fourth element of every row is 16-byte aligned; any length
     uint32_t add_weight, add_bias;
 };
 

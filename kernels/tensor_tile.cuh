@@ -85,8 +85,8 @@ struct TensorSlab {
     }
 
     // Loads the fragment `x` further along X and `k` further along the inner axis than the one at `lane` (from
-    // lane_offset). x and the position of the warp's part share no bits of the swizzle, so an XOR with a constant replaces
-    // an addition.
+    // lane_offset). The lane's offset before the swizzle has none of the bits of k (INNER) or of the swizzled part of x
+    // (else), so an XOR with a constant replaces an addition.
     template <bool X_FIRST>
     static __device__ __forceinline__ void read(const T* slab, int lane, int x, int k, uint32_t (&quarters)[4]) {
         if (INNER) {

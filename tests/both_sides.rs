@@ -12,13 +12,14 @@ use crate::place::source;
 type Field = (String, String, Vec<u64>);
 
 /// Rust's types with CUDA's names for them.
-const TYPES: [(&str, &str); 6] = [
+const TYPES: [(&str, &str); 7] = [
     ("u64", "uint64_t"),
     ("i64", "int64_t"),
     ("u32", "uint32_t"),
     ("i32", "int32_t"),
     ("f64", "double"),
     ("f32", "float"),
+    ("Divisor", "Divisor"),
 ];
 
 /// The text of a file's code without comments and attributes.
@@ -204,8 +205,8 @@ fn structs_have_the_same_fields_in_rust_and_in_cuda() {
     let of_shapes = constants(&code(&source().join("src/shape.rs")));
     let mut names = taken_by_value(&kernels);
     assert!(names.len() >= 22, "{names:?}");
-    // Read through a pointer.
-    names.push("ParameterChunk".into());
+    // Read through a pointer, and a part of others.
+    names.extend(["ParameterChunk", "Divisor"].map(String::from));
     let (in_cuda, in_rust) = (structs(&kernels, &names), structs(&rust, &names));
     for name in names {
         let (body, constants) = &in_cuda[&name];
@@ -292,7 +293,8 @@ fn tiles_are_the_same_in_rust_and_in_cuda() {
         ),
         ("const fn on_tensor_cores(", "tensor_tile.cuh", "typedef TensorTile<bf16, ", Some("BF16")),
     ] {
-        let table = rust.split_once(tables).unwrap().1.split("]").nth(1).unwrap();
+        let rest = rust.split_once(tables).unwrap().1;
+        let table = rest.split("\nstatic ").next().unwrap().split("\nconst ").next().unwrap();
         let tiles: Vec<&str> = table.split("Tile {").skip(1).collect();
         let cuda = code(&source().join("kernels").join(file));
         let in_cuda = cuda.split(start).skip(1);
@@ -314,7 +316,7 @@ fn tiles_are_the_same_in_rust_and_in_cuda() {
                 Some(name) => {
                     let call =
                         rust.split_once(&format!("static {name}: [Tile; 3] = on_tensor_cores("));
-                    let k = number(call.unwrap().1.split(')').next().unwrap());
+                    let k = number(call.unwrap().1.split(',').next().unwrap());
                     (own[0] / own[2] * (own[1] / own[3]) * 32, k)
                 }
             };

@@ -62,13 +62,13 @@ fn an_estimate_says_that_it_is_one() {
     refused(folder.path(), &["kernels", "nosuch", "--estimate", "h200"], "nosuch");
 }
 
-/// A launch of a product with `blocks` blocks of `passes` slabs each, on the H200.
+/// A launch of a product in f32 with `blocks` blocks of `passes` slabs each, on the H200.
 fn product(blocks: usize, passes: usize) -> (f64, Limit) {
     let launch = ProfiledLaunch {
-        kernel: "matmul_128_nt_tf32".into(),
+        kernel: "matmul_128_nt_f32".into(),
         blocks,
         threads: 256,
-        shared: 96 << 10,
+        shared: 0,
         work: LaunchWork::passes(passes),
         buffers: 1 << 20,
         call: None,
@@ -85,7 +85,7 @@ fn product(blocks: usize, passes: usize) -> (f64, Limit) {
 
 #[test]
 fn an_estimate_follows_the_counts() {
-    let slots = f64::from(compiled(90, "matmul_128_nt_tf32").unwrap().pass.slots());
+    let slots = f64::from(compiled(90, "matmul_128_nt_f32").unwrap().pass.slots());
     // One block on each SM, so two warps for each scheduler: issue slots bind.
     let cycles = 100.0 * slots * 2.0 * 1.12;
     let (us, limit) = product(132, 100);

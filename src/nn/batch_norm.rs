@@ -66,7 +66,7 @@ pub(crate) enum Output<'a> {
     New,
     /// Written to this tensor.
     At(&'a Tensor),
-    /// Added to this tensor, before the norm's ReLU.
+    /// In memory of its own, with this residual added before the ReLU.
     Sum(&'a Tensor),
 }
 

@@ -102,8 +102,8 @@ pub fn batch_norm_eval(
     batch_norm_at(None, [x, weight, bias], None, [running_mean, running_variance], config)
 }
 
-/// Batch normalisation of `x`, `weight` and `bias` by these moments, or by the running statistics; the output is written to
-/// a place where there is one.
+/// Batch normalisation of the first of `inputs`, with weight and bias, by these moments, or by the running statistics if there
+/// are none. The output is written to `place` if that is given.
 pub(crate) fn batch_norm_at(
     place: Option<&Tensor>,
     inputs: [&Tensor; 3],
@@ -129,9 +129,9 @@ pub(crate) fn batch_norm_at(
     record(y, &inputs, backward)
 }
 
-/// Batch normalisation of `x`, `weight` and `bias` by these moments, or by the running statistics, then the addition of
-/// `residual`, of the shape of `x`; a ReLU follows the addition. On a GPU all of it is one pass. Panics if shapes or dtypes
-/// do not fit.
+/// Batch normalisation of `x` by these moments (which updates the running statistics), or by the running statistics if there
+/// are none; then `residual`, of the shape of `x`, is added, and a ReLU follows if the configuration has one. On a GPU all of
+/// it is one pass. Panics if shapes or dtypes do not fit.
 ///
 /// ```
 /// use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_add};

@@ -168,7 +168,8 @@ impl Context {
         }
     }
 
-    /// Writes the output, and returns the backward pass, which begins before a residual was added.
+    /// Writes the output, and returns the norm's own backward pass. With a residual, it takes the gradient to which the
+    /// ReLU's mask has been applied.
     fn apply(mut self, gpu: &Rc<Gpu>, (y, residual): (&Tensor, Option<&Tensor>)) -> Backward {
         let more = residual.map_or(Pointer::NULL, Tensor::pointer);
         let pointers = [self.x.pointer(), self.affine.pointer(), more, y.pointer()];
@@ -254,8 +255,8 @@ impl Context {
     }
 }
 
-/// Writes the output, with a residual if there is one, and returns the backward pass, which begins before the addition. The
-/// statistics are the batch's if there are moments.
+/// Writes the output, with a residual if there is one, and returns the norm's own backward pass, as [`Context::apply`] does.
+/// The statistics are the batch's if there are moments.
 pub(super) fn normalise(
     gpu: &Rc<Gpu>,
     inputs: [&Tensor; 3],
@@ -287,7 +288,8 @@ pub(super) fn finish(
         grid: finish.grid(),
         block: BLOCK,
         shared: 0,
-        // The counted way through the loop adds one part of a lane; the sums over lanes and the end take about as long.
+        // The counted path loads four parts and adds one. Passes count the additions, and one more for the sums over lanes
+        // and the end.
         work: LaunchWork {
             passes: Some(parts.div_ceil(LANES) + 1),
             bytes: Some(parts * 3 * finish.channels as usize * 4),
@@ -306,7 +308,7 @@ pub(super) fn finish(
     context
 }
 
-/// Takes the running statistics.
+/// The context for the running statistics.
 fn of_running(
     gpu: &Gpu,
     [x, weight, bias]: [&Tensor; 3],

@@ -225,7 +225,7 @@ fn is_product(geometry: Geometry) -> bool {
     pointwise::fits(geometry) && geometry.config.groups == 1
 }
 
-/// Whether a tensor's rows, and the channels at these distances, can be copied 16 bytes at a time.
+/// Whether rows at this pitch, and groups of this many channels, are whole runs of 16 bytes.
 fn in_runs(tensor: &Tensor, pitch: usize, channels: usize) -> u32 {
     u32::from(lies_in_runs(tensor.pointer(), tensor.dtype(), &[pitch, channels]))
 }

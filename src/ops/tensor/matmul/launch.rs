@@ -77,12 +77,12 @@ impl Epilogue {
     }
 }
 
-/// Whether an address is a multiple of 16 bytes and the strides from it are multiples of 4 elements.
+/// Whether an address is a multiple of 16 bytes and these strides and lengths are multiples of 4 elements.
 pub(crate) fn is_aligned(pointer: Pointer, strides: &[usize]) -> bool {
     lies_in_runs(pointer, DType::F32, strides)
 }
 
-/// Whether an address and the strides from it, in elements, are multiples of 16 bytes.
+/// Whether an address and these strides and lengths, in elements, are multiples of 16 bytes.
 pub(crate) fn lies_in_runs(pointer: Pointer, dtype: DType, strides: &[usize]) -> bool {
     pointer.0.is_multiple_of(16)
         && strides.iter().all(|stride| (stride * dtype.size()).is_multiple_of(16))

@@ -80,16 +80,41 @@ static F32: [Tile; 3] = [
 /// Tiles of tensor cores, with slabs of 128 bytes: bf16 has twice the steps of tf32 in a slab. `clocks` are those of each
 /// tile, beside other blocks and alone.
 const fn on_tensor_cores(k: usize, clocks: [[usize; 2]; 3]) -> [Tile; 3] {
-    const SHAPES: [(&str, usize, u32, usize); 3] =
-        [("128", 128, 128, 2), ("64", 64, 128, 4), ("32", 32, 64, 8)];
-    const fn tile(index: usize, k: usize, clocks: [[usize; 2]; 3]) -> Tile {
-        let (name, side, threads, resident) = SHAPES[index];
-        let [clocks, clocks_alone] = clocks[index];
-        // Three stages of a slab of each operand.
-        let shared = 3 * 2 * side * 128;
-        Tile { name, m: side, n: side, k, threads, shared, resident, clocks, clocks_alone }
-    }
-    [tile(0, k, clocks), tile(1, k, clocks), tile(2, k, clocks)]
+    [
+        Tile {
+            name: "128",
+            m: 128,
+            n: 128,
+            k,
+            threads: 128,
+            shared: 96 << 10,
+            resident: 2,
+            clocks: clocks[0][0],
+            clocks_alone: clocks[0][1],
+        },
+        Tile {
+            name: "64",
+            m: 64,
+            n: 64,
+            k,
+            threads: 128,
+            shared: 48 << 10,
+            resident: 4,
+            clocks: clocks[1][0],
+            clocks_alone: clocks[1][1],
+        },
+        Tile {
+            name: "32",
+            m: 32,
+            n: 32,
+            k,
+            threads: 64,
+            shared: 24 << 10,
+            resident: 8,
+            clocks: clocks[2][0],
+            clocks_alone: clocks[2][1],
+        },
+    ]
 }
 
 static TF32: [Tile; 3] = on_tensor_cores(32, [[810, 1380], [415, 700], [175, 580]]);

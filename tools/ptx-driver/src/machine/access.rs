@@ -360,7 +360,9 @@ impl Warp {
             let from = address(&self.registers, Class::Wide, operands.s[1], lane, from_offset);
             let read = self.registers.get(Class::Narrow, operands.s[2], lane);
             if read > u64::from(bytes) || !read.is_multiple_of(4) {
-                let text = format!("a copy of {bytes} bytes reads {read}: only multiples of 4 are supported");
+                let text = format!(
+                    "a copy of {bytes} bytes reads {read}: it must be a multiple of 4, at most {bytes}"
+                );
                 return Err(Problem::new(lane, LAUNCH_FAILED, text));
             }
             let copy = Copy { lane, to, from, bytes, read: read as u8, pc };
