@@ -2,8 +2,8 @@
 //!
 //! The main loop is the smallest loop that starts a group of asynchronous copies. In a kernel without such copies it is the
 //! smallest with most products on tensor cores; without products, the innermost with most bytes; without a loop, the whole
-//! kernel. Of the ways through it the usual one is counted: that with the most products on tensor cores, then the most
-//! bytes, then the most exponentials and logarithms, then the fewest instructions. So a way that copies element by element,
+//! kernel. Of the paths through it the usual one is counted: that with the most products on tensor cores, then the most
+//! bytes, then the most exponentials and logarithms, then the fewest instructions. So a path that copies element by element,
 //! or leaves the work out, is never taken.
 
 use alrao::bench::estimate::machine_code::Pass;
@@ -45,8 +45,8 @@ pub fn pass(body: &str, products: Option<u32>) -> Pass {
     let loops = loops(&lines);
     let main = main_loop(&lines, &loops);
     let whole = Loop { first: 0, last: lines.len() - 1 };
-    let way = Ways { lines: &lines, loops: &loops, main, products };
-    way.best(main.unwrap_or(whole)).pass
+    let path = Paths { lines: &lines, loops: &loops, main, products };
+    path.best(main.unwrap_or(whole)).pass
 }
 
 fn line(text: &str) -> Option<Line<'_>> {
@@ -92,15 +92,15 @@ fn main_loop(lines: &[Line], loops: &[Loop]) -> Option<Loop> {
     innermost.filter(|own| bytes(own) > 0).max_by_key(|own| bytes(own)).copied()
 }
 
-/// A way through some lines.
+/// A path through some lines.
 #[derive(Clone, Copy, Default)]
-struct Way {
+struct Path {
     pass: Pass,
     /// Exponentials and logarithms.
     functions: u32,
 }
 
-impl Way {
+impl Path {
     fn rank(&self) -> (u32, u32, u32, std::cmp::Reverse<u32>) {
         let Pass { tensor, bytes, .. } = self.pass;
         (tensor, bytes, self.functions, std::cmp::Reverse(self.pass.slots()))
@@ -119,35 +119,35 @@ impl Way {
     }
 }
 
-struct Ways<'a> {
+struct Paths<'a> {
     lines: &'a [Line<'a>],
     loops: &'a [Loop],
     main: Option<Loop>,
     products: Option<u32>,
 }
 
-impl Ways<'_> {
-    /// The usual way through a range of lines; jumps lead forwards only.
-    fn best(&self, range: Loop) -> Way {
-        let mut known: Vec<Option<Way>> = vec![None; self.lines.len() + 1];
+impl Paths<'_> {
+    /// The usual path through a range of lines; jumps lead forwards only.
+    fn best(&self, range: Loop) -> Path {
+        let mut known: Vec<Option<Path>> = vec![None; self.lines.len() + 1];
         for at in (range.first..=range.last).rev() {
             known[at] = self.from(at, range, &known);
         }
         known[range.first].unwrap_or_default()
     }
 
-    fn from(&self, at: usize, range: Loop, known: &[Option<Way>]) -> Option<Way> {
+    fn from(&self, at: usize, range: Loop, known: &[Option<Path>]) -> Option<Path> {
         let line = &self.lines[at];
         if at == range.last || line.name == "EXIT" && !line.is_guarded {
             let is_end = at == range.last || self.main.is_none();
-            let mut way = Way::default();
-            way.add(line, 1);
-            return is_end.then_some(way);
+            let mut path = Path::default();
+            path.add(line, 1);
+            return is_end.then_some(path);
         }
         if let Some((inner, times)) = self.products_from(at) {
-            let mut way = known[inner.last + 1]?;
-            inner.lines(self.lines).for_each(|line| way.add(line, times));
-            return Some(way);
+            let mut path = known[inner.last + 1]?;
+            inner.lines(self.lines).for_each(|line| path.add(line, times));
+            return Some(path);
         }
         let place = |target: u64| self.lines.iter().position(|line| line.address == target);
         let jump = line.target.and_then(place);
@@ -155,10 +155,10 @@ impl Ways<'_> {
         // A loop within is run once: its jump backwards is not taken.
         let falls_through = line.target.is_none() || line.is_guarded;
         let next = [forwards, falls_through.then_some(at + 1)];
-        let ways = next.into_iter().flatten().filter_map(|to| known[to]);
-        let mut way = ways.max_by_key(Way::rank)?;
-        way.add(line, 1);
-        Some(way)
+        let paths = next.into_iter().flatten().filter_map(|to| known[to]);
+        let mut path = paths.max_by_key(Path::rank)?;
+        path.add(line, 1);
+        Some(path)
     }
 
     /// The loop over the inner axis that begins here, and how often it is run in a pass.
@@ -236,7 +236,7 @@ fn wavefronts(name: &str) -> u32 {
     if is_access { (width(name) / 4).max(1) } else { u32::from(is(name, "SHFL")) }
 }
 
-/// A loop over slabs: copies of 16 bytes, or on another way of 4; a loop of two products, run four times; a way round all of it.
+/// A loop over slabs: copies of 16 bytes, or on another path of 4; a loop of two products, run four times; a path round all of it.
 const SLABS: &str = "
         /*0000*/                   MOV R1, c[0x0][0x28] ;
         /*0010*/              @!P0 BRA 0x0090 ;
