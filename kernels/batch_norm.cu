@@ -16,8 +16,8 @@
 //   running_mean, running_variance   [C]; a channel whose new values are not finite keeps the old ones, and so do all
 //                                    in a batch of one row or none
 //
-// Bytes per element: forward 4 (statistics) + 8 (apply; with a residual 12), backward 8 (sums) + 12 (dx); half of that in bf16. The ReLU's
-// mask is recomputed from x, not stored. About ten operations per element: memory-bound.
+// Bytes per element: forward 4 (statistics) + 8 (apply; with a residual 12), backward 8 (sums) + 12 (dx); half of that in
+// bf16. The ReLU's mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
 // A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that adds the parts in f64 in a
 // fixed order. Within a part, sums are taken relative to the part's first row, so that a large mean does not cancel the
@@ -306,7 +306,7 @@ __device__ void batch_norm_input_gradient(
 }
 
 #define BATCH_NORM(V, T, name)                                                                                         \
-    KERNEL_RESIDENT(batch_norm_statistics_##name, 256, 4, const T* x, float* partial, BatchNormShape shape) {                      \
+    KERNEL_RESIDENT(batch_norm_statistics_##name, 256, 4, const T* x, float* partial, BatchNormShape shape) {          \
         batch_norm_statistics<V>(x, partial, shape);                                                                   \
     }                                                                                                                  \
     KERNEL(batch_norm_apply_##name, 256, const T* x, const float* affine, const T* residual, T* y,                     \

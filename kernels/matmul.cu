@@ -24,8 +24,8 @@
 // f32 256, 128 and 64 for the three tiles; on tensor cores 128, 128 and 64. See tile.cuh and tensor_tile.cuh for a block's
 // work.
 //
-// Operands whose base address, stride or length of rows is not a multiple of 16 bytes are copied element by element: f32 still
-// asynchronously, bf16 through registers, since cp.async cannot copy 2 bytes. c may overlap neither a nor b.
+// Operands whose base address, stride or length of rows is not a multiple of 16 bytes are copied element by element: f32
+// still asynchronously, bf16 through registers, since cp.async cannot copy 2 bytes. c may overlap neither a nor b.
 #include "epilogue.cuh"
 
 struct MatmulShape {

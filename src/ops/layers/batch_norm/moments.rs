@@ -8,8 +8,8 @@ use crate::tensor::{Tensor, assert_wide};
 /// Numbers of a part for each channel.
 const KINDS: usize = 3;
 
-/// Partial moments of the channels of a tensor `[.., C]`. A part covers consecutive rows; parts are merged in order
-/// (Chan, Golub and LeVeque 1979).
+/// Partial moments of the channels of a tensor `[.., C]`. A part covers consecutive rows. The CPU merges the parts in order
+/// (Chan, Golub and LeVeque 1979); `kernels/batch_norm.cu` shifts them to one centre and adds them.
 #[derive(Clone)]
 pub struct Moments {
     /// `[parts, 3, C]`: a centre, and the sums over the part's rows of `x - centre` and of its square. The rounding
