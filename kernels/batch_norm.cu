@@ -11,20 +11,24 @@
 //   residual       as x, or null
 //   partial        forward [parts, 3, C]: for each part of the rows, a pilot value and the sums of x - pilot and of its
 //                  square; backward [parts, 2, C]: the sums of g and of g (x - mean)
+//   split          [splits, rows, C]: x as the sum of a product's parts, to which a bias [C] or null is added
 //   affine         [3, C]: mean, scale, bias          inverse  [C], f64: 1 / sqrt(variance + epsilon)
 //   slopes         [2, C]: slope, constant
 //   running_mean, running_variance   [C]; a channel whose new values are not finite keeps the old ones, and so do all
 //                                    in a batch of one row or none
 //
 // Bytes per element: forward 4 (statistics) + 8 (apply; with a residual 12), backward 8 (sums) + 12 (dx); half of that in
-// bf16. The ReLU's mask is recomputed from x, not stored. About ten operations per element: memory-bound.
+// bf16. Where a product is split into parts, the statistics come from the pass that adds the parts, and read nothing. The
+// ReLU's mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
-// A grid-wide sum is two launches: one over parts of the rows, then one warp per channel that adds the parts in f64 in a
-// fixed order. Within a part, sums are taken relative to the part's first row, so that a large mean does not cancel the
-// variance. The parts' sums are then shifted to the first part's pilot and added, without a division. A block is
-// `columns` threads of V channels each by 256 / columns rows. With channels last, a warp's accesses are coalesced, and a
-// channel's constants stay in registers over all rows of the thread. V makes accesses of 16 bytes, 4 elements in f32 and
-// 8 in bf16, where C and every pitch are multiples of V; else V is 1.
+// A grid-wide sum is two launches: one over parts of the rows, then one with 128 threads for each channel, which add the
+// parts in f64 in a fixed order. (A single warp would take four times as long for the hundreds of parts of a large image.)
+// Its blocks have 8 neighbouring channels, which share the sectors that they read. Within a part, sums are taken relative
+// to the part's first row, so that a large mean does not cancel the variance. The parts' sums are then shifted to the first
+// part's pilot and added, without a division. A block of the first launch is `columns` threads of V channels each by 256 /
+// columns rows. With channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all
+// rows of the thread. V makes accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples
+// of V; else V is 1.
 //
 // residual may be x, or a slice of its buffer; dx may be dy, or lie in the same buffer as x's gradient. No other buffers
 // may overlap.
@@ -39,7 +43,7 @@ struct BatchNormShape {
     uint32_t relu;
     uint32_t add;       // whether dx is accumulated
     uint32_t of_batch;  // whether the statistics are the batch's, so that dx depends on them
-    uint32_t unused;
+    uint32_t splits;    // of a product, or 0
 };
 
 struct BatchNormFinish {
@@ -96,15 +100,54 @@ __device__ void reduce_rows(Pack<V>& a, Pack<V>& b, uint32_t columns) {
     }
 }
 
+// Rows of x.
 template <int V, class T>
+struct Rows {
+    const T* x;
+    uint64_t pitch;
+
+    __device__ __forceinline__ Pack<V> load_row(uint64_t row) const {
+        return load<V>(x + row * pitch);
+    }
+    __device__ __forceinline__ void keep(uint64_t, const Pack<V>&) const {}
+};
+
+// Rows of a product that is split into parts; they are added in order, as matmul_sum adds them, and stored in y.
+template <int V, class T>
+struct SplitRows {
+    const float *split, *bias;
+    T* y;
+    uint64_t elements, pitch;  // of a part; of y
+    uint32_t channels, splits;
+
+    __device__ __forceinline__ Pack<V> load_row(uint64_t row) const {
+        const float* own = split + row * channels;
+        Pack<V> sum = load<V>(own);
+        for (uint32_t part = 1; part < splits; part++) add(sum, load<V>(own + part * elements));
+        if (bias != nullptr) add(sum, load<V>(bias));
+        return sum;
+    }
+    __device__ __forceinline__ void keep(uint64_t row, const Pack<V>& sum) const {
+        store<V>(y + row * pitch, sum);
+    }
+
+private:
+    static __device__ __forceinline__ void add(Pack<V>& sum, const Pack<V>& more) {
+        UNROLL
+        for (int v = 0; v < V; v++) sum.value[v] += more.value[v];
+    }
+};
+
+// `rows`: from the thread's channel on.
+template <int V, class Source>
 __device__ void batch_norm_statistics(
-    const T* __restrict__ x, float* __restrict__ partial, const BatchNormShape& shape) {
-    Place<V> place(shape);
+    const Place<V>& place, const Source& rows, float* __restrict__ partial, const BatchNormShape& shape) {
     Pack<V> pilot = {}, sum = {}, squares = {};
     if (place.is_inside) {
-        pilot = load<V>(x + blockIdx.y * shape.rows_of_part * shape.x_pitch + place.channel);
+        pilot = rows.load_row(blockIdx.y * shape.rows_of_part);
         for (uint64_t row = place.first; row < place.end; row += place.step) {
-            Pack<V> own = load<V>(x + row * shape.x_pitch + place.channel);
+            Pack<V> own = rows.load_row(row);
+            rows.keep(row, own);
             UNROLL
             for (int v = 0; v < V; v++) {
                 float deviation = own.value[v] - pilot.value[v];
@@ -122,6 +165,60 @@ __device__ void batch_norm_statistics(
     }
 }
 
+template <int V, class T>
+__device__ void batch_norm_whole(const T* __restrict__ x, float* __restrict__ partial, const BatchNormShape& shape) {
+    Place<V> place(shape);
+    Rows<V, T> rows = {x + place.channel, shape.x_pitch};
+    batch_norm_statistics<V>(place, rows, partial, shape);
+}
+
+template <int V, class T>
+__device__ void batch_norm_split(
+    const float* __restrict__ split, const float* __restrict__ bias, T* __restrict__ y, float* __restrict__ partial,
+    const BatchNormShape& shape) {
+    Place<V> place(shape);
+    SplitRows<V, T> rows = {
+        split + place.channel, bias == nullptr ? nullptr : bias + place.channel, y + place.channel,
+        shape.rows * shape.channels, shape.y_pitch, shape.channels, shape.splits};
+    batch_norm_statistics<V>(place, rows, partial, shape);
+}
+
+// ---- sums over the parts -------------------------------------------------------------------------------------------
+
+static const int FINISH_CHANNELS = 8;  // of a block
+static const int FINISH_THREADS = 1024, FINISH_LANES = FINISH_THREADS / FINISH_CHANNELS;
+
+// A thread's channel and its first part, as it loads them.
+struct FinishPlace {
+    uint32_t channel, part;
+    bool is_inside;
+
+    __device__ explicit FinishPlace(uint32_t channels)
+        : channel(blockIdx.x * FINISH_CHANNELS + threadIdx.x % FINISH_CHANNELS), part(threadIdx.x / FINISH_CHANNELS),
+          is_inside(channel < channels) {}
+};
+
+// Adds a and b over the threads with the same channel, in a fixed order. Returns the channel whose sums this thread gets,
+// at least `channels` if it gets none. All threads must call it.
+__device__ inline uint32_t reduce_channels(double& a, double& b, uint32_t channels) {
+    const int WARPS = FINISH_THREADS / WARP;
+    SHARED(double, sums, [2][FINISH_CHANNELS][WARPS + 1]);  // one more, against bank conflicts
+    UNROLL
+    for (int distance = WARP / 2; distance >= FINISH_CHANNELS; distance /= 2) {
+        a += __shfl_xor_sync(ALL_LANES, a, distance);
+        b += __shfl_xor_sync(ALL_LANES, b, distance);
+    }
+    uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (lane < FINISH_CHANNELS) sums[0][lane][warp] = a, sums[1][lane][warp] = b;
+    __syncthreads();  // every warp's sums are written
+    if (warp >= FINISH_CHANNELS) return channels;
+    static_assert(WARPS == WARP);
+    a = reduce_lanes<Sum>(sums[0][warp][lane]);
+    b = reduce_lanes<Sum>(sums[1][warp][lane]);
+    uint32_t channel = blockIdx.x * FINISH_CHANNELS + warp;
+    return lane == 0 ? channel : channels;
+}
+
 __device__ inline void store_affine(
     double mean, double variance, double epsilon, float weight, float bias, uint32_t channel, uint32_t channels,
     float* affine, double* inverse) {
@@ -132,39 +229,38 @@ __device__ inline void store_affine(
     affine[2 * channels + channel] = bias;
 }
 
-// One warp per channel.
-KERNEL(batch_norm_finish_f32, 256, const float* partial, const float* weight, const float* bias, float* running_mean,
-       float* running_variance, float* affine, double* inverse, BatchNormFinish finish) {
-    uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
-    uint32_t lane = threadIdx.x % WARP;
-    if (channel >= finish.channels) return;  // whole warps leave, and no block barrier follows
-    float pilot = finish.parts > 0 ? partial[channel] : 0.0f;
+KERNEL(batch_norm_finish_f32, FINISH_THREADS, const float* partial, const float* weight, const float* bias,
+       float* running_mean, float* running_variance, float* affine, double* inverse, BatchNormFinish finish) {
+    FinishPlace place(finish.channels);
     double sum = 0.0, squares = 0.0;  // of x - pilot, and of its square
-    const uint32_t TOGETHER = 4;      // parts whose loads are in flight together
-    for (uint32_t first = lane; first < finish.parts; first += TOGETHER * WARP) {
-        float own[TOGETHER][3];
-        UNROLL
-        for (uint32_t i = 0; i < TOGETHER; i++) {
-            uint32_t part = first + i * WARP;
-            const float* from = partial + static_cast<uint64_t>(part) * 3 * finish.channels + channel;
+    if (place.is_inside) {
+        float pilot = finish.parts > 0 ? partial[place.channel] : 0.0f;
+        const uint32_t TOGETHER = 4;  // parts whose loads are in flight together
+        for (uint32_t first = place.part; first < finish.parts; first += TOGETHER * FINISH_LANES) {
+            float own[TOGETHER][3];
             UNROLL
-            for (uint32_t kind = 0; kind < 3; kind++) {
-                own[i][kind] = part < finish.parts ? from[static_cast<uint64_t>(kind) * finish.channels] : 0.0f;
+            for (uint32_t i = 0; i < TOGETHER; i++) {
+                uint32_t part = first + i * FINISH_LANES;
+                const float* from = partial + static_cast<uint64_t>(part) * 3 * finish.channels + place.channel;
+                UNROLL
+                for (uint32_t kind = 0; kind < 3; kind++) {
+                    own[i][kind] = part < finish.parts ? from[static_cast<uint64_t>(kind) * finish.channels] : 0.0f;
+                }
+            }
+            UNROLL
+            for (uint32_t i = 0; i < TOGETHER; i++) {
+                uint32_t part = first + i * FINISH_LANES;
+                if (part >= finish.parts) break;
+                double count = part + 1 < finish.parts ? finish.rows_of_part : finish.rows_of_last;
+                double shift = static_cast<double>(own[i][0]) - pilot, shifted = own[i][1] + count * shift;
+                sum += shifted;
+                squares += own[i][2] + shift * (own[i][1] + shifted);
             }
         }
-        UNROLL
-        for (uint32_t i = 0; i < TOGETHER; i++) {
-            uint32_t part = first + i * WARP;
-            if (part >= finish.parts) break;
-            double count = part + 1 < finish.parts ? finish.rows_of_part : finish.rows_of_last;
-            double shift = static_cast<double>(own[i][0]) - pilot, shifted = own[i][1] + count * shift;
-            sum += shifted;
-            squares += own[i][2] + shift * (own[i][1] + shifted);
-        }
     }
-    sum = reduce_lanes<Sum>(sum);
-    squares = reduce_lanes<Sum>(squares);
-    if (lane != 0) return;
+    uint32_t channel = reduce_channels(sum, squares, finish.channels);
+    if (channel >= finish.channels) return;
+    float pilot = finish.parts > 0 ? partial[channel] : 0.0f;
     double deviation = sum * finish.inverse_rows, mean = pilot + deviation;
     double variance = squares * finish.inverse_rows - deviation * deviation;
     // fmax would turn NaN into 0.
@@ -258,21 +354,18 @@ __device__ void batch_norm_sums(
     }
 }
 
-// One warp per channel. dweight and dbias may be null; `add` has a bit for each, bit 0 for the weight.
-KERNEL(batch_norm_gradients_f32, 256, const float* partial, const float* affine, const double* inverse, float* dweight,
-       float* dbias, float* slopes, BatchNormFinish finish, uint32_t add) {
-    uint32_t channel = blockIdx.x * (BATCH_NORM_THREADS / WARP) + threadIdx.x / WARP;
-    uint32_t lane = threadIdx.x % WARP;
-    if (channel >= finish.channels) return;  // whole warps leave, and no block barrier follows
+// dweight and dbias may be null; `add` has a bit for each, bit 0 for the weight.
+KERNEL(batch_norm_gradients_f32, FINISH_THREADS, const float* partial, const float* affine, const double* inverse,
+       float* dweight, float* dbias, float* slopes, BatchNormFinish finish, uint32_t add) {
+    FinishPlace place(finish.channels);
     double sum = 0.0, products = 0.0;
-    for (uint32_t part = lane; part < finish.parts; part += WARP) {
-        const float* own = partial + static_cast<uint64_t>(part) * 2 * finish.channels + channel;
+    for (uint32_t part = place.part; place.is_inside && part < finish.parts; part += FINISH_LANES) {
+        const float* own = partial + static_cast<uint64_t>(part) * 2 * finish.channels + place.channel;
         sum += own[0];
         products += own[finish.channels];
     }
-    sum = reduce_lanes<Sum>(sum);
-    products = reduce_lanes<Sum>(products);
-    if (lane != 0) return;
+    uint32_t channel = reduce_channels(sum, products, finish.channels);
+    if (channel >= finish.channels) return;
     double own_inverse = inverse[channel];
     double scale = -static_cast<double>(affine[finish.channels + channel]) * finish.inverse_rows;
     slopes[channel] = static_cast<float>(scale * products * own_inverse * own_inverse);
@@ -307,7 +400,11 @@ __device__ void batch_norm_input_gradient(
 
 #define BATCH_NORM(V, T, name)                                                                                         \
     KERNEL_RESIDENT(batch_norm_statistics_##name, 256, 4, const T* x, float* partial, BatchNormShape shape) {          \
-        batch_norm_statistics<V>(x, partial, shape);                                                                   \
+        batch_norm_whole<V>(x, partial, shape);                                                                        \
+    }                                                                                                                  \
+    KERNEL(batch_norm_split_##name, 256, const float* split, const float* bias, T* y, float* partial,                  \
+           BatchNormShape shape) {                                                                                     \
+        batch_norm_split<V>(split, bias, y, partial, shape);                                                           \
     }                                                                                                                  \
     KERNEL(batch_norm_apply_##name, 256, const T* x, const float* affine, const T* residual, T* y,                     \
            BatchNormShape shape) {                                                                                     \

@@ -29,7 +29,7 @@
 // zeros. (A gather from dy with a divisibility test would do stride^2 times the multiplications.)
 //
 // Where the product has few tiles, the inner axis is split into `splits` parts (split-K). Their sums go to a buffer
-// [splits, ..], f32, and matmul_sum_* adds them in order, with the bias. Moments need an unsplit product.
+// [splits, ..], f32, and matmul_sum_* adds them in order, with the bias; or batch_norm_split_*, which computes moments too.
 //
 // Grid: tiles x splits x groups x phases along one axis, tiles along the columns first. Threads: those of the tile.
 //

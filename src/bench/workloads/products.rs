@@ -2,13 +2,14 @@
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
-use crate::ops::layers::conv2d::{Conv2dConfig, conv2d};
+use crate::ops::layers::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
 use crate::ops::layers::depthwise::depthwise_conv2d;
 use crate::ops::tensor::matmul::with_cut;
 
 pub(super) fn all() -> Vec<Workload> {
     let mut all = matrices();
     all.push(parts());
+    all.push(split_moments());
     all.extend(
         [false, true].into_iter().flat_map(|tf32| CONVOLUTIONS.map(|own| convolution(own, tf32))),
     );
@@ -100,6 +101,27 @@ fn parts() -> Workload {
     let cost = Cost::elements(m * n).and_bytes(4 * PARTS * m * n).and_operations(PARTS * m * n);
     Workload::new(format!("[{m}, {k}] by [{k}, {n}] in {PARTS} parts"), prepare)
         .cost("matmul_sum*", cost)
+}
+
+/// The sums of a convolution that is split into parts, with the moments for a batch norm: a deep layer of VGG19.
+fn split_moments() -> Workload {
+    const PARTS: usize = 8;
+    let (full, small) = ([32, 4, 4, 512], [2, 3, 3, 40]);
+    let n: usize = full.iter().product();
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
+        let image = size.of(full, small);
+        let (x, features) = (filled(device, &image, dtype, 1), image[3]);
+        let weight = filled(device, &[features, 3, 3, features], dtype, 2);
+        let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+        let fused = Fused { moments: true, ..Fused::default() };
+        Box::new(move || {
+            let y = with_cut("64", PARTS, || conv2d_fused(&x, &weight, None, config, fused).0);
+            vec![y]
+        })
+    };
+    let cost = Cost::elements(n).and_bytes(4 * PARTS * n).and_operations((PARTS + 3) * n);
+    Workload::new(format!("the {PARTS} parts of a convolution's {full:?}, with moments"), prepare)
+        .cost("batch_norm_split_x*", cost)
 }
 
 /// A 3x3 convolution that keeps the image's size: images, height, width, channels; output channels.

@@ -8,7 +8,7 @@ use super::classifiers::launch::{empty_head, summarise};
 use super::interface::{Extents, Head};
 use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
-use crate::ops::tensor::matmul::{Epilogue, Rows, is_aligned, row_bytes, sum_parts};
+use crate::ops::tensor::matmul::{Epilogue, Parts, Rows, is_aligned, row_bytes, sum_parts};
 use crate::tape::{Backward, Gradients};
 use crate::tensor::Tensor;
 
@@ -232,7 +232,7 @@ impl Plan {
         let Some(slot) = gradients.slot(0, self.z.dtype()) else { return };
         let Extents { samples, inputs, .. } = self.extents;
         let to = Rows::new(&slot.tensor, slot.tensor.pitch());
-        let parts = (dz_parts.pointer(), dz_parts.shape()[0]);
+        let parts = Parts { pointer: dz_parts.pointer(), splits: dz_parts.shape()[0] };
         sum_parts(&self.gpu, parts, [samples, inputs], to, Epilogue::add(slot.add));
     }
 }

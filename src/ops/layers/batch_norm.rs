@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use self::affine::{Affine, OfStatistics};
 pub use self::as_affine::batch_norm_affine;
+pub(crate) use self::launch::sum_with_moments;
 pub use self::moments::Moments;
 use self::moments::moments_typed;
 pub(crate) use self::moments::pieces_with_moments;

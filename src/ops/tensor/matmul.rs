@@ -9,7 +9,8 @@ use std::rc::Rc;
 pub(crate) use self::arithmetic::Arithmetic;
 use self::launch::{Batch, products};
 pub(crate) use self::launch::{
-    Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, row_bytes, sum_parts,
+    Epilogue, Operand, Parts, Rows, is_aligned, lies_in_runs, product, product_completed_by,
+    row_bytes, sum_parts,
 };
 pub(crate) use self::tiles::Cut;
 #[cfg(test)]

@@ -7,14 +7,13 @@ use bytemuck::{Pod, Zeroable};
 use super::{BatchNormConfig, Moments, backward_op};
 use crate::device::gpu::{Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
+use crate::ops::tensor::matmul::Parts;
 use crate::ops::{kernel_in, vector_of};
 use crate::tape::{Backward, Gradients};
 use crate::tensor::{Tensor, assert_alike};
 
 /// Threads of a block.
 const THREADS: usize = 256;
-
-const LANES: usize = 32;
 
 /// The most threads of a block in one row: with 16 bytes each, 512 bytes of it.
 const MOST_COLUMNS: usize = 32;
@@ -25,10 +24,18 @@ const WANTED_BLOCKS: usize = 4 * 132;
 /// The fewest rows of a thread.
 const LEAST_ROWS: usize = 4;
 
-/// Channels of a block that completes the sums, with one warp each.
-const FINISHED_CHANNELS: usize = THREADS / LANES;
+/// Channels of a block that adds the parts' sums.
+const FINISH_CHANNELS: usize = 8;
+
+/// Its threads for each channel.
+const FINISH_LANES: usize = 128;
+
+/// Passes for the sums over threads and what follows, in terms of the loop over the parts.
+const FINISH_END: usize = 2;
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
+
+const FINISH_BLOCK: [u32; 3] = [(FINISH_CHANNELS * FINISH_LANES) as u32, 1, 1];
 
 /// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -45,7 +52,7 @@ struct BatchNormShape {
     relu: u32,
     add: u32,
     of_batch: u32,
-    unused: u32,
+    splits: u32,
 }
 
 /// As the kernels' struct of this name.
@@ -103,7 +110,7 @@ impl Tiling {
             relu: 0,
             add: 0,
             of_batch: 0,
-            unused: 0,
+            splits: 0,
         }
     }
 
@@ -128,9 +135,9 @@ impl BatchNormFinish {
         }
     }
 
-    /// The grid of a kernel with a warp for each channel.
+    /// The grid of a kernel that adds the parts' sums.
     fn grid(&self) -> [u32; 3] {
-        [self.channels.div_ceil(FINISHED_CHANNELS as u32), 1, 1]
+        [self.channels.div_ceil(FINISH_CHANNELS as u32), 1, 1]
     }
 }
 
@@ -142,6 +149,31 @@ pub(super) fn moments(gpu: &Gpu, x: &Tensor) -> Moments {
     let kernel = tiling.kernel("statistics", x);
     let (to, shape) = (moments.parts().pointer(), tiling.shape(x));
     gpu.launch(&kernel, tiling.grid, BLOCK, &[&from, &to, &Parameters(&shape)]);
+    moments
+}
+
+/// Writes `out` as the sum of the parts of a product, added in order, plus a bias, and returns its moments.
+pub(crate) fn sum_with_moments(
+    gpu: &Gpu,
+    Parts { pointer: parts, splits }: Parts,
+    bias: Option<Pointer>,
+    out: &Tensor,
+) -> Moments {
+    let (bias, to) = (bias.unwrap_or(Pointer::NULL), out.pointer());
+    let tiling = Tiling::of(&[out], &[parts, bias, to]);
+    let moments = Moments::empty(out, tiling.rows_of_part);
+    let shape =
+        BatchNormShape { y_pitch: out.pitch() as u64, splits: splits as u32, ..tiling.shape(out) };
+    let bytes = out.shape().elements() * (4 * splits + out.dtype().size());
+    let partial = moments.parts().pointer();
+    gpu.launch_kernel(&Launch {
+        kernel: &tiling.kernel("split", out),
+        grid: tiling.grid,
+        block: BLOCK,
+        shared: 0,
+        work: LaunchWork::bytes(bytes),
+        arguments: &[&parts, &bias, &to, &partial, &Parameters(&shape)],
+    });
     moments
 }
 
@@ -218,11 +250,11 @@ impl Context {
         gpu.launch_kernel(&Launch {
             kernel: "batch_norm_gradients_f32",
             grid: finish.grid(),
-            block: BLOCK,
+            block: FINISH_BLOCK,
             shared: 0,
-            // A lane takes four parts at a time.
+            // A thread takes four parts at a time.
             work: LaunchWork {
-                passes: Some(parts.div_ceil(4 * LANES)),
+                passes: Some(parts.div_ceil(4 * FINISH_LANES) + FINISH_END),
                 bytes: Some(parts * 2 * finish.channels as usize * 4),
             },
             arguments: &[
@@ -286,12 +318,11 @@ pub(super) fn finish(
     gpu.launch_kernel(&Launch {
         kernel: "batch_norm_finish_f32",
         grid: finish.grid(),
-        block: BLOCK,
+        block: FINISH_BLOCK,
         shared: 0,
-        // The counted path loads four parts and adds one. Passes count the additions, and one more for the sums over lanes
-        // and the end.
+        // The counted path loads four parts and adds one. Passes count the additions.
         work: LaunchWork {
-            passes: Some(parts.div_ceil(LANES) + 1),
+            passes: Some(parts.div_ceil(FINISH_LANES) + FINISH_END),
             bytes: Some(parts * 3 * finish.channels as usize * 4),
         },
         arguments: &[

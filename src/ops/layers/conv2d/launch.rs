@@ -8,11 +8,11 @@ use super::{Geometry, pointwise};
 use crate::device::gpu::{Argument, Block, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::divisor::Divisor;
-use crate::ops::layers::batch_norm::Moments;
+use crate::ops::layers::batch_norm::{Moments, sum_with_moments};
 use crate::ops::layers::convolution::Then;
 use crate::ops::tensor::matmul::{
-    Arithmetic, Cut, Epilogue, Operand, Rows, is_aligned, lies_in_runs, product, row_bytes,
-    sum_parts,
+    Arithmetic, Cut, Epilogue, Operand, Parts, Rows, is_aligned, lies_in_runs, product,
+    product_completed_by, row_bytes, sum_parts,
 };
 use crate::tape::Slot;
 use crate::tensor::Tensor;
@@ -107,32 +107,42 @@ struct Target {
     /// The number of rows and their length.
     sizes: [usize; 2],
     epilogue: Epilogue,
+    /// The output's moments, if the kernel writes them: in the forward pass of a product that is not in parts.
+    moments: Pointer,
 }
 
 impl Target {
     /// The rows of a tensor.
     fn rows(tensor: &Tensor, epilogue: Epilogue) -> Self {
         let sizes = [tensor.shape().rows(), tensor.shape().columns()];
-        Target { rows: Rows::new(tensor, tensor.pitch()), sizes, epilogue }
+        Target { rows: Rows::new(tensor, tensor.pitch()), sizes, epilogue, moments: Pointer::NULL }
+    }
+
+    /// Writes the sum of a split product's parts.
+    fn sum(&self, gpu: &Gpu, parts: Parts) {
+        sum_parts(gpu, parts, self.sizes, self.rows, self.epilogue);
     }
 
     /// A tensor of weights with one feature a row.
     fn features(slot: &Slot) -> Self {
         let shape = slot.tensor.shape();
         let columns = shape.elements() / shape[0];
-        let rows = Rows::new(&slot.tensor, columns);
-        Target { rows, sizes: [shape[0], columns], epilogue: Epilogue::add(slot.add) }
+        Target {
+            rows: Rows::new(&slot.tensor, columns),
+            sizes: [shape[0], columns],
+            epilogue: Epilogue::add(slot.add),
+            moments: Pointer::NULL,
+        }
     }
 }
 
-/// Launches one of the products, in parts if it has few tiles. The kernel reads `inputs`. In the forward pass of a
-/// product that is not in parts it writes `moments` too.
+/// Launches one of the products, in parts if it has few tiles; then `complete` adds them. The kernel reads `inputs`.
 fn launch(
+    complete: impl FnOnce(Parts),
     gpu: &Rc<Gpu>,
     (which, dtype): (Which, DType),
     geometry: Geometry,
     inputs: [&Tensor; 2],
-    moments: Option<&Moments>,
     target: &Target,
     mut shape: Conv2dShape,
 ) {
@@ -171,10 +181,9 @@ fn launch(
     let kernel = format!("conv2d_{}_{}_{suffix}", cut.tile.name, which.name());
     let inputs = inputs.map(Tensor::pointer);
     let bias = epilogue.bias.unwrap_or(Pointer::NULL);
-    let moments = moments.map_or(Pointer::NULL, |moments| moments.parts().pointer());
     let shape = Parameters(&shape);
     let arguments: &[&dyn Argument] = match which {
-        Which::Forward => &[&inputs[0], &inputs[1], &bias, &to.pointer, &moments, &shape],
+        Which::Forward => &[&inputs[0], &inputs[1], &bias, &to.pointer, &target.moments, &shape],
         _ => &[&inputs[0], &inputs[1], &to.pointer, &shape],
     };
     gpu.launch_kernel(&Launch {
@@ -186,8 +195,7 @@ fn launch(
         arguments,
     });
     if let Some(parts) = &parts {
-        let parts = (parts.pointer(0), cut.splits);
-        sum_parts(gpu, parts, target.sizes, target.rows, target.epilogue);
+        complete(Parts { pointer: parts.pointer(0), splits: cut.splits });
     }
 }
 
@@ -235,8 +243,8 @@ fn pixel_bytes(tensor: &Tensor) -> u32 {
     row_bytes("conv2d", tensor.dtype(), tensor.pitch())
 }
 
-/// Writes the output. The kernel computes its moments from the sums in registers, with a part for each tile. If the
-/// product is in parts, no block has complete sums, and there are no moments.
+/// Writes the output. Its moments come from the sums in registers, with a part for each tile, or from the launch that adds
+/// the parts of a split product.
 pub(super) fn forward(
     gpu: &Rc<Gpu>,
     [x, weight]: [&Tensor; 2],
@@ -248,11 +256,20 @@ pub(super) fn forward(
     let bias = then.bias.map(Tensor::pointer);
     let epilogue = Epilogue { bias, relu: then.relu, ..Epilogue::default() };
     let cut = Which::Forward.cut(gpu, x.dtype(), geometry);
-    let moments = (then.moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
-    if is_product(geometry) && moments.is_none() {
-        let (x, weight) = (Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true));
+    let whole = (then.moments && cut.splits == 1).then(|| Moments::empty(out, cut.tile.m));
+    let mut target = Target::rows(out, epilogue);
+    if let Some(moments) = &whole {
+        target.moments = moments.parts().pointer();
+    }
+    let mut of_parts = None;
+    let complete = |parts| match then.moments {
+        true => of_parts = Some(sum_with_moments(gpu, parts, bias, out)),
+        false => target.sum(gpu, parts),
+    };
+    if is_product(geometry) && whole.is_none() {
+        let operands = [Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true)];
         let sizes = Which::Forward.sizes(geometry);
-        product(gpu, sizes, x, weight, Rows::new(out, out.pitch()), epilogue);
+        product_completed_by(complete, gpu, sizes, operands, target.rows, epilogue);
     } else {
         let shape = Conv2dShape {
             x_pixel_bytes: pixel_bytes(x),
@@ -261,10 +278,9 @@ pub(super) fn forward(
             ..shape(Which::Forward, geometry)
         };
         let which = (Which::Forward, x.dtype());
-        let target = Target::rows(out, epilogue);
-        launch(gpu, which, geometry, [x, weight], moments.as_ref(), &target, shape);
+        launch(complete, gpu, which, geometry, [x, weight], &target, shape);
     }
-    moments
+    whole.or(of_parts)
 }
 
 pub(super) fn input_gradient(
@@ -289,7 +305,8 @@ pub(super) fn input_gradient(
         ..shape(Which::InputGradient, geometry)
     };
     let which = (Which::InputGradient, dy.dtype());
-    launch(gpu, which, geometry, [dy, weight], None, &target, shape);
+    let complete = |parts| target.sum(gpu, parts);
+    launch(complete, gpu, which, geometry, [dy, weight], &target, shape);
 }
 
 pub(super) fn weight_gradient(
@@ -313,5 +330,7 @@ pub(super) fn weight_gradient(
         y_is_aligned: in_runs(dy, dy.pitch(), features),
         ..shape(Which::WeightGradient, geometry)
     };
-    launch(gpu, (Which::WeightGradient, dy.dtype()), geometry, [x, dy], None, &target, shape);
+    let which = (Which::WeightGradient, dy.dtype());
+    let complete = |parts| target.sum(gpu, parts);
+    launch(complete, gpu, which, geometry, [x, dy], &target, shape);
 }

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::gpu::{Parameters, Pointer};
 use crate::device::{DType, Gpu};
 use crate::ops::layers::convolution::Geometry;
-use crate::ops::tensor::matmul::{Epilogue, Rows, sum_parts};
+use crate::ops::tensor::matmul::{Epilogue, Parts, Rows, sum_parts};
 use crate::ops::{kernel_in, vector_of};
 use crate::tape::Slot;
 use crate::tensor::Tensor;
@@ -186,5 +186,6 @@ pub(super) fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, g
     gpu.launch(&kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
     let columns = taps * geometry.config.groups;
     let rows = Rows::new(&slot.tensor, columns);
-    sum_parts(gpu, (to, count), [1, columns], rows, Epilogue::add(slot.add));
+    let parts = Parts { pointer: to, splits: count };
+    sum_parts(gpu, parts, [1, columns], rows, Epilogue::add(slot.add));
 }

@@ -141,6 +141,8 @@ pub(super) struct Batch {
     pub b_stride: usize,
 }
 
+const ONE: Batch = Batch { members: 1, a_stride: 0, b_stride: 0 };
+
 /// `C (+)= relu?(op(A) op(B) + bias)` for `sizes` m, n, k: `op(A)` is `[m, k]`, `op(B)` `[k, n]`. C may overlap neither
 /// A nor B.
 pub(crate) fn product(
@@ -151,17 +153,42 @@ pub(crate) fn product(
     c: Rows,
     epilogue: Epilogue,
 ) {
-    let batch = Batch { members: 1, a_stride: 0, b_stride: 0 };
-    products(gpu, &batch, sizes, a, b, c, epilogue);
+    products(gpu, &ONE, sizes, a, b, c, epilogue);
+}
+
+/// [`product`], which `complete`s a split product itself from its parts.
+pub(crate) fn product_completed_by(
+    complete: impl FnOnce(Parts),
+    gpu: &Rc<Gpu>,
+    sizes: [usize; 3],
+    [a, b]: [Operand; 2],
+    c: Rows,
+    epilogue: Epilogue,
+) {
+    launch(complete, gpu, &ONE, sizes, [a, b], c, epilogue);
 }
 
 /// [`product`] for every member of a batch. C's members are adjacent, as its rows are.
 pub(super) fn products(
     gpu: &Rc<Gpu>,
     batch: &Batch,
-    [m, n, k]: [usize; 3],
+    sizes: [usize; 3],
     a: Operand,
     b: Operand,
+    c: Rows,
+    epilogue: Epilogue,
+) {
+    let [m, n, _] = sizes;
+    let complete = |parts| sum_parts(gpu, parts, [batch.members * m, n], c, epilogue);
+    launch(complete, gpu, batch, sizes, [a, b], c, epilogue);
+}
+
+fn launch(
+    complete: impl FnOnce(Parts),
+    gpu: &Rc<Gpu>,
+    batch: &Batch,
+    [m, n, k]: [usize; 3],
+    [a, b]: [Operand; 2],
     c: Rows,
     epilogue: Epilogue,
 ) {
@@ -227,15 +254,21 @@ pub(super) fn products(
         arguments: &arguments,
     });
     if let Some(parts) = &parts {
-        sum_parts(gpu, (parts.pointer(0), cut.splits), [rows, n], c, epilogue);
+        complete(Parts { pointer: parts.pointer(0), splits: cut.splits });
     }
 }
 
-/// `C (+)= relu?(the sum of the parts + bias)`; each part is a contiguous `[rows, columns]` of f32; they are added in
-/// order.
+/// The parts of a split product, each a contiguous matrix of f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts {
+    pub pointer: Pointer,
+    pub splits: usize,
+}
+
+/// `C (+)= relu?(the sum of the parts + bias)`; each part is `[rows, columns]`; they are added in order.
 pub(crate) fn sum_parts(
     gpu: &Gpu,
-    (parts, splits): (Pointer, usize),
+    Parts { pointer: parts, splits }: Parts,
     [rows, columns]: [usize; 2],
     c: Rows,
     epilogue: Epilogue,
