@@ -101,6 +101,16 @@ fn find_nvcc() -> Option<PathBuf> {
     named.into_iter().chain(installed).chain(on_path).chain([usual]).find(|nvcc| nvcc.is_file())
 }
 
+/// nvcc's version, major and minor.
+fn version(nvcc: &Path) -> Option<[i32; 2]> {
+    let output = Command::new(nvcc).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, release) = text.split_once("release ")?;
+    let (major, rest) = release.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some([major.trim().parse().ok()?, minor.parse().ok()?])
+}
+
 /// Writes the source file that embeds the fat binaries in the program.
 fn embed(fat_binaries: &[PathBuf]) {
     let entries: String = fat_binaries
@@ -115,8 +125,11 @@ fn embed(fat_binaries: &[PathBuf]) {
         })
         .collect();
     let resources: String = fat_binaries.iter().flat_map(|path| resources(path)).collect();
+    let compiler = find_nvcc().filter(|_| !fat_binaries.is_empty()).and_then(|nvcc| version(&nvcc));
     let text = format!(
-        "pub(super) static FAT_BINARIES: &[(&str, &Image<[u8]>)] = &[\n{entries}];\n\n\
+        "/// nvcc's version, major and minor.\n\
+         pub(super) static COMPILER: Option<[i32; 2]> = {compiler:?};\n\n\
+         pub(super) static FAT_BINARIES: &[(&str, &Image<[u8]>)] = &[\n{entries}];\n\n\
          static COMPILED: &[Compiled] = &[\n{resources}];\n"
     );
     let path = out_dir().join("fat_binaries.rs");

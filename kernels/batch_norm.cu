@@ -21,9 +21,9 @@
 // bf16. Where a product is split into parts, the statistics come from the pass that adds the parts, and read nothing. The
 // ReLU's mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
-// A grid-wide sum is two launches: one over parts of the rows, then one with 128 threads for each channel, which add the
-// parts in f64 in a fixed order. (A single warp would take four times as long for the hundreds of parts of a large image.)
-// Its blocks have 8 neighbouring channels, which share the sectors that they read. Within a part, sums are taken relative
+// A grid-wide sum is two launches: one over parts of the rows, then one with 64 threads for each channel, which add the
+// parts in f64 in a fixed order. Its blocks have 4 neighbouring channels, half of a sector of 32 bytes; with 8 there would be
+// too few blocks for all SMs to help. Within a part, sums are taken relative
 // to the part's first row, so that a large mean does not cancel the variance. The parts' sums are then shifted to the first
 // part's pilot and added, without a division. A block of the first launch is `columns` threads of V channels each by 256 /
 // columns rows. With channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all
@@ -185,8 +185,8 @@ __device__ void batch_norm_split(
 
 // ---- sums over the parts -------------------------------------------------------------------------------------------
 
-static const int FINISH_CHANNELS = 8;  // of a block
-static const int FINISH_THREADS = 1024, FINISH_LANES = FINISH_THREADS / FINISH_CHANNELS;
+static const int FINISH_CHANNELS = 4;  // of a block
+static const int FINISH_LANES = BATCH_NORM_THREADS / FINISH_CHANNELS;  // threads of a channel
 
 // A thread's channel and its first part, as it loads them.
 struct FinishPlace {
@@ -199,24 +199,24 @@ struct FinishPlace {
 };
 
 // Adds a and b over the threads with the same channel, in a fixed order. Returns the channel whose sums this thread gets,
-// at least `channels` if it gets none. All threads must call it.
+// or `channels` if it gets none. All threads must call it.
 __device__ inline uint32_t reduce_channels(double& a, double& b, uint32_t channels) {
-    const int WARPS = FINISH_THREADS / WARP;
-    SHARED(double, sums, [2][FINISH_CHANNELS][WARPS + 1]);  // one more, against bank conflicts
+    const int WARPS = BATCH_NORM_THREADS / WARP;
+    static_assert(FINISH_CHANNELS * WARPS == WARP);  // one warp adds the sums of all
+    SHARED(double, sums, [2][WARP]);
     UNROLL
     for (int distance = WARP / 2; distance >= FINISH_CHANNELS; distance /= 2) {
         a += __shfl_xor_sync(ALL_LANES, a, distance);
         b += __shfl_xor_sync(ALL_LANES, b, distance);
     }
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (lane < FINISH_CHANNELS) sums[0][lane][warp] = a, sums[1][lane][warp] = b;
+    if (lane < FINISH_CHANNELS) sums[0][lane * WARPS + warp] = a, sums[1][lane * WARPS + warp] = b;
     __syncthreads();  // every warp's sums are written
-    if (warp >= FINISH_CHANNELS) return channels;
-    static_assert(WARPS == WARP);
-    a = reduce_lanes<Sum>(sums[0][warp][lane]);
-    b = reduce_lanes<Sum>(sums[1][warp][lane]);
-    uint32_t channel = blockIdx.x * FINISH_CHANNELS + warp;
-    return lane == 0 ? channel : channels;
+    if (warp != 0) return channels;
+    a = reduce_lanes<Sum>(sums[0][lane], WARPS);
+    b = reduce_lanes<Sum>(sums[1][lane], WARPS);
+    uint32_t channel = blockIdx.x * FINISH_CHANNELS + lane / WARPS;
+    return lane % WARPS == 0 ? min(channel, channels) : channels;
 }
 
 __device__ inline void store_affine(
@@ -229,23 +229,25 @@ __device__ inline void store_affine(
     affine[2 * channels + channel] = bias;
 }
 
-KERNEL(batch_norm_finish_f32, FINISH_THREADS, const float* partial, const float* weight, const float* bias,
+KERNEL(batch_norm_finish_f32, BATCH_NORM_THREADS, const float* partial, const float* weight, const float* bias,
        float* running_mean, float* running_variance, float* affine, double* inverse, BatchNormFinish finish) {
     FinishPlace place(finish.channels);
     double sum = 0.0, squares = 0.0;  // of x - pilot, and of its square
-    if (place.is_inside) {
-        float pilot = finish.parts > 0 ? partial[place.channel] : 0.0f;
+    if (place.is_inside && finish.parts > 0) {
+        const float *pilots = partial + place.channel, *deviations = pilots + finish.channels;
+        const float* of_squares = deviations + finish.channels;
+        float pilot = pilots[0];
         const uint32_t TOGETHER = 4;  // parts whose loads are in flight together
         for (uint32_t first = place.part; first < finish.parts; first += TOGETHER * FINISH_LANES) {
             float own[TOGETHER][3];
             UNROLL
             for (uint32_t i = 0; i < TOGETHER; i++) {
-                uint32_t part = first + i * FINISH_LANES;
-                const float* from = partial + static_cast<uint64_t>(part) * 3 * finish.channels + place.channel;
-                UNROLL
-                for (uint32_t kind = 0; kind < 3; kind++) {
-                    own[i][kind] = part < finish.parts ? from[static_cast<uint64_t>(kind) * finish.channels] : 0.0f;
-                }
+                // The host has checked that indices have 32 bits.
+                uint32_t part = first + i * FINISH_LANES, at = part * (3 * finish.channels);
+                bool is_part = part < finish.parts;
+                own[i][0] = is_part ? pilots[at] : 0.0f;
+                own[i][1] = is_part ? deviations[at] : 0.0f;
+                own[i][2] = is_part ? of_squares[at] : 0.0f;
             }
             UNROLL
             for (uint32_t i = 0; i < TOGETHER; i++) {
@@ -355,7 +357,7 @@ __device__ void batch_norm_sums(
 }
 
 // dweight and dbias may be null; `add` has a bit for each, bit 0 for the weight.
-KERNEL(batch_norm_gradients_f32, FINISH_THREADS, const float* partial, const float* affine, const double* inverse,
+KERNEL(batch_norm_gradients_f32, BATCH_NORM_THREADS, const float* partial, const float* affine, const double* inverse,
        float* dweight, float* dbias, float* slopes, BatchNormFinish finish, uint32_t add) {
     FinishPlace place(finish.channels);
     double sum = 0.0, products = 0.0;

@@ -1,12 +1,15 @@
 //! How the command line reads a value: one parser for each type, in every command.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{
-    BoolValueParser, PathBufValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
+    BoolValueParser, PathBufValueParser, PossibleValue, PossibleValuesParser, StringValueParser,
+    TypedValueParser,
 };
+use clap::{Arg, Command};
 
 use crate::error::Error;
 
@@ -23,6 +26,37 @@ where
 {
     let names = all.iter().map(|choice| &*choice.to_string().leak());
     PossibleValuesParser::new(names).try_map(|name| name.parse())
+}
+
+/// A value by its `FromStr`; help and completions list some of its texts.
+pub(crate) fn examples<T>(texts: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = Error> + Clone + Send + Sync + 'static,
+{
+    Examples { texts, read: message::<T> }
+}
+
+#[derive(Clone)]
+struct Examples<T> {
+    texts: &'static [&'static str],
+    read: fn(&str) -> Result<T, String>,
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Examples<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        self.read.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.texts.iter().map(PossibleValue::new)))
+    }
 }
 
 /// A whole number without a sign.

@@ -17,7 +17,7 @@ pub(crate) fn source() -> PathBuf {
 
 /// The GPU; `None`, and a word about it, where there is none to be used. `ALRAO_REQUIRE_CUDA=1` makes that a failure.
 pub(crate) fn gpu() -> Option<Device> {
-    match Device::open(DeviceKind::Cuda) {
+    match Device::open(DeviceKind::Cuda(0)) {
         Ok(device) => Some(device),
         Err(error) if std::env::var("ALRAO_REQUIRE_CUDA").is_ok_and(|value| value != "0") => {
             panic!("ALRAO_REQUIRE_CUDA is set: {error}")

@@ -105,8 +105,8 @@ struct RowArguments {
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     jobs: Option<usize>,
-    /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = choice(DeviceKind::ALL))]
+    /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU; simulator runs cuda's kernels on the cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceKind::parser())]
     device: Option<DeviceKind>,
     /// A small size, for two cores: a narrow model and few epochs, runs and samples; a row takes less than about ten minutes
     #[arg(long)]
@@ -129,8 +129,8 @@ struct QLearningArguments {
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     jobs: Option<usize>,
-    /// Where to run; auto takes cuda if it can be opened, else cpu; simulator runs cuda's kernels on the cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = choice(DeviceKind::ALL))]
+    /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU; simulator runs cuda's kernels on the cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceKind::parser())]
     device: Option<DeviceKind>,
     /// A small size: fewer steps and runs
     #[arg(long)]

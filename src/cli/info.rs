@@ -135,7 +135,7 @@ fn config(arguments: &Arguments) -> Result<RunConfig> {
         ..LearningSettings::default()
     };
     // The launches are those of cuda, in its usual precision if none is given.
-    let device = DeviceSettings { device: Some(DeviceKind::Cuda), threads: None };
+    let device = DeviceSettings { device: Some(DeviceKind::Cuda(0)), threads: None };
     Settings::new(task, learning, device).resolve()
 }
 

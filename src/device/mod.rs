@@ -2,6 +2,7 @@
 
 pub mod cpu;
 pub mod gpu;
+mod kind;
 mod profile;
 mod readback;
 pub mod threads;
@@ -15,11 +16,11 @@ use self::gpu::driver::{Clock, Driver};
 #[cfg(has_simulator)]
 use self::simulator::{Simulator, SimulatorOptions};
 use crate::error::{Error, Result};
-use crate::named::named;
 pub use cpu::Cpu;
 #[cfg(has_simulator)]
 pub use gpu::simulator;
 pub use gpu::{CapturedGraph, Gpu, HostWork, LaunchWork, SiteTraffic, fat_binaries};
+pub use kind::DeviceKind;
 pub(crate) use profile::Op;
 pub use profile::{Call, Cost, OpTime, Profile, ProfiledLaunch};
 pub use readback::catch_failure;
@@ -83,22 +84,6 @@ macro_rules! element {
 }
 element!(f32 => F32, half::bf16 => BF16, u8 => U8, i32 => I32, i64 => I64, f64 => F64);
 
-named! {
-    /// Which device a user asked for.
-    #[derive(Default)]
-    DeviceKind, "device" {
-        /// The best one that can be opened.
-        #[default]
-        Auto = "auto",
-        /// The host's processor.
-        Cpu = "cpu",
-        /// An NVIDIA GPU.
-        Cuda = "cuda",
-        /// The CUDA kernels, run on the host's processor.
-        Simulator = "simulator",
-    }
-}
-
 /// The most threads that a user may ask for: more than any processor has, few enough for an operating system to start.
 const MOST_THREADS: usize = 4096;
 
@@ -148,13 +133,15 @@ impl Device {
         match kind {
             DeviceKind::Cpu => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?))),
             DeviceKind::Simulator => Device::open_simulator(threads),
-            DeviceKind::Auto | DeviceKind::Cuda => match Cuda::open() {
+            DeviceKind::Auto => match Cuda::open(0) {
                 Ok(cuda) => Ok(Device::gpu_with_threads(cuda, threads)),
-                Err(reason) if kind == DeviceKind::Auto => {
-                    Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason))))
-                }
+                Err(reason) => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason)))),
+            },
+            DeviceKind::Cuda(number) => match Cuda::open(number) {
+                Ok(cuda) => Ok(Device::gpu_with_threads(cuda, threads)),
                 Err(reason) => {
-                    Err(Error::device(kind.name(), format!("{reason}; without it: `device` cpu")))
+                    let message = format!("{reason}; without it: `device` cpu");
+                    Err(Error::device(&kind.to_string(), message))
                 }
             },
         }

@@ -350,7 +350,7 @@ fn ending(outcome: Result<Outcome>) -> Result<Option<Ending>> {
 
 /// Threads of each run: the cores are shared among the runs at a time.
 fn threads(device: DeviceKind, jobs: usize) -> Option<usize> {
-    let is_shared = jobs > 1 && device != DeviceKind::Cuda;
+    let is_shared = jobs > 1 && !matches!(device, DeviceKind::Cuda(_));
     is_shared.then(|| (cores() / jobs).max(1))
 }
 

@@ -265,7 +265,7 @@ impl Precision {
     /// The default on a device.
     pub fn usual_on(device: DeviceKind) -> Self {
         match device {
-            DeviceKind::Cuda => Precision::Tf32,
+            DeviceKind::Cuda(_) => Precision::Tf32,
             _ => Precision::F32,
         }
     }

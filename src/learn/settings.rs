@@ -302,7 +302,7 @@ impl<T: TaskSettings> Settings<T> {
             (DeviceKind::Cpu, Some(precision @ (Precision::Tf32 | Precision::Bf16))) => {
                 format!("{precision} is a GPU's; the cpu computes in f32 or f64: use f32")
             }
-            (DeviceKind::Cuda | DeviceKind::Simulator, Some(Precision::F64)) => {
+            (DeviceKind::Cuda(_) | DeviceKind::Simulator, Some(Precision::F64)) => {
                 format!("f64 is the cpu's, not the {device}'s; use `device` cpu")
             }
             _ => return Ok(()),

@@ -35,14 +35,26 @@ fn write_images(folder: &Path) {
     write_tensors(&folder.join("data.safetensors"), &parts);
 }
 
-const TRAIN: &str = "train --model mlp --hidden 8 --precision f32 --data data.safetensors --device cuda --max-steps 7 --log-every 1 --batch-size 4";
+const TRAIN: &str =
+    "train --quiet --model mlp --precision f32 --data data.safetensors --log-every 1";
+const USUAL: &str = "--hidden 8 --max-steps 7 --batch-size 4 --device cuda";
 /// The data set does not fit in half of it.
 const SMALL: (&str, &str) = ("PTX_DRIVER_MEMORY", "4");
 
 /// Trains in a folder under these options of the driver. Gives the exit code and the program's own lines on standard error.
 fn train(folder: &Path, out: &str, options: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
+    train_with(folder, out, USUAL, options)
+}
+
+/// [`train`] with other arguments than the usual ones.
+fn train_with(
+    folder: &Path,
+    out: &str,
+    arguments: &str,
+    options: &[(&str, &str)],
+) -> (Option<i32>, Vec<String>) {
     let mut command = Command::new(program());
-    command.current_dir(folder).args(split(TRAIN)).args(["--quiet", "--out", out]);
+    command.current_dir(folder).args(split(TRAIN)).args(split(arguments)).args(["--out", out]);
     let output = command.envs(options.iter().copied()).output().unwrap();
     let lines = text(&output.stderr);
     let own = lines.lines().filter(|line| !line.starts_with("ptx-driver: "));
@@ -118,4 +130,67 @@ fn whichever_call_of_a_gpu_fails_a_run_ends_with_one_line_and_goes_on() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn gpus_are_opened_by_their_number() {
+    if !is_here() {
+        return;
+    }
+    let two = ("PTX_DRIVER_GPUS", "2");
+    let said = |device: &str, options: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        write_images(folder.path());
+        let arguments = format!("--hidden 8 --max-steps 2 --batch-size 4 --device {device}");
+        let (code, lines) = train_with(folder.path(), "out", &arguments, options);
+        let has_begun = folder.path().join("out").exists();
+        (code, has_begun, lines.join("\n"))
+    };
+    for (device, options) in [("cuda:1", [two].as_slice()), ("cuda:0", &[]), ("cuda", &[two])] {
+        assert_eq!(said(device, options), (Some(0), true, String::new()), "{device}");
+    }
+    let hidden = |shown| [two, ("CUDA_VISIBLE_DEVICES", shown)];
+    for (device, options, message) in [
+        ("cuda:2", [two].as_slice(), "there is no GPU 2: there are cuda:0 to cuda:1"),
+        ("cuda:1", &[], "there is no GPU 1: the only one is cuda:0"),
+        ("cuda:1", &hidden("1"), "the only one is cuda:0; CUDA_VISIBLE_DEVICES is \"1\""),
+        ("cuda", &hidden(""), "CUDA_VISIBLE_DEVICES is \"\": unset it"),
+        ("cuda:x", &[two], "'cuda:x' is none of auto, cpu, cuda"),
+    ] {
+        let (code, has_begun, lines) = said(device, options);
+        assert_eq!((code, has_begun), (Some(2), false), "{device}: {lines}");
+        assert!(lines.contains(message), "{device}: {lines}");
+    }
+}
+
+#[test]
+fn a_driver_of_another_age_than_the_gpus_kernels_runs_them_or_says_why_not() {
+    if !is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_images(folder.path());
+    let newer = ("PTX_DRIVER_GPU", "sm_100");
+    assert_eq!(train(folder.path(), "newer", &[newer]), (Some(0), Vec::new()));
+    let (code, lines) = train(folder.path(), "older", &[("PTX_DRIVER_VERSION", "12020")]);
+    let is_told = matches!(lines.as_slice(), [line] if line.contains("runs CUDA up to 12.2")
+        && line.contains("compiled with 13.0") && line.contains("Update the driver"));
+    assert!(code == Some(2) && is_told, "{code:?} {lines:?}");
+}
+
+#[test]
+fn a_gpu_without_memory_for_a_step_says_what_to_do() {
+    if !is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_images(folder);
+    // The weights fit, and the activations of a batch do not; without a smaller batch nothing helps.
+    let wide = "--hidden 1000 --batch-size 3000 --max-steps 4 --device cuda";
+    let (code, lines) = train_with(folder, "out", wide, &[("PTX_DRIVER_MEMORY", "40")]);
+    let is_told = matches!(lines.as_slice(), [line] if line.starts_with("error: ")
+        && line.contains("MB") && line.contains("--batch-size"));
+    assert!(code == Some(1) && is_told, "{code:?} {lines:?}");
+    ends_with(0, folder, "train --resume out --device cpu");
 }

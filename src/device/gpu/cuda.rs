@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
-use super::binaries::FAT_BINARIES;
+use super::binaries::{COMPILER, FAT_BINARIES};
 use super::driver::{self, Driver, Outcome, Parts, Staging, fill};
 use super::launch::Launch;
 use super::occupancy::{Limits, Resources};
@@ -27,19 +27,22 @@ pub(in crate::device) struct Cuda {
 }
 
 impl Cuda {
-    /// Opens the first GPU.
+    /// Opens the GPU with this number, from 0.
     ///
     /// # Errors
-    /// Why no GPU can be used, and what to do.
-    pub fn open() -> Outcome<Cuda> {
+    /// Why it cannot be used, and what to do.
+    pub fn open(number: usize) -> Outcome<Cuda> {
         // SAFETY: it only looks for the driver's library by name and loads it.
         if !unsafe { sys::is_culib_present() } {
             return Err("no NVIDIA driver was found".into());
         }
-        match CudaContext::device_count() {
-            Ok(0) => return Err("the NVIDIA driver has no device".into()),
-            Ok(_) => {}
+        let count = match CudaContext::device_count() {
+            Ok(count) => count.max(0) as usize,
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => 0,
             Err(error) => return Err(format!("the NVIDIA driver does not work: {}", text(error))),
+        };
+        if number >= count {
+            return Err(missing(number, count));
         }
         if FAT_BINARIES.is_empty() {
             return Err(
@@ -47,12 +50,12 @@ impl Cuda {
                     .into(),
             );
         }
-        Cuda::open_first()
+        Cuda::open_present(number)
             .map_err(|error| format!("the GPU could not be opened: {}", text(error)))?
     }
 
-    fn open_first() -> Result<Outcome<Cuda>, DriverError> {
-        let context = CudaContext::new(0)?;
+    fn open_present(number: usize) -> Result<Outcome<Cuda>, DriverError> {
+        let context = CudaContext::new(number)?;
         // SAFETY: blocks are used in one stream, or ordered by our own events.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
@@ -70,11 +73,13 @@ impl Cuda {
             match unsafe { result::module::load_data(image.0.as_ptr().cast()) } {
                 Ok(module) => modules.push(module),
                 Err(error) => {
-                    return Ok(Err(format!(
-                        "the kernels in this program do not run on {name} (sm_{major}{minor}): {}. Build it with \
-                         ALRAO_CUDA_ARCHS={major}{minor}",
-                        text(error)
-                    )));
+                    let why = text(error);
+                    return Ok(Err(old_driver(driver_version()?, &why).unwrap_or_else(|| {
+                        format!(
+                            "the kernels in this program do not run on {name} (sm_{major}{minor}): {why}. Build it with \
+                             ALRAO_CUDA_ARCHS={major}{minor}"
+                        )
+                    })));
                 }
             }
         }
@@ -434,6 +439,39 @@ impl Drop for Cuda {
             let _ = unsafe { result::module::unload(*module) };
         }
     }
+}
+
+/// Why there is no GPU of this number, where the driver shows `count`.
+fn missing(number: usize, count: usize) -> String {
+    let shown = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let limit = shown.map_or(String::new(), |shown| format!("; CUDA_VISIBLE_DEVICES is {shown:?}"));
+    match count {
+        0 if limit.is_empty() => "the NVIDIA driver has no GPU".into(),
+        0 => format!(
+            "the NVIDIA driver shows no GPU{limit}: unset it, or list GPUs in it, such as 0"
+        ),
+        1 => format!("there is no GPU {number}: the only one is cuda:0{limit}"),
+        _ => format!("there is no GPU {number}: there are cuda:0 to cuda:{}{limit}", count - 1),
+    }
+}
+
+/// The newest version of CUDA that the driver runs: 13,000 for 13.0.
+fn driver_version() -> Result<i32, DriverError> {
+    let mut version = 0;
+    // SAFETY: the driver writes one number.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+    Ok(version)
+}
+
+/// That the driver is older than the kernels' compiler, which is why it refused them; `None` if it is not.
+fn old_driver(version: i32, why: &str) -> Option<String> {
+    let newest = [version / 1000, version % 1000 / 10];
+    let compiler = COMPILER.filter(|compiler| newest < *compiler)?;
+    let [[driver, minor], [major, own_minor]] = [newest, compiler];
+    Some(format!(
+        "the NVIDIA driver is too old for the kernels in this program ({why}): it runs CUDA up to {driver}.{minor}, and they were \
+         compiled with {major}.{own_minor}. Update the driver, or build with an older CUDA toolkit"
+    ))
 }
 
 /// The driver's description of an error.

@@ -70,6 +70,9 @@ pub const H200: Gpu = Gpu {
     shared_of_block: 227 << 10,
 };
 
+/// A GPU that is newer than the kernels' machine code, with the limits of an H200.
+pub const NEWER: Gpu = Gpu { name: c"sm_100 (PTX on the host)", major: 10, ..H200 };
+
 /// A driver call that fails on request: its name, which call of that name, and the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -84,6 +87,10 @@ pub struct Options {
     pub arithmetic: Arithmetic,
     pub execution: Execution,
     pub gpu: Gpu,
+    /// `GPUS=N`: how many of them there are. They share one memory.
+    pub gpus: i32,
+    /// `VERSION=N`: the newest version of CUDA that the driver runs.
+    pub version: i32,
     /// `MEMORY=MIB`: the GPU's memory.
     pub memory: usize,
     /// `CODE=FOLDER`: the PTX of fat binaries that hold machine code alone.
@@ -138,10 +145,16 @@ impl Options {
                 limit: number("LIMIT", 1 << 30)?,
                 races: get("RACES").is_none_or(|value| value != "0"),
             },
-            gpu: match one_of("GPU", get("GPU"), ["sm_80", "sm_90"])? {
-                false => A100,
-                true => H200,
+            gpu: match get("GPU").as_deref() {
+                None | Some("sm_80") => A100,
+                Some("sm_90") => H200,
+                Some("sm_100") => NEWER,
+                Some(own) => {
+                    return Err(format!("PTX_DRIVER_GPU={own} is none of sm_80, sm_90 and sm_100"));
+                }
             },
+            gpus: number("GPUS", 1)? as i32,
+            version: number("VERSION", 13_000)? as i32,
             memory: (number("MEMORY", 16 << 10)? as usize) << 20,
             code: get("CODE").map(PathBuf::from),
             eager_streams: one_of("STREAMS", get("STREAMS"), ["lazy", "eager"])?,

@@ -25,17 +25,12 @@ const WANTED_BLOCKS: usize = 4 * 132;
 const LEAST_ROWS: usize = 4;
 
 /// Channels of a block that adds the parts' sums.
-const FINISH_CHANNELS: usize = 8;
+const FINISH_CHANNELS: usize = 4;
 
 /// Its threads for each channel.
-const FINISH_LANES: usize = 128;
-
-/// Passes for the sums over threads and what follows, in terms of the loop over the parts.
-const FINISH_END: usize = 2;
+const FINISH_LANES: usize = THREADS / FINISH_CHANNELS;
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
-
-const FINISH_BLOCK: [u32; 3] = [(FINISH_CHANNELS * FINISH_LANES) as u32, 1, 1];
 
 /// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -250,11 +245,11 @@ impl Context {
         gpu.launch_kernel(&Launch {
             kernel: "batch_norm_gradients_f32",
             grid: finish.grid(),
-            block: FINISH_BLOCK,
+            block: BLOCK,
             shared: 0,
             // A thread takes four parts at a time.
             work: LaunchWork {
-                passes: Some(parts.div_ceil(4 * FINISH_LANES) + FINISH_END),
+                passes: Some(parts.div_ceil(4 * FINISH_LANES) + 1),
                 bytes: Some(parts * 2 * finish.channels as usize * 4),
             },
             arguments: &[
@@ -314,15 +309,18 @@ pub(super) fn finish(
 ) -> Context {
     let context = Context::new(x, config, true);
     let parts = moments.parts().shape()[0];
+    let is_short = u32::try_from(moments.parts().shape().elements()).is_ok();
+    assert!(is_short, "batch_norm: moments {} are too many for a GPU", moments.parts().shape());
     let finish = BatchNormFinish::new(x, moments.height(), parts, &config);
     gpu.launch_kernel(&Launch {
         kernel: "batch_norm_finish_f32",
         grid: finish.grid(),
-        block: FINISH_BLOCK,
+        block: BLOCK,
         shared: 0,
-        // The counted path loads four parts and adds one. Passes count the additions.
+        // The counted path loads four parts and adds one. Passes count the additions, and one more for the sums over threads and
+        // the end.
         work: LaunchWork {
-            passes: Some(parts.div_ceil(FINISH_LANES) + FINISH_END),
+            passes: Some(parts.div_ceil(FINISH_LANES) + 1),
             bytes: Some(parts * 3 * finish.channels as usize * 4),
         },
         arguments: &[

@@ -4,12 +4,9 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use super::coverage;
 use super::entry::{Out, Outcome, exported};
-use super::errors::{INVALID_DEVICE, INVALID_VALUE, NOT_INITIALIZED};
+use super::errors::{INVALID_DEVICE, INVALID_VALUE, NO_DEVICE, NOT_INITIALIZED};
 use super::state::{Handle, state};
 use crate::options::options;
-
-/// The version of CUDA whose calls these are.
-const VERSION: c_int = 13_000;
 
 /// The only context.
 const CONTEXT: Handle = 1;
@@ -18,7 +15,16 @@ fn check_device(device: c_int) -> Outcome {
     if !state().is_initialised {
         return Err(NOT_INITIALIZED);
     }
-    if device == 0 { Ok(()) } else { Err(INVALID_DEVICE) }
+    if (0..shown()).contains(&device) { Ok(()) } else { Err(INVALID_DEVICE) }
+}
+
+/// The number of GPUs that `CUDA_VISIBLE_DEVICES` shows: those before the first number that is no GPU's.
+fn shown() -> c_int {
+    let count = options().gpus;
+    std::env::var("CUDA_VISIBLE_DEVICES").map_or(count, |list| {
+        let is_gpu = |text: &&str| text.trim().parse().is_ok_and(|own| (0..count).contains(&own));
+        list.split(',').take_while(is_gpu).count() as c_int
+    })
 }
 
 /// A device attribute, by CUDA's number.
@@ -55,26 +61,28 @@ exported! {
         if flags != 0 {
             return Err(INVALID_VALUE);
         }
-        options();
+        if shown() == 0 {
+            return Err(NO_DEVICE);
+        }
         coverage::write_at_exit();
         state().is_initialised = true;
         Ok(())
     }
 
     fn cuDriverGetVersion(version: Out<c_int>) {
-        version.give(VERSION)
+        version.give(options().version)
     }
 
     fn cuDeviceGetCount(count: Out<c_int>) {
         if !state().is_initialised {
             return Err(NOT_INITIALIZED);
         }
-        count.give(1)
+        count.give(shown())
     }
 
     fn cuDeviceGet(device: Out<c_int>, ordinal: c_int) {
         check_device(ordinal)?;
-        device.give(0)
+        device.give(ordinal)
     }
 
     fn cuDeviceGetName(name: Out<c_char>, bytes: c_int, device: c_int) {

@@ -7,6 +7,7 @@ use super::entry::{Out, exported};
 pub const INVALID_VALUE: c_int = 1;
 pub const OUT_OF_MEMORY: c_int = 2;
 pub const NOT_INITIALIZED: c_int = 3;
+pub const NO_DEVICE: c_int = 100;
 pub const INVALID_DEVICE: c_int = 101;
 pub const INVALID_IMAGE: c_int = 200;
 pub const INVALID_CONTEXT: c_int = 201;
@@ -14,6 +15,7 @@ pub const NO_BINARY_FOR_GPU: c_int = 209;
 pub const INVALID_PTX: c_int = 218;
 pub const INVALID_HANDLE: c_int = 400;
 pub const ILLEGAL_STATE: c_int = 401;
+pub const UNSUPPORTED_PTX: c_int = 222;
 pub const NOT_FOUND: c_int = 500;
 pub const NOT_READY: c_int = 600;
 pub const OUT_OF_RESOURCES: c_int = 701;
@@ -26,11 +28,17 @@ pub const CAPTURED_EVENT: c_int = 907;
 pub const UNKNOWN: c_int = 999;
 
 /// The name and the description of each error that this driver returns.
-const ERRORS: [(c_int, &CStr, &CStr); 25] = [
+const ERRORS: [(c_int, &CStr, &CStr); 27] = [
     (0, c"CUDA_SUCCESS", c"no error"),
     (INVALID_VALUE, c"CUDA_ERROR_INVALID_VALUE", c"invalid argument"),
     (OUT_OF_MEMORY, c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
     (NOT_INITIALIZED, c"CUDA_ERROR_NOT_INITIALIZED", c"initialization error"),
+    (NO_DEVICE, c"CUDA_ERROR_NO_DEVICE", c"no CUDA-capable device is detected"),
+    (
+        UNSUPPORTED_PTX,
+        c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+        c"the provided PTX was compiled with an unsupported toolchain",
+    ),
     (INVALID_DEVICE, c"CUDA_ERROR_INVALID_DEVICE", c"invalid device ordinal"),
     (INVALID_IMAGE, c"CUDA_ERROR_INVALID_IMAGE", c"device kernel image is invalid"),
     (INVALID_CONTEXT, c"CUDA_ERROR_INVALID_CONTEXT", c"invalid device context"),

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::entry::Outcome;
-use super::errors::{INVALID_IMAGE, INVALID_PTX, NO_BINARY_FOR_GPU};
+use super::errors::{INVALID_IMAGE, INVALID_PTX, NO_BINARY_FOR_GPU, UNSUPPORTED_PTX};
 use super::trials::{self, Trial};
-use crate::options::options;
+use crate::options::{A100, H200, options};
 use crate::ptx::Program;
 use crate::ptx::instruction::Kernel;
 
@@ -51,11 +51,17 @@ const PTX_ENTRY: u16 = 1;
 /// The flags of an entry that is compressed.
 const COMPRESSED: u64 = 0x2000 | 0x8000;
 
+/// The version of CUDA that compiled the images.
+const COMPILER: c_int = 13_000;
+
 /// Reads the image at an address.
 ///
 /// # Errors
-/// If there is no PTX for it, or it cannot be read.
+/// If the driver is older than its compiler, there is no PTX for it, or it cannot be read.
 pub fn load(image: *const c_void) -> Outcome<Arc<Program>> {
+    if options().version < COMPILER {
+        return Err(UNSUPPORTED_PTX);
+    }
     let bytes = image_bytes(image)?;
     let mut library = LIBRARY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let library = library.get_or_insert_default();
@@ -140,14 +146,18 @@ type Found = (String, HashMap<String, usize>);
 fn from_folder(bytes: &[u8]) -> Outcome<Option<Found>> {
     let Some(folder) = &options().code else { return Ok(None) };
     let Some(stem) = stem_of(folder, bytes) else { return Ok(None) };
-    let arch = format!("sm_{}0", options().gpu.major);
-    let path = PathBuf::from(format!("{}.{arch}.ptx", stem.display()));
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        eprintln!("ptx-driver: {}: {error}", path.display());
+    let path = |arch: &str| PathBuf::from(format!("{}.{arch}.ptx", stem.display()));
+    let own = options().gpu.major;
+    // A GPU that is newer than all machine code gets the newest PTX.
+    let archs = if own > H200.major { vec![H200.major, A100.major] } else { vec![own] };
+    let archs: Vec<String> = archs.iter().map(|major| format!("sm_{major}0")).collect();
+    let arch = archs.iter().find(|arch| path(arch).exists()).unwrap_or(&archs[0]);
+    let text = std::fs::read_to_string(path(arch)).map_err(|error| {
+        eprintln!("ptx-driver: {}: {error}", path(arch).display());
         NO_BINARY_FOR_GPU
     })?;
     let report = std::fs::read_to_string(stem.with_extension("report")).unwrap_or_default();
-    Ok(Some((text, registers(&report, &arch))))
+    Ok(Some((text, registers(&report, arch))))
 }
 
 fn stem_of(folder: &Path, bytes: &[u8]) -> Option<PathBuf> {
