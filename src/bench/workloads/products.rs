@@ -9,7 +9,7 @@ use crate::ops::tensor::matmul::with_cut;
 pub(super) fn all() -> Vec<Workload> {
     let mut all = matrices();
     all.push(parts());
-    all.push(split_moments());
+    all.extend([[512, 40], [510, 39]].map(split_moments));
     all.extend(
         [false, true].into_iter().flat_map(|tf32| CONVOLUTIONS.map(|own| convolution(own, tf32))),
     );
@@ -103,10 +103,11 @@ fn parts() -> Workload {
         .cost("matmul_sum*", cost)
 }
 
-/// The sums of a convolution that is split into parts, with the moments for a batch norm: a deep layer of VGG19.
-fn split_moments() -> Workload {
+/// The sums of a convolution that is split into parts, with the moments for a batch norm: a deep layer of VGG19, with this
+/// many channels at full size and small.
+fn split_moments([channels, few]: [usize; 2]) -> Workload {
     const PARTS: usize = 8;
-    let (full, small) = ([32, 4, 4, 512], [2, 3, 3, 40]);
+    let (full, small) = ([32, 4, 4, channels], [2, 3, 3, few]);
     let n: usize = full.iter().product();
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let image = size.of(full, small);
