@@ -24,9 +24,10 @@
 //
 // Bytes per element: SGD 12 (w read and written, g read), momentum 20, Adam 28, and 2 for the copy; rates are per
 // feature and stay in the cache. Operations per element: 3, 5, 14. Memory-bound, so what counts is the number of bytes
-// in flight: a thread loads four 16-byte vectors of every buffer before it computes with the first. One block of 256
-// threads per chunk. A chunk lies in one parameter, so the rate lookup is only (e / inner) % features; where inner is a
-// multiple of 4 it is done once per vector. One launch per parameter would be hundreds of launches of a few
+// in flight: in a full chunk, as nearly all of a large model are, a thread loads four 16-byte vectors of every buffer before
+// it computes with the first. A check of the bounds around each load would keep the compiler from moving it up. One block of
+// 256 threads per chunk. A chunk lies in one parameter, so the rate lookup is only (e / inner) % features, by factors from
+// the host in place of divisions: some ten instructions, which leave the scheduler idle most of the time. One launch per parameter would be hundreds of launches of a few
 // microseconds each; a table of chunks needs only one.
 //
 // No buffer may overlap another.
@@ -84,49 +85,78 @@ struct Adam {
     }
 };
 
-// Everything that the elements of a chunk share, and how many elements this thread skipped.
+// 16 bytes of every buffer.
+struct Vectors {
+    Pack<4> value, gradient, first, second;
+};
+
+// Everything that the elements of a chunk share, and how many elements this thread skipped. The buffers begin with the
+// chunk.
 template <class Rule>
 struct Update {
     const Rule& rule;
     const ParameterChunk& chunk;
+    float* values;
+    bf16* copy;
+    const float* gradients;
+    float *first, *second;
     const float* rates;
     const unsigned char* diverged;
     float schedule, clip, weight_decay;
     uint32_t skipped;
 
-    __device__ uint32_t feature(uint32_t element) const {
-        return chunk.features == 1
-                   ? 0
-                   : static_cast<uint32_t>((chunk.offset + element) / chunk.inner % chunk.features);
+    __device__ __forceinline__ Vectors load_vectors(uint32_t element) const {
+        Vectors own = {};
+        own.value = load<4>(values + element);
+        float4 four = __ldcs(reinterpret_cast<const float4*>(gradients + element));
+        own.gradient = {{four.x, four.y, four.z, four.w}};
+        if (Rule::MOMENTS > 0) own.first = load<4>(first + element);
+        if (Rule::MOMENTS > 1) own.second = load<4>(second + element);
+        return own;
     }
 
-    // The learning rate of a feature, or a negative number for a classifier that diverged.
-    __device__ float rate(uint32_t feature) const {
-        bool is_skipped = chunk.in_head && diverged != nullptr && diverged[feature] != 0;
-        return is_skipped ? -1.0f : rates[chunk.rate_base + feature] * schedule;
-    }
-
-    __device__ void move(float& value, float gradient, float& first, float& second, float rate) {
-        if (rate < 0.0f) return;
-        gradient *= clip;
-        if (!(fabsf(gradient) < INFINITY)) {
-            skipped++;
-            return;
+    __device__ __forceinline__ void move(Vectors& own, uint32_t element) {
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            move(own.value.value[i], own.gradient.value[i], own.first.value[i], own.second.value[i], rate(element + i));
         }
-        if (weight_decay != 0.0f) gradient += weight_decay * value;
-        float direction = rule.direction(gradient, first, second);
+        store<4>(values + element, own.value);
+        if (copy != nullptr) store<4>(copy + element, own.value);
+        if (Rule::MOMENTS > 0) store<4>(first + element, own.first);
+        if (Rule::MOMENTS > 1) store<4>(second + element, own.second);
+    }
+
+    __device__ void move_one(uint32_t element) {
+        float unused = 0.0f;
+        float& own_first = Rule::MOMENTS > 0 ? first[element] : unused;
+        float& own_second = Rule::MOMENTS > 1 ? second[element] : unused;
+        move(values[element], gradients[element], own_first, own_second, rate(element));
+        if (copy != nullptr) copy[element] = static_cast<bf16>(values[element]);
+    }
+
+private:
+    // The learning rate of an element, or a negative number for a classifier that diverged.
+    __device__ __forceinline__ float rate(uint32_t element) const {
+        uint32_t feature = feature_of(chunk, element);
+        bool is_skipped = diverged != nullptr && diverged[feature] != 0;
+        return is_skipped ? -1.0f : rates[feature] * schedule;
+    }
+
+    // By selections: with branches, elements of one vector would be computed one after the other.
+    __device__ __forceinline__ void move(float& value, float gradient, float& first, float& second, float rate) {
+        gradient *= clip;
+        bool is_finite = fabsf(gradient) < INFINITY, is_updated = rate >= 0.0f;
+        skipped += is_updated && !is_finite ? 1 : 0;
+        is_updated = is_updated && is_finite;
+        gradient = weight_decay != 0.0f ? gradient + weight_decay * value : gradient;
+        float new_first = first, new_second = second;
+        float direction = rule.direction(gradient, new_first, new_second);
+        first = is_updated ? new_first : first;
+        second = is_updated ? new_second : second;
         // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
-        if (rate != 0.0f) value -= rate * direction;
+        value = is_updated && rate != 0.0f ? value - rate * direction : value;
     }
 };
-
-__device__ inline float* parts(float4& vector) {
-    return reinterpret_cast<float*>(&vector);
-}
-
-__device__ inline void store_copy(bf16* copy, float4 vector) {
-    store(copy, Pack<4>{{vector.x, vector.y, vector.z, vector.w}});
-}
 
 template <class Rule>
 __device__ void optimizer_update(
@@ -136,53 +166,31 @@ __device__ void optimizer_update(
     unsigned long long* __restrict__ skipped, const OptimizerSettings& settings) {
     ParameterChunk chunk = chunks[blockIdx.x];
     Rule rule(settings, step);
-    float clip = chunk.in_head ? 1.0f : static_cast<float>(scales[1]);
-    Update<Rule> update{rule, chunk, rates, diverged, static_cast<float>(scales[0]), clip, settings.weight_decay, 0};
-    values += chunk.base;
-    if (copy != nullptr) copy += chunk.base;
-    gradients += chunk.base;
-    if (Rule::MOMENTS > 0) first += chunk.base;
-    if (Rule::MOMENTS > 1) second += chunk.base;
-
-    const float4 zeros = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    float4 w[CHUNK_VECTORS], g[CHUNK_VECTORS], m[CHUNK_VECTORS], v[CHUNK_VECTORS];
-    uint32_t whole = chunk.length / 4;
-    UNROLL
-    for (uint32_t k = 0; k < CHUNK_VECTORS; k++) {
-        uint32_t vector = k * CHUNK_THREADS + threadIdx.x;
-        if (vector < whole) {
-            w[k] = reinterpret_cast<const float4*>(values)[vector];
-            g[k] = __ldcs(reinterpret_cast<const float4*>(gradients) + vector);
-            m[k] = Rule::MOMENTS > 0 ? reinterpret_cast<const float4*>(first)[vector] : zeros;
-            v[k] = Rule::MOMENTS > 1 ? reinterpret_cast<const float4*>(second)[vector] : zeros;
+    Update<Rule> update{
+        rule, chunk, values + chunk.base, copy == nullptr ? nullptr : copy + chunk.base, gradients + chunk.base,
+        Rule::MOMENTS > 0 ? first + chunk.base : nullptr, Rule::MOMENTS > 1 ? second + chunk.base : nullptr,
+        rates + chunk.rate_base, chunk.in_head ? diverged : nullptr, static_cast<float>(scales[0]),
+        chunk.in_head ? 1.0f : static_cast<float>(scales[1]), settings.weight_decay, 0};
+    if (chunk.length == CHUNK_LENGTH) {
+        Vectors own[CHUNK_VECTORS];
+        UNROLL
+        for (uint32_t k = 0; k < CHUNK_VECTORS; k++) {
+            own[k] = update.load_vectors(4 * (k * CHUNK_THREADS + threadIdx.x));
         }
-    }
-    bool has_one_rate = chunk.inner % 4 == 0 || chunk.features == 1;
-    UNROLL
-    for (uint32_t k = 0; k < CHUNK_VECTORS; k++) {
-        uint32_t vector = k * CHUNK_THREADS + threadIdx.x;
-        if (vector < whole) {
-            float common = has_one_rate ? update.rate(update.feature(4 * vector)) : 0.0f;
-            UNROLL
-            for (int i = 0; i < 4; i++) {
-                float rate = has_one_rate ? common : update.rate(update.feature(4 * vector + i));
-                update.move(parts(w[k])[i], parts(g[k])[i], parts(m[k])[i], parts(v[k])[i], rate);
-            }
-            reinterpret_cast<float4*>(values)[vector] = w[k];
-            if (copy != nullptr) store_copy(copy + 4 * vector, w[k]);
-            if (Rule::MOMENTS > 0) reinterpret_cast<float4*>(first)[vector] = m[k];
-            if (Rule::MOMENTS > 1) reinterpret_cast<float4*>(second)[vector] = v[k];
+        UNROLL
+        for (uint32_t k = 0; k < CHUNK_VECTORS; k++) {
+            update.move(own[k], 4 * (k * CHUNK_THREADS + threadIdx.x));
         }
-    }
-    // At most three elements are left; the gap behind them must not be written.
-    uint32_t element = 4 * whole + threadIdx.x;
-    if (element < chunk.length) {
-        float unused = 0.0f;
-        float& own_first = Rule::MOMENTS > 0 ? first[element] : unused;
-        float& own_second = Rule::MOMENTS > 1 ? second[element] : unused;
-        update.move(
-            values[element], gradients[element], own_first, own_second, update.rate(update.feature(element)));
-        if (copy != nullptr) copy[element] = static_cast<bf16>(values[element]);
+    } else {
+        uint32_t whole = chunk.length / 4;
+        ROLLED
+        for (uint32_t vector = threadIdx.x; vector < whole; vector += CHUNK_THREADS) {
+            Vectors own = update.load_vectors(4 * vector);
+            update.move(own, 4 * vector);
+        }
+        // At most three elements are left; the gap behind them must not be written.
+        uint32_t element = 4 * whole + threadIdx.x;
+        if (element < chunk.length) update.move_one(element);
     }
     // An integer count is exact in any order, so an atomic is allowed here.
     if (update.skipped != 0) atomicAdd(skipped, static_cast<unsigned long long>(update.skipped));

@@ -7,13 +7,20 @@
 // elements.
 struct ParameterChunk {
     uint64_t base;       // first element in the flat buffers, a multiple of 4
-    uint64_t offset;     // first element within the parameter, a multiple of 4
     uint64_t rate_base;  // first rate of the parameter
     uint32_t length;     // elements
-    uint32_t inner;      // consecutive elements of one feature
-    uint32_t features;
+    uint32_t phase;      // first element within the parameter, modulo inner * features
     uint32_t in_head;
+    Divisor by_inner;     // consecutive elements of one feature
+    Divisor by_features;  // features
+    uint32_t unused;
 };
+
+// The feature of an element of the chunk.
+__device__ __forceinline__ uint32_t feature_of(const ParameterChunk& chunk, uint32_t element) {
+    uint32_t feature = quotient(chunk.phase + element, chunk.by_inner);
+    return feature - quotient(feature, chunk.by_features) * chunk.by_features.value;
+}
 
 static const uint32_t CHUNK_THREADS = 256;
 static const uint32_t CHUNK_VECTORS = 4;

@@ -231,6 +231,7 @@ const SHARED: &[[&str; 4]] = &[
         "CLASSIFIER_COPIED * CLASSIFIER_THREADS",
     ],
     ["layers/batch_norm/launch", "THREADS", "batch_norm.cu", "BATCH_NORM_THREADS"],
+    ["layers/batch_norm/launch", "FINISH_CHANNELS", "batch_norm.cu", "FINISH_CHANNELS"],
     ["head/cross_entropy", "THREADS", "cross_entropy.cu", "CROSS_ENTROPY_THREADS"],
     ["layers/depthwise/launch", "THREADS", "depthwise.cu", "DEPTHWISE_THREADS"],
     ["layers/depthwise/launch", "CHANNELS", "depthwise.cu", "DEPTHWISE_CHANNELS"],

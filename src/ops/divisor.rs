@@ -24,6 +24,11 @@ impl Divisor {
         let factor = (1u64 << (31 + shift)).div_ceil(value as u64);
         Divisor { value: value as u32, factor: factor as u32, shift }
     }
+
+    /// The divisor itself.
+    pub fn value(&self) -> usize {
+        self.value as usize
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::{Cost, DType, Device};
+use crate::ops::divisor::Divisor;
 use crate::ops::{check_step, cost};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 pub(super) use cpu::Cutter;
@@ -42,19 +43,20 @@ pub struct Span {
 #[repr(C)]
 pub struct ParameterChunk {
     /// Index of its first element in the flat buffers.
-    pub base: u64,
-    /// Index of its first element in its parameter.
-    pub offset: u64,
+    pub(super) base: u64,
     /// Index of its parameter's first rate.
-    pub rate_base: u64,
+    rate_base: u64,
     /// Number of its elements.
-    pub length: u32,
-    /// Consecutive elements of one feature.
-    pub inner: u32,
-    /// Number of features.
-    pub features: u32,
+    pub(super) length: u32,
+    /// Index of its first element in its parameter, modulo `inner * features`.
+    phase: u32,
     /// 1 for a parameter of the head, as in [`Span`], else 0.
-    pub in_head: u32,
+    in_head: u32,
+    /// By the consecutive elements of one feature.
+    by_inner: Divisor,
+    /// By the number of features.
+    by_features: Divisor,
+    unused: u32,
 }
 
 /// All parameters cut into chunks; built once.
@@ -88,7 +90,10 @@ impl Table {
     /// offsets that no memory has room for.
     #[cfg(feature = "cli")]
     pub(crate) fn after(mut self, elements: u64) -> Self {
-        self.chunks.iter_mut().for_each(|chunk| chunk.offset += elements);
+        for chunk in &mut self.chunks {
+            let period = chunk.by_inner.value() as u64 * chunk.by_features.value() as u64;
+            chunk.phase = ((u64::from(chunk.phase) + elements) % period) as u32;
+        }
         self
     }
 
@@ -113,16 +118,18 @@ impl Table {
 }
 
 fn chunk(span: &Span, offset: usize) -> ParameterChunk {
-    let small =
-        |value: usize| u32::try_from(value).expect("a feature has fewer than 2^32 elements");
+    let period = span.inner * span.features;
+    let phase = offset % period;
+    assert!(phase + CHUNK < Divisor::END, "optimizer: {span:?} has too many elements");
     ParameterChunk {
         base: (span.base + offset) as u64,
-        offset: offset as u64,
         rate_base: span.rate_base as u64,
-        length: small(CHUNK.min(span.length - offset)),
-        inner: small(span.inner),
-        features: small(span.features),
+        length: CHUNK.min(span.length - offset) as u32,
+        phase: phase as u32,
         in_head: u32::from(span.in_head),
+        by_inner: Divisor::new(span.inner),
+        by_features: Divisor::new(span.features),
+        unused: 0,
     }
 }
 

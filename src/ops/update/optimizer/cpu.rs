@@ -181,14 +181,14 @@ impl<'a, T> Cutter<'a, T> {
 impl<T: Float> Job<'_, T> {
     /// Updates the chunk in runs of elements with equal or consecutive rates.
     fn run(&mut self, settings: &Settings<T>) {
-        let ParameterChunk { offset, rate_base, inner, features, in_head, .. } = *self.chunk;
-        let (offset, rate_base) = (offset as usize, rate_base as usize);
-        let (inner, features) = (inner as usize, features as usize);
+        let ParameterChunk { phase, rate_base, by_inner, by_features, in_head, .. } = *self.chunk;
+        let (phase, rate_base) = (phase as usize, rate_base as usize);
+        let (inner, features) = (by_inner.value(), by_features.value());
         let in_head = in_head != 0;
         let clip = if in_head { T::ONE } else { settings.clip };
         let mut start = 0;
         while start < self.values.len() {
-            let element = offset + start;
+            let element = phase + start;
             let feature = element / inner % features;
             let left = self.values.len() - start;
             let (length, rates) = if features == 1 {
