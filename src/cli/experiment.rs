@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::experiment_progress::Progress;
 use super::failure::Ending;
 use super::{messages, signals};
-use alrao::argument::{choice, real, whole};
+use alrao::argument::{Argument, choice, real, whole};
 use alrao::device::DeviceKind;
 use alrao::experiments::{self, Conclusion, Experiment, Options, Size};
 use alrao::learn::StopFlag;

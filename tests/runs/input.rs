@@ -138,13 +138,15 @@ fn flags_and_keys_that_do_not_fit() {
 
 #[test]
 fn a_gpu_that_is_not_there() {
-    if alrao::Device::open(alrao::DeviceKind::Cuda).is_ok() {
+    if alrao::Device::open(alrao::DeviceKind::Cuda(0)).is_ok() {
         return eprintln!("skipped: there is a GPU");
     }
     let folder = tempfile::tempdir().unwrap();
     write_vectors(folder.path(), [100, 10, 10]);
     let culprits = ["--device cuda", "--device cpu"];
     refuses(folder.path(), &format!("{MLP} --device cuda --out run"), &culprits);
+    let culprits = ["--device", "'cuda:x'", "cuda:1"];
+    refuses(folder.path(), &format!("{MLP} --device cuda:x --out run"), &culprits);
 }
 
 /// They pass through a run's `config.toml`.
