@@ -4,6 +4,7 @@ mod cpu;
 mod launch;
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -43,11 +44,11 @@ pub struct Span {
 #[repr(C)]
 pub struct ParameterChunk {
     /// Index of its first element in the flat buffers.
-    pub(super) base: u64,
+    base: u64,
     /// Index of its parameter's first rate.
     rate_base: u64,
     /// Number of its elements.
-    pub(super) length: u32,
+    length: u32,
     /// Index of its first element in its parameter, modulo `inner * features`.
     phase: u32,
     /// 1 for a parameter of the head, as in [`Span`], else 0.
@@ -57,6 +58,14 @@ pub struct ParameterChunk {
     /// By the number of features.
     by_features: Divisor,
     unused: u32,
+}
+
+impl ParameterChunk {
+    /// The indices of its elements in the flat buffers.
+    pub(super) fn range(&self) -> Range<usize> {
+        let base = self.base as usize;
+        base..base + self.length as usize
+    }
 }
 
 /// All parameters cut into chunks; built once.

@@ -26,7 +26,7 @@ const THREADS: u32 = 256;
 pub fn soft_update(target: &Tensor, online: &Tensor, table: &Table, tau: f64) {
     assert_alike("soft_update", &[target, online]);
     assert!((0.0..=1.0).contains(&tau), "soft_update: tau {tau} is not in 0..=1");
-    let end = table.chunks().last().map_or(0, |last| last.base as usize + last.length as usize);
+    let end = table.chunks().last().map_or(0, |last| last.range().end);
     assert!(
         target.shape() == online.shape()
             && target.is_contiguous()
@@ -49,8 +49,8 @@ fn update_typed<T: Float>(cpu: &Cpu, target: &mut [T], online: &[T], table: &Tab
     let mut target = Cutter::new(target);
     let mut parts: Vec<(&mut [T], &[T])> = (table.chunks().iter())
         .map(|chunk| {
-            let (base, length) = (chunk.base as usize, chunk.length as usize);
-            (target.cut(base, length), &online[base..base + length])
+            let range = chunk.range();
+            (target.cut(range.start, range.len()), &online[range])
         })
         .collect();
     cpu.pieces(&mut parts, CHUNKS_OF_A_TASK, table.elements(), |_, parts| {

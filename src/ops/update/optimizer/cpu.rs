@@ -140,11 +140,11 @@ pub(super) fn update<T: Float>(
     let mut second = second.as_deref_mut().map(Cutter::new);
     let mut jobs: Vec<Job<T>> = (table.chunks.iter())
         .map(|chunk| {
-            let (base, length) = (chunk.base as usize, chunk.length as usize);
+            let (range, base, length) = (chunk.range(), chunk.range().start, chunk.range().len());
             Job {
                 chunk,
                 values: values.cut(base, length),
-                gradients: &gradients[base..base + length],
+                gradients: &gradients[range],
                 first: first.as_mut().map_or(&mut [], |moment| moment.cut(base, length)),
                 second: second.as_mut().map_or(&mut [], |moment| moment.cut(base, length)),
                 skipped: 0,
