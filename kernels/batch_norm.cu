@@ -213,11 +213,11 @@ __device__ inline uint32_t reduce_channels(double& a, double& b, uint32_t channe
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     if (lane < FINISH_CHANNELS) sums[0][lane * WARPS + warp] = a, sums[1][lane * WARPS + warp] = b;
     __syncthreads();  // every warp's sums are written
-    if (warp != 0) return channels;
+    // By all warps: a warp that might be left alone would need a second, slower form of the shuffles.
     a = reduce_lanes<Sum>(sums[0][lane], WARPS);
     b = reduce_lanes<Sum>(sums[1][lane], WARPS);
     uint32_t channel = blockIdx.x * FINISH_CHANNELS + lane / WARPS;
-    return lane % WARPS == 0 ? min(channel, channels) : channels;
+    return warp == 0 && lane % WARPS == 0 ? min(channel, channels) : channels;
 }
 
 __device__ inline void store_affine(
