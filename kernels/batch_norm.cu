@@ -123,7 +123,7 @@ struct SplitRows {
     __device__ __forceinline__ Pack<V> load_row(uint64_t row) const {
         const float* own = split + row * channels;
         Pack<V> sum = load<V>(own);
-        ROLLED  // more threads hide the latency, for which unrolled loads would need the registers
+        ROLLED  // several loads in flight would need registers, and leave room for fewer threads
         for (uint32_t part = 1; part < splits; part++) add(sum, load<V>(own + part * elements));
         if (bias != nullptr) add(sum, load<V>(bias));
         return sum;
