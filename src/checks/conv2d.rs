@@ -323,7 +323,14 @@ fn moments_cases() -> Vec<Case> {
                 case(shape, factors, cut);
             }
         }
-        case(shape, Factors::Bf16, ("32", 2));
+    }
+    // In bf16 a slab has 64 steps.
+    for (features, bias) in [(16, false), (11, true)] {
+        case(
+            shape([2, 4, 5, 12], [features, 3, 3], [1, 1, 1], bias, [0, 0]),
+            Factors::Bf16,
+            ("32", 2),
+        );
     }
     // More parts of rows than one round of the threads that add them.
     case(shape([1, 135, 133, 1], [8, 1, 1], [1, 0, 1], false, [0, 0]), Factors::F32, ("32", 1));
