@@ -190,7 +190,7 @@ fn a_gpu_without_memory_for_a_step_says_what_to_do() {
     let wide = "--hidden 1000 --batch-size 3000 --max-steps 4 --device cuda";
     let (code, lines) = train_with(folder, "out", wide, &[("PTX_DRIVER_MEMORY", "40")]);
     let is_told = matches!(lines.as_slice(), [line] if line.starts_with("error: ")
-        && line.contains("MB") && line.contains("--batch-size"));
+        && line.contains("MiB asked for") && line.contains("--batch-size"));
     assert!(code == Some(1) && is_told, "{code:?} {lines:?}");
     ends_with(0, folder, "train --resume out --device cpu");
 }
