@@ -22,13 +22,12 @@
 // ReLU's mask is recomputed from x, not stored. About ten operations per element: memory-bound.
 //
 // A grid-wide sum is two launches: one over parts of the rows, then one with 64 threads for each channel, which add the
-// parts in f64 in a fixed order. Its blocks have 4 neighbouring channels, half of a sector of 32 bytes; with 8 there would be
-// too few blocks for all SMs to help. Within a part, sums are taken relative
-// to the part's first row, so that a large mean does not cancel the variance. The parts' sums are then shifted to the first
-// part's pilot and added, without a division. A block of the first launch is `columns` threads of V channels each by 256 /
-// columns rows. With channels last, a warp's accesses are coalesced, and a channel's constants stay in registers over all
-// rows of the thread. V makes accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples
-// of V; else V is 1.
+// parts in f64 in a fixed order. Its blocks have 4 neighbouring channels, half of a sector of 32 bytes; with 8 there would
+// be too few blocks for all SMs to help. Within a part, sums are taken relative to the part's first row, so that a large
+// mean does not cancel the variance. The parts' sums are then shifted to the first part's pilot and added, without a
+// division. A block of the first launch is `columns` threads of V channels each by 256 / columns rows. With channels last,
+// a warp's accesses are coalesced, and a channel's constants stay in registers over all rows of the thread. V makes
+// accesses of 16 bytes, 4 elements in f32 and 8 in bf16, where C and every pitch are multiples of V; else V is 1.
 //
 // residual may be x, or a slice of its buffer; dx may be dy, or lie in the same buffer as x's gradient. No other buffers
 // may overlap.

@@ -27,7 +27,7 @@
 // in flight: in a full chunk, as nearly all of a large model are, a thread loads four 16-byte vectors of every buffer before
 // it computes with the first. A check of the bounds around each load would keep the compiler from moving it up. One block of
 // 256 threads per chunk. A chunk lies in one parameter, so the rate lookup is only (e / inner) % features, by factors from
-// the host in place of divisions: some ten instructions, which leave the scheduler idle most of the time. One launch per parameter would be hundreds of launches of a few
+// the host in place of divisions: some ten instructions, for which the schedulers have the time. One launch per parameter would be hundreds of launches of a few
 // microseconds each; a table of chunks needs only one.
 //
 // No buffer may overlap another.

@@ -37,7 +37,7 @@ impl PlaceArguments {
         let device = Device::open_with_threads(config.device, config.threads)
             .map_err(|error| settings.with_file_of(error))?;
         // The default precision depends on the device that was opened.
-        settings.device.device = Some(device.name().parse()?);
+        settings.device.device = device.kind();
         let run = start(settings.resolve()?, self.out.as_deref(), &device)
             .map_err(|error| settings.with_file_of(error))?;
         Ok((run, device))

@@ -203,6 +203,14 @@ impl Device {
         }
     }
 
+    /// How a user asks for this very device; `None` for one that only counts launches.
+    pub fn kind(&self) -> Option<DeviceKind> {
+        match self {
+            Device::Cpu(_) => Some(DeviceKind::Cpu),
+            Device::Gpu(gpu) => gpu.kind(),
+        }
+    }
+
     /// One line that describes it to people.
     pub fn description(&self) -> String {
         match self {

@@ -274,7 +274,7 @@ fn write(
 
 /// The device of the runs, opened once to check that it can be.
 fn device_kind(options: &Options) -> Result<DeviceKind> {
-    Device::open(options.device)?.name().parse()
+    Ok(Device::open(options.device)?.kind().unwrap_or(options.device))
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Run {
         let before = config.clone();
         changes.apply_changes(&mut config);
         // The run continues on this device.
-        config.device = device.name().parse().unwrap_or(config.device);
+        config.device = device.kind().unwrap_or(config.device);
         check_precision_of_run(config.train.precision, device)?;
         let has_checkpoint = directory.has_checkpoint(WITHOUT_CHECKPOINT)?;
         let mut run = prepare(&config, device)?;

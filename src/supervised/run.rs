@@ -65,7 +65,7 @@ impl Run {
         let before = config.clone();
         changes.apply_changes(&mut config);
         // The run continues on this device.
-        config.device = device.name().parse().unwrap_or(config.device);
+        config.device = device.kind().unwrap_or(config.device);
         let train = &mut config.train;
         check_precision_of_run(train.precision, device)?;
         let has_checkpoint = directory.has_checkpoint(WITHOUT_CHECKPOINT)?;

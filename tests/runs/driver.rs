@@ -143,11 +143,17 @@ fn gpus_are_opened_by_their_number() {
         write_images(folder.path());
         let arguments = format!("--hidden 8 --max-steps 2 --batch-size 4 --device {device}");
         let (code, lines) = train_with(folder.path(), "out", &arguments, options);
-        let has_begun = folder.path().join("out").exists();
-        (code, has_begun, lines.join("\n"))
+        let config = fs::read_to_string(folder.path().join("out/config.toml")).ok();
+        (code, config, lines.join("\n"))
     };
-    for (device, options) in [("cuda:1", [two].as_slice()), ("cuda:0", &[]), ("cuda", &[two])] {
-        assert_eq!(said(device, options), (Some(0), true, String::new()), "{device}");
+    for (device, options, own) in
+        [("cuda:1", [two].as_slice(), "cuda:1"), ("cuda:0", &[], "cuda"), ("cuda", &[two], "cuda")]
+    {
+        let (code, config, lines) = said(device, options);
+        assert_eq!((code, lines), (Some(0), String::new()), "{device}");
+        // A resumed run takes the same GPU.
+        let config = config.unwrap();
+        assert!(config.contains(&format!("device = \"{own}\"")), "{device}: {config}");
     }
     let hidden = |shown| [two, ("CUDA_VISIBLE_DEVICES", shown)];
     for (device, options, message) in [
@@ -157,8 +163,8 @@ fn gpus_are_opened_by_their_number() {
         ("cuda", &hidden(""), "CUDA_VISIBLE_DEVICES is \"\": unset it"),
         ("cuda:x", &[two], "'cuda:x' is none of auto, cpu, cuda"),
     ] {
-        let (code, has_begun, lines) = said(device, options);
-        assert_eq!((code, has_begun), (Some(2), false), "{device}: {lines}");
+        let (code, config, lines) = said(device, options);
+        assert_eq!((code, config), (Some(2), None), "{device}: {lines}");
         assert!(lines.contains(message), "{device}: {lines}");
     }
 }

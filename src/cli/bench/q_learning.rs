@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     // Errors in the flags are reported before a device is opened; those that depend on the device after.
     configs(arguments, arguments.device.device.unwrap_or_default())?;
     let device = arguments.device.open()?;
-    let configs = configs(arguments, device.name().parse()?)?;
+    let configs = configs(arguments, device.kind().unwrap_or_default())?;
     check_precision(arguments.precision, &device)?;
     let rounds = Rounds::new(
         arguments.steps,

@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     // Errors in the flags are reported before a device is opened; those that depend on the device after.
     configs(arguments, arguments.device.device.unwrap_or_default())?;
     let device = arguments.device.open()?;
-    let configs = configs(arguments, device.name().parse()?)?;
+    let configs = configs(arguments, device.kind().unwrap_or_default())?;
     check_precision(arguments.precision, &device)?;
     if arguments.profile {
         let steps = arguments.steps.unwrap_or(match device.name() {
@@ -176,11 +176,18 @@ fn setup(
         let message = "PyTorch has steps for sgd and alrao only; add --optimizer sgd or alrao";
         return Err(Error::input("--peers", message));
     }
-    let name = match device.name() {
-        "cuda" => "cuda",
-        "cpu" => "cpu",
-        other => {
-            let message = format!("PyTorch does not run on {other}; use --device cpu or cuda");
+    let name = match device.kind() {
+        Some(DeviceKind::Cuda(0)) => "cuda",
+        Some(DeviceKind::Cpu) => "cpu",
+        Some(DeviceKind::Cuda(number)) => {
+            let message = format!(
+                "PyTorch would run on the first GPU; use --device cuda with CUDA_VISIBLE_DEVICES={number}"
+            );
+            return Err(Error::input("--peers", message));
+        }
+        _ => {
+            let message =
+                format!("PyTorch does not run on {}; use --device cpu or cuda", device.name());
             return Err(Error::input("--peers", message));
         }
     };

@@ -12,6 +12,7 @@ use super::binaries::{COMPILER, FAT_BINARIES};
 use super::driver::{self, Driver, Outcome, Parts, Staging, fill};
 use super::launch::Launch;
 use super::occupancy::{Limits, Resources};
+use crate::device::DeviceKind;
 
 /// The least compute capability that the kernels run on.
 const OLDEST: i32 = 8;
@@ -24,6 +25,8 @@ pub(in crate::device) struct Cuda {
     /// The kernels that have been looked up.
     functions: RefCell<HashMap<String, sys::CUfunction>>,
     name: String,
+    /// Its number among the GPUs that the driver shows.
+    number: usize,
 }
 
 impl Cuda {
@@ -83,7 +86,7 @@ impl Cuda {
                 }
             }
         }
-        Ok(Ok(Cuda { context, stream, modules, functions: RefCell::default(), name }))
+        Ok(Ok(Cuda { context, stream, modules, functions: RefCell::default(), name, number }))
     }
 
     fn known_limits(&self) -> Outcome<Limits> {
@@ -155,6 +158,10 @@ impl Cuda {
 impl Driver for Cuda {
     fn name(&self) -> &'static str {
         "cuda"
+    }
+
+    fn kind(&self) -> Option<DeviceKind> {
+        Some(DeviceKind::Cuda(self.number))
     }
 
     fn description(&self) -> String {

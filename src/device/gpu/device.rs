@@ -12,6 +12,7 @@ use super::launch::{Argument, Launch, LaunchWork, Pointer};
 use super::memory::{Heap, Memory};
 use super::occupancy::{Limits, Resources};
 use super::reports::{LaunchTrace, SiteTraffic};
+use crate::device::DeviceKind;
 use crate::device::profile::{ProfiledLaunch, Profiler};
 use crate::error::{Error, Result};
 
@@ -68,6 +69,10 @@ impl Gpu {
     /// The name on the command line.
     pub fn name(&self) -> &'static str {
         self.driver.name()
+    }
+
+    pub(in crate::device) fn kind(&self) -> Option<DeviceKind> {
+        self.driver.kind()
     }
 
     pub(crate) fn description(&self) -> String {

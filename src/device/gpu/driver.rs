@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::launch::Launch;
 use super::occupancy::{self, Limits, Resources};
 use super::reports::{LaunchTrace, SiteTraffic};
+use crate::device::DeviceKind;
 
 /// The result of a driver's call, with a message for people.
 pub(in crate::device) type Outcome<T> = Result<T, String>;
@@ -16,6 +17,11 @@ pub(in crate::device) type Parts<'a> = [(usize, &'a [u8])];
 pub(in crate::device) trait Driver {
     /// The device's name on the command line.
     fn name(&self) -> &'static str;
+
+    /// How a user asks for the device; `None` for one that nobody can ask for.
+    fn kind(&self) -> Option<DeviceKind> {
+        None
+    }
 
     /// One line that describes the device to people.
     fn description(&self) -> String;

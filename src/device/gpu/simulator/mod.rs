@@ -40,6 +40,7 @@ use self::worker::Worker;
 use super::driver::{Driver, Outcome};
 use super::launch::{ArgumentKind, Launch};
 use super::reports::{LaunchTrace, SiteTraffic};
+use crate::device::DeviceKind;
 use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
 pub use job::Order;
@@ -222,6 +223,10 @@ impl Simulator {
 impl Driver for Simulator {
     fn name(&self) -> &'static str {
         "simulator"
+    }
+
+    fn kind(&self) -> Option<DeviceKind> {
+        Some(DeviceKind::Simulator)
     }
 
     fn description(&self) -> String {
