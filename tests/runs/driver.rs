@@ -170,6 +170,19 @@ fn gpus_are_opened_by_their_number() {
 }
 
 #[test]
+fn pytorch_is_not_timed_on_another_gpu() {
+    if !is_here() {
+        return;
+    }
+    let mut command = Command::new(program());
+    command.args(split("bench step --model mlp --device cuda:1 --peers python"));
+    let output = command.env("PTX_DRIVER_GPUS", "2").output().unwrap();
+    let lines = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{lines}");
+    assert!(lines.contains("--device cuda with CUDA_VISIBLE_DEVICES=1"), "{lines}");
+}
+
+#[test]
 fn a_driver_of_another_age_than_the_gpus_kernels_runs_them_or_says_why_not() {
     if !is_here() {
         return;
