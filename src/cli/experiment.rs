@@ -105,7 +105,7 @@ struct RowArguments {
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     jobs: Option<usize>,
-    /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU; simulator runs cuda's kernels on the cpu [default: auto]
+    /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU, and so on; simulator runs cuda's kernels on the cpu [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = DeviceKind::parser())]
     device: Option<DeviceKind>,
     /// A small size, for two cores: a narrow model and few epochs, runs and samples; a row takes less than about ten minutes
@@ -129,7 +129,7 @@ struct QLearningArguments {
     /// Runs at a time; results do not depend on it [default: 1; with --quick on the cpu, one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     jobs: Option<usize>,
-    /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU; simulator runs cuda's kernels on the cpu [default: auto]
+    /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU, and so on; simulator runs cuda's kernels on the cpu [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = DeviceKind::parser())]
     device: Option<DeviceKind>,
     /// A small size: fewer steps and runs

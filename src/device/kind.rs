@@ -50,7 +50,7 @@ impl FromStr for DeviceKind {
             "simulator" => Ok(DeviceKind::Simulator),
             _ => number().map(DeviceKind::Cuda).ok_or_else(|| {
                 let message = format!(
-                    "'{name}' is none of auto, cpu, cuda, simulator, nor {SECOND} for the second GPU"
+                    "there is no device '{name}'; give auto, cpu, simulator, cuda, or {SECOND} for the second GPU, and so on"
                 );
                 Error::field("device", message)
             }),

@@ -161,7 +161,7 @@ fn gpus_are_opened_by_their_number() {
         ("cuda:1", &[], "there is no GPU 1: the only one is cuda:0"),
         ("cuda:1", &hidden("1"), "the only one is cuda:0; CUDA_VISIBLE_DEVICES is \"1\""),
         ("cuda", &hidden(""), "CUDA_VISIBLE_DEVICES is \"\": unset it"),
-        ("cuda:x", &[two], "'cuda:x' is none of auto, cpu, cuda"),
+        ("cuda:x", &[two], "there is no device 'cuda:x'; give auto, cpu"),
     ] {
         let (code, config, lines) = said(device, options);
         assert_eq!((code, config), (Some(2), None), "{device}: {lines}");

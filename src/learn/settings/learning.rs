@@ -61,7 +61,7 @@ settings! {
     /// The settings of the device, for every command.
     DeviceSettings, [T] RunConfig<T>;
     "Device" {
-        /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU; simulator runs cuda's kernels on the cpu [default: auto]
+        /// Where to run; auto takes cuda if it can be opened, else cpu; cuda:1 is the second GPU, and so on; simulator runs cuda's kernels on the cpu [default: auto]
         device: DeviceKind, "DEVICE", check::any => device;
         /// Threads of the cpu or the simulator; results do not depend on them [default: all cores]
         threads: usize, "N", check::items => threads;
