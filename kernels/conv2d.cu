@@ -10,6 +10,8 @@
 //   bias         [groups K], f32, or null
 //   y, dy        [N, P, Q, groups K]         pixels y_pixel_bytes apart
 //   moments      [pixel tiles, 3, groups K], f32, or null: partial statistics for batch_norm.cu (epilogue.cuh)
+//   norm_x, affine, sums   the norm that wrote x, or null; then dx is x's whole gradient, and the partial sums over it that the
+//                norm's backward pass needs are written (epilogue.cuh): [pixel tiles of all phases, 2, groups C], f32
 //
 //               rows of the product    columns     inner axis (K)     A                        B
 //   fwd         pixels of y            K           taps, then C       patches of x             weight, transposed
@@ -90,19 +92,30 @@ __device__ __forceinline__ void conv2d_forward(
 
 template <class Tile, class T>
 __device__ __forceinline__ void conv2d_input_gradient(
-    const T* __restrict__ dy, const T* __restrict__ weight, void* __restrict__ dx, const Conv2dShape& shape) {
+    const T* __restrict__ dy, const T* __restrict__ weight, const T* __restrict__ norm_x, const float* __restrict__ affine,
+    void* __restrict__ dx, float* __restrict__ sums, const Conv2dShape& shape) {
     typedef typename Tile::template Products<true, false> Products;
     T* shared = Products::shared();
     uint32_t most_down = divide_up(shape.height, shape.stride), most_across = divide_up(shape.width, shape.stride);
-    Conv2dBlock block = Conv2dBlock::of(shape, shape.images * most_down * most_across, shape.channels, Tile());
+    uint32_t most_pixels = shape.images * most_down * most_across;
+    Conv2dBlock block = Conv2dBlock::of(shape, most_pixels, shape.channels, Tile());
     Conv2dPhase down(
         block.phase / shape.stride, shape.height, shape.kernel_height, shape.stride, shape.padding);
     Conv2dPhase across(block.phase % shape.stride, shape.width, shape.kernel_width, shape.stride, shape.padding);
     uint32_t pixels = shape.images * down.pixels * across.pixels;
+    uint32_t channel = block.group * shape.channels + block.first_column, columns = shape.channels - block.first_column;
+    NormInput<T> norm = {norm_x, affine, shape.norm_pitch, shape.groups * shape.channels, shape.relu != 0};
+    uint64_t part_of_sums = block.phase * divide_up(most_pixels, Tile::M) + block.first_row / Tile::M;
+    float* own_sums = sums + part_of_sums * 2 * norm.channels;
     // The first phases have the most pixels.
-    if (block.first_row >= pixels) return;
+    if (block.first_row >= pixels) {
+        if (norm_x == nullptr) return;
+        for (uint32_t column = threadIdx.x; column < Tile::N && column < columns; column += Tile::THREADS) {
+            own_sums[channel + column] = own_sums[norm.channels + channel + column] = 0.0f;
+        }
+        return;
+    }
     uint32_t inner = down.taps * across.taps * shape.features;
-    uint32_t channel = block.group * shape.channels + block.first_column;
     uint32_t depth = shape.kernel_height * shape.kernel_width * shape.channels;
 
     Conv2dPatches<typename Products::A, Tile::THREADS> patches;
@@ -116,7 +129,6 @@ __device__ __forceinline__ void conv2d_input_gradient(
     patches.find_places(block.first_row, pixels);
     uint32_t tap_bytes = shape.channels * static_cast<uint32_t>(sizeof(T)), row_bytes = shape.kernel_width * tap_bytes;
     const T* own_weight = weight + static_cast<uint64_t>(block.group) * shape.features * depth + block.first_column;
-    uint32_t columns = shape.channels - block.first_column;
     Conv2dWeights<typename Products::B, Tile::THREADS> weights{
         own_weight + (down.tap * shape.kernel_width + across.tap) * shape.channels,
         shape.by_channels,
@@ -133,15 +145,20 @@ __device__ __forceinline__ void conv2d_input_gradient(
     products.add(patches, weights, part.first, part.last, shared);
     Output output = conv2d_output(dx, shape);
     uint64_t first = block.split * shape.out_split + channel;
+    uint32_t rows[Products::ROWS];  // of dx; together they have fewer than 2^32
     UNROLL
     for (int i = 0; i < Products::ROWS; i++) {
         uint32_t pixel = block.first_row + products.row(i);
+        rows[i] = NO_ROW;
         if (pixel >= pixels) continue;
         uint32_t row = pixel / across.pixels, image = row / down.pixels;
         uint32_t y = row % down.pixels * shape.stride + down.first;
         uint32_t x = pixel % across.pixels * shape.stride + across.first;
-        uint64_t at = static_cast<uint64_t>(image * shape.height + y) * shape.width + x;
-        products.store_row(i, output, first + at * shape.out_pitch, columns);
+        rows[i] = (image * shape.height + y) * shape.width + x;
+        products.store_row(i, output, first + rows[i] * shape.out_pitch, columns);
+    }
+    if (norm_x != nullptr) {
+        write_gradient_sums(products, shared, rows, norm, output, shape.out_pitch, channel, columns, own_sums);
     }
 }
 
@@ -190,9 +207,9 @@ __device__ __forceinline__ void conv2d_weight_gradient(
         conv2d_forward<Tile>(x, weight, bias, y, moments, shape);                                                   \
     }                                                                                                               \
     KERNEL_RESIDENT(                                                                                                \
-        conv2d_##name##_dx_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* dy, const T* weight, Out* dx,      \
-        Conv2dShape shape) {                                                                                        \
-        conv2d_input_gradient<Tile>(dy, weight, dx, shape);                                                         \
+        conv2d_##name##_dx_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* dy, const T* weight,               \
+        const T* norm_x, const float* affine, Out* dx, float* sums, Conv2dShape shape) {                            \
+        conv2d_input_gradient<Tile>(dy, weight, norm_x, affine, dx, sums, shape);                                   \
     }                                                                                                               \
     KERNEL_RESIDENT(                                                                                                \
         conv2d_##name##_dw_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* x, const T* dy, float* dw,         \

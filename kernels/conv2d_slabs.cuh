@@ -6,6 +6,7 @@
 
 struct Conv2dShape {
     uint64_t out_pitch, out_split;  // of the result: elements from one row to the next, and from one split to the next
+    uint64_t norm_pitch;            // dx_bwd: of the input of the norm that wrote x
     uint32_t x_pixel_bytes, y_pixel_bytes;  // from one pixel to the next
     uint32_t images, height, width, channels;
     uint32_t kernel_height, kernel_width, features;
@@ -15,7 +16,7 @@ struct Conv2dShape {
     uint32_t x_is_aligned, y_is_aligned;  // whether the channels of every pixel and group are whole runs, 16-byte aligned
     uint32_t weight_is_aligned;           // whether the weight's rows (fwd: of a feature; dx: of a tap) are
     uint32_t out_is_aligned;              // as in Output
-    uint32_t relu;                        // on the output, after the bias
+    uint32_t relu;                        // on the output, after the bias; dx_bwd: on the norm's output
     Divisor by_channels;                  // channels of a tap: of a group of x, or for dx_bwd of dy
     Divisor by_taps[2];                   // taps of a kernel row; for dx_bwd [0] the most of a phase, [1] one fewer
     Divisor by_width, by_height;          // of the output

@@ -16,6 +16,9 @@
 //   bias_ih, bias_hh   [4H]; b is their sum
 //   dy         [T, B, H] with a row pitch
 //   dc         [B, H]
+//   state_h, state_c   [B, H]   `layer`: the state before the first time step; afterwards that after the last one, if it is
+//                               carried to the next call
+//   bias_parts [B, 4H]          `layer`, or null: each sample's gradients of the biases; matmul_sum_many adds the samples
 //
 // gates, h, weight and dy are f32 or bf16, all others f32: the cell state accumulates over all time steps. A step
 // passes on the rounded h, whether through memory or registers.
@@ -27,9 +30,9 @@
 // A time step costs 8 B H^2 operations and, if U comes from memory, 16 H^2 bytes; H = 100 and B = 20 make 1.6 million
 // and 160 KB. That is a microsecond's work, T times in sequence, so latency between steps dominates. Two variants:
 //
-// - H up to 104, `layer`: one launch for all time steps, one block per sample. Samples are independent, so no block waits
+// - H up to 100, `layer`: one launch for all time steps, one block per sample. Samples are independent, so no block waits
 //   for another. U, 160 KB, stays in the block's registers: each thread holds a row (backward: part of a column). A time
-//   step is 26 16-byte broadcast reads of h from shared memory and 104 multiply-adds per thread, about 400 cycles per
+//   step is 25 16-byte broadcast reads of h from shared memory and 100 multiply-adds per thread, about 400 cycles per
 //   block, and one barrier. A launch for each time step would be 70 launches of about two microseconds.
 // - any H, `step`: one launch for each time step. A block computes 8 units of 8 samples. Its 8 warps split the sum over
 //   U's rows or columns, so that 256 threads have loads in flight and U is read in whole sectors, once for 8 samples.
@@ -43,10 +46,12 @@ struct LstmSizes {
     uint64_t weight_pitch;
     uint64_t dy_pitch;
     uint32_t times, batch, hidden;
-    uint32_t is_vector;  // whether U's rows are 16-byte aligned and H is a multiple of 4
+    uint32_t is_vector;   // whether U's rows are 16-byte aligned and H is a multiple of 4
+    uint32_t is_carried;  // whether the state is replaced by that after the last time step
+    uint32_t unused;
 };
 
-static const uint32_t LSTM_RESIDENT = 104;  // the largest H whose weights stay in registers
+static const uint32_t LSTM_RESIDENT = 100;  // the largest H whose weights stay in registers
 static const uint32_t LSTM_UNITS = 8;       // per block of `step`
 static const uint32_t LSTM_SAMPLES = 8;
 static const uint32_t LSTM_WARPS = 8;
@@ -147,7 +152,8 @@ __device__ __forceinline__ float lstm_dot(const float (&weights)[LSTM_RESIDENT],
 // One block per sample. Thread 4 u + q has gate q of unit u, and its row of U.
 template <class T>
 __device__ __forceinline__ void lstm_layer_forward(
-    T* gates, T* h, float* c, const T* weight, const float* bias_ih, const float* bias_hh, const LstmSizes& sizes) {
+    T* gates, T* h, float* c, float* state_h, float* state_c, const T* weight, const float* bias_ih,
+    const float* bias_hh, const LstmSizes& sizes) {
     SHARED(float, state, [2][LSTM_RESIDENT]);
     uint32_t gate = threadIdx.x % 4, unit = threadIdx.x / 4, hidden = sizes.hidden;
     bool is_inside = unit < hidden;
@@ -169,39 +175,45 @@ __device__ __forceinline__ void lstm_layer_forward(
         }
     }
     float bias = is_inside ? bias_ih[row] + bias_hh[row] : 0.0f;
-    uint64_t first = static_cast<uint64_t>(blockIdx.x) * hidden, cell = first + unit;
+    // Offsets within a time step have 32 bits, and what the block shares stays in uniform registers: the weights need the others.
+    uint32_t first = blockIdx.x * hidden, cell = first + unit, own_gate = 4 * first + row;
     uint64_t step = static_cast<uint64_t>(sizes.batch) * hidden;
-    gates += 4 * first + row;
-    float c_own = is_inside ? c[cell] : 0.0f, input = is_inside ? static_cast<float>(*gates) : 0.0f;
+    float c_own = is_inside ? state_c[cell] : 0.0f;
     for (uint32_t k = threadIdx.x; k < 2 * LSTM_RESIDENT; k += blockDim.x) {
-        state[k / LSTM_RESIDENT][k % LSTM_RESIDENT] = k < hidden ? static_cast<float>(h[first + k]) : 0.0f;
+        uint32_t column = k % LSTM_RESIDENT;
+        state[k / LSTM_RESIDENT][column] = column < hidden ? lstm_stored<T>(state_h[first + column]) : 0.0f;
     }
+    // The backward pass needs the state, which the end overwrites.
+    if (is_inside && gate == LSTM_FORGET) h[cell] = static_cast<T>(state_h[cell]);
+    if (is_inside && gate == LSTM_CANDIDATE) c[cell] = c_own;
     for (uint32_t time = 0; time < sizes.times; time++) {
+        float input = is_inside ? static_cast<float>(gates[own_gate]) : 0.0f;
         // The previous state is written, and all threads have read the state before it, which is overwritten next.
         __syncthreads();
-        // Prefetch the next step's input while this step computes.
-        bool has_next = is_inside && time + 1 < sizes.times;
-        float next = has_next ? static_cast<float>(gates[4 * step]) : 0.0f;
+        // The input arrives while the sum is computed.
         float x = input + bias + lstm_dot(weights, state[time % 2]);
         float activated = lstm_activate(x, gate);
+        if (is_inside) gates[own_gate] = lstm_keep<T>(activated, x, gate);
         c_own = lstm_cell(activated, c_own);
         float h_own = lstm_stored<T>(lstm_of_gate(activated, LSTM_OUTPUT) * tanhf(c_own));
+        h += step, c += step;
         if (is_inside) {
-            *gates = lstm_keep<T>(activated, x, gate);
-            cell += step;
             if (gate == LSTM_INPUT) state[(time + 1) % 2][unit] = h_own;
             if (gate == LSTM_FORGET) h[cell] = static_cast<T>(h_own);
             if (gate == LSTM_CANDIDATE) c[cell] = c_own;
         }
         gates += 4 * step;
-        input = next;
     }
+    // Every thread has read the state before the loop's first barrier. These lanes hold c, and wrote the last h themselves.
+    if (!is_inside || sizes.is_carried == 0) return;
+    if (gate == LSTM_CANDIDATE) state_c[cell] = c_own;
+    if (gate == LSTM_INPUT) state_h[cell] = state[sizes.times % 2][unit];
 }
 
 // One block per sample. Thread 4 u + q has the part of column u of U that belongs to gate q.
 template <class T>
 __device__ __forceinline__ void lstm_layer_backward(
-    T* gates, const float* c, const T* weight, const T* dy, const LstmSizes& sizes) {
+    T* gates, const float* c, const T* weight, const T* dy, float* bias_parts, const LstmSizes& sizes) {
     SHARED(float, later, [2][4][LSTM_RESIDENT]);
     uint32_t gate = threadIdx.x % 4, unit = threadIdx.x / 4, hidden = sizes.hidden;
     bool is_inside = unit < hidden;
@@ -216,7 +228,7 @@ __device__ __forceinline__ void lstm_layer_backward(
         later[k / (4 * LSTM_RESIDENT)][k / LSTM_RESIDENT % 4][k % LSTM_RESIDENT] = 0.0f;
     }
     uint64_t step = static_cast<uint64_t>(sizes.batch) * hidden;
-    float dc = 0.0f;
+    float dc = 0.0f, of_bias = 0.0f;
     for (uint32_t time = sizes.times; time-- > 0;) {
         uint64_t sample = static_cast<uint64_t>(time) * sizes.batch + blockIdx.x, cell = sample * hidden + unit;
         T* own = gates + sample * 4 * hidden + gate * hidden + unit;
@@ -237,8 +249,10 @@ __device__ __forceinline__ void lstm_layer_backward(
         if (is_inside) {
             *own = static_cast<T>(gradient);
             later[time % 2][gate][unit] = lstm_stored<T>(gradient);
+            of_bias += lstm_stored<T>(gradient);
         }
     }
+    if (is_inside && bias_parts != nullptr) bias_parts[(blockIdx.x * 4 + gate) * hidden + unit] = of_bias;
 }
 
 // ---- one launch per time step --------------------------------------------------------------------------------------
@@ -365,12 +379,13 @@ __device__ __forceinline__ void lstm_step_backward(
 }
 
 #define LSTM(T, type)                                                                                                  \
-    KERNEL(lstm_layer_fwd_##type, 416, T* gates, T* h, float* c, const T* weight, const float* bias_ih,                \
-           const float* bias_hh, LstmSizes sizes) {                                                                    \
-        lstm_layer_forward(gates, h, c, weight, bias_ih, bias_hh, sizes);                                              \
+    KERNEL(lstm_layer_fwd_##type, 416, T* gates, T* h, float* c, float* state_h, float* state_c, const T* weight,      \
+           const float* bias_ih, const float* bias_hh, LstmSizes sizes) {                                              \
+        lstm_layer_forward(gates, h, c, state_h, state_c, weight, bias_ih, bias_hh, sizes);                            \
     }                                                                                                                  \
-    KERNEL(lstm_layer_bwd_##type, 416, T* gates, const float* c, const T* weight, const T* dy, LstmSizes sizes) {      \
-        lstm_layer_backward(gates, c, weight, dy, sizes);                                                              \
+    KERNEL(lstm_layer_bwd_##type, 416, T* gates, const float* c, const T* weight, const T* dy, float* bias_parts,      \
+           LstmSizes sizes) {                                                                                          \
+        lstm_layer_backward(gates, c, weight, dy, bias_parts, sizes);                                                  \
     }                                                                                                                  \
     KERNEL(lstm_step_fwd_##type, 256, T* gates, const T* h_before, const float* c_before, T* h, float* c,              \
            const T* weight, const float* bias_ih, const float* bias_hh, LstmSizes sizes) {                             \

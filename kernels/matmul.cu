@@ -6,6 +6,8 @@
 //   b   [batch] of [k, n], or [n, k] if transposed      rows b_row_bytes apart
 //   bias  [n], f32, or null
 //   c   [batch] of [m, n]                               row stride c_stride; with bf16 operands bf16 or f32
+//   norm_x, affine, sums   only nn, without a batch: the norm whose output's gradient is c, or null; then the partial sums over c
+//                that the norm's backward pass needs are written (epilogue.cuh): [row tiles, 2, n], f32
 //
 // Where m n has few tiles and k is long, the inner axis is split into `splits` parts (split-K): c is then
 // [splits, batch, m, n], and matmul_sum_f32 adds the parts in order. No atomics: the same bits at every launch.
@@ -32,6 +34,7 @@ struct MatmulShape {
     uint64_t c_stride;                      // elements from one row to the next
     uint64_t a_batch, b_batch, c_batch;     // elements from one batch entry to the next; 0 for a shared operand
     uint64_t c_split;                       // elements from one part to the next
+    uint64_t norm_pitch;                    // of norm_x
     uint32_t a_row_bytes, b_row_bytes;
     uint32_t m, n, k;
     uint32_t splits, slabs;                 // parts of the inner axis, and slabs of one part
@@ -40,7 +43,7 @@ struct MatmulShape {
     uint32_t c_is_aligned;                  // as in Output
     uint32_t c_is_bf16;                     // in bf16 kernels: whether c is bf16, or else f32
     uint32_t relu;                          // c = max(op(A) op(B) + bias, 0)
-    uint32_t unused;
+    uint32_t norm_relu;                     // whether the norm has a ReLU
 };
 
 // A block's tile of C, its part of the inner axis and its batch entry.
@@ -61,8 +64,8 @@ struct MatmulBlock {
 
 template <class Tile, bool A_TRANSPOSED, bool B_TRANSPOSED, class T>
 __device__ __forceinline__ void matmul(
-    const T* __restrict__ a, const T* __restrict__ b, const float* __restrict__ bias, void* __restrict__ c,
-    const MatmulShape& shape) {
+    const T* __restrict__ a, const T* __restrict__ b, const float* __restrict__ bias, const T* __restrict__ norm_x,
+    const float* __restrict__ affine, void* __restrict__ c, float* __restrict__ sums, const MatmulShape& shape) {
     typedef typename Tile::template Products<!A_TRANSPOSED, B_TRANSPOSED> Products;
     T* shared = Products::shared();
     MatmulBlock<Tile> block(shape);
@@ -81,18 +84,27 @@ __device__ __forceinline__ void matmul(
     add_bias(products, bias == nullptr ? nullptr : bias + block.first_column, columns, shape.relu != 0);
     Output output = {c, shape.c_is_bf16 != 0, shape.c_is_aligned != 0, shape.add != 0};
     uint64_t first = block.split * shape.c_split + block.member * shape.c_batch + block.first_column;
+    uint32_t c_rows[Products::ROWS];
     UNROLL
     for (int i = 0; i < Products::ROWS; i++) {
         uint32_t row = products.row(i);
+        c_rows[i] = row < rows ? block.first_row + row : NO_ROW;
         if (row < rows) products.store_row(i, output, first + (block.first_row + row) * shape.c_stride, columns);
+    }
+    if constexpr (!A_TRANSPOSED && !B_TRANSPOSED) {
+        if (norm_x == nullptr) return;
+        NormInput<T> norm = {norm_x, affine, shape.norm_pitch, shape.n, shape.norm_relu != 0};
+        float* own_sums = sums + static_cast<uint64_t>(block.first_row / Tile::M) * 2 * shape.n;
+        write_gradient_sums(
+            products, shared, c_rows, norm, output, shape.c_stride, block.first_column, columns, own_sums);
     }
 }
 
 #define MATMUL(name, suffix, T, Out, Tile, sides, a_transposed, b_transposed)                                       \
     KERNEL_RESIDENT(                                                                                                \
         matmul_##name##_##sides##_##suffix, Tile::THREADS, Tile::RESIDENT, const T* a, const T* b,                  \
-        const float* bias, Out* c, MatmulShape shape) {                                                             \
-        matmul<Tile, a_transposed, b_transposed>(a, b, bias, c, shape);                                             \
+        const float* bias, const T* norm_x, const float* affine, Out* c, float* sums, MatmulShape shape) {          \
+        matmul<Tile, a_transposed, b_transposed>(a, b, bias, norm_x, affine, c, sums, shape);                       \
     }
 
 #define MATMUL_SIDES(name, suffix, T, Out, Tile)         \
@@ -184,4 +196,51 @@ KERNEL(matmul_sum_f32, 256, const float* parts, const float* bias, float* c, Mat
 
 KERNEL(matmul_sum_bf16, 256, const float* parts, const float* bias, bf16* c, MatmulParts shape) {
     matmul_sum(parts, bias, c, shape);
+}
+
+// The sums of up to 8 products in one launch, each as above without a bias. The gradients of weights need no sum before the
+// update, so a backward pass sums many of them at once and saves the launches.
+//
+//   parts0..7   [splits, elements] each, or null          c0..7   [elements], f32
+//
+// A block has 1024 elements of one product.
+static const int MANY = 8;
+static const uint32_t MANY_ELEMENTS = 1024;
+
+struct MatmulManyParts {
+    uint64_t elements[8];
+    uint32_t splits[8];
+    uint32_t ends[8];        // the number of blocks of each product and those before it
+    uint32_t is_aligned[8];  // whether every four elements of each part and of c are 16-byte aligned
+};
+
+KERNEL(matmul_sum_many_f32, 256, const float* parts0, const float* parts1, const float* parts2, const float* parts3,
+       const float* parts4, const float* parts5, const float* parts6, const float* parts7, float* c0, float* c1, float* c2,
+       float* c3, float* c4, float* c5, float* c6, float* c7, MatmulManyParts many) {
+    const float* const all_parts[MANY] = {parts0, parts1, parts2, parts3, parts4, parts5, parts6, parts7};
+    float* const all[MANY] = {c0, c1, c2, c3, c4, c5, c6, c7};
+    const float* parts = parts0;
+    float* c = c0;
+    uint64_t elements = many.elements[0];
+    uint32_t splits = many.splits[0], is_aligned = many.is_aligned[0], block = blockIdx.x;
+    UNROLL
+    for (int i = 1; i < MANY; i++) {
+        if (blockIdx.x < many.ends[i - 1]) continue;
+        parts = all_parts[i], c = all[i], block = blockIdx.x - many.ends[i - 1];
+        elements = many.elements[i], splits = many.splits[i], is_aligned = many.is_aligned[i];
+    }
+    uint64_t first = static_cast<uint64_t>(block) * MANY_ELEMENTS;
+    if (is_aligned != 0) {
+        uint64_t index = first + threadIdx.x * 4;
+        if (index >= elements) return;
+        float4 sum = load_four(parts + index);
+        for (uint32_t part = 1; part < splits; part++) sum = add_fours(sum, load_four(parts + part * elements + index));
+        store_four(c + index, sum);
+        return;
+    }
+    for (uint64_t index = first + threadIdx.x; index < min(first + MANY_ELEMENTS, elements); index += 256) {
+        float sum = parts[index];
+        for (uint32_t part = 1; part < splits; part++) sum += parts[part * elements + index];
+        c[index] = sum;
+    }
 }

@@ -8,6 +8,8 @@
 //
 //   x [N, H, W, C], y [N, P, Q, C]; dy, dx likewise: f32 or bf16, each with its own pixel pitch
 //   taps [N, P, Q, C], contiguous: each maximum's index in its window, in 8 bits (32 for windows over 256)
+//   norm_x, affine, sums   the norm that wrote x, or null; then dx is x's whole gradient, and the partial sums over it that the norm's
+//        backward pass needs are written, [parts, 2, C]
 //
 // Bytes per element of x for the usual 2x2 with stride 2: forward 4 read, 1 + 1/4 written (bf16: 2 and 1/2 + 1/4);
 // backward the reverse. A few comparisons per element: memory-bound.
@@ -24,16 +26,20 @@
 // Global average pool has one window of H x W pixels: a thread sums one channel of an image. N C of 10^4 is enough
 // threads, since the images at that depth are small.
 //
-// 256 threads per block, one axis over all pixels and channels. No two buffers may overlap.
-#include "common.cuh"
+// 256 threads per block, one axis over all pixels and channels; in the max-pool's backward pass blocks along the channels by parts of
+// the image rows, so that a block can sum over its part what it writes. No two buffers may overlap.
+#include "norm.cuh"
 
 struct PoolShape {
     uint64_t x_pitch, y_pitch;
+    uint64_t norm_pitch;  // max_pool backward: of the input of the norm that wrote x
     uint32_t images, height, width, channels;
     uint32_t out_height, out_width;
     uint32_t kernel_height, kernel_width, stride, padding;
     float factor;  // of the average
     uint32_t add;  // whether the gradient is accumulated
+    uint32_t relu, columns, rows_of_part;  // max_pool backward: whether the norm has a ReLU; the block's tile (RowTile)
+    uint32_t unused;
 };
 
 // A thread's pixel, among `height` x `width` pixels of each image, and its first channel.
@@ -168,32 +174,38 @@ __device__ void max_pool_forward(
 
 template <int V, class T, class Tap>
 __device__ void max_pool_backward(
-    const T* __restrict__ dy, const Tap* __restrict__ taps, T* __restrict__ dx, const PoolShape& shape) {
-    PoolPlace<V> place(shape, shape.height, shape.width);
-    if (!place.is_inside) return;
-    PoolRange rows = covering(place.row, shape.kernel_height, shape.out_height, shape);
-    PoolRange columns = covering(place.column, shape.kernel_width, shape.out_width, shape);
-    Pack<V> sum = {};
-    for (uint32_t row = rows.first; row < rows.end; row++) {
-        uint32_t tap_row = place.row + shape.padding - row * shape.stride;
-        uint64_t line = (static_cast<uint64_t>(place.image) * shape.out_height + row) * shape.out_width;
-        for (uint32_t column = columns.first; column < columns.end; column++) {
-            uint32_t tap = tap_row * shape.kernel_width + place.column + shape.padding - column * shape.stride;
-            uint64_t pixel = line + column;
-            PoolTaps<V, Tap> taken = load_taps<V>(taps + pixel * shape.channels + place.channel);
-            Pack<V> gradient = load<V>(dy + pixel * shape.y_pitch + place.channel);
-            UNROLL
-            for (int v = 0; v < V; v++) {
-                if (taken.value[v] == static_cast<Tap>(tap)) sum.value[v] += gradient.value[v];
+    const T* __restrict__ dy, const Tap* __restrict__ taps, const T* __restrict__ norm_x,
+    const float* __restrict__ affine, T* __restrict__ dx, float* __restrict__ sums, const PoolShape& shape) {
+    RowTile<V> place(shape.columns, shape.rows_of_part, shape.channels, shape.width, shape.images * shape.height);
+    RowGradientSums<V, T> then(norm_x, affine, sums, shape.norm_pitch, shape.relu, place);
+    for (uint32_t number = place.first; number < place.end; number += place.step) {
+        RowRun own(number, shape.width, shape.height);
+        PoolRange rows = covering(own.row, shape.kernel_height, shape.out_height, shape);
+        PoolRange columns = covering(own.run, shape.kernel_width, shape.out_width, shape);
+        Pack<V> sum = {};
+        for (uint32_t row = rows.first; row < rows.end; row++) {
+            uint32_t tap_row = own.row + shape.padding - row * shape.stride;
+            uint64_t line = (static_cast<uint64_t>(own.image) * shape.out_height + row) * shape.out_width;
+            for (uint32_t column = columns.first; column < columns.end; column++) {
+                uint32_t tap = tap_row * shape.kernel_width + own.run + shape.padding - column * shape.stride;
+                uint64_t pixel = line + column;
+                PoolTaps<V, Tap> taken = load_taps<V>(taps + pixel * shape.channels + place.channel);
+                Pack<V> gradient = load<V>(dy + pixel * shape.y_pitch + place.channel);
+                UNROLL
+                for (int v = 0; v < V; v++) {
+                    if (taken.value[v] == static_cast<Tap>(tap)) sum.value[v] += gradient.value[v];
+                }
             }
         }
+        T* target = dx + number * shape.x_pitch + place.channel;
+        Pack<V> old = {};
+        if (shape.add) old = load<V>(target);
+        UNROLL
+        for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v];
+        store<V>(target, sum);
+        then.add(number, place, sum);
     }
-    T* target = dx + place.pixel * shape.x_pitch + place.channel;
-    Pack<V> old = {};
-    if (shape.add) old = load<V>(target);
-    UNROLL
-    for (int v = 0; v < V; v++) sum.value[v] = old.value[v] + sum.value[v];
-    store<V>(target, sum);
+    then.write(place);
 }
 
 template <int V, bool IS_EVEN, class T>
@@ -256,8 +268,9 @@ __device__ void average_pool_backward(const T* __restrict__ dy, T* __restrict__ 
     KERNEL(max_pool_fwd_##name, 256, const T* x, T* y, unsigned char* taps, PoolShape shape) {                   \
         max_pool_forward<V>(x, y, taps, shape);                                                                  \
     }                                                                                                            \
-    KERNEL(max_pool_bwd_##name, 256, const T* dy, const unsigned char* taps, T* dx, PoolShape shape) {           \
-        max_pool_backward<V>(dy, taps, dx, shape);                                                               \
+    KERNEL(max_pool_bwd_##name, NORM_THREADS, const T* dy, const unsigned char* taps, const T* norm_x,           \
+           const float* affine, T* dx, float* sums, PoolShape shape) {                                           \
+        max_pool_backward<V>(dy, taps, norm_x, affine, dx, sums, shape);                                         \
     }                                                                                                            \
     KERNEL(average_pool_fwd_##name, 256, const T* x, T* y, PoolShape shape) {                                    \
         average_pool_forward<V, false>(x, y, shape);                                                             \
@@ -282,8 +295,9 @@ POOL(1, bf16, x1_bf16)
     KERNEL(max_pool_large_fwd_##type, 256, const T* x, T* y, int* taps, PoolShape shape) {                       \
         max_pool_forward<1>(x, y, taps, shape);                                                                  \
     }                                                                                                            \
-    KERNEL(max_pool_large_bwd_##type, 256, const T* dy, const int* taps, T* dx, PoolShape shape) {               \
-        max_pool_backward<1>(dy, taps, dx, shape);                                                               \
+    KERNEL(max_pool_large_bwd_##type, NORM_THREADS, const T* dy, const int* taps, const T* norm_x,               \
+           const float* affine, T* dx, float* sums, PoolShape shape) {                                           \
+        max_pool_backward<1>(dy, taps, norm_x, affine, dx, sums, shape);                                         \
     }
 
 MAX_POOL_LARGE(float, f32)

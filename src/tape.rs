@@ -1,5 +1,6 @@
 //! Reverse-mode differentiation: each op records its backward function, and [`Tape::backward`] calls them in reverse.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
@@ -29,6 +30,10 @@ pub(crate) struct Entry {
     home: Option<Tensor>,
     inputs: Vec<Option<usize>>,
     backward: Option<Backward>,
+    /// The number of times that ops use it whose backward passes are still to come.
+    uses: usize,
+    /// See [`record_wanting`].
+    wanted: Option<Rc<dyn Any>>,
 }
 
 impl Entry {
@@ -42,6 +47,8 @@ impl Entry {
             home: None,
             inputs: Vec::new(),
             backward: None,
+            uses: 0,
+            wanted: None,
         }
     }
 }
@@ -97,18 +104,28 @@ impl Tape {
         let Some(node) = output.node() else { return };
         assert!(self.holds(output), "backward: the loss was computed on another tape");
         self.0.borrow_mut()[node.index].gradient = Some(gradient);
+        let later = Later::default();
         for index in (0..=node.index).rev() {
             let (gradient, is_part, dtype, backward, inputs) = {
                 let mut entries = self.0.borrow_mut();
                 let entry = &mut entries[index];
-                let Some(backward) = entry.backward.take() else { continue };
-                let Some(gradient) = entry.gradient.take() else { continue };
-                (gradient, entry.is_part, entry.dtype, backward, std::mem::take(&mut entry.inputs))
+                let inputs = std::mem::take(&mut entry.inputs);
+                (entry.gradient.take(), entry.is_part, entry.dtype, entry.backward.take(), inputs)
             };
-            let is_own = is_part || gradient.owns_its_memory();
-            // A gradient accumulated in F32 is rounded to the dtype that its op computes in.
-            backward(&gradient.cast(dtype), &mut Gradients { tape: self, inputs: &inputs, is_own });
+            match (gradient, backward) {
+                (Some(gradient), Some(backward)) => {
+                    let is_own = is_part || gradient.owns_its_memory();
+                    let mut gradients =
+                        Gradients { tape: self, inputs: &inputs, is_own, later: &later };
+                    // A gradient accumulated in F32 is rounded to the dtype that its op computes in.
+                    backward(&gradient.cast(dtype), &mut gradients);
+                }
+                (gradient, _) => self.0.borrow_mut()[index].gradient = gradient,
+            }
+            let mut entries = self.0.borrow_mut();
+            inputs.into_iter().flatten().for_each(|input| entries[input].uses -= 1);
         }
+        later.run();
     }
 
     /// The gradient of a watched tensor after [`Tape::backward`]; `None` if the loss does not depend on it.
@@ -132,6 +149,31 @@ pub(crate) struct Gradients<'a> {
     inputs: &'a [Option<usize>],
     /// Whether no other entry shares the gradient of the op's output.
     is_own: bool,
+    later: &'a Later,
+}
+
+/// Work that ops put off to the end of a backward pass, in order to do it together.
+pub(crate) trait Batched: Any {
+    /// Does all of it that is still to be done.
+    fn run(&mut self);
+}
+
+/// Where a backward pass keeps work that is put off. A clone is the same place.
+#[derive(Clone, Default)]
+pub(crate) struct Later(Rc<RefCell<Option<Box<dyn Batched>>>>);
+
+impl Later {
+    /// Calls `add` with the batch of work, a new one if there is none yet. Panics if it has another type.
+    pub fn with<T: Batched + Default>(&self, add: impl FnOnce(&mut T)) {
+        let mut batch = self.0.borrow_mut();
+        let batch: &mut dyn Any = batch.get_or_insert_with(|| Box::<T>::default()).as_mut();
+        add(batch.downcast_mut().expect("a backward pass puts off one kind of work"));
+    }
+
+    fn run(&self) {
+        let batch = self.0.borrow_mut().take();
+        batch.into_iter().for_each(|mut batch| batch.run());
+    }
 }
 
 /// The memory that an input's gradient is written to.
@@ -151,6 +193,24 @@ impl Gradients<'_> {
     /// The shape of input number `input`; `None` if it needs no gradient.
     pub fn shape(&self, input: usize) -> Option<Shape> {
         Some(self.tape.0.borrow()[self.inputs[input]?].shape)
+    }
+
+    /// What the op that computed input number `input` wants of the gradient, if that is a `T` and the running op is the last to
+    /// write to the gradient. `None` if the op uses the input twice.
+    pub fn wanted<T: 'static>(&self, input: usize) -> Option<Rc<T>> {
+        let entries = self.tape.0.borrow();
+        let entry = &entries[self.inputs[input]?];
+        let wanted = entry.wanted.clone().filter(|_| entry.uses == 1);
+        wanted.and_then(|wanted| wanted.downcast().ok())
+    }
+
+    /// The place for work that completes the gradient of input number `input`, if the running op alone writes it and nothing
+    /// reads it until the backward pass ends. Ask before the slot.
+    pub fn later(&self, input: usize) -> Option<Later> {
+        let entries = self.tape.0.borrow();
+        let entry = &entries[self.inputs[input]?];
+        let is_alone = entry.uses == 1 && entry.gradient.is_none();
+        (is_alone && entry.backward.is_none()).then(|| self.later.clone())
     }
 
     /// Contiguous memory of type `dtype` for the gradient of input number `input`; `None` if the input needs no gradient.
@@ -235,17 +295,102 @@ pub(crate) fn record(
     inputs: &[&Tensor],
     backward: impl FnOnce(&Tensor, &mut Gradients) + 'static,
 ) -> Tensor {
+    record_wanting(None, output, inputs, backward)
+}
+
+/// [`record`] for an op whose backward pass wants more of its output's gradient than its elements: the op that completes the
+/// gradient finds `wanted` by [`Gradients::wanted`], and may compute it on the way.
+pub(crate) fn record_wanting(
+    wanted: Option<Rc<dyn Any>>,
+    output: Tensor,
+    inputs: &[&Tensor],
+    backward: impl FnOnce(&Tensor, &mut Gradients) + 'static,
+) -> Tensor {
     let Some(tape) = inputs.iter().find_map(|input| input.node()?.tape.upgrade()).map(Tape) else {
         return output;
     };
     for input in inputs.iter().filter(|input| input.node().is_some()) {
         assert!(tape.holds(input), "an op's inputs are on two tapes, or on one that is gone");
     }
-    let entry = Entry {
-        inputs: inputs.iter().map(|input| input.node().map(|node| node.index)).collect(),
-        backward: Some(Box::new(backward)),
-        ..Entry::of(&output)
-    };
+    let inputs: Vec<_> = inputs.iter().map(|input| input.node().map(|node| node.index)).collect();
+    {
+        let mut entries = tape.0.borrow_mut();
+        inputs.iter().flatten().for_each(|input| entries[*input].uses += 1);
+    }
+    let backward: Backward = Box::new(backward);
+    let entry = Entry { inputs, backward: Some(backward), wanted, ..Entry::of(&output) };
     let node = tape.push(entry);
     output.with_node(Some(node))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// The ops that may complete a gradient on the way, and put work off, in the order of the backward pass.
+    type Told = Rc<RefCell<Vec<(&'static str, bool, bool)>>>;
+
+    /// `x + x`, which tells what it is told about the gradient of its only input.
+    fn doubled(name: &'static str, x: &Tensor, told: &Told) -> Tensor {
+        let told = Rc::clone(told);
+        record(x.detach().add(&x.detach()), &[x], move |dy, gradients| {
+            let wanted = gradients.wanted::<u32>(0).is_some();
+            told.borrow_mut().push((name, wanted, gradients.later(0).is_some()));
+            gradients.pass(0, &dy.add(dy));
+        })
+    }
+
+    #[test]
+    fn the_last_op_that_writes_a_gradient_is_told_so() {
+        let (tape, told) = (Tape::new(), Told::default());
+        let leaf = tape.watch(&Tensor::full(&Device::cpu(), [2], DType::F64, 1.0));
+        let wanting = record_wanting(Some(Rc::new(7u32)), leaf.detach(), &[&leaf], |dy, all| {
+            all.pass(0, dy);
+        });
+        let first = doubled("first", &wanting, &told);
+        let second = doubled("second", &wanting, &told);
+        tape.backward(&first.add(&second).sum());
+        // The op that was recorded first runs last.
+        assert_eq!(*told.borrow(), [("second", false, false), ("first", true, false)]);
+        assert_eq!(tape.gradient(&leaf).map(|own| own.to_f64s()), Some(vec![4.0, 4.0]));
+    }
+
+    #[test]
+    fn work_on_a_leaf_used_once_may_be_put_off() {
+        let (tape, told) = (Tape::new(), Told::default());
+        let [one, two] = [1.0, 2.0]
+            .map(|value| tape.watch(&Tensor::full(&Device::cpu(), [2], DType::F64, value)));
+        let once = doubled("once", &one, &told);
+        let twice = doubled("again", &two, &told).add(&doubled("at first", &two, &told));
+        tape.backward(&once.add(&twice).sum());
+        let expected = [("at first", false, false), ("again", false, false), ("once", false, true)];
+        assert_eq!(*told.borrow(), expected);
+    }
+
+    /// A batch of work that counts how often it runs.
+    #[derive(Default)]
+    struct Counted(Vec<Rc<RefCell<u32>>>);
+
+    impl Batched for Counted {
+        fn run(&mut self) {
+            self.0.drain(..).for_each(|count| *count.borrow_mut() += 1);
+        }
+    }
+
+    #[test]
+    fn work_that_is_put_off_runs_once_at_the_end() {
+        let (tape, count) = (Tape::new(), Rc::new(RefCell::new(0)));
+        let leaf = tape.watch(&Tensor::full(&Device::cpu(), [2], DType::F64, 1.0));
+        let own = Rc::clone(&count);
+        let y = record(leaf.detach(), &[&leaf], move |dy, gradients| {
+            let later = gradients.later(0).expect("the leaf is used once");
+            later.with(|counted: &mut Counted| counted.0.push(Rc::clone(&own)));
+            assert_eq!(*own.borrow(), 0);
+            gradients.pass(0, dy);
+        });
+        tape.backward(&y.sum());
+        assert_eq!(*count.borrow(), 1);
+    }
 }

@@ -1,5 +1,7 @@
 //! The update and the clip: whom they leave alone, and that they are the same however the work is cut.
 
+#[cfg(has_simulator)]
+use alrao::device::simulator::SimulatorOptions;
 use alrao::ops::update::clip::gradient_norm_factor;
 use alrao::ops::update::optimizer::{Buffers, Rule, Span, Table, update};
 use alrao::random::{Philox, Purpose};
@@ -62,6 +64,40 @@ fn equal_rates_are_plain_sgd_to_the_bit() {
         let expected: Vec<f32> = pairs.map(|(value, gradient)| value - rate * gradient).collect();
         step(&buffers, &one_span(length, inner, features), Rule::SGD, [1.0, 1.0], None, 1);
         assert_eq!(buffers.values.to_vec::<f32>(), expected);
+    }
+}
+
+/// Products round weights to 11 bits in tf32, and to 8 in bf16: an update of relative size 1e-5 would be lost in either.
+#[cfg(has_simulator)]
+#[test]
+fn small_updates_add_up_in_every_precision() {
+    let (length, rate, steps) = (4_099, 0.01f32, 1_000);
+    let values: Vec<f32> = draw(length, 0).iter().map(|value| (value + 1.5) as f32).collect();
+    let gradients: Vec<f32> = values.iter().map(|value| value * 1e-3).collect();
+    let mut expected = values.clone();
+    for _ in 0..steps {
+        expected.iter_mut().zip(&gradients).for_each(|(value, own)| *value -= rate * own);
+    }
+    for is_bf16 in [false, true] {
+        let device = Device::simulator(Some(2), SimulatorOptions::default()).unwrap();
+        device.set_tf32(!is_bf16);
+        let buffers = Buffers {
+            narrow: is_bf16.then(|| Tensor::zeros(&device, [length], DType::BF16)),
+            values: Tensor::from_slice(&device, [length], &values),
+            gradients: Tensor::from_slice(&device, [length], &gradients),
+            first_moment: None,
+            second_moment: None,
+            rates: Tensor::from_slice(&device, [1], &[rate]),
+        };
+        let table = one_span(length, length, 1);
+        for number in 1..=steps {
+            step(&buffers, &table, Rule::SGD, [1.0, 1.0], None, number);
+        }
+        assert_eq!(buffers.values.to_vec::<f32>(), expected, "narrow copy: {is_bf16}");
+        if let Some(narrow) = &buffers.narrow {
+            let rounded = Tensor::from_slice(&device, [length], &expected).cast(DType::BF16);
+            assert_eq!(narrow.to_f64s(), rounded.to_f64s());
+        }
     }
 }
 

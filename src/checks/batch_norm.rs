@@ -2,6 +2,7 @@
 
 use crate::ops::layers::batch_norm::{
     BatchNormConfig, batch_norm_add, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
+    with_separate_finish,
 };
 use crate::ops::tensor::concatenate::concatenate;
 use crate::{DType, Device, Tape, Tensor};
@@ -179,6 +180,12 @@ pub fn cases() -> Vec<Case> {
         }
         case.and_in_bf16(3)
     };
+    let separate = |(name, norm): (&str, Norm)| {
+        let own = move |device: &Device, dtype| with_separate_finish(|| run(device, dtype, norm));
+        Case::new(format!("batch_norm{name}, finished separately"), 4000, own).and_in_bf16(3)
+    };
+    let separate: Vec<Case> =
+        norms.into_iter().filter(|(name, _)| name != &ONE_ROW).flat_map(separate).collect();
     let affine = Case::new("batch_norm as an affine function", 70, affine);
     let joined = [[8, 8], [16, 24], [3, 5], [1, 1]].into_iter().flat_map(|channels| {
         let name = format!("batch_norm of concatenated tensors, {channels:?}");
@@ -198,5 +205,12 @@ pub fn cases() -> Vec<Case> {
         let own = move |device: &Device, dtype| sum(device, dtype, norm, of_itself);
         Case::new(format!("batch_norm with a residual{name}"), 4000, own).and_in_bf16(4)
     });
-    norms.into_iter().flat_map(case).chain([affine]).chain(joined).chain(sums).collect()
+    norms
+        .into_iter()
+        .flat_map(case)
+        .chain(separate)
+        .chain([affine])
+        .chain(joined)
+        .chain(sums)
+        .collect()
 }

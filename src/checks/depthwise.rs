@@ -1,6 +1,7 @@
 //! Depthwise convolutions: output and the gradients of input, weights and bias.
 
-use crate::ops::layers::depthwise::depthwise_conv2d;
+use crate::ops::layers::batch_norm::{BatchNormConfig, batch_norm_train, batch_norm_train_of};
+use crate::ops::layers::depthwise::{depthwise_conv2d, depthwise_conv2d_with_moments};
 use crate::{DType, Device, Tape, Tensor};
 
 use super::matmul::pitched;
@@ -87,8 +88,59 @@ fn run(shape: Shape, twice: bool) -> impl Fn(&Device, DType) -> Outputs {
     }
 }
 
+/// Behind a norm, and before the moments for another: the convolution computes these, and the sums over its input's gradient for the
+/// norm.
+fn behind_a_norm(shape: Shape, is_used_again: bool) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let Shape { image, kernel: [height, width], stride, padding, .. } = shape;
+        let (channels, wide, tape) = (image[3], dtype.wide(), Tape::new());
+        let x = tape.watch(&drawn(device, &image, dtype, 1));
+        let vector = |number| drawn(device, &[channels], wide, number);
+        let scales = tape.watch(&vector(2).affine(1.0, 1.0));
+        let shifts = tape.watch(&vector(3));
+        let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+        let statistics = || [0.25, 2.0].map(|value| Tensor::full(device, [channels], wide, value));
+        let [mean, variance] = statistics();
+        let z = batch_norm_train(&x, &scales, &shifts, &mean, &variance, config);
+        let weight = drawn(device, &[height, width, channels], dtype, 4);
+        let bias = shape.has_bias.then(|| vector(5));
+        let (y, moments) =
+            depthwise_conv2d_with_moments(&z, &weight, bias.as_ref(), stride, padding);
+        let [mean, variance] = statistics();
+        let (own, more) = (vector(6), vector(7));
+        batch_norm_train_of(&y.detach(), &moments, &own, &more, &mean, &variance, config);
+        let mut loss = y.mul(&drawn(device, y.shape().extents(), dtype, 8)).sum();
+        if is_used_again {
+            loss = loss.add(&z.mul(&drawn(device, &image, dtype, 9)).sum());
+        }
+        tape.backward(&loss);
+        vec![
+            ("mean", mean.to_f64s()),
+            ("variance", variance.to_f64s()),
+            ("dx", gradient(&tape, &x)),
+            ("dweight", gradient(&tape, &scales)),
+            ("dbias", gradient(&tape, &shifts)),
+        ]
+    }
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    for shape in shapes().into_iter().filter(|shape| shape.gaps == [0, 0]) {
+        for is_used_again in [false, true] {
+            let [images, height, width, _] = shape.image;
+            let Shape { image, kernel, stride, padding, has_bias, .. } = shape;
+            let name = format!(
+                "depthwise {image:?} by {kernel:?}, stride {stride} padding {padding} bias {has_bias} behind a norm, \
+                 input used again {is_used_again}"
+            );
+            // A norm over few rows enlarges errors.
+            if images * height * width > 20 {
+                let run = behind_a_norm(shape, is_used_again);
+                cases.extend(Case::new(name, 4000, run).and_in_bf16(4));
+            }
+        }
+    }
     for shape in shapes() {
         for twice in [false, true] {
             let [images, height, width, _] = shape.image;

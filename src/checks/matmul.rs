@@ -146,7 +146,8 @@ fn stores(factors: Factors, sides: Sides, size: usize) -> impl Fn(&Device, DType
                     let right =
                         Operand::new(&b, b.pitch(), matches!(sides, Sides::RightTransposed));
                     let bias = has_bias.then(|| bias.pointer());
-                    let (to, epilogue) = (Rows::new(&c, c.pitch()), Epilogue { bias, relu, add });
+                    let (to, epilogue) =
+                        (Rows::new(&c, c.pitch()), Epilogue { bias, relu, add, norm: None });
                     factors.on(device, || {
                         launch_product(gpu, [size, columns, K], left, right, to, epilogue);
                     });

@@ -20,6 +20,7 @@ mod gather;
 mod lstm;
 mod many_classes;
 pub mod matmul;
+mod norm_gradient;
 mod optimizer;
 mod peak;
 mod pool;
@@ -206,6 +207,7 @@ const FAMILIES: &[Family] = &[
     (&["gather"], gather::cases),
     (&["lstm"], lstm::cases),
     (&["matmul"], matmul::cases),
+    (&["batch_norm", "conv2d", "matmul", "pool"], norm_gradient::cases),
     (&["optimizer"], optimizer::cases),
     (&["pool"], pool::cases),
     (&["reduce"], reduce::cases),

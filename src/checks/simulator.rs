@@ -1,6 +1,7 @@
 //! The cases in the simulator, with all its checks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::{Case, FAMILIES, Outputs};
 use crate::device::Device;
@@ -38,6 +39,12 @@ pub struct Checked {
     pub launched: BTreeSet<String>,
     /// Whether the checked build left the case to the plain build, for more than a million accesses.
     pub is_left_out: bool,
+    /// The barriers that its threads reached, as `FILE:LINE`.
+    pub barriers: BTreeSet<String>,
+    /// The outputs of the first setting in which it ended well.
+    pub outputs: Option<Outputs>,
+    /// The time of the last setting.
+    pub time: Duration,
 }
 
 /// Runs a case in all settings, and compares its outputs with the CPU's and with each other.
@@ -47,23 +54,29 @@ pub struct Checked {
 pub fn check(case: &Case, threads: Option<usize>) -> Result<Checked> {
     let reference = case.reference();
     let mut checked = Checked::default();
-    let mut first: Option<(SimulatorOptions, Outputs)> = None;
+    let mut usual = None;
     for settings in settings() {
         let options = SimulatorOptions { most_accesses: MOST_CHECKED_ACCESSES, ..settings };
         let device = Device::simulator(threads, options)?;
+        let start = Instant::now();
         let outputs = case.try_on(&device);
+        checked.time = start.elapsed();
         if outputs.as_ref().is_err_and(|message| message.contains(TOO_MANY_ACCESSES)) {
             checked.is_left_out = true;
             continue;
         }
         let launched = launched_on(&device);
+        if let Device::Gpu(gpu) = &device {
+            checked.barriers.extend(gpu.barriers());
+        }
         let mut faults = Vec::new();
         match outputs {
             Err(message) => faults.push(message),
             Ok(outputs) => {
-                let (usual, first) = first.get_or_insert_with(|| (options, outputs.clone()));
+                let usual = *usual.get_or_insert(options);
+                let first = checked.outputs.get_or_insert_with(|| outputs.clone());
                 if format!("{first:?}") != format!("{outputs:?}") {
-                    faults.push(order_fault(case, threads, [*usual, options])?);
+                    faults.push(order_fault(case, threads, [usual, options])?);
                 }
                 let difference = case.difference(&outputs, &reference);
                 faults.extend(difference.map(|difference| value_fault(&difference, &launched)));

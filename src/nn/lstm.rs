@@ -3,9 +3,7 @@
 use crate::nn::{
     Buffer, Dropout, Features, FileLayout, ForwardContext, Init, Module, Parameter, Visitor,
 };
-use crate::ops::layers::lstm::{LstmWeights, lstm};
-use crate::ops::tensor::elementwise::accumulate;
-use crate::tape::Slot;
+use crate::ops::layers::lstm::{LstmWeights, lstm_carried};
 use crate::tensor::Tensor;
 
 /// Stacked recurrent layers: `[T, B, inputs]` to the last layer's outputs `[T, B, hidden]`.
@@ -67,11 +65,7 @@ impl Layer {
             bias_ih: &self.bias_ih.value(context),
             bias_hh: &self.bias_hh.value(context),
         };
-        let out = lstm(x, weights, h, c);
-        for (last, state) in [(&out.h, h), (&out.c, c)] {
-            accumulate(last, &Slot { tensor: state.clone(), add: false });
-        }
-        out.y
+        lstm_carried(x, weights, h, c)
     }
 }
 

@@ -14,9 +14,11 @@ mod steps;
 
 #[cfg(has_simulator)]
 use std::collections::BTreeSet;
+#[cfg(has_simulator)]
+use std::sync::OnceLock;
 
 #[cfg(has_simulator)]
-use alrao::checks::simulator::check;
+use alrao::checks::simulator::{Checked, check};
 use alrao::checks::{Case, all};
 #[cfg(has_simulator)]
 use alrao::device::simulator::{IS_CHECKED, kernel_names};
@@ -35,45 +37,51 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// All faults of the cases, and the kernels that were launched. The checked build runs blocks one after the other, so two cases
-/// run at a time.
+/// The results of all cases in order, for the tests that need them: they are computed once. The checked build runs blocks one
+/// after the other, so two cases run at a time.
 #[cfg(has_simulator)]
-fn all_faults() -> (Vec<String>, BTreeSet<String>) {
-    let parts = if IS_CHECKED { 2 } else { 1 };
-    let run_part = |part: usize| {
-        let (mut faults, mut launched) = (Vec::new(), BTreeSet::new());
-        for case in cases().iter().skip(part).step_by(parts) {
-            let checked = check(case, Some(2)).unwrap();
-            if checked.is_left_out {
-                println!("left to the plain build: {}", case.name);
-            }
-            faults.extend(checked.faults);
-            launched.extend(checked.launched);
+fn all_checked() -> &'static [Checked] {
+    static CHECKED: OnceLock<Vec<Checked>> = OnceLock::new();
+    CHECKED.get_or_init(|| {
+        let parts = if IS_CHECKED { 2 } else { 1 };
+        let run_part = |part: usize| -> Vec<Checked> {
+            let cases = cases().into_iter().skip(part).step_by(parts);
+            cases
+                .map(|case| {
+                    let checked = check(&case, Some(2)).unwrap();
+                    if checked.is_left_out {
+                        println!("left to the plain build: {}", case.name);
+                    }
+                    checked
+                })
+                .collect()
+        };
+        if parts == 1 {
+            return run_part(0);
         }
-        (faults, launched)
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..parts).map(|part| scope.spawn(move || run_part(part))).collect();
-        let mut all = run_part(0);
-        for other in others {
-            let (faults, launched) = other.join().unwrap();
-            all.0.extend(faults);
-            all.1.extend(launched);
-        }
-        all
+        let [even, odd] = std::thread::scope(|scope| {
+            let odd = scope.spawn(|| run_part(1));
+            [run_part(0), odd.join().unwrap()]
+        });
+        let mut odd = odd.into_iter();
+        even.into_iter().flat_map(|even| [Some(even), odd.next()]).flatten().collect()
     })
 }
 
 #[cfg(has_simulator)]
 #[test]
 fn kernels_agree_with_the_cpu_and_none_is_forgotten() {
-    let (faults, launched) = all_faults();
+    let checked = all_checked();
+    let faults: Vec<&str> =
+        checked.iter().flat_map(|case| &case.faults).map(String::as_str).collect();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     if wanted().is_some() {
         return;
     }
-    let kernels: BTreeSet<String> = kernel_names().into_iter().map(str::to_owned).collect();
-    let forgotten: Vec<&String> = kernels.difference(&launched).collect();
+    let launched: BTreeSet<&str> =
+        checked.iter().flat_map(|case| &case.launched).map(String::as_str).collect();
+    let forgotten: Vec<&str> =
+        kernel_names().into_iter().filter(|kernel| !launched.contains(kernel)).collect();
     assert!(forgotten.is_empty(), "no case launches {forgotten:?}");
 }
 

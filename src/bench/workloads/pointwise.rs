@@ -3,7 +3,10 @@
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
 use crate::ops::input::augment::{images_from_bytes, images_from_floats};
-use crate::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
+use crate::ops::layers::batch_norm::{
+    BatchNormConfig, batch_norm_add, batch_norm_eval, batch_norm_train, moments,
+    with_separate_finish,
+};
 use crate::ops::layers::dropout::dropout;
 use crate::ops::layers::flatten::flatten;
 use crate::ops::layers::pool::{adaptive_average_pool2d, average_pool2d, max_pool2d};
@@ -29,6 +32,8 @@ pub(super) fn all() -> Vec<Workload> {
     all.extend([fill(), copy(), cast(), biased(), residual()]);
     all.extend(sums());
     all.extend([IMAGE, ODD_IMAGE].map(batch_norm));
+    all.extend([[32, 4, 4, 512], [32, 4, 4, 511]].map(deep_batch_norm));
+    all.extend([IMAGE, ODD_IMAGE].map(batch_norm_with_residual));
     all.extend([IMAGE, ODD_IMAGE].map(max_pool));
     all.extend([IMAGE, ODD_IMAGE].map(average_pool));
     all.extend([IMAGE, ODD_IMAGE].map(adaptive_average_pool));
@@ -170,17 +175,22 @@ fn sums() -> [Workload; 3] {
     ]
 }
 
+/// A batch norm with ReLU, forward and backward.
+fn norm_work(device: &Device, dtype: DType, shape: [usize; 4]) -> Work {
+    let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
+    let own = |number| filled(device, &[shape[3]], dtype.wide(), number);
+    let (mean, variance) = (own(3), own(4));
+    let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+    forward_and_back(vec![x, own(5), own(6)], dy, move |x| {
+        batch_norm_train(&x[0], &x[1], &x[2], &mean, &variance, config)
+    })
+}
+
 fn batch_norm(image: [usize; 4]) -> Workload {
     let (n, channels) = (elements(&image), image[3]);
-    let prepare = move |device: &Device, dtype: DType, size: Size| {
-        let shape = size.of(image, small(image));
-        let [x, dy] = [1, 2].map(|number| filled(device, &shape, dtype, number));
-        let own = |number| filled(device, &[channels], dtype.wide(), number);
-        let (mean, variance) = (own(3), own(4));
-        let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
-        forward_and_back(vec![x, own(5), own(6)], dy, move |x| {
-            batch_norm_train(&x[0], &x[1], &x[2], &mean, &variance, config)
-        })
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
+        let work = norm_work(device, dtype, size.of(image, small(image)));
+        Box::new(move || with_separate_finish(&work))
     };
     let workload = Workload::new(format!("batch norm with ReLU of {image:?}"), prepare)
         .cost("batch_norm_statistics_x*", Cost::elements(n))
@@ -192,8 +202,37 @@ fn batch_norm(image: [usize; 4]) -> Workload {
     }
     // Per channel: the numbers of at least one part, and the results.
     workload
-        .cost("batch_norm_finish*", Cost::bytes(4 * 5 * channels))
-        .cost("batch_norm_gradients*", Cost::bytes(4 * 4 * channels))
+        .cost("batch_norm_finish_f32", Cost::bytes(4 * 5 * channels))
+        .cost("batch_norm_gradients_f32", Cost::bytes(4 * 4 * channels))
+}
+
+/// The same for a deep layer, which has few parts of rows.
+fn deep_batch_norm(image: [usize; 4]) -> Workload {
+    let n = elements(&image);
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
+        norm_work(device, dtype, size.of(image, small(image)))
+    };
+    Workload::new(format!("batch norm with ReLU of {image:?}, in fewer launches"), prepare)
+        .cost("batch_norm_finish_apply_x*", Cost::elements(2 * n))
+        .cost("batch_norm_gradients_input_x*", Cost::elements(3 * n))
+}
+
+/// A residual block's end.
+fn batch_norm_with_residual(image: [usize; 4]) -> Workload {
+    let (n, channels) = (elements(&image), image[3]);
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
+        let shape = size.of(image, small(image));
+        let [x, residual, dy] = [1, 2, 3].map(|number| filled(device, &shape, dtype, number));
+        let [weight, bias, mean, variance] =
+            [4, 5, 6, 7].map(|number| filled(device, &[channels], dtype.wide(), number));
+        let config = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+        forward_and_back(vec![x, weight, bias, residual], dy, move |x| {
+            let inputs = [&x[0], &x[1], &x[2], &x[3]];
+            batch_norm_add(inputs, Some(&moments(&x[0])), [&mean, &variance], config)
+        })
+    };
+    Workload::new(format!("batch norm with a residual and ReLU of {image:?}"), prepare)
+        .cost("batch_norm_masked_sums_x*", Cost::elements(4 * n))
 }
 
 /// Batch norm by running statistics.

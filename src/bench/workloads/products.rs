@@ -2,14 +2,18 @@
 
 use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
+use crate::ops::layers::batch_norm::{BatchNormConfig, batch_norm_train};
 use crate::ops::layers::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
 use crate::ops::layers::depthwise::depthwise_conv2d;
 use crate::ops::tensor::matmul::with_cut;
+use crate::tensor::Tensor;
 
 pub(super) fn all() -> Vec<Workload> {
     let mut all = matrices();
     all.push(parts());
     all.extend([[512, 40], [510, 39]].map(split_moments));
+    all.extend([[512, 40], [510, 39]].map(split_gradient));
+    all.push(weight_gradients());
     all.extend(
         [false, true].into_iter().flat_map(|tf32| CONVOLUTIONS.map(|own| convolution(own, tf32))),
     );
@@ -123,6 +127,58 @@ fn split_moments([channels, few]: [usize; 2]) -> Workload {
     let cost = Cost::elements(n).and_bytes(4 * PARTS * n).and_operations((PARTS + 3) * n);
     Workload::new(format!("the {PARTS} parts of a convolution's {full:?}, with moments"), prepare)
         .cost("batch_norm_split_x*", cost)
+}
+
+/// The input's gradient of a convolution that is split into parts, with the sums over it for the norm before the convolution.
+fn split_gradient([channels, few]: [usize; 2]) -> Workload {
+    const PARTS: usize = 8;
+    let (full, small) = ([32, 4, 4, channels], [2, 3, 3, few]);
+    let n: usize = full.iter().product();
+    let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
+        let image = size.of(full, small);
+        let [x, dy] = [1, 2].map(|number| filled(device, &image, dtype, number));
+        let features = image[3];
+        let own = |number| filled(device, &[features], dtype.wide(), number);
+        let (mean, variance) = (own(3), own(4));
+        let weight = filled(device, &[features, 3, 3, features], dtype, 5);
+        let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+        let work = forward_and_back(vec![x, own(6), own(7)], dy, move |x| {
+            let norm = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+            let y = batch_norm_train(&x[0], &x[1], &x[2], &mean, &variance, norm);
+            conv2d(&y, &weight, None, config)
+        });
+        Box::new(move || with_cut("64", PARTS, &work))
+    };
+    let cost = Cost::elements(2 * n).and_bytes(4 * PARTS * n).and_operations((PARTS + 5) * n);
+    Workload::new(format!("the {PARTS} parts of a gradient {full:?}, with a norm's sums"), prepare)
+        .cost("batch_norm_split_sums_x*", cost)
+}
+
+/// The weight gradients of eight layers of VGG19, in parts that are summed in one launch.
+fn weight_gradients() -> Workload {
+    const PARTS: usize = 4;
+    const LAYERS: usize = 8;
+    let (full, small) = ([32, 4, 4, 256], [2, 3, 3, 16]);
+    let n = LAYERS * 256 * 9 * 256;
+    let prepare = move |device: &Device, _: DType, size: Size| {
+        let image = size.of(full, small);
+        let channels = image[3];
+        let draw = |number| filled(device, &[channels, 3, 3, channels], DType::F32, number);
+        let weights = (0..LAYERS).map(draw).collect();
+        let x = filled(device, &image, DType::F32, LAYERS);
+        let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+        let work = forward_and_back(weights, x.copy(), move |weights| {
+            let layer = |y: Tensor, weight| conv2d(&y, weight, None, config);
+            weights.iter().fold(x.copy(), layer)
+        });
+        Box::new(move || with_cut("64", PARTS, &work)) as Work
+    };
+    let cost = Cost::elements(n).and_bytes(4 * PARTS * n).and_operations(PARTS * n);
+    Workload::new(
+        format!("the {PARTS} parts of {LAYERS} weight gradients, [256, 3, 3, 256] each"),
+        prepare,
+    )
+    .cost("matmul_sum_many_f32", cost)
 }
 
 /// A 3x3 convolution that keeps the image's size: images, height, width, channels; output channels.

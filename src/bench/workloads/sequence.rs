@@ -98,7 +98,7 @@ fn recurrent(hidden: usize, few: usize) -> Workload {
     let cost = Cost::elements(10 * TIMES * BATCH * hidden + 4 * hidden * hidden)
         .and_operations(8 * TIMES * BATCH * hidden * hidden);
     let [forward, backward] = match hidden {
-        ..=104 => ["lstm_layer_fwd*", "lstm_layer_bwd*"],
+        ..=100 => ["lstm_layer_fwd*", "lstm_layer_bwd*"],
         _ => ["lstm_step_fwd*", "lstm_step_bwd*"],
     };
     Workload::new(format!("LSTM of {hidden} units, 70 time steps of 20"), prepare)

@@ -159,17 +159,17 @@ impl Plan {
     }
 
     /// Completes the statistics, and returns the gradient of `z` in parts, `[splits, B, d]`, if it is wanted.
-    fn mixture(&self, statistics: &Tensor, softmaxes: &Tensor, wants_dz: bool) -> Option<Tensor> {
+    fn mixture(&self, statistics: &Tensor, softmaxes: &Tensor, wants_dz: bool) -> Option<Parts> {
         let Extents { samples, inputs, .. } = self.extents;
         let sizes = self.sizes(self.tiles());
         let splits = sizes.splits as usize;
         let bests = self.empty(&[samples, 2 * splits, 2], DType::I32);
         let target_mixtures = self.empty(&[samples], DType::F32);
-        let dz_parts = wants_dz.then(|| self.empty(&[splits, samples, inputs], DType::F32));
+        let dz_parts = wants_dz.then(|| Parts::new(&self.gpu, splits, samples * inputs));
         let operands = [&self.z, &self.weight, &self.bias, &self.classes, softmaxes, &bests];
         let mut pointers: Vec<Pointer> = operands.map(Tensor::pointer).to_vec();
         pointers.push(target_mixtures.pointer());
-        pointers.extend(dz_parts.as_ref().map(Tensor::pointer));
+        pointers.extend(dz_parts.as_ref().map(Parts::pointer));
         let parameters = Parameters(&sizes);
         let mut arguments: Vec<&dyn Argument> =
             pointers.iter().map(|pointer| pointer as &dyn Argument).collect();
@@ -228,12 +228,11 @@ impl Plan {
         );
     }
 
-    fn input_gradient(&self, dz_parts: &Tensor, gradients: &mut Gradients) {
+    fn input_gradient(&self, dz_parts: &Parts, gradients: &mut Gradients) {
         let Some(slot) = gradients.slot(0, self.z.dtype()) else { return };
         let Extents { samples, inputs, .. } = self.extents;
         let to = Rows::new(&slot.tensor, slot.tensor.pitch());
-        let parts = Parts { pointer: dz_parts.pointer(), splits: dz_parts.shape()[0] };
-        sum_parts(&self.gpu, parts, [samples, inputs], to, Epilogue::add(slot.add));
+        sum_parts(&self.gpu, dz_parts, [samples, inputs], to, Epilogue::add(slot.add));
     }
 }
 

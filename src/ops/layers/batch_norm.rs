@@ -2,23 +2,27 @@
 
 mod affine;
 mod as_affine;
+mod gradient_sums;
 mod launch;
 mod moments;
 mod rows;
+mod tiling;
 
+use std::any::Any;
 use std::rc::Rc;
 
 use self::affine::{Affine, OfStatistics};
 pub use self::as_affine::batch_norm_affine;
+pub(crate) use self::gradient_sums::GradientSums;
 pub(crate) use self::launch::sum_with_moments;
 pub use self::moments::Moments;
 use self::moments::moments_typed;
 pub(crate) use self::moments::pieces_with_moments;
+pub(crate) use self::tiling::with_separate_finish;
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{Device, Op};
 use crate::ops::begin;
-use crate::ops::tensor::elementwise::relu_gradient;
-use crate::tape::{Backward, Gradients, record};
+use crate::tape::{Backward, Gradients, record, record_wanting};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
 
 /// The settings of a batch normalisation.
@@ -116,18 +120,22 @@ pub(crate) fn batch_norm_at(
     check(inputs, moments, running);
     let y = x.empty_at(place, x.shape());
     let op = begin("batch_norm forward", &[x, &y], 3 * x.shape().elements());
-    let backward = match x.device() {
-        Device::Gpu(gpu) => launch::normalise(gpu, inputs, (&y, None), moments, running, config),
+    let (backward, wanted): (_, Option<Rc<dyn Any>>) = match x.device() {
+        Device::Gpu(gpu) => {
+            let (backward, sums) =
+                launch::normalise(gpu, inputs, (&y, None), moments, running, config);
+            (backward, Some(sums))
+        }
         Device::Cpu(cpu) => float_dispatch!(x.dtype(), "batch_norm", T => {
             let (mean, variance) = match moments {
                 Some(moments) => update_running::<T>(running, moments, x, config.momentum),
                 None => (running[0].to_f64s(), running[1].to_f64s()),
             };
-            normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, moments.is_some())
+            (normalise::<T>(cpu, inputs, &y, [&mean, &variance], config, moments.is_some()), None)
         }),
     };
     drop(op);
-    record(y, &inputs, backward)
+    record_wanting(wanted, y, &inputs, backward)
 }
 
 /// Batch normalisation of `x` by these moments (which updates the running statistics), or by the running statistics if there
@@ -166,19 +174,32 @@ pub fn batch_norm_add(
     let y = x.empty_at(None, own);
     let op = begin("batch_norm forward", &[x, residual, &y], 4 * own.elements());
     let to = (&y, Some(residual));
-    let backward = launch::normalise(gpu, inputs, to, moments, running, config);
+    let (backward, sums) = launch::normalise(gpu, inputs, to, moments, running, config);
     drop(op);
-    let kept = config.relu.then(|| y.detach());
-    record(y, &[x, weight, bias, residual], move |dy, gradients| {
-        let dy = &kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
+    let inputs = [x, weight, bias, residual];
+    if !config.relu {
+        let wanted: Rc<dyn Any> = sums;
+        return record_wanting(Some(wanted), y, &inputs, |dy, gradients| {
+            gradients.pass(3, dy);
+            backward(dy, gradients);
+        });
+    }
+    let (gpu, kept) = (Rc::clone(gpu), y.detach());
+    record(y, &inputs, move |dy, gradients| {
+        let op = begin("batch_norm backward", &[&kept, dy, &sums.x, dy], 5 * own.elements());
+        let dy = &sums.masked(&gpu, &kept, dy);
+        drop(op);
         gradients.pass(3, dy);
         backward(dy, gradients);
     })
 }
 
-/// Two passes: sums over the rows, which the gradient needs, and the gradient.
-fn backward_op(x: &Tensor, dy: &Tensor) -> Option<Op> {
-    begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements())
+/// A pass for the gradient, and before it one for the sums that it needs unless they are ready.
+fn backward_op(x: &Tensor, dy: &Tensor, sums_are_ready: bool) -> Option<Op> {
+    match sums_are_ready {
+        true => begin("batch_norm backward", &[x, dy, x], 5 * x.shape().elements()),
+        false => begin("batch_norm backward", &[x, dy, x, dy, x], 9 * x.shape().elements()),
+    }
 }
 
 fn check(
@@ -260,7 +281,7 @@ struct Context<T> {
 
 fn backward<T: Float>(cpu: &Cpu, context: &Context<T>, dy: &Tensor, gradients: &mut Gradients) {
     let Context { x, affine, inverse, of_batch } = context;
-    let _op = backward_op(x, dy);
+    let _op = backward_op(x, dy, false);
     let (sums, products) = affine.gradient_sums(cpu, x, dy);
     if let Some(slot) = gradients.any_slot(0, dy) {
         let statistics = of_batch.then(|| of_statistics(context, &sums, &products));

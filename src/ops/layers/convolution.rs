@@ -1,11 +1,11 @@
 //! What convolutions share: checks, bias and moments, and their gradients' way to the inputs.
 
 use crate::ops::begin;
-use crate::ops::layers::batch_norm::{Moments, moments};
+use crate::ops::layers::batch_norm::{GradientSums, Moments, moments};
 use crate::ops::tensor::elementwise::relu_gradient;
 use crate::ops::tensor::reduce::column_sums;
 use crate::shape::Shape;
-use crate::tape::{Slot, record};
+use crate::tape::{Later, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide};
 
 /// Stride, padding and groups of a convolution.
@@ -109,11 +109,17 @@ pub(super) trait Convolution: Copy + 'static {
     /// Writes the output. Returns its moments if they are wanted and computed on the way.
     fn forward(self, x: &Tensor, weight: &Tensor, out: &Tensor, then: &Then) -> Option<Moments>;
 
-    /// Writes the input's gradient.
-    fn input_gradient(self, weight: &Tensor, dy: &Tensor, slot: &Slot);
+    /// Writes the input's gradient, and may compute the sums over it that a norm wants, which is complete then.
+    fn input_gradient(
+        self,
+        weight: &Tensor,
+        dy: &Tensor,
+        slot: &Slot,
+        wanted: Option<&GradientSums>,
+    );
 
-    /// Writes the weight's gradient.
-    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot);
+    /// Writes the weight's gradient. A GPU may sum its parts `later`.
+    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot, later: Option<Later>);
 }
 
 /// What is done to the sums of a convolution.
@@ -152,13 +158,17 @@ pub(super) fn convolution<C: Convolution>(
     let out = record(out, &inputs, move |dy, gradients| {
         let dy = &kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
         let operations = own.geometry().operations();
+        let wanted = gradients.wanted::<GradientSums>(0);
         if let Some(slot) = gradients.slot(0, x.dtype()) {
-            let _op = begin(C::OPS[1], &[&weight, dy, &slot.tensor], operations);
-            own.input_gradient(&weight, dy, &slot);
+            let mut tensors = vec![&weight, dy, &slot.tensor];
+            tensors.extend(wanted.as_ref().map(|sums| &sums.x));
+            let _op = begin(C::OPS[1], &tensors, operations);
+            own.input_gradient(&weight, dy, &slot, wanted.as_deref());
         }
+        let later = gradients.later(1);
         if let Some(slot) = gradients.slot(1, weight.dtype().wide()) {
             let _op = begin(C::OPS[2], &[&x, dy, &slot.tensor], operations);
-            own.weight_gradient(&x, dy, slot);
+            own.weight_gradient(&x, dy, slot, later);
         }
         if has_bias && let Some(slot) = gradients.slot(2, dy.dtype().wide()) {
             let _op = begin(C::OPS[3], &[dy, &slot.tensor], dy.shape().elements());

@@ -6,10 +6,10 @@ mod rows;
 use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
-use crate::ops::layers::batch_norm::{Moments, pieces_with_moments};
+use crate::ops::layers::batch_norm::{GradientSums, Moments, pieces_with_moments};
 use crate::ops::layers::convolution::{Conv2dConfig, Convolution, Geometry, Then, convolution};
 use crate::ops::tensor::reduce::add_column_sums;
-use crate::tape::Slot;
+use crate::tape::{Later, Slot};
 use crate::tensor::{Tensor, float_dispatch};
 
 /// The most partial sums of the weights' gradient, each over some of the images.
@@ -103,10 +103,7 @@ impl Convolution for Depthwise {
 
     fn forward(self, x: &Tensor, weight: &Tensor, out: &Tensor, then: &Then) -> Option<Moments> {
         match x.device() {
-            Device::Gpu(gpu) => {
-                launch::forward(gpu, x, weight, then.bias, out, self.0);
-                None
-            }
+            Device::Gpu(gpu) => launch::forward(gpu, [x, weight], out, then, self.0),
             Device::Cpu(cpu) => {
                 let height = self.0.task_rows() * self.0.out_width;
                 let moments = then.moments.then(|| Moments::empty(out, height));
@@ -119,18 +116,24 @@ impl Convolution for Depthwise {
         }
     }
 
-    fn input_gradient(self, weight: &Tensor, dy: &Tensor, slot: &Slot) {
+    fn input_gradient(
+        self,
+        weight: &Tensor,
+        dy: &Tensor,
+        slot: &Slot,
+        wanted: Option<&GradientSums>,
+    ) {
         match dy.device() {
-            Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, self.0),
+            Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, wanted, self.0),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "depthwise_conv2d", T => {
                 input_gradient::<T>(cpu, weight, dy, slot, self.0);
             }),
         }
     }
 
-    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot) {
+    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot, later: Option<Later>) {
         match dy.device() {
-            Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, self.0),
+            Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, later, self.0),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "depthwise_conv2d", T => {
                 let (x_values, dy_values) = (x.read::<T>(), dy.read::<T>());
                 let (x, dy) = ((&x_values[..], x.pitch()), (&dy_values[..], dy.pitch()));

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use crate::device::{DType, Device, Gpu};
 use crate::ops::begin;
 use crate::ops::tensor::elementwise::relu_gradient;
-use crate::ops::tensor::matmul::{Epilogue, Operand, Rows, product};
+use crate::ops::tensor::matmul::{
+    Epilogue, Operand, Rows, product, product_completed_by, sum_weight_parts,
+};
 use crate::ops::tensor::reduce::column_sums;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide};
@@ -75,13 +77,14 @@ fn backward(gpu: &Rc<Gpu>, [x, weight]: &[Tensor; 2], dy: &Tensor, gradients: &m
             Epilogue::add(slot.add),
         );
     }
+    let later = gradients.later(1);
     if let Some(slot) = gradients.slot(1, DType::F32) {
         let _op = begin("linear weight gradient", &[dy, x, &slot.tensor], operations);
-        product(
+        product_completed_by(
+            |parts| sum_weight_parts(gpu, parts, &slot, later),
             gpu,
             [outputs, inputs, rows],
-            Operand::new(dy, dy.pitch(), true),
-            Operand::new(x, x.pitch(), false),
+            [Operand::new(dy, dy.pitch(), true), Operand::new(x, x.pitch(), false)],
             Rows::new(&slot.tensor, slot.tensor.pitch()),
             Epilogue::add(slot.add),
         );

@@ -45,6 +45,14 @@ pub struct LstmOutput {
     pub c: Tensor,
 }
 
+/// The state before the first time, both `[B, H]`.
+struct State<'a> {
+    h: &'a Tensor,
+    c: &'a Tensor,
+    /// Whether the state after the last time replaces it.
+    is_carried: bool,
+}
+
 /// `T`, `B`, `I` and `H`.
 #[derive(Clone, Copy)]
 struct Extents {
@@ -114,6 +122,30 @@ impl Context {
         begin(name, tensors, operations)
     }
 
+    /// Copies the state before the first time to its place.
+    fn begin(&self, state: &State) {
+        for (from, all) in [(state.h, &self.h), (state.c, &self.c)] {
+            accumulate(from, &Slot { tensor: self.at(all, 0), add: false });
+        }
+    }
+
+    /// Replaces the state, if it is carried, by that after the last time.
+    fn end(&self, state: &State) {
+        if !state.is_carried {
+            return;
+        }
+        for (all, to) in [(&self.h, state.h), (&self.c, state.c)] {
+            let from = self.at(all, self.sizes.times);
+            accumulate(&from, &Slot { tensor: to.clone(), add: false });
+        }
+    }
+
+    /// The outputs or cell states before a time, `[B, H]`.
+    fn at(&self, all: &Tensor, time: usize) -> Tensor {
+        let Extents { batch, hidden, .. } = self.sizes;
+        all.view(time * batch * hidden, [batch, hidden], hidden)
+    }
+
     fn input_forward(&self) -> Option<Op> {
         let all = [&self.x, &self.weight_ih, &self.gates];
         self.op("lstm input forward", &all, self.sizes.inputs)
@@ -152,10 +184,20 @@ impl Context {
 ///
 /// Panics if a shape does not fit.
 pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmOutput {
+    run(x, weights, &State { h: h0, c: c0, is_carried: false })
+}
+
+/// [`lstm`] from the state in `h` and `c`, which then hold the state after the last time. On a GPU, up to 100 units, that needs no
+/// launch of its own. Returns the outputs, `[T, B, H]`.
+pub fn lstm_carried(x: &Tensor, weights: LstmWeights, h: &Tensor, c: &Tensor) -> Tensor {
+    run(x, weights, &State { h, c, is_carried: true }).y
+}
+
+fn run(x: &Tensor, weights: LstmWeights, state: &State) -> LstmOutput {
     let LstmWeights { weight_ih, weight_hh, bias_ih, bias_hh } = weights;
     assert_alike("lstm", &[x, weight_ih, weight_hh]);
-    assert_wide("lstm", x, &[bias_ih, bias_hh, h0, c0]);
-    let sizes = Extents::new(x, weights, h0, c0);
+    assert_wide("lstm", x, &[bias_ih, bias_hh, state.h, state.c]);
+    let sizes = Extents::new(x, weights, state.h, state.c);
     let Extents { times, batch, hidden, .. } = sizes;
     let context = Context {
         sizes,
@@ -166,20 +208,16 @@ pub fn lstm(x: &Tensor, weights: LstmWeights, h0: &Tensor, c0: &Tensor) -> LstmO
         h: x.empty_like([times + 1, batch, hidden]),
         c: x.empty_wide([times + 1, batch, hidden]),
     };
-    for (from, all) in [(h0, &context.h), (c0, &context.c)] {
-        let tensor = all.view(0, [batch, hidden], hidden);
-        accumulate(from, &Slot { tensor, add: false });
-    }
     match x.device() {
-        Device::Gpu(gpu) => launch::forward(gpu, &context, bias_ih, bias_hh),
+        Device::Gpu(gpu) => launch::forward(gpu, &context, [bias_ih, bias_hh], state),
         Device::Cpu(cpu) => {
+            context.begin(state);
             float_dispatch!(x.dtype(), "lstm", T => forward::<T>(cpu, &context, bias_ih, bias_hh));
+            context.end(state);
         }
     }
-    let step = batch * hidden;
-    let y = context.h.view(step, [times, batch, hidden], hidden);
-    let h = context.h.view(times * step, [batch, hidden], hidden);
-    let c = context.c.view(times * step, [batch, hidden], hidden);
+    let y = context.h.view(batch * hidden, [times, batch, hidden], hidden);
+    let [h, c] = [&context.h, &context.c].map(|all| context.at(all, times));
     let inputs = [x, weight_ih, weight_hh, bias_ih, bias_hh];
     let y = record(y, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(gpu) => launch::backward(gpu, &context, dy, gradients),

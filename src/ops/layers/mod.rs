@@ -10,3 +10,4 @@ pub mod flatten;
 pub mod linear;
 pub mod lstm;
 pub mod pool;
+mod row_tiles;

@@ -9,6 +9,7 @@ pub use self::average::{adaptive_average_pool2d, average_pool2d, global_average_
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float, vector::LANES, vector::vectorised};
 use crate::ops::begin;
+use crate::ops::layers::batch_norm::GradientSums;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
@@ -179,13 +180,14 @@ fn max_pool_with_taps<I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
     }
     drop(op);
     record(y, &[x], move |dy, gradients| {
+        let wanted = gradients.wanted::<GradientSums>(0);
         let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
-        let dx = &slot.tensor;
-        let added = dy.shape().elements();
-        let _op = begin("max_pool2d backward", &[dy, &taps, dx], added);
+        let mut tensors = vec![dy, &taps, &slot.tensor];
+        tensors.extend(wanted.as_ref().map(|sums| &sums.x));
+        let _op = begin("max_pool2d backward", &tensors, dy.shape().elements());
         match dy.device() {
             Device::Gpu(gpu) => {
-                launch::max_backward(gpu, dy, &taps, &windows, &slot.tensor, slot.add);
+                launch::max_backward(gpu, dy, &taps, &windows, &slot, wanted.as_deref());
             }
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "max_pool2d", T => {
                 max_backward::<T, I>(cpu, dy, &taps, windows, &slot.tensor, slot.add);

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod launch;
+mod part_sums;
 mod tiles;
 
 use std::rc::Rc;
@@ -9,9 +10,10 @@ use std::rc::Rc;
 pub(crate) use self::arithmetic::Arithmetic;
 use self::launch::{Batch, products};
 pub(crate) use self::launch::{
-    Epilogue, Operand, Parts, Rows, is_aligned, lies_in_runs, product, product_completed_by,
-    row_bytes, sum_parts,
+    Epilogue, NormInput, Operand, Parts, Rows, is_aligned, lies_in_runs, product,
+    product_completed_by, row_bytes, sum_parts,
 };
+pub(crate) use self::part_sums::sum_weight_parts;
 pub(crate) use self::tiles::Cut;
 #[cfg(test)]
 pub(crate) use self::tiles::tiles;

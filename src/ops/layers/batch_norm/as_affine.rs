@@ -35,7 +35,7 @@ pub fn batch_norm_affine(
     let (inputs, running) = ([x, weight, bias], [running_mean, running_variance]);
     check(inputs, Some(moments), running);
     match x.device() {
-        Device::Gpu(gpu) => drop(launch::finish(gpu, inputs, moments, running, config)),
+        Device::Gpu(gpu) => launch::update_running(gpu, inputs, moments, running, config),
         Device::Cpu(_) => float_dispatch!(x.dtype(), "batch_norm", T => {
             update_running::<T>(running, moments, x, config.momentum);
         }),

@@ -5,16 +5,16 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use super::{Geometry, pointwise};
-use crate::device::gpu::{Argument, Block, Launch, Parameters, Pointer};
+use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::divisor::Divisor;
-use crate::ops::layers::batch_norm::{Moments, sum_with_moments};
+use crate::ops::layers::batch_norm::{GradientSums, Moments, sum_with_moments};
 use crate::ops::layers::convolution::Then;
 use crate::ops::tensor::matmul::{
-    Arithmetic, Cut, Epilogue, Operand, Parts, Rows, is_aligned, lies_in_runs, product,
-    product_completed_by, row_bytes, sum_parts,
+    Arithmetic, Cut, Epilogue, Operand, Parts, Rows, is_aligned, lies_in_runs,
+    product_completed_by, row_bytes, sum_parts, sum_weight_parts,
 };
-use crate::tape::Slot;
+use crate::tape::{Later, Slot};
 use crate::tensor::Tensor;
 
 /// As the kernels' struct of this name.
@@ -23,6 +23,7 @@ use crate::tensor::Tensor;
 struct Conv2dShape {
     out_pitch: u64,
     out_split: u64,
+    norm_pitch: u64,
     x_pixel_bytes: u32,
     y_pixel_bytes: u32,
     images: u32,
@@ -119,7 +120,7 @@ impl Target {
     }
 
     /// Writes the sum of a split product's parts.
-    fn sum(&self, gpu: &Gpu, parts: Parts) {
+    fn sum(&self, gpu: &Gpu, parts: &Parts) {
         sum_parts(gpu, parts, self.sizes, self.rows, self.epilogue);
     }
 
@@ -159,10 +160,10 @@ fn launch(
     row_bytes("conv2d", dtype, geometry.depth());
     let cut = which.cut(gpu, dtype, geometry);
     let elements = rows * columns;
-    let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * elements * 4));
+    let parts = (cut.splits > 1).then(|| Parts::new(gpu, cut.splits, elements));
     let (to, epilogue) = match &parts {
         Some(parts) => {
-            let rows = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: columns };
+            let rows = Rows { pointer: parts.pointer(), dtype: DType::F32, stride: columns };
             (rows, Epilogue::default())
         }
         None => (target.rows, target.epilogue),
@@ -171,7 +172,9 @@ fn launch(
     shape.out_split = elements as u64;
     shape.splits = cut.splits as u32;
     shape.add = u32::from(epilogue.add);
-    shape.relu = u32::from(epilogue.relu);
+    let norm = epilogue.norm.unwrap_or_default();
+    shape.relu = u32::from(epilogue.relu || norm.relu);
+    shape.norm_pitch = norm.pitch as u64;
     shape.out_is_bf16 = to.is_bf16();
     shape.out_is_aligned = u32::from(is_aligned(to.pointer, &[to.stride, elements, n]));
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
@@ -184,7 +187,11 @@ fn launch(
     let shape = Parameters(&shape);
     let arguments: &[&dyn Argument] = match which {
         Which::Forward => &[&inputs[0], &inputs[1], &bias, &to.pointer, &target.moments, &shape],
-        _ => &[&inputs[0], &inputs[1], &to.pointer, &shape],
+        Which::InputGradient => {
+            let [dy, weight] = &inputs;
+            &[dy, weight, &norm.x, &norm.affine, &to.pointer, &norm.sums, &shape]
+        }
+        Which::WeightGradient => &[&inputs[0], &inputs[1], &to.pointer, &shape],
     };
     gpu.launch_kernel(&Launch {
         kernel: &kernel,
@@ -194,8 +201,8 @@ fn launch(
         work: LaunchWork::passes(cut.slabs),
         arguments,
     });
-    if let Some(parts) = &parts {
-        complete(Parts { pointer: parts.pointer(0), splits: cut.splits });
+    if let Some(parts) = parts {
+        complete(parts);
     }
 }
 
@@ -262,9 +269,9 @@ pub(super) fn forward(
         target.moments = moments.parts().pointer();
     }
     let mut of_parts = None;
-    let complete = |parts| match then.moments {
-        true => of_parts = Some(sum_with_moments(gpu, parts, bias, out)),
-        false => target.sum(gpu, parts),
+    let complete = |parts: Parts| match then.moments {
+        true => of_parts = Some(sum_with_moments(gpu, &parts, bias, out)),
+        false => target.sum(gpu, &parts),
     };
     if is_product(geometry) && whole.is_none() {
         let operands = [Operand::new(x, x.pitch(), false), Operand::new(weight, channels, true)];
@@ -283,54 +290,66 @@ pub(super) fn forward(
     whole.or(of_parts)
 }
 
+/// Writes the input's gradient. The sums that a norm wants of it come from the sums in registers, with a part for each tile, or
+/// from the launch that adds the parts of a split product.
 pub(super) fn input_gradient(
     gpu: &Rc<Gpu>,
     weight: &Tensor,
     dy: &Tensor,
     slot: &Slot,
+    wanted: Option<&GradientSums>,
     geometry: Geometry,
 ) {
-    let Geometry { channels, features, .. } = geometry;
-    let target = Target::rows(&slot.tensor, Epilogue::add(slot.add));
+    let which = Which::InputGradient;
+    let Geometry { channels, features, config, .. } = geometry;
+    let cut = which.cut(gpu, dy.dtype(), geometry);
+    let tiles = which.sizes(geometry)[0].div_ceil(cut.tile.m) * config.stride * config.stride;
+    let norm = wanted
+        .filter(|_| cut.splits == 1)
+        .and_then(|sums| sums.in_epilogue(tiles, [channels, config.groups]));
+    let target = Target::rows(&slot.tensor, Epilogue { norm, ..Epilogue::add(slot.add) });
+    let complete = |parts: Parts| match wanted {
+        Some(sums) => sums.of_product(gpu, &parts, slot),
+        None => target.sum(gpu, &parts),
+    };
     if is_product(geometry) {
-        let (dy, weight) =
-            (Operand::new(dy, dy.pitch(), false), Operand::new(weight, channels, false));
-        let sizes = Which::InputGradient.sizes(geometry);
-        return product(gpu, sizes, dy, weight, target.rows, target.epilogue);
+        let operands = [Operand::new(dy, dy.pitch(), false), Operand::new(weight, channels, false)];
+        let sizes = which.sizes(geometry);
+        return product_completed_by(complete, gpu, sizes, operands, target.rows, target.epilogue);
     }
     let shape = Conv2dShape {
         y_pixel_bytes: pixel_bytes(dy),
         y_is_aligned: in_runs(dy, dy.pitch(), features),
         weight_is_aligned: in_runs(weight, channels, 0),
-        ..shape(Which::InputGradient, geometry)
+        ..shape(which, geometry)
     };
-    let which = (Which::InputGradient, dy.dtype());
-    let complete = |parts| target.sum(gpu, parts);
-    launch(complete, gpu, which, geometry, [dy, weight], &target, shape);
+    launch(complete, gpu, (which, dy.dtype()), geometry, [dy, weight], &target, shape);
 }
 
+/// Writes the weight's gradient; the parts of a split product may be summed `later`.
 pub(super) fn weight_gradient(
     gpu: &Rc<Gpu>,
     x: &Tensor,
     dy: &Tensor,
     slot: &Slot,
+    later: Option<Later>,
     geometry: Geometry,
 ) {
+    let which = Which::WeightGradient;
     let Geometry { channels, features, .. } = geometry;
     let target = Target::features(slot);
+    let complete = |parts| sum_weight_parts(gpu, parts, slot, later);
     if is_product(geometry) {
-        let (dy, x) = (Operand::new(dy, dy.pitch(), true), Operand::new(x, x.pitch(), false));
-        let sizes = Which::WeightGradient.sizes(geometry);
-        return product(gpu, sizes, dy, x, target.rows, target.epilogue);
+        let operands = [Operand::new(dy, dy.pitch(), true), Operand::new(x, x.pitch(), false)];
+        let sizes = which.sizes(geometry);
+        return product_completed_by(complete, gpu, sizes, operands, target.rows, target.epilogue);
     }
     let shape = Conv2dShape {
         x_pixel_bytes: pixel_bytes(x),
         y_pixel_bytes: pixel_bytes(dy),
         x_is_aligned: in_runs(x, x.pitch(), channels),
         y_is_aligned: in_runs(dy, dy.pitch(), features),
-        ..shape(Which::WeightGradient, geometry)
+        ..shape(which, geometry)
     };
-    let which = (Which::WeightGradient, dy.dtype());
-    let complete = |parts| target.sum(gpu, parts);
-    launch(complete, gpu, which, geometry, [x, dy], &target, shape);
+    launch(complete, gpu, (which, dy.dtype()), geometry, [x, dy], &target, shape);
 }

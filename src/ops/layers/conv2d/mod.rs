@@ -21,10 +21,10 @@ use self::walk::Walk;
 use self::weight_gradient::{Operands, add_weight_gradient};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
-use crate::ops::layers::batch_norm::Moments;
+use crate::ops::layers::batch_norm::{GradientSums, Moments};
 pub use crate::ops::layers::convolution::{Conv2dConfig, output_extent};
 use crate::ops::layers::convolution::{Convolution, Geometry, Then, convolution};
-use crate::tape::Slot;
+use crate::tape::{Later, Slot};
 use crate::tensor::{Tensor, float_dispatch};
 
 /// The extents of images `[N, H, W, C]` and a weight `[K, R, S, C / groups]`. Panics if they do not fit.
@@ -196,18 +196,24 @@ impl Convolution for Dense {
         }
     }
 
-    fn input_gradient(self, weight: &Tensor, dy: &Tensor, slot: &Slot) {
+    fn input_gradient(
+        self,
+        weight: &Tensor,
+        dy: &Tensor,
+        slot: &Slot,
+        wanted: Option<&GradientSums>,
+    ) {
         match dy.device() {
-            Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, self.0),
+            Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, wanted, self.0),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "conv2d", T => {
                 input_gradient::<T>(cpu, weight, dy, slot, self.0);
             }),
         }
     }
 
-    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot) {
+    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot, later: Option<Later>) {
         match dy.device() {
-            Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, self.0),
+            Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, later, self.0),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "conv2d", T => {
                 weight_gradient::<T>(cpu, x, dy, &slot.sum(), self.0);
             }),

@@ -1,17 +1,18 @@
 //! The launches of `kernels/depthwise.cu`.
 
+use std::rc::Rc;
+
 use bytemuck::{Pod, Zeroable};
 
-use crate::device::gpu::{Parameters, Pointer};
+use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Gpu};
-use crate::ops::layers::convolution::Geometry;
-use crate::ops::tensor::matmul::{Epilogue, Parts, Rows, sum_parts};
+use crate::ops::layers::batch_norm::{GradientSums, Moments};
+use crate::ops::layers::convolution::{Geometry, Then};
+use crate::ops::layers::row_tiles::{RowTiles, THREADS};
+use crate::ops::tensor::matmul::{Parts, sum_weight_parts};
 use crate::ops::{kernel_in, vector_of};
-use crate::tape::Slot;
+use crate::tape::{Later, Slot};
 use crate::tensor::Tensor;
-
-/// Threads of a block.
-const THREADS: usize = 256;
 
 /// Channels of a block in the weights' gradient.
 const CHANNELS: usize = 32;
@@ -29,6 +30,7 @@ const PART_PIXELS: usize = 128;
 struct DepthwiseShape {
     x_pitch: u64,
     y_pitch: u64,
+    norm_pitch: u64,
     images: u32,
     height: u32,
     width: u32,
@@ -40,7 +42,11 @@ struct DepthwiseShape {
     stride: u32,
     padding: u32,
     add: u32,
+    relu: u32,
+    columns: u32,
+    rows_of_part: u32,
     part_pixels: u32,
+    unused: u32,
 }
 
 impl DepthwiseShape {
@@ -59,9 +65,14 @@ impl DepthwiseShape {
             out_width: geometry.out_width as u32,
             stride: geometry.config.stride as u32,
             padding: geometry.config.padding as u32,
-            add: 0,
-            part_pixels: 0,
+            ..DepthwiseShape::zeroed()
         }
+    }
+
+    /// With the blocks of an output.
+    fn cut(self, tiles: &RowTiles) -> Self {
+        let (columns, rows_of_part) = (tiles.columns, tiles.rows_of_part as u32);
+        DepthwiseShape { columns, rows_of_part, ..self }
     }
 }
 
@@ -95,13 +106,13 @@ impl Family {
         }
     }
 
-    /// Threads for `rows` rows of `width` pixels of a tensor.
-    fn threads(self, rows: usize, width: usize, of: &Tensor) -> usize {
-        let (channels, vector) = (of.shape().columns(), vector_of(of.dtype()));
+    /// The blocks that write a tensor.
+    fn tiles(self, of: &Tensor) -> RowTiles {
+        let vector = vector_of(of.dtype());
         match self {
-            Family::Three => rows * width.div_ceil(RUN) * (channels / vector),
-            Family::Wide => rows * width * (channels / vector),
-            Family::One => rows * width * channels,
+            Family::Three => RowTiles::new(of, vector, RUN),
+            Family::Wide => RowTiles::new(of, vector, 1),
+            Family::One => RowTiles::new(of, 1, 1),
         }
     }
 
@@ -116,53 +127,67 @@ impl Family {
     }
 }
 
-/// The grid for `threads` threads.
-fn grid(threads: usize) -> [u32; 3] {
-    let blocks = u32::try_from(threads.div_ceil(THREADS));
-    [blocks.expect("a tensor that fits the memory has fewer blocks"), 1, 1]
-}
-
+/// Writes the output, and its moments if they are wanted.
 pub(super) fn forward(
     gpu: &Gpu,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
+    [x, weight]: [&Tensor; 2],
     out: &Tensor,
+    then: &Then,
     geometry: Geometry,
-) {
+) -> Option<Moments> {
     let mut touched = vec![x, weight, out];
-    touched.extend(bias);
-    let kind = Family::of(geometry, &touched, &[1]);
-    let kernel = kind.kernel("fwd", x.dtype());
-    let Geometry { images, out_height, out_width, .. } = geometry;
-    let blocks = grid(kind.threads(images * out_height, out_width, out));
-    let bias = bias.map_or(Pointer::NULL, Tensor::pointer);
-    let (x_pointer, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
-    let shape = DepthwiseShape::new(geometry, x, out);
-    let threads = [THREADS as u32, 1, 1];
-    gpu.launch(&kernel, blocks, threads, &[&x_pointer, &weight, &bias, &y, &Parameters(&shape)]);
+    touched.extend(then.bias);
+    let family = Family::of(geometry, &touched, &[1]);
+    let tiles = family.tiles(out);
+    let height = tiles.rows_of_part * geometry.out_width;
+    let moments = then.moments.then(|| Moments::empty(out, height));
+    let shape = DepthwiseShape::new(geometry, x, out).cut(&tiles);
+    let kernel = family.kernel("fwd", x.dtype());
+    let bias = then.bias.map_or(Pointer::NULL, Tensor::pointer);
+    let to = moments.as_ref().map_or(Pointer::NULL, |moments| moments.parts().pointer());
+    let (x, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
+    let block = [THREADS as u32, 1, 1];
+    gpu.launch(&kernel, tiles.grid, block, &[&x, &weight, &bias, &y, &to, &Parameters(&shape)]);
+    moments
 }
 
+/// Writes the input's gradient, and computes the sums that a norm wants of it.
 pub(super) fn input_gradient(
     gpu: &Gpu,
     weight: &Tensor,
     dy: &Tensor,
     slot: &Slot,
+    wanted: Option<&GradientSums>,
     geometry: Geometry,
 ) {
     let dx = &slot.tensor;
-    let kind = Family::of(geometry, &[dy, weight, dx], &[1]);
-    let kernel = kind.kernel("dx_bwd", dx.dtype());
-    let Geometry { images, height, width, .. } = geometry;
-    let blocks = grid(kind.threads(images * height, width, dx));
-    let shape =
-        DepthwiseShape { add: u32::from(slot.add), ..DepthwiseShape::new(geometry, dx, dy) };
+    let mut touched = vec![dy, weight, dx];
+    touched.extend(wanted.map(|sums| &sums.x));
+    let family = Family::of(geometry, &touched, &[1]);
+    let tiles = family.tiles(dx);
+    let norm = wanted.map(|sums| sums.begin(tiles.parts())).unwrap_or_default();
+    let shape = DepthwiseShape {
+        add: u32::from(slot.add),
+        norm_pitch: norm.pitch as u64,
+        relu: u32::from(norm.relu),
+        ..DepthwiseShape::new(geometry, dx, dy).cut(&tiles)
+    };
+    let kernel = family.kernel("dx_bwd", dx.dtype());
     let (dy, weight, dx) = (dy.pointer(), weight.pointer(), dx.pointer());
-    let threads = [THREADS as u32, 1, 1];
-    gpu.launch(&kernel, blocks, threads, &[&dy, &weight, &dx, &Parameters(&shape)]);
+    let arguments: [&dyn Argument; 7] =
+        [&dy, &weight, &norm.x, &norm.affine, &dx, &norm.sums, &Parameters(&shape)];
+    gpu.launch(&kernel, tiles.grid, [THREADS as u32, 1, 1], &arguments);
 }
 
-pub(super) fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, geometry: Geometry) {
+/// Writes the weight's gradient, as sums over parts of the pixels, which may be summed `later`.
+pub(super) fn weight_gradient(
+    gpu: &Rc<Gpu>,
+    x: &Tensor,
+    dy: &Tensor,
+    slot: &Slot,
+    later: Option<Later>,
+    geometry: Geometry,
+) {
     let pixels = geometry.images * geometry.out_pixels();
     if pixels == 0 && !slot.add {
         slot.tensor.zero_();
@@ -176,7 +201,8 @@ pub(super) fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, g
     let taps_of_block = if matches!(kind, Family::Three) { 9 } else { 1 };
     let part_pixels = pixels.div_ceil(PARTS).max(PART_PIXELS);
     let count = pixels.div_ceil(part_pixels);
-    let parts = x.empty_wide([count, taps, geometry.config.groups]);
+    let columns = taps * geometry.config.groups;
+    let parts = Parts::new(gpu, count, columns);
     let shape =
         DepthwiseShape { part_pixels: part_pixels as u32, ..DepthwiseShape::new(geometry, x, dy) };
     let blocks = [count, geometry.config.groups.div_ceil(CHANNELS), taps / taps_of_block];
@@ -184,8 +210,5 @@ pub(super) fn weight_gradient(gpu: &Gpu, x: &Tensor, dy: &Tensor, slot: &Slot, g
     let (x, dy, to) = (x.pointer(), dy.pointer(), parts.pointer());
     let threads = [THREADS as u32, 1, 1];
     gpu.launch(&kernel, blocks, threads, &[&x, &dy, &to, &Parameters(&shape)]);
-    let columns = taps * geometry.config.groups;
-    let rows = Rows::new(&slot.tensor, columns);
-    let parts = Parts { pointer: to, splits: count };
-    sum_parts(gpu, parts, [1, columns], rows, Epilogue::add(slot.add));
+    sum_weight_parts(gpu, parts, slot, later);
 }

@@ -3,14 +3,14 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Windows;
-use crate::device::gpu::{Parameters, Pointer};
+use crate::device::gpu::{Argument, Parameters, Pointer};
 use crate::device::{DType, Gpu};
+use crate::ops::layers::batch_norm::GradientSums;
+use crate::ops::layers::row_tiles::{RowTiles, THREADS};
 use crate::ops::{kernel_in, vector_of};
 use crate::shape::Shape;
+use crate::tape::Slot;
 use crate::tensor::Tensor;
-
-/// Threads of a block.
-const THREADS: usize = 256;
 
 /// As the kernels' struct of this name.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -18,6 +18,7 @@ const THREADS: usize = 256;
 pub(super) struct PoolShape {
     x_pitch: u64,
     y_pitch: u64,
+    norm_pitch: u64,
     images: u32,
     height: u32,
     width: u32,
@@ -30,6 +31,10 @@ pub(super) struct PoolShape {
     padding: u32,
     factor: f32,
     add: u32,
+    relu: u32,
+    columns: u32,
+    rows_of_part: u32,
+    unused: u32,
 }
 
 impl PoolShape {
@@ -59,8 +64,6 @@ impl PoolShape {
         let [_, out_height, out_width, _] = extents(output);
         let [kernel_height, kernel_width] = kernel;
         PoolShape {
-            x_pitch: 0,
-            y_pitch: 0,
             images,
             height,
             width,
@@ -72,7 +75,7 @@ impl PoolShape {
             stride,
             padding,
             factor: 1.0 / (kernel_height * kernel_width) as f32,
-            add: 0,
+            ..PoolShape::zeroed()
         }
     }
 
@@ -124,19 +127,36 @@ pub(super) fn max_forward(gpu: &Gpu, x: &Tensor, y: &Tensor, taps: &Tensor, wind
     gpu.launch(&kernel, grid, BLOCK, &[&from, &to, &taps.pointer(), &Parameters(&shape)]);
 }
 
+/// Writes the input's gradient, and computes the sums that a norm wants of it.
 pub(super) fn max_backward(
     gpu: &Gpu,
     dy: &Tensor,
     taps: &Tensor,
     windows: &Windows,
-    dx: &Tensor,
-    add: bool,
+    slot: &Slot,
+    wanted: Option<&GradientSums>,
 ) {
-    let shape = PoolShape::of(windows).over(dx, dy, add);
+    let dx = &slot.tensor;
+    let shape = PoolShape::of(windows).over(dx, dy, slot.add);
     let (from, to) = (dy.pointer(), dx.pointer());
+    // A norm whose input has another alignment sums the gradient itself.
     let (kernel, vector) = max_kernel("bwd", &shape, dx.dtype(), taps, &[from, to]);
-    let grid = shape.grid(shape.height * shape.width, vector);
-    gpu.launch(&kernel, grid, BLOCK, &[&from, &taps.pointer(), &to, &Parameters(&shape)]);
+    let fits = |sums: &&GradientSums| {
+        let is_aligned = vector == 1 || sums.x.pointer().0.is_multiple_of(16);
+        is_aligned && sums.x.pitch().is_multiple_of(vector)
+    };
+    let tiles = RowTiles::new(dx, vector, 1);
+    let norm = wanted.filter(fits).map(|sums| sums.begin(tiles.parts())).unwrap_or_default();
+    let shape = PoolShape {
+        norm_pitch: norm.pitch as u64,
+        relu: u32::from(norm.relu),
+        columns: tiles.columns,
+        rows_of_part: tiles.rows_of_part as u32,
+        ..shape
+    };
+    let arguments: [&dyn Argument; 7] =
+        [&from, &taps.pointer(), &norm.x, &norm.affine, &to, &norm.sums, &Parameters(&shape)];
+    gpu.launch(&kernel, tiles.grid, BLOCK, &arguments);
 }
 
 pub(super) fn average_forward(gpu: &Gpu, x: &Tensor, y: &Tensor, shape: PoolShape) {

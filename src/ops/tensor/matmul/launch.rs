@@ -64,6 +64,29 @@ pub(crate) struct Epilogue {
     pub relu: bool,
     /// Whether to accumulate in place.
     pub add: bool,
+    /// The norm whose output's gradient C is. Only for a whole product of two operands that are not transposed.
+    pub norm: Option<NormInput>,
+}
+
+/// A norm's input for the epilogue that computes the sums over its output's gradient, as the kernels' struct of this name; null by
+/// default.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NormInput {
+    pub x: Pointer,
+    /// `[3, C]`: mean, scale, bias.
+    pub affine: Pointer,
+    /// `[row tiles, 2, C]`.
+    pub sums: Pointer,
+    /// Elements from one row of `x` to the next.
+    pub pitch: usize,
+    pub relu: bool,
+}
+
+impl Default for NormInput {
+    fn default() -> Self {
+        let null = Pointer::NULL;
+        NormInput { x: null, affine: null, sums: null, pitch: 0, relu: false }
+    }
 }
 
 impl Epilogue {
@@ -103,6 +126,7 @@ struct MatmulShape {
     b_batch: u64,
     c_batch: u64,
     c_split: u64,
+    norm_pitch: u64,
     a_row_bytes: u32,
     b_row_bytes: u32,
     m: u32,
@@ -116,7 +140,7 @@ struct MatmulShape {
     c_is_aligned: u32,
     c_is_bf16: u32,
     relu: u32,
-    unused: u32,
+    norm_relu: u32,
 }
 
 /// As the kernels' struct of this name.
@@ -179,7 +203,7 @@ pub(super) fn products(
     epilogue: Epilogue,
 ) {
     let [m, n, _] = sizes;
-    let complete = |parts| sum_parts(gpu, parts, [batch.members * m, n], c, epilogue);
+    let complete = |parts| sum_parts(gpu, &parts, [batch.members * m, n], c, epilogue);
     launch(complete, gpu, batch, sizes, [a, b], c, epilogue);
 }
 
@@ -205,14 +229,15 @@ fn launch(
     let arithmetic = Arithmetic::of(gpu, a.dtype);
     let cut = Cut::of(arithmetic, batch.members, [m, n, k]);
     let rows = batch.members * m;
-    let parts = (cut.splits > 1).then(|| Block::new(gpu, cut.splits * rows * n * 4));
+    let parts = (cut.splits > 1).then(|| Parts::new(gpu, cut.splits, rows * n));
     let (to, direct) = match &parts {
         Some(parts) => {
-            let parts = Rows { pointer: parts.pointer(0), dtype: DType::F32, stride: n };
+            let parts = Rows { pointer: parts.pointer(), dtype: DType::F32, stride: n };
             (parts, Epilogue::default())
         }
         None => (c, epilogue),
     };
+    let norm = direct.norm.unwrap_or_default();
     let shape = MatmulShape {
         c_stride: to.stride as u64,
         a_batch: batch.a_stride as u64,
@@ -232,7 +257,8 @@ fn launch(
         c_is_aligned: u32::from(is_aligned(to.pointer, &[to.stride, n])),
         c_is_bf16: to.is_bf16(),
         relu: u32::from(direct.relu),
-        unused: 0,
+        norm_pitch: norm.pitch as u64,
+        norm_relu: u32::from(norm.relu),
     };
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = grid(batch.members * tiles * cut.splits);
@@ -243,8 +269,16 @@ fn launch(
         [true, true] => panic!("a product with both sides transposed is one of the other order"),
     };
     let kernel = format!("matmul_{}_{sides}_{}", cut.tile.name, arithmetic.suffix());
-    let arguments: [&dyn Argument; 5] =
-        [&a.pointer, &b.pointer, &direct.bias(), &to.pointer, &Parameters(&shape)];
+    let arguments: [&dyn Argument; 8] = [
+        &a.pointer,
+        &b.pointer,
+        &direct.bias(),
+        &norm.x,
+        &norm.affine,
+        &to.pointer,
+        &norm.sums,
+        &Parameters(&shape),
+    ];
     gpu.launch_kernel(&Launch {
         kernel: &kernel,
         grid: blocks,
@@ -253,27 +287,39 @@ fn launch(
         work: LaunchWork::passes(cut.slabs),
         arguments: &arguments,
     });
-    if let Some(parts) = &parts {
-        complete(Parts { pointer: parts.pointer(0), splits: cut.splits });
+    if let Some(parts) = parts {
+        complete(parts);
     }
 }
 
-/// The parts of a split product, each a contiguous matrix of f32.
-#[derive(Clone, Copy)]
+/// The parts of a split product, each a contiguous matrix of f32. A clone is the same memory.
+#[derive(Clone)]
 pub(crate) struct Parts {
-    pub pointer: Pointer,
+    block: Rc<Block>,
     pub splits: usize,
+}
+
+impl Parts {
+    /// Memory for `splits` parts of `elements` elements.
+    pub fn new(gpu: &Rc<Gpu>, splits: usize, elements: usize) -> Self {
+        Parts { block: Block::new(gpu, splits * elements * 4), splits }
+    }
+
+    /// The first part.
+    pub fn pointer(&self) -> Pointer {
+        self.block.pointer(0)
+    }
 }
 
 /// `C (+)= relu?(the sum of the parts + bias)`; each part is `[rows, columns]`; they are added in order.
 pub(crate) fn sum_parts(
     gpu: &Gpu,
-    Parts { pointer: parts, splits }: Parts,
+    parts: &Parts,
     [rows, columns]: [usize; 2],
     c: Rows,
     epilogue: Epilogue,
 ) {
-    let bias = epilogue.bias();
+    let (splits, parts, bias) = (parts.splits, parts.pointer(), epilogue.bias());
     let is_aligned = is_aligned(parts, &[columns])
         && is_aligned(bias, &[])
         && is_aligned(c.pointer, &[c.stride]);
@@ -300,6 +346,6 @@ pub(crate) fn sum_parts(
 }
 
 /// A grid of `blocks` blocks on one axis.
-fn grid(blocks: usize) -> [u32; 3] {
+pub(super) fn grid(blocks: usize) -> [u32; 3] {
     [u32::try_from(blocks).expect("a tensor that fits the memory has fewer tiles"), 1, 1]
 }
