@@ -359,9 +359,9 @@ mod tests {
 
     #[test]
     fn work_on_a_leaf_used_once_may_be_put_off() {
-        let (tape, told) = (Tape::new(), Told::default());
-        let [one, two] = [1.0, 2.0]
-            .map(|value| tape.watch(&Tensor::full(&Device::cpu(), [2], DType::F64, value)));
+        let (tape, told, device) = (Tape::new(), Told::default(), Device::cpu());
+        let [one, two] =
+            [1.0, 2.0].map(|value| tape.watch(&Tensor::full(&device, [2], DType::F64, value)));
         let once = doubled("once", &one, &told);
         let twice = doubled("again", &two, &told).add(&doubled("at first", &two, &told));
         tape.backward(&once.add(&twice).sum());
