@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes valid inputs of every target to corpus/TARGET, from which fuzzing goes on. Needs Python alone."""
 
+import gzip
 import json
 import struct
 from pathlib import Path
@@ -40,3 +41,7 @@ put("text", "utf-8", text.encode())
 put("text", "utf-16", text.encode("utf-16-le"))
 put("text", "latin-1", "café au lait".encode("latin-1"))
 put("cifar", "two", bytes([3] * 3073 + [9] * 3073))
+pictures = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range(12))
+put("idx", "images", pictures)
+put("idx", "compressed", gzip.compress(pictures))
+put("idx", "labels", bytes([0, 0, 8, 1, 0, 0, 0, 2, 3, 9]))

@@ -21,6 +21,7 @@ mod estimates;
 mod examples;
 #[cfg(feature = "cli")]
 mod fixtures;
+mod formats;
 mod golden;
 mod gradients;
 mod gymnasium;

@@ -16,31 +16,32 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::place::source;
 
-struct Tensors(HashMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
+/// The tensors of a safetensors file.
+pub(crate) struct Tensors(HashMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Tensors(HashMap::new())
     }
 
-    fn floats(mut self, name: &str, shape: &[usize], values: &[f32]) -> Self {
+    pub(crate) fn floats(mut self, name: &str, shape: &[usize], values: &[f32]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.0.insert(name.into(), (Dtype::F32, shape.to_vec(), bytes));
         self
     }
 
-    fn bytes(mut self, name: &str, shape: &[usize], values: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, name: &str, shape: &[usize], values: &[u8]) -> Self {
         self.0.insert(name.into(), (Dtype::U8, shape.to_vec(), values.to_vec()));
         self
     }
 
-    fn labels(mut self, name: &str, values: &[i64]) -> Self {
+    pub(crate) fn labels(mut self, name: &str, values: &[i64]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.0.insert(name.into(), (Dtype::I64, vec![values.len()], bytes));
         self
     }
 
-    fn write(self, path: &Path) -> String {
+    pub(crate) fn write(self, path: &Path) -> String {
         let views = self.0.iter().map(|(name, (dtype, shape, bytes))| {
             (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
         });

@@ -5,8 +5,10 @@ pub mod cifar;
 mod classes;
 mod dataset;
 mod encoding;
+mod format;
 pub mod generated;
 pub mod generated_text;
+pub mod idx;
 mod images;
 pub mod loader;
 pub mod normalisation;
@@ -17,13 +19,14 @@ pub mod text;
 mod validation;
 mod vocabulary;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::file;
 pub use crate::input::Input;
 pub use crate::task::Task;
 pub use dataset::{Arrays, Content, Dataset, Kind};
+use format::Format;
 pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::Loader;
 pub use normalisation::{Normalisation, Normalize};
@@ -79,7 +82,7 @@ pub fn load(source: &str, kind: Kind, valid_split: f64) -> Result<Dataset> {
 }
 
 /// Reads or generates a data set. `source` is the value of `--data`: `generated`, a file, or a folder. A folder's files
-/// tell its format: CIFAR-10's `*.bin` files, or images in `train/CLASS/`.
+/// tell its format: CIFAR-10's `*.bin` files, MNIST's files, or images in `train/CLASS/`.
 ///
 /// # Errors
 /// [`Error::Input`] naming the file, and the faulty record, tensor or byte. For a folder of neither format it names the
@@ -117,28 +120,20 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         });
     }
     let path = Path::new(source);
-    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    let arrays = match (kind, metadata.is_dir()) {
-        (Kind::Text(kind), _) => {
-            let text = text::load(path, kind, options)?;
-            return Ok(Dataset::new(stem(path), Content::Text(text)));
-        }
-        (Kind::Arrays, true) if cifar::is_in(path)? => {
-            let arrays = cifar::load(path, options)?;
-            return Ok(Dataset::new("cifar10", Content::Arrays(arrays)));
-        }
-        (Kind::Arrays, true) if images::is_in(path) => images::folder::load(path, options)?,
-        (Kind::Arrays, true) => return Err(nothing_in(path)),
-        (Kind::Arrays, false) if path.extension().is_some_and(|ending| ending == "safetensors") => {
-            arrays::load(path, options)?
-        }
-        (Kind::Arrays, false) => {
-            let message = "is not a .safetensors file; this model takes images or vectors: such a file, a folder with \
-                           CIFAR-10's binary files or images, or generated (text is for char-lstm and word-lstm)";
-            return Err(Error::file(path, message));
-        }
+    std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if let Kind::Text(kind) = kind {
+        let text = text::load(path, kind, options)?;
+        return Ok(Dataset::new(stem(path), Content::Text(text)));
+    }
+    let format = Format::of(path)?;
+    let arrays = match format {
+        Format::Cifar => cifar::load(path, options)?,
+        Format::Idx => idx::load(path, options)?,
+        Format::Images => images::folder::load(path, options)?,
+        Format::Safetensors => arrays::load(path, options)?,
     };
-    Ok(Dataset::new(stem(path), Content::Arrays(arrays)))
+    let name = if format == Format::Cifar { "cifar10".into() } else { stem(path) };
+    Ok(Dataset::new(name, Content::Arrays(arrays)))
 }
 
 /// The least memory, in bytes, that reading a data set takes: its files, and the numbers made of them. 0 for generated data
@@ -146,32 +141,22 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
 pub(crate) fn least_bytes(source: &str, kind: Kind) -> u128 {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |own| u128::from(own.len()));
     let path = Path::new(source);
-    let (ending, factor) = match kind {
-        Kind::Arrays => ("bin", 2),
+    let factor = match kind {
+        Kind::Arrays => 2,
         // Four bytes for each character.
-        Kind::Text(TokenKind::Character) => ("txt", 5),
-        Kind::Text(TokenKind::Word) => ("txt", 1),
+        Kind::Text(TokenKind::Character) => 5,
+        Kind::Text(TokenKind::Word) => 1,
+    };
+    let is_read = |file: &PathBuf| {
+        let ends = |ending: &str| file.extension().is_some_and(|own| own == ending);
+        match kind {
+            Kind::Arrays => ends("bin") || idx::is_named(file),
+            Kind::Text(_) => ends("txt"),
+        }
     };
     let Ok(entries) = std::fs::read_dir(path) else { return factor * length(path) };
-    let files = entries.flatten().map(|entry| entry.path());
-    let files = files.filter(|file| file.extension().is_some_and(|own| own == ending));
+    let files = entries.flatten().map(|entry| entry.path()).filter(is_read);
     files.map(|file| factor * length(&file)).sum()
-}
-
-/// The error for a folder of no known format.
-fn nothing_in(folder: &Path) -> Error {
-    let has = |name: &str| folder.join(name).exists();
-    let text = match () {
-        _ if has("train.txt") => "; its train.txt is a text, for char-lstm and word-lstm",
-        _ if has("test") && !has("train") => "; it has test, but no train",
-        _ => "",
-    };
-    let message = format!(
-        "no images here. Looked for CIFAR-10: {}; and for a folder a class: {}{text}",
-        cifar::layout(folder),
-        folder.join(images::LAYOUT).display()
-    );
-    Error::file(folder, message)
 }
 
 /// The seed in `generated` (0) or `generated:SEED`; `None` for a path.
@@ -261,7 +246,7 @@ mod tests {
         let path = folder.path().join("text.txt");
         std::fs::write(&path, "some text").unwrap();
         let error = load(path.to_str().unwrap(), Kind::Arrays, 0.2).unwrap_err().to_string();
-        assert!(error.contains("text.txt: is not a .safetensors file"), "{error}");
+        assert!(error.contains("text.txt: is of no format"), "{error}");
     }
 
     #[test]

@@ -42,6 +42,35 @@ fn cifar_files_that_are_damaged() {
 }
 
 #[test]
+fn files_of_mnist_that_are_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::create_dir(folder.join("mnist")).unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| fs::write(folder.join("mnist").join(name), bytes).unwrap();
+    let labels = [&[0, 0, 8, 1, 0, 0, 0, 4][..], &[0, 1, 0, 1]].concat();
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2][..], &[7; 16]].concat();
+    let train = "train --data mnist --out run";
+    write("t10k-images-idx3-ubyte", &images);
+    write("t10k-labels-idx1-ubyte", &labels);
+    refuses(folder, train, &["mnist: has no images to train on", "train-images-idx3-ubyte"]);
+    write("train-images-idx3-ubyte", &images[..20]);
+    refuses(folder, train, &["train-images-idx3-ubyte: needs train-labels-idx1-ubyte"]);
+    write("train-labels-idx1-ubyte.gz", &labels);
+    refuses(folder, train, &["mnist/train-images-idx3-ubyte: is cut short"]);
+    write("train-images-idx3-ubyte", &labels);
+    refuses(folder, train, &["train-images-idx3-ubyte: is a file of labels"]);
+    write("train-images-idx3-ubyte", &images);
+    write("train-labels-idx1-ubyte.gz", &[0x1f, 0x8b, 8, 0]);
+    refuses(folder, train, &["train-labels-idx1-ubyte.gz: could not be unpacked"]);
+    refuses(
+        folder,
+        "train --data mnist/train-images-idx3-ubyte --out run",
+        &["train-images-idx3-ubyte: is one of MNIST's files", "give the folder"],
+    );
+}
+
+#[test]
 fn safetensors_that_are_no_samples() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

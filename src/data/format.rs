@@ -1,0 +1,122 @@
+//! The format of a file or folder of images or vectors. The content decides, not only the name.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::{cifar, idx, images, unreadable};
+use crate::error::{Error, Result};
+use crate::file;
+
+/// The bytes at a file's start that tell its format.
+const HEAD: u64 = 4096;
+
+/// A format of images or vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// CIFAR-10's binary files in a folder.
+    Cifar,
+    /// The files of MNIST in a folder.
+    Idx,
+    /// A folder of images with a folder for each class.
+    Images,
+    /// A safetensors file.
+    Safetensors,
+}
+
+impl Format {
+    /// The format of what lies at a path.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the path cannot be read or is of no format that is known. For a folder it names the files that
+    /// were looked for.
+    pub fn of(path: &Path) -> Result<Format> {
+        if path.is_dir() { Format::of_folder(path) } else { Format::of_file(path) }
+    }
+
+    fn of_folder(folder: &Path) -> Result<Format> {
+        if cifar::is_in(folder)? {
+            return Ok(Format::Cifar);
+        }
+        match () {
+            _ if idx::is_in(folder) => Ok(Format::Idx),
+            _ if images::is_in(folder) => Ok(Format::Images),
+            _ => Err(nothing_in(folder)),
+        }
+    }
+
+    fn of_file(path: &Path) -> Result<Format> {
+        let head = head(path).map_err(|error| unreadable(path, &error))?;
+        let ends = |ending: &str| path.extension().is_some_and(|own| own == ending);
+        match head.as_slice() {
+            _ if ends("safetensors") || is_safetensors(&head) => Ok(Format::Safetensors),
+            _ if idx::is_named(path) || idx::has_magic(&head) => {
+                let message = "is one of MNIST's files, which are read together: give the folder that they are in";
+                Err(Error::file(path, message))
+            }
+            _ => Err(Error::file(path, unknown(&head))),
+        }
+    }
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    file::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether a file begins with the length of a header and a JSON object.
+fn is_safetensors(head: &[u8]) -> bool {
+    const LONGEST: u64 = 100_000_000;
+    let Some((length, rest)) = head.split_first_chunk() else { return false };
+    u64::from_le_bytes(*length) <= LONGEST && rest.starts_with(b"{\"")
+}
+
+/// The message for a file of no known format.
+fn unknown(head: &[u8]) -> String {
+    file::mistaken(head).map_or_else(
+        || {
+            "is of no format that is read here; this model takes images or vectors: a .safetensors file, a folder with \
+             CIFAR-10's binary files, MNIST's files or images, or generated (text is for char-lstm and word-lstm)"
+                .into()
+        },
+        str::to_owned,
+    )
+}
+
+/// The error for a folder of no known format.
+fn nothing_in(folder: &Path) -> Error {
+    let has = |name: &str| folder.join(name).exists();
+    let text = match () {
+        _ if has("train.txt") => "; its train.txt is a text, for char-lstm and word-lstm",
+        _ if has("test") && !has("train") => "; it has test, but no train",
+        _ => "",
+    };
+    let message = format!(
+        "no images here. Looked for CIFAR-10: {}; for MNIST: {}; and for a folder a class: {}{text}",
+        cifar::layout(folder),
+        idx::LAYOUT,
+        folder.join(images::LAYOUT).display()
+    );
+    Error::file(folder, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let of = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Format::of(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(b"\x40\0\0\0\0\0\0\0{\"images\":"), Ok(Format::Safetensors));
+        assert!(of(b"\0\0\x08\x03\0\0\0\x01").unwrap_err().contains("give the folder"));
+        assert!(of(b"\0\0\x08\x03").unwrap_err().contains("give the folder"));
+        assert!(of(b"<html>").unwrap_err().contains("web page"));
+        assert!(of(b"").unwrap_err().contains("is of no format that is read here"));
+    }
+}

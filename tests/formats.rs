@@ -1,0 +1,74 @@
+//! The formats of data: the same numbers train the same model, whichever file they come from.
+
+use std::fs;
+use std::path::Path;
+
+use alrao::learn::{Silent, StopFlag};
+use alrao::supervised::Run;
+use alrao::supervised::settings::Settings;
+use alrao::{Device, DeviceKind};
+use safetensors::SafeTensors;
+
+use crate::own_data::Tensors;
+
+/// The parameters after two epochs of training.
+fn parameters(folder: &Path, data: &Path, settings: &str) -> Vec<(String, Vec<u8>)> {
+    let out = folder.join(format!("of-{}", data.file_name().unwrap().display()));
+    let settings = format!("data = '{}'\nepochs = 2\nlog_every = 0\n{settings}", data.display());
+    let mut config =
+        Settings::from_toml(&settings, Path::new("test.toml")).unwrap().resolve().unwrap();
+    config.device = DeviceKind::Cpu;
+    let mut run = Run::start(config, Some(&out), &Device::cpu()).unwrap();
+    run.train(&mut Silent, &StopFlag::default()).unwrap();
+    let bytes = fs::read(out.join("last.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let own = |(name, view): (String, safetensors::tensor::TensorView)| {
+        (!name.starts_with("alrao.")).then(|| (name, view.data().to_vec()))
+    };
+    let mut all: Vec<_> = tensors.tensors().into_iter().filter_map(own).collect();
+    all.sort();
+    assert!(all.iter().any(|(name, _)| name == "classifiers.weight"));
+    all
+}
+
+/// Grey images of 28x28 pixels with a bright row, whose place is the class.
+fn digits(count: usize) -> [Vec<u8>; 2] {
+    let labels: Vec<u8> = (0..count).map(|number| (number * 7 % 3) as u8).collect();
+    let pixel = |place: usize| {
+        let (image, row) = (place / 784, place / 28 % 28);
+        let noise = (place * place % 61) as u8;
+        if row / 9 == usize::from(labels[image]) { 150 + noise } else { noise }
+    };
+    [(0..count * 784).map(pixel).collect(), labels]
+}
+
+fn write_idx(path: &Path, extents: &[u32], elements: &[u8]) {
+    let mut bytes = vec![0, 0, 8, extents.len() as u8];
+    extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
+    bytes.extend(elements);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn equal_images_of_each_format_train_equal_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let ([images, labels], [test_images, test_labels]) = (digits(40), digits(10));
+    let idx = folder.join("idx");
+    fs::create_dir(&idx).unwrap();
+    write_idx(&idx.join("train-images-idx3-ubyte"), &[40, 28, 28], &images);
+    write_idx(&idx.join("train-labels-idx1-ubyte"), &[40], &labels);
+    write_idx(&idx.join("t10k-images-idx3-ubyte"), &[10, 28, 28], &test_images);
+    write_idx(&idx.join("t10k-labels-idx1-ubyte"), &[10], &test_labels);
+    let wide = |labels: &[u8]| labels.iter().map(|&label| label.into()).collect::<Vec<i64>>();
+    let file = folder.join("data.safetensors");
+    Tensors::new()
+        .bytes("images", &[40, 1, 28, 28], &images)
+        .labels("labels", &wide(&labels))
+        .bytes("test_images", &[10, 1, 28, 28], &test_images)
+        .labels("test_labels", &wide(&test_labels))
+        .write(&file);
+    let settings = "width = 0.1\nbatch_size = 8";
+    let expected = parameters(folder, &file, settings);
+    assert_eq!(parameters(folder, &idx, settings), expected);
+}
