@@ -46,6 +46,8 @@ fn main() -> Result<()> {
             task: Task::Regression { outputs: 1 },
             normalisation: None,
             target_normalisation: None,
+            table: None,
+            names: None,
         }),
     };
     let config = AlraoConfig { eta: 1e-4..=1.0, ..AlraoConfig::default() };

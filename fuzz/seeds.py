@@ -45,3 +45,5 @@ pictures = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range
 put("idx", "images", pictures)
 put("idx", "compressed", gzip.compress(pictures))
 put("idx", "labels", bytes([0, 0, 8, 1, 0, 0, 0, 2, 3, 9]))
+put("csv", "header", b"kind,x,sex\na,1.5,m\nb,,f\na,2,m\nb,NA,f\n")
+put("csv", "none", b"1;2;\"x;y\"\n2;3;z\n1;4;z\n")

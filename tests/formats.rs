@@ -72,3 +72,42 @@ fn equal_images_of_each_format_train_equal_parameters() {
     let expected = parameters(folder, &file, settings);
     assert_eq!(parameters(folder, &idx, settings), expected);
 }
+
+/// Vectors in the class of their largest number, as the lines of a CSV would have them.
+fn vectors(count: usize) -> [Vec<f32>; 3] {
+    let number = |place: usize| ((place * place + 7 * place) % 97) as f32 / 9.7 - 3.0;
+    let inputs: Vec<f32> = (0..count * 3).map(number).collect();
+    let largest = |row: &[f32]| (0..3).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+    let classes = inputs.chunks(3).map(|row| largest(row) as f32).collect();
+    let values = inputs.chunks(3).map(|row| 10.0 * row[0] - row[1] * row[2] + 0.25).collect();
+    [inputs, classes, values]
+}
+
+fn write_csv(path: &Path, inputs: &[f32], target: &[f32]) {
+    let mut text = "a,b,c,y\n".to_owned();
+    for (row, target) in inputs.chunks(3).zip(target) {
+        text += &format!("{},{},{},{target}\n", row[0], row[1], row[2]);
+    }
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn equal_numbers_of_each_format_train_equal_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [inputs, classes, values] = vectors(60);
+    let labels: Vec<i64> = classes.iter().map(|class| *class as i64).collect();
+    let whole = Tensors::new().floats("inputs", &[60, 3], &inputs).labels("labels", &labels);
+    whole.write(&folder.join("classes.safetensors"));
+    let whole = Tensors::new().floats("inputs", &[60, 3], &inputs);
+    whole.floats("targets", &[60, 1], &values).write(&folder.join("values.safetensors"));
+    write_csv(&folder.join("classes.csv"), &inputs, &classes);
+    write_csv(&folder.join("values.csv"), &inputs, &values);
+    let settings = "model = 'mlp'\nhidden = [8]\nbatch_size = 8";
+    for name in ["classes", "values"] {
+        let expected = parameters(folder, &folder.join(format!("{name}.safetensors")), settings);
+        let csv = folder.join(format!("{name}.csv"));
+        let own = parameters(folder, &csv, &format!("target = 'y'\n{settings}"));
+        assert_eq!(own, expected, "{name}");
+    }
+}

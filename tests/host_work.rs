@@ -35,6 +35,8 @@ fn images([train, valid]: Sizes) -> Dataset {
         task: Task::Classification { classes: 10 },
         normalisation: Some(Normalisation { mean: vec![0.5; 3], deviation: vec![1.0; 3] }),
         target_normalisation: None,
+        table: None,
+        names: None,
     }))
 }
 
@@ -52,6 +54,8 @@ fn vectors([train, valid]: Sizes) -> Dataset {
         task: Task::Regression { outputs: 2 },
         normalisation: None,
         target_normalisation: None,
+        table: None,
+        names: None,
     }))
 }
 

@@ -43,6 +43,8 @@ fn arrays(sample: Input, task: Task, split: impl Fn(usize, u64) -> Split) -> Dat
         task,
         normalisation,
         target_normalisation: None,
+        table: None,
+        names: None,
     });
     Dataset { name: String::new(), fingerprint: String::new(), content }
 }

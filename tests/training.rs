@@ -61,6 +61,8 @@ fn plane() -> Dataset {
             task: Task::Classification { classes: 2 },
             normalisation: None,
             target_normalisation: None,
+            table: None,
+            names: None,
         }),
     }
 }

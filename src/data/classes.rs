@@ -1,6 +1,6 @@
 //! The targets of the training samples: how many each class has, and whether there is something to learn.
 
-use super::{Content, Dataset, ImageFiles, Part, Targets, Task};
+use super::{Content, Dataset, Part, Targets, Task};
 use crate::error::{Error, Result};
 
 /// The most classes that a message names.
@@ -108,7 +108,12 @@ impl Dataset {
 
     /// A class in messages.
     fn class_name(&self, class: usize) -> String {
-        match self.files().map(ImageFiles::classes) {
+        let names = match &self.content {
+            Content::Arrays(arrays) => arrays.class_names(),
+            Content::Text(_) => None,
+        };
+        match names {
+            Some(names) if names[class].parse::<i64>().is_ok() => format!("class {}", names[class]),
             Some(names) => names[class].clone(),
             None => format!("class {class}"),
         }

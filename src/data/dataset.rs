@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::validation::ValidationRule;
-use super::{ImageFiles, Inputs, Normalisation, Part, Split, Targets, Task, Text, TokenKind};
+use super::{
+    ImageFiles, Inputs, Normalisation, Part, Split, Table, Targets, Task, Text, TokenKind,
+};
 use crate::fingerprint::Fingerprint;
 use crate::input::Input;
 
@@ -26,6 +28,10 @@ pub struct Arrays {
     pub normalisation: Option<Normalisation>,
     /// How the targets were standardised, if they were.
     pub target_normalisation: Option<Normalisation>,
+    /// The columns of a table, if the data is one.
+    pub table: Option<Arc<Table>>,
+    /// The classes' names by number, if they have any and are not folders; see [`Arrays::class_names`].
+    pub names: Option<Vec<String>>,
 }
 
 impl Arrays {
@@ -59,11 +65,23 @@ impl Arrays {
         };
         let (valid, test) = (valid.map(Arc::new), test.map(Arc::new));
         let train = Arc::new(train);
-        Arrays { train, valid, test, sample, task, normalisation, target_normalisation: None }
+        let target_normalisation = None;
+        let (table, names) = (None, None);
+        Arrays {
+            train,
+            valid,
+            test,
+            sample,
+            task,
+            normalisation,
+            target_normalisation,
+            table,
+            names,
+        }
     }
 
     /// Changes the samples or targets of every part.
-    fn change_splits(&mut self, mut change: impl FnMut(&mut Split)) {
+    pub(super) fn change_splits(&mut self, mut change: impl FnMut(&mut Split)) {
         let parts = [Some(&mut self.train), self.valid.as_mut(), self.test.as_mut()];
         parts.into_iter().flatten().for_each(|split| change(Arc::make_mut(split)));
     }
@@ -118,14 +136,20 @@ impl Arrays {
         }
     }
 
-    /// Renumbers the classes of a folder of images by a model's list of classes.
+    /// Names of the classes, by number, if they have any.
+    pub fn class_names(&self) -> Option<&[String]> {
+        let of_folders = || self.files(Part::Train).map(ImageFiles::classes);
+        self.names.as_deref().or_else(of_folders)
+    }
+
+    /// Renumbers classes that have names by a model's list of classes.
     ///
     /// # Errors
     /// A message that names a class missing from the model's list.
     pub(crate) fn renumber_classes(&mut self, known: &[String]) -> std::result::Result<(), String> {
-        let Some(files) = self.files(Part::Train) else { return Ok(()) };
+        let Some(names) = self.class_names() else { return Ok(()) };
         let mut numbers = Vec::new();
-        for class in files.classes() {
+        for class in names {
             let number = known.iter().position(|name| name == class);
             let number = number.ok_or_else(|| {
                 format!("has the class {class}, the model knows {}", known.join(", "))
@@ -138,6 +162,7 @@ impl Arrays {
             }
         });
         self.task = Task::Classification { classes: known.len() };
+        self.names = self.names.take().map(|_| known.to_vec());
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::{cifar, idx, images, unreadable};
+use super::{cifar, csv, idx, images, unreadable};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -15,6 +15,8 @@ const HEAD: u64 = 4096;
 pub(super) enum Format {
     /// CIFAR-10's binary files in a folder.
     Cifar,
+    /// A table of comma-separated values.
+    Csv,
     /// The files of MNIST in a folder.
     Idx,
     /// A folder of images with a folder for each class.
@@ -53,6 +55,8 @@ impl Format {
                 let message = "is one of MNIST's files, which are read together: give the folder that they are in";
                 Err(Error::file(path, message))
             }
+            _ if file::mistaken(&head).is_some() => Err(Error::file(path, unknown(&head))),
+            _ if ends("csv") || ends("tsv") || csv::looks_like(&head) => Ok(Format::Csv),
             _ => Err(Error::file(path, unknown(&head))),
         }
     }
@@ -76,7 +80,7 @@ fn is_safetensors(head: &[u8]) -> bool {
 fn unknown(head: &[u8]) -> String {
     file::mistaken(head).map_or_else(
         || {
-            "is of no format that is read here; this model takes images or vectors: a .safetensors file, a folder with \
+            "is of no format that is read here; this model takes images or vectors: a .safetensors file, a CSV, a folder with \
              CIFAR-10's binary files, MNIST's files or images, or generated (text is for char-lstm and word-lstm)"
                 .into()
         },
@@ -117,6 +121,8 @@ mod tests {
         assert!(of(b"\0\0\x08\x03\0\0\0\x01").unwrap_err().contains("give the folder"));
         assert!(of(b"\0\0\x08\x03").unwrap_err().contains("give the folder"));
         assert!(of(b"<html>").unwrap_err().contains("web page"));
+        assert_eq!(of(b"a;b\n1;2\n"), Ok(Format::Csv));
+        assert!(of(b"Well, no.\nThis is text.\n").unwrap_err().contains("of no format"));
         assert!(of(b"").unwrap_err().contains("is of no format that is read here"));
     }
 }

@@ -3,6 +3,7 @@
 pub mod arrays;
 pub mod cifar;
 mod classes;
+pub mod csv;
 mod dataset;
 mod encoding;
 mod format;
@@ -15,6 +16,7 @@ pub mod normalisation;
 mod remarks;
 mod split;
 mod subset;
+mod table;
 pub mod text;
 mod validation;
 mod vocabulary;
@@ -31,11 +33,12 @@ pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::Loader;
 pub use normalisation::{Normalisation, Normalize};
 pub use split::{Inputs, Part, Split, Targets};
+pub use table::{Column, Missing, Table, TableOptions, TargetKind};
 pub use text::{Columns, Text, TextFiles, Window};
 pub use vocabulary::{TokenKind, Vocabulary};
 
 /// How data is read.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
     /// The most samples of each part; all of them if `None`. They are drawn with a fixed seed, so they do not depend on any
     /// other setting. A text keeps this many characters or words from its start.
@@ -49,6 +52,8 @@ pub struct LoadOptions {
     pub split_seed: u64,
     /// Which numbers are standardised.
     pub normalize: Normalize,
+    /// How a CSV is read; other formats have no use for it.
+    pub table: TableOptions,
     /// Rows and columns that the images of a folder are resized to.
     pub image_size: usize,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
@@ -66,6 +71,7 @@ impl Default for LoadOptions {
             valid_split: 0.2,
             split_seed: 0,
             normalize: Normalize::Standard,
+            table: TableOptions::default(),
             image_size: 32,
             threads: None,
             first_rules: false,
@@ -129,11 +135,17 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     let arrays = match format {
         Format::Cifar => cifar::load(path, options)?,
         Format::Idx => idx::load(path, options)?,
+        Format::Csv => csv::load(path, options)?,
         Format::Images => images::folder::load(path, options)?,
         Format::Safetensors => arrays::load(path, options)?,
     };
     let name = if format == Format::Cifar { "cifar10".into() } else { stem(path) };
     Ok(Dataset::new(name, Content::Arrays(arrays)))
+}
+
+/// Whether data for images or vectors is a CSV.
+pub(crate) fn is_csv(source: &str, kind: Kind) -> bool {
+    kind == Kind::Arrays && matches!(Format::of(Path::new(source)), Ok(Format::Csv))
 }
 
 /// The least memory, in bytes, that reading a data set takes: its files, and the numbers made of them. 0 for generated data
@@ -154,6 +166,8 @@ pub(crate) fn least_bytes(source: &str, kind: Kind) -> u128 {
             Kind::Text(_) => ends("txt"),
         }
     };
+    // The numbers of a CSV may take fewer bytes than their digits.
+    let factor = if is_csv(source, kind) { 1 } else { factor };
     let Ok(entries) = std::fs::read_dir(path) else { return factor * length(path) };
     let files = entries.flatten().map(|entry| entry.path()).filter(is_read);
     files.map(|file| factor * length(&file)).sum()

@@ -9,6 +9,7 @@ impl Dataset {
         match &self.content {
             Content::Text(text) => notes.extend(text.notes()),
             Content::Arrays(arrays) => {
+                notes.extend(arrays.table.iter().flat_map(|table| table.notes()));
                 notes.extend(note_on_axes(arrays.sample));
                 notes.extend(arrays.outliers());
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Table;
 use crate::error::Result;
 use crate::models::{Activation, Input};
 use crate::task::Task;
@@ -96,6 +97,9 @@ pub struct ModelRecord {
     /// Names of the classes in the order of their numbers, if the data has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+    /// The columns of the training data, if it was a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
 }
 
 impl ModelRecord {

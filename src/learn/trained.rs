@@ -75,6 +75,7 @@ impl ModelRecord {
             normalisation: None,
             target_normalisation: None,
             classes: None,
+            table: None,
         }
     }
 }

@@ -9,7 +9,9 @@ use super::fit::{fit, kind};
 use super::measurement::{RegressionErrors, measure};
 use super::run::{Run, find_data};
 use super::settings::{DataConfig, is_generated};
-use crate::data::{self, Content, LoadOptions, Normalize, Part, TokenKind};
+use crate::data::{
+    self, Content, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind, TokenKind,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
@@ -66,7 +68,17 @@ pub fn evaluate(
     };
     let record = read_record(&file)?.1;
     let rules = config.as_ref().map_or_else(|| rules_of(&record), |config| config.task.clone());
+    let table = TableOptions {
+        target: None,
+        task: if record.regression { TargetKind::Regression } else { TargetKind::Classification },
+        missing: match &record.table {
+            Some(table) if !table.fill.is_empty() => Missing::Mean,
+            _ => Missing::Refuse,
+        },
+        known: record.table.clone(),
+    };
     let options = LoadOptions {
+        table,
         // The run's own data, as in the run.
         samples: rules.samples.filter(|_| data.is_none()),
         valid_split: rules.valid_split,
@@ -96,6 +108,11 @@ pub fn evaluate(
     }
     let kind = kind(record.architecture.parse()?);
     memory::check_data(&data, data::least_bytes(&data, kind))?;
+    if record.table.is_none() && data::is_csv(&data, kind) {
+        let message =
+            "is a CSV, and the model was not trained on one: give it data of its own format";
+        return Err(Error::input(format!("`data` {data}"), message));
+    }
     let mut dataset = data::load_with(&data, kind, &options)?;
     let mut notes = dataset.notes();
     if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {

@@ -1,8 +1,8 @@
 //! Adapts a data set to a trained model: normalisation, class numbers and vocabulary.
 
 use crate::data::{
-    Arrays, Content, Dataset, ImageFiles, Inputs, Kind, Normalisation, Part, Split, Targets, Task,
-    Text, TokenKind, Vocabulary,
+    Arrays, Content, Dataset, Inputs, Kind, Normalisation, Part, Split, Targets, Task, Text,
+    TokenKind, Vocabulary,
 };
 use crate::error::{Error, Result};
 use crate::learn::ModelRecord;
@@ -117,7 +117,12 @@ fn fit_arrays(
 
 /// A remark on classes that have names on one side only, and are matched by number.
 fn on_names(arrays: &Arrays, known: Option<&[String]>) -> Option<String> {
-    let own = arrays.files(Part::Train).map(ImageFiles::classes);
+    // Names that are the numbers themselves say no more.
+    let are_names = |names: &&[String]| {
+        names.iter().zip(0..).any(|(name, class): (_, i32)| *name != class.to_string())
+    };
+    let own = arrays.class_names().filter(are_names);
+    let known = known.filter(are_names);
     let (sides, names) = match (own, known) {
         (None, Some(names)) => ("the model's classes have names, the data's only numbers", names),
         (Some(names), None) => ("the data's classes have names, the model's only numbers", names),
@@ -130,7 +135,7 @@ fn on_names(arrays: &Arrays, known: Option<&[String]>) -> Option<String> {
         .map(|(class, name)| format!("{class} is {name}"))
         .collect();
     let more = if names.len() > 3 { ", .." } else { "" };
-    Some(format!("{sides}: class {}{more} (folders are sorted by name)", first.join(", ")))
+    Some(format!("{sides}: class {}{more} (sorted by name)", first.join(", ")))
 }
 
 fn described(task: Task) -> String {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::batches::{self, BatchSource};
 use super::fit::{kind, parts_on_another_scale};
 use super::room::check_room;
-use super::settings::{Note, RunConfig, Settings, is_generated};
+use super::settings::{DataConfig, Note, RunConfig, Settings, is_generated};
 use super::task::Supervised;
 use crate::alrao::{Alrao, Task};
 use crate::data::{self, Content, Dataset, ImageFiles, LoadOptions, Normalisation, Part};
@@ -194,6 +194,7 @@ fn prepare(
         valid_split: config.task.valid_split,
         split_seed: config.task.split_seed,
         normalize: config.task.normalize,
+        table: config.task.table_options(),
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
         threads: device.host_threads(),
         first_rules: config.task.first_rules,
@@ -208,6 +209,7 @@ fn prepare(
         let message = format!("does not apply to `data` {data}; it is for a folder of images");
         return Err(Error::field("image_size", message));
     }
+    check_table(config, data, &dataset)?;
     let source = BatchSource::new(&dataset, &config.train, device)?;
     let input = input(&dataset);
     let task = batches::task(&dataset);
@@ -223,6 +225,21 @@ fn prepare(
     let learner = Learner::new(model, &source.sample(), &config.train, device);
     let task = Supervised::new(learner, dataset, source, config.train.clone())?;
     Ok(RunLoop::new(task, Some(record)))
+}
+
+/// Refuses settings of a table where the data is none.
+fn check_table(config: &RunConfig, data: &str, dataset: &Dataset) -> Result<()> {
+    let DataConfig { target, task, missing, .. } = &config.task;
+    let given =
+        [("target", target.is_some()), ("task", task.is_some()), ("missing", missing.is_some())];
+    let is_table = matches!(&dataset.content, Content::Arrays(arrays) if arrays.table.is_some());
+    match given.into_iter().find(|(_, is_given)| *is_given && !is_table) {
+        Some((key, _)) => {
+            let message = format!("does not apply to `data` {data}; it is for a CSV");
+            Err(Error::field(key, message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The configuration with the size of the largest batch that the data has.
@@ -273,7 +290,8 @@ fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task)
             input_type: Some(arrays.train.inputs.stored_type().to_owned()),
             normalisation: arrays.normalisation.as_ref().map(Normalisation::to_pair),
             target_normalisation: arrays.target_normalisation.as_ref().map(Normalisation::to_pair),
-            classes: dataset.files().map(|files| files.classes().to_vec()),
+            classes: arrays.class_names().map(<[String]>::to_vec),
+            table: arrays.table.as_deref().cloned(),
             ..record
         },
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Normalize;
+use crate::data::{Missing, Normalize, TableOptions, TargetKind};
 use crate::error::Result;
 use crate::learn::settings::{
     self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
@@ -35,6 +35,12 @@ pub struct DataConfig {
     pub split_seed: u64,
     /// Which numbers are standardised.
     pub normalize: Normalize,
+    /// The column of a CSV to predict; `None` for other data.
+    pub target: Option<String>,
+    /// What that column holds; found out if `None`.
+    pub task: Option<TargetKind>,
+    /// What becomes of missing values of a CSV; they are refused if `None`.
+    pub missing: Option<Missing>,
     /// Whether the data is read as version 0.1.0 read it: see [`crate::data::LoadOptions::first_rules`].
     pub first_rules: bool,
     /// Height and width of a folder's images once resized; the architecture's usual side if `None`. Other data has its
@@ -51,9 +57,25 @@ impl Default for DataConfig {
             valid_split: 0.2,
             split_seed: 0,
             normalize: Normalize::Standard,
+            target: None,
+            task: None,
+            missing: None,
             first_rules: false,
             image_size: None,
             samples: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// How a CSV is read.
+    pub(super) fn table_options(&self) -> TableOptions {
+        let usual = TableOptions::default();
+        TableOptions {
+            target: self.target.clone(),
+            task: self.task.unwrap_or(usual.task),
+            missing: self.missing.unwrap_or(usual.missing),
+            known: None,
         }
     }
 }
@@ -84,8 +106,14 @@ settings::settings! {
         width: f64, "FACTOR", check::real(|x| x > 0.0 && x <= 1000.0, "a number above 0, at most 1000") => model.width;
         /// LSTMs and alexnet: share of the activations that is dropped [default: 0.2; alexnet 0.5]
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
-        /// generated[:SEED], FILE.safetensors, a folder with CIFAR-10's *.bin files, MNIST's files or images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
+        /// generated[:SEED], FILE.safetensors, FILE.csv (with --target), a folder with CIFAR-10's *.bin files, MNIST's files or images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
+        /// CSV: the column to predict, by its name or its number from 1
+        target: String, "COLUMN", column => task.target;
+        /// CSV: what --target holds: classification (classes), regression (numbers) or auto, which takes texts and few whole numbers as classes [default: auto]
+        task: TargetKind, "TASK", check::any => task.task;
+        /// CSV: what becomes of missing values: refuse, or mean, which puts the mean of the training part's column there [default: refuse]
+        missing: Missing, "WHAT", check::any => task.missing;
         /// Share of each class that is set aside for validation if the data has no validation part; in regression, of all samples; of a text, its end; 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
         /// Seed of the draw of the validation part [default: 0]
@@ -171,6 +199,14 @@ impl TaskSettings for SupervisedSettings {
 }
 
 /// Refuses an empty text.
+fn column(text: &str) -> std::result::Result<(), String> {
+    match text.is_empty() {
+        true => Err("is empty; give a column's name or number".into()),
+        false => Ok(()),
+    }
+}
+
+/// Refuses an empty text.
 fn not_empty(text: &str) -> std::result::Result<(), String> {
     match text.is_empty() {
         true => Err("is empty; give a file, a folder, or generated".into()),
@@ -215,6 +251,7 @@ fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
         "order" if is_lstm => ": a text is read in order",
         "image_size" if is_lstm => ": it is for folders of images",
         "augment" if is_lstm => ": it is for images",
+        "target" | "task" | "missing" if is_lstm => ": it is for a CSV",
         "split_seed" if is_lstm => ": a text's last part is for validation",
         "normalize" if is_lstm => ": it is for images and vectors",
         _ => return None,

@@ -110,6 +110,8 @@ fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
             task: Task::Classification { classes },
             normalisation,
             target_normalisation: None,
+            table: None,
+            names: None,
         })
     };
     let content = match input {

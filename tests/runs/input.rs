@@ -71,6 +71,45 @@ fn files_of_mnist_that_are_damaged() {
 }
 
 #[test]
+fn tables_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let train = "train --model mlp --data table.csv --out run";
+    let rows = "1,m,a\n2,f,b\n".repeat(20);
+    write("table.csv", &format!("x,sex,kind\n{rows}3,,a\n"));
+    refuses(folder, train, &["--target: names the column", "table.csv has: x, sex, kind"]);
+    refuses(folder, &format!("{train} --target y"), &["--target: 'y' is no column of table.csv"]);
+    let train = format!("{train} --target kind");
+    refuses(folder, &train, &["table.csv: line 42, column 'sex': is empty", "--missing mean"]);
+    refuses(folder, &format!("{train} --missing zero"), &["--missing", "mean"]);
+    refuses(folder, &format!("{train} --task regression"), &["line 2, column 'kind'", "--task"]);
+    ends_with(0, folder, &format!("{train} --missing mean --epochs 1"));
+    let (_, stderr) = ends_with(0, folder, "eval run --split valid");
+    assert!(!stderr.contains("changed"), "{stderr}");
+    write("other.csv", &format!("kind,sex,x\n{}", "a,m,1\nb,f,\n".repeat(10)));
+    ends_with(0, folder, "eval run --split valid --data other.csv");
+    write("other.csv", "kind,sex,x\na,x,1\nb,f,\n");
+    refuses(
+        folder,
+        "eval run --data other.csv",
+        &["other.csv: line 2, column 'sex': \"x\" is none of the model's categories: f, m"],
+    );
+    write("other.csv", "kind,x\na,1\nb,2\n");
+    refuses(folder, "eval run --data other.csv", &["other.csv: has the columns", "takes x, sex"]);
+    write("other.csv", "sex,x,kind\nm,1,c\nf,1,a\n");
+    refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class c"]);
+    write_vectors(folder, [100, 10, 0]);
+    for flag in ["target x", "task regression", "missing mean"] {
+        let name = flag.split(' ').next().unwrap();
+        let culprits = [&*format!("--{name}: does not apply to --data data.safetensors"), "CSV"];
+        refuses(folder, &format!("{MLP} --{flag} --out new"), &culprits);
+    }
+    ends_with(0, folder, &format!("{MLP} --epochs 1 --out vectors"));
+    refuses(folder, "eval vectors --data table.csv", &["--data table.csv: is a CSV"]);
+}
+
+#[test]
 fn safetensors_that_are_no_samples() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(names(Part::Valid), ["train/a/8.png", "train/a/9.png", "train/c/4.png"]);
         assert_eq!(arrays.valid.as_ref().unwrap().targets, Targets::Classes(vec![0, 0, 2]));
         assert_eq!((arrays.train.len(), names(Part::Train)[8].as_str()), (16, "train/b/0.png"));
-        let none = LoadOptions { valid_split: 0.0, ..options };
+        let none = LoadOptions { valid_split: 0.0, ..options.clone() };
         let (whole, other) = loaded(folder.path(), &none);
         assert!(whole.valid.is_none() && whole.train.len() == 19 && other != fingerprint);
         // The same names with other lengths are other data.

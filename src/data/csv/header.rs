@@ -1,0 +1,79 @@
+//! The names of a table's columns, and the separator.
+
+use ::csv::StringRecord;
+
+use super::cell::Cell;
+use crate::data::table::Table;
+
+const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
+
+/// With this many numbers 0, 1, 2, .. a line has pandas's names for columns without names.
+const FEWEST_NUMBERED: usize = 3;
+
+/// The lines that tell whether a text is a table.
+const LINES: usize = 5;
+
+/// The names of the columns.
+pub(super) struct Header {
+    /// Whether the file's first line has them.
+    pub is_there: bool,
+    /// The names; numbers from 1 where there are none.
+    pub names: Vec<String>,
+}
+
+impl Header {
+    /// The names by the first line. A trained model knows whether there are any.
+    pub fn of(first: &StringRecord, known: Option<&Table>) -> Header {
+        let is_there = known.map_or_else(|| are_names(first), |known| known.has_header);
+        let name =
+            |(number, cell): (usize, &str)| match is_there && (!cell.is_empty() || number == 0) {
+                true => cell.to_owned(),
+                false => (number + 1).to_string(),
+            };
+        Header { is_there, names: first.iter().enumerate().map(name).collect() }
+    }
+
+    /// Whether the first column has no name, as the one in which pandas and R write the names of rows.
+    pub fn has_row_names(&self) -> bool {
+        self.is_there && self.names[0].is_empty()
+    }
+}
+
+fn are_names(cells: &StringRecord) -> bool {
+    let mut sorted: Vec<&str> = cells.iter().collect();
+    sorted.sort_unstable();
+    let all_differ = sorted.windows(2).all(|pair| pair[0] != pair[1]);
+    let is_number = |cell: &&str| matches!(Cell::of(cell), Cell::Number(_));
+    let numbers: Vec<&str> = cells.iter().filter(is_number).collect();
+    let are_counted = numbers.len() >= FEWEST_NUMBERED
+        && numbers.iter().enumerate().all(|(number, cell)| **cell == number.to_string());
+    all_differ && (numbers.is_empty() || are_counted)
+}
+
+/// The separator: the one that the first line has most of outside of quotation marks.
+pub(super) fn delimiter(text: &str) -> u8 {
+    let first = text.lines().find(|line| !line.is_empty()).unwrap_or_default();
+    let most = DELIMITERS.iter().rev().max_by_key(|own| count(first, **own));
+    most.copied().unwrap_or(b',')
+}
+
+fn count(line: &str, delimiter: u8) -> usize {
+    let outside = line.split('"').step_by(2);
+    outside.map(|part| part.bytes().filter(|byte| *byte == delimiter).count()).sum()
+}
+
+/// Whether a file's first bytes look like a table: lines with the same number of separators.
+pub(in crate::data) fn looks_like(head: &[u8]) -> bool {
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    // The last line may be cut off.
+    let Some((whole, _)) = text.rsplit_once('\n') else { return false };
+    let own = delimiter(whole);
+    let mut counts =
+        whole.lines().filter(|line| !line.is_empty()).take(LINES).map(|line| count(line, own));
+    let first = counts.next().unwrap_or_default();
+    let others: Vec<usize> = counts.collect();
+    first > 0 && !others.is_empty() && others.iter().all(|other| *other == first)
+}

@@ -1,0 +1,119 @@
+//! How the columns of a table become a model's inputs and its target.
+
+use serde::{Deserialize, Serialize};
+
+use crate::named::named;
+
+named! {
+    /// What the column to predict holds.
+    TargetKind, "task" {
+        /// What its cells look like: see [`super::csv`].
+        Auto = "auto",
+        /// Classes, each with its text or its whole number as the name.
+        Classification = "classification",
+        /// Numbers.
+        Regression = "regression",
+    }
+}
+
+named! {
+    /// What becomes of a value that is missing among the inputs.
+    Missing, "missing" {
+        /// The data is refused.
+        Refuse = "refuse",
+        /// It becomes the mean of its column in the training part.
+        Mean = "mean",
+    }
+}
+
+/// How a table is read. It applies to CSV only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableOptions {
+    /// The column to predict: its name, or its number from 1. It must be given.
+    pub target: Option<String>,
+    /// What that column holds.
+    pub task: TargetKind,
+    /// What becomes of missing values.
+    pub missing: Missing,
+    /// The table of a trained model, whose columns and categories the data must have.
+    pub known: Option<Table>,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        TableOptions { target: None, task: TargetKind::Auto, missing: Missing::Refuse, known: None }
+    }
+}
+
+/// The columns of a table, from which a model's inputs are made. A checkpoint keeps them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// The column that is predicted.
+    pub target: String,
+    /// Whether the first line has the names of the columns. If not, their names are their numbers from 1.
+    pub has_header: bool,
+    /// Whether there is a first column without a name, as pandas and R write for the names of rows. It is left out.
+    pub has_row_names: bool,
+    /// The other columns, in the file's order.
+    pub columns: Vec<Column>,
+    /// The numbers in place of missing ones, one for each of the model's inputs; none if missing values are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fill: Vec<f64>,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The categories, sorted, each of which is an input that is 1 in its rows and 0 in others; `None` for numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<String>>,
+}
+
+impl Column {
+    /// How many inputs of the model the column becomes.
+    pub fn inputs(&self) -> usize {
+        self.categories.as_ref().map_or(1, Vec::len)
+    }
+}
+
+impl Table {
+    /// How many inputs the model has.
+    pub fn inputs(&self) -> usize {
+        self.columns.iter().map(Column::inputs).sum()
+    }
+
+    /// The names of the columns that inputs are made of, for messages.
+    pub(super) fn names(&self) -> String {
+        self.columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Lines about how the table was read.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let of_categories: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| column.categories.is_some())
+            .map(|column| format!("{} ({})", column.name, column.inputs()))
+            .collect();
+        let numbers = self.columns.len() - of_categories.len();
+        let categories = match of_categories.is_empty() {
+            true => String::new(),
+            false => format!("; of categories: {}", of_categories.join(", ")),
+        };
+        let plural = if numbers == 1 { "" } else { "s" };
+        notes.push(format!(
+            "column {} is predicted from {numbers} column{plural} of numbers{categories}",
+            self.target
+        ));
+        if !self.has_header {
+            notes.push("the first line has no names, so the columns are numbered from 1".into());
+        }
+        if self.has_row_names {
+            notes.push("the first column has no name and is left out, as the names of rows".into());
+        }
+        notes
+    }
+}
