@@ -2,8 +2,10 @@
 """Writes valid inputs of every target to corpus/TARGET, from which fuzzing goes on. Needs Python alone."""
 
 import gzip
+import io
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -47,3 +49,16 @@ put("idx", "compressed", gzip.compress(pictures))
 put("idx", "labels", bytes([0, 0, 8, 1, 0, 0, 0, 2, 3, 9]))
 put("csv", "header", b"kind,x,sex\na,1.5,m\nb,,f\na,2,m\nb,NA,f\n")
 put("csv", "none", b"1;2;\"x;y\"\n2;3;z\n1;4;z\n")
+
+
+def npy(descr, shape, data):
+    header = str({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + data
+
+
+for name, method in [("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)]:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as members:
+        members.writestr("inputs.npy", npy("<f4", (4, 1), struct.pack("<4f", 1, 2, 3, 4)))
+        members.writestr("labels.npy", npy("|u1", (4,), bytes([0, 1, 0, 1])))
+    put("npz", name, archive.getvalue())

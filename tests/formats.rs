@@ -49,6 +49,44 @@ fn write_idx(path: &Path, extents: &[u32], elements: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
+/// A ZIP archive of a folder's files, stored as they are.
+fn archive(folder: &Path) -> Vec<u8> {
+    let (mut archive, mut directory, mut count) = (Vec::new(), Vec::new(), 0u16);
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let (content, name) =
+            (fs::read(&path).unwrap(), path.file_name().unwrap().to_str().unwrap());
+        let mut checksum = flate2::Crc::new();
+        checksum.update(&content);
+        let size = content.len() as u32;
+        let numbers = [checksum.sum(), size, size].map(u32::to_le_bytes).concat();
+        let length = (name.len() as u32).to_le_bytes();
+        let common = [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0], &numbers[..], &length].concat();
+        let offset = (archive.len() as u32).to_le_bytes();
+        directory.extend(
+            [b"PK\x01\x02\x14\0", &common[..], &[0; 10], &offset, name.as_bytes()].concat(),
+        );
+        archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), &content].concat());
+        count += 1;
+    }
+    let place = (archive.len() as u32).to_le_bytes();
+    let size = (directory.len() as u32).to_le_bytes();
+    let counts = [count, count].map(u16::to_le_bytes).concat();
+    [&archive, &directory, &b"PK\x05\x06\0\0\0\0"[..], &counts, &size, &place, &[0, 0]].concat()
+}
+
+/// A folder of `.npy` files: name, type, shape, bytes.
+fn write_npy(folder: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
+    fs::create_dir(folder).unwrap();
+    for (name, descr, shape, data) in arrays {
+        let header =
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}\n");
+        let length = (header.len() as u16).to_le_bytes();
+        let bytes = [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), data].concat();
+        fs::write(folder.join(name).with_extension("npy"), bytes).unwrap();
+    }
+}
+
 #[test]
 fn equal_images_of_each_format_train_equal_parameters() {
     let folder = tempfile::tempdir().unwrap();
@@ -71,6 +109,18 @@ fn equal_images_of_each_format_train_equal_parameters() {
     let settings = "width = 0.1\nbatch_size = 8";
     let expected = parameters(folder, &file, settings);
     assert_eq!(parameters(folder, &idx, settings), expected);
+    let numpy = folder.join("numpy");
+    let arrays = [
+        ("images", "|u1", "40, 1, 28, 28", images),
+        ("labels", "|u1", "40,", labels),
+        ("test_images", "|u1", "10, 1, 28, 28", test_images),
+        ("test_labels", "|u1", "10,", test_labels),
+    ];
+    write_npy(&numpy, &arrays);
+    assert_eq!(parameters(folder, &numpy, settings), expected);
+    let npz = folder.join("data.npz");
+    fs::write(&npz, archive(&numpy)).unwrap();
+    assert_eq!(parameters(folder, &npz, settings), expected);
 }
 
 /// Vectors in the class of their largest number, as the lines of a CSV would have them.
@@ -109,5 +159,17 @@ fn equal_numbers_of_each_format_train_equal_parameters() {
         let csv = folder.join(format!("{name}.csv"));
         let own = parameters(folder, &csv, &format!("target = 'y'\n{settings}"));
         assert_eq!(own, expected, "{name}");
+        let floats = |values: &[f32]| -> Vec<u8> {
+            values.iter().flat_map(|own| f64::from(*own).to_le_bytes()).collect()
+        };
+        let target = match name {
+            "classes" => ("labels", "|u1", "60,", classes.iter().map(|own| *own as u8).collect()),
+            _ => ("targets", "<f8", "60, 1", floats(&values)),
+        };
+        let numpy = folder.join(format!("{name}-arrays"));
+        write_npy(&numpy, &[("inputs", "<f8", "60, 3", floats(&inputs)), target]);
+        let npz = folder.join(format!("{name}.npz"));
+        fs::write(&npz, archive(&numpy)).unwrap();
+        assert_eq!(parameters(folder, &npz, settings), expected, "{name}");
     }
 }

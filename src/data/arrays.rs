@@ -1,8 +1,9 @@
-//! Images or vectors in a safetensors file.
+//! Images or vectors in named arrays: a safetensors file, or NumPy's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 
 use super::validation::ValidationRule;
 use super::{Arrays, Input, Inputs, LoadOptions, Part, Split, Targets, Task, channels_last, read};
@@ -35,6 +36,15 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
 /// number is not finite.
 pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays> {
     let (_, tensors) = tensors::parse(bytes, path)?;
+    from_tensors(tensors.tensors().into_iter().collect(), path, options)
+}
+
+/// The samples in tensors with the names that [`parse`] describes.
+pub(super) fn from_tensors(
+    tensors: BTreeMap<String, TensorView>,
+    path: &Path,
+    options: &LoadOptions,
+) -> Result<Arrays> {
     let reader = Reader { tensors, path, takes_any_number: options.first_rules };
     reader.check_names()?;
     let Some(train) = reader.part(Part::Train)? else {
@@ -51,6 +61,12 @@ pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays>
     let last = ValidationRule::Last { share: options.valid_split };
     let rule = ValidationRule::of(options, last);
     Ok(Arrays::assemble(train.split, valid, test, train.sample, task, rule))
+}
+
+/// Whether a tensor has one of the names that are read.
+pub(super) fn is_known(name: &str) -> bool {
+    let own = name.strip_prefix("valid_").or_else(|| name.strip_prefix("test_"));
+    NAMES.contains(&own.unwrap_or(name))
 }
 
 /// One part, with the shape that the other parts must have too.
@@ -75,7 +91,7 @@ fn task<'a>(parts: impl Iterator<Item = &'a Samples>) -> Task {
 }
 
 struct Reader<'a> {
-    tensors: SafeTensors<'a>,
+    tensors: BTreeMap<String, TensorView<'a>>,
     path: &'a Path,
     takes_any_number: bool,
 }
@@ -86,8 +102,7 @@ impl Reader<'_> {
     }
 
     fn wrong_names(&self, message: &str) -> Error {
-        let mut names = self.tensors.names();
-        names.sort_unstable();
+        let names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
         let message = format!(
             "{message}. It has: {}. It may have: {}, each also with valid_ and test_ before it",
             if names.is_empty() { "no tensor".into() } else { names.join(", ") },
@@ -97,16 +112,11 @@ impl Reader<'_> {
     }
 
     fn check_names(&self) -> Result<()> {
-        let is_known = |name: &str| {
-            let own = name.strip_prefix("valid_").or_else(|| name.strip_prefix("test_"));
-            NAMES.contains(&own.unwrap_or(name))
-        };
-        let mut unknown: Vec<&str> =
-            self.tensors.names().into_iter().filter(|name| !is_known(name)).collect();
+        let names = self.tensors.keys().map(String::as_str);
+        let unknown: Vec<&str> = names.filter(|name| !is_known(name)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        unknown.sort_unstable();
         Err(self.wrong_names(&format!("has unknown tensors: {}", unknown.join(", "))))
     }
 
@@ -146,7 +156,7 @@ impl Reader<'_> {
     /// The full name of the one of two tensors that the file holds.
     fn one_of(&self, prefix: &str, first: &str, second: &str) -> Result<Option<String>> {
         let (first, second) = (format!("{prefix}{first}"), format!("{prefix}{second}"));
-        let has = |name: &String| self.tensors.tensor(name).is_ok();
+        let has = |name: &String| self.tensors.contains_key(name);
         match (has(&first), has(&second)) {
             (true, true) => {
                 Err(self.error(&second, format!("and '{first}' exclude each other: leave one out")))
@@ -158,8 +168,8 @@ impl Reader<'_> {
     }
 
     /// A tensor with the given axes, none of extent 0.
-    fn tensor(&self, name: &str, axes: &str) -> Result<TensorView<'_>> {
-        let view = self.tensors.tensor(name).map_err(|error| self.error(name, error))?;
+    fn tensor(&self, name: &str, axes: &str) -> Result<&TensorView<'_>> {
+        let view = self.tensors.get(name).ok_or_else(|| self.error(name, "is missing"))?;
         let shape = view.shape();
         if shape.len() != axes.split(", ").count() {
             let advice = advice_on_axes(shape, axes);
@@ -190,7 +200,7 @@ impl Reader<'_> {
         let view = self.tensor(name, axes)?;
         match view.dtype() {
             Dtype::F32 => {
-                self.check_finite(name, &view)?;
+                self.check_finite(name, view)?;
                 Ok((view.shape().to_vec(), f32s(view.data()).collect()))
             }
             other => Err(self.wrong_dtype(name, other, "F32")),
@@ -225,7 +235,7 @@ impl Reader<'_> {
                 Inputs::Bytes(images)
             }
             Dtype::F32 => {
-                self.check_finite(name, &view)?;
+                self.check_finite(name, view)?;
                 let mut images = vec![0.0; elements];
                 channels_last(f32s(view.data()), channels, &mut images, plane);
                 Inputs::Floats(images)

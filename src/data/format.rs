@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::{cifar, csv, idx, images, unreadable};
+use super::{cifar, csv, idx, images, numpy, unreadable};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -21,6 +21,10 @@ pub(super) enum Format {
     Idx,
     /// A folder of images with a folder for each class.
     Images,
+    /// A folder with an array of NumPy's in each file.
+    NpyFolder,
+    /// An archive of NumPy's arrays.
+    Npz,
     /// A safetensors file.
     Safetensors,
 }
@@ -41,6 +45,7 @@ impl Format {
         }
         match () {
             _ if idx::is_in(folder) => Ok(Format::Idx),
+            _ if numpy::is_in(folder)? => Ok(Format::NpyFolder),
             _ if images::is_in(folder) => Ok(Format::Images),
             _ => Err(nothing_in(folder)),
         }
@@ -50,6 +55,14 @@ impl Format {
         let head = head(path).map_err(|error| unreadable(path, &error))?;
         let ends = |ending: &str| path.extension().is_some_and(|own| own == ending);
         match head.as_slice() {
+            _ if head.starts_with(numpy::ARCHIVE) => Ok(Format::Npz),
+            _ if head.starts_with(numpy::MAGIC) => {
+                let message = format!(
+                    "is one array: put {} in a folder and give the folder, or write an .npz with np.savez",
+                    numpy::LAYOUT
+                );
+                Err(Error::file(path, message))
+            }
             _ if ends("safetensors") || is_safetensors(&head) => Ok(Format::Safetensors),
             _ if idx::is_named(path) || idx::has_magic(&head) => {
                 let message = "is one of MNIST's files, which are read together: give the folder that they are in";
@@ -80,7 +93,7 @@ fn is_safetensors(head: &[u8]) -> bool {
 fn unknown(head: &[u8]) -> String {
     file::mistaken(head).map_or_else(
         || {
-            "is of no format that is read here; this model takes images or vectors: a .safetensors file, a CSV, a folder with \
+            "is of no format that is read here; this model takes images or vectors: a .safetensors or .npz file, a CSV, a folder with \
              CIFAR-10's binary files, MNIST's files or images, or generated (text is for char-lstm and word-lstm)"
                 .into()
         },
@@ -97,9 +110,10 @@ fn nothing_in(folder: &Path) -> Error {
         _ => "",
     };
     let message = format!(
-        "no images here. Looked for CIFAR-10: {}; for MNIST: {}; and for a folder a class: {}{text}",
+        "no images here. Looked for CIFAR-10: {}; for MNIST: {}; for NumPy's arrays: {}; and for a folder a class: {}{text}",
         cifar::layout(folder),
         idx::LAYOUT,
+        numpy::LAYOUT,
         folder.join(images::LAYOUT).display()
     );
     Error::file(folder, message)
@@ -121,6 +135,8 @@ mod tests {
         assert!(of(b"\0\0\x08\x03\0\0\0\x01").unwrap_err().contains("give the folder"));
         assert!(of(b"\0\0\x08\x03").unwrap_err().contains("give the folder"));
         assert!(of(b"<html>").unwrap_err().contains("web page"));
+        assert_eq!(of(b"PK\x03\x04"), Ok(Format::Npz));
+        assert!(of(b"\x93NUMPY").unwrap_err().contains("is one array"));
         assert_eq!(of(b"a;b\n1;2\n"), Ok(Format::Csv));
         assert!(of(b"Well, no.\nThis is text.\n").unwrap_err().contains("of no format"));
         assert!(of(b"").unwrap_err().contains("is of no format that is read here"));

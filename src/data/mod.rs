@@ -13,6 +13,7 @@ pub mod idx;
 mod images;
 pub mod loader;
 pub mod normalisation;
+pub mod numpy;
 mod remarks;
 mod split;
 mod subset;
@@ -137,6 +138,8 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         Format::Idx => idx::load(path, options)?,
         Format::Csv => csv::load(path, options)?,
         Format::Images => images::folder::load(path, options)?,
+        Format::Npz => numpy::load(path, options)?,
+        Format::NpyFolder => numpy::load_folder(path, options)?,
         Format::Safetensors => arrays::load(path, options)?,
     };
     let name = if format == Format::Cifar { "cifar10".into() } else { stem(path) };
@@ -162,7 +165,7 @@ pub(crate) fn least_bytes(source: &str, kind: Kind) -> u128 {
     let is_read = |file: &PathBuf| {
         let ends = |ending: &str| file.extension().is_some_and(|own| own == ending);
         match kind {
-            Kind::Arrays => ends("bin") || idx::is_named(file),
+            Kind::Arrays => ends("bin") || ends("npy") || idx::is_named(file),
             Kind::Text(_) => ends("txt"),
         }
     };

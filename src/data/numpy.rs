@@ -1,0 +1,243 @@
+//! NumPy's arrays: an `.npz` archive, or a folder with an `.npy` file for each. Their names are those of a safetensors file.
+
+mod zip;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::{Arrays, LoadOptions, arrays, read, unreadable};
+use crate::error::{Error, Result};
+use crate::file;
+
+/// The first bytes of an `.npy` file.
+pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// The first bytes of an archive.
+pub(super) const ARCHIVE: &[u8] = b"PK\x03\x04";
+
+/// Looked for in a folder, for messages.
+pub(super) const LAYOUT: &str = "inputs.npy or images.npy, and labels.npy or targets.npy";
+
+/// Reads an archive; see [`parse`].
+///
+/// # Errors
+/// [`Error::Input`] where the file cannot be read, and those of [`parse`].
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
+    parse(&read(path)?, path, options)
+}
+
+/// The samples in an archive's bytes; `path` is for messages. Arrays of 64-bit floats, and integers among inputs and
+/// targets, become 32-bit floats; labels of any integers become 64-bit ones. The rest is as in [`super::arrays::parse`].
+///
+/// # Errors
+/// [`Error::Input`] naming the file and the array: a damaged archive, another type, another byte order, Fortran order, and
+/// those of [`super::arrays::parse`].
+pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays> {
+    let members = zip::members(bytes).map_err(|what| Error::file(path, what))?;
+    let mut found = BTreeMap::new();
+    for member in &members {
+        let Some(name) = member.name.strip_suffix(".npy") else { continue };
+        let wrong = |what: String| Error::file(path, format!("array '{name}': {what}"));
+        let content = zip::content(bytes, member).map_err(wrong)?;
+        let array = Array::parse(&content).map_err(wrong)?;
+        if found.insert(name.to_owned(), array.for_name(name)).is_some() {
+            return Err(wrong("is there twice".into()));
+        }
+    }
+    if found.is_empty() {
+        let message = "is a ZIP archive without NumPy's arrays, as PyTorch's .pt is; np.savez writes one with arrays";
+        return Err(Error::file(path, message));
+    }
+    assemble(&found, path, options)
+}
+
+/// Reads a folder's `.npy` files; the names of the files are those of the arrays.
+///
+/// # Errors
+/// [`Error::Input`] naming the file, as in [`parse`].
+pub fn load_folder(folder: &Path, options: &LoadOptions) -> Result<Arrays> {
+    let mut found = BTreeMap::new();
+    for path in files(folder)? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let array = Array::parse(&read(&path)?).map_err(|what| Error::file(&path, what))?;
+        let array = array.for_name(&name);
+        found.insert(name, array);
+    }
+    assemble(&found, folder, options)
+}
+
+/// Whether a folder has a file of an array that is looked for.
+pub(super) fn is_in(folder: &Path) -> Result<bool> {
+    let stem = |path: &PathBuf| {
+        path.file_stem().and_then(|stem| stem.to_str()).is_some_and(arrays::is_known)
+    };
+    Ok(files(folder)?.iter().any(stem))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
+        if path.extension().is_some_and(|ending| ending == "npy") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn assemble(found: &BTreeMap<String, Array>, path: &Path, options: &LoadOptions) -> Result<Arrays> {
+    let mut views = BTreeMap::new();
+    for (name, Array { dtype, shape, bytes }) in found {
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
+        let view = view.map_err(|error| Error::file(path, format!("array '{name}': {error}")))?;
+        views.insert(name.clone(), view);
+    }
+    arrays::from_tensors(views, path, options)
+}
+
+/// An array, little-endian.
+struct Array {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Array {
+    /// The array in the bytes of an `.npy` file.
+    fn parse(bytes: &[u8]) -> std::result::Result<Array, String> {
+        if let Some(what) = file::mistaken(bytes).filter(|_| !bytes.starts_with(MAGIC)) {
+            return Err(what.into());
+        }
+        let (header, data) =
+            header(bytes).ok_or("is no whole .npy file: write it anew with np.save")?;
+        let wrong = || format!("has a header that is not NumPy's: {}", header.trim_end());
+        let dtype = dtype(value_of(header, "descr").ok_or_else(wrong)?)?;
+        let shape = value_of(header, "shape").and_then(shape).ok_or_else(wrong)?;
+        // With one axis both orders are the same.
+        if value_of(header, "fortran_order") == Some("True") && shape.len() > 1 {
+            return Err("is in Fortran order: np.ascontiguousarray(x) puts it in C order".into());
+        }
+        let size = dtype.bitsize() / 8;
+        let length = shape.iter().try_fold(size, |all, own| all.checked_mul(*own));
+        match length {
+            Some(length) if length == data.len() => {
+                Ok(Array { dtype, shape, bytes: data.to_vec() })
+            }
+            Some(length) if length > data.len() => Err(format!(
+                "is cut short: its shape {shape:?} takes {length} bytes, and {} are there",
+                data.len()
+            )),
+            _ => Err(format!("has {} bytes, which its shape {shape:?} does not take", data.len())),
+        }
+    }
+
+    /// The array with the type that data of this name has, where it can be converted without asking.
+    fn for_name(self, name: &str) -> Array {
+        let is = |end: &str| name.ends_with(end);
+        let target = match self.dtype {
+            Dtype::U8 | Dtype::I32 if is("labels") => Dtype::I64,
+            Dtype::F64 if is("images") => Dtype::F32,
+            Dtype::F64 | Dtype::U8 | Dtype::I32 | Dtype::I64 if is("inputs") || is("targets") => {
+                Dtype::F32
+            }
+            own => own,
+        };
+        if target == self.dtype {
+            return self;
+        }
+        let bytes = match self.dtype {
+            Dtype::F64 => {
+                converted(&self.bytes, |own| (f64::from_le_bytes(own) as f32).to_le_bytes())
+            }
+            Dtype::I64 => {
+                converted(&self.bytes, |own| (i64::from_le_bytes(own) as f32).to_le_bytes())
+            }
+            Dtype::I32 if target == Dtype::I64 => {
+                converted(&self.bytes, |own| i64::from(i32::from_le_bytes(own)).to_le_bytes())
+            }
+            Dtype::I32 => {
+                converted(&self.bytes, |own| (i32::from_le_bytes(own) as f32).to_le_bytes())
+            }
+            _ if target == Dtype::I64 => {
+                converted(&self.bytes, |[own]: [u8; 1]| i64::from(own).to_le_bytes())
+            }
+            _ => converted(&self.bytes, |[own]: [u8; 1]| f32::from(own).to_le_bytes()),
+        };
+        Array { dtype: target, bytes, ..self }
+    }
+}
+
+fn converted<const FROM: usize, const TO: usize>(
+    bytes: &[u8],
+    one: impl Fn([u8; FROM]) -> [u8; TO],
+) -> Vec<u8> {
+    bytes.as_chunks().0.iter().flat_map(|own| one(*own)).collect()
+}
+
+/// The header's text and the bytes after it.
+fn header(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (&[major, _], rest) = rest.split_first_chunk()?;
+    let (length, rest) = match major {
+        1 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_le_bytes(*length)), rest)
+        }
+        2 | 3 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u32::from_le_bytes(*length) as usize, rest)
+        }
+        _ => return None,
+    };
+    let (text, data) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(text).ok()?, data))
+}
+
+/// The value of a key in the header, which is a dictionary of Python's. Its values are a text, a truth value and a tuple.
+fn value_of<'a>(header: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = header.split_once(&format!("'{key}':"))?;
+    let rest = rest.trim_start();
+    let end = match rest.chars().next()? {
+        '(' => rest.find(')')? + 1,
+        '[' => rest.find(']')? + 1,
+        _ => rest.find([',', '}'])?,
+    };
+    Some(rest[..end].trim_end())
+}
+
+fn shape(text: &str) -> Option<Vec<usize>> {
+    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
+    let extents = inner.split(',').map(str::trim).filter(|extent| !extent.is_empty());
+    extents.map(|extent| extent.parse().ok()).collect()
+}
+
+fn dtype(text: &str) -> std::result::Result<Dtype, String> {
+    let known = [
+        ("f4", Dtype::F32),
+        ("f8", Dtype::F64),
+        ("u1", Dtype::U8),
+        ("i4", Dtype::I32),
+        ("i8", Dtype::I64),
+    ];
+    let name = text.trim_matches('\'');
+    let (order, own) = name.split_at_checked(1).unwrap_or_default();
+    match known.iter().find(|(known, _)| *known == own) {
+        Some((_, dtype)) if ["<", "|"].contains(&order) => Ok(*dtype),
+        Some(_) => {
+            Err(format!("is big-endian ({name}): x.astype(\"<{own}\") turns the bytes round"))
+        }
+        None if own == "O" => {
+            Err("holds Python's objects: np.asarray(x, \"float32\") makes numbers of them".into())
+        }
+        None => Err(format!(
+            "holds {name}; x.astype(\"float32\") or, for labels, x.astype(\"int64\") converts it"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
