@@ -46,7 +46,7 @@ impl Format {
         match () {
             _ if idx::is_in(folder) => Ok(Format::Idx),
             _ if numpy::is_in(folder)? => Ok(Format::NpyFolder),
-            _ if images::is_in(folder) => Ok(Format::Images),
+            _ if images::folder::is_in(folder) => Ok(Format::Images),
             _ => Err(nothing_in(folder)),
         }
     }
@@ -110,7 +110,7 @@ fn nothing_in(folder: &Path) -> Error {
         _ => "",
     };
     let message = format!(
-        "no images here. Looked for CIFAR-10: {}; for MNIST: {}; for NumPy's arrays: {}; and for a folder a class: {}{text}",
+        "no images here. Looked for CIFAR-10: {}; for MNIST: {}; for NumPy's arrays: {}; and for a folder a class: {}, or the same without train{text}",
         cifar::layout(folder),
         idx::LAYOUT,
         numpy::LAYOUT,

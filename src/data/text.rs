@@ -272,7 +272,7 @@ fn file_in(folder: &Path, part: Part) -> PathBuf {
 
 fn no_text_in(folder: &Path) -> Error {
     let message = "no text here. Looked for train.txt, and valid.txt and test.txt beside it";
-    let images = match super::images::is_in(folder) {
+    let images = match folder.join("train").is_dir() {
         true => "; its folder train is of images, for other models",
         false => "",
     };

@@ -106,7 +106,7 @@ settings::settings! {
         width: f64, "FACTOR", check::real(|x| x > 0.0 && x <= 1000.0, "a number above 0, at most 1000") => model.width;
         /// LSTMs and alexnet: share of the activations that is dropped [default: 0.2; alexnet 0.5]
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
-        /// generated[:SEED], FILE.safetensors, FILE.npz, FILE.csv (with --target), a folder with CIFAR-10's *.bin files, MNIST's files, *.npy or images in train/CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
+        /// generated[:SEED], FILE.safetensors, FILE.npz, FILE.csv (with --target), a folder with CIFAR-10's *.bin files, MNIST's files, *.npy or images in train/CLASS/ or CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
         /// CSV: the column to predict, by its name or its number from 1
         target: String, "COLUMN", column => task.target;

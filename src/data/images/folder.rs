@@ -1,4 +1,4 @@
-//! A folder of images with a subfolder for each class, `train/CLASS/*.jpg`, as torchvision's `ImageFolder` reads it.
+//! A folder of images with a subfolder for each class, `train/CLASS/*.jpg` or `CLASS/*.jpg`, as torchvision's `ImageFolder` reads it.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -29,7 +29,11 @@ const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
 /// The number of them that the first rules read.
 const FIRST_ENDINGS: usize = 3;
 
+/// How deep in a folder its first image may lie.
+const DEPTH: usize = 4;
+
 /// Lists a folder of images: `train`, and `valid` (or `val`) and `test` if they exist, each with a folder for each class.
+/// Where there is none of them, the folder itself is the training part.
 ///
 /// The classes are the folders of `train`, sorted by name. A class without images keeps its number, as with `ImageFolder`'s
 /// `allow_empty`, and is reported. Images may be in subfolders of a class's folder, and links are followed. Names that begin
@@ -42,24 +46,26 @@ const FIRST_ENDINGS: usize = 3;
 pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays> {
     let pool = start_pool("images", options.threads)?;
     check_parts(root)?;
-    let names = folders(root, "train".as_ref())?;
+    let train_at = if root.join("train").is_dir() { "train" } else { "" };
+    let names = folders(root, train_at.as_ref())?;
     if names.is_empty() {
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
         return Err(Error::file(&root.join("train"), message));
     }
     if let Some(name) = names.iter().find(|name| name.to_str().is_none() && !options.first_rules) {
         let message = "the name of a class is not UTF-8, and a model's classes are told apart by name; rename the folder";
-        return Err(Error::file(&root.join("train").join(name), message));
+        return Err(Error::file(&root.join(train_at).join(name), message));
     }
     let endings = if options.first_rules { &ENDINGS[..FIRST_ENDINGS] } else { &ENDINGS };
     let mut left_out = LeftOut::default();
-    let train = listed(root, "train", &names, endings, &pool, &mut left_out)?;
+    let train = listed(root, train_at, &names, endings, &pool, &mut left_out)?;
     let mut listed_if_there = |name: Option<&str>| {
         name.map(|name| listed(root, name, &names, endings, &pool, &mut left_out)).transpose()
     };
     let valid = listed_if_there(validation(root)?)?;
     let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
-    for (name, entry) in entries(root)? {
+    let beside = if train_at.is_empty() { Vec::new() } else { entries(root)? };
+    for (name, entry) in beside {
         match entry {
             Entry::Folder if PARTS.iter().any(|part| name == *part) => {}
             Entry::Folder => left_out.others.add_folder(&name),
@@ -93,6 +99,28 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     let (valid, test) = (valid.map(split), test.map(split));
     let arrays = Arrays::assemble(split(train), valid, test, sample, task, rule);
     Ok(Arrays { normalisation: Some(normalisation()), ..arrays })
+}
+
+/// Whether a folder has the layout of a folder of images.
+pub(in crate::data) fn is_in(root: &Path) -> bool {
+    root.join("train").is_dir() || has_classes(root)
+}
+
+/// Whether a folder has no parts but folders of images, which then are the classes.
+fn has_classes(root: &Path) -> bool {
+    let has_parts = PARTS.iter().any(|part| root.join(part).symlink_metadata().is_ok());
+    let classes = || folders(root, "".as_ref()).unwrap_or_default();
+    let has_images = |name: &OsString| has_image(&root.join(name), DEPTH);
+    !has_parts && classes().iter().filter(|name| has_images(name)).nth(1).is_some()
+}
+
+fn has_image(folder: &Path, depth: usize) -> bool {
+    let entries = entries(folder).unwrap_or_default();
+    entries.iter().any(|(name, entry)| match entry {
+        Entry::File => has_ending(name, &ENDINGS),
+        Entry::Folder => depth > 1 && has_image(&folder.join(name), depth - 1),
+        Entry::Irregular(_) => false,
+    })
 }
 
 /// Fails for a link that leads nowhere, or a file, in place of a part or of a class.

@@ -37,11 +37,6 @@ const DEVIATION: [f64; CHANNELS] = [0.229, 0.224, 0.225];
 /// The layout of a folder of images, for messages.
 pub(super) const LAYOUT: &str = "train/CLASS/*.jpg, *.jpeg, *.png, *.webp, *.gif or *.bmp";
 
-/// Whether a folder has the layout of a folder of images.
-pub(super) fn is_in(root: &Path) -> bool {
-    root.join("train").is_dir()
-}
-
 /// The images of one part of a data set. They stay in their files; a batch reads and decodes its images on the data set's
 /// own threads.
 ///
@@ -316,6 +311,27 @@ mod tests {
         std::fs::copy(folder.path().join("train/a/9.png"), folder.path().join("train/a/0.png"))
             .unwrap();
         assert_ne!(loaded(folder.path(), &options).1, fingerprint);
+    }
+
+    #[test]
+    fn the_folders_of_classes_may_be_the_data_itself() {
+        let whole = folder(&[("train/a", 5), ("train/b/below", 6)]);
+        let (expected, _) = loaded(whole.path(), &LoadOptions::default());
+        let root = whole.path().join("train");
+        std::fs::write(root.join("notes.txt"), "of the photographer").unwrap();
+        let (arrays, _) = loaded(&root, &LoadOptions::default());
+        let [own, other] = [&arrays, &expected].map(|arrays| arrays.files(Part::Train).unwrap());
+        assert_eq!(own.classes(), ["a", "b"]);
+        assert_eq!(bytes(own.clone()), bytes(other.clone()));
+        assert_eq!(arrays.train.targets, expected.train.targets);
+        // Neither one folder nor a test part is a set of classes.
+        for classes in [&["a"][..], &["a", "b", "test"]] {
+            let classes: Vec<_> = classes.iter().map(|class| (*class, 2)).collect();
+            let folder = folder(&classes);
+            let error =
+                load_with(folder.path().to_str().unwrap(), Kind::Arrays, &LoadOptions::default());
+            assert!(error.unwrap_err().to_string().contains("no images here"));
+        }
     }
 
     #[test]
