@@ -150,6 +150,7 @@ fn pairs() -> Vec<Case> {
     ] {
         case(own, Factors::Tf32, ("128", 1));
         case(own, Factors::F32, ("32", 2));
+        case(own, Factors::Bf16, ("32", 2));
     }
     cases
 }
