@@ -86,6 +86,9 @@ pub(crate) fn mistaken(bytes: &[u8]) -> Option<&'static str> {
         _ if is_page => {
             Some("is a web page that was saved in place of the file: get the file again")
         }
+        _ if is_pytorch(bytes) => Some(
+            "is PyTorch's .pt: safetensors.torch.save_file writes its tensors for other programs",
+        ),
         _ if begins(b"PK\x03\x04") => Some("is a ZIP archive, as .npz and PyTorch's .pt are"),
         _ if begins(b"\x93NUMPY") => Some("is an array of NumPy's"),
         _ if begins(b"\x1f\x8b") => Some("is compressed by gzip: gunzip unpacks it"),
@@ -97,6 +100,12 @@ pub(crate) fn mistaken(bytes: &[u8]) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether a file begins as PyTorch's archives do, whose first member is the pickled object.
+pub(crate) fn is_pytorch(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(512)];
+    start.starts_with(b"PK\x03\x04") && start.windows(8).any(|name| name == b"data.pkl")
 }
 
 #[cfg(test)]

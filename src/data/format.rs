@@ -55,7 +55,7 @@ impl Format {
         let head = head(path).map_err(|error| unreadable(path, &error))?;
         let ends = |ending: &str| path.extension().is_some_and(|own| own == ending);
         match head.as_slice() {
-            _ if head.starts_with(numpy::ARCHIVE) => Ok(Format::Npz),
+            _ if head.starts_with(numpy::ARCHIVE) && !file::is_pytorch(&head) => Ok(Format::Npz),
             _ if head.starts_with(numpy::MAGIC) => {
                 let message = format!(
                     "is one array: put {} in a folder and give the folder, or write an .npz with np.savez",
@@ -136,6 +136,7 @@ mod tests {
         assert!(of(b"\0\0\x08\x03").unwrap_err().contains("give the folder"));
         assert!(of(b"<html>").unwrap_err().contains("web page"));
         assert_eq!(of(b"PK\x03\x04"), Ok(Format::Npz));
+        assert!(of(b"PK\x03\x04model/data.pkl").unwrap_err().contains("PyTorch's .pt"));
         assert!(of(b"\x93NUMPY").unwrap_err().contains("is one array"));
         assert_eq!(of(b"a;b\n1;2\n"), Ok(Format::Csv));
         assert!(of(b"Well, no.\nThis is text.\n").unwrap_err().contains("of no format"));
