@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use alrao::checks::simulator::{Checked, check};
 use alrao::checks::{Case, all};
 #[cfg(has_simulator)]
-use alrao::device::simulator::{IS_CHECKED, kernel_names};
+use alrao::device::simulator::kernel_names;
 
 use crate::place::gpu;
 
@@ -37,15 +37,14 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The results of all cases in order, for the tests that need them: they are computed once. The checked build runs blocks one
-/// after the other, so two cases run at a time.
+/// The results of all cases in order, for the tests that need them: they are computed once. Two cases run at a time: many are too
+/// small to keep two threads busy, and the checked build runs blocks one after the other.
 #[cfg(has_simulator)]
 fn all_checked() -> &'static [Checked] {
     static CHECKED: OnceLock<Vec<Checked>> = OnceLock::new();
     CHECKED.get_or_init(|| {
-        let parts = if IS_CHECKED { 2 } else { 1 };
-        let run_part = |part: usize| -> Vec<Checked> {
-            let cases = cases().into_iter().skip(part).step_by(parts);
+        let run_half = |first: usize| -> Vec<Checked> {
+            let cases = cases().into_iter().skip(first).step_by(2);
             cases
                 .map(|case| {
                     let checked = check(&case, Some(2)).unwrap();
@@ -56,12 +55,9 @@ fn all_checked() -> &'static [Checked] {
                 })
                 .collect()
         };
-        if parts == 1 {
-            return run_part(0);
-        }
         let [even, odd] = std::thread::scope(|scope| {
-            let odd = scope.spawn(|| run_part(1));
-            [run_part(0), odd.join().unwrap()]
+            let odd = scope.spawn(|| run_half(1));
+            [run_half(0), odd.join().unwrap()]
         });
         let mut odd = odd.into_iter();
         even.into_iter().flat_map(|even| [Some(even), odd.next()]).flatten().collect()
