@@ -43,7 +43,7 @@ __device__ inline void add_moments(
     }
 }
 
-// The same for the sums of g and of g (x - mean).
+// Adds such parts of the sums of g and of g (x - mean).
 __device__ inline void add_gradient_sums(
     const float* partial, uint32_t first, uint32_t step, const BatchNormFinish& finish, double& sum, double& products) {
     for (uint32_t part = first; part < finish.parts; part += step) {

@@ -58,7 +58,7 @@ __device__ __forceinline__ void multiply_add(const Pack<V>& a, const Pack<V>& b,
     for (int v = 0; v < V; v++) sum.value[v] = fmaf(a.value[v], b.value[v], sum.value[v]);
 }
 
-// What a pass does with its outputs beside storing them: nothing, or the moments for a norm.
+// The moments of a pass's outputs for a norm behind it, if there is one.
 template <int V, class T>
 struct DepthwiseMoments {
     float* moments;

@@ -65,8 +65,8 @@ __device__ __forceinline__ void write_moments(
     }
 }
 
-// The norm whose output's gradient a product writes: y = relu?((x - mean) scale + bias), as in batch_norm.cu. Every address
-// and pitch is that of a pair of channels or more.
+// The input x and the constants of the norm before a product, y = relu?((x - mean) scale + bias) as in batch_norm.cu; the product
+// writes the gradient of y. Every address and pitch fits pairs of channels.
 template <class T>
 struct NormInput {
     const T* x;             // [rows, channels], rows `pitch` elements apart; null if there is no norm
@@ -95,8 +95,8 @@ __device__ __forceinline__ Pack<2> load_pair(const Output& from, uint64_t at) {
 //   to        [2, channels]
 //   shared    2 SHARES N floats, in place of the slabs
 //
-// A pass of its own would read 8 M N bytes, here x is read, 4 M N, and be a launch. An accumulated gradient is read back:
-// each thread reads what it has stored itself.
+// A pass of its own would read 8 M N bytes and be a launch; the epilogue reads x, 4 M N bytes. Each thread reads an accumulated
+// gradient back, which it has stored itself.
 template <class Products, class T>
 __device__ __forceinline__ void write_gradient_sums(
     Products& products, void* shared, const uint32_t (&rows)[Products::ROWS], const NormInput<T>& norm,

@@ -154,8 +154,8 @@ struct RowRun {
     }
 };
 
-// The sums that the norm before such a kernel needs of the gradient that the kernel writes: x is the norm's input, with a row pitch, or
-// null if there is no norm.
+// The sums over a gradient that such a kernel writes, for the norm before it. x is the norm's input, with a row pitch, or null if there
+// is no norm.
 template <int V, class T>
 struct RowGradientSums {
     const T* x;

@@ -195,8 +195,8 @@ impl Gradients<'_> {
         Some(self.tape.0.borrow()[self.inputs[input]?].shape)
     }
 
-    /// What the op that computed input number `input` wants of the gradient, if that is a `T` and the running op is the last to
-    /// write to the gradient. `None` if the op uses the input twice.
+    /// The wish, of type `T`, that the op behind input number `input` has for its gradient ([`record_wanting`]), if the running op
+    /// is the last to write to that gradient. `None` if the running op uses the input twice.
     pub fn wanted<T: 'static>(&self, input: usize) -> Option<Rc<T>> {
         let entries = self.tape.0.borrow();
         let entry = &entries[self.inputs[input]?];
@@ -332,7 +332,7 @@ mod tests {
     /// The ops that may complete a gradient on the way, and put work off, in the order of the backward pass.
     type Told = Rc<RefCell<Vec<(&'static str, bool, bool)>>>;
 
-    /// `x + x`, which tells what it is told about the gradient of its only input.
+    /// `x + x`, which notes what its backward pass learns about the gradient of its only input.
     fn doubled(name: &'static str, x: &Tensor, told: &Told) -> Tensor {
         let told = Rc::clone(told);
         record(x.detach().add(&x.detach()), &[x], move |dy, gradients| {

@@ -3,7 +3,7 @@
 /// What is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// One of so many classes.
+    /// One class out of several.
     Classification {
         /// Number of classes, K.
         classes: usize,

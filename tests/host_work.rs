@@ -108,12 +108,12 @@ pub fn model_for(dataset: &Dataset, alrao: AlraoConfig) -> Alrao {
     }
 }
 
-/// What the host does in a training of so many steps.
+/// The host's work in a training of `steps` steps.
 fn work(dataset: Dataset, augment: bool, steps: u64, room: usize) -> HostWork {
     trained(dataset, augment, steps, room).host_work()
 }
 
-/// The device after a training of so many steps.
+/// The device after a training of `steps` steps.
 fn trained(dataset: Dataset, augment: bool, steps: u64, room: usize) -> Rc<Gpu> {
     let device = Device::counter_with_room(room);
     let config = TrainConfig {

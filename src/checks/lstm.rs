@@ -12,7 +12,7 @@ enum Way {
     Slices,
     /// A second window continues from the first one's state, with the same weights.
     TwoWindows,
-    /// The same with a state that the first window leaves behind.
+    /// A second window continues from the state that the first one has stored.
     Carried,
     /// Only the input has a gradient.
     InputAlone,

@@ -33,8 +33,8 @@ const MOST_CATEGORIES: usize = 256;
 /// The most classes of the column to predict.
 const MOST_CLASSES: usize = 1 << 16;
 
-/// This many different values are few: whole numbers of so many kinds are classes, and a column with numbers and texts of
-/// so many kinds holds categories.
+/// The most different values for which whole numbers are taken for classes, and a column with both numbers and texts for
+/// categories.
 const FEW: usize = 20;
 
 /// Reads a file; see [`parse`].

@@ -123,7 +123,7 @@ pub fn labels(bytes: &[u8], path: &Path) -> Result<Vec<i32>> {
     Ok(labels.into_iter().map(i32::from).collect())
 }
 
-/// The extents and elements of an array of bytes with so many axes.
+/// The extents and elements of an array of bytes with `AXES` axes.
 fn array<const AXES: usize>(
     bytes: &[u8],
     path: &Path,

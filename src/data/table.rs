@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::named::named;
 
 named! {
-    /// What the column to predict holds.
+    /// Whether the column to predict holds classes or numbers.
     TargetKind, "task" {
-        /// What its cells look like: see [`super::csv`].
+        /// Its cells decide: see [`super::csv`].
         Auto = "auto",
         /// Classes, each with its text or its whole number as the name.
         Classification = "classification",
@@ -17,7 +17,7 @@ named! {
 }
 
 named! {
-    /// What becomes of a value that is missing among the inputs.
+    /// The treatment of a missing value among the inputs.
     Missing, "missing" {
         /// The data is refused.
         Refuse = "refuse",
@@ -31,9 +31,9 @@ named! {
 pub struct TableOptions {
     /// The column to predict: its name, or its number from 1. It must be given.
     pub target: Option<String>,
-    /// What that column holds.
+    /// Whether that column holds classes or numbers.
     pub task: TargetKind,
-    /// What becomes of missing values.
+    /// The treatment of missing values.
     pub missing: Missing,
     /// The table of a trained model, whose columns and categories the data must have.
     pub known: Option<Table>,
@@ -72,14 +72,14 @@ pub struct Column {
 }
 
 impl Column {
-    /// How many inputs of the model the column becomes.
+    /// The number of the model's inputs that the column becomes.
     pub fn inputs(&self) -> usize {
         self.categories.as_ref().map_or(1, Vec::len)
     }
 }
 
 impl Table {
-    /// How many inputs the model has.
+    /// The number of the model's inputs.
     pub fn inputs(&self) -> usize {
         self.columns.iter().map(Column::inputs).sum()
     }

@@ -37,9 +37,9 @@ pub struct DataConfig {
     pub normalize: Normalize,
     /// The column of a CSV to predict; `None` for other data.
     pub target: Option<String>,
-    /// What that column holds; found out if `None`.
+    /// Whether that column holds classes or numbers; its cells decide if `None`.
     pub task: Option<TargetKind>,
-    /// What becomes of missing values of a CSV; they are refused if `None`.
+    /// The treatment of missing values in a CSV; they are refused if `None`.
     pub missing: Option<Missing>,
     /// Whether the data is read as version 0.1.0 read it: see [`crate::data::LoadOptions::first_rules`].
     pub first_rules: bool,
@@ -110,10 +110,10 @@ settings::settings! {
         data: String, "DATA", not_empty => task.data;
         /// CSV: the column to predict, by its name or its number from 1
         target: String, "COLUMN", column => task.target;
-        /// CSV: what --target holds: classification (classes), regression (numbers) or auto, which takes texts and few whole numbers as classes [default: auto]
+        /// CSV: --target holds classes (classification) or numbers (regression); auto takes texts and few different whole numbers for classes [default: auto]
         task: TargetKind, "TASK", check::any => task.task;
-        /// CSV: what becomes of missing values: refuse, or mean, which puts the mean of the training part's column there [default: refuse]
-        missing: Missing, "WHAT", check::any => task.missing;
+        /// CSV: missing values are refused (refuse), or replaced by the mean of their column in the training part (mean) [default: refuse]
+        missing: Missing, "RULE", check::any => task.missing;
         /// Share of each class that is set aside for validation if the data has no validation part; in regression, of all samples; of a text, its end; 0 for none [default: 0.2]
         valid_split: f64, "SHARE", check::below_one("0 (no validation) to below 1") => task.valid_split;
         /// Seed of the draw of the validation part [default: 0]

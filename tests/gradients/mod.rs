@@ -49,7 +49,7 @@ fn objective(row: &Row, inputs: &[Vec<f64>], device: &Device) -> (f64, Vec<Tenso
     objective_beside(0, row, inputs, device)
 }
 
-/// The same with so many columns on either side of the output when it is summed: its gradient lies in rows with gaps.
+/// The same with this number of columns on either side of the output when it is summed: its gradient lies in rows with gaps.
 fn objective_beside(
     columns: usize,
     row: &Row,

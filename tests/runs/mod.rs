@@ -64,7 +64,7 @@ fn part(prefix: &str, samples: usize, number: u64) -> [Entry; 2] {
     ]
 }
 
-/// Writes `data.safetensors` with so many samples for training, validation and testing; 0 for no such part.
+/// Writes `data.safetensors` with these numbers of samples for training, validation and testing; 0 for no such part.
 fn write_vectors(folder: &Path, sizes: [usize; 3]) {
     let prefixes = ["", "valid_", "test_"];
     let parts = prefixes.iter().zip(sizes).enumerate().filter(|(_, (_, samples))| *samples > 0);
@@ -142,7 +142,7 @@ pub(crate) fn kill(child: &mut Child) {
     child.wait().unwrap();
 }
 
-/// Waits until the run's metrics have a line of this kind, or so many lines.
+/// Waits until the run's metrics have a line of this kind, or this number of lines.
 pub(crate) fn wait_for(run: &Path, is_there: impl Fn(&str) -> bool) {
     let began = Instant::now();
     while !fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|metrics| is_there(&metrics)) {

@@ -206,7 +206,7 @@ fn batch_norm(image: [usize; 4]) -> Workload {
         .cost("batch_norm_gradients_f32", Cost::bytes(4 * 4 * channels))
 }
 
-/// The same for a deep layer, which has few parts of rows.
+/// The batch norm of a deep layer: it has few parts of rows, so it takes fewer launches.
 fn deep_batch_norm(image: [usize; 4]) -> Workload {
     let n = elements(&image);
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {

@@ -18,7 +18,7 @@ pub(in crate::device) trait Driver {
     /// The device's name on the command line.
     fn name(&self) -> &'static str;
 
-    /// How a user asks for the device; `None` for one that nobody can ask for.
+    /// The kind of device that opens this one; `None` for a device that users cannot choose, such as the launch counter.
     fn kind(&self) -> Option<DeviceKind> {
         None
     }

@@ -16,6 +16,8 @@ pub(super) struct RowTiles {
     pub columns: u32,
     pub rows_of_part: usize,
     pub grid: [u32; 3],
+    /// Runs of a thread.
+    pub passes: usize,
 }
 
 impl RowTiles {
@@ -34,7 +36,8 @@ impl RowTiles {
         let parts = (WANTED_BLOCKS / across.max(1)).max(1);
         let rows_of_part = rows.div_ceil(parts).max(least_rows);
         let grid = [across as u32, rows.div_ceil(rows_of_part) as u32, 1];
-        RowTiles { columns: columns as u32, rows_of_part, grid }
+        let passes = (rows_of_part * runs).div_ceil(THREADS / columns);
+        RowTiles { columns: columns as u32, rows_of_part, grid, passes }
     }
 
     /// The number of parts.

@@ -104,9 +104,8 @@ impl GradientSums {
         self.partial.replace(Some(partial));
     }
 
-    /// The norm for the epilogue of a product that writes the gradient in `parts` tiles of rows and then has computed the
-    /// sums; `None` if the epilogue, which takes channels in pairs, does not fit. There are `groups` groups of `channels`
-    /// channels.
+    /// The norm for the epilogue of a product, which computes the sums for each of its `parts` tiles of rows. `None` if the
+    /// epilogue, which takes channels in pairs, does not fit. There are `groups` groups of `channels` channels.
     pub fn in_epilogue(&self, parts: usize, [channels, groups]: [usize; 2]) -> Option<NormInput> {
         let all = self.x.shape().columns();
         let is_in_pairs = channels.is_multiple_of(2) && self.x.pitch().is_multiple_of(2);

@@ -287,7 +287,7 @@ impl Context {
         });
     }
 
-    /// The same from the running statistics, which do not change.
+    /// Takes the statistics from the running ones, which do not change.
     fn finish_running(
         &self,
         gpu: &Gpu,

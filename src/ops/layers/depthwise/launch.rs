@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::device::gpu::{Argument, Parameters, Pointer};
-use crate::device::{DType, Gpu};
+use crate::device::gpu::{Launch, Parameters, Pointer};
+use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::layers::batch_norm::{GradientSums, Moments};
 use crate::ops::layers::convolution::{Geometry, Then};
 use crate::ops::layers::row_tiles::{RowTiles, THREADS};
@@ -116,6 +116,14 @@ impl Family {
         }
     }
 
+    /// The passes of a block, where its main loop is the one over its runs.
+    fn work(self, tiles: &RowTiles) -> LaunchWork {
+        match self {
+            Family::Three => LaunchWork::passes(tiles.passes),
+            Family::Wide | Family::One => LaunchWork::default(),
+        }
+    }
+
     /// The kernel that does `work` on tensors of this type.
     fn kernel(self, work: &str, dtype: DType) -> String {
         let family = match self {
@@ -146,8 +154,14 @@ pub(super) fn forward(
     let bias = then.bias.map_or(Pointer::NULL, Tensor::pointer);
     let to = moments.as_ref().map_or(Pointer::NULL, |moments| moments.parts().pointer());
     let (x, weight, y) = (x.pointer(), weight.pointer(), out.pointer());
-    let block = [THREADS as u32, 1, 1];
-    gpu.launch(&kernel, tiles.grid, block, &[&x, &weight, &bias, &y, &to, &Parameters(&shape)]);
+    gpu.launch_kernel(&Launch {
+        kernel: &kernel,
+        grid: tiles.grid,
+        block: [THREADS as u32, 1, 1],
+        shared: 0,
+        work: family.work(&tiles),
+        arguments: &[&x, &weight, &bias, &y, &to, &Parameters(&shape)],
+    });
     moments
 }
 
@@ -174,9 +188,14 @@ pub(super) fn input_gradient(
     };
     let kernel = family.kernel("dx_bwd", dx.dtype());
     let (dy, weight, dx) = (dy.pointer(), weight.pointer(), dx.pointer());
-    let arguments: [&dyn Argument; 7] =
-        [&dy, &weight, &norm.x, &norm.affine, &dx, &norm.sums, &Parameters(&shape)];
-    gpu.launch(&kernel, tiles.grid, [THREADS as u32, 1, 1], &arguments);
+    gpu.launch_kernel(&Launch {
+        kernel: &kernel,
+        grid: tiles.grid,
+        block: [THREADS as u32, 1, 1],
+        shared: 0,
+        work: family.work(&tiles),
+        arguments: &[&dy, &weight, &norm.x, &norm.affine, &dx, &norm.sums, &Parameters(&shape)],
+    });
 }
 
 /// Writes the weight's gradient, as sums over parts of the pixels, which may be summed `later`.

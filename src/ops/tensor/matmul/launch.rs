@@ -64,12 +64,11 @@ pub(crate) struct Epilogue {
     pub relu: bool,
     /// Whether to accumulate in place.
     pub add: bool,
-    /// The norm whose output's gradient C is. Only for a whole product of two operands that are not transposed.
+    /// The norm, if C is the gradient of a norm's output. Only for a whole product of two operands that are not transposed.
     pub norm: Option<NormInput>,
 }
 
-/// A norm's input for the epilogue that computes the sums over its output's gradient, as the kernels' struct of this name; null by
-/// default.
+/// The input of the norm before a product, whose epilogue sums the gradient of the norm's output. Null by default.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormInput {
     pub x: Pointer,
