@@ -24,7 +24,9 @@
 //
 // A grid-wide sum is two launches: one over parts of the rows, then one with 64 threads for each channel, which add the
 // parts in f64 in a fixed order. Its blocks have 4 neighbouring channels, half of a sector of 32 bytes; with 8 there would
-// be too few blocks for all SMs to help. Within a part, sums are taken relative to the part's first row, so that a large
+// be too few blocks for all SMs to help. Where the parts are few, the second launch is saved: each block of the pass that
+// follows adds the parts of its own channels. On sm_90 eight such blocks form a cluster and share this work, through distributed
+// shared memory, so that eight times as many parts are few. Within a part, sums are taken relative to the part's first row, so that a large
 // mean does not cancel the variance. The parts' sums are then shifted to the first part's pilot and added, without a
 // division. A block of the first launch is `columns` threads of V channels each by 256 / columns rows. With channels last,
 // a warp's accesses are coalesced, and a channel's constants stay in registers over all rows of the thread. V makes
@@ -254,7 +256,7 @@ __device__ __forceinline__ void batch_norm_finish_apply(
     SHARED(float, constants, [3][NORM_THREADS]);
     BlockChannels block(shape.columns * V, shape.channels);
     double sum = 0.0, squares = 0.0;
-    if (block.is_inside) add_moments(partial + block.channel, block.lane, block.lanes, finish, sum, squares);
+    if (block.is_inside) add_moments(partial + block.channel, block.first, block.step, finish, sum, squares);
     if (block.reduce(sum, squares)) {
         ChannelStatistics own(sum, squares, partial[block.channel], finish);
         float own_weight = weight[block.channel], own_bias = bias[block.channel];
@@ -346,7 +348,7 @@ __device__ __forceinline__ void batch_norm_gradients_input(
     SHARED(float, slopes, [2][NORM_THREADS]);
     BlockChannels block(shape.columns * V, shape.channels);
     double sum = 0.0, products = 0.0;
-    if (block.is_inside) add_gradient_sums(partial + block.channel, block.lane, block.lanes, finish, sum, products);
+    if (block.is_inside) add_gradient_sums(partial + block.channel, block.first, block.step, finish, sum, products);
     if (block.reduce(sum, products)) {
         ChannelGradients own(sum, products, affine[shape.channels + block.channel], inverse[block.channel], finish);
         slopes[0][block.column] = own.slope;

@@ -110,26 +110,31 @@ struct ChannelGradients {
     }
 };
 
-// The channels of a block that adds their parts itself: `width` of them, a power of 2, with NORM_THREADS / width threads each.
+// The channels of a block that adds their parts itself: `width` of them, a power of 2, with NORM_THREADS / width threads each. The
+// blocks of a cluster have the same channels, and share the parts.
 struct BlockChannels {
-    uint32_t column, channel, lane, lanes;
+    uint32_t column, channel, lanes, first, step;  // the thread takes parts first, first + step, ..
     bool is_inside;
 
     __device__ BlockChannels(uint32_t width, uint32_t channels)
-        : column(threadIdx.x % width), channel(blockIdx.x * width + column), lane(threadIdx.x / width),
-          lanes(NORM_THREADS / width), is_inside(channel < channels) {}
+        : column(threadIdx.x % width), channel(blockIdx.x * width + column), lanes(NORM_THREADS / width),
+          first(cluster_rank() * lanes + threadIdx.x / width), step(cluster_size() * lanes), is_inside(channel < channels) {}
 
-    // Adds a and b over the threads of a channel, in a fixed order. Returns whether this thread gets a channel's sums. All threads
-    // must call it.
+    // Adds a and b over the threads of a channel, then over the blocks of the cluster, in a fixed order. Returns whether this thread
+    // gets a channel's sums. All threads must call it.
     __device__ bool reduce(double& a, double& b) const {
-        SHARED(double, sums, [2][NORM_THREADS]);
-        sums[0][threadIdx.x] = a, sums[1][threadIdx.x] = b;
+        SHARED(double2, sums, [NORM_THREADS]);
+        sums[threadIdx.x] = make_double2(a, b);
         __syncthreads();  // every thread's sums are written
-        if (lane > 0 || !is_inside) return false;
-        for (uint32_t other = 1; other < lanes; other++) {
-            uint32_t at = threadIdx.x + other * (NORM_THREADS / lanes);
-            a += sums[0][at], b += sums[1][at];
+        bool is_first = threadIdx.x < NORM_THREADS / lanes;
+        double2 sum = make_double2(a, b);
+        if (is_first) {
+            for (uint32_t other = threadIdx.x + NORM_THREADS / lanes; other < NORM_THREADS; other += NORM_THREADS / lanes) {
+                sum.x += sums[other].x, sum.y += sums[other].y;
+            }
         }
-        return true;
+        cluster_sum(sum, is_first ? sums + threadIdx.x : nullptr);  // the slot that only this thread has read
+        a = sum.x, b = sum.y;
+        return is_first && is_inside;
     }
 };

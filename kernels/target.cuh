@@ -22,6 +22,11 @@
 //   round_to_tf32(x)                           rounds to the nearest tf32 number (10 bits of fraction)
 //   exp2_approximate(x)                        2^x with a relative error of 2^-22; 0 in place of a subnormal (ex2.approx.ftz)
 //   bf16_pair(first, second)                   rounds two numbers to bf16 and packs them, the first in the low half
+//   cluster_size(), cluster_rank()             the number of thread blocks in this block's cluster, and its place among them; 1 and 0
+//                                              for a launch without clusters and on GPUs before sm_90
+//   cluster_sum(value, slot)                   adds a double2 over the blocks of the cluster, by rank: every thread of every block must
+//                                              call it. `slot`, in shared memory, is at the same place in each block, and the thread's
+//                                              own; null for a thread without a value
 #pragma once
 
 #ifdef __CUDACC__
@@ -114,6 +119,61 @@ __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
     return pair;
 }
+
+#if __CUDA_ARCH__ >= 900
+
+__device__ __forceinline__ uint32_t cluster_size() {
+    uint32_t size;
+    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
+    return size;
+}
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+    uint32_t rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+
+__device__ __forceinline__ void cluster_barrier() {
+    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ double2 load_of_block(const double2* slot, uint32_t rank) {
+    double2 value;
+    uint32_t address;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(slot)), "r"(rank));
+    asm volatile("ld.shared::cluster.v2.f64 {%0, %1}, [%2];" : "=d"(value.x), "=d"(value.y) : "r"(address) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ void cluster_sum(double2& value, double2* slot) {
+    uint32_t size = cluster_size();
+    if (size == 1) return;
+    if (slot != nullptr) *slot = value;
+    cluster_barrier();  // the slots of all blocks are written
+    if (slot != nullptr) {
+        value = load_of_block(slot, 0);
+        for (uint32_t rank = 1; rank < size; rank++) {
+            double2 other = load_of_block(slot, rank);
+            value.x += other.x, value.y += other.y;
+        }
+    }
+    cluster_barrier();  // no block ends before the others have read its slots
+}
+
+#else
+
+__device__ __forceinline__ uint32_t cluster_size() {
+    return 1;
+}
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+    return 0;
+}
+
+__device__ __forceinline__ void cluster_sum(double2&, double2*) {}
+
+#endif
 
 #else
 

@@ -1,8 +1,8 @@
 //! Batch norm, in training and with running statistics.
 
 use crate::ops::layers::batch_norm::{
-    BatchNormConfig, batch_norm_add, batch_norm_affine, batch_norm_eval, batch_norm_train, moments,
-    with_separate_finish,
+    BatchNormConfig, PartSums, batch_norm_add, batch_norm_affine, batch_norm_eval,
+    batch_norm_train, moments, with_part_sums,
 };
 use crate::ops::tensor::concatenate::concatenate;
 use crate::{DType, Device, Tape, Tensor};
@@ -180,12 +180,17 @@ pub fn cases() -> Vec<Case> {
         }
         case.and_in_bf16(3)
     };
-    let separate = |(name, norm): (&str, Norm)| {
-        let own = move |device: &Device, dtype| with_separate_finish(|| run(device, dtype, norm));
-        Case::new(format!("batch_norm{name}, finished separately"), 4000, own).and_in_bf16(3)
-    };
-    let separate: Vec<Case> =
-        norms.into_iter().filter(|(name, _)| name != &ONE_ROW).flat_map(separate).collect();
+    let ways = [("a launch", PartSums::Launch), ("clusters", PartSums::Cluster)];
+    let added = ways.into_iter().flat_map(|(adder, way)| {
+        let norms = norms.into_iter().filter(|(name, _)| name != &ONE_ROW);
+        norms.flat_map(move |(name, norm)| {
+            let own =
+                move |device: &Device, dtype| with_part_sums(way, || run(device, dtype, norm));
+            let name = format!("batch_norm{name}, parts added by {adder}");
+            Case::new(name, 4000, own).and_in_bf16(3)
+        })
+    });
+    let added: Vec<Case> = added.collect();
     let affine = Case::new("batch_norm as an affine function", 70, affine);
     let joined = [[8, 8], [16, 24], [3, 5], [1, 1]].into_iter().flat_map(|channels| {
         let name = format!("batch_norm of concatenated tensors, {channels:?}");
@@ -208,7 +213,7 @@ pub fn cases() -> Vec<Case> {
     norms
         .into_iter()
         .flat_map(case)
-        .chain(separate)
+        .chain(added)
         .chain([affine])
         .chain(joined)
         .chain(sums)

@@ -4,8 +4,8 @@ use super::{Cost, Size, Work, Workload, filled, forward_and_back};
 use crate::device::{DType, Device};
 use crate::ops::input::augment::{images_from_bytes, images_from_floats};
 use crate::ops::layers::batch_norm::{
-    BatchNormConfig, batch_norm_add, batch_norm_eval, batch_norm_train, moments,
-    with_separate_finish,
+    BatchNormConfig, PartSums, batch_norm_add, batch_norm_eval, batch_norm_train, moments,
+    with_part_sums,
 };
 use crate::ops::layers::dropout::dropout;
 use crate::ops::layers::flatten::flatten;
@@ -190,7 +190,7 @@ fn batch_norm(image: [usize; 4]) -> Workload {
     let (n, channels) = (elements(&image), image[3]);
     let prepare = move |device: &Device, dtype: DType, size: Size| -> Work {
         let work = norm_work(device, dtype, size.of(image, small(image)));
-        Box::new(move || with_separate_finish(&work))
+        Box::new(move || with_part_sums(PartSums::Launch, &work))
     };
     let workload = Workload::new(format!("batch norm with ReLU of {image:?}"), prepare)
         .cost("batch_norm_statistics_x*", Cost::elements(n))

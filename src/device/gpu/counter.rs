@@ -75,6 +75,11 @@ impl Driver for Counter {
         self.room_for_data
     }
 
+    /// As an H100 has.
+    fn has_clusters(&self) -> bool {
+        true
+    }
+
     fn set_zero(&self, _: u64, bytes: usize) -> Outcome<()> {
         refuse_no_bytes(bytes)
     }

@@ -17,6 +17,9 @@ use crate::device::DeviceKind;
 /// The least compute capability that the kernels run on.
 const OLDEST: i32 = 8;
 
+/// The least compute capability with clusters of thread blocks.
+const OLDEST_WITH_CLUSTERS: i32 = 9;
+
 /// One GPU with one stream: all work runs in the stream's order.
 pub(in crate::device) struct Cuda {
     context: Arc<CudaContext>,
@@ -25,6 +28,7 @@ pub(in crate::device) struct Cuda {
     /// The kernels that have been looked up.
     functions: RefCell<HashMap<String, sys::CUfunction>>,
     name: String,
+    has_clusters: bool,
     /// Its number among the GPUs that the driver shows.
     number: usize,
 }
@@ -86,7 +90,15 @@ impl Cuda {
                 }
             }
         }
-        Ok(Ok(Cuda { context, stream, modules, functions: RefCell::default(), name, number }))
+        Ok(Ok(Cuda {
+            context,
+            stream,
+            modules,
+            functions: RefCell::default(),
+            name,
+            has_clusters: major >= OLDEST_WITH_CLUSTERS,
+            number,
+        }))
     }
 
     fn known_limits(&self) -> Outcome<Limits> {
@@ -220,20 +232,31 @@ impl Driver for Cuda {
             .iter()
             .map(|argument| argument.as_bytes().as_ptr().cast_mut().cast())
             .collect();
-        let triple = |[x, y, z]: [u32; 3]| (x, y, z);
+        let [grid, block] = [launch.grid, launch.block];
+        let mut cluster = cluster_of(launch.cluster);
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid[0],
+            gridDimY: grid[1],
+            gridDimZ: grid[2],
+            blockDimX: block[0],
+            blockDimY: block[1],
+            blockDimZ: block[2],
+            sharedMemBytes: launch.shared as u32,
+            hStream: self.stream.cu_stream(),
+            attrs: &mut cluster,
+            numAttrs: u32::from(launch.cluster > 1),
+        };
         // SAFETY: each kernel has one caller, and the simulator has checked that caller's arguments against the
         // kernel's declaration; the driver copies them before it returns.
         unsafe {
-            result::launch_kernel(
-                function,
-                triple(launch.grid),
-                triple(launch.block),
-                launch.shared as u32,
-                self.stream.cu_stream(),
-                &mut pointers,
-            )
+            sys::cuLaunchKernelEx(&config, function, pointers.as_mut_ptr(), std::ptr::null_mut())
         }
+        .result()
         .map_err(|error| format!("{}: {}", launch.kernel, text(error)))
+    }
+
+    fn has_clusters(&self) -> bool {
+        self.has_clusters
     }
 
     fn begin_capture(&self) -> Outcome<()> {
@@ -323,6 +346,16 @@ impl driver::Clock for Clock {
             result::event::elapsed(self.start.0, end.0).map_err(text)?
         };
         Ok(Duration::from_secs_f64(f64::from(milliseconds.max(0.0)) / 1e3))
+    }
+}
+
+/// The attribute of a launch with clusters of this number of blocks, along the second axis.
+fn cluster_of(blocks: u32) -> sys::CUlaunchAttribute {
+    let extents = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: 1, y: blocks, z: 1 };
+    sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { clusterDim: extents },
     }
 }
 

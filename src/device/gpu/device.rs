@@ -190,6 +190,11 @@ impl Gpu {
         self.driver.resources(kernel, threads, shared)
     }
 
+    /// Whether launches may have clusters of several blocks.
+    pub(crate) fn has_clusters(&self) -> bool {
+        self.driver.has_clusters()
+    }
+
     /// Copies `bytes` bytes with the driver's own copy, the yardstick for a kernel that copies.
     pub(crate) fn copy(&self, to: Pointer, from: Pointer, bytes: usize) {
         if bytes == 0 {
@@ -273,6 +278,7 @@ impl Gpu {
             kernel,
             grid,
             block,
+            cluster: 1,
             shared,
             work: LaunchWork::default(),
             arguments,

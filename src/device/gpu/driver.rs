@@ -64,6 +64,9 @@ pub(in crate::device) trait Driver {
         Ok(())
     }
 
+    /// Whether launches may have clusters of several blocks.
+    fn has_clusters(&self) -> bool;
+
     /// Launches a kernel, behind all earlier launches.
     fn launch(&self, launch: &Launch) -> Outcome<()>;
 

@@ -130,6 +130,8 @@ pub(crate) struct Launch<'a> {
     pub grid: [u32; 3],
     /// The number of threads of a block along each axis.
     pub block: [u32; 3],
+    /// The number of blocks of a cluster, along the second axis, which it divides; 1 on a device without clusters.
+    pub cluster: u32,
     /// Bytes of dynamic shared memory.
     pub shared: usize,
     /// See [`LaunchWork`].
@@ -143,6 +145,7 @@ pub(super) struct OwnedLaunch {
     kernel: String,
     grid: [u32; 3],
     block: [u32; 3],
+    cluster: u32,
     shared: usize,
     work: LaunchWork,
     arguments: Vec<OwnedArgument>,
@@ -162,6 +165,7 @@ impl OwnedLaunch {
             kernel: launch.kernel.to_owned(),
             grid: launch.grid,
             block: launch.block,
+            cluster: launch.cluster,
             shared: launch.shared,
             work: launch.work,
             arguments: launch.arguments.iter().copied().map(OwnedArgument::new).collect(),
@@ -176,9 +180,15 @@ impl OwnedLaunch {
     pub fn with<R>(&self, body: impl FnOnce(&Launch) -> R) -> R {
         let arguments: Vec<&dyn Argument> =
             self.arguments.iter().map(|argument| argument as &dyn Argument).collect();
-        let OwnedLaunch { kernel, grid, block, shared, work, .. } = self;
-        let (grid, block, shared, work) = (*grid, *block, *shared, *work);
-        body(&Launch { kernel, grid, block, shared, work, arguments: &arguments })
+        body(&Launch {
+            kernel: &self.kernel,
+            grid: self.grid,
+            block: self.block,
+            cluster: self.cluster,
+            shared: self.shared,
+            work: self.work,
+            arguments: &arguments,
+        })
     }
 }
 

@@ -105,6 +105,7 @@ impl Plan {
             kernel: names[usize::from(depth == 128)],
             grid: blocks,
             block: [THREADS, 1, 1],
+            cluster: 1,
             shared,
             work: LaunchWork::passes(passes),
             arguments,

@@ -18,7 +18,7 @@ pub(crate) use self::launch::sum_with_moments;
 pub use self::moments::Moments;
 use self::moments::moments_typed;
 pub(crate) use self::moments::pieces_with_moments;
-pub(crate) use self::tiling::with_separate_finish;
+pub(crate) use self::tiling::{PartSums, with_part_sums};
 use crate::device::cpu::{Cpu, Float};
 use crate::device::{Device, Op};
 use crate::ops::begin;

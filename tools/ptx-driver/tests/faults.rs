@@ -87,8 +87,8 @@ fn reads_of_unwritten_shared_memory() {
     expect_none(&one, SHARED, "st.shared.u32 [words], 1;\nld.shared.u32 %r0, [words];");
     // The next block finds nothing of the last one's.
     let two = Setup { blocks: 2, ..Setup::threads(1) };
-    let body = "mov.u32 %r0, %ctaid.x;\nsetp.eq.s32 %p0, %r0, 0;\n@%p0 st.shared.u32 [words], 1;\nld.shared.u32 %r1, [words];";
-    expect(&two, SHARED, body, LAUNCH_FAILED, &["unwritten shared memory", "block [1, 0, 0]"]);
+    let body = "mov.u32 %r0, %ctaid.y;\nsetp.eq.s32 %p0, %r0, 0;\n@%p0 st.shared.u32 [words], 1;\nld.shared.u32 %r1, [words];";
+    expect(&two, SHARED, body, LAUNCH_FAILED, &["unwritten shared memory", "block [0, 1, 0]"]);
     // nvcc says which bytes of a vector it uses.
     let part = "st.shared.u32 [words], 1;\n.pragma \"used_bytes_mask 15\";\nld.shared.v2.u32 {%r0, %r1}, [words];";
     expect_none(&one, SHARED, part);
@@ -287,4 +287,55 @@ fn a_barrier_that_is_left_out_is_missed() {
     expect(&leaving(&one, 0), SHARED, &one, LAUNCH_FAILED, &["a race"]);
     let copy = copy("cp.async.wait_group 0;");
     expect(&leaving(&copy, 0), SHARED, &copy, LAUNCH_FAILED, &["is in flight"]);
+}
+
+/// %r0 is the thread, %r1 the address of its word of shared memory, and %r4 that of the next block's.
+const NEXT_BLOCK: &str = "mov.u32 %r3, %cluster_ctarank;\nadd.s32 %r3, %r3, 1;\nmov.u32 %r4, %cluster_nctarank;\n\
+                          rem.u32 %r3, %r3, %r4;\nmapa.shared::cluster.u32 %r4, %r1, %r3;\n";
+
+/// A body in which each thread gives its word to the same thread of the block before.
+fn exchange_in_cluster(before: &str, after: &str) -> String {
+    format!(
+        "{OWN_SHARED}{NEXT_BLOCK}mov.u32 %r5, %ctaid.y;\nst.shared.u32 [%r1], %r5;\n{before}\
+         ld.shared::cluster.u32 %r6, [%r4];\n{after}shl.b32 %r7, %r5, 5;\nadd.s32 %r7, %r7, %r0;\n\
+         mul.wide.u32 %rd1, %r7, 4;\nadd.s64 %rd1, %rd0, %rd1;\nst.global.u32 [%rd1], %r6;"
+    )
+}
+
+const CLUSTER_BARRIER: &str = "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\n";
+
+#[test]
+fn blocks_of_a_cluster_read_each_others_shared_memory() {
+    for order in [Order::Forward, Order::Reverse, Order::Shuffled(3)] {
+        let mut setup = Setup { blocks: 8, cluster: 4, ..Setup::default() };
+        setup.execution.order = order;
+        let mut words = common::Aligned::new(256);
+        let body = exchange_in_cluster(CLUSTER_BARRIER, CLUSTER_BARRIER);
+        setup.run(&kernel(SHARED, &body), words.words()).unwrap();
+        let next: Vec<u32> = words.words().iter().step_by(32).copied().collect();
+        assert_eq!(next, [1, 2, 3, 0, 5, 6, 7, 4]);
+    }
+}
+
+#[test]
+fn a_cluster_needs_its_barriers() {
+    let setup = Setup { blocks: 4, cluster: 4, ..Setup::default() };
+    let [arrive, wait] = ["barrier.cluster.arrive.aligned;\n", "barrier.cluster.wait.aligned;\n"];
+    let wrong = [
+        ("", CLUSTER_BARRIER, "before the cluster's barrier"),
+        (CLUSTER_BARRIER, "", "which has ended"),
+        (wait, CLUSTER_BARRIER, "has not arrived there"),
+        (arrive, CLUSTER_BARRIER, "before the cluster's barrier"),
+        (CLUSTER_BARRIER, wait, "has not arrived there"),
+        (CLUSTER_BARRIER, arrive, "which has ended"),
+    ];
+    for (before, after, text) in wrong {
+        expect(&setup, SHARED, &exchange_in_cluster(before, after), LAUNCH_FAILED, &[text]);
+    }
+    let overwritten = format!("mov.u32 %r8, 9;\nst.shared.u32 [%r1], %r8;\n{CLUSTER_BARRIER}");
+    let body = exchange_in_cluster(CLUSTER_BARRIER, &overwritten);
+    expect(&setup, SHARED, &body, LAUNCH_FAILED, &["another block of the cluster has read"]);
+    let leaving =
+        format!("mov.u32 %r9, %ctaid.y;\nsetp.eq.s32 %p0, %r9, 2;\n@%p0 ret;\n{CLUSTER_BARRIER}");
+    expect(&setup, SHARED, &leaving, LAUNCH_FAILED, &["a block of it has ended"]);
 }

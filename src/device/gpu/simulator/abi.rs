@@ -52,6 +52,8 @@ pub(super) struct Context {
     pub tells_copies: u32,
     pub is_checked: u32,
     pub reads_gaps: u32,
+    pub cluster: u32,
+    pub cluster_rank: u32,
     pub dynamic_shared: *mut c_void,
     pub worker: *mut c_void,
 }
@@ -60,7 +62,7 @@ pub(super) struct Context {
 /// be the calling thread's and have a worker.
 pub(super) type Run = unsafe extern "C" fn(*mut *mut c_void, *mut Context);
 
-/// Called by the last thread to arrive, on the records of all. Safety: every record must be of the kind that the
+/// Called by the last thread to arrive, on the records of all that wait for each other. Safety: every record must be of the kind that the
 /// function expects.
 pub(super) type Collective = unsafe extern "C" fn(*mut *mut c_void, u32);
 

@@ -246,3 +246,17 @@ KERNEL(declares_shared, 256, float* y) {
     tile[threadIdx.x] = more[threadIdx.x] = 1.0f;
     y[threadIdx.x] = tile[threadIdx.x] + more[threadIdx.x];
 }
+
+// Adds the numbers and ranks of a cluster's blocks. Block `leaver` leaves before; `reads_back`: what shared memory held before the
+// barrier is read after it.
+KERNEL(broken_cluster, 256, float* y, int leaver, int reads_back) {
+    SHARED(double2, slots, [8]);
+    SHARED(float, before, [256]);
+    int block = blockIdx.x + blockIdx.y * gridDim.x;
+    if (block == leaver) return;
+    before[threadIdx.x] = 1.0f;
+    double2 sum = make_double2(block, cluster_rank());
+    cluster_sum(sum, threadIdx.x < 8 ? slots + threadIdx.x : nullptr);
+    float value = static_cast<float>(sum.x + 100.0 * sum.y);
+    y[block * blockDim.x + threadIdx.x] = reads_back ? before[threadIdx.x] : value;
+}

@@ -72,6 +72,7 @@ struct simulator_context {
     uint32_t tells_copies;          // whether copy_async's copies go to the scheduler, or are done at once
     uint32_t is_checked;            // whether accesses of an instrumented kernel are checked
     uint32_t reads_gaps;            // whether the kernel declares that it reads gaps
+    uint32_t cluster, cluster_rank; // blocks of a cluster, and the running block's place among them
     void* dynamic_shared;
     void* worker;
 };
@@ -95,6 +96,7 @@ extern __thread simulator_context simulator_current;
 int simulator_register(simulator_kernel*);
 void simulator_block_sync(simulator_context*, const simulator_site*, void* record, simulator_collective);
 void simulator_warp_sync(simulator_context*, const simulator_site*, uint32_t mask, void* record, simulator_collective);
+void simulator_cluster_sync(simulator_context*, const simulator_site*, void* record, simulator_collective);
 void* simulator_shared(simulator_context*, simulator_array*);
 void simulator_copy(simulator_context*, const simulator_site*, void* target, const void* source, uint32_t bytes);
 void simulator_read(simulator_context*, const simulator_site*, const void* address, uint32_t bytes);
@@ -280,6 +282,26 @@ inline void cast_ballot(void** records, uint32_t mask) {
     }
 }
 
+// Records of threads with the same number in all blocks of a cluster, by rank.
+inline void add_values(void** records, uint32_t blocks) {
+    double2 sum = *static_cast<double2*>(records[0]);
+    for (uint32_t rank = 1; rank < blocks; rank++) {
+        auto* other = static_cast<double2*>(records[rank]);
+        sum.x += other->x, sum.y += other->y;
+    }
+    for (uint32_t rank = 0; rank < blocks; rank++) *static_cast<double2*>(records[rank]) = sum;
+}
+
+inline void cluster_sum(const simulator_site* site, double2& value, double2* slot) {
+    if (simulator_current.cluster == 1) return;
+    if (slot) *slot = value;
+    double2 record = value;
+    SIMULATOR_FENCE();
+    simulator_cluster_sync(&simulator_current, site, &record, add_values);
+    SIMULATOR_FENCE();
+    if (slot) value = record;
+}
+
 inline uint32_t ballot(const simulator_site* site, uint32_t mask, int predicate) {
     Vote vote{predicate, 0};
     warp_sync(site, mask, &vote, cast_ballot);
@@ -292,6 +314,9 @@ inline uint32_t ballot(const simulator_site* site, uint32_t mask, int predicate)
 #define __syncthreads_count(p) simulator::block_count(SIMULATOR_SITE("__syncthreads_count"), p)
 #define __syncthreads_or(p) (simulator::block_count(SIMULATOR_SITE("__syncthreads_or"), p) != 0)
 #define __syncwarp(...) simulator::warp_sync(SIMULATOR_SITE("__syncwarp") __VA_OPT__(, ) __VA_ARGS__)
+#define cluster_sum(value, slot) simulator::cluster_sum(SIMULATOR_SITE("cluster_sum"), value, slot)
+#define cluster_size() simulator_current.cluster
+#define cluster_rank() simulator_current.cluster_rank
 #define __shfl_sync(...) simulator::shuffle(SIMULATOR_SITE("__shfl_sync"), __VA_ARGS__)
 #define __shfl_xor_sync(...) simulator::shuffle_xor(SIMULATOR_SITE("__shfl_xor_sync"), __VA_ARGS__)
 #define __shfl_down_sync(...) simulator::shuffle_down(SIMULATOR_SITE("__shfl_down_sync"), __VA_ARGS__)

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 use super::abi::{Collective, Context, SharedArray, Site};
 use super::job::Order;
 use super::races::AccessKind;
-use super::waiting::AsyncCopy;
+use super::waiting::{AsyncCopy, Exchange};
 use super::worker::Worker;
 
 /// Waits for all threads of the block; the last to arrive runs `collective` over all records.
@@ -47,6 +47,29 @@ fn block_sync(
     if collective.is_none() && is_switched_off(worker, site) {
         return Ok(Wait::GoOn);
     }
+    if arrive(worker, thread, site, record)? {
+        let total = worker.context().total;
+        let barrier = &mut worker.barrier;
+        if let Some(collective) = collective {
+            // SAFETY: every thread of the block has given a record, which lies on that thread's parked stack.
+            unsafe { collective(barrier.records.as_mut_ptr(), total) };
+        }
+        barrier.clear();
+        worker.sweep = 0;
+        if let Some(accesses) = &mut worker.accesses {
+            accesses.block_barrier();
+        }
+    }
+    Ok(Wait::Park)
+}
+
+/// Adds a thread to those that wait at a barrier with all others of the block. Returns whether it is the last.
+fn arrive(
+    worker: &mut Worker,
+    thread: u32,
+    site: &'static Site,
+    record: *mut c_void,
+) -> Result<bool, String> {
     worker.waiting[thread as usize].site = site;
     let total = worker.context().total;
     let barrier = &mut worker.barrier;
@@ -59,21 +82,33 @@ fn block_sync(
         return Err(format!("this thread is in {site} while thread {first} waits in {other}"));
     }
     barrier.arrived.push(thread);
-    if collective.is_some() {
-        barrier.records.push(record);
-    }
-    if barrier.arrived.len() as u32 == total {
-        if let Some(collective) = collective {
-            // SAFETY: every thread of the block has given a record, which lies on that thread's parked stack.
-            unsafe { collective(barrier.records.as_mut_ptr(), total) };
+    barrier.records.push(record);
+    Ok(barrier.arrived.len() as u32 == total)
+}
+
+/// Waits for all threads of the cluster; then `collective` runs over the records of each thread number's threads, by rank.
+// SAFETY: no other symbol of the program has this name; cuda_on_host.h declares it as it is here.
+#[unsafe(no_mangle)]
+// SAFETY: only kernels call it, each on its own thread and with its own context.
+unsafe extern "C" fn simulator_cluster_sync(
+    context: *mut Context,
+    site: &'static Site,
+    record: *mut c_void,
+    collective: Collective,
+) {
+    // SAFETY: kernels pass their own context, and each reference into the worker ends before it is parked.
+    unsafe {
+        let pointer = Worker::enter_hook(context);
+        match arrive(&mut *pointer, (*context).current, site, record) {
+            Ok(is_last) => {
+                if is_last {
+                    (*pointer).exchange = Some(Exchange::of(&mut (*pointer).barrier, collective));
+                }
+                Worker::park(pointer);
+            }
+            Err(message) => Worker::fail_here(pointer, message),
         }
-        barrier.clear();
-        worker.sweep = 0;
-        if let Some(accesses) = &mut worker.accesses {
-            accesses.block_barrier();
-        }
     }
-    Ok(Wait::Park)
 }
 
 /// Whether a barrier without data is left out of this launch. Also adds the barrier to those that threads have reached.

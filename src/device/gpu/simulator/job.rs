@@ -42,6 +42,8 @@ pub(super) struct Job {
     pub kernel: &'static Kernel,
     pub grid: Triple,
     pub block: Triple,
+    /// Blocks of a cluster, along the grid's second axis.
+    pub cluster: u32,
     pub dynamic_shared: usize,
     /// The most shared memory that a block may have, in bytes.
     pub most_shared: usize,
@@ -50,6 +52,19 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// The number of clusters of the grid.
+    pub fn clusters(&self) -> u64 {
+        self.grid.count() / u64::from(self.cluster)
+    }
+
+    /// The numbers of a cluster's blocks, by rank.
+    pub fn blocks_of(&self, cluster: u64) -> impl Iterator<Item = u64> + use<> {
+        let (across, blocks) = (u64::from(self.grid.x), u64::from(self.cluster));
+        // Along the first axis clusters are neighbours as blocks are.
+        let first = cluster / across * blocks * across + cluster % across;
+        (0..blocks).map(move |rank| first + rank * across)
+    }
+
     /// The memory block and the name of each pointer argument.
     pub fn buffers(&self) -> Vec<(usize, &'static str)> {
         let names = self.kernel.parameter_names();

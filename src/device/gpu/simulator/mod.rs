@@ -4,6 +4,7 @@
 
 mod abi;
 mod access;
+mod cluster;
 mod fault;
 mod hooks;
 mod job;
@@ -49,6 +50,9 @@ pub use memory::Guard;
 
 /// The most blocks of a grid along its second and third axis.
 const MOST_BLOCKS_ACROSS: u32 = 65_535;
+
+/// The most blocks of a cluster on every GPU that has clusters.
+const MOST_BLOCKS_OF_CLUSTER: u32 = 8;
 
 /// The most threads that run blocks: each waiting CUDA thread takes two of a process's 65,530 mappings.
 const MOST_WORKERS: usize = 16;
@@ -186,19 +190,19 @@ impl Simulator {
     }
 
     fn run_grid(&self, job: &Job) -> Outcome<()> {
-        let blocks = job.grid.count();
+        let clusters = job.clusters();
         let length = match job.mode.races {
             // Accesses are tracked on one thread.
-            true => blocks,
-            false => (blocks / (self.threads() as u64 * PARTS)).clamp(1, 4096),
+            true => clusters,
+            false => (clusters / (self.threads() as u64 * PARTS)).clamp(1, 4096),
         };
-        let parts = blocks.div_ceil(length);
+        let parts = clusters.div_ceil(length);
         let shared = SharedJob(*job);
         let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
         let Simulator { barriers, accesses, traffic, .. } = self;
         let run_part = |part: u64| {
-            let numbers = part * length..blocks.min((part + 1) * length);
-            let (outcome, seen) = shared.run(blocks, numbers, &is_over);
+            let numbers = part * length..clusters.min((part + 1) * length);
+            let (outcome, seen) = shared.run(numbers, &is_over);
             locked(barriers).extend(seen.barriers);
             accesses.fetch_add(seen.accesses, Ordering::Relaxed);
             add_traffic(&mut locked(traffic), job.kernel.name(), seen.traffic);
@@ -236,6 +240,11 @@ impl Driver for Simulator {
 
     fn room_for_data(&self) -> usize {
         self.options.room_for_data
+    }
+
+    /// Whatever GPU's limits apply.
+    fn has_clusters(&self) -> bool {
+        true
     }
 
     fn copy(&self, _: u64, _: u64, _: usize) -> Outcome<()> {
@@ -308,6 +317,7 @@ impl Driver for Simulator {
             kernel,
             grid: launch.grid.into(),
             block: launch.block.into(),
+            cluster: launch.cluster,
             dynamic_shared: launch.shared,
             most_shared: self.most_shared(launch),
             arguments: pointers.as_mut_ptr(),
@@ -387,21 +397,20 @@ unsafe impl Sync for SharedJob {}
 impl SharedJob {
     fn run(
         &self,
-        blocks: u64,
-        numbers: std::ops::Range<u64>,
+        clusters: std::ops::Range<u64>,
         is_over: &AtomicBool,
     ) -> (std::result::Result<(), Failure>, Seen) {
         Worker::with(|worker| {
             // SAFETY: the worker is this thread's, and no block is running on it.
             unsafe { (*worker).begin(self.0) };
-            let outcome = numbers.into_iter().try_for_each(|number| {
+            let outcome = clusters.into_iter().try_for_each(|cluster| {
                 if is_over.load(Ordering::Relaxed) {
                     return Ok(());
                 }
                 let is_reverse = self.0.mode.order == Order::Reverse;
-                let number = if is_reverse { blocks - 1 - number } else { number };
+                let cluster = if is_reverse { self.0.clusters() - 1 - cluster } else { cluster };
                 // SAFETY: `begin` was called, with arguments that `check_launch` found to fit.
-                unsafe { Worker::run_block(worker, number) }
+                unsafe { Worker::run_cluster(worker, cluster) }
             });
             // SAFETY: as above.
             (outcome, unsafe { (*worker).end() })
@@ -437,6 +446,14 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Outcome<()> {
         || grid.x > i32::MAX as u32
     {
         return Err(format!("launched with a grid of {grid} blocks, which no GPU accepts"));
+    }
+    if !(1..=MOST_BLOCKS_OF_CLUSTER).contains(&launch.cluster)
+        || !grid.y.is_multiple_of(launch.cluster)
+    {
+        return Err(format!(
+            "launched with clusters of {} blocks along the second axis of a grid of {grid} blocks",
+            launch.cluster
+        ));
     }
     Ok(())
 }

@@ -184,6 +184,16 @@ impl Races {
         self.interval = 0;
     }
 
+    /// The number of barriers that the running block has passed.
+    pub fn interval(&self) -> u32 {
+        self.interval
+    }
+
+    /// The running block, which had been left, has passed this number of barriers.
+    pub fn skip_to(&mut self, interval: u32) {
+        self.interval = interval;
+    }
+
     /// The number of the block that made an access.
     pub fn block_of(&self, access: &Access) -> u64 {
         u64::from(access.block.wrapping_sub(self.first_block))

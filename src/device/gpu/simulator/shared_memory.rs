@@ -69,6 +69,15 @@ impl SharedMemory {
         Ok(address)
     }
 
+    /// Poisons all that the running block may have written, or another block meanwhile.
+    pub fn poison(&self) {
+        self.arrays.iter().flatten().for_each(|array| array.pages.poison());
+        let Some(pages) = self.dynamic.as_ref().filter(|_| self.dynamic_bytes > 0) else { return };
+        let rounded = self.dynamic_bytes.next_multiple_of(ALIGNMENT);
+        // SAFETY: the range is the end of the usable pages, as in `begin_block`.
+        unsafe { std::ptr::write_bytes((pages.end() - rounded) as *mut u8, POISON, rounded) };
+    }
+
     /// Fails where the driver would: for more shared memory than the kernel was allowed, or than a block can have.
     fn check_bytes(&self) -> Result<(), String> {
         let SharedMemory { declared_bytes, dynamic_bytes, most_bytes, .. } = *self;

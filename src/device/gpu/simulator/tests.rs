@@ -42,6 +42,7 @@ fn launch(
         kernel,
         grid: [1, 1, 1],
         block,
+        cluster: 1,
         shared: 0,
         work: LaunchWork::default(),
         arguments,
@@ -169,6 +170,7 @@ fn shared_memory_has_bounds() {
             kernel,
             grid,
             block,
+            cluster: 1,
             shared,
             work: LaunchWork::default(),
             arguments: &arguments,
@@ -188,6 +190,46 @@ fn an_asynchronous_copy_has_to_be_awaited() {
     };
     assert!(run(false).iter().all(|value| *value == 1.0));
     assert!(run(true).iter().any(|value| value.is_nan()));
+}
+
+/// What 3 x 4 blocks of 64 threads write, in clusters of `cluster` blocks.
+fn cluster(order: Order, cluster: u32, leaver: i32, reads_back: i32) -> Outcome<Vec<f32>> {
+    let simulator = simulator(SimulatorOptions { order, ..SimulatorOptions::default() });
+    let y = floats(&simulator, &[0.0; 3 * 4 * 64]);
+    simulator.launch(&Launch {
+        kernel: "broken_cluster",
+        grid: [3, 4, 1],
+        block: [64, 1, 1],
+        cluster,
+        shared: 0,
+        work: LaunchWork::default(),
+        arguments: &[&y, &leaver, &reads_back],
+    })?;
+    Ok(read(&simulator, y, 3 * 4 * 64))
+}
+
+#[test]
+fn the_blocks_of_a_cluster_exchange_values() {
+    for order in [Order::Forward, Order::Reverse, Order::Shuffled(5)] {
+        let found = cluster(order, 4, -1, 0).unwrap();
+        for (block, values) in found.chunks(64).enumerate() {
+            // The numbers x, x + 3, x + 6 and x + 9; the ranks 0 to 3. Threads without a slot keep their own values.
+            let (sum, own) = (4 * (block % 3) + 18 + 600, block + 100 * (block / 3));
+            let [sum, own] = [sum, own].map(|value| value as f32);
+            assert!(values[..8].iter().all(|value| *value == sum), "block {block}: {values:?}");
+            assert!(values[8..].iter().all(|value| *value == own), "block {block}: {values:?}");
+        }
+    }
+    assert_eq!(cluster(Order::Forward, 1, -1, 0).unwrap()[64 * 7], 7.0);
+}
+
+#[test]
+fn a_cluster_needs_all_its_blocks_and_clears_shared_memory() {
+    let text = cluster(Order::Forward, 4, 7, 0).unwrap_err();
+    assert_says(&text, &["broken_cluster block (1,", "cluster_sum at broken.cu:", "has ended"]);
+    let text = cluster(Order::Forward, 3, -1, 0).unwrap_err();
+    assert_says(&text, &["clusters of 3 blocks"]);
+    assert!(cluster(Order::Forward, 4, -1, 1).unwrap().iter().all(|value| value.is_nan()));
 }
 
 #[test]
@@ -220,7 +262,15 @@ fn launches_are_checked_against_the_declaration() {
     let kernel = "broken_write_past_end";
     let try_launch = |grid, block, shared, arguments: &[&dyn Argument]| {
         simulator
-            .launch(&Launch { kernel, grid, block, shared, work: LaunchWork::default(), arguments })
+            .launch(&Launch {
+                kernel,
+                grid,
+                block,
+                cluster: 1,
+                shared,
+                work: LaunchWork::default(),
+                arguments,
+            })
             .unwrap_err()
     };
     let one = [1, 1, 1];
@@ -239,6 +289,7 @@ fn launches_are_checked_against_the_declaration() {
         kernel: "unknown",
         grid: one,
         block: one,
+        cluster: 1,
         shared: 0,
         work: LaunchWork::default(),
         arguments: &[],
@@ -289,6 +340,7 @@ fn with_shared(
         kernel,
         grid,
         block,
+        cluster: 1,
         shared,
         work: LaunchWork::default(),
         arguments: &[&y],

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::{null, null_mut};
 
-use super::abi::Site;
+use super::abi::{Collective, Site};
 
 /// The block's barrier: the threads that have arrived, and at which call.
 pub(super) struct Barrier {
@@ -23,6 +23,49 @@ impl Barrier {
     pub fn clear(&mut self) {
         self.arrived.clear();
         self.records.clear();
+    }
+}
+
+/// The records of a block whose threads all wait for their cluster, by number of the thread.
+pub(super) struct Exchange {
+    pub site: *const Site,
+    pub records: Vec<*mut c_void>,
+    pub collective: Collective,
+}
+
+impl Exchange {
+    /// Takes the records of a barrier that all threads have reached.
+    pub fn of(barrier: &mut Barrier, collective: Collective) -> Self {
+        let mut records = vec![null_mut(); barrier.arrived.len()];
+        for (thread, record) in barrier.arrived.iter().zip(&barrier.records) {
+            records[*thread as usize] = *record;
+        }
+        barrier.clear();
+        Exchange { site: barrier.site, records, collective }
+    }
+
+    /// Runs the collective over the threads with the same number in these blocks, by rank.
+    ///
+    /// # Errors
+    /// If the blocks wait in different places.
+    ///
+    /// # Safety
+    /// The records must lie on stacks of threads that are parked.
+    pub unsafe fn run(blocks: &[&Exchange]) -> Result<(), String> {
+        let first = blocks[0];
+        if let Some(other) = blocks.iter().find(|other| !std::ptr::eq(other.site, first.site)) {
+            // SAFETY: sites are statics of the kernels.
+            let (here, there) = unsafe { (&*first.site, &*other.site) };
+            return Err(format!(
+                "this block waits in {here} while one of its cluster waits in {there}"
+            ));
+        }
+        for thread in 0..first.records.len() {
+            let mut records: Vec<_> = blocks.iter().map(|block| block.records[thread]).collect();
+            // SAFETY: the caller's promise; threads at the same place give records of the same kind.
+            unsafe { (first.collective)(records.as_mut_ptr(), records.len() as u32) };
+        }
+        Ok(())
     }
 }
 

@@ -11,26 +11,28 @@ use corosensei::trap::CoroutineTrapHandler;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::abi::{Context, Run, Site, Triple, context};
+use super::cluster::ClusterBlock;
 use super::fault::Fault;
 use super::job::{Failure, Job, Order, Seen};
 use super::launch_accesses::Accesses;
 use super::memory;
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
-use super::waiting::{Barrier, Copies, Warp};
+use super::waiting::{Barrier, Copies, Exchange, Warp};
 use super::watchdog;
 
 /// What a waiting CUDA thread waits for.
 #[derive(Clone, Copy)]
 pub(super) struct Waiting {
     /// The coroutine that is parked with it.
-    slot: Option<u32>,
+    pub slot: Option<u32>,
     pub site: *const Site,
     pub mask: u32,
     pub collective: usize,
 }
 
-const NOT_WAITING: Waiting = Waiting { slot: None, site: null(), mask: 0, collective: 0 };
+pub(super) const NOT_WAITING: Waiting =
+    Waiting { slot: None, site: null(), mask: 0, collective: 0 };
 
 /// A coroutine, which is used for block after block. It runs threads of the current block, is parked with one of them,
 /// or is idle.
@@ -52,6 +54,8 @@ pub(super) struct Worker {
     pub waiting: Vec<Waiting>,
     pub warps: Vec<Warp>,
     pub barrier: Barrier,
+    /// Set once all threads of the running block wait for its cluster.
+    pub exchange: Option<Exchange>,
     pub copies: Vec<Copies>,
     pub has_copies: bool,
     pub shared: SharedMemory,
@@ -91,6 +95,7 @@ impl Worker {
             waiting: Vec::new(),
             warps: Vec::new(),
             barrier: Barrier::default(),
+            exchange: None,
             copies: Vec::new(),
             has_copies: false,
             shared: SharedMemory::default(),
@@ -162,6 +167,7 @@ impl Worker {
         let context = self.context_mut();
         context.block_size = block;
         context.grid_size = job.grid;
+        context.cluster = job.cluster;
         context.total = total;
         context.threads = numbers;
         context.order = order;
@@ -190,33 +196,55 @@ impl Worker {
         }
     }
 
-    /// Runs the block with this number to its end, or to its first error.
+    /// Runs the block with this number until it ends or waits for its cluster, or to its first error.
     ///
     /// # Safety
     /// `worker` must be the calling thread's, after [`Worker::begin`] with arguments that fit the kernel.
-    pub unsafe fn run_block(worker: *mut Worker, number: u64) -> Result<(), Failure> {
+    pub unsafe fn run_block(
+        worker: *mut Worker,
+        number: u64,
+        rank: u32,
+    ) -> Result<Option<ClusterBlock>, Failure> {
         // SAFETY: nothing else refers to the worker until a coroutine runs, and then only through this pointer.
-        if let Err(message) = unsafe { (*worker).begin_block(number) } {
+        if let Err(message) = unsafe { (*worker).begin_block(number, rank) } {
             return Err(Failure { block: number, message });
         }
-        // SAFETY: as above; the references end before each coroutine is resumed.
+        // SAFETY: as above.
+        unsafe { Worker::run_threads(worker, number, rank) }
+    }
+
+    /// Runs the threads of the block that has begun.
+    ///
+    /// # Safety
+    /// As for [`Worker::run_block`].
+    pub unsafe fn run_threads(
+        worker: *mut Worker,
+        number: u64,
+        rank: u32,
+    ) -> Result<Option<ClusterBlock>, Failure> {
+        // SAFETY: as in `run_block`; the references end before each coroutine is resumed.
         unsafe {
             while let Some(slot) = (*worker).next_slot() {
                 if !Worker::resume(worker, slot) {
                     break;
                 }
             }
-            (*worker).end_block(number)
+            match (*worker).exchange.take() {
+                Some(exchange) if (*worker).failure.is_none() => {
+                    Ok(Some((*worker).leave_block(number, rank, exchange)))
+                }
+                _ => (*worker).end_block(number).map(|()| None),
+            }
         }
     }
 
-    fn begin_block(&mut self, number: u64) -> Result<(), String> {
+    fn begin_block(&mut self, number: u64, rank: u32) -> Result<(), String> {
         let job = *self.job();
         self.warps.iter_mut().for_each(|warp| warp.arrived = 0);
         self.barrier.clear();
         self.ready.clear();
         self.sweep = u32::MAX;
-        (self.failure, self.fault) = (None, None);
+        (self.failure, self.fault, self.exchange) = (None, None, None);
         if std::mem::take(&mut self.has_copies) {
             self.copies.iter_mut().for_each(Copies::clear);
         }
@@ -233,13 +261,55 @@ impl Worker {
         }
         let context = self.context_mut();
         context.block = job.grid.at(number);
+        context.cluster_rank = rank;
         context.reads_gaps = 0;
         context.thread = Triple::default();
         (context.current, context.next) = (0, 0);
         context.dynamic_shared = dynamic as *mut c_void;
-        self.deadline
-            .store(watchdog::now() + job.mode.time_limit.as_millis() as u64, Ordering::Relaxed);
+        self.set_deadline();
         Ok(())
+    }
+
+    fn set_deadline(&self) {
+        let limit = self.job().mode.time_limit.as_millis() as u64;
+        self.deadline.store(watchdog::now() + limit, Ordering::Relaxed);
+    }
+
+    /// Takes what a block needs to go on after its cluster's barrier.
+    fn leave_block(&mut self, number: u64, rank: u32, exchange: Exchange) -> ClusterBlock {
+        self.deadline.store(0, Ordering::Relaxed);
+        self.trap = None;
+        let idle = vec![NOT_WAITING; self.waiting.len()];
+        ClusterBlock {
+            number,
+            rank,
+            exchange,
+            waiting: std::mem::replace(&mut self.waiting, idle),
+            reads_gaps: self.context().reads_gaps,
+            interval: self.accesses.as_ref().map_or(0, |accesses| accesses.races.interval()),
+        }
+    }
+
+    /// Prepares a block to go on after its cluster's barrier.
+    pub fn continue_block(&mut self, block: ClusterBlock) {
+        self.waiting = block.waiting;
+        self.sweep = 0;
+        self.shared.poison();
+        if let Some(accesses) = &mut self.accesses {
+            accesses.begin_block(block.number);
+            accesses.races.skip_to(block.interval + 1);
+        }
+        let grid = self.job().grid;
+        let context = self.context_mut();
+        context.block = grid.at(block.number);
+        context.cluster_rank = block.rank;
+        context.reads_gaps = block.reads_gaps;
+        self.set_deadline();
+    }
+
+    /// Discards the threads of a block of a cluster that has failed.
+    pub fn discard(&mut self, block: ClusterBlock) {
+        block.waiting.iter().filter_map(|waiting| waiting.slot).for_each(|slot| self.restart(slot));
     }
 
     fn end_block(&mut self, number: u64) -> Result<(), Failure> {

@@ -97,6 +97,7 @@ impl GradientSums {
             kernel: &tiling.kernel("split_sums", &self.x),
             grid: tiling.grid,
             block: BLOCK,
+            cluster: 1,
             shared: 0,
             work: LaunchWork::bytes(dy.shape().elements() * (4 * parts.splits + own)),
             arguments: &[&split, &x, &affine, &to, &sums, &Parameters(&shape)],

@@ -93,6 +93,7 @@ pub(crate) fn sum_with_moments(
         kernel: &tiling.kernel("split", out),
         grid: tiling.grid,
         block: BLOCK,
+        cluster: 1,
         shared: 0,
         work: LaunchWork::bytes(bytes),
         arguments: &[&parts, &bias, &to, &partial, &Parameters(&shape)],
@@ -136,7 +137,16 @@ impl Context {
         let more = residual.map_or(Pointer::NULL, Tensor::pointer);
         let [from, affine, to] = [x.pointer(), affine.pointer(), y.pointer()];
         let tensors: Vec<&Tensor> = [x, y].into_iter().chain(residual).collect();
-        let tiling = Tiling::of(&tensors, &[from, affine, more, to]);
+        let pointers = [from, affine, more, to];
+        let own = moments.and_then(|moments| {
+            let parts = moments.parts().shape();
+            let (tiling, rereads) = Tiling::adding_parts(gpu, &tensors, &pointers, parts)?;
+            Some((moments, tiling, rereads))
+        });
+        let (tiling, own) = match own {
+            Some((moments, tiling, rereads)) => (tiling, Some((moments, rereads))),
+            None => (Tiling::of(&tensors, &pointers), None),
+        };
         let shape = BatchNormShape {
             y_pitch: y.pitch() as u64,
             residual_pitch: residual.map_or(0, Tensor::pitch) as u64,
@@ -144,8 +154,7 @@ impl Context {
             ..tiling.shape(x)
         };
         let shape = Parameters(&shape);
-        let rereads = moments.and_then(|moments| tiling.rereads(moments.parts().shape()));
-        let (Some(moments), Some(rereads)) = (moments, rereads) else {
+        let Some((moments, rereads)) = own else {
             match moments {
                 Some(moments) => self.finish(gpu, inputs, moments, running),
                 None => self.finish_running(gpu, inputs, running),
@@ -160,6 +169,7 @@ impl Context {
             kernel: &tiling.kernel("finish_apply", y),
             grid: tiling.grid,
             block: BLOCK,
+            cluster: tiling.cluster,
             shared: 0,
             work: LaunchWork::bytes(
                 tensors.len() * y.shape().elements() * y.dtype().size() + rereads,
@@ -203,7 +213,12 @@ impl Context {
         let pass = slot.as_ref().map(|slot| {
             assert_alike("batch_norm", &[input, &slot.tensor]);
             let pointers = [x, from, affine, slot.tensor.pointer()];
-            let tiling = Tiling::of(&[input, dy, &slot.tensor], &pointers);
+            let tensors = [input, dy, &slot.tensor];
+            let (tiling, rereads) =
+                match Tiling::adding_parts(gpu, &tensors, &pointers, partial.shape()) {
+                    Some((tiling, rereads)) => (tiling, Some(rereads)),
+                    None => (Tiling::of(&tensors, &pointers), None),
+                };
             let shape = BatchNormShape {
                 dy_pitch: dy.pitch() as u64,
                 dx_pitch: slot.tensor.pitch() as u64,
@@ -212,11 +227,9 @@ impl Context {
                 of_batch: u32::from(self.of_batch),
                 ..tiling.shape(input)
             };
-            (slot.tensor.pointer(), tiling, shape)
+            (slot.tensor.pointer(), tiling, shape, rereads)
         });
-        if let Some((dx, tiling, shape)) = &pass
-            && let Some(rereads) = tiling.rereads(partial.shape())
-        {
+        if let Some((dx, tiling, shape, Some(rereads))) = &pass {
             let tensors = if shape.add > 0 { 4 } else { 3 };
             let own = tensors * input.shape().elements() * input.dtype().size();
             let shape = Parameters(shape);
@@ -224,6 +237,7 @@ impl Context {
                 kernel: &tiling.kernel("gradients_input", input),
                 grid: tiling.grid,
                 block: BLOCK,
+                cluster: tiling.cluster,
                 shared: 0,
                 work: LaunchWork::bytes(own + rereads),
                 arguments: &[
@@ -238,6 +252,7 @@ impl Context {
             kernel: "batch_norm_gradients_f32",
             grid: finish.0.grid(),
             block: BLOCK,
+            cluster: 1,
             shared: 0,
             // A thread takes four parts at a time.
             work: LaunchWork {
@@ -246,7 +261,7 @@ impl Context {
             },
             arguments: &[&sums, &affine, &inverse, &dweight, &dbias, &slope, &finish, &add],
         });
-        if let Some((dx, tiling, shape)) = &pass {
+        if let Some((dx, tiling, shape, None)) = &pass {
             let kernel = tiling.kernel("input_gradient", input);
             let arguments: &[&dyn Argument] = &[&x, &from, &affine, &slope, dx, &Parameters(shape)];
             gpu.launch(&kernel, tiling.grid, BLOCK, arguments);
@@ -267,6 +282,7 @@ impl Context {
             kernel: "batch_norm_finish_f32",
             grid: finish.grid(),
             block: BLOCK,
+            cluster: 1,
             shared: 0,
             // The counted path loads four parts and adds one. Passes count the additions, and one more for the sums over threads
             // and the end.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::device::Gpu;
 use crate::device::gpu::Pointer;
 use crate::ops::layers::row_tiles::{THREADS, WANTED_BLOCKS};
 use crate::ops::{kernel_in, vector_of};
@@ -19,19 +20,42 @@ const LEAST_ROWS: usize = 4;
 /// The most bytes that all blocks together read again in place of a launch: a microsecond of memory traffic.
 const MOST_REREADS: usize = 4 << 20;
 
+/// The same for clusters: what a launch for the sums over many parts takes, two microseconds and more.
+const MOST_REREADS_OF_CLUSTERS: usize = 10 << 20;
+
+/// Blocks of a cluster: the most that every GPU with clusters allows.
+const CLUSTER: usize = 8;
+
+/// The most threads in one row of a block that is part of a cluster. The fewer channels a block has, the less it reads again; with 16
+/// bytes a thread these are 128 bytes of a row, whole lines of the cache.
+const CLUSTER_COLUMNS: usize = 8;
+
+/// The blocks that keep a GPU busy where each reads parts again: two on each SM.
+const CLUSTER_BLOCKS: usize = WANTED_BLOCKS / 2;
+
 pub(super) const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
-thread_local! {
-    /// Whether [`with_separate_finish`] runs.
-    static IS_SEPARATE: Cell<bool> = const { Cell::new(false) };
+/// Who adds the parts of a norm's sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartSums {
+    /// A launch of its own.
+    Launch,
+    /// Each block of the pass that needs the sums.
+    Block,
+    /// The blocks of a cluster together.
+    Cluster,
 }
 
-/// Does `work` with a launch of its own for the sums over the parts, in norms of any size. For tests of both forms; in a run the
-/// size decides.
-pub(crate) fn with_separate_finish<R>(work: impl FnOnce() -> R) -> R {
-    let before = IS_SEPARATE.replace(true);
+thread_local! {
+    /// What [`with_part_sums`] asks for.
+    static FORCED: Cell<Option<PartSums>> = const { Cell::new(None) };
+}
+
+/// Does `work` with one way of adding parts, in norms of any size. For tests of all ways; in a run the size decides.
+pub(crate) fn with_part_sums<R>(way: PartSums, work: impl FnOnce() -> R) -> R {
+    let before = FORCED.replace(Some(way));
     let result = work();
-    IS_SEPARATE.set(before);
+    FORCED.set(before);
     result
 }
 
@@ -61,11 +85,48 @@ pub(super) struct Tiling {
     columns: usize,
     pub rows_of_part: usize,
     pub grid: [u32; 3],
+    /// Blocks of a cluster, along the grid's second axis.
+    pub cluster: u32,
 }
 
 impl Tiling {
     /// `pointers` and `tensors` are all the memory that is read and written in vectors.
     pub fn of(tensors: &[&Tensor], pointers: &[Pointer]) -> Self {
+        Tiling::cut(tensors, pointers, [MOST_COLUMNS, WANTED_BLOCKS, 1])
+    }
+
+    /// For a pass whose blocks add the parts of their own channels, with the bytes that they read for it; `None` if that takes longer
+    /// than a launch of its own, or there are no rows. `parts` is the shape of the parts.
+    pub fn adding_parts(
+        gpu: &Gpu,
+        tensors: &[&Tensor],
+        pointers: &[Pointer],
+        parts: Shape,
+    ) -> Option<(Self, usize)> {
+        let ways = [
+            (PartSums::Block, [MOST_COLUMNS, WANTED_BLOCKS, 1], MOST_REREADS),
+            (
+                PartSums::Cluster,
+                [CLUSTER_COLUMNS, CLUSTER_BLOCKS, CLUSTER],
+                MOST_REREADS_OF_CLUSTERS,
+            ),
+        ];
+        ways.into_iter().filter(|(way, ..)| *way == PartSums::Block || gpu.has_clusters()).find_map(
+            |(way, cut, most)| {
+                let tiling = Tiling::cut(tensors, pointers, cut);
+                let bytes = tiling.rereads(parts);
+                let fits = FORCED.get().map_or(bytes <= most, |forced| forced == way);
+                (bytes > 0 && fits).then_some((tiling, bytes))
+            },
+        )
+    }
+
+    /// Into blocks of at most this number of threads in a row, about this number of blocks, and clusters of this number of blocks.
+    fn cut(
+        tensors: &[&Tensor],
+        pointers: &[Pointer],
+        [most_columns, wanted_blocks, cluster]: [usize; 3],
+    ) -> Self {
         let (channels, rows) = (tensors[0].shape().columns(), tensors[0].shape().rows());
         let vector = vector_of(tensors[0].dtype());
         let is_whole = channels.is_multiple_of(vector)
@@ -73,13 +134,16 @@ impl Tiling {
             && pointers.iter().all(|pointer| pointer.0.is_multiple_of(16));
         let vector = if is_whole { vector } else { 1 };
         let groups = channels.div_ceil(vector);
-        let columns = groups.next_power_of_two().min(MOST_COLUMNS);
+        let columns = groups.next_power_of_two().min(most_columns);
         let across = groups.div_ceil(columns);
         let most_parts = rows.div_ceil(LEAST_ROWS * THREADS / columns).max(1);
-        let parts = (WANTED_BLOCKS / across.max(1)).clamp(1, most_parts);
+        // Whole clusters.
+        let wanted = wanted_blocks / across.max(1) / cluster * cluster;
+        let parts = wanted.clamp(1, most_parts);
         let rows_of_part = rows.div_ceil(parts).max(1);
-        let grid = [across as u32, rows.div_ceil(rows_of_part) as u32, 1];
-        Tiling { vector, columns, rows_of_part, grid }
+        let down = rows.div_ceil(rows_of_part).next_multiple_of(cluster);
+        let grid = [across as u32, down as u32, 1];
+        Tiling { vector, columns, rows_of_part, grid, cluster: cluster as u32 }
     }
 
     pub fn shape(&self, x: &Tensor) -> BatchNormShape {
@@ -100,13 +164,11 @@ impl Tiling {
         }
     }
 
-    /// The bytes that blocks read if each adds the parts of its own channels; `None` if that takes longer than a launch of
-    /// its own, or there are no rows. `parts` is the shape of the parts.
-    pub fn rereads(&self, parts: Shape) -> Option<usize> {
+    /// The bytes that the blocks of all clusters read to add the parts of their own channels.
+    fn rereads(&self, parts: Shape) -> usize {
         let channels_of_block = self.columns * self.vector;
         let blocks: usize = self.grid.iter().map(|blocks| *blocks as usize).product();
-        let bytes = blocks * parts[0] * parts[1] * channels_of_block * 4;
-        (bytes > 0 && bytes <= MOST_REREADS && !IS_SEPARATE.get()).then_some(bytes)
+        blocks / self.cluster as usize * parts[0] * parts[1] * channels_of_block * 4
     }
 
     /// The kernel for this vector width.

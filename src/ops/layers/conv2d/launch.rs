@@ -197,6 +197,7 @@ fn launch(
         kernel: &kernel,
         grid: [blocks, 1, 1],
         block: [cut.tile.threads, 1, 1],
+        cluster: 1,
         shared: cut.tile.shared,
         work: LaunchWork::passes(cut.slabs),
         arguments,

@@ -89,6 +89,7 @@ impl Batched for PartSums {
             kernel: "matmul_sum_many_f32",
             grid: grid(blocks),
             block: [256, 1, 1],
+            cluster: 1,
             shared: 0,
             work: LaunchWork::bytes(bytes),
             arguments: &arguments,

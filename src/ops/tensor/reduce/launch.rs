@@ -313,6 +313,7 @@ fn launch(
         kernel,
         grid: [blocks as u32, 1, 1],
         block: [THREADS, 1, 1],
+        cluster: 1,
         shared: 0,
         work: LaunchWork::bytes(bytes),
         arguments: &[&x, &out, &Parameters(shape)],

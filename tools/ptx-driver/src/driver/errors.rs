@@ -19,6 +19,7 @@ pub const UNSUPPORTED_PTX: c_int = 222;
 pub const NOT_FOUND: c_int = 500;
 pub const NOT_READY: c_int = 600;
 pub const OUT_OF_RESOURCES: c_int = 701;
+pub const INVALID_CLUSTER_SIZE: c_int = 912;
 pub const CAPTURE_UNSUPPORTED: c_int = 900;
 pub const CAPTURE_INVALIDATED: c_int = 901;
 pub const CAPTURE_UNMATCHED: c_int = 903;
@@ -28,9 +29,10 @@ pub const CAPTURED_EVENT: c_int = 907;
 pub const UNKNOWN: c_int = 999;
 
 /// The name and the description of each error that this driver returns.
-const ERRORS: [(c_int, &CStr, &CStr); 27] = [
+const ERRORS: [(c_int, &CStr, &CStr); 28] = [
     (0, c"CUDA_SUCCESS", c"no error"),
     (INVALID_VALUE, c"CUDA_ERROR_INVALID_VALUE", c"invalid argument"),
+    (INVALID_CLUSTER_SIZE, c"CUDA_ERROR_INVALID_CLUSTER_SIZE", c"misconfigured cluster size"),
     (OUT_OF_MEMORY, c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
     (NOT_INITIALIZED, c"CUDA_ERROR_NOT_INITIALIZED", c"initialization error"),
     (NO_DEVICE, c"CUDA_ERROR_NO_DEVICE", c"no CUDA-capable device is detected"),

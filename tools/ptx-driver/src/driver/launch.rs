@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
 
 use super::entry::{Outcome, exported};
-use super::errors::{INVALID_VALUE, OUT_OF_RESOURCES};
+use super::errors::{INVALID_CLUSTER_SIZE, INVALID_VALUE, OUT_OF_RESOURCES};
 use super::occupancy;
 use super::state::{Function, Handle, state};
 use super::work::{KernelLaunch, Work};
@@ -15,6 +15,9 @@ use crate::ptx::instruction::Kernel;
 const GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 const BLOCK: [u32; 3] = [1024, 1024, 64];
 const THREADS: u64 = 1024;
+
+/// The most blocks of a cluster on every GPU that has clusters.
+const MOST_BLOCKS_OF_CLUSTER: u32 = 8;
 
 /// The marks in the list of `extra`.
 const EXTRA_END: usize = 0;
@@ -87,6 +90,49 @@ impl Parameters {
     }
 }
 
+/// `CUlaunchConfig`.
+#[repr(C)]
+pub struct Config {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    dynamic_shared: c_uint,
+    stream: Handle,
+    attributes: *const Attribute,
+    count: c_uint,
+}
+
+/// `CUlaunchAttribute`, of which only the extents of clusters are known.
+#[repr(C)]
+struct Attribute {
+    id: c_int,
+    padding: [u8; 4],
+    extents: [c_uint; 3],
+    rest: [u8; 52],
+}
+
+/// `CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION`.
+const CLUSTER_DIMENSION: c_int = 4;
+
+impl Config {
+    fn cluster(&self) -> Outcome<[u32; 3]> {
+        if self.count == 0 {
+            return Ok([1; 3]);
+        }
+        // SAFETY: the driver's manual demands as many attributes there.
+        let attributes =
+            unsafe { std::slice::from_raw_parts(self.attributes, self.count as usize) };
+        match attributes {
+            [Attribute { id: CLUSTER_DIMENSION, extents, .. }] => Ok(*extents),
+            _ => {
+                eprintln!(
+                    "ptx-driver: a launch with attributes other than the extents of clusters"
+                );
+                Err(INVALID_VALUE)
+            }
+        }
+    }
+}
+
 /// Checks the extents of a launch.
 fn check_extents(
     function: &Function,
@@ -109,6 +155,25 @@ fn check_extents(
         return Err((INVALID_VALUE, text));
     }
     Ok(())
+}
+
+/// The blocks of a cluster, along the second axis.
+fn check_cluster(grid: [u32; 3], cluster: [u32; 3]) -> Result<u32, (c_int, String)> {
+    if cluster == [1; 3] {
+        return Ok(1);
+    }
+    let is_known = options().gpu.major >= 9
+        && cluster[0] == 1
+        && cluster[2] == 1
+        && (1..=MOST_BLOCKS_OF_CLUSTER).contains(&cluster[1])
+        && grid[1].is_multiple_of(cluster[1]);
+    match is_known {
+        true => Ok(cluster[1]),
+        false => Err((
+            INVALID_CLUSTER_SIZE,
+            format!("clusters of {cluster:?} blocks in a grid of {grid:?}"),
+        )),
+    }
 }
 
 /// Checks shared memory and registers of a launch.
@@ -135,7 +200,7 @@ fn check_resources(
 
 fn launch(
     function: Handle,
-    [grid, block]: [[u32; 3]; 2],
+    [grid, block, cluster]: [[u32; 3]; 3],
     dynamic: usize,
     stream: Handle,
     parameters: Parameters,
@@ -147,13 +212,17 @@ fn launch(
     let threads = block.iter().map(|extent| *extent as usize).product();
     let checked = check_extents(&own, grid, block)
         .and_then(|()| check_resources(&own, threads, dynamic))
-        .and_then(|()| parameters.read(kernel).map_err(|text| (INVALID_VALUE, text)));
-    let parameters = checked.map_err(|(error, text)| {
+        .and_then(|()| check_cluster(grid, cluster))
+        .and_then(|cluster| {
+            let parameters = parameters.read(kernel).map_err(|text| (INVALID_VALUE, text))?;
+            Ok((cluster, parameters))
+        });
+    let (cluster, parameters) = checked.map_err(|(error, text)| {
         eprintln!("ptx-driver: the launch of {} is refused: {text}", kernel.name);
         error
     })?;
     let kernel = Arc::clone(&own.kernel);
-    let launch = KernelLaunch { kernel, grid, block, dynamic_shared: dynamic, parameters };
+    let launch = KernelLaunch { kernel, grid, block, cluster, dynamic_shared: dynamic, parameters };
     state.submit(stream, Work::Launch(Arc::new(launch)))
 }
 
@@ -171,7 +240,20 @@ exported! {
         each: *mut *mut c_void,
         extra: *mut *mut c_void,
     ) {
-        let extents = [[grid_x, grid_y, grid_z], [block_x, block_y, block_z]];
+        let extents = [[grid_x, grid_y, grid_z], [block_x, block_y, block_z], [1; 3]];
         launch(function, extents, dynamic_shared as usize, stream, Parameters { each, extra })
+    }
+
+    fn cuLaunchKernelEx(
+        config: *const Config,
+        function: Handle,
+        each: *mut *mut c_void,
+        extra: *mut *mut c_void,
+    ) {
+        // SAFETY: the driver's manual demands a configuration.
+        let config = unsafe { config.as_ref() }.ok_or(INVALID_VALUE)?;
+        let extents = [config.grid, config.block, config.cluster()?];
+        let dynamic = config.dynamic_shared as usize;
+        launch(function, extents, dynamic, config.stream, Parameters { each, extra })
     }
 }

@@ -17,6 +17,7 @@ pub struct KernelLaunch {
     pub kernel: Arc<Loaded>,
     pub grid: [u32; 3],
     pub block: [u32; 3],
+    pub cluster: u32,
     pub dynamic_shared: usize,
     pub parameters: Vec<u8>,
 }
@@ -117,6 +118,7 @@ impl State {
             kernel: &work.kernel.kernel,
             grid: work.grid,
             block: work.block,
+            cluster: work.cluster,
             dynamic_shared: work.dynamic_shared,
             parameters: &work.parameters,
             memory: &ranges,

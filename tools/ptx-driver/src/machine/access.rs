@@ -166,6 +166,14 @@ impl Warp {
                     self.take_from(access, operands, lane, &local, start);
                     self.local = local;
                 }
+                Space::Cluster => {
+                    check_alignment(lane, at, size)?;
+                    let (memory, start) = shared
+                        .others
+                        .find(at, size)
+                        .map_err(|text| Problem::new(lane, LAUNCH_FAILED, text))?;
+                    self.take_from(access, operands, lane, memory, start);
+                }
                 Space::Constant | Space::Shared => {
                     let memory = &launch.kernel.constant_memory;
                     check_bounds(lane, at, size, memory.len(), "constant memory")?;
@@ -300,8 +308,9 @@ impl Warp {
                     let registers = &self.registers;
                     put_all(&mut self.local, start, access, |number| data(registers, number));
                 }
-                Space::Constant => {
-                    return Err(Problem::new(lane, ILLEGAL_ADDRESS, "a write to constant memory"));
+                Space::Constant | Space::Cluster => {
+                    let text = "a write to memory that may only be read";
+                    return Err(Problem::new(lane, ILLEGAL_ADDRESS, text));
                 }
             }
         }

@@ -26,11 +26,12 @@ impl Random {
     }
 }
 
-/// The warps and the shared memory of one block after the other.
+/// The warps and the shared memory of one block after the other: begun, then run, and after each wait for its cluster run on.
 pub struct Block<'a> {
     launch: &'a Launch<'a>,
     warps: Vec<Warp>,
-    shared: Shared,
+    pub shared: Shared,
+    index: [u32; 3],
 }
 
 impl<'a> Block<'a> {
@@ -46,29 +47,68 @@ impl<'a> Block<'a> {
             launch,
             warps: (0..threads.div_ceil(LANES)).map(|number| Warp::new(launch, number)).collect(),
             shared: Shared::new(bytes, kernel.granule, launch.execution.races),
+            index: [0; 3],
         }
     }
 
-    /// Runs the block of this index.
+    /// Begins the block of this index.
+    pub fn begin(&mut self, index: [u32; 3]) {
+        self.index = index;
+        self.shared.begin();
+        self.warps.iter_mut().for_each(|warp| warp.begin(self.launch, index));
+    }
+
+    /// Runs the block until it ends or waits for its cluster. Returns whether it waits.
     ///
     /// # Errors
     /// If a thread does what is not allowed.
-    pub fn run(&mut self, index: [u32; 3], random: &mut Random) -> Result<(), Fault> {
-        let result = self.run_all(index, random);
+    pub fn run(&mut self, random: &mut Random) -> Result<bool, Fault> {
+        let result = self.run_all(random);
+        let index = self.index;
         result.map_err(|fault| Fault { text: format!("{}, block {index:?}", fault.text), ..fault })
     }
 
-    fn run_all(&mut self, index: [u32; 3], random: &mut Random) -> Result<(), Fault> {
-        self.shared.begin();
-        self.warps.iter_mut().for_each(|warp| warp.begin(self.launch, index));
+    fn run_all(&mut self, random: &mut Random) -> Result<bool, Fault> {
         loop {
             self.run_to_barrier(random)?;
             if self.warps.iter().all(|warp| warp.arrived.is_empty()) {
-                return Ok(());
+                return Ok(false);
             }
             self.check_barrier()?;
+            if self.waits_for_cluster()? {
+                return Ok(true);
+            }
             self.pass_barrier();
         }
+    }
+
+    /// Whether the threads wait for their cluster; all of them do if one does.
+    fn waits_for_cluster(&self) -> Result<bool, Fault> {
+        let is_cluster = |group: &Group| {
+            let action = self.launch.kernel.code[group.pc as usize].action;
+            matches!(action, Action::ClusterWait)
+        };
+        let groups =
+            || self.warps.iter().flat_map(|warp| warp.arrived.iter().map(move |own| (warp, own)));
+        let Some((warp, group)) = groups().find(|(_, group)| is_cluster(group)) else {
+            return Ok(false);
+        };
+        match groups().all(|(_, group)| is_cluster(group)) {
+            true => Ok(true),
+            false => {
+                let text = "waits for its cluster, and others at a barrier of the block".to_owned();
+                Err(self.fault(warp, *group, text))
+            }
+        }
+    }
+
+    /// A fault at the cluster's barrier, at which the block waits.
+    pub fn fault_at_cluster(&self, text: &str) -> Fault {
+        let waits = self.warps.iter().find_map(|warp| Some((warp, warp.arrived.first()?)));
+        waits.map_or_else(
+            || unknown(text),
+            |(warp, group)| self.fault(warp, *group, text.to_owned()),
+        )
     }
 
     /// Runs every warp until it waits at a barrier or has ended.
@@ -120,7 +160,8 @@ impl<'a> Block<'a> {
         warp.fault(self.launch, group.pc, &Problem::new(lane, LAUNCH_FAILED, text))
     }
 
-    fn pass_barrier(&mut self) {
+    /// All threads that have to wait at the barrier do.
+    pub fn pass_barrier(&mut self) {
         self.shared.barrier();
         let votes = self
             .warps

@@ -1,9 +1,10 @@
-//! A grid: its blocks, spread over threads.
+//! A grid: its blocks, cluster by cluster, spread over threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::block::{Block, Random};
+use super::block::Random;
+use super::cluster::Cluster;
 use super::fault::Fault;
 use super::warp::Launch;
 use crate::options::Order;
@@ -13,21 +14,26 @@ use crate::options::Order;
 /// # Errors
 /// The first fault that a block reports.
 pub fn run(launch: &Launch) -> Result<(), Fault> {
-    let blocks = launch.grid.iter().map(|extent| *extent as usize).product::<usize>();
-    let places = order(launch.execution.order, blocks);
+    let [across, down, deep] = launch.grid.map(|extent| extent as usize);
+    let blocks = launch.cluster as usize;
+    let clusters = across * (down / blocks) * deep;
+    let places = order(launch.execution.order, clusters);
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let first = Mutex::new(None);
     let work = |worker: u64| {
-        let mut block = Block::new(launch);
+        let mut cluster = Cluster::new(launch);
         let mut random = random(launch.execution.order, worker);
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            if at >= blocks {
+            if at >= clusters {
                 return;
             }
             let number = places.as_ref().map_or(at, |places| places[at] as usize);
-            if let Err(fault) = block.run(index(launch.grid, number), &mut random) {
+            let lowest = number / across * blocks * across + number % across;
+            let indices: Vec<[u32; 3]> =
+                (0..blocks).map(|rank| index(launch.grid, lowest + rank * across)).collect();
+            if let Err(fault) = cluster.run(&indices, &mut random) {
                 failed.store(true, Ordering::Relaxed);
                 if let Ok(mut first) = first.lock() {
                     first.get_or_insert(fault);
@@ -35,7 +41,7 @@ pub fn run(launch: &Launch) -> Result<(), Fault> {
             }
         }
     };
-    let threads = launch.execution.threads.min(blocks);
+    let threads = launch.execution.threads.min(clusters);
     std::thread::scope(|scope| {
         for worker in 1..threads {
             let work = &work;
@@ -49,15 +55,15 @@ pub fn run(launch: &Launch) -> Result<(), Fault> {
     }
 }
 
-/// The blocks in the order in which they are started; `None` for their own.
-fn order(order: Order, blocks: usize) -> Option<Vec<u32>> {
-    let mut places: Vec<u32> = (0..blocks as u32).collect();
+/// The clusters in the order in which they are started; `None` for their own.
+fn order(order: Order, clusters: usize) -> Option<Vec<u32>> {
+    let mut places: Vec<u32> = (0..clusters as u32).collect();
     match order {
         Order::Forward => return None,
         Order::Reverse => places.reverse(),
         Order::Shuffled(seed) => {
             let mut random = Random::new(seed);
-            for at in (1..blocks).rev() {
+            for at in (1..clusters).rev() {
                 places.swap(at, random.below(at as u64 + 1) as usize);
             }
         }

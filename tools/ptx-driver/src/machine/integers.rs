@@ -1,5 +1,6 @@
 //! Integer and bit operations.
 
+use super::cluster::place_of;
 use super::operation::{binary, op, ternary, unary};
 use super::registers::{Class, LANES, Lane, Mask, Registers};
 use crate::ptx::instruction::{Arithmetic, Operands};
@@ -63,6 +64,7 @@ fn wide_products(operation: &str, ty: &str) -> Option<Arithmetic> {
         ("mad.wide", "i32") => {
             op!(|a: i32, b: i32, c: i64| -> i64 => (i64::from(a) * i64::from(b)).wrapping_add(c))
         }
+        ("mapa.shared::cluster", "u32") => op!(|at: u32, rank: u32| -> u32 => place_of(at, rank)),
         ("mul.hi", "u32") => {
             op!(|a: u32, b: u32| -> u32 => (u64::from(a) * u64::from(b) >> 32) as u32)
         }

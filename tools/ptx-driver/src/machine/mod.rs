@@ -4,6 +4,7 @@ pub mod access;
 pub mod approximations;
 pub mod block;
 pub mod clocks;
+pub mod cluster;
 pub mod collective;
 pub mod conversions;
 pub mod copies;

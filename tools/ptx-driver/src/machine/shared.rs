@@ -5,6 +5,7 @@
 //! asynchronous copy writes from its start until its thread waits for it.
 
 use super::clocks::Clocks;
+use super::cluster::Others;
 use super::registers::{LANES, Mask, lanes};
 
 /// How a place is written.
@@ -109,6 +110,8 @@ pub enum Wrong {
 /// Shared memory.
 pub struct Shared {
     pub bytes: Vec<u8>,
+    /// The memory of the other blocks of the cluster.
+    pub others: Others,
     cells: Vec<Cell>,
     shift: u32,
     /// Counts the barriers, over all blocks.
@@ -126,6 +129,7 @@ impl Shared {
     pub fn new(bytes: usize, granule: usize, finds_races: bool) -> Self {
         Shared {
             bytes: vec![POISON; bytes],
+            others: Others::default(),
             cells: vec![UNTOUCHED; bytes.div_ceil(granule)],
             shift: granule.trailing_zeros(),
             epoch: 0,
@@ -137,8 +141,15 @@ impl Shared {
     /// Begins a block.
     pub fn begin(&mut self) {
         self.bytes.fill(POISON);
+        self.others = Others::default();
         self.epoch += 1;
         self.first = self.epoch;
+    }
+
+    /// Which bytes have been written in this block.
+    pub fn written(&self) -> Vec<bool> {
+        let is_written = |at: usize| self.cells[at >> self.shift].write_epoch >= self.first;
+        (0..self.bytes.len()).map(is_written).collect()
     }
 
     /// All threads have reached a barrier.

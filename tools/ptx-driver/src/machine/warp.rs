@@ -17,6 +17,8 @@ pub struct Launch<'a> {
     pub kernel: &'a Kernel,
     pub grid: [u32; 3],
     pub block: [u32; 3],
+    /// Blocks of a cluster, along the second axis.
+    pub cluster: u32,
     pub dynamic_shared: usize,
     pub parameters: &'a [u8],
     pub memory: &'a Ranges,
@@ -64,6 +66,8 @@ pub struct Warp {
     waiting: Vec<Waiting>,
     /// Lanes at a barrier of the block.
     pub arrived: Vec<Group>,
+    /// Lanes that have arrived at the cluster's barrier and do not wait there yet.
+    pub on_their_way: Mask,
     /// All lanes that the block has, and those that have not ended.
     pub all: Mask,
     pub live: Mask,
@@ -93,6 +97,7 @@ impl Warp {
             groups: Vec::new(),
             waiting: Vec::new(),
             arrived: Vec::new(),
+            on_their_way: 0,
             all: if count == LANES { Mask::MAX } else { (1 << count) - 1 },
             live: 0,
             number: number as u16,
@@ -116,6 +121,7 @@ impl Warp {
         self.groups.push(Group { pc: 0, mask: self.all });
         self.waiting.clear();
         self.arrived.clear();
+        self.on_their_way = 0;
         self.live = self.all;
         self.copies.clear();
         self.local.fill(0xff);
@@ -134,6 +140,8 @@ impl Warp {
             Special::Blocks(axis) => launch.grid[axis as usize],
             Special::LaneIndex => lane as u32,
             Special::WarpIndex => u32::from(self.number),
+            Special::ClusterRank => block[1] % launch.cluster,
+            Special::ClusterSize => launch.cluster,
         }
     }
 
@@ -259,7 +267,21 @@ impl Warp {
                 let lane = active.trailing_zeros() as usize;
                 return Err(Problem::new(lane, LAUNCH_FAILED, "trap"));
             }
-            Action::Barrier | Action::BarrierVote { .. } => {
+            Action::ClusterArrive => {
+                if let Some(lane) = lanes(self.on_their_way & active).next() {
+                    let text = "arrives twice at the cluster's barrier";
+                    return Err(Problem::new(lane, LAUNCH_FAILED, text));
+                }
+                self.on_their_way |= active;
+            }
+            Action::Barrier | Action::BarrierVote { .. } | Action::ClusterWait => {
+                if let Action::ClusterWait = instruction.action {
+                    if let Some(lane) = lanes(active & !self.on_their_way).next() {
+                        let text = "waits at the cluster's barrier, and has not arrived there";
+                        return Err(Problem::new(lane, LAUNCH_FAILED, text));
+                    }
+                    self.on_their_way &= !active;
+                }
                 // Lanes that were in a function meanwhile come later.
                 match self.arrived.iter_mut().find(|own| own.pc == pc) {
                     Some(own) => own.mask |= active,

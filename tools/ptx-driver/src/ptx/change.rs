@@ -74,5 +74,12 @@ impl Kernel {
 }
 
 fn orders(action: &Action) -> bool {
-    matches!(action, Action::Barrier | Action::WarpBarrier | Action::WaitCopies { .. })
+    matches!(
+        action,
+        Action::Barrier
+            | Action::WarpBarrier
+            | Action::ClusterArrive
+            | Action::ClusterWait
+            | Action::WaitCopies { .. }
+    )
 }

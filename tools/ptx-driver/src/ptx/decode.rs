@@ -149,6 +149,7 @@ impl Assembler<'_> {
         use super::instruction::Space;
         let space = match () {
             () if line.has("shared") => Space::Shared,
+            () if line.has("shared::cluster") => Space::Cluster,
             () if line.has("local") => Space::Local,
             () if line.has("const") => Space::Constant,
             () => Space::Global,

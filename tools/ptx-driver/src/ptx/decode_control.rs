@@ -31,6 +31,13 @@ impl Assembler<'_> {
 
     fn barrier(&mut self, line: &Line) -> Outcome<Decoded> {
         let mut operands = Operands::default();
+        if line.has("cluster") {
+            return match (line.has("arrive"), line.has("wait"), line.has("relaxed")) {
+                (true, false, false) => Ok((Action::ClusterArrive, operands)),
+                (false, true, false) => Ok((Action::ClusterWait, operands)),
+                _ => Err("an unknown barrier of a cluster".to_owned()),
+            };
+        }
         if line.has("warp") {
             operands.s[0] = self.names.operand(line.operand(0)?, Class::Narrow)?;
             return Ok((Action::WarpBarrier, operands));

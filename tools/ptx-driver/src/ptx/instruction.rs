@@ -28,6 +28,8 @@ pub struct Operands {
 pub enum Space {
     Global,
     Shared,
+    /// Shared memory of a block of the same cluster.
+    Cluster,
     Local,
     Constant,
 }
@@ -127,6 +129,10 @@ pub enum Action {
     Exit,
     Trap,
     Barrier,
+    /// The thread has arrived at the cluster's barrier, and goes on.
+    ClusterArrive,
+    /// Waits until all threads of the cluster have arrived.
+    ClusterWait,
     /// A barrier that tells every thread whether any (or all) of them had the predicate.
     BarrierVote {
         is_all: bool,
@@ -180,6 +186,8 @@ pub enum Special {
     Blocks(u8),
     LaneIndex,
     WarpIndex,
+    ClusterRank,
+    ClusterSize,
 }
 
 /// A parameter's place in the parameter buffer.

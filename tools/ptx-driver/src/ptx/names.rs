@@ -215,6 +215,8 @@ fn special(name: &str) -> Option<Special> {
     match name {
         "%laneid" => Some(Special::LaneIndex),
         "%warpid" => Some(Special::WarpIndex),
+        "%cluster_ctarank" => Some(Special::ClusterRank),
+        "%cluster_nctarank" => Some(Special::ClusterSize),
         _ => None,
     }
 }

@@ -29,6 +29,7 @@ pub fn kernel(declarations: &str, body: &str) -> String {
 pub struct Setup {
     pub blocks: u32,
     pub threads: u32,
+    pub cluster: u32,
     pub dynamic_shared: usize,
     pub arithmetic: Arithmetic,
     pub execution: Execution,
@@ -40,6 +41,7 @@ impl Default for Setup {
         Setup {
             blocks: 1,
             threads: 32,
+            cluster: 1,
             dynamic_shared: 0,
             arithmetic: Arithmetic::default(),
             execution: Execution {
@@ -70,8 +72,9 @@ impl Setup {
             kernel.code.iter().map(|_| AtomicBool::new(false)).collect();
         grid::run(&Launch {
             kernel: &kernel,
-            grid: [self.blocks, 1, 1],
+            grid: [1, self.blocks, 1],
             block: [self.threads, 1, 1],
+            cluster: self.cluster,
             dynamic_shared: self.dynamic_shared,
             parameters: &start.to_le_bytes(),
             memory: &ranges,
