@@ -17,6 +17,7 @@ use alrao::ops::layers::lstm::{LstmWeights, lstm};
 use alrao::ops::layers::pool::{
     adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d,
 };
+use alrao::ops::layers::squeeze_excite::squeeze_excite;
 use alrao::ops::rl::bellman;
 use alrao::ops::rl::replay::{Draw, sample};
 use alrao::ops::tensor::concatenate::concatenate;
@@ -247,6 +248,18 @@ fn images() -> Vec<Row> {
             &[&[1, 0, 4, 3]],
             |x| global_average_pool(&x[0]),
             Ok(vec![f64::NAN; 3]),
+        ),
+        op(
+            "squeeze_excite N = 0",
+            &[&[0, 4, 4, 3], &[2, 1, 1, 3], &[2], &[3, 1, 1, 2], &[3]],
+            |x| squeeze_excite(&x[0], [&x[1], &x[2]], [&x[3], &x[4]], Some(&x[0])),
+            zeros(17),
+        ),
+        op(
+            "squeeze_excite of no hidden units",
+            &[&[2, 4, 4, 3], &[0, 1, 1, 3], &[0], &[3, 1, 1, 0], &[3]],
+            |x| squeeze_excite(&x[0], [&x[1], &x[2]], [&x[3], &x[4]], None),
+            Err(&["squeeze_excite", "0 hidden units", "[2, 4, 4, 3]"]),
         ),
         op(
             "adaptive N = 0",

@@ -41,7 +41,7 @@ fn a_step_of_each_model_launches_as_much_as_it_did() {
         (Architecture::Vgg19, 146),
         (Architecture::MobileNetV2, 397),
         (Architecture::GoogLeNet, 536),
-        (Architecture::SeNet18, 329),
+        (Architecture::SeNet18, 205),
         (Architecture::AlexNet, 77),
         (Architecture::ResNet50, 444),
         (Architecture::DenseNet121, 974),

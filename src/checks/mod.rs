@@ -29,6 +29,7 @@ pub mod replay;
 #[cfg(has_simulator)]
 pub mod simulator;
 mod soft_update;
+mod squeeze_excite;
 mod step_statistics;
 mod switch;
 
@@ -213,6 +214,7 @@ const FAMILIES: &[Family] = &[
     (&["reduce"], reduce::cases),
     (&["replay"], replay::cases),
     (&["soft_update"], soft_update::cases),
+    (&["squeeze_excite"], squeeze_excite::cases),
     (&["switch"], switch::cases),
     (&["step_statistics"], step_statistics::cases),
 ];

@@ -3,8 +3,8 @@
 
 use crate::models::channels;
 use crate::nn::{
-    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Flatten, ForwardContext,
-    GlobalAveragePool, Init, Module, Sequential, Visitor,
+    Activation, AveragePool2d, BatchNorm2d, Conv2d, ConvBn, Flatten, ForwardContext, Init, Module,
+    Sequential, SqueezeExcite, Visitor,
 };
 use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::tensor::Tensor;
@@ -33,8 +33,7 @@ struct Block {
     second: Conv2d,
     /// A projection of the input to the output's shape, if they differ.
     shortcut: Option<Sequential>,
-    squeeze: Conv2d,
-    excite: Conv2d,
+    gates: SqueezeExcite,
 }
 
 impl Block {
@@ -48,20 +47,8 @@ impl Block {
             shortcut.push(convolution(inputs, outputs, 1, stride, init));
             shortcut
         });
-        let reduced = (outputs / REDUCTION).max(1);
-        let mut pointwise =
-            |inputs, outputs| Conv2d::new(inputs, outputs, 1, Conv2dConfig::default(), true, init);
-        let squeeze = pointwise(outputs, reduced);
-        let excite = pointwise(reduced, outputs);
-        Block { norm, first, second, shortcut, squeeze, excite }
-    }
-
-    /// A factor for each channel of each image, `[N, 1, 1, C]`.
-    fn weights(&self, out: &Tensor, context: &ForwardContext) -> Tensor {
-        let mean = GlobalAveragePool.forward(out, context);
-        let pixel = mean.reshape([mean.shape()[0], 1, 1, mean.shape()[1]]);
-        let inner = self.squeeze.forward(&pixel, context).relu();
-        self.excite.forward(&inner, context).sigmoid()
+        let gates = SqueezeExcite::new(outputs, (outputs / REDUCTION).max(1), init);
+        Block { norm, first, second, shortcut, gates }
     }
 }
 
@@ -69,11 +56,8 @@ impl Module for Block {
     fn forward(&self, x: &Tensor, context: &ForwardContext) -> Tensor {
         let active = self.norm.forward(x, context);
         let out = self.second.forward(&self.first.forward(&active, context), context);
-        let out = out.mul(&self.weights(&out, context));
-        match &self.shortcut {
-            Some(shortcut) => out.add(&shortcut.forward(&active, context)),
-            None => out.add(x),
-        }
+        let projected = self.shortcut.as_ref().map(|shortcut| shortcut.forward(&active, context));
+        self.gates.forward_add(&out, projected.as_ref().unwrap_or(x), context)
     }
 
     fn visit(&self, visitor: &mut dyn Visitor) {
@@ -83,8 +67,7 @@ impl Module for Block {
         if let Some(shortcut) = &self.shortcut {
             visitor.child("shortcut", shortcut);
         }
-        visitor.child("fc1", &self.squeeze);
-        visitor.child("fc2", &self.excite);
+        self.gates.visit(visitor);
     }
 }
 

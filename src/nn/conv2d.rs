@@ -98,6 +98,12 @@ impl Conv2d {
         (y, moments.expect("moments that were asked for"))
     }
 
+    /// Weight and bias in a forward pass, for an op that has the convolution as a part. Panics without a bias.
+    pub(crate) fn weight_and_bias(&self, context: &ForwardContext) -> [Tensor; 2] {
+        let bias = self.bias.as_ref().expect("a convolution with a bias");
+        [self.weight.value(context), bias.value(context)]
+    }
+
     fn convolve(
         &self,
         x: &Tensor,

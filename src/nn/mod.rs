@@ -12,6 +12,7 @@ mod lstm;
 mod module;
 mod parameter;
 mod pool;
+mod squeeze_excite;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv_bn::{Activation, ConvBn, Convolution};
@@ -26,3 +27,4 @@ pub(crate) use module::zero_missing_gradients;
 pub use module::{Entry, Module, Sequential, Visitor, for_each_entry};
 pub use parameter::{Buffer, BufferKind, Features, FileLayout, Parameter};
 pub use pool::{AdaptiveAveragePool2d, AveragePool2d, Flatten, GlobalAveragePool, MaxPool2d};
+pub use squeeze_excite::SqueezeExcite;

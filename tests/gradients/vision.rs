@@ -1,4 +1,4 @@
-//! Norms, pools and flatten.
+//! Norms, pools, flatten and channel gates.
 
 use alrao::Tensor;
 use alrao::ops::layers::batch_norm::{BatchNormConfig, batch_norm_eval, batch_norm_train};
@@ -6,12 +6,13 @@ use alrao::ops::layers::flatten::flatten;
 use alrao::ops::layers::pool::{
     adaptive_average_pool2d, average_pool2d, global_average_pool, max_pool2d,
 };
+use alrao::ops::layers::squeeze_excite::squeeze_excite;
 use alrao::ops::tensor::concatenate::concatenate;
 
 use super::{Row, row};
 
 pub fn rows() -> Vec<Row> {
-    [norms(), pools()].into_iter().flatten().collect()
+    [norms(), pools(), gates()].into_iter().flatten().collect()
 }
 
 fn norm(x: &Tensor, inputs: &[Tensor], relu: bool) -> Tensor {
@@ -120,5 +121,44 @@ fn pools() -> Vec<Row> {
             let slice = x[0].slice(3, 1, 4);
             concatenate(&[&flatten(&slice), &flatten(&slice)]).square()
         }),
+    ]
+}
+
+/// Gates of the first input by the next four.
+fn gated(x: &[Tensor], residual: Option<&Tensor>) -> Tensor {
+    squeeze_excite(&x[0], [&x[1], &x[2]], [&x[3], &x[4]], residual)
+}
+
+fn gates() -> Vec<Row> {
+    vec![
+        row("squeeze and excite", [&[2, 3, 2, 5], &[2, 1, 1, 5], &[2], &[5, 1, 1, 2], &[5]], |x| {
+            gated(x, None)
+        }),
+        row(
+            "squeeze and excite with a residual",
+            [&[3, 2, 2, 4], &[3, 1, 1, 4], &[3], &[4, 1, 1, 3], &[4], &[3, 2, 2, 4]],
+            |x| gated(x, x.get(5)),
+        ),
+        row(
+            "squeeze and excite with the input as the residual",
+            [&[1, 3, 1, 2], &[1, 1, 1, 2], &[1], &[2, 1, 1, 1], &[2]],
+            |x| gated(x, x.first()),
+        ),
+        row(
+            "squeeze and excite one channel of one pixel",
+            [&[1; 4], &[1; 4], &[1], &[1; 4], &[1]],
+            |x| gated(x, None),
+        ),
+        row(
+            "squeeze and excite a slice, twice",
+            [&[2, 2, 3, 7], &[2, 1, 1, 4], &[2], &[4, 1, 1, 2], &[4]],
+            |x| {
+                let slice = x[0].slice(3, 2, 4);
+                let once = |y: &Tensor, residual| {
+                    squeeze_excite(y, [&x[1], &x[2]], [&x[3], &x[4]], residual)
+                };
+                once(&once(&slice, Some(&slice)), None)
+            },
+        ),
     ]
 }

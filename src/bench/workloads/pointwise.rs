@@ -10,6 +10,7 @@ use crate::ops::layers::batch_norm::{
 use crate::ops::layers::dropout::dropout;
 use crate::ops::layers::flatten::flatten;
 use crate::ops::layers::pool::{adaptive_average_pool2d, average_pool2d, max_pool2d};
+use crate::ops::layers::squeeze_excite::squeeze_excite;
 use crate::tensor::Tensor;
 
 /// The activations of VGG19's first layers: 2 million elements.
@@ -37,6 +38,7 @@ pub(super) fn all() -> Vec<Workload> {
     all.extend([IMAGE, ODD_IMAGE].map(max_pool));
     all.extend([IMAGE, ODD_IMAGE].map(average_pool));
     all.extend([IMAGE, ODD_IMAGE].map(adaptive_average_pool));
+    all.extend([IMAGE, ODD_IMAGE].map(channel_gates));
     all.extend([evaluated_norm(), large_max_pool(), dropped(), flattened(), augmented()]);
     all
 }
@@ -290,6 +292,35 @@ fn adaptive_average_pool(image: [usize; 4]) -> Workload {
     pool("adaptive average pool", image, kernels, cost, |x| {
         adaptive_average_pool2d(x, [x.shape()[1] / 2, x.shape()[2] / 2])
     })
+}
+
+/// Squeeze and excitation with a residual, as in a block of SENet-18.
+fn channel_gates(image: [usize; 4]) -> Workload {
+    let (n, images, channels) = (elements(&image), image[0], image[3]);
+    let hidden = channels.div_ceil(16);
+    let prepare = move |device: &Device, dtype: DType, size: Size| {
+        let shape = size.of(image, small(image));
+        let [x, residual, dy] = [1, 2, 3].map(|number| filled(device, &shape, dtype, number));
+        let squeeze = filled(device, &[hidden, 1, 1, channels], dtype, 4);
+        let excite = filled(device, &[channels, 1, 1, hidden], dtype, 5);
+        let bias = |length, number| filled(device, &[length], dtype.wide(), number);
+        let (squeeze_bias, excite_bias) = (bias(hidden, 6), bias(channels, 7));
+        let inputs = vec![x, squeeze, squeeze_bias, excite, excite_bias, residual];
+        forward_and_back(inputs, dy, |x| {
+            squeeze_excite(&x[0], [&x[1], &x[2]], [&x[3], &x[4]], x.get(5))
+        })
+    };
+    // The layers of all images, and what is kept of them, are few beside the pixels.
+    let kept = images * (2 * channels + 2 * hidden) + 2 * channels * hidden + channels + hidden;
+    let workload = Workload::new(format!("channel gates of {image:?}"), prepare)
+        .cost("squeeze_excite_gates_fwd*", Cost::elements(n).and_operations(n))
+        .cost("squeeze_excite_apply_fwd*", Cost::elements(3 * n).and_operations(2 * n))
+        .cost("squeeze_excite_gates_bwd*", Cost::elements(2 * n).and_operations(2 * n))
+        .cost("squeeze_excite_input_bwd*", Cost::elements(2 * n).and_operations(2 * n));
+    match channels.is_multiple_of(4) {
+        true => workload.cost("squeeze_excite_weights_bwd_f32", Cost::bytes(4 * kept)),
+        false => workload,
+    }
 }
 
 /// Windows of more than 256 pixels, for which the argmax needs more than a byte.

@@ -11,3 +11,4 @@ pub mod linear;
 pub mod lstm;
 pub mod pool;
 mod row_tiles;
+pub mod squeeze_excite;
