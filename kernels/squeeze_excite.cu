@@ -10,32 +10,34 @@
 //   dsqueeze[n, h] = sum over c of dexcite[n, c] excite[c, h], or 0 where hidden is 0
 //   dmean[n, c]    = sum over h of dsqueeze[n, h] squeeze[h, c] / P: the share of each pixel
 //   dx[n, p, c]    = dy[n, p, c] gate[n, c] + dmean[n, c], or dx += where `add`
-//   The gradients of the layers are sums over the images: squeeze[h, c] gets dsqueeze[n, h] mean[n, c], excite[c, h] gets
-//   dexcite[n, c] hidden[n, h], and the biases get dsqueeze and dexcite.
+//   The gradients of the layers are sums over the images: of dsqueeze[n, h] mean[n, c] for squeeze[h, c], of
+//   dexcite[n, c] hidden[n, h] for excite[c, h], of dsqueeze and dexcite for the biases; stored, or += where `add`.
 //
 //   x, residual, y, dy, dx [N, P, C]: f32 or bf16, each with its own pixel pitch
 //   squeeze [H, C], excite [C, H], contiguous: as x; squeeze_bias [H], excite_bias [C]: f32
 //   means, gates, dexcite, dmeans [N, C], hidden, dsqueeze [N, H], contiguous; all gradients of the layers: f32
 //
-// Bytes per element of x in f32: gates_fwd 4, apply_fwd 12 (8 without a residual), gates_bwd 8, input_bwd 8 (12 where `add`); half of
-// that in bf16. Operations per element: 1 or 2. The two layers have 2 C H products an image, with C / H = 16 as many as 8 C^2 / 64:
-// few beside P C elements. All kernels are memory-bound, or bound by latency where images are small.
+// Bytes per element of x in f32: gates_fwd 4, apply_fwd 12 (8 without a residual), gates_bwd 8, input_bwd 8 (12 where
+// `add`); half of that in bf16. Operations per element: 1 or 2. The two layers have 2 C H products an image, few beside
+// P C elements. So all kernels are memory-bound, or bound by latency where images are small.
 //
-// The gates need all of an image's pixels, so at least two launches are needed forward, and three backward. gates: a block of 512 threads per
-// image, which computes means, both layers and their backward pass with barriers alone. At batch 32 this leaves three quarters of an
-// H100's SMs idle, but an image of 1024 pixels and 64 channels is only 256 KB: 8 loads of 16 bytes in flight for each thread are
-// 64 KB for each SM. Several blocks per image would need one more launch to add their sums, which takes as long as they save.
-// Separate ops took 19 launches and more, each of which waits for the one before.
-// apply, input: a thread has V channels of a pixel, twice; V elements are 16 bytes where C, pitches and addresses allow it, else V = 1.
-// weights: a thread sums one element of a gradient over the images. Two launches with parts would be slower at usual batch sizes.
+// The gates need all of an image's pixels, so there are at least two launches forward, and two backward. gates: a block
+// of 512 threads per image computes the means and both layers, or their backward pass, with barriers alone. At batch 32
+// three quarters of an H100's SMs are idle, but an image of 1024 pixels and 64 channels is only 256 KB, and 8 loads of
+// 16 bytes in flight for each thread are 64 KB for each SM. Several blocks per image would need one more launch to add
+// their sums, which takes about as long as they save. Separate ops took 19 launches and more, one after the other.
+// apply, input: a thread has two times V channels of a pixel. V elements are 16 bytes where C, pitches and addresses
+// allow it; else V = 1.
+// weights: a thread sums one element of a gradient over the images. Sums over parts of the images would be one more
+// launch, and usual batches are small.
 //
 // Sums run in an order that depends on the shape alone. No two buffers may overlap.
 #include "common.cuh"
 
 static const int GATES_THREADS = 512;
 static const int GATES_IN_FLIGHT = 8;
-static const uint32_t GATED_THREADS = 256;
-static const int GATED_UNITS = 2;  // per thread
+static const uint32_t UNIT_THREADS = 256;
+static const int UNITS = 2;  // of V channels, per thread of apply_fwd and input_bwd
 
 struct SqueezeExciteShape {
     uint64_t x_pitch, y_pitch;  // of x, and of y or dy
@@ -47,16 +49,16 @@ struct SqueezeExciteShape {
     uint32_t unused;
 };
 
-// The smallest power of 2 that is at least `count`, but at most `most`, which is a power of 2.
+// The smallest power of 2 from `count` on, but at most `most`, itself a power of 2.
 __device__ __forceinline__ uint32_t lanes_for(uint32_t count, uint32_t most) {
     uint32_t lanes = 1;
     while (lanes < count && lanes < most) lanes *= 2;
     return lanes;
 }
 
-// Gives `finish` each V columns and the sums over all rows of `value(row, column)`, a Pack<V>. A group of threads has neighbouring
-// columns, and every so many rows; a tree adds the groups. `sums` is [V][GATES_THREADS]. All threads of the block must call it. What `finish`
-// writes can be read afterwards.
+// Gives `finish` each V columns and the sums over all rows of `value(row, column)`, a Pack<V>. A group of threads has
+// neighbouring columns, and a part of the rows; a tree adds the groups. `sums` is [V][GATES_THREADS]. All threads of
+// the block must call it. What `finish` writes can be read afterwards.
 template <int V, class Value, class Finish>
 __device__ __forceinline__ void sum_columns(
     uint32_t rows, uint32_t columns, float* sums, const Value& value, const Finish& finish) {
@@ -94,8 +96,8 @@ __device__ __forceinline__ void sum_columns(
     }
 }
 
-// Gives `finish` each row of `matrix` [rows, columns] and its product with `vector`. The lanes of a row, at most a warp, have neighbouring
-// columns, V at a time, of ROWS rows in flight. All threads of the block must call it.
+// Gives `finish` each row of `matrix` [rows, columns] and its product with `vector`. The lanes of a row, at most a
+// warp, have neighbouring columns, V at a time; ROWS rows are in flight. All threads of the block must call it.
 template <int V, int ROWS, class T, class Finish>
 __device__ __forceinline__ void row_products(
     const T* matrix, const float* vector, uint32_t rows, uint32_t columns, const Finish& finish) {
@@ -159,8 +161,8 @@ __device__ void gates_forward(
 template <int V, class T>
 __device__ void gates_backward(
     const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ squeeze, const T* __restrict__ excite,
-    const float* __restrict__ all_hidden, const float* __restrict__ gates, float* dexcite, float* dsqueeze, float* dmeans,
-    const SqueezeExciteShape& shape) {
+    const float* __restrict__ all_hidden, const float* __restrict__ gates, float* dexcite, float* dsqueeze,
+    float* dmeans, const SqueezeExciteShape& shape) {
     SHARED(float, sums, [V * GATES_THREADS]);
     uint64_t image = blockIdx.x;
     x += image * shape.pixels * shape.x_pitch;
@@ -210,14 +212,14 @@ __device__ void gates_backward(
 
 // The place of a thread's unit `k`: V channels of a pixel. The units of an image are divided among `blocks` blocks.
 template <int V>
-struct GatedPlace {
+struct UnitPlace {
     uint64_t pixel, gate;
     uint32_t channel;
     bool is_inside;
 
-    __device__ __forceinline__ GatedPlace(const SqueezeExciteShape& shape, int k) {
+    __device__ __forceinline__ UnitPlace(const SqueezeExciteShape& shape, int k) {
         uint32_t image = blockIdx.x / shape.blocks, block = blockIdx.x - image * shape.blocks;
-        uint32_t unit = (block * GATED_UNITS + static_cast<uint32_t>(k)) * GATED_THREADS + threadIdx.x;
+        uint32_t unit = (block * UNITS + static_cast<uint32_t>(k)) * UNIT_THREADS + threadIdx.x;
         uint32_t own = quotient(unit, shape.by_groups);
         is_inside = own < shape.pixels;
         channel = (unit - own * shape.by_groups.value) * V;
@@ -230,18 +232,18 @@ template <int V, class T>
 __device__ void apply_forward(
     const T* __restrict__ x, const float* __restrict__ gates, const T* __restrict__ residual, T* __restrict__ y,
     const SqueezeExciteShape& shape) {
-    Pack<V> values[GATED_UNITS], more[GATED_UNITS];
+    Pack<V> values[UNITS], more[UNITS];
     UNROLL
-    for (int k = 0; k < GATED_UNITS; k++) {
-        GatedPlace<V> place(shape, k);
+    for (int k = 0; k < UNITS; k++) {
+        UnitPlace<V> place(shape, k);
         more[k] = Pack<V>{};
         if (!place.is_inside) continue;
         values[k] = load<V>(x + place.pixel * shape.x_pitch + place.channel);
         if (residual != nullptr) more[k] = load<V>(residual + place.pixel * shape.other_pitch + place.channel);
     }
     UNROLL
-    for (int k = 0; k < GATED_UNITS; k++) {
-        GatedPlace<V> place(shape, k);
+    for (int k = 0; k < UNITS; k++) {
+        UnitPlace<V> place(shape, k);
         if (!place.is_inside) continue;
         Pack<V> gate = load<V>(gates + place.gate);
         UNROLL
@@ -254,18 +256,18 @@ template <int V, class T>
 __device__ void input_backward(
     const T* __restrict__ dy, const float* __restrict__ gates, const float* __restrict__ dmeans, T* __restrict__ dx,
     const SqueezeExciteShape& shape) {
-    Pack<V> values[GATED_UNITS], old[GATED_UNITS];
+    Pack<V> values[UNITS], old[UNITS];
     UNROLL
-    for (int k = 0; k < GATED_UNITS; k++) {
-        GatedPlace<V> place(shape, k);
+    for (int k = 0; k < UNITS; k++) {
+        UnitPlace<V> place(shape, k);
         old[k] = Pack<V>{};
         if (!place.is_inside) continue;
         values[k] = load<V>(dy + place.pixel * shape.y_pitch + place.channel);
         if (shape.add) old[k] = load<V>(dx + place.pixel * shape.other_pitch + place.channel);
     }
     UNROLL
-    for (int k = 0; k < GATED_UNITS; k++) {
-        GatedPlace<V> place(shape, k);
+    for (int k = 0; k < UNITS; k++) {
+        UnitPlace<V> place(shape, k);
         if (!place.is_inside) continue;
         Pack<V> gate = load<V>(gates + place.gate), dmean = load<V>(dmeans + place.gate);
         UNROLL
@@ -276,25 +278,25 @@ __device__ void input_backward(
     }
 }
 
-// Grid of gates: an image each. Of the others: blocks of 256 threads, `blocks` for each image.
-#define SQUEEZE_EXCITE(V, T, name)                                                                                       \
-    KERNEL_RESIDENT(squeeze_excite_gates_fwd_##name, GATES_THREADS, 1, const T* x, const T* squeeze, const float* squeeze_bias,      \
-           const T* excite, const float* excite_bias, float* means, float* hidden, float* gates,                         \
-           SqueezeExciteShape shape) {                                                                                   \
-        gates_forward<V>(x, squeeze, squeeze_bias, excite, excite_bias, means, hidden, gates, shape);                    \
-    }                                                                                                                    \
-    KERNEL(squeeze_excite_apply_fwd_##name, GATED_THREADS, const T* x, const float* gates, const T* residual, T* y,      \
-           SqueezeExciteShape shape) {                                                                                   \
-        apply_forward<V>(x, gates, residual, y, shape);                                                                  \
-    }                                                                                                                    \
-    KERNEL_RESIDENT(squeeze_excite_gates_bwd_##name, GATES_THREADS, 1, const T* dy, const T* x, const T* squeeze, const T* excite,   \
-           const float* hidden, const float* gates, float* dexcite, float* dsqueeze, float* dmeans,                      \
-           SqueezeExciteShape shape) {                                                                                   \
-        gates_backward<V>(dy, x, squeeze, excite, hidden, gates, dexcite, dsqueeze, dmeans, shape);                      \
-    }                                                                                                                    \
-    KERNEL(squeeze_excite_input_bwd_##name, GATED_THREADS, const T* dy, const float* gates, const float* dmeans, T* dx,  \
-           SqueezeExciteShape shape) {                                                                                   \
-        input_backward<V>(dy, gates, dmeans, dx, shape);                                                                 \
+// Grids: gates, a block for each image; apply and input, `blocks` blocks for each image.
+#define SQUEEZE_EXCITE(V, T, name)                                                                                     \
+    KERNEL_RESIDENT(squeeze_excite_gates_fwd_##name, GATES_THREADS, 1, const T* x, const T* squeeze,                   \
+                    const float* squeeze_bias, const T* excite, const float* excite_bias, float* means, float* hidden, \
+                    float* gates, SqueezeExciteShape shape) {                                                          \
+        gates_forward<V>(x, squeeze, squeeze_bias, excite, excite_bias, means, hidden, gates, shape);                  \
+    }                                                                                                                  \
+    KERNEL(squeeze_excite_apply_fwd_##name, UNIT_THREADS, const T* x, const float* gates, const T* residual, T* y,     \
+           SqueezeExciteShape shape) {                                                                                 \
+        apply_forward<V>(x, gates, residual, y, shape);                                                                \
+    }                                                                                                                  \
+    KERNEL_RESIDENT(squeeze_excite_gates_bwd_##name, GATES_THREADS, 1, const T* dy, const T* x, const T* squeeze,      \
+                    const T* excite, const float* hidden, const float* gates, float* dexcite, float* dsqueeze,         \
+                    float* dmeans, SqueezeExciteShape shape) {                                                         \
+        gates_backward<V>(dy, x, squeeze, excite, hidden, gates, dexcite, dsqueeze, dmeans, shape);                    \
+    }                                                                                                                  \
+    KERNEL(squeeze_excite_input_bwd_##name, UNIT_THREADS, const T* dy, const float* gates, const float* dmeans, T* dx, \
+           SqueezeExciteShape shape) {                                                                                 \
+        input_backward<V>(dy, gates, dmeans, dx, shape);                                                               \
     }
 
 SQUEEZE_EXCITE(4, float, x4_f32)
@@ -304,8 +306,8 @@ SQUEEZE_EXCITE(1, bf16, x1_bf16)
 
 // ---- gradients of the layers ---------------------------------------------------------------------------------------
 
-// Adds to or stores in `target` the sum over the images of left[n] right[n], or of left[n] without a `right`. Nothing without a
-// target.
+// Stores the sum over the images of left[n] right[n], or of left[n] if `right` is null, in `target`, or adds it there.
+// Does nothing if `target` is null.
 __device__ __forceinline__ void sum_images(
     const float* left, uint32_t left_step, const float* right, uint32_t right_step, uint32_t images, float* target,
     bool add) {

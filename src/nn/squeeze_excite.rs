@@ -5,8 +5,8 @@ use crate::ops::layers::conv2d::Conv2dConfig;
 use crate::ops::layers::squeeze_excite::squeeze_excite;
 use crate::tensor::Tensor;
 
-/// Squeeze and excitation (Hu et al. 2018): scales each channel of an image `[N, H, W, C]` by a factor between 0 and 1, which two
-/// layers compute from the means of all channels.
+/// Squeeze and excitation (Hu et al. 2018): scales each channel of an image by a factor between 0 and 1, which two
+/// layers compute from the means of all channels. Images are `[N, H, W, C]`.
 ///
 /// ```
 /// use alrao::nn::{ForwardContext, Init, Module, SqueezeExcite};
@@ -23,16 +23,16 @@ pub struct SqueezeExcite {
 }
 
 impl SqueezeExcite {
-    /// The layers are 1x1 convolutions with a bias, from `channels` to `hidden` channels and back. They are initialised as
-    /// [`Conv2d::new`] does it.
+    /// The layers are 1x1 convolutions with a bias, from `channels` to `hidden` channels and back, with the initial
+    /// values of [`Conv2d::new`].
     pub fn new(channels: usize, hidden: usize, init: &mut Init) -> Self {
         let mut layer =
             |inputs, outputs| Conv2d::new(inputs, outputs, 1, Conv2dConfig::default(), true, init);
         SqueezeExcite { squeeze: layer(channels, hidden), excite: layer(hidden, channels) }
     }
 
-    /// The forward pass with a residual of the output's shape, which is added to the scaled channels: one pass with the scaling on a
-    /// GPU. Panics if the shapes differ.
+    /// The forward pass with a residual of the output's shape, which is added to the scaled channels, on a GPU in the
+    /// same pass. Panics if the shapes differ.
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor, context: &ForwardContext) -> Tensor {
         self.run(x, Some(residual), context)
     }

@@ -1,5 +1,5 @@
-//! Channel gates (squeeze and excitation, Hu et al. 2018): each channel of an image is scaled by a factor that depends on the
-//! means of all its channels.
+//! Channel gates (squeeze and excitation, Hu et al. 2018): each channel of an image is scaled by a factor that depends
+//! on the means of all its channels.
 
 mod launch;
 
@@ -13,11 +13,11 @@ use crate::ops::layers::pool::global_average_pool;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide};
 
-/// `y = x gate + residual`, where `gate = sigmoid(excite max(squeeze mean + bias, 0) + bias)` has a factor for each channel of each
-/// image, and `mean` is that of each channel over the image's pixels. Without a residual, none is added.
+/// `y = x gate + residual`, or `x gate` without a residual. `gate = sigmoid(excite max(squeeze mean + bias, 0) + bias)`
+/// has a factor for each channel of each image; `mean` is the mean of each channel over the image's pixels.
 ///
-/// `x` and the residual are `[N, H, W, C]`. The two layers are 1x1 convolutions, each with its bias: `squeeze` is `[units, 1, 1, C]`
-/// and `[units]`, `excite` is `[C, 1, 1, units]` and `[C]`. Panics if shapes or dtypes do not fit.
+/// `x` and the residual are `[N, H, W, C]`. The layers are 1x1 convolutions, each with its bias: `squeeze` is
+/// `[units, 1, 1, C]` and `[units]`, `excite` is `[C, 1, 1, units]` and `[C]`. Panics if shapes or dtypes do not fit.
 ///
 /// ```
 /// use alrao::ops::layers::squeeze_excite::squeeze_excite;
@@ -26,7 +26,7 @@ use crate::tensor::{Tensor, assert_alike, assert_wide};
 /// let x = Tensor::from_slice(&device, [1, 1, 2, 1], &[1f32, 3.0]);
 /// let [weight, zero] = [1.0, 0.0].map(|value| Tensor::from_slice(&device, [1, 1, 1, 1], &[value as f32]));
 /// let bias = Tensor::from_slice(&device, [1], &[0f32]);
-/// // Any gate of weight zero is 1/2.
+/// // With weights of zero, a gate is 1/2.
 /// let y = squeeze_excite(&x, [&weight, &bias], [&zero, &bias], Some(&x));
 /// assert_eq!(y.to_vec::<f32>(), [1.5, 4.5]);
 /// ```

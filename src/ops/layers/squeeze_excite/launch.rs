@@ -64,8 +64,8 @@ impl SqueezeExciteShape {
     }
 }
 
-/// Channels of a thread: 16 bytes of them if all vectors of these tensors' rows are whole and aligned. The tensors have the same
-/// number of channels.
+/// Channels of a thread: 16 bytes of them if all vectors of these tensors' rows are whole and aligned. Their rows have
+/// the same number of channels.
 fn vector(tensors: &[&Tensor]) -> usize {
     let vector = vector_of(tensors[0].dtype());
     let is_whole = |tensor: &&Tensor| {
