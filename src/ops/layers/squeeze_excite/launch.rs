@@ -88,13 +88,13 @@ fn bytes(tensors: &[&Tensor]) -> usize {
 /// A launch of blocks that each have a part of an image.
 fn launch(gpu: &Gpu, kernel: &str, grid: [u32; 3], bytes: usize, arguments: &[&dyn Argument]) {
     let (block, work) = ([THREADS, 1, 1], LaunchWork::bytes(bytes));
-    gpu.launch_kernel(&Launch { kernel, grid, block, shared: 0, work, arguments });
+    gpu.launch_kernel(&Launch { kernel, grid, block, cluster: 1, shared: 0, work, arguments });
 }
 
 /// A launch of a block per image.
 fn launch_images(gpu: &Gpu, kernel: &str, images: u32, bytes: usize, arguments: &[&dyn Argument]) {
     let (grid, block, work) = ([images, 1, 1], [GATES_THREADS, 1, 1], LaunchWork::bytes(bytes));
-    gpu.launch_kernel(&Launch { kernel, grid, block, shared: 0, work, arguments });
+    gpu.launch_kernel(&Launch { kernel, grid, block, cluster: 1, shared: 0, work, arguments });
 }
 
 /// The gates of a batch, and all that the backward pass needs beside `x`.
