@@ -15,6 +15,7 @@ mod messages;
 mod progress;
 mod rl;
 mod running;
+mod runs;
 mod sample;
 mod signals;
 mod train;
@@ -57,6 +58,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Sample(sample::Arguments),
+    Runs(runs::Arguments),
     Rl(rl::Arguments),
     Experiment(experiment::Arguments),
     Bench(bench::Arguments),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
+        Command::Runs(arguments) => runs::run(&arguments),
         Command::Rl(arguments) => rl::run(arguments, quiet),
         Command::Experiment(arguments) => experiment::run(arguments, quiet),
         Command::Bench(arguments) => bench::run(&arguments, quiet),

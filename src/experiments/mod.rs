@@ -19,6 +19,7 @@ mod quick;
 mod record;
 mod report;
 mod rows;
+mod run_list;
 mod running;
 mod setup;
 mod statistics;
@@ -35,6 +36,7 @@ pub use findings::{Findings, Line, Picture, Table};
 pub use options::{Options, Size};
 pub use record::{Ending, Epoch, Record, Records, Test};
 pub use rows::{ROWS, Row, Score, Source};
+pub use run_list::{RunState, RunSummary, runs};
 pub use running::{Event, Metric, Observer};
 pub use statistics::Estimate;
 

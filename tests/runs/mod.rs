@@ -12,6 +12,7 @@ mod images;
 mod input;
 mod kills;
 mod limits;
+mod list;
 mod lost;
 #[cfg(unix)]
 mod mistaken;

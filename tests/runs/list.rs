@@ -1,0 +1,65 @@
+//! `alrao runs`.
+
+use std::fs;
+
+use super::{MLP, ends_with, kill, start, wait_for, write_vectors};
+
+#[test]
+fn runs_are_listed_with_their_results_and_states() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [240, 60, 60]);
+    let train = |more: &str| ends_with(0, folder, &format!("{MLP} --quiet {more}"));
+    train("--epochs 3 --out runs/run-10");
+    train("--epochs 1 --optimizer sgd --lr 1e-5 --out runs/run-9");
+    fs::create_dir(folder.join("runs/no-run")).unwrap();
+    let mut going =
+        start(folder, &format!("{MLP} --epochs 100000 --patience 100000 --out runs/run-11"));
+    wait_for(&folder.join("runs/run-11"), |metrics| metrics.contains("epoch"));
+
+    let (table, _) = ends_with(0, folder, "runs");
+    kill(&mut going);
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
+    let column = |number: usize| rows.iter().map(|row| row[number]).collect::<Vec<_>>();
+    assert_eq!(column(0), ["run", "run-9", "run-10", "run-11"]);
+    assert_eq!(column(3), ["method", "sgd", "alrao", "alrao"]);
+    assert_eq!(column(4)[1..3], ["1/1", "3/3"]);
+    let states: Vec<&str> = rows.iter().map(|row| *row.last().unwrap()).collect();
+    assert_eq!(states, ["state", "finished", "finished", "running"]);
+    assert!(ends_with(0, folder, "runs").0.lines().last().unwrap().ends_with("stopped"));
+
+    let objects = |arguments: &str| -> Vec<serde_json::Value> {
+        let (text, _) = ends_with(0, folder, &format!("runs --json {arguments}"));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let metrics = fs::read_to_string(folder.join("runs/run-10/metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let own = &objects("runs/run-10")[0];
+    let best =
+        lines.iter().find(|line| line["kind"] == "epoch" && line["epoch"] == own["best_epoch"]);
+    assert_eq!(own["valid_accuracy"], best.unwrap()["valid_accuracy"]);
+    let test = lines.iter().find(|line| line["kind"] == "test").unwrap();
+    assert_eq!([&own["test_accuracy"], &own["test_loss"]], [&test["accuracy"], &test["loss"]]);
+    let by_test = objects("--sort test");
+    // Alrao is better than steps of 1e-5; the run without a test comes last.
+    let names: Vec<&str> = by_test.iter().map(|run| run["path"].as_str().unwrap()).collect();
+    assert_eq!(names, ["runs/run-10", "runs/run-9", "runs/run-11"]);
+}
+
+#[test]
+fn a_damaged_run_is_left_out_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 0, 0]);
+    ends_with(0, folder, &format!("{MLP} --quiet --epochs 1 --out runs/good"));
+    fs::create_dir(folder.join("runs/bad")).unwrap();
+    fs::write(folder.join("runs/bad/config.toml"), "model = ").unwrap();
+    let (table, notes) = ends_with(0, folder, "runs");
+    assert!(table.lines().count() == 2 && table.contains("good"), "{table}");
+    assert!(notes.contains("left out: runs/bad/config.toml"), "{notes}");
+    let (table, notes) = ends_with(0, folder, "runs runs/bad");
+    assert!(table.is_empty() && notes.contains("config.toml"), "{notes}");
+    let (_, error) = ends_with(2, folder, "runs nothing-here");
+    assert!(error.contains("nothing-here"), "{error}");
+}
