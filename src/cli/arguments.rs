@@ -22,6 +22,9 @@ pub(super) struct PlaceArguments {
     /// Continue a run; only --epochs, --patience, --max-steps (rl: --steps), --log-every, --threads and --device may change
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Write the metrics for TensorBoard too, in the run's folder tensorboard
+    #[arg(long)]
+    pub tensorboard: bool,
 }
 
 impl PlaceArguments {

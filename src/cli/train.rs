@@ -47,7 +47,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
         let flags = "--epochs, --patience or --max-steps";
         return Ok(already_finished(run.directory(), flags, quiet));
     }
-    train(run, &device, quiet)
+    train(run, &device, quiet, place.tensorboard)
 }
 
 fn start(flags: Settings, place: &PlaceArguments) -> anyhow::Result<(Run, Device)> {
@@ -65,9 +65,12 @@ fn resume(
     Ok((Run::resume(directory, flags, None, &device)?, device))
 }
 
-fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
+fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
-    let plots = RunPlots::new(run.directory(), &run.config().alrao);
+    let mut plots = RunPlots::new(run.directory(), &run.config().alrao);
+    if tensorboard {
+        plots.write_events()?;
+    }
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
     run.notes().iter().for_each(|note| progress.line(&format!("data    {note}")));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::history::History;
+use super::tensorboard::EventFile;
 use super::{returns, run};
 use crate::alrao::{AlraoConfig, classifier_rates};
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ pub struct RunPlots {
     rates: Vec<f64>,
     kind: RunKind,
     history: History,
+    events: Option<EventFile>,
 }
 
 /// The task of the run.
@@ -35,6 +37,7 @@ impl RunPlots {
             rates: classifier_rates(alrao.classifiers, &alrao.eta),
             kind: RunKind::Supervised { steps_per_epoch: 1 },
             history: History::default(),
+            events: None,
         }
     }
 
@@ -48,12 +51,25 @@ impl RunPlots {
         self.kind = RunKind::Supervised { steps_per_epoch: steps.max(1) };
     }
 
+    /// Also writes the metrics as an event file for TensorBoard, in the folder `tensorboard` of the run directory. In a resumed run the
+    /// file begins anew, with all lines of the metrics.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_events(&mut self) -> Result<()> {
+        self.events = Some(EventFile::create(&self.directory, &self.rates)?);
+        Ok(())
+    }
+
     /// Draws the metrics so far. A picture without data is left out.
     ///
     /// # Errors
     /// If the metrics cannot be read or a picture cannot be written.
     pub fn draw(&mut self) -> Result<()> {
         self.history.read(&RunDirectory::metrics_file(&self.directory))?;
+        if let Some(events) = &mut self.events {
+            events.update(&self.history)?;
+        }
         let (unit, own, curves) = match self.kind {
             RunKind::Supervised { steps_per_epoch } => {
                 let curves = self.history.curves(steps_per_epoch);

@@ -8,6 +8,7 @@ mod history;
 mod returns;
 pub mod run;
 mod scale;
+mod tensorboard;
 
 pub use chart::{Axis, Series, Stroke, lines, stack};
 pub use colours::{INK, TEST, TRAIN, VALID, line_shade, shade};

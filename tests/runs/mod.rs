@@ -18,6 +18,7 @@ mod lost;
 mod mistaken;
 mod readers;
 mod resume;
+mod tensorboard;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ pub(super) fn run(arguments: Arguments, quiet: bool) -> anyhow::Result<Ending> {
     if run.is_finished() {
         return Ok(already_finished(run.directory(), "--steps", quiet));
     }
-    train(run, &device, quiet)
+    train(run, &device, quiet, place.tensorboard)
 }
 
 /// Announces an environment in Python, which takes a while to start.
@@ -74,9 +74,12 @@ fn resume(
     Ok((Run::resume(directory, flags, &device)?, device))
 }
 
-fn train(mut run: Run, device: &Device, quiet: bool) -> anyhow::Result<Ending> {
+fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
-    let plots = RunPlots::of_q_learning(run.directory(), &run.config().alrao);
+    let mut plots = RunPlots::of_q_learning(run.directory(), &run.config().alrao);
+    if tensorboard {
+        plots.write_events()?;
+    }
     let mut progress = Progress::new(quiet, Some(plots), &stop);
     progress.line(&introduction(device, &run));
     if run.goes_on_from_first_version() {
