@@ -114,13 +114,14 @@ pub fn stack(
     picture(|area| {
         let (axes, legend) = area.split_horizontally(SIZE.0 - legend_width);
         let mut chart = chart(&axes, x, &y);
-        // Each area is drawn over the larger one before it, so that no seam shows between neighbours.
+        // Each area is drawn over the larger one before it, with a thin white line between them: neighbouring shades are alike.
         for (j, (_, colour)) in entries.iter().enumerate().rev() {
             let sum = |parts: &[f64]| parts.iter().take(j + 1).sum::<f64>().min(1.0);
-            let top = points.iter().map(|(x, parts)| (*x, sum(parts)));
+            let top: Vec<(f64, f64)> = points.iter().map(|(x, parts)| (*x, sum(parts))).collect();
             let outline: Vec<(f64, f64)> =
-                [(start, 0.0)].into_iter().chain(top).chain([(end, 0.0)]).collect();
+                [(start, 0.0)].into_iter().chain(top.iter().copied()).chain([(end, 0.0)]).collect();
             chart.draw_series([Polygon::new(outline, colour.filled())]).expect(DRAWN);
+            chart.draw_series([PathElement::new(top, WHITE.stroke_width(1))]).expect(DRAWN);
         }
         mesh(&mut chart, x, &y, false);
         let marks = entries.iter().rev().map(|(name, colour)| (name.clone(), Mark::Box(*colour)));
