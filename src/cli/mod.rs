@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod class_tables;
 mod completions;
 mod estimates;
 mod eval;
@@ -12,6 +13,7 @@ mod info;
 mod kernel_times;
 mod kernels;
 mod messages;
+mod predict;
 mod progress;
 mod rl;
 mod running;
@@ -56,6 +58,7 @@ const VERSION: &str = concat!(
 enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
+    Predict(predict::Arguments),
     Sample(sample::Arguments),
     Rl(rl::Arguments),
     Experiment(experiment::Arguments),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
     let ending = catch_failure(|| match arguments.command {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
+        Command::Predict(arguments) => predict::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
         Command::Rl(arguments) => rl::run(arguments, quiet),
         Command::Experiment(arguments) => experiment::run(arguments, quiet),

@@ -9,6 +9,7 @@
 
 mod cell;
 mod header;
+mod known;
 mod missing;
 mod profile;
 
@@ -20,12 +21,13 @@ use ::csv::{ReaderBuilder, StringRecord, StringRecordsIter, Trim};
 use self::cell::{Cell, Place};
 use self::header::{Header, delimiter};
 use self::profile::Profile;
-use super::table::{Column, Missing, Table, TargetKind};
+use super::table::{Column, Missing, Table, TableOptions, TargetKind};
 use super::validation::ValidationRule;
 use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, read, text};
 use crate::error::{Error, Result};
 
 pub(super) use self::header::looks_like;
+pub(super) use self::known::inputs;
 
 /// The most categories of a column.
 const MOST_CATEGORIES: usize = 256;
@@ -185,8 +187,14 @@ impl File<'_> {
                 Err(self.error(message))
             }
             None => {
+                let without_names = match self.header.is_there {
+                    true => "",
+                    false => {
+                        "; its first line was not taken for names, since a number is in it, or a text twice"
+                    }
+                };
                 let message = format!(
-                    "'{target}' is no column of {}; it has: {}",
+                    "'{target}' is no column of {}; it has: {}{without_names}",
                     self.path.display(),
                     listed()
                 );
@@ -273,23 +281,6 @@ impl File<'_> {
         }
     }
 
-    /// The places of a trained model's columns in this file.
-    fn places(&self, known: &Table) -> Result<Vec<usize>> {
-        let names = &self.header.names;
-        let place = |column: &Column| names.iter().position(|name| *name == column.name);
-        let places: Option<Vec<usize>> = known.columns.iter().map(place).collect();
-        let others = usize::from(self.header.has_row_names()) + 1;
-        match places.filter(|places| places.len() + others == names.len()) {
-            Some(places) => Ok(places),
-            None => Err(self.error(format!(
-                "has the columns {}; the model takes {}, and {} to predict",
-                names.join(", "),
-                known.names(),
-                known.target
-            ))),
-        }
-    }
-
     fn kind(&self, profile: &Profile, target: usize, task: TargetKind) -> Result<Kind> {
         let (rows, texts) = (profile.cells(), &profile.texts);
         if let Some((text, at)) = &profile.first_text {
@@ -346,12 +337,11 @@ impl File<'_> {
         kind: &Kind,
         options: &LoadOptions,
     ) -> Result<(Vec<f32>, Targets, Vec<String>)> {
-        let is_filled = options.table.missing == Missing::Mean;
         let (mut inputs, mut classes, mut values) = (Vec::new(), Vec::new(), Vec::new());
         self.each(|record| {
             let at = Place::of(record);
             for (column, &place) in columns.iter().zip(places) {
-                encode(&record[place], column, is_filled, &mut inputs)
+                encode(&record[place], column, &options.table, &mut inputs)
                     .map_err(|message| self.error_at(at, place, message))?;
             }
             let cell = &record[target];
@@ -385,20 +375,22 @@ impl File<'_> {
 fn encode(
     text: &str,
     column: &Column,
-    is_filled: bool,
+    options: &TableOptions,
     inputs: &mut Vec<f32>,
 ) -> std::result::Result<(), String> {
     let cell = Cell::of(text);
     if matches!(cell, Cell::Missing) {
-        if !is_filled {
+        if options.missing == Missing::Refuse {
             let shown = if text.is_empty() {
                 "is empty".into()
             } else {
                 format!("\"{text}\" is a missing value")
             };
-            return Err(format!(
-                "{shown}; `missing` mean puts the column's mean there, or leave such lines out"
-            ));
+            let advice = match options.known {
+                Some(_) => "the model was trained without missing values: leave such lines out",
+                None => "`missing` mean puts the column's mean there, or leave such lines out",
+            };
+            return Err(format!("{shown}; {advice}"));
         }
         inputs.extend(std::iter::repeat_n(f32::NAN, column.inputs()));
         return Ok(());

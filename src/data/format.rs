@@ -1,9 +1,8 @@
 //! The format of a file or folder of images or vectors. The content decides, not only the name.
 
-use std::io::Read;
 use std::path::Path;
 
-use super::{cifar, csv, idx, images, numpy, unreadable};
+use super::{cifar, csv, head, idx, images, numpy};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -52,7 +51,7 @@ impl Format {
     }
 
     fn of_file(path: &Path) -> Result<Format> {
-        let head = head(path).map_err(|error| unreadable(path, &error))?;
+        let head = head(path, HEAD)?;
         let ends = |ending: &str| path.extension().is_some_and(|own| own == ending);
         match head.as_slice() {
             _ if head.starts_with(numpy::ARCHIVE) && !file::is_pytorch(&head) => Ok(Format::Npz),
@@ -73,13 +72,6 @@ impl Format {
             _ => Err(Error::file(path, unknown(&head))),
         }
     }
-}
-
-/// The first bytes of a file.
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    file::open(path)?.take(HEAD).read_to_end(&mut head)?;
-    Ok(head)
 }
 
 /// Whether a file begins with the length of a header and a JSON object.

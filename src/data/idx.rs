@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::validation::ValidationRule;
-use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, read};
+use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, head, read};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -55,6 +55,18 @@ pub(super) fn is_in(folder: &Path) -> bool {
 pub(super) fn is_named(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [TRAIN, TEST].concat().iter().flat_map(|name| names(name)).any(|own| own == name)
+}
+
+/// The file of the test images in a folder, or that of the training images.
+pub(super) fn images_in(folder: &Path) -> Option<PathBuf> {
+    place(folder, TEST[0]).or_else(|| place(folder, TRAIN[0]))
+}
+
+/// Whether a file has images, by its name or its first bytes.
+pub(super) fn has_images(path: &Path) -> Result<bool> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_named = [TRAIN, TEST].iter().any(|part| names(part[0]).iter().any(|own| *own == name));
+    Ok(is_named || head(path, 4)? == [0, 0, BYTES, 3])
 }
 
 /// Whether bytes begin as a file of images or labels does.

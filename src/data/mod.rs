@@ -15,6 +15,8 @@ pub mod loader;
 pub mod normalisation;
 pub mod numpy;
 mod remarks;
+mod sample_batch;
+mod samples;
 mod split;
 mod subset;
 mod table;
@@ -22,6 +24,7 @@ pub mod text;
 mod validation;
 mod vocabulary;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -30,9 +33,12 @@ pub use crate::input::Input;
 pub use crate::task::Task;
 pub use dataset::{Arrays, Content, Dataset, Kind};
 use format::Format;
+pub(crate) use images::are_folder_means;
 pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::Loader;
 pub use normalisation::{Normalisation, Normalize};
+pub use sample_batch::{SampleBatch, SampleForm, SampleName};
+pub use samples::{STANDARD_INPUT, SampleBatches, Samples};
 pub use split::{Inputs, Part, Split, Targets};
 pub use table::{Column, Missing, Table, TableOptions, TargetKind};
 pub use text::{Columns, Text, TextFiles, Window};
@@ -205,6 +211,14 @@ fn tail_length(length: usize, share: f64) -> usize {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path).map_err(|error| unreadable(path, &error))
+}
+
+/// A file's first bytes, `most` at most.
+fn head(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let read = file::open(path).and_then(|file| file.take(most).read_to_end(&mut head));
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(head)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -112,6 +112,15 @@ impl BatchSource {
         }
     }
 
+    /// The classes of a part's samples; `None` for values and for text.
+    pub fn classes(&self, part: Part) -> Option<&[i32]> {
+        let Data::Arrays { arrays, .. } = &self.data else { return None };
+        match &arrays.part(part)?.targets {
+            Targets::Classes(classes) => Some(classes),
+            Targets::Values { .. } => None,
+        }
+    }
+
     /// The targets' own units for one unit of what the model sees, for each output; `None` if they are the same.
     pub fn target_scale(&self) -> Option<Vec<f64>> {
         let Data::Arrays { arrays, .. } = &self.data else { return None };

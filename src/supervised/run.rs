@@ -278,7 +278,13 @@ pub fn input(dataset: &Dataset) -> Input {
     }
 }
 
-fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
+/// The description of a run's model in its checkpoints.
+pub(super) fn model_record(
+    config: &RunConfig,
+    dataset: &Dataset,
+    input: Input,
+    task: Task,
+) -> ModelRecord {
     let validation = Some((config.task.valid_split, config.task.split_seed));
     let record = ModelRecord { validation, ..ModelRecord::of(config, input, task) };
     match &dataset.content {

@@ -320,9 +320,11 @@ fn checkpoints_that_do_not_fit() {
     write_tensors(&folder.join("other.safetensors"), &part("", 40, 0));
     refuses(
         folder,
-        "eval run --data other.safetensors",
+        "eval run --split test --data other.safetensors",
         &["--data other.safetensors", "no test part"],
     );
+    let (all, _) = ends_with(0, folder, "eval run --data other.safetensors --json");
+    assert!(all.contains("\"split\":\"all\",\"samples\":40"), "{all}");
     let [inputs, _] = part("", 40, 0);
     write_tensors(&folder.join("other.safetensors"), &[inputs, labels("labels", &[3; 40])]);
     refuses(

@@ -101,6 +101,18 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     Ok(Arrays { normalisation: Some(normalisation()), ..arrays })
 }
 
+/// All images of a folder and of the folders in it, sorted by their paths, and lines about what was left out.
+///
+/// # Errors
+/// Where a folder cannot be read.
+pub(super) fn images_of(root: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let (mut images, mut others) = (Vec::new(), Others::default());
+    let mut found = Found { endings: &ENDINGS, images: &mut images, others: &mut others };
+    images_below(root, Path::new(""), &mut Vec::new(), &mut found)?;
+    sort_as_walked(&mut images);
+    Ok((images, others.notes()))
+}
+
 /// Whether a folder has the layout of a folder of images.
 pub(in crate::data) fn is_in(root: &Path) -> bool {
     root.join("train").is_dir() || has_classes(root)
