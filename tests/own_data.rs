@@ -82,7 +82,7 @@ fn standardised(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 /// Trains for a few epochs on the file, and returns the run's folder.
-fn trained(folder: &Path, name: &str, settings: &str) -> PathBuf {
+pub(crate) fn trained(folder: &Path, name: &str, settings: &str) -> PathBuf {
     let settings = format!("model = 'mlp'\nhidden = [16]\nlog_every = 0\n{settings}");
     let mut config =
         Settings::from_toml(&settings, Path::new("test.toml")).unwrap().resolve().unwrap();
@@ -259,7 +259,7 @@ fn a_model_of_an_earlier_version_is_evaluated_as_it_was_and_says_so() {
 }
 
 /// Lines of a CSV whose class is the larger one of two numbers.
-fn lines(count: usize) -> String {
+pub(crate) fn lines(count: usize) -> String {
     let line = |number: usize| {
         let [a, b] = [number * 7 % 11, number * 5 % 13];
         format!("{a},{b},{}\n", if a > b { "first" } else { "second" })

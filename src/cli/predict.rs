@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::failure::Ending;
 use super::messages;
@@ -197,42 +197,56 @@ impl Layout<'_> {
     }
 
     fn object(&self, name: &SampleName, predictions: &Predictions, sample: usize) -> String {
-        let mut object = Map::new();
-        let (key, own) = named(name);
-        let own = match name {
-            SampleName::File(_) => own.into(),
-            SampleName::Row(number) | SampleName::Sample(number) => json!(number),
-        };
-        object.insert(key.into(), own);
+        let mut object = Object::of(name);
         match self.predictor.task() {
             Task::Classification { .. } => {
-                let pair = |(class, probability): (usize, f32)| {
-                    [
-                        ("class", json!(self.predictor.class_name(class))),
-                        ("probability", json!(probability)),
-                    ]
+                let pair = |(class, probability)| Pair {
+                    class: self.predictor.class_name(class),
+                    probability,
                 };
                 let likeliest = predictions.likeliest(sample, self.top);
-                for (key, value) in likeliest.iter().take(1).flat_map(|own| pair(*own)) {
-                    object.insert(key.into(), value);
-                }
-                if self.top > 1 {
-                    let map = |own: &(usize, f32)| {
-                        Value::Object(
-                            pair(*own)
-                                .map(|(key, value)| (key.into(), value))
-                                .into_iter()
-                                .collect(),
-                        )
-                    };
-                    object.insert("top".into(), likeliest.iter().map(map).collect());
-                }
+                object.likeliest = likeliest.first().map(|own| pair(*own));
+                let top = || likeliest.iter().map(|own| pair(*own)).collect();
+                object.top = (self.top > 1).then(top);
             }
-            Task::Regression { .. } => {
-                object.insert("values".into(), json!(predictions.row(sample)));
-            }
+            Task::Regression { .. } => object.values = Some(predictions.row(sample)),
         }
-        Value::Object(object).to_string()
+        serde_json::to_string(&object).expect("names and numbers can be written")
+    }
+}
+
+/// A prediction as an object.
+#[derive(Default, Serialize)]
+struct Object<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(flatten)]
+    likeliest: Option<Pair>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<Vec<Pair>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<&'a [f32]>,
+}
+
+/// A class and its probability.
+#[derive(Serialize)]
+struct Pair {
+    class: String,
+    probability: f32,
+}
+
+impl Object<'_> {
+    fn of(name: &SampleName) -> Self {
+        let empty = Object::default();
+        match name {
+            SampleName::Row(number) => Object { row: Some(*number), ..empty },
+            SampleName::Sample(number) => Object { sample: Some(*number), ..empty },
+            SampleName::File(path) => Object { file: Some(path.display().to_string()), ..empty },
+        }
     }
 }
 

@@ -47,7 +47,12 @@ pub(super) fn from_tensors(
 ) -> Result<Arrays> {
     let reader = Reader { tensors, path, takes_any_number: options.first_rules };
     reader.check_names()?;
-    let Some(train) = reader.part(Part::Train)? else {
+    let train_at = reader.part(Part::Train)?;
+    let train = match options.test_alone && train_at.is_none() {
+        true => reader.part(Part::Test)?,
+        false => train_at,
+    };
+    let Some(train) = train else {
         return Err(reader.wrong_names("has no images or inputs to train on"));
     };
     let (valid, test) = (reader.part(Part::Valid)?, reader.part(Part::Test)?);

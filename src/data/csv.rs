@@ -1,7 +1,8 @@
 //! CSV: a table with a line for each sample, of numbers and of categories, and a column to predict.
 //!
 //! Columns are separated by commas, semicolons or tabs, whichever the first line has most of. The first line has the names
-//! of the columns if they all differ and none is a number; pandas's names 0, 1, 2, .. are names too.
+//! of the columns if they all differ, none is a number, and none occurs again in its column; pandas's names 0, 1, 2, .. are
+//! names too.
 //!
 //! A column of numbers is an input. A column of texts holds categories, each of which is an input that is 1 or 0. A column
 //! with both holds categories if there are few. In the column to predict, texts are classes. Numbers are classes if they are
@@ -58,7 +59,7 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     let text = text::parse(bytes, path)?;
     let first = first_record(&text, path)?;
     let known = options.table.known.as_ref();
-    let header = Header::of(&first, known);
+    let header = Header::of(&first, &text, &options.table);
     let file = File { text: &text, path, header: &header };
     let chosen = file.target(options)?;
     let profiles = file.profiles(chosen)?;
@@ -190,7 +191,7 @@ impl File<'_> {
                 let without_names = match self.header.is_there {
                     true => "",
                     false => {
-                        "; its first line was not taken for names, since a number is in it, or a text twice"
+                        "; its first line was not taken for names, since a number is in it, a text twice, or a text that occurs again in its column"
                     }
                 };
                 let message = format!(

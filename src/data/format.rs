@@ -35,17 +35,25 @@ impl Format {
     /// [`Error::Input`] if the path cannot be read or is of no format that is known. For a folder it names the files that
     /// were looked for.
     pub fn of(path: &Path) -> Result<Format> {
-        if path.is_dir() { Format::of_folder(path) } else { Format::of_file(path) }
+        Format::of_data(path, false)
     }
 
-    fn of_folder(folder: &Path) -> Result<Format> {
+    /// The same where a folder of images may have a test part only.
+    ///
+    /// # Errors
+    /// As [`Format::of`].
+    pub fn of_data(path: &Path, test_alone: bool) -> Result<Format> {
+        if path.is_dir() { Format::of_folder(path, test_alone) } else { Format::of_file(path) }
+    }
+
+    fn of_folder(folder: &Path, test_alone: bool) -> Result<Format> {
         if cifar::is_in(folder)? {
             return Ok(Format::Cifar);
         }
         match () {
             _ if idx::is_in(folder) => Ok(Format::Idx),
             _ if numpy::is_in(folder)? => Ok(Format::NpyFolder),
-            _ if images::folder::is_in(folder) => Ok(Format::Images),
+            _ if images::folder::is_in(folder, test_alone) => Ok(Format::Images),
             _ => Err(nothing_in(folder)),
         }
     }

@@ -63,6 +63,8 @@ pub struct LoadOptions {
     pub table: TableOptions,
     /// Rows and columns that the images of a folder are resized to.
     pub image_size: usize,
+    /// Whether data may have a test part only, which then stands for the training part too: for evaluations.
+    pub test_alone: bool,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
     pub threads: Option<usize>,
     /// Whether the data is read as version 0.1.0 read it, for a run of that version: the end of the data is the validation
@@ -80,6 +82,7 @@ impl Default for LoadOptions {
             normalize: Normalize::Standard,
             table: TableOptions::default(),
             image_size: 32,
+            test_alone: false,
             threads: None,
             first_rules: false,
         }
@@ -138,7 +141,7 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         let text = text::load(path, kind, options)?;
         return Ok(Dataset::new(stem(path), Content::Text(text)));
     }
-    let format = Format::of(path)?;
+    let format = Format::of_data(path, options.test_alone)?;
     let arrays = match format {
         Format::Cifar => cifar::load(path, options)?,
         Format::Idx => idx::load(path, options)?,

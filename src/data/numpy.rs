@@ -291,6 +291,9 @@ fn dtype(text: &str) -> std::result::Result<Dtype, String> {
         None if own == "O" => {
             Err("holds Python's objects: np.asarray(x, \"float32\") makes numbers of them".into())
         }
+        None if own.starts_with(['U', 'S']) => {
+            Err("holds texts; for labels, np.unique(y, return_inverse=True)[1] numbers them by their order".into())
+        }
         None => Err(format!(
             "holds {name}; x.astype(\"float32\") or, for labels, x.astype(\"int64\") converts it"
         )),

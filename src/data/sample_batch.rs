@@ -31,6 +31,16 @@ pub enum SampleName {
     File(PathBuf),
 }
 
+impl std::fmt::Display for SampleName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SampleName::Row(number) => write!(f, "row {number}"),
+            SampleName::Sample(number) => write!(f, "sample {number}"),
+            SampleName::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// Some of the samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleBatch {

@@ -116,7 +116,7 @@ impl Table {
         ));
         if !self.has_header {
             notes.push(
-                "the columns are numbered from 1, since a number is in the first line, or a text twice"
+                "the columns are numbered from 1, since the first line has a number, a text twice, or a text that occurs again in its column"
                     .into(),
             );
         }

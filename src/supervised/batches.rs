@@ -231,7 +231,9 @@ fn uploaded(
 
 fn check_arrays(arrays: &Arrays, config: &TrainConfig) -> Result<()> {
     let samples = arrays.train.len();
-    if config.batch_size > samples {
+    // The usual size stands for all samples where there are fewer.
+    let is_usual = config.batch_size == TrainConfig::default().batch_size;
+    if config.batch_size > samples && !is_usual {
         let message = format!(
             "{} is more than the {samples} training samples; give at most that",
             config.batch_size

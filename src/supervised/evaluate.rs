@@ -117,6 +117,7 @@ pub fn evaluate(
         // The model's record has the means and deviations.
         normalize: Normalize::None,
         image_size: record.extents[0],
+        test_alone: is_other,
         threads: device.host_threads(),
         first_rules: rules.first_rules,
     };

@@ -196,6 +196,7 @@ fn prepare(
         normalize: config.task.normalize,
         table: config.task.table_options(),
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
+        test_alone: false,
         threads: device.host_threads(),
         first_rules: config.task.first_rules,
     };

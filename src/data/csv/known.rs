@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 pub(in crate::data) fn inputs(bytes: Vec<u8>, path: &Path, known: &Table) -> Result<Vec<f32>> {
     let text = text::parse(bytes, path)?;
     let first = first_record(&text, path)?;
-    let header = Header::of(&first, Some(known));
+    let missing = if known.fill.is_empty() { Missing::Refuse } else { Missing::Mean };
+    let options = TableOptions { missing, known: Some(known.clone()), ..TableOptions::default() };
+    let header = Header::of(&first, &text, &options);
     let file = File { text: &text, path, header: &header };
     let is_numbered = !known.has_header && header.names.len() == known.columns.len();
     let places = match is_numbered {
@@ -27,8 +29,6 @@ pub(in crate::data) fn inputs(bytes: Vec<u8>, path: &Path, known: &Table) -> Res
         true => (0..known.columns.len()).collect(),
         false => file.places(known)?,
     };
-    let missing = if known.fill.is_empty() { Missing::Refuse } else { Missing::Mean };
-    let options = TableOptions { missing, known: Some(known.clone()), ..TableOptions::default() };
     let mut inputs = Vec::new();
     file.each(|record| {
         let at = Place::of(record);

@@ -226,9 +226,10 @@ pub fn decode_image(bytes: &[u8], path: &Path) -> Result<RgbImage> {
     looked.and_then(|_| decode::decode(bytes)).map_err(|reason| Error::file(path, reason))
 }
 
-/// Whether a file begins as an image of a format that is decoded.
+/// Whether a file is an image of a format that is decoded, by its first bytes or its name.
 pub(super) fn is_image(path: &Path) -> Result<bool> {
-    Ok(formats::format(&head(path, HEAD)?).is_some())
+    let begins_as_one = formats::format(&head(path, HEAD)?).is_some();
+    Ok(begins_as_one || path.file_name().is_some_and(folder::is_named_image))
 }
 
 /// Whether means are those by which a folder's images are standardised.
@@ -346,6 +347,17 @@ mod tests {
                 load_with(folder.path().to_str().unwrap(), Kind::Arrays, &LoadOptions::default());
             assert!(error.unwrap_err().to_string().contains("no images here"));
         }
+    }
+
+    #[test]
+    fn a_test_part_alone_is_for_evaluations() {
+        let folder = folder(&[("test/a", 3), ("test/b", 2)]);
+        let options = LoadOptions { valid_split: 0.0, ..LoadOptions::default() };
+        let source = folder.path().to_str().unwrap();
+        assert!(load_with(source, Kind::Arrays, &options).is_err());
+        let (arrays, _) = loaded(folder.path(), &LoadOptions { test_alone: true, ..options });
+        let [train, test] = [Part::Train, Part::Test].map(|part| arrays.part(part).unwrap());
+        assert_eq!((train.len(), &train.targets), (5, &test.targets));
     }
 
     #[test]
