@@ -19,6 +19,7 @@ pub fn lines(run: &str, data: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
+/// `RUN DATA` are the arguments.
 pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [run, data] = &arguments[..] {

@@ -59,6 +59,7 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("train --resume nosuch --epochs 0", "--epochs"),
         ("eval nosuch", "nosuch"),
         ("sample nosuch", "nosuch"),
+        ("data nosuch", "nosuch"),
         ("predict nosuch data.csv", "nosuch"),
         ("predict nosuch data.csv --top 0", "--top"),
         ("predict nosuch data.csv --json --csv", "--csv"),
@@ -223,7 +224,7 @@ fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
     let experiments = EXPERIMENTS.iter().map(|(name, _)| format!("experiment {name}"));
     let commands =
-        "train,eval,predict,sample,bench,bench step,bench q-learning,kernels,info,completions"
+        "train,eval,predict,data,sample,bench,bench step,bench q-learning,kernels,info,completions"
             .split(',')
             .map(String::from);
     for command in commands.into_iter().chain(["experiment".into()]).chain(experiments) {

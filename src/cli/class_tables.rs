@@ -40,7 +40,7 @@ fn of_classes(classes: &[ClassMeasure]) -> String {
         [vec![shortened(&own.class, LETTERS[0])], counts.into(), shares.into()].concat()
     };
     let header = ["class", "samples", "predicted", "precision", "recall"].map(String::from);
-    table([vec![header.to_vec()], classes.iter().map(row).collect()].concat())
+    table(&[vec![header.to_vec()], classes.iter().map(row).collect()].concat(), &[0])
 }
 
 fn confusion(classes: &[ClassMeasure], matrix: &[Vec<u64>]) -> String {
@@ -50,23 +50,24 @@ fn confusion(classes: &[ClassMeasure], matrix: &[Vec<u64>]) -> String {
         let name = shortened(&own.class, LETTERS[0]);
         [name].into_iter().chain(counts.iter().map(u64::to_string)).collect()
     };
-    table([vec![header], classes.iter().zip(matrix).map(row).collect()].concat())
+    table(&[vec![header], classes.iter().zip(matrix).map(row).collect()].concat(), &[0])
 }
 
-/// Rows with the first column to the left and the others to the right, after an empty line.
-fn table(rows: Vec<Vec<String>>) -> String {
+/// Rows after an empty line, with these columns to the left and the others to the right.
+pub(super) fn table(rows: &[Vec<String>], left: &[usize]) -> String {
     let letters = |text: &String| text.chars().count();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| letters(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::from("\n");
-    for row in &rows {
-        let cells =
-            row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-        text += &cells.collect::<Vec<_>>().join("  ");
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            match left.contains(&column) {
+                true => format!("{cell:<width$}"),
+                false => format!("{cell:>width$}"),
+            }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     }
     text

@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod class_tables;
 mod completions;
+mod data;
 mod estimates;
 mod eval;
 mod experiment;
@@ -59,6 +60,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Data(data::Arguments),
     Sample(sample::Arguments),
     Rl(rl::Arguments),
     Experiment(experiment::Arguments),
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Predict(arguments) => predict::run(&arguments, quiet),
+        Command::Data(arguments) => data::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
         Command::Rl(arguments) => rl::run(arguments, quiet),
         Command::Experiment(arguments) => experiment::run(arguments, quiet),

@@ -12,6 +12,7 @@ mod cell;
 mod header;
 mod known;
 mod missing;
+mod overview;
 mod profile;
 
 use std::path::Path;
@@ -29,6 +30,8 @@ use crate::error::{Error, Result};
 
 pub(super) use self::header::looks_like;
 pub(super) use self::known::inputs;
+pub use self::overview::ColumnOverview;
+pub(super) use self::overview::columns;
 
 /// The most categories of a column.
 const MOST_CATEGORIES: usize = 256;
@@ -62,7 +65,8 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     let header = Header::of(&first, &text, &options.table);
     let file = File { text: &text, path, header: &header };
     let chosen = file.target(options)?;
-    let profiles = file.profiles(chosen)?;
+    let most = |column| if column == chosen { MOST_CLASSES } else { MOST_CATEGORIES };
+    let profiles = file.profiles(most)?;
     let rows = profiles[chosen].cells();
     if rows == 0 {
         return Err(Error::file(path, "has no lines of data"));
@@ -204,9 +208,8 @@ impl File<'_> {
         }
     }
 
-    /// What each column holds.
-    fn profiles(&self, target: usize) -> Result<Vec<Profile>> {
-        let most = |column| if column == target { MOST_CLASSES } else { MOST_CATEGORIES };
+    /// What each column holds. `most` is the number of different values that are kept of a column.
+    fn profiles(&self, most: impl Fn(usize) -> usize) -> Result<Vec<Profile>> {
         let mut profiles: Vec<Profile> =
             (0..self.header.names.len()).map(|column| Profile::new(most(column))).collect();
         self.each(|record| {

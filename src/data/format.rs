@@ -29,6 +29,19 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Cifar => "CIFAR-10's binary files",
+            Format::Csv => "CSV",
+            Format::Idx => "MNIST's files",
+            Format::Images => "a folder of images",
+            Format::NpyFolder => "NumPy's arrays in a folder",
+            Format::Npz => "NumPy's arrays",
+            Format::Safetensors => "safetensors",
+        }
+    }
+
     /// The format of what lies at a path.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod images;
 pub mod loader;
 pub mod normalisation;
 pub mod numpy;
+mod overview;
 mod remarks;
 mod sample_batch;
 mod samples;
@@ -31,12 +32,14 @@ use crate::error::{Error, Result};
 use crate::file;
 pub use crate::input::Input;
 pub use crate::task::Task;
+pub use csv::ColumnOverview;
 pub use dataset::{Arrays, Content, Dataset, Kind};
 use format::Format;
 pub(crate) use images::are_folder_means;
 pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::Loader;
 pub use normalisation::{Normalisation, Normalize};
+pub use overview::{Overview, overview};
 pub use sample_batch::{SampleBatch, SampleForm, SampleName};
 pub use samples::{STANDARD_INPUT, SampleBatches, Samples};
 pub use split::{Inputs, Part, Split, Targets};
@@ -142,8 +145,13 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         return Ok(Dataset::new(stem(path), Content::Text(text)));
     }
     let format = Format::of_data(path, options.test_alone)?;
+    let mut name = stem(path);
     let arrays = match format {
-        Format::Cifar => cifar::load(path, options)?,
+        Format::Cifar => {
+            let (own, arrays) = cifar::load(path, options)?;
+            name = own.into();
+            arrays
+        }
         Format::Idx => idx::load(path, options)?,
         Format::Csv => csv::load(path, options)?,
         Format::Images => images::folder::load(path, options)?,
@@ -151,7 +159,6 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         Format::NpyFolder => numpy::load_folder(path, options)?,
         Format::Safetensors => arrays::load(path, options)?,
     };
-    let name = if format == Format::Cifar { "cifar10".into() } else { stem(path) };
     Ok(Dataset::new(name, Content::Arrays(arrays)))
 }
 
