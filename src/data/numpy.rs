@@ -289,7 +289,8 @@ fn dtype(text: &str) -> std::result::Result<Dtype, String> {
             Err(format!("is big-endian ({name}): x.astype(\"<{own}\") turns the bytes round"))
         }
         None if own == "O" => {
-            Err("holds Python's objects: np.asarray(x, \"float32\") makes numbers of them".into())
+            Err("holds Python's objects: np.asarray(x, \"float32\") makes numbers of them; of texts as labels, \
+                 np.unique(y, return_inverse=True)[1] does".into())
         }
         None if own.starts_with(['U', 'S']) => {
             Err("holds texts; for labels, np.unique(y, return_inverse=True)[1] numbers them by their order".into())

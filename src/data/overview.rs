@@ -99,7 +99,9 @@ fn range(numbers: impl Iterator<Item = f64> + Clone) -> String {
     let low = numbers.clone().fold(f64::INFINITY, f64::min);
     let high = numbers.clone().fold(f64::NEG_INFINITY, f64::max);
     let (count, sum) = numbers.fold((0.0, 0.0), |(count, sum), own| (count + 1.0, sum + own));
-    format!("from {low} to {high}, mean {:.4}", sum / count)
+    // The rounding of 32 bits is not shown, nor the sign of a mean that is rounded to zero.
+    let mean = format!("{:.4}", sum / count).replace("-0.0000", "0.0000");
+    format!("from {} to {}, mean {mean}", low as f32, high as f32)
 }
 
 #[cfg(test)]
@@ -131,6 +133,8 @@ mod tests {
     #[test]
     fn numbers_have_a_range() {
         assert_eq!(range([1.0, 3.0, -2.0].into_iter()), "from -2 to 3, mean 0.6667");
+        let tenth = f64::from(0.1f32);
+        assert_eq!(range([tenth, -tenth - 1e-9].into_iter()), "from -0.1 to 0.1, mean 0.0000");
         let seen = overview("generated", &LoadOptions::default()).unwrap();
         assert!(
             seen.ranges[0].starts_with("train inputs, bytes: from 0 to 255"),

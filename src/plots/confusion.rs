@@ -63,7 +63,7 @@ fn draw(area: &Area, (x, y): (i32, i32), side: i32, share: f64, count: Option<u6
     let gap = i32::from(side >= 6);
     fill(area, [(x, y), (x + side - gap, y + side - gap)], colour(share));
     if let Some(count) = count {
-        let ink = if share > 0.5 { WHITE } else { RGBColor(0, 0, 0) };
+        let ink = if share > 0.3 { WHITE } else { RGBColor(0, 0, 0) };
         let text = if count < 100_000 { count.to_string() } else { number(count as f64) };
         let letters = text.len() as i32;
         let size = (side * 3 / (2 * letters.max(1))).clamp(7, 14);

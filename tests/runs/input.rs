@@ -96,7 +96,11 @@ fn tables_that_cannot_be_read() {
         &["other.csv: line 2, column 'sex': \"x\" is none of the model's categories: f, m"],
     );
     write("other.csv", "kind,x\na,1\nb,2\n");
-    refuses(folder, "eval run --data other.csv", &["other.csv: has the columns", "takes x, sex"]);
+    refuses(
+        folder,
+        "eval run --data other.csv",
+        &["other.csv: lacks the column 'sex'", "takes x, sex"],
+    );
     write("other.csv", "sex,x,kind\nm,1,c\nf,1,a\n");
     refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class c"]);
     write_vectors(folder, [100, 10, 0]);
