@@ -127,6 +127,54 @@ fn equal_images_of_each_format_are_predicted_alike() {
 }
 
 #[test]
+fn images_with_a_border_are_predicted_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [images, labels] = digits(30);
+    let floats: Vec<f32> = images.iter().map(|byte| f32::from(*byte)).collect();
+    let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
+    let (bytes, whole) = (folder.join("bytes.safetensors"), folder.join("floats.safetensors"));
+    Tensors::new()
+        .bytes("images", &[30, 1, 28, 28], &images)
+        .labels("labels", &labels)
+        .write(&bytes);
+    Tensors::new()
+        .floats("images", &[30, 1, 28, 28], &floats)
+        .labels("labels", &labels)
+        .write(&whole);
+    let run = |name: &str, data: &Path| {
+        trained(folder, name, &format!("data = '{}'\nepochs = 1\npad = 32", data.display()))
+    };
+    let of_bytes = run("of-bytes", &bytes);
+    for (run, data) in [(of_bytes.clone(), bytes), (run("of-floats", &whole), whole)] {
+        let kept = folder.join("kept.safetensors");
+        let evaluation = evaluate(&run, data.to_str(), None, Some(&kept), &Device::cpu()).unwrap();
+        assert_eq!(evaluation.samples, 30);
+        let kept = fs::read(&kept).unwrap();
+        let kept = safetensors::SafeTensors::deserialize(&kept).unwrap();
+        let kept = kept.tensor("log_probabilities").unwrap().data().to_vec();
+        let predictor = Predictor::open(&run, &Device::cpu()).unwrap();
+        let own = predicted(&predictor, &data).1;
+        let kept = kept.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes).exp());
+        assert!(own.len() == 90 && own.iter().zip(kept).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+    let predictor = Predictor::open(&of_bytes, &Device::cpu()).unwrap();
+    let picture = folder.join("picture.png");
+    image::save_buffer(&picture, &images[..784], 28, 28, image::ColorType::L8).unwrap();
+    let (own, all) = (
+        predicted(&predictor, &picture).1,
+        predicted(&predictor, &folder.join("bytes.safetensors")).1,
+    );
+    assert!(own.iter().zip(&all[..3]).all(|(a, b)| (a - b).abs() < 1e-6), "{own:?}");
+    let refused = |arguments: &str, culprit| {
+        refused(folder, &words(&format!("train --out new {arguments}")), culprit);
+    };
+    refused("--model vgg11 --data bytes.safetensors", "--pad 32 gives the images a black border");
+    refused("--data bytes.safetensors --pad 20", "has images of 28x28x1, larger than --pad 20");
+    refused("--model char-lstm --pad 32", "--pad: does not apply to --model char-lstm");
+}
+
+#[test]
 fn a_network_of_its_author_s_own_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

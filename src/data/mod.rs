@@ -15,6 +15,7 @@ pub mod loader;
 pub mod normalisation;
 pub mod numpy;
 mod overview;
+mod pad;
 mod remarks;
 mod sample_batch;
 mod samples;
@@ -66,6 +67,8 @@ pub struct LoadOptions {
     pub table: TableOptions,
     /// Rows and columns that the images of a folder are resized to.
     pub image_size: usize,
+    /// Rows and columns that smaller images in arrays are given by a black border.
+    pub pad: Option<usize>,
     /// Whether data may have a test part only, which then stands for the training part too: for evaluations.
     pub test_alone: bool,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
@@ -85,6 +88,7 @@ impl Default for LoadOptions {
             normalize: Normalize::Standard,
             table: TableOptions::default(),
             image_size: 32,
+            pad: None,
             test_alone: false,
             threads: None,
             first_rules: false,
@@ -117,6 +121,9 @@ pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Data
             _ if options.first_rules => {}
             Normalize::Standard => arrays.standardise(),
             Normalize::None => arrays.only_scale(),
+        }
+        if let Some(side) = options.pad {
+            arrays.pad(side).map_err(|what| Error::input(format!("`data` {source}"), what))?;
         }
     }
     Ok(dataset)

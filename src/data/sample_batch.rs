@@ -16,6 +16,8 @@ pub struct SampleForm {
     pub table: Option<Table>,
     /// Whether the model was trained on a folder of images, whose middle is cut out after they are resized.
     pub is_cut_out: bool,
+    /// Whether smaller images are given a black border.
+    pub is_padded: bool,
     /// Threads that decode images; all cores if `None`.
     pub threads: Option<usize>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::format::Format;
 use super::images::samples::{ImageBatches, SampleFiles};
+use super::pad::padded;
 use super::sample_batch::{SampleBatch, SampleForm, SampleName};
 use super::{
     Content, Inputs, Kind, LoadOptions, Normalize, Table, arrays, cifar, csv, generated_seed, idx,
@@ -206,6 +207,10 @@ fn loaded(source: &str, form: &SampleForm) -> Result<Samples> {
 
 /// The samples, if they have the shape and type of the training data.
 fn checked((sample, inputs): (Input, Inputs), path: &Path, form: &SampleForm) -> Result<Samples> {
+    let (sample, inputs) = match form.is_padded && is_smaller(sample, form.sample) {
+        true => (form.sample, padded(&inputs, sample, form.sample, None)),
+        false => (sample, inputs),
+    };
     if sample != form.sample {
         return Err(Error::file(path, format!("has {sample}, the model takes {}", form.sample)));
     }
@@ -221,4 +226,15 @@ fn checked((sample, inputs): (Input, Inputs), path: &Path, form: &SampleForm) ->
         return Err(Error::file(path, message));
     }
     Ok(Samples::in_memory(inputs, form, false))
+}
+
+/// Whether images fit into others with as many channels.
+fn is_smaller(own: Input, other: Input) -> bool {
+    let extents = [own.extents(), other.extents()];
+    let [[height, width, channels], [rows, columns, others]] =
+        extents.each_ref().map(Vec::as_slice)
+    else {
+        return false;
+    };
+    height <= rows && width <= columns && channels == others
 }

@@ -100,6 +100,9 @@ pub struct ModelRecord {
     /// Names of the classes in the order of their numbers, if the data has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+    /// Whether smaller images were given a black border.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub padded: bool,
     /// The columns of the training data, if it was a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,

@@ -76,6 +76,7 @@ impl ModelRecord {
             target_normalisation: None,
             classes: None,
             table: None,
+            padded: false,
         }
     }
 }

@@ -7,19 +7,20 @@ use serde::Serialize;
 use super::batches::BatchSource;
 use super::class_measures::{ClassCounts, ClassMeasures};
 use super::fit::{fit, kind};
-use super::measurement::{Each, RegressionErrors, measure};
+use super::measurement::{Each, Measurement, RegressionErrors, measure};
 use super::predictor::check_class_names;
 use super::run::{Run, find_data};
 use super::settings::{DataConfig, is_generated};
 use crate::data::{
-    self, Content, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind, Task, TokenKind,
+    self, Content, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind, Task,
+    TokenKind,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
 use crate::learn::{
-    EvaluationPrecision, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output, load,
-    locate, memory, read_record,
+    EvaluationPrecision, Learner, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output,
+    load, locate, memory, read_record,
 };
 
 /// The result of a model on one part of a data set.
@@ -99,28 +100,7 @@ pub fn evaluate(
     };
     let record = read_record(&file)?.1;
     let rules = config.as_ref().map_or_else(|| rules_of(&record), |config| config.task.clone());
-    let table = TableOptions {
-        target: None,
-        task: if record.regression { TargetKind::Regression } else { TargetKind::Classification },
-        missing: match &record.table {
-            Some(table) if !table.fill.is_empty() => Missing::Mean,
-            _ => Missing::Refuse,
-        },
-        known: record.table.clone(),
-    };
-    let options = LoadOptions {
-        table,
-        // The run's own data, as in the run.
-        samples: rules.samples.filter(|_| data.is_none()),
-        valid_split: if is_other && split.is_none() { 0.0 } else { rules.valid_split },
-        split_seed: rules.split_seed,
-        // The model's record has the means and deviations.
-        normalize: Normalize::None,
-        image_size: record.extents[0],
-        test_alone: is_other,
-        threads: device.host_threads(),
-        first_rules: rules.first_rules,
-    };
+    let options = load_options(&record, &rules, is_other, split, device);
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),
         (None, Some(config), Some(run)) => find_data(run, &config.task.data)?,
@@ -152,13 +132,7 @@ pub fn evaluate(
             "{data} or the run's settings have changed since training, so the evaluated samples may include training samples"
         ));
     }
-    let has = |part: &Part| dataset.size(*part).is_some();
-    let usual = || match [Part::Test, Part::Valid].into_iter().find(has) {
-        Some(part) => part,
-        None if is_other => Part::Train,
-        None => Part::Test,
-    };
-    let part = split.unwrap_or_else(usual);
+    let part = split.unwrap_or_else(|| usual_part(&dataset, is_other));
     if split.is_none() && !is_other && part == Part::Valid {
         notes.push(format!("{data} has no test part, so its validation part is evaluated"));
     }
@@ -187,19 +161,8 @@ pub fn evaluate(
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
-    let stop = StopFlag::default();
-    let mut kept = Vec::new();
-    let mut counts = source.classes(part).map(|own| ClassCounts::new(own.to_vec(), record.outputs));
-    let is_looked_at = predictions.is_some() || counts.is_some();
-    let mut look = |own: &[f32]| {
-        if predictions.is_some() {
-            kept.extend_from_slice(own);
-        }
-        counts.iter_mut().for_each(|counts| counts.add(own));
-    };
-    let each = is_looked_at.then_some(&mut look as &mut Each<'_>);
-    let measured = measure(&trained.learner, &source, part, each, &stop)?;
-    let measured = measured.expect("nothing stops it");
+    let Looked { measured, counts, kept } =
+        look(&trained.learner, &source, part, predictions.is_some(), record.outputs)?;
     if let Some(path) = predictions {
         write_predictions(&kept, &record, path)?;
     }
@@ -228,6 +191,79 @@ pub fn evaluate(
         notes_on_model: trained.notes,
         precision: trained.precision,
     })
+}
+
+/// How the data of an evaluation is read.
+fn load_options(
+    record: &ModelRecord,
+    rules: &DataConfig,
+    is_other: bool,
+    split: Option<Part>,
+    device: &Device,
+) -> LoadOptions {
+    let table = TableOptions {
+        target: None,
+        task: if record.regression { TargetKind::Regression } else { TargetKind::Classification },
+        missing: match &record.table {
+            Some(table) if !table.fill.is_empty() => Missing::Mean,
+            _ => Missing::Refuse,
+        },
+        known: record.table.clone(),
+    };
+    LoadOptions {
+        table,
+        // The run's own data, as in the run.
+        samples: rules.samples.filter(|_| !is_other),
+        valid_split: if is_other && split.is_none() { 0.0 } else { rules.valid_split },
+        split_seed: rules.split_seed,
+        // The model's record has the means and deviations.
+        normalize: Normalize::None,
+        image_size: record.extents[0],
+        pad: record.padded.then(|| record.extents[0]),
+        test_alone: is_other,
+        threads: device.host_threads(),
+        first_rules: rules.first_rules,
+    }
+}
+
+/// The part that is evaluated where none is asked for.
+fn usual_part(dataset: &Dataset, is_other: bool) -> Part {
+    match [Part::Test, Part::Valid].into_iter().find(|part| dataset.has(*part)) {
+        Some(part) => part,
+        None if is_other => Part::Train,
+        None => Part::Test,
+    }
+}
+
+/// A measurement, and what was made of the predictions of each batch.
+struct Looked {
+    measured: Measurement,
+    /// In the classification of images and vectors.
+    counts: Option<ClassCounts>,
+    /// All predictions, if they are to be kept.
+    kept: Vec<f32>,
+}
+
+/// Measures a model of `outputs` outputs on a part of the data.
+fn look(
+    learner: &Learner,
+    source: &BatchSource,
+    part: Part,
+    is_kept: bool,
+    outputs: usize,
+) -> Result<Looked> {
+    let mut kept = Vec::new();
+    let mut counts = source.classes(part).map(|own| ClassCounts::new(own.to_vec(), outputs));
+    let is_looked_at = is_kept || counts.is_some();
+    let mut each = |own: &[f32]| {
+        if is_kept {
+            kept.extend_from_slice(own);
+        }
+        counts.iter_mut().for_each(|counts| counts.add(own));
+    };
+    let each = is_looked_at.then_some(&mut each as &mut Each<'_>);
+    let measured = measure(learner, source, part, each, &StopFlag::default())?;
+    Ok(Looked { measured: measured.expect("nothing stops it"), counts, kept })
 }
 
 fn is_same_place(one: &str, other: &str) -> bool {

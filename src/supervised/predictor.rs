@@ -126,6 +126,7 @@ impl Predictor {
             is_bytes: record.input_type.as_deref().map(|own| own == "bytes"),
             table: record.table.clone(),
             is_cut_out: inputs.as_ref().is_some_and(|own| are_folder_means(&own.mean)),
+            is_padded: record.padded,
             threads: device.host_threads(),
         };
         let statistics = matches!(sample, Input::Image { .. }).then(|| {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::folder::images_of;
 use super::{CHANNELS, RgbImage, decode, decode_image};
+use crate::data::pad::framed;
 use crate::data::{Inputs, SampleBatch, SampleForm, SampleName, read};
 use crate::device::threads::{start, start_pool};
 use crate::error::{Error, Result};
@@ -29,6 +30,7 @@ struct View {
     width: usize,
     is_grey: bool,
     is_cut_out: bool,
+    is_padded: bool,
 }
 
 /// Images in files.
@@ -123,7 +125,7 @@ impl View {
                 ));
             }
         };
-        Ok(View { height, width, is_grey, is_cut_out: form.is_cut_out })
+        Ok(View { height, width, is_grey, is_cut_out: form.is_cut_out, is_padded: form.is_padded })
     }
 
     /// The pixels `[height, width, channels]` of a file's bytes.
@@ -140,6 +142,12 @@ impl View {
     /// An image of the model's size is taken as it is; of others the middle is taken.
     fn of_image(&self, image: RgbImage) -> Vec<u8> {
         let View { height, width, .. } = *self;
+        let extents = [image.height as usize, image.width as usize];
+        if self.is_padded && extents[0] <= height && extents[1] <= width {
+            let input =
+                |[height, width]: [usize; 2]| Input::Image { height, width, channels: CHANNELS };
+            return framed(&image.pixels, input(extents), input([height, width]), &[0; CHANNELS]);
+        }
         if !self.is_cut_out && [image.width as usize, image.height as usize] == [width, height] {
             return image.pixels;
         }
@@ -228,7 +236,14 @@ mod tests {
 
     fn form(height: usize, channels: usize, is_cut_out: bool) -> SampleForm {
         let sample = Input::Image { height, width: height, channels };
-        SampleForm { sample, is_bytes: Some(true), table: None, is_cut_out, threads: Some(2) }
+        SampleForm {
+            sample,
+            is_bytes: Some(true),
+            table: None,
+            is_cut_out,
+            is_padded: false,
+            threads: Some(2),
+        }
     }
 
     fn write(path: &Path, extents: [u32; 2], pixel: [u8; 3]) {
