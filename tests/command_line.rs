@@ -59,6 +59,11 @@ fn a_wrong_flag_is_named_and_no_directory_made() {
         ("train --resume nosuch --epochs 0", "--epochs"),
         ("eval nosuch", "nosuch"),
         ("sample nosuch", "nosuch"),
+        ("data nosuch", "nosuch"),
+        ("predict nosuch data.csv", "nosuch"),
+        ("predict nosuch data.csv --top 0", "--top"),
+        ("predict nosuch data.csv --json --csv", "--csv"),
+        ("predict nosuch data.csv --output nosuch/x", "--output nosuch/x"),
         ("info --model char-lstm --classes 3", "--classes"),
         ("info --model cnn --vocab 3", "--vocab"),
         ("info --model cnn --width 0", "--width"),
@@ -218,9 +223,10 @@ fn every_experiment_is_listed_with_its_place_in_the_paper() {
 fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
     let experiments = EXPERIMENTS.iter().map(|(name, _)| format!("experiment {name}"));
-    let commands = "train,eval,sample,bench,bench step,bench q-learning,kernels,info,completions"
-        .split(',')
-        .map(String::from);
+    let commands =
+        "train,eval,predict,data,sample,bench,bench step,bench q-learning,kernels,info,completions"
+            .split(',')
+            .map(String::from);
     for command in commands.into_iter().chain(["experiment".into()]).chain(experiments) {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = alrao(directory.path(), &arguments);

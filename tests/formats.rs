@@ -32,7 +32,7 @@ fn parameters(folder: &Path, data: &Path, settings: &str) -> Vec<(String, Vec<u8
 }
 
 /// Grey images of 28x28 pixels with a bright row, whose place is the class.
-fn digits(count: usize) -> [Vec<u8>; 2] {
+pub(crate) fn digits(count: usize) -> [Vec<u8>; 2] {
     let labels: Vec<u8> = (0..count).map(|number| (number * 7 % 3) as u8).collect();
     let pixel = |place: usize| {
         let (image, row) = (place / 784, place / 28 % 28);
@@ -42,7 +42,7 @@ fn digits(count: usize) -> [Vec<u8>; 2] {
     [(0..count * 784).map(pixel).collect(), labels]
 }
 
-fn write_idx(path: &Path, extents: &[u32], elements: &[u8]) {
+pub(crate) fn write_idx(path: &Path, extents: &[u32], elements: &[u8]) {
     let mut bytes = vec![0, 0, 8, extents.len() as u8];
     extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
     bytes.extend(elements);
@@ -50,7 +50,7 @@ fn write_idx(path: &Path, extents: &[u32], elements: &[u8]) {
 }
 
 /// A ZIP archive of a folder's files, stored as they are.
-fn archive(folder: &Path) -> Vec<u8> {
+pub(crate) fn archive(folder: &Path) -> Vec<u8> {
     let (mut archive, mut directory, mut count) = (Vec::new(), Vec::new(), 0u16);
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -76,7 +76,7 @@ fn archive(folder: &Path) -> Vec<u8> {
 }
 
 /// A folder of `.npy` files: name, type, shape, bytes.
-fn write_npy(folder: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
+pub(crate) fn write_npy(folder: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
     fs::create_dir(folder).unwrap();
     for (name, descr, shape, data) in arrays {
         let header =

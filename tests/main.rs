@@ -42,6 +42,8 @@ mod peers;
 mod place;
 #[cfg(has_simulator)]
 mod placement;
+#[cfg(feature = "cli")]
+mod predict;
 mod profile;
 mod q_learning;
 mod regression;

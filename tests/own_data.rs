@@ -82,7 +82,7 @@ fn standardised(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 /// Trains for a few epochs on the file, and returns the run's folder.
-fn trained(folder: &Path, name: &str, settings: &str) -> PathBuf {
+pub(crate) fn trained(folder: &Path, name: &str, settings: &str) -> PathBuf {
     let settings = format!("model = 'mlp'\nhidden = [16]\nlog_every = 0\n{settings}");
     let mut config =
         Settings::from_toml(&settings, Path::new("test.toml")).unwrap().resolve().unwrap();
@@ -94,7 +94,7 @@ fn trained(folder: &Path, name: &str, settings: &str) -> PathBuf {
 }
 
 fn evaluated(run: &Path, data: Option<&str>, predictions: Option<&Path>) -> Result<Evaluation> {
-    evaluate(run, data, Part::Valid, predictions, &Device::cpu())
+    evaluate(run, data, Some(Part::Valid), predictions, &Device::cpu())
 }
 
 #[test]
@@ -256,6 +256,43 @@ fn a_model_of_an_earlier_version_is_evaluated_as_it_was_and_says_so() {
     // The file alone does not say how its validation part was taken.
     let alone = evaluated(&run.join("best.safetensors"), data.to_str(), None).unwrap();
     assert!((alone.loss - best).abs() < 1e-3, "{} {best}", alone.loss);
+}
+
+/// Lines of a CSV whose class is the larger one of two numbers.
+pub(crate) fn lines(count: usize) -> String {
+    let line = |number: usize| {
+        let [a, b] = [number * 7 % 11, number * 5 % 13];
+        format!("{a},{b},{}\n", if a > b { "first" } else { "second" })
+    };
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn all_samples_of_a_file_held_out_are_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let write = |name: &str, lines: &str| {
+        let path = folder.join(name);
+        fs::write(&path, format!("a,b,larger\n{lines}")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let data = write("data.csv", &lines(80));
+    let run = trained(folder, "run", &format!("data = '{data}'\ntarget = 'larger'\nepochs = 2"));
+    let of = |data: Option<&str>, split| evaluate(&run, data, split, None, &Device::cpu());
+    for count in 1..=5 {
+        let own = write("own.csv", &lines(count));
+        let own = of(Some(&own), None).unwrap();
+        assert_eq!((own.split.as_str(), own.samples), ("all", count));
+    }
+    // Without a test part, the run's own data has its validation part.
+    let own = of(None, None).unwrap();
+    assert_eq!((own.split.as_str(), own.samples), ("valid", 16));
+    assert!(own.notes.iter().any(|note| note.contains("has no test part")), "{:?}", own.notes);
+    assert_eq!(of(None, Some(Part::Train)).unwrap().samples, 64);
+    let error = of(None, Some(Part::Test)).unwrap_err().to_string();
+    assert!(error.contains("has no test part"), "{error}");
+    let own = of(Some(&data), None).unwrap();
+    assert!(own.notes.iter().any(|note| note.contains("training samples")), "{:?}", own.notes);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod arguments;
 mod bench;
+mod class_tables;
 mod completions;
+mod data;
 mod estimates;
 mod eval;
 mod experiment;
@@ -12,6 +14,7 @@ mod info;
 mod kernel_times;
 mod kernels;
 mod messages;
+mod predict;
 mod progress;
 mod rl;
 mod running;
@@ -57,6 +60,8 @@ const VERSION: &str = concat!(
 enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
+    Predict(predict::Arguments),
+    Data(data::Arguments),
     Sample(sample::Arguments),
     Runs(runs::Arguments),
     Rl(rl::Arguments),
@@ -79,6 +84,8 @@ pub fn main() -> ExitCode {
     let ending = catch_failure(|| match arguments.command {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
+        Command::Predict(arguments) => predict::run(&arguments, quiet),
+        Command::Data(arguments) => data::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Rl(arguments) => rl::run(arguments, quiet),

@@ -47,7 +47,12 @@ pub(super) fn from_tensors(
 ) -> Result<Arrays> {
     let reader = Reader { tensors, path, takes_any_number: options.first_rules };
     reader.check_names()?;
-    let Some(train) = reader.part(Part::Train)? else {
+    let train_at = reader.part(Part::Train)?;
+    let train = match options.test_alone && train_at.is_none() {
+        true => reader.part(Part::Test)?,
+        false => train_at,
+    };
+    let Some(train) = train else {
         return Err(reader.wrong_names("has no images or inputs to train on"));
     };
     let (valid, test) = (reader.part(Part::Valid)?, reader.part(Part::Test)?);
@@ -61,6 +66,44 @@ pub(super) fn from_tensors(
     let last = ValidationRule::Last { share: options.valid_split };
     let rule = ValidationRule::of(options, last);
     Ok(Arrays::assemble(train.split, valid, test, train.sample, task, rule))
+}
+
+/// The inputs in a file's bytes for a model that takes `sample`; see [`inputs_of`]. `path` is for messages.
+pub(super) fn inputs(bytes: &[u8], path: &Path, sample: Input) -> Result<(Input, Inputs)> {
+    let (_, tensors) = tensors::parse(bytes, path)?;
+    inputs_of(tensors.tensors().into_iter().collect(), path, sample)
+}
+
+/// The inputs among tensors with or without targets, for a model that takes `sample`: those of the test part if there are
+/// any, or the only tensor, whatever its name. Returns the shape of one, too.
+///
+/// # Errors
+/// [`Error::Input`] naming the file and the tensor if a dtype or shape is wrong, or a number is not finite.
+pub(super) fn inputs_of(
+    tensors: BTreeMap<String, TensorView>,
+    path: &Path,
+    sample: Input,
+) -> Result<(Input, Inputs)> {
+    let reader = Reader { tensors, path, takes_any_number: false };
+    let names = ["test_images", "test_inputs", "images", "inputs"];
+    let known = names.iter().find(|name| reader.tensors.contains_key(**name));
+    let only = reader.tensors.keys().next().filter(|_| reader.tensors.len() == 1);
+    let Some(name) = known.map(|name| (*name).to_owned()).or_else(|| only.cloned()) else {
+        return Err(reader.wrong_names("has no images or inputs"));
+    };
+    let shape = reader.tensors[&name].shape();
+    let is_one = match sample {
+        Input::Image { height, width, channels } => *shape == [channels, height, width],
+        _ => *shape == *sample.extents(),
+    };
+    if is_one {
+        return Err(reader.error(&name, "is a single sample; x[None] is an array of one sample"));
+    }
+    let (_, found, inputs) = match sample {
+        Input::Image { .. } => reader.images(&name)?,
+        _ => reader.vectors(&name)?,
+    };
+    Ok((found, inputs))
 }
 
 /// Whether a tensor has one of the names that are read.

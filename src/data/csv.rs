@@ -1,7 +1,8 @@
 //! CSV: a table with a line for each sample, of numbers and of categories, and a column to predict.
 //!
 //! Columns are separated by commas, semicolons or tabs, whichever the first line has most of. The first line has the names
-//! of the columns if they all differ and none is a number; pandas's names 0, 1, 2, .. are names too.
+//! of the columns if they all differ, none is a number, and none occurs again in its column; pandas's names 0, 1, 2, .. are
+//! names too.
 //!
 //! A column of numbers is an input. A column of texts holds categories, each of which is an input that is 1 or 0. A column
 //! with both holds categories if there are few. In the column to predict, texts are classes. Numbers are classes if they are
@@ -9,7 +10,9 @@
 
 mod cell;
 mod header;
+mod known;
 mod missing;
+mod overview;
 mod profile;
 
 use std::path::Path;
@@ -20,12 +23,15 @@ use ::csv::{ReaderBuilder, StringRecord, StringRecordsIter, Trim};
 use self::cell::{Cell, Place};
 use self::header::{Header, delimiter};
 use self::profile::Profile;
-use super::table::{Column, Missing, Table, TargetKind};
+use super::table::{Column, Missing, Table, TableOptions, TargetKind};
 use super::validation::ValidationRule;
 use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, read, text};
 use crate::error::{Error, Result};
 
 pub(super) use self::header::looks_like;
+pub(super) use self::known::inputs;
+pub use self::overview::ColumnOverview;
+pub(super) use self::overview::columns;
 
 /// The most categories of a column.
 const MOST_CATEGORIES: usize = 256;
@@ -56,10 +62,11 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     let text = text::parse(bytes, path)?;
     let first = first_record(&text, path)?;
     let known = options.table.known.as_ref();
-    let header = Header::of(&first, known);
+    let header = Header::of(&first, &text, &options.table);
     let file = File { text: &text, path, header: &header };
     let chosen = file.target(options)?;
-    let profiles = file.profiles(chosen)?;
+    let most = |column| if column == chosen { MOST_CLASSES } else { MOST_CATEGORIES };
+    let profiles = file.profiles(most)?;
     let rows = profiles[chosen].cells();
     if rows == 0 {
         return Err(Error::file(path, "has no lines of data"));
@@ -185,8 +192,14 @@ impl File<'_> {
                 Err(self.error(message))
             }
             None => {
+                let without_names = match self.header.is_there {
+                    true => "",
+                    false => {
+                        "; its first line was not taken for names, since a number is in it, a text twice, or a text that occurs again in its column"
+                    }
+                };
                 let message = format!(
-                    "'{target}' is no column of {}; it has: {}",
+                    "'{target}' is no column of {}; it has: {}{without_names}",
                     self.path.display(),
                     listed()
                 );
@@ -195,9 +208,8 @@ impl File<'_> {
         }
     }
 
-    /// What each column holds.
-    fn profiles(&self, target: usize) -> Result<Vec<Profile>> {
-        let most = |column| if column == target { MOST_CLASSES } else { MOST_CATEGORIES };
+    /// What each column holds. `most` is the number of different values that are kept of a column.
+    fn profiles(&self, most: impl Fn(usize) -> usize) -> Result<Vec<Profile>> {
         let mut profiles: Vec<Profile> =
             (0..self.header.names.len()).map(|column| Profile::new(most(column))).collect();
         self.each(|record| {
@@ -273,23 +285,6 @@ impl File<'_> {
         }
     }
 
-    /// The places of a trained model's columns in this file.
-    fn places(&self, known: &Table) -> Result<Vec<usize>> {
-        let names = &self.header.names;
-        let place = |column: &Column| names.iter().position(|name| *name == column.name);
-        let places: Option<Vec<usize>> = known.columns.iter().map(place).collect();
-        let others = usize::from(self.header.has_row_names()) + 1;
-        match places.filter(|places| places.len() + others == names.len()) {
-            Some(places) => Ok(places),
-            None => Err(self.error(format!(
-                "has the columns {}; the model takes {}, and {} to predict",
-                names.join(", "),
-                known.names(),
-                known.target
-            ))),
-        }
-    }
-
     fn kind(&self, profile: &Profile, target: usize, task: TargetKind) -> Result<Kind> {
         let (rows, texts) = (profile.cells(), &profile.texts);
         if let Some((text, at)) = &profile.first_text {
@@ -346,12 +341,11 @@ impl File<'_> {
         kind: &Kind,
         options: &LoadOptions,
     ) -> Result<(Vec<f32>, Targets, Vec<String>)> {
-        let is_filled = options.table.missing == Missing::Mean;
         let (mut inputs, mut classes, mut values) = (Vec::new(), Vec::new(), Vec::new());
         self.each(|record| {
             let at = Place::of(record);
             for (column, &place) in columns.iter().zip(places) {
-                encode(&record[place], column, is_filled, &mut inputs)
+                encode(&record[place], column, &options.table, &mut inputs)
                     .map_err(|message| self.error_at(at, place, message))?;
             }
             let cell = &record[target];
@@ -385,20 +379,22 @@ impl File<'_> {
 fn encode(
     text: &str,
     column: &Column,
-    is_filled: bool,
+    options: &TableOptions,
     inputs: &mut Vec<f32>,
 ) -> std::result::Result<(), String> {
     let cell = Cell::of(text);
     if matches!(cell, Cell::Missing) {
-        if !is_filled {
+        if options.missing == Missing::Refuse {
             let shown = if text.is_empty() {
                 "is empty".into()
             } else {
                 format!("\"{text}\" is a missing value")
             };
-            return Err(format!(
-                "{shown}; `missing` mean puts the column's mean there, or leave such lines out"
-            ));
+            let advice = match options.known {
+                Some(_) => "the model was trained without missing values: leave such lines out",
+                None => "`missing` mean puts the column's mean there, or leave such lines out",
+            };
+            return Err(format!("{shown}; {advice}"));
         }
         inputs.extend(std::iter::repeat_n(f32::NAN, column.inputs()));
         return Ok(());

@@ -1,9 +1,8 @@
 //! The format of a file or folder of images or vectors. The content decides, not only the name.
 
-use std::io::Read;
 use std::path::Path;
 
-use super::{cifar, csv, idx, images, numpy, unreadable};
+use super::{cifar, csv, head, idx, images, numpy};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -30,29 +29,50 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Cifar => "CIFAR-10's binary files",
+            Format::Csv => "CSV",
+            Format::Idx => "MNIST's files",
+            Format::Images => "a folder of images",
+            Format::NpyFolder => "NumPy's arrays in a folder",
+            Format::Npz => "NumPy's arrays",
+            Format::Safetensors => "safetensors",
+        }
+    }
+
     /// The format of what lies at a path.
     ///
     /// # Errors
     /// [`Error::Input`] if the path cannot be read or is of no format that is known. For a folder it names the files that
     /// were looked for.
     pub fn of(path: &Path) -> Result<Format> {
-        if path.is_dir() { Format::of_folder(path) } else { Format::of_file(path) }
+        Format::of_data(path, false)
     }
 
-    fn of_folder(folder: &Path) -> Result<Format> {
+    /// The same where a folder of images may have a test part only.
+    ///
+    /// # Errors
+    /// As [`Format::of`].
+    pub fn of_data(path: &Path, test_alone: bool) -> Result<Format> {
+        if path.is_dir() { Format::of_folder(path, test_alone) } else { Format::of_file(path) }
+    }
+
+    fn of_folder(folder: &Path, test_alone: bool) -> Result<Format> {
         if cifar::is_in(folder)? {
             return Ok(Format::Cifar);
         }
         match () {
             _ if idx::is_in(folder) => Ok(Format::Idx),
             _ if numpy::is_in(folder)? => Ok(Format::NpyFolder),
-            _ if images::folder::is_in(folder) => Ok(Format::Images),
+            _ if images::folder::is_in(folder, test_alone) => Ok(Format::Images),
             _ => Err(nothing_in(folder)),
         }
     }
 
     fn of_file(path: &Path) -> Result<Format> {
-        let head = head(path).map_err(|error| unreadable(path, &error))?;
+        let head = head(path, HEAD)?;
         let ends = |ending: &str| path.extension().is_some_and(|own| own == ending);
         match head.as_slice() {
             _ if head.starts_with(numpy::ARCHIVE) && !file::is_pytorch(&head) => Ok(Format::Npz),
@@ -73,13 +93,6 @@ impl Format {
             _ => Err(Error::file(path, unknown(&head))),
         }
     }
-}
-
-/// The first bytes of a file.
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    file::open(path)?.take(HEAD).read_to_end(&mut head)?;
-    Ok(head)
 }
 
 /// Whether a file begins with the length of a header and a JSON object.

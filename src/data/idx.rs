@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::validation::ValidationRule;
-use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, read};
+use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, head, read};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -24,17 +24,19 @@ const BYTES: u8 = 8;
 /// The first bytes of a file that is compressed by gzip.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// Reads the files of MNIST: the training part, and the test part if it is there. A share of the training part becomes the
+/// Reads the files of MNIST: the training part, and the test part if it is there; see [`LoadOptions::test_alone`]. A share of the training part becomes the
 /// validation part; see [`LoadOptions`].
 ///
 /// # Errors
 /// [`Error::Input`] naming the file: one that is missing, is not what its name says, is cut short, or does not fit the other.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<Arrays> {
-    let Some((train, sample)) = part(folder, TRAIN)? else {
+    let train = part(folder, TRAIN)?;
+    let test = part(folder, TEST)?;
+    let alone = || test.clone().filter(|_| options.test_alone);
+    let Some((train, sample)) = train.or_else(alone) else {
         let message = format!("has no images to train on: {} is missing", TRAIN[0]);
         return Err(Error::file(folder, message));
     };
-    let test = part(folder, TEST)?;
     if let Some((_, other)) = test.as_ref().filter(|(_, other)| *other != sample) {
         let message = format!("the test part has {other}, the training part {sample}");
         return Err(Error::file(folder, message));
@@ -55,6 +57,18 @@ pub(super) fn is_in(folder: &Path) -> bool {
 pub(super) fn is_named(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [TRAIN, TEST].concat().iter().flat_map(|name| names(name)).any(|own| own == name)
+}
+
+/// The file of the test images in a folder, or that of the training images.
+pub(super) fn images_in(folder: &Path) -> Option<PathBuf> {
+    place(folder, TEST[0]).or_else(|| place(folder, TRAIN[0]))
+}
+
+/// Whether a file has images, by its name or its first bytes.
+pub(super) fn has_images(path: &Path) -> Result<bool> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_named = [TRAIN, TEST].iter().any(|part| names(part[0]).iter().any(|own| *own == name));
+    Ok(is_named || head(path, 4)? == [0, 0, BYTES, 3])
 }
 
 /// Whether bytes begin as a file of images or labels does.
@@ -238,6 +252,16 @@ mod tests {
             [Part::Train, Part::Valid, Part::Test].map(|part| arrays.part(part).unwrap().len());
         assert_eq!(sizes, [8, 2, 1]);
         assert_eq!(arrays.test.unwrap().inputs, Inputs::Bytes(pixels[..6].to_vec()));
+        // The test part alone is for evaluations.
+        for name in ["train-images-idx3-ubyte.gz", "train-labels.idx1-ubyte"] {
+            std::fs::rename(folder.path().join(name), folder.path().join(format!("_{name}")))
+                .unwrap();
+        }
+        let error = load_with(source, Kind::Arrays, &options).unwrap_err().to_string();
+        assert!(error.contains("has no images to train on"), "{error}");
+        let alone = LoadOptions { test_alone: true, valid_split: 0.0, ..options.clone() };
+        let dataset = load_with(source, Kind::Arrays, &alone).unwrap();
+        assert_eq!([Part::Train, Part::Test].map(|part| dataset.size(part)), [Some(1); 2]);
         std::fs::remove_file(folder.path().join("t10k-labels-idx1-ubyte")).unwrap();
         let error = load_with(source, Kind::Arrays, &options).unwrap_err().to_string();
         assert!(error.contains("t10k-images-idx3-ubyte: needs t10k-labels-idx1-ubyte"), "{error}");

@@ -14,7 +14,11 @@ mod images;
 pub mod loader;
 pub mod normalisation;
 pub mod numpy;
+mod overview;
+mod pad;
 mod remarks;
+mod sample_batch;
+mod samples;
 mod split;
 mod subset;
 mod table;
@@ -22,17 +26,23 @@ pub mod text;
 mod validation;
 mod vocabulary;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::file;
 pub use crate::input::Input;
 pub use crate::task::Task;
+pub use csv::ColumnOverview;
 pub use dataset::{Arrays, Content, Dataset, Kind};
 use format::Format;
+pub(crate) use images::are_folder_means;
 pub use images::{ImageFiles, RgbImage, decode_image};
 pub use loader::Loader;
 pub use normalisation::{Normalisation, Normalize};
+pub use overview::{Overview, overview};
+pub use sample_batch::{SampleBatch, SampleForm, SampleName};
+pub use samples::{STANDARD_INPUT, SampleBatches, Samples};
 pub use split::{Inputs, Part, Split, Targets};
 pub use table::{Column, Missing, Table, TableOptions, TargetKind};
 pub use text::{Columns, Text, TextFiles, Window};
@@ -57,6 +67,10 @@ pub struct LoadOptions {
     pub table: TableOptions,
     /// Rows and columns that the images of a folder are resized to.
     pub image_size: usize,
+    /// Rows and columns that smaller images in arrays are given by a black border.
+    pub pad: Option<usize>,
+    /// Whether data may have a test part only, which then stands for the training part too: for evaluations.
+    pub test_alone: bool,
     /// Threads that decode images; all cores if `None`. The images do not depend on it.
     pub threads: Option<usize>,
     /// Whether the data is read as version 0.1.0 read it, for a run of that version: the end of the data is the validation
@@ -74,6 +88,8 @@ impl Default for LoadOptions {
             normalize: Normalize::Standard,
             table: TableOptions::default(),
             image_size: 32,
+            pad: None,
+            test_alone: false,
             threads: None,
             first_rules: false,
         }
@@ -106,6 +122,9 @@ pub fn load_with(source: &str, kind: Kind, options: &LoadOptions) -> Result<Data
             Normalize::Standard => arrays.standardise(),
             Normalize::None => arrays.only_scale(),
         }
+        if let Some(side) = options.pad {
+            arrays.pad(side).map_err(|what| Error::input(format!("`data` {source}"), what))?;
+        }
     }
     Ok(dataset)
 }
@@ -132,9 +151,14 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         let text = text::load(path, kind, options)?;
         return Ok(Dataset::new(stem(path), Content::Text(text)));
     }
-    let format = Format::of(path)?;
+    let format = Format::of_data(path, options.test_alone)?;
+    let mut name = stem(path);
     let arrays = match format {
-        Format::Cifar => cifar::load(path, options)?,
+        Format::Cifar => {
+            let (own, arrays) = cifar::load(path, options)?;
+            name = own.into();
+            arrays
+        }
         Format::Idx => idx::load(path, options)?,
         Format::Csv => csv::load(path, options)?,
         Format::Images => images::folder::load(path, options)?,
@@ -142,7 +166,6 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
         Format::NpyFolder => numpy::load_folder(path, options)?,
         Format::Safetensors => arrays::load(path, options)?,
     };
-    let name = if format == Format::Cifar { "cifar10".into() } else { stem(path) };
     Ok(Dataset::new(name, Content::Arrays(arrays)))
 }
 
@@ -205,6 +228,14 @@ fn tail_length(length: usize, share: f64) -> usize {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path).map_err(|error| unreadable(path, &error))
+}
+
+/// A file's first bytes, `most` at most.
+fn head(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let read = file::open(path).and_then(|file| file.take(most).read_to_end(&mut head));
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(head)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::{Arrays, LoadOptions, arrays, read, unreadable};
+use super::{Arrays, Input, LoadOptions, arrays, head, read, unreadable};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -36,6 +36,58 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
 /// [`Error::Input`] naming the file and the array: a damaged archive, another type, another byte order, Fortran order, and
 /// those of [`super::arrays::parse`].
 pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays> {
+    arrays::from_tensors(views(&members(bytes, path, &as_named)?, path)?, path, options)
+}
+
+/// Arrays by their names.
+pub(super) type Found = BTreeMap<String, Array>;
+
+/// The name of the data that an array is, by its own name.
+type Role<'a> = dyn Fn(&str) -> &str + 'a;
+
+fn as_named(name: &str) -> &str {
+    name
+}
+
+/// As the inputs of a model that takes `sample`; an array without one of the known names may be the only one.
+fn as_inputs(sample: Input) -> impl Fn(&str) -> &str {
+    move |name| match (arrays::is_known(name), sample) {
+        (true, _) => name,
+        (false, Input::Image { .. }) => "images",
+        (false, _) => "inputs",
+    }
+}
+
+/// An archive's arrays, for a model that takes `sample`.
+///
+/// # Errors
+/// As [`parse`], but for wrong names.
+pub(super) fn archive(path: &Path, sample: Input) -> Result<Found> {
+    members(&read(path)?, path, &as_inputs(sample))
+}
+
+/// The arrays in a folder's files, for a model that takes `sample`.
+///
+/// # Errors
+/// As [`load_folder`], but for wrong names.
+pub(super) fn folder(folder: &Path, sample: Input) -> Result<Found> {
+    in_files(files(folder)?, &as_inputs(sample))
+}
+
+/// The array in a file, for a model that takes `sample`.
+///
+/// # Errors
+/// As [`folder`].
+pub(super) fn one_array(path: &Path, sample: Input) -> Result<Found> {
+    in_files(vec![path.to_owned()], &as_inputs(sample))
+}
+
+/// Whether a file begins as an array.
+pub(super) fn is_one_array(path: &Path) -> Result<bool> {
+    Ok(head(path, MAGIC.len() as u64)? == MAGIC)
+}
+
+fn members(bytes: &[u8], path: &Path, role: &Role) -> Result<Found> {
     let members = zip::members(bytes).map_err(|what| Error::file(path, what))?;
     let mut found = BTreeMap::new();
     for member in &members {
@@ -43,7 +95,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays>
         let wrong = |what: String| Error::file(path, format!("array '{name}': {what}"));
         let content = zip::content(bytes, member).map_err(wrong)?;
         let array = Array::parse(&content).map_err(wrong)?;
-        if found.insert(name.to_owned(), array.for_name(name)).is_some() {
+        if found.insert(name.to_owned(), array.for_name(role(name))).is_some() {
             return Err(wrong("is there twice".into()));
         }
     }
@@ -51,7 +103,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays>
         let message = "is a ZIP archive without NumPy's arrays, as PyTorch's .pt is; np.savez writes one with arrays";
         return Err(Error::file(path, message));
     }
-    assemble(&found, path, options)
+    Ok(found)
 }
 
 /// Reads a folder's `.npy` files; the names of the files are those of the arrays.
@@ -59,14 +111,19 @@ pub fn parse(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Arrays>
 /// # Errors
 /// [`Error::Input`] naming the file, as in [`parse`].
 pub fn load_folder(folder: &Path, options: &LoadOptions) -> Result<Arrays> {
+    let found = in_files(files(folder)?, &as_named)?;
+    arrays::from_tensors(views(&found, folder)?, folder, options)
+}
+
+fn in_files(paths: Vec<PathBuf>, role: &Role) -> Result<Found> {
     let mut found = BTreeMap::new();
-    for path in files(folder)? {
+    for path in paths {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let array = Array::parse(&read(&path)?).map_err(|what| Error::file(&path, what))?;
-        let array = array.for_name(&name);
+        let array = array.for_name(role(&name));
         found.insert(name, array);
     }
-    assemble(&found, folder, options)
+    Ok(found)
 }
 
 /// Whether a folder has a file of an array that is looked for.
@@ -89,18 +146,19 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn assemble(found: &BTreeMap<String, Array>, path: &Path, options: &LoadOptions) -> Result<Arrays> {
+/// The arrays as tensors; `path` is for messages.
+pub(super) fn views<'a>(found: &'a Found, path: &Path) -> Result<BTreeMap<String, TensorView<'a>>> {
     let mut views = BTreeMap::new();
     for (name, Array { dtype, shape, bytes }) in found {
         let view = TensorView::new(*dtype, shape.clone(), bytes);
         let view = view.map_err(|error| Error::file(path, format!("array '{name}': {error}")))?;
         views.insert(name.clone(), view);
     }
-    arrays::from_tensors(views, path, options)
+    Ok(views)
 }
 
 /// An array, little-endian.
-struct Array {
+pub(super) struct Array {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
@@ -231,7 +289,11 @@ fn dtype(text: &str) -> std::result::Result<Dtype, String> {
             Err(format!("is big-endian ({name}): x.astype(\"<{own}\") turns the bytes round"))
         }
         None if own == "O" => {
-            Err("holds Python's objects: np.asarray(x, \"float32\") makes numbers of them".into())
+            Err("holds Python's objects: np.asarray(x, \"float32\") makes numbers of them; of texts as labels, \
+                 np.unique(y, return_inverse=True)[1] does".into())
+        }
+        None if own.starts_with(['U', 'S']) => {
+            Err("holds texts; for labels, np.unique(y, return_inverse=True)[1] numbers them by their order".into())
         }
         None => Err(format!(
             "holds {name}; x.astype(\"float32\") or, for labels, x.astype(\"int64\") converts it"

@@ -39,6 +39,7 @@ fn note_on_axes(sample: Input) -> Option<String> {
 impl Arrays {
     /// Remarks on training samples with a number beside which its column's other numbers hardly differ.
     fn outliers(&self) -> Vec<String> {
+        const INPUT: &str = "an input";
         let told = |what: &str, floats: &[f32], normalisation: &Option<Normalisation>| {
             let normalisation = normalisation.as_ref()?;
             let [row, column, count] = normalisation.outlier(floats)?;
@@ -47,6 +48,13 @@ impl Arrays {
             let mut own = floats[row * columns..(row + 1) * columns].to_vec();
             normalisation.undo(&mut own);
             let value = own[column];
+            let of_table = self.table.as_ref().filter(|_| what == INPUT);
+            let column = match of_table.and_then(|table| table.column_of(column)) {
+                // A category of few samples marks no missing value.
+                Some(own) if own.categories.is_some() => return None,
+                Some(own) => format!("'{}'", own.name),
+                None => column.to_string(),
+            };
             Some(match count {
                 1 => format!(
                     "{what} of training sample {sample}, column {column}, is {value:.4e}: beside it, the column's other numbers \
@@ -59,7 +67,7 @@ impl Arrays {
             })
         };
         let inputs = match &self.train.inputs {
-            Inputs::Floats(floats) => told("an input", floats, &self.normalisation),
+            Inputs::Floats(floats) => told(INPUT, floats, &self.normalisation),
             Inputs::Bytes(_) | Inputs::Files(_) => None,
         };
         let targets = match &self.train.targets {

@@ -84,6 +84,12 @@ impl Table {
         self.columns.iter().map(Column::inputs).sum()
     }
 
+    /// The column that an input is made of.
+    pub(super) fn column_of(&self, input: usize) -> Option<&Column> {
+        let mut columns = self.columns.iter().flat_map(|own| vec![own; own.inputs()]);
+        columns.nth(input)
+    }
+
     /// The names of the columns that inputs are made of, for messages.
     pub(super) fn names(&self) -> String {
         self.columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ")
@@ -109,7 +115,10 @@ impl Table {
             self.target
         ));
         if !self.has_header {
-            notes.push("the first line has no names, so the columns are numbered from 1".into());
+            notes.push(
+                "the columns are numbered from 1, since the first line has a number, a text twice, or a text that occurs again in its column"
+                    .into(),
+            );
         }
         if self.has_row_names {
             notes.push("the first column has no name and is left out, as the names of rows".into());

@@ -1,10 +1,35 @@
 //! Checks that an output file does not overwrite a file in use.
 
 use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::RunDirectory;
+use super::tensor_file::replace;
 use crate::error::{Error, Result};
+
+/// A file that a command writes its results to.
+#[derive(Debug)]
+pub struct OutputFile(PathBuf);
+
+impl OutputFile {
+    /// A place for results that can be written, and that is neither a file of a run nor one of `inputs`, the files and folders
+    /// that the command reads. `setting` names the output in messages.
+    ///
+    /// # Errors
+    /// Where it is not. Nothing is changed.
+    pub fn new(setting: &str, path: &Path, inputs: &[&Path]) -> Result<OutputFile> {
+        check_output(setting, path, inputs)?;
+        Ok(OutputFile(path.to_owned()))
+    }
+
+    /// Writes the file, in place of an earlier one, as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        replace(&self.0, bytes)
+    }
+}
 
 /// Checks that a file can be written, and that it is neither a file of a run nor one of `inputs`, the files and folders
 /// that the command reads. Links are followed. `setting` names the output.

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Table;
-use crate::error::Result;
-use crate::models::{Activation, Input};
+use crate::error::{Error, Result};
+use crate::models::{Activation, Architecture, Input};
 use crate::task::Task;
+
+/// The architecture in the record of a model whose network is the user's own.
+pub(crate) const OWN_NETWORK: &str = "own";
 
 /// The metadata of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ fn is_same_value(own: &str, other: &str) -> bool {
 /// The description needed to build the model and its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelRecord {
-    /// The architecture's name.
+    /// The architecture's name; "own" for a network of the user's.
     pub architecture: String,
     /// Factor on the channels.
     pub width: f64,
@@ -97,6 +100,9 @@ pub struct ModelRecord {
     /// Names of the classes in the order of their numbers, if the data has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+    /// Whether smaller images were given a black border.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub padded: bool,
     /// The columns of the training data, if it was a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
@@ -128,6 +134,18 @@ impl ModelRecord {
             Input::Tokens { vocabulary } => vec![vocabulary],
             _ => input.extents(),
         }
+    }
+
+    /// The architecture.
+    ///
+    /// # Errors
+    /// Where the network is the user's own, or of a later version.
+    pub(crate) fn architecture(&self) -> Result<Architecture> {
+        if self.architecture == OWN_NETWORK {
+            let message = "is a network of its author's own, which no checkpoint describes: `Predictor::load` in Rust takes the network";
+            return Err(Error::field("model", message));
+        }
+        self.architecture.parse()
     }
 
     /// Classification or regression.

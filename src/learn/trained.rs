@@ -11,7 +11,7 @@ use crate::alrao::{Alrao, AlraoConfig, Task};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::models::{self, Input, ModelConfig};
-use crate::nn::Init;
+use crate::nn::{Init, Module};
 use crate::tensor::Tensor;
 
 /// A model from a checkpoint, ready to predict.
@@ -76,6 +76,7 @@ impl ModelRecord {
             target_normalisation: None,
             classes: None,
             table: None,
+            padded: false,
         }
     }
 }
@@ -83,30 +84,56 @@ impl ModelRecord {
 /// Builds the model that a checkpoint describes, and loads its state.
 pub(crate) fn load(file: &Path, config: TrainConfig, device: &Device) -> Result<Trained> {
     let (checkpoint, record) = read_record(file)?;
-    let precision = EvaluationPrecision::new(&record, device)?;
-    let config = TrainConfig { precision: precision.evaluated, init: None, rates: None, ..config };
-    check_precision(config.precision, device)?;
+    let of_file = |error: Error| match error {
+        Error::Input { message, .. } => Error::file(file, message),
+        other => other,
+    };
     let model = ModelConfig {
-        architecture: record.architecture.parse()?,
+        architecture: record.architecture().map_err(of_file)?,
         width: record.width,
         hidden: record.hidden.clone(),
         activation: record.activation()?,
         dropout: record.dropout,
     };
+    let precision = EvaluationPrecision::new(&record, device)?;
+    let config = TrainConfig { precision: precision.evaluated, ..config };
     let input = record.input().map_err(|message| Error::file(file, message))?;
-    let sample = match input {
-        Input::Tokens { .. } => Tensor::zeros(device, [1, 1], DType::I32),
-        _ => Tensor::zeros(device, &input.batch(1)[..], config.precision.dtype()),
-    };
     let copies = [record.classifiers, record.outputs];
     check_fits(&model, input, copies, &config).map_err(|error| {
         Error::file(file, format!("is of a model that cannot be built here: {error}"))
     })?;
-    let pre_classifier = models::build(&model, input, &mut Init::new(0))?;
-    let task = record.task();
+    let network = models::build(&model, input, &mut Init::new(0))?.module;
+    restored(&checkpoint, record, network, file, config, device)
+}
+
+/// Loads a checkpoint's state into a model with a pre-classifier of the caller's.
+pub(crate) fn load_into(
+    pre_classifier: Box<dyn Module>,
+    file: &Path,
+    device: &Device,
+) -> Result<Trained> {
+    let (checkpoint, record) = read_record(file)?;
+    restored(&checkpoint, record, pre_classifier, file, TrainConfig::default(), device)
+}
+
+fn restored(
+    checkpoint: &Checkpoint,
+    record: ModelRecord,
+    pre_classifier: Box<dyn Module>,
+    file: &Path,
+    config: TrainConfig,
+    device: &Device,
+) -> Result<Trained> {
+    let precision = EvaluationPrecision::new(&record, device)?;
+    let config = TrainConfig { precision: precision.evaluated, init: None, rates: None, ..config };
+    check_precision(config.precision, device)?;
+    let sample = match record.input().map_err(|message| Error::file(file, message))? {
+        Input::Tokens { .. } => Tensor::zeros(device, [1, 1], DType::I32),
+        input => Tensor::zeros(device, &input.batch(1)[..], config.precision.dtype()),
+    };
     let alrao = AlraoConfig { classifiers: record.classifiers, ..AlraoConfig::default() };
-    let learner =
-        Learner::new(Alrao::new(pre_classifier.module, task, alrao), &sample, &config, device);
+    let model = Alrao::new(pre_classifier, record.task(), alrao);
+    let learner = Learner::new(model, &sample, &config, device);
     checkpoint.restore_predictor(&learner, file)?;
     let notes = checkpoint.note_of_alteration(file).into_iter().collect();
     Ok(Trained { learner, record, precision, notes })

@@ -137,9 +137,13 @@ impl PreClassifier {
 /// [`Error::Input`] if the model does not take this input.
 pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
     let takes = |what: &str| {
+        let advice = match input {
+            Input::Vector { .. } => "; `model` mlp takes vectors",
+            Input::Image { .. } | Input::Tokens { .. } => "",
+        };
         Error::input(
             format!("`model` {}", config.architecture.name()),
-            format!("takes {what}, not {input}"),
+            format!("takes {what}, not {input}{advice}"),
         )
     };
     let small_image = || match input {

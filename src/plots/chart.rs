@@ -2,6 +2,7 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::colours::{GRID, INK};
 use super::scale::Scale;
@@ -131,8 +132,13 @@ pub fn stack(
 
 /// A picture of the usual size on a white background.
 pub(super) fn picture(draw: impl FnOnce(&Area)) -> String {
+    picture_of(SIZE, draw)
+}
+
+/// A picture of this width and height on a white background.
+pub(super) fn picture_of(size: (u32, u32), draw: impl FnOnce(&Area)) -> String {
     let mut svg = String::new();
-    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     area.fill(&WHITE).expect(DRAWN);
     draw(&area);
     area.present().expect(DRAWN);
@@ -279,9 +285,22 @@ fn explain(area: &Area, title: &str, entries: &[(String, Mark)]) {
 
 /// Draws a text centred at a position.
 pub(super) fn text_at(area: &Area, text: &str, place: (i32, i32), size: u32, colour: RGBColor) {
-    use plotters::style::text_anchor::{HPos, Pos, VPos};
     let style = (FONT, size).into_font().color(&colour);
     let style = style.pos(Pos::new(HPos::Center, VPos::Center));
+    area.draw_text(text, &style, place).expect(DRAWN);
+}
+
+/// Draws a text of a size whose left end, middle or right end is at a position; if it is turned, it is read from above to below.
+pub(super) fn text_from(
+    area: &Area,
+    text: &str,
+    place: (i32, i32),
+    (size, is_turned): (u32, bool),
+    end: HPos,
+) {
+    let font = (FONT, size).into_font();
+    let font = if is_turned { font.transform(FontTransform::Rotate90) } else { font };
+    let style = font.color(&INK).pos(Pos::new(end, VPos::Center));
     area.draw_text(text, &style, place).expect(DRAWN);
 }
 

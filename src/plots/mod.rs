@@ -2,6 +2,7 @@
 
 mod chart;
 mod colours;
+mod confusion;
 mod directory;
 mod heat_map;
 mod history;
@@ -12,6 +13,7 @@ mod tensorboard;
 
 pub use chart::{Axis, Series, Stroke, lines, stack};
 pub use colours::{INK, TEST, TRAIN, VALID, line_shade, shade};
+pub use confusion::confusion;
 pub use directory::RunPlots;
 pub use heat_map::{Cell, heat_map};
 pub use history::{Curve, Curves, EpochLine, History, StepLine, TestLine};

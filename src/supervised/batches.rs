@@ -112,6 +112,15 @@ impl BatchSource {
         }
     }
 
+    /// The classes of a part's samples; `None` for values and for text.
+    pub fn classes(&self, part: Part) -> Option<&[i32]> {
+        let Data::Arrays { arrays, .. } = &self.data else { return None };
+        match &arrays.part(part)?.targets {
+            Targets::Classes(classes) => Some(classes),
+            Targets::Values { .. } => None,
+        }
+    }
+
     /// The targets' own units for one unit of what the model sees, for each output; `None` if they are the same.
     pub fn target_scale(&self) -> Option<Vec<f64>> {
         let Data::Arrays { arrays, .. } = &self.data else { return None };
@@ -222,7 +231,9 @@ fn uploaded(
 
 fn check_arrays(arrays: &Arrays, config: &TrainConfig) -> Result<()> {
     let samples = arrays.train.len();
-    if config.batch_size > samples {
+    // The usual size stands for all samples where there are fewer.
+    let is_usual = config.batch_size == TrainConfig::default().batch_size;
+    if config.batch_size > samples && !is_usual {
         let message = format!(
             "{} is more than the {samples} training samples; give at most that",
             config.batch_size

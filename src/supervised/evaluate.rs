@@ -5,25 +5,28 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::batches::BatchSource;
+use super::class_measures::{ClassCounts, ClassMeasures};
 use super::fit::{fit, kind};
-use super::measurement::{RegressionErrors, measure};
+use super::measurement::{Each, Measurement, RegressionErrors, measure};
+use super::predictor::check_class_names;
 use super::run::{Run, find_data};
 use super::settings::{DataConfig, is_generated};
 use crate::data::{
-    self, Content, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind, TokenKind,
+    self, Content, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind, Task,
+    TokenKind,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
 use crate::learn::{
-    EvaluationPrecision, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output, load,
-    locate, memory, read_record,
+    EvaluationPrecision, Learner, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output,
+    load, locate, memory, read_record,
 };
 
 /// The result of a model on one part of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// "valid" or "test".
+    /// "train", "valid" or "test"; "all" for other data than the run's that is not in parts.
     pub split: String,
     /// Number of samples, or of characters or words.
     pub samples: usize,
@@ -31,9 +34,18 @@ pub struct Evaluation {
     pub loss: f64,
     /// `None` for regression.
     pub accuracy: Option<f64>,
+    /// The single classes; `None` for regression and for text.
+    #[serde(flatten)]
+    pub classes: Option<ClassMeasures>,
     /// `None` for classification.
     #[serde(flatten)]
     pub errors: Option<RegressionErrors>,
+    /// The exponential of a text's loss: the number of equally likely characters or words with the same loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
+    /// The loss of a text of characters, in bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_character: Option<f64>,
     /// The kind of a text's tokens; `None` for data that is not text.
     #[serde(skip)]
     pub token: Option<TokenKind>,
@@ -48,8 +60,27 @@ pub struct Evaluation {
     pub precision: EvaluationPrecision,
 }
 
+impl Evaluation {
+    /// Gives the classes names, by number.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there are not as many names as classes, or if the model does not classify samples.
+    pub fn set_class_names(&mut self, names: Vec<String>) -> Result<()> {
+        let Some(measures) = &mut self.classes else {
+            let message = "applies to the classification of images and vectors only";
+            return Err(Error::field("class_names", message));
+        };
+        check_class_names(&names, Task::Classification { classes: measures.classes.len() })?;
+        measures.classes.iter_mut().zip(names).for_each(|(own, name)| own.class = name);
+        Ok(())
+    }
+}
+
 /// Evaluates the best model of a run, or the model of a checkpoint, on the run's own data or other data of its kind.
 /// `predictions` is written as safetensors: `log_probabilities` `[n, K]`, or `means` `[n, D]` in the targets' own units.
+///
+/// Without `split` it takes the test part. If there is none, it takes the validation part; other data than the run's gets no
+/// validation part, so all samples of data that is not in parts are evaluated.
 ///
 /// # Errors
 /// Where the source is not a run or checkpoint, or the data does not fit it or lacks the part; where `predictions` cannot be
@@ -57,10 +88,11 @@ pub struct Evaluation {
 pub fn evaluate(
     source: &Path,
     data: Option<&str>,
-    split: Part,
+    split: Option<Part>,
     predictions: Option<&Path>,
     device: &Device,
 ) -> Result<Evaluation> {
+    let is_other = data.is_some();
     let (file, run) = locate(source)?;
     let (config, fingerprint) = match run.as_deref().map(Run::config_of).transpose()? {
         Some((config, fingerprint)) => (Some(config), fingerprint.filter(|_| data.is_none())),
@@ -68,27 +100,7 @@ pub fn evaluate(
     };
     let record = read_record(&file)?.1;
     let rules = config.as_ref().map_or_else(|| rules_of(&record), |config| config.task.clone());
-    let table = TableOptions {
-        target: None,
-        task: if record.regression { TargetKind::Regression } else { TargetKind::Classification },
-        missing: match &record.table {
-            Some(table) if !table.fill.is_empty() => Missing::Mean,
-            _ => Missing::Refuse,
-        },
-        known: record.table.clone(),
-    };
-    let options = LoadOptions {
-        table,
-        // The run's own data, as in the run.
-        samples: rules.samples.filter(|_| data.is_none()),
-        valid_split: rules.valid_split,
-        split_seed: rules.split_seed,
-        // The model's record has the means and deviations.
-        normalize: Normalize::None,
-        image_size: record.extents[0],
-        threads: device.host_threads(),
-        first_rules: rules.first_rules,
-    };
+    let options = load_options(&record, &rules, is_other, split, device);
     let data = match (data, &config, &run) {
         (Some(data), _, _) => data.to_owned(),
         (None, Some(config), Some(run)) => find_data(run, &config.task.data)?,
@@ -106,7 +118,7 @@ pub fn evaluate(
         let inputs: Vec<&Path> = inputs.iter().map(|input| &**input).collect();
         check_output("predictions", path, &inputs)?;
     }
-    let kind = kind(record.architecture.parse()?);
+    let kind = kind(record.architecture()?);
     memory::check_data(&data, data::least_bytes(&data, kind))?;
     if record.table.is_none() && data::is_csv(&data, kind) {
         let message =
@@ -120,7 +132,17 @@ pub fn evaluate(
             "{data} or the run's settings have changed since training, so the evaluated samples may include training samples"
         ));
     }
-    notes.extend(fit(&mut dataset, &record, &data, split)?);
+    let part = split.unwrap_or_else(|| usual_part(&dataset, is_other));
+    if split.is_none() && !is_other && part == Part::Valid {
+        notes.push(format!("{data} has no test part, so its validation part is evaluated"));
+    }
+    let own_data = || find_data(run.as_deref()?, &config.as_ref()?.task.data).ok();
+    if is_other && part == Part::Train && own_data().is_some_and(|own| is_same_place(&own, &data)) {
+        notes.push(format!(
+            "{data} is the run's own data, so the evaluated samples include its training samples"
+        ));
+    }
+    notes.extend(fit(&mut dataset, &record, &data, part)?);
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
     train.precision = EvaluationPrecision::new(&record, device)?.evaluated;
     if let Content::Arrays(arrays) = &dataset.content {
@@ -131,32 +153,122 @@ pub fn evaluate(
         Error::Input { message, .. } => Error::input(format!("`data` {data}"), message),
         other => other,
     })?;
-    if !source.has(split) {
+    if !source.has(part) {
         return Err(Error::input(
             format!("`data` {data}"),
-            format!("has no {} part; `split` chooses another", split.name()),
+            format!("has no {} part; `split` chooses another", part.name()),
         ));
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
-    let stop = StopFlag::default();
-    let measured = measure(&trained.learner, &source, split, predictions.is_some(), &stop)?;
-    let measured = measured.expect("nothing stops it");
+    let Looked { measured, counts, kept } =
+        look(&trained.learner, &source, part, predictions.is_some(), record.outputs)?;
     if let Some(path) = predictions {
-        write_predictions(&measured.predictions, &record, path)?;
+        write_predictions(&kept, &record, path)?;
     }
+    let names = match &dataset.content {
+        Content::Arrays(arrays) => record.classes.as_deref().or(arrays.class_names()),
+        Content::Text(_) => None,
+    };
+    let of_text = |kind: Option<TokenKind>, measure: f64| {
+        token.filter(|own| kind.is_none_or(|kind| kind == *own)).map(|_| measure)
+    };
     notes.extend(source.newly_damaged());
     Ok(Evaluation {
-        split: split.name().to_owned(),
+        split: if split.is_none() && part == Part::Train { "all" } else { part.name() }.to_owned(),
         samples: measured.sums.samples as usize,
         loss: measured.loss(),
         accuracy: source.is_classification().then(|| measured.accuracy()),
+        classes: counts.map(|counts| counts.measures(names)),
         errors: measured.errors,
+        perplexity: of_text(None, measured.loss().exp()),
+        bits_per_character: of_text(
+            Some(TokenKind::Character),
+            measured.loss() / std::f64::consts::LN_2,
+        ),
         token,
         notes,
         notes_on_model: trained.notes,
         precision: trained.precision,
     })
+}
+
+/// How the data of an evaluation is read.
+fn load_options(
+    record: &ModelRecord,
+    rules: &DataConfig,
+    is_other: bool,
+    split: Option<Part>,
+    device: &Device,
+) -> LoadOptions {
+    let table = TableOptions {
+        target: None,
+        task: if record.regression { TargetKind::Regression } else { TargetKind::Classification },
+        missing: match &record.table {
+            Some(table) if !table.fill.is_empty() => Missing::Mean,
+            _ => Missing::Refuse,
+        },
+        known: record.table.clone(),
+    };
+    LoadOptions {
+        table,
+        // The run's own data, as in the run.
+        samples: rules.samples.filter(|_| !is_other),
+        valid_split: if is_other && split.is_none() { 0.0 } else { rules.valid_split },
+        split_seed: rules.split_seed,
+        // The model's record has the means and deviations.
+        normalize: Normalize::None,
+        image_size: record.extents[0],
+        pad: record.padded.then(|| record.extents[0]),
+        test_alone: is_other,
+        threads: device.host_threads(),
+        first_rules: rules.first_rules,
+    }
+}
+
+/// The part that is evaluated where none is asked for.
+fn usual_part(dataset: &Dataset, is_other: bool) -> Part {
+    match [Part::Test, Part::Valid].into_iter().find(|part| dataset.has(*part)) {
+        Some(part) => part,
+        None if is_other => Part::Train,
+        None => Part::Test,
+    }
+}
+
+/// A measurement, and what was made of the predictions of each batch.
+struct Looked {
+    measured: Measurement,
+    /// In the classification of images and vectors.
+    counts: Option<ClassCounts>,
+    /// All predictions, if they are to be kept.
+    kept: Vec<f32>,
+}
+
+/// Measures a model of `outputs` outputs on a part of the data.
+fn look(
+    learner: &Learner,
+    source: &BatchSource,
+    part: Part,
+    is_kept: bool,
+    outputs: usize,
+) -> Result<Looked> {
+    let mut kept = Vec::new();
+    let mut counts = source.classes(part).map(|own| ClassCounts::new(own.to_vec(), outputs));
+    let is_looked_at = is_kept || counts.is_some();
+    let mut each = |own: &[f32]| {
+        if is_kept {
+            kept.extend_from_slice(own);
+        }
+        counts.iter_mut().for_each(|counts| counts.add(own));
+    };
+    let each = is_looked_at.then_some(&mut each as &mut Each<'_>);
+    let measured = measure(learner, source, part, each, &StopFlag::default())?;
+    Ok(Looked { measured: measured.expect("nothing stops it"), counts, kept })
+}
+
+fn is_same_place(one: &str, other: &str) -> bool {
+    let real = |place: &str| std::fs::canonicalize(place).ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
 /// The rules by which the data of a checkpoint without its run was read.

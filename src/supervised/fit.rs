@@ -28,7 +28,7 @@ pub fn kind(architecture: Architecture) -> Kind {
 /// The vocabulary of a text model; `None` for other models.
 pub(crate) fn vocabulary(record: &ModelRecord) -> Result<Option<Vocabulary>> {
     let Some(tokens) = &record.vocabulary else { return Ok(None) };
-    Ok(match kind(record.architecture.parse()?) {
+    Ok(match kind(record.architecture()?) {
         Kind::Text(kind) => Some(Vocabulary::from_token_list(kind, tokens)),
         Kind::Arrays => None,
     })
@@ -210,12 +210,15 @@ impl Scale {
     /// all vary far less.
     fn remark(&self, is_whole: bool) -> Option<String> {
         let is_narrow = is_whole && self.spread[0] > 0.0 && self.spread[0] < 1.0 / self.far;
-        (self.largest > self.far || is_narrow).then(|| {
-            format!(
-                "the {} differ from the training data, by up to {:.1} of its standard deviations, or they vary far less; are they \
-                 on the same scale?",
-                self.what, self.largest
-            )
+        let what = self.what;
+        if self.largest > self.far {
+            return Some(format!(
+                "the {what} differ from the training data, by up to {:.1} of its standard deviations; are they on the same scale?",
+                self.largest
+            ));
+        }
+        is_narrow.then(|| {
+            format!("the {what} vary far less than the training data; are they on the same scale?")
         })
     }
 }

@@ -49,8 +49,6 @@ impl RegressionErrors {
 pub struct Measurement {
     /// Sums over the samples.
     pub(crate) sums: SumValues,
-    /// The predictions of all samples, one after the other, in the targets' own units; empty if nothing needs them.
-    pub(crate) predictions: Vec<f32>,
     /// In regression.
     pub(crate) errors: Option<RegressionErrors>,
 }
@@ -67,38 +65,43 @@ impl Measurement {
     }
 }
 
-/// Measures a model on a part of the data; `None` if `stop` was set.
+/// Called with the predictions of each batch.
+pub(crate) type Each<'a> = dyn FnMut(&[f32]) + 'a;
+
+/// Measures a model on a part of the data; `None` if `stop` was set. `each` is called with the predictions of each batch: log
+/// probabilities, or values in the targets' own units.
 pub(crate) fn measure(
     learner: &Learner,
     source: &BatchSource,
     part: Part,
-    with_predictions: bool,
+    mut each: Option<&mut Each<'_>>,
     stop: &StopFlag,
 ) -> Result<Option<Measurement>> {
     learner.start_evaluation();
-    let mut predictions = Vec::new();
     for batch in source.batches(part) {
         if stop.is_set() {
             return Ok(None);
         }
         source.check()?;
-        match with_predictions {
-            true => predictions.extend(
-                batch.evaluate_and_predict(learner).to_f64s().into_iter().map(|x| x as f32),
-            ),
-            false => batch.evaluate(learner),
+        match &mut each {
+            Some(each) => {
+                let predictions = batch.evaluate_and_predict(learner).to_f64s();
+                let mut own: Vec<f32> = predictions.into_iter().map(|x| x as f32).collect();
+                source.undo_normalisation(&mut own);
+                each(&own);
+            }
+            None => batch.evaluate(learner),
         }
         learner.device().check_so_far()?;
     }
     learner.device().check()?;
-    source.undo_normalisation(&mut predictions);
     let errors = learner.evaluation_errors().zip(source.values(part));
     let errors = errors.map(|([squares, absolutes], (mut values, outputs))| {
         source.undo_normalisation(&mut values);
         let scale = source.target_scale().unwrap_or_else(|| vec![1.0; outputs]);
         RegressionErrors::of([&squares, &absolutes], &values, &scale)
     });
-    Ok(Some(Measurement { sums: learner.evaluation_sums().read(), predictions, errors }))
+    Ok(Some(Measurement { sums: learner.evaluation_sums().read(), errors }))
 }
 
 #[cfg(test)]

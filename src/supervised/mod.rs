@@ -1,11 +1,13 @@
 //! Learning from a data set: batches, evaluation and runs.
 
 mod batches;
+mod class_measures;
 mod evaluate;
 #[cfg(test)]
 mod failing_disk;
 mod fit;
 mod measurement;
+mod predictor;
 mod reports;
 pub(crate) mod room;
 mod run;
@@ -15,9 +17,11 @@ mod step_launches;
 mod task;
 mod trainer;
 
+pub use class_measures::{ClassMeasure, ClassMeasures};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::kind;
 pub use measurement::{Measurement, RegressionErrors};
+pub use predictor::{Predictions, Predictor, read_class_names};
 pub use reports::{EpochReport, Plan, Report, Status, TestReport};
 pub use run::{Run, input};
 pub use sample::{Sample, sample};

@@ -196,6 +196,8 @@ fn prepare(
         normalize: config.task.normalize,
         table: config.task.table_options(),
         image_size: config.task.image_size.unwrap_or_else(|| architecture.usual_side()),
+        pad: config.task.pad,
+        test_alone: false,
         threads: device.host_threads(),
         first_rules: config.task.first_rules,
     };
@@ -254,16 +256,20 @@ fn with_whole_batch(config: &RunConfig, dataset: &Dataset) -> RunConfig {
     config
 }
 
-/// Adds advice to the error where a folder's images have a size that the model does not take.
+/// Adds advice to the error where images have a size that the model does not take.
 fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error {
+    let side = architecture.usual_side();
+    let advice = match input(dataset) {
+        _ if dataset.files().is_some() => {
+            format!("a folder's images are resized to `image_size`: give {side}, or leave it out")
+        }
+        Input::Image { height, width, .. } if height.max(width) < side => {
+            format!("`pad` {side} gives the images a black border")
+        }
+        _ => return error,
+    };
     match error {
-        Error::Input { subject, message }
-            if dataset.files().is_some() && subject.starts_with("`model`") =>
-        {
-            let side = architecture.usual_side();
-            let advice = format!(
-                "a folder's images are resized to `image_size`: give {side}, or leave it out"
-            );
+        Error::Input { subject, message } if subject.starts_with("`model`") => {
             Error::input(subject, format!("{message}; {advice}"))
         }
         other => other,
@@ -278,7 +284,13 @@ pub fn input(dataset: &Dataset) -> Input {
     }
 }
 
-fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task) -> ModelRecord {
+/// The description of a run's model in its checkpoints.
+pub(super) fn model_record(
+    config: &RunConfig,
+    dataset: &Dataset,
+    input: Input,
+    task: Task,
+) -> ModelRecord {
     let validation = Some((config.task.valid_split, config.task.split_seed));
     let record = ModelRecord { validation, ..ModelRecord::of(config, input, task) };
     match &dataset.content {
@@ -292,6 +304,7 @@ fn model_record(config: &RunConfig, dataset: &Dataset, input: Input, task: Task)
             target_normalisation: arrays.target_normalisation.as_ref().map(Normalisation::to_pair),
             classes: arrays.class_names().map(<[String]>::to_vec),
             table: arrays.table.as_deref().cloned(),
+            padded: config.task.pad.is_some(),
             ..record
         },
     }

@@ -46,6 +46,8 @@ pub struct DataConfig {
     /// Height and width of a folder's images once resized; the architecture's usual side if `None`. Other data has its
     /// own size.
     pub image_size: Option<usize>,
+    /// Rows and columns that smaller images in arrays are given by a black border; none if `None`.
+    pub pad: Option<usize>,
     /// Largest number of samples of each part of the data; all if `None`.
     pub samples: Option<usize>,
 }
@@ -62,6 +64,7 @@ impl Default for DataConfig {
             missing: None,
             first_rules: false,
             image_size: None,
+            pad: None,
             samples: None,
         }
     }
@@ -106,7 +109,7 @@ settings::settings! {
         width: f64, "FACTOR", check::real(|x| x > 0.0 && x <= 1000.0, "a number above 0, at most 1000") => model.width;
         /// LSTMs and alexnet: share of the activations that is dropped [default: 0.2; alexnet 0.5]
         dropout: f64, "SHARE", check::below_one("0 (none) to below 1") => model.dropout;
-        /// generated[:SEED], FILE.safetensors, FILE.npz, FILE.csv (with --target), a folder with CIFAR-10's *.bin files, MNIST's files, *.npy or images in train/CLASS/ or CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
+        /// generated[:SEED], FILE.safetensors, FILE.npz, FILE.csv (with --target), a folder with CIFAR-10's or CIFAR-100's *.bin files, MNIST's files, *.npy or images in train/CLASS/ or CLASS/; LSTMs: a text, or a folder with train.txt [default: generated]
         data: String, "DATA", not_empty => task.data;
         /// CSV: the column to predict, by its name or its number from 1
         target: String, "COLUMN", column => task.target;
@@ -122,6 +125,8 @@ settings::settings! {
         normalize: Normalize, "WHICH", check::any => task.normalize;
         /// A folder of images: height and width of the images once resized [default: 32; alexnet, resnet50, densenet121 224]
         image_size: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.image_size;
+        /// Images in arrays: rows and columns that they are given by a black border; 32 lets vgg and mobilenetv2 take MNIST
+        pad: usize, "PIXELS", check::up_to(MOST_PIXELS) => task.pad;
         /// Largest number of samples of each part of the data, drawn once for all; of a text, characters or words from its start [default: all]
         samples: usize, "N", check::items => task.samples;
         /// Crop and flip the training images at random
@@ -250,6 +255,7 @@ fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
         "bptt" if !is_lstm => "; it is the LSTMs'",
         "order" if is_lstm => ": a text is read in order",
         "image_size" if is_lstm => ": it is for folders of images",
+        "pad" if is_lstm => ": it is for images",
         "augment" if is_lstm => ": it is for images",
         "target" | "task" | "missing" if is_lstm => ": it is for a CSV",
         "split_seed" if is_lstm => ": a text's last part is for validation",

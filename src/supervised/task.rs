@@ -179,7 +179,7 @@ impl RunTask for Supervised {
         // Drops the batches left over by the limit on steps, and with them the loader's thread.
         self.batches = no_batches();
         match self.has(split) {
-            true => Ok(measure(&self.learner, &self.source, part(split), false, stop)?.map(Some)),
+            true => Ok(measure(&self.learner, &self.source, part(split), None, stop)?.map(Some)),
             false => Ok(Some(None)),
         }
     }

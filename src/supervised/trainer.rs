@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::batches::{BatchSource, task};
+use super::run::{input, model_record};
 use super::settings::{RunConfig, SupervisedSettings, usual};
 use super::task::Supervised;
 use crate::alrao::Alrao;
@@ -12,7 +13,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::settings::validate;
 use crate::learn::{
-    Learner, Observer, RunLoop, StopFlag, TrainConfig, check_output, check_precision,
+    Learner, ModelRecord, OWN_NETWORK, Observer, RunLoop, StopFlag, TrainConfig, check_output,
+    check_precision,
 };
 use crate::models::Architecture;
 
@@ -50,17 +52,29 @@ impl Trainer {
     }
 
     /// Writes the trained state to a file at the end, also if no epoch had a finite validation loss, under PyTorch's names.
+    /// [`super::Predictor::load`] takes it.
     pub fn save_to(mut self, path: &Path) -> Self {
         self.weights = Some(path.to_owned());
         self
     }
 
-    /// Checks the numbers of the two configurations as the command line does. Nothing of the model is checked, so any
-    /// architecture can stand in for it.
+    /// The configuration as the command line has it, with any architecture in place of the network.
+    fn run_config(&self) -> RunConfig {
+        let (alrao, train) = (self.model.config().clone(), self.config.clone());
+        RunConfig { alrao, train, ..usual(Architecture::Cnn) }
+    }
+
+    /// Checks the numbers of the two configurations as the command line does. Nothing of the model is checked.
     fn check(&self, device: &Device) -> Result<()> {
         check_precision(self.config.precision, device)?;
-        let (alrao, train) = (self.model.config().clone(), self.config.clone());
-        validate::<SupervisedSettings>(&RunConfig { alrao, train, ..usual(Architecture::Cnn) })
+        validate::<SupervisedSettings>(&self.run_config())
+    }
+
+    /// The description of the model in its checkpoint, from which everything but the network is built.
+    fn record(&self) -> ModelRecord {
+        let (input, task) = (input(&self.dataset), self.model.task());
+        let record = model_record(&self.run_config(), &self.dataset, input, task);
+        ModelRecord { architecture: OWN_NETWORK.to_owned(), validation: None, ..record }
     }
 
     /// Trains.
@@ -83,9 +97,12 @@ impl Trainer {
             check_output("save_to", path, &inputs)?;
         }
         let source = BatchSource::new(&self.dataset, &self.config, device)?;
+        let record = self.record();
         let learner = Learner::new(self.model, &source.sample(), &self.config, device);
-        let mut run =
-            RunLoop::new(Supervised::new(learner, self.dataset, source, self.config)?, None);
+        let mut run = RunLoop::new(
+            Supervised::new(learner, self.dataset, source, self.config)?,
+            Some(record),
+        );
         let report = run.run(observer, &self.stop);
         // A training without a best epoch has a last model all the same.
         if let (Some(path), Ok(_) | Err(Error::NoBestEpoch { .. })) = (&self.weights, &report) {

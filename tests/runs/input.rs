@@ -96,7 +96,11 @@ fn tables_that_cannot_be_read() {
         &["other.csv: line 2, column 'sex': \"x\" is none of the model's categories: f, m"],
     );
     write("other.csv", "kind,x\na,1\nb,2\n");
-    refuses(folder, "eval run --data other.csv", &["other.csv: has the columns", "takes x, sex"]);
+    refuses(
+        folder,
+        "eval run --data other.csv",
+        &["other.csv: lacks the column 'sex'", "takes x, sex"],
+    );
     write("other.csv", "sex,x,kind\nm,1,c\nf,1,a\n");
     refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class c"]);
     write_vectors(folder, [100, 10, 0]);
@@ -320,9 +324,11 @@ fn checkpoints_that_do_not_fit() {
     write_tensors(&folder.join("other.safetensors"), &part("", 40, 0));
     refuses(
         folder,
-        "eval run --data other.safetensors",
+        "eval run --split test --data other.safetensors",
         &["--data other.safetensors", "no test part"],
     );
+    let (all, _) = ends_with(0, folder, "eval run --data other.safetensors --json");
+    assert!(all.contains("\"split\":\"all\",\"samples\":40"), "{all}");
     let [inputs, _] = part("", 40, 0);
     write_tensors(&folder.join("other.safetensors"), &[inputs, labels("labels", &[3; 40])]);
     refuses(

@@ -3,7 +3,8 @@
 use ::csv::StringRecord;
 
 use super::cell::Cell;
-use crate::data::table::Table;
+use super::reader;
+use crate::data::table::TableOptions;
 
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
@@ -22,9 +23,13 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The names by the first line. A trained model knows whether there are any.
-    pub fn of(first: &StringRecord, known: Option<&Table>) -> Header {
-        let is_there = known.map_or_else(|| are_names(first), |known| known.has_header);
+    /// The names by the first line of a text. A trained model knows whether there are any; a target that is named is one.
+    pub fn of(first: &StringRecord, text: &str, options: &TableOptions) -> Header {
+        let names_target = || first.iter().any(|cell| options.target.as_deref() == Some(cell));
+        let is_there = match &options.known {
+            Some(known) => known.has_header,
+            None => are_names(first) && (names_target() || !occurs_again(first, text)),
+        };
         let name =
             |(number, cell): (usize, &str)| match is_there && (!cell.is_empty() || number == 0) {
                 true => cell.to_owned(),
@@ -48,6 +53,14 @@ fn are_names(cells: &StringRecord) -> bool {
     let are_counted = numbers.len() >= FEWEST_NUMBERED
         && numbers.iter().enumerate().all(|(number, cell)| **cell == number.to_string());
     all_differ && (numbers.is_empty() || are_counted)
+}
+
+/// Whether a cell of the first line is a value of its column in another line.
+fn occurs_again(first: &StringRecord, text: &str) -> bool {
+    let is_in = |record: StringRecord| {
+        record.iter().zip(first).any(|(cell, first)| !cell.is_empty() && cell == first)
+    };
+    reader(text).into_records().skip(1).flatten().any(is_in)
 }
 
 /// The separator: the one that the first line has most of outside of quotation marks.

@@ -28,14 +28,20 @@ impl Arrays {
             };
             table.fill = (0..width).map(mean).collect::<Result<_, _>>()?;
         }
-        let fill: Vec<f32> = table.fill.iter().map(|own| *own as f32).collect();
+        let own = table.fill.clone();
         self.change_splits(|split| {
-            let Inputs::Floats(floats) = &mut split.inputs else { return };
-            for row in floats.chunks_exact_mut(fill.len()) {
-                let missing = row.iter_mut().zip(&fill).filter(|(own, _)| own.is_nan());
-                missing.for_each(|(own, fill)| *own = *fill);
+            if let Inputs::Floats(floats) = &mut split.inputs {
+                fill(floats, &own);
             }
         });
         Ok(())
+    }
+}
+
+/// Puts numbers in place of NaN in rows; none if there are no such numbers.
+pub(super) fn fill(floats: &mut [f32], numbers: &[f64]) {
+    for row in floats.chunks_exact_mut(numbers.len().max(1)) {
+        let missing = row.iter_mut().zip(numbers).filter(|(own, _)| own.is_nan());
+        missing.for_each(|(own, number)| *own = *number as f32);
     }
 }

@@ -11,10 +11,12 @@ const LARGEST_WHOLE: f64 = 9e15;
 pub(super) struct Profile {
     /// The most different values that are kept.
     most: usize,
-    missing: usize,
+    pub missing: usize,
     /// Cells with a number.
     pub numbers: usize,
     other: usize,
+    /// The least and the largest number.
+    pub range: Option<[f64; 2]>,
     /// The different cells, as texts, numbers among them; one more than the most if there are more.
     pub texts: BTreeSet<String>,
     /// The different whole numbers; one more than the most if there are more.
@@ -32,6 +34,7 @@ impl Profile {
             missing: 0,
             numbers: 0,
             other: 0,
+            range: None,
             texts: BTreeSet::new(),
             whole_numbers: BTreeSet::new(),
             first_text: None,
@@ -52,6 +55,8 @@ impl Profile {
             }
             Cell::Number(number) => {
                 self.numbers += 1;
+                let [low, high] = self.range.unwrap_or([number; 2]);
+                self.range = Some([low.min(number), high.max(number)]);
                 let is_whole = number.fract() == 0.0 && number.abs() <= LARGEST_WHOLE;
                 match is_whole {
                     true if self.whole_numbers.len() <= self.most => {

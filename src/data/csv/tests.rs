@@ -56,6 +56,10 @@ fn a_header_may_be_missing() {
     assert!(arrays.table.unwrap().notes()[1].contains("numbered from 1"));
     // Letters, two of them the same.
     assert_eq!(floats(&read("p,x,x\ne,y,x\n", &options("1")).unwrap()).len(), 2 * 3);
+    // Texts alone: a name does not occur again in its column, unless it is the one that is asked for.
+    let text = "red,small,yes\nblue,tiny,no\nred,large,no\n";
+    assert_eq!(read(text, &options("3")).unwrap().train.len(), 3);
+    assert_eq!(read(text, &options("yes")).unwrap().train.len(), 2);
     // pandas's names of columns.
     let arrays = read("0,1,2,kind\n5,6,7,a\n8,9,1,b\n", &options("kind")).unwrap();
     assert_eq!(floats(&arrays), [5.0, 6.0, 7.0, 8.0, 9.0, 1.0]);

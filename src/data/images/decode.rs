@@ -34,7 +34,7 @@ pub(super) fn random_view(image: &RgbImage, size: usize, draw: Draw, number: u32
     let is_mirrored = stream.bits() >> 31 == 1;
     let extents = [region.width, region.height];
     let pixels = cut(&image.pixels, image.width, region);
-    resize(&pixels, extents, ResizeOptions::new(), size, out);
+    resize(&pixels, extents, ResizeOptions::new(), [size; 2], out);
     if is_mirrored {
         out.chunks_exact_mut(CHANNELS * size).for_each(mirror);
     }
@@ -54,7 +54,19 @@ pub(super) fn centred_view(image: &RgbImage, size: usize, out: &mut [u8]) {
     };
     let ((left, width), (top, height)) = (source(seen.left, 0), source(seen.top, 1));
     let options = ResizeOptions::new().crop(left, top, width, height);
-    resize(&image.pixels, extents, options, size, out);
+    resize(&image.pixels, extents, options, [size; 2], out);
+}
+
+/// The largest middle part of the image that has the shape of `[width, height]` pixels, resized to it.
+pub(super) fn fitted_view(image: &RgbImage, extents: [usize; 2], out: &mut [u8]) {
+    let own = [image.width, image.height];
+    let part = |axis: usize| f64::from(own[axis]) / extents[axis] as f64;
+    let scale = part(0).min(part(1));
+    let [width, height] = extents.map(|extent| extent as f64 * scale);
+    let [left, top] =
+        [f64::from(own[0]) - width, f64::from(own[1]) - height].map(|rest| rest / 2.0);
+    let options = ResizeOptions::new().crop(left.max(0.0), top.max(0.0), width, height);
+    resize(&image.pixels, own, options, extents, out);
 }
 
 fn mirror(row: &mut [u8]) {
@@ -70,17 +82,17 @@ fn cut(pixels: &[u8], width: u32, region: Region) -> Vec<u8> {
     rows.flat_map(|row| &row[CHANNELS * left..CHANNELS * (left + columns)]).copied().collect()
 }
 
-/// What the options cut out, as a square. Bilinear, with antialiasing where it shrinks: Pillow's.
+/// What the options cut out, as `[columns, rows]` pixels. Bilinear, with antialiasing where it shrinks: Pillow's.
 fn resize(
     pixels: &[u8],
     [width, height]: [u32; 2],
     options: ResizeOptions,
-    size: usize,
+    [columns, rows]: [usize; 2],
     out: &mut [u8],
 ) {
     let fits = "an image has as many bytes as its extents say";
     let source = TypedImageRef::<U8x3>::from_buffer(width, height, pixels).expect(fits);
-    let mut resized = TypedImage::from_buffer(size as u32, size as u32, out).expect(fits);
+    let mut resized = TypedImage::from_buffer(columns as u32, rows as u32, out).expect(fits);
     let filter = ResizeAlg::Convolution(FilterType::Bilinear);
     let options = options.resize_alg(filter).use_alpha(false);
     // By the pixels' type: `resize` has code for every type, 3.5 MB in all.

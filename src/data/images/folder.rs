@@ -46,7 +46,12 @@ const DEPTH: usize = 4;
 pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays> {
     let pool = start_pool("images", options.threads)?;
     check_parts(root)?;
-    let train_at = if root.join("train").is_dir() { "train" } else { "" };
+    let has = |part: &str| root.join(part).is_dir();
+    let train_at = match has("train") {
+        true => "train",
+        false if options.test_alone && has("test") => "test",
+        false => "",
+    };
     let names = folders(root, train_at.as_ref())?;
     if names.is_empty() {
         let message = format!("has no folders; each class is a folder of its own: {LAYOUT}");
@@ -63,7 +68,10 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
         name.map(|name| listed(root, name, &names, endings, &pool, &mut left_out)).transpose()
     };
     let valid = listed_if_there(validation(root)?)?;
-    let test = listed_if_there(root.join("test").is_dir().then_some("test"))?;
+    let test = match train_at {
+        "test" => Some(train.clone()),
+        _ => listed_if_there(has("test").then_some("test"))?,
+    };
     let beside = if train_at.is_empty() { Vec::new() } else { entries(root)? };
     for (name, entry) in beside {
         match entry {
@@ -101,9 +109,22 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     Ok(Arrays { normalisation: Some(normalisation()), ..arrays })
 }
 
+/// All images of a folder and of the folders in it, sorted by their paths, and lines about what was left out.
+///
+/// # Errors
+/// Where a folder cannot be read.
+pub(super) fn images_of(root: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let (mut images, mut others) = (Vec::new(), Others::default());
+    let mut found = Found { endings: &ENDINGS, images: &mut images, others: &mut others };
+    images_below(root, Path::new(""), &mut Vec::new(), &mut found)?;
+    sort_as_walked(&mut images);
+    Ok((images, others.notes()))
+}
+
 /// Whether a folder has the layout of a folder of images.
-pub(in crate::data) fn is_in(root: &Path) -> bool {
-    root.join("train").is_dir() || has_classes(root)
+pub(in crate::data) fn is_in(root: &Path, test_alone: bool) -> bool {
+    let has = |part: &str| root.join(part).is_dir();
+    has("train") || (test_alone && has("test")) || has_classes(root)
 }
 
 /// Whether a folder has no parts but folders of images, which then are the classes.
@@ -208,6 +229,11 @@ fn listed(
 
 fn is_passed_over(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether a file has the name of an image that is decoded.
+pub(super) fn is_named_image(name: &OsStr) -> bool {
+    has_ending(name, &ENDINGS)
 }
 
 fn has_ending(name: &OsStr, endings: &[&str]) -> bool {

@@ -12,6 +12,7 @@ mod golden;
 mod look;
 mod others;
 mod rgb;
+pub(super) mod samples;
 mod webp;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::Normalisation;
+use super::{Normalisation, head};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::fingerprint::Fingerprint;
@@ -29,6 +30,9 @@ pub(super) use broken::{Broken, LeftOut};
 pub use rgb::RgbImage;
 
 const CHANNELS: usize = 3;
+
+/// The bytes at a file's start that tell whether it is an image.
+const HEAD: u64 = 16;
 
 /// Mean and deviation of ImageNet's channels, which torchvision's models expect.
 const MEAN: [f64; CHANNELS] = [0.485, 0.456, 0.406];
@@ -118,7 +122,7 @@ impl ImageFiles {
     }
 
     /// The images with these numbers, `[n, size, size, 3]`. Panics if a number is out of range.
-    pub(super) fn gather(&self, numbers: impl Iterator<Item = usize>) -> Vec<u8> {
+    pub(crate) fn gather(&self, numbers: impl Iterator<Item = usize>) -> Vec<u8> {
         let numbers: Vec<usize> = numbers.collect();
         let mut bytes = vec![0; numbers.len() * self.elements_of_one()];
         let images = bytes.par_chunks_exact_mut(self.elements_of_one()).with_max_len(1);
@@ -220,6 +224,17 @@ impl ImageFiles {
 pub fn decode_image(bytes: &[u8], path: &Path) -> Result<RgbImage> {
     let looked = look::look_at(std::io::Cursor::new(bytes));
     looked.and_then(|_| decode::decode(bytes)).map_err(|reason| Error::file(path, reason))
+}
+
+/// Whether a file is an image of a format that is decoded, by its first bytes or its name.
+pub(super) fn is_image(path: &Path) -> Result<bool> {
+    let begins_as_one = formats::format(&head(path, HEAD)?).is_some();
+    Ok(begins_as_one || path.file_name().is_some_and(folder::is_named_image))
+}
+
+/// Whether means are those by which a folder's images are standardised.
+pub(crate) fn are_folder_means(mean: &[f64]) -> bool {
+    *mean == MEAN
 }
 
 fn normalisation() -> Normalisation {
@@ -332,6 +347,17 @@ mod tests {
                 load_with(folder.path().to_str().unwrap(), Kind::Arrays, &LoadOptions::default());
             assert!(error.unwrap_err().to_string().contains("no images here"));
         }
+    }
+
+    #[test]
+    fn a_test_part_alone_is_for_evaluations() {
+        let folder = folder(&[("test/a", 3), ("test/b", 2)]);
+        let options = LoadOptions { valid_split: 0.0, ..LoadOptions::default() };
+        let source = folder.path().to_str().unwrap();
+        assert!(load_with(source, Kind::Arrays, &options).is_err());
+        let (arrays, _) = loaded(folder.path(), &LoadOptions { test_alone: true, ..options });
+        let [train, test] = [Part::Train, Part::Test].map(|part| arrays.part(part).unwrap());
+        assert_eq!((train.len(), &train.targets), (5, &test.targets));
     }
 
     #[test]

@@ -140,6 +140,7 @@ fn other_arrays_are_refused() {
         (npy("'<f4'", "True", "(2, 3)", &[0; 24]), "is in Fortran order: np.ascontiguousarray(x)"),
         (npy("'>f4'", "False", "(2, 3)", &[0; 24]), "is big-endian (>f4): x.astype(\"<f4\")"),
         (npy("'|O'", "False", "(2, 3)", &[0; 24]), "holds Python's objects"),
+        (npy("'<U2'", "False", "(3,)", &[0; 24]), "holds texts; for labels, np.unique(y"),
         (npy("'<f2'", "False", "(2, 3)", &[0; 12]), "holds <f2; x.astype(\"float32\")"),
         (npy("[('a', '<f4'), ('b', '<i8')]", "False", "(2,)", &[0; 24]), "holds [('a'"),
         (
