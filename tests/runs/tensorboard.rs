@@ -15,7 +15,7 @@ const EVENTS: &str = "run/tensorboard/events.out.tfevents.0.alrao";
 /// `ALRAO_REQUIRE_TENSORBOARD=1` makes this an error.
 fn scalars(folder: &Path) -> Option<BTreeMap<(String, u64), f64>> {
     let python = std::env::var("ALRAO_PYTHON").unwrap_or_else(|_| "python3".into());
-    let script = source().join("tests/runs/tensorboard.py");
+    let script = source().join("tests/runs/read_events.py");
     let output = Command::new(&python).arg(script).arg(folder.join(EVENTS)).output();
     let is_required = std::env::var("ALRAO_REQUIRE_TENSORBOARD").is_ok_and(|value| value != "0");
     let output = match output {
