@@ -91,7 +91,7 @@ fn row(run: &RunSummary) -> [String; 9] {
     let none = || "-".to_owned();
     let value = |mean_return: Option<f64>, accuracy: Option<f64>, loss: Option<f64>| {
         let shown = mean_return.map(|own| format!("{own:.1}"));
-        let shown = shown.or(accuracy.map(|own| format!("{:.2} %", 100.0 * own)));
+        let shown = shown.or(accuracy.map(|own| format!("{:.2}%", 100.0 * own)));
         shown.or(loss.map(|own| format!("{own:.4}"))).unwrap_or_else(none)
     };
     [

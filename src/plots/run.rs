@@ -16,7 +16,7 @@ pub fn loss(curves: &Curves, unit: &str) -> Option<String> {
 /// Accuracy over training; `None` for regression.
 pub fn accuracy(curves: &Curves) -> Option<String> {
     let scale = Scale::percent(values(&curves.accuracy));
-    of_curve(&curves.accuracy, "epoch", ("accuracy", scale), |own| format!("{:.2} %", 100.0 * own))
+    of_curve(&curves.accuracy, "epoch", ("accuracy", scale), |own| format!("{:.2}%", 100.0 * own))
 }
 
 /// The classifiers' weights over training, counted in `unit`, stacked from the smallest learning rate to the largest.
