@@ -4,7 +4,8 @@
 #   tools/ptx-driver/run.sh [--arch 80|90] [ARGUMENTS OF THE TEST BINARY]
 #
 # Without arguments, every test with `gpu` in its name that needs one; afterwards it is checked that they have executed 95 % of
-# the kernels' instructions, and that they notice every barrier that is left out and all swapped operands. NVCC names nvcc; without it, the one that .ci/run
+# the kernels' instructions, and that they notice every barrier that is left out and all swapped operands; with
+# PTX_DRIVER_TRIALS=N, every N-th of these wrong versions. NVCC names nvcc; without it, the one that .ci/run
 # installed is taken. PTX_DRIVER_... are passed on: see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -65,5 +66,6 @@ fi
 coverage=$here/target/coverage-$arch
 rm -f "$coverage"
 # Other tests of these names need no GPU, or none at all.
-PTX_DRIVER_COVERAGE=$coverage PTX_DRIVER_TRIALS=1 "$binary" gpu --skip without_a_gpu --skip not_there --test-threads 1
+export PTX_DRIVER_TRIALS=${PTX_DRIVER_TRIALS:-1}
+PTX_DRIVER_COVERAGE=$coverage "$binary" gpu --skip without_a_gpu --skip not_there --test-threads 1
 "$here/check-coverage.sh" "$coverage"

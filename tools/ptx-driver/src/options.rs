@@ -100,8 +100,8 @@ pub struct Options {
     pub failure: Option<Failure>,
     /// `COVERAGE=FILE`.
     pub coverage: Option<PathBuf>,
-    /// `TRIALS=1`: launches are repeated with wrong versions of their kernels.
-    pub trials: bool,
+    /// `TRIALS=N`: launches are repeated with every N-th wrong version of their kernels; 0 for none.
+    pub trials: usize,
 }
 
 /// The process's options.
@@ -163,7 +163,7 @@ impl Options {
                 None => None,
             },
             coverage: get("COVERAGE").map(PathBuf::from),
-            trials: is_set("TRIALS"),
+            trials: number("TRIALS", 0)? as usize,
         })
     }
 }

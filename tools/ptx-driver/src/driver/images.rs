@@ -105,10 +105,7 @@ pub fn kernel(program: &Program, name: &str) -> Outcome<Option<Arc<Loaded>>> {
             registers: library.registers.get(name).copied(),
             launches: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
-            trials: Mutex::new(match options().trials {
-                true => trials::of(kernel.changes()),
-                false => Vec::new(),
-            }),
+            trials: Mutex::new(trials::of(name, kernel.changes(), options().trials)),
             kernel,
         });
         library.kernels.push(Arc::clone(&loaded));
