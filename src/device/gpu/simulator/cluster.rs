@@ -6,19 +6,8 @@
 use std::collections::VecDeque;
 
 use super::job::Failure;
-use super::waiting::Exchange;
-use super::worker::{Waiting, Worker};
-
-/// A block that waits for its cluster.
-pub(super) struct ClusterBlock {
-    pub number: u64,
-    pub rank: u32,
-    pub exchange: Exchange,
-    pub waiting: Vec<Waiting>,
-    pub reads_gaps: u32,
-    /// Barriers that the block had passed, for races.
-    pub interval: u32,
-}
+use super::waiting::{ClusterBlock, Exchange};
+use super::worker::Worker;
 
 impl Worker {
     /// Runs the blocks of a cluster to their ends, or to the first error.

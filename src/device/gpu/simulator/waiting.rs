@@ -6,6 +6,19 @@ use std::ptr::{null, null_mut};
 
 use super::abi::{Collective, Site};
 
+/// What a waiting CUDA thread waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    /// The coroutine that is parked with it.
+    pub slot: Option<u32>,
+    pub site: *const Site,
+    pub mask: u32,
+    pub collective: usize,
+}
+
+pub(super) const NOT_WAITING: Waiting =
+    Waiting { slot: None, site: null(), mask: 0, collective: 0 };
+
 /// The block's barrier: the threads that have arrived, and at which call.
 pub(super) struct Barrier {
     pub arrived: Vec<u32>,
@@ -67,6 +80,17 @@ impl Exchange {
         }
         Ok(())
     }
+}
+
+/// A block that waits for its cluster.
+pub(super) struct ClusterBlock {
+    pub number: u64,
+    pub rank: u32,
+    pub exchange: Exchange,
+    pub waiting: Vec<Waiting>,
+    pub reads_gaps: u32,
+    /// Barriers that the block had passed, for races.
+    pub interval: u32,
 }
 
 /// The waiting lanes of a warp and their records.

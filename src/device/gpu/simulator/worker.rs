@@ -11,28 +11,14 @@ use corosensei::trap::CoroutineTrapHandler;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::abi::{Context, Run, Site, Triple, context};
-use super::cluster::ClusterBlock;
 use super::fault::Fault;
 use super::job::{Failure, Job, Order, Seen};
 use super::launch_accesses::Accesses;
 use super::memory;
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
-use super::waiting::{Barrier, Copies, Exchange, Warp};
+use super::waiting::{Barrier, ClusterBlock, Copies, Exchange, NOT_WAITING, Waiting, Warp};
 use super::watchdog;
-
-/// What a waiting CUDA thread waits for.
-#[derive(Clone, Copy)]
-pub(super) struct Waiting {
-    /// The coroutine that is parked with it.
-    pub slot: Option<u32>,
-    pub site: *const Site,
-    pub mask: u32,
-    pub collective: usize,
-}
-
-pub(super) const NOT_WAITING: Waiting =
-    Waiting { slot: None, site: null(), mask: 0, collective: 0 };
 
 /// A coroutine, which is used for block after block. It runs threads of the current block, is parked with one of them,
 /// or is idle.
