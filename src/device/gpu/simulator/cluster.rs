@@ -4,9 +4,10 @@
 //! each block that goes on. Kernels exchange values by the barrier's collective.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use super::job::Failure;
-use super::waiting::{ClusterBlock, Exchange};
+use super::waiting::{ClusterBlock, Exchange, NOT_WAITING};
 use super::worker::Worker;
 
 impl Worker {
@@ -23,6 +24,43 @@ impl Worker {
             unsafe { (*worker).discard(block) };
         }
         outcome
+    }
+
+    /// Takes what a block needs to go on after its cluster's barrier.
+    pub fn leave_block(&mut self, number: u64, rank: u32, exchange: Exchange) -> ClusterBlock {
+        self.deadline.store(0, Ordering::Relaxed);
+        self.trap = None;
+        let idle = vec![NOT_WAITING; self.waiting.len()];
+        ClusterBlock {
+            number,
+            rank,
+            exchange,
+            waiting: std::mem::replace(&mut self.waiting, idle),
+            reads_gaps: self.context().reads_gaps,
+            interval: self.accesses.as_ref().map_or(0, |accesses| accesses.races.interval()),
+        }
+    }
+
+    /// Prepares a block to go on after its cluster's barrier.
+    pub fn continue_block(&mut self, block: ClusterBlock) {
+        self.waiting = block.waiting;
+        self.sweep = 0;
+        self.shared.poison();
+        if let Some(accesses) = &mut self.accesses {
+            accesses.begin_block(block.number);
+            accesses.races.skip_to(block.interval + 1);
+        }
+        let grid = self.job().grid;
+        let context = self.context_mut();
+        context.block = grid.at(block.number);
+        context.cluster_rank = block.rank;
+        context.reads_gaps = block.reads_gaps;
+        self.set_deadline();
+    }
+
+    /// Discards the threads of a block of a cluster that has failed.
+    pub fn discard(&mut self, block: ClusterBlock) {
+        block.waiting.iter().filter_map(|waiting| waiting.slot).for_each(|slot| self.restart(slot));
     }
 }
 

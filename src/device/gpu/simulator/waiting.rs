@@ -164,3 +164,18 @@ impl Copies {
         self.queue.drain(..end).collect()
     }
 }
+
+/// Numbers as ranges, such as `0-31, 64, 96-127`.
+pub(super) fn ranges(numbers: &[usize]) -> String {
+    let runs: Vec<String> = numbers
+        .chunk_by(|a, b| a + 1 == *b)
+        .map(|run| match run {
+            [one] => one.to_string(),
+            _ => format!("{}-{}", run[0], run[run.len() - 1]),
+        })
+        .collect();
+    match runs.len() {
+        0..=4 => runs.join(", "),
+        _ => format!("{}, ..", runs[..4].join(", ")),
+    }
+}

@@ -17,7 +17,7 @@ use super::launch_accesses::Accesses;
 use super::memory;
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
-use super::waiting::{Barrier, ClusterBlock, Copies, Exchange, NOT_WAITING, Waiting, Warp};
+use super::waiting::{Barrier, ClusterBlock, Copies, Exchange, NOT_WAITING, Waiting, Warp, ranges};
 use super::watchdog;
 
 /// A coroutine, which is used for block after block. It runs threads of the current block, is parked with one of them,
@@ -63,7 +63,7 @@ pub(super) struct Worker {
     /// Whether a hook is running: the watchdog may not discard its stack.
     pub is_in_hook: Cell<bool>,
     /// The deadline of the running block, by [`watchdog::now`]; 0 between blocks.
-    deadline: Arc<AtomicU64>,
+    pub deadline: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -112,7 +112,7 @@ impl Worker {
         unsafe { &*self.context }
     }
 
-    fn context_mut(&mut self) -> &mut Context {
+    pub fn context_mut(&mut self) -> &mut Context {
         // SAFETY: as above; kernels and hooks, which use it too, do not run while this reference lives.
         unsafe { &mut *self.context }
     }
@@ -256,46 +256,9 @@ impl Worker {
         Ok(())
     }
 
-    fn set_deadline(&self) {
+    pub fn set_deadline(&self) {
         let limit = self.job().mode.time_limit.as_millis() as u64;
         self.deadline.store(watchdog::now() + limit, Ordering::Relaxed);
-    }
-
-    /// Takes what a block needs to go on after its cluster's barrier.
-    fn leave_block(&mut self, number: u64, rank: u32, exchange: Exchange) -> ClusterBlock {
-        self.deadline.store(0, Ordering::Relaxed);
-        self.trap = None;
-        let idle = vec![NOT_WAITING; self.waiting.len()];
-        ClusterBlock {
-            number,
-            rank,
-            exchange,
-            waiting: std::mem::replace(&mut self.waiting, idle),
-            reads_gaps: self.context().reads_gaps,
-            interval: self.accesses.as_ref().map_or(0, |accesses| accesses.races.interval()),
-        }
-    }
-
-    /// Prepares a block to go on after its cluster's barrier.
-    pub fn continue_block(&mut self, block: ClusterBlock) {
-        self.waiting = block.waiting;
-        self.sweep = 0;
-        self.shared.poison();
-        if let Some(accesses) = &mut self.accesses {
-            accesses.begin_block(block.number);
-            accesses.races.skip_to(block.interval + 1);
-        }
-        let grid = self.job().grid;
-        let context = self.context_mut();
-        context.block = grid.at(block.number);
-        context.cluster_rank = block.rank;
-        context.reads_gaps = block.reads_gaps;
-        self.set_deadline();
-    }
-
-    /// Discards the threads of a block of a cluster that has failed.
-    pub fn discard(&mut self, block: ClusterBlock) {
-        block.waiting.iter().filter_map(|waiting| waiting.slot).for_each(|slot| self.restart(slot));
     }
 
     fn end_block(&mut self, number: u64) -> Result<(), Failure> {
@@ -404,7 +367,7 @@ impl Worker {
     }
 
     /// Discards a coroutine's frames and starts it anew on its stack.
-    fn restart(&mut self, number: u32) {
+    pub fn restart(&mut self, number: u32) {
         let slot = &mut self.slots[number as usize];
         let mut old = slot.coroutine.take().expect("a slot has a coroutine");
         // SAFETY: the discarded frames are those of kernels and hooks, which own nothing that must be dropped.
@@ -531,19 +494,4 @@ fn coroutine(
     };
     // SAFETY: the closure borrows the worker, which outlives its coroutines: it drops them itself.
     unsafe { Coroutine::with_stack_unchecked(stack, body) }
-}
-
-/// Numbers as ranges, such as `0-31, 64, 96-127`.
-fn ranges(numbers: &[usize]) -> String {
-    let runs: Vec<String> = numbers
-        .chunk_by(|a, b| a + 1 == *b)
-        .map(|run| match run {
-            [one] => one.to_string(),
-            _ => format!("{}-{}", run[0], run[run.len() - 1]),
-        })
-        .collect();
-    match runs.len() {
-        0..=4 => runs.join(", "),
-        _ => format!("{}, ..", runs[..4].join(", ")),
-    }
 }
