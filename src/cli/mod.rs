@@ -9,6 +9,7 @@ mod estimates;
 mod eval;
 mod experiment;
 mod experiment_progress;
+mod export;
 mod failure;
 mod info;
 mod kernel_times;
@@ -60,6 +61,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Export(export::Arguments),
     Data(data::Arguments),
     Sample(sample::Arguments),
     Rl(rl::Arguments),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Predict(arguments) => predict::run(&arguments, quiet),
+        Command::Export(arguments) => export::run(&arguments, quiet),
         Command::Data(arguments) => data::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
         Command::Rl(arguments) => rl::run(arguments, quiet),
