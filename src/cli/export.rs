@@ -15,7 +15,7 @@ use alrao::learn::OutputFile;
 #[command(after_help = "Examples:\n  alrao export runs/flowers flowers.onnx\n  \
     alrao export runs/photographs/last.safetensors photographs.onnx --force\n\n\
     The file takes raw inputs, bytes of images as numbers from 0 to 1, and gives the probabilities of the classes or the values \
-    in their own units. docs/prediction.md shows a program that uses it.")]
+    in their own units. docs/onnx.md shows programs that use it.")]
 pub(super) struct Arguments {
     /// A run's directory, or a checkpoint
     #[arg(value_name = "RUN|FILE")]

@@ -11,28 +11,30 @@ use crate::task::Task;
 
 /// How the file's input is meant.
 pub(super) fn of_input(record: &ModelRecord, input: Input) -> String {
-    match input {
-        Input::Image { channels, .. } => {
-            let colours = match channels {
-                1 => "grey ",
-                3 => "red, green, blue ",
-                _ => "",
-            };
-            match record.input_type.as_deref() {
-                Some("floats") => {
-                    format!("{colours}numbers as in the training data; the file standardises them")
-                }
-                _ => format!(
-                    "{colours}numbers from 0 to 1, which are bytes / 255; the file standardises them"
-                ),
-            }
+    let floats = "numbers as in the training data";
+    let numbers = match (input, record.input_type.as_deref()) {
+        (Input::Tokens { .. }, _) => {
+            return "numbers of tokens, time by time; the metadata's vocabulary has the tokens"
+                .into();
         }
-        Input::Vector { .. } => {
-            "numbers as in the training data; the file standardises them".into()
+        (Input::Image { channels, .. }, Some("floats")) => format!("{}{floats}", colours(channels)),
+        (Input::Image { channels, .. }, _) => {
+            format!("{}numbers from 0 to 1, which are bytes / 255", colours(channels))
         }
-        Input::Tokens { .. } => {
-            "numbers of tokens, time by time; the metadata's vocabulary has the tokens".into()
-        }
+        (Input::Vector { .. }, _) => floats.to_owned(),
+    };
+    match record.normalisation {
+        Some(_) => format!("{numbers}; the file standardises them"),
+        None => numbers,
+    }
+}
+
+/// The order of an image's channels, if their number tells it.
+fn colours(channels: usize) -> &'static str {
+    match channels {
+        1 => "grey ",
+        3 => "red, green, blue ",
+        _ => "",
     }
 }
 

@@ -202,6 +202,9 @@ impl Network<'_> {
     }
 
     fn concatenate(&mut self, parts: &[Pair]) -> Result<Value> {
+        if let [part] = parts {
+            return self.value(*part);
+        }
         let is_channels_first = parts[0].rank() == 4;
         let mut names = Vec::new();
         for part in parts {

@@ -6,7 +6,8 @@ mod model;
 mod own_network;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use alrao::data::{Column, Inputs, Table};
 use alrao::export::Onnx;
@@ -19,7 +20,7 @@ use self::cases::{Array, Cases};
 use self::file::OnnxFile;
 use self::model::{WEIGHTS, learner, network, record, record_of_text, written};
 use crate::command_line::{alrao, refused, text};
-use crate::place::python_with;
+use crate::place::{python_with, source};
 
 /// The largest difference from the library's predictions.
 const CLOSE: f64 = 1e-5;
@@ -240,8 +241,42 @@ fn onnxruntime_finds_the_library_s_predictions() {
     assert!(found.len() == 18 && far.is_empty(), "{far:?}");
 }
 
+#[test]
+fn the_programs_of_the_documentation_run() {
+    let Some(python) = python_with("onnxruntime", "ALRAO_REQUIRE_ONNXRUNTIME") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let images = record("cnn", 0.25, &[32, 32, 3]);
+    for (name, record) in [("images", images), ("text", record_of_text("char-lstm"))] {
+        let path = written(&learner(&record, network(&record)), &record, folder, name);
+        fs::write(folder.join(format!("{name}.onnx")), Onnx::open(path).unwrap().bytes()).unwrap();
+    }
+    fs::write(folder.join("table.onnx"), Onnx::open(named(folder)).unwrap().bytes()).unwrap();
+    let page = fs::read_to_string(source().join("docs/onnx.md")).unwrap();
+    let programs = page.split("```python\n").skip(1).map(|own| own.split("```").next().unwrap());
+    let run = |program: &str| {
+        let mut python = Command::new(python.get_program());
+        let output = python.current_dir(folder).args(["-c", program]).output().unwrap();
+        assert!(output.status.success(), "{program}\n{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    let [images, table, letters] = &programs.map(run).collect::<Vec<_>>()[..] else {
+        panic!("the page has other programs")
+    };
+    let [class, probability] = images.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{images}")
+    };
+    assert!(class.parse::<usize>().unwrap() < 7, "{images}");
+    assert!((1.0 / 7.0..1.0).contains(&probability.parse::<f64>().unwrap()), "{images}");
+    assert!(table.starts_with("kind [["), "{table}");
+    assert!(
+        letters.len() == 40 && letters.chars().all(|own| ('a'..='k').contains(&own)),
+        "{letters}"
+    );
+}
+
 /// A model of a table with names.
-fn named(folder: &Path) -> std::path::PathBuf {
+fn named(folder: &Path) -> PathBuf {
     let column = |name: &str, categories: Option<[&str; 2]>| Column {
         name: name.into(),
         categories: categories.map(|own| own.map(String::from).to_vec()),
