@@ -6,8 +6,6 @@ use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use crate::place::source;
-
 /// The cases in a folder, which has their models and arrays.
 pub(super) struct Cases<'a> {
     folder: &'a Path,
@@ -61,8 +59,8 @@ impl<'a> Cases<'a> {
     pub fn compared(&self, mut python: Command) -> Vec<(String, f64)> {
         let cases = json!(self.cases).to_string();
         fs::write(self.folder.join("cases.json"), cases).unwrap();
-        let script = source().join("tests/onnx/compare.py");
-        let output = python.arg(script).arg(self.folder).output().unwrap();
+        let script = include_str!("compare.py");
+        let output = python.args(["-c", script]).arg(self.folder).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let found: Map<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(found.len(), self.cases.len());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use alrao::learn::{Checkpoint, Learner, ModelRecord, Progress, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
-use alrao::nn::{BufferKind, Entry, Init, Module, for_each_entry};
+use alrao::nn::{BufferKind, Entry, ForwardContext, Init, Module, for_each_entry};
 use alrao::random::{Philox, Purpose, Stream};
 use alrao::{Alrao, AlraoConfig, DType, Device, Tensor};
 
@@ -97,6 +97,53 @@ fn draw(learner: &Learner, stream: &mut Stream) {
     });
 }
 
+/// A batch of 16 samples of the network's inputs, each about a number of its own.
+fn batch(record: &ModelRecord, device: &Device, stream: &mut Stream) -> Tensor {
+    if record.vocabulary.is_some() {
+        let tokens: Vec<i32> =
+            (0..32).map(|_| (stream.uniform() * record.outputs as f64) as i32).collect();
+        return Tensor::from_slice(device, [2, 16], &tokens);
+    }
+    let size: usize = record.extents.iter().product();
+    let mut values = Vec::new();
+    for _ in 0..16 {
+        let centre = stream.uniform_in(-2.0, 3.0);
+        values.extend((0..size).map(|_| centre + stream.uniform_in(-0.5, 0.5)));
+    }
+    let shape = [&[16], &record.extents[..]].concat();
+    Tensor::from_f64s(device, &shape[..], DType::F32, &values)
+}
+
+/// Scales the classifiers so that each logit has mean 0 and deviation 1 over the samples of a batch.
+fn spread(learner: &Learner, batch: &Tensor) {
+    let context = ForwardContext::evaluation(learner.device(), DType::F32);
+    let logits = learner.model().forward(batch, &context);
+    let columns = logits.shape()[1] * logits.shape()[2];
+    let logits = logits.to_f64s();
+    let column = |own: usize| logits.iter().skip(own).step_by(columns);
+    let rows = (logits.len() / columns) as f64;
+    let moments = |own: usize| {
+        let mean = column(own).sum::<f64>() / rows;
+        let variance = column(own).map(|x| (x - mean).powi(2)).sum::<f64>() / rows;
+        (mean, variance.sqrt())
+    };
+    let moments: Vec<(f64, f64)> = (0..columns).map(moments).collect();
+    for_each_entry(learner.model(), &mut |name, entry| {
+        let Entry::Parameter(parameter) = entry else { return };
+        let mut values = parameter.values();
+        let inner = values.len() / columns.min(values.len());
+        for (own, (mean, deviation)) in values.chunks_mut(inner).zip(&moments) {
+            match name {
+                "classifiers.weight" => own.iter_mut().for_each(|own| *own /= deviation),
+                "classifiers.bias" => own[0] = (own[0] - mean) / deviation,
+                _ => return,
+            }
+        }
+        parameter.set_values(&values);
+    });
+    learner.reset_carried_state();
+}
+
 /// A learner of the recorded model, with drawn weights and [`WEIGHTS`].
 pub(super) fn learner(record: &ModelRecord, network: Box<dyn Module>) -> Learner {
     let device = Device::cpu();
@@ -110,7 +157,9 @@ pub(super) fn learner(record: &ModelRecord, network: Box<dyn Module>) -> Learner
         None => Tensor::zeros(&device, &[&[1], &record.extents[..]].concat()[..], DType::F32),
     };
     let learner = Learner::new(model, &sample, &TrainConfig::default(), &device);
-    draw(&learner, &mut Philox::new(11, Purpose::Data).stream(0));
+    let mut stream = Philox::new(11, Purpose::Data).stream(0);
+    draw(&learner, &mut stream);
+    spread(&learner, &batch(record, &device, &mut stream));
     let averaging = learner.averaging();
     let logarithms = WEIGHTS.map(f64::ln);
     averaging.log_posterior().copy_from_slice(&logarithms);

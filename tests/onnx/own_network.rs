@@ -61,7 +61,7 @@ pub(super) fn add(cases: &mut Cases, folder: &Path) {
     let path = written(&learner(&record, Box::new(network())), &record, folder, "own");
     cases.model("own network.onnx", Onnx::load(&path, network()).unwrap().bytes());
     let predictor = Predictor::load(&path, network(), &Device::cpu()).unwrap();
-    run_vectors(cases, &predictor, &record, |own| own as f32 / 40.0 - 1.0, |_| {});
+    run_vectors(cases, &predictor, &record, |_, own| own as f32 / 40.0 - 1.0, |_| {});
 }
 
 #[test]
