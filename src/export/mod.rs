@@ -1,7 +1,8 @@
 //! Trained models as ONNX files, for programs in any language.
 //!
-//! The file has the whole way from raw inputs to predictions: the standardisation of the inputs, the network, the classifiers and
-//! their average. It is made from the ops that the network uses in a forward pass on the CPU, so a network of your own can be exported, too.
+//! The file has the whole way from raw inputs to predictions: the standardisation of the inputs, the network, the classifiers
+//! and their average. It is made from the ops that the network uses in a forward pass on the CPU, so a network of your own can
+//! be exported, too.
 
 mod description;
 mod graph;
@@ -72,19 +73,20 @@ impl Onnx {
     /// A model whose network is one of alrao's own, from a run's directory (its best model) or a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file: it is no checkpoint or not whole, is of a network of its author's own, or of a model that no
-    /// ONNX file can hold.
+    /// [`Error::Input`] naming the file: it is no checkpoint or not whole, is of a network of its author's own, or of a model
+    /// that no ONNX file can hold.
     pub fn open(source: impl AsRef<Path>) -> Result<Onnx> {
         let (file, _) = locate(source.as_ref())?;
         Onnx::new(&load(&file, TrainConfig::default(), &Device::cpu())?, &file)
     }
 
-    /// A model whose network is your own, from a run's directory or a checkpoint, such as [`crate::supervised::Trainer::save_to`] writes.
-    /// `pre_classifier` is the network that was trained; its weights are replaced.
+    /// A model whose network is your own, from a run's directory or a checkpoint, such as
+    /// [`crate::supervised::Trainer::save_to`] writes. `pre_classifier` is the network that was trained; its weights are
+    /// replaced.
     ///
     /// # Errors
-    /// As [`Onnx::open`]; if the network has other parameters than the checkpoint, or does what no ONNX file can say, the message
-    /// tells it.
+    /// As [`Onnx::open`]; if the network has other parameters than the checkpoint, or does what no ONNX file can say, the
+    /// message tells it.
     ///
     /// # Panics
     /// If the network does not take the inputs that the checkpoint describes.
@@ -100,6 +102,7 @@ impl Onnx {
             other => other,
         };
         let input = record.input().map_err(|message| Error::file(file, message))?;
+        record.check_columns(input).map_err(|message| Error::file(file, message))?;
         let graph = graph(trained, input).map_err(of_file)?;
         let (signatures, described) = (graph.signatures(), description::of_input(record, input));
         let description = format!(

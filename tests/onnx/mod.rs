@@ -392,6 +392,9 @@ fn the_command_writes_a_file_and_replaces_one_only_if_told() {
     }
     let bytes = fs::read(folder.join("out.onnx")).unwrap();
     assert!(bytes == Onnx::open(folder.join("named.safetensors")).unwrap().bytes());
+    let damaged =
+        ModelRecord { normalisation: Some((vec![0.0], vec![1.0])), ..record("mlp", 1.0, &[3]) };
+    written(&learner(&damaged, network(&damaged)), &damaged, folder, "damaged");
     fs::write(folder.join("out.onnx"), "another").unwrap();
     refused(folder, &export, "out.onnx: is there already; --force replaces it");
     assert_eq!(fs::read(folder.join("out.onnx")).unwrap(), b"another");
@@ -401,6 +404,7 @@ fn the_command_writes_a_file_and_replaces_one_only_if_told() {
     for (arguments, culprit) in [
         ("nosuch out2.onnx", "nosuch"),
         ("out.onnx out2.onnx", "out.onnx"),
+        ("damaged.safetensors out2.onnx", "has another number of means"),
         ("named.safetensors .", "is a directory"),
         ("named.safetensors named.safetensors --force", "would replace a file that is read"),
         ("named.safetensors nowhere/out.onnx", "cannot be written"),
