@@ -34,7 +34,7 @@
 //! | [`alrao`](mod@alrao), [`models`], [`data`] | the algorithm; the architectures; the data formats |
 //! | [`learn`] | the learner, the run loop, checkpoints, the run directory, settings |
 //! | [`supervised`], [`rl`] | the two tasks: learning from a data set, and Q-learning |
-//! | [`bench`](mod@bench) | timing |
+//! | [`bench`](mod@bench), [`export`] | timing; trained models as ONNX files |
 //!
 //! The feature `cli` adds `checks` (compares each kernel with the CPU), `plots` (pictures), `experiments` (the paper's tables and
 //! figures) and `argument` (parsing of flags).
@@ -100,6 +100,7 @@ pub mod device;
 pub mod error;
 #[cfg(feature = "cli")]
 pub mod experiments;
+pub mod export;
 mod file;
 mod fingerprint;
 mod input;
@@ -118,6 +119,7 @@ pub mod supervised;
 pub mod tape;
 mod task;
 pub mod tensor;
+mod trace;
 
 pub use alrao::{Alrao, AlraoConfig};
 pub use device::{DType, Device, DeviceKind};

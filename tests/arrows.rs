@@ -10,13 +10,13 @@ use crate::place::source;
 const ROWS: &[&[&str]] = &[
     &["shape", "random", "error", "file", "fingerprint", "argument", "named", "task", "input"],
     &["device"],
-    &["tensor", "tape"],
+    &["tensor", "tape", "trace"],
     &["ops"],
     &["nn", "optim", "checks"],
     &["alrao", "models", "data"],
     &["learn"],
     &["supervised", "rl"],
-    &["bench", "plots"],
+    &["bench", "plots", "export"],
     &["experiments"],
     &["cli"],
 ];

@@ -224,7 +224,7 @@ fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
     let experiments = EXPERIMENTS.iter().map(|(name, _)| format!("experiment {name}"));
     let commands =
-        "train,eval,predict,data,sample,bench,bench step,bench q-learning,kernels,info,completions"
+        "train,eval,predict,export,data,sample,bench,bench step,bench q-learning,kernels,info,completions"
             .split(',')
             .map(String::from);
     for command in commands.into_iter().chain(["experiment".into()]).chain(experiments) {

@@ -36,6 +36,8 @@ mod lstm;
 mod machine_code;
 mod masks;
 mod models;
+#[cfg(feature = "cli")]
+mod onnx;
 mod own_data;
 #[cfg(all(feature = "cli", unix))]
 mod peers;

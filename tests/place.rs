@@ -1,6 +1,7 @@
 //! Where tests find what they need: in the source tree, or in a folder that was carried to another machine.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use alrao::{Device, DeviceKind};
 
@@ -27,4 +28,21 @@ pub(crate) fn gpu() -> Option<Device> {
             None
         }
     }
+}
+
+/// Python, `ALRAO_PYTHON` or else `python3`, that has these modules; `None`, and a word about it, where there is none. The variable
+/// `required` makes that a failure.
+pub(crate) fn python_with(modules: &str, required: &str) -> Option<Command> {
+    let program = std::env::var("ALRAO_PYTHON").ok().filter(|program| !program.is_empty());
+    let program = program.unwrap_or_else(|| "python3".into());
+    let output = Command::new(&program).args(["-c", &format!("import {modules}")]).output();
+    let missing = match output {
+        Ok(output) if output.status.success() => return Some(Command::new(program)),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let is_required = std::env::var(required).is_ok_and(|value| value != "0");
+    assert!(!is_required, "{required} is set: {program}: {missing}");
+    eprintln!("skipped: {program} cannot import {modules}");
+    None
 }

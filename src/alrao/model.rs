@@ -81,6 +81,11 @@ impl Alrao {
         self.classifiers.get().expect("the classifiers are made when training begins")
     }
 
+    /// The network below the classifiers.
+    pub(crate) fn pre_classifier(&self) -> &dyn Module {
+        &*self.pre_classifier
+    }
+
     /// Classification or regression.
     pub fn task(&self) -> Task {
         self.task

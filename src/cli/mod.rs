@@ -9,6 +9,7 @@ mod estimates;
 mod eval;
 mod experiment;
 mod experiment_progress;
+mod export;
 mod failure;
 mod info;
 mod kernel_times;
@@ -61,6 +62,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Export(export::Arguments),
     Data(data::Arguments),
     Sample(sample::Arguments),
     Runs(runs::Arguments),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments, quiet),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Predict(arguments) => predict::run(&arguments, quiet),
+        Command::Export(arguments) => export::run(&arguments, quiet),
         Command::Data(arguments) => data::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
         Command::Runs(arguments) => runs::run(&arguments),

@@ -122,6 +122,28 @@ impl ModelRecord {
         }
     }
 
+    /// Checks that means, deviations and columns are as many as the inputs and the outputs.
+    ///
+    /// # Errors
+    /// A message where they are not.
+    pub(crate) fn check_columns(&self, input: Input) -> std::result::Result<(), String> {
+        let inputs = input.extents().last().copied().unwrap_or_default();
+        let pairs = [(&self.normalisation, inputs), (&self.target_normalisation, self.outputs)];
+        let is_whole = |(own, columns): (&Option<(Vec<f64>, Vec<f64>)>, usize)| {
+            let lengths = own.as_ref().map(|(mean, deviation)| [mean.len(), deviation.len()]);
+            lengths.is_none_or(|lengths| lengths == [columns; 2])
+        };
+        if !pairs.into_iter().all(is_whole) {
+            return Err(
+                "has another number of means than of inputs or targets: it is damaged".into()
+            );
+        }
+        if self.table.as_ref().is_some_and(|table| table.inputs() != inputs) {
+            return Err("has another number of columns than of inputs: it is damaged".into());
+        }
+        Ok(())
+    }
+
     /// What determines the shapes of the model's parameters.
     fn sizes(&self) -> (&str, f64, &[usize], [usize; 2], &[usize]) {
         let ModelRecord { architecture, width, hidden, classifiers, outputs, extents, .. } = self;

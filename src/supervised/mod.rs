@@ -20,6 +20,7 @@ mod trainer;
 pub use class_measures::{ClassMeasure, ClassMeasures};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::kind;
+pub(crate) use fit::vocabulary;
 pub use measurement::{Measurement, RegressionErrors};
 pub use predictor::{Predictions, Predictor, read_class_names};
 pub use reports::{EpochReport, Plan, Report, Status, TestReport};

@@ -107,20 +107,7 @@ impl Predictor {
         }
         let [inputs, targets] = [&record.normalisation, &record.target_normalisation]
             .map(|pair| pair.as_ref().map(Normalisation::of_pair));
-        let columns = [sample.extents().last().copied().unwrap_or_default(), record.outputs];
-        let is_whole = |(own, columns): (&Option<Normalisation>, usize)| {
-            own.as_ref().is_none_or(|own| [own.mean.len(), own.deviation.len()] == [columns; 2])
-        };
-        if ![&inputs, &targets].into_iter().zip(columns).all(is_whole) {
-            let message = "has another number of means than of inputs or targets: it is damaged";
-            return Err(Error::file(file, message));
-        }
-        if record.table.as_ref().is_some_and(|table| table.inputs() != columns[0]) {
-            return Err(Error::file(
-                file,
-                "has another number of columns than of inputs: it is damaged",
-            ));
-        }
+        record.check_columns(sample).map_err(|message| Error::file(file, message))?;
         let form = SampleForm {
             sample,
             is_bytes: record.input_type.as_deref().map(|own| own == "bytes"),
@@ -129,8 +116,12 @@ impl Predictor {
             is_padded: record.padded,
             threads: device.host_threads(),
         };
-        let statistics = matches!(sample, Input::Image { .. }).then(|| {
-            let own = inputs.clone().unwrap_or_else(|| Normalisation::identity(columns[0]));
+        let statistics = match sample {
+            Input::Image { channels, .. } => Some(channels),
+            Input::Vector { .. } | Input::Tokens { .. } => None,
+        };
+        let statistics = statistics.map(|channels| {
+            let own = inputs.clone().unwrap_or_else(|| Normalisation::identity(channels));
             [own.mean, own.deviation].map(|own| Tensor::from_slice(device, [own.len()], &own))
         });
         let class_names = record.classes.clone();

@@ -6,24 +6,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use alrao::rl::{Environments, Gymnasium};
 
 use super::{open, refused};
-use crate::place::source;
+use crate::place::{python_with, source};
 
-/// Python with Gymnasium and Box2D; `None`, and a word about it, where there is none. `ALRAO_REQUIRE_GYMNASIUM=1` makes
-/// that a failure.
+/// Python with Gymnasium and Box2D, if there is one.
 fn python() -> Option<Command> {
-    let program = std::env::var("ALRAO_PYTHON").ok().filter(|program| !program.is_empty());
-    let program = program.unwrap_or_else(|| "python3".into());
-    let mut command = Command::new(&program);
-    let output = command.args(["-c", "import gymnasium, Box2D"]).output();
-    let missing = match output {
-        Ok(output) if output.status.success() => return Some(Command::new(program)),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let is_required = std::env::var("ALRAO_REQUIRE_GYMNASIUM").is_ok_and(|value| value != "0");
-    assert!(!is_required, "ALRAO_REQUIRE_GYMNASIUM is set: {program}: {missing}");
-    eprintln!("skipped: {program} has no Gymnasium with Box2D");
-    None
+    python_with("gymnasium, Box2D", "ALRAO_REQUIRE_GYMNASIUM")
 }
 
 /// Python that finds the environments of these tests.

@@ -24,6 +24,7 @@ use crate::device::{Device, Op};
 use crate::ops::begin;
 use crate::tape::{Backward, Gradients, record, record_wanting};
 use crate::tensor::{Tensor, assert_alike, assert_wide, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// The settings of a batch normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,6 +136,11 @@ pub(crate) fn batch_norm_at(
         }),
     };
     drop(op);
+    if moments.is_none() {
+        let [mean, variance] = running;
+        let noted = Operation::BatchNorm { epsilon: config.epsilon, relu: config.relu };
+        trace::note(noted, &[x, inputs[1], inputs[2], mean, variance], &[&y]);
+    }
     record_wanting(wanted, y, &inputs, backward)
 }
 

@@ -7,6 +7,7 @@ use crate::ops::tensor::reduce::column_sums;
 use crate::shape::Shape;
 use crate::tape::{Later, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide};
+use crate::trace::{self, Operation};
 
 /// Stride, padding and groups of a convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,6 +155,8 @@ pub(super) fn convolution<C: Convolution>(
     let kept = then.relu.then(|| out.detach());
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
+    let Conv2dConfig { stride, padding, groups } = own.geometry().config;
+    trace::note(Operation::Convolution { stride, padding, groups }, &inputs, &[&out]);
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
     let out = record(out, &inputs, move |dy, gradients| {
         let dy = &kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));

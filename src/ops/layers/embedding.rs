@@ -10,6 +10,7 @@ use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// Elements of one task.
 const PIECE: usize = 1 << 14;
@@ -43,6 +44,7 @@ pub fn embedding(tokens: &Tensor, table: &Tensor) -> Tensor {
         }
     }
     drop(op);
+    trace::note(Operation::Embedding, &[tokens, table], &[&out]);
     let tokens = tokens.clone();
     record(out, &[table], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy.dtype().wide()) else { return };

@@ -8,6 +8,7 @@ use crate::ops::{begin, kernel_in};
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// The side of the blocks that are transposed one after another: a block's lines stay in the cache.
 const BLOCK: usize = 16;
@@ -33,6 +34,7 @@ pub fn flatten(x: &Tensor) -> Tensor {
     }
     let out = x.empty_like([images, channels * pixels]);
     transpose(&matrix(x, shape), &Slot { tensor: rows(&out, shape), add: false });
+    trace::note(Operation::Flatten, &[x], &[&out]);
     record(out, &[x], move |gradient, gradients| {
         if let Some(slot) = gradients.slot(0, gradient.dtype()) {
             let tensor = matrix(&slot.tensor, shape);

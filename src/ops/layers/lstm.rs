@@ -18,6 +18,7 @@ use crate::ops::tensor::matmul::gemm_parallel;
 use crate::ops::tensor::reduce::add_column_sums;
 use crate::tape::{Gradients, Slot, record};
 use crate::tensor::{Tensor, assert_alike, assert_wide, dense, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// The most samples of a task: the rows that fit the product's registers.
 const SAMPLES: usize = 10;
@@ -219,6 +220,9 @@ fn run(x: &Tensor, weights: LstmWeights, state: &State) -> LstmOutput {
     let y = context.h.view(batch * hidden, [times, batch, hidden], hidden);
     let [h, c] = [&context.h, &context.c].map(|all| context.at(all, times));
     let inputs = [x, weight_ih, weight_hh, bias_ih, bias_hh];
+    let last = if state.is_carried { [state.h, state.c] } else { [&h, &c] };
+    let noted = [&inputs[..], &[state.h, state.c]].concat();
+    trace::note(Operation::Lstm, &noted, &[&y, last[0], last[1]]);
     let y = record(y, &inputs, move |dy, gradients| match dy.device() {
         Device::Gpu(gpu) => launch::backward(gpu, &context, dy, gradients),
         Device::Cpu(cpu) => {

@@ -13,6 +13,7 @@ use crate::ops::layers::batch_norm::GradientSums;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// Elements of one task.
 const PIECE: usize = 1 << 14;
@@ -179,6 +180,8 @@ fn max_pool_with_taps<I: Tap>(x: &Tensor, windows: Windows) -> Tensor {
         }),
     }
     drop(op);
+    let Windows { kernel, stride, padding, .. } = windows;
+    trace::note(Operation::MaxPool { kernel, stride, padding }, &[x], &[&y]);
     record(y, &[x], move |dy, gradients| {
         let wanted = gradients.wanted::<GradientSums>(0);
         let Some(slot) = gradients.slot(0, dy.dtype()) else { return };

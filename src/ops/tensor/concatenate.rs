@@ -3,6 +3,7 @@
 use crate::ops::tensor::elementwise::accumulate;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike};
+use crate::trace::{self, Operation};
 
 /// Concatenates tensors along their last axis. Panics if any other extent differs.
 ///
@@ -74,6 +75,7 @@ impl Concatenation {
             Some(before) => (Some(before.shape()), vec![before, part]),
             None => (None, vec![part]),
         };
+        trace::note(Operation::Concatenate, &inputs, &[&joined]);
         self.joined = Some(record(joined, &inputs, move |gradient, gradients| {
             let places = before.map(|before| (0, before)).into_iter().chain([(start, shape)]);
             for (input, (start, shape)) in places.enumerate() {

@@ -9,6 +9,7 @@ use crate::ops::begin;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, dense, float_dispatch};
+use crate::trace::{self, Operation};
 pub(crate) use copy::{accumulate, copy_into};
 
 /// Elements of one task: three such pieces fit the L2 cache.
@@ -26,6 +27,11 @@ trait Unary: Copy + Send + Sync + 'static {
     fn forward<const FUSED: bool, T: Float>(self, x: T) -> T;
     /// `dy f'`. A function that is flat at a place gives 0 there, also if `dy` is infinite.
     fn backward<const FUSED: bool, T: Float>(self, kept: T, dy: T) -> T;
+
+    /// How a recorded pass names it.
+    fn operation(self) -> Operation {
+        Operation::Unary(Self::NAME)
+    }
 
     fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
         launch::unary(gpu, Self::NAME, &[], x, y);
@@ -82,6 +88,10 @@ impl Unary for Affine {
         dy * T::from_f64(self.factor)
     }
 
+    fn operation(self) -> Operation {
+        Operation::Affine { factor: self.factor, summand: self.summand }
+    }
+
     fn launch(self, gpu: &Gpu, x: &Tensor, y: &Tensor) {
         let parameters = [self.factor as f32, self.summand as f32];
         launch::unary(gpu, Self::NAME, &parameters, x, y);
@@ -121,6 +131,7 @@ fn unary<U: Unary>(function: U, x: &Tensor) -> Tensor {
         }),
     }
     drop(op);
+    trace::note(function.operation(), &[x], &[&y]);
     let kept = if U::KEEPS_OUTPUT { y.clone() } else { x.detach() };
     record(y, &[x], move |dy, gradients| {
         if let Some(slot) = gradients.slot(0, dy.dtype()) {
@@ -292,6 +303,7 @@ fn binary_value<B: Binary>(function: B, a: &Tensor, b: &Tensor) -> Tensor {
             float_dispatch!(a.dtype(), "element-wise", T => binary_into::<T, B>(cpu, a, b, &out, function));
         }
     }
+    trace::note(Operation::Binary(name), &[a, b], &[&out]);
     out
 }
 

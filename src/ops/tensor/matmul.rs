@@ -24,6 +24,7 @@ use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::{Gradients, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// Multiply-adds that are worth a separate task.
 const TASK: usize = 1 << 20;
@@ -149,9 +150,10 @@ fn matmul(a: &Tensor, b: &Tensor, product: Product) -> Tensor {
     let op = begin("matmul forward", &[a, b, &out], product.operations(a, &out));
     product_into(a, b, &out, product, false);
     drop(op);
+    let Product { transpose_a, transpose_b } = product;
+    trace::note(Operation::Matmul { transpose_a, transpose_b }, &[a, b], &[&out]);
     let (left, right) = (a.detach(), b.detach());
     record(out, &[a, b], move |dy, gradients| {
-        let Product { transpose_a, transpose_b } = product;
         // dA = dC op(B)^T, dB = op(A)^T dC, or their transposes.
         let (factors, product) = match transpose_a {
             false => ([dy, &right], Product { transpose_a: false, transpose_b: !transpose_b }),

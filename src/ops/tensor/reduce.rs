@@ -9,6 +9,7 @@ use crate::ops::tensor::elementwise::broadcast_to;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, dense, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// Rows that one task adds up. Another number would change the rounding of results.
 const ROWS: usize = 512;
@@ -150,6 +151,7 @@ impl Tensor {
     /// ```
     pub fn sum_to(&self, shape: impl Into<Shape>) -> Tensor {
         let out = sum_to(&self.detach(), shape.into());
+        trace::note(Operation::Sum, &[self], &[&out]);
         let whole = self.shape();
         record(out, &[self], move |gradient, gradients| {
             gradients.pass(0, &broadcast_to(gradient, whole));

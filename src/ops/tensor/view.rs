@@ -4,6 +4,7 @@ use crate::ops::tensor::elementwise::accumulate;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::Tensor;
+use crate::trace::{self, Operation};
 
 impl Tensor {
     /// The same elements in row-major order under another shape. Panics if their number differs.
@@ -21,6 +22,7 @@ impl Tensor {
         } else {
             self.copy().view(0, shape, shape.columns())
         };
+        trace::note(Operation::Reshape, &[self], &[&out]);
         record(out, &[self], move |gradient, gradients| {
             gradients.pass(0, &gradient.detach().reshape(old))
         })
@@ -39,6 +41,7 @@ impl Tensor {
             Some(view) => view,
             None => self.slice_copy(axis, start, length),
         };
+        trace::note(Operation::Slice { axis, start }, &[self], &[&out]);
         record(out, &[self], move |gradient, gradients| {
             let Some(slot) = gradients.slot(0, gradient.dtype()) else { return };
             let whole = slot.sum();

@@ -10,6 +10,7 @@ use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::record;
 use crate::tensor::{Tensor, float_dispatch};
+use crate::trace::{self, Operation};
 
 /// The mean under each `kernel` by `kernel` window, as PyTorch's `avg_pool2d`; padding counts as zeros.
 pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Tensor {
@@ -25,6 +26,7 @@ pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) 
         }),
     }
     drop(op);
+    trace::note(Operation::AveragePool { kernel, stride, padding }, &[x], &[&y]);
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let dx = &slot.tensor;
@@ -56,6 +58,7 @@ pub fn global_average_pool(x: &Tensor) -> Tensor {
         }),
     }
     drop(op);
+    trace::note(Operation::GlobalAveragePool, &[x], &[&y]);
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let reach = Reach {
@@ -109,6 +112,7 @@ pub fn adaptive_average_pool2d(x: &Tensor, size: [usize; 2]) -> Tensor {
         }),
     }
     drop(op);
+    trace::note(Operation::AdaptiveAveragePool, &[x], &[&y]);
     record(y, &[x], move |dy, gradients| {
         let Some(slot) = gradients.slot(0, dy.dtype()) else { return };
         let dx = &slot.tensor;

@@ -7,6 +7,7 @@ use crate::ops::begin;
 use crate::shape::Shape;
 use crate::tape::{Slot, record};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
+use crate::trace::{self, Operation};
 
 vectorised! {
     fn accumulate_row[T: Float](from: &[T], to: &mut [T]) {
@@ -105,6 +106,7 @@ impl Tensor {
     pub fn copy(&self) -> Tensor {
         let out = self.empty_like(self.shape());
         copy_into(self, &out);
+        trace::note(Operation::Copy, &[self], &[&out]);
         out
     }
 
