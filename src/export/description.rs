@@ -23,9 +23,10 @@ pub(super) fn of_input(record: &ModelRecord, input: Input) -> String {
         }
         (Input::Vector { .. }, _) => floats.to_owned(),
     };
+    let border = if record.padded { "; smaller images need a black border" } else { "" };
     match record.normalisation {
-        Some(_) => format!("{numbers}; the file standardises them"),
-        None => numbers,
+        Some(_) => format!("{numbers}{border}; the file standardises them"),
+        None => numbers + border,
     }
 }
 

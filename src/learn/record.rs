@@ -128,12 +128,13 @@ impl ModelRecord {
     /// A message where they are not.
     pub(crate) fn check_columns(&self, input: Input) -> std::result::Result<(), String> {
         let inputs = input.extents().last().copied().unwrap_or_default();
-        let pairs = [(&self.normalisation, inputs), (&self.target_normalisation, self.outputs)];
-        let is_whole = |(own, columns): (&Option<(Vec<f64>, Vec<f64>)>, usize)| {
-            let lengths = own.as_ref().map(|(mean, deviation)| [mean.len(), deviation.len()]);
-            lengths.is_none_or(|lengths| lengths == [columns; 2])
+        let pairs = [&self.normalisation, &self.target_normalisation];
+        let lengths =
+            pairs.map(|own| own.as_ref().map(|(mean, deviation)| [mean.len(), deviation.len()]));
+        let is_whole = |(own, columns): (Option<[usize; 2]>, usize)| {
+            own.is_none_or(|lengths| lengths == [columns; 2])
         };
-        if !pairs.into_iter().all(is_whole) {
+        if !lengths.into_iter().zip([inputs, self.outputs]).all(is_whole) {
             return Err(
                 "has another number of means than of inputs or targets: it is damaged".into()
             );

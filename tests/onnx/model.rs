@@ -35,6 +35,7 @@ pub(super) fn record(architecture: &str, width: f64, extents: &[usize]) -> Model
         normalisation: Some(normalisation.unzip()),
         target_normalisation: None,
         classes: None,
+        padded: false,
         table: None,
     }
 }
