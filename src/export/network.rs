@@ -61,7 +61,7 @@ impl Pair<'_> {
     }
 }
 
-/// A network on its way into a graph.
+/// Adds a network's recorded ops to a graph.
 pub(super) struct Network<'a> {
     pub graph: &'a mut Graph,
     /// The parameters and statistics, by name.

@@ -277,7 +277,7 @@ impl Predictions {
     /// there is no such sample.
     pub fn likeliest(&self, sample: usize, count: usize) -> Vec<(usize, f32)> {
         let mut all: Vec<(usize, f32)> = self.row(sample).iter().copied().enumerate().collect();
-        // Among equals, the class with the smaller number comes first; what is no number comes last.
+        // Among equals, the class with the smaller number comes first; NaN comes last.
         let rank = |own: f32| if own.is_nan() { f32::NEG_INFINITY } else { own };
         all.sort_by(|a, b| rank(b.1).total_cmp(&rank(a.1)));
         all.truncate(count);

@@ -58,7 +58,7 @@ fn numbers(bytes: &[u8], number: u64) -> Vec<u64> {
     let own = fields(bytes).into_iter().filter(|(field, _)| *field == number);
     let numbers = own.map(|(_, field)| match field {
         Field::Number(value) => value,
-        Field::Bytes(_) => panic!("field {number} is no number"),
+        Field::Bytes(_) => panic!("field {number} is not a number"),
     });
     numbers.collect()
 }

@@ -127,7 +127,7 @@ impl Options {
         let is_set = |name: &str| get(name).is_some_and(|value| value != "0" && !value.is_empty());
         let number = |name: &str, default: u64| match get(name) {
             Some(text) => {
-                text.parse().map_err(|_| format!("PTX_DRIVER_{name}={text} is no number"))
+                text.parse().map_err(|_| format!("PTX_DRIVER_{name}={text} is not a number"))
             }
             None => Ok(default),
         };

@@ -138,15 +138,8 @@ impl Context {
         let [from, affine, to] = [x.pointer(), affine.pointer(), y.pointer()];
         let tensors: Vec<&Tensor> = [x, y].into_iter().chain(residual).collect();
         let pointers = [from, affine, more, to];
-        let own = moments.and_then(|moments| {
-            let parts = moments.parts().shape();
-            let (tiling, rereads) = Tiling::adding_parts(gpu, &tensors, &pointers, parts)?;
-            Some((moments, tiling, rereads))
-        });
-        let (tiling, own) = match own {
-            Some((moments, tiling, rereads)) => (tiling, Some((moments, rereads))),
-            None => (Tiling::of(&tensors, &pointers), None),
-        };
+        let parts = moments.map(|moments| moments.parts().shape());
+        let (tiling, rereads) = Tiling::behind_parts(gpu, &tensors, &pointers, parts);
         let shape = BatchNormShape {
             y_pitch: y.pitch() as u64,
             residual_pitch: residual.map_or(0, Tensor::pitch) as u64,
@@ -154,7 +147,7 @@ impl Context {
             ..tiling.shape(x)
         };
         let shape = Parameters(&shape);
-        let Some((moments, rereads)) = own else {
+        let (Some(moments), Some(rereads)) = (moments, rereads) else {
             match moments {
                 Some(moments) => self.finish(gpu, inputs, moments, running),
                 None => self.finish_running(gpu, inputs, running),
@@ -215,10 +208,7 @@ impl Context {
             let pointers = [x, from, affine, slot.tensor.pointer()];
             let tensors = [input, dy, &slot.tensor];
             let (tiling, rereads) =
-                match Tiling::adding_parts(gpu, &tensors, &pointers, partial.shape()) {
-                    Some((tiling, rereads)) => (tiling, Some(rereads)),
-                    None => (Tiling::of(&tensors, &pointers), None),
-                };
+                Tiling::behind_parts(gpu, &tensors, &pointers, Some(partial.shape()));
             let shape = BatchNormShape {
                 dy_pitch: dy.pitch() as u64,
                 dx_pitch: slot.tensor.pitch() as u64,

@@ -26,12 +26,22 @@ const MOST_REREADS_OF_CLUSTERS: usize = 10 << 20;
 /// Blocks of a cluster: the most that every GPU with clusters allows.
 const CLUSTER: usize = 8;
 
-/// The most threads in one row of a block that is part of a cluster. The fewer channels a block has, the less it reads again; with 16
-/// bytes a thread these are 128 bytes of a row, whole lines of the cache.
-const CLUSTER_COLUMNS: usize = 8;
+/// How a tensor is cut into blocks.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// The most threads of a block in one row.
+    most_columns: usize,
+    /// The number of blocks, about.
+    blocks: usize,
+    /// Blocks of a cluster.
+    cluster: usize,
+}
 
-/// The blocks that keep a GPU busy where each reads parts again: two on each SM.
-const CLUSTER_BLOCKS: usize = WANTED_BLOCKS / 2;
+const ALONE: Cut = Cut { most_columns: MOST_COLUMNS, blocks: WANTED_BLOCKS, cluster: 1 };
+
+/// The fewer channels a block has, and the fewer blocks there are, the less they read again. With 16 bytes a thread, eight threads read
+/// 128 bytes of a row, a whole line of the cache; and two blocks on each SM keep a GPU busy.
+const IN_CLUSTERS: Cut = Cut { most_columns: 8, blocks: WANTED_BLOCKS / 2, cluster: CLUSTER };
 
 pub(super) const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
@@ -92,41 +102,31 @@ pub(super) struct Tiling {
 impl Tiling {
     /// `pointers` and `tensors` are all the memory that is read and written in vectors.
     pub fn of(tensors: &[&Tensor], pointers: &[Pointer]) -> Self {
-        Tiling::cut(tensors, pointers, [MOST_COLUMNS, WANTED_BLOCKS, 1])
+        Tiling::cut(tensors, pointers, ALONE)
     }
 
-    /// For a pass whose blocks add the parts of their own channels, with the bytes that they read for it; `None` if that takes longer
-    /// than a launch of its own, or there are no rows. `parts` is the shape of the parts.
-    pub fn adding_parts(
+    /// For a pass that needs the sums over parts of this shape. If the blocks of the pass add the parts of their own channels, the
+    /// result has the bytes that they read for it; `None` if a launch of its own takes less time, or there are no parts.
+    pub fn behind_parts(
         gpu: &Gpu,
         tensors: &[&Tensor],
         pointers: &[Pointer],
-        parts: Shape,
-    ) -> Option<(Self, usize)> {
-        let ways = [
-            (PartSums::Block, [MOST_COLUMNS, WANTED_BLOCKS, 1], MOST_REREADS),
-            (
-                PartSums::Cluster,
-                [CLUSTER_COLUMNS, CLUSTER_BLOCKS, CLUSTER],
-                MOST_REREADS_OF_CLUSTERS,
-            ),
-        ];
-        ways.into_iter().filter(|(way, ..)| *way == PartSums::Block || gpu.has_clusters()).find_map(
-            |(way, cut, most)| {
-                let tiling = Tiling::cut(tensors, pointers, cut);
-                let bytes = tiling.rereads(parts);
-                let fits = FORCED.get().map_or(bytes <= most, |forced| forced == way);
-                (bytes > 0 && fits).then_some((tiling, bytes))
-            },
-        )
+        parts: Option<Shape>,
+    ) -> (Self, Option<usize>) {
+        let alone = (PartSums::Block, ALONE, MOST_REREADS);
+        let together = (PartSums::Cluster, IN_CLUSTERS, MOST_REREADS_OF_CLUSTERS);
+        let ways = [Some(alone), gpu.has_clusters().then_some(together)];
+        let chosen = ways.into_iter().flatten().find_map(|(way, cut, most)| {
+            let tiling = Tiling::cut(tensors, pointers, cut);
+            let bytes = tiling.rereads(parts?);
+            let fits = FORCED.get().map_or(bytes <= most, |forced| forced == way);
+            (bytes > 0 && fits).then_some((tiling, Some(bytes)))
+        });
+        chosen.unwrap_or_else(|| (Tiling::of(tensors, pointers), None))
     }
 
-    /// Into blocks of at most this number of threads in a row, about this number of blocks, and clusters of this number of blocks.
-    fn cut(
-        tensors: &[&Tensor],
-        pointers: &[Pointer],
-        [most_columns, wanted_blocks, cluster]: [usize; 3],
-    ) -> Self {
+    fn cut(tensors: &[&Tensor], pointers: &[Pointer], cut: Cut) -> Self {
+        let Cut { most_columns, blocks, cluster } = cut;
         let (channels, rows) = (tensors[0].shape().columns(), tensors[0].shape().rows());
         let vector = vector_of(tensors[0].dtype());
         let is_whole = channels.is_multiple_of(vector)
@@ -138,7 +138,7 @@ impl Tiling {
         let across = groups.div_ceil(columns);
         let most_parts = rows.div_ceil(LEAST_ROWS * THREADS / columns).max(1);
         // Whole clusters.
-        let wanted = wanted_blocks / across.max(1) / cluster * cluster;
+        let wanted = blocks / across.max(1) / cluster * cluster;
         let parts = wanted.clamp(1, most_parts);
         let rows_of_part = rows.div_ceil(parts).max(1);
         let down = rows.div_ceil(rows_of_part).next_multiple_of(cluster);

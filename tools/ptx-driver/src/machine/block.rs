@@ -61,7 +61,7 @@ impl<'a> Block<'a> {
     /// Runs the block until it ends or waits for its cluster. Returns whether it waits.
     ///
     /// # Errors
-    /// If a thread does what is not allowed.
+    /// The first fault of a thread, such as an access out of bounds.
     pub fn run(&mut self, random: &mut Random) -> Result<bool, Fault> {
         let result = self.run_all(random);
         let index = self.index;

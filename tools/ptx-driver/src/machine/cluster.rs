@@ -86,7 +86,7 @@ impl<'a> Cluster<'a> {
     /// Runs the blocks of these indices, by rank.
     ///
     /// # Errors
-    /// If a thread does what is not allowed.
+    /// The first fault of a thread, such as an access out of bounds.
     pub fn run(&mut self, indices: &[[u32; 3]], random: &mut Random) -> Result<(), Fault> {
         for (block, index) in self.blocks.iter_mut().zip(indices) {
             block.begin(*index);

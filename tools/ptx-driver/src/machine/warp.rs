@@ -148,7 +148,7 @@ impl Warp {
     /// Runs until no lane can go on, or for about `most` instructions.
     ///
     /// # Errors
-    /// If a lane does what is not allowed.
+    /// The first fault of a lane, such as an access out of bounds.
     pub fn run(&mut self, launch: &Launch, shared: &mut Shared, most: u64) -> Result<Stop, Fault> {
         let end = self.steps.saturating_add(most).min(launch.execution.limit);
         while let Some(group) = self.groups.pop() {
