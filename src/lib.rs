@@ -112,6 +112,7 @@ pub mod ops;
 pub mod optim;
 #[cfg(feature = "cli")]
 pub mod plots;
+mod protobuf;
 pub mod random;
 pub mod rl;
 pub mod shape;

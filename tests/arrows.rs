@@ -8,7 +8,18 @@ use crate::place::source;
 
 /// The parts from below to above.
 const ROWS: &[&[&str]] = &[
-    &["shape", "random", "error", "file", "fingerprint", "argument", "named", "task", "input"],
+    &[
+        "shape",
+        "random",
+        "error",
+        "file",
+        "fingerprint",
+        "argument",
+        "named",
+        "task",
+        "input",
+        "protobuf",
+    ],
     &["device"],
     &["tensor", "tape", "trace"],
     &["ops"],

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::message::Message;
 use crate::error::{Error, Result};
+use crate::protobuf::Message;
 
 /// The version of ONNX's operators, and the first version of the file's layout that has them.
 const OPERATORS: i64 = 17;

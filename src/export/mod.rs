@@ -6,7 +6,6 @@
 
 mod description;
 mod graph;
-mod message;
 mod mixture;
 mod network;
 mod operations;

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use super::history::{EpochLine, History, StepLine, TestLine};
 use super::scale::number;
 use crate::error::{Error, Result};
+use crate::protobuf::Message;
 
 /// The folder in a run directory, and the file in it. TensorBoard knows event files by `tfevents` in their names.
 const FOLDER: &str = "tensorboard";
@@ -36,9 +37,7 @@ impl EventFile {
         let file = file.map_err(|error| Error::write(&path, error))?;
         let mut own =
             EventFile { path, file, rates: rates.to_vec(), steps: 0, epochs: 0, has_test: false };
-        let mut version = Message::event(0);
-        version.text(3, "brain.Event:2");
-        own.write(&record(&version.bytes))?;
+        own.write(&record(&at(0).text(3, "brain.Event:2").into_bytes()))?;
         Ok(own)
     }
 
@@ -98,69 +97,22 @@ fn of_test(test: &TestLine) -> Vec<Scalar> {
     values.map(|(name, value)| (format!("test/{name}"), value)).into()
 }
 
-/// The record of an event with the scalars that have a value; none without any.
+/// The record of an event with the scalars that have a value; nothing if none has one.
 fn event(step: u64, scalars: &[Scalar]) -> Vec<u8> {
-    let mut summary = Message::default();
-    for (name, value) in scalars {
-        let Some(value) = value else { continue };
-        let mut scalar = Message::default();
-        scalar.text(1, name);
-        scalar.float(2, *value as f32);
-        summary.message(1, &scalar);
-    }
-    if summary.bytes.is_empty() {
+    let with_value = scalars.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    let values: Vec<Message> = with_value
+        .map(|(name, value)| Message::default().text(1, name).float(2, value as f32))
+        .collect();
+    if values.is_empty() {
         return Vec::new();
     }
-    let mut event = Message::event(step);
-    event.message(5, &summary);
-    record(&event.bytes)
+    record(&at(step).message(5, Message::default().messages(1, values)).into_bytes())
 }
 
-/// A message of protocol buffers.
-#[derive(Default)]
-struct Message {
-    bytes: Vec<u8>,
-}
-
-impl Message {
-    /// An event of now.
-    fn event(step: u64) -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut event = Message::default();
-        event.bytes.push(1 << 3 | 1);
-        event.bytes.extend(since.as_secs_f64().to_le_bytes());
-        event.bytes.push(2 << 3);
-        event.variable(step);
-        event
-    }
-
-    /// A whole number, seven bits a byte.
-    fn variable(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.bytes.push(number as u8);
-    }
-
-    fn float(&mut self, field: u8, value: f32) {
-        self.bytes.push(field << 3 | 5);
-        self.bytes.extend(value.to_le_bytes());
-    }
-
-    fn text(&mut self, field: u8, text: &str) {
-        self.part(field, text.as_bytes());
-    }
-
-    fn message(&mut self, field: u8, message: &Message) {
-        self.part(field, &message.bytes);
-    }
-
-    fn part(&mut self, field: u8, bytes: &[u8]) {
-        self.bytes.push(field << 3 | 2);
-        self.variable(bytes.len() as u64);
-        self.bytes.extend(bytes);
-    }
+/// An event of now, without content.
+fn at(step: u64) -> Message {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Message::default().double(1, since.as_secs_f64()).int(2, step as i64)
 }
 
 /// A record of an event file.

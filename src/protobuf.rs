@@ -1,13 +1,15 @@
-//! Messages of Protocol Buffers, as far as ONNX needs them.
+//! Messages of Protocol Buffers, as far as ONNX and TensorBoard need them.
 
 /// The number of a field's kind in its tag.
 const VARINT: u64 = 0;
+#[cfg(feature = "cli")]
+const DOUBLE: u64 = 1;
 const BYTES: u64 = 2;
 const FLOAT: u64 = 5;
 
 /// A message in the making. Fields may come in any order, and a repeated field is written once for each value.
 #[derive(Default)]
-pub(super) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
     /// Seven bits a byte, the lowest first; the eighth bit says that more follow.
@@ -36,6 +38,13 @@ impl Message {
 
     pub fn float(mut self, field: u64, value: f32) -> Self {
         self.tag(field, FLOAT);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    #[cfg(feature = "cli")]
+    pub fn double(mut self, field: u64, value: f64) -> Self {
+        self.tag(field, DOUBLE);
         self.0.extend(value.to_le_bytes());
         self
     }
@@ -83,5 +92,12 @@ mod tests {
         let negative = Message::default().ints(20, &[-1, 1]).into_bytes();
         let expected = [&[0xa0, 1][..], &[0xff; 9], &[1], &[0xa0, 1, 1]];
         assert_eq!(negative, expected.concat());
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_double_has_eight_bytes() {
+        let double = Message::default().double(1, 1.0).into_bytes();
+        assert_eq!(double, [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
     }
 }
