@@ -267,11 +267,10 @@ fn without_controls(text: &str) -> String {
 
 /// A line of a CSV.
 fn cells(cells: &[String]) -> String {
-    let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.clone(),
-    };
-    cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells).expect("memory can be written");
+    let line = writer.into_inner().expect("memory can be written");
+    String::from_utf8(line).expect("cells are UTF-8")
 }
 
 /// The progress of long work, on standard error: a bar if the results do not appear on the same terminal, else lines.
