@@ -130,7 +130,8 @@ fn state(metrics: &Path, is_finished: bool) -> RunState {
     }
 }
 
-/// The runs in a folder, by name; of a directory that is a run itself, that one. A run that cannot be read comes as the reason.
+/// The runs in a folder, sorted by name, or the one run if the folder is a run's directory. A run that cannot be read gives its
+/// error.
 ///
 /// # Errors
 /// [`Error::Input`] if the folder cannot be read.
@@ -147,7 +148,7 @@ pub fn runs(folder: &Path) -> Result<Vec<Result<RunSummary>>> {
     Ok(paths.iter().map(|path| RunSummary::read(path)).collect())
 }
 
-/// A name's parts, digits as numbers, so that run 10 comes after run 9.
+/// Splits a name into texts and numbers, so that run 10 comes after run 9.
 fn natural(path: &Path) -> Vec<(String, u64)> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut parts = vec![(String::new(), 0)];

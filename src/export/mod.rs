@@ -72,7 +72,7 @@ impl Onnx {
     /// A model whose network is one of alrao's own, from a run's directory (its best model) or a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file: it is no checkpoint or not whole, is of a network of its author's own, or of a model
+    /// [`Error::Input`] naming the file: it is not a whole checkpoint, is of a network of its author's own, or of a model
     /// that no ONNX file can hold.
     pub fn open(source: impl AsRef<Path>) -> Result<Onnx> {
         let (file, _) = locate(source.as_ref())?;
@@ -239,7 +239,7 @@ impl Pass {
             _ => {
                 let shape = input.batch(samples);
                 let elements = samples * input.elements();
-                // Other numbers in each pass, by which constants are told from what is computed.
+                // Each pass has other numbers, so that computed values can be told from constants.
                 let values: Vec<f64> = (0..elements)
                     .map(|own| (own * 37 % (20 + samples)) as f64 / 10.0 - 1.0)
                     .collect();
@@ -330,7 +330,7 @@ fn state_ports(graph: &mut Graph, passes: &[Pass; 2]) -> Vec<[Port; 2]> {
 /// The states after the last time, each joined from those of its layers.
 ///
 /// # Errors
-/// Where a state is no stack of layers that recurrent ops replaced.
+/// Where a state is not `[layers, B, H]`, or no LSTM replaces one of its layers.
 fn last_states(network: &mut Network, states: &[(String, Tensor)]) -> Result<Vec<String>> {
     let mut joined = Vec::new();
     for (name, state) in states {

@@ -290,7 +290,7 @@ pub(super) fn text_at(area: &Area, text: &str, place: (i32, i32), size: u32, col
     area.draw_text(text, &style, place).expect(DRAWN);
 }
 
-/// Draws a text of a size whose left end, middle or right end is at a position; if it is turned, it is read from above to below.
+/// Draws a text; `place` is the position of its left end, its middle or its right end, by `end`. A turned text runs downwards.
 pub(super) fn text_from(
     area: &Area,
     text: &str,

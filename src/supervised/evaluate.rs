@@ -161,8 +161,8 @@ pub fn evaluate(
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
-    let Looked { measured, counts, kept } =
-        look(&trained.learner, &source, part, predictions.is_some(), record.outputs)?;
+    let PartResults { measured, counts, kept } =
+        measure_part(&trained.learner, &source, part, predictions.is_some(), record.outputs)?;
     if let Some(path) = predictions {
         write_predictions(&kept, &record, path)?;
     }
@@ -235,8 +235,8 @@ fn usual_part(dataset: &Dataset, is_other: bool) -> Part {
     }
 }
 
-/// A measurement, and what was made of the predictions of each batch.
-struct Looked {
+/// The results on a part of the data.
+struct PartResults {
     measured: Measurement,
     /// In the classification of images and vectors.
     counts: Option<ClassCounts>,
@@ -245,25 +245,25 @@ struct Looked {
 }
 
 /// Measures a model of `outputs` outputs on a part of the data.
-fn look(
+fn measure_part(
     learner: &Learner,
     source: &BatchSource,
     part: Part,
     is_kept: bool,
     outputs: usize,
-) -> Result<Looked> {
+) -> Result<PartResults> {
     let mut kept = Vec::new();
     let mut counts = source.classes(part).map(|own| ClassCounts::new(own.to_vec(), outputs));
-    let is_looked_at = is_kept || counts.is_some();
+    let needs_predictions = is_kept || counts.is_some();
     let mut each = |own: &[f32]| {
         if is_kept {
             kept.extend_from_slice(own);
         }
         counts.iter_mut().for_each(|counts| counts.add(own));
     };
-    let each = is_looked_at.then_some(&mut each as &mut Each<'_>);
+    let each = needs_predictions.then_some(&mut each as &mut Each<'_>);
     let measured = measure(learner, source, part, each, &StopFlag::default())?;
-    Ok(Looked { measured: measured.expect("nothing stops it"), counts, kept })
+    Ok(PartResults { measured: measured.expect("nothing stops it"), counts, kept })
 }
 
 fn is_same_place(one: &str, other: &str) -> bool {

@@ -73,7 +73,7 @@ impl Predictor {
     /// A model whose network is one of alrao's own, from a run's directory (its best model) or a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file: it is no checkpoint or not whole, is of a text model, or of a network of its author's
+    /// [`Error::Input`] naming the file: it is not a whole checkpoint, is of a text model, or of a network of its author's
     /// own.
     pub fn open(source: impl AsRef<Path>, device: &Device) -> Result<Predictor> {
         let (file, _) = locate(source.as_ref())?;

@@ -1,4 +1,4 @@
-//! Batches on their way to the GPU: buffers in pinned memory, and a stream that copies from them while the GPU works.
+//! Streams batches to the GPU: buffers in pinned memory, and a stream that copies from them while the GPU works.
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -69,7 +69,7 @@ impl SharedMemory {
         Ok(address)
     }
 
-    /// Poisons all that the running block may have written, or another block meanwhile.
+    /// Poisons all arrays and the dynamic part.
     pub fn poison(&self) {
         self.arrays.iter().flatten().for_each(|array| array.pages.poison());
         let Some(pages) = self.dynamic.as_ref().filter(|_| self.dynamic_bytes > 0) else { return };

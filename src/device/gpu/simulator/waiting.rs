@@ -39,7 +39,7 @@ impl Barrier {
     }
 }
 
-/// The records of a block whose threads all wait for their cluster, by number of the thread.
+/// A block's records, by number of the thread. All its threads wait for their cluster.
 pub(super) struct Exchange {
     pub site: *const Site,
     pub records: Vec<*mut c_void>,

@@ -20,7 +20,7 @@ const LEAST_ROWS: usize = 4;
 /// The most bytes that all blocks together read again in place of a launch: a microsecond of memory traffic.
 const MOST_REREADS: usize = 4 << 20;
 
-/// The same for clusters: what a launch for the sums over many parts takes, two microseconds and more.
+/// The same limit for clusters. A launch that adds many parts takes two microseconds or more, the time of this memory traffic.
 const MOST_REREADS_OF_CLUSTERS: usize = 10 << 20;
 
 /// Blocks of a cluster: the most that every GPU with clusters allows.

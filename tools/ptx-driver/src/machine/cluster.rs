@@ -30,7 +30,7 @@ pub struct Others {
     snapshots: Arc<Vec<Snapshot>>,
     /// Which blocks have ended.
     have_ended: Vec<bool>,
-    /// What has been read since the last barrier: rank, start and end.
+    /// The reads since the last barrier: rank, start and end.
     reads: RefCell<Vec<(usize, usize, usize)>>,
 }
 
