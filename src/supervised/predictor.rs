@@ -293,7 +293,8 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
     let at = |message: String| Error::input(format!("`class_names` {}", path.display()), message);
     let text =
         fs::read_to_string(path).map_err(|error| at(format!("could not be read: {error}")))?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    // Empty lines at the end do not count.
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
         Some(line) => Err(at(format!("line {} has no name; each class has a line", line + 1))),
         None => Ok(names),
@@ -335,7 +336,7 @@ mod tests {
     fn there_is_a_name_for_each_class() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("names.txt");
-        std::fs::write(&path, "T-shirt/top\r\nTrouser\n").unwrap();
+        std::fs::write(&path, "T-shirt/top\r\nTrouser\n\n").unwrap();
         let names = read_class_names(&path).unwrap();
         assert_eq!(names, ["T-shirt/top", "Trouser"]);
         assert!(check_class_names(&names, Task::Classification { classes: 2 }).is_ok());
