@@ -81,7 +81,11 @@ unsafe fn run_blocks(
         }
         while let Some(first) = waiting.front() {
             let number = first.number;
-            exchange(waiting, job.cluster).map_err(|what| Failure {
+            // The exchange's accesses are not the kernel's, and no thread runs that an error could stop.
+            let is_checked = std::mem::take(&mut (*worker).context_mut().is_checked);
+            let exchanged = exchange(waiting, job.cluster);
+            (*worker).context_mut().is_checked = is_checked;
+            exchanged.map_err(|what| Failure {
                 block: number,
                 message: format!("{} block {}: {what}", job.kernel.name(), job.grid.at(number)),
             })?;
