@@ -233,3 +233,27 @@ fn a_read_of_a_gap_is_told_unless_the_kernel_says_that_it_has_no_use_for_it() {
     assert_says(&text, &["reads at byte 128, 0 bytes into a forbidden gap,", "`x`"]);
     run("sound_read_of_gaps").unwrap();
 }
+
+/// The limit may end a launch before, in or behind the exchange; its own accesses do not count.
+#[test]
+fn a_cluster_with_too_many_accesses_says_so() {
+    let outcome = |most_accesses| {
+        let simulator = simulator(SimulatorOptions { most_accesses, ..Default::default() });
+        let y = floats(&simulator, &[0.0; 4 * 64]);
+        simulator.launch(&Launch {
+            kernel: "broken_cluster",
+            grid: [1, 4, 1],
+            block: [64, 1, 1],
+            cluster: 4,
+            shared: 0,
+            work: LaunchWork::default(),
+            arguments: &[&y, &-1i32, &0i32],
+        })
+    };
+    for most_accesses in (0..600).step_by(8) {
+        let text = outcome(most_accesses).err().unwrap_or_else(|| TOO_MANY_ACCESSES.into());
+        assert_says(&text, &[TOO_MANY_ACCESSES]);
+    }
+    outcome(0).unwrap_err();
+    outcome(10_000).unwrap();
+}
