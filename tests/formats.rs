@@ -1,6 +1,7 @@
 //! The formats of data: the same numbers train the same model, whichever file they come from.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use alrao::learn::{Silent, StopFlag};
@@ -10,6 +11,7 @@ use alrao::{Device, DeviceKind};
 use safetensors::SafeTensors;
 
 use crate::own_data::Tensors;
+use crate::runs::ends_with;
 
 /// The parameters after two epochs of training.
 fn parameters(folder: &Path, data: &Path, settings: &str) -> Vec<(String, Vec<u8>)> {
@@ -85,6 +87,36 @@ pub(crate) fn write_npy(folder: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
         let bytes = [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), data].concat();
         fs::write(folder.join(name).with_extension("npy"), bytes).unwrap();
     }
+}
+
+/// Fashion-MNIST as Debian's package `dataset-fashion-mnist` has it. `ALRAO_REQUIRE_FASHION_MNIST=1` makes its absence an error.
+#[test]
+fn fashion_mnist_is_trained_and_its_classes_are_named() {
+    let data = Path::new("/usr/share/datasets/fashion-mnist");
+    if !data.exists() {
+        let is_required = std::env::var("ALRAO_REQUIRE_FASHION_MNIST").is_ok_and(|own| own != "0");
+        assert!(!is_required, "apt install dataset-fashion-mnist");
+        eprintln!("skipped: apt install dataset-fashion-mnist");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = data.display();
+    ends_with(0, folder, &format!("-q train --data {data} --samples 3000 --epochs 2 --out run"));
+    let names =
+        "T-shirt\nTrouser\nPullover\nDress\nCoat\nSandal\nShirt\nSneaker\nBag\nAnkle boot\n";
+    fs::write(folder.join("names.txt"), names).unwrap();
+    let images = format!("{data}/t10k-images-idx3-ubyte.gz");
+    let (lines, _) = ends_with(0, folder, &format!("predict run {images} --class-names names.txt"));
+    let names: Vec<&str> = names.lines().collect();
+    let mut labels = Vec::new();
+    let packed = fs::File::open(format!("{data}/t10k-labels-idx1-ubyte.gz")).unwrap();
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut labels).unwrap();
+    let is_right =
+        |(line, label): &(&str, &u8)| line.split('\t').nth(1) == Some(names[usize::from(**label)]);
+    let right = lines.lines().zip(&labels[8..]).filter(is_right).count();
+    // 7561 on the machine where this was written; one in ten by chance.
+    assert!(lines.lines().count() == 10_000 && right > 6000, "{right}");
 }
 
 #[test]

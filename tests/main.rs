@@ -39,6 +39,7 @@ mod models;
 #[cfg(feature = "cli")]
 mod onnx;
 mod own_data;
+mod own_runs;
 #[cfg(all(feature = "cli", unix))]
 mod peers;
 mod place;

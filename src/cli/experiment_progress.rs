@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::messages::{loss, percent};
 use super::progress::Display;
+use super::time_left::left;
 use alrao::experiments::{Ending, Event, Metric, Observer, Record};
 use alrao::learn::StopFlag;
 
@@ -91,7 +92,11 @@ impl Progress {
         bar.set_prefix(format!("runs {}/{}", self.work.ended, self.work.runs));
         bar.set_position((WHOLE * self.work.done() / self.work.runs.max(1) as f64) as u64);
         let current: Vec<&str> = self.current.values().map(String::as_str).collect();
-        bar.set_message(format!("{}  {}", left(self.work.left()), current.join(" · ")));
+        bar.set_message(format!(
+            "{}  {}",
+            self.work.left().map(left).unwrap_or_default(),
+            current.join(" · ")
+        ));
     }
 }
 
@@ -131,7 +136,11 @@ impl Observer for Progress {
                 self.current.remove(*name);
                 let (ended, runs) = (self.work.ended, self.work.runs);
                 let digits = runs.to_string().len();
-                let rest = if ended < runs { left(self.work.left()) } else { String::new() };
+                let rest = if ended < runs {
+                    self.work.left().map(left).unwrap_or_default()
+                } else {
+                    String::new()
+                };
                 let outcome = outcome(record, *failure);
                 let text = format!("[{ended:>digits$}/{runs}] {name}  {outcome}  {rest}");
                 self.display.line_or_stop(text.trim_end(), &self.stop);
@@ -178,31 +187,9 @@ fn outcome(record: &Record, failure: Option<&str>) -> String {
     }
 }
 
-/// `about 4 min left`.
-fn left(duration: Option<Duration>) -> String {
-    let Some(seconds) = duration.map(|own| own.as_secs()) else { return String::new() };
-    let text = match seconds {
-        0..60 => format!("{seconds} s"),
-        60..5400 => format!("{} min", (seconds + 30) / 60),
-        5400..172_800 => format!("{:.1} h", seconds as f64 / 3600.0),
-        _ => format!("{:.1} days", seconds as f64 / 86_400.0),
-    };
-    format!("about {text} left")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_time_left_is_rounded() {
-        let text = |seconds: u64| left(Some(Duration::from_secs(seconds)));
-        assert_eq!(text(42), "about 42 s left");
-        assert_eq!(text(250), "about 4 min left");
-        assert_eq!(text(3 * 3600), "about 3.0 h left");
-        assert_eq!(text(300_000), "about 3.5 days left");
-        assert_eq!(left(None), "");
-    }
 
     #[test]
     fn what_was_done_before_says_nothing_about_speed() {

@@ -1,12 +1,12 @@
 //! `alrao export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::failure::Ending;
 use super::messages;
-use alrao::error::Error;
+use alrao::error::{Error, Result};
 use alrao::export::Onnx;
 use alrao::learn::OutputFile;
 
@@ -28,14 +28,26 @@ pub(super) struct Arguments {
     force: bool,
 }
 
+/// A file that is written for its own sake, so that only `force` replaces one that is there.
+///
+/// # Errors
+/// If it is there without `force`, is one of the inputs, or cannot be written.
+pub(super) fn new_file(
+    field: &str,
+    path: &Path,
+    inputs: &[&Path],
+    force: bool,
+) -> Result<OutputFile> {
+    if !force && path.symlink_metadata().is_ok() && !path.is_dir() {
+        return Err(Error::file(path, "is there already; `force` replaces it"));
+    }
+    OutputFile::new(field, path, inputs)
+}
+
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let Arguments { source, output, force } = arguments;
-    if !force && output.symlink_metadata().is_ok() && !output.is_dir() {
-        let message = "is there already; `force` replaces it";
-        return Err(Error::file(output, message).into());
-    }
     let inputs: &[_] = if source.is_dir() { &[] } else { &[&**source] };
-    let file = OutputFile::new("OUT", output, inputs)?;
+    let file = new_file("OUT", output, inputs, *force)?;
     let onnx = Onnx::open(source)?;
     file.write(onnx.bytes())?;
     if !quiet {

@@ -22,6 +22,7 @@ mod running;
 mod runs;
 mod sample;
 mod signals;
+mod time_left;
 mod train;
 
 use std::process::ExitCode;

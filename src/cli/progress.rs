@@ -6,18 +6,21 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::messages::{for_people, loss, percent, r2_text};
+use super::time_left::Pace;
 use alrao::data::Dataset;
 use alrao::device::Device;
 use alrao::learn::{Counts, EvaluatedPart, Observer, StopFlag};
 use alrao::plots::RunPlots;
 use alrao::supervised::RunConfig;
-use alrao::supervised::{EpochReport, Event, Status, Supervised};
+use alrao::supervised::{EpochReport, Event, Plan, Status, Supervised};
 
 /// Shows the progress of a run, and keeps its plots up to date.
 pub(super) struct Progress {
     pub display: Display,
     pub plots: Option<RunPlots>,
     pub epochs: u64,
+    pub steps_per_epoch: u64,
+    pub pace: Option<Pace>,
     stop: StopFlag,
 }
 
@@ -96,7 +99,7 @@ impl Progress {
     /// Sets `stop` if the reader of the progress goes away.
     pub fn new(quiet: bool, plots: Option<RunPlots>, stop: &StopFlag) -> Self {
         let display = Display::new(quiet, TEMPLATE, NARROW);
-        Progress { display, plots, epochs: 0, stop: stop.clone() }
+        Progress { display, plots, epochs: 0, steps_per_epoch: 1, pace: None, stop: stop.clone() }
     }
 
     /// Shows lines.
@@ -129,8 +132,16 @@ impl Progress {
         format!("epoch {epoch:>digits$}/{}", self.epochs)
     }
 
-    fn start(&mut self, steps_per_epoch: u64, epochs: u64) {
-        self.epochs = epochs;
+    /// The time left after this number of steps, with blanks before it; empty if it is not known.
+    pub fn time_left(&self, steps: u64) -> String {
+        self.pace.as_ref().map(|pace| pace.text(steps)).unwrap_or_default()
+    }
+
+    fn start(&mut self, plan: &Plan, step: u64) {
+        let Plan { steps_per_epoch, epochs, max_steps } = *plan;
+        (self.epochs, self.steps_per_epoch) = (epochs, steps_per_epoch);
+        let all = steps_per_epoch.saturating_mul(epochs);
+        self.pace = Some(Pace::new(step, all.min(max_steps.unwrap_or(u64::MAX))));
         if let Some(plots) = &mut self.plots {
             plots.set_steps_per_epoch(steps_per_epoch);
         }
@@ -164,7 +175,7 @@ impl Observer<Supervised> for Progress {
 
     fn notice(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { plan, .. } => self.start(plan.steps_per_epoch, plan.epochs),
+            Event::Started { plan, step, .. } => self.start(plan, *step),
             Event::Progress(Status {
                 epoch,
                 step_in_epoch,
@@ -176,7 +187,9 @@ impl Observer<Supervised> for Progress {
                 if let Display::Bar(bar) = &self.display {
                     bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step_in_epoch);
-                    bar.set_message(state(*loss, *accuracy, posterior, *samples_per_second));
+                    let state = state(*loss, *accuracy, posterior, *samples_per_second);
+                    let done = (epoch - 1) * self.steps_per_epoch + step_in_epoch;
+                    bar.set_message(state + &self.time_left(done));
                 }
             }
             Event::Step(_) => (),
@@ -189,7 +202,12 @@ impl Observer<Supervised> for Progress {
                 }
             }
             Event::Epoch(report) => {
-                self.line(&epoch_line(report, self.epochs));
+                // A bar shows it while it is true; in a file each line has it.
+                let left = match self.display {
+                    Display::Bar(_) => String::new(),
+                    _ => self.time_left(report.epoch * self.steps_per_epoch),
+                };
+                self.line(&(epoch_line(report, self.epochs) + &left));
                 self.draw();
             }
             Event::Test(_) => (),
@@ -215,7 +233,7 @@ fn state(
 
 fn epoch_line(report: &EpochReport, epochs: u64) -> String {
     let part = |name: &str, mean_loss: f64, accuracy: Option<f64>| {
-        let accuracy = accuracy.map(|accuracy| format!(" {:>6}", percent(accuracy)));
+        let accuracy = accuracy.map(|accuracy| format!(" {:>7}", percent(accuracy)));
         let r2 =
             report.valid_r2.filter(|_| name == "valid").map(|r2| format!(" R2 {}", r2_text(r2)));
         format!("  {name} {}{}", loss(mean_loss), accuracy.or(r2).unwrap_or_default())
@@ -279,6 +297,15 @@ pub(super) fn introduction(
     let data = dataset.description();
     let model = describe_model(config);
     format!("device  {device}\ndata    {data}\nmodel   {model}\nrun     {}", directory.display())
+}
+
+/// A line that explains the signs in the epochs' lines. `measure` chooses the best epoch.
+pub(super) fn signs(measure: &str, classifiers: usize) -> String {
+    let bars = match classifiers {
+        0 | 1 => "",
+        _ => "; ▁▄█ the classifiers' weights, smallest learning rate first",
+    };
+    format!("epochs  * the best {measure} so far{bars}")
 }
 
 fn describe_model(config: &RunConfig) -> String {

@@ -3,27 +3,56 @@
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::export::new_file;
 use super::failure::Ending;
 use super::messages;
-use alrao::experiments::{RunState, RunSummary, runs};
+use alrao::experiments::{RunState, RunSummary, compare_runs, html, runs};
 
-/// List runs: model, data, method, epochs, best validation, test, state
+/// List runs, or compare some on one page
 #[derive(Args)]
-#[command(after_help = "Examples:\n  alrao runs\n  alrao runs experiments --sort valid\n  \
-    alrao runs --json\n\nvalid is the validation of the best epoch, whose model is kept; test is that model's. \
-    Both are accuracies, losses (regression and text) or returns (Q-learning).")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  alrao runs\n  \
+    alrao runs experiments --sort valid\n  alrao runs --json\n  alrao runs compare runs/a runs/b\n\nvalid is the validation of the best epoch, whose model is kept; test is that model's. \
+    Both are accuracies, losses (regression and text) or returns (Q-learning)."
+)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The folder of the runs, or one run
     #[arg(default_value = "runs")]
     folder: PathBuf,
-    /// Put the best first, or those with most epochs
+    /// Put the best first, accuracies before losses before returns, or those with most epochs
     #[arg(long, value_enum, default_value = "name")]
     sort: Sort,
     /// Print an object a line
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Compare(Compare),
+}
+
+/// Write a page with the settings that differ, the results and the curves of some runs
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  alrao runs compare runs/cnn-generated-alrao-1 runs/cnn-generated-sgd-1\n  \
+    alrao runs compare runs/* --output page.html --force"
+)]
+struct Compare {
+    /// The runs' directories
+    #[arg(required = true, value_name = "RUN", num_args = 2..)]
+    runs: Vec<PathBuf>,
+    /// The page to write, HTML in one file
+    #[arg(short, long, value_name = "FILE", default_value = "comparison.html")]
+    output: PathBuf,
+    /// Replace the page if it is there
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -35,6 +64,26 @@ enum Sort {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    match &arguments.command {
+        Some(Command::Compare(compare)) => write_comparison(compare),
+        None => list(arguments),
+    }
+}
+
+fn write_comparison(arguments: &Compare) -> anyhow::Result<Ending> {
+    let Compare { runs, output, force } = arguments;
+    let file = new_file("output", output, &[], *force)?;
+    let findings = compare_runs(runs)?;
+    let version = env!("CARGO_PKG_VERSION");
+    file.write(
+        html(&findings, &format!("alrao runs compare; written by alrao {version}")).as_bytes(),
+    )?;
+    messages::result(&findings.markdown())?;
+    messages::note(&format!("written {}", output.display()));
+    Ok(Ending::Done)
+}
+
+fn list(arguments: &Arguments) -> anyhow::Result<Ending> {
     let mut found = Vec::new();
     for run in runs(&arguments.folder)? {
         match run {
@@ -43,15 +92,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             Err(error) => messages::note(&format!("left out: {error}")),
         }
     }
-    let descending = |a: Option<f64>, b: Option<f64>| match (a, b) {
-        (Some(a), Some(b)) => b.total_cmp(&a),
-        // Runs without a value come last.
-        (a, b) => a.is_none().cmp(&b.is_none()),
-    };
+    let best_first =
+        |a: &RunSummary, b: &RunSummary, by_test| match (a.result(by_test), b.result(by_test)) {
+            (Some(a), Some(b)) => a.best_first(b),
+            // Runs without a result come last.
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        };
     found.sort_by(|a, b| match arguments.sort {
         Sort::Name => Ordering::Equal,
-        Sort::Valid => descending(a.score(false), b.score(false)),
-        Sort::Test => descending(a.score(true), b.score(true)),
+        Sort::Valid => best_first(a, b, false),
+        Sort::Test => best_first(a, b, true),
         Sort::Epochs => b.epochs.cmp(&a.epochs),
     });
     if arguments.json {
@@ -89,11 +139,7 @@ fn table(found: &[RunSummary]) -> String {
 
 fn row(run: &RunSummary) -> [String; 9] {
     let none = || "-".to_owned();
-    let value = |mean_return: Option<f64>, accuracy: Option<f64>, loss: Option<f64>| {
-        let shown = mean_return.map(|own| format!("{own:.1}"));
-        let shown = shown.or(accuracy.map(|own| format!("{:.2}%", 100.0 * own)));
-        shown.or(loss.map(|own| format!("{own:.4}"))).unwrap_or_else(none)
-    };
+    let result = |by_test| run.result(by_test).map_or_else(none, |own| own.to_string());
     [
         run.path.file_name().map_or_else(none, |name| name.to_string_lossy().into_owned()),
         run.model.clone().unwrap_or_else(none),
@@ -101,8 +147,8 @@ fn row(run: &RunSummary) -> [String; 9] {
         run.method.clone(),
         run.planned.map_or_else(|| run.epochs.to_string(), |all| format!("{}/{all}", run.epochs)),
         run.best_epoch.map_or_else(none, |epoch| epoch.to_string()),
-        value(run.valid_return, run.valid_accuracy, run.valid_loss),
-        value(run.test_return, run.test_accuracy, run.test_loss),
+        result(false),
+        result(true),
         match run.state {
             RunState::Running => "running",
             RunState::Finished => "finished",

@@ -75,6 +75,7 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
     run.notes().iter().for_each(|note| progress.line(&format!("data    {note}")));
     run.notes_on_checkpoints().iter().for_each(|note| progress.line(&format!("run     {note}")));
+    progress.line(&progress::signs("validation loss", run.config().alrao.classifiers));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();

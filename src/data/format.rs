@@ -75,6 +75,7 @@ impl Format {
         let head = head(path, HEAD)?;
         let ends = |ending: &str| path.extension().is_some_and(|own| own == ending);
         match head.as_slice() {
+            [] => Err(Error::file(path, "is empty")),
             _ if head.starts_with(numpy::ARCHIVE) && !file::is_pytorch(&head) => Ok(Format::Npz),
             _ if head.starts_with(numpy::MAGIC) => {
                 let message = format!(

@@ -169,6 +169,13 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     Ok(Dataset::new(name, Content::Arrays(arrays)))
 }
 
+/// Whether data is a text by its name: a file that ends in `.txt`, or a folder with `train.txt`.
+pub(crate) fn is_named_as_text(source: &str) -> bool {
+    let path = Path::new(source);
+    path.join("train.txt").is_file()
+        || path.is_file() && path.extension().is_some_and(|own| own == "txt")
+}
+
 /// Whether data for images or vectors is a CSV.
 pub(crate) fn is_csv(source: &str, kind: Kind) -> bool {
     kind == Kind::Arrays && matches!(Format::of(Path::new(source)), Ok(Format::Csv))

@@ -152,8 +152,10 @@ fn in_file(path: &Path, form: &SampleForm) -> Result<Samples> {
     match (Format::of(path)?, &form.table) {
         (Format::Csv, Some(table)) => rows(read(path)?, path, table, form),
         (Format::Csv, None) => {
-            let message =
-                format!("is a CSV, and the model was not trained on one: it takes {}", form.sample);
+            let message = format!(
+                "is a CSV, and the model was not trained on one: it takes {}, for example in an .npz",
+                form.sample
+            );
             Err(Error::file(path, message))
         }
         (Format::Npz, _) => of_tensors(&numpy::archive(path, form.sample)?, path, form),

@@ -78,7 +78,7 @@ impl Picture {
 pub struct Findings {
     /// The experiment, in one line.
     pub title: String,
-    /// The paper's finding.
+    /// The paper's finding; empty if the paper has none.
     pub paper: String,
     /// The runs that failed, and the reasons.
     pub failures: Vec<String>,
@@ -97,7 +97,10 @@ pub struct Findings {
 impl Findings {
     /// Everything but the pictures, in markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!("# {}\n\nIn the paper: {}\n", self.title, self.paper);
+        let mut text = format!("# {}\n", self.title);
+        if !self.paper.is_empty() {
+            let _ = write!(text, "\nIn the paper: {}\n", self.paper);
+        }
         list(&mut text, FAILURES, &self.failures);
         list(&mut text, "What came out", &self.observations);
         for table in &self.tables {

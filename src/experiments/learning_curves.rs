@@ -10,7 +10,7 @@ use super::options::{Options, Size};
 use super::record::{Epoch, Records};
 use super::setup::{Group, Setup, titles};
 use crate::error::Result;
-use crate::plots::{Axis, Scale, Series, Stroke, lines};
+use crate::plots::{Axis, Scale, Series, lines};
 
 pub(super) const WHOLE: Size = Size { settings: 9, epochs: 300, seeds: None };
 pub(super) const QUICK: Size = Size { settings: 9, epochs: 12, seeds: Some(1) };
@@ -66,10 +66,8 @@ pub(super) fn curves<'a, G: Iterator<Item = &'a Group>>(
     ];
     let picture = |(name, label, value): (&str, &str, Value64)| {
         let series = groups().map(|group| {
-            let width = if group.method.is_alrao() { 3 } else { 2 };
-            let points = group.curve(records, |epoch| Some(value(epoch)? * factor));
-            let stroke = Stroke::Dotted(width);
-            Series::new(group.method.label(), points, group.method.colour(), stroke)
+            let points = group.estimates(records, |epoch| Some(value(epoch)? * factor));
+            group.line(points)
         });
         let series: Vec<Series> = series.filter(|own| !own.points.is_empty()).collect();
         let points = || series.iter().flat_map(|own| own.points.iter());
@@ -79,7 +77,7 @@ pub(super) fn curves<'a, G: Iterator<Item = &'a Group>>(
         let x = Axis::new("epoch", Scale::linear(0.0..end));
         let y = Axis::new(format!("{label} ({unit})"), y);
         let caption = format!(
-            "{}: {label} over the epochs, mean over the runs. A curve ends where a run diverged or failed; a curve that is not \
+            "{}: {label} over the epochs, mean over the runs, with the standard deviation as a band. A curve ends where a run diverged or failed; a curve that is not \
              visible has a larger loss.",
             setup.title()
         );

@@ -19,6 +19,7 @@ mod quick;
 mod record;
 mod report;
 mod rows;
+mod run_comparison;
 mod run_list;
 mod running;
 mod setup;
@@ -35,8 +36,10 @@ use serde_json::{Map, Value, json};
 pub use findings::{Findings, Line, Picture, Table};
 pub use options::{Options, Size};
 pub use record::{Ending, Epoch, Record, Records, Test};
+pub use report::html;
 pub use rows::{ROWS, Row, Score, Source};
-pub use run_list::{RunState, RunSummary, runs};
+pub use run_comparison::compare_runs;
+pub use run_list::{RunResult, RunState, RunSummary, runs};
 pub use running::{Event, Metric, Observer};
 pub use statistics::Estimate;
 
@@ -271,7 +274,7 @@ fn write(
         env!("CARGO_PKG_VERSION"),
         env!("ALRAO_COMMIT")
     );
-    folder.write("report.html", &report::html(findings, &made))
+    folder.write("report.html", &html(findings, &made))
 }
 
 /// The device of the runs, opened once to check that it can be.

@@ -265,27 +265,25 @@ fn curves(comparison: &Comparison, records: &Records) -> Picture {
     let series: Vec<Series> = comparison
         .groups()
         .map(|group| {
-            let points = group.curve(records, |epoch| epoch.mean_return);
+            let points = group.estimates(records, |epoch| epoch.mean_return);
             let runs: Vec<&Record> = group.records(records).collect();
             let step = |epoch: f64| {
                 let own = runs.iter().filter_map(|run| run.epochs.get(epoch as usize - 1)?.step);
                 own.max().map_or(epoch * scale, |step| step as f64)
             };
-            let points = points.into_iter().map(|(epoch, own)| (step(epoch), own)).collect();
-            let stroke = Stroke::Dotted(if group.method.is_alrao() { 3 } else { 2 });
-            Series::new(group.method.label(), points, group.method.colour(), stroke)
+            group.line(points.into_iter().map(|(epoch, own)| (step(epoch), own)))
         })
         .filter(|own| !own.points.is_empty())
         .collect();
     let points = || series.iter().flat_map(|own| own.points.iter());
     let end = points().map(|(step, _)| *step).fold(1.0, f64::max);
     let x = Axis::new("step of the environment", Scale::linear(0.0..end));
-    let y = Axis::new("mean return", returns_scale(points().map(|(_, own)| *own)));
+    let y = Axis::new("mean return", Scale::returns(points().map(|(_, own)| *own)));
     Picture::new(
         "returns",
         lines(&x, &y, "", &series),
-        "Mean return of the evaluations, which take no random actions; mean over the runs. A curve ends where a run diverged or \
-         failed.",
+        "Mean return of the evaluations, which take no random actions; mean over the runs, with the standard deviation as a band. A \
+         curve ends where a run diverged or failed.",
     )
 }
 
@@ -305,7 +303,7 @@ fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
     let all = series.iter().flat_map(|own| own.points.iter().map(|(_, own)| *own));
     let known = series.iter().flat_map(|own| own.points.iter().zip(&own.deviations));
     let ends = known.flat_map(|((_, mean), deviation)| [mean - deviation, mean + deviation]);
-    let y = Axis::new("mean return", returns_scale(all.chain(ends)));
+    let y = Axis::new("mean return", Scale::returns(all.chain(ends)));
     let x = Axis::new("learning rate of SGD", Scale::logarithmic(4e-6..25.0));
     Picture::new(
         "return-by-rate",
@@ -313,16 +311,6 @@ fn by_rate(comparison: &Comparison, records: &Records) -> Picture {
         "Mean return in new episodes of SGD by its learning rate, with the standard deviation over the runs, beside Adam \
          with its default rate and Alrao. A rate at which a run diverged or failed has no point.",
     )
-}
-
-fn returns_scale(returns: impl Iterator<Item = f64>) -> Scale {
-    let wider = |(low, high): (f64, f64), own: f64| (low.min(own), high.max(own));
-    let (low, high) = returns.fold((f64::INFINITY, f64::NEG_INFINITY), wider);
-    let margin = 0.05 * (high - low).max(1.0);
-    match low <= high {
-        true => Scale::linear(low - margin..high + margin),
-        false => Scale::linear(0.0..1.0),
-    }
 }
 
 fn values(comparison: &Comparison, records: &Records) -> Value {

@@ -18,22 +18,25 @@ p.caption { color: var(--faint); margin: 1.8rem 0 .2rem }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left }
 th { border-bottom-width: 2px; vertical-align: bottom }
+tr.ours, td.ours, th.ours { font-weight: 650; background: var(--band) }
 tr.theirs { background: var(--band); color: var(--faint) }
 figure { margin: 1.6rem 0 } figcaption { color: var(--faint); margin-top: .3rem }
-svg { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
+svg { display: block; width: 100%; min-width: 34rem; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
 footer { margin-top: 3rem; color: var(--faint); font-size: .9rem; border-top: 1px solid var(--line); padding-top: .6rem }
 ";
 
-/// The page. `made` is its last line: the command and the version that made it.
-pub(super) fn html(findings: &Findings, made: &str) -> String {
+/// Findings as one HTML page without scripts or links to other files. `made` is its last line: the command and the version that made it.
+pub fn html(findings: &Findings, made: &str) -> String {
     let title = escape(&findings.title);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <p class=\"paper\">In the paper: {}</p>\n",
-        escape(&findings.paper)
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
     );
+    if !findings.paper.is_empty() {
+        let paper = escape(&findings.paper);
+        let _ = writeln!(page, "<p class=\"paper\">In the paper: {paper}</p>");
+    }
     list(&mut page, FAILURES, &findings.failures);
     list(&mut page, "What came out", &findings.observations);
     for table in &findings.tables {
@@ -42,7 +45,7 @@ pub(super) fn html(findings: &Findings, made: &str) -> String {
     for picture in &findings.pictures {
         let _ = write!(
             page,
-            "<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>\n",
+            "<figure>\n<div class=\"wide\">{}</div>\n<figcaption>{}</figcaption>\n</figure>\n",
             picture.svg.trim(),
             escape(&picture.caption)
         );
@@ -61,14 +64,23 @@ fn list(page: &mut String, title: &str, points: &[String]) {
 }
 
 fn add_table(page: &mut String, table: &Table) {
+    let is_ours = |text: &String| text.starts_with("Alrao");
     let cells = |tag: &str, cells: &[String]| -> String {
-        cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
+        let cell = |(cell, head): (&String, &String)| {
+            let class = if is_ours(head) { " class=\"ours\"" } else { "" };
+            format!("<{tag}{class}>{}</{tag}>", escape(cell))
+        };
+        cells.iter().zip(&table.head).map(cell).collect()
     };
     let rows: String = table
         .rows
         .iter()
         .map(|row| {
-            let class = if row.is_papers { " class=\"theirs\"" } else { "" };
+            let class = match row.cells.first() {
+                _ if row.is_papers => " class=\"theirs\"",
+                Some(name) if is_ours(name) => " class=\"ours\"",
+                _ => "",
+            };
             format!("<tr{class}>{}</tr>\n", cells("td", &row.cells))
         })
         .collect();
@@ -92,6 +104,7 @@ mod tests {
     fn the_page_needs_nothing_else() {
         let mut table = Table::new("a < b", &["name", "value"]);
         table.push(["one", "1 & 2"]);
+        table.push(["Alrao", "3"]);
         table.push_papers("one", ["3"]);
         let failures = vec!["one-seed-0: why".into()];
         let title = "<T>".into();
@@ -101,6 +114,7 @@ mod tests {
             page.contains("&lt;T&gt;") && page.contains("1 &amp; 2") && page.contains("a &lt; b")
         );
         assert!(page.contains("<tr class=\"theirs\"><td>one (paper)</td><td>3</td></tr>"));
+        assert!(page.contains("<tr class=\"ours\"><td>Alrao</td><td>3</td></tr>"));
         assert!(page.contains("<li>one-seed-0: why</li>") && page.contains(FAILURES));
         for foreign in ["<script", "http-equiv", "src=", "href="] {
             assert!(!page.contains(foreign), "{foreign}");

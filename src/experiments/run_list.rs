@@ -1,5 +1,7 @@
 //! The runs in a folder: what each one trains, how far it is, and how good its best model is.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,41 @@ pub enum RunState {
     Finished,
     /// It was stopped, or its process ended; it can be resumed.
     Stopped,
+}
+
+/// A result of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RunResult {
+    /// From 0 to 1.
+    Accuracy(f64),
+    /// In nats.
+    Loss(f64),
+    /// Of Q-learning, a mean over episodes.
+    Return(f64),
+}
+
+impl RunResult {
+    /// Puts accuracies before losses and losses before returns, which cannot be compared, and among each kind the better first.
+    pub fn best_first(self, other: RunResult) -> Ordering {
+        let key = |own: RunResult| match own {
+            RunResult::Accuracy(value) => (0, -value),
+            RunResult::Loss(value) => (1, value),
+            RunResult::Return(value) => (2, -value),
+        };
+        let ((kind, own), (other_kind, other)) = (key(self), key(other));
+        kind.cmp(&other_kind).then(own.total_cmp(&other))
+    }
+}
+
+/// As in lists: `95.31%`, `0.1634`, `-151.2`.
+impl fmt::Display for RunResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunResult::Accuracy(value) => write!(f, "{:.2}%", 100.0 * value),
+            RunResult::Loss(value) => write!(f, "{value:.4}"),
+            RunResult::Return(value) => write!(f, "{value:.1}"),
+        }
+    }
 }
 
 /// A run in short. Accuracies are from 0 to 1, losses in nats.
@@ -108,14 +145,14 @@ impl RunSummary {
         })
     }
 
-    /// A number that is larger for a better run, by its test or, without one, its validation.
-    pub fn score(&self, by_test: bool) -> Option<f64> {
-        match by_test {
-            true => self.test_return.or(self.test_accuracy).or(self.test_loss.map(|loss| -loss)),
-            false => {
-                self.valid_return.or(self.valid_accuracy).or(self.valid_loss.map(|loss| -loss))
-            }
-        }
+    /// The best epoch's validation, or its test: a mean return, an accuracy or a loss.
+    pub fn result(&self, by_test: bool) -> Option<RunResult> {
+        let (mean_return, accuracy, loss) = match by_test {
+            true => (self.test_return, self.test_accuracy, self.test_loss),
+            false => (self.valid_return, self.valid_accuracy, self.valid_loss),
+        };
+        let better = accuracy.map(RunResult::Accuracy).or(loss.map(RunResult::Loss));
+        mean_return.map(RunResult::Return).or(better)
     }
 }
 
@@ -165,6 +202,18 @@ fn natural(path: &Path) -> Vec<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_of_one_kind_are_together_and_the_best_first() {
+        use RunResult::{Accuracy, Loss, Return};
+        let mut all =
+            [Return(-9.0), Loss(0.2), Accuracy(0.5), Return(3.0), Accuracy(0.9), Loss(0.1)];
+        all.sort_by(|a, b| a.best_first(*b));
+        assert_eq!(
+            all.map(|own| own.to_string()),
+            ["90.00%", "50.00%", "0.1000", "0.2000", "3.0", "-9.0"]
+        );
+    }
 
     #[test]
     fn runs_are_in_the_order_of_their_numbers() {

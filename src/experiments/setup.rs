@@ -7,7 +7,7 @@ use super::options::{Options, Size};
 use super::plan::{PlannedRun, Work};
 use super::record::{Ending, Epoch, Record, Records};
 use super::rows::{Row, Source, is_data_of};
-use super::statistics::Estimate;
+use super::statistics::{Estimate, series};
 use super::{device_kind, quick};
 use crate::alrao::Task;
 use crate::data::{self, Content, Dataset, LoadOptions, Part, TokenKind};
@@ -17,6 +17,7 @@ use crate::learn::memory::check_fits;
 use crate::learn::settings::{DeviceSettings, LearningSettings};
 use crate::models::{self, Architecture};
 use crate::nn::Init;
+use crate::plots::{Series, Stroke};
 use crate::supervised::settings::{Settings, SupervisedSettings, is_generated};
 use crate::supervised::{input, kind};
 
@@ -91,14 +92,30 @@ impl Group {
         records: &Records,
         value: impl Fn(&Epoch) -> Option<f64>,
     ) -> Vec<(f64, f64)> {
+        self.estimates(records, value).into_iter().map(|(epoch, own)| (epoch, own.mean)).collect()
+    }
+
+    /// The same with the deviations between the runs.
+    pub fn estimates(
+        &self,
+        records: &Records,
+        value: impl Fn(&Epoch) -> Option<f64>,
+    ) -> Vec<(f64, Estimate)> {
         let runs: Vec<&Record> = self.records(records).collect();
         let last = runs.iter().map(|run| run.epochs.len()).max().unwrap_or(0);
         let at = |run: &&Record, epoch: usize| match run.epochs.get(epoch) {
             Some(own) => value(own),
             None => run.last().and_then(&value),
         };
-        let mean = |epoch: usize| Estimate::of(runs.iter().map(|run| at(run, epoch)));
-        (0..last).map_while(|epoch| Some(((epoch + 1) as f64, mean(epoch)?.mean))).collect()
+        let of = |epoch: usize| Estimate::of(runs.iter().map(|run| at(run, epoch)));
+        (0..last).map_while(|epoch| Some(((epoch + 1) as f64, of(epoch)?))).collect()
+    }
+
+    /// A curve of estimates, with the deviations as a band.
+    pub fn line(&self, points: impl IntoIterator<Item = (f64, Estimate)>) -> Series {
+        let points = points.into_iter().map(|(x, own)| (x, Some(own)));
+        let stroke = Stroke::Dotted(if self.method.is_alrao() { 3 } else { 2 });
+        series(self.method.label(), points, self.method.colour(), stroke).as_band()
     }
 }
 

@@ -41,6 +41,9 @@ fn header(bytes: &[u8]) -> std::result::Result<&str, String> {
         let count = bytes.len();
         return Err(format!("it has {count} bytes, and the header's length alone takes {LENGTH}"));
     };
+    if rest.first().is_some_and(|first| *first != b'{') {
+        return Err("it does not begin like one".into());
+    }
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| {
@@ -188,7 +191,7 @@ mod tests {
         for (bytes, words) in [
             (b"{}".to_vec(), "it has 2 bytes, and the header's length alone takes 8"),
             (b"not tensors at all".to_vec(), "and the file has only 10 after the length"),
-            (file("[1, 2]", &[]), "its header"),
+            (file("[1, 2]", &[]), "it does not begin like one"),
             (file("{", &[]), "its header is not JSON"),
             (file(&whole, &[0]), "it is cut short, or something follows"),
             (file(&whole, &[0; 3]), "it is cut short, or something follows"),

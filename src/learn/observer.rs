@@ -118,6 +118,18 @@ impl<T: Reports> Observer<T> for Silent {
     }
 }
 
+/// Tells both of all events.
+impl<T: Reports, A: Observer<T>, B: Observer<T>> Observer<T> for (A, B) {
+    fn notice(&mut self, event: &Event<'_, T>) {
+        self.0.notice(event);
+        self.1.notice(event);
+    }
+
+    fn wants_progress(&self) -> bool {
+        self.0.wants_progress() || self.1.wants_progress()
+    }
+}
+
 /// Asks a run to write a checkpoint and stop after the current step. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);

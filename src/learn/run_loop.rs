@@ -8,36 +8,14 @@ use super::observer::EvaluatedPart;
 use super::record::changed_setting;
 use super::task::{Epoch, RunTask, Steps};
 use super::{
-    Checkpoint, Counts, Event, Learner, Line, ModelRecord, Observer, Progress, RunDirectory,
-    StopFlag,
+    Checkpoint, Event, Learner, Line, ModelRecord, Observer, Outcome, Progress, Report,
+    RunDirectory, StopFlag,
 };
 use crate::device::catch_failure;
 use crate::error::{Error, Result};
 
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The run is done.
-    Finished,
-    /// The run was stopped and can be continued.
-    Stopped,
-}
-
-/// The result of a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report<Best, Test> {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The best epoch, and the loss or return by which it was chosen.
-    pub best: Option<(u64, Best)>,
-    /// The test of the best epoch's model, if there is a test.
-    pub test: Option<Test>,
-    /// Counts of divergences.
-    pub counts: Counts,
-}
 
 /// A task and its run's progress.
 pub struct RunLoop<T: RunTask> {
@@ -191,7 +169,7 @@ impl<T: RunTask> RunLoop<T> {
         Ok(())
     }
 
-    /// The run's progress.
+    /// How far the run is.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -246,9 +224,11 @@ impl<T: RunTask> RunLoop<T> {
         while !self.is_over() && flow == Flow::Continue {
             flow = self.epoch(observer, stop)?;
         }
-        if flow == Flow::Continue && !self.is_finished() {
-            self.learner().check_any_finite_loss(self.task.updates(&self.progress))?;
-            (flow, test) = self.finish(observer, stop)?;
+        if flow == Flow::Continue {
+            // The report of a run that had ended before has the test again.
+            let is_again = self.is_finished();
+            (flow, test) =
+                if is_again { self.test(observer, stop) } else { self.finish(observer, stop) }?;
         }
         let counts = self.learner().counts();
         observer.notice(&Event::Ended { counts });
@@ -397,23 +377,36 @@ impl<T: RunTask> RunLoop<T> {
         self.write_last(checkpoint)
     }
 
-    /// Tests the best epoch's model. The learner holds that model afterwards.
+    /// Tests the best epoch's model, if there is test data. The learner holds that model afterwards.
+    fn test(
+        &mut self,
+        observer: &mut dyn Observer<T>,
+        stop: &StopFlag,
+    ) -> Result<(Flow, Option<T::TestReport>)> {
+        let Some(epoch) = self.progress.best_epoch else {
+            return Err(Error::NoBestEpoch { measure: T::MEASURE });
+        };
+        if !self.task.has(EvaluatedPart::Test) {
+            return Ok((Flow::Continue, None));
+        }
+        self.load_best()?;
+        let Some(measured) = self.evaluate(EvaluatedPart::Test, observer, stop)? else {
+            return Ok((Flow::Stop, None));
+        };
+        self.tell_damage(observer);
+        Ok((Flow::Continue, Some(self.task.report_test(&measured, epoch))))
+    }
+
+    /// Ends the run with the test.
     fn finish(
         &mut self,
         observer: &mut dyn Observer<T>,
         stop: &StopFlag,
     ) -> Result<(Flow, Option<T::TestReport>)> {
-        let mut test = None;
-        let Some(epoch) = self.progress.best_epoch else {
-            return Err(Error::NoBestEpoch { measure: T::MEASURE });
-        };
-        if self.task.has(EvaluatedPart::Test) {
-            self.load_best()?;
-            let Some(measured) = self.evaluate(EvaluatedPart::Test, observer, stop)? else {
-                return Ok((Flow::Stop, None));
-            };
-            self.tell_damage(observer);
-            test = Some(self.task.report_test(&measured, epoch));
+        self.learner().check_any_finite_loss(self.task.updates(&self.progress))?;
+        let (flow, test) = self.test(observer, stop)?;
+        if flow == Flow::Stop {
+            return Ok((flow, None));
         }
         let lines = self.metrics_lines();
         self.progress.lines_before_end.get_or_insert(lines);
@@ -442,6 +435,10 @@ impl<T: RunTask> RunLoop<T> {
 
     /// Writes the best epoch's model, or the last state, to a file, under PyTorch's names.
     pub fn write_state(&self, path: &Path) -> Result<()> {
+        let best = self.directory.as_ref().map(|own| RunDirectory::best(own.path()));
+        if let Some(best) = best.filter(|file| file.exists()) {
+            return Checkpoint::read(&best)?.write(path);
+        }
         let state = self.best.as_ref().or(self.latest.as_ref());
         state.map_or(Ok(()), |checkpoint| checkpoint.write(path))
     }

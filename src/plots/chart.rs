@@ -60,6 +60,8 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// The length of each point's error bar, up and down; empty for no error bars.
     pub deviations: Vec<f64>,
+    /// Whether the deviations are drawn as a band around the line, in place of bars.
+    pub is_band: bool,
     /// Its colour.
     pub colour: RGBAColor,
     /// Its style.
@@ -75,12 +77,18 @@ impl Series {
         stroke: Stroke,
     ) -> Self {
         let colour = colour.to_rgba();
-        Series { name: name.into(), points, deviations: Vec::new(), colour, stroke }
+        Series { name: name.into(), points, deviations: Vec::new(), is_band: false, colour, stroke }
     }
 
     /// Adds error bars.
     pub fn with_deviations(mut self, deviations: Vec<f64>) -> Self {
         self.deviations = deviations;
+        self
+    }
+
+    /// Draws the deviations as a band.
+    pub fn as_band(mut self) -> Self {
+        self.is_band = true;
         self
     }
 }
@@ -94,6 +102,8 @@ pub fn lines(x: &Axis, y: &Axis, title: &str, series: &[Series]) -> String {
         let (axes, legend) = area.split_horizontally(SIZE.0 - legend_width);
         let mut chart = chart(&axes, x, y);
         mesh(&mut chart, x, y, true);
+        // Lines lie over all bands.
+        series.iter().filter(|own| own.is_band).for_each(|own| draw_band(&mut chart, own, y));
         series.iter().for_each(|own| draw(&mut chart, own, y));
         let entries: Vec<_> = named.iter().map(|own| (own.name.clone(), Mark::of(own))).collect();
         explain(&legend, title, &entries);
@@ -128,6 +138,17 @@ pub fn stack(
         let marks = entries.iter().rev().map(|(name, colour)| (name.clone(), Mark::Box(*colour)));
         explain(&legend, title, &marks.collect::<Vec<_>>());
     })
+}
+
+/// The picture with a line of text above its axes.
+pub(super) fn with_heading(svg: &str, text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    let RGBColor(red, green, blue) = INK;
+    let place = format!(
+        "x=\"76\" y=\"13\" font-family=\"{FONT}\" font-size=\"13\" fill=\"#{red:02X}{green:02X}{blue:02X}\""
+    );
+    let end = svg.rfind("</svg>").unwrap_or(svg.len());
+    format!("{}<text {place}>\n{escaped}\n</text>\n{}", &svg[..end], &svg[end..])
 }
 
 /// A picture of the usual size on a white background.
@@ -172,6 +193,23 @@ fn mesh(chart: &mut Chart, x: &Axis, y: &Axis, has_grid: bool) {
         .expect(DRAWN);
 }
 
+/// A deviation on each side of the line, as far as it is finite and on the axis.
+fn draw_band(chart: &mut Chart, series: &Series, y: &Axis) {
+    let known = series.points.iter().zip(&series.deviations);
+    let known = known.take_while(|((_, value), deviation)| (value + **deviation).is_finite());
+    let end = |value: f64| y.scale.value_at(y.scale.place(value).clamp(0.0, 1.0));
+    let (mut upper, mut lower) = (Vec::new(), Vec::new());
+    for ((x, value), deviation) in known {
+        upper.push((*x, end(value + deviation)));
+        lower.push((*x, end(value - deviation)));
+    }
+    if upper.len() > 1 {
+        upper.extend(lower.into_iter().rev());
+        let colour = series.colour.mix(0.15).filled();
+        chart.draw_series([Polygon::new(upper, colour)]).expect(DRAWN);
+    }
+}
+
 fn draw(chart: &mut Chart, series: &Series, y: &Axis) {
     let colour = series.colour;
     if let Stroke::Line(width) | Stroke::Dotted(width) | Stroke::Dashed(width) = series.stroke {
@@ -185,7 +223,8 @@ fn draw(chart: &mut Chart, series: &Series, y: &Axis) {
         }
     }
     let is_inside = |y_value: f64| (0.0..=1.0).contains(&y.scale.place(y_value));
-    for ((x, value), deviation) in series.points.iter().zip(&series.deviations) {
+    let bars = if series.is_band { &[][..] } else { &series.deviations };
+    for ((x, value), deviation) in series.points.iter().zip(bars) {
         let end = |value: f64| y.scale.value_at(y.scale.place(value).clamp(0.0, 1.0));
         if *deviation > 0.0 && is_inside(*value) {
             let ends = vec![(*x, end(value - deviation)), (*x, end(value + deviation))];

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::chart::with_heading;
 use super::history::History;
 use super::tensorboard::EventFile;
 use super::{returns, run};
 use crate::alrao::{AlraoConfig, classifier_rates};
 use crate::error::{Error, Result};
-use crate::learn::RunDirectory;
+use crate::learn::{Observer, RunDirectory};
+use crate::supervised::{Event, Supervised};
 
 /// The pictures in a run directory, drawn from the run's metrics: `loss.svg`, `posterior.svg`, and `accuracy.svg` or, in
 /// Q-learning, `return.svg`.
@@ -18,6 +20,7 @@ pub struct RunPlots {
     kind: RunKind,
     history: History,
     events: Option<EventFile>,
+    failure: Option<Error>,
 }
 
 /// The task of the run.
@@ -38,6 +41,7 @@ impl RunPlots {
             kind: RunKind::Supervised { steps_per_epoch: 1 },
             history: History::default(),
             events: None,
+            failure: None,
         }
     }
 
@@ -59,6 +63,11 @@ impl RunPlots {
     pub fn write_events(&mut self) -> Result<()> {
         self.events = Some(EventFile::create(&self.directory, &self.rates)?);
         Ok(())
+    }
+
+    /// The error that ended the drawing, of pictures that observe a run.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
     }
 
     /// Draws the metrics so far. A picture without data is left out.
@@ -86,8 +95,32 @@ impl RunPlots {
             own,
             ("posterior.svg", run::posterior(&curves, unit, &self.rates)),
         ];
-        let mut pictures = pictures.into_iter().filter_map(|(name, svg)| Some((name, svg?)));
-        pictures.try_for_each(|(name, svg)| replace(&self.directory.join(name), &svg))
+        // A picture that is looked at on its own tells whose it is.
+        let run = std::path::absolute(&self.directory).unwrap_or_default();
+        let run = run.file_name().unwrap_or_default().to_string_lossy();
+        for (name, svg) in pictures {
+            if let Some(svg) = svg {
+                replace(&self.directory.join(name), &with_heading(&svg, &run))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Draws the pictures after each epoch and at the end of a run. If that fails, no more are drawn, and the run goes on.
+impl Observer<Supervised> for RunPlots {
+    fn notice(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { plan, .. } => self.set_steps_per_epoch(plan.steps_per_epoch),
+            Event::Epoch(_) | Event::Ended { .. } if self.failure.is_none() => {
+                self.failure = self.draw().err();
+            }
+            _ => {}
+        }
+    }
+
+    fn wants_progress(&self) -> bool {
+        false
     }
 }
 

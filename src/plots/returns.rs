@@ -24,7 +24,8 @@ pub fn over_steps(history: &History) -> Option<String> {
         Some((epoch.step? as f64, test.mean_return?))
     });
     let points = || evaluated.iter().chain(&learnt_from).chain(&test);
-    let (lowest, highest) = extent(points().map(|(_, y)| *y).chain(reach))?;
+    let values: Vec<f64> = points().map(|(_, y)| *y).chain(reach).collect();
+    extent(values.iter().copied())?;
     let end = points().map(|(x, _)| *x).fold(1.0, f64::max);
     let series = [
         Series::new("training", learnt_from.clone(), TRAIN.mix(0.5), Stroke::Line(2)),
@@ -33,8 +34,7 @@ pub fn over_steps(history: &History) -> Option<String> {
         Series::new("test", test.into_iter().collect(), TEST, Stroke::Crosses),
     ];
     let series: Vec<Series> = series.into_iter().filter(|own| !own.points.is_empty()).collect();
-    let margin = 0.05 * (highest - lowest).max(1.0);
     let steps = Axis::new("step of the environment", Scale::linear(0.0..end));
-    let returns = Axis::new("mean return", Scale::linear(lowest - margin..highest + margin));
+    let returns = Axis::new("mean return", Scale::returns(values.into_iter()));
     Some(lines(&steps, &returns, "", &series))
 }

@@ -46,6 +46,13 @@ impl Scale {
         Scale::linear(bottom..high + margin)
     }
 
+    /// A linear scale that holds these returns.
+    pub fn returns(values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = extent(values).unwrap_or((0.0, 1.0));
+        let margin = 0.05 * (high - low).max(1.0);
+        Scale::linear(low - margin..high + margin)
+    }
+
     /// A value's position, 0 at the start of the axis and 1 at its end. A value without a logarithm is far below the start.
     pub(super) fn place(&self, value: f64) -> f64 {
         let logarithm = |value: f64| value.max(f64::MIN_POSITIVE).ln();

@@ -14,14 +14,14 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::settings;
 use crate::learn::{
-    self, Learner, ModelRecord, RunDirectory, RunLoop, check_precision, check_precision_of_run,
-    memory,
+    self, Learner, ModelRecord, OWN_NETWORK, RunDirectory, RunLoop, check_precision,
+    check_precision_of_run, memory,
 };
 use crate::models::{self, Architecture, Input};
 use crate::nn::Init;
 
 /// What can be done with a run that has lost its last checkpoint.
-const WITHOUT_CHECKPOINT: &str =
+pub(super) const WITHOUT_CHECKPOINT: &str =
     "evaluate best.safetensors with `alrao eval`, or start a new run from it with `init`";
 
 /// A run of supervised learning.
@@ -79,11 +79,7 @@ impl Run {
             None => find_data(path, &config.task.data)?,
         };
         let mut run = prepare(&config, &data, device, false)?;
-        let now = run.task().dataset().fingerprint.clone();
-        if fingerprint.is_some_and(|fingerprint| fingerprint != now) {
-            let message = "is not the data this run was started on; give it back its data, or start a new run";
-            return Err(Error::input(format!("`data` {data}"), message));
-        }
+        check_same_data(fingerprint, run.task().dataset(), &data)?;
         (config.train.init, config.train.rates) = (init, rates);
         run.set_settings(Settings::from(&config).fixed());
         if has_checkpoint {
@@ -128,6 +124,11 @@ impl Run {
             let message = "is a run of Q-learning: use alrao rl train `resume`, or alrao rl eval";
             return Err(Error::input(path.display(), message));
         }
+        if text.lines().any(|line| line == own_model_line()) {
+            let message = "is a run of a network of its author's own: the program that has the network continues it, and \
+                           `Predictor::load` in Rust takes its best.safetensors";
+            return Err(Error::input(path.display(), message));
+        }
         let settings = Settings::from_toml(&text, &file)?;
         if settings.task.model.is_none() {
             return Err(Error::file(&file, "lacks the key 'model': it is empty or damaged"));
@@ -144,14 +145,38 @@ const DATA_RULES: u32 = 2;
 
 /// The text of a run's `config.toml`.
 fn to_toml(config: &RunConfig, dataset: &Dataset) -> String {
+    Settings::from(config).to_toml() + &note(dataset, config.task.first_rules)
+}
+
+/// The lines of `config.toml` on the data.
+pub(super) fn note(dataset: &Dataset, first_rules: bool) -> String {
     let note = Note {
         data_fingerprint: Some(dataset.fingerprint.clone()),
-        data_rules: (!config.task.first_rules).then_some(DATA_RULES),
+        data_rules: (!first_rules).then_some(DATA_RULES),
         train_classes: dataset.class_counts(Part::Train),
         valid_classes: dataset.class_counts(Part::Valid),
         test_classes: dataset.class_counts(Part::Test),
     };
-    Settings::from(config).to_toml() + &toml::to_string(&note).expect("a text can be written")
+    toml::to_string(&note).expect("a text can be written")
+}
+
+/// The line of `config.toml` that names the model, where it is its author's own.
+pub(super) fn own_model_line() -> String {
+    format!("model = \"{OWN_NETWORK}\"")
+}
+
+/// Refuses data that a run was not started on. `fingerprint` is that of the run's data, if it is known.
+pub(super) fn check_same_data(
+    fingerprint: Option<String>,
+    dataset: &Dataset,
+    data: &str,
+) -> Result<()> {
+    if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
+        let message =
+            "is not the data this run was started on; give it back its data, or start a new run";
+        return Err(Error::input(format!("`data` {data}"), message));
+    }
+    Ok(())
 }
 
 /// Finds a run's data. A relative path is relative to the folder in which the run was started, which is not stored. So

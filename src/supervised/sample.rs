@@ -42,7 +42,10 @@ pub fn sample(
     let (file, _) = locate(source)?;
     let trained = load(&file, TrainConfig::default(), device)?;
     let Some(vocabulary) = vocabulary(&trained.record)? else {
-        return Err(Error::file(&file, "is not a text model"));
+        return Err(Error::file(
+            &file,
+            "is not a text model; alrao predict predicts samples of other data",
+        ));
     };
     let mut log_probabilities = read_prompt(&trained, &vocabulary, prompt)?;
     let mut stream = Philox::new(seed, Purpose::Sampling).stream(0);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Missing, Normalize, TableOptions, TargetKind};
+use crate::data::{self, Kind, Missing, Normalize, TableOptions, TargetKind};
 use crate::error::Result;
 use crate::learn::settings::{
     self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
@@ -17,9 +17,6 @@ use crate::models::{Activation, Architecture, ModelConfig};
 
 /// Epochs on generated images and text, which are learnt quickly.
 const GENERATED_EPOCHS: u64 = 12;
-
-/// The model of `alrao train` without any flag.
-const DEFAULT_MODEL: Architecture = Architecture::Cnn;
 
 /// The longest side of a model's images.
 const MOST_PIXELS: usize = 4096;
@@ -103,7 +100,7 @@ settings::settings! {
     /// Settings of models, data and supervised training.
     SupervisedSettings, [] RunConfig;
     "Model and data" {
-        /// Architecture [default: cnn]
+        /// Architecture [default: cnn; mlp for a CSV, char-lstm for FILE.txt or a folder with train.txt]
         model: Architecture, "MODEL", check::any => model.architecture;
         /// Factor on the number of every layer's features [default: 1]
         width: f64, "FACTOR", check::real(|x| x > 0.0 && x <= 1000.0, "a number above 0, at most 1000") => model.width;
@@ -190,7 +187,7 @@ impl TaskSettings for SupervisedSettings {
 
     /// The defaults depend on the model and the data.
     fn resolve(settings: &Settings) -> Result<RunConfig> {
-        let architecture = settings.task.model.unwrap_or(DEFAULT_MODEL);
+        let architecture = settings.task.model.unwrap_or_else(|| usual_model(&settings.task));
         let is_off = settings.task.augment == Some(false);
         settings.refuse(|key| {
             not_of_model(key, architecture).filter(|_| !(key == "augment" && is_off))
@@ -222,6 +219,17 @@ fn not_empty(text: &str) -> std::result::Result<(), String> {
 /// Whether data is generated rather than read.
 pub(crate) fn is_generated(data: &str) -> bool {
     data == "generated" || data.starts_with("generated:")
+}
+
+/// The model where none is named: by the data, so that a table, a text or images need no flag.
+fn usual_model(task: &SupervisedSettings) -> Architecture {
+    let data = task.data.as_deref().unwrap_or("generated");
+    match () {
+        _ if task.target.is_some() => Architecture::Mlp,
+        _ if data::is_named_as_text(data) => Architecture::CharLstm,
+        _ if data::is_csv(data, Kind::Arrays) => Architecture::Mlp,
+        _ => Architecture::Cnn,
+    }
 }
 
 /// The default configuration of an architecture.

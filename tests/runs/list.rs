@@ -1,4 +1,4 @@
-//! `alrao runs`.
+//! `alrao runs` and `alrao runs compare`.
 
 use std::fs;
 
@@ -45,6 +45,46 @@ fn runs_are_listed_with_their_results_and_states() {
     // Alrao is better than steps of 1e-5; the run without a test comes last.
     let names: Vec<&str> = by_test.iter().map(|run| run["path"].as_str().unwrap()).collect();
     assert_eq!(names, ["runs/run-10", "runs/run-9", "runs/run-11"]);
+}
+
+#[test]
+fn runs_are_compared_on_one_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [240, 60, 60]);
+    let train = |more: &str| ends_with(0, folder, &format!("{MLP} --quiet --epochs 2 {more}"));
+    train("--out runs/ours");
+    train("--optimizer sgd --lr 0.025 --out runs/theirs");
+    let (tables, note) = ends_with(0, folder, "runs compare runs/ours runs/theirs");
+    assert!(note.contains("written comparison.html"), "{note}");
+    assert!(tables.contains("| optimizer | alrao | sgd |\n"), "{tables}");
+    assert!(tables.contains("| lr | – | 0.025 |\n"), "{tables}");
+    // Equal settings are left out.
+    assert!(!tables.contains("batch_size") && !tables.contains("cannot be compared"), "{tables}");
+    let page = fs::read_to_string(folder.join("comparison.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 3, "losses of both parts, accuracy");
+    for text in ["<td>sgd</td>", "\nours\n", "\ntheirs\n", "The validation accuracy of each run."] {
+        assert!(page.contains(text), "{text}");
+    }
+    let listed = ends_with(0, folder, "runs runs/ours").0;
+    let row: Vec<&str> = listed.lines().last().unwrap().split_whitespace().collect();
+    assert!(page.contains(&format!("<td>{}</td><td>{}</td>", row[6], row[7])), "{listed}");
+
+    let (_, error) = ends_with(2, folder, "runs compare runs/ours runs/theirs");
+    assert!(error.contains("comparison.html: is there already; --force replaces it"), "{error}");
+    write_vectors(folder, [240, 60, 60].map(|size| size + 10));
+    train("--out runs/other");
+    let (tables, _) = ends_with(0, folder, "runs compare runs/ours runs/other --force");
+    assert!(tables.contains("cannot be compared"), "{tables}");
+    for (runs, message) in [
+        ("runs/ours", "2 values required"),
+        ("runs/ours runs/none", "runs/none: is not a run"),
+        ("runs/ours runs/ours", "runs/ours: is named twice"),
+    ] {
+        let (_, error) = ends_with(2, folder, &format!("runs compare {runs} -o new.html"));
+        assert!(error.contains(message), "{runs}: {error}");
+        assert!(!folder.join("new.html").exists());
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::cli::messages::value;
 use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
+use crate::cli::time_left::Pace;
 use alrao::device::Device;
 use alrao::learn::Observer;
 use alrao::rl::{EpochReport, Event, QLearning, Run, Status, describe};
@@ -36,11 +37,14 @@ impl Observer<QLearning> for Progress {
                         .map(|own| format!("return {}  ", value(own)))
                         .unwrap_or_default();
                     let speed = thousands(*steps_per_second);
+                    let all = bar.length().unwrap_or(*step);
+                    self.pace.get_or_insert_with(|| Pace::new(*step, all));
                     bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step);
                     bar.set_message(format!(
-                        "{recent}epsilon {epsilon:.2}  {speed}/s  {}",
-                        bars(posterior)
+                        "{recent}epsilon {epsilon:.2}  {speed}/s  {}{}",
+                        bars(posterior),
+                        self.time_left(*step)
                     ));
                 }
             }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::progress::introduction;
 use crate::cli::arguments::{PlaceArguments, open_for};
 use crate::cli::failure::Ending;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, signs};
 use crate::cli::running::{already_finished, conclude, ended};
 use crate::cli::{messages, signals};
 use alrao::device::Device;
@@ -89,6 +89,7 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
         );
     }
     run.notes_on_checkpoints().iter().for_each(|note| progress.line(&format!("run     {note}")));
+    progress.line(&signs("mean return", run.config().alrao.classifiers));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();

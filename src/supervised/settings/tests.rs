@@ -53,6 +53,25 @@ fn defaults_depend_on_the_model_and_the_data() {
 }
 
 #[test]
+fn the_data_tells_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let model = |data: &Path| resolved(&format!("data = '{}'", data.display())).model.architecture;
+    assert_eq!(model(&write("table.csv", "a,b\n1,2\n")), Architecture::Mlp);
+    assert_eq!(model(&write("book.txt", "one, two\n")), Architecture::CharLstm);
+    write("train.txt", "one, two\n");
+    assert_eq!(model(folder.path()), Architecture::CharLstm);
+    assert_eq!(model(Path::new("nothing")), Architecture::Cnn);
+    let table = write("table.txt", "a,b\n1,2\n").display().to_string();
+    let config = resolved(&format!("data = '{table}'\ntarget = 'b'"));
+    assert_eq!(config.model.architecture, Architecture::Mlp);
+}
+
+#[test]
 fn hidden_layers_are_a_list_or_a_text() {
     for text in ["hidden = [5, 6]", "hidden = '5,6'", "hidden = ' 5, 6 '"] {
         assert_eq!(resolved(&format!("model = 'mlp'\n{text}")).model.hidden, [5, 6]);
