@@ -9,8 +9,11 @@ const MOST_CLASSES: usize = 50;
 /// With more classes, no matrix is shown.
 const MOST_IN_MATRIX: usize = 12;
 
-/// The most letters of a name at a line's beginning, and above a column.
+/// The most letters of a name at a line's beginning, and above a column where the whole names do not fit.
 const LETTERS: [usize; 2] = [24, 8];
+
+/// The columns of a terminal.
+const COLUMNS: usize = 80;
 
 /// The tables, each after an empty line.
 pub(super) fn tables(measures: &ClassMeasures) -> String {
@@ -44,7 +47,10 @@ fn of_classes(classes: &[ClassMeasure]) -> String {
 }
 
 fn confusion(classes: &[ClassMeasure], matrix: &[Vec<u64>]) -> String {
-    let names = classes.iter().map(|own| shortened(&own.class, LETTERS[1]));
+    let width = |own: &ClassMeasure| 2 + shortened(&own.class, LETTERS[0]).chars().count();
+    let fits = LETTERS[0] + classes.iter().map(width).sum::<usize>() <= COLUMNS;
+    let most = LETTERS[usize::from(!fits)];
+    let names = classes.iter().map(|own| shortened(&own.class, most));
     let header: Vec<String> = ["true \\ predicted".into()].into_iter().chain(names).collect();
     let row = |(own, counts): (&ClassMeasure, &Vec<u64>)| {
         let name = shortened(&own.class, LETTERS[0]);
@@ -107,11 +113,18 @@ class       samples  predicted  precision  recall
 cat              10          0          -  25.00%
 Ankle boot       10          0          -  25.00%
 
-true \\ predicted  cat  Ankle b…
-cat                 3         3
-Ankle boot          3         3
+true \\ predicted  cat  Ankle boot
+cat                 3           3
+Ankle boot          3           3
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn long_names_are_cut_where_they_do_not_fit() {
+        let names =
+            ["a name of many letters", "another name of letters", "a third name of letters"];
+        assert!(tables(&measures(&names)).contains("a name …  another…  a third…"));
     }
 
     #[test]

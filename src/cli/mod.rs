@@ -44,7 +44,7 @@ use failure::Ending;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// Show no progress and no messages but errors
+    /// Show results and errors only
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments, quiet),
         Command::Data(arguments) => data::run(&arguments, quiet),
         Command::Sample(arguments) => sample::run(&arguments, quiet),
-        Command::Runs(arguments) => runs::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments, quiet),
         Command::Rl(arguments) => rl::run(arguments, quiet),
         Command::Experiment(arguments) => experiment::run(arguments, quiet),
         Command::Bench(arguments) => bench::run(&arguments, quiet),

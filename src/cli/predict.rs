@@ -32,7 +32,7 @@ const NARROW: (u16, &str) = (60, "predict {percent:>3}%  {pos} of {len}");
 #[command(after_help = "Examples:\n  alrao predict runs/flowers new.csv\n  \
     alrao predict runs/photographs holiday.jpg --top 3\n  \
     alrao predict runs/fashion t10k-images-idx3-ubyte.gz --class-names names.txt --csv --output predictions.csv\n  \
-    tail -n 100 log.csv | alrao predict runs/load - --json")]
+    (head -n 1 log.csv; tail -n 100 log.csv) | alrao predict runs/load - --json")]
 pub(super) struct Arguments {
     /// A run's directory, or a checkpoint
     #[arg(value_name = "RUN|FILE")]

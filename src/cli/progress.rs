@@ -10,7 +10,7 @@ use super::time_left::Pace;
 use alrao::data::Dataset;
 use alrao::device::Device;
 use alrao::learn::{Counts, EvaluatedPart, Observer, StopFlag};
-use alrao::plots::RunPlots;
+use alrao::plots::{RunPlots, exact};
 use alrao::supervised::RunConfig;
 use alrao::supervised::{EpochReport, Event, Plan, Status, Supervised};
 
@@ -154,6 +154,9 @@ impl Progress {
 
 const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {pos}/{len}  {wide_msg}";
 
+/// Columns of a whole epoch's line.
+const WHOLE_LINE: u16 = 110;
+
 /// On narrow terminals the numbers stand alone, without the bar.
 const NARROW: (u16, &str) = (96, "{prefix} {pos}/{len}  {wide_msg}");
 
@@ -187,7 +190,8 @@ impl Observer<Supervised> for Progress {
                 if let Display::Bar(bar) = &self.display {
                     bar.set_prefix(self.prefix(*epoch));
                     bar.set_position(*step_in_epoch);
-                    let state = state(*loss, *accuracy, posterior, *samples_per_second);
+                    let speed = self.display.has_columns(NARROW.0).then_some(*samples_per_second);
+                    let state = state(*loss, *accuracy, posterior, speed);
                     let done = (epoch - 1) * self.steps_per_epoch + step_in_epoch;
                     bar.set_message(state + &self.time_left(done));
                 }
@@ -207,7 +211,8 @@ impl Observer<Supervised> for Progress {
                     Display::Bar(_) => String::new(),
                     _ => self.time_left(report.epoch * self.steps_per_epoch),
                 };
-                self.line(&(epoch_line(report, self.epochs) + &left));
+                let is_whole = self.display.has_columns(WHOLE_LINE);
+                self.line(&(epoch_line(report, self.epochs, is_whole) + &left));
                 self.draw();
             }
             Event::Test(_) => (),
@@ -224,14 +229,15 @@ fn state(
     mean_loss: f64,
     accuracy: Option<f64>,
     posterior: &[f64],
-    samples_per_second: f64,
+    samples_per_second: Option<f64>,
 ) -> String {
     let accuracy = accuracy.map(|accuracy| format!("  {}", percent(accuracy))).unwrap_or_default();
-    let speed = thousands(samples_per_second);
-    format!("loss {}{accuracy}  {speed}/s  {}", loss(mean_loss), bars(posterior))
+    let speed = samples_per_second.map(|own| format!("  {}/s", thousands(own))).unwrap_or_default();
+    format!("loss {}{accuracy}{speed}  {}", loss(mean_loss), bars(posterior))
 }
 
-fn epoch_line(report: &EpochReport, epochs: u64) -> String {
+/// An epoch as a line. A line of 80 columns leaves out seconds and speed; the bar shows the speed.
+fn epoch_line(report: &EpochReport, epochs: u64, is_whole: bool) -> String {
     let part = |name: &str, mean_loss: f64, accuracy: Option<f64>| {
         let accuracy = accuracy.map(|accuracy| format!(" {:>7}", percent(accuracy)));
         let r2 =
@@ -245,9 +251,11 @@ fn epoch_line(report: &EpochReport, epochs: u64) -> String {
         report.valid_loss.map(|valid_loss| part("valid", valid_loss, report.valid_accuracy));
     let valid =
         valid.map(|text| text + if report.is_best { " *" } else { "  " }).unwrap_or_default();
-    let speed = thousands(*samples_per_second);
-    let posterior = bars(&report.posterior);
-    format!("epoch {epoch:>digits$}/{epochs}{train}{valid}  {seconds:.1} s  {speed}/s  {posterior}")
+    let time = match is_whole {
+        true => format!("  {seconds:.1} s  {} samples/s", thousands(*samples_per_second)),
+        false => String::new(),
+    };
+    format!("epoch {epoch:>digits$}/{epochs}{train}{valid}{time}  {}", bars(&report.posterior))
 }
 
 /// The posterior as one bar for each classifier, from the smallest learning rate to the largest; empty for one classifier.
@@ -299,23 +307,23 @@ pub(super) fn introduction(
     format!("device  {device}\ndata    {data}\nmodel   {model}\nrun     {}", directory.display())
 }
 
-/// A line that explains the signs in the epochs' lines. `measure` chooses the best epoch.
-pub(super) fn signs(measure: &str, classifiers: usize) -> String {
+/// Lines that explain the epochs' lines, which have these measures.
+pub(super) fn signs(measures: &str, classifiers: usize) -> String {
     let bars = match classifiers {
         0 | 1 => "",
-        _ => "; ▁▄█ the classifiers' weights, smallest learning rate first",
+        _ => "\n        ▁▄█ the classifiers' weights, the smallest learning rate first",
     };
-    format!("epochs  * the best {measure} so far{bars}")
+    format!("epochs  {measures}{bars}")
 }
 
 fn describe_model(config: &RunConfig) -> String {
     let RunConfig { model, alrao, train, .. } = config;
     let rates = match train.optimizer.is_alrao() {
         true => {
-            let (eta_min, eta_max) = (alrao.eta.start(), alrao.eta.end());
-            format!("{} classifiers, learning rates {eta_min:?} to {eta_max:?}", alrao.classifiers)
+            let [eta_min, eta_max] = [alrao.eta.start(), alrao.eta.end()].map(|rate| exact(*rate));
+            format!("{} classifiers, learning rates {eta_min} to {eta_max}", alrao.classifiers)
         }
-        false => format!("learning rate {:?}", train.lr),
+        false => format!("learning rate {}", exact(train.lr)),
     };
     format!("{}, {}, {rates}, {}", model.architecture, train.optimizer, train.precision)
 }

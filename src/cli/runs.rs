@@ -16,7 +16,7 @@ use alrao::experiments::{RunState, RunSummary, compare_runs, html, runs};
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  alrao runs\n  \
     alrao runs experiments --sort valid\n  alrao runs --json\n  alrao runs compare runs/a runs/b\n\nvalid is the validation of the best epoch, whose model is kept; test is that model's. \
-    Both are accuracies, losses (regression and text) or returns (Q-learning)."
+    Both are accuracies, R2 (regression), losses (text) or returns (Q-learning)."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// The folder of the runs, or one run
     #[arg(default_value = "runs")]
     folder: PathBuf,
-    /// Put the best first, accuracies before losses before returns, or those with most epochs
+    /// Put the best first, accuracies before R2, losses and returns, or those with most epochs
     #[arg(long, value_enum, default_value = "name")]
     sort: Sort,
     /// Print an object a line
@@ -63,14 +63,14 @@ enum Sort {
     Epochs,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     match &arguments.command {
-        Some(Command::Compare(compare)) => write_comparison(compare),
+        Some(Command::Compare(compare)) => write_comparison(compare, quiet),
         None => list(arguments),
     }
 }
 
-fn write_comparison(arguments: &Compare) -> anyhow::Result<Ending> {
+fn write_comparison(arguments: &Compare, quiet: bool) -> anyhow::Result<Ending> {
     let Compare { runs, output, force } = arguments;
     let file = new_file("output", output, &[], *force)?;
     let findings = compare_runs(runs)?;
@@ -79,11 +79,18 @@ fn write_comparison(arguments: &Compare) -> anyhow::Result<Ending> {
         html(&findings, &format!("alrao runs compare; written by alrao {version}")).as_bytes(),
     )?;
     messages::result(&findings.markdown())?;
-    messages::note(&format!("written {}", output.display()));
+    if !quiet {
+        messages::note(&format!("written {}", output.display()));
+    }
     Ok(Ending::Done)
 }
 
 fn list(arguments: &Arguments) -> anyhow::Result<Ending> {
+    let usual = Path::new("runs");
+    if arguments.folder == usual && !usual.exists() {
+        messages::note("no runs here yet");
+        return Ok(Ending::Done);
+    }
     let mut found = Vec::new();
     for run in runs(&arguments.folder)? {
         match run {

@@ -21,10 +21,9 @@ impl Pace {
         let (own, rest) = (done.saturating_sub(self.before), self.all.saturating_sub(done));
         let elapsed = self.began.elapsed();
         let is_known = own > 0 && elapsed > Duration::from_secs(1);
-        match is_known && rest > 0 {
-            true => format!("  {}", left(elapsed.mul_f64(rest as f64 / own as f64))),
-            false => String::new(),
-        }
+        let time =
+            if is_known { elapsed.mul_f64(rest as f64 / own as f64) } else { Duration::ZERO };
+        if time.as_secs() > 0 { format!("  {}", left(time)) } else { String::new() }
     }
 }
 

@@ -75,7 +75,7 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
     progress.line(&progress::introduction(device, run.dataset(), run.config(), run.directory()));
     run.notes().iter().for_each(|note| progress.line(&format!("data    {note}")));
     run.notes_on_checkpoints().iter().for_each(|note| progress.line(&format!("run     {note}")));
-    progress.line(&progress::signs("validation loss", run.config().alrao.classifiers));
+    progress.line(&progress::signs(EPOCHS, run.config().alrao.classifiers));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();
@@ -85,6 +85,10 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
     let summary = summary(&report, run.dataset().token(), &directory);
     conclude(report.outcome, &summary, &again, &received, device, quiet)
 }
+
+/// The measures of an epoch.
+const EPOCHS: &str =
+    "loss, and accuracy or R2, of training and validation; * the lowest validation loss";
 
 /// The run's results, one a line.
 fn summary(report: &Report, token: Option<TokenKind>, directory: &str) -> String {

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 /// The most classes that a message names.
 const NAMED: usize = 10;
 
+/// The most letters of a list of counts, so that its line fits a terminal.
+const LISTED: usize = 60;
+
 impl Dataset {
     /// The number of samples of each class in a part; `None` for text, in regression, and if there is no such part.
     pub fn class_counts(&self, part: Part) -> Option<Vec<usize>> {
@@ -37,7 +40,7 @@ impl Dataset {
         notes
     }
 
-    /// The counts of up to ten classes, or the least and the most frequent.
+    /// The counts of a few classes, or the least and the most frequent.
     fn numbers(&self, counts: &[usize]) -> String {
         let seen = || (0..counts.len()).filter(|&class| counts[class] > 0);
         // Of equal counts, the first class's.
@@ -45,8 +48,9 @@ impl Dataset {
         let most = seen().min_by_key(|&class| std::cmp::Reverse(counts[class]));
         let (Some(least), Some(most)) = (least, most) else { return "none".into() };
         let of = |class: usize| format!("{} of {}", counts[class], self.class_name(class));
+        let listed = (0..counts.len()).take(NAMED + 1).map(of).collect::<Vec<_>>().join(", ");
         match counts.len() {
-            ..=NAMED => (0..counts.len()).map(of).collect::<Vec<_>>().join(", "),
+            ..=NAMED if listed.chars().count() <= LISTED => listed,
             _ if counts[least] == counts[most] => {
                 format!("{} of each class that has any", counts[least])
             }

@@ -2,7 +2,7 @@
 //!
 //! Columns are separated by commas, semicolons or tabs, whichever the first line has most of. The first line has the names
 //! of the columns if they all differ, none is a number, and none occurs again in its column; pandas's names 0, 1, 2, .. are
-//! names too.
+//! names too, and so are all texts beside the name of the column to predict.
 //!
 //! A column of numbers is an input. A column of texts holds categories, each of which is an input that is 1 or 0. A column
 //! with both holds categories if there are few. In the column to predict, texts are classes. Numbers are classes if they are
@@ -42,6 +42,9 @@ const MOST_CLASSES: usize = 1 << 16;
 /// The most different values for which whole numbers are taken for classes, and a column with both numbers and texts for
 /// categories.
 const FEW: usize = 20;
+
+/// The advice where numbers are written as in Germany.
+const DECIMAL_POINT: &str = "numbers have a decimal point, not a comma";
 
 /// Reads a file; see [`parse`].
 ///
@@ -256,8 +259,12 @@ impl File<'_> {
                 } else {
                     count.to_string()
                 };
+                let advice = match cell::has_decimal_comma(&first.0) {
+                    true => DECIMAL_POINT,
+                    false => "leave the column out",
+                };
                 Err(self.error_at(first.1, place, format!(
-                    "\"{}\" is not a number, and {count} different texts in {rows} lines are too many for categories: leave the column out", first.0
+                    "\"{}\" is not a number, and {count} different texts in {rows} lines are too many for categories: {advice}", first.0
                 )))
             }
             _ => Ok(Some(texts.iter().cloned().collect())),
@@ -269,7 +276,7 @@ impl File<'_> {
         match &profile.first_text {
             Some((text, at)) if profile.numbers > 0 && profile.texts.len() > FEW => {
                 let advice = match cell::has_decimal_comma(text) {
-                    true => "numbers have a decimal point, not a comma",
+                    true => DECIMAL_POINT,
                     false => "correct it, or leave it empty if it is missing",
                 };
                 Err(self.error_at(

@@ -26,7 +26,7 @@ pub mod text;
 mod validation;
 mod vocabulary;
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -181,6 +181,25 @@ pub(crate) fn is_csv(source: &str, kind: Kind) -> bool {
     kind == Kind::Arrays && matches!(Format::of(Path::new(source)), Ok(Format::Csv))
 }
 
+/// The bytes in which the names of arrays are looked for.
+const NAMES: u64 = 1 << 16;
+
+/// Whether data is a CSV, or arrays of vectors by their names.
+pub(crate) fn has_vectors(source: &str) -> bool {
+    let path = Path::new(source);
+    let has = |bytes: Result<Vec<u8>>, name: &[u8]| {
+        bytes.is_ok_and(|bytes| bytes.windows(name.len()).any(|own| own == name))
+    };
+    match Format::of(path) {
+        Ok(Format::Csv) => true,
+        Ok(Format::NpyFolder) => path.join("inputs.npy").is_file(),
+        // An archive has the names of its arrays at its end.
+        Ok(Format::Npz) => has(tail(path, NAMES), b"inputs.npy"),
+        Ok(Format::Safetensors) => has(head(path, NAMES), b"\"inputs\""),
+        _ => false,
+    }
+}
+
 /// The least memory, in bytes, that reading a data set takes: its files, and the numbers made of them. 0 for generated data
 /// and for images, which stay in their files.
 pub(crate) fn least_bytes(source: &str, kind: Kind) -> u128 {
@@ -243,6 +262,18 @@ fn head(path: &Path, most: u64) -> Result<Vec<u8>> {
     let read = file::open(path).and_then(|file| file.take(most).read_to_end(&mut head));
     read.map_err(|error| unreadable(path, &error))?;
     Ok(head)
+}
+
+/// A file's last bytes.
+fn tail(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut tail = Vec::new();
+    let read = file::open(path).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+        file.read_to_end(&mut tail)
+    });
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(tail)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

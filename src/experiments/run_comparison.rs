@@ -8,10 +8,12 @@ use super::findings::{Findings, Picture, Table, or_dash};
 use super::run_list::{RunState, RunSummary};
 use crate::error::{Error, Result};
 use crate::learn::RunDirectory;
-use crate::plots::{Axis, EpochLine, History, Scale, Series, Stroke, line_shade, lines, number};
+use crate::plots::{
+    Axis, EpochLine, History, Scale, Series, Stroke, exact, line_shade, lines, number,
+};
 
 /// The most letters of a run's name in a legend, which would otherwise leave no room for the curves.
-const NAME: usize = 24;
+const NAME: usize = 28;
 
 /// A run that is compared.
 struct Compared {
@@ -31,13 +33,15 @@ pub fn compare_runs(directories: &[PathBuf]) -> Result<Findings> {
     let read = |(directory, name): (&PathBuf, String)| Compared::read(directory, name);
     let runs: Vec<Compared> = directories.iter().zip(names).map(read).collect::<Result<_>>()?;
     let titles: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let mut observations = remarks(&runs);
+    let settings = settings(&runs);
+    if settings.rows.is_empty() {
+        observations.push("The runs have the same settings.".into());
+    }
     Ok(Findings {
         title: format!("Runs compared: {}", titles.join(", ")),
-        observations: remarks(&runs),
-        tables: [settings(&runs), results(&runs)]
-            .into_iter()
-            .filter(|own| !own.rows.is_empty())
-            .collect(),
+        observations,
+        tables: [settings, results(&runs)].into_iter().filter(|own| !own.rows.is_empty()).collect(),
         pictures: MEASURES.iter().filter_map(|own| own.picture(&runs)).collect(),
         ..Findings::default()
     })
@@ -58,10 +62,16 @@ impl Compared {
     }
 }
 
+/// The path without links and dots, if it is there.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
 fn names(directories: &[PathBuf]) -> Result<Vec<String>> {
     let last = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let own = |(place, path): (usize, &PathBuf)| {
-        if directories[..place].contains(path) {
+        let is_same = |other: &PathBuf| real(other) == real(path);
+        if directories[..place].iter().any(is_same) {
             return Err(Error::input(path.display(), "is named twice"));
         }
         let is_shared = directories.iter().filter(|other| last(other) == last(path)).count() > 1;
@@ -98,8 +108,8 @@ fn settings(runs: &[Compared]) -> Table {
     let mut table = Table::new("Settings that differ.", &head);
     let mut keys: Vec<&String> = Vec::new();
     for key in runs.iter().flat_map(|run| run.config.keys()) {
-        // The samples of each class follow from the data and its split.
-        if !keys.contains(&key) && !key.ends_with("_classes") {
+        // The samples of each class follow from the data and its split; `remarks` tells of other data.
+        if !keys.contains(&key) && !key.ends_with("_classes") && key != "data_fingerprint" {
             keys.push(key);
         }
     }
@@ -116,14 +126,22 @@ fn settings(runs: &[Compared]) -> Table {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Float(value) => exact(*value),
         other => other.to_string(),
     }
 }
 
 fn results(runs: &[Compared]) -> Table {
-    let head = ["run", "epochs", "best epoch", "its validation", "its test", "seconds of training"];
+    let head = [
+        "run",
+        "epochs",
+        "best epoch",
+        "its validation",
+        "its test",
+        "seconds of training, whole epochs",
+    ];
     let caption =
-        "Results: accuracies, losses in nats (regression and text) or mean returns (Q-learning).";
+        "Results: accuracies, R2 (regression), losses in nats (text) or mean returns (Q-learning).";
     let mut table = Table::new(caption, &head);
     for run in runs {
         let seconds: f64 = run.history.epochs().iter().filter_map(|epoch| epoch.seconds).sum();
@@ -189,7 +207,10 @@ impl Measure {
         let curves = runs.iter().enumerate().map(|(place, run)| {
             let points = run.history.epochs().iter().filter_map(point).collect();
             let colour = line_shade(place, runs.len());
-            Series::new(shortened(&run.name), points, colour, Stroke::Dotted(2))
+            // Of many colours, neighbours are alike.
+            let is_dashed = runs.len() > 6 && place % 2 == 1;
+            let stroke = if is_dashed { Stroke::Dashed(2) } else { Stroke::Dotted(2) };
+            Series::new(shortened(&run.name), points, colour, stroke)
         });
         let curves: Vec<Series> = curves.filter(|own| !own.points.is_empty()).collect();
         let points = || curves.iter().flat_map(|own| own.points.iter());

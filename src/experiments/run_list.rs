@@ -28,6 +28,8 @@ pub enum RunState {
 pub enum RunResult {
     /// From 0 to 1.
     Accuracy(f64),
+    /// The coefficient of determination.
+    R2(f64),
     /// In nats.
     Loss(f64),
     /// Of Q-learning, a mean over episodes.
@@ -35,23 +37,25 @@ pub enum RunResult {
 }
 
 impl RunResult {
-    /// Puts accuracies before losses and losses before returns, which cannot be compared, and among each kind the better first.
+    /// Puts accuracies before R2, losses and returns, which cannot be compared, and among each kind the better first.
     pub fn best_first(self, other: RunResult) -> Ordering {
         let key = |own: RunResult| match own {
             RunResult::Accuracy(value) => (0, -value),
-            RunResult::Loss(value) => (1, value),
-            RunResult::Return(value) => (2, -value),
+            RunResult::R2(value) => (1, -value),
+            RunResult::Loss(value) => (2, value),
+            RunResult::Return(value) => (3, -value),
         };
         let ((kind, own), (other_kind, other)) = (key(self), key(other));
         kind.cmp(&other_kind).then(own.total_cmp(&other))
     }
 }
 
-/// As in lists: `95.31%`, `0.1634`, `-151.2`.
+/// As in lists: `95.31%`, `R2 0.942`, `0.1634`, `-151.2`.
 impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunResult::Accuracy(value) => write!(f, "{:.2}%", 100.0 * value),
+            RunResult::R2(value) => write!(f, "R2 {value:.3}"),
             RunResult::Loss(value) => write!(f, "{value:.4}"),
             RunResult::Return(value) => write!(f, "{value:.1}"),
         }
@@ -79,12 +83,16 @@ pub struct RunSummary {
     pub valid_loss: Option<f64>,
     /// That epoch's validation accuracy.
     pub valid_accuracy: Option<f64>,
+    /// Regression: that epoch's coefficient of determination.
+    pub valid_r2: Option<f64>,
     /// Q-learning: that epoch's mean return.
     pub valid_return: Option<f64>,
     /// Test loss.
     pub test_loss: Option<f64>,
     /// Test accuracy.
     pub test_accuracy: Option<f64>,
+    /// Regression: the coefficient of determination in the test.
+    pub test_r2: Option<f64>,
     /// Q-learning: mean return in the test.
     pub test_return: Option<f64>,
     /// Whether it goes on.
@@ -137,22 +145,24 @@ impl RunSummary {
             best_epoch,
             valid_loss: best.and_then(|own| own.valid_loss),
             valid_accuracy: best.and_then(|own| own.valid_accuracy),
+            valid_r2: best.and_then(|own| own.valid_r2),
             valid_return: best.and_then(|own| own.mean_return),
             test_loss: test.and_then(|own| own.loss),
             test_accuracy: test.and_then(|own| own.accuracy),
+            test_r2: test.and_then(|own| own.r2),
             test_return: test.and_then(|own| own.mean_return),
             state: state(&metrics, progress.is_some_and(|own| own.finished)),
         })
     }
 
-    /// The best epoch's validation, or its test: a mean return, an accuracy or a loss.
+    /// The best epoch's validation, or its test: a mean return, an accuracy, R2 or a loss.
     pub fn result(&self, by_test: bool) -> Option<RunResult> {
-        let (mean_return, accuracy, loss) = match by_test {
-            true => (self.test_return, self.test_accuracy, self.test_loss),
-            false => (self.valid_return, self.valid_accuracy, self.valid_loss),
+        let [mean_return, accuracy, r2, loss] = match by_test {
+            true => [self.test_return, self.test_accuracy, self.test_r2, self.test_loss],
+            false => [self.valid_return, self.valid_accuracy, self.valid_r2, self.valid_loss],
         };
-        let better = accuracy.map(RunResult::Accuracy).or(loss.map(RunResult::Loss));
-        mean_return.map(RunResult::Return).or(better)
+        let of_data = accuracy.map(RunResult::Accuracy).or(r2.map(RunResult::R2));
+        mean_return.map(RunResult::Return).or(of_data).or(loss.map(RunResult::Loss))
     }
 }
 

@@ -190,7 +190,8 @@ mod tests {
         let whole = format!("{{{},{}}}", entry("a", 0), entry("b", 1));
         for (bytes, words) in [
             (b"{}".to_vec(), "it has 2 bytes, and the header's length alone takes 8"),
-            (b"not tensors at all".to_vec(), "and the file has only 10 after the length"),
+            (b"not tensors at all".to_vec(), "it does not begin like one"),
+            (file("{\"a\": 1}", &[])[..12].to_vec(), "and the file has only 4 after the length"),
             (file("[1, 2]", &[]), "it does not begin like one"),
             (file("{", &[]), "its header is not JSON"),
             (file(&whole, &[0]), "it is cut short, or something follows"),

@@ -135,6 +135,10 @@ fn restored(
     let model = Alrao::new(pre_classifier, record.task(), alrao);
     let learner = Learner::new(model, &sample, &config, device);
     checkpoint.restore_predictor(&learner, file)?;
-    let notes = checkpoint.note_of_alteration(file).into_iter().collect();
+    let mut notes: Vec<String> = checkpoint.note_of_alteration(file).into_iter().collect();
+    if checkpoint.record.progress.best_epoch.is_none() {
+        let step = checkpoint.record.progress.step;
+        notes.push(format!("of no epoch that was validated: the state after step {step}"));
+    }
     Ok(Trained { learner, record, precision, notes })
 }

@@ -45,6 +45,8 @@ pub struct EpochLine {
     pub valid_loss: Option<f64>,
     /// From 0 to 1.
     pub valid_accuracy: Option<f64>,
+    /// Regression: the coefficient of determination on the validation data.
+    pub valid_r2: Option<f64>,
     /// The weight of each classifier.
     pub posterior: Vec<Option<f64>>,
     /// Seconds spent on the epoch's steps by the process that ended it.
@@ -69,6 +71,8 @@ pub struct TestLine {
     pub loss: Option<f64>,
     /// From 0 to 1.
     pub accuracy: Option<f64>,
+    /// Regression: the coefficient of determination.
+    pub r2: Option<f64>,
     /// Q-learning: mean return.
     #[serde(rename = "return")]
     pub mean_return: Option<f64>,

@@ -18,4 +18,4 @@ pub use directory::RunPlots;
 pub use heat_map::{Cell, heat_map};
 pub use history::{Curve, Curves, EpochLine, History, StepLine, TestLine};
 pub use plotters::style::{Color, RGBColor};
-pub use scale::{Scale, number};
+pub use scale::{Scale, exact, number};

@@ -69,6 +69,16 @@ impl Scale {
     }
 
     fn format(&self, value: f64) -> String {
+        // Ticks that are close together need more digits than `number` gives.
+        let factor = if self.is_percent { 100.0 } else { 1.0 };
+        let step = factor * (self.to - self.from) / 8.0;
+        let largest = factor * self.from.abs().max(self.to.abs());
+        if !self.is_logarithmic && step < 0.01 * 10f64.powf(largest.log10().floor()) && step < 1.0 {
+            let digits = -step.log10().floor() as usize;
+            let text = format!("{:.digits$}", factor * value);
+            let text = text.trim_end_matches('0').trim_end_matches('.');
+            return format!("{text}{}", if self.is_percent { "%" } else { "" });
+        }
         // Counts of 100,000 and more would otherwise look unlike the smaller counts on the same axis.
         let is_count = !self.is_logarithmic && (1e5..1e6).contains(&value);
         match self.is_percent {
@@ -158,6 +168,12 @@ pub fn number(number: f64) -> String {
     text.replace(".0e", "e")
 }
 
+/// A number with all its digits: `1e-5`, `0.12345`, `10`.
+pub fn exact(number: f64) -> String {
+    let text = format!("{number:?}");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +191,7 @@ mod tests {
         ];
         cases.iter().for_each(|(value, text)| assert_eq!(number(*value), *text));
         assert_eq!([100.0, 1234.5, 1e6].map(number), ["100", "1234", "1e6"]);
+        assert_eq!([1e-5, 0.12345, 10.0].map(exact), ["1e-5", "0.12345", "10"]);
     }
 
     #[test]
@@ -192,6 +209,16 @@ mod tests {
         assert_eq!(Scale::logarithmic(1e-5..10.0).ticks(8).len(), 7);
         assert_eq!(Scale::logarithmic(0.9..30.0).ticks(8), [1.0, 2.0, 5.0, 10.0, 20.0]);
         assert!(Scale::logarithmic(1e-200..1.0).ticks(8).len() <= 8);
+    }
+
+    #[test]
+    fn ticks_that_are_close_differ() {
+        for scale in [Scale::linear(1.0655..1.0711), Scale::percent([0.9871, 0.9874].into_iter())] {
+            let labels: Vec<String> =
+                scale.ticks(8).iter().map(|tick| scale.format(*tick)).collect();
+            assert!(labels.windows(2).all(|pair| pair[0] != pair[1]), "{labels:?}");
+        }
+        assert_eq!(Scale::linear(1.0655..1.0711).format(1.068), "1.068");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{self, Kind, Missing, Normalize, TableOptions, TargetKind};
+use crate::data::{self, Missing, Normalize, TableOptions, TargetKind};
 use crate::error::Result;
 use crate::learn::settings::{
     self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
@@ -100,7 +100,7 @@ settings::settings! {
     /// Settings of models, data and supervised training.
     SupervisedSettings, [] RunConfig;
     "Model and data" {
-        /// Architecture [default: cnn; mlp for a CSV, char-lstm for FILE.txt or a folder with train.txt]
+        /// Architecture [default: cnn; mlp for a CSV and vectors, char-lstm for FILE.txt or a folder with train.txt]
         model: Architecture, "MODEL", check::any => model.architecture;
         /// Factor on the number of every layer's features [default: 1]
         width: f64, "FACTOR", check::real(|x| x > 0.0 && x <= 1000.0, "a number above 0, at most 1000") => model.width;
@@ -227,7 +227,7 @@ fn usual_model(task: &SupervisedSettings) -> Architecture {
     match () {
         _ if task.target.is_some() => Architecture::Mlp,
         _ if data::is_named_as_text(data) => Architecture::CharLstm,
-        _ if data::is_csv(data, Kind::Arrays) => Architecture::Mlp,
+        _ if data::has_vectors(data) => Architecture::Mlp,
         _ => Architecture::Cnn,
     }
 }

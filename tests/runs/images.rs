@@ -201,7 +201,7 @@ fn folders_that_are_at_fault() {
     let folder = folder.path();
     let pictures = folder.join("pictures");
     let make = |name: &str| fs::create_dir_all(pictures.join(name)).unwrap();
-    let train = format!("{TRAIN} --out run");
+    let train = format!("{TRAIN} --model cnn --out run");
     let refuses = |arguments: &str, culprits: &[&str]| {
         culprits.iter().for_each(|culprit| refused(folder, &split(arguments), culprit));
         let is_run = |path: &PathBuf| path.ends_with("run");

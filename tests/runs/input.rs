@@ -141,7 +141,9 @@ fn safetensors_that_are_no_samples() {
     }
     write_vectors(folder, [100, 10, 0]);
     let whole = fs::read(&data).unwrap();
-    for length in [0, 5, 50, whole.len() - 1] {
+    fs::write(&data, "").unwrap();
+    refuses(folder, &train, &["data.safetensors: is empty"]);
+    for length in [5, 50, whole.len() - 1] {
         fs::write(&data, &whole[..length]).unwrap();
         refuses(folder, &train, &["data.safetensors: is not a complete safetensors file"]);
     }
@@ -166,7 +168,7 @@ fn texts_that_cannot_be_read() {
     write_text(folder, 2000);
     refuses(folder, &format!("{train} --bptt 0"), &["--bptt"]);
     refuses(folder, &format!("{train} --augment"), &["--augment"]);
-    refuses(folder, "train --data text.txt --out run", &["text.txt", "char-lstm"]);
+    refuses(folder, "train --model cnn --data text.txt --out run", &["text.txt", "char-lstm"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::cli::progress::{Display, Progress, bars, diverged, thousands};
 use crate::cli::time_left::Pace;
 use alrao::device::Device;
 use alrao::learn::Observer;
+use alrao::plots::exact;
 use alrao::rl::{EpochReport, Event, QLearning, Run, Status, describe};
 
 /// Columns of a whole epoch's line.
@@ -104,11 +105,12 @@ pub(super) fn introduction(device: &Device, run: &Run) -> String {
     };
     let rates = match config.train.optimizer.is_alrao() {
         true => {
-            let (eta_min, eta_max) = (config.alrao.eta.start(), config.alrao.eta.end());
+            let eta = &config.alrao.eta;
+            let [eta_min, eta_max] = [eta.start(), eta.end()].map(|rate| exact(*rate));
             let copies = config.alrao.classifiers;
-            format!("{copies} classifiers, learning rates {eta_min:?} to {eta_max:?}")
+            format!("{copies} classifiers, learning rates {eta_min} to {eta_max}")
         }
-        false => format!("learning rate {:?}", config.train.lr),
+        false => format!("learning rate {}", exact(config.train.lr)),
     };
     format!(
         "device  {}\nenv     {} {spaces}\nmodel   mlp of {layers}, {}, {rates}, {}\nrun     {}",

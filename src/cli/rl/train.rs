@@ -89,7 +89,10 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
         );
     }
     run.notes_on_checkpoints().iter().for_each(|note| progress.line(&format!("run     {note}")));
-    progress.line(&signs("mean return", run.config().alrao.classifiers));
+    progress.line(&signs(
+        "mean return of the evaluation; * the best so far",
+        run.config().alrao.classifiers,
+    ));
     let received = signals::listen(&stop, progress.announcer())?;
     let report = run.train(&mut progress, &stop);
     progress.finish();

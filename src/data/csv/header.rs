@@ -28,7 +28,8 @@ impl Header {
         let names_target = || first.iter().any(|cell| options.target.as_deref() == Some(cell));
         let is_there = match &options.known {
             Some(known) => known.has_header,
-            None => are_names(first) && (names_target() || !occurs_again(first, text)),
+            None if are_names(first) => names_target() || !occurs_again(first, text),
+            None => is_named(first, text, options),
         };
         let name =
             |(number, cell): (usize, &str)| match is_there && (!cell.is_empty() || number == 0) {
@@ -44,15 +45,30 @@ impl Header {
     }
 }
 
-fn are_names(cells: &StringRecord) -> bool {
+/// Whether the target is the text of a cell of the first line that no other line has in this column. Then the other cells may be
+/// numbers, such as years.
+fn is_named(first: &StringRecord, text: &str, options: &TableOptions) -> bool {
+    let Some(target) = options.target.as_deref() else { return false };
+    let is_number = target.parse::<usize>().is_ok_and(|number| number <= first.len());
+    let place = first.iter().position(|cell| cell == target).filter(|_| !is_number);
+    place.is_some_and(|place| {
+        let is_there = |record: StringRecord| record.get(place) == Some(target);
+        all_differ(first) && !reader(text).into_records().skip(1).flatten().any(is_there)
+    })
+}
+
+fn all_differ(cells: &StringRecord) -> bool {
     let mut sorted: Vec<&str> = cells.iter().collect();
     sorted.sort_unstable();
-    let all_differ = sorted.windows(2).all(|pair| pair[0] != pair[1]);
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+fn are_names(cells: &StringRecord) -> bool {
     let is_number = |cell: &&str| matches!(Cell::of(cell), Cell::Number(_));
     let numbers: Vec<&str> = cells.iter().filter(is_number).collect();
     let are_counted = numbers.len() >= FEWEST_NUMBERED
         && numbers.iter().enumerate().all(|(number, cell)| **cell == number.to_string());
-    all_differ && (numbers.is_empty() || are_counted)
+    all_differ(cells) && (numbers.is_empty() || are_counted)
 }
 
 /// Whether a cell of the first line is a value of its column in another line.

@@ -63,6 +63,14 @@ fn a_header_may_be_missing() {
     // pandas's names of columns.
     let arrays = read("0,1,2,kind\n5,6,7,a\n8,9,1,b\n", &options("kind")).unwrap();
     assert_eq!(floats(&arrays), [5.0, 6.0, 7.0, 8.0, 9.0, 1.0]);
+    // Years.
+    let years = "country,2019,2020,grade\nx,1,2,a\ny,3,4,b\n";
+    for target in ["grade", "2020"] {
+        assert_eq!(read(years, &options(target)).unwrap().train.len(), 2, "{target}");
+    }
+    // No names: the target's text occurs again, or is a column's number.
+    assert!(read("x,2019,a\ny,2020,b\nz,2021,a\n", &options("a")).is_err());
+    assert_eq!(read("x,2019,3\ny,2020,4\n", &options("3")).unwrap().train.len(), 2);
     // pandas's index.
     let arrays = read(",x,kind\n0,5,a\n1,6,b\n", &options("kind")).unwrap();
     assert_eq!(floats(&arrays), [5.0, 6.0]);

@@ -58,7 +58,8 @@ impl Cpu {
     }
 
     pub(crate) fn description(&self) -> String {
-        let text = format!("cpu: {} threads, {}", self.threads(), level::description());
+        let plural = if self.threads() == 1 { "" } else { "s" };
+        let text = format!("cpu: {} thread{plural}, {}", self.threads(), level::description());
         match &self.instead_of_cuda {
             Some(reason) => format!("{text}; no cuda: {reason}"),
             None => text,

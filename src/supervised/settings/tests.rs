@@ -66,6 +66,16 @@ fn the_data_tells_the_model() {
     write("train.txt", "one, two\n");
     assert_eq!(model(folder.path()), Architecture::CharLstm);
     assert_eq!(model(Path::new("nothing")), Architecture::Cnn);
+    for (array, usual) in [("inputs", Architecture::Mlp), ("images", Architecture::Cnn)] {
+        let header = format!("{{\"{array}\": 0}}");
+        let length = String::from_utf8((header.len() as u64).to_le_bytes().to_vec()).unwrap();
+        assert_eq!(model(&write("arrays", &(length + &header))), usual);
+        let npy = folder.path().join(array);
+        std::fs::create_dir(&npy).unwrap();
+        std::fs::write(npy.join(format!("{array}.npy")), "").unwrap();
+        assert_eq!(model(&npy), usual);
+        assert_eq!(model(&write("arrays.npz", &format!("PK\u{3}\u{4} {array}.npy PK"))), usual);
+    }
     let table = write("table.txt", "a,b\n1,2\n").display().to_string();
     let config = resolved(&format!("data = '{table}'\ntarget = 'b'"));
     assert_eq!(config.model.architecture, Architecture::Mlp);
