@@ -169,11 +169,12 @@ fn load_whole(source: &str, kind: Kind, options: &LoadOptions) -> Result<Dataset
     Ok(Dataset::new(name, Content::Arrays(arrays)))
 }
 
-/// Whether data is a text by its name: a file that ends in `.txt`, or a folder with `train.txt`.
+/// Whether data is a text by its name: a file that ends in `.txt`, or a folder with `train.txt` and no folder of images.
 pub(crate) fn is_named_as_text(source: &str) -> bool {
     let path = Path::new(source);
-    path.join("train.txt").is_file()
-        || path.is_file() && path.extension().is_some_and(|own| own == "txt")
+    let has = |name: &str| path.join(name).exists();
+    let is_text = path.extension().is_some_and(|own| own == "txt");
+    has("train.txt") && !has("train") || is_text && path.is_file()
 }
 
 /// Whether data for images or vectors is a CSV.
