@@ -87,8 +87,7 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
 }
 
 /// The measures of an epoch.
-const EPOCHS: &str =
-    "loss, and accuracy or R2, of training and validation; * the lowest validation loss";
+const EPOCHS: &str = "loss and accuracy or R2 of each part; * the lowest validation loss";
 
 /// The run's results, one a line.
 fn summary(report: &Report, token: Option<TokenKind>, directory: &str) -> String {

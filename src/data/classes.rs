@@ -52,7 +52,8 @@ impl Dataset {
         match counts.len() {
             ..=NAMED if listed.chars().count() <= LISTED => listed,
             _ if counts[least] == counts[most] => {
-                format!("{} of each class that has any", counts[least])
+                let which = if counts.contains(&0) { " that has any" } else { "" };
+                format!("{} of each class{which}", counts[least])
             }
             _ => format!("from {} to {}", of(least), of(most)),
         }
@@ -171,7 +172,7 @@ mod tests {
         let labels: Vec<i32> = (0..11).collect();
         assert_eq!(
             dataset(&labels, 11).class_notes(),
-            ["11 classes; training samples: 1 of each class that has any"]
+            ["11 classes; training samples: 1 of each class"]
         );
     }
 
