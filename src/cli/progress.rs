@@ -252,7 +252,7 @@ fn epoch_line(report: &EpochReport, epochs: u64, is_whole: bool) -> String {
     let valid =
         valid.map(|text| text + if report.is_best { " *" } else { "  " }).unwrap_or_default();
     let time = match is_whole {
-        true => format!("  {seconds:.1} s  {} samples/s", thousands(*samples_per_second)),
+        true => format!("  {seconds:.1} s  {}/s", thousands(*samples_per_second)),
         false => String::new(),
     };
     format!("epoch {epoch:>digits$}/{epochs}{train}{valid}{time}  {}", bars(&report.posterior))
