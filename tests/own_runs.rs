@@ -36,30 +36,36 @@ fn points(path: &Path, samples: usize) -> String {
     tensors.write(path)
 }
 
-/// Stops a run after an epoch.
-struct StopAfter(u64, StopFlag);
+/// Stops a run after an epoch, and notes the epochs.
+struct StopAfter(u64, StopFlag, Vec<u64>);
 
 impl Observer<Supervised> for StopAfter {
     fn notice(&mut self, event: &Event<'_>) {
-        if let Event::Epoch(report) = event
-            && report.epoch == self.0
-        {
-            self.1.set();
+        if let Event::Epoch(report) = event {
+            self.2.push(report.epoch);
+            if report.epoch == self.0 {
+                self.1.set();
+            }
         }
     }
 }
 
-/// Trains in a directory, up to a number of epochs or until the epoch `stop` has ended.
-fn train(data: &str, directory: &Path, config: TrainConfig, stop: u64) -> Result<Report> {
+/// Trains in a directory to the end, or until the epoch `stop` has ended. The report comes with the epochs that were trained.
+fn train(
+    data: &str,
+    directory: &Path,
+    config: TrainConfig,
+    stop: u64,
+) -> Result<(Report, Vec<u64>)> {
     let dataset = load_with(data, Kind::Arrays, &LoadOptions::default())?;
     let model = Alrao::classifier(network(), 2, AlraoConfig::default());
     let flag = StopFlag::default();
     let plots = RunPlots::new(directory, &AlraoConfig::default());
-    let mut observer = (StopAfter(stop, flag.clone()), plots);
+    let mut observer = (StopAfter(stop, flag.clone(), Vec::new()), plots);
     let trainer = Trainer::new(model, dataset, config).directory(directory).stop_flag(&flag);
     let report = trainer.run(&Device::cpu(), &mut observer);
     assert!(observer.1.failure().is_none());
-    report
+    Ok((report?, observer.0.2))
 }
 
 fn network() -> Linear {
@@ -76,10 +82,11 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been_stopped() {
     let folder = folder.path();
     let data = points(&folder.join("points.safetensors"), 100);
     let [whole, parts] = ["whole", "parts"].map(|name| folder.join(name));
-    let at_once = train(&data, &whole, config(), 0).unwrap();
-    let first = train(&data, &parts, config(), 2).unwrap();
-    assert_eq!((first.outcome, &first.test), (Outcome::Stopped, &None));
-    let second = train(&data, &parts, config(), 0).unwrap();
+    let (at_once, _) = train(&data, &whole, config(), 0).unwrap();
+    let (first, epochs) = train(&data, &parts, config(), 2).unwrap();
+    assert_eq!((first.outcome, &first.test, epochs), (Outcome::Stopped, &None, vec![1, 2]));
+    let (second, epochs) = train(&data, &parts, config(), 0).unwrap();
+    assert_eq!(epochs, [3, 4, 5]);
     assert_eq!(
         (second.outcome, &second.best, &second.test),
         (Outcome::Finished, &at_once.best, &at_once.test)
@@ -93,15 +100,18 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been_stopped() {
     }
     // A third call finds the run done.
     let before = fs::read(parts.join("metrics.jsonl")).unwrap();
-    let third = train(&data, &parts, config(), 0).unwrap();
+    let (third, epochs) = train(&data, &parts, config(), 0).unwrap();
+    assert!(epochs.is_empty());
     assert_eq!(
         (third.outcome, &third.best, &third.test),
         (Outcome::Finished, &at_once.best, &at_once.test)
     );
     assert_eq!(fs::read(parts.join("metrics.jsonl")).unwrap(), before);
     // More epochs.
-    let more = train(&data, &parts, TrainConfig { epochs: 6, ..config() }, 0).unwrap();
-    assert!(more.test.is_some());
+    let (more, epochs) = train(&data, &parts, TrainConfig { epochs: 6, ..config() }, 0).unwrap();
+    assert!(more.test.is_some() && epochs == [6]);
+    let picture = fs::read_to_string(parts.join("loss.svg")).unwrap();
+    assert!(picture.contains("\nparts\n"), "the picture tells whose it is");
     let (table, _) = ends_with(0, folder, "runs .");
     let row = table.lines().find(|row| row.starts_with("parts")).unwrap();
     for text in ["own", "points", "alrao", "6/6", "finished"] {
@@ -150,6 +160,23 @@ fn another_run_is_refused() {
         let (_, error) = ends_with(2, folder, command);
         assert!(error.contains("of its author's own"), "{command}: {error}");
     }
+}
+
+#[test]
+fn a_model_before_the_end_of_its_first_epoch_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = points(&folder.path().join("points.safetensors"), 40);
+    let dataset = load_with(&data, Kind::Arrays, &LoadOptions::default()).unwrap();
+    let model = Alrao::classifier(network(), 2, AlraoConfig::default());
+    let (run, stop) = (folder.path().join("run"), StopFlag::default());
+    stop.set();
+    let trainer = Trainer::new(model, dataset, config()).directory(&run).stop_flag(&stop);
+    assert_eq!(trainer.run(&Device::cpu(), &mut Silent).unwrap().outcome, Outcome::Stopped);
+    let notes =
+        |run: &Path| Predictor::load(run, network(), &Device::cpu()).unwrap().notes().to_vec();
+    assert!(notes(&run)[0].contains("no epoch has been validated yet"), "{:?}", notes(&run));
+    train(&data, &run, config(), 0).unwrap();
+    assert!(notes(&run).is_empty());
 }
 
 #[test]

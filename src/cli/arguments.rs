@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use alrao::device::Device;
-use alrao::error::Error;
-use alrao::learn::RunConfig;
+use alrao::error::{Error, Result};
 use alrao::learn::settings::{DeviceSettings, Group, Settings, TaskSettings};
+use alrao::learn::{OutputFile, RunConfig};
 
 /// Files of a training run.
 #[derive(Args)]
@@ -33,7 +33,7 @@ impl PlaceArguments {
     pub fn start<T: TaskSettings, R>(
         &self,
         flags: Settings<T>,
-        start: impl FnOnce(RunConfig<T::Config>, Option<&Path>, &Device) -> Result<R, Error>,
+        start: impl FnOnce(RunConfig<T::Config>, Option<&Path>, &Device) -> Result<R>,
     ) -> anyhow::Result<(R, Device)> {
         let mut settings = self.with_file(flags)?;
         let config = settings.resolve()?;
@@ -72,7 +72,23 @@ impl PlaceArguments {
 pub(super) fn open_for<T: TaskSettings>(
     flags: &Settings<T>,
     run: &RunConfig<T::Config>,
-) -> Result<Device, Error> {
+) -> Result<Device> {
     let given = &flags.device;
     Device::open_with_threads(given.device.unwrap_or(run.device), given.threads.or(run.threads))
+}
+
+/// A file that is written for its own sake, so that only `force` replaces one that is there.
+///
+/// # Errors
+/// If it is there without `force`, is one of the inputs, or cannot be written.
+pub(super) fn new_file(
+    field: &str,
+    path: &Path,
+    inputs: &[&Path],
+    force: bool,
+) -> Result<OutputFile> {
+    if !force && path.symlink_metadata().is_ok() && !path.is_dir() {
+        return Err(Error::file(path, "is there already; `force` replaces it"));
+    }
+    OutputFile::new(field, path, inputs)
 }

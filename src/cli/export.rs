@@ -1,14 +1,13 @@
 //! `alrao export`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::arguments::new_file;
 use super::failure::Ending;
 use super::messages;
-use alrao::error::{Error, Result};
 use alrao::export::Onnx;
-use alrao::learn::OutputFile;
 
 /// Write a run's best model, or the model in a checkpoint, as an ONNX file
 #[derive(Args)]
@@ -26,22 +25,6 @@ pub(super) struct Arguments {
     /// Replace the file if it is there
     #[arg(long)]
     force: bool,
-}
-
-/// A file that is written for its own sake, so that only `force` replaces one that is there.
-///
-/// # Errors
-/// If it is there without `force`, is one of the inputs, or cannot be written.
-pub(super) fn new_file(
-    field: &str,
-    path: &Path,
-    inputs: &[&Path],
-    force: bool,
-) -> Result<OutputFile> {
-    if !force && path.symlink_metadata().is_ok() && !path.is_dir() {
-        return Err(Error::file(path, "is there already; `force` replaces it"));
-    }
-    OutputFile::new(field, path, inputs)
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {

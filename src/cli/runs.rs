@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::export::new_file;
+use super::arguments::new_file;
 use super::failure::Ending;
 use super::messages;
 use alrao::experiments::{RunState, RunSummary, compare_runs, html, runs};

@@ -43,7 +43,7 @@ const MOST_CLASSES: usize = 1 << 16;
 /// categories.
 const FEW: usize = 20;
 
-/// The advice where numbers are written as in Germany.
+/// The advice on numbers with a decimal comma.
 const DECIMAL_POINT: &str = "numbers have a decimal point, not a comma";
 
 /// Reads a file; see [`parse`].

@@ -49,15 +49,10 @@ pub fn compare_runs(directories: &[PathBuf]) -> Result<Findings> {
 
 impl Compared {
     fn read(directory: &Path, name: String) -> Result<Compared> {
-        let summary = RunSummary::read(directory)?;
+        let (summary, history) = RunSummary::with_history(directory)?;
         let (text, file) = RunDirectory::config_text(directory)?;
         let config =
             text.parse().map_err(|error: toml::de::Error| Error::file(&file, error.message()))?;
-        let mut history = History::default();
-        let metrics = RunDirectory::metrics_file(directory);
-        if metrics.exists() {
-            history.read(&metrics)?;
-        }
         Ok(Compared { name, config, history, summary })
     }
 }
@@ -164,6 +159,8 @@ struct Measure {
     name: &'static str,
     /// The axis' label: the measure and its unit.
     label: &'static str,
+    /// Whether it is over the environment's steps, as in `return.svg`, in place of the epochs.
+    is_over_steps: bool,
     of: fn(&EpochLine) -> Option<f64>,
     scale: fn(Vec<f64>) -> Scale,
 }
@@ -172,36 +169,38 @@ const MEASURES: [Measure; 4] = [
     Measure {
         name: "valid-loss",
         label: "validation loss (nats)",
+        is_over_steps: false,
         of: |epoch| epoch.valid_loss,
         scale: |values| Scale::losses(values.into_iter()),
     },
     Measure {
         name: "valid-accuracy",
         label: "validation accuracy",
+        is_over_steps: false,
         of: |epoch| epoch.valid_accuracy,
         scale: |values| Scale::percent(values.into_iter()),
     },
     Measure {
         name: "train-loss",
         label: "training loss (nats)",
+        is_over_steps: false,
         of: |epoch| epoch.train_loss,
         scale: |values| Scale::losses(values.into_iter()),
     },
     Measure {
         name: "return",
         label: "mean return",
+        is_over_steps: true,
         of: |epoch| epoch.mean_return,
         scale: |values| Scale::returns(values.into_iter()),
     },
 ];
 
 impl Measure {
-    /// The curves of the runs; `None` if no run has the measure. Returns are over the environment's steps, as in
-    /// `return.svg`.
+    /// The curves of the runs; `None` if no run has the measure.
     fn picture(&self, runs: &[Compared]) -> Option<Picture> {
-        let is_over_steps = self.name == "return";
         let point = |epoch: &EpochLine| {
-            let x = if is_over_steps { epoch.step? } else { epoch.epoch };
+            let x = if self.is_over_steps { epoch.step? } else { epoch.epoch };
             Some((x as f64, (self.of)(epoch)?))
         };
         let curves = runs.iter().enumerate().map(|(place, run)| {
@@ -215,7 +214,7 @@ impl Measure {
         let curves: Vec<Series> = curves.filter(|own| !own.points.is_empty()).collect();
         let points = || curves.iter().flat_map(|own| own.points.iter());
         let end = points().map(|(x, _)| *x).reduce(f64::max)?;
-        let unit = if is_over_steps { "step of the environment" } else { "epoch" };
+        let unit = if self.is_over_steps { "step of the environment" } else { "epoch" };
         let x = Axis::new(unit, Scale::linear(0.0..end));
         let y = Axis::new(self.label, (self.scale)(points().map(|(_, y)| *y).collect()));
         let (measure, _) = self.label.split_once(" (").unwrap_or((self.label, ""));

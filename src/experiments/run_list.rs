@@ -115,6 +115,11 @@ impl RunSummary {
     /// # Errors
     /// [`Error::Input`] naming the file that is missing or damaged.
     pub fn read(path: &Path) -> Result<RunSummary> {
+        RunSummary::with_history(path).map(|(summary, _)| summary)
+    }
+
+    /// The same with the metrics that it was made from.
+    pub(super) fn with_history(path: &Path) -> Result<(RunSummary, History)> {
         let (text, file) = RunDirectory::config_text(path)?;
         let config: Config =
             toml::from_str(&text).map_err(|error| Error::file(&file, error.message()))?;
@@ -135,7 +140,7 @@ impl RunSummary {
         let best_epoch = progress.as_ref().and_then(|own| own.best_epoch);
         let best = history.epochs().iter().find(|own| Some(own.epoch) == best_epoch);
         let test = history.test();
-        Ok(RunSummary {
+        let summary = RunSummary {
             path: path.to_owned(),
             model: config.model,
             data,
@@ -152,7 +157,8 @@ impl RunSummary {
             test_r2: test.and_then(|own| own.r2),
             test_return: test.and_then(|own| own.mean_return),
             state: state(&metrics, progress.is_some_and(|own| own.finished)),
-        })
+        };
+        Ok((summary, history))
     }
 
     /// The best epoch's validation, or its test: a mean return, an accuracy, R2 or a loss.
@@ -215,13 +221,21 @@ mod tests {
 
     #[test]
     fn results_of_one_kind_are_together_and_the_best_first() {
-        use RunResult::{Accuracy, Loss, Return};
-        let mut all =
-            [Return(-9.0), Loss(0.2), Accuracy(0.5), Return(3.0), Accuracy(0.9), Loss(0.1)];
+        use RunResult::{Accuracy, Loss, R2, Return};
+        let mut all = [
+            Return(-9.0),
+            Loss(0.2),
+            R2(-1.0),
+            Accuracy(0.5),
+            R2(0.5),
+            Return(3.0),
+            Accuracy(0.9),
+            Loss(0.1),
+        ];
         all.sort_by(|a, b| a.best_first(*b));
         assert_eq!(
             all.map(|own| own.to_string()),
-            ["90.00%", "50.00%", "0.1000", "0.2000", "3.0", "-9.0"]
+            ["90.00%", "50.00%", "R2 0.500", "R2 -1.000", "0.1000", "0.2000", "3.0", "-9.0"]
         );
     }
 

@@ -138,7 +138,7 @@ fn restored(
     let mut notes: Vec<String> = checkpoint.note_of_alteration(file).into_iter().collect();
     if checkpoint.record.progress.best_epoch.is_none() {
         let step = checkpoint.record.progress.step;
-        notes.push(format!("of no epoch that was validated: the state after step {step}"));
+        notes.push(format!("no epoch has been validated yet: this is the state after step {step}"));
     }
     Ok(Trained { learner, record, precision, notes })
 }

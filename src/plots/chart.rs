@@ -364,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn deviations_are_bars_or_a_band() {
+        let axis = || Axis::new("", Scale::linear(0.0..1.0));
+        let series = || {
+            let points = vec![(0.0, 0.4), (1.0, 0.9)];
+            Series::new("", points, BLACK, Stroke::Line(1)).with_deviations(vec![0.1, 0.2])
+        };
+        let count = |series: Series, shape: &str| {
+            lines(&axis(), &axis(), "", &[series]).matches(shape).count()
+        };
+        assert_eq!(count(series(), "<polygon"), 0);
+        assert_eq!(count(series().as_band(), "<polygon"), 1);
+        assert_eq!(count(series(), "<polyline") - count(series().as_band(), "<polyline"), 2);
+    }
+
+    #[test]
     fn every_named_series_is_in_the_legend() {
         let axis = |label: &str| Axis::new(label, Scale::linear(0.0..1.0));
         let points = vec![(0.0, 0.1), (1.0, 0.9)];

@@ -44,7 +44,7 @@ pub fn sample(
     let Some(vocabulary) = vocabulary(&trained.record)? else {
         return Err(Error::file(
             &file,
-            "is not a text model; alrao predict predicts samples of other data",
+            "is not a text model; `alrao predict` predicts samples of other data",
         ));
     };
     let mut log_probabilities = read_prompt(&trained, &vocabulary, prompt)?;

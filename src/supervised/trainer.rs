@@ -89,7 +89,7 @@ impl Trainer {
 
     /// Keeps the run in a directory, as the command line does: its settings, `metrics.jsonl`, `last.safetensors` and the best
     /// epoch's model, `best.safetensors`. If the directory holds this run, it goes on from its last checkpoint; if it has ended,
-    /// the best model is tested again. `alrao runs` lists it, and [`crate::plots::RunPlots`] draws its pictures.
+    /// the best model is tested again. `alrao runs` lists it, and `plots::RunPlots` (feature `cli`) draws its pictures.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.directory = Some(path.into());
         self

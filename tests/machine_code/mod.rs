@@ -190,9 +190,12 @@ fn no_kernel_spills_and_resources_are_as_they_were() {
     assert!(changed.is_empty() && is_complete, "not as in {PINNED}: {changed:#?}");
 }
 
-/// Whether registers and shared memory are as pinned, and each count of instructions within 1 % of the slots. nvcc 13.0.88
-/// compiles the same file differently from one run to the next: `conv2d_64_dw_bwd_f32` has 48 or 49 loads of shared memory,
-/// unless addresses are not randomised (`setarch -R`).
+/// The counts that nvcc varies.
+const VARYING: [&str; 3] = ["slots", "shared", "wavefronts"];
+
+/// Whether a line is as pinned; accesses to shared memory, their wavefronts and with them the slots may differ by 1 % of the
+/// slots. nvcc 13.0.88 compiles the same file differently from one run to the next: `conv2d_64_dw_bwd_f32` has 48 or 49 loads
+/// of shared memory, unless addresses are not randomised (`setarch -R`).
 fn is_as_pinned(line: &str, pinned: &str) -> bool {
     let Some(((own, own_pass), (other, other_pass))) =
         line.split_once(" pass ").zip(pinned.split_once(" pass "))
@@ -200,23 +203,26 @@ fn is_as_pinned(line: &str, pinned: &str) -> bool {
         return false;
     };
     let slots = resource(pinned, "slots ");
-    let is_near = |(own, other): (&str, &str)| match (own.parse::<usize>(), other.parse::<usize>())
-    {
-        (Ok(own), Ok(other)) => own.abs_diff(other) * 100 <= slots,
+    let words: [Vec<&str>; 2] = [own_pass, other_pass].map(|pass| pass.split(' ').collect());
+    let is_near = |(own, other): (&[&str], &[&str])| match (own, other) {
+        ([name, own], [other_name, other]) if VARYING.contains(name) => {
+            let [own, other] = [own, other].map(|count| count.parse::<usize>().unwrap());
+            name == other_name && own.abs_diff(other) * 100 <= slots
+        }
         _ => own == other,
     };
-    let (own_words, other_words) = (own_pass.split(' '), other_pass.split(' '));
     own == other
-        && own_words.clone().count() == other_words.clone().count()
-        && own_words.zip(other_words).all(is_near)
+        && words[0].len() == words[1].len()
+        && words[0].chunks(2).zip(words[1].chunks(2)).all(is_near)
 }
 
 #[test]
-fn a_count_may_differ_by_one_percent_of_the_slots() {
+fn accesses_to_shared_memory_may_differ_by_one_percent_of_the_slots() {
     let pinned = "sm_80 own registers 95 shared 512 pass slots 400 fp32 396 shared 4";
     for (own, is_near) in [
         ("sm_80 own registers 95 shared 512 pass slots 404 fp32 396 shared 8", true),
         ("sm_80 own registers 95 shared 512 pass slots 405 fp32 396 shared 9", false),
+        ("sm_80 own registers 95 shared 512 pass slots 400 fp32 395 shared 4", false),
         ("sm_80 own registers 96 shared 512 pass slots 400 fp32 396 shared 4", false),
         ("sm_80 own registers 95 shared 512 pass slots 400 fp32 396 global 4", false),
         ("sm_90 own registers 95 shared 512 pass slots 400 fp32 396 shared 4", false),

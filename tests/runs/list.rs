@@ -70,6 +70,11 @@ fn runs_are_compared_on_one_page() {
     let row: Vec<&str> = listed.lines().last().unwrap().split_whitespace().collect();
     assert!(page.contains(&format!("<td>{}</td><td>{}</td>", row[6], row[7])), "{listed}");
 
+    train("--out runs/again");
+    let (tables, _) = ends_with(0, folder, "runs compare runs/ours runs/again -o same.html");
+    assert!(tables.contains("The runs have the same settings."), "{tables}");
+    assert!(!tables.contains("| setting |"), "{tables}");
+
     let (_, error) = ends_with(2, folder, "runs compare runs/ours runs/theirs");
     assert!(error.contains("comparison.html: is there already; --force replaces it"), "{error}");
     write_vectors(folder, [240, 60, 60].map(|size| size + 10));
@@ -80,11 +85,31 @@ fn runs_are_compared_on_one_page() {
         ("runs/ours", "2 values required"),
         ("runs/ours runs/none", "runs/none: is not a run"),
         ("runs/ours runs/ours", "runs/ours: is named twice"),
+        ("runs/ours ./runs/../runs/ours", "is named twice"),
     ] {
         let (_, error) = ends_with(2, folder, &format!("runs compare {runs} -o new.html"));
         assert!(error.contains(message), "{runs}: {error}");
         assert!(!folder.join("new.html").exists());
     }
+}
+
+#[test]
+fn a_regression_is_listed_with_its_r2() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let rows = (0..80).map(|row| format!("{},{}.5\n", row % 9, 3 * (row % 9)));
+    let table: String = std::iter::once("x,y\n".to_owned()).chain(rows).collect();
+    fs::write(folder.join("table.csv"), table).unwrap();
+    ends_with(0, folder, "-q train --data table.csv --target y --epochs 3 --out runs/one");
+    let metrics = fs::read_to_string(folder.join("runs/one/metrics.jsonl")).unwrap();
+    let lines = metrics.lines().map(|line| serde_json::from_str(line).unwrap());
+    let epochs: Vec<serde_json::Value> =
+        lines.filter(|line: &serde_json::Value| line["kind"] == "epoch").collect();
+    let (table, _) = ends_with(0, folder, "runs");
+    let row: Vec<&str> = table.lines().last().unwrap().split_whitespace().collect();
+    let best = &epochs[row[5].parse::<usize>().unwrap() - 1];
+    let expected = format!("{:.3}", best["valid_r2"].as_f64().unwrap());
+    assert_eq!(row[6..8], ["R2", &expected]);
 }
 
 #[test]
