@@ -39,6 +39,19 @@ impl Input {
         }
     }
 
+    /// Advice on images whose axes seem to be in another order in their file.
+    pub(crate) fn note_on_axes(self) -> Option<String> {
+        const USUAL_CHANNELS: [usize; 3] = [1, 3, 4];
+        let Input::Image { height, width, channels } = self else { return None };
+        let is_swapped = USUAL_CHANNELS.contains(&width) && !USUAL_CHANNELS.contains(&channels);
+        is_swapped.then(|| {
+            format!(
+                "images of {channels} channels, {height} rows and {width} columns: if the file has the axes [N, H, W, C], \
+                 np.ascontiguousarray(np.moveaxis(x, -1, 1)) turns them into [N, C, H, W]"
+            )
+        })
+    }
+
     /// Number of elements of one sample.
     pub fn elements(self) -> usize {
         self.extents().into_iter().product()

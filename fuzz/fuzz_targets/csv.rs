@@ -1,4 +1,5 @@
-//! Any bytes as a CSV: an error, or inputs and targets that agree with its columns, never a panic.
+//! Any bytes as a CSV: an error, or inputs and targets that agree with its columns, never a panic. A model that was trained on
+//! it reads the same inputs.
 #![no_main]
 
 use std::path::Path;
@@ -20,5 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(floats.len(), split.len() * inputs);
             assert!(floats.iter().all(|float| float.is_finite()));
         }
+        let known = arrays.table.as_deref().cloned();
+        let table = TableOptions { known, missing, ..TableOptions::default() };
+        let options = LoadOptions { table, ..LoadOptions::default() };
+        let again = csv::parse(bytes.to_vec(), Path::new("again.csv"), &options);
+        assert_eq!(again.expect("the same columns").train.inputs, arrays.train.inputs);
     }
 });

@@ -279,17 +279,17 @@ pub(super) fn thousands(number: f64) -> String {
 pub(super) fn diverged(counts: &Counts) -> Option<String> {
     let samples = counts.samples_without_finite_classifier;
     let parts = [
-        (counts.diverged_classifiers, "steps of single classifiers"),
-        (counts.skipped_elements, "updates of single elements"),
+        (counts.diverged_classifiers, "steps of classifiers"),
+        (counts.skipped_elements, "updates of weights"),
         (samples, "samples that no classifier had a finite likelihood for"),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0.0);
     let text = parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
     let meaning = match samples > 0.0 {
         true => {
-            "diverged; where no classifier has a finite likelihood, look at the data and at the rates"
+            "skipped since they diverged; where no classifier has a finite likelihood, look at the data and the learning rates"
         }
-        false => "diverged and left out, as is expected of large rates",
+        false => "skipped since they diverged, as is expected of large learning rates",
     };
     (!text.is_empty()).then(|| format!("{meaning}: {text}"))
 }
@@ -342,6 +342,6 @@ mod tests {
     fn nothing_is_said_where_nothing_diverged() {
         assert_eq!(diverged(&Counts::default()), None);
         let counts = Counts { skipped_elements: 3.0, ..Counts::default() };
-        assert!(diverged(&counts).unwrap().ends_with("3 updates of single elements"));
+        assert!(diverged(&counts).unwrap().ends_with("3 updates of weights"));
     }
 }

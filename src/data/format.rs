@@ -117,6 +117,13 @@ fn unknown(head: &[u8]) -> String {
 
 /// The error for a folder of no known format.
 fn nothing_in(folder: &Path) -> Error {
+    if let Some(class) = images::folder::only_class(folder) {
+        let class = class.display();
+        let message = format!(
+            "has one folder of images, {class}: there must be one for each class, and two classes or more"
+        );
+        return Error::file(folder, message);
+    }
     let has = |name: &str| folder.join(name).exists();
     let text = match () {
         _ if has("train.txt") => "; its train.txt is a text, for char-lstm and word-lstm",

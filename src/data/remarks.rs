@@ -1,6 +1,6 @@
 //! Remarks on data that looks mistaken.
 
-use super::{Arrays, Content, Dataset, ImageFiles, Input, Inputs, Normalisation, Targets};
+use super::{Arrays, Content, Dataset, ImageFiles, Inputs, Normalisation, Targets};
 
 impl Dataset {
     /// Lines about the data: files and folders that were left out, a text's line ends, images whose axes seem swapped, outliers.
@@ -10,7 +10,7 @@ impl Dataset {
             Content::Text(text) => notes.extend(text.notes()),
             Content::Arrays(arrays) => {
                 notes.extend(arrays.table.iter().flat_map(|table| table.notes()));
-                notes.extend(note_on_axes(arrays.sample));
+                notes.extend(arrays.sample.note_on_axes());
                 notes.extend(arrays.outliers());
             }
         }
@@ -21,19 +21,6 @@ impl Dataset {
     pub fn left_out(&self) -> Option<String> {
         self.files().and_then(ImageFiles::left_out)
     }
-}
-
-/// A remark on images whose axes seem to be in another order.
-fn note_on_axes(sample: Input) -> Option<String> {
-    const USUAL_CHANNELS: [usize; 3] = [1, 3, 4];
-    let Input::Image { height, width, channels } = sample else { return None };
-    let is_swapped = USUAL_CHANNELS.contains(&width) && !USUAL_CHANNELS.contains(&channels);
-    is_swapped.then(|| {
-        format!(
-            "images of {channels} channels, {height} rows and {width} columns: if the file has the axes [N, H, W, C], \
-             np.ascontiguousarray(np.moveaxis(x, -1, 1)) turns them into [N, C, H, W]"
-        )
-    })
 }
 
 impl Arrays {

@@ -21,7 +21,7 @@ th { border-bottom-width: 2px; vertical-align: bottom }
 tr.ours, td.ours, th.ours { font-weight: 650; background: var(--band) }
 tr.theirs { background: var(--band); color: var(--faint) }
 figure { margin: 1.6rem 0 } figcaption { color: var(--faint); margin-top: .3rem }
-svg { display: block; width: 100%; min-width: 34rem; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
+svg { display: block; box-sizing: border-box; width: 100%; min-width: 34rem; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px }
 footer { margin-top: 3rem; color: var(--faint); font-size: .9rem; border-top: 1px solid var(--line); padding-top: .6rem }
 ";
 

@@ -211,16 +211,40 @@ impl Measure {
             let stroke = if is_dashed { Stroke::Dashed(2) } else { Stroke::Dotted(2) };
             Series::new(shortened(&run.name), points, colour, stroke)
         });
-        let curves: Vec<Series> = curves.filter(|own| !own.points.is_empty()).collect();
+        let mut curves: Vec<Series> = curves.filter(|own| !own.points.is_empty()).collect();
+        let has_equal = dash_equal_curves(&mut curves);
         let points = || curves.iter().flat_map(|own| own.points.iter());
         let end = points().map(|(x, _)| *x).reduce(f64::max)?;
         let unit = if self.is_over_steps { "step of the environment" } else { "epoch" };
         let x = Axis::new(unit, Scale::linear(0.0..end));
         let y = Axis::new(self.label, (self.scale)(points().map(|(_, y)| *y).collect()));
         let (measure, _) = self.label.split_once(" (").unwrap_or((self.label, ""));
-        let caption = format!("The {measure} of each run.");
+        let equal =
+            if has_equal { " A dashed curve equals another one wherever both exist." } else { "" };
+        let caption = format!("The {measure} of each run.{equal}");
         Some(Picture::new(self.name, lines(&x, &y, "", &curves), caption))
     }
+}
+
+/// Dashes the curves that would hide an earlier one. Returns whether there are any.
+fn dash_equal_curves(curves: &mut [Series]) -> bool {
+    let mut has_equal = false;
+    for place in 1..curves.len() {
+        let (earlier, later) = curves.split_at_mut(place);
+        if earlier.iter().any(|own| is_equal(&own.points, &later[0].points)) {
+            later[0].stroke = Stroke::Dashed(2);
+            has_equal = true;
+        }
+    }
+    has_equal
+}
+
+/// Whether two curves agree wherever both have a point, and there is such a place.
+fn is_equal(a: &[(f64, f64)], b: &[(f64, f64)]) -> bool {
+    let mut shared = a.iter().flat_map(|(x, y)| {
+        b.iter().filter(move |(other, _)| other == x).map(move |(_, other)| other == y)
+    });
+    shared.next() == Some(true) && shared.all(|agrees| agrees)
 }
 
 /// The name, or its end where it is too long for a legend.
@@ -235,6 +259,19 @@ fn shortened(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_curve_that_would_hide_another_is_dashed() {
+        let series = |values: &[f64]| {
+            let points = values.iter().enumerate().map(|(x, y)| (x as f64, *y)).collect();
+            Series::new("", points, line_shade(0, 1), Stroke::Dotted(2))
+        };
+        let mut curves = [&[1.0, 2.0][..], &[1.0, 3.0], &[1.0, 2.0, 5.0], &[], &[4.0]].map(series);
+        assert!(dash_equal_curves(&mut curves));
+        let dashed = curves.each_ref().map(|own| own.stroke == Stroke::Dashed(2));
+        assert_eq!(dashed, [false, false, true, false, false]);
+        assert!(!dash_equal_curves(&mut curves[..2]));
+    }
 
     #[test]
     fn runs_of_one_name_are_told_apart() {

@@ -137,9 +137,10 @@ impl PreClassifier {
 /// [`Error::Input`] if the model does not take this input.
 pub fn build(config: &ModelConfig, input: Input, init: &mut Init) -> Result<PreClassifier> {
     let takes = |what: &str| {
-        let advice = match input {
-            Input::Vector { .. } => "; `model` mlp takes vectors",
-            Input::Image { .. } | Input::Tokens { .. } => "",
+        let advice = match (input, input.note_on_axes()) {
+            (Input::Vector { .. }, _) => "; `model` mlp takes vectors".into(),
+            (_, Some(note)) => format!("; {note}"),
+            (_, None) => String::new(),
         };
         Error::input(
             format!("`model` {}", config.architecture.name()),

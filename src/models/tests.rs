@@ -149,3 +149,13 @@ fn resnet50_agrees_with_pytorch() {
 fn densenet121_agrees_with_pytorch() {
     agrees_with_pytorch(Architecture::DenseNet121);
 }
+
+#[test]
+fn images_whose_axes_are_swapped_get_advice() {
+    let (architecture, activation) = (Architecture::Cnn, Activation::Relu);
+    let config = ModelConfig { architecture, width: 1.0, hidden: vec![], activation, dropout: 0.0 };
+    let swapped = Input::Image { height: 28, width: 3, channels: 28 };
+    let message = build(&config, swapped, &mut Init::new(0)).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("takes images of at least 8 by 8"), "{message}");
+    assert!(message.contains("np.moveaxis(x, -1, 1)"), "{message}");
+}

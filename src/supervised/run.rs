@@ -288,7 +288,9 @@ fn advised(error: Error, architecture: Architecture, dataset: &Dataset) -> Error
         _ if dataset.files().is_some() => {
             format!("a folder's images are resized to `image_size`: give {side}, or leave it out")
         }
-        Input::Image { height, width, .. } if height.max(width) < side => {
+        sample @ Input::Image { height, width, .. }
+            if height.max(width) < side && sample.note_on_axes().is_none() =>
+        {
             format!("`pad` {side} gives the images a black border")
         }
         _ => return error,

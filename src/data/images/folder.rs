@@ -129,10 +129,21 @@ pub(in crate::data) fn is_in(root: &Path, test_alone: bool) -> bool {
 
 /// Whether a folder has no parts but folders of images, which then are the classes.
 fn has_classes(root: &Path) -> bool {
+    classes(root).nth(1).is_some()
+}
+
+/// The only folder of images in a folder without parts.
+pub(in crate::data) fn only_class(root: &Path) -> Option<OsString> {
+    let mut classes = classes(root);
+    classes.next().filter(|_| classes.next().is_none())
+}
+
+/// The folders of images in a folder without parts.
+fn classes(root: &Path) -> impl Iterator<Item = OsString> {
     let has_parts = PARTS.iter().any(|part| root.join(part).symlink_metadata().is_ok());
-    let classes = || folders(root, "".as_ref()).unwrap_or_default();
-    let has_images = |name: &OsString| has_image(&root.join(name), DEPTH);
-    !has_parts && classes().iter().filter(|name| has_images(name)).nth(1).is_some()
+    let folders =
+        if has_parts { Vec::new() } else { folders(root, "".as_ref()).unwrap_or_default() };
+    folders.into_iter().filter(move |name| has_image(&root.join(name), DEPTH))
 }
 
 fn has_image(folder: &Path, depth: usize) -> bool {
