@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+#[cfg(feature = "simulator")]
+#[path = "src/device/gpu/simulator/flags.rs"]
+mod flags;
+
 /// The result of a step of the build, or a message about its failure.
 type Outcome<T> = Result<T, String>;
 
@@ -24,7 +28,7 @@ const KERNEL_OF_THE_GUIDE: &str = "tests/adding_an_op/softplus.cu";
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-env=ALRAO_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
-    println!("cargo:rustc-check-cfg=cfg(has_simulator)");
+    println!("cargo:rustc-check-cfg=cfg(has_simulator, fuzzing)");
     println!("cargo:rerun-if-changed=kernels");
     println!("cargo:rerun-if-changed={SIMULATOR}");
     println!("cargo:rerun-if-changed={KERNEL_OF_THE_GUIDE}");
@@ -223,22 +227,14 @@ fn simulator_library() -> Outcome<()> {
         let jobs = sources.into_iter().map(|source| {
             let mut command = compiler.to_command();
             simulator_flags(&mut command);
-            // Multiplications and additions are fused, as nvcc fuses them, but not in the checked build: kernels must be
-            // right under both.
-            let contract = if cfg!(feature = "simulator-checked") { "off" } else { "fast" };
-            command.arg(format!("-ffp-contract={contract}"));
-            if cfg!(feature = "simulator-checked") && has_extension(&source, "cu") {
-                instrument(&mut command);
-            }
+            // As nvcc fuses multiplications and additions.
+            command.arg("-ffp-contract=fast");
             Job { output: output(&source, "o", &command), source, command }
         });
         run(jobs.collect())
     };
     let mut sources = kernel_files();
     sources.push(host.join("cuda_on_host.cpp"));
-    if cfg!(feature = "simulator-checked") {
-        sources.push(host.join("instrumented.cpp"));
-    }
     archive("alrao_kernels", &objects(sources)?)?;
     println!("cargo:rustc-link-lib=static:+whole-archive=alrao_kernels");
     // Kernels with one error each, and the kernel of docs/adding-an-op.md: only the library's tests link them.
@@ -246,6 +242,10 @@ fn simulator_library() -> Outcome<()> {
     of_tests.push(KERNEL_OF_THE_GUIDE.into());
     archive("alrao_test_kernels", &objects(of_tests)?)?;
     println!("cargo:rustc-link-search=native={}", out_dir().display());
+    // Kernels that are compiled while the program runs call these.
+    for symbols in ["simulator_*", "_ZN9simulator*"] {
+        println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol={symbols}");
+    }
     // Names of files and lines, of which the kernels have many, in a third of the bytes.
     println!("cargo:rustc-link-arg=-Wl,--compress-debug-sections=zlib");
     // Drops the names of local symbols, a megabyte: faults are named by file and line.
@@ -256,43 +256,16 @@ fn simulator_library() -> Outcome<()> {
 #[cfg(feature = "simulator")]
 fn simulator_flags(command: &mut Command) {
     let cpu = setting("ALRAO_HOST_CPU").unwrap_or_else(|| "native".into());
-    command.arg(format!("-march={cpu}")).args([
-        "-x",
-        "c++",
-        "-std=c++17",
+    command.arg(format!("-march={cpu}")).args(flags::ALL).args([
         // A third of -O3's compile time. Without the second flag g++ does not fuse multiplications and additions.
         "-O1",
         "-fexpensive-optimizations",
         "-finline-small-functions",
-        "-g1",
-        "-gno-column-info",
-        "-fPIC",
         "-c",
-        "-fno-strict-aliasing",
-        "-fno-exceptions",
-        "-fno-rtti",
-        "-fno-threadsafe-statics",
-        "-ftls-model=initial-exec",
-        // A stack overflow touches the guard page below the stack.
-        "-fstack-clash-protection",
         "-I",
         "kernels",
         "-I",
         SIMULATOR,
-    ]);
-}
-
-/// Makes the compiler insert a call before each memory access. The functions are ours, not the thread sanitizer's.
-#[cfg(feature = "simulator")]
-fn instrument(command: &mut Command) {
-    command.args([
-        "-DSIMULATOR_HOST_ARITHMETIC",
-        "-fsanitize=thread",
-        "--param=tsan-instrument-func-entry-exit=0",
-        // A vector that is read in one piece counts as one access.
-        "-fno-tree-sra",
-        // The calls take most of the time, so -O2 is enough.
-        "-O2",
     ]);
 }
 

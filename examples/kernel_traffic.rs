@@ -2,7 +2,7 @@
 //! device memory, and passes over shared memory with its bank conflicts, beside the least possible. The worst lines come
 //! first.
 //!
-//! `cargo run --release --features simulator-checked --example kernel_traffic`
+//! `cargo run --release --example kernel_traffic`
 
 #[cfg(has_simulator)]
 fn main() -> alrao::Result<()> {
@@ -10,20 +10,18 @@ fn main() -> alrao::Result<()> {
 
     use alrao::bench::workloads::{Size, all};
     use alrao::device::SiteTraffic;
-    use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
+    use alrao::device::simulator::{SimulatorOptions, checked_kernels};
     use alrao::{DType, Device};
 
     /// Number of lines that are shown.
     const SHOWN: usize = 60;
 
-    if !IS_CHECKED {
-        eprintln!("only the checked build counts: --features simulator-checked");
-        std::process::exit(2);
-    }
+    let library = Some(checked_kernels()?);
     let mut sums: BTreeMap<(String, String, bool, bool), [u64; 3]> = BTreeMap::new();
     for workload in all() {
         for dtype in [DType::F32, DType::BF16] {
-            let options = SimulatorOptions { traffic: true, ..Default::default() };
+            let options =
+                SimulatorOptions { library, races: true, traffic: true, ..Default::default() };
             let device = Device::simulator(Some(1), options)?;
             workload.prepare(&device, dtype, Size::Small)();
             device.check()?;

@@ -37,7 +37,7 @@
 //! | [`bench`](mod@bench), [`export`] | timing; trained models as ONNX files |
 //!
 //! The feature `cli` adds `checks` (compares each kernel with the CPU), `plots` (pictures), `experiments` (the paper's tables and
-//! figures) and `argument` (parsing of flags).
+//! figures), `workshop` (kernel files that are compiled while the program runs) and `argument` (parsing of flags).
 //!
 //! # Glossary
 //!
@@ -121,6 +121,8 @@ pub mod tape;
 mod task;
 pub mod tensor;
 mod trace;
+#[cfg(feature = "cli")]
+pub mod workshop;
 
 pub use alrao::{Alrao, AlraoConfig};
 pub use device::{DType, Device, DeviceKind};

@@ -28,7 +28,7 @@ const ROWS: &[&[&str]] = &[
     &["learn"],
     &["supervised", "rl"],
     &["bench", "plots", "export"],
-    &["experiments"],
+    &["experiments", "workshop"],
     &["cli"],
 ];
 

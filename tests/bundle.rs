@@ -277,7 +277,7 @@ fn where_the_time_is_over_the_table_comes_all_the_same() {
 #[cfg(all(feature = "cli", has_simulator))]
 #[test]
 fn the_whole_of_it_runs_in_the_simulator() {
-    if alrao::device::simulator::IS_CHECKED {
+    if alrao::device::simulator::is_checked() {
         return eprintln!("skipped: the plain build does it");
     }
     if !is_possible() {

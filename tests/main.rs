@@ -57,3 +57,5 @@ mod training;
 mod update;
 mod vision;
 mod workloads;
+#[cfg(all(feature = "cli", has_simulator))]
+mod workshop;

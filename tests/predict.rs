@@ -38,6 +38,17 @@ fn table_run(folder: &Path) -> std::path::PathBuf {
     trained(folder, "run", &format!("data = '{}'\ntarget = 'larger'\nepochs = 6", data.display()))
 }
 
+/// The same with the classes 0 and 1 in place of names. Returns the run's name.
+fn numbered_run(folder: &Path) -> &'static str {
+    let named = fs::read_to_string(folder.join("data.csv")).unwrap();
+    let numbered = named.replace("first", "0").replace("second", "1");
+    fs::write(folder.join("numbered.csv"), numbered).unwrap();
+    let data = folder.join("numbered.csv");
+    let settings = format!("data = '{}'\ntarget = 'larger'\nepochs = 6", data.display());
+    trained(folder, "numbered", &settings);
+    "numbered"
+}
+
 #[test]
 fn predictions_are_those_of_an_evaluation() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,7 +277,12 @@ fn the_lines_of_a_prediction() {
     piped.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
     assert_eq!(text(&piped.wait_with_output().unwrap().stdout), plain);
     fs::write(folder.join("names.txt"), "one\ntwo\n").unwrap();
-    assert!(output("predict run new.csv --class-names names.txt").starts_with("1\tone\t"));
+    let named = words("predict run new.csv --class-names names.txt");
+    refused(folder, &named, "the model's classes have names: 'first', 'second'");
+    let run = numbered_run(folder);
+    assert!(
+        output(&format!("predict {run} new.csv --class-names names.txt")).starts_with("1\tone\t")
+    );
 }
 
 #[test]
@@ -286,7 +302,7 @@ fn data_that_is_not_the_model_s_is_refused() {
     ] {
         fs::write(folder.join(name), content).unwrap();
     }
-    let takes = "the model takes length, a, b, and larger to predict";
+    let takes = "the model takes length, a, b; larger, which it predicts, may be there too";
     for (arguments, culprit) in [
         ("run more.csv", "more.csv: has the column 'c', which the model does not take"),
         ("run more.csv", takes),
@@ -301,13 +317,14 @@ fn data_that_is_not_the_model_s_is_refused() {
         ("run gap.csv", "trained without missing values"),
         ("run nosuch.csv", "nosuch.csv"),
         ("run run", "has no images, arrays or files"),
-        ("run data.csv --class-names names.txt", "--class-names: has 3 names, the model 2 classes"),
+        ("run data.csv --class-names names.txt", "--class-names: does not apply"),
         ("run data.csv --class-names nosuch", "--class-names nosuch"),
         (
             "run data.csv --output run/best.safetensors",
             "--output run/best.safetensors: would replace",
         ),
         ("run data.csv --output data.csv", "--output data.csv: would replace"),
+        ("run data.csv --output word.csv", "word.csv: is there already; --force replaces it"),
     ] {
         refused(folder, &[&["-q", "predict"], &words(arguments)[..]].concat(), culprit);
     }
@@ -326,8 +343,9 @@ fn an_evaluation_tells_of_each_class() {
     let folder = folder.path();
     table_run(folder);
     fs::write(folder.join("names.txt"), "one\ntwo\n").unwrap();
-    let evaluated =
-        alrao(folder, &words("eval run --json --class-names names.txt --confusion confusion.svg"));
+    let run = numbered_run(folder);
+    let arguments = format!("eval {run} --json --class-names names.txt --confusion confusion.svg");
+    let evaluated = alrao(folder, &words(&arguments));
     let value: serde_json::Value = serde_json::from_str(&text(&evaluated.stdout)).unwrap();
     assert_eq!((&value["split"], &value["samples"]), (&"valid".into(), &16.into()));
     let (classes, confusion) = (&value["classes"], &value["confusion"]);
@@ -338,6 +356,16 @@ fn an_evaluation_tells_of_each_class() {
     assert_eq!(classes[1]["recall"].as_f64().unwrap(), recall);
     assert!(classes[1]["class"] == "two" && value["top5_accuracy"].is_null(), "{value}");
     assert!(fs::read_to_string(folder.join("confusion.svg")).unwrap().contains("\ntwo\n"));
+    for (arguments, culprit) in [
+        ("--confusion confusion.svg", "confusion.svg: is there already; --force replaces it"),
+        ("--confusion confusion.png", "will be an SVG"),
+        ("--class-names names.txt", "the model's classes have names: 'first', 'second'"),
+        ("--confusion a.svg --predictions a.svg", "name one file"),
+    ] {
+        refused(folder, &words(&format!("-q eval run {arguments}")), culprit);
+    }
+    let again = alrao(folder, &words("eval run --confusion confusion.svg --force"));
+    assert!(text(&again.stderr).contains("written confusion.svg"));
     let shown = text(&alrao(folder, &words("eval run")).stdout);
     assert!(shown.contains("precision") && shown.contains("true \\ predicted"), "{shown}");
     refused(folder, &words("-q eval run --confusion run/loss.svg"), "--confusion run/loss.svg");

@@ -230,7 +230,7 @@ fn tensor_core_cases() -> Vec<Case> {
     cases
 }
 
-/// A small corner of every tile, with few enough accesses for the checked build.
+/// A small corner of every tile, with few enough accesses for checked kernels.
 fn corner_cases() -> Vec<Case> {
     let shape = shape([1, 5, 4, 8], [9, 3, 3], [1, 1, 1], false, [0, 0]);
     let mut cases = Vec::new();
@@ -332,7 +332,7 @@ fn moments_cases() -> Vec<Case> {
             ("32", 2),
         );
     }
-    // Parts of few channels that are no whole vectors, small enough for the checked build.
+    // Parts of few channels that are no whole vectors, small enough for checked kernels.
     for factors in [Factors::F32, Factors::Tf32] {
         case(shape([2, 3, 4, 5], [5, 3, 3], [1, 1, 1], true, [0, 0]), factors, ("32", 2));
     }

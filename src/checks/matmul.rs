@@ -295,7 +295,7 @@ fn linear_cases() -> Vec<Case> {
     cases
 }
 
-/// A small corner of every tile, with few enough accesses for the checked build.
+/// A small corner of every tile, with few enough accesses for checked kernels.
 fn corner_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for factors in Factors::ALL {

@@ -7,16 +7,16 @@ use super::{Case, FAMILIES, Outputs};
 use crate::device::Device;
 use crate::device::gpu::LaunchTrace;
 use crate::device::simulator::{
-    Guard, IS_CHECKED, Order, SimulatorOptions, TOO_MANY_ACCESSES, place_of, source_of,
+    Guard, Order, SimulatorOptions, TOO_MANY_ACCESSES, is_checked, place_of, source_of,
 };
 use crate::error::Result;
 
-/// The largest number of accesses of a case in the checked build, in which an access takes a hundred times as long.
+/// The largest number of accesses of a case of checked kernels, in which an access takes a hundred times as long.
 const MOST_CHECKED_ACCESSES: u64 = 1_000_000;
 
 /// The ways to run a case: threads forwards, backwards and shuffled; asynchronous copies as late and as early as
-/// possible; the guard page after each buffer and before it. The outputs must be equal to the bit. The checked build
-/// finds races in any order of threads, so it runs a case once.
+/// possible; the guard page after each buffer and before it. The outputs must be equal to the bit. Checked kernels
+/// find races in any order of threads, so they run a case once.
 pub fn settings() -> Vec<SimulatorOptions> {
     let usual = SimulatorOptions::default();
     let reversed = SimulatorOptions {
@@ -27,7 +27,7 @@ pub fn settings() -> Vec<SimulatorOptions> {
     };
     let shuffled = SimulatorOptions { order: Order::Shuffled(5), ..usual };
     let all = vec![usual, reversed, shuffled];
-    if IS_CHECKED { all[..1].to_vec() } else { all }
+    if is_checked() { all[..1].to_vec() } else { all }
 }
 
 /// The result of checking a case.
@@ -37,7 +37,7 @@ pub struct Checked {
     pub faults: Vec<String>,
     /// The kernels that it launched.
     pub launched: BTreeSet<String>,
-    /// Whether the checked build left the case to the plain build, for more than a million accesses.
+    /// Whether the case was left to the unchecked kernels, for more than a million accesses.
     pub is_left_out: bool,
     /// The barriers that its threads reached, as `FILE:LINE`.
     pub barriers: BTreeSet<String>,
@@ -215,7 +215,7 @@ mod tests {
     fn a_missing_barrier_is_told_in_words_with_buffer_kernel_and_line() {
         let kernel = "broken_no_barrier";
         let (case, place) = (broken(kernel, None, |index| index ^ 1), place(kernel));
-        if IS_CHECKED {
+        if is_checked() {
             return assert_says(&case, &["race", "broken.cu:"]);
         }
         let place = format!("first differing buffer `y`, kernel {kernel}, {place}");

@@ -87,8 +87,12 @@ pub(super) fn new_file(
     inputs: &[&Path],
     force: bool,
 ) -> Result<OutputFile> {
-    if !force && path.symlink_metadata().is_ok() && !path.is_dir() {
-        return Err(Error::file(path, "is there already; `force` replaces it"));
+    let file = OutputFile::new(field, path, inputs)?;
+    match !force && path.symlink_metadata().is_ok() {
+        true => {
+            let subject = format!("`{field}` {}", path.display());
+            Err(Error::input(subject, "is there already; `force` replaces it"))
+        }
+        false => Ok(file),
     }
-    OutputFile::new(field, path, inputs)
 }

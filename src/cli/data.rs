@@ -19,6 +19,9 @@ const MOST_CLASSES: usize = 1000;
 /// The most texts of a column that are shown.
 const TEXTS: usize = 6;
 
+/// The most texts of a column that are counted.
+const MOST_TEXTS: usize = 256;
+
 /// Show what data holds, without training: its format, shape, classes, columns, ranges and problems
 #[derive(Args)]
 #[command(
@@ -95,7 +98,11 @@ fn texts(texts: &[String]) -> String {
     }
     let shown = texts.iter().take(TEXTS).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if texts.len() > TEXTS { ", .." } else { "" };
-    format!("{}: {shown}{more}", texts.len())
+    let count = match texts.len() {
+        count if count > MOST_TEXTS => format!("over {MOST_TEXTS}"),
+        count => count.to_string(),
+    };
+    format!("{count}: {shown}{more}")
 }
 
 /// The samples of each class in each part.

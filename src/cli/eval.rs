@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::arguments::new_file;
 use super::class_tables::tables;
 use super::failure::Ending;
 use super::messages;
@@ -38,6 +39,9 @@ pub(super) struct Arguments {
     /// Names of the classes, one a line, for data whose classes have numbers only
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
+    /// Replace the files of --predictions and --confusion if they are there
+    #[arg(long)]
+    force: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -60,9 +64,18 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         Split::Test => Part::Test,
     });
     let (data, predictions) = (arguments.data.as_deref(), arguments.predictions.as_deref());
-    let read: Vec<&Path> = data.map(Path::new).into_iter().filter(|data| data.is_file()).collect();
+    let read = data.map(Path::new).filter(|data| data.is_file());
     let place = arguments.confusion.as_deref();
-    let place = place.map(|path| OutputFile::new("confusion", path, &read)).transpose()?;
+    let place =
+        place.map(|path| place_of_picture(path, read.as_slice(), arguments.force)).transpose()?;
+    if let Some(path) = predictions {
+        new_file("predictions", path, read.as_slice(), arguments.force)?;
+        if arguments.confusion.as_deref() == Some(path) {
+            return Err(
+                Error::field("predictions", "and `confusion` name one file: give two").into()
+            );
+        }
+    }
     let names = arguments.class_names.as_deref().map(read_class_names).transpose()?;
     let mut evaluation = evaluate(&arguments.source, data, part, predictions, &device)?;
     if let Some(names) = names {
@@ -71,11 +84,13 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     if let Some(place) = place {
         place.write(picture(&evaluation)?.as_bytes())?;
     }
+    let written = [&arguments.predictions, &arguments.confusion].into_iter().flatten();
     if !quiet {
         messages::note(&device.description());
         evaluation.notes.iter().for_each(|note| messages::note(&format!("data    {note}")));
         messages::note_of_precision(evaluation.precision);
         messages::notes_on_model(&evaluation.notes_on_model);
+        written.for_each(|path| messages::note(&format!("written {}", path.display())));
     }
     let text = match arguments.json {
         true => serde_json::to_string(&evaluation)? + "\n",
@@ -83,6 +98,15 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     };
     messages::result(&text)?;
     Ok(Ending::Done)
+}
+
+/// The place of the picture of the confusion matrix.
+fn place_of_picture(path: &Path, read: &[&Path], force: bool) -> Result<OutputFile, Error> {
+    if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("svg")) {
+        let subject = format!("`confusion` {}", path.display());
+        return Err(Error::input(subject, "will be an SVG: give a name that ends in .svg"));
+    }
+    new_file("confusion", path, read, force)
 }
 
 /// The picture of the confusion matrix.

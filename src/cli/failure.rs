@@ -16,6 +16,8 @@ const SIGPIPE: u8 = 13;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Done,
+    /// With faults in what was checked, which have been printed.
+    Faulty,
     /// By a signal of this number, with a checkpoint written.
     Signalled(u8),
     /// Because the reader of the progress went away, with a checkpoint written.
@@ -26,6 +28,7 @@ impl Ending {
     pub fn code(self) -> ExitCode {
         match self {
             Ending::Done => ExitCode::SUCCESS,
+            Ending::Faulty => ExitCode::FAILURE,
             Ending::Signalled(signal) => ExitCode::from(128 + signal),
             Ending::Unwatched => ExitCode::from(128 + SIGPIPE),
         }

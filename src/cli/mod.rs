@@ -24,6 +24,7 @@ mod sample;
 mod signals;
 mod time_left;
 mod train;
+mod workshop;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,7 @@ enum Command {
     Experiment(experiment::Arguments),
     Bench(bench::Arguments),
     Kernels(kernels::Arguments),
+    Workshop(workshop::Arguments),
     Info(info::Arguments),
     Completions(completions::Arguments),
 }
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Experiment(arguments) => experiment::run(arguments, quiet),
         Command::Bench(arguments) => bench::run(&arguments, quiet),
         Command::Kernels(arguments) => kernels::run(&arguments, quiet),
+        Command::Workshop(arguments) => workshop::run(&arguments, quiet),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
+use super::arguments::new_file;
 use super::failure::Ending;
 use super::messages;
 use super::progress::Display;
@@ -52,6 +53,9 @@ pub(super) struct Arguments {
     /// Write the predictions to a file [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace the file of --output if it is there
+    #[arg(long)]
+    force: bool,
     /// Names of the classes, one a line, for a model whose classes have numbers only
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
@@ -64,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     if *top == 0 {
         return Err(Error::field("top", "0 classes is not possible; give 1 or more").into());
     }
-    let output = output.as_deref().map(|path| place(path, source, data)).transpose()?;
+    let output = output.as_deref().map(|path| place(path, arguments)).transpose()?;
     let device = arguments.device.open()?;
     let mut predictor = Predictor::open(source, &device)?;
     if let Some(path) = class_names {
@@ -76,7 +80,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let samples = predictor.read(data)?;
     if !quiet {
         messages::note(&device.description());
-        samples.notes.iter().for_each(|note| messages::note(&format!("data    {note}")));
+        let scale = predictor.note_on_scale(&samples);
+        let notes = samples.notes.iter().chain(&scale);
+        notes.for_each(|note| messages::note(&format!("data    {note}")));
         messages::note_of_precision(predictor.precision());
         messages::notes_on_model(predictor.notes());
     }
@@ -106,10 +112,11 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 }
 
 /// The place of the predictions, which must be no file that is read.
-fn place(path: &Path, source: &Path, data: &str) -> Result<OutputFile, Error> {
+fn place(path: &Path, arguments: &Arguments) -> Result<OutputFile, Error> {
+    let Arguments { source, data, force, .. } = arguments;
     let is_file = |input: &&Path| *input != Path::new(STANDARD_INPUT) && !input.is_dir();
     let inputs: Vec<&Path> = [source, Path::new(data)].into_iter().filter(is_file).collect();
-    OutputFile::new("output", path, &inputs)
+    new_file("output", path, &inputs, *force)
 }
 
 /// The form of the lines.

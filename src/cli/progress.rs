@@ -21,6 +21,10 @@ pub(super) struct Progress {
     pub epochs: u64,
     pub steps_per_epoch: u64,
     pub pace: Option<Pace>,
+    /// The best epoch so far of this process.
+    best: Option<EpochReport>,
+    /// The last epoch of this process; 0 if it has ended none.
+    last_epoch: u64,
     stop: StopFlag,
 }
 
@@ -99,7 +103,26 @@ impl Progress {
     /// Sets `stop` if the reader of the progress goes away.
     pub fn new(quiet: bool, plots: Option<RunPlots>, stop: &StopFlag) -> Self {
         let display = Display::new(quiet, TEMPLATE, NARROW);
-        Progress { display, plots, epochs: 0, steps_per_epoch: 1, pace: None, stop: stop.clone() }
+        Progress {
+            display,
+            plots,
+            epochs: 0,
+            steps_per_epoch: 1,
+            pace: None,
+            best: None,
+            last_epoch: 0,
+            stop: stop.clone(),
+        }
+    }
+
+    /// The best epoch so far of this process.
+    pub fn best(&self) -> Option<&EpochReport> {
+        self.best.as_ref()
+    }
+
+    /// The last epoch of this process; 0 if it has ended none.
+    pub fn last_epoch(&self) -> u64 {
+        self.last_epoch
     }
 
     /// Shows lines.
@@ -206,6 +229,10 @@ impl Observer<Supervised> for Progress {
                 }
             }
             Event::Epoch(report) => {
+                self.last_epoch = report.epoch;
+                if report.is_best {
+                    self.best = Some((*report).clone());
+                }
                 // A bar shows it while it is true; in a file each line has it.
                 let left = match self.display {
                     Display::Bar(_) => String::new(),

@@ -16,7 +16,7 @@ use alrao::experiments::{RunState, RunSummary, compare_runs, html, runs};
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  alrao runs\n  \
     alrao runs experiments --sort valid\n  alrao runs --json\n  alrao runs compare runs/a runs/b\n\nvalid is the validation of the best epoch, whose model is kept; test is that model's. \
-    Both are accuracies, R2 (regression), losses (text) or returns (Q-learning)."
+    Both are accuracies, R2 (regression) or returns (Q-learning)."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]

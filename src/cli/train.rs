@@ -11,8 +11,8 @@ use super::running::{already_finished, conclude, ended};
 use super::{messages, signals};
 use alrao::data::TokenKind;
 use alrao::device::Device;
-use alrao::learn::StopFlag;
 use alrao::learn::settings::{DeviceSettings, LearningSettings};
+use alrao::learn::{StopFlag, TrainConfig};
 use alrao::plots::RunPlots;
 use alrao::supervised::settings::{Settings, SupervisedSettings};
 use alrao::supervised::{Report, Run};
@@ -82,20 +82,45 @@ fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyho
     let directory = run.directory().display().to_string();
     let again = format!("alrao train --resume {directory}");
     let report = report.map_err(|error| ended(error, &directory, &again))?;
-    let summary = summary(&report, run.dataset().token(), &directory);
+    let token = run.dataset().token();
+    let best = best_epoch(&report, &progress, &run.config().train, token);
+    let summary = best + &summary(&report, token, &directory);
     conclude(report.outcome, &summary, &again, &received, device, quiet)
 }
 
 /// The measures of an epoch.
 const EPOCHS: &str = "loss and accuracy or R2 of each part; * the lowest validation loss";
 
-/// The run's results, one a line.
+/// A line about the best epoch; empty if there is none.
+fn best_epoch(
+    report: &Report,
+    progress: &Progress,
+    config: &TrainConfig,
+    token: Option<TokenKind>,
+) -> String {
+    let Some((epoch, loss)) = report.best else { return String::new() };
+    let loss = loss.map(|loss| format!(", validation loss {}", messages::loss_of(loss, token)));
+    // An epoch of an earlier process was not seen.
+    let own = progress.best().filter(|own| own.epoch == epoch);
+    let accuracy = own.and_then(|own| own.valid_accuracy);
+    let accuracy = accuracy.map(|own| format!(", accuracy {}", messages::percent(own)));
+    let r2 = own.and_then(|own| own.valid_r2).map(|own| format!(", R2 {}", messages::r2_text(own)));
+    let beside = accuracy.or(r2).unwrap_or_default();
+    let last = progress.last_epoch();
+    let is_early = last < config.epochs && last.saturating_sub(epoch) >= config.patience;
+    let patience = match is_early {
+        true => {
+            format!("; no better one in {} epochs, so training ended (`patience`)", config.patience)
+        }
+        false => String::new(),
+    };
+    let line = format!("best  epoch {epoch}{}{beside}{patience}\n", loss.unwrap_or_default());
+    messages::for_people(&line)
+}
+
+/// The run's other results, one a line.
 fn summary(report: &Report, token: Option<TokenKind>, directory: &str) -> String {
     let mut text = String::new();
-    if let Some((epoch, loss)) = report.best {
-        let loss = loss.map(|loss| format!(", validation loss {}", messages::loss_of(loss, token)));
-        text += &format!("best  epoch {epoch}{}\n", loss.unwrap_or_default());
-    }
     if let Some(test) = &report.test {
         text += &format!(
             "test  loss {}{}\n",

@@ -160,7 +160,8 @@ impl Reader<'_> {
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(self.wrong_names(&format!("has unknown tensors: {}", unknown.join(", "))))
+        let all = if unknown.len() == self.tensors.len() { " only" } else { "" };
+        Err(self.wrong_names(&format!("has{all} unknown tensors: {}", unknown.join(", "))))
     }
 
     /// A part from its two tensors; `None` if both are missing.

@@ -195,12 +195,10 @@ impl File<'_> {
                 Err(self.error(message))
             }
             None => {
-                let without_names = match self.header.is_there {
-                    true => "",
-                    false => {
-                        "; its first line was not taken for names, since a number is in it, a text twice, or a text that occurs again in its column"
-                    }
-                };
+                let why = self.header.why_no_names.as_ref();
+                let without_names = why.map_or(String::new(), |why| {
+                    format!("; its first line was not taken for names, since {why}")
+                });
                 let message = format!(
                     "'{target}' is no column of {}; it has: {}{without_names}",
                     self.path.display(),

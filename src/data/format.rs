@@ -128,10 +128,13 @@ fn nothing_in(folder: &Path) -> Error {
     let text = match () {
         _ if has("train.txt") => "; its train.txt is a text, for char-lstm and word-lstm",
         _ if has("test") && !has("train") => "; it has test, but no train",
+        _ if images::folder::has_images(folder) => {
+            "; it has images, but a folder for each class is needed"
+        }
         _ => "",
     };
     let message = format!(
-        "no images here. Looked for CIFAR-10: {}; for MNIST: {}; for NumPy's arrays: {}; and for a folder a class: {}, or the same without train{text}",
+        "no data to train on here{text}. Looked for CIFAR-10: {}; for MNIST: {}; for NumPy's arrays: {}; and for a folder a class: {}, or the same without train",
         cifar::layout(folder),
         idx::LAYOUT,
         numpy::LAYOUT,

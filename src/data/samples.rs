@@ -61,6 +61,14 @@ impl Samples {
         self.count
     }
 
+    /// The inputs; `None` for images in files.
+    pub(crate) fn inputs(&self) -> Option<&Inputs> {
+        match &self.held {
+            Held::InMemory { inputs, .. } => Some(inputs),
+            Held::Files(_) => None,
+        }
+    }
+
     /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.count == 0

@@ -16,7 +16,7 @@ p.paper { color: var(--faint) } li { margin: .25rem 0 }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .6rem 0; font-size: .94rem; font-variant-numeric: tabular-nums }
 p.caption { color: var(--faint); margin: 1.8rem 0 .2rem }
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--line) }
-th:first-child, td:first-child { text-align: left }
+th:first-child, td:first-child { text-align: left } td:first-child { white-space: nowrap }
 th { border-bottom-width: 2px; vertical-align: bottom }
 tr.ours, td.ours, th.ours { font-weight: 650; background: var(--band) }
 tr.theirs { background: var(--band); color: var(--faint) }

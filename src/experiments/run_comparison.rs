@@ -131,20 +131,24 @@ fn results(runs: &[Compared]) -> Table {
         "run",
         "epochs",
         "best epoch",
+        "its validation loss",
         "its validation",
         "its test",
         "seconds of training, whole epochs",
     ];
-    let caption =
-        "Results: accuracies, R2 (regression), losses in nats (text) or mean returns (Q-learning).";
+    let caption = "Results; validation and test are accuracies, R2 (regression) or mean returns (Q-learning).";
     let mut table = Table::new(caption, &head);
     for run in runs {
         let seconds: f64 = run.history.epochs().iter().filter_map(|epoch| epoch.seconds).sum();
         let summary = &run.summary;
         table.push([
             run.name.clone(),
-            summary.epochs.to_string(),
+            match summary.planned.filter(|planned| *planned != summary.epochs) {
+                Some(planned) => format!("{} of {planned}", summary.epochs),
+                None => summary.epochs.to_string(),
+            },
             or_dash(summary.best_epoch, |epoch| epoch.to_string()),
+            or_dash(summary.valid_loss, number),
             or_dash(summary.result(false), |own| own.to_string()),
             or_dash(summary.result(true), |own| own.to_string()),
             number(seconds),

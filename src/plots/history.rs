@@ -45,6 +45,10 @@ pub struct EpochLine {
     pub valid_loss: Option<f64>,
     /// From 0 to 1.
     pub valid_accuracy: Option<f64>,
+    /// Regression: the mean squared error on the validation data.
+    pub valid_mse: Option<f64>,
+    /// Regression: the mean absolute error on the validation data.
+    pub valid_mae: Option<f64>,
     /// Regression: the coefficient of determination on the validation data.
     pub valid_r2: Option<f64>,
     /// The weight of each classifier.
@@ -71,6 +75,10 @@ pub struct TestLine {
     pub loss: Option<f64>,
     /// From 0 to 1.
     pub accuracy: Option<f64>,
+    /// Regression: the mean squared error.
+    pub mse: Option<f64>,
+    /// Regression: the mean absolute error.
+    pub mae: Option<f64>,
     /// Regression: the coefficient of determination.
     pub r2: Option<f64>,
     /// Q-learning: mean return.

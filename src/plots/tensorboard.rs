@@ -86,6 +86,9 @@ fn of_epoch(epoch: &EpochLine) -> Vec<Scalar> {
         ("train_accuracy", epoch.train_accuracy),
         ("valid_loss", epoch.valid_loss),
         ("valid_accuracy", epoch.valid_accuracy),
+        ("valid_mse", epoch.valid_mse),
+        ("valid_mae", epoch.valid_mae),
+        ("valid_r2", epoch.valid_r2),
         ("return", epoch.mean_return),
         ("training_return", epoch.training_return),
     ];
@@ -93,7 +96,14 @@ fn of_epoch(epoch: &EpochLine) -> Vec<Scalar> {
 }
 
 fn of_test(test: &TestLine) -> Vec<Scalar> {
-    let values = [("loss", test.loss), ("accuracy", test.accuracy), ("return", test.mean_return)];
+    let values = [
+        ("loss", test.loss),
+        ("accuracy", test.accuracy),
+        ("mse", test.mse),
+        ("mae", test.mae),
+        ("r2", test.r2),
+        ("return", test.mean_return),
+    ];
     values.map(|(name, value)| (format!("test/{name}"), value)).into()
 }
 

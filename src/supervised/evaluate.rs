@@ -49,6 +49,9 @@ pub struct Evaluation {
     /// The kind of a text's tokens; `None` for data that is not text.
     #[serde(skip)]
     pub token: Option<TokenKind>,
+    /// Whether the classes have names from the data; otherwise numbers stand for them.
+    #[serde(skip)]
+    pub has_class_names: bool,
     /// Remarks on the data.
     #[serde(skip)]
     pub notes: Vec<String>,
@@ -64,13 +67,18 @@ impl Evaluation {
     /// Gives the classes names, by number.
     ///
     /// # Errors
-    /// [`Error::Input`] if there are not as many names as classes, or if the model does not classify samples.
+    /// [`Error::Input`] if there are not as many names as classes, if the classes have names, or if the model does not classify
+    /// samples.
     pub fn set_class_names(&mut self, names: Vec<String>) -> Result<()> {
         let Some(measures) = &mut self.classes else {
             let message = "applies to the classification of images and vectors only";
             return Err(Error::field("class_names", message));
         };
-        check_class_names(&names, Task::Classification { classes: measures.classes.len() })?;
+        let known: Option<Vec<String>> = self
+            .has_class_names
+            .then(|| measures.classes.iter().map(|own| own.class.clone()).collect());
+        let task = Task::Classification { classes: measures.classes.len() };
+        check_class_names(&names, task, known.as_deref())?;
         measures.classes.iter_mut().zip(names).for_each(|(own, name)| own.class = name);
         Ok(())
     }
@@ -187,6 +195,7 @@ pub fn evaluate(
             measured.loss() / std::f64::consts::LN_2,
         ),
         token,
+        has_class_names: names.is_some(),
         notes,
         notes_on_model: trained.notes,
         precision: trained.precision,

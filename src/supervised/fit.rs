@@ -11,7 +11,7 @@ use crate::models::Architecture;
 /// Factor between standard deviations at which inputs are taken to be on another scale.
 const FAR: f64 = 10.0;
 
-/// The same for at least [`MANY`] images of at least [`PIXELS`] numbers each.
+/// The same for at least [`MANY`] images of at least [`PIXELS`] pixels each.
 const FAR_OF_IMAGES: f64 = 1.9;
 const MANY: usize = 20;
 const PIXELS: usize = 64;
@@ -226,18 +226,30 @@ impl Scale {
 /// The scale of a part's inputs; `None` for images in files, and for data that is not standardised. Floats are standardised
 /// by the training data's means and deviations already, bytes are not.
 fn scale_of_inputs(split: &Split, known: Option<&Normalisation>) -> Option<Scale> {
-    let columns = known?.mean.len();
-    match &split.inputs {
-        Inputs::Floats(floats) => {
-            let own = Normalisation::of_floats(floats, columns);
-            Some(Scale::of("inputs", &own, None, far(split)))
-        }
-        Inputs::Bytes(bytes) => {
-            let own = Normalisation::of(bytes, columns);
-            Some(Scale::of("inputs", &own, known, far(split)))
-        }
-        Inputs::Files(_) => None,
-    }
+    let known = known?;
+    let identity = Normalisation::identity(known.mean.len());
+    let is_standardised = matches!(split.inputs, Inputs::Floats(_));
+    scale(&split.inputs, split.len(), if is_standardised { &identity } else { known })
+}
+
+/// The scale of the inputs of some samples; `None` for images in files.
+fn scale(inputs: &Inputs, samples: usize, known: &Normalisation) -> Option<Scale> {
+    let columns = known.mean.len();
+    let own = match inputs {
+        Inputs::Floats(floats) => Normalisation::of_floats(floats, columns),
+        Inputs::Bytes(bytes) => Normalisation::of(bytes, columns),
+        Inputs::Files(_) => return None,
+    };
+    Some(Scale::of("inputs", &own, Some(known), far(inputs, samples, columns)))
+}
+
+/// A remark on inputs that differ much from the training data's, before they are standardised.
+pub(super) fn remark_on_scale(
+    inputs: &Inputs,
+    samples: usize,
+    known: &Normalisation,
+) -> Option<String> {
+    scale(inputs, samples, known)?.remark(samples >= MANY)
 }
 
 /// The scale of a part's standardised targets; `None` for classes.
@@ -246,9 +258,9 @@ fn scale_of_targets(split: &Split) -> Option<Scale> {
     Some(Scale::of("targets", &Normalisation::of_floats(values, *columns), None, FAR))
 }
 
-/// The factor for a part's inputs: the channels of many images have much the same mean and deviation in each part, the
+/// The factor for the inputs of some samples: the channels of many images have much the same mean and deviation in each part, the
 /// columns of vectors need not.
-fn far(split: &Split) -> f64 {
-    let rows_of_channel = split.inputs.elements() / split.len().max(1);
-    if split.len() >= MANY && rows_of_channel >= PIXELS { FAR_OF_IMAGES } else { FAR }
+fn far(inputs: &Inputs, samples: usize, columns: usize) -> f64 {
+    let pixels = inputs.elements() / samples.max(1) / columns.max(1);
+    if samples >= MANY && pixels >= PIXELS { FAR_OF_IMAGES } else { FAR }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use super::fit::remark_on_scale;
 use crate::data::{
     Inputs, Kind, Normalisation, SampleForm, Samples, are_folder_means, least_bytes,
 };
@@ -152,9 +153,9 @@ impl Predictor {
     /// Gives the classes names, by number.
     ///
     /// # Errors
-    /// [`Error::Input`] if there are not as many names as classes, or if the model predicts values.
+    /// [`Error::Input`] if there are not as many names as classes, if the classes have names, or if the model predicts values.
     pub fn set_class_names(&mut self, names: Vec<String>) -> Result<()> {
-        check_class_names(&names, self.task())?;
+        check_class_names(&names, self.task(), self.class_names.as_deref())?;
         self.class_names = Some(names);
         Ok(())
     }
@@ -182,6 +183,11 @@ impl Predictor {
     pub fn read(&self, source: &str) -> Result<Samples> {
         memory::check_data(source, least_bytes(source, Kind::Arrays))?;
         Samples::read(source, &self.form)
+    }
+
+    /// A remark on samples that differ much from the training data, as if they were on another scale; `None` for images in files.
+    pub fn note_on_scale(&self, samples: &Samples) -> Option<String> {
+        remark_on_scale(samples.inputs()?, samples.len(), self.inputs.as_ref()?)
     }
 
     /// Predicts samples as they were before the training standardised them: images `[n, H, W, C]` or vectors `[n, D]`.
@@ -305,7 +311,19 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// As [`Predictor::set_class_names`].
-pub(super) fn check_class_names(names: &[String], task: Task) -> Result<()> {
+pub(super) fn check_class_names(
+    names: &[String],
+    task: Task,
+    known: Option<&[String]>,
+) -> Result<()> {
+    let is_number = |name: &String| name.parse::<i64>().is_ok();
+    if let Some(known) = known.filter(|known| !known.iter().all(is_number)) {
+        let own =
+            known.iter().take(3).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+        let more = if known.len() > 3 { ", .." } else { "" };
+        let message = format!("does not apply: the model's classes have names: {own}{more}");
+        return Err(Error::field("class_names", message));
+    }
     match task {
         Task::Classification { classes } if classes == names.len() => Ok(()),
         Task::Classification { classes } => {
@@ -339,11 +357,17 @@ mod tests {
         std::fs::write(&path, "T-shirt/top\r\nTrouser\n\n").unwrap();
         let names = read_class_names(&path).unwrap();
         assert_eq!(names, ["T-shirt/top", "Trouser"]);
-        assert!(check_class_names(&names, Task::Classification { classes: 2 }).is_ok());
+        assert!(check_class_names(&names, Task::Classification { classes: 2 }, None).is_ok());
         for task in [Task::Classification { classes: 3 }, Task::Regression { outputs: 2 }] {
-            let error = check_class_names(&names, task).unwrap_err().to_string();
+            let error = check_class_names(&names, task, None).unwrap_err().to_string();
             assert!(error.starts_with("`class_names`: "), "{error}");
         }
+        let two = Task::Classification { classes: 2 };
+        let known = ["7", "9"].map(String::from);
+        assert!(check_class_names(&names, two, Some(&known)).is_ok());
+        let known = ["7", "no number"].map(String::from);
+        let error = check_class_names(&names, two, Some(&known)).unwrap_err().to_string();
+        assert!(error.contains("have names: '7', 'no number'"), "{error}");
         std::fs::write(&path, "a\n\nb\n").unwrap();
         assert!(read_class_names(&path).unwrap_err().to_string().contains("line 2 has no name"));
         let missing = read_class_names(&folder.path().join("no")).unwrap_err().to_string();

@@ -38,7 +38,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The results of all cases in order, for the tests that need them: they are computed once. Two cases run at a time: many are too
-/// small to keep two threads busy, and the checked build runs blocks one after the other.
+/// small to keep two threads busy, and checked kernels run blocks one after the other.
 #[cfg(has_simulator)]
 fn all_checked() -> &'static [Checked] {
     static CHECKED: OnceLock<Vec<Checked>> = OnceLock::new();

@@ -2,7 +2,7 @@
 
 use alrao::checks::{draw, drawn};
 #[cfg(has_simulator)]
-use alrao::device::simulator::{IS_CHECKED, SimulatorOptions};
+use alrao::device::simulator::{SimulatorOptions, is_checked};
 use alrao::learn::{Learner, Precision, TrainConfig};
 use alrao::models::{Activation, Architecture, Input, ModelConfig, build};
 use alrao::nn::Init;
@@ -186,7 +186,7 @@ fn assert_replays_to_the_bit(model: Model, device: &Device) {
 #[cfg(has_simulator)]
 #[test]
 fn two_steps_of_every_model_are_the_cpus() {
-    if IS_CHECKED {
+    if is_checked() {
         return eprintln!("skipped: the plain build does it");
     }
     MODELS.into_iter().for_each(|model| assert_are_the_cpus(model, &simulator()));
@@ -195,7 +195,7 @@ fn two_steps_of_every_model_are_the_cpus() {
 #[cfg(has_simulator)]
 #[test]
 fn two_steps_of_deep_models_are_the_cpus() {
-    if IS_CHECKED {
+    if is_checked() {
         return eprintln!("skipped: the plain build does it");
     }
     DEEP.into_iter().for_each(|model| assert_are_the_cpus(model, &simulator()));
@@ -210,7 +210,7 @@ fn two_steps_of_every_model_on_a_gpu_are_the_cpus() {
 #[cfg(has_simulator)]
 #[test]
 fn replayed_steps_are_ordinary_steps_to_the_bit() {
-    if IS_CHECKED {
+    if is_checked() {
         return eprintln!("skipped: the plain build does it");
     }
     MODELS.into_iter().for_each(|model| assert_replays_to_the_bit(model, &simulator()));
@@ -227,7 +227,7 @@ fn replayed_steps_on_a_gpu_are_ordinary_steps_to_the_bit() {
 #[cfg(has_simulator)]
 #[test]
 fn two_steps_in_bf16_follow_those_in_f32() {
-    if IS_CHECKED {
+    if is_checked() {
         return eprintln!("skipped: the plain build does it");
     }
     for model in MODELS {
@@ -249,7 +249,7 @@ fn two_steps_in_bf16_follow_those_in_f32() {
 #[cfg(has_simulator)]
 #[test]
 fn training_in_tf32_follows_f32() {
-    if IS_CHECKED {
+    if is_checked() {
         return eprintln!("skipped: the plain build does it");
     }
     let models = [

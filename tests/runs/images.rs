@@ -128,7 +128,8 @@ fn what_is_learnt_from_a_folder_is_evaluated_on_another() {
         std::os::unix::fs::symlink(own(part), other.join(part).join("b")).unwrap();
     }
     let evaluate = |data: &str| -> (f64, Vec<f32>) {
-        let arguments = format!("eval run --data {data} --json --predictions out.safetensors");
+        let arguments =
+            format!("eval run --data {data} --json --force --predictions out.safetensors");
         let (stdout, _) = ends_with(0, folder, &arguments);
         let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         let bytes = fs::read(folder.join("out.safetensors")).unwrap();

@@ -24,7 +24,11 @@ fn cifar_files_that_are_damaged() {
     let folder = folder.path();
     fs::create_dir(folder.join("cifar")).unwrap();
     let train = "train --data cifar --out run";
-    refuses(folder, train, &["cifar: no images here", "cifar-10-batches-bin", "data_batch_1.bin"]);
+    refuses(
+        folder,
+        train,
+        &["cifar: no data to train on here", "cifar-10-batches-bin", "data_batch_1.bin"],
+    );
     let write =
         |name: &str, bytes: &[u8]| fs::write(folder.join("cifar").join(name), bytes).unwrap();
     write("test_batch.bin", &[0; RECORD]);

@@ -119,14 +119,15 @@ fn predictions_replace_nothing_that_is_needed() {
         "nowhere/predictions",
     ] {
         let place = format!("--predictions {place}");
-        let arguments = format!("eval run {place}");
+        let arguments = format!("eval run --force {place}");
         refused(folder, &super::split(&arguments), &place);
-        let arguments = format!("eval run/last.safetensors --data data.safetensors {place}");
+        let arguments =
+            format!("eval run/last.safetensors --data data.safetensors --force {place}");
         refused(folder, &super::split(&arguments), &place);
     }
     assert!(before == [contents(folder), contents(&folder.join("run"))]);
     for _ in 0..2 {
-        ends_with(0, folder, "eval run --predictions run/predictions.safetensors");
-        ends_with(0, folder, "eval run --predictions predictions.safetensors");
+        ends_with(0, folder, "eval run --force --predictions run/predictions.safetensors");
+        ends_with(0, folder, "eval run --force --predictions predictions.safetensors");
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Header {
     pub is_there: bool,
     /// The names; numbers from 1 where there are none.
     pub names: Vec<String>,
+    /// The reason why the first line has none.
+    pub why_no_names: Option<String>,
 }
 
 impl Header {
@@ -36,7 +38,9 @@ impl Header {
                 true => cell.to_owned(),
                 false => (number + 1).to_string(),
             };
-        Header { is_there, names: first.iter().enumerate().map(name).collect() }
+        let names = first.iter().enumerate().map(name).collect();
+        let why_no_names = (!is_there).then(|| why_no_names(first, text)).flatten();
+        Header { is_there, names, why_no_names }
     }
 
     /// Whether the first column has no name, as the one in which pandas and R write the names of rows.
@@ -55,6 +59,25 @@ fn is_named(first: &StringRecord, text: &str, options: &TableOptions) -> bool {
         let is_there = |record: StringRecord| record.get(place) == Some(target);
         all_differ(first) && !reader(text).into_records().skip(1).flatten().any(is_there)
     })
+}
+
+/// The first cell because of which a line's cells are no names.
+fn why_no_names(first: &StringRecord, text: &str) -> Option<String> {
+    let cells: Vec<&str> = first.iter().collect();
+    let twice = |place: &usize| cells[..*place].contains(&cells[*place]);
+    if let Some(place) = (0..cells.len()).find(twice) {
+        return Some(format!("'{}' is there twice", cells[place]));
+    }
+    if let Some(number) = cells.iter().find(|cell| matches!(Cell::of(cell), Cell::Number(_))) {
+        return Some(format!("'{number}' is a number"));
+    }
+    let occurs = |place: &usize| {
+        let mut others = reader(text).into_records().skip(1).flatten();
+        !cells[*place].is_empty() && others.any(|record| record.get(*place) == Some(cells[*place]))
+    };
+    (0..cells.len())
+        .find(occurs)
+        .map(|place| format!("'{}' occurs again in its column", cells[place]))
 }
 
 fn all_differ(cells: &StringRecord) -> bool {

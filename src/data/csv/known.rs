@@ -58,17 +58,17 @@ impl File<'_> {
         let place = |column: &Column| names.iter().position(|name| *name == column.name);
         let lacking = known.columns.iter().find(|column| place(column).is_none());
         let fault = match (lacking, odd) {
-            (Some(column), _) => format!("lacks the column '{}'", column.name),
-            (None, Some(place)) if is_known(&names[place]) => {
+            (_, Some(place)) if names[..place].contains(&names[place]) => {
                 format!("has the column '{}' twice", names[place])
             }
+            (Some(column), _) => format!("lacks the column '{}'", column.name),
             (None, Some(place)) => {
                 format!("has the column '{}', which the model does not take", names[place])
             }
             (None, None) => return Ok(known.columns.iter().filter_map(place).collect()),
         };
         Err(self.error(format!(
-            "{fault}: it has {}; the model takes {}, and {} to predict",
+            "{fault}: it has {}; the model takes {}; {}, which it predicts, may be there too",
             names.join(", "),
             known.names(),
             known.target

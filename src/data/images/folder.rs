@@ -132,6 +132,11 @@ fn has_classes(root: &Path) -> bool {
     classes(root).nth(1).is_some()
 }
 
+/// Whether a folder has images, not below but beside its folders.
+pub(in crate::data) fn has_images(root: &Path) -> bool {
+    has_image(root, 1)
+}
+
 /// The only folder of images in a folder without parts.
 pub(in crate::data) fn only_class(root: &Path) -> Option<OsString> {
     let mut classes = classes(root);

@@ -345,8 +345,8 @@ mod tests {
             load_with(path, Kind::Arrays, &LoadOptions::default()).unwrap_err().to_string()
         };
         assert!(message(&[("a", 2)]).contains("has one folder of images, a:"));
-        assert!(message(&[("test", 2)]).contains("it has test, but no train"));
-        assert!(message(&[("a", 2), ("b", 2), ("test", 2)]).contains("no images here"));
+        assert!(message(&[("test", 2)]).contains("here; it has test, but no train"));
+        assert!(message(&[("a", 2), ("b", 2), ("test", 2)]).contains("no data to train on here"));
     }
 
     #[test]

@@ -120,7 +120,9 @@ pub(super) fn content(bytes: &[u8], member: &Member) -> Result<Vec<u8>, String> 
     read.map_err(|error| format!("could not be unpacked: {error}"))?;
     let mut checksum = Crc::new();
     checksum.update(&content);
-    match content.len() as u64 == member.size && checksum.sum() == member.checksum {
+    // Changed inputs of the fuzzer have no right checksum, and arrays are to be read from them all the same.
+    let agrees = checksum.sum() == member.checksum || cfg!(fuzzing);
+    match content.len() as u64 == member.size && agrees {
         true => Ok(content),
         false => Err("does not match its checksum: write the archive anew".into()),
     }

@@ -129,7 +129,18 @@ impl Gpu {
         self.driver.barriers()
     }
 
-    /// The memory traffic of the launched kernels, line by line. Empty unless the simulator's checked build was asked
+    /// How often all threads of a block have passed a barrier together, over all blocks; 0 unless the simulator checks accesses.
+    pub fn passed_barriers(&self) -> u64 {
+        self.driver.passed_barriers()
+    }
+
+    /// The last write of the byte at an address by the launch before: line, thread and block; `None` unless the simulator checks
+    /// accesses.
+    pub fn last_write(&self, address: u64) -> Option<String> {
+        self.driver.last_write(address)
+    }
+
+    /// The memory traffic of the launched kernels, line by line. Empty unless the simulator was asked
     /// to count it.
     pub fn traffic(&self) -> Vec<SiteTraffic> {
         self.driver.traffic()

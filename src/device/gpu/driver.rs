@@ -108,7 +108,17 @@ pub(in crate::device) trait Driver {
         Vec::new()
     }
 
-    /// The memory traffic of the launched kernels; only the simulator's checked build counts it.
+    /// How often the threads of a block have passed a barrier, over all blocks; 0 unless accesses are checked.
+    fn passed_barriers(&self) -> u64 {
+        0
+    }
+
+    /// The last write of a byte by the launch before: line, thread and block; `None` unless accesses are checked.
+    fn last_write(&self, _address: u64) -> Option<String> {
+        None
+    }
+
+    /// The memory traffic of the launched kernels; only the simulator counts it, of kernels that report their accesses.
     fn traffic(&self) -> Vec<SiteTraffic> {
         Vec::new()
     }

@@ -24,6 +24,8 @@ pub(crate) use block::Block;
 pub use device::{Gpu, KernelTime};
 pub use graph::CapturedGraph;
 pub use host_work::HostWork;
+#[cfg(all(has_simulator, feature = "cli"))]
+pub(crate) use launch::ArgumentKind;
 pub use launch::LaunchWork;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
 pub(crate) use occupancy::resident_blocks;

@@ -29,4 +29,8 @@ pub struct SiteTraffic {
     pub transactions: u64,
     /// The fewest transactions that could move the same bytes.
     pub least: u64,
+    /// The lanes that took part in them.
+    pub lanes: u64,
+    /// The bytes that these lanes moved.
+    pub bytes: u64,
 }

@@ -56,6 +56,7 @@ pub(super) struct Context {
     pub cluster_rank: u32,
     pub dynamic_shared: *mut c_void,
     pub worker: *mut c_void,
+    pub stack_end: usize,
 }
 
 /// Runs the threads of a block until one has to wait. Safety: the arguments must fit the kernel, and the context must
@@ -143,12 +144,14 @@ impl Kernel {
         unsafe { std::slice::from_raw_parts(self.kinds, self.count as usize) }
     }
 
+    /// The parameters as they are declared, in order.
+    pub fn declarations(&self) -> impl Iterator<Item = &'static str> + use<> {
+        text(self.parameters).split(',').map(str::trim)
+    }
+
     /// The names of the parameters, in order.
     pub fn parameter_names(&self) -> Vec<&'static str> {
-        text(self.parameters)
-            .split(',')
-            .map(|one| one.rsplit([' ', '*', '&']).next().unwrap_or(one).trim())
-            .collect()
+        self.declarations().map(|one| one.rsplit([' ', '*', '&']).next().unwrap_or(one)).collect()
     }
 }
 
@@ -178,17 +181,24 @@ pub(super) fn context() -> *mut Context {
 pub(super) fn kernels() -> &'static [&'static Kernel] {
     static KERNELS: OnceLock<Vec<&'static Kernel>> = OnceLock::new();
     KERNELS.get_or_init(|| {
-        let mut kernels = Vec::new();
-        // SAFETY: the list was complete before `main` began, its records are statics, and its end is null.
-        let mut next = unsafe { simulator_kernels().as_ref() };
-        while let Some(kernel) = next {
-            kernels.push(kernel);
-            // SAFETY: as above.
-            next = unsafe { kernel.next.as_ref() };
-        }
+        let mut kernels = all_kernels();
         kernels.sort_by_key(|kernel| kernel.name());
         kernels
     })
+}
+
+/// All kernels of this process, the last one to join first: those of the program, and of libraries that it has loaded.
+pub(super) fn all_kernels() -> Vec<&'static Kernel> {
+    let mut kernels = Vec::new();
+    // SAFETY: only constructors change the list, before `main` or while a library is being loaded; its records are statics, and its
+    // end is null.
+    let mut next = unsafe { simulator_kernels().as_ref() };
+    while let Some(kernel) = next {
+        kernels.push(kernel);
+        // SAFETY: as above.
+        next = unsafe { kernel.next.as_ref() };
+    }
+    kernels
 }
 
 /// The kernel with this name.

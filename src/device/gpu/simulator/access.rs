@@ -1,10 +1,10 @@
-//! Checks each memory access that an instrumented kernel reports. Only the checked build's kernels are instrumented.
+//! Checks each memory access that an instrumented kernel reports.
 
 use std::ffi::c_void;
 use std::ops::Range;
 
 use super::abi::{Context, Site};
-use super::launch_accesses::{TOO_MANY_ACCESSES, number_of_place};
+use super::launch_accesses::TOO_MANY_ACCESSES;
 use super::memory;
 use super::races::{Access, AccessKind, Found};
 use super::traffic::Use;
@@ -13,10 +13,11 @@ use super::worker::Worker;
 
 impl Worker {
     /// Checks an access of the running thread; the error says what is wrong with it.
-    fn touch(&mut self, bytes: Range<usize>, kind: AccessKind, place: u32) -> Result<(), String> {
+    fn touch(&mut self, bytes: Range<usize>, kind: AccessKind, place: usize) -> Result<(), String> {
         let (thread, reads_gaps) = (self.context().current, self.context().reads_gaps != 0);
         let Worker { accesses, shared, .. } = self;
         let Some(accesses) = accesses else { return Ok(()) };
+        let place = accesses.number_of_place(place);
         accesses.last_place = place;
         accesses.count += 1;
         if accesses.count > accesses.most {
@@ -26,6 +27,10 @@ impl Worker {
         let found = accesses
             .races
             .touch(thread, bytes.clone(), kind, place, |page| shared.owner_of_page(page));
+        let is_read = matches!(kind, AccessKind::Read | AccessKind::Atomic);
+        let is_read = is_read && accesses.unwritten && found.is_ok();
+        let unwritten = if is_read { accesses.races.unwritten(bytes.clone()) } else { None };
+        let found = unwritten.map_or(found, |address| Err(Found::Unwritten(address)));
         if let (Ok(()), Some(traffic)) = (&found, &mut accesses.traffic)
             && let Some(is_shared) = accesses.races.is_shared(bytes.start)
         {
@@ -49,7 +54,7 @@ impl Worker {
         if let Some(accesses) = &mut self.accesses {
             accesses.sites.insert(site);
         }
-        self.touch(bytes, kind, number_of_place(site))
+        self.touch(bytes, kind, site)
     }
 
     /// Checks an asynchronous copy of the running thread that has completed: it may have read and written at any time
@@ -70,6 +75,27 @@ impl Worker {
         outcome
     }
 
+    /// The last write of a byte by the launch that has just ended: thread, block and line; `None` if there is none, or accesses
+    /// were not checked.
+    pub fn describe_write(&self, address: usize) -> Option<String> {
+        let accesses = self.accesses.as_ref()?;
+        let write = accesses.races.last_write(address)?;
+        let (grid, size) = (self.context().grid_size, self.context().block_size);
+        let block = grid.at(accesses.races.block_of(&write));
+        let thread = size.at(u64::from(write.thread));
+        Some(format!("{}: thread {thread} of block {block}", accesses.place(write.place)))
+    }
+
+    fn describe_misaligned(&self, bytes: Range<usize>, place: usize) -> String {
+        let Some(accesses) = &self.accesses else { return String::new() };
+        let here = accesses.place(accesses.number_of_place(place));
+        let address = self.describe_address(bytes.start).unwrap_or_default();
+        let count = bytes.len();
+        format!(
+            "{here}: misaligned: {count} bytes at an address that is no multiple of {count}, {address}"
+        )
+    }
+
     fn describe_found(
         &self,
         bytes: Range<usize>,
@@ -88,6 +114,9 @@ impl Worker {
         let describe = |address| self.describe_address(address).unwrap_or_default();
         match found {
             Found::Forbidden(address) => format!("{here}: {verb} {}", describe(*address)),
+            Found::Unwritten(address) => {
+                format!("{here}: reads what nothing has written, {}", describe(*address))
+            }
             Found::Race(other) => {
                 let what = self.describe_other(other);
                 let place = accesses.place(other.place);
@@ -122,7 +151,10 @@ unsafe extern "C" fn simulator_access(
     kind: u32,
     place: *const c_void,
 ) {
-    let kind = match kind {
+    /// Added to the kind of an access whose address is no multiple of its size.
+    const MISALIGNED: u32 = 4;
+    let is_misaligned = kind & MISALIGNED != 0;
+    let kind = match kind & !MISALIGNED {
         0 => AccessKind::Read,
         1 => AccessKind::Write,
         _ => AccessKind::Atomic,
@@ -134,8 +166,12 @@ unsafe extern "C" fn simulator_access(
         if (*worker).is_in_hook.replace(true) {
             return;
         }
-        let (start, place) = (address as usize, number_of_place(place as usize));
-        match (*worker).touch(start..start + bytes, kind, place) {
+        let start = address as usize;
+        let touched = match is_misaligned {
+            true => Err((*worker).describe_misaligned(start..start + bytes, place as usize)),
+            false => (*worker).touch(start..start + bytes, kind, place as usize),
+        };
+        match touched {
             Ok(()) => (*worker).is_in_hook.set(false),
             Err(message) => Worker::fail_here(worker, message),
         }

@@ -75,6 +75,7 @@ struct simulator_context {
     uint32_t cluster, cluster_rank; // blocks of a cluster, and the running block's place among them
     void* dynamic_shared;
     void* worker;
+    uintptr_t stack_end;            // the address behind the running thread's stack
 };
 
 struct simulator_kernel {

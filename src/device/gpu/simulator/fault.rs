@@ -48,7 +48,7 @@ impl Fault {
     }
 
     /// `FILE:LINE` in the kernel. A signal in a hook, or in a linker stub between a kernel and a hook, has no line of
-    /// its own; the checked build takes that of the last access.
+    /// its own; of checked kernels that of the last access is taken.
     fn place(&self, last_access: Option<String>) -> String {
         let place = source_of(self.instruction);
         let is_kernel = place.contains(':')

@@ -27,7 +27,7 @@ inline float sinh_of_gpu(float x) {
 
 }  // namespace simulator
 
-// The checked build uses the host's functions and does not fuse products and sums, so that kernels are tested with both
+// Checked kernels use the host's functions, and their products and sums are not fused, so that kernels are tested with both
 // arithmetics.
 #ifndef SIMULATOR_HOST_ARITHMETIC
 #define expf simulator::exp_of_gpu

@@ -20,6 +20,28 @@ pub enum Order {
     Shuffled(u64),
 }
 
+impl Order {
+    /// The number of the cluster that is run as number `turn` of `count`.
+    pub(super) fn place(self, turn: u64, count: u64) -> u64 {
+        match self {
+            Order::Forward => turn,
+            Order::Reverse => count - 1 - turn,
+            Order::Shuffled(seed) => {
+                // A step without a common divisor reaches every number; by the golden ratio, neighbours come far apart.
+                let mut step = (count as f64 * 0.618) as u64 + 1;
+                while greatest_divisor(step, count) != 1 {
+                    step += 1;
+                }
+                (seed % count + turn % count * step) % count
+            }
+        }
+    }
+}
+
+fn greatest_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_divisor(b, a % b) }
+}
+
 /// How a launch is run.
 #[derive(Clone, Copy)]
 pub(super) struct Mode {
@@ -30,6 +52,8 @@ pub(super) struct Mode {
     pub without_barrier: Option<&'static str>,
     /// Whether the accesses of instrumented kernels are checked for races.
     pub races: bool,
+    /// Whether reads of memory that nothing has written are errors.
+    pub unwritten: bool,
     /// The most accesses to check.
     pub most_accesses: u64,
     /// Whether their memory traffic is counted.
@@ -97,8 +121,30 @@ pub(super) struct Seen {
     pub barriers: Vec<String>,
     /// The number of accesses checked.
     pub accesses: u64,
+    /// How often blocks have passed a barrier, in a checked launch.
+    pub passed_barriers: u64,
     pub traffic: Vec<PlaceTraffic>,
 }
 
 /// The memory traffic at one place, `FILE:LINE`.
 pub(super) type PlaceTraffic = (String, Use, Transactions);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_reaches_every_cluster() {
+        for order in [Order::Forward, Order::Reverse, Order::Shuffled(1), Order::Shuffled(70)] {
+            for count in [1, 2, 6, 16, 31, 60] {
+                let mut places: Vec<u64> =
+                    (0..count).map(|turn| order.place(turn, count)).collect();
+                if count > 6 && matches!(order, Order::Shuffled(_)) {
+                    assert!(!places.is_sorted(), "{order:?} {count}");
+                }
+                places.sort_unstable();
+                assert!(places.iter().copied().eq(0..count), "{order:?} {count}");
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::abi::Site;
-use super::job::{Mode, PlaceTraffic};
+use super::job::{Job, PlaceTraffic};
 use super::races::Races;
 use super::source::source_of;
 use super::traffic::Traffic;
@@ -14,19 +14,18 @@ pub(super) struct Accesses {
     pub races: Races,
     /// The addresses of the sites seen so far, since a place is either a site or an address in a kernel's code.
     pub sites: HashSet<usize>,
+    /// The address that places are counted from.
+    origin: usize,
     pub last_place: u32,
     /// The accesses checked so far.
     pub count: u64,
     /// The most accesses to check.
     pub most: u64,
+    /// How often the launch's blocks have passed a barrier.
+    pub barriers: u64,
     pub traffic: Option<Traffic>,
-}
-
-/// Places are stored in 32 bits, as a distance from a static, which lies in the program, as the kernels do. A function
-/// would not do: the compiler may copy it, and then it has two addresses.
-fn origin() -> usize {
-    static ORIGIN: u8 = 0;
-    (&raw const ORIGIN).addr()
+    /// Whether reads of memory that nothing has written are errors.
+    pub unwritten: bool,
 }
 
 /// The error of a kernel with more accesses than the limit.
@@ -34,8 +33,14 @@ pub const TOO_MANY_ACCESSES: &str = "more accesses than the limit";
 
 impl Accesses {
     /// Begins a launch of `blocks` blocks of `threads` threads.
-    pub fn begin_launch(&mut self, blocks: u64, threads: usize, mode: &Mode) {
-        (self.count, self.most) = (0, mode.most_accesses);
+    pub fn begin_launch(&mut self, blocks: u64, threads: usize, job: &Job) {
+        let mode = &job.mode;
+        (self.count, self.barriers) = (0, 0);
+        (self.most, self.unwritten) = (mode.most_accesses, mode.unwritten);
+        // Places are stored in 32 bits, as a distance from the kernel's record: its code and its sites lie in the same
+        // program or library.
+        self.origin = std::ptr::from_ref(job.kernel) as usize;
+        self.sites.clear();
         self.traffic = mode.traffic.then(Traffic::default);
         self.races.begin_launch(blocks, threads);
     }
@@ -50,6 +55,7 @@ impl Accesses {
 
     /// All threads of the block have reached its barrier.
     pub fn block_barrier(&mut self) {
+        self.barriers += 1;
         self.races.block_barrier();
         if let Some(traffic) = &mut self.traffic {
             traffic.barrier();
@@ -75,7 +81,7 @@ impl Accesses {
 
     /// `FILE:LINE` of a place.
     pub fn place(&self, place: u32) -> String {
-        let address = origin().wrapping_add_signed(place.cast_signed() as isize);
+        let address = self.origin.wrapping_add_signed(place.cast_signed() as isize);
         match self.sites.contains(&address) {
             // SAFETY: it is the address of a site, and sites are statics of the kernels.
             true => unsafe { &*(address as *const Site) }.place(),
@@ -83,9 +89,9 @@ impl Accesses {
             false => source_of(address - 1),
         }
     }
-}
 
-/// The number that stands for an address in the program.
-pub(super) fn number_of_place(address: usize) -> u32 {
-    address.wrapping_sub(origin()) as u32
+    /// The number that stands for an address in the running kernel's program or library.
+    pub fn number_of_place(&self, address: usize) -> u32 {
+        address.wrapping_sub(self.origin) as u32
+    }
 }

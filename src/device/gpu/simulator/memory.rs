@@ -86,6 +86,12 @@ impl Drop for GuardedPages {
     }
 }
 
+/// Whether a byte that may be read still holds poison.
+pub(super) fn is_poison(address: usize) -> bool {
+    // SAFETY: callers give addresses that the running kernel may read.
+    unsafe { *(address as *const u8) == POISON }
+}
+
 fn fill(start: usize, length: usize) {
     // SAFETY: callers give ranges inside of their usable pages.
     unsafe { std::ptr::write_bytes(start as *mut u8, POISON, length) };

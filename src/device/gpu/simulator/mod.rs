@@ -4,14 +4,19 @@
 
 mod abi;
 mod access;
+mod checked;
 mod cluster;
 mod fault;
+mod flags;
 mod hooks;
+mod host_compiler;
 mod job;
 mod launch_accesses;
+mod library;
+mod limits;
 mod memory;
 mod processor;
-#[cfg(all(test, feature = "simulator-checked"))]
+#[cfg(test)]
 mod race_tests;
 mod races;
 mod shared_memory;
@@ -33,51 +38,33 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use self::abi::{Kernel, Triple};
+use self::abi::Kernel;
 use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
+use self::limits::check_launch;
 use self::shared_memory::SHARED_WITHOUT_ASKING;
 use self::traffic::Transactions;
 use self::worker::Worker;
 use super::driver::{Driver, Outcome};
-use super::launch::{ArgumentKind, Launch};
+use super::launch::Launch;
 use super::reports::{LaunchTrace, SiteTraffic};
 use crate::device::DeviceKind;
 use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
+pub use checked::{checked_kernels, is_checked};
+pub use host_compiler::HostCompiler;
 pub use job::Order;
 pub use launch_accesses::TOO_MANY_ACCESSES;
+pub use library::Library;
+#[cfg(feature = "cli")]
+pub use library::Parameter;
+pub use limits::Limits;
 pub use memory::Guard;
-
-/// The most blocks of a grid along its second and third axis.
-const MOST_BLOCKS_ACROSS: u32 = 65_535;
-
-/// The most blocks of a cluster on every GPU that has clusters.
-const MOST_BLOCKS_OF_CLUSTER: u32 = 8;
 
 /// The most threads that run blocks: each waiting CUDA thread takes two of a process's 65,530 mappings.
 const MOST_WORKERS: usize = 16;
 
 /// The number of parts of a grid for each worker, on average.
 const PARTS: u64 = 8;
-
-/// A kind of GPU, for its limits on a launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limits {
-    /// Compute capability 8.0, an A100.
-    Sm80,
-    /// Compute capability 9.0, an H100 or H200.
-    Sm90,
-}
-
-impl Limits {
-    /// The most shared memory of a block, in bytes (CUDA C++ programming guide, technical specifications).
-    fn shared_bytes(self) -> usize {
-        match self {
-            Limits::Sm80 => 163 << 10,
-            Limits::Sm90 => 227 << 10,
-        }
-    }
-}
 
 /// How kernels are run. A kernel's results may not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +81,12 @@ pub struct SimulatorOptions {
     pub time_limit: Duration,
     /// A barrier, `FILE:LINE`, to leave out, for a test that the tests notice a missing barrier.
     pub without_barrier: Option<&'static str>,
-    /// Whether to look for races. Has no effect unless [`IS_CHECKED`]: other builds do not report accesses.
+    /// Kernels that come before the program's own of the same names. If there are none and [`is_checked`], [`checked_kernels`] do.
+    pub library: Option<&'static Library>,
+    /// Whether to look for races. Has no effect on the program's own kernels, which do not report accesses; those of a library do.
     pub races: bool,
+    /// Whether to look for reads of memory that nothing has written; needs `races`.
+    pub unwritten: bool,
     /// The most accesses of a launch that are checked for races; the device fails with [`TOO_MANY_ACCESSES`] after
     /// them.
     pub most_accesses: u64,
@@ -109,9 +100,6 @@ pub struct SimulatorOptions {
     pub lost_after: Option<u64>,
 }
 
-/// Whether the kernels report each access, so that races are found exactly: feature `simulator-checked`.
-pub const IS_CHECKED: bool = cfg!(feature = "simulator-checked");
-
 impl Default for SimulatorOptions {
     fn default() -> Self {
         SimulatorOptions {
@@ -122,7 +110,9 @@ impl Default for SimulatorOptions {
             limits: Limits::Sm80,
             time_limit: Duration::from_secs(10),
             without_barrier: None,
-            races: IS_CHECKED,
+            library: None,
+            races: is_checked(),
+            unwritten: false,
             most_accesses: u64::MAX,
             traffic: false,
             trace: false,
@@ -140,6 +130,8 @@ pub(in crate::device) struct Simulator {
     barriers: Mutex<BTreeSet<String>>,
     /// The number of accesses checked so far.
     accesses: AtomicU64,
+    /// How often blocks have passed a barrier, in checked launches.
+    passed_barriers: AtomicU64,
     traffic: Mutex<TrafficByPlace>,
     launches: AtomicU64,
     traces: Mutex<Vec<LaunchTrace>>,
@@ -160,6 +152,9 @@ impl Simulator {
     pub fn new(threads: Option<usize>, options: SimulatorOptions) -> Result<Self> {
         let failed = |message| Error::Device { device: "simulator".into(), message };
         processor::check().map_err(failed)?;
+        let is_to_check = options.library.is_none() && is_checked();
+        let library = if is_to_check { Some(checked_kernels()?) } else { options.library };
+        let options = SimulatorOptions { library, ..options };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let workers = threads.unwrap_or(cores).min(MOST_WORKERS);
         let pool = start_pool("alrao-simulator", Some(workers))?;
@@ -169,6 +164,7 @@ impl Simulator {
             options,
             barriers: Mutex::default(),
             accesses: AtomicU64::new(0),
+            passed_barriers: AtomicU64::new(0),
             traffic: Mutex::default(),
             launches: AtomicU64::new(0),
             traces: Mutex::default(),
@@ -189,6 +185,12 @@ impl Simulator {
         }
     }
 
+    /// The kernel with this name, and whether it reports its accesses.
+    fn kernel(&self, name: &str) -> Option<(&'static Kernel, bool)> {
+        let loaded = self.options.library.and_then(|library| library.kernel(name));
+        loaded.map(|kernel| (kernel, true)).or_else(|| Some((abi::kernel(name)?, false)))
+    }
+
     fn run_grid(&self, job: &Job) -> Outcome<()> {
         let clusters = job.clusters();
         let length = match job.mode.races {
@@ -199,12 +201,13 @@ impl Simulator {
         let parts = clusters.div_ceil(length);
         let shared = SharedJob(*job);
         let (is_over, first) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
-        let Simulator { barriers, accesses, traffic, .. } = self;
+        let Simulator { barriers, accesses, passed_barriers, traffic, .. } = self;
         let run_part = |part: u64| {
             let numbers = part * length..clusters.min((part + 1) * length);
             let (outcome, seen) = shared.run(numbers, &is_over);
             locked(barriers).extend(seen.barriers);
             accesses.fetch_add(seen.accesses, Ordering::Relaxed);
+            passed_barriers.fetch_add(seen.passed_barriers, Ordering::Relaxed);
             add_traffic(&mut locked(traffic), job.kernel.name(), seen.traffic);
             if let Err(failure) = outcome {
                 is_over.store(true, Ordering::Relaxed);
@@ -304,7 +307,8 @@ impl Driver for Simulator {
         if self.options.lost_after.is_some_and(|launches| before >= launches) {
             return Err(format!("{}: the device is lost", launch.kernel));
         }
-        let kernel = abi::kernel(launch.kernel)
+        let (kernel, reports) = self
+            .kernel(launch.kernel)
             .ok_or_else(|| format!("there is no kernel `{}`", launch.kernel))?;
         check_launch(kernel, launch).map_err(|what| format!("{}: {what}", kernel.name()))?;
         let mut pointers: Vec<*mut c_void> = launch
@@ -326,7 +330,8 @@ impl Driver for Simulator {
                 late_copies: options.late_copies,
                 time_limit: options.time_limit,
                 without_barrier: options.without_barrier,
-                races: IS_CHECKED && options.races,
+                races: reports && options.races,
+                unwritten: options.unwritten,
                 traffic: options.traffic,
                 most_accesses: options
                     .most_accesses
@@ -342,6 +347,16 @@ impl Driver for Simulator {
                 .map_err(|what| format!("{}: {what}, `{name}`", kernel.name()))?;
         }
         Ok(())
+    }
+
+    fn last_write(&self, address: u64) -> Option<String> {
+        // A checked launch runs on the thread that asks for it.
+        // SAFETY: the worker is this thread's, and no block is running on it.
+        Worker::with(|worker| unsafe { (*worker).describe_write(address as usize) })
+    }
+
+    fn passed_barriers(&self) -> u64 {
+        self.passed_barriers.load(Ordering::Relaxed)
     }
 
     fn barriers(&self) -> Vec<String> {
@@ -362,6 +377,8 @@ impl Driver for Simulator {
             requests: sum.requests,
             transactions: sum.done,
             least: sum.least,
+            lanes: sum.lanes,
+            bytes: sum.bytes,
         });
         rows.collect()
     }
@@ -407,8 +424,7 @@ impl SharedJob {
                 if is_over.load(Ordering::Relaxed) {
                     return Ok(());
                 }
-                let is_reverse = self.0.mode.order == Order::Reverse;
-                let cluster = if is_reverse { self.0.clusters() - 1 - cluster } else { cluster };
+                let cluster = self.0.mode.order.place(cluster, self.0.clusters());
                 // SAFETY: `begin` was called, with arguments that `check_launch` found to fit.
                 unsafe { Worker::run_cluster(worker, cluster) }
             });
@@ -416,46 +432,6 @@ impl SharedJob {
             (outcome, unsafe { (*worker).end() })
         })
     }
-}
-
-/// Fails for a launch that a GPU would refuse, or would run with misread arguments.
-fn check_launch(kernel: &Kernel, launch: &Launch) -> Outcome<()> {
-    let (grid, block) = (Triple::from(launch.grid), Triple::from(launch.block));
-    let kinds: Vec<u32> = launch.arguments.iter().map(|argument| argument.kind().0).collect();
-    if kinds != kernel.kinds() {
-        let show = |kinds: &[u32]| -> String {
-            kinds.iter().map(|kind| ArgumentKind(*kind).to_string()).collect::<Vec<_>>().join(", ")
-        };
-        return Err(format!(
-            "launched with ({}), declared at {} with ({})",
-            show(&kinds),
-            kernel.place(),
-            show(kernel.kinds())
-        ));
-    }
-    let threads = block.count();
-    if threads == 0 || threads > u64::from(kernel.max_threads) {
-        return Err(format!(
-            "launched with {threads} threads a block, declared for at most {}",
-            kernel.max_threads
-        ));
-    }
-    if grid.count() == 0
-        || grid.y > MOST_BLOCKS_ACROSS
-        || grid.z > MOST_BLOCKS_ACROSS
-        || grid.x > i32::MAX as u32
-    {
-        return Err(format!("launched with a grid of {grid} blocks, which no GPU accepts"));
-    }
-    if !(1..=MOST_BLOCKS_OF_CLUSTER).contains(&launch.cluster)
-        || !grid.y.is_multiple_of(launch.cluster)
-    {
-        return Err(format!(
-            "launched with clusters of {} blocks along the second axis of a grid of {grid} blocks",
-            launch.cluster
-        ));
-    }
-    Ok(())
 }
 
 /// The names of all kernels in this program, sorted.

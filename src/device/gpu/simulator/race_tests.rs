@@ -1,13 +1,19 @@
-//! The checked build finds the errors of kernels that are broken on purpose, and passes a correct one.
+//! The checks of accesses find the errors of kernels that are broken on purpose, and pass a correct one.
 
 use super::tests::{assert_says, floats, read, simulator};
 use super::*;
 use crate::device::LaunchWork;
 use crate::device::gpu::{Argument, Pointer};
 
+/// Options with kernels that report their accesses.
+fn checked() -> SimulatorOptions {
+    let library = Some(checked::broken_kernels());
+    SimulatorOptions { library, races: true, ..SimulatorOptions::default() }
+}
+
 /// Launches a kernel over buffers `y` and `x` of 128 floats, in every order of threads; returns all complaints.
 fn complaints(kernel: &str, blocks: u32, threads: u32, more: &[&dyn Argument]) -> Vec<String> {
-    let usual = SimulatorOptions::default();
+    let usual = checked();
     let ways = [
         usual,
         SimulatorOptions { order: Order::Reverse, late_copies: false, ..usual },
@@ -98,7 +104,7 @@ fn an_asynchronous_copy_is_a_write_until_all_know_that_it_is_done() {
 
 #[test]
 fn neighbouring_bytes_are_no_race() {
-    let simulator = simulator(SimulatorOptions::default());
+    let simulator = simulator(checked());
     let y = floats(&simulator, &[0.0; 16]);
     let run = |shared_from: i32| {
         let arguments: [&dyn Argument; 2] = [&y, &shared_from];
@@ -119,7 +125,7 @@ fn neighbouring_bytes_are_no_race() {
 
 #[test]
 fn the_bytes_beside_a_buffer_are_nobodys() {
-    let simulator = simulator(SimulatorOptions::default());
+    let simulator = simulator(checked());
     let (y, x) = (floats(&simulator, &[0.0; 3]), floats(&simulator, &[0.0; 3]));
     let arguments: [&dyn Argument; 3] = [&y, &x, &3i32];
     let (grid, block, kernel) = ([1; 3], [32, 1, 1], "broken_read_beside_end");
@@ -140,8 +146,7 @@ fn the_bytes_beside_a_buffer_are_nobodys() {
 fn barriers_copies_and_atomic_sums_are_no_race() {
     for order in [Order::Forward, Order::Reverse, Order::Shuffled(3)] {
         for late_copies in [false, true] {
-            let simulator =
-                simulator(SimulatorOptions { order, late_copies, ..Default::default() });
+            let simulator = simulator(SimulatorOptions { order, late_copies, ..checked() });
             let (y, x) = (floats(&simulator, &[0.0; 128]), floats(&simulator, &[1.0; 64]));
             let count = Pointer(simulator.allocate(4).unwrap());
             simulator.set_zero(count.0, 4).unwrap();
@@ -164,7 +169,7 @@ fn barriers_copies_and_atomic_sums_are_no_race() {
 
 #[test]
 fn races_are_not_looked_for_where_nobody_asks() {
-    let simulator = simulator(SimulatorOptions { races: false, ..Default::default() });
+    let simulator = simulator(SimulatorOptions { races: false, ..checked() });
     let (y, x) = (floats(&simulator, &[0.0; 128]), floats(&simulator, &[1.0; 128]));
     let arguments: [&dyn Argument; 2] = [&y, &x];
     let (grid, block, kernel) = ([1; 3], [128, 1, 1], "broken_no_barrier");
@@ -183,7 +188,7 @@ fn races_are_not_looked_for_where_nobody_asks() {
 
 #[test]
 fn sectors_and_passes_are_counted_for_each_line() {
-    let simulator = simulator(SimulatorOptions { traffic: true, ..Default::default() });
+    let simulator = simulator(SimulatorOptions { traffic: true, ..checked() });
     let (y, x) = (floats(&simulator, &[0.0; 32]), floats(&simulator, &[1.0; 256]));
     let arguments: [&dyn Argument; 3] = [&y, &x, &8i32];
     let (grid, block, kernel) = ([1; 3], [32, 1, 1], "broken_strides");
@@ -213,7 +218,7 @@ fn sectors_and_passes_are_counted_for_each_line() {
 
 #[test]
 fn a_read_of_a_gap_is_told_unless_the_kernel_says_that_it_has_no_use_for_it() {
-    let simulator = simulator(SimulatorOptions::default());
+    let simulator = simulator(checked());
     let (y, x) = (floats(&simulator, &[0.0; 64]), floats(&simulator, &[1.0; 64]));
     simulator.forbid(x.0 + 128, 64).unwrap();
     let run = |kernel| {
@@ -238,7 +243,7 @@ fn a_read_of_a_gap_is_told_unless_the_kernel_says_that_it_has_no_use_for_it() {
 #[test]
 fn a_cluster_with_too_many_accesses_says_so() {
     let outcome = |most_accesses| {
-        let simulator = simulator(SimulatorOptions { most_accesses, ..Default::default() });
+        let simulator = simulator(SimulatorOptions { most_accesses, ..checked() });
         let y = floats(&simulator, &[0.0; 4 * 64]);
         simulator.launch(&Launch {
             kernel: "broken_cluster",

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::memory::page;
+use super::memory::{self, page};
 
 /// A kind of memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,11 @@ impl Page {
         }
     }
 
+    /// The cell of an address in it.
+    fn cell(&self, address: usize) -> &Cell {
+        &self.cells[(address % page()) >> self.shift]
+    }
+
     /// Makes its cells small enough that this access covers whole cells.
     fn refine(&mut self, from: usize, until: usize) {
         let needed = (from | until).trailing_zeros().min(WORD);
@@ -115,6 +120,8 @@ pub(super) enum Found {
     Race(Access),
     /// A forbidden address.
     Forbidden(usize),
+    /// An address that nothing has written.
+    Unwritten(usize),
 }
 
 /// Entries of the table of recent pages.
@@ -238,6 +245,40 @@ impl Races {
             let cells = cells.numbers(page.shift);
             page.cells[cells].iter_mut().try_for_each(|cell| cell.touch(me, now))
         })
+    }
+
+    /// The first word in these bytes, which kernels may access, that still holds poison and that no thread of the launch has
+    /// written (of the running block, in shared memory).
+    pub fn unwritten(&self, bytes: Range<usize>) -> Option<usize> {
+        let word = 1 << WORD;
+        let words = (bytes.start..bytes.end).step_by(word);
+        words.into_iter().find(|&start| {
+            let own = start..bytes.end.min(start + word);
+            own.clone().all(memory::is_poison) && !self.is_written(own.start)
+        })
+    }
+
+    fn is_written(&self, address: usize) -> bool {
+        self.page_of(address).is_none_or(|page| self.write_in(page, address).is_some())
+    }
+
+    /// The launch's last write of a byte in device memory, or an atomic operation on it; `None` if there is none.
+    pub fn last_write(&self, address: usize) -> Option<Access> {
+        let page = self.page_of(address)?;
+        let is_own =
+            |own: &&Access| own.kind == AccessKind::Atomic && own.block >= self.first_block;
+        let atomic = page.cell(address).touches.iter().rfind(is_own).copied();
+        atomic.or_else(|| self.write_in(page, address))
+    }
+
+    fn page_of(&self, address: usize) -> Option<&Page> {
+        self.pages.get(*self.by_number.get(&(address / page()))? as usize)
+    }
+
+    fn write_in(&self, page: &Page, address: usize) -> Option<Access> {
+        let cell = page.cell(address);
+        let first = if page.is_shared { self.block } else { self.first_block };
+        Some(cell.write).filter(|write| write.block >= first)
     }
 
     /// Whether an accessed address lies in shared memory; `None` if it is the host's memory.

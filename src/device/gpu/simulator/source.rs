@@ -2,8 +2,8 @@
 
 use super::abi::file_name;
 
-/// The file that is inlined into every kernel; its lines say nothing about an error.
-const FRAME: &str = "cuda_on_host.h";
+/// The files that are inlined into every kernel; their lines say nothing about an error.
+const FRAMES: [&str; 2] = ["cuda_on_host.h", "workshop.h"];
 
 /// `FILE:LINE` of an instruction, followed by the places it was inlined into.
 pub(super) fn source_of(instruction: usize) -> String {
@@ -13,8 +13,9 @@ pub(super) fn source_of(instruction: usize) -> String {
             places.push(format!("{}:{line}", file_name(&file.to_string_lossy())));
         }
     });
-    if places.iter().any(|place| !place.starts_with(FRAME)) {
-        places.retain(|place| !place.starts_with(FRAME));
+    let is_frame = |place: &String| FRAMES.iter().any(|frame| place.starts_with(frame));
+    if !places.iter().all(is_frame) {
+        places.retain(|place| !is_frame(place));
     }
     if places.is_empty() { format!("{instruction:#x}") } else { places.join(", inlined in ") }
 }

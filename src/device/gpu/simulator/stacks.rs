@@ -18,6 +18,13 @@ pub(super) struct GuardedStack {
     limit: usize,
 }
 
+impl GuardedStack {
+    /// The address behind it, where it begins.
+    pub fn end(&self) -> usize {
+        self.base
+    }
+}
+
 // SAFETY: `base` and `limit` delimit readable and writable pages above a guard page. They stay mapped as long as their
 // `Stacks`, and belong to one coroutine.
 unsafe impl Stack for GuardedStack {

@@ -26,7 +26,7 @@ pub(super) fn read(simulator: &Simulator, pointer: Pointer, count: usize) -> Vec
     values
 }
 
-/// The checks of the plain build, in the checked build too.
+/// The checks of unchecked kernels, of checked ones too.
 fn unchecked() -> SimulatorOptions {
     SimulatorOptions { races: false, ..Default::default() }
 }

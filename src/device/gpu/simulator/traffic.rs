@@ -13,6 +13,9 @@ const SECTOR: usize = 32;
 /// Banks of shared memory, each of 4 bytes.
 const BANKS: usize = 32;
 
+/// The most requests of a warp at one place that wait for other lanes.
+const MOST_OPEN: usize = 1 << 18;
+
 /// Bytes that shared memory moves in one wavefront.
 const WAVEFRONT: usize = 4 * BANKS;
 
@@ -24,6 +27,10 @@ pub(super) struct Transactions {
     pub done: u64,
     /// The fewest that could move the same bytes.
     pub least: u64,
+    /// Lanes that took part.
+    pub lanes: u64,
+    /// Bytes that they moved, each lane's own.
+    pub bytes: u64,
 }
 
 impl AddAssign for Transactions {
@@ -31,6 +38,8 @@ impl AddAssign for Transactions {
         self.requests += other.requests;
         self.done += other.done;
         self.least += other.least;
+        self.lanes += other.lanes;
+        self.bytes += other.bytes;
     }
 }
 
@@ -76,9 +85,9 @@ impl Traffic {
             open.requests.push_back(Request { lanes: [None; 32] });
         }
         open.requests[number].lanes[lane] = Some((address, bytes));
-        // A request of a whole warp is complete before the barrier.
+        // A request of a whole warp is complete before the barrier. In an endless loop the other lanes never come.
         let is_whole = |request: &Request| request.lanes.iter().all(Option::is_some);
-        while open.requests.front().is_some_and(is_whole) {
+        while open.requests.len() > MOST_OPEN || open.requests.front().is_some_and(is_whole) {
             let request = open.requests.pop_front().expect("there is a first");
             open.counted += 1;
             *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
@@ -104,7 +113,9 @@ impl Traffic {
 impl Request {
     fn transactions(&self, is_shared: bool) -> Transactions {
         let (done, least) = if is_shared { self.wavefronts() } else { self.sectors() };
-        Transactions { requests: 1, done: done as u64, least: least as u64 }
+        let own = || self.lanes.iter().flatten();
+        let (lanes, bytes) = (own().count() as u64, own().map(|(_, bytes)| *bytes as u64).sum());
+        Transactions { requests: 1, done: done as u64, least: least as u64, lanes, bytes }
     }
 
     /// The sectors it touches, and the fewest that could hold its distinct bytes.

@@ -24,6 +24,8 @@ use super::watchdog;
 /// or is idle.
 struct Slot {
     coroutine: Option<Coroutine<(), (), (), GuardedStack>>,
+    /// The address behind its stack.
+    stack_end: usize,
     yielder: *const Yielder<(), ()>,
 }
 
@@ -144,7 +146,7 @@ impl Worker {
         match job.mode.races {
             true => {
                 let accesses = self.accesses.get_or_insert_default();
-                accesses.begin_launch(job.grid.count(), threads, &job.mode);
+                accesses.begin_launch(job.grid.count(), threads, &job);
             }
             false => self.accesses = None,
         }
@@ -170,6 +172,7 @@ impl Worker {
             // SAFETY: sites are statics of the kernels.
             barriers: self.barriers.drain(..).map(|site| unsafe { &*site }.place()).collect(),
             accesses: self.accesses.as_ref().map_or(0, |accesses| accesses.count()),
+            passed_barriers: self.accesses.as_ref().map_or(0, |accesses| accesses.barriers),
             traffic: self.accesses.as_mut().map_or(Vec::new(), |accesses| accesses.take_traffic()),
         }
     }
@@ -330,8 +333,9 @@ impl Worker {
             return None;
         };
         let number = self.slots.len() as u32;
+        let stack_end = stack.end();
         let coroutine = Some(coroutine(self, number, stack));
-        self.slots.push(Slot { coroutine, yielder: null() });
+        self.slots.push(Slot { coroutine, stack_end, yielder: null() });
         Some(number)
     }
 
@@ -345,6 +349,8 @@ impl Worker {
         unsafe {
             (*worker).running = number;
             (*worker).is_idle = false;
+            let stack_end = (&(*worker).slots)[number as usize].stack_end;
+            (*worker).context_mut().stack_end = stack_end;
             let slots = &mut (*worker).slots;
             let slot = slots[number as usize].coroutine.as_mut().expect("a slot has a coroutine");
             (*worker).trap = Some(slot.trap_handler());

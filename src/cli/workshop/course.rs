@@ -1,0 +1,193 @@
+//! The exercises: `alrao workshop list`, `next`, `check`, `hint` and `solution`.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::run::in_words;
+use crate::cli::failure::Ending;
+use crate::cli::messages;
+use alrao::error::Error;
+use alrao::workshop::{Column, Counts, Course, EXERCISES, Exercise, KernelFile, run as run_file};
+
+/// The folder of the exercises.
+#[derive(Args)]
+struct Folder {
+    /// The folder of your exercises
+    #[arg(long, value_name = "DIR", default_value = "exercises")]
+    folder: PathBuf,
+}
+
+/// List the exercises, and which are solved
+#[derive(Args)]
+#[command(after_help = "Example:\n  alrao workshop list")]
+pub(super) struct List {
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// Show the next exercise, and write the file to complete
+#[derive(Args)]
+#[command(after_help = "Example:\n  alrao workshop next")]
+pub(super) struct Next {
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// Check the file of an exercise
+#[derive(Args)]
+#[command(after_help = "Example:\n  alrao workshop check exercises/01_one_thread_one_element.cu")]
+pub(super) struct Check {
+    /// The file, named as the exercise
+    #[arg(value_name = "FILE.cu")]
+    file: PathBuf,
+}
+
+/// Show a hint on an exercise
+#[derive(Args)]
+#[command(after_help = "Examples:\n  alrao workshop hint 4\n  alrao workshop hint 4 --second")]
+pub(super) struct Hint {
+    /// Its number or name
+    exercise: String,
+    /// The second hint, which says more
+    #[arg(long)]
+    second: bool,
+}
+
+/// Show the solution of an exercise
+#[derive(Args)]
+#[command(after_help = "Example:\n  alrao workshop solution 4")]
+pub(super) struct Solution {
+    /// Its number or name
+    exercise: String,
+}
+
+pub(super) fn list(arguments: &List) -> anyhow::Result<Ending> {
+    let course = Course::open(&arguments.folder.folder)?;
+    let line = |exercise: &Exercise| {
+        let mark = if course.is_solved(exercise) { "solved" } else { "" };
+        format!("{mark:<6}  {:<26} {}\n", exercise.name, exercise.title())
+    };
+    messages::result(&EXERCISES.iter().map(line).collect::<String>())?;
+    Ok(Ending::Done)
+}
+
+pub(super) fn next(arguments: &Next) -> anyhow::Result<Ending> {
+    let course = Course::open(&arguments.folder.folder)?;
+    let Some(exercise) = course.next() else {
+        messages::result(
+            "All exercises are solved. `alrao workshop ladder` has more kernels to read.\n",
+        )?;
+        return Ok(Ending::Done);
+    };
+    let file = course.file(exercise)?;
+    messages::result(&format!(
+        "{}\n\nComplete {file}, then\n  alrao workshop check {file}\nA hint: alrao workshop hint {}\n",
+        exercise.task(),
+        &exercise.name[..2],
+        file = file.display()
+    ))?;
+    Ok(Ending::Done)
+}
+
+pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
+    let path = &arguments.file;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(exercise) = EXERCISES.iter().find(|own| own.name == stem) else {
+        let message = "is not named as an exercise; `alrao workshop run` runs other files";
+        return Err(Error::file(path, message).into());
+    };
+    let file = KernelFile::read(path)?;
+    let solution = KernelFile::parse(Path::new(exercise.name), exercise.solution.to_owned())?;
+    if file.reference.name != solution.reference.name {
+        let message = format!(
+            "computes {}; the exercise asks for {}",
+            file.reference.name, solution.reference.name
+        );
+        return Err(Error::file(path, message).into());
+    }
+    if file.shapes != solution.shapes {
+        let message =
+            format!("has other `shapes` than the exercise, which are {:?}", solution.shapes);
+        return Err(Error::file(path, message).into());
+    }
+    let blocks = |file: &KernelFile| file.launches.iter().map(|own| own.block).collect::<Vec<_>>();
+    let (own, asked) = (blocks(&file), blocks(&solution));
+    if own.len() == asked.len() && own != asked {
+        let message = format!("has another `block` than the exercise, which is {asked:?}");
+        return Err(Error::file(path, message).into());
+    }
+    let report = run_file(&file, &env::current_exe()?)?;
+    let Some(counts) = &report.counts else {
+        messages::result(&in_words(&file, &report))?;
+        return Ok(Ending::Faulty);
+    };
+    let missed = exercise.missed(counts)?;
+    if !missed.is_empty() {
+        let lines: String = missed.iter().map(|missed| of_missed(&file, counts, *missed)).collect();
+        messages::result(&format!("The results are right, but:\n{lines}"))?;
+        return Ok(Ending::Faulty);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Course::open(folder.unwrap_or(Path::new(".")))?.solve(exercise)?;
+    messages::result(&format!(
+        "Solved: {}\n\nTo think about: {}\n\nOn: alrao workshop next\n",
+        exercise.title(),
+        exercise.question()
+    ))?;
+    Ok(Ending::Done)
+}
+
+/// What a solution lacks, with the line that has most of it.
+fn of_missed(
+    file: &KernelFile,
+    counts: &Counts,
+    (column, own, bound): (Column, f64, f64),
+) -> String {
+    let word = if column.grows() { "at least" } else { "at most" };
+    let line = line_with_most(file, counts, column).map(|line| {
+        let code = file.text.lines().nth(line - 1).unwrap_or_default();
+        format!("{line:>5} | {code}\n")
+    });
+    format!(
+        "{} {own:.1}, and {word} {bound} are asked for\n{}",
+        column.name(),
+        line.unwrap_or_default()
+    )
+}
+
+/// The line of the file that is most to blame.
+fn line_with_most(file: &KernelFile, counts: &Counts, column: Column) -> Option<usize> {
+    let shared = match column {
+        Column::Launches => return last_line_with(file, "[[launch]]"),
+        Column::Barriers => return last_line_with(file, "__syncthreads"),
+        Column::Wavefronts => Some(true),
+        Column::Sectors | Column::Bytes | Column::OperationsPerByte => Some(false),
+        Column::Requests | Column::Lanes => None,
+    };
+    let is_own = |is_shared: bool| shared.is_none_or(|shared| shared == is_shared);
+    let lines = counts.lines.iter().filter(|line| is_own(line.is_shared));
+    let excess = |transactions: u64, least: u64| transactions.saturating_sub(least);
+    lines
+        .max_by_key(|line| excess(line.traffic.transactions, line.traffic.least))
+        .map(|line| line.line)
+}
+
+fn last_line_with(file: &KernelFile, text: &str) -> Option<usize> {
+    let lines = file.text.lines().enumerate();
+    lines.filter(|(_, line)| line.contains(text)).map(|(place, _)| place + 1).last()
+}
+
+pub(super) fn hint(arguments: &Hint) -> anyhow::Result<Ending> {
+    let exercise = Exercise::named(&arguments.exercise)?;
+    let hints = exercise.hints();
+    let hint = hints.get(usize::from(arguments.second)).copied().unwrap_or_default();
+    messages::result(&format!("{hint}\n"))?;
+    Ok(Ending::Done)
+}
+
+pub(super) fn solution(arguments: &Solution) -> anyhow::Result<Ending> {
+    messages::result(Exercise::named(&arguments.exercise)?.solution)?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,192 @@
+//! `alrao workshop run`, and the list of what a kernel file can compute.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::class_tables::table;
+use crate::cli::failure::Ending;
+use crate::cli::messages;
+use alrao::error::Error;
+use alrao::workshop::{
+    Counts, Failure, KernelFile, LineCounts, REFERENCES, Report, limit_resources, run as run_file,
+    try_out,
+};
+
+/// Compile a kernel file, run it under all checks, compare it with its reference, and count its memory traffic
+#[derive(Args)]
+#[command(after_help = "Example:\n  alrao workshop run transpose.cu")]
+pub(super) struct Arguments {
+    /// CUDA C++ with a header
+    #[arg(value_name = "FILE.cu")]
+    file: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// List what a kernel file can compute, or show the parameters of one
+#[derive(Args)]
+#[command(after_help = "Example:\n  alrao workshop references matmul")]
+pub(super) struct References {
+    /// A name in the list
+    name: Option<String>,
+}
+
+/// Run a compiled kernel file in this process
+#[derive(Args)]
+pub(super) struct Trial {
+    file: PathBuf,
+    library: PathBuf,
+    report: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    let file = KernelFile::read(&arguments.file)?;
+    let report = run_file(&file, &std::env::current_exe()?)?;
+    let text = match arguments.json {
+        true => serde_json::to_string(&report)? + "\n",
+        false => in_words(&file, &report),
+    };
+    messages::result(&text)?;
+    Ok(if report.failure.is_some() { Ending::Faulty } else { Ending::Done })
+}
+
+pub(super) fn trial(arguments: &Trial) -> anyhow::Result<Ending> {
+    limit_resources();
+    let file = KernelFile::read(&arguments.file)?;
+    let report = try_out(&file, &arguments.library)?;
+    fs::write(&arguments.report, serde_json::to_vec(&report)?)?;
+    Ok(Ending::Done)
+}
+
+pub(super) fn references(arguments: &References) -> anyhow::Result<Ending> {
+    let Some(name) = &arguments.name else {
+        let rows: Vec<Vec<String>> = REFERENCES
+            .iter()
+            .map(|own| vec![own.name.to_owned(), own.formula.to_owned()])
+            .collect();
+        messages::result(table(&rows, &[0, 1]).trim_start())?;
+        return Ok(Ending::Done);
+    };
+    let Some(reference) = alrao::workshop::reference(name) else {
+        return Err(
+            Error::input(name, "is no reference; `alrao workshop references` lists them").into()
+        );
+    };
+    let rows: Vec<Vec<String>> = reference
+        .parameters
+        .iter()
+        .map(|(name, meaning)| vec![(*name).to_owned(), (*meaning).to_owned()])
+        .collect();
+    let shapes: Vec<String> =
+        reference.shapes.iter().map(|shape| reference.describe(shape)).collect();
+    messages::result(&format!(
+        "{name}: {}\n\nparameters, of which a kernel declares those that it needs:{}\ntiles cover {}\nshapes, unless the file gives others:\n  {}\n",
+        reference.formula,
+        table(&rows, &[0, 1]),
+        reference.covers,
+        shapes.join("\n  ")
+    ))?;
+    Ok(Ending::Done)
+}
+
+pub(super) fn in_words(file: &KernelFile, report: &Report) -> String {
+    let mut text = format!("{} computes {}\n", file.path.display(), file.reference.formula);
+    for shape in &report.passed {
+        text += &format!("right    {shape}\n");
+    }
+    if let Some(failure) = &report.failure {
+        text += &of_failure(file, failure);
+    }
+    if let Some(counts) = &report.counts {
+        text += &of_counts(file, counts);
+    }
+    text
+}
+
+/// A failure, the lines that it names, and what it means.
+fn of_failure(file: &KernelFile, failure: &Failure) -> String {
+    let mut text = match failure.shape.is_empty() {
+        true => format!("wrong    {}\n", failure.message),
+        false => format!("wrong    {}, {}\n\n{}\n", failure.shape, failure.way, failure.message),
+    };
+    let lines: Vec<&str> = file.text.lines().collect();
+    for line in lines_of(&failure.message, &file.name()) {
+        if let Some(own) = lines.get(line - 1) {
+            text += &format!("{line:>5} | {own}\n");
+        }
+    }
+    text + &format!("\n{}\n", failure.explanation())
+}
+
+/// The lines of a file that a message names, in order.
+fn lines_of(message: &str, name: &str) -> Vec<usize> {
+    let mut lines = Vec::new();
+    let marked = format!("{name}:");
+    for (place, _) in message.match_indices(&marked) {
+        let rest = &message[place + marked.len()..];
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        lines.extend(digits.parse::<usize>().ok().filter(|line| *line > 0));
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    lines
+}
+
+/// The traffic of each line, and of all.
+fn of_counts(file: &KernelFile, counts: &Counts) -> String {
+    let header = ["line", "memory", "access", "requests", "each", "at best", "lanes"]
+        .map(String::from)
+        .to_vec();
+    let source: Vec<&str> = file.text.lines().collect();
+    let row = |own: &LineCounts| {
+        let requests = own.traffic.requests.max(1) as f64;
+        vec![
+            own.line.to_string(),
+            if own.is_shared { "shared" } else { "global" }.into(),
+            if own.is_write { "write" } else { "read" }.into(),
+            own.traffic.requests.to_string(),
+            format!("{:.1}", own.traffic.transactions as f64 / requests),
+            format!("{:.1}", own.traffic.least as f64 / requests),
+            format!("{:.1}", own.traffic.lanes as f64 / requests),
+        ]
+    };
+    let rows = [vec![header], counts.lines.iter().map(row).collect()].concat();
+    let mut text = format!(
+        "\nmemory traffic for {}: requests of warps, and for each the 32-byte sectors of device memory\nor the wavefronts of shared memory, \
+         at best, and the lanes that took part\n",
+        counts.shape
+    );
+    let shown = table(&rows, &[1, 2]);
+    for (number, line) in shown.lines().skip(1).enumerate() {
+        let code = number.checked_sub(1).and_then(|row| source.get(counts.lines[row].line - 1));
+        text += &format!("{line:<56}  {}\n", code.map_or("", |code| code.trim()));
+    }
+    let each = |own: Option<f64>| own.map_or_else(|| "-".into(), |own| format!("{own:.2}"));
+    text + &format!(
+        "\nsectors for each request of device memory      {}\nwavefronts for each request of shared memory  {}\n\
+         bytes between SMs and device memory           {} (arrays: {})\noperations for each byte                      {:.2}\n\
+         barriers of a block                           {:.1}\nlanes that take part                          {}\n",
+        each(counts.global.per_request()),
+        each(counts.shared.per_request()),
+        counts.global_bytes(),
+        counts.array_bytes,
+        counts.operations_per_byte(),
+        counts.barriers_of_block(),
+        counts.active_lanes().map_or_else(|| "-".into(), messages::percent),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_a_message_names_are_found() {
+        let message = "f block (0, 0, 0) thread (1, 0, 0): a.cu:12: race: reads what thread (0, 0, 0) has written at a.cu:9";
+        assert_eq!(lines_of(message, "a.cu"), [9, 12]);
+        assert!(lines_of(message, "b.cu").is_empty());
+    }
+}

@@ -1,0 +1,31 @@
+//! The flags by which the host's C++ compiler makes kernels for the simulator. build.rs includes this file too.
+
+/// The flags of all kernels.
+pub(crate) const ALL: [&str; 12] = [
+    "-x",
+    "c++",
+    "-std=c++17",
+    "-g1",
+    "-gno-column-info",
+    "-fPIC",
+    "-fno-strict-aliasing",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-ftls-model=initial-exec",
+    // A stack overflow touches the guard page below the stack.
+    "-fstack-clash-protection",
+];
+
+/// Makes the compiler insert a call before each memory access. The functions are ours, not the thread sanitizer's. Neither products and
+/// sums are fused nor functions as inexact as a GPU's: kernels must be right with both arithmetics.
+#[allow(dead_code)]
+pub(crate) const REPORTING: [&str; 6] = [
+    "-DSIMULATOR_HOST_ARITHMETIC",
+    "-ffp-contract=off",
+    "-fsanitize=thread",
+    "--param=tsan-instrument-func-entry-exit=0",
+    // A vector that is read in one piece counts as one access.
+    "-fno-tree-sra",
+    "-w",
+];

@@ -1,0 +1,27 @@
+//! In place of what needs the simulator, in a program that was built without it.
+
+use std::path::Path;
+
+use super::report::Report;
+use super::source::KernelFile;
+use crate::device::{Device, DeviceKind};
+use crate::error::Result;
+
+/// Fails.
+///
+/// # Errors
+/// The reason why there is no simulator.
+pub fn run(_: &KernelFile, _: &Path) -> Result<Report> {
+    Device::open(DeviceKind::Simulator).map(|_| Report::default())
+}
+
+/// Fails, as [`run`] does.
+///
+/// # Errors
+/// The reason why there is no simulator.
+pub fn try_out(file: &KernelFile, library: &Path) -> Result<Report> {
+    run(file, library)
+}
+
+/// Does nothing.
+pub fn limit_resources() {}

@@ -1,0 +1,64 @@
+//! How long a kernel would keep a GPU busy, by counts of its memory traffic.
+
+use super::report::Counts;
+use crate::bench::estimate::gpus::GpuModel;
+
+/// Sectors of device memory that an SM's first cache delivers in a cycle: 128 bytes.
+const SECTORS: f64 = 4.0;
+
+/// Operations on f32 numbers of an SM in a cycle: 128 fused multiply-adds.
+const OPERATIONS: f64 = 256.0;
+
+/// The limit that binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The bytes of the arrays.
+    Memory,
+    /// The loads and stores of the SMs: sectors and wavefronts.
+    LoadStore,
+    /// Multiplications and additions.
+    Arithmetic,
+}
+
+impl Bound {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bound::Memory => "memory",
+            Bound::LoadStore => "load/store",
+            Bound::Arithmetic => "arithmetic",
+        }
+    }
+}
+
+/// The nanoseconds that a full GPU needs for this work beside more of the same, and the limit that binds. Launches, the latency of
+/// a single block and instructions other than those counted are left out, so it is a lower bound.
+pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
+    let cycles = gpu.sm_count as f64 * gpu.hertz;
+    let moved = counts.global.transactions as f64 / SECTORS + counts.shared.transactions as f64;
+    let times = [
+        (counts.array_bytes as f64 / gpu.bytes_per_second, Bound::Memory),
+        (moved / cycles, Bound::LoadStore),
+        (counts.operations / OPERATIONS / cycles, Bound::Arithmetic),
+    ];
+    let longest = times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+    longest.map_or((0.0, Bound::Memory), |(seconds, bound)| (1e9 * seconds, bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::estimate::gpus::named;
+    use crate::workshop::report::Traffic;
+
+    #[test]
+    fn the_longest_time_binds() {
+        let gpu = named("h200").unwrap();
+        let mut counts = Counts { array_bytes: 4_300_000, ..Counts::default() };
+        let (time, bound) = busy_time(gpu, &counts);
+        assert_eq!(bound, Bound::Memory);
+        assert!((time - 1000.0).abs() < 1.0, "{time}");
+        counts.global = Traffic { transactions: 4 * 132 * 2_000_000, ..Traffic::default() };
+        assert_eq!(busy_time(gpu, &counts).1, Bound::LoadStore);
+    }
+}

@@ -1,0 +1,18 @@
+// expects: out-of-bounds at 11, 16
+// The tile in shared memory has room for 133 elements, but a block needs 128 and 3 on either side, which are 134.
+//@ computes = "moving_average"
+//@ block = 128
+
+__global__ void moving_average(const float* x, float* out, int n) {
+    __shared__ float tile[128 + 5];
+    int start = blockIdx.x * 128, i = start + threadIdx.x;
+    for (int p = threadIdx.x; p < 128 + 6; p += 128) {
+        int near = start + p - 3;
+        tile[p] = near >= 0 && near < n ? x[near] : 0.0f;
+    }
+    __syncthreads();
+    if (i >= n) return;
+    float sum = 0.0f;
+    for (int p = 0; p < 7; p++) sum += tile[threadIdx.x + p];
+    out[i] = sum / 7.0f;
+}

@@ -1,0 +1,18 @@
+// expects: deadlock at 14
+// Threads past the end return before the barrier that the rest of the block waits at.
+//@ computes = "moving_average"
+//@ block = 128
+
+__global__ void moving_average(const float* x, float* out, int n) {
+    __shared__ float tile[128 + 6];
+    int start = blockIdx.x * 128, i = start + threadIdx.x;
+    for (int p = threadIdx.x; p < 128 + 6; p += 128) {
+        int near = start + p - 3;
+        tile[p] = near >= 0 && near < n ? x[near] : 0.0f;
+    }
+    if (i >= n) return;
+    __syncthreads();
+    float sum = 0.0f;
+    for (int p = 0; p < 7; p++) sum += tile[threadIdx.x + p];
+    out[i] = sum / 7.0f;
+}

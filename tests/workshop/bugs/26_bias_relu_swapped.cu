@@ -1,0 +1,12 @@
+// expects: wrong-result at 11
+// The bias is looked up by the row instead of the column.
+//@ computes = "bias_relu"
+//@ block = [32, 8]
+
+__global__ void bias_relu(const float* x, const float* bias, float* out, int rows, int columns) {
+    int column = blockIdx.x * blockDim.x + threadIdx.x;
+    int row = blockIdx.y * blockDim.y + threadIdx.y;
+    if (row >= rows || column >= columns) return;
+    int e = row * columns + column;
+    out[e] = fmaxf(x[e] + bias[row], 0.0f);
+}
