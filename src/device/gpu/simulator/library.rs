@@ -17,7 +17,8 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads a library of kernels that were compiled with `cuda_on_host.h`.
+    /// Loads a library of kernels that were compiled with `cuda_on_host.h`. Messages name the lines of those libraries that are loaded before
+    /// the first kernel of this process fails; of later ones they have addresses only.
     ///
     /// # Errors
     /// [`Error::Input`] with the system's message if the file is no such library.
