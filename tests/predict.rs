@@ -286,6 +286,27 @@ fn the_lines_of_a_prediction() {
 }
 
 #[test]
+fn what_a_user_should_know_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    table_run(folder);
+    fs::write(folder.join("far.csv"), "length,a,b\nodd,1e9,0\neven,0,12\n").unwrap();
+    let far = text(&alrao(folder, &words("predict run far.csv")).stderr);
+    assert!(far.contains("are they on the same scale?"), "{far}");
+    let near = text(&alrao(folder, &words("predict run data.csv")).stderr);
+    assert!(!near.contains("same scale"), "{near}");
+    // A rate that changes nothing: the first epoch is the best.
+    let train = "train --data data.csv --target larger --optimizer sgd --lr 1e-30 --epochs 9 --patience 2 --out still";
+    let trained = text(&alrao(folder, &words(train)).stdout);
+    assert!(trained.contains("best  epoch 1, validation loss"), "{trained}");
+    assert!(trained.contains(", accuracy "), "{trained}");
+    assert!(
+        trained.contains("no better one in 2 epochs, so training ended (--patience)"),
+        "{trained}"
+    );
+}
+
+#[test]
 fn data_that_is_not_the_model_s_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

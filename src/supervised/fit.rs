@@ -264,3 +264,32 @@ fn far(inputs: &Inputs, samples: usize, columns: usize) -> f64 {
     let pixels = inputs.elements() / samples.max(1) / columns.max(1);
     if samples >= MANY && pixels >= PIXELS { FAR_OF_IMAGES } else { FAR }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_vectors_may_differ_more_than_the_channels_of_images() {
+        let inputs = Inputs::Floats(vec![0.0; MANY * 8 * 8 * 3]);
+        assert_eq!(far(&inputs, MANY, 3), FAR_OF_IMAGES);
+        assert_eq!(far(&inputs, MANY, 8 * 8 * 3), FAR);
+        assert_eq!(far(&inputs, MANY - 1, 3), FAR);
+    }
+
+    #[test]
+    fn inputs_on_another_scale_are_remarked_on_before_they_are_standardised() {
+        let training: Vec<f32> = (0..200).map(|i| (i * i % 31) as f32).collect();
+        let known = Normalisation::of_floats(&training, 2);
+        let remark = |factor: f32, rows: usize| {
+            let own = training[..2 * rows].iter().map(|own| own * factor).collect();
+            remark_on_scale(&Inputs::Floats(own), rows, &known)
+        };
+        assert_eq!(remark(1.0, 100), None);
+        assert!(remark(100.0, 100).unwrap().contains("differ from the training data"));
+        assert!(remark(0.01, 100).unwrap().contains("vary far less"));
+        // One row has no spread, but may be far away.
+        assert_eq!(remark(1.0, 1), None);
+        assert!(remark(1e6, 2).is_some());
+    }
+}

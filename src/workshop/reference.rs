@@ -66,7 +66,7 @@ pub struct Array {
     pub dtype: DType,
     /// Its extents, the last running fastest.
     pub shape: Vec<usize>,
-    /// What it holds before the kernel runs; `None` for memory that nothing has written.
+    /// What it holds before the kernel runs; `None` for unwritten memory.
     pub initial: Option<Vec<f64>>,
     /// What it has to hold afterwards; `None` for inputs, which must not change, and scratch space.
     pub expected: Option<Vec<f64>>,

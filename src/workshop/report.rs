@@ -21,7 +21,7 @@ pub enum Fault {
     Race,
     /// An access outside of an array.
     OutOfBounds,
-    /// A read of memory that nothing has written.
+    /// A read of unwritten memory.
     Unwritten,
     /// Threads wait at a barrier that others never reach.
     Deadlock,
@@ -47,7 +47,7 @@ impl Fault {
     /// Parts of the simulator's messages, and what they tell.
     const SIGNS: [(&str, Fault); 15] = [
         ("race: ", Fault::Race),
-        ("what nothing has written", Fault::Unwritten),
+        ("reads unwritten memory", Fault::Unwritten),
         ("deadlock: ", Fault::Deadlock),
         ("while thread", Fault::Deadlock),
         ("while lane", Fault::Deadlock),
@@ -255,7 +255,7 @@ mod tests {
                 Fault::OutOfBounds,
             ),
             (
-                "f: a.cu:9: reads what nothing has written, at byte 0 of the shared array `tile` of 64 bytes",
+                "f: a.cu:9: reads unwritten memory, at byte 0 of the shared array `tile` of 64 bytes",
                 Fault::Unwritten,
             ),
             (

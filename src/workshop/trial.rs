@@ -246,7 +246,8 @@ fn bits(tensor: &Tensor) -> Vec<u64> {
         DType::I32 => {
             tensor.to_vec::<i32>().into_iter().map(|own| u64::from(own.cast_unsigned())).collect()
         }
-        other => unimplemented!("results of type {other:?}"),
+        DType::I64 => tensor.to_vec::<i64>().into_iter().map(i64::cast_unsigned).collect(),
+        DType::U8 => tensor.to_vec::<u8>().into_iter().map(u64::from).collect(),
     }
 }
 
@@ -260,7 +261,9 @@ fn number_of(dtype: DType, bits: u64) -> f64 {
         DType::F64 => f64::from_bits(bits),
         DType::I32 => f64::from((bits as u32).cast_signed()),
         DType::BF16 => half::bf16::from_bits(bits as u16).to_f64(),
-        _ => f64::from(f32::from_bits(bits as u32)),
+        DType::I64 => bits.cast_signed() as f64,
+        DType::U8 => bits as f64,
+        DType::F32 => f64::from(f32::from_bits(bits as u32)),
     }
 }
 
@@ -268,8 +271,8 @@ fn number_of(dtype: DType, bits: u64) -> f64 {
 fn rounding(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => 1e-15,
-        DType::I32 => 0.0,
-        _ => 5e-7,
+        DType::U8 | DType::I32 | DType::I64 => 0.0,
+        DType::F32 | DType::BF16 => 5e-7,
     }
 }
 

@@ -173,6 +173,15 @@ fn faulty_tables_are_named_by_line_and_column() {
     assert!(error.contains("a decimal point, not a comma"), "{error}");
     let error = message(&many, &options("z"));
     assert_eq!(error, "`target`: 'z' is no column of some.csv; it has: x, y");
+    for (first, why) in [
+        ("a,a,y", "'a' is there twice"),
+        ("a,1,2", "'1' is a number"),
+        ("a,b,3", "'3' is a number"),
+        ("a,b,c", "'b' occurs again in its column"),
+    ] {
+        let error = message(&format!("{first}\n1,b,2\n"), &options("z"));
+        assert!(error.ends_with(&format!("not taken for names, since {why}")), "{error}");
+    }
     let error = message(&many, &LoadOptions::default());
     assert_eq!(error, "`target`: names the column to predict; some.csv has: x, y");
     let error = parse(b"x,kind\n1,caf\xe9\n".to_vec(), Path::new("some.csv"), &options("kind"));

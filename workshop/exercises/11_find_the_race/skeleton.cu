@@ -10,7 +10,7 @@ __global__ void prefix_sum(const float* x, float* out, int columns) {
     row[c] = c < columns ? x[blockIdx.x * columns + c] : 0.0f;
     __syncthreads();  // the row is written
     for (int distance = 1; distance < 1024; distance *= 2) {
-        if (c >= distance) row[c] += row[c - distance];  // TODO: who writes what is read here?
+        if (c >= distance) row[c] += row[c - distance];  // TODO: another thread writes the number that is read here
         __syncthreads();  // this step is done
     }
     if (c < columns) out[blockIdx.x * columns + c] = row[c];

@@ -115,7 +115,7 @@ impl Worker {
         match found {
             Found::Forbidden(address) => format!("{here}: {verb} {}", describe(*address)),
             Found::Unwritten(address) => {
-                format!("{here}: reads what nothing has written, {}", describe(*address))
+                format!("{here}: reads unwritten memory, {}", describe(*address))
             }
             Found::Race(other) => {
                 let what = self.describe_other(other);

@@ -52,7 +52,7 @@ pub(super) struct Mode {
     pub without_barrier: Option<&'static str>,
     /// Whether the accesses of instrumented kernels are checked for races.
     pub races: bool,
-    /// Whether reads of memory that nothing has written are errors.
+    /// Whether reads of unwritten memory are errors.
     pub unwritten: bool,
     /// The most accesses to check.
     pub most_accesses: u64,

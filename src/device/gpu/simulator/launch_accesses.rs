@@ -24,7 +24,7 @@ pub(super) struct Accesses {
     /// How often the launch's blocks have passed a barrier.
     pub barriers: u64,
     pub traffic: Option<Traffic>,
-    /// Whether reads of memory that nothing has written are errors.
+    /// Whether reads of unwritten memory are errors.
     pub unwritten: bool,
 }
 

@@ -85,7 +85,7 @@ pub struct SimulatorOptions {
     pub library: Option<&'static Library>,
     /// Whether to look for races. Has no effect on the program's own kernels, which do not report accesses; those of a library do.
     pub races: bool,
-    /// Whether to look for reads of memory that nothing has written; needs `races`.
+    /// Whether to look for reads of unwritten memory; needs `races`.
     pub unwritten: bool,
     /// The most accesses of a launch that are checked for races; the device fails with [`TOO_MANY_ACCESSES`] after
     /// them.

@@ -120,7 +120,7 @@ pub(super) enum Found {
     Race(Access),
     /// A forbidden address.
     Forbidden(usize),
-    /// An address that nothing has written.
+    /// An address of unwritten memory.
     Unwritten(usize),
 }
 

@@ -165,8 +165,29 @@ impl Copies {
     }
 }
 
+/// Threads that wait for others which never come, by number: which wait where, and which have left.
+pub(super) fn deadlock(threads: &[Waiting]) -> String {
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    for (thread, waiting) in threads.iter().enumerate() {
+        let state = match waiting.slot {
+            None => "have left".to_owned(),
+            // SAFETY: a waiting thread's site is a static of the kernel.
+            Some(_) => format!("wait in {}", unsafe { &*waiting.site }),
+        };
+        match groups.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, threads)) => threads.push(thread),
+            None => groups.push((state, vec![thread])),
+        }
+    }
+    let groups: Vec<String> = groups
+        .iter()
+        .map(|(state, threads)| format!("threads {} {state}", ranges(threads)))
+        .collect();
+    format!("deadlock: {}", groups.join("; "))
+}
+
 /// Numbers as ranges, such as `0-31, 64, 96-127`.
-pub(super) fn ranges(numbers: &[usize]) -> String {
+fn ranges(numbers: &[usize]) -> String {
     let runs: Vec<String> = numbers
         .chunk_by(|a, b| a + 1 == *b)
         .map(|run| match run {

@@ -17,7 +17,9 @@ use super::launch_accesses::Accesses;
 use super::memory;
 use super::shared_memory::SharedMemory;
 use super::stacks::{GuardedStack, Stacks};
-use super::waiting::{Barrier, ClusterBlock, Copies, Exchange, NOT_WAITING, Waiting, Warp, ranges};
+use super::waiting::{
+    Barrier, ClusterBlock, Copies, Exchange, NOT_WAITING, Waiting, Warp, deadlock,
+};
 use super::watchdog;
 
 /// A coroutine, which is used for block after block. It runs threads of the current block, is parked with one of them,
@@ -269,7 +271,7 @@ impl Worker {
         self.trap = None;
         let total = self.context().total as usize;
         if self.failure.is_none() && self.waiting[..total].iter().any(|one| one.slot.is_some()) {
-            let message = self.deadlock();
+            let message = deadlock(&self.waiting[..total]);
             self.fail(message);
         }
         let Some(message) = self.failure.take() else { return Ok(()) };
@@ -443,26 +445,6 @@ impl Worker {
             let name = self.job().argument_name(block);
             Some(place + &name.map_or(String::new(), |name| format!(", `{name}`")))
         })
-    }
-
-    fn deadlock(&self) -> String {
-        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
-        for (thread, waiting) in self.waiting[..self.context().total as usize].iter().enumerate() {
-            let state = match waiting.slot {
-                None => "have left".to_owned(),
-                // SAFETY: a waiting thread's site is a static of the kernel.
-                Some(_) => format!("wait in {}", unsafe { &*waiting.site }),
-            };
-            match groups.iter_mut().find(|(known, _)| *known == state) {
-                Some((_, threads)) => threads.push(thread),
-                None => groups.push((state, vec![thread])),
-            }
-        }
-        let groups: Vec<String> = groups
-            .iter()
-            .map(|(state, threads)| format!("threads {} {state}", ranges(threads)))
-            .collect();
-        format!("deadlock: {}", groups.join("; "))
     }
 }
 
