@@ -53,6 +53,15 @@ pub(super) fn broken_kernels() -> &'static Library {
     })
 }
 
+/// Loads every library of the tests before a kernel fails: see [`Library::load`].
+#[cfg(test)]
+pub(super) fn load_all() {
+    broken_kernels();
+    if is_checked() {
+        checked_kernels().unwrap();
+    }
+}
+
 fn load(root: &Path, sources: Vec<PathBuf>) -> std::result::Result<&'static Library, String> {
     Library::load(&compile(root, sources)?).map_err(|error| error.to_string())
 }

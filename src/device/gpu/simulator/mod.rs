@@ -152,9 +152,8 @@ impl Simulator {
     pub fn new(threads: Option<usize>, options: SimulatorOptions) -> Result<Self> {
         let failed = |message| Error::Device { device: "simulator".into(), message };
         processor::check().map_err(failed)?;
-        // Before any kernel fails: see `Library::load`.
         #[cfg(test)]
-        checked::broken_kernels();
+        checked::load_all();
         let is_to_check = options.library.is_none() && is_checked();
         let library = if is_to_check { Some(checked_kernels()?) } else { options.library };
         let options = SimulatorOptions { library, ..options };
