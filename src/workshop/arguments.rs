@@ -13,14 +13,14 @@ pub(super) fn argument(
     declaration: &str,
 ) -> std::result::Result<Box<dyn Argument>, String> {
     match (value, tensor) {
-        (Value::Array(array), Some(tensor)) => {
+        (Value::Array(array), tensor) => {
             let name = type_name(array.dtype);
             if kind != ArgumentKind::POINTER
                 || declares(declaration).is_some_and(|own| own != array.dtype)
             {
                 return Err(format!("an array of {name}"));
             }
-            Ok(Box::new(tensor.pointer()))
+            Ok(Box::new(tensor.map_or(Pointer::NULL, Tensor::pointer)))
         }
         (Value::Int(value), _) => {
             let whole = Some(kind).filter(|kind| matches!(kind.0 >> 16, 3 | 4));
@@ -33,7 +33,6 @@ pub(super) fn argument(
             }
             _ => Err("a number with a fraction".into()),
         },
-        (Value::Array(_), None) => Ok(Box::new(Pointer::NULL)),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::device::simulator::HostCompiler;
 use crate::error::{Error, Result};
 
 /// The headers that a kernel file may include, and what is included before it. An installed program carries them.
-const HEADERS: [(&str, &str); 9] = [
+const HEADERS: [(&str, &str); 11] = [
     ("cuda_on_host.h", include_str!("../device/gpu/simulator/cuda_on_host.h")),
     ("gpu_arithmetic.h", include_str!("../device/gpu/simulator/gpu_arithmetic.h")),
     ("instrumented.cpp", include_str!("../device/gpu/simulator/instrumented.cpp")),
@@ -19,17 +19,44 @@ const HEADERS: [(&str, &str); 9] = [
     ("cuda_runtime.h", ""),
     ("cuda_bf16.h", ""),
     ("device_launch_parameters.h", ""),
+    // The system's `assert` would end the process in place of the launch.
+    ("assert.h", ""),
+    ("cassert", ""),
 ];
+
+/// The most errors that are shown.
+const MOST_ERRORS: usize = 3;
+
+/// The most lines of an error, its own included.
+const LINES_OF_ERROR: usize = 4;
 
 /// What stands before a kernel file.
 const BEFORE: &str =
     "#include \"cuda_on_host.h\"\n#include \"instrumented.cpp\"\n#include \"workshop.h\"\n";
 
+/// Which instructions have a line of the source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Those of an optimised program: of a loop that does nothing, a jump may be left that has none.
+    Most,
+    /// All.
+    All,
+}
+
+impl Lines {
+    fn flag(self) -> &'static str {
+        match self {
+            Lines::Most => "-O1",
+            Lines::All => "-O0",
+        }
+    }
+}
+
 /// Compiles a file to a shared library in `folder`.
 ///
 /// # Errors
-/// [`Error::Input`] with the compiler's first error if it refuses the file; [`Error::Device`] without a C++ compiler.
-pub(super) fn compile(file: &KernelFile, folder: &Path) -> Result<PathBuf> {
+/// [`Error::Input`] with the compiler's first errors, each on lines of its own, if it refuses the file; [`Error::Device`] without a C++ compiler.
+pub(super) fn compile(file: &KernelFile, folder: &Path, lines: Lines) -> Result<PathBuf> {
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| Error::write(&path, error))
@@ -43,29 +70,44 @@ pub(super) fn compile(file: &KernelFile, folder: &Path) -> Result<PathBuf> {
     let library = folder.join("kernel.so");
     let compiler = HostCompiler::find().map_err(|message| Error::device("simulator", message))?;
     let mut command = compiler.command();
-    command.arg("-O1").arg("-I").arg(folder);
+    // With frame pointers, the callers of a function are found at a signal.
+    command.args([lines.flag(), "-fno-omit-frame-pointer", "-I"]).arg(folder);
     // Headers beside the file are found too.
     let own = file.path.parent().filter(|own| !own.as_os_str().is_empty());
     command.arg("-I").arg(own.unwrap_or(Path::new(".")));
     command.arg(folder.join("kernel.cpp"));
     HostCompiler::link(&mut command, &library);
     HostCompiler::run(&mut command)
-        .map_err(|output| Error::file(&file.path, first_error(&output)))?;
+        .map_err(|output| Error::file(&file.path, first_errors(&output)))?;
     Ok(library)
 }
 
-/// The first error of a compiler's output, with the lines that show its place.
-fn first_error(output: &str) -> String {
+/// How many errors there are, and the first ones of a compiler's output, with the lines that show their places.
+fn first_errors(output: &str) -> String {
     let is_error = |line: &str| line.contains("error:");
-    let mut lines = output.lines().skip_while(|line| !is_error(line));
-    let Some(first) = lines.next() else {
+    let count = output.lines().filter(|line| is_error(line)).count();
+    if count == 0 {
         return format!("the compiler failed: {}", output.trim());
+    }
+    let mut text = match count {
+        1 => "does not compile".to_owned(),
+        _ => format!("does not compile, with {count} errors"),
     };
-    let shown = lines.take_while(|line| {
-        !is_error(line) && !line.contains("note:") && !line.contains("In function")
-    });
-    let rest: String = shown.take(3).map(|line| format!("\n{line}")).collect();
-    format!("the compiler says: {first}{rest}")
+    let mut lines = output.lines().peekable();
+    let (mut errors, mut shown) = (0, 0);
+    while let Some(line) = lines.next_if(|line| errors < MOST_ERRORS || !is_error(line)) {
+        let is_aside = line.contains("note:") || line.contains("In function");
+        (errors, shown) = match () {
+            () if is_error(line) => (errors + 1, LINES_OF_ERROR),
+            () if is_aside => (errors, 0),
+            () => (errors, shown),
+        };
+        if shown > 0 {
+            text += &format!("\n{line}");
+            shown -= 1;
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -73,16 +115,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_error_is_shown() {
-        let output = "a.cu: In function 'void f()':\na.cu:3:5: error: 'x' was not declared in this scope\n    3 |     x = 1;\n      |     ^\n\
-                      a.cu:4:5: error: another\n";
-        let first = first_error(output);
+    fn the_first_errors_are_shown_with_their_lines() {
+        let error = |line: usize| {
+            format!(
+                "a.cu:{line}:5: error: 'x' was not declared in this scope\n    {line} |     x = 1;\n      |     ^\n"
+            )
+        };
+        let note = "a.cu:1:1: note: seen\n    1 | f\n";
+        let inside = "a.cu: In function 'void f()':\n";
+        let output = [inside, &error(3), note, &error(4), inside, &error(5), &error(6)].concat();
+        let expected =
+            format!("does not compile, with 4 errors\n{}", [error(3), error(4), error(5)].concat());
+        assert_eq!(first_errors(&output), expected.trim_end());
+        assert!(first_errors(&error(3)).starts_with("does not compile\na.cu:3:5"));
         assert_eq!(
-            first,
-            "the compiler says: a.cu:3:5: error: 'x' was not declared in this scope\n    3 |     x = 1;\n      |     ^"
-        );
-        assert_eq!(
-            first_error("cannot execute cc1plus\n"),
+            first_errors("cannot execute cc1plus\n"),
             "the compiler failed: cannot execute cc1plus"
         );
     }

@@ -6,7 +6,7 @@ use crate::bench::estimate::gpus::GpuModel;
 /// Sectors of device memory that an SM's first cache delivers in a cycle: 128 bytes.
 const SECTORS: f64 = 4.0;
 
-/// Operations on f32 numbers of an SM in a cycle: 128 fused multiply-adds.
+/// Operations on f32 numbers of an SM in a cycle without tensor cores: 128 fused multiply-adds.
 const OPERATIONS: f64 = 256.0;
 
 /// The limit that binds.
@@ -36,10 +36,12 @@ impl Bound {
 pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
     let cycles = gpu.sm_count as f64 * gpu.hertz;
     let moved = counts.global.transactions as f64 / SECTORS + counts.shared.transactions as f64;
+    let of_tensor_cores = counts.factors.operations().map(|own| own * gpu.tensor_instructions());
+    let operations = of_tensor_cores.unwrap_or(OPERATIONS);
     let times = [
         (counts.array_bytes as f64 / gpu.bytes_per_second, Bound::Memory),
         (moved / cycles, Bound::LoadStore),
-        (counts.operations / OPERATIONS / cycles, Bound::Arithmetic),
+        (counts.operations / operations / cycles, Bound::Arithmetic),
     ];
     let longest = times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
     longest.map_or((0.0, Bound::Memory), |(seconds, bound)| (1e9 * seconds, bound))
@@ -49,6 +51,7 @@ pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
 mod tests {
     use super::*;
     use crate::bench::estimate::gpus::named;
+    use crate::workshop::factors::Factors;
     use crate::workshop::report::Traffic;
 
     #[test]
@@ -60,5 +63,20 @@ mod tests {
         assert!((time - 1000.0).abs() < 1.0, "{time}");
         counts.global = Traffic { transactions: 4 * 132 * 2_000_000, ..Traffic::default() };
         assert_eq!(busy_time(gpu, &counts).1, Bound::LoadStore);
+    }
+
+    /// NVIDIA gives an H200 989 TFLOP/s in bf16 and half of it in tf32, at 1.83 GHz.
+    #[test]
+    fn tensor_cores_have_their_own_rate() {
+        let gpu = named("h200").unwrap();
+        let time = |factors| {
+            let counts = Counts { operations: 1e9, factors, ..Counts::default() };
+            busy_time(gpu, &counts).0
+        };
+        for (factors, teraflops) in [(Factors::Bf16, 989.0), (Factors::Tf32, 494.5)] {
+            let expected = 1e9 / teraflops / 1e3 * (1.83e9 / gpu.hertz);
+            assert!((time(factors) / expected - 1.0).abs() < 0.01, "{}", time(factors));
+        }
+        assert!((time(Factors::Whole) / time(Factors::Tf32) - 8.0).abs() < 1e-6);
     }
 }

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::column::Column;
-use super::report::Counts;
 use super::source::KernelFile;
 use crate::error::{Error, Result};
 
@@ -91,34 +89,70 @@ impl Exercise {
         hints.map(|section| section.split_once('\n').map_or("", |(_, text)| text.trim())).collect()
     }
 
+    /// What it is about, for somebody whose right result comes another way.
+    pub fn point(&self) -> &'static str {
+        self.section("The point")
+    }
+
     /// A question for somebody who has solved it.
     pub fn question(&self) -> &'static str {
-        let mut sections = self.sections();
-        let question = sections.find(|section| section.starts_with("To think about"));
-        question.and_then(|section| section.split_once('\n')).map_or("", |(_, text)| text.trim())
+        self.section("To think about")
+    }
+
+    fn section(&self, title: &str) -> &'static str {
+        let section = self.sections().find(|section| section.starts_with(title));
+        section.and_then(|section| section.split_once('\n')).map_or("", |(_, text)| text.trim())
     }
 
     fn sections(&self) -> impl Iterator<Item = &'static str> {
         self.text.split("\n## ")
     }
 
-    /// What a solution's counts must reach, from the solution's header.
+    /// Its solution as a file. Its header has what other solutions need too.
     ///
     /// # Errors
     /// If the solution's header is wrong.
-    pub fn needs(&self) -> Result<Vec<(Column, f64)>> {
-        let path = Path::new(self.name);
-        Ok(KernelFile::parse(path, self.solution.to_owned())?.needs)
+    pub fn solution_file(&self) -> Result<KernelFile> {
+        KernelFile::parse(Path::new(self.name), self.solution.to_owned())
     }
 
-    /// The needs that counts do not reach: the column, its number, and the bound.
+    /// Checks that a file has the header that the exercise asks for. Blocks and grid are part of the task where skeleton and solution have the
+    /// same.
     ///
     /// # Errors
-    /// As [`Exercise::needs`].
-    pub fn missed(&self, counts: &Counts) -> Result<Vec<(Column, f64, f64)>> {
-        let needs = self.needs()?.into_iter();
-        let own = needs.map(|(column, bound)| (column, column.of(counts), bound));
-        Ok(own.filter(|(column, own, bound)| !column.reaches(*own, *bound)).collect())
+    /// [`Error::Input`] if it computes something else, for other shapes or with other launches.
+    pub fn check_header(&self, file: &KernelFile) -> Result<()> {
+        let solution = self.solution_file()?;
+        let skeleton = KernelFile::parse(Path::new(self.name), self.skeleton.to_owned())?;
+        let failed = |message: String| Err(Error::file(&file.path, message));
+        if file.reference.name != solution.reference.name {
+            let (own, asked) = (file.reference.name, solution.reference.name);
+            return failed(format!("computes {own}; the exercise asks for {asked}"));
+        }
+        if file.shapes != solution.shapes {
+            let asked = &solution.shapes;
+            return failed(format!("has other `shapes` than the exercise, which are {asked:?}"));
+        }
+        let launches = |file: &KernelFile| -> Vec<_> {
+            file.launches.iter().map(|own| (own.block, own.grid, own.shared)).collect()
+        };
+        let asked = launches(&solution);
+        if launches(&skeleton) == asked && launches(file) != asked {
+            let header = self.skeleton.lines().filter(|line| line.starts_with("//@"));
+            let header: Vec<&str> =
+                header.map(|line| line.trim_start_matches("//@").trim()).collect();
+            return failed(format!(
+                "launches other blocks than the exercise, whose header is part of the task: {}",
+                header.join("; ")
+            ));
+        }
+        let has_blocks =
+            |file: &KernelFile| file.launches.iter().map(|own| own.block).collect::<Vec<_>>();
+        let (own, asked) = (has_blocks(file), has_blocks(&solution));
+        if own.len() == asked.len() && own != asked {
+            return failed(format!("has another `block` than the exercise, which is {asked:?}"));
+        }
+        Ok(())
     }
 }
 
@@ -198,7 +232,14 @@ mod tests {
             assert_eq!(exercise.hints().len(), 2, "{name}");
             assert!(!exercise.title().is_empty() && exercise.task().len() > 100, "{name}");
             assert!(exercise.question().ends_with('?'), "{name}");
-            exercise.needs().unwrap();
+            let solution = exercise.solution_file().unwrap();
+            assert!(!solution.needs.is_empty() || !solution.uses.is_empty(), "{name}");
+            assert_eq!(solution.lacks(&solution.uses), None, "{name}");
+            assert!(exercise.point().len() > 60, "{name}");
+            for hint in exercise.hints() {
+                assert!(!hint.contains(';') || !hint.contains('`'), "{name}: a hint is not code");
+            }
+            exercise.check_header(&solution).unwrap();
             let file = KernelFile::parse(Path::new("a.cu"), exercise.skeleton.to_owned()).unwrap();
             assert!(file.text.contains("TODO"), "{name}");
             assert!(!exercise.solution.contains("TODO"), "{name}");

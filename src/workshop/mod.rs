@@ -17,11 +17,18 @@ mod column;
 mod compiler;
 mod estimate;
 mod exercises;
+mod factors;
 mod ladder;
+#[cfg(has_simulator)]
+mod launches;
+mod nvcc;
 mod reference;
 mod references;
 mod report;
+mod resources;
 mod source;
+#[cfg(has_simulator)]
+mod tolerance;
 mod translation;
 #[cfg(has_simulator)]
 mod trial;
@@ -33,10 +40,13 @@ pub use child::{limit_resources, run};
 pub use column::Column;
 pub use estimate::{Bound, busy_time};
 pub use exercises::{Course, EXERCISES, Exercise};
-pub use ladder::{LADDERS, Ladder};
+pub use factors::Factors;
+pub use ladder::{LADDERS, Ladder, Versions};
+pub use nvcc::{NvccKernel, compile_with_nvcc};
 pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
 pub use report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
+pub use resources::{Resources, resources};
 pub use source::{Grid, KernelFile, LaunchShape};
 #[cfg(has_simulator)]
 pub use trial::run as try_out;

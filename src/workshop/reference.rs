@@ -70,6 +70,8 @@ pub struct Array {
     pub initial: Option<Vec<f64>>,
     /// What it has to hold afterwards; `None` for inputs, which must not change, and scratch space.
     pub expected: Option<Vec<f64>>,
+    /// For sums of products: the sum of the products' absolute values behind each element, of which rounded factors change a part.
+    pub sizes: Option<Vec<f64>>,
 }
 
 impl Array {
@@ -94,6 +96,23 @@ pub(super) fn output(dtype: DType, shape: &[usize], expected: Vec<f64>) -> Value
     array(dtype, shape, None, Some(expected))
 }
 
+/// An array that the kernel writes, of sums of products whose absolute values have these sums.
+pub(super) fn sums_of_products(
+    dtype: DType,
+    shape: &[usize],
+    expected: Vec<f64>,
+    sizes: Vec<f64>,
+) -> Value {
+    let shape = shape.to_vec();
+    Value::Array(Array {
+        dtype,
+        shape,
+        initial: None,
+        expected: Some(expected),
+        sizes: Some(sizes),
+    })
+}
+
 /// An array that the kernel changes.
 pub(super) fn changed(dtype: DType, shape: &[usize], from: &[f64], to: Vec<f64>) -> Value {
     array(dtype, shape, Some(from.to_vec()), Some(to))
@@ -110,7 +129,7 @@ fn array(
     initial: Option<Vec<f64>>,
     expected: Option<Vec<f64>>,
 ) -> Value {
-    Value::Array(Array { dtype, shape: shape.to_vec(), initial, expected })
+    Value::Array(Array { dtype, shape: shape.to_vec(), initial, expected, sizes: None })
 }
 
 /// `count` numbers from -1 to 1, each of them an f32; another `number` gives others.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::factors::Factors;
+
 /// The result of running a kernel file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -29,7 +31,7 @@ pub enum Fault {
     Endless,
     /// A misaligned access.
     Misaligned,
-    /// A launch that no GPU takes, or parameters that do not fit.
+    /// A launch that no GPU takes.
     Launch,
     /// A result is wrong.
     WrongResult,
@@ -41,6 +43,8 @@ pub enum Fault {
     Trapped,
     /// The process that ran the kernel died.
     Crash,
+    /// The file was not run: its header is wrong, or it cannot be compiled.
+    Refused,
 }
 
 impl Fault {
@@ -99,9 +103,7 @@ impl Fault {
             Fault::Misaligned => {
                 "A vector of 8 or 16 bytes needs an address that is a multiple of its size, in every row."
             }
-            Fault::Launch => {
-                "The header, the kernel's parameters and the limits of a GPU do not go together."
-            }
+            Fault::Launch => "The launch that the header asks for is more than a GPU takes.",
             Fault::WrongResult => {
                 "Nothing was wrong with the accesses, but the numbers are not those of the reference."
             }
@@ -112,10 +114,20 @@ impl Fault {
             }
             Fault::Trapped => "The kernel ended itself.",
             Fault::Crash => {
-                "The process that ran the kernels died before it could say why: by exit, abort or an assertion of the host, for want of memory, or by \
-                 a wild address."
+                "The kernels run in a process of their own, and something in the file has ended it: a function that ends a program, too much \
+                 memory, or a wild address."
             }
+            Fault::Refused => "The header is wrong, or the compiler refuses the code.",
         }
+    }
+}
+
+impl Report {
+    /// The report on a file that was not run.
+    pub fn refused(message: &str) -> Report {
+        let (shape, way) = Default::default();
+        let failure = Failure { fault: Fault::Refused, shape, way, message: message.into() };
+        Report { failure: Some(failure), ..Report::default() }
     }
 }
 
@@ -158,6 +170,9 @@ pub struct Counts {
     pub barriers: u64,
     /// Operations on numbers that the result needs.
     pub operations: f64,
+    /// What the factors of its products are.
+    #[serde(default)]
+    pub factors: Factors,
     /// Bytes of the arrays: the least that a launch reads and writes.
     pub array_bytes: u64,
     /// Accesses to device memory.

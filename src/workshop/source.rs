@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::column::Column;
+use super::factors::Factors;
 use super::reference::Reference;
 use super::references::{REFERENCES, reference};
-use super::translation::{Untranslatable, translate};
+use super::translation::{Untranslatable, code, translate};
 use crate::error::{Error, Result};
 
 /// The sign before each line of the header, which is TOML.
@@ -29,8 +31,14 @@ pub struct KernelFile {
     pub improves: Option<Column>,
     /// What an exercise's solution must reach: at most this, or at least for columns that grow.
     pub needs: Vec<(Column, f64)>,
+    /// The code that an exercise's solution must have, since the exercise is about it.
+    pub uses: Vec<String>,
+    /// What the factors of its products are.
+    pub factors: Factors,
     /// The file, for the host's compiler.
     pub(super) translated: String,
+    /// The file without space and comments.
+    code: String,
     /// The file as it is.
     pub text: String,
 }
@@ -46,6 +54,10 @@ pub struct LaunchShape {
     pub grid: Grid,
     /// Bytes of dynamic shared memory.
     pub shared: usize,
+    /// The parameter that numbers repetitions of this launch, from 0 on, and the argument that says how many they are.
+    pub repeat: Option<(String, String)>,
+    /// Its line in the header.
+    pub line: usize,
 }
 
 /// How many blocks a launch has.
@@ -77,44 +89,65 @@ enum Extents {
     All(Vec<u32>),
 }
 
-impl Extents {
-    fn all(&self) -> std::result::Result<[u32; 3], String> {
-        let given = match self {
-            Extents::One(x) => std::slice::from_ref(x),
-            Extents::All(all) => all,
-        };
-        if !(1..=3).contains(&given.len()) || given.contains(&0) {
-            return Err(format!(
-                "{given:?}: `block`, `tile` and `grid` are one to three numbers, each at least 1"
-            ));
-        }
-        Ok(std::array::from_fn(|axis| given.get(axis).copied().unwrap_or(1)))
+/// What is wrong with a header, and where in it; `None` if something is missing.
+struct Wrong {
+    at: Option<usize>,
+    message: String,
+}
+
+impl Wrong {
+    fn at<T>(value: &Spanned<T>, message: impl Into<String>) -> Wrong {
+        Wrong { at: Some(value.span().start), message: message.into() }
     }
+
+    fn missing(message: &str) -> Wrong {
+        Wrong { at: None, message: message.into() }
+    }
+}
+
+/// A result for a part of a header.
+type Part<T> = std::result::Result<T, Wrong>;
+
+fn all(extents: &Spanned<Extents>) -> Part<[u32; 3]> {
+    let given = match extents.get_ref() {
+        Extents::One(x) => std::slice::from_ref(x),
+        Extents::All(all) => all,
+    };
+    if !(1..=3).contains(&given.len()) || given.contains(&0) {
+        let message = format!(
+            "{given:?}: `block`, `tile` and `grid` are one to three numbers, each at least 1"
+        );
+        return Err(Wrong::at(extents, message));
+    }
+    Ok(std::array::from_fn(|axis| given.get(axis).copied().unwrap_or(1)))
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Launch {
     kernel: Option<String>,
-    block: Extents,
-    tile: Option<Extents>,
-    grid: Option<Extents>,
+    block: Spanned<Extents>,
+    tile: Option<Spanned<Extents>>,
+    grid: Option<Spanned<Extents>>,
     #[serde(default)]
     shared: usize,
+    repeat: Option<Spanned<BTreeMap<String, String>>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    computes: String,
-    block: Option<Extents>,
-    tile: Option<Extents>,
-    grid: Option<Extents>,
+    computes: Spanned<String>,
+    block: Option<Spanned<Extents>>,
+    tile: Option<Spanned<Extents>>,
+    grid: Option<Spanned<Extents>>,
     shared: Option<usize>,
-    shapes: Option<Vec<Vec<usize>>>,
-    improves: Option<String>,
+    repeat: Option<Spanned<BTreeMap<String, String>>>,
+    shapes: Option<Spanned<Vec<Vec<usize>>>>,
+    improves: Option<Spanned<String>>,
+    needs: Option<Spanned<BTreeMap<String, f64>>>,
     #[serde(default)]
-    needs: BTreeMap<String, f64>,
+    uses: Vec<String>,
     #[serde(default)]
     launch: Vec<Launch>,
 }
@@ -137,33 +170,48 @@ impl KernelFile {
     /// As [`KernelFile::read`].
     pub fn parse(path: &Path, text: String) -> Result<KernelFile> {
         let failed = |message: String| Error::file(path, message);
-        let header = header(&text).map_err(|message| failed(message.clone()))?;
-        let reference = reference(&header.computes).ok_or_else(|| {
-            let known: Vec<&str> = REFERENCES.iter().map(|reference| reference.name).collect();
-            failed(format!("`computes` is one of {}, not {}", known.join(", "), header.computes))
+        let toml = toml(&text).map_err(failed)?;
+        let line_at = |at: usize| toml[..at].matches('\n').count() + 1;
+        let header: Header = toml::from_str(&toml).map_err(|error| {
+            let at = error.span().map(|span| span.start);
+            failed(placed(at.map(line_at), error.message()))
         })?;
-        let launches = header.launches().map_err(failed)?;
-        let shapes = header.shapes.clone().unwrap_or_else(|| reference.usual_shapes());
-        for shape in &shapes {
-            if shape.len() != reference.extents.len() || shape.contains(&0) {
-                let extents = reference.extents.join(", ");
-                return Err(failed(format!(
-                    "`shapes` has {shape:?}: give the extents [{extents}], each at least 1"
-                )));
-            }
-        }
-        if shapes.is_empty() {
-            return Err(failed("`shapes` is empty: give at least one, or leave it out".into()));
-        }
-        let translated = translate(&text).map_err(|Untranslatable { line, message }| {
-            failed(format!("line {line}: {message}"))
-        })?;
-        let column = |name: &str| Column::named(name).map_err(failed);
-        let improves = header.improves.as_deref().map(column).transpose()?;
-        let needs = header.needs.iter().map(|(name, bound)| Ok((column(name)?, *bound)));
-        let needs = needs.collect::<Result<_>>()?;
-        let path = path.to_owned();
-        Ok(KernelFile { path, reference, launches, shapes, improves, needs, translated, text })
+        let wrong = |wrong: Wrong| failed(placed(wrong.at.map(line_at), &wrong.message));
+        let reference = header.reference().map_err(wrong)?;
+        let launches = header.launches(line_at).map_err(wrong)?;
+        let shapes = header.shapes(reference).map_err(wrong)?;
+        let improves = header.improves.as_ref().map(|name| column(name, name.get_ref()));
+        let improves = improves.transpose().map_err(wrong)?;
+        let needs = header.needs().map_err(wrong)?;
+        let translated = translate(&text)
+            .map_err(|Untranslatable { line, message }| failed(placed(Some(line), &message)))?;
+        let code = code(&text);
+        let factors = Factors::of(&code);
+        let (path, uses) = (path.to_owned(), header.uses);
+        Ok(KernelFile {
+            path,
+            reference,
+            launches,
+            shapes,
+            improves,
+            needs,
+            uses,
+            factors,
+            translated,
+            code,
+            text,
+        })
+    }
+
+    /// The first of these pieces of code that is not in the file; space and comments do not count.
+    pub fn lacks<'a>(&self, pieces: &'a [String]) -> Option<&'a str> {
+        pieces.iter().map(String::as_str).find(|piece| !self.code.contains(piece))
+    }
+
+    /// The number of arrays in shared memory that are not dynamic.
+    pub fn static_arrays(&self) -> usize {
+        let count = |word| self.translated.matches(word).count();
+        count("SHARED(") - count("DYNAMIC_SHARED(")
     }
 
     /// Its name without the folder.
@@ -172,9 +220,8 @@ impl KernelFile {
     }
 }
 
-/// The header of a kernel file.
-fn header(text: &str) -> std::result::Result<Header, String> {
-    // Lines that are no header stay as empty ones, so that the parser's line numbers are those of the file.
+/// The header of a kernel file, as TOML whose lines have the numbers of the file's.
+fn toml(text: &str) -> std::result::Result<String, String> {
     let is_header = |line: &&str| line.trim_start().starts_with(MARK);
     if !text.lines().any(|line| is_header(&line)) {
         return Err(format!(
@@ -186,48 +233,108 @@ fn header(text: &str) -> std::result::Result<Header, String> {
         .lines()
         .map(|line| if is_header(&line) { line.trim_start().trim_start_matches(MARK) } else { "" })
         .collect();
-    toml::from_str(&toml.join("\n")).map_err(|error| {
-        let line = error.span().map(|span| toml.join("\n")[..span.start].matches('\n').count() + 1);
-        let place = line.map_or(String::new(), |line| format!("line {line}: "));
-        format!("{place}{}", error.message())
-    })
+    Ok(toml.join("\n"))
+}
+
+/// A message with its line.
+fn placed(line: Option<usize>, message: &str) -> String {
+    line.map_or_else(|| message.to_owned(), |line| format!("line {line}: {message}"))
+}
+
+/// The column of this name; `place` is where the name stands.
+fn column<T>(place: &Spanned<T>, name: &str) -> Part<Column> {
+    Column::named(name).map_err(|message| Wrong::at(place, message))
 }
 
 impl Header {
-    fn launches(&self) -> std::result::Result<Vec<LaunchShape>, String> {
-        let Header { block, tile, grid, shared, .. } = self.clone();
-        if !self.launch.is_empty() {
-            if block.is_some() || tile.is_some() || grid.is_some() || shared.is_some() {
-                return Err("give block, tile, grid and shared in each [[launch]]".into());
+    fn reference(&self) -> Part<&'static Reference> {
+        let name = self.computes.get_ref();
+        reference(name).ok_or_else(|| {
+            let known: Vec<&str> = REFERENCES.iter().map(|reference| reference.name).collect();
+            let message = format!("`computes` is one of {}, not {name}", known.join(", "));
+            Wrong::at(&self.computes, message)
+        })
+    }
+
+    fn shapes(&self, reference: &Reference) -> Part<Vec<Vec<usize>>> {
+        let Some(given) = &self.shapes else { return Ok(reference.usual_shapes()) };
+        let shapes = given.get_ref();
+        if shapes.is_empty() {
+            return Err(Wrong::at(given, "`shapes` is empty: give at least one, or leave it out"));
+        }
+        let is_wrong =
+            |shape: &&Vec<usize>| shape.len() != reference.extents.len() || shape.contains(&0);
+        match shapes.iter().find(is_wrong) {
+            None => Ok(shapes.clone()),
+            Some(shape) => {
+                let extents = reference.extents.join(", ");
+                let message = format!(
+                    "`shapes` has {shape:?}: give the extents [{extents}], each at least 1"
+                );
+                Err(Wrong::at(given, message))
             }
-            return self.launch.iter().map(Launch::shape).collect();
+        }
+    }
+
+    fn needs(&self) -> Part<Vec<(Column, f64)>> {
+        let Some(needs) = &self.needs else { return Ok(Vec::new()) };
+        needs.get_ref().iter().map(|(name, bound)| Ok((column(needs, name)?, *bound))).collect()
+    }
+
+    fn launches(&self, line_at: impl Fn(usize) -> usize) -> Part<Vec<LaunchShape>> {
+        let Header { block, tile, grid, shared, repeat, .. } = self.clone();
+        if !self.launch.is_empty() {
+            let at =
+                [&block, &tile, &grid].into_iter().flatten().map(|own| own.span().start).next();
+            if at.is_some() || shared.is_some() || repeat.is_some() {
+                let message = "give block, tile, grid, shared and repeat in each [[launch]]".into();
+                return Err(Wrong { at, message });
+            }
+            return self.launch.iter().map(|launch| launch.shape(&line_at)).collect();
         }
         let Some(block) = block else {
-            return Err(
-                "lacks `block`, the number of threads of a block, such as `//@ block = 256`".into(),
-            );
+            let message =
+                "lacks `block`, the number of threads of a block, such as `//@ block = 256`";
+            return Err(Wrong::missing(message));
         };
-        let launch = Launch { kernel: None, block, tile, grid, shared: shared.unwrap_or(0) };
-        Ok(vec![launch.shape()?])
+        let shared = shared.unwrap_or(0);
+        Ok(vec![Launch { kernel: None, block, tile, grid, shared, repeat }.shape(&line_at)?])
     }
 }
 
 impl Launch {
-    fn shape(&self) -> std::result::Result<LaunchShape, String> {
-        let block = self.block.all()?;
+    fn shape(&self, line_at: &impl Fn(usize) -> usize) -> Part<LaunchShape> {
+        let block = all(&self.block)?;
         let grid = match (&self.tile, &self.grid) {
-            (Some(_), Some(_)) => return Err("give `tile` or `grid`, not both".into()),
-            (_, Some(grid)) => Grid::Blocks(grid.all()?),
+            (Some(_), Some(grid)) => {
+                return Err(Wrong::at(grid, "give `tile` or `grid`, not both"));
+            }
+            (_, Some(grid)) => Grid::Blocks(all(grid)?),
             (tile, None) => {
                 let tile = tile.as_ref().unwrap_or(&self.block);
-                Grid::Tiles(tile.all()?.map(|extent| extent as usize))
+                Grid::Tiles(all(tile)?.map(|extent| extent as usize))
             }
         };
         let threads: u64 = block.iter().map(|extent| u64::from(*extent)).product();
         if threads > 1024 {
-            return Err(format!("`block` has {threads} threads; a GPU takes at most 1024"));
+            let message = format!("`block` has {threads} threads; a GPU takes at most 1024");
+            return Err(Wrong::at(&self.block, message));
         }
-        Ok(LaunchShape { kernel: self.kernel.clone(), block, grid, shared: self.shared })
+        let repeat = match &self.repeat {
+            None => None,
+            Some(given) => {
+                let mut pairs = given.get_ref().iter();
+                let (Some((name, count)), None) = (pairs.next(), pairs.next()) else {
+                    let message =
+                        "`repeat` has one parameter, such as `repeat = { t = \"steps\" }`";
+                    return Err(Wrong::at(given, message));
+                };
+                Some((name.clone(), count.clone()))
+            }
+        };
+        let at = self.repeat.as_ref().map_or(self.block.span(), Spanned::span).start;
+        let (kernel, shared) = (self.kernel.clone(), self.shared);
+        Ok(LaunchShape { kernel, block, grid, shared, repeat, line: line_at(at) })
     }
 }
 
@@ -255,6 +362,11 @@ mod tests {
         assert_eq!(file.launches[0].blocks([9, 4, 1]), [2, 1, 1]);
         assert_eq!(file.launches[1].blocks([9, 4, 1]), [2, 3, 1]);
         assert_eq!((file.launches[1].shared, file.shapes), (128, vec![vec![8, 4]]));
+        assert_eq!((file.launches[0].line, file.launches[1].line), (5, 8));
+        let file =
+            parsed("//@ computes = \"lstm\"\n//@ block = 32\n//@ repeat = { t = \"steps\" }\n")
+                .unwrap();
+        assert_eq!(file.launches[0].repeat, Some(("t".into(), "steps".into())));
     }
 
     #[test]
@@ -262,13 +374,30 @@ mod tests {
         let head = "//@ computes = \"vector_add\"\n";
         for (text, part) in [
             ("int x;", "has no header"),
-            ("//@ computes = \"dance\"\n//@ block = 1", "`computes` is one of"),
+            ("//@ computes = \"dance\"\n//@ block = 1", "line 1: `computes` is one of"),
             (head, "lacks `block`"),
             ("\n//@ computes = \"vector_add\"\n//@ blok = 3", "line 3: unknown field `blok`"),
-            (&format!("{head}//@ block = 2048"), "2048 threads"),
-            (&format!("{head}//@ block = [0]"), "at least 1"),
-            (&format!("{head}//@ block = 32\n//@ tile = 1\n//@ grid = 1"), "`tile` or `grid`"),
-            (&format!("{head}//@ block = 32\n//@ shapes = [[1, 2]]"), "give the extents [n]"),
+            (&format!("{head}//@ block = 2048"), "line 2: `block` has 2048 threads"),
+            (&format!("{head}\n//@ block = [0]"), "line 3: [0]: `block`"),
+            (&format!("{head}//@ block = 1\n//@ grid = 0"), "line 3: [0]: `block`"),
+            (
+                &format!("{head}//@ block = 32\n//@ tile = 1\n//@ grid = 1"),
+                "line 4: give `tile` or `grid`",
+            ),
+            (
+                &format!("{head}//@ block = 32\n//@ shapes = [[1, 2]]"),
+                "line 3: `shapes` has [1, 2]: give the extents [n]",
+            ),
+            (&format!("{head}//@ block = 32\n//@ shapes = []"), "line 3: `shapes` is empty"),
+            (
+                &format!("{head}//@ block = 32\n//@ improves = \"luck\""),
+                "line 3: `luck` is no column",
+            ),
+            (
+                &format!("{head}//@ block = 32\n//@ needs = {{ luck = 1 }}"),
+                "line 3: `luck` is no column",
+            ),
+            (&format!("{head}//@ block = 32\n//@ repeat = {{}}"), "line 3: `repeat` has one"),
             (&format!("{head}//@ block = 32\n__shared__ int a;"), "line 3: a __shared__ array"),
             (&format!("{head}//@ block = \"many\""), "line 2: a number, or a list"),
         ] {

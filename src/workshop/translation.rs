@@ -70,7 +70,28 @@ impl<'a> Translation<'a> {
                 Some("__shared__") => self.shared(start),
                 _ => self.copy(),
             },
-            _ => self.copy(),
+            _ => match self.only_on_a_host(start) {
+                Some(message) => Err(self.refused(start, &message)),
+                None => self.copy(),
+            },
+        }
+    }
+
+    /// What is to be said of a word that no kernel can use; `None` for all others.
+    fn only_on_a_host(&self, place: usize) -> Option<String> {
+        let Token { kind: Kind::Word, text, .. } = self.tokens[place] else { return None };
+        let is_called =
+            self.tokens.get(self.after_space(place + 1)).is_some_and(|own| own.text == "(");
+        let before = place.checked_sub(1).map_or("", |before| self.tokens[before].text);
+        let is_own = is_called && !matches!(before, "." | ">");
+        match text {
+            "throw" | "try" | "catch" => Some(format!(
+                "{text}: a kernel has no exceptions; assert(..) and __trap() stop its launch"
+            )),
+            "exit" | "_exit" | "quick_exit" | "abort" | "terminate" if is_own => Some(format!(
+                "{text}: a kernel cannot end the program; a thread ends by return, and assert(..) and __trap() stop the launch"
+            )),
+            _ => None,
         }
     }
 
@@ -259,6 +280,12 @@ impl<'a> Translation<'a> {
     }
 }
 
+/// A source without space, comments, texts and lines of the preprocessor.
+pub(super) fn code(source: &str) -> String {
+    let tokens = tokens(source).into_iter();
+    tokens.filter(|token| token.kind != Kind::Other).map(|token| token.text).collect()
+}
+
 /// Cuts a source into words, signs and the rest.
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let (mut tokens, mut rest, mut line, mut is_line_start) = (Vec::new(), source, 1, true);
@@ -393,5 +420,23 @@ mod tests {
             "a kernel is written `__global__ void name(parameters)`"
         );
         assert!(refused("void f() { __shared__ float a[2").1.contains("no ] to this ["));
+        for (source, word) in [
+            ("void f() {\n std::exit (1); }", "exit: a kernel cannot end"),
+            ("void f() {\n abort(); }", "abort: a kernel cannot end"),
+            ("void f() {\n throw 1; }", "throw: a kernel has no exceptions"),
+        ] {
+            let (line, message) = refused(source);
+            assert!(line == 2 && message.starts_with(word), "{line}: {message}");
+        }
+        for source in ["int exit = 1; // throw", "void f() { door.exit(); ways->exit(); }"] {
+            assert_eq!(super::translate(source).unwrap(), source);
+        }
+    }
+
+    #[test]
+    fn code_is_what_the_compiler_sees() {
+        let source =
+            "// mma_tf32(\n#define M mma_tf32(\ncopy_async_wait < 1 > (); f(\"mma_tf32(\");";
+        assert_eq!(code(source), "copy_async_wait<1>();f();");
     }
 }

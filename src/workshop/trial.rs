@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::arguments::argument;
+use super::launches::{check, launches, start};
 use super::reference::{Array, Problem, Value};
 use super::report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
-use super::source::{KernelFile, LaunchShape};
-use crate::device::gpu::{Argument, Gpu};
+use super::source::KernelFile;
+use super::tolerance::Tolerance;
+use crate::device::gpu::Gpu;
 use crate::device::simulator::{Guard, Library, Order, SimulatorOptions};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -56,9 +57,10 @@ fn ways(library: &'static Library) -> [Way; 4] {
 /// Runs all shapes of a file whose library has been compiled, up to the first failure.
 ///
 /// # Errors
-/// If the library cannot be loaded, or the simulator cannot be started.
+/// If the library cannot be loaded, the simulator cannot be started, or the launches do not fit the kernels.
 pub fn run(file: &KernelFile, library: &Path) -> Result<Report> {
     let library = Library::load(library)?;
+    check(file, library)?;
     let mut report = Report::default();
     for shape in &file.shapes {
         let words = file.reference.describe(shape);
@@ -123,7 +125,8 @@ fn run_way(
     let Device::Gpu(gpu) = device else { unreachable!("the simulator runs kernels") };
     let tensors = tensors(device, problem);
     let mut blocks = 0;
-    for launch in &file.launches {
+    let launches = launches(file, problem);
+    for launch in &launches {
         blocks +=
             start(gpu, library, launch, problem, &tensors).map_err(|what| (Fault::Launch, what))?;
     }
@@ -137,7 +140,7 @@ fn run_way(
         let (Value::Array(array), Some(tensor)) = (value, tensor) else { continue };
         let own = bits(tensor);
         if compares {
-            compare(name, array, &own, problem.terms)
+            compare(name, array, &own, &Tolerance::of(array, problem.terms, file.factors))
                 .map_err(|wrong| wrong.told(file, library, problem, argument))?;
         }
         if array.expected.is_some() {
@@ -147,10 +150,11 @@ fn run_way(
     let array_bytes =
         tensors.iter().flatten().map(|own| own.shape().elements() * own.dtype().size());
     let counts = Counts {
-        launches: file.launches.len() as u64,
+        launches: launches.len() as u64,
         blocks,
         barriers: gpu.passed_barriers(),
         operations: problem.operations,
+        factors: file.factors,
         array_bytes: array_bytes.sum::<usize>() as u64,
         ..counts(file, gpu)
     };
@@ -176,61 +180,6 @@ fn tensor(device: &Device, value: &Value) -> Option<Tensor> {
         Some(values) => Tensor::from_f64s(device, &array.shape[..], array.dtype, values),
         None => Tensor::empty(device, &array.shape[..], array.dtype),
     })
-}
-
-/// Launches a kernel with the arguments that its parameters name. Returns the number of blocks.
-fn start(
-    gpu: &Gpu,
-    library: &Library,
-    launch: &LaunchShape,
-    problem: &Problem,
-    tensors: &[Option<Tensor>],
-) -> std::result::Result<u64, String> {
-    let kernel = kernel_name(library, launch)?;
-    let parameters = library.parameters(kernel).ok_or_else(|| {
-        format!("there is no kernel `{kernel}`; the file has {}", library.kernel_names().join(", "))
-    })?;
-    let mut arguments: Vec<Box<dyn Argument>> = Vec::new();
-    for parameter in &parameters {
-        let place = problem.arguments.iter().position(|(name, _)| *name == parameter.name);
-        let Some(place) = place else {
-            let known: Vec<&str> = problem.arguments.iter().map(|(name, _)| *name).collect();
-            return Err(format!(
-                "`{kernel}` has the parameter `{}`; the arguments are {}",
-                parameter.name,
-                known.join(", ")
-            ));
-        };
-        let (name, value) = &problem.arguments[place];
-        let tensor = tensors[place].as_ref();
-        arguments.push(argument(value, tensor, parameter.kind, parameter.declaration).map_err(
-            |what| format!("`{kernel}` declares `{}`, but {name} is {what}", parameter.declaration),
-        )?);
-    }
-    let grid = launch.blocks(problem.output);
-    let borrowed: Vec<&dyn Argument> = arguments.iter().map(|own| &**own).collect();
-    gpu.launch_with_shared(kernel, grid, launch.block, launch.shared, &borrowed);
-    Ok(grid.iter().map(|extent| u64::from(*extent)).product())
-}
-
-fn kernel_name<'a>(
-    library: &Library,
-    launch: &'a LaunchShape,
-) -> std::result::Result<&'a str, String>
-where
-    'static: 'a,
-{
-    match (&launch.kernel, &library.kernel_names()[..]) {
-        (Some(name), _) => Ok(name),
-        (None, [name]) => Ok(name),
-        (None, []) => {
-            Err("the file has no kernel: write one as `__global__ void name(parameters)`".into())
-        }
-        (None, names) => Err(format!(
-            "the file has the kernels {}: say in its header which ones are launched, by [[launch]] and `kernel`",
-            names.join(", ")
-        )),
-    }
 }
 
 /// The bits of all elements.
@@ -264,15 +213,6 @@ fn number_of(dtype: DType, bits: u64) -> f64 {
         DType::I64 => bits.cast_signed() as f64,
         DType::U8 => bits as f64,
         DType::F32 => f64::from(f32::from_bits(bits as u32)),
-    }
-}
-
-/// The rounding error of one operation, with room for approximations of functions.
-fn rounding(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => 1e-15,
-        DType::U8 | DType::I32 | DType::I64 => 0.0,
-        DType::F32 | DType::BF16 => 5e-7,
     }
 }
 
@@ -322,7 +262,7 @@ fn writer(
     let Device::Gpu(gpu) = &device else { unreachable!("the simulator runs kernels") };
     let tensors = tensors(&device, problem);
     let mut last = None;
-    for launch in &file.launches {
+    for launch in &launches(file, problem) {
         // The kernels have been launched before, so nothing is wrong with the launches.
         let _ = start(gpu, library, launch, problem, &tensors);
         let written = tensors[argument].as_ref().and_then(|tensor| {
@@ -335,17 +275,17 @@ fn writer(
 }
 
 /// Checks an array: an input must be as it was, a result as the reference has it.
-fn compare(name: &str, array: &Array, own: &[u64], terms: usize) -> std::result::Result<(), Wrong> {
+fn compare(
+    name: &str,
+    array: &Array,
+    own: &[u64],
+    tolerance: &Tolerance,
+) -> std::result::Result<(), Wrong> {
     let Some(expected) = array.expected.as_ref().or(array.initial.as_ref()) else { return Ok(()) };
     let is_input = array.expected.is_none();
-    let largest = expected.iter().fold(1.0f64, |a, b| a.max(b.abs()));
-    let tolerance = match is_input {
-        true => 0.0,
-        false => rounding(array.dtype) * largest * (terms as f64).max(4.0),
-    };
     let wrong = |place: &usize| {
         let error = (number_of(array.dtype, own[*place]) - expected[*place]).abs();
-        error.is_nan() || error > tolerance
+        error.is_nan() || error > tolerance.at(*place)
     };
     let places: Vec<usize> = (0..own.len()).filter(wrong).collect();
     let Some(&first) = places.first() else { return Ok(()) };
@@ -455,6 +395,7 @@ fn line_of(place: &str, file: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workshop::factors::Factors;
 
     #[test]
     fn a_place_is_written_as_an_index() {
@@ -470,11 +411,16 @@ mod tests {
             shape: vec![2, 2],
             initial: None,
             expected: Some(vec![1.0; 4]),
+            sizes: None,
         };
+        let own_tolerance = |array| Tolerance::of(array, 1, Factors::Whole);
         let own = |numbers: [f32; 4]| numbers.map(|x| u64::from(x.to_bits()));
-        assert!(compare("y", &array, &own([1.0; 4]), 1).is_ok());
+        assert!(compare("y", &array, &own([1.0; 4]), &own_tolerance(&array)).is_ok());
         let fresh = f32::from_bits(u32::MAX);
-        let text = |numbers| compare("y", &array, &own(numbers), 1).unwrap_err().message;
+        let text = |numbers| {
+            let tolerance = own_tolerance(&array);
+            compare("y", &array, &own(numbers), &tolerance).unwrap_err().message
+        };
         assert_eq!(
             text([1.0, 2.0, fresh, 1.0]),
             "2 of 4 elements of y are wrong; 1 of these were never written. The first: y[0][1] is 2, not 1"
@@ -485,7 +431,8 @@ mod tests {
             "{all}"
         );
         let input = Array { initial: array.expected.clone(), expected: None, ..array.clone() };
-        let changed = compare("x", &input, &own([1.0, 0.0, 1.0, 1.0]), 1).unwrap_err();
+        let changed =
+            compare("x", &input, &own([1.0, 0.0, 1.0, 1.0]), &own_tolerance(&input)).unwrap_err();
         assert_eq!(
             (changed.fault, &*changed.message),
             (Fault::ChangedInput, "x[0][1] was changed")

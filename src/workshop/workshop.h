@@ -3,6 +3,11 @@
 
 #include <stdio.h>
 
+// What kernels print before they fail is not lost in a buffer.
+__attribute__((constructor, no_sanitize("thread"))) static void simulator_print_lines() {
+    setvbuf(stdout, nullptr, _IOLBF, 1 << 12);
+}
+
 typedef bf16 __nv_bfloat16;
 static const int warpSize = 32;
 

@@ -1,10 +1,13 @@
 //! `alrao workshop`: ladders, exercises, and kernel files with every kind of bug.
 
+mod failures;
+mod nvcc;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use alrao::workshop::{Column, Counts, EXERCISES, Fault, LADDERS, Report};
+use alrao::workshop::{Column, Counts, EXERCISES, Factors, Fault, LADDERS, Report};
 use serde::Deserialize;
 
 use crate::command_line::{alrao, refused, text};
@@ -16,7 +19,14 @@ struct Version {
     version: String,
     improves: Option<String>,
     busy_ns: f64,
+    resources: Occupancy,
     counts: Counts,
+}
+
+/// The part of a version's resources that follows from the others.
+#[derive(Deserialize)]
+struct Occupancy {
+    occupancy: f64,
 }
 
 fn column(name: &str) -> Column {
@@ -42,8 +52,70 @@ fn each_version_of_a_ladder_improves_what_its_idea_is_about() {
             assert!(own.is_better(new, old), "{name}: {} is {new}, and was {old}", own.name());
             assert_eq!(before.counts.shape, after.counts.shape, "{name}");
         }
-        assert!(versions.iter().all(|own| own.busy_ns > 0.0), "{}", ladder.name);
+        for own in &versions {
+            assert!(own.busy_ns > 0.0, "{} {}", ladder.name, own.version);
+            let occupancy = own.resources.occupancy;
+            assert!(occupancy > 0.0 && occupancy <= 1.0, "{} {}", ladder.name, own.version);
+            let is_on_tensor_cores = own.version.contains("tensor");
+            assert_eq!(own.counts.factors == Factors::Tf32, is_on_tensor_cores, "{}", own.version);
+        }
+        if ladder.name == "lstm" {
+            let launches: Vec<u64> = versions.iter().map(|own| own.counts.launches).collect();
+            assert_eq!(launches, [6, 1, 1, 1], "a launch for each of six time steps, then one");
+        }
     }
+}
+
+#[test]
+fn a_folder_of_versions_is_compared_as_a_ladder_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let copied = alrao(folder, &["workshop", "ladder", "switch", "--copy", "."]);
+    assert!(copied.status.success(), "{}", text(&copied.stderr));
+    let own = |name: &str| {
+        let output = alrao(folder, &["workshop", "ladder", name]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let rows = |table: &str| -> Vec<String> {
+        table.lines().filter(|line| line.starts_with(['1', '2', '3'])).map(String::from).collect()
+    };
+    let (ladder, copies) = (rows(&own("switch")), own("./switch"));
+    assert_eq!(ladder.len(), 3);
+    assert_eq!(rows(&copies), ladder);
+    let path = folder.join("switch/3_warp.cu");
+    let changed = fs::read_to_string(&path).unwrap() + "// my own\n";
+    fs::write(&path, &changed).unwrap();
+    assert_eq!(rows(&own("switch/")).len(), 3);
+    fs::write(&path, "//@ computes = \"switch\"\n//@ block = 32\n//@ shapes = [[7]]\n").unwrap();
+    refused(folder, &["workshop", "ladder", "./switch"], "3_warp.cu: is counted for the shape [7]");
+    fs::write(&path, "//@ computes = \"reverse\"\n//@ block = 32\n").unwrap();
+    refused(folder, &["workshop", "ladder", "./switch"], "3_warp.cu: computes reverse");
+    fs::create_dir(folder.join("empty")).unwrap();
+    refused(folder, &["workshop", "ladder", "empty"], "has no .cu file");
+}
+
+/// A right result is not enough where an exercise is about the way to it.
+#[test]
+fn shortcuts_are_no_solutions_and_are_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let shortcuts = source().join("tests/workshop/shortcuts");
+    for exercise in &EXERCISES {
+        let file = format!("{}.cu", exercise.name);
+        fs::copy(shortcuts.join(&file), folder.path().join(&file)).unwrap();
+        let output = alrao(folder.path(), &["workshop", "check", &file]);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        // Another grid is seen before the file runs.
+        let is_told = match exercise.name {
+            "12_any_grid" => stderr.contains("part of the task: ") && stderr.contains("grid = 4"),
+            _ => {
+                stdout.starts_with("The results are right, but:")
+                    && stdout.contains(exercise.point())
+            }
+        };
+        assert!(!output.status.success() && is_told, "{}: {stdout}{stderr}", exercise.name);
+    }
+    assert!(!folder.path().join("progress.toml").exists());
 }
 
 #[test]
@@ -57,14 +129,15 @@ fn the_folder_holds_the_ladders_and_exercises_of_the_program() {
     };
     let root = source().join("workshop");
     let mut known: Vec<&str> = LADDERS.iter().map(|ladder| ladder.name).collect();
-    known.push("exercises");
+    known.extend(["exercises", "resources.txt"]);
     known.sort_unstable();
     assert_eq!(names(&root), known);
     for ladder in &LADDERS {
         let rungs: Vec<&str> = ladder.rungs.iter().map(|(name, _)| *name).collect();
         assert_eq!(names(&root.join(ladder.name)), rungs);
         for (name, text) in ladder.rungs {
-            assert!(text.lines().count() <= 100, "{name}");
+            let most = if name.contains("tensor") { 200 } else { 100 };
+            assert!(text.lines().count() <= most, "{name}");
         }
     }
     assert_eq!(names(&root.join("exercises")), EXERCISES.each_ref().map(|own| own.name));
@@ -172,76 +245,4 @@ fn planted_bugs_are_named_with_their_kind_and_line() {
         }
     }
     assert!(missed.is_empty(), "{missed:?}");
-}
-
-#[test]
-fn what_cannot_be_run_is_refused_with_the_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let head = "//@ computes = \"reverse\"\n//@ block = 32\n";
-    let write =
-        |name: &str, body: &str| fs::write(folder.join(name), format!("{head}{body}")).unwrap();
-    write(
-        "missing.cu",
-        "__global__ void f(const float* x, float* out, int n) {\n    out[0] = y;\n}\n",
-    );
-    fs::write(folder.join("plain.cu"), "int x;\n").unwrap();
-    let run = |file: &'static str| ["workshop", "run", file];
-    let output = alrao(folder, &run("missing.cu"));
-    assert_eq!(output.status.code(), Some(2));
-    let stderr = text(&output.stderr);
-    assert!(
-        stderr.contains("missing.cu:4:") && stderr.contains("'y' was not declared"),
-        "{stderr}"
-    );
-    refused(folder, &run("plain.cu"), "plain.cu: has no header");
-    refused(folder, &run("nosuch.cu"), "nosuch.cu");
-    refused(folder, &["workshop", "ladder", "dance"], "is no ladder; they are update, head");
-    refused(folder, &["workshop", "check", "plain.cu"], "is not named as an exercise");
-    refused(folder, &["workshop", "hint", "99"], "is no exercise");
-    let without = Command::new(program())
-        .current_dir(folder)
-        .args(run("missing.cu"))
-        .env("PATH", "")
-        .env_remove("CXX")
-        .output()
-        .unwrap();
-    let stderr = text(&without.stderr);
-    assert!(
-        stderr.contains("apt install g++") && stderr.contains("scripts/Containerfile"),
-        "{stderr}"
-    );
-    assert_eq!(without.status.code(), Some(2));
-}
-
-#[test]
-fn wild_kernels_take_nothing_down() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let own = |body: &str| {
-        let text = format!(
-            "//@ computes = \"reverse\"\n//@ block = 32\n__global__ void f(const float* x, float* out, int n) {{\n{body}\n}}\n"
-        );
-        let path = folder.join("wild.cu");
-        fs::write(&path, text).unwrap();
-        report(&path).failure.unwrap()
-    };
-    let wild = own("    *reinterpret_cast<float*>(0x123456789000) = n;");
-    assert_eq!(wild.fault, Fault::OutOfBounds, "{wild:?}");
-    assert!(wild.message.contains("wild.cu:4"), "{wild:?}");
-    let endless = own("    while (n > 0) out[0] = n;");
-    assert_eq!(endless.fault, Fault::Endless, "{endless:?}");
-    assert!(endless.message.contains("wild.cu:4"), "{endless:?}");
-    let deep = own(
-        "    char all[1 << 20];\n    for (int i = 0; i < n; i++) all[i] = n;\n    out[0] = all[n - 1];",
-    );
-    assert!(deep.message.contains("local variables"), "{deep:?}");
-    let died = own(
-        "    asm volatile(\"mov $231, %%eax; mov $3, %%edi; syscall\" ::: \"eax\", \"edi\", \"rcx\", \"r11\", \"memory\");",
-    );
-    assert_eq!(died.fault, Fault::Crash, "{died:?}");
-    let printed = folder.join("printed.cu");
-    fs::write(&printed, "//@ computes = \"reverse\"\n//@ block = 32\n//@ shapes = [[1]]\n__global__ void f(const float* x, float* out, int n) {\n    if (threadIdx.x == 0) { printf(\"hello %d\\n\", n); out[0] = x[0]; }\n}\n").unwrap();
-    let output = alrao(folder, &["workshop", "run", "printed.cu"]);
-    assert!(output.status.success() && text(&output.stderr).contains("hello 1"));
 }

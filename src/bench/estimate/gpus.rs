@@ -96,6 +96,11 @@ impl GpuModel {
         resident_blocks(self.shared, registers, shared, threads)
     }
 
+    /// Instructions on matrices that the tensor cores of an SM take in a cycle.
+    pub fn tensor_instructions(&self) -> f64 {
+        self.schedulers / self.units.tensor
+    }
+
     /// Cycles in which a scheduler takes a warp through a pass, by each limit alone.
     pub(super) fn cycles(&self, pass: &Pass) -> [(f64, Limit); 5] {
         [

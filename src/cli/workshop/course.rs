@@ -50,7 +50,7 @@ pub(super) struct Check {
 pub(super) struct Hint {
     /// Its number or name
     exercise: String,
-    /// The second hint, which says more
+    /// The second hint, which explains the idea
     #[arg(long)]
     second: bool,
 }
@@ -99,34 +99,18 @@ pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
         return Err(Error::file(path, message).into());
     };
     let file = KernelFile::read(path)?;
-    let solution = KernelFile::parse(Path::new(exercise.name), exercise.solution.to_owned())?;
-    if file.reference.name != solution.reference.name {
-        let message = format!(
-            "computes {}; the exercise asks for {}",
-            file.reference.name, solution.reference.name
-        );
-        return Err(Error::file(path, message).into());
-    }
-    if file.shapes != solution.shapes {
-        let message =
-            format!("has other `shapes` than the exercise, which are {:?}", solution.shapes);
-        return Err(Error::file(path, message).into());
-    }
-    let blocks = |file: &KernelFile| file.launches.iter().map(|own| own.block).collect::<Vec<_>>();
-    let (own, asked) = (blocks(&file), blocks(&solution));
-    if own.len() == asked.len() && own != asked {
-        let message = format!("has another `block` than the exercise, which is {asked:?}");
-        return Err(Error::file(path, message).into());
-    }
+    exercise.check_header(&file)?;
     let report = run_file(&file, &env::current_exe()?)?;
     let Some(counts) = &report.counts else {
-        messages::result(&in_words(&file, &report))?;
+        messages::result(&in_words(&file, &report, None))?;
         return Ok(Ending::Faulty);
     };
-    let missed = exercise.missed(counts)?;
+    let missed = missed(&exercise.solution_file()?, &file, counts);
     if !missed.is_empty() {
-        let lines: String = missed.iter().map(|missed| of_missed(&file, counts, *missed)).collect();
-        messages::result(&format!("The results are right, but:\n{lines}"))?;
+        messages::result(&format!(
+            "The results are right, but:\n{missed}\n{}\n",
+            exercise.point()
+        ))?;
         return Ok(Ending::Faulty);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -139,8 +123,28 @@ pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// What a solution lacks, with the line that has most of it.
-fn of_missed(
+/// What a file lacks of that which the exercise is about; empty if nothing.
+fn missed(solution: &KernelFile, file: &KernelFile, counts: &Counts) -> String {
+    let mut text = String::new();
+    for (column, bound) in &solution.needs {
+        let own = column.of(counts);
+        if !column.reaches(own, *bound) {
+            text += &too_much(file, counts, (*column, own, *bound));
+        }
+    }
+    if let Some(piece) = file.lacks(&solution.uses) {
+        text += &format!("it does without {}\n", piece.trim_end_matches(['(', '[']));
+    }
+    // An exercise that gives dynamic shared memory is about what fits in it.
+    let gives_shared = solution.launches.iter().any(|launch| launch.shared > 0);
+    if gives_shared && file.static_arrays() > solution.static_arrays() {
+        text += "it declares an array in shared memory beside the one of the header\n";
+    }
+    text
+}
+
+/// A number that does not reach its bound, with the line that has most of it.
+fn too_much(
     file: &KernelFile,
     counts: &Counts,
     (column, own, bound): (Column, f64, f64),
@@ -168,10 +172,12 @@ fn line_with_most(file: &KernelFile, counts: &Counts, column: Column) -> Option<
     };
     let is_own = |is_shared: bool| shared.is_none_or(|shared| shared == is_shared);
     let lines = counts.lines.iter().filter(|line| is_own(line.is_shared));
-    let excess = |transactions: u64, least: u64| transactions.saturating_sub(least);
-    lines
-        .max_by_key(|line| excess(line.traffic.transactions, line.traffic.least))
-        .map(|line| line.line)
+    let most = lines.max_by_key(|line| match column {
+        Column::Requests => line.traffic.requests,
+        Column::Lanes => 32 * line.traffic.requests - line.traffic.lanes,
+        _ => line.traffic.transactions.saturating_sub(line.traffic.least),
+    });
+    most.map(|line| line.line)
 }
 
 fn last_line_with(file: &KernelFile, text: &str) -> Option<usize> {

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,16 +14,22 @@ use crate::cli::failure::Ending;
 use crate::cli::messages;
 use alrao::bench::estimate::gpus::{self, GpuModel};
 use alrao::error::Error;
-use alrao::workshop::{Column, Counts, KernelFile, LADDERS, Ladder, busy_time, run as run_file};
+use alrao::workshop::{
+    Column, Counts, KernelFile, LADDERS, Ladder, Resources, Versions, busy_time, resources,
+    run as run_file,
+};
 
 /// Run a kernel's versions from naive to fast, and compare their counts; without a name, list them
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder update --copy .\n\n\
-    Each number that a version's idea is about is marked with *. busy is an estimate: the time for which the work keeps a full GPU busy."
+    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder update --copy .\n  \
+    alrao workshop ladder ./update\n\nEach number that a version's idea is about is marked with *. busy is an estimate: the time for which the \
+    work keeps a full GPU busy. Registers, shared memory and occupancy are nvcc's; without nvcc in NVCC, CUDA_HOME or PATH, pinned figures are \
+    shown."
 )]
 pub(super) struct Arguments {
-    /// A ladder
+    /// A ladder, or a folder with versions of your own
+    #[arg(value_name = "LADDER|DIR")]
     name: Option<String>,
     /// The GPU of the estimate
     #[arg(long, default_value = "h200", value_parser = ["h200", "h100", "a100"])]
@@ -37,24 +44,45 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let Some(name) = &arguments.name else { return list() };
-    let ladder = Ladder::named(name)?;
     if let Some(folder) = &arguments.copy {
+        let ladder = Ladder::named(name)?;
         return copy(ladder, &folder.join(ladder.name), quiet);
     }
+    let ladder = Versions::named(name)?;
     let gpu = gpus::named(&arguments.gpu).ok_or_else(|| Error::field("gpu", "is not known"))?;
     let program = env::current_exe()?;
     let mut rungs = Vec::new();
-    for file in ladder.files()? {
-        let report = run_file(&file, &program)?;
-        let Some(counts) = report.counts.clone() else {
-            messages::result(&in_words(&file, &report))?;
-            return Ok(Ending::Faulty);
-        };
-        rungs.push((file, counts));
-    }
+    // nvcc works on the next file while the simulator has one.
+    let compiled = thread::scope(|scope| {
+        let compiling = scope
+            .spawn(|| ladder.files.iter().map(|file| resources(file, gpu)).collect::<Vec<_>>());
+        for file in &ladder.files {
+            let report = run_file(file, &program)?;
+            let Some(counts) = report.counts.clone() else {
+                messages::result(&in_words(file, &report, None))?;
+                return Ok(None);
+            };
+            rungs.push((file, counts));
+        }
+        anyhow::Ok(compiling.join().ok())
+    });
+    let Some(compiled) = compiled? else { return Ok(Ending::Faulty) };
+    // A file that nvcc refuses has its counts all the same.
+    let or_noted = |own: Result<Option<Resources>, Error>| {
+        own.unwrap_or_else(|refusal| {
+            messages::note(&refusal.to_string());
+            None
+        })
+    };
+    let compiled = compiled.into_iter().map(or_noted);
+    let rungs: Vec<Rung> = rungs
+        .into_iter()
+        .zip(compiled)
+        .map(|((file, counts), resources)| Rung { file, counts, resources })
+        .collect();
     let text = match arguments.json {
         true => objects(&rungs, gpu)?,
-        false => shown(ladder, &rungs, gpu),
+        false => shown(&ladder, &rungs, gpu),
     };
     messages::result(&text)?;
     Ok(Ending::Done)
@@ -85,6 +113,13 @@ fn copy(ladder: &Ladder, folder: &PathBuf, quiet: bool) -> anyhow::Result<Ending
     Ok(Ending::Done)
 }
 
+/// A version that has run.
+struct Rung<'a> {
+    file: &'a KernelFile,
+    counts: Counts,
+    resources: Option<Resources>,
+}
+
 /// A version's numbers.
 #[derive(Serialize)]
 struct Object<'a> {
@@ -93,12 +128,13 @@ struct Object<'a> {
     busy_ns: f64,
     limit: &'static str,
     gpu: &'static str,
+    resources: Option<Resources>,
     counts: &'a Counts,
 }
 
-fn objects(rungs: &[(KernelFile, Counts)], gpu: &GpuModel) -> anyhow::Result<String> {
+fn objects(rungs: &[Rung], gpu: &GpuModel) -> anyhow::Result<String> {
     let mut text = String::new();
-    for (file, counts) in rungs {
+    for Rung { file, counts, resources } in rungs {
         let (busy_ns, limit) = busy_time(gpu, counts);
         let object = Object {
             version: file.name(),
@@ -106,6 +142,7 @@ fn objects(rungs: &[(KernelFile, Counts)], gpu: &GpuModel) -> anyhow::Result<Str
             busy_ns,
             limit: limit.name(),
             gpu: gpu.name,
+            resources: *resources,
             counts,
         };
         text += &(serde_json::to_string(&object)? + "\n");
@@ -113,10 +150,10 @@ fn objects(rungs: &[(KernelFile, Counts)], gpu: &GpuModel) -> anyhow::Result<Str
     Ok(text)
 }
 
-fn shown(ladder: &Ladder, rungs: &[(KernelFile, Counts)], gpu: &GpuModel) -> String {
+fn shown(ladder: &Versions, rungs: &[Rung], gpu: &GpuModel) -> String {
     // A column that is the same in all versions says nothing.
     let differs = |column: &Column| {
-        let numbers: Vec<f64> = rungs.iter().map(|(_, counts)| column.of(counts)).collect();
+        let numbers: Vec<f64> = rungs.iter().map(|own| column.of(&own.counts)).collect();
         numbers.iter().any(|own| *own != numbers[0])
     };
     let columns: Vec<Column> = Column::ALL.into_iter().filter(differs).collect();
@@ -125,25 +162,42 @@ fn shown(ladder: &Ladder, rungs: &[(KernelFile, Counts)], gpu: &GpuModel) -> Str
         Column::Lanes => "lanes %".to_owned(),
         other => other.name().to_owned(),
     };
+    let ends = ["registers", "shared", "occupancy", "busy ns", "limit"].map(String::from);
     let header = ["version".to_owned()].into_iter().chain(columns.iter().map(head));
-    let header: Vec<String> = header.chain(["busy ns", "limit"].map(String::from)).collect();
-    let row = |(file, counts): &(KernelFile, Counts)| {
+    let header: Vec<String> = header.chain(ends).collect();
+    let row = |Rung { file, counts, resources }: &Rung| {
         let cells = columns.iter().map(|column| {
             let mark = if file.improves == Some(*column) { "*" } else { " " };
             number(*column, column.of(counts)) + mark
         });
         let (time, limit) = busy_time(gpu, counts);
         let name = file.name().trim_end_matches(".cu").to_owned();
+        let of_nvcc = match resources {
+            None => ["-"; 3].map(String::from),
+            Some(own) => [
+                own.registers.to_string(),
+                own.shared.to_string(),
+                format!("{:.0} %", 100.0 * own.occupancy),
+            ],
+        };
         let ends = [format!("{time:.2}"), limit.name().to_owned()];
-        [name].into_iter().chain(cells).chain(ends).collect()
+        [name].into_iter().chain(cells).chain(of_nvcc).chain(ends).collect()
     };
-    let last = columns.len() + 2;
+    let last = columns.len() + 5;
     let rows = [vec![header], rungs.iter().map(row).collect()].concat();
-    let shape = rungs.first().map_or("", |(_, counts)| &counts.shape);
+    let shape = rungs.first().map_or("", |own| &own.counts.shape);
+    let from = match rungs.iter().filter_map(|own| own.resources).next() {
+        None => "unknown without nvcc",
+        Some(own) if own.is_pinned => {
+            "pinned: by nvcc 13.0.88 for sm_90 when the ladder was written, as no nvcc is at hand"
+        }
+        Some(_) => "by the nvcc at hand, for sm_90",
+    };
     format!(
         "{}: {}; counted for {shape}\n{}\n* what the version's idea is about. sectors, wavefronts: for each request of a warp to device and \
-         shared memory.\nbytes: between SMs and device memory. busy: an estimate of the time for which a full {} is\nbusy, and the limit that \
-         binds; launches and latency are left out.\n",
+         shared memory.\nbytes: between SMs and device memory. registers of a thread, shared bytes of a block, and occupancy,\nthe share of an \
+         SM's warps that fit: {from}.\nbusy: an estimate of the time for which a full {} is busy, and the limit that binds; launches and \
+         latency\nare left out.\n",
         ladder.name,
         ladder.about,
         table(&rows, &[0, last]),

@@ -7,6 +7,8 @@ mod run;
 use clap::{Args, Subcommand};
 
 use super::failure::Ending;
+use super::messages;
+use alrao::error::Error;
 
 /// Learn to write CUDA kernels, with no GPU: run kernel files in the simulator, with every access checked and counted
 #[derive(Args)]
@@ -33,7 +35,25 @@ enum Command {
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
-    match &arguments.command {
+    run_command(&arguments.command, quiet).map_err(with_lines_before)
+}
+
+/// Prints all lines of a compiler's message but the first as they are; the first one becomes the error, which has one line.
+fn with_lines_before(error: anyhow::Error) -> anyhow::Error {
+    let Some(Error::Input { subject, message }) = error.downcast_ref::<Error>() else {
+        return error;
+    };
+    match message.split_once('\n') {
+        None => error,
+        Some((first, lines)) => {
+            messages::note(lines);
+            Error::input(subject, first).into()
+        }
+    }
+}
+
+fn run_command(command: &Command, quiet: bool) -> anyhow::Result<Ending> {
+    match command {
         Command::Run(arguments) => run::run(arguments),
         Command::References(arguments) => run::references(arguments),
         Command::Ladder(arguments) => ladder::run(arguments, quiet),

@@ -8,10 +8,11 @@ use clap::Args;
 use crate::cli::class_tables::table;
 use crate::cli::failure::Ending;
 use crate::cli::messages;
+use alrao::bench::estimate::gpus::{self, GpuModel};
 use alrao::error::Error;
 use alrao::workshop::{
-    Counts, Failure, KernelFile, LineCounts, REFERENCES, Report, limit_resources, run as run_file,
-    try_out,
+    Counts, Failure, KernelFile, LineCounts, REFERENCES, Report, busy_time, limit_resources,
+    run as run_file, try_out,
 };
 
 /// Compile a kernel file, run it under all checks, compare it with its reference, and count its memory traffic
@@ -21,7 +22,10 @@ pub(super) struct Arguments {
     /// CUDA C++ with a header
     #[arg(value_name = "FILE.cu")]
     file: PathBuf,
-    /// Print the result as JSON
+    /// The GPU of the estimate
+    #[arg(long, default_value = "h200", value_parser = ["h200", "h100", "a100"])]
+    gpu: String,
+    /// Print the result as JSON, also that of a file that does not compile
     #[arg(long)]
     json: bool,
 }
@@ -43,14 +47,31 @@ pub(super) struct Trial {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
-    let file = KernelFile::read(&arguments.file)?;
-    let report = run_file(&file, &std::env::current_exe()?)?;
+    let (file, report) = match checked(arguments) {
+        Ok(checked) => checked,
+        Err(error) => {
+            if let (Error::Input { message, .. }, true) = (&error, arguments.json) {
+                let report = Report::refused(message);
+                messages::result(&(serde_json::to_string(&report)? + "\n"))?;
+            }
+            return Err(error.into());
+        }
+    };
+    let gpu = gpus::named(&arguments.gpu).ok_or_else(|| Error::field("gpu", "is not known"))?;
     let text = match arguments.json {
         true => serde_json::to_string(&report)? + "\n",
-        false => in_words(&file, &report),
+        false => in_words(&file, &report, Some(gpu)),
     };
     messages::result(&text)?;
     Ok(if report.failure.is_some() { Ending::Faulty } else { Ending::Done })
+}
+
+fn checked(arguments: &Arguments) -> Result<(KernelFile, Report), Error> {
+    let file = KernelFile::read(&arguments.file)?;
+    let program = std::env::current_exe()
+        .map_err(|error| Error::device("simulator", format!("this program's path: {error}")))?;
+    let report = run_file(&file, &program)?;
+    Ok((file, report))
 }
 
 pub(super) fn trial(arguments: &Trial) -> anyhow::Result<Ending> {
@@ -92,7 +113,8 @@ pub(super) fn references(arguments: &References) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-pub(super) fn in_words(file: &KernelFile, report: &Report) -> String {
+/// A report, with the estimate for a GPU.
+pub(super) fn in_words(file: &KernelFile, report: &Report, gpu: Option<&GpuModel>) -> String {
     let mut text = format!("{} computes {}\n", file.path.display(), file.reference.formula);
     for shape in &report.passed {
         text += &format!("right    {shape}\n");
@@ -102,8 +124,20 @@ pub(super) fn in_words(file: &KernelFile, report: &Report) -> String {
     }
     if let Some(counts) = &report.counts {
         text += &of_counts(file, counts);
+        text += &gpu.map_or(String::new(), |gpu| of_estimate(counts, gpu));
     }
     text
+}
+
+fn of_estimate(counts: &Counts, gpu: &GpuModel) -> String {
+    let (time, limit) = busy_time(gpu, counts);
+    format!(
+        "busy: ns of a full {}, an estimate{:pad$}{time:.2} ({})\n",
+        gpu.title,
+        "",
+        limit.name(),
+        pad = 19usize.saturating_sub(gpu.title.len()).max(1)
+    )
 }
 
 /// A failure, the lines that it names, and what it means.

@@ -2,7 +2,7 @@
 
 use crate::DType::{BF16, F32};
 use crate::workshop::reference::{
-    Problem, Reference, Value, bf16_numbers, changed, input, numbers, output,
+    Problem, Reference, Value, bf16_numbers, changed, input, numbers, output, sums_of_products,
 };
 
 /// `a` `[m, k]` times `b` `[k, n]`.
@@ -20,10 +20,13 @@ fn product(a: &[f64], b: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
 fn matmul(shape: &[usize], dtype: crate::DType, draw: fn(u32, usize) -> Vec<f64>) -> Problem {
     let [m, n, k] = [shape[0], shape[1], shape[2]];
     let (a, b) = (draw(0, m * k), draw(1, k * n));
+    let [sizes_a, sizes_b] =
+        [&a, &b].map(|factors| factors.iter().map(|x| x.abs()).collect::<Vec<_>>());
+    let sizes = product(&sizes_a, &sizes_b, [m, n, k]);
     let arguments = vec![
         ("a", input(dtype, &[m, k], &a)),
         ("b", input(dtype, &[k, n], &b)),
-        ("c", output(F32, &[m, n], product(&a, &b, [m, n, k]))),
+        ("c", sums_of_products(F32, &[m, n], product(&a, &b, [m, n, k]), sizes)),
         ("m", Value::Int(m as i64)),
         ("n", Value::Int(n as i64)),
         ("k", Value::Int(k as i64)),

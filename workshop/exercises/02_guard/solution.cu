@@ -2,6 +2,7 @@
 //
 //@ computes = "scale_add"
 //@ block = 256
+//@ needs = { lanes = 100 }
 
 __global__ void scale_add(const float* x, float* y, float alpha, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;

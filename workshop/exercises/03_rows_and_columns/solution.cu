@@ -2,6 +2,7 @@
 //
 //@ computes = "bias_relu"
 //@ block = [32, 8]
+//@ needs = { lanes = 100 }
 
 __global__ void bias_relu(const float* x, const float* bias, float* out, int rows, int columns) {
     int column = blockIdx.x * blockDim.x + threadIdx.x;

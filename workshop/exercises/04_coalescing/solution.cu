@@ -3,7 +3,7 @@
 //@ computes = "bias_relu"
 //@ block = [32, 8]
 //@ shapes = [[64, 128], [128, 128]]
-//@ needs = { sectors = 4.2 }
+//@ needs = { sectors = 4.2, lanes = 100 }
 
 __global__ void bias_relu(const float* x, const float* bias, float* out, int rows, int columns) {
     int column = blockIdx.x * blockDim.x + threadIdx.x;

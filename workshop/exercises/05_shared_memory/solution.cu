@@ -2,7 +2,8 @@
 //
 //@ computes = "moving_average"
 //@ block = 128
-//@ needs = { bytes = 45000 }
+//@ needs = { bytes = 45000, lanes = 90 }
+//@ uses = ["__shared__"]
 
 __global__ void moving_average(const float* x, float* out, int n) {
     __shared__ float tile[128 + 6];

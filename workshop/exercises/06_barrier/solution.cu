@@ -3,6 +3,8 @@
 //@ computes = "transpose"
 //@ block = [32, 8]
 //@ tile = [32, 32]
+//@ needs = { sectors = 4.2 }
+//@ uses = ["__shared__"]
 
 __global__ void transpose(const float* x, float* out, int rows, int columns) {
     __shared__ float tile[32][33];

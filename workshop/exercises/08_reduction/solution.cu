@@ -3,6 +3,7 @@
 //@ computes = "row_sum"
 //@ block = 128
 //@ tile = 1
+//@ needs = { requests = 1100 }
 
 __global__ void row_sum(const float* x, float* out, int columns) {
     __shared__ float sums[128];

@@ -3,7 +3,7 @@
 //@ computes = "row_sum"
 //@ block = [32, 4]
 //@ tile = 4
-//@ needs = { barriers = 0 }
+//@ needs = { requests = 600, barriers = 0 }
 
 __global__ void row_sum(const float* x, float* out, int rows, int columns) {
     int lane = threadIdx.x, row = blockIdx.x * 4 + threadIdx.y;

@@ -1,6 +1,8 @@
 // The sum of a vector, with the same bits in each run.
 //
 //@ computes = "sum"
+//@ needs = { requests = 700 }
+//@ uses = ["partials["]
 //@ [[launch]]
 //@ kernel = "add_parts"
 //@ block = 32

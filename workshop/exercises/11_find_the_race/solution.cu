@@ -3,6 +3,7 @@
 //@ computes = "prefix_sum"
 //@ block = 1024
 //@ tile = 1
+//@ needs = { requests = 20000, lanes = 90 }
 
 __global__ void prefix_sum(const float* x, float* out, int columns) {
     __shared__ float row[1024];

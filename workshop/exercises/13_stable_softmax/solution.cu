@@ -1,6 +1,7 @@
 // Softmax, losses, gradients and responsibilities of Alrao's classifiers.
 //
 //@ computes = "head"
+//@ needs = { lanes = 60 }
 //@ [[launch]]
 //@ kernel = "softmax_rows"
 //@ block = [32, 4]

@@ -4,6 +4,8 @@
 //@ block = 32
 //@ tile = 1
 //@ shapes = [[1, 1024], [16, 1024]]
+//@ needs = { lanes = 90 }
+//@ uses = ["copy_async16(", "copy_async_wait<1>"]
 
 #include "target.cuh"
 

@@ -3,6 +3,7 @@
 //@ computes = "matmul_bf16"
 //@ block = 32
 //@ tile = [8, 16]
+//@ uses = ["mma_bf16("]
 
 #include "target.cuh"
 

@@ -1,7 +1,7 @@
 // out[r][c] = max(x[r][c] + bias[c], 0) in one launch.
 //
 //@ computes = "bias_relu"
-//@ needs = { launches = 1 }
+//@ needs = { launches = 1, bytes = 100000, lanes = 100 }
 //@ [[launch]]
 //@ kernel = "bias_relu"
 //@ block = [32, 8]

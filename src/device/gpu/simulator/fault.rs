@@ -1,11 +1,14 @@
 //! The signal that ended a kernel, and what it means.
 
-use super::source::source_of;
+use super::source::{FRAMES, source_of};
 use super::stacks::STACK_BYTES;
 use super::watchdog::time_is_up;
 
 /// `si_code` of a signal that the operating system raised without an address.
 const FROM_THE_SYSTEM: i32 = 128;
+
+/// The most callers that are looked at.
+pub(super) const CALLERS: usize = 8;
 
 /// The signal that interrupted a kernel.
 #[derive(Clone, Copy)]
@@ -14,6 +17,8 @@ pub(super) struct Fault {
     pub code: i32,
     pub address: usize,
     pub instruction: usize,
+    /// The return addresses of the functions that were running, the innermost first, as far as they are known; 0 for none.
+    pub callers: [usize; CALLERS],
 }
 
 impl Fault {
@@ -48,13 +53,28 @@ impl Fault {
     }
 
     /// `FILE:LINE` in the kernel. A signal in a hook, or in a linker stub between a kernel and a hook, has no line of
-    /// its own; of checked kernels that of the last access is taken.
+    /// its own; of checked kernels that of the last access is taken. A loop may be left without any access, so where a block
+    /// does not end, the line of a caller comes first.
     fn place(&self, last_access: Option<String>) -> String {
         let place = source_of(self.instruction);
-        let is_kernel = place.contains(':')
-            && !["instrumented.cpp", "access.rs"].iter().any(|file| place.contains(file));
-        last_access.filter(|_| !is_kernel).unwrap_or(place)
+        if is_of_kernel(&place) {
+            return place;
+        }
+        let is_endless = self.signal == time_is_up();
+        let callers = self.callers.iter().filter(|caller| is_endless && **caller != 0);
+        // A return address is that of the instruction behind the call.
+        let mut places = callers.map(|caller| source_of(caller - 1));
+        places.find(|place| is_of_kernel(place)).or(last_access).unwrap_or(place)
     }
+}
+
+/// Whether a place lies in a kernel's own source.
+fn is_of_kernel(place: &str) -> bool {
+    let is_frame = |place: &str| FRAMES.iter().any(|frame| place.starts_with(frame));
+    let of_hooks = ["instrumented.cpp", "access.rs"];
+    place.contains(':')
+        && !of_hooks.iter().any(|file| place.contains(file))
+        && place.split(", inlined in ").any(|place| !is_frame(place))
 }
 
 #[cfg(test)]
@@ -67,7 +87,13 @@ mod tests {
     fn where_no_source_has_a_line_the_last_access_stands_for_it() {
         // It looks up a line, and other tests need those of the broken kernels: see `Library::load`.
         let _simulator = simulator(SimulatorOptions::default());
-        let fault = Fault { signal: time_is_up(), code: 0, address: 0, instruction: 0x10 };
+        let fault = Fault {
+            signal: time_is_up(),
+            code: 0,
+            address: 0,
+            instruction: 0x10,
+            callers: [0; CALLERS],
+        };
         assert_eq!(fault.place(Some("update.cu:7".into())), "update.cu:7");
         assert_eq!(fault.place(None), "0x10");
     }

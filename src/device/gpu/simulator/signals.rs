@@ -2,8 +2,10 @@
 
 use std::sync::{Once, OnceLock};
 
+use corosensei::trap::CoroutineTrapHandler;
+
 use super::abi::context;
-use super::fault::Fault;
+use super::fault::{CALLERS, Fault};
 use super::watchdog::time_is_up;
 use super::worker::Worker;
 
@@ -58,6 +60,34 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
     }
 }
 
+/// The return addresses of the innermost functions, by their frame pointers; 0 behind the last one, and everywhere in code without
+/// frame pointers.
+///
+/// # Safety
+/// The coroutine of `trap` must be the one that was interrupted, with its stack pointer at `stack`.
+unsafe fn callers(
+    mut frame: usize,
+    stack: usize,
+    trap: &CoroutineTrapHandler<()>,
+) -> [usize; CALLERS] {
+    let mut callers = [0; CALLERS];
+    for caller in &mut callers {
+        let end = frame.wrapping_add(16);
+        if frame < stack || !frame.is_multiple_of(8) || !trap.stack_ptr_in_bounds(end) {
+            break;
+        }
+        // SAFETY: both words lie within the part of the coroutine's stack that is in use.
+        let [above, address] = unsafe { *(frame as *const [usize; 2]) };
+        *caller = address;
+        // Frames of callers lie above.
+        if above <= frame {
+            break;
+        }
+        frame = above;
+    }
+    callers
+}
+
 /// If the signal came from a kernel's code: stores the fault and leaves the coroutine.
 ///
 /// # Safety
@@ -81,11 +111,19 @@ unsafe fn leave_kernel(
         if signal == time_is_up() && (*worker).is_in_hook.get() {
             return false;
         }
+        let [frame, stack] =
+            [libc::REG_RBP, libc::REG_RSP].map(|own| registers[own as usize] as usize);
+        // A block that runs for ever may be in a function that a kernel has called.
+        let callers = match signal == time_is_up() {
+            true => callers(frame, stack, &trap),
+            false => [0; CALLERS],
+        };
         (*worker).fault = Some(Fault {
             signal,
             code: (*info).si_code,
             address: (*info).si_addr() as usize,
             instruction: registers[libc::REG_RIP as usize] as usize,
+            callers,
         });
         let new = trap.setup_trap_handler(|| ());
         for (register, value) in [

@@ -3,7 +3,7 @@
 use super::abi::file_name;
 
 /// The files that are inlined into every kernel; their lines say nothing about an error.
-const FRAMES: [&str; 2] = ["cuda_on_host.h", "workshop.h"];
+pub(super) const FRAMES: [&str; 2] = ["cuda_on_host.h", "workshop.h"];
 
 /// `FILE:LINE` of an instruction, followed by the places it was inlined into.
 pub(super) fn source_of(instruction: usize) -> String {

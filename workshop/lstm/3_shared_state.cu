@@ -1,4 +1,4 @@
-// Recurrent layer, rung 2: the state in shared memory.
+// Recurrent layer, rung 3: the state in shared memory.
 //
 // The state of a column is a few hundred bytes, read by all threads in each step. In shared memory it needs no way to the cache and back
 // between two steps, which is what the chain of steps waits for. Two copies of it take turns, so that one barrier for each step is enough.

@@ -1,11 +1,12 @@
-// Recurrent layer, rung 3: the weights in registers.
+// Recurrent layer, rung 4: the weights in registers.
 //
 // The same weights are used in each step. A thread for each row of a gate keeps its row, 32 numbers, in registers for the whole sequence:
 // it is read from device memory once. Then a step moves only the state. Four threads have the gates of a unit; they exchange them through
 // shared memory, which takes a second barrier.
 //
-// The engine's kernel (kernels/lstm.cu) spreads the rows of larger layers over several blocks of a column and keeps as many weights in
-// registers and shared memory as fit; there, a launch for each step of time is the alternative.
+// The engine's kernel (kernels/lstm.cu) does this for up to 100 units, with four lanes for each row in place of a thread, which exchange by
+// shuffles and read the state by 16 bytes. A larger layer has too many weights for the registers of an SM: it goes back to a launch for each
+// step, but by blocks of 8 units of 8 columns, which read each weight once for all eight columns.
 //
 //@ computes = "lstm"
 //@ block = 128

@@ -1,13 +1,14 @@
-// Recurrent layer, rung 1: state and weights in device memory.
+// Recurrent layer, rung 2: one launch for all time steps.
 //
-// A block has one column of the batch and walks through time; a thread has one unit. In each step it reads the whole state and the
-// rows of its four gates from device memory, and leaves its new state there for the others. After each step comes a barrier: the state
-// must be whole before it is read.
+// The columns of a batch do not depend on each other. If one block has a whole column, only its own threads have to wait between two
+// steps, and __syncthreads() is enough: the state must be whole before it is read. So a block walks through time within one launch. The
+// price is fewer blocks, one for each column. State and weights are still read from device memory in each step.
 //
 //@ computes = "lstm"
 //@ block = 32
 //@ tile = [1024, 1]
 //@ shapes = [[1, 1, 1], [3, 2, 5], [6, 4, 32]]
+//@ improves = "launches"
 
 __device__ float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));

@@ -1,0 +1,113 @@
+//! What nvcc makes of a kernel file: its registers and shared memory.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::source::KernelFile;
+use crate::error::{Error, Result};
+
+/// The headers of this project that a kernel file may include.
+const HEADERS: [(&str, &str); 2] = [
+    ("target.cuh", include_str!("../../kernels/target.cuh")),
+    ("common.cuh", include_str!("../../kernels/common.cuh")),
+];
+
+/// A kernel as nvcc compiles it for sm_90.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NvccKernel {
+    /// Its name.
+    pub name: String,
+    /// Registers of a thread.
+    pub registers: usize,
+    /// Bytes of shared memory of a block, without dynamic shared memory.
+    pub shared: usize,
+}
+
+/// Compiles a file with nvcc, every warning as an error; `None` where there is no nvcc in `NVCC`, `CUDA_HOME` or on the path.
+///
+/// # Errors
+/// [`Error::Input`] with nvcc's output.
+pub fn compile_with_nvcc(file: &KernelFile) -> Result<Option<Vec<NvccKernel>>> {
+    let Some(nvcc) = find() else { return Ok(None) };
+    let failed = |error: std::io::Error| Error::write(Path::new("temporary folder"), error);
+    let folder = tempfile::tempdir().map_err(failed)?;
+    for (name, text) in HEADERS {
+        fs::write(folder.path().join(name), text).map_err(failed)?;
+    }
+    // A name of its own, since the file may exist in this program alone.
+    let source = folder.path().join("kernel.cu");
+    fs::write(&source, &file.text).map_err(failed)?;
+    let mut command = Command::new(&nvcc);
+    command.args(["-cubin", "-arch=sm_90", "-std=c++17", "-O3", "-Werror", "all-warnings"]);
+    command.arg("--resource-usage").arg("-I").arg(folder.path());
+    let beside = file.path.parent().filter(|own| !own.as_os_str().is_empty());
+    command.arg("-I").arg(beside.unwrap_or(Path::new(".")));
+    command.arg(&source).arg("-o").arg(folder.path().join("kernel.cubin"));
+    let output = command
+        .output()
+        .map_err(|error| Error::file(&nvcc, format!("cannot be started: {error}")))?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    match output.status.success() {
+        true => Ok(Some(kernels(&text))),
+        false => {
+            let text = text.replace(&source.display().to_string(), &file.name());
+            Err(Error::file(&file.path, format!("nvcc refuses it:\n{}", text.trim())))
+        }
+    }
+}
+
+fn find() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let installed = set("CUDA_HOME").map(|home| home.join("bin/nvcc"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path).map(|folder| folder.join("nvcc"));
+    set("NVCC").into_iter().chain(installed).chain(on_path).find(|nvcc| nvcc.is_file())
+}
+
+/// The kernels that ptxas reports.
+fn kernels(report: &str) -> Vec<NvccKernel> {
+    let mut kernels: Vec<NvccKernel> = Vec::new();
+    for line in report.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            let mangled = rest.split('\'').next().unwrap_or_default();
+            let (registers, shared) = (0, 0);
+            kernels.push(NvccKernel { name: plain(mangled), registers, shared });
+        }
+        let before = |unit: &str| -> Option<usize> {
+            let (numbers, _) = line.split_once(unit)?;
+            numbers.split_whitespace().last()?.parse().ok()
+        };
+        if let (Some(own), Some(registers)) = (kernels.last_mut(), before(" registers")) {
+            (own.registers, own.shared) = (registers, before(" bytes smem").unwrap_or(0));
+        }
+    }
+    kernels
+}
+
+/// The name of a function from its symbol: `_Z3addPKf` is `add`.
+fn plain(symbol: &str) -> String {
+    let Some(rest) = symbol.strip_prefix("_Z") else { return symbol.into() };
+    let digits = rest.chars().take_while(char::is_ascii_digit).count();
+    let length = rest[..digits].parse().unwrap_or(0);
+    rest.get(digits..digits + length).unwrap_or(symbol).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_ptxas_tells_registers_and_shared_memory() {
+        let report = "ptxas info    : 0 bytes gmem\n\
+            ptxas info    : Compiling entry function '_Z6add_upPKfPf' for 'sm_90'\n\
+            ptxas info    : Used 12 registers, used 0 barriers\n\
+            ptxas info    : Compiling entry function 'add_parts' for 'sm_90'\n\
+            ptxas info    : Used 66 registers, used 1 barriers, 18432 bytes smem, 400 bytes cmem[0]\n";
+        let own =
+            |name: &str, registers, shared| NvccKernel { name: name.into(), registers, shared };
+        assert_eq!(kernels(report), [own("add_up", 12, 0), own("add_parts", 66, 18432)]);
+    }
+}

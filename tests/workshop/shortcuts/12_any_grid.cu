@@ -1,0 +1,10 @@
+// A grid that covers everything again.
+//
+//@ computes = "reverse"
+//@ block = 128
+//@ shapes = [[1], [1000], [4096]]
+
+__global__ void reverse(const float* x, float* out, int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = x[n - 1 - i];
+}
