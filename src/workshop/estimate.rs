@@ -31,10 +31,25 @@ impl Bound {
     }
 }
 
+/// Bytes per second between all SMs and their first caches.
+pub(super) fn load_store_bytes(gpu: &GpuModel) -> f64 {
+    32.0 * SECTORS * cycles(gpu)
+}
+
+/// Operations per second of all SMs.
+pub(super) fn operations(gpu: &GpuModel) -> f64 {
+    OPERATIONS * cycles(gpu)
+}
+
+/// Cycles per second of all SMs together.
+fn cycles(gpu: &GpuModel) -> f64 {
+    gpu.sm_count as f64 * gpu.hertz
+}
+
 /// The nanoseconds that a full GPU needs for this work beside more of the same, and the limit that binds. Launches, the latency of
 /// a single block and instructions other than those counted are left out, so it is a lower bound.
 pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
-    let cycles = gpu.sm_count as f64 * gpu.hertz;
+    let cycles = cycles(gpu);
     let moved = counts.global.transactions as f64 / SECTORS + counts.shared.transactions as f64;
     let times = [
         (counts.array_bytes as f64 / gpu.bytes_per_second, Bound::Memory),

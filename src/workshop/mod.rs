@@ -18,9 +18,11 @@ mod compiler;
 mod estimate;
 mod exercises;
 mod ladder;
+pub mod page;
 mod reference;
 mod references;
 mod report;
+mod sample;
 mod source;
 mod translation;
 #[cfg(has_simulator)]
@@ -37,6 +39,7 @@ pub use ladder::{LADDERS, Ladder};
 pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
 pub use report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
+pub use sample::{Sample, SampledArray};
 pub use source::{Grid, KernelFile, LaunchShape};
 #[cfg(has_simulator)]
 pub use trial::run as try_out;

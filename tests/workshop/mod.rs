@@ -1,5 +1,7 @@
 //! `alrao workshop`: ladders, exercises, and kernel files with every kind of bug.
 
+mod pages;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

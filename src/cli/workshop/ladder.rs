@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::pages::Pages;
 use super::run::in_words;
 use crate::cli::class_tables::table;
 use crate::cli::failure::Ending;
@@ -18,7 +19,7 @@ use alrao::workshop::{Column, Counts, KernelFile, LADDERS, Ladder, busy_time, ru
 /// Run a kernel's versions from naive to fast, and compare their counts; without a name, list them
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder update --copy .\n\n\
+    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder matmul --html matmul\n  alrao workshop ladder update --copy .\n\n\
     Each number that a version's idea is about is marked with *. busy is an estimate: the time for which the work keeps a full GPU busy."
 )]
 pub(super) struct Arguments {
@@ -33,6 +34,12 @@ pub(super) struct Arguments {
     /// Print an object for each version
     #[arg(long)]
     json: bool,
+    /// Write pages into a folder: index.html with the versions on one roofline, and a page for each version
+    #[arg(long, value_name = "DIR", requires = "name", conflicts_with = "copy")]
+    html: Option<PathBuf>,
+    /// Replace pages that are there
+    #[arg(long, requires = "html")]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
@@ -43,13 +50,16 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     }
     let gpu = gpus::named(&arguments.gpu).ok_or_else(|| Error::field("gpu", "is not known"))?;
     let program = env::current_exe()?;
-    let mut rungs = Vec::new();
+    let (mut rungs, mut reports) = (Vec::new(), Vec::new());
+    let pages = arguments.html.as_deref().map(|folder| Pages::new(folder, ladder, arguments.force));
+    let pages = pages.transpose()?;
     for file in ladder.files()? {
         let report = run_file(&file, &program)?;
         let Some(counts) = report.counts.clone() else {
             messages::result(&in_words(&file, &report))?;
             return Ok(Ending::Faulty);
         };
+        reports.push((file.clone(), report));
         rungs.push((file, counts));
     }
     let text = match arguments.json {
@@ -57,6 +67,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         false => shown(ladder, &rungs, gpu),
     };
     messages::result(&text)?;
+    if let Some(pages) = pages {
+        pages.write(ladder, &reports, gpu, quiet)?;
+    }
     Ok(Ending::Done)
 }
 

@@ -2,6 +2,7 @@
 
 mod course;
 mod ladder;
+mod pages;
 mod run;
 
 use clap::{Args, Subcommand};
@@ -34,7 +35,7 @@ enum Command {
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     match &arguments.command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(arguments, quiet),
         Command::References(arguments) => run::references(arguments),
         Command::Ladder(arguments) => ladder::run(arguments, quiet),
         Command::List(arguments) => course::list(arguments),
