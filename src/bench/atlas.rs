@@ -38,7 +38,7 @@ const STYLE: &str = "
 a { color: inherit } h2 { scroll-margin-top: 1rem; border-top: 1px solid var(--line); padding-top: 1.2rem }
 p.note { color: var(--faint); margin: .2rem 0 } table.kernels { font-size: .85rem } table.kernels td, table.kernels th { padding: .18rem .5rem }
 table td.text, table th.text { text-align: left } table.contents td.text { min-width: 16rem } td code { font-size: .92em }
-table.kernels td:last-child { white-space: nowrap }
+table.kernels td.text { white-space: nowrap }
 ";
 
 /// What the page shows.
@@ -77,10 +77,15 @@ impl Entry<'_> {
         };
         let launches = row.launches.max(1) as f64;
         let operations_per_second = row.operations / launches / seconds;
+        // An estimate has its own bytes: it counts a buffer that is read and written once.
+        let bytes = match (measured, self.estimate) {
+            (None, Some(own)) => own.estimate.bytes,
+            _ => row.bytes / launches,
+        };
         Some(Point {
             label: String::new(),
             title: format!("{}: {}op/s, {how}", self.kernel, with_prefix(operations_per_second)),
-            operations_per_byte: row.operations / row.bytes.max(1.0),
+            operations_per_byte: row.operations / launches / bytes.max(1.0),
             at_best: None,
             operations_per_second,
         })

@@ -36,6 +36,9 @@ pub struct Point {
     pub operations_per_second: f64,
 }
 
+/// Kernels with more operations for each byte are left out: they test arithmetic alone.
+const MOST_PER_BYTE: f64 = 1e5;
+
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
@@ -52,7 +55,9 @@ pub fn roofline(
     let (width, height) = size;
     let highest = roofs.units.iter().map(|own| own.1).fold(1.0, f64::max);
     let slowest = roofs.memories.iter().map(|own| own.1).fold(f64::INFINITY, f64::min);
-    let is_drawn = |own: &&Point| own.operations_per_second > 0.0 && own.operations_per_byte > 0.0;
+    let is_drawn = |own: &&Point| {
+        own.operations_per_second > 0.0 && (0.0..MOST_PER_BYTE).contains(&own.operations_per_byte)
+    };
     let points: Vec<&Point> = points.iter().filter(is_drawn).collect();
     let xs =
         || points.iter().flat_map(|own| [Some(own.operations_per_byte), own.at_best]).flatten();
@@ -117,13 +122,21 @@ pub fn roofline(
             with_prefix(*speed)
         );
     }
+    let mut before: Option<(f64, f64)> = None;
     for (name, speed) in &roofs.units {
+        // Labels of lines that are close together stand side by side.
+        let aside = match before {
+            Some((up, aside)) if up - y(*speed) < 14.0 => aside + 110.0,
+            _ => 0.0,
+        };
+        before = Some((y(*speed), aside));
         let (from, right, at) = ((speed / fastest).max(x_from), width - RIGHT, y(*speed));
         let _ = write!(
             svg,
             "<path class=\"limit\" d=\"M{:.1} {at:.1}L{right:.1} {at:.1}\"/>\
-             <text class=\"faint\" x=\"{right:.1}\" y=\"{:.1}\" text-anchor=\"end\">{} {}op/s</text>",
+             <text class=\"faint\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{} {}op/s</text>",
             x(from),
+            right - aside,
             at - 4.0,
             escape(name),
             with_prefix(*speed)
@@ -136,33 +149,61 @@ pub fn roofline(
         let places: Vec<String> = points.iter().map(place).collect();
         let _ = write!(svg, "<path class=\"path\" d=\"M{}\"/>", places.join("L"));
     }
-    for own in points.iter().rev() {
-        dots(&mut svg, own, (&x, &y));
+    // Versions that would hide each other share a label.
+    let mut groups: Vec<Vec<&Point>> = Vec::new();
+    let place = |own: &Point| (x(own.operations_per_byte), y(own.operations_per_second));
+    for own in points {
+        let is_near = |group: &&mut Vec<&Point>| {
+            let (a, b) = (place(group[0]), place(own));
+            !own.label.is_empty() && (a.0 - b.0).hypot(a.1 - b.1) < 16.0
+        };
+        match groups.iter_mut().find(is_near) {
+            Some(group) => group.push(own),
+            None => groups.push(vec![own]),
+        }
+    }
+    for group in groups {
+        dots(&mut svg, &group, (&x, &y));
     }
     svg + "</svg>"
 }
 
 type Places<'a> = (&'a dyn Fn(f64) -> f64, &'a dyn Fn(f64) -> f64);
 
-fn dots(svg: &mut String, own: &Point, (x, y): Places) {
-    let (at, up) = (x(own.operations_per_byte), y(own.operations_per_second));
-    let _ = write!(svg, "<g><title>{}</title>", escape(&own.title));
-    if let Some(best) = own.at_best {
-        let best = x(best);
-        let _ = write!(
-            svg,
-            "<line class=\"link\" x1=\"{at:.1}\" x2=\"{best:.1}\" y1=\"{up:.1}\" y2=\"{up:.1}\"/>\
-             <circle class=\"hollow\" cx=\"{best:.1}\" cy=\"{up:.1}\" r=\"4\"/>"
-        );
+fn dots(svg: &mut String, group: &[&Point], (x, y): Places) {
+    for own in group {
+        let (at, up) = (x(own.operations_per_byte), y(own.operations_per_second));
+        let _ = write!(svg, "<g><title>{}</title>", escape(&own.title));
+        if let Some(best) = own.at_best {
+            let best = x(best);
+            let _ = write!(
+                svg,
+                "<line class=\"link\" x1=\"{at:.1}\" x2=\"{best:.1}\" y1=\"{up:.1}\" y2=\"{up:.1}\"/>\
+                 <circle class=\"hollow\" cx=\"{best:.1}\" cy=\"{up:.1}\" r=\"4\"/>"
+            );
+        }
+        let _ = write!(svg, "<circle class=\"dot\" cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"4\"/></g>");
     }
-    let radius = if own.label.is_empty() { 3.5 } else { 9.0 };
-    let _ = write!(svg, "<circle class=\"dot\" cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"{radius}\"/>");
-    if !own.label.is_empty() {
-        let label = escape(&own.label);
-        let _ =
-            write!(svg, "<text class=\"on\" x=\"{at:.1}\" y=\"{:.1}\">{label}</text>", up + 4.3);
+    let labels: Vec<&str> = group.iter().map(|own| own.label.as_str()).collect();
+    let label = labels.join(" ");
+    if label.is_empty() {
+        return;
     }
-    *svg += "</g>";
+    let titles: Vec<&str> = group.iter().map(|own| own.title.as_str()).collect();
+    // Above and to the left, where no line leads to the empty dots.
+    let width = 10.0 + 7.0 * label.chars().count() as f64;
+    let at = x(group[0].operations_per_byte) - 8.0 - width / 2.0;
+    let up = y(group[0].operations_per_second) - 12.0;
+    let _ = write!(
+        svg,
+        "<g><title>{}</title><rect class=\"dot\" x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"16\" rx=\"8\"/>\
+         <text class=\"on\" x=\"{at:.1}\" y=\"{:.1}\">{}</text></g>",
+        escape(&titles.join("; ")),
+        at - width / 2.0,
+        up - 8.0,
+        up + 4.3,
+        escape(&label)
+    );
 }
 
 /// The powers of ten in a range.

@@ -162,6 +162,6 @@ fn a_ladder_has_a_page_for_all_versions_and_one_for_each() {
         assert_eq!(index.matches(&format!("<a href=\"{name}.html\">")).count(), 2, "{name}");
     }
     // All versions are on the roofline.
-    assert_eq!(index.matches("class=\"dot\"").count(), 5);
+    assert_eq!(index.matches("<circle class=\"dot\"").count(), 5);
     assert_eq!(index.matches("<td class=\"idea\">").count(), 4);
 }

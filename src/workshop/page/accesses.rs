@@ -64,9 +64,12 @@ pub(super) fn of_line(
         if !rest.is_empty() {
             let word = if rest.len() == 1 { "request" } else { "requests" };
             let more: String = rest.iter().map(|own| drawn(access.launch, own, sample)).collect();
+            // Later requests that cost more or less tell something new.
+            let differs = rest.iter().any(|own| own.transactions != first.transactions);
+            let open = if differs { " open" } else { "" };
             let _ = write!(
                 text,
-                "<details><summary>{} later {word} of the same warp</summary>\n{more}</details>\n",
+                "<details{open}><summary>{} later {word} of the same warp</summary>\n{more}</details>\n",
                 rest.len()
             );
         }
@@ -87,7 +90,16 @@ pub(super) fn drawn(launch: &LaunchSample, request: &SampledRequest, sample: &Sa
     let verb = if request.is_write { "writes" } else { "reads" };
     let [x, y, z] = request.block;
     let lanes = request.lanes.iter().flatten().count();
+    let of_lanes = if lanes == 1 { "lane" } else { "lanes" };
     let bytes = request.lanes.iter().flatten().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    // A GPU's arrays begin at multiples of 256 bytes, those of the simulator at multiples of 16.
+    let start = match request.start {
+        0 => String::new(),
+        _ if request.is_shared => String::new(),
+        byte => {
+            format!("; the simulator's array begins at byte {byte} of a sector, a GPU's at byte 0")
+        }
+    };
     let name = if request.array.is_empty() { "memory" } else { &request.array };
     let of_kernel = if sample.launches.len() > 1 {
         format!("kernel {}, ", launch.kernel)
@@ -96,7 +108,7 @@ pub(super) fn drawn(launch: &LaunchSample, request: &SampledRequest, sample: &Sa
     };
     format!(
         "<figure><p class=\"note{}\">{verb} <code>{}</code>: <b>{}</b>; at least {}. {}.</p>\n<div class=\"wide\">{picture}</div>\n\
-         <figcaption>{}block ({x}, {y}, {z}), warp {}, {} time here, phase {}; {lanes} lanes, {bytes} bytes each</figcaption></figure>\n",
+         <figcaption>{}block ({x}, {y}, {z}), warp {}, {} time here, phase {}; {lanes} {of_lanes}, {bytes} bytes each{}{start}</figcaption></figure>\n",
         if is_poor { " poor" } else { "" },
         escape(name),
         units(request.transactions),
@@ -105,11 +117,23 @@ pub(super) fn drawn(launch: &LaunchSample, request: &SampledRequest, sample: &Sa
         escape(&of_kernel),
         request.warp,
         ordinal(request.number + 1),
-        request.phase + 1
+        request.phase + 1,
+        used(request)
     )
 }
 
-fn capital(text: &str) -> String {
+/// How many of the bytes that a request of device memory moves are wanted.
+fn used(request: &SampledRequest) -> String {
+    if request.is_shared {
+        return String::new();
+    }
+    let wanted = |bytes: &[Option<u8>; 32]| bytes.iter().flatten().count();
+    let wanted: usize = threads::sectors(request).values().map(wanted).sum();
+    let moved = 32 * request.transactions;
+    format!("; {wanted} of {moved} bytes that move are wanted")
+}
+
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }

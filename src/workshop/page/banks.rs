@@ -57,7 +57,7 @@ pub(super) fn picture(request: &SampledRequest, named: &Named) -> String {
         let left = bank as f64 * CELL;
         let _ = write!(
             svg,
-            "<rect class=\"sector\" x=\"{left}\" y=\"2\" width=\"{CELL}\" height=\"{:.0}\"/>\
+            "<rect class=\"bank\" x=\"{left}\" y=\"2\" width=\"{CELL}\" height=\"{:.0}\"/>\
              <text class=\"faint mid\" x=\"{:.0}\" y=\"{:.0}\">{bank}</text>",
             base - 2.0,
             left + CELL / 2.0,

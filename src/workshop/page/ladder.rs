@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::accesses::{accesses, drawn};
+use super::accesses::{accesses, capital, drawn};
 use super::limits::{CAPTION, point, roofs};
 use super::style::{about, style};
 use crate::bench::estimate::gpus::GpuModel;
@@ -34,7 +34,7 @@ pub fn ladder_page(
     let shape = counted.first().map_or("", |(_, _, counts)| &counts.shape);
     let mut body = format!(
         "<p>{}, from naive to fast: one idea a version. Counted for {}; estimated for {}.</p>\n",
-        escape(ladder.about),
+        escape(&capital(ladder.about)),
         escape(shape),
         escape(gpu.title)
     );

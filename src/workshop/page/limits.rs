@@ -7,8 +7,8 @@ use crate::workshop::report::Counts;
 
 /// What a reader should see.
 pub(super) const CAPTION: &str = "Across: operations for each byte. Up: operations per second at the estimated time. The full dot counts the bytes \
-    that the SMs move, whole sectors; under the line of load/store it has waste elsewhere, in bank conflicts. The empty dot counts each byte of the arrays once: \
-    how far it lies to the right shows how often bytes are moved again. No kernel gets above the lines. Estimated, not measured: launches and latency are left out.";
+    that the SMs move, whole sectors, and cannot rise above the line of load/store; below that line, shared memory or arithmetic takes the time. The empty dot counts each \
+    byte of the arrays once, and cannot rise above the line of device memory. How far it lies to the right of the full dot shows how often bytes are moved again. Estimated, not measured: launches and latency are left out.";
 
 /// The lines of a GPU.
 pub(super) fn roofs(gpu: &GpuModel) -> Roofs {

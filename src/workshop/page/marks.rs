@@ -7,7 +7,7 @@ use crate::plots::page::escape;
 use crate::workshop::sample::SampledArray;
 
 /// Width of a lane, and of a bank.
-pub(super) const CELL: f64 = 21.0;
+pub(super) const CELL: f64 = 26.0;
 
 /// Width of a warp.
 pub(super) const WIDTH: f64 = 32.0 * CELL;
@@ -41,10 +41,10 @@ impl Named<'_> {
 pub(super) fn style() -> String {
     let mut style = String::from(
         "
-.warp { --l: 44%; --s: 62% } @media (prefers-color-scheme: dark) { .warp { --l: 62%; --s: 58% } }
+.warp { --l: 41%; --s: 68% } @media (prefers-color-scheme: dark) { .warp { --l: 62%; --s: 58% } }
 .warp text { font: 11px system-ui, sans-serif; fill: var(--ink) } .warp .faint { fill: var(--faint) } .warp .mid, .warp .on { text-anchor: middle }
 .warp text.on { fill: var(--page); font-size: 9.5px; font-weight: 600 } .warp path { fill: none; stroke-width: 1.2; opacity: .85 }
-.warp .sector { fill: var(--band); stroke: var(--line); stroke-width: 1 } .warp .off { fill: none; stroke: var(--line) }
+.warp .sector { fill: var(--band); stroke: var(--ink); stroke-width: .8 } .warp .bank { fill: var(--band); stroke: var(--line) } .warp .off { fill: none; stroke: var(--line) }
 ",
     );
     for lane in 0..32 {

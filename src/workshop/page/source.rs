@@ -13,6 +13,7 @@ table.source td.code, table.source th.code { text-align: left } td.code { white-
 table.source td.n, table.source td.n a { color: var(--faint); text-align: right } td.n a { text-decoration-thickness: 1px; text-underline-offset: 2px }
 table.source td.poor { color: var(--accent); font-weight: 650 } tr.plain td.code { color: var(--faint) }
 td.bar { min-width: 3.4rem } td.bar div { background: var(--accent); height: .6rem; min-width: 1px; margin-left: auto }
+@media (max-width: 640px) { table.source .more { display: none } table.source td, table.source th { padding: .05rem .3rem } td.bar { min-width: 2rem } }
 tr.faulty td { background: var(--wrong-band) } tr.faulty td.n { color: var(--wrong); font-weight: 650 }
 p.wrong { border-left: 3px solid var(--wrong); padding: .4rem .8rem; background: var(--wrong-band); margin: .8rem 0; overflow-wrap: anywhere }
 ";
@@ -50,8 +51,8 @@ pub(super) fn table(
     let all: f64 = lines.iter().map(Line::cycles).sum();
     let most = lines.iter().map(Line::cycles).fold(0.0, f64::max);
     let mut table = String::from(
-        "<div class=\"wide\"><table class=\"source\">\n<tr><th>line</th><th>share of<br>load/store</th><th>requests</th>\
-         <th>sectors<br>each</th><th>at<br>best</th><th>wavefronts<br>each</th><th>at<br>best</th><th>lanes</th><th>bytes</th><th class=\"code\">source</th></tr>\n",
+        "<div class=\"wide\"><table class=\"source\">\n<tr><th>line</th><th>share of<br>load/store</th><th class=\"more\">requests</th>\
+         <th>sectors<br>each</th><th class=\"more\">at<br>best</th><th>wave-<br>fronts</th><th class=\"more\">at<br>best</th><th class=\"more\">lanes</th><th class=\"more\">bytes</th><th class=\"code\">source</th></tr>\n",
     );
     for (place, (line, code)) in lines.iter().zip(text.lines()).enumerate() {
         let number = place + 1;
@@ -88,22 +89,22 @@ fn cells(line: &Line, all: f64, most: f64) -> String {
     let Line { global, shared } = line;
     let requests = global.requests + shared.requests;
     if requests == 0 {
-        return "<td class=\"bar\"></td><td></td><td></td><td></td><td></td><td></td><td></td><td></td>"
-            .into();
+        const MORE: &str = "<td class=\"more\"></td>";
+        return format!("<td class=\"bar\"></td>{MORE}<td></td>{MORE}<td></td>{MORE}{MORE}{MORE}");
     }
     let each = |own: &Traffic| match own.per_request() {
-        None => "<td></td><td></td>".to_owned(),
+        None => "<td></td><td class=\"more\"></td>".to_owned(),
         Some(per_request) => {
             let best = own.least as f64 / own.requests as f64;
             let class = if per_request > 1.5 * best { " class=\"poor\"" } else { "" };
-            format!("<td{class}>{per_request:.1}</td><td>{best:.1}</td>")
+            format!("<td{class}>{per_request:.1}</td><td class=\"more\">{best:.1}</td>")
         }
     };
     let share = line.cycles() / f64::max(all, 1e-9);
     let lanes = (global.lanes + shared.lanes) as f64 / requests as f64;
     let bytes = 32 * global.transactions + shared.bytes;
     format!(
-        "<td class=\"bar\" title=\"{:.0} %\"><div style=\"width: {:.1}%\"></div></td><td>{requests}</td>{}{}<td>{lanes:.1}</td><td>{bytes}</td>",
+        "<td class=\"bar\" title=\"{:.0} %\"><div style=\"width: {:.1}%\"></div></td><td class=\"more\">{requests}</td>{}{}<td class=\"more\">{lanes:.1}</td><td class=\"more\">{bytes}</td>",
         100.0 * share,
         100.0 * line.cycles() / f64::max(most, 1e-9),
         each(global),

@@ -6,7 +6,7 @@ use crate::plots::roofline;
 const STYLE: &str = "
 :root { --accent: #b5471b; --wrong: #b3261e; --wrong-band: #fbe9e7 }
 @media (prefers-color-scheme: dark) { :root { --accent: #f08a5d; --wrong: #ff8a80; --wrong-band: #3a1f1d } }
-a { color: inherit } h3 { font-size: 1rem; margin: 1.8rem 0 .3rem } h3 code { font-weight: 500 } code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .9em }
+body { max-width: 80rem } p, figcaption, ul { max-width: 60rem } a { color: inherit } h3 { font-size: 1rem; margin: 1.8rem 0 .3rem } h3 code { font-weight: 500 } code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .9em }
 pre { overflow-x: auto; margin: .2rem 0 .6rem; padding: .35rem .6rem; background: var(--band); font-size: .82rem; font-family: ui-monospace, Menlo, Consolas, monospace }
 p.note, li { color: var(--faint); margin: .2rem 0 } p.note b, li b { color: var(--ink) } ul { padding-left: 1.2rem } details { margin: .4rem 0 } summary { cursor: pointer; color: var(--faint) }
 table.ladder td.idea { color: var(--accent); font-weight: 650 }

@@ -11,7 +11,7 @@ use crate::plots::page::escape;
 const SECTOR: u64 = 32;
 
 /// Pixels between sectors that are no neighbours in memory.
-const GAP: f64 = 7.0;
+const GAP: f64 = 6.0;
 
 /// Top of the sectors.
 const SECTORS: f64 = 112.0;

@@ -102,7 +102,9 @@ pub(super) fn picture(launch: &LaunchSample) -> Option<String> {
             TOP - 23.0
         );
     }
-    let _ = write!(svg, "<text class=\"faint\" x=\"0\" y=\"{:.0}\">line</text>", TOP - 23.0);
+    if !launch.barriers.is_empty() {
+        let _ = write!(svg, "<text class=\"faint\" x=\"0\" y=\"{:.0}\">line</text>", TOP - 23.0);
+    }
     let _ = write!(svg, "<text class=\"faint\" x=\"0\" y=\"{:.0}\">phase</text>", TOP - 6.0);
     Some(svg + "</svg>")
 }
