@@ -6,9 +6,6 @@ use crate::bench::estimate::gpus::GpuModel;
 /// Sectors of device memory that an SM's first cache delivers in a cycle: 128 bytes.
 const SECTORS: f64 = 4.0;
 
-/// Operations on f32 numbers of an SM in a cycle: 128 fused multiply-adds.
-const OPERATIONS: f64 = 256.0;
-
 /// The limit that binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
@@ -36,9 +33,10 @@ pub(super) fn load_store_bytes(gpu: &GpuModel) -> f64 {
     32.0 * SECTORS * cycles(gpu)
 }
 
-/// Operations per second of all SMs.
+/// Operations on f32 numbers per second of all SMs: a fused multiply-add is two.
 pub(super) fn operations(gpu: &GpuModel) -> f64 {
-    OPERATIONS * cycles(gpu)
+    let [(_, f32), ..] = gpu.operations_per_second();
+    f32
 }
 
 /// Cycles per second of all SMs together.
@@ -54,7 +52,7 @@ pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
     let times = [
         (counts.array_bytes as f64 / gpu.bytes_per_second, Bound::Memory),
         (moved / cycles, Bound::LoadStore),
-        (counts.operations / OPERATIONS / cycles, Bound::Arithmetic),
+        (counts.operations / operations(gpu), Bound::Arithmetic),
     ];
     let longest = times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
     longest.map_or((0.0, Bound::Memory), |(seconds, bound)| (1e9 * seconds, bound))

@@ -57,6 +57,13 @@ pub(super) fn of_line(
 ) -> String {
     let code = file.text.lines().nth(line - 1).unwrap_or_default().trim();
     let mut text = format!("<h3 id=\"line{line}\">Line {line}</h3>\n<pre>{}</pre>\n", escape(code));
+    if accesses.len() > MOST_OF_LINE {
+        let _ = writeln!(
+            text,
+            "<p class=\"note\">The first {MOST_OF_LINE} of the {} arrays that this line touches.</p>",
+            accesses.len()
+        );
+    }
     for access in accesses.iter().take(MOST_OF_LINE) {
         let [first, rest @ ..] = &access.requests[..] else { continue };
         text += &drawn(access.launch, first, sample);

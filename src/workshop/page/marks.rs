@@ -26,11 +26,14 @@ impl Named<'_> {
         let name = if self.name.is_empty() { "?" } else { self.name };
         let Some(array) = self.array else { return format!("{name} + {offset} bytes") };
         let mut element = offset / array.element.max(1) as u64;
+        // A request may touch several arrays.
+        if element >= array.shape.iter().map(|extent| *extent as u64).product() {
+            return "another array".into();
+        }
         let mut text = String::new();
-        for (axis, extent) in array.shape.iter().enumerate().rev() {
+        for extent in array.shape.iter().rev() {
             let extent = (*extent).max(1) as u64;
-            let index = if axis == 0 { element } else { element % extent };
-            text = format!("[{index}]{text}");
+            text = format!("[{}]{text}", element % extent);
             element /= extent;
         }
         format!("{name}{text}")

@@ -15,6 +15,7 @@ table.source td.poor { color: var(--accent); font-weight: 650 } tr.plain td.code
 td.bar { min-width: 3.4rem } td.bar div { background: var(--accent); height: .6rem; min-width: 1px; margin-left: auto }
 @media (max-width: 640px) { table.source .more { display: none } table.source td, table.source th { padding: .05rem .3rem } td.bar { min-width: 2rem } }
 tr.faulty td { background: var(--wrong-band) } tr.faulty td.n { color: var(--wrong); font-weight: 650 }
+table.source td.told { text-align: left; white-space: normal; max-width: 40rem; padding-bottom: .3rem }
 p.wrong { border-left: 3px solid var(--wrong); padding: .4rem .8rem; background: var(--wrong-band); margin: .8rem 0; overflow-wrap: anywhere }
 ";
 
@@ -65,9 +66,9 @@ pub(super) fn table(
         };
         let anchor = match pictured.contains(&number) {
             true => format!("<a href=\"#line{number}\">{number}</a>"),
-            false if is_faulty => format!("✗ {number}"),
             false => number.to_string(),
         };
+        let sign = if is_faulty { "✗ " } else { "" };
         let heat = match line.cycles() / f64::max(most, 1e-9) {
             share if share > 0.0 && !is_faulty => format!(
                 " style=\"background: color-mix(in srgb, var(--accent) {:.0}%, transparent)\"",
@@ -77,10 +78,17 @@ pub(super) fn table(
         };
         let _ = writeln!(
             table,
-            "<tr{class}><td class=\"n\">{anchor}</td>{}<td class=\"code\"{heat}>{}</td></tr>",
+            "<tr{class}><td class=\"n\">{sign}{anchor}</td>{}<td class=\"code\"{heat}>{}</td></tr>",
             cells(line, all, most),
             escape(code)
         );
+        if let Some(failure) = failure.filter(|_| faulty.last() == Some(&number)) {
+            let _ = writeln!(
+                table,
+                "<tr class=\"faulty\"><td class=\"n\"></td><td class=\"told\" colspan=\"9\">{}</td></tr>",
+                escape(&failure.message)
+            );
+        }
     }
     table + "</table></div>\n"
 }

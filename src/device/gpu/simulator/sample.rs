@@ -127,10 +127,11 @@ impl Worker {
         let (job, accesses) = (self.job(), self.accesses.as_ref());
         let place = |number: u32| accesses.map_or(String::new(), |own| own.place(number));
         let request = |access: &Use, taken: &Taken, own: &Request| {
-            let mut touched = own.lanes.iter().flatten();
-            let first = touched.next().map_or(0, |(address, _)| *address);
+            // Lanes may touch several arrays; offsets are counted from the first one.
+            let touched = own.lanes.iter().flatten();
+            let first = touched.map(|(address, _)| *address).min().unwrap_or_default();
             let (array, start) = self.array_of(first, access.is_shared).unwrap_or(("", first));
-            let offset = |address: usize| address.wrapping_sub(start) as u64;
+            let offset = |address: usize| (address - start) as u64;
             let lanes = own.lanes.iter();
             let block = job.grid.at(taken.block);
             SampledRequest {
