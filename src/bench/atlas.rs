@@ -288,7 +288,7 @@ mod tests {
         let all = kernels_of(90);
         assert!(all.len() > 200, "{}", all.len());
         for (kernel, family) in [
-            ("switch_f64", "switch"),
+            ("switch_update_f64", "switch"),
             ("matmul_64_nn_f32", "matmul"),
             ("adaptive_average_pool_bwd_x1_f32", "pool"),
         ] {
