@@ -1,7 +1,8 @@
 //! Estimates of times on GPUs: that they cover every kernel, follow the counts, and say what they are.
 
+use alrao::bench::atlas::FAMILIES;
 use alrao::bench::estimate::gpus::{GPUS, named};
-use alrao::bench::estimate::machine_code::compiled;
+use alrao::bench::estimate::machine_code::{compiled, kernels_of};
 use alrao::bench::estimate::{Limit, estimate};
 use alrao::device::{Cost, DType, LaunchWork, ProfiledLaunch};
 use serde_json::Value;
@@ -143,4 +144,49 @@ fn the_page_of_the_cost_model_shows_todays_estimates() {
             assert_eq!(slots.collect::<Vec<_>>().join(", "), *shown, "{family} {tile}");
         }
     }
+}
+
+#[test]
+fn the_atlas_shows_every_kernel_with_its_estimate() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = alrao(folder.path(), &["kernels", "--html", "atlas.html", "--device", "cpu"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(folder.path().join("atlas.html")).unwrap();
+    for foreign in ["http:", "https:", "<script", "src=", "@import", "url(", "<link"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    assert!(page.len() < 600_000, "{} bytes", page.len());
+    let files = std::fs::read_dir(source().join("kernels")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut families: Vec<String> =
+        names.filter_map(|name| name.strip_suffix(".cu").map(str::to_owned)).collect();
+    families.sort();
+    assert_eq!(families, FAMILIES.each_ref().map(|own| own.name));
+    for family in &families {
+        assert!(page.contains(&format!("<h2 id=\"{family}\">")), "{family}");
+    }
+    for kernel in kernels_of(90) {
+        assert_eq!(page.matches(&format!("<td><code>{kernel}</code></td>")).count(), 1, "{kernel}");
+    }
+    // The estimate is that of the table.
+    let rows = json("kernels --estimate h200 --json");
+    for row in rows["kernels"].as_array().unwrap() {
+        let kernel = row["kernel"].as_str().unwrap();
+        let place = page.find(&format!("<code>{kernel}</code>")).unwrap();
+        let own = &page[place..place + page[place..].find("</tr>").unwrap()];
+        let us = row["estimate"]["us"].as_f64().unwrap();
+        assert!(own.contains(&format!("<td>{us:.2}</td>")), "{kernel}: {own}");
+    }
+    refused(folder.path(), &["kernels", "--html", "atlas.html"], "is there already");
+    // Inside of a repository the page links to the files.
+    assert!(page.contains("<code>kernels/switch.cu</code>") && !page.contains("../kernels"));
+    let own = folder.path().join("repository");
+    std::fs::create_dir_all(own.join("docs/kernels")).unwrap();
+    std::fs::create_dir_all(own.join("kernels")).unwrap();
+    std::fs::write(own.join("kernels/target.cuh"), "").unwrap();
+    let output = alrao(&own.join("docs"), &["kernels", "switch", "--html", "a.html"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(own.join("docs/a.html")).unwrap();
+    assert!(page.contains("<a href=\"../kernels/switch.cu\">"), "{page}");
+    assert!(page.contains("<a href=\"../docs/kernels/switch.md\">") && !page.contains("matmul"));
 }

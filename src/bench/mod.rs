@@ -2,6 +2,8 @@
 //! whole training steps beside PyTorch's, and Q-learning.
 
 #[cfg(feature = "cli")]
+pub mod atlas;
+#[cfg(feature = "cli")]
 pub mod comparison;
 pub mod estimate;
 pub mod kernels;

@@ -1,6 +1,7 @@
 //! `alrao kernels`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
@@ -8,12 +9,15 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::arguments::new_file;
+use super::atlas::atlas_of;
 use super::estimates::{self, gpu_model};
 use super::failure::Ending;
 use super::messages;
 use alrao::argument::choice;
-use alrao::bench::estimate::gpus::GpuModel;
+use alrao::bench::estimate::gpus::{self, GpuModel};
 use alrao::bench::estimate::kernels;
+use alrao::bench::estimate::machine_code::kernels_of;
 use alrao::bench::kernels::{Row, measure};
 use alrao::bench::peaks::Peaks;
 use alrao::bench::workloads::{self, Workload};
@@ -27,7 +31,8 @@ use alrao::learn::settings::DeviceSettings;
 #[command(
     after_help = "Examples:\n  alrao kernels                                  # on a GPU: each kernel's time\n  \
     alrao kernels --device simulator optimizer     # without one: the sanitizer's reports\n  \
-    alrao kernels --estimate h200                  # counted instructions and an estimated time"
+    alrao kernels --estimate h200                  # counted instructions and an estimated time\n  \
+    alrao kernels --html atlas.html                # a page on all kernels, with rooflines"
 )]
 pub(super) struct Arguments {
     /// Only kernels with this in their name
@@ -42,6 +47,13 @@ pub(super) struct Arguments {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    /// Write the atlas: a page on all kernels, with the compiler's figures, estimates for the GPU of --estimate (h200 without it), and times if
+    /// there is a GPU
+    #[arg(long, value_name = "FILE.html", conflicts_with_all = ["json", "precision"])]
+    html: Option<PathBuf>,
+    /// Replace the page if it is there
+    #[arg(long, requires = "html")]
+    force: bool,
     #[command(flatten)]
     device: DeviceSettings,
 }
@@ -64,6 +76,20 @@ struct Record<'a> {
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let dtype = arguments.dtype();
+    if let Some(path) = &arguments.html {
+        let wanted = arguments.name.as_deref().unwrap_or_default();
+        refuse_unknown(wanted, dtype, &kernels_of(90))?;
+        let file = new_file("html", path, &[], arguments.force)?;
+        // An estimate is asked for where there is no GPU.
+        let device = arguments.estimate.is_none().then(|| arguments.device.open()).transpose()?;
+        let gpu = arguments.estimate.or(gpus::named("h200"));
+        let page = atlas_of(gpu.expect("it is known"), wanted, device.as_ref(), path)?;
+        file.write(page.as_bytes())?;
+        if !quiet {
+            messages::note(&format!("written {}", path.display()));
+        }
+        return Ok(Ending::Done);
+    }
     if let Some(gpu) = arguments.estimate {
         return estimate(gpu, arguments);
     }

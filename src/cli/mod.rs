@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arguments;
+mod atlas;
 mod bench;
 mod class_tables;
 mod completions;

@@ -1,13 +1,11 @@
 //! How long a kernel would keep a GPU busy, by counts of its memory traffic.
 
+use super::factors::Factors;
 use super::report::Counts;
 use crate::bench::estimate::gpus::GpuModel;
 
 /// Sectors of device memory that an SM's first cache delivers in a cycle: 128 bytes.
 const SECTORS: f64 = 4.0;
-
-/// Operations on f32 numbers of an SM in a cycle without tensor cores: 128 fused multiply-adds.
-const OPERATIONS: f64 = 256.0;
 
 /// The limit that binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +29,35 @@ impl Bound {
     }
 }
 
+/// Bytes per second between all SMs and their first caches.
+pub(super) fn load_store_bytes(gpu: &GpuModel) -> f64 {
+    32.0 * SECTORS * cycles(gpu)
+}
+
+/// Operations per second of all SMs on such factors: a fused multiply-add is two.
+pub(super) fn operations(gpu: &GpuModel, factors: Factors) -> f64 {
+    let [f32, tf32, bf16] = gpu.operations_per_second().map(|(_, own)| own);
+    match factors {
+        Factors::Whole => f32,
+        Factors::Tf32 => tf32,
+        Factors::Bf16 => bf16,
+    }
+}
+
+/// Cycles per second of all SMs together.
+fn cycles(gpu: &GpuModel) -> f64 {
+    gpu.sm_count as f64 * gpu.hertz
+}
+
 /// The nanoseconds that a full GPU needs for this work beside more of the same, and the limit that binds. Launches, the latency of
 /// a single block and instructions other than those counted are left out, so it is a lower bound.
 pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
-    let cycles = gpu.sm_count as f64 * gpu.hertz;
+    let cycles = cycles(gpu);
     let moved = counts.global.transactions as f64 / SECTORS + counts.shared.transactions as f64;
-    let of_tensor_cores = counts.factors.operations().map(|own| own * gpu.tensor_instructions());
-    let operations = of_tensor_cores.unwrap_or(OPERATIONS);
     let times = [
         (counts.array_bytes as f64 / gpu.bytes_per_second, Bound::Memory),
         (moved / cycles, Bound::LoadStore),
-        (counts.operations / operations / cycles, Bound::Arithmetic),
+        (counts.operations / operations(gpu, counts.factors), Bound::Arithmetic),
     ];
     let longest = times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
     longest.map_or((0.0, Bound::Memory), |(seconds, bound)| (1e9 * seconds, bound))
@@ -51,7 +67,6 @@ pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
 mod tests {
     use super::*;
     use crate::bench::estimate::gpus::named;
-    use crate::workshop::factors::Factors;
     use crate::workshop::report::Traffic;
 
     #[test]

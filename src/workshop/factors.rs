@@ -16,6 +16,15 @@ pub enum Factors {
 }
 
 impl Factors {
+    /// The name of their type.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Factors::Whole => "f32",
+            Factors::Tf32 => "tf32",
+            Factors::Bf16 => "bf16",
+        }
+    }
+
     /// The factors of a file, by the instructions that it calls.
     pub(super) fn of(code: &str) -> Factors {
         match code {
@@ -33,15 +42,6 @@ impl Factors {
         match self {
             Factors::Whole | Factors::Bf16 => 0.0,
             Factors::Tf32 => 2f64.powi(-10) + 2f64.powi(-22),
-        }
-    }
-
-    /// Multiplications and additions of one instruction of a warp on tensor cores; `None` without them.
-    pub(super) fn operations(self) -> Option<f64> {
-        match self {
-            Factors::Whole => None,
-            Factors::Tf32 => Some(2.0 * (16 * 8 * 8) as f64),
-            Factors::Bf16 => Some(2.0 * (16 * 8 * 16) as f64),
         }
     }
 }

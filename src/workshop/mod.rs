@@ -22,10 +22,12 @@ mod ladder;
 #[cfg(has_simulator)]
 mod launches;
 mod nvcc;
+pub mod page;
 mod reference;
 mod references;
 mod report;
 mod resources;
+mod sample;
 mod source;
 #[cfg(has_simulator)]
 mod tolerance;
@@ -47,6 +49,7 @@ pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
 pub use report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
 pub use resources::{Resources, resources};
+pub use sample::{Sample, SampledArray};
 pub use source::{Grid, KernelFile, LaunchShape};
 #[cfg(has_simulator)]
 pub use trial::run as try_out;

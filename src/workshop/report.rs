@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::factors::Factors;
+use super::sample::Sample;
 
 /// The result of running a kernel file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct Report {
     pub failure: Option<Failure>,
     /// The memory traffic, of the last shape; `None` after a failure.
     pub counts: Option<Counts>,
+    /// The accesses of the last shape that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
 }
 
 /// A kind of failure.
@@ -132,6 +136,20 @@ impl Report {
 }
 
 impl Failure {
+    /// The lines of the file of this name that the message names, in order.
+    pub fn lines(&self, name: &str) -> Vec<usize> {
+        let mut lines = Vec::new();
+        let marked = format!("{name}:");
+        for (place, _) in self.message.match_indices(&marked) {
+            let rest = &self.message[place + marked.len()..];
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            lines.extend(digits.parse::<usize>().ok().filter(|line| *line > 0));
+        }
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+
     /// What it means, and what to look at.
     pub fn explanation(&self) -> &'static str {
         match self.fault {
@@ -253,6 +271,19 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_that_a_message_names_are_found() {
+        let message = "f block (0, 0, 0) thread (1, 0, 0): a.cu:12: race: reads what thread (0, 0, 0) has written at a.cu:9";
+        let failure = Failure {
+            fault: Fault::Race,
+            shape: String::new(),
+            way: String::new(),
+            message: message.into(),
+        };
+        assert_eq!(failure.lines("a.cu"), [9, 12]);
+        assert!(failure.lines("b.cu").is_empty());
+    }
 
     #[test]
     fn the_simulators_messages_tell_the_kind_of_failure() {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::launches::{check, launches, start};
 use super::reference::{Array, Problem, Value};
-use super::report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
+use super::report::{Counts, Failure, Fault, Report};
+use super::sample::{Sample, counts};
 use super::source::KernelFile;
 use super::tolerance::Tolerance;
-use crate::device::gpu::Gpu;
 use crate::device::simulator::{Guard, Library, Order, SimulatorOptions};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -34,7 +34,7 @@ fn ways(library: &'static Library) -> [Way; 4] {
         races: false,
         ..SimulatorOptions::default()
     };
-    let checked = SimulatorOptions { races: true, traffic: true, ..usual };
+    let checked = SimulatorOptions { races: true, traffic: true, sample: true, ..usual };
     // Where a barrier is missing, memory is read before another thread writes it: that is a race in the first place.
     let unwritten = SimulatorOptions { races: true, unwritten: true, ..usual };
     let reverse = SimulatorOptions {
@@ -64,7 +64,9 @@ pub fn run(file: &KernelFile, library: &Path) -> Result<Report> {
     let mut report = Report::default();
     for shape in &file.shapes {
         let words = file.reference.describe(shape);
-        match run_shape(file, library, shape)? {
+        let (outcome, sample) = run_shape(file, library, shape)?;
+        report.sample = sample.map(|sample| Sample { shape: words.clone(), ..sample });
+        match outcome {
             Ok(counts) => {
                 report.passed.push(words.clone());
                 report.counts = Some(Counts { shape: words, ..counts });
@@ -90,15 +92,20 @@ fn run_shape(
     file: &KernelFile,
     library: &'static Library,
     shape: &[usize],
-) -> Result<std::result::Result<Counts, Failed>> {
+) -> Result<(std::result::Result<Counts, Failed>, Option<Sample>)> {
     let problem = (file.reference.problem)(shape);
     let mut first: Option<(Results, Counts)> = None;
+    let mut sample = None;
     for way in ways(library) {
         let failed = |(fault, message)| (way.name, fault, message);
         let device = Device::simulator(Some(1), way.options)?;
-        let (results, counts) = match run_way(file, library, &problem, &device, way.compares) {
+        let done = run_way(file, library, &problem, &device, way.compares);
+        if way.options.sample {
+            sample = Some(Sample::of(file, &problem, &device));
+        }
+        let (results, counts) = match done {
             Ok(done) => done,
-            Err(failure) => return Ok(Err(failed(failure))),
+            Err(failure) => return Ok((Err(failed(failure)), sample)),
         };
         match &first {
             None => first = Some((results, counts)),
@@ -106,12 +113,13 @@ fn run_shape(
                 let Differs { message, argument, element } =
                     Differs::of(&problem, expected, &results);
                 let writer = writer(file, library, &problem, argument, element);
-                return Ok(Err(failed((Fault::OrderDependent, message + &writer))));
+                let failure = failed((Fault::OrderDependent, message + &writer));
+                return Ok((Err(failure), sample));
             }
             Some(_) => {}
         }
     }
-    Ok(Ok(first.map(|(_, counts)| counts).unwrap_or_default()))
+    Ok((Ok(first.map(|(_, counts)| counts).unwrap_or_default()), sample))
 }
 
 /// Runs the launches once. Returns the bits of all results, and the counts.
@@ -355,43 +363,6 @@ impl Differs {
     }
 }
 
-/// The traffic, by line.
-fn counts(file: &KernelFile, gpu: &Gpu) -> Counts {
-    let mut counts = Counts::default();
-    for site in gpu.traffic() {
-        let traffic = Traffic {
-            requests: site.requests,
-            transactions: site.transactions,
-            least: site.least,
-            lanes: site.lanes,
-            bytes: site.bytes,
-        };
-        match site.is_shared {
-            true => counts.shared.add(&traffic),
-            false => counts.global.add(&traffic),
-        }
-        let Some(line) = line_of(&site.place, &file.name()) else { continue };
-        let (is_shared, is_write) = (site.is_shared, site.is_write);
-        let known = counts
-            .lines
-            .iter_mut()
-            .find(|own| (own.line, own.is_shared, own.is_write) == (line, is_shared, is_write));
-        match known {
-            Some(own) => own.traffic.add(&traffic),
-            None => counts.lines.push(LineCounts { line, is_shared, is_write, traffic }),
-        }
-    }
-    counts.lines.sort_by_key(|own| (own.line, own.is_shared, own.is_write));
-    counts
-}
-
-/// The line of a place in this file; the innermost if the place was inlined.
-fn line_of(place: &str, file: &str) -> Option<usize> {
-    place
-        .split(", inlined in ")
-        .find_map(|one| one.strip_prefix(file)?.strip_prefix(':')?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,8 +371,6 @@ mod tests {
     #[test]
     fn a_place_is_written_as_an_index() {
         assert_eq!(in_brackets(17, &[4, 5]), "[3][2]");
-        assert_eq!(line_of("common.cuh:3, inlined in a.cu:14", "a.cu"), Some(14));
-        assert_eq!(line_of("b.cu:14", "a.cu"), None);
     }
 
     #[test]

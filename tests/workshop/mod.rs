@@ -2,6 +2,7 @@
 
 mod failures;
 mod nvcc;
+mod pages;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -42,6 +42,9 @@ const ISSUE: f64 = 1.12;
 const ALONE: f64 = 2.0;
 const ALONE_FP64: f64 = 16.0;
 
+/// The most warps of an SM.
+const WARPS: f64 = 64.0;
+
 const HOPPER: Units = Units { tensor: 4.0, fp64: 2.0, special: 8.0 };
 const AMPERE: Units = Units { tensor: 8.0, fp64: 4.0, special: 8.0 };
 
@@ -96,9 +99,22 @@ impl GpuModel {
         resident_blocks(self.shared, registers, shared, threads)
     }
 
-    /// Instructions on matrices that the tensor cores of an SM take in a cycle.
-    pub fn tensor_instructions(&self) -> f64 {
-        self.schedulers / self.units.tensor
+    /// Occupancy: the resident warps of an SM relative to the most it can have.
+    pub fn occupancy(&self, registers: usize, shared: usize, threads: usize) -> f64 {
+        let warps = threads.div_ceil(32).max(1);
+        (self.resident(registers, shared, threads) * warps) as f64 / WARPS
+    }
+
+    /// Operations per second, by type: multiply-adds of f32 on 128 lanes of an SM, and products of `mma.sync`, of 16 x 8 x 8 in tf32 and
+    /// 16 x 8 x 16 in bf16.
+    pub fn operations_per_second(&self) -> [(&'static str, f64); 3] {
+        let cycles = self.sm_count as f64 * self.hertz;
+        let products = self.schedulers / self.units.tensor;
+        [
+            ("f32", 2.0 * 128.0 * cycles),
+            ("tf32", 2.0 * 1024.0 * products * cycles),
+            ("bf16", 2.0 * 2048.0 * products * cycles),
+        ]
     }
 
     /// Cycles in which a scheduler takes a warp through a pass, by each limit alone.

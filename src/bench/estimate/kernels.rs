@@ -24,6 +24,8 @@ pub struct KernelRow {
     pub shared: usize,
     /// Blocks of the launch.
     pub blocks: usize,
+    /// Threads of a block.
+    pub threads: usize,
     /// One pass through its main loop.
     pub pass: Pass,
     /// The estimate.
@@ -60,6 +62,7 @@ pub fn kernels(
                 registers: kernel.registers,
                 shared: kernel.shared + launch.shared,
                 blocks: launch.blocks,
+                threads: launch.threads,
                 pass: kernel.pass,
                 estimate: estimate(gpu, launch, Some(least), dtype),
             });

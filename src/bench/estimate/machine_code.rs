@@ -100,9 +100,21 @@ pub struct Compiled {
 
 /// A kernel's numbers on an architecture, 80 or 90; `None` for an unknown one.
 pub fn compiled(arch: u32, kernel: &str) -> Option<Compiled> {
+    all().get(&(arch, kernel)).copied()
+}
+
+/// The names of all kernels on an architecture, sorted.
+#[cfg(feature = "cli")]
+pub fn kernels_of(arch: u32) -> Vec<&'static str> {
+    let own = all().keys().filter(|(own, _)| *own == arch);
+    let mut names: Vec<&str> = own.map(|(_, kernel)| *kernel).collect();
+    names.sort_unstable();
+    names
+}
+
+fn all() -> &'static HashMap<(u32, &'static str), Compiled> {
     static ALL: OnceLock<HashMap<(u32, &'static str), Compiled>> = OnceLock::new();
-    let all = ALL.get_or_init(|| PINNED.lines().filter_map(parse).collect());
-    all.get(&(arch, kernel)).copied()
+    ALL.get_or_init(|| PINNED.lines().filter_map(parse).collect())
 }
 
 const PINNED: &str = include_str!("../../../tests/machine_code.txt");

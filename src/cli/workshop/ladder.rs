@@ -8,11 +8,13 @@ use std::thread;
 use clap::Args;
 use serde::Serialize;
 
+use super::pages::Pages;
 use super::run::in_words;
 use crate::cli::class_tables::table;
+use crate::cli::estimates::gpu_model;
 use crate::cli::failure::Ending;
 use crate::cli::messages;
-use alrao::bench::estimate::gpus::{self, GpuModel};
+use alrao::bench::estimate::gpus::GpuModel;
 use alrao::error::Error;
 use alrao::workshop::{
     Column, Counts, KernelFile, LADDERS, Ladder, Resources, Versions, busy_time, resources,
@@ -22,7 +24,7 @@ use alrao::workshop::{
 /// Run a kernel's versions from naive to fast, and compare their counts; without a name, list them
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder update --copy .\n  \
+    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder matmul --html matmul\n  alrao workshop ladder update --copy .\n  \
     alrao workshop ladder ./update\n\nEach number that a version's idea is about is marked with *. busy is an estimate: the time for which the \
     work keeps a full GPU busy. Registers, shared memory and occupancy are nvcc's; without nvcc in NVCC, CUDA_HOME or PATH, pinned figures are \
     shown."
@@ -32,14 +34,20 @@ pub(super) struct Arguments {
     #[arg(value_name = "LADDER|DIR")]
     name: Option<String>,
     /// The GPU of the estimate
-    #[arg(long, default_value = "h200", value_parser = ["h200", "h100", "a100"])]
-    gpu: String,
+    #[arg(long, default_value = "h200", value_parser = gpu_model())]
+    gpu: &'static GpuModel,
     /// Write the versions into a folder, to read and change them
     #[arg(long, value_name = "DIR", requires = "name")]
     copy: Option<PathBuf>,
     /// Print an object for each version
     #[arg(long)]
     json: bool,
+    /// Write pages into a folder: index.html with the versions on one roofline, and a page for each version
+    #[arg(long, value_name = "DIR", requires = "name", conflicts_with = "copy")]
+    html: Option<PathBuf>,
+    /// Replace pages that are there
+    #[arg(long, requires = "html")]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
@@ -49,8 +57,12 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         return copy(ladder, &folder.join(ladder.name), quiet);
     }
     let ladder = Versions::named(name)?;
-    let gpu = gpus::named(&arguments.gpu).ok_or_else(|| Error::field("gpu", "is not known"))?;
+    let gpu = arguments.gpu;
     let program = env::current_exe()?;
+    let pages =
+        arguments.html.as_deref().map(|folder| Pages::new(folder, &ladder, arguments.force));
+    let pages = pages.transpose()?;
+    let mut reports = Vec::new();
     let mut rungs = Vec::new();
     // nvcc works on the next file while the simulator has one.
     let compiled = thread::scope(|scope| {
@@ -62,6 +74,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
                 messages::result(&in_words(file, &report, None))?;
                 return Ok(None);
             };
+            reports.push((file.clone(), report));
             rungs.push((file, counts));
         }
         anyhow::Ok(compiling.join().ok())
@@ -85,6 +98,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
         false => shown(&ladder, &rungs, gpu),
     };
     messages::result(&text)?;
+    if let Some(pages) = pages {
+        pages.write(&ladder, &reports, gpu, quiet)?;
+    }
     Ok(Ending::Done)
 }
 

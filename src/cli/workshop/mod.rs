@@ -2,6 +2,7 @@
 
 mod course;
 mod ladder;
+mod pages;
 mod run;
 
 use clap::{Args, Subcommand};
@@ -54,7 +55,7 @@ fn with_lines_before(error: anyhow::Error) -> anyhow::Error {
 
 fn run_command(command: &Command, quiet: bool) -> anyhow::Result<Ending> {
     match command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(arguments, quiet),
         Command::References(arguments) => run::references(arguments),
         Command::Ladder(arguments) => ladder::run(arguments, quiet),
         Command::List(arguments) => course::list(arguments),

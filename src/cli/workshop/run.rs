@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::arguments::new_file;
 use crate::cli::class_tables::table;
+use crate::cli::estimates::gpu_model;
 use crate::cli::failure::Ending;
 use crate::cli::messages;
-use alrao::bench::estimate::gpus::{self, GpuModel};
+use alrao::bench::estimate::gpus::GpuModel;
 use alrao::error::Error;
+use alrao::workshop::page::kernel_page;
 use alrao::workshop::{
     Counts, Failure, KernelFile, LineCounts, REFERENCES, Report, busy_time, limit_resources,
     run as run_file, try_out,
@@ -17,17 +20,32 @@ use alrao::workshop::{
 
 /// Compile a kernel file, run it under all checks, compare it with its reference, and count its memory traffic
 #[derive(Args)]
-#[command(after_help = "Example:\n  alrao workshop run transpose.cu")]
+#[command(
+    after_help = "Examples:\n  alrao workshop run transpose.cu\n  alrao workshop run transpose.cu --html transpose.html"
+)]
 pub(super) struct Arguments {
     /// CUDA C++ with a header
     #[arg(value_name = "FILE.cu")]
     file: PathBuf,
-    /// The GPU of the estimate
-    #[arg(long, default_value = "h200", value_parser = ["h200", "h100", "a100"])]
-    gpu: String,
     /// Print the result as JSON, also that of a file that does not compile
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    page: Page,
+    /// The GPU of the estimate
+    #[arg(long, default_value = "h200", value_parser = gpu_model())]
+    gpu: &'static GpuModel,
+}
+
+/// A page with pictures.
+#[derive(Args)]
+pub(super) struct Page {
+    /// Write a page: the source with its counts, the addresses of a warp's lanes, bank conflicts, the work between barriers, the roofline
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// Replace the page if it is there
+    #[arg(long, requires = "html")]
+    force: bool,
 }
 
 /// List what a kernel file can compute, or show the parameters of one
@@ -46,7 +64,10 @@ pub(super) struct Trial {
     report: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
+    let Page { html, force } = &arguments.page;
+    let html = html.as_ref().map(|path| (path, new_file("html", path, &[&arguments.file], *force)));
+    let html = html.map(|(path, file)| file.map(|file| (path, file))).transpose()?;
     let (file, report) = match checked(arguments) {
         Ok(checked) => checked,
         Err(error) => {
@@ -57,12 +78,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             return Err(error.into());
         }
     };
-    let gpu = gpus::named(&arguments.gpu).ok_or_else(|| Error::field("gpu", "is not known"))?;
     let text = match arguments.json {
-        true => serde_json::to_string(&report)? + "\n",
-        false => in_words(&file, &report, Some(gpu)),
+        // The addresses are for pictures.
+        true => serde_json::to_string(&Report { sample: None, ..report.clone() })? + "\n",
+        false => in_words(&file, &report, Some(arguments.gpu)),
     };
     messages::result(&text)?;
+    if let Some((path, own)) = html {
+        own.write(kernel_page(&file, &report, arguments.gpu, &made("run")).as_bytes())?;
+        if !quiet {
+            messages::note(&format!("written {}", path.display()));
+        }
+    }
     Ok(if report.failure.is_some() { Ending::Faulty } else { Ending::Done })
 }
 
@@ -72,6 +99,11 @@ fn checked(arguments: &Arguments) -> Result<(KernelFile, Report), Error> {
         .map_err(|error| Error::device("simulator", format!("this program's path: {error}")))?;
     let report = run_file(&file, &program)?;
     Ok((file, report))
+}
+
+/// The last line of a page.
+pub(super) fn made(command: &str) -> String {
+    format!("alrao workshop {command}; written by alrao {}", env!("CARGO_PKG_VERSION"))
 }
 
 pub(super) fn trial(arguments: &Trial) -> anyhow::Result<Ending> {
@@ -147,26 +179,12 @@ fn of_failure(file: &KernelFile, failure: &Failure) -> String {
         false => format!("wrong    {}, {}\n\n{}\n", failure.shape, failure.way, failure.message),
     };
     let lines: Vec<&str> = file.text.lines().collect();
-    for line in lines_of(&failure.message, &file.name()) {
+    for line in failure.lines(&file.name()) {
         if let Some(own) = lines.get(line - 1) {
             text += &format!("{line:>5} | {own}\n");
         }
     }
     text + &format!("\n{}\n", failure.explanation())
-}
-
-/// The lines of a file that a message names, in order.
-fn lines_of(message: &str, name: &str) -> Vec<usize> {
-    let mut lines = Vec::new();
-    let marked = format!("{name}:");
-    for (place, _) in message.match_indices(&marked) {
-        let rest = &message[place + marked.len()..];
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        lines.extend(digits.parse::<usize>().ok().filter(|line| *line > 0));
-    }
-    lines.sort_unstable();
-    lines.dedup();
-    lines
 }
 
 /// The traffic of each line, and of all.
@@ -211,16 +229,4 @@ fn of_counts(file: &KernelFile, counts: &Counts) -> String {
         counts.barriers_of_block(),
         counts.active_lanes().map_or_else(|| "-".into(), messages::percent),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lines_that_a_message_names_are_found() {
-        let message = "f block (0, 0, 0) thread (1, 0, 0): a.cu:12: race: reads what thread (0, 0, 0) has written at a.cu:9";
-        assert_eq!(lines_of(message, "a.cu"), [9, 12]);
-        assert!(lines_of(message, "b.cu").is_empty());
-    }
 }

@@ -11,7 +11,7 @@ use super::host_work::HostWork;
 use super::launch::{Argument, Launch, LaunchWork, Pointer};
 use super::memory::{Heap, Memory};
 use super::occupancy::{Limits, Resources};
-use super::reports::{LaunchTrace, SiteTraffic};
+use super::reports::{LaunchSample, LaunchTrace, SiteTraffic};
 use crate::device::DeviceKind;
 use crate::device::profile::{ProfiledLaunch, Profiler};
 use crate::error::{Error, Result};
@@ -144,6 +144,11 @@ impl Gpu {
     /// to count it.
     pub fn traffic(&self) -> Vec<SiteTraffic> {
         self.driver.traffic()
+    }
+
+    /// A sample of the accesses of each launch, in the order of the launches. Empty unless the simulator was asked for it.
+    pub fn samples(&self) -> Vec<LaunchSample> {
+        self.driver.samples()
     }
 
     /// What each launch left in its buffers, in the order of the launches. Empty unless the simulator was asked for it.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::launch::Launch;
 use super::occupancy::{self, Limits, Resources};
-use super::reports::{LaunchTrace, SiteTraffic};
+use super::reports::{LaunchSample, LaunchTrace, SiteTraffic};
 use crate::device::DeviceKind;
 
 /// The result of a driver's call, with a message for people.
@@ -120,6 +120,11 @@ pub(in crate::device) trait Driver {
 
     /// The memory traffic of the launched kernels; only the simulator counts it, of kernels that report their accesses.
     fn traffic(&self) -> Vec<SiteTraffic> {
+        Vec::new()
+    }
+
+    /// A sample of the accesses of each launch; only the simulator keeps it, of kernels that report their accesses.
+    fn samples(&self) -> Vec<LaunchSample> {
         Vec::new()
     }
 

@@ -30,5 +30,5 @@ pub use launch::LaunchWork;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
 pub(crate) use occupancy::resident_blocks;
 pub use occupancy::{Limits, Resources};
-pub use reports::{LaunchTrace, SiteTraffic};
+pub use reports::{LaunchSample, LaunchTrace, PhaseTraffic, SampledRequest, SiteTraffic};
 pub(crate) use ring::Ring;

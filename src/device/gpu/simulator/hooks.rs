@@ -57,7 +57,7 @@ fn block_sync(
         barrier.clear();
         worker.sweep = 0;
         if let Some(accesses) = &mut worker.accesses {
-            accesses.block_barrier();
+            accesses.block_barrier(site);
         }
     }
     Ok(Wait::Park)

@@ -7,6 +7,7 @@ use super::abi::{Kernel, Triple};
 use super::memory;
 use super::traffic::{Transactions, Use};
 use crate::device::gpu::launch::ArgumentKind;
+use crate::device::gpu::reports::LaunchSample;
 
 /// The order in which the threads of a block and the blocks of a grid are run. No kernel may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -58,6 +59,8 @@ pub(super) struct Mode {
     pub most_accesses: u64,
     /// Whether their memory traffic is counted.
     pub traffic: bool,
+    /// Whether a sample of them is kept.
+    pub sample: bool,
 }
 
 /// One launch, as its blocks see it.
@@ -124,6 +127,7 @@ pub(super) struct Seen {
     /// How often blocks have passed a barrier, in a checked launch.
     pub passed_barriers: u64,
     pub traffic: Vec<PlaceTraffic>,
+    pub sample: Option<LaunchSample>,
 }
 
 /// The memory traffic at one place, `FILE:LINE`.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::abi::Site;
 use super::job::{Job, PlaceTraffic};
 use super::races::Races;
+use super::sample::Sample;
 use super::source::source_of;
 use super::traffic::Traffic;
 
@@ -41,7 +42,7 @@ impl Accesses {
         // program or library.
         self.origin = std::ptr::from_ref(job.kernel) as usize;
         self.sites.clear();
-        self.traffic = mode.traffic.then(Traffic::default);
+        self.traffic = mode.traffic.then(|| Traffic::new(mode.sample));
         self.races.begin_launch(blocks, threads);
     }
 
@@ -50,15 +51,21 @@ impl Accesses {
         self.races.begin_block(number);
         if let Some(traffic) = &mut self.traffic {
             traffic.barrier();
+            if let Some(sample) = &mut traffic.sample {
+                sample.begin_block(number);
+            }
         }
     }
 
     /// All threads of the block have reached its barrier.
-    pub fn block_barrier(&mut self) {
+    pub fn block_barrier(&mut self, site: &'static Site) {
         self.barriers += 1;
         self.races.block_barrier();
         if let Some(traffic) = &mut self.traffic {
             traffic.barrier();
+            if let Some(sample) = &mut traffic.sample {
+                sample.barrier(site);
+            }
         }
     }
 
@@ -67,6 +74,13 @@ impl Accesses {
         let Some(mut traffic) = self.traffic.take() else { return Vec::new() };
         let taken = traffic.take().into_iter();
         taken.map(|(access, count)| (self.place(access.place), access, count)).collect()
+    }
+
+    /// The sample of the launch; to be taken before its traffic.
+    pub fn take_sample(&mut self) -> Option<Sample> {
+        let traffic = self.traffic.as_mut()?;
+        traffic.barrier();
+        traffic.sample.take()
     }
 
     /// The number of accesses checked in this launch.

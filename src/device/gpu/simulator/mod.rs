@@ -19,6 +19,7 @@ mod processor;
 #[cfg(test)]
 mod race_tests;
 mod races;
+mod sample;
 mod shared_memory;
 mod signals;
 mod source;
@@ -46,7 +47,7 @@ use self::traffic::Transactions;
 use self::worker::Worker;
 use super::driver::{Driver, Outcome};
 use super::launch::Launch;
-use super::reports::{LaunchTrace, SiteTraffic};
+use super::reports::{LaunchSample, LaunchTrace, SiteTraffic};
 use crate::device::DeviceKind;
 use crate::device::threads::start_pool;
 use crate::error::{Error, Result};
@@ -92,6 +93,8 @@ pub struct SimulatorOptions {
     pub most_accesses: u64,
     /// Whether to count the memory traffic of the warps' accesses; needs `races`.
     pub traffic: bool,
+    /// Whether to keep a sample of the accesses, with their addresses; needs `traffic`.
+    pub sample: bool,
     /// Whether to keep a hash of each buffer after each launch that has it, to find the first one that differs.
     pub trace: bool,
     /// Bytes of a data set that may stay on the device; larger ones are streamed.
@@ -115,6 +118,7 @@ impl Default for SimulatorOptions {
             unwritten: false,
             most_accesses: u64::MAX,
             traffic: false,
+            sample: false,
             trace: false,
             room_for_data: 1 << 30,
             lost_after: None,
@@ -133,6 +137,7 @@ pub(in crate::device) struct Simulator {
     /// How often blocks have passed a barrier, in checked launches.
     passed_barriers: AtomicU64,
     traffic: Mutex<TrafficByPlace>,
+    samples: Mutex<Vec<LaunchSample>>,
     launches: AtomicU64,
     traces: Mutex<Vec<LaunchTrace>>,
     /// The dynamic shared memory that each kernel has been allowed.
@@ -168,6 +173,7 @@ impl Simulator {
             accesses: AtomicU64::new(0),
             passed_barriers: AtomicU64::new(0),
             traffic: Mutex::default(),
+            samples: Mutex::default(),
             launches: AtomicU64::new(0),
             traces: Mutex::default(),
             allowed_shared: Mutex::default(),
@@ -211,6 +217,7 @@ impl Simulator {
             accesses.fetch_add(seen.accesses, Ordering::Relaxed);
             passed_barriers.fetch_add(seen.passed_barriers, Ordering::Relaxed);
             add_traffic(&mut locked(traffic), job.kernel.name(), seen.traffic);
+            locked(&self.samples).extend(seen.sample);
             if let Err(failure) = outcome {
                 is_over.store(true, Ordering::Relaxed);
                 let mut first = locked(&first);
@@ -335,6 +342,7 @@ impl Driver for Simulator {
                 races: reports && options.races,
                 unwritten: options.unwritten,
                 traffic: options.traffic,
+                sample: options.sample,
                 most_accesses: options
                     .most_accesses
                     .saturating_sub(self.accesses.load(Ordering::Relaxed)),
@@ -367,6 +375,10 @@ impl Driver for Simulator {
 
     fn traces(&self) -> Vec<LaunchTrace> {
         locked(&self.traces).clone()
+    }
+
+    fn samples(&self) -> Vec<LaunchSample> {
+        locked(&self.samples).clone()
     }
 
     fn traffic(&self) -> Vec<SiteTraffic> {

@@ -132,6 +132,16 @@ impl SharedMemory {
         Some(outside(page_start, array.address..array.address + array.bytes))
     }
 
+    /// The name and the address of the array that an address lies in.
+    pub fn array_of(&self, address: usize) -> Option<(&'static str, usize)> {
+        if let Some(pages) = self.dynamic.as_ref().filter(|pages| pages.holds(address)) {
+            let start = pages.end() - self.dynamic_bytes.next_multiple_of(ALIGNMENT);
+            return Some(("dynamic shared memory", start));
+        }
+        let array = self.arrays.iter().flatten().find(|array| array.pages.holds(address))?;
+        Some((array.name, array.address))
+    }
+
     /// Describes an address in shared memory or on its guard pages.
     pub fn describe(&self, address: usize) -> Option<String> {
         if let Some(pages) = self.dynamic.as_ref().filter(|pages| pages.holds(address)) {

@@ -7,6 +7,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::AddAssign;
 
+use super::sample::Sample;
+
 /// Bytes of a sector, the smallest transfer of device memory.
 const SECTOR: usize = 32;
 
@@ -44,17 +46,19 @@ impl AddAssign for Transactions {
 }
 
 /// A place in the source and the kind of its access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Use {
     pub place: u32,
     pub is_write: bool,
     pub is_shared: bool,
 }
 
+/// The address and bytes of each lane that takes part in an access.
+pub(super) type Lanes = [Option<(usize, usize)>; 32];
+
 /// One access of a warp, possibly still without some lanes.
 struct Request {
-    /// The address and bytes of each lane that has made it.
-    lanes: [Option<(usize, usize)>; 32],
+    lanes: Lanes,
 }
 
 /// The accesses of one warp at one place since the last barrier.
@@ -72,9 +76,16 @@ struct Open {
 pub(super) struct Traffic {
     open: HashMap<(u32, Use), Open>,
     by_use: HashMap<Use, Transactions>,
+    /// Some of the requests, if they are asked for.
+    pub sample: Option<Sample>,
 }
 
 impl Traffic {
+    /// No accesses so far. `is_sampled`: whether some are to be kept.
+    pub fn new(is_sampled: bool) -> Traffic {
+        Traffic { sample: is_sampled.then(Sample::default), ..Traffic::default() }
+    }
+
     /// Adds a thread's access to `bytes` bytes at an address.
     pub fn touch(&mut self, thread: u32, access: Use, address: usize, bytes: usize) {
         let open = self.open.entry((thread / 32, access)).or_default();
@@ -90,15 +101,23 @@ impl Traffic {
         while open.requests.len() > MOST_OPEN || open.requests.front().is_some_and(is_whole) {
             let request = open.requests.pop_front().expect("there is a first");
             open.counted += 1;
-            *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
+            let transactions = request.transactions(access.is_shared);
+            *self.by_use.entry(access).or_default() += transactions;
+            if let Some(sample) = &mut self.sample {
+                sample.add(thread / 32, access, &request.lanes, transactions);
+            }
         }
     }
 
     /// The block's threads have reached a barrier or its end: all open requests are complete.
     pub fn barrier(&mut self) {
-        for ((_, access), open) in self.open.drain() {
+        for ((warp, access), open) in self.open.drain() {
             for request in open.requests {
-                *self.by_use.entry(access).or_default() += request.transactions(access.is_shared);
+                let transactions = request.transactions(access.is_shared);
+                *self.by_use.entry(access).or_default() += transactions;
+                if let Some(sample) = &mut self.sample {
+                    sample.add(warp, access, &request.lanes, transactions);
+                }
             }
         }
     }

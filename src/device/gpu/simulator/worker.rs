@@ -168,6 +168,8 @@ impl Worker {
 
     /// Ends a launch and returns the report of it.
     pub fn end(&mut self) -> Seen {
+        let sample = self.accesses.as_mut().and_then(|accesses| accesses.take_sample());
+        let sample = sample.map(|sample| self.describe_sample(&sample));
         self.job = None;
         self.context_mut().worker = null_mut();
         Seen {
@@ -176,6 +178,7 @@ impl Worker {
             accesses: self.accesses.as_ref().map_or(0, |accesses| accesses.count()),
             passed_barriers: self.accesses.as_ref().map_or(0, |accesses| accesses.barriers),
             traffic: self.accesses.as_mut().map_or(Vec::new(), |accesses| accesses.take_traffic()),
+            sample,
         }
     }
 

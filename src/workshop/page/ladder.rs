@@ -1,0 +1,135 @@
+//! The page on a ladder: its versions on one roofline, in one table, and the costliest access of each.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::accesses::{accesses, capital, drawn};
+use super::limits::{CAPTION, point, roofs};
+use super::style::{about, style};
+use crate::bench::estimate::gpus::GpuModel;
+use crate::plots::page::{escape, page};
+use crate::plots::roofline::{Point, roofline};
+use crate::workshop::column::Column;
+use crate::workshop::estimate::busy_time;
+use crate::workshop::ladder::Versions;
+use crate::workshop::report::{Counts, LineCounts, Report};
+use crate::workshop::source::KernelFile;
+
+/// The name of a version's page.
+pub fn page_name(file: &KernelFile) -> String {
+    Path::new(&file.name()).with_extension("html").display().to_string()
+}
+
+/// The page on a ladder whose versions were run. It links to their pages, [`page_name`]. `made` is its last line.
+pub fn ladder_page(
+    ladder: &Versions,
+    rungs: &[(KernelFile, Report)],
+    gpu: &GpuModel,
+    made: &str,
+) -> String {
+    let counted: Vec<(&KernelFile, &Report, &Counts)> = rungs
+        .iter()
+        .filter_map(|(file, report)| Some((file, report, report.counts.as_ref()?)))
+        .collect();
+    let shape = counted.first().map_or("", |(_, _, counts)| &counts.shape);
+    let mut body = format!(
+        "<p>{}, from naive to fast: one idea a version. Counted for {}; estimated for {}.</p>\n",
+        escape(&capital(&ladder.about)),
+        escape(shape),
+        escape(gpu.title)
+    );
+    let points: Vec<Point> = counted
+        .iter()
+        .enumerate()
+        .map(|(place, (file, _, counts))| {
+            point(&file.name(), &(place + 1).to_string(), counts, gpu)
+        })
+        .collect();
+    let roofs = roofs(gpu, counted.iter().map(|(_, _, counts)| counts.factors));
+    let about = format!("the roofline of {}, with {} versions", gpu.title, points.len());
+    let picture = roofline(&about, (720.0, 420.0), &roofs, &points, true);
+    let _ = write!(
+        body,
+        "<figure><div class=\"wide\">{picture}</div>\n<figcaption>A number is a version. {CAPTION}</figcaption></figure>\n"
+    );
+    body += "<h2>The versions in numbers</h2>\n";
+    body += &table(&counted, gpu);
+    body += "<h2>The costliest access of each version</h2>\n\
+             <p class=\"note\">The line with most load/store cycles, as the first warp made it. A version's page has all others.</p>\n";
+    for (file, report, counts) in &counted {
+        body += &costliest(file, report, counts);
+    }
+    page(&format!("{}: {} versions", ladder.name, rungs.len()), &style(), &body, made)
+}
+
+fn link(file: &KernelFile) -> String {
+    let name = file.name();
+    format!("<a href=\"{}\">{}</a>", escape(&page_name(file)), escape(name.trim_end_matches(".cu")))
+}
+
+fn table(counted: &[(&KernelFile, &Report, &Counts)], gpu: &GpuModel) -> String {
+    let heads: String =
+        Column::ALL.iter().map(|column| format!("<th>{}</th>", head(*column))).collect();
+    let mut table = format!(
+        "<div class=\"wide\"><table class=\"ladder\">\n<tr><th>version</th>{heads}<th>busy ns</th><th>limit</th></tr>\n"
+    );
+    for (file, _, counts) in counted {
+        let cell = |column: &Column| {
+            let class = if file.improves == Some(*column) { " class=\"idea\"" } else { "" };
+            let own = column.of(counts);
+            let digits = match column {
+                Column::Requests | Column::Bytes | Column::Launches => 0,
+                Column::Lanes | Column::Barriers => 1,
+                Column::Sectors | Column::Wavefronts | Column::OperationsPerByte => 2,
+            };
+            format!("<td{class}>{own:.digits$}</td>")
+        };
+        let cells: String = Column::ALL.iter().map(cell).collect();
+        let (time, limit) = busy_time(gpu, counts);
+        let _ = writeln!(
+            table,
+            "<tr><td>{}</td>{cells}<td>{time:.2}</td><td>{}</td></tr>",
+            link(file),
+            limit.name()
+        );
+    }
+    table
+        + "</table></div>\n<p class=\"note\">Marked: what the version's idea is about. Sectors and wavefronts: for each request of a warp to device and \
+           shared memory. Bytes: whole sectors, between SMs and device memory. Lanes: percent that take part. Busy: an estimate of the time for which \
+           the work keeps a full GPU busy.</p>\n"
+}
+
+fn head(column: Column) -> &'static str {
+    match column {
+        Column::OperationsPerByte => "ops/<wbr>byte",
+        Column::Lanes => "lanes %",
+        other => other.name(),
+    }
+}
+
+/// The access of a version that takes most load/store cycles.
+fn costliest(file: &KernelFile, report: &Report, counts: &Counts) -> String {
+    let cycles = |own: &LineCounts| match own.is_shared {
+        true => 4 * own.traffic.transactions,
+        false => own.traffic.transactions,
+    };
+    let mut text = format!("<h3>{}</h3>\n<p>{}</p>\n", link(file), escape(&about(&file.text)));
+    let Some(sample) = &report.sample else { return text };
+    let Some(line) = counts.lines.iter().max_by_key(|own| cycles(own)) else { return text };
+    let of_lines = accesses(sample, &file.name());
+    let is_own = |own: &&super::accesses::Access| {
+        let first = own.requests[0];
+        (first.is_shared, first.is_write) == (line.is_shared, line.is_write)
+    };
+    let own = of_lines.get(&line.line).into_iter().flatten().filter(is_own);
+    let Some(access) = own.max_by_key(|own| own.requests[0].transactions) else { return text };
+    let code = file.text.lines().nth(line.line - 1).unwrap_or_default().trim();
+    let _ = write!(
+        text,
+        "<pre>{} {}</pre>\n{}",
+        line.line,
+        escape(code),
+        drawn(access.launch, access.requests[0], sample)
+    );
+    text
+}
