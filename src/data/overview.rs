@@ -53,6 +53,13 @@ pub fn overview(source: &str, options: &LoadOptions) -> Result<Overview> {
     problems.extend(
         dataset.as_ref().and_then(|own| own.check_targets().err()).map(|own| own.to_string()),
     );
+    let of_id = |own: &ColumnOverview| {
+        format!(
+            "column '{}' looks like an id, which says nothing about new rows: `ignore` leaves it out",
+            own.name
+        )
+    };
+    problems.extend(columns.iter().filter(|own| own.is_id).map(of_id));
     let ranges = dataset.as_ref().map(ranges).unwrap_or_default();
     Ok(Overview { format, columns, dataset, ranges, problems })
 }

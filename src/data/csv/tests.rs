@@ -9,7 +9,8 @@ fn options(target: &str) -> LoadOptions {
 }
 
 fn with(target: &str, task: TargetKind, missing: Missing) -> LoadOptions {
-    let table = TableOptions { target: Some(target.into()), task, missing, known: None };
+    let table =
+        TableOptions { target: Some(target.into()), task, missing, ..TableOptions::default() };
     LoadOptions { table, ..options(target) }
 }
 
