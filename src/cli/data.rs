@@ -9,8 +9,8 @@ use super::failure::Ending;
 use super::messages;
 use alrao::argument::{Argument, choice, whole};
 use alrao::data::{
-    ColumnList, ColumnOverview, Content, Dataset, LoadOptions, Missing, Overview, Part, TableOptions,
-    TargetKind, overview,
+    ColumnList, ColumnOverview, Content, Dataset, LoadOptions, Missing, Overview, Part,
+    TableOptions, TargetKind, overview,
 };
 
 /// The most classes in a table.

@@ -106,8 +106,9 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     let mut arrays = Arrays { table: Some(Arc::new(table)), names: class_names, ..arrays };
     if options.table.missing == Missing::Mean {
         arrays.fill_missing().map_err(|name| {
-            let message =
-                format!("column '{name}' has no value in the training part: `ignore` leaves it out");
+            let message = format!(
+                "column '{name}' has no value in the training part: `ignore` leaves it out"
+            );
             Error::file(path, message)
         })?;
     }
@@ -218,7 +219,9 @@ impl File<'_> {
         let name = &self.header.names[place];
         let Some(first) = &profile.first_text else {
             return match profile.numbers {
-                0 => Err(self.error(format!("column '{name}' has no value: `ignore` leaves it out"))),
+                0 => {
+                    Err(self.error(format!("column '{name}' has no value: `ignore` leaves it out")))
+                }
                 _ => Ok(None),
             };
         };

@@ -138,6 +138,40 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_look_like_ids_are_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.csv");
+        let write = |rows: usize| {
+            let row = |row: usize| {
+                format!("{},n{row},{},{},{}.5,{}\n", row + 7, row / 2, row % 3, row, row * row)
+            };
+            let rows: String = (0..rows).map(row).collect();
+            std::fs::write(&path, format!("id,name,pair,kind,half,square\n{rows}")).unwrap();
+        };
+        let ids = |target: Option<&str>, ignore: &[&str]| {
+            let ignore = ignore.iter().map(|name| (*name).to_owned()).collect();
+            let table = TableOptions {
+                target: target.map(str::to_owned),
+                ignore,
+                ..TableOptions::default()
+            };
+            let options = LoadOptions { table, ..LoadOptions::default() };
+            let problems = overview(path.to_str().unwrap(), &options).unwrap().problems;
+            let of_id = |own: &String| {
+                own.contains("`ignore` leaves it out")
+                    .then(|| own.split('\'').nth(1).unwrap().to_owned())
+            };
+            problems.iter().filter_map(of_id).collect::<Vec<_>>()
+        };
+        write(20);
+        assert_eq!(ids(None, &[]), ["id", "name"]);
+        assert_eq!(ids(None, &["name"]), ["id"]);
+        assert_eq!(ids(Some("id"), &["2"]), [""; 0]);
+        write(4);
+        assert_eq!(ids(None, &[]), [""; 0]);
+    }
+
+    #[test]
     fn numbers_have_a_range() {
         assert_eq!(range([1.0, 3.0, -2.0].into_iter()), "from -2 to 3, mean 0.6667");
         let tenth = f64::from(0.1f32);

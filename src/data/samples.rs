@@ -9,9 +9,8 @@ use super::images::samples::{ImageBatches, SampleFiles};
 use super::pad::padded;
 use super::sample_batch::{SampleBatch, SampleForm, SampleName};
 use super::{
-    Arrays, Content, Inputs, Kind, LoadOptions, Normalize, Part, Split, Table, Targets,
-    arrays, cifar, csv,
-    generated_seed, idx, images, load_with, numpy, read, unreadable,
+    Arrays, Content, Inputs, Kind, LoadOptions, Normalize, Part, Split, Table, Targets, arrays,
+    cifar, csv, generated_seed, idx, images, load_with, numpy, read, unreadable,
 };
 use crate::error::{Error, Result};
 use crate::input::Input;
@@ -90,7 +89,8 @@ impl Samples {
             inputs => {
                 let mut samples = checked((sample, inputs), path, form)?;
                 if let Held::InMemory(rows) = &mut samples.held {
-                    (rows.is_table, rows.targets, rows.numbers) = (is_table, Some(targets), numbers);
+                    (rows.is_table, rows.targets, rows.numbers) =
+                        (is_table, Some(targets), numbers);
                 }
                 Ok(samples)
             }

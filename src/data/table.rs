@@ -162,7 +162,10 @@ pub(crate) fn column_list(text: &str) -> Result<ColumnList, String> {
 /// Refuses a list without names, or with an empty one.
 pub(crate) fn check_columns(names: &[String]) -> Result<(), String> {
     match names.is_empty() || names.iter().any(String::is_empty) {
-        true => Err("has no name, or an empty one; give columns' names or numbers, such as id,name".into()),
+        true => {
+            Err("has no name, or an empty one; give columns' names or numbers, such as id,name"
+                .into())
+        }
         false => Ok(()),
     }
 }

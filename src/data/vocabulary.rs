@@ -208,14 +208,17 @@ mod tests {
 
     #[test]
     fn a_letter_in_another_form_is_told_of() {
-        let [composed, decomposed, plain] =
-            ["caf\u{e9}", "cafe\u{301}", "cafe"].map(|text| Vocabulary::of(TokenKind::Word, [text]));
+        let [composed, decomposed, plain] = ["caf\u{e9}", "cafe\u{301}", "cafe"]
+            .map(|text| Vocabulary::of(TokenKind::Word, [text]));
         assert!(composed.advice_on_form("cafe\u{301}").contains("\"NFC\""));
         assert!(plain.advice_on_form("\u{301}").contains("\"NFC\""));
         assert!(decomposed.advice_on_form("caf\u{e9}").contains("\"NFD\""));
-        for (own, unknown) in
-            [(&composed, "tea"), (&decomposed, "tea"), (&decomposed, "\u{4e2d}"), (&composed, "\u{e8}")]
-        {
+        for (own, unknown) in [
+            (&composed, "tea"),
+            (&decomposed, "tea"),
+            (&decomposed, "\u{4e2d}"),
+            (&composed, "\u{e8}"),
+        ] {
             assert_eq!(own.advice_on_form(unknown), "", "{unknown}");
         }
         assert_eq!([composed.mark(), decomposed.mark()], [None, Some('\u{301}')]);

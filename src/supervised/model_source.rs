@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use super::fit::kind;
 use super::run::{Run, find_data};
 use super::settings::{DataConfig, RunConfig, is_generated};
-use crate::data::{
-    self, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind,
-};
+use crate::data::{self, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::{ModelRecord, RunDirectory, check_output, locate, memory, read_record};
@@ -76,8 +74,7 @@ impl ModelSource {
         device: &Device,
     ) -> Result<(Dataset, Part, Vec<String>)> {
         let ModelSource { config, record, data, is_other, .. } = self;
-        let rules =
-            config.as_ref().map_or_else(|| rules_of(record), |config| config.task.clone());
+        let rules = config.as_ref().map_or_else(|| rules_of(record), |config| config.task.clone());
         let options = load_options(record, &rules, *is_other, split, device);
         let kind = kind(record.architecture()?);
         memory::check_data(data, data::least_bytes(data, kind))?;
@@ -104,7 +101,10 @@ impl ModelSource {
             notes.push(format!("{data} has no test part, so its validation part is evaluated"));
         }
         let own_data = || find_data(self.run.as_deref()?, &config.as_ref()?.task.data).ok();
-        if *is_other && part == Part::Train && own_data().is_some_and(|own| is_same_place(&own, data)) {
+        if *is_other
+            && part == Part::Train
+            && own_data().is_some_and(|own| is_same_place(&own, data))
+        {
             notes.push(format!(
                 "{data} is the run's own data, so these samples include its training samples"
             ));

@@ -198,8 +198,7 @@ impl Predictor {
     /// [`Error::Input`] if the data is not known or not there, does not fit the model, or lacks the part.
     pub fn read_part(&self, data: Option<&str>, part: Part) -> Result<Samples> {
         let own = ModelSource::of(&self.source, data)?;
-        let (dataset, part, mut notes) =
-            own.load(Some(part), self.trained.learner.device())?;
+        let (dataset, part, mut notes) = own.load(Some(part), self.trained.learner.device())?;
         let wrong = |message: String| Error::input(format!("`data` {}", own.data), message);
         let Content::Arrays(mut arrays) = dataset.content else {
             return Err(wrong("is a text, which the model does not take".into()));

@@ -106,7 +106,7 @@ fn tables_that_cannot_be_read() {
         &["other.csv: lacks the column 'sex'", "takes x, sex"],
     );
     write("other.csv", "sex,x,kind\nm,1,c\nf,1,a\n");
-    refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class c"]);
+    refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class 'c'"]);
     write_vectors(folder, [100, 10, 0]);
     for flag in ["target x", "task regression", "missing mean"] {
         let name = flag.split(' ').next().unwrap();

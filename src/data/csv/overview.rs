@@ -83,19 +83,20 @@ pub(in crate::data) fn columns(path: &Path, options: &TableOptions) -> Result<Ve
         sequences.iter_mut().zip(record).for_each(|(own, cell)| own.add(cell));
         Ok(())
     })?;
-    let own = profiles.into_iter().zip(&header.names).enumerate().map(|(place, (profile, name))| {
-        let is_input = Some(place) != target
-            && !ignored.contains(&place)
-            && !(header.has_row_names() && place == 0);
-        let (cells, has_texts) = (profile.cells(), profile.first_text.is_some());
-        ColumnOverview {
-            name: name.clone(),
-            cells,
-            missing: profile.missing,
-            range: profile.range,
-            texts: if has_texts { profile.texts.into_iter().collect() } else { Vec::new() },
-            is_id: is_input && cells >= FEWEST_ROWS && sequences[place].is_id(),
-        }
-    });
+    let own =
+        profiles.into_iter().zip(&header.names).enumerate().map(|(place, (profile, name))| {
+            let is_input = Some(place) != target
+                && !ignored.contains(&place)
+                && !(header.has_row_names() && place == 0);
+            let (cells, has_texts) = (profile.cells(), profile.first_text.is_some());
+            ColumnOverview {
+                name: name.clone(),
+                cells,
+                missing: profile.missing,
+                range: profile.range,
+                texts: if has_texts { profile.texts.into_iter().collect() } else { Vec::new() },
+                is_id: is_input && cells >= FEWEST_ROWS && sequences[place].is_id(),
+            }
+        });
     Ok(own.collect())
 }

@@ -63,7 +63,11 @@ impl SampleFiles {
     ///
     /// # Errors
     /// Where the model takes no such images.
-    pub fn of_part(images: &ImageFiles, targets: Targets, form: &SampleForm) -> Result<SampleFiles> {
+    pub fn of_part(
+        images: &ImageFiles,
+        targets: Targets,
+        form: &SampleForm,
+    ) -> Result<SampleFiles> {
         let root = images.shared.root.clone();
         let files = images.files.iter().map(|file| file.path.clone()).collect();
         let view = View::of(form, &root)?;
