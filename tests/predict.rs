@@ -418,8 +418,8 @@ fn ignored_columns_are_passed_over_by_every_command() {
 fn a_text_in_another_form_of_unicode_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fs::write(folder.join("composed.txt"), "caf\u{e9} au lait ".repeat(30)).unwrap();
-    fs::write(folder.join("decomposed.txt"), "cafe\u{301} au lait ".repeat(30)).unwrap();
+    fs::write(folder.join("composed.txt"), "caf\u{e9} et the ".repeat(30)).unwrap();
+    fs::write(folder.join("decomposed.txt"), "cafe\u{301} et the ".repeat(30)).unwrap();
     for name in ["composed", "decomposed"] {
         let train = format!(
             "train -q --model char-lstm --width 0.1 --batch-size 4 --data {name}.txt --epochs 1 --out {name}"

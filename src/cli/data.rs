@@ -100,7 +100,9 @@ fn texts(texts: &[String]) -> String {
     if texts.is_empty() {
         return String::new();
     }
-    let shown = texts.iter().take(TEXTS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    // A text may have commas.
+    let quoted = texts.iter().take(TEXTS).map(|text| format!("'{text}'"));
+    let shown = quoted.collect::<Vec<_>>().join(", ");
     let more = if texts.len() > TEXTS { ", .." } else { "" };
     let count = match texts.len() {
         count if count > MOST_TEXTS => format!("over {MOST_TEXTS}"),

@@ -66,7 +66,8 @@ impl Samples {
         if path.is_dir() { in_folder(path, form) } else { in_file(path, form) }
     }
 
-    /// The samples of a part of a data set, as they were before any standardisation, with their targets.
+    /// The samples of a part of a data set, as they were before any standardisation, with their targets; `None` if there is no
+    /// such part.
     ///
     /// # Errors
     /// [`Error::Input`] if they do not fit the model; `path` is for messages.
@@ -75,26 +76,20 @@ impl Samples {
         part: Part,
         path: &Path,
         form: &SampleForm,
-    ) -> Result<Samples> {
-        let is_table = arrays.table.is_some();
-        let split = arrays.part(part).map(Arc::clone);
-        let Some(split) = split else {
-            return Err(Error::file(path, format!("has no {} part", part.name())));
-        };
-        let sample = arrays.sample;
+    ) -> Result<Option<Samples>> {
+        let Some(split) = arrays.part(part).map(Arc::clone) else { return Ok(None) };
+        let (sample, is_table) = (arrays.sample, arrays.table.is_some());
+        // The other parts need not stay in memory.
         drop(arrays);
         let Split { inputs, targets, numbers } = Arc::unwrap_or_clone(split);
-        match inputs {
-            Inputs::Files(files) => in_images(SampleFiles::of_part(&files, targets, form)?),
-            inputs => {
-                let mut samples = checked((sample, inputs), path, form)?;
-                if let Held::InMemory(rows) = &mut samples.held {
-                    (rows.is_table, rows.targets, rows.numbers) =
-                        (is_table, Some(targets), numbers);
-                }
-                Ok(samples)
-            }
+        if let Inputs::Files(files) = inputs {
+            return in_images(SampleFiles::of_part(&files, targets, form)?).map(Some);
         }
+        let mut samples = checked((sample, inputs), path, form)?;
+        if let Held::InMemory(rows) = &mut samples.held {
+            (rows.is_table, rows.targets, rows.numbers) = (is_table, Some(targets), numbers);
+        }
+        Ok(Some(samples))
     }
 
     /// Number of samples. Images that turn out to be broken count too.

@@ -8,7 +8,7 @@ use super::batches::BatchSource;
 use super::class_measures::{ClassCounts, ClassMeasures};
 use super::fit::fit;
 use super::measurement::{Each, Measurement, RegressionErrors, measure};
-use super::model_source::ModelSource;
+use super::model_source::{ModelSource, lacks_part};
 use super::predictor::check_class_names;
 use crate::data::{Content, Part, Task, TokenKind};
 use crate::device::Device;
@@ -110,6 +110,9 @@ pub fn evaluate(
         Error::Input { message, .. } => Error::input(format!("`data` {data}"), message),
         other => other,
     })?;
+    if !source.has(part) {
+        return Err(lacks_part(&data, part));
+    }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
     let PartResults { measured, counts, kept } =

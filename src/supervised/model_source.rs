@@ -67,7 +67,7 @@ impl ModelSource {
     /// usual one, and remarks.
     ///
     /// # Errors
-    /// Where the data cannot be read, is of another kind than the model's, or lacks the part.
+    /// Where the data cannot be read or is of another kind than the model's.
     pub fn load(
         &self,
         split: Option<Part>,
@@ -91,12 +91,6 @@ impl ModelSource {
             ));
         }
         let part = split.unwrap_or_else(|| usual_part(&dataset, *is_other));
-        if !dataset.has(part) {
-            return Err(Error::input(
-                format!("`data` {data}"),
-                format!("has no {} part; `split` chooses another", part.name()),
-            ));
-        }
         if split.is_none() && !is_other && part == Part::Valid {
             notes.push(format!("{data} has no test part, so its validation part is evaluated"));
         }
@@ -168,4 +162,10 @@ fn rules_of(record: &ModelRecord) -> DataConfig {
     // Version 0.1.0 did not record this.
     let first_rules = record.input_type.is_none() && record.vocabulary.is_none();
     DataConfig { valid_split, split_seed, first_rules, ..usual }
+}
+
+/// The error where data lacks a part.
+pub(super) fn lacks_part(data: &str, part: Part) -> Error {
+    let message = format!("has no {} part; `split` chooses another", part.name());
+    Error::input(format!("`data` {data}"), message)
 }

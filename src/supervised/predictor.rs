@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::fit::{match_arrays, remark_on_scale};
-use super::model_source::ModelSource;
+use super::model_source::{ModelSource, lacks_part};
 use crate::data::{
     Content, Inputs, Kind, Normalisation, Part, SampleForm, Samples, are_folder_means, least_bytes,
 };
@@ -204,7 +204,8 @@ impl Predictor {
             return Err(wrong("is a text, which the model does not take".into()));
         };
         notes.extend(match_arrays(&mut arrays, &own.record).map_err(wrong)?);
-        let mut samples = Samples::of_part(arrays, part, Path::new(&own.data), &self.form)?;
+        let samples = Samples::of_part(arrays, part, Path::new(&own.data), &self.form)?;
+        let mut samples = samples.ok_or_else(|| lacks_part(&own.data, part))?;
         samples.notes = notes;
         Ok(samples)
     }

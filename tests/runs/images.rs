@@ -239,7 +239,9 @@ fn folders_that_are_at_fault() {
     make("valid/zebra");
     refuses(
         &train,
-        &["pictures/valid/zebra: is a class that train does not have; it has b, äpfel"],
+        &[
+            "pictures/valid/zebra: is a class that train does not have; it has 'b', 'äpfel und birnen'",
+        ],
     );
     fs::remove_dir(pictures.join("valid/zebra")).unwrap();
     make("val");

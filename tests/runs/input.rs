@@ -82,7 +82,7 @@ fn tables_that_cannot_be_read() {
     let train = "train --model mlp --data table.csv --out run";
     let rows = "1,m,a\n2,f,b\n".repeat(20);
     write("table.csv", &format!("x,sex,kind\n{rows}3,,a\n"));
-    refuses(folder, train, &["--target: names the column", "table.csv has: x, sex, kind"]);
+    refuses(folder, train, &["--target: names the column", "table.csv has: 'x', 'sex', 'kind'"]);
     refuses(folder, &format!("{train} --target y"), &["--target: 'y' is no column of table.csv"]);
     let train = format!("{train} --target kind");
     refuses(folder, &train, &["table.csv: line 42, column 'sex': is empty", "--missing mean"]);
