@@ -130,7 +130,7 @@ fn safetensors_that_are_no_samples() {
     let cases: [(&[Entry], &str); 10] = [
         (&[vectors(40)], "needs labels or targets"),
         (&[labels("labels", &[0; 40])], "needs images or inputs"),
-        (&[vectors(40), labels("lables", &[0; 40])], "unknown tensors: lables"),
+        (&[vectors(40), labels("lables", &[0; 40])], "unknown tensors: 'lables'"),
         (&[vectors(40), labels("labels", &[0; 39])], "has 39 samples"),
         (&[vectors(40), labels("labels", &[-1; 40])], "label -1"),
         (&[vectors(40), labels("labels", &[1 << 40; 40])], "label 1099511627776"),
