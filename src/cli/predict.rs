@@ -126,6 +126,9 @@ fn read(predictor: &Predictor, arguments: &Arguments) -> Result<Samples, Error> 
             let message = "does not apply to standard input, which is not in parts: give a file";
             Err(Error::field("split", message))
         }
+        (None, Some(_)) if arguments.source.is_file() => {
+            Err(Error::input("DATA", "is needed, since a checkpoint does not record its data"))
+        }
         (data, Some(split)) => predictor.read_part(data.as_deref(), split.part()),
         (data, None) => predictor.read(data.as_deref().unwrap_or_default()),
     }
