@@ -28,10 +28,7 @@ fn waves(samples: usize, number: u64) -> Arc<Split> {
     let mut stream = Philox::new(0, Purpose::Data).stream(number);
     let x: Vec<f32> = (0..samples).map(|_| stream.uniform_in(-1.0, 1.0) as f32).collect();
     let y = x.iter().map(|x| (3.0 * x).sin() + 0.1 * stream.normal() as f32).collect();
-    Arc::new(Split {
-        inputs: Inputs::Floats(x),
-        targets: Targets::Values { values: y, columns: 1 },
-    })
+    Arc::new(Split::new(Inputs::Floats(x), Targets::Values { values: y, columns: 1 }))
 }
 
 fn main() -> Result<()> {

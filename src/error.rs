@@ -152,3 +152,9 @@ impl Error {
         }
     }
 }
+
+/// Names in a message, each in quotation marks, since a name may have commas and spaces.
+pub(crate) fn quoted<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    let quoted = names.into_iter().map(|name| format!("'{name}'"));
+    quoted.collect::<Vec<_>>().join(", ")
+}

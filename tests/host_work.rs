@@ -25,7 +25,7 @@ fn images([train, valid]: Sizes) -> Dataset {
     let split = |samples: usize| {
         let inputs = Inputs::Bytes(vec![0; samples * sample.elements()]);
         let classes = (0..samples as i32).map(|sample| sample % 2).collect();
-        Arc::new(Split { inputs, targets: Targets::Classes(classes) })
+        Arc::new(Split::new(inputs, Targets::Classes(classes)))
     };
     dataset(Content::Arrays(Arrays {
         train: split(train),
@@ -44,7 +44,7 @@ fn vectors([train, valid]: Sizes) -> Dataset {
     let split = |samples: usize| {
         let values = (0..2 * samples).map(|number| number as f32).collect();
         let targets = Targets::Values { values, columns: 2 };
-        Arc::new(Split { inputs: Inputs::Floats(vec![0.0; 5 * samples]), targets })
+        Arc::new(Split::new(Inputs::Floats(vec![0.0; 5 * samples]), targets))
     };
     dataset(Content::Arrays(Arrays {
         train: split(train),

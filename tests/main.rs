@@ -41,6 +41,7 @@ mod onnx;
 mod own_data;
 mod own_runs;
 #[cfg(all(feature = "cli", unix))]
+mod parts;
 mod peers;
 mod place;
 #[cfg(has_simulator)]

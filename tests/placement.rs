@@ -64,14 +64,14 @@ fn images() -> Dataset {
     arrays(IMAGE, Task::Classification { classes: CLASSES }, |samples, number| {
         let bytes = draw(samples * IMAGE.elements(), 256, number);
         let inputs = Inputs::Bytes(bytes.into_iter().map(|byte| byte as u8).collect());
-        Split { inputs, targets: classes(samples, number) }
+        Split::new(inputs, classes(samples, number))
     })
 }
 
 fn images_of_floats() -> Dataset {
     arrays(IMAGE, Task::Classification { classes: CLASSES }, |samples, number| {
         let inputs = Inputs::Floats(floats(samples * IMAGE.elements(), number));
-        Split { inputs, targets: classes(samples, number) }
+        Split::new(inputs, classes(samples, number))
     })
 }
 
@@ -79,7 +79,7 @@ fn regression() -> Dataset {
     let (sample, task) = (Input::Vector { size: 3 }, Task::Regression { outputs: 2 });
     arrays(sample, task, |samples, number| {
         let targets = Targets::Values { values: floats(2 * samples, 50 + number), columns: 2 };
-        Split { inputs: Inputs::Floats(floats(3 * samples, number)), targets }
+        Split::new(Inputs::Floats(floats(3 * samples, number)), targets)
     })
 }
 

@@ -29,7 +29,7 @@ fn predicted(predictor: &Predictor, source: &Path) -> (Vec<SampleName>, Vec<f32>
 }
 
 /// A run on a table with a category, and the table's folder.
-fn table_run(folder: &Path) -> std::path::PathBuf {
+pub(crate) fn table_run(folder: &Path) -> std::path::PathBuf {
     let line =
         |own: &str| format!("{},{own}", if own.len().is_multiple_of(2) { "even" } else { "odd" });
     let lines: String = lines(80).lines().map(|own| line(own) + "\n").collect();
@@ -223,7 +223,7 @@ fn a_network_of_its_author_s_own_is_loaded() {
     assert!(message.contains("NaN in sample 0"), "{message}");
 }
 
-fn words(line: &str) -> Vec<&str> {
+pub(crate) fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
 }
 
@@ -323,20 +323,25 @@ fn data_that_is_not_the_model_s_is_refused() {
     ] {
         fs::write(folder.join(name), content).unwrap();
     }
-    let takes = "the model takes length, a, b; larger, which it predicts, may be there too";
+    let takes = "the model takes 'length', 'a', 'b'; 'larger', which it predicts, may be there too";
     for (arguments, culprit) in [
         ("run more.csv", "more.csv: has the column 'c', which the model does not take"),
         ("run more.csv", takes),
-        ("run fewer.csv", "lacks the column 'b': it has length, a"),
+        ("run fewer.csv", "lacks the column 'b': it has 'length', 'a'"),
         ("run twice.csv", "has the column 'a' twice"),
         (
             "run unknown.csv",
-            "line 3, column 'length': \"long\" is none of the model's categories: even, odd",
+            "line 3, column 'length': \"long\" is none of the model's categories: 'even', 'odd'",
         ),
         ("run word.csv", "line 2, column 'b': \"two\" is not a number"),
         ("run empty.csv", "has no lines of data"),
         ("run gap.csv", "trained without missing values"),
         ("run nosuch.csv", "nosuch.csv"),
+        ("run", "DATA"),
+        ("run --split test", "has no test part; --split chooses another"),
+        ("run/best.safetensors --split valid", "DATA: is needed, since a checkpoint"),
+        ("run - --split valid", "--split: does not apply to standard input"),
+        ("run data.csv --output no/out.csv", "no folder no; make it first"),
         ("run run", "has no images, arrays or files"),
         ("run data.csv --class-names names.txt", "--class-names: does not apply"),
         ("run data.csv --class-names nosuch", "--class-names nosuch"),

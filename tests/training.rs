@@ -45,7 +45,7 @@ fn quadrants(samples: usize, number: u64) -> Split {
     let mut stream = Philox::new(1, Purpose::Data).stream(number);
     let points: Vec<f32> = (0..2 * samples).map(|_| stream.uniform_in(-1.0, 1.0) as f32).collect();
     let classes = points.chunks(2).map(|point| i32::from(point[0] * point[1] > 0.0)).collect();
-    Split { inputs: Inputs::Floats(points), targets: Targets::Classes(classes) }
+    Split::new(Inputs::Floats(points), Targets::Classes(classes))
 }
 
 fn plane() -> Dataset {

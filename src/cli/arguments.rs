@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use alrao::data::Part;
 use alrao::device::Device;
 use alrao::error::{Error, Result};
 use alrao::learn::settings::{DeviceSettings, Group, Settings, TaskSettings};
@@ -65,6 +66,25 @@ impl PlaceArguments {
             return Err(Error::field(key, message).into());
         }
         Ok(flags.check_values()?)
+    }
+}
+
+/// A part of data.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Split {
+    Train,
+    Valid,
+    Test,
+}
+
+impl Split {
+    /// The part that it names.
+    pub fn part(self) -> Part {
+        match self {
+            Split::Train => Part::Train,
+            Split::Valid => Part::Valid,
+            Split::Test => Part::Test,
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use clap::Args;
 use super::class_tables::table;
 use super::failure::Ending;
 use super::messages;
-use alrao::argument::{choice, whole};
+use alrao::argument::{Argument, choice, whole};
 use alrao::data::{
-    ColumnOverview, Content, Dataset, LoadOptions, Missing, Overview, Part, TableOptions,
-    TargetKind, overview,
+    ColumnList, ColumnOverview, Content, Dataset, LoadOptions, Missing, Overview, Part,
+    TableOptions, TargetKind, overview,
 };
 
 /// The most classes in a table.
@@ -25,7 +25,7 @@ const MOST_TEXTS: usize = 256;
 /// Show what data holds, without training: its format, shape, classes, columns, ranges and problems
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  alrao data table.csv\n  alrao data table.csv --target species\n  \
+    after_help = "Examples:\n  alrao data table.csv\n  alrao data table.csv --target species --ignore id\n  \
     alrao data /usr/share/datasets/fashion-mnist"
 )]
 pub(super) struct Arguments {
@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// CSV: the column to predict, by its name or its number from 1
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
+    /// CSV: columns that are left out of the inputs, by their names or numbers from 1; a name with a comma in quotation marks
+    #[arg(long, value_name = "COLUMN,..", value_parser = <ColumnList as Argument>::parser())]
+    ignore: Option<ColumnList>,
     /// CSV: whether that column holds classes or numbers
     #[arg(long, value_name = "TASK", value_parser = choice(TargetKind::ALL), default_value = "auto")]
     task: TargetKind,
@@ -47,9 +50,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
-    let Arguments { data, target, task, missing, image_size } = arguments;
+    let Arguments { data, target, ignore, task, missing, image_size } = arguments;
     let table = TableOptions {
         target: target.clone(),
+        ignore: ignore.clone().unwrap_or_default(),
         task: *task,
         missing: *missing,
         ..TableOptions::default()
@@ -96,7 +100,9 @@ fn texts(texts: &[String]) -> String {
     if texts.is_empty() {
         return String::new();
     }
-    let shown = texts.iter().take(TEXTS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    // A text may have commas.
+    let quoted = texts.iter().take(TEXTS).map(|text| format!("'{text}'"));
+    let shown = quoted.collect::<Vec<_>>().join(", ");
     let more = if texts.len() > TEXTS { ", .." } else { "" };
     let count = match texts.len() {
         count if count > MOST_TEXTS => format!("over {MOST_TEXTS}"),

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::arguments::new_file;
+use super::arguments::{Split, new_file};
 use super::class_tables::tables;
 use super::failure::Ending;
 use super::messages;
-use alrao::data::{Part, TokenKind};
+use alrao::data::TokenKind;
 use alrao::error::Error;
 use alrao::learn::OutputFile;
 use alrao::learn::settings::DeviceSettings;
@@ -49,20 +49,9 @@ pub(super) struct Arguments {
     device: DeviceSettings,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Split {
-    Train,
-    Valid,
-    Test,
-}
-
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
     let device = arguments.device.open()?;
-    let part = arguments.split.map(|split| match split {
-        Split::Train => Part::Train,
-        Split::Valid => Part::Valid,
-        Split::Test => Part::Test,
-    });
+    let part = arguments.split.map(Split::part);
     let (data, predictions) = (arguments.data.as_deref(), arguments.predictions.as_deref());
     let read = data.map(Path::new).filter(|data| data.is_file());
     let place = arguments.confusion.as_deref();

@@ -16,7 +16,8 @@ use alrao::experiments::{RunState, RunSummary, compare_runs, html, runs};
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  alrao runs\n  \
     alrao runs experiments --sort valid\n  alrao runs --json\n  alrao runs compare runs/a runs/b\n\nvalid is the validation of the best epoch, whose model is kept; test is that model's. \
-    Both are accuracies, R2 (regression) or returns (Q-learning)."
+    Both are accuracies, R2 (regression) or returns (Q-learning). \
+    Where lines would be longer than 80 characters, model, data and method are left out if each run's name has them; --json has all."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -123,25 +124,57 @@ fn list(arguments: &Arguments) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
+/// The columns of a list, in order: their heads, and whether they hold numbers, which are aligned on the right.
+const COLUMNS: [(&str, bool); 9] = [
+    ("run", false),
+    ("model", false),
+    ("data", false),
+    ("method", false),
+    ("epochs", true),
+    ("best", true),
+    ("valid", true),
+    ("test", true),
+    ("state", false),
+];
+
+/// The columns that a run's usual name tells, too.
+const IN_NAME: std::ops::Range<usize> = 1..4;
+
+/// The width of most terminals.
+const WIDTH: usize = 80;
+
 fn table(found: &[RunSummary]) -> String {
-    let head = ["run", "model", "data", "method", "epochs", "best", "valid", "test", "state"];
-    let rows = std::iter::once(head.map(str::to_owned)).chain(found.iter().map(row));
-    let rows: Vec<[String; 9]> = rows.collect();
-    let widths: [usize; 9] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    });
+    let rows: Vec<[String; 9]> = found.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([COLUMNS[column].0.len()]).max().unwrap_or_default()
+    };
+    let widths: [usize; 9] = std::array::from_fn(width);
+    let is_wide = widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > WIDTH;
+    let is_told = |column: usize| {
+        is_wide
+            && IN_NAME.contains(&column)
+            && rows.iter().all(|row| is_in_name(&row[0], &row[column]))
+    };
+    let shown: Vec<usize> = (0..COLUMNS.len()).filter(|column| !is_told(*column)).collect();
     let line = |row: &[String; 9]| {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            // Numbers are aligned on the right.
-            if (4..8).contains(&column) {
-                format!("{cell:>width$}")
-            } else {
-                format!("{cell:<width$}")
+        let cells = shown.iter().map(|&column| {
+            let (cell, width) = (&row[column], widths[column]);
+            match COLUMNS[column].1 {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
             }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
-    rows.iter().map(line).collect()
+    let head = COLUMNS.map(|(head, _)| head.to_owned());
+    std::iter::once(&head).chain(&rows).map(line).collect()
+}
+
+/// Whether a run's name, such as `mlp-table-alrao-1`, has a part; an extension of the part does not count.
+fn is_in_name(name: &str, part: &str) -> bool {
+    let stem = Path::new(part).file_stem().map_or_else(|| part.into(), |own| own.to_string_lossy());
+    format!("-{name}-").contains(&format!("-{stem}-"))
 }
 
 fn row(run: &RunSummary) -> [String; 9] {

@@ -7,7 +7,7 @@ use safetensors::{Dtype, tensor::TensorView};
 
 use super::validation::ValidationRule;
 use super::{Arrays, Input, Inputs, LoadOptions, Part, Split, Targets, Task, channels_last, read};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::file::tensors;
 
 const NAMES: [&str; 4] = ["images", "inputs", "labels", "targets"];
@@ -27,7 +27,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Arrays> {
 /// The samples in a file's bytes; `path` is for messages.
 ///
 /// The tensors are `images` `[N, C, H, W]` (u8 or f32) or `inputs` `[N, D]` (f32), and `labels` `[N]`
-/// (i64) or `targets` `[N, M]` (f32); the same names with `valid_` and `test_` in front hold the other parts. The number of
+/// (i64) or `targets` `[N, M]` or `[N]` (f32); the same names with `valid_` and `test_` in front hold the other parts. The number of
 /// classes is one more than the largest label of all parts. Without `valid_` tensors, a share of the samples
 /// becomes the validation part; see [`LoadOptions`].
 ///
@@ -68,14 +68,23 @@ pub(super) fn from_tensors(
     Ok(Arrays::assemble(train.split, valid, test, train.sample, task, rule))
 }
 
+/// Inputs for a trained model.
+pub(super) struct FoundInputs {
+    /// The shape of one.
+    pub sample: Input,
+    pub inputs: Inputs,
+    /// A remark on tensors that were not taken.
+    pub note: Option<String>,
+}
+
 /// The inputs in a file's bytes for a model that takes `sample`; see [`inputs_of`]. `path` is for messages.
-pub(super) fn inputs(bytes: &[u8], path: &Path, sample: Input) -> Result<(Input, Inputs)> {
+pub(super) fn inputs(bytes: &[u8], path: &Path, sample: Input) -> Result<FoundInputs> {
     let (_, tensors) = tensors::parse(bytes, path)?;
     inputs_of(tensors.tensors().into_iter().collect(), path, sample)
 }
 
 /// The inputs among tensors with or without targets, for a model that takes `sample`: those of the test part if there are
-/// any, or the only tensor, whatever its name. Returns the shape of one, too.
+/// any, or the only tensor, whatever its name.
 ///
 /// # Errors
 /// [`Error::Input`] naming the file and the tensor if a dtype or shape is wrong, or a number is not finite.
@@ -83,7 +92,7 @@ pub(super) fn inputs_of(
     tensors: BTreeMap<String, TensorView>,
     path: &Path,
     sample: Input,
-) -> Result<(Input, Inputs)> {
+) -> Result<FoundInputs> {
     let reader = Reader { tensors, path, takes_any_number: false };
     let names = ["test_images", "test_inputs", "images", "inputs"];
     let known = names.iter().find(|name| reader.tensors.contains_key(**name));
@@ -103,7 +112,7 @@ pub(super) fn inputs_of(
         Input::Image { .. } => reader.images(&name)?,
         _ => reader.vectors(&name)?,
     };
-    Ok((found, inputs))
+    Ok(FoundInputs { sample: found, inputs, note: reader.note_on_others(&name) })
 }
 
 /// Whether a tensor has one of the names that are read.
@@ -145,13 +154,26 @@ impl Reader<'_> {
     }
 
     fn wrong_names(&self, message: &str) -> Error {
-        let names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        let names = quoted(self.tensors.keys());
         let message = format!(
             "{message}. It has: {}. It may have: {}, each also with valid_ and test_ before it",
-            if names.is_empty() { "no tensor".into() } else { names.join(", ") },
+            if names.is_empty() { "no tensor".into() } else { names },
             NAMES.join(", ")
         );
         Error::file(self.path, message)
+    }
+
+    /// A remark on tensors besides the predicted one and targets.
+    fn note_on_others(&self, taken: &str) -> Option<String> {
+        let is_target = |name: &str| name.ends_with("labels") || name.ends_with("targets");
+        let others = || self.tensors.keys().filter(|name| *name != taken && !is_target(name));
+        others().next().is_some().then(|| {
+            format!(
+                "'{taken}' is predicted, and {} passed over: `split` chooses a part that has labels or targets; a file with one array \
+                 is predicted whatever the array's name",
+                quoted(others())
+            )
+        })
     }
 
     fn check_names(&self) -> Result<()> {
@@ -161,7 +183,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let all = if unknown.len() == self.tensors.len() { " only" } else { "" };
-        Err(self.wrong_names(&format!("has{all} unknown tensors: {}", unknown.join(", "))))
+        Err(self.wrong_names(&format!("has{all} unknown tensors: {}", quoted(unknown))))
     }
 
     /// A part from its two tensors; `None` if both are missing.
@@ -189,7 +211,7 @@ impl Reader<'_> {
             true => self.labels(&targets)?,
             false => self.values(&targets)?,
         };
-        let split = Split { inputs: read_inputs, targets: read_targets };
+        let split = Split::new(read_inputs, read_targets);
         if split.len() != count {
             let message = format!("has {} samples, {inputs} has {count}", split.len());
             return Err(self.error(&targets, message));
@@ -295,8 +317,9 @@ impl Reader<'_> {
     }
 
     fn values(&self, name: &str) -> Result<Targets> {
-        let (shape, values) = self.floats(name, "N, M")?;
-        Ok(Targets::Values { values, columns: shape[1] })
+        let is_flat = self.tensors.get(name).is_some_and(|view| view.shape().len() == 1);
+        let (shape, values) = self.floats(name, if is_flat { "N" } else { "N, M" })?;
+        Ok(Targets::Values { values, columns: shape.get(1).copied().unwrap_or(1) })
     }
 
     fn labels(&self, name: &str) -> Result<Targets> {
@@ -351,7 +374,7 @@ impl Reader<'_> {
 /// How to give a tensor the axes it should have, for the usual mistakes.
 fn advice_on_axes(shape: &[usize], axes: &str) -> &'static str {
     match (shape, axes) {
-        ([_], "N, D" | "N, M") => "; x[:, None] is one number a sample",
+        ([_], "N, D") => "; x[:, None] is one number a sample",
         ([_, 1], "N") => "; x[:, 0] leaves the second axis out",
         ([_, _], "N") => "; x.argmax(1) gives the classes of rows with a one at the class",
         ([_, _, _], "N, C, H, W") => "; x[:, None] is one channel",
@@ -370,7 +393,7 @@ fn describe(samples: &Samples) -> String {
 /// Where an element is in a tensor, counted from 0.
 fn place(element: usize, shape: &[usize]) -> String {
     let names: &[&str] = match shape.len() {
-        2 => &["row", "column"],
+        1 | 2 => &["row", "column"],
         _ => &["image", "channel", "row", "column"],
     };
     let mut rest = element;

@@ -178,7 +178,7 @@ fn read_all<'a>(
     for path in files {
         append(&read(path)?, path, variant, &mut images, &mut labels)?;
     }
-    let split = Split { inputs: Inputs::Bytes(images), targets: Targets::Classes(labels) };
+    let split = Split::new(Inputs::Bytes(images), Targets::Classes(labels));
     Ok((!split.is_empty()).then_some(split))
 }
 
@@ -189,7 +189,7 @@ fn read_all<'a>(
 pub fn parse(bytes: &[u8], path: &Path, variant: Variant) -> Result<Split> {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     append(bytes, path, variant, &mut images, &mut labels)?;
-    Ok(Split { inputs: Inputs::Bytes(images), targets: Targets::Classes(labels) })
+    Ok(Split::new(Inputs::Bytes(images), Targets::Classes(labels)))
 }
 
 fn append(

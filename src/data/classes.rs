@@ -139,7 +139,7 @@ mod tests {
 
     fn dataset(labels: &[i32], classes: usize) -> Dataset {
         let inputs = Inputs::Floats(vec![0.5; labels.len()]);
-        let train = Split { inputs, targets: Targets::Classes(labels.to_vec()) };
+        let train = Split::new(inputs, Targets::Classes(labels.to_vec()));
         let task = Task::Classification { classes };
         let sample = Input::Vector { size: 1 };
         let arrays =

@@ -9,6 +9,7 @@
 //! whole and few, with several lines each; other numbers are predicted as numbers. [`TargetKind`] overrides this.
 
 mod cell;
+mod choice;
 mod header;
 mod known;
 mod missing;
@@ -26,7 +27,7 @@ use self::profile::Profile;
 use super::table::{Column, Missing, Table, TableOptions, TargetKind};
 use super::validation::ValidationRule;
 use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, read, text};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 pub(super) use self::header::looks_like;
 pub(super) use self::known::inputs;
@@ -67,7 +68,8 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     let known = options.table.known.as_ref();
     let header = Header::of(&first, &text, &options.table);
     let file = File { text: &text, path, header: &header };
-    let chosen = file.target(options)?;
+    let chosen = file.target(&options.table)?;
+    let ignored = file.ignored(&options.table, Some(chosen))?;
     let most = |column| if column == chosen { MOST_CLASSES } else { MOST_CATEGORIES };
     let profiles = file.profiles(most)?;
     let rows = profiles[chosen].cells();
@@ -76,7 +78,7 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     }
     let (columns, places) = match known {
         Some(known) => (known.columns.clone(), file.places(known)?),
-        None => file.columns(&profiles, chosen)?,
+        None => file.columns(&profiles, chosen, &ignored)?,
     };
     let kind = file.kind(&profiles[chosen], chosen, options.table.task)?;
     let (inputs, targets, class_names) = file.samples(&columns, &places, chosen, &kind, options)?;
@@ -85,13 +87,17 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
         has_header: header.is_there,
         has_row_names: header.has_row_names(),
         columns,
+        ignored: match known {
+            Some(known) => known.ignored.clone(),
+            None => ignored.iter().map(|&place| header.names[place].clone()).collect(),
+        },
         fill: known.map(|known| known.fill.clone()).unwrap_or_default(),
     };
     let task = match &targets {
         Targets::Classes(_) => Task::Classification { classes: class_names.len() },
         Targets::Values { columns, .. } => Task::Regression { outputs: *columns },
     };
-    let split = Split { inputs: Inputs::Floats(inputs), targets };
+    let split = Split::new(Inputs::Floats(inputs), targets);
     let sample = Input::Vector { size: table.inputs() };
     let last = ValidationRule::Last { share: options.valid_split };
     let rule = ValidationRule::of(options, last);
@@ -100,8 +106,9 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     let mut arrays = Arrays { table: Some(Arc::new(table)), names: class_names, ..arrays };
     if options.table.missing == Missing::Mean {
         arrays.fill_missing().map_err(|name| {
-            let message =
-                format!("column '{name}' has no value in the training part: leave it out");
+            let message = format!(
+                "column '{name}' has no value in the training part: `ignore` leaves it out"
+            );
             Error::file(path, message)
         })?;
     }
@@ -170,45 +177,6 @@ impl File<'_> {
         }
     }
 
-    /// The number of the column to predict.
-    fn target(&self, options: &LoadOptions) -> Result<usize> {
-        let names = &self.header.names;
-        let known = options.table.known.as_ref().map(|known| &known.target);
-        let listed = || names.join(", ");
-        let Some(target) = known.or(options.table.target.as_ref()) else {
-            let message =
-                format!("names the column to predict; {} has: {}", self.path.display(), listed());
-            return Err(Error::field("target", message));
-        };
-        let by_number = || match known {
-            Some(_) => None,
-            None => target.parse().ok().and_then(|number: usize| number.checked_sub(1)),
-        };
-        let place = names.iter().position(|name| name == target).or_else(by_number);
-        match place.filter(|place| *place < names.len()) {
-            Some(place) => Ok(place),
-            None if known.is_some() => {
-                let message = format!(
-                    "has no column '{target}', which the model predicts; it has: {}",
-                    listed()
-                );
-                Err(self.error(message))
-            }
-            None => {
-                let why = self.header.why_no_names.as_ref();
-                let without_names = why.map_or(String::new(), |why| {
-                    format!("; its first line was not taken for names, since {why}")
-                });
-                let message = format!(
-                    "'{target}' is no column of {}; it has: {}{without_names}",
-                    self.path.display(),
-                    listed()
-                );
-                Err(Error::field("target", message))
-            }
-        }
-    }
-
     /// What each column holds. `most` is the number of different values that are kept of a column.
     fn profiles(&self, most: impl Fn(usize) -> usize) -> Result<Vec<Profile>> {
         let mut profiles: Vec<Profile> =
@@ -224,12 +192,20 @@ impl File<'_> {
     }
 
     /// The columns that inputs are made of, and their places in a line.
-    fn columns(&self, profiles: &[Profile], target: usize) -> Result<(Vec<Column>, Vec<usize>)> {
-        let is_input =
-            |place: &usize| *place != target && !(self.header.has_row_names() && *place == 0);
+    fn columns(
+        &self,
+        profiles: &[Profile],
+        target: usize,
+        ignored: &[usize],
+    ) -> Result<(Vec<Column>, Vec<usize>)> {
+        let is_input = |place: &usize| {
+            let is_row_name = self.header.has_row_names() && *place == 0;
+            *place != target && !ignored.contains(place) && !is_row_name
+        };
         let places: Vec<usize> = (0..profiles.len()).filter(is_input).collect();
         if places.is_empty() {
-            return Err(self.error("has no column besides the one to predict"));
+            let others = if ignored.is_empty() { "" } else { " and those that `ignore` names" };
+            return Err(self.error(format!("has no column besides the one to predict{others}")));
         }
         let column = |&place: &usize| {
             let categories = self.categories(&profiles[place], place)?;
@@ -243,7 +219,9 @@ impl File<'_> {
         let name = &self.header.names[place];
         let Some(first) = &profile.first_text else {
             return match profile.numbers {
-                0 => Err(self.error(format!("column '{name}' has no value: leave it out"))),
+                0 => {
+                    Err(self.error(format!("column '{name}' has no value: `ignore` leaves it out")))
+                }
                 _ => Ok(None),
             };
         };
@@ -259,7 +237,7 @@ impl File<'_> {
                 };
                 let advice = match cell::has_decimal_comma(&first.0) {
                     true => DECIMAL_POINT,
-                    false => "leave the column out",
+                    false => "`ignore` leaves the column out",
                 };
                 Err(self.error_at(first.1, place, format!(
                     "\"{}\" is not a number, and {count} different texts in {rows} lines are too many for categories: {advice}", first.0
@@ -410,7 +388,7 @@ fn encode(
     };
     let own = categories.binary_search_by(|category| category.as_str().cmp(text));
     let own = own.map_err(|_| {
-        format!("\"{text}\" is none of the model's categories: {}", categories.join(", "))
+        format!("\"{text}\" is none of the model's categories: {}", quoted(categories))
     })?;
     inputs.extend((0..categories.len()).map(|category| if category == own { 1.0 } else { 0.0 }));
     Ok(())

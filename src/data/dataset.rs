@@ -7,6 +7,7 @@ use super::validation::ValidationRule;
 use super::{
     ImageFiles, Inputs, Normalisation, Part, Split, Table, Targets, Task, Text, TokenKind,
 };
+use crate::error::quoted;
 use crate::fingerprint::Fingerprint;
 use crate::input::Input;
 
@@ -152,7 +153,7 @@ impl Arrays {
         for class in names {
             let number = known.iter().position(|name| name == class);
             let number = number.ok_or_else(|| {
-                format!("has the class {class}, the model knows {}", known.join(", "))
+                format!("has the class '{class}', the model knows {}", quoted(known))
             })?;
             numbers.push(number as i32);
         }

@@ -107,8 +107,8 @@ fn is_safetensors(head: &[u8]) -> bool {
 fn unknown(head: &[u8]) -> String {
     file::mistaken(head).map_or_else(
         || {
-            "is of no format that is read here; this model takes images or vectors: a .safetensors or .npz file, a CSV, a folder with \
-             CIFAR-10's binary files, MNIST's files or images, or generated (text is for char-lstm and word-lstm)"
+            "is of no format that is read here. Images and vectors are read from a .safetensors or .npz file, a CSV, a folder with \
+             CIFAR-10's binary files, MNIST's files or images, or are generated; a UTF-8 text is for char-lstm and word-lstm"
                 .into()
         },
         str::to_owned,

@@ -56,12 +56,10 @@ pub fn images(seed: u64) -> Arrays {
     let total = COUNTS.iter().sum::<usize>();
     let mut pixels = vec![0; total * PIXELS];
     draw_all(Philox::new(seed, Purpose::Data), &mut pixels);
-    let all = Split {
-        inputs: Inputs::Bytes(pixels),
-        targets: Targets::Classes((0..total).map(|index| (index % SHAPES.len()) as i32).collect()),
-    };
+    let classes = (0..total).map(|index| (index % SHAPES.len()) as i32).collect();
+    let all = Split::new(Inputs::Bytes(pixels), Targets::Classes(classes));
     let [train, valid, _] = COUNTS;
-    let part = |numbers: Range<usize>| all.subset(&numbers.collect::<Vec<_>>());
+    let part = |numbers: Range<usize>| all.gather(numbers);
     let (test, valid) = (part(train + valid..total), part(train..train + valid));
     let sample = Input::Image { height: SIDE, width: SIDE, channels: CHANNELS };
     let task = Task::Classification { classes: SHAPES.len() };

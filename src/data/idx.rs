@@ -64,6 +64,11 @@ pub(super) fn images_in(folder: &Path) -> Option<PathBuf> {
     place(folder, TEST[0]).or_else(|| place(folder, TRAIN[0]))
 }
 
+/// Whether a folder has test images beside training images.
+pub(super) fn has_both(folder: &Path) -> bool {
+    [TRAIN, TEST].iter().all(|part| place(folder, part[0]).is_some())
+}
+
 /// Whether a file has images, by its name or its first bytes.
 pub(super) fn has_images(path: &Path) -> Result<bool> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -115,7 +120,7 @@ fn part(folder: &Path, names: [&str; 2]) -> Result<Option<(Split, Input)>> {
             format!("has {} labels, {} has {count} images", labels.len(), images_at.display());
         return Err(Error::file(&labels_at, message));
     }
-    let split = Split { inputs: Inputs::Bytes(images), targets: Targets::Classes(labels) };
+    let split = Split::new(Inputs::Bytes(images), Targets::Classes(labels));
     Ok(Some((split, sample)))
 }
 

@@ -18,10 +18,8 @@ const AHEAD: usize = 3;
 /// ```
 /// use alrao::data::{Inputs, Loader, Split, Targets};
 /// use std::sync::Arc;
-/// let split = Split {
-///     inputs: Inputs::Floats(vec![0.0, 0.1, 0.2]),
-///     targets: Targets::Classes(vec![5, 6, 7]),
-/// };
+/// let inputs = Inputs::Floats(vec![0.0, 0.1, 0.2]);
+/// let split = Split::new(inputs, Targets::Classes(vec![5, 6, 7]));
 /// let order = Arc::new(vec![2, 0, 1]);
 /// let batches: Vec<_> = Loader::new(Arc::new(split), Some(order), 2, 0).collect();
 /// assert_eq!(batches[0].targets, Targets::Classes(vec![7, 5]));
@@ -120,12 +118,14 @@ impl Split {
             Inputs::Floats(floats) => Inputs::Floats(rows(floats, width, samples.clone())),
             Inputs::Files(files) => Inputs::Bytes(files.gather(samples.clone())),
         };
-        Split { inputs, targets: self.targets_of(samples) }
+        Split::new(inputs, self.targets.of(samples))
     }
+}
 
-    /// The targets of these samples.
-    pub(super) fn targets_of(&self, samples: impl ExactSizeIterator<Item = usize>) -> Targets {
-        match &self.targets {
+impl Targets {
+    /// The targets of the samples with these numbers, in this order.
+    pub(super) fn of(&self, samples: impl ExactSizeIterator<Item = usize>) -> Targets {
+        match self {
             Targets::Classes(classes) => Targets::Classes(rows(classes, 1, samples)),
             Targets::Values { values, columns } => {
                 Targets::Values { values: rows(values, *columns, samples), columns: *columns }
@@ -181,7 +181,7 @@ mod tests {
     fn split(samples: usize) -> Arc<Split> {
         let inputs = Inputs::Bytes((0..2 * samples).map(|i| i as u8).collect());
         let values = (0..samples).map(|i| i as f32).collect();
-        Arc::new(Split { inputs, targets: Targets::Values { values, columns: 1 } })
+        Arc::new(Split::new(inputs, Targets::Values { values, columns: 1 }))
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub use overview::{Overview, overview};
 pub use sample_batch::{SampleBatch, SampleForm, SampleName};
 pub use samples::{STANDARD_INPUT, SampleBatches, Samples};
 pub use split::{Inputs, Part, Split, Targets};
-pub use table::{Column, Missing, Table, TableOptions, TargetKind};
+pub use table::{Column, ColumnList, Missing, Table, TableOptions, TargetKind};
+pub(crate) use table::{check_columns, column_list};
 pub use text::{Columns, Text, TextFiles, Window};
 pub use vocabulary::{TokenKind, Vocabulary};
 

@@ -53,6 +53,13 @@ pub fn overview(source: &str, options: &LoadOptions) -> Result<Overview> {
     problems.extend(
         dataset.as_ref().and_then(|own| own.check_targets().err()).map(|own| own.to_string()),
     );
+    let of_id = |own: &ColumnOverview| {
+        format!(
+            "column '{}' looks like an id, which says nothing about new rows: `ignore` leaves it out",
+            own.name
+        )
+    };
+    problems.extend(columns.iter().filter(|own| own.is_id).map(of_id));
     let ranges = dataset.as_ref().map(ranges).unwrap_or_default();
     Ok(Overview { format, columns, dataset, ranges, problems })
 }
@@ -128,6 +135,40 @@ mod tests {
         let options = LoadOptions { table, ..LoadOptions::default() };
         let error = overview(source, &options).unwrap_err().to_string();
         assert!(error.contains("line 3, column 'b'"), "{error}");
+    }
+
+    #[test]
+    fn columns_that_look_like_ids_are_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.csv");
+        let write = |rows: usize| {
+            let row = |row: usize| {
+                format!("{},n{row},{},{},{}.5,{}\n", row + 7, row / 2, row % 3, row, row * row)
+            };
+            let rows: String = (0..rows).map(row).collect();
+            std::fs::write(&path, format!("id,name,pair,kind,half,square\n{rows}")).unwrap();
+        };
+        let ids = |target: Option<&str>, ignore: &[&str]| {
+            let ignore = ignore.iter().map(|name| (*name).to_owned()).collect();
+            let table = TableOptions {
+                target: target.map(str::to_owned),
+                ignore,
+                ..TableOptions::default()
+            };
+            let options = LoadOptions { table, ..LoadOptions::default() };
+            let problems = overview(path.to_str().unwrap(), &options).unwrap().problems;
+            let of_id = |own: &String| {
+                own.contains("`ignore` leaves it out")
+                    .then(|| own.split('\'').nth(1).unwrap().to_owned())
+            };
+            problems.iter().filter_map(of_id).collect::<Vec<_>>()
+        };
+        write(20);
+        assert_eq!(ids(None, &[]), ["id", "name"]);
+        assert_eq!(ids(None, &["name"]), ["id"]);
+        assert_eq!(ids(Some("id"), &["2"]), [""; 0]);
+        write(4);
+        assert_eq!(ids(None, &[]), [""; 0]);
     }
 
     #[test]

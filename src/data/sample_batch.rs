@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Inputs, Table};
+use super::{Inputs, Table, Targets};
 use crate::input::Input;
 
 /// What a trained model takes: the kind, shape and type of its inputs.
@@ -27,7 +27,7 @@ pub struct SampleForm {
 pub enum SampleName {
     /// The number of a table's row, from 1; the header does not count.
     Row(usize),
-    /// The number of a sample in an array, from 0.
+    /// The number of a sample in an array, or in files read one after the other, from 0.
     Sample(usize),
     /// The file of an image, relative to the folder that was read.
     File(PathBuf),
@@ -50,6 +50,8 @@ pub struct SampleBatch {
     pub names: Vec<SampleName>,
     /// The samples, in the same order, as they were read.
     pub inputs: Inputs,
+    /// The samples' true targets, if they are those of a part of a data set.
+    pub targets: Option<Targets>,
     /// A line for each image that was left out since it is broken.
     pub broken: Vec<String>,
 }

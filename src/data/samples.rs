@@ -9,8 +9,8 @@ use super::images::samples::{ImageBatches, SampleFiles};
 use super::pad::padded;
 use super::sample_batch::{SampleBatch, SampleForm, SampleName};
 use super::{
-    Content, Inputs, Kind, LoadOptions, Normalize, Table, arrays, cifar, csv, generated_seed, idx,
-    images, load_with, numpy, read, unreadable,
+    Arrays, Content, Inputs, Kind, LoadOptions, Normalize, Part, Split, Table, Targets, arrays,
+    cifar, csv, generated_seed, idx, images, load_with, numpy, read, unreadable,
 };
 use crate::error::{Error, Result};
 use crate::input::Input;
@@ -18,7 +18,10 @@ use crate::input::Input;
 /// The source that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
 
-/// Samples without targets.
+/// A remark where only the test part of data is predicted.
+const TEST_ALONE: &str = "the test part is predicted; `split` chooses another";
+
+/// Samples to predict.
 #[derive(Debug)]
 pub struct Samples {
     held: Held,
@@ -30,11 +33,18 @@ pub struct Samples {
 #[derive(Debug)]
 enum Held {
     /// The rows of a table, or the samples of arrays.
-    InMemory {
-        inputs: Inputs,
-        is_table: bool,
-    },
+    InMemory(Rows),
     Files(SampleFiles),
+}
+
+/// Samples in memory, with their targets where they are a part of a data set.
+#[derive(Debug)]
+struct Rows {
+    inputs: Inputs,
+    is_table: bool,
+    targets: Option<Targets>,
+    /// The samples' numbers in their file; `None` if they are all of its samples, in order.
+    numbers: Option<Vec<usize>>,
 }
 
 impl Samples {
@@ -56,6 +66,32 @@ impl Samples {
         if path.is_dir() { in_folder(path, form) } else { in_file(path, form) }
     }
 
+    /// The samples of a part of a data set, as they were before any standardisation, with their targets; `None` if there is no
+    /// such part.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if they do not fit the model; `path` is for messages.
+    pub(crate) fn of_part(
+        arrays: Arrays,
+        part: Part,
+        path: &Path,
+        form: &SampleForm,
+    ) -> Result<Option<Samples>> {
+        let Some(split) = arrays.part(part).map(Arc::clone) else { return Ok(None) };
+        let (sample, is_table) = (arrays.sample, arrays.table.is_some());
+        // The other parts need not stay in memory.
+        drop(arrays);
+        let Split { inputs, targets, numbers } = Arc::unwrap_or_clone(split);
+        if let Inputs::Files(files) = inputs {
+            return in_images(SampleFiles::of_part(&files, targets, form)?).map(Some);
+        }
+        let mut samples = checked((sample, inputs), path, form)?;
+        if let Held::InMemory(rows) = &mut samples.held {
+            (rows.is_table, rows.targets, rows.numbers) = (is_table, Some(targets), numbers);
+        }
+        Ok(Some(samples))
+    }
+
     /// Number of samples. Images that turn out to be broken count too.
     pub fn len(&self) -> usize {
         self.count
@@ -64,7 +100,7 @@ impl Samples {
     /// The inputs; `None` for images in files.
     pub(crate) fn inputs(&self) -> Option<&Inputs> {
         match &self.held {
-            Held::InMemory { inputs, .. } => Some(inputs),
+            Held::InMemory(rows) => Some(&rows.inputs),
             Held::Files(_) => None,
         }
     }
@@ -78,16 +114,15 @@ impl Samples {
     pub fn batches(self, size: usize) -> SampleBatches {
         let size = size.max(1);
         SampleBatches(match self.held {
-            Held::InMemory { inputs, is_table } => {
-                Batches::InMemory { inputs, count: self.count, is_table, size, next: 0 }
-            }
+            Held::InMemory(rows) => Batches::InMemory { rows, count: self.count, size, next: 0 },
             Held::Files(files) => Batches::Files(ImageBatches::new(Arc::new(files), size)),
         })
     }
 
     fn in_memory(inputs: Inputs, form: &SampleForm, is_table: bool) -> Samples {
         let count = inputs.elements() / form.sample.elements();
-        Samples { held: Held::InMemory { inputs, is_table }, count, notes: Vec::new() }
+        let rows = Rows { inputs, is_table, targets: None, numbers: None };
+        Samples { held: Held::InMemory(rows), count, notes: Vec::new() }
     }
 }
 
@@ -95,7 +130,7 @@ impl Samples {
 pub struct SampleBatches(Batches);
 
 enum Batches {
-    InMemory { inputs: Inputs, count: usize, is_table: bool, size: usize, next: usize },
+    InMemory { rows: Rows, count: usize, size: usize, next: usize },
     Files(ImageBatches),
 }
 
@@ -103,29 +138,32 @@ impl Iterator for SampleBatches {
     type Item = SampleBatch;
 
     fn next(&mut self) -> Option<SampleBatch> {
-        let (inputs, count, is_table, size, next) = match &mut self.0 {
+        let (rows, count, size, next) = match &mut self.0 {
             Batches::Files(batches) => return batches.next(),
-            Batches::InMemory { inputs, count, is_table, size, next } => {
-                (inputs, *count, *is_table, *size, next)
-            }
+            Batches::InMemory { rows, count, size, next } => (&*rows, *count, *size, next),
         };
         let range = *next..(*next + size).min(count);
         if range.is_empty() {
             return None;
         }
         *next = range.end;
-        let width = inputs.elements() / count;
+        let width = rows.inputs.elements() / count;
         let own = range.start * width..range.end * width;
-        let inputs = match inputs {
+        let inputs = match &rows.inputs {
             Inputs::Bytes(bytes) => Inputs::Bytes(bytes[own].to_vec()),
             Inputs::Floats(floats) => Inputs::Floats(floats[own].to_vec()),
             Inputs::Files(files) => Inputs::Bytes(files.gather(range.clone())),
         };
-        let name = |number| match is_table {
-            true => SampleName::Row(number + 1),
-            false => SampleName::Sample(number),
+        let targets = rows.targets.as_ref().map(|own| own.of(range.clone()));
+        let name = |place: usize| {
+            let number = rows.numbers.as_ref().map_or(place, |numbers| numbers[place]);
+            match rows.is_table {
+                true => SampleName::Row(number + 1),
+                false => SampleName::Sample(number),
+            }
         };
-        Some(SampleBatch { names: range.map(name).collect(), inputs, broken: Vec::new() })
+        let names = range.map(name).collect();
+        Some(SampleBatch { names, inputs, targets, broken: Vec::new() })
     }
 }
 
@@ -168,9 +206,7 @@ fn in_file(path: &Path, form: &SampleForm) -> Result<Samples> {
         }
         (Format::Npz, _) => of_tensors(&numpy::archive(path, form.sample)?, path, form),
         (Format::Safetensors, _) => {
-            let bytes = read(path)?;
-            let inputs = arrays::inputs(&bytes, path, form.sample)?;
-            checked(inputs, path, form)
+            of_arrays(arrays::inputs(&read(path)?, path, form.sample)?, path, form)
         }
         _ => loaded(&path.to_string_lossy(), form),
     }
@@ -181,7 +217,9 @@ fn in_folder(folder: &Path, form: &SampleForm) -> Result<Samples> {
         return loaded(&folder.to_string_lossy(), form);
     }
     if let Some(path) = idx::images_in(folder) {
-        return of_idx(&path, form);
+        let samples = of_idx(&path, form)?;
+        let note = idx::has_both(folder).then(|| TEST_ALONE.into());
+        return Ok(Samples { notes: note.into_iter().collect(), ..samples });
     }
     if numpy::is_in(folder)? {
         return of_tensors(&numpy::folder(folder, form.sample)?, folder, form);
@@ -200,7 +238,12 @@ fn of_idx(path: &Path, form: &SampleForm) -> Result<Samples> {
 }
 
 fn of_tensors(found: &numpy::Found, path: &Path, form: &SampleForm) -> Result<Samples> {
-    checked(arrays::inputs_of(numpy::views(found, path)?, path, form.sample)?, path, form)
+    of_arrays(arrays::inputs_of(numpy::views(found, path)?, path, form.sample)?, path, form)
+}
+
+fn of_arrays(found: arrays::FoundInputs, path: &Path, form: &SampleForm) -> Result<Samples> {
+    let samples = checked((found.sample, found.inputs), path, form)?;
+    Ok(Samples { notes: found.note.into_iter().collect(), ..samples })
 }
 
 /// The samples of data in a format that always has targets: those of the test part, or all.
@@ -212,7 +255,9 @@ fn loaded(source: &str, form: &SampleForm) -> Result<Samples> {
         return Err(Error::input(format!("`data` {source}"), "is a text"));
     };
     let split = arrays.test.as_ref().unwrap_or(&arrays.train);
-    checked((arrays.sample, split.inputs.clone()), Path::new(source), form)
+    let samples = checked((arrays.sample, split.inputs.clone()), Path::new(source), form)?;
+    let note = arrays.test.is_some().then(|| TEST_ALONE.into());
+    Ok(Samples { notes: note.into_iter().collect(), ..samples })
 }
 
 /// The samples, if they have the shape and type of the training data.

@@ -76,9 +76,16 @@ pub struct Split {
     pub inputs: Inputs,
     /// What the model learns to predict.
     pub targets: Targets,
+    /// The samples' numbers in their file, from 0; `None` if they are all of its samples, in order.
+    pub(crate) numbers: Option<Vec<usize>>,
 }
 
 impl Split {
+    /// Samples from their inputs and targets.
+    pub fn new(inputs: Inputs, targets: Targets) -> Split {
+        Split { inputs, targets, numbers: None }
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         match &self.targets {
@@ -111,6 +118,7 @@ impl Split {
     pub(super) fn remove(&mut self, numbers: &[usize]) {
         let width = self.inputs.elements() / self.len().max(1);
         let count = self.len();
+        remove_rows(self.numbers.get_or_insert_with(|| (0..count).collect()), 1, numbers);
         match &mut self.inputs {
             Inputs::Bytes(bytes) => remove_rows(bytes, width, numbers),
             Inputs::Floats(floats) => remove_rows(floats, width, numbers),
@@ -127,11 +135,16 @@ impl Split {
 
     /// The samples with these numbers, in this order. Images in files stay there.
     pub(super) fn subset(&self, numbers: &[usize]) -> Split {
-        if let Inputs::Files(files) = &self.inputs {
-            let targets = self.targets_of(numbers.iter().copied());
-            return Split { inputs: Inputs::Files(files.subset(numbers)), targets };
-        }
-        self.gather(numbers.iter().copied())
+        let in_file = |&number: &usize| self.numbers.as_ref().map_or(number, |own| own[number]);
+        let own = numbers.iter().map(in_file).collect();
+        let split = match &self.inputs {
+            Inputs::Files(files) => {
+                let targets = self.targets.of(numbers.iter().copied());
+                Split::new(Inputs::Files(files.subset(numbers)), targets)
+            }
+            Inputs::Bytes(_) | Inputs::Floats(_) => self.gather(numbers.iter().copied()),
+        };
+        Split { numbers: Some(own), ..split }
     }
 }
 

@@ -1,8 +1,13 @@
 //! How the columns of a table become a model's inputs and its target.
 
+use ::csv::{ReaderBuilder, Trim};
 use serde::{Deserialize, Serialize};
 
+use crate::error::quoted;
 use crate::named::named;
+
+/// Names of columns: one argument of the command line.
+pub type ColumnList = Vec<String>;
 
 named! {
     /// Whether the column to predict holds classes or numbers.
@@ -31,6 +36,8 @@ named! {
 pub struct TableOptions {
     /// The column to predict: its name, or its number from 1. It must be given.
     pub target: Option<String>,
+    /// Columns that are left out of the inputs, such as an id: their names, or their numbers from 1.
+    pub ignore: ColumnList,
     /// Whether that column holds classes or numbers.
     pub task: TargetKind,
     /// The treatment of missing values.
@@ -41,7 +48,13 @@ pub struct TableOptions {
 
 impl Default for TableOptions {
     fn default() -> Self {
-        TableOptions { target: None, task: TargetKind::Auto, missing: Missing::Refuse, known: None }
+        TableOptions {
+            target: None,
+            ignore: Vec::new(),
+            task: TargetKind::Auto,
+            missing: Missing::Refuse,
+            known: None,
+        }
     }
 }
 
@@ -54,8 +67,11 @@ pub struct Table {
     pub has_header: bool,
     /// Whether there is a first column without a name, as pandas and R write for the names of rows. It is left out.
     pub has_row_names: bool,
-    /// The other columns, in the file's order.
+    /// The columns that inputs are made of, in the file's order.
     pub columns: Vec<Column>,
+    /// The columns that are left out, which other data may have or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
     /// The numbers in place of missing ones, one for each of the model's inputs; none if missing values are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fill: Vec<f64>,
@@ -92,7 +108,7 @@ impl Table {
 
     /// The names of the columns that inputs are made of, for messages.
     pub(super) fn names(&self) -> String {
-        self.columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ")
+        quoted(self.columns.iter().map(|column| &column.name))
     }
 
     /// Lines about how the table was read.
@@ -102,7 +118,7 @@ impl Table {
             .columns
             .iter()
             .filter(|column| column.categories.is_some())
-            .map(|column| format!("{} ({})", column.name, column.inputs()))
+            .map(|column| format!("'{}' ({})", column.name, column.inputs()))
             .collect();
         let numbers = self.columns.len() - of_categories.len();
         let categories = match of_categories.is_empty() {
@@ -111,9 +127,12 @@ impl Table {
         };
         let plural = if numbers == 1 { "" } else { "s" };
         notes.push(format!(
-            "column {} is predicted from {numbers} column{plural} of numbers{categories}",
+            "column '{}' is predicted from {numbers} column{plural} of numbers{categories}",
             self.target
         ));
+        if !self.ignored.is_empty() {
+            notes.push(format!("left out by `ignore`: {}", quoted(&self.ignored)));
+        }
         if !self.has_header {
             notes.push(
                 "the columns are numbered from 1, since the first line has a number, a text twice, or a text that occurs again in its column"
@@ -124,5 +143,50 @@ impl Table {
             notes.push("the first column has no name and is left out, as the names of rows".into());
         }
         notes
+    }
+}
+
+/// Reads the names of columns from a list such as `id,name`. A name with a comma stands in quotation marks, as in a CSV.
+///
+/// # Errors
+/// Where a name is empty, or there is none.
+pub(crate) fn column_list(text: &str) -> Result<ColumnList, String> {
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).trim(Trim::All).from_reader(text.as_bytes());
+    let first = reader.records().next().and_then(Result::ok);
+    let names: ColumnList =
+        first.iter().flat_map(|record| record.iter().map(str::to_owned)).collect();
+    check_columns(&names).map(|()| names)
+}
+
+/// Refuses a list without names, or with an empty one.
+pub(crate) fn check_columns(names: &[String]) -> Result<(), String> {
+    match names.is_empty() || names.iter().any(String::is_empty) {
+        true => {
+            Err("has no name, or an empty one; give columns' names or numbers, such as id,name"
+                .into())
+        }
+        false => Ok(()),
+    }
+}
+
+#[cfg(feature = "cli")]
+impl crate::argument::Argument for ColumnList {
+    fn parser() -> impl clap::builder::TypedValueParser<Value = Self> {
+        column_list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_list_may_have_a_comma() {
+        assert_eq!(column_list("id, 3").unwrap(), ["id", "3"]);
+        assert_eq!(column_list("\"last, first\",the id").unwrap(), ["last, first", "the id"]);
+        for wrong in ["", "a,,b", ","] {
+            assert!(column_list(wrong).unwrap_err().contains("empty"), "{wrong:?}");
+        }
     }
 }

@@ -111,7 +111,7 @@ impl Text {
         })
     }
 
-    /// Lines about texts that are not read, and about line ends.
+    /// Lines about texts that are not read, about line ends, and about accents.
     pub(super) fn notes(&self) -> Vec<String> {
         let others = self.files.iter().filter(|files| !files.others.is_empty()).map(|files| {
             let names = files.others.join(", ");
@@ -119,7 +119,15 @@ impl Text {
                 "not read: {names}; the texts of a folder are train.txt, valid.txt and test.txt"
             )
         });
-        others.chain(self.note_on_line_ends()).collect()
+        others.chain(self.note_on_line_ends()).chain(self.note_on_marks()).collect()
+    }
+
+    fn note_on_marks(&self) -> Option<String> {
+        let mark = u32::from(self.vocabulary.mark()?);
+        Some(format!(
+            "has combining marks such as U+{mark:04X}, as decomposed text (NFD) has: an accent is a character beside its letter, and \
+             composed text (NFC) looks the same but is other characters to the model; unicodedata.normalize(\"NFC\", text) in Python composes letters"
+        ))
     }
 
     fn note_on_line_ends(&self) -> Option<String> {

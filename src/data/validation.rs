@@ -101,7 +101,7 @@ mod tests {
 
     fn split(classes: Vec<i32>) -> Split {
         let inputs = Inputs::Floats((0..classes.len()).map(|number| number as f32).collect());
-        Split { inputs, targets: Targets::Classes(classes) }
+        Split::new(inputs, Targets::Classes(classes))
     }
 
     fn drawn_from(classes: Vec<i32>, share: f64, seed: u64) -> [Vec<i32>; 2] {

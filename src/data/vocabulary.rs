@@ -3,6 +3,16 @@
 /// The token for the end of a line, among words.
 pub const LINE_END: &str = "<eos>";
 
+/// Whether a character is a combining mark, such as the accent of a decomposed letter.
+fn is_mark(c: char) -> bool {
+    ('\u{300}'..='\u{36f}').contains(&c)
+}
+
+/// Whether a character is in a range where letters are composed with their accents: Latin, Greek and Cyrillic.
+fn may_be_composed(c: char) -> bool {
+    ('\u{c0}'..='\u{52f}').contains(&c) && !is_mark(c) || ('\u{1e00}'..='\u{1fff}').contains(&c)
+}
+
 /// The kind of tokens that a text is split into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
@@ -113,6 +123,27 @@ impl Vocabulary {
         place.ok().map(|code| code as i32)
     }
 
+    /// The first combining mark of the tokens.
+    pub(super) fn mark(&self) -> Option<char> {
+        self.tokens().flat_map(str::chars).find(|c| is_mark(*c))
+    }
+
+    /// The end of a message about a token that is not in the vocabulary, where the reason may be the form in which Unicode's
+    /// letters are written: composed with their accents (NFC), or decomposed (NFD).
+    pub(crate) fn advice_on_form(&self, unknown: &str) -> &'static str {
+        match (unknown.chars().any(is_mark), self.mark().is_some()) {
+            (true, false) => {
+                "; it has a combining mark, as decomposed text (NFD) has, and the model's text has none: \
+                 unicodedata.normalize(\"NFC\", text) in Python composes letters"
+            }
+            (false, true) if unknown.chars().any(may_be_composed) => {
+                "; the model's text has combining marks, as decomposed text (NFD) has: \
+                 unicodedata.normalize(\"NFD\", text) in Python decomposes letters"
+            }
+            _ => "",
+        }
+    }
+
     /// The number of the token that ends a line.
     pub fn line_end(&self) -> Option<i32> {
         match self.kind {
@@ -173,6 +204,24 @@ mod tests {
         let mut text = String::from("a\nb");
         [3, 0, 1, 2].into_iter().for_each(|code| vocabulary.append(&mut text, code));
         assert_eq!(text, "a\nb c\na b");
+    }
+
+    #[test]
+    fn a_letter_in_another_form_is_told_of() {
+        let [composed, decomposed, plain] = ["caf\u{e9}", "cafe\u{301}", "cafe"]
+            .map(|text| Vocabulary::of(TokenKind::Word, [text]));
+        assert!(composed.advice_on_form("cafe\u{301}").contains("\"NFC\""));
+        assert!(plain.advice_on_form("\u{301}").contains("\"NFC\""));
+        assert!(decomposed.advice_on_form("caf\u{e9}").contains("\"NFD\""));
+        for (own, unknown) in [
+            (&composed, "tea"),
+            (&decomposed, "tea"),
+            (&decomposed, "\u{4e2d}"),
+            (&composed, "\u{e8}"),
+        ] {
+            assert_eq!(own.advice_on_form(unknown), "", "{unknown}");
+        }
+        assert_eq!([composed.mark(), decomposed.mark()], [None, Some('\u{301}')]);
     }
 
     #[test]

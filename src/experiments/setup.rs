@@ -396,7 +396,7 @@ pub(super) mod tests {
         let mut dataset = data::load("generated", data::Kind::Arrays, 0.2).unwrap();
         let part = |images: usize| {
             let targets = data::Targets::Classes((0..images as i32).map(|n| n % 10).collect());
-            std::sync::Arc::new(data::Split { inputs: data::Inputs::Bytes(Vec::new()), targets })
+            std::sync::Arc::new(data::Split::new(data::Inputs::Bytes(Vec::new()), targets))
         };
         if let Content::Arrays(arrays) = &mut dataset.content {
             (arrays.train, arrays.valid) = (part(images - 20_000), Some(part(10_000)));

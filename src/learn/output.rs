@@ -49,6 +49,13 @@ pub(crate) fn check_output(setting: &str, output: &Path, inputs: &[&Path]) -> Re
         let input = input.display();
         return refused(format!("would replace a file that is read, {input}; give another file"));
     }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+        let folder = folder.display();
+        return refused(format!(
+            "cannot be written: there is no folder {folder}; make it first, or give another file"
+        ));
+    }
     let is_there = output.symlink_metadata().is_ok();
     if is_there && !output.is_file() {
         return refused("is not a regular file; give another".into());
@@ -131,7 +138,10 @@ mod tests {
             assert!(refusal(name).expect(name).contains("that is read"), "{name}");
         }
         assert!(refusal("data").expect("a folder").contains("is a directory"));
-        assert!(refusal("nowhere/out").expect("no folder").contains("cannot be written"));
+        let missing = refusal("nowhere/out").expect("no folder");
+        assert!(
+            missing.contains("there is no folder") && missing.contains("nowhere; make it first")
+        );
         for name in ["out", "run/predictions.safetensors", "data/predictions.safetensors"] {
             assert_eq!(refusal(name), None);
             assert!(!at(name).exists(), "{name}");

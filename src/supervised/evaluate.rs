@@ -6,22 +6,15 @@ use serde::Serialize;
 
 use super::batches::BatchSource;
 use super::class_measures::{ClassCounts, ClassMeasures};
-use super::fit::{fit, kind};
+use super::fit::fit;
 use super::measurement::{Each, Measurement, RegressionErrors, measure};
+use super::model_source::{ModelSource, lacks_part};
 use super::predictor::check_class_names;
-use super::run::{Run, find_data};
-use super::settings::{DataConfig, is_generated};
-use crate::data::{
-    self, Content, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind, Task,
-    TokenKind,
-};
+use crate::data::{Content, Part, Task, TokenKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::tensor_file::{Array, TensorFile, replace};
-use crate::learn::{
-    EvaluationPrecision, Learner, ModelRecord, RunDirectory, StopFlag, TrainConfig, check_output,
-    load, locate, memory, read_record,
-};
+use crate::learn::{EvaluationPrecision, Learner, ModelRecord, StopFlag, TrainConfig, load};
 
 /// The result of a model on one part of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,56 +93,12 @@ pub fn evaluate(
     predictions: Option<&Path>,
     device: &Device,
 ) -> Result<Evaluation> {
-    let is_other = data.is_some();
-    let (file, run) = locate(source)?;
-    let (config, fingerprint) = match run.as_deref().map(Run::config_of).transpose()? {
-        Some((config, fingerprint)) => (Some(config), fingerprint.filter(|_| data.is_none())),
-        None => (None, None),
-    };
-    let record = read_record(&file)?.1;
-    let rules = config.as_ref().map_or_else(|| rules_of(&record), |config| config.task.clone());
-    let options = load_options(&record, &rules, is_other, split, device);
-    let data = match (data, &config, &run) {
-        (Some(data), _, _) => data.to_owned(),
-        (None, Some(config), Some(run)) => find_data(run, &config.task.data)?,
-        (None, _, _) => {
-            return Err(Error::field(
-                "data",
-                "is needed, since a checkpoint does not record its data",
-            ));
-        }
-    };
+    let own = ModelSource::of(source, data)?;
     if let Some(path) = predictions {
-        let mut inputs = run.as_deref().map(RunDirectory::files).unwrap_or_default();
-        inputs.push(file.clone());
-        inputs.extend((!is_generated(&data)).then(|| data.clone().into()));
-        let inputs: Vec<&Path> = inputs.iter().map(|input| &**input).collect();
-        check_output("predictions", path, &inputs)?;
+        own.check_output("predictions", path)?;
     }
-    let kind = kind(record.architecture()?);
-    memory::check_data(&data, data::least_bytes(&data, kind))?;
-    if record.table.is_none() && data::is_csv(&data, kind) {
-        let message =
-            "is a CSV, and the model was not trained on one: give it data of its own format";
-        return Err(Error::input(format!("`data` {data}"), message));
-    }
-    let mut dataset = data::load_with(&data, kind, &options)?;
-    let mut notes = dataset.notes();
-    if fingerprint.is_some_and(|fingerprint| fingerprint != dataset.fingerprint) {
-        notes.push(format!(
-            "{data} or the run's settings have changed since training, so the evaluated samples may include training samples"
-        ));
-    }
-    let part = split.unwrap_or_else(|| usual_part(&dataset, is_other));
-    if split.is_none() && !is_other && part == Part::Valid {
-        notes.push(format!("{data} has no test part, so its validation part is evaluated"));
-    }
-    let own_data = || find_data(run.as_deref()?, &config.as_ref()?.task.data).ok();
-    if is_other && part == Part::Train && own_data().is_some_and(|own| is_same_place(&own, &data)) {
-        notes.push(format!(
-            "{data} is the run's own data, so the evaluated samples include its training samples"
-        ));
-    }
+    let (mut dataset, part, mut notes) = own.load(split, device)?;
+    let ModelSource { file, config, record, data, .. } = own;
     notes.extend(fit(&mut dataset, &record, &data, part)?);
     let mut train = config.map_or_else(TrainConfig::default, |config| config.train);
     train.precision = EvaluationPrecision::new(&record, device)?.evaluated;
@@ -162,10 +111,7 @@ pub fn evaluate(
         other => other,
     })?;
     if !source.has(part) {
-        return Err(Error::input(
-            format!("`data` {data}"),
-            format!("has no {} part; `split` chooses another", part.name()),
-        ));
+        return Err(lacks_part(&data, part));
     }
     let trained = load(&file, train, device)?;
     let token = dataset.token();
@@ -202,48 +148,6 @@ pub fn evaluate(
     })
 }
 
-/// How the data of an evaluation is read.
-fn load_options(
-    record: &ModelRecord,
-    rules: &DataConfig,
-    is_other: bool,
-    split: Option<Part>,
-    device: &Device,
-) -> LoadOptions {
-    let table = TableOptions {
-        target: None,
-        task: if record.regression { TargetKind::Regression } else { TargetKind::Classification },
-        missing: match &record.table {
-            Some(table) if !table.fill.is_empty() => Missing::Mean,
-            _ => Missing::Refuse,
-        },
-        known: record.table.clone(),
-    };
-    LoadOptions {
-        table,
-        // The run's own data, as in the run.
-        samples: rules.samples.filter(|_| !is_other),
-        valid_split: if is_other && split.is_none() { 0.0 } else { rules.valid_split },
-        split_seed: rules.split_seed,
-        // The model's record has the means and deviations.
-        normalize: Normalize::None,
-        image_size: record.extents[0],
-        pad: record.padded.then(|| record.extents[0]),
-        test_alone: is_other,
-        threads: device.host_threads(),
-        first_rules: rules.first_rules,
-    }
-}
-
-/// The part that is evaluated where none is asked for.
-fn usual_part(dataset: &Dataset, is_other: bool) -> Part {
-    match [Part::Test, Part::Valid].into_iter().find(|part| dataset.has(*part)) {
-        Some(part) => part,
-        None if is_other => Part::Train,
-        None => Part::Test,
-    }
-}
-
 /// The results on a part of the data.
 struct PartResults {
     measured: Measurement,
@@ -273,21 +177,6 @@ fn measure_part(
     let each = needs_predictions.then_some(&mut each as &mut Each<'_>);
     let measured = measure(learner, source, part, each, &StopFlag::default())?;
     Ok(PartResults { measured: measured.expect("nothing stops it"), counts, kept })
-}
-
-fn is_same_place(one: &str, other: &str) -> bool {
-    let real = |place: &str| std::fs::canonicalize(place).ok();
-    one == other || real(one).is_some_and(|one| real(other) == Some(one))
-}
-
-/// The rules by which the data of a checkpoint without its run was read.
-fn rules_of(record: &ModelRecord) -> DataConfig {
-    let usual = DataConfig::default();
-    let (valid_split, split_seed) =
-        record.validation.unwrap_or((usual.valid_split, usual.split_seed));
-    // Version 0.1.0 did not record this.
-    let first_rules = record.input_type.is_none() && record.vocabulary.is_none();
-    DataConfig { valid_split, split_seed, first_rules, ..usual }
 }
 
 fn write_predictions(predictions: &[f32], record: &ModelRecord, path: &Path) -> Result<()> {

@@ -55,7 +55,8 @@ fn fit_text(text: &mut Text, record: &ModelRecord) -> std::result::Result<Vec<St
     };
     if let Some(unknown) = text.vocabulary.tokens().find(|own| known.code(own).is_none()) {
         let kind = known.kind().name();
-        let message = format!("has the {kind} {unknown:?}, which the model does not know");
+        let advice = known.advice_on_form(unknown);
+        let message = format!("has the {kind} {unknown:?}, which the model does not know{advice}");
         return Err(message);
     }
     text.renumber(known);
@@ -67,6 +68,34 @@ fn fit_arrays(
     record: &ModelRecord,
     part: Part,
 ) -> std::result::Result<Vec<String>, String> {
+    let mut remarks: Vec<String> = match_arrays(arrays, record)?.into_iter().collect();
+    let (stored, input) = (arrays.train.inputs.stored_type(), record.input()?);
+    let (inputs, targets) = (&record.normalisation, &record.target_normalisation);
+    let of_record = |pair: &Option<_>| pair.as_ref().map(Normalisation::of_pair);
+    let (inputs, targets) = (of_record(inputs), of_record(targets));
+    let columns = [input.extents().last().copied().unwrap_or_default(), record.outputs];
+    let is_whole = |(own, columns): (&Option<Normalisation>, usize)| {
+        own.as_ref().is_none_or(|own| [own.mean.len(), own.deviation.len()] == [columns; 2])
+    };
+    if ![&inputs, &targets].into_iter().zip(columns).all(is_whole) {
+        return Err("cannot be standardised: the model's file has another number of means".into());
+    }
+    let known = inputs.clone();
+    arrays.standardise_by(inputs, targets);
+    if record.input_type.is_none() {
+        remarks.push(unrecorded(stored));
+    } else if let Some(split) = arrays.part(part) {
+        remarks.extend(scale_of_inputs(split, known.as_ref()).and_then(|own| own.remark(true)));
+        remarks.extend(scale_of_targets(split).and_then(|own| own.remark(true)));
+    }
+    Ok(remarks)
+}
+
+/// Checks that samples and targets fit a model, and numbers their classes as the model does. Returns a remark.
+pub(super) fn match_arrays(
+    arrays: &mut Arrays,
+    record: &ModelRecord,
+) -> std::result::Result<Option<String>, String> {
     let (own, input) = (arrays.sample, record.input()?);
     if own != input {
         return Err(format!("has {own}, the model takes {input}"));
@@ -93,26 +122,7 @@ fn fit_arrays(
         let [data, model] = [described(arrays.task), described(record.task())];
         return Err(format!("is for {data}, the model for {model}"));
     }
-    let (inputs, targets) = (&record.normalisation, &record.target_normalisation);
-    let of_record = |pair: &Option<_>| pair.as_ref().map(Normalisation::of_pair);
-    let (inputs, targets) = (of_record(inputs), of_record(targets));
-    let columns = [input.extents().last().copied().unwrap_or_default(), record.outputs];
-    let is_whole = |(own, columns): (&Option<Normalisation>, usize)| {
-        own.as_ref().is_none_or(|own| [own.mean.len(), own.deviation.len()] == [columns; 2])
-    };
-    if ![&inputs, &targets].into_iter().zip(columns).all(is_whole) {
-        return Err("cannot be standardised: the model's file has another number of means".into());
-    }
-    let known = inputs.clone();
-    arrays.standardise_by(inputs, targets);
-    let mut remarks: Vec<String> = remark_on_names.into_iter().collect();
-    if record.input_type.is_none() {
-        remarks.push(unrecorded(stored));
-    } else if let Some(split) = arrays.part(part) {
-        remarks.extend(scale_of_inputs(split, known.as_ref()).and_then(|own| own.remark(true)));
-        remarks.extend(scale_of_targets(split).and_then(|own| own.remark(true)));
-    }
-    Ok(remarks)
+    Ok(remark_on_names)
 }
 
 /// A remark on classes that have names on one side only, and are matched by number.

@@ -7,6 +7,7 @@ mod evaluate;
 mod failing_disk;
 mod fit;
 mod measurement;
+mod model_source;
 mod predictor;
 mod reports;
 pub(crate) mod room;

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::fit::remark_on_scale;
+use super::fit::{match_arrays, remark_on_scale};
+use super::model_source::{ModelSource, lacks_part};
 use crate::data::{
-    Inputs, Kind, Normalisation, SampleForm, Samples, are_folder_means, least_bytes,
+    Content, Inputs, Kind, Normalisation, Part, SampleForm, Samples, are_folder_means, least_bytes,
 };
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::learn::{EvaluationPrecision, TrainConfig, Trained, load, load_into, locate, memory};
 use crate::models::Input;
 use crate::nn::Module;
@@ -54,6 +55,8 @@ const BATCH_SIZES: [usize; 2] = [16, 1024];
 /// # Ok::<(), alrao::Error>(())
 /// ```
 pub struct Predictor {
+    /// The run's directory or the checkpoint.
+    source: PathBuf,
     trained: Trained,
     form: SampleForm,
     inputs: Option<Normalisation>,
@@ -77,8 +80,9 @@ impl Predictor {
     /// [`Error::Input`] naming the file: it is not a whole checkpoint, is of a text model, or of a network of its author's
     /// own.
     pub fn open(source: impl AsRef<Path>, device: &Device) -> Result<Predictor> {
-        let (file, _) = locate(source.as_ref())?;
-        Predictor::new(load(&file, TrainConfig::default(), device)?, &file, device)
+        let source = source.as_ref();
+        let (file, _) = locate(source)?;
+        Predictor::new(load(&file, TrainConfig::default(), device)?, &file, source, device)
     }
 
     /// A model whose network is your own, from a run's directory or from a checkpoint, such as [`super::Trainer::save_to`]
@@ -94,11 +98,12 @@ impl Predictor {
         pre_classifier: impl Module + 'static,
         device: &Device,
     ) -> Result<Predictor> {
-        let (file, _) = locate(source.as_ref())?;
-        Predictor::new(load_into(Box::new(pre_classifier), &file, device)?, &file, device)
+        let source = source.as_ref();
+        let (file, _) = locate(source)?;
+        Predictor::new(load_into(Box::new(pre_classifier), &file, device)?, &file, source, device)
     }
 
-    fn new(trained: Trained, file: &Path, device: &Device) -> Result<Predictor> {
+    fn new(trained: Trained, file: &Path, source: &Path, device: &Device) -> Result<Predictor> {
         let record = &trained.record;
         let sample = record.input().map_err(|message| Error::file(file, message))?;
         if let Input::Tokens { .. } = sample {
@@ -126,7 +131,8 @@ impl Predictor {
             [own.mean, own.deviation].map(|own| Tensor::from_slice(device, [own.len()], &own))
         });
         let class_names = record.classes.clone();
-        Ok(Predictor { trained, form, inputs, targets, statistics, class_names })
+        let source = source.to_owned();
+        Ok(Predictor { source, trained, form, inputs, targets, statistics, class_names })
     }
 
     /// What the model takes.
@@ -183,6 +189,25 @@ impl Predictor {
     pub fn read(&self, source: &str) -> Result<Samples> {
         memory::check_data(source, least_bytes(source, Kind::Arrays))?;
         Samples::read(source, &self.form)
+    }
+
+    /// Reads the samples of one part of data with their targets; the run's own data if `data` is `None`. It is divided into parts
+    /// as in the training, and classes are numbered as the model's.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the data is not known or not there, does not fit the model, or lacks the part.
+    pub fn read_part(&self, data: Option<&str>, part: Part) -> Result<Samples> {
+        let own = ModelSource::of(&self.source, data)?;
+        let (dataset, part, mut notes) = own.load(Some(part), self.trained.learner.device())?;
+        let wrong = |message: String| Error::input(format!("`data` {}", own.data), message);
+        let Content::Arrays(mut arrays) = dataset.content else {
+            return Err(wrong("is a text, which the model does not take".into()));
+        };
+        notes.extend(match_arrays(&mut arrays, &own.record).map_err(wrong)?);
+        let samples = Samples::of_part(arrays, part, Path::new(&own.data), &self.form)?;
+        let mut samples = samples.ok_or_else(|| lacks_part(&own.data, part))?;
+        samples.notes = notes;
+        Ok(samples)
     }
 
     /// A remark on samples that differ much from the training data, as if they were on another scale; `None` for images in files.
@@ -318,8 +343,7 @@ pub(super) fn check_class_names(
 ) -> Result<()> {
     let is_number = |name: &String| name.parse::<i64>().is_ok();
     if let Some(known) = known.filter(|known| !known.iter().all(is_number)) {
-        let own =
-            known.iter().take(3).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+        let own = quoted(known.iter().take(3));
         let more = if known.len() > 3 { ", .." } else { "" };
         let message = format!("does not apply: the model's classes have names: {own}{more}");
         return Err(Error::field("class_names", message));

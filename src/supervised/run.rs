@@ -256,9 +256,13 @@ fn prepare(
 
 /// Refuses settings of a table where the data is none.
 fn check_table(config: &RunConfig, data: &str, dataset: &Dataset) -> Result<()> {
-    let DataConfig { target, task, missing, .. } = &config.task;
-    let given =
-        [("target", target.is_some()), ("task", task.is_some()), ("missing", missing.is_some())];
+    let DataConfig { target, ignore, task, missing, .. } = &config.task;
+    let given = [
+        ("target", target.is_some()),
+        ("ignore", ignore.is_some()),
+        ("task", task.is_some()),
+        ("missing", missing.is_some()),
+    ];
     let is_table = matches!(&dataset.content, Content::Arrays(arrays) if arrays.table.is_some());
     match given.into_iter().find(|(_, is_given)| *is_given && !is_table) {
         Some((key, _)) => {

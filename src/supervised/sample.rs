@@ -62,7 +62,8 @@ pub fn sample(
 fn read_prompt(trained: &Trained, vocabulary: &Vocabulary, prompt: &str) -> Result<Vec<f64>> {
     let mut codes = vocabulary.encode(prompt).map_err(|unknown| {
         let kind = vocabulary.kind().name();
-        let message = format!("has the {kind} {unknown:?}, which the model does not know");
+        let advice = vocabulary.advice_on_form(unknown);
+        let message = format!("has the {kind} {unknown:?}, which the model does not know{advice}");
         Error::field("prompt", message)
     })?;
     if codes.is_empty() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{self, Missing, Normalize, TableOptions, TargetKind};
+use crate::data::{self, ColumnList, Missing, Normalize, TableOptions, TargetKind};
 use crate::error::Result;
 use crate::learn::settings::{
     self as settings, TaskSettings, check, not_applying_to, not_of_optimizer,
@@ -34,6 +34,8 @@ pub struct DataConfig {
     pub normalize: Normalize,
     /// The column of a CSV to predict; `None` for other data.
     pub target: Option<String>,
+    /// The columns of a CSV that are left out of the inputs; `None` for none.
+    pub ignore: Option<ColumnList>,
     /// Whether that column holds classes or numbers; its cells decide if `None`.
     pub task: Option<TargetKind>,
     /// The treatment of missing values in a CSV; they are refused if `None`.
@@ -57,6 +59,7 @@ impl Default for DataConfig {
             split_seed: 0,
             normalize: Normalize::Standard,
             target: None,
+            ignore: None,
             task: None,
             missing: None,
             first_rules: false,
@@ -73,6 +76,7 @@ impl DataConfig {
         let usual = TableOptions::default();
         TableOptions {
             target: self.target.clone(),
+            ignore: self.ignore.clone().unwrap_or_default(),
             task: self.task.unwrap_or(usual.task),
             missing: self.missing.unwrap_or(usual.missing),
             known: None,
@@ -110,6 +114,9 @@ settings::settings! {
         data: String, "DATA", not_empty => task.data;
         /// CSV: the column to predict, by its name or its number from 1
         target: String, "COLUMN", column => task.target;
+        /// CSV: columns that are left out of the inputs, such as an id, by their names or numbers from 1; a name with a comma in quotation marks
+        #[serde(deserialize_with = "columns")]
+        ignore: ColumnList, "COLUMN,..", data::check_columns => task.ignore;
         /// CSV: --target holds classes (classification) or numbers (regression); auto takes texts and few different whole numbers for classes [default: auto]
         task: TargetKind, "TASK", check::any => task.task;
         /// CSV: missing values are refused (refuse), or replaced by the mean of their column in the training part (mean) [default: refuse]
@@ -208,6 +215,25 @@ fn column(text: &str) -> std::result::Result<(), String> {
     }
 }
 
+/// A list of names, or a text such as `"id,name"`.
+fn columns<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<ColumnList>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected a list of columns such as [\"id\", \"name\"], or \"id,name\""
+    )]
+    enum Columns {
+        List(Vec<String>),
+        Text(String),
+    }
+    match Deserialize::deserialize(deserializer)? {
+        Columns::List(names) => Ok(Some(names)),
+        Columns::Text(text) => data::column_list(&text).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
 /// Refuses an empty text.
 fn not_empty(text: &str) -> std::result::Result<(), String> {
     match text.is_empty() {
@@ -265,7 +291,7 @@ fn not_of_model(key: &str, architecture: Architecture) -> Option<String> {
         "image_size" if is_lstm => ": it is for folders of images",
         "pad" if is_lstm => ": it is for images",
         "augment" if is_lstm => ": it is for images",
-        "target" | "task" | "missing" if is_lstm => ": it is for a CSV",
+        "target" | "ignore" | "task" | "missing" if is_lstm => ": it is for a CSV",
         "split_seed" if is_lstm => ": a text's last part is for validation",
         "normalize" if is_lstm => ": it is for images and vectors",
         _ => return None,

@@ -103,7 +103,7 @@ fn two_batches(input: Input, classes: usize, train: &TrainConfig) -> Dataset {
     let arrays = |inputs, normalisation| {
         let targets = Targets::Classes(vec![0; samples]);
         Content::Arrays(Arrays {
-            train: Arc::new(Split { inputs, targets }),
+            train: Arc::new(Split::new(inputs, targets)),
             valid: None,
             test: None,
             sample: input,

@@ -292,6 +292,7 @@ fn named(folder: &Path) -> PathBuf {
         target: "kind".into(),
         has_header: true,
         has_row_names: false,
+        ignored: Vec::new(),
         columns,
         fill: vec![],
     };

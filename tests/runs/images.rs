@@ -143,8 +143,20 @@ fn what_is_learnt_from_a_folder_is_evaluated_on_another() {
     // In file order: b comes first.
     assert_eq!(of_b, all[..of_b.len()]);
     assert!(accuracy > 0.8 && accuracy_of_b > 0.6, "{accuracy}, {accuracy_of_b}");
+    // Each image with its class.
+    let (csv, _) = ends_with(0, folder, "-q predict run --split test --csv");
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((lines.len(), &lines[0][..3]), (13, &["file", "true", "class"][..]));
+    let is_class = |own: &&Vec<&str>| own[0].starts_with(&format!("test/{}/", own[1]));
+    assert!(lines[1..].iter().all(|own| is_class(&own)), "{csv}");
+    let right = lines[1..].iter().filter(|own| own[1] == own[2]).count();
+    assert_eq!(right as f64 / 12.0, accuracy);
     fs::create_dir_all(other.join("train/c")).unwrap();
-    refused(folder, &split("eval run --data other"), "has the class c, the model knows b, äpfel");
+    refused(
+        folder,
+        &split("eval run --data other"),
+        "has the class 'c', the model knows 'b', 'äpfel und birnen'",
+    );
 }
 
 #[test]
@@ -227,7 +239,9 @@ fn folders_that_are_at_fault() {
     make("valid/zebra");
     refuses(
         &train,
-        &["pictures/valid/zebra: is a class that train does not have; it has b, äpfel"],
+        &[
+            "pictures/valid/zebra: is a class that train does not have; it has 'b', 'äpfel und birnen'",
+        ],
     );
     fs::remove_dir(pictures.join("valid/zebra")).unwrap();
     make("val");

@@ -82,7 +82,7 @@ fn tables_that_cannot_be_read() {
     let train = "train --model mlp --data table.csv --out run";
     let rows = "1,m,a\n2,f,b\n".repeat(20);
     write("table.csv", &format!("x,sex,kind\n{rows}3,,a\n"));
-    refuses(folder, train, &["--target: names the column", "table.csv has: x, sex, kind"]);
+    refuses(folder, train, &["--target: names the column", "table.csv has: 'x', 'sex', 'kind'"]);
     refuses(folder, &format!("{train} --target y"), &["--target: 'y' is no column of table.csv"]);
     let train = format!("{train} --target kind");
     refuses(folder, &train, &["table.csv: line 42, column 'sex': is empty", "--missing mean"]);
@@ -106,7 +106,7 @@ fn tables_that_cannot_be_read() {
         &["other.csv: lacks the column 'sex'", "takes x, sex"],
     );
     write("other.csv", "sex,x,kind\nm,1,c\nf,1,a\n");
-    refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class c"]);
+    refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class 'c'"]);
     write_vectors(folder, [100, 10, 0]);
     for flag in ["target x", "task regression", "missing mean"] {
         let name = flag.split(' ').next().unwrap();
@@ -130,7 +130,7 @@ fn safetensors_that_are_no_samples() {
     let cases: [(&[Entry], &str); 10] = [
         (&[vectors(40)], "needs labels or targets"),
         (&[labels("labels", &[0; 40])], "needs images or inputs"),
-        (&[vectors(40), labels("lables", &[0; 40])], "unknown tensors: lables"),
+        (&[vectors(40), labels("lables", &[0; 40])], "unknown tensors: 'lables'"),
         (&[vectors(40), labels("labels", &[0; 39])], "has 39 samples"),
         (&[vectors(40), labels("labels", &[-1; 40])], "label -1"),
         (&[vectors(40), labels("labels", &[1 << 40; 40])], "label 1099511627776"),

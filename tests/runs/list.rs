@@ -48,6 +48,25 @@ fn runs_are_listed_with_their_results_and_states() {
 }
 
 #[test]
+fn what_a_run_s_name_tells_is_left_out_of_long_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [240, 60, 60]);
+    let train = |more: &str| ends_with(0, folder, &format!("{MLP} --quiet --epochs 1 {more}"));
+    train("");
+    train("--optimizer sgd");
+    let (table, _) = ends_with(0, folder, "runs");
+    assert!(table.starts_with("run               epochs  best"), "{table}");
+    assert!(table.contains("\nmlp-data-sgd-1 "), "{table}");
+    assert!(table.lines().all(|line| line.len() <= 80), "{table}");
+    // A name that tells less.
+    train("--out runs/another");
+    let (table, _) = ends_with(0, folder, "runs");
+    let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head[..4], ["run", "model", "data", "method"], "{table}");
+}
+
+#[test]
 fn runs_are_compared_on_one_page() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

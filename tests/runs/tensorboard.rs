@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{MLP, ends_with, write_vectors};
+use super::{MLP, ends_with, floats, write_tensors, write_vectors};
 use crate::command_line::text;
 use crate::place::source;
 
@@ -38,17 +38,8 @@ fn scalars(folder: &Path) -> Option<BTreeMap<(String, u64), f64>> {
     Some(scalars)
 }
 
-#[test]
-fn tensorboard_reads_the_metrics_of_a_resumed_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_vectors(folder, [240, 60, 60]);
-    ends_with(
-        0,
-        folder,
-        &format!("{MLP} --quiet --epochs 2 --log-every 3 --tensorboard --out run"),
-    );
-    ends_with(0, folder, "train --quiet --resume run --epochs 4 --tensorboard");
+/// Compares the event file of a run with its metrics, of which some have these keys.
+fn check(folder: &Path, tags: &[&str]) {
     assert!(fs::metadata(folder.join(EVENTS)).unwrap().len() > 1000);
     let Some(found) = scalars(folder) else { return };
     let mut expected = BTreeMap::new();
@@ -62,10 +53,10 @@ fn tensorboard_reads_the_metrics_of_a_resumed_run() {
                 expected.insert((tag, at.as_u64().unwrap()), value);
             }
         };
-        for key in
-            ["loss", "accuracy", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy"]
-        {
-            put(format!("{kind}/{key}"), &line[key]);
+        for measure in ["loss", "accuracy", "mse", "mae", "r2"] {
+            for key in ["", "train_", "valid_"].map(|part| format!("{part}{measure}")) {
+                put(format!("{kind}/{key}"), &line[&key]);
+            }
         }
         if kind == "step" {
             for (number, weight) in line["posterior"].as_array().unwrap().iter().enumerate() {
@@ -82,4 +73,40 @@ fn tensorboard_reads_the_metrics_of_a_resumed_run() {
         let error = (found[key] - value).abs();
         assert!(error <= 1e-6 * value.abs().max(1e-6), "{key:?}: {} {value}", found[key]);
     }
+    for tag in tags {
+        assert!(found.keys().any(|(own, _)| own == tag), "{tag}");
+    }
+}
+
+#[test]
+fn tensorboard_reads_the_metrics_of_a_resumed_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [240, 60, 60]);
+    ends_with(
+        0,
+        folder,
+        &format!("{MLP} --quiet --epochs 2 --log-every 3 --tensorboard --out run"),
+    );
+    ends_with(0, folder, "train --quiet --resume run --epochs 4 --tensorboard");
+    check(folder, &["epoch/valid_accuracy", "test/accuracy"]);
+}
+
+#[test]
+fn tensorboard_reads_the_errors_of_a_regression() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut tensors = Vec::new();
+    for (prefix, samples) in [("", 60), ("valid_", 20), ("test_", 20)] {
+        let inputs: Vec<f32> = (0..samples).map(|sample| (sample * 7 % 20) as f32).collect();
+        let targets: Vec<f32> = inputs.iter().map(|x| 3.0 * x + 100.0).collect();
+        tensors.push(floats(&format!("{prefix}inputs"), &[samples, 1], &inputs));
+        tensors.push(floats(&format!("{prefix}targets"), &[samples], &targets));
+    }
+    write_tensors(&folder.join("data.safetensors"), &tensors);
+    let train = "train --quiet --data data.safetensors --epochs 3 --log-every 3";
+    ends_with(0, folder, &format!("{train} --tensorboard --out run"));
+    let errors =
+        ["epoch/valid_mse", "epoch/valid_mae", "epoch/valid_r2", "test/mse", "test/mae", "test/r2"];
+    check(folder, &errors);
 }

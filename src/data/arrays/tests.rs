@@ -135,9 +135,9 @@ fn classes_are_counted_over_all_parts() {
 fn wrong_names_are_listed() {
     let inputs = || floats("inputs", &[1, 1], &[0.0]);
     let error = message(&[inputs(), labels("lables", &[0]), labels("valid_y", &[0])]);
-    assert!(
-        error.starts_with("has unknown tensors: lables, valid_y. It has: inputs, lables, valid_y.")
-    );
+    assert!(error.starts_with(
+        "has unknown tensors: 'lables', 'valid_y'. It has: 'inputs', 'lables', 'valid_y'."
+    ));
     assert!(error.contains("It may have: images, inputs, labels, targets"), "{error}");
     assert!(message(&[]).starts_with("has no images or inputs to train on. It has: no tensor."));
     let only_test = message(&[floats("test_inputs", &[1, 1], &[0.0]), labels("test_labels", &[0])]);
@@ -151,17 +151,43 @@ fn wrong_names_are_listed() {
 }
 
 #[test]
+fn one_target_a_sample_needs_no_second_axis() {
+    let inputs = || floats("inputs", &[2, 1], &[0.0, 1.0]);
+    let of = |shape: &[usize]| read(&[inputs(), floats("targets", shape, &[5.0, 6.0])]).unwrap();
+    assert_eq!(of(&[2]).train, of(&[2, 1]).train);
+    assert_eq!(of(&[2]).task, Task::Regression { outputs: 1 });
+}
+
+#[test]
+fn inputs_that_are_passed_over_are_told_of() {
+    let vector = Input::Vector { size: 1 };
+    let found = |tensors: &[Entry]| inputs(&file(tensors), Path::new("x"), vector).unwrap();
+    let one = |name| floats(name, &[1, 1], &[0.5]);
+    let all = [one("inputs"), one("test_inputs"), one("x_new"), labels("test_labels", &[0])];
+    let note = found(&all).note.unwrap();
+    let expected = "'test_inputs' is predicted, and 'inputs', 'x_new' passed over: `split` chooses";
+    assert!(note.starts_with(expected), "{note}");
+    assert_eq!(found(&[one("inputs"), labels("labels", &[0])]).note, None);
+}
+
+#[test]
 fn wrong_dtypes_shapes_and_labels_are_named() {
     let inputs = || floats("inputs", &[2, 1], &[0.0, 1.0]);
     let integers = (("labels", Dtype::I32, vec![2], vec![0; 8]), "holds I32, not I64");
     let float_labels = (floats("labels", &[2], &[0.0, 1.0]), "holds F32, not I64");
-    let flat = (floats("targets", &[2], &[0.0, 1.0]), "has shape [2], not [N, M]");
+    let deep = (floats("targets", &[2, 1, 1], &[0.0, 1.0]), "has shape [2, 1, 1], not [N, M]");
+    let flat = (
+        floats("targets", &[2], &[0.0, f32::NAN]),
+        "has 1 number that is not finite: NaN at row 1",
+    );
     let column = (("labels", Dtype::I64, vec![2, 1], vec![0; 16]), "has shape [2, 1], not [N]");
     let count = (labels("labels", &[0, 1, 2]), "has 3 samples, inputs has 2");
     let negative = (labels("labels", &[0, -1]), "sample 1 has label -1, outside 0 to 1048575");
     let huge = (labels("labels", &[1 << 40, 0]), "sample 0 has label 1099511627776, outside");
     let none = (labels("labels", &[]), "has no samples");
-    for (entry, expected) in [integers, float_labels, flat, column, count, negative, huge, none] {
+    for (entry, expected) in
+        [integers, float_labels, deep, flat, column, count, negative, huge, none]
+    {
         let name = entry.0;
         let error = message(&[inputs(), entry]);
         assert!(error.starts_with(&format!("tensor '{name}': {expected}")), "{error}");

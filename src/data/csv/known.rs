@@ -8,10 +8,10 @@ use super::missing::fill;
 use super::{File, encode, first_record};
 use crate::data::table::{Column, Missing, Table, TableOptions};
 use crate::data::text;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 /// The inputs of a trained model in a file's bytes, one row for each line; `path` is for messages. The column that the model
-/// predicts is passed over, and may be missing.
+/// predicts and those that it ignores are passed over, and may be missing.
 ///
 /// # Errors
 /// [`Error::Input`] naming the file: a column that the model does not take or that is missing, a category that it does not
@@ -50,10 +50,20 @@ impl File<'_> {
     pub(super) fn places(&self, known: &Table) -> Result<Vec<usize>> {
         let names = &self.header.names;
         let first = usize::from(self.header.has_row_names());
+        let all = known.columns.len() + 1 + known.ignored.len();
+        if !known.has_header && !known.ignored.is_empty() && names.len() != all {
+            return Err(self.error(format!(
+                "has {} columns without names; the model takes {all}, as its training data had, or {} without the one that it \
+                 predicts and those that it ignores",
+                names.len(),
+                known.columns.len()
+            )));
+        }
         let is_known = |name: &String| {
             *name == known.target || known.columns.iter().any(|column| column.name == *name)
         };
         let odd = (first..names.len())
+            .filter(|&place| !known.ignored.contains(&names[place]))
             .find(|&place| !is_known(&names[place]) || names[..place].contains(&names[place]));
         let place = |column: &Column| names.iter().position(|name| *name == column.name);
         let lacking = known.columns.iter().find(|column| place(column).is_none());
@@ -67,9 +77,13 @@ impl File<'_> {
             }
             (None, None) => return Ok(known.columns.iter().filter_map(place).collect()),
         };
+        let ignored = match known.ignored.is_empty() {
+            true => String::new(),
+            false => format!(", and {}, which it ignores", quoted(&known.ignored)),
+        };
         Err(self.error(format!(
-            "{fault}: it has {}; the model takes {}; {}, which it predicts, may be there too",
-            names.join(", "),
+            "{fault}: it has {}; the model takes {}; '{}', which it predicts, may be there too{ignored}",
+            quoted(names),
             known.names(),
             known.target
         )))

@@ -9,7 +9,8 @@ fn options(target: &str) -> LoadOptions {
 }
 
 fn with(target: &str, task: TargetKind, missing: Missing) -> LoadOptions {
-    let table = TableOptions { target: Some(target.into()), task, missing, known: None };
+    let table =
+        TableOptions { target: Some(target.into()), task, missing, ..TableOptions::default() };
     LoadOptions { table, ..options(target) }
 }
 
@@ -43,7 +44,7 @@ fn numbers_and_categories_become_inputs() {
     assert_eq!(arrays.train.targets, Targets::Classes(vec![1, 0, 1]));
     assert_eq!((names(&arrays), arrays.sample), (vec!["a", "b"], Input::Vector { size: 4 }));
     let notes = arrays.table.unwrap().notes();
-    let expected = "column kind is predicted from 2 columns of numbers; of categories: sex (2)";
+    let expected = "column 'kind' is predicted from 2 columns of numbers; of categories: 'sex' (2)";
     assert_eq!(notes, [expected]);
 }
 
@@ -172,7 +173,7 @@ fn faulty_tables_are_named_by_line_and_column() {
     let error = message(&many.replace(',', ";").replace("\n17;", "\n1,7;"), &options("y"));
     assert!(error.contains("a decimal point, not a comma"), "{error}");
     let error = message(&many, &options("z"));
-    assert_eq!(error, "`target`: 'z' is no column of some.csv; it has: x, y");
+    assert_eq!(error, "`target`: 'z' is no column of some.csv; it has: 'x', 'y'");
     for (first, why) in [
         ("a,a,y", "'a' is there twice"),
         ("a,1,2", "'1' is a number"),
@@ -183,7 +184,7 @@ fn faulty_tables_are_named_by_line_and_column() {
         assert!(error.ends_with(&format!("not taken for names, since {why}")), "{error}");
     }
     let error = message(&many, &LoadOptions::default());
-    assert_eq!(error, "`target`: names the column to predict; some.csv has: x, y");
+    assert_eq!(error, "`target`: names the column to predict; some.csv has: 'x', 'y'");
     let error = parse(b"x,kind\n1,caf\xe9\n".to_vec(), Path::new("some.csv"), &options("kind"));
     assert!(error.unwrap_err().to_string().contains("is not UTF-8"));
 }
@@ -199,17 +200,77 @@ fn a_model_takes_its_own_columns_only() {
     let arrays = read("kind,b,a\nl,y,7\n", &known).unwrap();
     assert_eq!(floats(&arrays), [7.0, 0.0, 1.0]);
     let error = message("a,b,kind\n1,z,k\n", &known);
-    let expected = "some.csv: line 2, column 'b': \"z\" is none of the model's categories: x, y";
+    let expected =
+        "some.csv: line 2, column 'b': \"z\" is none of the model's categories: 'x', 'y'";
     assert_eq!(error, expected);
     for other in ["a,c,kind\n1,x,k\n", "a,b,c,kind\n1,x,1,k\n", "a,kind\n1,k\n"] {
         let error = message(other, &known);
         assert!(
-            error.contains("; the model takes a, b; kind, which it predicts, may be there too"),
+            error.contains(
+                "; the model takes 'a', 'b'; 'kind', which it predicts, may be there too"
+            ),
             "{error}"
         );
     }
     let error = message("a,b\n1,x\n", &known);
     assert!(error.contains("has no column 'kind', which the model predicts"), "{error}");
+}
+
+fn ignoring(target: &str, names: &[&str]) -> LoadOptions {
+    let ignore = names.iter().map(|name| (*name).to_owned()).collect();
+    let table = TableOptions { ignore, ..options(target).table };
+    LoadOptions { table, ..options(target) }
+}
+
+#[test]
+fn ignored_columns_are_no_inputs() {
+    // The first would be refused as too many texts, the last since it has no value.
+    let lines: String = (0..60).map(|row| format!("n{row},{row},{},\n", row % 2)).collect();
+    let text = format!("\"name, first\",a,kind,gap\n{lines}");
+    let arrays = read(&text, &ignoring("kind", &["name, first", "4"])).unwrap();
+    assert_eq!(arrays.sample, Input::Vector { size: 1 });
+    let table = arrays.table.map(Arc::unwrap_or_clone).unwrap();
+    assert_eq!(table.ignored, ["name, first", "gap"]);
+    assert!(table.notes()[1].ends_with("`ignore`: 'name, first', 'gap'"), "{:?}", table.notes());
+    // A trained model takes data with and without them, and refuses others still.
+    let known = LoadOptions {
+        table: TableOptions { known: Some(table), ..TableOptions::default() },
+        ..options("kind")
+    };
+    for (text, first) in [
+        ("a,kind\n7,1\n", 7.0),
+        ("gap,kind,a,\"name, first\"\nx,1,8,y\n", 8.0),
+        ("gap,gap,kind,a\nx,y,1,9\n", 9.0),
+    ] {
+        assert_eq!(floats(&read(text, &known).unwrap()), [first], "{text}");
+    }
+    let error = message("a,kind,other\n7,1,2\n", &known);
+    assert!(error.contains("the column 'other', which the model does not take"), "{error}");
+    assert!(error.ends_with("and 'name, first', 'gap', which it ignores"), "{error}");
+    for (names, expected) in [
+        (
+            &["b"][..],
+            "`ignore`: 'b' is no column of some.csv; it has: 'name, first', 'a', 'kind', 'gap'",
+        ),
+        (&["5"], "`ignore`: '5' is no column"),
+        (&["kind"], "`ignore`: 'kind' is the column to predict"),
+        (&["3"], "`ignore`: '3' is the column to predict"),
+        (&["1", "2", "4"], "some.csv: has no column besides the one to predict and those that"),
+    ] {
+        let error = message(&text, &ignoring("kind", names));
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn ignored_columns_without_names_are_told_by_their_places() {
+    let table = read("9,1,2,k\n8,3,4,l\n", &ignoring("4", &["1"])).unwrap().table.unwrap();
+    let own = |text: &str| inputs(text.as_bytes().to_vec(), Path::new("new.csv"), &table);
+    assert_eq!(own("7,5,6,k\n").unwrap(), [5.0, 6.0]);
+    assert_eq!(own("5,6\n").unwrap(), [5.0, 6.0]);
+    // Either the ignored column or the predicted one is missing.
+    let error = own("5,6,k\n").unwrap_err().to_string();
+    assert!(error.contains("has 3 columns without names; the model takes 4"), "{error}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::{
 use crate::data::validation::ValidationRule;
 use crate::data::{Arrays, Input, Inputs, LoadOptions, Part, Split, Targets, Task, unreadable};
 use crate::device::threads::start_pool;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::file;
 
 /// The folders that are read.
@@ -98,7 +98,7 @@ pub(in crate::data) fn load(root: &Path, options: &LoadOptions) -> Result<Arrays
     let split = |part: Vec<Sample>| {
         let (classes, files): (Vec<i32>, Vec<ImageFile>) = part.into_iter().unzip();
         let files = ImageFiles { shared: Arc::clone(&shared), files: Arc::new(files), draw: None };
-        Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) }
+        Split::new(Inputs::Files(files), Targets::Classes(classes))
     };
     let sample = Input::Image { height: size, width: size, channels: CHANNELS };
     let task = Task::Classification { classes: names.len() };
@@ -211,8 +211,8 @@ fn listed(
         }
     }
     if let Some(unknown) = own.iter().find(|name| !classes.contains(name)) {
-        let names: Vec<_> = classes.iter().map(|name| name.to_string_lossy()).collect();
-        let message = format!("is a class that train does not have; it has {}", names.join(", "));
+        let names = quoted(classes.iter().map(|name| name.to_string_lossy()));
+        let message = format!("is a class that train does not have; it has {names}");
         return Err(Error::file(&root.join(part).join(unknown), message));
     }
     let mut found = Vec::new();

@@ -277,7 +277,7 @@ mod tests {
 
     fn bytes(files: ImageFiles) -> Vec<u8> {
         let (numbers, classes) = (0..files.len(), vec![0; files.len()]);
-        let split = Split { inputs: Inputs::Files(files), targets: Targets::Classes(classes) };
+        let split = Split::new(Inputs::Files(files), Targets::Classes(classes));
         let Inputs::Bytes(bytes) = split.gather(numbers).inputs else { panic!("no bytes") };
         bytes
     }

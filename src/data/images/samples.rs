@@ -10,9 +10,9 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::folder::images_of;
-use super::{CHANNELS, RgbImage, decode, decode_image};
+use super::{CHANNELS, ImageFiles, RgbImage, decode, decode_image};
 use crate::data::pad::framed;
-use crate::data::{Inputs, SampleBatch, SampleForm, SampleName, read};
+use crate::data::{Inputs, SampleBatch, SampleForm, SampleName, Targets, read};
 use crate::device::threads::{start, start_pool};
 use crate::error::{Error, Result};
 use crate::input::Input;
@@ -39,6 +39,8 @@ pub(in crate::data) struct SampleFiles {
     root: PathBuf,
     /// Relative to the root.
     files: Vec<PathBuf>,
+    /// The images' targets, where they are a part of a data set.
+    targets: Option<Targets>,
     notes: Vec<String>,
     view: View,
     pool: ThreadPool,
@@ -53,7 +55,24 @@ impl SampleFiles {
         let view = View::of(form, path)?;
         view.of_bytes(&read(path)?, path)?;
         let (root, files, notes) = (PathBuf::new(), vec![path.to_owned()], Vec::new());
-        Ok(SampleFiles { root, files, notes, view, pool: start_pool("images", form.threads)? })
+        let pool = start_pool("images", form.threads)?;
+        Ok(SampleFiles { root, files, targets: None, notes, view, pool })
+    }
+
+    /// The images of a part of a data set.
+    ///
+    /// # Errors
+    /// Where the model takes no such images.
+    pub fn of_part(
+        images: &ImageFiles,
+        targets: Targets,
+        form: &SampleForm,
+    ) -> Result<SampleFiles> {
+        let root = images.shared.root.clone();
+        let files = images.files.iter().map(|file| file.path.clone()).collect();
+        let view = View::of(form, &root)?;
+        let pool = start_pool("images", form.threads)?;
+        Ok(SampleFiles { root, files, targets: Some(targets), notes: Vec::new(), view, pool })
     }
 
     /// All images of a folder and of the folders in it, sorted by their paths.
@@ -71,7 +90,7 @@ impl SampleFiles {
         }
         let view = View::of(form, root)?;
         let pool = start_pool("images", form.threads)?;
-        Ok(SampleFiles { root: root.to_owned(), files, notes, view, pool })
+        Ok(SampleFiles { root: root.to_owned(), files, targets: None, notes, view, pool })
     }
 
     pub fn len(&self) -> usize {
@@ -88,20 +107,23 @@ impl SampleFiles {
             let path = self.root.join(file);
             read(&path).and_then(|bytes| self.view.of_bytes(&bytes, &path))
         };
-        let files = &self.files[range];
+        let files = &self.files[range.clone()];
         let read: Vec<Result<Vec<u8>>> =
             self.pool.install(|| files.par_iter().with_max_len(1).map(read_one).collect());
         let (mut names, mut bytes, mut broken) = (Vec::new(), Vec::new(), Vec::new());
-        for (file, own) in files.iter().zip(read) {
+        let mut whole = Vec::new();
+        for ((number, file), own) in range.zip(files).zip(read) {
             match own {
                 Ok(pixels) => {
+                    whole.push(number);
                     names.push(SampleName::File(file.clone()));
                     bytes.extend(pixels);
                 }
                 Err(error) => broken.push(format!("{error}; it is left out")),
             }
         }
-        SampleBatch { names, inputs: Inputs::Bytes(bytes), broken }
+        let targets = self.targets.as_ref().map(|own| own.of(whole.into_iter()));
+        SampleBatch { names, inputs: Inputs::Bytes(bytes), targets, broken }
     }
 }
 

@@ -163,7 +163,8 @@ fn other_arrays_are_refused() {
     assert!(message(&npz(&floats_as_labels, false)).contains("'labels': holds F32, not I64"));
     let unknown = [("x_train.npy", floats("(1, 1)", &[1.0]))];
     assert!(
-        message(&npz(&unknown, false)).contains("x_train. It has: x_train. It may have: images")
+        message(&npz(&unknown, false))
+            .contains("'x_train'. It has: 'x_train'. It may have: images")
     );
     assert!(message(&npz(&[("archive/data.pkl", vec![1])], false)).contains("PyTorch's .pt"));
 }

@@ -102,7 +102,7 @@ impl Data {
             return None;
         };
         let inputs = Inputs::Files(files.with_random_crops(seed, epoch));
-        let train = Arc::new(Split { inputs, targets: arrays.train.targets.clone() });
+        let train = Arc::new(Split::new(inputs, arrays.train.targets.clone()));
         let arrays = Arrays { train, ..arrays.clone() };
         Some(Data::Arrays { arrays, batch_size: *batch_size })
     }
