@@ -97,7 +97,7 @@ fn tables_that_cannot_be_read() {
     refuses(
         folder,
         "eval run --data other.csv",
-        &["other.csv: line 2, column 'sex': \"x\" is none of the model's categories: f, m"],
+        &["other.csv: line 2, column 'sex': \"x\" is none of the model's categories: 'f', 'm'"],
     );
     write("other.csv", "kind,x\na,1\nb,2\n");
     refuses(

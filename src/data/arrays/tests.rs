@@ -219,7 +219,6 @@ fn errors_about_numpys_default_dtypes_and_shapes_say_how_to_convert() {
             "np.ascontiguousarray(x, \"float32\")",
         ),
         ([inputs(), doubles("targets", &[2, 1])], "x.float()"),
-        ([inputs(), floats("targets", &[2], &[0.0, 1.0])], "x[:, None]"),
         ([floats("inputs", &[2], &[0.0, 1.0]), labels("labels", &[0, 1])], "x[:, None]"),
         ([inputs(), floats("labels", &[2], &[0.0, 1.0])], "np.ascontiguousarray(x, \"int64\")"),
         ([inputs(), doubles("labels", &[2, 1])], "x[:, 0]"),

@@ -139,7 +139,7 @@ fn missing_values_are_refused_or_filled() {
     let error = message("a,kind\n1,k\n2,\n", &halves);
     assert!(error.starts_with("some.csv: line 3, column 'kind': has no value"), "{error}");
     let error = message("a,b,kind\n,1,k\n,2,l\n", &halves);
-    assert!(error.contains("column 'a' has no value: leave it out"), "{error}");
+    assert!(error.contains("column 'a' has no value: `ignore` leaves it out"), "{error}");
 }
 
 #[test]
