@@ -38,8 +38,7 @@ pub use exercises::{Course, EXERCISES, Exercise};
 pub use ladder::{LADDERS, Ladder};
 pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
-pub use report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
-pub use sample::{Sample, SampledArray};
+pub use report::{Counts, Failure, Fault, LineCounts, Report, Sample, SampledArray, Traffic};
 pub use source::{Grid, KernelFile, LaunchShape};
 #[cfg(has_simulator)]
 pub use trial::run as try_out;

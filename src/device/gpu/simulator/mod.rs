@@ -20,6 +20,7 @@ mod processor;
 mod race_tests;
 mod races;
 mod sample;
+mod sample_report;
 mod shared_memory;
 mod signals;
 mod source;
