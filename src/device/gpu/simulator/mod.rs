@@ -19,6 +19,7 @@ mod processor;
 #[cfg(test)]
 mod race_tests;
 mod races;
+mod requests;
 mod sample;
 mod sample_report;
 mod shared_memory;
@@ -43,8 +44,8 @@ use rayon::prelude::*;
 use self::abi::Kernel;
 use self::job::{Failure, Job, Mode, PlaceTraffic, Seen};
 use self::limits::check_launch;
+use self::requests::Transactions;
 use self::shared_memory::SHARED_WITHOUT_ASKING;
-use self::traffic::Transactions;
 use self::worker::Worker;
 use super::driver::{Driver, Outcome};
 use super::launch::Launch;

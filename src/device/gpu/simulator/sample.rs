@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::abi::Site;
-use super::traffic::{Lanes, Transactions, Use};
+use super::requests::{Lanes, Transactions, Use};
 
 /// The requests that are kept at each place whatever they look like.
 const FIRST: usize = 2;

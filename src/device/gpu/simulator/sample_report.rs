@@ -1,8 +1,8 @@
 //! The sample of a launch with the names of places and arrays.
 
 use super::memory;
+use super::requests::Use;
 use super::sample::{Request, Sample, Taken};
-use super::traffic::Use;
 use super::worker::Worker;
 use crate::device::gpu::reports::{LaunchSample, PhaseTraffic, SampledRequest};
 
