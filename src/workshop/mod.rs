@@ -47,9 +47,8 @@ pub use ladder::{LADDERS, Ladder, Versions};
 pub use nvcc::{NvccKernel, compile_with_nvcc};
 pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
-pub use report::{Counts, Failure, Fault, LineCounts, Report, Traffic};
+pub use report::{Counts, Failure, Fault, LineCounts, Report, Sample, SampledArray, Traffic};
 pub use resources::{Resources, resources};
-pub use sample::{Sample, SampledArray};
 pub use source::{Grid, KernelFile, LaunchShape};
 #[cfg(has_simulator)]
 pub use trial::run as try_out;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::factors::Factors;
-use super::sample::Sample;
+use crate::device::gpu::LaunchSample;
 
 /// The result of running a kernel file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -242,6 +242,30 @@ pub struct LineCounts {
     pub is_write: bool,
     /// The accesses.
     pub traffic: Traffic,
+}
+
+/// The accesses of a run, up to its failure if it failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The shape, in words.
+    pub shape: String,
+    /// The lines with accesses, in the order of the source.
+    pub lines: Vec<LineCounts>,
+    /// The arrays in device memory.
+    pub arrays: Vec<SampledArray>,
+    /// The launches.
+    pub launches: Vec<LaunchSample>,
+}
+
+/// An array in device memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampledArray {
+    /// The name of the parameter.
+    pub name: String,
+    /// Bytes of an element.
+    pub element: usize,
+    /// Its extents, the last running fastest.
+    pub shape: Vec<usize>,
 }
 
 impl Counts {

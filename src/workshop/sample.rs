@@ -1,40 +1,13 @@
 //! The traffic of a run by lines, and a sample of its accesses, from which the pictures of a page are drawn.
 
-use serde::{Deserialize, Serialize};
-
 use super::reference::{Problem, Value};
-use super::report::{Counts, LineCounts, Traffic};
-use super::source::KernelFile;
+use super::report::{Counts, LineCounts, Sample, SampledArray, Traffic};
 use crate::Device;
-use crate::device::gpu::{Gpu, LaunchSample};
-
-/// The accesses of a run, up to its failure if it failed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// The shape, in words.
-    pub shape: String,
-    /// The lines with accesses, in the order of the source.
-    pub lines: Vec<LineCounts>,
-    /// The arrays in device memory.
-    pub arrays: Vec<SampledArray>,
-    /// The launches.
-    pub launches: Vec<LaunchSample>,
-}
-
-/// An array in device memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SampledArray {
-    /// The name of the parameter.
-    pub name: String,
-    /// Bytes of an element.
-    pub element: usize,
-    /// Its extents, the last running fastest.
-    pub shape: Vec<usize>,
-}
+use crate::device::gpu::Gpu;
 
 impl Sample {
-    /// What a simulator has seen of a file's launches.
-    pub(super) fn of(file: &KernelFile, problem: &Problem, device: &Device) -> Sample {
+    /// What a simulator has seen of the launches of the file of this name.
+    pub(super) fn of(file: &str, problem: &Problem, device: &Device) -> Sample {
         let Device::Gpu(gpu) = device else { unreachable!("the simulator runs kernels") };
         let array = |(name, value): &(&'static str, Value)| match value {
             Value::Array(array) => Some(SampledArray {
@@ -54,7 +27,7 @@ impl Sample {
 }
 
 /// The traffic, by line.
-pub(super) fn counts(file: &KernelFile, gpu: &Gpu) -> Counts {
+pub(super) fn counts(file: &str, gpu: &Gpu) -> Counts {
     let mut counts = Counts::default();
     for site in gpu.traffic() {
         let traffic = Traffic {
@@ -68,7 +41,7 @@ pub(super) fn counts(file: &KernelFile, gpu: &Gpu) -> Counts {
             true => counts.shared.add(&traffic),
             false => counts.global.add(&traffic),
         }
-        let Some(line) = line_of(&site.place, &file.name()) else { continue };
+        let Some(line) = line_of(&site.place, file) else { continue };
         let (is_shared, is_write) = (site.is_shared, site.is_write);
         let known = counts
             .lines

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::launches::{check, launches, start};
 use super::reference::{Array, Problem, Value};
-use super::report::{Counts, Failure, Fault, Report};
-use super::sample::{Sample, counts};
+use super::report::{Counts, Failure, Fault, Report, Sample};
+use super::sample::counts;
 use super::source::KernelFile;
 use super::tolerance::Tolerance;
 use crate::device::simulator::{Guard, Library, Order, SimulatorOptions};
@@ -101,7 +101,7 @@ fn run_shape(
         let device = Device::simulator(Some(1), way.options)?;
         let done = run_way(file, library, &problem, &device, way.compares);
         if way.options.sample {
-            sample = Some(Sample::of(file, &problem, &device));
+            sample = Some(Sample::of(&file.name(), &problem, &device));
         }
         let (results, counts) = match done {
             Ok(done) => done,
@@ -164,7 +164,7 @@ fn run_way(
         operations: problem.operations,
         factors: file.factors,
         array_bytes: array_bytes.sum::<usize>() as u64,
-        ..counts(file, gpu)
+        ..counts(&file.name(), gpu)
     };
     Ok((results, counts))
 }

@@ -7,7 +7,8 @@ use super::marks::{Named, pattern};
 use super::{banks, threads};
 use crate::device::gpu::{LaunchSample, SampledRequest};
 use crate::plots::page::escape;
-use crate::workshop::sample::{Sample, line_of};
+use crate::workshop::report::Sample;
+use crate::workshop::sample::line_of;
 use crate::workshop::source::KernelFile;
 
 /// The most requests of a line's access that are drawn.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::device::gpu::SampledRequest;
 use crate::plots::page::escape;
-use crate::workshop::sample::SampledArray;
+use crate::workshop::report::SampledArray;
 
 /// Width of a lane, and of a bank.
 pub(super) const CELL: f64 = 26.0;

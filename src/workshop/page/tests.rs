@@ -4,7 +4,7 @@ use super::accesses::drawn;
 use super::marks::pattern;
 use super::{banks, threads};
 use crate::device::gpu::{LaunchSample, SampledRequest};
-use crate::workshop::sample::{Sample, SampledArray};
+use crate::workshop::report::{Sample, SampledArray};
 
 /// A request in which each lane has the offset and the bytes that `of_lane` gives.
 fn request(is_shared: bool, of_lane: impl Fn(u64) -> Option<(u64, u32)>) -> SampledRequest {

@@ -7,7 +7,7 @@ use super::abi::{Context, Site};
 use super::launch_accesses::TOO_MANY_ACCESSES;
 use super::memory;
 use super::races::{Access, AccessKind, Found};
-use super::traffic::Use;
+use super::requests::Use;
 use super::waiting::AsyncCopy;
 use super::worker::Worker;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::abi::{Kernel, Triple};
 use super::memory;
-use super::traffic::{Transactions, Use};
+use super::requests::{Transactions, Use};
 use crate::device::gpu::launch::ArgumentKind;
 use crate::device::gpu::reports::LaunchSample;
 

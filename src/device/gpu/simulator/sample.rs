@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::abi::Site;
-use super::memory;
-use super::traffic::{Lanes, Transactions, Use};
-use super::worker::Worker;
-use crate::device::gpu::reports::{LaunchSample, PhaseTraffic, SampledRequest};
+use super::requests::{Lanes, Transactions, Use};
 
 /// The requests that are kept at each place whatever they look like.
 const FIRST: usize = 2;
@@ -26,31 +23,32 @@ const MOST_SUMS: usize = 1 << 13;
 /// The sample of the running launch.
 #[derive(Default)]
 pub(super) struct Sample {
-    by_use: BTreeMap<Use, Taken>,
+    pub by_use: BTreeMap<Use, Taken>,
     /// The requests, and their transactions, of each warp of the first block in each of its phases.
-    sums: BTreeMap<(u32, u32, Use), (u64, u64)>,
+    pub sums: BTreeMap<(u32, u32, Use), (u64, u64)>,
     /// The barriers that the first block has passed.
-    barriers: Vec<&'static Site>,
+    pub barriers: Vec<&'static Site>,
     block: u64,
     /// How often the running block has passed a barrier.
     phase: u32,
-    is_cut: bool,
+    pub is_cut: bool,
 }
 
 /// Requests of one warp at one place.
-struct Taken {
-    block: u64,
-    warp: u32,
+pub(super) struct Taken {
+    pub block: u64,
+    pub warp: u32,
     /// The requests seen so far.
     count: u64,
-    requests: Vec<Request>,
+    pub requests: Vec<Request>,
 }
 
-struct Request {
-    number: u64,
-    phase: u32,
-    lanes: Lanes,
-    transactions: Transactions,
+/// A request with the number of those before it.
+pub(super) struct Request {
+    pub number: u64,
+    pub phase: u32,
+    pub lanes: Lanes,
+    pub transactions: Transactions,
 }
 
 impl Sample {
@@ -119,70 +117,6 @@ fn has_pattern(own: &Lanes, other: &Lanes) -> bool {
         (None, None) => true,
         _ => false,
     })
-}
-
-impl Worker {
-    /// The sample of the launch that is about to end, with names of places and arrays.
-    pub fn describe_sample(&self, sample: &Sample) -> LaunchSample {
-        let (job, accesses) = (self.job(), self.accesses.as_ref());
-        let place = |number: u32| accesses.map_or(String::new(), |own| own.place(number));
-        let request = |access: &Use, taken: &Taken, own: &Request| {
-            // Lanes may touch several arrays; offsets are counted from the first one.
-            let touched = own.lanes.iter().flatten();
-            let first = touched.map(|(address, _)| *address).min().unwrap_or_default();
-            let (array, start) = self.array_of(first, access.is_shared).unwrap_or(("", first));
-            let offset = |address: usize| (address - start) as u64;
-            let lanes = own.lanes.iter();
-            let block = job.grid.at(taken.block);
-            SampledRequest {
-                place: place(access.place),
-                is_shared: access.is_shared,
-                is_write: access.is_write,
-                block: [block.x, block.y, block.z],
-                warp: taken.warp,
-                phase: own.phase,
-                number: own.number,
-                array: array.to_owned(),
-                start: start % 32,
-                lanes: lanes
-                    .map(|own| own.map(|(address, bytes)| (offset(address), bytes as u32)))
-                    .collect(),
-                transactions: own.transactions.done,
-                least: own.transactions.least,
-            }
-        };
-        let requests = sample.by_use.iter().flat_map(|(access, taken)| {
-            taken.requests.iter().map(move |own| request(access, taken, own))
-        });
-        let phases =
-            sample.sums.iter().map(|((warp, phase, access), (requests, done))| PhaseTraffic {
-                warp: *warp,
-                phase: *phase,
-                place: place(access.place),
-                is_shared: access.is_shared,
-                is_write: access.is_write,
-                requests: *requests,
-                transactions: *done,
-            });
-        LaunchSample {
-            kernel: job.kernel.name().to_owned(),
-            grid: [job.grid.x, job.grid.y, job.grid.z],
-            block: [job.block.x, job.block.y, job.block.z],
-            requests: requests.collect(),
-            phases: phases.collect(),
-            barriers: sample.barriers.iter().map(|site| site.place()).collect(),
-            is_cut: sample.is_cut,
-        }
-    }
-
-    /// The name and the address of the array that an address lies in.
-    fn array_of(&self, address: usize, is_shared: bool) -> Option<(&'static str, usize)> {
-        if is_shared {
-            return self.shared.array_of(address);
-        }
-        let block = memory::block_of(address)?;
-        Some((self.job().argument_name(block).unwrap_or_default(), block))
-    }
 }
 
 #[cfg(test)]
