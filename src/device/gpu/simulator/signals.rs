@@ -60,18 +60,42 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
     }
 }
 
+/// The return address of the innermost function where its frame is not there yet or no longer: before `push %rbp`, before
+/// `mov %rsp, %rbp`, and at `ret`. The chain of frames leaves this caller out.
+///
+/// # Safety
+/// As [`callers`].
+unsafe fn caller_without_frame(
+    instruction: usize,
+    stack: usize,
+    trap: &CoroutineTrapHandler<()>,
+) -> Option<usize> {
+    // SAFETY: the processor was about to execute these bytes.
+    let code = unsafe { *(instruction as *const [u8; 4]) };
+    let place = match code {
+        // `push`, `ret`, and the `endbr64` that may stand before `push`.
+        [0x55 | 0xc3, ..] | [0xf3, 0x0f, 0x1e, 0xfa] => stack,
+        [0x48, 0x89, 0xe5, _] => stack + 8,
+        _ => return None,
+    };
+    // SAFETY: the word lies within the part of the coroutine's stack that is in use.
+    trap.stack_ptr_in_bounds(place + 8).then(|| unsafe { *(place as *const usize) })
+}
+
 /// The return addresses of the innermost functions, by their frame pointers; 0 behind the last one, and everywhere in code without
 /// frame pointers.
 ///
 /// # Safety
-/// The coroutine of `trap` must be the one that was interrupted, with its stack pointer at `stack`.
+/// The coroutine of `trap` must be the one that was interrupted at `instruction`, with its stack pointer at `stack`.
 unsafe fn callers(
-    mut frame: usize,
-    stack: usize,
+    [instruction, mut frame, stack]: [usize; 3],
     trap: &CoroutineTrapHandler<()>,
 ) -> [usize; CALLERS] {
     let mut callers = [0; CALLERS];
-    for caller in &mut callers {
+    // SAFETY: as this function.
+    let first = unsafe { caller_without_frame(instruction, stack, trap) };
+    callers[0] = first.unwrap_or(0);
+    for caller in &mut callers[usize::from(first.is_some())..] {
         let end = frame.wrapping_add(16);
         if frame < stack || !frame.is_multiple_of(8) || !trap.stack_ptr_in_bounds(end) {
             break;
@@ -111,18 +135,18 @@ unsafe fn leave_kernel(
         if signal == time_is_up() && (*worker).is_in_hook.get() {
             return false;
         }
-        let [frame, stack] =
-            [libc::REG_RBP, libc::REG_RSP].map(|own| registers[own as usize] as usize);
+        let at = [libc::REG_RIP, libc::REG_RBP, libc::REG_RSP]
+            .map(|own| registers[own as usize] as usize);
         // A block that runs for ever may be in a function that a kernel has called.
         let callers = match signal == time_is_up() {
-            true => callers(frame, stack, &trap),
+            true => callers(at, &trap),
             false => [0; CALLERS],
         };
         (*worker).fault = Some(Fault {
             signal,
             code: (*info).si_code,
             address: (*info).si_addr() as usize,
-            instruction: registers[libc::REG_RIP as usize] as usize,
+            instruction: at[0],
             callers,
         });
         let new = trap.setup_trap_handler(|| ());
