@@ -46,6 +46,8 @@ struct BatchNormShape {
     uint32_t add;       // whether dx, or a split dy, is accumulated
     uint32_t of_batch;  // whether the statistics are the batch's, so that dx depends on them
     uint32_t splits;    // of a product, or 0
+    uint32_t to_tf32;   // f32: whether dx is rounded to tf32, for the products that read it
+    uint32_t unused;
 };
 
 // The channels and rows of a thread.
@@ -325,6 +327,7 @@ __device__ __forceinline__ void batch_norm_input_gradient(
             float result = gradient_before_relu<V>(own, deviation, gradient.value[v], v, shape.relu) * own.scale.value[v];
             if (shape.of_batch) result += deviation * slope.value[v] + constant.value[v];
             gradient.value[v] = shape.add ? old.value[v] + result : result;
+            if (sizeof(T) == 4 && shape.to_tf32) gradient.value[v] = __uint_as_float(round_to_tf32(gradient.value[v]));
         }
         store<V>(target, gradient);
     }

@@ -13,6 +13,8 @@
 //   norm_x, affine, sums   the norm that wrote x, or null; then dx is x's whole gradient, and the partial sums over it that the
 //                norm's backward pass needs are written (epilogue.cuh): [pixel tiles of all phases, 2, groups C], f32
 //
+//   rounded      the kernels of this name take a dy of tf32 numbers, which need no rounding
+//
 //               rows of the product    columns     inner axis (K)     A                        B
 //   fwd         pixels of y            K           taps, then C       patches of x             weight, transposed
 //   dx_bwd      pixels of dx           C           taps, then K       patches of dy            weight
@@ -206,13 +208,16 @@ __device__ __forceinline__ void conv2d_weight_gradient(
         const float* bias, Out* y, float* moments, Conv2dShape shape) {                                             \
         conv2d_forward<Tile>(x, weight, bias, y, moments, shape);                                                   \
     }                                                                                                               \
+    CONV2D_GRADIENTS(name, bwd_##suffix, T, Out, Tile)
+
+#define CONV2D_GRADIENTS(name, suffix, T, Out, Tile)                                                                \
     KERNEL_RESIDENT(                                                                                                \
-        conv2d_##name##_dx_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* dy, const T* weight,               \
+        conv2d_##name##_dx_##suffix, Tile::THREADS, Tile::RESIDENT, const T* dy, const T* weight,                   \
         const T* norm_x, const float* affine, Out* dx, float* sums, Conv2dShape shape) {                            \
         conv2d_input_gradient<Tile>(dy, weight, norm_x, affine, dx, sums, shape);                                   \
     }                                                                                                               \
     KERNEL_RESIDENT(                                                                                                \
-        conv2d_##name##_dw_bwd_##suffix, Tile::THREADS, Tile::RESIDENT, const T* x, const T* dy, float* dw,         \
+        conv2d_##name##_dw_##suffix, Tile::THREADS, Tile::RESIDENT, const T* x, const T* dy, float* dw,             \
         Conv2dShape shape) {                                                                                        \
         conv2d_weight_gradient<Tile>(x, dy, dw, shape);                                                             \
     }
@@ -223,6 +228,9 @@ CONV2D(32, f32, float, float, Tile32)
 CONV2D(128, tf32, float, float, Tf32Tile128)
 CONV2D(64, tf32, float, float, Tf32Tile64)
 CONV2D(32, tf32, float, float, Tf32Tile32)
+CONV2D_GRADIENTS(128, rounded_bwd_tf32, float, float, OfRounded<Tf32Tile128>)
+CONV2D_GRADIENTS(64, rounded_bwd_tf32, float, float, OfRounded<Tf32Tile64>)
+CONV2D_GRADIENTS(32, rounded_bwd_tf32, float, float, OfRounded<Tf32Tile32>)
 CONV2D(128, bf16, bf16, void, Bf16Tile128)
 CONV2D(64, bf16, bf16, void, Bf16Tile64)
 CONV2D(32, bf16, bf16, void, Bf16Tile32)

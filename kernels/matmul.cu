@@ -112,12 +112,20 @@ __device__ __forceinline__ void matmul(
     MATMUL(name, suffix, T, Out, Tile, nt, false, true)  \
     MATMUL(name, suffix, T, Out, Tile, tn, true, false)
 
+// The gradients of a product's input and weight; A is the gradient of its output, rounded to tf32 where it was written.
+#define ROUNDED_SIDES(name, Tile)                                                 \
+    MATMUL(name, tf32, float, float, OfRounded<Tile>, nn_rounded, false, false)   \
+    MATMUL(name, tf32, float, float, OfRounded<Tile>, tn_rounded, true, false)
+
 MATMUL_SIDES(128, f32, float, float, Tile128)
 MATMUL_SIDES(64, f32, float, float, Tile64)
 MATMUL_SIDES(32, f32, float, float, Tile32)
 MATMUL_SIDES(128, tf32, float, float, Tf32Tile128)
 MATMUL_SIDES(64, tf32, float, float, Tf32Tile64)
 MATMUL_SIDES(32, tf32, float, float, Tf32Tile32)
+ROUNDED_SIDES(128, Tf32Tile128)
+ROUNDED_SIDES(64, Tf32Tile64)
+ROUNDED_SIDES(32, Tf32Tile32)
 MATMUL_SIDES(128, bf16, bf16, void, Bf16Tile128)
 MATMUL_SIDES(64, bf16, bf16, void, Bf16Tile64)
 MATMUL_SIDES(32, bf16, bf16, void, Bf16Tile32)

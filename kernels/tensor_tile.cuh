@@ -1,5 +1,6 @@
 // A block's part of a matrix product on tensor cores: exact products, accumulated in f32. The factors are f32 rounded
-// to tf32 (10 bits of fraction), or bf16. The slabs arrive as in tile.cuh.
+// to tf32 (10 bits of fraction), or bf16. The slabs arrive as in tile.cuh. f32 is rounded as it is read from a slab, unless the
+// kernel that wrote it has rounded it.
 //
 // A warp computes part of the tile, in fragments of 16x8 sums that one mma.sync (m16n8k8 for tf32, m16n8k16 for bf16)
 // accumulates; lane 4 g + q holds columns 2 q and 2 q + 1 of rows g and g + 8. How it loads a fragment of the operands,
@@ -34,9 +35,19 @@ struct TensorTile {
     static const int THREADS = M / WARP_M * ACROSS * WARP;
     static const int DOWN = WARP_M / 16, WIDE = WARP_N / 8;        // fragments of a warp
     static const int STEP = 32 / sizeof(Element);                  // length of a fragment along the inner axis
+    static const bool ROUNDS_A = true;                             // see OfRounded
     // Bytes of shared memory: 128 STAGES (M + N).
     template <bool A_INNER, bool B_INNER>
     using Products = TensorProducts<TensorTile, A_INNER, B_INNER>;
+};
+
+// The same tile for products whose A holds tf32 numbers already. Rounding A would take two instructions for each number that
+// a lane reads, 64 to 128 for a slab.
+template <class Tile>
+struct OfRounded : Tile {
+    static const bool ROUNDS_A = false;
+    template <bool A_INNER, bool B_INNER>
+    using Products = TensorProducts<OfRounded, A_INNER, B_INNER>;
 };
 
 // src/ops/tensor/matmul/tiles.rs has the same table.
@@ -47,8 +58,8 @@ typedef TensorTile<bf16, 128, 128, 64, 64, 3, 2> Bf16Tile128;
 typedef TensorTile<bf16, 64, 64, 32, 32, 3, 4> Bf16Tile64;
 typedef TensorTile<bf16, 32, 32, 32, 16, 3, 8> Bf16Tile32;
 
-// X rows of A or columns of B, 128 bytes deep. INNER: the inner axis is contiguous.
-template <class T, int X_, bool INNER_>
+// X rows of A or columns of B, 128 bytes deep. INNER: the inner axis is contiguous. ROUNDS: f32 is rounded to tf32 as it is read.
+template <class T, int X_, bool INNER_, bool ROUNDS>
 struct TensorSlab {
     typedef T Element;
     static const int LENGTH = Run<T>::LENGTH;
@@ -98,9 +109,12 @@ struct TensorSlab {
     }
 
 private:
+    static __device__ __forceinline__ uint32_t rounded(float x) {
+        return ROUNDS ? round_to_tf32(x) : __float_as_uint(x);
+    }
     static __device__ __forceinline__ void round(uint32_t (&quarters)[4], float) {
         UNROLL
-        for (int j = 0; j < 4; j++) quarters[j] = round_to_tf32(__uint_as_float(quarters[j]));
+        for (int j = 0; j < 4; j++) quarters[j] = rounded(__uint_as_float(quarters[j]));
     }
     static __device__ __forceinline__ void round(uint32_t (&)[4], bf16) {}
 
@@ -113,7 +127,7 @@ private:
         const float* slab, int lane, int x, int k, uint32_t (&quarters)[4], float) {
         UNROLL
         for (int j = 0; j < 4; j++) {
-            quarters[j] = round_to_tf32(slab[across(lane, x + along_x<X_FIRST>(j), k + along_k<X_FIRST>(j))]);
+            quarters[j] = rounded(slab[across(lane, x + along_x<X_FIRST>(j), k + along_k<X_FIRST>(j))]);
         }
     }
     template <bool X_FIRST>
@@ -192,8 +206,8 @@ template <class Tile_, bool A_INNER, bool B_INNER>
 struct TensorProducts {
     typedef Tile_ Tile;
     typedef typename Tile::Element Element;
-    typedef TensorSlab<Element, Tile::M, A_INNER> A;
-    typedef TensorSlab<Element, Tile::N, B_INNER> B;
+    typedef TensorSlab<Element, Tile::M, A_INNER, Tile::ROUNDS_A> A;
+    typedef TensorSlab<Element, Tile::N, B_INNER, true> B;
     static const int ROWS = 2 * Tile::DOWN, COLUMNS = 2 * Tile::WIDE;
     static const int SHARES = Tile::M / Tile::WARP_M * 8;
     int first_row, first_column;  // of the warp's part

@@ -133,7 +133,12 @@ fn the_page_of_the_cost_model_shows_todays_estimates() {
         assert!((ms - shown).abs() <= 0.005 * ms + 0.005, "{}: {ms} ms, not {shown}", row[0]);
     }
     let slabs = rows(&page, "Issue slots of a warp for one slab");
-    let names = [["conv2d", "fwd dx_bwd dw_bwd"], ["matmul", "nt nn tn"]];
+    let names = [
+        ["conv2d", "fwd dx_bwd dw_bwd"],
+        ["conv2d", "dx_rounded_bwd dw_rounded_bwd"],
+        ["matmul", "nt nn tn"],
+        ["matmul", "nn_rounded tn_rounded"],
+    ];
     assert_eq!(slabs.len(), names.len());
     for (row, [family, forms]) in slabs.iter().zip(names) {
         for (tile, shown) in [128, 64].into_iter().zip(&row[1..]) {

@@ -213,6 +213,8 @@ fn tensor_core_cases() -> Vec<Case> {
     for &shape in &shapes()[..19] {
         let way = Way { factors: Factors::Tf32, twice: true, ..Way::USUAL };
         case(shape, " tf32 twice".into(), way);
+        let way = Way { factors: Factors::RoundedTf32, twice: true, ..Way::USUAL };
+        case(shape, " tf32 twice, rounded dy".into(), way);
         let way = Way { factors: Factors::Bf16, wanted: [true, true, false], ..Way::USUAL };
         case(shape, " bf16".into(), way);
     }
@@ -234,7 +236,7 @@ fn tensor_core_cases() -> Vec<Case> {
 fn corner_cases() -> Vec<Case> {
     let shape = shape([1, 5, 4, 8], [9, 3, 3], [1, 1, 1], false, [0, 0]);
     let mut cases = Vec::new();
-    for factors in Factors::ALL {
+    for factors in Factors::AND_ROUNDED {
         for tile in ["32", "64", "128"] {
             let way =
                 Way { factors, wanted: [true, true, false], cut: Some((tile, 1)), ..Way::USUAL };
@@ -278,7 +280,7 @@ fn whole_tile(size: usize, has_vectors: bool) -> Shape {
 /// in longer rows.
 fn store_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for factors in Factors::ALL {
+    for factors in Factors::AND_ROUNDED {
         for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
             let mut case = |shape: Shape, pitched: bool, wanted: [bool; 3]| {
                 let way =
@@ -289,6 +291,14 @@ fn store_cases() -> Vec<Case> {
             };
             for has_vectors in [true, false] {
                 case(whole_tile(size, has_vectors), false, [true, true, factors != Factors::Bf16]);
+            }
+            // A matrix product.
+            if factors == Factors::RoundedTf32 {
+                for has_vectors in [true, false] {
+                    let Shape { image, kernel: [features, ..], .. } = whole_tile(size, has_vectors);
+                    let point = shape(image, [features, 1, 1], [1, 0, 1], false, [0, 0]);
+                    case(point, false, [true, true, false]);
+                }
             }
             // One column.
             let shape_of_one = shape([4, 1, size / 4 + 1, 1], [1, 1, 2], [1, 0, 1], true, [0, 0]);

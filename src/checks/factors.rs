@@ -1,5 +1,6 @@
 //! The factors of a case's matrix products.
 
+use crate::ops::tensor::matmul::with_rounded;
 use crate::{DType, Device, Tensor};
 
 use super::draw;
@@ -11,20 +12,33 @@ pub enum Factors {
     /// f32, rounded inside the kernel. The reference gets numbers that are already rounded, so only the sums' roundings
     /// differ.
     Tf32,
+    /// The same, and a convolution takes the gradient of its output, which is rounded already, without rounding it.
+    RoundedTf32,
     /// Whole numbers in bf16, so small and few that bf16 holds their sums exactly: nothing is rounded.
     Bf16,
 }
 
 impl Factors {
     pub const ALL: [Factors; 3] = [Factors::F32, Factors::Tf32, Factors::Bf16];
+    /// All, and gradients that are rounded already.
+    pub const AND_ROUNDED: [Factors; 4] =
+        [Factors::F32, Factors::Tf32, Factors::RoundedTf32, Factors::Bf16];
     pub const ON_TENSOR_CORES: [Factors; 2] = [Factors::Tf32, Factors::Bf16];
 
     /// Runs `work` while the device's f32 products use these factors.
     pub fn on<R>(self, device: &Device, work: impl FnOnce() -> R) -> R {
-        device.set_tf32(self == Factors::Tf32);
-        let result = work();
+        device.set_tf32(self.is_tf32());
+        let result = match self {
+            Factors::RoundedTf32 => with_rounded(true, work),
+            _ => work(),
+        };
         device.set_tf32(false);
         result
+    }
+
+    /// Whether products are in tf32.
+    pub fn is_tf32(self) -> bool {
+        matches!(self, Factors::Tf32 | Factors::RoundedTf32)
     }
 
     /// The type of a product's operands in a case of `dtype`.
@@ -38,7 +52,7 @@ impl Factors {
     fn draw(self, dtype: DType, length: usize, number: u64) -> Vec<f64> {
         let numbers = draw(length, number).into_iter();
         match (self, dtype) {
-            (Factors::Tf32, DType::F64) => numbers.map(rounded).collect(),
+            (Factors::Tf32 | Factors::RoundedTf32, DType::F64) => numbers.map(rounded).collect(),
             (Factors::Bf16, _) => numbers.map(|x| (4.0 * x).trunc()).collect(),
             _ => numbers.collect(),
         }

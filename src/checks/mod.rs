@@ -124,7 +124,7 @@ impl Case {
 
     /// The case with products of `factors`. On an A100, tensor cores truncate the sum of every four products of tf32.
     fn of(mut self, factors: Factors) -> Self {
-        if factors == Factors::Tf32 {
+        if factors.is_tf32() {
             self.cuts = (self.terms as f64 / 4.0).ceil();
         }
         self

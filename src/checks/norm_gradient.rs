@@ -4,11 +4,12 @@
 use super::factors::Factors;
 use super::{Case, Outputs, drawn, gradient};
 use crate::ops::layers::batch_norm::{
-    BatchNormConfig, batch_norm_add, batch_norm_eval, batch_norm_train, moments,
+    BatchNormConfig, PartSums, batch_norm_add, batch_norm_eval, batch_norm_train,
+    batch_norm_train_of, moments, with_part_sums,
 };
-use crate::ops::layers::conv2d::{Conv2dConfig, conv2d};
+use crate::ops::layers::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
 use crate::ops::layers::pool::max_pool2d;
-use crate::ops::tensor::matmul::with_cut;
+use crate::ops::tensor::matmul::{with_cut, with_rounded};
 use crate::{DType, Device, Tape, Tensor};
 
 /// The norm's output is used by a convolution, and in some cases also by another op.
@@ -111,7 +112,7 @@ fn pairs() -> Vec<Case> {
             _ => cases.push(case),
         }
     };
-    for factors in Factors::ALL {
+    for factors in Factors::AND_ROUNDED {
         for (tile, size, images) in [("32", 32, 4), ("64", 64, 4), ("128", 128, 8)] {
             case(Pair { image: [images, 9, 9, 8], ..strided }, factors, (tile, 1));
             // All columns of a tile, stored and accumulated, with a ReLU after the norm and without.
@@ -178,6 +179,42 @@ fn before_a_pool(
     }
 }
 
+/// A convolution before a norm, which rounds the gradient of the convolution's output to tf32. The convolution's gradients have to be
+/// the same bits if it rounds as it reads.
+fn before_a_norm(
+    image: [usize; 4],
+    kernel: [usize; 3],
+    way: PartSums,
+) -> impl Fn(&Device, DType) -> Outputs {
+    move |device, dtype| {
+        let [features, height, width] = kernel;
+        let x = Factors::Tf32.pitched(device, &image, dtype, [0, 0], 1);
+        let weight = [features, height, width, image[3]];
+        let weight = Factors::Tf32.pitched(device, &weight, dtype, [0, 0], 2);
+        let [scales, shifts] = [3, 4].map(|number| drawn(device, &[features], dtype, number));
+        let config = Conv2dConfig { padding: height / 2, ..Conv2dConfig::default() };
+        let gradients = || {
+            let tape = Tape::new();
+            let [x, weight] = [&x, &weight].map(|own| tape.watch(own));
+            let fused = Fused { moments: true, ..Fused::default() };
+            let (y, moments) = conv2d_fused(&x, &weight, None, config, fused);
+            let moments = moments.expect("the convolution gives moments");
+            let [mean, variance] =
+                [0.0, 1.0].map(|own| Tensor::full(device, [features], dtype, own));
+            let settings = BatchNormConfig { relu: true, ..BatchNormConfig::default() };
+            let z = batch_norm_train_of(&y, &moments, &scales, &shifts, &mean, &variance, settings);
+            tape.backward(&z.mul(&drawn(device, z.shape().extents(), dtype, 5)).sum());
+            vec![("dx", gradient(&tape, &x)), ("dw", gradient(&tape, &weight))]
+        };
+        let run = || with_part_sums(way, || with_cut("32", 1, gradients));
+        Factors::Tf32.on(device, || {
+            let own = run();
+            assert_eq!(own, with_rounded(false, run), "rounded by the norm, and at each read");
+            own
+        })
+    }
+}
+
 /// Convolutions one after the other, each with its weight gradient in two parts: more of them than are summed in one launch.
 fn many_weights(channels: usize) -> impl Fn(&Device, DType) -> Outputs {
     move |device, dtype| {
@@ -216,5 +253,17 @@ pub fn cases() -> Vec<Case> {
         let name = format!("gradient of a norm of {image:?} before a max-pool, {windows:?}");
         Case::new(name, 4000, before_a_pool(image, windows)).and_in_bf16(4)
     });
-    pairs().into_iter().chain(many).chain(pools).collect()
+    let ways = [PartSums::Launch, PartSums::Block, PartSums::Cluster];
+    let norms = ways.into_iter().flat_map(|way| {
+        [([2, 6, 5, 8], [12, 3, 3]), ([2, 6, 5, 8], [7, 3, 3]), ([2, 5, 7, 8], [12, 1, 1])].map(
+            |(image, kernel)| {
+                let name = format!(
+                    "gradient of a convolution of {image:?} by {kernel:?} before a norm, sums by {way:?}"
+                );
+                let case = Case::new(name, 4000, before_a_norm(image, kernel, way));
+                case.of(Factors::Tf32).rounded_to(10)
+            },
+        )
+    });
+    pairs().into_iter().chain(many).chain(pools).chain(norms).collect()
 }

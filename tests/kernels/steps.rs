@@ -244,6 +244,24 @@ fn two_steps_in_bf16_follow_those_in_f32() {
     }
 }
 
+#[cfg(has_simulator)]
+#[test]
+fn a_norm_rounds_the_gradient_for_the_convolution_before_it() {
+    if is_checked() {
+        return eprintln!("skipped: the plain build does it");
+    }
+    let [_, _, vgg, ..] = MODELS;
+    let device = simulator();
+    vgg.train_in(Precision::Tf32, &device, 1, false);
+    let Device::Gpu(gpu) = &device else { panic!("the simulator runs kernels") };
+    let kernels = gpu.kernel_times();
+    let of_weights = |name: &&String| name.starts_with("conv2d") && name.contains("_dw_");
+    assert!(kernels.keys().any(|name| of_weights(&name)), "{kernels:?}");
+    for kernel in kernels.keys().filter(of_weights) {
+        assert!(kernel.contains("_dw_rounded_"), "{kernel} rounds at each read");
+    }
+}
+
 /// A factor rounded to 10 bits of fraction is 2^-11 off at most, a product of two 2^-10; their errors are of both signs, so
 /// that those of a sum are smaller beside it, and a loss a few times 2^-10 off after some steps has followed.
 #[cfg(has_simulator)]

@@ -293,7 +293,7 @@ fn streaming_kernels_move_16_bytes_and_matrix_kernels_use_tensor_cores() {
         }
     }
     // A side whose inner axis is contiguous is read by ldmatrix; these have none, and read bf16 by ldmatrix.trans.
-    let has_no_inner_axis = |kernel: &str| kernel.contains("_tn_") || kernel.contains("_dw_bwd_");
+    let has_no_inner_axis = |kernel: &str| kernel.contains("_tn_") || kernel.contains("_dw_");
     let products = code.iter().filter(|(kernel, _)| {
         (kernel.starts_with("matmul") || kernel.starts_with("conv2d"))
             && !kernel.starts_with("matmul_sum")

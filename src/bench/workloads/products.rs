@@ -5,7 +5,7 @@ use crate::device::{DType, Device};
 use crate::ops::layers::batch_norm::{BatchNormConfig, batch_norm_train};
 use crate::ops::layers::conv2d::{Conv2dConfig, Fused, conv2d, conv2d_fused};
 use crate::ops::layers::depthwise::depthwise_conv2d;
-use crate::ops::tensor::matmul::with_cut;
+use crate::ops::tensor::matmul::{with_cut, with_rounded};
 use crate::tensor::Tensor;
 
 pub(super) fn all() -> Vec<Workload> {
@@ -14,9 +14,10 @@ pub(super) fn all() -> Vec<Workload> {
     all.extend([[512, 40], [510, 39]].map(split_moments));
     all.extend([[512, 40], [510, 39]].map(split_gradient));
     all.push(weight_gradients());
-    all.extend(
-        [false, true].into_iter().flat_map(|tf32| CONVOLUTIONS.map(|own| convolution(own, tf32))),
-    );
+    let factors = [Factors::F32, Factors::Tf32, Factors::RoundedTf32];
+    let of_factors = |own| factors.map(|factors| convolution(own, factors));
+    all.extend(CONVOLUTIONS.into_iter().flat_map(of_factors));
+    all.extend(MATRICES.map(pointwise));
     all.extend(DEPTHWISE.iter().map(depthwise));
     all
 }
@@ -38,27 +39,45 @@ const MATRICES: [(&str, [[usize; 3]; 2]); 3] = [
 
 fn matrices() -> Vec<Workload> {
     let sides = [Sides::Plain, Sides::RightTransposed, Sides::LeftTransposed];
-    let both = [false, true].into_iter().flat_map(|tf32| MATRICES.map(|own| (own, tf32)));
-    let own = |side| both.clone().map(move |(own, tf32)| product(side, own, tf32));
+    let both = [Factors::F32, Factors::Tf32].into_iter();
+    let both = both.flat_map(|factors| MATRICES.map(|own| (own, factors)));
+    let own = |side| both.clone().map(move |(own, factors)| product(side, own, factors));
     sides.into_iter().flat_map(own).collect()
 }
 
-/// Runs `work` with one tile and without split-K, in tf32 or f32.
-fn in_tiles<R>(device: &Device, tile: &'static str, tf32: bool, work: impl FnOnce() -> R) -> R {
-    device.set_tf32(tf32);
-    let result = with_cut(tile, 1, work);
-    device.set_tf32(false);
-    result
+/// The factors of products of f32.
+#[derive(Clone, Copy, PartialEq)]
+enum Factors {
+    F32,
+    Tf32,
+    /// The gradient of a convolution's output is rounded already.
+    RoundedTf32,
 }
 
-fn precision(tf32: bool) -> &'static str {
-    if tf32 { ", tf32" } else { "" }
+impl Factors {
+    /// Runs `work` with these factors, one tile and without split-K.
+    fn in_tiles<R>(self, device: &Device, tile: &'static str, work: impl FnOnce() -> R) -> R {
+        device.set_tf32(self != Factors::F32);
+        let is_rounded = self == Factors::RoundedTf32;
+        let result = with_cut(tile, 1, || with_rounded(is_rounded, work));
+        device.set_tf32(false);
+        result
+    }
+
+    /// The end of a workload's name.
+    fn name(self) -> &'static str {
+        match self {
+            Factors::F32 => "",
+            Factors::Tf32 => ", tf32",
+            Factors::RoundedTf32 => ", tf32, rounded dy",
+        }
+    }
 }
 
 fn product(
     sides: Sides,
     (tile, [full, small]): (&'static str, [[usize; 3]; 2]),
-    tf32: bool,
+    factors: Factors,
 ) -> Workload {
     let [m, n, k] = full;
     let transposed = [sides == Sides::LeftTransposed, sides == Sides::RightTransposed];
@@ -72,7 +91,7 @@ fn product(
         let b = filled(device, &shape([k, n], transposed[1]), dtype, 2);
         let device = device.clone();
         Box::new(move || {
-            let product = in_tiles(&device, tile, tf32, || match sides {
+            let product = factors.in_tiles(&device, tile, || match sides {
                 Sides::Plain => a.matmul(&b),
                 Sides::RightTransposed => a.matmul_transposed(&b),
                 Sides::LeftTransposed => a.transposed_matmul(&b),
@@ -86,7 +105,7 @@ fn product(
         Sides::LeftTransposed => "matmul*_tn_*",
     };
     let cost = Cost::elements(m * k + k * n + m * n).and_operations(2 * m * n * k);
-    let precision = precision(tf32);
+    let precision = factors.name();
     let how = ["", ", left transposed", ", right transposed"]
         [usize::from(transposed[0]) + 2 * usize::from(transposed[1])];
     Workload::new(format!("[{m}, {k}] by [{k}, {n}]{precision}{how}"), prepare).cost(kernels, cost)
@@ -196,20 +215,37 @@ fn prepared_convolution(
     device: &Device,
     dtype: DType,
     (image, features): Convolution,
-    tile: &'static str,
-    tf32: bool,
+    side: usize,
+    (tile, factors): (&'static str, Factors),
 ) -> Work {
     let [images, height, width, channels] = image;
     let x = filled(device, &image, dtype, 1);
-    let weight = filled(device, &[features, 3, 3, channels], dtype, 2);
+    let weight = filled(device, &[features, side, side, channels], dtype, 2);
     let dy = filled(device, &[images, height, width, features], dtype, 3);
-    let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
+    let config = Conv2dConfig { padding: side / 2, ..Conv2dConfig::default() };
     let work = forward_and_back(vec![x, weight], dy, move |x| conv2d(&x[0], &x[1], None, config));
     let device = device.clone();
-    Box::new(move || in_tiles(&device, tile, tf32, &work))
+    Box::new(move || factors.in_tiles(&device, tile, &work))
 }
 
-fn convolution((tile, [full, small]): (&'static str, [Convolution; 2]), tf32: bool) -> Workload {
+/// The gradients of a 1x1 convolution, whose own are rounded: the products of matrices of these sizes.
+fn pointwise((tile, [full, small]): (&'static str, [[usize; 3]; 2])) -> Workload {
+    let factors = Factors::RoundedTf32;
+    let [m, n, k] = full;
+    let name = format!("{k} features of 1x1 on [{m}, 1, 1, {n}]{}", factors.name());
+    let cost = Cost::elements(m * k + k * n + m * n).and_operations(2 * m * n * k);
+    Workload::new(name, move |device, dtype, size| {
+        let [m, n, k] = size.of(full, small);
+        prepared_convolution(device, dtype, ([m, 1, 1, n], k), 1, (tile, factors))
+    })
+    .cost("matmul*_nn_rounded_*", cost)
+    .cost("matmul*_tn_rounded_*", cost)
+}
+
+fn convolution(
+    (tile, [full, small]): (&'static str, [Convolution; 2]),
+    factors: Factors,
+) -> Workload {
     let (image, features) = full;
     let [images, height, width, channels] = image;
     let pixels = images * height * width;
@@ -219,14 +255,13 @@ fn convolution((tile, [full, small]): (&'static str, [Convolution; 2]), tf32: bo
             .and_bytes(weight_bytes * features * depth)
             .and_operations(2 * pixels * features * depth)
     };
-    let precision = precision(tf32);
-    let name = format!("{features} features of 3x3 on {image:?}{precision}");
+    let name = format!("{features} features of 3x3 on {image:?}{}", factors.name());
     Workload::new(name, move |device, dtype, size| {
-        prepared_convolution(device, dtype, size.of(full, small), tile, tf32)
+        prepared_convolution(device, dtype, size.of(full, small), 3, (tile, factors))
     })
     .cost("conv2d*_fwd*", moved(0).and_elements(features * depth))
-    .cost("conv2d*_dx_bwd*", moved(0).and_elements(features * depth))
-    .cost("conv2d*_dw_bwd*", moved(4))
+    .cost("conv2d*_dx_*", moved(0).and_elements(features * depth))
+    .cost("conv2d*_dw_*", moved(4))
 }
 
 /// Full and small images, kernel size, stride.

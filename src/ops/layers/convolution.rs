@@ -1,11 +1,15 @@
 //! What convolutions share: checks, bias and moments, and their gradients' way to the inputs.
 
+use std::any::Any;
+use std::rc::Rc;
+
 use crate::ops::begin;
 use crate::ops::layers::batch_norm::{GradientSums, Moments, moments};
 use crate::ops::tensor::elementwise::relu_gradient;
+use crate::ops::tensor::matmul::Rounding;
 use crate::ops::tensor::reduce::column_sums;
 use crate::shape::Shape;
-use crate::tape::{Later, Slot, record};
+use crate::tape::{Later, Slot, record_wanting};
 use crate::tensor::{Tensor, assert_alike, assert_wide};
 use crate::trace::{self, Operation};
 
@@ -104,6 +108,9 @@ pub(super) trait Convolution: Copy + 'static {
     /// The names of the forward pass and of the gradients of input, weight and bias.
     const OPS: [&'static str; 4];
 
+    /// Whether the gradients of input and weight are matrix products.
+    const IS_PRODUCT: bool;
+
     /// Its extents.
     fn geometry(&self) -> &Geometry;
 
@@ -114,13 +121,21 @@ pub(super) trait Convolution: Copy + 'static {
     fn input_gradient(
         self,
         weight: &Tensor,
-        dy: &Tensor,
+        dy: OutputGradient,
         slot: &Slot,
         wanted: Option<&GradientSums>,
     );
 
     /// Writes the weight's gradient. A GPU may sum its parts `later`.
-    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot, later: Option<Later>);
+    fn weight_gradient(self, x: &Tensor, dy: OutputGradient, slot: Slot, later: Option<Later>);
+}
+
+/// The gradient of a convolution's output.
+#[derive(Clone, Copy)]
+pub(super) struct OutputGradient<'a> {
+    pub tensor: &'a Tensor,
+    /// Whether its elements are tf32 numbers.
+    pub is_rounded: bool,
 }
 
 /// What is done to the sums of a convolution.
@@ -158,20 +173,24 @@ pub(super) fn convolution<C: Convolution>(
     let Conv2dConfig { stride, padding, groups } = own.geometry().config;
     trace::note(Operation::Convolution { stride, padding, groups }, &inputs, &[&out]);
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let out = record(out, &inputs, move |dy, gradients| {
+    let rounding = C::IS_PRODUCT.then(Rc::<Rounding>::default);
+    let wanted = rounding.clone().map(|rounding| -> Rc<dyn Any> { rounding });
+    let out = record_wanting(wanted, out, &inputs, move |dy, gradients| {
         let dy = &kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
+        let is_rounded = rounding.as_ref().is_some_and(|rounding| rounding.is_done());
+        let gradient = OutputGradient { tensor: dy, is_rounded };
         let operations = own.geometry().operations();
         let wanted = gradients.wanted::<GradientSums>(0);
         if let Some(slot) = gradients.slot(0, x.dtype()) {
             let mut tensors = vec![&weight, dy, &slot.tensor];
             tensors.extend(wanted.as_ref().map(|sums| &sums.x));
             let _op = begin(C::OPS[1], &tensors, operations);
-            own.input_gradient(&weight, dy, &slot, wanted.as_deref());
+            own.input_gradient(&weight, gradient, &slot, wanted.as_deref());
         }
         let later = gradients.later(1);
         if let Some(slot) = gradients.slot(1, weight.dtype().wide()) {
             let _op = begin(C::OPS[2], &[&x, dy, &slot.tensor], operations);
-            own.weight_gradient(&x, dy, slot, later);
+            own.weight_gradient(&x, gradient, slot, later);
         }
         if has_bias && let Some(slot) = gradients.slot(2, dy.dtype().wide()) {
             let _op = begin(C::OPS[3], &[dy, &slot.tensor], dy.shape().elements());

@@ -7,7 +7,9 @@ use self::rows::{Axis, Grid, Run, Start, convolve, correlate};
 use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::layers::batch_norm::{GradientSums, Moments, pieces_with_moments};
-use crate::ops::layers::convolution::{Conv2dConfig, Convolution, Geometry, Then, convolution};
+use crate::ops::layers::convolution::{
+    Conv2dConfig, Convolution, Geometry, OutputGradient, Then, convolution,
+};
 use crate::ops::tensor::reduce::add_column_sums;
 use crate::tape::{Later, Slot};
 use crate::tensor::{Tensor, float_dispatch};
@@ -96,6 +98,7 @@ impl Convolution for Depthwise {
         "depthwise weight gradient",
         "depthwise bias gradient",
     ];
+    const IS_PRODUCT: bool = false;
 
     fn geometry(&self) -> &Geometry {
         &self.0
@@ -119,10 +122,11 @@ impl Convolution for Depthwise {
     fn input_gradient(
         self,
         weight: &Tensor,
-        dy: &Tensor,
+        dy: OutputGradient,
         slot: &Slot,
         wanted: Option<&GradientSums>,
     ) {
+        let dy = dy.tensor;
         match dy.device() {
             Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, wanted, self.0),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "depthwise_conv2d", T => {
@@ -131,7 +135,8 @@ impl Convolution for Depthwise {
         }
     }
 
-    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot, later: Option<Later>) {
+    fn weight_gradient(self, x: &Tensor, dy: OutputGradient, slot: Slot, later: Option<Later>) {
+        let dy = dy.tensor;
         match dy.device() {
             Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, later, self.0),
             Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "depthwise_conv2d", T => {

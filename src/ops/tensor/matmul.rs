@@ -3,6 +3,7 @@
 mod arithmetic;
 mod launch;
 mod part_sums;
+mod rounded;
 mod tiles;
 
 use std::rc::Rc;
@@ -14,6 +15,7 @@ pub(crate) use self::launch::{
     product_completed_by, row_bytes, sum_parts,
 };
 pub(crate) use self::part_sums::sum_weight_parts;
+pub(crate) use self::rounded::{Rounding, with_rounded};
 pub(crate) use self::tiles::Cut;
 #[cfg(test)]
 pub(crate) use self::tiles::tiles;

@@ -10,7 +10,7 @@ use super::{BatchNormConfig, Moments, backward_op};
 use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::layers::row_tiles::THREADS;
-use crate::ops::tensor::matmul::Parts;
+use crate::ops::tensor::matmul::{Parts, Rounding};
 use crate::tape::{Backward, Gradients};
 use crate::tensor::{Tensor, assert_alike};
 
@@ -202,6 +202,7 @@ impl Context {
         let (x, from, affine) = (input.pointer(), dy.pointer(), affine.pointer());
         let (inverse, sums) = (self.inverse.pointer(), partial.pointer());
 
+        let to_tf32 = Rounding::begin(gradients, 0, gpu, input.dtype());
         let slot = gradients.any_slot(0, dy);
         let pass = slot.as_ref().map(|slot| {
             assert_alike("batch_norm", &[input, &slot.tensor]);
@@ -215,6 +216,7 @@ impl Context {
                 relu: u32::from(*relu),
                 add: u32::from(slot.add),
                 of_batch: u32::from(self.of_batch),
+                to_tf32: u32::from(to_tf32),
                 ..tiling.shape(input)
             };
             (slot.tensor.pointer(), tiling, shape, rereads)

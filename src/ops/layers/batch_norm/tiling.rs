@@ -86,6 +86,8 @@ pub(super) struct BatchNormShape {
     pub add: u32,
     pub of_batch: u32,
     pub splits: u32,
+    pub to_tf32: u32,
+    pub unused: u32,
 }
 
 /// The cut of a tensor's rows into parts, and of its channels into vectors.
@@ -161,6 +163,8 @@ impl Tiling {
             add: 0,
             of_batch: 0,
             splits: 0,
+            to_tf32: 0,
+            unused: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
 use crate::device::{DType, Gpu, LaunchWork};
 use crate::ops::divisor::Divisor;
 use crate::ops::layers::batch_norm::{GradientSums, Moments, sum_with_moments};
-use crate::ops::layers::convolution::Then;
+use crate::ops::layers::convolution::{OutputGradient, Then};
 use crate::ops::tensor::matmul::{
     Arithmetic, Cut, Epilogue, Operand, Parts, Rows, is_aligned, lies_in_runs,
     product_completed_by, row_bytes, sum_parts, sum_weight_parts,
@@ -62,12 +62,14 @@ enum Which {
 }
 
 impl Which {
-    /// The middle part of its kernels' names.
-    fn name(self) -> &'static str {
-        match self {
-            Which::Forward => "fwd",
-            Which::InputGradient => "dx_bwd",
-            Which::WeightGradient => "dw_bwd",
+    /// The middle part of its kernels' names. `is_rounded`: whether those for a `dy` of tf32 numbers.
+    fn name(self, is_rounded: bool) -> &'static str {
+        match (self, is_rounded) {
+            (Which::Forward, _) => "fwd",
+            (Which::InputGradient, false) => "dx_bwd",
+            (Which::InputGradient, true) => "dx_rounded_bwd",
+            (Which::WeightGradient, false) => "dw_bwd",
+            (Which::WeightGradient, true) => "dw_rounded_bwd",
         }
     }
 
@@ -100,6 +102,15 @@ impl Which {
         };
         geometry.config.groups * phases
     }
+}
+
+/// A product and the types of its operands.
+#[derive(Clone, Copy)]
+struct Product {
+    which: Which,
+    dtype: DType,
+    /// Whether `dy` holds tf32 numbers.
+    is_rounded: bool,
 }
 
 /// The target of a product.
@@ -141,7 +152,7 @@ impl Target {
 fn launch(
     complete: impl FnOnce(Parts),
     gpu: &Rc<Gpu>,
-    (which, dtype): (Which, DType),
+    Product { which, dtype, is_rounded }: Product,
     geometry: Geometry,
     inputs: [&Tensor; 2],
     target: &Target,
@@ -180,8 +191,9 @@ fn launch(
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = u32::try_from(tiles * cut.splits * products);
     let blocks = blocks.expect("a tensor that fits the memory has fewer tiles");
-    let suffix = Arithmetic::of(gpu, dtype).suffix();
-    let kernel = format!("conv2d_{}_{}_{suffix}", cut.tile.name, which.name());
+    let arithmetic = Arithmetic::of(gpu, dtype);
+    let name = which.name(is_rounded && arithmetic == Arithmetic::Tf32);
+    let kernel = format!("conv2d_{}_{name}_{}", cut.tile.name, arithmetic.suffix());
     let inputs = inputs.map(Tensor::pointer);
     let bias = epilogue.bias.unwrap_or(Pointer::NULL);
     let shape = Parameters(&shape);
@@ -285,8 +297,8 @@ pub(super) fn forward(
             weight_is_aligned: in_runs(weight, geometry.depth(), 0),
             ..shape(Which::Forward, geometry)
         };
-        let which = (Which::Forward, x.dtype());
-        launch(complete, gpu, which, geometry, [x, weight], &target, shape);
+        let product = Product { which: Which::Forward, dtype: x.dtype(), is_rounded: false };
+        launch(complete, gpu, product, geometry, [x, weight], &target, shape);
     }
     whole.or(of_parts)
 }
@@ -296,7 +308,7 @@ pub(super) fn forward(
 pub(super) fn input_gradient(
     gpu: &Rc<Gpu>,
     weight: &Tensor,
-    dy: &Tensor,
+    OutputGradient { tensor: dy, is_rounded }: OutputGradient,
     slot: &Slot,
     wanted: Option<&GradientSums>,
     geometry: Geometry,
@@ -314,7 +326,8 @@ pub(super) fn input_gradient(
         None => target.sum(gpu, &parts),
     };
     if is_product(geometry) {
-        let operands = [Operand::new(dy, dy.pitch(), false), Operand::new(weight, channels, false)];
+        let dy = Operand::new(dy, dy.pitch(), false).rounded(is_rounded);
+        let operands = [dy, Operand::new(weight, channels, false)];
         let sizes = which.sizes(geometry);
         return product_completed_by(complete, gpu, sizes, operands, target.rows, target.epilogue);
     }
@@ -324,14 +337,15 @@ pub(super) fn input_gradient(
         weight_is_aligned: in_runs(weight, channels, 0),
         ..shape(which, geometry)
     };
-    launch(complete, gpu, (which, dy.dtype()), geometry, [dy, weight], &target, shape);
+    let product = Product { which, dtype: dy.dtype(), is_rounded };
+    launch(complete, gpu, product, geometry, [dy, weight], &target, shape);
 }
 
 /// Writes the weight's gradient; the parts of a split product may be summed `later`.
 pub(super) fn weight_gradient(
     gpu: &Rc<Gpu>,
     x: &Tensor,
-    dy: &Tensor,
+    OutputGradient { tensor: dy, is_rounded }: OutputGradient,
     slot: &Slot,
     later: Option<Later>,
     geometry: Geometry,
@@ -341,7 +355,8 @@ pub(super) fn weight_gradient(
     let target = Target::features(slot);
     let complete = |parts| sum_weight_parts(gpu, parts, slot, later);
     if is_product(geometry) {
-        let operands = [Operand::new(dy, dy.pitch(), true), Operand::new(x, x.pitch(), false)];
+        let dy = Operand::new(dy, dy.pitch(), true).rounded(is_rounded);
+        let operands = [dy, Operand::new(x, x.pitch(), false)];
         let sizes = which.sizes(geometry);
         return product_completed_by(complete, gpu, sizes, operands, target.rows, target.epilogue);
     }
@@ -352,5 +367,6 @@ pub(super) fn weight_gradient(
         y_is_aligned: in_runs(dy, dy.pitch(), features),
         ..shape(which, geometry)
     };
-    launch(complete, gpu, (which, dy.dtype()), geometry, [x, dy], &target, shape);
+    let product = Product { which, dtype: dy.dtype(), is_rounded };
+    launch(complete, gpu, product, geometry, [x, dy], &target, shape);
 }

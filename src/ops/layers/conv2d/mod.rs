@@ -23,7 +23,7 @@ use crate::device::Device;
 use crate::device::cpu::{Cpu, Float};
 use crate::ops::layers::batch_norm::{GradientSums, Moments};
 pub use crate::ops::layers::convolution::{Conv2dConfig, output_extent};
-use crate::ops::layers::convolution::{Convolution, Geometry, Then, convolution};
+use crate::ops::layers::convolution::{Convolution, Geometry, OutputGradient, Then, convolution};
 use crate::tape::{Later, Slot};
 use crate::tensor::{Tensor, float_dispatch};
 
@@ -177,6 +177,7 @@ impl Convolution for Dense {
         "conv2d weight gradient",
         "conv2d bias gradient",
     ];
+    const IS_PRODUCT: bool = true;
 
     fn geometry(&self) -> &Geometry {
         &self.0
@@ -199,23 +200,23 @@ impl Convolution for Dense {
     fn input_gradient(
         self,
         weight: &Tensor,
-        dy: &Tensor,
+        dy: OutputGradient,
         slot: &Slot,
         wanted: Option<&GradientSums>,
     ) {
-        match dy.device() {
+        match weight.device() {
             Device::Gpu(gpu) => launch::input_gradient(gpu, weight, dy, slot, wanted, self.0),
-            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "conv2d", T => {
-                input_gradient::<T>(cpu, weight, dy, slot, self.0);
+            Device::Cpu(cpu) => float_dispatch!(weight.dtype(), "conv2d", T => {
+                input_gradient::<T>(cpu, weight, dy.tensor, slot, self.0);
             }),
         }
     }
 
-    fn weight_gradient(self, x: &Tensor, dy: &Tensor, slot: Slot, later: Option<Later>) {
-        match dy.device() {
+    fn weight_gradient(self, x: &Tensor, dy: OutputGradient, slot: Slot, later: Option<Later>) {
+        match x.device() {
             Device::Gpu(gpu) => launch::weight_gradient(gpu, x, dy, &slot, later, self.0),
-            Device::Cpu(cpu) => float_dispatch!(dy.dtype(), "conv2d", T => {
-                weight_gradient::<T>(cpu, x, dy, &slot.sum(), self.0);
+            Device::Cpu(cpu) => float_dispatch!(x.dtype(), "conv2d", T => {
+                weight_gradient::<T>(cpu, x, dy.tensor, &slot.sum(), self.0);
             }),
         }
     }

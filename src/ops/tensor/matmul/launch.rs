@@ -18,12 +18,20 @@ pub(crate) struct Operand {
     /// Elements from one row to the next in memory.
     stride: usize,
     transposed: bool,
+    /// Whether the elements are tf32 numbers, so that a product in tf32 need not round them.
+    is_rounded: bool,
 }
 
 impl Operand {
     /// The matrix in a tensor, with rows `stride` elements apart.
     pub fn new(tensor: &Tensor, stride: usize, transposed: bool) -> Self {
-        Operand { pointer: tensor.pointer(), dtype: tensor.dtype(), stride, transposed }
+        let (pointer, dtype) = (tensor.pointer(), tensor.dtype());
+        Operand { pointer, dtype, stride, transposed, is_rounded: false }
+    }
+
+    /// The same matrix; `is_rounded`: whether its elements are tf32 numbers.
+    pub fn rounded(self, is_rounded: bool) -> Self {
+        Operand { is_rounded, ..self }
     }
 
     /// Whether all rows, in every member of a batch, are aligned to 16 bytes and a multiple of 16 bytes long. `sizes`: those
@@ -261,11 +269,16 @@ fn launch(
     };
     let tiles = m.div_ceil(cut.tile.m) * n.div_ceil(cut.tile.n);
     let blocks = grid(batch.members * tiles * cut.splits);
-    let sides = match [a.transposed, b.transposed] {
-        [false, false] => "nn",
-        [false, true] => "nt",
-        [true, false] => "tn",
-        [true, true] => panic!("a product with both sides transposed is one of the other order"),
+    let is_rounded = a.is_rounded && arithmetic == Arithmetic::Tf32;
+    let sides = match ([a.transposed, b.transposed], is_rounded) {
+        ([false, false], false) => "nn",
+        ([false, false], true) => "nn_rounded",
+        ([false, true], _) => "nt",
+        ([true, false], false) => "tn",
+        ([true, false], true) => "tn_rounded",
+        ([true, true], _) => {
+            panic!("a product with both sides transposed is one of the other order")
+        }
     };
     let kernel = format!("matmul_{}_{sides}_{}", cut.tile.name, arithmetic.suffix());
     let arguments: [&dyn Argument; 8] = [
