@@ -13,12 +13,12 @@
 //   norm_x, affine, sums   the norm that wrote x, or null; then dx is x's whole gradient, and the partial sums over it that the
 //                norm's backward pass needs are written (epilogue.cuh): [pixel tiles of all phases, 2, groups C], f32
 //
-//   rounded      the kernels of this name take a dy of tf32 numbers, which need no rounding
-//
 //               rows of the product    columns     inner axis (K)     A                        B
 //   fwd         pixels of y            K           taps, then C       patches of x             weight, transposed
 //   dx_bwd      pixels of dx           C           taps, then K       patches of dy            weight
 //   dw_bwd      K                      R S C       pixels of y        dy, transposed           patches of x
+//
+// Kernels with `rounded` in their names take a dy that holds tf32 numbers already.
 //
 // Operations: 2 N P Q K R S C each. Bytes from memory: at least the three tensors. Per step of the inner axis, a block
 // reads 4 (M + N) bytes as in matmul.cu; after a pixel's first tap, the others hit L1 or L2.

@@ -306,6 +306,6 @@ fn a_mark_of_a_missing_value_is_remarked_on() {
         .write(&folder.path().join("data.safetensors"));
     let none = LoadOptions { valid_split: 0.0, ..LoadOptions::default() };
     let notes = load_with(&data, Kind::Arrays, &none).unwrap().notes();
-    let expected = "an input of training sample 41, column 2, is -9.9900e9:";
+    let expected = "an input of sample 41, column 2, is -9.9900e9:";
     assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
 }

@@ -31,7 +31,6 @@ fn a_part_is_predicted_with_its_rows_and_true_targets() {
     };
     let (train, valid) = (part("train"), part("valid"));
     assert_eq!((train.len(), valid.len()), (64, 16));
-    let mut right = 0;
     for own in valid.iter().chain(&train) {
         let row: usize = own[0].parse().unwrap();
         assert!(rows[row].ends_with(&format!(",{}", own[1])), "{own:?}: {}", rows[row]);
@@ -41,7 +40,7 @@ fn a_part_is_predicted_with_its_rows_and_true_targets() {
         valid.iter().chain(&train).map(|own| own[0].parse().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=80).collect::<Vec<_>>());
-    valid.iter().for_each(|own| right += usize::from(own[1] == own[2]));
+    let right = valid.iter().filter(|own| own[1] == own[2]).count();
     let evaluated: serde_json::Value =
         serde_json::from_str(&output("eval run --split valid --json")).unwrap();
     assert_eq!(evaluated["accuracy"].as_f64().unwrap(), right as f64 / 16.0);
@@ -86,8 +85,7 @@ fn a_part_of_arrays_is_predicted_with_its_true_values() {
     }
     let output = alrao(folder, &words("predict run data.safetensors --csv"));
     assert!(
-        text(&output.stderr)
-            .contains("'test_inputs' is predicted, and 'inputs' passed over: --split")
+        text(&output.stderr).contains("predicts 'test_inputs' and passes over 'inputs'; --split")
     );
     assert_eq!(text(&output.stdout).lines().count(), 4);
     let output = alrao(folder, &words("-q predict run --split test --json"));

@@ -3,7 +3,7 @@
 
     splits.py target/release/alrao [--tables NAME,..] [--splits FIRST-LAST] [--kept] [FLAGS OF alrao train] [-- FLAGS OF ALRAO'S RUNS ALONE]
 
-Needs scikit-learn and pandas. Each pair of runs has the same split (a fifth is validation), seed and number of epochs, and is scored at the last epoch, or
+Needs scikit-learn, SciPy and pandas. Each pair of runs has the same split (a fifth is validation), seed and number of epochs, and is scored at the last epoch, or
 with --kept at that of the least validation loss, whose model is kept: accuracy or, for diabetes, R2. Prints a line of a table for each data set: both means, and the mean difference with its 95 %
 interval (Student's t over the splits).
 """

@@ -104,7 +104,7 @@ pub fn atlas(own: &Atlas) -> String {
         escape(own.gpu.title),
         match own.rows.iter().any(|row| row.time.is_some()) {
             true => " The measured times are those of this machine's GPU.",
-            false => " Nothing was measured: this machine has no GPU that runs the kernels.",
+            false => " Nothing was measured: no GPU was used.",
         }
     );
     let points: Vec<Point> = families.values().flatten().filter_map(Entry::point).collect();
@@ -117,8 +117,8 @@ pub fn atlas(own: &Atlas) -> String {
     );
     let _ = write!(
         body,
-        "<figure><div class=\"wide\">{picture}</div>\n<figcaption>Each dot is a kernel on the workload that it is timed on: the least operations for each of the \
-         least bytes, and operations per second at its time. A dot far below the lines waits for something else: a launch, too few warps, integer instructions. \
+        "<figure><div class=\"wide\">{picture}</div>\n<figcaption>Each dot is a kernel on its workload. Across: operations for each byte, the least of both. \
+         Up: operations per second at the measured time, or else at the estimate. A dot far below the lines waits for something else: a launch, too few warps, integer instructions. \
          Kernels that only move bytes have no operations, and no dot.</figcaption></figure>\n"
     );
     body += &contents(&families);
@@ -169,7 +169,7 @@ fn about(family: &Family) -> String {
     let comment = family.text.lines().map_while(|line| line.strip_prefix("//"));
     let lines: Vec<&str> = comment.map(str::trim).take_while(|line| !line.is_empty()).collect();
     let text = lines.join(" ");
-    // A stop before a small letter ends no sentence, as in "matmul.cu".
+    // The stop of "et al." ends no sentence.
     let mut ends = text.match_indices(". ").map(|(end, _)| end);
     let end = ends.find(|end| !text[..*end].ends_with(" al"));
     text[..end.unwrap_or(text.trim_end_matches('.').len())].to_owned() + "."

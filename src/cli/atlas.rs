@@ -14,20 +14,18 @@ use alrao::device::{DType, Device};
 pub(super) fn atlas_of(
     gpu: &GpuModel,
     wanted: &str,
-    device: Option<&Device>,
+    device: &Device,
     path: &Path,
 ) -> anyhow::Result<String> {
     let workloads = workloads::all();
-    let device = device.filter(|device| device.name() == "cuda");
-    let peaks = device.map(Peaks::measure).transpose()?.flatten();
+    let is_gpu = device.name() == "cuda";
+    let peaks = is_gpu.then(|| Peaks::measure(device)).transpose()?.flatten();
     let (mut rows, mut estimates) = (Vec::new(), Vec::new());
-    // Kernels of f32 that work in bf16 launches too are those of f32, which come last.
+    // A kernel that both launch keeps the row of f32, which comes last.
     for dtype in [DType::BF16, DType::F32] {
-        rows.extend(match (device, &peaks) {
-            (Some(device), Some(peaks)) => {
-                measure(&workloads, device, dtype, wanted, peaks, &mut |_| {})?
-            }
-            _ => describe(&workloads, dtype, wanted)?,
+        rows.extend(match &peaks {
+            Some(peaks) => measure(&workloads, device, dtype, wanted, peaks, &mut |_| {})?,
+            None => describe(&workloads, dtype, wanted)?,
         });
         estimates.extend(kernels(gpu, &workloads, dtype, wanted)?);
     }
@@ -43,7 +41,7 @@ pub(super) fn atlas_of(
     }))
 }
 
-/// `../` as often as it leads from a page's folder to the repository; `None` if it lies outside of one.
+/// The `../` that lead from a page's folder to the repository; `None` outside of one.
 fn way_to_the_repository(page: &Path) -> Option<String> {
     let page = absolute(page).ok()?;
     let mut folders = page.parent()?.ancestors().enumerate();

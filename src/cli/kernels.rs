@@ -78,12 +78,10 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let dtype = arguments.dtype();
     if let Some(path) = &arguments.html {
         let wanted = arguments.name.as_deref().unwrap_or_default();
-        refuse_unknown(wanted, dtype, &kernels_of(90))?;
+        let gpu = arguments.estimate.or(gpus::named("h200")).expect("it is known");
+        refuse_unknown(wanted, dtype, &kernels_of(gpu.arch))?;
         let file = new_file("html", path, &[], arguments.force)?;
-        // An estimate is asked for where there is no GPU.
-        let device = arguments.estimate.is_none().then(|| arguments.device.open()).transpose()?;
-        let gpu = arguments.estimate.or(gpus::named("h200"));
-        let page = atlas_of(gpu.expect("it is known"), wanted, device.as_ref(), path)?;
+        let page = atlas_of(gpu, wanted, &arguments.device.open()?, path)?;
         file.write(page.as_bytes())?;
         if !quiet {
             messages::note(&format!("written {}", path.display()));

@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// An image, a folder of images, a CSV, arrays (.npz, .npy, .safetensors), MNIST's or CIFAR-10's files, or - for the rows of a CSV from standard input
     #[arg(value_name = "DATA", allow_hyphen_values = true, required_unless_present = "split")]
     data: Option<String>,
-    /// Predict this part of DATA, divided as in the training, and show the true classes or values too [DATA's default: the run's own]
+    /// Predict this part of DATA, or without DATA of the run's own data, divided as in the training, and show the true classes or values
     #[arg(long, value_name = "SPLIT")]
     split: Option<Split>,
     /// Show the likeliest N classes

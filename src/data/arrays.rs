@@ -169,8 +169,8 @@ impl Reader<'_> {
         let others = || self.tensors.keys().filter(|name| *name != taken && !is_target(name));
         others().next().is_some().then(|| {
             format!(
-                "'{taken}' is predicted, and {} passed over: `split` chooses a part that has labels or targets; a file with one array \
-                 is predicted whatever the array's name",
+                "predicts '{taken}' and passes over {}; `split` predicts a part with its labels or targets. If a file has one array, \
+                 that one is predicted, whatever its name",
                 quoted(others())
             )
         })

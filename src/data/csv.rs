@@ -21,11 +21,12 @@ use std::sync::Arc;
 
 use ::csv::{ReaderBuilder, StringRecord, StringRecordsIter, Trim};
 
-use self::cell::{Cell, Place};
+use self::cell::{Cell, DECIMAL_POINT, Place};
 use self::header::{Header, delimiter};
 use self::profile::Profile;
 use super::table::{Column, Missing, Table, TableOptions, TargetKind};
 use super::validation::ValidationRule;
+use super::vocabulary::{FORMS, differs_in_form};
 use super::{Arrays, Input, Inputs, LoadOptions, Split, Targets, Task, read, text};
 use crate::error::{Error, Result, quoted};
 
@@ -43,9 +44,6 @@ const MOST_CLASSES: usize = 1 << 16;
 /// The most different values for which whole numbers are taken for classes, and a column with both numbers and texts for
 /// categories.
 const FEW: usize = 20;
-
-/// The advice on numbers with a decimal comma.
-const DECIMAL_POINT: &str = "numbers have a decimal point, not a comma";
 
 /// Reads a file; see [`parse`].
 ///
@@ -191,6 +189,12 @@ impl File<'_> {
         Ok(profiles)
     }
 
+    /// Whether a column is an input: not the target, nor left out, nor the names of rows.
+    fn is_input(&self, place: usize, target: Option<usize>, ignored: &[usize]) -> bool {
+        let is_row_name = self.header.has_row_names() && place == 0;
+        Some(place) != target && !ignored.contains(&place) && !is_row_name
+    }
+
     /// The columns that inputs are made of, and their places in a line.
     fn columns(
         &self,
@@ -198,10 +202,7 @@ impl File<'_> {
         target: usize,
         ignored: &[usize],
     ) -> Result<(Vec<Column>, Vec<usize>)> {
-        let is_input = |place: &usize| {
-            let is_row_name = self.header.has_row_names() && *place == 0;
-            *place != target && !ignored.contains(place) && !is_row_name
-        };
+        let is_input = |place: &usize| self.is_input(*place, Some(target), ignored);
         let places: Vec<usize> = (0..profiles.len()).filter(is_input).collect();
         if places.is_empty() {
             let others = if ignored.is_empty() { "" } else { " and those that `ignore` names" };
@@ -225,6 +226,7 @@ impl File<'_> {
                 _ => Ok(None),
             };
         };
+        self.check_decimal_commas(profile, place)?;
         self.check_mixed(profile, place)?;
         let (texts, rows) = (&profile.texts, profile.cells());
         match texts.len() {
@@ -244,6 +246,19 @@ impl File<'_> {
                 )))
             }
             _ => Ok(Some(texts.iter().cloned().collect())),
+        }
+    }
+
+    /// Refuses a column whose texts all are numbers with a decimal comma.
+    fn check_decimal_commas(&self, profile: &Profile, place: usize) -> Result<()> {
+        let is_number =
+            |text: &String| Cell::of(text) != Cell::Text || cell::has_decimal_comma(text);
+        match &profile.first_text {
+            Some((text, at)) if profile.texts.iter().all(is_number) => {
+                let message = format!("\"{text}\" is not a number: {DECIMAL_POINT}");
+                Err(self.error_at(*at, place, message))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -279,6 +294,7 @@ impl File<'_> {
             }
             let is_open = task == TargetKind::Auto;
             if is_open {
+                self.check_decimal_commas(profile, target)?;
                 self.check_mixed(profile, target)?;
             }
             let are_rare = texts.len() > FEW && 2 * texts.len() > rows;
@@ -388,7 +404,9 @@ fn encode(
     };
     let own = categories.binary_search_by(|category| category.as_str().cmp(text));
     let own = own.map_err(|_| {
-        format!("\"{text}\" is none of the model's categories: {}", quoted(categories))
+        let differs = differs_in_form(text, categories.iter().map(String::as_str));
+        let advice = if differs { FORMS } else { "" };
+        format!("\"{text}\" is none of the model's categories: {}{advice}", quoted(categories))
     })?;
     inputs.extend((0..categories.len()).map(|category| if category == own { 1.0 } else { 0.0 }));
     Ok(())

@@ -118,13 +118,13 @@ impl Split {
             Inputs::Floats(floats) => Inputs::Floats(rows(floats, width, samples.clone())),
             Inputs::Files(files) => Inputs::Bytes(files.gather(samples.clone())),
         };
-        Split::new(inputs, self.targets.of(samples))
+        Split::new(inputs, self.targets.gather(samples))
     }
 }
 
 impl Targets {
     /// The targets of the samples with these numbers, in this order.
-    pub(super) fn of(&self, samples: impl ExactSizeIterator<Item = usize>) -> Targets {
+    pub(super) fn gather(&self, samples: impl ExactSizeIterator<Item = usize>) -> Targets {
         match self {
             Targets::Classes(classes) => Targets::Classes(rows(classes, 1, samples)),
             Targets::Values { values, columns } => {

@@ -154,7 +154,7 @@ impl Iterator for SampleBatches {
             Inputs::Floats(floats) => Inputs::Floats(floats[own].to_vec()),
             Inputs::Files(files) => Inputs::Bytes(files.gather(range.clone())),
         };
-        let targets = rows.targets.as_ref().map(|own| own.of(range.clone()));
+        let targets = rows.targets.as_ref().map(|own| own.gather(range.clone()));
         let name = |place: usize| {
             let number = rows.numbers.as_ref().map_or(place, |numbers| numbers[place]);
             match rows.is_table {

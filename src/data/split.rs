@@ -76,7 +76,7 @@ pub struct Split {
     pub inputs: Inputs,
     /// What the model learns to predict.
     pub targets: Targets,
-    /// The samples' numbers in their file, from 0; `None` if they are all of its samples, in order.
+    /// The samples' numbers in their file, from 0; `None` if the numbers are the places, or are not known.
     pub(crate) numbers: Option<Vec<usize>>,
 }
 
@@ -139,7 +139,7 @@ impl Split {
         let own = numbers.iter().map(in_file).collect();
         let split = match &self.inputs {
             Inputs::Files(files) => {
-                let targets = self.targets.of(numbers.iter().copied());
+                let targets = self.targets.gather(numbers.iter().copied());
                 Split::new(Inputs::Files(files.subset(numbers)), targets)
             }
             Inputs::Bytes(_) | Inputs::Floats(_) => self.gather(numbers.iter().copied()),

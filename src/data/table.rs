@@ -153,7 +153,11 @@ impl Table {
 pub(crate) fn column_list(text: &str) -> Result<ColumnList, String> {
     let mut reader =
         ReaderBuilder::new().has_headers(false).trim(Trim::All).from_reader(text.as_bytes());
-    let first = reader.records().next().and_then(Result::ok);
+    let mut records = reader.records();
+    let first = records.next().and_then(Result::ok);
+    if records.next().is_some() {
+        return Err("has a line break; separate columns by commas, such as id,name".into());
+    }
     let names: ColumnList =
         first.iter().flat_map(|record| record.iter().map(str::to_owned)).collect();
     check_columns(&names).map(|()| names)
@@ -188,5 +192,6 @@ mod tests {
         for wrong in ["", "a,,b", ","] {
             assert!(column_list(wrong).unwrap_err().contains("empty"), "{wrong:?}");
         }
+        assert!(column_list("a\nb").unwrap_err().starts_with("has a line break"));
     }
 }

@@ -13,6 +13,19 @@ fn may_be_composed(c: char) -> bool {
     ('\u{c0}'..='\u{52f}').contains(&c) && !is_mark(c) || ('\u{1e00}'..='\u{1fff}').contains(&c)
 }
 
+/// Whether a text differs from others in the form in which Unicode's letters are written: composed with their accents (NFC), or
+/// decomposed (NFD).
+pub(super) fn differs_in_form<'a>(text: &str, mut others: impl Iterator<Item = &'a str>) -> bool {
+    let is_decomposed = text.chars().any(is_mark);
+    let is_other = |own: char| if is_decomposed { may_be_composed(own) } else { is_mark(own) };
+    (is_decomposed || text.chars().any(may_be_composed))
+        && others.any(|own| own.chars().any(is_other))
+}
+
+/// The advice on such texts.
+pub(super) const FORMS: &str = "; these are written in different forms of Unicode, composed (NFC) and decomposed (NFD): \
+    unicodedata.normalize(\"NFC\", text) in Python makes them one";
+
 /// The kind of tokens that a text is split into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {

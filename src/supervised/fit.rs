@@ -91,7 +91,8 @@ fn fit_arrays(
     Ok(remarks)
 }
 
-/// Checks that samples and targets fit a model, and numbers their classes as the model does. Returns a remark.
+/// Checks that samples and targets fit a model, and numbers their classes as the model does. Returns a remark if only one side has
+/// names for its classes.
 pub(super) fn match_arrays(
     arrays: &mut Arrays,
     record: &ModelRecord,

@@ -1,4 +1,4 @@
-//! A trained model's file, its run, and the data that it is evaluated on or predicts with true targets.
+//! A trained model's file, its run, and the data on which it is evaluated or whose parts it predicts.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub(super) struct ModelSource {
     /// The place of the data.
     pub data: String,
     run: Option<PathBuf>,
-    /// The hash of the run's data, if the data is to be the run's.
+    /// The fingerprint of the run's data; `None` for other data.
     fingerprint: Option<String>,
     /// Whether the data is not the run's own.
     is_other: bool,
@@ -63,7 +63,7 @@ impl ModelSource {
         check_output(setting, path, &inputs)
     }
 
-    /// Reads the data as it was read in the training, but for standardisation. Returns the part that is asked for too, or the
+    /// Reads the data by the rules of the training, without standardising it. Returns also the part that is asked for, or else the
     /// usual one, and remarks.
     ///
     /// # Errors

@@ -325,9 +325,14 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
     let text =
         fs::read_to_string(path).map_err(|error| at(format!("could not be read: {error}")))?;
     // Empty lines at the end do not count.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
-    match names.iter().position(String::is_empty) {
-        Some(line) => Err(at(format!("line {} has no name; each class has a line", line + 1))),
+    if let Some(line) = names.iter().position(String::is_empty) {
+        return Err(at(format!("line {} has no name; each class has a line", line + 1)));
+    }
+    let is_repeated = |line: &usize| names[..*line].contains(&names[*line]);
+    match (0..names.len()).find(is_repeated) {
+        Some(line) => Err(at(format!("line {} has the name '{}' again", line + 1, names[line]))),
         None => Ok(names),
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::compiler::{Lines, compile};
+use super::compiler::{Optimisation, compile};
 use super::report::{Failure, Fault, Report};
 use super::source::KernelFile;
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ const MEMORY_LIMIT: u64 = 16 << 30;
 const MOST_LINES: usize = 100;
 const MOST_BYTES: usize = 64 << 10;
 
-/// The time for the rest of what kernels have printed.
+/// How long to wait for the last printed lines after the process has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The time between two looks at the process.
@@ -36,12 +36,12 @@ const ROUND: Duration = Duration::from_millis(2);
 /// [`Error::Input`] with the compiler's first errors, or if the launches do not fit the kernels; [`Error::Device`] without a compiler or
 /// where the simulator cannot be started.
 pub fn run(file: &KernelFile, program: &Path) -> Result<Report> {
-    let report = run_compiled(file, program, Lines::Most)?;
+    let report = run_compiled(file, program, Optimisation::On)?;
     if !is_endless(&report) {
         return Ok(report);
     }
     // Of an endless loop that does nothing, an optimised program keeps a jump without a line.
-    match run_compiled(file, program, Lines::All) {
+    match run_compiled(file, program, Optimisation::Off) {
         Ok(again) if is_endless(&again) => Ok(again),
         _ => Ok(report),
     }
@@ -51,10 +51,10 @@ fn is_endless(report: &Report) -> bool {
     report.failure.as_ref().is_some_and(|failure| failure.fault == Fault::Endless)
 }
 
-fn run_compiled(file: &KernelFile, program: &Path, lines: Lines) -> Result<Report> {
+fn run_compiled(file: &KernelFile, program: &Path, optimisation: Optimisation) -> Result<Report> {
     let failed = |error: std::io::Error| Error::write(Path::new("temporary folder"), error);
     let folder = tempfile::tempdir().map_err(failed)?;
-    let library = compile(file, folder.path(), lines)?;
+    let library = compile(file, folder.path(), optimisation)?;
     // The file may exist in this program alone.
     let own = folder.path().join(file.name());
     fs::write(&own, &file.text).map_err(failed)?;
@@ -70,10 +70,10 @@ fn run_compiled(file: &KernelFile, program: &Path, lines: Lines) -> Result<Repor
     let printed = child.stdout.take();
     let forwarding = thread::spawn(move || {
         if let Some(printed) = printed {
-            match lines {
-                Lines::Most => forward(printed, std::io::stderr()),
+            match optimisation {
+                Optimisation::On => forward(printed, std::io::stderr()),
                 // The same has been printed before.
-                Lines::All => forward(printed, std::io::sink()),
+                Optimisation::Off => forward(printed, std::io::sink()),
             }
         }
     });
@@ -152,10 +152,12 @@ fn ended_early(status: ExitStatus, errors: &str) -> Result<Report> {
             "by the system, which kills processes that take too much memory".to_owned()
         }
         (Some(signal), ..) => format!("by signal {signal}"),
-        (None, Some(2), text) if text.starts_with("error: ") => {
+        (None, Some(1 | 2), text) if text.starts_with("error: ") => {
             let message = text.trim_start_matches("error: ").to_owned();
             return Err(Error::device("simulator", message));
         }
+        // A panic of the program, not of a kernel.
+        (None, Some(101), text) => return Err(Error::device("simulator", text)),
         (None, code, _) => format!("by exit, with status {}", code.unwrap_or(0)),
     };
     Ok(failure(Fault::Crash, format!("the kernels' process was ended {how}")))

@@ -7,14 +7,20 @@ use super::source::KernelFile;
 use crate::device::simulator::HostCompiler;
 use crate::error::{Error, Result};
 
+/// The headers of the engine's kernels that a kernel file may include.
+pub(super) const KERNEL_HEADERS: [(&str, &str); 2] = [
+    ("target.cuh", include_str!("../../kernels/target.cuh")),
+    ("common.cuh", include_str!("../../kernels/common.cuh")),
+];
+
 /// The headers that a kernel file may include, and what is included before it. An installed program carries them.
 const HEADERS: [(&str, &str); 11] = [
     ("cuda_on_host.h", include_str!("../device/gpu/simulator/cuda_on_host.h")),
     ("gpu_arithmetic.h", include_str!("../device/gpu/simulator/gpu_arithmetic.h")),
     ("instrumented.cpp", include_str!("../device/gpu/simulator/instrumented.cpp")),
     ("workshop.h", include_str!("workshop.h")),
-    ("target.cuh", include_str!("../../kernels/target.cuh")),
-    ("common.cuh", include_str!("../../kernels/common.cuh")),
+    KERNEL_HEADERS[0],
+    KERNEL_HEADERS[1],
     // CUDA's own headers have nothing to add.
     ("cuda_runtime.h", ""),
     ("cuda_bf16.h", ""),
@@ -34,20 +40,20 @@ const LINES_OF_ERROR: usize = 4;
 const BEFORE: &str =
     "#include \"cuda_on_host.h\"\n#include \"instrumented.cpp\"\n#include \"workshop.h\"\n";
 
-/// Which instructions have a line of the source.
+/// Whether a file is optimised.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lines {
-    /// Those of an optimised program: of a loop that does nothing, a jump may be left that has none.
-    Most,
-    /// All.
-    All,
+pub(super) enum Optimisation {
+    /// Of a loop that does nothing, a jump may be left that has no line of the source.
+    On,
+    /// Every instruction has a line.
+    Off,
 }
 
-impl Lines {
+impl Optimisation {
     fn flag(self) -> &'static str {
         match self {
-            Lines::Most => "-O1",
-            Lines::All => "-O0",
+            Optimisation::On => "-O1",
+            Optimisation::Off => "-O0",
         }
     }
 }
@@ -56,7 +62,11 @@ impl Lines {
 ///
 /// # Errors
 /// [`Error::Input`] with the compiler's first errors, each on lines of its own, if it refuses the file; [`Error::Device`] without a C++ compiler.
-pub(super) fn compile(file: &KernelFile, folder: &Path, lines: Lines) -> Result<PathBuf> {
+pub(super) fn compile(
+    file: &KernelFile,
+    folder: &Path,
+    optimisation: Optimisation,
+) -> Result<PathBuf> {
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| Error::write(&path, error))
@@ -71,7 +81,7 @@ pub(super) fn compile(file: &KernelFile, folder: &Path, lines: Lines) -> Result<
     let compiler = HostCompiler::find().map_err(|message| Error::device("simulator", message))?;
     let mut command = compiler.command();
     // With frame pointers, the callers of a function are found at a signal.
-    command.args([lines.flag(), "-fno-omit-frame-pointer", "-I"]).arg(folder);
+    command.args([optimisation.flag(), "-fno-omit-frame-pointer", "-I"]).arg(folder);
     // Headers beside the file are found too.
     let own = file.path.parent().filter(|own| !own.as_os_str().is_empty());
     command.arg("-I").arg(own.unwrap_or(Path::new(".")));
@@ -93,15 +103,16 @@ fn first_errors(output: &str) -> String {
         1 => "does not compile".to_owned(),
         _ => format!("does not compile, with {count} errors"),
     };
-    let mut lines = output.lines().peekable();
     let (mut errors, mut shown) = (0, 0);
-    while let Some(line) = lines.next_if(|line| errors < MOST_ERRORS || !is_error(line)) {
-        let is_aside = line.contains("note:") || line.contains("In function");
-        (errors, shown) = match () {
-            () if is_error(line) => (errors + 1, LINES_OF_ERROR),
-            () if is_aside => (errors, 0),
-            () => (errors, shown),
-        };
+    for line in output.lines() {
+        if is_error(line) {
+            if errors == MOST_ERRORS {
+                break;
+            }
+            (errors, shown) = (errors + 1, LINES_OF_ERROR);
+        } else if line.contains("note:") || line.contains("In function") {
+            shown = 0;
+        }
         if shown > 0 {
             text += &format!("\n{line}");
             shown -= 1;

@@ -4,7 +4,7 @@ use super::factors::Factors;
 use super::report::Counts;
 use crate::bench::estimate::gpus::GpuModel;
 
-/// Sectors of device memory that an SM's first cache delivers in a cycle: 128 bytes.
+/// Sectors that an SM's L1 cache delivers in a cycle: 128 bytes.
 const SECTORS: f64 = 4.0;
 
 /// The limit that binds.
@@ -29,7 +29,7 @@ impl Bound {
     }
 }
 
-/// Bytes per second between all SMs and their first caches.
+/// Bytes per second between all SMs and their L1 caches.
 pub(super) fn load_store_bytes(gpu: &GpuModel) -> f64 {
     32.0 * SECTORS * cycles(gpu)
 }
@@ -44,6 +44,11 @@ pub(super) fn operations(gpu: &GpuModel, factors: Factors) -> f64 {
     }
 }
 
+/// Load/store cycles of an SM for these sectors of device memory, or wavefronts of shared memory.
+pub(super) fn load_store_cycles(transactions: u64, is_shared: bool) -> f64 {
+    transactions as f64 / if is_shared { 1.0 } else { SECTORS }
+}
+
 /// Cycles per second of all SMs together.
 fn cycles(gpu: &GpuModel) -> f64 {
     gpu.sm_count as f64 * gpu.hertz
@@ -53,7 +58,8 @@ fn cycles(gpu: &GpuModel) -> f64 {
 /// a single block and instructions other than those counted are left out, so it is a lower bound.
 pub fn busy_time(gpu: &GpuModel, counts: &Counts) -> (f64, Bound) {
     let cycles = cycles(gpu);
-    let moved = counts.global.transactions as f64 / SECTORS + counts.shared.transactions as f64;
+    let moved = load_store_cycles(counts.global.transactions, false)
+        + load_store_cycles(counts.shared.transactions, true);
     let times = [
         (counts.array_bytes as f64 / gpu.bytes_per_second, Bound::Memory),
         (moved / cycles, Bound::LoadStore),
@@ -78,6 +84,16 @@ mod tests {
         assert!((time - 1000.0).abs() < 1.0, "{time}");
         counts.global = Traffic { transactions: 4 * 132 * 2_000_000, ..Traffic::default() };
         assert_eq!(busy_time(gpu, &counts).1, Bound::LoadStore);
+    }
+
+    /// NVIDIA gives an H200 67 TFLOP/s in f32 at 1.98 GHz, an A100 19.5 at 1.41 GHz.
+    #[test]
+    fn an_a100_has_half_the_lanes_of_f32() {
+        for (name, teraflops, gigahertz) in [("h200", 67.0, 1.98), ("a100", 19.5, 1.41)] {
+            let gpu = named(name).unwrap();
+            let own = operations(gpu, Factors::Whole) * 1e9 * gigahertz / gpu.hertz;
+            assert!((own / (1e12 * teraflops) - 1.0).abs() < 0.01, "{name}: {own}");
+        }
     }
 
     /// NVIDIA gives an H200 989 TFLOP/s in bf16 and half of it in tf32, at 1.83 GHz.

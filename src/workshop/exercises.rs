@@ -146,9 +146,9 @@ impl Exercise {
                 header.join("; ")
             ));
         }
-        let has_blocks =
+        let blocks =
             |file: &KernelFile| file.launches.iter().map(|own| own.block).collect::<Vec<_>>();
-        let (own, asked) = (has_blocks(file), has_blocks(&solution));
+        let (own, asked) = (blocks(file), blocks(&solution));
         if own.len() == asked.len() && own != asked {
             return failed(format!("has another `block` than the exercise, which is {asked:?}"));
         }

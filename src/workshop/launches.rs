@@ -14,7 +14,7 @@ pub(super) struct Start<'a> {
     repetition: Option<(&'a str, Value)>,
 }
 
-/// The launches of a problem, in order. One that is to be repeated as often as a missing argument says is not repeated at all: see [`check`].
+/// The launches of a problem, in order. A `repeat` whose count is not among the arguments gives no launch; [`check`] refuses it.
 pub(super) fn launches<'a>(file: &'a KernelFile, problem: &Problem) -> Vec<Start<'a>> {
     let of_shape = |shape: &'a LaunchShape| -> Vec<Start<'a>> {
         let Some((name, count)) = &shape.repeat else {

@@ -5,14 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::compiler::KERNEL_HEADERS;
 use super::source::KernelFile;
 use crate::error::{Error, Result};
-
-/// The headers of this project that a kernel file may include.
-const HEADERS: [(&str, &str); 2] = [
-    ("target.cuh", include_str!("../../kernels/target.cuh")),
-    ("common.cuh", include_str!("../../kernels/common.cuh")),
-];
 
 /// A kernel as nvcc compiles it for sm_90.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +20,16 @@ pub struct NvccKernel {
     pub shared: usize,
 }
 
-/// Compiles a file with nvcc, every warning as an error; `None` where there is no nvcc in `NVCC`, `CUDA_HOME` or on the path.
+/// Compiles a file with nvcc, every warning as an error; `None` where there is no nvcc in `NVCC`, `CUDA_HOME`, on the path or in
+/// `/usr/local/cuda`.
 ///
 /// # Errors
-/// [`Error::Input`] with nvcc's output.
+/// [`Error::Input`] with nvcc's output, or if `NVCC` is no file.
 pub fn compile_with_nvcc(file: &KernelFile) -> Result<Option<Vec<NvccKernel>>> {
-    let Some(nvcc) = find() else { return Ok(None) };
+    let Some(nvcc) = find()? else { return Ok(None) };
     let failed = |error: std::io::Error| Error::write(Path::new("temporary folder"), error);
     let folder = tempfile::tempdir().map_err(failed)?;
-    for (name, text) in HEADERS {
+    for (name, text) in KERNEL_HEADERS {
         fs::write(folder.path().join(name), text).map_err(failed)?;
     }
     // A name of its own, since the file may exist in this program alone.
@@ -59,12 +55,20 @@ pub fn compile_with_nvcc(file: &KernelFile) -> Result<Option<Vec<NvccKernel>>> {
     }
 }
 
-fn find() -> Option<PathBuf> {
+/// As in `build.rs`.
+fn find() -> Result<Option<PathBuf>> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let installed = set("CUDA_HOME").map(|home| home.join("bin/nvcc"));
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path).map(|folder| folder.join("nvcc"));
-    set("NVCC").into_iter().chain(installed).chain(on_path).find(|nvcc| nvcc.is_file())
+    let usual = PathBuf::from("/usr/local/cuda/bin/nvcc");
+    match set("NVCC") {
+        Some(named) if !named.is_file() => {
+            Err(Error::file(&named, "NVCC is no file; give nvcc's path, or unset it"))
+        }
+        Some(named) => Ok(Some(named)),
+        None => Ok(installed.into_iter().chain(on_path).chain([usual]).find(|own| own.is_file())),
+    }
 }
 
 /// The kernels that ptxas reports.

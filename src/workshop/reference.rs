@@ -70,7 +70,8 @@ pub struct Array {
     pub initial: Option<Vec<f64>>,
     /// What it has to hold afterwards; `None` for inputs, which must not change, and scratch space.
     pub expected: Option<Vec<f64>>,
-    /// For sums of products: the sum of the products' absolute values behind each element, of which rounded factors change a part.
+    /// For sums of products: for each element, the sum of its products' absolute values. Rounded factors may change the element by a
+    /// fraction of it.
     pub sizes: Option<Vec<f64>>,
 }
 

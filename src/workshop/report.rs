@@ -129,8 +129,12 @@ impl Fault {
 impl Report {
     /// The report on a file that was not run.
     pub fn refused(message: &str) -> Report {
-        let (shape, way) = Default::default();
-        let failure = Failure { fault: Fault::Refused, shape, way, message: message.into() };
+        let failure = Failure {
+            fault: Fault::Refused,
+            shape: String::new(),
+            way: String::new(),
+            message: message.into(),
+        };
         Report { failure: Some(failure), ..Report::default() }
     }
 }

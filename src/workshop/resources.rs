@@ -11,9 +11,6 @@ use crate::error::Result;
 /// What nvcc 13.0.88 makes of the ladders' kernels for sm_90, a line for each.
 const PINNED: &str = include_str!("../../workshop/resources.txt");
 
-/// The most resident warps of an SM.
-const WARPS: usize = 64;
-
 /// The resources of a file's launches: the most registers and shared memory, and the least occupancy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Resources {
@@ -62,9 +59,8 @@ fn of_launches(file: &KernelFile, kernels: &[NvccKernel], gpu: &GpuModel) -> Opt
         let kernel = kernels.iter().find(is_own)?;
         let threads: u32 = launch.block.iter().product();
         let shared = kernel.shared + launch.shared;
-        let blocks = gpu.resident(kernel.registers, shared, threads as usize);
-        let warps = blocks * threads.div_ceil(32) as usize;
-        let (registers, occupancy) = (kernel.registers, warps as f64 / WARPS as f64);
+        let occupancy = gpu.occupancy(kernel.registers, shared, threads as usize);
+        let registers = kernel.registers;
         let own = Resources { registers, shared, occupancy, is_pinned: false };
         all = Some(all.map_or(own, |all| Resources {
             registers: all.registers.max(own.registers),

@@ -56,7 +56,7 @@ pub struct LaunchShape {
     pub shared: usize,
     /// The parameter that numbers repetitions of this launch, from 0 on, and the argument that says how many they are.
     pub repeat: Option<(String, String)>,
-    /// Its line in the header.
+    /// The line of its `repeat`, or else of its `block`.
     pub line: usize,
 }
 
@@ -106,9 +106,9 @@ impl Wrong {
 }
 
 /// A result for a part of a header.
-type Part<T> = std::result::Result<T, Wrong>;
+type HeaderResult<T> = std::result::Result<T, Wrong>;
 
-fn all(extents: &Spanned<Extents>) -> Part<[u32; 3]> {
+fn all(extents: &Spanned<Extents>) -> HeaderResult<[u32; 3]> {
     let given = match extents.get_ref() {
         Extents::One(x) => std::slice::from_ref(x),
         Extents::All(all) => all,
@@ -141,7 +141,7 @@ struct Header {
     block: Option<Spanned<Extents>>,
     tile: Option<Spanned<Extents>>,
     grid: Option<Spanned<Extents>>,
-    shared: Option<usize>,
+    shared: Option<Spanned<usize>>,
     repeat: Option<Spanned<BTreeMap<String, String>>>,
     shapes: Option<Spanned<Vec<Vec<usize>>>>,
     improves: Option<Spanned<String>>,
@@ -242,12 +242,12 @@ fn placed(line: Option<usize>, message: &str) -> String {
 }
 
 /// The column of this name; `place` is where the name stands.
-fn column<T>(place: &Spanned<T>, name: &str) -> Part<Column> {
+fn column<T>(place: &Spanned<T>, name: &str) -> HeaderResult<Column> {
     Column::named(name).map_err(|message| Wrong::at(place, message))
 }
 
 impl Header {
-    fn reference(&self) -> Part<&'static Reference> {
+    fn reference(&self) -> HeaderResult<&'static Reference> {
         let name = self.computes.get_ref();
         reference(name).ok_or_else(|| {
             let known: Vec<&str> = REFERENCES.iter().map(|reference| reference.name).collect();
@@ -256,7 +256,7 @@ impl Header {
         })
     }
 
-    fn shapes(&self, reference: &Reference) -> Part<Vec<Vec<usize>>> {
+    fn shapes(&self, reference: &Reference) -> HeaderResult<Vec<Vec<usize>>> {
         let Some(given) = &self.shapes else { return Ok(reference.usual_shapes()) };
         let shapes = given.get_ref();
         if shapes.is_empty() {
@@ -276,17 +276,21 @@ impl Header {
         }
     }
 
-    fn needs(&self) -> Part<Vec<(Column, f64)>> {
+    fn needs(&self) -> HeaderResult<Vec<(Column, f64)>> {
         let Some(needs) = &self.needs else { return Ok(Vec::new()) };
         needs.get_ref().iter().map(|(name, bound)| Ok((column(needs, name)?, *bound))).collect()
     }
 
-    fn launches(&self, line_at: impl Fn(usize) -> usize) -> Part<Vec<LaunchShape>> {
+    fn launches(&self, line_at: impl Fn(usize) -> usize) -> HeaderResult<Vec<LaunchShape>> {
         let Header { block, tile, grid, shared, repeat, .. } = self.clone();
         if !self.launch.is_empty() {
-            let at =
-                [&block, &tile, &grid].into_iter().flatten().map(|own| own.span().start).next();
-            if at.is_some() || shared.is_some() || repeat.is_some() {
+            let extents = [&block, &tile, &grid].into_iter().flatten().map(|own| own.span().start);
+            let others = [
+                shared.as_ref().map(|own| own.span().start),
+                repeat.as_ref().map(|own| own.span().start),
+            ];
+            let at = extents.chain(others.into_iter().flatten()).next();
+            if at.is_some() {
                 let message = "give block, tile, grid, shared and repeat in each [[launch]]".into();
                 return Err(Wrong { at, message });
             }
@@ -297,13 +301,13 @@ impl Header {
                 "lacks `block`, the number of threads of a block, such as `//@ block = 256`";
             return Err(Wrong::missing(message));
         };
-        let shared = shared.unwrap_or(0);
+        let shared = shared.map_or(0, |own| *own.get_ref());
         Ok(vec![Launch { kernel: None, block, tile, grid, shared, repeat }.shape(&line_at)?])
     }
 }
 
 impl Launch {
-    fn shape(&self, line_at: &impl Fn(usize) -> usize) -> Part<LaunchShape> {
+    fn shape(&self, line_at: &impl Fn(usize) -> usize) -> HeaderResult<LaunchShape> {
         let block = all(&self.block)?;
         let grid = match (&self.tile, &self.grid) {
             (Some(_), Some(grid)) => {

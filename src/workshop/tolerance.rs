@@ -17,8 +17,9 @@ fn rounding(dtype: DType) -> f64 {
 pub(super) struct Tolerance<'a> {
     /// The rounding of all operations behind an element.
     of_operations: f64,
-    /// The part of the products behind an element by which rounded factors change it, and their sizes.
+    /// The largest error of a product of rounded factors, relative to its size.
     of_factors: f64,
+    /// For each element, the sum of its products' absolute values.
     sizes: Option<&'a [f64]>,
 }
 
@@ -35,6 +36,7 @@ impl<'a> Tolerance<'a> {
         }
     }
 
+    /// The largest allowed error of this element.
     pub fn at(&self, element: usize) -> f64 {
         self.of_operations + self.sizes.map_or(0.0, |sizes| self.of_factors * sizes[element])
     }

@@ -121,7 +121,7 @@ fn a_failed_run_is_drawn_up_to_its_failure() {
         assert!(page.contains("<tr class=\"faulty\">"), "{name}");
         assert!(page.contains("up to the failure") && page.contains("<h3 id=\"line"), "{name}");
     }
-    // Without a report there are no accesses.
+    // The accesses before an endless loop are drawn too.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("died.cu");
     let body = "//@ computes = \"reverse\"\n//@ block = 32\n__global__ void f(const float* x, float* out, int n) {\n    while (n > 0) out[0] = n;\n}\n";

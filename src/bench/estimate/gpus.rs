@@ -2,7 +2,7 @@
 
 use super::Limit;
 use super::machine_code::Pass;
-use crate::device::gpu::resident_blocks;
+use crate::device::gpu::{MOST_WARPS, resident_blocks};
 
 /// A GPU in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,7 @@ pub struct GpuModel {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Units {
+    fp32: f64,
     tensor: f64,
     fp64: f64,
     special: f64,
@@ -42,11 +43,8 @@ const ISSUE: f64 = 1.12;
 const ALONE: f64 = 2.0;
 const ALONE_FP64: f64 = 16.0;
 
-/// The most warps of an SM.
-const WARPS: f64 = 64.0;
-
-const HOPPER: Units = Units { tensor: 4.0, fp64: 2.0, special: 8.0 };
-const AMPERE: Units = Units { tensor: 8.0, fp64: 4.0, special: 8.0 };
+const HOPPER: Units = Units { fp32: 1.0, tensor: 4.0, fp64: 2.0, special: 8.0 };
+const AMPERE: Units = Units { fp32: 2.0, tensor: 8.0, fp64: 4.0, special: 8.0 };
 
 /// All of them.
 pub const GPUS: [GpuModel; 3] = [
@@ -102,16 +100,16 @@ impl GpuModel {
     /// Occupancy: the resident warps of an SM relative to the most it can have.
     pub fn occupancy(&self, registers: usize, shared: usize, threads: usize) -> f64 {
         let warps = threads.div_ceil(32).max(1);
-        (self.resident(registers, shared, threads) * warps) as f64 / WARPS
+        (self.resident(registers, shared, threads) * warps) as f64 / MOST_WARPS as f64
     }
 
-    /// Operations per second, by type: multiply-adds of f32 on 128 lanes of an SM, and products of `mma.sync`, of 16 x 8 x 8 in tf32 and
+    /// Operations per second, by type: multiply-adds of f32 on 128 lanes of an SM (an A100's has 64), and products of `mma.sync`, of 16 x 8 x 8 in tf32 and
     /// 16 x 8 x 16 in bf16.
     pub fn operations_per_second(&self) -> [(&'static str, f64); 3] {
         let cycles = self.sm_count as f64 * self.hertz;
         let products = self.schedulers / self.units.tensor;
         [
-            ("f32", 2.0 * 128.0 * cycles),
+            ("f32", 2.0 * 32.0 * self.schedulers / self.units.fp32 * cycles),
             ("tf32", 2.0 * 1024.0 * products * cycles),
             ("bf16", 2.0 * 2048.0 * products * cycles),
         ]

@@ -228,7 +228,7 @@ fn prepared_convolution(
     Box::new(move || factors.in_tiles(&device, tile, &work))
 }
 
-/// The gradients of a 1x1 convolution, whose own are rounded: the products of matrices of these sizes.
+/// A 1x1 convolution whose output's gradient is rounded: both of its gradients are products of matrices of these sizes.
 fn pointwise((tile, [full, small]): (&'static str, [[usize; 3]; 2])) -> Workload {
     let factors = Factors::RoundedTf32;
     let [m, n, k] = full;

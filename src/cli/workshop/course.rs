@@ -133,7 +133,7 @@ fn missed(solution: &KernelFile, file: &KernelFile, counts: &Counts) -> String {
         }
     }
     if let Some(piece) = file.lacks(&solution.uses) {
-        text += &format!("it does without {}\n", piece.trim_end_matches(['(', '[']));
+        text += &format!("it does not use {}\n", piece.trim_end_matches(['(', '[']));
     }
     // An exercise that gives dynamic shared memory is about what fits in it.
     let gives_shared = solution.launches.iter().any(|launch| launch.shared > 0);

@@ -26,8 +26,8 @@ use alrao::workshop::{
 #[command(
     after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder matmul --html matmul\n  alrao workshop ladder update --copy .\n  \
     alrao workshop ladder ./update\n\nEach number that a version's idea is about is marked with *. busy is an estimate: the time for which the \
-    work keeps a full GPU busy. Registers, shared memory and occupancy are nvcc's; without nvcc in NVCC, CUDA_HOME or PATH, pinned figures are \
-    shown."
+    work keeps a full GPU busy. Registers, shared memory and occupancy are nvcc's; without nvcc in NVCC, CUDA_HOME, PATH or /usr/local/cuda, pinned figures \
+    are shown."
 )]
 pub(super) struct Arguments {
     /// A ladder, or a folder with versions of your own
@@ -77,7 +77,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             reports.push((file.clone(), report));
             rungs.push((file, counts));
         }
-        anyhow::Ok(compiling.join().ok())
+        let compiled = compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        anyhow::Ok(Some(compiled))
     });
     let Some(compiled) = compiled? else { return Ok(Ending::Faulty) };
     // A file that nvcc refuses has its counts all the same.

@@ -165,7 +165,7 @@ fn inputs_that_are_passed_over_are_told_of() {
     let one = |name| floats(name, &[1, 1], &[0.5]);
     let all = [one("inputs"), one("test_inputs"), one("x_new"), labels("test_labels", &[0])];
     let note = found(&all).note.unwrap();
-    let expected = "'test_inputs' is predicted, and 'inputs', 'x_new' passed over: `split` chooses";
+    let expected = "predicts 'test_inputs' and passes over 'inputs', 'x_new'; `split` predicts";
     assert!(note.starts_with(expected), "{note}");
     assert_eq!(found(&[one("inputs"), labels("labels", &[0])]).note, None);
 }

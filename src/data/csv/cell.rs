@@ -6,6 +6,9 @@ use ::csv::StringRecord;
 const MISSING: [&str; 11] =
     ["NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "?"];
 
+/// The advice on numbers with a decimal comma.
+pub(super) const DECIMAL_POINT: &str = "numbers have a decimal point, not a comma";
+
 /// What a cell holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell {
@@ -28,6 +31,9 @@ impl Cell {
         match self {
             Cell::Number(number) if (number as f32).is_finite() => Ok(number as f32),
             Cell::Number(_) => Err(format!("{text} is not a finite number of 32 bits")),
+            Cell::Text if has_decimal_comma(text) => {
+                Err(format!("\"{text}\" is not a number: {DECIMAL_POINT}"))
+            }
             Cell::Text | Cell::Missing => Err(format!("\"{text}\" is not a number")),
         }
     }

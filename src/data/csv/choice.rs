@@ -2,6 +2,7 @@
 
 use super::File;
 use crate::data::table::TableOptions;
+use crate::data::vocabulary::{FORMS, differs_in_form};
 use crate::error::{Error, Result, quoted};
 
 impl File<'_> {
@@ -59,10 +60,12 @@ impl File<'_> {
             let without_names = why.map_or(String::new(), |why| {
                 format!("; its first line was not taken for names, since {why}")
             });
+            let differs = differs_in_form(name, names.iter().map(String::as_str));
             let message = format!(
-                "'{name}' is no column of {}; it has: {}{without_names}",
+                "'{name}' is no column of {}; it has: {}{without_names}{}",
                 self.path.display(),
-                quoted(names)
+                quoted(names),
+                if differs { FORMS } else { "" }
             );
             Error::field(setting, message)
         })

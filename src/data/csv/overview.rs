@@ -85,9 +85,7 @@ pub(in crate::data) fn columns(path: &Path, options: &TableOptions) -> Result<Ve
     })?;
     let own =
         profiles.into_iter().zip(&header.names).enumerate().map(|(place, (profile, name))| {
-            let is_input = Some(place) != target
-                && !ignored.contains(&place)
-                && !(header.has_row_names() && place == 0);
+            let is_input = file.is_input(place, target, &ignored);
             let (cells, has_texts) = (profile.cells(), profile.first_text.is_some());
             ColumnOverview {
                 name: name.clone(),

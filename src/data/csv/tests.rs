@@ -289,3 +289,40 @@ fn no_bytes_are_a_panic() {
         }
     }
 }
+
+#[test]
+fn numbers_with_a_decimal_comma_are_no_categories() {
+    let text = |number: &str| {
+        let row = |row: usize| format!("{};{number},{};{row}.5\n", row % 3, row % 4);
+        format!("a;b;y\n{}", (0..30).map(row).collect::<String>())
+    };
+    for target in ["y", "b"] {
+        let expected = "some.csv: line 2, column 'b': \"1,0\" is not a number: numbers have a decimal point, not a comma";
+        assert_eq!(message(&text("1"), &options(target)), expected);
+        assert!(read(&text("x"), &options(target)).is_ok());
+    }
+}
+
+#[test]
+fn names_in_another_form_of_unicode_are_told_of() {
+    let of = |name: &str| message("e\u{301}te\u{301};m\n1;2\n2;3\n", &options(name));
+    assert!(of("\u{e9}t\u{e9}").contains("different forms of Unicode"));
+    assert!(!of("mass").contains("Unicode"));
+}
+
+#[test]
+fn numbers_that_32_bits_round_away_are_told_of() {
+    let notes = |start: f64| {
+        let row = |row: u32| format!("{:.4},{row}.5\n", start + 0.01 * f64::from(row));
+        let text = format!("date,y\n{}", (0..60).map(row).collect::<String>());
+        let file = tempfile::NamedTempFile::with_suffix(".csv").unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let source = file.path().display().to_string();
+        let data = crate::data::load_with(&source, crate::data::Kind::Arrays, &options("y"));
+        data.unwrap().notes()
+    };
+    let told = notes(2_459_000.5).into_iter().find(|note| note.contains("32 bits round"));
+    let told = told.unwrap();
+    assert!(told.starts_with("column 'date' has numbers of 2.459"), "{told}");
+    assert!(!notes(2000.0).iter().any(|note| note.contains("32 bits round")));
+}

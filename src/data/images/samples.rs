@@ -122,7 +122,7 @@ impl SampleFiles {
                 Err(error) => broken.push(format!("{error}; it is left out")),
             }
         }
-        let targets = self.targets.as_ref().map(|own| own.of(whole.into_iter()));
+        let targets = self.targets.as_ref().map(|own| own.gather(whole.into_iter()));
         SampleBatch { names, inputs: Inputs::Bytes(bytes), targets, broken }
     }
 }

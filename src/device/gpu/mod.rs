@@ -28,7 +28,7 @@ pub use host_work::HostWork;
 pub(crate) use launch::ArgumentKind;
 pub use launch::LaunchWork;
 pub(crate) use launch::{Argument, Launch, Parameters, Pointer};
-pub(crate) use occupancy::resident_blocks;
 pub use occupancy::{Limits, Resources};
+pub(crate) use occupancy::{MOST_WARPS, resident_blocks};
 pub use reports::{LaunchSample, LaunchTrace, PhaseTraffic, SampledRequest, SiteTraffic};
 pub(crate) use ring::Ring;

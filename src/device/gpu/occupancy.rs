@@ -29,7 +29,7 @@ pub struct Resources {
 /// The resources of an SM of compute capability 9.0 (CUDA C++ programming guide, technical specifications).
 const REGISTERS: usize = 64 << 10;
 const SHARED: usize = 228 << 10;
-const WARPS: usize = 64;
+pub(crate) const MOST_WARPS: usize = 64;
 const BLOCKS: usize = 32;
 const LANES: usize = 32;
 
@@ -52,7 +52,7 @@ pub(super) fn compiled(kernel: &str, threads: usize, dynamic: usize) -> Option<R
 fn resources(registers: usize, shared: usize, threads: usize) -> Resources {
     let blocks = resident_blocks(SHARED, registers, shared, threads);
     let warps = threads.div_ceil(LANES).max(1);
-    Resources { registers, shared, blocks, occupancy: (blocks * warps) as f64 / WARPS as f64 }
+    Resources { registers, shared, blocks, occupancy: (blocks * warps) as f64 / MOST_WARPS as f64 }
 }
 
 /// The blocks that fit on an SM with `shared_of_sm` bytes of shared memory, by the rules of compute capability 8.0 and 9.0.
@@ -66,7 +66,7 @@ pub(crate) fn resident_blocks(
     let of_warp = (registers * LANES).next_multiple_of(REGISTER_UNIT).max(REGISTER_UNIT);
     let by_registers = REGISTERS / of_warp / WARP_UNIT * WARP_UNIT / warps;
     let by_shared = shared_of_sm / (shared + RESERVED).next_multiple_of(SHARED_UNIT);
-    BLOCKS.min(WARPS / warps).min(by_registers).min(by_shared)
+    BLOCKS.min(MOST_WARPS / warps).min(by_registers).min(by_shared)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::marks::{Named, pattern};
+use super::marks::{Named, is_poor, pattern};
 use super::{banks, threads};
 use crate::device::gpu::{LaunchSample, SampledRequest};
 use crate::plots::page::escape;
@@ -61,7 +61,7 @@ pub(super) fn of_line(
     if accesses.len() > MOST_OF_LINE {
         let _ = writeln!(
             text,
-            "<p class=\"note\">The first {MOST_OF_LINE} of the {} arrays that this line touches.</p>",
+            "<p class=\"note\">The first {MOST_OF_LINE} of this line's {} accesses.</p>",
             accesses.len()
         );
     }
@@ -94,7 +94,7 @@ pub(super) fn drawn(launch: &LaunchSample, request: &SampledRequest, sample: &Sa
         false => (threads::picture(request, &named), "sector"),
     };
     let units = |count: u64| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
-    let is_poor = 2 * request.transactions > 3 * request.least;
+    let is_poor = is_poor(request.transactions, request.least);
     let verb = if request.is_write { "writes" } else { "reads" };
     let [x, y, z] = request.block;
     let lanes = request.lanes.iter().flatten().count();
@@ -130,7 +130,7 @@ pub(super) fn drawn(launch: &LaunchSample, request: &SampledRequest, sample: &Sa
     )
 }
 
-/// How many of the bytes that a request of device memory moves are wanted.
+/// How many of the bytes that a request of device memory moves are used.
 fn used(request: &SampledRequest) -> String {
     if request.is_shared {
         return String::new();
@@ -138,7 +138,7 @@ fn used(request: &SampledRequest) -> String {
     let wanted = |bytes: &[Option<u8>; 32]| bytes.iter().flatten().count();
     let wanted: usize = threads::sectors(request).values().map(wanted).sum();
     let moved = 32 * request.transactions;
-    format!("; {wanted} of {moved} bytes that move are wanted")
+    format!("; {wanted} of {moved} moved bytes are used")
 }
 
 pub(super) fn capital(text: &str) -> String {

@@ -10,7 +10,7 @@ use crate::bench::estimate::gpus::GpuModel;
 use crate::plots::page::{escape, page};
 use crate::plots::roofline::{Point, roofline};
 use crate::workshop::column::Column;
-use crate::workshop::estimate::busy_time;
+use crate::workshop::estimate::{busy_time, load_store_cycles};
 use crate::workshop::ladder::Versions;
 use crate::workshop::report::{Counts, LineCounts, Report};
 use crate::workshop::source::KernelFile;
@@ -109,13 +109,12 @@ fn head(column: Column) -> &'static str {
 
 /// The access of a version that takes most load/store cycles.
 fn costliest(file: &KernelFile, report: &Report, counts: &Counts) -> String {
-    let cycles = |own: &LineCounts| match own.is_shared {
-        true => 4 * own.traffic.transactions,
-        false => own.traffic.transactions,
-    };
+    let cycles = |own: &LineCounts| load_store_cycles(own.traffic.transactions, own.is_shared);
     let mut text = format!("<h3>{}</h3>\n<p>{}</p>\n", link(file), escape(&about(&file.text)));
     let Some(sample) = &report.sample else { return text };
-    let Some(line) = counts.lines.iter().max_by_key(|own| cycles(own)) else { return text };
+    let Some(line) = counts.lines.iter().max_by(|a, b| cycles(a).total_cmp(&cycles(b))) else {
+        return text;
+    };
     let of_lines = accesses(sample, &file.name());
     let is_own = |own: &&super::accesses::Access| {
         let first = own.requests[0];

@@ -87,6 +87,11 @@ pub(super) fn text(svg: &mut String, (x, y): (f64, f64), class: &str, text: &str
     let _ = write!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>");
 }
 
+/// Whether a request, or all of a line, takes far more sectors or wavefronts than the least: half as many again.
+pub(super) fn is_poor(transactions: u64, least: u64) -> bool {
+    2 * transactions > 3 * least
+}
+
 /// The pattern of a request's addresses, in words.
 pub(super) fn pattern(request: &SampledRequest) -> String {
     let touched: Vec<(u64, u32)> = request.lanes.iter().flatten().copied().collect();
@@ -97,13 +102,13 @@ pub(super) fn pattern(request: &SampledRequest) -> String {
     let size = i128::from(*bytes);
     let steps: Vec<i128> =
         touched.windows(2).map(|pair| i128::from(pair[1].0) - i128::from(pair[0].0)).collect();
-    let lanes = request.lanes.iter().position(Option::is_some).unwrap_or(0);
-    let is_dense = request.lanes.iter().skip(lanes).take(touched.len()).all(Option::is_some);
+    let first_lane = request.lanes.iter().position(Option::is_some).unwrap_or(0);
+    let is_dense = request.lanes.iter().skip(first_lane).take(touched.len()).all(Option::is_some);
     if steps.iter().all(|step| *step == 0) {
         return "a broadcast: all lanes have one address".into();
     }
-    let same = steps.iter().all(|step| *step == steps[0]);
-    match (same, steps[0]) {
+    let is_regular = steps.iter().all(|step| *step == steps[0]);
+    match (is_regular, steps[0]) {
         (true, step) if step == size => "neighbouring lanes have neighbouring addresses".into(),
         (true, step) if step == -size => {
             "neighbouring lanes have neighbouring addresses, in reverse".into()

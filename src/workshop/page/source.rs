@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
+use super::marks::is_poor;
 use crate::plots::page::escape;
+use crate::workshop::estimate::load_store_cycles;
 use crate::workshop::report::{Failure, LineCounts, Traffic};
 
 /// The style of the source.
@@ -27,9 +29,10 @@ struct Line {
 }
 
 impl Line {
-    /// Cycles of load/store: four sectors, or a wavefront, in each.
+    /// Cycles of load/store.
     fn cycles(&self) -> f64 {
-        self.global.transactions as f64 / 4.0 + self.shared.transactions as f64
+        load_store_cycles(self.global.transactions, false)
+            + load_store_cycles(self.shared.transactions, true)
     }
 }
 
@@ -104,7 +107,7 @@ fn cells(line: &Line, all: f64, most: f64) -> String {
         None => "<td></td><td class=\"more\"></td>".to_owned(),
         Some(per_request) => {
             let best = own.least as f64 / own.requests as f64;
-            let class = if per_request > 1.5 * best { " class=\"poor\"" } else { "" };
+            let class = if is_poor(own.transactions, own.least) { " class=\"poor\"" } else { "" };
             format!("<td{class}>{per_request:.1}</td><td class=\"more\">{best:.1}</td>")
         }
     };

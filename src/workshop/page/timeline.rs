@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::device::gpu::{LaunchSample, PhaseTraffic};
 use crate::plots::page::escape;
+use crate::workshop::estimate::load_store_cycles;
 use crate::workshop::sample::line_of;
 
 /// The style of timelines.
@@ -31,12 +32,10 @@ const ROW: f64 = 15.0;
 /// Requests and cycles of a kind of accesses.
 type Sums = [(u64, f64); 4];
 
-/// The kind of an access, and its cycles of load/store: four sectors, or a wavefront, in each.
+/// The kind of an access, and its cycles of load/store.
 fn cost(own: &PhaseTraffic) -> (usize, f64) {
     let kind = 2 * usize::from(own.is_shared) + usize::from(own.is_write);
-    let cycles =
-        if own.is_shared { own.transactions as f64 } else { own.transactions as f64 / 4.0 };
-    (kind, cycles)
+    (kind, load_store_cycles(own.transactions, own.is_shared))
 }
 
 /// A timeline with a row for each warp of the first block and a column for each phase; `None` without accesses.

@@ -95,7 +95,7 @@ pub struct SimulatorOptions {
     pub most_accesses: u64,
     /// Whether to count the memory traffic of the warps' accesses; needs `races`.
     pub traffic: bool,
-    /// Whether to keep a sample of the accesses, with their addresses; needs `traffic`.
+    /// Whether to keep a sample of the accesses, with their addresses; needs `traffic`, and one thread, since each keeps its own.
     pub sample: bool,
     /// Whether to keep a hash of each buffer after each launch that has it, to find the first one that differs.
     pub trace: bool,

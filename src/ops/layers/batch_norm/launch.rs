@@ -202,7 +202,7 @@ impl Context {
         let (x, from, affine) = (input.pointer(), dy.pointer(), affine.pointer());
         let (inverse, sums) = (self.inverse.pointer(), partial.pointer());
 
-        let to_tf32 = Rounding::begin(gradients, 0, gpu, input.dtype());
+        let to_tf32 = Rounding::accept(gradients, 0, gpu, input.dtype());
         let slot = gradients.any_slot(0, dy);
         let pass = slot.as_ref().map(|slot| {
             assert_alike("batch_norm", &[input, &slot.tensor]);

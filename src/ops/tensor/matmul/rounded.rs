@@ -28,8 +28,9 @@ pub(crate) struct Rounding {
 }
 
 impl Rounding {
-    /// Whether the op that runs, which writes the gradient of its input number `input` in this type, is to round it.
-    pub fn begin(gradients: &Gradients, input: usize, gpu: &Gpu, dtype: DType) -> bool {
+    /// Accepts the wish, if there is one: the op that runs then has to round the gradient of its input number `input`, which it
+    /// writes in this type.
+    pub fn accept(gradients: &Gradients, input: usize, gpu: &Gpu, dtype: DType) -> bool {
         let wish = gradients.wanted::<Rounding>(input);
         let wish = wish.filter(|_| Arithmetic::of(gpu, dtype) == Arithmetic::Tf32);
         wish.inspect(|wish| wish.is_done.set(true)).is_some()
