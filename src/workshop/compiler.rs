@@ -80,8 +80,7 @@ pub(super) fn compile(
     let library = folder.join("kernel.so");
     let compiler = HostCompiler::find().map_err(|message| Error::device("simulator", message))?;
     let mut command = compiler.command();
-    // With frame pointers, the callers of a function are found at a signal.
-    command.args([optimisation.flag(), "-fno-omit-frame-pointer", "-I"]).arg(folder);
+    command.args([optimisation.flag(), "-I"]).arg(folder);
     // Headers beside the file are found too.
     let own = file.path.parent().filter(|own| !own.as_os_str().is_empty());
     command.arg("-I").arg(own.unwrap_or(Path::new(".")));

@@ -103,7 +103,7 @@ fn tables_that_cannot_be_read() {
     refuses(
         folder,
         "eval run --data other.csv",
-        &["other.csv: lacks the column 'sex'", "takes x, sex"],
+        &["other.csv: lacks the column 'sex'", "takes 'x', 'sex'"],
     );
     write("other.csv", "sex,x,kind\nm,1,c\nf,1,a\n");
     refuses(folder, "eval run --data other.csv", &["--data other.csv: has the class 'c'"]);

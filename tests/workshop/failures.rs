@@ -160,6 +160,7 @@ fn wild_kernels_take_nothing_down() {
         "    while (n > 0) ;",
         "    int i = 0; while (i >= 0) i = (i * 3 + 1) & 1023;",
         "    float s = 0; for (int i = 0; i >= 0; i += 0) s += 0.5f * s;",
+        "    float s = 0; for (int i = 0; i >= 0; i += 0) s += sinf(s);",
         "    while (n > 0) __syncwarp();",
         "    float s = n; do { s = __shfl_xor_sync(0xffffffff, s, 1); } while (s > 0);",
     ] {

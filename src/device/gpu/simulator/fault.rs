@@ -7,8 +7,8 @@ use super::watchdog::time_is_up;
 /// `si_code` of a signal that the operating system raised without an address.
 const FROM_THE_SYSTEM: i32 = 128;
 
-/// The most callers that are looked at.
-pub(super) const CALLERS: usize = 8;
+/// The words of a stack that are looked at.
+pub(super) const WORDS: usize = 64;
 
 /// The signal that interrupted a kernel.
 #[derive(Clone, Copy)]
@@ -17,19 +17,20 @@ pub(super) struct Fault {
     pub code: i32,
     pub address: usize,
     pub instruction: usize,
-    /// The return addresses of the functions that were running, the innermost first, as far as they are known; 0 for none.
-    pub callers: [usize; CALLERS],
+    /// The top of the kernel's stack, with the return addresses of the functions that were running, the innermost first; 0 behind its end.
+    pub words: [usize; WORDS],
 }
 
 impl Fault {
     /// A description of the fault and its place, for people. `last_access`: `FILE:LINE` of the last access that was
     /// checked. `in_stack_guard`: whether the address lies in the guard page of a stack. `memory`: where the address
-    /// lies in the kernel's memory.
+    /// lies in the kernel's memory. `file`: where the kernel is defined.
     pub fn describe(
         &self,
         last_access: Option<String>,
         in_stack_guard: bool,
         memory: Option<String>,
+        file: &str,
     ) -> String {
         let what = match self.signal {
             signal if signal == time_is_up() => {
@@ -49,22 +50,23 @@ impl Fault {
                 None => format!("illegal access to {:#x}, which is not mapped", self.address),
             },
         };
-        format!("{}: {what}", self.place(last_access))
+        format!("{}: {what}", self.place(last_access, file))
     }
 
-    /// `FILE:LINE` in the kernel. A signal in a hook, or in a linker stub between a kernel and a hook, has no line of
-    /// its own; of checked kernels that of the last access is taken. A loop may be left without any access, so where a block
-    /// does not end, the line of a caller comes first.
-    fn place(&self, last_access: Option<String>) -> String {
+    /// `FILE:LINE` in the kernel, which is defined in `file`. A signal in a hook, or in a linker stub between a kernel and a hook, has
+    /// no line of its own; of checked kernels that of the last access is taken. A loop may be left without any access, so where a
+    /// block does not end, the innermost line of `file` that is running comes first.
+    fn place(&self, last_access: Option<String>, file: &str) -> String {
         let place = source_of(self.instruction);
-        if is_of_kernel(&place) {
-            return place;
+        let is_of_file = |place: &String| place.contains(&format!("{file}:"));
+        if self.signal == time_is_up() && !is_of_file(&place) {
+            // A return address is that of the instruction behind the call. Other words have no line.
+            let words = self.words.iter().filter(|word| **word != 0);
+            if let Some(place) = words.map(|word| source_of(word - 1)).find(is_of_file) {
+                return place;
+            }
         }
-        let is_endless = self.signal == time_is_up();
-        let callers = self.callers.iter().filter(|caller| is_endless && **caller != 0);
-        // A return address is that of the instruction behind the call.
-        let mut places = callers.map(|caller| source_of(caller - 1));
-        places.find(|place| is_of_kernel(place)).or(last_access).unwrap_or(place)
+        if is_of_kernel(&place) { place } else { last_access.unwrap_or(place) }
     }
 }
 
@@ -92,9 +94,9 @@ mod tests {
             code: 0,
             address: 0,
             instruction: 0x10,
-            callers: [0; CALLERS],
+            words: [0; WORDS],
         };
-        assert_eq!(fault.place(Some("update.cu:7".into())), "update.cu:7");
-        assert_eq!(fault.place(None), "0x10");
+        assert_eq!(fault.place(Some("update.cu:7".into()), "update.cu"), "update.cu:7");
+        assert_eq!(fault.place(None, "update.cu"), "0x10");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Once, OnceLock};
 use corosensei::trap::CoroutineTrapHandler;
 
 use super::abi::context;
-use super::fault::{CALLERS, Fault};
+use super::fault::{Fault, WORDS};
 use super::watchdog::time_is_up;
 use super::worker::Worker;
 
@@ -60,56 +60,22 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
     }
 }
 
-/// The return address of the innermost function where its frame is not there yet or no longer: before `push %rbp`, before
-/// `mov %rsp, %rbp`, and at `ret`. The chain of frames leaves this caller out.
+/// The words at the top of the interrupted coroutine's stack, which ends after the last one. The return addresses of the functions that
+/// were running are among them; frame pointers do not find all of these, least of all in the simulator's own code and in libraries.
 ///
 /// # Safety
-/// As [`callers`].
-unsafe fn caller_without_frame(
-    instruction: usize,
-    stack: usize,
-    trap: &CoroutineTrapHandler<()>,
-) -> Option<usize> {
-    // SAFETY: the processor was about to execute these bytes.
-    let code = unsafe { *(instruction as *const [u8; 4]) };
-    let place = match code {
-        // `push`, `ret`, and the `endbr64` that may stand before `push`.
-        [0x55 | 0xc3, ..] | [0xf3, 0x0f, 0x1e, 0xfa] => stack,
-        [0x48, 0x89, 0xe5, _] => stack + 8,
-        _ => return None,
-    };
-    // SAFETY: the word lies within the part of the coroutine's stack that is in use.
-    trap.stack_ptr_in_bounds(place + 8).then(|| unsafe { *(place as *const usize) })
-}
-
-/// The return addresses of the innermost functions, by their frame pointers; 0 behind the last one, and everywhere in code without
-/// frame pointers.
-///
-/// # Safety
-/// The coroutine of `trap` must be the one that was interrupted at `instruction`, with its stack pointer at `stack`.
-unsafe fn callers(
-    [instruction, mut frame, stack]: [usize; 3],
-    trap: &CoroutineTrapHandler<()>,
-) -> [usize; CALLERS] {
-    let mut callers = [0; CALLERS];
-    // SAFETY: as this function.
-    let first = unsafe { caller_without_frame(instruction, stack, trap) };
-    callers[0] = first.unwrap_or(0);
-    for caller in &mut callers[usize::from(first.is_some())..] {
-        let end = frame.wrapping_add(16);
-        if frame < stack || !frame.is_multiple_of(8) || !trap.stack_ptr_in_bounds(end) {
+/// The coroutine of `trap` must be the one that was interrupted, with its stack pointer at `stack`.
+unsafe fn words(stack: usize, trap: &CoroutineTrapHandler<()>) -> [usize; WORDS] {
+    let mut words = [0; WORDS];
+    for (place, word) in words.iter_mut().enumerate() {
+        let address = stack.next_multiple_of(8) + 8 * place;
+        if !trap.stack_ptr_in_bounds(address + 8) {
             break;
         }
-        // SAFETY: both words lie within the part of the coroutine's stack that is in use.
-        let [above, address] = unsafe { *(frame as *const [usize; 2]) };
-        *caller = address;
-        // Frames of callers lie above.
-        if above <= frame {
-            break;
-        }
-        frame = above;
+        // SAFETY: the word lies within the part of the coroutine's stack that is in use.
+        *word = unsafe { *(address as *const usize) };
     }
-    callers
+    words
 }
 
 /// If the signal came from a kernel's code: stores the fault and leaves the coroutine.
@@ -135,19 +101,18 @@ unsafe fn leave_kernel(
         if signal == time_is_up() && (*worker).is_in_hook.get() {
             return false;
         }
-        let at = [libc::REG_RIP, libc::REG_RBP, libc::REG_RSP]
-            .map(|own| registers[own as usize] as usize);
+        let stack = registers[libc::REG_RSP as usize] as usize;
         // A block that runs for ever may be in a function that a kernel has called.
-        let callers = match signal == time_is_up() {
-            true => callers(at, &trap),
-            false => [0; CALLERS],
+        let words = match signal == time_is_up() {
+            true => words(stack, &trap),
+            false => [0; WORDS],
         };
         (*worker).fault = Some(Fault {
             signal,
             code: (*info).si_code,
             address: (*info).si_addr() as usize,
-            instruction: at[0],
-            callers,
+            instruction: registers[libc::REG_RIP as usize] as usize,
+            words,
         });
         let new = trap.setup_trap_handler(|| ());
         for (register, value) in [

@@ -438,7 +438,9 @@ impl Worker {
         let Some(fault) = self.fault else { return "its stack was lost".into() };
         let last_access = self.accesses.as_ref().map(|accesses| accesses.last_place());
         let memory = self.describe_address(fault.address);
-        fault.describe(last_access, self.stacks.is_guard(fault.address), memory)
+        let definition = self.job().kernel.place();
+        let (file, _) = definition.rsplit_once(':').unwrap_or((&definition, ""));
+        fault.describe(last_access, self.stacks.is_guard(fault.address), memory, file)
     }
 
     /// Where an address lies in the memory of the running kernel, for people.
