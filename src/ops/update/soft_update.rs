@@ -1,7 +1,8 @@
 //! The soft update of a target network.
 
 use crate::device::cpu::{Cpu, Float, vector::vectorised};
-use crate::device::{DType, Device, Gpu};
+use crate::device::gpu::Launch;
+use crate::device::{DType, Device, Gpu, LaunchWork};
 use crate::ops::update::optimizer::{CHUNKS_OF_A_TASK, Cutter, Table};
 use crate::tensor::{Tensor, assert_alike, float_dispatch};
 
@@ -69,12 +70,17 @@ vectorised! {
 fn launch(gpu: &Gpu, target: &Tensor, online: &Tensor, table: &Table, tau: f64) {
     assert!(target.dtype() == DType::F32, "soft_update: no kernel for {:?}", target.dtype());
     let chunks = table.on(target.device()).pointer();
-    gpu.launch(
-        "soft_update_f32",
-        [table.chunks().len() as u32, 1, 1],
-        [THREADS, 1, 1],
-        &[&target.pointer(), &online.pointer(), &chunks, &(tau as f32), &((1.0 - tau) as f32)],
-    );
+    let (keep, take) = (tau as f32, (1.0 - tau) as f32);
+    gpu.launch_kernel(&Launch {
+        kernel: "soft_update_f32",
+        grid: [table.chunks().len() as u32, 1, 1],
+        block: [THREADS, 1, 1],
+        cluster: 1,
+        shared: 0,
+        // The target is read and written.
+        work: LaunchWork::bytes(12 * table.elements()),
+        arguments: &[&target.pointer(), &online.pointer(), &chunks, &keep, &take],
+    });
 }
 
 #[cfg(test)]

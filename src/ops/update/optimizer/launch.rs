@@ -3,8 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{Buffers, Rule, State, Table};
-use crate::device::Gpu;
-use crate::device::gpu::{Argument, Parameters, Pointer};
+use crate::device::gpu::{Argument, Launch, Parameters, Pointer};
+use crate::device::{Gpu, LaunchWork};
 use crate::tensor::Tensor;
 
 /// Threads of a block, which does one chunk.
@@ -63,5 +63,16 @@ pub(super) fn update(gpu: &Gpu, buffers: &Buffers, table: &Table, rule: Rule, st
             ],
         ),
     };
-    gpu.launch(kernel, [table.chunks().len() as u32, 1, 1], [THREADS, 1, 1], arguments);
+    // Values and moments are read and written, gradients are read, a copy in BF16 is written.
+    let moments = moments.into_iter().flatten().count();
+    let of_element = 12 + 8 * moments + 2 * usize::from(buffers.narrow.is_some());
+    gpu.launch_kernel(&Launch {
+        kernel,
+        grid: [table.chunks().len() as u32, 1, 1],
+        block: [THREADS, 1, 1],
+        cluster: 1,
+        shared: 0,
+        work: LaunchWork::bytes(of_element * table.elements()),
+        arguments,
+    });
 }
