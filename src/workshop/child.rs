@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// The most time for all shapes of a file, in all ways.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// The most memory of the process, in bytes of addresses.
+/// The most memory that the process may write, in bytes. Guards around arrays take addresses alone.
 const MEMORY_LIMIT: u64 = 16 << 30;
 
 /// The most lines and bytes that kernels may print.
@@ -172,7 +172,7 @@ fn failure(fault: Fault, message: String) -> Report {
 pub fn limit_resources() {
     let limit = libc::rlimit { rlim_cur: MEMORY_LIMIT, rlim_max: MEMORY_LIMIT };
     // SAFETY: the call only reads the struct. Without the limit, kernels can use all memory, as any program can.
-    unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) };
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Fault {
             }
             Fault::Launch => "The launch that the header asks for is more than a GPU takes.",
             Fault::WrongResult => {
-                "Nothing was wrong with the accesses, but the numbers are not those of the reference."
+                "No access was wrong, but the numbers are not those of the reference."
             }
             Fault::ChangedInput => "The kernel may only read this array.",
             Fault::OrderDependent => {
@@ -161,8 +161,19 @@ impl Failure {
                 "An asynchronous copy is in flight until the thread that started it has waited for its group: copy_async_wait<N>() with few \
                  enough groups left, and then a barrier, so that the other threads see it."
             }
+            Fault::OutOfBounds if self.is_near_null() => {
+                "The pointer is null, or an index from it. An array in `extern __shared__` has as many bytes as `shared` in the header says, \
+                 and none without it."
+            }
             fault => fault.explanation(),
         }
+    }
+
+    /// Whether the message is about an address in the first megabyte, which belongs to nothing.
+    fn is_near_null(&self) -> bool {
+        let address = self.message.split_once("illegal access to 0x").map(|(_, rest)| rest);
+        let digits = address.and_then(|rest| rest.split(',').next());
+        digits.and_then(|own| u64::from_str_radix(own, 16).ok()).is_some_and(|own| own < 1 << 20)
     }
 }
 

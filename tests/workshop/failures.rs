@@ -153,6 +153,23 @@ fn wild_kernels_take_nothing_down() {
     let wild = own("    *reinterpret_cast<float*>(0x123456789000) = n;");
     assert_eq!(wild.fault, Fault::OutOfBounds, "{wild:?}");
     assert!(wild.message.contains("wild.cu:4"), "{wild:?}");
+    // Far outside of an array no other one is reached.
+    for (body, array) in [
+        ("    out[threadIdx.x + 50000] = n;", "`out`"),
+        ("    out[threadIdx.x - 3000000] = n;", "`out`"),
+        ("    out[threadIdx.x] = x[threadIdx.x + 10000000];", "`x`"),
+        ("    __shared__ float s[64]; s[threadIdx.x + 200000] = n;", "`s`"),
+    ] {
+        let far = own(body);
+        assert!(
+            far.fault == Fault::OutOfBounds
+                && far.message.contains("wild.cu:4")
+                && far.message.contains(array),
+            "{body} {far:?}"
+        );
+    }
+    let null = own("    extern __shared__ float s[]; s[threadIdx.x] = n;");
+    assert!(null.explanation().starts_with("The pointer is null"), "{null:?}");
     let endless = own("    while (n > 0) out[0] = n;");
     assert_eq!(endless.fault, Fault::Endless, "{endless:?}");
     assert!(endless.message.contains("wild.cu:4"), "{endless:?}");

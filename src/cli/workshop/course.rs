@@ -154,8 +154,10 @@ fn too_much(
         let code = file.text.lines().nth(line - 1).unwrap_or_default();
         format!("{line:>5} | {code}\n")
     });
+    let digits = usize::from(own.fract() != 0.0);
+    let unit = if column == Column::Lanes { " %" } else { "" };
     format!(
-        "{} {own:.1}, and {word} {bound} are asked for\n{}",
+        "{} {own:.digits$}{unit}, and {word} {bound}{unit} are asked for\n{}",
         column.name(),
         line.unwrap_or_default()
     )

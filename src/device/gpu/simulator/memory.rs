@@ -1,4 +1,4 @@
-//! Simulated device memory: every block lies against an inaccessible guard page and starts out as NaN.
+//! Simulated device memory: every block lies against inaccessible memory and starts out as NaN.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -11,7 +11,11 @@ pub(super) const POISON: u8 = 0xff;
 /// The alignment of a block. CUDA's blocks are aligned to 256; a smaller one leaves fewer bytes before the guard page.
 const ALIGNMENT: usize = 16;
 
-/// The side of a block on which its guard page lies.
+/// Bytes of inaccessible memory on each side of the usable pages. They take addresses and no memory; an index that is wrong by a
+/// factor or a stride stays within them, and does not reach another block.
+const GUARD: usize = 64 << 20;
+
+/// The side of a block on which it lies against inaccessible memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Guard {
     /// Behind the block, for the usual overrun.
@@ -28,7 +32,7 @@ pub(super) fn page() -> usize {
     *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize)
 }
 
-/// Usable pages between two guard pages.
+/// Usable pages between two guards.
 #[derive(Debug)]
 pub(super) struct GuardedPages {
     start: usize,
@@ -38,7 +42,7 @@ pub(super) struct GuardedPages {
 impl GuardedPages {
     /// Maps at least `bytes` usable bytes of zeros; `None` if there is no memory left.
     pub fn new(bytes: usize) -> Option<GuardedPages> {
-        let length = bytes.max(1).next_multiple_of(page()) + 2 * page();
+        let length = bytes.max(1).next_multiple_of(page()) + 2 * GUARD;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping at an address of the system's choice overlaps no other memory.
         let start =
@@ -56,11 +60,11 @@ impl GuardedPages {
 
     /// Address of the first usable byte.
     pub fn usable(&self) -> usize {
-        self.start + page()
+        self.start + GUARD
     }
 
     pub fn usable_bytes(&self) -> usize {
-        self.length - 2 * page()
+        self.length - 2 * GUARD
     }
 
     /// Address after the last usable byte.
