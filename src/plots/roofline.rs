@@ -108,12 +108,13 @@ pub fn roofline(
         let from = (y_from / speed).max(x_from);
         let to = (highest / speed).min(x_to);
         let angle = (y(to * speed) - y(from * speed)).atan2(x(to) - x(from)).to_degrees();
-        let middle = (from * to).sqrt();
-        let (at, up) = (x(middle), y(middle * speed) - 5.0);
+        // At the upper end, where few kernels get.
+        let end = to / 1.3;
+        let (at, up) = (x(end), y(end * speed) - 5.0);
         let _ = write!(
             svg,
             "<path class=\"limit\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>\
-             <text class=\"faint\" transform=\"translate({at:.1} {up:.1}) rotate({angle:.1})\" text-anchor=\"middle\">{} {}B/s</text>",
+             <text class=\"faint\" transform=\"translate({at:.1} {up:.1}) rotate({angle:.1})\" text-anchor=\"end\">{} {}B/s</text>",
             x(from),
             y(from * speed),
             x(to),
