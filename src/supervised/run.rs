@@ -84,11 +84,6 @@ impl Run {
         run.set_settings(Settings::from(&config).fixed());
         if has_checkpoint {
             run.restore(&mut directory)?;
-            let (epochs, done) = (config.train.epochs, run.progress().epoch.saturating_sub(1));
-            if epochs < done {
-                let message = format!("is {epochs}, and {done} are done already: give more");
-                return Err(Error::field("epochs", message));
-            }
         }
         // A run that stays finished keeps its configuration.
         if config != before && !(run.is_finished() && run.is_over()) {
