@@ -29,6 +29,12 @@ pub(super) fn wide(bytes: &[u8], path: &Path) -> Option<String> {
     Some(format!("is not UTF-8 text but probably {encoding}: {conversion} converts it"))
 }
 
+/// Whether bytes have few of the control characters that no text has.
+pub(super) fn may_be_text(bytes: &[u8]) -> bool {
+    let is_control = |byte: &&u8| matches!(byte, 0..=8 | 0x0E..=0x1A | 0x1C..=0x1F | 0x7F);
+    50 * bytes.iter().filter(is_control).count() <= bytes.len()
+}
+
 /// The likely encoding of bytes that are not UTF-8; `at` is the first faulty one.
 pub(super) fn guess(bytes: &[u8], at: usize, path: &Path) -> String {
     let told = format!("is not UTF-8 text: byte {at} is invalid");
@@ -37,8 +43,7 @@ pub(super) fn guess(bytes: &[u8], at: usize, path: &Path) -> String {
         characters += chunk.valid().chars().filter(|own| !own.is_ascii()).count();
         faults += chunk.invalid().len();
     }
-    let is_control = |byte: &&u8| matches!(byte, 0..=8 | 0x0E..=0x1A | 0x1C..=0x1F | 0x7F);
-    if 50 * bytes.iter().filter(is_control).count() > bytes.len() {
+    if !may_be_text(bytes) {
         return format!("{told}; it does not look like text in any encoding");
     }
     // Two bytes or more of a character that never ends; a single one may as well be a letter of Latin-1.

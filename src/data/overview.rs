@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::csv::{ColumnOverview, columns};
+use super::encoding;
 use super::format::Format;
 use super::{
     Content, Dataset, Inputs, Kind, LoadOptions, Normalize, Part, Targets, TokenKind,
     generated_seed, head, is_csv, load_with, unreadable,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::file;
 
 /// The bytes at a file's start that tell whether it is a text.
@@ -65,16 +66,29 @@ pub fn overview(source: &str, options: &LoadOptions) -> Result<Overview> {
 }
 
 /// Whether a folder has texts, or a file is a text and of no other format.
+///
+/// # Errors
+/// For a text that is not UTF-8, with its likely encoding.
 fn is_text(path: &Path) -> Result<bool> {
     std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if path.is_dir() {
         return Ok(path.join("train.txt").is_file());
     }
     let head = head(path, HEAD)?;
+    if file::mistaken(&head).is_some() || Format::of(path).is_ok() {
+        return Ok(false);
+    }
+    if let Some(message) = encoding::wide(&head, path) {
+        return Err(Error::file(path, message));
+    }
     // The last character may be cut off.
-    let is_utf8 =
-        std::str::from_utf8(&head).map_or_else(|error| error.error_len().is_none(), |_| true);
-    Ok(is_utf8 && file::mistaken(&head).is_none() && Format::of(path).is_err())
+    let fault = std::str::from_utf8(&head).err().filter(|error| error.error_len().is_some());
+    match fault {
+        Some(fault) if encoding::may_be_text(&head) => {
+            Err(Error::file(path, encoding::guess(&head, fault.valid_up_to(), path)))
+        }
+        fault => Ok(fault.is_none()),
+    }
 }
 
 fn ranges(dataset: &Dataset) -> Vec<String> {
@@ -169,6 +183,22 @@ mod tests {
         assert_eq!(ids(Some("id"), &["2"]), [""; 0]);
         write(4);
         assert_eq!(ids(None, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_text_in_another_encoding_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |bytes: &[u8]| {
+            let path = folder.path().join("some.txt");
+            std::fs::write(&path, bytes).unwrap();
+            overview(path.to_str().unwrap(), &LoadOptions::default()).unwrap_err().to_string()
+        };
+        let latin: Vec<u8> =
+            "d\u{e9}j\u{e0} vu, encore une fois\n".chars().map(|own| own as u8).collect();
+        assert!(told(&latin.repeat(9)).contains("probably Latin-1"));
+        let wide: Vec<u8> = "some words\n".repeat(9).bytes().flat_map(|own| [own, 0]).collect();
+        assert!(told(&wide).contains("probably UTF-16"));
+        assert!(told(&[0, 1, 2, 0xff, 0xfe].repeat(9)).contains("of no format"));
     }
 
     #[test]

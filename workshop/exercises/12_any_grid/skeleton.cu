@@ -3,7 +3,7 @@
 //@ computes = "reverse"
 //@ block = 128
 //@ grid = 4
-//@ shapes = [[1], [1000], [4096]]
+//@ shapes = [[1], [5000], [4096]]
 
 __global__ void reverse(const float* x, float* out, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
