@@ -156,7 +156,7 @@ fn wild_kernels_take_nothing_down() {
     // Far outside of an array no other one is reached.
     for (body, array) in [
         ("    out[threadIdx.x + 50000] = n;", "`out`"),
-        ("    out[threadIdx.x - 3000000] = n;", "`out`"),
+        ("    out[(int)threadIdx.x - 3000000] = n;", "`out`"),
         ("    out[threadIdx.x] = x[threadIdx.x + 10000000];", "`x`"),
         ("    __shared__ float s[64]; s[threadIdx.x + 200000] = n;", "`s`"),
     ] {
