@@ -234,9 +234,12 @@ fn tensor_core_cases() -> Vec<Case> {
 
 /// A small corner of every tile, with few enough accesses for checked kernels.
 fn corner_cases() -> Vec<Case> {
-    let shape = shape([1, 5, 4, 8], [9, 3, 3], [1, 1, 1], false, [0, 0]);
+    let usual = shape([1, 5, 4, 8], [9, 3, 3], [1, 1, 1], false, [0, 0]);
+    // A matrix product.
+    let point = shape([1, 5, 4, 8], [9, 1, 1], [1, 0, 1], false, [0, 0]);
+    let of_all = Factors::AND_ROUNDED.map(|factors| (usual, factors));
     let mut cases = Vec::new();
-    for factors in Factors::AND_ROUNDED {
+    for (shape, factors) in of_all.into_iter().chain([(point, Factors::RoundedTf32)]) {
         for tile in ["32", "64", "128"] {
             let way =
                 Way { factors, wanted: [true, true, false], cut: Some((tile, 1)), ..Way::USUAL };
