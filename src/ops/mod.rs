@@ -15,6 +15,9 @@ pub mod rl;
 pub mod tensor;
 pub mod update;
 
+use std::cell::Cell;
+use std::thread::LocalKey;
+
 use crate::device::{Cost, DType, Op};
 use crate::tensor::Tensor;
 
@@ -40,6 +43,23 @@ pub(crate) fn kernel_in(work: &str, dtype: DType) -> String {
     }
 }
 
+/// Does `work` while a setting of this thread has another value, for tests and benchmarks. The old value comes back even if `work`
+/// panics, as it does where a device fails.
+pub(crate) fn with_setting<T: Copy + 'static, R>(
+    setting: &'static LocalKey<Cell<T>>,
+    value: T,
+    work: impl FnOnce() -> R,
+) -> R {
+    struct Restore<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
+    impl<T: Copy> Drop for Restore<T> {
+        fn drop(&mut self) {
+            self.0.set(self.1);
+        }
+    }
+    let _restore = Restore(setting, setting.replace(value));
+    work()
+}
+
 /// The number of elements in 16 bytes.
 pub(crate) fn vector_of(dtype: DType) -> usize {
     16 / dtype.size()
@@ -57,4 +77,18 @@ pub(crate) fn check_step(op: &str, step: &Tensor) {
 /// A step's number as random numbers are drawn by it. On the CPU only.
 pub(crate) fn step_of(step: &Tensor) -> u64 {
     step.read::<i64>()[0] as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_comes_back_after_a_panic() {
+        thread_local! { static SETTING: Cell<u32> = const { Cell::new(1) } }
+        assert_eq!(with_setting(&SETTING, 2, || SETTING.get()), 2);
+        let work = || with_setting(&SETTING, 3, || panic!("as a lost device does"));
+        assert!(std::panic::catch_unwind(work).is_err());
+        assert_eq!(SETTING.get(), 1);
+    }
 }

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::device::Gpu;
 use crate::device::gpu::Pointer;
 use crate::ops::layers::row_tiles::{THREADS, WANTED_BLOCKS};
-use crate::ops::{kernel_in, vector_of};
+use crate::ops::{kernel_in, vector_of, with_setting};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -63,10 +63,7 @@ thread_local! {
 
 /// Does `work` with one way of adding parts, in norms of any size. For tests of all ways; in a run the size decides.
 pub(crate) fn with_part_sums<R>(way: PartSums, work: impl FnOnce() -> R) -> R {
-    let before = FORCED.replace(Some(way));
-    let result = work();
-    FORCED.set(before);
-    result
+    with_setting(&FORCED, Some(way), work)
 }
 
 /// As the kernels' struct of this name.

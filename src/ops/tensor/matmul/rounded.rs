@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::arithmetic::Arithmetic;
 use crate::device::{DType, Gpu};
+use crate::ops::with_setting;
 use crate::tape::Gradients;
 
 thread_local! {
@@ -14,10 +15,7 @@ thread_local! {
 /// Does `work` with the gradients of all convolutions taken as tf32 numbers, or as others. For tests of both kinds of kernels; in a
 /// run it depends on the op behind each of them.
 pub(crate) fn with_rounded<R>(is_rounded: bool, work: impl FnOnce() -> R) -> R {
-    let before = FORCED.replace(Some(is_rounded));
-    let result = work();
-    FORCED.set(before);
-    result
+    with_setting(&FORCED, Some(is_rounded), work)
 }
 
 /// The wish of an op whose backward pass multiplies the gradient of its output: the op that completes this gradient rounds it to

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::arithmetic::Arithmetic;
+use crate::ops::with_setting;
 
 /// SMs of the GPU that tiles are chosen for: an H100 or H200.
 const SM_COUNT: usize = 132;
@@ -129,10 +130,7 @@ thread_local! {
 /// of the inner axis, at most one for each slab. For tests of every tile and for benchmarks that compare them; in a run
 /// the shape decides.
 pub fn with_cut<R>(tile: &'static str, splits: usize, work: impl FnOnce() -> R) -> R {
-    let before = WANTED.replace(Some((tile, splits)));
-    let result = work();
-    WANTED.set(before);
-    result
+    with_setting(&WANTED, Some((tile, splits)), work)
 }
 
 /// All tiles for this arithmetic.
