@@ -116,7 +116,7 @@ fn forward(mut from: impl Read, mut to: impl Write) {
             lines += usize::from(chunk[end] == b'\n');
             (end, bytes) = (end + 1, bytes + 1);
         }
-        // Nobody may be reading, which is no reason to stop the kernels.
+        // The kernels go on if standard error is closed.
         let _ = to.write_all(&chunk[..end]);
         left_out += chunk[end..].iter().filter(|own| **own == b'\n').count();
         is_cut |= end < chunk.len();

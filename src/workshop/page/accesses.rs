@@ -96,7 +96,7 @@ pub(super) fn drawn(launch: &LaunchSample, request: &SampledRequest, sample: &Sa
     let units = |count: u64| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
     // An array that begins within a sector costs one more, which a GPU's does not.
     let of_start = u64::from(request.start != 0 && !request.is_shared);
-    let is_poor = is_poor(request.transactions - of_start, request.least);
+    let is_poor = is_poor(request.transactions.saturating_sub(of_start), request.least);
     let verb = if request.is_write { "writes" } else { "reads" };
     let [x, y, z] = request.block;
     let lanes = request.lanes.iter().flatten().count();
