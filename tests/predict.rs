@@ -338,7 +338,7 @@ fn data_that_is_not_the_model_s_is_refused() {
         ("run gap.csv", "trained without missing values"),
         ("run nosuch.csv", "nosuch.csv"),
         ("run", "DATA"),
-        ("run --split test", "has no test part; --split chooses another"),
+        ("run --split test", "error: data.csv: has no test part; --split chooses another"),
         ("run/best.safetensors --split valid", "DATA: is needed, since a checkpoint"),
         ("run - --split valid", "--split: does not apply to standard input"),
         ("run data.csv --output no/out.csv", "no folder no; make it first"),

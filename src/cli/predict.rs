@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
 
 /// The samples to predict.
 fn read(predictor: &Predictor, arguments: &Arguments) -> Result<Samples, Error> {
-    match (&arguments.data, arguments.split) {
+    let samples = match (&arguments.data, arguments.split) {
         (Some(data), Some(_)) if data == STANDARD_INPUT => {
             let message = "does not apply to standard input, which is not in parts: give a file";
             Err(Error::field("split", message))
@@ -131,7 +131,14 @@ fn read(predictor: &Predictor, arguments: &Arguments) -> Result<Samples, Error> 
         }
         (data, Some(split)) => predictor.read_part(data.as_deref(), split.part()),
         (data, None) => predictor.read(data.as_deref().unwrap_or_default()),
-    }
+    };
+    samples.map_err(|error| match error {
+        // Here the data is no flag.
+        Error::Input { subject, message } => {
+            Error::input(subject.strip_prefix("`data` ").unwrap_or(&subject), message)
+        }
+        other => other,
+    })
 }
 
 /// The place of the predictions, which must be no file that is read.

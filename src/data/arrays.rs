@@ -391,7 +391,7 @@ fn describe(samples: &Samples) -> String {
 }
 
 /// Where an element is in a tensor, counted from 0.
-fn place(element: usize, shape: &[usize]) -> String {
+pub(super) fn place(element: usize, shape: &[usize]) -> String {
     let names: &[&str] = match shape.len() {
         1 | 2 => &["row", "column"],
         _ => &["image", "channel", "row", "column"],

@@ -93,19 +93,18 @@ impl Dataset {
             }
         };
         let message = match &arrays.train.targets {
+            _ if arrays.train.len() == 1 => {
+                "has one training sample: to learn, a model needs at least two".into()
+            }
             Targets::Classes(classes) if is_constant(classes, 1) => format!(
                 "all {} training samples are of {}; to learn, a model needs samples of at least two classes",
                 classes.len(),
                 self.class_name(classes[0] as usize)
             ),
-            Targets::Values { values, columns }
-                if values.len() > *columns && is_constant(values, *columns) =>
-            {
-                format!(
-                    "all {} training samples have the same targets, so there is nothing to learn",
-                    values.len() / columns
-                )
-            }
+            Targets::Values { values, columns } if is_constant(values, *columns) => format!(
+                "all {} training samples have the same targets, so there is nothing to learn",
+                values.len() / columns
+            ),
             _ => return Ok(()),
         };
         Err(Error::input(format!("`data` {}", self.name), message))
@@ -119,7 +118,7 @@ impl Dataset {
         };
         match names {
             Some(names) if names[class].parse::<i64>().is_ok() => format!("class {}", names[class]),
-            Some(names) => names[class].clone(),
+            Some(names) => format!("'{}'", names[class]),
             None => format!("class {class}"),
         }
     }
@@ -184,5 +183,7 @@ mod tests {
             assert!(error.starts_with(&format!("`data` some: {expected}")), "{error}");
         }
         assert!(dataset(&[0, 0, 1], 2).check_targets().is_ok());
+        let error = dataset(&[1], 2).check_targets().unwrap_err().to_string();
+        assert!(error.contains("has one training sample"), "{error}");
     }
 }

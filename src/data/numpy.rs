@@ -94,8 +94,8 @@ fn members(bytes: &[u8], path: &Path, role: &Role) -> Result<Found> {
         let Some(name) = member.name.strip_suffix(".npy") else { continue };
         let wrong = |what: String| Error::file(path, format!("array '{name}': {what}"));
         let content = zip::content(bytes, member).map_err(wrong)?;
-        let array = Array::parse(&content).map_err(wrong)?;
-        if found.insert(name.to_owned(), array.for_name(role(name))).is_some() {
+        let array = Array::parse(&content).and_then(|own| own.for_name(role(name)));
+        if found.insert(name.to_owned(), array.map_err(wrong)?).is_some() {
             return Err(wrong("is there twice".into()));
         }
     }
@@ -119,9 +119,8 @@ fn in_files(paths: Vec<PathBuf>, role: &Role) -> Result<Found> {
     let mut found = BTreeMap::new();
     for path in paths {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let array = Array::parse(&read(&path)?).map_err(|what| Error::file(&path, what))?;
-        let array = array.for_name(role(&name));
-        found.insert(name, array);
+        let array = Array::parse(&read(&path)?).and_then(|own| own.for_name(role(&name)));
+        found.insert(name, array.map_err(|what| Error::file(&path, what))?);
     }
     Ok(found)
 }
@@ -194,7 +193,7 @@ impl Array {
     }
 
     /// The array with the type that data of this name has, where it can be converted without asking.
-    fn for_name(self, name: &str) -> Array {
+    fn for_name(self, name: &str) -> std::result::Result<Array, String> {
         let is = |end: &str| name.ends_with(end);
         let target = match self.dtype {
             Dtype::U8 | Dtype::I32 if is("labels") => Dtype::I64,
@@ -205,10 +204,11 @@ impl Array {
             own => own,
         };
         if target == self.dtype {
-            return self;
+            return Ok(self);
         }
         let bytes = match self.dtype {
             Dtype::F64 => {
+                self.check_range()?;
                 converted(&self.bytes, |own| (f64::from_le_bytes(own) as f32).to_le_bytes())
             }
             Dtype::I64 => {
@@ -225,7 +225,18 @@ impl Array {
             }
             _ => converted(&self.bytes, |[own]: [u8; 1]| f32::from(own).to_le_bytes()),
         };
-        Array { dtype: target, bytes, ..self }
+        Ok(Array { dtype: target, bytes, ..self })
+    }
+
+    /// Refuses a number of 64 bits that would be infinite in 32.
+    fn check_range(&self) -> std::result::Result<(), String> {
+        let numbers = self.bytes.as_chunks().0.iter().map(|own| f64::from_le_bytes(*own));
+        let is_too_large = |own: &f64| own.is_finite() && (*own as f32).is_infinite();
+        let mut numbers = numbers.enumerate();
+        let found = numbers.find(|(_, own)| is_too_large(own));
+        let Some((element, number)) = found else { return Ok(()) };
+        let place = arrays::place(element, &self.shape);
+        Err(format!("has {number:e} at {place}, too large for 32 bits: scale the numbers down"))
     }
 }
 

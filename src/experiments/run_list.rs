@@ -134,9 +134,11 @@ impl RunSummary {
         if metrics.exists() {
             history.read(&metrics)?;
         }
-        let last = RunDirectory::last(path);
-        let progress =
-            if last.exists() { Some(Checkpoint::read(&last)?.record.progress) } else { None };
+        // The best model's record knows its epoch where the last checkpoint is gone.
+        let checkpoints = [RunDirectory::last(path), RunDirectory::best(path)];
+        let checkpoint = checkpoints.iter().find(|own| own.exists());
+        let progress = checkpoint.map(|own| Checkpoint::read(own)).transpose()?;
+        let progress = progress.map(|own| own.record.progress);
         let best_epoch = progress.as_ref().and_then(|own| own.best_epoch);
         let best = history.epochs().iter().find(|own| Some(own.epoch) == best_epoch);
         let test = history.test();

@@ -143,7 +143,7 @@ fn on_names(arrays: &Arrays, known: Option<&[String]>) -> Option<String> {
         .iter()
         .take(3)
         .enumerate()
-        .map(|(class, name)| format!("{class} is {name}"))
+        .map(|(class, name)| format!("{class} is '{name}'"))
         .collect();
     let more = if names.len() > 3 { ", .." } else { "" };
     Some(format!("{sides}: class {}{more} (sorted by name)", first.join(", ")))

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::fit::kind;
 use super::run::{Run, find_data};
 use super::settings::{DataConfig, RunConfig, is_generated};
-use crate::data::{self, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind};
+use crate::data::{
+    self, Content, Dataset, LoadOptions, Missing, Normalize, Part, TableOptions, TargetKind,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::learn::{ModelRecord, RunDirectory, check_output, locate, memory, read_record};
@@ -19,7 +21,7 @@ pub(super) struct ModelSource {
     /// The place of the data.
     pub data: String,
     run: Option<PathBuf>,
-    /// The fingerprint of the run's data; `None` for other data.
+    /// The fingerprint of the run's data.
     fingerprint: Option<String>,
     /// Whether the data is not the run's own.
     is_other: bool,
@@ -34,7 +36,7 @@ impl ModelSource {
         let is_other = data.is_some();
         let (file, run) = locate(source)?;
         let (config, fingerprint) = match run.as_deref().map(Run::config_of).transpose()? {
-            Some((config, fingerprint)) => (Some(config), fingerprint.filter(|_| !is_other)),
+            Some((config, fingerprint)) => (Some(config), fingerprint),
             None => (None, None),
         };
         let record = read_record(&file)?.1;
@@ -85,9 +87,15 @@ impl ModelSource {
         }
         let dataset = data::load_with(data, kind, &options)?;
         let mut notes = dataset.notes();
-        if self.fingerprint.as_ref().is_some_and(|own| *own != dataset.fingerprint) {
+        let differs = self.fingerprint.as_ref().is_some_and(|own| *own != dataset.fingerprint);
+        if differs && !is_other {
             notes.push(format!(
                 "{data} or the run's settings have changed since training, so these samples may include training samples"
+            ));
+        }
+        if differs && *is_other && split == Some(Part::Valid) && is_divided(&dataset) {
+            notes.push(format!(
+                "{data} differs from the training data: if they share samples, the valid part may include training samples"
             ));
         }
         let part = split.unwrap_or_else(|| usual_part(&dataset, *is_other));
@@ -146,6 +154,14 @@ fn usual_part(dataset: &Dataset, is_other: bool) -> Part {
         Some(part) => part,
         None if is_other => Part::Train,
         None => Part::Test,
+    }
+}
+
+/// Whether the training part was divided from samples that were not in parts; of a text this is not known.
+fn is_divided(dataset: &Dataset) -> bool {
+    match &dataset.content {
+        Content::Arrays(arrays) => arrays.train.numbers.is_some(),
+        Content::Text(_) => true,
     }
 }
 

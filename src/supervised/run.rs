@@ -1,6 +1,7 @@
 //! A run from the command line: from a configuration to a directory.
 
 use std::fs;
+use std::iter;
 use std::path::Path;
 
 use super::batches::{self, BatchSource};
@@ -180,17 +181,19 @@ pub(super) fn check_same_data(
 }
 
 /// Finds a run's data. A relative path is relative to the folder in which the run was started, which is not stored. So
-/// it is tried from the current folder, then from each folder around the run, innermost first.
+/// it is tried from the current folder, then from each folder around the run, innermost first. The run itself may be named
+/// like its data.
 ///
 /// # Errors
 /// Where it is in none of them.
 pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
-    if is_generated(data) || Path::new(data).exists() {
+    if is_generated(data) {
         return Ok(data.to_owned());
     }
     let whole = fs::canonicalize(path).unwrap_or_default();
-    let candidates = whole.ancestors().skip(1).map(|folder| folder.join(data));
-    let found = candidates.filter(|candidate| candidate.exists());
+    let folders = iter::once(Path::new("")).chain(whole.ancestors().skip(1));
+    let candidates = folders.map(|folder| folder.join(data));
+    let found = candidates.filter(|own| fs::canonicalize(own).is_ok_and(|place| place != whole));
     let mut found = found.filter_map(|candidate| candidate.to_str().map(str::to_owned));
     found.next().ok_or_else(|| {
         let message = match Path::new(data).is_absolute() {

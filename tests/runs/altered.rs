@@ -180,6 +180,32 @@ fn an_evaluation_is_of_the_best_model_on_the_run_s_data() {
 }
 
 #[test]
+fn a_validation_on_other_data_may_include_training_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 0, 0]);
+    ends_with(0, folder, &format!("{MLP} --epochs 1 --out run"));
+    let validation = "eval run --split valid --data data.safetensors";
+    let note = "may include training samples";
+    assert!(!ends_with(0, folder, validation).1.contains(note));
+    write_vectors(folder, [61, 0, 0]);
+    assert!(ends_with(0, folder, validation).1.contains(note));
+    // It has a validation part of its own.
+    write_vectors(folder, [61, 20, 0]);
+    assert!(!ends_with(0, folder, validation).1.contains(note));
+}
+
+#[test]
+fn a_run_may_have_the_name_of_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_vectors(folder, [60, 20, 20]);
+    ends_with(0, folder, &format!("{MLP} --epochs 1 --out runs/data.safetensors"));
+    ends_with(0, &folder.join("runs"), "eval data.safetensors");
+    ends_with(0, &folder.join("runs/data.safetensors"), "eval .");
+}
+
+#[test]
 fn damaged_files_of_a_run_are_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

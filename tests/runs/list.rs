@@ -32,6 +32,12 @@ fn runs_are_listed_with_their_results_and_states() {
         let (text, _) = ends_with(0, folder, &format!("runs --json {arguments}"));
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
+    let of_best = |run: &serde_json::Value| (run["best_epoch"].clone(), run["valid_loss"].clone());
+    let whole = of_best(&objects("runs/run-10")[0]);
+    let [last, aside] = ["runs/run-10/last.safetensors", "aside"].map(|own| folder.join(own));
+    fs::rename(&last, &aside).unwrap();
+    assert!(whole.0.is_u64() && of_best(&objects("runs/run-10")[0]) == whole);
+    fs::rename(&aside, &last).unwrap();
     let metrics = fs::read_to_string(folder.join("runs/run-10/metrics.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =
         metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -127,7 +127,7 @@ fn classes_with_names_on_one_side_are_remarked_on() {
     ends_with(0, folder, &format!("{train} --data numbers.safetensors --out numbered"));
     for (run, data) in [("named", "numbers.safetensors"), ("numbered", "pictures")] {
         let (_, stderr) = ends_with(0, folder, &format!("eval {run} --split valid --data {data}"));
-        let told = "only numbers: class 0 is a, 1 is b (sorted by name)";
+        let told = "only numbers: class 0 is 'a', 1 is 'b' (sorted by name)";
         assert!(stderr.contains(told), "{run}: {stderr}");
     }
     let (_, stderr) = ends_with(0, folder, "eval named --split valid");

@@ -110,7 +110,7 @@ fn what_a_folder_of_images_leaves_out_is_told_by_kind() {
         "3 named pipes left out: only regular files are read",
         "2 outside the class folders left out: an image's class is the folder it is in",
         "folders not read: validation; only train, valid (or val) and test are",
-        "2 classes; training samples: 8 of a, 8 of b",
+        "2 classes; training samples: 8 of 'a', 8 of 'b'",
     ] {
         assert_eq!(stderr.matches(&format!("data    {line}\n")).count(), 1, "{line}: {stderr}");
     }

@@ -30,7 +30,10 @@ impl Cell {
     pub fn number(self, text: &str) -> Result<f32, String> {
         match self {
             Cell::Number(number) if (number as f32).is_finite() => Ok(number as f32),
-            Cell::Number(_) => Err(format!("{text} is not a finite number of 32 bits")),
+            Cell::Number(number) if number.is_finite() => {
+                Err(format!("{text} is too large for 32 bits: scale the numbers down"))
+            }
+            Cell::Number(_) => Err(format!("{text} is not finite")),
             Cell::Text if has_decimal_comma(text) => {
                 Err(format!("\"{text}\" is not a number: {DECIMAL_POINT}"))
             }

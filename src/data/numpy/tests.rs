@@ -132,6 +132,11 @@ fn numbers_of_other_types_are_converted() {
     );
     let arrays = parse(&file, Path::new("some"), &options()).unwrap();
     assert_eq!(arrays.train.inputs, Inputs::Bytes(vec![1, 2, 3, 4]));
+    let large = npy("'<f8'", "False", "(2, 1)", &bytes(&[1.0, 1e300]));
+    let file = npz(&[("inputs.npy", large), ("targets.npy", floats("(2,)", &[1.0, 2.0]))], false);
+    let error = parse(&file, Path::new("some"), &options()).unwrap_err().to_string();
+    let expected = "some: array 'inputs': has 1e300 at row 1, column 0, too large for 32 bits: scale the numbers down";
+    assert_eq!(error, expected);
 }
 
 #[test]
