@@ -140,6 +140,11 @@ impl Way {
         cut: None,
     };
 
+    /// Which gradients are computed: the bias's from a gradient that is not rounded, in f32 or tf32.
+    fn wanted_of(factors: Factors) -> [bool; 3] {
+        [true, true, matches!(factors, Factors::F32 | Factors::Tf32)]
+    }
+
     fn cut<R>(self, work: impl FnOnce() -> R) -> R {
         match self.cut {
             Some((tile, parts)) => with_cut(tile, parts, work),
@@ -213,10 +218,10 @@ fn tensor_core_cases() -> Vec<Case> {
     for &shape in &shapes()[..19] {
         let way = Way { factors: Factors::Tf32, twice: true, ..Way::USUAL };
         case(shape, " tf32 twice".into(), way);
-        let way = Way { factors: Factors::RoundedTf32, twice: true, ..Way::USUAL };
+        let (factors, wanted) = (Factors::RoundedTf32, [true, true, false]);
+        let way = Way { factors, wanted, twice: true, ..Way::USUAL };
         case(shape, " tf32 twice, rounded dy".into(), way);
-        let way = Way { factors: Factors::Bf16, wanted: [true, true, false], ..Way::USUAL };
-        case(shape, " bf16".into(), way);
+        case(shape, " bf16".into(), Way { factors: Factors::Bf16, wanted, ..Way::USUAL });
     }
     for factors in Factors::ON_TENSOR_CORES {
         for (tile, size) in [("32", 32), ("64", 64), ("128", 128)] {
@@ -264,7 +269,7 @@ fn relu_cases() -> Vec<Case> {
             for (tile, parts) in [("32", 1), ("64", 1), ("128", 1), ("32", 2)] {
                 let name = format!("{} {factors:?} relu tile {tile} parts {parts}", title(shape));
                 let cut = Some((tile, parts));
-                let wanted = [true, true, factors != Factors::Bf16];
+                let wanted = Way::wanted_of(factors);
                 let way = Way { factors, relu: true, cut, wanted, ..Way::USUAL };
                 cases.push(Case::new(name, terms(shape), run(shape, way)).of(factors));
             }
@@ -293,7 +298,7 @@ fn store_cases() -> Vec<Case> {
                 cases.push(Case::new(name, terms(shape), run(shape, way)).of(factors));
             };
             for has_vectors in [true, false] {
-                case(whole_tile(size, has_vectors), false, [true, true, factors != Factors::Bf16]);
+                case(whole_tile(size, has_vectors), false, Way::wanted_of(factors));
             }
             // A matrix product.
             if factors == Factors::RoundedTf32 {

@@ -173,7 +173,9 @@ pub(super) fn convolution<C: Convolution>(
     let Conv2dConfig { stride, padding, groups } = own.geometry().config;
     trace::note(Operation::Convolution { stride, padding, groups }, &inputs, &[&out]);
     let (x, weight, has_bias) = (x.detach(), weight.detach(), bias.is_some());
-    let rounding = C::IS_PRODUCT.then(Rc::<Rounding>::default);
+    // The bias's gradient is a sum in f32, which needs all of the gradient's bits.
+    let has_sum = bias.is_some_and(|bias| bias.node().is_some());
+    let rounding = (C::IS_PRODUCT && !has_sum).then(Rc::<Rounding>::default);
     let wanted = rounding.clone().map(|rounding| -> Rc<dyn Any> { rounding });
     let out = record_wanting(wanted, out, &inputs, move |dy, gradients| {
         let dy = &kept.as_ref().map_or_else(|| dy.clone(), |y| relu_gradient(y, dy));
