@@ -25,6 +25,11 @@ type Outcome<T> = Result<T, String>;
 const SIMULATOR: &str = "src/device/gpu/simulator";
 const KERNEL_OF_THE_GUIDE: &str = "tests/adding_an_op/softplus.cu";
 
+/// Operating systems and processors that the simulator is written for. On macOS nobody has tried it.
+#[cfg(feature = "simulator")]
+const SIMULATOR_TARGETS: [[&str; 2]; 3] =
+    [["linux", "x86_64"], ["linux", "aarch64"], ["macos", "aarch64"]];
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-env=ALRAO_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
@@ -212,8 +217,11 @@ fn simulator_library() -> Outcome<()> {
 fn simulator_library() -> Outcome<()> {
     let target = ["CARGO_CFG_TARGET_OS", "CARGO_CFG_TARGET_ARCH"]
         .map(|name| env::var(name).unwrap_or_default());
-    if target != ["linux", "x86_64"] {
-        return Err(format!("it runs on Linux on x86-64, not on {} on {}", target[0], target[1]));
+    let [system, architecture] = target;
+    if !SIMULATOR_TARGETS.contains(&[&*system, &architecture]) {
+        return Err(format!(
+            "it does not run on {system} on {architecture}: scripts/Containerfile has a system"
+        ));
     }
     let compiler = cc::Build::new()
         .cpp(true)
@@ -226,7 +234,7 @@ fn simulator_library() -> Outcome<()> {
     let objects = |sources: Vec<PathBuf>| {
         let jobs = sources.into_iter().map(|source| {
             let mut command = compiler.to_command();
-            simulator_flags(&mut command);
+            simulator_flags(&mut command, &architecture);
             // As nvcc fuses multiplications and additions.
             command.arg("-ffp-contract=fast");
             Job { output: output(&source, "o", &command), source, command }
@@ -242,21 +250,26 @@ fn simulator_library() -> Outcome<()> {
     of_tests.push(KERNEL_OF_THE_GUIDE.into());
     archive("alrao_test_kernels", &objects(of_tests)?)?;
     println!("cargo:rustc-link-search=native={}", out_dir().display());
-    // Kernels that are compiled while the program runs call these.
-    for symbols in ["simulator_*", "_ZN9simulator*"] {
-        println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol={symbols}");
-    }
-    // Names of files and lines, of which the kernels have many, in a third of the bytes.
-    println!("cargo:rustc-link-arg=-Wl,--compress-debug-sections=zlib");
-    // Drops the names of local symbols, a megabyte: faults are named by file and line.
-    println!("cargo:rustc-link-arg=-Wl,--discard-all");
+    // Kernels that are compiled while the program runs call the simulator.
+    let flags: &[&str] = match &*system {
+        "macos" => &["-export_dynamic"],
+        _ => &[
+            "--export-dynamic-symbol=simulator_*",
+            "--export-dynamic-symbol=_ZN9simulator*",
+            // Names of files and lines, of which the kernels have many, in a third of the bytes.
+            "--compress-debug-sections=zlib",
+            // Drops the names of local symbols, a megabyte: faults are named by file and line.
+            "--discard-all",
+        ],
+    };
+    flags.iter().for_each(|flag| println!("cargo:rustc-link-arg=-Wl,{flag}"));
     Ok(())
 }
 
 #[cfg(feature = "simulator")]
-fn simulator_flags(command: &mut Command) {
+fn simulator_flags(command: &mut Command, architecture: &str) {
     let cpu = setting("ALRAO_HOST_CPU").unwrap_or_else(|| "native".into());
-    command.arg(format!("-march={cpu}")).args(flags::ALL).args([
+    command.args(flags::of_processor(architecture, &cpu)).args(flags::ALL).args([
         // A third of -O3's compile time. Without the second flag g++ does not fuse multiplications and additions.
         "-O1",
         "-fexpensive-optimizations",

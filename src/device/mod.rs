@@ -154,8 +154,8 @@ impl Device {
 
     #[cfg(not(has_simulator))]
     fn open_simulator(_: Option<usize>) -> Result<Device> {
-        let message = "this program was built without it: build it again on Linux on x86-64 with a C++ compiler; or use \
-                       `device` cpu";
+        let message = "this program was built without it: build it again with a C++ compiler, on Linux on x86-64 or aarch64, \
+                       which scripts/Containerfile has; or use `device` cpu";
         Err(Error::device("simulator", message))
     }
 

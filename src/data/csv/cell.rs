@@ -33,7 +33,7 @@ impl Cell {
             Cell::Number(number) if number.is_finite() => {
                 Err(format!("{text} is too large for 32 bits: scale the numbers down"))
             }
-            Cell::Number(_) => Err(format!("{text} is not finite")),
+            Cell::Number(_) => Err(format!("{text} is not a finite number")),
             Cell::Text if has_decimal_comma(text) => {
                 Err(format!("\"{text}\" is not a number: {DECIMAL_POINT}"))
             }

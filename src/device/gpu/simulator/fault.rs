@@ -1,8 +1,8 @@
 //! The signal that ended a kernel, and what it means.
 
+use super::machine::time_is_up;
 use super::source::{FRAMES, source_of};
 use super::stacks::STACK_BYTES;
-use super::watchdog::time_is_up;
 
 /// `si_code` of a signal that the operating system raised without an address.
 const FROM_THE_SYSTEM: i32 = 128;
@@ -37,7 +37,7 @@ impl Fault {
                 "still running at its time limit: an endless loop, or it waits for another block"
                     .into()
             }
-            libc::SIGILL => "an index out of range or a misaligned access".into(),
+            libc::SIGILL | libc::SIGTRAP => "an index out of range or a misaligned access".into(),
             libc::SIGFPE => "an integer divided by zero".into(),
             _ if in_stack_guard => {
                 format!("more than {STACK_BYTES} bytes of local variables in one thread")

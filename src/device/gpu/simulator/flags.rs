@@ -17,6 +17,21 @@ pub(crate) const ALL: [&str; 12] = [
     "-fstack-clash-protection",
 ];
 
+/// The flags for a processor of this architecture; `cpu` is its name in the compiler's words, or `native`.
+pub(crate) fn of_processor(architecture: &str, cpu: &str) -> Vec<String> {
+    match architecture {
+        // Kernels are linked without the compiler's library, which has atomics; return addresses are read, so none is signed; and nvcc's
+        // `char` has a sign.
+        "aarch64" => vec![
+            format!("-mcpu={cpu}"),
+            "-mno-outline-atomics".into(),
+            "-mbranch-protection=none".into(),
+            "-fsigned-char".into(),
+        ],
+        _ => vec![format!("-march={cpu}")],
+    }
+}
+
 /// Makes the compiler insert a call before each memory access. The functions are ours, not the thread sanitizer's. Neither products and
 /// sums are fused nor functions as inexact as a GPU's: kernels must be right with both arithmetics.
 #[allow(dead_code)]

@@ -45,7 +45,9 @@ impl HostCompiler {
         let mut command = Command::new(&self.path);
         // Messages in English.
         command.env("LC_ALL", "C");
-        command.args(flags::ALL).arg("-march=native").arg("-fvisibility=hidden");
+        let cpu = env::var("ALRAO_HOST_CPU").ok().filter(|cpu| !cpu.is_empty());
+        command.args(flags::ALL).arg("-fvisibility=hidden");
+        command.args(flags::of_processor(env::consts::ARCH, cpu.as_deref().unwrap_or("native")));
         let reporting = flags::REPORTING.into_iter().filter(|flag| {
             !self.is_clang || !(flag.starts_with("--param") || *flag == "-fno-tree-sra")
         });
@@ -59,7 +61,11 @@ impl HostCompiler {
 
     /// Adds the flags for a shared library, without the sanitizer's own library.
     pub fn link(command: &mut Command, library: &Path) {
-        command.args(["-shared", "-nodefaultlibs", "-o"]).arg(library).args(["-lm", "-lc"]);
+        command.args(["-shared", "-nodefaultlibs", "-o"]).arg(library);
+        match cfg!(target_os = "macos") {
+            true => command.args(["-undefined", "dynamic_lookup", "-lSystem"]),
+            false => command.args(["-lm", "-lc"]),
+        };
     }
 
     /// Links objects to a shared library.

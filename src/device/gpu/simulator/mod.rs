@@ -14,7 +14,9 @@ mod job;
 mod launch_accesses;
 mod library;
 mod limits;
+mod machine;
 mod memory;
+#[cfg(target_arch = "x86_64")]
 mod processor;
 #[cfg(test)]
 mod race_tests;
@@ -157,8 +159,8 @@ fn add_traffic(sums: &mut TrafficByPlace, kernel: &'static str, seen: Vec<PlaceT
 
 impl Simulator {
     pub fn new(threads: Option<usize>, options: SimulatorOptions) -> Result<Self> {
-        let failed = |message| Error::Device { device: "simulator".into(), message };
-        processor::check().map_err(failed)?;
+        #[cfg(target_arch = "x86_64")]
+        processor::check().map_err(|message| Error::device("simulator", message))?;
         #[cfg(test)]
         checked::load_all();
         let is_to_check = options.library.is_none() && is_checked();

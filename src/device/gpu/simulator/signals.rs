@@ -6,11 +6,12 @@ use corosensei::trap::CoroutineTrapHandler;
 
 use super::abi::context;
 use super::fault::{Fault, WORDS};
-use super::watchdog::time_is_up;
+use super::machine::{go_on_with, stack_and_instruction, time_is_up};
 use super::worker::Worker;
 
-fn signals() -> [i32; 5] {
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, time_is_up()]
+/// A compiler's trap is an illegal instruction on x86-64, and a breakpoint on aarch64.
+fn signals() -> [i32; 6] {
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE, time_is_up()]
 }
 
 /// The handlers that were installed before, in the order of [`signals`].
@@ -93,15 +94,14 @@ unsafe fn leave_kernel(
         if worker.is_null() {
             return false;
         }
-        let registers = &mut (*machine).uc_mcontext.gregs;
+        let [stack, instruction] = stack_and_instruction(machine);
         let Some(trap) = (*worker).trap else { return false };
-        if !trap.stack_ptr_in_bounds(registers[libc::REG_RSP as usize] as usize) {
+        if !trap.stack_ptr_in_bounds(stack) {
             return false;
         }
         if signal == time_is_up() && (*worker).is_in_hook.get() {
             return false;
         }
-        let stack = registers[libc::REG_RSP as usize] as usize;
         // A block that runs for ever may be in a function that a kernel has called.
         let words = match signal == time_is_up() {
             true => words(stack, &trap),
@@ -111,19 +111,10 @@ unsafe fn leave_kernel(
             signal,
             code: (*info).si_code,
             address: (*info).si_addr() as usize,
-            instruction: registers[libc::REG_RIP as usize] as usize,
+            instruction,
             words,
         });
-        let new = trap.setup_trap_handler(|| ());
-        for (register, value) in [
-            (libc::REG_RIP, new.rip),
-            (libc::REG_RSP, new.rsp),
-            (libc::REG_RBP, new.rbp),
-            (libc::REG_RDI, new.rdi),
-            (libc::REG_RSI, new.rsi),
-        ] {
-            registers[register as usize] = value as i64;
-        }
+        go_on_with(machine, trap.setup_trap_handler(|| ()));
     }
     true
 }

@@ -4,13 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::machine::time_is_up;
+
 /// The time between two rounds of the watchdog.
 const ROUND: Duration = Duration::from_millis(50);
-
-/// The watchdog's own signal.
-pub(super) fn time_is_up() -> i32 {
-    libc::SIGRTMIN() + 7
-}
 
 /// Milliseconds since the first call, plus one.
 pub(super) fn now() -> u64 {
