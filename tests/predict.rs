@@ -323,6 +323,7 @@ fn data_that_is_not_the_model_s_is_refused() {
     ] {
         fs::write(folder.join(name), content).unwrap();
     }
+    let no_part = format!("error: {}/data.csv: has no test part; --split", folder.display());
     let takes = "the model takes 'length', 'a', 'b'; 'larger', which it predicts, may be there too";
     for (arguments, culprit) in [
         ("run more.csv", "more.csv: has the column 'c', which the model does not take"),
@@ -338,7 +339,7 @@ fn data_that_is_not_the_model_s_is_refused() {
         ("run gap.csv", "trained without missing values"),
         ("run nosuch.csv", "nosuch.csv"),
         ("run", "DATA"),
-        ("run --split test", "error: data.csv: has no test part; --split chooses another"),
+        ("run --split test", &*no_part),
         ("run/best.safetensors --split valid", "DATA: is needed, since a checkpoint"),
         ("run - --split valid", "--split: does not apply to standard input"),
         ("run data.csv --output no/out.csv", "no folder no; make it first"),

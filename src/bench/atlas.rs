@@ -38,7 +38,7 @@ const STYLE: &str = "
 a { color: inherit } h2 { scroll-margin-top: 1rem; border-top: 1px solid var(--line); padding-top: 1.2rem }
 p.note { color: var(--faint); margin: .2rem 0 } table.kernels { font-size: .85rem } table.kernels td, table.kernels th { padding: .18rem .5rem }
 table td.text, table th.text { text-align: left } table.contents td.text { min-width: 16rem } td code { font-size: .92em }
-table.kernels td.text { white-space: nowrap }
+table.kernels td.text { white-space: nowrap } table.kernels td.text:last-child { white-space: normal; min-width: 12rem; max-width: 24rem; overflow-wrap: anywhere }
 ";
 
 /// What the page shows.
@@ -252,12 +252,18 @@ fn row(gpu: &GpuModel, own: &Entry, is_measured: bool) -> String {
         whole(registers),
         whole(shared),
         occupancy.map_or_else(none, |own| format!("{:.0}%", 100.0 * own)),
-        of_launch(|row| row.bytes).map_or_else(none, |own| format!("{own:.3}")),
-        of_launch(|row| row.operations).map_or_else(none, |own| format!("{own:.1}")),
+        of_launch(|row| row.bytes).map_or_else(none, figures),
+        of_launch(|row| row.operations).map_or_else(none, figures),
         own.estimate.map_or_else(none, |own| format!("{:.2}", own.estimate.us)),
         own.estimate.map_or_else(none, |own| own.estimate.limit.name().to_owned()),
         own.row.map_or_else(|| "no workload".to_owned(), |row| escape(&row.workload))
     )
+}
+
+/// A number with at least three figures.
+fn figures(number: f64) -> String {
+    let before_point = if number > 0.0 { number.log10().floor() as i32 + 1 } else { 3 };
+    format!("{number:.0$}", (3 - before_point).clamp(0, 9) as usize)
 }
 
 /// The lines of a GPU.
@@ -281,6 +287,12 @@ mod tests {
             "A network (Lillicrap et al. 2015)."
         );
         assert_eq!(of("// One\n// sentence.\n\n"), "One sentence.");
+    }
+
+    #[test]
+    fn numbers_have_three_figures() {
+        let of = [0.0, 0.00012, 0.0999, 1.5, 42.0, 1234.5].map(figures);
+        assert_eq!(of, ["0", "0.000120", "0.0999", "1.50", "42.0", "1234"]);
     }
 
     #[test]

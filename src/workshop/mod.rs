@@ -21,6 +21,8 @@ mod factors;
 mod ladder;
 #[cfg(has_simulator)]
 mod launches;
+#[cfg(has_simulator)]
+mod measure;
 mod nvcc;
 pub mod page;
 mod reference;
@@ -36,7 +38,7 @@ mod translation;
 mod trial;
 
 #[cfg(not(has_simulator))]
-pub use absent::{limit_resources, run, try_out};
+pub use absent::{limit_resources, measure, run, try_out};
 #[cfg(has_simulator)]
 pub use child::{limit_resources, run};
 pub use column::Column;
@@ -44,10 +46,14 @@ pub use estimate::{Bound, busy_time};
 pub use exercises::{Course, EXERCISES, Exercise};
 pub use factors::Factors;
 pub use ladder::{LADDERS, Ladder, Versions};
+#[cfg(has_simulator)]
+pub use measure::measure;
 pub use nvcc::{NvccKernel, compile_with_nvcc};
 pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
-pub use report::{Counts, Failure, Fault, LineCounts, Report, Sample, SampledArray, Traffic};
+pub use report::{
+    Counts, Failure, Fault, LineCounts, Measured, Report, Sample, SampledArray, Traffic,
+};
 pub use resources::{Resources, resources};
 pub use source::{Grid, KernelFile, LaunchShape};
 #[cfg(has_simulator)]

@@ -1,6 +1,7 @@
 //! What nvcc makes of a kernel file: its registers and shared memory.
 
 use std::env;
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +27,44 @@ pub struct NvccKernel {
 /// # Errors
 /// [`Error::Input`] with nvcc's output, or if `NVCC` is no file.
 pub fn compile_with_nvcc(file: &KernelFile) -> Result<Option<Vec<NvccKernel>>> {
+    let flags = ["-cubin", "-arch=sm_90", "--resource-usage", "-Werror", "all-warnings"];
+    Ok(compile(file, &flags)?.map(|own| kernels(&own.report)))
+}
+
+/// A file as PTX.
+pub(super) struct Ptx {
+    pub text: CString,
+    /// The name of each kernel, and its symbol in the text.
+    pub symbols: Vec<(String, String)>,
+}
+
+/// Compiles a file with nvcc to PTX for a compute capability, such as 90; `None` as for [`compile_with_nvcc`].
+///
+/// # Errors
+/// As [`compile_with_nvcc`].
+pub(super) fn compile_to_ptx(file: &KernelFile, compute_capability: u32) -> Result<Option<Ptx>> {
+    let architecture = format!("-arch=compute_{compute_capability}");
+    let Some(compiled) = compile(file, &["-ptx", &architecture])? else { return Ok(None) };
+    let symbols = symbols(&String::from_utf8_lossy(&compiled.code));
+    let text = CString::new(compiled.code)
+        .map_err(|_| Error::file(&file.path, "nvcc's PTX has a zero byte"))?;
+    Ok(Some(Ptx { text, symbols }))
+}
+
+/// The kernels of PTX: names, and symbols, which stand behind `.entry`.
+fn symbols(ptx: &str) -> Vec<(String, String)> {
+    let entries = ptx.lines().filter_map(|line| line.split_once(".entry "));
+    let symbols = entries.map(|(_, rest)| rest.split('(').next().unwrap_or_default().trim());
+    symbols.map(|symbol| (plain(symbol), symbol.to_owned())).collect()
+}
+
+/// What nvcc wrote.
+struct Compiled {
+    code: Vec<u8>,
+    report: String,
+}
+
+fn compile(file: &KernelFile, flags: &[&str]) -> Result<Option<Compiled>> {
     let Some(nvcc) = find()? else { return Ok(None) };
     let failed = |error: std::io::Error| Error::write(Path::new("temporary folder"), error);
     let folder = tempfile::tempdir().map_err(failed)?;
@@ -33,24 +72,23 @@ pub fn compile_with_nvcc(file: &KernelFile) -> Result<Option<Vec<NvccKernel>>> {
         fs::write(folder.path().join(name), text).map_err(failed)?;
     }
     // A name of its own, since the file may exist in this program alone.
-    let source = folder.path().join("kernel.cu");
+    let [source, code] = ["kernel.cu", "kernel.code"].map(|name| folder.path().join(name));
     fs::write(&source, &file.text).map_err(failed)?;
     let mut command = Command::new(&nvcc);
-    command.args(["-cubin", "-arch=sm_90", "-std=c++17", "-O3", "-Werror", "all-warnings"]);
-    command.arg("--resource-usage").arg("-I").arg(folder.path());
+    command.args(flags).args(["-std=c++17", "-O3", "-I"]).arg(folder.path());
     let beside = file.path.parent().filter(|own| !own.as_os_str().is_empty());
     command.arg("-I").arg(beside.unwrap_or(Path::new(".")));
-    command.arg(&source).arg("-o").arg(folder.path().join("kernel.cubin"));
+    command.arg(&source).arg("-o").arg(&code);
     let output = command
         .output()
         .map_err(|error| Error::file(&nvcc, format!("cannot be started: {error}")))?;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned()
-        + &String::from_utf8_lossy(&output.stdout);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let report = text(&output.stderr) + &text(&output.stdout);
     match output.status.success() {
-        true => Ok(Some(kernels(&text))),
+        true => Ok(Some(Compiled { code: fs::read(&code).map_err(failed)?, report })),
         false => {
-            let text = text.replace(&source.display().to_string(), &file.name());
-            Err(Error::file(&file.path, format!("nvcc refuses it:\n{}", text.trim())))
+            let report = report.replace(&source.display().to_string(), &file.name());
+            Err(Error::file(&file.path, format!("nvcc refuses it:\n{}", report.trim())))
         }
     }
 }
@@ -113,5 +151,13 @@ mod tests {
         let own =
             |name: &str, registers, shared| NvccKernel { name: name.into(), registers, shared };
         assert_eq!(kernels(report), [own("add_up", 12, 0), own("add_parts", 66, 18432)]);
+    }
+
+    #[test]
+    fn ptx_has_a_symbol_for_each_kernel() {
+        let ptx =
+            ".visible .entry _Z6add_upPKfPf(\n.param .u64 a\n)\n.entry add_parts()\n// .func f\n";
+        let own = |name: &str, symbol: &str| (name.to_owned(), symbol.to_owned());
+        assert_eq!(symbols(ptx), [own("add_up", "_Z6add_upPKfPf"), own("add_parts", "add_parts")]);
     }
 }

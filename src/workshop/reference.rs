@@ -28,6 +28,20 @@ impl Reference {
         self.shapes.iter().map(|shape| shape.to_vec()).collect()
     }
 
+    /// Checks that a shape has all extents, none of which is 0.
+    ///
+    /// # Errors
+    /// A message that names the extents.
+    pub(super) fn check_shape(&self, shape: &[usize]) -> Result<(), String> {
+        match shape.len() == self.extents.len() && !shape.contains(&0) {
+            true => Ok(()),
+            false => Err(format!(
+                "has {shape:?}: give the extents [{}], each at least 1",
+                self.extents.join(", ")
+            )),
+        }
+    }
+
     /// A shape in words, such as `rows 33, columns 65`.
     pub fn describe(&self, shape: &[usize]) -> String {
         let extents = self.extents.iter().zip(shape);

@@ -17,6 +17,27 @@ pub struct Report {
     /// The accesses of the last shape that was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
+    /// The time on a GPU, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
+}
+
+/// The time of a file's launches on a GPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The GPU.
+    pub gpu: String,
+    /// The shape, in words.
+    pub shape: String,
+    /// Microseconds of all launches, one behind the other.
+    pub us: f64,
+}
+
+impl Measured {
+    /// The GPU and the shape.
+    pub fn in_words(&self) -> String {
+        format!("{}, for {}.", self.gpu, self.shape)
+    }
 }
 
 /// A kind of failure.
@@ -53,7 +74,7 @@ pub enum Fault {
 
 impl Fault {
     /// Parts of the simulator's messages, and what they tell.
-    const SIGNS: [(&str, Fault); 15] = [
+    const SIGNS: [(&str, Fault); 16] = [
         ("race: ", Fault::Race),
         ("reads unwritten memory", Fault::Unwritten),
         ("deadlock: ", Fault::Deadlock),
@@ -65,6 +86,7 @@ impl Fault {
         ("not a multiple of", Fault::Misaligned),
         ("illegal access", Fault::OutOfBounds),
         (" bytes past the end", Fault::OutOfBounds),
+        ("right behind the end", Fault::OutOfBounds),
         (" bytes before the start", Fault::OutOfBounds),
         ("of an array of", Fault::OutOfBounds),
         ("of the shared array", Fault::OutOfBounds),

@@ -24,6 +24,19 @@ pub struct Resources {
     pub is_pinned: bool,
 }
 
+impl Resources {
+    /// Where the figures of a ladder come from; `first` are those of a version that has some.
+    pub fn source(first: Option<Resources>) -> &'static str {
+        match first {
+            None => "unknown without nvcc",
+            Some(own) if own.is_pinned => {
+                "pinned: by nvcc 13.0.88 for sm_90 when the ladder was written, as no nvcc is at hand"
+            }
+            Some(_) => "by the nvcc at hand, for sm_90",
+        }
+    }
+}
+
 /// The resources of a file, from nvcc where it is at hand; `None` without nvcc for a file that is no version of a ladder.
 ///
 /// # Errors

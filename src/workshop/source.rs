@@ -262,18 +262,12 @@ impl Header {
         if shapes.is_empty() {
             return Err(Wrong::at(given, "`shapes` is empty: give at least one, or leave it out"));
         }
-        let is_wrong =
-            |shape: &&Vec<usize>| shape.len() != reference.extents.len() || shape.contains(&0);
-        match shapes.iter().find(is_wrong) {
-            None => Ok(shapes.clone()),
-            Some(shape) => {
-                let extents = reference.extents.join(", ");
-                let message = format!(
-                    "`shapes` has {shape:?}: give the extents [{extents}], each at least 1"
-                );
-                Err(Wrong::at(given, message))
-            }
+        for shape in shapes {
+            reference
+                .check_shape(shape)
+                .map_err(|message| Wrong::at(given, format!("`shapes` {message}")))?;
         }
+        Ok(shapes.clone())
     }
 
     fn needs(&self) -> HeaderResult<Vec<(Column, f64)>> {

@@ -6,6 +6,30 @@ use std::fmt::Write;
 /// The most threads of a block of a kernel without `__launch_bounds__`.
 const MOST_THREADS: &str = "1024";
 
+/// Functions of C's library that only a host has, besides those that end a program.
+const HOST_FUNCTIONS: [&str; 18] = [
+    "system",
+    "popen",
+    "fork",
+    "getenv",
+    "fopen",
+    "fprintf",
+    "fputs",
+    "puts",
+    "putchar",
+    "scanf",
+    "getchar",
+    "rand",
+    "srand",
+    "time",
+    "sleep",
+    "usleep",
+    "cudaMalloc",
+    "cudaMemcpy",
+];
+
+const FORM_OF_A_KERNEL: &str = "a kernel is written `__global__ void name(parameters)`";
+
 /// What the simulator cannot take, with its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Untranslatable {
@@ -77,8 +101,13 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// What is to be said of a word that no kernel can use; `None` for all others.
+    /// What is to be said of a word or sign that no kernel can use; `None` for all others.
     fn only_on_a_host(&self, place: usize) -> Option<String> {
+        let is_sign = |place: usize| self.tokens.get(place).is_some_and(|own| own.text == "<");
+        if (place..place + 3).all(is_sign) {
+            let message = "<<<..>>>: the program launches the kernels, as the header says: `block`, and `tile` or `grid`";
+            return Some(message.into());
+        }
         let Token { kind: Kind::Word, text, .. } = self.tokens[place] else { return None };
         let is_called =
             self.tokens.get(self.after_space(place + 1)).is_some_and(|own| own.text == "(");
@@ -91,8 +120,25 @@ impl<'a> Translation<'a> {
             "exit" | "_exit" | "quick_exit" | "abort" | "terminate" if is_own => Some(format!(
                 "{text}: a kernel cannot end the program; a thread ends by return, and assert(..) and __trap() stop the launch"
             )),
+            "main" if is_own => Some(
+                "main: leave it out; the program fills the arrays, launches the kernels and checks the results".into(),
+            ),
+            "cout" | "cerr" => Some(format!("{text}: a kernel prints by printf")),
+            _ if is_own && HOST_FUNCTIONS.contains(&text) && !self.defines(text) => {
+                Some(format!("{text}: only a host has this function, no kernel"))
+            }
             _ => None,
         }
+    }
+
+    /// Whether the file has a function of this name: behind a type stands the name.
+    fn defines(&self, name: &str) -> bool {
+        let code: Vec<&Token> = self.tokens.iter().filter(|own| own.kind != Kind::Other).collect();
+        code.windows(3).any(|own| {
+            let is_type =
+                own[0].kind == Kind::Word && !matches!(own[0].text, "return" | "else" | "do");
+            is_type && own[1].text == name && own[2].text == "("
+        })
     }
 
     fn copy(&mut self) -> Result<(), Untranslatable> {
@@ -124,7 +170,7 @@ impl<'a> Translation<'a> {
         if self.depth > 0 && !self.is_in_extern_c() {
             return Err(self.refused(start, "a kernel stands outside of all braces"));
         }
-        let (mut most, mut place, mut name) = (MOST_THREADS.to_owned(), start, None);
+        let (mut most, mut place, mut words) = (MOST_THREADS.to_owned(), start, Vec::new());
         while let Some(token) = self.tokens.get(place) {
             match (token.kind, token.text) {
                 (Kind::Word, "__launch_bounds__") => {
@@ -133,21 +179,19 @@ impl<'a> Translation<'a> {
                     place = end;
                     continue;
                 }
-                (Kind::Word, text) => name = Some(text),
+                (Kind::Word, text) => words.push(text),
                 (Kind::Sign, "(") => break,
                 (Kind::Sign, "<" | ";" | "{") => {
-                    return Err(self
-                        .refused(place, "a kernel is written `__global__ void name(parameters)`"));
+                    return Err(self.refused(place, FORM_OF_A_KERNEL));
                 }
                 _ => {}
             }
             place += 1;
         }
-        let Some(name) = name.filter(|name| !matches!(*name, "void" | "__global__")) else {
-            return Err(
-                self.refused(start, "a kernel is written `__global__ void name(parameters)`")
-            );
-        };
+        let (name, before) = words.split_last().unwrap_or((&"", &[]));
+        if *name == "void" || !before.contains(&"void") {
+            return Err(self.refused(start, FORM_OF_A_KERNEL));
+        }
         let _ = write!(self.text, "KERNEL({name}, {most}, ");
         self.keep_lines(start, place);
         self.next = place + 1;
@@ -424,11 +468,22 @@ mod tests {
             ("void f() {\n std::exit (1); }", "exit: a kernel cannot end"),
             ("void f() {\n abort(); }", "abort: a kernel cannot end"),
             ("void f() {\n throw 1; }", "throw: a kernel has no exceptions"),
+            ("void f() {\n system(\"ls\"); }", "system: only a host"),
+            ("void f() {\n int x = rand (); }", "rand: only a host"),
+            ("void f() {\n std::cout << 1; }", "cout: a kernel prints by printf"),
+            ("\nint main() {}", "main: leave it out"),
+            ("void f() {\n add<<<1, 32>>>(x); }", "<<<..>>>: the program launches"),
+            ("\n__global__ int f() {}", "a kernel is written `__global__ void"),
+            ("\n__global__ f() {}", "a kernel is written `__global__ void"),
         ] {
             let (line, message) = refused(source);
             assert!(line == 2 && message.starts_with(word), "{line}: {message}");
         }
-        for source in ["int exit = 1; // throw", "void f() { door.exit(); ways->exit(); }"] {
+        for source in [
+            "int exit = 1; // throw",
+            "void f() { door.exit(); ways->exit(); }",
+            "int x = 1 << 2 << 3; float time(int n); void f() { time(3); int rand = 2; main = rand; }",
+        ] {
             assert_eq!(super::translate(source).unwrap(), source);
         }
     }

@@ -178,7 +178,7 @@ fn cleaned(message: &str, library: &Library) -> String {
     places.fold(message, |message, place| message.replace(&format!(", inlined in {place}"), ""))
 }
 
-fn tensors(device: &Device, problem: &Problem) -> Vec<Option<Tensor>> {
+pub(super) fn tensors(device: &Device, problem: &Problem) -> Vec<Option<Tensor>> {
     problem.arguments.iter().map(|(_, value)| tensor(device, value)).collect()
 }
 
@@ -191,7 +191,7 @@ fn tensor(device: &Device, value: &Value) -> Option<Tensor> {
 }
 
 /// The bits of all elements.
-fn bits(tensor: &Tensor) -> Vec<u64> {
+pub(super) fn bits(tensor: &Tensor) -> Vec<u64> {
     match tensor.dtype() {
         DType::F32 => {
             tensor.to_vec::<f32>().into_iter().map(|own| u64::from(own.to_bits())).collect()
@@ -225,10 +225,10 @@ fn number_of(dtype: DType, bits: u64) -> f64 {
 }
 
 /// Elements that are not what they should be.
-struct Wrong {
+pub(super) struct Wrong {
     fault: Fault,
     /// How many are wrong, and the first of them.
-    message: String,
+    pub message: String,
     /// The first one, and whether it was never written.
     first: usize,
     is_fresh: bool,
@@ -283,7 +283,7 @@ fn writer(
 }
 
 /// Checks an array: an input must be as it was, a result as the reference has it.
-fn compare(
+pub(super) fn compare(
     name: &str,
     array: &Array,
     own: &[u64],

@@ -252,7 +252,7 @@ fn classes_are_counted_and_one_alone_is_refused() {
     refuses(folder, &train, &["all 40 training samples are of class 0"]);
     write_pictures(folder, 4);
     fs::remove_dir_all(folder.join("pictures/train/b")).unwrap();
-    refuses(folder, PICTURES, &["training samples are of a;"]);
+    refuses(folder, PICTURES, &["training samples are of 'a';"]);
     fs::create_dir(folder.join("cifar")).unwrap();
     fs::write(folder.join("cifar/data_batch_1.bin"), [0; 40 * 3073]).unwrap();
     refuses(folder, "train --data cifar", &["training samples are of class 0"]);

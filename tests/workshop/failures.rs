@@ -72,6 +72,12 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
         );
         refused(folder, &run("ends.cu"), &format!("ends.cu: line 4: {word}: a kernel "));
     }
+    write("returns.cu", "\n__global__ int f(const float* x, float* out, int n) { return n; }\n");
+    refused(folder, &run("returns.cu"), "returns.cu: line 4: a kernel is written `__global__ void");
+    write("host.cu", "#include <cstdlib>\nint main() { f<<<1, 32>>>(); }\n");
+    refused(folder, &run("host.cu"), "host.cu: line 4: main: leave it out");
+    write("calls.cu", "__global__ void f(float* out) {\n    system(\"ls\");\n}\n");
+    refused(folder, &run("calls.cu"), "calls.cu: line 4: system: only a host");
     refused(folder, &run("nosuch.cu"), "nosuch.cu");
     refused(
         folder,
@@ -80,6 +86,8 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
     );
     refused(folder, &["workshop", "check", "plain.cu"], "is not named as an exercise");
     refused(folder, &["workshop", "hint", "99"], "is no exercise");
+    refused(folder, &["workshop", "check", "99"], "99: is not named as an exercise");
+    refused(folder, &["workshop", "check", "3"], "exercises/03_rows_and_columns.cu");
     let without = Command::new(program())
         .current_dir(folder)
         .args(run("missing.cu"))

@@ -168,12 +168,13 @@ fn skeletons_fail_with_a_line_and_solutions_pass() {
         let (code, solution, _) = own(&["solution", &number]);
         assert_eq!((code, solution.as_str()), (Some(0), exercise.solution));
         fs::write(folder.join(&file), solution).unwrap();
-        let (code, stdout, stderr) = own(&["check", &file]);
+        let (code, stdout, stderr) = own(&["check", &number]);
         assert_eq!(code, Some(0), "{name}: {stdout}{stderr}");
         assert!(stdout.contains(exercise.question()), "{stdout}");
         assert_eq!(own(&["hint", &number, "--second"]).1.trim(), exercise.hints()[1]);
     }
     assert!(own(&["next"]).1.starts_with("All exercises are solved"));
+    assert!(own(&["next", "4"]).1.starts_with(EXERCISES[3].task()));
     let list = own(&["list"]).1;
     assert!(list.lines().count() == 16 && list.lines().all(|line| line.starts_with("solved")));
 }

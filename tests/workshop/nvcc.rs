@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use alrao::workshop::{EXERCISES, KernelFile, LADDERS, NvccKernel, compile_with_nvcc};
+use alrao::workshop::{EXERCISES, KernelFile, LADDERS, NvccKernel, compile_with_nvcc, measure};
 
-use crate::place::source;
+use crate::place::{gpu, source};
 
 /// Registers and shared memory of the ladders' kernels by nvcc 13.0.88; `ALRAO_WRITE_RESOURCES=1` writes it anew.
 const PINNED: &str = "workshop/resources.txt";
@@ -54,4 +54,31 @@ fn nvcc_compiles_the_solutions_of_all_exercises() {
     let file = KernelFile::parse(Path::new("wrong.cu"), wrong.into()).unwrap();
     let message = compile_with_nvcc(&file).unwrap_err().to_string();
     assert!(message.starts_with("wrong.cu: nvcc refuses it:\nwrong.cu(3): error"), "{message}");
+}
+
+/// Its name keeps it out of the tests of the engine's own kernels on a GPU.
+#[test]
+fn kernel_files_run_on_cuda_as_in_the_simulator() {
+    let Some(device) = gpu() else { return };
+    let solutions = EXERCISES.iter().map(|exercise| exercise.solution_file().unwrap());
+    let versions = LADDERS.iter().flat_map(|ladder| ladder.files().unwrap());
+    let mut measured = 0;
+    for file in versions.chain(solutions) {
+        if compiled(&file).is_none() {
+            return;
+        }
+        let own = measure(&file, file.shapes.last().unwrap(), &device);
+        let own = own.unwrap_or_else(|error| panic!("{}: {error}", file.path.display()));
+        assert!(own.us > 0.0 && own.gpu.starts_with("cuda: "), "{own:?}");
+        measured += 1;
+    }
+    assert!(measured > 40, "{measured}");
+    let wrong = "//@ computes = \"reverse\"\n//@ block = 32\n//@ tile = 32\n\
+                 __global__ void f(const float* x, float* out, int n) {\n    \
+                 int i = blockIdx.x * 32 + threadIdx.x;\n    if (i < n) out[i] = x[i];\n}\n";
+    let file = KernelFile::parse(Path::new("wrong.cu"), wrong.into()).unwrap();
+    let message = measure(&file, &[100], &device).unwrap_err().to_string();
+    assert!(message.starts_with("wrong.cu: on the GPU: 100 of 100 elements of out"), "{message}");
+    let message = measure(&file, &[100, 2], &device).unwrap_err().to_string();
+    assert!(message.contains("give the extents [n]"), "{message}");
 }

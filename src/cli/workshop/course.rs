@@ -27,21 +27,27 @@ pub(super) struct List {
     folder: Folder,
 }
 
-/// Show the next exercise, and write the file to complete
+/// Show the next exercise, or the one that is named, and write the file to complete
 #[derive(Args)]
-#[command(after_help = "Example:\n  alrao workshop next")]
+#[command(after_help = "Examples:\n  alrao workshop next\n  alrao workshop next 4")]
 pub(super) struct Next {
+    /// Its number or name [default: the first that is not solved]
+    exercise: Option<String>,
     #[command(flatten)]
     folder: Folder,
 }
 
 /// Check the file of an exercise
 #[derive(Args)]
-#[command(after_help = "Example:\n  alrao workshop check exercises/01_one_thread_one_element.cu")]
+#[command(
+    after_help = "Examples:\n  alrao workshop check exercises/01_one_thread_one_element.cu\n  alrao workshop check 1"
+)]
 pub(super) struct Check {
-    /// The file, named as the exercise
-    #[arg(value_name = "FILE.cu")]
+    /// The file, named as the exercise; or an exercise's number or name, for its file in the folder
+    #[arg(value_name = "FILE.cu|EXERCISE")]
     file: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// Show a hint on an exercise
@@ -75,7 +81,8 @@ pub(super) fn list(arguments: &List) -> anyhow::Result<Ending> {
 
 pub(super) fn next(arguments: &Next) -> anyhow::Result<Ending> {
     let course = Course::open(&arguments.folder.folder)?;
-    let Some(exercise) = course.next() else {
+    let named = arguments.exercise.as_deref().map(Exercise::named).transpose()?;
+    let Some(exercise) = named.or_else(|| course.next()) else {
         messages::result(
             "All exercises are solved. `alrao workshop ladder` has more kernels to read.\n",
         )?;
@@ -92,13 +99,8 @@ pub(super) fn next(arguments: &Next) -> anyhow::Result<Ending> {
 }
 
 pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
-    let path = &arguments.file;
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(exercise) = EXERCISES.iter().find(|own| own.name == stem) else {
-        let message = "is not named as an exercise; `alrao workshop run` runs other files";
-        return Err(Error::file(path, message).into());
-    };
-    let file = KernelFile::read(path)?;
+    let (exercise, path) = exercise_at(arguments)?;
+    let file = KernelFile::read(&path)?;
     exercise.check_header(&file)?;
     let report = run_file(&file, &env::current_exe()?)?;
     let Some(counts) = &report.counts else {
@@ -121,6 +123,23 @@ pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
         exercise.question()
     ))?;
     Ok(Ending::Done)
+}
+
+/// The exercise that is checked, and its file.
+fn exercise_at(Check { file, folder }: &Check) -> Result<(&'static Exercise, PathBuf), Error> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    if let Some(exercise) = EXERCISES.iter().find(|own| own.name == stem && file.is_file()) {
+        return Ok((exercise, file.clone()));
+    }
+    match Exercise::named(&file.to_string_lossy()) {
+        Ok(exercise) if !file.exists() => {
+            Ok((exercise, folder.folder.join(exercise.name).with_extension("cu")))
+        }
+        _ => {
+            let message = "is not named as an exercise; `alrao workshop run` runs other files";
+            Err(Error::file(file, message))
+        }
+    }
 }
 
 /// What a file lacks of that which the exercise is about; empty if nothing.

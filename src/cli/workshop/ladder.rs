@@ -8,6 +8,7 @@ use std::thread;
 use clap::Args;
 use serde::Serialize;
 
+use super::measurement::Measurement;
 use super::pages::Pages;
 use super::run::in_words;
 use crate::cli::class_tables::table;
@@ -16,8 +17,9 @@ use crate::cli::failure::Ending;
 use crate::cli::messages;
 use alrao::bench::estimate::gpus::GpuModel;
 use alrao::error::Error;
+use alrao::workshop::page::LadderRung;
 use alrao::workshop::{
-    Column, Counts, KernelFile, LADDERS, Ladder, Resources, Versions, busy_time, resources,
+    Column, Counts, LADDERS, Ladder, Measured, Resources, Versions, busy_time, resources,
     run as run_file,
 };
 
@@ -48,6 +50,8 @@ pub(super) struct Arguments {
     /// Replace pages that are there
     #[arg(long, requires = "html")]
     force: bool,
+    #[command(flatten)]
+    measurement: Measurement,
 }
 
 pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> {
@@ -62,8 +66,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let pages =
         arguments.html.as_deref().map(|folder| Pages::new(folder, &ladder, arguments.force));
     let pages = pages.transpose()?;
+    let device = arguments.measurement.device()?;
     let mut reports = Vec::new();
-    let mut rungs = Vec::new();
     // nvcc works on the next file while the simulator has one.
     let compiled = thread::scope(|scope| {
         let compiling = scope
@@ -74,35 +78,35 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
                 messages::result(&in_words(file, &report, None))?;
                 return Ok(None);
             };
-            reports.push((file.clone(), report));
-            rungs.push((file, counts));
+            reports.push((report, counts));
         }
         let compiled = compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         anyhow::Ok(Some(compiled))
     });
     let Some(compiled) = compiled? else { return Ok(Ending::Faulty) };
-    // A file that nvcc refuses has its counts all the same.
-    let or_noted = |own: Result<Option<Resources>, Error>| {
-        own.unwrap_or_else(|refusal| {
-            messages::note(&refusal.to_string());
-            None
-        })
-    };
-    let compiled = compiled.into_iter().map(or_noted);
-    let rungs: Vec<Rung> = rungs
-        .into_iter()
-        .zip(compiled)
-        .map(|((file, counts), resources)| Rung { file, counts, resources })
-        .collect();
+    let mut rungs = Vec::new();
+    for ((file, (mut report, counts)), resources) in ladder.files.iter().zip(reports).zip(compiled)
+    {
+        // A file that nvcc or the GPU refuses has its counts all the same.
+        let resources = or_noted(resources).flatten();
+        if let Some(device) = &device {
+            report.measured = or_noted(arguments.measurement.of(file, device));
+        }
+        rungs.push(LadderRung { file: file.clone(), report, counts, resources });
+    }
     let text = match arguments.json {
         true => objects(&rungs, gpu)?,
         false => shown(&ladder, &rungs, gpu),
     };
     messages::result(&text)?;
     if let Some(pages) = pages {
-        pages.write(&ladder, &reports, gpu, quiet)?;
+        pages.write(&ladder, &rungs, gpu, quiet)?;
     }
     Ok(Ending::Done)
+}
+
+fn or_noted<T>(own: Result<T, Error>) -> Option<T> {
+    own.inspect_err(|refusal| messages::note(&refusal.to_string())).ok()
 }
 
 fn list() -> anyhow::Result<Ending> {
@@ -130,13 +134,6 @@ fn copy(ladder: &Ladder, folder: &PathBuf, quiet: bool) -> anyhow::Result<Ending
     Ok(Ending::Done)
 }
 
-/// A version that has run.
-struct Rung<'a> {
-    file: &'a KernelFile,
-    counts: Counts,
-    resources: Option<Resources>,
-}
-
 /// A version's numbers.
 #[derive(Serialize)]
 struct Object<'a> {
@@ -146,12 +143,13 @@ struct Object<'a> {
     limit: &'static str,
     gpu: &'static str,
     resources: Option<Resources>,
+    measured: Option<&'a Measured>,
     counts: &'a Counts,
 }
 
-fn objects(rungs: &[Rung], gpu: &GpuModel) -> anyhow::Result<String> {
+fn objects(rungs: &[LadderRung], gpu: &GpuModel) -> anyhow::Result<String> {
     let mut text = String::new();
-    for Rung { file, counts, resources } in rungs {
+    for LadderRung { file, report, counts, resources } in rungs {
         let (busy_ns, limit) = busy_time(gpu, counts);
         let object = Object {
             version: file.name(),
@@ -160,6 +158,7 @@ fn objects(rungs: &[Rung], gpu: &GpuModel) -> anyhow::Result<String> {
             limit: limit.name(),
             gpu: gpu.name,
             resources: *resources,
+            measured: report.measured.as_ref(),
             counts,
         };
         text += &(serde_json::to_string(&object)? + "\n");
@@ -167,7 +166,7 @@ fn objects(rungs: &[Rung], gpu: &GpuModel) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn shown(ladder: &Versions, rungs: &[Rung], gpu: &GpuModel) -> String {
+fn shown(ladder: &Versions, rungs: &[LadderRung], gpu: &GpuModel) -> String {
     // A column that is the same in all versions says nothing.
     let differs = |column: &Column| {
         let numbers: Vec<f64> = rungs.iter().map(|own| column.of(&own.counts)).collect();
@@ -179,10 +178,13 @@ fn shown(ladder: &Versions, rungs: &[Rung], gpu: &GpuModel) -> String {
         Column::Lanes => "lanes %".to_owned(),
         other => other.name().to_owned(),
     };
-    let ends = ["registers", "shared", "occupancy", "busy ns", "limit"].map(String::from);
+    let measured = rungs.iter().find_map(|rung| rung.report.measured.as_ref());
+    let head_of_time = measured.map(|_| "measured us");
+    let ends = ["registers", "shared", "occupancy", "busy ns"].into_iter().chain(head_of_time);
+    let ends = ends.chain(["limit"]).map(String::from);
     let header = ["version".to_owned()].into_iter().chain(columns.iter().map(head));
     let header: Vec<String> = header.chain(ends).collect();
-    let row = |Rung { file, counts, resources }: &Rung| {
+    let row = |LadderRung { file, report, counts, resources }: &LadderRung| {
         let cells = columns.iter().map(|column| {
             let mark = if file.improves == Some(*column) { "*" } else { " " };
             number(*column, column.of(counts)) + mark
@@ -197,24 +199,23 @@ fn shown(ladder: &Versions, rungs: &[Rung], gpu: &GpuModel) -> String {
                 format!("{:.0} %", 100.0 * own.occupancy),
             ],
         };
-        let ends = [format!("{time:.2}"), limit.name().to_owned()];
-        [name].into_iter().chain(cells).chain(of_nvcc).chain(ends).collect()
+        let own = report.measured.as_ref().map_or("-".into(), |own| format!("{:.2}", own.us));
+        let times = [format!("{time:.2}")].into_iter().chain(measured.map(|_| own));
+        let cells = [name].into_iter().chain(cells).chain(of_nvcc).chain(times);
+        cells.chain([limit.name().to_owned()]).collect()
     };
-    let last = columns.len() + 5;
+    let last = header.len() - 1;
     let rows = [vec![header], rungs.iter().map(row).collect()].concat();
     let shape = rungs.first().map_or("", |own| &own.counts.shape);
-    let from = match rungs.iter().filter_map(|own| own.resources).next() {
-        None => "unknown without nvcc",
-        Some(own) if own.is_pinned => {
-            "pinned: by nvcc 13.0.88 for sm_90 when the ladder was written, as no nvcc is at hand"
-        }
-        Some(_) => "by the nvcc at hand, for sm_90",
-    };
+    let from = Resources::source(rungs.iter().find_map(|rung| rung.resources));
+    let measured = measured.map_or(String::new(), |own| {
+        format!("measured: on {} A launch waits for the one before.\n", own.in_words())
+    });
     format!(
         "{}: {}; counted for {shape}\n{}\n* what the version's idea is about. sectors, wavefronts: for each request of a warp to device and \
          shared memory.\nbytes: between SMs and device memory. registers of a thread, shared bytes of a block, and occupancy,\nthe share of an \
          SM's warps that fit: {from}.\nbusy: an estimate of the time for which a full {} is busy, and the limit that binds; launches and \
-         latency\nare left out.\n",
+         latency\nare left out.\n{measured}",
         ladder.name,
         ladder.about,
         table(&rows, &[0, last]),

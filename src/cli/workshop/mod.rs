@@ -2,6 +2,7 @@
 
 mod course;
 mod ladder;
+mod measurement;
 mod pages;
 mod run;
 

@@ -8,8 +8,8 @@ use crate::cli::arguments::new_file;
 use crate::cli::messages;
 use alrao::bench::estimate::gpus::GpuModel;
 use alrao::error::Error;
-use alrao::workshop::page::{kernel_page, ladder_page, page_name};
-use alrao::workshop::{KernelFile, Report, Versions};
+use alrao::workshop::Versions;
+use alrao::workshop::page::{LadderRung, kernel_page, ladder_page, page_name};
 
 /// A folder of pages that may be written.
 pub(super) struct Pages {
@@ -36,7 +36,7 @@ impl Pages {
     pub fn write(
         &self,
         ladder: &Versions,
-        rungs: &[(KernelFile, Report)],
+        rungs: &[LadderRung],
         gpu: &GpuModel,
         quiet: bool,
     ) -> anyhow::Result<()> {
@@ -44,7 +44,7 @@ impl Pages {
         let index = self.folder.join("index.html");
         let own = new_file("html", &index, &[], self.force)?;
         own.write(ladder_page(ladder, rungs, gpu, &made).as_bytes())?;
-        for (file, report) in rungs {
+        for LadderRung { file, report, .. } in rungs {
             let own = new_file("html", &self.folder.join(page_name(file)), &[], self.force)?;
             own.write(kernel_page(file, report, gpu, &made).as_bytes())?;
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::measurement::Measurement;
 use crate::cli::arguments::new_file;
 use crate::cli::class_tables::table;
 use crate::cli::estimates::gpu_model;
@@ -35,6 +36,8 @@ pub(super) struct Arguments {
     /// The GPU of the estimate
     #[arg(long, default_value = "h200", value_parser = gpu_model())]
     gpu: &'static GpuModel,
+    #[command(flatten)]
+    measurement: Measurement,
 }
 
 /// A page with pictures.
@@ -68,7 +71,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let Page { html, force } = &arguments.page;
     let html = html.as_ref().map(|path| (path, new_file("html", path, &[&arguments.file], *force)));
     let html = html.map(|(path, file)| file.map(|file| (path, file))).transpose()?;
-    let (file, report) = match checked(arguments) {
+    let device = arguments.measurement.device()?;
+    let (file, mut report) = match checked(arguments) {
         Ok(checked) => checked,
         Err(error) => {
             if let (Error::Input { message, .. }, true) = (&error, arguments.json) {
@@ -78,6 +82,9 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             return Err(error.into());
         }
     };
+    let device = device.filter(|_| report.failure.is_none());
+    let measured = device.map(|device| arguments.measurement.of(&file, &device)).transpose();
+    report.measured = measured.as_ref().ok().cloned().flatten();
     let text = match arguments.json {
         // The addresses are for pictures.
         true => serde_json::to_string(&Report { sample: None, ..report.clone() })? + "\n",
@@ -90,6 +97,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             messages::note(&format!("written {}", path.display()));
         }
     }
+    measured?;
     Ok(if report.failure.is_some() { Ending::Faulty } else { Ending::Done })
 }
 
@@ -157,6 +165,13 @@ pub(super) fn in_words(file: &KernelFile, report: &Report, gpu: Option<&GpuModel
     if let Some(counts) = &report.counts {
         text += &of_counts(file, counts);
         text += &gpu.map_or(String::new(), |gpu| of_estimate(counts, gpu));
+    }
+    if let Some(own) = &report.measured {
+        text += &format!(
+            "measured: us of the launches                  {:.2} on {}\n",
+            own.us,
+            own.in_words()
+        );
     }
     text
 }

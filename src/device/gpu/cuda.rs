@@ -4,7 +4,7 @@ mod pinned_ring;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ use crate::device::DeviceKind;
 const OLDEST: i32 = 8;
 
 /// The least compute capability with clusters of thread blocks.
-const OLDEST_WITH_CLUSTERS: i32 = 9;
+const OLDEST_WITH_CLUSTERS: u32 = 90;
 
 /// One GPU with one stream: all work runs in the stream's order.
 pub(in crate::device) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    modules: Vec<sys::CUmodule>,
+    modules: RefCell<Vec<sys::CUmodule>>,
     /// The kernels that have been looked up.
     functions: RefCell<HashMap<String, sys::CUfunction>>,
     name: String,
-    has_clusters: bool,
+    compute_capability: u32,
     /// Its number among the GPUs that the driver shows.
     number: usize,
 }
@@ -96,10 +96,10 @@ impl Cuda {
         Ok(Ok(Cuda {
             context,
             stream,
-            modules,
+            modules: RefCell::new(modules),
             functions: RefCell::default(),
             name,
-            has_clusters: major >= OLDEST_WITH_CLUSTERS,
+            compute_capability: (10 * major + minor) as u32,
             number,
         }))
     }
@@ -158,7 +158,7 @@ impl Cuda {
     }
 
     fn find(&self, name: &str) -> Outcome<sys::CUfunction> {
-        for module in &self.modules {
+        for module in self.modules.borrow().iter() {
             let name = CString::new(name).map_err(|error| error.to_string())?;
             // SAFETY: the module stays loaded as long as the device is open.
             match unsafe { result::module::get_function(*module, name) } {
@@ -229,6 +229,25 @@ impl Driver for Cuda {
             .map_err(|error| format!("{kernel}: {bytes} bytes of shared memory: {}", text(error)))
     }
 
+    fn compute_capability(&self) -> Option<u32> {
+        Some(self.compute_capability)
+    }
+
+    fn load(&self, ptx: &CStr, symbols: &[(String, String)]) -> Outcome<()> {
+        // SAFETY: the text ends with a zero byte.
+        let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) };
+        let module =
+            module.map_err(|error| format!("the driver refuses the PTX: {}", text(error)))?;
+        self.modules.borrow_mut().push(module);
+        for (name, symbol) in symbols {
+            let symbol = CString::new(symbol.as_str()).map_err(|error| error.to_string())?;
+            // SAFETY: the module stays loaded as long as the device is open.
+            let function = unsafe { result::module::get_function(module, symbol) }.map_err(text)?;
+            self.functions.borrow_mut().insert(name.clone(), function);
+        }
+        Ok(())
+    }
+
     fn launch(&self, launch: &Launch) -> Outcome<()> {
         let function = self.function(launch.kernel)?;
         let mut pointers: Vec<*mut c_void> = launch
@@ -260,7 +279,7 @@ impl Driver for Cuda {
     }
 
     fn has_clusters(&self) -> bool {
-        self.has_clusters
+        self.compute_capability >= OLDEST_WITH_CLUSTERS
     }
 
     fn begin_capture(&self) -> Outcome<()> {
@@ -386,7 +405,7 @@ impl Drop for Graph {
 impl Drop for Cuda {
     fn drop(&mut self) {
         let _ = self.context.bind_to_thread();
-        for module in &self.modules {
+        for module in self.modules.borrow().iter() {
             // SAFETY: graphs keep the device open, so that none uses its functions any more. On a lost device the call fails.
             let _ = unsafe { result::module::unload(*module) };
         }

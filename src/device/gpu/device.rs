@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -228,6 +229,19 @@ impl Gpu {
             return None;
         }
         work(&*self.driver).map_err(|message| *self.failure.borrow_mut() = Some(message)).ok()
+    }
+
+    /// The compute capability, such as 90 for 9.0; `None` without a GPU.
+    pub(crate) fn compute_capability(&self) -> Option<u32> {
+        self.driver.compute_capability()
+    }
+
+    /// Loads PTX, whose kernels have these names, each with its symbol.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the driver refuses it.
+    pub(crate) fn load(&self, ptx: &CStr, symbols: &[(String, String)]) -> Result<()> {
+        self.driver.load(ptx, symbols).map_err(|why| Error::device(self.driver.name(), why))
     }
 
     /// Does work whose memory belongs to `owner`.

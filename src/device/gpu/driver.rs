@@ -1,5 +1,6 @@
 //! The interface of a device that runs kernels. The drivers are CUDA's, the simulator and the launch counter.
 
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use super::launch::Launch;
@@ -66,6 +67,16 @@ pub(in crate::device) trait Driver {
 
     /// Whether launches may have clusters of several blocks.
     fn has_clusters(&self) -> bool;
+
+    /// The compute capability, such as 90 for 9.0; `None` without a GPU.
+    fn compute_capability(&self) -> Option<u32> {
+        None
+    }
+
+    /// Loads PTX. Its kernels are known by their names in the source; PTX has a symbol for each.
+    fn load(&self, _ptx: &CStr, _symbols: &[(String, String)]) -> Outcome<()> {
+        Err("only a GPU loads PTX".into())
+    }
 
     /// Launches a kernel, behind all earlier launches.
     fn launch(&self, launch: &Launch) -> Outcome<()>;

@@ -13,6 +13,7 @@ use crate::workshop::column::Column;
 use crate::workshop::estimate::{busy_time, load_store_cycles};
 use crate::workshop::ladder::Versions;
 use crate::workshop::report::{Counts, LineCounts, Report};
+use crate::workshop::resources::Resources;
 use crate::workshop::source::KernelFile;
 
 /// The name of a version's page.
@@ -20,32 +21,32 @@ pub fn page_name(file: &KernelFile) -> String {
     Path::new(&file.name()).with_extension("html").display().to_string()
 }
 
+/// A version of a ladder that was run.
+pub struct LadderRung {
+    /// The version.
+    pub file: KernelFile,
+    /// What was seen.
+    pub report: Report,
+    /// What was counted.
+    pub counts: Counts,
+    /// nvcc's figures; `None` without nvcc for a file of one's own.
+    pub resources: Option<Resources>,
+}
+
 /// The page on a ladder whose versions were run. It links to their pages, [`page_name`]. `made` is its last line.
-pub fn ladder_page(
-    ladder: &Versions,
-    rungs: &[(KernelFile, Report)],
-    gpu: &GpuModel,
-    made: &str,
-) -> String {
-    let counted: Vec<(&KernelFile, &Report, &Counts)> = rungs
-        .iter()
-        .filter_map(|(file, report)| Some((file, report, report.counts.as_ref()?)))
-        .collect();
-    let shape = counted.first().map_or("", |(_, _, counts)| &counts.shape);
+pub fn ladder_page(ladder: &Versions, rungs: &[LadderRung], gpu: &GpuModel, made: &str) -> String {
+    let shape = rungs.first().map_or("", |rung| &rung.counts.shape);
     let mut body = format!(
         "<p>{}, from naive to fast: one idea a version. Counted for {}; estimated for {}.</p>\n",
         escape(&capital(&ladder.about)),
         escape(shape),
         escape(gpu.title)
     );
-    let points: Vec<Point> = counted
-        .iter()
-        .enumerate()
-        .map(|(place, (file, _, counts))| {
-            point(&file.name(), &(place + 1).to_string(), counts, gpu)
-        })
-        .collect();
-    let roofs = roofs(gpu, counted.iter().map(|(_, _, counts)| counts.factors));
+    let number = |(place, rung): (usize, &LadderRung)| {
+        point(&rung.file.name(), &(place + 1).to_string(), &rung.counts, gpu)
+    };
+    let points: Vec<Point> = rungs.iter().enumerate().map(number).collect();
+    let roofs = roofs(gpu, rungs.iter().map(|rung| rung.counts.factors));
     let about = format!("the roofline of {}, with {} versions", gpu.title, points.len());
     let picture = roofline(&about, (720.0, 420.0), &roofs, &points, true);
     let _ = write!(
@@ -53,11 +54,11 @@ pub fn ladder_page(
         "<figure><div class=\"wide\">{picture}</div>\n<figcaption>A number is a version. {CAPTION}</figcaption></figure>\n"
     );
     body += "<h2>The versions in numbers</h2>\n";
-    body += &table(&counted, gpu);
+    body += &table(rungs, gpu);
     body += "<h2>The costliest access of each version</h2>\n\
              <p class=\"note\">The line with most load/store cycles, as the first warp made it. A version's page has all others.</p>\n";
-    for (file, report, counts) in &counted {
-        body += &costliest(file, report, counts);
+    for rung in rungs {
+        body += &costliest(rung);
     }
     page(&format!("{}: {} versions", ladder.name, rungs.len()), &style(), &body, made)
 }
@@ -67,13 +68,15 @@ fn link(file: &KernelFile) -> String {
     format!("<a href=\"{}\">{}</a>", escape(&page_name(file)), escape(name.trim_end_matches(".cu")))
 }
 
-fn table(counted: &[(&KernelFile, &Report, &Counts)], gpu: &GpuModel) -> String {
+fn table(rungs: &[LadderRung], gpu: &GpuModel) -> String {
     let heads: String =
         Column::ALL.iter().map(|column| format!("<th>{}</th>", head(*column))).collect();
+    let measured = rungs.iter().find_map(|rung| rung.report.measured.as_ref());
+    let head = measured.map_or("", |_| "<th>measured µs</th>");
     let mut table = format!(
-        "<div class=\"wide\"><table class=\"ladder\">\n<tr><th>version</th>{heads}<th>busy ns</th><th>limit</th></tr>\n"
+        "<div class=\"wide\"><table class=\"ladder\">\n<tr><th>version</th>{heads}<th>registers</th><th>shared</th><th>occupancy</th><th>busy ns</th>{head}<th>limit</th></tr>\n"
     );
-    for (file, _, counts) in counted {
+    for LadderRung { file, report, counts, resources } in rungs {
         let cell = |column: &Column| {
             let class = if file.improves == Some(*column) { " class=\"idea\"" } else { "" };
             let own = column.of(counts);
@@ -86,17 +89,34 @@ fn table(counted: &[(&KernelFile, &Report, &Counts)], gpu: &GpuModel) -> String 
         };
         let cells: String = Column::ALL.iter().map(cell).collect();
         let (time, limit) = busy_time(gpu, counts);
+        let of_nvcc = match resources {
+            None => "<td>–</td>".repeat(3),
+            Some(own) => format!(
+                "<td>{}</td><td>{}</td><td>{:.0} %</td>",
+                own.registers,
+                own.shared,
+                100.0 * own.occupancy
+            ),
+        };
+        let own = report.measured.as_ref().map_or("–".into(), |own| format!("{:.2}", own.us));
+        let own = measured.map_or(String::new(), |_| format!("<td>{own}</td>"));
         let _ = writeln!(
             table,
-            "<tr><td>{}</td>{cells}<td>{time:.2}</td><td>{}</td></tr>",
+            "<tr><td>{}</td>{cells}{of_nvcc}<td>{time:.2}</td>{own}<td>{}</td></tr>",
             link(file),
             limit.name()
         );
     }
+    let _ = writeln!(
+        table,
+        "</table></div>\n<p class=\"note\">Marked: what the version's idea is about. Sectors and wavefronts: for each request of a warp to device and \
+         shared memory. Bytes: whole sectors, between SMs and device memory. Lanes: percent that take part. Registers of a thread, bytes of shared \
+         memory of a block, and occupancy, the share of an SM's warps that fit: {}. Busy: an estimate of the time for which the work keeps a full \
+         GPU busy.{}</p>",
+        Resources::source(rungs.iter().find_map(|rung| rung.resources)),
+        measured.map_or(String::new(), |own| format!(" Measured on {}", escape(&own.in_words())))
+    );
     table
-        + "</table></div>\n<p class=\"note\">Marked: what the version's idea is about. Sectors and wavefronts: for each request of a warp to device and \
-           shared memory. Bytes: whole sectors, between SMs and device memory. Lanes: percent that take part. Busy: an estimate of the time for which \
-           the work keeps a full GPU busy.</p>\n"
 }
 
 fn head(column: Column) -> &'static str {
@@ -108,7 +128,7 @@ fn head(column: Column) -> &'static str {
 }
 
 /// The access of a version that takes most load/store cycles.
-fn costliest(file: &KernelFile, report: &Report, counts: &Counts) -> String {
+fn costliest(LadderRung { file, report, counts, .. }: &LadderRung) -> String {
     let cycles = |own: &LineCounts| load_store_cycles(own.traffic.transactions, own.is_shared);
     let mut text = format!("<h3>{}</h3>\n<p>{}</p>\n", link(file), escape(&about(&file.text)));
     let Some(sample) = &report.sample else { return text };

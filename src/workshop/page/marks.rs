@@ -62,6 +62,21 @@ pub(super) fn style() -> String {
     style
 }
 
+/// The start of a picture of a request.
+pub(super) fn head(request: &SampledRequest, height: f64, transactions: &str) -> String {
+    let about = format!(
+        "{}: {} {transactions}, at least {}",
+        pattern(request),
+        request.transactions,
+        request.least
+    );
+    format!(
+        "<svg class=\"warp\" width=\"{0}\" height=\"{height}\" viewBox=\"-1 0 {0} {height}\" role=\"img\" aria-label=\"{1}\">",
+        WIDTH + 2.0,
+        escape(&about)
+    )
+}
+
 /// The lanes of a warp as a row of cells.
 pub(super) fn lane_cells(svg: &mut String, request: &SampledRequest, named: &Named) {
     text(svg, (0.0, 10.0), "faint", "lanes of the warp");

@@ -24,7 +24,7 @@ use super::source::KernelFile;
 use crate::bench::estimate::gpus::GpuModel;
 use crate::plots::page::{escape, page};
 use crate::plots::roofline;
-pub use ladder::{ladder_page, page_name};
+pub use ladder::{LadderRung, ladder_page, page_name};
 
 /// The page on a kernel file that was run. `made` is its last line.
 pub fn kernel_page(file: &KernelFile, report: &Report, gpu: &GpuModel, made: &str) -> String {

@@ -56,7 +56,7 @@ pub(super) fn table(
     let most = lines.iter().map(Line::cycles).fold(0.0, f64::max);
     let mut table = String::from(
         "<div class=\"wide\"><table class=\"source\">\n<tr><th>line</th><th>share of<br>load/store</th><th class=\"more\">requests</th>\
-         <th>sectors<br>each</th><th class=\"more\">at<br>best</th><th>wave-<br>fronts</th><th class=\"more\">at<br>best</th><th class=\"more\">lanes</th><th class=\"more\">bytes</th><th class=\"code\">source</th></tr>\n",
+         <th>sectors<br>each</th><th class=\"more\">at<br>best</th><th>wave-<br>fronts</th><th class=\"more\">at<br>best</th><th class=\"more\">lanes</th><th class=\"more\">device<br>bytes</th><th class=\"more\">shared<br>bytes</th><th class=\"code\">source</th></tr>\n",
     );
     for (place, (line, code)) in lines.iter().zip(text.lines()).enumerate() {
         let number = place + 1;
@@ -88,7 +88,7 @@ pub(super) fn table(
         if let Some(failure) = failure.filter(|_| faulty.last() == Some(&number)) {
             let _ = writeln!(
                 table,
-                "<tr class=\"faulty\"><td class=\"n\"></td><td class=\"told\" colspan=\"9\">{}</td></tr>",
+                "<tr class=\"faulty\"><td class=\"n\"></td><td class=\"told\" colspan=\"10\">{}</td></tr>",
                 escape(&failure.message)
             );
         }
@@ -101,7 +101,8 @@ fn cells(line: &Line, all: f64, most: f64) -> String {
     let requests = global.requests + shared.requests;
     if requests == 0 {
         const MORE: &str = "<td class=\"more\"></td>";
-        return format!("<td class=\"bar\"></td>{MORE}<td></td>{MORE}<td></td>{MORE}{MORE}{MORE}");
+        let bytes = [MORE; 2].concat();
+        return format!("<td class=\"bar\"></td>{MORE}<td></td>{MORE}<td></td>{MORE}{MORE}{bytes}");
     }
     let each = |own: &Traffic| match own.per_request() {
         None => "<td></td><td class=\"more\"></td>".to_owned(),
@@ -113,12 +114,17 @@ fn cells(line: &Line, all: f64, most: f64) -> String {
     };
     let share = line.cycles() / f64::max(all, 1e-9);
     let lanes = (global.lanes + shared.lanes) as f64 / requests as f64;
-    let bytes = 32 * global.transactions + shared.bytes;
+    let bytes = |own: u64| match own {
+        0 => "<td class=\"more\"></td>".to_owned(),
+        own => format!("<td class=\"more\">{own}</td>"),
+    };
     format!(
-        "<td class=\"bar\" title=\"{:.0} %\"><div style=\"width: {:.1}%\"></div></td><td class=\"more\">{requests}</td>{}{}<td class=\"more\">{lanes:.1}</td><td class=\"more\">{bytes}</td>",
+        "<td class=\"bar\" title=\"{:.0} %\"><div style=\"width: {:.1}%\"></div></td><td class=\"more\">{requests}</td>{}{}<td class=\"more\">{lanes:.1}</td>{}{}",
         100.0 * share,
         100.0 * line.cycles() / f64::max(most, 1e-9),
         each(global),
-        each(shared)
+        each(shared),
+        bytes(32 * global.transactions),
+        bytes(shared.bytes)
     )
 }

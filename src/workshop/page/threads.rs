@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::marks::{CELL, Named, WIDTH, lane_cells, pattern, text};
+use super::marks::{CELL, Named, WIDTH, head, lane_cells, text};
 use crate::device::gpu::SampledRequest;
-use crate::plots::page::escape;
 
 /// Bytes of a sector.
 const SECTOR: u64 = 32;
@@ -68,17 +67,7 @@ pub(super) fn picture(request: &SampledRequest, named: &Named) -> String {
     let sectors = sectors(request);
     let layout = Layout::of(&sectors);
     let height = SECTORS + HEIGHT + 20.0;
-    let about = format!(
-        "{}: {} sectors requested, at least {}",
-        pattern(request),
-        request.transactions,
-        request.least
-    );
-    let mut svg = format!(
-        "<svg class=\"warp\" width=\"{0}\" height=\"{height}\" viewBox=\"-1 0 {0} {height}\" role=\"img\" aria-label=\"{1}\">",
-        WIDTH + 2.0,
-        escape(&about)
-    );
+    let mut svg = head(request, height, "sectors requested");
     lane_cells(&mut svg, request, named);
     for (lane, touched) in request.lanes.iter().enumerate() {
         let Some((offset, bytes)) = touched else { continue };

@@ -20,14 +20,18 @@ pub(crate) const ALL: [&str; 12] = [
 /// The flags for a processor of this architecture; `cpu` is its name in the compiler's words, or `native`.
 pub(crate) fn of_processor(architecture: &str, cpu: &str) -> Vec<String> {
     match architecture {
-        // Kernels are linked without the compiler's library, which has atomics; return addresses are read, so none is signed; and nvcc's
-        // `char` has a sign.
-        "aarch64" => vec![
-            format!("-mcpu={cpu}"),
-            "-mno-outline-atomics".into(),
-            "-mbranch-protection=none".into(),
-            "-fsigned-char".into(),
-        ],
+        // Kernels are linked without the compiler's library, which has atomics; return addresses are read, so none is signed; nvcc's
+        // `char` has a sign; and the processor itself does not refuse divisions by zero and misaligned vectors.
+        "aarch64" => {
+            let flags = [
+                "-mno-outline-atomics",
+                "-mbranch-protection=none",
+                "-fsigned-char",
+                "-fsanitize=integer-divide-by-zero,alignment",
+                "-fsanitize-undefined-trap-on-error",
+            ];
+            [format!("-mcpu={cpu}")].into_iter().chain(flags.map(String::from)).collect()
+        }
         _ => vec![format!("-march={cpu}")],
     }
 }

@@ -145,7 +145,10 @@ impl Allocation {
         if address < self.address {
             format!("{} bytes before the start", self.address - address)
         } else if address >= end {
-            format!("{} bytes past the end", address - end)
+            match address - end {
+                0 => "right behind the end".into(),
+                past => format!("{past} bytes past the end"),
+            }
         } else {
             let gap = self.gaps.iter().find(|gap| gap.contains(&address));
             let gap = gap.map_or(String::new(), |gap| {

@@ -54,7 +54,7 @@ use super::launch::Launch;
 use super::reports::{LaunchSample, LaunchTrace, SiteTraffic};
 use crate::device::DeviceKind;
 use crate::device::threads::start_pool;
-use crate::error::{Error, Result};
+use crate::error::Result;
 pub use checked::{checked_kernels, is_checked};
 pub use host_compiler::HostCompiler;
 pub use job::Order;
@@ -160,7 +160,7 @@ fn add_traffic(sums: &mut TrafficByPlace, kernel: &'static str, seen: Vec<PlaceT
 impl Simulator {
     pub fn new(threads: Option<usize>, options: SimulatorOptions) -> Result<Self> {
         #[cfg(target_arch = "x86_64")]
-        processor::check().map_err(|message| Error::device("simulator", message))?;
+        processor::check()?;
         #[cfg(test)]
         checked::load_all();
         let is_to_check = options.library.is_none() && is_checked();

@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 
+use crate::error::{Error, Result};
+
 // SAFETY: declared as cuda_on_host.cpp defines it.
 unsafe extern "C" {
     fn simulator_compiled_for() -> *const c_char;
@@ -30,8 +32,9 @@ fn has(extension: &str) -> bool {
 }
 
 /// Fails if the kernels use instructions that this processor lacks.
-pub(super) fn check() -> Result<(), String> {
-    complaint(compiled_for(), has).map_or(Ok(()), Err)
+pub(super) fn check() -> Result<()> {
+    let complaint = complaint(compiled_for(), has);
+    complaint.map_or(Ok(()), |message| Err(Error::device("simulator", message)))
 }
 
 fn complaint(compiled_for: &str, has: impl Fn(&str) -> bool) -> Option<String> {

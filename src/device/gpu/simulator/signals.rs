@@ -9,7 +9,7 @@ use super::fault::{Fault, WORDS};
 use super::machine::{go_on_with, stack_and_instruction, time_is_up};
 use super::worker::Worker;
 
-/// A compiler's trap is an illegal instruction on x86-64, and a breakpoint on aarch64.
+/// A compiler's check that fails is an illegal instruction on x86-64, and a breakpoint on aarch64.
 fn signals() -> [i32; 6] {
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE, time_is_up()]
 }

@@ -273,7 +273,10 @@ impl Worker {
         self.deadline.store(0, Ordering::Relaxed);
         self.trap = None;
         let total = self.context().total as usize;
-        if self.failure.is_none() && self.waiting[..total].iter().any(|one| one.slot.is_some()) {
+        let waiting = self.waiting[..total].iter().position(|one| one.slot.is_some());
+        if let (None, Some(first)) = (&self.failure, waiting) {
+            // The thread that ran last has left.
+            self.context_mut().thread = self.numbers[first];
             let message = deadlock(&self.waiting[..total]);
             self.fail(message);
         }

@@ -35,6 +35,8 @@ fn add_taps<T: Float>(
     width: usize,
     sums: &mut Sums<T>,
 ) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = width;
     #[cfg(target_arch = "x86_64")]
     if T::DTYPE == DType::F32 {
         use super::wide::{avx2, avx512};
