@@ -238,7 +238,10 @@ mod tests {
     #[test]
     fn an_access_past_the_end_and_a_barrier_that_not_all_reach_are_told_with_their_lines() {
         let case = broken("broken_read_past_end", Some(256), |index| index);
-        assert_says(&case, &["broken_read_past_end block", "broken.cu:7", "past the end", "`x`"]);
+        assert_says(
+            &case,
+            &["broken_read_past_end block", "broken.cu:7", "right behind the end", "`x`"],
+        );
         let case = broken("broken_divergent_barrier", Some(100), |index| index);
         assert_says(&case, &["deadlock", "wait in __syncthreads at broken.cu:"]);
     }

@@ -68,7 +68,7 @@ pub fn measure(file: &KernelFile, shape: &[usize], device: &Device) -> Result<Me
     let graph = Gpu::capture(gpu, || drop(run(&own, repetitions)));
     let time = device.time(|| graph.replay())?.as_secs_f64() / repetitions as f64;
     Ok(Measured {
-        gpu: device.description(),
+        gpu: device.description().trim_start_matches("cuda: ").to_owned(),
         shape: file.reference.describe(shape),
         us: 1e6 * time,
     })

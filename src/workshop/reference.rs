@@ -32,7 +32,7 @@ impl Reference {
     ///
     /// # Errors
     /// A message that names the extents.
-    pub(super) fn check_shape(&self, shape: &[usize]) -> Result<(), String> {
+    pub fn check_shape(&self, shape: &[usize]) -> Result<(), String> {
         match shape.len() == self.extents.len() && !shape.contains(&0) {
             true => Ok(()),
             false => Err(format!(

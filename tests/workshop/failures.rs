@@ -85,6 +85,8 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
         "is no ladder and no folder of versions; ladders are update, head",
     );
     refused(folder, &["workshop", "check", "plain.cu"], "is not named as an exercise");
+    let measured = ["workshop", "ladder", "switch", "--measure", "10,2"];
+    refused(folder, &measured, "--measure: has [10, 2]: give the extents [classifiers]");
     refused(folder, &["workshop", "hint", "99"], "is no exercise");
     refused(folder, &["workshop", "check", "99"], "99: is not named as an exercise");
     refused(folder, &["workshop", "check", "3"], "exercises/03_rows_and_columns.cu");

@@ -66,7 +66,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let pages =
         arguments.html.as_deref().map(|folder| Pages::new(folder, &ladder, arguments.force));
     let pages = pages.transpose()?;
-    let device = arguments.measurement.device()?;
+    // A ladder has a version.
+    let device = arguments.measurement.device(ladder.files[0].reference)?;
     let mut reports = Vec::new();
     // nvcc works on the next file while the simulator has one.
     let compiled = thread::scope(|scope| {

@@ -71,7 +71,6 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let Page { html, force } = &arguments.page;
     let html = html.as_ref().map(|path| (path, new_file("html", path, &[&arguments.file], *force)));
     let html = html.map(|(path, file)| file.map(|file| (path, file))).transpose()?;
-    let device = arguments.measurement.device()?;
     let (file, mut report) = match checked(arguments) {
         Ok(checked) => checked,
         Err(error) => {
@@ -82,8 +81,13 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             return Err(error.into());
         }
     };
-    let device = device.filter(|_| report.failure.is_none());
-    let measured = device.map(|device| arguments.measurement.of(&file, &device)).transpose();
+    let device = match &report.failure {
+        None => arguments.measurement.device(file.reference),
+        Some(_) => Ok(None),
+    };
+    let measured = device.and_then(|device| {
+        device.map(|device| arguments.measurement.of(&file, &device)).transpose()
+    });
     report.measured = measured.as_ref().ok().cloned().flatten();
     let text = match arguments.json {
         // The addresses are for pictures.

@@ -16,6 +16,8 @@ use crate::ptx::instruction::Kernel;
 
 /// A kernel that has been assembled, and what is known of its launches.
 pub struct Loaded {
+    /// The program that it is of: another may have a kernel of the same name.
+    program: Arc<Program>,
     pub kernel: Kernel,
     /// Registers of a thread, as ptxas reported them.
     pub registers: Option<usize>,
@@ -86,13 +88,15 @@ pub fn load(image: *const c_void) -> Outcome<Arc<Program>> {
 ///
 /// # Errors
 /// If it cannot be assembled.
-pub fn kernel(program: &Program, name: &str) -> Outcome<Option<Arc<Loaded>>> {
+pub fn kernel(program: &Arc<Program>, name: &str) -> Outcome<Option<Arc<Loaded>>> {
     let mut library = LIBRARY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let library = library.get_or_insert_default();
     if !program.names().any(|own| own == name) {
         return Ok(None);
     }
-    if let Some(loaded) = library.kernels.iter().find(|loaded| loaded.kernel.name == name) {
+    let is_own =
+        |loaded: &&Arc<Loaded>| loaded.kernel.name == name && Arc::ptr_eq(&loaded.program, program);
+    if let Some(loaded) = library.kernels.iter().find(is_own) {
         return Ok(Some(Arc::clone(loaded)));
     }
     let kernel = program.kernel(name, &options().arithmetic).map_err(|message| {
@@ -101,6 +105,7 @@ pub fn kernel(program: &Program, name: &str) -> Outcome<Option<Arc<Loaded>>> {
     })?;
     Ok(kernel.map(|kernel| {
         let loaded = Arc::new(Loaded {
+            program: Arc::clone(program),
             executed: kernel.code.iter().map(|_| AtomicBool::new(false)).collect(),
             registers: library.registers.get(name).copied(),
             launches: AtomicU64::new(0),
