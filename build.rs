@@ -234,7 +234,7 @@ fn simulator_library() -> Outcome<()> {
     let objects = |sources: Vec<PathBuf>| {
         let jobs = sources.into_iter().map(|source| {
             let mut command = compiler.to_command();
-            simulator_flags(&mut command, &architecture);
+            simulator_flags(&mut command, &architecture, compiler.is_like_clang());
             // As nvcc fuses multiplications and additions.
             command.arg("-ffp-contract=fast");
             Job { output: output(&source, "o", &command), source, command }
@@ -267,9 +267,11 @@ fn simulator_library() -> Outcome<()> {
 }
 
 #[cfg(feature = "simulator")]
-fn simulator_flags(command: &mut Command, architecture: &str) {
+fn simulator_flags(command: &mut Command, architecture: &str, is_clang: bool) {
     let cpu = setting("ALRAO_HOST_CPU").unwrap_or_else(|| "native".into());
-    command.args(flags::of_processor(architecture, &cpu)).args(flags::ALL).args([
+    let of_processor = flags::of_processor(architecture, &cpu);
+    command.args(of_processor.iter().filter(|flag| !(is_clang && flags::is_of_gcc(flag))));
+    command.args(flags::ALL).args([
         // A third of -O3's compile time. Without the second flag g++ does not fuse multiplications and additions.
         "-O1",
         "-fexpensive-optimizations",

@@ -38,8 +38,8 @@ impl Fault {
                     .into()
             }
             libc::SIGILL => "an index out of range or a misaligned access".into(),
-            // On aarch64, where checks stand before accesses and divisions.
-            libc::SIGTRAP => "a misaligned access, or an integer divided by zero".into(),
+            // On aarch64, by the compiler's check.
+            libc::SIGTRAP => "an integer divided by zero".into(),
             libc::SIGFPE => "an integer divided by zero".into(),
             _ if in_stack_guard => {
                 format!("more than {STACK_BYTES} bytes of local variables in one thread")

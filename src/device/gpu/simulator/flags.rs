@@ -21,19 +21,25 @@ pub(crate) const ALL: [&str; 12] = [
 pub(crate) fn of_processor(architecture: &str, cpu: &str) -> Vec<String> {
     match architecture {
         // Kernels are linked without the compiler's library, which has atomics; return addresses are read, so none is signed; nvcc's
-        // `char` has a sign; and the processor itself does not refuse divisions by zero and misaligned vectors.
+        // `char` has a sign; the processor divides by zero; and a stack's guard may be a page of 4 KiB.
         "aarch64" => {
             let flags = [
                 "-mno-outline-atomics",
                 "-mbranch-protection=none",
                 "-fsigned-char",
-                "-fsanitize=integer-divide-by-zero,alignment",
+                "-fsanitize=integer-divide-by-zero",
                 "-fsanitize-undefined-trap-on-error",
+                "--param=stack-clash-protection-guard-size=12",
             ];
             [format!("-mcpu={cpu}")].into_iter().chain(flags.map(String::from)).collect()
         }
         _ => vec![format!("-march={cpu}")],
     }
+}
+
+/// Whether only gcc has a flag.
+pub(crate) fn is_of_gcc(flag: &str) -> bool {
+    flag.starts_with("--param") || flag == "-fno-tree-sra"
 }
 
 /// Makes the compiler insert a call before each memory access. The functions are ours, not the thread sanitizer's. Neither products and

@@ -46,12 +46,11 @@ impl HostCompiler {
         // Messages in English.
         command.env("LC_ALL", "C");
         let cpu = env::var("ALRAO_HOST_CPU").ok().filter(|cpu| !cpu.is_empty());
+        let of_processor =
+            flags::of_processor(env::consts::ARCH, cpu.as_deref().unwrap_or("native"));
+        let own = of_processor.iter().map(String::as_str).chain(flags::REPORTING);
         command.args(flags::ALL).arg("-fvisibility=hidden");
-        command.args(flags::of_processor(env::consts::ARCH, cpu.as_deref().unwrap_or("native")));
-        let reporting = flags::REPORTING.into_iter().filter(|flag| {
-            !self.is_clang || !(flag.starts_with("--param") || *flag == "-fno-tree-sra")
-        });
-        command.args(reporting);
+        command.args(own.filter(|flag| !(self.is_clang && flags::is_of_gcc(flag))));
         match self.is_clang {
             true => command.args(["-mllvm", "-tsan-instrument-func-entry-exit=0"]),
             false => command.arg("-fdiagnostics-color=never"),
