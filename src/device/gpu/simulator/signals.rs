@@ -9,6 +9,9 @@ use super::fault::{Fault, WORDS};
 use super::machine::{go_on_with, stack_and_instruction, time_is_up};
 use super::worker::Worker;
 
+/// The most bytes by which a stack pointer is below the address that the compiler touches to check a new frame.
+const PROBE: usize = 1024;
+
 /// A compiler's check that fails is an illegal instruction on x86-64, and a breakpoint on aarch64.
 fn signals() -> [i32; 6] {
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE, time_is_up()]
@@ -96,7 +99,8 @@ unsafe fn leave_kernel(
         }
         let [stack, instruction] = stack_and_instruction(machine);
         let Some(trap) = (*worker).trap else { return false };
-        if !trap.stack_ptr_in_bounds(stack) {
+        // On aarch64 a new frame is touched a part of a page above its end, which may lie behind the guard then.
+        if !trap.stack_ptr_in_bounds(stack) && !trap.stack_ptr_in_bounds(stack + PROBE) {
             return false;
         }
         if signal == time_is_up() && (*worker).is_in_hook.get() {
